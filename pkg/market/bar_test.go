@@ -1,0 +1,56 @@
+package market
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"testing"
+)
+
+// checkBars holds bars to what Bar and Series promise.
+func checkBars(t testing.TB, bars []Bar) {
+	t.Helper()
+	for i, b := range bars {
+		switch {
+		case b.Start%MinuteMS != 0:
+			t.Fatalf("bar %d: start %d is not on a minute", i, b.Start)
+		case i > 0 && b.Start <= bars[i-1].Start:
+			t.Fatalf("bar %d: start %d is not after %d", i, b.Start, bars[i-1].Start)
+		case !(b.Low > 0 && b.Low <= b.Open && b.Low <= b.Close && b.Open <= b.High && b.Close <= b.High && b.High <= maxPrice):
+			t.Fatalf("bar %d: prices out of order: %+v", i, b)
+		case (b.Bid > 0) != (b.Ask > 0) || b.Bid < 0 || b.Ask < 0 || !(b.Volume >= 0):
+			t.Fatalf("bar %d: got %+v", i, b)
+		}
+	}
+}
+
+func TestSeriesDigest(t *testing.T) {
+	s := &Series{Files: []File{{Path: "a", SHA256: "11"}, {Path: "b", SHA256: "22"}}}
+	sum := sha256.Sum256([]byte("11\n22\n"))
+	if got, want := s.Digest(), hex.EncodeToString(sum[:]); got != want {
+		t.Errorf("digest: got %s, want %s", got, want)
+	}
+	moved := &Series{Files: []File{{Path: "/else/a", SHA256: "11"}, {Path: "/else/b", SHA256: "22"}}}
+	if moved.Digest() != s.Digest() {
+		t.Error("the digest depends on paths")
+	}
+	swapped := &Series{Files: []File{s.Files[1], s.Files[0]}}
+	if swapped.Digest() == s.Digest() {
+		t.Error("the digest does not depend on the order")
+	}
+	if got := (&Series{}).Digest(); got != "" {
+		t.Errorf("digest of no file: got %q, want none", got)
+	}
+}
+
+func TestBar(t *testing.T) {
+	b := Bar{Start: 120_000}
+	if got := b.End(); got != 180_000 {
+		t.Errorf("end: got %d, want 180000", got)
+	}
+	if b.Quoted() {
+		t.Error("a bar of trades is quoted")
+	}
+	if b.Bid, b.Ask = 1, 2; !b.Quoted() {
+		t.Error("a bar with bid and ask is not quoted")
+	}
+}

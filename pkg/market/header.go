@@ -1,0 +1,98 @@
+package market
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// header is where the columns of a CSV are; -1 is not there.
+type header struct {
+	names                  []string // as written
+	time                   int
+	open, high, low, close int
+	bid, ask               int
+	bidSize, askSize       int
+	volume                 int
+}
+
+// columnNames are the names of a column, lower case, the preferred first.
+var columnNames = struct{ time, volume, bidSize, askSize []string }{
+	time:    []string{"ts_ms", "timestamp", "ts", "open_time", "time", "datetime", "date"},
+	volume:  []string{"volume", "vol"},
+	bidSize: []string{"bid_size", "bidsize", "bid_qty"},
+	askSize: []string{"ask_size", "asksize", "ask_qty"},
+}
+
+// klineNames are the columns of Binance's dumps of bars, of which the older have no header.
+var klineNames = []string{
+	"open_time", "open", "high", "low", "close", "volume", "close_time", "quote_volume", "count",
+	"taker_buy_volume", "taker_buy_quote_volume", "ignore",
+}
+
+// parseHeader finds the columns of bars or quotes.
+func parseHeader(names []string) (header, error) {
+	lower := make([]string, len(names))
+	for i, n := range names {
+		lower[i] = strings.ToLower(strings.TrimSpace(n))
+	}
+	at := func(known ...string) int {
+		for _, k := range known {
+			if i := slices.Index(lower, k); i >= 0 {
+				return i
+			}
+		}
+		return -1
+	}
+	h := header{
+		names: names,
+		time:  at(columnNames.time...), open: at("open"), high: at("high"), low: at("low"), close: at("close"),
+		bid: at("bid"), ask: at("ask"), volume: at(columnNames.volume...),
+		bidSize: at(columnNames.bidSize...), askSize: at(columnNames.askSize...),
+	}
+	for _, i := range []int{h.time, h.open, h.high, h.low, h.close, h.bid, h.ask, h.volume, h.bidSize, h.askSize} {
+		if i >= 0 && slices.Contains(lower[i+1:], lower[i]) {
+			return h, fmt.Errorf("column %q is there twice", names[i])
+		}
+	}
+	return h, h.complete()
+}
+
+// complete says what is missing of bars or of quotes, whichever the header is more like.
+func (h header) complete() error {
+	type need struct {
+		name string
+		at   int
+	}
+	bars := []need{{"open", h.open}, {"high", h.high}, {"low", h.low}, {"close", h.close}}
+	quotes := []need{{"bid", h.bid}, {"ask", h.ask}}
+	missing := func(needs []need) (names []string) {
+		for _, n := range needs {
+			if n.at < 0 {
+				names = append(names, fmt.Sprintf("%q", n.name))
+			}
+		}
+		return names
+	}
+	noBars, noQuotes := missing(bars), missing(quotes)
+	if len(noBars) == len(bars) && len(noQuotes) == len(quotes) {
+		return errUnknownFormat
+	}
+	lacks := noBars
+	if len(noBars) == len(bars) || len(noQuotes) == 1 {
+		lacks = noQuotes
+	}
+	if h.time < 0 {
+		lacks = append([]string{`"timestamp"`}, lacks...)
+	}
+	if len(lacks) > 0 {
+		return fmt.Errorf("no column %s; the header has: %s", strings.Join(lacks, ", "), strings.Join(h.names, ", "))
+	}
+	return nil
+}
+
+// quotesOnly says that the file has quotes and no bars.
+func (h header) quotesOnly() bool { return h.open < 0 }
+
+// quoted says that the file has a bid and an ask beside its prices, or alone.
+func (h header) quoted() bool { return h.bid >= 0 }

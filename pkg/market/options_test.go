@@ -1,0 +1,46 @@
+package market
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestReadOptions(t *testing.T) {
+	tests := []struct {
+		name string
+		opts ReadOptions
+		want string
+	}{
+		{"bad rows", ReadOptions{MaxBadRows: -1}, "max bad rows -1: expected 0 or more"},
+		{"bytes", ReadOptions{MaxBytes: -1}, "max bytes -1: expected 0 (4 GiB) or more"},
+		{"crossed", ReadOptions{Crossed: 7}, "crossed policy 7: expected 0 to 2"},
+		{"offset of days", ReadOptions{UTCOffset: new(48 * time.Hour)}, "UTC offset 48h0m0s: expected whole minutes, at most 14h"},
+		{"offset of seconds", ReadOptions{UTCOffset: new(time.Second)}, "UTC offset 1s: expected whole minutes, at most 14h"},
+		{"trades only of a CSV", ReadOptions{TradesOnly: true}, "a.csv: trades only is for LEAN zips, which have both"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Chdir(t.TempDir())
+			file := store(t, "a.csv", goodRows)
+			_, err := Read(file, tt.opts)
+			if err == nil || err.Error() != tt.want {
+				t.Errorf("Read: got %v, want %s", err, tt.want)
+			}
+			if _, err := ReadQuotes(file, tt.opts); err == nil || !strings.Contains(err.Error(), "expected") && !tt.opts.TradesOnly {
+				t.Errorf("ReadQuotes: got %v, want %s", err, tt.want)
+			}
+		})
+	}
+}
+
+func TestReadSymbolOfAFile(t *testing.T) {
+	t.Chdir(t.TempDir())
+	s, err := Read(store(t, "a.csv", goodRows), ReadOptions{Symbol: "My-Coin"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.Symbol != "My-Coin" {
+		t.Errorf("got %q, want My-Coin", s.Symbol)
+	}
+}

@@ -1,0 +1,72 @@
+package market
+
+import (
+	"math"
+	"strconv"
+	"strings"
+)
+
+// Prices outside these bounds are taken for errors. They leave room for every instrument there is, and keep sums, ratios
+// and logarithms of prices finite.
+const (
+	minPrice = 1e-12
+	maxPrice = 1e12
+)
+
+// parsePrice reads a price in the file's own unit.
+func parsePrice(column, text string) (float64, error) {
+	x, err := parseNumber(column, text)
+	if err != nil {
+		return 0, err
+	}
+	switch {
+	case x <= 0:
+		return 0, badCell(ReasonPrice, column, text, "is not a price: expected more than 0")
+	case x < minPrice || x > maxPrice:
+		return 0, badCell(ReasonPrice, column, text, "is not a price: expected 1e-12 to 1e12")
+	}
+	return x, nil
+}
+
+// parseSize reads a size or volume; an empty cell is 0, not known.
+func parseSize(column, text string) (float64, error) {
+	if strings.TrimSpace(text) == "" {
+		return 0, nil
+	}
+	x, err := parseNumber(column, text)
+	if err == nil && x < 0 {
+		return 0, badCell(ReasonPrice, column, text, "is negative: expected 0 or more")
+	}
+	return x, err
+}
+
+// parseNumber reads a finite decimal number. strconv takes more than a data file should hold (hexadecimal, "infinity").
+func parseNumber(column, text string) (float64, error) {
+	t := strings.TrimSpace(text)
+	x, err := strconv.ParseFloat(t, 64)
+	switch {
+	case err == nil && (math.IsNaN(x) || math.IsInf(x, 0)):
+		return 0, badCell(ReasonNumber, column, text, "is not a finite number")
+	case err != nil || strings.ContainsAny(t, "xX_"):
+		return 0, badCell(ReasonNumber, column, text, "is not a number")
+	}
+	return x, nil
+}
+
+// checkRange holds a bar to Low <= Open, Close <= High.
+func checkRange(b Bar, prefix string) error {
+	switch {
+	case b.High < b.Low:
+		return badCell(ReasonRange, prefix+"high", number(b.High), "is below the low "+number(b.Low))
+	case b.Open < b.Low || b.Open > b.High:
+		return badCell(ReasonRange, prefix+"open", number(b.Open), "is outside low "+number(b.Low)+" to high "+number(b.High))
+	case b.Close < b.Low || b.Close > b.High:
+		return badCell(ReasonRange, prefix+"close", number(b.Close), "is outside low "+number(b.Low)+" to high "+number(b.High))
+	}
+	return nil
+}
+
+func isNumber(text string) bool {
+	_, err := parseNumber("", text)
+	return err == nil
+}

@@ -1,0 +1,294 @@
+package market
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+)
+
+// Read reads the bars of one instrument from a file or a folder. The format is recognised by name and content:
+//
+//   - CSV, plain, gzip or zip, with a header: timestamp (or ts_ms, ts, open_time, time, datetime, date), open, high, low,
+//     close, and where they exist volume, bid and ask, in any order and case. Times are ISO 8601 or an epoch in s, ms, us
+//     or ns. The files of a folder become one series.
+//   - A pair of such files, one of the bid and one of the ask (named so), of which either may be named. The prices are
+//     the means of the sides. The high of the mid is not known exactly when only the highs of the sides are: (bid high +
+//     ask high)/2 is at or above it, because the sides need not have been highest at the same instant; likewise the low.
+//   - LEAN zips (QuantConnect), minutes or ticks, of forex and crypto: quotes, and where there are trades too, their
+//     volume. Days and minutes that have trades alone are left out, and counted, when the folder has quotes.
+//   - Captures of Binance's bookTicker and trade streams, by the time of receipt.
+//   - Quotes (CSV with timestamp, bid, ask) as bars of their minutes: see BarBuilder.
+//
+// A folder with several instruments or kinds is an error that names the choices, unless opts.Symbol picks one. A row
+// that cannot be used is a *RowError, unless opts.MaxBadRows allows for it.
+func Read(path string, opts ReadOptions) (*Series, error) {
+	if err := opts.validate(); err != nil {
+		return nil, err
+	}
+	src, err := find(path, opts, func(kind) bool { return true })
+	if err != nil {
+		return nil, err
+	}
+	if opts.TradesOnly {
+		if src, err = src.tradesOnly(); err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+	}
+	r := newReading(src, opts)
+	bars, err := r.bars()
+	if err != nil {
+		return nil, err
+	}
+	if len(bars) == 0 {
+		return nil, fmt.Errorf("%s: no row could be used", path)
+	}
+	if err := checkMinutes(bars); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return &Series{
+		Symbol: src.symbol, Bars: bars, Simulated: src.simulated(), Files: r.files,
+		Dropped: r.bad.dropped(), Crossed: countCrossed(bars),
+	}, nil
+}
+
+// Quotes is a set of single quotes of one instrument, on disk.
+type Quotes struct {
+	// Symbol is the instrument.
+	Symbol string
+	// Simulated says that no market made these quotes.
+	Simulated bool
+	// Files and Dropped are as in Series, Crossed counts quotes; they are known when All has come to its end.
+	Files   []File
+	Dropped map[string]int
+	Crossed int
+	src     source
+	opts    ReadOptions
+}
+
+// ReadQuotes opens the single quotes of a file or a folder, for sets that have them: LEAN tick zips, Binance captures and
+// CSV with timestamp, bid, ask (bid_size, ask_size). The choice within a folder is as in Read, among those sets alone.
+func ReadQuotes(path string, opts ReadOptions) (*Quotes, error) {
+	if err := opts.validate(); err != nil {
+		return nil, err
+	}
+	src, err := find(path, opts, kind.ticks)
+	if err != nil {
+		return nil, err
+	}
+	return &Quotes{Symbol: src.symbol, Simulated: src.simulated(), src: src, opts: opts}, nil
+}
+
+// All reads the quotes in order of time; several may have the same. An error is the last that it yields, with a zero
+// quote. Each call reads the files anew.
+func (q *Quotes) All() iter.Seq2[Quote, error] {
+	return func(yield func(Quote, error) bool) {
+		r := newReading(q.src, q.opts)
+		count, crossed := 0, 0
+		err := r.quotes(func(quote Quote) bool {
+			count++
+			if quote.Bid > quote.Ask {
+				crossed++
+			}
+			return yield(quote, nil)
+		}, nil)
+		switch {
+		case errors.Is(err, errStopped):
+		case err != nil:
+			yield(Quote{}, err)
+		case count == 0:
+			yield(Quote{}, fmt.Errorf("%s: no row could be used", q.src.files[0].path))
+		default:
+			q.Files, q.Dropped, q.Crossed = r.files, r.bad.dropped(), crossed
+		}
+	}
+}
+
+// errStopped says that the receiver wants no more quotes.
+var errStopped = errors.New("stopped")
+
+func (s source) simulated() bool {
+	for _, f := range s.files {
+		if f.simulated {
+			return true
+		}
+	}
+	return false
+}
+
+// reading is one pass over the files of a source.
+type reading struct {
+	src   source
+	opts  ReadOptions
+	files []File
+	bad   badRows
+	// last is the time of the last row, in Unix milliseconds.
+	last int64
+	// line is the number of the line that is being read.
+	line        int
+	done, total int64
+}
+
+func newReading(src source, opts ReadOptions) *reading {
+	r := &reading{src: src, opts: opts, bad: badRows{allowed: opts.MaxBadRows}}
+	for _, f := range src.files {
+		r.total += f.size
+	}
+	return r
+}
+
+// bars reads the bars of whatever kind the source is.
+func (r *reading) bars() ([]Bar, error) {
+	switch {
+	case r.src.kind == kindBars:
+		return r.barsCSV()
+	case r.src.kind == kindSide:
+		return r.barsOfSides()
+	case r.src.kind == kindMinute:
+		return r.barsLean()
+	}
+	var bars []Bar
+	var b BarBuilder
+	take := func(bar Bar, ok bool) {
+		if ok {
+			bars = append(bars, bar)
+		}
+	}
+	err := r.quotes(func(q Quote) bool { take(b.Add(q)); return true }, b.Trade)
+	take(b.Flush())
+	return bars, err
+}
+
+// quotes reads single quotes, and passes on trades (time and size) where the source has them.
+func (r *reading) quotes(yield func(Quote) bool, trade func(time int64, size float64)) error {
+	var decode func(f stored) func(line string) (Quote, bool, error)
+	switch r.src.kind {
+	case kindQuotes:
+		decode = r.quoteCSV
+	case kindTick:
+		decode = r.quoteLean
+	default:
+		decode = func(f stored) func(string) (Quote, bool, error) { return r.quoteCapture(f, trade) }
+	}
+	for _, f := range r.src.files {
+		row := decode(f)
+		err := r.rows(f, func(line string) error {
+			q, ok, err := row(line)
+			if err != nil || !ok {
+				return err
+			}
+			if q.Time < r.last {
+				return backwardsRow(q.Time, r.last)
+			}
+			r.last = q.Time
+			if !yield(q) {
+				return errStopped
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// rows gives every row of a file to a function. A *RowError from it drops the row, as far as the options allow; any
+// other error ends the reading. At the end the file is noted with its digest.
+func (r *reading) rows(f stored, row func(line string) error) error {
+	before := r.done
+	a, err := openArchive(f.path, r.opts.maxBytes(), func(n int64) { r.progress(min(r.done+n, before+f.size)) })
+	if err != nil {
+		return err
+	}
+	defer a.Close()
+	l := newLines(a)
+	for range f.skip {
+		if _, err := l.next(); err != nil {
+			return pathError(f.path, err)
+		}
+	}
+	previous := ""
+	for {
+		line, err := l.next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return pathError(f.path, err)
+		}
+		r.line = l.no
+		if line == previous && f.kind != kindTick { // OANDA's ticks repeat: two changes within a millisecond, and back
+			err = badRow(ReasonDuplicate, "repeats the row before it, byte for byte")
+		} else {
+			err = row(line)
+		}
+		previous = line
+		if err := r.heed(located(err, f.path, l.no)); err != nil {
+			return err
+		}
+	}
+	digest, err := a.digest()
+	if err != nil {
+		return err
+	}
+	r.progress(before + f.size)
+	r.files = append(r.files, File{Path: f.path, SHA256: digest})
+	return nil
+}
+
+// heed counts a bad row, and passes every other error on.
+func (r *reading) heed(err error) error {
+	var bad *RowError
+	if errors.As(err, &bad) {
+		return r.bad.add(bad)
+	}
+	return err
+}
+
+func (r *reading) progress(done int64) {
+	if r.done = done; r.opts.Progress != nil {
+		r.opts.Progress(done, r.total)
+	}
+}
+
+// after holds the starts of bars to ascending order.
+func (r *reading) after(start int64, column, text string) error {
+	switch {
+	case start == r.last:
+		return badCell(ReasonRepeated, column, text, "is the minute of the row before, with other values")
+	case start < r.last:
+		return badCell(ReasonBackwards, column, text, "goes back in time: the row before is of "+utc(r.last))
+	}
+	return nil
+}
+
+func backwardsRow(time, last int64) error {
+	return badRow(ReasonBackwards, "goes back in time: it is of "+utc(time)+", the row before of "+utc(last))
+}
+
+// checkMinutes finds bars that are longer than a minute, which their times alone do not show.
+func checkMinutes(bars []Bar) error {
+	const enough = 10 // fewer could be a minute here and there
+	if len(bars) < enough {
+		return nil
+	}
+	step := bars[1].Start - bars[0].Start
+	for i := 1; i < len(bars); i++ {
+		step = min(step, bars[i].Start-bars[i-1].Start)
+	}
+	if step > MinuteMS {
+		return fmt.Errorf("the bars are at least %d minutes apart; one-minute bars are needed", step/MinuteMS)
+	}
+	return nil
+}
+
+func countCrossed(bars []Bar) int {
+	n := 0
+	for _, b := range bars {
+		if b.Bid > b.Ask {
+			n++
+		}
+	}
+	return n
+}

@@ -1,0 +1,125 @@
+package market
+
+import "fmt"
+
+// sided is a bar of one side, and where it was found.
+type sided struct {
+	Bar
+	file string
+	line int
+}
+
+// barsOfSides reads pairs of CSV files, one of the bid and one of the ask.
+func (r *reading) barsOfSides() ([]Bar, error) {
+	pairs := map[string][]stored{}
+	var order []string
+	for _, f := range r.src.files {
+		name := sideless(f.name, f.side)
+		if pairs[name] == nil {
+			order = append(order, name)
+		}
+		pairs[name] = append(pairs[name], f)
+	}
+	var bars []Bar
+	for _, name := range order {
+		pair := pairs[name]
+		switch {
+		case len(pair) == 1:
+			other := map[string]string{"bid": "ask", "ask": "bid"}[pair[0].side]
+			return nil, fmt.Errorf("%s: has only the %s; the file of the %s is not beside it", pair[0].path, pair[0].side, other)
+		case len(pair) > 2 || pair[0].side == pair[1].side:
+			return nil, fmt.Errorf("%s: is there twice, the other is %s; remove one", pair[0].path, pair[1].path)
+		case pair[0].side == "ask":
+			pair[0], pair[1] = pair[1], pair[0]
+		}
+		bid, err := r.side(pair[0])
+		if err != nil {
+			return nil, err
+		}
+		ask, err := r.side(pair[1])
+		if err != nil {
+			return nil, err
+		}
+		joined, err := r.join(bid, ask)
+		if err != nil {
+			return nil, err
+		}
+		for _, b := range joined {
+			if len(bars) > 0 && b.Start <= bars[len(bars)-1].Start {
+				return nil, fmt.Errorf("%s: overlaps in time with the files before it, at %s", pair[0].path, utc(b.Start))
+			}
+			bars = append(bars, b)
+		}
+	}
+	return bars, nil
+}
+
+// side reads the bars of one side.
+func (r *reading) side(f stored) ([]sided, error) {
+	r.last = 0
+	var bars []sided
+	row := barCSV(f.header, r.opts.clock(0), true)
+	err := r.rows(f, func(text string) error {
+		bar, at, err := row(text)
+		if err == nil {
+			err = r.after(bar.Start, f.header.names[f.header.time], at)
+		}
+		if err != nil {
+			return err
+		}
+		bars, r.last = append(bars, sided{bar, f.path, r.line}), bar.Start
+		return nil
+	})
+	return bars, err
+}
+
+// join makes bars of the mid of the minutes that both sides have. A minute that only one has is a bad row.
+func (r *reading) join(bid, ask []sided) ([]Bar, error) {
+	keep := r.opts.keepCrossed(true)
+	var bars []Bar
+	for len(bid) > 0 || len(ask) > 0 {
+		var bad *RowError
+		switch {
+		case len(ask) == 0 || len(bid) > 0 && bid[0].Start < ask[0].Start:
+			bad = oneSided(bid[0], "ask")
+			bid = bid[1:]
+		case len(bid) == 0 || ask[0].Start < bid[0].Start:
+			bad = oneSided(ask[0], "bid")
+			ask = ask[1:]
+		default:
+			b, a := bid[0], ask[0]
+			bid, ask = bid[1:], ask[1:]
+			bar := midBar(b.Bar, a.Bar)
+			if err := checkQuote("close", bar.Bid, bar.Ask, keep); err != nil {
+				if err := r.heed(located(err, b.file, b.line)); err != nil {
+					return nil, err
+				}
+				continue
+			}
+			bars = append(bars, bar)
+			continue
+		}
+		if err := r.bad.add(bad); err != nil {
+			return nil, err
+		}
+	}
+	return bars, nil
+}
+
+func oneSided(s sided, missing string) *RowError {
+	return &RowError{
+		File: s.file, Line: s.line, Reason: ReasonOneSide,
+		Problem: fmt.Sprintf("is of %s, a minute that the file of the %s does not have", utc(s.Start), missing),
+	}
+}
+
+// midBar is the bar of the mid of a bid bar and an ask bar of one minute. Volumes add up.
+func midBar(bid, ask Bar) Bar {
+	return Bar{
+		Start: bid.Start,
+		Open:  (bid.Open + ask.Open) / 2, High: (bid.High + ask.High) / 2,
+		Low: (bid.Low + ask.Low) / 2, Close: (bid.Close + ask.Close) / 2,
+		Bid: bid.Close, Ask: ask.Close,
+		Volume: bid.Volume + ask.Volume,
+	}
+}

@@ -1,0 +1,78 @@
+package market
+
+import (
+	"maps"
+	"strings"
+	"testing"
+)
+
+const sideHeader = "timestamp,open,high,low,close\n"
+
+func TestReadSides(t *testing.T) {
+	const (
+		bid = sideHeader + "2024-01-02 00:00:00,10,12,9,11\n2024-01-02 00:01:00,11,11,11,11\n2024-01-02 00:02:00,11,11,11,11\n"
+		ask = sideHeader + "2024-01-02 00:00:00,11,14,9.5,12\n2024-01-02 00:02:00,10,10.5,10,10.5\n2024-01-02 00:03:00,10,10.5,10,10.5\n"
+	)
+	tests := []struct {
+		name    string
+		opts    ReadOptions
+		dropped map[string]int
+		bars    int
+		want    string
+	}{
+		{"strict", ReadOptions{}, nil, 0, "abc-bid.csv:3: is of 2024-01-02T00:01:00Z, a minute that the file of the ask does not have"},
+		{"one sided allowed", ReadOptions{MaxBadRows: 2}, map[string]int{ReasonOneSide: 2}, 2, ""},
+		{"crossed is bad", ReadOptions{MaxBadRows: 3, Crossed: CrossedBad}, map[string]int{ReasonOneSide: 2, ReasonCrossed: 1}, 1, ""},
+		{"too many", ReadOptions{MaxBadRows: 1}, nil, 0, "2 bad rows, 1 allowed; the first: abc-bid.csv:3: is of"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Chdir(t.TempDir())
+			store(t, "abc-bid.csv", bid)
+			store(t, "abc-ask.csv.gz", gzipped(t, ask))
+			for _, path := range []string{"abc-bid.csv", "abc-ask.csv.gz", "."} {
+				s, err := Read(path, tt.opts)
+				if tt.want != "" {
+					if err == nil || err.Error() != tt.want && !strings.HasPrefix(err.Error(), tt.want) {
+						t.Errorf("%s: got %v, want %s", path, err, tt.want)
+					}
+					continue
+				}
+				if err != nil {
+					t.Fatalf("%s: %v", path, err)
+				}
+				if len(s.Bars) != tt.bars || !maps.Equal(s.Dropped, tt.dropped) || s.Symbol != "ABC" {
+					t.Errorf("%s: got %d bars of %s, dropped %v; want %d, %v", path, len(s.Bars), s.Symbol, s.Dropped, tt.bars, tt.dropped)
+				}
+				want := Bar{Start: 1704153600000, Open: 10.5, High: 13, Low: 9.25, Close: 11.5, Bid: 11, Ask: 12}
+				if s.Bars[0] != want {
+					t.Errorf("%s: got %+v, want %+v", path, s.Bars[0], want)
+				}
+			}
+		})
+	}
+}
+
+func TestReadSideAlone(t *testing.T) {
+	t.Chdir(t.TempDir())
+	store(t, "set/abc-bid.csv", sideHeader+"2024-01-02 00:00:00,10,12,9,11\n")
+	store(t, "set/other-ask.csv", sideHeader+"2024-01-02 00:00:00,10,12,9,11\n")
+	tests := []struct {
+		path string
+		opts ReadOptions
+		want string
+	}{
+		{"set/abc-bid.csv", ReadOptions{}, "set/abc-bid.csv: has only the bid; the file of the ask is not beside it"},
+		{"set", ReadOptions{Symbol: "other"}, "set/other-ask.csv: has only the ask; the file of the bid is not beside it"},
+	}
+	for _, tt := range tests {
+		if _, err := Read(tt.path, tt.opts); err == nil || err.Error() != tt.want {
+			t.Errorf("got %v, want %s", err, tt.want)
+		}
+	}
+	store(t, "set/abc-ask.csv", sideHeader+"2024-01-02 00:00:00,10,12,9,11\n")
+	store(t, "set/abc-ask.csv.gz", gzipped(t, sideHeader+"2024-01-02 00:00:00,10,12,9,11\n"))
+	if _, err := Read("set", ReadOptions{Symbol: "ABC"}); err == nil || !strings.Contains(err.Error(), "is there twice") {
+		t.Errorf("got %v, want that a side is there twice", err)
+	}
+}

@@ -1,0 +1,252 @@
+package market
+
+import (
+	"errors"
+	"fmt"
+	"iter"
+	"math"
+	"math/rand/v2"
+	"time"
+)
+
+// SimulateOptions says what market to make up. The zero value is the default market.
+type SimulateOptions struct {
+	// Seed determines every number. The same seed and options give the same quotes.
+	Seed uint64
+	// Days is the length in days of 24 hours, 1 to 3660. 0 is 42.
+	Days int
+	// Start is the first instant, on a minute. The zero time is 2025-01-06 00:00 UTC, a Monday.
+	Start time.Time
+	// Symbol is the instrument. Empty is "SIM-PERP".
+	Symbol string
+	// StartPrice is the mid at Start. 0 is 50,000.
+	StartPrice float64
+	// TickSize is what prices are multiples of, at most a thousandth of StartPrice. 0 is 0.5.
+	TickSize float64
+	// Drift changes the regime for a while. The zero value does not.
+	Drift Drift
+}
+
+// Drift is an episode of another regime. Times of quotes, and all that comes before it, are as without it.
+type Drift struct {
+	// Day is the day on which it begins, 0 the first. Days is its length; 0 is until the end.
+	Day, Days int
+	// Volatility and Spread multiply volatility and spread, each alone. 0 is 1.
+	Volatility, Spread float64
+}
+
+func (o SimulateOptions) withDefaults() SimulateOptions {
+	if o.Days == 0 {
+		o.Days = 42
+	}
+	if o.Start.IsZero() {
+		o.Start = time.Date(2025, 1, 6, 0, 0, 0, 0, time.UTC)
+	}
+	if o.Symbol == "" {
+		o.Symbol = "SIM-PERP"
+	}
+	if o.StartPrice == 0 {
+		o.StartPrice = 50_000
+	}
+	if o.TickSize == 0 {
+		o.TickSize = 0.5
+	}
+	if o.Drift.Volatility == 0 {
+		o.Drift.Volatility = 1
+	}
+	if o.Drift.Spread == 0 {
+		o.Drift.Spread = 1
+	}
+	return o
+}
+
+func (o SimulateOptions) validate() error {
+	within := func(x, low, high float64) bool { return x >= low && x <= high } // false for NaN
+	startMS := o.Start.UnixMilli()
+	switch {
+	case o.Days < 1 || o.Days > 3660:
+		return fmt.Errorf("days %d: expected 1 to 3660", o.Days)
+	case startMS%MinuteMS != 0 || o.Start.Nanosecond() != 0:
+		return fmt.Errorf("start %v: expected a whole minute", o.Start)
+	case startMS < minTimeMS || startMS > maxTimeMS-3660*24*60*MinuteMS:
+		return fmt.Errorf("start %v: expected 1973 to 2189", o.Start)
+	case !within(o.StartPrice, 1e-6, 1e9):
+		return fmt.Errorf("start price %v: expected 1e-6 to 1e9", o.StartPrice)
+	case !within(o.TickSize, o.StartPrice*1e-8, o.StartPrice*1e-3):
+		return fmt.Errorf("tick size %v: expected 1e-8 to 1e-3 of the start price %v", o.TickSize, o.StartPrice)
+	case o.Drift.Day < 0 || o.Drift.Days < 0:
+		return errors.New("drift: expected a day and a number of days of 0 or more")
+	case !within(o.Drift.Volatility, 0.01, 100) || !within(o.Drift.Spread, 0.01, 100):
+		return errors.New("drift: expected multipliers of 0.01 to 100")
+	}
+	return nil
+}
+
+// Simulation is a made-up market. It holds no quotes: they are made as they are asked for, the same each time.
+type Simulation struct {
+	opts SimulateOptions
+}
+
+// Simulate prepares a market. It fails when an option is out of its range.
+//
+// The market has what matters of the stylised facts of real ones (Cont 2001): heavy tails, volatility that clusters on
+// two scales, jumps that come in clusters, sessions, a spread that follows volatility, and bounce. volatility.go has the
+// processes and their sources. The direction of its prices cannot be predicted; their volatility can, about as well as
+// that of real markets.
+//
+// The same options give the same quotes, bit for bit, on one platform; on others too as long as math.Exp and math.Log
+// round alike. Prices are rounded to ticks, so that a difference in a last bit hardly ever shows.
+func Simulate(opts SimulateOptions) (*Simulation, error) {
+	opts = opts.withDefaults()
+	if err := opts.validate(); err != nil {
+		return nil, fmt.Errorf("simulate: %w", err)
+	}
+	return &Simulation{opts: opts}, nil
+}
+
+// Symbol is the instrument.
+func (s *Simulation) Symbol() string { return s.opts.Symbol }
+
+// Series makes the bars of exactly the quotes of Quotes. Volumes are 0: the simulation has no trades.
+func (s *Simulation) Series() *Series {
+	series := &Series{Symbol: s.opts.Symbol, Simulated: true, Bars: make([]Bar, 0, s.opts.Days*24*60)}
+	var b BarBuilder
+	for q := range s.Quotes() {
+		if bar, ok := b.Add(q); ok {
+			series.Bars = append(series.Bars, bar)
+		}
+	}
+	if bar, ok := b.Flush(); ok {
+		series.Bars = append(series.Bars, bar)
+	}
+	return series
+}
+
+// Quotes makes the quotes in order of time: at least one a minute, four on average, more in busy times, no two in the
+// same millisecond.
+func (s *Simulation) Quotes() iter.Seq[Quote] {
+	return func(yield func(Quote) bool) {
+		rng := rand.New(rand.NewPCG(s.opts.Seed, 0x677265656e6c6967)) // "greenlig"
+		vol := newVolatility(rng)
+		book := newBook(rng, s.opts)
+		start := s.opts.Start.UnixMilli()
+		var gaps []float64
+		for minute := range s.opts.Days * 24 * 60 {
+			at := start + int64(minute)*MinuteMS
+			state := vol.next(at)
+			regime := s.opts.Drift.at(minute)
+			jump := float64(vol.jump(state) * regime.Volatility)
+			gaps = spacings(rng, quotesAMinute(rng, state), gaps)
+			passed, last := 0.0, at-1
+			for i, gap := range gaps[:len(gaps)-1] {
+				book.move(state.sigma*regime.Volatility, gap)
+				if i == 0 {
+					book.price += jump
+				}
+				passed += gap
+				last = max(last+1, at+int64(passed*MinuteMS))
+				if !yield(book.quote(last, state, regime)) {
+					return
+				}
+			}
+			book.move(state.sigma*regime.Volatility, gaps[len(gaps)-1])
+		}
+	}
+}
+
+// at is the regime of a minute.
+func (d Drift) at(minute int) Drift {
+	day := minute / (24 * 60)
+	if day >= d.Day && (d.Days == 0 || day < d.Day+d.Days) {
+		return d
+	}
+	return Drift{Volatility: 1, Spread: 1}
+}
+
+// quotesAMinute draws how many quotes a minute has, 1 to 40: activity goes with volatility.
+func quotesAMinute(rng *rand.Rand, state volState) int {
+	mean := 3 * math.Exp(min(0.5*state.log, 2))
+	n, limit, product := 1, math.Exp(-mean), rng.Float64()
+	for product > limit && n < 40 {
+		n, product = n+1, product*rng.Float64()
+	}
+	return n
+}
+
+// spacings draws the n+1 gaps between n instants that are uniform in a minute, as shares of it.
+func spacings(rng *rand.Rand, n int, into []float64) []float64 {
+	into = into[:0]
+	sum := 0.0
+	for range n + 1 {
+		gap := rng.ExpFloat64()
+		into, sum = append(into, gap), sum+gap
+	}
+	for i := range into {
+		into[i] /= sum * (1 + 1e-3) // the last instant stays clear of the next minute, with room for 40 pushed apart
+	}
+	return into
+}
+
+// book is the top of the book around a price that moves without memory.
+type book struct {
+	rng *rand.Rand
+	// price is the log of the efficient price, noise the deviation of the mid from it and spread that of the log spread
+	// from what volatility explains; both revert.
+	price, noise, spread float64
+	perUnit, tick        float64
+}
+
+const (
+	// The spread at ordinary volatility, and how it goes with volatility: ln spread = ln spreadBP + 0.6 ln volatility +
+	// noise. Wider spreads in volatile times are what inventory and information models say and what is measured
+	// (Bollerslev and Melvin 1994).
+	spreadBP       = 1.2
+	spreadResponse = 0.6
+	// Both noises are AR(1) from quote to quote.
+	spreadNoise, spreadPersistence = 0.22, 0.93
+	bookNoise, bookPersistence     = 0.25, 0.70 // in spreads
+)
+
+func newBook(rng *rand.Rand, opts SimulateOptions) *book {
+	b := &book{rng: rng, price: math.Log(opts.StartPrice), tick: opts.TickSize}
+	// Dividing by a whole number of ticks per unit gives 50000.1 where multiplying by 0.1 gives 50000.100000000006.
+	if per := math.Round(1 / opts.TickSize); per >= 1 && math.Abs(per*opts.TickSize-1) < 1e-12 {
+		b.perUnit = per
+	}
+	return b
+}
+
+// move lets the efficient price move for a share of a minute.
+func (b *book) move(sigmaBP, share float64) {
+	b.price += float64(sigmaBP * 1e-4 * math.Sqrt(share) * b.rng.NormFloat64())
+}
+
+func (b *book) quote(at int64, state volState, regime Drift) Quote {
+	b.spread = ar1(b.rng, b.spread, spreadPersistence, spreadNoise)
+	b.noise = ar1(b.rng, b.noise, bookPersistence, bookNoise)
+	widthBP := spreadBP * math.Exp(float64(spreadResponse*state.log)+b.spread) * regime.Spread
+	mid := math.Exp(b.price + float64(b.noise*widthBP*1e-4))
+	half := mid * widthBP * 0.5e-4
+	// Rounding outwards, as a maker does, keeps bid below ask.
+	bid := max(1, math.Floor((mid-half)/b.tick))
+	ask := max(bid+1, math.Ceil((mid+half)/b.tick))
+	return Quote{Time: at, Bid: b.toPrice(bid), Ask: b.toPrice(ask), BidSize: b.size(), AskSize: b.size()}
+}
+
+func (b *book) toPrice(ticks float64) float64 {
+	if b.perUnit > 0 {
+		return ticks / b.perUnit
+	}
+	return ticks * b.tick
+}
+
+// size draws a log-normal size in units of 0.001.
+func (b *book) size() float64 {
+	return math.Round(math.Exp(b.rng.NormFloat64())*1000+1) / 1000
+}
+
+// ar1 is the next value of a process with the given standard deviation and autocorrelation. The conversions keep the
+// compiler from fusing product and sum, which it does on some platforms and which rounds differently.
+func ar1(rng *rand.Rand, x, persistence, sd float64) float64 {
+	return float64(persistence*x) + float64(sd*math.Sqrt(1-float64(persistence*persistence))*rng.NormFloat64())
+}

@@ -1,0 +1,245 @@
+package market
+
+import (
+	"cmp"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// source is the files of one instrument in one folder, of one kind, in order of time.
+type source struct {
+	// folder is relative to the one that was named, with slashes, empty for that folder itself.
+	folder string
+	symbol string
+	kind   kind
+	files  []stored
+}
+
+// find finds the one source that a path names. wanted says which kinds will do.
+func find(root string, opts ReadOptions, wanted func(kind) bool) (source, error) {
+	info, err := os.Stat(root)
+	if err != nil {
+		return source{}, err
+	}
+	if !info.IsDir() {
+		return findFile(root, opts, wanted)
+	}
+	all, unknown, err := findAll(root, opts)
+	if err != nil {
+		return source{}, err
+	}
+	suited := slices.DeleteFunc(slices.Clone(all), func(s source) bool { return !wanted(s.kind) })
+	switch {
+	case len(all) == 0 && len(unknown) == 0:
+		return source{}, fmt.Errorf("%s: the folder has no data files (.csv, .gz, .zip)", root)
+	case len(all) == 0:
+		return source{}, unknown[0].err
+	case len(suited) == 0:
+		return source{}, fmt.Errorf("%s: has bars and no single quotes", root)
+	}
+	chosen, err := choose(suited, opts.Symbol)
+	if err != nil {
+		return source{}, fmt.Errorf("%s: %w", root, err)
+	}
+	for _, u := range unknown {
+		if u.folder == chosen.folder {
+			return source{}, u.err // half a set must not pass for the whole
+		}
+	}
+	return chosen, nil
+}
+
+func findFile(file string, opts ReadOptions, wanted func(kind) bool) (source, error) {
+	s, err := inspect(file, opts)
+	if err != nil {
+		return source{}, err
+	}
+	if !wanted(s.kind) {
+		return source{}, fmt.Errorf("%s: has bars and no single quotes", file)
+	}
+	found := source{symbol: cmp.Or(opts.Symbol, s.symbol), kind: s.kind, files: []stored{s}}
+	if s.kind == kindSide {
+		other, err := otherSide(s, opts)
+		if err != nil {
+			return source{}, err
+		}
+		found.files = append(found.files, other)
+	}
+	return found, nil
+}
+
+// unread is a file of a folder that could not be recognised.
+type unread struct {
+	folder string
+	err    error
+}
+
+// findAll finds every source in a folder and the folders within.
+func findAll(root string, opts ReadOptions) ([]source, []unread, error) {
+	type key struct {
+		folder, symbol string
+		kind           kind
+	}
+	found := map[key]*source{}
+	var all []*source
+	var unknown []unread
+	top := root + string(filepath.Separator) // so that a link to a folder is followed
+	err := filepath.WalkDir(top, func(p string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case p != top && strings.HasPrefix(d.Name(), "."):
+			if d.IsDir() {
+				return fs.SkipDir
+			}
+			return nil
+		case !isData(p, d):
+			return nil
+		}
+		folder := relativeFolder(root, p)
+		s, err := inspect(p, opts)
+		if err != nil {
+			unknown = append(unknown, unread{folder, err})
+			return nil
+		}
+		k := key{folder, s.symbol, s.kind}
+		if found[k] == nil {
+			found[k] = &source{folder: folder, symbol: s.symbol, kind: s.kind}
+			all = append(all, found[k])
+		}
+		found[k].files = append(found[k].files, s)
+		return nil
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	sources := make([]source, len(all))
+	for i, s := range all {
+		s.sort()
+		sources[i] = *s
+	}
+	return sources, unknown, nil
+}
+
+// isData says whether a file of a folder could hold data. A manifest lists the data and is none.
+func isData(p string, d fs.DirEntry) bool {
+	if d.Type()&fs.ModeSymlink != 0 {
+		info, err := os.Stat(p)
+		if err != nil || !info.Mode().IsRegular() {
+			return false
+		}
+	} else if !d.Type().IsRegular() {
+		return false
+	}
+	switch strings.ToLower(filepath.Ext(p)) {
+	case ".csv", ".gz", ".zip":
+		return !strings.EqualFold(d.Name(), "MANIFEST.csv")
+	}
+	return false
+}
+
+func relativeFolder(root, p string) string {
+	rel, err := filepath.Rel(root, filepath.Dir(p))
+	if err != nil || rel == "." {
+		return ""
+	}
+	return filepath.ToSlash(rel)
+}
+
+// sort puts the files in the order of their first rows, or of their names when one cannot be read.
+func (s *source) sort() {
+	byTime := !slices.ContainsFunc(s.files, func(f stored) bool { return f.first == 0 })
+	slices.SortStableFunc(s.files, func(a, b stored) int {
+		if byTime && a.first != b.first {
+			return cmp.Compare(a.first, b.first)
+		}
+		return cmp.Compare(a.path, b.path)
+	})
+}
+
+// names are all that a source answers to, the shortest first.
+func (s source) names() []string {
+	k := string(s.kind)
+	return []string{s.symbol, s.folder, path.Join(s.symbol, k), path.Join(s.folder, s.symbol), path.Join(s.folder, s.symbol, k)}
+}
+
+// choose picks the source that the name names, or the only one.
+func choose(sources []source, name string) (source, error) {
+	matching := sources
+	if name != "" {
+		matching = nil
+		for _, s := range sources {
+			if slices.ContainsFunc(s.names(), func(n string) bool { return strings.EqualFold(n, name) }) {
+				matching = append(matching, s)
+			}
+		}
+	}
+	switch {
+	case len(matching) == 1:
+		return matching[0], nil
+	case len(matching) > 1:
+		return source{}, fmt.Errorf("there are several%s; name one: %s", ofName(name), strings.Join(choices(matching), ", "))
+	}
+	return source{}, fmt.Errorf("there is no %q; name one: %s", name, strings.Join(choices(sources), ", "))
+}
+
+func ofName(name string) string {
+	if name == "" {
+		return ""
+	}
+	return fmt.Sprintf(" of %q", name)
+}
+
+// choices gives each source the shortest name that no other answers to.
+func choices(sources []source) []string {
+	count := map[string]int{}
+	for _, s := range sources {
+		for _, n := range slices.Compact(slices.Sorted(slices.Values(s.names()))) {
+			count[n]++
+		}
+	}
+	shortest := make([]string, len(sources))
+	for i, s := range sources {
+		names := s.names()
+		shortest[i] = names[len(names)-1]
+		for _, n := range names {
+			if n != "" && count[n] == 1 {
+				shortest[i] = n
+				break
+			}
+		}
+	}
+	return shortest
+}
+
+// otherSide finds the ask file of a bid file, or the reverse, in the same folder.
+func otherSide(s stored, opts ReadOptions) (stored, error) {
+	entries, err := os.ReadDir(filepath.Dir(s.path))
+	if err != nil {
+		return stored{}, err
+	}
+	wantSide := map[string]string{"bid": "ask", "ask": "bid"}[s.side]
+	wantName := sideless(s.name, s.side)
+	for _, e := range entries {
+		p := filepath.Join(filepath.Dir(s.path), e.Name())
+		if !isData(p, e) || !strings.Contains(strings.ToLower(e.Name()), wantSide) {
+			continue
+		}
+		o, err := inspect(p, opts)
+		if err == nil && o.kind == kindSide && o.side == wantSide && sideless(o.name, o.side) == wantName {
+			return o, nil
+		}
+	}
+	return stored{}, fmt.Errorf("%s: has only the %s; the file of the %s is not beside it", s.path, s.side, wantSide)
+}
+
+// sideless is what the names of both sides have in common.
+func sideless(name, side string) string {
+	name = strings.ToLower(strings.TrimSuffix(name, filepath.Ext(name)))
+	return strings.ReplaceAll(name, side, "*")
+}
