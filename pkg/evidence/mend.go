@@ -1,0 +1,123 @@
+package evidence
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"time"
+)
+
+// mend brings the folder to rest after whatever a kill interrupted, and returns the newest entry. Each of its own steps
+// may be interrupted as well: the next mend goes on from there.
+func mend(f folder, now func() time.Time) (entry, error) {
+	data, err := f.read(chainName)
+	if err != nil {
+		return entry{}, err
+	}
+	c, err := parseChain(data)
+	if err != nil {
+		return entry{}, fmt.Errorf("%w: %w", ErrBroken, err)
+	}
+	lines := slices.Clip(data[:len(data)-len(c.tail)])
+	if lines, err = completeWrite(f, &c, lines); err != nil {
+		return entry{}, err
+	}
+	if data == nil && len(lines) == 0 { // a new folder
+		if err := f.replace(chainName, nil); err != nil {
+			return entry{}, err
+		}
+	}
+	if len(c.tail) > 0 {
+		if err := setAside(f, &c, lines, now()); err != nil {
+			return entry{}, err
+		}
+	}
+	return c.last(), sweep(f)
+}
+
+// completeWrite takes the steps that are left of the write in chain.head, if there are any, and returns the whole lines
+// of the chain.
+func completeWrite(f folder, c *chain, lines []byte) ([]byte, error) {
+	head, err := f.read(headName)
+	if err != nil {
+		return nil, err
+	}
+	last, err := c.lastLine()
+	if err != nil {
+		return nil, err
+	}
+	if bytes.Equal(head, last) {
+		return lines, nil
+	}
+	e, err := parseEntry(head, c.last())
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s does not follow line %d of %s: %w", ErrBroken, headName, len(c.entries), chainName, err)
+	}
+	if err := completeFile(f, e); err != nil {
+		return nil, err
+	}
+	// The torn line is accounted for if it is the beginning of this one, or if this one is about the file it was moved to.
+	if bytes.HasPrefix(head, c.tail) || e.SHA256 == sumOf(c.tail) && path.Dir(e.File) == tornDir {
+		c.tail = nil
+	}
+	c.add(e)
+	lines = append(lines, head...)
+	return lines, f.replace(chainName, slices.Concat(lines, c.tail))
+}
+
+// completeFile makes sure that the content of e is at its name.
+func completeFile(f folder, e entry) error {
+	for _, name := range []string{e.File, tempName(e.File)} {
+		sum, _, err := f.digest(name)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+		case err != nil:
+			return fmt.Errorf("%s: %w", name, err)
+		case sum == e.SHA256 && name == e.File:
+			return nil
+		case sum == e.SHA256:
+			return f.publish(e.File)
+		}
+	}
+	return fmt.Errorf("%w: %s has line %d about %s, and the content is nowhere", ErrBroken, headName, e.Seq, e.File)
+}
+
+// setAside moves the torn end of the chain to a file of its own, which becomes part of the chain.
+func setAside(f folder, c *chain, lines []byte, now time.Time) error {
+	name := fmt.Sprintf("%s/chain-%d.txt", tornDir, c.last().Seq+1)
+	e, line, err := c.last().next(now, name, c.tail)
+	if err != nil {
+		return err
+	}
+	if err := f.replace(name, c.tail); err != nil {
+		return err
+	}
+	if err := f.replace(headName, line); err != nil {
+		return err
+	}
+	c.add(e)
+	return f.replace(chainName, slices.Concat(lines, line))
+}
+
+// sweep removes temporary files. What was promised has been completed; the rest never was.
+func sweep(f folder) error {
+	var left []string
+	err := f.files(func(name string) error {
+		if isTemp(name) {
+			left = append(left, name)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, name := range left {
+		if err := f.root.Remove(name); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,44 @@
+package evidence
+
+import (
+	"fmt"
+	"io/fs"
+	"path"
+	"path/filepath"
+	"strings"
+	"unicode"
+)
+
+// checkName refuses names that leave the folder, hide in it, or belong to the store.
+func checkName(name string) error {
+	first, _, _ := strings.Cut(name, "/")
+	switch {
+	case !fs.ValidPath(name), name == ".", !filepath.IsLocal(filepath.FromSlash(name)):
+		return fmt.Errorf("evidence name %q: want a relative path with slashes that stays in the folder", name)
+	case strings.HasPrefix(name, "."), strings.Contains(name, "/."):
+		return fmt.Errorf("evidence name %q: names that start with a dot are the store's", name)
+	case strings.ContainsFunc(name, unicode.IsControl), strings.Contains(name, `\`):
+		return fmt.Errorf("evidence name %q: control characters and backslashes are not allowed", name)
+	}
+	for _, own := range []string{chainName, headName, tornDir} {
+		if strings.EqualFold(first, own) { // some file systems do not tell case apart
+			return fmt.Errorf("evidence name %q: %s is the store's own", name, own)
+		}
+	}
+	return nil
+}
+
+// isJSON reports whether name is that of a JSON document, which has a header.
+func isJSON(name string) bool { return strings.EqualFold(path.Ext(name), ".json") }
+
+// tempName is where the content of name is before it is complete: in the same folder, so that a rename can be atomic.
+func tempName(name string) string {
+	dir, base := path.Split(name)
+	return dir + "." + base + ".tmp"
+}
+
+// isTemp reports whether name is a tempName; names of evidence cannot start with a dot.
+func isTemp(name string) bool {
+	base := path.Base(name)
+	return strings.HasPrefix(base, ".") && strings.HasSuffix(base, ".tmp")
+}

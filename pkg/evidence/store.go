@@ -1,0 +1,193 @@
+package evidence
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// Options of Open. The zero value is ready to use.
+type Options struct {
+	// Now is the clock of created_time and of the chain; nil means time.Now.
+	Now func() time.Time
+	// Wait is how long Open waits for another writer; 0 means DefaultWait, negative not at all.
+	Wait time.Duration
+}
+
+// Store is an evidence folder opened for writing. It is safe for concurrent use, and no other process or Store can write
+// the folder until Close: open it when there is something to write, not for the life of a program.
+type Store struct {
+	dir    string // absolute, without symbolic links, to tell which inputs are in it
+	folder folder
+	lock   *os.File
+	now    func() time.Time
+
+	mu   sync.Mutex
+	last entry
+	// fault stops the store: the folder waits for the next Open to be mended, or the store is closed.
+	fault error
+}
+
+// Open opens the evidence folder dir ("" means DefaultDir) for writing. It makes the folder if it does not exist, waits
+// a short time for another writer (ErrLocked), and mends what a kill left behind (see the package comment). A chain that
+// does not hold in any other way is ErrBroken. Open checks the chain and not the files: Verify does both.
+func Open(dir string, opts Options) (*Store, error) {
+	if dir == "" {
+		dir = DefaultDir
+	}
+	if opts.Now == nil {
+		opts.Now = time.Now
+	}
+	if opts.Wait == 0 {
+		opts.Wait = DefaultWait
+	}
+	s, err := open(dir, opts)
+	if err != nil {
+		return nil, fmt.Errorf("open evidence %q: %w", dir, err)
+	}
+	return s, nil
+}
+
+func open(dir string, opts Options) (_ *Store, err error) {
+	if err := makeDir(filepath.Clean(dir)); err != nil {
+		return nil, err
+	}
+	abs, err := realPath(dir)
+	if err != nil {
+		return nil, err
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{dir: abs, folder: folder{root}, now: opts.Now}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.release())
+		}
+	}()
+	s.lock, err = root.OpenFile(lockName, os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	if err := flock(s.lock, syscall.LOCK_EX, opts.Wait); err != nil {
+		return nil, err
+	}
+	if s.last, err = mend(s.folder, opts.Now); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// Close lets other writers in. The folder is complete at any time; Close has nothing to flush.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if errors.Is(s.fault, os.ErrClosed) {
+		return nil
+	}
+	s.fault = fmt.Errorf("evidence store: %w", os.ErrClosed)
+	return s.release()
+}
+
+func (s *Store) release() error {
+	var err error
+	if s.lock != nil {
+		err = s.lock.Close() // and with it the lock
+	}
+	return errors.Join(err, s.folder.root.Close())
+}
+
+// WriteJSON writes name, which ends in .json, as one flat JSON object: the keys of the header, then those of the body, a
+// struct or map. A body that is not an object, has a key of the header (in any case of letters) or holds a NaN or an
+// infinity is an error that names the key, and nothing is written.
+func (s *Store) WriteJSON(name string, h Header, body any) error {
+	if !isJSON(name) {
+		return fmt.Errorf("evidence name %q: want .json", name)
+	}
+	h = h.complete(s.now())
+	for i, in := range h.Inputs {
+		h.Inputs[i].Path = s.inputPath(in.Path)
+	}
+	if err := h.validate(); err != nil {
+		return fmt.Errorf("evidence %s: %w", name, err)
+	}
+	data, err := document(h, body)
+	if err != nil {
+		return fmt.Errorf("evidence %s: %w", name, err)
+	}
+	return s.write(name, data)
+}
+
+// WriteFile writes text, CSV, Markdown or SVG. JSON has a header and is written with WriteJSON.
+func (s *Store) WriteFile(name string, data []byte) error {
+	if isJSON(name) {
+		return fmt.Errorf("evidence name %q: JSON has a header: use WriteJSON", name)
+	}
+	return s.write(name, data)
+}
+
+// write takes the steps that the package comment describes.
+func (s *Store) write(name string, data []byte) error {
+	if err := checkName(name); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.fault != nil {
+		return s.fault
+	}
+	// Found now, a folder or link of that name is an error of the caller; after step 2 it would be a broken chain.
+	if err := s.folder.regular(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("evidence %s: %w", name, err)
+	}
+	e, line, err := s.last.next(s.now(), name, data)
+	if err != nil {
+		return err
+	}
+	if err := s.folder.stage(name, data); err != nil {
+		return fmt.Errorf("evidence %s: %w", name, err)
+	}
+	if err := s.commit(name, line); err != nil {
+		err = fmt.Errorf("evidence %s: %w", name, err)
+		s.fault = fmt.Errorf("evidence store needs to be opened again after: %w", err)
+		return err
+	}
+	s.last = e
+	return nil
+}
+
+// commit is steps 2 to 4. An error leaves what a kill would leave.
+func (s *Store) commit(name string, line []byte) error {
+	if err := s.folder.replace(headName, line); err != nil {
+		return err
+	}
+	if err := s.folder.publish(name); err != nil {
+		return err
+	}
+	return s.folder.append(chainName, line)
+}
+
+// inputPath makes the path of a file in the folder relative to it, so that Verify finds it from anywhere, and leaves
+// every other path as it is.
+func (s *Store) inputPath(p string) string {
+	if abs, err := realPath(p); err == nil {
+		if rel, err := filepath.Rel(s.dir, abs); err == nil && filepath.IsLocal(rel) {
+			return filepath.ToSlash(rel)
+		}
+	}
+	return filepath.ToSlash(p)
+}
+
+func realPath(p string) (string, error) {
+	abs, err := filepath.Abs(p)
+	if err != nil {
+		return "", err
+	}
+	return filepath.EvalSymlinks(abs)
+}

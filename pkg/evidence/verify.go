@@ -1,0 +1,171 @@
+package evidence
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"slices"
+	"syscall"
+)
+
+// Verify computes everything again that the folder dir ("" means DefaultDir) claims: each link of the chain, the digest
+// of each file, that no file is missing and none is there of which the chain does not know, and that inputs which are
+// files of the folder have the digest said. It changes nothing, and waits a short time for a writer to finish
+// (ErrLocked). The error is for a folder that cannot be read; what does not hold is in the report.
+func Verify(dir string) (Report, error) {
+	if dir == "" {
+		dir = DefaultDir
+	}
+	report := Report{Dir: dir, Problems: []Problem{}, Stale: []Problem{}}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return report, fmt.Errorf("verify evidence: %w", err)
+	}
+	defer root.Close()
+	// Without a lock file (a copy of a folder) there is no writer to wait for.
+	if lock, err := root.Open(lockName); err == nil {
+		defer lock.Close()
+		if err := flock(lock, syscall.LOCK_SH, DefaultWait); err != nil {
+			return report, fmt.Errorf("verify evidence %q: %w", dir, err)
+		}
+	}
+	v := verifier{folder: folder{root}, Report: &report}
+	if err := v.run(); err != nil {
+		return report, fmt.Errorf("verify evidence %q: %w", dir, err)
+	}
+	return report, nil
+}
+
+// verifier is one run of Verify.
+type verifier struct {
+	*Report
+	folder folder
+	chain  chain
+}
+
+func (v *verifier) run() error {
+	data, err := v.folder.read(chainName)
+	if err != nil {
+		return err
+	}
+	v.chain, err = parseChain(data)
+	v.Lines, v.Head = len(v.chain.entries), v.chain.last().Hash
+	var broken *lineError
+	if errors.As(err, &broken) {
+		// What the lines after a break say about files is worth nothing, so the files are not judged.
+		v.problem(chainName, broken.line, "%v", broken.err)
+		return nil
+	}
+	switch {
+	case data == nil:
+		v.problem(chainName, 0, "missing")
+	case len(v.chain.tail) > 0:
+		v.problem(chainName, v.Lines+1, "torn: it has no line end (the next Open completes it or sets it aside)")
+	case v.Lines == 0:
+		v.problem(chainName, 0, "empty: there is nothing to verify")
+	}
+	if err := v.head(); err != nil {
+		return err
+	}
+	for _, name := range slices.Sorted(maps.Keys(v.chain.newest)) {
+		v.file(v.chain.newest[name])
+	}
+	if err := v.folder.files(v.known); err != nil {
+		return err
+	}
+	for _, name := range slices.Sorted(maps.Keys(v.chain.newest)) {
+		if isJSON(name) {
+			v.inputs(name)
+		}
+	}
+	return nil
+}
+
+// head compares chain.head with the newest line.
+func (v *verifier) head() error {
+	head, err := v.folder.read(headName)
+	if err != nil {
+		return err
+	}
+	last, err := v.chain.lastLine()
+	if err != nil || bytes.Equal(head, last) {
+		return err
+	}
+	if head == nil {
+		v.problem(headName, 0, "missing")
+	} else if e, err := parseEntry(head, v.chain.last()); err == nil {
+		v.problem(headName, 0, "has line %d about %s, which is not in %s: a write was cut short (the next Open completes it) "+
+			"or the last line was removed", e.Seq, e.File, chainName)
+	} else {
+		v.problem(headName, 0, "is not a copy of the newest line of %s (line %d)", chainName, v.Lines)
+	}
+	return nil
+}
+
+// file compares a file with its newest entry.
+func (v *verifier) file(e entry) {
+	sum, size, err := v.folder.digest(e.File)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		v.problem(e.File, 0, "missing; it is in line %d of %s", e.Seq, chainName)
+	case err != nil:
+		v.problem(e.File, 0, "cannot be read: %v", err)
+	case sum == e.SHA256 && size == e.Size:
+		v.Files++
+	case v.chain.had(e.File, sum):
+		v.problem(e.File, 0, "is an older version than line %d of %s says", e.Seq, chainName)
+	case size != e.Size:
+		v.problem(e.File, 0, "has %d bytes, line %d of %s says %d", size, e.Seq, chainName, e.Size)
+	default:
+		v.problem(e.File, 0, "has SHA-256 %s, line %d of %s says %s", short(sum), e.Seq, chainName, short(e.SHA256))
+	}
+}
+
+// known reports a file that nobody wrote through a store.
+func (v *verifier) known(name string) error {
+	_, inChain := v.chain.newest[name]
+	switch {
+	case inChain, name == chainName, name == headName:
+	case name == lockName:
+		if info, err := v.folder.root.Lstat(name); err != nil || !info.Mode().IsRegular() || info.Size() != 0 {
+			v.problem(name, 0, "is not an empty file")
+		}
+	case isTemp(name):
+		v.problem(name, 0, "not in the chain: left by a write that was cut short (the next Open removes or completes it)")
+	default:
+		v.problem(name, 0, "not in the chain")
+	}
+	return nil
+}
+
+// inputs compares the digests of inputs that are files of the folder.
+func (v *verifier) inputs(name string) {
+	data, err := v.folder.read(name)
+	if err != nil || data == nil || sumOf(data) != v.chain.newest[name].SHA256 {
+		return // reported by file
+	}
+	var h Header
+	if err := json.Unmarshal(data, &h); err != nil {
+		v.problem(name, 0, "has no readable header: %v", err)
+		return
+	}
+	if err := h.validate(); err != nil {
+		v.problem(name, 0, "%v", err)
+		return
+	}
+	for _, in := range h.Inputs {
+		newest, ours := v.chain.newest[in.Path]
+		switch {
+		case !ours, in.SHA256 == newest.SHA256:
+		case v.chain.had(in.Path, in.SHA256):
+			v.Stale = append(v.Stale, Problem{name, 0, fmt.Sprintf(
+				"was computed from an older version of %s (%s, now %s)", in.Path, short(in.SHA256), short(newest.SHA256))})
+		default:
+			v.problem(name, 0, "says its input %s has SHA-256 %s; no version of it has", in.Path, short(in.SHA256))
+		}
+	}
+}

@@ -1,0 +1,43 @@
+package gate
+
+// Names of the integrity rules, to key the observations of [Judge].
+const (
+	SmokeDistinct   = "smoke distinct scores"
+	SmokeDiffer     = "smoke scores not as computed in process"
+	BaselineChanged = "baseline answers lost or changed"
+	ShadowDiffer    = "shadow scores not as computed in process"
+	Unaccounted     = "requests without exactly one outcome"
+)
+
+// SmokeIntegrity is what makes a smoke run worth its SLOs: its states varied, and the answers were right. n is answers.
+func SmokeIntegrity() []Rule {
+	return []Rule{
+		{
+			Name: SmokeDistinct, Op: Above, Threshold: 1, Unit: Count, MinSamples: smokeAnswers,
+			What: "different scores among the answers: a service that always answers the same proves nothing",
+		},
+		{
+			Name: SmokeDiffer, Op: AtMost, Threshold: 0, Unit: Count, MinSamples: smokeAnswers,
+			What: "answers that differ, in any bit, from what the same model computes in process",
+		},
+	}
+}
+
+// ShadowIntegrity is what holds beside the shadow's SLOs whatever the shadow does. n is requests, for the shadow scores
+// comparisons.
+func ShadowIntegrity() []Rule {
+	return []Rule{
+		{
+			Name: BaselineChanged, Op: AtMost, Threshold: 0, Unit: Count, MinSamples: comparisons,
+			What: "requests that failed, or whose baseline score differs in any bit from what the baseline computes in process",
+		},
+		{
+			Name: ShadowDiffer, Op: AtMost, Threshold: 0, Unit: Count, MinSamples: comparisons,
+			What: "shadow scores that differ, in any bit, from what the same model computes in process",
+		},
+		{
+			Name: Unaccounted, Op: AtMost, Threshold: 0, Unit: Count, MinSamples: comparisons,
+			What: "requests of the executor that have no outcome, or more than one",
+		},
+	}
+}

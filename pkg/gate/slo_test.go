@@ -1,0 +1,67 @@
+package gate_test
+
+import (
+	"math"
+	"testing"
+
+	"github.com/greenlight-ml/greenlight/pkg/gate"
+)
+
+// The targets are a contract with the outside: a change of one is a change here, on purpose.
+func TestSLOs(t *testing.T) {
+	want := map[string]string{
+		"Offline/AUC":              ">= 0.62",
+		"Offline/P@20":             ">= 0.58",
+		"Smoke/smoke success":      ">= 95 %",
+		"Smoke/smoke p95":          "< 80 ms",
+		"Shadow/shadow match rate": ">= 95 %",
+		"Shadow/shadow error rate": "< 2 %",
+		"Shadow/shadow p95":        "< 80 ms",
+
+		"Smoke integrity/smoke distinct scores":                     "> 1",
+		"Smoke integrity/smoke scores not as computed in process":   "<= 0",
+		"Shadow integrity/baseline answers lost or changed":         "<= 0",
+		"Shadow integrity/shadow scores not as computed in process": "<= 0",
+		"Shadow integrity/requests without exactly one outcome":     "<= 0",
+	}
+	got := map[string]string{}
+	for _, group := range gate.SLOs() {
+		for _, rule := range group.Rules {
+			got[group.Name+"/"+rule.Name] = rule.Target()
+			if rule.What == "" || rule.MinSamples < 500 {
+				t.Errorf("%s: what %q, min samples %d: want a description and a floor", rule.Name, rule.What, rule.MinSamples)
+			}
+			for _, hole := range []gate.Observation{{}, gate.Missing("x"), gate.Measured(math.NaN(), 1e6)} {
+				if r := gate.Check(rule, hole); r.Verdict.OK() {
+					t.Errorf("%s passes without data: %+v", rule.Name, hole)
+				}
+			}
+		}
+	}
+	if len(got) != len(want) {
+		t.Errorf("got %d rules, want %d: %v", len(got), len(want), got)
+	}
+	for name, target := range want {
+		if got[name] != target {
+			t.Errorf("%s: got %q, want %q", name, got[name], target)
+		}
+	}
+}
+
+func TestSLOsAreFresh(t *testing.T) {
+	gate.SLOs()[0].Rules[0].Threshold = 0
+	if got := gate.SLOs()[0].Rules[0].Threshold; got != 0.62 {
+		t.Errorf("a caller changed the defaults: %v", got)
+	}
+}
+
+// A smoke of the default size with the most failures it may have must be long enough to judge its latency.
+func TestSmokeWithFailuresIsJudged(t *testing.T) {
+	card := gate.Judge(gate.Smoke(), map[string]gate.Observation{
+		gate.SmokeSuccess: gate.Rate(950, 1000),
+		gate.SmokeP95:     gate.Measured(4.2, 950),
+	})
+	if got := card.Verdict(); got != gate.Pass {
+		t.Errorf("got %s, want PASS: %+v", got, card.Results)
+	}
+}
