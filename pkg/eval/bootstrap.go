@@ -1,0 +1,142 @@
+package eval
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+
+	"github.com/greenlight-ml/greenlight/pkg/stats"
+)
+
+// Bootstrap says how intervals are made: whole UTC days are drawn with replacement, as many as there are. Labels of
+// neighbouring minutes overlap, so rows are far from independent, and drawing rows gives intervals that are far too
+// narrow.
+//
+// B. Efron, R. J. Tibshirani (1993), "An Introduction to the Bootstrap": percentile intervals, blocks of a day.
+type Bootstrap struct {
+	// Replicates is how many samples are drawn, > 0.
+	Replicates int
+	// Seed makes the draw: the same seed and data give the same intervals.
+	Seed uint64
+	// Level is the coverage, in (0,1).
+	Level float64
+	// MinDays is the least number of days for which there are intervals, >= 2.
+	MinDays int
+}
+
+// DefaultBootstrap draws 1,000 samples at 95 %, given at least 5 days.
+func DefaultBootstrap() Bootstrap {
+	return Bootstrap{Replicates: 1000, Seed: 1, Level: 0.95, MinDays: 5}
+}
+
+// Interval is a confidence interval, low <= high.
+type Interval struct {
+	Low  float64 `json:"low"`
+	High float64 `json:"high"`
+}
+
+// Intervals are the confidence intervals of the fields of [Metrics].
+type Intervals struct {
+	Level         float64  `json:"level"`
+	Replicates    int      `json:"replicates"`
+	Days          int      `json:"days"`
+	Seed          uint64   `json:"seed"`
+	AUC           Interval `json:"auc"`
+	PrecisionAt20 Interval `json:"precision_at_20"`
+	RecallAt20    Interval `json:"recall_at_20"`
+	BaseRate      Interval `json:"base_rate"`
+	Brier         Interval `json:"brier"`
+	LogLoss       Interval `json:"log_loss"`
+}
+
+// ErrTooFewDays is the error of a sample that has too few days for intervals.
+var ErrTooFewDays = errors.New("too few days for intervals")
+
+// Intervals computes the intervals of a sample. It fails when the sample is not valid, has one class only
+// ([ErrOneClass]) or has too few days ([ErrTooFewDays]). A draw without both classes is drawn again.
+func (b Bootstrap) Intervals(s Sample) (*Intervals, error) {
+	if b.Replicates <= 0 || !(b.Level > 0 && b.Level < 1) {
+		return nil, fmt.Errorf("bootstrap of %d replicates at level %v: want more than 0, and a level in (0,1)", b.Replicates, b.Level)
+	}
+	if err := s.validate(); err != nil {
+		return nil, err
+	}
+	blocks := newBlocks(s)
+	if have := len(blocks.rows); have < max(2, b.MinDays) {
+		return nil, fmt.Errorf("%d days, want %d: %w", have, max(2, b.MinDays), ErrTooFewDays)
+	}
+	var values [6][]float64
+	rng := rand.New(rand.NewPCG(b.Seed, 0))
+	for range b.Replicates {
+		for i, v := range blocks.draw(rng) {
+			values[i] = append(values[i], v)
+		}
+	}
+	interval := func(v []float64) Interval {
+		slices.Sort(v)
+		tail := (1 - b.Level) / 2
+		return Interval{stats.Quantile(v, tail), stats.Quantile(v, 1-tail)}
+	}
+	return &Intervals{
+		Level: b.Level, Replicates: b.Replicates, Days: len(blocks.rows), Seed: b.Seed,
+		AUC: interval(values[0]), PrecisionAt20: interval(values[1]), RecallAt20: interval(values[2]),
+		BaseRate: interval(values[3]), Brier: interval(values[4]), LogLoss: interval(values[5]),
+	}, nil
+}
+
+// blocks is a sample with its days numbered from 0, ranked once: a draw is then one pass.
+type blocks struct {
+	ranking ranking
+	// Per day: rows, positives, sums of the squared errors and of the log losses.
+	rows, positives, squared, surprise []float64
+	// times is how often each day is in the present draw.
+	times []float64
+}
+
+func newBlocks(s Sample) *blocks {
+	days := slices.Compact(slices.Sorted(slices.Values(s.Days)))
+	number := make(map[int]int32, len(days))
+	for i, d := range days {
+		number[d] = int32(i)
+	}
+	k := len(days)
+	b := &blocks{
+		rows: make([]float64, k), positives: make([]float64, k), squared: make([]float64, k), surprise: make([]float64, k),
+		times: make([]float64, k),
+	}
+	block := make([]int32, s.Len())
+	for i, d := range s.Days {
+		j := number[d]
+		block[i] = j
+		b.rows[j]++
+		b.positives[j] += unit(s.Labels[i])
+		b.squared[j] += squared(s.Scores[i], s.Labels[i])
+		b.surprise[j] += surprise(s.Scores[i], s.Labels[i])
+	}
+	b.ranking = rank(s.Scores, s.Labels, block)
+	return b
+}
+
+// draw takes days with replacement until both classes are there, and returns AUC, precision and recall at 20 %, base
+// rate, Brier and log loss.
+func (b *blocks) draw(rng *rand.Rand) [6]float64 {
+	for {
+		clear(b.times)
+		for range b.times {
+			b.times[rng.IntN(len(b.times))]++
+		}
+		var n, pos, sq, sur float64
+		for j, w := range b.times {
+			n += w * b.rows[j]
+			pos += w * b.positives[j]
+			sq += w * b.squared[j]
+			sur += w * b.surprise[j]
+		}
+		if pos == 0 || pos == n {
+			continue
+		}
+		c := b.ranking.count(TopShare, b.times)
+		return [6]float64{c.auc(), c.precision(), c.recall(), pos / n, sq / n, sur / n}
+	}
+}

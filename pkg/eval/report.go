@@ -1,0 +1,113 @@
+package eval
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Metrics are the measures of one sample.
+type Metrics struct {
+	// N and Positives are numbers of rows; BaseRate is Positives / N, in (0,1).
+	N         int     `json:"n"`
+	Positives int     `json:"positives"`
+	BaseRate  float64 `json:"base_rate"`
+	// AUC is in [0,1], 0.5 for scores that know nothing: see [AUC].
+	AUC float64 `json:"auc"`
+	// PrecisionAt20 and RecallAt20, in [0,1], are of the 20 % of rows with the highest scores: see [PrecisionAtShare].
+	PrecisionAt20 float64 `json:"precision_at_20"`
+	RecallAt20    float64 `json:"recall_at_20"`
+	// Lift is PrecisionAt20 / BaseRate, >= 0, 1 for scores that know nothing.
+	Lift float64 `json:"lift"`
+	// Brier and ECE are in [0,1], LogLoss in nats.
+	Brier   float64 `json:"brier"`
+	LogLoss float64 `json:"log_loss"`
+	ECE     float64 `json:"ece"`
+}
+
+// Measure computes the metrics of a sample. It fails when the sample is not valid or has one class only
+// ([ErrOneClass]); every number it returns is finite.
+func Measure(s Sample) (Metrics, error) {
+	if err := s.validate(); err != nil {
+		return Metrics{}, err
+	}
+	c := rank(s.Scores, s.Labels, nil).count(TopShare, once)
+	base := BaseRate(s.Labels)
+	return Metrics{
+		N: s.Len(), Positives: int(c.positives), BaseRate: base,
+		AUC: c.auc(), PrecisionAt20: c.precision(), RecallAt20: c.recall(), Lift: c.precision() / base,
+		Brier: Brier(s.Scores, s.Labels), LogLoss: LogLoss(s.Scores, s.Labels), ECE: ECE(s.Scores, s.Labels),
+	}, nil
+}
+
+// Fold is the rows of one out-of-time test and how its model was trained.
+type Fold struct {
+	// TrainFrom, TrainTo, TestFrom and TestTo are UTC days, since 1970-01-01; the To are not included.
+	TrainFrom, TrainTo, TestFrom, TestTo int
+	// TrainRows is how many rows the model was fitted on.
+	TrainRows int
+	// Threshold is the label's c, learned from those rows.
+	Threshold float64
+	Sample    Sample
+}
+
+// FoldReport is one fold of a [Report]. Metrics is nil, and Problem says why, when they could not be computed.
+type FoldReport struct {
+	// Dates are the first and the last UTC day, YYYY-MM-DD, both included.
+	TrainFirst string  `json:"train_first"`
+	TrainLast  string  `json:"train_last"`
+	TestFirst  string  `json:"test_first"`
+	TestLast   string  `json:"test_last"`
+	TrainRows  int     `json:"train_rows"`
+	Threshold  float64 `json:"threshold"`
+	Problem    string  `json:"problem,omitempty"`
+	*Metrics
+}
+
+// Report is an out-of-time evaluation: the pooled metrics, at the top level in JSON, and those of each fold.
+type Report struct {
+	Metrics
+	// Intervals are of the pooled metrics; nil when there are too few days.
+	Intervals *Intervals `json:"confidence_intervals,omitempty"`
+	// Reliability is of the pooled rows.
+	Reliability []Bin        `json:"reliability"`
+	Folds       []FoldReport `json:"folds"`
+}
+
+// NewReport evaluates the pooled rows of the folds and each fold. It fails when the pooled rows are empty, not valid
+// or of one class only; a fold of one class is reported as such.
+func NewReport(folds []Fold, b Bootstrap) (*Report, error) {
+	var pooled Sample
+	for _, f := range folds {
+		pooled = pooled.Append(f.Sample)
+	}
+	m, err := Measure(pooled)
+	if err != nil {
+		return nil, fmt.Errorf("pooled rows of %d folds: %w", len(folds), err)
+	}
+	r := &Report{Metrics: m, Reliability: Reliability(pooled.Scores, pooled.Labels), Folds: []FoldReport{}}
+	r.Intervals, err = b.Intervals(pooled)
+	if err != nil && !errors.Is(err, ErrTooFewDays) {
+		return nil, fmt.Errorf("intervals: %w", err)
+	}
+	for i, f := range folds {
+		fr := FoldReport{
+			TrainFirst: date(f.TrainFrom), TrainLast: date(f.TrainTo - 1),
+			TestFirst: date(f.TestFrom), TestLast: date(f.TestTo - 1),
+			TrainRows: f.TrainRows, Threshold: f.Threshold,
+		}
+		switch m, err := Measure(f.Sample); {
+		case errors.Is(err, ErrOneClass):
+			fr.Problem = err.Error()
+		case err != nil:
+			return nil, fmt.Errorf("fold %d: %w", i, err)
+		default:
+			fr.Metrics = &m
+		}
+		r.Folds = append(r.Folds, fr)
+	}
+	return r, nil
+}
+
+// date is a day number as people write it.
+func date(day int) string { return time.Unix(int64(day)*86400, 0).UTC().Format(time.DateOnly) }

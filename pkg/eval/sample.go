@@ -1,0 +1,85 @@
+// Package eval measures scores against what happened: how well they rank, how well they are calibrated, and how sure
+// one may be of either.
+//
+// A score is a probability in [0,1] that the label is true. Functions of scores and labels take slices of one length,
+// in any order that is the same in both, and panic when the lengths differ; they return NaN where the measure is not
+// defined, for example without rows or, for AUC, without both classes. Scores are not NaN.
+package eval
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+)
+
+// Sample is scored rows with their outcome: slices of one length.
+type Sample struct {
+	// Scores are probabilities in [0,1].
+	Scores []float64
+	// Labels are the outcomes.
+	Labels []bool
+	// Days are UTC days, in whole days since 1970-01-01: the blocks of the bootstrap.
+	Days []int
+}
+
+// ErrOneClass is the error of a sample in which every label is the same, or which is empty: nothing can be ranked.
+var ErrOneClass = errors.New("labels of one class only")
+
+// Len is the number of rows.
+func (s Sample) Len() int { return len(s.Scores) }
+
+// Append returns the rows of s followed by those of o.
+func (s Sample) Append(o Sample) Sample {
+	return Sample{
+		Scores: slices.Concat(s.Scores, o.Scores),
+		Labels: slices.Concat(s.Labels, o.Labels),
+		Days:   slices.Concat(s.Days, o.Days),
+	}
+}
+
+func (s Sample) validate() error {
+	if len(s.Labels) != len(s.Scores) || len(s.Days) != len(s.Scores) {
+		return fmt.Errorf("%d scores but %d labels and %d days", len(s.Scores), len(s.Labels), len(s.Days))
+	}
+	for i, v := range s.Scores {
+		if !(v >= 0 && v <= 1) { // also true for NaN
+			return fmt.Errorf("score %v of row %d is not in [0,1]", v, i)
+		}
+	}
+	if p := positives(s.Labels); p == 0 || p == len(s.Labels) {
+		return fmt.Errorf("%d rows, %d positive: %w", len(s.Labels), p, ErrOneClass)
+	}
+	return nil
+}
+
+func positives(labels []bool) int {
+	n := 0
+	for _, y := range labels {
+		if y {
+			n++
+		}
+	}
+	return n
+}
+
+// BaseRate is the share of true labels, in [0,1]; NaN without rows.
+func BaseRate(labels []bool) float64 {
+	if len(labels) == 0 {
+		return math.NaN()
+	}
+	return float64(positives(labels)) / float64(len(labels))
+}
+
+func sameLength(scores []float64, labels []bool) {
+	if len(scores) != len(labels) {
+		panic(fmt.Sprintf("eval: %d scores but %d labels", len(scores), len(labels)))
+	}
+}
+
+func unit(y bool) float64 {
+	if y {
+		return 1
+	}
+	return 0
+}

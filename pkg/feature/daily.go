@@ -1,0 +1,91 @@
+package feature
+
+import (
+	"math"
+	"slices"
+)
+
+// Daily references: sigma_ref and spread_ref are what is normal for the instrument, learned from whole days.
+const (
+	// referenceDays is how many completed days the references look back over, at most.
+	referenceDays = 7
+	// minDayReturns is how many returns a day needs to count as one.
+	minDayReturns = 300
+	sigmaFloor    = 0.05
+	spreadFloor   = 0.01
+	dayMS         = 24 * 60 * 60 * 1000
+)
+
+// daily turns minutes into the two references: medians over the last completed UTC days. A minute belongs to the day
+// in which it starts; its return to the day of the later of its two minutes.
+type daily struct {
+	day              int64
+	squares, returns float64
+	spreads, spreadN float64
+
+	// sigmas and spreadMeans are rings over the counted days; days counts them all.
+	sigmas, spreadMeans [referenceDays]float64
+	days                int
+
+	sigmaRef, spreadRef float64
+}
+
+func newDaily() daily {
+	return daily{day: math.MinInt64, sigmaRef: math.NaN(), spreadRef: math.NaN()}
+}
+
+// push takes one grid minute; r1 and spread may be NaN. The references are those of the days before the minute's.
+func (d *daily) push(start int64, r1, spread float64) {
+	if day := floorDay(start); day != d.day {
+		d.close()
+		d.day = day
+	}
+	if !math.IsNaN(r1) {
+		d.squares += float64(r1 * r1)
+		d.returns++
+	}
+	if !math.IsNaN(spread) {
+		d.spreads += spread
+		d.spreadN++
+	}
+}
+
+// close ends the present day. A day counts for both references or for neither.
+func (d *daily) close() {
+	if d.returns >= minDayReturns {
+		i := d.days % referenceDays
+		d.sigmas[i] = math.Sqrt(d.squares / d.returns)
+		d.spreadMeans[i] = d.spreads / d.spreadN // NaN for a day without a spread
+		d.days++
+		n := min(d.days, referenceDays)
+		d.sigmaRef = max(sigmaFloor, median(d.sigmas, n))
+		d.spreadRef = max(spreadFloor, median(d.spreadMeans, n))
+	}
+	d.squares, d.returns, d.spreads, d.spreadN = 0, 0, 0, 0
+}
+
+// median is that of the first n values less the NaN among them; NaN without any.
+func median(values [referenceDays]float64, n int) float64 {
+	s := values[:n]
+	slices.Sort(s) // NaN first
+	for len(s) > 0 && math.IsNaN(s[0]) {
+		s = s[1:]
+	}
+	if len(s) == 0 {
+		return math.NaN()
+	}
+	if m := len(s) / 2; len(s)%2 == 1 {
+		return s[m]
+	} else {
+		return (s[m-1] + s[m]) / 2
+	}
+}
+
+// floorDay is the UTC day of an instant: whole days since 1970-01-01.
+func floorDay(ms int64) int64 {
+	day := ms / dayMS
+	if ms%dayMS < 0 {
+		day--
+	}
+	return day
+}

@@ -1,0 +1,72 @@
+package feature
+
+import (
+	"math"
+	"testing"
+)
+
+// pushDay pushes n minutes of one UTC day with returns of +-r and one spread.
+func pushDay(d *daily, day, n int, r, spread float64) {
+	for i := range n {
+		d.push(int64(day)*dayMS+int64(i)*60_000, r, spread)
+		r = -r
+	}
+}
+
+func TestDailyReferences(t *testing.T) {
+	type day struct {
+		n         int
+		r, spread float64
+	}
+	nan := math.NaN()
+	tests := []struct {
+		name          string
+		days          []day
+		sigma, spread float64
+	}{
+		{"a day that is not over does not count", []day{}, nan, nan},
+		{"one day", []day{{1440, 3, 2}}, 3, 2},
+		{"299 returns are no day", []day{{299, 3, 2}}, nan, nan},
+		{"300 are", []day{{300, 3, 2}}, 3, 2},
+		{"two days: the mean of the middle two", []day{{400, 3, 2}, {400, 5, 3}}, 4, 2.5},
+		{"one wild day moves nothing", []day{{400, 3, 2}, {400, 3, 2}, {400, 900, 70}}, 3, 2},
+		{"a short day is skipped", []day{{400, 3, 2}, {200, 9, 9}, {400, 3, 2}}, 3, 2},
+		{"seven days and no more", []day{{400, 1, 1}, {400, 1, 1}, {400, 1, 1}, {400, 1, 1}, {400, 8, 4}, {400, 8, 4}, {400, 8, 4}, {400, 8, 4}}, 8, 4},
+		{"floors", []day{{400, 0, 0}}, 0.05, 0.01},
+		{"a day without spread", []day{{400, 3, nan}}, 3, nan},
+		{"the other days have one", []day{{400, 3, nan}, {400, 3, 2}}, 3, 2},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			d := newDaily()
+			for i, day := range tt.days {
+				pushDay(&d, 100+i, day.n, day.r, day.spread)
+			}
+			pushDay(&d, 100+len(tt.days), 1000, 1e6, 1e6) // today, which must not matter
+			if !same(d.sigmaRef, tt.sigma) || !same(d.spreadRef, tt.spread) {
+				t.Errorf("got %v, %v, want %v, %v", d.sigmaRef, d.spreadRef, tt.sigma, tt.spread)
+			}
+		})
+	}
+}
+
+func TestFloorDay(t *testing.T) {
+	tests := []struct {
+		name string
+		ms   int64
+		want int64
+	}{
+		{"epoch", 0, 0},
+		{"last millisecond", dayMS - 1, 0},
+		{"midnight", dayMS, 1},
+		{"before 1970", -1, -1},
+		{"a whole day before", -dayMS, -1},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := floorDay(tt.ms); got != tt.want {
+				t.Errorf("got %d, want %d", got, tt.want)
+			}
+		})
+	}
+}

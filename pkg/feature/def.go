@@ -1,0 +1,115 @@
+package feature
+
+import "math"
+
+// Def says what a feature is. The pair of name and unit is part of a model's contract: see [Schema.Hash].
+type Def struct {
+	// Name is the key in requests, model files and reports.
+	Name string `json:"name"`
+	// Unit is the unit of the value, "1" for a pure number.
+	Unit string `json:"unit"`
+	// Description is the definition, for people.
+	Description string `json:"description"`
+}
+
+// definition is a feature with the code that computes it from the state of the engine. The code runs on demand, after
+// any minute; it returns NaN where the feature is undefined.
+type definition struct {
+	Def
+	value func(e *Engine) float64
+}
+
+// definitions is every feature there is, in the order of the columns of a [Frame]. To add one, add an entry: what it
+// needs of the past belongs in the engine, everything else here.
+var definitions = []definition{
+	{
+		Def{"bias", "1", "the constant 1"},
+		func(*Engine) float64 { return 1 },
+	},
+	{
+		Def{"mid", "price", "(bid + ask)/2 at the end of the minute; the last trade where there are no quotes"},
+		func(e *Engine) float64 { return e.mid },
+	},
+	{
+		Def{"spread_bp", "bp", "10^4 (ask - bid)/mid; without quotes the mean of the Corwin-Schultz estimates of the last 60 bar pairs (at least 30)"},
+		func(e *Engine) float64 { return e.spread },
+	},
+	{
+		Def{"vol1m", "bp/sqrt(min)", "root of the mean squared one-minute log return over the last 60 minutes (at least 30 returns)"},
+		func(e *Engine) float64 { return e.vol() },
+	},
+	{
+		Def{"rsi14", "1", "Wilder's relative strength index over 14 minutes, 0 to 100"},
+		func(e *Engine) float64 { return e.rsi.value() },
+	},
+	{
+		Def{"mid_logret_1m", "bp", "r1 = 10^4 ln(mid / mid a minute before)"},
+		func(e *Engine) float64 { return e.r1 },
+	},
+	{
+		Def{"mid_logret_5m", "bp", "sum of the last five r1"},
+		func(e *Engine) float64 { return e.r5() },
+	},
+	{
+		Def{"mid_logret_1m_rel", "1", "mid_logret_1m / sigma_ref"},
+		func(e *Engine) float64 { return e.r1 / e.days.sigmaRef },
+	},
+	{
+		Def{"mid_logret_5m_rel", "1", "mid_logret_5m / (sigma_ref sqrt 5)"},
+		func(e *Engine) float64 { return e.r5() / (e.days.sigmaRef * math.Sqrt(5)) },
+	},
+	{
+		Def{"spread_bp_rel", "1", "ln(max(spread_bp, 0.01) / spread_ref)"},
+		func(e *Engine) float64 { return math.Log(max(e.spread, spreadFloor) / e.days.spreadRef) },
+	},
+	{
+		Def{"vol1m_log_rel", "1", "ln(max(vol1m, 0.05) / sigma_ref)"},
+		func(e *Engine) float64 { return math.Log(max(e.vol(), sigmaFloor) / e.days.sigmaRef) },
+	},
+	{
+		Def{"rsi14_z", "1", "rsi14 less its mean, over its population sd, of the last 1440 minutes (at least 720)"},
+		func(e *Engine) float64 { return e.rsiWindow.z(e.rsi.value()) },
+	},
+	{
+		Def{"zscore_mid_24h", "1", "mid less its mean, over its population sd, of the last 1440 minutes (at least 720); undefined when mid did not move"},
+		func(e *Engine) float64 { return e.midWindow.z(e.mid) },
+	},
+	{
+		Def{"sigma_ref", "bp/sqrt(min)", "median over the last at most 7 completed UTC days with at least 300 returns of the day's root mean squared r1; at least 0.05"},
+		func(e *Engine) float64 { return e.days.sigmaRef },
+	},
+	{
+		Def{"spread_ref", "bp", "median over the same days as sigma_ref of the day's mean spread_bp; at least 0.01"},
+		func(e *Engine) float64 { return e.days.spreadRef },
+	},
+}
+
+// byName is the position of every feature in definitions.
+var byName = func() map[string]int {
+	m := make(map[string]int, len(definitions))
+	for i, d := range definitions {
+		if _, twice := m[d.Name]; twice {
+			panic("feature: " + d.Name + " is defined twice")
+		}
+		m[d.Name] = i
+	}
+	return m
+}()
+
+// Catalogue returns every feature there is.
+func Catalogue() []Def {
+	defs := make([]Def, len(definitions))
+	for i, d := range definitions {
+		defs[i] = d.Def
+	}
+	return defs
+}
+
+// Find returns the feature of that name.
+func Find(name string) (Def, bool) {
+	i, ok := byName[name]
+	if !ok {
+		return Def{}, false
+	}
+	return definitions[i].Def, true
+}

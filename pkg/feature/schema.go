@@ -1,0 +1,110 @@
+package feature
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+)
+
+// Schema is a named, ordered list of features: the shape of the vectors of a model. It must not be changed.
+type Schema struct {
+	// Name is what a request and a model say to name the schema, for example "v1.8.1".
+	Name string
+	// Features are in the order of the vector.
+	Features []Def
+
+	// columns are the positions of Features in the catalogue.
+	columns []int
+}
+
+// schemas are those a model can be trained on by name. To add one, add a line.
+var schemas = []*Schema{
+	mustSchema("v1.8", "bias", "mid", "spread_bp", "vol1m", "rsi14", "mid_logret_1m"),
+	mustSchema("v1.8.1", "bias", "mid_logret_1m_rel", "mid_logret_5m_rel", "spread_bp_rel", "vol1m_log_rel", "rsi14_z", "zscore_mid_24h"),
+}
+
+// BaselineInputs are the inputs of the production heuristic, in its order.
+func BaselineInputs() []string {
+	return []string{"vol1m_log_rel", "spread_bp_rel", "rsi14_z", "zscore_mid_24h"}
+}
+
+// NewSchema makes a schema of features of the catalogue. It fails when there is none, or on an unknown or repeated
+// name.
+func NewSchema(name string, features ...string) (*Schema, error) {
+	if len(features) == 0 {
+		return nil, fmt.Errorf("schema %q: no features", name)
+	}
+	s := &Schema{Name: name}
+	var errs []error
+	for _, f := range features {
+		i, ok := byName[f]
+		switch {
+		case !ok:
+			errs = append(errs, fmt.Errorf("schema %q: unknown feature %q", name, f))
+		case slices.Contains(s.columns, i):
+			errs = append(errs, fmt.Errorf("schema %q: feature %q is there twice", name, f))
+		default:
+			s.columns = append(s.columns, i)
+			s.Features = append(s.Features, definitions[i].Def)
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func mustSchema(name string, features ...string) *Schema {
+	s, err := NewSchema(name, features...)
+	if err != nil {
+		panic(err)
+	}
+	return s
+}
+
+// Lookup returns the schema of that name among [Schemas].
+func Lookup(name string) (*Schema, bool) {
+	for _, s := range schemas {
+		if s.Name == name {
+			return s, true
+		}
+	}
+	return nil, false
+}
+
+// Schemas returns the schemas that have a name of their own, oldest first.
+func Schemas() []*Schema { return slices.Clone(schemas) }
+
+// Len is the number of features.
+func (s *Schema) Len() int { return len(s.Features) }
+
+// Names returns the names of the features, in order.
+func (s *Schema) Names() []string {
+	names := make([]string, len(s.Features))
+	for i, f := range s.Features {
+		names[i] = f.Name
+	}
+	return names
+}
+
+// Index is the position of the named feature in the vector, -1 when it is not in the schema.
+func (s *Schema) Index(name string) int {
+	return slices.IndexFunc(s.Features, func(f Def) bool { return f.Name == name })
+}
+
+// Hash is the identity of the vector: the SHA-256, in lower-case hexadecimal, of one line "name<TAB>unit<LF>" per
+// feature, in order. The schema's own name and the descriptions are not part of it.
+func (s *Schema) Hash() string {
+	h := sha256.New()
+	for _, f := range s.Features {
+		io.WriteString(h, f.Name+"\t"+f.Unit+"\n") // a hash never fails
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// String is for logs: the name and the features.
+func (s *Schema) String() string { return s.Name + "(" + strings.Join(s.Names(), ", ") + ")" }

@@ -1,0 +1,87 @@
+package train
+
+import (
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/greenlight-ml/greenlight/pkg/feature"
+	"github.com/greenlight-ml/greenlight/pkg/label"
+	"github.com/greenlight-ml/greenlight/pkg/model"
+)
+
+// Dataset is the usable rows of a frame: the minutes whose inputs and label are defined, in order of time.
+type Dataset struct {
+	// Schema names the inputs.
+	Schema *feature.Schema
+	// Minute is the row's minute in the frame.
+	Minute []int
+	// Day is the row's UTC day, in whole days since 1970-01-01.
+	Day []int
+	// X holds Schema.Len() inputs per row, in row order.
+	X []float64
+	// Z is what the label compares with its threshold: see [label.Z].
+	Z []float64
+}
+
+// NewDataset collects the rows of f that are ready under schema and under every schema of also. Models whose scores
+// are to be compared, row by row, are given the same schemas here.
+func NewDataset(f *feature.Frame, schema *feature.Schema, also ...*feature.Schema) *Dataset {
+	d := &Dataset{Schema: schema}
+	z := label.Z(f)
+	x := make([]float64, schema.Len())
+	width := 0
+	for _, s := range also {
+		width = max(width, s.Len())
+	}
+	spare := make([]float64, width)
+	for i := range f.Len() {
+		if math.IsNaN(z[i]) || !f.Row(i, schema, x) {
+			continue
+		}
+		ready := true
+		for _, s := range also {
+			ready = ready && f.Row(i, s, spare)
+		}
+		if !ready {
+			continue
+		}
+		d.Minute = append(d.Minute, i)
+		d.Day = append(d.Day, f.Day(i))
+		d.X = append(d.X, x...)
+		d.Z = append(d.Z, z[i])
+	}
+	return d
+}
+
+// Len is the number of rows.
+func (d *Dataset) Len() int { return len(d.Minute) }
+
+// Row is the inputs of row i. It is the dataset's own memory.
+func (d *Dataset) Row(i int) []float64 {
+	k := d.Schema.Len()
+	return d.X[i*k : (i+1)*k]
+}
+
+// From is the first row of the given UTC day or of a later one; Len() when there is none.
+func (d *Dataset) From(day int) int {
+	i, _ := slices.BinarySearch(d.Day, day)
+	return i
+}
+
+// Fit learns the label's threshold and then the model from rows [from, to), which should end 15 rows before the first
+// row that the model will be judged on. It fails as [Fit] does.
+func (d *Dataset) Fit(from, to int, o FitOptions) (m *model.Logistic, threshold float64, err error) {
+	if from < 0 || to > d.Len() || from >= to {
+		return nil, math.NaN(), fmt.Errorf("rows %d to %d of %d: %w", from, to, d.Len(), ErrTooFewRows)
+	}
+	z := d.Z[from:to]
+	threshold = label.Threshold(z)
+	y := make([]bool, len(z))
+	for i, v := range z {
+		y[i] = v > threshold
+	}
+	k := d.Schema.Len()
+	m, err = Fit(d.Schema.Names(), d.X[from*k:to*k], y, o)
+	return m, threshold, err
+}

@@ -1,0 +1,117 @@
+package train_test
+
+import (
+	"errors"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/greenlight-ml/greenlight/pkg/train"
+)
+
+func days(from, to int) []int {
+	var d []int
+	for i := from; i < to; i++ {
+		d = append(d, i)
+	}
+	return d
+}
+
+func TestFolds(t *testing.T) {
+	tests := []struct {
+		name string
+		days []int
+		want []train.Window
+	}{
+		{
+			"first test in the middle of few days", days(0, 12),
+			[]train.Window{{0, 6, 6, 12}},
+		},
+		{
+			"first test never before five days", days(0, 8),
+			[]train.Window{{0, 5, 5, 8}},
+		},
+		{
+			"first test after fourteen days, training grows to 28", days(100, 142),
+			[]train.Window{{100, 114, 114, 121}, {100, 121, 121, 128}, {100, 128, 128, 135}, {107, 135, 135, 142}},
+		},
+		{
+			"last test of three days counts", days(0, 31),
+			[]train.Window{{0, 14, 14, 21}, {0, 21, 21, 28}, {0, 28, 28, 31}},
+		},
+		{
+			"last test of two days does not", days(0, 30),
+			[]train.Window{{0, 14, 14, 21}, {0, 21, 21, 28}},
+		},
+		{
+			"days without rows are not counted", []int{0, 1, 2, 3, 4, 7, 8, 9, 10, 11},
+			[]train.Window{{0, 7, 7, 12}},
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got, err := train.Folds(tt.days, train.DefaultSplit())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !reflect.DeepEqual(got, tt.want) {
+				t.Errorf("got %v, want %v", got, tt.want)
+			}
+		})
+	}
+}
+
+// Whatever the number of days, no fold is trained on what it is tested on, and no day is tested twice.
+func TestFoldsNeverLookAhead(t *testing.T) {
+	for n := range 200 {
+		folds, err := train.Folds(days(0, n), train.DefaultSplit())
+		if errors.Is(err, train.ErrTooFewDays) && n < 8 {
+			continue
+		}
+		if err != nil {
+			t.Fatalf("%d days: %v", n, err)
+		}
+		tested := 0
+		for _, f := range folds {
+			if f.TrainTo > f.TestFrom || f.TestFrom < tested || f.TestTo <= f.TestFrom || f.TestTo > n {
+				t.Errorf("%d days: fold %+v after a test until %d", n, f, tested)
+			}
+			if got := f.TrainTo - f.TrainFrom; got < 1 || got > 28 {
+				t.Errorf("%d days: fold %+v trains on %d days", n, f, got)
+			}
+			tested = f.TestTo
+		}
+		if n-tested >= 3 {
+			t.Errorf("%d days: the last test ends at %d", n, tested)
+		}
+	}
+}
+
+func TestFoldsErrors(t *testing.T) {
+	tests := []struct {
+		name    string
+		days    []int
+		change  func(*train.Split)
+		mention string
+	}{
+		{"no days", nil, func(*train.Split) {}, "0 days"},
+		{"too few days", days(0, 7), func(*train.Split) {}, "7 days"},
+		{"descending days", []int{2, 1}, func(*train.Split) {}, "day 1 after day 2"},
+		{"repeated days", []int{1, 1}, func(*train.Split) {}, "day 1 after day 1"},
+		{"no train days", days(0, 40), func(s *train.Split) { s.TrainDays = 0 }, "train days 0"},
+		{"overlapping tests", days(0, 40), func(s *train.Split) { s.StepDays = 6 }, "overlap"},
+		{"tests that cannot count", days(0, 40), func(s *train.Split) { s.MinTestDays = 8 }, "min test days 8"},
+		{"negative purge", days(0, 40), func(s *train.Split) { s.Purge = -1 }, "purge -1"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			s := train.DefaultSplit()
+			tt.change(&s)
+			_, err := train.Folds(slices.Clone(tt.days), s)
+			if err == nil || !strings.Contains(err.Error(), tt.mention) {
+				t.Errorf("got %v, want an error that mentions %q", err, tt.mention)
+			}
+		})
+	}
+}

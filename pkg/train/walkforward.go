@@ -1,0 +1,121 @@
+package train
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/greenlight-ml/greenlight/pkg/eval"
+	"github.com/greenlight-ml/greenlight/pkg/feature"
+	"github.com/greenlight-ml/greenlight/pkg/model"
+)
+
+// Options are the settings of [WalkForward].
+type Options struct {
+	Fit   FitOptions
+	Split Split
+	// Also are schemas under which a row must be ready besides the one that is trained. A row that one model could
+	// score and another could not would make their results incomparable: give every run that is to be compared the
+	// same set.
+	Also []*feature.Schema
+	// Progress, when set, is called before the first fold and after each, from the calling goroutine.
+	Progress func(done, total int)
+}
+
+// DefaultOptions are those of the reference study: rows must be ready under v1.8 and under v1.8.1. The two are named
+// here, rather than all schemas taken, so that a new schema does not change the results of the old ones.
+func DefaultOptions() Options {
+	o := Options{Fit: DefaultFitOptions(), Split: DefaultSplit()}
+	for _, name := range []string{"v1.8", "v1.8.1"} {
+		if s, ok := feature.Lookup(name); ok {
+			o.Also = append(o.Also, s)
+		}
+	}
+	return o
+}
+
+// Fold is one model with its out-of-time rows.
+type Fold struct {
+	Window
+	// Model was fitted to TrainRows rows, with the label's Threshold learned from the same rows.
+	Model     *model.Logistic
+	Threshold float64
+	TrainRows int
+	// Minute is the position in the frame of each row of OutOfTime.
+	Minute    []int
+	OutOfTime eval.Sample
+}
+
+// Result is a walk-forward run.
+type Result struct {
+	Schema *feature.Schema
+	Folds  []Fold
+}
+
+// WalkForward fits a model per fold and scores the days after its training window with it. Threshold, means, standard
+// deviations and weights of a fold come from its training rows alone.
+//
+// It fails when there is no fold ([ErrTooFewDays]), when a fold cannot be fitted (see [Fit]), or with the context's
+// error once that is done.
+func WalkForward(ctx context.Context, f *feature.Frame, s *feature.Schema, o Options) (*Result, error) {
+	d := NewDataset(f, s, o.Also...)
+	windows, err := Folds(slices.Compact(slices.Clone(d.Day)), o.Split)
+	if err != nil {
+		return nil, err
+	}
+	progress := o.Progress
+	if progress == nil {
+		progress = func(int, int) {}
+	}
+	r := &Result{Schema: s}
+	progress(0, len(windows))
+	for i, w := range windows {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		fold, err := d.fold(w, o)
+		if err != nil {
+			return nil, fmt.Errorf("fold %d of %d: %w", i+1, len(windows), err)
+		}
+		r.Folds = append(r.Folds, fold)
+		progress(i+1, len(windows))
+	}
+	return r, nil
+}
+
+func (d *Dataset) fold(w Window, o Options) (Fold, error) {
+	from, to := d.From(w.TrainFrom), d.From(w.TrainTo)-o.Split.Purge
+	m, threshold, err := d.Fit(from, to, o.Fit)
+	if err != nil {
+		return Fold{}, err
+	}
+	fold := Fold{Window: w, Model: m, Threshold: threshold, TrainRows: to - from}
+	for i := d.From(w.TestFrom); i < d.From(w.TestTo); i++ {
+		fold.Minute = append(fold.Minute, d.Minute[i])
+		fold.OutOfTime.Scores = append(fold.OutOfTime.Scores, m.Score(d.Row(i)))
+		fold.OutOfTime.Labels = append(fold.OutOfTime.Labels, d.Z[i] > threshold)
+		fold.OutOfTime.Days = append(fold.OutOfTime.Days, d.Day[i])
+	}
+	return fold, nil
+}
+
+// Pooled is the out-of-time rows of all folds, in order of time, with the position of each in the frame.
+func (r *Result) Pooled() (rows eval.Sample, minutes []int) {
+	for _, f := range r.Folds {
+		rows = rows.Append(f.OutOfTime)
+		minutes = append(minutes, f.Minute...)
+	}
+	return rows, minutes
+}
+
+// Report evaluates the run: see [eval.NewReport].
+func (r *Result) Report(b eval.Bootstrap) (*eval.Report, error) {
+	folds := make([]eval.Fold, len(r.Folds))
+	for i, f := range r.Folds {
+		folds[i] = eval.Fold{
+			TrainFrom: f.TrainFrom, TrainTo: f.TrainTo, TestFrom: f.TestFrom, TestTo: f.TestTo,
+			TrainRows: f.TrainRows, Threshold: f.Threshold, Sample: f.OutOfTime,
+		}
+	}
+	return eval.NewReport(folds, b)
+}
