@@ -113,7 +113,8 @@ func TestResultJSON(t *testing.T) {
 		want string
 	}{
 		{
-			"a value", gate.Observation{Value: 0.75, N: 4, Bounds: &gate.Bounds{Low: 0.25, High: 1}},
+			"a value",
+			gate.Observation{Value: 0.75, N: 4, Bounds: &gate.Bounds{Low: 0.25, High: 1}},
 			`{"name":"m","verdict":"PASS","value":0.75,"op":">=","threshold":0.5,"unit":"ratio","n":4,"min_samples":2,` +
 				`"bounds":{"low":0.25,"high":1},"reason":""}`,
 		},

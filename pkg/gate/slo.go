@@ -35,8 +35,10 @@ type Group struct {
 func SLOs() []Group {
 	return []Group{
 		{"Offline", Offline()},
-		{"Smoke", Smoke()}, {"Smoke integrity", SmokeIntegrity()},
-		{"Shadow", Shadow()}, {"Shadow integrity", ShadowIntegrity()},
+		{"Smoke", Smoke()},
+		{"Smoke integrity", SmokeIntegrity()},
+		{"Shadow", Shadow()},
+		{"Shadow integrity", ShadowIntegrity()},
 	}
 }
 

@@ -49,8 +49,7 @@ func openArchive(path string, limit int64, read func(n int64)) (*archive, error)
 	}
 	a := &archive{path: path, file: f, hash: sha256.New(), left: limit, limit: limit}
 	if err := a.open(info.Size(), read); err != nil {
-		f.Close()
-		return nil, err
+		return nil, errors.Join(err, f.Close())
 	}
 	return a, nil
 }

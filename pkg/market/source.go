@@ -105,7 +105,7 @@ func findAll(root string, opts ReadOptions) ([]source, []unread, error) {
 		s, err := inspect(p, opts)
 		if err != nil {
 			unknown = append(unknown, unread{folder, err})
-			return nil
+			return nil //nolint:nilerr // what cannot be read is named at the end, once all files have been looked at
 		}
 		k := key{folder, s.symbol, s.kind}
 		if found[k] == nil {

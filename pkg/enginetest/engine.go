@@ -1,0 +1,205 @@
+// Package enginetest is a real ml-engine in memory, for tests: the contract over gRPC, scored by a real logistic model,
+// with faults that are switched while it runs.
+//
+//	engine := enginetest.Start(t, enginetest.Options{})
+//	engine.Break(enginetest.Hang())
+//	... engine.Client() ...
+//	engine.Mend()
+//
+// It runs inside a testing/synctest bubble, where its delays take no time; what it started has ended before the bubble
+// does.
+package enginetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/test/bufconn"
+
+	"github.com/greenlight-ml/greenlight/pkg/model"
+	"github.com/greenlight-ml/greenlight/pkg/rpc"
+	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
+)
+
+// Options configures an [Engine]. The zero value is a healthy engine in memory.
+type Options struct {
+	// Schema is what the model takes. Default "v1.8.1".
+	Schema string
+	// Version is the model's. Default the schema's name and "-test".
+	Version string
+	// Absent starts without a server: calls fail as they do to a port where nobody listens, until Restart.
+	Absent bool
+	// Loopback listens on a real TCP port of 127.0.0.1 instead of in memory, for tests of whole programs. It does not
+	// work inside a synctest bubble.
+	Loopback bool
+}
+
+// Engine is the engine of one test.
+type Engine struct {
+	t     testing.TB
+	opts  Options
+	conn  *grpc.ClientConn
+	model atomic.Pointer[model.Artifact]
+	fault atomic.Pointer[Fault]
+	addr  string // of a loopback engine, kept over a restart
+
+	mu       sync.Mutex
+	server   *grpc.Server      // nil while the engine is stopped
+	buffer   *bufconn.Listener // likewise, and nil for a loopback engine
+	served   chan struct{}
+	calls    []Call
+	inFlight int
+	peak     int
+}
+
+// Call is one scoring call that reached the engine.
+type Call struct {
+	Schema string
+	Rows   int
+	// Arrival is when it came, Timeout the time that the caller gave it.
+	Arrival time.Time
+	Timeout time.Duration
+}
+
+// Start returns a running engine that is stopped when the test ends.
+func Start(t testing.TB, opts Options) *Engine {
+	t.Helper()
+	if opts.Schema == "" {
+		opts.Schema = "v1.8.1"
+	}
+	if opts.Version == "" {
+		opts.Version = opts.Schema + "-test"
+	}
+	e := &Engine{t: t, opts: opts, addr: "127.0.0.1:0"}
+	e.Swap(opts.Schema, opts.Version)
+	e.Mend()
+	if !opts.Absent || opts.Loopback {
+		e.Restart()
+	}
+	t.Cleanup(e.Stop)
+	target, extra := e.addr, []grpc.DialOption(nil)
+	if !opts.Loopback {
+		target, extra = "passthrough:///bufnet", []grpc.DialOption{grpc.WithContextDialer(e.dial)}
+	}
+	conn, err := rpc.Dial(target, nil, extra...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.conn = conn
+	t.Cleanup(func() { _ = conn.Close() })
+	if opts.Absent {
+		e.Stop()
+	}
+	return e
+}
+
+// Client is a client of the engine, connected as executor's is.
+func (e *Engine) Client() mlenginev1.ScoringServiceClient {
+	return mlenginev1.NewScoringServiceClient(e.conn)
+}
+
+// Addr is where a loopback engine listens.
+func (e *Engine) Addr() string { return e.addr }
+
+func (e *Engine) dial(ctx context.Context, _ string) (net.Conn, error) {
+	e.mu.Lock()
+	buffer := e.buffer
+	e.mu.Unlock()
+	if buffer == nil {
+		return nil, errors.New("enginetest: connection refused: the engine is stopped")
+	}
+	return buffer.DialContext(ctx)
+}
+
+// Stop kills the engine: connections break, calls under way fail, new ones find nobody. A second call does nothing.
+func (e *Engine) Stop() {
+	e.mu.Lock()
+	server, served := e.server, e.served
+	e.server, e.buffer = nil, nil
+	e.mu.Unlock()
+	if server != nil {
+		server.Stop()
+		<-served
+	}
+}
+
+// Restart starts a stopped engine again.
+func (e *Engine) Restart() {
+	e.t.Helper()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.server != nil {
+		return
+	}
+	l, err := e.listen()
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	server := grpc.NewServer(grpc.WaitForHandlers(true), grpc.MaxRecvMsgSize(rpc.MaxMessage))
+	mlenginev1.RegisterScoringServiceServer(server, &service{engine: e})
+	served := make(chan struct{})
+	e.server, e.served = server, served
+	go func() {
+		defer close(served)
+		if err := server.Serve(l); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+			e.t.Errorf("enginetest: %v", err)
+		}
+	}()
+}
+
+func (e *Engine) listen() (net.Listener, error) {
+	if !e.opts.Loopback {
+		e.buffer = bufconn.Listen(1 << 20)
+		return e.buffer, nil
+	}
+	var lc net.ListenConfig
+	l, err := lc.Listen(e.t.Context(), "tcp", e.addr)
+	if err != nil {
+		return nil, fmt.Errorf("enginetest: %w", err)
+	}
+	e.addr = l.Addr().String()
+	return l, nil
+}
+
+// Break makes calls go wrong from now on, until Mend or another Break.
+func (e *Engine) Break(f Fault) { e.fault.Store(&f) }
+
+// Mend ends a fault.
+func (e *Engine) Mend() { e.fault.Store(&Fault{}) }
+
+// Swap activates another model.
+func (e *Engine) Swap(schema, version string) {
+	e.t.Helper()
+	e.model.Store(Artifact(e.t, schema, version))
+}
+
+// Model is the active model.
+func (e *Engine) Model() *model.Artifact { return e.model.Load() }
+
+// Calls lists the scoring calls that have reached the engine, in the order of arrival.
+func (e *Engine) Calls() []Call {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return append([]Call(nil), e.calls...)
+}
+
+// Peak is how many scoring calls were under way at once, at most.
+func (e *Engine) Peak() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.peak
+}
+
+// Forget empties Calls and Peak.
+func (e *Engine) Forget() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.calls, e.peak = nil, e.inFlight
+}

@@ -1,0 +1,93 @@
+package enginetest
+
+import (
+	"context"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
+)
+
+// Fault is what goes wrong with a call. The zero value is health. A fault that is not among the functions below is
+// written as a Fault with a function of its own.
+type Fault struct {
+	// Before, if set, runs before a call is scored; an error it returns is the call's.
+	Before func(ctx context.Context) error
+	// After, if set, may change the answer of a batch before it leaves; Predict answers with the first row.
+	After func(*mlenginev1.BatchPredictResponse)
+	// Everywhere says that Before holds for GetModelInfo as well: the process is ill, not only its scoring.
+	Everywhere bool
+}
+
+// Delay makes every scoring call take at least d.
+func Delay(d time.Duration) Fault {
+	return Fault{Before: func(ctx context.Context) error {
+		timer := time.NewTimer(d)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+			return nil
+		case <-ctx.Done():
+			return status.FromContextError(ctx.Err()).Err()
+		}
+	}}
+}
+
+// Hang never answers any call: it ends when its caller gives it up.
+func Hang() Fault {
+	return Fault{Everywhere: true, Before: func(ctx context.Context) error {
+		<-ctx.Done()
+		return status.FromContextError(ctx.Err()).Err()
+	}}
+}
+
+// Fail ends every scoring call with the code.
+func Fail(code codes.Code) Fault {
+	return Fault{Before: func(context.Context) error { return status.Error(code, "enginetest: made to fail") }}
+}
+
+// Answer gives every row the score, which may be NaN, infinite or out of range.
+func Answer(score float64) Fault {
+	return Fault{After: func(r *mlenginev1.BatchPredictResponse) {
+		for i := range r.GetScores() {
+			r.Scores[i] = score
+		}
+	}}
+}
+
+// Shift adds by to every score, within [0,1].
+func Shift(by float64) Fault {
+	return Fault{After: func(r *mlenginev1.BatchPredictResponse) {
+		for i, s := range r.GetScores() {
+			r.Scores[i] = max(0, min(1, s+by))
+		}
+	}}
+}
+
+// Surplus answers with n scores too many, or too few when n is negative.
+func Surplus(n int) Fault {
+	return Fault{After: func(r *mlenginev1.BatchPredictResponse) {
+		if n <= 0 {
+			r.Scores = r.GetScores()[:max(0, len(r.GetScores())+n)]
+			return
+		}
+		r.Scores = append(r.GetScores(), make([]float64, n)...)
+	}}
+}
+
+// RefuseRows lists every row as an error of the reason.
+func RefuseRows(reason mlenginev1.ErrorReason) Fault {
+	return Fault{After: func(r *mlenginev1.BatchPredictResponse) {
+		r.Errors = nil
+		for i := range r.GetScores() {
+			r.Errors = append(r.GetErrors(), &mlenginev1.RowError{Row: uint32(i), Reason: reason, Message: "enginetest: made to fail"})
+		}
+	}}
+}
+
+// Version makes the answers name another model than GetModelInfo does.
+func Version(version, digest string) Fault {
+	return Fault{After: func(r *mlenginev1.BatchPredictResponse) { r.ModelVersion, r.ModelDigest = version, digest }}
+}

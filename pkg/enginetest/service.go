@@ -1,0 +1,143 @@
+package enginetest
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"time"
+
+	"google.golang.org/grpc/codes"
+
+	"github.com/greenlight-ml/greenlight/pkg/feature"
+	"github.com/greenlight-ml/greenlight/pkg/rpc"
+	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
+)
+
+// service answers as ml-engine does where a shadow can tell the difference; a test of ml-engine holds the two against
+// each other. What only a person would send (features by name with a mistake) is not looked at closely.
+type service struct {
+	mlenginev1.UnimplementedScoringServiceServer
+
+	engine *Engine
+}
+
+func refuse(reason, format string, args ...any) error {
+	return &rpc.Error{
+		Code: codes.InvalidArgument, Domain: "mlengine.greenlight", Reason: reason, Message: fmt.Sprintf(format, args...),
+	}
+}
+
+// Predict implements ScoringService: a batch of one row.
+func (s *service) Predict(ctx context.Context, req *mlenginev1.PredictRequest) (*mlenginev1.PredictResponse, error) {
+	schema := s.engine.Model().Schema
+	batch := &mlenginev1.BatchPredictRequest{Schema: schema.Name}
+	if v := req.GetVector(); v != nil {
+		batch.Schema, batch.Values = v.GetSchema(), v.GetValues()
+	} else {
+		for _, f := range schema.Features {
+			x, ok := req.GetFeatures()[f.Name]
+			if !ok && f.Name != feature.Bias {
+				return nil, refuse("FEATURE_MISSING", "%s is missing", f.Name)
+			}
+			if !ok {
+				x = 1
+			}
+			batch.Values = append(batch.Values, x)
+		}
+	}
+	resp, err := s.BatchPredict(ctx, batch)
+	if err != nil {
+		return nil, err
+	}
+	if len(resp.GetErrors()) > 0 {
+		return nil, refuse("FEATURE_INVALID", "%s", resp.GetErrors()[0].GetMessage())
+	}
+	return &mlenginev1.PredictResponse{
+		RequestId: req.GetRequestId(), Score: resp.GetScores()[0],
+		ModelVersion: resp.GetModelVersion(), ModelDigest: resp.GetModelDigest(),
+	}, nil
+}
+
+// BatchPredict implements ScoringService.
+func (s *service) BatchPredict(ctx context.Context, req *mlenginev1.BatchPredictRequest) (*mlenginev1.BatchPredictResponse, error) {
+	e := s.engine
+	m, fault := e.Model(), e.fault.Load()
+	defer e.enter(ctx, req, m.Schema.Len())()
+	if fault.Before != nil {
+		if err := fault.Before(ctx); err != nil {
+			return nil, err
+		}
+	}
+	n, k := len(req.GetValues()), m.Schema.Len()
+	switch {
+	case req.GetSchema() != m.Schema.Name:
+		return nil, refuse("SCHEMA_MISMATCH", "schema %q: the active model needs %q", req.GetSchema(), m.Schema.Name)
+	case n == 0:
+		return nil, refuse("BATCH_EMPTY", "the batch has no rows")
+	case n%k != 0:
+		return nil, refuse("VECTOR_LENGTH", "the batch has %d values: not a multiple of %d", n, k)
+	}
+	resp := &mlenginev1.BatchPredictResponse{
+		Scores: make([]float64, n/k), ModelVersion: m.Manifest.Version, ModelDigest: m.Digest(),
+	}
+	for i := range resp.GetScores() {
+		x := req.GetValues()[i*k : (i+1)*k]
+		if bad := invalidColumn(m.Schema, x); bad >= 0 {
+			resp.Scores[i] = math.NaN()
+			resp.Errors = append(resp.Errors, &mlenginev1.RowError{
+				Row: uint32(i), Reason: mlenginev1.ErrorReason_ERROR_REASON_FEATURE_INVALID,
+				Message: fmt.Sprintf("row %d: %s is %v", i, m.Schema.Features[bad].Name, x[bad]),
+			})
+			continue
+		}
+		resp.Scores[i] = m.Scorer.Score(x)
+	}
+	if fault.After != nil {
+		fault.After(resp)
+	}
+	return resp, nil
+}
+
+func invalidColumn(schema *feature.Schema, x []float64) int {
+	for i, v := range x {
+		if math.IsNaN(v) || math.IsInf(v, 0) || schema.Features[i].Name == feature.Bias && v != 1 {
+			return i
+		}
+	}
+	return -1
+}
+
+// enter notes a call; the function that it returns notes its end.
+func (e *Engine) enter(ctx context.Context, req *mlenginev1.BatchPredictRequest, k int) (leave func()) {
+	c := Call{Schema: req.GetSchema(), Rows: len(req.GetValues()) / k, Arrival: time.Now()}
+	if schema, ok := feature.Lookup(c.Schema); ok {
+		c.Rows = len(req.GetValues()) / schema.Len()
+	}
+	if t, ok := ctx.Deadline(); ok {
+		c.Timeout = time.Until(t)
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.calls = append(e.calls, c)
+	e.inFlight++
+	e.peak = max(e.peak, e.inFlight)
+	return func() {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		e.inFlight--
+	}
+}
+
+// GetModelInfo implements ScoringService.
+func (s *service) GetModelInfo(ctx context.Context, _ *mlenginev1.GetModelInfoRequest) (*mlenginev1.GetModelInfoResponse, error) {
+	m, fault := s.engine.Model(), s.engine.fault.Load()
+	if fault.Everywhere && fault.Before != nil {
+		if err := fault.Before(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return &mlenginev1.GetModelInfoResponse{
+		Name: m.Manifest.Name, Version: m.Manifest.Version, Digest: m.Digest(), Family: m.Spec.Family,
+		Schema: m.Spec.Schema, SchemaHash: m.Spec.SchemaHash,
+	}, nil
+}

@@ -1,0 +1,136 @@
+// Package lifecycle starts and stops a service: everything is bound before anything is served, one dead listener ends
+// the process, and what was opened is closed in reverse order within one bound of time.
+package lifecycle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// Stack is what a service has opened and what it serves. The zero value is ready to use.
+type Stack struct {
+	closers []closer
+	servers []server
+}
+
+type closer struct {
+	name  string
+	close func(context.Context) error
+}
+
+type server struct {
+	name  string
+	serve func() error
+}
+
+// OnStop registers what closes a resource, at once after it was opened. Resources are closed in reverse order.
+func (s *Stack) OnStop(name string, fn func(context.Context) error) {
+	s.closers = append(s.closers, closer{name, fn})
+}
+
+// Serve registers a loop that runs until its resource is closed, and returns nil then.
+func (s *Stack) Serve(name string, fn func() error) {
+	s.servers = append(s.servers, server{name, fn})
+}
+
+// Run serves until ctx ends or a loop returns, then closes everything within the grace, and waits for the loops. It
+// returns the error of the loop that ended it, if any, joined with those of closing.
+func (s *Stack) Run(ctx context.Context, grace time.Duration, logger *slog.Logger) error {
+	group, groupCtx := errgroup.WithContext(ctx)
+	for _, srv := range s.servers {
+		group.Go(func() error {
+			if err := srv.serve(); err != nil {
+				return fmt.Errorf("%s: %w", srv.name, err)
+			}
+			if ctx.Err() == nil {
+				return fmt.Errorf("%s ended unasked", srv.name)
+			}
+			return nil
+		})
+	}
+	<-groupCtx.Done()
+	logger.Info("stopping", "grace", grace)
+	stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
+	defer cancel()
+	err := s.Close(stopCtx)
+	return errors.Join(group.Wait(), err)
+}
+
+// Close closes everything in reverse order. It is for a service that failed half-way through its start; Run calls it
+// otherwise. A second call does nothing.
+func (s *Stack) Close(ctx context.Context) error {
+	var errs []error
+	for _, c := range slices.Backward(s.closers) {
+		if err := c.close(ctx); err != nil {
+			errs = append(errs, fmt.Errorf("stop %s: %w", c.name, err))
+		}
+	}
+	s.closers = nil
+	return errors.Join(errs...)
+}
+
+// Listen binds a TCP address, to be closed with the stack. flag is the option that moves it, for the message to the
+// person whose port is taken.
+func (s *Stack) Listen(ctx context.Context, addr, flag string) (net.Listener, error) {
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", addr)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, fmt.Errorf("listen on %s: another process has this port; stop it or choose another with %s", addr, flag)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s (%s): %w", addr, flag, err)
+	}
+	s.OnStop("listener "+addr, func(context.Context) error {
+		// The server that was given the listener has closed it already, as a rule.
+		if err := l.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+			return err
+		}
+		return nil
+	})
+	return l, nil
+}
+
+// ServeHTTP serves until the server is shut down.
+func ServeHTTP(srv *http.Server, l net.Listener) error {
+	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// WriteAddresses writes "name=address" lines to the file, whole or not at all, so that whoever started the service on
+// port 0 finds it. An empty path does nothing.
+func WriteAddresses(path string, addrs map[string]net.Addr) error {
+	if path == "" {
+		return nil
+	}
+	lines := make([]string, 0, len(addrs))
+	for name, a := range addrs {
+		lines = append(lines, name+"="+a.String()+"\n")
+	}
+	slices.Sort(lines)
+	tmp, err := os.CreateTemp(filepath.Dir(path), ".addresses-*")
+	if err != nil {
+		return fmt.Errorf("address file: %w", err)
+	}
+	_, err = tmp.WriteString(strings.Join(lines, ""))
+	if err = errors.Join(err, tmp.Close()); err == nil {
+		err = os.Rename(tmp.Name(), path)
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("address file: %w", err), os.Remove(tmp.Name()))
+	}
+	return nil
+}

@@ -1,0 +1,275 @@
+// Package model holds what a model is: its parameters, its files with their digests, the registry folder that keeps
+// them, and the scorers that use them.
+//
+// A model is a folder:
+//
+//	model.json     the parameters and the schema they need; its SHA-256 is the model's digest
+//	baseline.json  the production heuristic that was fitted to the same training window
+//	golden.json    market states with the scores that the model must give them
+//	manifest.json  digests of the files above, and where the model comes from
+//
+// Nothing in a folder is ever changed once it is registered. A folder in which a digest, the schema or a golden score
+// does not hold is not loaded.
+package model
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/feature"
+)
+
+// The files of a model.
+const (
+	ModelFile    = "model.json"
+	BaselineFile = "baseline.json"
+	GoldenFile   = "golden.json"
+	ManifestFile = "manifest.json"
+
+	modelFormat    = "greenlight/model/v1"
+	manifestFormat = "greenlight/manifest/v1"
+	baselineFormat = "greenlight/baseline/v1"
+
+	// maxFile bounds what is read of a model's file, in bytes.
+	maxFile = 64 << 20
+	// goldenTolerance is how far a golden score may be off: exp differs in its last bits between architectures.
+	goldenTolerance = 1e-12
+)
+
+// Scorer turns a vector, one value per feature of its schema, into a score in [0,1]. It is safe for concurrent use.
+type Scorer interface {
+	Score(x []float64) float64
+}
+
+// Spec is the content of model.json: all that a score depends on.
+type Spec struct {
+	Format string `json:"format"`
+	// Family is "logistic".
+	Family string `json:"family"`
+	// Schema names the feature schema, SchemaHash pins its meaning.
+	Schema     string `json:"schema"`
+	SchemaHash string `json:"schema_hash"`
+	// Label is what the score is the probability of.
+	Label    Label     `json:"label"`
+	Logistic *Logistic `json:"logistic"`
+}
+
+// Label says what was predicted: that the range of mid over the horizon exceeds Threshold * sigma_ref * sqrt(horizon).
+type Label struct {
+	HorizonMinutes int `json:"horizon_minutes"`
+	// Threshold is c: the 0.72 quantile of the range in units of sigma_ref sqrt(horizon) on the training window.
+	Threshold float64 `json:"threshold"`
+}
+
+// Manifest is the content of manifest.json.
+type Manifest struct {
+	Format  string `json:"format"`
+	Name    string `json:"name"`
+	Version string `json:"version"`
+	// Digest is the SHA-256 of model.json: the model's identity in answers, metrics and evidence.
+	Digest string `json:"digest"`
+	// Files are the SHA-256 of the other files, by name.
+	Files      map[string]string `json:"files"`
+	Training   Training          `json:"training"`
+	Evaluation Evaluation        `json:"evaluation"`
+	// Card is what a reader must know before using the model.
+	Card string `json:"card"`
+}
+
+// Training says what the model was fitted to.
+type Training struct {
+	// Data describes the data set; DataDigest is over the digests of its files.
+	Data       string `json:"data"`
+	DataDigest string `json:"data_digest"`
+	// Simulated says that no market made the data.
+	Simulated bool `json:"simulated"`
+	// Start and End are the first and one past the last decision instant of the training rows, UTC.
+	Start time.Time `json:"start"`
+	End   time.Time `json:"end"`
+	Rows  int       `json:"rows"`
+	Git   string    `json:"git"`
+}
+
+// Evaluation is how the model's kind did out of time: walk-forward folds of the same data, pooled.
+type Evaluation struct {
+	AUC           float64 `json:"auc"`
+	PrecisionAt20 float64 `json:"precision_at_20"`
+	BaseRate      float64 `json:"base_rate"`
+	Rows          int     `json:"rows"`
+	Folds         int     `json:"folds"`
+}
+
+// Golden is the content of golden.json.
+type Golden struct {
+	Vectors []GoldenVector `json:"vectors"`
+}
+
+// GoldenVector is a market state and its score.
+type GoldenVector struct {
+	X     []float64 `json:"x"`
+	Score float64   `json:"score"`
+}
+
+// Artifact is a model ready to be registered or, after [Load], verified and ready to score.
+type Artifact struct {
+	Manifest Manifest
+	Spec     Spec
+	Golden   Golden
+	Baseline *Baseline
+	// Schema is the one that Spec names. Scorer is safe for concurrent use.
+	Schema *feature.Schema
+	Scorer Scorer
+}
+
+// Digest is the model's identity, 64 lower-case hexadecimal digits.
+func (a *Artifact) Digest() string { return a.Manifest.Digest }
+
+// bind checks the parts against each other and makes the scorer.
+func (a *Artifact) bind() error {
+	s := &a.Spec
+	if s.Format != modelFormat {
+		return fmt.Errorf("%s: format %q: want %q", ModelFile, s.Format, modelFormat)
+	}
+	schema, ok := feature.Lookup(s.Schema)
+	if !ok {
+		return fmt.Errorf("%s: unknown feature schema %q", ModelFile, s.Schema)
+	}
+	if s.SchemaHash != schema.Hash() {
+		return fmt.Errorf("%s: schema %s has the hash %.12s here, but the model was made for %.12s: a feature has changed its meaning",
+			ModelFile, s.Schema, schema.Hash(), s.SchemaHash)
+	}
+	if s.Family != "logistic" || s.Logistic == nil {
+		return fmt.Errorf("%s: family %q: want \"logistic\" with its parameters", ModelFile, s.Family)
+	}
+	if err := s.Logistic.Validate(); err != nil {
+		return fmt.Errorf("%s: %w", ModelFile, err)
+	}
+	if !slices.Equal(s.Logistic.Features, schema.Names()) {
+		return fmt.Errorf("%s: features %v: want those of schema %s, %v", ModelFile, s.Logistic.Features, s.Schema, schema.Names())
+	}
+	a.Schema, a.Scorer = schema, s.Logistic
+	return a.checkGolden()
+}
+
+func (a *Artifact) checkGolden() error {
+	if len(a.Golden.Vectors) == 0 {
+		return fmt.Errorf("%s: no vectors: nothing to check the scorer against", GoldenFile)
+	}
+	for i, g := range a.Golden.Vectors {
+		if len(g.X) != a.Schema.Len() {
+			return fmt.Errorf("%s: vector %d has %d values: want %d", GoldenFile, i, len(g.X), a.Schema.Len())
+		}
+		if got := a.Scorer.Score(g.X); !(math.Abs(got-g.Score) <= goldenTolerance) {
+			return fmt.Errorf("%s: vector %d scores %v: want %v", GoldenFile, i, got, g.Score)
+		}
+	}
+	return nil
+}
+
+// Load reads and verifies the model in the folder: digests, schema, parameters, golden scores.
+func Load(dir string) (*Artifact, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, fmt.Errorf("model %s: %w", dir, err)
+	}
+	defer func() { _ = root.Close() }()
+	a := &Artifact{}
+	if err := a.read(root); err != nil {
+		return nil, fmt.Errorf("model %s: %w", dir, err)
+	}
+	return a, nil
+}
+
+func (a *Artifact) read(root *os.Root) error {
+	raw, err := readFile(root, ManifestFile)
+	if err != nil {
+		return err
+	}
+	m := &a.Manifest
+	if err := decode(ManifestFile, raw, m); err != nil {
+		return err
+	}
+	if m.Format != manifestFormat {
+		return fmt.Errorf("%s: format %q: want %q", ManifestFile, m.Format, manifestFormat)
+	}
+	if err := errors.Join(checkName("name", m.Name), checkName("version", m.Version)); err != nil {
+		return fmt.Errorf("%s: %w", ManifestFile, err)
+	}
+	a.Baseline = &Baseline{}
+	for _, part := range []struct {
+		file, digest string
+		into         any
+	}{
+		{ModelFile, m.Digest, &a.Spec},
+		{GoldenFile, m.Files[GoldenFile], &a.Golden},
+		{BaselineFile, m.Files[BaselineFile], a.Baseline},
+	} {
+		raw, err := readFile(root, part.file)
+		if err != nil {
+			return err
+		}
+		if got := digest(raw); got != part.digest {
+			return fmt.Errorf("%s has the digest %.12s, but the manifest says %.12s: the file was changed or is damaged", part.file, got, part.digest)
+		}
+		if err := decode(part.file, raw, part.into); err != nil {
+			return err
+		}
+	}
+	if err := a.Baseline.bind(); err != nil {
+		return err
+	}
+	a.Baseline.digest = m.Files[BaselineFile]
+	return a.bind()
+}
+
+func readFile(root *os.Root, name string) ([]byte, error) {
+	f, err := root.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }()
+	raw, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	if len(raw) > maxFile {
+		return nil, fmt.Errorf("%s: larger than %d bytes", name, maxFile)
+	}
+	return raw, nil
+}
+
+// decode reads one JSON value and refuses unknown keys and trailing data.
+func decode(name string, raw []byte, into any) error {
+	d := json.NewDecoder(bytes.NewReader(raw))
+	d.DisallowUnknownFields()
+	if err := d.Decode(into); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return fmt.Errorf("%s: more than one JSON value", name)
+	}
+	return nil
+}
+
+// encode is the one way in which a model's files are written, so that equal content has equal bytes.
+func encode(v any) ([]byte, error) {
+	raw, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return nil, err
+	}
+	return append(raw, '\n'), nil
+}
+
+func digest(raw []byte) string {
+	sum := sha256.Sum256(raw)
+	return hex.EncodeToString(sum[:])
+}

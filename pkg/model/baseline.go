@@ -1,0 +1,82 @@
+package model
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/greenlight-ml/greenlight/pkg/feature"
+)
+
+// Baseline is the production heuristic: a logistic formula of a few features, released with the model as baseline.json.
+type Baseline struct {
+	Format string `json:"format"`
+	// Version names the heuristic, for example "heuristic-v1".
+	Version  string   `json:"version"`
+	Logistic Logistic `json:"logistic"`
+
+	digest string
+}
+
+// NewBaseline wraps the fitted formula.
+func NewBaseline(version string, formula Logistic) (*Baseline, error) {
+	b := &Baseline{Format: baselineFormat, Version: version, Logistic: formula}
+	if err := b.bind(); err != nil {
+		return nil, err
+	}
+	raw, err := encode(b)
+	if err != nil {
+		return nil, err
+	}
+	b.digest = digest(raw)
+	return b, nil
+}
+
+// LoadBaseline reads and checks a baseline.json.
+func LoadBaseline(path string) (*Baseline, error) {
+	root, err := os.OpenRoot(filepath.Dir(path))
+	if err != nil {
+		return nil, fmt.Errorf("baseline: %w", err)
+	}
+	defer func() { _ = root.Close() }()
+	name := filepath.Base(path)
+	raw, err := readFile(root, name)
+	if err != nil {
+		return nil, fmt.Errorf("baseline: %w", err)
+	}
+	b := &Baseline{digest: digest(raw)}
+	if err := decode(name, raw, b); err != nil {
+		return nil, fmt.Errorf("baseline: %w", err)
+	}
+	if err := b.bind(); err != nil {
+		return nil, fmt.Errorf("baseline %s: %w", path, err)
+	}
+	return b, nil
+}
+
+// Digest is the SHA-256 of the baseline's file, 64 lower-case hexadecimal digits.
+func (b *Baseline) Digest() string { return b.digest }
+
+// Inputs are the features that Score takes, in order.
+func (b *Baseline) Inputs() []string { return b.Logistic.Features }
+
+// Score returns the probability in [0,1] for one value per input.
+func (b *Baseline) Score(x []float64) float64 { return b.Logistic.Score(x) }
+
+func (b *Baseline) bind() error {
+	if b.Format != baselineFormat {
+		return fmt.Errorf("%s: format %q: want %q", BaselineFile, b.Format, baselineFormat)
+	}
+	if err := checkName("version", b.Version); err != nil {
+		return fmt.Errorf("%s: %w", BaselineFile, err)
+	}
+	if err := b.Logistic.Validate(); err != nil {
+		return fmt.Errorf("%s: %w", BaselineFile, err)
+	}
+	for _, name := range b.Logistic.Features {
+		if _, ok := feature.Find(name); !ok {
+			return fmt.Errorf("%s: unknown feature %q", BaselineFile, name)
+		}
+	}
+	return nil
+}

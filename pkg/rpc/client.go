@@ -1,0 +1,46 @@
+package rpc
+
+import (
+	"fmt"
+	"time"
+
+	grpcprom "github.com/grpc-ecosystem/go-grpc-middleware/providers/prometheus"
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
+)
+
+// Dial returns a client connection to the target that begins to connect at once, never falls idle and comes back within
+// about a second of its server. reg, which may be nil, gets the grpc_client_* metrics.
+//
+// gRPC's own defaults would make the first call of a quiet market miss a 60 ms deadline (idle after 30 minutes), and
+// leave a returned server unnoticed for up to two minutes.
+func Dial(target string, reg prometheus.Registerer, extra ...grpc.DialOption) (*grpc.ClientConn, error) {
+	opts := []grpc.DialOption{
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithIdleTimeout(0),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{
+			Time: pingInterval, Timeout: pingTimeout, PermitWithoutStream: true,
+		}),
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff:           backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second},
+			MinConnectTimeout: 2 * time.Second,
+		}),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(MaxMessage)),
+	}
+	if reg != nil {
+		metrics := grpcprom.NewClientMetrics()
+		if err := reg.Register(metrics); err != nil {
+			return nil, err
+		}
+		opts = append(opts, grpc.WithChainUnaryInterceptor(metrics.UnaryClientInterceptor()))
+	}
+	conn, err := grpc.NewClient(target, append(opts, extra...)...)
+	if err != nil {
+		return nil, fmt.Errorf("address %q: %w", target, err)
+	}
+	conn.Connect()
+	return conn, nil
+}

@@ -1,0 +1,61 @@
+package rpc_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"testing/synctest"
+
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/greenlight-ml/greenlight/pkg/rpc"
+	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
+)
+
+func TestErrorArrivesWithItsReason(t *testing.T) {
+	plain := &rpc.Error{
+		Code: codes.InvalidArgument, Domain: "mlengine.greenlight", Reason: "FEATURE_MISSING",
+		Message: "schema v1.8 needs mid, vol1m", Features: []string{"mid", "vol1m"},
+	}
+	nameless := &rpc.Error{Code: codes.Internal, Domain: "mlengine.greenlight", Reason: "SCORE_INVALID", Message: "NaN"}
+	for name, tt := range map[string]struct {
+		err     error
+		message string
+		reason  string
+		names   string
+		code    codes.Code
+	}{
+		"with names":    {plain, plain.Message, "FEATURE_MISSING", "mid,vol1m", codes.InvalidArgument},
+		"without names": {nameless, nameless.Message, "SCORE_INVALID", "", codes.Internal},
+		"wrapped":       {fmt.Errorf("row 3: %w", plain), "row 3: " + plain.Message, "FEATURE_MISSING", "mid,vol1m", codes.InvalidArgument},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newPair(t, &stub{predict: func(context.Context, *mlenginev1.PredictRequest) (*mlenginev1.PredictResponse, error) {
+					return nil, tt.err
+				}})
+				_, err := p.client.Predict(t.Context(), nil)
+				s := status.Convert(err)
+				if s.Code() != tt.code || s.Message() != tt.message {
+					t.Errorf("got %v %q, want %v %q", s.Code(), s.Message(), tt.code, tt.message)
+				}
+				if len(s.Details()) != 1 {
+					t.Fatalf("details: got %v, want one", s.Details())
+				}
+				info, ok := s.Details()[0].(*errdetails.ErrorInfo)
+				if !ok || info.GetDomain() != "mlengine.greenlight" || info.GetReason() != tt.reason || info.GetMetadata()["features"] != tt.names {
+					t.Errorf("detail: got %v, want reason %s with the names %q", s.Details()[0], tt.reason, tt.names)
+				}
+			})
+		})
+	}
+}
+
+// A status OK has no details; an Error with that code is a defect, but not a panic.
+func TestErrorOfCodeOK(t *testing.T) {
+	if got := (&rpc.Error{Message: "no error"}).GRPCStatus().Code(); got != codes.OK {
+		t.Errorf("got %v, want OK", got)
+	}
+}

@@ -1,0 +1,149 @@
+// Package rpc builds the gRPC servers and clients of the pair alike: interceptors, keepalive that the two ends agree on,
+// limits, errors with reasons.
+package rpc
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"runtime/debug"
+	"time"
+
+	grpcprom "github.com/grpc-ecosystem/go-grpc-middleware/providers/prometheus"
+	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/recovery"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/health"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/reflection"
+	"google.golang.org/grpc/status"
+)
+
+const (
+	// MaxMessage is the largest message that is taken, in bytes; a larger one is RESOURCE_EXHAUSTED.
+	MaxMessage = 4 << 20
+	// MaxRequestID bounds a request's request_id, in bytes.
+	MaxRequestID = 256
+	// MaxSymbol bounds a request's symbol, in bytes.
+	MaxSymbol = 64
+	// maxStreams is how many calls one connection may have under way.
+	maxStreams = 1000
+
+	// A client may ping this often, and does so at twice the interval, so that a dead peer is noticed while no call
+	// is under way and the server never takes a ping for abuse.
+	minPing      = 10 * time.Second
+	pingInterval = 2 * minPing
+	pingTimeout  = 5 * time.Second
+)
+
+// ServerOptions configures a [Server].
+type ServerOptions struct {
+	// Logger is told of failed and slow calls. Required.
+	Logger *slog.Logger
+	// Registerer gets the grpc_server_* metrics. Required.
+	Registerer prometheus.Registerer
+	// Reflection lets people list and call the services without the contract at hand.
+	Reflection bool
+	// SlowCall is how long a call may take before it is logged. Default 100 ms.
+	SlowCall time.Duration
+	// OnRefused, if set, is told of calls that gRPC itself refused before any handler saw them: RESOURCE_EXHAUSTED for a
+	// message over MaxMessage, INTERNAL for bytes that are not the message.
+	OnRefused func(method string, code codes.Code)
+}
+
+// Server is a gRPC server with health, metrics, recovery and logging in place.
+type Server struct {
+	*grpc.Server
+
+	Health  *health.Server
+	metrics *grpcprom.ServerMetrics
+}
+
+// NewServer returns a server without services. Register them, then call [Server.Ready].
+func NewServer(opts ServerOptions) *Server {
+	if opts.SlowCall == 0 {
+		opts.SlowCall = 100 * time.Millisecond
+	}
+	metrics := grpcprom.NewServerMetrics()
+	opts.Registerer.MustRegister(metrics)
+	panics := promauto.With(opts.Registerer).NewCounter(prometheus.CounterOpts{
+		Name: "grpc_server_panics_recovered_total", Help: "Panics of handlers that were turned into INTERNAL.",
+	})
+	onPanic := recovery.WithRecoveryHandlerContext(func(_ context.Context, p any) error {
+		panics.Inc()
+		opts.Logger.Error("handler panicked", "panic", p, "stack", string(debug.Stack()))
+		return status.Error(codes.Internal, "internal error")
+	})
+	serverOpts := []grpc.ServerOption{
+		grpc.ChainUnaryInterceptor(
+			metrics.UnaryServerInterceptor(), logCalls(opts.Logger, opts.SlowCall), recovery.UnaryServerInterceptor(onPanic)),
+		grpc.ChainStreamInterceptor(metrics.StreamServerInterceptor(), recovery.StreamServerInterceptor(onPanic)),
+		grpc.MaxRecvMsgSize(MaxMessage),
+		grpc.MaxConcurrentStreams(maxStreams),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minPing, PermitWithoutStream: true}),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: pingInterval, Timeout: pingTimeout}),
+		grpc.ConnectionTimeout(10 * time.Second),
+	}
+	if opts.OnRefused != nil {
+		serverOpts = append(serverOpts, grpc.StatsHandler(refusals{report: opts.OnRefused}))
+	}
+	s := &Server{Server: grpc.NewServer(serverOpts...), Health: health.NewServer(), metrics: metrics}
+	healthpb.RegisterHealthServer(s.Server, s.Health)
+	if opts.Reflection {
+		reflection.Register(s.Server)
+	}
+	return s
+}
+
+// Ready is called once all services are registered: it creates their metric series at zero and reports each of them,
+// and the server as a whole, as serving.
+func (s *Server) Ready() {
+	s.metrics.InitializeMetrics(s.Server)
+	s.Health.SetServingStatus("", healthpb.HealthCheckResponse_SERVING)
+	for name := range s.GetServiceInfo() {
+		s.Health.SetServingStatus(name, healthpb.HealthCheckResponse_SERVING)
+	}
+}
+
+// Serve answers calls until the server is stopped, and returns nil then, also when it was stopped before it began.
+func (s *Server) Serve(l net.Listener) error {
+	if err := s.Server.Serve(l); !errors.Is(err, grpc.ErrServerStopped) {
+		return err
+	}
+	return nil
+}
+
+// Drain reports NOT_SERVING, refuses new calls and waits for those under way; when ctx ends first it cuts them off.
+func (s *Server) Drain(ctx context.Context) error {
+	s.Health.Shutdown()
+	// GracefulStop knows no deadline, so the timer that cuts it off must run before it is called.
+	defer context.AfterFunc(ctx, s.Stop)()
+	s.GracefulStop()
+	return ctx.Err()
+}
+
+// logCalls logs failures that are the server's fault and calls that are slow. It is written here, and not taken from the
+// middleware's logging package, because that one builds its fields for every call before it knows whether it will log.
+func logCalls(logger *slog.Logger, slow time.Duration) grpc.UnaryServerInterceptor {
+	return func(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+		start := time.Now()
+		resp, err := handler(ctx, req)
+		took := time.Since(start)
+		if err == nil && took <= slow {
+			return resp, nil
+		}
+		switch code := status.Code(err); code {
+		case codes.Internal, codes.Unknown, codes.DataLoss, codes.Unavailable:
+			logger.ErrorContext(ctx, "call failed", "method", info.FullMethod, "code", code.String(), "took", took, "error", err)
+		default:
+			if took > slow {
+				logger.WarnContext(ctx, "call was slow", "method", info.FullMethod, "code", code.String(), "took", took)
+			}
+		}
+		return resp, err
+	}
+}

@@ -1,0 +1,68 @@
+package shadow
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/feature"
+)
+
+// Result is how one shadow ended.
+type Result struct {
+	Outcome Outcome
+	// Score is the shadow's, in [0,1]; meaningful only when Outcome.Compared().
+	Score float64
+	// Delta is Score less the baseline's, in [-1,1].
+	Delta float64
+	// Version and Digest name the model that answered.
+	Version, Digest string
+	// Latency is from the arrival of the request to the end of its shadow.
+	Latency time.Duration
+	// Err says why the shadow has no score, for people; nil when it has one.
+	Err error
+}
+
+// call is one shadow on its way. Whoever settles it first, the worker that got its answer or the caller whose time is
+// up, decides its outcome; the other finds it settled and leaves it.
+type call struct {
+	Request
+
+	deadline time.Time
+	// cut says that the caller's own deadline ends the call before the shadow's full time: if it runs out, ml-engine
+	// is not to blame and the breaker is not told.
+	cut     bool
+	schema  *feature.Schema // what values were projected to; nil while the engine's schema is not known
+	values  []float64
+	allowed func(error) // the breaker's answer to Allow, owed one outcome
+
+	settled atomic.Bool
+	result  Result        // written by whoever settles, before done is closed
+	done    chan struct{} // nil for a detached call
+	// ctx is the waiting caller's, nil for a detached call: a detached shadow outlives its request.
+	ctx context.Context //nolint:containedctx // the call is the caller's request on its way through the queue
+}
+
+// settle ends the call with the result, unless it has ended. It reports whether it did.
+func (c *call) settle(r Result) bool {
+	if !c.settled.CompareAndSwap(false, true) {
+		return false
+	}
+	c.result = r
+	if c.done != nil {
+		close(c.done)
+	}
+	return true
+}
+
+// verdict is what the breaker is told of the call, which has ended or is about to: the outcome that counts is the one it
+// was settled with, since a caller who left or whose time was up may have been first.
+func (c *call) verdict() error {
+	if c.done != nil {
+		<-c.done
+	}
+	if c.cut && c.result.Outcome == Deadline {
+		return errExcluded
+	}
+	return verdict(c.result.Outcome)
+}

@@ -1,0 +1,126 @@
+package shadow
+
+import (
+	"context"
+	"log/slog"
+	"math/rand/v2"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/goleak"
+
+	"github.com/greenlight-ml/greenlight/pkg/enginetest"
+	"github.com/greenlight-ml/greenlight/pkg/feature"
+	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const timeout = 60 * time.Millisecond
+
+// trial is a dispatcher in front of an engine, in a synctest bubble.
+type trial struct {
+	*Dispatcher
+
+	t      *testing.T
+	engine *enginetest.Engine
+	reg    *prometheus.Registry
+	rng    *rand.Rand
+}
+
+// newTrial starts both and waits until they know each other. change may be nil.
+func newTrial(t *testing.T, engine enginetest.Options, change func(*Options)) *trial {
+	t.Helper()
+	tr := &trial{
+		t: t, engine: enginetest.Start(t, engine), reg: prometheus.NewRegistry(), rng: rand.New(rand.NewPCG(3, 4)),
+	}
+	opts := DefaultOptions()
+	opts.Engine, opts.Logger, opts.Registerer = tr.engine.Client(), slog.New(slog.DiscardHandler), tr.reg
+	if change != nil {
+		change(&opts)
+	}
+	d, err := New(opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr.Dispatcher = d
+	t.Cleanup(func() {
+		if err := d.Stop(context.WithoutCancel(t.Context())); err != nil {
+			t.Errorf("stop: %v", err)
+		}
+		tr.wantConserved(0)
+	})
+	synctest.Wait()
+	return tr
+}
+
+// request is a random state that arrives now, with a baseline that the healthy engine agrees with.
+func (tr *trial) request() Request {
+	schema := tr.engine.Model().Schema
+	x := enginetest.Vector(tr.rng, schema)
+	return Request{
+		Arrival: time.Now(), Baseline: tr.engine.Model().Scorer.Score(x), State: State{Schema: schema, Vector: x},
+	}
+}
+
+// detach starts n shadows, in no time.
+func (tr *trial) detach(n int) {
+	tr.t.Helper()
+	start := time.Now()
+	for range n {
+		tr.Detach(tr.request())
+	}
+	if took := time.Since(start); took != 0 {
+		tr.t.Errorf("Detach blocked: %d of them took %v", n, took)
+	}
+}
+
+// wait waits for one shadow, and checks that it is not answered after its time.
+func (tr *trial) wait(ctx context.Context) Result {
+	tr.t.Helper()
+	start := time.Now()
+	r := tr.Wait(ctx, tr.request())
+	if took := time.Since(start); took > timeout {
+		tr.t.Errorf("Wait took %v, want at most %v (%v)", took, timeout, r.Outcome)
+	}
+	return r
+}
+
+// wantConserved checks that every request has one outcome or is in flight; inFlight < 0 is any number of those.
+func (tr *trial) wantConserved(inFlight int) {
+	tr.t.Helper()
+	r := tr.Report()
+	sum := r.GetInFlight()
+	for _, o := range r.GetOutcomesTotal() {
+		sum += o.GetCount()
+	}
+	if sum != r.GetRequestsTotal() {
+		tr.t.Errorf("requests %d, but outcomes and in flight add up to %d: %v", r.GetRequestsTotal(), sum, r.GetOutcomesTotal())
+	}
+	if inFlight >= 0 && r.GetInFlight() != uint64(inFlight) {
+		tr.t.Errorf("in flight: got %d, want %d", r.GetInFlight(), inFlight)
+	}
+}
+
+// wantTotals checks the outcomes so far; those not named are zero.
+func (tr *trial) wantTotals(want map[Outcome]uint64) {
+	tr.t.Helper()
+	for _, o := range Outcomes() {
+		if got := tr.recorder.Total(o); got != want[o] {
+			tr.t.Errorf("%v: got %d, want %d", o, got, want[o])
+		}
+	}
+}
+
+func (tr *trial) breakerState() executorv1.BreakerState { return tr.breaker.Status().State }
+
+func mustSchema(t *testing.T, name string) *feature.Schema {
+	t.Helper()
+	s, ok := feature.Lookup(name)
+	if !ok {
+		t.Fatalf("no schema %q", name)
+	}
+	return s
+}

@@ -1,0 +1,136 @@
+package shadow
+
+import (
+	"math"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"github.com/greenlight-ml/greenlight/pkg/telemetry"
+	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+)
+
+// metrics are the histograms that are fed on the way. What the recorder and the breaker count already is read from them
+// at scrape time by a collector, so that there is one count of everything.
+type metrics struct {
+	absDelta     prometheus.Histogram
+	latency      prometheus.Histogram
+	latencyDelta prometheus.Histogram
+	batchSize    prometheus.Histogram
+}
+
+func newMetrics(reg prometheus.Registerer) *metrics {
+	f := promauto.With(reg)
+	histogram := func(name, help string, buckets []float64) prometheus.Histogram {
+		return f.NewHistogram(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets})
+	}
+	return &metrics{
+		absDelta: histogram("ml_shadow_abs_delta",
+			"Absolute difference of shadow and baseline score, per comparison.",
+			[]float64{.001, .0025, .005, .01, .02, .03, .04, .05, .075, .1, .15, .2, .3, .5, 1}),
+		latency: histogram("ml_shadow_latency_ms",
+			"Time from the arrival of a request to its shadow's answer, in milliseconds, per comparison.",
+			telemetry.LatencyBucketsMS),
+		latencyDelta: histogram("ml_shadow_latency_delta_ms",
+			"Shadow latency less baseline latency, in milliseconds, per comparison.",
+			telemetry.LatencyBucketsMS),
+		batchSize: histogram("ml_shadow_batch_size",
+			"Rows in a call to ml-engine.",
+			[]float64{1, 2, 4, 8, 16, 32, 64}),
+	}
+}
+
+func (m *metrics) observe(r Result, baseline time.Duration) {
+	if !r.Outcome.Compared() {
+		return
+	}
+	m.absDelta.Observe(math.Abs(r.Delta))
+	m.latency.Observe(telemetry.Milliseconds(r.Latency))
+	m.latencyDelta.Observe(telemetry.Milliseconds(r.Latency - baseline))
+}
+
+// collector exports what a dispatcher counts.
+type collector struct {
+	d *Dispatcher
+}
+
+var (
+	outcomesDesc = prometheus.NewDesc("ml_shadow_outcomes_total",
+		"Requests by the outcome of their shadow; the sum over all outcomes is the requests that have ended.",
+		[]string{"outcome"}, nil)
+	successDesc = prometheus.NewDesc("ml_shadow_success_total",
+		"Shadows that answered (match and mismatch).", nil, nil)
+	errorDesc = prometheus.NewDesc("ml_shadow_error_total",
+		"Shadows that failed (deadline, unavailable, invalid_score, rejected, internal).", nil, nil)
+	matchDesc = prometheus.NewDesc("ml_shadow_match_total",
+		"Shadows within 0.05 of the baseline.", nil, nil)
+	mismatchDesc = prometheus.NewDesc("ml_shadow_mismatch_total",
+		"Shadows further than 0.05 from the baseline.", nil, nil)
+	matchRateDesc = prometheus.NewDesc("ml_shadow_match_rate",
+		"Matches / (matches + mismatches) over the rolling window; NaN without comparisons.", nil, nil)
+	breakerStateDesc = prometheus.NewDesc("ml_shadow_breaker_state",
+		"1 for the state that the circuit breaker is in, 0 for the others.", []string{"state"}, nil)
+	breakerBlindDesc = prometheus.NewDesc("ml_shadow_breaker_blind",
+		"1 while the breaker's window holds too few predictions to be judged by rate.", nil, nil)
+	queueDepthDesc = prometheus.NewDesc("ml_shadow_queue_depth",
+		"Shadows that wait to be sent.", nil, nil)
+)
+
+// breakerStates are the states by their word in labels and reports.
+var breakerStates = map[executorv1.BreakerState]string{
+	executorv1.BreakerState_BREAKER_STATE_CLOSED:    "closed",
+	executorv1.BreakerState_BREAKER_STATE_HALF_OPEN: "half_open",
+	executorv1.BreakerState_BREAKER_STATE_OPEN:      "open",
+}
+
+// Describe implements prometheus.Collector.
+func (collector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{
+		outcomesDesc, successDesc, errorDesc, matchDesc, mismatchDesc, matchRateDesc,
+		breakerStateDesc, breakerBlindDesc, queueDepthDesc,
+	} {
+		ch <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c collector) Collect(ch chan<- prometheus.Metric) {
+	counter := func(d *prometheus.Desc, v uint64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
+	}
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	r := c.d.recorder
+	// Every total is read once, so that the sums of a scrape hold within it.
+	var totals [outcomeEnd]uint64
+	var success, failure uint64
+	for _, o := range Outcomes() {
+		n := r.Total(o)
+		totals[o] = n
+		counter(outcomesDesc, n, o.String())
+		switch {
+		case o.Compared():
+			success += n
+		case o.Failed():
+			failure += n
+		}
+	}
+	counter(successDesc, success)
+	counter(errorDesc, failure)
+	counter(matchDesc, totals[Match])
+	counter(mismatchDesc, totals[Mismatch])
+	rate, n := r.MatchRate()
+	if n == 0 {
+		rate = math.NaN()
+	}
+	gauge(matchRateDesc, rate)
+
+	s := c.d.breaker.Status()
+	for state, name := range breakerStates {
+		gauge(breakerStateDesc, telemetry.Bool(state == s.State), name)
+	}
+	gauge(breakerBlindDesc, telemetry.Bool(s.Blind))
+	gauge(queueDepthDesc, float64(len(c.d.queue)))
+}

@@ -1,0 +1,115 @@
+package shadow
+
+import (
+	"context"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/feature"
+	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
+)
+
+const (
+	// How often the model is looked at while all is well; while ml-engine is not reached; at most, when calls fail.
+	modelPeriod, modelRetry, modelGap = 5 * time.Second, 500 * time.Millisecond, 100 * time.Millisecond
+	// How long a look may take.
+	modelTimeout = 2 * time.Second
+)
+
+// modelWatch knows which model ml-engine has active, and so which inputs a shadow needs.
+type modelWatch struct {
+	engine  mlenginev1.ScoringServiceClient
+	logger  *slog.Logger
+	current atomic.Pointer[activeModel]
+	wake    chan struct{}
+}
+
+// activeModel is what was found at the last look.
+type activeModel struct {
+	version, digest string
+	schema          *feature.Schema // nil when this build does not know the schema
+	reachable       bool
+}
+
+func newModelWatch(engine mlenginev1.ScoringServiceClient, logger *slog.Logger) *modelWatch {
+	return &modelWatch{engine: engine, logger: logger, wake: make(chan struct{}, 1)}
+}
+
+// schema is the active model's; errUnknown while ml-engine was never reached, errSchema when this build lacks it.
+func (w *modelWatch) schema() (*feature.Schema, error) {
+	m := w.current.Load()
+	switch {
+	case m == nil || m.version == "":
+		return nil, errUnknown
+	case m.schema == nil:
+		return nil, errSchema
+	}
+	return m.schema, nil
+}
+
+// doubt asks for a look now: a call failed in a way that a swap of models or a restart would explain.
+func (w *modelWatch) doubt() {
+	select {
+	case w.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run looks at the model until the end of ctx.
+func (w *modelWatch) run(ctx context.Context) {
+	pause := func(d time.Duration, wake <-chan struct{}) {
+		timer := time.NewTimer(d)
+		defer timer.Stop()
+		select {
+		case <-ctx.Done():
+		case <-timer.C:
+		case <-wake:
+		}
+	}
+	for ctx.Err() == nil {
+		next := modelPeriod
+		if !w.look(ctx) {
+			next = modelRetry
+		}
+		pause(modelGap, nil)
+		pause(next-modelGap, w.wake)
+	}
+}
+
+// look asks ml-engine for its model. A failure keeps what was known, so that a model that comes back the same loses no
+// request to a second look.
+func (w *modelWatch) look(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, modelTimeout)
+	defer cancel()
+	info, err := w.engine.GetModelInfo(ctx, &mlenginev1.GetModelInfoRequest{})
+	before := w.current.Load()
+	if err != nil {
+		if ctx.Err() == context.Canceled { //nolint:errorlint // ctx.Err returns the sentinel itself
+			return false
+		}
+		if before == nil || before.reachable {
+			w.logger.Warn("ml-engine is not reached: baseline answers go on, shadows fail", "error", err)
+		}
+		m := activeModel{}
+		if before != nil {
+			m = *before
+		}
+		m.reachable = false
+		w.current.Store(&m)
+		return false
+	}
+	m := &activeModel{version: info.GetVersion(), digest: info.GetDigest(), reachable: true}
+	if s, ok := feature.Lookup(info.GetSchema()); ok && s.Hash() == info.GetSchemaHash() {
+		m.schema = s
+	}
+	if before == nil || !before.reachable || before.digest != m.digest {
+		w.logger.Info("ml-engine is reached", "model", m.version, "digest", m.digest, "schema", info.GetSchema())
+		if m.schema == nil {
+			w.logger.Error("the active model needs a feature schema that this executor does not have: every shadow will be rejected",
+				"schema", info.GetSchema(), "schema_hash", info.GetSchemaHash())
+		}
+	}
+	w.current.Store(m)
+	return true
+}

@@ -1,0 +1,214 @@
+package shadow
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/enginetest"
+	"github.com/greenlight-ml/greenlight/pkg/feature"
+)
+
+// union is a state by name with the inputs of every schema, that matches the engine's model.
+func (tr *trial) union() Request {
+	named := map[string]float64{}
+	for _, s := range feature.Schemas() {
+		for i, x := range enginetest.Vector(tr.rng, s) {
+			named[s.Features[i].Name] = x
+		}
+	}
+	state := State{Named: named}
+	x, _ := state.Project(tr.engine.Model().Schema)
+	return Request{Arrival: time.Now(), Baseline: tr.engine.Model().Scorer.Score(x), State: state}
+}
+
+func TestEngineAbsentAtStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tr := newTrial(t, enginetest.Options{Absent: true}, nil)
+		if model, ok := tr.Ready(); ok || model != "" {
+			t.Errorf("ready: got %q, %v; want nothing", model, ok)
+		}
+		for range 10 {
+			if r := tr.wait(t.Context()); r.Outcome != Unavailable {
+				t.Fatalf("got %v (%v), want unavailable", r.Outcome, r.Err)
+			}
+		}
+		if r := tr.wait(t.Context()); r.Outcome != BreakerOpen {
+			t.Fatalf("after ten: got %v, want breaker_open", r.Outcome)
+		}
+		tr.engine.Restart()
+		time.Sleep(3 * time.Second)
+		if model, ok := tr.Ready(); !ok || model != "v1.8.1-test" {
+			t.Errorf("ready, 3 s after the start of the engine: got %q, %v", model, ok)
+		}
+		time.Sleep(12*time.Second + time.Nanosecond) // 15 s after it opened
+		for range 6 {
+			if r := tr.wait(t.Context()); r.Outcome != Match {
+				t.Errorf("after recovery: got %v (%v), want match", r.Outcome, r.Err)
+			}
+		}
+		if got := tr.breakerState(); got != closed {
+			t.Errorf("breaker: got %v, want closed", got)
+		}
+	})
+}
+
+// An engine that goes away and comes back is used again at once: what was known of its model still holds.
+func TestEngineRestarts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tr := newTrial(t, enginetest.Options{}, nil)
+		tr.engine.Stop()
+		if r := tr.wait(t.Context()); r.Outcome != Unavailable {
+			t.Errorf("stopped: got %v, want unavailable", r.Outcome)
+		}
+		time.Sleep(time.Second)
+		if _, ok := tr.Ready(); ok {
+			t.Error("a second after the engine stopped: ready, want not")
+		}
+		tr.engine.Restart()
+		time.Sleep(2 * time.Second)
+		if r := tr.wait(t.Context()); r.Outcome != Match {
+			t.Errorf("restarted: got %v (%v), want match", r.Outcome, r.Err)
+		}
+		if _, ok := tr.Ready(); !ok {
+			t.Error("restarted: not ready")
+		}
+	})
+}
+
+// A stopped engine that nobody calls is noticed by the regular look.
+func TestReadyWithoutTraffic(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tr := newTrial(t, enginetest.Options{}, nil)
+		for name, ill := range map[string]func(){
+			"stopped": tr.engine.Stop, "hangs": func() { tr.engine.Break(enginetest.Hang()) },
+		} {
+			ill()
+			time.Sleep(modelPeriod + modelTimeout)
+			synctest.Wait()
+			if _, ok := tr.Ready(); ok {
+				t.Errorf("%s: ready, want not", name)
+			}
+			tr.engine.Restart()
+			tr.engine.Mend()
+			time.Sleep(modelTimeout + 2*time.Second)
+			if _, ok := tr.Ready(); !ok {
+				t.Errorf("%s, then well: not ready", name)
+			}
+		}
+	})
+}
+
+// After a swap the first shadows are refused for their schema; within a moment all go out as the new model needs them.
+func TestModelSwapToAnotherSchema(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tr := newTrial(t, enginetest.Options{}, nil)
+		for _, to := range []string{"v1.8", "v1.8.1"} {
+			if r := tr.Wait(t.Context(), tr.union()); r.Outcome != Match {
+				t.Fatalf("before the swap to %s: got %v (%v), want match", to, r.Outcome, r.Err)
+			}
+			time.Sleep(time.Second)
+			tr.engine.Swap(to, to+"-swapped")
+			if r := tr.Wait(t.Context(), tr.union()); r.Outcome != Rejected {
+				t.Errorf("just after the swap to %s: got %v, want rejected", to, r.Outcome)
+			}
+			time.Sleep(modelGap)
+			synctest.Wait()
+			r := tr.Wait(t.Context(), tr.union())
+			if r.Outcome != Match || r.Version != to+"-swapped" {
+				t.Errorf("100 ms after the swap to %s: got %v by %s (%v), want match", to, r.Outcome, r.Version, r.Err)
+			}
+		}
+		if s := tr.breaker.Status(); s.State != closed || s.Failures != 0 {
+			t.Errorf("breaker: got %+v, want closed without failures", s)
+		}
+	})
+}
+
+// Rows of both schemas in one queue leave as calls of one schema each.
+func TestModelSwapWithQueuedRows(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tr := newTrial(t, enginetest.Options{}, func(o *Options) { o.MaxInFlight = 1 })
+		held, release := gate()
+		tr.engine.Break(held)
+		for range 3 {
+			tr.Detach(tr.union()) // one under way, two queued: projected to v1.8.1
+			synctest.Wait()
+		}
+		tr.engine.Swap("v1.8", "v1.8-b0")
+		m := *tr.model.current.Load() // as a look would find it, but before any shadow is refused
+		m.schema = mustSchema(t, "v1.8")
+		tr.model.current.Store(&m)
+		for range 2 {
+			tr.Detach(tr.union())
+		}
+		tr.Detach(Request{Arrival: time.Now(), State: State{Schema: mustSchema(t, "v1.8.1"), Vector: make([]float64, 7)}})
+		release()
+		time.Sleep(timeout)
+		synctest.Wait()
+		calls := tr.engine.Calls()
+		if len(calls) != 3 || calls[1].Rows != 2 || calls[1].Schema != "v1.8.1" || calls[2].Rows != 2 || calls[2].Schema != "v1.8" {
+			t.Errorf("calls: got %+v, want 1 and 2 rows of v1.8.1, then 2 of v1.8", calls)
+		}
+		// The call under way was scored by the model that it was begun with.
+		tr.wantTotals(map[Outcome]uint64{Match: 3, Rejected: 3})
+	})
+}
+
+// Rows that are put aside for the next call give back the probes that they were allowed.
+func TestProbesOfBothSchemas(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tr := newTrial(t, enginetest.Options{}, func(o *Options) { o.MaxInFlight = 1 })
+		trip(t, tr.breaker)
+		time.Sleep(15*time.Second + time.Nanosecond)
+		held, release := gate()
+		tr.engine.Break(held)
+		tr.detach(1)
+		synctest.Wait()
+		tr.detach(1)
+		m := *tr.model.current.Load()
+		m.schema = mustSchema(t, "v1.8")
+		tr.model.current.Store(&m)
+		for range 3 {
+			tr.Detach(tr.union())
+		}
+		tr.engine.Mend()
+		release()
+		synctest.Wait()
+		tr.wantTotals(map[Outcome]uint64{Match: 2, Rejected: 3})
+		m.schema = tr.engine.Model().Schema
+		tr.model.current.Store(&m)
+		tr.detach(3)
+		synctest.Wait()
+		if got := tr.breakerState(); got != closed {
+			t.Errorf("after 5 good probes: got %v, want closed", got)
+		}
+	})
+}
+
+func TestModelOfUnknownSchema(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tr := newTrial(t, enginetest.Options{}, nil)
+		m := *tr.model.current.Load()
+		m.schema = nil
+		tr.model.current.Store(&m)
+		tr.engine.Forget()
+		if r := tr.wait(t.Context()); r.Outcome != Rejected || r.Err == nil {
+			t.Errorf("got %v (%v), want rejected", r.Outcome, r.Err)
+		}
+		if n := len(tr.engine.Calls()); n != 0 {
+			t.Errorf("%d calls went out", n)
+		}
+	})
+}
+
+func TestStateOfAnotherSchemaIsRejected(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tr := newTrial(t, enginetest.Options{Schema: "v1.8"}, nil)
+		s := mustSchema(t, "v1.8.1")
+		r := tr.Wait(t.Context(), Request{Arrival: time.Now(), State: State{Schema: s, Vector: enginetest.Vector(tr.rng, s)}})
+		if r.Outcome != Rejected || len(tr.engine.Calls()) != 0 {
+			t.Errorf("got %v and %d calls, want rejected and none", r.Outcome, len(tr.engine.Calls()))
+		}
+	})
+}

@@ -1,0 +1,145 @@
+package shadow
+
+import (
+	"math"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	windowSlots = 60
+	// Deltas are kept in millionths and latencies in microseconds.
+	deltaUnit, deltaLimit     = 1e-6, 1_000_000
+	latencyUnit, latencyLimit = 1e-3, 10_000_000 // to milliseconds; 10 s
+)
+
+// Recorder counts every outcome: totals since start, and the quality over a rolling window.
+type Recorder struct {
+	start    time.Time
+	requests atomic.Uint64
+	totals   [outcomeEnd]atomic.Uint64
+	slotLen  time.Duration
+	metrics  *metrics
+
+	mu    sync.Mutex
+	slots [windowSlots]slot
+	// last names the model that answered last.
+	lastVersion, lastDigest string
+}
+
+// slot is one sixtieth of the window.
+type slot struct {
+	epoch    int64 // which slot length since start it holds, plus one; 0 is never used
+	counts   [outcomeEnd]uint64
+	sumDelta float64
+	delta    distribution
+	latency  distribution
+}
+
+// newRecorder returns an empty recorder with a rolling window of the length.
+func newRecorder(window time.Duration, m *metrics) *Recorder {
+	return &Recorder{start: time.Now(), slotLen: window / windowSlots, metrics: m}
+}
+
+// begin counts a request. Exactly one record follows it.
+func (r *Recorder) begin() { r.requests.Add(1) }
+
+// record counts the outcome of a request.
+func (r *Recorder) record(res Result, baselineLatency time.Duration) {
+	r.totals[res.Outcome].Add(1)
+	r.metrics.observe(res, baselineLatency)
+
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := r.slotNow()
+	s.counts[res.Outcome]++
+	if res.Outcome.Compared() {
+		s.sumDelta += res.Delta
+		s.delta.add(int64(math.Round(math.Abs(res.Delta) / deltaUnit)))
+		s.latency.add(res.Latency.Microseconds())
+		r.lastVersion, r.lastDigest = res.Version, res.Digest
+	}
+}
+
+// epoch is the number of the slot length that this instant is in, from 1.
+func (r *Recorder) epoch() int64 { return int64(time.Since(r.start)/r.slotLen) + 1 }
+
+// slotNow returns the slot for this instant, emptied if it still held an older one.
+func (r *Recorder) slotNow() *slot {
+	epoch := r.epoch()
+	s := &r.slots[epoch%windowSlots]
+	if s.epoch == epoch {
+		return s
+	}
+	if s.epoch == 0 {
+		s.delta, s.latency = newDistribution(deltaLimit), newDistribution(latencyLimit)
+	}
+	s.delta.reset()
+	s.latency.reset()
+	*s = slot{epoch: epoch, delta: s.delta, latency: s.latency}
+	return s
+}
+
+// InFlight is how many requests have begun and not ended.
+func (r *Recorder) InFlight() uint64 {
+	// Read the ends first: a request that begins in between then counts as in flight, never as minus one.
+	var ended uint64
+	for o := range r.totals {
+		ended += r.totals[o].Load()
+	}
+	return r.requests.Load() - ended
+}
+
+// Total is how often the outcome came since start.
+func (r *Recorder) Total(o Outcome) uint64 { return r.totals[o].Load() }
+
+// window is what the slots that are not older than the window add up to.
+type window struct {
+	counts         [outcomeEnd]uint64
+	sumDelta       float64
+	delta, latency distribution
+}
+
+// window sums up. The lock, for which requests wait, is taken anew for every slot: merging one takes microseconds,
+// merging all of them most of a millisecond.
+func (r *Recorder) window() window {
+	w := window{delta: newDistribution(deltaLimit), latency: newDistribution(latencyLimit)}
+	r.each(func(s *slot) {
+		for o, n := range s.counts {
+			w.counts[o] += n
+		}
+		w.sumDelta += s.sumDelta
+		w.delta.merge(s.delta)
+		w.latency.merge(s.latency)
+	})
+	return w
+}
+
+// compared is how many matches and comparisons there are in the window.
+func (r *Recorder) compared() (matches, comparisons uint64) {
+	r.each(func(s *slot) {
+		matches += s.counts[Match]
+		comparisons += s.counts[Match] + s.counts[Mismatch]
+	})
+	return matches, comparisons
+}
+
+// each visits the slots of the window, each under the lock.
+func (r *Recorder) each(visit func(*slot)) {
+	now := r.epoch()
+	for i := range r.slots {
+		r.mu.Lock()
+		if s := &r.slots[i]; s.epoch > max(0, now-windowSlots) {
+			visit(s)
+		}
+		r.mu.Unlock()
+	}
+}
+
+// last names the model that answered last.
+func (r *Recorder) last() (version, digest string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.lastVersion, r.lastDigest
+}

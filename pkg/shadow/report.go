@@ -1,0 +1,105 @@
+package shadow
+
+import (
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/greenlight-ml/greenlight/pkg/stats"
+	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+)
+
+// Report is the quality of the shadow as the contract words it. The fields that a dispatcher cannot know (the baseline,
+// the sample) are left to the caller.
+func (d *Dispatcher) Report() *executorv1.GetShadowReportResponse {
+	r := d.recorder
+	win := r.window()
+	counts := win.counts
+
+	totals := make([]*executorv1.OutcomeCount, 0, outcomeEnd)
+	windowCounts := make([]*executorv1.OutcomeCount, 0, outcomeEnd)
+	var ended, sampled uint64
+	for _, o := range Outcomes() {
+		n := r.Total(o)
+		ended += n
+		totals = append(totals, &executorv1.OutcomeCount{Outcome: executorv1.ShadowOutcome(o), Count: n})
+		windowCounts = append(windowCounts, &executorv1.OutcomeCount{Outcome: executorv1.ShadowOutcome(o), Count: counts[o]})
+		if o != NotSampled {
+			sampled += counts[o]
+		}
+	}
+	// Read after the totals, so that requests never lag behind the outcomes they have had.
+	requests := r.requests.Load()
+
+	w := &executorv1.ShadowWindow{
+		Length:      durationpb.New(r.slotLen * windowSlots),
+		Outcomes:    windowCounts,
+		Comparisons: counts[Match] + counts[Mismatch],
+		AbsDelta:    win.delta.quantiles(deltaUnit),
+		LatencyMs:   win.latency.quantiles(latencyUnit),
+	}
+	if n := w.Comparisons; n > 0 {
+		low, high := stats.Wilson(counts[Match], n, stats.Z95)
+		w.MatchRate = ratio(counts[Match], n)
+		w.MatchRateLow, w.MatchRateHigh = &low, &high
+		mean := win.sumDelta / float64(n)
+		w.MeanDelta = &mean
+	}
+	if sampled > 0 {
+		w.Coverage = ratio(w.Comparisons, sampled)
+		w.MatchRateWorst = ratio(counts[Match], sampled)
+		w.MatchRateBest = ratio(sampled-counts[Mismatch], sampled)
+	}
+	if failures := failed(counts); failures+w.Comparisons > 0 {
+		w.ErrorRate = ratio(failures, failures+w.Comparisons)
+	}
+
+	version, digest := r.last()
+	return &executorv1.GetShadowReportResponse{
+		StartTime:     timestamppb.New(r.start),
+		ReportTime:    timestamppb.New(time.Now()),
+		RequestsTotal: requests,
+		InFlight:      requests - ended,
+		OutcomesTotal: totals,
+		Window:        w,
+		Breaker:       d.breaker.Status().proto(),
+		ShadowVersion: version,
+		ShadowDigest:  digest,
+	}
+}
+
+// MatchRate is matches / comparisons over the rolling window, in [0,1], and the number of comparisons. The rate is 0
+// when there are none.
+func (r *Recorder) MatchRate() (rate float64, n uint64) {
+	matches, n := r.compared()
+	if n == 0 {
+		return 0, 0
+	}
+	return float64(matches) / float64(n), n
+}
+
+func failed(counts [outcomeEnd]uint64) (n uint64) {
+	for o, c := range counts {
+		if Outcome(o).Failed() {
+			n += c
+		}
+	}
+	return n
+}
+
+func ratio(k, n uint64) *float64 {
+	v := float64(k) / float64(n)
+	return &v
+}
+
+func (s BreakerStatus) proto() *executorv1.BreakerStatus {
+	p := &executorv1.BreakerStatus{
+		State: s.State, Blind: s.Blind, TripsTotal: s.Trips,
+		Successes: uint64(s.Successes), Failures: uint64(s.Failures),
+	}
+	if !s.NextProbe.IsZero() {
+		p.NextProbeTime = timestamppb.New(s.NextProbe)
+	}
+	return p
+}

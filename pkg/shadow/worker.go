@@ -1,0 +1,166 @@
+package shadow
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
+)
+
+// worker owns one call slot. Its buffers live as long as it does.
+type worker struct {
+	d       *Dispatcher
+	metrics *metrics
+	batch   []*call
+	later   []*call // rows of another schema than the batch's, after a swap of models
+	request mlenginev1.BatchPredictRequest
+}
+
+func newWorker(d *Dispatcher, m *metrics) *worker {
+	return &worker{d: d, metrics: m, batch: make([]*call, 0, d.opts.MaxBatch)}
+}
+
+// run sends what is queued until the queue is closed and empty. ctx ends the calls that are under way.
+func (w *worker) run(ctx context.Context) {
+	for c := range w.d.queue {
+		w.batch = append(w.batch[:0], c)
+		w.gather()
+		for len(w.batch) > 0 {
+			w.send(ctx)
+			w.batch, w.later = append(w.batch[:0], w.later...), w.later[:0]
+		}
+	}
+}
+
+// gather takes what else is queued, without waiting, up to a full batch.
+func (w *worker) gather() {
+	for len(w.batch) < w.d.opts.MaxBatch {
+		select {
+		case c, ok := <-w.d.queue:
+			if !ok {
+				return
+			}
+			w.batch = append(w.batch, c)
+		default:
+			return
+		}
+	}
+}
+
+// send makes one call of those rows of the batch that are still worth sending and share the first one's schema.
+func (w *worker) send(ctx context.Context) {
+	w.admit(ctx)
+	if len(w.batch) == 0 {
+		return
+	}
+	last := w.batch[0].deadline
+	w.request.Schema = w.batch[0].schema.Name
+	w.request.Values = w.request.Values[:0]
+	for _, c := range w.batch {
+		w.request.Values = append(w.request.Values, c.values...)
+		if c.deadline.After(last) {
+			last = c.deadline
+		}
+	}
+	w.metrics.batchSize.Observe(float64(len(w.batch)))
+	callCtx, cancel := context.WithDeadline(ctx, last)
+	response, err := w.d.opts.Engine.BatchPredict(callCtx, &w.request)
+	cancel()
+	if err == nil && len(response.GetScores()) != len(w.batch) {
+		w.fail(Result{
+			Outcome: InvalidScore,
+			Err:     fmt.Errorf("ml-engine answered %d scores for %d rows", len(response.GetScores()), len(w.batch)),
+		})
+		return
+	}
+	if err != nil {
+		outcome := OutcomeOf(err)
+		if outcome == Canceled && ctx.Err() == nil {
+			outcome = Unavailable // ml-engine ended the call, not us: that is no excuse before the breaker
+		}
+		w.d.model.doubt()
+		w.fail(Result{Outcome: outcome, Err: err})
+		return
+	}
+	w.answer(response)
+}
+
+// admit drops the rows that have ended or are out of time, asks the breaker for each of the others, and puts the rows
+// of another schema aside.
+func (w *worker) admit(ctx context.Context) {
+	kept := w.batch[:0]
+	now := time.Now()
+	for _, c := range w.batch {
+		switch {
+		case c.settled.Load() || c.deadline.Sub(now) < usefulMinimum:
+			w.expire(c)
+			continue
+		case ctx.Err() != nil:
+			w.d.settle(c, Result{Outcome: Canceled, Err: errStopped})
+			continue
+		case c.ctx != nil && c.ctx.Err() != nil:
+			w.d.settle(c, Result{Outcome: OutcomeOf(c.ctx.Err()), Err: c.ctx.Err()})
+			continue
+		}
+		if c.allowed = w.d.breaker.Allow(); c.allowed == nil {
+			w.d.settle(c, Result{Outcome: BreakerOpen, Err: errOpen})
+			continue
+		}
+		schema, err := w.d.schemaFor(c)
+		switch {
+		case errors.Is(err, errUnknown):
+			w.end(c, Result{Outcome: Unavailable, Err: err})
+		case err != nil:
+			w.end(c, Result{Outcome: Rejected, Err: err})
+		case len(kept) > 0 && kept[0].schema != schema:
+			c.allowed(errExcluded)
+			w.later = append(w.later, c)
+		default:
+			kept = append(kept, c)
+		}
+	}
+	clear(w.batch[len(kept):])
+	w.batch = kept
+}
+
+// expire settles a row that was not sent in time, unless its caller gave it up before. The breaker is told of it too:
+// ml-engine, busy with the calls before it, is why the row waited so long.
+func (w *worker) expire(c *call) {
+	w.d.settle(c, Result{Outcome: Deadline, Err: errDeadline})
+	if c.allowed = w.d.breaker.Allow(); c.allowed != nil {
+		c.allowed(c.verdict())
+	}
+}
+
+// end settles a row and tells the breaker.
+func (w *worker) end(c *call, r Result) {
+	w.d.settle(c, r)
+	c.allowed(c.verdict())
+}
+
+func (w *worker) fail(r Result) {
+	for _, c := range w.batch {
+		w.end(c, r)
+	}
+}
+
+// answer settles every row of the batch with its score or its error.
+func (w *worker) answer(response *mlenginev1.BatchPredictResponse) {
+	version, digest := response.GetModelVersion(), response.GetModelDigest()
+	errs := response.GetErrors()
+	for i, c := range w.batch {
+		if len(errs) > 0 && errs[0].GetRow() == uint32(i) {
+			r := Result{Outcome: Rejected, Version: version, Digest: digest, Err: fmt.Errorf("ml-engine refused the state: %s", errs[0].GetMessage())}
+			if errs[0].GetReason() == mlenginev1.ErrorReason_ERROR_REASON_SCORE_INVALID {
+				r.Outcome = InvalidScore
+			}
+			errs = errs[1:]
+			w.end(c, r)
+			continue
+		}
+		w.d.answered(c, response.GetScores()[i], version, digest)
+		c.allowed(c.verdict())
+	}
+}

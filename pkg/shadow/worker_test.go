@@ -1,0 +1,219 @@
+package shadow
+
+import (
+	"context"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/enginetest"
+)
+
+// gate is a fault that holds every scoring call until it is opened.
+func gate() (f enginetest.Fault, release func()) {
+	opened := make(chan struct{})
+	return enginetest.Fault{Before: func(ctx context.Context) error {
+		select {
+		case <-opened:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}}, func() { close(opened) }
+}
+
+func rows(calls []enginetest.Call) []int {
+	n := make([]int, len(calls))
+	for i, c := range calls {
+		n[i] = c.Rows
+	}
+	return n
+}
+
+func TestLoneRequestGoesAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tr := newTrial(t, enginetest.Options{}, nil)
+		start := time.Now()
+		tr.detach(1)
+		synctest.Wait()
+		calls := tr.engine.Calls()
+		if len(calls) != 1 || !calls[0].Arrival.Equal(start) || calls[0].Rows != 1 {
+			t.Fatalf("calls: got %+v, want one row at once", calls)
+		}
+		if calls[0].Timeout != timeout {
+			t.Errorf("the call had %v, want %v", calls[0].Timeout, timeout)
+		}
+		tr.wantTotals(map[Outcome]uint64{Match: 1})
+	})
+}
+
+func TestGroupCommit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tr := newTrial(t, enginetest.Options{}, func(o *Options) { o.MaxInFlight = 1 })
+		held, release := gate()
+		tr.engine.Break(held)
+		tr.detach(1)
+		synctest.Wait() // the first is under way
+		tr.detach(64 + 64 + 22)
+		synctest.Wait()
+		if got := rows(tr.engine.Calls()); !slices.Equal(got, []int{1}) {
+			t.Fatalf("while the only slot is taken: got calls of %v rows, want only the first", got)
+		}
+		release()
+		synctest.Wait()
+		if got, want := rows(tr.engine.Calls()), []int{1, 64, 64, 22}; !slices.Equal(got, want) {
+			t.Errorf("calls: got %v rows, want %v", got, want)
+		}
+		tr.wantTotals(map[Outcome]uint64{Match: 151})
+	})
+}
+
+func TestAtMostFourCallsInFlight(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tr := newTrial(t, enginetest.Options{}, nil)
+		held, release := gate()
+		tr.engine.Break(held)
+		for range 10 {
+			tr.detach(1)
+			synctest.Wait()
+		}
+		tr.detach(500)
+		synctest.Wait()
+		if got := rows(tr.engine.Calls()); !slices.Equal(got, []int{1, 1, 1, 1}) {
+			t.Errorf("calls under way: got %v rows, want four calls", got)
+		}
+		release()
+		synctest.Wait()
+		total := 0
+		for _, n := range rows(tr.engine.Calls()) {
+			if n > 64 {
+				t.Errorf("a call had %d rows, want at most 64", n)
+			}
+			total += n
+		}
+		if total != 510 || tr.engine.Peak() != 4 {
+			t.Errorf("got %d rows with %d calls at once, want 510 with 4", total, tr.engine.Peak())
+		}
+		tr.wantTotals(map[Outcome]uint64{Match: 510})
+	})
+}
+
+func TestRowOutOfTimeIsNotSent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tr := newTrial(t, enginetest.Options{}, func(o *Options) { o.MaxInFlight = 1 })
+		tr.engine.Break(enginetest.Hang())
+		tr.detach(1)
+		synctest.Wait()
+		time.Sleep(usefulMinimum / 2)
+		tr.detach(3) // half a millisecond is left of these when the call before them has been given up
+		time.Sleep(timeout)
+		synctest.Wait()
+		if got := rows(tr.engine.Calls()); !slices.Equal(got, []int{1}) {
+			t.Errorf("calls: got %v rows, want the first alone", got)
+		}
+		tr.wantTotals(map[Outcome]uint64{Deadline: 4})
+		// ml-engine, which kept the slot busy, is to blame for all four.
+		if got := tr.breaker.Status().Failures; got != 4 {
+			t.Errorf("the breaker counts %d failures, want 4", got)
+		}
+	})
+}
+
+// It makes no difference to the breaker whether somebody waited for the row that was out of time.
+func TestBreakerIsToldOfRowsThatTimeOutInTheQueue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tr := newTrial(t, enginetest.Options{}, func(o *Options) { o.MaxInFlight = 1 })
+		tr.engine.Break(enginetest.Hang())
+		tr.detach(1)
+		synctest.Wait()
+		ctx, leave := context.WithCancel(t.Context())
+		go func() { tr.wait(ctx); leave() }() // as a gRPC handler's context ends when it has answered
+		tr.detach(1)
+		time.Sleep(2 * timeout)
+		synctest.Wait()
+		tr.wantTotals(map[Outcome]uint64{Deadline: 3})
+		if got := tr.breaker.Status().Failures; got != 3 {
+			t.Errorf("the breaker counts %d failures, want 3", got)
+		}
+	})
+}
+
+// The rows of one call have different deadlines: the call has the time of the last, and each row its own.
+func TestRowsKeepTheirOwnDeadlines(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tr := newTrial(t, enginetest.Options{}, func(o *Options) { o.MaxInFlight = 1 })
+		tr.engine.Break(enginetest.Delay(40 * time.Millisecond))
+		tr.detach(1) // takes the slot until 40 ms
+		synctest.Wait()
+		tr.detach(2) // due at 60 ms
+		time.Sleep(25 * time.Millisecond)
+		tr.detach(3) // due at 85 ms, in one call with the two before, answered at 80 ms
+		time.Sleep(2 * timeout)
+		synctest.Wait()
+		calls := tr.engine.Calls()
+		if !slices.Equal(rows(calls), []int{1, 5}) || calls[1].Timeout != 45*time.Millisecond {
+			t.Fatalf("calls: got %+v, want 1 row and then 5 with 45ms", calls)
+		}
+		tr.wantTotals(map[Outcome]uint64{Match: 4, Deadline: 2})
+	})
+}
+
+// A caller who has left, or whose time is up, has no row in the call that goes out later.
+func TestRowOfCallerWhoLeftIsNotSent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tr := newTrial(t, enginetest.Options{}, func(o *Options) { o.MaxInFlight = 1 })
+		tr.engine.Break(enginetest.Delay(40 * time.Millisecond))
+		tr.detach(1)
+		synctest.Wait()
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(10*time.Millisecond, cancel)
+		if r := tr.wait(ctx); r.Outcome != Canceled || r.Latency != 10*time.Millisecond {
+			t.Errorf("got %v after %v, want canceled after 10ms", r.Outcome, r.Latency)
+		}
+		time.Sleep(2 * timeout)
+		synctest.Wait()
+		if got := rows(tr.engine.Calls()); !slices.Equal(got, []int{1}) {
+			t.Errorf("calls: got %v rows, want the first alone", got)
+		}
+		tr.wantTotals(map[Outcome]uint64{Match: 1, Canceled: 1})
+	})
+}
+
+// One bad row costs that row alone, and every row gets its own score back.
+func TestRowsGetTheirOwnAnswers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tr := newTrial(t, enginetest.Options{}, func(o *Options) { o.MaxInFlight = 1 })
+		held, release := gate()
+		tr.engine.Break(held)
+		tr.detach(1)
+		synctest.Wait()
+		results := make(chan error, 50)
+		for i := range 50 {
+			r := tr.request()
+			if i%7 == 0 {
+				r.State.Vector[0] = 2 // not a bias
+			}
+			want := tr.engine.Model().Scorer.Score(r.State.Vector)
+			go func() {
+				got := tr.Wait(t.Context(), r)
+				switch {
+				case i%7 == 0 && got.Outcome != Rejected:
+					t.Errorf("row %d: got %v, want rejected", i, got.Outcome)
+				case i%7 != 0 && (got.Score != want || got.Delta != 0):
+					t.Errorf("row %d: got %v off by %v, want %v", i, got.Score, got.Delta, want)
+				}
+				results <- got.Err
+			}()
+		}
+		synctest.Wait()
+		release()
+		for range 50 {
+			<-results
+		}
+		if got := rows(tr.engine.Calls()); !slices.Equal(got, []int{1, 50}) {
+			t.Errorf("calls: got %v rows, want 1 and 50", got)
+		}
+		tr.wantTotals(map[Outcome]uint64{Match: 43, Rejected: 8})
+	})
+}

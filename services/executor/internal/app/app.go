@@ -1,0 +1,106 @@
+// Package app wires executor together.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+
+	"github.com/greenlight-ml/greenlight/pkg/facade"
+	"github.com/greenlight-ml/greenlight/pkg/lifecycle"
+	"github.com/greenlight-ml/greenlight/pkg/rpc"
+	"github.com/greenlight-ml/greenlight/pkg/shadow"
+	"github.com/greenlight-ml/greenlight/pkg/telemetry"
+	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
+	"github.com/greenlight-ml/greenlight/services/executor/internal/decision"
+)
+
+// Run serves until ctx ends. It starts whether or not ml-engine is there.
+//
+// It is one straight function on purpose: it is read from top to bottom when the question is what exists and in which
+// order it starts and stops.
+func Run(ctx context.Context, opts *Options, logger *slog.Logger) error {
+	if err := opts.validate(); err != nil {
+		return err
+	}
+	baseline, err := decision.LoadBaseline(opts.Baseline, opts.Models)
+	if err != nil {
+		return err
+	}
+	sampler, err := shadow.NewSampler(opts.SampleSalt, opts.SamplePercent)
+	if err != nil {
+		return err
+	}
+
+	reg := telemetry.NewRegistry()
+	registerRollout(reg, opts.SamplePercent)
+
+	var stack lifecycle.Stack
+	fail := func(err error) error { return errors.Join(err, stack.Close(ctx)) }
+	grpcListener, err := stack.Listen(ctx, opts.GRPCAddr, "--grpc-addr")
+	if err != nil {
+		return err
+	}
+	httpListener, err := stack.Listen(ctx, opts.HTTPAddr, "--http-addr")
+	if err != nil {
+		return fail(err)
+	}
+	conn, err := rpc.Dial(opts.EngineAddr, reg)
+	if err != nil {
+		return fail(fmt.Errorf("--engine-addr: %w", err))
+	}
+	stack.OnStop("connection to ml-engine", func(context.Context) error { return conn.Close() })
+
+	shadowOpts := opts.Shadow
+	shadowOpts.Engine, shadowOpts.Logger, shadowOpts.Registerer = mlenginev1.NewScoringServiceClient(conn), logger, reg
+	dispatcher, err := shadow.New(shadowOpts)
+	if err != nil {
+		return fail(err)
+	}
+	stack.OnStop("shadows", dispatcher.Stop)
+
+	decisions := decision.New(baseline, sampler, dispatcher, reg)
+	reports := decision.NewReportService(baseline, dispatcher, opts.SamplePercent)
+	server := rpc.NewServer(rpc.ServerOptions{Logger: logger, Registerer: reg, Reflection: opts.Reflection})
+	executorv1.RegisterDecisionServiceServer(server, decisions)
+	executorv1.RegisterShadowServiceServer(server, reports)
+	server.Ready()
+
+	admin := telemetry.NewAdmin(reg, func() (bool, string) {
+		// An absent ml-engine does not make the executor unready: the baseline is what it is there for.
+		if model, ok := dispatcher.Ready(); ok {
+			return true, fmt.Sprintf("baseline %s, shadow %s", baseline.Version, model)
+		}
+		return true, fmt.Sprintf("baseline %s, no shadow: ml-engine is not reached at %s", baseline.Version, opts.EngineAddr)
+	})
+	admin.Handle("POST /predict-with-shadow", facade.Unary(decisions.PredictWithShadow, func(r *executorv1.PredictWithShadowRequest) {
+		facade.CanonicalNames(r.GetFeatures())
+	}, nil))
+	admin.Handle("GET /shadow/metrics", facade.Unary(reports.GetShadowReport, nil, nil))
+	admin.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = fmt.Fprint(w, "executor\n\nPOST /predict-with-shadow\nGET  /shadow/metrics\nGET  /metrics\nGET  /healthz\nGET  /readyz\n")
+	})
+	web := telemetry.NewHTTPServer(admin)
+
+	// Reverse order: refuse and drain calls first, then let the shadows they left behind finish.
+	stack.OnStop("http", web.Shutdown)
+	stack.OnStop("grpc", server.Drain)
+	stack.Serve("grpc", func() error { return server.Serve(grpcListener) })
+	stack.Serve("http", func() error { return lifecycle.ServeHTTP(web, httpListener) })
+
+	if err := lifecycle.WriteAddresses(opts.AddressFile, map[string]net.Addr{
+		"grpc": grpcListener.Addr(), "http": httpListener.Addr(),
+	}); err != nil {
+		return fail(err)
+	}
+	logger.Info("executor serves", "baseline", baseline.Version, "digest", baseline.Digest, "engine", opts.EngineAddr,
+		"sample_percent", opts.SamplePercent, "grpc", grpcListener.Addr().String(), "http", httpListener.Addr().String())
+	err = stack.Run(ctx, opts.ShutdownGrace, logger)
+	report := dispatcher.Report()
+	logger.Info("executor stopped", "requests", report.GetRequestsTotal(), "in_flight", report.GetInFlight())
+	return err
+}

@@ -1,0 +1,86 @@
+package app
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/shadow"
+)
+
+// Options configures executor.
+type Options struct {
+	// Baseline says what decides: "heuristic=<file>" or "model=<registry entry>"; Models is the registry folder.
+	Baseline, Models string
+	// EngineAddr is where ml-engine answers gRPC.
+	EngineAddr string
+	// GRPCAddr and HTTPAddr are where to listen; port 0 takes a free one.
+	GRPCAddr, HTTPAddr string
+	// AddressFile, if set, gets the addresses that were bound.
+	AddressFile string
+	// Reflection lets people explore the service with grpcurl.
+	Reflection bool
+	// ShutdownGrace is how long calls and shadows under way may take to finish after a signal.
+	ShutdownGrace time.Duration
+	// SamplePercent is the share of requests that get a shadow, in [0,100]; SampleSalt makes the choice of requests.
+	SamplePercent float64
+	SampleSalt    string
+	// Shadow configures the dispatcher.
+	Shadow shadow.Options
+}
+
+// Flags declares the options as flags.
+func Flags(fs *flag.FlagSet) *Options {
+	o := &Options{Shadow: shadow.DefaultOptions()}
+	fs.StringVar(&o.Baseline, "baseline", "", "what decides: heuristic=`file`, a baseline.json, or model=entry of the registry (required)")
+	fs.StringVar(&o.Models, "models", "models", "registry `folder`, for --baseline model=...")
+	fs.StringVar(&o.EngineAddr, "engine-addr", "127.0.0.1:4010", "gRPC `address` of ml-engine")
+	fs.StringVar(&o.GRPCAddr, "grpc-addr", "127.0.0.1:4020", "`address` of the gRPC listener")
+	fs.StringVar(&o.HTTPAddr, "http-addr", "127.0.0.1:4021", "`address` of the HTTP listener")
+	fs.StringVar(&o.AddressFile, "address-file", "", "`file` that gets the bound addresses, for whoever asked for port 0")
+	fs.BoolVar(&o.Reflection, "reflection", true, "serve gRPC reflection")
+	fs.DurationVar(&o.ShutdownGrace, "shutdown-grace", 10*time.Second, "how long calls and shadows under way may take to finish after a signal")
+	fs.Float64Var(&o.SamplePercent, "sample-percent", 100, "share of the requests that get a shadow, 0 to 100")
+	fs.StringVar(&o.SampleSalt, "sample-salt", "greenlight", "`salt` of the sampling hash: replicas with the same one sample the same requests")
+
+	s := &o.Shadow
+	fs.DurationVar(&s.Timeout, "shadow-timeout", s.Timeout, "how long a shadow may take from the arrival of its request")
+	fs.IntVar(&s.QueueSize, "shadow-queue", s.QueueSize, "shadows that may wait; more are shed")
+	fs.IntVar(&s.MaxInFlight, "shadow-in-flight", s.MaxInFlight, "calls to ml-engine that may be under way at once")
+	fs.IntVar(&s.MaxBatch, "shadow-batch", s.MaxBatch, "most shadows in one call")
+	fs.DurationVar(&s.Window, "report-window", s.Window, "rolling window of the match rate and the report")
+
+	b := &s.Breaker
+	fs.Float64Var(&b.MaxErrorRate, "breaker-error-rate", b.MaxErrorRate, "share of failed predictions in the window above which the breaker opens")
+	fs.DurationVar(&b.Window, "breaker-window", b.Window, "rolling window of the breaker")
+	uint32Var(fs, &b.MinRequests, "breaker-min-requests", "predictions that the window must hold before the rate is judged")
+	uint32Var(fs, &b.MaxConsecutive, "breaker-consecutive", "failed predictions in a row that open the breaker")
+	fs.Float64Var(&b.Confidence, "breaker-confidence", b.Confidence, "also require the rate to be too high with this confidence, for example 0.99; 0 is off")
+	fs.DurationVar(&b.OpenFor, "breaker-open", b.OpenFor, "how long the breaker stays open before it probes; doubles at each reopening")
+	fs.DurationVar(&b.MaxOpenFor, "breaker-open-max", b.MaxOpenFor, "longest that the breaker stays open")
+	uint32Var(fs, &b.Probes, "breaker-probes", "successful probes in a row that close the breaker")
+	return o
+}
+
+func uint32Var(fs *flag.FlagSet, p *uint32, name, usage string) {
+	fs.Func(name, fmt.Sprintf("%s (default %d)", usage, *p), func(s string) error {
+		v, err := strconv.ParseUint(s, 10, 32)
+		if err != nil {
+			return errors.New("want a whole number of at least 0")
+		}
+		*p = uint32(v)
+		return nil
+	})
+}
+
+func (o *Options) validate() error {
+	if o.Baseline == "" {
+		return errors.New("no baseline: give --baseline heuristic=<file> or --baseline model=<registry entry>")
+	}
+	if o.ShutdownGrace <= 0 {
+		return errors.New("--shutdown-grace must be positive")
+	}
+	return nil
+}

@@ -1,0 +1,159 @@
+package decision
+
+import (
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+
+	"google.golang.org/grpc/codes"
+
+	"github.com/greenlight-ml/greenlight/pkg/feature"
+	"github.com/greenlight-ml/greenlight/pkg/rpc"
+	"github.com/greenlight-ml/greenlight/pkg/shadow"
+	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+)
+
+// The reasons of refused requests; see the contract of DecisionService.
+const (
+	reasonInputMissing   = "INPUT_MISSING"
+	reasonInputAmbiguous = "INPUT_AMBIGUOUS"
+	reasonSchemaUnknown  = "SCHEMA_UNKNOWN"
+	reasonVectorLength   = "VECTOR_LENGTH"
+	reasonFeatureMissing = "FEATURE_MISSING"
+	reasonFeatureUnknown = "FEATURE_UNKNOWN"
+	reasonFeatureInvalid = "FEATURE_INVALID"
+	reasonFieldTooLong   = "FIELD_TOO_LONG"
+
+	// maxNames is how many names at fault are listed.
+	maxNames = 20
+)
+
+// request is what PredictRequest and PredictWithShadowRequest have in common.
+type request interface {
+	GetRequestId() string
+	GetSymbol() string
+	GetFeatures() map[string]float64
+	GetVector() *executorv1.FeatureVector
+}
+
+// stateOf checks the request and returns its market state.
+func stateOf(req request) (shadow.State, error) {
+	if n := len(req.GetRequestId()); n > rpc.MaxRequestID {
+		return shadow.State{}, invalid(reasonFieldTooLong, nil, "request_id has %d bytes: at most %d", n, rpc.MaxRequestID)
+	}
+	if n := len(req.GetSymbol()); n > rpc.MaxSymbol {
+		return shadow.State{}, invalid(reasonFieldTooLong, nil, "symbol has %d bytes: at most %d", n, rpc.MaxSymbol)
+	}
+	named, packed := req.GetFeatures(), req.GetVector()
+	switch {
+	case len(named) > 0 && packed != nil:
+		return shadow.State{}, invalid(reasonInputAmbiguous, nil, "features and vector are both set: send one of them")
+	case packed != nil:
+		return packedState(packed)
+	case len(named) > 0:
+		return namedState(named)
+	}
+	return shadow.State{}, invalid(reasonInputMissing, nil, "no input: send features by name or a vector of a schema")
+}
+
+func packedState(v *executorv1.FeatureVector) (shadow.State, error) {
+	schema, ok := feature.Lookup(v.GetSchema())
+	if !ok {
+		known := make([]string, 0, 2)
+		for _, s := range feature.Schemas() {
+			known = append(known, s.Name)
+		}
+		return shadow.State{}, invalid(reasonSchemaUnknown, nil, "schema %q is not known: it is one of %s", v.GetSchema(), strings.Join(known, ", "))
+	}
+	values := v.GetValues()
+	if len(values) != schema.Len() {
+		return shadow.State{}, invalid(reasonVectorLength, nil, "the vector has %d values: schema %s has %d (%s)",
+			len(values), schema.Name, schema.Len(), strings.Join(schema.Names(), ", "))
+	}
+	for i, x := range values {
+		if name := schema.Features[i].Name; !valid(name, x) {
+			return shadow.State{}, invalidValues(schema.Names(), func(name string) float64 { return values[schema.Index(name)] })
+		}
+	}
+	return shadow.State{Schema: schema, Vector: values}, nil
+}
+
+func namedState(named map[string]float64) (shadow.State, error) {
+	var unknown []string
+	bad := false
+	for name, x := range named {
+		if _, ok := feature.Find(name); !ok {
+			unknown = append(unknown, name)
+		}
+		bad = bad || !valid(name, x)
+	}
+	if len(unknown) > 0 {
+		slices.Sort(unknown)
+		return shadow.State{}, invalid(reasonFeatureUnknown, unknown, "no such feature: %s", list(unknown))
+	}
+	if bad {
+		return shadow.State{}, invalidValues(slices.Sorted(maps.Keys(named)), func(name string) float64 { return named[name] })
+	}
+	return shadow.State{Named: named}, nil
+}
+
+// valid says whether the feature can have the value.
+func valid(name string, x float64) bool {
+	return !math.IsNaN(x) && !math.IsInf(x, 0) && (name != feature.Bias || x == 1)
+}
+
+// invalidValues refuses a state with the names of all values that are not valid.
+func invalidValues(names []string, value func(name string) float64) error {
+	var bad, why []string
+	for _, name := range names {
+		x := value(name)
+		switch {
+		case valid(name, x):
+			continue
+		case name == feature.Bias:
+			why = append(why, fmt.Sprintf("bias is %v: it is always 1", x))
+		default:
+			why = append(why, fmt.Sprintf("%s is %v: want a finite number", name, x))
+		}
+		bad = append(bad, name)
+	}
+	return invalid(reasonFeatureInvalid, bad, "%s", strings.Join(why, "; "))
+}
+
+// inputsOf picks the baseline's inputs from the state into dst.
+func (b *Baseline) inputsOf(s shadow.State, dst []float64) ([]float64, error) {
+	if columns, ok := b.columns[s.Schema]; ok {
+		for _, c := range columns {
+			dst = append(dst, s.Vector[c])
+		}
+		return dst, nil
+	}
+	var missing []string
+	for _, name := range b.inputs {
+		x, ok := s.Value(name)
+		if !ok {
+			missing = append(missing, name)
+		}
+		dst = append(dst, x)
+	}
+	if len(missing) > 0 {
+		return nil, invalid(reasonFeatureMissing, missing, "the baseline %s needs %s", b.Version, list(missing))
+	}
+	return dst, nil
+}
+
+func list(names []string) string {
+	if len(names) <= maxNames {
+		return strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(names[:maxNames], ", "), len(names)-maxNames)
+}
+
+func invalid(reason string, names []string, format string, args ...any) error {
+	return &rpc.Error{
+		Code: codes.InvalidArgument, Domain: "executor.greenlight", Reason: reason,
+		Message: fmt.Sprintf(format, args...), Features: names[:min(len(names), maxNames)],
+	}
+}

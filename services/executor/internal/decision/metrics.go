@@ -1,0 +1,16 @@
+package decision
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"github.com/greenlight-ml/greenlight/pkg/telemetry"
+)
+
+func newBaselineLatency(reg prometheus.Registerer) prometheus.Histogram {
+	return promauto.With(reg).NewHistogram(prometheus.HistogramOpts{
+		Name:    "ml_baseline_latency_ms",
+		Help:    "Time from the arrival of a request to its baseline score, in milliseconds.",
+		Buckets: telemetry.LatencyBucketsMS,
+	})
+}

@@ -1,0 +1,107 @@
+package decision
+
+import (
+	"context"
+	"crypto/rand"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/greenlight-ml/greenlight/pkg/shadow"
+	"github.com/greenlight-ml/greenlight/pkg/telemetry"
+	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+)
+
+// Service answers with the baseline and hands sampled requests to the shadow.
+type Service struct {
+	executorv1.UnimplementedDecisionServiceServer
+
+	baseline *Baseline
+	sampler  *shadow.Sampler
+	shadow   *shadow.Dispatcher
+	latency  prometheus.Histogram
+}
+
+// New returns a service.
+func New(b *Baseline, sampler *shadow.Sampler, d *shadow.Dispatcher, reg prometheus.Registerer) *Service {
+	return &Service{baseline: b, sampler: sampler, shadow: d, latency: newBaselineLatency(reg)}
+}
+
+// answer is the decision: the baseline's score, and what the shadow needs to know of how it came about.
+type answer struct {
+	id      string
+	score   float64
+	state   shadow.State
+	arrival time.Time
+	took    time.Duration
+}
+
+// answer forms the decision. Nothing in here can see a shadow: the answer is complete before one is begun.
+func (s *Service) answer(req request) (answer, error) {
+	a := answer{arrival: time.Now(), id: req.GetRequestId()}
+	var err error
+	if a.state, err = stateOf(req); err != nil {
+		return a, err
+	}
+	var buffer [16]float64
+	x, err := s.baseline.inputsOf(a.state, buffer[:0])
+	if err != nil {
+		return a, err
+	}
+	a.score = s.baseline.score.Score(x)
+	if a.id == "" {
+		a.id = rand.Text()
+	}
+	a.took = time.Since(a.arrival)
+	s.latency.Observe(telemetry.Milliseconds(a.took))
+	return a, nil
+}
+
+func (a answer) shadowRequest() shadow.Request {
+	return shadow.Request{Arrival: a.arrival, Baseline: a.score, BaselineLatency: a.took, State: a.state}
+}
+
+// Predict implements DecisionService.
+func (s *Service) Predict(_ context.Context, req *executorv1.PredictRequest) (*executorv1.PredictResponse, error) {
+	a, err := s.answer(req)
+	if err != nil {
+		return nil, err
+	}
+	sampled := s.sampler.Sampled(a.id)
+	if sampled {
+		s.shadow.Detach(a.shadowRequest())
+	} else {
+		s.shadow.Skip()
+	}
+	return &executorv1.PredictResponse{
+		RequestId: a.id, Score: a.score, ShadowSampled: sampled,
+		ModelVersion: s.baseline.Version, ModelDigest: s.baseline.Digest,
+	}, nil
+}
+
+// PredictWithShadow implements DecisionService.
+func (s *Service) PredictWithShadow(ctx context.Context, req *executorv1.PredictWithShadowRequest) (*executorv1.PredictWithShadowResponse, error) {
+	a, err := s.answer(req)
+	if err != nil {
+		return nil, err
+	}
+	resp := &executorv1.PredictWithShadowResponse{
+		RequestId: a.id,
+		Baseline:  &executorv1.Score{Score: a.score, ModelVersion: s.baseline.Version, ModelDigest: s.baseline.Digest},
+	}
+	if !s.sampler.Sampled(a.id) {
+		s.shadow.Skip()
+		resp.Outcome = executorv1.ShadowOutcome(shadow.NotSampled)
+		return resp, nil
+	}
+	r := s.shadow.Wait(ctx, a.shadowRequest())
+	resp.Outcome = executorv1.ShadowOutcome(r.Outcome)
+	resp.ShadowLatencyMs = telemetry.Milliseconds(r.Latency)
+	if r.Outcome.Compared() {
+		resp.Shadow = &executorv1.Score{Score: r.Score, ModelVersion: r.Version, ModelDigest: r.Digest}
+		resp.Comparison = &executorv1.Comparison{Delta: r.Delta, Match: r.Outcome == shadow.Match}
+	} else if r.Err != nil {
+		resp.ShadowError = r.Err.Error()
+	}
+	return resp, nil
+}

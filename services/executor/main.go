@@ -1,0 +1,35 @@
+// Command executor is the sidecar of a trading executor. It answers with the baseline score, always; beside it, it asks
+// ml-engine for a shadow score, bounded by 60 ms and guarded by a circuit breaker, and compares, counts and reports.
+//
+//	executor --baseline heuristic=models/btcperp/v1.8.1-rc1/baseline.json
+//
+// It serves greenlight.executor.v1.DecisionService and ShadowService on gRPC (127.0.0.1:4020), with health and
+// reflection. Beside it an HTTP listener (127.0.0.1:4021) has the same for people, and what operators need:
+//
+//	POST /predict-with-shadow  {"features":{...}} in, both scores out
+//	GET  /shadow/metrics       quality of the shadow as JSON
+//	GET  /metrics              Prometheus metrics
+//	GET  /healthz /readyz
+//
+// ml-engine (--engine-addr) may be absent, slow or wrong: the baseline's answers leave all the same, and /readyz, the
+// log and the outcomes say so. Every flag can be given as an environment variable: --grpc-addr as EXECUTOR_GRPC_ADDR.
+// Logs go to standard error. SIGTERM and SIGINT drain within --shutdown-grace. Exit codes: 0 stopped when asked,
+// 1 failed, 2 wrong usage.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/greenlight-ml/greenlight/pkg/lifecycle"
+	"github.com/greenlight-ml/greenlight/services/executor/internal/app"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := lifecycle.Main(ctx, "executor", os.Args[1:], os.Stderr, app.Flags, app.Run)
+	stop()
+	os.Exit(code)
+}

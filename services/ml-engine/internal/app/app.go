@@ -1,0 +1,86 @@
+// Package app wires ml-engine together.
+package app
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+
+	"google.golang.org/grpc/codes"
+
+	"github.com/greenlight-ml/greenlight/pkg/facade"
+	"github.com/greenlight-ml/greenlight/pkg/lifecycle"
+	"github.com/greenlight-ml/greenlight/pkg/model"
+	"github.com/greenlight-ml/greenlight/pkg/rpc"
+	"github.com/greenlight-ml/greenlight/pkg/telemetry"
+	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
+	"github.com/greenlight-ml/greenlight/services/ml-engine/internal/scoring"
+)
+
+// Run serves until ctx ends. Everything is bound and verified before the first call is taken.
+//
+// It is one straight function on purpose: it is read from top to bottom when the question is what exists and in which
+// order it starts and stops.
+func Run(ctx context.Context, opts *Options, logger *slog.Logger) error {
+	if err := opts.validate(); err != nil {
+		return err
+	}
+	artifact, err := model.OpenRegistry(opts.Models).Load(opts.Model)
+	if err != nil {
+		return err
+	}
+
+	reg := telemetry.NewRegistry()
+	service := scoring.New(artifact, reg)
+
+	var stack lifecycle.Stack
+	grpcListener, err := stack.Listen(ctx, opts.GRPCAddr, "--grpc-addr")
+	if err != nil {
+		return err
+	}
+	httpListener, err := stack.Listen(ctx, opts.HTTPAddr, "--http-addr")
+	if err != nil {
+		return errors.Join(err, stack.Close(ctx))
+	}
+
+	server := rpc.NewServer(rpc.ServerOptions{
+		Logger: logger, Registerer: reg, Reflection: opts.Reflection, OnRefused: service.Refused,
+	})
+	mlenginev1.RegisterScoringServiceServer(server, service)
+	server.Ready()
+
+	admin := telemetry.NewAdmin(reg, func() (bool, string) { return true, "model " + service.Version() })
+	admin.Handle("GET /ml/metrics", telemetry.MetricsHandler(reg))
+	admin.HandleFunc("GET /ml/health", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(struct {
+			OK    bool   `json:"ok"`
+			Model string `json:"model"`
+		}{true, service.Version()})
+	})
+	admin.Handle("GET /ml/model/info", facade.Unary(service.GetModelInfo, nil, nil))
+	admin.Handle("POST /ml/predict", facade.Unary(service.Predict, func(r *mlenginev1.PredictRequest) {
+		facade.CanonicalNames(r.GetFeatures())
+	}, func(code codes.Code) {
+		service.Refused(mlenginev1.ScoringService_Predict_FullMethodName, code)
+	}))
+	web := telemetry.NewHTTPServer(admin)
+
+	// Reverse order: refuse and drain calls first, then take the pages away.
+	stack.OnStop("http", web.Shutdown)
+	stack.OnStop("grpc", server.Drain)
+	stack.Serve("grpc", func() error { return server.Serve(grpcListener) })
+	stack.Serve("http", func() error { return lifecycle.ServeHTTP(web, httpListener) })
+
+	if err := lifecycle.WriteAddresses(opts.AddressFile, map[string]net.Addr{
+		"grpc": grpcListener.Addr(), "http": httpListener.Addr(),
+	}); err != nil {
+		return errors.Join(err, stack.Close(ctx))
+	}
+	logger.Info("ml-engine serves", "model", artifact.Manifest.Version, "digest", artifact.Digest(),
+		"schema", artifact.Spec.Schema, "grpc", grpcListener.Addr().String(), "http", httpListener.Addr().String())
+	return stack.Run(ctx, opts.ShutdownGrace, logger)
+}

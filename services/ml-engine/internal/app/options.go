@@ -1,0 +1,44 @@
+package app
+
+import (
+	"errors"
+	"flag"
+	"time"
+)
+
+// Options configures ml-engine.
+type Options struct {
+	// Models is the registry folder, Model the entry to serve: "name/version" or a version that one name alone has.
+	Models, Model string
+	// GRPCAddr and HTTPAddr are where to listen; port 0 takes a free one.
+	GRPCAddr, HTTPAddr string
+	// AddressFile, if set, gets the addresses that were bound.
+	AddressFile string
+	// Reflection lets people explore the service with grpcurl.
+	Reflection bool
+	// ShutdownGrace is how long calls under way may take to finish after a signal.
+	ShutdownGrace time.Duration
+}
+
+// Flags declares the options as flags.
+func Flags(fs *flag.FlagSet) *Options {
+	o := &Options{}
+	fs.StringVar(&o.Models, "models", "models", "registry `folder`, laid out as <name>/<version>/")
+	fs.StringVar(&o.Model, "model", "", "`model` to serve: name/version, or a version that one name alone has (required)")
+	fs.StringVar(&o.GRPCAddr, "grpc-addr", "127.0.0.1:4010", "`address` of the gRPC listener")
+	fs.StringVar(&o.HTTPAddr, "http-addr", "127.0.0.1:4011", "`address` of the HTTP listener")
+	fs.StringVar(&o.AddressFile, "address-file", "", "`file` that gets the bound addresses, for whoever asked for port 0")
+	fs.BoolVar(&o.Reflection, "reflection", true, "serve gRPC reflection")
+	fs.DurationVar(&o.ShutdownGrace, "shutdown-grace", 10*time.Second, "how long calls under way may take to finish after a signal")
+	return o
+}
+
+func (o *Options) validate() error {
+	if o.Model == "" {
+		return errors.New("no model: give --model (greenlight train makes one)")
+	}
+	if o.ShutdownGrace <= 0 {
+		return errors.New("--shutdown-grace must be positive")
+	}
+	return nil
+}

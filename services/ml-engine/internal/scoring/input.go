@@ -1,0 +1,169 @@
+package scoring
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+
+	"google.golang.org/grpc/codes"
+
+	"github.com/greenlight-ml/greenlight/pkg/feature"
+	"github.com/greenlight-ml/greenlight/pkg/rpc"
+	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
+)
+
+const (
+	domain      = "mlengine.greenlight"
+	maxNamesOut = 20 // of the names at fault, how many a message lists
+)
+
+// vectorOf checks the request's input and returns it in the order of the schema.
+func vectorOf(schema *feature.Schema, req *mlenginev1.PredictRequest) ([]float64, error) {
+	if n := len(req.GetRequestId()); n > rpc.MaxRequestID {
+		return nil, invalid(mlenginev1.ErrorReason_ERROR_REASON_FIELD_TOO_LONG, nil, "request_id has %d bytes: at most %d", n, rpc.MaxRequestID)
+	}
+	if n := len(req.GetSymbol()); n > rpc.MaxSymbol {
+		return nil, invalid(mlenginev1.ErrorReason_ERROR_REASON_FIELD_TOO_LONG, nil, "symbol has %d bytes: at most %d", n, rpc.MaxSymbol)
+	}
+	named, packed := req.GetFeatures(), req.GetVector()
+	switch {
+	case len(named) > 0 && packed != nil:
+		return nil, invalid(mlenginev1.ErrorReason_ERROR_REASON_INPUT_AMBIGUOUS, nil, "features and vector are both set: send one of them")
+	case packed != nil:
+		return packedVector(schema, packed)
+	case len(named) > 0:
+		return namedVector(schema, named)
+	}
+	return nil, invalid(mlenginev1.ErrorReason_ERROR_REASON_INPUT_MISSING, schema.Names(), "no input: send features (%s) or a vector", strings.Join(schema.Names(), ", "))
+}
+
+func packedVector(schema *feature.Schema, v *mlenginev1.FeatureVector) ([]float64, error) {
+	if err := checkSchema(schema, v.GetSchema()); err != nil {
+		return nil, err
+	}
+	x := v.GetValues()
+	if len(x) != schema.Len() {
+		return nil, invalid(mlenginev1.ErrorReason_ERROR_REASON_VECTOR_LENGTH, nil,
+			"the vector has %d values: schema %s has %d (%s)", len(x), schema.Name, schema.Len(), strings.Join(schema.Names(), ", "))
+	}
+	return x, checkValues(schema, x)
+}
+
+func namedVector(schema *feature.Schema, named map[string]float64) ([]float64, error) {
+	x := make([]float64, schema.Len())
+	var missing []string
+	found := 0
+	for i, f := range schema.Features {
+		v, ok := named[f.Name]
+		switch {
+		case ok:
+			found++
+		case f.Name == feature.Bias:
+			v = 1
+		default:
+			missing = append(missing, f.Name)
+		}
+		x[i] = v
+	}
+	if found < len(named) {
+		var unknown []string
+		for name := range named {
+			if schema.Index(name) < 0 {
+				unknown = append(unknown, name)
+			}
+		}
+		slices.Sort(unknown)
+		return nil, invalid(mlenginev1.ErrorReason_ERROR_REASON_FEATURE_UNKNOWN, unknown,
+			"%s not in schema %s (%s)", list(unknown), schema.Name, strings.Join(schema.Names(), ", "))
+	}
+	if len(missing) > 0 {
+		return nil, invalid(mlenginev1.ErrorReason_ERROR_REASON_FEATURE_MISSING, missing,
+			"schema %s needs %s", schema.Name, list(missing))
+	}
+	return x, checkValues(schema, x)
+}
+
+// shapeOf checks the frame of a batch and returns its number of rows.
+func shapeOf(schema *feature.Schema, req *mlenginev1.BatchPredictRequest) (rows int, err error) {
+	if err := checkSchema(schema, req.GetSchema()); err != nil {
+		return 0, err
+	}
+	n, k := len(req.GetValues()), schema.Len()
+	switch {
+	case n == 0:
+		return 0, invalid(mlenginev1.ErrorReason_ERROR_REASON_BATCH_EMPTY, nil, "the batch has no rows: send 1 to %d", MaxRows)
+	case n%k != 0:
+		return 0, invalid(mlenginev1.ErrorReason_ERROR_REASON_VECTOR_LENGTH, nil,
+			"the batch has %d values: not a multiple of the %d of schema %s", n, k, schema.Name)
+	case n/k > MaxRows:
+		return 0, invalid(mlenginev1.ErrorReason_ERROR_REASON_BATCH_TOO_LARGE, nil,
+			"the batch has %d rows: send at most %d", n/k, MaxRows)
+	}
+	return n / k, nil
+}
+
+func checkSchema(schema *feature.Schema, name string) error {
+	if name == schema.Name {
+		return nil
+	}
+	return invalid(mlenginev1.ErrorReason_ERROR_REASON_SCHEMA_MISMATCH, nil,
+		"schema %q: the active model needs %q", name, schema.Name)
+}
+
+// firstInvalid is the position of the first value that no model can take, or -1.
+func firstInvalid(schema *feature.Schema, x []float64) int {
+	for i, v := range x {
+		if !finite(v) {
+			return i
+		}
+	}
+	if i := schema.Index(feature.Bias); i >= 0 && x[i] != 1 {
+		return i
+	}
+	return -1
+}
+
+// checkValues refuses the vector with the names of all values that no model can take.
+func checkValues(schema *feature.Schema, x []float64) error {
+	if firstInvalid(schema, x) < 0 {
+		return nil
+	}
+	var names, why []string
+	for i, v := range x {
+		if name := schema.Features[i].Name; !finite(v) || name == feature.Bias && v != 1 {
+			names, why = append(names, name), append(why, invalidValue(schema, i, v))
+		}
+	}
+	return invalid(mlenginev1.ErrorReason_ERROR_REASON_FEATURE_INVALID, names, "%s", strings.Join(why, "; "))
+}
+
+func finite(v float64) bool { return !math.IsNaN(v) && !math.IsInf(v, 0) }
+
+func invalidValue(schema *feature.Schema, i int, v float64) string {
+	if name := schema.Features[i].Name; name != feature.Bias {
+		return fmt.Sprintf("%s is %v: want a finite number", name, v)
+	}
+	return fmt.Sprintf("bias is %v: it is always 1", v)
+}
+
+func list(names []string) string {
+	if len(names) <= maxNamesOut {
+		return strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(names[:maxNamesOut], ", "), len(names)-maxNamesOut)
+}
+
+func invalid(reason mlenginev1.ErrorReason, names []string, format string, args ...any) error {
+	return fail(codes.InvalidArgument, reason, names, format, args...)
+}
+
+func fail(code codes.Code, reason mlenginev1.ErrorReason, names []string, format string, args ...any) error {
+	if len(names) > maxNamesOut {
+		names = names[:maxNamesOut]
+	}
+	return &rpc.Error{
+		Code: code, Domain: domain, Reason: strings.TrimPrefix(reason.String(), "ERROR_REASON_"),
+		Message: fmt.Sprintf(format, args...), Features: names,
+	}
+}

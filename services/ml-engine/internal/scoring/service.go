@@ -1,0 +1,156 @@
+// Package scoring is ml-engine's ScoringService.
+package scoring
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/greenlight-ml/greenlight/pkg/model"
+	"github.com/greenlight-ml/greenlight/pkg/telemetry"
+	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
+)
+
+// MaxRows is how many rows a batch may have.
+const MaxRows = 10_000
+
+// Service scores with the active model.
+type Service struct {
+	mlenginev1.UnimplementedScoringServiceServer
+
+	metrics *metrics
+	active  atomic.Pointer[snapshot]
+}
+
+// snapshot is a model with all that a request needs of it. A request takes one snapshot and sees one model from end to
+// end.
+type snapshot struct {
+	*model.Artifact
+
+	metrics modelMetrics
+	loaded  time.Time
+}
+
+// New returns a service with the model active.
+func New(a *model.Artifact, reg prometheus.Registerer) *Service {
+	s := &Service{metrics: newMetrics(reg)}
+	s.active.Store(&snapshot{Artifact: a, metrics: s.metrics.of(a), loaded: time.Now()})
+	return s
+}
+
+// Version is the active model's.
+func (s *Service) Version() string { return s.active.Load().Manifest.Version }
+
+// Refused counts a call that was refused before it reached Predict or BatchPredict: by gRPC, or by the HTTP facade.
+// Calls of other methods, which share the server, are not predictions.
+func (s *Service) Refused(method string, code codes.Code) {
+	m := s.active.Load().metrics
+	switch method {
+	case mlenginev1.ScoringService_Predict_FullMethodName, mlenginev1.ScoringService_BatchPredict_FullMethodName:
+	default:
+		return
+	}
+	if code == codes.ResourceExhausted {
+		m.exhausted.Inc()
+		return
+	}
+	m.invalid.Inc() // whatever the code: bytes that are not the message are the caller's fault, which gRPC calls INTERNAL
+}
+
+// Predict implements ScoringService.
+func (s *Service) Predict(_ context.Context, req *mlenginev1.PredictRequest) (*mlenginev1.PredictResponse, error) {
+	start := time.Now()
+	m := s.active.Load()
+	defer func() { m.metrics.latency.Observe(telemetry.Milliseconds(time.Since(start))) }()
+
+	x, err := vectorOf(m.Schema, req)
+	if err != nil {
+		m.metrics.invalid.Inc()
+		return nil, err
+	}
+	score := m.Scorer.Score(x)
+	if !valid(score) {
+		m.metrics.internal.Inc()
+		return nil, fail(codes.Internal, mlenginev1.ErrorReason_ERROR_REASON_SCORE_INVALID, nil,
+			"model %s scored %v: want a number in [0,1]; activate another model", m.Manifest.Version, score)
+	}
+	m.metrics.ok.Inc()
+	m.metrics.score.Observe(score)
+	return &mlenginev1.PredictResponse{
+		RequestId: req.GetRequestId(), Score: score,
+		ModelVersion: m.Manifest.Version, ModelDigest: m.Manifest.Digest,
+	}, nil
+}
+
+// BatchPredict implements ScoringService.
+func (s *Service) BatchPredict(_ context.Context, req *mlenginev1.BatchPredictRequest) (*mlenginev1.BatchPredictResponse, error) {
+	start := time.Now()
+	m := s.active.Load()
+	defer func() { m.metrics.latency.Observe(telemetry.Milliseconds(time.Since(start))) }()
+
+	rows, err := shapeOf(m.Schema, req)
+	if err != nil {
+		m.metrics.invalid.Inc()
+		return nil, err
+	}
+	k := m.Schema.Len()
+	resp := &mlenginev1.BatchPredictResponse{
+		Scores: make([]float64, rows), ModelVersion: m.Manifest.Version, ModelDigest: m.Manifest.Digest,
+	}
+	var failed [2]int // invalid rows, invalid scores
+	for i := range rows {
+		x := req.GetValues()[i*k : (i+1)*k]
+		if bad := firstInvalid(m.Schema, x); bad >= 0 {
+			resp.Scores[i] = math.NaN()
+			resp.Errors = append(resp.Errors, &mlenginev1.RowError{
+				Row: uint32(i), Reason: mlenginev1.ErrorReason_ERROR_REASON_FEATURE_INVALID,
+				Message: fmt.Sprintf("row %d: %s", i, invalidValue(m.Schema, bad, x[bad])),
+			})
+			failed[0]++
+			continue
+		}
+		score := m.Scorer.Score(x)
+		if !valid(score) {
+			resp.Scores[i] = math.NaN()
+			resp.Errors = append(resp.Errors, &mlenginev1.RowError{
+				Row: uint32(i), Reason: mlenginev1.ErrorReason_ERROR_REASON_SCORE_INVALID,
+				Message: fmt.Sprintf("row %d: model %s scored %v: want a number in [0,1]", i, m.Manifest.Version, score),
+			})
+			failed[1]++
+			continue
+		}
+		resp.Scores[i] = score
+		m.metrics.score.Observe(score)
+	}
+	m.metrics.invalid.Add(float64(failed[0]))
+	m.metrics.internal.Add(float64(failed[1]))
+	m.metrics.ok.Add(float64(rows - failed[0] - failed[1]))
+	return resp, nil
+}
+
+// GetModelInfo implements ScoringService.
+func (s *Service) GetModelInfo(context.Context, *mlenginev1.GetModelInfoRequest) (*mlenginev1.GetModelInfoResponse, error) {
+	m := s.active.Load()
+	features := make([]*mlenginev1.FeatureInfo, 0, m.Schema.Len())
+	for _, f := range m.Schema.Features {
+		features = append(features, &mlenginev1.FeatureInfo{Name: f.Name, Unit: f.Unit, Description: f.Description})
+	}
+	return &mlenginev1.GetModelInfoResponse{
+		Name: m.Manifest.Name, Version: m.Manifest.Version, Digest: m.Manifest.Digest, Family: m.Spec.Family,
+		Schema: m.Spec.Schema, SchemaHash: m.Spec.SchemaHash, Features: features,
+		TrainStartTime: timestamppb.New(m.Manifest.Training.Start),
+		TrainEndTime:   timestamppb.New(m.Manifest.Training.End),
+		LoadTime:       timestamppb.New(m.loaded),
+		Auc:            m.Manifest.Evaluation.AUC,
+		PrecisionAt_20: m.Manifest.Evaluation.PrecisionAt20,
+	}, nil
+}
+
+// valid says whether a score is a number in [0,1]; NaN is not.
+func valid(score float64) bool { return score >= 0 && score <= 1 }

@@ -1,0 +1,34 @@
+// Command ml-engine scores market states with a versioned model.
+//
+//	ml-engine --models models --model v1.8.1-rc1
+//
+// It loads one model of a registry folder, verifies it (digests, feature schema, golden scores) and answers
+// greenlight.mlengine.v1.ScoringService on gRPC (127.0.0.1:4010), with health and reflection. Beside it an HTTP listener
+// (127.0.0.1:4011) has the same for people, and what operators need:
+//
+//	GET  /ml/health        {"ok":true,"model":"v1.8.1-rc1"}
+//	GET  /ml/model/info    the active model
+//	POST /ml/predict       {"features":{...}} in, {"score":...} out
+//	GET  /ml/metrics       Prometheus metrics (also /metrics)
+//	GET  /healthz /readyz
+//
+// Every flag can be given as an environment variable: --grpc-addr as ML_ENGINE_GRPC_ADDR. Logs go to standard error.
+// SIGTERM and SIGINT drain within --shutdown-grace. Exit codes: 0 stopped when asked, 1 failed, 2 wrong usage.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/greenlight-ml/greenlight/pkg/lifecycle"
+	"github.com/greenlight-ml/greenlight/services/ml-engine/internal/app"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := lifecycle.Main(ctx, "ml-engine", os.Args[1:], os.Stderr, app.Flags, app.Run)
+	stop()
+	os.Exit(code)
+}
