@@ -1,0 +1,62 @@
+package bench
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// tick is the unit of times in /proc, which is the same on every Linux that Go runs on.
+const tick = 10 * time.Millisecond
+
+// cpuOf is the CPU time that the process has used, and whether this system tells (Linux does).
+func cpuOf(pid int) (time.Duration, bool) {
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0, false
+	}
+	return parseStat(string(raw))
+}
+
+// parseStat reads user and system time, fields 14 and 15, of /proc/<pid>/stat. The second field is the program's name,
+// which may hold anything.
+func parseStat(line string) (time.Duration, bool) {
+	fields := strings.Fields(line[strings.LastIndexByte(line, ')')+1:])
+	if len(fields) < 13 {
+		return 0, false
+	}
+	return ticks(fields[11:13])
+}
+
+// machineBusy is the CPU time that the whole machine has used.
+func machineBusy() (time.Duration, bool) {
+	raw, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0, false
+	}
+	return parseBusy(string(raw))
+}
+
+// parseBusy adds user, nice, system, irq, softirq and steal time of the first line of /proc/stat.
+func parseBusy(text string) (time.Duration, bool) {
+	line, _, _ := strings.Cut(text, "\n")
+	fields := strings.Fields(line)
+	if len(fields) < 9 || fields[0] != "cpu" {
+		return 0, false
+	}
+	return ticks([]string{fields[1], fields[2], fields[3], fields[6], fields[7], fields[8]})
+}
+
+func ticks(fields []string) (time.Duration, bool) {
+	var sum time.Duration
+	for _, f := range fields {
+		n, err := strconv.ParseInt(f, 10, 64)
+		if err != nil {
+			return 0, false
+		}
+		sum += time.Duration(n) * tick
+	}
+	return sum, true
+}

@@ -1,0 +1,72 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"net"
+	"strings"
+
+	"google.golang.org/grpc"
+
+	"github.com/greenlight-ml/greenlight/pkg/lifecycle"
+	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
+)
+
+// echoScore is what the echo answers.
+const echoScore = 0.25
+
+// echoDigest is as long as a digest.
+var echoDigest = strings.Repeat("0", 64)
+
+// EchoOptions configures [Echo].
+type EchoOptions struct {
+	// ModelVersion and BaselineVersion go into the answers, so that these are as long as those of the services.
+	ModelVersion, BaselineVersion string
+	// AddressFile gets the address that was bound.
+	AddressFile string
+}
+
+// Echo serves both services' Predict on plain gRPC, without interceptors, checks or work, until ctx ends: what gRPC costs
+// on this machine. It binds a free port of the loopback.
+func Echo(ctx context.Context, opts EchoOptions) error {
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	server := grpc.NewServer()
+	mlenginev1.RegisterScoringServiceServer(server, scoringEcho{version: opts.ModelVersion})
+	executorv1.RegisterDecisionServiceServer(server, decisionEcho{version: opts.BaselineVersion})
+	if err := lifecycle.WriteAddresses(opts.AddressFile, map[string]net.Addr{"grpc": l.Addr()}); err != nil {
+		return errors.Join(err, l.Close())
+	}
+	defer context.AfterFunc(ctx, server.Stop)()
+	return server.Serve(l)
+}
+
+type scoringEcho struct {
+	mlenginev1.UnimplementedScoringServiceServer
+
+	version string
+}
+
+// Predict implements ScoringService.
+func (e scoringEcho) Predict(_ context.Context, req *mlenginev1.PredictRequest) (*mlenginev1.PredictResponse, error) {
+	return &mlenginev1.PredictResponse{
+		RequestId: req.GetRequestId(), Score: echoScore, ModelVersion: e.version, ModelDigest: echoDigest,
+	}, nil
+}
+
+type decisionEcho struct {
+	executorv1.UnimplementedDecisionServiceServer
+
+	version string
+}
+
+// Predict implements DecisionService.
+func (e decisionEcho) Predict(_ context.Context, req *executorv1.PredictRequest) (*executorv1.PredictResponse, error) {
+	return &executorv1.PredictResponse{
+		RequestId: req.GetRequestId(), Score: echoScore, ModelVersion: e.version, ModelDigest: echoDigest,
+	}, nil
+}

@@ -1,0 +1,207 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"syscall"
+	"time"
+
+	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/load"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/proc"
+)
+
+// stopGrace is how long a server may take to stop before it is killed.
+const stopGrace = 12 * time.Second
+
+// fleet is the servers under measurement: all run all the time, one is measured at a time.
+type fleet struct {
+	opts    Options
+	sides   map[string]*side
+	batch   *side
+	engine  *proc.Process
+	pastCPU time.Duration // of servers that have been stopped
+	closers []func() error
+}
+
+// startFleet starts the servers. On an error, what has been started is stopped.
+func startFleet(ctx context.Context, opts Options) (f *fleet, err error) {
+	f = &fleet{opts: opts, sides: map[string]*side{}}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, f.stop())
+		}
+	}()
+	a := opts.Artifact
+	echo, err := f.start(ctx, "echo", opts.Self, "bench", "echo-server",
+		"--model-version", a.Manifest.Version, "--baseline-version", a.Baseline.Version)
+	if err != nil {
+		return f, err
+	}
+	if f.engine, err = f.startEngine(ctx, "engine"); err != nil {
+		return f, err
+	}
+	off, err := f.startExecutor(ctx, "off", f.engine, "0")
+	if err != nil {
+		return f, err
+	}
+	on, err := f.startExecutor(ctx, "on", f.engine, "100")
+	if err != nil {
+		return f, err
+	}
+	shadow := func(s load.State) float64 { return s.Score }
+	baseline := func(s load.State) float64 { return s.Baseline }
+	echoed := func(load.State) float64 { return echoScore }
+	for _, d := range []struct {
+		name    string
+		process *proc.Process
+		want    func(load.State) float64
+		scoring bool
+	}{
+		{echoScoring, echo, echoed, true},
+		{engineSide, f.engine, shadow, true},
+		{echoDecision, echo, echoed, false},
+		{shadowOff, off, baseline, false},
+		{shadowOn, on, baseline, false},
+	} {
+		s, err := f.connect(d.name, d.process)
+		if err != nil {
+			return f, err
+		}
+		f.sides[d.name] = s
+		if d.scoring {
+			err = s.scoring(ctx, a, opts.States, d.want)
+		} else {
+			err = s.decision(ctx, a, opts.States, d.want)
+		}
+		if err != nil {
+			return f, fmt.Errorf("%s: %w", d.name, err)
+		}
+	}
+	for _, pair := range [][2]string{{echoScoring, engineSide}, {echoDecision, shadowOff}} {
+		if a, b := f.sides[pair[0]], f.sides[pair[1]]; a.answerSize != b.answerSize {
+			return f, fmt.Errorf("%s answers %d bytes, %s %d: nothing to compare", a.name, a.answerSize, b.name, b.answerSize)
+		}
+	}
+	if f.batch, err = f.connect("ml-engine, batches", f.engine); err != nil {
+		return f, err
+	}
+	f.batch.batch(a, opts.States, batchRows)
+	return f, f.awaitShadow(ctx, f.sides[shadowOn])
+}
+
+// start runs a program with a folder of its own for its log.
+func (f *fleet) start(ctx context.Context, name, program string, args ...string) (*proc.Process, error) {
+	dir := filepath.Join(f.opts.Dir, name)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	p, err := proc.Start(ctx, program, dir, args...)
+	if err != nil {
+		return nil, err
+	}
+	f.closers = append(f.closers, func() error { return p.Stop(stopGrace) })
+	return p, nil
+}
+
+func (f *fleet) startEngine(ctx context.Context, name string) (*proc.Process, error) {
+	return f.start(ctx, name, filepath.Join(f.opts.Bin, "ml-engine"), "--models", f.opts.Models,
+		"--model", f.opts.Artifact.Manifest.Version, "--grpc-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0")
+}
+
+func (f *fleet) startExecutor(ctx context.Context, name string, engine *proc.Process, percent string) (*proc.Process, error) {
+	m := f.opts.Artifact.Manifest
+	return f.start(ctx, name, filepath.Join(f.opts.Bin, "executor"),
+		"--baseline", "heuristic="+filepath.Join(f.opts.Models, m.Name, m.Version, "baseline.json"),
+		"--engine-addr", engine.Addr("grpc"), "--sample-percent", percent,
+		"--grpc-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0")
+}
+
+func (f *fleet) connect(name string, p *proc.Process) (*side, error) {
+	s, err := connect(name, p)
+	if err == nil {
+		f.closers = append(f.closers, s.conn.Close)
+	}
+	return s, err
+}
+
+// stop stops everything in reverse order.
+func (f *fleet) stop() error {
+	var errs []error
+	for _, c := range slices.Backward(f.closers) {
+		errs = append(errs, c())
+	}
+	f.closers = nil
+	return errors.Join(errs...)
+}
+
+// awaitShadow waits until the executor's shadows are answered.
+func (f *fleet) awaitShadow(ctx context.Context, s *side) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	client := executorv1.NewDecisionServiceClient(s.conn)
+	for {
+		resp, err := client.PredictWithShadow(ctx, &executorv1.PredictWithShadowRequest{Features: f.opts.States[0].Named})
+		if err != nil {
+			return fmt.Errorf("%s: warm up: %w", s.name, err)
+		}
+		if resp.GetShadow() != nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%s: no shadow within 10 s: %s", s.name, resp.GetShadowError())
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// hung measures an executor whose ml-engine is frozen as the measurement begins, so that the calls under way, the queue
+// that fills up and the breaker that opens are all in it. The pair is started for this and stopped again, since a
+// breaker that has opened once stays open longer the next time.
+func (f *fleet) hung(ctx context.Context, round int, rate float64) (_ sample, err error) {
+	pair := &fleet{opts: f.opts}
+	defer func() { err = errors.Join(err, pair.stop()) }()
+	name := fmt.Sprintf("hung-%d", round)
+	engine, err := pair.startEngine(ctx, name+"-engine")
+	if err != nil {
+		return sample{}, err
+	}
+	executor, err := pair.startExecutor(ctx, name, engine, "100")
+	if err != nil {
+		return sample{}, err
+	}
+	s, err := pair.connect(shadowHung, executor)
+	if err != nil {
+		return sample{}, err
+	}
+	if err := s.decision(ctx, f.opts.Artifact, f.opts.States, func(st load.State) float64 { return st.Baseline }); err != nil {
+		return sample{}, err
+	}
+	if err := pair.awaitShadow(ctx, s); err != nil {
+		return sample{}, err
+	}
+	// A new process has its first pages and its first collections of garbage before it; the others have had theirs.
+	if _, err := s.closed(ctx, manyUnderWay, span{length: f.opts.Segment / 2}); err != nil {
+		return sample{}, err
+	}
+	if err := syscall.Kill(engine.PID(), syscall.SIGSTOP); err != nil {
+		return sample{}, fmt.Errorf("freeze ml-engine: %w", err)
+	}
+	// A frozen process cannot stop when asked to. Closers run in reverse order.
+	pair.closers = append(pair.closers, func() error { return syscall.Kill(engine.PID(), syscall.SIGCONT) })
+	result, err := s.open(ctx, rate, uint64(round), span{length: f.opts.Segment})
+	if err != nil {
+		return sample{}, err
+	}
+	_, err = s.settle(ctx)
+	for _, p := range []*proc.Process{engine, executor} {
+		used, _ := cpuOf(p.PID())
+		f.pastCPU += used
+	}
+	return result, err
+}

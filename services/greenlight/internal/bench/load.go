@@ -1,0 +1,177 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+)
+
+// call makes the i-th call and checks its answer.
+type call func(ctx context.Context, i int) error
+
+// span is how long a segment lasts: warm is not counted.
+type span struct {
+	warm, length time.Duration
+}
+
+// maxLatency is the longest that is told apart, and how long a segment waits for its last answers.
+const maxLatency = 10 * time.Second
+
+// maxUnderWay is how many calls of an open loop may be unanswered before the server counts as lost.
+const maxUnderWay = 20_000
+
+// sample is what one segment gave.
+type sample struct {
+	calls   int64
+	took    time.Duration // of the counted part
+	all     int64         // calls with those of the warm part
+	cpu     time.Duration // that the server used for all of them; 0 where the system does not tell
+	latency *hdrhistogram.Histogram
+}
+
+func newHistogram() *hdrhistogram.Histogram {
+	return hdrhistogram.New(1, int64(maxLatency), 3)
+}
+
+func record(h *hdrhistogram.Histogram, d time.Duration) {
+	_ = h.RecordValue(min(int64(d), int64(maxLatency))) // fails only beyond the limit
+}
+
+// throughput is answers per second.
+func (s sample) throughput() float64 { return float64(s.calls) / s.took.Seconds() }
+
+// quantile is in microseconds.
+func (s sample) quantile(q float64) float64 {
+	return float64(s.latency.ValueAtQuantile(q)) / float64(time.Microsecond)
+}
+
+// closedLoop keeps the number of calls under way for the span. A call counts when it was begun and answered in the
+// counted part, or begun in it and answered just after.
+func closedLoop(ctx context.Context, underWay int, s span, fn call) (sample, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer time.AfterFunc(s.warm+s.length+maxLatency, func() { cancel(errLost) }).Stop()
+
+	histograms := make([]*hdrhistogram.Histogram, underWay)
+	errs := make([]error, underWay)
+	all := make([]int64, underWay)
+	var workers sync.WaitGroup
+	begin := time.Now().Add(s.warm)
+	end := begin.Add(s.length)
+	for w := range underWay {
+		histograms[w] = newHistogram()
+		workers.Go(func() {
+			now := time.Now()
+			for i := w; now.Before(end); i += underWay {
+				if errs[w] = fn(ctx, i); errs[w] != nil {
+					cancel(errs[w])
+					return
+				}
+				after := time.Now()
+				all[w]++
+				if !now.Before(begin) {
+					record(histograms[w], after.Sub(now))
+				}
+				now = after
+			}
+		})
+	}
+	workers.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return sample{}, because(ctx, err)
+	}
+	result := sample{took: time.Since(begin), latency: newHistogram()}
+	for w, h := range histograms {
+		result.all += all[w]
+		result.calls += h.TotalCount()
+		result.latency.Merge(h)
+	}
+	return result, nil
+}
+
+// openLoop begins calls at random times of the rate (calls a second) for the span, whether or not earlier ones have been
+// answered. The latency of a call is from when it was due, so that a call which could not begin in time, because the
+// machine was busy with those before it, is charged with the wait. The seed makes the times: two runs with the same seed
+// have the same.
+func openLoop(ctx context.Context, rate float64, seed uint64, s span, sleep func(time.Duration), fn call) (sample, error) {
+	if !(rate > 0) {
+		return sample{}, fmt.Errorf("open loop at %v calls a second: want more than 0", rate)
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer time.AfterFunc(s.warm+s.length+maxLatency, func() { cancel(errLost) }).Stop()
+
+	var mu sync.Mutex
+	var failure error
+	result := sample{took: s.length, latency: newHistogram()}
+	var calls sync.WaitGroup
+	slots := make(chan struct{}, maxUnderWay)
+	begin := time.Now()
+	times := arrivals{rng: rand.New(rand.NewPCG(seed, seed)), rate: rate}
+	for i := 0; ctx.Err() == nil; i++ {
+		due := times.next()
+		if due >= s.warm+s.length {
+			break
+		}
+		if wait := due - time.Since(begin); wait > 0 {
+			sleep(wait)
+		}
+		select {
+		case slots <- struct{}{}:
+		default:
+			cancel(errLost)
+			continue
+		}
+		calls.Go(func() {
+			err := fn(ctx, i)
+			latency := time.Since(begin) - due
+			<-slots
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				if failure == nil {
+					failure = because(ctx, err)
+				}
+				cancel(err)
+				return
+			}
+			result.all++
+			if due >= s.warm {
+				result.calls++
+				record(result.latency, latency)
+			}
+		})
+	}
+	calls.Wait()
+	if failure == nil && ctx.Err() != nil {
+		failure = context.Cause(ctx)
+	}
+	return result, failure
+}
+
+var errLost = errors.New("the server does not keep up: too many calls are unanswered, or one for too long")
+
+// because prefers why the segment was ended to what the calls made of it.
+func because(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); errors.Is(cause, errLost) {
+		return cause
+	}
+	return err
+}
+
+// arrivals are the times of a Poisson process, as time since its start.
+type arrivals struct {
+	rng  *rand.Rand
+	rate float64 // a second
+	at   float64 // seconds
+}
+
+func (a *arrivals) next() time.Duration {
+	a.at += a.rng.ExpFloat64() / a.rate
+	return time.Duration(a.at * float64(time.Second))
+}

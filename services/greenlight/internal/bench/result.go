@@ -1,0 +1,181 @@
+package bench
+
+import (
+	"fmt"
+	"io"
+	"math"
+	"strings"
+	"text/tabwriter"
+	"time"
+)
+
+// Schema names the kind of the JSON.
+const Schema = "greenlight/bench/v1"
+
+// Result is a measurement of the price of the shadow.
+type Result struct {
+	Schema    string    `json:"schema"`
+	Time      time.Time `json:"time"`
+	DurationS float64   `json:"duration_s"`
+	Machine   Machine   `json:"machine"`
+	Rounds    int       `json:"rounds"`
+	SegmentS  float64   `json:"segment_s"`
+	Rows      []Row     `json:"rows"`
+	// Sides are the figures behind the ratios.
+	Sides []Side `json:"sides"`
+}
+
+// Row is one target and what was reached.
+type Row struct {
+	// What is compared with what; Measure is by which figure.
+	What    string `json:"what"`
+	Measure string `json:"measure"`
+	// Op is ">=" or "<="; Target and Achieved are in Unit: "x" (a ratio), "us", "rows/s" or "" (a count).
+	Op       string  `json:"op"`
+	Target   float64 `json:"target"`
+	Unit     string  `json:"unit"`
+	Achieved Spread  `json:"achieved"`
+	Reached  bool    `json:"reached"`
+}
+
+// Side is one server in one mode: medians of the rounds.
+type Side struct {
+	Name string `json:"name"`
+	// Mode is "closed" with UnderWay calls under way, or "open" with Rate calls a second.
+	Mode       string  `json:"mode"`
+	UnderWay   int     `json:"under_way,omitempty"`
+	Rate       float64 `json:"rate,omitempty"`
+	Throughput Spread  `json:"throughput"`
+	P50US      Spread  `json:"p50_us"`
+	P99US      Spread  `json:"p99_us"`
+	// CPUUS is the server's CPU time per call, in microseconds; 0 where the system does not tell.
+	CPUUS Spread `json:"cpu_us"`
+}
+
+func (r *run) result() *Result {
+	result := &Result{Schema: Schema, Rounds: r.opts.Rounds, SegmentS: r.opts.Segment.Seconds()}
+	row := func(what, measure, op string, target float64, unit string, values []float64) {
+		s := spreadOf(values)
+		result.Rows = append(result.Rows, Row{
+			What: what, Measure: measure, Op: op, Target: target, Unit: unit, Achieved: s, Reached: reached(op, s.Median, target),
+		})
+	}
+	compared := func(side, base, measure, op string, target float64, of func(string) key, figure func(sample) float64) {
+		row(side+" / "+strings.TrimPrefix(base, "executor, "), measure, op, target, "x", ratios(r.samples[of(side)], r.samples[of(base)], figure))
+	}
+	throughput := func(side, base string, target float64) {
+		for _, n := range closedModes {
+			compared(side, base, fmt.Sprintf("throughput, %d under way", n), ">=", target,
+				func(s string) key { return closedKey(s, n) }, sample.throughput)
+		}
+	}
+	tail := func(side, base string, target float64) {
+		compared(side, base, fmt.Sprintf("p99 at %.0f %% of saturation", 100*calmShare), "<=", target, calm, p99)
+	}
+	throughput(engineSide, echoScoring, 0.90)
+	tail(engineSide, echoScoring, 1.15)
+	throughput(shadowOff, echoDecision, 0.85)
+	throughput(shadowOn, shadowOff, 0.90)
+	tail(shadowOn, shadowOff, 1.10)
+	row(shadowOn, fmt.Sprintf("shed at %.0f %% of saturation", 100*busyShare), "<=", 0, "", r.sheds)
+	tail(shadowHung, shadowOff, 1.10)
+	if on, off := r.samples[closedKey(shadowOn, manyUnderWay)], r.samples[closedKey(shadowOff, manyUnderWay)]; cpuPerCall(on[0]) > 0 {
+		cost := make([]float64, len(on))
+		for i := range on {
+			cost[i] = cpuPerCall(on[i]) - cpuPerCall(off[i])
+		}
+		row("shadow, in executor", "CPU per request at saturation", "<=", 10, "us", cost)
+	}
+	row("ml-engine BatchPredict", fmt.Sprintf("%d rows a call", batchRows), ">=", 2e6, "rows/s",
+		measures(r.samples[batchKey], func(s sample) float64 { return s.throughput() * batchRows }))
+
+	for _, name := range []string{echoScoring, engineSide, echoDecision, shadowOff, shadowOn} {
+		for _, n := range closedModes {
+			result.add(r, closedKey(name, n))
+		}
+	}
+	for _, name := range []string{echoScoring, engineSide, echoDecision, shadowOff, shadowOn, shadowHung} {
+		result.add(r, calm(name))
+	}
+	result.add(r, busyKey)
+	result.add(r, batchKey)
+	return result
+}
+
+func (res *Result) add(r *run, k key) {
+	of := func(measure func(sample) float64) Spread { return spreadOf(measures(r.samples[k], measure)) }
+	s := Side{
+		Name: k.side, Mode: "closed", UnderWay: k.underWay, Throughput: of(sample.throughput),
+		P50US: of(func(s sample) float64 { return s.quantile(50) }), P99US: of(p99), CPUUS: of(cpuPerCall),
+	}
+	if k.underWay == 0 {
+		s.Mode, s.Rate = "open", s.Throughput.Median
+	}
+	res.Sides = append(res.Sides, s)
+}
+
+// reached says whether the target is; a figure that is not a number reaches nothing.
+func reached(op string, v, target float64) bool {
+	switch op {
+	case ">=":
+		return v >= target
+	case "<=":
+		return v <= target
+	}
+	return false
+}
+
+// Table writes the rows for people, with what else the machine did.
+func (res *Result) Table(w io.Writer) error {
+	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	_, _ = fmt.Fprintln(tw, "what\tmeasure\ttarget\tachieved\tspread\t")
+	for _, r := range res.Rows {
+		verdict := "reached"
+		if !r.Reached {
+			verdict = "MISSED"
+		}
+		_, _ = fmt.Fprintf(tw, "%s\t%s\t%s %s\t%s\t%s..%s\t%s\n", r.What, r.Measure, r.Op, figure(r.Target, r.Unit),
+			figure(r.Achieved.Median, r.Unit), figure(r.Achieved.Min, r.Unit), figure(r.Achieved.Max, r.Unit), verdict)
+	}
+	if err := tw.Flush(); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(w, "\nmedians of %d rounds of %.1f s each, in %.0f s, on %d CPUs (%s)\n", res.Rounds, res.SegmentS,
+		res.DurationS, res.Machine.CPUs, res.Machine.load())
+	return err
+}
+
+// Figures writes what the ratios are of.
+func (res *Result) Figures(w io.Writer) error {
+	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	_, _ = fmt.Fprintln(tw, "calls/s\tp50 us\tp99 us\tCPU us\t  server, load\t")
+	for _, s := range res.Sides {
+		mode := fmt.Sprintf("%d under way", s.UnderWay)
+		if s.Mode == "open" {
+			mode = "open loop"
+		}
+		_, _ = fmt.Fprintf(tw, "%.0f\t%.0f\t%.0f\t%.1f\t  %s: %s\n", s.Throughput.Median, s.P50US.Median, s.P99US.Median, s.CPUUS.Median, s.Name, mode)
+	}
+	return tw.Flush()
+}
+
+func (m Machine) load() string {
+	if m.OtherLoad < 0 {
+		return "what else they did is not known"
+	}
+	return fmt.Sprintf("%.0f %% of them busy with other work", 100*m.OtherLoad)
+}
+
+func figure(v float64, unit string) string {
+	switch {
+	case math.IsNaN(v):
+		return "-"
+	case unit == "x":
+		return fmt.Sprintf("%.2fx", v)
+	case unit == "us":
+		return fmt.Sprintf("%.1f us", v)
+	case unit == "rows/s":
+		return fmt.Sprintf("%.2f M rows/s", v/1e6)
+	}
+	return fmt.Sprintf("%.0f", v)
+}

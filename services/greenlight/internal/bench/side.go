@@ -1,0 +1,187 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/greenlight-ml/greenlight/pkg/model"
+	"github.com/greenlight-ml/greenlight/pkg/rpc"
+	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/load"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/proc"
+)
+
+// side is one server as the client sees it: one connection, and a call that checks its answer.
+type side struct {
+	name    string
+	process *proc.Process
+	conn    *grpc.ClientConn
+	call    call
+	// answerSize is the size of an answer in bytes. The two sides of a ratio must have the same.
+	answerSize int
+}
+
+// Sides of the ratios, as the result names them.
+const (
+	echoScoring  = "echo, ml-engine's messages"
+	engineSide   = "ml-engine"
+	echoDecision = "echo, executor's messages"
+	shadowOff    = "executor, shadow off"
+	shadowOn     = "executor, 100 % shadow"
+	shadowHung   = "executor, engine hangs"
+)
+
+// connect makes the side's connection. It is closed with the side.
+func connect(name string, p *proc.Process) (*side, error) {
+	conn, err := rpc.Dial(p.Addr("grpc"), nil)
+	if err != nil {
+		return nil, err
+	}
+	return &side{name: name, process: p, conn: conn}, nil
+}
+
+// scoring makes the side call ScoringService.Predict with the states as vectors. want is the score that the i-th state
+// must get.
+func (s *side) scoring(ctx context.Context, a *model.Artifact, states []load.State, want func(load.State) float64) error {
+	requests := make([]*mlenginev1.PredictRequest, len(states))
+	for i, st := range states {
+		requests[i] = &mlenginev1.PredictRequest{
+			RequestId: st.ID, Symbol: st.Symbol, EventTime: st.Time,
+			Vector: &mlenginev1.FeatureVector{Schema: a.Schema.Name, Values: st.Vector},
+		}
+	}
+	client := mlenginev1.NewScoringServiceClient(s.conn)
+	s.call = func(ctx context.Context, i int) error {
+		k := i % len(states)
+		resp, err := client.Predict(ctx, requests[k])
+		if err != nil {
+			return err
+		}
+		return s.check(resp, want(states[k]), states[k].ID)
+	}
+	resp, err := client.Predict(ctx, requests[0], grpc.WaitForReady(true))
+	s.answerSize = proto.Size(resp)
+	return err
+}
+
+// decision is scoring for DecisionService.Predict.
+func (s *side) decision(ctx context.Context, a *model.Artifact, states []load.State, want func(load.State) float64) error {
+	requests := make([]*executorv1.PredictRequest, len(states))
+	for i, st := range states {
+		requests[i] = &executorv1.PredictRequest{
+			RequestId: st.ID, Symbol: st.Symbol, EventTime: st.Time,
+			Vector: &executorv1.FeatureVector{Schema: a.Schema.Name, Values: st.Vector},
+		}
+	}
+	client := executorv1.NewDecisionServiceClient(s.conn)
+	s.call = func(ctx context.Context, i int) error {
+		k := i % len(states)
+		resp, err := client.Predict(ctx, requests[k])
+		if err != nil {
+			return err
+		}
+		return s.check(resp, want(states[k]), states[k].ID)
+	}
+	resp, err := client.Predict(ctx, requests[0], grpc.WaitForReady(true))
+	s.answerSize = proto.Size(resp)
+	return err
+}
+
+// batch makes the side call BatchPredict with the same rows again and again.
+func (s *side) batch(a *model.Artifact, states []load.State, rows int) {
+	request := &mlenginev1.BatchPredictRequest{Schema: a.Schema.Name}
+	for i := range rows {
+		request.Values = append(request.Values, states[i%len(states)].Vector...)
+	}
+	client := mlenginev1.NewScoringServiceClient(s.conn)
+	s.call = func(ctx context.Context, _ int) error {
+		resp, err := client.BatchPredict(ctx, request)
+		if err != nil {
+			return err
+		}
+		if got := len(resp.GetScores()); got != rows {
+			return fmt.Errorf("%s answered %d scores for %d rows", s.name, got, rows)
+		}
+		for i, score := range resp.GetScores() {
+			if want := states[i%len(states)].Score; math.Float64bits(score) != math.Float64bits(want) {
+				return fmt.Errorf("%s scored row %d of a batch %v: want %v", s.name, i, score, want)
+			}
+		}
+		return nil
+	}
+}
+
+// answer is what both services' answers have in common.
+type answer interface {
+	GetRequestId() string
+	GetScore() float64
+}
+
+func (s *side) check(got answer, want float64, id string) error {
+	if math.Float64bits(got.GetScore()) != math.Float64bits(want) || got.GetRequestId() != id {
+		return fmt.Errorf("%s answered %v to %q with %v: want %v", s.name, got.GetRequestId(), id, got.GetScore(), want)
+	}
+	return nil
+}
+
+// closed measures a closed loop.
+func (s *side) closed(ctx context.Context, underWay int, t span) (sample, error) {
+	return s.timed(func() (sample, error) { return closedLoop(ctx, underWay, t, s.call) })
+}
+
+// open measures an open loop.
+func (s *side) open(ctx context.Context, rate float64, seed uint64, t span) (sample, error) {
+	sleep, done := preciseSleep()
+	defer done()
+	return s.timed(func() (sample, error) { return openLoop(ctx, rate, seed, t, sleep, s.call) })
+}
+
+func (s *side) timed(measure func() (sample, error)) (sample, error) {
+	before, _ := cpuOf(s.process.PID())
+	result, err := measure()
+	if err != nil {
+		if ended := s.process.Err(); ended != nil {
+			err = ended
+		}
+		return result, fmt.Errorf("%s: %w", s.name, err)
+	}
+	if after, ok := cpuOf(s.process.PID()); ok {
+		result.cpu = after - before
+	}
+	return result, nil
+}
+
+// settle waits until the executor has no shadow under way and checks that every request has had exactly one outcome. It
+// returns how often each outcome came.
+func (s *side) settle(ctx context.Context) (map[executorv1.ShadowOutcome]uint64, error) {
+	client := executorv1.NewShadowServiceClient(s.conn)
+	for range 100 {
+		report, err := client.GetShadowReport(ctx, &executorv1.GetShadowReportRequest{})
+		if err != nil {
+			return nil, fmt.Errorf("%s: read the report: %w", s.name, err)
+		}
+		if report.GetInFlight() == 0 {
+			counts, sum := map[executorv1.ShadowOutcome]uint64{}, uint64(0)
+			for _, o := range report.GetOutcomesTotal() {
+				counts[o.GetOutcome()] = o.GetCount()
+				sum += o.GetCount()
+			}
+			if sum != report.GetRequestsTotal() {
+				return nil, fmt.Errorf("%s: %d requests have %d outcomes", s.name, report.GetRequestsTotal(), sum)
+			}
+			return counts, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+	return nil, fmt.Errorf("%s: shadows are still under way 2 s after the last request", s.name)
+}

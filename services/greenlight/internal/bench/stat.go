@@ -1,0 +1,60 @@
+package bench
+
+import (
+	"cmp"
+	"math"
+	"slices"
+)
+
+// Spread is a median of rounds with the smallest and the largest.
+type Spread struct {
+	Median float64 `json:"median"`
+	Min    float64 `json:"min"`
+	Max    float64 `json:"max"`
+	// Rounds is the n.
+	Rounds int `json:"rounds"`
+}
+
+// spreadOf sums the values up; the zero Spread when there are none. A value that is not finite makes the median NaN:
+// what could not be measured in one round is not hidden by the others.
+func spreadOf(values []float64) Spread {
+	n := len(values)
+	if n == 0 {
+		return Spread{}
+	}
+	sorted := slices.SortedFunc(slices.Values(values), cmp.Compare)
+	s := Spread{Median: sorted[n/2], Min: sorted[0], Max: sorted[n-1], Rounds: n}
+	if n%2 == 0 {
+		s.Median = (sorted[n/2-1] + sorted[n/2]) / 2
+	}
+	for _, v := range values {
+		if math.IsNaN(v) || math.IsInf(v, 0) {
+			s.Median = math.NaN()
+		}
+	}
+	return s
+}
+
+// ratios divides the samples' measure round by round.
+func ratios(samples, base []sample, measure func(sample) float64) []float64 {
+	n := min(len(samples), len(base))
+	values := make([]float64, n)
+	for i := range n {
+		values[i] = measure(samples[i]) / measure(base[i])
+	}
+	return values
+}
+
+// measures applies the measure to each sample.
+func measures(samples []sample, measure func(sample) float64) []float64 {
+	values := make([]float64, len(samples))
+	for i, s := range samples {
+		values[i] = measure(s)
+	}
+	return values
+}
+
+func p99(s sample) float64 { return s.quantile(99) }
+
+// cpuPerCall is the server's, in microseconds.
+func cpuPerCall(s sample) float64 { return float64(s.cpu.Nanoseconds()) / 1e3 / float64(s.all) }

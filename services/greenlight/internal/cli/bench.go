@@ -1,0 +1,120 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/greenlight-ml/greenlight/pkg/market"
+	"github.com/greenlight-ml/greenlight/pkg/model"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/bench"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/load"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/study"
+)
+
+func benchCommand(c console) *cobra.Command {
+	var r runFlags
+	var quick bool
+	var out string
+	cmd := &cobra.Command{
+		Use: "bench", Short: "Measure the price of the shadow on this machine",
+		Long: `Bench measures ml-engine and executor against a bare gRPC echo with messages of the same sizes, and the executor with
+its shadow, and with an ml-engine that hangs, against the executor without: throughput in closed loops of 1 and 16 calls
+under way, p99 in an open loop at 30 % of saturation, medians of alternating rounds. Client and servers share the cores
+of this machine, so every ratio is of the whole machine. It takes about four and a half minutes, with --quick about one.
+
+A missed target is a result and exits 0; bench exits 1 only when it could not be run.`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			dir, err := r.folder(time.Now())
+			if err != nil {
+				return err
+			}
+			opts := bench.DefaultOptions()
+			if quick {
+				opts = bench.QuickOptions()
+			}
+			opts.Dir, opts.Bin, opts.Models = dir, r.binaries, filepath.Join(dir, "models")
+			if opts.Self, err = os.Executable(); err != nil {
+				return err
+			}
+			if opts.Artifact, opts.States, err = benchStates(cmd.Context(), opts.Models); err != nil {
+				return err
+			}
+			opts.Progress = c.progress("measuring")
+			result, err := bench.Run(cmd.Context(), opts)
+			if err != nil {
+				return err
+			}
+			if err := writeResult(out, result); err != nil {
+				return err
+			}
+			err = errors.Join(result.Figures(c.out), func() error { c.say(""); return nil }(), result.Table(c.out))
+			if out != "" {
+				c.say("written to %s", out)
+			}
+			return err
+		},
+	}
+	fs := cmd.Flags()
+	fs.BoolVar(&quick, "quick", false, "about a minute, for a first look: shorter segments, fewer rounds")
+	fs.StringVar(&out, "json", "", "file that gets the result as JSON")
+	fs.StringVar(&r.work, "work", "var/bench", "folder in which each measurement gets a folder for its model and logs")
+	fs.StringVar(&r.binaries, "bin", "", "folder of the programs ml-engine and executor; that of greenlight when it is not given")
+	cmd.AddCommand(echoCommand())
+	return cmd
+}
+
+// benchStates trains a model on a short simulated market, registers it, and makes the states to send. What the numbers
+// are does not matter to their price.
+func benchStates(ctx context.Context, models string) (*model.Artifact, []load.State, error) {
+	const schema = "v1.8.1" // it has the inputs of the baseline, so that one vector serves both services
+	data, err := study.Simulate(market.SimulateOptions{Seed: defaultSeed, Days: 42})
+	if err != nil {
+		return nil, nil, err
+	}
+	s, err := study.Run(ctx, data, study.Options{Versions: map[string]string{schema: defaultModel}})
+	if err != nil {
+		return nil, nil, err
+	}
+	a, err := s.Artifact(s.Candidates[0], revision())
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := model.OpenRegistry(models).Add(a); err != nil {
+		return nil, nil, err
+	}
+	states, err := load.States(s.Frame, data.Symbol, s.HeldOut(), a)
+	return a, varied(states, 4096), err
+}
+
+func writeResult(path string, result *bench.Result) error {
+	if path == "" {
+		return nil
+	}
+	raw, err := json.MarshalIndent(result, "", "  ")
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return os.WriteFile(path, append(raw, '\n'), 0o644)
+}
+
+// echoCommand is the other side of the ratios. It is for bench alone.
+func echoCommand() *cobra.Command {
+	var opts bench.EchoOptions
+	cmd := &cobra.Command{
+		Use: "echo-server", Short: "Serve both Predict calls on plain gRPC", Hidden: true, Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return bench.Echo(cmd.Context(), opts) },
+	}
+	fs := cmd.Flags()
+	fs.StringVar(&opts.AddressFile, "address-file", "", "file that gets the address")
+	fs.StringVar(&opts.ModelVersion, "model-version", "", "version in the answers of ScoringService")
+	fs.StringVar(&opts.BaselineVersion, "baseline-version", "", "version in the answers of DecisionService")
+	return cmd
+}

@@ -1,0 +1,135 @@
+// Package cli is the greenlight command: one file per subcommand, thin over the packages that do the work.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime/debug"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// Exit codes.
+const (
+	exitOK      = 0
+	exitFailure = 1
+	exitUsage   = 2
+	exitGate    = 3 // a gate said no: a result, not a crash
+)
+
+// errGate is what a command returns when all went well and the answer is no. What was wrong has been printed.
+var errGate = errors.New("a gate said no")
+
+// usageError is a command that was called wrongly.
+type usageError struct{ error }
+
+// hintError adds what to do to what was wrong.
+type hintError struct {
+	error
+
+	hint string
+}
+
+func (e hintError) Unwrap() error { return e.error }
+
+func withHint(err error, format string, args ...any) error {
+	return hintError{err, fmt.Sprintf(format, args...)}
+}
+
+// console is where a command talks.
+type console struct {
+	in  io.Reader
+	out io.Writer // results
+	err io.Writer // everything else
+}
+
+// say prints a line of results.
+func (c console) say(format string, args ...any) { _, _ = fmt.Fprintf(c.out, format+"\n", args...) }
+
+// Main runs the command line and returns the exit code.
+func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	io := console{in: stdin, out: stdout, err: stderr}
+	root := &cobra.Command{
+		Use:   "greenlight",
+		Short: "Prove a trading model beside the production heuristic before it may touch an order",
+		Long: `Greenlight proves a trading model beside the production heuristic before it may touch an order.
+
+Results go to standard output, everything else to standard error.
+Exit codes: 0 ok, 1 failed, 2 wrong usage, 3 a gate said no.`,
+		SilenceErrors: true, SilenceUsage: true,
+		Version: revision(),
+	}
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.CompletionOptions.HiddenDefaultCmd = true
+	root.AddCommand(
+		runCommand(io), simulateCommand(io), trainCommand(io), evalCommand(io),
+		smokeCommand(io), shadowSmokeCommand(io), replayCommand(io), evidenceCommand(io), benchCommand(io),
+	)
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	return exitCode(ctx, root.ExecuteContext(ctx), stderr)
+}
+
+func exitCode(ctx context.Context, err error, stderr io.Writer) int {
+	var usage usageError
+	var hinted hintError
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.Is(err, errGate):
+		return exitGate
+	case errors.Is(err, context.Canceled) && ctx.Err() != nil:
+		_, _ = fmt.Fprintln(stderr, "greenlight: interrupted")
+		return exitFailure
+	}
+	_, _ = fmt.Fprintf(stderr, "greenlight: %v\n", err)
+	if errors.As(err, &hinted) {
+		_, _ = fmt.Fprintf(stderr, "hint: %s\n", hinted.hint)
+	}
+	if errors.As(err, &usage) || strings.HasPrefix(err.Error(), "unknown command") {
+		_, _ = fmt.Fprintln(stderr, "greenlight help lists the commands and their flags")
+		return exitUsage
+	}
+	return exitFailure
+}
+
+// noArgs refuses arguments: everything is a flag.
+func noArgs(_ *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usageError{fmt.Errorf("unexpected argument %q: everything is a flag", args[0])}
+	}
+	return nil
+}
+
+// revision is the commit that the program was built from, or "unknown".
+func revision() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	commit, dirty := "unknown", ""
+	for _, s := range info.Settings {
+		switch {
+		case s.Key == "vcs.revision":
+			commit = s.Value
+		case s.Key == "vcs.modified" && s.Value == "true":
+			dirty = "+changes"
+		}
+	}
+	return commit + dirty
+}
+
+// terminal says whether w is a terminal, so that progress is drawn there and not into a pipe.
+func terminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0 && info.Name() != "null"
+}

@@ -1,0 +1,78 @@
+package cli
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/greenlight-ml/greenlight/pkg/market"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/study"
+)
+
+// dataFlags say which market data to work on.
+type dataFlags struct {
+	path       string
+	symbol     string
+	maxBadRows int
+	utcOffset  time.Duration
+	tradesOnly bool
+	simulation market.SimulateOptions
+
+	offsetSet func() bool
+}
+
+const defaultSeed = 7
+
+func (d *dataFlags) declare(fs *pflag.FlagSet) {
+	fs.StringVar(&d.path, "data", "", "file or folder of bars or quotes; simulated when it is not given")
+	fs.StringVar(&d.symbol, "symbol", "", "instrument, where the folder has several")
+	fs.IntVar(&d.maxBadRows, "max-bad-rows", 0, "how many broken rows may be left out before it is an error")
+	fs.DurationVar(&d.utcOffset, "utc-offset", 0, "what the clock of the files is ahead of UTC, for example -5h")
+	fs.BoolVar(&d.tradesOnly, "trades-only", false, "read the trades of a folder that has quotes as well")
+	d.offsetSet = func() bool { return fs.Changed("utc-offset") }
+	d.declareSimulation(fs)
+}
+
+func (d *dataFlags) declareSimulation(fs *pflag.FlagSet) {
+	fs.Uint64Var(&d.simulation.Seed, "seed", defaultSeed, "seed of the simulated market")
+	fs.IntVar(&d.simulation.Days, "days", 42, "length of the simulated market in days")
+}
+
+// load reads or simulates the data and says what it got.
+func (d *dataFlags) load(c console) (*study.Data, error) {
+	var data *study.Data
+	var err error
+	if d.path == "" {
+		if data, err = study.Simulate(d.simulation); err != nil {
+			return nil, err
+		}
+	} else {
+		opts := market.ReadOptions{Symbol: d.symbol, MaxBadRows: d.maxBadRows, TradesOnly: d.tradesOnly}
+		if d.offsetSet() {
+			opts.UTCOffset = &d.utcOffset
+		}
+		bar := c.progress("reading")
+		opts.Progress = func(done, total int64) { bar(int(done>>10), int(total>>10)) }
+		if data, err = study.Read(d.path, opts); err != nil {
+			return nil, err
+		}
+	}
+	first, last := time.UnixMilli(data.Bars[0].End()).UTC(), time.UnixMilli(data.Bars[len(data.Bars)-1].End()).UTC()
+	origin := fmt.Sprintf("%d files", len(data.Files))
+	if data.Simulated {
+		origin = fmt.Sprintf("SIMULATED, seed %d: no market made these numbers", d.simulation.Seed)
+		if d.path != "" {
+			origin = "SIMULATED: no market made these numbers"
+		}
+	}
+	c.say("data      %s: %d one-minute bars, %s to %s (%s)", data.Symbol, len(data.Bars),
+		first.Format("2006-01-02 15:04"), last.Format("2006-01-02 15:04"), origin)
+	for reason, n := range data.Dropped {
+		c.say("          %d rows left out: %s", n, reason)
+	}
+	if data.Crossed > 0 {
+		c.say("          %d minutes with bid above ask were kept, as this set has them", data.Crossed)
+	}
+	return data, nil
+}

@@ -1,0 +1,84 @@
+package cli
+
+import (
+	"context"
+	"time"
+
+	"github.com/spf13/cobra"
+	"google.golang.org/grpc"
+
+	"github.com/greenlight-ml/greenlight/pkg/evidence"
+	"github.com/greenlight-ml/greenlight/pkg/model"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/load"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/study"
+)
+
+func replayCommand(c console) *cobra.Command {
+	var l loadFlags
+	var addr string
+	var loop bool
+	cmd := &cobra.Command{
+		Use: "replay", Short: "Send a market to executor in the order of its minutes",
+		Long: `Replay sends every minute that the model was not trained on to a running executor, in order, waits for the shadows
+and checks them as shadow-smoke does. It writes shadow_replay.json and exits 3 when an SLO is missed.
+
+With --loop it goes round and round until it is stopped, as the load of a demonstration; give it a --rate. It then
+writes no evidence, and prints a line per round.`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if loop {
+				return l.loop(cmd.Context(), c, addr)
+			}
+			return l.withStates(c, func(data *study.Data, a *model.Artifact, states []load.State, store *evidence.Store) error {
+				r, err := shadowLoad(cmd.Context(), c, store, "replay", "shadow_replay.json", addr, data, a, states, l.pace(c.progress("replay")))
+				if err != nil {
+					return err
+				}
+				return c.verdict(r.SLO)
+			})
+		},
+	}
+	l.declare(cmd.Flags())
+	cmd.Flags().StringVar(&addr, "executor", "127.0.0.1:4020", "gRPC address of executor")
+	cmd.Flags().BoolVar(&loop, "loop", false, "repeat until stopped")
+	return cmd
+}
+
+// loop replays until it is stopped. An executor that is away is waited for.
+func (l *loadFlags) loop(ctx context.Context, c console, addr string) error {
+	data, a, states, err := l.states(c)
+	if err != nil {
+		return err
+	}
+	const round = 10_000 // states between two lines
+	return dial(addr, func(conn *grpc.ClientConn) error {
+		for from := 0; ; from = (from + round) % len(states) {
+			part := states[from:min(from+round, len(states))]
+			r, err := load.Shadow(ctx, executorClient(conn), a, part, l.pace(nil))
+			if ctx.Err() != nil {
+				return nil //nolint:nilerr // stopped, as one stops a loop
+			}
+			if err != nil {
+				c.say("%s  executor is not reached, trying again: %v", data.Name, err)
+				if !pause(ctx, time.Second) {
+					return nil
+				}
+				continue
+			}
+			c.say("%s  %d decisions, match rate %.1f %% of %d, %d shadow errors, shadow p95 %.2f ms",
+				data.Name, r.Total, 100*r.MatchRate, r.Comparisons, r.ShadowErrors, r.ShadowLatency.P95)
+		}
+	})
+}
+
+// pause waits, and reports whether ctx still goes on.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}

@@ -1,0 +1,242 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+	"google.golang.org/grpc"
+
+	"github.com/greenlight-ml/greenlight/pkg/evidence"
+	"github.com/greenlight-ml/greenlight/pkg/gate"
+	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/load"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/proc"
+)
+
+// runFlags configure the main job.
+type runFlags struct {
+	trainFlags
+
+	evidence string
+	work     string
+	binaries string
+	engine   serviceFlags
+	executor serviceFlags
+}
+
+// serviceFlags are where a service listens.
+type serviceFlags struct {
+	grpc, http string
+}
+
+func runCommand(c console) *cobra.Command {
+	var r runFlags
+	cmd := &cobra.Command{
+		Use: "run", Short: "The main job: from market data to a scorecard, with both services running",
+		Long: `Run does all of it in one go: reads (or simulates) a market, trains and judges the models, starts ml-engine and
+executor as processes, smoke-tests them, replays the held-out period through the executor with the model as its shadow,
+stops them, and prints the scorecard. Evidence goes to the evidence folder; models and logs of the run to a folder of
+its own below --work.
+
+It exits 3 when a target is missed: that is a result. It exits 1 when a stage could not run.`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			store, err := evidence.Open(r.evidence, evidence.Options{})
+			if err != nil {
+				return err
+			}
+			card, err := r.run(cmd.Context(), c, store)
+			if err = errors.Join(err, store.Close()); err != nil {
+				return err
+			}
+			return c.verdict(card)
+		},
+	}
+	fs := cmd.Flags()
+	r.declare(fs)
+	declareEvidence(fs, &r.evidence)
+	fs.StringVar(&r.work, "work", "var/run", "folder in which each run gets a folder for its models and logs")
+	fs.StringVar(&r.binaries, "bin", "", "folder of the programs ml-engine and executor; that of greenlight when it is not given")
+	fs.StringVar(&r.engine.grpc, "engine-grpc", "127.0.0.1:4010", "gRPC address for ml-engine")
+	fs.StringVar(&r.engine.http, "engine-http", "127.0.0.1:4011", "HTTP address for ml-engine")
+	fs.StringVar(&r.executor.grpc, "executor-grpc", "127.0.0.1:4020", "gRPC address for executor")
+	fs.StringVar(&r.executor.http, "executor-http", "127.0.0.1:4021", "HTTP address for executor")
+	return cmd
+}
+
+// run is the main job, stage by stage.
+func (r *runFlags) run(ctx context.Context, c console, store *evidence.Store) (gate.Scorecard, error) {
+	start := time.Now()
+	dir, err := r.folder(start)
+	if err != nil {
+		return gate.Scorecard{}, err
+	}
+	r.models = filepath.Join(dir, "models")
+	t, err := r.train(ctx, c, store)
+	if err != nil {
+		return gate.Scorecard{}, err
+	}
+	offline, err := judgeOffline(c, store, r.evidence)
+	if err != nil {
+		return gate.Scorecard{}, err
+	}
+	heldOut, err := load.States(t.Frame, t.Data.Symbol, t.HeldOut(), t.artifact)
+	if err != nil {
+		return gate.Scorecard{}, err
+	}
+	if len(heldOut) == 0 {
+		return gate.Scorecard{}, fmt.Errorf("the held-out period of %s has no minute with all inputs", t.Data.Name)
+	}
+	online, err := r.online(ctx, c, store, dir, t, heldOut)
+	if err != nil {
+		return gate.Scorecard{}, err
+	}
+	card := gate.Scorecard{Results: slices.Concat(offline.Results, online)}
+	header := loadHeader("greenlight/scorecard/v1", t.Data, t.artifact)
+	if err := store.WriteJSON("scorecard.json", header, card); err != nil {
+		return card, err
+	}
+	c.say("evidence  %s (%s)", r.evidence, header.Source)
+	c.say("run       %s, %s", dir, time.Since(start).Round(100*time.Millisecond))
+	c.say("\n%s beside %s on %s", t.candidate.Version, t.artifact.Baseline.Version, t.Data.Name)
+	if t.Data.Simulated {
+		c.say("SIMULATED data: these figures say that the system works, and nothing about any market.")
+	}
+	if t.candidate.BaselineMatch >= 0.95 {
+		c.say("The baseline is fitted to the same label: a match rate near 100 %% proves the wiring, not the model.")
+	}
+	return card, nil
+}
+
+// online starts the services, puts them through their paces, and stops them.
+func (r *runFlags) online(ctx context.Context, c console, store *evidence.Store, dir string, t *trained, heldOut []load.State) (_ []gate.Result, err error) {
+	program := func(name string) string { return filepath.Join(r.binaries, name) }
+	engine, err := proc.Start(ctx, program("ml-engine"), dir,
+		"--models", r.models, "--model", t.artifact.Manifest.Version, "--grpc-addr", r.engine.grpc, "--http-addr", r.engine.http)
+	if err != nil {
+		return nil, withHint(err, "the addresses can be moved with --engine-grpc and --engine-http")
+	}
+	defer func() { err = errors.Join(err, engine.Stop(stopGrace)) }()
+	executor, err := proc.Start(ctx, program("executor"), dir,
+		"--baseline", "heuristic="+filepath.Join(r.models, t.artifact.Manifest.Name, t.artifact.Manifest.Version, "baseline.json"),
+		"--engine-addr", engine.Addr("grpc"), "--grpc-addr", r.executor.grpc, "--http-addr", r.executor.http)
+	if err != nil {
+		return nil, withHint(err, "the addresses can be moved with --executor-grpc and --executor-http")
+	}
+	defer func() { err = errors.Join(err, executor.Stop(stopGrace)) }()
+	c.say("up        ml-engine %s (pid %d), executor %s (pid %d)", engine.Addr("grpc"), engine.PID(), executor.Addr("grpc"), executor.PID())
+	if err := snapshotMetrics(ctx, c, store, engine.Addr("http"), executor.Addr("http")); err != nil {
+		return nil, err
+	}
+	if err := awaitShadow(ctx, executor.Addr("grpc"), heldOut); err != nil {
+		return nil, err
+	}
+	stages := func() ([]gate.Result, error) {
+		s, err := smoke(ctx, c, store, engine.Addr("grpc"), t.Data, t.artifact, varied(heldOut, 1000), load.Pace{Progress: c.progress("smoke")})
+		if err != nil {
+			return nil, err
+		}
+		if _, err := shadowLoad(ctx, c, store, "shadow", "shadow_smoke_1k.json", executor.Addr("grpc"), t.Data, t.artifact, varied(heldOut, 1000), load.Pace{Progress: c.progress("shadow smoke")}); err != nil {
+			return nil, err
+		}
+		replay, err := shadowLoad(ctx, c, store, "replay", "shadow_replay.json", executor.Addr("grpc"), t.Data, t.artifact, heldOut, load.Pace{Progress: c.progress("replay")})
+		if err != nil {
+			return nil, err
+		}
+		return slices.Concat(s.SLO.Results, replay.SLO.Results), nil
+	}
+	results, err := stages()
+	return results, errors.Join(err, engine.Err(), executor.Err())
+}
+
+// stopGrace is how long a service may take to drain before it is killed: its own grace, and some.
+const stopGrace = 12 * time.Second
+
+// awaitShadow sends one state until its shadow is answered: connections are made and caches are warm before the clock of
+// the stages runs.
+func awaitShadow(ctx context.Context, addr string, states []load.State) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	return dial(addr, func(conn *grpc.ClientConn) error {
+		client := executorv1.NewDecisionServiceClient(conn)
+		for {
+			resp, err := client.PredictWithShadow(ctx, &executorv1.PredictWithShadowRequest{
+				RequestId: "warm-up", Features: states[0].Named,
+			}, grpc.WaitForReady(true))
+			if err != nil {
+				return fmt.Errorf("warm up the pair: %w", err)
+			}
+			if resp.GetShadow() != nil {
+				return nil
+			}
+			if !pause(ctx, 50*time.Millisecond) {
+				return fmt.Errorf("warm up the pair: no shadow within 10 s: %s", resp.GetShadowError())
+			}
+		}
+	})
+}
+
+// snapshotMetrics keeps what the services export before any load.
+func snapshotMetrics(ctx context.Context, c console, store *evidence.Store, addrs ...string) error {
+	var text []byte
+	for _, addr := range addrs {
+		body, err := get(ctx, "http://"+addr+"/metrics")
+		if err != nil {
+			return err
+		}
+		text = append(append(text, "# "+addr+"\n"...), body...)
+	}
+	name := "metrics_baseline_" + time.Now().UTC().Format("20060102T150405Z") + ".txt"
+	if err := store.WriteFile(name, text); err != nil {
+		return err
+	}
+	c.say("metrics   %s", name)
+	return nil
+}
+
+func get(ctx context.Context, url string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if resp.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("%s: %s", url, resp.Status)
+	}
+	return io.ReadAll(resp.Body)
+}
+
+// folder makes the folder of this run, and finds the programs.
+func (r *runFlags) folder(now time.Time) (string, error) {
+	if r.binaries == "" {
+		self, err := os.Executable()
+		if err != nil {
+			return "", err
+		}
+		r.binaries = filepath.Dir(self)
+	}
+	for _, name := range []string{"ml-engine", "executor"} {
+		if _, err := os.Stat(filepath.Join(r.binaries, name)); err != nil {
+			return "", withHint(err, "make run builds all three programs; --bin names their folder")
+		}
+	}
+	if err := os.MkdirAll(r.work, 0o755); err != nil {
+		return "", err
+	}
+	dir := filepath.Join(r.work, now.UTC().Format("20060102T150405.000Z"))
+	return dir, os.Mkdir(dir, 0o755)
+}

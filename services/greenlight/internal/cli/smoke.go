@@ -1,0 +1,211 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"google.golang.org/grpc"
+
+	"github.com/greenlight-ml/greenlight/pkg/evidence"
+	"github.com/greenlight-ml/greenlight/pkg/feature"
+	"github.com/greenlight-ml/greenlight/pkg/model"
+	"github.com/greenlight-ml/greenlight/pkg/rpc"
+	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/load"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/study"
+)
+
+// loadFlags say what to send, and against which model the answers are checked.
+type loadFlags struct {
+	data        dataFlags
+	models      string
+	model       string
+	concurrency int
+	rate        float64
+	timeout     time.Duration
+	evidence    string
+}
+
+func (l *loadFlags) declare(fs *pflag.FlagSet) {
+	l.data.declare(fs)
+	fs.StringVar(&l.models, "models", "models", "registry folder with the model that is served")
+	fs.StringVar(&l.model, "model", defaultModel, "the model that is served: name/version, or version")
+	fs.IntVar(&l.concurrency, "concurrency", 4, "calls under way at once")
+	fs.Float64Var(&l.rate, "rate", 0, "calls a second; 0 is as fast as the answers come")
+	fs.DurationVar(&l.timeout, "timeout", 2*time.Second, "how long a call may take")
+	declareEvidence(fs, &l.evidence)
+}
+
+func (l *loadFlags) pace(progress func(done, total int)) load.Pace {
+	return load.Pace{Concurrency: l.concurrency, Rate: l.rate, Timeout: l.timeout, Progress: progress}
+}
+
+// states reads the data and the model, and makes the states that the model has not been trained on; without data of its
+// own, the whole of the simulated market.
+func (l *loadFlags) states(c console) (*study.Data, *model.Artifact, []load.State, error) {
+	a, err := model.OpenRegistry(l.models).Load(l.model)
+	if err != nil {
+		return nil, nil, nil, withHint(err, "greenlight train makes models; --models names their folder")
+	}
+	data, err := l.data.load(c)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	frame, err := feature.Compute(data.Bars)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	var minutes []int
+	for i := range frame.Len() {
+		if data.Digest() != a.Manifest.Training.DataDigest || !time.UnixMilli(frame.End(i)).Before(a.Manifest.Training.End) {
+			minutes = append(minutes, i)
+		}
+	}
+	states, err := load.States(frame, data.Symbol, minutes, a)
+	if err == nil && len(states) == 0 {
+		err = fmt.Errorf("%s has no minute in which the inputs of %s are defined: features need a day of warm-up", data.Name, a.Manifest.Version)
+	}
+	return data, a, states, err
+}
+
+// dial connects, hands the connection to use, and closes it.
+func dial(addr string, use func(*grpc.ClientConn) error) error {
+	conn, err := rpc.Dial(addr, nil)
+	if err != nil {
+		return err
+	}
+	return errors.Join(use(conn), conn.Close())
+}
+
+// smoke sends varied states to ml-engine and writes smoke_1k.json.
+func smoke(ctx context.Context, c console, store *evidence.Store, addr string, data *study.Data, a *model.Artifact, states []load.State, pace load.Pace) (*load.SmokeResult, error) {
+	var r *load.SmokeResult
+	err := dial(addr, func(conn *grpc.ClientConn) (err error) {
+		r, err = load.Smoke(ctx, mlenginev1.NewScoringServiceClient(conn), a, states, pace)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := store.WriteJSON("smoke_1k.json", loadHeader("greenlight/smoke/v1", data, a), r); err != nil {
+		return nil, err
+	}
+	c.say("smoke     %d predictions, %.1f %% right, %d distinct scores, p50 %.2f ms, p95 %.2f ms, p99 %.2f ms: %s",
+		r.Total, 100*r.SuccessRate, r.Distinct, r.Latency.P50, r.Latency.P95, r.Latency.P99, r.SLO.Verdict())
+	c.sayErrors(r.Errors)
+	return r, nil
+}
+
+// shadowLoad sends states to the executor, waits for their shadows, and writes the evidence under the name.
+func shadowLoad(ctx context.Context, c console, store *evidence.Store, stage, file, addr string, data *study.Data, a *model.Artifact, states []load.State, pace load.Pace) (*load.ShadowResult, error) {
+	var r *load.ShadowResult
+	err := dial(addr, func(conn *grpc.ClientConn) (err error) {
+		r, err = load.Shadow(ctx, executorClient(conn), a, states, pace)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := store.WriteJSON(file, loadHeader("greenlight/shadow_smoke/v1", data, a), r); err != nil {
+		return nil, err
+	}
+	c.say("%-9s %d decisions, match rate %.1f %% of %d comparisons, %d shadow errors, shadow p95 %.2f ms: %s",
+		stage, r.Total, 100*r.MatchRate, r.Comparisons, r.ShadowErrors, r.ShadowLatency.P95, r.SLO.Verdict())
+	c.sayErrors(r.Errors)
+	return r, nil
+}
+
+func executorClient(conn *grpc.ClientConn) load.Executor {
+	return load.Executor{Decisions: executorv1.NewDecisionServiceClient(conn), Shadows: executorv1.NewShadowServiceClient(conn)}
+}
+
+func (c console) sayErrors(errors map[string]int) {
+	for code, n := range errors {
+		c.say("          %d calls failed: %s", n, code)
+	}
+}
+
+func loadHeader(schema string, data *study.Data, a *model.Artifact) evidence.Header {
+	return evidence.Header{
+		Schema: schema, Source: data.Source(), Inputs: data.Inputs(),
+		Model: &evidence.Model{Version: a.Manifest.Version, Digest: a.Digest()}, Git: revision(),
+	}
+}
+
+// varied picks n states evenly from the period and shuffles them, from a fixed seed, so that neighbours in time are not
+// neighbours on the wire.
+func varied(states []load.State, n int) []load.State {
+	picked := load.Spread(states, n)
+	rand.New(rand.NewPCG(defaultSeed, uint64(n))).Shuffle(len(picked), func(i, j int) { picked[i], picked[j] = picked[j], picked[i] })
+	return picked
+}
+
+func smokeCommand(c console) *cobra.Command {
+	var l loadFlags
+	var addr string
+	var n int
+	cmd := &cobra.Command{
+		Use: "smoke", Short: "Send 1,000 varied predictions to ml-engine and check every answer",
+		Long: `Smoke sends varied market states to a running ml-engine, by name and as vectors in turn, and compares every answer,
+to the last bit, with what the same model computes in process. It writes smoke_1k.json and exits 3 when an SLO is missed.`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return l.withStates(c, func(data *study.Data, a *model.Artifact, states []load.State, store *evidence.Store) error {
+				r, err := smoke(cmd.Context(), c, store, addr, data, a, varied(states, n), l.pace(c.progress("smoke")))
+				if err != nil {
+					return err
+				}
+				return c.verdict(r.SLO)
+			})
+		},
+	}
+	l.declare(cmd.Flags())
+	cmd.Flags().StringVar(&addr, "engine", "127.0.0.1:4010", "gRPC address of ml-engine")
+	cmd.Flags().IntVar(&n, "n", 1000, "how many predictions")
+	return cmd
+}
+
+func shadowSmokeCommand(c console) *cobra.Command {
+	var l loadFlags
+	var addr string
+	var n int
+	cmd := &cobra.Command{
+		Use: "shadow-smoke", Short: "Send 1,000 varied decisions to executor and check baseline and shadow",
+		Long: `Shadow-smoke sends varied market states to a running executor and waits for their shadows. Every baseline score and
+every shadow score is compared, to the last bit, with what is computed in process; outcomes must add up to requests. It
+writes shadow_smoke_1k.json and exits 3 when an SLO is missed.`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return l.withStates(c, func(data *study.Data, a *model.Artifact, states []load.State, store *evidence.Store) error {
+				r, err := shadowLoad(cmd.Context(), c, store, "shadow", "shadow_smoke_1k.json", addr, data, a, varied(states, n), l.pace(c.progress("shadow smoke")))
+				if err != nil {
+					return err
+				}
+				return c.verdict(r.SLO)
+			})
+		},
+	}
+	l.declare(cmd.Flags())
+	cmd.Flags().StringVar(&addr, "executor", "127.0.0.1:4020", "gRPC address of executor")
+	cmd.Flags().IntVar(&n, "n", 1000, "how many decisions")
+	return cmd
+}
+
+// withStates loads what is to be sent, opens the evidence folder for fn, and closes it.
+func (l *loadFlags) withStates(c console, fn func(*study.Data, *model.Artifact, []load.State, *evidence.Store) error) error {
+	data, a, states, err := l.states(c)
+	if err != nil {
+		return err
+	}
+	store, err := evidence.Open(l.evidence, evidence.Options{})
+	if err != nil {
+		return err
+	}
+	return errors.Join(fn(data, a, states, store), store.Close())
+}

@@ -1,0 +1,148 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/greenlight-ml/greenlight/pkg/evidence"
+	"github.com/greenlight-ml/greenlight/pkg/model"
+	"github.com/greenlight-ml/greenlight/pkg/train"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/study"
+)
+
+// defaultModel is the model under trial unless --model says otherwise.
+const defaultModel = "v1.8.1-rc1"
+
+// trainFlags say what to train and where to keep it.
+type trainFlags struct {
+	data     dataFlags
+	models   string
+	model    string
+	versions map[string]string
+}
+
+func (t *trainFlags) declare(fs *pflag.FlagSet) {
+	t.data.declare(fs)
+	fs.StringVar(&t.model, "model", defaultModel, "version of the model under trial: the one that the report is about")
+	fs.StringToStringVar(&t.versions, "versions", study.DefaultVersions(), "version of the model to train, by feature schema")
+}
+
+// trained is the models of a study, in the registry.
+type trained struct {
+	*study.Study
+
+	// candidate is the model under trial, artifact its files.
+	candidate *study.Candidate
+	artifact  *model.Artifact
+	report    *study.OfflineReport
+}
+
+// train loads the data, trains every model, registers them and writes offline_report.json.
+func (t *trainFlags) train(ctx context.Context, c console, store *evidence.Store) (*trained, error) {
+	data, err := t.data.load(c)
+	if err != nil {
+		return nil, err
+	}
+	start := time.Now()
+	s, err := study.Run(ctx, data, study.Options{Versions: t.versions, Progress: c.progress("training")})
+	if errors.Is(err, train.ErrTooFewDays) {
+		return nil, withHint(err, "train on at least 8 days of one-minute data; greenlight run without --data simulates 42")
+	}
+	if err != nil {
+		return nil, err
+	}
+	candidate, err := s.Candidate(t.model)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	result := &trained{Study: s, candidate: candidate}
+	registry := model.OpenRegistry(t.models)
+	for _, other := range s.Candidates {
+		a, err := s.Artifact(other, revision())
+		if err != nil {
+			return nil, err
+		}
+		if err := registry.Add(a); errors.Is(err, model.ErrExists) {
+			return nil, withHint(err, "give the new model another version, for example --versions %s=%s-2", other.Schema.Name, other.Version)
+		} else if err != nil {
+			return nil, err
+		}
+		if other == candidate {
+			result.artifact = a
+		}
+	}
+	if result.report, err = s.Offline(candidate, time.Now()); err != nil {
+		return nil, err
+	}
+	if err := store.WriteJSON("offline_report.json", s.Header(study.OfflineSchema, result.artifact), result.report); err != nil {
+		return nil, err
+	}
+	c.say("train     %d models and the baseline, walk-forward over %d folds, in %s", len(s.Candidates), len(candidate.Folds),
+		time.Since(start).Round(10*time.Millisecond))
+	return result, c.indented(result.report.Table)
+}
+
+func trainCommand(c console) *cobra.Command {
+	var t trainFlags
+	var folder string
+	cmd := &cobra.Command{
+		Use: "train", Short: "Train the models and the baseline walk-forward, and register them",
+		Long: `Train fits a model per feature schema and the baseline heuristic, walk-forward by UTC days, and judges them out of
+time on the same rows. The models of the newest training window go to the registry folder, each with its baseline,
+golden vectors and manifest; offline_report.json goes to the evidence folder. greenlight eval gives the verdict.`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			store, err := evidence.Open(folder, evidence.Options{})
+			if err != nil {
+				return err
+			}
+			result, err := t.train(cmd.Context(), c, store)
+			if err != nil {
+				return errors.Join(err, store.Close())
+			}
+			for _, other := range result.Candidates {
+				c.say("model     %s/%s/%s", t.models, result.Data.Name, other.Version)
+			}
+			return store.Close()
+		},
+	}
+	t.declare(cmd.Flags())
+	cmd.Flags().StringVar(&t.models, "models", "models", "registry folder")
+	declareEvidence(cmd.Flags(), &folder)
+	return cmd
+}
+
+func declareEvidence(fs *pflag.FlagSet, folder *string) {
+	fs.StringVar(folder, "evidence", evidence.DefaultDir, "folder of the evidence")
+}
+
+// indented prints what write writes below the stage's line.
+func (c console) indented(write func(io.Writer) error) error {
+	return write(&indenter{w: c.out, start: true})
+}
+
+// indenter puts ten blanks before every line.
+type indenter struct {
+	w     io.Writer
+	start bool
+}
+
+// Write implements io.Writer.
+func (i *indenter) Write(p []byte) (int, error) {
+	out := make([]byte, 0, len(p)+64)
+	for _, b := range p {
+		if i.start && b != '\n' {
+			out = append(out, "          "...)
+		}
+		out, i.start = append(out, b), b == '\n'
+	}
+	if _, err := i.w.Write(out); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}

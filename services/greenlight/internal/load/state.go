@@ -1,0 +1,83 @@
+// Package load calls the services as their users do, with real market states, and checks every answer against a
+// computation in process.
+package load
+
+import (
+	"fmt"
+	"maps"
+	"math"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/greenlight-ml/greenlight/pkg/feature"
+	"github.com/greenlight-ml/greenlight/pkg/model"
+)
+
+// State is one market state to send, with the scores that it must get.
+type State struct {
+	ID     string
+	Symbol string
+	Time   *timestamppb.Timestamp
+	// Vector is the state in the order of the model's schema.
+	Vector []float64
+	// Named is the state by name: the model's features and the baseline's inputs.
+	Named map[string]float64
+	// Score and Baseline are what the model and the baseline must answer.
+	Score, Baseline float64
+}
+
+// States makes the states of the minutes of the frame. Minutes in which one of the inputs is undefined are left out.
+func States(frame *feature.Frame, symbol string, minutes []int, a *model.Artifact) ([]State, error) {
+	inputs, err := feature.NewSchema("inputs", a.Baseline.Inputs()...)
+	if err != nil {
+		return nil, fmt.Errorf("baseline: %w", err)
+	}
+	states := make([]State, 0, len(minutes))
+	base := make([]float64, inputs.Len())
+	for _, i := range minutes {
+		x := make([]float64, a.Schema.Len())
+		if !frame.Row(i, a.Schema, x) || !frame.Row(i, inputs, base) {
+			continue
+		}
+		named := make(map[string]float64, len(x)+len(base))
+		maps.Insert(named, pairs(a.Schema, x))
+		maps.Insert(named, pairs(inputs, base))
+		states = append(states, State{
+			ID: fmt.Sprintf("%s-%d", symbol, frame.End(i)), Symbol: symbol,
+			Time:   timestamppb.New(time.UnixMilli(frame.End(i))),
+			Vector: x, Named: named, Score: a.Scorer.Score(x), Baseline: a.Baseline.Score(base),
+		})
+	}
+	return states, nil
+}
+
+func pairs(s *feature.Schema, x []float64) func(func(string, float64) bool) {
+	return func(yield func(string, float64) bool) {
+		for i, f := range s.Features {
+			if !yield(f.Name, x[i]) {
+				return
+			}
+		}
+	}
+}
+
+// Spread picks n of the states, evenly spaced, so that a short run sees all of the period; states that are too few are
+// used again.
+func Spread(states []State, n int) []State {
+	if len(states) == 0 {
+		return nil
+	}
+	picked := make([]State, n)
+	for i := range picked {
+		if n <= len(states) {
+			picked[i] = states[i*len(states)/n]
+		} else {
+			picked[i] = states[i%len(states)]
+		}
+	}
+	return picked
+}
+
+// same says whether two scores are the same number, to the last bit.
+func same(a, b float64) bool { return math.Float64bits(a) == math.Float64bits(b) }

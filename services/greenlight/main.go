@@ -1,0 +1,27 @@
+// Command greenlight is the operator's command: it makes data, trains and judges models, smoke-tests the services, and
+// replays markets through them.
+//
+//	greenlight run                        the main job, from data to scorecard
+//	greenlight run --data FILE --model v1.8-b0
+//	greenlight train --data FILE
+//	greenlight help
+//
+// Results go to standard output, everything else to standard error. Exit codes: 0 ok, 1 failed, 2 wrong usage, 3 a gate
+// said no.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/cli"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := cli.Main(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}

@@ -1,0 +1,71 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"greenlight": main})
+}
+
+// TestScripts runs the files of testdata/script: commands as a user types them, with what must come back. $BIN holds the
+// services, $DATA the market data, if there are any. UPDATE_SCRIPTS=1 rewrites what is compared with cmp.
+func TestScripts(t *testing.T) {
+	bin := t.TempDir()
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", bin+"/", "./services/ml-engine", "./services/executor")
+	build.Dir = filepath.Join("..", "..")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build the services: %v\n%s", err, out)
+	}
+	scripts, err := filepath.Glob("testdata/script/*.txtar")
+	if err != nil || len(scripts) < 5 {
+		t.Fatalf("%d scripts (%v): the tests of the command are missing", len(scripts), err)
+	}
+	testscript.Run(t, testscript.Params{
+		Dir:           "testdata/script",
+		UpdateScripts: os.Getenv("UPDATE_SCRIPTS") != "",
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("BIN", bin)
+			env.Setenv("DATA", os.Getenv("GREENLIGHT_DATA"))
+			return nil
+		},
+		Condition: func(cond string) (bool, error) {
+			return cond == "data" && os.Getenv("GREENLIGHT_DATA") != "", nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"status": status, "taken": taken},
+	})
+}
+
+// status runs a command and compares its exit code: status 3 greenlight eval.
+func status(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: status CODE COMMAND...")
+	}
+	err := ts.Exec(args[1], args[2:]...)
+	got := "exit status 0"
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
+		got = exit.ProcessState.String()
+	} else if err != nil {
+		ts.Fatalf("%v", err)
+	}
+	if want := "exit status " + args[0]; got != want {
+		ts.Fatalf("got %s, want %s", got, want)
+	}
+}
+
+// taken listens on a free port for the rest of the script and puts its address into $TAKEN.
+func taken(ts *testscript.TestScript, _ bool, _ []string) {
+	var lc net.ListenConfig
+	l, err := lc.Listen(context.Background(), "tcp", "127.0.0.1:0")
+	ts.Check(err)
+	ts.Defer(func() { _ = l.Close() })
+	ts.Setenv("TAKEN", l.Addr().String())
+}

@@ -1,0 +1,171 @@
+package main
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/proc"
+)
+
+// TestREADME runs every shell snippet of the README against a real pair, and compiles every Go snippet. What is changed
+// for the test: ports (the pair listens on free ones), the programs' folder, and that make only shows what it would do.
+func TestREADME(t *testing.T) {
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	readme, err := os.ReadFile(filepath.Join(root, "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	shell, goCode := snippets(string(readme), "sh"), snippets(string(readme), "go")
+	if len(shell) < 5 || len(goCode) < 1 {
+		t.Fatalf("the README has %d shell and %d Go snippets: the pattern that finds them is broken", len(shell), len(goCode))
+	}
+
+	work := t.TempDir()
+	bin := filepath.Join(work, "bin")
+	run(t, root, nil, "go", "build", "-o", bin+"/", "./services/ml-engine", "./services/executor", "./services/greenlight")
+	pair := startPair(t, work, bin)
+
+	for i, text := range shell {
+		script := pair.here(text)
+		if strings.Contains(text, "grpcurl") && !findGrpcurl(root) {
+			t.Logf("snippet %d needs grpcurl, which is not here: make tools builds it", i)
+			continue
+		}
+		t.Run(firstLine(text), func(t *testing.T) {
+			env := []string{"PATH=" + filepath.Join(root, "bin", "tools") + ":" + os.Getenv("PATH"), "ROOT=" + root}
+			run(t, work, env, "bash", "-euo", "pipefail", "-c", "make() { command make -C \"$ROOT\" --dry-run \"$@\" >/dev/null; }\n"+script)
+		})
+	}
+	for _, text := range goCode {
+		t.Run("go", func(t *testing.T) { compile(t, root, text) })
+	}
+}
+
+// runningPair is where the pair of the test listens.
+type runningPair struct {
+	engine, executor *proc.Process
+}
+
+// startPair trains on a simulated market and starts the services as the README does.
+func startPair(t *testing.T, work, bin string) runningPair {
+	t.Helper()
+	run(t, work, nil, filepath.Join(bin, "greenlight"), "train", "--models", "models")
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	engine, err := proc.Start(ctx, filepath.Join(bin, "ml-engine"), work, "--models", filepath.Join(work, "models"),
+		"--model", "v1.8.1-rc1", "--grpc-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { stop(t, engine) })
+	executor, err := proc.Start(ctx, filepath.Join(bin, "executor"), work,
+		"--baseline", "heuristic="+filepath.Join(work, "models", "simulated", "v1.8.1-rc1", "baseline.json"),
+		"--engine-addr", engine.Addr("grpc"), "--grpc-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { stop(t, executor) })
+	return runningPair{engine, executor}
+}
+
+func stop(t *testing.T, p *proc.Process) {
+	t.Helper()
+	if err := p.Stop(15 * time.Second); err != nil {
+		t.Error(err)
+	}
+}
+
+var (
+	background = regexp.MustCompile(`(?m)^bin/(ml-engine|executor) .*&$`)
+	client     = regexp.MustCompile(`(?m)^bin/greenlight (smoke|shadow-smoke|replay)$`)
+)
+
+// here is the snippet with the addresses of this pair. The services that it starts run already.
+func (p runningPair) here(text string) string {
+	text = background.ReplaceAllString(text, "true")
+	text = client.ReplaceAllStringFunc(text, func(line string) string {
+		if strings.HasSuffix(line, " smoke") {
+			return line + " --engine " + p.engine.Addr("grpc")
+		}
+		return line + " --executor " + p.executor.Addr("grpc")
+	})
+	return strings.NewReplacer(
+		"localhost:4010", p.engine.Addr("grpc"), "localhost:4011", p.engine.Addr("http"),
+		"localhost:4020", p.executor.Addr("grpc"), "localhost:4021", p.executor.Addr("http"),
+		"curl -s ", "curl -sf ",
+	).Replace(text)
+}
+
+// compile builds the snippet as the body of a function in the client's example module.
+func compile(t *testing.T, root, body string) {
+	t.Helper()
+	dir, err := os.MkdirTemp(filepath.Join(root, "deploy", "linkcheck"), "readme") //nolint:usetesting // within the module
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	program := `package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+)
+
+func decide(ctx context.Context, state []float64) error {
+` + body + `	return nil
+}
+
+func main() { fmt.Println(decide(context.Background(), nil)) }
+`
+	if err := os.WriteFile(filepath.Join(dir, "main.go"), []byte(program), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	run(t, dir, []string{"GOWORK=off"}, "go", "build", "-o", os.DevNull, ".")
+}
+
+func run(t *testing.T, dir string, env []string, name string, args ...string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), name, args...)
+	cmd.Dir, cmd.Env = dir, append(os.Environ(), env...)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
+	}
+}
+
+func findGrpcurl(root string) bool {
+	if _, err := os.Stat(filepath.Join(root, "bin", "tools", "grpcurl")); err == nil {
+		return true
+	}
+	_, err := exec.LookPath("grpcurl")
+	return err == nil
+}
+
+// snippets are the fenced blocks of the language.
+func snippets(markdown, language string) []string {
+	var found []string
+	for _, m := range regexp.MustCompile("(?s)```"+language+"\n(.*?)```").FindAllStringSubmatch(markdown, -1) {
+		found = append(found, m[1])
+	}
+	return found
+}
+
+func firstLine(text string) string {
+	line, _, _ := strings.Cut(text, "\n")
+	return strings.ReplaceAll(line, "/", "_")
+}
