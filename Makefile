@@ -1,0 +1,136 @@
+# `make` lists the targets. `make run` and `make test` need Go and make alone: they generate nothing and install no tool.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.SUFFIXES:
+.DEFAULT_GOAL := help
+MAKEFLAGS += --warn-undefined-variables --no-builtin-rules --no-print-directory
+
+DATA ?=
+MODEL ?=
+RACE ?= -race
+COMPOSE ?= docker compose
+
+BIN := bin
+TOOLS := $(BIN)/tools
+PROGRAMS := ./services/ml-engine ./services/executor ./services/greenlight
+# Deferred: asked of the workspace when a target needs them. The root has no module, so `./...` there means nothing.
+WORKSPACE = $(shell go list -m -f '{{.Dir}}')
+
+.PHONY: help
+help: ## List the targets
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# Programs.
+
+.PHONY: build
+build: ## Build the three programs into bin/
+	go build -o $(BIN)/ $(PROGRAMS)
+
+.PHONY: run
+run: build ## See it work, from data to verdict; DATA=file or folder, MODEL=schema
+	$(BIN)/greenlight run $(if $(DATA),--data '$(DATA)') $(if $(MODEL),--model '$(MODEL)')
+
+.PHONY: bench
+bench: build ## Measure latency, throughput and the cost of a shadow
+	$(BIN)/greenlight bench
+
+# Checks.
+
+.PHONY: test
+test: linkcheck ## Test all modules under the race detector; GREENLIGHT_DATA=folder adds the tests on market data
+	go test $(RACE) work
+
+.PHONY: linkcheck
+linkcheck: ## Prove that linking the contract brings gRPC and Protocol Buffers alone
+	GOWORK=off go -C deploy/linkcheck test -count=1 ./...
+
+.PHONY: lint
+lint: lint-go lint-proto check-generate breaking tidy-check ## Run every static check
+
+.PHONY: lint-go
+lint-go: $(TOOLS)/golangci-lint
+	$(TOOLS)/golangci-lint run $(addsuffix /...,$(WORKSPACE))
+	$(TOOLS)/golangci-lint run deploy/docker/healthprobe/main.go
+	cd deploy/linkcheck && GOWORK=off $(CURDIR)/$(TOOLS)/golangci-lint run ./...
+
+.PHONY: lint-proto
+lint-proto: $(TOOLS)/buf
+	$(TOOLS)/buf lint
+	$(TOOLS)/buf format --diff --exit-code
+
+.PHONY: check-generate
+check-generate: generators ## Check that the committed generated code is what the contract generates
+	@fresh=$$(mktemp -d); trap 'rm -rf "$$fresh"' EXIT; \
+	$(TOOLS)/buf generate --output "$$fresh"; \
+	diff -ru "$$fresh/proto/gen" proto/gen || { echo 'proto/gen is stale: run make generate' >&2; exit 1; }
+
+.PHONY: breaking
+breaking: $(TOOLS)/buf ## Check the contract against the last release, or else the base of this branch
+	@deploy/tools/breaking $(TOOLS)/buf
+
+.PHONY: tidy-check
+tidy-check: ## Check that every go.mod is tidy
+	@# Not those of the tools: tidying them would download what the tests of their dependencies need.
+	@status=0; for dir in $(WORKSPACE) $(CURDIR)/deploy/linkcheck; do \
+		GOWORK=off go -C "$$dir" mod tidy -diff || { status=1; echo "$$dir: run GOWORK=off go mod tidy there" >&2; }; \
+	done; exit $$status
+
+# Changes to the tree.
+
+.PHONY: generate
+generate: generators ## Generate proto/gen from the contract
+	$(TOOLS)/buf generate --clean
+
+.PHONY: fmt
+fmt: $(TOOLS)/golangci-lint $(TOOLS)/buf ## Format Go and protos
+	$(TOOLS)/golangci-lint fmt $(WORKSPACE) deploy/linkcheck deploy/docker/healthprobe
+	$(TOOLS)/buf format --write
+
+.PHONY: clean
+clean: ## Remove what was built, except the tools
+	rm -f $(addprefix $(BIN)/,$(notdir $(PROGRAMS)))
+
+# Pinned tools. Each is built when it is missing, and again when the go.mod that pins it changes.
+
+.PHONY: tools generators
+tools: generators $(TOOLS)/golangci-lint $(TOOLS)/grpcurl $(TOOLS)/benchstat ## Build the pinned tools into bin/tools/
+generators: $(TOOLS)/buf $(TOOLS)/protoc-gen-go $(TOOLS)/protoc-gen-go-grpc
+
+$(TOOLS)/buf:                package := github.com/bufbuild/buf/cmd/buf
+$(TOOLS)/grpcurl:            package := github.com/fullstorydev/grpcurl/cmd/grpcurl
+$(TOOLS)/benchstat:          package := golang.org/x/perf/cmd/benchstat
+$(TOOLS)/protoc-gen-go:      package := google.golang.org/protobuf/cmd/protoc-gen-go
+$(TOOLS)/protoc-gen-go-grpc: package := google.golang.org/grpc/cmd/protoc-gen-go-grpc
+$(TOOLS)/golangci-lint:      package := github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+
+define build-tool
+GOWORK=off go -C $(<D) build -o $(CURDIR)/$@ $(package)
+@touch $@
+endef
+
+$(TOOLS)/buf $(TOOLS)/grpcurl $(TOOLS)/benchstat: deploy/tools/go.mod
+	$(build-tool)
+$(TOOLS)/protoc-gen-go $(TOOLS)/protoc-gen-go-grpc: deploy/tools/protoc/go.mod
+	$(build-tool)
+$(TOOLS)/golangci-lint: deploy/tools/lint/go.mod
+	$(build-tool)
+
+# Containers.
+
+.PHONY: up
+up: ## Start ml-engine, executor and a replay load in containers
+	$(COMPOSE) up --detach --build
+
+.PHONY: down
+down: ## Stop the containers and remove them with their volumes
+	$(COMPOSE) down --volumes
+
+.PHONY: logs
+logs: ## Follow the logs of the containers
+	$(COMPOSE) logs --follow --tail 50
+
+.PHONY: image-check
+image-check: ## Build the images and check that they are small, static and not root
+	deploy/docker/image-check

@@ -1,0 +1,69 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const (
+	self     = "github.com/greenlight-ml/greenlight/deploy/linkcheck"
+	contract = "github.com/greenlight-ml/greenlight/proto"
+)
+
+// allowed are the modules that the contract may bring into its reader's program: gRPC, Protocol Buffers and what the two
+// link themselves.
+var allowed = regexp.MustCompile(`^(google\.golang\.org/(grpc|protobuf|genproto/googleapis/rpc)|golang\.org/x/[a-z]+)$`)
+
+// The binary, and whatever a program can link of the contract: every module that has a package in it.
+func TestLinkedModulesAreGRPCAndProtobuf(t *testing.T) {
+	linked := strings.Fields(goList(t, "list", "-deps", "-f", "{{with .Module}}{{.Path}}{{end}}", ".", contract+"/..."))
+	slices.Sort(linked)
+	linked = slices.Compact(linked)
+	for _, must := range []string{contract, "google.golang.org/grpc", "google.golang.org/protobuf"} {
+		if !slices.Contains(linked, must) {
+			t.Errorf("%s is not linked: the list cannot be trusted", must)
+		}
+	}
+	for _, module := range linked {
+		if module != self && module != contract && !allowed.MatchString(module) {
+			t.Errorf("linking the contract links %s", module)
+		}
+	}
+}
+
+// The module graph: what the contract's go.mod requires, hence what its reader's go.sum and scanners see. gRPC's own
+// requirements, which serve its tests and add-ons, are its own affair.
+func TestContractRequiresGRPCAndProtobuf(t *testing.T) {
+	var edges int
+	for line := range strings.Lines(goList(t, "mod", "graph")) {
+		from, to, ok := strings.Cut(strings.TrimSpace(line), " ")
+		from, _, _ = strings.Cut(from, "@")
+		to, _, _ = strings.Cut(to, "@")
+		if !ok || from != contract || to == "go" || to == "toolchain" {
+			continue
+		}
+		edges++
+		if !allowed.MatchString(to) {
+			t.Errorf("the contract's go.mod requires %s", to)
+		}
+	}
+	if edges == 0 {
+		t.Error("the contract requires nothing: the graph cannot be trusted")
+	}
+}
+
+func goList(t *testing.T, args ...string) string {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "go", args...)
+	cmd.Env = append(os.Environ(), "GOWORK=off") // the reader of the contract has no workspace
+	cmd.Stderr = t.Output()
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go %s: %v", strings.Join(args, " "), err)
+	}
+	return string(out)
+}
