@@ -56,6 +56,26 @@ var ErrTooFewDays = errors.New("too few days for intervals")
 // Intervals computes the intervals of a sample. It fails when the sample is not valid, has one class only
 // ([ErrOneClass]) or has too few days ([ErrTooFewDays]). A draw without both classes is drawn again.
 func (b Bootstrap) Intervals(s Sample) (*Intervals, error) {
+	blocks, err := b.blocks(s)
+	if err != nil {
+		return nil, err
+	}
+	var values [6][]float64
+	rng := rand.New(rand.NewPCG(b.Seed, 0))
+	for range b.Replicates {
+		for i, v := range blocks.draw(rng) {
+			values[i] = append(values[i], v)
+		}
+	}
+	return &Intervals{
+		Level: b.Level, Replicates: b.Replicates, Days: len(blocks.rows), Seed: b.Seed,
+		AUC: b.interval(values[0]), PrecisionAt20: b.interval(values[1]), RecallAt20: b.interval(values[2]),
+		BaseRate: b.interval(values[3]), Brier: b.interval(values[4]), LogLoss: b.interval(values[5]),
+	}, nil
+}
+
+// blocks makes a sample ready to be drawn from, or says why it is not fit for it.
+func (b Bootstrap) blocks(s Sample) (*blocks, error) {
 	if b.Replicates <= 0 || !(b.Level > 0 && b.Level < 1) {
 		return nil, fmt.Errorf("bootstrap of %d replicates at level %v: want more than 0, and a level in (0,1)", b.Replicates, b.Level)
 	}
@@ -66,23 +86,14 @@ func (b Bootstrap) Intervals(s Sample) (*Intervals, error) {
 	if have := len(blocks.rows); have < max(2, b.MinDays) {
 		return nil, fmt.Errorf("%d days, want %d: %w", have, max(2, b.MinDays), ErrTooFewDays)
 	}
-	var values [6][]float64
-	rng := rand.New(rand.NewPCG(b.Seed, 0))
-	for range b.Replicates {
-		for i, v := range blocks.draw(rng) {
-			values[i] = append(values[i], v)
-		}
-	}
-	interval := func(v []float64) Interval {
-		slices.Sort(v)
-		tail := (1 - b.Level) / 2
-		return Interval{stats.Quantile(v, tail), stats.Quantile(v, 1-tail)}
-	}
-	return &Intervals{
-		Level: b.Level, Replicates: b.Replicates, Days: len(blocks.rows), Seed: b.Seed,
-		AUC: interval(values[0]), PrecisionAt20: interval(values[1]), RecallAt20: interval(values[2]),
-		BaseRate: interval(values[3]), Brier: interval(values[4]), LogLoss: interval(values[5]),
-	}, nil
+	return blocks, nil
+}
+
+// interval is the percentile interval of replicates, which it sorts.
+func (b Bootstrap) interval(v []float64) Interval {
+	slices.Sort(v)
+	tail := (1 - b.Level) / 2
+	return Interval{stats.Quantile(v, tail), stats.Quantile(v, 1-tail)}
 }
 
 // blocks is a sample with its days numbered from 0, ranked once: a draw is then one pass.

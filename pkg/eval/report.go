@@ -62,6 +62,8 @@ type FoldReport struct {
 	Threshold  float64 `json:"threshold"`
 	Problem    string  `json:"problem,omitempty"`
 	*Metrics
+	// Intervals are of the fold's metrics; nil when it has too few days. A week is few: they are for the eye.
+	Intervals *Intervals `json:"confidence_intervals,omitempty"`
 }
 
 // Report is an out-of-time evaluation: the pooled metrics, at the top level in JSON, and those of each fold.
@@ -69,6 +71,11 @@ type Report struct {
 	Metrics
 	// Intervals are of the pooled metrics; nil when there are too few days.
 	Intervals *Intervals `json:"confidence_intervals,omitempty"`
+	// DeLong is the interval of the pooled AUC as if rows were independent, at the level of Intervals: too narrow, and
+	// given for comparison with what others report. Nil when there are not two rows of either class.
+	DeLong *DeLong `json:"auc_delong,omitempty"`
+	// Comparison is with the baseline on the same rows. Nil unless the caller sets it, by [Compare].
+	Comparison *Comparison `json:"comparison_with_baseline,omitempty"`
 	// Reliability is of the pooled rows.
 	Reliability []Bin        `json:"reliability"`
 	Folds       []FoldReport `json:"folds"`
@@ -90,6 +97,10 @@ func NewReport(folds []Fold, b Bootstrap) (*Report, error) {
 	if err != nil && !errors.Is(err, ErrTooFewDays) {
 		return nil, fmt.Errorf("intervals: %w", err)
 	}
+	r.DeLong, err = NewDeLong(pooled.Scores, pooled.Labels, b.Level)
+	if err != nil && !errors.Is(err, ErrOneClass) {
+		return nil, fmt.Errorf("interval by DeLong: %w", err)
+	}
 	for i, f := range folds {
 		fr := FoldReport{
 			TrainFirst: date(f.TrainFrom), TrainLast: date(f.TrainTo - 1),
@@ -103,6 +114,10 @@ func NewReport(folds []Fold, b Bootstrap) (*Report, error) {
 			return nil, fmt.Errorf("fold %d: %w", i, err)
 		default:
 			fr.Metrics = &m
+			fr.Intervals, err = b.Intervals(f.Sample)
+			if err != nil && !errors.Is(err, ErrTooFewDays) {
+				return nil, fmt.Errorf("intervals of fold %d: %w", i, err)
+			}
 		}
 		r.Folds = append(r.Folds, fr)
 	}

@@ -56,6 +56,16 @@ func TestReport(t *testing.T) {
 	if r.Intervals == nil || r.Intervals.Days != 16 {
 		t.Errorf("intervals: got %+v", r.Intervals)
 	}
+	if in := r.Folds[0].Intervals; in == nil || in.Days != 7 || !(in.AUC.Low < first.AUC && first.AUC < in.AUC.High) {
+		t.Errorf("intervals of the first fold: got %+v", in)
+	}
+	// Both, side by side: what the days say and what rows would say if they were independent.
+	if d := r.DeLong; d == nil || d.AUC != r.AUC || d.Level != 0.95 || !(d.Low < r.AUC && r.AUC < d.High) {
+		t.Errorf("DeLong: got %+v", d)
+	}
+	if r.Comparison, err = eval.Compare(a.Append(b), blurred(a.Append(b)), eval.DefaultBootstrap()); err != nil {
+		t.Fatal(err)
+	}
 
 	// The keys that evidence files must have, at the top level; and what is written can be read back.
 	raw, err := json.Marshal(r)
@@ -68,7 +78,7 @@ func TestReport(t *testing.T) {
 	}
 	for _, k := range []string{
 		"auc", "precision_at_20", "recall_at_20", "base_rate", "lift", "n", "positives", "brier", "log_loss", "ece",
-		"confidence_intervals", "reliability", "folds",
+		"confidence_intervals", "auc_delong", "comparison_with_baseline", "reliability", "folds",
 	} {
 		if _, ok := keys[k]; !ok {
 			t.Errorf("no key %q in %s", k, raw)

@@ -95,6 +95,9 @@ func Run(ctx context.Context, data *Data, opts Options) (*Study, error) {
 		}
 		ours, _ := c.Pooled()
 		theirs, _ := s.Baseline.Pooled()
+		if c.Report.Comparison, err = eval.Compare(ours, theirs, eval.DefaultBootstrap()); err != nil {
+			return nil, fmt.Errorf("compare %s with the baseline on %s: %w", c.Version, data.Name, err)
+		}
 		c.BaselineMatch = eval.MatchRate(ours.Scores, theirs.Scores, shadow.MatchTolerance)
 		s.Candidates = append(s.Candidates, c)
 		done++

@@ -1,0 +1,145 @@
+package drift
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+
+	"github.com/greenlight-ml/greenlight/pkg/stats"
+)
+
+// Null is what the indices do when nothing has changed, for a present of a given number of days. On minutes the
+// textbook noise, (B-1)(1/n + 1/m), is nothing beside that of the days: a feature that takes a day to turn, such as the
+// z-score of a day's prices, shows an index of 0.17 on a quiet week.
+//
+// The days of the reference stand for all days. Its distribution is that of the index between as many days as the
+// reference has and as many as the present has, both drawn whole and with replacement from the reference's days, the
+// bins staying as they are. It knows no memory from day to day: where there is one, the true noise is larger.
+type Null struct {
+	// Days is how many days the present has.
+	Days int
+	// Overall is of the mean over the features, which are drawn together; Features are in the order of the profile.
+	Overall  Noise
+	Features []Noise
+}
+
+// Noise is the index that there is without drift.
+type Noise struct {
+	// Expected is its mean in closed form: sum over bins of s^2/p (1/D_reference + 1/D_present), with s^2 the variance
+	// over days of a day's share of the bin and p the reference's share, at least [Floor].
+	Expected float64 `json:"null_expected"`
+	// Q95 and Q99 are quantiles by bootstrap.
+	Q95 float64 `json:"null_q95"`
+	Q99 float64 `json:"null_q99"`
+}
+
+// ErrTooFewDays is the error of a reference, or a present, that has too few days to know the noise.
+var ErrTooFewDays = errors.New("too few days")
+
+// NewNull computes the null of a profile for a present of the given number of days, > 0, by the given number of draws,
+// > 0. The same seed gives the same numbers. It fails with [ErrTooFewDays] when the reference has one day only.
+func NewNull(p *Profile, days, replicates int, seed uint64) (*Null, error) {
+	switch {
+	case replicates <= 0:
+		return nil, fmt.Errorf("%d replicates: want more than 0", replicates)
+	case days <= 0:
+		return nil, fmt.Errorf("present of %d days: %w", days, ErrTooFewDays)
+	case len(p.Days) < 2:
+		return nil, fmt.Errorf("reference of %d day: %w", len(p.Days), ErrTooFewDays)
+	}
+	k := len(p.Features)
+	null := &Null{Days: days, Features: make([]Noise, k)}
+	for i := range p.Features {
+		e := p.expected(i, days)
+		null.Features[i].Expected = e
+		null.Overall.Expected += e / float64(k)
+	}
+	d := newDraw(p)
+	overall := make([]float64, replicates)
+	features := make([]float64, k*replicates) // by feature
+	rng := rand.New(rand.NewPCG(seed, 0))
+	for r := range replicates {
+		d.days(rng, len(p.Days), d.reference)
+		d.days(rng, days, d.present)
+		for i := range k {
+			from, to := p.offsets[i], p.offsets[i+1]
+			psi := PSI(d.reference[from:to], d.present[from:to])
+			features[i*replicates+r] = psi
+			overall[r] += psi / float64(k)
+		}
+	}
+	null.Overall.quantiles(overall)
+	for i := range null.Features {
+		null.Features[i].quantiles(features[i*replicates : (i+1)*replicates])
+	}
+	return null, nil
+}
+
+// quantiles sorts the draws.
+func (n *Noise) quantiles(draws []float64) {
+	slices.Sort(draws)
+	n.Q95, n.Q99 = stats.Quantile(draws, 0.95), stats.Quantile(draws, 0.99)
+}
+
+// expected is E0 of feature i.
+func (p *Profile) expected(i, days int) float64 {
+	f := &p.Features[i]
+	n := float64(len(f.Daily))
+	sum := 0.0
+	daily := make([]float64, len(f.Daily))
+	for bin, share := range f.Shares {
+		mean := 0.0
+		for d, counts := range f.Daily {
+			daily[d] = float64(counts[bin]) / float64(p.dayRows(i, d))
+			mean += daily[d] / n
+		}
+		squares := 0.0
+		for _, v := range daily {
+			squares += float64((v - mean) * (v - mean))
+		}
+		sum += squares / (n - 1) / max(Floor, share)
+	}
+	return sum * (1/n + 1/float64(days))
+}
+
+// draw holds the reference's days side by side.
+type draw struct {
+	// daily are the counts of all bins of a day, and rows the rows of a day.
+	daily [][]float64
+	rows  []float64
+	// reference and present are shares of all bins.
+	reference, present []float64
+}
+
+func newDraw(p *Profile) *draw {
+	bins := p.offsets[len(p.Features)]
+	d := &draw{reference: make([]float64, bins), present: make([]float64, bins)}
+	for day := range p.Days {
+		counts := make([]float64, 0, bins)
+		for i := range p.Features {
+			for _, n := range p.Features[i].Daily[day] {
+				counts = append(counts, float64(n))
+			}
+		}
+		d.daily = append(d.daily, counts)
+		d.rows = append(d.rows, float64(p.dayRows(0, day)))
+	}
+	return d
+}
+
+// days sets to to the shares of n days drawn with replacement.
+func (d *draw) days(rng *rand.Rand, n int, to []float64) {
+	clear(to)
+	rows := 0.0
+	for range n {
+		day := rng.IntN(len(d.daily))
+		rows += d.rows[day]
+		for bin, count := range d.daily[day] {
+			to[bin] += count
+		}
+	}
+	for bin := range to {
+		to[bin] /= rows
+	}
+}

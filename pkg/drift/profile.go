@@ -1,0 +1,144 @@
+package drift
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+)
+
+// Profile is the frozen reference: how the features of the training rows were distributed. It must not be changed, and
+// is safe for concurrent use. Its JSON is the same to the byte for the same rows.
+type Profile struct {
+	// Format is the version of the JSON.
+	Format string `json:"format"`
+	// Rows is the number of reference rows, > 0.
+	Rows int `json:"rows"`
+	// Days are the UTC days of the rows, in whole days since 1970-01-01, ascending.
+	Days []int `json:"days"`
+	// Features are in the order of the vector.
+	Features []Feature `json:"features"`
+
+	// offsets[i] is where the bins of feature i begin in a [Counts]; the last entry is their total.
+	offsets []int
+}
+
+const profileFormat = "greenlight/drift_profile/v1"
+
+// Column is one feature of the reference rows.
+type Column struct {
+	Name string
+	// Domain bounds the values that can be; nil is all finite numbers.
+	Domain *Domain
+	// Values are one per row; NaN is a missing one.
+	Values []float64
+}
+
+// NewProfile makes the profile of reference rows, given as columns of one length with the UTC day of each row. The
+// order of rows does not matter. It fails without columns or rows, and when lengths, names or domains make no sense.
+func NewProfile(columns []Column, days []int) (*Profile, error) {
+	if len(columns) == 0 || len(days) == 0 {
+		return nil, fmt.Errorf("%d columns of %d rows: want some of both", len(columns), len(days))
+	}
+	p := &Profile{Format: profileFormat, Rows: len(days), Days: slices.Compact(slices.Sorted(slices.Values(days)))}
+	row := make(map[int]int, len(p.Days))
+	for i, d := range p.Days {
+		row[d] = i
+	}
+	for _, c := range columns {
+		if len(c.Values) != len(days) {
+			return nil, fmt.Errorf("feature %q: %d values for %d rows", c.Name, len(c.Values), len(days))
+		}
+		f := newFeature(c)
+		total := make([]int, f.Bins())
+		for range p.Days {
+			f.Daily = append(f.Daily, make([]int, f.Bins()))
+		}
+		for i, x := range c.Values {
+			bin := f.Bin(x)
+			total[bin]++
+			f.Daily[row[days[i]]][bin]++
+		}
+		f.Shares = shares(total, p.Rows)
+		p.Features = append(p.Features, f)
+	}
+	if err := p.bind(); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// UnmarshalJSON reads a profile and refuses one whose parts do not agree.
+func (p *Profile) UnmarshalJSON(raw []byte) error {
+	type plain Profile
+	var read plain
+	if err := json.Unmarshal(raw, &read); err != nil {
+		return err
+	}
+	*p = Profile(read)
+	return p.bind()
+}
+
+// bind checks the parts against each other and prepares the search for bins.
+func (p *Profile) bind() error {
+	if p.Format != profileFormat {
+		return fmt.Errorf("profile: format %q: want %q", p.Format, profileFormat)
+	}
+	if len(p.Features) == 0 || p.Rows <= 0 {
+		return fmt.Errorf("profile of %d features and %d rows: want some of both", len(p.Features), p.Rows)
+	}
+	for i := 1; i < len(p.Days); i++ {
+		if p.Days[i] <= p.Days[i-1] {
+			return fmt.Errorf("profile: day %d after day %d: want ascending days", p.Days[i], p.Days[i-1])
+		}
+	}
+	names := make(map[string]bool, len(p.Features))
+	p.offsets = make([]int, 1, len(p.Features)+1)
+	for i := range p.Features {
+		f := &p.Features[i]
+		if f.Name == "" || names[f.Name] {
+			return fmt.Errorf("profile: feature %d: name %q is empty or taken", i, f.Name)
+		}
+		names[f.Name] = true
+		if err := f.check(p.Days, p.Rows); err != nil {
+			return fmt.Errorf("profile: feature %q: %w", f.Name, err)
+		}
+		f.search = newSearch(f)
+		p.offsets = append(p.offsets, p.offsets[i]+f.Bins())
+	}
+	for day := range p.Days {
+		want := p.dayRows(0, day)
+		for i := range p.Features {
+			if have := p.dayRows(i, day); have != want || have == 0 {
+				return fmt.Errorf("profile: feature %q: %d rows on day %d, want %d, more than 0", p.Features[i].Name, have, p.Days[day], want)
+			}
+		}
+	}
+	return nil
+}
+
+// dayRows is the number of rows of a day, by the bins of a feature.
+func (p *Profile) dayRows(feature, day int) int {
+	n := 0
+	for _, v := range p.Features[feature].Daily[day] {
+		n += v
+	}
+	return n
+}
+
+// ErrProfile is the error of counts that were made with another profile.
+var ErrProfile = errors.New("counts are of another profile")
+
+// PSI is the index of each feature, and their mean: the overall index. All are NaN without a row. It panics when the
+// counts are of another profile.
+func (p *Profile) PSI(c *Counts) (overall float64, features []float64) {
+	if c.profile != p {
+		panic("drift: " + ErrProfile.Error())
+	}
+	features = make([]float64, len(p.Features))
+	for i := range p.Features {
+		features[i] = PSI(p.Features[i].Shares, c.Shares(i))
+		overall += features[i] / float64(len(p.Features))
+	}
+	return overall, features
+}

@@ -1,0 +1,211 @@
+// Package plots draws what reports say: each function writes one figure as SVG, without scripts, and the same bytes for
+// the same numbers. Colours are told apart by the colour-blind too (M. Okabe, K. Ito (2008), "Color Universal Design").
+package plots
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"image/color"
+	"io"
+	"math"
+	"strconv"
+
+	xfont "golang.org/x/image/font"
+	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/font"
+	"gonum.org/v1/plot/plotter"
+	"gonum.org/v1/plot/text"
+	"gonum.org/v1/plot/vg"
+	"gonum.org/v1/plot/vg/draw"
+	"gonum.org/v1/plot/vg/vgsvg"
+)
+
+// ErrNothing is the error of a figure that would be empty.
+var ErrNothing = errors.New("nothing to plot")
+
+var (
+	blue   = color.NRGBA{0x00, 0x72, 0xb2, 0xff}
+	orange = color.NRGBA{0xd5, 0x5e, 0x00, 0xff}
+	green  = color.NRGBA{0x00, 0x9e, 0x73, 0xff}
+	purple = color.NRGBA{0xcc, 0x79, 0xa7, 0xff}
+	ink    = color.NRGBA{0x22, 0x22, 0x22, 0xff}
+	grey   = color.NRGBA{0x66, 0x66, 0x66, 0xff}
+	pale   = color.NRGBA{0xe4, 0xe4, 0xe4, 0xff}
+)
+
+// figure is panels below each other, under one title.
+type figure struct {
+	title, subtitle string
+	width, height   vg.Length
+	panels          []*plot.Plot
+	// shares are how the panels divide the height.
+	shares []float64
+	// side is the width of a column right of the panels for their legends; 0 leaves the legends in the panels.
+	side vg.Length
+}
+
+const (
+	margin = vg.Length(8)
+	// gap is between panels.
+	gap = vg.Length(6)
+)
+
+// write draws the figure.
+func (f figure) write(w io.Writer) error {
+	canvas := vgsvg.New(f.width, f.height)
+	page := draw.New(canvas)
+	page.SetColor(color.White)
+	page.Fill(page.Rectangle.Path())
+
+	area := draw.Crop(page, margin, -margin, margin, -margin)
+	for _, line := range []struct {
+		text  string
+		style text.Style
+	}{{f.title, textStyle(13, true)}, {f.subtitle, textStyle(9.5, false)}} {
+		line.style.YAlign = draw.YTop
+		area.FillText(line.style, vg.Point{X: area.Min.X, Y: area.Max.Y}, line.text)
+		area.Max.Y -= line.style.FontExtents().Height * 1.3
+	}
+	area.Max.Y -= margin
+
+	// The panels' data areas begin and end at the same place.
+	canvases := make([]draw.Canvas, len(f.panels))
+	top, height := area.Max.Y, area.Max.Y-area.Min.Y
+	left, right := area.Min.X, area.Max.X-f.side
+	for i, p := range f.panels {
+		c := area
+		c.Max.X = right
+		c.Max.Y = top
+		top -= vg.Length(f.shares[i]) * height
+		c.Min.Y = top
+		if i < len(f.panels)-1 {
+			c.Min.Y += gap
+		}
+		if f.side > 0 {
+			p.Legend.Top, p.Legend.Left = true, true
+			p.Legend.XOffs, p.Legend.YOffs = 0, 0
+			beside := c
+			beside.Min.X, beside.Max.X = area.Max.X-f.side+margin, area.Max.X
+			p.Legend.Draw(beside)
+			p.Legend = plot.NewLegend()
+		}
+		canvases[i] = c
+		data := p.DataCanvas(c)
+		left, right = max(left, data.Min.X), min(right, data.Max.X)
+	}
+	for i, p := range f.panels {
+		data := p.DataCanvas(canvases[i])
+		canvases[i].Min.X += left - data.Min.X
+		canvases[i].Max.X -= data.Max.X - right
+		p.Draw(canvases[i])
+	}
+
+	var drawn bytes.Buffer
+	if _, err := canvas.WriteTo(&drawn); err != nil {
+		return fmt.Errorf("draw %q: %w", f.title, err)
+	}
+	// The texts are laid out in Liberation Sans, which few readers have; Arial and Helvetica have the same widths.
+	out := bytes.ReplaceAll(drawn.Bytes(), []byte("font-family:Liberation Sans;"), []byte("font-family:Liberation Sans,Arial,Helvetica,sans-serif;"))
+	if _, err := w.Write(out); err != nil {
+		return fmt.Errorf("write %q: %w", f.title, err)
+	}
+	return nil
+}
+
+// panel is an empty plot in the house style.
+func panel(x, y string) *plot.Plot {
+	p := plot.New()
+	p.BackgroundColor = nil
+	p.X.Label.Text, p.Y.Label.Text = x, y
+	for _, axis := range []*plot.Axis{&p.X, &p.Y} {
+		axis.LineStyle.Color, axis.Tick.LineStyle.Color = grey, grey
+		axis.Padding = 0
+		label := textStyle(10, false)
+		label.XAlign, label.YAlign, label.Rotation = axis.Label.TextStyle.XAlign, axis.Label.TextStyle.YAlign, axis.Label.TextStyle.Rotation
+		axis.Label.TextStyle = label
+		axis.Label.Padding = 4
+		tick := textStyle(9, false)
+		tick.XAlign, tick.YAlign = axis.Tick.Label.XAlign, axis.Tick.Label.YAlign
+		axis.Tick.Label = tick
+	}
+	legend := textStyle(9.5, false)
+	p.Legend.TextStyle = legend
+	p.Legend.Padding = 3
+	p.Legend.XOffs, p.Legend.YOffs = -14, 6
+	p.Legend.YPosition = draw.PosCenter
+	grid := plotter.NewGrid()
+	grid.Vertical.Color, grid.Horizontal.Color = pale, pale
+	grid.Vertical.Width, grid.Horizontal.Width = 0.5, 0.5
+	p.Add(grid)
+	return p
+}
+
+func textStyle(size vg.Length, bold bool) text.Style {
+	f := font.Font{Typeface: "Liberation", Variant: "Sans", Size: size}
+	if bold {
+		f.Weight = xfont.WeightBold
+	}
+	return text.Style{Color: ink, Font: f, Handler: plot.DefaultTextHandler}
+}
+
+// line is a straight or bent line in the house style; dashes may be nil.
+func line(points plotter.XYs, c color.Color, width vg.Length, dashes ...vg.Length) (*plotter.Line, error) {
+	l, err := plotter.NewLine(points)
+	if err != nil {
+		return nil, err
+	}
+	l.Color, l.Width, l.Dashes = c, width, dashes
+	return l, nil
+}
+
+// box is a filled rectangle; the legend shows it as a patch.
+func box(left, right, low, high float64, c color.Color) (*plotter.Polygon, error) {
+	b, err := plotter.NewPolygon(plotter.XYs{{X: left, Y: low}, {X: right, Y: low}, {X: right, Y: high}, {X: left, Y: high}})
+	if err != nil {
+		return nil, err
+	}
+	b.Color, b.Width = c, 0
+	return b, nil
+}
+
+// steps are ticks at multiples of by from low to high, with the given number of decimals.
+func steps(low, high, by float64, decimals int) plot.ConstantTicks {
+	var t plot.ConstantTicks
+	for i := 0; low+float64(i)*by <= high+by/1e6; i++ {
+		v := low + float64(i)*by
+		t = append(t, plot.Tick{Value: v, Label: strconv.FormatFloat(v, 'f', decimals, 64)})
+	}
+	return t
+}
+
+// niceTicks are about five ticks at multiples of 1, 2 or 5 times a power of ten.
+func niceTicks(low, high float64) []plot.Tick {
+	if !(high > low) {
+		return nil
+	}
+	by := math.Pow(10, math.Floor(math.Log10((high-low)/4)))
+	for _, m := range []float64{2, 2.5, 2} { // 2, 5, 10 times the power
+		if (high-low)/by > 7 {
+			by *= m
+		}
+	}
+	decimals := max(0, int(math.Ceil(-math.Log10(by)-1e-9)))
+	first := math.Ceil(low/by-1e-9) * by
+	ticks := steps(first, high, by, decimals)
+	for i, t := range ticks {
+		if decimals == 0 {
+			ticks[i].Label = grouped(int(math.Round(t.Value)))
+		}
+	}
+	return ticks
+}
+
+// grouped is n with its thousands apart: 12,345.
+func grouped(n int) string {
+	s := strconv.Itoa(n)
+	for i := len(s) - 3; i > 0 && s[i-1] != '-'; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
+}

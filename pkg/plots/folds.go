@@ -1,0 +1,152 @@
+package plots
+
+import (
+	"fmt"
+	"image/color"
+	"io"
+	"math"
+
+	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/plotter"
+	"gonum.org/v1/plot/vg"
+	"gonum.org/v1/plot/vg/draw"
+
+	"github.com/greenlight-ml/greenlight/pkg/eval"
+)
+
+// maxDates is how many folds are named on the axis.
+const maxDates = 8
+
+// Folds draws AUC and P@20 of every fold of a report with their intervals, beside the pooled values and what scores
+// that know nothing would reach: 0.5, and the fold's base rate.
+func Folds(w io.Writer, title string, r *eval.Report) error {
+	auc := panel("", "AUC")
+	precision := panel("First day of the test (UTC), folds in order of time", "P@20 (share of moves)")
+	pooledAUC, pooledPrecision := (*eval.Interval)(nil), (*eval.Interval)(nil)
+	if r.Intervals != nil {
+		pooledAUC, pooledPrecision = &r.Intervals.AUC, &r.Intervals.PrecisionAt20
+	}
+	var aucs, precisions, base series
+	var ticks plot.ConstantTicks
+	every := (len(r.Folds) + maxDates - 1) / maxDates
+	for i, f := range r.Folds {
+		tick := plot.Tick{Value: float64(i)}
+		if i%every == 0 {
+			tick.Label = f.TestFirst
+		}
+		ticks = append(ticks, tick)
+		if f.Metrics == nil {
+			for _, p := range []*plot.Plot{auc, precision} {
+				if err := label(p, float64(i), 0.5, "not measured"); err != nil {
+					return err
+				}
+			}
+			continue
+		}
+		var a, p *eval.Interval
+		if f.Intervals != nil {
+			a, p = &f.Intervals.AUC, &f.Intervals.PrecisionAt20
+		}
+		aucs.add(float64(i), f.AUC, a)
+		precisions.add(float64(i), f.PrecisionAt20, p)
+		base.add(float64(i), f.BaseRate, nil)
+	}
+	if len(aucs.XYs) == 0 {
+		return fmt.Errorf("%d folds without metrics: %w", len(r.Folds), ErrNothing)
+	}
+	left, right := -0.6, float64(len(r.Folds))-0.4
+	for _, v := range []struct {
+		p      *plot.Plot
+		points *series
+		name   string
+		pooled float64
+		in     *eval.Interval
+	}{{auc, &aucs, "AUC", r.AUC, pooledAUC}, {precision, &precisions, "P@20", r.PrecisionAt20, pooledPrecision}} {
+		v.p.X.Min, v.p.X.Max, v.p.Y.Min, v.p.Y.Max = left, right, 0, 1.02
+		v.p.X.Tick.Marker, v.p.Y.Tick.Marker = ticks, steps(0, 1, 0.2, 1)
+		text := fmt.Sprintf("pooled, %.3f", v.pooled)
+		if v.in != nil {
+			band, err := box(left, right, v.in.Low, v.in.High, color.NRGBA{blue.R, blue.G, blue.B, 0x2a})
+			if err != nil {
+				return fmt.Errorf("interval of pooled %s: %w", v.name, err)
+			}
+			v.p.Add(band)
+			text += fmt.Sprintf(" (%.3f to %.3f)", v.in.Low, v.in.High)
+		}
+		pooled, err := line(plotter.XYs{{X: left, Y: v.pooled}, {X: right, Y: v.pooled}}, blue, 1.2)
+		if err != nil {
+			return fmt.Errorf("pooled %s: %w", v.name, err)
+		}
+		v.p.Add(pooled)
+		dots, err := v.points.draw(v.p, draw.GlyphStyle{Color: ink, Radius: 2.6, Shape: draw.CircleGlyph{}})
+		if err != nil {
+			return fmt.Errorf("%s of the folds: %w", v.name, err)
+		}
+		v.p.Legend.Add(v.name+" of the fold", dots)
+		v.p.Legend.Add(text, pooled)
+	}
+	chance, err := line(plotter.XYs{{X: left, Y: 0.5}, {X: right, Y: 0.5}}, grey, 1, 4, 3)
+	if err != nil {
+		return err
+	}
+	auc.Y.Min = min(0.45, lowest(aucs)-0.02)
+	auc.Y.Tick.Marker = steps(math.Ceil(10*auc.Y.Min)/10, 1, 0.1, 1)
+	auc.Add(chance)
+	auc.Legend.Add("chance", chance)
+	marks, err := base.draw(precision, draw.GlyphStyle{Color: orange, Radius: 3.2, Shape: draw.PyramidGlyph{}})
+	if err != nil {
+		return fmt.Errorf("base rate of the folds: %w", err)
+	}
+	precision.Legend.Add("base rate of the fold", marks)
+	bars := "no intervals: too few days"
+	if in := r.Intervals; in != nil {
+		bars = fmt.Sprintf("bars and bands: %.0f %% intervals by bootstrap of whole days", 100*in.Level)
+	}
+	return figure{
+		title:    "Out of time, fold by fold: " + title,
+		subtitle: fmt.Sprintf("n = %s rows in %d folds, base rate %.3f; %s", grouped(r.N), len(r.Folds), r.BaseRate, bars),
+		width:    800, height: 520, panels: []*plot.Plot{auc, precision}, shares: []float64{0.48, 0.52}, side: 190,
+	}.write(w)
+}
+
+// series is points with the intervals of those that have one.
+type series struct {
+	plotter.XYs
+	low, high []plotter.XY
+}
+
+func (s *series) add(x, y float64, in *eval.Interval) {
+	s.XYs = append(s.XYs, plotter.XY{X: x, Y: y})
+	if in != nil {
+		s.low, s.high = append(s.low, plotter.XY{X: x, Y: in.Low}), append(s.high, plotter.XY{X: x, Y: in.High})
+	}
+}
+
+// draw adds the bars and the points, and returns the points for the legend.
+func (s *series) draw(p *plot.Plot, style draw.GlyphStyle) (*plotter.Scatter, error) {
+	for i, low := range s.low {
+		bar, err := line(plotter.XYs{low, s.high[i]}, style.Color, vg.Length(1))
+		if err != nil {
+			return nil, err
+		}
+		p.Add(bar)
+	}
+	dots, err := plotter.NewScatter(s.XYs)
+	if err != nil {
+		return nil, err
+	}
+	dots.GlyphStyle = style
+	p.Add(dots)
+	return dots, nil
+}
+
+// lowest is the least value of a series or of its bars.
+func lowest(s series) float64 {
+	v := 1.0
+	for _, points := range [][]plotter.XY{s.XYs, s.low} {
+		for _, p := range points {
+			v = min(v, p.Y)
+		}
+	}
+	return v
+}

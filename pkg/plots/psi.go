@@ -1,0 +1,74 @@
+package plots
+
+import (
+	"fmt"
+	"image/color"
+	"io"
+	"math"
+
+	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/vg/draw"
+
+	"github.com/greenlight-ml/greenlight/pkg/drift"
+)
+
+// PSI draws the shares of reference and present in the bins of one feature, and above each bin what it adds to the
+// index. Bins that are empty in both are left out.
+func PSI(w io.Writer, title string, f drift.FeatureReading) error {
+	p := panel(f.Feature+", by bins of the reference", "Share of rows (%)")
+	p.Y.Min = 0
+	p.X.Label.Padding = 10
+	var ticks plot.ConstantTicks
+	highest := 0.0
+	for _, b := range f.Bins {
+		if b.Reference == 0 && b.Current == 0 {
+			continue
+		}
+		at := float64(len(ticks))
+		ticks = append(ticks, plot.Tick{Value: at, Label: b.Range})
+		for i, bar := range []struct {
+			name   string
+			share  float64
+			colour color.Color
+		}{{"reference (training)", b.Reference, grey}, {"present", b.Current, blue}} {
+			left := at - 0.4 + 0.4*float64(i)
+			drawn, err := box(left+0.02, left+0.38, 0, 100*bar.share, bar.colour)
+			if err != nil {
+				return fmt.Errorf("bin %s: %w", b.Bin, err)
+			}
+			p.Add(drawn)
+			if len(ticks) == 1 {
+				p.Legend.Add(bar.name, drawn)
+			}
+		}
+		most := 100 * max(b.Reference, b.Current)
+		highest = max(highest, most)
+		if err := label(p, at, most, fmt.Sprintf("%.3f", b.PSI)); err != nil {
+			return err
+		}
+	}
+	if len(ticks) == 0 || math.IsNaN(highest) {
+		return fmt.Errorf("PSI of %s without rows: %w", f.Feature, ErrNothing)
+	}
+	// Few bins keep their width and stand in the middle.
+	spare := max(0, 6-float64(len(ticks))) / 2
+	p.X.Min, p.X.Max, p.Y.Max = -0.6-spare, float64(len(ticks))-0.4+spare, 1.3*highest
+	p.X.Tick.Marker = ticks
+	// There is room above the bars for the legend, but no share above 100 %.
+	p.Y.Tick.Marker = plot.TickerFunc(func(low, high float64) []plot.Tick { return niceTicks(low, min(high, 100)) })
+	p.X.Tick.Label.Rotation = math.Pi / 6
+	p.X.Tick.Label.XAlign, p.X.Tick.Label.YAlign = draw.XRight, draw.YTop
+	p.X.Tick.Length = 3
+	p.Legend.Top = true
+	p.Legend.YOffs = -6
+	noise := "noise not known"
+	if f.Noise != nil {
+		noise = fmt.Sprintf("99 %% quantile without drift %.3f", f.Q99)
+	}
+	return figure{
+		title: fmt.Sprintf("Drift of %s: %s", f.Feature, title),
+		subtitle: fmt.Sprintf("PSI %.3f (%s), threshold %.1f, %s: %s; n = %s rows; numbers: what a bin adds to PSI",
+			f.PSI, f.Status, f.Threshold, noise, f.Verdict, grouped(f.Samples)),
+		width: 620, height: 380, panels: []*plot.Plot{p}, shares: []float64{1},
+	}.write(w)
+}

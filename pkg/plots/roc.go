@@ -1,0 +1,72 @@
+package plots
+
+import (
+	"fmt"
+	"image/color"
+	"io"
+
+	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/plotter"
+	"gonum.org/v1/plot/vg"
+
+	"github.com/greenlight-ml/greenlight/pkg/eval"
+)
+
+// maxPoints is how many points of a curve are drawn: more than a screen has columns for it.
+const maxPoints = 800
+
+// Scorer is scores of the rows of a sample, with the name under which they are drawn.
+type Scorer struct {
+	Name   string
+	Scores []float64
+}
+
+// styles are those of the scorers of one figure, in order: curves that lie on each other can still be told apart.
+var styles = []struct {
+	colour color.Color
+	dashes []vg.Length
+}{{blue, nil}, {orange, []vg.Length{6, 3}}, {green, []vg.Length{2, 2}}, {purple, []vg.Length{8, 2, 2, 2}}}
+
+// ROC draws the ROC curves of up to four scorers of the same rows, as a rule the model and the baseline.
+func ROC(w io.Writer, title string, labels []bool, scorers ...Scorer) error {
+	if len(scorers) == 0 || len(scorers) > len(styles) {
+		return fmt.Errorf("ROC curves of %d scorers: want 1 to %d: %w", len(scorers), len(styles), ErrNothing)
+	}
+	p := panel("False positive rate (share of quiet minutes called a move)", "True positive rate (share of moves found)")
+	p.X.Min, p.X.Max, p.Y.Min, p.Y.Max = 0, 1, 0, 1
+	p.X.Tick.Marker, p.Y.Tick.Marker = steps(0, 1, 0.2, 1), steps(0, 1, 0.2, 1)
+	chance, err := line(plotter.XYs{{X: 0, Y: 0}, {X: 1, Y: 1}}, grey, 1, 4, 3)
+	if err != nil {
+		return err
+	}
+	p.Add(chance)
+	for i, s := range scorers {
+		if len(s.Scores) != len(labels) {
+			return fmt.Errorf("ROC curve of %s: %d scores but %d labels", s.Name, len(s.Scores), len(labels))
+		}
+		curve := eval.Thin(eval.ROC(s.Scores, labels), maxPoints)
+		if len(curve) == 0 {
+			return fmt.Errorf("ROC curve of %s: %w: %w", s.Name, ErrNothing, eval.ErrOneClass)
+		}
+		points := make(plotter.XYs, len(curve))
+		for j, c := range curve {
+			points[j] = plotter.XY{X: c.FalsePositiveRate, Y: c.TruePositiveRate}
+		}
+		l, err := line(points, styles[i].colour, 1.6, styles[i].dashes...)
+		if err != nil {
+			return fmt.Errorf("ROC curve of %s: %w", s.Name, err)
+		}
+		p.Add(l)
+		p.Legend.Add(fmt.Sprintf("%s, AUC %.3f", s.Name, eval.AUC(s.Scores, labels)), l)
+	}
+	p.Legend.Add("chance, AUC 0.500", chance)
+	return figure{
+		title: "ROC curve: " + title, subtitle: sampleLine(labels),
+		width: 420, height: 440, panels: []*plot.Plot{p}, shares: []float64{1},
+	}.write(w)
+}
+
+// sampleLine says what rows a figure rests on.
+func sampleLine(labels []bool) string {
+	return fmt.Sprintf("n = %s rows, base rate %.3f", grouped(len(labels)), eval.BaseRate(labels))
+}
