@@ -1,0 +1,283 @@
+package trees
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// fields are the key=value lines of a header or of one tree. A line without = has an empty value.
+type fields map[string]string
+
+func (f fields) add(line string) error {
+	key, value, _ := strings.Cut(line, "=")
+	if _, ok := f[key]; ok {
+		return fmt.Errorf("%s is given twice", key)
+	}
+	f[key] = value
+	return nil
+}
+
+func (f fields) number(key string) (int, error) {
+	text, ok := f[key]
+	if !ok {
+		return 0, fmt.Errorf("no %s", key)
+	}
+	n, err := strconv.ParseInt(strings.TrimSpace(text), 10, 32)
+	if err != nil {
+		return 0, fmt.Errorf("%s=%.40q: want a whole number", key, text)
+	}
+	return int(n), nil
+}
+
+// list parses the n numbers of a key.
+func list[T any](f fields, key string, n int, parse func(string) (T, error)) ([]T, error) {
+	text, ok := f[key]
+	if !ok {
+		return nil, fmt.Errorf("no %s", key)
+	}
+	words := strings.Fields(text)
+	if len(words) != n {
+		return nil, fmt.Errorf("%s has %d numbers: want %d", key, len(words), n)
+	}
+	out := make([]T, n)
+	for i, w := range words {
+		v, err := parse(w)
+		if err != nil {
+			return nil, fmt.Errorf("%s: number %d is %.40q", key, i, w)
+		}
+		out[i] = v
+	}
+	return out, nil
+}
+
+func parseInt(s string) (int, error) {
+	n, err := strconv.ParseInt(s, 10, 32)
+	return int(n), err
+}
+
+func parseWord(s string) (uint32, error) {
+	n, err := strconv.ParseUint(s, 10, 32)
+	return uint32(n), err
+}
+
+func parseFloat(s string) (float64, error) { return strconv.ParseFloat(s, 64) }
+
+// parseLightGBMText reads the format of GBDT::SaveModelToString (src/boosting/gbdt_model_text.cpp): a line "tree", a
+// header, a block per tree that starts with "Tree=<number>", and "end of trees". What follows says how the model was
+// trained, and is not read.
+func parseLightGBMText(text string) (*Ensemble, error) {
+	lines := strings.Lines(text)
+	header, block := fields{}, fields{}
+	b := newBuilder(LightGBM)
+	trees, sizes, first, ended := 0, 0, true, false
+	flush := func() error {
+		if trees == 0 {
+			var err error
+			sizes, err = b.lightGBMHeader(header)
+			return err
+		}
+		if err := b.lightGBMTree(block); err != nil {
+			return err
+		}
+		block = fields{}
+		return nil
+	}
+	for line := range lines {
+		line = strings.TrimRight(line, "\r\n")
+		switch {
+		case first:
+			if line != "tree" {
+				return nil, fmt.Errorf("starts with %.40q: want the line \"tree\" of Booster.save_model, or the JSON of Booster.dump_model", line)
+			}
+			first = false
+		case line == "end of trees":
+			ended = true
+		case strings.HasPrefix(line, "Tree="):
+			if err := flush(); err != nil {
+				return nil, err
+			}
+			if want := "Tree=" + strconv.Itoa(trees); line != want {
+				return nil, fmt.Errorf("%.40q: want %s", line, want)
+			}
+			trees++
+		case line == "":
+		case trees == 0:
+			if err := header.add(line); err != nil {
+				return nil, err
+			}
+		default:
+			if err := block.add(line); err != nil {
+				return nil, fmt.Errorf("tree %d: %w", trees-1, err)
+			}
+		}
+		if ended {
+			break
+		}
+	}
+	if !ended {
+		return nil, errors.New("no line \"end of trees\": the file is cut short")
+	}
+	if err := flush(); err != nil {
+		return nil, err
+	}
+	if sizes >= 0 && sizes != trees {
+		return nil, fmt.Errorf("%d trees: the header announces %d", trees, sizes)
+	}
+	return b.ensemble()
+}
+
+// lightGBMHeader reads the header and returns how many trees it announces, -1 if it does not.
+func (b *builder) lightGBMHeader(f fields) (int, error) {
+	h := lightGBMHeader{version: f["version"], objective: f["objective"], features: strings.Fields(f["feature_names"])}
+	_, h.average = f["average_output"]
+	var err error
+	if h.classes, err = f.number("num_class"); err != nil {
+		return 0, err
+	}
+	if h.treesPerIter, err = f.number("num_tree_per_iteration"); err != nil {
+		return 0, err
+	}
+	if h.maxFeature, err = f.number("max_feature_idx"); err != nil {
+		return 0, err
+	}
+	sizes := -1
+	if s, ok := f["tree_sizes"]; ok {
+		sizes = len(strings.Fields(s))
+	}
+	return sizes, h.apply(b.e)
+}
+
+// lightGBMTree reads one tree: Tree::Tree(const char*, size_t*) in src/io/tree.cpp. Splits are numbered from 0, the
+// root; a negative child -k-1 is leaf k. The leaves are shrunk already: shrinkage is not applied again.
+func (b *builder) lightGBMTree(f fields) error {
+	d, err := b.lightGBMDraft(f)
+	if err != nil {
+		return fmt.Errorf("tree %d: %w", len(b.e.roots)-1, err)
+	}
+	return b.add(d)
+}
+
+func (b *builder) lightGBMDraft(f fields) (*draft, error) {
+	leaves, err := f.number("num_leaves")
+	if err != nil {
+		return nil, err
+	}
+	if leaves < 1 || leaves > maxNodes {
+		return nil, fmt.Errorf("num_leaves %d: want 1 to %d", leaves, maxNodes)
+	}
+	if linear, ok := f["is_linear"]; ok && strings.TrimSpace(linear) != "0" {
+		return nil, errLinear
+	}
+	cats, err := f.number("num_cat")
+	if err != nil {
+		return nil, err
+	}
+	values, err := list(f, "leaf_value", leaves, parseFloat)
+	if err != nil {
+		return nil, err
+	}
+	splits := leaves - 1
+	d := &draft{branches: make([]branch, 0, splits+leaves)}
+	if splits > 0 {
+		if err := b.lightGBMSplits(f, splits, cats, d); err != nil {
+			return nil, err
+		}
+	}
+	for i, v := range values {
+		d.branches = append(d.branches, branch{kind: kindLeaf, value: v, label: i, leafLabel: true})
+	}
+	return d, nil
+}
+
+var errLinear = errors.New("linear leaves (linear_tree) are not supported: train with linear_tree=false")
+
+func (b *builder) lightGBMSplits(f fields, splits, cats int, d *draft) error {
+	feature, err1 := list(f, "split_feature", splits, parseInt)
+	threshold, err2 := list(f, "threshold", splits, parseFloat)
+	decision, err3 := list(f, "decision_type", splits, parseInt)
+	left, err4 := list(f, "left_child", splits, parseInt)
+	right, err5 := list(f, "right_child", splits, parseInt)
+	sets, err6 := b.lightGBMSets(f, cats)
+	for _, err := range []error{err1, err2, err3, err4, err5, err6} {
+		if err != nil {
+			return err
+		}
+	}
+	for i := range splits {
+		br, err := lightGBMDecision(decision[i], threshold[i], cats > 0)
+		if err != nil {
+			return fmt.Errorf("node %d: %w", i, err)
+		}
+		if br.kind == kindSet {
+			if c := threshold[i]; !(c >= 0 && c < float64(cats)) {
+				return fmt.Errorf("node %d: category set %v is not among the %d of the tree", i, c, cats)
+			}
+			br.value = float64(sets + int(threshold[i]))
+		}
+		br.feature, br.label = feature[i], i
+		for _, c := range []struct {
+			from int
+			to   *int
+		}{{left[i], &br.left}, {right[i], &br.right}} {
+			switch {
+			case c.from >= splits || c.from < -splits-1:
+				return fmt.Errorf("node %d: child %d is not in the tree, which has %d splits and %d leaves", i, c.from, splits, splits+1)
+			case c.from >= 0:
+				*c.to = c.from
+			default:
+				*c.to = splits + (-c.from - 1)
+			}
+		}
+		d.branches = append(d.branches, br)
+	}
+	return nil
+}
+
+// lightGBMDecision reads the bits of decision_type: 1 categorical (kCategoricalMask), 2 default left
+// (kDefaultLeftMask), 4 and 8 the missing type. Of a categorical split only the first counts, and NaN goes right.
+func lightGBMDecision(bits int, threshold float64, hasSets bool) (branch, error) {
+	if bits < 0 || bits > 15 || bits>>2 == 3 {
+		return branch{}, fmt.Errorf("decision_type %d is not known", bits)
+	}
+	if bits&1 == 0 {
+		return lightGBMSplit(threshold, lightGBMMissing(bits>>2), bits&2 != 0), nil
+	}
+	if !hasSets {
+		return branch{}, errors.New("a categorical split, but num_cat is 0")
+	}
+	return branch{kind: kindSet, missingRight: true}, nil
+}
+
+// lightGBMSets adds the tree's category sets and returns the number of the first: cat_boundaries cuts cat_threshold
+// into bit sets, which Common::FindInBitset reads as they are read here.
+func (b *builder) lightGBMSets(f fields, cats int) (int, error) {
+	first := len(b.e.sets)
+	if cats == 0 {
+		return first, nil
+	}
+	if cats < 0 || cats > maxNodes {
+		return 0, fmt.Errorf("num_cat %d: want 0 to %d", cats, maxNodes)
+	}
+	bounds, err := list(f, "cat_boundaries", cats+1, parseInt)
+	if err != nil {
+		return 0, err
+	}
+	if bounds[0] != 0 || bounds[cats] < 0 {
+		return 0, fmt.Errorf("cat_boundaries go from %d to %d: want from 0 upwards", bounds[0], bounds[cats])
+	}
+	words, err := list(f, "cat_threshold", bounds[cats], parseWord)
+	if err != nil {
+		return 0, err
+	}
+	for i := range cats {
+		if bounds[i] > bounds[i+1] || bounds[i+1] > len(words) {
+			return 0, fmt.Errorf("cat_boundaries %d: %d is not between its neighbours", i+1, bounds[i+1])
+		}
+		if _, err := b.set(words[bounds[i]:bounds[i+1]]); err != nil {
+			return 0, err
+		}
+	}
+	return first, nil
+}

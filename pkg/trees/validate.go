@@ -1,0 +1,104 @@
+package trees
+
+import (
+	"errors"
+	"fmt"
+	"math"
+)
+
+// Validate reports what makes the ensemble unusable. The readers have called it: an ensemble that they return is valid.
+// Nodes are numbered as they are laid out here, breadth first, which is not how the file numbers them.
+func (e *Ensemble) Validate() error {
+	if e.format != LightGBM && e.format != XGBoost {
+		return fmt.Errorf("format %q: want %q or %q", e.format, LightGBM, XGBoost)
+	}
+	if err := checkNames(e.names); err != nil {
+		return err
+	}
+	if !(e.sigmoid > 0) || math.IsInf(e.sigmoid, 0) {
+		return fmt.Errorf("sigmoid %v: want a finite number > 0", e.sigmoid)
+	}
+	if b := float64(e.base); !(math.Abs(b) <= maxLeaf) {
+		return fmt.Errorf("base margin %v: want a number within %.3g", b, float64(maxLeaf))
+	}
+	if len(e.roots) < 2 {
+		return errors.New("no trees")
+	}
+	if e.roots[0] != 0 || int(e.roots[len(e.roots)-1]) != len(e.nodes) {
+		return fmt.Errorf("the trees do not cover the %d nodes", len(e.nodes))
+	}
+	for i, s := range e.sets {
+		if int(s.start)+int(s.length) > len(e.words) {
+			return fmt.Errorf("category set %d reaches past the %d words", i, len(e.words))
+		}
+	}
+	for t := range e.Trees() {
+		if err := e.validateTree(t); err != nil {
+			return fmt.Errorf("tree %d: %w", t, err)
+		}
+	}
+	return nil
+}
+
+// validateTree relies on the order: breadth first, the children of the k-th split are the nodes 2k+1 and 2k+2. A walk
+// then only goes forward, and every node has one parent.
+func (e *Ensemble) validateTree(t int) error {
+	start, end := e.roots[t], e.roots[t+1]
+	if start >= end {
+		return errors.New("no nodes")
+	}
+	next := start + 1
+	for i := start; i < end; i++ {
+		n := &e.nodes[i]
+		if i >= next {
+			return fmt.Errorf("node %d: no parent", i-start)
+		}
+		if n.kind == kindLeaf {
+			if err := checkLeaf(n.value); err != nil {
+				return fmt.Errorf("node %d: %w", i-start, err)
+			}
+			continue
+		}
+		if n.left != next || next+2 > end {
+			return fmt.Errorf("node %d: children are not the nodes %d and %d", i-start, next-start, next-start+1)
+		}
+		next += 2
+		if err := e.validateSplit(n); err != nil {
+			return fmt.Errorf("node %d: %w", i-start, err)
+		}
+	}
+	return nil
+}
+
+func (e *Ensemble) validateSplit(n *node) error {
+	if n.kind > kindLeaf || n.missing > 1 {
+		return fmt.Errorf("kind %d, missing %d: not known", n.kind, n.missing)
+	}
+	if int(n.feature) >= len(e.names) {
+		return fmt.Errorf("feature %d is not among the %d of the model", n.feature, len(e.names))
+	}
+	if math.IsNaN(n.value) {
+		return errors.New("threshold is not a number")
+	}
+	if n.kind == kindSet && !(n.value >= 0 && n.value < float64(len(e.sets)) && n.value == math.Trunc(n.value)) {
+		return fmt.Errorf("category set %v is not among the %d of the model", n.value, len(e.sets))
+	}
+	return nil
+}
+
+func checkNames(names []string) error {
+	if len(names) == 0 || len(names) > maxFeatures {
+		return fmt.Errorf("%d features: want 1 to %d", len(names), maxFeatures)
+	}
+	seen := make(map[string]bool, len(names))
+	for i, name := range names {
+		if name == "" {
+			return fmt.Errorf("feature %d has no name", i)
+		}
+		if seen[name] {
+			return fmt.Errorf("feature name %q: given twice", name)
+		}
+		seen[name] = true
+	}
+	return nil
+}

@@ -1,0 +1,173 @@
+package trees
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"strconv"
+	"strings"
+)
+
+// ReadXGBoost reads the JSON of XGBoost's Booster.save_model("model.json"). It fails unless the model is one of two
+// classes whose score is a sum of trees under a logistic link: booster gbtree or dart, objective binary:logistic or
+// reg:logistic, one output.
+//
+// All trees of the file are used, as Booster.predict does. XGBClassifier.predict_proba stops at best_iteration after an
+// early stop: cut such a model before it is saved, booster[:booster.best_iteration+1].save_model. Missing values are
+// NaN, the default of DMatrix; another choice of missing is not in the file. A categorical input is the code that the
+// category had in training.
+//
+// The format is that of doc/model.schema in XGBoost 1.0 to 3; the rules are those of src/predictor (predict_fn.h,
+// cpu_predictor.cc), src/common/categorical.h, src/objective/regression_loss.h and src/gbm/gbtree.cc.
+func ReadXGBoost(r io.Reader) (*Ensemble, error) {
+	raw, err := readAll(r)
+	if err == nil {
+		var e *Ensemble
+		if e, err = parseXGBoost(raw); err == nil {
+			return e, nil
+		}
+	}
+	return nil, fmt.Errorf("xgboost model: %w", err)
+}
+
+// xgboostFile is what is read of the JSON. Parameters are strings there, numbers too.
+type xgboostFile struct {
+	Learner *struct {
+		FeatureNames    []string         `json:"feature_names"`
+		GradientBooster xgboostBooster   `json:"gradient_booster"`
+		ModelParam      xgboostParam     `json:"learner_model_param"`
+		Objective       xgboostObjective `json:"objective"`
+	} `json:"learner"`
+}
+
+type xgboostObjective struct {
+	Name string `json:"name"`
+}
+
+type xgboostParam struct {
+	BaseScore  json.RawMessage `json:"base_score"`
+	NumClass   string          `json:"num_class"`
+	NumFeature string          `json:"num_feature"`
+	NumTarget  string          `json:"num_target"`
+}
+
+type xgboostBooster struct {
+	Name  string       `json:"name"`
+	Model xgboostModel `json:"model"`
+	// GBTree and WeightDrop are dart's, which wraps a gbtree.
+	GBTree *struct {
+		Model xgboostModel `json:"model"`
+	} `json:"gbtree"`
+	WeightDrop floats `json:"weight_drop"`
+}
+
+type xgboostModel struct {
+	Param struct {
+		NumTrees string `json:"num_trees"`
+	} `json:"gbtree_model_param"`
+	TreeInfo []int           `json:"tree_info"`
+	Trees    json.RawMessage `json:"trees"`
+}
+
+var errUBJSON = errors.New("binary: read in Python with Booster(model_file=...) and save as JSON, with save_model(\"model.json\")")
+
+func parseXGBoost(raw []byte) (*Ensemble, error) {
+	if !looksLikeJSON(raw) {
+		return nil, errUBJSON
+	}
+	raw = quoteNaN(raw)
+	var f xgboostFile
+	if err := json.Unmarshal(raw, &f); err != nil {
+		return nil, jsonError(raw, err)
+	}
+	if f.Learner == nil {
+		return nil, errors.New("no learner: not the JSON of Booster.save_model (that of dump_model and get_dump lacks the objective and base_score)")
+	}
+	l := f.Learner
+	if o := l.Objective.Name; o != "binary:logistic" && o != "reg:logistic" {
+		return nil, fmt.Errorf("objective %.40q: want binary:logistic or reg:logistic, whose scores are probabilities", o)
+	}
+	b := newBuilder(XGBoost)
+	if err := l.ModelParam.apply(b.e, l.FeatureNames); err != nil {
+		return nil, err
+	}
+	model, weights := &l.GradientBooster.Model, floats(nil)
+	switch l.GradientBooster.Name {
+	case "gbtree":
+	case "dart":
+		if l.GradientBooster.GBTree == nil {
+			return nil, errors.New("booster dart without its gbtree")
+		}
+		// Never nil: a dart booster without weights has none for any tree.
+		model, weights = &l.GradientBooster.GBTree.Model, append(floats{}, l.GradientBooster.WeightDrop...)
+	default:
+		return nil, fmt.Errorf("booster %.40q: want gbtree or dart", l.GradientBooster.Name)
+	}
+	if err := b.xgboostTrees(model, weights); err != nil {
+		return nil, err
+	}
+	return b.ensemble()
+}
+
+// apply checks the parameters of the learner and copies names and base to the ensemble.
+func (p *xgboostParam) apply(e *Ensemble, names []string) error {
+	features, err := strconv.Atoi(p.NumFeature)
+	if err != nil || features < 1 || features > maxFeatures {
+		return fmt.Errorf("num_feature %.40q: want 1 to %d", p.NumFeature, maxFeatures)
+	}
+	if p.NumClass != "" && p.NumClass != "0" && p.NumClass != "1" {
+		return fmt.Errorf("num_class %.40q: want a model of two classes, with 0", p.NumClass)
+	}
+	if p.NumTarget != "" && p.NumTarget != "1" {
+		return fmt.Errorf("num_target %.40q: want a model with one output", p.NumTarget)
+	}
+	if len(names) == 0 { // Trained on a bare array.
+		for i := range features {
+			names = append(names, "f"+strconv.Itoa(i))
+		}
+	}
+	if len(names) != features {
+		return fmt.Errorf("%d feature_names: num_feature wants %d", len(names), features)
+	}
+	if err := checkNames(names); err != nil {
+		return err
+	}
+	e.names = names
+	e.base, err = p.margin()
+	return err
+}
+
+// margin is base_score, a probability, in log-odds: LogisticRegression::ProbToMargin, in float32. Until XGBoost 3.0 the
+// file has "5E-1", since 3.1 "[5E-1]" with a value per output.
+func (p *xgboostParam) margin() (float32, error) {
+	text := strings.Trim(string(p.BaseScore), `"`)
+	if inner, ok := strings.CutPrefix(text, "["); ok {
+		text = strings.TrimSuffix(inner, "]")
+		if strings.Contains(text, ",") {
+			return 0, fmt.Errorf("base_score %.60s: want one value", p.BaseScore)
+		}
+	}
+	v, err := strconv.ParseFloat(strings.TrimSpace(text), 32)
+	s := float32(v)
+	if err != nil || !(s > 0 && s < 1) {
+		return 0, fmt.Errorf("base_score %.60s: want a probability between 0 and 1", p.BaseScore)
+	}
+	return -float32(math.Log(float64(1/s - 1))), nil
+}
+
+// looksLikeJSON tells JSON from UBJSON, which XGBoost writes by default since 2.1 and which starts with { as well: there
+// follows the length of a key, not a quote.
+func looksLikeJSON(raw []byte) bool {
+	if len(raw) > 0 && raw[0] == '{' {
+		rest := strings.TrimLeft(string(raw[1:min(len(raw), 256)]), " \t\r\n")
+		return rest == "" || rest[0] == '"' || rest[0] == '}'
+	}
+	for _, c := range raw[:min(len(raw), 16)] {
+		if c < ' ' && c != '\t' && c != '\n' && c != '\r' {
+			return false
+		}
+	}
+	return !strings.HasPrefix(string(raw[:min(len(raw), 4)]), "binf")
+}
