@@ -67,7 +67,7 @@ Exit codes: 0 ok, 1 failed, 2 wrong usage, 3 a gate said no.`,
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(
 		runCommand(io), simulateCommand(io), trainCommand(io), evalCommand(io),
-		smokeCommand(io), shadowSmokeCommand(io), replayCommand(io), evidenceCommand(io), benchCommand(io),
+		smokeCommand(io), shadowSmokeCommand(io), replayCommand(io), modelCommand(io), evidenceCommand(io), benchCommand(io),
 	)
 	root.SetArgs(args)
 	root.SetOut(stdout)

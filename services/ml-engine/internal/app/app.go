@@ -17,6 +17,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
 	"github.com/greenlight-ml/greenlight/pkg/telemetry"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
+	"github.com/greenlight-ml/greenlight/services/ml-engine/internal/registry"
 	"github.com/greenlight-ml/greenlight/services/ml-engine/internal/scoring"
 )
 
@@ -28,13 +29,14 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) error {
 	if err := opts.validate(); err != nil {
 		return err
 	}
-	artifact, err := model.OpenRegistry(opts.Models).Load(opts.Model)
+	models := model.OpenRegistry(opts.Models)
+	artifact, err := models.Load(opts.Model)
 	if err != nil {
 		return err
 	}
 
 	reg := telemetry.NewRegistry()
-	service := scoring.New(artifact, reg)
+	service := scoring.New(artifact, scoring.NewMetrics(reg))
 
 	var stack lifecycle.Stack
 	grpcListener, err := stack.Listen(ctx, opts.GRPCAddr, "--grpc-addr")
@@ -46,10 +48,15 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) error {
 		return errors.Join(err, stack.Close(ctx))
 	}
 
+	if err := opts.Control.Validate(grpcListener.Addr()); err != nil {
+		return errors.Join(err, stack.Close(ctx))
+	}
 	server := rpc.NewServer(rpc.ServerOptions{
 		Logger: logger, Registerer: reg, Reflection: opts.Reflection, OnRefused: service.Refused,
+		Control: rpc.NewControl(opts.Control, logger, mlenginev1.ModelRegistryService_ServiceDesc.ServiceName),
 	})
 	mlenginev1.RegisterScoringServiceServer(server, service)
+	mlenginev1.RegisterModelRegistryServiceServer(server, registry.New(models, service, logger))
 	server.Ready()
 
 	admin := telemetry.NewAdmin(reg, func() (bool, string) { return true, "model " + service.Version() })

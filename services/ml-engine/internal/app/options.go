@@ -4,6 +4,8 @@ import (
 	"errors"
 	"flag"
 	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/rpc"
 )
 
 // Options configures ml-engine.
@@ -16,6 +18,8 @@ type Options struct {
 	AddressFile string
 	// Reflection lets people explore the service with grpcurl.
 	Reflection bool
+	// Control says who may swap models.
+	Control rpc.ControlOptions
 	// ShutdownGrace is how long calls under way may take to finish after a signal.
 	ShutdownGrace time.Duration
 }
@@ -29,6 +33,8 @@ func Flags(fs *flag.FlagSet) *Options {
 	fs.StringVar(&o.HTTPAddr, "http-addr", "127.0.0.1:4011", "`address` of the HTTP listener")
 	fs.StringVar(&o.AddressFile, "address-file", "", "`file` that gets the bound addresses, for whoever asked for port 0")
 	fs.BoolVar(&o.Reflection, "reflection", true, "serve gRPC reflection")
+	fs.StringVar(&o.Control.TokenFile, "control-token-file", "", "`file` with the bearer token that the operators' calls (ModelRegistryService) must carry")
+	fs.BoolVar(&o.Control.Insecure, "insecure-control", false, "let everybody on loopback call ModelRegistryService")
 	fs.DurationVar(&o.ShutdownGrace, "shutdown-grace", 10*time.Second, "how long calls under way may take to finish after a signal")
 	return o
 }

@@ -8,17 +8,18 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/telemetry"
 )
 
-// metrics are the families; a snapshot holds its model's children of them.
-type metrics struct {
+// Metrics are what the service exports: the families; a snapshot holds its model's children of them.
+type Metrics struct {
 	requests *prometheus.CounterVec
 	latency  *prometheus.HistogramVec
 	score    *prometheus.HistogramVec
 	info     *prometheus.GaugeVec
 }
 
-func newMetrics(reg prometheus.Registerer) *metrics {
+// NewMetrics registers the metrics.
+func NewMetrics(reg prometheus.Registerer) *Metrics {
 	f := promauto.With(reg)
-	return &metrics{
+	return &Metrics{
 		requests: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "ml_predict_requests_total",
 			Help: "Predictions asked for, by how they ended; each row of a batch is one.",
@@ -54,7 +55,7 @@ type modelMetrics struct {
 	latency, score                   prometheus.Observer
 }
 
-func (m *metrics) of(a *model.Artifact) modelMetrics {
+func (m *Metrics) of(a *model.Artifact) modelMetrics {
 	v := a.Manifest.Version
 	m.info.Reset()
 	m.info.WithLabelValues(v, a.Digest(), a.Spec.Schema).Set(1)

@@ -8,7 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -24,7 +23,7 @@ const MaxRows = 10_000
 type Service struct {
 	mlenginev1.UnimplementedScoringServiceServer
 
-	metrics *metrics
+	metrics *Metrics
 	active  atomic.Pointer[snapshot]
 }
 
@@ -38,8 +37,8 @@ type snapshot struct {
 }
 
 // New returns a service with the model active.
-func New(a *model.Artifact, reg prometheus.Registerer) *Service {
-	s := &Service{metrics: newMetrics(reg)}
+func New(a *model.Artifact, m *Metrics) *Service {
+	s := &Service{metrics: m}
 	s.active.Store(&snapshot{Artifact: a, metrics: s.metrics.of(a), loaded: time.Now()})
 	return s
 }

@@ -1,0 +1,126 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/greenlight-ml/greenlight/pkg/model"
+)
+
+func modelCommand(c console) *cobra.Command {
+	cmd := &cobra.Command{Use: "model", Short: "Look at the models of a registry folder, verify them, bring one in", Args: noArgs}
+	var folder string
+	cmd.PersistentFlags().StringVar(&folder, "models", "models", "registry folder")
+	cmd.AddCommand(modelList(c, &folder), modelShow(c, &folder), modelVerify(c, &folder))
+	return cmd
+}
+
+func modelList(c console, folder *string) *cobra.Command {
+	return &cobra.Command{
+		Use: "list", Short: "List the models", Args: noArgs,
+		RunE: func(*cobra.Command, []string) error {
+			registry := model.OpenRegistry(*folder)
+			entries, err := registry.List()
+			if err != nil {
+				return err
+			}
+			if len(entries) == 0 {
+				c.say("%s has no models; greenlight train makes some", *folder)
+				return nil
+			}
+			tw := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
+			_, _ = fmt.Fprintln(tw, "model\tdigest\tschema\tfamily\tAUC\tP@20\ttrained to")
+			for _, e := range entries {
+				m, err := registry.Manifest(e)
+				if err != nil {
+					_, _ = fmt.Fprintf(tw, "%s\t%v\n", e, err)
+					continue
+				}
+				_, _ = fmt.Fprintf(tw, "%s\t%.12s\t%s\t%s\t%s\t%s\t%s\n", e, m.Digest, m.Schema, m.Family,
+					figure(m.Evaluation.AUC), figure(m.Evaluation.PrecisionAt20), day(m.Training.End))
+			}
+			return tw.Flush()
+		},
+	}
+}
+
+// figure is a measure for people; a model that was not evaluated here has none.
+func figure(v float64) string {
+	if v == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%.3f", v)
+}
+
+func day(t time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	return t.UTC().Format(time.DateOnly)
+}
+
+// oneModel takes exactly one argument, the model.
+func oneModel(_ *cobra.Command, args []string) error {
+	if len(args) != 1 {
+		return usageError{fmt.Errorf("%d arguments: name one model, as name/version or version", len(args))}
+	}
+	return nil
+}
+
+func modelShow(c console, folder *string) *cobra.Command {
+	return &cobra.Command{
+		Use: "show MODEL", Short: "Verify a model and show its manifest", Args: oneModel,
+		RunE: func(_ *cobra.Command, args []string) error {
+			a, err := model.OpenRegistry(*folder).Load(args[0])
+			if err != nil {
+				return err
+			}
+			raw, err := json.MarshalIndent(a.Manifest, "", "  ")
+			if err != nil {
+				return err
+			}
+			c.say("%s", raw)
+			return nil
+		},
+	}
+}
+
+func modelVerify(c console, folder *string) *cobra.Command {
+	return &cobra.Command{
+		Use: "verify [MODEL...]", Short: "Recompute digests, schema hashes and golden scores; all models when none is named",
+		RunE: func(_ *cobra.Command, refs []string) error {
+			registry := model.OpenRegistry(*folder)
+			if len(refs) == 0 {
+				entries, err := registry.List()
+				if err != nil {
+					return err
+				}
+				for _, e := range entries {
+					refs = append(refs, e.String())
+				}
+			}
+			if len(refs) == 0 {
+				return fmt.Errorf("%s has no models", *folder)
+			}
+			broken := 0
+			for _, ref := range refs {
+				a, err := registry.Load(ref)
+				if err != nil {
+					broken++
+					c.say("%s does not hold: %v", ref, err)
+					continue
+				}
+				c.say("%s/%s holds: digest %.12s, schema %s, %d golden scores", a.Manifest.Name, a.Manifest.Version,
+					a.Digest(), a.Spec.Schema, len(a.Golden.Vectors))
+			}
+			if broken > 0 {
+				return errGate
+			}
+			return nil
+		},
+	}
+}
