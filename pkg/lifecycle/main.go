@@ -27,13 +27,15 @@ func Main[O any](ctx context.Context, name string, args []string, stderr io.Writ
 	declare func(*flag.FlagSet) *O, run func(context.Context, *O, *slog.Logger) error,
 ) int {
 	fs := flag.NewFlagSet(name, flag.ContinueOnError)
-	fs.SetOutput(stderr)
+	fs.SetOutput(io.Discard) // what is wrong is said once, below, without all flags after it
 	opts := declare(fs)
 	level := fs.String("log-level", "info", "least `level` that is logged: debug, info, warn, error")
 	format := fs.String("log-format", "text", "`format` of the log: text, json")
 	prefix := strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
 	err := ff.Parse(fs, args, ff.WithEnvVarPrefix(prefix))
 	if errors.Is(err, flag.ErrHelp) {
+		fs.SetOutput(stderr)
+		fs.Usage()
 		return ExitOK
 	}
 	if err == nil && fs.NArg() > 0 {

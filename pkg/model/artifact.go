@@ -77,6 +77,10 @@ type Manifest struct {
 	Version string `json:"version"`
 	// Digest is the SHA-256 of model.json: the model's identity in answers, metrics and evidence.
 	Digest string `json:"digest"`
+	// Family, Schema and SchemaHash repeat what model.json says.
+	Family     string `json:"family"`
+	Schema     string `json:"schema"`
+	SchemaHash string `json:"schema_hash"`
 	// Files are the SHA-256 of the other files, by name.
 	Files      map[string]string `json:"files"`
 	Training   Training          `json:"training"`

@@ -34,22 +34,30 @@ func NewBaseline(version string, formula Logistic) (*Baseline, error) {
 
 // LoadBaseline reads and checks a baseline.json.
 func LoadBaseline(path string) (*Baseline, error) {
+	b, err := readBaseline(path)
+	if err != nil {
+		return nil, fmt.Errorf("baseline %s: %w", path, err)
+	}
+	return b, nil
+}
+
+func readBaseline(path string) (*Baseline, error) {
 	root, err := os.OpenRoot(filepath.Dir(path))
 	if err != nil {
-		return nil, fmt.Errorf("baseline: %w", err)
+		return nil, err
 	}
 	defer func() { _ = root.Close() }()
 	name := filepath.Base(path)
 	raw, err := readFile(root, name)
 	if err != nil {
-		return nil, fmt.Errorf("baseline: %w", err)
+		return nil, err
 	}
 	b := &Baseline{digest: digest(raw)}
 	if err := decode(name, raw, b); err != nil {
-		return nil, fmt.Errorf("baseline: %w", err)
+		return nil, err
 	}
 	if err := b.bind(); err != nil {
-		return nil, fmt.Errorf("baseline %s: %w", path, err)
+		return nil, err
 	}
 	return b, nil
 }

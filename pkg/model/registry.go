@@ -115,15 +115,26 @@ func (r *Registry) Add(a *Artifact) error {
 		return fmt.Errorf("model %s/%s: %w", a.Manifest.Name, a.Manifest.Version, err)
 	}
 	dir := r.Dir(Entry{a.Manifest.Name, a.Manifest.Version})
-	if old, err := Load(dir); err == nil {
-		if old.Manifest.Digest == a.Manifest.Digest && old.Manifest.Files[BaselineFile] == a.Manifest.Files[BaselineFile] {
-			return nil
-		}
-		return fmt.Errorf("model %s: %w", dir, ErrExists)
-	} else if !errors.Is(err, fs.ErrNotExist) {
+	if err := a.isIn(dir); !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	return writeFolder(dir, files)
+	err = writeFolder(dir, files)
+	if errors.Is(err, fs.ErrExist) { // another process was first
+		return a.isIn(dir)
+	}
+	return err
+}
+
+// isIn is nil when the folder has the model, [ErrExists] when it has another, fs.ErrNotExist when it has none.
+func (a *Artifact) isIn(dir string) error {
+	old, err := Load(dir)
+	if err != nil {
+		return err
+	}
+	if old.Manifest.Digest != a.Manifest.Digest || old.Manifest.Files[BaselineFile] != a.Manifest.Files[BaselineFile] {
+		return fmt.Errorf("model %s: %w", dir, ErrExists)
+	}
+	return nil
 }
 
 // files encodes the parts and completes the manifest.
@@ -147,6 +158,7 @@ func (a *Artifact) files() (map[string][]byte, error) {
 		files[name] = raw
 	}
 	a.Manifest.Digest = digest(files[ModelFile])
+	a.Manifest.Family, a.Manifest.Schema, a.Manifest.SchemaHash = a.Spec.Family, a.Spec.Schema, a.Spec.SchemaHash
 	a.Manifest.Files = map[string]string{
 		GoldenFile: digest(files[GoldenFile]), BaselineFile: digest(files[BaselineFile]),
 	}

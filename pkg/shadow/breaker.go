@@ -180,7 +180,7 @@ func (b *Breaker) Status() BreakerStatus {
 }
 
 func (b *Breaker) readyToTrip(c gobreaker.Counts) bool {
-	reason := ""
+	var reason string
 	n := c.TotalSuccesses + c.TotalFailures
 	switch {
 	case c.ConsecutiveFailures >= b.opts.MaxConsecutive:

@@ -183,8 +183,8 @@ func TestBreakerBacksOff(t *testing.T) {
 		b := newBreaker(t, nil)
 		for round := range 3 { // the backoff begins anew after each recovery
 			trip(t, b)
-			for i, full := range []time.Duration{15, 30, 60, 120, 240, 240, 240} {
-				full *= time.Second
+			for i, seconds := range []int{15, 30, 60, 120, 240, 240, 240} {
+				full := time.Duration(seconds) * time.Second
 				hold := time.Until(b.Status().NextProbe)
 				least := full - full/4
 				if i == 0 {
@@ -197,7 +197,7 @@ func TestBreakerBacksOff(t *testing.T) {
 				if b.Allow() != nil {
 					t.Fatalf("round %d, opening %d: let a prediction through early", round, i)
 				}
-				time.Sleep(2)
+				time.Sleep(2 * time.Nanosecond)
 				if got := tell(b, 1, Deadline); got != 1 {
 					t.Fatalf("round %d, opening %d: no probe after the hold", round, i)
 				}

@@ -28,10 +28,10 @@ type Result struct {
 type call struct {
 	Request
 
-	deadline time.Time
-	// cut says that the caller's own deadline ends the call before the shadow's full time: if it runs out, ml-engine
-	// is not to blame and the breaker is not told.
-	cut     bool
+	// deadline is when ml-engine's time is up: the shadow's full time after the arrival. limit is when the caller's is,
+	// which may be sooner; ml-engine is not to blame for what lies between the two.
+	deadline, limit time.Time
+
 	schema  *feature.Schema // what values were projected to; nil while the engine's schema is not known
 	values  []float64
 	allowed func(error) // the breaker's answer to Allow, owed one outcome
@@ -55,14 +55,18 @@ func (c *call) settle(r Result) bool {
 	return true
 }
 
-// verdict is what the breaker is told of the call, which has ended or is about to: the outcome that counts is the one it
-// was settled with, since a caller who left or whose time was up may have been first.
-func (c *call) verdict() error {
+// verdict is what the breaker is told of the call, which has been settled. The outcome that counts is the one it was
+// settled with, since a caller who left may have been first; but where it was the caller's own deadline that ran out,
+// what counts is engine, how the call to ml-engine ended, within its full time or not.
+func (c *call) verdict(engine Outcome) error {
 	if c.done != nil {
 		<-c.done
 	}
-	if c.cut && c.result.Outcome == Deadline {
-		return errExcluded
+	if c.cut() && c.result.Outcome == Deadline {
+		return verdict(engine)
 	}
 	return verdict(c.result.Outcome)
 }
+
+// cut says whether the caller has less time than the shadow.
+func (c *call) cut() bool { return c.limit.Before(c.deadline) }

@@ -75,17 +75,15 @@ func (o Options) validate() error {
 }
 
 // Dispatcher sends shadows to ml-engine: a bounded queue, and a few workers that each send whatever is queued as one
-// call whenever they are free (group commit). There is no timer, so a lone request goes at once; under load a call
-// carries many rows and the cost of a shadow is a fraction of a call. Nothing here ever blocks the caller of Detach.
+// call (group commit; see queue for when). There is no timer, so a lone request goes at once; under load a call carries
+// many rows and the cost of a shadow is a fraction of a call. Nothing here ever blocks the caller of Detach.
 type Dispatcher struct {
 	opts     Options
 	breaker  *Breaker
 	recorder *Recorder
 	model    *modelWatch
-	queue    chan *call
+	queue    *queue
 
-	mu      sync.RWMutex // held for reading while a call enters the queue, for writing when it is closed
-	closed  bool
 	unwatch context.CancelFunc // ends the watch of the model
 	stop    context.CancelFunc // ends it too, and the calls in flight
 	workers sync.WaitGroup
@@ -107,7 +105,7 @@ func New(opts Options) (*Dispatcher, error) {
 	d := &Dispatcher{
 		opts: opts, breaker: breaker, recorder: newRecorder(opts.Window, m),
 		model: newModelWatch(opts.Engine, opts.Logger),
-		queue: make(chan *call, opts.QueueSize),
+		queue: newQueue(opts.QueueSize, opts.MaxBatch),
 	}
 	if err := opts.Registerer.Register(collector{d}); err != nil {
 		return nil, err
@@ -141,18 +139,20 @@ type Request struct {
 
 // Detach starts the request's shadow and returns at once. The shadow is recorded when it ends.
 func (d *Dispatcher) Detach(r Request) {
-	d.submit(&call{Request: r, deadline: r.Arrival.Add(d.opts.Timeout)})
+	deadline := r.Arrival.Add(d.opts.Timeout)
+	d.submit(&call{Request: r, deadline: deadline, limit: deadline})
 }
 
 // Wait starts the request's shadow and waits for it: at most the timeout, and at most what is left of ctx's deadline
 // less the reply reserve. When ctx ends first, the outcome is [Canceled].
 func (d *Dispatcher) Wait(ctx context.Context, r Request) Result {
-	c := &call{Request: r, deadline: r.Arrival.Add(d.opts.Timeout), ctx: ctx, done: make(chan struct{})}
-	if t, ok := ctx.Deadline(); ok && t.Add(-ReplyReserve).Before(c.deadline) {
-		c.deadline, c.cut = t.Add(-ReplyReserve), true
+	deadline := r.Arrival.Add(d.opts.Timeout)
+	c := &call{Request: r, deadline: deadline, limit: deadline, ctx: ctx, done: make(chan struct{})}
+	if t, ok := ctx.Deadline(); ok && t.Add(-ReplyReserve).Before(deadline) {
+		c.limit = t.Add(-ReplyReserve)
 	}
 	d.submit(c)
-	timer := time.NewTimer(time.Until(c.deadline))
+	timer := time.NewTimer(time.Until(c.limit))
 	defer timer.Stop()
 	select {
 	case <-c.done:
@@ -182,20 +182,15 @@ func (d *Dispatcher) submit(c *call) {
 		d.settle(c, Result{Outcome: Rejected, Err: err})
 		return
 	}
-	if time.Until(c.deadline) < usefulMinimum {
+	if time.Until(c.limit) < usefulMinimum {
 		d.settle(c, Result{Outcome: Deadline, Err: errDeadline})
 		return
 	}
-	d.mu.RLock()
-	defer d.mu.RUnlock()
-	if d.closed {
-		d.settle(c, Result{Outcome: Canceled, Err: errStopped})
-		return
-	}
-	select {
-	case d.queue <- c:
-	default:
-		d.settle(c, Result{Outcome: Shed, Err: errShed})
+	switch err := d.queue.put(c); {
+	case errors.Is(err, errShed):
+		d.settle(c, Result{Outcome: Shed, Err: err})
+	case err != nil:
+		d.settle(c, Result{Outcome: Canceled, Err: err})
 	}
 }
 
@@ -207,8 +202,9 @@ func (d *Dispatcher) settle(c *call, r Result) {
 	}
 }
 
-// answered settles the call with ml-engine's score.
-func (d *Dispatcher) answered(c *call, score float64, version, digest string) {
+// answered settles the call with ml-engine's score, and returns what ml-engine made of it, whether or not the caller was
+// still there.
+func (d *Dispatcher) answered(c *call, score float64, version, digest string) Outcome {
 	r := Result{Version: version, Digest: digest}
 	switch {
 	case !(score >= 0 && score <= 1): // NaN too
@@ -222,6 +218,7 @@ func (d *Dispatcher) answered(c *call, score float64, version, digest string) {
 		}
 	}
 	d.settle(c, r)
+	return r.Outcome
 }
 
 // Ready says whether ml-engine has been reached, and what was found there last.
@@ -236,12 +233,7 @@ func (d *Dispatcher) Ready() (model string, ok bool) {
 // Stop refuses new shadows, waits for those under way, and records what cannot be sent any more as canceled. It returns
 // ctx's error when they take longer than that; those under way are then cut off.
 func (d *Dispatcher) Stop(ctx context.Context) error {
-	d.mu.Lock()
-	if !d.closed {
-		d.closed = true
-		close(d.queue)
-	}
-	d.mu.Unlock()
+	d.queue.close()
 
 	idle := make(chan struct{})
 	go func() {

@@ -190,8 +190,8 @@ func TestWaitKeepsTheReplyReserve(t *testing.T) {
 		limit, want time.Duration
 		failures    uint32
 	}{
-		{limit: 30 * time.Millisecond, want: 25 * time.Millisecond},
-		{limit: 64 * time.Millisecond, want: 59 * time.Millisecond},
+		{limit: 30 * time.Millisecond, want: 25 * time.Millisecond, failures: 1},
+		{limit: 64 * time.Millisecond, want: 59 * time.Millisecond, failures: 1},
 		{limit: 65 * time.Millisecond, want: timeout, failures: 1},
 		{limit: time.Second, want: timeout, failures: 1},
 		{limit: 5 * time.Millisecond, want: 0},
@@ -217,16 +217,17 @@ func TestWaitKeepsTheReplyReserve(t *testing.T) {
 	}
 }
 
-// Callers who are in a hurry, or who leave, say nothing about ml-engine.
+// Callers who are in a hurry, or who leave, say nothing about ml-engine: it is judged by its own full time.
 func TestCallersDoNotTripTheBreaker(t *testing.T) {
 	for name, tt := range map[string]struct {
-		end  func(ctx context.Context) (context.Context, context.CancelFunc)
-		want Outcome
+		fault enginetest.Fault
+		end   func(ctx context.Context) (context.Context, context.CancelFunc)
+		want  Outcome
 	}{
-		"short deadline": {func(ctx context.Context) (context.Context, context.CancelFunc) {
+		"short deadline": {enginetest.Delay(20 * time.Millisecond), func(ctx context.Context) (context.Context, context.CancelFunc) {
 			return context.WithTimeout(ctx, 15*time.Millisecond)
 		}, Deadline},
-		"cancellation": {func(ctx context.Context) (context.Context, context.CancelFunc) {
+		"cancellation": {enginetest.Hang(), func(ctx context.Context) (context.Context, context.CancelFunc) {
 			ctx, cancel := context.WithCancel(ctx)
 			time.AfterFunc(10*time.Millisecond, cancel)
 			return ctx, cancel
@@ -235,7 +236,7 @@ func TestCallersDoNotTripTheBreaker(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				tr := newTrial(t, enginetest.Options{}, nil)
-				tr.engine.Break(enginetest.Hang())
+				tr.engine.Break(tt.fault)
 				for range 150 {
 					ctx, cancel := tt.end(t.Context())
 					start := time.Now()
@@ -259,6 +260,7 @@ func TestFullQueueSheds(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{}, func(o *Options) { o.QueueSize = 8 })
 		tr.engine.Break(enginetest.Hang())
 		for range 4 {
+			time.Sleep(patience) // so that the call under way does not hold up the next
 			tr.detach(1)
 			synctest.Wait() // a worker has taken it
 		}
@@ -343,5 +345,21 @@ func TestOptions(t *testing.T) {
 				t.Errorf("%s: got no error", name)
 			}
 		}
+	})
+}
+
+// However hurried the callers, a hung ml-engine opens the breaker.
+func TestHurriedCallersStillTripTheBreakerOfAHungEngine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tr := newTrial(t, enginetest.Options{}, nil)
+		tr.engine.Break(enginetest.Hang())
+		for range 20 {
+			ctx, cancel := context.WithTimeout(t.Context(), 15*time.Millisecond)
+			tr.wait(ctx)
+			cancel()
+		}
+		time.Sleep(timeout)
+		synctest.Wait()
+		wantState(t, tr.breaker, open)
 	})
 }

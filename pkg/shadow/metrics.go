@@ -132,5 +132,5 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		gauge(breakerStateDesc, telemetry.Bool(state == s.State), name)
 	}
 	gauge(breakerBlindDesc, telemetry.Bool(s.Blind))
-	gauge(queueDepthDesc, float64(len(c.d.queue)))
+	gauge(queueDepthDesc, float64(c.d.queue.len()))
 }

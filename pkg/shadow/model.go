@@ -85,7 +85,7 @@ func (w *modelWatch) look(ctx context.Context) bool {
 	info, err := w.engine.GetModelInfo(ctx, &mlenginev1.GetModelInfoRequest{})
 	before := w.current.Load()
 	if err != nil {
-		if ctx.Err() == context.Canceled { //nolint:errorlint // ctx.Err returns the sentinel itself
+		if ctx.Err() == context.Canceled {
 			return false
 		}
 		if before == nil || before.reachable {

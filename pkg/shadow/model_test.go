@@ -1,12 +1,18 @@
 package shadow
 
 import (
+	"context"
+	"errors"
+	"log/slog"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"google.golang.org/grpc"
+
 	"github.com/greenlight-ml/greenlight/pkg/enginetest"
 	"github.com/greenlight-ml/greenlight/pkg/feature"
+	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 )
 
 // union is a state by name with the inputs of every schema, that matches the engine's model.
@@ -184,6 +190,42 @@ func TestProbesOfBothSchemas(t *testing.T) {
 			t.Errorf("after 5 good probes: got %v, want closed", got)
 		}
 	})
+}
+
+// A schema counts as known only with the meaning that it has here.
+func TestLookComparesTheSchema(t *testing.T) {
+	known := mustSchema(t, "v1.8")
+	for name, tt := range map[string]struct {
+		info *mlenginev1.GetModelInfoResponse
+		want error
+	}{
+		"known":           {&mlenginev1.GetModelInfoResponse{Version: "v", Schema: "v1.8", SchemaHash: known.Hash()}, nil},
+		"another meaning": {&mlenginev1.GetModelInfoResponse{Version: "v", Schema: "v1.8", SchemaHash: mustSchema(t, "v1.8.1").Hash()}, errSchema},
+		"another name":    {&mlenginev1.GetModelInfoResponse{Version: "v", Schema: "v9", SchemaHash: known.Hash()}, errSchema},
+		"no model":        {&mlenginev1.GetModelInfoResponse{Schema: "v1.8", SchemaHash: known.Hash()}, errUnknown},
+	} {
+		w := newModelWatch(infoClient{info: tt.info}, slog.New(slog.DiscardHandler))
+		if _, err := w.schema(); !errors.Is(err, errUnknown) {
+			t.Errorf("%s, before a look: got %v, want errUnknown", name, err)
+		}
+		if !w.look(t.Context()) {
+			t.Errorf("%s: the look failed", name)
+		}
+		if s, err := w.schema(); !errors.Is(err, tt.want) || (err == nil && s != known) {
+			t.Errorf("%s: got %v, %v; want %v", name, s, err, tt.want)
+		}
+	}
+}
+
+// infoClient answers GetModelInfo.
+type infoClient struct {
+	mlenginev1.ScoringServiceClient
+
+	info *mlenginev1.GetModelInfoResponse
+}
+
+func (c infoClient) GetModelInfo(context.Context, *mlenginev1.GetModelInfoRequest, ...grpc.CallOption) (*mlenginev1.GetModelInfoResponse, error) {
+	return c.info, nil
 }
 
 func TestModelOfUnknownSchema(t *testing.T) {

@@ -75,9 +75,16 @@ func TestReportRates(t *testing.T) {
 			{Outcome: Match, Delta: -0.04, Latency: 4 * time.Millisecond, Version: "v1", Digest: "d1"},
 			{Outcome: Match, Delta: 0, Latency: time.Millisecond, Version: "v1", Digest: "d1"},
 			{Outcome: Mismatch, Delta: -1, Latency: 11 * time.Second, Version: "v2", Digest: "d2"},
-			{Outcome: Deadline}, {Outcome: Unavailable}, {Outcome: InvalidScore}, {Outcome: Rejected}, {Outcome: Internal},
-			{Outcome: Shed}, {Outcome: BreakerOpen}, {Outcome: Canceled},
-			{Outcome: NotSampled}, {Outcome: NotSampled},
+			{Outcome: Deadline},
+			{Outcome: Unavailable},
+			{Outcome: InvalidScore},
+			{Outcome: Rejected},
+			{Outcome: Internal},
+			{Outcome: Shed},
+			{Outcome: BreakerOpen},
+			{Outcome: Canceled},
+			{Outcome: NotSampled},
+			{Outcome: NotSampled},
 		} {
 			tr.note(r)
 		}
@@ -143,7 +150,7 @@ func TestWindowRollsOver(t *testing.T) {
 		if _, n := tr.recorder.MatchRate(); n != 2 {
 			t.Errorf("just before a minute: got %d comparisons, want 2", n)
 		}
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		if rate, n := tr.recorder.MatchRate(); rate != 1 || n != 1 {
 			t.Errorf("after a minute: got %v of %d, want 1 of 1", rate, n)
 		}
@@ -156,7 +163,7 @@ func TestWindowRollsOver(t *testing.T) {
 			t.Errorf("after a long silence: got %v of %d, want no data", rate, n)
 		}
 		tr.note(Result{Outcome: Match, Delta: 0.02, Latency: time.Millisecond}) // into a slot that was used before
-		if w := tr.Report().GetWindow(); w.GetComparisons() != 1 || w.GetAbsDelta().GetMax() != 0.02 {
+		if w := tr.Report().GetWindow(); w.GetComparisons() != 1 || w.GetAbsDelta().GetMax() != 0.02 || w.GetLatencyMs().GetCount() != 1 {
 			t.Errorf("after the silence: got %v, want the one comparison alone", w)
 		}
 		if got := counts(tr.Report().GetOutcomesTotal()); got[Match] != 2 || got[Mismatch] != 1 {

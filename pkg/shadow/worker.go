@@ -24,27 +24,16 @@ func newWorker(d *Dispatcher, m *metrics) *worker {
 
 // run sends what is queued until the queue is closed and empty. ctx ends the calls that are under way.
 func (w *worker) run(ctx context.Context) {
-	for c := range w.d.queue {
-		w.batch = append(w.batch[:0], c)
-		w.gather()
-		for len(w.batch) > 0 {
-			w.send(ctx)
-			w.batch, w.later = append(w.batch[:0], w.later...), w.later[:0]
-		}
-	}
-}
-
-// gather takes what else is queued, without waiting, up to a full batch.
-func (w *worker) gather() {
-	for len(w.batch) < w.d.opts.MaxBatch {
-		select {
-		case c, ok := <-w.d.queue:
-			if !ok {
-				return
-			}
-			w.batch = append(w.batch, c)
-		default:
+	for {
+		if w.batch = w.d.queue.take(w.batch[:0]); len(w.batch) == 0 {
 			return
+		}
+		for len(w.batch) > 0 {
+			for len(w.batch) > 0 {
+				w.send(ctx)
+				w.batch, w.later = append(w.batch[:0], w.later...), w.later[:0]
+			}
+			w.batch = w.d.queue.next(w.batch)
 		}
 	}
 }
@@ -94,7 +83,7 @@ func (w *worker) admit(ctx context.Context) {
 	now := time.Now()
 	for _, c := range w.batch {
 		switch {
-		case c.settled.Load() || c.deadline.Sub(now) < usefulMinimum:
+		case c.settled.Load() || c.limit.Sub(now) < usefulMinimum:
 			w.expire(c)
 			continue
 		case ctx.Err() != nil:
@@ -126,18 +115,21 @@ func (w *worker) admit(ctx context.Context) {
 }
 
 // expire settles a row that was not sent in time, unless its caller gave it up before. The breaker is told of it too:
-// ml-engine, busy with the calls before it, is why the row waited so long.
+// ml-engine, busy with the calls before it, is why the row waited so long, unless its caller had less time.
 func (w *worker) expire(c *call) {
 	w.d.settle(c, Result{Outcome: Deadline, Err: errDeadline})
+	if c.cut() {
+		return
+	}
 	if c.allowed = w.d.breaker.Allow(); c.allowed != nil {
-		c.allowed(c.verdict())
+		c.allowed(c.verdict(Deadline))
 	}
 }
 
 // end settles a row and tells the breaker.
 func (w *worker) end(c *call, r Result) {
 	w.d.settle(c, r)
-	c.allowed(c.verdict())
+	c.allowed(c.verdict(r.Outcome))
 }
 
 func (w *worker) fail(r Result) {
@@ -160,7 +152,7 @@ func (w *worker) answer(response *mlenginev1.BatchPredictResponse) {
 			w.end(c, r)
 			continue
 		}
-		w.d.answered(c, response.GetScores()[i], version, digest)
-		c.allowed(c.verdict())
+		engine := w.d.answered(c, response.GetScores()[i], version, digest)
+		c.allowed(c.verdict(engine))
 	}
 }

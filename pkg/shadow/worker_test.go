@@ -77,6 +77,7 @@ func TestAtMostFourCallsInFlight(t *testing.T) {
 		for range 10 {
 			tr.detach(1)
 			synctest.Wait()
+			time.Sleep(patience) // then the call under way no longer holds up the next
 		}
 		tr.detach(500)
 		synctest.Wait()
@@ -129,6 +130,7 @@ func TestBreakerIsToldOfRowsThatTimeOutInTheQueue(t *testing.T) {
 		synctest.Wait()
 		ctx, leave := context.WithCancel(t.Context())
 		go func() { tr.wait(ctx); leave() }() // as a gRPC handler's context ends when it has answered
+		synctest.Wait()
 		tr.detach(1)
 		time.Sleep(2 * timeout)
 		synctest.Wait()

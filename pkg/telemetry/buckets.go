@@ -1,5 +1,5 @@
-// Package telemetry holds what both services need to be watched: a metrics registry, bucket edges, the logger, the
-// interceptors and the admin pages.
+// Package telemetry holds what both services need to be watched: a metrics registry, bucket edges, the logger and the
+// admin pages.
 package telemetry
 
 import "time"

@@ -30,8 +30,12 @@ func (s Split) validate() error {
 		name string
 		days int
 	}{
-		{"train days", s.TrainDays}, {"test days", s.TestDays}, {"step days", s.StepDays}, {"min test days", s.MinTestDays},
-		{"min first days", s.MinFirstDays}, {"max first days", s.MaxFirstDays},
+		{"train days", s.TrainDays},
+		{"test days", s.TestDays},
+		{"step days", s.StepDays},
+		{"min test days", s.MinTestDays},
+		{"min first days", s.MinFirstDays},
+		{"max first days", s.MaxFirstDays},
 	} {
 		if v.days <= 0 {
 			return fmt.Errorf("%s %d: want more than 0", v.name, v.days)

@@ -45,7 +45,8 @@ func TestFolds(t *testing.T) {
 			[]train.Window{{0, 14, 14, 21}, {0, 21, 21, 28}},
 		},
 		{
-			"days without rows are not counted", []int{0, 1, 2, 3, 4, 7, 8, 9, 10, 11},
+			"days without rows are not counted",
+			[]int{0, 1, 2, 3, 4, 7, 8, 9, 10, 11},
 			[]train.Window{{0, 7, 7, 12}},
 		},
 	}

@@ -63,7 +63,7 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) error {
 	}
 	stack.OnStop("shadows", dispatcher.Stop)
 
-	decisions := decision.New(baseline, sampler, dispatcher, reg)
+	decisions := decision.New(baseline, sampler, dispatcher, decision.NewMetrics(reg))
 	reports := decision.NewReportService(baseline, dispatcher, opts.SamplePercent)
 	server := rpc.NewServer(rpc.ServerOptions{Logger: logger, Registerer: reg, Reflection: opts.Reflection})
 	executorv1.RegisterDecisionServiceServer(server, decisions)

@@ -7,10 +7,16 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/telemetry"
 )
 
-func newBaselineLatency(reg prometheus.Registerer) prometheus.Histogram {
-	return promauto.With(reg).NewHistogram(prometheus.HistogramOpts{
+// Metrics are what the service exports.
+type Metrics struct {
+	latency prometheus.Histogram
+}
+
+// NewMetrics registers the metrics.
+func NewMetrics(reg prometheus.Registerer) *Metrics {
+	return &Metrics{latency: promauto.With(reg).NewHistogram(prometheus.HistogramOpts{
 		Name:    "ml_baseline_latency_ms",
 		Help:    "Time from the arrival of a request to its baseline score, in milliseconds.",
 		Buckets: telemetry.LatencyBucketsMS,
-	})
+	})}
 }

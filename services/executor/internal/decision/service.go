@@ -5,8 +5,6 @@ import (
 	"crypto/rand"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
 	"github.com/greenlight-ml/greenlight/pkg/telemetry"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
@@ -19,12 +17,12 @@ type Service struct {
 	baseline *Baseline
 	sampler  *shadow.Sampler
 	shadow   *shadow.Dispatcher
-	latency  prometheus.Histogram
+	metrics  *Metrics
 }
 
 // New returns a service.
-func New(b *Baseline, sampler *shadow.Sampler, d *shadow.Dispatcher, reg prometheus.Registerer) *Service {
-	return &Service{baseline: b, sampler: sampler, shadow: d, latency: newBaselineLatency(reg)}
+func New(b *Baseline, sampler *shadow.Sampler, d *shadow.Dispatcher, m *Metrics) *Service {
+	return &Service{baseline: b, sampler: sampler, shadow: d, metrics: m}
 }
 
 // answer is the decision: the baseline's score, and what the shadow needs to know of how it came about.
@@ -53,7 +51,7 @@ func (s *Service) answer(req request) (answer, error) {
 		a.id = rand.Text()
 	}
 	a.took = time.Since(a.arrival)
-	s.latency.Observe(telemetry.Milliseconds(a.took))
+	s.metrics.latency.Observe(telemetry.Milliseconds(a.took))
 	return a, nil
 }
 

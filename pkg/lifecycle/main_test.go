@@ -1,0 +1,66 @@
+package lifecycle_test
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"log/slog"
+	"strings"
+	"testing"
+
+	"github.com/greenlight-ml/greenlight/pkg/lifecycle"
+)
+
+type options struct{ addr string }
+
+func declare(fs *flag.FlagSet) *options {
+	o := &options{}
+	fs.StringVar(&o.addr, "grpc-addr", "default", "`address`")
+	return o
+}
+
+func TestMainProgram(t *testing.T) {
+	for name, tt := range map[string]struct {
+		args   []string
+		env    map[string]string
+		run    error
+		code   int
+		addr   string // that run saw; empty when it did not run
+		stderr string
+	}{
+		"defaults":             {addr: "default"},
+		"a flag":               {args: []string{"--grpc-addr", "flag"}, addr: "flag"},
+		"the environment":      {env: map[string]string{"ML_ENGINE_GRPC_ADDR": "env"}, addr: "env"},
+		"a flag is stronger":   {args: []string{"--grpc-addr=flag"}, env: map[string]string{"ML_ENGINE_GRPC_ADDR": "env"}, addr: "flag"},
+		"log flags":            {args: []string{"--log-level=debug", "--log-format=json"}, addr: "default"},
+		"help":                 {args: []string{"-h"}, stderr: "-log-level"},
+		"an unknown flag":      {args: []string{"--grcp-addr", "x"}, code: lifecycle.ExitUsage, stderr: "grcp-addr"},
+		"an argument":          {args: []string{"serve"}, code: lifecycle.ExitUsage, stderr: `unexpected argument "serve"`},
+		"a wrong level":        {args: []string{"--log-level=loud"}, code: lifecycle.ExitUsage, stderr: `log level "loud"`},
+		"a wrong format":       {args: []string{"--log-format=xml"}, code: lifecycle.ExitUsage, stderr: `log format "xml"`},
+		"a failure of the run": {run: errors.New("port taken"), code: lifecycle.ExitFailure, addr: "default", stderr: "ml-engine: port taken\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for k, v := range tt.env {
+				t.Setenv(k, v)
+			}
+			var stderr strings.Builder
+			addr := ""
+			code := lifecycle.Main(t.Context(), "ml-engine", tt.args, &stderr, declare,
+				func(_ context.Context, o *options, logger *slog.Logger) error {
+					addr = o.addr
+					logger.Info("runs")
+					return tt.run
+				})
+			if code != tt.code || addr != tt.addr {
+				t.Errorf("got exit %d with %q, want %d with %q (%s)", code, addr, tt.code, tt.addr, &stderr)
+			}
+			if !strings.Contains(stderr.String(), tt.stderr) {
+				t.Errorf("stderr: got %q, want %q in it", &stderr, tt.stderr)
+			}
+			if tt.code == lifecycle.ExitUsage && strings.Count(stderr.String(), tt.stderr) != 1 {
+				t.Errorf("stderr says it more than once: %q", &stderr)
+			}
+		})
+	}
+}

@@ -1,0 +1,125 @@
+package shadow
+
+import (
+	"context"
+	"log/slog"
+	"runtime"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc"
+
+	"github.com/greenlight-ml/greenlight/pkg/feature"
+	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
+)
+
+// instantEngine answers in process and in no time, so that what is left is the dispatcher's own cost.
+type instantEngine struct {
+	mlenginev1.ScoringServiceClient
+
+	schema *feature.Schema
+	scores []float64
+}
+
+func (e *instantEngine) GetModelInfo(context.Context, *mlenginev1.GetModelInfoRequest, ...grpc.CallOption) (*mlenginev1.GetModelInfoResponse, error) {
+	return &mlenginev1.GetModelInfoResponse{Version: "v", Digest: "d", Schema: e.schema.Name, SchemaHash: e.schema.Hash()}, nil
+}
+
+func (e *instantEngine) BatchPredict(_ context.Context, req *mlenginev1.BatchPredictRequest, _ ...grpc.CallOption) (*mlenginev1.BatchPredictResponse, error) {
+	n := len(req.GetValues()) / e.schema.Len()
+	return &mlenginev1.BatchPredictResponse{Scores: e.scores[:n], ModelVersion: "v", ModelDigest: "d"}, nil
+}
+
+func newBench(b *testing.B) (*Dispatcher, State) {
+	schema, ok := feature.Lookup("v1.8.1")
+	if !ok {
+		b.Fatal("no schema v1.8.1")
+	}
+	opts := DefaultOptions()
+	opts.Engine = &instantEngine{schema: schema, scores: make([]float64, opts.MaxBatch)}
+	opts.Logger, opts.Registerer = slog.New(slog.DiscardHandler), prometheus.NewRegistry()
+	d, err := New(opts)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = d.Stop(context.Background()) })
+	for _, ok := d.Ready(); !ok; _, ok = d.Ready() {
+		time.Sleep(time.Millisecond)
+	}
+	return d, State{Schema: schema, Vector: make([]float64, schema.Len())}
+}
+
+// BenchmarkDetach is a detached shadow from its request to its outcome, less the call that it shares.
+func BenchmarkDetach(b *testing.B) {
+	d, state := newBench(b)
+	b.ReportAllocs()
+	for b.Loop() {
+		d.Detach(Request{Arrival: time.Now(), State: state})
+		for d.recorder.InFlight() > uint64(d.opts.MaxBatch) {
+			runtime.Gosched()
+		}
+	}
+	for d.recorder.InFlight() > 0 {
+		runtime.Gosched()
+	}
+	if n := d.recorder.Total(Match); n != d.recorder.requests.Load() {
+		b.Fatalf("%d of %d shadows were answered", n, d.recorder.requests.Load())
+	}
+}
+
+func BenchmarkWait(b *testing.B) {
+	d, state := newBench(b)
+	b.ReportAllocs()
+	for b.Loop() {
+		if r := d.Wait(b.Context(), Request{Arrival: time.Now(), State: state}); r.Outcome != Match {
+			b.Fatalf("got %v (%v), want a match", r.Outcome, r.Err)
+		}
+	}
+}
+
+func BenchmarkSkip(b *testing.B) {
+	d, _ := newBench(b)
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			d.Skip()
+		}
+	})
+}
+
+func BenchmarkRecord(b *testing.B) {
+	d, _ := newBench(b)
+	b.ReportAllocs()
+	r := Result{Outcome: Match, Delta: 0.01, Latency: time.Millisecond, Version: "v", Digest: "d"}
+	for b.Loop() {
+		d.recorder.begin()
+		d.recorder.record(r, time.Microsecond)
+	}
+}
+
+func BenchmarkBreaker(b *testing.B) {
+	d, _ := newBench(b)
+	b.ReportAllocs()
+	for b.Loop() {
+		d.breaker.Allow()(nil)
+	}
+}
+
+func BenchmarkSampled(b *testing.B) {
+	s, err := NewSampler("salt", 50)
+	if err != nil {
+		b.Fatal(err)
+	}
+	ids := make([]string, 1024)
+	for i := range ids {
+		ids[i] = "SIM-PERP-" + strconv.Itoa(1_700_000_000_000+i*60_000)
+	}
+	b.ReportAllocs()
+	i := 0
+	for b.Loop() {
+		s.Sampled(ids[i%len(ids)])
+		i++
+	}
+}

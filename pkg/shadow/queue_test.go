@@ -1,0 +1,107 @@
+package shadow
+
+import (
+	"errors"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/enginetest"
+)
+
+// While a call is under way, rows wait for it and go together, although there are slots to spare.
+func TestRowsGoTogetherWhenTheCallReturns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tr := newTrial(t, enginetest.Options{}, nil)
+		tr.engine.Break(enginetest.Delay(patience - time.Microsecond))
+		for range 10 {
+			tr.detach(1)
+			synctest.Wait()
+		}
+		time.Sleep(timeout)
+		if got, want := rows(tr.engine.Calls()), []int{1, 9}; !slices.Equal(got, want) {
+			t.Errorf("calls: got %v rows, want %v", got, want)
+		}
+	})
+}
+
+// A full batch does not wait for the call under way.
+func TestFullBatchOpensASlot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tr := newTrial(t, enginetest.Options{}, nil)
+		held, release := gate()
+		tr.engine.Break(held)
+		tr.detach(1)
+		synctest.Wait()
+		tr.detach(64 + 64 + 10)
+		synctest.Wait()
+		if got, want := rows(tr.engine.Calls()), []int{1, 64, 64}; !slices.Equal(got, want) {
+			t.Errorf("calls: got %v rows, want %v", got, want)
+		}
+		release()
+	})
+}
+
+func TestQueueKeepsTheOrderAndRefusesWhenItMust(t *testing.T) {
+	q := newQueue(4, 3)
+	var calls []*call
+	for range 9 {
+		calls = append(calls, &call{})
+	}
+	put := func(c *call, want error) {
+		t.Helper()
+		if err := q.put(c); !errors.Is(err, want) {
+			t.Errorf("put: got %v, want %v", err, want)
+		}
+	}
+	for _, c := range calls[:4] {
+		put(c, nil)
+	}
+	put(calls[8], errShed)
+	if got := q.take(nil); !slices.Equal(got, calls[:3]) {
+		t.Errorf("take: got %v, want the first three", got)
+	}
+	put(calls[4], nil)
+	put(calls[5], nil) // round the end of the ring
+	if got := q.next(nil); !slices.Equal(got, calls[3:6]) {
+		t.Errorf("next: got %v, want the other three, in order", got)
+	}
+	put(calls[6], nil)
+	q.close()
+	put(calls[7], errStopped)
+	if got := q.next(nil); !slices.Equal(got, calls[6:7]) {
+		t.Errorf("next of a closed queue: got %v, want what waited", got)
+	}
+	if got := q.next(nil); len(got) != 0 || q.len() != 0 {
+		t.Errorf("next of an empty queue: got %v", got)
+	}
+	if got := q.take(nil); len(got) != 0 {
+		t.Errorf("take of a closed queue: got %v", got)
+	}
+}
+
+// A lone row behind a call that hangs goes out after the patience, although no further row comes to notice it.
+func TestHungCallDoesNotHoldUpALoneRow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tr := newTrial(t, enginetest.Options{}, nil)
+		held, release := gate()
+		tr.engine.Break(held)
+		tr.detach(1)
+		synctest.Wait()
+		time.Sleep(time.Millisecond)
+		tr.engine.Break(enginetest.Delay(0))
+		tr.detach(1)
+		time.Sleep(patience - time.Millisecond - time.Nanosecond)
+		synctest.Wait()
+		if got, want := rows(tr.engine.Calls()), []int{1}; !slices.Equal(got, want) {
+			t.Errorf("before the patience is over: got %v rows, want %v", got, want)
+		}
+		time.Sleep(time.Nanosecond)
+		synctest.Wait()
+		if got, want := rows(tr.engine.Calls()), []int{1, 1}; !slices.Equal(got, want) {
+			t.Errorf("after it: got %v rows, want %v", got, want)
+		}
+		release()
+	})
+}

@@ -1,0 +1,145 @@
+package decision_test
+
+import (
+	"context"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"os"
+	"path/filepath"
+	"testing"
+	"testing/synctest"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/goleak"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/test/bufconn"
+
+	"github.com/greenlight-ml/greenlight/pkg/enginetest"
+	"github.com/greenlight-ml/greenlight/pkg/feature"
+	"github.com/greenlight-ml/greenlight/pkg/model"
+	"github.com/greenlight-ml/greenlight/pkg/rpc"
+	"github.com/greenlight-ml/greenlight/pkg/shadow"
+	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+	"github.com/greenlight-ml/greenlight/services/executor/internal/decision"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// executor is the services behind a real server and a real client over memory, in front of an engine that can be ill,
+// all in a synctest bubble.
+type executor struct {
+	executorv1.DecisionServiceClient
+
+	t       *testing.T
+	reports executorv1.ShadowServiceClient
+	engine  *enginetest.Engine
+	shadows *shadow.Dispatcher
+	formula *model.Baseline
+	rng     *rand.Rand
+}
+
+// start starts it with a heuristic of schema v1.8.1 and the share of requests that are sampled.
+func start(t *testing.T, engine enginetest.Options, percent float64) *executor {
+	t.Helper()
+	e := &executor{t: t, engine: enginetest.Start(t, engine), rng: rand.New(rand.NewPCG(11, 12))}
+	e.formula = enginetest.Artifact(t, "v1.8.1", "any").Baseline
+	path := filepath.Join(enginetest.Registry(t, "v1.8.1", "any"), "test", "any", model.BaselineFile)
+	baseline, err := decision.LoadBaseline("heuristic="+path, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sampler, err := shadow.NewSampler("salt", percent)
+	if err != nil {
+		t.Fatal(err)
+	}
+	reg := prometheus.NewRegistry()
+	logger := slog.New(slog.DiscardHandler)
+	opts := shadow.DefaultOptions()
+	opts.Engine, opts.Logger, opts.Registerer = e.engine.Client(), logger, reg
+	e.shadows, err = shadow.New(opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := rpc.NewServer(rpc.ServerOptions{Logger: logger, Registerer: reg})
+	executorv1.RegisterDecisionServiceServer(server, decision.New(baseline, sampler, e.shadows, decision.NewMetrics(reg)))
+	executorv1.RegisterShadowServiceServer(server, decision.NewReportService(baseline, e.shadows, percent))
+	server.Ready()
+	l := bufconn.Listen(1 << 20)
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(l) }()
+	conn, err := rpc.Dial("passthrough:///bufnet", nil, grpc.WithContextDialer(
+		func(ctx context.Context, _ string) (net.Conn, error) { return l.DialContext(ctx) }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = conn.Close()
+		server.Stop()
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+		if err := e.shadows.Stop(context.WithoutCancel(t.Context())); err != nil {
+			t.Error(err)
+		}
+	})
+	e.DecisionServiceClient, e.reports = executorv1.NewDecisionServiceClient(conn), executorv1.NewShadowServiceClient(conn)
+	synctest.Wait()
+	return e
+}
+
+// report is what ShadowService says, and the outcomes so far by their word.
+func (e *executor) report() (*executorv1.GetShadowReportResponse, map[string]uint64) {
+	e.t.Helper()
+	r, err := e.reports.GetShadowReport(e.t.Context(), &executorv1.GetShadowReportRequest{})
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	counts, sum := map[string]uint64{}, r.GetInFlight()
+	for _, c := range r.GetOutcomesTotal() {
+		sum += c.GetCount()
+		if c.GetCount() > 0 {
+			counts[shadow.Outcome(c.GetOutcome()).String()] = c.GetCount()
+		}
+	}
+	if sum != r.GetRequestsTotal() {
+		e.t.Errorf("requests %d, but outcomes and in flight add up to %d", r.GetRequestsTotal(), sum)
+	}
+	return r, counts
+}
+
+func schema(t *testing.T, name string) *feature.Schema {
+	t.Helper()
+	s, ok := feature.Lookup(name)
+	if !ok {
+		t.Fatalf("no schema %q", name)
+	}
+	return s
+}
+
+// named is the state by name.
+func named(s *feature.Schema, x []float64) map[string]float64 {
+	m := map[string]float64{}
+	for i, f := range s.Features {
+		m[f.Name] = x[i]
+	}
+	return m
+}
+
+// baselineOf is the decision for the state, computed apart from the service.
+func (e *executor) baselineOf(s *feature.Schema, x []float64) float64 {
+	var inputs []float64
+	for _, name := range e.formula.Inputs() {
+		inputs = append(inputs, x[s.Index(name)])
+	}
+	return e.formula.Score(inputs)
+}
+
+func writeFile(t *testing.T, content string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
