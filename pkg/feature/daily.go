@@ -74,11 +74,11 @@ func median(values [referenceDays]float64, n int) float64 {
 	if len(s) == 0 {
 		return math.NaN()
 	}
-	if m := len(s) / 2; len(s)%2 == 1 {
+	m := len(s) / 2
+	if len(s)%2 == 1 {
 		return s[m]
-	} else {
-		return (s[m-1] + s[m]) / 2
 	}
+	return (s[m-1] + s[m]) / 2
 }
 
 // floorDay is the UTC day of an instant: whole days since 1970-01-01.

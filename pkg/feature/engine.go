@@ -78,21 +78,33 @@ func (e *Engine) Push(b market.Bar) error {
 	if err := check(b); err != nil {
 		return err
 	}
-	if e.minutes == 0 {
-		e.step(b, false, false)
-		return nil
-	}
-	if b.Start <= e.last.Start {
+	if e.minutes > 0 && b.Start <= e.last.Start {
 		return fmt.Errorf("bar at %d ms after bar at %d ms: %w", b.Start, e.last.Start, ErrOrder)
 	}
-	missing := (b.Start-e.last.Start)/market.MinuteMS - 1
-	if missing <= MaxFill {
-		for range missing {
-			e.step(flatAfter(e.last), true, true)
-		}
-	}
-	e.step(b, missing <= MaxFill, false)
+	e.add(b)
 	return nil
+}
+
+// add is Push for a bar that needs no check.
+func (e *Engine) add(b market.Bar) {
+	joined := e.fill(b.Start)
+	e.step(b, joined, false)
+}
+
+// fill puts flat bars into a short hole before the minute that starts at start, and says whether that minute follows
+// the last one without a hole now.
+func (e *Engine) fill(start int64) bool {
+	if e.minutes == 0 {
+		return false
+	}
+	missing := (start-e.last.Start)/market.MinuteMS - 1
+	if missing > MaxFill {
+		return false
+	}
+	for range missing {
+		e.step(flatAfter(e.last), true, true)
+	}
+	return true
 }
 
 func check(b market.Bar) error {

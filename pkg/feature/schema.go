@@ -61,7 +61,7 @@ func NewSchema(name string, features ...string) (*Schema, error) {
 func mustSchema(name string, features ...string) *Schema {
 	s, err := NewSchema(name, features...)
 	if err != nil {
-		panic(err)
+		panic("feature: " + err.Error())
 	}
 	return s
 }

@@ -51,6 +51,8 @@ type window struct {
 	// now holds the moments of the whole window.
 	now moments
 	min float64
+	// lapped says that a lap has ended: all of ring is filled.
+	lapped bool
 }
 
 // newWindow returns a window over size values that is defined once it holds at least atLeast of them.
@@ -69,14 +71,19 @@ func (w *window) push(x float64) {
 		w.now = w.tail[w.next].merge(w.head)
 		return
 	}
+	w.sum(0)
+	w.now, w.head, w.next, w.lapped = w.tail[0], moments{}, 0, true
+}
+
+// sum computes the tails that start at from or later.
+func (w *window) sum(from int) {
 	var m moments
-	for i := len(w.ring) - 1; i >= 0; i-- {
+	for i := len(w.ring) - 1; i >= from; i-- {
 		if v := w.ring[i]; !math.IsNaN(v) {
 			m.add(v)
 		}
 		w.tail[i] = m
 	}
-	w.now, w.head, w.next = m, moments{}, 0
 }
 
 // mean is the mean of the defined values, NaN while there are too few of them.

@@ -58,6 +58,20 @@ func (b *BarBuilder) Flush() (Bar, bool) {
 	return bar, ok
 }
 
+// Current is the minute that quotes have begun and that no later quote has completed yet.
+func (b *BarBuilder) Current() (Bar, bool) { return b.bar, b.begun }
+
+// Resume goes on with a minute as Current returned it, of this builder or another. Volumes of trades that came before
+// the first quote of a minute are not carried over.
+func (b *BarBuilder) Resume(bar Bar) { *b = BarBuilder{bar: bar, begun: true} }
+
+// IsPrice says whether x can be a price: 1e-12 to 1e12, as in the files that Read takes.
+func IsPrice(x float64) bool { return x >= minPrice && x <= maxPrice }
+
+// IsTime says whether ms can be a time in Unix milliseconds: 1973 to 2199, as in the files that Read takes. An epoch in
+// seconds, microseconds or nanoseconds cannot.
+func IsTime(ms int64) bool { return ms >= minTimeMS && ms <= maxTimeMS }
+
 // minuteOf is the start of the minute that holds ms.
 func minuteOf(ms int64) int64 {
 	start := ms - ms%MinuteMS

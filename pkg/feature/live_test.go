@@ -1,0 +1,387 @@
+package feature
+
+import (
+	"math"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/market"
+)
+
+// t0 is the first instant of a day.
+const t0 = 19_676 * dayMS
+
+func newLive(t testing.TB, opts LiveOptions) *Live {
+	t.Helper()
+	l, err := NewLive(opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// chatter is a random stream of good quotes: a few a minute, holes of every kind, repeated and one-sided changes.
+func chatter(seed uint64, n int) []market.Quote {
+	rng := rand.New(rand.NewPCG(seed, 1))
+	price, now := 1.3, int64(t0)
+	quotes := make([]market.Quote, 0, n)
+	for range n {
+		price *= math.Exp(1e-4 * rng.NormFloat64())
+		half := price * 1e-4 * rng.Float64()
+		q := market.Quote{Time: now, Bid: price - half, Ask: price + half, BidSize: float64(rng.IntN(3))}
+		if rng.IntN(20) == 0 && len(quotes) > 0 {
+			q = quotes[len(quotes)-1] // again
+		}
+		quotes = append(quotes, q)
+		switch r := rng.IntN(300); {
+		case r < 60: // the same instant
+		case r < 290:
+			now += rng.Int64N(50_000)
+		case r < 299:
+			now += rng.Int64N((MaxFill + 3) * market.MinuteMS)
+		default:
+			now += rng.Int64N(3 * dayMS)
+		}
+	}
+	return quotes
+}
+
+// barsOf makes bars of quotes as market.Read does.
+func barsOf(quotes []market.Quote) []market.Bar {
+	var builder market.BarBuilder
+	var bars []market.Bar
+	for _, q := range quotes {
+		if b, ok := builder.Add(q); ok {
+			bars = append(bars, b)
+		}
+	}
+	if b, ok := builder.Flush(); ok {
+		bars = append(bars, b)
+	}
+	return bars
+}
+
+// against holds every minute of an engine to a frame, bit for bit; the function it returns is how many there were.
+func against(t testing.TB, e *Engine, f *Frame) func() int {
+	before := e.onMinute
+	compared := 0
+	e.onMinute = func() {
+		if before != nil {
+			before()
+		}
+		i := e.minutes - 1
+		if i >= f.Len() {
+			t.Fatalf("minute %d, but the frame has %d", i, f.Len())
+		}
+		if e.End() != f.End(i) || e.filled != f.Filled(i) || e.estimated != f.SpreadEstimated(i) {
+			t.Fatalf("minute %d: end %d, filled %v, estimated %v; the frame has %d, %v, %v",
+				i, e.End(), e.filled, e.estimated, f.End(i), f.Filled(i), f.SpreadEstimated(i))
+		}
+		for c, d := range definitions {
+			if got, want := d.value(e), f.columns[c][i]; !identical(got, want) {
+				t.Fatalf("minute %d: %s: got %v (%x), the frame has %v (%x)", i, d.Name, got, math.Float64bits(got), want, math.Float64bits(want))
+			}
+		}
+		compared++
+	}
+	return func() int { return compared }
+}
+
+// identical says whether two numbers have the same bits, or are both NaN.
+func identical(a, b float64) bool {
+	return math.Float64bits(a) == math.Float64bits(b) || math.IsNaN(a) && math.IsNaN(b)
+}
+
+// Law 4: what quotes one by one give is, bit for bit, what their bars give in a file.
+func TestLiveIsTheFrame(t *testing.T) {
+	quotes := chatter(1, 60_000)
+	f, err := Compute(barsOf(quotes))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := newLive(t, LiveOptions{})
+	compared := against(t, l.engine, f)
+	s, _ := Lookup("v1.8.1")
+	online, offline := make([]float64, s.Len()), make([]float64, s.Len())
+	ready := 0
+	for i, q := range quotes {
+		if n := l.Observe(q); n != Accepted && n != Duplicate {
+			t.Fatalf("quote %d: %v", i, n)
+		}
+		asOf, ok := l.Vector(s, online)
+		if l.engine.minutes == 0 {
+			continue
+		}
+		// A minute is complete as soon as a later one begins, without quotes or not.
+		if age := q.Time - asOf; age < 0 || age >= market.MinuteMS && age < MaxFill*market.MinuteMS {
+			t.Fatalf("quote %d at %d: the features are as of %d", i, q.Time, asOf)
+		}
+		if want := f.Row(l.engine.minutes-1, s, offline); ok != want {
+			t.Fatalf("quote %d: ready %v, the frame says %v", i, ok, want)
+		}
+		for k := range online {
+			if !identical(online[k], offline[k]) {
+				t.Fatalf("quote %d: %s: got %v, the frame has %v", i, s.Features[k].Name, online[k], offline[k])
+			}
+		}
+		if ok {
+			ready++
+		}
+	}
+	if got := compared(); got != f.Len()-1 || ready < 10_000 {
+		t.Errorf("compared %d of %d minutes (the last is never complete), %d vectors ready", got, f.Len(), ready)
+	}
+	if l.Count(Accepted)+l.Count(Duplicate) != uint64(len(quotes)) || l.Count(Duplicate) == 0 {
+		t.Errorf("counts: %d accepted, %d duplicate of %d", l.Count(Accepted), l.Count(Duplicate), len(quotes))
+	}
+}
+
+// Bars, and bars among quotes, are the same minutes.
+func TestLiveTakesBars(t *testing.T) {
+	rng := rand.New(rand.NewPCG(2, 2))
+	quotes := chatter(2, 30_000)
+	bars := barsOf(quotes)
+	f, err := Compute(bars)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, share := range []float64{0, 0.5} { // of the minutes that come as quotes
+		l := newLive(t, LiveOptions{})
+		compared := against(t, l.engine, f)
+		next := 0
+		for _, b := range bars {
+			asQuotes := rng.Float64() < share
+			if !asQuotes {
+				if n := l.ObserveBar(b); n != Accepted {
+					t.Fatalf("bar at %d: %v", b.Start, n)
+				}
+				if n := l.ObserveBar(b); n != Duplicate {
+					t.Fatalf("the bar at %d again: %v", b.Start, n)
+				}
+			}
+			for ; next < len(quotes) && quotes[next].Time < b.End(); next++ {
+				if n := l.Observe(quotes[next]); asQuotes && n != Accepted && n != Duplicate || !asQuotes && n != OutOfOrder {
+					t.Fatalf("quote %d: %v", next, n)
+				}
+			}
+			if asQuotes {
+				if n := l.ObserveBar(b); n != OutOfOrder {
+					t.Fatalf("a bar of the minute that quotes began: %v", n)
+				}
+			}
+		}
+		if got := compared(); got < f.Len()-1 {
+			t.Errorf("compared %d of %d minutes", got, f.Len())
+		}
+	}
+}
+
+func TestLiveNotes(t *testing.T) {
+	nan, inf := math.NaN(), math.Inf(1)
+	day := int64(dayMS)
+	good := market.Quote{Time: t0, Bid: 10, Ask: 11}
+	tests := []struct {
+		name  string
+		opts  LiveOptions
+		quote market.Quote // after good
+		want  Note
+	}{
+		{"later", LiveOptions{}, market.Quote{Time: t0 + 1, Bid: 10, Ask: 11}, Accepted},
+		{"the same instant", LiveOptions{}, market.Quote{Time: t0, Bid: 10, Ask: 12}, Accepted},
+		{"another size", LiveOptions{}, market.Quote{Time: t0, Bid: 10, Ask: 11, AskSize: 1}, Accepted},
+		{"locked", LiveOptions{}, market.Quote{Time: t0, Bid: 10, Ask: 10}, Accepted},
+		{"again", LiveOptions{}, good, Duplicate},
+		{"earlier", LiveOptions{}, market.Quote{Time: t0 - 1, Bid: 10, Ask: 11}, OutOfOrder},
+		{"crossed", LiveOptions{}, market.Quote{Time: t0 + 1, Bid: 12, Ask: 11}, Crossed},
+		{"crossed and kept", LiveOptions{KeepCrossed: true}, market.Quote{Time: t0 + 1, Bid: 12, Ask: 11}, CrossedKept},
+		{"crossed and earlier", LiveOptions{KeepCrossed: true}, market.Quote{Time: t0 - 1, Bid: 12, Ask: 11}, OutOfOrder},
+		{"bid 0", LiveOptions{}, market.Quote{Time: t0 + 1, Ask: 11}, BadPrice},
+		{"negative", LiveOptions{}, market.Quote{Time: t0 + 1, Bid: -10, Ask: 11}, BadPrice},
+		{"NaN", LiveOptions{}, market.Quote{Time: t0 + 1, Bid: 10, Ask: nan}, BadPrice},
+		{"infinite", LiveOptions{}, market.Quote{Time: t0 + 1, Bid: 10, Ask: inf}, BadPrice},
+		{"absurd", LiveOptions{}, market.Quote{Time: t0 + 1, Bid: 10, Ask: 1e13}, BadPrice},
+		{"seconds", LiveOptions{}, market.Quote{Time: t0 / 1000, Bid: 10, Ask: 11}, BadTime},
+		{"microseconds", LiveOptions{}, market.Quote{Time: t0 * 1000, Bid: 10, Ask: 11}, BadTime},
+		{"the end of time", LiveOptions{}, market.Quote{Time: math.MaxInt64, Bid: 10, Ask: 11}, BadTime},
+		{"before time", LiveOptions{}, market.Quote{Time: math.MinInt64, Bid: 10, Ask: 11}, BadTime},
+		{"30 days", LiveOptions{}, market.Quote{Time: t0 + 30*day, Bid: 10, Ask: 11}, Accepted},
+		{"more", LiveOptions{}, market.Quote{Time: t0 + 30*day + 1, Bid: 10, Ask: 11}, Jump},
+		{"more than asked for", LiveOptions{MaxJump: time.Hour}, market.Quote{Time: t0 + 3_600_001, Bid: 10, Ask: 11}, Jump},
+	}
+	seen := map[Note]bool{}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			seen[tt.want] = true
+			l := newLive(t, tt.opts)
+			if n := l.Observe(good); n != Accepted {
+				t.Fatal(n)
+			}
+			before := state(t, l)
+			if got := l.Observe(tt.quote); got != tt.want {
+				t.Fatalf("got %v, want %v", got, tt.want)
+			}
+			if l.Count(tt.want) != 1 && tt.want != Accepted {
+				t.Errorf("counted %d times", l.Count(tt.want))
+			}
+			l.counts, l.refused, l.note = [noteEnd]uint64{Accepted: 1}, 0, Accepted
+			if changed := state(t, l) != before; changed != tt.want.Taken() {
+				t.Errorf("the state changed: %v", changed)
+			}
+		})
+	}
+	for _, n := range Notes() {
+		if !seen[n] {
+			t.Errorf("note %v is not tested", n)
+		}
+	}
+}
+
+func TestLiveBarNotes(t *testing.T) {
+	good := market.Bar{Start: t0, Open: 2, High: 3, Low: 1, Close: 2, Bid: 1.9, Ask: 2.1}
+	with := func(change func(*market.Bar)) market.Bar {
+		b := good
+		b.Start += market.MinuteMS
+		change(&b)
+		return b
+	}
+	tests := []struct {
+		name string
+		bar  market.Bar
+		want Note
+	}{
+		{"the next", with(func(*market.Bar) {}), Accepted},
+		{"trades", with(func(b *market.Bar) { b.Bid, b.Ask = 0, 0 }), Accepted},
+		{"again", good, Duplicate},
+		{"the same minute", with(func(b *market.Bar) { b.Start, b.Close = t0, 1.5 }), OutOfOrder},
+		{"earlier", with(func(b *market.Bar) { b.Start -= 2 * market.MinuteMS }), OutOfOrder},
+		{"half a minute", with(func(b *market.Bar) { b.Start += 30_000 }), BadTime},
+		{"long after", with(func(b *market.Bar) { b.Start += 31 * dayMS }), Jump},
+		{"crossed", with(func(b *market.Bar) { b.Bid = 2.2 }), Crossed},
+		{"one side", with(func(b *market.Bar) { b.Ask = 0 }), BadPrice},
+		{"low above close", with(func(b *market.Bar) { b.Low = 2.5 }), BadPrice},
+		{"open above high", with(func(b *market.Bar) { b.Open = 4 }), BadPrice},
+		{"NaN", with(func(b *market.Bar) { b.Open = math.NaN() }), BadPrice},
+		{"nothing", market.Bar{}, BadPrice},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			l := newLive(t, LiveOptions{})
+			if n := l.ObserveBar(good); n != Accepted {
+				t.Fatal(n)
+			}
+			if got := l.ObserveBar(tt.bar); got != tt.want {
+				t.Errorf("got %v, want %v", got, tt.want)
+			}
+			if got := l.engine.minutes; (got == 2) != tt.want.Taken() {
+				t.Errorf("%d minutes", got)
+			}
+		})
+	}
+}
+
+// What is left out leaves no trace: the same features with and without.
+func TestLiveIgnoresWhatItLeavesOut(t *testing.T) {
+	quotes := chatter(3, 20_000)
+	f, err := Compute(barsOf(quotes))
+	if err != nil {
+		t.Fatal(err)
+	}
+	rng := rand.New(rand.NewPCG(3, 3))
+	l := newLive(t, LiveOptions{})
+	compared := against(t, l.engine, f)
+	noise := uint64(0)
+	for _, q := range quotes {
+		l.Observe(q)
+		for range rng.IntN(3) {
+			bad := q
+			switch rng.IntN(5) {
+			case 0:
+				bad.Time -= 1 + rng.Int64N(dayMS)
+			case 1:
+				bad.Bid, bad.Ask = 2*bad.Ask, bad.Bid
+			case 2:
+				bad.Ask = math.NaN()
+			case 3:
+				bad.Time += 31 * dayMS
+			case 4:
+				bad.Time = 0
+			}
+			if n := l.Observe(bad); n.Taken() {
+				t.Fatalf("%+v after %+v: %v", bad, q, n)
+			}
+			noise++
+		}
+	}
+	if compared() != f.Len()-1 || noise < 10_000 {
+		t.Errorf("compared %d of %d minutes with %d bad quotes", compared(), f.Len(), noise)
+	}
+}
+
+func TestLiveReset(t *testing.T) {
+	l := newLive(t, LiveOptions{})
+	l.Observe(market.Quote{Time: t0, Bid: 1, Ask: 1})
+	late := market.Quote{Time: t0 + 31*dayMS, Bid: 1, Ask: 1}
+	s, _ := Lookup("v1.8")
+	for range 3 {
+		if n := l.Observe(late); n != Jump {
+			t.Fatal(n)
+		}
+	}
+	if r := l.Readiness(s); r.Refused != 3 || r.Note != Jump || r.Ready {
+		t.Errorf("got %+v", r)
+	}
+	l.Reset()
+	if n := l.Observe(late); n != Accepted || l.Count(Jump) != 3 || l.Last() != late.Time {
+		t.Errorf("after reset: %v, %d jumps counted", n, l.Count(Jump))
+	}
+}
+
+func TestLiveOptions(t *testing.T) {
+	for _, jump := range []time.Duration{-1, time.Second} {
+		if _, err := NewLive(LiveOptions{MaxJump: jump}); err == nil {
+			t.Errorf("max jump %v was taken", jump)
+		}
+	}
+}
+
+func TestLiveDoesNotAllocate(t *testing.T) {
+	quotes := chatter(4, 5000)
+	l := newLive(t, LiveOptions{})
+	s, _ := Lookup("v1.8.1")
+	dst := make([]float64, s.Len())
+	i := 0
+	if got := testing.AllocsPerRun(4000, func() {
+		l.Observe(quotes[i])
+		l.Vector(s, dst)
+		i++
+	}); got != 0 {
+		t.Errorf("got %v allocations per quote, want 0", got)
+	}
+}
+
+// One quote a minute is the worst case: each completes a minute. Real feeds have 10 to 1000 a minute.
+func BenchmarkLiveObserve(b *testing.B) {
+	for name, step := range map[string]int64{"one-a-minute": market.MinuteMS, "one-a-second": 1000, "thousand-a-second": 1} {
+		b.Run(name, func(b *testing.B) {
+			quotes := chatter(5, 4096)
+			l := newLive(b, LiveOptions{})
+			b.ReportAllocs()
+			now := int64(t0)
+			for i := 0; b.Loop(); i++ {
+				q := quotes[i&4095]
+				now += step
+				q.Time = now
+				if now > 7e12 { // the end of time
+					b.StopTimer()
+					l, now = newLive(b, LiveOptions{}), t0
+					b.StartTimer()
+					continue
+				}
+				if !l.Observe(q).Taken() {
+					b.Fatal("left out")
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,82 @@
+package feature
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Readiness says whether the vector of a schema is defined at the latest minute, and if it is not, what is missing.
+type Readiness struct {
+	Ready bool
+	// AsOf is the end of the latest minute, Unix milliseconds UTC; 0 before the first.
+	AsOf int64
+	// Minutes is the number of minutes on the grid so far, filled ones too.
+	Minutes int
+	// Needs is empty when Ready.
+	Needs []Need
+	// Refused is how many of the last observations in a row were left out, and Note why the last of them was. They are 0
+	// and Accepted when the last one was taken, or repeated one that was, and of an [Engine] alone.
+	Refused int
+	Note    Note
+}
+
+// Need is an input that is not there yet.
+type Need struct {
+	// Input is the name of the feature that waits.
+	Input string
+	// Reason is for people, for example "needs 720 minutes of rsi14, has 300".
+	Reason string
+	// Have is how much of Want, a number >= 1 of minutes, returns or days, is there.
+	Have, Want int
+	// Features are those of the schema that are undefined because of it.
+	Features []string
+}
+
+// Readiness says whether the features of s are defined at the latest minute, and why not.
+func (e *Engine) Readiness(s *Schema) Readiness {
+	r := Readiness{AsOf: e.End(), Minutes: e.Minutes()}
+	at := map[*input]int{}
+	for k, c := range s.columns {
+		for _, in := range definitions[c].needs {
+			need, lacks := in.lacks(e)
+			if !lacks {
+				continue
+			}
+			i, known := at[in]
+			if !known {
+				i = len(r.Needs)
+				at[in] = i
+				need.Input = in.name
+				r.Needs = append(r.Needs, need)
+			}
+			r.Needs[i].Features = append(r.Needs[i].Features, s.Features[k].Name)
+		}
+	}
+	r.Ready = len(r.Needs) == 0
+	return r
+}
+
+// String is one line for people: "ready", or what is missing, for example
+//
+//	not ready: rsi14_z needs 720 minutes of rsi14, has 300; sigma_ref needs one completed UTC day with 300 returns (the present day has 299 so far)
+func (r Readiness) String() string {
+	var b strings.Builder
+	switch {
+	case r.Ready:
+		b.WriteString("ready")
+	case r.Minutes == 0:
+		b.WriteString("not ready: no minute is complete")
+	default:
+		b.WriteString("not ready: ")
+		for i, n := range r.Needs {
+			if i > 0 {
+				b.WriteString("; ")
+			}
+			b.WriteString(n.Input + " " + n.Reason)
+		}
+	}
+	if r.Refused > 0 {
+		fmt.Fprintf(&b, "; the last %d observations were left out (%s)", r.Refused, r.Note)
+	}
+	return b.String()
+}

@@ -1,0 +1,243 @@
+package feature
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+)
+
+// A snapshot is, in little-endian order: the mark (8 bytes), the version and the kind (4 bytes each), records of a
+// length (4 bytes) and that many bytes, and the SHA-256 of all before it. A Live is one record; a Book one with its counts
+// and the number of its symbols, then one per symbol, in their order.
+const (
+	snapshotMark = "GLFEATUR"
+	// snapshotVersion changes with the layout, and with any change of the engine that gives its state another meaning.
+	snapshotVersion = 1
+	kindLive        = 1
+	kindBook        = 2
+
+	// maxRecord is longer than any record: the rings of a full engine are 24 kB.
+	maxRecord = 32 << 10
+)
+
+var (
+	// ErrSnapshot is the error of data that is no snapshot, or a damaged one.
+	ErrSnapshot = errors.New("not a usable snapshot")
+	// ErrSnapshotVersion is that of a snapshot of another version. What it held is learned anew from the market.
+	ErrSnapshotVersion = errors.New("snapshot of another version")
+)
+
+// sealWriter writes a snapshot.
+type sealWriter struct {
+	w   io.Writer
+	sum hash.Hash
+	err error
+}
+
+func newSealWriter(w io.Writer, kind uint32) *sealWriter {
+	s := &sealWriter{w: w, sum: sha256.New()}
+	head := binary.LittleEndian.AppendUint32([]byte(snapshotMark), snapshotVersion)
+	s.write(binary.LittleEndian.AppendUint32(head, kind))
+	return s
+}
+
+func (s *sealWriter) write(p []byte) {
+	if s.err != nil {
+		return
+	}
+	s.sum.Write(p) // a hash never fails
+	_, s.err = s.w.Write(p)
+}
+
+func (s *sealWriter) record(p []byte) {
+	s.write(binary.LittleEndian.AppendUint32(nil, uint32(len(p))))
+	s.write(p)
+}
+
+func (s *sealWriter) close() error {
+	s.write(s.sum.Sum(nil))
+	if s.err != nil {
+		return fmt.Errorf("write snapshot: %w", s.err)
+	}
+	return nil
+}
+
+// sealReader reads a snapshot, and not a byte beyond it.
+type sealReader struct {
+	r   io.Reader
+	sum hash.Hash
+}
+
+func newSealReader(r io.Reader, kind uint32) (*sealReader, error) {
+	s := &sealReader{r: r, sum: sha256.New()}
+	head := make([]byte, len(snapshotMark)+8)
+	if err := s.read(head); err != nil {
+		return nil, err
+	}
+	mark, head := head[:len(snapshotMark)], head[len(snapshotMark):]
+	version, found := binary.LittleEndian.Uint32(head), binary.LittleEndian.Uint32(head[4:])
+	switch {
+	case string(mark) != snapshotMark:
+		return nil, fmt.Errorf("%w: does not begin with %s", ErrSnapshot, snapshotMark)
+	case version != snapshotVersion:
+		return nil, fmt.Errorf("%w: it has version %d, this program reads version %d", ErrSnapshotVersion, version, snapshotVersion)
+	case found != kind:
+		return nil, fmt.Errorf("%w: it is of kind %d, expected %d (1 is one symbol, 2 a book)", ErrSnapshot, found, kind)
+	}
+	return s, nil
+}
+
+func (s *sealReader) read(p []byte) error {
+	_, err := io.ReadFull(s.r, p)
+	switch {
+	case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
+		return fmt.Errorf("%w: it is truncated", ErrSnapshot)
+	case err != nil:
+		return fmt.Errorf("read snapshot: %w", err)
+	}
+	s.sum.Write(p) // a hash never fails
+	return nil
+}
+
+// record reads the next record.
+func (s *sealReader) record() (*decoder, error) {
+	var length [4]byte
+	if err := s.read(length[:]); err != nil {
+		return nil, err
+	}
+	n := binary.LittleEndian.Uint32(length[:])
+	if n > maxRecord {
+		return nil, fmt.Errorf("%w: a record of %d bytes: expected at most %d", ErrSnapshot, n, maxRecord)
+	}
+	p := make([]byte, n)
+	if err := s.read(p); err != nil {
+		return nil, err
+	}
+	return &decoder{data: p}, nil
+}
+
+// close holds what was read to its checksum.
+func (s *sealReader) close() error {
+	want := s.sum.Sum(nil)
+	got := make([]byte, len(want))
+	if err := s.read(got); err != nil {
+		return err
+	}
+	if !bytes.Equal(got, want) {
+		return fmt.Errorf("%w: the checksum does not fit: it was damaged", ErrSnapshot)
+	}
+	return nil
+}
+
+// Snapshot writes the whole state but the options. Equal states give equal bytes. [RestoreLive] reads it.
+func (l *Live) Snapshot(w io.Writer) error {
+	s := newSealWriter(w, kindLive)
+	var e encoder
+	e.live(l)
+	s.record(e.data)
+	return s.close()
+}
+
+// RestoreLive reads what [Live.Snapshot] wrote, and not a byte more. The Live that it returns goes on, bit for bit, as if
+// there had been no break. The errors are [ErrSnapshot], [ErrSnapshotVersion], and those of r.
+func RestoreLive(r io.Reader, opts LiveOptions) (*Live, error) {
+	if err := opts.validate(); err != nil {
+		return nil, err
+	}
+	s, err := newSealReader(r, kindLive)
+	if err != nil {
+		return nil, err
+	}
+	d, err := s.record()
+	if err != nil {
+		return nil, err
+	}
+	if err := s.close(); err != nil {
+		return nil, err
+	}
+	l := d.live(opts)
+	if err := d.end(); err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+// Snapshot writes the state of every symbol, but no options. Equal states give equal bytes. Each symbol is as it was at
+// one instant; what is observed of the others meanwhile may be in or not. [RestoreBook] reads it.
+func (b *Book) Snapshot(w io.Writer) error {
+	symbols := b.Symbols()
+	pages := make([]*page, 0, len(symbols))
+	names := symbols[:0]
+	for _, symbol := range symbols {
+		if p := b.page(symbol); p != nil {
+			pages, names = append(pages, p), append(names, symbol)
+		}
+	}
+	s := newSealWriter(w, kindBook)
+	var e encoder
+	for n := range b.counts {
+		e.uint(b.counts[n].Load())
+	}
+	e.uint(uint64(len(pages)))
+	s.record(e.data)
+	for i, p := range pages {
+		e.data = e.data[:0]
+		e.text(names[i])
+		p.mu.Lock()
+		e.live(p.live)
+		p.mu.Unlock()
+		s.record(e.data)
+	}
+	return s.close()
+}
+
+// RestoreBook reads what [Book.Snapshot] wrote, and not a byte more. The errors are [ErrSnapshot], [ErrSnapshotVersion],
+// [ErrTooManySymbols] when it holds more symbols than opts allows, and those of r. It holds no more in memory than the
+// book it makes.
+func RestoreBook(r io.Reader, opts BookOptions) (*Book, error) {
+	b, err := NewBook(opts)
+	if err != nil {
+		return nil, err
+	}
+	s, err := newSealReader(r, kindBook)
+	if err != nil {
+		return nil, err
+	}
+	d, err := s.record()
+	if err != nil {
+		return nil, err
+	}
+	for n := range b.counts {
+		b.counts[n].Store(d.uint())
+	}
+	symbols := d.uint()
+	if err := d.end(); err != nil {
+		return nil, err
+	}
+	if symbols > uint64(b.opts.MaxSymbols) {
+		return nil, fmt.Errorf("%w: the snapshot holds %d, the book %d", ErrTooManySymbols, symbols, b.opts.MaxSymbols)
+	}
+	last := ""
+	for range symbols {
+		d, err := s.record()
+		if err != nil {
+			return nil, err
+		}
+		symbol := d.text()
+		d.check(symbol > last && len(symbol) <= MaxSymbolBytes, "symbols out of order")
+		last = symbol
+		live := d.live(b.opts.Live)
+		if err := d.end(); err != nil {
+			return nil, fmt.Errorf("symbol %q: %w", symbol, err)
+		}
+		b.symbols[symbol] = &page{live: live}
+	}
+	if err := s.close(); err != nil {
+		return nil, err
+	}
+	return b, nil
+}

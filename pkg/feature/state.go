@@ -1,0 +1,257 @@
+package feature
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+
+	"github.com/greenlight-ml/greenlight/pkg/market"
+)
+
+// The encoder and the decoder hold the layout of the state: what one writes the other reads, in that order. Numbers are
+// 8 bytes each, floating point by its bits.
+
+// encoder appends a state to data.
+type encoder struct{ data []byte }
+
+func (e *encoder) uint(x uint64)   { e.data = binary.LittleEndian.AppendUint64(e.data, x) }
+func (e *encoder) int(x int64)     { e.uint(uint64(x)) }
+func (e *encoder) float(x float64) { e.uint(math.Float64bits(x)) }
+
+func (e *encoder) bool(x bool) {
+	if x {
+		e.uint(1)
+	} else {
+		e.uint(0)
+	}
+}
+
+func (e *encoder) floats(xs []float64) {
+	for _, x := range xs {
+		e.float(x)
+	}
+}
+
+func (e *encoder) text(s string) {
+	e.uint(uint64(len(s)))
+	e.data = append(e.data, s...)
+}
+
+func (e *encoder) bar(b market.Bar) {
+	e.int(b.Start)
+	e.floats([]float64{b.Open, b.High, b.Low, b.Close, b.Bid, b.Ask, b.Volume})
+}
+
+// window writes the ring alone: the moments follow from it.
+func (e *encoder) window(w *window) {
+	e.bool(w.lapped)
+	e.uint(uint64(w.next))
+	if w.lapped {
+		e.floats(w.ring)
+	} else {
+		e.floats(w.ring[:w.next])
+	}
+}
+
+func (e *encoder) engine(g *Engine) {
+	e.int(int64(g.minutes))
+	e.bar(g.last)
+	e.bool(g.filled)
+	e.bool(g.estimated)
+	e.floats([]float64{g.mid, g.r1, g.spread})
+	e.floats(g.returns[:])
+	for _, w := range g.windows() {
+		e.window(w)
+	}
+	e.floats([]float64{g.rsi.gain, g.rsi.loss})
+	e.int(int64(g.rsi.changes))
+	e.int(g.days.day)
+	e.floats([]float64{g.days.squares, g.days.returns, g.days.spreads, g.days.spreadN, g.days.sigmaRef, g.days.spreadRef})
+	e.floats(g.days.sigmas[:])
+	e.floats(g.days.spreadMeans[:])
+	e.int(int64(g.days.days))
+}
+
+func (e *encoder) live(l *Live) {
+	e.engine(l.engine)
+	begun, building := l.builder.Current()
+	e.bool(building)
+	e.bar(begun)
+	e.bool(l.begun)
+	e.int(l.last.Time)
+	e.floats([]float64{l.last.Bid, l.last.Ask, l.last.BidSize, l.last.AskSize})
+	for _, n := range l.counts {
+		e.uint(n)
+	}
+	e.uint(l.refused)
+	e.uint(uint64(l.note))
+}
+
+func (e *Engine) windows() []*window { return []*window{e.squares, e.pairs, e.rsiWindow, e.midWindow} }
+
+// decoder reads a state. After the first fault it reads zeros; end tells.
+type decoder struct {
+	data []byte
+	err  error
+}
+
+// check notes a fault unless ok.
+func (d *decoder) check(ok bool, format string, args ...any) {
+	if !ok && d.err == nil {
+		d.err = fmt.Errorf("%w: %s", ErrSnapshot, fmt.Sprintf(format, args...))
+	}
+}
+
+// end is the fault, if there was one; data that is left over is one.
+func (d *decoder) end() error {
+	d.check(len(d.data) == 0, "%d bytes are left over", len(d.data))
+	return d.err
+}
+
+func (d *decoder) bytes(n uint64) []byte {
+	d.check(n <= uint64(len(d.data)), "it is too short")
+	if d.err != nil {
+		return nil
+	}
+	p := d.data[:n]
+	d.data = d.data[n:]
+	return p
+}
+
+func (d *decoder) uint() uint64 {
+	if p := d.bytes(8); p != nil {
+		return binary.LittleEndian.Uint64(p)
+	}
+	return 0
+}
+
+func (d *decoder) int() int64   { return int64(d.uint()) }
+func (d *decoder) text() string { return string(d.bytes(d.uint())) }
+
+// count is a number of things that happened.
+func (d *decoder) count() int {
+	x := d.int()
+	d.check(x >= 0 && x <= math.MaxInt32, "a count of %d", x)
+	if d.err != nil {
+		return 0
+	}
+	return int(x)
+}
+
+func (d *decoder) bool() bool {
+	x := d.uint()
+	d.check(x <= 1, "%d for yes or no", x)
+	return x == 1
+}
+
+// maxState is above every number of a state that was made of prices, and keeps sums of squares of them finite.
+const maxState = 1e40
+
+// float is a number or NaN.
+func (d *decoder) float() float64 {
+	x := math.Float64frombits(d.uint())
+	d.check(math.IsNaN(x) || math.Abs(x) <= maxState, "the number %v", x)
+	return x
+}
+
+func (d *decoder) floats(into ...*float64) {
+	for _, x := range into {
+		*x = d.float()
+	}
+}
+
+func (d *decoder) slice(into []float64) {
+	for i := range into {
+		into[i] = d.float()
+	}
+}
+
+// bar reads a bar, which must be a true one if there is one.
+func (d *decoder) bar(there bool) market.Bar {
+	b := market.Bar{Start: d.int()}
+	d.floats(&b.Open, &b.High, &b.Low, &b.Close, &b.Bid, &b.Ask)
+	b.Volume = math.Float64frombits(d.uint()) // part of no feature
+	if there {
+		d.check(fits(b) && market.IsTime(b.Start) && b.Start%market.MinuteMS == 0, "the bar %+v", b)
+	}
+	return b
+}
+
+// window reads the ring into a new window, and computes the moments as push does.
+func (d *decoder) window(w *window) {
+	w.lapped = d.bool()
+	next := d.uint()
+	d.check(next < uint64(len(w.ring)), "a window of %d minutes at minute %d", len(w.ring), next)
+	if d.err != nil {
+		return
+	}
+	w.next = int(next)
+	if !w.lapped {
+		d.slice(w.ring[:w.next])
+	} else {
+		d.slice(w.ring)
+		w.sum(w.next)
+	}
+	for _, x := range w.ring[:w.next] {
+		if !math.IsNaN(x) {
+			w.head.add(x)
+		}
+	}
+	w.now = w.tail[w.next].merge(w.head)
+}
+
+func (d *decoder) engine() *Engine {
+	e := NewEngine()
+	e.minutes = d.count()
+	e.last = d.bar(e.minutes > 0)
+	e.filled, e.estimated = d.bool(), d.bool()
+	d.floats(&e.mid, &e.r1, &e.spread)
+	d.slice(e.returns[:])
+	for _, w := range e.windows() {
+		d.window(w)
+	}
+	d.floats(&e.rsi.gain, &e.rsi.loss)
+	e.rsi.changes = d.count()
+	d.check(e.rsi.gain >= 0 && e.rsi.loss >= 0 && e.rsi.changes <= rsiPeriod, "the index %+v", e.rsi)
+	days := &e.days
+	days.day = d.int()
+	d.floats(&days.squares, &days.returns, &days.spreads, &days.spreadN, &days.sigmaRef, &days.spreadRef)
+	d.slice(days.sigmas[:])
+	d.slice(days.spreadMeans[:])
+	days.days = d.count()
+	d.check(!(days.sigmaRef < sigmaFloor) && !(days.spreadRef < spreadFloor), "references %v and %v", days.sigmaRef, days.spreadRef)
+	return e
+}
+
+// live reads a Live; d.end says whether it can be used.
+func (d *decoder) live(opts LiveOptions) *Live {
+	l := &Live{opts: opts, engine: d.engine()}
+	building := d.bool()
+	begun := d.bar(building)
+	if building {
+		d.check(l.engine.minutes == 0 || begun.Start > l.engine.last.Start, "a minute that is over is not complete")
+		l.builder.Resume(begun)
+	}
+	l.begun = d.bool()
+	l.last.Time = d.int()
+	for _, x := range []*float64{&l.last.Bid, &l.last.Ask, &l.last.BidSize, &l.last.AskSize} {
+		*x = math.Float64frombits(d.uint()) // only compared
+	}
+	d.check(l.begun == (building || l.engine.minutes > 0) && (!l.begun || l.timely(begun, building)), "the last time is %d", l.last.Time)
+	for n := range l.counts {
+		l.counts[n] = d.uint()
+	}
+	l.refused = d.uint()
+	note := d.uint()
+	d.check(note < uint64(noteEnd), "note %d", note)
+	l.note = Note(note)
+	return l
+}
+
+// timely says whether the last time fits the minutes.
+func (l *Live) timely(begun market.Bar, building bool) bool {
+	if building {
+		return l.last.Time >= begun.Start && l.last.Time < begun.End()
+	}
+	return l.last.Time == l.engine.End()
+}

@@ -1,0 +1,115 @@
+package featurelog
+
+import (
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/parquet-go/parquet-go"
+	"github.com/parquet-go/parquet-go/encoding"
+)
+
+// column is one that every file has.
+type column struct {
+	name string
+	node parquet.Node
+	// put is the value to write, absent for null; take reads it back.
+	put  func(r *Row) (parquet.Value, bool)
+	take func(r *Row, v parquet.Value)
+}
+
+// columns are those that every file has, in order. The features follow. A name or type that changes is a [CHANGE].
+var columns = []column{
+	text("request_id", &parquet.Plain, func(r *Row) *string { return &r.RequestID }),
+	text("symbol", &parquet.RLEDictionary, func(r *Row) *string { return &r.Symbol }),
+	instant("event_time", true, func(r *Row) *time.Time { return &r.EventTime }),
+	instant("arrival_time", false, func(r *Row) *time.Time { return &r.ArrivalTime }),
+	{
+		"schema_hash", parquet.Encoded(parquet.String(), &parquet.RLEDictionary),
+		func(r *Row) (parquet.Value, bool) { return textValue(r.Schema.Hash), true },
+		func(*Row, parquet.Value) {}, // the reader takes it from the metadata of the file
+	},
+	{
+		"baseline_score", number(),
+		func(r *Row) (parquet.Value, bool) { return numberValue(r.BaselineScore) },
+		func(r *Row, v parquet.Value) { r.BaselineScore = numberOf(v) },
+	},
+	text("baseline_version", &parquet.RLEDictionary, func(r *Row) *string { return &r.BaselineVersion }),
+	text("baseline_digest", &parquet.RLEDictionary, func(r *Row) *string { return &r.BaselineDigest }),
+	optional("shadow_score", func(r *Row) *Optional { return &r.ShadowScore }),
+	text("outcome", &parquet.RLEDictionary, func(r *Row) *string { return &r.Outcome }),
+	text("model_version", &parquet.RLEDictionary, func(r *Row) *string { return &r.ModelVersion }),
+	text("model_digest", &parquet.RLEDictionary, func(r *Row) *string { return &r.ModelDigest }),
+	optional("shadow_latency_ms", func(r *Row) *Optional { return &r.ShadowLatencyMS }),
+}
+
+// columnIndex is the position of a column that every file has, -1 when there is no such one.
+func columnIndex(name string) int {
+	return slices.IndexFunc(columns, func(c column) bool { return c.name == name })
+}
+
+// text is a column of strings. Readers want UTF-8, and some give up a whole file for one byte that is none.
+func text(name string, how encoding.Encoding, of func(*Row) *string) column {
+	return column{
+		name, parquet.Encoded(parquet.String(), how),
+		func(r *Row) (parquet.Value, bool) { return textValue(*of(r)), true },
+		func(r *Row, v parquet.Value) { *of(r) = string(v.ByteArray()) },
+	}
+}
+
+func textValue(s string) parquet.Value {
+	return parquet.ByteArrayValue([]byte(strings.ToValidUTF8(s, "\uFFFD")))
+}
+
+// instant is a column of microseconds, UTC.
+func instant(name string, nullable bool, of func(*Row) *time.Time) column {
+	node := parquet.Encoded(parquet.Timestamp(parquet.Microsecond), &parquet.DeltaBinaryPacked)
+	if nullable {
+		node = parquet.Optional(node)
+	}
+	return column{
+		name, node,
+		func(r *Row) (parquet.Value, bool) {
+			t := *of(r)
+			return parquet.Int64Value(t.UnixMicro()), !nullable || !t.IsZero()
+		},
+		func(r *Row, v parquet.Value) {
+			if !v.IsNull() {
+				*of(r) = time.UnixMicro(v.Int64()).UTC()
+			}
+		},
+	}
+}
+
+// optional is a column of numbers that may be absent.
+func optional(name string, of func(*Row) *Optional) column {
+	return column{
+		name, number(),
+		func(r *Row) (parquet.Value, bool) {
+			v, finite := numberValue(of(r).Value)
+			return v, finite && of(r).Present
+		},
+		func(r *Row, v parquet.Value) {
+			if !v.IsNull() {
+				*of(r) = Some(v.Double())
+			}
+		},
+	}
+}
+
+func number() parquet.Node {
+	return parquet.Optional(parquet.Encoded(parquet.Leaf(parquet.DoubleType), &parquet.Plain))
+}
+
+// numberValue is a number, absent when it is not finite.
+func numberValue(x float64) (parquet.Value, bool) {
+	return parquet.DoubleValue(x), !math.IsNaN(x) && !math.IsInf(x, 0)
+}
+
+func numberOf(v parquet.Value) float64 {
+	if v.IsNull() {
+		return math.NaN()
+	}
+	return v.Double()
+}

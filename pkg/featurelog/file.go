@@ -1,0 +1,71 @@
+package featurelog
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/parquet-go/parquet-go"
+	"github.com/parquet-go/parquet-go/compress/snappy"
+)
+
+// The keys of the metadata of a file.
+const (
+	metaSchema, metaHash = "greenlight.schema", "greenlight.schema_hash"
+)
+
+// errEncode is an error of the rows, not of the disk.
+var errEncode = errors.New("rows cannot be encoded")
+
+// encode writes rows of a schema as one Parquet file. It goes for the encodings that every reader has.
+func encode(w io.Writer, s *Schema, rows []*Row) (err error) {
+	defer func() {
+		if p := recover(); p != nil { // a defect of the encoder must not end the process that answers requests
+			err = fmt.Errorf("%w: %v", errEncode, p)
+		}
+	}()
+	out := parquet.NewWriter(w, s.layout,
+		parquet.Compression(&snappy.Codec{}),
+		parquet.DataPageVersion(1),
+		parquet.CreatedBy("greenlight", "featurelog", "1"),
+		parquet.KeyValueMetadata(metaSchema, s.Name),
+		parquet.KeyValueMetadata(metaHash, s.Hash),
+	)
+	values := make([]parquet.Value, 0, min(len(rows), 1024))
+	for i, c := range out.ColumnWriters() {
+		put := featureValue(i - len(columns))
+		if i < len(columns) {
+			put = columns[i].put
+		}
+		level := 0
+		if i >= len(columns) || columns[i].node.Optional() {
+			level = 1
+		}
+		for rest := rows; len(rest) > 0; {
+			n := min(len(rest), cap(values))
+			values = values[:0]
+			for _, r := range rest[:n] {
+				if v, ok := put(r); ok {
+					values = append(values, v.Level(0, level, i))
+				} else {
+					values = append(values, parquet.NullValue().Level(0, 0, i))
+				}
+			}
+			if _, err := c.WriteRowValues(values); err != nil {
+				return err
+			}
+			rest = rest[n:]
+		}
+	}
+	return out.Close()
+}
+
+// featureValue is the value of feature k.
+func featureValue(k int) func(*Row) (parquet.Value, bool) {
+	return func(r *Row) (parquet.Value, bool) {
+		if len(r.Features) == 0 {
+			return parquet.Value{}, false
+		}
+		return numberValue(r.Features[k])
+	}
+}

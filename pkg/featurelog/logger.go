@@ -1,0 +1,200 @@
+package featurelog
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"regexp"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// The defaults of [Options].
+const (
+	DefaultInterval = 5 * time.Second
+	DefaultCapacity = 65_536
+	DefaultPartRows = 8_192
+)
+
+// Options of [Open]. All but Dir have a default that the zero value stands for.
+type Options struct {
+	// Dir is the folder of the log. It is made if it does not exist.
+	Dir string
+	// Interval is how often rows are written: what a kill can lose. Default 5 s.
+	Interval time.Duration
+	// Capacity is how many rows may wait to be handed to the writer, and how many may wait for the disk: at about 400
+	// bytes each, twice this many is what the log can hold in memory. Default 65,536.
+	Capacity int
+	// PartRows is how many rows a file gets before the next begins. A file is written anew at every flush until then:
+	// see the package comment. A flush of more rows makes a longer file. Default 8,192.
+	PartRows int
+	// Instance is part of the names of the files, to tell processes apart that share a folder: letters, digits and _. It
+	// must be new with every process. The default is 8 random hexadecimal digits.
+	Instance string
+}
+
+var instanceName = regexp.MustCompile(`^[A-Za-z0-9_]{1,64}$`)
+
+// validate completes the options.
+func (o *Options) validate() error {
+	if o.Interval == 0 {
+		o.Interval = DefaultInterval
+	}
+	if o.Capacity == 0 {
+		o.Capacity = DefaultCapacity
+	}
+	if o.PartRows == 0 {
+		o.PartRows = DefaultPartRows
+	}
+	if o.Instance == "" {
+		var b [4]byte
+		_, _ = rand.Read(b[:]) // never fails
+		o.Instance = hex.EncodeToString(b[:])
+	}
+	switch {
+	case o.Dir == "":
+		return errors.New("dir is missing")
+	case o.Interval < 0:
+		return fmt.Errorf("interval %v: expected more than 0", o.Interval)
+	case o.Capacity < 2:
+		return fmt.Errorf("capacity %d: expected 2 or more", o.Capacity)
+	case o.PartRows < 0:
+		return fmt.Errorf("part rows %d: expected 1 or more", o.PartRows)
+	case !instanceName.MatchString(o.Instance):
+		return fmt.Errorf("instance %q: expected up to 64 letters, digits and _", o.Instance)
+	}
+	return nil
+}
+
+// Logger writes rows. It is safe for concurrent use.
+type Logger struct {
+	opts Options
+	wake chan struct{} // the queue is half full
+	stop chan struct{}
+	done chan struct{}
+	pool sync.Pool
+
+	mu     sync.Mutex
+	queue  []*Row
+	closed bool
+
+	written, dropped, invalid, pending, writeErrors atomic.Uint64
+	lastWrite                                       atomic.Pointer[time.Time]
+	lastError                                       atomic.Pointer[failure]
+
+	w writer
+}
+
+type failure struct {
+	err error
+	at  time.Time
+}
+
+// Open removes what dead processes left half written and starts the writer. Close ends it.
+func Open(opts Options) (*Logger, error) { return open(opts, realDisk) }
+
+func open(opts Options, d disk) (*Logger, error) {
+	if err := opts.validate(); err != nil {
+		return nil, fmt.Errorf("feature log: %w", err)
+	}
+	if err := os.MkdirAll(opts.Dir, 0o755); err != nil {
+		return nil, fmt.Errorf("feature log: %w", err)
+	}
+	if err := sweep(opts.Dir); err != nil {
+		return nil, err
+	}
+	l := &Logger{
+		opts:  opts,
+		wake:  make(chan struct{}, 1),
+		stop:  make(chan struct{}),
+		done:  make(chan struct{}),
+		pool:  sync.Pool{New: func() any { return new(Row) }},
+		queue: make([]*Row, 0, opts.Capacity),
+	}
+	l.w = writer{l: l, disk: d, spare: make([]*Row, 0, opts.Capacity), parts: map[partKey]*part{}}
+	go l.w.run()
+	return l, nil
+}
+
+// Log takes a row, which the caller may change afterwards, and its features too. It never waits for the disk; a row that
+// there is no room for is dropped and counted. It says whether the row was taken.
+func (l *Logger) Log(r Row) bool {
+	if !r.fits() {
+		l.invalid.Add(1)
+		return false
+	}
+	own := l.pool.Get().(*Row) //nolint:forcetypeassert // the pool has no other
+	features := own.Features[:0]
+	features = append(features, r.Features...)
+	*own = r
+	own.Features = features
+	if own.ArrivalTime.IsZero() {
+		own.ArrivalTime = time.Now()
+	}
+
+	l.mu.Lock()
+	taken := !l.closed && len(l.queue) < cap(l.queue)
+	if taken {
+		l.queue = append(l.queue, own)
+		l.pending.Add(1) // inside, before the writer can take it away again
+	}
+	half := taken && len(l.queue) == cap(l.queue)/2
+	l.mu.Unlock()
+
+	switch {
+	case !taken:
+		l.dropped.Add(1)
+		l.release(own)
+	case half:
+		select {
+		case l.wake <- struct{}{}:
+		default:
+		}
+	}
+	return taken
+}
+
+// release gives a row back to the pool, without what it points to.
+func (l *Logger) release(r *Row) {
+	*r = Row{Features: r.Features}
+	l.pool.Put(r)
+}
+
+// Stats returns the counts.
+func (l *Logger) Stats() Stats {
+	s := Stats{
+		Written: l.written.Load(), Dropped: l.dropped.Load(), Invalid: l.invalid.Load(), Pending: l.pending.Load(),
+		WriteErrors: l.writeErrors.Load(),
+	}
+	if f := l.lastError.Load(); f != nil {
+		s.LastError, s.LastErrorTime = f.err, f.at
+	}
+	if t := l.lastWrite.Load(); t != nil {
+		s.LastWriteTime = *t
+	}
+	return s
+}
+
+// Close writes what is pending and ends the writer. Rows that come later are dropped. It returns an error when rows are
+// not on disk by the end of ctx, or at all; those that the disk refused are counted as dropped then.
+func (l *Logger) Close(ctx context.Context) error {
+	l.mu.Lock()
+	if !l.closed {
+		l.closed = true
+		close(l.stop)
+	}
+	l.mu.Unlock()
+	select {
+	case <-l.done:
+		if n := l.w.abandoned; n > 0 {
+			return fmt.Errorf("feature log: %d rows were not written: %w", n, l.Stats().LastError)
+		}
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("feature log: %d rows are not written yet: %w", l.pending.Load(), ctx.Err())
+	}
+}

@@ -1,0 +1,156 @@
+package featurelog
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/parquet-go/parquet-go"
+)
+
+// readRows is how many rows are read at a time.
+const readRows = 512
+
+// errStopped says that the receiver wants no more.
+var errStopped = errors.New("stopped")
+
+// Read reads the rows that arrived in [from, to), day by day, schema by schema, file by file; within a file in the order
+// in which they were logged. The rows are the receiver's own; those of one file share their Schema. A folder that is
+// missing, and a file that is damaged or of another layout, is an error that names it, the last that it yields. Files
+// under temporary names are passed over.
+func Read(dir string, from, to time.Time) iter.Seq2[Row, error] {
+	first, last := dayOf(from), dayOf(to)
+	return func(yield func(Row, error) bool) {
+		err := walk(dir, func(day string) bool { return first <= day && day <= last }, func(path string) error {
+			name := filepath.Base(path)
+			if !strings.HasPrefix(name, partPrefix) || !strings.HasSuffix(name, partSuffix) {
+				return nil
+			}
+			return readFile(path, func(r Row) bool {
+				return r.ArrivalTime.Before(from) || !r.ArrivalTime.Before(to) || yield(r, nil)
+			})
+		})
+		if err != nil && !errors.Is(err, errStopped) {
+			yield(Row{}, err)
+		}
+	}
+}
+
+// readFile reads the rows of one file. Its errors name the file.
+func readFile(path string, yield func(Row) bool) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	p, err := openParquet(f)
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	s, err := schemaOf(p)
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	for _, g := range p.RowGroups() {
+		if err := readGroup(g, s, yield); err != nil {
+			if errors.Is(err, errStopped) {
+				return err
+			}
+			return fmt.Errorf("%s: %w", path, err)
+		}
+	}
+	return nil
+}
+
+// openParquet reads the footer.
+func openParquet(f *os.File) (_ *parquet.File, err error) {
+	defer func() { damaged(&err, recover()) }()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	p, err := parquet.OpenFile(f, info.Size())
+	if err != nil {
+		return nil, fmt.Errorf("not a whole Parquet file (truncated, or another kind): %w", err)
+	}
+	return p, nil
+}
+
+// damaged turns a panic of the decoder, which damaged pages can cause, into an error.
+func damaged(err *error, panicked any) {
+	if panicked != nil {
+		*err = fmt.Errorf("damaged: %v", panicked)
+	}
+}
+
+// schemaOf holds the columns of a file to ours.
+func schemaOf(p *parquet.File) (_ *Schema, err error) {
+	defer func() { damaged(&err, recover()) }()
+	fields := p.Schema().Fields()
+	if len(fields) < len(columns) {
+		return nil, fmt.Errorf("%d columns: expected at least %d", len(fields), len(columns))
+	}
+	for i, f := range fields {
+		want, name := number(), f.Name()
+		if i < len(columns) {
+			want, name = columns[i].node, columns[i].name
+		}
+		if f.Name() != name || !f.Leaf() || f.Repeated() || f.Type().Kind() != want.Type().Kind() || f.Optional() != want.Optional() {
+			return nil, fmt.Errorf("column %d is %s %s: expected %s %s", i+1, f.Name(), f, name, want)
+		}
+	}
+	features := make([]string, 0, len(fields)-len(columns))
+	for _, f := range fields[len(columns):] {
+		features = append(features, f.Name())
+	}
+	name, _ := p.Lookup(metaSchema)
+	hash, ok := p.Lookup(metaHash)
+	if !ok {
+		return nil, fmt.Errorf("no %s in the metadata: not written by Greenlight", metaHash)
+	}
+	return newSchema(name, hash, features)
+}
+
+func readGroup(g parquet.RowGroup, s *Schema, yield func(Row) bool) error {
+	rows := g.Rows()
+	defer rows.Close()
+	buf := make([]parquet.Row, readRows)
+	for {
+		n, err := readSome(rows, buf)
+		features := make([]float64, n*len(s.Features))
+		for _, values := range buf[:n] {
+			if len(values) != len(columns)+len(s.Features) {
+				return fmt.Errorf("a row of %d values: expected %d", len(values), len(columns)+len(s.Features))
+			}
+			r := Row{Schema: s, Features: features[:len(s.Features):len(s.Features)]}
+			features = features[len(s.Features):]
+			for i, c := range columns {
+				c.take(&r, values[i])
+			}
+			for k := range r.Features {
+				r.Features[k] = numberOf(values[len(columns)+k])
+			}
+			if !yield(r) {
+				return errStopped
+			}
+		}
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return err
+		case n == 0:
+			return io.ErrNoProgress
+		}
+	}
+}
+
+func readSome(rows parquet.Rows, buf []parquet.Row) (n int, err error) {
+	defer func() { damaged(&err, recover()) }()
+	return rows.ReadRows(buf)
+}

@@ -1,0 +1,80 @@
+package featurelog
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/parquet-go/parquet-go"
+
+	"github.com/greenlight-ml/greenlight/pkg/feature"
+)
+
+// Schema says what the features of a row are. Make it once and share it: rows of one Schema go into one file.
+type Schema struct {
+	Name string
+	// Hash is that of feature.Schema.
+	Hash string
+	// Features are the names of the columns, in the order of the vector.
+	Features []string
+
+	layout *parquet.Schema
+}
+
+// NewSchema is the schema of the log for rows of s. It fails when a feature has the name of another column.
+func NewSchema(s *feature.Schema) (*Schema, error) { return newSchema(s.Name, s.Hash(), s.Names()) }
+
+func newSchema(name, hash string, features []string) (*Schema, error) {
+	if name == "" {
+		return nil, fmt.Errorf("feature log: a schema without a name")
+	}
+	root := &group{}
+	for _, c := range columns {
+		root.add(c.name, c.node)
+	}
+	for i, f := range features {
+		if f == "" || columnIndex(f) >= 0 || slices.Contains(features[:i], f) || slices.Contains(reserved, strings.ToLower(f)) {
+			return nil, fmt.Errorf("feature log: schema %q: feature %q has the name of another column", name, f)
+		}
+		root.add(f, parquet.Optional(parquet.Encoded(parquet.Leaf(parquet.DoubleType), &parquet.Plain)))
+	}
+	return &Schema{Name: name, Hash: hash, Features: features, layout: parquet.NewSchema("row", root)}, nil
+}
+
+// reserved are the columns that come of the folders.
+var reserved = []string{"date", "schema"}
+
+// String is the layout of the files, as Parquet writes it.
+func (s *Schema) String() string { return s.layout.String() }
+
+// group is a parquet.Group whose fields keep their order: the request first, then its scores, then the features.
+type group struct {
+	parquet.Group
+
+	fields []parquet.Field
+}
+
+func (g *group) add(name string, n parquet.Node) { g.fields = append(g.fields, field{n, name}) }
+
+// Fields is part of parquet.Node.
+func (g *group) Fields() []parquet.Field { return g.fields }
+
+// String is part of parquet.Node.
+func (g *group) String() string {
+	var b strings.Builder
+	_ = parquet.PrintSchema(&b, "", g) // a builder never fails
+	return b.String()
+}
+
+type field struct {
+	parquet.Node
+
+	name string
+}
+
+// Name is part of parquet.Field.
+func (f field) Name() string { return f.name }
+
+// Value is part of parquet.Field. It is for rows that are Go values, which ours are not.
+func (f field) Value(reflect.Value) reflect.Value { return reflect.Value{} }
