@@ -6,6 +6,8 @@
 //	model.json     the parameters and the schema they need; its SHA-256 is the model's digest
 //	baseline.json  the production heuristic that was fitted to the same training window
 //	golden.json    market states with the scores that the model must give them
+//	reference.json the drift profile: how inputs and score were distributed on the training window, if it has one
+//	ensemble       the trees as LightGBM or XGBoost wrote them, for a model of that family
 //	manifest.json  digests of the files above, and where the model comes from
 //
 // Nothing in a folder is ever changed once it is registered. A folder in which a digest, the schema or a golden score
@@ -25,15 +27,18 @@ import (
 	"slices"
 	"time"
 
+	"github.com/greenlight-ml/greenlight/pkg/drift"
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 )
 
 // The files of a model.
 const (
-	ModelFile    = "model.json"
-	BaselineFile = "baseline.json"
-	GoldenFile   = "golden.json"
-	ManifestFile = "manifest.json"
+	ModelFile     = "model.json"
+	BaselineFile  = "baseline.json"
+	GoldenFile    = "golden.json"
+	ReferenceFile = "reference.json"
+	EnsembleFile  = "ensemble"
+	ManifestFile  = "manifest.json"
 
 	modelFormat    = "greenlight/model/v1"
 	manifestFormat = "greenlight/manifest/v1"
@@ -53,14 +58,16 @@ type Scorer interface {
 // Spec is the content of model.json: all that a score depends on.
 type Spec struct {
 	Format string `json:"format"`
-	// Family is "logistic".
+	// Family is [FamilyLogistic] or [FamilyTrees].
 	Family string `json:"family"`
 	// Schema names the feature schema, SchemaHash pins its meaning.
 	Schema     string `json:"schema"`
 	SchemaHash string `json:"schema_hash"`
 	// Label is what the score is the probability of.
-	Label    Label     `json:"label"`
-	Logistic *Logistic `json:"logistic"`
+	Label Label `json:"label"`
+	// Logistic or Trees are the parameters, as the family says.
+	Logistic *Logistic  `json:"logistic,omitempty"`
+	Trees    *TreesSpec `json:"trees,omitempty"`
 }
 
 // Label says what was predicted: that the range of mid over the horizon exceeds Threshold * sigma_ref * sqrt(horizon).
@@ -129,6 +136,10 @@ type Artifact struct {
 	Spec     Spec
 	Golden   Golden
 	Baseline *Baseline
+	// Reference is the drift profile of the training window; nil when there is none.
+	Reference *drift.Profile
+	// Ensemble is the file of a model of trees; nil for other families.
+	Ensemble []byte
 	// Schema is the one that Spec names. Scorer is safe for concurrent use.
 	Schema *feature.Schema
 	Scorer Scorer
@@ -151,17 +162,45 @@ func (a *Artifact) bind() error {
 		return fmt.Errorf("%s: schema %s has the hash %.12s here, but the model was made for %.12s: a feature has changed its meaning",
 			ModelFile, s.Schema, schema.Hash(), s.SchemaHash)
 	}
-	if s.Family != "logistic" || s.Logistic == nil {
-		return fmt.Errorf("%s: family %q: want \"logistic\" with its parameters", ModelFile, s.Family)
-	}
-	if err := s.Logistic.Validate(); err != nil {
+	a.Schema = schema
+	if err := a.bindScorer(); err != nil {
 		return fmt.Errorf("%s: %w", ModelFile, err)
 	}
-	if !slices.Equal(s.Logistic.Features, schema.Names()) {
-		return fmt.Errorf("%s: features %v: want those of schema %s, %v", ModelFile, s.Logistic.Features, s.Schema, schema.Names())
-	}
-	a.Schema, a.Scorer = schema, s.Logistic
 	return a.checkGolden()
+}
+
+// Open makes Schema and Scorer of a draft's Spec, so that it can score before it has golden vectors.
+func (a *Artifact) Open() error {
+	schema, ok := feature.Lookup(a.Spec.Schema)
+	if !ok {
+		return fmt.Errorf("unknown feature schema %q", a.Spec.Schema)
+	}
+	a.Schema = schema
+	return a.bindScorer()
+}
+
+// bindScorer makes the scorer of the model's family.
+func (a *Artifact) bindScorer() error {
+	s := &a.Spec
+	switch {
+	case s.Family == FamilyLogistic && s.Logistic != nil && s.Trees == nil:
+		if err := s.Logistic.Validate(); err != nil {
+			return err
+		}
+		if !slices.Equal(s.Logistic.Features, a.Schema.Names()) {
+			return fmt.Errorf("features %v: want those of schema %s, %v", s.Logistic.Features, s.Schema, a.Schema.Names())
+		}
+		a.Scorer = s.Logistic
+	case s.Family == FamilyTrees && s.Trees != nil && s.Logistic == nil:
+		e, err := newEnsemble(a.Ensemble, s.Trees, a.Schema)
+		if err != nil {
+			return err
+		}
+		a.Scorer = e
+	default:
+		return fmt.Errorf("family %q: want %q or %q, with the parameters of that family and no other", s.Family, FamilyLogistic, FamilyTrees)
+	}
+	return nil
 }
 
 func (a *Artifact) checkGolden() error {
@@ -217,14 +256,7 @@ func (a *Artifact) read(root *os.Root) error {
 		{GoldenFile, m.Files[GoldenFile], &a.Golden},
 		{BaselineFile, m.Files[BaselineFile], a.Baseline},
 	} {
-		raw, err := readFile(root, part.file)
-		if err != nil {
-			return err
-		}
-		if got := digest(raw); got != part.digest {
-			return fmt.Errorf("%s has the digest %.12s, but the manifest says %.12s: the file was changed or is damaged", part.file, got, part.digest)
-		}
-		if err := decode(part.file, raw, part.into); err != nil {
+		if err := readPart(root, part.file, part.digest, part.into); err != nil {
 			return err
 		}
 	}
@@ -232,7 +264,37 @@ func (a *Artifact) read(root *os.Root) error {
 		return err
 	}
 	a.Baseline.digest = m.Files[BaselineFile]
+	if err := a.readReference(root); err != nil {
+		return err
+	}
+	if a.Spec.Family == FamilyTrees {
+		if a.Ensemble, err = readFile(root, EnsembleFile); err != nil {
+			return err
+		}
+	}
 	return a.bind()
+}
+
+// readReference reads the drift profile, if the manifest lists one.
+func (a *Artifact) readReference(root *os.Root) error {
+	want, ok := a.Manifest.Files[ReferenceFile]
+	if !ok {
+		return nil
+	}
+	a.Reference = &drift.Profile{}
+	return readPart(root, ReferenceFile, want, a.Reference)
+}
+
+// readPart reads a file of the digest into a value.
+func readPart(root *os.Root, file, want string, into any) error {
+	raw, err := readFile(root, file)
+	if err != nil {
+		return err
+	}
+	if got := digest(raw); got != want {
+		return fmt.Errorf("%s has the digest %.12s, but the manifest says %.12s: the file was changed or is damaged", file, got, want)
+	}
+	return decode(file, raw, into)
 }
 
 func readFile(root *os.Root, name string) ([]byte, error) {

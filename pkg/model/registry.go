@@ -149,19 +149,28 @@ func (a *Artifact) files() (map[string][]byte, error) {
 	if a.Baseline == nil {
 		return nil, errors.New("no baseline")
 	}
+	parts := map[string]any{ModelFile: a.Spec, GoldenFile: a.Golden, BaselineFile: a.Baseline}
+	if a.Reference != nil {
+		parts[ReferenceFile] = a.Reference
+	}
 	files := map[string][]byte{}
-	for name, v := range map[string]any{ModelFile: a.Spec, GoldenFile: a.Golden, BaselineFile: a.Baseline} {
+	a.Manifest.Files = map[string]string{}
+	for name, v := range parts {
 		raw, err := encode(v)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
 		files[name] = raw
+		if name == ModelFile {
+			a.Manifest.Digest = digest(raw)
+		} else {
+			a.Manifest.Files[name] = digest(raw)
+		}
 	}
-	a.Manifest.Digest = digest(files[ModelFile])
+	if a.Ensemble != nil {
+		files[EnsembleFile] = a.Ensemble
+	}
 	a.Manifest.Family, a.Manifest.Schema, a.Manifest.SchemaHash = a.Spec.Family, a.Spec.Schema, a.Spec.SchemaHash
-	a.Manifest.Files = map[string]string{
-		GoldenFile: digest(files[GoldenFile]), BaselineFile: digest(files[BaselineFile]),
-	}
 	raw, err := encode(a.Manifest)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", ManifestFile, err)

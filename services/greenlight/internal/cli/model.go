@@ -15,7 +15,7 @@ func modelCommand(c console) *cobra.Command {
 	cmd := &cobra.Command{Use: "model", Short: "Look at the models of a registry folder, verify them, bring one in", Args: noArgs}
 	var folder string
 	cmd.PersistentFlags().StringVar(&folder, "models", "models", "registry folder")
-	cmd.AddCommand(modelList(c, &folder), modelShow(c, &folder), modelVerify(c, &folder))
+	cmd.AddCommand(modelList(c, &folder), modelShow(c, &folder), modelVerify(c, &folder), modelImport(c, &folder))
 	return cmd
 }
 

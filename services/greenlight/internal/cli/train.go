@@ -82,6 +82,15 @@ func (t *trainFlags) train(ctx context.Context, c console, store *evidence.Store
 	if err := store.WriteJSON("offline_report.json", s.Header(study.OfflineSchema, result.artifact), result.report); err != nil {
 		return nil, err
 	}
+	figures, err := s.Figures(candidate)
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range figures {
+		if err := store.WriteFile(f.Name, f.SVG); err != nil {
+			return nil, err
+		}
+	}
 	c.say("train     %d models and the baseline, walk-forward over %d folds, in %s", len(s.Candidates), len(candidate.Folds),
 		time.Since(start).Round(10*time.Millisecond))
 	return result, c.indented(result.report.Table)

@@ -174,6 +174,9 @@ func (s *Study) Artifact(c *Candidate, git string) (*model.Artifact, error) {
 			Card: s.card(c, fold),
 		},
 	}
+	if a.Reference, err = s.reference(c.Schema, fold.Model, fold.Window); err != nil {
+		return nil, fmt.Errorf("drift profile of %s: %w", c.Version, err)
+	}
 	x := make([]float64, c.Schema.Len())
 	step := max(1, len(fold.Minute)/goldenVectors)
 	for i := 0; i < len(fold.Minute) && len(a.Golden.Vectors) < goldenVectors; i += step {

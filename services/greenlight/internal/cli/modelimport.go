@@ -1,0 +1,80 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/greenlight-ml/greenlight/pkg/feature"
+	"github.com/greenlight-ml/greenlight/pkg/model"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/study"
+)
+
+func modelImport(c console, folder *string) *cobra.Command {
+	var d dataFlags
+	var file, schemaName, name, version, trainedTo string
+	cmd := &cobra.Command{
+		Use: "import", Short: "Bring in a model that LightGBM or XGBoost trained",
+		Long: `Import registers a gradient-boosted model that was trained elsewhere: the file of LightGBM's save_model (text) or
+dump_model (JSON), or of XGBoost's save_model (JSON). Its inputs are matched to the feature schema by name; where the
+library knew none, they must be the schema's features in its order, without bias.
+
+The data gives what the file lacks: the baseline, golden vectors, the drift profile, and an evaluation on the newest week
+beside the baseline. Say with --trained-to where the model's own training data ended.`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if file == "" || version == "" {
+				return usageError{errors.New("--file and --version are required")}
+			}
+			schema, ok := feature.Lookup(schemaName)
+			if !ok {
+				return usageError{fmt.Errorf("unknown feature schema %q", schemaName)}
+			}
+			f := study.Foreign{Schema: schema, Name: name, Version: version}
+			if trainedTo != "" {
+				t, err := time.Parse(time.DateOnly, trainedTo)
+				if err != nil {
+					return usageError{fmt.Errorf("--trained-to %q: want a date, YYYY-MM-DD", trainedTo)}
+				}
+				f.TrainedTo = t
+			}
+			var err error
+			if f.Raw, err = os.ReadFile(file); err != nil {
+				return err
+			}
+			data, err := d.load(c)
+			if err != nil {
+				return err
+			}
+			if f.Name == "" {
+				f.Name = data.Name
+			}
+			s, err := study.Run(cmd.Context(), data, study.Options{Progress: c.progress("baseline")})
+			if err != nil {
+				return err
+			}
+			a, measured, err := s.Import(f, revision())
+			if err != nil {
+				return fmt.Errorf("%s: %w", file, err)
+			}
+			if err := model.OpenRegistry(*folder).Add(a); err != nil {
+				return err
+			}
+			c.say("model     %s/%s/%s, digest %.12s", *folder, f.Name, f.Version, a.Digest())
+			c.say("          %s", a.Manifest.Card)
+			c.say("          lift %.2f, Brier %.4f, ECE %.3f", measured.Lift, measured.Brier, measured.ECE)
+			return nil
+		},
+	}
+	fs := cmd.Flags()
+	d.declare(fs)
+	fs.StringVar(&file, "file", "", "the model's file (required)")
+	fs.StringVar(&schemaName, "schema", "v1.8.1", "feature schema of the model's inputs")
+	fs.StringVar(&name, "name", "", "name in the registry; that of the data when it is not given")
+	fs.StringVar(&version, "version", "", "version in the registry (required)")
+	fs.StringVar(&trainedTo, "trained-to", "", "day after the last day of the model's training data, YYYY-MM-DD")
+	return cmd
+}
