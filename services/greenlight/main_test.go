@@ -17,13 +17,17 @@ func TestMain(m *testing.M) {
 }
 
 // TestScripts runs the files of testdata/script: commands as a user types them, with what must come back. $BIN holds the
-// services, $DATA the market data, if there are any. UPDATE_SCRIPTS=1 rewrites what is compared with cmp.
+// services, $TREES models of LightGBM and XGBoost, $DATA the market data, if there are any. UPDATE_SCRIPTS=1 rewrites what is compared with cmp.
 func TestScripts(t *testing.T) {
 	bin := t.TempDir()
 	build := exec.CommandContext(t.Context(), "go", "build", "-o", bin+"/", "./services/ml-engine", "./services/executor")
 	build.Dir = filepath.Join("..", "..")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build the services: %v\n%s", err, out)
+	}
+	trees, err := filepath.Abs(filepath.Join("..", "..", "pkg", "trees", "testdata"))
+	if err != nil {
+		t.Fatal(err)
 	}
 	scripts, err := filepath.Glob("testdata/script/*.txtar")
 	if err != nil || len(scripts) < 5 {
@@ -34,6 +38,7 @@ func TestScripts(t *testing.T) {
 		UpdateScripts: os.Getenv("UPDATE_SCRIPTS") != "",
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("BIN", bin)
+			env.Setenv("TREES", trees)
 			env.Setenv("DATA", os.Getenv("GREENLIGHT_DATA"))
 			return nil
 		},
