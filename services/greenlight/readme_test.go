@@ -62,7 +62,7 @@ func startPair(t *testing.T, work, bin string) runningPair {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	engine, err := proc.Start(ctx, filepath.Join(bin, "ml-engine"), work, "--models", filepath.Join(work, "models"),
-		"--model", "v1.8.1-rc1", "--grpc-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0")
+		"--model", "v1.8.1-rc1", "--insecure-control", "--grpc-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,7 +101,7 @@ func (p runningPair) here(text string) string {
 	return strings.NewReplacer(
 		"localhost:4010", p.engine.Addr("grpc"), "localhost:4011", p.engine.Addr("http"),
 		"localhost:4020", p.executor.Addr("grpc"), "localhost:4021", p.executor.Addr("http"),
-		"curl -s ", "curl -sf ",
+		"curl -s ", "curl -sf ", "pkg/trees/", "\"$ROOT\"/pkg/trees/",
 	).Replace(text)
 }
 
