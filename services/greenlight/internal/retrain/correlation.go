@@ -1,0 +1,40 @@
+package retrain
+
+import (
+	"math"
+
+	"github.com/greenlight-ml/greenlight/pkg/stats"
+)
+
+// Correlation is the matrix of Pearson's correlations of the features.
+type Correlation struct {
+	Features []string `json:"features"`
+	// Matrix is in the order of Features; null where one of the two is constant.
+	Matrix [][]*float64 `json:"matrix"`
+	// Flagged are the pairs above 0.95, either sign.
+	Flagged []Pair `json:"flagged"`
+}
+
+// Pair is two features and their correlation.
+type Pair struct {
+	A string  `json:"a"`
+	B string  `json:"b"`
+	R float64 `json:"r"`
+}
+
+func newCorrelation(names []string, columns [][]float64) Correlation {
+	c := Correlation{Features: names, Matrix: make([][]*float64, len(names)), Flagged: []Pair{}}
+	for i, row := range stats.Correlation(columns...) {
+		c.Matrix[i] = make([]*float64, len(row))
+		for j, r := range row {
+			if math.IsNaN(r) {
+				continue
+			}
+			c.Matrix[i][j] = &r
+			if j < i && math.Abs(r) > sameThing {
+				c.Flagged = append(c.Flagged, Pair{names[j], names[i], r})
+			}
+		}
+	}
+	return c
+}

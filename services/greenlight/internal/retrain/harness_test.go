@@ -1,0 +1,41 @@
+package retrain
+
+import (
+	"sync"
+	"testing"
+
+	"github.com/greenlight-ml/greenlight/pkg/market"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/study"
+)
+
+const marketDays = 24
+
+// simulated is a market of marketDays days, made once: it must not be changed.
+var simulated = sync.OnceValues(func() (*study.Data, error) {
+	return study.Simulate(market.SimulateOptions{Seed: 3, Days: marketDays})
+})
+
+func data(t *testing.T) *study.Data {
+	t.Helper()
+	d, err := simulated()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// with is the data with other bars.
+func with(d *study.Data, bars []market.Bar) *study.Data {
+	series := *d.Series
+	series.Bars = bars
+	return &study.Data{Series: &series, Name: d.Name}
+}
+
+func population(t *testing.T, d *study.Data) *Population {
+	t.Helper()
+	p, err := NewPopulation(d, "v1.8.1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}

@@ -1,0 +1,235 @@
+package retrain
+
+import (
+	"fmt"
+	"maps"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/evidence"
+	"github.com/greenlight-ml/greenlight/pkg/featurelog"
+	"github.com/greenlight-ml/greenlight/pkg/market"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/study"
+)
+
+// Log is what was read of a feature log.
+type Log struct {
+	// Dates are the first and the last UTC day of arrival that were read.
+	FirstDate string `json:"first_date"`
+	LastDate  string `json:"last_date"`
+	// Rows are those of the symbol. Of them Used told the price of their minute, Later ones of the same minute took the
+	// place of earlier ones, and Unusable ones had no mid or spread.
+	Rows     int `json:"rows"`
+	Used     int `json:"used"`
+	Replaced int `json:"replaced"`
+	Unusable int `json:"unusable"`
+	// Schemas counts the rows by schema.
+	Schemas map[string]int `json:"schemas"`
+	// Label says what the label was made of.
+	Label string `json:"label"`
+}
+
+// logLabel is how labels of a log differ from those of market files. The threshold is a quantile of the same ranges, so
+// the base rate is the same; the range is a little smaller, as highs and lows within a minute are not in the log.
+const logLabel = "range of the closing mids of the minutes"
+
+// FromLog makes a market of what an executor logged: the bar of a minute is the last mid of the minute with its spread,
+// and a request on the minute belongs to the minute that ends there. Features and labels are then computed as of any
+// other market: the logged ones would do for training, but a label needs what came after, and that is only in mid.
+//
+// Of the log the newest days of arrival are read, so many and one more, or all when days is 0; symbol may be empty when
+// there is one only. A log without mid and spread_bp in its schema, a log of several symbols, and an empty one are a
+// [*RefusalError].
+func FromLog(dir, symbol string, days int) (*study.Data, *Log, error) {
+	dates, err := logDates(dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(dates) == 0 {
+		return nil, nil, &RefusalError{[]string{dir + " has no date=... folder: it is not a feature log, or an empty one"}, "give the folder that the executor logs to"}
+	}
+	if days > 0 && len(dates) > days+1 {
+		dates = dates[len(dates)-days-1:]
+	}
+	from, to := dates[0], dates[len(dates)-1].AddDate(0, 0, 1)
+	r := &logReader{symbol: symbol, minutes: map[int64]logged{}, symbols: map[string]int{}, log: &Log{
+		FirstDate: dates[0].Format(time.DateOnly), LastDate: dates[len(dates)-1].Format(time.DateOnly),
+		Schemas: map[string]int{}, Label: logLabel,
+	}}
+	for row, err := range featurelog.Read(dir, from, to) {
+		if err != nil {
+			return nil, nil, fmt.Errorf("feature log: %w", err)
+		}
+		r.take(row)
+	}
+	if err := r.refuse(); err != nil {
+		return nil, nil, err
+	}
+	series := &market.Series{Symbol: r.only(), Bars: r.bars()}
+	if series.Files, err = logFiles(dir, dates); err != nil {
+		return nil, nil, err
+	}
+	// The log does not say who asked. The simulator's own instrument gives it away.
+	series.Simulated = series.Symbol == simulatedSymbol
+	return &study.Data{Series: series, Name: logName(series.Symbol)}, r.log, nil
+}
+
+// simulatedSymbol is the instrument of greenlight simulate and of every run without --data.
+const simulatedSymbol = "SIM-PERP"
+
+// logReader keeps the last price of every minute.
+type logReader struct {
+	symbol  string
+	log     *Log
+	symbols map[string]int
+	minutes map[int64]logged // by start of the minute
+}
+
+// logged is a price and when it was so.
+type logged struct {
+	at          int64
+	mid, spread float64
+}
+
+func (r *logReader) take(row featurelog.Row) {
+	r.symbols[row.Symbol]++
+	if r.symbol != "" && row.Symbol != r.symbol {
+		return
+	}
+	r.log.Rows++
+	r.log.Schemas[row.Schema.Name]++
+	price := logged{mid: math.NaN(), spread: math.NaN()}
+	for k, name := range row.Schema.Features {
+		switch {
+		case k >= len(row.Features):
+		case name == "mid":
+			price.mid = row.Features[k]
+		case name == "spread_bp":
+			price.spread = row.Features[k]
+		}
+	}
+	if !(price.mid > 0 && price.mid <= math.MaxFloat64 && math.Abs(price.spread) < 1e4) {
+		r.log.Unusable++
+		return
+	}
+	at := row.EventTime
+	if at.IsZero() {
+		at = row.ArrivalTime
+	}
+	price.at = at.UnixMilli()
+	// What is so at 10:05:00 is the close of 10:04, as a decision is made at the end of a minute.
+	minute := (price.at - 1) / market.MinuteMS * market.MinuteMS
+	old, seen := r.minutes[minute]
+	if seen {
+		r.log.Replaced++
+	}
+	if !seen || price.at >= old.at {
+		r.minutes[minute] = price
+	}
+}
+
+// refuse says why no market can be made of the rows; nil when one can.
+func (r *logReader) refuse() error {
+	names := slices.Sorted(maps.Keys(r.symbols))
+	switch {
+	case r.log.Rows == 0 && r.symbol != "" && len(names) > 0:
+		return &RefusalError{[]string{fmt.Sprintf("the log has no symbol %q: it has %s", r.symbol, strings.Join(names, ", "))}, "--symbol names one of them"}
+	case r.log.Rows == 0:
+		return &RefusalError{[]string{"the log has no rows"}, "give the folder that the executor logs to"}
+	case r.symbol == "" && len(names) > 1:
+		return &RefusalError{[]string{"the log has several symbols: " + strings.Join(names, ", ")}, "--symbol names one of them"}
+	case len(r.minutes) == 0:
+		return &RefusalError{
+			[]string{fmt.Sprintf("no row of the log has a mid and a spread_bp (schemas %s): the label is how far the price moves afterwards, and the log has no price",
+				strings.Join(slices.Sorted(maps.Keys(r.log.Schemas)), ", "))},
+			"log a schema with both, such as v1.8, or retrain from the market itself with --data",
+		}
+	}
+	return nil
+}
+
+// only is the symbol of the rows.
+func (r *logReader) only() string {
+	if r.symbol != "" {
+		return r.symbol
+	}
+	for name := range r.symbols {
+		return name
+	}
+	return ""
+}
+
+func (r *logReader) bars() []market.Bar {
+	r.log.Used = len(r.minutes)
+	bars := make([]market.Bar, 0, len(r.minutes))
+	for _, start := range slices.Sorted(maps.Keys(r.minutes)) {
+		m := r.minutes[start]
+		half := m.mid * m.spread / 2e4
+		bars = append(bars, market.Bar{
+			Start: start, Open: m.mid, High: m.mid, Low: m.mid, Close: m.mid, Bid: m.mid - half, Ask: m.mid + half,
+		})
+	}
+	return bars
+}
+
+// logDates are the days that the log has a folder for, ascending.
+func logDates(dir string) ([]time.Time, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("feature log: %w", err)
+	}
+	var dates []time.Time
+	for _, e := range entries { // in order of name
+		name, ok := strings.CutPrefix(e.Name(), "date=")
+		if !ok {
+			continue
+		}
+		if date, err := time.Parse(time.DateOnly, name); err == nil {
+			dates = append(dates, date)
+		}
+	}
+	return dates, nil
+}
+
+// logFiles are the files of those days, with their digests.
+func logFiles(dir string, dates []time.Time) ([]market.File, error) {
+	var files []market.File
+	for _, date := range dates {
+		paths, err := filepath.Glob(filepath.Join(globbed(dir), "date="+date.Format(time.DateOnly), "schema=*", "part-*.parquet"))
+		if err != nil {
+			return nil, fmt.Errorf("feature log: %w", err)
+		}
+		for _, path := range paths {
+			input, err := evidence.InputOf(path)
+			if err != nil {
+				return nil, fmt.Errorf("feature log: %w", err)
+			}
+			files = append(files, market.File{Path: input.Path, SHA256: input.SHA256})
+		}
+	}
+	return files, nil
+}
+
+// globbed is a path in which no character is a pattern.
+func globbed(path string) string {
+	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)
+}
+
+// logName is what models of the symbol are filed under: the symbol, with a dash for what a name cannot have.
+func logName(symbol string) string {
+	name := strings.Map(func(r rune) rune {
+		if r < 0x80 && (r == '.' || r == '_' || '0' <= r && r <= '9' || 'A' <= r && r <= 'Z' || 'a' <= r && r <= 'z') {
+			return r
+		}
+		return '-'
+	}, symbol)
+	name = strings.Trim(name, "-._")
+	if name == "" {
+		return "log"
+	}
+	return name[:min(len(name), 64)]
+}

@@ -1,0 +1,146 @@
+package retrain
+
+import (
+	"errors"
+	"math"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/feature"
+	"github.com/greenlight-ml/greenlight/pkg/featurelog"
+	"github.com/greenlight-ml/greenlight/pkg/label"
+)
+
+// write logs rows as an executor does.
+func write(t *testing.T, rows ...featurelog.Row) string {
+	t.Helper()
+	dir := t.TempDir()
+	l, err := featurelog.Open(featurelog.Options{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range rows {
+		l.Log(r)
+	}
+	if err := l.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func schemaOf(t *testing.T, name string) (*feature.Schema, *featurelog.Schema) {
+	t.Helper()
+	f, ok := feature.Lookup(name)
+	if !ok {
+		t.Fatalf("no schema %s", name)
+	}
+	s, err := featurelog.NewSchema(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f, s
+}
+
+// TestFromLog logs what an engine computes of a market, and makes the market of it again: closes, spreads, and with them
+// features and labels.
+func TestFromLog(t *testing.T) {
+	whole := data(t)
+	frame, err := feature.Compute(whole.Bars[:5*1440])
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, schema := schemaOf(t, "v1.8")
+	var rows []featurelog.Row
+	for i := range frame.Len() {
+		x := make([]float64, f.Len())
+		frame.Row(i, f, x)
+		at := time.UnixMilli(frame.End(i)).UTC()
+		rows = append(rows, featurelog.Row{Symbol: "GBP/USD", EventTime: at, ArrivalTime: at.Add(time.Millisecond), Schema: schema, Features: x})
+	}
+	// A request earlier in the same minute does not count, nor does one without a price.
+	early := rows[100]
+	early.EventTime = early.EventTime.Add(-30 * time.Second)
+	early.Features = append([]float64{}, early.Features...)
+	early.Features[f.Index("mid")] *= 2
+	without := rows[200]
+	without.Features = nil
+	dir := write(t, append(rows, early, without)...)
+
+	got, log, err := FromLog(dir, "", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.Name != "GBP-USD" || got.Simulated || got.Digest() == "" {
+		t.Errorf("name %q, simulated %v, digest %q", got.Name, got.Simulated, got.Digest())
+	}
+	if log.Rows != len(rows)+2 || log.Used != len(rows) || log.Replaced != 1 || log.Unusable != 1 {
+		t.Errorf("log %+v: want %d rows, one replaced and one unusable", log, len(rows)+2)
+	}
+	again, err := feature.Compute(got.Bars)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again.Len() != frame.Len() {
+		t.Fatalf("%d minutes, want %d", again.Len(), frame.Len())
+	}
+	for _, name := range []string{"mid", "spread_bp", "vol1m", "rsi14_z", "vol1m_log_rel", "zscore_mid_24h"} {
+		for i, want := range frame.Column(name) {
+			have := again.Column(name)[i]
+			if math.IsNaN(want) != math.IsNaN(have) || math.Abs(have-want) > 1e-6*max(1, math.Abs(want)) {
+				t.Fatalf("%s at minute %d: got %v, want %v", name, i, have, want)
+			}
+		}
+	}
+	// The range of closes is at most that of highs and lows.
+	for i, want := range label.Range(frame) {
+		if have := label.Range(again)[i]; math.IsNaN(want) != math.IsNaN(have) || have > want+1e-9 {
+			t.Fatalf("range at minute %d: %v of closes, %v of highs and lows", i, have, want)
+		}
+		if i > 200 {
+			break
+		}
+	}
+	newest, _, err := FromLog(dir, "GBP/USD", 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := len(Newest(newest, 1).Bars); n == 0 || n > 1440 {
+		t.Errorf("%d bars of the newest day", n)
+	}
+}
+
+func TestFromLogRefuses(t *testing.T) {
+	at := time.Date(2026, 9, 1, 10, 0, 0, 0, time.UTC)
+	row := func(symbol, schema string) featurelog.Row {
+		f, s := schemaOf(t, schema)
+		x := make([]float64, f.Len())
+		for i := range x {
+			x[i] = 1
+		}
+		return featurelog.Row{Symbol: symbol, EventTime: at, ArrivalTime: at, Schema: s, Features: x}
+	}
+	for _, tt := range []struct {
+		name   string
+		rows   []featurelog.Row
+		symbol string
+		want   string
+	}{
+		{"empty", nil, "", "not a feature log, or an empty one"},
+		{"no price", []featurelog.Row{row("A", "v1.8.1")}, "", "no row of the log has a mid and a spread_bp (schemas v1.8.1)"},
+		{"several symbols", []featurelog.Row{row("B", "v1.8"), row("A", "v1.8")}, "", "several symbols: A, B"},
+		{"another symbol", []featurelog.Row{row("A", "v1.8")}, "C", `no symbol "C": it has A`},
+	} {
+		_, _, err := FromLog(write(t, tt.rows...), tt.symbol, 28)
+		var refusal *RefusalError
+		if !errors.As(err, &refusal) || !strings.Contains(err.Error(), tt.want) || refusal.Hint == "" {
+			t.Errorf("%s: got %v, want a refusal with %q and a hint", tt.name, err, tt.want)
+		}
+	}
+	if _, _, err := FromLog(t.TempDir()+"/absent", "", 28); err == nil {
+		t.Error("a folder that is not there: no error")
+	}
+	if d, _, err := FromLog(write(t, row(simulatedSymbol, "v1.8")), "", 28); err != nil || !d.Simulated {
+		t.Errorf("a log of the simulator's instrument: %v, simulated %v", err, d)
+	}
+}

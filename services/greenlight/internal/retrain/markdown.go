@@ -1,0 +1,113 @@
+package retrain
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/greenlight-ml/greenlight/pkg/evidence"
+	"github.com/greenlight-ml/greenlight/pkg/gate"
+)
+
+// Markdown is retrain_report.md: the report for people, with its figures.
+func (r *Report) Markdown(source evidence.Source, figures []Figure) ([]byte, error) {
+	var b strings.Builder
+	e := r.Evaluation
+	fmt.Fprintf(&b, "# Retrain report: %s\n\n", r.Registered)
+	if source == evidence.Simulated {
+		b.WriteString("**SIMULATED data: these figures say that the pipeline works, and nothing about any market.**\n\n")
+	}
+	fmt.Fprintf(&b, "Offline gate: **%s**. Source: %s. Data: %s, %s bars, %s to %s (UTC).\n\n", r.Result, source, e.Dataset.Symbol,
+		fmt.Sprint(e.Dataset.Bars), stamp(e.Dataset.First), stamp(e.Dataset.Last))
+
+	p := r.Preconditions
+	b.WriteString("## Data\n\n| precondition | found | limit |\n|---|---:|---:|\n")
+	fmt.Fprintf(&b, "| days with usable rows | %d | >= %d |\n| positive rows, of %d | %d | >= %d |\n| longest gap, days | %.2f | <= %.2f |\n\n",
+		p.Days, p.MinDays, p.Rows, p.Positives, p.MinPositives, p.LongestGapHours/24, p.MaxGapHours/24)
+	if p.LongestGapHours > 0 {
+		fmt.Fprintf(&b, "The longest gap is from %s to %s.\n\n", stamp(p.LongestGap.From), stamp(p.LongestGap.To))
+	}
+	if l := r.Log; l != nil {
+		fmt.Fprintf(&b, "From a feature log, days of arrival %s to %s: %d rows, %d minutes. Label: %s.\n\n", l.FirstDate, l.LastDate, l.Rows, l.Used, l.Label)
+	}
+
+	v := r.Validation
+	b.WriteString("## Features\n\n")
+	row := func(cells []any) { fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s | %s |\n", cells...) }
+	row(lineHeads.cells())
+	b.WriteString("|---|---:|---:|---:|---:|---:|---|\n")
+	for _, l := range r.lines() {
+		row(l.cells())
+	}
+	fmt.Fprintf(&b, "\nWith a star: of the candidate. ADF: every %d-th row; a p-value below %.2f speaks against a unit root. PSI halves: the "+
+		"first %d days of the window against the last %d. PSI 7 d: median over the folds of the week after training against the "+
+		"training days; null 99 %%: what it reaches once in a hundred times without drift. Status: shifts is between the halves, drifts from training to "+
+		"holdout, each above 0.3 and above its null.\n\n", v.Thinning, unitRoot, v.FirstHalfDays, v.SecondHalfDays)
+	r.correlations(&b)
+
+	b.WriteString("## Out of time\n\n")
+	if err := (gate.Scorecard{Results: r.Checks}).Markdown(&b); err != nil {
+		return nil, err
+	}
+	b.WriteString("\n| model | AUC | P@20 | within 0.05 of the baseline |\n|---|---:|---:|---:|\n")
+	for _, m := range e.Compared {
+		fmt.Fprintf(&b, "| %s | %.3f | %.3f | %.1f %% |\n", m.Version, m.AUC, m.PrecisionAt20, 100*m.BaselineMatch)
+	}
+	fmt.Fprintf(&b, "\nAll on the same %d rows of %d folds; base rate %.3f, lift %.2f.\n\n", e.N, e.Split.Folds, e.BaseRate, e.Lift)
+
+	r.drift(&b)
+	b.WriteString("## Figures\n\n")
+	for _, f := range figures {
+		fmt.Fprintf(&b, "![%s](%s)\n\n", f.Caption, f.Name)
+	}
+	return []byte(strings.TrimRight(b.String(), "\n") + "\n"), nil
+}
+
+// correlations writes the lower triangle of the matrix, and the pairs that say the same.
+func (r *Report) correlations(b *strings.Builder) {
+	c := r.Validation.Correlation
+	b.WriteString("| correlation |")
+	for i := range c.Features {
+		fmt.Fprintf(b, " %d |", i+1)
+	}
+	b.WriteString("\n|---|" + strings.Repeat("---:|", len(c.Features)) + "\n")
+	for i, name := range c.Features {
+		fmt.Fprintf(b, "| %d %s |", i+1, name)
+		for j := range c.Features {
+			switch {
+			case j > i:
+				b.WriteString(" |")
+			case c.Matrix[i][j] == nil:
+				b.WriteString(" - |")
+			default:
+				fmt.Fprintf(b, " %.2f |", *c.Matrix[i][j])
+			}
+		}
+		b.WriteString("\n")
+	}
+	b.WriteString("\n")
+	if len(c.Flagged) == 0 {
+		fmt.Fprintf(b, "No pair is correlated above %.2f.\n\n", sameThing)
+		return
+	}
+	for _, p := range c.Flagged {
+		fmt.Fprintf(b, "- `%s` and `%s` are correlated at %.3f, above %.2f.\n", p.A, p.B, p.R, sameThing)
+	}
+	b.WriteString("\n")
+}
+
+func (r *Report) drift(b *strings.Builder) {
+	b.WriteString("## Drift on the holdout\n\nMedians over folds: the days after training against the training days.\n\n" +
+		"| features | days | folds | PSI | null 99 % | folds < 0.2 |\n|---|---:|---:|---:|---:|---:|\n")
+	for _, w := range r.Drift.Windows {
+		if w.Folds == 0 {
+			fmt.Fprintf(b, "| all | %d | 0 | - | - | no fold has so many days after it |\n", w.Days)
+		}
+		for _, s := range w.Sets {
+			fmt.Fprintf(b, "| **%s overall** | %d | %d | %.3f | %.3f | %.0f %% |\n", s.Set, w.Days, w.Folds, s.Overall.PSI, s.Overall.Q99, 100*s.Stable)
+			for _, f := range s.Features {
+				fmt.Fprintf(b, "| %s: %s | %d | %d | %.3f | %.3f | |\n", s.Set, f.Feature, w.Days, w.Folds, f.PSI, f.Q99)
+			}
+		}
+	}
+	b.WriteString("\nOverall is the mean over the features, without the constant.\n\n")
+}

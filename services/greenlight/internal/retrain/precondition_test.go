@@ -1,0 +1,110 @@
+package retrain
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/market"
+)
+
+func TestLimits(t *testing.T) {
+	whole := data(t)
+	hole := func(from, to int) []market.Bar { // days without a bar
+		return slices.DeleteFunc(slices.Clone(whole.Bars), func(b market.Bar) bool {
+			day := int((b.Start - whole.Bars[0].Start) / dayMS)
+			return day >= from && day < to
+		})
+	}
+	frozen := slices.Clone(whole.Bars)
+	for i := range frozen {
+		b := frozen[0]
+		b.Start = frozen[i].Start
+		frozen[i] = b
+	}
+	tests := []struct {
+		name   string
+		bars   []market.Bar
+		limits func(*Limits)
+		want   []string // of the reasons; none: no refusal
+	}{
+		{"enough", whole.Bars, func(*Limits) {}, nil},
+		{"a long week-end", hole(10, 13), func(*Limits) {}, nil},
+		{"a gap", hole(10, 15), func(*Limits) {}, []string{"nothing from 2025-01-16 00:00 to 2025-01-21 00:00: a gap of 5.0 days, 4.0 are allowed"}},
+		{"a gap that is allowed", hole(10, 15), func(l *Limits) { l.MaxGap = 5 * 24 * time.Hour }, nil},
+		{"too few days", whole.Bars[:10*1440], func(*Limits) {}, []string{"9 days with usable rows, 14 needed"}},
+		{"too few positives", whole.Bars, func(l *Limits) { l.MinPositives = 1e6 }, []string{"1000000 needed"}},
+		{"a frozen price", frozen, func(*Limits) {}, []string{"0 days", "0 positive rows"}},
+		{"not a row, whatever the limits", whole.Bars[:100], func(l *Limits) { *l = Limits{} }, []string{"0 days with usable rows, 1 needed"}},
+		{"all at once", hole(1, 14), func(*Limits) {}, []string{"gap of 13.0 days", "days with usable rows, 14 needed"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			limits := DefaultLimits()
+			tt.limits(&limits)
+			_, err := limits.Check(population(t, with(whole, tt.bars)))
+			var refusal *RefusalError
+			switch {
+			case len(tt.want) == 0 && err != nil:
+				t.Fatalf("got %v, want no refusal", err)
+			case len(tt.want) == 0:
+				return
+			case !errors.As(err, &refusal):
+				t.Fatalf("got %v, want a refusal", err)
+			}
+			if len(refusal.Reasons) != len(tt.want) || refusal.Hint == "" {
+				t.Fatalf("got reasons %q, hint %q, want %d reasons and a hint", refusal.Reasons, refusal.Hint, len(tt.want))
+			}
+			for i, want := range tt.want {
+				if !strings.Contains(refusal.Reasons[i], want) {
+					t.Errorf("reason %q, want %q in it", refusal.Reasons[i], want)
+				}
+			}
+		})
+	}
+}
+
+func TestLongestGap(t *testing.T) {
+	at := func(minutes ...int64) []market.Bar {
+		bars := make([]market.Bar, len(minutes))
+		for i, m := range minutes {
+			bars[i].Start = m * market.MinuteMS
+		}
+		return bars
+	}
+	for _, tt := range []struct {
+		name       string
+		bars       []market.Bar
+		want, from time.Duration
+	}{
+		{"no bars", nil, 0, 0},
+		{"one bar", at(5), 0, 0},
+		{"no gap", at(5, 6, 7), 0, 0},
+		{"the longer of two", at(0, 1, 4, 5, 9), 3 * time.Minute, 6 * time.Minute},
+		{"the first of equals", at(0, 3, 6), 2 * time.Minute, time.Minute},
+	} {
+		got := LongestGap(tt.bars)
+		if got.Length() != tt.want {
+			t.Errorf("%s: length %v, want %v", tt.name, got.Length(), tt.want)
+		}
+		if tt.want > 0 && got.From.Sub(time.UnixMilli(0)) != tt.from {
+			t.Errorf("%s: from %v, want %v", tt.name, got.From, tt.from)
+		}
+	}
+}
+
+func TestNewest(t *testing.T) {
+	whole := data(t)
+	for _, tt := range []struct{ days, want int }{{0, marketDays}, {1, 1}, {7, 7}, {marketDays, marketDays}, {100, marketDays}} {
+		got := Newest(whole, tt.days)
+		seen := map[int64]bool{}
+		for _, b := range got.Bars {
+			seen[b.Start/dayMS] = true
+		}
+		if len(seen) != tt.want || got.Bars[len(got.Bars)-1] != whole.Bars[len(whole.Bars)-1] || got.Digest() != whole.Digest() {
+			t.Errorf("newest %d: %d days, want %d, the last bar and the digest those of the whole", tt.days, len(seen), tt.want)
+		}
+	}
+}
