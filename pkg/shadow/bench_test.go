@@ -44,7 +44,7 @@ func newBench(b *testing.B) (*Dispatcher, State) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	b.Cleanup(func() { _ = d.Stop(context.Background()) })
+	b.Cleanup(func() { _ = d.Stop(context.WithoutCancel(b.Context())) })
 	for _, ok := d.Ready(); !ok; _, ok = d.Ready() {
 		time.Sleep(time.Millisecond)
 	}
@@ -84,7 +84,7 @@ func BenchmarkSkip(b *testing.B) {
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
-			d.Skip()
+			d.Skip(Request{})
 		}
 	})
 }

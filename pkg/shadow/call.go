@@ -17,6 +17,9 @@ type Result struct {
 	Delta float64
 	// Version and Digest name the model that answered.
 	Version, Digest string
+	// Schema is what the state was scored as. For OnSettled alone it is, of a state that was not scored, what the model
+	// under trial takes; nil while that is not known.
+	Schema *feature.Schema
 	// Latency is from the arrival of the request to the end of its shadow.
 	Latency time.Duration
 	// Err says why the shadow has no score, for people; nil when it has one.

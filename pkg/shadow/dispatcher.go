@@ -44,6 +44,10 @@ type Options struct {
 	Window time.Duration
 	// Breaker configures the circuit breaker; its Logger is the dispatcher's unless it is set.
 	Breaker BreakerOptions
+	// OnSettled, if set, is told of every request and its result, exactly once, after it was counted, perhaps after Wait has
+	// returned it. Whoever settled it calls: the handler of the request, or a worker that others wait for and that Stop
+	// waits for. So it must not block, and it must not keep the numbers of Request.State: it copies what it needs.
+	OnSettled func(Request, Result)
 	// Logger is required.
 	Logger *slog.Logger
 	// Registerer gets the metrics. Required.
@@ -121,13 +125,16 @@ func New(opts Options) (*Dispatcher, error) {
 }
 
 // Skip counts a request that is not sampled.
-func (d *Dispatcher) Skip() {
+func (d *Dispatcher) Skip(r Request) {
 	d.recorder.begin()
-	d.recorder.record(Result{Outcome: NotSampled}, 0)
+	d.record(&r, Result{Outcome: NotSampled})
 }
 
-// Request is one decision that wants a shadow.
+// Request is one decision, which may want a shadow.
 type Request struct {
+	// ID, Symbol and EventTime name it to OnSettled; nothing else looks at them.
+	ID, Symbol string
+	EventTime  time.Time
 	// Arrival is when the request came in; its shadow's time runs from here.
 	Arrival time.Time
 	// Baseline is the baseline's score, in [0,1], and BaselineLatency what it took.
@@ -186,6 +193,12 @@ func (d *Dispatcher) submit(c *call) {
 		d.settle(c, Result{Outcome: Deadline, Err: errDeadline})
 		return
 	}
+	// The workers ask the breaker, row by row, as they send. While it refuses everything they are not even woken: a dead
+	// ml-engine then costs the requests nothing.
+	if _, held := d.breaker.held(); held {
+		d.settle(c, Result{Outcome: BreakerOpen, Err: errOpen})
+		return
+	}
 	switch err := d.queue.put(c); {
 	case errors.Is(err, errShed):
 		d.settle(c, Result{Outcome: Shed, Err: err})
@@ -198,14 +211,26 @@ func (d *Dispatcher) submit(c *call) {
 func (d *Dispatcher) settle(c *call, r Result) {
 	r.Latency = time.Since(c.Arrival)
 	if c.settle(r) {
-		d.recorder.record(r, c.BaselineLatency)
+		d.record(&c.Request, r)
 	}
+}
+
+// record counts the outcome of a request and tells of it.
+func (d *Dispatcher) record(req *Request, r Result) {
+	d.recorder.record(r, req.BaselineLatency)
+	if d.opts.OnSettled == nil {
+		return
+	}
+	if r.Schema == nil {
+		r.Schema, _ = d.model.schema() // nil when it is not known
+	}
+	d.opts.OnSettled(*req, r)
 }
 
 // answered settles the call with ml-engine's score, and returns what ml-engine made of it, whether or not the caller was
 // still there.
 func (d *Dispatcher) answered(c *call, score float64, version, digest string) Outcome {
-	r := Result{Version: version, Digest: digest}
+	r := Result{Version: version, Digest: digest, Schema: c.schema}
 	switch {
 	case !(score >= 0 && score <= 1): // NaN too
 		r.Outcome, r.Err = InvalidScore, fmt.Errorf("ml-engine answered %v: want a score in [0,1]", score)

@@ -118,7 +118,7 @@ func chaos(tr *trial, n int) {
 	for range n {
 		switch tr.rng.IntN(5) {
 		case 0:
-			tr.Skip()
+			tr.Skip(Request{})
 		case 1, 2:
 			started++
 			limit := time.Duration(tr.rng.IntN(120)) * time.Millisecond

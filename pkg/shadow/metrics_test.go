@@ -65,7 +65,7 @@ func TestMetricsAddUp(t *testing.T) {
 			tr.wait(t.Context())
 		}
 		tr.wait(t.Context())
-		tr.Skip()
+		tr.Skip(Request{})
 		got := tr.scrape()
 		for name, want := range map[string]float64{
 			"ml_shadow_success_total": 4, "ml_shadow_match_total": 3, "ml_shadow_mismatch_total": 1,
@@ -125,7 +125,7 @@ func TestConcurrentUse(t *testing.T) {
 						tr.Wait(ctx, r)
 						cancel()
 					case 3:
-						tr.Skip()
+						tr.Skip(Request{})
 					default:
 						tr.Detach(r)
 						time.Sleep(time.Duration(rng.IntN(3)) * time.Millisecond)

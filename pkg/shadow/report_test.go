@@ -60,7 +60,7 @@ func TestReportWithoutData(t *testing.T) {
 			t.Errorf("breaker: got %v, want closed and blind", b)
 		}
 		// Requests that are not sampled are not shadows.
-		tr.Skip()
+		tr.Skip(Request{})
 		if w := tr.Report().GetWindow(); w.Coverage != nil || w.MatchRateWorst != nil || w.ErrorRate != nil {
 			t.Error("rates of a request that was not sampled")
 		}

@@ -90,7 +90,7 @@ func TestStoppedDispatcherRefuses(t *testing.T) {
 		if r := tr.wait(t.Context()); r.Outcome != Canceled || r.Latency != 0 {
 			t.Errorf("got %v after %v, want canceled at once", r.Outcome, r.Latency)
 		}
-		tr.Skip()
+		tr.Skip(Request{})
 		tr.wantTotals(map[Outcome]uint64{Canceled: 2, NotSampled: 1})
 	})
 }

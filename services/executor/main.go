@@ -11,6 +11,10 @@
 //	GET  /metrics              Prometheus metrics
 //	GET  /healthz /readyz
 //
+// A decision takes features by name, a vector of a schema, or a quote: then the features are computed here, of what the
+// symbol's quotes were so far (ObserveQuotes, or one decision after the other). With --state-dir they outlive a restart.
+// With --feature-log every request leaves a row: its features, both scores and what became of the shadow.
+//
 // ml-engine (--engine-addr) may be absent, slow or wrong: the baseline's answers leave all the same, and /readyz, the
 // log and the outcomes say so. Every flag can be given as an environment variable: --grpc-addr as EXECUTOR_GRPC_ADDR.
 // Logs go to standard error. SIGTERM and SIGINT drain within --shutdown-grace. Exit codes: 0 stopped when asked,

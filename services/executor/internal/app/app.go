@@ -10,6 +10,8 @@ import (
 	"net/http"
 
 	"github.com/greenlight-ml/greenlight/pkg/facade"
+	"github.com/greenlight-ml/greenlight/pkg/feature"
+	"github.com/greenlight-ml/greenlight/pkg/featurelog"
 	"github.com/greenlight-ml/greenlight/pkg/lifecycle"
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
@@ -17,6 +19,8 @@ import (
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 	"github.com/greenlight-ml/greenlight/services/executor/internal/decision"
+	"github.com/greenlight-ml/greenlight/services/executor/internal/live"
+	"github.com/greenlight-ml/greenlight/services/executor/internal/rowlog"
 )
 
 // Run serves until ctx ends. It starts whether or not ml-engine is there.
@@ -49,6 +53,16 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) error {
 	if err != nil {
 		return fail(err)
 	}
+	rows, err := openRows(&stack, opts, baseline, logger)
+	if err != nil {
+		return fail(err)
+	}
+	rows.RegisterMetrics(reg)
+	book, err := openBook(&stack, opts, logger)
+	if err != nil {
+		return fail(err)
+	}
+	book.RegisterMetrics(reg)
 	conn, err := rpc.Dial(opts.EngineAddr, reg)
 	if err != nil {
 		return fail(fmt.Errorf("--engine-addr: %w", err))
@@ -57,13 +71,16 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) error {
 
 	shadowOpts := opts.Shadow
 	shadowOpts.Engine, shadowOpts.Logger, shadowOpts.Registerer = mlenginev1.NewScoringServiceClient(conn), logger, reg
+	if rows != nil {
+		shadowOpts.OnSettled = rows.Settled
+	}
 	dispatcher, err := shadow.New(shadowOpts)
 	if err != nil {
 		return fail(err)
 	}
 	stack.OnStop("shadows", dispatcher.Stop)
 
-	decisions := decision.New(baseline, sampler, dispatcher, decision.NewMetrics(reg))
+	decisions := decision.New(baseline, sampler, dispatcher, book, decision.NewMetrics(reg))
 	reports := decision.NewReportService(baseline, dispatcher, opts.SamplePercent)
 	server := rpc.NewServer(rpc.ServerOptions{Logger: logger, Registerer: reg, Reflection: opts.Reflection})
 	executorv1.RegisterDecisionServiceServer(server, decisions)
@@ -86,9 +103,14 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) error {
 	})
 	web := telemetry.NewHTTPServer(admin)
 
-	// Reverse order: refuse and drain calls first, then let the shadows they left behind finish.
+	// Reverse order: refuse and drain calls first, then let the shadows they left behind finish, then write what they and
+	// the quotes have left.
 	stack.OnStop("http", web.Shutdown)
 	stack.OnStop("grpc", server.Drain)
+	stack.OnStop("quote streams", func(context.Context) error {
+		decisions.EndStreams()
+		return nil
+	})
 	stack.Serve("grpc", func() error { return server.Serve(grpcListener) })
 	stack.Serve("http", func() error { return lifecycle.ServeHTTP(web, httpListener) })
 
@@ -103,4 +125,38 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) error {
 	report := dispatcher.Report()
 	logger.Info("executor stopped", "requests", report.GetRequestsTotal(), "in_flight", report.GetInFlight())
 	return err
+}
+
+// openBook goes on from the features of the state folder, if there is one, and keeps them there.
+func openBook(stack *lifecycle.Stack, opts *Options, logger *slog.Logger) (*live.Book, error) {
+	folder, err := live.OpenFolder(opts.StateDir)
+	if err != nil {
+		return nil, fmt.Errorf("--state-dir: %w", err)
+	}
+	stack.OnStop("state folder", func(context.Context) error { return folder.Close() })
+	features, err := folder.Load(feature.BookOptions{
+		Live: feature.LiveOptions{KeepCrossed: opts.KeepCrossed}, MaxSymbols: opts.MaxSymbols,
+	}, logger)
+	if err != nil {
+		return nil, fmt.Errorf("--state-dir: %w", err)
+	}
+	book := live.NewBook(features, logger)
+	stack.OnStop("features", live.Keep(book, folder, logger).Stop)
+	return book, nil
+}
+
+// openRows begins the feature log; nil when it is off.
+func openRows(stack *lifecycle.Stack, opts *Options, baseline *decision.Baseline, logger *slog.Logger) (*rowlog.Log, error) {
+	if opts.FeatureLog == "" {
+		return nil, nil //nolint:nilnil // nil is a log that is off
+	}
+	rows, err := rowlog.Open(
+		rowlog.Options{Files: featurelog.Options{Dir: opts.FeatureLog, Interval: opts.FeatureLogInterval}, Logger: logger},
+		rowlog.Baseline{Version: baseline.Version, Digest: baseline.Digest, Inputs: baseline.Inputs()},
+	)
+	if err != nil {
+		return nil, fmt.Errorf("--feature-log: %w", err)
+	}
+	stack.OnStop("feature log", rows.Close)
+	return rows, nil
 }

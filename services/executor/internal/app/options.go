@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/greenlight-ml/greenlight/pkg/feature"
+	"github.com/greenlight-ml/greenlight/pkg/featurelog"
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
 )
 
@@ -27,6 +29,15 @@ type Options struct {
 	// SamplePercent is the share of requests that get a shadow, in [0,100]; SampleSalt makes the choice of requests.
 	SamplePercent float64
 	SampleSalt    string
+	// MaxSymbols is how many symbols' features are computed from quotes, at least 1, about 100 kB each. KeepCrossed takes
+	// quotes whose bid is above their ask.
+	MaxSymbols  int
+	KeepCrossed bool
+	// StateDir is the folder where those features outlive a restart. Empty is none.
+	StateDir string
+	// FeatureLog is the folder that gets a row of every request, every FeatureLogInterval. Empty is none.
+	FeatureLog         string
+	FeatureLogInterval time.Duration
 	// Shadow configures the dispatcher.
 	Shadow shadow.Options
 }
@@ -44,6 +55,12 @@ func Flags(fs *flag.FlagSet) *Options {
 	fs.DurationVar(&o.ShutdownGrace, "shutdown-grace", 10*time.Second, "how long calls and shadows under way may take to finish after a signal")
 	fs.Float64Var(&o.SamplePercent, "sample-percent", 100, "share of the requests that get a shadow, 0 to 100")
 	fs.StringVar(&o.SampleSalt, "sample-salt", "greenlight", "`salt` of the sampling hash: replicas with the same one sample the same requests")
+
+	fs.IntVar(&o.MaxSymbols, "max-symbols", feature.DefaultMaxSymbols, "symbols whose features are computed from quotes, about 100 kB each; quotes of more are refused")
+	fs.BoolVar(&o.KeepCrossed, "keep-crossed", false, "take quotes whose bid is above their ask, for a model that was trained on such")
+	fs.StringVar(&o.StateDir, "state-dir", "", "`folder` where the features of quotes outlive a restart; none when empty")
+	fs.StringVar(&o.FeatureLog, "feature-log", "", "`folder` that gets a row of every request, as Parquet; none when empty")
+	fs.DurationVar(&o.FeatureLogInterval, "feature-log-interval", featurelog.DefaultInterval, "how often those rows are written: what a kill can lose")
 
 	s := &o.Shadow
 	fs.DurationVar(&s.Timeout, "shadow-timeout", s.Timeout, "how long a shadow may take from the arrival of its request")
@@ -81,6 +98,12 @@ func (o *Options) validate() error {
 	}
 	if o.ShutdownGrace <= 0 {
 		return errors.New("--shutdown-grace must be positive")
+	}
+	if o.MaxSymbols < 1 {
+		return fmt.Errorf("--max-symbols %d: want at least 1", o.MaxSymbols)
+	}
+	if o.FeatureLogInterval <= 0 {
+		return errors.New("--feature-log-interval must be positive")
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package decision
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/greenlight-ml/greenlight/pkg/feature"
@@ -13,11 +14,16 @@ import (
 type Baseline struct {
 	Version, Digest string
 	// inputs are the features that score takes, in order.
-	inputs []string
+	inputs *feature.Schema
 	score  model.Scorer
 	// columns are the positions of inputs in the vectors of each schema that has them all.
 	columns map[*feature.Schema][]int
+	// live is the inputs and all features of every known schema: what is computed of quotes, so that any model can be tried.
+	live *feature.Schema
 }
+
+// Inputs are the features that the baseline takes, in order.
+func (b *Baseline) Inputs() *feature.Schema { return b.inputs }
 
 // LoadBaseline reads what --baseline names: "heuristic=<file>", a baseline.json, or "model=<entry>", a model of the
 // registry folder, such as the incumbent.
@@ -29,20 +35,38 @@ func LoadBaseline(spec, registry string) (*Baseline, error) {
 		if err != nil {
 			return nil, err
 		}
-		return newBaseline(b.Version, b.Digest(), b.Inputs(), b), nil
+		return newBaseline(b.Version, b.Digest(), b.Inputs(), b)
 	case ok && kind == "model":
 		a, err := model.OpenRegistry(registry).Load(what)
 		if err != nil {
 			return nil, err
 		}
-		return newBaseline(a.Manifest.Version, a.Digest(), a.Schema.Names(), a.Scorer), nil
+		return newBaseline(a.Manifest.Version, a.Digest(), a.Schema.Names(), a.Scorer)
 	}
 	return nil, fmt.Errorf("--baseline %q: want heuristic=<file> or model=<registry entry>", spec)
 }
 
-func newBaseline(version, digest string, inputs []string, score model.Scorer) *Baseline {
-	b := &Baseline{Version: version, Digest: digest, inputs: inputs, score: score, columns: map[*feature.Schema][]int{}}
+func newBaseline(version, digest string, inputs []string, score model.Scorer) (*Baseline, error) {
+	own, err := feature.NewSchema("baseline", inputs...)
+	if err != nil {
+		return nil, err
+	}
+	all := slices.Clone(inputs)
 	for _, schema := range feature.Schemas() {
+		for _, name := range schema.Names() {
+			if !slices.Contains(all, name) {
+				all = append(all, name)
+			}
+		}
+	}
+	live, err := feature.NewSchema("live", all...)
+	if err != nil {
+		return nil, err
+	}
+	b := &Baseline{
+		Version: version, Digest: digest, inputs: own, score: score, live: live, columns: map[*feature.Schema][]int{},
+	}
+	for _, schema := range append(feature.Schemas(), live) {
 		columns := make([]int, 0, len(inputs))
 		for _, name := range inputs {
 			if i := schema.Index(name); i >= 0 {
@@ -53,5 +77,5 @@ func newBaseline(version, digest string, inputs []string, score model.Scorer) *B
 			b.columns[schema] = columns
 		}
 	}
-	return b
+	return b, nil
 }

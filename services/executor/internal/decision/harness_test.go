@@ -22,6 +22,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	"github.com/greenlight-ml/greenlight/services/executor/internal/decision"
+	"github.com/greenlight-ml/greenlight/services/executor/internal/live"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -35,13 +36,25 @@ type executor struct {
 	reports executorv1.ShadowServiceClient
 	engine  *enginetest.Engine
 	shadows *shadow.Dispatcher
+	service *decision.Service
 	formula *model.Baseline
 	rng     *rand.Rand
+	reg     *prometheus.Registry
+}
+
+// setup is what differs between tests. The zero value is an empty book, and nobody who is told of results.
+type setup struct {
+	book    *live.Book
+	settled func(shadow.Request, shadow.Result)
 }
 
 // start starts it with a heuristic of schema v1.8.1 and the share of requests that are sampled.
-func start(t *testing.T, engine enginetest.Options, percent float64) *executor {
+func start(t *testing.T, engine enginetest.Options, percent float64, changes ...func(*setup)) *executor {
 	t.Helper()
+	s := setup{book: emptyBook(t)}
+	for _, change := range changes {
+		change(&s)
+	}
 	e := &executor{t: t, engine: enginetest.Start(t, engine), rng: rand.New(rand.NewPCG(11, 12))}
 	e.formula = enginetest.Artifact(t, "v1.8.1", "any").Baseline
 	path := filepath.Join(enginetest.Registry(t, "v1.8.1", "any"), "test", "any", model.BaselineFile)
@@ -54,15 +67,17 @@ func start(t *testing.T, engine enginetest.Options, percent float64) *executor {
 		t.Fatal(err)
 	}
 	reg := prometheus.NewRegistry()
+	e.reg = reg
 	logger := slog.New(slog.DiscardHandler)
 	opts := shadow.DefaultOptions()
-	opts.Engine, opts.Logger, opts.Registerer = e.engine.Client(), logger, reg
+	opts.Engine, opts.Logger, opts.Registerer, opts.OnSettled = e.engine.Client(), logger, reg, s.settled
 	e.shadows, err = shadow.New(opts)
 	if err != nil {
 		t.Fatal(err)
 	}
 	server := rpc.NewServer(rpc.ServerOptions{Logger: logger, Registerer: reg})
-	executorv1.RegisterDecisionServiceServer(server, decision.New(baseline, sampler, e.shadows, decision.NewMetrics(reg)))
+	e.service = decision.New(baseline, sampler, e.shadows, s.book, decision.NewMetrics(reg))
+	executorv1.RegisterDecisionServiceServer(server, e.service)
 	executorv1.RegisterShadowServiceServer(server, decision.NewReportService(baseline, e.shadows, percent))
 	server.Ready()
 	l := bufconn.Listen(1 << 20)
@@ -86,6 +101,21 @@ func start(t *testing.T, engine enginetest.Options, percent float64) *executor {
 	e.DecisionServiceClient, e.reports = executorv1.NewDecisionServiceClient(conn), executorv1.NewShadowServiceClient(conn)
 	synctest.Wait()
 	return e
+}
+
+// emptyBook has seen nothing.
+func emptyBook(t testing.TB) *live.Book {
+	t.Helper()
+	return newBook(t, feature.BookOptions{})
+}
+
+func newBook(t testing.TB, opts feature.BookOptions) *live.Book {
+	t.Helper()
+	b, err := feature.NewBook(opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return live.NewBook(b, slog.New(slog.DiscardHandler))
 }
 
 // report is what ShadowService says, and the outcomes so far by their word.

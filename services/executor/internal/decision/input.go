@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
@@ -25,6 +26,11 @@ const (
 	reasonFeatureUnknown = "FEATURE_UNKNOWN"
 	reasonFeatureInvalid = "FEATURE_INVALID"
 	reasonFieldTooLong   = "FIELD_TOO_LONG"
+	reasonSymbolMissing  = "SYMBOL_MISSING"
+	reasonQuoteInvalid   = "QUOTE_INVALID"
+	reasonNotReady       = "NOT_READY"
+	reasonTooManySymbols = "TOO_MANY_SYMBOLS"
+	reasonStopping       = "STOPPING"
 
 	// maxNames is how many names at fault are listed.
 	maxNames = 20
@@ -36,26 +42,49 @@ type request interface {
 	GetSymbol() string
 	GetFeatures() map[string]float64
 	GetVector() *executorv1.FeatureVector
+	GetQuote() *executorv1.Quote
+	GetEventTime() *timestamppb.Timestamp
 }
 
-// stateOf checks the request and returns its market state.
-func stateOf(req request) (shadow.State, error) {
+// input is the market state of a request.
+type input struct {
+	shadow.State
+
+	// asOf is the end of the minute that the features are of, Unix milliseconds UTC; 0 when the caller computed them.
+	asOf int64
+}
+
+// inputOf checks the request and returns its market state. A quote is observed on the way.
+func (s *Service) inputOf(req request) (input, error) {
 	if n := len(req.GetRequestId()); n > rpc.MaxRequestID {
-		return shadow.State{}, invalid(reasonFieldTooLong, nil, "request_id has %d bytes: at most %d", n, rpc.MaxRequestID)
+		return input{}, invalid(reasonFieldTooLong, nil, "request_id has %d bytes: at most %d", n, rpc.MaxRequestID)
 	}
-	if n := len(req.GetSymbol()); n > rpc.MaxSymbol {
-		return shadow.State{}, invalid(reasonFieldTooLong, nil, "symbol has %d bytes: at most %d", n, rpc.MaxSymbol)
+	if err := checkLength(req.GetSymbol()); err != nil {
+		return input{}, err
 	}
-	named, packed := req.GetFeatures(), req.GetVector()
+	named, packed, quote := req.GetFeatures(), req.GetVector(), req.GetQuote()
+	var in input
+	var err error
 	switch {
-	case len(named) > 0 && packed != nil:
-		return shadow.State{}, invalid(reasonInputAmbiguous, nil, "features and vector are both set: send one of them")
+	case len(named) > 0 && (packed != nil || quote != nil) || packed != nil && quote != nil:
+		err = invalid(reasonInputAmbiguous, nil, "more than one of features, vector and quote is set: send one of them")
 	case packed != nil:
-		return packedState(packed)
+		in.State, err = packedState(packed)
 	case len(named) > 0:
-		return namedState(named)
+		in.State, err = namedState(named)
+	case quote != nil:
+		in, err = s.quoteInput(req.GetSymbol(), quote)
+	default:
+		err = invalid(reasonInputMissing, nil, "no input: send features by name, a vector of a schema, or a quote")
 	}
-	return shadow.State{}, invalid(reasonInputMissing, nil, "no input: send features by name or a vector of a schema")
+	return in, err
+}
+
+func checkLength(symbol string) error {
+	if n := len(symbol); n > rpc.MaxSymbol {
+		return invalid(reasonFieldTooLong, nil, "symbol has %d bytes: at most %d", n, rpc.MaxSymbol)
+	}
+	return nil
 }
 
 func packedState(v *executorv1.FeatureVector) (shadow.State, error) {
@@ -131,7 +160,8 @@ func (b *Baseline) inputsOf(s shadow.State, dst []float64) ([]float64, error) {
 		return dst, nil
 	}
 	var missing []string
-	for _, name := range b.inputs {
+	for _, f := range b.inputs.Features {
+		name := f.Name
 		x, ok := s.Value(name)
 		if !ok {
 			missing = append(missing, name)
@@ -152,8 +182,12 @@ func list(names []string) string {
 }
 
 func invalid(reason string, names []string, format string, args ...any) error {
+	return refused(codes.InvalidArgument, reason, names, format, args...)
+}
+
+func refused(code codes.Code, reason string, names []string, format string, args ...any) error {
 	return &rpc.Error{
-		Code: codes.InvalidArgument, Domain: "executor.greenlight", Reason: reason,
+		Code: code, Domain: "executor.greenlight", Reason: reason,
 		Message: fmt.Sprintf(format, args...), Features: names[:min(len(names), maxNames)],
 	}
 }

@@ -6,10 +6,12 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/greenlight-ml/greenlight/pkg/enginetest"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
@@ -20,6 +22,7 @@ func TestBadInputsAreRefused(t *testing.T) {
 		id, symbol string
 		features   map[string]float64
 		vector     *executorv1.FeatureVector
+		quote      *executorv1.Quote
 	}
 	good := func(change func(map[string]float64)) map[string]float64 {
 		m := map[string]float64{"vol1m_log_rel": 0.1, "spread_bp_rel": 0.2, "rsi14_z": 0.3, "zscore_mid_24h": 0.4}
@@ -30,12 +33,28 @@ func TestBadInputsAreRefused(t *testing.T) {
 		return &executorv1.FeatureVector{Schema: schema, Values: values}
 	}
 	nan, inf := math.NaN(), math.Inf(1)
+	at := func(ms int64, bid, ask float64) *executorv1.Quote {
+		return &executorv1.Quote{Time: timestamppb.New(time.UnixMilli(ms)), Bid: bid, Ask: ask}
+	}
+	const now = 1_736_121_600_000
 	for name, tt := range map[string]struct {
 		in            input
 		reason, names string
 	}{
 		"nothing":             {input{}, "INPUT_MISSING", ""},
 		"both":                {input{features: map[string]float64{"mid": 1}, vector: packed("v1.8.1")}, "INPUT_AMBIGUOUS", ""},
+		"quote and features":  {input{symbol: "S", features: map[string]float64{"mid": 1}, quote: at(now, 1, 2)}, "INPUT_AMBIGUOUS", ""},
+		"quote and vector":    {input{symbol: "S", vector: packed("v1.8.1"), quote: at(now, 1, 2)}, "INPUT_AMBIGUOUS", ""},
+		"quote of no symbol":  {input{quote: at(now, 1, 2)}, "SYMBOL_MISSING", ""},
+		"long symbol, quote":  {input{symbol: strings.Repeat("s", 65), quote: at(now, 1, 2)}, "FIELD_TOO_LONG", ""},
+		"empty quote":         {input{symbol: "S", quote: &executorv1.Quote{}}, "QUOTE_INVALID", ""},
+		"quote without ask":   {input{symbol: "S", quote: at(now, 1, 0)}, "QUOTE_INVALID", ""},
+		"negative bid":        {input{symbol: "S", quote: at(now, -1, 2)}, "QUOTE_INVALID", ""},
+		"bid of NaN":          {input{symbol: "S", quote: at(now, nan, 2)}, "QUOTE_INVALID", ""},
+		"infinite ask":        {input{symbol: "S", quote: at(now, 1, inf)}, "QUOTE_INVALID", ""},
+		"quote without time":  {input{symbol: "S", quote: &executorv1.Quote{Bid: 1, Ask: 2}}, "QUOTE_INVALID", ""},
+		"time in seconds":     {input{symbol: "S", quote: at(now/1000, 1, 2)}, "QUOTE_INVALID", ""},
+		"no time at all":      {input{symbol: "S", quote: &executorv1.Quote{Time: &timestamppb.Timestamp{Seconds: math.MaxInt64}, Bid: 1, Ask: 2}}, "QUOTE_INVALID", ""},
 		"unknown schema":      {input{vector: packed("v9", 1)}, "SCHEMA_UNKNOWN", ""},
 		"no schema":           {input{vector: packed("", 1)}, "SCHEMA_UNKNOWN", ""},
 		"short vector":        {input{vector: packed("v1.8.1", 1, 0)}, "VECTOR_LENGTH", ""},
@@ -58,11 +77,11 @@ func TestBadInputsAreRefused(t *testing.T) {
 				e := start(t, enginetest.Options{}, 100)
 				for call, do := range map[string]func(context.Context) error{
 					"Predict": func(ctx context.Context) error {
-						_, err := e.Predict(ctx, &executorv1.PredictRequest{RequestId: tt.in.id, Symbol: tt.in.symbol, Features: tt.in.features, Vector: tt.in.vector})
+						_, err := e.Predict(ctx, &executorv1.PredictRequest{RequestId: tt.in.id, Symbol: tt.in.symbol, Features: tt.in.features, Vector: tt.in.vector, Quote: tt.in.quote})
 						return err
 					},
 					"PredictWithShadow": func(ctx context.Context) error {
-						_, err := e.PredictWithShadow(ctx, &executorv1.PredictWithShadowRequest{RequestId: tt.in.id, Symbol: tt.in.symbol, Features: tt.in.features, Vector: tt.in.vector})
+						_, err := e.PredictWithShadow(ctx, &executorv1.PredictWithShadowRequest{RequestId: tt.in.id, Symbol: tt.in.symbol, Features: tt.in.features, Vector: tt.in.vector, Quote: tt.in.quote})
 						return err
 					},
 				} {

@@ -9,14 +9,22 @@ import (
 
 // Metrics are what the service exports.
 type Metrics struct {
-	latency prometheus.Histogram
+	latency  prometheus.Histogram
+	notReady prometheus.Counter
 }
 
 // NewMetrics registers the metrics.
 func NewMetrics(reg prometheus.Registerer) *Metrics {
-	return &Metrics{latency: promauto.With(reg).NewHistogram(prometheus.HistogramOpts{
-		Name:    "ml_baseline_latency_ms",
-		Help:    "Time from the arrival of a request to its baseline score, in milliseconds.",
-		Buckets: telemetry.LatencyBucketsMS,
-	})}
+	f := promauto.With(reg)
+	return &Metrics{
+		latency: f.NewHistogram(prometheus.HistogramOpts{
+			Name:    "ml_baseline_latency_ms",
+			Help:    "Time from the arrival of a request to its baseline score, in milliseconds.",
+			Buckets: telemetry.LatencyBucketsMS,
+		}),
+		notReady: f.NewCounter(prometheus.CounterOpts{
+			Name: "ml_feature_not_ready_total",
+			Help: "Requests with a quote that were refused because the features of their symbol are not defined, or too old.",
+		}),
+	}
 }

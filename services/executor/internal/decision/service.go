@@ -5,9 +5,12 @@ import (
 	"crypto/rand"
 	"time"
 
+	"google.golang.org/protobuf/types/known/timestamppb"
+
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
 	"github.com/greenlight-ml/greenlight/pkg/telemetry"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+	"github.com/greenlight-ml/greenlight/services/executor/internal/live"
 )
 
 // Service answers with the baseline and hands sampled requests to the shadow.
@@ -17,32 +20,36 @@ type Service struct {
 	baseline *Baseline
 	sampler  *shadow.Sampler
 	shadow   *shadow.Dispatcher
+	book     *live.Book
 	metrics  *Metrics
+	// stopping is closed when streams are to end.
+	stopping chan struct{}
 }
 
 // New returns a service.
-func New(b *Baseline, sampler *shadow.Sampler, d *shadow.Dispatcher, m *Metrics) *Service {
-	return &Service{baseline: b, sampler: sampler, shadow: d, metrics: m}
+func New(b *Baseline, sampler *shadow.Sampler, d *shadow.Dispatcher, book *live.Book, m *Metrics) *Service {
+	return &Service{baseline: b, sampler: sampler, shadow: d, book: book, metrics: m, stopping: make(chan struct{})}
 }
 
 // answer is the decision: the baseline's score, and what the shadow needs to know of how it came about.
 type answer struct {
-	id      string
-	score   float64
-	state   shadow.State
-	arrival time.Time
-	took    time.Duration
+	id, symbol string
+	event      time.Time
+	input      input
+	score      float64
+	arrival    time.Time
+	took       time.Duration
 }
 
 // answer forms the decision. Nothing in here can see a shadow: the answer is complete before one is begun.
 func (s *Service) answer(req request) (answer, error) {
-	a := answer{arrival: time.Now(), id: req.GetRequestId()}
+	a := answer{arrival: time.Now(), id: req.GetRequestId(), symbol: req.GetSymbol()}
 	var err error
-	if a.state, err = stateOf(req); err != nil {
+	if a.input, err = s.inputOf(req); err != nil {
 		return a, err
 	}
 	var buffer [16]float64
-	x, err := s.baseline.inputsOf(a.state, buffer[:0])
+	x, err := s.baseline.inputsOf(a.input.State, buffer[:0])
 	if err != nil {
 		return a, err
 	}
@@ -50,13 +57,29 @@ func (s *Service) answer(req request) (answer, error) {
 	if a.id == "" {
 		a.id = rand.Text()
 	}
+	if t := req.GetEventTime(); a.input.asOf > 0 {
+		a.event = time.UnixMilli(a.input.asOf)
+	} else if t.IsValid() {
+		a.event = t.AsTime()
+	}
 	a.took = time.Since(a.arrival)
 	s.metrics.latency.Observe(telemetry.Milliseconds(a.took))
 	return a, nil
 }
 
-func (a answer) shadowRequest() shadow.Request {
-	return shadow.Request{Arrival: a.arrival, Baseline: a.score, BaselineLatency: a.took, State: a.state}
+func (a *answer) shadowRequest() shadow.Request {
+	return shadow.Request{
+		ID: a.id, Symbol: a.symbol, EventTime: a.event, Arrival: a.arrival,
+		Baseline: a.score, BaselineLatency: a.took, State: a.input.State,
+	}
+}
+
+// featureTime is when the features are of, nil when the caller computed them.
+func (a *answer) featureTime() *timestamppb.Timestamp {
+	if a.input.asOf == 0 {
+		return nil
+	}
+	return timestamppb.New(time.UnixMilli(a.input.asOf))
 }
 
 // Predict implements DecisionService.
@@ -69,11 +92,11 @@ func (s *Service) Predict(_ context.Context, req *executorv1.PredictRequest) (*e
 	if sampled {
 		s.shadow.Detach(a.shadowRequest())
 	} else {
-		s.shadow.Skip()
+		s.shadow.Skip(a.shadowRequest())
 	}
 	return &executorv1.PredictResponse{
 		RequestId: a.id, Score: a.score, ShadowSampled: sampled,
-		ModelVersion: s.baseline.Version, ModelDigest: s.baseline.Digest,
+		ModelVersion: s.baseline.Version, ModelDigest: s.baseline.Digest, FeatureTime: a.featureTime(),
 	}, nil
 }
 
@@ -84,11 +107,11 @@ func (s *Service) PredictWithShadow(ctx context.Context, req *executorv1.Predict
 		return nil, err
 	}
 	resp := &executorv1.PredictWithShadowResponse{
-		RequestId: a.id,
-		Baseline:  &executorv1.Score{Score: a.score, ModelVersion: s.baseline.Version, ModelDigest: s.baseline.Digest},
+		RequestId: a.id, FeatureTime: a.featureTime(),
+		Baseline: &executorv1.Score{Score: a.score, ModelVersion: s.baseline.Version, ModelDigest: s.baseline.Digest},
 	}
 	if !s.sampler.Sampled(a.id) {
-		s.shadow.Skip()
+		s.shadow.Skip(a.shadowRequest())
 		resp.Outcome = executorv1.ShadowOutcome(shadow.NotSampled)
 		return resp, nil
 	}

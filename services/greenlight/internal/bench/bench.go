@@ -30,25 +30,33 @@ type Options struct {
 	Artifact    *model.Artifact
 	// States are what is sent. They must be of Artifact, whose schema has the inputs of its baseline.
 	States []load.State
-	// Rounds is how often everything is measured, Segment how long each time, after WarmUp.
-	Rounds          int
-	Segment, WarmUp time.Duration
+	// Rounds is how often everything is measured; Closed and Open how long each time in a closed and in an open loop,
+	// after WarmUp.
+	Rounds               int
+	Closed, Open, WarmUp time.Duration
 	// Progress, which may be nil, is told of the segments done.
 	Progress func(done, total int)
 }
 
-// DefaultOptions measure for about four and a half minutes.
+// DefaultOptions measure for about four minutes. Many short segments are better than few long ones: what else the machine
+// does comes in bursts, and then spoils a round instead of all of them. Open loops take longer, since a p99 is made of one
+// call in a hundred.
 func DefaultOptions() Options {
-	return Options{Rounds: 7, Segment: 1900 * time.Millisecond, WarmUp: 200 * time.Millisecond}
+	return Options{Rounds: 15, Closed: 500 * time.Millisecond, Open: time.Second, WarmUp: 100 * time.Millisecond}
 }
 
 // QuickOptions measure for about a minute.
 func QuickOptions() Options {
-	return Options{Rounds: 5, Segment: 500 * time.Millisecond, WarmUp: 100 * time.Millisecond}
+	return Options{Rounds: 7, Closed: 200 * time.Millisecond, Open: 450 * time.Millisecond, WarmUp: 60 * time.Millisecond}
 }
 
-// closedModes are the calls under way in the closed loops.
-var closedModes = []int{1, manyUnderWay}
+// closedModes are the calls under way in the closed loops, steady the sides that are measured in them. In the open loops
+// there are the executors that are just started as well, and then the busy one and the batches.
+var (
+	closedModes = []int{1, manyUnderWay}
+	steady      = []string{echoScoring, engineSide, echoDecision, shadowOff, shadowOn}
+	segments    = len(closedModes)*len(steady) + len(steady) + 2 + 1 + 1 // in a round
+)
 
 // run is a measurement on its way: samples by what they are of, one per round.
 type run struct {
@@ -76,8 +84,8 @@ var (
 
 // Run measures everything and returns the rows of the table.
 func Run(ctx context.Context, opts Options) (_ *Result, err error) {
-	if opts.Rounds < 1 || opts.Segment <= 0 || len(opts.States) == 0 {
-		return nil, errors.New("bench: rounds, segment and states are required")
+	if opts.Rounds < 1 || opts.Closed <= 0 || opts.Open <= 0 || len(opts.States) == 0 {
+		return nil, errors.New("bench: rounds, lengths of the loops and states are required")
 	}
 	began, watch := time.Now(), watchMachine()
 	f, err := startFleet(ctx, opts)
@@ -86,7 +94,12 @@ func Run(ctx context.Context, opts Options) (_ *Result, err error) {
 	}
 	defer func() { err = errors.Join(err, f.stop()) }()
 	r := &run{opts: opts, fleet: f, samples: map[key][]sample{}}
-	for _, phase := range []func(context.Context, int) error{r.closed, r.calm, r.busy, r.batch} {
+	var phases []func(context.Context, int) error
+	for _, underWay := range closedModes {
+		phases = append(phases, func(ctx context.Context, round int) error { return r.closed(ctx, round, underWay) })
+	}
+	// The open loops come last: their rates are shares of what the closed loops have found.
+	for _, phase := range append(phases, r.calm, r.busy, r.batch) {
 		for round := range opts.Rounds {
 			if err := phase(ctx, round); err != nil {
 				return nil, err
@@ -105,15 +118,13 @@ func Run(ctx context.Context, opts Options) (_ *Result, err error) {
 }
 
 // closed measures all sides in closed loops.
-func (r *run) closed(ctx context.Context, round int) error {
-	for _, underWay := range closedModes {
-		for _, name := range order(round, echoScoring, engineSide, echoDecision, shadowOff, shadowOn) {
-			err := r.take(closedKey(name, underWay), func() (sample, error) {
-				return r.fleet.sides[name].closed(ctx, underWay, r.span())
-			})
-			if err != nil {
-				return err
-			}
+func (r *run) closed(ctx context.Context, round, underWay int) error {
+	for _, name := range order(round, steady...) {
+		err := r.take(closedKey(name, underWay), func() (sample, error) {
+			return r.fleet.sides[name].closed(ctx, underWay, r.closedSpan())
+		})
+		if err != nil {
+			return err
 		}
 	}
 	return nil
@@ -121,17 +132,17 @@ func (r *run) closed(ctx context.Context, round int) error {
 
 // calm measures all sides in open loops, each pair at the same rate: a share of what its reference can do.
 func (r *run) calm(ctx context.Context, round int) error {
-	for _, name := range order(round, echoScoring, engineSide, echoDecision, shadowOn, shadowOff, shadowHung) {
+	for _, name := range order(round, append(slices.Clone(steady), shadowFresh, shadowHung)...) {
 		reference := shadowOff
 		if name == echoScoring || name == engineSide {
 			reference = echoScoring
 		}
 		rate := calmShare * r.saturation(reference)
 		err := r.take(calm(name), func() (sample, error) {
-			if name == shadowHung {
-				return r.fleet.hung(ctx, round, rate)
+			if name == shadowFresh || name == shadowHung {
+				return r.fleet.fresh(ctx, name, round, rate)
 			}
-			return r.fleet.sides[name].open(ctx, rate, uint64(round), r.span())
+			return r.fleet.sides[name].open(ctx, rate, uint64(round), r.openSpan())
 		})
 		if err != nil {
 			return err
@@ -148,7 +159,7 @@ func (r *run) busy(ctx context.Context, round int) error {
 		return err
 	}
 	err = r.take(busyKey, func() (sample, error) {
-		return s.open(ctx, busyShare*r.saturation(shadowOn), uint64(round), r.span())
+		return s.open(ctx, busyShare*r.saturation(shadowOn), uint64(round), r.openSpan())
 	})
 	if err != nil {
 		return err
@@ -163,7 +174,7 @@ func (r *run) busy(ctx context.Context, round int) error {
 }
 
 func (r *run) batch(ctx context.Context, _ int) error {
-	return r.take(batchKey, func() (sample, error) { return r.fleet.batch.closed(ctx, batchCalls, r.span()) })
+	return r.take(batchKey, func() (sample, error) { return r.fleet.batch.closed(ctx, batchCalls, r.closedSpan()) })
 }
 
 // saturation is what the side answers per second with many calls under way.
@@ -171,7 +182,9 @@ func (r *run) saturation(side string) float64 {
 	return spreadOf(measures(r.samples[closedKey(side, manyUnderWay)], sample.throughput)).Median
 }
 
-func (r *run) span() span { return span{warm: r.opts.WarmUp, length: r.opts.Segment} }
+func (r *run) closedSpan() span { return span{warm: r.opts.WarmUp, length: r.opts.Closed} }
+
+func (r *run) openSpan() span { return span{warm: r.opts.WarmUp, length: r.opts.Open} }
 
 // take measures one segment.
 func (r *run) take(k key, measure func() (sample, error)) error {
@@ -185,7 +198,7 @@ func (r *run) take(k key, measure func() (sample, error)) error {
 	r.samples[k] = append(r.samples[k], s)
 	r.done++
 	if r.opts.Progress != nil {
-		r.opts.Progress(r.done, r.opts.Rounds*(len(closedModes)*5+6+1+1))
+		r.opts.Progress(r.done, r.opts.Rounds*segments)
 	}
 	return nil
 }
@@ -193,6 +206,7 @@ func (r *run) take(k key, measure func() (sample, error)) error {
 // order is the sides forwards in one round and backwards in the next, so that a machine which grows slower or faster
 // favours neither side of a ratio.
 func order(round int, names ...string) []string {
+	names = slices.Clone(names)
 	if round%2 == 1 {
 		slices.Reverse(names)
 	}

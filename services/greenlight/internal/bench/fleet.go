@@ -91,7 +91,8 @@ func startFleet(ctx context.Context, opts Options) (f *fleet, err error) {
 		return f, err
 	}
 	f.batch.batch(a, opts.States, batchRows)
-	return f, f.awaitShadow(ctx, f.sides[shadowOn])
+	err = f.awaitShadow(ctx, f.sides[shadowOn])
+	return f, err
 }
 
 // start runs a program with a folder of its own for its log.
@@ -160,41 +161,46 @@ func (f *fleet) awaitShadow(ctx context.Context, s *side) error {
 	}
 }
 
-// hung measures an executor whose ml-engine is frozen as the measurement begins, so that the calls under way, the queue
-// that fills up and the breaker that opens are all in it. The pair is started for this and stopped again, since a
-// breaker that has opened once stays open longer the next time.
-func (f *fleet) hung(ctx context.Context, round int, rate float64) (_ sample, err error) {
+// fresh measures an executor that is started for it, with an ml-engine of its own. For shadowHung that is frozen as the
+// measurement begins, so that the calls under way, the queue that fills up and the breaker that opens are all in it. The
+// pair is stopped again, since a breaker that has opened once stays open longer the next time.
+func (f *fleet) fresh(ctx context.Context, kind string, round int, rate float64) (_ sample, err error) {
 	pair := &fleet{opts: f.opts}
 	defer func() { err = errors.Join(err, pair.stop()) }()
-	name := fmt.Sprintf("hung-%d", round)
+	name, percent := fmt.Sprintf("fresh-%d", round), "0"
+	if kind == shadowHung {
+		name, percent = fmt.Sprintf("hung-%d", round), "100"
+	}
 	engine, err := pair.startEngine(ctx, name+"-engine")
 	if err != nil {
 		return sample{}, err
 	}
-	executor, err := pair.startExecutor(ctx, name, engine, "100")
+	executor, err := pair.startExecutor(ctx, name, engine, percent)
 	if err != nil {
 		return sample{}, err
 	}
-	s, err := pair.connect(shadowHung, executor)
+	s, err := pair.connect(kind, executor)
 	if err != nil {
 		return sample{}, err
 	}
 	if err := s.decision(ctx, f.opts.Artifact, f.opts.States, func(st load.State) float64 { return st.Baseline }); err != nil {
 		return sample{}, err
 	}
-	if err := pair.awaitShadow(ctx, s); err != nil {
+	// A new process has its first pages and its first collections of garbage before it.
+	if _, err := s.closed(ctx, manyUnderWay, span{length: f.opts.Closed}); err != nil {
 		return sample{}, err
 	}
-	// A new process has its first pages and its first collections of garbage before it; the others have had theirs.
-	if _, err := s.closed(ctx, manyUnderWay, span{length: f.opts.Segment / 2}); err != nil {
-		return sample{}, err
+	if kind == shadowHung {
+		if err := pair.awaitShadow(ctx, s); err != nil {
+			return sample{}, err
+		}
+		if err := syscall.Kill(engine.PID(), syscall.SIGSTOP); err != nil {
+			return sample{}, fmt.Errorf("freeze ml-engine: %w", err)
+		}
+		// A frozen process cannot stop when asked to. Closers run in reverse order.
+		pair.closers = append(pair.closers, func() error { return syscall.Kill(engine.PID(), syscall.SIGCONT) })
 	}
-	if err := syscall.Kill(engine.PID(), syscall.SIGSTOP); err != nil {
-		return sample{}, fmt.Errorf("freeze ml-engine: %w", err)
-	}
-	// A frozen process cannot stop when asked to. Closers run in reverse order.
-	pair.closers = append(pair.closers, func() error { return syscall.Kill(engine.PID(), syscall.SIGCONT) })
-	result, err := s.open(ctx, rate, uint64(round), span{length: f.opts.Segment})
+	result, err := s.open(ctx, rate, uint64(round), span{length: f.opts.Open})
 	if err != nil {
 		return sample{}, err
 	}

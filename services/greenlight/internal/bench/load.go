@@ -58,7 +58,6 @@ func closedLoop(ctx context.Context, underWay int, s span, fn call) (sample, err
 	defer time.AfterFunc(s.warm+s.length+maxLatency, func() { cancel(errLost) }).Stop()
 
 	histograms := make([]*hdrhistogram.Histogram, underWay)
-	errs := make([]error, underWay)
 	all := make([]int64, underWay)
 	var workers sync.WaitGroup
 	begin := time.Now().Add(s.warm)
@@ -67,9 +66,9 @@ func closedLoop(ctx context.Context, underWay int, s span, fn call) (sample, err
 		histograms[w] = newHistogram()
 		workers.Go(func() {
 			now := time.Now()
-			for i := w; now.Before(end); i += underWay {
-				if errs[w] = fn(ctx, i); errs[w] != nil {
-					cancel(errs[w])
+			for i := w; now.Before(end) && ctx.Err() == nil; i += underWay {
+				if err := fn(ctx, i); err != nil {
+					cancel(err)
 					return
 				}
 				after := time.Now()
@@ -82,8 +81,8 @@ func closedLoop(ctx context.Context, underWay int, s span, fn call) (sample, err
 		})
 	}
 	workers.Wait()
-	if err := errors.Join(errs...); err != nil {
-		return sample{}, because(ctx, err)
+	if ctx.Err() != nil {
+		return sample{}, context.Cause(ctx) // the first of what went wrong
 	}
 	result := sample{took: time.Since(begin), latency: newHistogram()}
 	for w, h := range histograms {
@@ -107,7 +106,6 @@ func openLoop(ctx context.Context, rate float64, seed uint64, s span, sleep func
 	defer time.AfterFunc(s.warm+s.length+maxLatency, func() { cancel(errLost) }).Stop()
 
 	var mu sync.Mutex
-	var failure error
 	result := sample{took: s.length, latency: newHistogram()}
 	var calls sync.WaitGroup
 	slots := make(chan struct{}, maxUnderWay)
@@ -134,9 +132,6 @@ func openLoop(ctx context.Context, rate float64, seed uint64, s span, sleep func
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {
-				if failure == nil {
-					failure = because(ctx, err)
-				}
 				cancel(err)
 				return
 			}
@@ -148,21 +143,13 @@ func openLoop(ctx context.Context, rate float64, seed uint64, s span, sleep func
 		})
 	}
 	calls.Wait()
-	if failure == nil && ctx.Err() != nil {
-		failure = context.Cause(ctx)
+	if ctx.Err() != nil {
+		return sample{}, context.Cause(ctx)
 	}
-	return result, failure
+	return result, nil
 }
 
 var errLost = errors.New("the server does not keep up: too many calls are unanswered, or one for too long")
-
-// because prefers why the segment was ended to what the calls made of it.
-func because(ctx context.Context, err error) error {
-	if cause := context.Cause(ctx); errors.Is(cause, errLost) {
-		return cause
-	}
-	return err
-}
 
 // arrivals are the times of a Poisson process, as time since its start.
 type arrivals struct {

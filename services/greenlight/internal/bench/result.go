@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -19,8 +20,10 @@ type Result struct {
 	DurationS float64   `json:"duration_s"`
 	Machine   Machine   `json:"machine"`
 	Rounds    int       `json:"rounds"`
-	SegmentS  float64   `json:"segment_s"`
-	Rows      []Row     `json:"rows"`
+	// ClosedS and OpenS are the lengths of the segments.
+	ClosedS float64 `json:"closed_s"`
+	OpenS   float64 `json:"open_s"`
+	Rows    []Row   `json:"rows"`
 	// Sides are the figures behind the ratios.
 	Sides []Side `json:"sides"`
 }
@@ -53,7 +56,7 @@ type Side struct {
 }
 
 func (r *run) result() *Result {
-	result := &Result{Schema: Schema, Rounds: r.opts.Rounds, SegmentS: r.opts.Segment.Seconds()}
+	result := &Result{Schema: Schema, Rounds: r.opts.Rounds, ClosedS: r.opts.Closed.Seconds(), OpenS: r.opts.Open.Seconds()}
 	row := func(what, measure, op string, target float64, unit string, values []float64) {
 		s := spreadOf(values)
 		result.Rows = append(result.Rows, Row{
@@ -78,7 +81,7 @@ func (r *run) result() *Result {
 	throughput(shadowOn, shadowOff, 0.90)
 	tail(shadowOn, shadowOff, 1.10)
 	row(shadowOn, fmt.Sprintf("shed at %.0f %% of saturation", 100*busyShare), "<=", 0, "", r.sheds)
-	tail(shadowHung, shadowOff, 1.10)
+	tail(shadowHung, shadowFresh, 1.10)
 	if on, off := r.samples[closedKey(shadowOn, manyUnderWay)], r.samples[closedKey(shadowOff, manyUnderWay)]; cpuPerCall(on[0]) > 0 {
 		cost := make([]float64, len(on))
 		for i := range on {
@@ -89,12 +92,12 @@ func (r *run) result() *Result {
 	row("ml-engine BatchPredict", fmt.Sprintf("%d rows a call", batchRows), ">=", 2e6, "rows/s",
 		measures(r.samples[batchKey], func(s sample) float64 { return s.throughput() * batchRows }))
 
-	for _, name := range []string{echoScoring, engineSide, echoDecision, shadowOff, shadowOn} {
+	for _, name := range steady {
 		for _, n := range closedModes {
 			result.add(r, closedKey(name, n))
 		}
 	}
-	for _, name := range []string{echoScoring, engineSide, echoDecision, shadowOff, shadowOn, shadowHung} {
+	for _, name := range append(slices.Clone(steady), shadowFresh, shadowHung) {
 		result.add(r, calm(name))
 	}
 	result.add(r, busyKey)
@@ -140,8 +143,8 @@ func (res *Result) Table(w io.Writer) error {
 	if err := tw.Flush(); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(w, "\nmedians of %d rounds of %.1f s each, in %.0f s, on %d CPUs (%s)\n", res.Rounds, res.SegmentS,
-		res.DurationS, res.Machine.CPUs, res.Machine.load())
+	_, err := fmt.Fprintf(w, "\nmedians of %d rounds (closed loops of %.2f s, open ones of %.2f s), in %.0f s, on %d CPUs (%s)\n",
+		res.Rounds, res.ClosedS, res.OpenS, res.DurationS, res.Machine.CPUs, res.Machine.load())
 	return err
 }
 

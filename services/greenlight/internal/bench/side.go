@@ -35,6 +35,7 @@ const (
 	shadowOff    = "executor, shadow off"
 	shadowOn     = "executor, 100 % shadow"
 	shadowHung   = "executor, engine hangs"
+	shadowFresh  = "executor, shadow off, just started" // the reference of shadowHung, which is just started as well
 )
 
 // connect makes the side's connection. It is closed with the side.

@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -27,7 +26,7 @@ func benchCommand(c console) *cobra.Command {
 		Long: `Bench measures ml-engine and executor against a bare gRPC echo with messages of the same sizes, and the executor with
 its shadow, and with an ml-engine that hangs, against the executor without: throughput in closed loops of 1 and 16 calls
 under way, p99 in an open loop at 30 % of saturation, medians of alternating rounds. Client and servers share the cores
-of this machine, so every ratio is of the whole machine. It takes about four and a half minutes, with --quick about one.
+of this machine, so every ratio is of the whole machine. It takes about four minutes, with --quick about one.
 
 A missed target is a result and exits 0; bench exits 1 only when it could not be run.`,
 		Args: noArgs,
@@ -55,11 +54,17 @@ A missed target is a result and exits 0; bench exits 1 only when it could not be
 			if err := writeResult(out, result); err != nil {
 				return err
 			}
-			err = errors.Join(result.Figures(c.out), func() error { c.say(""); return nil }(), result.Table(c.out))
+			if err := result.Figures(c.out); err != nil {
+				return err
+			}
+			c.say("")
+			if err := result.Table(c.out); err != nil {
+				return err
+			}
 			if out != "" {
 				c.say("written to %s", out)
 			}
-			return err
+			return nil
 		},
 	}
 	fs := cmd.Flags()

@@ -80,21 +80,28 @@ func (x *FeatureVector) GetValues() []float64 {
 	return nil
 }
 
-// PredictRequest is one market state to decide on. Exactly one of features and vector must be set.
+// PredictRequest is one market state to decide on. Exactly one of features, vector and quote must be set.
 type PredictRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Caller's id, echoed in the response. Sampling is a function of it, so the same id is in or out on every replica.
 	// At most 256 bytes; an empty one is replaced by a random id.
 	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
-	// Instrument, for example "BTC-PERP". At most 64 bytes; may be empty.
+	// Instrument, for example "BTC-PERP". At most 64 bytes; may be empty unless quote is set.
 	Symbol string `protobuf:"bytes,2,opt,name=symbol,proto3" json:"symbol,omitempty"`
-	// Instant of the decision that the state describes (the end of a minute), UTC.
+	// Instant of the decision that the state describes (the end of a minute), UTC. With a quote it is left alone: the
+	// features say of which minute they are.
 	EventTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=event_time,json=eventTime,proto3" json:"event_time,omitempty"`
 	// The state by feature name, for people: at least the inputs of the baseline; a shadow is possible when the inputs
 	// of the model under trial are there as well. Each a finite number in its unit. "bias" may be left out; it is 1.
 	Features map[string]float64 `protobuf:"bytes,4,rep,name=features,proto3" json:"features,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
 	// The state as packed numbers, for machines.
-	Vector        *FeatureVector `protobuf:"bytes,5,opt,name=vector,proto3" json:"vector,omitempty"`
+	Vector *FeatureVector `protobuf:"bytes,5,opt,name=vector,proto3" json:"vector,omitempty"`
+	// The state as the latest quote of the symbol, for callers that compute no features. It is observed like one of
+	// ObserveQuotes; then the decision is made of the features as of the end of the symbol's last completed minute. A quote
+	// of a later minute completes one. A quote that is crossed, out of order or a duplicate is left out, and the decision
+	// made all the same; with a bad price or time it is QUOTE_INVALID. Features more than 10 minutes older than the minute
+	// of the quote are NOT_READY.
+	Quote         *Quote `protobuf:"bytes,6,opt,name=quote,proto3" json:"quote,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -164,6 +171,13 @@ func (x *PredictRequest) GetVector() *FeatureVector {
 	return nil
 }
 
+func (x *PredictRequest) GetQuote() *Quote {
+	if x != nil {
+		return x.Quote
+	}
+	return nil
+}
+
 // PredictResponse is the baseline's answer.
 type PredictResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -177,6 +191,8 @@ type PredictResponse struct {
 	ModelDigest string `protobuf:"bytes,4,opt,name=model_digest,json=modelDigest,proto3" json:"model_digest,omitempty"`
 	// Whether the request was sampled for a shadow. Says nothing about how that shadow ended.
 	ShadowSampled bool `protobuf:"varint,5,opt,name=shadow_sampled,json=shadowSampled,proto3" json:"shadow_sampled,omitempty"`
+	// End of the minute that the features describe, UTC. Set only when executor computed them of quotes.
+	FeatureTime   *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=feature_time,json=featureTime,proto3" json:"feature_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -246,19 +262,29 @@ func (x *PredictResponse) GetShadowSampled() bool {
 	return false
 }
 
+func (x *PredictResponse) GetFeatureTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.FeatureTime
+	}
+	return nil
+}
+
 // PredictWithShadowRequest is one market state to decide on, with the same fields and rules as PredictRequest.
 type PredictWithShadowRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Caller's id, echoed in the response. At most 256 bytes; an empty one is replaced by a random id.
 	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
-	// Instrument, for example "BTC-PERP". At most 64 bytes; may be empty.
+	// Instrument, for example "BTC-PERP". At most 64 bytes; may be empty unless quote is set.
 	Symbol string `protobuf:"bytes,2,opt,name=symbol,proto3" json:"symbol,omitempty"`
-	// Instant of the decision that the state describes (the end of a minute), UTC.
+	// Instant of the decision that the state describes (the end of a minute), UTC. With a quote it is left alone: the
+	// features say of which minute they are.
 	EventTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=event_time,json=eventTime,proto3" json:"event_time,omitempty"`
 	// The state by feature name; see PredictRequest.features.
 	Features map[string]float64 `protobuf:"bytes,4,rep,name=features,proto3" json:"features,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
 	// The state as packed numbers; see PredictRequest.vector.
-	Vector        *FeatureVector `protobuf:"bytes,5,opt,name=vector,proto3" json:"vector,omitempty"`
+	Vector *FeatureVector `protobuf:"bytes,5,opt,name=vector,proto3" json:"vector,omitempty"`
+	// The state as the latest quote of the symbol; see PredictRequest.quote.
+	Quote         *Quote `protobuf:"bytes,6,opt,name=quote,proto3" json:"quote,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -328,6 +354,13 @@ func (x *PredictWithShadowRequest) GetVector() *FeatureVector {
 	return nil
 }
 
+func (x *PredictWithShadowRequest) GetQuote() *Quote {
+	if x != nil {
+		return x.Quote
+	}
+	return nil
+}
+
 // PredictWithShadowResponse is the baseline's answer and what became of the shadow.
 type PredictWithShadowResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -344,7 +377,9 @@ type PredictWithShadowResponse struct {
 	// Time from the arrival of the request to the end of its shadow, in milliseconds, >= 0; 0 when it was not sampled.
 	ShadowLatencyMs float64 `protobuf:"fixed64,6,opt,name=shadow_latency_ms,json=shadowLatencyMs,proto3" json:"shadow_latency_ms,omitempty"`
 	// Why the shadow failed, for people. Empty unless it did.
-	ShadowError   string `protobuf:"bytes,7,opt,name=shadow_error,json=shadowError,proto3" json:"shadow_error,omitempty"`
+	ShadowError string `protobuf:"bytes,7,opt,name=shadow_error,json=shadowError,proto3" json:"shadow_error,omitempty"`
+	// End of the minute that the features describe, UTC. Set only when executor computed them of quotes.
+	FeatureTime   *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=feature_time,json=featureTime,proto3" json:"feature_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -426,6 +461,13 @@ func (x *PredictWithShadowResponse) GetShadowError() string {
 		return x.ShadowError
 	}
 	return ""
+}
+
+func (x *PredictWithShadowResponse) GetFeatureTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.FeatureTime
+	}
+	return nil
 }
 
 // Score is the answer of one scorer.
@@ -551,10 +593,10 @@ var File_greenlight_executor_v1_decision_proto protoreflect.FileDescriptor
 
 const file_greenlight_executor_v1_decision_proto_rawDesc = "" +
 	"\n" +
-	"%greenlight/executor/v1/decision.proto\x12\x16greenlight.executor.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a$greenlight/executor/v1/outcome.proto\"?\n" +
+	"%greenlight/executor/v1/decision.proto\x12\x16greenlight.executor.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a$greenlight/executor/v1/outcome.proto\x1a\"greenlight/executor/v1/quote.proto\"?\n" +
 	"\rFeatureVector\x12\x16\n" +
 	"\x06schema\x18\x01 \x01(\tR\x06schema\x12\x16\n" +
-	"\x06values\x18\x02 \x03(\x01R\x06values\"\xd0\x02\n" +
+	"\x06values\x18\x02 \x03(\x01R\x06values\"\x85\x03\n" +
 	"\x0ePredictRequest\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x16\n" +
@@ -562,17 +604,19 @@ const file_greenlight_executor_v1_decision_proto_rawDesc = "" +
 	"\n" +
 	"event_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\teventTime\x12P\n" +
 	"\bfeatures\x18\x04 \x03(\v24.greenlight.executor.v1.PredictRequest.FeaturesEntryR\bfeatures\x12=\n" +
-	"\x06vector\x18\x05 \x01(\v2%.greenlight.executor.v1.FeatureVectorR\x06vector\x1a;\n" +
+	"\x06vector\x18\x05 \x01(\v2%.greenlight.executor.v1.FeatureVectorR\x06vector\x123\n" +
+	"\x05quote\x18\x06 \x01(\v2\x1d.greenlight.executor.v1.QuoteR\x05quote\x1a;\n" +
 	"\rFeaturesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01\"\xb5\x01\n" +
+	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01\"\xf4\x01\n" +
 	"\x0fPredictResponse\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x14\n" +
 	"\x05score\x18\x02 \x01(\x01R\x05score\x12#\n" +
 	"\rmodel_version\x18\x03 \x01(\tR\fmodelVersion\x12!\n" +
 	"\fmodel_digest\x18\x04 \x01(\tR\vmodelDigest\x12%\n" +
-	"\x0eshadow_sampled\x18\x05 \x01(\bR\rshadowSampled\"\xe4\x02\n" +
+	"\x0eshadow_sampled\x18\x05 \x01(\bR\rshadowSampled\x12=\n" +
+	"\ffeature_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\vfeatureTime\"\x99\x03\n" +
 	"\x18PredictWithShadowRequest\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x16\n" +
@@ -580,10 +624,11 @@ const file_greenlight_executor_v1_decision_proto_rawDesc = "" +
 	"\n" +
 	"event_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\teventTime\x12Z\n" +
 	"\bfeatures\x18\x04 \x03(\v2>.greenlight.executor.v1.PredictWithShadowRequest.FeaturesEntryR\bfeatures\x12=\n" +
-	"\x06vector\x18\x05 \x01(\v2%.greenlight.executor.v1.FeatureVectorR\x06vector\x1a;\n" +
+	"\x06vector\x18\x05 \x01(\v2%.greenlight.executor.v1.FeatureVectorR\x06vector\x123\n" +
+	"\x05quote\x18\x06 \x01(\v2\x1d.greenlight.executor.v1.QuoteR\x05quote\x1a;\n" +
 	"\rFeaturesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01\"\x80\x03\n" +
+	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01\"\xbf\x03\n" +
 	"\x19PredictWithShadowResponse\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x129\n" +
@@ -594,7 +639,8 @@ const file_greenlight_executor_v1_decision_proto_rawDesc = "" +
 	"comparison\x18\x05 \x01(\v2\".greenlight.executor.v1.ComparisonR\n" +
 	"comparison\x12*\n" +
 	"\x11shadow_latency_ms\x18\x06 \x01(\x01R\x0fshadowLatencyMs\x12!\n" +
-	"\fshadow_error\x18\a \x01(\tR\vshadowError\"e\n" +
+	"\fshadow_error\x18\a \x01(\tR\vshadowError\x12=\n" +
+	"\ffeature_time\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\vfeatureTime\"e\n" +
 	"\x05Score\x12\x14\n" +
 	"\x05score\x18\x01 \x01(\x01R\x05score\x12#\n" +
 	"\rmodel_version\x18\x02 \x01(\tR\fmodelVersion\x12!\n" +
@@ -602,10 +648,11 @@ const file_greenlight_executor_v1_decision_proto_rawDesc = "" +
 	"\n" +
 	"Comparison\x12\x14\n" +
 	"\x05delta\x18\x01 \x01(\x01R\x05delta\x12\x14\n" +
-	"\x05match\x18\x02 \x01(\bR\x05match2\xe7\x01\n" +
+	"\x05match\x18\x02 \x01(\bR\x05match2\xd7\x02\n" +
 	"\x0fDecisionService\x12Z\n" +
 	"\aPredict\x12&.greenlight.executor.v1.PredictRequest\x1a'.greenlight.executor.v1.PredictResponse\x12x\n" +
-	"\x11PredictWithShadow\x120.greenlight.executor.v1.PredictWithShadowRequest\x1a1.greenlight.executor.v1.PredictWithShadowResponseBQZOgithub.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1;executorv1b\x06proto3"
+	"\x11PredictWithShadow\x120.greenlight.executor.v1.PredictWithShadowRequest\x1a1.greenlight.executor.v1.PredictWithShadowResponse\x12n\n" +
+	"\rObserveQuotes\x12,.greenlight.executor.v1.ObserveQuotesRequest\x1a-.greenlight.executor.v1.ObserveQuotesResponse(\x01BQZOgithub.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1;executorv1b\x06proto3"
 
 var (
 	file_greenlight_executor_v1_decision_proto_rawDescOnce sync.Once
@@ -631,28 +678,37 @@ var file_greenlight_executor_v1_decision_proto_goTypes = []any{
 	nil,                               // 7: greenlight.executor.v1.PredictRequest.FeaturesEntry
 	nil,                               // 8: greenlight.executor.v1.PredictWithShadowRequest.FeaturesEntry
 	(*timestamppb.Timestamp)(nil),     // 9: google.protobuf.Timestamp
-	(ShadowOutcome)(0),                // 10: greenlight.executor.v1.ShadowOutcome
+	(*Quote)(nil),                     // 10: greenlight.executor.v1.Quote
+	(ShadowOutcome)(0),                // 11: greenlight.executor.v1.ShadowOutcome
+	(*ObserveQuotesRequest)(nil),      // 12: greenlight.executor.v1.ObserveQuotesRequest
+	(*ObserveQuotesResponse)(nil),     // 13: greenlight.executor.v1.ObserveQuotesResponse
 }
 var file_greenlight_executor_v1_decision_proto_depIdxs = []int32{
 	9,  // 0: greenlight.executor.v1.PredictRequest.event_time:type_name -> google.protobuf.Timestamp
 	7,  // 1: greenlight.executor.v1.PredictRequest.features:type_name -> greenlight.executor.v1.PredictRequest.FeaturesEntry
 	0,  // 2: greenlight.executor.v1.PredictRequest.vector:type_name -> greenlight.executor.v1.FeatureVector
-	9,  // 3: greenlight.executor.v1.PredictWithShadowRequest.event_time:type_name -> google.protobuf.Timestamp
-	8,  // 4: greenlight.executor.v1.PredictWithShadowRequest.features:type_name -> greenlight.executor.v1.PredictWithShadowRequest.FeaturesEntry
-	0,  // 5: greenlight.executor.v1.PredictWithShadowRequest.vector:type_name -> greenlight.executor.v1.FeatureVector
-	5,  // 6: greenlight.executor.v1.PredictWithShadowResponse.baseline:type_name -> greenlight.executor.v1.Score
-	10, // 7: greenlight.executor.v1.PredictWithShadowResponse.outcome:type_name -> greenlight.executor.v1.ShadowOutcome
-	5,  // 8: greenlight.executor.v1.PredictWithShadowResponse.shadow:type_name -> greenlight.executor.v1.Score
-	6,  // 9: greenlight.executor.v1.PredictWithShadowResponse.comparison:type_name -> greenlight.executor.v1.Comparison
-	1,  // 10: greenlight.executor.v1.DecisionService.Predict:input_type -> greenlight.executor.v1.PredictRequest
-	3,  // 11: greenlight.executor.v1.DecisionService.PredictWithShadow:input_type -> greenlight.executor.v1.PredictWithShadowRequest
-	2,  // 12: greenlight.executor.v1.DecisionService.Predict:output_type -> greenlight.executor.v1.PredictResponse
-	4,  // 13: greenlight.executor.v1.DecisionService.PredictWithShadow:output_type -> greenlight.executor.v1.PredictWithShadowResponse
-	12, // [12:14] is the sub-list for method output_type
-	10, // [10:12] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	10, // 3: greenlight.executor.v1.PredictRequest.quote:type_name -> greenlight.executor.v1.Quote
+	9,  // 4: greenlight.executor.v1.PredictResponse.feature_time:type_name -> google.protobuf.Timestamp
+	9,  // 5: greenlight.executor.v1.PredictWithShadowRequest.event_time:type_name -> google.protobuf.Timestamp
+	8,  // 6: greenlight.executor.v1.PredictWithShadowRequest.features:type_name -> greenlight.executor.v1.PredictWithShadowRequest.FeaturesEntry
+	0,  // 7: greenlight.executor.v1.PredictWithShadowRequest.vector:type_name -> greenlight.executor.v1.FeatureVector
+	10, // 8: greenlight.executor.v1.PredictWithShadowRequest.quote:type_name -> greenlight.executor.v1.Quote
+	5,  // 9: greenlight.executor.v1.PredictWithShadowResponse.baseline:type_name -> greenlight.executor.v1.Score
+	11, // 10: greenlight.executor.v1.PredictWithShadowResponse.outcome:type_name -> greenlight.executor.v1.ShadowOutcome
+	5,  // 11: greenlight.executor.v1.PredictWithShadowResponse.shadow:type_name -> greenlight.executor.v1.Score
+	6,  // 12: greenlight.executor.v1.PredictWithShadowResponse.comparison:type_name -> greenlight.executor.v1.Comparison
+	9,  // 13: greenlight.executor.v1.PredictWithShadowResponse.feature_time:type_name -> google.protobuf.Timestamp
+	1,  // 14: greenlight.executor.v1.DecisionService.Predict:input_type -> greenlight.executor.v1.PredictRequest
+	3,  // 15: greenlight.executor.v1.DecisionService.PredictWithShadow:input_type -> greenlight.executor.v1.PredictWithShadowRequest
+	12, // 16: greenlight.executor.v1.DecisionService.ObserveQuotes:input_type -> greenlight.executor.v1.ObserveQuotesRequest
+	2,  // 17: greenlight.executor.v1.DecisionService.Predict:output_type -> greenlight.executor.v1.PredictResponse
+	4,  // 18: greenlight.executor.v1.DecisionService.PredictWithShadow:output_type -> greenlight.executor.v1.PredictWithShadowResponse
+	13, // 19: greenlight.executor.v1.DecisionService.ObserveQuotes:output_type -> greenlight.executor.v1.ObserveQuotesResponse
+	17, // [17:20] is the sub-list for method output_type
+	14, // [14:17] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_greenlight_executor_v1_decision_proto_init() }
@@ -661,6 +717,7 @@ func file_greenlight_executor_v1_decision_proto_init() {
 		return
 	}
 	file_greenlight_executor_v1_outcome_proto_init()
+	file_greenlight_executor_v1_quote_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

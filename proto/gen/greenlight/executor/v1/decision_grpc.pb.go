@@ -24,6 +24,7 @@ const _ = grpc.SupportPackageIsVersion9
 const (
 	DecisionService_Predict_FullMethodName           = "/greenlight.executor.v1.DecisionService/Predict"
 	DecisionService_PredictWithShadow_FullMethodName = "/greenlight.executor.v1.DecisionService/PredictWithShadow"
+	DecisionService_ObserveQuotes_FullMethodName     = "/greenlight.executor.v1.DecisionService/ObserveQuotes"
 )
 
 // DecisionServiceClient is the client API for DecisionService service.
@@ -32,10 +33,17 @@ const (
 //
 // DecisionService answers with the baseline score, always.
 //
-// Failures are gRPC status codes with one google.rpc.ErrorInfo (domain "executor.greenlight") whose reason is one of
-// INPUT_MISSING, INPUT_AMBIGUOUS, SCHEMA_UNKNOWN, VECTOR_LENGTH, FEATURE_MISSING, FEATURE_UNKNOWN, FEATURE_INVALID,
-// FIELD_TOO_LONG, and whose metadata names the features at fault. Nothing that the model under trial does is ever a
-// failure of these calls.
+// Failures are gRPC status codes with one google.rpc.ErrorInfo (domain "executor.greenlight") whose reason is constant,
+// and whose metadata names the features at fault:
+//
+//	INVALID_ARGUMENT     INPUT_MISSING, INPUT_AMBIGUOUS, SCHEMA_UNKNOWN, VECTOR_LENGTH, FEATURE_MISSING, FEATURE_UNKNOWN,
+//	                     FEATURE_INVALID, FIELD_TOO_LONG, SYMBOL_MISSING, QUOTE_INVALID
+//	FAILED_PRECONDITION  NOT_READY: the quotes of the symbol so far do not make the baseline's inputs; the message says
+//	                     what is missing
+//	RESOURCE_EXHAUSTED   TOO_MANY_SYMBOLS: a quote of a new symbol when executor has as many as it may
+//	UNAVAILABLE          STOPPING: executor stops, and the stream ends with it
+//
+// Nothing that the model under trial does is ever a failure of these calls.
 type DecisionServiceClient interface {
 	// Predict returns the baseline score at once. If the request is sampled, its shadow runs detached, after the answer.
 	// This is the call for a trader who counts microseconds.
@@ -44,6 +52,10 @@ type DecisionServiceClient interface {
 	// and at most what is left of the caller's deadline less 5 ms for the reply. A failed shadow is an outcome in the
 	// reply, never an error of the call.
 	PredictWithShadow(ctx context.Context, in *PredictWithShadowRequest, opts ...grpc.CallOption) (*PredictWithShadowResponse, error)
+	// ObserveQuotes takes quotes, of which executor makes the features of each symbol, so that callers need not: a decision
+	// then takes a quote for its input. Every symbol needs its quotes of at least 720 minutes and one whole UTC day.
+	// The answer, when the caller has closed the stream, says what became of the quotes. Those before a failure are kept.
+	ObserveQuotes(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[ObserveQuotesRequest, ObserveQuotesResponse], error)
 }
 
 type decisionServiceClient struct {
@@ -74,16 +86,36 @@ func (c *decisionServiceClient) PredictWithShadow(ctx context.Context, in *Predi
 	return out, nil
 }
 
+func (c *decisionServiceClient) ObserveQuotes(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[ObserveQuotesRequest, ObserveQuotesResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &DecisionService_ServiceDesc.Streams[0], DecisionService_ObserveQuotes_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ObserveQuotesRequest, ObserveQuotesResponse]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type DecisionService_ObserveQuotesClient = grpc.ClientStreamingClient[ObserveQuotesRequest, ObserveQuotesResponse]
+
 // DecisionServiceServer is the server API for DecisionService service.
 // All implementations must embed UnimplementedDecisionServiceServer
 // for forward compatibility.
 //
 // DecisionService answers with the baseline score, always.
 //
-// Failures are gRPC status codes with one google.rpc.ErrorInfo (domain "executor.greenlight") whose reason is one of
-// INPUT_MISSING, INPUT_AMBIGUOUS, SCHEMA_UNKNOWN, VECTOR_LENGTH, FEATURE_MISSING, FEATURE_UNKNOWN, FEATURE_INVALID,
-// FIELD_TOO_LONG, and whose metadata names the features at fault. Nothing that the model under trial does is ever a
-// failure of these calls.
+// Failures are gRPC status codes with one google.rpc.ErrorInfo (domain "executor.greenlight") whose reason is constant,
+// and whose metadata names the features at fault:
+//
+//	INVALID_ARGUMENT     INPUT_MISSING, INPUT_AMBIGUOUS, SCHEMA_UNKNOWN, VECTOR_LENGTH, FEATURE_MISSING, FEATURE_UNKNOWN,
+//	                     FEATURE_INVALID, FIELD_TOO_LONG, SYMBOL_MISSING, QUOTE_INVALID
+//	FAILED_PRECONDITION  NOT_READY: the quotes of the symbol so far do not make the baseline's inputs; the message says
+//	                     what is missing
+//	RESOURCE_EXHAUSTED   TOO_MANY_SYMBOLS: a quote of a new symbol when executor has as many as it may
+//	UNAVAILABLE          STOPPING: executor stops, and the stream ends with it
+//
+// Nothing that the model under trial does is ever a failure of these calls.
 type DecisionServiceServer interface {
 	// Predict returns the baseline score at once. If the request is sampled, its shadow runs detached, after the answer.
 	// This is the call for a trader who counts microseconds.
@@ -92,6 +124,10 @@ type DecisionServiceServer interface {
 	// and at most what is left of the caller's deadline less 5 ms for the reply. A failed shadow is an outcome in the
 	// reply, never an error of the call.
 	PredictWithShadow(context.Context, *PredictWithShadowRequest) (*PredictWithShadowResponse, error)
+	// ObserveQuotes takes quotes, of which executor makes the features of each symbol, so that callers need not: a decision
+	// then takes a quote for its input. Every symbol needs its quotes of at least 720 minutes and one whole UTC day.
+	// The answer, when the caller has closed the stream, says what became of the quotes. Those before a failure are kept.
+	ObserveQuotes(grpc.ClientStreamingServer[ObserveQuotesRequest, ObserveQuotesResponse]) error
 	mustEmbedUnimplementedDecisionServiceServer()
 }
 
@@ -107,6 +143,9 @@ func (UnimplementedDecisionServiceServer) Predict(context.Context, *PredictReque
 }
 func (UnimplementedDecisionServiceServer) PredictWithShadow(context.Context, *PredictWithShadowRequest) (*PredictWithShadowResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method PredictWithShadow not implemented")
+}
+func (UnimplementedDecisionServiceServer) ObserveQuotes(grpc.ClientStreamingServer[ObserveQuotesRequest, ObserveQuotesResponse]) error {
+	return status.Error(codes.Unimplemented, "method ObserveQuotes not implemented")
 }
 func (UnimplementedDecisionServiceServer) mustEmbedUnimplementedDecisionServiceServer() {}
 func (UnimplementedDecisionServiceServer) testEmbeddedByValue()                         {}
@@ -165,6 +204,13 @@ func _DecisionService_PredictWithShadow_Handler(srv interface{}, ctx context.Con
 	return interceptor(ctx, in, info, handler)
 }
 
+func _DecisionService_ObserveQuotes_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(DecisionServiceServer).ObserveQuotes(&grpc.GenericServerStream[ObserveQuotesRequest, ObserveQuotesResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type DecisionService_ObserveQuotesServer = grpc.ClientStreamingServer[ObserveQuotesRequest, ObserveQuotesResponse]
+
 // DecisionService_ServiceDesc is the grpc.ServiceDesc for DecisionService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -181,6 +227,12 @@ var DecisionService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _DecisionService_PredictWithShadow_Handler,
 		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "ObserveQuotes",
+			Handler:       _DecisionService_ObserveQuotes_Handler,
+			ClientStreams: true,
+		},
+	},
 	Metadata: "greenlight/executor/v1/decision.proto",
 }

@@ -1,0 +1,64 @@
+package decision_test
+
+import (
+	"context"
+	"log/slog"
+	"math/rand/v2"
+	"path/filepath"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/greenlight-ml/greenlight/pkg/enginetest"
+	"github.com/greenlight-ml/greenlight/pkg/model"
+	"github.com/greenlight-ml/greenlight/pkg/rpc"
+	"github.com/greenlight-ml/greenlight/pkg/shadow"
+	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
+	"github.com/greenlight-ml/greenlight/services/executor/internal/decision"
+)
+
+// BenchmarkPredict is the handler alone, with no engine to reach: what the decision costs, and what handing it to the
+// shadow adds. That is where the shadow ends for want of a schema; pkg/shadow's BenchmarkDetach has the rest of it.
+func BenchmarkPredict(b *testing.B) {
+	for name, percent := range map[string]float64{"shadow off": 0, "shadow half": 50, "shadow all": 100} {
+		b.Run(name, func(b *testing.B) {
+			a := enginetest.Artifact(b, "v1.8.1", "any")
+			path := filepath.Join(enginetest.Registry(b, "v1.8.1", "any"), "test", "any", model.BaselineFile)
+			baseline, err := decision.LoadBaseline("heuristic="+path, "")
+			if err != nil {
+				b.Fatal(err)
+			}
+			sampler, err := shadow.NewSampler("salt", percent)
+			if err != nil {
+				b.Fatal(err)
+			}
+			conn, err := rpc.Dial("passthrough:///127.0.0.1:1", nil) // nobody listens there
+			if err != nil {
+				b.Fatal(err)
+			}
+			opts := shadow.DefaultOptions()
+			opts.Engine, opts.Logger = mlenginev1.NewScoringServiceClient(conn), slog.New(slog.DiscardHandler)
+			opts.Registerer = prometheus.NewRegistry()
+			d, err := shadow.New(opts)
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.Cleanup(func() {
+				_ = d.Stop(context.WithoutCancel(b.Context()))
+				_ = conn.Close()
+			})
+			s := decision.New(baseline, sampler, d, emptyBook(b), decision.NewMetrics(prometheus.NewRegistry()))
+			x := enginetest.Vector(rand.New(rand.NewPCG(1, 1)), a.Schema)
+			req := &executorv1.PredictRequest{
+				RequestId: "SIM-PERP-1736121660000", Symbol: "SIM-PERP", Vector: &executorv1.FeatureVector{Schema: a.Schema.Name, Values: x},
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := s.Predict(b.Context(), req); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,66 @@
+package decision
+
+import (
+	"fmt"
+	"math"
+	"time"
+
+	"google.golang.org/grpc/codes"
+
+	"github.com/greenlight-ml/greenlight/pkg/feature"
+	"github.com/greenlight-ml/greenlight/pkg/market"
+	"github.com/greenlight-ml/greenlight/pkg/shadow"
+	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+)
+
+// maxAgeMS is by how much features may be older than the minute of the quote that asks for them: as long as a hole that
+// is filled with flat minutes, in training as here. After a longer one there are none until a minute is complete again.
+const maxAgeMS = feature.MaxFill * market.MinuteMS
+
+// quoteOf is the quote of the contract. Without a time, or with one that is none, it has time 0, which is no time of a
+// market either.
+func quoteOf(q *executorv1.Quote) market.Quote {
+	m := market.Quote{Bid: q.GetBid(), Ask: q.GetAsk()}
+	if t := q.GetTime(); t.IsValid() {
+		m.Time = t.GetSeconds()*1000 + int64(t.GetNanos())/int64(time.Millisecond)
+	}
+	return m
+}
+
+// quoteInput observes the quote and returns the features of its symbol, as of the end of the last completed minute. What
+// the baseline does not need may be undefined, NaN: that is between the shadow and its model.
+func (s *Service) quoteInput(symbol string, proto *executorv1.Quote) (input, error) {
+	if symbol == "" {
+		return input{}, invalid(reasonSymbolMissing, nil, "symbol is empty: a quote is one of a symbol")
+	}
+	q := quoteOf(proto)
+	note, err := s.book.Observe(symbol, q)
+	switch {
+	case err != nil:
+		return input{}, refused(codes.ResourceExhausted, reasonTooManySymbols, nil, "%v (--max-symbols)", err)
+	case note == feature.BadPrice:
+		return input{}, invalid(reasonQuoteInvalid, nil, "bid %v, ask %v: want prices of 1e-12 to 1e12", q.Bid, q.Ask)
+	case note == feature.BadTime:
+		return input{}, invalid(reasonQuoteInvalid, nil, "the quote's time is %v: want one from 1973 to 2199", proto.GetTime().AsTime())
+	}
+	live := s.baseline.live
+	in := input{State: shadow.State{Schema: live, Vector: make([]float64, live.Len())}}
+	in.asOf, _ = s.book.Vector(symbol, live, in.Vector)
+	var undefined []string
+	for i, column := range s.baseline.columns[live] {
+		if math.IsNaN(in.Vector[column]) {
+			undefined = append(undefined, s.baseline.inputs.Features[i].Name)
+		}
+	}
+	age := q.Time - q.Time%market.MinuteMS - in.asOf
+	if len(undefined) == 0 && age <= maxAgeMS {
+		return in, nil
+	}
+	s.metrics.notReady.Inc()
+	why := s.book.Readiness(symbol, s.baseline.inputs).String()
+	if len(undefined) == 0 {
+		why = fmt.Sprintf("not ready: the features are as of %s, more than %d minutes before the quote: a minute after that hole must be complete",
+			time.UnixMilli(in.asOf).UTC().Format(time.RFC3339), feature.MaxFill)
+	}
+	return input{}, refused(codes.FailedPrecondition, reasonNotReady, undefined, "symbol %q: %s", symbol, why)
+}

@@ -1,0 +1,239 @@
+package decision_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/greenlight-ml/greenlight/pkg/enginetest"
+	"github.com/greenlight-ml/greenlight/pkg/feature"
+	"github.com/greenlight-ml/greenlight/pkg/featurelog"
+	"github.com/greenlight-ml/greenlight/pkg/market"
+	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+	"github.com/greenlight-ml/greenlight/services/executor/internal/rowlog"
+)
+
+// openLog opens a log of the heuristic that start makes.
+func openLog(t *testing.T, opts featurelog.Options) *rowlog.Log {
+	t.Helper()
+	inputs, err := feature.NewSchema("baseline", feature.BaselineInputs()...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := rowlog.Open(rowlog.Options{Files: opts, Logger: slog.New(slog.DiscardHandler)},
+		rowlog.Baseline{Version: "heuristic-test", Digest: "digest", Inputs: inputs})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+func closeLog(t *testing.T, l *rowlog.Log) {
+	t.Helper()
+	if err := l.Close(context.WithoutCancel(t.Context())); err != nil {
+		t.Error(err)
+	}
+}
+
+// rowsOf reads the log back, by request.
+func rowsOf(t *testing.T, dir string) map[string]featurelog.Row {
+	t.Helper()
+	rows := map[string]featurelog.Row{}
+	for r, err := range featurelog.Read(dir, time.Time{}, time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC)) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, twice := rows[r.RequestID]; twice {
+			t.Errorf("%s is there twice", r.RequestID)
+		}
+		rows[r.RequestID] = r
+	}
+	return rows
+}
+
+func sameBits(a, b []float64) bool {
+	return slices.EqualFunc(a, b, func(x, y float64) bool { return math.Float64bits(x) == math.Float64bits(y) })
+}
+
+// Every request leaves a row, whatever became of its shadow: the vector that was scored, both scores and the outcome.
+func TestEveryRequestLeavesARow(t *testing.T) {
+	for name, ill := range ills {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			var want, absent uint64
+			synctest.Test(t, func(t *testing.T) {
+				log := openLog(t, featurelog.Options{Dir: dir})
+				e := start(t, enginetest.Options{}, 80, func(s *setup) { s.settled = log.Settled })
+				ill(e.engine)
+				if name == "of another schema" {
+					time.Sleep(6 * time.Second) // until the executor has looked
+				}
+				s := schema(t, "v1.8.1")
+				states, event := map[string][]float64{}, time.UnixMilli(1_736_121_600_000)
+				for i := range 200 {
+					id, x := fmt.Sprintf("request-%d", i), enginetest.Vector(e.rng, s)
+					states[id] = slices.Clone(x)
+					var err error
+					switch i % 3 {
+					case 0:
+						_, err = e.Predict(t.Context(), &executorv1.PredictRequest{RequestId: id, Symbol: "S", EventTime: timestamppb.New(event), Features: named(s, x)})
+					case 1:
+						_, err = e.Predict(t.Context(), &executorv1.PredictRequest{RequestId: id, Symbol: "S", EventTime: timestamppb.New(event), Vector: &executorv1.FeatureVector{Schema: s.Name, Values: x}})
+					default:
+						_, err = e.PredictWithShadow(t.Context(), &executorv1.PredictWithShadowRequest{RequestId: id, Symbol: "S", EventTime: timestamppb.New(event), Vector: &executorv1.FeatureVector{Schema: s.Name, Values: x}})
+					}
+					if err != nil {
+						t.Fatal(err)
+					}
+				}
+				time.Sleep(timeout)
+				synctest.Wait()
+				_, counts := e.report()
+				closeLog(t, log)
+				logged := map[string]uint64{}
+				rows := rowsOf(t, dir)
+				for id, r := range rows {
+					logged[r.Outcome]++
+					if r.Schema.Name != s.Name || r.Schema.Hash != s.Hash() || !sameBits(r.Features, states[id]) {
+						t.Fatalf("%s: got %v %v, want %v", id, r.Schema.Name, r.Features, states[id])
+					}
+					if math.Float64bits(r.BaselineScore) != math.Float64bits(e.baselineOf(s, states[id])) || r.BaselineVersion != "heuristic-test" {
+						t.Fatalf("%s: baseline %v of %s", id, r.BaselineScore, r.BaselineVersion)
+					}
+					compared := r.Outcome == "match" || r.Outcome == "mismatch"
+					if compared != r.ShadowScore.Present || compared && r.ModelDigest != e.engine.Model().Digest() {
+						t.Fatalf("%s: %s with the score %+v of %s", id, r.Outcome, r.ShadowScore, r.ModelDigest)
+					}
+					if name == "healthy" && compared && r.ShadowScore.Value != e.engine.Model().Scorer.Score(states[id]) {
+						t.Fatalf("%s: shadow %v", id, r.ShadowScore.Value)
+					}
+					if r.Symbol != "S" || !r.EventTime.Equal(event) || !r.ArrivalTime.Before(time.Now()) {
+						t.Fatalf("%s: symbol %q, event %v, arrival %v", id, r.Symbol, r.EventTime, r.ArrivalTime)
+					}
+					if r.Outcome == "not_sampled" {
+						absent++
+					}
+				}
+				if want = uint64(len(rows)); !maps.Equal(logged, counts) {
+					t.Errorf("logged %v, counted %v", logged, counts)
+				}
+			})
+			if want != 200 || absent == 0 {
+				t.Errorf("%d rows, %d of them not sampled; want 200 and some", want, absent)
+			}
+		})
+	}
+}
+
+// Rows of quotes say which minute they are of, in the schema of the model under trial where the state has it.
+func TestRowsOfOtherStates(t *testing.T) {
+	minutes, _ := simulated(t)
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		log := openLog(t, featurelog.Options{Dir: dir})
+		e := start(t, enginetest.Options{Schema: "v1.8"}, 100, func(s *setup) { s.settled = log.Settled })
+		e.observeMinutes("SIM", minutes[:warm])
+		newer := schema(t, "v1.8.1")
+		x := enginetest.Vector(e.rng, newer)
+		inputs := map[string]float64{}
+		for _, name := range feature.BaselineInputs() {
+			inputs[name] = x[newer.Index(name)]
+		}
+		for _, req := range []*executorv1.PredictRequest{
+			{RequestId: "quote", Symbol: "SIM", Quote: proto(minutes[warm][0])},
+			{RequestId: "vector", Vector: &executorv1.FeatureVector{Schema: newer.Name, Values: x}},
+			{RequestId: "inputs", Features: inputs},
+		} {
+			if _, err := e.Predict(t.Context(), req); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(timeout)
+		synctest.Wait()
+		closeLog(t, log)
+		rows := rowsOf(t, dir)
+		minute := minutes[warm][0].Time
+		minute -= minute % market.MinuteMS
+		for id, want := range map[string]struct{ schema, outcome string }{
+			"quote": {"v1.8", "mismatch"}, "vector": {"v1.8.1", "rejected"}, "inputs": {"baseline", "rejected"},
+		} {
+			r := rows[id]
+			if r.Schema.Name != want.schema || r.Outcome != want.outcome && want.outcome != "mismatch" {
+				t.Errorf("%s: got %s in %s, want %s in %s", id, r.Outcome, r.Schema.Name, want.outcome, want.schema)
+			}
+		}
+		q := rows["quote"]
+		if q.EventTime.UnixMilli() != minute || q.ShadowScore.Value != e.engine.Model().Scorer.Score(q.Features) {
+			t.Errorf("quote: got %v of %v, want the vector that was scored of minute %d", q.Features, q.EventTime, minute)
+		}
+	})
+}
+
+// The first law, with a disk that hangs: the log fills up and drops, and no decision waits for it.
+func TestAStuckLogHarmsNobody(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		log := openLog(t, featurelog.Options{Dir: dir, Capacity: 8, Instance: "stuck"})
+		e := start(t, enginetest.Options{}, 50, func(s *setup) { s.settled = log.Settled })
+		// The writer hangs in the opening of its first file, a pipe that nobody reads. (Time stands still in a bubble, so
+		// the name is known; and while the writer hangs it cannot go on, so nothing here may need it to.)
+		folder := filepath.Join(dir, time.Now().UTC().Format("date=2006-01-02"), "schema=v1.8.1")
+		pipe := filepath.Join(folder, time.Now().UTC().Format(".part-20060102T150405Z-stuck-000001.parquet.tmp"))
+		if err := os.MkdirAll(folder, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s := schema(t, "v1.8.1")
+		const n = 200
+		begin := time.Now()
+		for i := range n {
+			x := enginetest.Vector(e.rng, s)
+			want := math.Float64bits(e.baselineOf(s, x))
+			vector := &executorv1.FeatureVector{Schema: s.Name, Values: x}
+			got, err := e.Predict(t.Context(), &executorv1.PredictRequest{RequestId: fmt.Sprint(i), Vector: vector})
+			if err != nil || math.Float64bits(got.GetScore()) != want {
+				t.Fatalf("got %v, %v", got, err)
+			}
+			both, err := e.PredictWithShadow(t.Context(), &executorv1.PredictWithShadowRequest{RequestId: fmt.Sprint(i), Vector: vector})
+			if err != nil || math.Float64bits(both.GetBaseline().GetScore()) != want {
+				t.Fatalf("got %v, %v", both, err)
+			}
+		}
+		if took := time.Since(begin); took != 0 {
+			t.Errorf("the requests waited %v", took)
+		}
+		if st := log.Stats(); st.Dropped < n || st.Written != 0 || st.Pending == 0 {
+			t.Errorf("while the disk hangs: got %+v, want most of %d rows dropped and some that wait", st, 2*n)
+		}
+		reader, err := os.Open(pipe)
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute) // a pipe cannot be synced: the writer removes it and tries again
+		st := log.Stats()
+		if st.Pending != 0 || st.Written == 0 || st.Written+st.Dropped != 2*n || st.WriteErrors == 0 {
+			t.Errorf("after the disk is back: got %+v, want the rows that waited written", st)
+		}
+		closeLog(t, log)
+		if err := reader.Close(); err != nil {
+			t.Error(err)
+		}
+		r, _ := e.report()
+		if r.GetRequestsTotal() != 2*n || r.GetInFlight() != 0 {
+			t.Errorf("requests %d, in flight %d", r.GetRequestsTotal(), r.GetInFlight())
+		}
+	})
+}

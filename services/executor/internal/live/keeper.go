@@ -1,0 +1,77 @@
+package live
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+)
+
+// savePeriod is how often the features are saved: what a kill can lose. Minutes are what they are made of.
+const savePeriod = time.Minute
+
+// Keeper saves a book into its folder from time to time, and when it stops. One goroutine does it, and alone.
+type Keeper struct {
+	book   *Book
+	folder *Folder
+	logger *slog.Logger
+	stop   chan struct{}
+	done   chan struct{}
+	// saved is what the book had taken when it was last saved, and err how the last save ended. Both are the goroutine's
+	// until done is closed.
+	saved uint64
+	err   error
+}
+
+// Keep starts a keeper. Without a folder it keeps nothing.
+func Keep(book *Book, folder *Folder, logger *slog.Logger) *Keeper {
+	k := &Keeper{book: book, folder: folder, logger: logger, stop: make(chan struct{}), done: make(chan struct{})}
+	if folder == nil {
+		close(k.done)
+		return k
+	}
+	go k.run()
+	return k
+}
+
+func (k *Keeper) run() {
+	defer close(k.done)
+	tick := time.NewTicker(savePeriod)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			k.save()
+		case <-k.stop:
+			k.save()
+			return
+		}
+	}
+}
+
+// save saves the book unless nothing has changed. A failure is told, and tried again at the next turn.
+func (k *Keeper) save() {
+	taken := k.book.taken()
+	if taken == k.saved && k.err == nil {
+		return
+	}
+	if k.err = k.folder.save(k.book.Book); k.err != nil {
+		k.logger.Error("the features were not saved: a restart would go on from older ones", "error", k.err)
+		return
+	}
+	k.saved = taken
+}
+
+// Stop saves what was observed last. It returns an error when that failed or takes longer than ctx. It is called once.
+func (k *Keeper) Stop(ctx context.Context) error {
+	close(k.stop)
+	select {
+	case <-k.done:
+	case <-ctx.Done():
+		return fmt.Errorf("save the features: %w", ctx.Err())
+	}
+	if k.err != nil {
+		return fmt.Errorf("save the features: %w", k.err)
+	}
+	return nil
+}

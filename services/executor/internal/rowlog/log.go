@@ -1,0 +1,108 @@
+// Package rowlog writes a row of the feature log for every request that the dispatcher settles.
+package rowlog
+
+import (
+	"context"
+	"slices"
+
+	"github.com/greenlight-ml/greenlight/pkg/feature"
+	"github.com/greenlight-ml/greenlight/pkg/featurelog"
+	"github.com/greenlight-ml/greenlight/pkg/shadow"
+	"github.com/greenlight-ml/greenlight/pkg/telemetry"
+)
+
+// Baseline is the scorer that decided.
+type Baseline struct {
+	Version, Digest string
+	// Inputs are the features that it takes: of any state that it has scored, at least these are there.
+	Inputs *feature.Schema
+}
+
+// Log writes the rows. nil is a log that is off.
+type Log struct {
+	files    *featurelog.Logger
+	baseline Baseline
+	// schemas are the layouts of all schemas that a row can have. It is not changed after Open.
+	schemas map[*feature.Schema]*featurelog.Schema
+	// known are the schemas that a model can have, newest first.
+	known []*feature.Schema
+	watch *watch
+}
+
+// Open begins a log.
+func Open(opts Options, baseline Baseline) (*Log, error) {
+	l := &Log{baseline: baseline, schemas: map[*feature.Schema]*featurelog.Schema{}, known: feature.Schemas()}
+	slices.Reverse(l.known)
+	for _, s := range append(feature.Schemas(), baseline.Inputs) {
+		layout, err := featurelog.NewSchema(s)
+		if err != nil {
+			return nil, err
+		}
+		l.schemas[s] = layout
+	}
+	files, err := featurelog.Open(opts.Files)
+	if err != nil {
+		return nil, err
+	}
+	l.files = files
+	l.watch = startWatch(files.Stats, opts.Logger)
+	return l, nil
+}
+
+// Settled logs a request and its result. It never waits for the disk: a row that there is no room for is dropped and
+// counted.
+func (l *Log) Settled(req shadow.Request, r shadow.Result) {
+	schema, values := l.stateOf(req.State, r.Schema)
+	row := featurelog.Row{
+		RequestID: req.ID, Symbol: req.Symbol, EventTime: req.EventTime, ArrivalTime: req.Arrival,
+		Schema: l.schemas[schema], Features: values,
+		BaselineScore: req.Baseline, BaselineVersion: l.baseline.Version, BaselineDigest: l.baseline.Digest,
+		Outcome: r.Outcome.String(), ModelVersion: r.Version, ModelDigest: r.Digest,
+	}
+	if r.Outcome.Compared() {
+		row.ShadowScore = featurelog.Some(r.Score)
+	}
+	if r.Outcome.Compared() || r.Outcome.Failed() {
+		row.ShadowLatencyMS = featurelog.Some(telemetry.Milliseconds(r.Latency))
+	}
+	l.files.Log(row)
+}
+
+// stateOf is the state as it is logged: in the schema of the model under trial, bit for bit as that was asked; if the
+// state does not have all of it, or the model is not known yet, in the newest schema that it has; and if there is none
+// either, as the inputs of the baseline.
+func (l *Log) stateOf(s shadow.State, trial *feature.Schema) (*feature.Schema, []float64) {
+	if trial != nil {
+		if values, ok := s.Project(trial); ok {
+			return trial, values
+		}
+	}
+	for _, schema := range l.known {
+		if schema == trial {
+			continue
+		}
+		if values, ok := s.Project(schema); ok {
+			return schema, values
+		}
+	}
+	values, _ := s.Project(l.baseline.Inputs) // without values the row has nulls; the baseline would not have scored it
+	return l.baseline.Inputs, values
+}
+
+// Stats are the counts so far, all 0 of a log that is off.
+func (l *Log) Stats() featurelog.Stats {
+	if l == nil {
+		return featurelog.Stats{}
+	}
+	return l.files.Stats()
+}
+
+// Close writes what is pending. Rows that are settled later are dropped.
+func (l *Log) Close(ctx context.Context) error {
+	if l == nil {
+		return nil
+	}
+	err := l.files.Close(ctx)
+	l.watch.stop()
+	return err
+}

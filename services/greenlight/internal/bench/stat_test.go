@@ -1,0 +1,109 @@
+package bench
+
+import (
+	"math"
+	"slices"
+	"testing"
+	"time"
+)
+
+func TestSpreadOf(t *testing.T) {
+	tests := map[string]struct {
+		values []float64
+		want   Spread
+	}{
+		"none": {nil, Spread{}},
+		"one":  {[]float64{3}, Spread{3, 3, 3, 1}},
+		"odd":  {[]float64{9, 1, 4}, Spread{4, 1, 9, 3}},
+		"even": {[]float64{8, 1, 4, 2}, Spread{3, 1, 8, 4}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			before := slices.Clone(tt.values)
+			if got := spreadOf(tt.values); got != tt.want {
+				t.Errorf("got %+v, want %+v", got, tt.want)
+			}
+			if !slices.Equal(tt.values, before) {
+				t.Error("the values were reordered")
+			}
+		})
+	}
+}
+
+// A round that could not be measured is not hidden by those that could.
+func TestSpreadOfWhatIsNoNumber(t *testing.T) {
+	for _, v := range []float64{math.NaN(), math.Inf(1)} {
+		if s := spreadOf([]float64{1, 1, 1, v}); !math.IsNaN(s.Median) || reached(">=", s.Median, 0) || reached("<=", s.Median, 2) {
+			t.Errorf("with %v: got %+v, want a median that reaches nothing", v, s)
+		}
+	}
+}
+
+func TestRatiosAreOfTheSameRound(t *testing.T) {
+	perSecond := func(n ...int64) (s []sample) {
+		for _, calls := range n {
+			s = append(s, sample{calls: calls, took: 2 * time.Second})
+		}
+		return s
+	}
+	got := ratios(perSecond(90, 40), perSecond(100, 80), sample.throughput)
+	if !slices.Equal(got, []float64{0.9, 0.5}) {
+		t.Errorf("got %v, want 0.9 and 0.5", got)
+	}
+	if got := perSecond(90)[0].throughput(); got != 45 {
+		t.Errorf("throughput: got %v, want 45", got)
+	}
+}
+
+func TestReached(t *testing.T) {
+	tests := []struct {
+		op        string
+		v, target float64
+		want      bool
+	}{
+		{">=", 0.9, 0.9, true},
+		{">=", 0.89, 0.9, false},
+		{"<=", 1.1, 1.1, true},
+		{"<=", 1.11, 1.1, false},
+		{"<=", 0, 0, true},
+		{"", 1, 1, false},
+	}
+	for _, tt := range tests {
+		if got := reached(tt.op, tt.v, tt.target); got != tt.want {
+			t.Errorf("%v %s %v: got %v", tt.v, tt.op, tt.target, got)
+		}
+	}
+}
+
+func TestOrderAlternates(t *testing.T) {
+	names := []string{"a", "b", "c"}
+	for round, want := range [][]string{{"a", "b", "c"}, {"c", "b", "a"}, {"a", "b", "c"}} {
+		if got := order(round, names...); !slices.Equal(got, want) {
+			t.Errorf("round %d: got %v, want %v", round, got, want)
+		}
+	}
+}
+
+func TestParseStat(t *testing.T) {
+	const line = "4242 (a (b) c) S 1 4242 4242 0 -1 4194560 1 2 3 4 250 125 7 8 20 0 5 0 99 1 2 3"
+	if got, ok := parseStat(line); !ok || got != 3750*time.Millisecond {
+		t.Errorf("got %v, %v; want 3.75s", got, ok)
+	}
+	for _, bad := range []string{"", "1 (x) S 1 2 3", "1 (x) S 1 2 3 4 5 6 7 8 9 10 a b"} {
+		if _, ok := parseStat(bad); ok {
+			t.Errorf("%q was taken", bad)
+		}
+	}
+}
+
+func TestParseBusy(t *testing.T) {
+	const text = "cpu  100 20 30 9999 888 7 8 9 0 0\ncpu0 1 2 3 4 5 6 7 8 9 0\n"
+	if got, ok := parseBusy(text); !ok || got != 1740*time.Millisecond {
+		t.Errorf("got %v, %v; want 1.74s: neither idle nor waiting for a disk is busy", got, ok)
+	}
+	for _, bad := range []string{"", "cpu 1 2 3", "intr 1 2 3 4 5 6 7 8 9 10"} {
+		if _, ok := parseBusy(bad); ok {
+			t.Errorf("%q was taken", bad)
+		}
+	}
+}
