@@ -40,22 +40,20 @@ type call struct {
 	allowed func(error) // the breaker's answer to Allow, owed one outcome
 
 	settled atomic.Bool
-	result  Result        // written by whoever settles, before done is closed
+	result  Result        // written by whoever claims the call, before done is closed
 	done    chan struct{} // nil for a detached call
 	// ctx is the waiting caller's, nil for a detached call: a detached shadow outlives its request.
 	ctx context.Context //nolint:containedctx // the call is the caller's request on its way through the queue
 }
 
-// settle ends the call with the result, unless it has ended. It reports whether it did.
-func (c *call) settle(r Result) bool {
-	if !c.settled.CompareAndSwap(false, true) {
-		return false
-	}
-	c.result = r
+// claim makes the caller the one who settles the call. It reports false when somebody was first.
+func (c *call) claim() bool { return c.settled.CompareAndSwap(false, true) }
+
+// release lets who waits for the call have its result.
+func (c *call) release() {
 	if c.done != nil {
 		close(c.done)
 	}
-	return true
 }
 
 // verdict is what the breaker is told of the call, which has been settled. The outcome that counts is the one it was

@@ -210,9 +210,12 @@ func (d *Dispatcher) submit(c *call) {
 // settle ends the call and records its outcome, unless it has ended already.
 func (d *Dispatcher) settle(c *call, r Result) {
 	r.Latency = time.Since(c.Arrival)
-	if c.settle(r) {
-		d.record(&c.Request, r)
+	if !c.claim() {
+		return
 	}
+	c.result = r
+	d.record(&c.Request, r) // before the caller has its answer, so that who is answered is counted
+	c.release()
 }
 
 // record counts the outcome of a request and tells of it.

@@ -209,7 +209,7 @@ func TestWaitKeepsTheReplyReserve(t *testing.T) {
 				}
 				time.Sleep(timeout)
 				synctest.Wait()
-				if got := tr.breaker.Status().Failures; got != tt.failures {
+				if got := tr.breakerStatus().Failures; got != tt.failures {
 					t.Errorf("the breaker counts %d failures, want %d", got, tt.failures)
 				}
 			})
@@ -247,7 +247,7 @@ func TestCallersDoNotTripTheBreaker(t *testing.T) {
 				}
 				time.Sleep(timeout)
 				synctest.Wait()
-				if s := tr.breaker.Status(); s.State != closed || s.Failures != 0 {
+				if s := tr.breakerStatus(); s.State != closed || s.Failures != 0 {
 					t.Errorf("breaker: got %+v, want closed without failures", s)
 				}
 			})
@@ -285,7 +285,7 @@ func TestRejectedDoesNotTrip(t *testing.T) {
 			tr.wait(t.Context())
 		}
 		tr.wantTotals(map[Outcome]uint64{Rejected: 200})
-		if s := tr.breaker.Status(); s.State != closed || s.Failures != 0 {
+		if s := tr.breakerStatus(); s.State != closed || s.Failures != 0 {
 			t.Errorf("breaker: got %+v, want closed without failures", s)
 		}
 	})

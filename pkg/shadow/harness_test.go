@@ -114,7 +114,13 @@ func (tr *trial) wantTotals(want map[Outcome]uint64) {
 	}
 }
 
-func (tr *trial) breakerState() executorv1.BreakerState { return tr.breaker.Status().State }
+// breakerStatus reads the breaker once all is quiet: a waiter has its answer before the breaker is told of it.
+func (tr *trial) breakerStatus() BreakerStatus {
+	synctest.Wait()
+	return tr.breaker.Status()
+}
+
+func (tr *trial) breakerState() executorv1.BreakerState { return tr.breakerStatus().State }
 
 func mustSchema(t *testing.T, name string) *feature.Schema {
 	t.Helper()

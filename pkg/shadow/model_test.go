@@ -125,7 +125,7 @@ func TestModelSwapToAnotherSchema(t *testing.T) {
 				t.Errorf("100 ms after the swap to %s: got %v by %s (%v), want match", to, r.Outcome, r.Version, r.Err)
 			}
 		}
-		if s := tr.breaker.Status(); s.State != closed || s.Failures != 0 {
+		if s := tr.breakerStatus(); s.State != closed || s.Failures != 0 {
 			t.Errorf("breaker: got %+v, want closed without failures", s)
 		}
 	})

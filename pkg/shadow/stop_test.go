@@ -72,7 +72,7 @@ func TestStopCutsOffWhatTakesTooLong(t *testing.T) {
 		}
 		tr.wantTotals(map[Outcome]uint64{Canceled: 55})
 		tr.wantConserved(0)
-		if s := tr.breaker.Status(); s.Failures != 0 {
+		if s := tr.breakerStatus(); s.Failures != 0 {
 			t.Errorf("the breaker counts %d failures of a stop", s.Failures)
 		}
 	})

@@ -115,7 +115,7 @@ func TestRowOutOfTimeIsNotSent(t *testing.T) {
 		}
 		tr.wantTotals(map[Outcome]uint64{Deadline: 4})
 		// ml-engine, which kept the slot busy, is to blame for all four.
-		if got := tr.breaker.Status().Failures; got != 4 {
+		if got := tr.breakerStatus().Failures; got != 4 {
 			t.Errorf("the breaker counts %d failures, want 4", got)
 		}
 	})
@@ -135,7 +135,7 @@ func TestBreakerIsToldOfRowsThatTimeOutInTheQueue(t *testing.T) {
 		time.Sleep(2 * timeout)
 		synctest.Wait()
 		tr.wantTotals(map[Outcome]uint64{Deadline: 3})
-		if got := tr.breaker.Status().Failures; got != 3 {
+		if got := tr.breakerStatus().Failures; got != 3 {
 			t.Errorf("the breaker counts %d failures, want 3", got)
 		}
 	})

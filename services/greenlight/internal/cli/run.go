@@ -160,10 +160,13 @@ func (r *runFlags) online(ctx context.Context, c console, store *evidence.Store,
 // stopGrace is how long a service may take to drain before it is killed: its own grace, and some.
 const stopGrace = 12 * time.Second
 
+// warmUp is how long the pair may take to answer with a shadow: far more than it needs, for a machine that is busy.
+const warmUp = 30 * time.Second
+
 // awaitShadow sends one state until its shadow is answered: connections are made and caches are warm before the clock of
 // the stages runs.
 func awaitShadow(ctx context.Context, addr string, states []load.State) error {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, warmUp)
 	defer cancel()
 	return dial(addr, func(conn *grpc.ClientConn) error {
 		client := executorv1.NewDecisionServiceClient(conn)
@@ -178,7 +181,7 @@ func awaitShadow(ctx context.Context, addr string, states []load.State) error {
 				return nil
 			}
 			if !pause(ctx, 50*time.Millisecond) {
-				return fmt.Errorf("warm up the pair: no shadow within 10 s: %s", resp.GetShadowError())
+				return fmt.Errorf("warm up the pair: no shadow within %v: %s", warmUp, resp.GetShadowError())
 			}
 		}
 	})
