@@ -14,6 +14,7 @@ type Machine struct {
 	CPUs int    `json:"cpus"`
 	// OtherLoad is the share of the machine's CPU time, in [0,1], that was used by others than the client and the
 	// servers, the kernel's interrupts included; -1 where the system does not tell. Above a few percent, measure again.
+	// It is an estimate, cut off at 0: the kernel samples the machine's time but sums that of processes up.
 	OtherLoad float64 `json:"other_load"`
 }
 
