@@ -117,6 +117,8 @@ type Evaluation struct {
 	BaseRate      float64 `json:"base_rate"`
 	Rows          int     `json:"rows"`
 	Folds         int     `json:"folds"`
+	// Seed is that of the intervals' bootstrap. The fit itself draws nothing: the same data give the same model.
+	Seed uint64 `json:"seed"`
 }
 
 // Golden is the content of golden.json.

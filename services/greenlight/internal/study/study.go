@@ -169,7 +169,7 @@ func (s *Study) Artifact(c *Candidate, git string) (*model.Artifact, error) {
 			},
 			Evaluation: model.Evaluation{
 				AUC: c.Report.AUC, PrecisionAt20: c.Report.PrecisionAt20, BaseRate: c.Report.BaseRate,
-				Rows: c.Report.N, Folds: len(c.Folds),
+				Rows: c.Report.N, Folds: len(c.Folds), Seed: eval.DefaultBootstrap().Seed,
 			},
 			Card: s.card(c, fold),
 		},
