@@ -3,6 +3,7 @@ package app_test
 import (
 	"encoding/json"
 	"flag"
+	"io"
 	"log/slog"
 	"math"
 	"net/http"
@@ -29,7 +30,7 @@ func loopback(t *testing.T) *enginetest.Engine {
 func (r *running) reached() {
 	r.t.Helper()
 	for {
-		if _, body := r.get("/readyz"); strings.Contains(body, ", shadow ") {
+		if _, body := r.Get("/readyz"); strings.Contains(body, ", shadow ") {
 			return
 		}
 		select {
@@ -50,14 +51,14 @@ func TestPages(t *testing.T) {
 	for path, want := range map[string]string{
 		"/healthz": "ok\n", "/readyz": "baseline heuristic-test, shadow v1.8.1-test\n", "/metrics": "ml_shadow_outcomes_total", "/": "POST /predict-with-shadow",
 	} {
-		if code, body := r.get(path); code != http.StatusOK || !strings.Contains(body, want) {
+		if code, body := r.Get(path); code != http.StatusOK || !strings.Contains(body, want) {
 			t.Errorf("%s: got %d %q, want 200 with %q", path, code, body, want)
 		}
 	}
 	older := strings.NewReplacer("mid_logret_1m_rel", "midLogret1mRel", "spread_bp_rel", "spreadBpRel", "rsi14_z", "rsi14Z").Replace(features)
 	var scores []float64
 	for _, f := range []string{features, older} {
-		code, body := r.post("/predict-with-shadow", `{"requestId":"r1","features":`+f+`}`)
+		code, body := r.Post("/predict-with-shadow", `{"requestId":"r1","features":`+f+`}`)
 		var got struct {
 			RequestID  string
 			Baseline   struct{ Score float64 }
@@ -73,11 +74,11 @@ func TestPages(t *testing.T) {
 	if scores[0] != scores[2] || scores[1] != scores[3] || scores[0] <= 0 {
 		t.Errorf("camelCase scores differently: %v", scores)
 	}
-	code, body := r.post("/predict-with-shadow", `{"features":{"rsi14_z":1}}`)
+	code, body := r.Post("/predict-with-shadow", `{"features":{"rsi14_z":1}}`)
 	if code != http.StatusBadRequest || !strings.Contains(body, "FEATURE_MISSING") || !strings.Contains(body, "executor.greenlight") {
 		t.Errorf("missing features: got %d %s", code, body)
 	}
-	code, body = r.get("/shadow/metrics")
+	code, body = r.Get("/shadow/metrics")
 	var report struct {
 		RequestsTotal string
 		Window        struct{ Comparisons string }
@@ -92,7 +93,7 @@ func TestPages(t *testing.T) {
 func TestMetrics(t *testing.T) {
 	r := start(t, options(t, loopback(t)))
 	prefixes := []string{"ml_", "grpc_server_"}
-	_, page := r.get("/metrics")
+	_, page := r.Get("/metrics")
 	families := telemetrytest.Parse(t, strings.NewReader(page))
 	telemetrytest.Golden(t, "testdata/metrics.txt", telemetrytest.Inventory(families, prefixes, nil))
 	set := map[string]float64{
@@ -119,7 +120,7 @@ func TestOverGRPC(t *testing.T) {
 	engine := loopback(t)
 	r := start(t, options(t, engine))
 	r.reached()
-	client := executorv1.NewDecisionServiceClient(r.conn)
+	client := executorv1.NewDecisionServiceClient(r.Conn)
 	plain, err := client.Predict(t.Context(), &executorv1.PredictRequest{RequestId: "r1", Vector: vector()})
 	if err != nil || !plain.GetShadowSampled() {
 		t.Fatalf("got %v, %v", plain, err)
@@ -130,7 +131,7 @@ func TestOverGRPC(t *testing.T) {
 		t.Errorf("got %v, %v; want the same baseline and the shadow %v", both, err, want)
 	}
 	for _, service := range []string{"", "greenlight.executor.v1.DecisionService", "greenlight.executor.v1.ShadowService"} {
-		got, err := healthpb.NewHealthClient(r.conn).Check(t.Context(), &healthpb.HealthCheckRequest{Service: service})
+		got, err := healthpb.NewHealthClient(r.Conn).Check(t.Context(), &healthpb.HealthCheckRequest{Service: service})
 		if err != nil || got.GetStatus() != healthpb.HealthCheckResponse_SERVING {
 			t.Errorf("health of %q: got %v, %v", service, got, err)
 		}
@@ -141,10 +142,10 @@ func TestOverGRPC(t *testing.T) {
 func TestWithoutAnEngine(t *testing.T) {
 	engine := enginetest.Start(t, enginetest.Options{Loopback: true, Absent: true})
 	r := start(t, options(t, engine))
-	if code, body := r.get("/readyz"); code != http.StatusOK || !strings.Contains(body, "no shadow: ml-engine is not reached at "+engine.Addr()) {
+	if code, body := r.Get("/readyz"); code != http.StatusOK || !strings.Contains(body, "no shadow: ml-engine is not reached at "+engine.Addr()) {
 		t.Errorf("/readyz: got %d %q", code, body)
 	}
-	code, body := r.post("/predict-with-shadow", `{"features":`+features+`}`)
+	code, body := r.Post("/predict-with-shadow", `{"features":`+features+`}`)
 	if code != http.StatusOK || !strings.Contains(body, "SHADOW_OUTCOME_UNAVAILABLE") {
 		t.Errorf("got %d %s, want the baseline with an unavailable shadow", code, body)
 	}
@@ -162,7 +163,7 @@ func TestStopDrains(t *testing.T) {
 	held := make(chan struct{})
 	arrived := make(chan struct{}, 100)
 	engine.Break(holdUntil(held, arrived))
-	client := executorv1.NewDecisionServiceClient(r.conn)
+	client := executorv1.NewDecisionServiceClient(r.Conn)
 	for range 20 {
 		if _, err := client.Predict(t.Context(), &executorv1.PredictRequest{Vector: vector()}); err != nil {
 			t.Fatal(err)
@@ -179,21 +180,21 @@ func TestStopDrains(t *testing.T) {
 	}()
 	<-arrived
 	for { // until the waiting call is in
-		if _, body := r.get("/shadow/metrics"); strings.Contains(strings.ReplaceAll(body, " ", ""), `"inFlight":"21"`) {
+		if _, body := r.Get("/shadow/metrics"); strings.Contains(strings.ReplaceAll(body, " ", ""), `"inFlight":"21"`) {
 			break
 		}
 		time.Sleep(time.Millisecond)
 	}
-	r.end()
+	r.End()
 	close(held)
 	got := <-waited
 	if got.err != nil || got.resp.GetShadow() == nil {
 		t.Errorf("the call under way: got %v, %v; want its shadow", got.resp, got.err)
 	}
-	if err := r.stop(); err != nil {
+	if err := r.Stop(); err != nil {
 		t.Errorf("stop: got %v, want nil", err)
 	}
-	if log := r.log.String(); !strings.Contains(log, `msg="executor stopped" requests=21 in_flight=0`) {
+	if log := r.Log(); !strings.Contains(log, `msg="executor stopped" requests=21 in_flight=0`) {
 		t.Errorf("log: got %s, want 21 requests and none in flight", log)
 	}
 	rows := 0
@@ -211,16 +212,16 @@ func TestStopWithAnEngineThatHangs(t *testing.T) {
 	r := start(t, options(t, engine))
 	r.reached()
 	engine.Break(enginetest.Hang())
-	client := executorv1.NewDecisionServiceClient(r.conn)
+	client := executorv1.NewDecisionServiceClient(r.Conn)
 	for range 50 {
 		if _, err := client.Predict(t.Context(), &executorv1.PredictRequest{Vector: vector()}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := r.stop(); err != nil {
+	if err := r.Stop(); err != nil {
 		t.Errorf("stop: got %v, want nil", err)
 	}
-	if log := r.log.String(); !strings.Contains(log, `requests=50 in_flight=0`) {
+	if log := r.Log(); !strings.Contains(log, `requests=50 in_flight=0`) {
 		t.Errorf("log: got %s, want 50 requests and none in flight", log)
 	}
 }
@@ -228,7 +229,7 @@ func TestStopWithAnEngineThatHangs(t *testing.T) {
 func TestRunRefuses(t *testing.T) {
 	engine := loopback(t)
 	taken := start(t, options(t, engine))
-	httpAddr, grpcAddr := strings.TrimPrefix(taken.http, "http://"), taken.conn.Target()
+	httpAddr, grpcAddr := strings.TrimPrefix(taken.HTTP, "http://"), taken.Conn.Target()
 	for name, tt := range map[string]struct {
 		change func(o *app.Options)
 		want   []string
@@ -262,7 +263,7 @@ func TestRunRefuses(t *testing.T) {
 func TestNumbersOfFlags(t *testing.T) {
 	for value, want := range map[string]uint32{"1": 1, "4294967295": 4294967295, "-1": 0, "5x": 0, "1e3": 0, "4294967296": 0, "": 0} {
 		fs := flag.NewFlagSet("executor", flag.ContinueOnError)
-		fs.SetOutput(&journal{})
+		fs.SetOutput(io.Discard)
 		o := app.Flags(fs)
 		err := fs.Parse([]string{"--breaker-min-requests=" + value})
 		if (err == nil) != (want > 0) || err == nil && o.Shadow.Breaker.MinRequests != want {

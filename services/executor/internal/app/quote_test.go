@@ -36,7 +36,7 @@ func quotes(t *testing.T) (all []*executorv1.Quote) {
 // observe streams the quotes and returns the stream, still open.
 func (r *running) observe(all []*executorv1.Quote) executorv1.DecisionService_ObserveQuotesClient {
 	r.t.Helper()
-	stream, err := executorv1.NewDecisionServiceClient(r.conn).ObserveQuotes(r.t.Context())
+	stream, err := executorv1.NewDecisionServiceClient(r.Conn).ObserveQuotes(r.t.Context())
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -54,7 +54,7 @@ func TestRestartWithState(t *testing.T) {
 	all := quotes(t)
 	half := len(all) * 3 / 4
 	client := func(r *running) func(id string, i int) *executorv1.PredictWithShadowResponse {
-		c := executorv1.NewDecisionServiceClient(r.conn)
+		c := executorv1.NewDecisionServiceClient(r.Conn)
 		return func(id string, i int) *executorv1.PredictWithShadowResponse {
 			got, err := c.PredictWithShadow(t.Context(), &executorv1.PredictWithShadowRequest{RequestId: id, Symbol: "SIM", Quote: all[i]})
 			if err != nil {
@@ -83,7 +83,7 @@ func TestRestartWithState(t *testing.T) {
 	}
 	client(first)("before", half-1) // a duplicate
 	begin := time.Now()
-	if err := first.stop(); err != nil {
+	if err := first.Stop(); err != nil {
 		t.Fatal(err)
 	}
 	if took := time.Since(begin); took > o.ShutdownGrace/2 {
@@ -107,7 +107,7 @@ func TestRestartWithState(t *testing.T) {
 			t.Fatalf("quote %d: got %v, want %v as without the restart", i, got, want)
 		}
 	}
-	if err := second.stop(); err != nil {
+	if err := second.Stop(); err != nil {
 		t.Fatal(err)
 	}
 	rows := 0
@@ -128,7 +128,7 @@ func TestRestartWithState(t *testing.T) {
 // metric is a value of the page as a number, "" when it is not there.
 func (r *running) metric(name string) string {
 	r.t.Helper()
-	_, page := r.get("/metrics")
+	_, page := r.Get("/metrics")
 	v, ok := telemetrytest.Values(telemetrytest.Parse(r.t, strings.NewReader(page)), "ml_")[name]
 	if !ok {
 		return ""
@@ -143,14 +143,14 @@ func TestCorruptState(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := start(t, o)
-	if log := r.log.String(); !strings.Contains(log, "level=ERROR") || !strings.Contains(log, "set_aside_as=") {
+	if log := r.Log(); !strings.Contains(log, "level=ERROR") || !strings.Contains(log, "set_aside_as=") {
 		t.Errorf("log: got %s", log)
 	}
 	aside, err := filepath.Glob(filepath.Join(o.StateDir, "features.snapshot.unusable-*"))
 	if err != nil || len(aside) != 1 {
 		t.Errorf("set aside: got %v, %v", aside, err)
 	}
-	if code, body := r.post("/predict-with-shadow", `{"features":`+features+`}`); code != http.StatusOK {
+	if code, body := r.Post("/predict-with-shadow", `{"features":`+features+`}`); code != http.StatusOK {
 		t.Errorf("got %d %s", code, body)
 	}
 }
@@ -164,13 +164,13 @@ func TestQuotesOverHTTP(t *testing.T) {
 		return fmt.Sprintf(`{"requestId":"r1","symbol":"SIM","quote":{"time":%q,"bid":%v,"ask":%v,"last":%v,"volume":2}}`,
 			q.GetTime().AsTime().Format(time.RFC3339Nano), q.GetBid(), q.GetAsk(), q.GetBid())
 	}
-	if code, got := r.post("/predict-with-shadow", body(all[0])); code != http.StatusBadRequest || !strings.Contains(got, "NOT_READY") || !strings.Contains(got, "no minute is complete") {
+	if code, got := r.Post("/predict-with-shadow", body(all[0])); code != http.StatusBadRequest || !strings.Contains(got, "NOT_READY") || !strings.Contains(got, "no minute is complete") {
 		t.Errorf("cold: got %d %s", code, got)
 	}
 	if _, err := r.observe(all).CloseAndRecv(); err != nil {
 		t.Fatal(err)
 	}
-	code, got := r.post("/predict-with-shadow", body(last))
+	code, got := r.Post("/predict-with-shadow", body(last))
 	var answer struct {
 		Baseline    struct{ Score float64 }
 		Shadow      struct{ ModelVersion string }
@@ -195,7 +195,7 @@ func TestFeatureLogThatCannotBeWritten(t *testing.T) {
 		}
 	}
 	for range 5 {
-		if code, body := r.post("/predict-with-shadow", `{"features":`+features+`}`); code != http.StatusOK {
+		if code, body := r.Post("/predict-with-shadow", `{"features":`+features+`}`); code != http.StatusOK {
 			t.Fatalf("got %d %s", code, body)
 		}
 	}
@@ -205,10 +205,10 @@ func TestFeatureLogThatCannotBeWritten(t *testing.T) {
 	if got := r.metric("ml_feature_log_rows_total"); got != "0" {
 		t.Errorf("%s rows written", got)
 	}
-	if err := r.stop(); err == nil || !strings.Contains(err.Error(), "5 rows were not written") {
+	if err := r.Stop(); err == nil || !strings.Contains(err.Error(), "5 rows were not written") {
 		t.Errorf("stop: got %v, want the rows that are lost", err)
 	}
-	if log := r.log.String(); !strings.Contains(log, "rows of the feature log are lost") {
+	if log := r.Log(); !strings.Contains(log, "rows of the feature log are lost") {
 		t.Errorf("log: got %s", log)
 	}
 }

@@ -30,16 +30,16 @@ func TestPages(t *testing.T) {
 		"/healthz":   "ok\n",
 		"/readyz":    "model v1.8.1-test\n",
 	} {
-		if code, body := r.get(path); code != http.StatusOK || body != want {
+		if code, body := r.Get(path); code != http.StatusOK || body != want {
 			t.Errorf("%s: got %d %q, want 200 %q", path, code, body, want)
 		}
 	}
-	_, ml := r.get("/ml/metrics")
-	if _, plain := r.get("/metrics"); !strings.Contains(ml, "ml_predict_requests_total") || !strings.Contains(plain, "ml_predict_requests_total") {
+	_, ml := r.Get("/ml/metrics")
+	if _, plain := r.Get("/metrics"); !strings.Contains(ml, "ml_predict_requests_total") || !strings.Contains(plain, "ml_predict_requests_total") {
 		t.Error("metrics are not on both pages")
 	}
 	var info map[string]any
-	if _, body := r.get("/ml/model/info"); json.Unmarshal([]byte(body), &info) != nil || info["version"] != version || len(info["features"].([]any)) != 7 {
+	if _, body := r.Get("/ml/model/info"); json.Unmarshal([]byte(body), &info) != nil || info["version"] != version || len(info["features"].([]any)) != 7 {
 		t.Errorf("/ml/model/info: got %v", info)
 	}
 }
@@ -50,7 +50,7 @@ func TestPredictOverHTTP(t *testing.T) {
 	older := `{"midLogret1mRel":0.5,"midLogret5mRel":1,"spreadBpRel":0,"vol1mLogRel":0.25,"rsi14Z":-1,"zscoreMid24h":2,"bias":1}`
 	var bodies []string
 	for _, f := range []string{features, older} {
-		code, body := r.post("/ml/predict", `{"requestId":"r1","features":`+f+`}`)
+		code, body := r.Post("/ml/predict", `{"requestId":"r1","features":`+f+`}`)
 		if code != http.StatusOK {
 			t.Errorf("got %d %s", code, body)
 		}
@@ -80,12 +80,12 @@ func TestPredictOverHTTP(t *testing.T) {
 		"nothing":     {`{}`, 400, `"reason":"INPUT_MISSING"`},
 		"wrong shape": {`{"vector":{"schema":"v1.8.1","values":[1]}}`, 400, `"reason":"VECTOR_LENGTH"`},
 	} {
-		code, body := r.post("/ml/predict", tt.body)
+		code, body := r.Post("/ml/predict", tt.body)
 		if code != tt.code || !strings.Contains(strings.ReplaceAll(body, " ", ""), strings.ReplaceAll(tt.want, " ", "")) {
 			t.Errorf("%s: got %d %s, want %d with %s", name, code, body, tt.code, tt.want)
 		}
 	}
-	_, page := r.get("/metrics")
+	_, page := r.Get("/metrics")
 	counts := telemetrytest.Values(telemetrytest.Parse(t, strings.NewReader(page)), "ml_predict_requests_total")
 	want := map[string]float64{
 		"ml_predict_requests_total v1.8.1-test ok": 2, "ml_predict_requests_total v1.8.1-test invalid_argument": 6,
@@ -99,7 +99,7 @@ func TestPredictOverHTTP(t *testing.T) {
 // The names and labels of the metrics are API, and are all there before the first call.
 func TestMetrics(t *testing.T) {
 	r := start(t, options(t))
-	_, page := r.get("/metrics")
+	_, page := r.Get("/metrics")
 	families := telemetrytest.Parse(t, strings.NewReader(page))
 	telemetrytest.Golden(t, "testdata/metrics.txt", telemetrytest.Inventory(families, prefixes, []string{"digest"}))
 	for name, v := range telemetrytest.Values(families, "ml_") {
@@ -115,7 +115,7 @@ func TestMetrics(t *testing.T) {
 
 func TestGRPC(t *testing.T) {
 	r := start(t, options(t))
-	client := mlenginev1.NewScoringServiceClient(r.conn)
+	client := mlenginev1.NewScoringServiceClient(r.Conn)
 	resp, err := client.BatchPredict(t.Context(), &mlenginev1.BatchPredictRequest{Schema: "v1.8.1", Values: []float64{1, 0, 0, 0, 0, 0, 0}})
 	if err != nil || len(resp.GetScores()) != 1 || resp.GetModelVersion() != version {
 		t.Errorf("batch: got %v, %v", resp, err)
@@ -124,11 +124,11 @@ func TestGRPC(t *testing.T) {
 	if status.Code(err) != codes.ResourceExhausted {
 		t.Errorf("5 MB: got %v, want RESOURCE_EXHAUSTED", err)
 	}
-	health, err := healthpb.NewHealthClient(r.conn).Check(t.Context(), &healthpb.HealthCheckRequest{Service: "greenlight.mlengine.v1.ScoringService"})
+	health, err := healthpb.NewHealthClient(r.Conn).Check(t.Context(), &healthpb.HealthCheckRequest{Service: "greenlight.mlengine.v1.ScoringService"})
 	if err != nil || health.GetStatus() != healthpb.HealthCheckResponse_SERVING {
 		t.Errorf("health: got %v, %v", health, err)
 	}
-	if err := r.stop(); err != nil {
+	if err := r.Stop(); err != nil {
 		t.Errorf("stop: got %v, want nil", err)
 	}
 	if _, err := client.GetModelInfo(t.Context(), nil); status.Code(err) != codes.Unavailable {
@@ -138,7 +138,7 @@ func TestGRPC(t *testing.T) {
 
 func TestRunRefuses(t *testing.T) {
 	taken := start(t, options(t))
-	httpAddr, grpcAddr := strings.TrimPrefix(taken.http, "http://"), taken.conn.Target()
+	httpAddr, grpcAddr := strings.TrimPrefix(taken.HTTP, "http://"), taken.Conn.Target()
 	damage := func(t *testing.T, o *app.Options, name string, change func([]byte) []byte) {
 		path := filepath.Join(o.Models, "test", version, name)
 		raw, err := os.ReadFile(path)

@@ -3,19 +3,12 @@ package app_test
 import (
 	"context"
 	"flag"
-	"io"
 	"log/slog"
-	"net/http"
-	"os"
 	"path/filepath"
-	"strings"
 	"testing"
-	"time"
-
-	"google.golang.org/grpc"
 
 	"github.com/greenlight-ml/greenlight/pkg/enginetest"
-	"github.com/greenlight-ml/greenlight/pkg/rpc"
+	"github.com/greenlight-ml/greenlight/pkg/lifecycle/lifecycletest"
 	"github.com/greenlight-ml/greenlight/services/ml-engine/internal/app"
 )
 
@@ -31,95 +24,8 @@ func options(t *testing.T) *app.Options {
 	return o
 }
 
-// running is a service that answers on real ports.
-type running struct {
-	t    *testing.T
-	http string
-	conn *grpc.ClientConn
-	end  context.CancelFunc
-	done chan error
-}
-
-// start runs the service until the test ends, or stop is called.
-func start(t *testing.T, o *app.Options) *running {
+// start runs the service until the test ends.
+func start(t *testing.T, o *app.Options) *lifecycletest.Service {
 	t.Helper()
-	ctx, cancel := context.WithCancel(t.Context())
-	r := &running{t: t, end: cancel, done: make(chan error, 1)}
-	go func() { r.done <- app.Run(ctx, o, slog.New(slog.DiscardHandler)) }()
-	addrs := r.addresses(o.AddressFile)
-	r.http = "http://" + addrs["http"]
-	conn, err := rpc.Dial(addrs["grpc"], nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.conn = conn
-	t.Cleanup(func() {
-		_ = conn.Close()
-		cancel()
-		if err := <-r.done; err != nil {
-			t.Errorf("run: %v", err)
-		}
-	})
-	return r
-}
-
-func (r *running) addresses(path string) map[string]string {
-	r.t.Helper()
-	for {
-		select {
-		case err := <-r.done:
-			r.t.Fatalf("the service ended: %v", err)
-		case <-r.t.Context().Done():
-			r.t.Fatal("no addresses")
-		case <-time.After(5 * time.Millisecond):
-		}
-		raw, err := os.ReadFile(path)
-		if err != nil {
-			continue
-		}
-		addrs := map[string]string{}
-		for line := range strings.Lines(string(raw)) {
-			name, addr, _ := strings.Cut(strings.TrimSpace(line), "=")
-			addrs[name] = addr
-		}
-		return addrs
-	}
-}
-
-// stop asks the service to stop and returns how it ended.
-func (r *running) stop() error {
-	r.end()
-	err := <-r.done
-	r.done <- nil // for the cleanup
-	return err
-}
-
-// get and post return the status and the body of a page.
-func (r *running) get(path string) (int, string) {
-	r.t.Helper()
-	return r.do(http.MethodGet, path, "")
-}
-
-func (r *running) post(path, body string) (int, string) {
-	r.t.Helper()
-	return r.do(http.MethodPost, path, body)
-}
-
-func (r *running) do(method, path, body string) (int, string) {
-	r.t.Helper()
-	req, err := http.NewRequestWithContext(r.t.Context(), method, r.http+path, strings.NewReader(body))
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	req.Close = true
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	defer func() { _ = resp.Body.Close() }()
-	raw, err := io.ReadAll(resp.Body)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	return resp.StatusCode, string(raw)
+	return lifecycletest.Start(t, o.AddressFile, func(ctx context.Context, logger *slog.Logger) error { return app.Run(ctx, o, logger) })
 }
