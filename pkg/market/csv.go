@@ -28,9 +28,12 @@ func (r *reading) barsCSV() ([]Bar, error) {
 
 // barCSV returns a function that reads a row as a bar, with the text of its time.
 func barCSV(h header, c clock, keepCrossed bool) func(line string) (Bar, string, error) {
-	cells := make([]string, 0, len(h.names))
+	cells, only := make([]string, 0, len(h.names)), h.only()
 	return func(line string) (b Bar, at string, err error) {
 		if cells, err = h.split(line, cells); err != nil {
+			return b, "", err
+		}
+		if err = only(cells); err != nil {
 			return b, "", err
 		}
 		at = cells[h.time]
@@ -63,9 +66,12 @@ func barCSV(h header, c clock, keepCrossed bool) func(line string) (Bar, string,
 // quoteCSV returns a function that reads a row as a quote.
 func (r *reading) quoteCSV(f stored) func(line string) (Quote, bool, error) {
 	h, c, keep := f.header, r.opts.clock(0), r.opts.keepCrossed(false)
-	cells := make([]string, 0, len(h.names))
+	cells, only := make([]string, 0, len(h.names)), h.only()
 	return func(line string) (q Quote, ok bool, err error) {
 		if cells, err = h.split(line, cells); err != nil {
+			return q, false, err
+		}
+		if err = only(cells); err != nil {
 			return q, false, err
 		}
 		if q.Time, _, err = c.parse(h.names[h.time], cells[h.time]); err != nil {

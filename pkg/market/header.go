@@ -14,14 +14,17 @@ type header struct {
 	bid, ask               int
 	bidSize, askSize       int
 	volume                 int
+	instrument             int
 }
 
 // columnNames are the names of a column, lower case, the preferred first.
-var columnNames = struct{ time, volume, bidSize, askSize []string }{
+var columnNames = struct{ time, volume, bidSize, askSize, instrument []string }{
 	time:    []string{"ts_ms", "timestamp", "ts", "open_time", "time", "datetime", "date"},
 	volume:  []string{"volume", "vol"},
 	bidSize: []string{"bid_size", "bidsize", "bid_qty"},
 	askSize: []string{"ask_size", "asksize", "ask_qty"},
+
+	instrument: []string{"symbol", "instrument", "ticker", "pair"},
 }
 
 // klineNames are the columns of Binance's dumps of bars, of which the older have no header.
@@ -49,6 +52,7 @@ func parseHeader(names []string) (header, error) {
 		time:  at(columnNames.time...), open: at("open"), high: at("high"), low: at("low"), close: at("close"),
 		bid: at("bid"), ask: at("ask"), volume: at(columnNames.volume...),
 		bidSize: at(columnNames.bidSize...), askSize: at(columnNames.askSize...),
+		instrument: at(columnNames.instrument...),
 	}
 	for _, i := range []int{h.time, h.open, h.high, h.low, h.close, h.bid, h.ask, h.volume, h.bidSize, h.askSize} {
 		if i >= 0 && slices.Contains(lower[i+1:], lower[i]) {
@@ -96,3 +100,21 @@ func (h header) quotesOnly() bool { return h.open < 0 }
 
 // quoted says that the file has a bid and an ask beside its prices, or alone.
 func (h header) quoted() bool { return h.bid >= 0 }
+
+// only returns a function that holds the rows to one instrument, the first that it is shown, where the file says which.
+func (h header) only() func(cells []string) error {
+	first := ""
+	return func(cells []string) error {
+		if h.instrument < 0 {
+			return nil
+		}
+		text := cells[h.instrument]
+		if first == "" {
+			first = text
+		}
+		if text != first {
+			return badCell(ReasonSymbol, h.names[h.instrument], text, fmt.Sprintf("is another instrument than the %q before it: give each a file of its own", first))
+		}
+		return nil
+	}
+}
