@@ -31,9 +31,6 @@ const (
 	reasonNotReady       = "NOT_READY"
 	reasonTooManySymbols = "TOO_MANY_SYMBOLS"
 	reasonStopping       = "STOPPING"
-
-	// maxNames is how many names at fault are listed.
-	maxNames = 20
 )
 
 // request is what PredictRequest and PredictWithShadowRequest have in common.
@@ -120,7 +117,7 @@ func namedState(named map[string]float64) (shadow.State, error) {
 	}
 	if len(unknown) > 0 {
 		slices.Sort(unknown)
-		return shadow.State{}, invalid(reasonFeatureUnknown, unknown, "no such feature: %s", list(unknown))
+		return shadow.State{}, invalid(reasonFeatureUnknown, unknown, "no such feature: %s", rpc.Names(unknown))
 	}
 	if bad {
 		return shadow.State{}, invalidValues(slices.Sorted(maps.Keys(named)), func(name string) float64 { return named[name] })
@@ -169,16 +166,9 @@ func (b *Baseline) inputsOf(s shadow.State, dst []float64) ([]float64, error) {
 		dst = append(dst, x)
 	}
 	if len(missing) > 0 {
-		return nil, invalid(reasonFeatureMissing, missing, "the baseline %s needs %s", b.Version, list(missing))
+		return nil, invalid(reasonFeatureMissing, missing, "the baseline %s needs %s", b.Version, rpc.Names(missing))
 	}
 	return dst, nil
-}
-
-func list(names []string) string {
-	if len(names) <= maxNames {
-		return strings.Join(names, ", ")
-	}
-	return fmt.Sprintf("%s and %d more", strings.Join(names[:maxNames], ", "), len(names)-maxNames)
 }
 
 func invalid(reason string, names []string, format string, args ...any) error {
@@ -188,6 +178,6 @@ func invalid(reason string, names []string, format string, args ...any) error {
 func refused(code codes.Code, reason string, names []string, format string, args ...any) error {
 	return &rpc.Error{
 		Code: code, Domain: "executor.greenlight", Reason: reason,
-		Message: fmt.Sprintf(format, args...), Features: names[:min(len(names), maxNames)],
+		Message: fmt.Sprintf(format, args...), Features: names,
 	}
 }

@@ -13,10 +13,7 @@ import (
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 )
 
-const (
-	domain      = "mlengine.greenlight"
-	maxNamesOut = 20 // of the names at fault, how many a message lists
-)
+const domain = "mlengine.greenlight"
 
 // vectorOf checks the request's input and returns it in the order of the schema.
 func vectorOf(schema *feature.Schema, req *mlenginev1.PredictRequest) ([]float64, error) {
@@ -75,11 +72,11 @@ func namedVector(schema *feature.Schema, named map[string]float64) ([]float64, e
 		}
 		slices.Sort(unknown)
 		return nil, invalid(mlenginev1.ErrorReason_ERROR_REASON_FEATURE_UNKNOWN, unknown,
-			"%s not in schema %s (%s)", list(unknown), schema.Name, strings.Join(schema.Names(), ", "))
+			"%s not in schema %s (%s)", rpc.Names(unknown), schema.Name, strings.Join(schema.Names(), ", "))
 	}
 	if len(missing) > 0 {
 		return nil, invalid(mlenginev1.ErrorReason_ERROR_REASON_FEATURE_MISSING, missing,
-			"schema %s needs %s", schema.Name, list(missing))
+			"schema %s needs %s", schema.Name, rpc.Names(missing))
 	}
 	return x, checkValues(schema, x)
 }
@@ -147,21 +144,11 @@ func invalidValue(schema *feature.Schema, i int, v float64) string {
 	return fmt.Sprintf("bias is %v: it is always 1", v)
 }
 
-func list(names []string) string {
-	if len(names) <= maxNamesOut {
-		return strings.Join(names, ", ")
-	}
-	return fmt.Sprintf("%s and %d more", strings.Join(names[:maxNamesOut], ", "), len(names)-maxNamesOut)
-}
-
 func invalid(reason mlenginev1.ErrorReason, names []string, format string, args ...any) error {
 	return fail(codes.InvalidArgument, reason, names, format, args...)
 }
 
 func fail(code codes.Code, reason mlenginev1.ErrorReason, names []string, format string, args ...any) error {
-	if len(names) > maxNamesOut {
-		names = names[:maxNamesOut]
-	}
 	return &rpc.Error{
 		Code: code, Domain: domain, Reason: strings.TrimPrefix(reason.String(), "ERROR_REASON_"),
 		Message: fmt.Sprintf(format, args...), Features: names,
