@@ -1,0 +1,91 @@
+// Package durable writes whole files: whatever happens meanwhile, even a kill or a power cut, a reader finds the old
+// file or the new one, and never a part of one.
+package durable
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// WriteFile makes what write produces the content of the file: it goes to a temporary file in the same folder, which is
+// synced and renamed, and then the folder is synced. One writer at a time: the temporary file has a fixed name, so that
+// a kill leaves at most one, which the next write replaces. The file has the mode perm, whatever it had before.
+func WriteFile(path string, perm fs.FileMode, write func(io.Writer) error) error {
+	dir, name := filepath.Split(path)
+	temporary := filepath.Join(dir, "."+name+".tmp")
+	err := create(temporary, perm, write)
+	if err == nil {
+		err = os.Rename(temporary, path)
+	}
+	if err != nil {
+		return errors.Join(err, discard(temporary))
+	}
+	return SyncDir(dir)
+}
+
+// create writes a synced file that no reader knows.
+func create(path string, perm fs.FileMode, write func(io.Writer) error) (err error) {
+	if err := discard(path); err != nil {
+		return err
+	}
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, perm)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	w := bufio.NewWriterSize(file, 1<<16)
+	if err := write(w); err != nil {
+		return err
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	return file.Sync()
+}
+
+func discard(path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// SyncDir makes what was created, renamed or removed in the folder survive a power cut. An empty dir is the current one.
+func SyncDir(dir string) error {
+	if dir == "" {
+		dir = "."
+	}
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
+// SetAside renames a file that cannot be used to a name that no file has, which it returns, so that its content is not
+// lost when a new one is begun.
+func SetAside(path string, now time.Time) (aside string, err error) {
+	stamp := now.UTC().Format("20060102T150405.000Z")
+	for n := range 100 {
+		aside = fmt.Sprintf("%s.unusable-%s", path, stamp)
+		if n > 0 {
+			aside += fmt.Sprintf("-%d", n+1)
+		}
+		switch _, err := os.Lstat(aside); {
+		case errors.Is(err, fs.ErrNotExist):
+			if err := os.Rename(path, aside); err != nil {
+				return "", err
+			}
+			return aside, SyncDir(filepath.Dir(path))
+		case err != nil:
+			return "", err
+		}
+	}
+	return "", fmt.Errorf("set %s aside: %w", path, fs.ErrExist)
+}
