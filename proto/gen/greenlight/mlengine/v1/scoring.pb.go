@@ -51,8 +51,12 @@ const (
 	ErrorReason_ERROR_REASON_BATCH_TOO_LARGE ErrorReason = 9
 	// The model returned a score that is not a finite number in [0,1]. A defect of the model; the call is INTERNAL.
 	ErrorReason_ERROR_REASON_SCORE_INVALID ErrorReason = 10
-	// request_id or symbol is longer than it may be.
+	// request_id or symbol is longer than it may be, or watched has too many names.
 	ErrorReason_ERROR_REASON_FIELD_TOO_LONG ErrorReason = 11
+	// The active model has no reference profile, so that its drift cannot be measured.
+	ErrorReason_ERROR_REASON_REFERENCE_MISSING ErrorReason = 12
+	// A window that is not whole hours from 1 to 672.
+	ErrorReason_ERROR_REASON_WINDOW_INVALID ErrorReason = 13
 )
 
 // Enum value maps for ErrorReason.
@@ -70,20 +74,24 @@ var (
 		9:  "ERROR_REASON_BATCH_TOO_LARGE",
 		10: "ERROR_REASON_SCORE_INVALID",
 		11: "ERROR_REASON_FIELD_TOO_LONG",
+		12: "ERROR_REASON_REFERENCE_MISSING",
+		13: "ERROR_REASON_WINDOW_INVALID",
 	}
 	ErrorReason_value = map[string]int32{
-		"ERROR_REASON_UNSPECIFIED":     0,
-		"ERROR_REASON_INPUT_MISSING":   1,
-		"ERROR_REASON_INPUT_AMBIGUOUS": 2,
-		"ERROR_REASON_SCHEMA_MISMATCH": 3,
-		"ERROR_REASON_VECTOR_LENGTH":   4,
-		"ERROR_REASON_FEATURE_MISSING": 5,
-		"ERROR_REASON_FEATURE_UNKNOWN": 6,
-		"ERROR_REASON_FEATURE_INVALID": 7,
-		"ERROR_REASON_BATCH_EMPTY":     8,
-		"ERROR_REASON_BATCH_TOO_LARGE": 9,
-		"ERROR_REASON_SCORE_INVALID":   10,
-		"ERROR_REASON_FIELD_TOO_LONG":  11,
+		"ERROR_REASON_UNSPECIFIED":       0,
+		"ERROR_REASON_INPUT_MISSING":     1,
+		"ERROR_REASON_INPUT_AMBIGUOUS":   2,
+		"ERROR_REASON_SCHEMA_MISMATCH":   3,
+		"ERROR_REASON_VECTOR_LENGTH":     4,
+		"ERROR_REASON_FEATURE_MISSING":   5,
+		"ERROR_REASON_FEATURE_UNKNOWN":   6,
+		"ERROR_REASON_FEATURE_INVALID":   7,
+		"ERROR_REASON_BATCH_EMPTY":       8,
+		"ERROR_REASON_BATCH_TOO_LARGE":   9,
+		"ERROR_REASON_SCORE_INVALID":     10,
+		"ERROR_REASON_FIELD_TOO_LONG":    11,
+		"ERROR_REASON_REFERENCE_MISSING": 12,
+		"ERROR_REASON_WINDOW_INVALID":    13,
 	}
 )
 
@@ -176,13 +184,17 @@ type PredictRequest struct {
 	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// Instrument, for example "BTC-PERP". At most 64 bytes; informational, the score does not depend on it.
 	Symbol string `protobuf:"bytes,2,opt,name=symbol,proto3" json:"symbol,omitempty"`
-	// Instant of the decision that the state describes (the end of a minute), UTC. Informational.
+	// Instant of the decision that the state describes (the end of a minute), UTC. The score does not depend on it; a
+	// server that counts drift by event time takes the hour from it.
 	EventTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=event_time,json=eventTime,proto3" json:"event_time,omitempty"`
 	// The state by feature name, for people: every feature of the active model's schema and no other, each a finite
 	// number in the schema's unit. "bias" may be left out; it is 1.
 	Features map[string]float64 `protobuf:"bytes,4,rep,name=features,proto3" json:"features,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
 	// The state as packed numbers, for machines.
-	Vector        *FeatureVector `protobuf:"bytes,5,opt,name=vector,proto3" json:"vector,omitempty"`
+	Vector *FeatureVector `protobuf:"bytes,5,opt,name=vector,proto3" json:"vector,omitempty"`
+	// Raw inputs by name ("mid", "spread_bp", "vol1m", "rsi14") that are not scored but watched for drift beside the
+	// features. Names that the model's reference does not know are ignored. At most 16.
+	Watched       map[string]float64 `protobuf:"bytes,6,rep,name=watched,proto3" json:"watched,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -248,6 +260,13 @@ func (x *PredictRequest) GetFeatures() map[string]float64 {
 func (x *PredictRequest) GetVector() *FeatureVector {
 	if x != nil {
 		return x.Vector
+	}
+	return nil
+}
+
+func (x *PredictRequest) GetWatched() map[string]float64 {
+	if x != nil {
+		return x.Watched
 	}
 	return nil
 }
@@ -332,7 +351,16 @@ type BatchPredictRequest struct {
 	// Name of the feature schema of every row. Required; must be the active model's.
 	Schema string `protobuf:"bytes,1,opt,name=schema,proto3" json:"schema,omitempty"`
 	// Row-major packed values: row i is values[i*k .. (i+1)*k) for a schema of k features. 1 to 10,000 rows.
-	Values        []float64 `protobuf:"fixed64,2,rep,packed,name=values,proto3" json:"values,omitempty"`
+	Values []float64 `protobuf:"fixed64,2,rep,packed,name=values,proto3" json:"values,omitempty"`
+	// Names of the raw inputs in watched_values, for example "mid". They are not scored but watched for drift beside the
+	// features; names that the model's reference does not know are ignored. At most 16; may be empty.
+	Watched []string `protobuf:"bytes,3,rep,name=watched,proto3" json:"watched,omitempty"`
+	// Row-major packed raw inputs, one per name of watched and row; NaN where a row has none.
+	WatchedValues []float64 `protobuf:"fixed64,4,rep,packed,name=watched_values,json=watchedValues,proto3" json:"watched_values,omitempty"`
+	// Instants of the decisions that the rows describe, in milliseconds since 1970-01-01 UTC, one per row, 0 where it is
+	// not known. May be empty. The scores do not depend on it; a server that counts drift by event time takes the hours
+	// from it.
+	EventTimesMs  []int64 `protobuf:"varint,5,rep,packed,name=event_times_ms,json=eventTimesMs,proto3" json:"event_times_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -377,6 +405,27 @@ func (x *BatchPredictRequest) GetSchema() string {
 func (x *BatchPredictRequest) GetValues() []float64 {
 	if x != nil {
 		return x.Values
+	}
+	return nil
+}
+
+func (x *BatchPredictRequest) GetWatched() []string {
+	if x != nil {
+		return x.Watched
+	}
+	return nil
+}
+
+func (x *BatchPredictRequest) GetWatchedValues() []float64 {
+	if x != nil {
+		return x.WatchedValues
+	}
+	return nil
+}
+
+func (x *BatchPredictRequest) GetEventTimesMs() []int64 {
+	if x != nil {
+		return x.EventTimesMs
 	}
 	return nil
 }
@@ -772,7 +821,7 @@ const file_greenlight_mlengine_v1_scoring_proto_rawDesc = "" +
 	"$greenlight/mlengine/v1/scoring.proto\x12\x16greenlight.mlengine.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"?\n" +
 	"\rFeatureVector\x12\x16\n" +
 	"\x06schema\x18\x01 \x01(\tR\x06schema\x12\x16\n" +
-	"\x06values\x18\x02 \x03(\x01R\x06values\"\xd0\x02\n" +
+	"\x06values\x18\x02 \x03(\x01R\x06values\"\xdb\x03\n" +
 	"\x0ePredictRequest\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x16\n" +
@@ -780,8 +829,12 @@ const file_greenlight_mlengine_v1_scoring_proto_rawDesc = "" +
 	"\n" +
 	"event_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\teventTime\x12P\n" +
 	"\bfeatures\x18\x04 \x03(\v24.greenlight.mlengine.v1.PredictRequest.FeaturesEntryR\bfeatures\x12=\n" +
-	"\x06vector\x18\x05 \x01(\v2%.greenlight.mlengine.v1.FeatureVectorR\x06vector\x1a;\n" +
+	"\x06vector\x18\x05 \x01(\v2%.greenlight.mlengine.v1.FeatureVectorR\x06vector\x12M\n" +
+	"\awatched\x18\x06 \x03(\v23.greenlight.mlengine.v1.PredictRequest.WatchedEntryR\awatched\x1a;\n" +
 	"\rFeaturesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01\x1a:\n" +
+	"\fWatchedEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01\"\x8e\x01\n" +
 	"\x0fPredictResponse\x12\x1d\n" +
@@ -789,10 +842,13 @@ const file_greenlight_mlengine_v1_scoring_proto_rawDesc = "" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x14\n" +
 	"\x05score\x18\x02 \x01(\x01R\x05score\x12#\n" +
 	"\rmodel_version\x18\x03 \x01(\tR\fmodelVersion\x12!\n" +
-	"\fmodel_digest\x18\x04 \x01(\tR\vmodelDigest\"E\n" +
+	"\fmodel_digest\x18\x04 \x01(\tR\vmodelDigest\"\xac\x01\n" +
 	"\x13BatchPredictRequest\x12\x16\n" +
 	"\x06schema\x18\x01 \x01(\tR\x06schema\x12\x16\n" +
-	"\x06values\x18\x02 \x03(\x01R\x06values\"\xb0\x01\n" +
+	"\x06values\x18\x02 \x03(\x01R\x06values\x12\x18\n" +
+	"\awatched\x18\x03 \x03(\tR\awatched\x12%\n" +
+	"\x0ewatched_values\x18\x04 \x03(\x01R\rwatchedValues\x12$\n" +
+	"\x0eevent_times_ms\x18\x05 \x03(\x03R\feventTimesMs\"\xb0\x01\n" +
 	"\x14BatchPredictResponse\x12\x16\n" +
 	"\x06scores\x18\x01 \x03(\x01R\x06scores\x128\n" +
 	"\x06errors\x18\x02 \x03(\v2 .greenlight.mlengine.v1.RowErrorR\x06errors\x12#\n" +
@@ -821,7 +877,7 @@ const file_greenlight_mlengine_v1_scoring_proto_rawDesc = "" +
 	"\vFeatureInfo\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04unit\x18\x02 \x01(\tR\x04unit\x12 \n" +
-	"\vdescription\x18\x03 \x01(\tR\vdescription*\x96\x03\n" +
+	"\vdescription\x18\x03 \x01(\tR\vdescription*\xdb\x03\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INPUT_MISSING\x10\x01\x12 \n" +
@@ -835,7 +891,9 @@ const file_greenlight_mlengine_v1_scoring_proto_rawDesc = "" +
 	"\x1cERROR_REASON_BATCH_TOO_LARGE\x10\t\x12\x1e\n" +
 	"\x1aERROR_REASON_SCORE_INVALID\x10\n" +
 	"\x12\x1f\n" +
-	"\x1bERROR_REASON_FIELD_TOO_LONG\x10\v2\xd1\x02\n" +
+	"\x1bERROR_REASON_FIELD_TOO_LONG\x10\v\x12\"\n" +
+	"\x1eERROR_REASON_REFERENCE_MISSING\x10\f\x12\x1f\n" +
+	"\x1bERROR_REASON_WINDOW_INVALID\x10\r2\xd1\x02\n" +
 	"\x0eScoringService\x12_\n" +
 	"\aPredict\x12&.greenlight.mlengine.v1.PredictRequest\x1a'.greenlight.mlengine.v1.PredictResponse\"\x03\x90\x02\x01\x12n\n" +
 	"\fBatchPredict\x12+.greenlight.mlengine.v1.BatchPredictRequest\x1a,.greenlight.mlengine.v1.BatchPredictResponse\"\x03\x90\x02\x01\x12n\n" +
@@ -854,7 +912,7 @@ func file_greenlight_mlengine_v1_scoring_proto_rawDescGZIP() []byte {
 }
 
 var file_greenlight_mlengine_v1_scoring_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_greenlight_mlengine_v1_scoring_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_greenlight_mlengine_v1_scoring_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_greenlight_mlengine_v1_scoring_proto_goTypes = []any{
 	(ErrorReason)(0),              // 0: greenlight.mlengine.v1.ErrorReason
 	(*FeatureVector)(nil),         // 1: greenlight.mlengine.v1.FeatureVector
@@ -867,29 +925,31 @@ var file_greenlight_mlengine_v1_scoring_proto_goTypes = []any{
 	(*GetModelInfoResponse)(nil),  // 8: greenlight.mlengine.v1.GetModelInfoResponse
 	(*FeatureInfo)(nil),           // 9: greenlight.mlengine.v1.FeatureInfo
 	nil,                           // 10: greenlight.mlengine.v1.PredictRequest.FeaturesEntry
-	(*timestamppb.Timestamp)(nil), // 11: google.protobuf.Timestamp
+	nil,                           // 11: greenlight.mlengine.v1.PredictRequest.WatchedEntry
+	(*timestamppb.Timestamp)(nil), // 12: google.protobuf.Timestamp
 }
 var file_greenlight_mlengine_v1_scoring_proto_depIdxs = []int32{
-	11, // 0: greenlight.mlengine.v1.PredictRequest.event_time:type_name -> google.protobuf.Timestamp
+	12, // 0: greenlight.mlengine.v1.PredictRequest.event_time:type_name -> google.protobuf.Timestamp
 	10, // 1: greenlight.mlengine.v1.PredictRequest.features:type_name -> greenlight.mlengine.v1.PredictRequest.FeaturesEntry
 	1,  // 2: greenlight.mlengine.v1.PredictRequest.vector:type_name -> greenlight.mlengine.v1.FeatureVector
-	6,  // 3: greenlight.mlengine.v1.BatchPredictResponse.errors:type_name -> greenlight.mlengine.v1.RowError
-	0,  // 4: greenlight.mlengine.v1.RowError.reason:type_name -> greenlight.mlengine.v1.ErrorReason
-	9,  // 5: greenlight.mlengine.v1.GetModelInfoResponse.features:type_name -> greenlight.mlengine.v1.FeatureInfo
-	11, // 6: greenlight.mlengine.v1.GetModelInfoResponse.train_start_time:type_name -> google.protobuf.Timestamp
-	11, // 7: greenlight.mlengine.v1.GetModelInfoResponse.train_end_time:type_name -> google.protobuf.Timestamp
-	11, // 8: greenlight.mlengine.v1.GetModelInfoResponse.load_time:type_name -> google.protobuf.Timestamp
-	2,  // 9: greenlight.mlengine.v1.ScoringService.Predict:input_type -> greenlight.mlengine.v1.PredictRequest
-	4,  // 10: greenlight.mlengine.v1.ScoringService.BatchPredict:input_type -> greenlight.mlengine.v1.BatchPredictRequest
-	7,  // 11: greenlight.mlengine.v1.ScoringService.GetModelInfo:input_type -> greenlight.mlengine.v1.GetModelInfoRequest
-	3,  // 12: greenlight.mlengine.v1.ScoringService.Predict:output_type -> greenlight.mlengine.v1.PredictResponse
-	5,  // 13: greenlight.mlengine.v1.ScoringService.BatchPredict:output_type -> greenlight.mlengine.v1.BatchPredictResponse
-	8,  // 14: greenlight.mlengine.v1.ScoringService.GetModelInfo:output_type -> greenlight.mlengine.v1.GetModelInfoResponse
-	12, // [12:15] is the sub-list for method output_type
-	9,  // [9:12] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	11, // 3: greenlight.mlengine.v1.PredictRequest.watched:type_name -> greenlight.mlengine.v1.PredictRequest.WatchedEntry
+	6,  // 4: greenlight.mlengine.v1.BatchPredictResponse.errors:type_name -> greenlight.mlengine.v1.RowError
+	0,  // 5: greenlight.mlengine.v1.RowError.reason:type_name -> greenlight.mlengine.v1.ErrorReason
+	9,  // 6: greenlight.mlengine.v1.GetModelInfoResponse.features:type_name -> greenlight.mlengine.v1.FeatureInfo
+	12, // 7: greenlight.mlengine.v1.GetModelInfoResponse.train_start_time:type_name -> google.protobuf.Timestamp
+	12, // 8: greenlight.mlengine.v1.GetModelInfoResponse.train_end_time:type_name -> google.protobuf.Timestamp
+	12, // 9: greenlight.mlengine.v1.GetModelInfoResponse.load_time:type_name -> google.protobuf.Timestamp
+	2,  // 10: greenlight.mlengine.v1.ScoringService.Predict:input_type -> greenlight.mlengine.v1.PredictRequest
+	4,  // 11: greenlight.mlengine.v1.ScoringService.BatchPredict:input_type -> greenlight.mlengine.v1.BatchPredictRequest
+	7,  // 12: greenlight.mlengine.v1.ScoringService.GetModelInfo:input_type -> greenlight.mlengine.v1.GetModelInfoRequest
+	3,  // 13: greenlight.mlengine.v1.ScoringService.Predict:output_type -> greenlight.mlengine.v1.PredictResponse
+	5,  // 14: greenlight.mlengine.v1.ScoringService.BatchPredict:output_type -> greenlight.mlengine.v1.BatchPredictResponse
+	8,  // 15: greenlight.mlengine.v1.ScoringService.GetModelInfo:output_type -> greenlight.mlengine.v1.GetModelInfoResponse
+	13, // [13:16] is the sub-list for method output_type
+	10, // [10:13] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_greenlight_mlengine_v1_scoring_proto_init() }
@@ -903,7 +963,7 @@ func file_greenlight_mlengine_v1_scoring_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_greenlight_mlengine_v1_scoring_proto_rawDesc), len(file_greenlight_mlengine_v1_scoring_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   10,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
