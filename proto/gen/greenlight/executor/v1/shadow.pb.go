@@ -143,7 +143,14 @@ type GetShadowReportResponse struct {
 	// Version of the model that answered last. Empty until one did.
 	ShadowVersion string `protobuf:"bytes,11,opt,name=shadow_version,json=shadowVersion,proto3" json:"shadow_version,omitempty"`
 	// SHA-256 of that model's artifact, 64 lower-case hexadecimal digits. Empty until one answered.
-	ShadowDigest  string `protobuf:"bytes,12,opt,name=shadow_digest,json=shadowDigest,proto3" json:"shadow_digest,omitempty"`
+	ShadowDigest string `protobuf:"bytes,12,opt,name=shadow_digest,json=shadowDigest,proto3" json:"shadow_digest,omitempty"`
+	// Random id of this process: another one means that the executor has restarted and all counts began anew.
+	InstanceId string `protobuf:"bytes,13,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
+	// Time from arrival to the end of every shadow that was tried (compared or failed) since start, as a histogram: two
+	// reports of one instance can be subtracted.
+	LatencyMsTotal *Histogram `protobuf:"bytes,14,opt,name=latency_ms_total,json=latencyMsTotal,proto3" json:"latency_ms_total,omitempty"`
+	// Baseline answers since start, >= 0: requests that were accepted, whatever became of their shadow.
+	BaselineTotal uint64 `protobuf:"varint,15,opt,name=baseline_total,json=baselineTotal,proto3" json:"baseline_total,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -262,6 +269,83 @@ func (x *GetShadowReportResponse) GetShadowDigest() string {
 	return ""
 }
 
+func (x *GetShadowReportResponse) GetInstanceId() string {
+	if x != nil {
+		return x.InstanceId
+	}
+	return ""
+}
+
+func (x *GetShadowReportResponse) GetLatencyMsTotal() *Histogram {
+	if x != nil {
+		return x.LatencyMsTotal
+	}
+	return nil
+}
+
+func (x *GetShadowReportResponse) GetBaselineTotal() uint64 {
+	if x != nil {
+		return x.BaselineTotal
+	}
+	return 0
+}
+
+// Histogram counts observations in buckets.
+type Histogram struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Upper edges of the buckets, inclusive, ascending, in the unit of the field that holds it. One more bucket without an
+	// edge follows the last.
+	Edges []float64 `protobuf:"fixed64,1,rep,packed,name=edges,proto3" json:"edges,omitempty"`
+	// Observations per bucket, not cumulated: one more entry than edges.
+	Counts        []uint64 `protobuf:"varint,2,rep,packed,name=counts,proto3" json:"counts,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Histogram) Reset() {
+	*x = Histogram{}
+	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Histogram) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Histogram) ProtoMessage() {}
+
+func (x *Histogram) ProtoReflect() protoreflect.Message {
+	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Histogram.ProtoReflect.Descriptor instead.
+func (*Histogram) Descriptor() ([]byte, []int) {
+	return file_greenlight_executor_v1_shadow_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Histogram) GetEdges() []float64 {
+	if x != nil {
+		return x.Edges
+	}
+	return nil
+}
+
+func (x *Histogram) GetCounts() []uint64 {
+	if x != nil {
+		return x.Counts
+	}
+	return nil
+}
+
 // OutcomeCount is how often one outcome came.
 type OutcomeCount struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -275,7 +359,7 @@ type OutcomeCount struct {
 
 func (x *OutcomeCount) Reset() {
 	*x = OutcomeCount{}
-	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[2]
+	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -287,7 +371,7 @@ func (x *OutcomeCount) String() string {
 func (*OutcomeCount) ProtoMessage() {}
 
 func (x *OutcomeCount) ProtoReflect() protoreflect.Message {
-	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[2]
+	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -300,7 +384,7 @@ func (x *OutcomeCount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutcomeCount.ProtoReflect.Descriptor instead.
 func (*OutcomeCount) Descriptor() ([]byte, []int) {
-	return file_greenlight_executor_v1_shadow_proto_rawDescGZIP(), []int{2}
+	return file_greenlight_executor_v1_shadow_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *OutcomeCount) GetOutcome() ShadowOutcome {
@@ -353,7 +437,7 @@ type ShadowWindow struct {
 
 func (x *ShadowWindow) Reset() {
 	*x = ShadowWindow{}
-	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[3]
+	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -365,7 +449,7 @@ func (x *ShadowWindow) String() string {
 func (*ShadowWindow) ProtoMessage() {}
 
 func (x *ShadowWindow) ProtoReflect() protoreflect.Message {
-	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[3]
+	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -378,7 +462,7 @@ func (x *ShadowWindow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShadowWindow.ProtoReflect.Descriptor instead.
 func (*ShadowWindow) Descriptor() ([]byte, []int) {
-	return file_greenlight_executor_v1_shadow_proto_rawDescGZIP(), []int{3}
+	return file_greenlight_executor_v1_shadow_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ShadowWindow) GetLength() *durationpb.Duration {
@@ -491,7 +575,7 @@ type Quantiles struct {
 
 func (x *Quantiles) Reset() {
 	*x = Quantiles{}
-	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[4]
+	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -503,7 +587,7 @@ func (x *Quantiles) String() string {
 func (*Quantiles) ProtoMessage() {}
 
 func (x *Quantiles) ProtoReflect() protoreflect.Message {
-	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[4]
+	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -516,7 +600,7 @@ func (x *Quantiles) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Quantiles.ProtoReflect.Descriptor instead.
 func (*Quantiles) Descriptor() ([]byte, []int) {
-	return file_greenlight_executor_v1_shadow_proto_rawDescGZIP(), []int{4}
+	return file_greenlight_executor_v1_shadow_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Quantiles) GetCount() uint64 {
@@ -575,7 +659,7 @@ type BreakerStatus struct {
 
 func (x *BreakerStatus) Reset() {
 	*x = BreakerStatus{}
-	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[5]
+	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -587,7 +671,7 @@ func (x *BreakerStatus) String() string {
 func (*BreakerStatus) ProtoMessage() {}
 
 func (x *BreakerStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[5]
+	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -600,7 +684,7 @@ func (x *BreakerStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BreakerStatus.ProtoReflect.Descriptor instead.
 func (*BreakerStatus) Descriptor() ([]byte, []int) {
-	return file_greenlight_executor_v1_shadow_proto_rawDescGZIP(), []int{5}
+	return file_greenlight_executor_v1_shadow_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *BreakerStatus) GetState() BreakerState {
@@ -650,7 +734,7 @@ var File_greenlight_executor_v1_shadow_proto protoreflect.FileDescriptor
 const file_greenlight_executor_v1_shadow_proto_rawDesc = "" +
 	"\n" +
 	"#greenlight/executor/v1/shadow.proto\x12\x16greenlight.executor.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a$greenlight/executor/v1/outcome.proto\"\x18\n" +
-	"\x16GetShadowReportRequest\"\xe8\x04\n" +
+	"\x16GetShadowReportRequest\"\xfd\x05\n" +
 	"\x17GetShadowReportResponse\x129\n" +
 	"\n" +
 	"start_time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x12;\n" +
@@ -666,7 +750,14 @@ const file_greenlight_executor_v1_shadow_proto_rawDesc = "" +
 	"\x0fbaseline_digest\x18\n" +
 	" \x01(\tR\x0ebaselineDigest\x12%\n" +
 	"\x0eshadow_version\x18\v \x01(\tR\rshadowVersion\x12#\n" +
-	"\rshadow_digest\x18\f \x01(\tR\fshadowDigest\"e\n" +
+	"\rshadow_digest\x18\f \x01(\tR\fshadowDigest\x12\x1f\n" +
+	"\vinstance_id\x18\r \x01(\tR\n" +
+	"instanceId\x12K\n" +
+	"\x10latency_ms_total\x18\x0e \x01(\v2!.greenlight.executor.v1.HistogramR\x0elatencyMsTotal\x12%\n" +
+	"\x0ebaseline_total\x18\x0f \x01(\x04R\rbaselineTotal\"9\n" +
+	"\tHistogram\x12\x14\n" +
+	"\x05edges\x18\x01 \x03(\x01R\x05edges\x12\x16\n" +
+	"\x06counts\x18\x02 \x03(\x04R\x06counts\"e\n" +
 	"\fOutcomeCount\x12?\n" +
 	"\aoutcome\x18\x01 \x01(\x0e2%.greenlight.executor.v1.ShadowOutcomeR\aoutcome\x12\x14\n" +
 	"\x05count\x18\x02 \x01(\x04R\x05count\"\xf2\x05\n" +
@@ -732,39 +823,41 @@ func file_greenlight_executor_v1_shadow_proto_rawDescGZIP() []byte {
 }
 
 var file_greenlight_executor_v1_shadow_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_greenlight_executor_v1_shadow_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_greenlight_executor_v1_shadow_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_greenlight_executor_v1_shadow_proto_goTypes = []any{
 	(BreakerState)(0),               // 0: greenlight.executor.v1.BreakerState
 	(*GetShadowReportRequest)(nil),  // 1: greenlight.executor.v1.GetShadowReportRequest
 	(*GetShadowReportResponse)(nil), // 2: greenlight.executor.v1.GetShadowReportResponse
-	(*OutcomeCount)(nil),            // 3: greenlight.executor.v1.OutcomeCount
-	(*ShadowWindow)(nil),            // 4: greenlight.executor.v1.ShadowWindow
-	(*Quantiles)(nil),               // 5: greenlight.executor.v1.Quantiles
-	(*BreakerStatus)(nil),           // 6: greenlight.executor.v1.BreakerStatus
-	(*timestamppb.Timestamp)(nil),   // 7: google.protobuf.Timestamp
-	(ShadowOutcome)(0),              // 8: greenlight.executor.v1.ShadowOutcome
-	(*durationpb.Duration)(nil),     // 9: google.protobuf.Duration
+	(*Histogram)(nil),               // 3: greenlight.executor.v1.Histogram
+	(*OutcomeCount)(nil),            // 4: greenlight.executor.v1.OutcomeCount
+	(*ShadowWindow)(nil),            // 5: greenlight.executor.v1.ShadowWindow
+	(*Quantiles)(nil),               // 6: greenlight.executor.v1.Quantiles
+	(*BreakerStatus)(nil),           // 7: greenlight.executor.v1.BreakerStatus
+	(*timestamppb.Timestamp)(nil),   // 8: google.protobuf.Timestamp
+	(ShadowOutcome)(0),              // 9: greenlight.executor.v1.ShadowOutcome
+	(*durationpb.Duration)(nil),     // 10: google.protobuf.Duration
 }
 var file_greenlight_executor_v1_shadow_proto_depIdxs = []int32{
-	7,  // 0: greenlight.executor.v1.GetShadowReportResponse.start_time:type_name -> google.protobuf.Timestamp
-	7,  // 1: greenlight.executor.v1.GetShadowReportResponse.report_time:type_name -> google.protobuf.Timestamp
-	3,  // 2: greenlight.executor.v1.GetShadowReportResponse.outcomes_total:type_name -> greenlight.executor.v1.OutcomeCount
-	4,  // 3: greenlight.executor.v1.GetShadowReportResponse.window:type_name -> greenlight.executor.v1.ShadowWindow
-	6,  // 4: greenlight.executor.v1.GetShadowReportResponse.breaker:type_name -> greenlight.executor.v1.BreakerStatus
-	8,  // 5: greenlight.executor.v1.OutcomeCount.outcome:type_name -> greenlight.executor.v1.ShadowOutcome
-	9,  // 6: greenlight.executor.v1.ShadowWindow.length:type_name -> google.protobuf.Duration
-	3,  // 7: greenlight.executor.v1.ShadowWindow.outcomes:type_name -> greenlight.executor.v1.OutcomeCount
-	5,  // 8: greenlight.executor.v1.ShadowWindow.abs_delta:type_name -> greenlight.executor.v1.Quantiles
-	5,  // 9: greenlight.executor.v1.ShadowWindow.latency_ms:type_name -> greenlight.executor.v1.Quantiles
-	0,  // 10: greenlight.executor.v1.BreakerStatus.state:type_name -> greenlight.executor.v1.BreakerState
-	7,  // 11: greenlight.executor.v1.BreakerStatus.next_probe_time:type_name -> google.protobuf.Timestamp
-	1,  // 12: greenlight.executor.v1.ShadowService.GetShadowReport:input_type -> greenlight.executor.v1.GetShadowReportRequest
-	2,  // 13: greenlight.executor.v1.ShadowService.GetShadowReport:output_type -> greenlight.executor.v1.GetShadowReportResponse
-	13, // [13:14] is the sub-list for method output_type
-	12, // [12:13] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	8,  // 0: greenlight.executor.v1.GetShadowReportResponse.start_time:type_name -> google.protobuf.Timestamp
+	8,  // 1: greenlight.executor.v1.GetShadowReportResponse.report_time:type_name -> google.protobuf.Timestamp
+	4,  // 2: greenlight.executor.v1.GetShadowReportResponse.outcomes_total:type_name -> greenlight.executor.v1.OutcomeCount
+	5,  // 3: greenlight.executor.v1.GetShadowReportResponse.window:type_name -> greenlight.executor.v1.ShadowWindow
+	7,  // 4: greenlight.executor.v1.GetShadowReportResponse.breaker:type_name -> greenlight.executor.v1.BreakerStatus
+	3,  // 5: greenlight.executor.v1.GetShadowReportResponse.latency_ms_total:type_name -> greenlight.executor.v1.Histogram
+	9,  // 6: greenlight.executor.v1.OutcomeCount.outcome:type_name -> greenlight.executor.v1.ShadowOutcome
+	10, // 7: greenlight.executor.v1.ShadowWindow.length:type_name -> google.protobuf.Duration
+	4,  // 8: greenlight.executor.v1.ShadowWindow.outcomes:type_name -> greenlight.executor.v1.OutcomeCount
+	6,  // 9: greenlight.executor.v1.ShadowWindow.abs_delta:type_name -> greenlight.executor.v1.Quantiles
+	6,  // 10: greenlight.executor.v1.ShadowWindow.latency_ms:type_name -> greenlight.executor.v1.Quantiles
+	0,  // 11: greenlight.executor.v1.BreakerStatus.state:type_name -> greenlight.executor.v1.BreakerState
+	8,  // 12: greenlight.executor.v1.BreakerStatus.next_probe_time:type_name -> google.protobuf.Timestamp
+	1,  // 13: greenlight.executor.v1.ShadowService.GetShadowReport:input_type -> greenlight.executor.v1.GetShadowReportRequest
+	2,  // 14: greenlight.executor.v1.ShadowService.GetShadowReport:output_type -> greenlight.executor.v1.GetShadowReportResponse
+	14, // [14:15] is the sub-list for method output_type
+	13, // [13:14] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_greenlight_executor_v1_shadow_proto_init() }
@@ -773,14 +866,14 @@ func file_greenlight_executor_v1_shadow_proto_init() {
 		return
 	}
 	file_greenlight_executor_v1_outcome_proto_init()
-	file_greenlight_executor_v1_shadow_proto_msgTypes[3].OneofWrappers = []any{}
+	file_greenlight_executor_v1_shadow_proto_msgTypes[4].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_greenlight_executor_v1_shadow_proto_rawDesc), len(file_greenlight_executor_v1_shadow_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   6,
+			NumMessages:   7,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
