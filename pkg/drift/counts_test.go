@@ -133,7 +133,7 @@ func TestCountsOfAnotherProfile(t *testing.T) {
 	if err := drift.NewCounts(p).Merge(drift.NewCounts(other)); !errors.Is(err, drift.ErrProfile) {
 		t.Errorf("merge: got %v, want %v", err, drift.ErrProfile)
 	}
-	if _, err := p.Snapshot(drift.NewCounts(other), nil, drift.DefaultLimits()); !errors.Is(err, drift.ErrProfile) {
+	if _, err := p.Snapshot(drift.NewCounts(other), drift.NewNulls(p, 10, 1), drift.DefaultLimits()); !errors.Is(err, drift.ErrProfile) {
 		t.Errorf("snapshot: got %v, want %v", err, drift.ErrProfile)
 	}
 	panics := func(name string, f func()) {

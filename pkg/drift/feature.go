@@ -15,6 +15,8 @@ import (
 // below x; one for each of Values, which then counts nowhere else; [Missing]; [OutOfDomain].
 type Feature struct {
 	Name string `json:"name"`
+	// Role is what it is to the model.
+	Role Role `json:"role"`
 	// Domain bounds the values that can be; nil is all finite numbers.
 	Domain *Domain `json:"domain,omitempty"`
 	// Edges are the deciles of the reference (type 7) without duplicates, ascending.
@@ -31,6 +33,20 @@ type Feature struct {
 	search search
 }
 
+// Role is what a watched column is to the model.
+type Role string
+
+// The roles. The zero value stands for [ModelFeature].
+const (
+	// ModelFeature is what the model scores. The overall index is the mean over these.
+	ModelFeature Role = "feature"
+	// Score is the model's answer.
+	Score Role = "score"
+	// RawInput is what the features are made of, such as the price: it is watched beside them, where it is known, and
+	// so has rows and days of its own.
+	RawInput Role = "input"
+)
+
 // Domain is the values that a feature can have, Low <= x <= High.
 type Domain struct {
 	Low  float64 `json:"low"`
@@ -42,7 +58,7 @@ const valueShare = 20
 
 // newFeature makes the bins of a column; its shares follow from the counts.
 func newFeature(c Column) Feature {
-	f := Feature{Name: c.Name, Edges: []float64{}, Values: []float64{}}
+	f := Feature{Name: c.Name, Role: c.Role, Edges: []float64{}, Values: []float64{}}
 	if c.Domain != nil {
 		d := *c.Domain
 		f.Domain = &d

@@ -121,11 +121,7 @@ func (f fold) psi(t *testing.T, s *feature.Schema) (features []float64, overall 
 		f.frame.Row(minute, s, x)
 		c.Observe(f.testingDays[i], x)
 	}
-	null, err := drift.NewNull(p, len(c.Days()), 300, 1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	snapshot, err := p.Snapshot(c, null, drift.DefaultLimits())
+	snapshot, err := p.Snapshot(c, drift.NewNulls(p, 300, 1), drift.DefaultLimits())
 	if err != nil {
 		t.Fatal(err)
 	}

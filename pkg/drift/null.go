@@ -22,6 +22,10 @@ type Null struct {
 	// Overall is of the mean over the features, which are drawn together; Features are in the order of the profile.
 	Overall  Noise
 	Features []Noise
+
+	// overall and features are the draws, ascending.
+	overall  []float64
+	features [][]float64
 }
 
 // Noise is the index that there is without drift.
@@ -38,7 +42,7 @@ type Noise struct {
 var ErrTooFewDays = errors.New("too few days")
 
 // NewNull computes the null of a profile for a present of the given number of days, > 0, by the given number of draws,
-// > 0. The same seed gives the same numbers. It fails with [ErrTooFewDays] when the reference has one day only.
+// > 0. The overall index is drawn whole, since features move together. The same seed gives the same numbers. It fails with [ErrTooFewDays] when the reference has one day only.
 func NewNull(p *Profile, days, replicates int, seed uint64) (*Null, error) {
 	switch {
 	case replicates <= 0:
@@ -49,29 +53,30 @@ func NewNull(p *Profile, days, replicates int, seed uint64) (*Null, error) {
 		return nil, fmt.Errorf("reference of %d day: %w", len(p.Days), ErrTooFewDays)
 	}
 	k := len(p.Features)
-	null := &Null{Days: days, Features: make([]Noise, k)}
+	null := &Null{Days: days, Features: make([]Noise, k), overall: make([]float64, replicates), features: make([][]float64, k)}
+	expected := make([]float64, k)
 	for i := range p.Features {
 		e := p.expected(i, days)
-		null.Features[i].Expected = e
-		null.Overall.Expected += e / float64(k)
+		null.Features[i].Expected, expected[i] = e, e
+		null.features[i] = make([]float64, replicates)
 	}
+	null.Overall.Expected = p.overall(expected)
 	d := newDraw(p)
-	overall := make([]float64, replicates)
-	features := make([]float64, k*replicates) // by feature
+	values := make([]float64, k)
 	rng := rand.New(rand.NewPCG(seed, 0))
 	for r := range replicates {
 		d.days(rng, len(p.Days), d.reference)
 		d.days(rng, days, d.present)
 		for i := range k {
 			from, to := p.offsets[i], p.offsets[i+1]
-			psi := PSI(d.reference[from:to], d.present[from:to])
-			features[i*replicates+r] = psi
-			overall[r] += psi / float64(k)
+			values[i] = PSI(d.reference[from:to], d.present[from:to])
+			null.features[i][r] = values[i]
 		}
+		null.overall[r] = p.overall(values)
 	}
-	null.Overall.quantiles(overall)
+	null.Overall.quantiles(null.overall)
 	for i := range null.Features {
-		null.Features[i].quantiles(features[i*replicates : (i+1)*replicates])
+		null.Features[i].quantiles(null.features[i])
 	}
 	return null, nil
 }
@@ -82,8 +87,36 @@ func (n *Noise) quantiles(draws []float64) {
 	n.Q95, n.Q99 = stats.Quantile(draws, 0.95), stats.Quantile(draws, 0.99)
 }
 
+// pValue is how often the ascending draws reach the index, in (0,1]: (1 + draws that do) / (1 + draws), which is never 0
+// (B. Phipson and G. Smyth, 2010, "Permutation p-values should never be zero").
+func pValue(draws []float64, psi float64) float64 {
+	below, _ := slices.BinarySearch(draws, psi)
+	return float64(1+len(draws)-below) / float64(1+len(draws))
+}
+
 // expected is E0 of feature i.
 func (p *Profile) expected(i, days int) float64 {
+	return p.dispersion(i) * (1/float64(len(p.Days)) + 1/float64(days))
+}
+
+// effective is how many independent rows a present of that many days and rows is worth, for feature i: as many as would
+// make the textbook noise, (bins - 1)/n, that of the days. Rows drawn independently are worth themselves.
+func (p *Profile) effective(i, days int, rows uint64) float64 {
+	bins := 0
+	for _, share := range p.Features[i].Shares {
+		if share > 0 {
+			bins++
+		}
+	}
+	noise := p.dispersion(i)
+	if bins < 2 || noise == 0 {
+		return float64(rows) // a constant has no noise
+	}
+	return min(float64(rows), float64(bins-1)*float64(days)/noise)
+}
+
+// dispersion is the sum over the bins of feature i of s^2/p.
+func (p *Profile) dispersion(i int) float64 {
 	f := &p.Features[i]
 	n := float64(len(f.Daily))
 	sum := 0.0
@@ -100,7 +133,7 @@ func (p *Profile) expected(i, days int) float64 {
 		}
 		sum += squares / (n - 1) / max(Floor, share)
 	}
-	return sum * (1/n + 1/float64(days))
+	return sum
 }
 
 // draw holds the reference's days side by side.

@@ -172,3 +172,29 @@ func BenchmarkNull(b *testing.B) {
 		}
 	}
 }
+
+// Rows drawn independently are worth themselves, and rows that repeat one value all day are worth about one a day.
+func TestEffectiveRows(t *testing.T) {
+	rng := rand.New(rand.NewPCG(5, 0))
+	const n, perDay = 200, 400
+	free, stuck := drift.Column{Name: "free"}, drift.Column{Name: "stuck"}
+	var days []int
+	for day := range n {
+		v := rng.NormFloat64()
+		for range perDay {
+			free.Values, stuck.Values, days = append(free.Values, rng.NormFloat64()), append(stuck.Values, v), append(days, day)
+		}
+	}
+	columns := []drift.Column{free, stuck}
+	p := profile(t, columns, days)
+	s, err := p.Snapshot(count(p, columns, days), drift.NewNulls(p, 10, 1), drift.DefaultLimits())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := s.Features[0].Effective; math.Abs(got/(n*perDay)-1) > 0.1 {
+		t.Errorf("independent: got %v of %d", got, n*perDay)
+	}
+	if got := s.Features[1].Effective; math.Abs(got/n-1) > 0.1 {
+		t.Errorf("one value a day: got %v, want about %d", got, n)
+	}
+}

@@ -16,9 +16,11 @@ type Profile struct {
 	Rows int `json:"rows"`
 	// Days are the UTC days of the rows, in whole days since 1970-01-01, ascending.
 	Days []int `json:"days"`
-	// Features are in the order of the vector.
+	// Features are in the order of the vector; raw inputs come last.
 	Features []Feature `json:"features"`
 
+	// scored is how many features are no raw inputs.
+	scored int
 	// offsets[i] is where the bins of feature i begin in a [Counts]; the last entry is their total.
 	offsets []int
 }
@@ -28,6 +30,8 @@ const profileFormat = "greenlight/drift_profile/v1"
 // Column is one feature of the reference rows.
 type Column struct {
 	Name string
+	// Role is [ModelFeature] when it is empty.
+	Role Role
 	// Domain bounds the values that can be; nil is all finite numbers.
 	Domain *Domain
 	// Values are one per row; NaN is a missing one.
@@ -92,6 +96,9 @@ func (p *Profile) bind() error {
 			return fmt.Errorf("profile: day %d after day %d: want ascending days", p.Days[i], p.Days[i-1])
 		}
 	}
+	if err := p.assign(); err != nil {
+		return fmt.Errorf("profile: %w", err)
+	}
 	names := make(map[string]bool, len(p.Features))
 	p.offsets = make([]int, 1, len(p.Features)+1)
 	for i := range p.Features {
@@ -117,6 +124,48 @@ func (p *Profile) bind() error {
 	return nil
 }
 
+// assign checks the roles, and counts the features that are no raw inputs.
+func (p *Profile) assign() error {
+	p.scored = len(p.Features)
+	features := 0
+	for i := range p.Features {
+		f := &p.Features[i]
+		switch f.Role {
+		case "", ModelFeature:
+			f.Role = ModelFeature
+			features++
+		case Score:
+		case RawInput:
+			p.scored = min(p.scored, i)
+			continue
+		default:
+			return fmt.Errorf("feature %q: role %q: want %q, %q or %q", f.Name, f.Role, ModelFeature, Score, RawInput)
+		}
+		if p.scored < i {
+			return fmt.Errorf("feature %q: %s after a raw input: raw inputs come last", f.Name, f.Role)
+		}
+	}
+	if features == 0 {
+		return errors.New("no feature of the model: nothing for the overall index to be the mean of")
+	}
+	return nil
+}
+
+// Scored is the number of features that every vector has: those of the model, and its score. The raw inputs follow them.
+func (p *Profile) Scored() int { return p.scored }
+
+// overall is the mean over the features of the model, of one value per feature.
+func (p *Profile) overall(values []float64) float64 {
+	sum, n := 0.0, 0
+	for i := range p.Features {
+		if p.Features[i].Role == ModelFeature {
+			sum += values[i]
+			n++
+		}
+	}
+	return sum / float64(n)
+}
+
 // dayRows is the number of rows of a day, by the bins of a feature.
 func (p *Profile) dayRows(feature, day int) int {
 	n := 0
@@ -129,8 +178,8 @@ func (p *Profile) dayRows(feature, day int) int {
 // ErrProfile is the error of counts that were made with another profile.
 var ErrProfile = errors.New("counts are of another profile")
 
-// PSI is the index of each feature, and their mean: the overall index. All are NaN without a row. It panics when the
-// counts are of another profile.
+// PSI is the index of each feature, and the overall index: the mean over the features of the model. An index without a
+// row is NaN. It panics when the counts are of another profile.
 func (p *Profile) PSI(c *Counts) (overall float64, features []float64) {
 	if c.profile != p {
 		panic("drift: " + ErrProfile.Error())
@@ -138,7 +187,6 @@ func (p *Profile) PSI(c *Counts) (overall float64, features []float64) {
 	features = make([]float64, len(p.Features))
 	for i := range p.Features {
 		features[i] = PSI(p.Features[i].Shares, c.Shares(i))
-		overall += features[i] / float64(len(p.Features))
 	}
-	return overall, features
+	return p.overall(features), features
 }

@@ -6,6 +6,7 @@ import (
 	"math"
 
 	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/pkg/stats"
 )
 
 // Limits are what drift is judged by.
@@ -26,10 +27,18 @@ type Snapshot struct {
 	Days          int `json:"days"`
 	ReferenceRows int `json:"reference_rows"`
 	ReferenceDays int `json:"reference_days"`
-	// Overall is of the mean over the features.
+	// Overall is of the mean over the features of the model.
 	Overall  Reading          `json:"overall"`
 	Features []FeatureReading `json:"features"`
+	// Unseen are the features, raw inputs most often, of which the present has no row: there is no index of them.
+	Unseen []string `json:"unseen,omitempty"`
+	// Shifted are the features whose index is larger than without drift, at a false discovery rate of 5 %: see
+	// [FeatureReading.Q].
+	Shifted []string `json:"shifted"`
 }
+
+// falseDiscoveries is the rate of [Snapshot.Shifted].
+const falseDiscoveries = 0.05
 
 // Reading is one index with what to make of it.
 type Reading struct {
@@ -40,6 +49,8 @@ type Reading struct {
 	Samples int `json:"samples"`
 	// Noise is the index without drift; nil, and its keys absent, when the reference has one day only.
 	*Noise
+	// P is how often the index is as large or larger without drift, in (0,1]; nil with Noise.
+	P *float64 `json:"p_value,omitempty"`
 	// Threshold is what PSI is judged against: see [Judge].
 	Threshold float64      `json:"threshold"`
 	Verdict   gate.Verdict `json:"verdict"`
@@ -50,8 +61,15 @@ type Reading struct {
 // FeatureReading is the index of one feature.
 type FeatureReading struct {
 	Feature string `json:"feature"`
+	Role    Role   `json:"role"`
 	Reading
-	Bins []BinReading `json:"bins"`
+	// Q is P corrected for how many features were looked at (Benjamini and Hochberg); nil with P.
+	Q *float64 `json:"q_value,omitempty"`
+	// Days is how many days have the feature, and Effective how many independent rows Samples are worth, given how much
+	// the days of the reference differ.
+	Days      int          `json:"days"`
+	Effective float64      `json:"effective_rows"`
+	Bins      []BinReading `json:"bins"`
 }
 
 // BinReading is one bin of a feature.
@@ -68,60 +86,52 @@ type BinReading struct {
 // ErrNoRows is the error of a present without rows: there is no index, not an index of 0.
 var ErrNoRows = errors.New("no rows")
 
-// Snapshot reads the counts against the profile and the null, which is nil or for as many days as the counts have. It
-// fails with [ErrNoRows] or [ErrProfile], or when the null is of another profile or number of days.
-func (p *Profile) Snapshot(c *Counts, null *Null, l Limits) (*Snapshot, error) {
+// Snapshot reads the counts against the profile and its nulls. It fails with [ErrNoRows] or [ErrProfile].
+func (p *Profile) Snapshot(c *Counts, nulls *Nulls, l Limits) (*Snapshot, error) {
 	switch {
-	case c.profile != p:
+	case c.profile != p, nulls.profile != p:
 		return nil, ErrProfile
-	case c.rows == 0:
+	case c.Rows() == 0:
 		return nil, ErrNoRows
-	case null != nil && (null.Days != len(c.days) || len(null.Features) != len(p.Features)):
-		return nil, fmt.Errorf("null is of %d features and %d days: want %d and %d", len(null.Features), null.Days, len(p.Features), len(c.days))
 	}
-	s := &Snapshot{Rows: int(c.rows), Days: len(c.days), ReferenceRows: p.Rows, ReferenceDays: len(p.Days)}
+	s := &Snapshot{
+		Rows: int(c.Rows()), Days: len(c.scored.days), ReferenceRows: p.Rows, ReferenceDays: len(p.Days), Shifted: []string{},
+	}
 	overall, features := p.PSI(c)
-	read := func(psi, threshold float64, noise func(*Null) Noise) Reading {
-		r := Reading{PSI: psi, Status: StatusOf(psi), Samples: s.Rows, Threshold: threshold}
-		if null != nil {
-			n := noise(null)
-			r.Noise = &n
-		}
-		r.Verdict, r.Reason = s.judge(r, l)
-		return r
+	of, inputsOf, err := nulls.of(c)
+	if err != nil {
+		return nil, err
 	}
-	s.Overall = read(overall, l.Overall, func(n *Null) Noise { return n.Overall })
+	s.Overall = newReading(overall, l.Overall, s.Rows)
+	if of != nil {
+		s.Overall.against(of.Overall, of.overall)
+	}
+	s.Overall.judge(s, s.Days, l)
 	for i := range p.Features {
-		f := &p.Features[i]
-		fr := FeatureReading{Feature: f.Name, Reading: read(features[i], l.Feature, func(n *Null) Noise { return n.Features[i] })}
+		f, null, rows, days := &p.Features[i], of, c.RowsOf(i), len(c.of(i).days)
+		if i >= p.scored {
+			null = inputsOf
+		}
+		if rows == 0 {
+			s.Unseen = append(s.Unseen, f.Name)
+			continue
+		}
+		r := FeatureReading{
+			Feature: f.Name, Role: f.Role, Days: days, Reading: newReading(features[i], l.Feature, int(rows)),
+		}
+		if null != nil {
+			r.against(null.Features[i], null.features[i])
+			r.Effective = p.effective(i, days, rows)
+		}
+		r.judge(s, days, l)
 		current := c.Shares(i)
 		for bin, share := range f.Shares {
-			fr.Bins = append(fr.Bins, BinReading{f.BinName(bin), f.BinRange(bin), share, current[bin], term(share, current[bin])})
+			r.Bins = append(r.Bins, BinReading{f.BinName(bin), f.BinRange(bin), share, current[bin], term(share, current[bin])})
 		}
-		s.Features = append(s.Features, fr)
+		s.Features = append(s.Features, r)
 	}
+	s.discover()
 	return s, nil
-}
-
-// judge asks for enough rows and days before it asks [Judge].
-func (s *Snapshot) judge(r Reading, l Limits) (gate.Verdict, string) {
-	for _, v := range []struct {
-		what       string
-		have, want int
-	}{
-		{"rows", s.Rows, l.MinRows},
-		{"days", s.Days, l.MinDays},
-		{"rows of reference", s.ReferenceRows, l.MinRows},
-		{"days of reference", s.ReferenceDays, l.MinDays},
-	} {
-		if v.have < v.want {
-			return gate.Inconclusive, fmt.Sprintf("%d %s, %d needed", v.have, v.what, v.want)
-		}
-	}
-	if r.Noise == nil {
-		return gate.Inconclusive, "the index without drift is not known"
-	}
-	return Judge(r.PSI, r.Threshold, r.Q99)
 }
 
 // Judge says what an index on enough rows and days means: PASS below the threshold; FAIL above it and above what the
@@ -142,5 +152,60 @@ func Judge(psi, threshold, q99 float64) (verdict gate.Verdict, reason string) {
 		return gate.Inconclusive, fmt.Sprintf("PSI %.4g is above the threshold %.4g, but not above %.4g, the 99 %% quantile without drift", psi, threshold, q99)
 	default:
 		return gate.Inconclusive, fmt.Sprintf("PSI is the threshold, %.4g", threshold)
+	}
+}
+
+func newReading(psi, threshold float64, rows int) Reading {
+	return Reading{PSI: psi, Status: StatusOf(psi), Samples: rows, Threshold: threshold}
+}
+
+// against adds the noise, of which the draws are ascending.
+func (r *Reading) against(n Noise, draws []float64) {
+	p := pValue(draws, r.PSI)
+	r.Noise, r.P = &n, &p
+}
+
+// judge asks for enough rows and days before it asks [Judge].
+func (r *Reading) judge(s *Snapshot, days int, l Limits) {
+	r.Verdict = gate.Inconclusive
+	for _, v := range []struct {
+		what       string
+		have, want int
+	}{
+		{"rows", r.Samples, l.MinRows},
+		{"days", days, l.MinDays},
+		{"rows of reference", s.ReferenceRows, l.MinRows},
+		{"days of reference", s.ReferenceDays, l.MinDays},
+	} {
+		if v.have < v.want {
+			r.Reason = fmt.Sprintf("%d %s, %d needed", v.have, v.what, v.want)
+			return
+		}
+	}
+	if r.Noise == nil {
+		r.Reason = "the index without drift is not known"
+		return
+	}
+	r.Verdict, r.Reason = Judge(r.PSI, r.Threshold, r.Q99)
+}
+
+// discover sets Q and Shifted.
+//
+// Y. Benjamini and Y. Hochberg (1995), "Controlling the false discovery rate", J. Royal Statistical Society B 57. It
+// holds for features that depend on each other positively, as those of one market do (Benjamini and Yekutieli, 2001).
+func (s *Snapshot) discover() {
+	var p []float64
+	var at []int
+	for i, f := range s.Features {
+		if f.P != nil {
+			p, at = append(p, *f.P), append(at, i)
+		}
+	}
+	for j, q := range stats.BenjaminiHochberg(p) {
+		f := &s.Features[at[j]]
+		f.Q = &q
+		if q <= falseDiscoveries {
+			s.Shifted = append(s.Shifted, f.Feature)
+		}
 	}
 }

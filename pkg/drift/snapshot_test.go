@@ -54,13 +54,7 @@ func shifted(columns []drift.Column, by float64) []drift.Column {
 func TestSnapshot(t *testing.T) {
 	reference, days := rows(1, 28, 100)
 	p := profile(t, reference, days)
-	null := func(days int) *drift.Null {
-		n, err := drift.NewNull(p, days, 300, 1)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return n
-	}
+	nulls := drift.NewNulls(p, 300, 1)
 	present := func(by float64, days, perDay int) *drift.Counts {
 		columns, of := rows(2, days, perDay)
 		return count(p, shifted(columns, by), of)
@@ -68,21 +62,19 @@ func TestSnapshot(t *testing.T) {
 	tests := []struct {
 		name    string
 		c       *drift.Counts
-		null    *drift.Null
 		want    gate.Verdict
 		status  drift.Status
 		mention string
 	}{
-		{"no drift", present(0, 7, 100), null(7), gate.Pass, drift.Stable, ""},
-		{"drift", present(2, 7, 100), null(7), gate.Fail, drift.Critical, "above the threshold"},
-		{"drift on few rows", present(2, 7, 71), null(7), gate.Inconclusive, drift.Critical, "497 rows, 500 needed"},
-		{"drift on few days", present(2, 4, 200), null(4), gate.Inconclusive, drift.Critical, "4 days, 5 needed"},
-		{"no drift on few rows", present(0, 7, 71), null(7), gate.Inconclusive, drift.Stable, "497 rows"},
-		{"noise not known", present(0, 7, 100), nil, gate.Inconclusive, drift.Stable, "not known"},
+		{"no drift", present(0, 7, 100), gate.Pass, drift.Stable, ""},
+		{"drift", present(2, 7, 100), gate.Fail, drift.Critical, "above the threshold"},
+		{"drift on few rows", present(2, 7, 71), gate.Inconclusive, drift.Critical, "497 rows, 500 needed"},
+		{"drift on few days", present(2, 4, 200), gate.Inconclusive, drift.Critical, "4 days, 5 needed"},
+		{"no drift on few rows", present(0, 7, 71), gate.Inconclusive, drift.Stable, "497 rows"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			s, err := p.Snapshot(tt.c, tt.null, drift.DefaultLimits())
+			s, err := p.Snapshot(tt.c, nulls, drift.DefaultLimits())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -111,11 +103,7 @@ func TestSnapshotOfShortReference(t *testing.T) {
 	columns, days := rows(1, 4, 200)
 	p := profile(t, columns, days)
 	columns, days = rows(2, 7, 100)
-	null, err := drift.NewNull(p, 7, 100, 1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := p.Snapshot(count(p, columns, days), null, drift.DefaultLimits())
+	s, err := p.Snapshot(count(p, columns, days), drift.NewNulls(p, 100, 1), drift.DefaultLimits())
 	if err != nil || s.Overall.Verdict != gate.Inconclusive || !strings.Contains(s.Overall.Reason, "4 days of reference") {
 		t.Errorf("got %+v, %v", s, err)
 	}
@@ -124,11 +112,7 @@ func TestSnapshotOfShortReference(t *testing.T) {
 func TestSnapshotKeys(t *testing.T) {
 	columns, days := rows(1, 6, 100)
 	p := profile(t, columns, days)
-	null, err := drift.NewNull(p, 6, 100, 1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := p.Snapshot(count(p, columns, days), null, drift.DefaultLimits())
+	s, err := p.Snapshot(count(p, columns, days), drift.NewNulls(p, 100, 1), drift.DefaultLimits())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -138,7 +122,7 @@ func TestSnapshotKeys(t *testing.T) {
 	}
 	for _, key := range []string{
 		`"rows":600,"days":6,"reference_rows":600,"reference_days":6,"overall":{"psi":0,"status":"stable","samples":600,"null_expected":`,
-		`"null_q95":`, `"null_q99":`, `"threshold":0.2,"verdict":"PASS","reason":""}`, `"features":[{"feature":"wander","psi":0`,
+		`"null_q95":`, `"null_q99":`, `"p_value":1,"threshold":0.2,"verdict":"PASS","reason":""}`, `"features":[{"feature":"wander","role":"feature","psi":0`, `"q_value":1,"days":6,"effective_rows":`, `"shifted":[]`,
 		`"bins":[{"bin":"q1","range":"\u003c= `, `"reference":0.1,"current":0.1,"psi":0}`, `"bin":"missing"`,
 	} {
 		if !strings.Contains(string(raw), key) {
@@ -154,14 +138,127 @@ func TestSnapshotKeys(t *testing.T) {
 func TestSnapshotErrors(t *testing.T) {
 	columns, days := rows(1, 6, 100)
 	p := profile(t, columns, days)
-	if _, err := p.Snapshot(drift.NewCounts(p), nil, drift.DefaultLimits()); !errors.Is(err, drift.ErrNoRows) {
+	if _, err := p.Snapshot(drift.NewCounts(p), drift.NewNulls(p, 10, 1), drift.DefaultLimits()); !errors.Is(err, drift.ErrNoRows) {
 		t.Errorf("no rows: got %v, want %v", err, drift.ErrNoRows)
 	}
-	null, err := drift.NewNull(p, 7, 10, 1)
+	other := drift.NewNulls(profile(t, columns, days), 10, 1)
+	if _, err := p.Snapshot(count(p, columns, days), other, drift.DefaultLimits()); !errors.Is(err, drift.ErrProfile) {
+		t.Errorf("nulls of another profile: got %v, want %v", err, drift.ErrProfile)
+	}
+}
+
+// mixed is a profile with two features, a score and a raw input, and its columns.
+func mixed(t *testing.T, seed uint64, days, perDay int) ([]drift.Column, []int) {
+	t.Helper()
+	columns, of := rows(seed, days, perDay)
+	columns[2].Role = drift.Score
+	raw := drift.Column{Name: "mid", Role: drift.RawInput}
+	for i, v := range columns[0].Values {
+		raw.Values = append(raw.Values, v+float64(of[i]))
+	}
+	return append(columns, raw), of
+}
+
+// The overall index is of the model's features alone; raw inputs count only where they were sent, and a shift of theirs
+// is told apart from the others.
+func TestSnapshotOfRoles(t *testing.T) {
+	reference, days := mixed(t, 1, 28, 100)
+	p := profile(t, reference, days)
+	if p.Scored() != 3 {
+		t.Fatalf("got %d scored, want 3", p.Scored())
+	}
+	present, presentDays := mixed(t, 2, 7, 100)
+	nulls := drift.NewNulls(p, 500, 1)
+	c := drift.NewCounts(p)
+	x := make([]float64, len(present))
+	observe := func(from, to, width int) {
+		for i := from; i < to; i++ {
+			for j := range x {
+				x[j] = present[j].Values[i]
+			}
+			x[3] += 40 // the price has moved
+			c.Observe(presentDays[i], x[:width])
+		}
+	}
+	observe(0, 200, 3)
+	s, err := p.Snapshot(c, nulls, drift.DefaultLimits())
+	if err != nil || !reflect.DeepEqual(s.Unseen, []string{"mid"}) || len(s.Features) != 3 {
+		t.Fatalf("no raw input yet: got %+v, %v", s, err)
+	}
+	observe(200, 700, 4)
+	if s, err = p.Snapshot(c, nulls, drift.DefaultLimits()); err != nil {
+		t.Fatal(err)
+	}
+	mid := s.Features[3]
+	if s.Rows != 700 || s.Days != 7 || mid.Samples != 500 || mid.Days != 5 || mid.Verdict != gate.Fail || len(s.Unseen) != 0 {
+		t.Errorf("got %d rows of %d days and %+v, want 700 of 7 and a FAIL on 500 of 5", s.Rows, s.Days, mid)
+	}
+	if got, want := s.Overall.PSI, (s.Features[0].PSI+s.Features[1].PSI)/2; !same(got, want) || s.Overall.Verdict != gate.Pass {
+		t.Errorf("overall: got %v %s, want %v PASS", got, s.Overall.Verdict, want)
+	}
+	if !reflect.DeepEqual(s.Shifted, []string{"mid"}) || !(*mid.Q < 0.05) {
+		t.Errorf("shifted: got %v, q %v, want mid", s.Shifted, *mid.Q)
+	}
+	for _, f := range s.Features {
+		if f.Role != reference[0].Role && f.Role == "" || !(f.Effective > 0 && f.Effective <= float64(f.Samples)) || !(*f.P > 0 && *f.P <= *f.Q && *f.Q <= 1) {
+			t.Errorf("got %+v", f)
+		}
+	}
+}
+
+func TestRoleErrors(t *testing.T) {
+	one := []float64{1, 2}
+	for name, tt := range map[string]struct {
+		columns []drift.Column
+		mention string
+	}{
+		"unknown":      {[]drift.Column{{Name: "x", Role: "other", Values: one}}, `role "other"`},
+		"order":        {[]drift.Column{{Name: "raw", Role: drift.RawInput, Values: one}, {Name: "x", Values: one}}, "raw inputs come last"},
+		"only a score": {[]drift.Column{{Name: "score", Role: drift.Score, Values: one}}, "no feature of the model"},
+	} {
+		if _, err := drift.NewProfile(tt.columns, []int{1, 2}); err == nil || !strings.Contains(err.Error(), tt.mention) {
+			t.Errorf("%s: got %v, want mention of %q", name, err, tt.mention)
+		}
+	}
+}
+
+func TestCountsOf(t *testing.T) {
+	reference, days := mixed(t, 1, 6, 100)
+	p := profile(t, reference, days)
+	c := count(p, reference, days)
+	c.Observe(2, []float64{0, 0, 1})
+	bins := func() [][]uint64 {
+		var all [][]uint64
+		for i := range p.Features {
+			all = append(all, append([]uint64(nil), c.Bins(i)...))
+		}
+		return all
+	}
+	back, err := drift.CountsOf(p, bins(), c.DaysOf(0), c.DaysOf(3))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := p.Snapshot(count(p, columns, days), null, drift.DefaultLimits()); err == nil || !strings.Contains(err.Error(), "7 days: want 3 and 6") {
-		t.Errorf("null of other days: got %v", err)
+	nulls := drift.NewNulls(p, 50, 1)
+	want, err := p.Snapshot(c, nulls, drift.DefaultLimits())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := p.Snapshot(back, nulls, drift.DefaultLimits()); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, %v, want %+v", got, err, want)
+	}
+	for name, tt := range map[string]struct {
+		change  func(bins [][]uint64) [][]uint64
+		days    []int
+		mention string
+	}{
+		"features": {func(b [][]uint64) [][]uint64 { return b[:2] }, days[:1], "the profile has 4"},
+		"bins":     {func(b [][]uint64) [][]uint64 { b[1] = b[1][1:]; return b }, days[:1], `feature "steps"`},
+		"rows":     {func(b [][]uint64) [][]uint64 { b[1][0]++; return b }, days[:1], "but others have 601"},
+		"days":     {func(b [][]uint64) [][]uint64 { return b }, nil, "do not agree"},
+		"inputs":   {func(b [][]uint64) [][]uint64 { b[3][0] += 2; return b }, days[:1], "do not agree"},
+	} {
+		if _, err := drift.CountsOf(p, tt.change(bins()), tt.days, []int{1}); err == nil || !strings.Contains(err.Error(), tt.mention) {
+			t.Errorf("%s: got %v, want mention of %q", name, err, tt.mention)
+		}
 	}
 }

@@ -32,6 +32,10 @@ func BaselineInputs() []string {
 	return []string{"vol1m_log_rel", "spread_bp_rel", "rsi14_z", "zscore_mid_24h"}
 }
 
+// RawInputs are watched for drift beside a model's own features, so that it can be seen that the price moved while the
+// robust features did not.
+func RawInputs() []string { return []string{"mid", "spread_bp", "vol1m", "rsi14"} }
+
 // NewSchema makes a schema of features of the catalogue. It fails when there is none, or on an unknown or repeated
 // name.
 func NewSchema(name string, features ...string) (*Schema, error) {

@@ -10,7 +10,6 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/stats"
 	"github.com/greenlight-ml/greenlight/pkg/train"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/study"
 )
 
 const (
@@ -116,7 +115,7 @@ func MeasureHoldout(ctx context.Context, p *Population, folds []train.Fold, prog
 
 // sets are those that the report speaks of: the raw inputs, v1.8, v1.8.1, and the candidate's where it is another one.
 func (p *Population) sets() ([]*feature.Schema, error) {
-	raw, err := feature.NewSchema("raw", study.RawInputs()...)
+	raw, err := feature.NewSchema("raw", feature.RawInputs()...)
 	if err != nil {
 		return nil, err
 	}
@@ -169,11 +168,7 @@ func (p *Population) measure(names []string, from, to, testFrom, testTo int) (*d
 		}
 		counts.Observe(p.Rows.Day[testFrom+i], x)
 	}
-	null, err := drift.NewNull(profile, len(counts.Days()), replicates, seed)
-	if err != nil {
-		return nil, err
-	}
-	return profile.Snapshot(counts, null, drift.DefaultLimits())
+	return profile.Snapshot(counts, drift.NewNulls(profile, replicates, seed), drift.DefaultLimits())
 }
 
 // newHoldoutSet takes medians over the folds, of which there is at least one.

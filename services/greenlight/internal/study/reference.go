@@ -9,10 +9,6 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/train"
 )
 
-// RawInputs are watched beside a model's own features, so that a report can show that the price moved while the robust
-// features did not.
-func RawInputs() []string { return []string{"mid", "spread_bp", "vol1m", "rsi14"} }
-
 // ScoreColumn is the name of the model's score in a drift profile.
 const ScoreColumn = "score"
 
@@ -20,7 +16,7 @@ const ScoreColumn = "score"
 // raw inputs.
 func Watched(s *feature.Schema) []string {
 	names := slices.DeleteFunc(s.Names(), func(name string) bool { return name == feature.Bias })
-	for _, raw := range RawInputs() {
+	for _, raw := range feature.RawInputs() {
 		if !slices.Contains(names, raw) {
 			names = append(names, raw)
 		}
@@ -30,26 +26,29 @@ func Watched(s *feature.Schema) []string {
 
 // reference makes the drift profile of the minutes of the training window in which the model could score.
 func (s *Study) reference(schema *feature.Schema, scorer model.Scorer, window train.Window) (*drift.Profile, error) {
-	names := Watched(schema)
-	columns := make([]drift.Column, len(names)+1)
-	sources := make([][]float64, len(names))
-	for j, name := range names {
-		columns[j].Name, sources[j] = name, s.Frame.Column(name)
-	}
-	scores := &columns[len(names)]
-	scores.Name = ScoreColumn
 	x := make([]float64, schema.Len())
-	var days []int
+	var minutes, days []int
+	score := drift.Column{Name: ScoreColumn, Role: drift.Score}
 	for i := range s.Frame.Len() {
 		day := s.Frame.Day(i)
 		if day < window.TrainFrom || day >= window.TrainTo || !s.Frame.Row(i, schema, x) {
 			continue
 		}
-		days = append(days, day)
-		for j, source := range sources {
-			columns[j].Values = append(columns[j].Values, source[i])
-		}
-		scores.Values = append(scores.Values, scorer.Score(x))
+		minutes, days = append(minutes, i), append(days, day)
+		score.Values = append(score.Values, scorer.Score(x))
 	}
-	return drift.NewProfile(columns, days)
+	var columns, inputs []drift.Column
+	for _, name := range Watched(schema) {
+		c, source := drift.Column{Name: name}, s.Frame.Column(name)
+		for _, i := range minutes {
+			c.Values = append(c.Values, source[i])
+		}
+		if schema.Index(name) >= 0 {
+			columns = append(columns, c)
+		} else {
+			c.Role = drift.RawInput
+			inputs = append(inputs, c)
+		}
+	}
+	return drift.NewProfile(slices.Concat(columns, []drift.Column{score}, inputs), days)
 }
