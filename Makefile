@@ -51,7 +51,7 @@ linkcheck: ## Prove that linking the contract brings gRPC and Protocol Buffers a
 	GOWORK=off go -C deploy/linkcheck test -count=1 ./...
 
 .PHONY: lint
-lint: lint-go lint-proto check-generate breaking tidy-check ## Run every static check
+lint: lint-go lint-proto check-generate breaking tidy-check rules ## Run every static check
 
 .PHONY: lint-go
 lint-go: $(TOOLS)/golangci-lint
@@ -69,6 +69,11 @@ check-generate: generators ## Check that the committed generated code is what th
 	@fresh=$$(mktemp -d); trap 'rm -rf "$$fresh"' EXIT; \
 	$(TOOLS)/buf generate --output "$$fresh"; \
 	diff -ru "$$fresh/proto/gen" proto/gen || { echo 'proto/gen is stale: run make generate' >&2; exit 1; }
+
+.PHONY: rules
+rules: ## Check and test the Prometheus rules; needs promtool (Debian: prometheus)
+	promtool check rules deploy/prometheus/rules/*.yml
+	promtool test rules deploy/prometheus/tests/*.yml
 
 .PHONY: breaking
 breaking: $(TOOLS)/buf ## Check the contract against the last release, or else the base of this branch
