@@ -30,7 +30,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			"Absolute difference of shadow and baseline score, per comparison.",
 			[]float64{.001, .0025, .005, .01, .02, .03, .04, .05, .075, .1, .15, .2, .3, .5, 1}),
 		latency: histogram("ml_shadow_latency_ms",
-			"Time from the arrival of a request to its shadow's answer, in milliseconds, per comparison.",
+			"Time from the arrival of a request to the end of its shadow, in milliseconds, per shadow that answered or failed.",
 			telemetry.LatencyBucketsMS),
 		latencyDelta: histogram("ml_shadow_latency_delta_ms",
 			"Shadow latency less baseline latency, in milliseconds, per comparison.",
@@ -42,11 +42,14 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 }
 
 func (m *metrics) observe(r Result, baseline time.Duration) {
+	if r.Outcome.Compared() || r.Outcome.Failed() {
+		// The failed ones too: most of them took the longest, and a quantile without them would never see an ill engine.
+		m.latency.Observe(telemetry.Milliseconds(r.Latency))
+	}
 	if !r.Outcome.Compared() {
 		return
 	}
 	m.absDelta.Observe(math.Abs(r.Delta))
-	m.latency.Observe(telemetry.Milliseconds(r.Latency))
 	m.latencyDelta.Observe(telemetry.Milliseconds(r.Latency - baseline))
 }
 

@@ -72,7 +72,7 @@ func TestMetricsAddUp(t *testing.T) {
 			"ml_shadow_error_total": 11, "ml_shadow_match_rate": 0.75,
 			"ml_shadow_outcomes_total internal": 10, "ml_shadow_outcomes_total rejected": 1,
 			"ml_shadow_outcomes_total breaker_open": 1, "ml_shadow_outcomes_total not_sampled": 1,
-			"ml_shadow_abs_delta count": 4, "ml_shadow_latency_ms count": 4, "ml_shadow_latency_delta_ms count": 4,
+			"ml_shadow_abs_delta count": 4, "ml_shadow_latency_ms count": 15, "ml_shadow_latency_delta_ms count": 4,
 			"ml_shadow_batch_size count":     15,
 			"ml_shadow_breaker_state closed": 0, "ml_shadow_breaker_state half_open": 0, "ml_shadow_breaker_state open": 1,
 			"ml_shadow_breaker_blind": 1, "ml_shadow_queue_depth": 0,
