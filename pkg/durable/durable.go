@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 )
 
@@ -88,4 +89,27 @@ func SetAside(path string, now time.Time) (aside string, err error) {
 		}
 	}
 	return "", fmt.Errorf("set %s aside: %w", path, fs.ErrExist)
+}
+
+// ErrOwned is the error of a folder that another process owns.
+var ErrOwned = errors.New("another process owns it")
+
+// Own makes the folder if need be and takes possession of it, until the closer is closed or the process ends, however it
+// ends. It fails with [ErrOwned] when another one has it.
+func Own(dir string) (io.Closer, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	lock, err := os.OpenFile(filepath.Join(dir, ".lock"), os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	err = syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		err = ErrOwned
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("folder %s: %w", dir, err), lock.Close())
+	}
+	return lock, nil
 }

@@ -117,3 +117,22 @@ func TestSetAside(t *testing.T) {
 		t.Errorf("nothing to set aside: got %v", err)
 	}
 }
+
+func TestOwn(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "state")
+	owner, err := durable.Own(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := durable.Own(dir); !errors.Is(err, durable.ErrOwned) {
+		t.Errorf("taken: got %v, want %v", err, durable.ErrOwned)
+	}
+	if err := owner.Close(); err != nil {
+		t.Fatal(err)
+	}
+	again, err := durable.Own(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = again.Close()
+}
