@@ -18,7 +18,7 @@ type Ring struct {
 	// behind is true while the clock says an hour before the present one, and has said since first.
 	behind bool
 	since  int64
-	slots   [RingHours]slot
+	slots  [RingHours]slot
 	// totals are all rows ever observed, by bin, as long as the ring has existed: they are not restored.
 	totals []uint64
 }

@@ -2,9 +2,11 @@ package enginetest
 
 import (
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
+	"github.com/greenlight-ml/greenlight/pkg/drift"
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/model"
 )
@@ -71,7 +73,45 @@ func draft(t testing.TB, schema, version string) *model.Artifact {
 		x := Vector(rng, s)
 		a.Golden.Vectors = append(a.Golden.Vectors, model.GoldenVector{X: x, Score: formula.Score(x)})
 	}
+	a.Reference = reference(t, rng, s, formula)
 	return a
+}
+
+// reference is the drift profile of 10 days of vectors as [Vector] makes them, with raw inputs beside them.
+func reference(t testing.TB, rng *rand.Rand, schema *feature.Schema, formula model.Logistic) *drift.Profile {
+	t.Helper()
+	const days, perDay = 10, 100
+	var columns []drift.Column
+	var from []int // the schema's place of each column
+	for i, f := range schema.Features {
+		if f.Name != feature.Bias {
+			columns, from = append(columns, drift.Column{Name: f.Name}), append(from, i)
+		}
+	}
+	score := drift.Column{Name: "score", Role: drift.Score}
+	var inputs []drift.Column
+	for _, name := range feature.RawInputs() {
+		if schema.Index(name) < 0 {
+			inputs = append(inputs, drift.Column{Name: name, Role: drift.RawInput})
+		}
+	}
+	var of []int
+	for i := range days * perDay {
+		x := Vector(rng, schema)
+		for j := range columns {
+			columns[j].Values = append(columns[j].Values, x[from[j]])
+		}
+		score.Values = append(score.Values, formula.Score(x))
+		for j := range inputs {
+			inputs[j].Values = append(inputs[j].Values, 100+rng.NormFloat64())
+		}
+		of = append(of, 20_000+i/perDay)
+	}
+	p, err := drift.NewProfile(slices.Concat(columns, []drift.Column{score}, inputs), of)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
 }
 
 // logistic is a formula of the inputs with weights that let each of them matter; bias has none.

@@ -5,9 +5,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
+	"time"
 
 	"google.golang.org/grpc/codes"
 
@@ -17,6 +19,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
 	"github.com/greenlight-ml/greenlight/pkg/telemetry"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
+	"github.com/greenlight-ml/greenlight/services/ml-engine/internal/monitor"
 	"github.com/greenlight-ml/greenlight/services/ml-engine/internal/registry"
 	"github.com/greenlight-ml/greenlight/services/ml-engine/internal/scoring"
 )
@@ -36,12 +39,23 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) error {
 	}
 
 	reg := telemetry.NewRegistry()
-	service := scoring.New(artifact, scoring.NewMetrics(reg))
-
 	var stack lifecycle.Stack
+	watching, err := monitor.Open(monitor.Options{Dir: opts.StateDir, EventClock: opts.DriftClock == eventClock, Logger: logger})
+	if err != nil {
+		return fmt.Errorf("--state-dir: %w", err)
+	}
+	stack.OnStop("drift monitor", watching.Stop)
+	watching.RegisterMetrics(reg)
+	watch, err := watching.Watch(artifact)
+	if err != nil {
+		return errors.Join(err, stack.Close(ctx))
+	}
+	service := scoring.New(scoring.Loaded{Artifact: artifact, Watch: watch, At: time.Now()}, scoring.NewMetrics(reg))
+	watching.Activate(watch)
+
 	grpcListener, err := stack.Listen(ctx, opts.GRPCAddr, "--grpc-addr")
 	if err != nil {
-		return err
+		return errors.Join(err, stack.Close(ctx))
 	}
 	httpListener, err := stack.Listen(ctx, opts.HTTPAddr, "--http-addr")
 	if err != nil {
@@ -56,7 +70,8 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) error {
 		Control: rpc.NewControl(opts.Control, logger, mlenginev1.ModelRegistryService_ServiceDesc.ServiceName),
 	})
 	mlenginev1.RegisterScoringServiceServer(server, service)
-	mlenginev1.RegisterModelRegistryServiceServer(server, registry.New(models, service, logger))
+	mlenginev1.RegisterModelRegistryServiceServer(server, registry.New(models, service, watching, logger))
+	mlenginev1.RegisterDriftServiceServer(server, monitor.NewService(watching))
 	server.Ready()
 
 	admin := telemetry.NewAdmin(reg, func() (bool, string) { return true, "model " + service.Version() })

@@ -3,6 +3,7 @@ package app
 import (
 	"errors"
 	"flag"
+	"fmt"
 	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
@@ -18,6 +19,9 @@ type Options struct {
 	AddressFile string
 	// Reflection lets people explore the service with grpcurl.
 	Reflection bool
+	// StateDir is the folder where the counts of drift outlive a restart; empty is none. DriftClock says what hour a vector
+	// is counted in: that of its arrival, or of its event.
+	StateDir, DriftClock string
 	// Control says who may swap models.
 	Control rpc.ControlOptions
 	// ShutdownGrace is how long calls under way may take to finish after a signal.
@@ -35,11 +39,22 @@ func Flags(fs *flag.FlagSet) *Options {
 	fs.BoolVar(&o.Reflection, "reflection", true, "serve gRPC reflection")
 	fs.StringVar(&o.Control.TokenFile, "control-token-file", "", "`file` with the bearer token that the operators' calls (ModelRegistryService) must carry")
 	fs.BoolVar(&o.Control.Insecure, "insecure-control", false, "let everybody on loopback call ModelRegistryService")
+	fs.StringVar(&o.StateDir, "state-dir", "", "`folder` where the counts of drift outlive a restart; none when empty")
+	fs.StringVar(&o.DriftClock, "drift-clock", arrivalClock, "`clock` by which drift is counted: arrival, or event (the time in the request) for a replay of past data")
 	fs.DurationVar(&o.ShutdownGrace, "shutdown-grace", 10*time.Second, "how long calls under way may take to finish after a signal")
 	return o
 }
 
+// The clocks of --drift-clock.
+const (
+	arrivalClock = "arrival"
+	eventClock   = "event"
+)
+
 func (o *Options) validate() error {
+	if o.DriftClock != arrivalClock && o.DriftClock != eventClock {
+		return fmt.Errorf("--drift-clock %q: want %s or %s", o.DriftClock, arrivalClock, eventClock)
+	}
 	if o.Model == "" {
 		return errors.New("no model: give --model (greenlight train makes one)")
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
+	"github.com/greenlight-ml/greenlight/services/ml-engine/internal/monitor"
 	"github.com/greenlight-ml/greenlight/services/ml-engine/internal/scoring"
 )
 
@@ -24,15 +25,16 @@ type Service struct {
 
 	registry *model.Registry
 	scoring  *scoring.Service
+	monitor  *monitor.Monitor
 	logger   *slog.Logger
 
 	mu       sync.Mutex // one swap at a time; scoring does not wait for it
 	previous *scoring.Loaded
 }
 
-// New returns a service for the models of the registry.
-func New(r *model.Registry, s *scoring.Service, logger *slog.Logger) *Service {
-	return &Service{registry: r, scoring: s, logger: logger}
+// New returns a service for the models of the registry. What they score is counted by the monitor.
+func New(r *model.Registry, s *scoring.Service, m *monitor.Monitor, logger *slog.Logger) *Service {
+	return &Service{registry: r, scoring: s, monitor: m, logger: logger}
 }
 
 // ListModels implements ModelRegistryService.
@@ -79,11 +81,15 @@ func (s *Service) ActivateModel(_ context.Context, req *mlenginev1.ActivateModel
 	if n := len(req.GetDigest()); err == nil && n > 0 && n < minDigest {
 		err = fmt.Errorf("a digest of %d digits says too little: give at least %d", n, minDigest)
 	}
+	var watch *monitor.Watch
+	if err == nil {
+		watch, err = s.monitor.Watch(a)
+	}
 	if err != nil {
 		s.logger.Error("model is not activated", "model", entry.String(), "active", s.scoring.Version(), "error", err)
 		return nil, fail(codes.FailedPrecondition, "MODEL_INVALID", "%v; %s stays active", err, s.scoring.Version())
 	}
-	active, previous := s.swap(scoring.Loaded{Artifact: a, At: time.Now()})
+	active, previous := s.swap(scoring.Loaded{Artifact: a, Watch: watch, At: time.Now()})
 	return &mlenginev1.ActivateModelResponse{Active: active, Previous: previous}, nil
 }
 
@@ -108,6 +114,7 @@ func (s *Service) swap(next scoring.Loaded) (active, previous *mlenginev1.Active
 		return describe(before), describe(before)
 	}
 	before = s.scoring.Activate(next)
+	s.monitor.Activate(next.Watch)
 	s.previous = &before
 	s.logger.Info("model is active", "model", next.Manifest.Version, "digest", next.Digest(),
 		"previous", before.Manifest.Version, "previous_digest", before.Digest())

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"math"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -20,9 +21,11 @@ import (
 	"google.golang.org/grpc/test/bufconn"
 
 	"github.com/greenlight-ml/greenlight/pkg/enginetest"
+	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
+	"github.com/greenlight-ml/greenlight/services/ml-engine/internal/monitor"
 	"github.com/greenlight-ml/greenlight/services/ml-engine/internal/registry"
 	"github.com/greenlight-ml/greenlight/services/ml-engine/internal/scoring"
 )
@@ -32,6 +35,7 @@ type engine struct {
 	dir     string
 	models  mlenginev1.ModelRegistryServiceClient
 	scoring mlenginev1.ScoringServiceClient
+	drift   mlenginev1.DriftServiceClient
 }
 
 func start(t *testing.T, control rpc.ControlOptions, versions ...string) *engine {
@@ -43,13 +47,23 @@ func start(t *testing.T, control rpc.ControlOptions, versions ...string) *engine
 		t.Fatal(err)
 	}
 	logger := slog.New(slog.DiscardHandler)
-	service := scoring.New(first, scoring.NewMetrics(prometheus.NewRegistry()))
+	watching, err := monitor.Open(monitor.Options{Logger: logger})
+	if err != nil {
+		t.Fatal(err)
+	}
+	watch, err := watching.Watch(first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	watching.Activate(watch)
+	service := scoring.New(scoring.Loaded{Artifact: first, Watch: watch}, scoring.NewMetrics(prometheus.NewRegistry()))
 	server := rpc.NewServer(rpc.ServerOptions{
 		Logger: logger, Registerer: prometheus.NewRegistry(),
 		Control: rpc.NewControl(control, logger, mlenginev1.ModelRegistryService_ServiceDesc.ServiceName),
 	})
 	mlenginev1.RegisterScoringServiceServer(server, service)
-	mlenginev1.RegisterModelRegistryServiceServer(server, registry.New(models, service, logger))
+	mlenginev1.RegisterModelRegistryServiceServer(server, registry.New(models, service, watching, logger))
+	mlenginev1.RegisterDriftServiceServer(server, monitor.NewService(watching))
 	server.Ready()
 	l := bufconn.Listen(1 << 20)
 	served := make(chan error, 1)
@@ -67,6 +81,7 @@ func start(t *testing.T, control rpc.ControlOptions, versions ...string) *engine
 		}
 	})
 	e.models, e.scoring = mlenginev1.NewModelRegistryServiceClient(conn), mlenginev1.NewScoringServiceClient(conn)
+	e.drift = mlenginev1.NewDriftServiceClient(conn)
 	return e
 }
 
@@ -230,5 +245,55 @@ func wantCode(t *testing.T, err error, code codes.Code, text string) {
 	t.Helper()
 	if status.Code(err) != code || !strings.Contains(status.Convert(err).Message(), text) {
 		t.Errorf("got %v, want %v with %q", err, code, text)
+	}
+}
+
+// Every vector is counted for the model that scored it, however often models are swapped under load, and a model that comes
+// back goes on where it was.
+func TestDriftFollowsTheModel(t *testing.T) {
+	e := start(t, insecure, "a", "b")
+	schema, _ := feature.Lookup("v1.8.1")
+	rng := rand.New(rand.NewPCG(1, 1))
+	scored := make(map[string]uint64)
+	var mu sync.Mutex
+	var load sync.WaitGroup
+	stop := make(chan struct{})
+	for range 4 {
+		x := enginetest.Vector(rng, schema)
+		load.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				resp, err := e.scoring.Predict(t.Context(), &mlenginev1.PredictRequest{
+					Vector: &mlenginev1.FeatureVector{Schema: "v1.8.1", Values: x}, Watched: map[string]float64{"mid": 100},
+				})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				mu.Lock()
+				scored[resp.GetModelVersion()]++
+				mu.Unlock()
+			}
+		})
+	}
+	for i := range 50 {
+		if _, err := e.models.ActivateModel(t.Context(), &mlenginev1.ActivateModelRequest{Model: []string{"b", "a"}[i%2]}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	close(stop)
+	load.Wait()
+	for _, version := range []string{"b", "a"} {
+		if _, err := e.models.ActivateModel(t.Context(), &mlenginev1.ActivateModelRequest{Model: version}); err != nil {
+			t.Fatal(err)
+		}
+		got, err := e.drift.GetDrift(t.Context(), &mlenginev1.GetDriftRequest{})
+		if err != nil || got.GetModelVersion() != version || got.GetRows() != scored[version] || got.GetRows() == 0 {
+			t.Errorf("model %s: got %d rows of %s, %v; want %d", version, got.GetRows(), got.GetModelVersion(), err, scored[version])
+		}
 	}
 }

@@ -33,7 +33,7 @@ type engine struct {
 func start(t *testing.T, a *model.Artifact) *engine {
 	t.Helper()
 	e := &engine{model: a, reg: prometheus.NewRegistry()}
-	service := scoring.New(a, scoring.NewMetrics(e.reg))
+	service := scoring.New(scoring.Loaded{Artifact: a}, scoring.NewMetrics(e.reg))
 	server := rpc.NewServer(rpc.ServerOptions{
 		Logger: slog.New(slog.DiscardHandler), Registerer: prometheus.NewRegistry(), OnRefused: service.Refused,
 	})

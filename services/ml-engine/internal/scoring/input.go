@@ -11,6 +11,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
+	"github.com/greenlight-ml/greenlight/services/ml-engine/internal/monitor"
 )
 
 const domain = "mlengine.greenlight"
@@ -97,7 +98,56 @@ func shapeOf(schema *feature.Schema, req *mlenginev1.BatchPredictRequest) (rows 
 		return 0, invalid(mlenginev1.ErrorReason_ERROR_REASON_BATCH_TOO_LARGE, nil,
 			"the batch has %d rows: send at most %d", n/k, MaxRows)
 	}
-	return n / k, nil
+	rows = n / k
+	if err := checkWatched(len(req.GetWatched())); err != nil {
+		return 0, err
+	}
+	for _, v := range []struct {
+		name       string
+		have, want int
+	}{
+		{"watched_values", len(req.GetWatchedValues()), rows * len(req.GetWatched())},
+		{"event_times_ms", len(req.GetEventTimesMs()), rows},
+	} {
+		if v.have != v.want && (v.name == "watched_values" || v.have > 0) {
+			return 0, invalid(mlenginev1.ErrorReason_ERROR_REASON_VECTOR_LENGTH, nil,
+				"%s has %d entries: want %d for %d rows", v.name, v.have, v.want, rows)
+		}
+	}
+	return rows, nil
+}
+
+func checkWatched(n int) error {
+	if n > monitor.MaxInputs {
+		return invalid(mlenginev1.ErrorReason_ERROR_REASON_FIELD_TOO_LONG, nil, "watched has %d names: at most %d", n, monitor.MaxInputs)
+	}
+	return nil
+}
+
+// watchedInputs are the raw inputs of one request, without a slice of their own on the heap.
+type watchedInputs struct {
+	n      int
+	names  [monitor.MaxInputs]string
+	values [monitor.MaxInputs]float64
+}
+
+func (w *watchedInputs) of(req *mlenginev1.PredictRequest) error {
+	if err := checkWatched(len(req.GetWatched())); err != nil {
+		return err
+	}
+	for name, v := range req.GetWatched() {
+		w.names[w.n], w.values[w.n] = name, v
+		w.n++
+	}
+	return nil
+}
+
+// eventMS is the time of the state in milliseconds since 1970, 0 when it is not known.
+func eventMS(req *mlenginev1.PredictRequest) int64 {
+	if t := req.GetEventTime(); t != nil && t.IsValid() {
+		return t.AsTime().UnixMilli()
+	}
+	return 0
 }
 
 func checkSchema(schema *feature.Schema, name string) error {

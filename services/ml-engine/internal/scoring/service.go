@@ -11,9 +11,9 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
-	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/pkg/telemetry"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
+	"github.com/greenlight-ml/greenlight/services/ml-engine/internal/monitor"
 )
 
 // MaxRows is how many rows a batch may have.
@@ -30,16 +30,15 @@ type Service struct {
 // snapshot is a model with all that a request needs of it. A request takes one snapshot and sees one model from end to
 // end.
 type snapshot struct {
-	*model.Artifact
+	Loaded
 
 	metrics modelMetrics
-	loaded  time.Time
 }
 
 // New returns a service with the model active.
-func New(a *model.Artifact, m *Metrics) *Service {
+func New(l Loaded, m *Metrics) *Service {
 	s := &Service{metrics: m}
-	s.active.Store(&snapshot{Artifact: a, metrics: s.metrics.of(a), loaded: time.Now()})
+	s.active.Store(&snapshot{Loaded: l, metrics: s.metrics.of(l.Artifact)})
 	return s
 }
 
@@ -69,6 +68,10 @@ func (s *Service) Predict(_ context.Context, req *mlenginev1.PredictRequest) (*m
 	defer func() { m.metrics.latency.Observe(telemetry.Milliseconds(time.Since(start))) }()
 
 	x, err := vectorOf(m.Schema, req)
+	var watched watchedInputs
+	if err == nil {
+		err = watched.of(req)
+	}
 	if err != nil {
 		m.metrics.invalid.Inc()
 		return nil, err
@@ -81,6 +84,10 @@ func (s *Service) Predict(_ context.Context, req *mlenginev1.PredictRequest) (*m
 	}
 	m.metrics.ok.Inc()
 	m.metrics.score.Observe(score)
+	m.Watch.Observe(start, monitor.Rows{
+		X: x, Scores: []float64{score}, Inputs: watched.names[:watched.n], Values: watched.values[:watched.n],
+		EventMS: []int64{eventMS(req)},
+	})
 	return &mlenginev1.PredictResponse{
 		RequestId: req.GetRequestId(), Score: score,
 		ModelVersion: m.Manifest.Version, ModelDigest: m.Manifest.Digest,
@@ -130,6 +137,10 @@ func (s *Service) BatchPredict(_ context.Context, req *mlenginev1.BatchPredictRe
 	m.metrics.invalid.Add(float64(failed[0]))
 	m.metrics.internal.Add(float64(failed[1]))
 	m.metrics.ok.Add(float64(rows - failed[0] - failed[1]))
+	m.Watch.Observe(start, monitor.Rows{
+		X: req.GetValues(), Scores: resp.GetScores(),
+		Inputs: req.GetWatched(), Values: req.GetWatchedValues(), EventMS: req.GetEventTimesMs(),
+	})
 	return resp, nil
 }
 
@@ -145,7 +156,7 @@ func (s *Service) GetModelInfo(context.Context, *mlenginev1.GetModelInfoRequest)
 		Schema: m.Spec.Schema, SchemaHash: m.Spec.SchemaHash, Features: features,
 		TrainStartTime: timestamppb.New(m.Manifest.Training.Start),
 		TrainEndTime:   timestamppb.New(m.Manifest.Training.End),
-		LoadTime:       timestamppb.New(m.loaded),
+		LoadTime:       timestamppb.New(m.At),
 		Auc:            m.Manifest.Evaluation.AUC,
 		PrecisionAt_20: m.Manifest.Evaluation.PrecisionAt20,
 	}, nil

@@ -1,0 +1,145 @@
+package monitor
+
+import (
+	"math"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/greenlight-ml/greenlight/pkg/drift"
+)
+
+// overall is the name of the mean over the model's features among the features.
+const overall = "overall"
+
+var (
+	psiDesc = prometheus.NewDesc("ml_psi_score",
+		"Population stability index of the last 7 days against the model's reference; NaN without rows.", []string{"feature"}, nil)
+	psi28Desc = prometheus.NewDesc("ml_psi_score_28d",
+		"Population stability index of the last 28 days against the model's reference; NaN without rows.", []string{"feature"}, nil)
+	samplesDesc = prometheus.NewDesc("ml_psi_samples",
+		"Rows of the last 7 days that ml_psi_score is of.", []string{"feature"}, nil)
+	q99Desc = prometheus.NewDesc("ml_psi_null_q99",
+		"What ml_psi_score reaches once in a hundred times without drift; NaN where that is not known.", []string{"feature"}, nil)
+	binDesc = prometheus.NewDesc("ml_feature_bin_total",
+		"Rows by bin of the reference since start, or since the model was activated. The bin's name ends in the first digits of the "+
+			"reference's digest, so that rows of two references are never added up.", []string{"feature", "bin"}, nil)
+	ratioDesc = prometheus.NewDesc("ml_feature_reference_ratio",
+		"Share of the reference's rows by bin, in [0,1].", []string{"feature", "bin"}, nil)
+	roleDesc = prometheus.NewDesc("ml_feature_role",
+		"1 for what a watched feature is to the model: feature, score or input. The overall index is the mean over those of role feature.",
+		[]string{"feature", "role"}, nil)
+	writeErrorsDesc = prometheus.NewDesc("ml_drift_state_write_errors_total",
+		"Times that the counts of drift could not be saved.", nil, nil)
+)
+
+// RegisterMetrics exports the active watch.
+func (m *Monitor) RegisterMetrics(reg prometheus.Registerer) {
+	reg.MustRegister(&collector{monitor: m})
+}
+
+// collector reads the active watch at a scrape.
+type collector struct {
+	monitor *Monitor
+
+	mu     sync.Mutex
+	latest gauges
+}
+
+// gauges are indices that were computed once for several scrapes.
+type gauges struct {
+	watch *Watch
+	rows  uint64
+	time  time.Time
+	week  *drift.Snapshot // nil without rows
+	month *drift.Snapshot
+}
+
+// staleAfter is how old the gauges may get while rows come in: they are of days.
+const staleAfter = 5 * time.Second
+
+// Describe implements prometheus.Collector.
+func (c *collector) Describe(to chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{psiDesc, psi28Desc, samplesDesc, q99Desc, binDesc, ratioDesc, roleDesc, writeErrorsDesc} {
+		to <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c *collector) Collect(to chan<- prometheus.Metric) {
+	to <- prometheus.MustNewConstMetric(writeErrorsDesc, prometheus.CounterValue, float64(c.monitor.writeErrors.Load()))
+	w := c.monitor.Active()
+	if w == nil {
+		return
+	}
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	totals := w.totals()
+	for i := range w.profile.Features {
+		f := &w.profile.Features[i]
+		gauge(roleDesc, 1, f.Name, string(f.Role))
+		for b, share := range f.Shares {
+			bin := f.BinName(b) + "@" + w.reference[:8]
+			gauge(ratioDesc, share, f.Name, bin)
+			to <- prometheus.MustNewConstMetric(binDesc, prometheus.CounterValue, float64(totals[i][b]), f.Name, bin)
+		}
+	}
+	g := c.gauges(w)
+	week, month := byFeature(g.week), byFeature(g.month)
+	names := []string{overall}
+	for i := range w.profile.Features {
+		names = append(names, w.profile.Features[i].Name)
+	}
+	for _, name := range names {
+		psi, q99, samples := math.NaN(), math.NaN(), 0
+		if r := week[name]; r != nil {
+			psi, samples = r.PSI, r.Samples
+			if r.Noise != nil {
+				q99 = r.Q99
+			}
+		}
+		psi28 := math.NaN()
+		if r := month[name]; r != nil {
+			psi28 = r.PSI
+		}
+		gauge(psiDesc, psi, name)
+		gauge(psi28Desc, psi28, name)
+		gauge(samplesDesc, float64(samples), name)
+		gauge(q99Desc, q99, name)
+	}
+}
+
+func byFeature(s *drift.Snapshot) map[string]*drift.Reading {
+	all := make(map[string]*drift.Reading)
+	if s == nil {
+		return all
+	}
+	all[overall] = &s.Overall
+	for i := range s.Features {
+		all[s.Features[i].Feature] = &s.Features[i].Reading
+	}
+	return all
+}
+
+// gauges computes the indices, unless those there are of the same rows or young enough. Time alone ages a window as well,
+// but by the hour.
+func (c *collector) gauges(w *Watch) gauges {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now, rows := time.Now(), w.counted()
+	same := c.latest.watch == w && hourOf(c.latest.time) == hourOf(now)
+	if same && (c.latest.rows == rows || now.Sub(c.latest.time) < staleAfter) {
+		return c.latest
+	}
+	read := func(hours int) *drift.Snapshot {
+		s, err := w.profile.Snapshot(w.window(now, hours, 0).counts, w.nulls, drift.DefaultLimits())
+		if err != nil {
+			return nil
+		}
+		return s
+	}
+	c.latest = gauges{watch: w, rows: rows, time: now, week: read(weekHours), month: read(drift.RingHours)}
+	return c.latest
+}

@@ -1,0 +1,180 @@
+// Package monitor watches the drift of what ml-engine scores: a ring of hourly counts per model, kept over restarts, and
+// read as indices by DriftService and by metrics.
+package monitor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/drift"
+	"github.com/greenlight-ml/greenlight/pkg/durable"
+	"github.com/greenlight-ml/greenlight/pkg/model"
+)
+
+// Options configures a Monitor.
+type Options struct {
+	// Dir is the folder where counts outlive a restart; empty is none. It belongs to one process.
+	Dir string
+	// EventClock counts a vector in the hour of its event time, where it has one, and takes the newest for the present: for
+	// replays of past data. Otherwise the hour is that of its arrival, which no caller can get wrong.
+	EventClock bool
+	// Logger is required.
+	Logger *slog.Logger
+}
+
+// savePeriod is how often counts are saved: what a crash can lose.
+const savePeriod = time.Minute
+
+// Monitor has a [Watch] per model.
+type Monitor struct {
+	opts  Options
+	owner io.Closer // nil without a folder
+	stop  chan struct{}
+	done  chan struct{}
+
+	active      atomic.Pointer[Watch]
+	writeErrors atomic.Uint64
+
+	mu      sync.Mutex
+	watches map[string]*Watch
+}
+
+// Open takes the folder and begins to save into it. The caller stops the monitor.
+func Open(opts Options) (*Monitor, error) {
+	m := &Monitor{opts: opts, stop: make(chan struct{}), done: make(chan struct{}), watches: make(map[string]*Watch)}
+	if opts.Dir == "" {
+		opts.Logger.Info("drift is counted in memory alone: a restart begins anew", "flag", "--state-dir")
+		close(m.done)
+		return m, nil
+	}
+	owner, err := durable.Own(opts.Dir)
+	if err != nil {
+		return nil, err
+	}
+	m.owner = owner
+	go m.run()
+	return m, nil
+}
+
+// Watch returns what counts the vectors of the model: the same for the same model and reference, so that a model that
+// comes back goes on where it was. Counts that were saved are read; a file that cannot be used is set aside. It is nil
+// for a model without a reference, and fails when the reference is not of the model's features.
+func (m *Monitor) Watch(a *model.Artifact) (*Watch, error) {
+	if a.Reference == nil {
+		m.opts.Logger.Warn("the model has no reference profile: its drift is not watched", "model", a.Manifest.Version)
+		return nil, nil //nolint:nilnil // a model that is not watched has no watch, and a nil one counts nothing
+	}
+	key := keyOf(a)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if before, ok := m.watches[key]; ok {
+		return before, nil
+	}
+	w, err := newWatch(a, m.opts.EventClock)
+	if err != nil {
+		return nil, fmt.Errorf("model %s: %s: %w", a.Manifest.Version, model.ReferenceFile, err)
+	}
+	if err := m.restore(w); err != nil {
+		return nil, err
+	}
+	m.watches[key] = w
+	return w, nil
+}
+
+// Activate makes the watch, or none, the one that metrics and DriftService speak of.
+func (m *Monitor) Activate(w *Watch) { m.active.Store(w) }
+
+// Active is the watch of the model that scores; nil when it is not watched.
+func (m *Monitor) Active() *Watch { return m.active.Load() }
+
+func (m *Monitor) path(w *Watch) string { return filepath.Join(m.opts.Dir, "drift-"+w.key+".json") }
+
+// restore reads the counts of a watch, if there are any.
+func (m *Monitor) restore(w *Watch) error {
+	if m.owner == nil {
+		return nil
+	}
+	path := m.path(w)
+	raw, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("drift state: %w", err)
+	}
+	ring, err := drift.RestoreRing(w.profile, w.reference, raw)
+	if err != nil {
+		aside, asideErr := durable.SetAside(path, time.Now())
+		if asideErr != nil {
+			return fmt.Errorf("%s: %w; and it cannot be set aside: %w", path, err, asideErr)
+		}
+		m.opts.Logger.Error("the counts of drift cannot be used: they begin anew, and ml_psi_samples with them",
+			"error", err, "file", path, "set_aside_as", aside)
+		return nil
+	}
+	w.ring = ring
+	m.opts.Logger.Info("drift goes on from its counts", "file", path, "model", w.version)
+	return nil
+}
+
+func (m *Monitor) run() {
+	defer close(m.done)
+	tick := time.NewTicker(savePeriod)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			_ = m.save() // has been logged and counted
+		case <-m.stop:
+			return
+		}
+	}
+}
+
+// save writes the counts of every watch that has counted since it was written. A failure is told, counted, and tried again
+// at the next turn.
+func (m *Monitor) save() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var errs []error
+	for _, w := range m.watches {
+		counted := w.counted()
+		if counted == w.saved {
+			continue
+		}
+		raw, err := w.state()
+		if err == nil {
+			err = durable.WriteFile(m.path(w), 0o644, func(f io.Writer) error {
+				_, err := f.Write(raw)
+				return err
+			})
+		}
+		if err != nil {
+			m.writeErrors.Add(1)
+			m.opts.Logger.Error("the counts of drift were not saved: a restart would go on from older ones", "model", w.version, "error", err)
+			errs = append(errs, err)
+			continue
+		}
+		w.saved = counted
+	}
+	return errors.Join(errs...)
+}
+
+// Stop saves what was counted last and gives the folder up. It is called once.
+func (m *Monitor) Stop(context.Context) error {
+	close(m.stop)
+	<-m.done
+	if m.owner == nil {
+		return nil
+	}
+	return errors.Join(m.save(), m.owner.Close())
+}

@@ -1,0 +1,149 @@
+package monitor
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/greenlight-ml/greenlight/pkg/drift"
+	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/pkg/rpc"
+	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
+)
+
+// weekHours is the window of the gauges and of [Service.GetDrift] unless it is asked for another.
+const weekHours = 7 * 24
+
+// Service is ml-engine's DriftService.
+type Service struct {
+	mlenginev1.UnimplementedDriftServiceServer
+
+	monitor *Monitor
+}
+
+// NewService answers from the monitor's active watch.
+func NewService(m *Monitor) *Service { return &Service{monitor: m} }
+
+// GetDrift implements DriftService.
+func (s *Service) GetDrift(_ context.Context, req *mlenginev1.GetDriftRequest) (*mlenginev1.GetDriftResponse, error) {
+	hours := weekHours
+	if d := req.GetWindow(); d != nil {
+		length := d.AsDuration()
+		hours = int(length / time.Hour)
+		if !d.IsValid() || length%time.Hour != 0 || hours < 1 || hours > drift.RingHours {
+			return nil, fail(codes.InvalidArgument, mlenginev1.ErrorReason_ERROR_REASON_WINDOW_INVALID,
+				"window %v: want whole hours from 1 to %d", length, drift.RingHours)
+		}
+	}
+	w := s.monitor.Active()
+	if w == nil {
+		return nil, fail(codes.FailedPrecondition, mlenginev1.ErrorReason_ERROR_REASON_REFERENCE_MISSING,
+			"the active model has no reference profile: train it, or import it with its training data, to get one")
+	}
+	seen := w.window(time.Now(), hours, 0)
+	resp := &mlenginev1.GetDriftResponse{
+		ModelVersion: w.version, ModelDigest: w.digest, ReferenceDigest: w.reference,
+		WindowStartTime: hourTime(seen.end + 1 - int64(hours)), WindowEndTime: hourTime(seen.end + 1),
+		Rows: seen.counts.Rows(), Days: uint32(len(seen.counts.Days())),
+		ReferenceRows: uint64(w.profile.Rows), ReferenceDays: uint32(len(w.profile.Days)),
+	}
+	snapshot, err := w.profile.Snapshot(seen.counts, w.nulls, drift.DefaultLimits())
+	switch {
+	case errors.Is(err, drift.ErrNoRows):
+		snapshot = &drift.Snapshot{}
+	case err != nil:
+		return nil, fmt.Errorf("drift: %w", err)
+	default:
+		resp.Overall = readingOf(snapshot.Overall)
+	}
+	resp.Features = features(w, seen, snapshot, req.GetBins())
+	if req.GetReference() {
+		if resp.Reference, err = json.Marshal(w.profile); err != nil {
+			return nil, fmt.Errorf("reference: %w", err)
+		}
+	}
+	if req.GetHistory() {
+		resp.History = w.history(time.Now())
+	}
+	return resp, nil
+}
+
+// features are those of the profile, with a reading where there are rows.
+func features(w *Watch, seen window, snapshot *drift.Snapshot, bins bool) []*mlenginev1.FeatureDrift {
+	readings := make(map[string]*drift.FeatureReading, len(snapshot.Features))
+	for i := range snapshot.Features {
+		readings[snapshot.Features[i].Feature] = &snapshot.Features[i]
+	}
+	all := make([]*mlenginev1.FeatureDrift, len(w.profile.Features))
+	for i := range w.profile.Features {
+		f := &w.profile.Features[i]
+		d := &mlenginev1.FeatureDrift{Feature: f.Name, Role: string(f.Role), Rows: seen.counts.RowsOf(i)}
+		r := readings[f.Name]
+		if r != nil {
+			d.Reading, d.EffectiveRows = readingOf(r.Reading), r.Effective
+		}
+		if bins {
+			d.Hours = seen.scored
+			if i >= w.profile.Scored() {
+				d.Hours = seen.inputs
+			}
+			counts := seen.counts.Bins(i)
+			for b, share := range f.Shares {
+				bin := &mlenginev1.DriftBin{Bin: f.BinName(b), Range: f.BinRange(b), Reference: share, Count: counts[b]}
+				if r != nil {
+					bin.Psi = r.Bins[b].PSI
+				}
+				d.Bins = append(d.Bins, bin)
+			}
+		}
+		all[i] = d
+	}
+	return all
+}
+
+// history is the index of windows of 7 days that ended 21, 20, ... 0 days ago, as far as they have rows.
+func (w *Watch) history(now time.Time) []*mlenginev1.DriftPoint {
+	var points []*mlenginev1.DriftPoint
+	for ago := drift.RingHours - weekHours; ago >= 0; ago -= 24 {
+		seen := w.window(now, weekHours, ago)
+		if seen.counts.Rows() == 0 {
+			continue
+		}
+		overall, each := w.profile.PSI(seen.counts)
+		points = append(points, &mlenginev1.DriftPoint{
+			WindowEndTime: hourTime(seen.end + 1), Rows: seen.counts.Rows(), Overall: overall, Features: each,
+		})
+	}
+	return points
+}
+
+var verdicts = map[gate.Verdict]mlenginev1.DriftVerdict{
+	gate.Pass:         mlenginev1.DriftVerdict_DRIFT_VERDICT_PASS,
+	gate.Fail:         mlenginev1.DriftVerdict_DRIFT_VERDICT_FAIL,
+	gate.Inconclusive: mlenginev1.DriftVerdict_DRIFT_VERDICT_INCONCLUSIVE,
+	gate.Error:        mlenginev1.DriftVerdict_DRIFT_VERDICT_ERROR,
+}
+
+func readingOf(r drift.Reading) *mlenginev1.DriftReading {
+	d := &mlenginev1.DriftReading{
+		Psi: r.PSI, PValue: r.P, Threshold: r.Threshold, Verdict: verdicts[r.Verdict], Reason: r.Reason, Status: string(r.Status),
+	}
+	if r.Noise != nil {
+		d.NullExpected, d.NullQ95, d.NullQ99 = &r.Expected, &r.Q95, &r.Q99
+	}
+	return d
+}
+
+func hourTime(hour int64) *timestamppb.Timestamp { return &timestamppb.Timestamp{Seconds: hour * 3600} }
+
+func fail(code codes.Code, reason mlenginev1.ErrorReason, format string, args ...any) error {
+	return &rpc.Error{
+		Code: code, Domain: "mlengine.greenlight", Reason: strings.TrimPrefix(reason.String(), "ERROR_REASON_"), Message: fmt.Sprintf(format, args...),
+	}
+}
