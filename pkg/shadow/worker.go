@@ -16,6 +16,7 @@ type worker struct {
 	batch   []*call
 	later   []*call // rows of another schema than the batch's, after a swap of models
 	request mlenginev1.BatchPredictRequest
+	watched watched
 }
 
 func newWorker(d *Dispatcher, m *metrics) *worker {
@@ -53,6 +54,7 @@ func (w *worker) send(ctx context.Context) {
 			last = c.deadline
 		}
 	}
+	w.watched.add(&w.request, w.batch)
 	w.metrics.batchSize.Observe(float64(len(w.batch)))
 	callCtx, cancel := context.WithDeadline(ctx, last)
 	response, err := w.d.opts.Engine.BatchPredict(callCtx, &w.request)
