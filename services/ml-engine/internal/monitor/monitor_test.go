@@ -71,6 +71,17 @@ func (tr *trial) observe(rng *rand.Rand, n int, inputs bool, event time.Time) []
 	return vectors
 }
 
+// shifted counts n vectors that have moved, without raw inputs.
+func (tr *trial) shifted(rng *rand.Rand, n int) {
+	for range n {
+		x := enginetest.Vector(rng, tr.model.Schema)
+		for i := 1; i < len(x); i++ {
+			x[i] += 0.7
+		}
+		tr.watch.Observe(time.Now(), monitor.Rows{X: x, Scores: []float64{tr.model.Scorer.Score(x)}})
+	}
+}
+
 func (tr *trial) drift(req *mlenginev1.GetDriftRequest) *mlenginev1.GetDriftResponse {
 	tr.t.Helper()
 	resp, err := monitor.NewService(tr.Monitor).GetDrift(tr.t.Context(), req)
@@ -158,6 +169,24 @@ func TestGetDrift(t *testing.T) {
 	}
 }
 
+// countsOf are the counts that an answer with bins holds.
+func countsOf(t *testing.T, p *drift.Profile, resp *mlenginev1.GetDriftResponse) *drift.Counts {
+	t.Helper()
+	end := resp.GetWindowEndTime().GetSeconds()/3600 - 1
+	features := resp.GetFeatures()
+	bins := make([][]uint64, len(features))
+	for i, f := range features {
+		for _, b := range f.GetBins() {
+			bins[i] = append(bins[i], b.GetCount())
+		}
+	}
+	c, err := drift.CountsOf(p, bins, drift.DaysBefore(end, features[0].GetHours()), drift.DaysBefore(end, features[len(features)-1].GetHours()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
 // Two replicas that have seen the halves of the traffic make, merged, what one would have that had seen it all.
 func TestReplicasMerge(t *testing.T) {
 	a := enginetest.Artifact(t, "v1.8.1", "v1")
@@ -171,21 +200,7 @@ func TestReplicasMerge(t *testing.T) {
 		}
 		merged := drift.NewCounts(a.Reference)
 		for _, tr := range []*trial{one, two} {
-			resp := tr.drift(&mlenginev1.GetDriftRequest{Bins: true})
-			end := resp.GetWindowEndTime().GetSeconds()/3600 - 1
-			var bins [][]uint64
-			for _, f := range resp.GetFeatures() {
-				var counts []uint64
-				for _, b := range f.GetBins() {
-					counts = append(counts, b.GetCount())
-				}
-				bins = append(bins, counts)
-			}
-			features := resp.GetFeatures()
-			c, err := drift.CountsOf(a.Reference, bins, drift.DaysBefore(end, features[0].GetHours()), drift.DaysBefore(end, features[len(features)-1].GetHours()))
-			if err != nil {
-				t.Fatal(err)
-			}
+			c := countsOf(t, a.Reference, tr.drift(&mlenginev1.GetDriftRequest{Bins: true}))
 			if err := merged.Merge(c); err != nil {
 				t.Fatal(err)
 			}

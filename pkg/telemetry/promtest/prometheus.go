@@ -1,0 +1,135 @@
+// Package promtest runs the real Prometheus in tests, on loopback. Tests that need it are skipped where it is not
+// installed.
+package promtest
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/api"
+	promv1 "github.com/prometheus/client_golang/api/prometheus/v1"
+	"github.com/prometheus/common/model"
+)
+
+// Server is a Prometheus that runs until the test ends.
+type Server struct {
+	t *testing.T
+	// URL is where it answers.
+	URL string
+	// API queries it.
+	API promv1.API
+}
+
+// Options are what a server is started with.
+type Options struct {
+	// Config is its configuration file, as text.
+	Config string
+	// Data is its storage folder; empty is a new one.
+	Data string
+}
+
+// Program finds prometheus or promtool, and skips the test without it.
+func Program(t *testing.T, name string) string {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	if err != nil {
+		t.Skipf("%s is not installed (Debian: apt-get install prometheus)", name)
+	}
+	return path
+}
+
+// Start returns a server that is ready.
+func Start(t *testing.T, o Options) *Server {
+	t.Helper()
+	program, dir := Program(t, "prometheus"), t.TempDir()
+	config := filepath.Join(dir, "prometheus.yml")
+	if err := os.WriteFile(config, []byte(o.Config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if o.Data == "" {
+		o.Data = filepath.Join(dir, "data")
+	}
+	addr := freeAddr(t)
+	var log strings.Builder
+	cmd := exec.Command(program, "--config.file="+config, "--storage.tsdb.path="+o.Data,
+		"--storage.tsdb.retention.time=60d", "--web.listen-address="+addr, "--log.level=warn")
+	cmd.Stdout, cmd.Stderr = &log, &log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		_ = cmd.Wait()
+		if t.Failed() {
+			t.Logf("prometheus: %s", log.String())
+		}
+	})
+	client, err := api.NewClient(api.Config{Address: "http://" + addr})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &Server{t: t, URL: "http://" + addr, API: promv1.NewAPI(client)}
+	s.Await("answer", func() bool {
+		_, _, _, err := s.API.Query(t.Context(), "vector(1)", time.Now())
+		return err == nil
+	})
+	return s
+}
+
+// freeAddr is an address on loopback that was free a moment ago: Prometheus does not tell which port it took.
+func freeAddr(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// patience is for a busy machine: what is awaited comes within seconds.
+const patience = 90 * time.Second
+
+// Await polls until ok.
+func (s *Server) Await(what string, ok func() bool) {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
+	defer cancel()
+	for !ok() {
+		select {
+		case <-ctx.Done():
+			s.t.Fatalf("prometheus does not %s within %v", what, patience)
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+// Query is the series that the expression gives now, by their labels ("{...}" without the name).
+func (s *Server) Query(expr string) (map[string]float64, error) {
+	value, _, _, err := s.API.Query(s.t.Context(), expr, time.Now())
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", expr, err)
+	}
+	all := make(map[string]float64)
+	switch v := value.(type) {
+	case model.Vector:
+		for _, sample := range v {
+			labels := sample.Metric.Clone()
+			delete(labels, model.MetricNameLabel)
+			all[labels.String()] = float64(sample.Value)
+		}
+	case *model.Scalar:
+		all["{}"] = float64(v.Value)
+	default:
+		return nil, fmt.Errorf("%s: %s is neither a vector nor a scalar", expr, value.Type())
+	}
+	return all, nil
+}
