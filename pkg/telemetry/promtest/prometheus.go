@@ -59,7 +59,7 @@ func Start(t *testing.T, o Options) *Server {
 	}
 	addr := freeAddr(t)
 	var log strings.Builder
-	cmd := exec.Command(program, "--config.file="+config, "--storage.tsdb.path="+o.Data,
+	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), program, "--config.file="+config, "--storage.tsdb.path="+o.Data,
 		"--storage.tsdb.retention.time=60d", "--web.listen-address="+addr, "--log.level=warn")
 	cmd.Stdout, cmd.Stderr = &log, &log
 	if err := cmd.Start(); err != nil {
@@ -87,7 +87,8 @@ func Start(t *testing.T, o Options) *Server {
 // freeAddr is an address on loopback that was free a moment ago: Prometheus does not tell which port it took.
 func freeAddr(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	var listen net.ListenConfig
+	l, err := listen.Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
