@@ -41,9 +41,9 @@ func (t *table) add(s Sample, width int, present bool, maxRows int) (incomplete 
 		}
 	}
 	slices.SortStableFunc(complete, func(a, b int) int { return s.Days[a] - s.Days[b] })
-	step := max(1, float64(len(complete))/float64(maxRows))
-	for at := 0.0; int(at) < len(complete); at += step {
-		i := complete[int(at)]
+	kept := min(maxRows, len(complete))
+	for at := range kept {
+		i := complete[at*len(complete)/kept]
 		if n := len(t.days); n == 0 || t.days[n-1].present != present || t.days[n-1].number != s.Days[i] {
 			t.days = append(t.days, day{present: present, number: s.Days[i]})
 		}

@@ -1,0 +1,194 @@
+package gate
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// Policy is what a canary and a promotion are judged by: data, so that it can be read, changed and kept with the evidence.
+type Policy struct {
+	// Schema is [PolicySchema].
+	Schema string `yaml:"schema" json:"schema"`
+	// Phases are the shares of requests that get a shadow, in percent, ascending, in (0,100].
+	Phases []float64 `yaml:"phases" json:"phases"`
+	// PhaseDuration is how long a phase takes at least, MinComparisons how many comparisons, and HoldLimit how much longer
+	// it may take when it cannot be judged.
+	PhaseDuration  Duration `yaml:"phase_duration" json:"phase_duration"`
+	MinComparisons uint64   `yaml:"min_comparisons" json:"min_comparisons"`
+	HoldLimit      Duration `yaml:"hold_limit" json:"hold_limit"`
+	// Lease is how long an executor holds a rollout that nobody renews.
+	Lease Duration `yaml:"lease" json:"lease"`
+	// SLO is what a phase must keep to pass, Abort what ends the run at once.
+	SLO   Limits `yaml:"slo" json:"slo"`
+	Abort Limits `yaml:"abort" json:"abort"`
+	// Alpha is the chance at which the tests that may always be looked at reject, in (0,0.5].
+	Alpha float64 `yaml:"alpha" json:"alpha"`
+	// Promotion is what a model must have shown.
+	Promotion Promotion `yaml:"promotion" json:"promotion"`
+}
+
+// Limits are bounds of a shadow's quality.
+type Limits struct {
+	// P95MS bounds the time within which 95 % of the shadows ended, in milliseconds, > 0.
+	P95MS float64 `yaml:"p95_ms" json:"p95_ms"`
+	// ErrorRate bounds failures / (comparisons + failures), MatchRate matches / comparisons from below; in (0,1).
+	ErrorRate float64 `yaml:"error_rate" json:"error_rate"`
+	MatchRate float64 `yaml:"match_rate" json:"match_rate"`
+}
+
+// Promotion is what a model must have shown before it may be promoted.
+type Promotion struct {
+	// PSI and FeaturePSI are what the overall index and that of each feature must be below, > 0.
+	PSI        float64 `yaml:"psi" json:"psi"`
+	FeaturePSI float64 `yaml:"feature_psi" json:"feature_psi"`
+	// AUC and PrecisionAt20 are what the offline report must reach, in (0,1).
+	AUC           float64 `yaml:"auc" json:"auc"`
+	PrecisionAt20 float64 `yaml:"precision_at_20" json:"precision_at_20"`
+	// Soak is how long all requests must have been shadowed, in canary phases of 100 % that passed, and SoakWithin how long
+	// ago the last of them may have ended.
+	Soak       Duration `yaml:"soak" json:"soak"`
+	SoakWithin Duration `yaml:"soak_within" json:"soak_within"`
+}
+
+// PolicySchema names the form of a policy.
+const PolicySchema = "greenlight/gate-policy/v1"
+
+// DefaultPolicy is the design's. Every call returns a fresh copy.
+func DefaultPolicy() Policy {
+	return Policy{
+		Schema:        PolicySchema,
+		Phases:        []float64{5, 10, 25, 50, 100},
+		PhaseDuration: Duration(30 * time.Minute), MinComparisons: comparisons, HoldLimit: Duration(4 * time.Hour), Lease: Duration(30 * time.Second),
+		SLO:   Limits{P95MS: 80, ErrorRate: 0.01, MatchRate: 0.95},
+		Abort: Limits{P95MS: 120, ErrorRate: 0.02, MatchRate: 0.90},
+		Alpha: 0.01,
+		Promotion: Promotion{
+			PSI: 0.2, FeaturePSI: 0.3, AUC: 0.62, PrecisionAt20: 0.58, Soak: Duration(24 * time.Hour), SoakWithin: Duration(48 * time.Hour),
+		},
+	}
+}
+
+// ParsePolicy reads a policy in YAML. Keys that are not there have their default; a key that is not known, a second
+// document, and a value out of its range are errors that name the key.
+func ParsePolicy(raw []byte) (Policy, error) {
+	p := DefaultPolicy()
+	d := yaml.NewDecoder(bytes.NewReader(raw))
+	d.KnownFields(true)
+	if err := d.Decode(&p); err != nil && !errors.Is(err, io.EOF) {
+		return Policy{}, fmt.Errorf("policy: %w", err)
+	}
+	if err := d.Decode(&struct{}{}); !errors.Is(err, io.EOF) {
+		return Policy{}, errors.New("policy: more than one document")
+	}
+	if err := p.Validate(); err != nil {
+		return Policy{}, err
+	}
+	return p, nil
+}
+
+// YAML is the policy as [ParsePolicy] reads it.
+func (p Policy) YAML() ([]byte, error) { return yaml.Marshal(p) }
+
+// Validate says what is wrong with the policy, all of it.
+func (p Policy) Validate() error {
+	var errs []error
+	check := func(ok bool, key, want string, have any) {
+		if !ok {
+			errs = append(errs, fmt.Errorf("policy: %s is %v: want %s", key, have, want))
+		}
+	}
+	check(p.Schema == PolicySchema, "schema", PolicySchema, p.Schema)
+	check(len(p.Phases) > 0, "phases", "at least one percentage", p.Phases)
+	for i, v := range p.Phases {
+		check(v > 0 && v <= 100, fmt.Sprintf("phases[%d]", i), "more than 0 and at most 100", v)
+		if i > 0 {
+			check(v > p.Phases[i-1], fmt.Sprintf("phases[%d]", i), fmt.Sprintf("more than the %v before it", p.Phases[i-1]), v)
+		}
+	}
+	check(p.PhaseDuration > 0, "phase_duration", "more than 0", p.PhaseDuration)
+	check(p.MinComparisons >= leastComparisons, "min_comparisons", fmt.Sprintf("at least %d: fewer say nothing", leastComparisons), p.MinComparisons)
+	check(p.HoldLimit >= 0, "hold_limit", "0 or more", p.HoldLimit)
+	check(p.Lease >= Duration(time.Second) && p.Lease <= Duration(time.Hour), "lease", "1s to 1h", p.Lease)
+	for _, l := range []struct {
+		name   string
+		limits Limits
+	}{{"slo", p.SLO}, {"abort", p.Abort}} {
+		check(l.limits.P95MS > 0 && !math.IsInf(l.limits.P95MS, 0), l.name+".p95_ms", "more than 0", l.limits.P95MS)
+		check(within(l.limits.ErrorRate), l.name+".error_rate", "more than 0 and less than 1", l.limits.ErrorRate)
+		check(within(l.limits.MatchRate), l.name+".match_rate", "more than 0 and less than 1", l.limits.MatchRate)
+	}
+	check(p.Abort.P95MS >= p.SLO.P95MS, "abort.p95_ms", "at least that of slo", p.Abort.P95MS)
+	check(p.Abort.ErrorRate >= p.SLO.ErrorRate, "abort.error_rate", "at least that of slo", p.Abort.ErrorRate)
+	check(p.Abort.MatchRate <= p.SLO.MatchRate, "abort.match_rate", "at most that of slo", p.Abort.MatchRate)
+	check(p.Alpha > 0 && p.Alpha <= 0.5, "alpha", "more than 0 and at most 0.5", p.Alpha)
+	r := p.Promotion
+	check(r.PSI > 0 && !math.IsInf(r.PSI, 0), "promotion.psi", "more than 0", r.PSI)
+	check(r.FeaturePSI > 0 && !math.IsInf(r.FeaturePSI, 0), "promotion.feature_psi", "more than 0", r.FeaturePSI)
+	check(within(r.AUC), "promotion.auc", "more than 0 and less than 1", r.AUC)
+	check(within(r.PrecisionAt20), "promotion.precision_at_20", "more than 0 and less than 1", r.PrecisionAt20)
+	check(r.Soak >= 0, "promotion.soak", "0 or more", r.Soak)
+	check(r.SoakWithin > 0, "promotion.soak_within", "more than 0", r.SoakWithin)
+	return errors.Join(errs...)
+}
+
+// leastComparisons is how few comparisons a floor may be: with 20, one mismatch is 5 %.
+const leastComparisons = 20
+
+func within(v float64) bool { return v > 0 && v < 1 }
+
+// Duration is a time.Duration that is written as "30m0s" in YAML and JSON.
+type Duration time.Duration
+
+// String is the duration for people.
+func (d Duration) String() string { return time.Duration(d).String() }
+
+// MarshalText writes the duration.
+func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
+
+// UnmarshalText reads a duration: "30m", "1h30m", "45s".
+func (d *Duration) UnmarshalText(text []byte) error {
+	v, err := time.ParseDuration(string(text))
+	if err != nil {
+		return fmt.Errorf("duration %q: want a form like 30m or 45s", text)
+	}
+	*d = Duration(v)
+	return nil
+}
+
+// Laxer says in what the policy asks for less than the other; empty when in nothing.
+func (p Policy) Laxer(other Policy) []string {
+	var laxer []string
+	add := func(lax bool, key string, have, want any) {
+		if lax {
+			laxer = append(laxer, fmt.Sprintf("%s is %v, not %v", key, have, want))
+		}
+	}
+	have := make(map[float64]bool)
+	for _, v := range p.Phases {
+		have[v] = true
+	}
+	for _, v := range other.Phases {
+		add(!have[v], "phases", p.Phases, other.Phases)
+		if !have[v] {
+			break
+		}
+	}
+	add(p.PhaseDuration < other.PhaseDuration, "phase_duration", p.PhaseDuration, other.PhaseDuration)
+	add(p.MinComparisons < other.MinComparisons, "min_comparisons", p.MinComparisons, other.MinComparisons)
+	for _, l := range []struct {
+		name         string
+		mine, theirs Limits
+	}{{"slo", p.SLO, other.SLO}, {"abort", p.Abort, other.Abort}} {
+		add(l.mine.P95MS > l.theirs.P95MS, l.name+".p95_ms", l.mine.P95MS, l.theirs.P95MS)
+		add(l.mine.ErrorRate > l.theirs.ErrorRate, l.name+".error_rate", l.mine.ErrorRate, l.theirs.ErrorRate)
+		add(l.mine.MatchRate < l.theirs.MatchRate, l.name+".match_rate", l.mine.MatchRate, l.theirs.MatchRate)
+	}
+	add(p.Alpha < other.Alpha, "alpha", p.Alpha, other.Alpha)
+	return laxer
+}

@@ -1,0 +1,119 @@
+package gate_test
+
+import (
+	"encoding/json"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/gate"
+)
+
+func TestPolicyRoundTrip(t *testing.T) {
+	p := gate.DefaultPolicy()
+	if err := p.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	p.Phases, p.PhaseDuration, p.SLO.P95MS = []float64{0.5, 100}, gate.Duration(90*time.Second), 42
+	raw, err := p.YAML()
+	if err != nil {
+		t.Fatal(err)
+	}
+	back, err := gate.ParsePolicy(raw)
+	if err != nil || !reflect.DeepEqual(back, p) {
+		t.Errorf("YAML: got %+v, %v, want %+v", back, err, p)
+	}
+	if raw, err = json.Marshal(p); err != nil || !strings.Contains(string(raw), `"phase_duration":"1m30s"`) {
+		t.Errorf("JSON: got %s, %v", raw, err)
+	}
+	var read gate.Policy
+	if err := json.Unmarshal(raw, &read); err != nil || !reflect.DeepEqual(read, p) {
+		t.Errorf("JSON: got %+v, %v, want %+v", read, err, p)
+	}
+	if empty, err := gate.ParsePolicy(nil); err != nil || !reflect.DeepEqual(empty, gate.DefaultPolicy()) {
+		t.Errorf("empty: got %+v, %v, want the defaults", empty, err)
+	}
+}
+
+func TestParsePolicyRefuses(t *testing.T) {
+	for text, mention := range map[string]string{
+		"phase: [5]":                  "phase not found",
+		"slo: {p95: 3}":               "p95 not found",
+		"phases: []":                  "phases is []: want at least one",
+		"phases: [5, 5]":              "phases[1] is 5: want more than the 5 before it",
+		"phases: [50, 10]":            "phases[1] is 10",
+		"phases: [5, 101]":            "phases[1] is 101: want more than 0 and at most 100",
+		"phases: [0]":                 "phases[0] is 0",
+		"phases: [.nan]":              "phases[0] is NaN",
+		"phase_duration: 0s":          "phase_duration is 0s",
+		"phase_duration: 30":          "want a form like 30m",
+		"min_comparisons: 3":          "at least 20",
+		"min_comparisons: -1":         "cannot unmarshal",
+		"hold_limit: -1s":             "hold_limit is -1s",
+		"lease: 10ms":                 "lease is 10ms: want 1s to 1h",
+		"slo: {match_rate: 95}":       "slo.match_rate is 95: want more than 0 and less than 1",
+		"abort: {error_rate: 0}":      "abort.error_rate is 0",
+		"abort: {match_rate: 0.99}":   "abort.match_rate is 0.99: want at most that of slo",
+		"abort: {p95_ms: .inf}":       "abort.p95_ms is +Inf",
+		"alpha: 1":                    "alpha is 1",
+		"promotion: {soak: -1h}":      "promotion.soak is -1h",
+		"promotion: {auc: 1.2}":       "promotion.auc is 1.2",
+		"schema: other":               "schema is other",
+		"phases: [5]\n---\nalpha: 0.": "more than one document",
+		"phases: {":                   "policy:",
+	} {
+		if _, err := gate.ParsePolicy([]byte(text)); err == nil || !strings.Contains(err.Error(), mention) {
+			t.Errorf("%q: got %v, want mention of %q", text, err, mention)
+		}
+	}
+}
+
+func TestLaxer(t *testing.T) {
+	p := gate.DefaultPolicy()
+	if got := p.Laxer(p); len(got) != 0 {
+		t.Errorf("than itself: got %v", got)
+	}
+	for mention, change := range map[string]func(*gate.Policy){
+		"phases":          func(p *gate.Policy) { p.Phases = p.Phases[1:] },
+		"phase_duration":  func(p *gate.Policy) { p.PhaseDuration-- },
+		"min_comparisons": func(p *gate.Policy) { p.MinComparisons-- },
+		"slo.p95_ms":      func(p *gate.Policy) { p.SLO.P95MS++ },
+		"abort.error_rate": func(p *gate.Policy) {
+			p.Abort.ErrorRate *= 2
+		},
+		"slo.match_rate": func(p *gate.Policy) { p.SLO.MatchRate -= 0.01 },
+		"alpha":          func(p *gate.Policy) { p.Alpha /= 2 },
+	} {
+		q := gate.DefaultPolicy()
+		change(&q)
+		if got := q.Laxer(p); len(got) != 1 || !strings.Contains(got[0], mention) {
+			t.Errorf("%s: got %v", mention, got)
+		}
+		if got := p.Laxer(q); mention != "phases" && len(got) != 0 {
+			t.Errorf("stricter in %s: got %v", mention, got)
+		}
+	}
+}
+
+func FuzzPolicy(f *testing.F) {
+	raw, err := gate.DefaultPolicy().YAML()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(raw)
+	f.Add([]byte("phases: [1, 2]\nslo: {p95_ms: 5}"))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		p, err := gate.ParsePolicy(raw)
+		if err != nil {
+			return
+		}
+		again, err := p.YAML()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if back, err := gate.ParsePolicy(again); err != nil || !reflect.DeepEqual(back, p) {
+			t.Errorf("got %+v, %v, want %+v", back, err, p)
+		}
+	})
+}
