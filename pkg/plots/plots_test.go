@@ -5,11 +5,13 @@ import (
 	"encoding/xml"
 	"errors"
 	"io"
+	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/drift"
 	"github.com/greenlight-ml/greenlight/pkg/eval"
@@ -71,6 +73,39 @@ func reading() drift.FeatureReading {
 	}
 }
 
+// features are readings of each role: a raw input that has left, features that have not.
+func features() []drift.FeatureReading {
+	of := func(name string, role drift.Role, psi, q99 float64) drift.FeatureReading {
+		return drift.FeatureReading{Feature: name, Role: role, Reading: drift.Reading{PSI: psi, Noise: &drift.Noise{Q99: q99}}}
+	}
+	short := of("mid_logret_1m_rel", drift.ModelFeature, 0.001, 0)
+	short.Noise = nil
+	return []drift.FeatureReading{
+		short, of("spread_bp_rel", drift.ModelFeature, 0.31, 0.22), of("rsi14_z", drift.ModelFeature, 0.02, 0.03),
+		of("score", drift.Score, 0.11, 0.3), of("mid", drift.RawInput, 5.1, 3.2),
+	}
+}
+
+// weeks are the indices of those features over time, the first raw input only later.
+func weeks(n int) plots.PSITimes {
+	var t plots.PSITimes
+	for _, f := range features() {
+		t.Lines = append(t.Lines, plots.PSILine{Name: f.Feature, Role: f.Role})
+	}
+	for i := range n {
+		t.At = append(t.At, time.Date(2026, 9, 1+i, 0, 0, 0, 0, time.UTC))
+		t.Overall = append(t.Overall, 0.1+0.01*float64(i%5))
+		for j, f := range features() {
+			v := f.PSI * (1 + 0.1*math.Sin(float64(i+j)))
+			if f.Role == drift.RawInput && i < n/4 {
+				v = math.NaN()
+			}
+			t.Lines[j].Values = append(t.Lines[j].Values, v)
+		}
+	}
+	return t
+}
+
 // figures are one of each, with what a reader must find in it.
 func figures(t *testing.T) []struct {
 	name  string
@@ -104,7 +139,23 @@ func figures(t *testing.T) []struct {
 		{
 			"psi",
 			func(w io.Writer) error { return plots.PSI(w, "x on y", reading()) },
-			[]string{"Drift of spread_bp: x on y", "PSI 0.412 (critical), threshold 0.3, 99 % quantile without drift 0.187: FAIL; n = 12,345 rows", "Share of rows (%)", "&lt;= 0.5", "0.220", "reference (training)", "present"},
+			[]string{"Drift of spread_bp: x on y", "PSI 0.412 (critical), threshold 0.3, 99 % quantile without drift 0.187: FAIL; n = 12,345 rows", "Share of rows (%)", "&lt;= 0.5", "0.220", ">reference<", ">current<"},
+		},
+		{
+			"psi_history",
+			func(w io.Writer) error {
+				t := weeks(40)
+				t.Filling, t.Overall[2] = 5, 3
+				return plots.PSIHistory(w, "x on y", t)
+			},
+			[]string{"Drift over time: x on y", "40 of them", "PSI of the model&#39;s features", "PSI of the raw inputs", "overall", "spread_bp_rel", "score", "mid", "warning from 0.1", "critical above 0.2", "limit of a feature, 0.3", "window not full yet", "2026-09-01", "End of the window (UTC)"},
+		},
+		{
+			"psi_overview",
+			func(w io.Writer) error {
+				return plots.PSIOverview(w, "x on y", &drift.Reading{PSI: 0.147, Noise: &drift.Noise{Q99: 0.21}}, features())
+			},
+			[]string{"Drift at a glance: x on y", "PSI (logarithmic)", "overall", "mid_logret_1m_rel", "raw input", "score of the model", "99 % without drift", "warning from 0.1", "critical above 0.2", "limit of a feature, 0.3", ">0.05<", ">5<"},
 		},
 		{
 			"folds",
@@ -171,6 +222,7 @@ func TestFiguresPassOnTheWritersError(t *testing.T) {
 
 func TestNothingToPlot(t *testing.T) {
 	one := []bool{true, true}
+	indices := []float64{0.1, 0.2}
 	tests := []struct {
 		name    string
 		write   func(io.Writer) error
@@ -185,6 +237,17 @@ func TestNothingToPlot(t *testing.T) {
 		{"wrong score", func(w io.Writer) error { return plots.Scores(w, "", []float64{2, 0}, one) }, nil, "score 2 of row 0"},
 		{"labels missing", func(w io.Writer) error { return plots.Scores(w, "", []float64{.1}, one) }, nil, "1 scores but 2 labels"},
 		{"no bins", func(w io.Writer) error { return plots.PSI(w, "", drift.FeatureReading{Feature: "mid"}) }, plots.ErrNothing, "mid"},
+		{"no times", func(w io.Writer) error { return plots.PSIHistory(w, "", plots.PSITimes{}) }, plots.ErrNothing, "0 times"},
+		{"overall missing", func(w io.Writer) error {
+			return plots.PSIHistory(w, "", plots.PSITimes{At: make([]time.Time, 2), Overall: indices[:1]})
+		}, plots.ErrNothing, "2 times and 1 overall"},
+		{"values missing", func(w io.Writer) error {
+			return plots.PSIHistory(w, "", plots.PSITimes{At: make([]time.Time, 2), Overall: indices, Lines: []plots.PSILine{{Name: "mid", Values: indices[:1]}}})
+		}, nil, "PSI of mid over time: 1 values for 2 times"},
+		{"no index at all", func(w io.Writer) error {
+			return plots.PSIHistory(w, "", plots.PSITimes{At: make([]time.Time, 1), Overall: []float64{math.NaN()}})
+		}, plots.ErrNothing, "without an index"},
+		{"no features", func(w io.Writer) error { return plots.PSIOverview(w, "", nil, nil) }, plots.ErrNothing, "no features"},
 		{"no folds", func(w io.Writer) error { return plots.Folds(w, "", &eval.Report{}) }, plots.ErrNothing, "0 folds"},
 	}
 	for _, tt := range tests {
@@ -210,7 +273,12 @@ func TestPoorFigures(t *testing.T) {
 	}
 	lone := reading()
 	lone.Bins, lone.Noise = lone.Bins[2:3], nil
+	one, filling := weeks(1), weeks(2)
+	one.Lines, filling.Filling = one.Lines[:2], 2
 	for name, write := range map[string]func(io.Writer) error{
+		"one time, no inputs":    func(w io.Writer) error { return plots.PSIHistory(w, "", one) },
+		"no full window":         func(w io.Writer) error { return plots.PSIHistory(w, "", filling) },
+		"one feature":            func(w io.Writer) error { return plots.PSIOverview(w, "", nil, features()[:1]) },
 		"one fold, no intervals": func(w io.Writer) error { return plots.Folds(w, "", r) },
 		"one bin":                func(w io.Writer) error { return plots.PSI(w, "", lone) },
 		"one class":              func(w io.Writer) error { return plots.Scores(w, "", []float64{0, 1}, []bool{true, true}) },

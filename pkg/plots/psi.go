@@ -12,7 +12,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/drift"
 )
 
-// PSI draws the shares of reference and present in the bins of one feature, and above each bin what it adds to the
+// PSI draws the shares of reference and current rows in the bins of one feature, and above each bin what it adds to the
 // index. Bins that are empty in both are left out.
 func PSI(w io.Writer, title string, f drift.FeatureReading) error {
 	p := panel(f.Feature+", by bins of the reference", "Share of rows (%)")
@@ -30,7 +30,7 @@ func PSI(w io.Writer, title string, f drift.FeatureReading) error {
 			name   string
 			share  float64
 			colour color.Color
-		}{{"reference (training)", b.Reference, grey}, {"present", b.Current, blue}} {
+		}{{"reference", b.Reference, grey}, {"current", b.Current, blue}} {
 			left := at - 0.4 + 0.4*float64(i)
 			drawn, err := box(left+0.02, left+0.38, 0, 100*bar.share, bar.colour)
 			if err != nil {
@@ -59,8 +59,8 @@ func PSI(w io.Writer, title string, f drift.FeatureReading) error {
 	p.X.Tick.Label.Rotation = math.Pi / 6
 	p.X.Tick.Label.XAlign, p.X.Tick.Label.YAlign = draw.XRight, draw.YTop
 	p.X.Tick.Length = 3
-	p.Legend.Top = true
-	p.Legend.YOffs = -6
+	p.Legend.Top, p.Legend.Left = true, true
+	p.Legend.XOffs, p.Legend.YOffs = 8, -6
 	noise := "noise not known"
 	if f.Noise != nil {
 		noise = fmt.Sprintf("99 %% quantile without drift %.3f", f.Q99)

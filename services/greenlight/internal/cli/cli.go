@@ -66,7 +66,7 @@ Exit codes: 0 ok, 1 failed, 2 wrong usage, 3 a gate said no.`,
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(
-		runCommand(io), simulateCommand(io), trainCommand(io), evalCommand(io), retrainCommand(io),
+		runCommand(io), simulateCommand(io), trainCommand(io), evalCommand(io), retrainCommand(io), driftCommand(io),
 		smokeCommand(io), shadowSmokeCommand(io), replayCommand(io), modelCommand(io), evidenceCommand(io), benchCommand(io),
 	)
 	root.SetArgs(args)

@@ -17,6 +17,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftfleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/load"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/proc"
 )
@@ -120,7 +121,8 @@ func (r *runFlags) run(ctx context.Context, c console, store *evidence.Store) (g
 func (r *runFlags) online(ctx context.Context, c console, store *evidence.Store, dir string, t *trained, heldOut []load.State) (_ []gate.Result, err error) {
 	program := func(name string) string { return filepath.Join(r.binaries, name) }
 	engine, err := proc.Start(ctx, program("ml-engine"), dir,
-		"--models", r.models, "--model", t.artifact.Manifest.Version, "--grpc-addr", r.engine.grpc, "--http-addr", r.engine.http)
+		"--models", r.models, "--model", t.artifact.Manifest.Version, "--grpc-addr", r.engine.grpc, "--http-addr", r.engine.http,
+		"--drift-clock", "event") // the held-out days are in the past
 	if err != nil {
 		return nil, withHint(err, "the addresses can be moved with --engine-grpc and --engine-http")
 	}
@@ -151,10 +153,31 @@ func (r *runFlags) online(ctx context.Context, c console, store *evidence.Store,
 		if err != nil {
 			return nil, err
 		}
-		return slices.Concat(s.SLO.Results, replay.SLO.Results), nil
+		return slices.Concat(s.SLO.Results, replay.SLO.Results), runDrift(ctx, c, store, engine.Addr("grpc"), t)
 	}
 	results, err := stages()
 	return results, errors.Join(err, engine.Err(), executor.Err())
+}
+
+// runDrift writes down the drift of all that the stages before have sent. Drift is monitored and judges nothing here: it
+// is a fact about the market of the held-out period, and no promise of the pair.
+func runDrift(ctx context.Context, c console, store *evidence.Store, addr string, t *trained) error {
+	e := engineFlags{addrs: []string{addr}, window: week, timeout: driftTimeout}
+	return e.dial(func(replicas []driftfleet.Replica) error {
+		report, err := e.read(ctx, replicas, true)
+		if err != nil {
+			return err
+		}
+		header := loadHeader(driftfleet.Schema, t.Data, t.artifact)
+		if _, err := snapshotEvidence(report, header).write(store); err != nil {
+			return err
+		}
+		c.say("drift     %s; monitored, not part of the scorecard", report.Line())
+		if story := report.Story(); story != "" {
+			c.say("          %s", story)
+		}
+		return nil
+	})
 }
 
 // stopGrace is how long a service may take to drain before it is killed: its own grace, and some.
@@ -172,7 +195,7 @@ func awaitShadow(ctx context.Context, addr string, states []load.State) error {
 		client := executorv1.NewDecisionServiceClient(conn)
 		for {
 			resp, err := client.PredictWithShadow(ctx, &executorv1.PredictWithShadowRequest{
-				RequestId: "warm-up", Features: states[0].Named,
+				RequestId: "warm-up", Features: states[0].Named, EventTime: states[0].Time,
 			}, grpc.WaitForReady(true))
 			if err != nil {
 				return fmt.Errorf("warm up the pair: %w", err)

@@ -1,0 +1,218 @@
+package plots
+
+import (
+	"fmt"
+	"image/color"
+	"io"
+	"math"
+	"time"
+
+	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/plotter"
+	"gonum.org/v1/plot/vg"
+	"gonum.org/v1/plot/vg/draw"
+
+	"github.com/greenlight-ml/greenlight/pkg/drift"
+)
+
+// PSILine is one index over time.
+type PSILine struct {
+	Name string
+	// Role says with which lines it is drawn.
+	Role drift.Role
+	// Values are one per time, NaN where there was no row.
+	Values []float64
+}
+
+// lineStyles are those of the features of one panel, in order. Nine are told apart; more begin again.
+var lineStyles = []struct {
+	colour color.Color
+	dashes []vg.Length
+}{
+	{blue, nil},
+	{orange, nil},
+	{green, nil},
+	{purple, nil},
+	{sky, nil},
+	{amber, nil},
+	{blue, []vg.Length{3, 2}},
+	{orange, []vg.Length{3, 2}},
+	{green, []vg.Length{3, 2}},
+}
+
+// PSITimes is indices over time.
+type PSITimes struct {
+	// At are the ends of the windows, ascending.
+	At []time.Time
+	// Overall are the overall indices, one per time, Lines those of features.
+	Overall []float64
+	Lines   []PSILine
+	// Filling is how many of the first windows began before there was anything to count: their indices are of fewer days
+	// than the others', and noisier. They are drawn on grey, and do not set the scale unless there are no others.
+	Filling int
+}
+
+// PSIHistory draws indices over time with the thresholds as lines: what the model takes and what it answers above, raw
+// inputs, which move far more, below.
+func PSIHistory(w io.Writer, title string, t PSITimes) error {
+	if len(t.At) == 0 || len(t.Overall) != len(t.At) {
+		return fmt.Errorf("PSI over time: %d times and %d overall: %w", len(t.At), len(t.Overall), ErrNothing)
+	}
+	model, inputs := newHistory("PSI of the model's features"), newHistory("PSI of the raw inputs")
+	if err := model.add(t, PSILine{Name: "overall", Values: t.Overall}, ink, 2.2, nil); err != nil {
+		return err
+	}
+	for _, l := range t.Lines {
+		if len(l.Values) != len(t.At) {
+			return fmt.Errorf("PSI of %s over time: %d values for %d times", l.Name, len(l.Values), len(t.At))
+		}
+		h := model
+		if l.Role == drift.RawInput {
+			h = inputs
+		}
+		style := lineStyles[h.styled%len(lineStyles)]
+		h.styled++
+		if err := h.add(t, l, style.colour, 1.2, style.dashes); err != nil {
+			return err
+		}
+	}
+	if err := model.finish(t); err != nil {
+		return err
+	}
+	f := figure{
+		title:    "Drift over time: " + title,
+		subtitle: fmt.Sprintf("PSI against the reference, of windows that end at the time shown; %d of them", len(t.At)),
+		width:    800, height: 330, panels: []*plot.Plot{model.plot}, shares: []float64{1}, side: 190,
+	}
+	bottom := model
+	if inputs.drawn > 0 {
+		if err := inputs.finish(t); err != nil {
+			return err
+		}
+		f.height, f.panels, f.shares = 540, append(f.panels, inputs.plot), []float64{0.56, 0.44}
+		bottom = inputs
+	}
+	if model.drawn+inputs.drawn == 0 {
+		return fmt.Errorf("PSI over time without an index: %w", ErrNothing)
+	}
+	bottom.plot.X.Label.Text = "End of the window (UTC)"
+	return f.write(w)
+}
+
+// history is one panel of indices over time.
+type history struct {
+	plot *plot.Plot
+	// styled and drawn count the lines that have a style, and those that have a value.
+	styled, drawn int
+	highest       float64
+}
+
+func newHistory(y string) *history {
+	h := &history{plot: panel("", y)}
+	h.plot.Y.Tick.Marker = plot.TickerFunc(niceTicks)
+	return h
+}
+
+// add draws a line with a point per value, so that a lone value is seen. It breaks where a value is missing.
+func (h *history) add(t PSITimes, l PSILine, c color.Color, width vg.Length, dashes []vg.Length) error {
+	var shown bool
+	var run plotter.XYs
+	end := func() error {
+		if len(run) == 0 {
+			return nil
+		}
+		drawn, dots, err := plotter.NewLinePoints(run)
+		if err != nil {
+			return fmt.Errorf("PSI of %s over time: %w", l.Name, err)
+		}
+		drawn.Color, drawn.Width, drawn.Dashes = c, width, dashes
+		dots.GlyphStyle = draw.GlyphStyle{Color: c, Radius: 1.1 + width/2, Shape: draw.CircleGlyph{}}
+		h.plot.Add(drawn, dots)
+		if !shown {
+			h.plot.Legend.Add(l.Name, drawn, dots)
+			h.drawn++
+		}
+		shown, run = true, nil
+		return nil
+	}
+	for i, v := range l.Values {
+		if math.IsNaN(v) {
+			if err := end(); err != nil {
+				return err
+			}
+			continue
+		}
+		run = append(run, plotter.XY{X: days(t.At[i]), Y: v})
+		if i >= t.Filling || t.Filling >= len(t.At) {
+			h.highest = max(h.highest, v)
+		}
+	}
+	return end()
+}
+
+// threshold is a named level.
+type threshold struct {
+	level  float64
+	name   string
+	colour color.Color
+	dashes []vg.Length
+}
+
+// psiLevels are what an index is read by: the textbook's warning, and the limits of promotion, of which the overall one
+// is the textbook's critical too.
+func psiLevels() []threshold {
+	limits := drift.DefaultLimits()
+	return []threshold{
+		{0.1, "warning from 0.1", grey, []vg.Length{2, 2}},
+		{limits.Overall, fmt.Sprintf("critical above %.1f, limit overall", limits.Overall), ink, []vg.Length{6, 3}},
+		{limits.Feature, fmt.Sprintf("limit of a feature, %.1f", limits.Feature), ink, []vg.Length{8, 2, 2, 2}},
+	}
+}
+
+// finish draws the thresholds across the panel and the ground of the windows that are not full, and sets the axes.
+func (h *history) finish(t PSITimes) error {
+	first, last := days(t.At[0]), days(t.At[len(t.At)-1])
+	spare := max(0.5, (last-first)/40)
+	left, right := first-spare, last+spare
+	for _, level := range psiLevels() {
+		l, err := line(plotter.XYs{{X: left, Y: level.level}, {X: right, Y: level.level}}, level.colour, 0.9, level.dashes...)
+		if err != nil {
+			return fmt.Errorf("threshold %v: %w", level.level, err)
+		}
+		h.plot.Add(l)
+		h.plot.Legend.Add(level.name, l)
+		h.highest = max(h.highest, level.level)
+	}
+	h.plot.X.Min, h.plot.X.Max, h.plot.Y.Min, h.plot.Y.Max = left, right, 0, 1.12*h.highest
+	h.plot.X.Tick.Marker = dates(left, right)
+	if t.Filling <= 0 {
+		return nil
+	}
+	until := right
+	if t.Filling < len(t.At) {
+		until = (days(t.At[t.Filling-1]) + days(t.At[t.Filling])) / 2
+	}
+	ground, err := box(left, until, 0, h.plot.Y.Max, color.NRGBA{grey.R, grey.G, grey.B, 0x28})
+	if err != nil {
+		return fmt.Errorf("windows that are not full: %w", err)
+	}
+	h.plot.Add(ground)
+	h.plot.Legend.Add("window not full yet", ground)
+	return nil
+}
+
+// days are the days since 1970-01-01, UTC.
+func days(t time.Time) float64 {
+	return float64(t.UnixMilli()) / float64((24 * time.Hour).Milliseconds())
+}
+
+// dates are ticks at midnights, at most [maxDates] of them.
+func dates(left, right float64) plot.ConstantTicks {
+	first, last := int(math.Ceil(left)), int(math.Floor(right))
+	every := max(1, (last-first+maxDates)/maxDates)
+	var ticks plot.ConstantTicks
+	for d := first; d <= last; d += every {
+		ticks = append(ticks, plot.Tick{Value: float64(d), Label: time.Unix(int64(d)*86400, 0).UTC().Format(time.DateOnly)})
+	}
+	return ticks
+}

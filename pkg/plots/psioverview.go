@@ -1,0 +1,130 @@
+package plots
+
+import (
+	"fmt"
+	"image/color"
+	"io"
+	"strconv"
+
+	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/plotter"
+	"gonum.org/v1/plot/vg"
+	"gonum.org/v1/plot/vg/draw"
+
+	"github.com/greenlight-ml/greenlight/pkg/drift"
+)
+
+// leastPSI is where the axis of [PSIOverview] begins: what is smaller is drawn there.
+const leastPSI = 0.005
+
+// PSIOverview draws the index of every feature beside what it reaches without drift, on a logarithmic axis: a point
+// within its band is noise, whatever the thresholds say. The overall index stands first; nil leaves it out.
+func PSIOverview(w io.Writer, title string, overall *drift.Reading, features []drift.FeatureReading) error {
+	o := overview{plot: panel("PSI (logarithmic)", ""), left: len(features), highest: 1}
+	if overall != nil {
+		o.left++
+	}
+	if o.left == 0 {
+		return fmt.Errorf("overview of no features: %w", ErrNothing)
+	}
+	top := float64(o.left) - 0.4
+	if overall != nil {
+		if err := o.add("overall", *overall, "overall", ink); err != nil {
+			return err
+		}
+	}
+	kinds := map[drift.Role]struct {
+		name   string
+		colour color.Color
+	}{drift.ModelFeature: {"feature of the model", blue}, drift.Score: {"score of the model", green}, drift.RawInput: {"raw input", orange}}
+	for _, f := range features {
+		kind := kinds[f.Role]
+		if err := o.add(f.Feature, f.Reading, kind.name, kind.colour); err != nil {
+			return err
+		}
+	}
+	if err := o.thresholds(top); err != nil {
+		return err
+	}
+	p := o.plot
+	p.X.Scale, p.X.Min, p.X.Max = plot.LogScale{}, leastPSI, 2*o.highest
+	p.Y.Min, p.Y.Max = -0.6, top
+	p.X.Tick.Marker, p.Y.Tick.Marker = decades(leastPSI, p.X.Max), o.names
+	p.Y.Tick.Length = 3
+	return figure{
+		title:    "Drift at a glance: " + title,
+		subtitle: "points: PSI against the reference; bands: what it stays below 99 times in a hundred without drift",
+		width:    760, height: vg.Length(120 + 24*len(o.names)), panels: []*plot.Plot{p}, shares: []float64{1}, side: 190,
+	}.write(w)
+}
+
+// overview is a row per index, from the top.
+type overview struct {
+	plot *plot.Plot
+	// left is how many rows are still to come.
+	left    int
+	names   plot.ConstantTicks
+	shown   map[string]bool
+	highest float64
+}
+
+// add draws one row; the legend names each kind once.
+func (o *overview) add(name string, r drift.Reading, kind string, c color.Color) error {
+	o.left--
+	y := float64(o.left)
+	o.names = append(o.names, plot.Tick{Value: y, Label: name})
+	o.highest = max(o.highest, r.PSI)
+	if o.shown == nil {
+		o.shown = map[string]bool{}
+	}
+	if r.Noise != nil {
+		o.highest = max(o.highest, r.Q99)
+		band, err := box(leastPSI, max(leastPSI, r.Q99), y-0.28, y+0.28, color.NRGBA{blue.R, blue.G, blue.B, 0x2a})
+		if err != nil {
+			return fmt.Errorf("noise of %s: %w", name, err)
+		}
+		o.plot.Add(band)
+		if !o.shown["noise"] {
+			o.plot.Legend.Add("99 % without drift", band)
+			o.shown["noise"] = true
+		}
+	}
+	dot, err := plotter.NewScatter(plotter.XYs{{X: max(leastPSI, r.PSI), Y: y}})
+	if err != nil {
+		return fmt.Errorf("PSI of %s: %w", name, err)
+	}
+	dot.GlyphStyle = draw.GlyphStyle{Color: c, Radius: 4, Shape: draw.CircleGlyph{}}
+	o.plot.Add(dot)
+	if !o.shown[kind] {
+		o.plot.Legend.Add(kind, dot)
+		o.shown[kind] = true
+	}
+	return nil
+}
+
+// thresholds draws the levels from the bottom to the top.
+func (o *overview) thresholds(top float64) error {
+	for _, t := range psiLevels() {
+		l, err := line(plotter.XYs{{X: t.level, Y: -0.6}, {X: t.level, Y: top}}, t.colour, 0.9, t.dashes...)
+		if err != nil {
+			return fmt.Errorf("threshold %v: %w", t.level, err)
+		}
+		o.plot.Add(l)
+		o.plot.Legend.Add(t.name, l)
+	}
+	return nil
+}
+
+// decades are ticks at 1, 2 and 5 times the powers of ten from low to high.
+func decades(low, high float64) plot.ConstantTicks {
+	var ticks plot.ConstantTicks
+	for power := -3; power <= 3; power++ {
+		for _, digit := range []string{"1", "2", "5"} {
+			v, err := strconv.ParseFloat(digit+"e"+strconv.Itoa(power), 64)
+			if err == nil && low <= v && v <= high {
+				ticks = append(ticks, plot.Tick{Value: v, Label: strconv.FormatFloat(v, 'f', -1, 64)})
+			}
+		}
+	}
+	return ticks
+}

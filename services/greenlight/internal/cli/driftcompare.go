@@ -1,0 +1,174 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/greenlight-ml/greenlight/pkg/evidence"
+	"github.com/greenlight-ml/greenlight/pkg/feature"
+	"github.com/greenlight-ml/greenlight/pkg/model"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftcompare"
+)
+
+// compareFlags say what to compare with what.
+type compareFlags struct {
+	reference, current dataFlags
+	referenceDays      int
+	currentDays        int
+	options            driftcompare.Options
+	schema             string
+	models             string
+	model              string
+	evidence           string
+	check              bool
+}
+
+func driftCompareCommand(c console) *cobra.Command {
+	f := compareFlags{options: driftcompare.DefaultOptions()}
+	cmd := &cobra.Command{
+		Use: "compare", Short: "Measure the drift from one market or feature log to another, or within one",
+		Long: `Compare makes a reference of one set of rows and measures how far another has moved from it: the population stability
+index (PSI) of every feature of the schema, of the raw inputs, and with --model of the score. A set is market data, as for
+--data of the other commands, or the folder of a feature log. With --reference-days in place of --current, one set is cut
+in time: its first days are the reference, the rest is current.
+
+Beside the indices, which look at one feature at a time, a classifier is asked whether it can tell the two sets apart by
+all features of the model together, and by which.
+
+It writes psi_compare.json, with a series of windows of 7 days through the current rows, and its figures to the evidence
+folder. Verdicts are those of drift snapshot; the classifier's and the series' stand beside them and do not change them.`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := f.validate(cmd.Flags().Changed); err != nil {
+				return usageError{err}
+			}
+			return f.compare(c)
+		},
+	}
+	fs := cmd.Flags()
+	fs.StringVar(&f.reference.path, "reference", "", "file or folder of market data, or folder of a feature log")
+	fs.StringVar(&f.current.path, "current", "", "the same, to compare with the reference")
+	fs.IntVar(&f.referenceDays, "reference-days", 0, "in place of --current: take the first so many UTC days for the reference, and the rest for current")
+	fs.IntVar(&f.currentDays, "current-days", 0, "use the first so many UTC days of the current rows; 0 is all")
+	fs.StringVar(&f.schema, "schema", defaultSchema, "feature schema to compare by")
+	fs.StringVar(&f.model, "model", "", "model whose score is compared too: name/version, or version; none when it is not given")
+	fs.StringVar(&f.models, "models", "models", "registry folder with the model")
+	fs.IntVar(&f.options.Classifier.Permutations, "permutations", f.options.Classifier.Permutations, "how often the days are exchanged to judge the classifier; 0 leaves it out")
+	f.declareData(fs)
+	declareCheck(fs, &f.check)
+	declareEvidence(fs, &f.evidence)
+	return cmd
+}
+
+// declareData declares how both sets are read.
+func (f *compareFlags) declareData(fs *pflag.FlagSet) {
+	fs.StringVar(&f.reference.symbol, "symbol", "", "instrument of the reference, where there are several, and of --current unless --current-symbol is given")
+	fs.StringVar(&f.current.symbol, "current-symbol", "", "instrument of the current set")
+	fs.IntVar(&f.reference.maxBadRows, "max-bad-rows", 0, "how many broken rows of a set may be left out before it is an error")
+	fs.DurationVar(&f.reference.utcOffset, "utc-offset", 0, "what the clock of the files is ahead of UTC, for example -5h")
+	fs.BoolVar(&f.reference.tradesOnly, "trades-only", false, "read the trades of a folder that has quotes as well")
+	f.reference.offsetSet = func() bool { return fs.Changed("utc-offset") }
+}
+
+func (f *compareFlags) validate(changed func(string) bool) error {
+	switch {
+	case f.reference.path == "":
+		return errors.New("--reference is not given")
+	case (f.current.path == "") == (f.referenceDays == 0):
+		return errors.New("give either --current, or --reference-days to cut the reference in time")
+	case f.referenceDays < 0 || f.currentDays < 0 || f.options.Classifier.Permutations < 0:
+		return errors.New("--reference-days, --current-days and --permutations are 0 or more")
+	case changed("current-symbol") && f.current.path == "":
+		return errors.New("--current-symbol has no meaning without --current")
+	}
+	path, symbol := f.current.path, f.current.symbol
+	f.current = f.reference
+	f.current.path = path
+	if symbol != "" {
+		f.current.symbol = symbol
+	}
+	return nil
+}
+
+func (f *compareFlags) compare(c console) error {
+	schema, ok := feature.Lookup(f.schema)
+	if !ok {
+		return usageError{fmt.Errorf("unknown feature schema %q", f.schema)}
+	}
+	header := evidence.Header{Schema: driftcompare.Schema, Git: revision()}
+	var scorer model.Scorer
+	if f.model != "" {
+		a, err := model.OpenRegistry(f.models).Load(f.model)
+		if err != nil {
+			return withHint(err, "greenlight train makes models; --models names their folder")
+		}
+		if a.Schema.Name != schema.Name {
+			return usageError{fmt.Errorf("model %s takes schema %s, and --schema is %s", f.model, a.Schema.Name, schema.Name)}
+		}
+		scorer, header.Model = a.Scorer, &evidence.Model{Version: a.Manifest.Version, Digest: a.Digest()}
+	}
+	reference, current, err := f.sets(c, schema, scorer)
+	if err != nil {
+		return err
+	}
+	r, err := driftcompare.Compare(reference, current, f.options)
+	if err != nil {
+		return err
+	}
+	if err := c.sayDrift(&r.Report); err != nil {
+		return err
+	}
+	for _, line := range []struct{ head, text string }{{"weeks", r.Rolling()}, {"apart", r.Apart()}} {
+		if line.text != "" {
+			c.say("%-9s %s", line.head, line.text)
+		}
+	}
+	header.Source, header.Inputs = driftcompare.Source(reference, current), driftcompare.Inputs(reference, current)
+	title := r.Current.Name
+	if r.Reference.Name != title {
+		title += " against " + r.Reference.Name
+	}
+	return c.keepDrift(f.evidence, driftEvidence{
+		"psi_compare.json", "psi_compare/", r.Title(title, header.Source), header, r, &r.Report,
+	}, f.check)
+}
+
+// sets reads the two sets.
+func (f *compareFlags) sets(c console, schema *feature.Schema, scorer model.Scorer) (reference, current *driftcompare.Set, err error) {
+	if reference, err = readSet(c, &f.reference, schema, scorer); err != nil {
+		return nil, nil, err
+	}
+	if f.current.path == "" {
+		reference, current = reference.Split(f.referenceDays)
+	} else if current, err = readSet(c, &f.current, schema, scorer); err != nil {
+		return nil, nil, err
+	}
+	if f.currentDays > 0 {
+		current, _ = current.Split(f.currentDays)
+	}
+	return reference, current, nil
+}
+
+// readSet reads market data, or a feature log.
+func readSet(c console, d *dataFlags, schema *feature.Schema, scorer model.Scorer) (*driftcompare.Set, error) {
+	if !driftcompare.IsLog(d.path) {
+		data, err := d.load(c)
+		if err != nil {
+			return nil, err
+		}
+		return driftcompare.FromMarket(data, schema, scorer)
+	}
+	s, err := driftcompare.FromLog(d.path, d.symbol, schema, scorer)
+	var other *driftcompare.SchemaError
+	if errors.As(err, &other) {
+		return nil, withHint(err, "--schema names the one to compare by; both sets must have its features")
+	}
+	if err != nil {
+		return nil, err
+	}
+	c.say("data      %s: %d rows of a feature log, of %v; %d left out", d.path, s.Rows(), s.Symbols, s.Left)
+	return s, nil
+}

@@ -1,0 +1,193 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"google.golang.org/grpc"
+
+	"github.com/greenlight-ml/greenlight/pkg/drift"
+	"github.com/greenlight-ml/greenlight/pkg/evidence"
+	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftfleet"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftview"
+)
+
+// engineFlags say which ml-engines to ask for their drift, and over how long.
+type engineFlags struct {
+	addrs   []string
+	window  time.Duration
+	timeout time.Duration
+}
+
+const (
+	week = 7 * 24 * time.Hour
+	// driftTimeout is far more than the first answer takes, which draws the noise: some hundred milliseconds.
+	driftTimeout = 10 * time.Second
+)
+
+func (e *engineFlags) declare(fs *pflag.FlagSet) {
+	fs.StringSliceVar(&e.addrs, "engine", []string{"127.0.0.1:4010"}, "gRPC addresses of ml-engine, one per replica")
+	fs.DurationVar(&e.window, "window", week, "how far to look back: whole hours, at most 672h")
+	fs.DurationVar(&e.timeout, "timeout", driftTimeout, "how long the answers may take")
+}
+
+func (e *engineFlags) validate() error {
+	if e.window%time.Hour != 0 || e.window < time.Hour || e.window > drift.RingHours*time.Hour {
+		return usageError{fmt.Errorf("--window %v: want whole hours from 1 to %d", e.window, drift.RingHours)}
+	}
+	if len(e.addrs) == 0 {
+		return usageError{errors.New("--engine: no address")}
+	}
+	for i, addr := range e.addrs {
+		if slices.Contains(e.addrs[:i], addr) {
+			return usageError{fmt.Errorf("--engine: %s is there twice, and would be counted twice", addr)}
+		}
+	}
+	return nil
+}
+
+// dial connects to all replicas, hands them to use, and closes the connections.
+func (e *engineFlags) dial(use func([]driftfleet.Replica) error) error { return dialAll(e.addrs, nil, use) }
+
+func dialAll(addrs []string, replicas []driftfleet.Replica, use func([]driftfleet.Replica) error) error {
+	if len(addrs) == 0 {
+		return use(replicas)
+	}
+	return dial(addrs[0], func(conn *grpc.ClientConn) error {
+		replica := driftfleet.Replica{Addr: addrs[0], Client: mlenginev1.NewDriftServiceClient(conn)}
+		return dialAll(addrs[1:], append(replicas, replica), use)
+	})
+}
+
+// read asks the replicas within the timeout.
+func (e *engineFlags) read(ctx context.Context, replicas []driftfleet.Replica, history bool) (*driftfleet.Report, error) {
+	ctx, cancel := context.WithTimeout(ctx, e.timeout)
+	defer cancel()
+	return driftfleet.Read(ctx, replicas, int(e.window/time.Hour), history)
+}
+
+func driftSnapshotCommand(c console) *cobra.Command {
+	var e engineFlags
+	var folder, source string
+	var check bool
+	cmd := &cobra.Command{
+		Use: "snapshot", Short: "Write down the drift of what ml-engine has scored lately",
+		Long: `Snapshot asks one or several replicas of ml-engine for their counts, adds them up, and judges the sum: the population
+stability index (PSI) of every feature against the model's training rows, beside what it reaches without any drift. It
+writes psi_snapshot.json, and figures beside it, to the evidence folder.
+
+An index is FAIL above its threshold (0.2 overall, 0.3 for a feature) and above the 99 % quantile without drift; above the
+threshold alone it is INCONCLUSIVE, and so are fewer than 500 rows or 5 days. Replicas with different models or references
+are refused. It exits 0 whatever the verdict, and with --check it exits 3 when it is not PASS.`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := e.validate(); err != nil {
+				return err
+			}
+			if !evidence.Source(source).Valid() {
+				return usageError{fmt.Errorf("--source %q: want %s, %s or %s", source, evidence.Live, evidence.Replay, evidence.Simulated)}
+			}
+			var r *driftfleet.Report
+			if err := e.dial(func(replicas []driftfleet.Replica) (err error) {
+				r, err = e.read(cmd.Context(), replicas, true)
+				return err
+			}); err != nil {
+				return err
+			}
+			for _, replica := range r.Replicas {
+				c.say("engine    %s: %s, digest %.12s, %d rows", replica.Address, r.Model.Version, r.Model.Digest, replica.Rows)
+			}
+			if err := c.sayDrift(&r.Report); err != nil {
+				return err
+			}
+			header := evidence.Header{Schema: driftfleet.Schema, Source: evidence.Source(source), Model: &r.Model, Git: revision()}
+			return c.keepDrift(folder, snapshotEvidence(r, header), check)
+		},
+	}
+	fs := cmd.Flags()
+	e.declare(fs)
+	fs.StringVar(&source, "source", string(evidence.Live), "where the scored states come from: live, replay or simulated")
+	declareCheck(fs, &check)
+	declareEvidence(fs, &folder)
+	return cmd
+}
+
+func declareCheck(fs *pflag.FlagSet, check *bool) {
+	fs.BoolVar(check, "check", false, "exit 3 when the verdict is not PASS")
+}
+
+// driftEvidence is a report to write down.
+type driftEvidence struct {
+	// file is the report's name, figures what those of its figures begin with, title what stands above them.
+	file, figures, title string
+	header               evidence.Header
+	// body is the report with what is beside it in the file.
+	body   any
+	report *driftview.Report
+}
+
+func snapshotEvidence(r *driftfleet.Report, header evidence.Header) driftEvidence {
+	return driftEvidence{"psi_snapshot.json", "", r.Title(r.Model.Version, header.Source), header, r, &r.Report}
+}
+
+// write writes the figures, then the report, and returns how many figures there are.
+func (e driftEvidence) write(store *evidence.Store) (int, error) {
+	figures, err := e.report.Figures(e.figures, e.title)
+	if err != nil {
+		return 0, err
+	}
+	for _, f := range figures {
+		if err := store.WriteFile(f.Name, f.SVG); err != nil {
+			return 0, err
+		}
+	}
+	return len(figures), store.WriteJSON(e.file, e.header, e.body)
+}
+
+// keepDrift writes a report; its verdict is the exit code if it is to be checked.
+func (c console) keepDrift(folder string, e driftEvidence, check bool) error {
+	store, err := evidence.Open(folder, evidence.Options{})
+	if err != nil {
+		return err
+	}
+	n, err := e.write(store)
+	if err = errors.Join(err, store.Close()); err != nil {
+		return err
+	}
+	c.say("evidence  %s (%s), with %d figures", filepath.Join(folder, e.file), e.header.Source, n)
+	if check && !e.report.Verdict.OK() {
+		return errGate
+	}
+	return nil
+}
+
+// sayDrift prints the table, what it means, and the verdict.
+func (c console) sayDrift(r *driftview.Report) error {
+	if !r.Window.End.IsZero() {
+		c.say("window    %s to %s, %d rows of %d days, against %d rows of %d days", clock(r.Window.Start.UnixMilli()), clock(r.Window.End.UnixMilli()),
+			r.Rows, r.Days, r.ReferenceRows, r.ReferenceDays)
+	}
+	bins := driftview.Numbers
+	if terminal(c.out) {
+		bins = driftview.Blocks
+	}
+	if err := r.Table(c.out, bins); err != nil {
+		return err
+	}
+	if story := r.Story(); story != "" {
+		c.say("%s", story)
+	}
+	if r.Reason == "" {
+		c.say("verdict   %s", r.Verdict)
+	} else {
+		c.say("verdict   %s: %s", r.Verdict, r.Reason)
+	}
+	return nil
+}

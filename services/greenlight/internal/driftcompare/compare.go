@@ -1,0 +1,205 @@
+package driftcompare
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/drift"
+	"github.com/greenlight-ml/greenlight/pkg/drift/domain"
+	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/pkg/stats"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftview"
+)
+
+// Schema names the kind of evidence of psi_compare.json.
+const Schema = "greenlight/psi_compare/v1"
+
+// rollingDays is the length of the windows of the history.
+const rollingDays = 7
+
+// Report is the body of psi_compare.json. Its history is of windows of 7 days that end with each day of the current data.
+type Report struct {
+	FeatureSchema string `json:"feature_schema"`
+	Reference     Side   `json:"reference"`
+	Current       Side   `json:"current"`
+	// Classifier is what a classifier makes of the features together, which the indices look at one by one; null when it
+	// was not asked, or there are no rows.
+	Classifier *domain.Result `json:"classifier"`
+	driftview.Report
+}
+
+// Options of [Compare].
+type Options struct {
+	Limits drift.Limits
+	// Classifier is not asked with 0 permutations.
+	Classifier domain.Options
+}
+
+// DefaultOptions judge as ml-engine does, and ask the classifier.
+func DefaultOptions() Options {
+	return Options{Limits: drift.DefaultLimits(), Classifier: domain.DefaultOptions()}
+}
+
+// Side describes one of the two sets.
+type Side struct {
+	Name    string   `json:"name"`
+	Symbols []string `json:"symbols"`
+	Rows    int      `json:"rows"`
+	// LeftOut is how many rows or minutes the whole set has in which no model could score.
+	LeftOut int `json:"left_out"`
+	Days    int `json:"days"`
+	// First and Last are UTC days; empty without rows.
+	First string `json:"first"`
+	Last  string `json:"last"`
+}
+
+func side(s *Set) Side {
+	days := s.Days()
+	d := Side{Name: s.Name, Symbols: s.Symbols, Rows: s.Rows(), LeftOut: s.Left, Days: len(days)}
+	if len(days) > 0 {
+		d.First, d.Last = dayTime(days[0]).Format(time.DateOnly), dayTime(days[len(days)-1]).Format(time.DateOnly)
+	}
+	return d
+}
+
+// Compare measures the drift from the reference to the current data, which are of one schema. What there is too little of is
+// INCONCLUSIVE and no error.
+func Compare(reference, current *Set, o Options) (*Report, error) {
+	limits := o.Limits
+	if reference.Schema.Name != current.Schema.Name {
+		return nil, fmt.Errorf("the reference is of schema %s, the current data of %s: they have no features in common to compare", reference.Schema.Name, current.Schema.Name)
+	}
+	r := &Report{FeatureSchema: reference.Schema.Name, Reference: side(reference), Current: side(current)}
+	if reference.Rows() == 0 {
+		r.Report = *driftview.Empty(nil, window(current), tooFew(0, limits, "of reference"))
+		return r, nil
+	}
+	profile, err := drift.NewProfile(reference.columns, reference.days)
+	if err != nil {
+		return nil, fmt.Errorf("profile of %s: %w", reference.Name, err)
+	}
+	if current.Rows() == 0 {
+		r.Report = *driftview.Empty(profile, window(current), tooFew(0, limits, "of the current data"))
+		return r, nil
+	}
+	daily, err := count(profile, current)
+	if err != nil {
+		return nil, err
+	}
+	nulls := drift.NewNulls(profile, driftview.Replicates, driftview.Seed)
+	all := drift.NewCounts(profile)
+	days := slices.Sorted(maps.Keys(daily))
+	for _, day := range days {
+		if err := all.Merge(daily[day]); err != nil {
+			return nil, err
+		}
+	}
+	snapshot, err := profile.Snapshot(all, nulls, limits)
+	if err != nil {
+		return nil, err
+	}
+	r.Report = *driftview.New(snapshot, window(current), limits)
+	for last := days[0] + rollingDays - 1; last <= days[len(days)-1]; last++ {
+		point, err := rolling(profile, daily, nulls, last, limits)
+		if err != nil {
+			return nil, err
+		}
+		if point != nil {
+			r.History = append(r.History, *point)
+		}
+	}
+	if o.Classifier.Permutations > 0 {
+		r.Classifier, err = classify(reference, current, o.Classifier)
+	}
+	return r, err
+}
+
+// Rolling is the history in a line; empty when it is no more than the whole.
+func (r *Report) Rolling() string {
+	if len(r.History) < 2 {
+		return ""
+	}
+	values := make([]float64, len(r.History))
+	var below, fails int
+	highest := r.History[0]
+	for i, p := range r.History {
+		values[i] = p.Overall
+		if p.Overall < r.Overall.Threshold {
+			below++
+		}
+		if p.Verdict == gate.Fail {
+			fails++
+		}
+		if p.Overall > highest.Overall {
+			highest = p
+		}
+	}
+	slices.Sort(values)
+	return fmt.Sprintf("%d windows of %d days: overall PSI median %.3f, highest %.3f (to %s), %d below %.1f, %d FAIL", len(values), rollingDays,
+		stats.Quantile(values, 0.5), highest.Overall, highest.End.Add(-1).Format(time.DateOnly), below, r.Overall.Threshold, fails)
+}
+
+func tooFew(rows int, l drift.Limits, of string) string {
+	return fmt.Sprintf("%d rows %s, %d needed: features take a day to warm up", rows, of, l.MinRows)
+}
+
+// window is the days of a set.
+func window(s *Set) driftview.Window {
+	days := s.Days()
+	if len(days) == 0 {
+		return driftview.Window{}
+	}
+	first, end := days[0], days[len(days)-1]+1
+	return driftview.Window{Hours: 24 * (end - first), Start: dayTime(first), End: dayTime(end)}
+}
+
+// count counts the rows of each day by the bins of the profile. Raw inputs that the set does not have count nowhere.
+func count(p *drift.Profile, s *Set) (map[int]*drift.Counts, error) {
+	var columns [][]float64
+	for i, f := range p.Features {
+		at := slices.IndexFunc(s.columns, func(c drift.Column) bool { return c.Name == f.Name })
+		if at < 0 && i >= p.Scored() {
+			break // a set has all raw inputs or none
+		}
+		if at < 0 {
+			return nil, fmt.Errorf("%s has no %s, which the reference has", s.Name, f.Name)
+		}
+		columns = append(columns, s.columns[at].Values)
+	}
+	daily := map[int]*drift.Counts{}
+	x := make([]float64, len(columns))
+	for i, day := range s.days {
+		for j, values := range columns {
+			x[j] = values[i]
+		}
+		if daily[day] == nil {
+			daily[day] = drift.NewCounts(p)
+		}
+		daily[day].Observe(day, x)
+	}
+	return daily, nil
+}
+
+// rolling is the index of the days up to and with the last one; nil without rows.
+func rolling(p *drift.Profile, daily map[int]*drift.Counts, nulls *drift.Nulls, last int, limits drift.Limits) (*driftview.Point, error) {
+	c := drift.NewCounts(p)
+	for day := last - rollingDays + 1; day <= last; day++ {
+		if daily[day] == nil {
+			continue
+		}
+		if err := c.Merge(daily[day]); err != nil {
+			return nil, err
+		}
+	}
+	if c.Rows() == 0 {
+		return nil, nil //nolint:nilnil // a week without rows has no point, and is no error
+	}
+	s, err := p.Snapshot(c, nulls, limits)
+	if err != nil {
+		return nil, err
+	}
+	point := driftview.PointOf(s, dayTime(last+1))
+	return &point, nil
+}

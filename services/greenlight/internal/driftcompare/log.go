@@ -1,0 +1,105 @@
+package driftcompare
+
+import (
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/evidence"
+	"github.com/greenlight-ml/greenlight/pkg/feature"
+	"github.com/greenlight-ml/greenlight/pkg/featurelog"
+	"github.com/greenlight-ml/greenlight/pkg/model"
+)
+
+// simulatedSymbol is the instrument of greenlight simulate and of every run without --data. A log does not say who asked;
+// this gives it away.
+const simulatedSymbol = "SIM-PERP"
+
+// SchemaError is a log that has no row of the features that are asked for.
+type SchemaError struct {
+	// Dir is the log, Want the schema, Has those that the log has.
+	Dir, Want string
+	Has       []string
+}
+
+// Error implements error.
+func (e *SchemaError) Error() string {
+	return fmt.Sprintf("%s has no rows of schema %s: it has %s", e.Dir, e.Want, strings.Join(e.Has, ", "))
+}
+
+// IsLog says whether the path is the folder of a feature log.
+func IsLog(path string) bool {
+	days, err := fs.Glob(os.DirFS(path), "date=*")
+	return err == nil && len(days) > 0
+}
+
+// FromLog is the rows of a feature log that have features of the schema, as they were logged; symbol may be empty for all.
+// A log has no raw inputs beside the features of its schema. It fails with [*SchemaError] when it has rows of other schemas
+// alone.
+func FromLog(dir, symbol string, schema *feature.Schema, scorer model.Scorer) (*Set, error) {
+	s := newSet(schema, scorer, false)
+	s.Name, s.Source = filepath.Base(filepath.Clean(dir)), evidence.Live
+	schemas, symbols, others, rows := map[string]bool{}, map[string]bool{}, map[string]bool{}, 0
+	for row, err := range featurelog.Read(dir, time.Time{}, time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC)) {
+		if err != nil {
+			return nil, fmt.Errorf("feature log: %w", err)
+		}
+		if symbol != "" && row.Symbol != symbol {
+			others[row.Symbol] = true
+			continue
+		}
+		rows++
+		schemas[row.Schema.Name] = true
+		if row.Schema.Name != schema.Name {
+			continue
+		}
+		if row.Schema.Hash != schema.Hash() {
+			return nil, fmt.Errorf("%s: schema %s has the hash %.12s in the log, but %.12s here: a feature has changed its meaning",
+				dir, schema.Name, row.Schema.Hash, schema.Hash())
+		}
+		symbols[row.Symbol] = true
+		s.add(rowDay(row), row.Features, nil)
+	}
+	if rows == 0 && len(others) > 0 {
+		return nil, fmt.Errorf("%s has no symbol %q: it has %s", dir, symbol, strings.Join(slices.Sorted(maps.Keys(others)), ", "))
+	}
+	if rows > 0 && !schemas[schema.Name] {
+		return nil, &SchemaError{dir, schema.Name, slices.Sorted(maps.Keys(schemas))}
+	}
+	s.Symbols = slices.Sorted(maps.Keys(symbols))
+	if symbols[simulatedSymbol] {
+		s.Source = evidence.Simulated
+	}
+	var err error
+	s.Inputs, err = logFiles(dir)
+	return s, err
+}
+
+// rowDay is the UTC day that a row belongs to: what is so at midnight ends the old day, as in a market.
+func rowDay(row featurelog.Row) int {
+	at := row.EventTime
+	if at.IsZero() {
+		at = row.ArrivalTime
+	}
+	return int(at.Add(-time.Millisecond).Unix() / 86400)
+}
+
+// logFiles are the files of a log with their digests.
+func logFiles(dir string) ([]evidence.Input, error) {
+	names, err := fs.Glob(os.DirFS(dir), "date=*/schema=*/part-*.parquet")
+	if err != nil {
+		return nil, fmt.Errorf("feature log: %w", err)
+	}
+	inputs := make([]evidence.Input, len(names))
+	for i, name := range names {
+		if inputs[i], err = evidence.InputOf(filepath.Join(dir, name)); err != nil {
+			return nil, fmt.Errorf("feature log: %w", err)
+		}
+	}
+	return inputs, nil
+}

@@ -1,0 +1,204 @@
+// Package driftfleet asks one or several ml-engines for what they have counted, and judges it as if one had counted all:
+// the index of a fleet is that of the sum of its counts, not the mean of its indices.
+package driftfleet
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/drift"
+	"github.com/greenlight-ml/greenlight/pkg/evidence"
+	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftview"
+)
+
+// Schema names the kind of evidence of psi_snapshot.json.
+const Schema = "greenlight/psi_snapshot/v1"
+
+// historyHours is the length of the windows of a history, which ml-engine has too.
+const historyHours = 7 * 24
+
+// Report is the drift of a fleet: the body of psi_snapshot.json.
+type Report struct {
+	driftview.Report
+	// ReferenceDigest is the SHA-256 of the reference profile that all replicas count by.
+	ReferenceDigest string         `json:"reference_digest"`
+	Replicas        []ReplicaCount `json:"replicas"`
+	// Model is what all replicas score with; it belongs into the header.
+	Model evidence.Model `json:"-"`
+}
+
+// ReplicaCount is what one replica brought.
+type ReplicaCount struct {
+	Address string `json:"address"`
+	Rows    uint64 `json:"rows"`
+}
+
+// MismatchError is a fleet that cannot be judged as one.
+type MismatchError struct {
+	// What is "model" or "reference"; A and B are two replicas, and what they have.
+	What, A, HasA, B, HasB string
+}
+
+// Error implements error.
+func (e *MismatchError) Error() string {
+	return fmt.Sprintf("%s and %s have different %ss, %s and %s: their counts cannot be merged", e.A, e.B, e.What, e.HasA, e.HasB)
+}
+
+// attempts is how often a fleet is read whose counts move on meanwhile: once an hour they do.
+const attempts = 3
+
+// Read reads the last hours, 1 to [drift.RingHours], of all replicas, of which there is at least one, and with history
+// the indices of earlier weeks. It fails when a replica does not answer, since its counts would be missing, and with
+// [*MismatchError]. No row at all is a report that says so.
+func Read(ctx context.Context, replicas []Replica, hours int, history bool) (*Report, error) {
+	if len(replicas) == 0 {
+		return nil, errors.New("no ml-engine to ask")
+	}
+	for attempt := 1; ; attempt++ {
+		r, err := read(ctx, replicas, hours, history)
+		if err == nil || !errors.Is(err, errMoved) || attempt == attempts {
+			return r, err
+		}
+	}
+}
+
+func read(ctx context.Context, replicas []Replica, hours int, history bool) (*Report, error) {
+	f := &fleet{}
+	var err error
+	for _, r := range replicas {
+		f.replicas = append(f.replicas, &replica{Replica: r})
+	}
+	if err = f.open(ctx, hours, history); err != nil {
+		return nil, err
+	}
+	first := f.replicas[0].first
+	report := &Report{
+		ReferenceDigest: first.GetReferenceDigest(),
+		Model:           evidence.Model{Version: first.GetModelVersion(), Digest: first.GetModelDigest()},
+	}
+	total := drift.NewCounts(f.profile)
+	for _, r := range f.replicas {
+		c, err := r.counts(ctx, f.profile, f.end, hours, 0)
+		if err != nil {
+			return nil, err
+		}
+		if err := total.Merge(c); err != nil {
+			return nil, err
+		}
+		report.Replicas = append(report.Replicas, ReplicaCount{r.Addr, c.Rows()})
+	}
+	window := driftview.Window{Hours: hours, Start: hourTime(f.end - int64(hours)), End: hourTime(f.end)}
+	nulls := drift.NewNulls(f.profile, driftview.Replicates, driftview.Seed)
+	snapshot, err := f.profile.Snapshot(total, nulls, drift.DefaultLimits())
+	if errors.Is(err, drift.ErrNoRows) {
+		reason := fmt.Sprintf("no rows: nothing was scored in the last %d hours", hours)
+		report.Report = *driftview.Empty(f.profile, driftview.Window{Hours: hours}, reason)
+		return report, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	report.Report = *driftview.New(snapshot, window, drift.DefaultLimits())
+	if history {
+		report.History, err = f.history(ctx)
+	}
+	return report, err
+}
+
+// fleet is replicas that count by one profile.
+type fleet struct {
+	replicas []*replica
+	profile  *drift.Profile
+	// end is the hour with which the newest window ends, exclusive, in hours since 1970-01-01 UTC.
+	end int64
+}
+
+// open asks every replica for the first time, and holds them to one model and one reference.
+func (f *fleet) open(ctx context.Context, hours int, history bool) error {
+	for i, r := range f.replicas {
+		a, err := r.ask(ctx, &mlenginev1.GetDriftRequest{Reference: i == 0, History: history && len(f.replicas) == 1}, hours)
+		if err != nil {
+			return err
+		}
+		lead := f.replicas[0]
+		switch {
+		case a.GetModelDigest() != lead.first.GetModelDigest():
+			return &MismatchError{"model", lead.Addr, named(lead.first), r.Addr, named(a)}
+		case a.GetReferenceDigest() != lead.first.GetReferenceDigest():
+			return &MismatchError{"reference", lead.Addr, short(lead.first.GetReferenceDigest()), r.Addr, short(a.GetReferenceDigest())}
+		}
+		if i == 0 {
+			f.profile = &drift.Profile{}
+			if err := json.Unmarshal(a.GetReference(), f.profile); err != nil {
+				return fmt.Errorf("reference of %s: %w", r.Addr, err)
+			}
+		}
+		f.end = max(f.end, endHour(a))
+	}
+	return nil
+}
+
+func named(a *mlenginev1.GetDriftResponse) string {
+	return fmt.Sprintf("%s (%s)", a.GetModelVersion(), short(a.GetModelDigest()))
+}
+
+func short(digest string) string { return fmt.Sprintf("%.12s", digest) }
+
+func hourTime(hour int64) time.Time { return time.Unix(hour*3600, 0).UTC() }
+
+// history is the indices of the weeks that ended 21, 20, ... 0 days ago, of those that have rows. A single replica has
+// said them already; of several the counts of every week are added up.
+func (f *fleet) history(ctx context.Context) ([]driftview.Point, error) {
+	points, err := f.weeks(ctx)
+	if len(points) == 0 || len(points) > (drift.RingHours-historyHours)/24 {
+		return points, err // as far back as there can be any: whether the first were full is not known
+	}
+	// The week that ended a day before the first has no row, so that counting began in the day between.
+	for i := range points {
+		points[i].Partial = points[i].End.Before(points[0].End.Add((historyHours - 24) * time.Hour))
+	}
+	return points, err
+}
+
+func (f *fleet) weeks(ctx context.Context) ([]driftview.Point, error) {
+	points := []driftview.Point{}
+	if len(f.replicas) == 1 {
+		for _, p := range f.replicas[0].first.GetHistory() {
+			points = append(points, f.point(p.GetWindowEndTime().AsTime(), p.GetRows(), p.GetOverall(), p.GetFeatures()))
+		}
+		return points, nil
+	}
+	for ago := drift.RingHours - historyHours; ago >= 0; ago -= 24 {
+		week := drift.NewCounts(f.profile)
+		for _, r := range f.replicas {
+			c, err := r.counts(ctx, f.profile, f.end, historyHours, ago)
+			if err != nil {
+				return nil, err
+			}
+			if err := week.Merge(c); err != nil {
+				return nil, err
+			}
+		}
+		if week.Rows() > 0 {
+			overall, each := f.profile.PSI(week)
+			points = append(points, f.point(hourTime(f.end-int64(ago)), week.Rows(), overall, each))
+		}
+	}
+	return points, nil
+}
+
+// point is a point with the names of the profile; values without rows are left out.
+func (f *fleet) point(end time.Time, rows uint64, overall float64, each []float64) driftview.Point {
+	p := driftview.Point{End: end, Rows: int(rows), Overall: overall, Features: map[string]float64{}}
+	for i, v := range each {
+		if i < len(f.profile.Features) && !math.IsNaN(v) {
+			p.Features[f.profile.Features[i].Name] = v
+		}
+	}
+	return p
+}

@@ -1,0 +1,138 @@
+package driftfleet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/greenlight-ml/greenlight/pkg/drift"
+	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
+)
+
+// Replica is one ml-engine.
+type Replica struct {
+	// Addr is how it is named in messages and evidence.
+	Addr   string
+	Client mlenginev1.DriftServiceClient
+}
+
+// errMoved is the error of a replica that began a new hour, or another model, between two answers, which then are not of
+// the same counts.
+var errMoved = errors.New("its counts moved on while they were read")
+
+// replica is one ml-engine with its first answer, which the others must go with.
+type replica struct {
+	Replica
+
+	first *mlenginev1.GetDriftResponse
+	// hours is the window of the first answer.
+	hours int
+}
+
+// ask returns the counts of so many hours, which end with the newest.
+func (r *replica) ask(ctx context.Context, req *mlenginev1.GetDriftRequest, hours int) (*mlenginev1.GetDriftResponse, error) {
+	req.Window, req.Bins = durationpb.New(time.Duration(hours)*time.Hour), true
+	a, err := r.Client.GetDrift(ctx, req)
+	if err != nil {
+		return nil, fmt.Errorf("drift of %s: %w", r.Addr, err)
+	}
+	if r.first == nil {
+		r.first, r.hours = a, hours
+	}
+	if a.GetModelDigest() != r.first.GetModelDigest() || a.GetReferenceDigest() != r.first.GetReferenceDigest() || endHour(a) != endHour(r.first) {
+		return nil, fmt.Errorf("drift of %s: %w", r.Addr, errMoved)
+	}
+	return a, nil
+}
+
+// endHour is the hour with which a window ends, exclusive, in whole hours since 1970-01-01 UTC.
+func endHour(a *mlenginev1.GetDriftResponse) int64 { return a.GetWindowEndTime().GetSeconds() / 3600 }
+
+// counts are those of the given length in hours that ended so many hours before end, in hours since 1970-01-01 UTC. An
+// older window is what a longer one has beyond a shorter one, which is asked for first, so that nothing is missing of it;
+// what is scored between the two answers, some milliseconds, is counted in it.
+func (r *replica) counts(ctx context.Context, p *drift.Profile, end int64, length, ago int) (*drift.Counts, error) {
+	// A replica that takes the time from what it scores may be behind the others.
+	lag := int(end - endHour(r.first))
+	outer, inner := ago+length-lag, ago-lag
+	if outer <= 0 {
+		return drift.NewCounts(p), nil
+	}
+	near, far := &mlenginev1.GetDriftResponse{}, r.first
+	var err error
+	if inner > 0 {
+		if near, err = r.ask(ctx, &mlenginev1.GetDriftRequest{}, inner); err != nil {
+			return nil, err
+		}
+	}
+	if inner > 0 || outer != r.hours {
+		if far, err = r.ask(ctx, &mlenginev1.GetDriftRequest{}, outer); err != nil {
+			return nil, err
+		}
+	}
+	bins, err := less(p, far, near)
+	if err != nil {
+		return nil, fmt.Errorf("drift of %s: %w", r.Addr, err)
+	}
+	newest, features := end-int64(ago)-1, far.GetFeatures()
+	scored := drift.DaysBefore(newest, features[0].GetHours())
+	var inputs []int
+	if p.Scored() < len(features) {
+		inputs = drift.DaysBefore(newest, features[p.Scored()].GetHours())
+	}
+	if len(scored) == 0 {
+		return drift.NewCounts(p), nil
+	}
+	if len(inputs) == 0 {
+		for _, counts := range bins[p.Scored():] {
+			clear(counts)
+		}
+	}
+	c, err := drift.CountsOf(p, bins, scored, inputs)
+	if err != nil {
+		return nil, fmt.Errorf("drift of %s: %w", r.Addr, err)
+	}
+	return c, nil
+}
+
+// less is the counts by feature and bin that far has beyond near, which may be empty.
+func less(p *drift.Profile, far, near *mlenginev1.GetDriftResponse) ([][]uint64, error) {
+	bins, err := binsOf(p, far)
+	if err != nil || len(near.GetFeatures()) == 0 {
+		return bins, err
+	}
+	newer, err := binsOf(p, near)
+	if err != nil {
+		return nil, err
+	}
+	for i := range bins {
+		for b, n := range newer[i] {
+			if n > bins[i][b] {
+				return nil, errMoved
+			}
+			bins[i][b] -= n
+		}
+	}
+	return bins, nil
+}
+
+// binsOf is the counts of an answer by feature and bin.
+func binsOf(p *drift.Profile, a *mlenginev1.GetDriftResponse) ([][]uint64, error) {
+	if len(a.GetFeatures()) != len(p.Features) {
+		return nil, fmt.Errorf("%d features, but the reference has %d", len(a.GetFeatures()), len(p.Features))
+	}
+	bins := make([][]uint64, len(p.Features))
+	for i, f := range a.GetFeatures() {
+		want := &p.Features[i]
+		if f.GetFeature() != want.Name || len(f.GetBins()) != want.Bins() {
+			return nil, fmt.Errorf("feature %q with %d bins, but the reference has %q with %d", f.GetFeature(), len(f.GetBins()), want.Name, want.Bins())
+		}
+		for _, bin := range f.GetBins() {
+			bins[i] = append(bins[i], bin.GetCount())
+		}
+	}
+	return bins, nil
+}

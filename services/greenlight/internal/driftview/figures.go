@@ -1,0 +1,79 @@
+package driftview
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/evidence"
+	"github.com/greenlight-ml/greenlight/pkg/plots"
+)
+
+// Figure is a drawing of a report.
+type Figure struct {
+	// Name is its file in the evidence folder, for example "psi_mid.svg".
+	Name string
+	SVG  []byte
+}
+
+// Title is what stands above the figures of what was measured.
+func (r *Report) Title(of string, source evidence.Source) string {
+	if !r.Window.End.IsZero() {
+		of = fmt.Sprintf("%s, %s to %s", of, r.Window.Start.Format(time.DateOnly), r.Window.End.Add(-1).Format(time.DateOnly))
+	}
+	if source == evidence.Simulated {
+		of += " (SIMULATED)"
+	}
+	return of
+}
+
+// Figures draws the report: every feature's bins, all indices beside their noise, and their history. Names begin with
+// the folder, which may be empty. Without an index there is nothing to draw.
+func (r *Report) Figures(folder, title string) ([]Figure, error) {
+	if r.Overall == nil {
+		return nil, nil
+	}
+	var figures []Figure
+	var errs []error
+	add := func(name string, draw func(io.Writer) error) {
+		var svg bytes.Buffer
+		switch err := draw(&svg); {
+		case errors.Is(err, plots.ErrNothing):
+		case err != nil:
+			errs = append(errs, fmt.Errorf("figure %s: %w", name, err))
+		default:
+			figures = append(figures, Figure{folder + "psi_" + name + ".svg", svg.Bytes()})
+		}
+	}
+	for _, f := range r.Features {
+		add(f.Feature, func(w io.Writer) error { return plots.PSI(w, title, f) })
+	}
+	add("overview", func(w io.Writer) error { return plots.PSIOverview(w, title, r.Overall, r.Features) })
+	add("history", func(w io.Writer) error { return r.drawHistory(w, title) })
+	return figures, errors.Join(errs...)
+}
+
+// drawHistory draws the points, with a line per feature that the report has.
+func (r *Report) drawHistory(w io.Writer, title string) error {
+	var t plots.PSITimes
+	for _, f := range r.Features {
+		t.Lines = append(t.Lines, plots.PSILine{Name: f.Feature, Role: f.Role})
+	}
+	for _, p := range r.History {
+		t.At, t.Overall = append(t.At, p.End), append(t.Overall, p.Overall)
+		if p.Partial {
+			t.Filling++ // they come first
+		}
+		for j := range t.Lines {
+			v, ok := p.Features[t.Lines[j].Name]
+			if !ok {
+				v = math.NaN()
+			}
+			t.Lines[j].Values = append(t.Lines[j].Values, v)
+		}
+	}
+	return plots.PSIHistory(w, title, t)
+}
