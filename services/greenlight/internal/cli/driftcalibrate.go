@@ -142,11 +142,11 @@ func (f *calibrateFlags) pools(c console, header *evidence.Header) ([]*calibrati
 		first, calibration.AutoregressivePool(f.simulation.Days, []float64{0, 0.9, 0.99, 0.999}, f.draw),
 	}
 	if f.path != "" {
-		real, err := market(&f.dataFlags, "")
+		traded, err := market(&f.dataFlags, "")
 		if err != nil {
 			return nil, err
 		}
-		pools = append(pools, real)
+		pools = append(pools, traded)
 	}
 	return pools, nil
 }

@@ -54,7 +54,9 @@ func (e *engineFlags) validate() error {
 }
 
 // dial connects to all replicas, hands them to use, and closes the connections.
-func (e *engineFlags) dial(use func([]driftfleet.Replica) error) error { return dialAll(e.addrs, nil, use) }
+func (e *engineFlags) dial(use func([]driftfleet.Replica) error) error {
+	return dialAll(e.addrs, nil, use)
+}
 
 func dialAll(addrs []string, replicas []driftfleet.Replica, use func([]driftfleet.Replica) error) error {
 	if len(addrs) == 0 {
