@@ -5,6 +5,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"reflect"
+	"sync"
 	"testing"
 
 	"github.com/greenlight-ml/greenlight/pkg/drift"
@@ -196,5 +197,31 @@ func TestEffectiveRows(t *testing.T) {
 	}
 	if got := s.Features[1].Effective; math.Abs(got/n-1) > 0.1 {
 		t.Errorf("one value a day: got %v, want about %d", got, n)
+	}
+}
+
+// A null is made once, and whoever does not want to wait sees it when it is there.
+func TestNulls(t *testing.T) {
+	columns, days := rows(1, 6, 50)
+	p := profile(t, columns, days)
+	nulls := drift.NewNulls(p, 50, 1)
+	if got := nulls.Made(4); got != nil {
+		t.Errorf("before it was asked for: got %+v", got)
+	}
+	want, err := drift.NewNull(p, 4, 50, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var callers sync.WaitGroup
+	for range 4 {
+		callers.Go(func() {
+			if got, err := nulls.Of(4); err != nil || !reflect.DeepEqual(got, want) || nulls.Made(4) != got {
+				t.Errorf("got %+v (%v), want %+v", got, err, want)
+			}
+		})
+	}
+	callers.Wait()
+	if _, err := nulls.Of(0); !errors.Is(err, drift.ErrTooFewDays) || nulls.Made(0) != nil {
+		t.Errorf("no day: got %v", err)
 	}
 }

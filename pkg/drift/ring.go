@@ -1,6 +1,9 @@
 package drift
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // RingHours is how far back a [Ring] reaches: 28 days.
 const RingHours = 28 * 24
@@ -8,8 +11,12 @@ const RingHours = 28 * 24
 // Ring counts vectors by the hour, over the last [RingHours] hours, so that any window of them can be read at any time.
 // Hours are whole hours since 1970-01-01 UTC. It reads no clock: the hours are given. It is not safe for concurrent use.
 //
-// It holds whatever the clock does: no row lies in an hour after the present one, every row is counted exactly once
-// until it is older than the ring, and a row is never counted in a window that begins after its hour.
+// It holds whatever the clock does:
+//   - no row lies in an hour after the present one;
+//   - a row is counted in exactly one hour, until the hour a whole ring later has a row of its own, so that a clock which
+//     runs ahead, and comes back, costs at most the oldest hours;
+//   - a window has the rows of its hours and no others, and at most one day per 24 hours;
+//   - the totals have every row.
 type Ring struct {
 	profile *Profile
 	// present is the newest hour there is; nothing has been observed or told while began is false.
@@ -26,15 +33,15 @@ type Ring struct {
 // slot is the rows of one hour, if its rows are not 0.
 type slot struct {
 	hour         int64
-	rows, inputs uint32
-	bins         []uint32
+	rows, inputs uint64
+	bins         []uint64
 }
 
 // NewRing is a ring without rows.
 func NewRing(p *Profile) *Ring {
 	width := p.offsets[len(p.Features)]
 	r := &Ring{profile: p, totals: make([]uint64, width)}
-	bins := make([]uint32, RingHours*width)
+	bins := make([]uint64, RingHours*width)
 	for i := range r.slots {
 		r.slots[i].bins = bins[i*width : (i+1)*width : (i+1)*width]
 	}
@@ -64,12 +71,13 @@ func (r *Ring) Tick(hour int64) {
 	}
 }
 
+// retreat moves the rows that lie after the hour to it.
 func (r *Ring) retreat(hour int64) {
 	ahead := make([]slot, 0, 4)
 	for i := range r.slots {
 		if s := &r.slots[i]; s.rows > 0 && s.hour > hour {
 			moved := *s
-			moved.bins = append([]uint32(nil), s.bins...)
+			moved.bins = slices.Clone(s.bins)
 			ahead = append(ahead, moved)
 			s.clear(0)
 		}
@@ -119,15 +127,20 @@ var forgotten slot
 
 // slot is that of the hour, which is not after the present one and which the ring reaches, emptied of an older one.
 func (r *Ring) slot(hour int64) *slot {
-	i := hour % RingHours
-	if i < 0 {
-		i += RingHours
-	}
-	s := &r.slots[i]
+	s := r.place(hour)
 	if s.hour != hour {
 		s.clear(hour)
 	}
 	return s
+}
+
+// place is where the rows of the hour are, unless there are those of another one, whole rings away.
+func (r *Ring) place(hour int64) *slot {
+	i := hour % RingHours
+	if i < 0 {
+		i += RingHours
+	}
+	return &r.slots[i]
 }
 
 func (s *slot) clear(hour int64) {
@@ -141,23 +154,19 @@ func (s *slot) clear(hour int64) {
 func (r *Ring) Window(end int64, hours int) (c *Counts, scored, inputs []int64) {
 	c = NewCounts(r.profile)
 	for hour := end - int64(hours) + 1; hour <= end; hour++ {
-		i := hour % RingHours
-		if i < 0 {
-			i += RingHours
-		}
-		s := &r.slots[i]
+		s := r.place(hour)
 		if s.hour != hour || s.rows == 0 {
 			continue
 		}
 		day := dayBefore(end, hour)
-		c.scored.add(day, uint64(s.rows))
+		c.scored.add(day, s.rows)
 		scored = append(scored, hour)
 		if s.inputs > 0 {
-			c.inputs.add(day, uint64(s.inputs))
+			c.inputs.add(day, s.inputs)
 			inputs = append(inputs, hour)
 		}
 		for b, n := range s.bins {
-			c.bins[b] += uint64(n)
+			c.bins[b] += n
 		}
 	}
 	return c, scored, inputs
@@ -186,14 +195,17 @@ func (r *Ring) Totals(i int) []uint64 {
 	return r.totals[r.profile.offsets[i]:r.profile.offsets[i+1]]
 }
 
-// Clone is a copy of the ring without its totals.
-func (r *Ring) Clone() *Ring {
-	c := NewRing(r.profile)
-	c.present, c.began = r.present, r.began
-	for i := range r.slots {
-		s, to := &r.slots[i], &c.slots[i]
-		to.hour, to.rows, to.inputs = s.hour, s.rows, s.inputs
-		copy(to.bins, s.bins)
+// CopyTo makes an empty ring of the same profile one with the same hours. The totals are not copied. It panics when the
+// profile is another.
+func (r *Ring) CopyTo(empty *Ring) {
+	if r.profile != empty.profile {
+		panic("drift: " + ErrProfile.Error())
 	}
-	return c
+	empty.present, empty.began, empty.behind, empty.since = r.present, r.began, r.behind, r.since
+	for i := range r.slots {
+		if s, to := &r.slots[i], &empty.slots[i]; s.rows > 0 {
+			to.hour, to.rows, to.inputs = s.hour, s.rows, s.inputs
+			copy(to.bins, s.bins)
+		}
+	}
 }

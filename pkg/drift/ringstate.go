@@ -2,20 +2,44 @@ package drift
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 )
 
 // ErrState is the error of a state of a ring that cannot be used.
 var ErrState = errors.New("drift state cannot be used")
 
-const ringFormat = "greenlight/drift_state/v1"
+const (
+	ringFormat = "greenlight/drift_state/v1"
 
-// ringFile is the state of a ring: its body, and the SHA-256 of it, so that a flipped bit is found.
+	// lastHour is that in which the year 9999 ends, and with it what a timestamp can say.
+	lastHour = 70_389_527
+	// maxHourRows is more than an hour can have, and so little that no sum over a ring overflows.
+	maxHourRows = 1 << 48
+)
+
+// Owner is what the counts of a ring belong to: a model, as its artifact names it.
+type Owner struct {
+	// Schema is the name of the feature schema.
+	Schema string `json:"schema"`
+	// Model and Reference are the SHA-256 of the model and of the profile, in hexadecimal.
+	Model     string `json:"model"`
+	Reference string `json:"reference"`
+}
+
+// String is for messages.
+func (o Owner) String() string {
+	return fmt.Sprintf("model %.12s (schema %s) by reference %.12s", o.Model, o.Schema, o.Reference)
+}
+
+// ringFile is the state of a ring: its body, and the SHA-256 of it, so that a flipped bit is found. It is JSON without a
+// space, some 200 kB for a full ring of eleven features and a row a minute.
 type ringFile struct {
 	Format string          `json:"format"`
 	SHA256 string          `json:"sha256"`
@@ -23,27 +47,30 @@ type ringFile struct {
 }
 
 type ringBody struct {
-	// Reference is the digest of the profile.
-	Reference string     `json:"reference"`
-	Present   int64      `json:"present"`
-	Hours     []ringHour `json:"hours"`
+	Owner
+
+	Present int64 `json:"present"`
+	// Hours are those that have a row, ascending. With a clock that runs ahead, some may be older than the ring: it may
+	// come back.
+	Hours []ringHour `json:"hours"`
 }
 
 type ringHour struct {
 	Hour   int64    `json:"hour"`
-	Rows   uint32   `json:"rows"`
-	Inputs uint32   `json:"inputs"`
-	Bins   []uint32 `json:"bins"`
+	Rows   uint64   `json:"rows"`
+	Inputs uint64   `json:"inputs"`
+	Bins   []uint64 `json:"bins"`
 }
 
-// State is the ring for a file. reference is the digest of its profile.
-func (r *Ring) State(reference string) ([]byte, error) {
-	body := ringBody{Reference: reference, Present: r.present, Hours: []ringHour{}}
-	for hour := r.present - RingHours + 1; r.began && hour <= r.present; hour++ {
-		if s := &r.slots[(hour%RingHours+RingHours)%RingHours]; s.hour == hour && s.rows > 0 {
+// State is the ring for a file.
+func (r *Ring) State(of Owner) ([]byte, error) {
+	body := ringBody{Owner: of, Present: r.present, Hours: []ringHour{}}
+	for i := range r.slots {
+		if s := &r.slots[i]; s.rows > 0 {
 			body.Hours = append(body.Hours, ringHour{s.hour, s.rows, s.inputs, s.bins})
 		}
 	}
+	slices.SortFunc(body.Hours, func(a, b ringHour) int { return cmp.Compare(a.Hour, b.Hour) })
 	raw, err := json.Marshal(body)
 	if err != nil {
 		return nil, err
@@ -52,9 +79,9 @@ func (r *Ring) State(reference string) ([]byte, error) {
 	return json.Marshal(ringFile{ringFormat, hex.EncodeToString(sum[:]), raw})
 }
 
-// RestoreRing is the ring that a state was made of. It fails with [ErrProfile] when that was of another profile than p, of
-// the digest reference, and with [ErrState] when anything in it cannot be.
-func RestoreRing(p *Profile, reference string, state []byte) (*Ring, error) {
+// RestoreRing is the ring that a state was made of. It fails with [ErrProfile] when the state has another owner, so that
+// its counts are of other bins or of another model, and with [ErrState] when anything in it cannot be.
+func RestoreRing(p *Profile, of Owner, state []byte) (*Ring, error) {
 	var file ringFile
 	if err := strictly(state, &file); err != nil {
 		return nil, err
@@ -70,14 +97,17 @@ func RestoreRing(p *Profile, reference string, state []byte) (*Ring, error) {
 	if err := strictly(file.Body, &body); err != nil {
 		return nil, err
 	}
-	if body.Reference != reference {
-		return nil, fmt.Errorf("%w: %.12s, not %.12s", ErrProfile, body.Reference, reference)
+	switch {
+	case body.Owner != of:
+		return nil, fmt.Errorf("%w: of %v, not of %v", ErrProfile, body.Owner, of)
+	case body.Present < 0 || body.Present > lastHour:
+		return nil, fmt.Errorf("%w: hour %d as the present", ErrState, body.Present)
 	}
 	r := NewRing(p)
 	r.Tick(body.Present)
 	last := int64(math.MinInt64)
 	for _, h := range body.Hours {
-		if h.Hour <= last || h.Hour > body.Present || h.Hour <= body.Present-RingHours {
+		if h.Hour <= last || h.Hour > body.Present || h.Hour < 0 {
 			return nil, fmt.Errorf("%w: hour %d after %d, with %d as the present", ErrState, h.Hour, last, body.Present)
 		}
 		last = h.Hour
@@ -91,22 +121,24 @@ func RestoreRing(p *Profile, reference string, state []byte) (*Ring, error) {
 	return r, nil
 }
 
-// check says whether the rows of an hour are in the bins of every feature once.
+// check says whether there is room for an hour, and whether its rows are in the bins of every feature once.
 func (r *Ring) check(h ringHour) error {
-	if h.Rows == 0 || h.Inputs > h.Rows || len(h.Bins) != len(r.totals) {
+	if s := r.place(h.Hour); s.rows > 0 {
+		return fmt.Errorf("its place has the rows of hour %d", s.hour)
+	}
+	if h.Rows == 0 || h.Rows > maxHourRows || h.Inputs > h.Rows || len(h.Bins) != len(r.totals) {
 		return fmt.Errorf("%d rows, %d with inputs, in %d bins of %d", h.Rows, h.Inputs, len(h.Bins), len(r.totals))
 	}
 	for i := range r.profile.Features {
-		rows := uint64(0)
-		for _, n := range h.Bins[r.profile.offsets[i]:r.profile.offsets[i+1]] {
-			rows += uint64(n)
-		}
-		want := uint64(h.Rows)
+		rows, want := uint64(0), h.Rows
 		if i >= r.profile.scored {
-			want = uint64(h.Inputs)
+			want = h.Inputs
+		}
+		for _, n := range h.Bins[r.profile.offsets[i]:r.profile.offsets[i+1]] {
+			rows += min(n, want+1) // so that no sum overflows
 		}
 		if rows != want {
-			return fmt.Errorf("%d rows of feature %q: want %d", rows, r.profile.Features[i].Name, want)
+			return fmt.Errorf("%d rows or more of feature %q: want %d", rows, r.profile.Features[i].Name, want)
 		}
 	}
 	return nil
