@@ -66,6 +66,11 @@ type Call struct {
 	// Arrival is when it came, Timeout the time that the caller gave it.
 	Arrival time.Time
 	Timeout time.Duration
+	// Watched are the names of the raw inputs that came with the rows, WatchedValues one per name and row, EventTimesMS one
+	// per row. They are empty when the caller sent none.
+	Watched       []string
+	WatchedValues []float64
+	EventTimesMS  []int64
 }
 
 // Start returns a running engine that is stopped when the test ends.

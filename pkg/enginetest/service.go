@@ -76,6 +76,10 @@ func (s *service) BatchPredict(ctx context.Context, req *mlenginev1.BatchPredict
 		return nil, refuse("BATCH_EMPTY", "the batch has no rows")
 	case n%k != 0:
 		return nil, refuse("VECTOR_LENGTH", "the batch has %d values: not a multiple of %d", n, k)
+	case len(req.GetWatchedValues()) != n/k*len(req.GetWatched()):
+		return nil, refuse("VECTOR_LENGTH", "%d watched values: want %d of %d rows", len(req.GetWatchedValues()), len(req.GetWatched()), n/k)
+	case len(req.GetEventTimesMs()) > 0 && len(req.GetEventTimesMs()) != n/k:
+		return nil, refuse("VECTOR_LENGTH", "%d event times: want %d", len(req.GetEventTimesMs()), n/k)
 	}
 	resp := &mlenginev1.BatchPredictResponse{
 		Scores: make([]float64, n/k), ModelVersion: m.Manifest.Version, ModelDigest: m.Digest(),
@@ -109,7 +113,10 @@ func invalidColumn(schema *feature.Schema, x []float64) int {
 
 // enter notes a call; the function that it returns notes its end.
 func (e *Engine) enter(ctx context.Context, req *mlenginev1.BatchPredictRequest, k int) (leave func()) {
-	c := Call{Schema: req.GetSchema(), Rows: len(req.GetValues()) / k, Arrival: time.Now()}
+	c := Call{
+		Schema: req.GetSchema(), Rows: len(req.GetValues()) / k, Arrival: time.Now(),
+		Watched: req.GetWatched(), WatchedValues: req.GetWatchedValues(), EventTimesMS: req.GetEventTimesMs(),
+	}
 	if schema, ok := feature.Lookup(c.Schema); ok {
 		c.Rows = len(req.GetValues()) / schema.Len()
 	}

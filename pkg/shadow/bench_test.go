@@ -79,6 +79,27 @@ func BenchmarkWait(b *testing.B) {
 	}
 }
 
+// BenchmarkWatched is what a call of 64 rows costs more because its states have raw inputs and times.
+func BenchmarkWatched(b *testing.B) {
+	model, _ := feature.Lookup("v1.8.1")
+	live, err := feature.NewSchema("live", append(model.Names(), feature.RawInputs()...)...)
+	if err != nil {
+		b.Fatal(err)
+	}
+	var batch []*call
+	for range DefaultOptions().MaxBatch {
+		batch = append(batch, &call{schema: model, Request: Request{
+			State: State{Schema: live, Vector: make([]float64, live.Len())}, EventTime: time.Now(),
+		}})
+	}
+	var w watched
+	req := &mlenginev1.BatchPredictRequest{}
+	b.ReportAllocs()
+	for b.Loop() {
+		w.add(req, batch)
+	}
+}
+
 func BenchmarkSkip(b *testing.B) {
 	d, _ := newBench(b)
 	b.ReportAllocs()

@@ -132,9 +132,11 @@ func (d *Dispatcher) Skip(r Request) {
 
 // Request is one decision, which may want a shadow.
 type Request struct {
-	// ID, Symbol and EventTime name it to OnSettled; nothing else looks at them.
+	// ID and Symbol name it to OnSettled; nothing else looks at them.
 	ID, Symbol string
-	EventTime  time.Time
+	// EventTime is when the state was, zero when that is not known. It goes to OnSettled, and to ml-engine, whose drift may
+	// be counted by it; the score does not depend on it.
+	EventTime time.Time
 	// Arrival is when the request came in; its shadow's time runs from here.
 	Arrival time.Time
 	// Baseline is the baseline's score, in [0,1], and BaselineLatency what it took.

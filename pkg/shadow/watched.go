@@ -15,13 +15,21 @@ type watched struct {
 	// names are the raw inputs that are not features of the model's schema.
 	model *feature.Schema
 	names []string
-	// columns are where a state's schema has them, -1 where it has not.
-	state   *feature.Schema
-	columns []int
+	// states are the schemas that states came with.
+	states []inputColumns
 
 	values []float64
 	times  []int64
 }
+
+// inputColumns are where a schema has the raw inputs, -1 where it has not.
+type inputColumns struct {
+	schema *feature.Schema
+	at     []int
+}
+
+// maxStates is how many schemas are remembered: more than an executor takes states by.
+const maxStates = 8
 
 // add fills the request's watched inputs and times from the rows of the batch, and leaves them empty when no row has any.
 func (w *watched) add(req *mlenginev1.BatchPredictRequest, batch []*call) {
@@ -29,11 +37,7 @@ func (w *watched) add(req *mlenginev1.BatchPredictRequest, batch []*call) {
 	w.values, w.times = w.values[:0], w.times[:0]
 	inputs, times := false, false
 	for _, c := range batch {
-		for i := range w.names {
-			v := w.value(c.State, i)
-			inputs = inputs || !math.IsNaN(v)
-			w.values = append(w.values, v)
-		}
+		inputs = w.row(c.State) || inputs
 		at := int64(0)
 		if !c.EventTime.IsZero() {
 			at, times = c.EventTime.UnixMilli(), true
@@ -54,26 +58,48 @@ func (w *watched) of(model *feature.Schema) {
 	if w.model == model {
 		return
 	}
-	w.model, w.state = model, nil
+	w.model, w.states = model, nil
 	w.names = slices.DeleteFunc(feature.RawInputs(), func(name string) bool { return model.Index(name) >= 0 })
 }
 
-// value is the i-th raw input of the state, NaN when it has none.
-func (w *watched) value(s State, i int) float64 {
+// row adds the raw inputs of the state, NaN where it has none, and says whether it has any.
+func (w *watched) row(s State) (some bool) {
 	if s.Schema == nil {
-		if v, ok := s.Named[w.names[i]]; ok {
-			return v
-		}
-		return math.NaN()
-	}
-	if w.state != s.Schema {
-		w.state, w.columns = s.Schema, w.columns[:0]
 		for _, name := range w.names {
-			w.columns = append(w.columns, s.Schema.Index(name))
+			v, ok := s.Named[name]
+			if !ok {
+				v = math.NaN()
+			}
+			some = some || ok
+			w.values = append(w.values, v)
+		}
+		return some
+	}
+	for _, c := range w.columns(s.Schema) {
+		v := math.NaN()
+		if c >= 0 {
+			v = s.Vector[c]
+		}
+		some = some || !math.IsNaN(v)
+		w.values = append(w.values, v)
+	}
+	return some
+}
+
+// columns are where the schema has the names.
+func (w *watched) columns(of *feature.Schema) []int {
+	for i := range w.states {
+		if w.states[i].schema == of {
+			return w.states[i].at
 		}
 	}
-	if c := w.columns[i]; c >= 0 {
-		return s.Vector[c]
+	if len(w.states) == maxStates {
+		w.states = w.states[:0]
 	}
-	return math.NaN()
+	at := make([]int, len(w.names))
+	for i, name := range w.names {
+		at[i] = of.Index(name)
+	}
+	w.states = append(w.states, inputColumns{of, at})
+	return at
 }

@@ -4,21 +4,16 @@ import (
 	"math"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"github.com/greenlight-ml/greenlight/pkg/enginetest"
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 )
 
 func TestWatched(t *testing.T) {
-	lookup := func(name string) *feature.Schema {
-		s, ok := feature.Lookup(name)
-		if !ok {
-			t.Fatalf("no schema %s", name)
-		}
-		return s
-	}
-	robust, plain := lookup("v1.8.1"), lookup("v1.8")
+	robust, plain := mustSchema(t, "v1.8.1"), mustSchema(t, "v1.8")
 	live, err := feature.NewSchema("live", "rsi14", "mid", "bias", "vol1m")
 	if err != nil {
 		t.Fatal(err)
@@ -45,6 +40,14 @@ func TestWatched(t *testing.T) {
 			[]float64{100, nan, nan, 55, nan, nan, nan, nan, 101, 2, nan, nan, 100, nan, nan, 55},
 			nil,
 		},
+		{
+			"schemas in turn", robust,
+			[]State{packed, quoted, packed, named, quoted, packed},
+			nil,
+			[]string{"mid", "spread_bp", "vol1m", "rsi14"},
+			[]float64{nan, nan, nan, nan, 100, nan, nan, 55, nan, nan, nan, nan, 101, 2, nan, nan, 100, nan, nan, 55, nan, nan, nan, nan},
+			nil,
+		},
 		{"the model has them itself", plain, []State{quoted, named}, nil, nil, nil, nil},
 		{"times", robust, []State{packed, packed}, []time.Time{{}, when}, nil, nil, []int64{0, 1_700_000_000_123}},
 	}
@@ -52,17 +55,12 @@ func TestWatched(t *testing.T) {
 	req := &mlenginev1.BatchPredictRequest{}
 	for range 2 {
 		for _, tt := range tests {
-			var batch []*call
-			for i, s := range tt.states {
-				c := &call{Request: Request{State: s}, schema: tt.model}
-				if i < len(tt.times) {
-					c.EventTime = tt.times[i]
-				}
-				batch = append(batch, c)
+			batch := calls(tt.model, tt.states)
+			for i, at := range tt.times {
+				batch[i].EventTime = at
 			}
 			w.add(req, batch)
-			same := func(a, b float64) bool { return a == b || math.IsNaN(a) && math.IsNaN(b) }
-			if !slices.Equal(req.GetWatched(), tt.names) || !slices.EqualFunc(req.GetWatchedValues(), tt.values, same) || !slices.Equal(req.GetEventTimesMs(), tt.ms) {
+			if !slices.Equal(req.GetWatched(), tt.names) || !slices.EqualFunc(req.GetWatchedValues(), tt.values, alike) || !slices.Equal(req.GetEventTimesMs(), tt.ms) {
 				t.Errorf("%s: got %v", tt.name, req)
 			}
 			if n := testing.AllocsPerRun(100, func() { w.add(req, batch) }); n != 0 {
@@ -71,3 +69,71 @@ func TestWatched(t *testing.T) {
 		}
 	}
 }
+
+// More schemas than are remembered make no difference but to the time it takes.
+func TestWatchedOfManySchemas(t *testing.T) {
+	var states []State
+	var want []float64
+	for i := range 3 * maxStates {
+		s, err := feature.NewSchema("live", "bias", "mid")
+		if err != nil {
+			t.Fatal(err)
+		}
+		states = append(states, State{Schema: s, Vector: []float64{1, float64(i)}})
+		want = append(want, float64(i))
+	}
+	model, err := feature.NewSchema("model", "bias", "spread_bp", "vol1m", "rsi14")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var w watched
+	req := &mlenginev1.BatchPredictRequest{}
+	w.add(req, calls(model, states))
+	if !slices.Equal(req.GetWatched(), []string{"mid"}) || !slices.Equal(req.GetWatchedValues(), want) || len(w.states) > maxStates {
+		t.Errorf("got %v and %d schemas, want %v", req, len(w.states), want)
+	}
+}
+
+// calls are shadows of the states, for a model of the schema.
+func calls(model *feature.Schema, states []State) []*call {
+	var batch []*call
+	for _, s := range states {
+		batch = append(batch, &call{Request: Request{State: s}, schema: model})
+	}
+	return batch
+}
+
+// The call to ml-engine carries what the states have beside the model's features, and when they were.
+func TestShadowsAreWatched(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tr := newTrial(t, enginetest.Options{}, nil)
+		robust := tr.engine.Model().Schema
+		live, err := feature.NewSchema("live", append(robust.Names(), feature.RawInputs()...)...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := tr.request()
+		r.EventTime = time.UnixMilli(1_700_000_000_123)
+		r.State = State{Schema: live, Vector: append(slices.Clone(r.State.Vector), 100, 2, math.NaN(), 55)}
+		tr.Detach(r)
+		synctest.Wait()
+		tr.detach(1)
+		synctest.Wait()
+		got := tr.engine.Calls()
+		if len(got) != 2 {
+			t.Fatalf("got %d calls, want 2", len(got))
+		}
+		first := got[0]
+		if !slices.Equal(first.Watched, feature.RawInputs()) || !slices.Equal(first.EventTimesMS, []int64{1_700_000_000_123}) ||
+			!slices.EqualFunc(first.WatchedValues, []float64{100, 2, math.NaN(), 55}, alike) {
+			t.Errorf("got %+v", first)
+		}
+		if second := got[1]; len(second.Watched)+len(second.WatchedValues)+len(second.EventTimesMS) > 0 {
+			t.Errorf("a state with neither: got %+v", second)
+		}
+		tr.wantTotals(map[Outcome]uint64{Match: 2})
+	})
+}
+
+// alike takes NaN for equal to itself.
+func alike(a, b float64) bool { return a == b || math.IsNaN(a) && math.IsNaN(b) }
