@@ -12,6 +12,10 @@
 //	GET  /ml/metrics       Prometheus metrics (also /metrics)
 //	GET  /healthz /readyz
 //
+// It counts what it scores, by the hour and by the bins of the model's reference, and answers
+// greenlight.mlengine.v1.DriftService from the last 28 days of it. With --state-dir the counts outlive a restart; a crash
+// costs at most the last minute of them.
+//
 // Every flag can be given as an environment variable: --grpc-addr as ML_ENGINE_GRPC_ADDR. Logs go to standard error.
 // SIGTERM and SIGINT drain within --shutdown-grace. Exit codes: 0 stopped when asked, 1 failed, 2 wrong usage.
 package main

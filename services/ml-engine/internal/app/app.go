@@ -86,6 +86,7 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) error {
 	admin.Handle("GET /ml/model/info", facade.Unary(service.GetModelInfo, nil, nil))
 	admin.Handle("POST /ml/predict", facade.Unary(service.Predict, func(r *mlenginev1.PredictRequest) {
 		facade.CanonicalNames(r.GetFeatures())
+		facade.CanonicalNames(r.GetWatched())
 	}, func(code codes.Code) {
 		service.Refused(mlenginev1.ScoringService_Predict_FullMethodName, code)
 	}))

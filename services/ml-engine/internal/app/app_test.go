@@ -16,6 +16,7 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
 
+	"github.com/greenlight-ml/greenlight/pkg/enginetest"
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/pkg/telemetry/telemetrytest"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
@@ -147,7 +148,9 @@ func TestGRPC(t *testing.T) {
 }
 
 func TestRunRefuses(t *testing.T) {
-	taken := start(t, options(t))
+	first := options(t)
+	first.StateDir = t.TempDir()
+	taken := start(t, first)
 	httpAddr, grpcAddr := strings.TrimPrefix(taken.HTTP, "http://"), taken.Conn.Target()
 	damage := func(t *testing.T, o *app.Options, name string, change func([]byte) []byte) {
 		path := filepath.Join(o.Models, "test", version, name)
@@ -163,12 +166,18 @@ func TestRunRefuses(t *testing.T) {
 		change func(t *testing.T, o *app.Options)
 		want   []string
 	}{
-		"gRPC port taken":             {func(_ *testing.T, o *app.Options) { o.GRPCAddr = grpcAddr }, []string{grpcAddr, "--grpc-addr"}},
-		"HTTP port taken":             {func(_ *testing.T, o *app.Options) { o.HTTPAddr = httpAddr }, []string{httpAddr, "--http-addr"}},
-		"no model given":              {func(_ *testing.T, o *app.Options) { o.Model = "" }, []string{"--model"}},
-		"no such model":               {func(_ *testing.T, o *app.Options) { o.Model = "v7" }, []string{`no model "v7"`, "it has test/v1.8.1-test"}},
-		"no registry":                 {func(_ *testing.T, o *app.Options) { o.Models = "no/such" }, []string{"no/such", "it has none"}},
-		"no grace":                    {func(_ *testing.T, o *app.Options) { o.ShutdownGrace = 0 }, []string{"--shutdown-grace"}},
+		"gRPC port taken":        {func(_ *testing.T, o *app.Options) { o.GRPCAddr = grpcAddr }, []string{grpcAddr, "--grpc-addr"}},
+		"HTTP port taken":        {func(_ *testing.T, o *app.Options) { o.HTTPAddr = httpAddr }, []string{httpAddr, "--http-addr"}},
+		"no model given":         {func(_ *testing.T, o *app.Options) { o.Model = "" }, []string{"--model"}},
+		"no such model":          {func(_ *testing.T, o *app.Options) { o.Model = "v7" }, []string{`no model "v7"`, "it has test/v1.8.1-test"}},
+		"no registry":            {func(_ *testing.T, o *app.Options) { o.Models = "no/such" }, []string{"no/such", "it has none"}},
+		"no grace":               {func(_ *testing.T, o *app.Options) { o.ShutdownGrace = 0 }, []string{"--shutdown-grace"}},
+		"state folder taken":     {func(_ *testing.T, o *app.Options) { o.StateDir = first.StateDir }, []string{"--state-dir", first.StateDir, "another process"}},
+		"state folder is a file": {func(_ *testing.T, o *app.Options) { o.StateDir = first.AddressFile }, []string{"--state-dir", first.AddressFile}},
+		"no such clock":          {func(_ *testing.T, o *app.Options) { o.DriftClock = "sun" }, []string{"--drift-clock", "arrival or event"}},
+		"reference of another schema": {func(t *testing.T, o *app.Options) {
+			o.Models = registry(t, func(a *model.Artifact) { a.Reference = enginetest.Artifact(t, "v1.8", "other").Reference })
+		}, []string{version, "reference.json", "schema v1.8.1"}},
 		"no folder for the addresses": {func(_ *testing.T, o *app.Options) { o.AddressFile = "no/such/file" }, []string{"address file"}},
 		"damaged model": {func(t *testing.T, o *app.Options) {
 			damage(t, o, model.ModelFile, func(raw []byte) []byte { return raw[:len(raw)-10] })

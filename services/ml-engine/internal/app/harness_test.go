@@ -9,6 +9,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/enginetest"
 	"github.com/greenlight-ml/greenlight/pkg/lifecycle/lifecycletest"
+	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/services/ml-engine/internal/app"
 )
 
@@ -28,4 +29,16 @@ func options(t *testing.T) *app.Options {
 func start(t *testing.T, o *app.Options) *lifecycletest.Service {
 	t.Helper()
 	return lifecycletest.Start(t, o.AddressFile, func(ctx context.Context, logger *slog.Logger) error { return app.Run(ctx, o, logger) })
+}
+
+// registry is a folder with the good model, changed.
+func registry(t *testing.T, change func(*model.Artifact)) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	a := enginetest.Artifact(t, "v1.8.1", version)
+	change(a)
+	if err := model.OpenRegistry(dir).Add(a); err != nil {
+		t.Fatal(err)
+	}
+	return dir
 }

@@ -1,6 +1,7 @@
 package monitor
 
 import (
+	"fmt"
 	"math"
 	"sync"
 	"time"
@@ -49,11 +50,23 @@ type collector struct {
 
 // gauges are indices that were computed once for several scrapes.
 type gauges struct {
-	watch *Watch
-	rows  uint64
-	time  time.Time
-	week  *drift.Snapshot // nil without rows
-	month *drift.Snapshot
+	watch       *Watch
+	rows        uint64
+	time        time.Time
+	week, month indices
+}
+
+// indices are those of one window.
+type indices struct {
+	counts   *drift.Counts
+	overall  float64 // NaN without rows, as is each
+	features []float64
+}
+
+func indicesOf(p *drift.Profile, c *drift.Counts) indices {
+	v := indices{counts: c}
+	v.overall, v.features = p.PSI(c)
+	return v
 }
 
 // staleAfter is how old the gauges may get while rows come in: they are of days.
@@ -81,44 +94,41 @@ func (c *collector) Collect(to chan<- prometheus.Metric) {
 		f := &w.profile.Features[i]
 		gauge(roleDesc, 1, f.Name, string(f.Role))
 		for b, share := range f.Shares {
-			bin := f.BinName(b) + "@" + w.reference[:8]
-			gauge(ratioDesc, share, f.Name, bin)
-			to <- prometheus.MustNewConstMetric(binDesc, prometheus.CounterValue, float64(totals[i][b]), f.Name, bin)
+			gauge(ratioDesc, share, f.Name, w.bins[i][b])
+			to <- prometheus.MustNewConstMetric(binDesc, prometheus.CounterValue, float64(totals[i][b]), f.Name, w.bins[i][b])
 		}
 	}
 	g := c.gauges(w)
-	week, month := byFeature(g.week), byFeature(g.month)
-	names := []string{overall}
+	gauge(psiDesc, g.week.overall, overall)
+	gauge(psi28Desc, g.month.overall, overall)
+	gauge(samplesDesc, float64(g.week.counts.Rows()), overall)
+	gauge(q99Desc, q99(w, len(g.week.counts.Days()), func(n *drift.Null) drift.Noise { return n.Overall }), overall)
 	for i := range w.profile.Features {
-		names = append(names, w.profile.Features[i].Name)
-	}
-	for _, name := range names {
-		psi, q99, samples := math.NaN(), math.NaN(), 0
-		if r := week[name]; r != nil {
-			psi, samples = r.PSI, r.Samples
-			if r.Noise != nil {
-				q99 = r.Q99
-			}
-		}
-		psi28 := math.NaN()
-		if r := month[name]; r != nil {
-			psi28 = r.PSI
-		}
-		gauge(psiDesc, psi, name)
-		gauge(psi28Desc, psi28, name)
-		gauge(samplesDesc, float64(samples), name)
-		gauge(q99Desc, q99, name)
+		name := w.profile.Features[i].Name
+		gauge(psiDesc, g.week.features[i], name)
+		gauge(psi28Desc, g.month.features[i], name)
+		gauge(samplesDesc, float64(g.week.counts.RowsOf(i)), name)
+		gauge(q99Desc, q99(w, len(g.week.counts.DaysOf(i)), func(n *drift.Null) drift.Noise { return n.Features[i] }), name)
 	}
 }
 
-func byFeature(s *drift.Snapshot) map[string]*drift.Reading {
-	all := make(map[string]*drift.Reading)
-	if s == nil {
-		return all
+// q99 is a quantile without drift for a present of so many days; NaN without days, and while it is being computed, for
+// which no scrape waits.
+func q99(w *Watch, days int, of func(*drift.Null) drift.Noise) float64 {
+	if null := w.nulls.Made(days); null != nil {
+		return of(null).Q99
 	}
-	all[overall] = &s.Overall
-	for i := range s.Features {
-		all[s.Features[i].Feature] = &s.Features[i].Reading
+	return math.NaN()
+}
+
+// binNames are the names of the bins of each feature, with the reference that they are of.
+func binNames(p *drift.Profile, reference string) [][]string {
+	all := make([][]string, len(p.Features))
+	for i := range p.Features {
+		f := &p.Features[i]
+		for b := range f.Shares {
+			all[i] = append(all[i], fmt.Sprintf("%s@%.8s", f.BinName(b), reference))
+		}
 	}
 	return all
 }
@@ -133,13 +143,8 @@ func (c *collector) gauges(w *Watch) gauges {
 	if same && (c.latest.rows == rows || now.Sub(c.latest.time) < staleAfter) {
 		return c.latest
 	}
-	read := func(hours int) *drift.Snapshot {
-		s, err := w.profile.Snapshot(w.window(now, hours, 0).counts, w.nulls, drift.DefaultLimits())
-		if err != nil {
-			return nil
-		}
-		return s
-	}
+	ring := w.view(now)
+	read := func(hours int) indices { return indicesOf(w.profile, windowOf(ring, hours, 0).counts) }
 	c.latest = gauges{watch: w, rows: rows, time: now, week: read(weekHours), month: read(drift.RingHours)}
 	return c.latest
 }

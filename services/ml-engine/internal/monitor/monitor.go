@@ -39,21 +39,22 @@ type Monitor struct {
 	opts  Options
 	owner io.Closer // nil without a folder
 	stop  chan struct{}
-	done  chan struct{}
+	// running are the saver, and what computes nulls.
+	running sync.WaitGroup
 
 	active      atomic.Pointer[Watch]
 	writeErrors atomic.Uint64
 
 	mu      sync.Mutex
+	stopped bool
 	watches map[string]*Watch
 }
 
 // Open takes the folder and begins to save into it. The caller stops the monitor.
 func Open(opts Options) (*Monitor, error) {
-	m := &Monitor{opts: opts, stop: make(chan struct{}), done: make(chan struct{}), watches: make(map[string]*Watch)}
+	m := &Monitor{opts: opts, stop: make(chan struct{}), watches: make(map[string]*Watch)}
 	if opts.Dir == "" {
 		opts.Logger.Info("drift is counted in memory alone: a restart begins anew", "flag", "--state-dir")
-		close(m.done)
 		return m, nil
 	}
 	owner, err := durable.Own(opts.Dir)
@@ -61,7 +62,7 @@ func Open(opts Options) (*Monitor, error) {
 		return nil, err
 	}
 	m.owner = owner
-	go m.run()
+	m.running.Go(m.run)
 	return m, nil
 }
 
@@ -87,6 +88,9 @@ func (m *Monitor) Watch(a *model.Artifact) (*Watch, error) {
 		return nil, err
 	}
 	m.watches[key] = w
+	if !m.stopped {
+		m.running.Go(func() { w.prepare(m.stop) })
+	}
 	return w, nil
 }
 
@@ -111,7 +115,7 @@ func (m *Monitor) restore(w *Watch) error {
 	if err != nil {
 		return fmt.Errorf("drift state: %w", err)
 	}
-	ring, err := drift.RestoreRing(w.profile, w.reference, raw)
+	ring, err := drift.RestoreRing(w.profile, w.owner, raw)
 	if err != nil {
 		aside, asideErr := durable.SetAside(path, time.Now())
 		if asideErr != nil {
@@ -126,8 +130,8 @@ func (m *Monitor) restore(w *Watch) error {
 	return nil
 }
 
+// run saves every minute.
 func (m *Monitor) run() {
-	defer close(m.done)
 	tick := time.NewTicker(savePeriod)
 	defer tick.Stop()
 	for {
@@ -151,7 +155,7 @@ func (m *Monitor) save() error {
 		if counted == w.saved {
 			continue
 		}
-		raw, err := w.state()
+		raw, err := w.view(time.Now()).State(w.owner)
 		if err == nil {
 			err = durable.WriteFile(m.path(w), 0o644, func(f io.Writer) error {
 				_, err := f.Write(raw)
@@ -171,8 +175,11 @@ func (m *Monitor) save() error {
 
 // Stop saves what was counted last and gives the folder up. It is called once.
 func (m *Monitor) Stop(context.Context) error {
+	m.mu.Lock()
+	m.stopped = true
 	close(m.stop)
-	<-m.done
+	m.mu.Unlock()
+	m.running.Wait()
 	if m.owner == nil {
 		return nil
 	}

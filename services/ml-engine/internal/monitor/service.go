@@ -46,9 +46,10 @@ func (s *Service) GetDrift(_ context.Context, req *mlenginev1.GetDriftRequest) (
 		return nil, fail(codes.FailedPrecondition, mlenginev1.ErrorReason_ERROR_REASON_REFERENCE_MISSING,
 			"the active model has no reference profile: train it, or import it with its training data, to get one")
 	}
-	seen := w.window(time.Now(), hours, 0)
+	ring := w.view(time.Now()) // all of the answer is of one moment
+	seen := windowOf(ring, hours, 0)
 	resp := &mlenginev1.GetDriftResponse{
-		ModelVersion: w.version, ModelDigest: w.digest, ReferenceDigest: w.reference,
+		ModelVersion: w.version, ModelDigest: w.owner.Model, ReferenceDigest: w.owner.Reference,
 		WindowStartTime: hourTime(seen.end + 1 - int64(hours)), WindowEndTime: hourTime(seen.end + 1),
 		Rows: seen.counts.Rows(), Days: uint32(len(seen.counts.Days())),
 		ReferenceRows: uint64(w.profile.Rows), ReferenceDays: uint32(len(w.profile.Days)),
@@ -64,14 +65,34 @@ func (s *Service) GetDrift(_ context.Context, req *mlenginev1.GetDriftRequest) (
 	}
 	resp.Features = features(w, seen, snapshot, req.GetBins())
 	if req.GetReference() {
-		if resp.Reference, err = json.Marshal(w.profile); err != nil {
+		if resp.Reference, err = referenceOf(w.profile); err != nil {
 			return nil, fmt.Errorf("reference: %w", err)
 		}
 	}
 	if req.GetHistory() {
-		resp.History = w.history(time.Now())
+		resp.History = history(w.profile, ring)
 	}
 	return resp, nil
+}
+
+// window is what was counted in some hours.
+type window struct {
+	counts         *drift.Counts
+	end            int64 // the newest hour
+	scored, inputs []int64
+}
+
+// windowOf reads the given number of hours, which end the given number of hours ago.
+func windowOf(ring *drift.Ring, hours, ago int) window {
+	v := window{end: ring.Present() - int64(ago)}
+	v.counts, v.scored, v.inputs = ring.Window(v.end, hours)
+	return v
+}
+
+// referenceOf is the profile to the byte as the model's folder has it, so that it has the digest that it is known by.
+func referenceOf(p *drift.Profile) ([]byte, error) {
+	raw, err := json.MarshalIndent(p, "", "  ")
+	return append(raw, '\n'), err
 }
 
 // features are those of the profile, with a reading where there are rows.
@@ -108,14 +129,14 @@ func features(w *Watch, seen window, snapshot *drift.Snapshot, bins bool) []*mle
 }
 
 // history is the index of windows of 7 days that ended 21, 20, ... 0 days ago, as far as they have rows.
-func (w *Watch) history(now time.Time) []*mlenginev1.DriftPoint {
+func history(p *drift.Profile, ring *drift.Ring) []*mlenginev1.DriftPoint {
 	var points []*mlenginev1.DriftPoint
 	for ago := drift.RingHours - weekHours; ago >= 0; ago -= 24 {
-		seen := w.window(now, weekHours, ago)
+		seen := windowOf(ring, weekHours, ago)
 		if seen.counts.Rows() == 0 {
 			continue
 		}
-		overall, each := w.profile.PSI(seen.counts)
+		overall, each := p.PSI(seen.counts)
 		points = append(points, &mlenginev1.DriftPoint{
 			WindowEndTime: hourTime(seen.end + 1), Rows: seen.counts.Rows(), Overall: overall, Features: each,
 		})

@@ -23,7 +23,8 @@ const (
 
 // Watch counts the vectors that one model has scored. A nil one counts nothing.
 type Watch struct {
-	key, version, digest, reference string
+	key, version string
+	owner        drift.Owner
 
 	profile *drift.Profile
 	nulls   *drift.Nulls
@@ -31,6 +32,8 @@ type Watch struct {
 	// columns are the positions in the schema of the profile's first features; the score follows them, then inputs.
 	columns []int
 	inputs  []string
+	// bins are the names of the bins of each feature, as metrics have them.
+	bins [][]string
 
 	// saved is how many rows the state folder has; the monitor's.
 	saved uint64
@@ -46,10 +49,12 @@ type Watch struct {
 func newWatch(a *model.Artifact, event bool) (*Watch, error) {
 	p := a.Reference
 	w := &Watch{
-		key: keyOf(a), version: a.Manifest.Version, digest: a.Digest(), reference: a.Manifest.Files[model.ReferenceFile],
+		key: keyOf(a), version: a.Manifest.Version,
+		owner:   drift.Owner{Schema: a.Spec.Schema, Model: a.Digest(), Reference: a.Manifest.Files[model.ReferenceFile]},
 		profile: p, nulls: drift.NewNulls(p, replicates, seed), event: event,
 		ring: drift.NewRing(p), x: make([]float64, len(p.Features)),
 	}
+	w.bins = binNames(p, w.owner.Reference)
 	var want []string
 	for i, name := range a.Schema.Names() {
 		if name != feature.Bias {
@@ -68,8 +73,11 @@ func newWatch(a *model.Artifact, event bool) (*Watch, error) {
 			return nil, fmt.Errorf("%s %q at place %d: want the features of schema %s, the score, then raw inputs", f.Role, f.Name, i+1, a.Spec.Schema)
 		}
 	}
-	if !slices.Equal(have, want) || p.Scored() != len(want)+1 || len(w.inputs) > MaxInputs {
+	if !slices.Equal(have, want) || p.Scored() != len(want)+1 {
 		return nil, fmt.Errorf("features %v, %d scored: want those of schema %s but bias, %v, and the score", have, p.Scored(), a.Spec.Schema, want)
+	}
+	if len(w.inputs) > MaxInputs {
+		return nil, fmt.Errorf("%d raw inputs: want at most %d", len(w.inputs), MaxInputs)
 	}
 	return w, nil
 }
@@ -92,6 +100,9 @@ type Rows struct {
 	EventMS []int64
 }
 
+// turn is how many rows of a batch are counted before others get their turn: some 20 microseconds.
+const turn = 256
+
 // Observe counts rows that arrived now. It allocates nothing.
 func (w *Watch) Observe(now time.Time, r Rows) {
 	if w == nil || len(r.Scores) == 0 {
@@ -101,14 +112,21 @@ func (w *Watch) Observe(now time.Time, r Rows) {
 	for i, name := range w.inputs {
 		at[i] = slices.Index(r.Inputs, name)
 	}
-	width, arrival := len(r.X)/len(r.Scores), hourOf(now)
+	for from := 0; from < len(r.Scores); from += turn {
+		w.count(hourOf(now), &r, from, min(from+turn, len(r.Scores)), at[:len(w.inputs)])
+	}
+}
 
+// count counts the rows from from to to, which arrived in the hour.
+func (w *Watch) count(arrival int64, r *Rows, from, to int, at []int) {
+	width := len(r.X) / len(r.Scores)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if !w.event {
 		w.ring.Tick(arrival)
 	}
-	for i, score := range r.Scores {
+	for i := from; i < to; i++ {
+		score := r.Scores[i]
 		if math.IsNaN(score) {
 			continue
 		}
@@ -118,17 +136,29 @@ func (w *Watch) Observe(now time.Time, r Rows) {
 		}
 		w.x[len(w.columns)] = score
 		x := w.x[:len(w.columns)+1]
-		if len(r.Inputs) > 0 && w.fill(r.Values[i*len(r.Inputs):], at[:len(w.inputs)]) {
+		if len(r.Inputs) > 0 && w.fill(r.Values[i*len(r.Inputs):], at) {
 			x = w.x
 		}
-		hour := w.ring.Present()
-		if w.event && i < len(r.EventMS) && r.EventMS[i] > 0 {
-			hour = r.EventMS[i] / time.Hour.Milliseconds()
-		} else if w.event && hour == 0 {
-			hour = arrival
-		}
-		w.ring.Observe(hour, x)
+		w.ring.Observe(w.hour(arrival, r.EventMS, i), x)
 		w.rows++
+	}
+}
+
+// lastMS is when the year 9999 ends, and with it what a timestamp can say.
+const lastMS = 253_402_300_799_999
+
+// hour is where a row counts: in the present hour, or in that of its event. A row whose event has no time goes with the
+// newest there is, since with the time of its arrival it would end the replay that the others are of.
+func (w *Watch) hour(arrival int64, eventMS []int64, row int) int64 {
+	switch {
+	case !w.event:
+		return w.ring.Present()
+	case row < len(eventMS) && eventMS[row] > 0 && eventMS[row] <= lastMS:
+		return eventMS[row] / time.Hour.Milliseconds()
+	case w.ring.Present() == 0:
+		return arrival
+	default:
+		return w.ring.Present()
 	}
 }
 
@@ -155,31 +185,31 @@ func (w *Watch) counted() uint64 {
 	return w.rows
 }
 
-// state is the ring for a file. Requests wait for a copy of it, not for its encoding.
-func (w *Watch) state() ([]byte, error) {
-	w.mu.Lock()
-	ring := w.ring.Clone()
-	w.mu.Unlock()
-	return ring.State(w.reference)
-}
-
-// window is what was counted in the hours up to now.
-type window struct {
-	counts         *drift.Counts
-	end            int64 // the newest hour
-	scored, inputs []int64
-}
-
-// window reads the given number of hours, which end the given number of hours ago.
-func (w *Watch) window(now time.Time, hours, ago int) window {
+// view is a copy of the counts as they are now. Requests wait for the copying alone.
+func (w *Watch) view(now time.Time) *drift.Ring {
+	ring := drift.NewRing(w.profile)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if !w.event {
 		w.ring.Tick(hourOf(now))
 	}
-	v := window{end: w.ring.Present() - int64(ago)}
-	v.counts, v.scored, v.inputs = w.ring.Window(v.end, hours)
-	return v
+	w.ring.CopyTo(ring)
+	return ring
+}
+
+// prepare computes the nulls of windows of any length, unless it is stopped before: nobody who asks has to wait for them,
+// as a rule. A reference of one day has none.
+func (w *Watch) prepare(stop <-chan struct{}) {
+	for days := 1; days <= drift.RingHours/24; days++ {
+		select {
+		case <-stop:
+			return
+		default:
+		}
+		if _, err := w.nulls.Of(days); err != nil {
+			return
+		}
+	}
 }
 
 // totals are the rows since start in every bin of every feature.

@@ -56,6 +56,11 @@ func start(t *testing.T, control rpc.ControlOptions, versions ...string) *engine
 		t.Fatal(err)
 	}
 	watching.Activate(watch)
+	t.Cleanup(func() {
+		if err := watching.Stop(context.WithoutCancel(t.Context())); err != nil {
+			t.Error(err)
+		}
+	})
 	service := scoring.New(scoring.Loaded{Artifact: first, Watch: watch}, scoring.NewMetrics(prometheus.NewRegistry()))
 	server := rpc.NewServer(rpc.ServerOptions{
 		Logger: logger, Registerer: prometheus.NewRegistry(),

@@ -120,6 +120,9 @@ func TestEnginetestAgrees(t *testing.T) {
 		"other schema":   {Schema: "v1.8", Values: make([]float64, 6)},
 		"empty":          {Schema: "v1.8.1"},
 		"not a multiple": {Schema: "v1.8.1", Values: make([]float64, 8)},
+		"watched":        {Schema: "v1.8.1", Values: goodVector(e.model.Schema), Watched: []string{"mid"}, WatchedValues: []float64{1}, EventTimesMs: []int64{1}},
+		"few watched":    {Schema: "v1.8.1", Values: goodVector(e.model.Schema), Watched: []string{"mid"}},
+		"many times":     {Schema: "v1.8.1", Values: goodVector(e.model.Schema), EventTimesMs: []int64{1, 2}},
 	} {
 		got, gotErr := fake.Client().BatchPredict(t.Context(), req)
 		want, wantErr := e.client.BatchPredict(t.Context(), req)

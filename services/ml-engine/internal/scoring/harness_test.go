@@ -2,6 +2,7 @@ package scoring_test
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net"
 	"testing"
@@ -18,6 +19,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
+	"github.com/greenlight-ml/greenlight/services/ml-engine/internal/monitor"
 	"github.com/greenlight-ml/greenlight/services/ml-engine/internal/scoring"
 )
 
@@ -26,16 +28,27 @@ const version = "v1.8.1-test"
 // engine is the service behind a real server and a real client, over memory.
 type engine struct {
 	client mlenginev1.ScoringServiceClient
+	drift  *monitor.Service
 	model  *model.Artifact
 	reg    *prometheus.Registry
 }
 
 func start(t *testing.T, a *model.Artifact) *engine {
 	t.Helper()
-	e := &engine{model: a, reg: prometheus.NewRegistry()}
-	service := scoring.New(scoring.Loaded{Artifact: a}, scoring.NewMetrics(e.reg))
+	logger := slog.New(slog.DiscardHandler)
+	watching, err := monitor.Open(monitor.Options{Logger: logger})
+	if err != nil {
+		t.Fatal(err)
+	}
+	watch, err := watching.Watch(a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	watching.Activate(watch)
+	e := &engine{model: a, reg: prometheus.NewRegistry(), drift: monitor.NewService(watching)}
+	service := scoring.New(scoring.Loaded{Artifact: a, Watch: watch}, scoring.NewMetrics(e.reg))
 	server := rpc.NewServer(rpc.ServerOptions{
-		Logger: slog.New(slog.DiscardHandler), Registerer: prometheus.NewRegistry(), OnRefused: service.Refused,
+		Logger: logger, Registerer: prometheus.NewRegistry(), OnRefused: service.Refused,
 	})
 	mlenginev1.RegisterScoringServiceServer(server, service)
 	server.Ready()
@@ -50,7 +63,7 @@ func start(t *testing.T, a *model.Artifact) *engine {
 	t.Cleanup(func() {
 		_ = conn.Close()
 		server.Stop()
-		if err := <-served; err != nil {
+		if err := errors.Join(<-served, watching.Stop(context.WithoutCancel(t.Context()))); err != nil {
 			t.Error(err)
 		}
 	})

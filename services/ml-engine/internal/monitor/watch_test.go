@@ -1,0 +1,144 @@
+package monitor_test
+
+import (
+	"math"
+	"math/rand/v2"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/drift"
+	"github.com/greenlight-ml/greenlight/pkg/enginetest"
+	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
+	"github.com/greenlight-ml/greenlight/services/ml-engine/internal/monitor"
+)
+
+// rowsOf are the rows by feature, and of those the ones whose value is missing.
+func rowsOf(resp *mlenginev1.GetDriftResponse) (rows, missing map[string]uint64) {
+	rows, missing = map[string]uint64{}, map[string]uint64{}
+	for _, f := range resp.GetFeatures() {
+		rows[f.GetFeature()] = f.GetRows()
+		for _, b := range f.GetBins() {
+			if b.GetBin() == drift.Missing {
+				missing[f.GetFeature()] = b.GetCount()
+			}
+		}
+	}
+	return rows, missing
+}
+
+func TestObserve(t *testing.T) {
+	a := enginetest.Artifact(t, "v1.8.1", "v1")
+	nan := math.NaN()
+	rng := rand.New(rand.NewPCG(1, 0))
+	vectors := func(n int) (x []float64) {
+		for range n {
+			x = append(x, enginetest.Vector(rng, a.Schema)...)
+		}
+		return x
+	}
+	for name, tt := range map[string]struct {
+		r                  monitor.Rows
+		scored, inputs     uint64
+		missMid, missSpred uint64
+	}{
+		"no rows":                {monitor.Rows{}, 0, 0, 0, 0},
+		"one without inputs":     {monitor.Rows{X: vectors(1), Scores: []float64{0.5}}, 1, 0, 0, 0},
+		"failed rows":            {monitor.Rows{X: vectors(3), Scores: []float64{nan, 0.5, nan}}, 1, 0, 0, 0},
+		"names nobody knows":     {monitor.Rows{X: vectors(1), Scores: []float64{0.5}, Inputs: []string{"x", "y"}, Values: []float64{1, 2}}, 1, 0, 0, 0},
+		"one of several inputs":  {monitor.Rows{X: vectors(1), Scores: []float64{0.5}, Inputs: []string{"x", "mid"}, Values: []float64{1, 100}}, 1, 1, 0, 1},
+		"inputs that are absent": {monitor.Rows{X: vectors(2), Scores: []float64{0.5, 0.5}, Inputs: []string{"mid", "spread_bp"}, Values: []float64{nan, nan, nan, 2}}, 2, 1, 1, 0},
+		"inputs of a failed row": {monitor.Rows{X: vectors(2), Scores: []float64{nan, 0.5}, Inputs: []string{"mid"}, Values: []float64{100, nan}}, 1, 0, 0, 0},
+		"a large batch":          {monitor.Rows{X: vectors(1000), Scores: make([]float64, 1000), Inputs: []string{"mid"}, Values: make([]float64, 1000)}, 1000, 1000, 0, 1000},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tr := open(t, a, "", false)
+			defer tr.stop()
+			tr.watch.Observe(time.Now(), tt.r)
+			rows, missing := rowsOf(tr.drift(&mlenginev1.GetDriftRequest{Bins: true}))
+			if len(rows) != 11 || rows["score"] != tt.scored || rows["rsi14_z"] != tt.scored || rows["mid"] != tt.inputs || rows["rsi14"] != tt.inputs {
+				t.Errorf("rows: got %v, want %d scored, %d with inputs", rows, tt.scored, tt.inputs)
+			}
+			if missing["mid"] != tt.missMid || missing["spread_bp"] != tt.missSpred || missing["score"] != 0 {
+				t.Errorf("missing: got %v, want %d mids and %d spreads", missing, tt.missMid, tt.missSpred)
+			}
+		})
+	}
+}
+
+// A clock that was ahead for a day, and is set right: its rows are in the window that ends now, and none lies ahead.
+func TestClockIsSetBack(t *testing.T) {
+	a := enginetest.Artifact(t, "v1.8.1", "v1")
+	synctest.Test(t, func(t *testing.T) {
+		tr := open(t, a, "", false)
+		defer tr.stop()
+		x := enginetest.Vector(rand.New(rand.NewPCG(1, 0)), a.Schema)
+		observe := func(at time.Time) { tr.watch.Observe(at, monitor.Rows{X: x, Scores: []float64{0.5}}) }
+		const day = 24 * time.Hour
+		for hour := range 24 {
+			observe(time.Now())
+			observe(time.Now().Add(-time.Duration(hour) * time.Second)) // as a handler that was slow to get its turn
+			time.Sleep(time.Hour)
+		}
+		for range 3 {
+			observe(time.Now().Add(3 * day))
+		}
+		for range 2 {
+			observe(time.Now()) // right again: believed in its second hour
+			time.Sleep(time.Hour)
+		}
+		got := tr.drift(&mlenginev1.GetDriftRequest{Bins: true})
+		if want := time.Now().Truncate(time.Hour).Add(time.Hour); !got.GetWindowEndTime().AsTime().Equal(want) || got.GetRows() != 2*24+3+2 || got.GetDays() != 2 {
+			t.Errorf("got %d rows on %d days up to %v, want 53 on 2 up to %v", got.GetRows(), got.GetDays(), got.GetWindowEndTime().AsTime(), want)
+		}
+	})
+}
+
+// By event time, the newest hour is the present; an event without a time that can be goes with it.
+func TestEventClock(t *testing.T) {
+	a := enginetest.Artifact(t, "v1.8.1", "v1")
+	event := time.Date(2020, 5, 1, 10, 30, 0, 0, time.UTC).UnixMilli()
+	hour := time.Hour.Milliseconds()
+	for name, tt := range map[string]struct {
+		events []int64
+		end    time.Time // of the window of 2 hours
+		rows   uint64    // in it
+	}{
+		"in order":                {[]int64{event, event + hour}, time.Date(2020, 5, 1, 12, 0, 0, 0, time.UTC), 2},
+		"late":                    {[]int64{event + hour, event - 24*hour, event}, time.Date(2020, 5, 1, 12, 0, 0, 0, time.UTC), 2},
+		"not known":               {[]int64{event, 0, -1}, time.Date(2020, 5, 1, 11, 0, 0, 0, time.UTC), 3},
+		"no time that can be":     {[]int64{event, math.MaxInt64, math.MinInt64}, time.Date(2020, 5, 1, 11, 0, 0, 0, time.UTC), 3},
+		"nothing known: arrivals": {[]int64{0, 0}, time.Date(2000, 1, 1, 1, 0, 0, 0, time.UTC), 2},
+		"no times at all":         {nil, time.Date(2000, 1, 1, 1, 0, 0, 0, time.UTC), 1},
+		"in 1970":                 {[]int64{5}, time.Date(1970, 1, 1, 1, 0, 0, 0, time.UTC), 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				tr := open(t, a, "", true)
+				defer tr.stop()
+				n := max(len(tt.events), 1)
+				r := monitor.Rows{Scores: make([]float64, n), EventMS: tt.events}
+				for range n {
+					r.X = append(r.X, enginetest.Vector(rand.New(rand.NewPCG(1, 0)), a.Schema)...)
+				}
+				tr.watch.Observe(time.Now(), r)
+				got := tr.drift(window(2 * time.Hour))
+				if !got.GetWindowEndTime().AsTime().Equal(tt.end) || got.GetRows() != tt.rows || got.GetWindowStartTime().CheckValid() != nil {
+					t.Errorf("got %d rows up to %v, want %d up to %v", got.GetRows(), got.GetWindowEndTime().AsTime(), tt.rows, tt.end)
+				}
+			})
+		})
+	}
+}
+
+func TestObserveDoesNotAllocate(t *testing.T) {
+	tr := open(t, enginetest.Artifact(t, "v1.8.1", "v1"), "", false)
+	defer tr.stop()
+	x := enginetest.Vector(rand.New(rand.NewPCG(1, 1)), tr.model.Schema)
+	now := time.Now()
+	if n := testing.AllocsPerRun(1000, func() {
+		tr.watch.Observe(now, monitor.Rows{X: x, Scores: []float64{0.5}, Inputs: []string{"mid"}, Values: []float64{100}})
+	}); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
