@@ -1,10 +1,8 @@
 package gate
 
 import (
-	"fmt"
+	"encoding/json"
 	"math"
-
-	"github.com/greenlight-ml/greenlight/pkg/stats"
 )
 
 // Names of the rules of a phase.
@@ -20,10 +18,12 @@ type PhaseCounts struct {
 	Matches    uint64 `json:"matches"`
 	Mismatches uint64 `json:"mismatches"`
 	Errors     uint64 `json:"errors"`
-	// P95MS is the time within which 95 % of the Tried shadows ended, in milliseconds; NaN without any.
-	P95MS float64 `json:"-"`
-	// Missing, if not empty, says why nothing is known ("prometheus: no such series", "series is frozen").
-	Missing string `json:"missing,omitempty"`
+	// P95MS is the time within which 95 % of the Tried shadows ended, in milliseconds; NaN (null in JSON) without any.
+	P95MS float64 `json:"p95_ms"`
+	// Missing, if not empty, says why nothing is known ("prometheus: no such series", "series is frozen"), P95Missing why
+	// P95MS is not.
+	Missing    string `json:"missing,omitempty"`
+	P95Missing string `json:"p95_missing,omitempty"`
 }
 
 // Comparisons are the shadows that answered.
@@ -31,6 +31,37 @@ func (c PhaseCounts) Comparisons() uint64 { return c.Matches + c.Mismatches }
 
 // Tried are the shadows that answered or failed.
 func (c PhaseCounts) Tried() uint64 { return c.Comparisons() + c.Errors }
+
+// phaseCounts has the fields of PhaseCounts and not its methods.
+type phaseCounts PhaseCounts
+
+// phaseCountsJSON is PhaseCounts with a P95MS that may be null: JSON has no NaN. The outer key hides the inner.
+type phaseCountsJSON struct {
+	*phaseCounts
+	P95MS *float64 `json:"p95_ms"`
+}
+
+// MarshalJSON writes a P95MS that is not a number as null.
+func (c PhaseCounts) MarshalJSON() ([]byte, error) {
+	out := phaseCountsJSON{phaseCounts: (*phaseCounts)(&c)}
+	if finite(c.P95MS) {
+		out.P95MS = &c.P95MS
+	}
+	return json.Marshal(out)
+}
+
+// UnmarshalJSON reads a P95MS that is null or absent as NaN.
+func (c *PhaseCounts) UnmarshalJSON(data []byte) error {
+	in := phaseCountsJSON{phaseCounts: (*phaseCounts)(c)}
+	if err := json.Unmarshal(data, &in); err != nil {
+		return err
+	}
+	c.P95MS = math.NaN()
+	if in.P95MS != nil {
+		c.P95MS = *in.P95MS
+	}
+	return nil
+}
 
 // PhaseRules are the SLOs of a phase. All of them take the policy's floor of comparisons.
 func (p Policy) PhaseRules() []Rule {
@@ -57,7 +88,10 @@ func (p Policy) JudgePhase(c PhaseCounts) Scorecard {
 		PhaseErrors: Rate(c.Errors, c.Tried()),
 		PhaseP95:    Measured(c.P95MS, c.Tried()),
 	}
-	if c.Tried() == 0 {
+	switch {
+	case c.P95Missing != "":
+		seen[PhaseP95] = Missing(c.P95Missing)
+	case c.Tried() == 0:
 		seen[PhaseP95] = Observation{}
 	}
 	if c.Missing != "" {
@@ -66,74 +100,4 @@ func (p Policy) JudgePhase(c PhaseCounts) Scorecard {
 		}
 	}
 	return Judge(p.PhaseRules(), seen)
-}
-
-// Evidence is the wealth of the tests of a phase: see [stats.EValue]. A test rejects at 1/alpha.
-type Evidence struct {
-	// Match is against a share of mismatches of at most 1 - SLO.MatchRate, Errors against an error rate of at most
-	// Abort.ErrorRate.
-	Match  float64 `json:"match_e"`
-	Errors float64 `json:"error_e"`
-}
-
-// Test computes the wealth.
-func (p Policy) Test(c PhaseCounts) Evidence {
-	return Evidence{
-		Match:  stats.EValue(c.Mismatches, c.Comparisons(), 1-p.SLO.MatchRate),
-		Errors: stats.EValue(c.Errors, c.Tried(), p.Abort.ErrorRate),
-	}
-}
-
-// Aborts says why the run must end at once; empty when it need not. A threshold takes the floor of comparisons before it
-// counts; a test counts at any time. What is missing aborts nothing: it is held.
-func (p Policy) Aborts(c PhaseCounts) []string {
-	if c.Missing != "" {
-		return nil
-	}
-	var reasons []string
-	add := func(stop bool, format string, args ...any) {
-		if stop {
-			reasons = append(reasons, fmt.Sprintf(format, args...))
-		}
-	}
-	tried, compared := c.Tried(), c.Comparisons()
-	errorRate, matchRate := float64(c.Errors)/float64(tried), float64(c.Matches)/float64(compared)
-	add(tried >= p.MinComparisons && c.P95MS > p.Abort.P95MS, "p95 of %.1f ms is above %v ms (%d shadows)", c.P95MS, p.Abort.P95MS, tried)
-	add(tried >= p.MinComparisons && errorRate > p.Abort.ErrorRate, "error rate of %.2f %% is above %v %% (%d of %d shadows)",
-		100*errorRate, 100*p.Abort.ErrorRate, c.Errors, tried)
-	add(compared >= p.MinComparisons && matchRate < p.Abort.MatchRate, "match rate of %.2f %% is below %v %% (%d of %d comparisons)",
-		100*matchRate, 100*p.Abort.MatchRate, c.Matches, compared)
-	e := p.Test(c)
-	add(e.Errors >= 1/p.Alpha, "errors: e-value %.3g is at least %.0f, against a rate of at most %v %% (%d of %d shadows)",
-		e.Errors, 1/p.Alpha, 100*p.Abort.ErrorRate, c.Errors, tried)
-	add(e.Match >= 1/p.Alpha, "mismatches: e-value %.3g is at least %.0f, against a match rate of at least %v %% (%d of %d comparisons)",
-		e.Match, 1/p.Alpha, 100*p.SLO.MatchRate, c.Matches, compared)
-	return reasons
-}
-
-// HistogramQuantile is the q-quantile, q in (0,1), of observations that were counted in buckets with the given upper
-// edges, ascending, and one more bucket for what lies above the last. Within a bucket it goes linearly from edge to edge,
-// and above the last edge it is that edge, as Prometheus' histogram_quantile has it, so that both judge alike: a quantile
-// is on the true side of any threshold that is an edge. It is NaN without observations.
-func HistogramQuantile(q float64, edges []float64, counts []uint64) float64 {
-	total := uint64(0)
-	for _, n := range counts {
-		total += n
-	}
-	if total == 0 || len(counts) != len(edges)+1 {
-		return math.NaN()
-	}
-	rank, below := q*float64(total), 0.0
-	for i, edge := range edges {
-		n := float64(counts[i])
-		if below+n >= rank && n > 0 {
-			from := 0.0
-			if i > 0 {
-				from = edges[i-1]
-			}
-			return from + (edge-from)*(rank-below)/n
-		}
-		below += n
-	}
-	return edges[len(edges)-1]
 }

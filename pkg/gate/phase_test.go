@@ -4,7 +4,7 @@ import (
 	"encoding/json"
 	"math"
 	"math/rand/v2"
-	"slices"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -30,11 +30,15 @@ func TestJudgePhase(t *testing.T) {
 		{"very slow", gate.PhaseCounts{Matches: 1000, P95MS: 130}, gate.Fail, "", "p95 of 130.0 ms is above 120 ms"},
 		{"very slow, few", gate.PhaseCounts{Matches: 400, P95MS: 130}, gate.Inconclusive, "", ""},
 		{"errors", gate.PhaseCounts{Matches: 1000, Errors: 15, P95MS: 2}, gate.Fail, "is not < 1 %", ""},
-		{"many errors", gate.PhaseCounts{Matches: 970, Errors: 30, P95MS: 2}, gate.Fail, "", "error rate of 3.00 % is above 2 %"},
+		{"many errors", gate.PhaseCounts{Matches: 970, Errors: 30, P95MS: 2}, gate.Fail, "", "error rate of 3.0 % is above 2 % (30 of 1000"},
 		{"mismatches", gate.PhaseCounts{Matches: 94_000, Mismatches: 6000, P95MS: 2}, gate.Fail, "is not >= 95 %", ""}, // not by so much that it is stopped for
-		{"many mismatches", gate.PhaseCounts{Matches: 890, Mismatches: 110, P95MS: 2}, gate.Fail, "", "match rate of 89.00 % is below 90 %"},
+		{"many mismatches", gate.PhaseCounts{Matches: 890, Mismatches: 110, P95MS: 2}, gate.Fail, "", "match rate of 89.0 % is below 90 %"},
 		{"wrong from the start", gate.PhaseCounts{Matches: 10, Mismatches: 10, P95MS: 2}, gate.Inconclusive, "", "mismatches: e-value"},
 		{"no number", gate.PhaseCounts{Matches: 1000, P95MS: nan}, gate.Error, "value is NaN", ""},
+		{"just above the limits", gate.PhaseCounts{Matches: 97_990, Errors: 2001, P95MS: 120.001}, gate.Fail, "", "p95 of 120.001 ms is above 120 ms"},
+		{"no latency", gate.PhaseCounts{Matches: 1000, P95Missing: "no such series"}, gate.Error, "missing: no such series", ""},
+		{"no latency, many errors", gate.PhaseCounts{Matches: 900, Errors: 100, P95MS: 500, P95Missing: "no such series"}, gate.Fail, "", "error rate of 10.0 %"},
+		{"endless", gate.PhaseCounts{Matches: 1000, P95MS: math.Inf(1)}, gate.Error, "value is +Inf", ""},
 		{"no source", gate.PhaseCounts{Matches: 1000, Errors: 900, Missing: "frozen"}, gate.Error, "missing: frozen", ""},
 	}
 	for _, tt := range tests {
@@ -52,8 +56,22 @@ func TestJudgePhase(t *testing.T) {
 			if !strings.Contains(aborts, tt.abort) || (aborts == "") != (tt.abort == "") {
 				t.Errorf("aborts: got %q, want %q", aborts, tt.abort)
 			}
-			if _, err := json.Marshal(card); err != nil {
-				t.Error(err)
+			// What is kept as evidence can be judged again, and gives the same.
+			raw, err := json.Marshal(tt.c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var again gate.PhaseCounts
+			if err := json.Unmarshal(raw, &again); err != nil {
+				t.Fatalf("%s: %v", raw, err)
+			}
+			if got := p.JudgePhase(again); got.Verdict() != tt.want || strings.Join(p.Aborts(again), "; ") != aborts {
+				t.Errorf("from %s: got %s, %q", raw, got.Verdict(), p.Aborts(again))
+			}
+			for _, v := range []any{card, p.Test(tt.c)} {
+				if _, err := json.Marshal(v); err != nil {
+					t.Error(err)
+				}
 			}
 		})
 	}
@@ -74,35 +92,61 @@ func TestNoDataIsNeverAPass(t *testing.T) {
 	}
 }
 
-// The quantile is within the bucket of the true one, on its side of every edge, and exact for rows that are even within
-// buckets.
-func TestHistogramQuantile(t *testing.T) {
-	edges := []float64{1, 60, 80, 120}
-	rng := rand.New(rand.NewPCG(2, 0))
-	for range 500 {
-		values := make([]float64, 1+rng.IntN(400))
-		counts := make([]uint64, len(edges)+1)
-		for i := range values {
-			values[i] = 130 * rng.Float64() * rng.Float64()
-			bucket, _ := slices.BinarySearch(edges, values[i])
-			counts[bucket]++
-		}
-		slices.Sort(values)
-		rank := int(math.Ceil(0.95*float64(len(values)))) - 1
-		got, want := gate.HistogramQuantile(0.95, edges, counts), values[rank]
-		for _, e := range edges {
-			if (got > e) != (want > e) && want <= 120 {
-				t.Fatalf("got %v, the true one is %v, on the other side of %v", got, want, e)
+func TestPhaseCountsJSON(t *testing.T) {
+	c := gate.PhaseCounts{Matches: 3, Mismatches: 2, Errors: 1, P95MS: 4.5, P95Missing: "stale"}
+	raw, err := json.Marshal(c)
+	if want := `{"matches":3,"mismatches":2,"errors":1,"p95_missing":"stale","p95_ms":4.5}`; err != nil || string(raw) != want {
+		t.Errorf("got %s, %v, want %s", raw, err, want)
+	}
+	var back gate.PhaseCounts
+	if err := json.Unmarshal(raw, &back); err != nil || !reflect.DeepEqual(back, c) {
+		t.Errorf("got %+v, %v, want %+v", back, err, c)
+	}
+	if err := json.Unmarshal([]byte(`{"matches":1}`), &back); err != nil || !math.IsNaN(back.P95MS) || back.Matches != 1 {
+		t.Errorf("without a latency: got %+v, %v, want NaN", back, err)
+	}
+	if err := json.Unmarshal([]byte(`{"matches":-1}`), &back); err == nil {
+		t.Error("a negative count was read")
+	}
+}
+
+// A model that is dead has more wealth against it than a float64 holds, and that must not keep it out of the evidence.
+func TestTestOfADeadModel(t *testing.T) {
+	p, c := gate.DefaultPolicy(), gate.PhaseCounts{Errors: 100_000, P95MS: 60}
+	if raw, err := json.Marshal(p.Test(c)); err != nil {
+		t.Errorf("got %s, %v", raw, err)
+	}
+	if got := p.AbortsByTest(c); len(got) != 1 || !strings.Contains(got[0], "100000 of 100000 shadows, so at least 99.9") {
+		t.Errorf("got %q", got)
+	}
+}
+
+// The tests look at any number of samples, the thresholds only above the floor; both together are Aborts, and neither is
+// moved by a failure less.
+func TestAbortsAreMonotone(t *testing.T) {
+	p := gate.DefaultPolicy()
+	for _, kind := range []func(n, k uint64) gate.PhaseCounts{
+		func(n, k uint64) gate.PhaseCounts { return gate.PhaseCounts{Matches: n - k, Mismatches: k, P95MS: 1} },
+		func(n, k uint64) gate.PhaseCounts { return gate.PhaseCounts{Matches: n - k, Errors: k, P95MS: 1} },
+	} {
+		for _, n := range []uint64{1, 20, 499, 500, 501, 5000} {
+			var before gate.PhaseCounts
+			for k := range min(n, 700) + 1 {
+				c := kind(n, k)
+				if n < 500 && len(p.AbortsByThreshold(c)) > 0 {
+					t.Fatalf("%+v crosses a threshold below the floor: %v", c, p.AbortsByThreshold(c))
+				}
+				if k > 0 && (len(p.AbortsByTest(before)) > len(p.AbortsByTest(c)) || len(p.AbortsByThreshold(before)) > len(p.AbortsByThreshold(c))) {
+					t.Fatalf("%+v aborts, %+v does not", before, c)
+				}
+				if got, want := len(p.Aborts(c)), len(p.AbortsByThreshold(c))+len(p.AbortsByTest(c)); got != want {
+					t.Fatalf("%+v: %d aborts, want %d", c, got, want)
+				}
+				before = c
+			}
+			if len(p.AbortsByTest(before)) == 0 && n > 20 {
+				t.Errorf("%+v does not abort", before)
 			}
 		}
-	}
-	if got := gate.HistogramQuantile(0.95, edges, []uint64{0, 0, 100, 0, 0}); got != 79 {
-		t.Errorf("even between 60 and 80: got %v, want 79", got)
-	}
-	if got := gate.HistogramQuantile(0.95, edges, []uint64{0, 0, 0, 0, 7}); got != 120 {
-		t.Errorf("above the last edge: got %v, want 120", got)
-	}
-	if got := gate.HistogramQuantile(0.95, edges, make([]uint64, 5)); !math.IsNaN(got) {
-		t.Errorf("nothing: got %v, want NaN", got)
 	}
 }

@@ -35,7 +35,8 @@ type Policy struct {
 
 // Limits are bounds of a shadow's quality.
 type Limits struct {
-	// P95MS bounds the time within which 95 % of the shadows ended, in milliseconds, > 0.
+	// P95MS bounds the time within which 95 % of the shadows ended, in milliseconds, in (0,1000). At an edge of the
+	// histograms (60, 80, 100, 120, ...) the side that a p95 is on is known; between edges it is interpolated.
 	P95MS float64 `yaml:"p95_ms" json:"p95_ms"`
 	// ErrorRate bounds failures / (comparisons + failures), MatchRate matches / comparisons from below; in (0,1).
 	ErrorRate float64 `yaml:"error_rate" json:"error_rate"`
@@ -75,8 +76,11 @@ func DefaultPolicy() Policy {
 }
 
 // ParsePolicy reads a policy in YAML. Keys that are not there have their default; a key that is not known, a second
-// document, and a value out of its range are errors that name the key.
+// document, and a value that cannot be read, is null or is out of its range are errors that name the key.
 func ParsePolicy(raw []byte) (Policy, error) {
+	if err := unreadable(raw); err != nil {
+		return Policy{}, fmt.Errorf("policy: %w", err)
+	}
 	p := DefaultPolicy()
 	d := yaml.NewDecoder(bytes.NewReader(raw))
 	d.KnownFields(true)
@@ -119,7 +123,8 @@ func (p Policy) Validate() error {
 		name   string
 		limits Limits
 	}{{"slo", p.SLO}, {"abort", p.Abort}} {
-		check(l.limits.P95MS > 0 && !math.IsInf(l.limits.P95MS, 0), l.name+".p95_ms", "more than 0", l.limits.P95MS)
+		check(l.limits.P95MS > 0 && l.limits.P95MS < lastEdgeMS, l.name+".p95_ms",
+			fmt.Sprintf("more than 0 and less than %d, above which no latency is told from another", lastEdgeMS), l.limits.P95MS)
 		check(within(l.limits.ErrorRate), l.name+".error_rate", "more than 0 and less than 1", l.limits.ErrorRate)
 		check(within(l.limits.MatchRate), l.name+".match_rate", "more than 0 and less than 1", l.limits.MatchRate)
 	}
@@ -140,26 +145,11 @@ func (p Policy) Validate() error {
 // leastComparisons is how few comparisons a floor may be: with 20, one mismatch is 5 %.
 const leastComparisons = 20
 
+// lastEdgeMS is the last edge of the latency histograms, in milliseconds: a p95 beyond it is reported as it, so that a
+// limit there could never be crossed.
+const lastEdgeMS = 1000
+
 func within(v float64) bool { return v > 0 && v < 1 }
-
-// Duration is a time.Duration that is written as "30m0s" in YAML and JSON.
-type Duration time.Duration
-
-// String is the duration for people.
-func (d Duration) String() string { return time.Duration(d).String() }
-
-// MarshalText writes the duration.
-func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
-
-// UnmarshalText reads a duration: "30m", "1h30m", "45s".
-func (d *Duration) UnmarshalText(text []byte) error {
-	v, err := time.ParseDuration(string(text))
-	if err != nil {
-		return fmt.Errorf("duration %q: want a form like 30m or 45s", text)
-	}
-	*d = Duration(v)
-	return nil
-}
 
 // Laxer says in what the policy asks for less than the other; empty when in nothing.
 func (p Policy) Laxer(other Policy) []string {

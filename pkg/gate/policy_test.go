@@ -3,11 +3,13 @@ package gate_test
 import (
 	"encoding/json"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/pkg/telemetry"
 )
 
 func TestPolicyRoundTrip(t *testing.T) {
@@ -31,6 +33,10 @@ func TestPolicyRoundTrip(t *testing.T) {
 	if err := json.Unmarshal(raw, &read); err != nil || !reflect.DeepEqual(read, p) {
 		t.Errorf("JSON: got %+v, %v, want %+v", read, err, p)
 	}
+	raw, err = gate.DefaultPolicy().YAML()
+	if text := string(raw); err != nil || !strings.Contains(text, "phase_duration: 30m\n") || !strings.Contains(text, "soak: 24h\n") {
+		t.Errorf("YAML of the defaults: got %s, %v", text, err)
+	}
 	if empty, err := gate.ParsePolicy(nil); err != nil || !reflect.DeepEqual(empty, gate.DefaultPolicy()) {
 		t.Errorf("empty: got %+v, %v, want the defaults", empty, err)
 	}
@@ -47,9 +53,20 @@ func TestParsePolicyRefuses(t *testing.T) {
 		"phases: [0]":                 "phases[0] is 0",
 		"phases: [.nan]":              "phases[0] is NaN",
 		"phase_duration: 0s":          "phase_duration is 0s",
-		"phase_duration: 30":          "want a form like 30m",
+		"phase_duration: 30":          "policy: phase_duration is 30: want a value like 30m",
 		"min_comparisons: 3":          "at least 20",
-		"min_comparisons: -1":         "cannot unmarshal",
+		"min_comparisons: -1":         "policy: min_comparisons is -1: want a value like 500",
+		"min_comparisons: 2.5":        "min_comparisons is 2.5: want a value like 500",
+		"phases: 5":                   "phases is 5: want a value like [5, 10, 25, 50, 100]",
+		"phases: [5, x]":              "phases is [5, x]: want a value like [5",
+		"slo: {error_rate: 1 %}":      "slo.error_rate is 1 %: want a value like 0.01",
+		"alpha:":                      "alpha is null: want a value like 0.01",
+		"phases: null":                "phases is null",
+		"slo:":                        "slo is null: want keys like p95_ms",
+		"abort: none":                 "abort is none: want keys like p95_ms",
+		"alpha: 0.01\nalpha: 0.02":    "already defined",
+		"[5, 10]":                     "cannot unmarshal",
+		"slo: {p95_ms: 1000}":         "slo.p95_ms is 1000: want more than 0 and less than 1000",
 		"hold_limit: -1s":             "hold_limit is -1s",
 		"lease: 10ms":                 "lease is 10ms: want 1s to 1h",
 		"slo: {match_rate: 95}":       "slo.match_rate is 95: want more than 0 and less than 1",
@@ -65,6 +82,34 @@ func TestParsePolicyRefuses(t *testing.T) {
 	} {
 		if _, err := gate.ParsePolicy([]byte(text)); err == nil || !strings.Contains(err.Error(), mention) {
 			t.Errorf("%q: got %v, want mention of %q", text, err, mention)
+		}
+	}
+}
+
+// Several mistakes are told at once.
+func TestParsePolicyTellsAll(t *testing.T) {
+	_, err := gate.ParsePolicy([]byte("alpha: x\nslo: {p95_ms: fast}\n"))
+	if want := "policy: alpha is x: want a value like 0.01\nslo.p95_ms is fast: want a value like 80"; err == nil || err.Error() != want {
+		t.Errorf("got %v\nwant %s", err, want)
+	}
+}
+
+// A limit in the policy is one that a latency of the histograms can be on either side of.
+func TestLimitsAreWithinTheHistograms(t *testing.T) {
+	edges := telemetry.LatencyBucketsMS
+	last := edges[len(edges)-1]
+	p := gate.DefaultPolicy()
+	p.SLO.P95MS, p.Abort.P95MS = last-1, last-1
+	if err := p.Validate(); err != nil {
+		t.Errorf("just below the last edge: %v", err)
+	}
+	p.Abort.P95MS = last
+	if err := p.Validate(); err == nil {
+		t.Errorf("a limit at the last edge, %v ms, is valid", last)
+	}
+	for _, limit := range []float64{gate.DefaultPolicy().SLO.P95MS, gate.DefaultPolicy().Abort.P95MS} {
+		if !slices.Contains(edges, limit) {
+			t.Errorf("%v ms is not an edge: %v", limit, edges)
 		}
 	}
 }

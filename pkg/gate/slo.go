@@ -39,6 +39,7 @@ func SLOs() []Group {
 		{"Smoke integrity", SmokeIntegrity()},
 		{"Shadow", Shadow()},
 		{"Shadow integrity", ShadowIntegrity()},
+		{"Canary", DefaultPolicy().PhaseRules()},
 	}
 }
 
@@ -71,7 +72,7 @@ func Smoke() []Rule {
 }
 
 // Shadow is what the shadow must reach beside the baseline; n is comparisons, for the error rate calls, for the latency
-// answers.
+// answers. A phase of a canary has SLOs of its own, with half this error rate: see [Policy.PhaseRules].
 func Shadow() []Rule {
 	return []Rule{
 		{

@@ -23,6 +23,10 @@ func TestSLOs(t *testing.T) {
 		"Shadow integrity/baseline answers lost or changed":         "<= 0",
 		"Shadow integrity/shadow scores not as computed in process": "<= 0",
 		"Shadow integrity/requests without exactly one outcome":     "<= 0",
+
+		"Canary/match rate":  ">= 95 %",
+		"Canary/error rate":  "< 1 %",
+		"Canary/p95 latency": "< 80 ms",
 	}
 	got := map[string]string{}
 	for _, group := range gate.SLOs() {

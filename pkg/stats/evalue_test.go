@@ -102,8 +102,10 @@ func TestEValueEdges(t *testing.T) {
 			before = got
 		}
 	}
-	if got := stats.EValue(1_000_000_000, 1_000_000_000, 0.05); !math.IsInf(got, 1) {
-		t.Errorf("all of a billion: got %v", got)
+	for _, n := range []uint64{400, 1_000_000_000} { // more than a float64 holds, and JSON has no infinity
+		if got := stats.EValue(n, n, 0.02); got != math.MaxFloat64 {
+			t.Errorf("all of %d: got %v, want %v", n, got, math.MaxFloat64)
+		}
 	}
 	if got := stats.EValue(0, 1_000_000_000, 0.05); got != 0 {
 		t.Errorf("none of a billion: got %v", got)
@@ -115,5 +117,66 @@ func TestEValueEdges(t *testing.T) {
 		if got := stats.EValue(v.k, v.n, v.p0); !math.IsNaN(got) {
 			t.Errorf("%+v: got %v, want NaN", v, got)
 		}
+	}
+}
+
+// The bound is where the wealth, computed trial by trial, is 1/alpha; it grows with failures; the bound of successes is
+// its mirror.
+func TestAnytimeLower(t *testing.T) {
+	const alpha = 0.01
+	outcomes := make([]bool, 200)
+	for k := range 60 {
+		got := stats.AnytimeLower(uint64(k), 200, alpha)
+		if before := stats.AnytimeLower(uint64(max(0, k-1)), 200, alpha); got < before || got > float64(k)/200 {
+			t.Errorf("%d of 200: got %v after %v", k, got, before)
+		}
+		if k > 5 {
+			if w := wealth(outcomes, got); math.Abs(w*alpha-1) > 1e-6 {
+				t.Errorf("%d of 200: the wealth at the bound %v is %v, want %v", k, got, w, 1/alpha)
+			}
+		}
+		outcomes[k] = true
+	}
+	for _, v := range []struct {
+		name  string
+		k, n  uint64
+		alpha float64
+		want  float64
+	}{
+		{"nothing", 0, 0, alpha, 0},
+		{"no failures", 0, 1000, alpha, 0},
+		{"impossible", 2, 1, alpha, math.NaN()},
+		{"no level", 1, 2, 0, math.NaN()},
+		{"level of 1", 1, 2, 1, math.NaN()},
+	} {
+		if got := stats.AnytimeLower(v.k, v.n, v.alpha); got != v.want && !(math.IsNaN(got) && math.IsNaN(v.want)) {
+			t.Errorf("%s: got %v, want %v", v.name, got, v.want)
+		}
+	}
+}
+
+// Looked at after every one of 2,000 trials, the interval of both bounds loses the true rate in at most 2 % of runs.
+func TestAnytimeBoundsMayAlwaysBeLookedAt(t *testing.T) {
+	const runs, p, alpha = 1000, 0.2, 0.01
+	lost := 0
+	for seed := range uint64(runs) {
+		rng := rand.New(rand.NewPCG(seed, 2))
+		k := uint64(0)
+		for n := uint64(1); n <= 2000; n++ {
+			if rng.Float64() < p {
+				k++
+			}
+			// The bound is above p when the wealth at p has reached 1/alpha: this is what AnytimeLower inverts.
+			if stats.EValue(k, n, p) >= 1/alpha || stats.EValue(n-k, n, 1-p) >= 1/alpha {
+				if low, high := stats.AnytimeLower(k, n, alpha), 1-stats.AnytimeLower(n-k, n, alpha); low < p && p < high {
+					t.Fatalf("%d of %d: the interval [%v,%v] holds %v, which is rejected", k, n, low, high, p)
+				}
+				lost++
+				break
+			}
+		}
+	}
+	if lost > 34 || lost == 0 { // 99.9 % of binomial(1000, 0.02) is at most 34
+		t.Errorf("lost in %d of %d runs, want some, and at most 2 %%", lost, runs)
 	}
 }
