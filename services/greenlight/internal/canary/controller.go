@@ -1,0 +1,200 @@
+package canary
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/evidence"
+	"github.com/greenlight-ml/greenlight/pkg/gate"
+)
+
+// Options are what a controller runs.
+type Options struct {
+	// Record is the run so far: a new one, or that of a controller which died. Its ID is the holder of the leases. Required.
+	Record *Record
+	// Controller tells this controller from every other one of the same run. Required.
+	Controller string
+	// Source says where the requests come from.
+	Source evidence.Source
+	// Executors are those under control, at least one.
+	Executors []Executor
+	// Metrics is where the counts come from; nil asks the executors.
+	Metrics Source
+	// Model is the one under trial, Baseline what decides: others abort the run.
+	Model, Baseline evidence.Model
+	// ActiveModels, which may be nil, are those that the ml-engines serve now.
+	ActiveModels func(context.Context) ([]evidence.Model, error)
+	// PSI, which may be nil, is the overall index of the last 7 days.
+	PSI func(context.Context) (float64, error)
+	// Interval is the time between two looks. Required.
+	Interval time.Duration
+	// Journal, which may be nil, keeps what happens before it is told. A failure ends the run.
+	Journal func(Event) error
+	// Observe, which may be nil, is told what happens. It is called by the loop that renews the leases: when it hangs,
+	// they lapse.
+	Observe func(Event)
+}
+
+// Controller runs a canary, phase by phase.
+type Controller struct {
+	opts    Options
+	policy  gate.Policy
+	record  *Record
+	reports Reports
+	shares  []*share
+	// timeout bounds every call.
+	timeout time.Duration
+	// fault is why the run cannot go on, whatever the figures say.
+	fault error
+}
+
+const (
+	// renewals is how often a lease is renewed while it would last.
+	renewals = 3
+	// callsPerLease and maxTimeout bound a call. A renewal, a look at the executors and the next renewal take at most
+	// 1/3 + 3/6 of a lease, so that calls which hang cost no lease.
+	callsPerLease = 6
+	maxTimeout    = 2 * time.Second
+	// settle is from the confirmation of a share to the first counts: more than the 60 ms that a shadow may live, so that
+	// those of the share before have ended.
+	settle = 250 * time.Millisecond
+	// keptLooks is how many looks of a phase's time go to the journal at most.
+	keptLooks = maxSamples
+)
+
+// NewController returns a controller that has done nothing yet.
+func NewController(opts Options) *Controller {
+	c := &Controller{opts: opts, policy: opts.Record.Policy, record: opts.Record, reports: opts.Executors}
+	lease := time.Duration(c.policy.Lease)
+	c.timeout = min(maxTimeout, lease/callsPerLease)
+	held := holding{run: c.record.ID, mark: fmt.Sprintf("canary, controller %s: ", opts.Controller), lease: lease}
+	for _, e := range opts.Executors {
+		c.shares = append(c.shares, &share{Executor: e, holding: held, revision: e.Revision})
+	}
+	return c
+}
+
+// Run runs the phases that have not passed yet, and sets 0 % when it ends, however it ends; for that it takes the time
+// that it needs, also when ctx has ended. The record says what came of it. The error is of the journal alone.
+func (c *Controller) Run(ctx context.Context) (*Record, error) {
+	decision, reason := c.phases(ctx)
+	if c.fault != nil && decision != Aborted {
+		decision, reason = Aborted, c.fault.Error()
+	}
+	c.end(context.WithoutCancel(ctx), decision, reason)
+	return c.record, c.fault
+}
+
+func (c *Controller) phases(ctx context.Context) (Decision, string) {
+	switch {
+	case c.record.StartTime.IsZero():
+		c.emit(Event{Kind: Started})
+	case c.record.Decision == Interrupted:
+		c.emit(Event{Kind: Resumed, Reason: c.record.Reason})
+	default:
+		c.emit(Event{Kind: Resumed, Reason: "it was killed, or its machine went down"})
+	}
+	for i := c.record.next(); i < len(c.policy.Phases); i++ {
+		if decision, reason := c.phase(ctx, i); decision != Passed {
+			return decision, reason
+		}
+	}
+	return Passed, ""
+}
+
+// phase begins a phase as often as it takes.
+func (c *Controller) phase(ctx context.Context, index int) (Decision, string) {
+	var giveUp time.Time
+	for first := time.Now(); ; {
+		b := &beginning{Controller: c, index: index, percent: c.policy.Phases[index], first: first, giveUp: giveUp}
+		c.emit(b.event(PhaseBegun))
+		last := b.run(ctx)
+		ended := b.event(PhaseEnded)
+		ended.Decision, ended.Reason = last.decision, last.reason
+		if ended.Decision == Passed || ended.Decision == Stopped {
+			ended.PSI, ended.PSIReason = b.psi(ctx)
+		}
+		c.emit(ended)
+		if !last.anew {
+			return last.decision, last.reason
+		}
+		giveUp = b.giveUp
+		switch now := time.Now(); {
+		case !giveUp.IsZero() && now.Add(time.Duration(c.policy.PhaseDuration)).After(giveUp), now.After(b.limit()):
+			return Stopped, "no time is left to begin the phase anew: " + last.reason
+		case !c.pause(ctx):
+			return Interrupted, toldToStop
+		}
+	}
+}
+
+// pause lets an executor that restarts again and again do so for less than the machine can.
+func (c *Controller) pause(ctx context.Context) bool {
+	timer := time.NewTimer(min(c.opts.Interval, c.timeout))
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}
+
+// end sets 0 % and closes the record.
+func (c *Controller) end(ctx context.Context, decision Decision, reason string) {
+	why := strings.ToLower(string(decision))
+	if reason != "" {
+		why += ": " + reason
+	}
+	c.emit(Event{Kind: RollingBack, Decision: decision, Reason: reason})
+	start := time.Now()
+	_, errs := each(c.shares, func(s *share) (struct{}, error) {
+		return struct{}{}, s.release(ctx, c.timeout, shorten(why))
+	})
+	rolled := Event{Kind: RolledBack, TookMS: float64(time.Since(start)) / float64(time.Millisecond)}
+	if err := errors.Join(errs...); err != nil {
+		rolled.Kind, rolled.Reason = NotRolledBack, oneLine(err)
+	}
+	c.emit(rolled)
+	c.emit(Event{Kind: Finished, Decision: decision, Reason: reason})
+	c.record.judge(c.opts.Source)
+}
+
+// emit keeps an event, adds it to the record, and tells it.
+func (c *Controller) emit(e Event) {
+	e.Time = time.Now().UTC()
+	keep := e.Kind != Looked || e.Look.Keep
+	if keep && c.opts.Journal != nil {
+		if err := c.opts.Journal(e); err != nil && c.fault == nil {
+			c.fault = fmt.Errorf("journal: %w", err)
+		}
+	}
+	c.record.apply(e)
+	if c.opts.Observe != nil {
+		c.opts.Observe(e)
+	}
+}
+
+// toldToStop is why a run is interrupted.
+const toldToStop = "the controller was told to stop"
+
+// maxReason is how long a reason may be that an executor takes, less what stands before it.
+const maxReason = 400
+
+func shorten(s string) string {
+	if len(s) <= maxReason {
+		return s
+	}
+	return strings.ToValidUTF8(s[:maxReason], "") + "..."
+}
+
+// oneLine is an error that may be several.
+func oneLine(err error) string {
+	if err == nil {
+		return ""
+	}
+	return strings.ReplaceAll(err.Error(), "\n", "; ")
+}

@@ -1,0 +1,141 @@
+package canary
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/greenlight-ml/greenlight/pkg/durable"
+)
+
+// journalSchema names the form of a journal.
+const journalSchema = "greenlight/canary-journal/v1"
+
+// head is the first entry of a journal.
+type head struct {
+	Schema string `json:"schema"`
+	Run    string `json:"run"`
+	// PlanSHA256 is the digest of the plan that the run is of.
+	PlanSHA256 string `json:"plan_sha256"`
+	// Confirmation is the phrase that started the run; empty in a dry run.
+	Confirmation string `json:"confirmation"`
+}
+
+// line is one line of a journal.
+type line struct {
+	// Seq counts the lines from 1.
+	Seq int `json:"seq"`
+	// Sum is over the sum of the line before and the entry, so that a line that is changed, lost or moved is found.
+	Sum string `json:"sum"`
+	// Entry is the head, then the events.
+	Entry json.RawMessage `json:"entry"`
+}
+
+// sumOf is the first 64 bits, in hexadecimal digits: it guards against accidents.
+func sumOf(before string, entry []byte) string {
+	sum := sha256.Sum256(append([]byte(before), entry...))
+	return hex.EncodeToString(sum[:8])
+}
+
+// journal is a file that entries are added to, each on disk before the next.
+type journal struct {
+	file *os.File
+	last line
+}
+
+// createJournal begins a journal, whose file must not be there.
+func createJournal(path string, h head) (*journal, error) {
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL|os.O_APPEND, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	j := &journal{file: file}
+	if err := errors.Join(j.add(h), durable.SyncDir(filepath.Dir(path))); err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return j, nil
+}
+
+// openJournal reads a journal and goes on behind its last whole line.
+func openJournal(path string) (*journal, head, []Event, error) {
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_APPEND, 0)
+	if err != nil {
+		return nil, head{}, nil, err
+	}
+	h, events, last, end, err := readJournal(path)
+	if err == nil {
+		err = file.Truncate(end)
+	}
+	if err != nil {
+		return nil, head{}, nil, errors.Join(err, file.Close())
+	}
+	return &journal{file: file, last: last}, h, events, nil
+}
+
+// readJournal returns what is in a journal, its last whole line, and where that ends. What follows it, without a line
+// end, was being written when the machine or the controller went down. Any other damage is an error with its line.
+func readJournal(path string) (h head, events []Event, last line, end int64, err error) {
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return h, nil, last, 0, err
+	}
+	fail := func(err error) error {
+		return fmt.Errorf("journal %s, line %d: %w", path, last.Seq+1, err)
+	}
+	for text := range bytes.Lines(raw) {
+		if text[len(text)-1] != '\n' {
+			break
+		}
+		var l line
+		if err := json.Unmarshal(text, &l); err != nil {
+			return h, nil, last, end, fail(err)
+		}
+		if l.Seq != last.Seq+1 || l.Sum != sumOf(last.Sum, l.Entry) {
+			return h, nil, last, end, fail(errors.New("it is not as it was written"))
+		}
+		if l.Seq == 1 {
+			err = json.Unmarshal(l.Entry, &h)
+			if err == nil && h.Schema != journalSchema {
+				err = fmt.Errorf("schema %q: want %q", h.Schema, journalSchema)
+			}
+		} else {
+			var e Event
+			err = json.Unmarshal(l.Entry, &e)
+			events = append(events, e)
+		}
+		if err != nil {
+			return h, nil, last, end, fail(err)
+		}
+		last, end = l, end+int64(len(text))
+	}
+	if last.Seq == 0 {
+		return h, nil, last, 0, fail(errors.New("nothing was written"))
+	}
+	return h, events, last, end, nil
+}
+
+// add writes an entry; it is on disk when it returns.
+func (j *journal) add(entry any) error {
+	raw, err := json.Marshal(entry)
+	if err != nil {
+		return err
+	}
+	next := line{Seq: j.last.Seq + 1, Sum: sumOf(j.last.Sum, raw), Entry: raw}
+	text, err := json.Marshal(next)
+	if err != nil {
+		return err
+	}
+	if _, err := j.file.Write(append(text, '\n')); err != nil {
+		return err
+	}
+	if err := j.file.Sync(); err != nil {
+		return err
+	}
+	j.last = next
+	return nil
+}

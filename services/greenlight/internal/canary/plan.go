@@ -1,0 +1,114 @@
+package canary
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/durable"
+	"github.com/greenlight-ml/greenlight/pkg/evidence"
+	"github.com/greenlight-ml/greenlight/pkg/gate"
+)
+
+// planSchema names the form of a plan.
+const planSchema = "greenlight/canary-plan/v1"
+
+// Plan is what a run will do, and what there was when that was decided. It is kept as JSON, for people to read.
+type Plan struct {
+	Schema     string    `json:"schema"`
+	CreateTime time.Time `json:"create_time"`
+	Target
+	// Source says where the requests come from.
+	Source evidence.Source `json:"source"`
+	// Interval is the time between two looks.
+	Interval gate.Duration `json:"interval"`
+	Policy   gate.Policy   `json:"policy"`
+	// Model is the one under trial, Baseline what decides.
+	Model    evidence.Model `json:"model"`
+	Baseline evidence.Model `json:"baseline"`
+	// PSI is the overall index of the last 7 days; nil when there is none, for which PSIReason says why.
+	PSI       *float64 `json:"psi"`
+	PSIReason string   `json:"psi_reason,omitempty"`
+	// Inputs are the files of offline evidence, with their digests.
+	Inputs []evidence.Input `json:"inputs"`
+}
+
+// Target is where a canary is run.
+type Target struct {
+	// Executors and Engines are gRPC addresses.
+	Executors []string `json:"executors"`
+	Engines   []string `json:"engines"`
+	// Prometheus is the URL that the counts are read from, Match what selects the executors' series there, in PromQL;
+	// empty to ask the executors.
+	Prometheus string `json:"prometheus,omitempty"`
+	Match      string `json:"match,omitempty"`
+	// Evidence is the folder of the evidence.
+	Evidence string `json:"evidence"`
+}
+
+// Phrase is what a person gives back to start the run.
+func (p *Plan) Phrase(nonce string) string {
+	psi := "n/a"
+	if p.PSI != nil {
+		psi = fmt.Sprintf("%.2f", *p.PSI)
+	}
+	abort := p.Policy.Abort
+	return fmt.Sprintf("ONAY: Canary START %s%%/%s observe-only (%s ml-shadow) abort: p95>%sms,err>%s%%,match<%s%% psi=%s model=%.12s nonce=%s",
+		plain(p.Policy.Phases[0]), minutes(p.Policy.PhaseDuration), p.Model.Version,
+		plain(abort.P95MS), plain(100*abort.ErrorRate), plain(100*abort.MatchRate), psi, p.Model.Digest, nonce)
+}
+
+// plain is a number without the noise of binary fractions.
+func plain(v float64) string { return strconv.FormatFloat(v, 'g', 12, 64) }
+
+// minutes is a duration for the phrase: "30dk" (dakika) for whole minutes, "30s" for others.
+func minutes(d gate.Duration) string {
+	if m := time.Duration(d).Minutes(); m >= 1 && m == math.Trunc(m) {
+		return fmt.Sprintf("%gdk", m)
+	}
+	return d.String()
+}
+
+// write keeps the plan, and returns its digest.
+func (p *Plan) write(path string) (digest string, err error) {
+	raw, err := json.MarshalIndent(p, "", "  ")
+	if err != nil {
+		return "", err
+	}
+	raw = append(raw, '\n')
+	err = durable.WriteFile(path, 0o644, func(w io.Writer) error {
+		_, err := w.Write(raw)
+		return err
+	})
+	return digestOf(raw), err
+}
+
+// readPlan reads a plan that must have the digest.
+func readPlan(path, digest string) (*Plan, error) {
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("plan: %w", err)
+	}
+	if got := digestOf(raw); got != digest {
+		return nil, fmt.Errorf("plan %s: its digest is %.12s, and %.12s was confirmed: %w", path, got, digest, errPlanChanged)
+	}
+	p := &Plan{}
+	if err := json.Unmarshal(raw, p); err != nil {
+		return nil, fmt.Errorf("plan %s: %w", path, err)
+	}
+	if p.Schema != planSchema {
+		return nil, fmt.Errorf("plan %s: schema %q: want %q", path, p.Schema, planSchema)
+	}
+	return p, p.Policy.Validate()
+}
+
+func digestOf(raw []byte) string {
+	sum := sha256.Sum256(raw)
+	return hex.EncodeToString(sum[:])
+}

@@ -1,0 +1,131 @@
+package canary
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/evidence"
+	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/confirm"
+)
+
+// NewPlan is a plan for the world as it is.
+func NewPlan(w *World, t Target, policy gate.Policy, interval time.Duration, source evidence.Source) (*Plan, error) {
+	if err := policy.Validate(); err != nil {
+		return nil, err
+	}
+	model, baseline, err := w.pair()
+	if err != nil {
+		return nil, err
+	}
+	if w.OfflineErr != nil {
+		return nil, w.OfflineErr
+	}
+	p := &Plan{
+		Schema: planSchema, CreateTime: time.Now().UTC().Truncate(time.Millisecond), Target: t, Source: source,
+		Interval: gate.Duration(interval), Policy: policy, Model: model, Baseline: baseline, PSI: w.PSI, Inputs: w.Offline.Inputs,
+	}
+	if w.PSIErr != nil {
+		p.PSIReason = oneLine(w.PSIErr)
+	}
+	return p, nil
+}
+
+// Check says what is not as it was planned. Each difference is an error of its own, with a hint.
+func (p *Plan) Check(w *World) error {
+	if err := w.reached(); err != nil {
+		return err
+	}
+	for _, m := range w.Models {
+		if m != p.Model {
+			return refuse(errModelChanged, "%s, not %s", named(m), named(p.Model))
+		}
+	}
+	for _, b := range w.baselines() {
+		if b != p.Baseline {
+			return refuse(errBaselineChanged, "%s, not %s", named(b), named(p.Baseline))
+		}
+	}
+	return nil
+}
+
+// CheckAll is Check, and whether the evidence and the drift are those that were confirmed.
+func (p *Plan) CheckAll(w *World, phrase, nonce string) error {
+	if err := p.Check(w); err != nil {
+		return err
+	}
+	if w.OfflineErr != nil {
+		return w.OfflineErr
+	}
+	if !slices.Equal(w.Offline.Inputs, p.Inputs) {
+		return refuse(errEvidenceChanged, "%s has been written anew", p.Evidence)
+	}
+	now := *p
+	now.PSI = w.PSI
+	if !confirm.Equal(p.Phrase(nonce), now.Phrase(nonce)) {
+		return refuse(errPSIChanged, "PSI is %s now, not %s", index(w.PSI), index(p.PSI))
+	}
+	if !confirm.Equal(phrase, p.Phrase(nonce)) {
+		return refuse(errPhraseChanged, "%s", p.Phrase(nonce))
+	}
+	return nil
+}
+
+// index is a PSI as the phrase has it.
+func index(psi *float64) string {
+	if psi == nil {
+		return "n/a"
+	}
+	return fmt.Sprintf("%.2f", *psi)
+}
+
+// State is the folder of the plans, the phrases and the runs:
+//
+//	plans/<nonce>.json             a plan
+//	phrases/<nonce>.json, .used    its phrase, and that it was used
+//	runs/<run>/plan.json           the plan of a run
+//	runs/<run>/journal.jsonl       what happened in it
+type State string
+
+func (s State) plan(nonce string) string { return filepath.Join(string(s), "plans", nonce+".json") }
+
+func (s State) ledger() *confirm.Ledger {
+	return confirm.NewLedger(filepath.Join(string(s), "phrases"))
+}
+
+// confirmed is what a phrase stands for.
+type confirmed struct {
+	PlanSHA256 string `json:"plan_sha256"`
+}
+
+// Issue keeps the plan and returns its phrase, which works once and until it expires.
+func (s State) Issue(p *Plan, validity time.Duration) (*confirm.Ticket, error) {
+	if err := os.MkdirAll(filepath.Join(string(s), "plans"), 0o755); err != nil {
+		return nil, err
+	}
+	return s.ledger().Issue(validity, func(nonce string, _ time.Time) (string, any, error) {
+		digest, err := p.write(s.plan(nonce))
+		return p.Phrase(nonce), confirmed{digest}, err
+	})
+}
+
+// PlanPath is where the plan of a phrase is.
+func (s State) PlanPath(t *confirm.Ticket) string { return s.plan(t.Nonce) }
+
+// Confirmed returns the plan that the phrase stands for, if the phrase would work now. Nothing is changed.
+func (s State) Confirmed(phrase string) (*Plan, *confirm.Ticket, error) {
+	t, err := s.ledger().Find(phrase)
+	if err != nil {
+		return nil, nil, err
+	}
+	var what confirmed
+	if err := json.Unmarshal(t.Payload, &what); err != nil {
+		return nil, nil, fmt.Errorf("ledger of phrases: %w", err)
+	}
+	p, err := readPlan(s.plan(t.Nonce), what.PlanSHA256)
+	return p, t, err
+}

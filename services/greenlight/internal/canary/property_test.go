@@ -1,0 +1,76 @@
+package canary
+
+import (
+	"math/rand/v2"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/gate"
+)
+
+// Whatever happens to the executors, a phase passes only on comparisons that there were, for as long as it must take, and
+// in the end no executor samples anything.
+func TestNoDataIsNeverAPass(t *testing.T) {
+	t.Parallel()
+	const runs = 300
+	ended := map[Decision]int{}
+	for seed := range uint64(runs) {
+		synctest.Test(t, func(t *testing.T) {
+			rng := rand.New(rand.NewPCG(seed, 0))
+			tr := newTrial(1 + rng.IntN(3))
+			tr.policy.PhaseDuration, tr.policy.HoldLimit = gate.Duration(2*time.Minute), gate.Duration(6*time.Minute)
+			tr.policy.Lease = gate.Duration(time.Duration(3+rng.IntN(30)) * time.Second)
+			tr.policy.MinComparisons = 100
+			tr.at = func(e Event) {
+				if e.Kind == Looked && rng.IntN(40) == 0 {
+					mishap(rng, tr)
+				}
+			}
+			r := tr.run(t.Context(), t)
+			ended[r.Decision]++
+			for i, p := range r.Phases {
+				if p.Decision != Passed {
+					continue
+				}
+				last := p.Samples[len(p.Samples)-1]
+				var truth uint64
+				for _, f := range tr.fakes {
+					truth += f.truth[p.Percent]
+				}
+				if last.Comparisons < 100 || last.Comparisons > truth || last.Verdict != gate.Pass || p.EndTime.Sub(p.StartTime) < 2*time.Minute {
+					t.Errorf("seed %d, phase %d passed as %s on %d comparisons of %d after %v", seed, i, last.Verdict, last.Comparisons, truth, p.EndTime.Sub(p.StartTime))
+				}
+			}
+			if r.Decision == Passed && (r.next() != len(tr.policy.Phases) || !r.RolledBack && len(tr.fakes) == 1 && tr.fakes[0].network == nil) {
+				t.Errorf("seed %d: passed after phase %d, rolled back %v", seed, r.next(), r.RolledBack)
+			}
+			time.Sleep(time.Duration(tr.policy.Lease))
+			tr.atZero(t)
+		})
+	}
+	if ended[Passed] < runs/20 || ended[Aborted] < runs/20 || ended[Stopped] < runs/20 {
+		t.Errorf("the runs ended as %v: too few of each to say anything", ended)
+	}
+}
+
+// mishap does something to one of the executors, or mends it.
+func mishap(rng *rand.Rand, tr *trial) {
+	f := tr.fakes[rng.IntN(len(tr.fakes))]
+	switch rng.IntN(8) {
+	case 0:
+		f.restart()
+	case 1:
+		f.change(func() { f.network = cutOff })
+	case 2:
+		f.change(func() { f.network = hangs })
+	case 3:
+		f.change(func() { f.rate = 0 })
+	case 4:
+		f.change(func() { f.health = []health{slow, wrong, down, sluggish}[rng.IntN(4)] })
+	case 5:
+		time.Sleep(time.Duration(rng.IntN(40)) * time.Second)
+	default:
+		f.change(func() { f.network, f.rate, f.health = nil, 100, healthy })
+	}
+}

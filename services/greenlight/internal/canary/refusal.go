@@ -1,0 +1,60 @@
+package canary
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/confirm"
+)
+
+// Why a canary is not planned, not started or not resumed. Each is one of these errors, with what to do as its hint; see
+// [Hint].
+var (
+	errUnreached       = errors.New("not reached")
+	errDisagree        = errors.New("the replicas differ")
+	errNoEvidence      = errors.New("no offline evidence")
+	errPlanChanged     = errors.New("the plan was changed after it was confirmed")
+	errModelChanged    = errors.New("another model is active than the one that was confirmed")
+	errBaselineChanged = errors.New("another baseline decides than the one that was confirmed")
+	errEvidenceChanged = errors.New("the offline evidence is not that which was confirmed")
+	errPSIChanged      = errors.New("the drift is not that which was confirmed")
+	errPhraseChanged   = errors.New("the phrase of the plan is another one now")
+	errNotResumable    = errors.New("this run cannot be resumed")
+	errNoRun           = errors.New("there is no such run")
+	errRunning         = errors.New("a controller runs this run already")
+	planAgain          = "nothing was changed; look at what is new with greenlight canary plan, and confirm its phrase"
+	hints              = map[error]string{
+		errUnreached:        "nothing was changed; start it, or name its address with --executor or --engine",
+		errDisagree:         "nothing was changed; a canary is of one model beside one baseline: bring all replicas to the same",
+		errNoEvidence:       "greenlight train and greenlight eval write it; --evidence names its folder",
+		errPlanChanged:      planAgain,
+		errModelChanged:     planAgain + "; or activate the model again",
+		errBaselineChanged:  planAgain + "; or start the executors with the former baseline",
+		errEvidenceChanged:  planAgain,
+		errPSIChanged:       planAgain,
+		errPhraseChanged:    planAgain,
+		confirm.ErrForm:     "give back the whole line that greenlight canary plan printed, in quotes",
+		confirm.ErrUnknown:  "--state names the folder in which it was planned",
+		confirm.ErrMismatch: "give back the line as greenlight canary plan printed it, letter for letter",
+		confirm.ErrUsed:     "a phrase works once: print a new one with greenlight canary plan",
+		confirm.ErrExpired:  "print a new one with greenlight canary plan; --expires says for how long it is good",
+		errNotResumable:     "begin a new one with greenlight canary plan",
+		errNoRun:            "greenlight canary status lists the runs of --state",
+		errRunning:          "greenlight canary status shows it, greenlight canary abort ends it",
+	}
+)
+
+// Hint is what to do about an error; empty when nobody knows.
+func Hint(err error) string {
+	for kind, hint := range hints {
+		if errors.Is(err, kind) {
+			return hint
+		}
+	}
+	return ""
+}
+
+// refuse is an error of the kind.
+func refuse(kind error, format string, args ...any) error {
+	return fmt.Errorf("%w: %s", kind, fmt.Sprintf(format, args...))
+}

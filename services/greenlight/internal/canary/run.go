@@ -1,0 +1,223 @@
+package canary
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/durable"
+	"github.com/greenlight-ml/greenlight/pkg/evidence"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/confirm"
+)
+
+// Run is a run that this process alone may go on with, until it is closed.
+type Run struct {
+	Plan   *Plan
+	Record *Record
+	// Dir is the folder of the run.
+	Dir string
+
+	journal *journal
+	owner   io.Closer
+}
+
+const (
+	planName    = "plan.json"
+	journalName = "journal.jsonl"
+)
+
+// Begin makes a run of a confirmed plan. The phrase is used up by it, before anything else is changed.
+func (s State) Begin(p *Plan, t *confirm.Ticket) (*Run, error) {
+	if err := s.ledger().Use(t); err != nil {
+		return nil, err
+	}
+	return s.begin(p, t.Phrase)
+}
+
+// Rehearse makes a run without a phrase, for a dry run.
+func (s State) Rehearse(p *Plan) (*Run, error) { return s.begin(p, "") }
+
+func (s State) begin(p *Plan, phrase string) (_ *Run, err error) {
+	id := time.Now().UTC().Format("20060102T150405Z") + "-" + strings.ToLower(rand.Text()[:6])
+	r := &Run{Plan: p, Dir: s.run(id)}
+	defer func() {
+		if err != nil {
+			err = errors.Join(fmt.Errorf("run %s: %w", id, err), r.Close())
+		}
+	}()
+	if r.owner, err = durable.Own(r.Dir); err != nil {
+		return nil, err
+	}
+	digest, err := p.write(filepath.Join(r.Dir, planName))
+	if err != nil {
+		return nil, err
+	}
+	h := head{Schema: journalSchema, Run: id, PlanSHA256: digest, Confirmation: phrase}
+	if r.journal, err = createJournal(filepath.Join(r.Dir, journalName), h); err != nil {
+		return nil, err
+	}
+	r.Record = recordOf(p, h)
+	return r, nil
+}
+
+func (s State) run(id string) string { return filepath.Join(string(s), "runs", id) }
+
+// recordOf is a run before its first event.
+func recordOf(p *Plan, h head) *Record {
+	r := &Record{
+		ID: h.Run, DryRun: h.Confirmation == "", Executors: p.Executors, Metrics: "executor",
+		BaselineVersion: p.Baseline.Version, BaselineDigest: p.Baseline.Digest, Policy: p.Policy,
+		Confirmation: h.Confirmation, PlanDigest: h.PlanSHA256, Phases: []Phase{}, Decision: Running, Resumptions: []time.Time{},
+	}
+	if p.Prometheus != "" {
+		r.Metrics = p.Prometheus
+	}
+	if r.DryRun {
+		r.PlanDigest = ""
+	}
+	return r
+}
+
+// Resume takes up a run whose controller has ended before it did. An empty id is the newest run.
+func (s State) Resume(id string) (_ *Run, err error) {
+	if id, err = s.newest(id); err != nil {
+		return nil, err
+	}
+	r := &Run{Dir: s.run(id)}
+	defer func() {
+		if err != nil {
+			err = errors.Join(fmt.Errorf("run %s: %w", id, err), r.Close())
+		}
+	}()
+	if r.owner, err = durable.Own(r.Dir); errors.Is(err, durable.ErrOwned) {
+		return nil, errRunning
+	} else if err != nil {
+		return nil, err
+	}
+	var h head
+	var events []Event
+	if r.journal, h, events, err = openJournal(filepath.Join(r.Dir, journalName)); err != nil {
+		return nil, err
+	}
+	if r.Plan, r.Record, err = s.replay(h, events); err != nil {
+		return nil, err
+	}
+	if d := r.Record.Decision; d != Running && d != Interrupted {
+		return nil, refuse(errNotResumable, "it ended as %s", d)
+	}
+	return r, nil
+}
+
+// Read returns a run as its journal has it, whoever runs it. An empty id is the newest run.
+func (s State) Read(id string) (*Plan, *Record, error) {
+	id, err := s.newest(id)
+	if err != nil {
+		return nil, nil, err
+	}
+	h, events, _, _, err := readJournal(filepath.Join(s.run(id), journalName))
+	if err != nil {
+		return nil, nil, err
+	}
+	return s.replay(h, events)
+}
+
+func (s State) replay(h head, events []Event) (*Plan, *Record, error) {
+	p, err := readPlan(filepath.Join(s.run(h.Run), planName), h.PlanSHA256)
+	if err != nil {
+		return nil, nil, err
+	}
+	r := recordOf(p, h)
+	for _, e := range events {
+		if e.Look != nil {
+			e.Look.Keep = true
+		}
+		r.apply(e)
+	}
+	return p, r, nil
+}
+
+// Running says whether a controller on this machine runs the run now.
+func (s State) Running(id string) (bool, error) {
+	owner, err := durable.Own(s.run(id))
+	if errors.Is(err, durable.ErrOwned) {
+		return true, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return false, owner.Close()
+}
+
+// Runs are the ids of all runs, oldest first.
+func (s State) Runs() ([]string, error) {
+	entries, err := os.ReadDir(s.run(""))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	var ids []string
+	for _, e := range entries {
+		ids = append(ids, e.Name())
+	}
+	slices.Sort(ids) // they begin with their time
+	return ids, nil
+}
+
+// newest is the id, which must be that of a run, or the newest one for an empty id.
+func (s State) newest(id string) (string, error) {
+	ids, err := s.Runs()
+	switch {
+	case err != nil:
+		return "", err
+	case len(ids) == 0:
+		return "", refuse(errNoRun, "%s has none", s)
+	case id == "":
+		return ids[len(ids)-1], nil
+	case !slices.Contains(ids, id):
+		return "", refuse(errNoRun, "%s", id)
+	}
+	return id, nil
+}
+
+// Go runs the phases that are left, and returns what came of it; see [Controller.Run].
+func (r *Run) Go(ctx context.Context, pair Pair, metrics Source, observe func(Event)) (*Record, error) {
+	o := Options{
+		Record: r.Record, Controller: strings.ToLower(rand.Text()[:8]), Source: r.Plan.Source,
+		Executors: pair.Executors, Metrics: metrics, Model: r.Plan.Model, Baseline: r.Plan.Baseline,
+		ActiveModels: pair.ActiveModels, PSI: pair.PSI, Interval: time.Duration(r.Plan.Interval),
+		Journal: func(e Event) error { return r.journal.add(e) }, Observe: observe,
+	}
+	return NewController(o).Run(ctx)
+}
+
+// Inputs are the files that the record can be computed from.
+func (r *Run) Inputs() ([]evidence.Input, error) {
+	inputs := slices.Clone(r.Plan.Inputs)
+	for _, name := range []string{planName, journalName} {
+		in, err := evidence.InputOf(filepath.Join(r.Dir, name))
+		if err != nil {
+			return nil, err
+		}
+		inputs = append(inputs, in)
+	}
+	return inputs, nil
+}
+
+// Close lets others go on with the run.
+func (r *Run) Close() error {
+	var errs []error
+	if r.journal != nil {
+		errs = append(errs, r.journal.file.Close())
+	}
+	if r.owner != nil {
+		errs = append(errs, r.owner.Close())
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,454 @@
+package canary
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/greenlight-ml/greenlight/pkg/evidence"
+	"github.com/greenlight-ml/greenlight/pkg/gate"
+	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/confirm"
+)
+
+// fakeEngine serves a model and knows no drift.
+type fakeEngine struct {
+	mlenginev1.ScoringServiceClient
+	mlenginev1.DriftServiceClient
+
+	model evidence.Model
+}
+
+// GetModelInfo implements ScoringServiceClient.
+func (e *fakeEngine) GetModelInfo(context.Context, *mlenginev1.GetModelInfoRequest, ...grpc.CallOption) (*mlenginev1.GetModelInfoResponse, error) {
+	return &mlenginev1.GetModelInfoResponse{Version: e.model.Version, Digest: e.model.Digest}, nil
+}
+
+// GetDrift implements DriftServiceClient.
+func (e *fakeEngine) GetDrift(context.Context, *mlenginev1.GetDriftRequest, ...grpc.CallOption) (*mlenginev1.GetDriftResponse, error) {
+	return nil, status.Error(codes.FailedPrecondition, "the model has no reference profile")
+}
+
+// setting is a pair with a state folder and evidence.
+type setting struct {
+	t      *testing.T
+	state  State
+	fake   *fakeExecutor
+	engine *fakeEngine
+	target Target
+	policy gate.Policy
+}
+
+func newSetting(t *testing.T) *setting {
+	dir := t.TempDir()
+	s := &setting{
+		t: t, state: State(filepath.Join(dir, "state")), fake: newFake("executor-a"), engine: &fakeEngine{model: testModel},
+		target: Target{Executors: []string{"executor-a"}, Engines: []string{"engine-a"}, Evidence: filepath.Join(dir, "evidence")},
+		policy: gate.DefaultPolicy(),
+	}
+	s.writeEvidence(testModel, gate.Pass)
+	return s
+}
+
+func (s *setting) writeEvidence(m evidence.Model, result gate.Verdict) {
+	s.t.Helper()
+	store, err := evidence.Open(s.target.Evidence, evidence.Options{})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for _, name := range []string{"offline_report.json", "eval_result.json"} {
+		if err := store.WriteJSON(name, evidence.Header{Schema: "test/v1", Source: evidence.Replay, Model: &m}, map[string]any{"result": result}); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	if err := store.Close(); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func (s *setting) pair() Pair {
+	return Pair{Executors: []Executor{s.fake.executor()}, Engines: []Engine{{"engine-a", s.engine, s.engine}}}
+}
+
+func (s *setting) survey() *World { return Survey(s.t.Context(), s.pair(), s.target.Evidence) }
+
+// plan plans and returns the phrase.
+func (s *setting) plan() *confirm.Ticket {
+	s.t.Helper()
+	p, err := NewPlan(s.survey(), s.target, s.policy, 5*time.Second, evidence.Live)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	ticket, err := s.state.Issue(p, time.Hour)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return ticket
+}
+
+// begin gives the phrase back.
+func (s *setting) begin(phrase string) (*Run, error) {
+	s.t.Helper()
+	p, ticket, err := s.state.Confirmed(phrase)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.CheckAll(s.survey(), phrase, ticket.Nonce); err != nil {
+		return nil, err
+	}
+	return s.state.Begin(p, ticket)
+}
+
+func (s *setting) started() *Run {
+	s.t.Helper()
+	run, err := s.begin(s.plan().Phrase)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return run
+}
+
+func TestPhrase(t *testing.T) {
+	psi := 1.2499
+	p := Plan{Policy: gate.DefaultPolicy(), Model: evidence.Model{Version: "v1.8", Digest: "0123456789abcdef"}, PSI: &psi}
+	want := "ONAY: Canary START 5%/30dk observe-only (v1.8 ml-shadow) abort: p95>120ms,err>2%,match<90% psi=1.25 model=0123456789ab nonce=n"
+	if got := p.Phrase("n"); got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	p.PSI, p.Policy.PhaseDuration, p.Policy.Phases = nil, gate.Duration(30*time.Second), []float64{2.5}
+	p.Policy.Abort = gate.Limits{P95MS: 99.5, ErrorRate: 0.07, MatchRate: 0.29}
+	want = "ONAY: Canary START 2.5%/30s observe-only (v1.8 ml-shadow) abort: p95>99.5ms,err>7%,match<29% psi=n/a model=0123456789ab nonce=n"
+	if got := p.Phrase("n"); got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	p.Policy.PhaseDuration = gate.Duration(90 * time.Minute)
+	if got := p.Phrase("n"); !strings.Contains(got, "2.5%/90dk ") {
+		t.Errorf("got %s", got)
+	}
+}
+
+// Whatever is not as it was confirmed is refused, for a reason of its own and with a hint, before anything is changed.
+func TestRefusals(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		change func(s *setting, ticket *confirm.Ticket) (phrase string)
+		want   error
+	}{
+		"wrong":   {func(_ *setting, ticket *confirm.Ticket) string { return strings.Replace(ticket.Phrase, "5%", "50%", 1) }, confirm.ErrMismatch},
+		"empty":   {func(*setting, *confirm.Ticket) string { return "" }, confirm.ErrForm},
+		"unknown": {func(*setting, *confirm.Ticket) string { return "ONAY: nonce=aaaaaaaaaaaaaaaa" }, confirm.ErrUnknown},
+		"expired": {func(_ *setting, ticket *confirm.Ticket) string {
+			time.Sleep(time.Hour)
+			return ticket.Phrase
+		}, confirm.ErrExpired},
+		"used": {func(s *setting, ticket *confirm.Ticket) string {
+			run, err := s.begin(ticket.Phrase)
+			if err != nil || run.Close() != nil {
+				s.t.Fatal(err)
+			}
+			return ticket.Phrase
+		}, confirm.ErrUsed},
+		"plan edited": {func(s *setting, ticket *confirm.Ticket) string {
+			path := s.state.PlanPath(ticket)
+			raw, err := os.ReadFile(path)
+			if err == nil {
+				err = os.WriteFile(path, bytes.Replace(raw, []byte(`"hold_limit": "4h"`), []byte(`"hold_limit": "9h"`), 1), 0o600)
+			}
+			if err != nil {
+				s.t.Fatal(err)
+			}
+			return ticket.Phrase
+		}, errPlanChanged},
+		"model":    {func(s *setting, ticket *confirm.Ticket) string { s.engine.model = otherModel; return ticket.Phrase }, errModelChanged},
+		"baseline": {func(s *setting, ticket *confirm.Ticket) string { s.fake.baseline = otherModel; return ticket.Phrase }, errBaselineChanged},
+		"evidence": {func(s *setting, ticket *confirm.Ticket) string {
+			time.Sleep(time.Second)
+			s.writeEvidence(testModel, gate.Pass)
+			return ticket.Phrase
+		}, errEvidenceChanged},
+		"no evidence": {func(s *setting, ticket *confirm.Ticket) string {
+			if err := os.RemoveAll(s.target.Evidence); err != nil {
+				s.t.Fatal(err)
+			}
+			return ticket.Phrase
+		}, errNoEvidence},
+		"executor away": {func(s *setting, ticket *confirm.Ticket) string { s.fake.network = cutOff; return ticket.Phrase }, errUnreached},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s := newSetting(t)
+				phrase := test.change(s, s.plan())
+				run, err := s.begin(phrase)
+				if !errors.Is(err, test.want) || Hint(err) == "" || run != nil {
+					t.Errorf("got %v (hint %q), want %v", err, Hint(err), test.want)
+				}
+				if s.fake.sets != 0 {
+					t.Error("the rollout was changed")
+				}
+			})
+		})
+	}
+}
+
+func TestRefusedForDrift(t *testing.T) {
+	was, same, other := 1.2499, 1.2451, 1.2551
+	p := &Plan{Policy: gate.DefaultPolicy(), Model: testModel, Baseline: testBaseline, PSI: &was}
+	w := &World{Models: []evidence.Model{testModel}}
+	for _, test := range []struct {
+		now  *float64
+		want error
+	}{{&same, nil}, {&other, errPSIChanged}, {nil, errPSIChanged}} {
+		w.PSI = test.now
+		if err := p.CheckAll(w, p.Phrase("n"), "n"); !errors.Is(err, test.want) {
+			t.Errorf("PSI %s: got %v, want %v", index(test.now), err, test.want)
+		}
+	}
+	w.PSI = &was
+	if err := p.CheckAll(w, p.Phrase("m"), "n"); !errors.Is(err, errPhraseChanged) {
+		t.Errorf("another phrase: got %v", err)
+	}
+}
+
+func TestPlansThatAreRefused(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		spoil func(*setting)
+		want  string
+	}{
+		"falling":    {func(s *setting) { s.policy.Phases = []float64{10, 5} }, "phases[1] is 5"},
+		"too much":   {func(s *setting) { s.policy.Phases = []float64{5, 101} }, "phases[1] is 101"},
+		"empty":      {func(s *setting) { s.policy.Phases = nil }, "at least one percentage"},
+		"thresholds": {func(s *setting) { s.policy.Abort.MatchRate = 1.5 }, "abort.match_rate is 1.5"},
+		"executor":   {func(s *setting) { s.fake.network = cutOff }, "executor-a: Unavailable"},
+		"evidence":   {func(s *setting) { s.target.Evidence = s.t.TempDir() }, "offline_report.json is not there"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s := newSetting(t)
+				test.spoil(s)
+				if _, err := NewPlan(s.survey(), s.target, s.policy, time.Second, evidence.Live); err == nil || !strings.Contains(err.Error(), test.want) {
+					t.Errorf("got %v, want %q", err, test.want)
+				}
+			})
+		})
+	}
+}
+
+// kill ends the goroutine of a controller without any of its manners, as a kill does the process.
+func (s *setting) kill(run *Run, at func(kill func()) func(Event)) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		defer run.Close() // the lock of a process ends with it
+		_, _ = run.Go(s.t.Context(), s.pair(), nil, at(runtime.Goexit))
+	}()
+	<-done
+}
+
+func TestResume(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newSetting(t)
+		run := s.started()
+		s.kill(run, func(kill func()) func(Event) { return after(2, 10*time.Minute, kill) })
+		if p := s.fake.percent(); p != 25 {
+			t.Fatalf("at %g %% when the controller is killed", p)
+		}
+		time.Sleep(time.Duration(s.policy.Lease))
+		if p := s.fake.percent(); p != 0 {
+			t.Fatalf("at %g %% after the lease", p)
+		}
+		time.Sleep(3 * time.Hour)
+		again, err := s.state.Resume("")
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := again.Go(t.Context(), s.pair(), nil, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := decisions(r); r.Decision != Passed || !slices.Equal(got, []Decision{Passed, Passed, Interrupted, Passed, Passed, Passed}) {
+			t.Fatalf("got %s %q, phases %v", r.Decision, r.Reason, got)
+		}
+		if d := r.Phases[3].EndTime.Sub(r.Phases[3].StartTime); r.Phases[3].Index != 2 || d < 30*time.Minute {
+			t.Errorf("phase %d took %v", r.Phases[3].Index, d)
+		}
+		if len(r.Resumptions) != 1 || !r.PromoteEligible || len(r.Phases[2].Samples) < 50 {
+			t.Errorf("%d resumptions, eligible %v %q, %d samples of the phase that was cut", len(r.Resumptions), r.PromoteEligible, r.PromoteReason, len(r.Phases[2].Samples))
+		}
+		if err := again.Close(); err != nil {
+			t.Fatal(err)
+		}
+		// What the journal says is what the controller said.
+		_, read, err := s.state.Read(r.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		read.judge(evidence.Live)
+		if diff := cmp.Diff(asJSON(t, r), asJSON(t, read)); diff != "" {
+			t.Errorf("the journal has another record: %s", diff)
+		}
+		if _, err := s.state.Resume(r.ID); !errors.Is(err, errNotResumable) {
+			t.Errorf("resumed after its end: %v", err)
+		}
+	})
+}
+
+func asJSON(t *testing.T, v any) string {
+	t.Helper()
+	raw, err := json.MarshalIndent(v, "", " ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(raw)
+}
+
+func TestResumeAfterAnInterruption(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newSetting(t)
+		run := s.started()
+		ctx, cancel := context.WithCancel(t.Context())
+		if r, err := run.Go(ctx, s.pair(), nil, after(4, time.Minute, cancel)); err != nil || r.Decision != Interrupted {
+			t.Fatal(r.Decision, err)
+		}
+		if _, err := s.state.Resume(""); !errors.Is(err, errRunning) || Hint(err) == "" {
+			t.Errorf("resumed while it is owned: %v", err)
+		}
+		if running, err := s.state.Running(run.Record.ID); err != nil || !running {
+			t.Errorf("running: %v, %v", running, err)
+		}
+		if err := run.Close(); err != nil {
+			t.Fatal(err)
+		}
+		again, err := s.state.Resume(run.Record.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := again.Go(t.Context(), s.pair(), nil, nil)
+		if err != nil || r.Decision != Passed || len(r.Phases) != 6 {
+			t.Errorf("got %s %q, %d phases, %v", r.Decision, r.Reason, len(r.Phases), err)
+		}
+		if err := again.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestAbortedRunIsNotResumed(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newSetting(t)
+		s.fake.health = down
+		run := s.started()
+		if r, err := run.Go(t.Context(), s.pair(), nil, nil); err != nil || r.Decision != Aborted {
+			t.Fatal(r.Decision, err)
+		}
+		if err := run.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.state.Resume(""); !errors.Is(err, errNotResumable) || Hint(err) == "" {
+			t.Errorf("resumed: %v", err)
+		}
+	})
+}
+
+// A line that was being written is dropped; damage anywhere else is refused, with its line.
+func TestDamagedJournal(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newSetting(t)
+		run := s.started()
+		s.kill(run, func(kill func()) func(Event) { return after(0, 10*time.Minute, kill) })
+		path := filepath.Join(run.Dir, journalName)
+		whole, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines := bytes.SplitAfter(whole, []byte("\n"))
+		for name, test := range map[string]struct {
+			content []byte
+			want    string
+		}{
+			"torn":            {append(slices.Clone(whole), `{"seq":9999,"su`...), ""},
+			"cut to the head": {lines[0], ""},
+			"flipped":         {bytes.Replace(whole, []byte(`"percent":5`), []byte(`"percent":6`), 1), "line 3"},
+			"line lost":       {bytes.Join(slices.Delete(slices.Clone(lines), 5, 6), nil), "line 6"},
+			"not JSON":        {bytes.Replace(whole, []byte(`{"seq":4,`), []byte(`{"seq":4;`), 1), "line 4"},
+			"empty":           {nil, "line 1"},
+		} {
+			if err := os.WriteFile(path, test.content, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			again, err := s.state.Resume("")
+			if test.want == "" {
+				if err != nil || again.Close() != nil {
+					t.Errorf("%s: %v", name, err)
+				} else if left, _ := os.ReadFile(path); len(left) > len(whole) || left[len(left)-1] != '\n' {
+					t.Errorf("%s: the torn line is still there", name)
+				}
+			} else if err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("%s: got %v, want %q", name, err, test.want)
+			}
+		}
+		if _, err := s.state.Resume("no-such-run"); !errors.Is(err, errNoRun) {
+			t.Error(err)
+		}
+	})
+}
+
+// A journal that is cut anywhere can be gone on with, and says nothing that was not so.
+func TestJournalCutAnywhere(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	path := filepath.Join(dir, "journal.jsonl")
+	j, err := createJournal(path, head{Schema: journalSchema, Run: "r"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 5 {
+		if err := j.add(Event{Kind: PhaseBegun, Phase: i, Reason: fmt.Sprint("ü", i)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := j.file.Close(); err != nil {
+		t.Fatal(err)
+	}
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := bytes.IndexByte(whole, '\n') + 1
+	for cut := first; cut <= len(whole); cut++ {
+		if err := os.WriteFile(path, whole[:cut], 0o600); err != nil {
+			t.Fatal(err)
+		}
+		j, _, events, err := openJournal(path)
+		if err != nil || len(events) != bytes.Count(whole[first:cut], []byte("\n")) {
+			t.Fatalf("cut at %d: %d events, %v", cut, len(events), err)
+		}
+		if err := errors.Join(j.add(Event{Kind: Finished}), j.file.Close()); err != nil {
+			t.Fatal(err)
+		}
+		if _, after, _, _, err := readJournal(path); err != nil || len(after) != len(events)+1 {
+			t.Fatalf("cut at %d: went on to %d events, %v", cut, len(after), err)
+		}
+	}
+}
