@@ -44,6 +44,14 @@ func (o ControlOptions) Validate(listener net.Addr) error {
 	return nil
 }
 
+// Caller is who the callers of the control services are: "token" for those who have it, "loopback" for everybody there.
+func (o ControlOptions) Caller() string {
+	if o.Insecure {
+		return "loopback"
+	}
+	return "token"
+}
+
 // Control is what guards the control services of a server.
 type Control struct {
 	opts     ControlOptions

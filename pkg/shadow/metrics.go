@@ -6,6 +6,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
+	dto "github.com/prometheus/client_model/go"
 
 	"github.com/greenlight-ml/greenlight/pkg/telemetry"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
@@ -51,6 +52,23 @@ func (m *metrics) observe(r Result, baseline time.Duration) {
 	}
 	m.absDelta.Observe(math.Abs(r.Delta))
 	m.latencyDelta.Observe(telemetry.Milliseconds(r.Latency - baseline))
+}
+
+// latencies is the histogram of latency since start, with its buckets not cumulated: the one that is exported.
+func (m *metrics) latencies() *executorv1.Histogram {
+	var sample dto.Metric
+	if err := m.latency.Write(&sample); err != nil {
+		return nil // a histogram of ours can be read
+	}
+	h := &executorv1.Histogram{}
+	below := uint64(0)
+	for _, b := range sample.GetHistogram().GetBucket() {
+		h.Edges = append(h.Edges, b.GetUpperBound())
+		h.Counts = append(h.Counts, b.GetCumulativeCount()-below)
+		below = b.GetCumulativeCount()
+	}
+	h.Counts = append(h.Counts, sample.GetHistogram().GetSampleCount()-below)
+	return h
 }
 
 // collector exports what a dispatcher counts.

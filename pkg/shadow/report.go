@@ -57,15 +57,17 @@ func (d *Dispatcher) Report() *executorv1.GetShadowReportResponse {
 
 	version, digest := r.last()
 	return &executorv1.GetShadowReportResponse{
-		StartTime:     timestamppb.New(r.start),
-		ReportTime:    timestamppb.New(time.Now()),
-		RequestsTotal: requests,
-		InFlight:      requests - ended,
-		OutcomesTotal: totals,
-		Window:        w,
-		Breaker:       d.breaker.Status().proto(),
-		ShadowVersion: version,
-		ShadowDigest:  digest,
+		LatencyMsTotal: r.metrics.latencies(),
+		BaselineTotal:  requests,
+		StartTime:      timestamppb.New(r.start),
+		ReportTime:     timestamppb.New(time.Now()),
+		RequestsTotal:  requests,
+		InFlight:       requests - ended,
+		OutcomesTotal:  totals,
+		Window:         w,
+		Breaker:        d.breaker.Status().proto(),
+		ShadowVersion:  version,
+		ShadowDigest:   digest,
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 
+	"github.com/greenlight-ml/greenlight/pkg/durable"
 	"github.com/greenlight-ml/greenlight/pkg/facade"
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/featurelog"
@@ -20,6 +21,7 @@ import (
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 	"github.com/greenlight-ml/greenlight/services/executor/internal/decision"
 	"github.com/greenlight-ml/greenlight/services/executor/internal/live"
+	"github.com/greenlight-ml/greenlight/services/executor/internal/rollout"
 	"github.com/greenlight-ml/greenlight/services/executor/internal/rowlog"
 )
 
@@ -35,13 +37,7 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	sampler, err := shadow.NewSampler(opts.SampleSalt, opts.SamplePercent)
-	if err != nil {
-		return err
-	}
-
 	reg := telemetry.NewRegistry()
-	registerRollout(reg, opts.SamplePercent)
 
 	var stack lifecycle.Stack
 	fail := func(err error) error { return errors.Join(err, stack.Close(ctx)) }
@@ -49,10 +45,25 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	if err := opts.Control.Validate(grpcListener.Addr()); err != nil {
+		return fail(err)
+	}
 	httpListener, err := stack.Listen(ctx, opts.HTTPAddr, "--http-addr")
 	if err != nil {
 		return fail(err)
 	}
+	if err := ownState(&stack, opts.StateDir); err != nil {
+		return fail(err)
+	}
+	rollouts, err := rollout.Open(rollout.Options{Percent: opts.SamplePercent, Salt: opts.SampleSalt, Dir: opts.StateDir, Logger: logger})
+	if err != nil {
+		return fail(fmt.Errorf("rollout: %w", err))
+	}
+	stack.OnStop("rollout", func(context.Context) error {
+		rollouts.Stop()
+		return nil
+	})
+	reg.MustRegister(rollouts)
 	rows, err := openRows(&stack, opts, baseline, logger)
 	if err != nil {
 		return fail(err)
@@ -80,11 +91,15 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) error {
 	}
 	stack.OnStop("shadows", dispatcher.Stop)
 
-	decisions := decision.New(baseline, sampler, dispatcher, book, decision.NewMetrics(reg))
-	reports := decision.NewReportService(baseline, dispatcher, opts.SamplePercent)
-	server := rpc.NewServer(rpc.ServerOptions{Logger: logger, Registerer: reg, Reflection: opts.Reflection})
+	decisions := decision.New(baseline, rollouts, dispatcher, book, decision.NewMetrics(reg))
+	reports := decision.NewReportService(baseline, dispatcher, rollouts)
+	server := rpc.NewServer(rpc.ServerOptions{
+		Logger: logger, Registerer: reg, Reflection: opts.Reflection,
+		Control: rpc.NewControl(opts.Control, logger, executorv1.RolloutService_ServiceDesc.ServiceName),
+	})
 	executorv1.RegisterDecisionServiceServer(server, decisions)
 	executorv1.RegisterShadowServiceServer(server, reports)
+	executorv1.RegisterRolloutServiceServer(server, rollout.NewService(rollouts, opts.Control.Caller()))
 	server.Ready()
 
 	admin := telemetry.NewAdmin(reg, func() (bool, string) {
@@ -120,20 +135,32 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) error {
 		return fail(err)
 	}
 	logger.Info("executor serves", "baseline", baseline.Version, "digest", baseline.Digest, "engine", opts.EngineAddr,
-		"sample_percent", opts.SamplePercent, "grpc", grpcListener.Addr().String(), "http", httpListener.Addr().String())
+		"sample_percent", rollouts.Percent(), "grpc", grpcListener.Addr().String(), "http", httpListener.Addr().String())
 	err = stack.Run(ctx, opts.ShutdownGrace, logger)
 	report := dispatcher.Report()
 	logger.Info("executor stopped", "requests", report.GetRequestsTotal(), "in_flight", report.GetInFlight())
 	return err
 }
 
+// ownState takes possession of the state folder, if there is one: its files have one writer.
+func ownState(stack *lifecycle.Stack, dir string) error {
+	if dir == "" {
+		return nil
+	}
+	owner, err := durable.Own(dir)
+	if errors.Is(err, durable.ErrOwned) {
+		err = fmt.Errorf("%w: give each executor its own", err)
+	}
+	if err != nil {
+		return fmt.Errorf("--state-dir: %w", err)
+	}
+	stack.OnStop("state folder", func(context.Context) error { return owner.Close() })
+	return nil
+}
+
 // openBook goes on from the features of the state folder, if there is one, and keeps them there.
 func openBook(stack *lifecycle.Stack, opts *Options, logger *slog.Logger) (*live.Book, error) {
-	folder, err := live.OpenFolder(opts.StateDir)
-	if err != nil {
-		return nil, fmt.Errorf("--state-dir: %w", err)
-	}
-	stack.OnStop("state folder", func(context.Context) error { return folder.Close() })
+	folder := live.Folder(opts.StateDir)
 	features, err := folder.Load(feature.BookOptions{
 		Live: feature.LiveOptions{KeepCrossed: opts.KeepCrossed}, MaxSymbols: opts.MaxSymbols,
 	}, logger)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/featurelog"
+	"github.com/greenlight-ml/greenlight/pkg/rpc"
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
 )
 
@@ -26,14 +27,16 @@ type Options struct {
 	Reflection bool
 	// ShutdownGrace is how long calls and shadows under way may take to finish after a signal.
 	ShutdownGrace time.Duration
-	// SamplePercent is the share of requests that get a shadow, in [0,100]; SampleSalt makes the choice of requests.
+	// Control says who may change the rollout.
+	Control rpc.ControlOptions
+	// SamplePercent is the share of requests that get a shadow, in [0,100], until the rollout is set; SampleSalt makes the choice of requests.
 	SamplePercent float64
 	SampleSalt    string
 	// MaxSymbols is how many symbols' features are computed from quotes, at least 1, about 100 kB each. KeepCrossed takes
 	// quotes whose bid is above their ask.
 	MaxSymbols  int
 	KeepCrossed bool
-	// StateDir is the folder where those features outlive a restart. Empty is none.
+	// StateDir is the folder where those features, and the rollout, outlive a restart. Empty is none.
 	StateDir string
 	// FeatureLog is the folder that gets a row of every request, every FeatureLogInterval. Empty is none.
 	FeatureLog         string
@@ -53,12 +56,14 @@ func Flags(fs *flag.FlagSet) *Options {
 	fs.StringVar(&o.AddressFile, "address-file", "", "`file` that gets the bound addresses, for whoever asked for port 0")
 	fs.BoolVar(&o.Reflection, "reflection", true, "serve gRPC reflection")
 	fs.DurationVar(&o.ShutdownGrace, "shutdown-grace", 10*time.Second, "how long calls and shadows under way may take to finish after a signal")
-	fs.Float64Var(&o.SamplePercent, "sample-percent", 100, "share of the requests that get a shadow, 0 to 100")
+	fs.StringVar(&o.Control.TokenFile, "control-token-file", "", "`file` with the bearer token that the operators' calls (RolloutService) must carry")
+	fs.BoolVar(&o.Control.Insecure, "insecure-control", false, "let everybody on loopback call RolloutService")
+	fs.Float64Var(&o.SamplePercent, "sample-percent", 100, "share of the requests that get a shadow, 0 to 100, until RolloutService sets it; what was set outlives a restart in --state-dir")
 	fs.StringVar(&o.SampleSalt, "sample-salt", "greenlight", "`salt` of the sampling hash: replicas with the same one sample the same requests")
 
 	fs.IntVar(&o.MaxSymbols, "max-symbols", feature.DefaultMaxSymbols, "symbols whose features are computed from quotes, about 100 kB each; quotes of more are refused")
 	fs.BoolVar(&o.KeepCrossed, "keep-crossed", false, "take quotes whose bid is above their ask, for a model that was trained on such")
-	fs.StringVar(&o.StateDir, "state-dir", "", "`folder` where the features of quotes outlive a restart; none when empty")
+	fs.StringVar(&o.StateDir, "state-dir", "", "`folder` where the rollout and the features of quotes outlive a restart; none when empty")
 	fs.StringVar(&o.FeatureLog, "feature-log", "", "`folder` that gets a row of every request, as Parquet; none when empty")
 	fs.DurationVar(&o.FeatureLogInterval, "feature-log-interval", featurelog.DefaultInterval, "how often those rows are written: what a kill can lose")
 
@@ -104,6 +109,9 @@ func (o *Options) validate() error {
 	}
 	if o.FeatureLogInterval <= 0 {
 		return errors.New("--feature-log-interval must be positive")
+	}
+	if !(o.SamplePercent >= 0 && o.SamplePercent <= 100) {
+		return fmt.Errorf("--sample-percent %v: want a number in [0,100]", o.SamplePercent)
 	}
 	return nil
 }

@@ -29,10 +29,6 @@ func BenchmarkPredict(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			sampler, err := shadow.NewSampler("salt", percent)
-			if err != nil {
-				b.Fatal(err)
-			}
 			conn, err := rpc.Dial("passthrough:///127.0.0.1:1", nil) // nobody listens there
 			if err != nil {
 				b.Fatal(err)
@@ -48,7 +44,7 @@ func BenchmarkPredict(b *testing.B) {
 				_ = d.Stop(context.WithoutCancel(b.Context()))
 				_ = conn.Close()
 			})
-			s := decision.New(baseline, sampler, d, emptyBook(b), decision.NewMetrics(prometheus.NewRegistry()))
+			s := decision.New(baseline, fixed(b, percent), d, emptyBook(b), decision.NewMetrics(prometheus.NewRegistry()))
 			x := enginetest.Vector(rand.New(rand.NewPCG(1, 1)), a.Schema)
 			req := &executorv1.PredictRequest{
 				RequestId: "SIM-PERP-1736121660000", Symbol: "SIM-PERP", Vector: &executorv1.FeatureVector{Schema: a.Schema.Name, Values: x},

@@ -23,6 +23,7 @@ import (
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	"github.com/greenlight-ml/greenlight/services/executor/internal/decision"
 	"github.com/greenlight-ml/greenlight/services/executor/internal/live"
+	"github.com/greenlight-ml/greenlight/services/executor/internal/rollout"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -62,13 +63,10 @@ func start(t *testing.T, engine enginetest.Options, percent float64, changes ...
 	if err != nil {
 		t.Fatal(err)
 	}
-	sampler, err := shadow.NewSampler("salt", percent)
-	if err != nil {
-		t.Fatal(err)
-	}
 	reg := prometheus.NewRegistry()
 	e.reg = reg
 	logger := slog.New(slog.DiscardHandler)
+	rollouts := fixed(t, percent)
 	opts := shadow.DefaultOptions()
 	opts.Engine, opts.Logger, opts.Registerer, opts.OnSettled = e.engine.Client(), logger, reg, s.settled
 	e.shadows, err = shadow.New(opts)
@@ -76,9 +74,9 @@ func start(t *testing.T, engine enginetest.Options, percent float64, changes ...
 		t.Fatal(err)
 	}
 	server := rpc.NewServer(rpc.ServerOptions{Logger: logger, Registerer: reg})
-	e.service = decision.New(baseline, sampler, e.shadows, s.book, decision.NewMetrics(reg))
+	e.service = decision.New(baseline, rollouts, e.shadows, s.book, decision.NewMetrics(reg))
 	executorv1.RegisterDecisionServiceServer(server, e.service)
-	executorv1.RegisterShadowServiceServer(server, decision.NewReportService(baseline, e.shadows, percent))
+	executorv1.RegisterShadowServiceServer(server, decision.NewReportService(baseline, e.shadows, rollouts))
 	server.Ready()
 	l := bufconn.Listen(1 << 20)
 	served := make(chan error, 1)
@@ -101,6 +99,16 @@ func start(t *testing.T, engine enginetest.Options, percent float64, changes ...
 	e.DecisionServiceClient, e.reports = executorv1.NewDecisionServiceClient(conn), executorv1.NewShadowServiceClient(conn)
 	synctest.Wait()
 	return e
+}
+
+// fixed is a rollout that nobody changes.
+func fixed(t testing.TB, percent float64) *rollout.Keeper {
+	t.Helper()
+	k, err := rollout.Open(rollout.Options{Percent: percent, Salt: "salt", Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
 }
 
 // emptyBook has seen nothing.

@@ -13,18 +13,18 @@ type ReportService struct {
 
 	baseline *Baseline
 	shadow   *shadow.Dispatcher
-	percent  float64
+	rollout  Rollout
 }
 
-// NewReportService returns a service that reports on the dispatcher. percent is the share of requests that get a shadow.
-func NewReportService(b *Baseline, d *shadow.Dispatcher, percent float64) *ReportService {
-	return &ReportService{baseline: b, shadow: d, percent: percent}
+// NewReportService returns a service that reports on the dispatcher.
+func NewReportService(b *Baseline, d *shadow.Dispatcher, r Rollout) *ReportService {
+	return &ReportService{baseline: b, shadow: d, rollout: r}
 }
 
 // GetShadowReport implements ShadowService.
 func (s *ReportService) GetShadowReport(context.Context, *executorv1.GetShadowReportRequest) (*executorv1.GetShadowReportResponse, error) {
 	r := s.shadow.Report()
-	r.SamplePercent = s.percent
+	r.SamplePercent, r.InstanceId = s.rollout.Percent(), s.rollout.Instance()
 	r.BaselineVersion, r.BaselineDigest = s.baseline.Version, s.baseline.Digest
 	return r, nil
 }

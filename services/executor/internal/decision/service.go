@@ -13,12 +13,22 @@ import (
 	"github.com/greenlight-ml/greenlight/services/executor/internal/live"
 )
 
+// Rollout says which requests get a shadow, and changes while they come in.
+type Rollout interface {
+	// Sampled says whether the request that arrived then gets a shadow. Requests call it: it waits for nobody.
+	Sampled(requestID string, arrival time.Time) bool
+	// Percent is the share of the requests that get a shadow now, in [0,100].
+	Percent() float64
+	// Instance is a random id of this process.
+	Instance() string
+}
+
 // Service answers with the baseline and hands sampled requests to the shadow.
 type Service struct {
 	executorv1.UnimplementedDecisionServiceServer
 
 	baseline *Baseline
-	sampler  *shadow.Sampler
+	rollout  Rollout
 	shadow   *shadow.Dispatcher
 	book     *live.Book
 	metrics  *Metrics
@@ -27,8 +37,8 @@ type Service struct {
 }
 
 // New returns a service.
-func New(b *Baseline, sampler *shadow.Sampler, d *shadow.Dispatcher, book *live.Book, m *Metrics) *Service {
-	return &Service{baseline: b, sampler: sampler, shadow: d, book: book, metrics: m, stopping: make(chan struct{})}
+func New(b *Baseline, r Rollout, d *shadow.Dispatcher, book *live.Book, m *Metrics) *Service {
+	return &Service{baseline: b, rollout: r, shadow: d, book: book, metrics: m, stopping: make(chan struct{})}
 }
 
 // answer is the decision: the baseline's score, and what the shadow needs to know of how it came about.
@@ -88,7 +98,7 @@ func (s *Service) Predict(_ context.Context, req *executorv1.PredictRequest) (*e
 	if err != nil {
 		return nil, err
 	}
-	sampled := s.sampler.Sampled(a.id)
+	sampled := s.rollout.Sampled(a.id, a.arrival)
 	if sampled {
 		s.shadow.Detach(a.shadowRequest())
 	} else {
@@ -110,7 +120,7 @@ func (s *Service) PredictWithShadow(ctx context.Context, req *executorv1.Predict
 		RequestId: a.id, FeatureTime: a.featureTime(),
 		Baseline: &executorv1.Score{Score: a.score, ModelVersion: s.baseline.Version, ModelDigest: s.baseline.Digest},
 	}
-	if !s.sampler.Sampled(a.id) {
+	if !s.rollout.Sampled(a.id, a.arrival) {
 		s.shadow.Skip(a.shadowRequest())
 		resp.Outcome = executorv1.ShadowOutcome(shadow.NotSampled)
 		return resp, nil

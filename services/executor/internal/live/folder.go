@@ -8,63 +8,27 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"syscall"
 	"time"
 
+	"github.com/greenlight-ml/greenlight/pkg/durable"
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 )
 
-const (
-	// snapshotName is the file of the features in the state folder; temporaryName is it while it is written.
-	snapshotName  = "features.snapshot"
-	temporaryName = "." + snapshotName + ".tmp"
-	lockName      = ".lock"
-)
+// snapshotName is the file of the features in the state folder.
+const snapshotName = "features.snapshot"
 
-// Folder is a state folder, which belongs to one process.
-type Folder struct {
-	dir  string
-	lock *os.File
-}
+// Folder is a state folder, which this process owns; empty is none.
+type Folder string
 
-// OpenFolder makes the folder if need be and takes possession of it. An empty dir is no folder: nil.
-func OpenFolder(dir string) (*Folder, error) {
-	if dir == "" {
-		return nil, nil //nolint:nilnil // no folder is a folder that keeps nothing
-	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, fmt.Errorf("state folder: %w", err)
-	}
-	lock, err := os.OpenFile(filepath.Join(dir, lockName), os.O_RDWR|os.O_CREATE, 0o644)
-	if err != nil {
-		return nil, fmt.Errorf("state folder: %w", err)
-	}
-	// The lock ends with the process, however that ends.
-	err = syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-	if errors.Is(err, syscall.EWOULDBLOCK) {
-		err = errors.New("another executor has it: give each its own")
-	}
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("state folder %s: %w", dir, err), lock.Close())
-	}
-	return &Folder{dir: dir, lock: lock}, nil
-}
-
-// Close gives the folder up.
-func (f *Folder) Close() error {
-	if f == nil {
-		return nil
-	}
-	return f.lock.Close()
-}
+func (f Folder) path() string { return filepath.Join(string(f), snapshotName) }
 
 // Load returns the features as they were saved last, or an empty book when there are none. A file that cannot be used is
 // set aside under a new name; what it held is learned anew from the market.
-func (f *Folder) Load(opts feature.BookOptions, logger *slog.Logger) (*feature.Book, error) {
-	if f == nil {
+func (f Folder) Load(opts feature.BookOptions, logger *slog.Logger) (*feature.Book, error) {
+	if f == "" {
 		return feature.NewBook(opts)
 	}
-	path := filepath.Join(f.dir, snapshotName)
+	path := f.path()
 	book, err := read(path, opts)
 	switch {
 	case err == nil:
@@ -73,7 +37,7 @@ func (f *Folder) Load(opts feature.BookOptions, logger *slog.Logger) (*feature.B
 	case errors.Is(err, fs.ErrNotExist):
 		return feature.NewBook(opts)
 	case errors.Is(err, feature.ErrSnapshot), errors.Is(err, feature.ErrSnapshotVersion):
-		aside, asideErr := f.setAside(path)
+		aside, asideErr := durable.SetAside(path, time.Now())
 		if asideErr != nil {
 			return nil, fmt.Errorf("%s: %w; and it cannot be set aside: %w", path, err, asideErr)
 		}
@@ -95,53 +59,7 @@ func read(path string, opts feature.BookOptions) (*feature.Book, error) {
 	return feature.RestoreBook(bufio.NewReaderSize(file, 1<<16), opts)
 }
 
-// setAside gives the file a name that no file has.
-func (f *Folder) setAside(path string) (string, error) {
-	stamp := time.Now().UTC().Format("20060102T150405.000Z")
-	aside := fmt.Sprintf("%s.unusable-%s", path, stamp)
-	if _, err := os.Lstat(aside); err == nil {
-		return "", fmt.Errorf("%s: %w", aside, fs.ErrExist)
-	}
-	if err := os.Rename(path, aside); err != nil {
-		return "", err
-	}
-	return aside, f.sync()
-}
-
 // save writes the features. Whatever happens meanwhile, the file of that name is the old one or the new one, and whole.
-func (f *Folder) save(book *feature.Book) error {
-	temporary := filepath.Join(f.dir, temporaryName)
-	err := write(temporary, book)
-	if err == nil {
-		err = os.Rename(temporary, filepath.Join(f.dir, snapshotName))
-	}
-	if err != nil {
-		_ = os.Remove(temporary) // the next one truncates it
-		return err
-	}
-	return f.sync()
-}
-
-func write(path string, book *feature.Book) (err error) {
-	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, file.Close()) }()
-	w := bufio.NewWriterSize(file, 1<<16)
-	if err := book.Snapshot(w); err != nil {
-		return err
-	}
-	if err := w.Flush(); err != nil {
-		return err
-	}
-	return file.Sync()
-}
-
-func (f *Folder) sync() error {
-	dir, err := os.Open(f.dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
+func (f Folder) save(book *feature.Book) error {
+	return durable.WriteFile(f.path(), 0o644, book.Snapshot)
 }

@@ -13,7 +13,7 @@ const savePeriod = time.Minute
 // Keeper saves a book into its folder from time to time, and when it stops. One goroutine does it, and alone.
 type Keeper struct {
 	book   *Book
-	folder *Folder
+	folder Folder
 	logger *slog.Logger
 	stop   chan struct{}
 	done   chan struct{}
@@ -24,9 +24,9 @@ type Keeper struct {
 }
 
 // Keep starts a keeper. Without a folder it keeps nothing.
-func Keep(book *Book, folder *Folder, logger *slog.Logger) *Keeper {
+func Keep(book *Book, folder Folder, logger *slog.Logger) *Keeper {
 	k := &Keeper{book: book, folder: folder, logger: logger, stop: make(chan struct{}), done: make(chan struct{})}
-	if folder == nil {
+	if folder == "" {
 		close(k.done)
 		return k
 	}

@@ -27,18 +27,8 @@ func quote(minute int) market.Quote {
 	return market.Quote{Time: 1_736_121_600_000 + int64(minute)*market.MinuteMS, Bid: 100 + float64(minute), Ask: 101 + float64(minute)}
 }
 
-func open(t *testing.T, dir string) *Folder {
-	t.Helper()
-	f, err := OpenFolder(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = f.Close() })
-	return f
-}
-
 // load is what a start finds, and what it logs.
-func load(t *testing.T, f *Folder) (*Book, string) {
+func load(t *testing.T, f Folder) (*Book, string) {
 	t.Helper()
 	var log bytes.Buffer
 	logger := slog.New(slog.NewTextHandler(&log, nil))
@@ -74,7 +64,7 @@ func files(t *testing.T, dir string) (names []string) {
 		t.Fatal(err)
 	}
 	for _, e := range entries {
-		if e.Name() != lockName {
+		if e.Name() != ".lock" {
 			names = append(names, e.Name())
 		}
 	}
@@ -83,9 +73,9 @@ func files(t *testing.T, dir string) (names []string) {
 
 // The features are saved every minute and at the stop, and go on from there to the last bit.
 func TestKeeper(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "new", "folder")
+	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
-		folder := open(t, dir)
+		folder := Folder(dir)
 		book, _ := load(t, folder)
 		k := Keep(book, folder, slog.New(slog.DiscardHandler))
 		synctest.Wait()
@@ -110,11 +100,7 @@ func TestKeeper(t *testing.T) {
 		if got := files(t, dir); !slices.Equal(got, []string{snapshotName}) {
 			t.Errorf("files: got %v", got)
 		}
-		if err := folder.Close(); err != nil {
-			t.Fatal(err)
-		}
-
-		again, log := load(t, open(t, dir))
+		again, log := load(t, Folder(dir))
 		if got := snapshot(t, again); !bytes.Equal(got, want) || !strings.Contains(log, "symbols=1") {
 			t.Errorf("another state came back: %s", log)
 		}
@@ -131,7 +117,7 @@ func TestKeeper(t *testing.T) {
 }
 
 func TestWithoutAFolder(t *testing.T) {
-	folder := open(t, "")
+	folder := Folder("")
 	book, _ := load(t, folder)
 	k := Keep(book, folder, slog.New(slog.DiscardHandler))
 	observe(t, book, 0, 1)
@@ -143,7 +129,7 @@ func TestWithoutAFolder(t *testing.T) {
 // A snapshot that cannot be used is kept under another name, told of, and no reason not to start.
 func TestUnusableSnapshots(t *testing.T) {
 	good := func(t *testing.T) []byte {
-		book, _ := load(t, nil)
+		book, _ := load(t, "")
 		observe(t, book, 0, 50)
 		return snapshot(t, book)
 	}
@@ -163,7 +149,7 @@ func TestUnusableSnapshots(t *testing.T) {
 			if err := os.WriteFile(filepath.Join(dir, snapshotName), bad, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			book, log := load(t, open(t, dir))
+			book, log := load(t, Folder(dir))
 			names := files(t, dir)
 			if len(book.Symbols()) != 0 || len(names) != 1 || !strings.HasPrefix(names[0], snapshotName+".unusable-") {
 				t.Fatalf("symbols %v, files %v; want none, and the file under a new name", book.Symbols(), names)
@@ -183,7 +169,7 @@ func TestUnusableSnapshots(t *testing.T) {
 func TestLoadRefuses(t *testing.T) {
 	logger := slog.New(slog.DiscardHandler)
 	dir := t.TempDir()
-	folder := open(t, dir)
+	folder := Folder(dir)
 	book, _ := load(t, folder)
 	for _, symbol := range []string{"A", "B", "C"} {
 		if _, err := book.Observe(symbol, quote(0)); err != nil {
@@ -199,24 +185,18 @@ func TestLoadRefuses(t *testing.T) {
 	if got := files(t, dir); !slices.Equal(got, []string{snapshotName}) {
 		t.Errorf("files: got %v, want the snapshot as it was", got)
 	}
-	if _, err := OpenFolder(dir); err == nil || !strings.Contains(err.Error(), "another executor has it") {
-		t.Errorf("a second owner: got %v", err)
-	}
-	if _, err := OpenFolder(filepath.Join(dir, snapshotName)); err == nil {
-		t.Error("a file as a folder: got nil")
-	}
 }
 
 // A disk that fails is told of, and tried again.
 func TestSaveFails(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
-		folder := open(t, dir)
+		folder := Folder(dir)
 		var log bytes.Buffer
 		book, _ := load(t, folder)
 		k := Keep(book, folder, slog.New(slog.NewTextHandler(&log, nil)))
 		observe(t, book, 0, 10)
-		blocked := filepath.Join(dir, temporaryName)
+		blocked := filepath.Join(dir, "."+snapshotName+".tmp")
 		if err := os.MkdirAll(filepath.Join(blocked, "x"), 0o755); err != nil { // no file can be made of that name
 			t.Fatal(err)
 		}

@@ -88,7 +88,7 @@ const (
 	RolloutErrorReason_ROLLOUT_ERROR_REASON_MODE_INVALID RolloutErrorReason = 2
 	// lease is negative, or shorter than 1 s or longer than 1 h.
 	RolloutErrorReason_ROLLOUT_ERROR_REASON_LEASE_INVALID RolloutErrorReason = 3
-	// holder is empty while lease is set, or holder or reason is too long.
+	// holder is empty while lease is set or set while it is not, or holder or reason is too long.
 	RolloutErrorReason_ROLLOUT_ERROR_REASON_FIELD_INVALID RolloutErrorReason = 4
 	// expected_revision is not the revision in force.
 	RolloutErrorReason_ROLLOUT_ERROR_REASON_REVISION_CHANGED RolloutErrorReason = 5

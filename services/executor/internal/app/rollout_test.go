@@ -1,0 +1,153 @@
+package app_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/greenlight-ml/greenlight/pkg/shadow"
+	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+	"github.com/greenlight-ml/greenlight/services/executor/internal/app"
+)
+
+func observe(percent float64) *executorv1.SetRolloutRequest {
+	mode := executorv1.RolloutMode_ROLLOUT_MODE_OBSERVE_ONLY
+	if percent == 0 {
+		mode = executorv1.RolloutMode_ROLLOUT_MODE_OFF
+	}
+	return &executorv1.SetRolloutRequest{Percent: percent, Mode: mode, Reason: "test"}
+}
+
+func TestRolloutNeedsAnOperator(t *testing.T) {
+	const token = "let-me-in"
+	path := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(path, []byte(token+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, tt := range map[string]struct {
+		change func(*app.Options)
+		given  string
+		want   codes.Code
+		by     string
+	}{
+		"control is off":   {func(*app.Options) {}, token, codes.PermissionDenied, ""},
+		"no token":         {func(o *app.Options) { o.Control.TokenFile = path }, "", codes.Unauthenticated, ""},
+		"another token":    {func(o *app.Options) { o.Control.TokenFile = path }, "open sesame", codes.PermissionDenied, ""},
+		"the token":        {func(o *app.Options) { o.Control.TokenFile = path }, token, codes.OK, "token"},
+		"open on loopback": {func(o *app.Options) { o.Control.Insecure = true }, "", codes.OK, "loopback"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := options(t, loopback(t))
+			tt.change(o)
+			r := start(t, o)
+			ctx := t.Context()
+			if tt.given != "" {
+				ctx = metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+tt.given)
+			}
+			rollouts := executorv1.NewRolloutServiceClient(r.Conn)
+			calls := map[string]error{}
+			var set *executorv1.SetRolloutResponse
+			set, calls["set"] = rollouts.SetRollout(ctx, observe(50))
+			_, calls["get"] = rollouts.GetRollout(ctx, &executorv1.GetRolloutRequest{})
+			_, calls["abort"] = rollouts.AbortRollout(ctx, &executorv1.AbortRolloutRequest{})
+			for call, err := range calls {
+				if status.Code(err) != tt.want {
+					t.Errorf("%s: got %v, want %s", call, err, tt.want)
+				}
+			}
+			if tt.want == codes.OK && (set.GetRollout().GetSetBy() != tt.by || !strings.HasPrefix(set.GetRollout().GetSetFrom(), "127.0.0.1:")) {
+				t.Errorf("set by %q from %q, want %q and where the call came from", set.GetRollout().GetSetBy(), set.GetRollout().GetSetFrom(), tt.by)
+			}
+			if got := strings.Count(r.Log(), `msg="control call"`); got != 3 {
+				t.Errorf("%d lines of audit, want one for every call:\n%s", got, r.Log())
+			}
+		})
+	}
+}
+
+func TestInsecureControlIsForLoopback(t *testing.T) {
+	o := options(t, loopback(t))
+	o.GRPCAddr, o.Control.Insecure = "0.0.0.0:0", true
+	if err := app.Run(t.Context(), o, nil); err == nil || !strings.Contains(err.Error(), "--control-token-file") {
+		t.Errorf("got %v, want a refusal that names --control-token-file", err)
+	}
+}
+
+// The share changes while requests come in, and the baseline's answers do not. The report, the metrics and the answers tell
+// the same, and a restart goes on.
+func TestRolloutOfRunningExecutor(t *testing.T) {
+	o := options(t, loopback(t))
+	o.Control.Insecure, o.StateDir = true, t.TempDir()
+	r := start(t, o)
+	r.reached()
+	decisions, reports := executorv1.NewDecisionServiceClient(r.Conn), executorv1.NewShadowServiceClient(r.Conn)
+	rollouts := executorv1.NewRolloutServiceClient(r.Conn)
+	var baseline float64
+	var sent, sampled uint64
+	for _, percent := range []float64{0, 50, 100, 0} {
+		if _, err := rollouts.SetRollout(t.Context(), observe(percent)); err != nil {
+			t.Fatal(err)
+		}
+		in := 0
+		for i := range 40 {
+			resp, err := decisions.PredictWithShadow(t.Context(), &executorv1.PredictWithShadowRequest{RequestId: fmt.Sprint("r", i), Vector: vector()})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if sent++; sent == 1 {
+				baseline = resp.GetBaseline().GetScore()
+			}
+			if resp.GetBaseline().GetScore() != baseline {
+				t.Errorf("at %g %% the baseline is %v, and it was %v", percent, resp.GetBaseline().GetScore(), baseline)
+			}
+			if shadow.Outcome(resp.GetOutcome()) != shadow.NotSampled {
+				in++
+			}
+		}
+		sampled += uint64(in)
+		if (in == 0) != (percent == 0) || (in == 40) != (percent == 100) {
+			t.Errorf("at %g %% %d of 40 requests got a shadow", percent, in)
+		}
+		report, err := reports.GetShadowReport(t.Context(), &executorv1.GetShadowReportRequest{})
+		if err != nil || report.GetSamplePercent() != percent || report.GetBaselineTotal() != sent {
+			t.Errorf("report: %g %% and %d answers (%v), want %g %% and %d", report.GetSamplePercent(), report.GetBaselineTotal(), err, percent, sent)
+		}
+		tried := uint64(0)
+		for _, n := range report.GetLatencyMsTotal().GetCounts() {
+			tried += n
+		}
+		if h := report.GetLatencyMsTotal(); tried != sampled || len(h.GetCounts()) != len(h.GetEdges())+1 {
+			t.Errorf("%d shadows in %d buckets with %d edges, want %d", tried, len(h.GetCounts()), len(h.GetEdges()), sampled)
+		}
+		if _, body := r.Get("/metrics"); !strings.Contains(body, fmt.Sprintf("\nml_rollout_percent %g\n", percent)) {
+			t.Errorf("metrics do not say %g %%", percent)
+		}
+	}
+	lease := observe(100)
+	lease.Lease, lease.Holder = durationpb.New(60e9), "run-1"
+	set, err := rollouts.SetRollout(t.Context(), lease)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	o.AddressFile += "-again" // the first one's addresses are gone
+	again := start(t, o)
+	got, err := executorv1.NewRolloutServiceClient(again.Conn).GetRollout(t.Context(), &executorv1.GetRolloutRequest{})
+	if err != nil || got.GetRollout().String() != set.GetRollout().String() || got.GetInstanceId() == set.GetInstanceId() {
+		t.Errorf("after a restart: %v (%v), want %v of another process", got, err, set)
+	}
+	o.AddressFile += "-second"
+	if err := app.Run(context.WithoutCancel(t.Context()), o, nil); err == nil || !strings.Contains(err.Error(), "give each executor its own") {
+		t.Errorf("a second executor in the folder: got %v", err)
+	}
+}

@@ -1,0 +1,417 @@
+package rollout
+
+import (
+	"bytes"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"go.uber.org/goleak"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const (
+	off     = executorv1.RolloutMode_ROLLOUT_MODE_OFF
+	observe = executorv1.RolloutMode_ROLLOUT_MODE_OBSERVE_ONLY
+)
+
+// open is a keeper with the options, and what it logs.
+func open(t *testing.T, o Options) (*Keeper, *bytes.Buffer) {
+	t.Helper()
+	log := &bytes.Buffer{}
+	o.Logger = slog.New(slog.NewTextHandler(log, nil))
+	k, err := Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(k.Stop)
+	return k, log
+}
+
+func must(t *testing.T, k *Keeper, c change) *Rollout {
+	t.Helper()
+	r, err := k.set(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// refusal is the code and the reason of an error: "Aborted REVISION_CHANGED".
+func refusal(t *testing.T, err error) string {
+	t.Helper()
+	s := status.Convert(err)
+	for _, d := range s.Details() {
+		if info, ok := d.(*errdetails.ErrorInfo); ok && info.GetDomain() == "executor.greenlight" {
+			return s.Code().String() + " " + info.GetReason()
+		}
+	}
+	return fmt.Sprint(err)
+}
+
+// canary is a change as a canary makes it.
+func canary(percent float64, lease time.Duration) change {
+	return change{percent: percent, mode: observe, lease: lease, holder: "run-1", by: "token", reason: "phase"}
+}
+
+func TestSetIsInForceForTheNextRequest(t *testing.T) {
+	k, _ := open(t, Options{Percent: 0})
+	for i, percent := range []float64{100, 0, 100} {
+		mode := observe
+		if percent == 0 {
+			mode = off
+		}
+		r := must(t, k, change{percent: percent, mode: mode, by: "loopback", from: "127.0.0.1:1", reason: "because"})
+		if got := k.Sampled("any", time.Now()); got != (percent == 100) {
+			t.Errorf("%g %%: sampled %v", percent, got)
+		}
+		want := &executorv1.Rollout{Percent: percent, Mode: mode, Revision: uint64(i + 2), SetBy: "loopback", SetFrom: "127.0.0.1:1", Reason: "because", SetTime: r.proto().GetSetTime()}
+		if got := k.Report(); got.String() != want.String() {
+			t.Errorf("got %v, want %v", got, want)
+		}
+	}
+}
+
+// The requests of a smaller share are among those of every larger one, and there are as many as the share says.
+func TestSharesAreNested(t *testing.T) {
+	const n = 20_000
+	k, _ := open(t, Options{Salt: "salt"})
+	before := make(map[string]bool)
+	for _, percent := range []float64{5, 10, 25, 50, 100} {
+		must(t, k, change{percent: percent, mode: observe, by: "token"})
+		now := make(map[string]bool)
+		for i := range n {
+			if id := fmt.Sprint("request-", i); k.Sampled(id, time.Now()) {
+				now[id] = true
+			}
+		}
+		// Five standard deviations of a binomial.
+		p := percent / 100
+		if d := float64(len(now)) - p*n; d*d > 25*n*p*(1-p) {
+			t.Errorf("%g %%: %d of %d", percent, len(now), n)
+		}
+		for id := range before {
+			if !now[id] {
+				t.Fatalf("%s is in the share before and not in %g %%", id, percent)
+			}
+		}
+		before = now
+	}
+}
+
+func TestLease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k, log := open(t, Options{Percent: 0})
+		reg := prometheus.NewRegistry()
+		reg.MustRegister(k)
+		first := must(t, k, canary(100, 30*time.Second))
+		time.Sleep(20 * time.Second)
+		renewed := must(t, k, canary(100, 30*time.Second))
+		if renewed.Revision != first.Revision || !renewed.Time.Equal(first.Time) {
+			t.Errorf("a renewal is revision %d at %v, want %d at %v", renewed.Revision, renewed.Time, first.Revision, first.Time)
+		}
+		time.Sleep(29 * time.Second)
+		if !k.Sampled("a", time.Now()) {
+			t.Error("a lease that was renewed has lapsed")
+		}
+		if got := gauge(t, reg, "ml_rollout_lease_seconds"); got != 1 {
+			t.Errorf("lease of %g s left, want 1", got)
+		}
+		lapse := time.Now().Add(time.Second)
+		// Judged by the arrival: nobody has to have noticed the lapse.
+		if !k.Sampled("a", lapse.Add(-time.Nanosecond)) || k.Sampled("a", lapse) {
+			t.Error("a request at the lapse: want none, and one just before it")
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		got := k.Report()
+		if got.GetPercent() != 0 || got.GetMode() != off || got.GetRevision() != first.Revision+1 || got.GetSetBy() != "executor" || got.GetHolder() != "" ||
+			!strings.Contains(got.GetReason(), "run-1 was not renewed for 30s") || !got.GetSetTime().AsTime().Equal(lapse) {
+			t.Errorf("after the lapse: %v", got)
+		}
+		if !strings.Contains(log.String(), "a lease has lapsed") || gauge(t, reg, "ml_rollout_percent") != 0 || gauge(t, reg, "ml_rollout_lease_seconds") != 0 {
+			t.Errorf("the lapse is not told: %s", log)
+		}
+		// Its holder may take it up again, and has seen what happened.
+		_, err := k.set(change{percent: 5, mode: observe, lease: time.Minute, holder: "run-1", expected: first.Revision})
+		if got := refusal(t, err); got != "Aborted REVISION_CHANGED" {
+			t.Errorf("a change that knows of no lapse: %s", got)
+		}
+		must(t, k, canary(5, time.Minute))
+	})
+}
+
+func gauge(t *testing.T, reg prometheus.Gatherer, name string) float64 {
+	t.Helper()
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() == name {
+			return f.GetMetric()[0].GetGauge().GetValue()
+		}
+	}
+	t.Fatalf("no %s", name)
+	return 0
+}
+
+func TestMetrics(t *testing.T) {
+	k, _ := open(t, Options{Percent: 0})
+	must(t, k, change{percent: 25, mode: observe, by: "token"})
+	want := `
+# HELP ml_rollout_lease_seconds How long the rollout is held unless it is renewed, in seconds; 0 without a lease.
+# TYPE ml_rollout_lease_seconds gauge
+ml_rollout_lease_seconds 0
+# HELP ml_rollout_mode 1 for the mode of the rollout, 0 for the others.
+# TYPE ml_rollout_mode gauge
+ml_rollout_mode{mode="observe_only"} 1
+ml_rollout_mode{mode="off"} 0
+# HELP ml_rollout_percent Share of the requests that get a shadow, in percent.
+# TYPE ml_rollout_percent gauge
+ml_rollout_percent 25
+`
+	if err := testutil.CollectAndCompare(k, strings.NewReader(want)); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	lease := 30 * time.Second
+	for name, tt := range map[string]struct {
+		change change
+		want   string
+	}{
+		"more than all":          {change{percent: 100.1, mode: observe}, "InvalidArgument PERCENT_INVALID"},
+		"less than none":         {change{percent: -1, mode: observe}, "InvalidArgument PERCENT_INVALID"},
+		"some, and off":          {change{percent: 5, mode: off}, "InvalidArgument PERCENT_INVALID"},
+		"no mode":                {change{percent: 5}, "InvalidArgument MODE_INVALID"},
+		"a mode of the future":   {change{percent: 5, mode: 7}, "InvalidArgument MODE_INVALID"},
+		"a short lease":          {change{percent: 5, mode: observe, holder: "run-1", lease: time.Millisecond}, "InvalidArgument LEASE_INVALID"},
+		"a long lease":           {change{percent: 5, mode: observe, holder: "run-1", lease: 2 * time.Hour}, "InvalidArgument LEASE_INVALID"},
+		"nobody's lease":         {change{percent: 5, mode: observe, lease: lease}, "InvalidArgument FIELD_INVALID"},
+		"a holder of nothing":    {change{percent: 5, mode: observe, holder: "run-1"}, "InvalidArgument FIELD_INVALID"},
+		"a long holder":          {change{percent: 5, mode: observe, lease: lease, holder: strings.Repeat("x", 129)}, "InvalidArgument FIELD_INVALID"},
+		"a long reason":          {change{percent: 5, mode: observe, reason: strings.Repeat("x", 513)}, "InvalidArgument FIELD_INVALID"},
+		"another holder":         {change{percent: 5, mode: observe, lease: lease, holder: "run-2"}, "FailedPrecondition LEASE_HELD"},
+		"for good, over a lease": {change{percent: 5, mode: observe}, "FailedPrecondition LEASE_HELD"},
+		"an old revision":        {change{percent: 5, mode: observe, lease: lease, holder: "run-1", expected: 1}, "Aborted REVISION_CHANGED"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			k, _ := open(t, Options{Percent: 0})
+			before := must(t, k, canary(25, lease)).proto()
+			_, err := k.set(tt.change)
+			if got := refusal(t, err); got != tt.want {
+				t.Errorf("got %s, want %s", got, tt.want)
+			}
+			if after := k.Report(); after.String() != before.String() {
+				t.Errorf("a refused change changed %v to %v", before, after)
+			}
+		})
+	}
+}
+
+func TestAbort(t *testing.T) {
+	k, _ := open(t, Options{Percent: 0})
+	must(t, k, canary(50, time.Minute))
+	r, err := k.abort("token", "10.0.0.1:9", "enough")
+	if err != nil || r.Percent != 0 || r.Mode != off || r.Holder != "" || k.Sampled("any", time.Now()) {
+		t.Fatalf("after the abort: %+v, %v", r, err)
+	}
+	_, err = k.set(canary(50, time.Minute))
+	if got := refusal(t, err); got != "Aborted REVISION_CHANGED" {
+		t.Errorf("a renewal by who was aborted: %s", got)
+	}
+	if r, err = k.abort("token", "", "again"); err != nil || r.Revision != 4 {
+		t.Errorf("a second abort: %+v, %v", r, err)
+	}
+	seen := canary(5, time.Minute)
+	seen.expected = r.Revision
+	must(t, k, seen)
+	if _, err := k.abort("token", "", strings.Repeat("x", 513)); status.Code(err) != codes.InvalidArgument {
+		t.Errorf("a reason that is too long: %v", err)
+	}
+}
+
+func TestRestart(t *testing.T) {
+	for name, tt := range map[string]struct {
+		away time.Duration
+		want float64
+	}{
+		"within the lease": {10 * time.Second, 50},
+		"after the lease":  {31 * time.Second, 0},
+		"at its end":       {30 * time.Second, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			synctest.Test(t, func(t *testing.T) {
+				k, _ := open(t, Options{Percent: 100, Dir: dir})
+				before := must(t, k, canary(50, 30*time.Second)).proto()
+				k.Stop()
+				time.Sleep(tt.away)
+				again, _ := open(t, Options{Percent: 100, Dir: dir})
+				if again.Instance() == k.Instance() {
+					t.Error("another process has the same id")
+				}
+				got := again.Report()
+				if got.GetPercent() != tt.want {
+					t.Errorf("after %s: %v", tt.away, got)
+				}
+				if tt.want > 0 && got.String() != before.String() {
+					t.Errorf("got %v, want %v", got, before)
+				}
+				again.Stop()
+				// A lapse that was found at the start is on disk as well.
+				third, _ := open(t, Options{Percent: 100, Dir: dir})
+				if got := third.Report(); got.GetPercent() != tt.want {
+					t.Errorf("at the next start: %v", got)
+				}
+				third.Stop()
+			})
+		})
+	}
+}
+
+// A clock that is set back while the executor is down must not make a lease longer than it was given.
+func TestClockSetBack(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		k, _ := open(t, Options{Dir: dir})
+		must(t, k, canary(50, 30*time.Second))
+		k.Stop()
+		path := filepath.Join(dir, fileName)
+		raw, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// As written by a clock that was two days ahead.
+		now := time.Now().UTC()
+		ahead := bytes.ReplaceAll(raw, []byte(now.Add(30*time.Second).Format(time.RFC3339Nano)), []byte(now.Add(48*time.Hour).Format(time.RFC3339Nano)))
+		if bytes.Equal(ahead, raw) {
+			t.Fatalf("no expiry in %s", raw)
+		}
+		if err := os.WriteFile(path, ahead, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		again, _ := open(t, Options{Dir: dir})
+		time.Sleep(30 * time.Second)
+		if again.Percent() != 0 {
+			t.Error("a lease of 30 s is held for longer")
+		}
+		again.Stop()
+	})
+}
+
+func TestUnreadableFile(t *testing.T) {
+	for name, content := range map[string]string{
+		"empty":          "",
+		"no JSON":        "{",
+		"another schema": `{"schema":"x","percent":50,"mode":"observe_only","revision":3}`,
+		"no share":       `{"schema":"greenlight/rollout/v1","percent":500,"mode":"observe_only","revision":3}`,
+		"no mode":        `{"schema":"greenlight/rollout/v1","percent":50,"mode":"decide","revision":3}`,
+		"half a lease":   `{"schema":"greenlight/rollout/v1","percent":50,"mode":"observe_only","revision":3,"holder":"x","lease_s":30}`,
+		"no revision":    `{"schema":"greenlight/rollout/v1","percent":50,"mode":"observe_only"}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			if err := os.WriteFile(filepath.Join(dir, fileName), []byte(content), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			k, log := open(t, Options{Percent: 100, Dir: dir})
+			if got := k.Report(); got.GetPercent() != 0 || got.GetMode() != off {
+				t.Errorf("got %v, want 0 %%", got)
+			}
+			aside, _ := filepath.Glob(filepath.Join(dir, fileName+".unusable-*"))
+			if len(aside) != 1 || !strings.Contains(log.String(), "level=ERROR") || !strings.Contains(log.String(), aside[0]) {
+				t.Fatalf("set aside %v, log %s", aside, log)
+			}
+			if kept, err := os.ReadFile(aside[0]); err != nil || string(kept) != content {
+				t.Errorf("what was set aside is %q, %v", kept, err)
+			}
+		})
+	}
+}
+
+// unwritable makes the folder one in which the rollout cannot be written.
+func unwritable(t *testing.T, dir string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Join(dir, "."+fileName+".tmp", "x"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestUnwritableFolder(t *testing.T) {
+	dir := t.TempDir()
+	k, _ := open(t, Options{Dir: dir})
+	before := must(t, k, canary(50, time.Minute)).proto()
+	unwritable(t, dir)
+	_, err := k.set(canary(100, time.Minute))
+	if got := refusal(t, err); got != "Internal STATE_NOT_WRITTEN" || k.Report().String() != before.String() {
+		t.Errorf("a change that cannot be written: %s, and %v is in force", got, k.Report())
+	}
+	_, err = k.abort("token", "", "stop")
+	if got := refusal(t, err); got != "Internal STATE_NOT_WRITTEN" || k.Sampled("any", time.Now()) || k.Percent() != 0 {
+		t.Errorf("an abort that cannot be written: %s, and %g %% is in force", got, k.Percent())
+	}
+}
+
+// Whoever asks while others change sees one rollout or another, and never a mixture.
+func TestChangesUnderLoad(t *testing.T) {
+	k, _ := open(t, Options{Percent: 100, Salt: "salt"})
+	stop := make(chan struct{})
+	var requests sync.WaitGroup
+	for range 4 {
+		requests.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				k.Sampled("request", time.Now())
+				if r := k.Report(); (r.GetPercent() == 0) != (r.GetMode() == off) {
+					t.Errorf("a mixture: %v", r)
+					return
+				}
+			}
+		})
+	}
+	for i := range 2_000 {
+		if i%2 == 0 {
+			must(t, k, change{mode: off})
+		} else {
+			must(t, k, change{percent: 100, mode: observe})
+		}
+		if got := k.Sampled("request", time.Now()); got != (i%2 == 1) {
+			t.Fatalf("change %d is not in force for the next request", i)
+		}
+	}
+	close(stop)
+	requests.Wait()
+}
+
+func BenchmarkSampled(b *testing.B) {
+	k, err := Open(Options{Percent: 50, Salt: "salt", Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		b.Fatal(err)
+	}
+	now := time.Now()
+	b.ReportAllocs()
+	for b.Loop() {
+		k.Sampled("SIM-PERP-1736121660000", now)
+	}
+}

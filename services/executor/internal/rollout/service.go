@@ -1,0 +1,61 @@
+package rollout
+
+import (
+	"context"
+
+	"google.golang.org/grpc/peer"
+
+	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+)
+
+// Service is executor's RolloutService.
+type Service struct {
+	executorv1.UnimplementedRolloutServiceServer
+
+	keeper *Keeper
+	by     string
+}
+
+// NewService returns a service. by is who its callers are, as the server lets them in: "token" or "loopback".
+func NewService(k *Keeper, by string) *Service { return &Service{keeper: k, by: by} }
+
+// GetRollout implements RolloutService.
+func (s *Service) GetRollout(context.Context, *executorv1.GetRolloutRequest) (*executorv1.GetRolloutResponse, error) {
+	return &executorv1.GetRolloutResponse{Rollout: s.keeper.Report(), InstanceId: s.keeper.instance}, nil
+}
+
+// SetRollout implements RolloutService.
+func (s *Service) SetRollout(ctx context.Context, req *executorv1.SetRolloutRequest) (*executorv1.SetRolloutResponse, error) {
+	c := change{
+		percent: req.GetPercent(), mode: req.GetMode(), holder: req.GetHolder(),
+		by: s.by, from: from(ctx), reason: req.GetReason(), expected: req.GetExpectedRevision(),
+	}
+	if l := req.GetLease(); l != nil {
+		// One that is no duration, or none at all, is out of the range as well.
+		if c.lease = l.AsDuration(); !l.IsValid() || c.lease == 0 {
+			c.lease = -1
+		}
+	}
+	r, err := s.keeper.set(c)
+	if err != nil {
+		return nil, err
+	}
+	return &executorv1.SetRolloutResponse{Rollout: r.proto(), InstanceId: s.keeper.instance}, nil
+}
+
+// AbortRollout implements RolloutService.
+func (s *Service) AbortRollout(ctx context.Context, req *executorv1.AbortRolloutRequest) (*executorv1.AbortRolloutResponse, error) {
+	r, err := s.keeper.abort(s.by, from(ctx), req.GetReason())
+	if err != nil {
+		return nil, err
+	}
+	return &executorv1.AbortRolloutResponse{Rollout: r.proto(), InstanceId: s.keeper.instance}, nil
+}
+
+// from is the address that the call came from.
+func from(ctx context.Context) string {
+	if p, ok := peer.FromContext(ctx); ok {
+		return p.Addr.String()
+	}
+	return ""
+}
