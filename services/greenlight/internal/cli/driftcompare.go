@@ -45,7 +45,7 @@ folder. Verdicts are those of drift snapshot; the classifier's and the series' s
 			if err := f.validate(cmd.Flags().Changed); err != nil {
 				return usageError{err}
 			}
-			return f.compare(c)
+			return f.compare(c, cmd.Flags().Changed("schema"))
 		},
 	}
 	fs := cmd.Flags()
@@ -53,7 +53,7 @@ folder. Verdicts are those of drift snapshot; the classifier's and the series' s
 	fs.StringVar(&f.current.path, "current", "", "the same, to compare with the reference")
 	fs.IntVar(&f.referenceDays, "reference-days", 0, "in place of --current: take the first so many UTC days for the reference, and the rest for current")
 	fs.IntVar(&f.currentDays, "current-days", 0, "use the first so many UTC days of the current rows; 0 is all")
-	fs.StringVar(&f.schema, "schema", defaultSchema, "feature schema to compare by")
+	fs.StringVar(&f.schema, "schema", defaultSchema, "feature schema to compare by; that of --model when there is one")
 	fs.StringVar(&f.model, "model", "", "model whose score is compared too: name/version, or version; none when it is not given")
 	fs.StringVar(&f.models, "models", "models", "registry folder with the model")
 	fs.IntVar(&f.options.Classifier.Permutations, "permutations", f.options.Classifier.Permutations, "how often the days are exchanged to judge the classifier; 0 leaves it out")
@@ -93,11 +93,7 @@ func (f *compareFlags) validate(changed func(string) bool) error {
 	return nil
 }
 
-func (f *compareFlags) compare(c console) error {
-	schema, ok := feature.Lookup(f.schema)
-	if !ok {
-		return usageError{fmt.Errorf("unknown feature schema %q", f.schema)}
-	}
+func (f *compareFlags) compare(c console, named bool) error {
 	header := evidence.Header{Schema: driftcompare.Schema, Git: revision()}
 	var scorer model.Scorer
 	if f.model != "" {
@@ -105,10 +101,15 @@ func (f *compareFlags) compare(c console) error {
 		if err != nil {
 			return withHint(err, "greenlight train makes models; --models names their folder")
 		}
-		if a.Schema.Name != schema.Name {
-			return usageError{fmt.Errorf("model %s takes schema %s, and --schema is %s", f.model, a.Schema.Name, schema.Name)}
+		if named && a.Schema.Name != f.schema {
+			return usageError{fmt.Errorf("model %s takes schema %s, and --schema is %s", f.model, a.Schema.Name, f.schema)}
 		}
+		f.schema = a.Schema.Name
 		scorer, header.Model = a.Scorer, &evidence.Model{Version: a.Manifest.Version, Digest: a.Digest()}
+	}
+	schema, ok := feature.Lookup(f.schema)
+	if !ok {
+		return usageError{fmt.Errorf("unknown feature schema %q", f.schema)}
 	}
 	reference, current, err := f.sets(c, schema, scorer)
 	if err != nil {

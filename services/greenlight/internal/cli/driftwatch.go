@@ -39,7 +39,11 @@ told and asked again. It ends when it is interrupted, or after --for.`,
 			if w.interval <= 0 || w.length < 0 {
 				return usageError{errors.New("--interval is more than 0, --for 0 or more")}
 			}
-			return w.watch(cmd.Context(), c)
+			return w.engines.dial(func(replicas []driftfleet.Replica) error {
+				return w.watch(cmd.Context(), c, func(ctx context.Context) (*driftfleet.Report, error) {
+					return w.engines.read(ctx, replicas, false)
+				})
+			})
 		},
 	}
 	fs := cmd.Flags()
@@ -50,7 +54,8 @@ told and asked again. It ends when it is interrupted, or after --for.`,
 	return cmd
 }
 
-func (w *driftWatch) watch(ctx context.Context, c console) (err error) {
+// watch shows and keeps what read says, until it is interrupted or its time is over.
+func (w *driftWatch) watch(ctx context.Context, c console, read func(context.Context) (*driftfleet.Report, error)) (err error) {
 	keep := func(time.Time, *driftfleet.Report) error { return nil }
 	if w.out != "" {
 		if err := os.MkdirAll(w.out, 0o755); err != nil {
@@ -68,23 +73,21 @@ func (w *driftWatch) watch(ctx context.Context, c console) (err error) {
 		ctx, cancel = context.WithTimeout(ctx, w.length)
 		defer cancel()
 	}
-	return w.engines.dial(func(replicas []driftfleet.Replica) error {
-		for {
-			r, err := w.engines.read(ctx, replicas, false)
-			if ctx.Err() != nil {
-				return nil //nolint:nilerr // stopped, as one stops a watch
-			}
-			now := time.Now()
-			if err != nil {
-				c.say("%s  no answer, asking again: %v", stamp(now), err)
-			} else if err := errors.Join(c.showDrift(now, r), keep(now, r)); err != nil {
-				return err
-			}
-			if !pause(ctx, w.interval) {
-				return nil
-			}
+	for {
+		r, err := read(ctx)
+		if ctx.Err() != nil {
+			return nil // stopped, as one stops a watch
 		}
-	})
+		now := time.Now()
+		if err != nil {
+			c.say("%s  no answer, asking again: %v", stamp(now), err)
+		} else if err := errors.Join(c.showDrift(now, r), keep(now, r)); err != nil {
+			return err
+		}
+		if !pause(ctx, w.interval) {
+			return nil
+		}
+	}
 }
 
 // showDrift shows one sample.

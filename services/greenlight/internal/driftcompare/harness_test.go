@@ -1,0 +1,97 @@
+package driftcompare
+
+import (
+	"math"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/drift/domain"
+	"github.com/greenlight-ml/greenlight/pkg/feature"
+	"github.com/greenlight-ml/greenlight/pkg/featurelog"
+	"github.com/greenlight-ml/greenlight/pkg/market"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/study"
+)
+
+// simulated is a market of 20 days, made once: it must not be changed.
+var simulated = sync.OnceValues(func() (*study.Data, error) {
+	return study.Simulate(market.SimulateOptions{Seed: 3, Days: 20})
+})
+
+func data(t *testing.T) *study.Data {
+	t.Helper()
+	d, err := simulated()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+func schema(t *testing.T, name string) *feature.Schema {
+	t.Helper()
+	s, ok := feature.Lookup(name)
+	if !ok {
+		t.Fatalf("no schema %s", name)
+	}
+	return s
+}
+
+// whole is the rows of the simulated market: 19 days, as the first is warm-up.
+func whole(t *testing.T) *Set {
+	t.Helper()
+	s, err := FromMarket(data(t), schema(t, "v1.8.1"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// compare compares without the classifier.
+func compare(t *testing.T, reference, current *Set) *Report {
+	t.Helper()
+	o := DefaultOptions()
+	o.Classifier = domain.Options{}
+	r, err := Compare(reference, current, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// logged is a feature log of the simulated market: every minute is a request, which names no time of the market when it
+// is odd. Minutes in which features are not defined are there, without features.
+func logged(t *testing.T, symbol string, schemas ...string) string {
+	t.Helper()
+	dir := t.TempDir()
+	l, err := featurelog.Open(featurelog.Options{Dir: dir, Capacity: 1 << 18})
+	if err != nil {
+		t.Fatal(err)
+	}
+	frame, err := feature.Compute(data(t).Bars)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range schemas {
+		f := schema(t, name)
+		s, err := featurelog.NewSchema(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range frame.Len() {
+			x := make([]float64, f.Len())
+			if !frame.Row(i, f, x) {
+				x = nil
+			}
+			at := time.UnixMilli(frame.End(i)).UTC()
+			row := featurelog.Row{Symbol: symbol, ArrivalTime: at, Schema: s, Features: x, BaselineScore: math.NaN()}
+			if i%2 == 0 {
+				row.EventTime = at
+			}
+			l.Log(row)
+		}
+	}
+	if err := l.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
