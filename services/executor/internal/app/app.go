@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 
 	"github.com/greenlight-ml/greenlight/pkg/durable"
 	"github.com/greenlight-ml/greenlight/pkg/facade"
@@ -21,6 +20,7 @@ import (
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 	"github.com/greenlight-ml/greenlight/services/executor/internal/decision"
 	"github.com/greenlight-ml/greenlight/services/executor/internal/live"
+	"github.com/greenlight-ml/greenlight/services/executor/internal/page"
 	"github.com/greenlight-ml/greenlight/services/executor/internal/rollout"
 	"github.com/greenlight-ml/greenlight/services/executor/internal/rowlog"
 )
@@ -113,14 +113,17 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) error {
 		facade.CanonicalNames(r.GetFeatures())
 	}, nil))
 	admin.Handle("GET /shadow/metrics", facade.Unary(reports.GetShadowReport, nil, nil))
-	admin.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = fmt.Fprint(w, "executor\n\nPOST /predict-with-shadow\nGET  /shadow/metrics\nGET  /metrics\nGET  /healthz\nGET  /readyz\n")
+	status := page.New(page.Options{
+		Report: reports.GetShadowReport, Rollout: rollouts.Report, Drift: mlenginev1.NewDriftServiceClient(conn).GetDrift,
+		Metrics: reg, Logger: logger,
 	})
+	status.Register(admin)
 	web := telemetry.NewHTTPServer(admin)
 
 	// Reverse order: refuse and drain calls first, then let the shadows they left behind finish, then write what they and
 	// the quotes have left.
 	stack.OnStop("http", web.Shutdown)
+	stack.OnStop("status page", status.Stop)
 	stack.OnStop("grpc", server.Drain)
 	stack.OnStop("quote streams", func(context.Context) error {
 		decisions.EndStreams()

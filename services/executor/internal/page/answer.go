@@ -1,0 +1,155 @@
+package page
+
+import (
+	"fmt"
+
+	"github.com/greenlight-ml/greenlight/pkg/gate"
+	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
+)
+
+// Answer is one of the four questions with its answer in a word.
+type Answer struct {
+	Question string `json:"question"`
+	// Word is the answer: "yes", "no", "partly", "off", "too early" or "not known".
+	Word string `json:"word"`
+	// Tone is what the word means for an operator: it colours the word, and says nothing that the word does not.
+	Tone Tone `json:"tone"`
+	// Why has the figures behind the word, with their n.
+	Why string `json:"why"`
+}
+
+// Tone is what an answer means for an operator.
+type Tone string
+
+// The tones.
+const (
+	good    Tone = "good"
+	bad     Tone = "bad"
+	neutral Tone = "neutral"
+)
+
+// The baseline's promise: this share of its answers within so many milliseconds, on enough of them to say.
+const (
+	baselineMillis  = 1
+	baselineShare   = 0.99
+	baselineAnswers = 500
+)
+
+// harmed judges the latencies of the baseline. What it answers cannot be harmed: no shadow is in reach of it.
+func harmed(h Histogram) Answer {
+	rule := gate.Rule{Name: "baseline within 1 ms", Op: gate.AtLeast, Threshold: baselineShare, Unit: gate.Ratio, MinSamples: baselineAnswers}
+	r := gate.Check(rule, gate.Rate(h.within(baselineMillis), h.N))
+	a := Answer{Question: "Is the baseline harmed?", Why: fmt.Sprintf("no answer yet, n = %d", h.N)}
+	if h.N > 0 {
+		a.Why = fmt.Sprintf("%s of its answers took at most %d ms, want %s, n = %d",
+			percent(h.within(baselineMillis), h.N), baselineMillis, rule.Target(), h.N)
+	}
+	a.Word, a.Tone = word(r.Verdict, "no", "yes")
+	return a
+}
+
+// seen judges how much of the sample was compared: failures, shadows that were shed and an open breaker all count against it.
+func seen(report *executorv1.GetShadowReportResponse, rollout *executorv1.Rollout) Answer {
+	w, breaker := report.GetWindow(), report.GetBreaker().GetState()
+	a := Answer{Question: "Is the shadow seen?"}
+	sampled := uint64(0)
+	for _, o := range w.GetOutcomes() {
+		if o.GetOutcome() != executorv1.ShadowOutcome_SHADOW_OUTCOME_NOT_SAMPLED {
+			sampled += o.GetCount()
+		}
+	}
+	failures := shadowRule(gate.ShadowErrorRate)
+	rule := gate.Rule{Name: "coverage", Op: gate.AtLeast, Threshold: 1 - failures.Threshold, Unit: gate.Ratio, MinSamples: failures.MinSamples}
+	r := gate.Check(rule, gate.Rate(w.GetComparisons(), sampled))
+	a.Word, a.Tone = word(r.Verdict, "yes", "partly")
+	a.Why = fmt.Sprintf("no shadow was sampled, n = %d", sampled)
+	if sampled > 0 {
+		a.Why = fmt.Sprintf("%s of the sampled shadows were compared, want %s, n = %d", percent(w.GetComparisons(), sampled), rule.Target(), sampled)
+	}
+	switch {
+	case rollout.GetMode() != executorv1.RolloutMode_ROLLOUT_MODE_OBSERVE_ONLY || rollout.GetPercent() == 0:
+		a.Word, a.Tone, a.Why = "off", neutral, "the rollout is at 0 %; "+a.Why
+	case breaker == executorv1.BreakerState_BREAKER_STATE_OPEN:
+		a.Word, a.Tone, a.Why = "no", bad, "the breaker is open; "+a.Why
+	case sampled > 0 && w.GetComparisons() == 0:
+		a.Word, a.Tone = "no", bad
+	}
+	return a
+}
+
+// agrees judges the match rate as a canary does.
+func agrees(w *executorv1.ShadowWindow) Answer {
+	a := Answer{Question: "Does it agree?"}
+	rule := shadowRule(gate.ShadowMatch)
+	matches := uint64(0)
+	for _, o := range w.GetOutcomes() {
+		if o.GetOutcome() == executorv1.ShadowOutcome_SHADOW_OUTCOME_MATCH {
+			matches = o.GetCount()
+		}
+	}
+	n := w.GetComparisons()
+	r := gate.Check(rule, gate.Rate(matches, n))
+	a.Word, a.Tone = word(r.Verdict, "yes", "no")
+	if n == 0 {
+		a.Why = "nothing was compared, n = 0"
+		return a
+	}
+	a.Why = fmt.Sprintf("%s of the comparisons match (95 %% bounds %.1f to %.1f %%), want %s, n = %d",
+		percent(matches, n), 100*w.GetMatchRateLow(), 100*w.GetMatchRateHigh(), rule.Target(), n)
+	return a
+}
+
+// moved repeats ml-engine's verdict on the overall index.
+func moved(d *mlenginev1.GetDriftResponse, failed error) Answer {
+	a := Answer{Question: "Has the world moved?", Word: "not known", Tone: neutral}
+	overall := d.GetOverall()
+	switch {
+	case failed != nil:
+		a.Why = failed.Error()
+		return a
+	case overall == nil:
+		a.Why = fmt.Sprintf("no vector in the window, n = %d", d.GetRows())
+		return a
+	}
+	a.Why = fmt.Sprintf("overall PSI %.3f, want below %.3g, n = %d rows of %d days", overall.GetPsi(), overall.GetThreshold(), d.GetRows(), d.GetDays())
+	switch overall.GetVerdict() {
+	case mlenginev1.DriftVerdict_DRIFT_VERDICT_PASS:
+		a.Word, a.Tone = "no", good
+	case mlenginev1.DriftVerdict_DRIFT_VERDICT_FAIL:
+		a.Word, a.Tone = "yes", bad
+	case mlenginev1.DriftVerdict_DRIFT_VERDICT_INCONCLUSIVE:
+		a.Word = "too early"
+	case mlenginev1.DriftVerdict_DRIFT_VERDICT_ERROR, mlenginev1.DriftVerdict_DRIFT_VERDICT_UNSPECIFIED:
+	}
+	if reason := overall.GetReason(); reason != "" {
+		a.Why += ": " + reason
+	}
+	return a
+}
+
+// word is the answer that a verdict gives.
+func word(v gate.Verdict, pass, fail string) (string, Tone) {
+	switch v {
+	case gate.Pass:
+		return pass, good
+	case gate.Fail:
+		return fail, bad
+	case gate.Inconclusive:
+		return "too early", neutral
+	case gate.Error:
+	}
+	return "not known", neutral
+}
+
+// shadowRule is the promise of that name.
+func shadowRule(name string) gate.Rule {
+	for _, r := range gate.Shadow() {
+		if r.Name == name {
+			return r
+		}
+	}
+	panic("page: no rule " + name)
+}
+
+func percent(k, n uint64) string { return fmt.Sprintf("%.2f %%", 100*float64(k)/float64(n)) }

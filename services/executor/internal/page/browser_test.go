@@ -1,0 +1,131 @@
+package page
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+)
+
+// frame shows the page at a width that a window of the browser cannot have, and sends the test what it holds once it has
+// its figures, and how wide it is in which width. The image keeps the browser from ending before.
+const frame = `<!doctype html><html><body><iframe id="f" src="/" width="%d" height="2600"></iframe><img src="/seen"><script>
+const t = setInterval(() => {
+	const d = document.getElementById("f").contentDocument;
+	if (!d || !d.querySelector("#models dd") || !d.querySelector(".psi")) return;
+	clearInterval(t);
+	const e = d.documentElement;
+	fetch("/seen", { method: "POST", body: e.scrollWidth + " of " + e.clientWidth + "\n" + d.querySelector("main").innerHTML });
+}, 50);
+</script></body></html>`
+
+// browser runs headless Chromium on the address and returns what its console said.
+func browser(t *testing.T, url string, flags ...string) (console string) {
+	t.Helper()
+	path, err := exec.LookPath("chromium")
+	if err != nil {
+		t.Skip("chromium is not installed: the page is not looked at (Debian's package is chromium)")
+	}
+	args := append([]string{
+		"--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking",
+		"--user-data-dir=" + t.TempDir(), "--enable-logging=stderr", "--timeout=30000", "--dump-dom",
+	}, flags...)
+	var stderr bytes.Buffer
+	cmd := exec.CommandContext(t.Context(), path, append(args, url)...)
+	cmd.Stderr, cmd.WaitDelay = &stderr, 10*time.Second
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("chromium: %v\n%s", err, &stderr)
+	}
+	for line := range strings.Lines(stderr.String()) {
+		if strings.Contains(line, "CONSOLE") {
+			console += line
+		}
+	}
+	return console
+}
+
+func TestPageInABrowser(t *testing.T) {
+	p := newWorld(t).start()
+	mux := http.NewServeMux()
+	inner := p.mux()
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { inner.ServeHTTP(framed{w}, r) })
+	mux.HandleFunc("/frame/{width}", func(w http.ResponseWriter, r *http.Request) {
+		var width int
+		_, _ = fmt.Sscan(r.PathValue("width"), &width)
+		_, _ = fmt.Fprintf(w, frame, width)
+	})
+	seen := make(chan string, 1)
+	shown := make(chan struct{}, 1)
+	mux.HandleFunc("POST /seen", func(_ http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		seen <- string(body)
+		shown <- struct{}{}
+	})
+	mux.HandleFunc("GET /seen", func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case <-shown:
+		case <-r.Context().Done():
+		}
+		w.WriteHeader(http.StatusNoContent)
+	})
+	server := httptest.NewServer(mux)
+	t.Cleanup(func() {
+		_ = p.Stop(t.Context())
+		server.Close()
+	})
+	for name, tt := range map[string]struct {
+		width int
+		flags []string
+	}{
+		"light":       {1200, nil},
+		"dark":        {1200, []string{"--blink-settings=preferredColorScheme=0"}},
+		"narrow":      {320, nil},
+		"narrow dark": {320, []string{"--blink-settings=preferredColorScheme=0"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if console := browser(t, fmt.Sprintf("%s/frame/%d", server.URL, tt.width), tt.flags...); console != "" {
+				t.Errorf("the console has: %s", console)
+			}
+			var body string
+			select {
+			case body = <-seen:
+			default:
+				t.Fatal("the page has not got its figures")
+			}
+			var scroll, client int
+			if _, err := fmt.Sscanf(body, "%d of %d", &scroll, &client); err != nil || scroll > client || client > tt.width || client < tt.width-40 {
+				t.Errorf("the page is %d wide in %d (%v), want no overflow in about %d", scroll, client, err, tt.width)
+			}
+			for _, want := range []string{
+				`<p class="word">no</p>`, `<p class="word">yes</p>`, "n = 1000", "98.49 %", "97.86 % to 98.94 %", "n = 1,990 in 5 min", "SLO 95 %",
+				"<td>1.25</td><td>4.50</td><td>13</td><td>1,990</td>", "<td>1,000</td>", "not sampled", "<td>2,777</td>",
+				"0.250 fail", "noise 99 % 0.310", "n = 10,080", "no data", "closed, blind", "canary-42", "25 % of the requests, observe only",
+				"s left, held by", "&lt;b&gt;phase", "heuristic-test", baselineDigest, "v1.8.1-test", shadowDigest, "instance-1",
+			} {
+				if !strings.Contains(body, want) {
+					t.Errorf("the page lacks %q", want)
+				}
+			}
+			if t.Failed() {
+				t.Log(body)
+			}
+		})
+	}
+}
+
+// framed lets the page be framed by this test; the rest of its policy stands.
+type framed struct{ http.ResponseWriter }
+
+func (w framed) Write(b []byte) (int, error) {
+	if strict := w.Header().Get("Content-Security-Policy"); strict != "" {
+		w.Header().Set("Content-Security-Policy", strings.Replace(strict, "frame-ancestors 'none'", "frame-ancestors 'self'", 1))
+	}
+	return w.ResponseWriter.Write(b)
+}
+
+func (w framed) Unwrap() http.ResponseWriter { return w.ResponseWriter }

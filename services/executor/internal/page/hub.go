@@ -1,0 +1,127 @@
+package page
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"sync"
+	"time"
+)
+
+const (
+	// interval is how often viewers get a status.
+	interval = time.Second
+	// maxViewers bounds what idle browser tabs can cost.
+	maxViewers = 64
+)
+
+// hub hands every viewer the latest status. A viewer who is slow misses some; nobody waits for it.
+type hub struct {
+	make   func(context.Context) (*Status, error)
+	logger *slog.Logger
+	cancel context.CancelFunc
+	done   sync.WaitGroup
+	came   chan struct{} // holds one token while a viewer waits for its first status
+
+	mu      sync.Mutex
+	viewers map[chan []byte]struct{}
+	latest  []byte
+	made    time.Time // when latest was made
+	stopped bool
+}
+
+// startHub returns a hub that makes statuses with the function, in one goroutine, until it is stopped.
+func startHub(status func(context.Context) (*Status, error), logger *slog.Logger) *hub {
+	ctx, cancel := context.WithCancel(context.Background())
+	h := &hub{make: status, logger: logger, cancel: cancel, viewers: map[chan []byte]struct{}{}, came: make(chan struct{}, 1)}
+	h.done.Go(func() { h.run(ctx) })
+	return h
+}
+
+// stop ends the streams and waits for the goroutine. It may be called again.
+func (h *hub) stop() {
+	h.cancel()
+	h.done.Wait()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.stopped = true
+	for v := range h.viewers {
+		delete(h.viewers, v)
+		close(v)
+	}
+}
+
+// subscribe returns a channel with the statuses to come, the first at once; it is closed when the hub stops. It is nil
+// when there are too many viewers or the hub has stopped.
+func (h *hub) subscribe() chan []byte {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.stopped || len(h.viewers) >= maxViewers {
+		return nil
+	}
+	v := make(chan []byte, 1)
+	h.viewers[v] = struct{}{}
+	if h.latest != nil && time.Since(h.made) < interval {
+		v <- h.latest // whoever asks often costs no more than whoever stays
+		return v
+	}
+	select {
+	case h.came <- struct{}{}:
+	default:
+	}
+	return v
+}
+
+func (h *hub) unsubscribe(v chan []byte) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.viewers, v)
+}
+
+// run makes statuses while somebody looks, and sleeps without a timer while nobody does.
+func (h *hub) run(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-h.came:
+		}
+		for h.watched() {
+			h.publish(ctx)
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(interval):
+			}
+		}
+	}
+}
+
+func (h *hub) watched() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.viewers) > 0
+}
+
+// publish makes a status and gives it to all viewers: to a slow one in place of the one that it has not taken.
+func (h *hub) publish(ctx context.Context) {
+	status, err := h.make(ctx)
+	var raw []byte
+	if err == nil {
+		raw, err = json.Marshal(status)
+	}
+	if err != nil {
+		h.logger.Error("the status page cannot be brought up to date", "error", err)
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.latest, h.made = raw, time.Now()
+	for v := range h.viewers {
+		select {
+		case <-v:
+		default:
+		}
+		v <- raw // never blocks: there is room for one, and only the holder of the lock sends
+	}
+}

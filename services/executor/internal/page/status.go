@@ -1,0 +1,90 @@
+package page
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/greenlight-ml/greenlight/pkg/gate"
+	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+)
+
+// Status is what the page shows: the four answers, and the figures behind them as the contract words them.
+type Status struct {
+	Time    time.Time       `json:"time"`
+	Answers []Answer        `json:"answers"`
+	Report  json.RawMessage `json:"report"`
+	Rollout json.RawMessage `json:"rollout"`
+	// Drift is ml-engine's; absent, with DriftError, while it is not known.
+	Drift      json.RawMessage `json:"drift,omitempty"`
+	DriftError string          `json:"driftError,omitempty"`
+	// Baseline is the latency of the baseline in milliseconds, Delta the absolute difference of the scores.
+	Baseline Distribution `json:"baseline"`
+	Delta    Distribution `json:"delta"`
+	// MatchTarget is the match rate that is promised, in [0,1].
+	MatchTarget float64 `json:"matchTarget"`
+}
+
+// Distribution is a histogram with its quantiles, which are 0 when it is empty.
+type Distribution struct {
+	Histogram
+
+	// Seconds is how long before the status it begins; 0 is since the start of the executor.
+	Seconds float64 `json:"seconds"`
+	P50     float64 `json:"p50"`
+	P95     float64 `json:"p95"`
+	P99     float64 `json:"p99"`
+}
+
+func describe(h Histogram, length time.Duration) Distribution {
+	d := Distribution{Histogram: h, Seconds: length.Seconds()}
+	if h.N > 0 { // NaN is no JSON
+		quantile := func(q float64) float64 { return gate.HistogramQuantile(q, h.Edges, h.Counts) }
+		d.P50, d.P95, d.P99 = quantile(.50), quantile(.95), quantile(.99)
+	}
+	return d
+}
+
+// source makes statuses. It is used by one goroutine, that of the hub.
+type source struct {
+	opts   Options
+	drift  *drift
+	window window
+}
+
+func (s *source) status(ctx context.Context) (*Status, error) {
+	now := time.Now().UTC()
+	report, err := s.opts.Report(ctx, &executorv1.GetShadowReportRequest{})
+	if err != nil {
+		return nil, err
+	}
+	rollout := s.opts.Rollout()
+	since, err := gather(s.opts.Metrics)
+	if err != nil {
+		return nil, err
+	}
+	recent, length := s.window.add(now, since)
+	answer, raw, failed := s.drift.latest()
+	st := &Status{
+		Time: now, Drift: raw, MatchTarget: shadowRule(gate.ShadowMatch).Threshold,
+		Baseline: describe(recent[baselineLatency], length), Delta: describe(recent[absDelta], length),
+		Answers: []Answer{harmed(recent[baselineLatency]), seen(report, rollout), agrees(report.GetWindow()), moved(answer, failed)},
+	}
+	if failed != nil {
+		st.DriftError = failed.Error()
+	}
+	if st.Report, err = message(report); err != nil {
+		return nil, err
+	}
+	if st.Rollout, err = message(rollout); err != nil {
+		return nil, err
+	}
+	return st, nil
+}
+
+func message(m proto.Message) (json.RawMessage, error) {
+	return protojson.MarshalOptions{EmitUnpopulated: true}.Marshal(m)
+}
