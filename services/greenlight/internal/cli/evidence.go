@@ -1,21 +1,31 @@
 package cli
 
 import (
+	"io"
+	"path/filepath"
+
 	"github.com/spf13/cobra"
 
+	"github.com/greenlight-ml/greenlight/pkg/durable"
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/evidencedoc"
 )
 
 func evidenceCommand(c console) *cobra.Command {
-	cmd := &cobra.Command{Use: "evidence", Short: "Check the evidence folder", Args: noArgs}
+	cmd := &cobra.Command{Use: "evidence", Short: "Check the evidence folder, and render it", Args: noArgs}
 	var folder string
 	verify := &cobra.Command{
-		Use: "verify", Short: "Recompute every digest and chain link, and name the first that does not hold",
+		Use: "verify", Short: "Recompute every digest, chain link and verdict, and name the first that does not hold",
 		Args: noArgs,
 		RunE: func(*cobra.Command, []string) error {
 			report, err := evidence.Verify(folder)
 			if err != nil {
 				return err
+			}
+			if report.OK() { // what a file says counts only when the file holds
+				if report.Problems, err = evidencedoc.Recheck(folder); err != nil {
+					return err
+				}
 			}
 			for _, p := range report.Problems {
 				c.say("%s", p)
@@ -32,6 +42,52 @@ func evidenceCommand(c console) *cobra.Command {
 		},
 	}
 	declareEvidence(verify.Flags(), &folder)
-	cmd.AddCommand(verify)
+	cmd.AddCommand(verify, evidenceRenderCommand(c))
 	return cmd
+}
+
+func evidenceRenderCommand(c console) *cobra.Command {
+	var folder, out string
+	cmd := &cobra.Command{
+		Use: "render", Short: "Write GREEN_EVIDENCE.md from the files of the evidence folder",
+		Long: `Render writes one document of what the evidence folder says: a line per file, the judged figures of each, and its plots.
+A folder that does not verify is refused with the first thing that does not hold.`,
+		Args: noArgs,
+		RunE: func(*cobra.Command, []string) error {
+			if out == "" {
+				out = filepath.Join(filepath.Dir(filepath.Clean(folder)), "GREEN_EVIDENCE.md")
+			}
+			link, err := relative(filepath.Dir(out), folder)
+			if err != nil {
+				return err
+			}
+			text, err := evidencedoc.Render(folder, filepath.ToSlash(link))
+			if err != nil {
+				return withHint(err, "greenlight evidence verify lists all that does not hold")
+			}
+			if err := durable.WriteFile(out, 0o644, func(w io.Writer) error {
+				_, err := w.Write(text)
+				return err
+			}); err != nil {
+				return err
+			}
+			c.say("document  %s", out)
+			return nil
+		},
+	}
+	declareEvidence(cmd.Flags(), &folder)
+	cmd.Flags().StringVar(&out, "out", "", "file to write; GREEN_EVIDENCE.md beside the evidence folder when it is not given")
+	return cmd
+}
+
+// relative is the path of a file or folder as seen from a folder.
+func relative(from, to string) (string, error) {
+	from, err := filepath.Abs(from)
+	if err != nil {
+		return "", err
+	}
+	if to, err = filepath.Abs(to); err != nil {
+		return "", err
+	}
+	return filepath.Rel(from, to)
 }

@@ -1,0 +1,154 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/jonboulle/clockwork"
+	"github.com/spf13/cobra"
+	"google.golang.org/grpc"
+
+	"github.com/greenlight-ml/greenlight/pkg/durable"
+	"github.com/greenlight-ml/greenlight/pkg/evidence"
+	"github.com/greenlight-ml/greenlight/pkg/lifecycle"
+	"github.com/greenlight-ml/greenlight/pkg/telemetry"
+	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/agent"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftfleet"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/report"
+)
+
+// agentState is the folder of the agent's journal in a working copy.
+const agentState = "state/agent"
+
+// agentFlags configure greenlight agent.
+type agentFlags struct {
+	engines   engineFlags
+	executors []string
+	options   agent.Options
+	source    string
+	metrics   string
+	addresses string
+}
+
+func agentCommand(c console) *cobra.Command {
+	var f agentFlags
+	cmd := &cobra.Command{
+		Use: "agent", Short: "Write the drift every hour, a report every day and a summary every week",
+		Long: `Agent asks ml-engine for its drift and the executor for its counters every hour, keeps a journal of the answers, and writes
+psi_snapshot.json, at 00:00 UTC the report of the day before, on Sunday at 23:59 UTC the summary of the week, and a
+suggestion to retrain when the overall index stays above 0.3. After a downtime it writes what is missing. A report is
+written once. One agent at a time owns the state folder. It runs until SIGTERM or an interrupt, and logs JSON lines.`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := f.validate(); err != nil {
+				return err
+			}
+			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGTERM)
+			defer stop()
+			return f.run(ctx, c)
+		},
+	}
+	fs := cmd.Flags()
+	f.engines.declare(fs)
+	fs.StringSliceVar(&f.executors, "executor", localExecutor, "gRPC addresses of the executors, one per replica")
+	fs.StringVar(&f.options.State, "state", agentState, "folder of the journal")
+	fs.StringVar(&f.source, "source", string(evidence.Live), "where the requests come from: live, replay or simulated")
+	fs.IntVar(&f.options.CriticalSamples, "critical-samples", 24, "hourly samples in a row above 0.3 after which a retraining is suggested")
+	fs.StringVar(&f.metrics, "metrics-listen", "127.0.0.1:4031", "HTTP address of /metrics and /healthz")
+	fs.StringVar(&f.addresses, "addr-file", "", "file to write the bound address to, as name=address")
+	declareEvidence(fs, &f.options.Evidence)
+	return cmd
+}
+
+func (f *agentFlags) validate() error {
+	if f.options.CriticalSamples < 1 {
+		return usageError{fmt.Errorf("--critical-samples %d: want at least 1", f.options.CriticalSamples)}
+	}
+	if !evidence.Source(f.source).Valid() {
+		return usageError{fmt.Errorf("--source %q: want %s, %s or %s", f.source, evidence.Live, evidence.Replay, evidence.Simulated)}
+	}
+	return f.engines.validate()
+}
+
+func (f *agentFlags) run(ctx context.Context, c console) (err error) {
+	owner, err := durable.Own(f.options.State)
+	if err != nil {
+		if errors.Is(err, durable.ErrOwned) {
+			return withHint(err, "another agent runs on this state folder: one at a time; --state names another")
+		}
+		return err
+	}
+	defer func() { err = errors.Join(err, owner.Close()) }()
+	if f.options.Logger, err = telemetry.NewLogger(c.err, "info", "json"); err != nil {
+		return err
+	}
+	registry := telemetry.NewRegistry()
+	o := &f.options
+	o.Metrics, o.Source, o.Git = agent.NewMetrics(registry), evidence.Source(f.source), revision()
+	o.Keep = func(store *evidence.Store, r *driftfleet.Report) error {
+		_, err := snapshotEvidence(r, evidence.Header{Schema: driftfleet.Schema, Source: o.Source, Model: &r.Model, Git: o.Git}).write(store)
+		return err
+	}
+	o.Read = f.read
+	a, err := agent.New(*o)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, a.Close()) }()
+	return f.serve(ctx, a, telemetry.NewHTTPServer(telemetry.NewAdmin(registry, func() (bool, string) { return true, "running" })))
+}
+
+// serve runs the agent beside its metrics until ctx ends.
+func (f *agentFlags) serve(ctx context.Context, a *agent.Agent, srv *http.Server) error {
+	var stack lifecycle.Stack
+	listener, err := stack.Listen(ctx, f.metrics, "--metrics-listen")
+	if err != nil {
+		return err
+	}
+	stack.OnStop("metrics", srv.Shutdown)
+	stack.Serve("metrics", func() error { return lifecycle.ServeHTTP(srv, listener) })
+	agentCtx, stop := context.WithCancel(ctx)
+	defer stop()
+	stack.OnStop("agent", func(context.Context) error { stop(); return nil })
+	stack.Serve("agent", func() error { return a.Run(agentCtx, clockwork.NewRealClock()) })
+	a.Logger.Info("listening", "metrics", listener.Addr().String())
+	if err := lifecycle.WriteAddresses(f.addresses, map[string]net.Addr{"metrics": listener.Addr()}); err != nil {
+		return errors.Join(err, stack.Close(ctx))
+	}
+	return stack.Run(ctx, stopGrace, a.Logger)
+}
+
+// read looks at all services. One that does not answer is an error of the sample.
+func (f *agentFlags) read(ctx context.Context, now time.Time) (report.Sample, *driftfleet.Report) {
+	s := report.Sample{Time: now, Executors: []report.Counters{}}
+	ctx, cancel := context.WithTimeout(ctx, f.engines.timeout)
+	defer cancel()
+	for _, addr := range f.executors {
+		if err := dial(addr, func(conn *grpc.ClientConn) error {
+			answer, err := executorv1.NewShadowServiceClient(conn).GetShadowReport(ctx, &executorv1.GetShadowReportRequest{})
+			if err == nil {
+				s.Executors = append(s.Executors, report.CountersOf(addr, answer))
+			}
+			return err
+		}); err != nil {
+			s.Errors = append(s.Errors, fmt.Sprintf("executor %s: %v", addr, err))
+		}
+	}
+	var r *driftfleet.Report
+	if err := f.engines.dial(func(replicas []driftfleet.Replica) (err error) {
+		r, err = f.engines.read(ctx, replicas, true)
+		return err
+	}); err != nil {
+		s.Errors = append(s.Errors, fmt.Sprintf("drift: %v", err))
+		return s, nil
+	}
+	s.Drift = report.DriftOf(r)
+	return s, r
+}

@@ -1,0 +1,87 @@
+package report
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/evidence"
+)
+
+func TestWeek(t *testing.T) {
+	tests := []struct{ day, name, start string }{
+		{"2026-03-01", "2026-W09", "2026-02-23"}, // a Sunday
+		{"2026-03-02", "2026-W10", "2026-03-02"},
+		{"2027-01-01", "2026-W53", "2026-12-28"},
+	}
+	for _, tt := range tests {
+		d, err := time.Parse(time.DateOnly, tt.day)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p := Week(d); p.Name != tt.name || p.Start.Format(time.DateOnly) != tt.start || p.End.Sub(p.Start) != 7*day {
+			t.Errorf("week of %s is %+v, want %s from %s", tt.day, p, tt.name, tt.start)
+		}
+	}
+}
+
+// A sample that a kill cut short is not read, and the next one stands on a line of its own.
+func TestTornJournal(t *testing.T) {
+	dir := t.TempDir()
+	now := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
+	for i := range 2 {
+		j, err := OpenJournal(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(j.Append(Sample{Time: now.Add(time.Duration(i) * time.Hour)}), j.Close()); err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(dir, journalName)
+		raw, err := os.ReadFile(path)
+		if err == nil {
+			err = os.WriteFile(path, append(raw, `{"time":"20`...), 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if samples, err := ReadJournal(dir); err != nil || len(samples) != i+1 || !samples[i].Time.Equal(now.Add(time.Duration(i)*time.Hour)) {
+			t.Errorf("read %v, %v: want %d samples", samples, err, i+1)
+		}
+	}
+}
+
+// A kill after the tables and before the document: the next write finishes it, and no line is there twice.
+func TestUnfinishedReport(t *testing.T) {
+	folder := t.TempDir()
+	store, err := evidence.Open(folder, evidence.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := Summarize(Day(time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)), nil)
+	h := evidence.Header{Source: evidence.Simulated}
+	rows, err := lines(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := store.WriteFile(cumulativeName, append([]byte(heading), rows...)); err != nil {
+		t.Fatal(err)
+	}
+	want, err := os.ReadFile(filepath.Join(folder, cumulativeName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, first := range []bool{true, false} {
+		if wrote, err := WriteDaily(folder, store, h, s); err != nil || wrote != first {
+			t.Errorf("write %d: wrote %v, %v, want %v", i+1, wrote, err, first)
+		}
+		if got, err := os.ReadFile(filepath.Join(folder, cumulativeName)); err != nil || string(got) != string(want) {
+			t.Errorf("write %d: the table is %q, %v, want %q", i+1, got, err, want)
+		}
+	}
+	if err := store.Close(); err != nil {
+		t.Error(err)
+	}
+}
