@@ -8,6 +8,7 @@
 //	golden.json    market states with the scores that the model must give them
 //	reference.json the drift profile: how inputs and score were distributed on the training window, if it has one
 //	ensemble       the trees as LightGBM or XGBoost wrote them, for a model of that family
+//	release.json   how it came to be released under its version, if it was
 //	manifest.json  digests of the files above, and where the model comes from
 //
 // Nothing in a folder is ever changed once it is registered. A folder in which a digest, the schema or a golden score
@@ -142,6 +143,8 @@ type Artifact struct {
 	Reference *drift.Profile
 	// Ensemble is the file of a model of trees; nil for other families.
 	Ensemble []byte
+	// Release says how the model came to be released under its version; nil when it was not.
+	Release *Release
 	// Schema is the one that Spec names. Scorer is safe for concurrent use.
 	Schema *feature.Schema
 	Scorer Scorer
@@ -266,7 +269,7 @@ func (a *Artifact) read(root *os.Root) error {
 		return err
 	}
 	a.Baseline.digest = m.Files[BaselineFile]
-	if err := a.readReference(root); err != nil {
+	if err := errors.Join(a.readReference(root), a.readRelease(root)); err != nil {
 		return err
 	}
 	if a.Spec.Family == FamilyTrees {

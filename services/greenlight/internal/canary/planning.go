@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
@@ -49,6 +50,20 @@ func (p *Plan) Check(w *World) error {
 		if b != p.Baseline {
 			return refuse(errBaselineChanged, "%s, not %s", named(b), named(p.Baseline))
 		}
+	}
+	return nil
+}
+
+// Free says which executors somebody holds who is not the run; an empty run is a new one.
+func (w *World) Free(run string) error {
+	var held []string
+	for i, r := range w.Rollouts {
+		if h := r.GetRollout().GetHolder(); h != "" && h != run {
+			held = append(held, fmt.Sprintf("executor %s: %s", w.Addrs[i], described(r.GetRollout())))
+		}
+	}
+	if len(held) > 0 {
+		return refuse(errHeld, "%s", strings.Join(held, "; "))
 	}
 	return nil
 }

@@ -22,6 +22,7 @@ var (
 	errNotResumable    = errors.New("this run cannot be resumed")
 	errNoRun           = errors.New("there is no such run")
 	errRunning         = errors.New("a controller runs this run already")
+	errHeld            = errors.New("somebody else holds the rollout")
 	planAgain          = "nothing was changed; look at what is new with greenlight canary plan, and confirm its phrase"
 	hints              = map[error]string{
 		errUnreached:        "nothing was changed; start it, or name its address with --executor or --engine",
@@ -40,6 +41,7 @@ var (
 		confirm.ErrExpired:  "print a new one with greenlight canary plan; --expires says for how long it is good",
 		errNotResumable:     "begin a new one with greenlight canary plan",
 		errNoRun:            "greenlight canary status lists the runs of --state",
+		errHeld:             "nothing was changed; wait until it has ended, or end it with greenlight canary abort",
 		errRunning:          "greenlight canary status shows it, greenlight canary abort ends it",
 	}
 )

@@ -19,24 +19,36 @@ import (
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftfleet"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/pair"
 )
 
 // Pair is the services of a target, connected.
 type Pair struct {
 	Executors []Executor
-	Engines   []Engine
+	Engines   []pair.Engine
 }
 
-// Engine is one ml-engine.
-type Engine struct {
-	Addr    string
-	Scoring mlenginev1.ScoringServiceClient
-	Drift   mlenginev1.DriftServiceClient
+// NewPair is the services as a canary uses them.
+func NewPair(services *pair.Pair) Pair {
+	p := Pair{Engines: services.Engines}
+	for _, e := range services.Executors {
+		p.Executors = append(p.Executors, Executor{Addr: e.Addr, Rollouts: e.Rollouts, Shadows: e.Shadows})
+	}
+	return p
+}
+
+// From is the pair as it was surveyed: who changes a rollout after that has changed it behind the run's back.
+func (p Pair) From(w *World) Pair {
+	p.Executors = slices.Clone(p.Executors)
+	for i := range p.Executors {
+		p.Executors[i].Revision = w.Rollouts[i].GetRollout().GetRevision()
+	}
+	return p
 }
 
 // ActiveModels are those that the ml-engines serve, of those that answer.
 func (p Pair) ActiveModels(ctx context.Context) ([]evidence.Model, error) {
-	answers, errs := each(p.Engines, func(e Engine) (evidence.Model, error) {
+	answers, errs := each(p.Engines, func(e pair.Engine) (evidence.Model, error) {
 		info, err := e.Scoring.GetModelInfo(ctx, &mlenginev1.GetModelInfoRequest{})
 		if err != nil {
 			return evidence.Model{}, fmt.Errorf("%w: ml-engine %s: %s", errUnreached, e.Addr, status.Convert(err).Message())
@@ -78,6 +90,8 @@ func (p Pair) PSI(ctx context.Context) (float64, error) {
 
 // World is what there is now.
 type World struct {
+	// Addrs are the executors' addresses.
+	Addrs []string
 	// Reports and Rollouts are the executors' answers, Errs why there is none, all in the order of the addresses.
 	Reports  []*executorv1.GetShadowReportResponse
 	Rollouts []*executorv1.GetRolloutResponse
@@ -116,8 +130,9 @@ func Survey(ctx context.Context, p Pair, folder string) *World {
 		Skew: make([]time.Duration, len(p.Executors)),
 	}
 	indices := make([]int, len(p.Executors))
-	for i := range indices {
+	for i, e := range p.Executors {
 		indices[i] = i
+		w.Addrs = append(w.Addrs, e.Addr)
 	}
 	calls, cancel := context.WithTimeout(ctx, worldTimeout)
 	defer cancel()

@@ -12,11 +12,10 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"google.golang.org/grpc"
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
-	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftfleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/load"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/proc"
@@ -31,11 +30,7 @@ type runFlags struct {
 	binaries string
 	engine   serviceFlags
 	executor serviceFlags
-}
-
-// serviceFlags are where a service listens.
-type serviceFlags struct {
-	grpc, http string
+	policy   policyFlags
 }
 
 func runCommand(c console) *cobra.Command {
@@ -44,7 +39,7 @@ func runCommand(c console) *cobra.Command {
 		Use: "run", Short: "The main job: from market data to a scorecard, with both services running",
 		Long: `Run does all of it in one go: reads (or simulates) a market, trains and judges the models, starts ml-engine and
 executor as processes, smoke-tests them, replays the held-out period through the executor with the model as its shadow,
-stops them, and prints the scorecard. Evidence goes to the evidence folder; models and logs of the run to a folder of
+looks at the drift, rehearses a canary (observe-only, with phases of seconds), stops them, and prints the scorecard. Evidence goes to the evidence folder; models and logs of the run to a folder of
 its own below --work.
 
 It exits 3 when a target is missed: that is a result. It exits 1 when a stage could not run.`,
@@ -63,6 +58,7 @@ It exits 3 when a target is missed: that is a result. It exits 1 when a stage co
 	}
 	fs := cmd.Flags()
 	r.declare(fs)
+	r.policy.declare(fs)
 	declareEvidence(fs, &r.evidence)
 	fs.StringVar(&r.work, "work", "var/run", "folder in which each run gets a folder for its models and logs")
 	fs.StringVar(&r.binaries, "bin", "", "folder of the programs ml-engine and executor; that of greenlight when it is not given")
@@ -118,45 +114,51 @@ func (r *runFlags) run(ctx context.Context, c console, store *evidence.Store) (g
 }
 
 // online starts the services, puts them through their paces, and stops them.
-func (r *runFlags) online(ctx context.Context, c console, store *evidence.Store, dir string, t *trained, heldOut []load.State) (_ []gate.Result, err error) {
-	program := func(name string) string { return filepath.Join(r.binaries, name) }
-	engine, err := proc.Start(ctx, program("ml-engine"), dir,
-		"--models", r.models, "--model", t.artifact.Manifest.Version, "--grpc-addr", r.engine.grpc, "--http-addr", r.engine.http,
-		"--drift-clock", "event") // the held-out days are in the past
+func (r *runFlags) online(ctx context.Context, c console, store *evidence.Store, dir string, t *trained, heldOut []load.State) (results []gate.Result, err error) {
+	err = withPair(ctx, pairOptions{
+		bin: r.binaries, dir: dir, models: r.models, artifact: t.artifact, engine: r.engine, executor: r.executor,
+	}, func(engine, executor *proc.Process) (err error) {
+		c.say("up        ml-engine %s (pid %d), executor %s (pid %d)", engine.Addr("grpc"), engine.PID(), executor.Addr("grpc"), executor.PID())
+		if err := snapshotMetrics(ctx, c, store, engine.Addr("http"), executor.Addr("http")); err != nil {
+			return err
+		}
+		if err := awaitShadow(ctx, executor.Addr("grpc"), heldOut); err != nil {
+			return err
+		}
+		results, err = r.stages(ctx, c, store, dir, t, heldOut, engine.Addr("grpc"), executor.Addr("grpc"))
+		return err
+	})
+	return results, err
+}
+
+// stages are what the pair is put through, in the order of the main job.
+func (r *runFlags) stages(ctx context.Context, c console, store *evidence.Store, dir string, t *trained, heldOut []load.State, engine, executor string) ([]gate.Result, error) {
+	s, err := smoke(ctx, c, store, engine, t.Data, t.artifact, varied(heldOut, 1000), load.Pace{Progress: c.progress("smoke")})
 	if err != nil {
-		return nil, withHint(err, "the addresses can be moved with --engine-grpc and --engine-http")
-	}
-	defer func() { err = errors.Join(err, engine.Stop(stopGrace)) }()
-	executor, err := proc.Start(ctx, program("executor"), dir,
-		"--baseline", "heuristic="+filepath.Join(r.models, t.artifact.Manifest.Name, t.artifact.Manifest.Version, "baseline.json"),
-		"--engine-addr", engine.Addr("grpc"), "--grpc-addr", r.executor.grpc, "--http-addr", r.executor.http)
-	if err != nil {
-		return nil, withHint(err, "the addresses can be moved with --executor-grpc and --executor-http")
-	}
-	defer func() { err = errors.Join(err, executor.Stop(stopGrace)) }()
-	c.say("up        ml-engine %s (pid %d), executor %s (pid %d)", engine.Addr("grpc"), engine.PID(), executor.Addr("grpc"), executor.PID())
-	if err := snapshotMetrics(ctx, c, store, engine.Addr("http"), executor.Addr("http")); err != nil {
 		return nil, err
 	}
-	if err := awaitShadow(ctx, executor.Addr("grpc"), heldOut); err != nil {
+	if _, err := shadowLoad(ctx, c, store, "shadow", "shadow_smoke_1k.json", executor, t.Data, t.artifact, varied(heldOut, 1000), load.Pace{Progress: c.progress("shadow smoke")}); err != nil {
 		return nil, err
 	}
-	stages := func() ([]gate.Result, error) {
-		s, err := smoke(ctx, c, store, engine.Addr("grpc"), t.Data, t.artifact, varied(heldOut, 1000), load.Pace{Progress: c.progress("smoke")})
-		if err != nil {
-			return nil, err
-		}
-		if _, err := shadowLoad(ctx, c, store, "shadow", "shadow_smoke_1k.json", executor.Addr("grpc"), t.Data, t.artifact, varied(heldOut, 1000), load.Pace{Progress: c.progress("shadow smoke")}); err != nil {
-			return nil, err
-		}
-		replay, err := shadowLoad(ctx, c, store, "replay", "shadow_replay.json", executor.Addr("grpc"), t.Data, t.artifact, heldOut, load.Pace{Progress: c.progress("replay")})
-		if err != nil {
-			return nil, err
-		}
-		return slices.Concat(s.SLO.Results, replay.SLO.Results), runDrift(ctx, c, store, engine.Addr("grpc"), t)
+	replay, err := shadowLoad(ctx, c, store, "replay", "shadow_replay.json", executor, t.Data, t.artifact, heldOut, load.Pace{Progress: c.progress("replay")})
+	if err != nil {
+		return nil, err
 	}
-	results, err := stages()
-	return results, errors.Join(err, engine.Err(), executor.Err())
+	if err := runDrift(ctx, c, store, engine, t); err != nil {
+		return nil, err
+	}
+	policy, err := r.policy.rehearsalPolicy()
+	if err != nil {
+		return nil, err
+	}
+	d := dryRun{
+		state: canary.State(filepath.Join(dir, "canary")), policy: policy, data: t.Data, artifact: t.artifact, states: heldOut,
+		pace:   load.Pace{Rate: rehearsalRate},
+		target: canary.Target{Executors: []string{executor}, Engines: []string{engine}, Evidence: r.evidence},
+		keep:   func(write func(*evidence.Store) error) error { return write(store) },
+	}
+	_, rehearsed, err := d.run(ctx, c)
+	return slices.Concat(s.SLO.Results, replay.SLO.Results, rehearsed), err
 }
 
 // runDrift writes down the drift of all that the stages before have sent. Drift is monitored and judges nothing here: it
@@ -177,36 +179,6 @@ func runDrift(ctx context.Context, c console, store *evidence.Store, addr string
 			c.say("          %s", story)
 		}
 		return nil
-	})
-}
-
-// stopGrace is how long a service may take to drain before it is killed: its own grace, and some.
-const stopGrace = 12 * time.Second
-
-// warmUp is how long the pair may take to answer with a shadow: far more than it needs, for a machine that is busy.
-const warmUp = 30 * time.Second
-
-// awaitShadow sends one state until its shadow is answered: connections are made and caches are warm before the clock of
-// the stages runs.
-func awaitShadow(ctx context.Context, addr string, states []load.State) error {
-	ctx, cancel := context.WithTimeout(ctx, warmUp)
-	defer cancel()
-	return dial(addr, func(conn *grpc.ClientConn) error {
-		client := executorv1.NewDecisionServiceClient(conn)
-		for {
-			resp, err := client.PredictWithShadow(ctx, &executorv1.PredictWithShadowRequest{
-				RequestId: "warm-up", Features: states[0].Named, EventTime: states[0].Time,
-			}, grpc.WaitForReady(true))
-			if err != nil {
-				return fmt.Errorf("warm up the pair: %w", err)
-			}
-			if resp.GetShadow() != nil {
-				return nil
-			}
-			if !pause(ctx, 50*time.Millisecond) {
-				return fmt.Errorf("warm up the pair: no shadow within %v: %s", warmUp, resp.GetShadowError())
-			}
-		}
 	})
 }
 
@@ -247,18 +219,9 @@ func get(ctx context.Context, url string) ([]byte, error) {
 }
 
 // folder makes the folder of this run, and finds the programs.
-func (r *runFlags) folder(now time.Time) (string, error) {
-	if r.binaries == "" {
-		self, err := os.Executable()
-		if err != nil {
-			return "", err
-		}
-		r.binaries = filepath.Dir(self)
-	}
-	for _, name := range []string{"ml-engine", "executor"} {
-		if _, err := os.Stat(filepath.Join(r.binaries, name)); err != nil {
-			return "", withHint(err, "make run builds all three programs; --bin names their folder")
-		}
+func (r *runFlags) folder(now time.Time) (_ string, err error) {
+	if r.binaries, err = programs(r.binaries); err != nil {
+		return "", err
 	}
 	if err := os.MkdirAll(r.work, 0o755); err != nil {
 		return "", err

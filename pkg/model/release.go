@@ -1,0 +1,109 @@
+package model
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"time"
+)
+
+// ReleaseFile says how the model came to be released under its version. A model that was not released has none.
+const ReleaseFile = "release.json"
+
+const releaseFormat = "greenlight/release/v1"
+
+// Release is the content of release.json.
+type Release struct {
+	Format string `json:"format"`
+	// From is the version under which the model was tried, for example "v1.8.1-rc1".
+	From string `json:"from"`
+	// Time is when it was released, UTC.
+	Time time.Time `json:"time"`
+	// Record is what it was released by, in the form of whoever decided.
+	Record json.RawMessage `json:"record"`
+}
+
+// Release registers a model once more, under the version that it is released as: the same files to the byte and so the
+// same digest, with release.json beside them. All of it is written or nothing. The model is verified first. A version
+// that the registry has is [ErrExists], whatever is in it.
+func (r *Registry) Release(e Entry, version string, why Release) error {
+	if err := checkName("version", version); err != nil {
+		return err
+	}
+	a, err := r.Load(e.String())
+	if err != nil {
+		return err
+	}
+	why.Format, why.From = releaseFormat, e.Version
+	files, err := r.released(a, version, why)
+	if err != nil {
+		return fmt.Errorf("release %s as %s: %w", e, version, err)
+	}
+	dir := r.Dir(Entry{e.Name, version})
+	err = writeFolder(dir, files)
+	if errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("model %s: %w", dir, ErrExists)
+	}
+	return err
+}
+
+// released is the files of the release of a verified model.
+func (r *Registry) released(a *Artifact, version string, why Release) (map[string][]byte, error) {
+	m := a.Manifest
+	root, err := os.OpenRoot(r.Dir(Entry{m.Name, m.Version}))
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = root.Close() }()
+	// The bytes are copied and not encoded anew: another form of the same numbers would be another digest.
+	files := map[string][]byte{}
+	for name, want := range digests(a) {
+		raw, err := readFile(root, name)
+		if err != nil {
+			return nil, err
+		}
+		if got := digest(raw); got != want {
+			return nil, fmt.Errorf("%s has the digest %.12s, and had %.12s a moment ago", name, got, want)
+		}
+		files[name] = raw
+	}
+	m.Version, m.Files = version, maps.Clone(m.Files)
+	if files[ReleaseFile], err = encode(why); err != nil {
+		return nil, fmt.Errorf("%s: %w", ReleaseFile, err)
+	}
+	m.Files[ReleaseFile] = digest(files[ReleaseFile])
+	if files[ManifestFile], err = encode(m); err != nil {
+		return nil, fmt.Errorf("%s: %w", ManifestFile, err)
+	}
+	return files, nil
+}
+
+// digests are those of the files that a release takes over.
+func digests(a *Artifact) map[string]string {
+	sums := maps.Clone(a.Manifest.Files)
+	delete(sums, ReleaseFile)
+	sums[ModelFile] = a.Manifest.Digest
+	if a.Spec.Trees != nil {
+		sums[EnsembleFile] = a.Spec.Trees.SHA256
+	}
+	return sums
+}
+
+// readRelease reads how the model was released, if the manifest lists that.
+func (a *Artifact) readRelease(root *os.Root) error {
+	want, ok := a.Manifest.Files[ReleaseFile]
+	if !ok {
+		return nil
+	}
+	a.Release = &Release{}
+	if err := readPart(root, ReleaseFile, want, a.Release); err != nil {
+		return err
+	}
+	if a.Release.Format != releaseFormat {
+		return fmt.Errorf("%s: format %q: want %q", ReleaseFile, a.Release.Format, releaseFormat)
+	}
+	return nil
+}

@@ -1,0 +1,210 @@
+package plots
+
+import (
+	"fmt"
+	"image/color"
+	"io"
+	"math"
+	"slices"
+
+	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/plotter"
+	"gonum.org/v1/plot/vg"
+)
+
+// CanaryLook is one look at a phase.
+type CanaryLook struct {
+	// Seconds are since the run began.
+	Seconds float64
+	// P95MS is in milliseconds; MatchRate, with its bounds, and ErrorRate are in [0,1]. All may be NaN.
+	P95MS, MatchRate, MatchLow, MatchHigh, ErrorRate float64
+}
+
+// CanaryPhase is one beginning of a phase.
+type CanaryPhase struct {
+	// Percent is the share of the requests that got a shadow.
+	Percent float64
+	// Begin and End are in seconds since the run began.
+	Begin, End float64
+	// Passed says how it ended; Decision is the word for it.
+	Passed   bool
+	Decision string
+	Looks    []CanaryLook
+}
+
+// CanaryLimits are the lines that a run is judged by, in the units of a look.
+type CanaryLimits struct {
+	P95MS, MatchRate, ErrorRate float64
+}
+
+// Canary draws a run over time: the share of requests, the p95 of the shadows, the match rate and the error rate, with the
+// targets and the limits that abort. Phases that did not pass stand on a coloured ground.
+func Canary(w io.Writer, title, subtitle string, phases []CanaryPhase, slo, abort CanaryLimits) error {
+	if len(phases) == 0 {
+		return fmt.Errorf("a canary without a phase: %w", ErrNothing)
+	}
+	end := 1.0
+	for _, p := range phases {
+		end = max(end, p.End)
+	}
+	unit, by := timeUnit(end)
+	c := canaryFigure{phases: phases, scale: by, right: end / by}
+	share, err := c.shares()
+	if err != nil {
+		return err
+	}
+	p95, err := c.lines("p95 (ms)", slo.P95MS, abort.P95MS, 0, func(l CanaryLook) float64 { return l.P95MS }, nil)
+	if err != nil {
+		return err
+	}
+	match, err := c.lines("match rate", slo.MatchRate, abort.MatchRate, math.Inf(1), func(l CanaryLook) float64 { return l.MatchRate },
+		func(l CanaryLook) (float64, float64) { return l.MatchLow, l.MatchHigh })
+	if err != nil {
+		return err
+	}
+	failed, err := c.lines("error rate", slo.ErrorRate, abort.ErrorRate, 0, func(l CanaryLook) float64 { return l.ErrorRate }, nil)
+	if err != nil {
+		return err
+	}
+	failed.X.Label.Text = "Time since the run began (" + unit + ")"
+	return figure{
+		title: "Canary: " + title, subtitle: subtitle,
+		width: 800, height: 620, panels: []*plot.Plot{share, p95, match, failed}, shares: []float64{0.22, 0.25, 0.25, 0.28}, side: 170,
+	}.write(w)
+}
+
+// timeUnit is the unit in which the seconds read well, and how many seconds it has.
+func timeUnit(seconds float64) (string, float64) {
+	switch {
+	case seconds > 3*3600:
+		return "hours", 3600
+	case seconds > 3*60:
+		return "minutes", 60
+	}
+	return "seconds", 1
+}
+
+type canaryFigure struct {
+	phases       []CanaryPhase
+	scale, right float64
+}
+
+// ground is a panel over the whole time, with what did not pass on a colour.
+func (c canaryFigure) ground(y string, low, high float64) (*plot.Plot, error) {
+	p := panel("", y)
+	p.X.Min, p.X.Max, p.Y.Min, p.Y.Max = 0, c.right, low, high
+	p.X.Tick.Marker, p.Y.Tick.Marker = plot.TickerFunc(niceTicks), plot.TickerFunc(niceTicks)
+	named := false
+	for i, phase := range c.phases {
+		shade := color.NRGBA{grey.R, grey.G, grey.B, uint8(0x10 * (i % 2))}
+		if !phase.Passed {
+			shade = color.NRGBA{orange.R, orange.G, orange.B, 0x30}
+		}
+		b, err := box(phase.Begin/c.scale, phase.End/c.scale, low, high, shade)
+		if err != nil {
+			return nil, fmt.Errorf("phase %d: %w", i+1, err)
+		}
+		p.Add(b)
+		if !phase.Passed && !named && y == "share (%)" {
+			p.Legend.Add("did not pass: "+phase.Decision, b)
+			named = true
+		}
+	}
+	return p, nil
+}
+
+// shares is the panel of the percentages.
+func (c canaryFigure) shares() (*plot.Plot, error) {
+	p, err := c.ground("share (%)", 0, 110)
+	if err != nil {
+		return nil, err
+	}
+	p.Y.Tick.Marker = steps(0, 100, 25, 0)
+	at := plotter.XYs{{X: 0, Y: 0}}
+	for _, phase := range c.phases {
+		at = append(at, plotter.XY{X: phase.Begin / c.scale, Y: at[len(at)-1].Y}, plotter.XY{X: phase.Begin / c.scale, Y: phase.Percent},
+			plotter.XY{X: phase.End / c.scale, Y: phase.Percent})
+	}
+	at = append(at, plotter.XY{X: at[len(at)-1].X, Y: 0})
+	l, err := line(at, blue, 1.6)
+	if err != nil {
+		return nil, fmt.Errorf("share: %w", err)
+	}
+	p.Add(l)
+	p.Legend.Add("requests with a shadow", l)
+	return p, nil
+}
+
+// lines is the panel of one figure, with a line per phase: counts begin anew with each. worst is the end of the axis that
+// is always in sight: 0 for figures that should be low, +Inf for those that should be high.
+func (c canaryFigure) lines(y string, slo, abort, worst float64, value func(CanaryLook) float64, bounds func(CanaryLook) (low, high float64)) (*plot.Plot, error) {
+	low, high := min(slo, abort), max(slo, abort)
+	for _, phase := range c.phases {
+		for _, look := range phase.Looks {
+			if v := value(look); !math.IsNaN(v) {
+				low, high = min(low, v), max(high, v)
+			}
+		}
+	}
+	if worst == 0 {
+		low, high = 0, 1.15*high
+	} else {
+		low, high = max(0, low-0.15*(1-low)), 1+0.05*(1-low)
+	}
+	p, err := c.ground(y, low, high)
+	if err != nil {
+		return nil, err
+	}
+	for i, phase := range c.phases {
+		var points, band plotter.XYs
+		for _, look := range phase.Looks {
+			v := value(look)
+			if math.IsNaN(v) {
+				continue
+			}
+			x := look.Seconds / c.scale
+			points = append(points, plotter.XY{X: x, Y: v})
+			if bounds != nil {
+				from, _ := bounds(look)
+				band = append(band, plotter.XY{X: x, Y: max(low, from)})
+			}
+		}
+		if bounds != nil && len(band) > 1 {
+			for _, look := range slices.Backward(phase.Looks) {
+				if _, to := bounds(look); !math.IsNaN(to) {
+					band = append(band, plotter.XY{X: look.Seconds / c.scale, Y: min(high, to)})
+				}
+			}
+			area, err := plotter.NewPolygon(band)
+			if err != nil {
+				return nil, fmt.Errorf("%s of phase %d: %w", y, i+1, err)
+			}
+			area.Color, area.Width = color.NRGBA{blue.R, blue.G, blue.B, 0x2a}, 0
+			p.Add(area)
+		}
+		if len(points) == 0 {
+			continue
+		}
+		drawn, dots, err := plotter.NewLinePoints(points)
+		if err != nil {
+			return nil, fmt.Errorf("%s of phase %d: %w", y, i+1, err)
+		}
+		drawn.Color, drawn.Width = blue, 1.4
+		dots.Color, dots.Radius = blue, 1.2
+		p.Add(drawn, dots)
+	}
+	for _, level := range []struct {
+		name   string
+		at     float64
+		colour color.Color
+		dashes []vg.Length
+	}{{"target", slo, green, []vg.Length{6, 3}}, {"aborts", abort, orange, []vg.Length{2, 2}}} {
+		l, err := line(plotter.XYs{{X: 0, Y: level.at}, {X: c.right, Y: level.at}}, level.colour, 1.1, level.dashes...)
+		if err != nil {
+			return nil, err
+		}
+		p.Add(l)
+		p.Legend.Add(fmt.Sprintf("%s, %g", level.name, level.at), l)
+	}
+	return p, nil
+}

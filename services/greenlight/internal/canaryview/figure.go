@@ -1,0 +1,63 @@
+package canaryview
+
+import (
+	"bytes"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/pkg/plots"
+	"github.com/greenlight-ml/greenlight/pkg/stats"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
+)
+
+// Figure draws a run over time, as SVG.
+func Figure(r *canary.Record, model string) ([]byte, error) {
+	var phases []plots.CanaryPhase
+	at := func(t time.Time) float64 { return t.Sub(r.StartTime).Seconds() }
+	for _, p := range r.Phases {
+		phase := plots.CanaryPhase{
+			Percent: p.Percent, Begin: at(p.StartTime), End: at(p.EndTime), Passed: p.Decision == canary.Passed, Decision: string(p.Decision),
+		}
+		for _, s := range p.Samples {
+			phase.Looks = append(phase.Looks, lookOf(at(s.Time), s))
+		}
+		phases = append(phases, phase)
+	}
+	var out bytes.Buffer
+	err := plots.Canary(&out, title(r, model), subtitle(r), phases, limits(r.Policy.SLO), limits(r.Policy.Abort))
+	return out.Bytes(), err
+}
+
+func limits(l gate.Limits) plots.CanaryLimits {
+	return plots.CanaryLimits{P95MS: l.P95MS, MatchRate: l.MatchRate, ErrorRate: l.ErrorRate}
+}
+
+func lookOf(seconds float64, s canary.Sample) plots.CanaryLook {
+	l := plots.CanaryLook{Seconds: seconds, P95MS: math.NaN(), MatchRate: math.NaN(), MatchLow: math.NaN(), MatchHigh: math.NaN(), ErrorRate: math.NaN()}
+	if s.P95MS != nil {
+		l.P95MS = *s.P95MS
+	}
+	if s.Comparisons > 0 {
+		l.MatchRate = float64(s.Matches) / float64(s.Comparisons)
+		l.MatchLow, l.MatchHigh = stats.Wilson(s.Matches, s.Comparisons, stats.Z95)
+	}
+	if tried := s.Comparisons + s.Errors; tried > 0 {
+		l.ErrorRate = float64(s.Errors) / float64(tried)
+	}
+	return l
+}
+
+// title is what was tried beside what, and how it ended.
+func title(r *canary.Record, model string) string {
+	kind := ""
+	if r.DryRun {
+		kind = "dry run of "
+	}
+	return fmt.Sprintf("%s%s beside %s: %s", kind, model, r.BaselineVersion, r.Decision)
+}
+
+func subtitle(r *canary.Record) string {
+	return fmt.Sprintf("%s, run %s; counts begin anew with each phase; bands are 95 %% Wilson intervals", r.StartTime.UTC().Format("2006-01-02 15:04 UTC"), r.ID)
+}

@@ -1,0 +1,131 @@
+package canaryview
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/pkg/shadow"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
+)
+
+var heads = []string{"phase", "share", "time", "requests", "comparisons", "match rate", "error rate", "p95", "PSI", "decision", "reason"}
+
+// Table writes a line per phase for people.
+func Table(out io.Writer, r *canary.Record) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	if _, err := fmt.Fprintln(w, strings.Join(heads, "\t")); err != nil {
+		return err
+	}
+	for i := range r.Phases {
+		if _, err := fmt.Fprintln(w, strings.Join(cells(r, &r.Phases[i]), "\t")); err != nil {
+			return err
+		}
+	}
+	return w.Flush()
+}
+
+// cells are a phase in words.
+func cells(r *canary.Record, p *canary.Phase) []string {
+	count := func(match func(shadow.Outcome) bool) (n uint64) {
+		for _, o := range shadow.Outcomes() {
+			if match(o) {
+				n += p.Outcomes[o.String()]
+			}
+		}
+		return n
+	}
+	compared := count(shadow.Outcome.Compared)
+	psi := "n/a"
+	if p.PSI != nil {
+		psi = fmt.Sprintf("%.3f", *p.PSI)
+	}
+	lasted := "-"
+	if !p.EndTime.IsZero() {
+		lasted = p.EndTime.Sub(p.StartTime).Round(100 * time.Millisecond).String()
+	}
+	return []string{
+		fmt.Sprintf("%d of %d", p.Index+1, len(r.Policy.Phases)), fmt.Sprintf("%g %%", p.Percent), lasted,
+		fmt.Sprint(p.Requests), fmt.Sprint(compared), achieved(p, gate.PhaseMatch), achieved(p, gate.PhaseErrors), achieved(p, gate.PhaseP95),
+		psi, string(p.Decision), p.Reason,
+	}
+}
+
+// achieved is what the last look saw for the target.
+func achieved(p *canary.Phase, name string) string {
+	for _, v := range p.Verdicts {
+		if v.Name == name {
+			return v.Achieved()
+		}
+	}
+	return "-"
+}
+
+// Markdown is the run as a document: what was tried, how it ended, and the phases.
+func Markdown(r *canary.Record, model string) []byte {
+	var out bytes.Buffer
+	line := func(format string, args ...any) { _, _ = fmt.Fprintf(&out, format+"\n", args...) }
+	line("# Canary: %s\n", escape(title(r, model)))
+	for _, f := range facts(r) {
+		line("- %s: %s", f[0], escape(f[1]))
+	}
+	line("\n| %s |", strings.Join(heads, " | "))
+	line("|%s", strings.Repeat("---|", len(heads)))
+	for i := range r.Phases {
+		row := cells(r, &r.Phases[i])
+		for c := range row {
+			row[c] = escape(row[c])
+		}
+		line("| %s |", strings.Join(row, " | "))
+	}
+	return out.Bytes()
+}
+
+// escape keeps a text within its cell.
+func escape(s string) string { return strings.NewReplacer("|", `\|`, "\n", " ").Replace(s) }
+
+// facts are what is to be said of a run beside its phases.
+func facts(r *canary.Record) [][2]string {
+	all := [][2]string{
+		{"run", r.ID},
+		{"decision", string(r.Decision) + because(r.Reason)},
+		{"began", r.StartTime.UTC().Format(time.RFC3339)},
+	}
+	add := func(name, format string, args ...any) { all = append(all, [2]string{name, fmt.Sprintf(format, args...)}) }
+	if !r.EndTime.IsZero() {
+		add("ended", "%s, after %s", r.EndTime.UTC().Format(time.RFC3339), r.EndTime.Sub(r.StartTime).Round(time.Second))
+	}
+	add("executors", "%s; counts from %s", strings.Join(r.Executors, ", "), r.Metrics)
+	add("baseline", "%s, digest %.12s", r.BaselineVersion, r.BaselineDigest)
+	for _, t := range r.Resumptions {
+		add("resumed", "%s", t.UTC().Format(time.RFC3339))
+	}
+	if r.RolledBack {
+		add("0 %", "read back from every executor in %.1f ms", r.RollbackMS)
+	} else if !r.EndTime.IsZero() {
+		add("0 %", "NOT read back from every executor")
+	}
+	switch {
+	case r.DryRun:
+		add("confirmation", "none: a dry run")
+	case r.Confirmation != "":
+		add("confirmation", "%s", r.Confirmation)
+	}
+	if r.PromoteEligible {
+		add("promotion", "this run counts for it")
+	} else if r.PromoteReason != "" {
+		add("promotion", "this run does not count: %s", r.PromoteReason)
+	}
+	return all
+}
+
+func because(reason string) string {
+	if reason == "" {
+		return ""
+	}
+	return ": " + reason
+}

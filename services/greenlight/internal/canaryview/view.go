@@ -1,0 +1,227 @@
+package canaryview
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/term"
+
+	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/pkg/shadow"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
+)
+
+// View shows a run while it goes on. It never keeps the run waiting: what it is told is drawn by a goroutine of its own,
+// and looks that a slow terminal has not drawn yet give way to newer ones.
+type View struct {
+	out    io.Writer
+	policy gate.Policy
+	// width of the terminal in columns; 0 in a pipe.
+	width func() int
+
+	mu     sync.Mutex
+	queue  []canary.Event
+	closed bool
+	wake   chan struct{}
+	done   chan struct{}
+
+	// The goroutine's own.
+	drawn int // lines of the panel on the terminal
+	last  *canary.Look
+	told  time.Time
+}
+
+const (
+	// maxQueue is how many events wait for a terminal. Beyond it the view is dumb, not the run.
+	maxQueue = 1000
+	// minLines is the time between two lines of looks in a pipe, at least.
+	minLines = 10 * time.Second
+)
+
+// New begins to show a run that is judged by the policy. The caller closes the view.
+func New(out io.Writer, policy gate.Policy) *View {
+	v := &View{out: out, policy: policy, width: func() int { return 0 }, wake: make(chan struct{}, 1), done: make(chan struct{})}
+	if f, ok := out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		v.width = func() int {
+			width, _, err := term.GetSize(int(f.Fd()))
+			if err != nil || width < 20 {
+				return 80
+			}
+			return width
+		}
+	}
+	go v.run()
+	return v
+}
+
+// Observe takes an event to be shown. It waits for nobody.
+func (v *View) Observe(e canary.Event) {
+	v.mu.Lock()
+	n := len(v.queue)
+	switch {
+	case n > 0 && e.Kind == canary.Looked && v.queue[n-1].Kind == canary.Looked:
+		v.queue[n-1] = e
+	case n < maxQueue:
+		v.queue = append(v.queue, e)
+	}
+	v.mu.Unlock()
+	select {
+	case v.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Close shows what is left.
+func (v *View) Close() {
+	v.mu.Lock()
+	v.closed = true
+	v.mu.Unlock()
+	select {
+	case v.wake <- struct{}{}:
+	default:
+	}
+	<-v.done
+}
+
+func (v *View) run() {
+	defer close(v.done)
+	for range v.wake {
+		v.mu.Lock()
+		events, closed := v.queue, v.closed
+		v.queue = nil
+		v.mu.Unlock()
+		for _, e := range events {
+			v.show(e)
+		}
+		if closed {
+			return
+		}
+	}
+}
+
+// show writes one event. A terminal that cannot be written to shows nothing; the run is what matters.
+func (v *View) show(e canary.Event) {
+	var out bytes.Buffer
+	width := v.width()
+	if v.drawn > 0 {
+		fmt.Fprintf(&out, "\x1b[%dA\x1b[J", v.drawn)
+		v.drawn = 0
+	}
+	if e.Kind == canary.Looked {
+		v.last = e.Look
+	}
+	if text := v.line(e); text != "" && (e.Kind != canary.Looked || width == 0) {
+		fmt.Fprintf(&out, "%s  %s\n", e.Time.UTC().Format("15:04:05Z"), text)
+	}
+	if width > 0 && v.last != nil && e.Kind != canary.PhaseEnded && e.Kind != canary.RolledBack && e.Kind != canary.Finished {
+		panel := v.panel(e, width)
+		v.drawn = strings.Count(panel, "\n")
+		out.WriteString(panel)
+	}
+	if e.Kind == canary.PhaseEnded {
+		v.last = nil
+	}
+	_, _ = v.out.Write(out.Bytes())
+}
+
+// line is an event in words; empty when it is not worth a line.
+func (v *View) line(e canary.Event) string {
+	phase := fmt.Sprintf("phase %d of %d, %g %%", e.Phase+1, len(v.policy.Phases), e.Percent)
+	switch e.Kind {
+	case canary.Started:
+		return "the canary begins"
+	case canary.Resumed:
+		return "the canary goes on: " + e.Reason
+	case canary.Counting:
+		return fmt.Sprintf("%s: every executor has confirmed it; %s begin", phase, v.policy.PhaseDuration)
+	case canary.Looked:
+		every := max(minLines, time.Duration(v.policy.PhaseDuration)/10)
+		if e.Time.Sub(v.told) < every {
+			return ""
+		}
+		v.told = e.Time
+		return fmt.Sprintf("%s: %s left; %s", phase, left(e.Look), figures(e.Look))
+	case canary.Held:
+		return fmt.Sprintf("%s: its time is over, and it is held: %s", phase, e.Reason)
+	case canary.BeginAnew:
+		return fmt.Sprintf("%s begins anew: executor %s: %s", phase, e.Executor, e.Reason)
+	case canary.PhaseEnded:
+		text := fmt.Sprintf("%s: %s%s", phase, e.Decision, because(e.Reason))
+		if v.last != nil {
+			text += "; " + figures(v.last)
+		}
+		return text
+	case canary.RollingBack:
+		return "0 % is set" + because(e.Reason)
+	case canary.RolledBack:
+		return fmt.Sprintf("0 %% was read back from every executor, %.1f ms", e.TookMS)
+	case canary.NotRolledBack:
+		return "0 % WAS NOT READ BACK: " + e.Reason
+	case canary.Finished:
+		return fmt.Sprintf("%s%s", e.Decision, because(e.Reason))
+	case canary.PhaseBegun: // Counting says more
+	}
+	return ""
+}
+
+func left(l *canary.Look) string { return time.Duration(l.Left).Round(time.Second).String() }
+
+// figures are those of a look, in a line.
+func figures(l *canary.Look) string {
+	text := fmt.Sprintf("%d requests, %d comparisons", l.Requests, l.Comparisons)
+	for _, r := range l.Card.Results {
+		text += fmt.Sprintf(", %s %s", r.Name, r.Achieved())
+	}
+	return text + fmt.Sprintf(": %s", l.Verdict)
+}
+
+const barWidth = 30
+
+// panel is the look on a terminal of so many columns.
+func (v *View) panel(e canary.Event, width int) string {
+	l := v.last
+	var out bytes.Buffer
+	total := time.Duration(v.policy.PhaseDuration)
+	done := barWidth
+	if total > 0 {
+		done = barWidth - int(barWidth*time.Duration(l.Left)/total)
+	}
+	fmt.Fprintf(&out, "phase %d of %d  %g %%  [%s%s] %s left", e.Phase+1, len(v.policy.Phases), l.Percent,
+		strings.Repeat("=", done), strings.Repeat(" ", barWidth-done), left(l))
+	if l.Left == 0 {
+		fmt.Fprintf(&out, ", held for at most %s more", time.Duration(l.HoldLeft).Round(time.Second))
+	}
+	fmt.Fprintf(&out, "\nrequests %d  comparisons %d", l.Requests, l.Comparisons)
+	if l.Needed > 0 {
+		fmt.Fprintf(&out, ", %d more needed", l.Needed)
+	}
+	out.WriteByte('\n')
+	if err := l.Card.Table(&out); err != nil {
+		return ""
+	}
+	fmt.Fprintf(&out, "tests     e-value of mismatches %.3g, of errors %.3g; %g aborts\noutcomes ", l.MatchE, l.ErrorE, 1/v.policy.Alpha)
+	for _, o := range shadow.Outcomes() {
+		if n := l.Outcomes[o.String()]; n > 0 {
+			fmt.Fprintf(&out, " %s %d", o, n)
+		}
+	}
+	out.WriteByte('\n')
+	return cut(out.String(), width)
+}
+
+// cut shortens the lines to the width, since a line that wraps would be two to move back over.
+func cut(text string, width int) string {
+	var out strings.Builder
+	for line := range strings.Lines(text) {
+		if runes := []rune(strings.TrimSuffix(line, "\n")); len(runes) >= width {
+			line = string(runes[:width-1]) + "\n"
+		}
+		out.WriteString(line)
+	}
+	return out.String()
+}

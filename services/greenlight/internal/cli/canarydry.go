@@ -1,0 +1,217 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/pflag"
+	"google.golang.org/grpc"
+
+	"github.com/greenlight-ml/greenlight/pkg/evidence"
+	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/pkg/model"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canaryview"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/load"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/proc"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/pair"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/study"
+)
+
+// rehearsal is what a dry run takes beside the controller: something to send, and somebody to send it to.
+type rehearsal struct {
+	load   loadFlags
+	policy policyFlags
+	bin    string
+}
+
+const (
+	// The pace of a dry run: 5 % of the rate is the floor of comparisons in some seconds.
+	rehearsalRate     = 4000
+	rehearsalPhase    = 3 * time.Second
+	rehearsalHold     = time.Minute
+	rehearsalInterval = 250 * time.Millisecond
+)
+
+func (r *rehearsal) declare(fs *pflag.FlagSet) {
+	r.load.declare(fs)
+	r.policy.declare(fs)
+	fs.StringVar(&r.bin, "bin", "", "folder of the programs ml-engine and executor, for --dry-run; that of greenlight when it is not given")
+}
+
+// rehearsalPolicy is the policy of a dry run: the same but for the times.
+func (f *policyFlags) rehearsalPolicy() (gate.Policy, error) {
+	p, err := f.policy()
+	if err != nil {
+		return p, err
+	}
+	if !f.changed("phase-duration") {
+		p.PhaseDuration = gate.Duration(rehearsalPhase)
+	}
+	if !f.changed("hold-limit") {
+		p.HoldLimit = gate.Duration(rehearsalHold)
+	}
+	return p, p.Validate()
+}
+
+// rehearse starts a pair, runs the phases against it, and stops it.
+func (s *canaryStart) rehearse(ctx context.Context, c console) error {
+	policy, err := s.policy.rehearsalPolicy()
+	if err != nil {
+		return err
+	}
+	bin, err := programs(s.bin)
+	if err != nil {
+		return err
+	}
+	data, a, states, err := s.load.states(c)
+	if err != nil {
+		return err
+	}
+	dir := filepath.Join(s.state, "rehearsals", time.Now().UTC().Format("20060102T150405.000Z"))
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	return withPair(ctx, pairOptions{
+		bin: bin, dir: dir, models: s.load.models, artifact: a,
+		engine: serviceFlags{freePort, freePort}, executor: serviceFlags{freePort, freePort},
+	}, func(engine, executor *proc.Process) error {
+		if err := awaitShadow(ctx, executor.Addr("grpc"), states); err != nil {
+			return err
+		}
+		pace := s.load.pace(nil)
+		if pace.Rate == 0 {
+			pace.Rate = rehearsalRate
+		}
+		r := dryRun{
+			state: canary.State(s.state), policy: policy, data: data, artifact: a, states: states, pace: pace,
+			target: canary.Target{Executors: []string{executor.Addr("grpc")}, Engines: []string{engine.Addr("grpc")}, Evidence: s.load.evidence},
+			keep:   func(write func(*evidence.Store) error) error { return keepEvidence(s.load.evidence, write) },
+		}
+		record, card, err := r.run(ctx, c)
+		if err != nil {
+			return err
+		}
+		if record.Decision == canary.Interrupted {
+			return context.Canceled
+		}
+		if err := canaryview.Table(c.out, record); err != nil {
+			return err
+		}
+		return c.verdict(gate.Scorecard{Results: card})
+	})
+}
+
+// freePort is any free port of this machine's loopback.
+const freePort = "127.0.0.1:0"
+
+// dryRun is a canary on requests of our own.
+type dryRun struct {
+	state    canary.State
+	target   canary.Target
+	policy   gate.Policy
+	data     *study.Data
+	artifact *model.Artifact
+	states   []load.State
+	pace     load.Pace
+	// keep hands out the evidence folder.
+	keep func(write func(*evidence.Store) error) error
+}
+
+// dryRunName is the evidence of a dry run, without its ending.
+const dryRunName = "canary_dryrun_observe"
+
+// run runs the phases while it sends, and writes the evidence. The results are for a scorecard.
+func (d *dryRun) run(ctx context.Context, c console) (_ *canary.Record, _ []gate.Result, err error) {
+	services, err := pair.Dial(pair.Options{Engines: d.target.Engines, Executors: d.target.Executors})
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() { err = errors.Join(err, services.Close()) }()
+	p := canary.NewPair(services)
+	w := canary.Survey(ctx, p, d.target.Evidence)
+	plan, err := canary.NewPlan(w, d.target, d.policy, rehearsalInterval, d.data.Source())
+	if err != nil {
+		return nil, nil, refusedCanary(err)
+	}
+	run, err := d.state.Rehearse(plan)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() { err = errors.Join(err, run.Close()) }()
+	stop := d.send(ctx)
+	record, err := show(ctx, c, run, p.From(w))
+	sent := stop()
+	if err = errors.Join(err, sent.err); err != nil {
+		return nil, nil, err
+	}
+	if record.Decision == canary.Interrupted {
+		return record, nil, nil
+	}
+	if err := keepCanary(d.keep, run, record, dryRunName); err != nil {
+		return nil, nil, err
+	}
+	c.say("canary    dry run on %s: %s%s; %d answers, %d other than the baseline's; %s.json", d.data.Name, record.Decision, because(record.Reason),
+		sent.total, sent.changed, dryRunName)
+	return record, d.judge(record, sent), nil
+}
+
+// sent is what was sent beside the controller, and how many answers were lost or not the baseline's.
+type sent struct {
+	total, changed int
+	err            error
+}
+
+// send sends the states round and round, until the function that it returns is called.
+func (d *dryRun) send(ctx context.Context) (stop func() sent) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan sent, 1)
+	go func() { done <- d.drive(ctx) }()
+	return func() sent {
+		cancel()
+		return <-done
+	}
+}
+
+// drive sends in chunks of about half a second, so that it ends soon after it is told to.
+func (d *dryRun) drive(ctx context.Context) (s sent) {
+	err := dial(d.target.Executors[0], func(conn *grpc.ClientConn) error {
+		chunk := max(1, min(len(d.states), int(d.pace.Rate/2)))
+		for from := 0; ctx.Err() == nil; from = (from + chunk) % len(d.states) {
+			// What was begun is ended: an answer that was cut off would count as lost.
+			r, err := load.Shadow(context.WithoutCancel(ctx), executorClient(conn), d.artifact, d.states[from:min(from+chunk, len(d.states))], d.pace)
+			if err != nil {
+				return fmt.Errorf("send states to the executor: %w", err)
+			}
+			s.total += r.Total
+			s.changed += r.Total - r.Succeeded
+		}
+		return nil
+	})
+	s.err = err
+	return s
+}
+
+// judge is the results of a dry run.
+func (d *dryRun) judge(r *canary.Record, s sent) []gate.Result {
+	passed := 0
+	for _, p := range r.Phases {
+		if p.Decision == canary.Passed {
+			passed++
+		}
+	}
+	return []gate.Result{
+		gate.Check(gate.Rule{
+			Name: "canary dry run phases passed", What: "phases that passed of those in the policy",
+			Op: gate.AtLeast, Threshold: float64(len(d.policy.Phases)), Unit: gate.Count,
+		}, gate.Measured(float64(passed), uint64(len(d.policy.Phases)))),
+		gate.Check(gate.Rule{
+			Name: "canary baseline answers lost or changed", What: "answers during the canary that are not, to the last bit, the baseline's",
+			Op: gate.AtMost, Threshold: 0, Unit: gate.Count, MinSamples: d.policy.MinComparisons,
+		}, gate.Measured(float64(s.changed), uint64(s.total))),
+	}
+}

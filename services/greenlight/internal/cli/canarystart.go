@@ -1,0 +1,190 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/greenlight-ml/greenlight/pkg/evidence"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canaryview"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/pair"
+)
+
+// canaryStart starts a canary, or goes on with one.
+type canaryStart struct {
+	rehearsal
+
+	tokenFile, state, phrase, run string
+	resume, dry                   bool
+}
+
+func canaryStartCommand(c console) *cobra.Command {
+	var s canaryStart
+	cmd := &cobra.Command{
+		Use: "start --confirm PHRASE | --resume | --dry-run", Short: "Run a canary, phase by phase",
+		Long: `Start runs the plan that the phrase confirms: nothing else is asked, and nothing may have changed since. It ends with 0 % on
+every executor, read back, and writes canary_run_<time>.json with a plot and a table to the evidence folder. Interrupted
+(Ctrl-C, SIGTERM, or killed), it goes on with --resume at the phase that it was in, which begins anew.
+
+With --dry-run the same controller runs the same phases, shorter, against a pair of its own that it starts on free ports
+of this machine and sends market states to. That needs no phrase, writes canary_dryrun_observe.json, and counts for
+no promotion.
+
+Exits 0 when all phases have passed, 3 when it was aborted or stopped, 1 when it was interrupted or refused.`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			given := 0
+			for _, g := range []bool{cmd.Flags().Changed("confirm"), s.resume, s.dry} {
+				if g {
+					given++
+				}
+			}
+			switch {
+			case given != 1:
+				return usageError{errors.New("give one of --confirm, --resume and --dry-run")}
+			case s.dry:
+				return s.rehearse(cmd.Context(), c)
+			case s.resume:
+				return refusedCanary(s.goOn(cmd.Context(), c))
+			default:
+				return refusedCanary(s.begin(cmd.Context(), c))
+			}
+		},
+	}
+	fs := cmd.Flags()
+	fs.StringVar(&s.phrase, "confirm", "", "the phrase that greenlight canary plan printed")
+	fs.BoolVar(&s.resume, "resume", false, "go on with a run that was interrupted")
+	fs.StringVar(&s.run, "run", "", "the run to go on with; the newest when it is not given")
+	fs.BoolVar(&s.dry, "dry-run", false, "rehearse against a pair of its own")
+	fs.StringVar(&s.tokenFile, "control-token-file", "", "file with the operators' token, for services that ask for it")
+	declareCanaryState(fs, &s.state)
+	s.rehearsal.declare(fs)
+	return cmd
+}
+
+// begin begins the run that the phrase confirms.
+func (s *canaryStart) begin(ctx context.Context, c console) error {
+	state := canary.State(s.state)
+	plan, ticket, err := state.Confirmed(s.phrase)
+	if err != nil {
+		return err
+	}
+	return s.reach(plan, func(p canary.Pair) error {
+		w := canary.Survey(ctx, p, plan.Evidence)
+		if err := errors.Join(plan.CheckAll(w, ticket.Phrase, ticket.Nonce), w.Free("")); err != nil {
+			return err
+		}
+		run, err := state.Begin(plan, ticket)
+		if err != nil {
+			return err
+		}
+		return errors.Join(conduct(ctx, c, run, p.From(w), canaryRunName(run)), run.Close())
+	})
+}
+
+// goOn goes on with a run whose controller has ended.
+func (s *canaryStart) goOn(ctx context.Context, c console) error {
+	run, err := canary.State(s.state).Resume(s.run)
+	if err != nil {
+		return err
+	}
+	err = s.reach(run.Plan, func(p canary.Pair) error {
+		w := canary.Survey(ctx, p, run.Plan.Evidence)
+		if err := errors.Join(run.Plan.Check(w), w.Free(run.Record.ID)); err != nil {
+			return err
+		}
+		return conduct(ctx, c, run, p, canaryRunName(run))
+	})
+	return errors.Join(err, run.Close())
+}
+
+// reach connects to the services of the plan.
+func (s *canaryStart) reach(plan *canary.Plan, use func(canary.Pair) error) error {
+	services, err := pair.Dial(pair.Options{Engines: plan.Engines, Executors: plan.Executors, TokenFile: s.tokenFile})
+	if err != nil {
+		return err
+	}
+	return errors.Join(use(canary.NewPair(services)), services.Close())
+}
+
+// canaryRunName is the evidence of a run, without its ending.
+func canaryRunName(r *canary.Run) string {
+	return "canary_run_" + r.Record.ID[:len("20060102T150405Z")]
+}
+
+const canaryRunSchema = "greenlight/canary_run/v1"
+
+// errInterrupted is a run that can be resumed.
+var errInterrupted = errors.New("the canary was interrupted, and shadows nothing now")
+
+// conduct runs the phases that are left and writes the evidence, under the name, once the run has ended.
+func conduct(ctx context.Context, c console, run *canary.Run, p canary.Pair, name string) error {
+	record, err := show(ctx, c, run, p)
+	if err != nil {
+		return err
+	}
+	if record.Decision == canary.Interrupted {
+		return withHint(errInterrupted, "greenlight canary start --resume --run %s goes on at the phase that it was in", record.ID)
+	}
+	keep := func(write func(*evidence.Store) error) error { return keepEvidence(run.Plan.Evidence, write) }
+	if err := keepCanary(keep, run, record, name); err != nil {
+		return err
+	}
+	if err := canaryview.Table(c.out, record); err != nil {
+		return err
+	}
+	c.say("evidence  %s.json, with .svg and .md", filepath.Join(run.Plan.Evidence, name))
+	c.say("canary    %s%s", record.Decision, because(record.Reason))
+	if !record.RolledBack {
+		return errors.New("0 % was not read back from every executor: each lease lapses by itself within " + record.Policy.Lease.String())
+	}
+	if record.Decision != canary.Passed {
+		return errGate
+	}
+	if !record.PromoteEligible {
+		c.say("          it does not count for a promotion: %s", record.PromoteReason)
+	}
+	return nil
+}
+
+func because(reason string) string {
+	if reason == "" {
+		return ""
+	}
+	return ": " + reason
+}
+
+// show runs the phases, and shows them.
+func show(ctx context.Context, c console, run *canary.Run, p canary.Pair) (*canary.Record, error) {
+	metrics, err := canary.SourceOf(run.Plan)
+	if err != nil {
+		return nil, err
+	}
+	c.say("run       %s, journal in %s", run.Record.ID, run.Dir)
+	view := canaryview.New(c.out, run.Plan.Policy)
+	defer view.Close()
+	return run.Go(ctx, p, metrics, view.Observe)
+}
+
+// keepCanary writes the record, its plot and its table.
+func keepCanary(keep func(write func(*evidence.Store) error) error, run *canary.Run, record *canary.Record, name string) error {
+	inputs, err := run.Inputs()
+	if err != nil {
+		return err
+	}
+	header := evidence.Header{
+		Schema: canaryRunSchema, Source: run.Plan.Source, Inputs: inputs, Model: &run.Plan.Model, Git: revision(),
+	}
+	figure, err := canaryview.Figure(record, run.Plan.Model.Version)
+	if err != nil {
+		return err
+	}
+	return keep(func(store *evidence.Store) error {
+		return errors.Join(
+			store.WriteJSON(name+".json", header, record), store.WriteFile(name+".svg", figure),
+			store.WriteFile(name+".md", canaryview.Markdown(record, run.Plan.Model.Version)))
+	})
+}

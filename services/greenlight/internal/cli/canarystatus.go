@@ -1,0 +1,76 @@
+package cli
+
+import (
+	"context"
+	"errors"
+
+	"github.com/spf13/cobra"
+
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canaryview"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/pair"
+)
+
+func canaryStatusCommand(c console) *cobra.Command {
+	var state, run, tokenFile string
+	cmd := &cobra.Command{
+		Use: "status", Short: "Show a canary: the one that runs, or the last one",
+		Long: `Status shows a run from its journal, phase by phase, and asks its executors what they shadow now. It changes nothing and may
+be called while the canary runs. Without --run it shows the newest run, and lists the others.`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return refusedCanary(showStatus(cmd.Context(), c, canary.State(state), run, tokenFile))
+		},
+	}
+	declareCanaryState(cmd.Flags(), &state)
+	cmd.Flags().StringVar(&run, "run", "", "the run to show; the newest when it is not given")
+	cmd.Flags().StringVar(&tokenFile, "control-token-file", "", "file with the operators' token, for services that ask for it")
+	return cmd
+}
+
+func showStatus(ctx context.Context, c console, state canary.State, id, tokenFile string) error {
+	plan, record, err := state.Read(id)
+	if err != nil {
+		return err
+	}
+	running, err := state.Running(record.ID)
+	if err != nil {
+		return err
+	}
+	if err := canaryview.Status(c.out, record, plan.Model.Version, running); err != nil {
+		return err
+	}
+	if err := sayRollouts(ctx, c, plan, tokenFile); err != nil {
+		return err
+	}
+	if id != "" {
+		return nil
+	}
+	ids, err := state.Runs()
+	for i := len(ids) - 2; i >= 0 && err == nil; i-- {
+		var other *canary.Record
+		if _, other, err = state.Read(ids[i]); err == nil {
+			c.say("earlier   %s  %s%s", other.ID, other.Decision, because(other.Reason))
+		}
+	}
+	return err
+}
+
+// sayRollouts says what the executors of the plan do now. One that is not reached is said, and no error: the journal is
+// what was asked for.
+func sayRollouts(ctx context.Context, c console, plan *canary.Plan, tokenFile string) error {
+	services, err := pair.Dial(pair.Options{Executors: plan.Executors, TokenFile: tokenFile})
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, brakeTimeout)
+	defer cancel()
+	for _, now := range canary.Rollouts(ctx, canary.NewPair(services).Executors) {
+		if now.Err != nil {
+			c.say("executor  %v", now.Err)
+			continue
+		}
+		c.say("executor  %s: %s", now.Addr, now.Text)
+	}
+	return errors.Join(services.Close())
+}

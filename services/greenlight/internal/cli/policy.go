@@ -1,0 +1,24 @@
+package cli
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/greenlight-ml/greenlight/pkg/gate"
+)
+
+// readPolicy is the policy of the file, or the built-in one without a name.
+func readPolicy(path string) (gate.Policy, error) {
+	if path == "" {
+		return gate.DefaultPolicy(), nil
+	}
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return gate.Policy{}, usageError{fmt.Errorf("--policy: %w", err)}
+	}
+	policy, err := gate.ParsePolicy(raw)
+	if err != nil {
+		return gate.Policy{}, usageError{fmt.Errorf("--policy %s: %w", path, err)}
+	}
+	return policy, nil
+}

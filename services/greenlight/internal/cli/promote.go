@@ -1,0 +1,278 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/pkg/model"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/confirm"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/pair"
+)
+
+// promoteFlags say what to promote, and by which evidence.
+type promoteFlags struct {
+	pairFlags
+
+	models, model, as, evidence, policy, head, state, phrase string
+	check                                                    bool
+	// given says whether a flag was given.
+	given func(name string) bool
+}
+
+// promoteTimeout is how long the services may take to say what they serve, or to load and verify a model.
+const promoteTimeout = 10 * time.Second
+
+func promoteCommand(c console) *cobra.Command {
+	p := &promoteFlags{}
+	cmd := &cobra.Command{
+		Use: "promote --check | --confirm PHRASE", Short: "Say what blocks the promotion of a model; promote it once nothing does",
+		Long: `Promote --check judges every blocker anew from the figures of the evidence, prints them, and writes promotion_check.json:
+drift (psi_snapshot.json, live, of the last day, whatever its window: it says which), AUC and P@20 (offline_report.json),
+a live canary that passed all phases by a policy that is not laxer than the one in force, a soak of 24 h at 100 % that ended
+within 48 h (a canary whose policy has one phase of 100 % for 24 h; the policy may say 48 h), that the whole evidence folder
+verifies, that the model does, that the version of the release is free; with --engine and --executor also that they serve
+and shadow this model. It exits 0 when all of them are PASS and only the confirmation is missing, and prints the phrase to
+give then; it exits 3 otherwise. What is missing is ERROR, never PASS.
+
+Promote --confirm takes the phrase, which works once and for 30 minutes, for this model, this evidence and this drift alone.
+Everything is judged again. Then the release is recorded in the registry under the version without -rcN (or --as), with the
+same digest, promotion.json is written, and the entry for CHANGELOG.md is printed. With --engine, each of those is told to
+serve the release, and asked whether it does. It exits 0 when the model is promoted, 3 when something blocks, 1 when the
+phrase is refused or a part was not done. A promotion that was cut short is finished by the same command again.`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			p.given = cmd.Flags().Changed
+			switch {
+			case p.check == p.given("confirm"):
+				return usageError{errors.New("give either --check or --confirm")}
+			case p.check:
+				return p.runCheck(cmd.Context(), c)
+			default:
+				return p.runConfirm(cmd.Context(), c)
+			}
+		},
+	}
+	p.declareAll(cmd.Flags())
+	return cmd
+}
+
+func (p *promoteFlags) declareAll(fs *pflag.FlagSet) {
+	p.declare(fs, nil, nil, promoteTimeout)
+	fs.BoolVar(&p.check, "check", false, "judge, print and write down what blocks, and change nothing else")
+	fs.StringVar(&p.phrase, "confirm", "", "the phrase that --check printed")
+	fs.StringVar(&p.models, "models", "models", "registry folder")
+	fs.StringVar(&p.model, "model", defaultModel, "the model to promote: name/version, or version")
+	fs.StringVar(&p.as, "as", "", "version of the release; without it, the model's version less its -rcN")
+	fs.StringVar(&p.policy, "policy", "", "file with the policy in force, YAML; without it, the built-in one")
+	fs.StringVar(&p.head, "head", "", "what the evidence chain's head must be, or its first 12 digits: as it was written down elsewhere")
+	fs.StringVar(&p.state, "state", filepath.Join("var", "promote"), "folder of the phrases that were issued and used")
+	declareEvidence(fs, &p.evidence)
+}
+
+func (p *promoteFlags) ledger() *confirm.Ledger { return confirm.NewLedger(p.state) }
+
+// readPolicy is the policy in force.
+func (p *promoteFlags) readPolicy() (gate.Policy, error) {
+	if p.policy == "" {
+		return gate.DefaultPolicy(), nil
+	}
+	raw, err := os.ReadFile(p.policy)
+	if err != nil {
+		return gate.Policy{}, usageError{fmt.Errorf("--policy: %w", err)}
+	}
+	policy, err := gate.ParsePolicy(raw)
+	if err != nil {
+		return gate.Policy{}, usageError{fmt.Errorf("--policy %s: %w", p.policy, err)}
+	}
+	return policy, nil
+}
+
+func (p *promoteFlags) runCheck(ctx context.Context, c console) error {
+	policy, err := p.readPolicy()
+	if err != nil {
+		return err
+	}
+	return p.use(ctx, func(ctx context.Context, services *pair.Pair) error {
+		q := promote.Question{
+			Models: p.models, Model: p.model, As: p.as, Evidence: p.evidence, Policy: policy, Head: p.head,
+			Engines: services.Engines, Executors: services.Executors,
+		}
+		check, err := promote.Judge(ctx, q, time.Now())
+		if err != nil {
+			return withHint(err, "greenlight model list says which models there are; --as says what one is released as")
+		}
+		if err := c.sayCheck(check); err != nil {
+			return err
+		}
+		head, err := check.Keep(p.evidence, revision())
+		if err != nil {
+			return withHint(err, "greenlight evidence verify says what does not hold")
+		}
+		c.say("evidence  %s, head %s", filepath.Join(p.evidence, promote.CheckName), head)
+		if !check.Ready() {
+			return errGate
+		}
+		ticket, err := promote.Ask(p.ledger(), q, check, head)
+		if err != nil {
+			return err
+		}
+		c.say("nothing blocks but the confirmation; until %s, once:", ticket.ExpiryTime.Format("15:04Z"))
+		c.say("greenlight promote --confirm %q%s", ticket.Phrase, p.again())
+		return nil
+	})
+}
+
+// again is the flags that --confirm needs as well.
+func (p *promoteFlags) again() string {
+	text := ""
+	for _, f := range []struct{ name, value string }{{"state", p.state}, {"control-token-file", p.TokenFile}, {"engine", strings.Join(p.Engines, ",")}} {
+		if p.given(f.name) {
+			text += fmt.Sprintf(" --%s %s", f.name, f.value)
+		}
+	}
+	return text
+}
+
+// sayCheck prints the blockers, and the indices that do not block.
+func (c console) sayCheck(check *promote.Check) error {
+	c.say("%s/%s -> %s, digest %.12s", check.Name, check.From, check.To, check.Digest)
+	if err := check.Table(c.out); err != nil {
+		return err
+	}
+	var watched []string
+	for _, w := range check.Watched {
+		watched = append(watched, fmt.Sprintf("%s (%s) %.3f", w.Feature, w.Role, w.PSI))
+	}
+	if len(watched) > 0 {
+		c.say("PSI of what is watched and does not block: %s", strings.Join(watched, ", "))
+	}
+	return nil
+}
+
+func (p *promoteFlags) runConfirm(ctx context.Context, c console) error {
+	pledge, err := promote.Redeem(p.ledger(), p.phrase)
+	used := errors.Is(err, confirm.ErrUsed)
+	if err != nil && !used {
+		return p.refused(err)
+	}
+	if err := p.contradicts(pledge); err != nil {
+		return p.refused(err)
+	}
+	engines := p.Engines
+	p.Engines, p.Executors = append(pledge.Engines, engines...), pledge.Executors
+	return p.use(ctx, func(ctx context.Context, services *pair.Pair) error {
+		// Those that were asked at the check come first; those that are told now, after them.
+		told := services.Engines[len(pledge.Engines):]
+		services.Engines = services.Engines[:len(pledge.Engines)]
+		r := promote.Releaser{Ledger: p.ledger(), Engines: told, Git: revision()}
+		if used {
+			record, err := r.Finish(ctx, pledge, time.Now())
+			if record != nil {
+				c.say("a promotion that was cut short is finished")
+			}
+			return p.promoted(c, record, err)
+		}
+		check, err := promote.Judge(ctx, pledge.Question(services), time.Now())
+		if err != nil {
+			return err
+		}
+		record, err := r.Release(ctx, pledge, check)
+		if errors.Is(err, promote.ErrBlocked) {
+			return errors.Join(c.sayCheck(check), errGate)
+		}
+		return p.promoted(c, record, err)
+	})
+}
+
+// promoted says what was done.
+func (p *promoteFlags) promoted(c console, r *promote.Record, err error) error {
+	if r == nil {
+		return p.refused(err)
+	}
+	c.say("released  %s/%s, digest %.12s, tried as %s", r.Name, r.To, r.Digest, r.From)
+	failed := 0
+	for _, a := range r.Activated {
+		if a.Error != "" {
+			failed++
+			c.say("engine    %s NOT ACTIVATED: %s", a.Address, a.Error)
+			continue
+		}
+		c.say("engine    %s serves %s", a.Address, a.Version)
+	}
+	if err != nil {
+		return withHint(err, "the same command again finishes it")
+	}
+	c.say("evidence  %s", promote.PromotionName)
+	c.say("for CHANGELOG.md:")
+	c.say("%s", r.Changelog)
+	if failed > 0 {
+		return withHint(fmt.Errorf("%s/%s is released, and %d of %d ml-engines do not serve it", r.Name, r.To, failed, len(r.Activated)),
+			"ModelRegistryService.ActivateModel activates it: {\"model\": \"%s/%s\", \"digest\": \"%.12s\"}", r.Name, r.To, r.Digest)
+	}
+	return nil
+}
+
+// contradicts says which flag that was given is not what the phrase was issued for.
+func (p *promoteFlags) contradicts(pledge *promote.Pledge) error {
+	for _, f := range []struct{ name, value, want string }{{"models", p.models, pledge.Models}, {"evidence", p.evidence, pledge.Evidence}} {
+		if abs, err := filepath.Abs(f.value); err == nil && p.given(f.name) && abs != f.want {
+			return fmt.Errorf("--%s %s: the phrase is for %s", f.name, f.value, f.want)
+		}
+	}
+	if p.given("model") {
+		entry, err := model.OpenRegistry(pledge.Models).Find(p.model)
+		if err != nil {
+			return err
+		}
+		if entry.String() != pledge.Model {
+			return fmt.Errorf("%w: --model %s, and the phrase is for %s", promote.ErrOtherModel, entry, pledge.Model)
+		}
+	}
+	if p.given("as") && p.as != pledge.To {
+		return fmt.Errorf("--as %s: the phrase is for %s", p.as, pledge.To)
+	}
+	if p.given("policy") {
+		policy, err := p.readPolicy()
+		if err != nil {
+			return err
+		}
+		if !reflect.DeepEqual(policy, pledge.Policy) {
+			return fmt.Errorf("--policy %s: the phrase is for another policy", p.policy)
+		}
+	}
+	return nil
+}
+
+// refused adds to a refusal what to do about it.
+func (p *promoteFlags) refused(err error) error {
+	for _, r := range []struct {
+		err  error
+		hint string
+	}{
+		{confirm.ErrUnknown, "phrases are kept in --state " + p.state + " of the machine that issued them; greenlight promote --check issues one"},
+		{confirm.ErrMismatch, "copy the whole phrase as greenlight promote --check printed it"},
+		{confirm.ErrUsed, "a phrase works once; greenlight promote --check issues another"},
+		{confirm.ErrExpired, "look again: greenlight promote --check issues another"},
+		{promote.ErrOtherModel, "check the model that is to be promoted: greenlight promote --check --model ..."},
+		{promote.ErrOtherEvidence, "look at what is there now: greenlight promote --check"},
+		{promote.ErrOtherPSI, "look at the drift as it is now: greenlight promote --check"},
+		{promote.ErrOtherTicket, "the files in --state " + p.state + " were edited; greenlight promote --check issues another phrase"},
+		{promote.ErrPhrase, "copy the whole phrase as greenlight promote --check printed it, in quotes"},
+	} {
+		if errors.Is(err, r.err) {
+			return withHint(err, "%s", r.hint)
+		}
+	}
+	return err
+}

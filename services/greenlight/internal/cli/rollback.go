@@ -1,0 +1,137 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/greenlight-ml/greenlight/pkg/evidence"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/pair"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/rollback"
+)
+
+// pairFlags say which services to talk to.
+type pairFlags struct {
+	pair.Options
+
+	timeout time.Duration
+}
+
+// declare declares the flags with the addresses of a pair on this machine, or none.
+func (p *pairFlags) declare(fs *pflag.FlagSet, engines, executors []string, timeout time.Duration) {
+	fs.StringSliceVar(&p.Engines, "engine", engines, "gRPC addresses of ml-engine, one per replica")
+	fs.StringSliceVar(&p.Executors, "executor", executors, "gRPC addresses of executor, one per replica")
+	fs.StringVar(&p.TokenFile, "control-token-file", "", "file with the operators' token, for services that ask for it")
+	fs.DurationVar(&p.timeout, "timeout", timeout, "how long the services may take to answer")
+}
+
+// use connects to the services, and hands them to fn with the time that they have.
+func (p *pairFlags) use(ctx context.Context, fn func(context.Context, *pair.Pair) error) error {
+	services, err := pair.Dial(p.Options)
+	if err != nil {
+		return usageError{err}
+	}
+	ctx, cancel := context.WithTimeout(ctx, p.timeout)
+	defer cancel()
+	return errors.Join(fn(ctx, services), services.Close())
+}
+
+var (
+	localEngine   = []string{"127.0.0.1:4010"}
+	localExecutor = []string{"127.0.0.1:4020"}
+)
+
+const (
+	// brakeTimeout is how long a rollback waits for a service that does not answer. A healthy pair takes milliseconds.
+	brakeTimeout = 2 * time.Second
+	// rollbackForm is the time in the name of a rollback's evidence.
+	rollbackForm = "20060102T150405.000Z"
+)
+
+func rollbackCommand(c console) *cobra.Command {
+	var p pairFlags
+	var folder, reason string
+	cmd := &cobra.Command{
+		Use: "rollback", Short: "The emergency brake: back to the model before, and no more shadows",
+		Long: `Rollback tells every ml-engine to return to the model that was active before the last activation, and every executor to
+stop its shadows (0 %, OFF), all at once, and reads back what they do. It asks nothing. The lease of a canary that runs
+ends with it, and the canary aborts.
+
+Pulled again, it does nothing more: an ml-engine that has returned already is left where it is. It writes
+rollback_<time>.json to the evidence folder, after the brake was pulled. It exits 1 when a service has not obeyed, and says
+which did and which did not.`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			var r *rollback.Result
+			err := p.use(cmd.Context(), func(ctx context.Context, services *pair.Pair) error {
+				r = rollback.Run(ctx, services, reason)
+				return nil
+			})
+			if r == nil {
+				return err
+			}
+			c.sayRollback(r)
+			if kept := keepRollback(c, folder, r); kept != nil {
+				err = errors.Join(err, fmt.Errorf("the evidence was not written: %w", kept))
+			}
+			if undone := r.Err(); undone != nil {
+				return withHint(errors.Join(undone, err), "pull it again for those: greenlight rollback leaves alone what has obeyed")
+			}
+			return err
+		},
+	}
+	fs := cmd.Flags()
+	p.declare(fs, localEngine, localExecutor, brakeTimeout)
+	fs.StringVar(&reason, "reason", "no reason given", "why, for the audit log and the evidence")
+	declareEvidence(fs, &folder)
+	return cmd
+}
+
+func (c console) sayRollback(r *rollback.Result) {
+	for _, e := range r.Engines {
+		switch {
+		case e.Done && e.Already:
+			c.say("engine    %s had returned to %s already", e.Address, e.To.Version)
+		case e.Done:
+			c.say("engine    %s serves %s again, and not %s: %.1f ms", e.Address, e.To.Version, e.From.Version, e.TookMS)
+		default:
+			c.say("engine    %s NOT DONE: %s", e.Address, e.Error)
+		}
+	}
+	for _, e := range r.Executors {
+		switch {
+		case e.Done && e.Error != "":
+			c.say("executor  %s shadows nothing (%v %%, %s): %.1f ms; but %s", e.Address, *e.Percent, e.Mode, e.TookMS, e.Error)
+		case e.Done:
+			c.say("executor  %s shadows nothing (%v %%, %s): %.1f ms", e.Address, *e.Percent, e.Mode, e.TookMS)
+		default:
+			c.say("executor  %s NOT DONE: %s", e.Address, e.Error)
+		}
+	}
+	if r.Complete {
+		c.say("rollback  complete and read back in %.1f ms", r.TookMS)
+	}
+}
+
+// keepRollback writes the evidence. The model is the one that the first ml-engine was taken back from.
+func keepRollback(c console, folder string, r *rollback.Result) error {
+	store, err := evidence.Open(folder, evidence.Options{})
+	if err != nil {
+		return err
+	}
+	header := evidence.Header{Schema: rollback.Schema, Source: evidence.Live, Git: revision()}
+	if len(r.Engines) > 0 {
+		header.Model = r.Engines[0].From
+	}
+	name := "rollback_" + r.StartTime.Format(rollbackForm) + ".json"
+	if err := errors.Join(store.WriteJSON(name, header, r), store.Close()); err != nil {
+		return err
+	}
+	c.say("evidence  %s", filepath.Join(folder, name))
+	return nil
+}

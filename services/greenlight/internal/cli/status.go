@@ -1,0 +1,59 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/pair"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/status"
+)
+
+// statusTimeout is far more than the first answer about drift takes, which draws the noise: some hundred milliseconds.
+const statusTimeout = 5 * time.Second
+
+// errUnreached is that a part of the status is missing.
+var errUnreached = errors.New("a part could not be reached: see above")
+
+func statusCommand(c console) *cobra.Command {
+	var p pairFlags
+	var folder string
+	var machine bool
+	cmd := &cobra.Command{
+		Use: "status", Short: "One screen: model, rollout, shadow, drift, evidence, canary",
+		Long: `Status asks every ml-engine which model it serves and how far its inputs have drifted in the last 7 days, every executor
+how its shadow does and which share of the requests is shadowed by whose word, and the evidence folder whether it holds and
+how the newest canary ended. What cannot be reached says so, and it exits 1 then.`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return p.use(cmd.Context(), func(ctx context.Context, services *pair.Pair) error {
+				s := status.Read(ctx, services, folder)
+				if err := c.show(s, machine); err != nil {
+					return err
+				}
+				if !s.Reached() {
+					return errUnreached
+				}
+				return nil
+			})
+		},
+	}
+	fs := cmd.Flags()
+	p.declare(fs, localEngine, localExecutor, statusTimeout)
+	fs.BoolVar(&machine, "json", false, "print JSON")
+	declareEvidence(fs, &folder)
+	return cmd
+}
+
+func (c console) show(s *status.Status, machine bool) error {
+	if !machine {
+		return s.Screen(c.out)
+	}
+	enc := json.NewEncoder(c.out)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	return enc.Encode(s)
+}

@@ -1,0 +1,262 @@
+package promote
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/greenlight-ml/greenlight/pkg/evidence"
+	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/pkg/shadow"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
+)
+
+// runPattern is the names of the runs of canaries. A dry run has another name, and does not count.
+const runPattern = "canary_run_*.json"
+
+// full is the share of all requests, in percent.
+const full = 100
+
+// run is a live run of a canary of the model.
+type run struct {
+	*file
+
+	canary.Record
+
+	// contradictions are what of the record does not follow from its own counts and times.
+	contradictions []string
+}
+
+// runRecord is canary_run_<time>.json.
+type runRecord struct {
+	evidence.Header
+	canary.Record
+}
+
+// runs reads the live runs of the model, newest first. Those that are not live come as other, with one sentence each.
+// A file that cannot be read is an error, since it might be the newest.
+func (j *judgment) runs() (live []*run, other []string, err error) {
+	names, err := fs.Glob(os.DirFS(j.folder), runPattern)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, name := range names {
+		f, err := j.read(name, "greenlight canary start")
+		if err != nil {
+			return nil, nil, err
+		}
+		if m := f.header.Model; m == nil || m.Digest != j.digest {
+			continue
+		}
+		var r runRecord
+		if err := f.decode(&r); err != nil {
+			return nil, nil, err
+		}
+		switch {
+		case r.Source != evidence.Live:
+			other = append(other, fmt.Sprintf("%s "+liveIsRequired, name, r.Source))
+		case r.DryRun:
+			other = append(other, name+" is a dry run: no executor in production was touched")
+		default:
+			live = append(live, &run{f, r.Record, contradictions(&r.Record)})
+		}
+	}
+	slices.SortFunc(live, func(a, b *run) int { return b.StartTime.Compare(a.StartTime) })
+	return live, other, nil
+}
+
+// soaks says whether the run was made for the soak alone, and not to climb up to 100 %.
+func (r *run) soaks() bool { return slices.Equal(r.Policy.Phases, []float64{full}) }
+
+// canary judges the newest live run that climbs through the phases: that it passed them all, and by which policy.
+func (j *judgment) canary(live []*run, other []string, err error) (phases, policy Row) {
+	rules := [2]gate.Rule{
+		{
+			Name: CanaryPhases, Op: gate.AtLeast, Threshold: float64(len(j.policy.Phases)), Unit: gate.Count,
+			MinSamples: j.policy.MinComparisons * uint64(len(j.policy.Phases)),
+		},
+		{Name: CanaryPolicy, Op: gate.AtMost, Threshold: 0, Unit: gate.Count},
+	}
+	climbing := j.climbing(live)
+	if err == nil && climbing == nil {
+		err = fmt.Errorf("%w: no live canary run of this model; greenlight canary start makes one", errMissing)
+	}
+	if err != nil {
+		phases, policy = missing(rules[0], err.Error()), missing(rules[1], err.Error())
+		for _, what := range other {
+			phases.worsen(gate.Fail, "%s", what)
+		}
+		return phases, policy
+	}
+	passed, compared, why := j.passed(climbing)
+	phases = newRow(gate.Check(rules[0], gate.Measured(float64(passed), compared)), climbing.file)
+	phases.Note = fmt.Sprintf("run %s of %s", climbing.ID, minute(climbing.StartTime))
+	for _, what := range why {
+		phases.worsen(gate.Inconclusive, "%s", what) // that phases are lacking is judged already
+	}
+	for _, what := range climbing.contradictions {
+		phases.worsen(gate.Error, "%s: %s", climbing.Path, what)
+	}
+	if newest := live[0]; newest != climbing && newest.Decision != canary.Passed {
+		phases.Evidence = append(phases.Evidence, newest.Input)
+		phases.ended(newest)
+	}
+	phases.ended(climbing)
+	if climbing.Confirmation == "" {
+		phases.worsen(gate.Fail, "%s was not confirmed by anybody", climbing.Path)
+	}
+	laxer := climbing.Policy.Laxer(j.policy)
+	policy = problems(CanaryPolicy, laxer, len(climbing.Policy.Phases), climbing.file)
+	if len(laxer) > 0 {
+		policy.Reason = "laxer than the policy in force: " + policy.Reason
+	}
+	return phases, policy
+}
+
+// climbing is the newest run that is not for the soak alone; if the policy in force asks for 100 % at once, the newest.
+func (j *judgment) climbing(live []*run) *run {
+	atOnce := slices.Equal(j.policy.Phases, []float64{full})
+	for _, r := range live {
+		if atOnce || !r.soaks() {
+			return r
+		}
+	}
+	return nil
+}
+
+// ended worsens the row by how the run ended, if it did not pass.
+func (r *Row) ended(by *run) {
+	switch {
+	case by.Aborted, by.Decision == canary.Aborted, by.Decision == canary.Stopped:
+		r.worsen(gate.Fail, "%s is %s: %s", by.Path, by.Decision, by.Reason)
+	case by.Decision != canary.Passed:
+		r.worsen(gate.Inconclusive, "%s is %s", by.Path, by.Decision)
+	}
+}
+
+// passed counts the phases of the policy in force that the run has passed, by its own policy and by the one in force,
+// with their comparisons, and says which are lacking. Of a phase that was begun several times the last time decides.
+func (j *judgment) passed(r *run) (n int, compared uint64, lacking []string) {
+	for _, percent := range j.policy.Phases {
+		p := last(r.Phases, percent)
+		if p == nil {
+			lacking = append(lacking, fmt.Sprintf("%v %%: not begun", percent))
+			continue
+		}
+		counts, err := countsOf(p)
+		card := j.policy.JudgePhase(counts)
+		switch {
+		case err != nil:
+			lacking = append(lacking, fmt.Sprintf("%v %%: %v", percent, err))
+		case p.Decision != canary.Passed:
+			lacking = append(lacking, fmt.Sprintf("%v %%: %s: %s", percent, p.Decision, p.Reason))
+		case !card.Verdict().OK():
+			lacking = append(lacking, fmt.Sprintf("%v %%: by the policy in force %s: %s", percent, card.Summary(), reasons(card)))
+		default:
+			n, compared = n+1, compared+counts.Comparisons()
+			if percent == full { //nolint:revive // written down and never computed
+				j.check.Canary = &Canary{
+					Run: r.ID, Comparisons: counts.Comparisons(), P95MS: counts.P95MS,
+					MatchRate: float64(counts.Matches) / float64(counts.Comparisons()), ErrorRate: float64(counts.Errors) / float64(counts.Tried()),
+				}
+			}
+		}
+	}
+	return n, compared, lacking
+}
+
+func last(phases []canary.Phase, percent float64) *canary.Phase {
+	for i := range slices.Backward(phases) {
+		if phases[i].Percent == percent { //nolint:revive // shares are written down and never computed
+			return &phases[i]
+		}
+	}
+	return nil
+}
+
+func reasons(card gate.Scorecard) string {
+	var why []string
+	for _, r := range card.Results {
+		if r.Reason != "" {
+			why = append(why, r.Name+": "+r.Reason)
+		}
+	}
+	return strings.Join(why, "; ")
+}
+
+// countsOf is what the verdict of a phase is computed from. It fails on an outcome that there is not.
+func countsOf(p *canary.Phase) (gate.PhaseCounts, error) {
+	c := gate.PhaseCounts{P95MS: math.NaN()}
+	if p.P95MS != nil {
+		c.P95MS = *p.P95MS
+	}
+	known := 0
+	for _, o := range shadow.Outcomes() {
+		n, ok := p.Outcomes[o.String()]
+		if ok {
+			known++
+		}
+		if o.Failed() {
+			c.Errors += n
+		}
+	}
+	c.Matches, c.Mismatches = p.Outcomes[shadow.Match.String()], p.Outcomes[shadow.Mismatch.String()]
+	if known != len(p.Outcomes) {
+		return c, errors.New("it has outcomes that are not known")
+	}
+	return c, nil
+}
+
+// contradictions says what of the record does not follow from its counts and times, as far as its PASSED goes: what did
+// not pass counts for nothing.
+func contradictions(r *canary.Record) []string {
+	var found []string
+	add := func(wrong bool, format string, args ...any) {
+		if wrong {
+			found = append(found, fmt.Sprintf(format, args...))
+		}
+	}
+	if err := r.Policy.Validate(); err != nil {
+		return []string{err.Error()}
+	}
+	for i := range r.Phases {
+		p := &r.Phases[i]
+		if p.Decision != canary.Passed {
+			continue
+		}
+		name := fmt.Sprintf("phase %v %%", p.Percent)
+		add(p.Index < 0 || p.Index >= len(r.Policy.Phases) || r.Policy.Phases[max(0, min(p.Index, len(r.Policy.Phases)-1))] != p.Percent,
+			"%s is not phase %d of its policy", name, p.Index)
+		add(p.StartTime.Before(r.StartTime) || p.EndTime.After(r.EndTime), "%s is not within the run", name)
+		took := gate.Duration(p.EndTime.Sub(p.StartTime))
+		add(took < r.Policy.PhaseDuration, "%s took %s of %s", name, took, r.Policy.PhaseDuration)
+		counts, err := countsOf(p)
+		add(err != nil, "%s: %v", name, err)
+		card := r.Policy.JudgePhase(counts)
+		add(!card.Verdict().OK(), "%s says %s, and by its counts it is %s: %s", name, p.Decision, card.Verdict(), reasons(card))
+		if aborts := r.Policy.Aborts(counts); len(aborts) > 0 {
+			add(true, "%s says %s, and should have been aborted: %s", name, p.Decision, strings.Join(aborts, "; "))
+		}
+		add(!slices.EqualFunc(card.Results, p.Verdicts, same), "%s has verdicts that do not follow from its counts", name)
+	}
+	for _, percent := range r.Policy.Phases {
+		p := last(r.Phases, percent)
+		add(r.Decision == canary.Passed && (p == nil || p.Decision != canary.Passed), "it says %s without phase %v %%", r.Decision, percent)
+	}
+	return found
+}
+
+// same says whether two results are of one judgment.
+func same(a, b gate.Result) bool {
+	if a.Name != b.Name || a.Verdict != b.Verdict || a.N != b.N || a.Op != b.Op || !agree(a.Threshold, b.Threshold) {
+		return false
+	}
+	if a.Value == nil || b.Value == nil {
+		return a.Value == b.Value
+	}
+	return agree(*a.Value, *b.Value)
+}

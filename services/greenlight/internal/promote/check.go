@@ -1,0 +1,247 @@
+// Package promote says whether a model may be promoted, and why not: every blocker judged anew from the figures of the
+// evidence, never from a verdict that stands in it. When nothing blocks but the confirmation, [Ask] makes a phrase for
+// exactly this model, this evidence and this drift; [Confirm] takes it back, once, judges everything again, and releases
+// the model.
+//
+// What blocks is a missing file, an old one, one about another model, one that was not measured where it must have been,
+// one that contradicts itself, and any figure beyond the policy's limit. Missing is ERROR and never PASS.
+package promote
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/evidence"
+	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/pkg/model"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/pair"
+)
+
+// The evidence that a promotion writes.
+const (
+	CheckName   = "promotion_check.json"
+	CheckSchema = "greenlight/promotion_check/v1"
+)
+
+// Question is what may be promoted, and what it is judged by.
+type Question struct {
+	// Models is the registry folder, Model the entry: "name/version", or a version that one name alone has.
+	Models, Model string
+	// As is the version of the release; empty is the candidate's without its -rcN.
+	As string
+	// Evidence is the folder of the evidence.
+	Evidence string
+	Policy   gate.Policy
+	// Head is what the hash of the newest line of the evidence chain must begin with; empty is any.
+	Head string
+	// Engines must serve the model, Executors must have shadowed it last; none are not asked.
+	Engines   []pair.Engine
+	Executors []pair.Executor
+}
+
+// Check is every blocker of a promotion at one time: the body of promotion_check.json.
+type Check struct {
+	// Verdict is the worst of the blockers, the confirmation among them.
+	Verdict gate.Verdict `json:"verdict"`
+	// Name, From and To are the model and its version before and after, Digest its identity.
+	Name   string `json:"name"`
+	From   string `json:"from"`
+	To     string `json:"to"`
+	Digest string `json:"digest"`
+	// Head is the hash of the newest line of the evidence chain.
+	Head string `json:"evidence_head"`
+	// PSI is the overall index; 0 when there is none, which then blocks.
+	PSI float64 `json:"psi"`
+	// Canary is null when no canary has reached 100 %.
+	Canary *Canary `json:"canary"`
+	// Blockers are all that must be PASS.
+	Blockers []Row `json:"blockers"`
+	// Watched are indices that are shown and do not block.
+	Watched []Watched   `json:"watched"`
+	Policy  gate.Policy `json:"policy"`
+
+	manifest *model.Manifest
+	files    []*file
+}
+
+// judgment is the making of a [Check].
+type judgment struct {
+	folder   string
+	policy   gate.Policy
+	now      time.Time
+	entry    model.Entry
+	manifest *model.Manifest
+	digest   string
+	// artifact is nil when the model does not verify.
+	artifact *model.Artifact
+	check    *Check
+}
+
+// Judge judges every blocker as of now. It fails when there is nothing to judge: no such model, no version to release it
+// as.
+func Judge(ctx context.Context, q Question, now time.Time) (*Check, error) {
+	registry := model.OpenRegistry(q.Models)
+	entry, err := registry.Find(q.Model)
+	if err != nil {
+		return nil, err
+	}
+	to, err := ReleaseVersion(entry.Version, q.As)
+	if err != nil {
+		return nil, err
+	}
+	manifest, err := registry.Manifest(entry)
+	if err != nil {
+		return nil, err
+	}
+	c := &Check{
+		Name: entry.Name, From: entry.Version, To: to, Digest: manifest.Digest,
+		Watched: []Watched{}, Policy: q.Policy, manifest: manifest,
+	}
+	j := &judgment{folder: q.Evidence, policy: q.Policy, now: now, entry: entry, manifest: manifest, digest: manifest.Digest, check: c}
+	holds, free := j.model(registry, to)
+	overall, feature := j.psi()
+	offline := j.offline()
+	live, other, err := j.runs()
+	phases, policy := j.canary(live, other, err)
+	soak := j.soak(live, other, err)
+	c.Blockers = slices.Concat([]Row{overall, feature}, offline, []Row{phases, policy, soak, j.chain(q.Head), holds, free})
+	if len(q.Engines) > 0 {
+		c.Blockers = append(c.Blockers, j.engines(ctx, q.Engines))
+	}
+	if len(q.Executors) > 0 {
+		c.Blockers = append(c.Blockers, j.executors(ctx, q.Executors))
+	}
+	c.Blockers = append(c.Blockers, newRow(gate.Result{
+		Name: Confirmation, Op: gate.AtLeast, Threshold: 1, Unit: gate.Count, MinSamples: 1, Verdict: gate.Inconclusive, Reason: notYetSaid,
+	}))
+	c.Verdict = c.scorecard(c.Blockers).Verdict()
+	return c, nil
+}
+
+// Ready says whether nothing blocks but the confirmation.
+func (c *Check) Ready() bool {
+	return c.scorecard(slices.DeleteFunc(slices.Clone(c.Blockers), func(r Row) bool { return r.Name == Confirmation })).Verdict().OK()
+}
+
+func (c *Check) scorecard(rows []Row) gate.Scorecard {
+	var card gate.Scorecard
+	for _, r := range rows {
+		card.Results = append(card.Results, r.Result)
+	}
+	return card
+}
+
+// Header is that of the check's evidence. It is as little live as the least live of its files, except for the offline
+// report, which is recorded data by its nature.
+func (c *Check) Header(git string) evidence.Header {
+	h := evidence.Header{
+		Schema: CheckSchema, Source: evidence.Live, Model: &evidence.Model{Version: c.From, Digest: c.Digest}, Git: git,
+	}
+	for _, f := range c.files {
+		h.Inputs = append(h.Inputs, f.Input)
+		switch s := f.header.Source; {
+		case s == evidence.Simulated:
+			h.Source = s
+		case s == evidence.Replay && f.Path != offlineName && h.Source == evidence.Live:
+			h.Source = s
+		}
+	}
+	return h
+}
+
+// digests are the SHA-256 of the files that were judged, by name.
+func (c *Check) digests() map[string]string {
+	sums := make(map[string]string, len(c.files))
+	for _, f := range c.files {
+		sums[f.Path] = f.SHA256
+	}
+	return sums
+}
+
+// read reads a file of the folder and remembers it.
+func (j *judgment) read(name, writer string) (*file, error) {
+	f, err := readFile(j.folder, name, writer)
+	if f != nil {
+		j.check.files = append(j.check.files, f)
+	}
+	return f, err
+}
+
+// model judges the artifact, and whether the registry is free for the release.
+func (j *judgment) model(registry *model.Registry, to string) (holds, free Row) {
+	artifact, err := registry.Load(j.entry.String())
+	rule := gate.Rule{Name: ModelHolds, Op: gate.AtMost, Threshold: 0, Unit: gate.Count}
+	if err != nil {
+		holds = problems(ModelHolds, []string{err.Error()}, 1)
+	} else {
+		j.artifact = artifact
+		holds = newRow(gate.Check(rule, gate.Measured(0, uint64(len(artifact.Golden.Vectors)))))
+		holds.Note = fmt.Sprintf("digest %s, golden scores", short(j.digest))
+	}
+	release := model.Entry{Name: j.entry.Name, Version: to}
+	var found []string
+	if _, err := os.Lstat(registry.Dir(release)); err == nil {
+		found = append(found, fmt.Sprintf("the registry has %s already", release))
+	} else if !os.IsNotExist(err) {
+		found = append(found, err.Error())
+	}
+	free = problems(ReleaseFree, found, 1)
+	free.Note = release.String()
+	return holds, free
+}
+
+// recordsOfTheirTime are files that keep what they were computed from then: decisions, runs, reports of a day. That an
+// input of theirs was measured again since takes nothing from them, and what they are worth is judged by their own times.
+var recordsOfTheirTime = []string{
+	CheckName, PromotionName, "rollback_*.json", "canary_*.json", "daily/*", "weekly/*",
+}
+
+// chain judges whether the evidence as a whole holds.
+func (j *judgment) chain(head string) Row {
+	report, err := evidence.Verify(j.folder)
+	if err != nil {
+		return missing(gate.Rule{Name: EvidenceHolds, Op: gate.AtMost, Threshold: 0, Unit: gate.Count}, err.Error())
+	}
+	j.check.Head = report.Head
+	var found []string
+	for _, p := range report.Problems {
+		found = append(found, p.String())
+	}
+	for _, p := range report.Stale {
+		if !slices.ContainsFunc(recordsOfTheirTime, func(pattern string) bool {
+			ok, err := filepath.Match(pattern, p.File)
+			return ok && err == nil
+		}) {
+			found = append(found, "stale: "+p.String())
+		}
+	}
+	if !pins(head, report.Head) {
+		found = append(found, fmt.Sprintf("the head is %s and not %s: the folder was written to, or made anew", short(report.Head), short(head)))
+	}
+	r := problems(EvidenceHolds, found, report.Files)
+	r.Note = fmt.Sprintf("head %s, %d lines", short(report.Head), report.Lines)
+	return r
+}
+
+// pins says whether the head is the one that was written down, by all of it or its first 12 digits at least.
+func pins(want, head string) bool {
+	return want == "" || len(want) >= shownDigits && len(want) <= len(head) && head[:len(want)] == want
+}
+
+// moved names the files that are not what they were, in the order of their names.
+func moved(before, after map[string]string) []string {
+	all := maps.Clone(before)
+	maps.Copy(all, after)
+	var names []string
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		if before[name] != after[name] {
+			names = append(names, name)
+		}
+	}
+	return names
+}

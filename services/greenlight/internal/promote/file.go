@@ -1,0 +1,61 @@
+package promote
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/greenlight-ml/greenlight/pkg/evidence"
+)
+
+// file is a JSON file of the evidence folder as it was read, once: the digest is that of the bytes that were judged.
+type file struct {
+	evidence.Input
+
+	header evidence.Header
+	raw    []byte
+}
+
+// errMissing is the error of a file that is not there.
+var errMissing = errors.New("missing")
+
+// readFile reads the file of the folder. It may return the file with an error, when its content is what is wrong. A file
+// that is not there is [errMissing], with who writes it.
+func readFile(folder, name, writer string) (*file, error) {
+	raw, err := os.ReadFile(filepath.Join(folder, filepath.FromSlash(name)))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w: %s, which %s writes", errMissing, name, writer)
+	}
+	if err != nil {
+		return nil, err
+	}
+	sum := sha256.Sum256(raw)
+	f := &file{Input: evidence.Input{Path: name, SHA256: hex.EncodeToString(sum[:])}, raw: raw}
+	if err := f.decode(&f.header); err != nil {
+		return f, err
+	}
+	if !f.header.Source.Valid() {
+		return f, fmt.Errorf("%s: source %q is not live, replay or simulated", name, f.header.Source)
+	}
+	return f, nil
+}
+
+func (f *file) decode(into any) error {
+	if err := json.Unmarshal(f.raw, into); err != nil {
+		return fmt.Errorf("%s: %w", f.Path, err)
+	}
+	return nil
+}
+
+// as reads the file as one of the schema.
+func (f *file) as(schema string, into any) error {
+	if f.header.Schema != schema {
+		return fmt.Errorf("%s: schema %q: want %q", f.Path, f.header.Schema, schema)
+	}
+	return f.decode(into)
+}

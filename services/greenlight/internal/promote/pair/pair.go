@@ -1,0 +1,122 @@
+// Package pair reaches the services that a model runs on: ml-engines, and the executors beside the trading processes.
+package pair
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/status"
+
+	"github.com/greenlight-ml/greenlight/pkg/rpc"
+	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
+)
+
+// Engine is one ml-engine.
+type Engine struct {
+	// Addr is its gRPC address, by which it is named.
+	Addr    string
+	Scoring mlenginev1.ScoringServiceClient
+	Models  mlenginev1.ModelRegistryServiceClient
+	Drift   mlenginev1.DriftServiceClient
+}
+
+// Executor is one executor.
+type Executor struct {
+	// Addr is its gRPC address, by which it is named.
+	Addr     string
+	Shadows  executorv1.ShadowServiceClient
+	Rollouts executorv1.RolloutServiceClient
+}
+
+// Pair is connections to engines and executors. Close it.
+type Pair struct {
+	Engines   []Engine
+	Executors []Executor
+
+	conns []*grpc.ClientConn
+}
+
+// Options say how to reach a pair.
+type Options struct {
+	// Engines and Executors are gRPC addresses, one per replica. Either may be empty.
+	Engines, Executors []string
+	// TokenFile holds the operators' token, which control calls need unless the services run with --insecure-control;
+	// empty is none.
+	TokenFile string
+}
+
+// Dial begins to connect, and does not wait for it: who cannot be reached fails the calls. It fails on an address that is
+// none.
+func Dial(o Options) (_ *Pair, err error) {
+	p := &Pair{}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, p.Close())
+		}
+	}()
+	for _, addr := range o.Engines {
+		conn, err := p.dial(addr, o)
+		if err != nil {
+			return nil, fmt.Errorf("ml-engine: %w", err)
+		}
+		p.Engines = append(p.Engines, Engine{
+			addr, mlenginev1.NewScoringServiceClient(conn), mlenginev1.NewModelRegistryServiceClient(conn), mlenginev1.NewDriftServiceClient(conn),
+		})
+	}
+	for _, addr := range o.Executors {
+		conn, err := p.dial(addr, o)
+		if err != nil {
+			return nil, fmt.Errorf("executor: %w", err)
+		}
+		p.Executors = append(p.Executors, Executor{
+			addr, executorv1.NewShadowServiceClient(conn), executorv1.NewRolloutServiceClient(conn),
+		})
+	}
+	return p, nil
+}
+
+func (p *Pair) dial(addr string, o Options) (*grpc.ClientConn, error) {
+	var extra []grpc.DialOption
+	if o.TokenFile != "" {
+		extra = append(extra, grpc.WithPerRPCCredentials(token{o.TokenFile}))
+	}
+	conn, err := rpc.Dial(addr, nil, extra...)
+	if err != nil {
+		return nil, err
+	}
+	p.conns = append(p.conns, conn)
+	return conn, nil
+}
+
+// Close closes the connections.
+func (p *Pair) Close() error {
+	var errs []error
+	for _, conn := range p.conns {
+		errs = append(errs, conn.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Mode is the mode's word, for example "OBSERVE_ONLY".
+func Mode(m executorv1.RolloutMode) string { return strings.TrimPrefix(m.String(), "ROLLOUT_MODE_") }
+
+// Plain is the error of a call for people: the code and what was said, without the form that gRPC gives it. It is still
+// the status that it was.
+func Plain(err error) error {
+	s, ok := status.FromError(err)
+	if err == nil || !ok {
+		return err
+	}
+	return plainError{s}
+}
+
+type plainError struct{ *status.Status }
+
+// Error implements error.
+func (e plainError) Error() string { return fmt.Sprintf("%s: %s", e.Code(), e.Message()) }
+
+// GRPCStatus lets status.Code find the code.
+func (e plainError) GRPCStatus() *status.Status { return e.Status }

@@ -1,0 +1,190 @@
+// Package promotetest makes evidence that nothing blocks a promotion by, for tests of promotions. Its figures are made up
+// and it says that it was measured live, because a promotion takes nothing else: it belongs in the temporary folders of
+// tests and nowhere else.
+package promotetest
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/drift"
+	"github.com/greenlight-ml/greenlight/pkg/eval"
+	"github.com/greenlight-ml/greenlight/pkg/evidence"
+	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/pkg/model"
+	"github.com/greenlight-ml/greenlight/pkg/shadow"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftfleet"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftview"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/study"
+)
+
+// Evidence is what to write. The functions, which may be nil, change a file before it is written; one that returns false
+// leaves it out.
+type Evidence struct {
+	// Folder is the evidence folder, Model what it is about, Now when it is written.
+	Folder string
+	Model  *model.Artifact
+	Now    time.Time
+	// Shift is the share of the present's rows that are moved from the first to the last bin of every feature, in [0,1):
+	// about how much of a drift there is.
+	Shift float64
+
+	Offline func(*evidence.Header, *study.OfflineReport) bool
+	PSI     func(*evidence.Header, *driftfleet.Report) bool
+	Canary  func(*evidence.Header, *canary.Record) bool
+	Soak    func(*evidence.Header, *canary.Record) bool
+}
+
+// Write writes the files, and returns the name of each, as far as it was written, by what it is.
+func (e Evidence) Write() (names map[string]string, err error) {
+	store, err := evidence.Open(e.Folder, evidence.Options{Now: func() time.Time { return e.Now }})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	names = make(map[string]string)
+	report, err := e.drift()
+	if err != nil {
+		return nil, err
+	}
+	offline := e.offline()
+	climb, soak := e.climb(), e.soak()
+	return names, errors.Join(
+		write(store, names, "offline", "offline_report.json", e.header(study.OfflineSchema, evidence.Replay), offline, e.Offline),
+		write(store, names, "psi", "psi_snapshot.json", e.header(driftfleet.Schema, evidence.Live), report, e.PSI),
+		write(store, names, "canary", runName(climb), e.header("greenlight/canary_run/v1", evidence.Live), climb, e.Canary),
+		write(store, names, "soak", runName(soak), e.header("greenlight/canary_run/v1", evidence.Live), soak, e.Soak),
+	)
+}
+
+func write[T any](s *evidence.Store, names map[string]string, what, name string, h evidence.Header, body *T, change func(*evidence.Header, *T) bool) error {
+	if change != nil && !change(&h, body) {
+		return nil
+	}
+	names[what] = name
+	return s.WriteJSON(name, h, body)
+}
+
+func runName(r *canary.Record) string {
+	return "canary_run_" + r.StartTime.Format("20060102T150405Z") + ".json"
+}
+
+// Path is the file of the name in the folder.
+func (e Evidence) Path(name string) string { return filepath.Join(e.Folder, name) }
+
+func (e Evidence) header(schema string, source evidence.Source) evidence.Header {
+	return evidence.Header{
+		Schema: schema, Source: source, Model: &evidence.Model{Version: e.Model.Manifest.Version, Digest: e.Model.Digest()}, Git: "test",
+	}
+}
+
+// offline is a report with the figures of the better model of the study.
+func (e Evidence) offline() *study.OfflineReport {
+	const rows, positives = 40_000, 11_200
+	return &study.OfflineReport{
+		Version: e.Model.Manifest.Version, Timestamp: e.Now.UnixMilli(), DatasetDigest: e.Model.Manifest.Training.DataDigest,
+		Report: &eval.Report{
+			Metrics: eval.Metrics{N: rows, Positives: positives, BaseRate: positives / float64(rows), AUC: 0.863, PrecisionAt20: 0.828},
+			Folds:   []eval.FoldReport{},
+		},
+		Split: study.SplitInfo{TrainDays: 28, TestDays: 7, StepDays: 7, Folds: 4},
+	}
+}
+
+// drift is a week in which every bin had as many rows as in the reference, but for those that are shifted.
+func (e Evidence) drift() (*driftfleet.Report, error) {
+	p := e.Model.Reference
+	if p == nil {
+		return nil, errors.New("the model has no drift profile")
+	}
+	bins := make([][]uint64, len(p.Features))
+	for i, f := range p.Features {
+		bins[i] = make([]uint64, f.Bins())
+		for _, day := range f.Daily {
+			for b, n := range day {
+				bins[i][b] += uint64(n)
+			}
+		}
+		moved := min(bins[i][0], uint64(e.Shift*float64(p.Rows)))
+		bins[i][0] -= moved
+		bins[i][len(f.Edges)] += moved
+	}
+	end := e.Now.UTC().Truncate(time.Hour).Add(time.Hour)
+	var days []int
+	for d := range 7 {
+		days = append(days, int(end.Unix()/86400)-d)
+	}
+	counts, err := drift.CountsOf(p, bins, days, days)
+	if err != nil {
+		return nil, err
+	}
+	snapshot, err := p.Snapshot(counts, drift.NewNulls(p, driftview.Replicates, driftview.Seed), drift.DefaultLimits())
+	if err != nil {
+		return nil, err
+	}
+	window := driftview.Window{Hours: 168, Start: end.Add(-168 * time.Hour), End: end}
+	return &driftfleet.Report{
+		Report:          *driftview.New(snapshot, window, drift.DefaultLimits()),
+		ReferenceDigest: e.Model.Manifest.Files[model.ReferenceFile],
+		Replicas:        []driftfleet.ReplicaCount{{Address: "made by promotetest", Rows: counts.Rows()}},
+	}, nil
+}
+
+// climb is a canary through all phases that ended two days ago.
+func (e Evidence) climb() *canary.Record {
+	policy := gate.DefaultPolicy()
+	took := time.Duration(policy.PhaseDuration) * time.Duration(len(policy.Phases))
+	return Run(policy, e.Now.Add(-48*time.Hour-took))
+}
+
+// soak is 24 hours of all requests that ended an hour ago.
+func (e Evidence) soak() *canary.Record {
+	policy := gate.DefaultPolicy()
+	policy.Phases, policy.PhaseDuration = []float64{100}, policy.Promotion.Soak
+	return Run(policy, e.Now.Add(-time.Hour-time.Duration(policy.PhaseDuration)))
+}
+
+// Run is a live run that passed all phases of the policy, one after the other without a break.
+func Run(policy gate.Policy, start time.Time) *canary.Record {
+	start = start.UTC().Truncate(time.Millisecond)
+	r := &canary.Record{
+		ID: start.Format("20060102T150405Z") + "-made-up", Executors: []string{"127.0.0.1:4020"}, Metrics: "executor", Policy: policy,
+		BaselineVersion: "heuristic-test", Confirmation: "ONAY: made up by promotetest", StartTime: start, EndTime: start,
+		Decision: canary.Passed, RolledBack: true, Resumptions: []time.Time{}, PromoteEligible: true,
+	}
+	for i, percent := range policy.Phases {
+		p := canary.Phase{Index: i, Percent: percent, StartTime: r.EndTime, EndTime: r.EndTime.Add(time.Duration(policy.PhaseDuration))}
+		Pass(&p, policy, 10*policy.MinComparisons)
+		r.Phases, r.EndTime = append(r.Phases, p), p.EndTime
+	}
+	return r
+}
+
+// Pass gives the phase counts that pass, and the verdicts that follow from them: 99 % matches of the comparisons, a
+// thousandth as many errors, a p95 of 3 ms.
+func Pass(p *canary.Phase, policy gate.Policy, comparisons uint64) {
+	const p95 = 3.0
+	counts := gate.PhaseCounts{Mismatches: comparisons / 100, Errors: comparisons / 1000, P95MS: p95}
+	counts.Matches = comparisons - counts.Mismatches
+	Count(p, policy, counts)
+	p.Decision, p.Restarted, p.Samples = canary.Passed, []string{}, []canary.Sample{}
+}
+
+// Count gives the phase counts, and the verdicts that follow from them.
+func Count(p *canary.Phase, policy gate.Policy, c gate.PhaseCounts) {
+	p.Outcomes = make(map[string]uint64)
+	for _, o := range shadow.Outcomes() {
+		p.Outcomes[o.String()] = 0
+	}
+	p.Outcomes[shadow.Match.String()], p.Outcomes[shadow.Mismatch.String()], p.Outcomes[shadow.Deadline.String()] = c.Matches, c.Mismatches, c.Errors
+	p.Requests = c.Tried()
+	p.P95MS, p.Verdicts = &c.P95MS, policy.JudgePhase(c).Results
+}
+
+// String says what it is about.
+func (e Evidence) String() string {
+	return fmt.Sprintf("made-up evidence of %s in %s", e.Model.Manifest.Version, e.Folder)
+}

@@ -1,0 +1,227 @@
+package promote
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/evidence"
+	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/pkg/model"
+	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/confirm"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/pair"
+)
+
+// The evidence of a promotion.
+const (
+	PromotionName   = "promotion.json"
+	PromotionSchema = "greenlight/promotion/v1"
+)
+
+// Record is a promotion that was made: the record of release.json in the registry, and the body of promotion.json.
+type Record struct {
+	// Name, From and To are the model and its version before and after, Digest its identity.
+	Name   string    `json:"name"`
+	From   string    `json:"from"`
+	To     string    `json:"to"`
+	Digest string    `json:"digest"`
+	Time   time.Time `json:"time"`
+	// Confirmation is the phrase, Nonce its nonce.
+	Confirmation string `json:"confirmation"`
+	Nonce        string `json:"nonce"`
+	// Head is the hash of the newest line of the evidence chain by which it was judged.
+	Head      string           `json:"evidence_head"`
+	PSI       float64          `json:"psi"`
+	Blockers  []Row            `json:"blockers"`
+	Watched   []Watched        `json:"watched"`
+	Policy    gate.Policy      `json:"policy"`
+	Inputs    []evidence.Input `json:"judged_by"`
+	Changelog string           `json:"changelog"`
+	// Activated is what became of the engines that were told to serve it.
+	Activated []Activation `json:"activated"`
+}
+
+// Activation is one ml-engine that was told to serve a release.
+type Activation struct {
+	Address string `json:"address"`
+	// Version and Digest are what it serves, as it said afterwards.
+	Version string `json:"version"`
+	Digest  string `json:"digest"`
+	// Error is why it is not the release; empty when it is.
+	Error string `json:"error"`
+}
+
+// Releaser makes releases.
+type Releaser struct {
+	Ledger *confirm.Ledger
+	// Engines are told to serve the release; there may be none.
+	Engines []pair.Engine
+	// Git is the commit of the program.
+	Git string
+
+	// killed, if set, is asked after every step, by tests that stop there.
+	killed func(step string) error
+}
+
+// The steps of a release, in order. The release is made by the second: it is one rename. A kill before it leaves a used
+// phrase and nothing else; a kill after it is finished by [Releaser.Finish].
+const (
+	stepUsed      = "phrase used"
+	stepReleased  = "released"
+	stepActivated = "activated"
+	stepWritten   = "promotion.json written"
+)
+
+func (r *Releaser) after(step string) error {
+	if r.killed == nil {
+		return nil
+	}
+	return r.killed(step)
+}
+
+// Release makes the release that the phrase stands for, by a check that holds it: the phrase is used up, the release is
+// recorded in the registry, the engines are told to serve it, and promotion.json is written. An engine that does not
+// serve it is in the record and fails nothing. With an error after the release was made there is a record as well.
+func (r *Releaser) Release(ctx context.Context, p *Pledge, c *Check) (*Record, error) {
+	if err := p.Holds(c); err != nil {
+		return nil, err
+	}
+	rec := p.record(c)
+	raw, err := json.Marshal(rec)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.Ledger.Use(p.ticket); err != nil {
+		return nil, err
+	}
+	if err := r.after(stepUsed); err != nil {
+		return nil, err
+	}
+	entry := model.Entry{Name: c.Name, Version: c.From}
+	if err := model.OpenRegistry(p.Models).Release(entry, c.To, model.Release{Time: rec.Time, Record: raw}); err != nil {
+		return nil, fmt.Errorf("the phrase is used up, and nothing was released: %w", err)
+	}
+	if err := r.after(stepReleased); err != nil {
+		return nil, err
+	}
+	return rec, r.complete(ctx, p, rec, r.Engines)
+}
+
+// Finish does what is left to do after a release whose making was cut short, and fails with [confirm.ErrUsed] when there
+// is nothing: no release was made by this phrase, or all is done. Engines are told within the phrase's time alone: later
+// the model may have been taken back.
+func (r *Releaser) Finish(ctx context.Context, p *Pledge, now time.Time) (*Record, error) {
+	name, _, _ := cut(p.Model)
+	release := model.Entry{Name: name, Version: p.To}
+	registry := model.OpenRegistry(p.Models)
+	if _, err := os.Lstat(registry.Dir(release)); errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w: nothing was released by it", confirm.ErrUsed)
+	}
+	a, err := registry.Load(release.String())
+	if err != nil {
+		return nil, err
+	}
+	rec := &Record{}
+	if a.Release == nil {
+		return nil, fmt.Errorf("%w: nothing was released by it, and %s is of another origin", confirm.ErrUsed, release)
+	}
+	if err := json.Unmarshal(a.Release.Record, rec); err != nil {
+		return nil, fmt.Errorf("%s: %w", release, err)
+	}
+	if rec.Nonce != p.ticket.Nonce {
+		return nil, fmt.Errorf("%w: nothing was released by it, and %s was by another", confirm.ErrUsed, release)
+	}
+	written, err := r.written(p.Evidence)
+	if err != nil {
+		return nil, err
+	}
+	if written != nil && !written.Time.Before(rec.Time) {
+		return nil, fmt.Errorf("%w: %s was released by it at %s and %s is written: nothing is left to do",
+			confirm.ErrUsed, release, minute(rec.Time), PromotionName)
+	}
+	engines := r.Engines
+	if !now.Before(p.ticket.ExpiryTime) {
+		engines = nil
+	}
+	return rec, r.complete(ctx, p, rec, engines)
+}
+
+// written is the newest promotion of the evidence folder; nil if there is none.
+func (r *Releaser) written(folder string) (*Record, error) {
+	f, err := readFile(folder, PromotionName, "greenlight promote")
+	if errors.Is(err, errMissing) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	rec := &Record{}
+	return rec, f.as(PromotionSchema, rec)
+}
+
+// complete takes the steps after the release.
+func (r *Releaser) complete(ctx context.Context, p *Pledge, rec *Record, engines []pair.Engine) error {
+	for _, e := range engines {
+		rec.Activated = append(rec.Activated, activate(ctx, e, rec))
+	}
+	if err := r.after(stepActivated); err != nil {
+		return err
+	}
+	store, err := evidence.Open(p.Evidence, evidence.Options{})
+	if err == nil {
+		header := evidence.Header{
+			Schema: PromotionSchema, Source: evidence.Live, Inputs: rec.Inputs,
+			Model: &evidence.Model{Version: rec.To, Digest: rec.Digest}, Git: r.Git,
+		}
+		err = errors.Join(store.WriteJSON(PromotionName, header, rec), store.Close())
+	}
+	if err != nil {
+		return fmt.Errorf("%s/%s is in the registry, but %s is not written: %w", rec.Name, rec.To, PromotionName, err)
+	}
+	return r.after(stepWritten)
+}
+
+// activate tells an engine to serve the release, and reads back what it serves.
+func activate(ctx context.Context, e pair.Engine, rec *Record) Activation {
+	a := Activation{Address: e.Addr}
+	_, err := e.Models.ActivateModel(ctx, &mlenginev1.ActivateModelRequest{Model: rec.Name + "/" + rec.To, Digest: rec.Digest})
+	if err != nil {
+		a.Error = pair.Plain(err).Error()
+	}
+	info, err := e.Scoring.GetModelInfo(ctx, &mlenginev1.GetModelInfoRequest{})
+	switch {
+	case err != nil && a.Error == "":
+		a.Error = "read back: " + pair.Plain(err).Error()
+	case err == nil:
+		a.Version, a.Digest = info.GetVersion(), info.GetDigest()
+		if a.Error == "" && (a.Version != rec.To || a.Digest != rec.Digest) {
+			a.Error = fmt.Sprintf("it serves %s with digest %s", a.Version, short(a.Digest))
+		}
+	}
+	return a
+}
+
+// record is what is written down of the promotion.
+func (p *Pledge) record(c *Check) *Record {
+	rec := &Record{
+		Name: c.Name, From: c.From, To: c.To, Digest: c.Digest, Time: time.Now().UTC().Truncate(time.Millisecond),
+		Confirmation: p.ticket.Phrase, Nonce: p.ticket.Nonce, Head: c.Head, PSI: c.PSI, Watched: c.Watched, Policy: c.Policy,
+		Inputs: c.Header("").Inputs, Changelog: c.Changelog(), Activated: []Activation{},
+	}
+	for _, r := range c.Blockers {
+		if r.Name == Confirmation {
+			one := 1.0
+			r.Value, r.N, r.Verdict, r.Reason, r.Note = &one, 1, gate.Pass, "", p.ticket.Phrase
+		}
+		rec.Blockers = append(rec.Blockers, r)
+	}
+	return rec
+}
+
+func cut(entry string) (name, version string, ok bool) { return strings.Cut(entry, "/") }

@@ -1,0 +1,143 @@
+package promote
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/greenlight-ml/greenlight/pkg/evidence"
+	"github.com/greenlight-ml/greenlight/pkg/gate"
+)
+
+// The names of the blockers.
+const (
+	PSIOverall     = "PSI overall"
+	PSIFeature     = "PSI per feature"
+	CanaryPhases   = "canary phases"
+	CanaryPolicy   = "canary policy"
+	Soak           = "soak at 100 %"
+	EvidenceHolds  = "evidence holds"
+	ModelHolds     = "model holds"
+	ReleaseFree    = "release is free"
+	EngineServes   = "ml-engine serves it"
+	ExecutorAsks   = "executor shadows it"
+	Confirmation   = "confirmation"
+	hours          = gate.Unit("h")
+	shownDigits    = 12
+	notYetSaid     = "not confirmed"
+	liveIsRequired = "is %s: a promotion takes what was measured on running services"
+)
+
+// Row is one blocker with its verdict, and what it was judged by.
+type Row struct {
+	gate.Result
+	// Evidence are the files that it was judged by; paths are relative to the evidence folder.
+	Evidence []evidence.Input `json:"evidence"`
+	// Note is what else people want to know, whatever the verdict: which feature, which window.
+	Note string `json:"note,omitempty"`
+}
+
+// newRow is a row that was judged by one rule, and by files that may be nil.
+func newRow(result gate.Result, files ...*file) Row {
+	r := Row{Result: result, Evidence: []evidence.Input{}}
+	for _, f := range files {
+		if f != nil {
+			r.Evidence = append(r.Evidence, f.Input)
+		}
+	}
+	return r
+}
+
+// missing is a row that nothing could be judged of.
+func missing(rule gate.Rule, reason string, files ...*file) Row {
+	return newRow(gate.Check(rule, gate.Missing(reason)), files...)
+}
+
+// problems is a row that passes when there are none, in n things looked at.
+func problems(name string, found []string, n int, files ...*file) Row {
+	rule := gate.Rule{Name: name, Op: gate.AtMost, Threshold: 0, Unit: gate.Count}
+	r := newRow(gate.Check(rule, gate.Measured(float64(len(found)), uint64(max(n, len(found))))), files...)
+	if len(found) > 0 {
+		r.Reason = strings.Join(found, "; ")
+	}
+	return r
+}
+
+// worsen adds a reason with its verdict; the worst verdict stays.
+func (r *Row) worsen(v gate.Verdict, format string, args ...any) {
+	r.Verdict = gate.Worst(r.Verdict, v)
+	reason := fmt.Sprintf(format, args...)
+	if r.Reason != "" {
+		reason = r.Reason + "; " + reason
+	}
+	r.Reason = reason
+}
+
+// about asks the file to be about the model of the digest.
+func (r *Row) about(f *file, digest string) {
+	switch m := f.header.Model; {
+	case m == nil:
+		r.worsen(gate.Error, "%s does not say which model it is about", f.Path)
+	case m.Digest != digest:
+		r.worsen(gate.Fail, "%s is about another model, %s with digest %s", f.Path, m.Version, short(m.Digest))
+	}
+}
+
+// live asks the file to be measured on running services.
+func (r *Row) live(f *file) {
+	if f.header.Source != evidence.Live {
+		r.worsen(gate.Fail, "%s "+liveIsRequired, f.Path, f.header.Source)
+	}
+}
+
+func short(digest string) string { return fmt.Sprintf("%.*s", shownDigits, digest) }
+
+// columns are the headings of the table.
+var columns = []string{"blocker", "target", "achieved", "n", "verdict", "evidence", "reason"}
+
+// Table writes a line per blocker, and the overall verdict as the last.
+func (c *Check) Table(w io.Writer) error {
+	var aligned bytes.Buffer
+	tw := tabwriter.NewWriter(&aligned, 0, 0, 2, ' ', 0)
+	line := func(cells []string) {
+		for i, cell := range cells {
+			cells[i] = strings.Join(strings.Fields(cell), " ") // tabs and line ends would break the table
+		}
+		_, _ = fmt.Fprintln(tw, strings.Join(cells, "\t"))
+	}
+	line(append([]string{}, columns...))
+	for _, r := range c.Blockers {
+		line(r.cells())
+	}
+	if err := tw.Flush(); err != nil {
+		return err
+	}
+	for text := range strings.Lines(aligned.String()) {
+		if _, err := fmt.Fprintln(w, strings.TrimRight(text, " \n")); err != nil {
+			return err
+		}
+	}
+	_, err := fmt.Fprintf(w, "overall: %s\n", c.scorecard(c.Blockers).Summary())
+	return err
+}
+
+func (r Row) cells() []string {
+	target, files, reason := "-", make([]string, 0, 2), r.Reason
+	if r.Op != "" {
+		target = gate.Rule{Op: r.Op, Threshold: r.Threshold, Unit: r.Unit}.Target()
+	}
+	for _, in := range r.Evidence {
+		files = append(files, in.Path+" "+short(in.SHA256))
+	}
+	if len(files) == 0 {
+		files = append(files, "-")
+	}
+	if r.Note != "" && reason != "" {
+		reason += " (" + r.Note + ")"
+	} else if reason == "" {
+		reason = r.Note
+	}
+	return []string{r.Name, target, r.Achieved(), fmt.Sprint(r.N), string(r.Verdict), strings.Join(files, ", "), reason}
+}

@@ -1,0 +1,76 @@
+package promote
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"github.com/greenlight-ml/greenlight/pkg/gate"
+	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/pair"
+)
+
+// finding is what one service said.
+type finding struct {
+	verdict gate.Verdict
+	what    string
+}
+
+// ask asks every one of them at once, and makes a row of those that say something else than the model.
+func ask[T any](name string, all []T, one func(T) finding) Row {
+	findings := make([]finding, len(all))
+	var wg sync.WaitGroup
+	for i, s := range all {
+		wg.Go(func() { findings[i] = one(s) })
+	}
+	wg.Wait()
+	bad := 0
+	for _, f := range findings {
+		if !f.verdict.OK() {
+			bad++
+		}
+	}
+	rule := gate.Rule{Name: name, Op: gate.AtMost, Threshold: 0, Unit: gate.Count}
+	row := newRow(gate.Check(rule, gate.Measured(float64(bad), uint64(len(all)))))
+	if bad == 0 {
+		return row
+	}
+	row.Verdict, row.Reason = gate.Pass, ""
+	for _, f := range findings {
+		if !f.verdict.OK() {
+			row.worsen(f.verdict, "%s", f.what)
+		}
+	}
+	return row
+}
+
+// engines judges whether every ml-engine serves the model.
+func (j *judgment) engines(ctx context.Context, engines []pair.Engine) Row {
+	return ask(EngineServes, engines, func(e pair.Engine) finding {
+		info, err := e.Scoring.GetModelInfo(ctx, &mlenginev1.GetModelInfoRequest{})
+		return j.serves("ml-engine "+e.Addr, "serves", info.GetVersion(), info.GetDigest(), err)
+	})
+}
+
+// executors judges whether the model is what answered every executor last.
+func (j *judgment) executors(ctx context.Context, executors []pair.Executor) Row {
+	return ask(ExecutorAsks, executors, func(e pair.Executor) finding {
+		report, err := e.Shadows.GetShadowReport(ctx, &executorv1.GetShadowReportRequest{})
+		if err == nil && report.GetShadowDigest() == "" {
+			return finding{gate.Inconclusive, "no model has answered executor " + e.Addr + " yet"}
+		}
+		return j.serves("executor "+e.Addr, "was answered by", report.GetShadowVersion(), report.GetShadowDigest(), err)
+	})
+}
+
+func (j *judgment) serves(who, verb, version, digest string, err error) finding {
+	switch {
+	case err != nil:
+		return finding{gate.Error, fmt.Sprintf("%s: %v", who, pair.Plain(err))}
+	case digest != j.digest:
+		return finding{gate.Fail, fmt.Sprintf("%s %s %s with digest %s", who, verb, version, short(digest))}
+	default:
+		return finding{verdict: gate.Pass}
+	}
+}

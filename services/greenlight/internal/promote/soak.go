@@ -1,0 +1,119 @@
+package promote
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
+)
+
+// span is a time in which all requests were shadowed.
+type span struct{ from, to time.Time }
+
+// soak judges how long all requests were shadowed without harm: the phases of 100 % that passed, of all live runs of the
+// model, that ended within the policy's time. A phase counts whole, as it was judged whole. What two runs have seen at
+// the same time counts once.
+//
+// A soak is a canary run whose policy has one phase, of 100 % and of the policy's length; the last phase of a canary
+// counts as well.
+func (j *judgment) soak(live []*run, other []string, err error) Row {
+	limits := j.policy.Promotion
+	rule := gate.Rule{
+		Name: Soak, Op: gate.AtLeast, Threshold: time.Duration(limits.Soak).Hours(), Unit: hours, MinSamples: j.policy.MinComparisons,
+	}
+	if limits.Soak == 0 {
+		r := newRow(gate.Result{Name: Soak, Verdict: gate.Pass})
+		r.Note = "the policy asks for none"
+		return r
+	}
+	if err != nil {
+		return missing(rule, err.Error())
+	}
+	var spans []span
+	var files []*file
+	var compared uint64
+	var refused []string
+	var newest time.Time
+	for _, r := range live {
+		counted := false
+		for i := range r.Phases {
+			p := &r.Phases[i]
+			if p.Percent != full || p.Decision != canary.Passed {
+				continue
+			}
+			counts, why := j.soaked(r, p)
+			if why != "" {
+				refused = append(refused, fmt.Sprintf("%s does not count: %s", r.Path, why))
+				continue
+			}
+			if p.EndTime.After(newest) {
+				newest = p.EndTime
+			}
+			if j.now.Sub(p.EndTime) > time.Duration(limits.SoakWithin) {
+				continue
+			}
+			spans, compared, counted = append(spans, span{p.StartTime, p.EndTime}), compared+counts.Comparisons(), true
+		}
+		if counted {
+			files = append(files, r.file)
+		}
+	}
+	var row Row
+	switch {
+	case len(spans) > 0:
+		row = newRow(gate.Check(rule, gate.Measured(together(spans).Hours(), compared)), files...)
+		refused = append(refused, "the last ended at "+minute(newest))
+	case !newest.IsZero():
+		row = newRow(gate.Check(rule, gate.Observation{}))
+		row.Reason = fmt.Sprintf("stale: the last phase of 100 %% that passed ended at %s, more than %s ago", minute(newest), limits.SoakWithin)
+	default:
+		row = missing(rule, "no phase of 100 % has passed; a canary whose policy has that phase alone, for "+limits.Soak.String()+", is a soak")
+		for _, what := range other {
+			row.worsen(gate.Fail, "%s", what)
+		}
+	}
+	row.Note = strings.Join(refused, "; ")
+	return row
+}
+
+// soaked is the counts of a phase of 100 %, or why it does not count.
+func (j *judgment) soaked(r *run, p *canary.Phase) (c gate.PhaseCounts, why string) {
+	if len(r.contradictions) > 0 {
+		return c, r.contradictions[0]
+	}
+	if p.EndTime.After(j.now.Add(ahead)) {
+		return c, "it is of the future, a clock is wrong"
+	}
+	asked := j.policy
+	asked.Phases = []float64{full}
+	if laxer := r.Policy.Laxer(asked); len(laxer) > 0 {
+		return c, "laxer than the policy in force: " + laxer[0]
+	}
+	c, err := countsOf(p)
+	if err != nil {
+		return c, err.Error()
+	}
+	if card := j.policy.JudgePhase(c); !card.Verdict().OK() {
+		return c, "by the policy in force " + card.Summary()
+	}
+	return c, ""
+}
+
+// together is how long the spans are, what they share counted once.
+func together(spans []span) time.Duration {
+	slices.SortFunc(spans, func(a, b span) int { return a.from.Compare(b.from) })
+	var sum time.Duration
+	var end time.Time
+	for _, s := range spans {
+		if s.from.Before(end) {
+			s.from = end
+		}
+		if s.to.After(s.from) {
+			sum, end = sum+s.to.Sub(s.from), s.to
+		}
+	}
+	return sum
+}

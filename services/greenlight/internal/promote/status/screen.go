@@ -1,0 +1,158 @@
+package status
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/evidence"
+	"github.com/greenlight-ml/greenlight/pkg/gate"
+)
+
+// Screen writes the status for people.
+func (s *Status) Screen(w io.Writer) error {
+	var out strings.Builder
+	line := func(what, format string, args ...any) {
+		fmt.Fprintf(&out, "%-9s "+format+"\n", append([]any{what}, args...)...)
+	}
+	for _, e := range s.Engines {
+		if e.Error != "" {
+			line("engine", "%s cannot be reached: %s", e.Address, e.Error)
+			continue
+		}
+		line("engine", "%s serves %s since %s", e.Address, named(e.Model), s.ago(*e.Since))
+		line("drift", "%s", e.Drift.text())
+	}
+	for _, e := range s.Executors {
+		if e.Error != "" {
+			line("executor", "%s cannot be reached: %s", e.Address, e.Error)
+		} else {
+			line("executor", "%s decides by %s, %d requests since %s", e.Address, named(e.Baseline), e.Requests, s.ago(*e.Since))
+			line("shadow", "%s", e.shadowText())
+		}
+		line("rollout", "%s", s.rollout(e.Rollout))
+	}
+	v := s.Evidence
+	switch {
+	case v.Error != "":
+		line("evidence", "%s cannot be read: %s", v.Folder, v.Error)
+	case v.Holds:
+		line("evidence", "%s holds: %d files, head %s", v.Folder, v.Files, v.Head)
+	default:
+		line("evidence", "%s DOES NOT HOLD: %s", v.Folder, v.Problem)
+	}
+	if v.Error == "" {
+		line("canary", "%s", s.canary(v.Canary))
+	}
+	_, err := io.WriteString(w, out.String())
+	return err
+}
+
+func (s *Status) canary(c *Canary) string {
+	switch {
+	case c == nil:
+		return "none yet"
+	case c.Error != "":
+		return fmt.Sprintf("%s cannot be read: %s", c.File, c.Error)
+	}
+	text := fmt.Sprintf("%s %s (%s), %s, begun %s", c.Decision, c.File, c.Source, named(c.Model), s.ago(c.StartTime))
+	if c.Reason != "" {
+		text += ": " + c.Reason
+	}
+	return text
+}
+
+func (s *Status) rollout(r Rollout) string {
+	if r.Error != "" {
+		return "cannot be asked: " + r.Error
+	}
+	text := fmt.Sprintf("%v %%, %s", r.Percent, r.Mode)
+	if r.LeaseLeftS != nil {
+		text += fmt.Sprintf(", held by %s for %.1f s more", r.Holder, *r.LeaseLeftS)
+	}
+	text += ", set by " + r.SetBy
+	if r.SetFrom != "" {
+		text += " from " + r.SetFrom
+	}
+	if r.SetTime != nil {
+		text += " " + s.ago(*r.SetTime)
+	}
+	if r.Reason != "" {
+		text += ": " + r.Reason
+	}
+	return text
+}
+
+func (d *Drift) text() string {
+	switch {
+	case d.Error != "":
+		return "cannot be asked: " + d.Error
+	case d.PSI == nil:
+		return "no PSI: " + d.Reason
+	}
+	noise := "noise not known"
+	if d.Q99 != nil {
+		noise = fmt.Sprintf("null 99 %% %.3f", *d.Q99)
+	}
+	text := fmt.Sprintf("overall PSI %.3f (%s) %s", *d.PSI, noise, d.Verdict)
+	if d.Worst != "" {
+		text += fmt.Sprintf(", worst %s %.3f", d.Worst, d.WorstPSI)
+	}
+	text += fmt.Sprintf(", %d rows of %d days", d.Rows, d.Days)
+	if d.Reason != "" {
+		text += ": " + d.Reason
+	}
+	return text
+}
+
+func (e Executor) shadowText() string {
+	q := e.Quality
+	if e.Shadow == nil {
+		return "no model has answered yet; breaker " + q.breaker()
+	}
+	match := "no comparisons"
+	if q.MatchRate != nil {
+		match = "match rate " + percent(q.MatchRate)
+		if q.MatchLow != nil && q.MatchHigh != nil {
+			match += fmt.Sprintf(" (%s to %s)", percent(q.MatchLow), percent(q.MatchHigh))
+		}
+	}
+	return fmt.Sprintf("%s: %s of %d in %s, coverage %s, error rate %s, p95 %s, breaker %s", named(e.Shadow), match, q.Comparisons,
+		gate.Duration(q.WindowS*float64(time.Second)), percent(q.Coverage), percent(q.ErrorRate), millis(q.P95MS), q.breaker())
+}
+
+func (q *Quality) breaker() string {
+	if q.Blind {
+		return q.Breaker + " (too few requests to judge)"
+	}
+	return q.Breaker
+}
+
+func named(m *evidence.Model) string {
+	if m == nil {
+		return "no model"
+	}
+	return fmt.Sprintf("%s (%.12s)", m.Version, m.Digest)
+}
+
+func percent(v *float64) string { return figure(v, gate.Ratio) }
+
+func millis(v *float64) string { return figure(v, gate.Millis) }
+
+func figure(v *float64, u gate.Unit) string {
+	if v == nil {
+		return "-"
+	}
+	return u.Format(*v)
+}
+
+// ago is a time with how long ago it was, to the second below an hour and to the minute above.
+func (s *Status) ago(t time.Time) string {
+	past := s.Time.Sub(t)
+	round := time.Second
+	if past.Abs() >= time.Hour {
+		round = time.Minute
+	}
+	return fmt.Sprintf("%s (%s ago)", t.UTC().Format("2006-01-02T15:04:05Z"), gate.Duration(past.Round(round)))
+}

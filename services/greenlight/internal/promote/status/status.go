@@ -1,0 +1,97 @@
+// Package status is what is true now of a pair and its evidence, on one screen: which model is served, how much of it is
+// shadowed and by whose word, how it does, how far its inputs have moved, and whether the evidence holds.
+package status
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/evidence"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/pair"
+)
+
+// Status is everything. Each part has an error of its own: what cannot be reached says so, and hides nothing else.
+type Status struct {
+	Time      time.Time  `json:"time"`
+	Engines   []Engine   `json:"engines"`
+	Executors []Executor `json:"executors"`
+	Evidence  Evidence   `json:"evidence"`
+}
+
+// Read asks everybody at once, and waits for all, at most until ctx ends.
+func Read(ctx context.Context, p *pair.Pair, folder string) *Status {
+	s := &Status{
+		Time: time.Now().UTC().Truncate(time.Millisecond), Engines: make([]Engine, len(p.Engines)), Executors: make([]Executor, len(p.Executors)),
+	}
+	var wg sync.WaitGroup
+	for i, e := range p.Engines {
+		wg.Go(func() { s.Engines[i] = readEngine(ctx, e) })
+	}
+	for i, e := range p.Executors {
+		wg.Go(func() { s.Executors[i] = readExecutor(ctx, e) })
+	}
+	wg.Go(func() { s.Evidence = readEvidence(folder) })
+	wg.Wait()
+	return s
+}
+
+// Reached says whether every part could be read.
+func (s *Status) Reached() bool {
+	reached := s.Evidence.Error == ""
+	for _, e := range s.Engines {
+		reached = reached && e.Error == "" && (e.Drift == nil || e.Drift.Error == "")
+	}
+	for _, e := range s.Executors {
+		reached = reached && e.Error == "" && e.Rollout.Error == ""
+	}
+	return reached
+}
+
+// Evidence is the state of the evidence folder.
+type Evidence struct {
+	Folder string `json:"folder"`
+	// Error is why it could not be read; all else is then empty.
+	Error string `json:"error"`
+	// Holds says whether all of it verifies, Problem what is the first thing that does not.
+	Holds   bool   `json:"holds"`
+	Problem string `json:"problem"`
+	Files   int    `json:"files"`
+	Head    string `json:"head"`
+	// Canary is the newest run, live or not; null when there is none.
+	Canary *Canary `json:"canary"`
+}
+
+// Canary is how the newest run of a canary ended.
+type Canary struct {
+	File      string          `json:"file"`
+	Source    evidence.Source `json:"source"`
+	Model     *evidence.Model `json:"model"`
+	StartTime time.Time       `json:"start_time"`
+	Decision  string          `json:"decision"`
+	Reason    string          `json:"reason"`
+	// Error is why it could not be read; all but File is then empty.
+	Error string `json:"error"`
+}
+
+func readEvidence(folder string) Evidence {
+	e := Evidence{Folder: folder}
+	report, err := evidence.Verify(folder)
+	if err != nil {
+		e.Error = err.Error()
+		if errors.Is(err, fs.ErrNotExist) {
+			e.Error = "there is no folder " + folder
+		}
+		return e
+	}
+	e.Holds, e.Files, e.Head = report.OK(), report.Files, report.Head
+	if err := report.Err(); err != nil {
+		e.Problem = fmt.Sprintf("%v (%d in all)", err, len(report.Problems))
+	}
+	e.Canary = newestCanary(os.DirFS(folder))
+	return e
+}
