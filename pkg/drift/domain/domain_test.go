@@ -111,6 +111,27 @@ func TestFalseAlarms(t *testing.T) {
 	}
 }
 
+// Where nothing has changed it takes few exchanges to tell, and a p-value that was found early is not one that makes
+// anything of a FAIL; where something has, it takes all of them.
+func TestEndsEarly(t *testing.T) {
+	rng := rand.New(rand.NewPCG(2, 0))
+	reference, same, moved := sample(rng, 0, 14, 30, 0, 0), sample(rng, 100, 7, 30, 0, 0), sample(rng, 100, 7, 30, 1, 0)
+	o := fast()
+	r := classify(t, reference, same, o)
+	// Of 99 exchanges, 5 that reach the AUC would be a p-value above 5 %.
+	if r.Permutations >= 99 || math.Abs(r.P*float64(r.Permutations)-5) > 1e-9 || r.P <= 0.05 || r.Verdict != gate.Pass {
+		t.Errorf("the same: got %+v, want the share of 5 in fewer than 99 exchanges", r)
+	}
+	// The first exchanges are those of a longer test: with as many as it took, the fifth is the last.
+	o.Permutations = r.Permutations
+	if again := classify(t, reference, same, o); again.AUC != r.AUC || again.Permutations > r.Permutations {
+		t.Errorf("as many as it took: got %+v, want %+v", again, r)
+	}
+	if r = classify(t, reference, moved, fast()); r.Permutations != 99 || r.P != 0.01 {
+		t.Errorf("moved: got %+v, want all of 99 exchanges", r)
+	}
+}
+
 func TestRowsThatAreLeftOut(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 0))
 	reference, present := sample(rng, 0, 10, 60, 0, 0), sample(rng, 100, 6, 60, 0, 0)

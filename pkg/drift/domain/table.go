@@ -4,7 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"runtime"
 	"slices"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/greenlight-ml/greenlight/pkg/eval"
 	"github.com/greenlight-ml/greenlight/pkg/train"
@@ -149,4 +152,18 @@ func (t *table) auc(labels []bool, folds int) (float64, error) {
 		}
 	}
 	return eval.AUC(scores, truth), nil
+}
+
+// aucs are those of several labels, on all cores.
+func (t *table) aucs(labels [][]bool, folds int) ([]float64, error) {
+	aucs := make([]float64, len(labels))
+	var group errgroup.Group
+	group.SetLimit(runtime.GOMAXPROCS(0))
+	for i := range labels {
+		group.Go(func() (err error) {
+			aucs[i], err = t.auc(labels[i], folds)
+			return err
+		})
+	}
+	return aucs, group.Wait()
 }
