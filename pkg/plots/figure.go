@@ -66,6 +66,9 @@ func (f figure) write(w io.Writer) error {
 		style text.Style
 	}{{f.title, textStyle(13, true)}, {f.subtitle, textStyle(9.5, false)}} {
 		line.style.YAlign = draw.YTop
+		if room, width := area.Max.X-area.Min.X, line.style.Width(line.text); width > room { // long names of data sets
+			line.style.Font.Size *= room / width
+		}
 		area.FillText(line.style, vg.Point{X: area.Min.X, Y: area.Max.Y}, line.text)
 		area.Max.Y -= line.style.FontExtents().Height * 1.3
 	}

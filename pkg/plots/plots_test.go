@@ -9,6 +9,8 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -139,7 +141,7 @@ func figures(t *testing.T) []struct {
 		{
 			"psi",
 			func(w io.Writer) error { return plots.PSI(w, "x on y", reading()) },
-			[]string{"Drift of spread_bp: x on y", "PSI 0.412 (critical), threshold 0.3, 99 % quantile without drift 0.187: FAIL; n = 12,345 rows", "Share of rows (%)", "&lt;= 0.5", "0.220", ">reference<", ">current<"},
+			[]string{"Drift of spread_bp: x on y", "PSI 0.412 (critical), threshold 0.3, 99 % without drift 0.187: FAIL; n = 12,345 rows", "Share of rows (%)", "&lt;= 0.5", "0.220", ">reference<", ">current<"},
 		},
 		{
 			"psi_history",
@@ -203,6 +205,30 @@ func TestFigures(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A title that is too long for the figure is set smaller, and no other is.
+func TestLongTitle(t *testing.T) {
+	size := func(title string) float64 {
+		t.Helper()
+		var w bytes.Buffer
+		if err := plots.PSI(&w, title, reading()); err != nil {
+			t.Fatal(err)
+		}
+		of := regexp.MustCompile(`font-size:([0-9.]+)px;[^>]*>Drift of`).FindStringSubmatch(w.String())
+		if of == nil {
+			t.Fatalf("no title in %s", w.String())
+		}
+		px, err := strconv.ParseFloat(of[1], 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return px
+	}
+	usual, more := size("x on y"), size("x on y, in 2026")
+	if long := size(strings.Repeat("a long name of a data set ", 6)); more != usual || !(long > usual/3 && long < usual*0.7) {
+		t.Errorf("got sizes %v, %v and %v, want two alike and a smaller one", usual, more, long)
 	}
 }
 

@@ -57,17 +57,18 @@ func PSI(w io.Writer, title string, f drift.FeatureReading) error {
 	// There is room above the bars for the legend, but no share above 100 %.
 	p.Y.Tick.Marker = plot.TickerFunc(func(low, high float64) []plot.Tick { return niceTicks(low, min(high, 100)) })
 	p.X.Tick.Label.Rotation = math.Pi / 6
-	p.X.Tick.Label.XAlign, p.X.Tick.Label.YAlign = draw.XRight, draw.YTop
+	// A little below the axis: the end of a label that rises to it would lie on the bars.
+	p.X.Tick.Label.XAlign, p.X.Tick.Label.YAlign = draw.XRight, draw.YTop-0.5
 	p.X.Tick.Length = 3
 	p.Legend.Top, p.Legend.Left = true, true
 	p.Legend.XOffs, p.Legend.YOffs = 8, -6
 	noise := "noise not known"
 	if f.Noise != nil {
-		noise = fmt.Sprintf("99 %% quantile without drift %.3f", f.Q99)
+		noise = fmt.Sprintf("99 %% without drift %.3f", f.Q99)
 	}
 	return figure{
 		title: fmt.Sprintf("Drift of %s: %s", f.Feature, title),
-		subtitle: fmt.Sprintf("PSI %.3f (%s), threshold %.1f, %s: %s; n = %s rows; numbers: what a bin adds to PSI",
+		subtitle: fmt.Sprintf("PSI %.3f (%s), threshold %.1f, %s: %s; n = %s rows; numbers: what a bin adds",
 			f.PSI, f.Status, f.Threshold, noise, f.Verdict, grouped(f.Samples)),
 		width: 620, height: 380, panels: []*plot.Plot{p}, shares: []float64{1},
 	}.write(w)
