@@ -56,7 +56,7 @@ folder. Verdicts are those of drift snapshot; the classifier's and the series' s
 	fs.StringVar(&f.schema, "schema", defaultSchema, "feature schema to compare by; that of --model when there is one")
 	fs.StringVar(&f.model, "model", "", "model whose score is compared too: name/version, or version; none when it is not given")
 	fs.StringVar(&f.models, "models", "models", "registry folder with the model")
-	fs.IntVar(&f.options.Classifier.Permutations, "permutations", f.options.Classifier.Permutations, "how often the days are exchanged to judge the classifier; 0 leaves it out")
+	fs.IntVar(&f.options.Classifier.Permutations, "permutations", f.options.Classifier.Permutations, "how often the days are exchanged at most to judge the classifier; 0 leaves it out")
 	f.declareData(fs)
 	declareCheck(fs, &f.check)
 	declareEvidence(fs, &f.evidence)

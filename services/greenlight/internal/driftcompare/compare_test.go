@@ -1,6 +1,7 @@
 package driftcompare
 
 import (
+	"fmt"
 	"math"
 	"slices"
 	"strings"
@@ -184,7 +185,7 @@ func TestClassifier(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := r.Classifier
-	if c == nil || c.Permutations != 20 || !(c.AUC > 0 && c.AUC < 1) || len(c.LeansOn) == 0 {
+	if c == nil || c.Permutations < 1 || c.Permutations > 20 || !(c.AUC > 0 && c.AUC < 1) || len(c.LeansOn) == 0 {
 		t.Fatalf("classifier %+v", c)
 	}
 	for _, w := range c.LeansOn {
@@ -192,7 +193,7 @@ func TestClassifier(t *testing.T) {
 			t.Errorf("it leans on the price: %v", w)
 		}
 	}
-	if got := r.Apart(); !strings.Contains(got, string(c.Verdict)+": AUC 0.") || !strings.Contains(got, "of 20 permutations") || !strings.Contains(got, "it leans on "+c.LeansOn[0].Input) {
+	if got := r.Apart(); !strings.Contains(got, string(c.Verdict)+": AUC 0.") || !strings.Contains(got, fmt.Sprintf("of %d permutations", c.Permutations)) || !strings.Contains(got, "it leans on "+c.LeansOn[0].Input) {
 		t.Errorf("told %q", got)
 	}
 	// A copy that is moved as a whole is told by what was moved.
