@@ -9,7 +9,6 @@ import (
 
 	"google.golang.org/grpc/status"
 
-	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
@@ -63,7 +62,6 @@ func Shadow(ctx context.Context, conn Executor, a *model.Artifact, states []Stat
 	for _, o := range shadow.Outcomes() {
 		r.Outcomes[o.String()] = 0
 	}
-	packed := hasAll(a.Schema, a.Baseline.Inputs())
 	calls, shadows := newStopwatch(), newStopwatch()
 	distinct := map[uint64]bool{}
 	var sum, signed float64
@@ -71,7 +69,7 @@ func Shadow(ctx context.Context, conn Executor, a *model.Artifact, states []Stat
 	took, err := pace.each(ctx, len(states), func(ctx context.Context, i int) {
 		s := states[i]
 		resp, err := timed(calls, func() (*executorv1.PredictWithShadowResponse, error) {
-			return conn.Decisions.PredictWithShadow(ctx, s.request(a.Schema, packed))
+			return conn.Decisions.PredictWithShadow(ctx, s.request())
 		})
 		mu.Lock()
 		defer mu.Unlock()
@@ -118,14 +116,9 @@ func Shadow(ctx context.Context, conn Executor, a *model.Artifact, states []Stat
 	return r, nil
 }
 
-func (s State) request(schema *feature.Schema, packed bool) *executorv1.PredictWithShadowRequest {
-	req := &executorv1.PredictWithShadowRequest{RequestId: s.ID, Symbol: s.Symbol, EventTime: s.Time}
-	if packed {
-		req.Vector = &executorv1.FeatureVector{Schema: schema.Name, Values: s.Vector}
-	} else {
-		req.Features = s.Named
-	}
-	return req
+// request is by name, since a packed vector of a schema has no room for the raw inputs.
+func (s State) request() *executorv1.PredictWithShadowRequest {
+	return &executorv1.PredictWithShadowRequest{RequestId: s.ID, Symbol: s.Symbol, EventTime: s.Time, Features: s.Named}
 }
 
 func (r *ShadowResult) observations() map[string]gate.Observation {
@@ -138,15 +131,6 @@ func (r *ShadowResult) observations() map[string]gate.Observation {
 		gate.ShadowDiffer:    gate.Measured(float64(r.ShadowDiffering), uint64(r.Comparisons)),
 		gate.Unaccounted:     gate.Measured(math.Abs(float64(r.Unaccounted)), n),
 	}
-}
-
-func hasAll(s *feature.Schema, names []string) bool {
-	for _, name := range names {
-		if s.Index(name) < 0 {
-			return false
-		}
-	}
-	return true
 }
 
 func total(counts map[string]int) (n int) {

@@ -21,7 +21,8 @@ type State struct {
 	Time   *timestamppb.Timestamp
 	// Vector is the state in the order of the model's schema.
 	Vector []float64
-	// Named is the state by name: the model's features and the baseline's inputs.
+	// Named is the state by name: the model's features, the baseline's inputs, and the raw inputs that ml-engine watches
+	// beside them.
 	Named map[string]float64
 	// Score and Baseline are what the model and the baseline must answer.
 	Score, Baseline float64
@@ -43,6 +44,11 @@ func States(frame *feature.Frame, symbol string, minutes []int, a *model.Artifac
 		named := make(map[string]float64, len(x)+len(base))
 		maps.Insert(named, pairs(a.Schema, x))
 		maps.Insert(named, pairs(inputs, base))
+		for _, name := range feature.RawInputs() {
+			if v := frame.Column(name)[i]; !math.IsNaN(v) {
+				named[name] = v
+			}
+		}
 		states = append(states, State{
 			ID: fmt.Sprintf("%s-%d", symbol, frame.End(i)), Symbol: symbol,
 			Time:   timestamppb.New(time.UnixMilli(frame.End(i))),
