@@ -31,7 +31,8 @@ type Null struct {
 // Noise is the index that there is without drift.
 type Noise struct {
 	// Expected is its mean in closed form: sum over bins of s^2/p (1/D_reference + 1/D_present), with s^2 the variance
-	// over days of a day's share of the bin and p the reference's share, at least [Floor].
+	// over days of a day's share of the bin and p the reference's share, at least [Floor]. It is of the first order: where
+	// it is near 1, as that of a price, the mean of the draws is larger by half or more.
 	Expected float64 `json:"null_expected"`
 	// Q95 and Q99 are quantiles by bootstrap.
 	Q95 float64 `json:"null_q95"`
