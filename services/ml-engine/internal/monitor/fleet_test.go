@@ -30,10 +30,14 @@ func TestFleetPSI(t *testing.T) {
 	promtool := promtest.Program(t, "promtool")
 	promtest.Program(t, "prometheus")
 	a := enginetest.Artifact(t, "v1.8.1", "v1")
-	now := time.Now()
-	var text strings.Builder
+	var samples []sample
 	var want map[string]float64
-	synctest.Test(t, func(t *testing.T) { want = fleet(t, a, now, &text) })
+	synctest.Test(t, func(t *testing.T) { samples, want = fleet(t, a) })
+	var text strings.Builder
+	now := time.Now() // the last samples are of now: older than five minutes, a rule does not see them
+	for _, s := range samples {
+		fmt.Fprintf(&text, "%s %.3f\n", s.line, float64(now.Add(-s.age).UnixMilli())/1000)
+	}
 	text.WriteString("# EOF\n")
 
 	dir := t.TempDir()
@@ -78,13 +82,19 @@ func TestFleetPSI(t *testing.T) {
 	t.Logf("overall: Prometheus %.12f, GetDrift on merged counts %.12f", got["overall"], want["overall"])
 }
 
-// fleet lets two replicas score in fake time, writes what they would be scraped for until the given real time, and returns
-// the indices of their merged counts.
-func fleet(t *testing.T, a *model.Artifact, until time.Time, text *strings.Builder) map[string]float64 {
+// sample is one line of an exposition, so long before the end.
+type sample struct {
+	age  time.Duration
+	line string
+}
+
+// fleet lets two replicas score in fake time, and returns what they would be scraped for and the indices of their merged
+// counts.
+func fleet(t *testing.T, a *model.Artifact) (samples []sample, want map[string]float64) {
 	t.Helper()
-	const half = 30 * time.Minute
-	const halves = 13 * 24 // six and a half days
-	end := time.Now().Add(halves * half)
+	const interval = 2 * time.Hour
+	const scrapes = 6*12 + 6 // six and a half days
+	end := time.Now().Add(scrapes * interval)
 	type replica struct {
 		*trial
 		dir string
@@ -95,9 +105,8 @@ func fleet(t *testing.T, a *model.Artifact, until time.Time, text *strings.Build
 		r.RegisterMetrics(r.reg)
 		return r
 	}
-	replicas := []replica{begin(t.TempDir()), begin(t.TempDir())}
+	replicas := []replica{begin(""), begin(t.TempDir())}
 	scrape := func() {
-		at := until.Add(time.Until(end) * -1)
 		for i, r := range replicas {
 			families, err := r.reg.Gather()
 			if err != nil {
@@ -109,22 +118,22 @@ func fleet(t *testing.T, a *model.Artifact, until time.Time, text *strings.Build
 					for _, l := range m.GetLabel() {
 						labels += fmt.Sprintf(",%s=%q", l.GetName(), l.GetValue())
 					}
-					fmt.Fprintf(text, "%s{%s} %v %.3f\n", f.GetName(), labels, m.GetGauge().GetValue()+m.GetCounter().GetValue(), float64(at.UnixMilli())/1000)
+					samples = append(samples, sample{time.Until(end), fmt.Sprintf("%s{%s} %v", f.GetName(), labels, m.GetGauge().GetValue()+m.GetCounter().GetValue())})
 				}
 			}
 		}
 	}
 	rng := rand.New(rand.NewPCG(5, 0))
-	for i := range halves {
+	for i := range scrapes {
 		scrape()
-		if i == 100 { // one is restarted, and its counters begin anew while its counts go on
+		if i == 25 { // one is restarted, and its counters begin anew while its counts go on
 			replicas[1].stop()
 			replicas[1] = begin(replicas[1].dir)
 		}
-		time.Sleep(half)
-		replicas[0].observe(rng, 3+i%5, i%2 == 0, time.Time{})
+		time.Sleep(interval)
+		replicas[0].observe(rng, 12+i%5, i%2 == 0, time.Time{})
 		if i%3 > 0 {
-			replicas[1].shifted(rng, 5)
+			replicas[1].shifted(rng, 20)
 		}
 	}
 	scrape()
@@ -137,9 +146,9 @@ func fleet(t *testing.T, a *model.Artifact, until time.Time, text *strings.Build
 		r.stop()
 	}
 	overall, each := a.Reference.PSI(merged)
-	want := map[string]float64{"overall": overall}
+	want = map[string]float64{"overall": overall}
 	for i, f := range a.Reference.Features {
 		want[f.Name] = each[i]
 	}
-	return want
+	return samples, want
 }
