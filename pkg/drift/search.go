@@ -6,17 +6,20 @@ import (
 	"slices"
 )
 
-// search finds the bin of a value in a fixed number of steps without a branch on it, which a processor would guess
-// wrong half of the time: every bin is a union of cells between cuts, and the cell is the number of cuts strictly below
-// the value.
+// search finds the bin of a value without a branch on it, which a processor would guess wrong half of the time: every bin
+// is a union of cells between cuts, and the cell is the number of cuts strictly below the value. They are all counted,
+// sixteen at a time: the comparisons do not wait for each other, as those of a binary search do, which takes a quarter longer.
 type search struct {
-	// cuts are keys, ascending, padded with that of +Inf, at least once, to a power of two.
-	cuts []uint64
+	// cuts are keys, ascending, padded with that of +Inf, at least once.
+	cuts [][sixteen]uint64
 	// bins has one entry per cell.
 	bins []uint16
 	// missing is the bin of NaN.
 	missing int
 }
+
+// sixteen cuts are enough for ten bins between edges and two single values.
+const sixteen = 16
 
 func newSearch(f *Feature) search {
 	low, high := -math.MaxFloat64, math.MaxFloat64
@@ -31,17 +34,13 @@ func newSearch(f *Feature) search {
 	}
 	slices.Sort(cuts)
 	cuts = slices.Compact(cuts)
-	size := 1
-	for size < len(cuts)+1 {
-		size *= 2
-	}
-	s := search{missing: f.define(math.NaN())}
-	for cell := range size {
+	s := search{missing: f.define(math.NaN()), cuts: make([][sixteen]uint64, len(cuts)/sixteen+1)}
+	for cell := range len(s.cuts) * sixteen {
 		last := math.Inf(1)
 		if cell < len(cuts) {
 			last = cuts[cell]
 		}
-		s.cuts = append(s.cuts, key(last))
+		s.cuts[cell/sixteen][cell%sixteen] = key(last)
 		s.bins = append(s.bins, uint16(f.define(last)))
 	}
 	return s
@@ -57,10 +56,26 @@ func (s *search) bin(x float64) int {
 	if math.IsNaN(x) {
 		return s.missing
 	}
-	k, cell, cuts := key(x), uint64(0), s.cuts
-	for half := uint64(len(cuts)) / 2; half > 0; half /= 2 {
-		_, below := bits.Sub64(cuts[cell+half-1], k, 0)
-		cell += half & -below
+	k, cell := key(x), uint64(0)
+	for i := range s.cuts {
+		c := &s.cuts[i]
+		_, b0 := bits.Sub64(c[0], k, 0)
+		_, b1 := bits.Sub64(c[1], k, 0)
+		_, b2 := bits.Sub64(c[2], k, 0)
+		_, b3 := bits.Sub64(c[3], k, 0)
+		_, b4 := bits.Sub64(c[4], k, 0)
+		_, b5 := bits.Sub64(c[5], k, 0)
+		_, b6 := bits.Sub64(c[6], k, 0)
+		_, b7 := bits.Sub64(c[7], k, 0)
+		_, b8 := bits.Sub64(c[8], k, 0)
+		_, b9 := bits.Sub64(c[9], k, 0)
+		_, b10 := bits.Sub64(c[10], k, 0)
+		_, b11 := bits.Sub64(c[11], k, 0)
+		_, b12 := bits.Sub64(c[12], k, 0)
+		_, b13 := bits.Sub64(c[13], k, 0)
+		_, b14 := bits.Sub64(c[14], k, 0)
+		_, b15 := bits.Sub64(c[15], k, 0)
+		cell += b0 + b1 + b2 + b3 + (b4 + b5 + b6 + b7) + (b8 + b9 + b10 + b11) + (b12 + b13 + b14 + b15)
 	}
 	return int(s.bins[cell])
 }
