@@ -16,7 +16,8 @@ import (
 // about a second of its server. reg, which may be nil, gets the grpc_client_* metrics.
 //
 // gRPC's own defaults would make the first call of a quiet market miss a 60 ms deadline (idle after 30 minutes), and
-// leave a returned server unnoticed for up to two minutes.
+// leave a returned server unnoticed for up to two minutes. Of a name with several addresses, such as
+// dns:///ml-engine:4010, it would use the first that answers; here the calls go round all of them.
 func Dial(target string, reg prometheus.Registerer, extra ...grpc.DialOption) (*grpc.ClientConn, error) {
 	opts := []grpc.DialOption{
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
@@ -28,6 +29,7 @@ func Dial(target string, reg prometheus.Registerer, extra ...grpc.DialOption) (*
 			Backoff:           backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second},
 			MinConnectTimeout: 2 * time.Second,
 		}),
+		grpc.WithDefaultServiceConfig(`{"loadBalancingConfig": [{"round_robin": {}}]}`),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(MaxMessage)),
 	}
 	if reg != nil {

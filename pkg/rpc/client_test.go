@@ -1,14 +1,21 @@
 package rpc_test
 
 import (
+	"context"
+	"net"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/connectivity"
+	"google.golang.org/grpc/resolver"
+	"google.golang.org/grpc/resolver/manual"
+	"google.golang.org/grpc/test/bufconn"
 
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
+	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 )
 
 // The client pings while nothing is asked, and the server takes no offence: through a quiet night the connection is the
@@ -61,4 +68,56 @@ func TestDialRefuses(t *testing.T) {
 			_ = conn.Close()
 		}
 	}
+}
+
+// Behind a headless service one name is several addresses: the calls go round all of them, and when one goes, the others
+// take its share without a call lost.
+func TestDialBalancesOverAllAddresses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const servers = 3
+		var got [servers]int
+		var listeners [servers]*bufconn.Listener
+		var stops [servers]func()
+		name, addresses := manual.NewBuilderWithScheme("fleet"), make([]resolver.Address, servers)
+		for i := range servers {
+			server := grpc.NewServer()
+			mlenginev1.RegisterScoringServiceServer(server, &stub{predict: func(context.Context, *mlenginev1.PredictRequest) (*mlenginev1.PredictResponse, error) {
+				got[i]++
+				return &mlenginev1.PredictResponse{}, nil
+			}})
+			listeners[i], stops[i] = bufconn.Listen(1<<20), server.Stop
+			served := make(chan error, 1)
+			go func() { served <- server.Serve(listeners[i]) }()
+			defer func() { <-served }()
+			defer stops[i]()
+			addresses[i] = resolver.Address{Addr: string(rune('a' + i))}
+		}
+		name.InitialState(resolver.State{Addresses: addresses})
+		conn, err := rpc.Dial("fleet:///ml-engine", nil, grpc.WithResolvers(name), grpc.WithContextDialer(
+			func(ctx context.Context, addr string) (net.Conn, error) { return listeners[addr[0]-'a'].DialContext(ctx) }))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		client := mlenginev1.NewScoringServiceClient(conn)
+		call := func(n int) {
+			t.Helper()
+			for range n {
+				if _, err := client.Predict(t.Context(), &mlenginev1.PredictRequest{}); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		synctest.Wait()
+		call(30)
+		if want := [servers]int{10, 10, 10}; got != want {
+			t.Errorf("30 calls to %d servers: got %v, want %v", servers, got, want)
+		}
+		stops[0]()
+		synctest.Wait()
+		call(30)
+		if want := [servers]int{10, 25, 25}; got != want {
+			t.Errorf("30 more after the first has gone: got %v, want %v", got, want)
+		}
+	})
 }
