@@ -43,12 +43,16 @@ bench: build ## Measure the price of the shadow, and of the numerics
 # Checks.
 
 .PHONY: test
-test: linkcheck ## Test all modules under the race detector; GREENLIGHT_DATA=folder adds the tests on market data
+test: linkcheck deploy-check ## Test all modules under the race detector; GREENLIGHT_DATA=folder adds the tests on market data
 	go test $(RACE) work
 
 .PHONY: linkcheck
 linkcheck: ## Prove that linking the contract brings gRPC and Protocol Buffers alone
 	GOWORK=off go -C deploy/linkcheck test -count=1 ./...
+
+.PHONY: deploy-check
+deploy-check: ## Check docker-compose.yml and the Kubernetes manifests as their tools read them, and their flags
+	GOWORK=off go -C deploy/check test -count=1 ./...
 
 .PHONY: lint
 lint: lint-go lint-proto check-generate breaking tidy-check rules ## Run every static check
@@ -58,6 +62,7 @@ lint-go: $(TOOLS)/golangci-lint
 	$(TOOLS)/golangci-lint run $(addsuffix /...,$(WORKSPACE))
 	$(TOOLS)/golangci-lint run deploy/docker/healthprobe/main.go
 	cd deploy/linkcheck && GOWORK=off $(CURDIR)/$(TOOLS)/golangci-lint run ./...
+	cd deploy/check && GOWORK=off $(CURDIR)/$(TOOLS)/golangci-lint run ./...
 
 .PHONY: lint-proto
 lint-proto: $(TOOLS)/buf
@@ -82,7 +87,7 @@ breaking: $(TOOLS)/buf ## Check the contract against the last release, or else t
 .PHONY: tidy-check
 tidy-check: ## Check that every go.mod is tidy
 	@# Not those of the tools: tidying them would download what the tests of their dependencies need.
-	@status=0; for dir in $(WORKSPACE) $(CURDIR)/deploy/linkcheck; do \
+	@status=0; for dir in $(WORKSPACE) $(CURDIR)/deploy/linkcheck $(CURDIR)/deploy/check; do \
 		GOWORK=off go -C "$$dir" mod tidy -diff || { status=1; echo "$$dir: run GOWORK=off go mod tidy there" >&2; }; \
 	done; exit $$status
 
@@ -92,9 +97,17 @@ tidy-check: ## Check that every go.mod is tidy
 generate: generators ## Generate proto/gen from the contract
 	$(TOOLS)/buf generate --clean
 
+.PHONY: generate-deploy
+generate-deploy: ## Generate the PrometheusRule of Kubernetes from the rules
+	GOWORK=off go -C deploy/check test -count=1 -run TestPrometheusRule . -update
+
+.PHONY: reference
+reference: ## Generate docs/reference from the running programs
+	go test -count=1 -run 'TestREADME/reference' ./services/greenlight -update
+
 .PHONY: fmt
 fmt: $(TOOLS)/golangci-lint $(TOOLS)/buf ## Format Go and protos
-	$(TOOLS)/golangci-lint fmt $(WORKSPACE) deploy/linkcheck deploy/docker/healthprobe
+	$(TOOLS)/golangci-lint fmt $(WORKSPACE) deploy/linkcheck deploy/check deploy/docker/healthprobe
 	$(TOOLS)/buf format --write
 
 .PHONY: clean
@@ -129,7 +142,7 @@ $(TOOLS)/golangci-lint: deploy/tools/lint/go.mod
 # Containers.
 
 .PHONY: up
-up: ## Start ml-engine, executor and a replay load in containers
+up: ## Start the pair with a load, the agent, Prometheus and Grafana in containers
 	$(COMPOSE) up --detach --build
 
 .PHONY: down

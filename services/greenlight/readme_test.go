@@ -10,11 +10,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/greenlight-ml/greenlight/pkg/telemetry/telemetrytest"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/proc"
 )
 
-// TestREADME runs every shell snippet of the README against a real pair, and compiles every Go snippet. What is changed
-// for the test: ports (the pair listens on free ones), the programs' folder, and that make only shows what it would do.
+// TestREADME runs every shell snippet of the README and of the guide against a real pair, and compiles every Go snippet. What
+// is changed for the test: ports (the pair listens on free ones), the programs' folder, and that make only shows what it
+// would do. What the documents name must exist, and the reference must be what the programs say; go test -update writes it.
 func TestREADME(t *testing.T) {
 	root, err := filepath.Abs("../..")
 	if err != nil {
@@ -34,19 +36,58 @@ func TestREADME(t *testing.T) {
 	run(t, root, nil, "go", "build", "-o", bin+"/", "./services/ml-engine", "./services/executor", "./services/greenlight")
 	pair := startPair(t, work, bin)
 
+	pair.runAll(t, root, work, shell)
+	for _, text := range goCode {
+		t.Run("go", func(t *testing.T) { compile(t, root, text) })
+	}
+
+	documents, err := filepath.Glob(filepath.Join(root, "docs", "*.md"))
+	if err != nil || len(documents) < 4 {
+		t.Fatalf("%d pages of the guide (%v)", len(documents), err)
+	}
+	all := helps(t, bin)
+	for _, path := range documents {
+		page, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Run(filepath.Base(path), func(t *testing.T) { pair.runAll(t, root, work, snippets(string(page), "sh")) })
+	}
+	more, err := filepath.Glob(filepath.Join(root, "deploy", "*", "*.md"))
+	if err != nil || len(more) < 20 {
+		t.Fatalf("%d runbooks (%v)", len(more), err)
+	}
+	for _, path := range append(append(documents, more...), filepath.Join(root, "README.md")) {
+		page, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		checkMentions(t, filepath.Base(path), string(page), all)
+		checkLinks(t, path, string(page))
+	}
+	t.Run("reference", func(t *testing.T) {
+		agent := startAgent(t, pair, work, bin)
+		telemetrytest.Golden(t, filepath.Join(root, "docs", "reference", "flags.md"), flagsPage(all))
+		telemetrytest.Golden(t, filepath.Join(root, "docs", "reference", "metrics.md"), metricsPage(t, map[string]string{
+			"executor": "http://" + pair.executor.Addr("http") + "/metrics", "ml-engine": "http://" + pair.engine.Addr("http") + "/metrics",
+			"greenlight agent": agent,
+		}))
+	})
+}
+
+// runAll runs the snippets of a document in their order.
+func (p runningPair) runAll(t *testing.T, root, work string, shell []string) {
+	t.Helper()
 	for i, text := range shell {
-		script := pair.here(text)
 		if strings.Contains(text, "grpcurl") && !findGrpcurl(root) {
 			t.Logf("snippet %d needs grpcurl, which is not here: make tools builds it", i)
 			continue
 		}
+		script := p.here(text)
 		t.Run(firstLine(text), func(t *testing.T) {
 			env := []string{"PATH=" + filepath.Join(root, "bin", "tools") + ":" + os.Getenv("PATH"), "ROOT=" + root}
 			run(t, work, env, "bash", "-euo", "pipefail", "-c", "make() { command make -C \"$ROOT\" --dry-run \"$@\" >/dev/null; }\n"+script)
 		})
-	}
-	for _, text := range goCode {
-		t.Run("go", func(t *testing.T) { compile(t, root, text) })
 	}
 }
 
@@ -69,7 +110,7 @@ func startPair(t *testing.T, work, bin string) runningPair {
 	t.Cleanup(func() { stop(t, engine) })
 	executor, err := proc.Start(ctx, filepath.Join(bin, "executor"), work,
 		"--baseline", "heuristic="+filepath.Join(work, "models", "simulated", "v1.8.1-rc1", "baseline.json"),
-		"--engine-addr", engine.Addr("grpc"), "--grpc-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0")
+		"--engine-addr", engine.Addr("grpc"), "--insecure-control", "--grpc-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,6 +128,7 @@ func stop(t *testing.T, p *proc.Process) {
 var (
 	background = regexp.MustCompile(`(?m)^bin/(ml-engine|executor) .*&$`)
 	client     = regexp.MustCompile(`(?m)^bin/greenlight (smoke|shadow-smoke|replay)$`)
+	operator   = regexp.MustCompile(`(?m)^bin/greenlight (status|rollback|drift snapshot|canary (?:preflight|plan|abort)|agent)\b`)
 )
 
 // here is the snippet with the addresses of this pair. The services that it starts run already.
@@ -97,6 +139,12 @@ func (p runningPair) here(text string) string {
 			return line + " --engine " + p.engine.Addr("grpc")
 		}
 		return line + " --executor " + p.executor.Addr("grpc")
+	})
+	text = operator.ReplaceAllStringFunc(text, func(command string) string {
+		if command == "bin/greenlight drift snapshot" {
+			return command + " --engine " + p.engine.Addr("grpc")
+		}
+		return command + " --engine " + p.engine.Addr("grpc") + " --executor " + p.executor.Addr("grpc")
 	})
 	return strings.NewReplacer(
 		"localhost:4010", p.engine.Addr("grpc"), "localhost:4011", p.engine.Addr("http"),
@@ -163,6 +211,21 @@ func snippets(markdown, language string) []string {
 		found = append(found, m[1])
 	}
 	return found
+}
+
+var link = regexp.MustCompile(`\]\(([^)#\s]+)(?:#[^)]*)?\)`)
+
+// checkLinks fails for every link and picture of a document that leads to no file of the repository.
+func checkLinks(t *testing.T, path, text string) {
+	t.Helper()
+	for _, m := range link.FindAllStringSubmatch(code.ReplaceAllString(text, ""), -1) {
+		if strings.Contains(m[1], "://") {
+			continue
+		}
+		if _, err := os.Stat(filepath.Join(filepath.Dir(path), m[1])); err != nil {
+			t.Errorf("%s: %v", filepath.Base(path), err)
+		}
+	}
 }
 
 func firstLine(text string) string {

@@ -1,0 +1,268 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	dto "github.com/prometheus/client_model/go"
+
+	"github.com/greenlight-ml/greenlight/pkg/telemetry/telemetrytest"
+)
+
+// hidden are the labels whose values depend on the model or on what has happened so far, or are too many to list.
+var hidden = map[string]string{
+	"bin": "a bin of the reference and its digest", "digest": "sha256 of the manifest", "feature": "an input or a raw feature; in `ml_psi_*` also `overall`",
+	"model_version": "version", "schema": "schema of its input", "version": "version of the model",
+	"grpc_code": "status", "grpc_method": "method", "grpc_service": "service", "grpc_type": "`unary` or a kind of stream",
+	"job_name": "what was done",
+}
+
+// metricsPage is the reference of the metrics of the running programs, from what they say of themselves.
+func metricsPage(t *testing.T, services map[string]string) string {
+	t.Helper()
+	var b strings.Builder
+	b.WriteString(`# Metrics
+
+Generated from the running programs by ` + "`make reference`" + `. Names, labels and buckets are interfaces: a change of one is a
+` + "`[CHANGE]`" + ` in [CHANGELOG.md](../../CHANGELOG.md). Every series exists from the start, at zero, except those of outgoing calls
+and of the agent's jobs, which appear with the first of their kind. The programs have Go's own metrics beside these
+(` + "`go_*`, `process_*`" + `). A name says its unit: ` + "`_ms`" + ` milliseconds, ` + "`_seconds`" + ` seconds, ` + "`_total`" + ` a count since the start, ` + "`_ratio`" + ` and
+` + "`_rate`" + ` a share in [0,1].
+`)
+	for _, name := range slices.Sorted(maps.Keys(services)) {
+		families := telemetrytest.Parse(t, strings.NewReader(get(t, services[name])))
+		fmt.Fprintf(&b, "\n## %s\n\n| metric | type | labels | meaning |\n|---|---|---|---|\n", name)
+		var ours int
+		edges := map[string][]string{}
+		for _, family := range slices.Sorted(maps.Keys(families)) {
+			f := families[family]
+			if !strings.HasPrefix(family, "ml_") && !strings.HasPrefix(family, "grpc_") {
+				continue
+			}
+			ours++
+			if f.GetHelp() == "" {
+				t.Errorf("%s has no help", family)
+			}
+			fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", family, strings.ToLower(f.GetType().String()), labelsOf(f), cell(f.GetHelp()))
+			if e := bucketsOf(f); e != "" {
+				edges[e] = append(edges[e], "`"+family+"`")
+			}
+		}
+		if ours < 3 {
+			t.Fatalf("%s has %d metrics", name, ours)
+		}
+		if len(edges) > 0 {
+			b.WriteString("\nUpper edges of the buckets:\n\n")
+		}
+		for _, e := range slices.SortedFunc(maps.Keys(edges), func(x, y string) int { return cmp.Compare(edges[x][0], edges[y][0]) }) {
+			fmt.Fprintf(&b, "- %s: %s\n", strings.Join(edges[e], ", "), e)
+		}
+	}
+	return b.String()
+}
+
+// labelsOf lists the labels of a family with their values.
+func labelsOf(f *dto.MetricFamily) string {
+	values := map[string]map[string]bool{}
+	for _, m := range f.GetMetric() {
+		for _, l := range m.GetLabel() {
+			if values[l.GetName()] == nil {
+				values[l.GetName()] = map[string]bool{}
+			}
+			values[l.GetName()]["`"+l.GetValue()+"`"] = true
+		}
+	}
+	var labels []string
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		meaning, ok := hidden[name]
+		if !ok {
+			meaning = strings.Join(slices.Sorted(maps.Keys(values[name])), " ")
+		}
+		labels = append(labels, fmt.Sprintf("`%s`: %s", name, meaning))
+	}
+	return strings.Join(labels, "<br>")
+}
+
+func bucketsOf(f *dto.MetricFamily) string {
+	var edges []string
+	for _, bucket := range f.GetMetric()[0].GetHistogram().GetBucket() {
+		edges = append(edges, fmt.Sprint(bucket.GetUpperBound()))
+	}
+	return strings.Join(edges, " ")
+}
+
+// cell is a text as the cell of a table.
+func cell(text string) string {
+	return strings.NewReplacer("|", `\|`, "\n", " ", "<", "&lt;").Replace(text)
+}
+
+func get(t *testing.T, url string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatalf("%s: %s, %v", url, resp.Status, err)
+	}
+	return string(text)
+}
+
+// startAgent starts an agent of the pair and returns the address of its metrics once it has taken its first sample.
+func startAgent(t *testing.T, pair runningPair, work, bin string) string {
+	t.Helper()
+	addresses := filepath.Join(work, "agent.addresses")
+	cmd := exec.CommandContext(t.Context(), filepath.Join(bin, "greenlight"), "agent",
+		"--engine", pair.engine.Addr("grpc"), "--executor", pair.executor.Addr("grpc"), "--source", "simulated",
+		"--evidence", filepath.Join(work, "agent-evidence"), "--state", filepath.Join(work, "agent-state"),
+		"--metrics-listen", "127.0.0.1:0", "--addr-file", addresses)
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = 10 * time.Second
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Wait() })
+	for limit := time.After(30 * time.Second); ; {
+		if line, err := os.ReadFile(addresses); err == nil {
+			_, addr, _ := strings.Cut(strings.TrimSpace(string(line)), "=")
+			if strings.Contains(get(t, "http://"+addr+"/metrics"), "ml_agent_last_success_timestamp_seconds{") {
+				return "http://" + addr + "/metrics"
+			}
+		}
+		select {
+		case <-limit:
+			t.Fatal("the agent has taken no sample after 30 s")
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// program is what a program or command says of itself: its flags, and its commands if it has some.
+type help struct {
+	// command is the words that one types, such as "greenlight drift snapshot".
+	command string
+	text    string
+}
+
+var (
+	subcommand = regexp.MustCompile(`(?m)^  ([a-z-]+) {2,}\S`)
+	flagLine   = regexp.MustCompile(`(?m)^ +(?:-\w, )?--?([a-z][a-z-]*)`)
+)
+
+// helps asks the programs in bin and all commands of greenlight for their help.
+func helps(t *testing.T, bin string) []help {
+	t.Helper()
+	var all []help
+	var ask func(words ...string)
+	ask = func(words ...string) {
+		out, err := exec.CommandContext(t.Context(), filepath.Join(bin, words[0]), append(words[1:], "--help")...).CombinedOutput()
+		if err != nil && words[0] == "greenlight" {
+			t.Fatalf("%s --help: %v\n%s", strings.Join(words, " "), err, out)
+		}
+		all = append(all, help{strings.Join(words, " "), string(out)})
+		_, commands, ok := strings.Cut(string(out), "Available Commands:\n")
+		if !ok {
+			return
+		}
+		commands, _, _ = strings.Cut(commands, "\n\n")
+		for _, m := range subcommand.FindAllStringSubmatch(commands, -1) {
+			if m[1] != "help" && m[1] != "completion" {
+				ask(append(slices.Clone(words), m[1])...)
+			}
+		}
+	}
+	for _, name := range []string{"ml-engine", "executor", "greenlight"} {
+		ask(name)
+	}
+	if len(all) < 20 {
+		t.Fatalf("%d programs and commands: the pattern that finds them is broken", len(all))
+	}
+	return all
+}
+
+func (h help) flags() []string {
+	var names []string
+	for _, m := range flagLine.FindAllStringSubmatch(h.text, -1) {
+		names = append(names, m[1])
+	}
+	return names
+}
+
+// serviceFlag is a flag as package flag prints it: its name and type, then its meaning and default.
+var serviceFlag = regexp.MustCompile(`(?m)^  -([a-z-]+)(?: (\S+))?\n    \t(.*)$`)
+
+// flagsPage is the reference of the flags of all programs and commands.
+func flagsPage(all []help) string {
+	var b strings.Builder
+	b.WriteString("# Flags\n\nGenerated from what the programs say of themselves by `make reference`. Flags are the only configuration. Those of the\n" +
+		"services can also be given as environment variables; a flag on the command line wins.\n")
+	for _, h := range all {
+		fmt.Fprintf(&b, "\n## %s\n\n", h.command)
+		if flags := serviceFlag.FindAllStringSubmatch(h.text, -1); len(flags) > 0 {
+			b.WriteString("| flag | environment | meaning |\n|---|---|---|\n")
+			for _, f := range flags {
+				env := strings.ToUpper(strings.ReplaceAll(h.command+"_"+f[1], "-", "_"))
+				fmt.Fprintf(&b, "| `--%s` %s | `%s` | %s |\n", f[1], cell(f[2]), env, cell(f[3]))
+			}
+			continue
+		}
+		// The line that cobra adds to commands with commands would name the program's folder.
+		text, _, _ := strings.Cut(h.text, "\nUse \"")
+		fmt.Fprintf(&b, "```text\n%s\n```\n", strings.TrimSpace(text))
+	}
+	return b.String()
+}
+
+var (
+	// mentioned finds flags in code: `--flag`, or a line of a fenced block.
+	mentioned = regexp.MustCompile(`(?:^|[\s"'` + "`" + `(\[])--([a-z][a-z-]+)`)
+	called    = regexp.MustCompile(`greenlight ((?:[a-z][a-z-]+ ?)+)`)
+	code      = regexp.MustCompile("(?s)```.*?```|`[^`\n]+`")
+)
+
+// otherFlags belong to programs that are not ours, and that the documentation calls.
+var otherFlags = []string{"plaintext", "namespace", "from-file", "network", "help", "no-progress"}
+
+// checkMentions fails for every flag and every command of greenlight in the code of a document that does not exist.
+func checkMentions(t *testing.T, document, text string, all []help) {
+	t.Helper()
+	flags, commands := map[string]bool{}, map[string]bool{}
+	for _, h := range all {
+		commands[h.command] = true
+		for _, name := range h.flags() {
+			flags[name] = true
+		}
+	}
+	for _, block := range code.FindAllString(text, -1) {
+		for _, m := range mentioned.FindAllStringSubmatch(block, -1) {
+			if !flags[m[1]] && !slices.Contains(otherFlags, m[1]) {
+				t.Errorf("%s: there is no flag --%s", document, m[1])
+			}
+		}
+		for _, m := range called.FindAllStringSubmatch(block, -1) {
+			if first, _, _ := strings.Cut(strings.TrimSpace(m[1]), " "); !commands["greenlight "+first] && first != "help" {
+				t.Errorf("%s: there is no command greenlight %s", document, first)
+			}
+		}
+	}
+}
