@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -27,9 +28,11 @@ type beginning struct {
 	first, giveUp time.Time
 	// confirmed is when the last executor had confirmed the share, counting when the first counts were taken; zero before.
 	confirmed, counting time.Time
-	// held is the reason that was told last, kept when a look was kept last.
+	// held is the reason that was told last, as [gist] has it; kept when a look was kept last.
 	held string
 	kept time.Time
+	// strayed says that an executor reports another share than the one it confirmed.
+	strayed bool
 }
 
 // ending is how a beginning of a phase ended.
@@ -70,6 +73,9 @@ func (b *beginning) run(ctx context.Context) ending {
 		if now := time.Now(); end == nil && !now.Before(look) {
 			look = now.Add(b.opts.Interval)
 			end = b.look(ctx)
+			if b.strayed { // somebody has taken it: ask now, and not when the lease is due
+				renew = now
+			}
 		}
 		switch {
 		case b.fault != nil:
@@ -180,6 +186,7 @@ func (b *beginning) read(ctx context.Context) seen {
 			s.missing = append(s.missing, oneLine(err))
 		}
 	}
+	b.strayed = !b.confirmed.IsZero() && slices.ContainsFunc(s.reports, func(c Counters) bool { return c.Percent != b.percent })
 	for _, c := range s.counters {
 		if c.Percent != b.percent {
 			s.missing = append(s.missing, fmt.Sprintf("executor %s says that it samples %g %%, not %g %%", c.Executor, c.Percent, b.percent))
@@ -223,13 +230,23 @@ func (b *beginning) look(ctx context.Context) *ending {
 	e := b.event(Looked)
 	e.Look = l
 	b.emit(e)
-	if end == nil && !b.counting.IsZero() && l.Left == 0 && l.Reason != b.held {
-		b.held = l.Reason
+	if gist := gist(l.Reason); end == nil && !b.counting.IsZero() && l.Left == 0 && gist != b.held {
+		b.held = gist
 		e := b.event(Held)
 		e.Reason = l.Reason
 		b.emit(e)
 	}
 	return end
+}
+
+// gist is a reason without its figures, which change with every look.
+func gist(reason string) string {
+	return strings.Map(func(r rune) rune {
+		if strings.ContainsRune("0123456789.,", r) {
+			return -1
+		}
+		return r
+	}, reason)
 }
 
 // sameProcesses is an *anewError when an executor reports as another process than that which has taken the share.

@@ -22,8 +22,8 @@ const (
 	Counting Kind = "counting"
 	// Looked is a look at the counts: Phase, Percent, Look.
 	Looked Kind = "looked"
-	// Held is a phase whose time is over and whose verdict is not PASS: Phase, Percent, Reason. It comes again when the
-	// reason does.
+	// Held is a phase whose time is over and whose verdict is not PASS: Phase, Percent, Reason. It comes again when
+	// the reason is another one than before; that its figures have moved is not.
 	Held Kind = "held"
 	// BeginAnew is an executor that restarted or whose lease lapsed: Phase, Percent, Executor, Reason. The phase ends as
 	// Interrupted and begins again.

@@ -26,6 +26,9 @@ func NewPlan(w *World, t Target, policy gate.Policy, interval time.Duration, sou
 	if w.OfflineErr != nil {
 		return nil, w.OfflineErr
 	}
+	if w.Offline.Model.Digest != model.Digest {
+		return nil, refuse(errNotActive, "the offline evidence is of %s, and %s is served", named(w.Offline.Model), named(model))
+	}
 	p := &Plan{
 		Schema: planSchema, CreateTime: time.Now().UTC().Truncate(time.Millisecond), Target: t, Source: source,
 		Interval: gate.Duration(interval), Policy: policy, Model: model, Baseline: baseline, PSI: w.PSI, Inputs: w.Offline.Inputs,

@@ -102,7 +102,7 @@ func (w *World) offline() finding {
 		return missing("%s", oneLine(w.OfflineErr))
 	case !ok:
 		return missing("no one model is served")
-	case model != w.Offline.Model:
+	case model.Digest != w.Offline.Model.Digest:
 		return missing("the evidence is of %s, and %s is served", named(w.Offline.Model), named(model))
 	case !w.Offline.Result.OK():
 		return finding{gate.Measured(0, 1), []string{"greenlight eval said " + string(w.Offline.Result)}}

@@ -43,6 +43,21 @@ func SourceOf(p *Plan) (Source, error) {
 	return NewPrometheus(p.Prometheus, p.Match, len(p.Executors))
 }
 
+// Readable says why the counts cannot be read now from where the plan says: a canary that is begun all the same would
+// hold its first phase, and stop.
+func Readable(ctx context.Context, p *Plan) error {
+	source, err := SourceOf(p)
+	if source == nil || err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, worldTimeout)
+	defer cancel()
+	if _, err := source.Read(ctx); err != nil {
+		return refuse(errNoMetrics, "%s", oneLine(err))
+	}
+	return nil
+}
+
 // Prometheus is the source that asks a Prometheus for the series of all replicas.
 type Prometheus struct {
 	api      promv1.API

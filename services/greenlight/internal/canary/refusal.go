@@ -13,6 +13,8 @@ var (
 	errUnreached       = errors.New("not reached")
 	errDisagree        = errors.New("the replicas differ")
 	errNoEvidence      = errors.New("no offline evidence")
+	errNotActive       = errors.New("the model that was judged offline is not active")
+	errNoMetrics       = errors.New("no counts to judge by")
 	errPlanChanged     = errors.New("the plan was changed after it was confirmed")
 	errModelChanged    = errors.New("another model is active than the one that was confirmed")
 	errBaselineChanged = errors.New("another baseline decides than the one that was confirmed")

@@ -156,20 +156,20 @@ func (v *View) line(e canary.Event) string {
 			text += "; " + figures(v.last)
 		}
 		return text
-	case canary.RollingBack:
-		return "0 % is set" + because(e.Reason)
 	case canary.RolledBack:
 		return fmt.Sprintf("0 %% was read back from every executor, %.1f ms", e.TookMS)
 	case canary.NotRolledBack:
 		return "0 % WAS NOT READ BACK: " + e.Reason
-	case canary.Finished:
-		return fmt.Sprintf("%s%s", e.Decision, because(e.Reason))
-	case canary.PhaseBegun: // Counting says more
+	case canary.PhaseBegun, canary.RollingBack, canary.Finished: // the next event, or the caller, says more
 	}
 	return ""
 }
 
-func left(l *canary.Look) string { return time.Duration(l.Left).Round(time.Second).String() }
+func left(l *canary.Look) string { return seconds(l.Left) }
+
+func seconds(d gate.Duration) string {
+	return gate.Duration(time.Duration(d).Round(time.Second)).String()
+}
 
 // figures are those of a look, in a line.
 func figures(l *canary.Look) string {
@@ -194,7 +194,7 @@ func (v *View) panel(e canary.Event, width int) string {
 	fmt.Fprintf(&out, "phase %d of %d  %g %%  [%s%s] %s left", e.Phase+1, len(v.policy.Phases), l.Percent,
 		strings.Repeat("=", done), strings.Repeat(" ", barWidth-done), left(l))
 	if l.Left == 0 {
-		fmt.Fprintf(&out, ", held for at most %s more", time.Duration(l.HoldLeft).Round(time.Second))
+		fmt.Fprintf(&out, ", held for at most %s more", seconds(l.HoldLeft))
 	}
 	fmt.Fprintf(&out, "\nrequests %d  comparisons %d", l.Requests, l.Comparisons)
 	if l.Needed > 0 {

@@ -26,6 +26,8 @@ type canaryPlan struct {
 const (
 	// lookInterval is the time between two looks at a live canary.
 	lookInterval = 5 * time.Second
+	// looksPerPhase is how many looks a phase has at least, unless the interval is given.
+	looksPerPhase = 10
 	// phraseValidity is how long a phrase works: a decision is about what is there now.
 	phraseValidity = 30 * time.Minute
 )
@@ -42,8 +44,12 @@ The counts come from the executors' own reports, or, with --prometheus, from the
 selects there.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return p.survey(cmd.Context(), func(_ context.Context, _ canary.Pair, w *canary.World) error {
-				return refusedCanary(p.plan(c, w))
+			policy, err := p.validate()
+			if err != nil {
+				return err
+			}
+			return p.survey(cmd.Context(), func(ctx context.Context, _ canary.Pair, w *canary.World) error {
+				return refusedCanary(p.plan(ctx, c, policy, w))
 			})
 		},
 	}
@@ -53,13 +59,16 @@ selects there.`,
 	fs.StringVar(&p.prometheus, "prometheus", "", "URL of a Prometheus to read the counts from; without it, the executors are asked")
 	fs.StringVar(&p.match, "match", canary.DefaultMatch, "what selects the executors' series there, as in PromQL's braces")
 	fs.StringVar(&p.source, "source", string(evidence.Live), "where the requests come from: live, replay or simulated; only live counts for a promotion")
-	fs.DurationVar(&p.interval, "interval", lookInterval, "time between two looks")
+	fs.DurationVar(&p.interval, "interval", lookInterval, "time between two looks; a tenth of a phase when that is less and it is not given")
 	fs.DurationVar(&p.expires, "expires", phraseValidity, "how long the phrase works")
 	return cmd
 }
 
 func (p *canaryPlan) validate() (gate.Policy, error) {
 	policy, err := p.policy()
+	if !p.changed("interval") { // some looks at a phase that is short
+		p.interval = min(p.interval, time.Duration(policy.PhaseDuration)/looksPerPhase)
+	}
 	switch {
 	case err != nil:
 		return policy, err
@@ -71,6 +80,10 @@ func (p *canaryPlan) validate() (gate.Policy, error) {
 		return policy, usageError{fmt.Errorf("--expires %s: want at least 1m", p.expires)}
 	case !evidence.Source(p.source).Valid():
 		return policy, usageError{fmt.Errorf("--source %s: want live, replay or simulated", p.source)}
+	case p.prometheus != "":
+		if _, err := canary.NewPrometheus(p.prometheus, p.match, len(p.Executors)); err != nil {
+			return policy, usageError{err}
+		}
 	}
 	return policy, nil
 }
@@ -83,16 +96,12 @@ func (p *canaryPlan) target() canary.Target {
 	return t
 }
 
-func (p *canaryPlan) plan(c console, w *canary.World) error {
-	policy, err := p.validate()
-	if err != nil {
-		return err
-	}
+func (p *canaryPlan) plan(ctx context.Context, c console, policy gate.Policy, w *canary.World) error {
 	plan, err := canary.NewPlan(w, p.target(), policy, p.interval, evidence.Source(p.source))
 	if err != nil {
 		return err
 	}
-	if err := w.Free(""); err != nil {
+	if err := errors.Join(w.Free(""), canary.Readable(ctx, plan)); err != nil {
 		return err
 	}
 	state := canary.State(p.state)

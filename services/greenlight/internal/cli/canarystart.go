@@ -3,9 +3,12 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
 	"path/filepath"
+	"slices"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
@@ -45,6 +48,8 @@ Exits 0 when all phases have passed, 3 when it was aborted or stopped, 1 when it
 			switch {
 			case given != 1:
 				return usageError{errors.New("give one of --confirm, --resume and --dry-run")}
+			case !s.dry && planned(cmd.Flags()) != "":
+				return usageError{fmt.Errorf("--%s is for --dry-run: of a canary, the plan says it; give it to greenlight canary plan", planned(cmd.Flags()))}
 			case s.dry:
 				return s.rehearse(cmd.Context(), c)
 			case s.resume:
@@ -65,6 +70,16 @@ Exits 0 when all phases have passed, 3 when it was aborted or stopped, 1 when it
 	return cmd
 }
 
+// planned is a flag that was given and that only a dry run takes; empty when there is none.
+func planned(fs *pflag.FlagSet) (name string) {
+	fs.Visit(func(f *pflag.Flag) {
+		if !slices.Contains([]string{"confirm", "resume", "run", "state", "control-token-file"}, f.Name) {
+			name = f.Name
+		}
+	})
+	return name
+}
+
 // begin begins the run that the phrase confirms.
 func (s *canaryStart) begin(ctx context.Context, c console) error {
 	state := canary.State(s.state)
@@ -74,7 +89,7 @@ func (s *canaryStart) begin(ctx context.Context, c console) error {
 	}
 	return s.reach(plan, func(p canary.Pair) error {
 		w := canary.Survey(ctx, p, plan.Evidence)
-		if err := errors.Join(plan.CheckAll(w, ticket.Phrase, ticket.Nonce), w.Free("")); err != nil {
+		if err := errors.Join(plan.CheckAll(w, ticket.Phrase, ticket.Nonce), w.Free(""), canary.Readable(ctx, plan)); err != nil {
 			return err
 		}
 		run, err := state.Begin(plan, ticket)

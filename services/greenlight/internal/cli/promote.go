@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"reflect"
 	"strings"
@@ -13,7 +12,6 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/confirm"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote"
@@ -82,24 +80,8 @@ func (p *promoteFlags) declareAll(fs *pflag.FlagSet) {
 
 func (p *promoteFlags) ledger() *confirm.Ledger { return confirm.NewLedger(p.state) }
 
-// readPolicy is the policy in force.
-func (p *promoteFlags) readPolicy() (gate.Policy, error) {
-	if p.policy == "" {
-		return gate.DefaultPolicy(), nil
-	}
-	raw, err := os.ReadFile(p.policy)
-	if err != nil {
-		return gate.Policy{}, usageError{fmt.Errorf("--policy: %w", err)}
-	}
-	policy, err := gate.ParsePolicy(raw)
-	if err != nil {
-		return gate.Policy{}, usageError{fmt.Errorf("--policy %s: %w", p.policy, err)}
-	}
-	return policy, nil
-}
-
 func (p *promoteFlags) runCheck(ctx context.Context, c console) error {
-	policy, err := p.readPolicy()
+	policy, err := readPolicy(p.policy)
 	if err != nil {
 		return err
 	}
@@ -243,7 +225,7 @@ func (p *promoteFlags) contradicts(pledge *promote.Pledge) error {
 		return fmt.Errorf("--as %s: the phrase is for %s", p.as, pledge.To)
 	}
 	if p.given("policy") {
-		policy, err := p.readPolicy()
+		policy, err := readPolicy(p.policy)
 		if err != nil {
 			return err
 		}

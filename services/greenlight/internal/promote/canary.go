@@ -83,13 +83,11 @@ func (j *judgment) canary(live []*run, other []string, err error) (phases, polic
 	}
 	climbing := j.climbing(live)
 	if err == nil && climbing == nil {
-		err = fmt.Errorf("%w: no live canary run of this model; greenlight canary start makes one", errMissing)
+		err = errors.New("no live canary run of this model; greenlight canary start makes one")
 	}
 	if err != nil {
 		phases, policy = missing(rules[0], err.Error()), missing(rules[1], err.Error())
-		for _, what := range other {
-			phases.worsen(gate.Fail, "%s", what)
-		}
+		phases.dismiss(other)
 		return phases, policy
 	}
 	passed, compared, why := j.passed(climbing)
@@ -115,6 +113,17 @@ func (j *judgment) canary(live []*run, other []string, err error) (phases, polic
 		policy.Reason = "laxer than the policy in force: " + policy.Reason
 	}
 	return phases, policy
+}
+
+// dismiss says that there are runs, and why they do not count: of the newest, which stands for those before it.
+func (r *Row) dismiss(other []string) {
+	switch n := len(other); n {
+	case 0:
+	case 1:
+		r.worsen(gate.Fail, "%s", other[0])
+	default:
+		r.worsen(gate.Fail, "%s; %d before it do not count either", other[n-1], n-1)
+	}
 }
 
 // climbing is the newest run that is not for the soak alone; if the policy in force asks for 100 % at once, the newest.

@@ -22,14 +22,14 @@ type file struct {
 }
 
 // errMissing is the error of a file that is not there.
-var errMissing = errors.New("missing")
+var errMissing = errors.New("not there")
 
 // readFile reads the file of the folder. It may return the file with an error, when its content is what is wrong. A file
 // that is not there is [errMissing], with who writes it.
 func readFile(folder, name, writer string) (*file, error) {
 	raw, err := os.ReadFile(filepath.Join(folder, filepath.FromSlash(name)))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%w: %s, which %s writes", errMissing, name, writer)
+		return nil, fmt.Errorf("%s is %w; %s writes it", name, errMissing, writer)
 	}
 	if err != nil {
 		return nil, err

@@ -71,9 +71,7 @@ func (j *judgment) soak(live []*run, other []string, err error) Row {
 		row.Reason = fmt.Sprintf("stale: the last phase of 100 %% that passed ended at %s, more than %s ago", minute(newest), limits.SoakWithin)
 	default:
 		row = missing(rule, "no phase of 100 % has passed; a canary whose policy has that phase alone, for "+limits.Soak.String()+", is a soak")
-		for _, what := range other {
-			row.worsen(gate.Fail, "%s", what)
-		}
+		row.dismiss(other)
 	}
 	row.Note = strings.Join(refused, "; ")
 	return row
