@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
@@ -27,7 +28,7 @@ func (r *Record) apply(e Event) {
 		if p := r.running(); p != nil {
 			p.end(e, Interrupted, "its controller ended: "+e.Reason)
 		}
-		r.Decision, r.Reason, r.Aborted, r.RolledBack, r.RollbackMS = Running, "", false, false, 0
+		r.EndTime, r.Decision, r.Reason, r.Aborted, r.RolledBack, r.RollbackMS = time.Time{}, Running, "", false, false, 0
 		r.Resumptions = append(r.Resumptions, e.Time)
 	case PhaseBegun:
 		r.Phases = append(r.Phases, newPhase(e))

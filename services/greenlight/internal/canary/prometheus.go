@@ -118,6 +118,9 @@ func (p *Prometheus) Read(ctx context.Context) ([]Counters, error) {
 
 func (p *Prometheus) query(ctx context.Context, expr string) (model.Vector, error) {
 	value, warnings, _, err := p.api.Query(ctx, expr, time.Time{})
+	if call := (*url.Error)(nil); errors.As(err, &call) {
+		err = call.Err // its own text says the address once more
+	}
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("prometheus %s: %w", p.url, err)

@@ -109,7 +109,7 @@ func (v *View) show(e canary.Event) {
 	var out bytes.Buffer
 	width := v.width()
 	if v.drawn > 0 {
-		fmt.Fprintf(&out, "\x1b[%dA\x1b[J", v.drawn)
+		fmt.Fprintf(&out, "\r\x1b[%dA\x1b[J", v.drawn) // the "^C" of an interrupt stands in the first column
 		v.drawn = 0
 	}
 	if e.Kind == canary.Looked {
@@ -138,6 +138,7 @@ func (v *View) line(e canary.Event) string {
 	case canary.Resumed:
 		return "the canary goes on: " + e.Reason
 	case canary.Counting:
+		v.told = e.Time
 		return fmt.Sprintf("%s: every executor has confirmed it; %s begin", phase, v.policy.PhaseDuration)
 	case canary.Looked:
 		every := max(minLines, time.Duration(v.policy.PhaseDuration)/10)

@@ -70,7 +70,8 @@ type policyFlags struct {
 func (f *policyFlags) declare(fs *pflag.FlagSet) {
 	p := gate.DefaultPolicy()
 	fs.StringVar(&f.file, "policy", "", "file with the policy, YAML; without it, the built-in one")
-	fs.Float64SliceVar(&f.phases, "phases", p.Phases, "shares of the requests that get a shadow, in percent, rising")
+	f.phases = p.Phases
+	fs.Var(percents{&f.phases}, "phases", "shares of the requests that get a shadow, in percent, rising")
 	fs.DurationVar(&f.phaseDuration, "phase-duration", time.Duration(p.PhaseDuration), "how long a phase takes at least")
 	fs.DurationVar(&f.holdLimit, "hold-limit", time.Duration(p.HoldLimit), "how much longer a phase may take that cannot be judged")
 	fs.Uint64Var(&f.minComparisons, "min-comparisons", p.MinComparisons, "how many comparisons a phase takes at least")

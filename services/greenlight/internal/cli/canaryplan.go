@@ -141,18 +141,10 @@ func (c console) sayPlan(p *canary.Plan, w *canary.World) {
 		counts = fmt.Sprintf("%s {%s}", p.Prometheus, p.Match)
 	}
 	c.say("counts    %s, every %s; requests are %s", counts, p.Interval, p.Source)
-	c.say("phases    %s %%, %s each and at least %d comparisons, held for at most %s", shares(policy.Phases), policy.PhaseDuration, policy.MinComparisons, policy.HoldLimit)
+	c.say("phases    %s %%, %s each and at least %d comparisons, held for at most %s", strings.ReplaceAll(percents{&policy.Phases}.String(), ",", ", "), policy.PhaseDuration, policy.MinComparisons, policy.HoldLimit)
 	c.say("pass      p95 < %g ms, errors < %g %%, match >= %g %%", policy.SLO.P95MS, percentOf(policy.SLO.ErrorRate), percentOf(policy.SLO.MatchRate))
 	c.say("abort     p95 > %g ms, errors > %g %%, match < %g %%, or a test at alpha %g", policy.Abort.P95MS, percentOf(policy.Abort.ErrorRate), percentOf(policy.Abort.MatchRate), policy.Alpha)
 	c.say("lease     %s", policy.Lease)
-}
-
-func shares(phases []float64) string {
-	texts := make([]string, len(phases))
-	for i, p := range phases {
-		texts[i] = fmt.Sprintf("%g", p)
-	}
-	return strings.Join(texts, ", ")
 }
 
 // percentOf is a ratio in percent, without the noise of binary fractions.
