@@ -249,7 +249,7 @@ func (a *Artifact) read(root *os.Root) error {
 	if m.Format != manifestFormat {
 		return fmt.Errorf("%s: format %q: want %q", ManifestFile, m.Format, manifestFormat)
 	}
-	if err := errors.Join(checkName("name", m.Name), checkName("version", m.Version)); err != nil {
+	if err := errors.Join(CheckName("name", m.Name), CheckName("version", m.Version)); err != nil {
 		return fmt.Errorf("%s: %w", ManifestFile, err)
 	}
 	a.Baseline = &Baseline{}

@@ -75,7 +75,7 @@ func (b *Baseline) bind() error {
 	if b.Format != baselineFormat {
 		return fmt.Errorf("%s: format %q: want %q", BaselineFile, b.Format, baselineFormat)
 	}
-	if err := checkName("version", b.Version); err != nil {
+	if err := CheckName("version", b.Version); err != nil {
 		return fmt.Errorf("%s: %w", BaselineFile, err)
 	}
 	if err := b.Logistic.Validate(); err != nil {

@@ -24,7 +24,8 @@ func OpenRegistry(root string) *Registry { return &Registry{root: root} }
 // nameForm is what names and versions may look like: no separators, no leading dot, so that none leaves the registry.
 var nameForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 
-func checkName(what, s string) error {
+// CheckName says why the name or the version, as what calls it, is none that a registry takes.
+func CheckName(what, s string) error {
 	if !nameForm.MatchString(s) {
 		return fmt.Errorf("%s %q: want 1 to 64 letters, digits, dots, dashes or underscores, not beginning with a sign", what, s)
 	}
@@ -107,7 +108,7 @@ var ErrExists = errors.New("the registry has another model of this name and vers
 // Add writes the model into the registry: all of it or nothing. It fills in the formats, the digests and the schema
 // hash. Adding the same model again does nothing; another one under the same name and version is [ErrExists].
 func (r *Registry) Add(a *Artifact) error {
-	if err := errors.Join(checkName("name", a.Manifest.Name), checkName("version", a.Manifest.Version)); err != nil {
+	if err := errors.Join(CheckName("name", a.Manifest.Name), CheckName("version", a.Manifest.Version)); err != nil {
 		return err
 	}
 	files, err := a.files()

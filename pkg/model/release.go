@@ -30,7 +30,7 @@ type Release struct {
 // same digest, with release.json beside them. All of it is written or nothing. The model is verified first. A version
 // that the registry has is [ErrExists], whatever is in it.
 func (r *Registry) Release(e Entry, version string, why Release) error {
-	if err := checkName("version", version); err != nil {
+	if err := CheckName("version", version); err != nil {
 		return err
 	}
 	a, err := r.Load(e.String())

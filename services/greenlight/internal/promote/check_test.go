@@ -1,0 +1,390 @@
+package promote
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/drift"
+	"github.com/greenlight-ml/greenlight/pkg/evidence"
+	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/pkg/model"
+	"github.com/greenlight-ml/greenlight/pkg/shadow"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftfleet"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/promotetest"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/study"
+)
+
+func table(t *testing.T, c *Check) string {
+	t.Helper()
+	var out bytes.Buffer
+	if err := c.Table(&out); err != nil {
+		t.Fatal(err)
+	}
+	return out.String()
+}
+
+func TestNothingBlocks(t *testing.T) {
+	t.Parallel()
+	s := newSetting(t)
+	names := s.write()
+	c := s.judge()
+	want := []string{
+		PSIOverall, PSIFeature, gate.AUC, gate.PrecisionAt20, CanaryPhases, CanaryPolicy, Soak, EvidenceHolds, ModelHolds, ReleaseFree, Confirmation,
+	}
+	var got []string
+	for _, r := range c.Blockers {
+		got = append(got, r.Name)
+		if r.Name != Confirmation && r.Verdict != gate.Pass {
+			t.Errorf("%s: %s: %s", r.Name, r.Verdict, r.Reason)
+		}
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("blockers %q, want %q", got, want)
+	}
+	if c.Verdict != gate.Inconclusive || !c.Ready() {
+		t.Errorf("%s, ready %v: only the confirmation is missing", c.Verdict, c.Ready())
+	}
+	// Every figure names its file with its digest.
+	for blocker, file := range map[string]string{PSIOverall: "psi", PSIFeature: "psi", gate.AUC: "offline", gate.PrecisionAt20: "offline", CanaryPhases: "canary", Soak: "soak"} {
+		in, err := evidence.InputOf(s.made.Path(names[file]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r := c.row(blocker); len(r.Evidence) != 1 || r.Evidence[0].SHA256 != in.SHA256 || r.Evidence[0].Path != names[file] {
+			t.Errorf("%s was judged by %v, want %s %s", blocker, r.Evidence, names[file], in.SHA256)
+		}
+	}
+	if c.To != release || c.Digest != s.made.Model.Digest() || c.Canary == nil || c.Canary.Comparisons != 5000 {
+		t.Errorf("release %s of %s after %+v", c.To, c.Digest, c.Canary)
+	}
+	text := table(t, c)
+	for _, want := range []string{"blocker ", "offline_report.json ", "24.0 h", "overall: INCONCLUSIVE (10 of 11 pass)"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the table lacks %q:\n%s", want, text)
+		}
+	}
+}
+
+// leaveOut is a file that is not written.
+func leaveOut[T any](*evidence.Header, *T) bool { return false }
+
+// with is a file that is changed before it is written.
+func with[T any](change func(*evidence.Header, *T)) func(*evidence.Header, *T) bool {
+	return func(h *evidence.Header, body *T) bool {
+		change(h, body)
+		return true
+	}
+}
+
+// another makes a file one about another model.
+func another[T any](h *evidence.Header, _ *T) bool {
+	h.Model = &evidence.Model{Version: "v9", Digest: strings.Repeat("9", 64)}
+	return true
+}
+
+func replayed[T any](h *evidence.Header, _ *T) bool {
+	h.Source = evidence.Replay
+	return true
+}
+
+func TestBlockers(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name string
+		// spoil changes the evidence before, damage after it was written.
+		spoil   func(*setting)
+		damage  func(*setting, map[string]string)
+		blocker string
+		verdict gate.Verdict
+		reason  string
+	}{
+		{name: "drift", blocker: PSIOverall, verdict: gate.Fail, reason: "is above the threshold 0.2", spoil: func(s *setting) { s.made.Shift = 0.6 }},
+		{name: "drift of every feature", blocker: PSIFeature, verdict: gate.Fail, reason: "worst is ", spoil: func(s *setting) { s.made.Shift = 0.6 }},
+		{name: "drift of one feature", blocker: PSIFeature, verdict: gate.Fail, reason: "worst is rsi14_z", spoil: func(s *setting) { s.made.PSI = with(moveOne) }},
+		{name: "no snapshot", blocker: PSIOverall, verdict: gate.Error, reason: "psi_snapshot.json is not there; greenlight drift snapshot writes it", spoil: func(s *setting) { s.made.PSI = leaveOut[driftfleet.Report] }},
+		{name: "no index", blocker: PSIFeature, verdict: gate.Error, reason: "no index: engine was silent", spoil: func(s *setting) {
+			s.made.PSI = with(func(_ *evidence.Header, r *driftfleet.Report) { r.Overall, r.Reason = nil, "engine was silent" })
+		}},
+		{name: "few days", blocker: PSIOverall, verdict: gate.Inconclusive, reason: "3 days, 5 needed", spoil: func(s *setting) {
+			s.made.PSI = with(func(_ *evidence.Header, r *driftfleet.Report) { r.Days = 3 })
+		}},
+		{name: "noise not known", blocker: PSIOverall, verdict: gate.Inconclusive, reason: "without drift is not known", spoil: func(s *setting) {
+			s.made.PSI = with(func(_ *evidence.Header, r *driftfleet.Report) { r.Overall.Noise = nil })
+		}},
+		{name: "index edited", blocker: PSIOverall, verdict: gate.Error, reason: "and the mean over its features", spoil: func(s *setting) {
+			s.made.Shift = 0.6
+			s.made.PSI = with(func(_ *evidence.Header, r *driftfleet.Report) { r.Overall.PSI = 0.01 })
+		}},
+		{name: "bins edited", blocker: PSIFeature, verdict: gate.Error, reason: "by its bins", spoil: func(s *setting) {
+			s.made.Shift = 0.6
+			s.made.PSI = with(func(_ *evidence.Header, r *driftfleet.Report) {
+				for i := range r.Features {
+					r.Features[i].PSI = 0.01
+				}
+				r.Overall.PSI = 0.01
+			})
+		}},
+		{name: "another reference", blocker: PSIOverall, verdict: gate.Fail, reason: "against another reference", spoil: func(s *setting) {
+			s.made.PSI = with(func(_ *evidence.Header, r *driftfleet.Report) { r.ReferenceDigest = strings.Repeat("0", 64) })
+		}},
+		{name: "snapshot of another model", blocker: PSIOverall, verdict: gate.Fail, reason: "about another model, v9", spoil: func(s *setting) { s.made.PSI = another[driftfleet.Report] }},
+		{name: "snapshot of a replay", blocker: PSIOverall, verdict: gate.Fail, reason: "psi_snapshot.json is replay", spoil: func(s *setting) { s.made.PSI = replayed[driftfleet.Report] }},
+		{name: "old snapshot", blocker: PSIOverall, verdict: gate.Inconclusive, reason: "stale: psi_snapshot.json", spoil: func(s *setting) {
+			s.made.PSI = with(func(h *evidence.Header, _ *driftfleet.Report) { h.CreatedTime = s.now.Add(-25 * time.Hour) })
+		}},
+		{name: "snapshot of an engine that scores nothing", blocker: PSIOverall, verdict: gate.Inconclusive, reason: "stale: what psi_snapshot.json counted", spoil: func(s *setting) {
+			s.made.PSI = with(func(_ *evidence.Header, r *driftfleet.Report) { r.Window.End = s.now.Add(-25 * time.Hour) })
+		}},
+		{name: "snapshot of the future", blocker: PSIOverall, verdict: gate.Inconclusive, reason: "a clock is wrong", spoil: func(s *setting) {
+			s.made.PSI = with(func(h *evidence.Header, _ *driftfleet.Report) { h.CreatedTime = s.now.Add(time.Hour) })
+		}},
+
+		{name: "low AUC", blocker: gate.AUC, verdict: gate.Fail, reason: "is not >= 0.62", spoil: func(s *setting) {
+			s.made.Offline = with(func(_ *evidence.Header, r *study.OfflineReport) { r.AUC = 0.6199 })
+		}},
+		{name: "low precision", blocker: gate.PrecisionAt20, verdict: gate.Fail, reason: "is not >= 0.58", spoil: func(s *setting) {
+			s.made.Offline = with(func(_ *evidence.Header, r *study.OfflineReport) { r.PrecisionAt20 = 0.57 })
+		}},
+		{name: "few rows", blocker: gate.AUC, verdict: gate.Inconclusive, reason: "3,999 samples, 4,000 needed", spoil: func(s *setting) {
+			s.made.Offline = with(func(_ *evidence.Header, r *study.OfflineReport) { r.N = 3999 })
+		}},
+		{name: "no offline report", blocker: gate.AUC, verdict: gate.Error, reason: "offline_report.json is not there; greenlight train writes it", spoil: func(s *setting) { s.made.Offline = leaveOut[study.OfflineReport] }},
+		{name: "offline report of another model", blocker: gate.PrecisionAt20, verdict: gate.Fail, reason: "about another model", spoil: func(s *setting) { s.made.Offline = another[study.OfflineReport] }},
+		{name: "simulated market", blocker: gate.AUC, verdict: gate.Fail, reason: "is simulated: it says nothing of any market", spoil: func(s *setting) {
+			s.made.Offline = with(func(h *evidence.Header, _ *study.OfflineReport) { h.Source = evidence.Simulated })
+		}},
+
+		{name: "no canary", blocker: CanaryPhases, verdict: gate.Error, reason: "no live canary run of this model", spoil: func(s *setting) { s.made.Canary = leaveOut[canary.Record] }},
+		{name: "canary of another model", blocker: CanaryPhases, verdict: gate.Error, reason: "no live canary run of this model", spoil: func(s *setting) { s.made.Canary = another[canary.Record] }},
+		{name: "canary of a replay", blocker: CanaryPhases, verdict: gate.Fail, reason: "is replay", spoil: func(s *setting) { s.made.Canary = replayed[canary.Record] }},
+		{name: "dry run", blocker: CanaryPhases, verdict: gate.Fail, reason: "is a dry run", spoil: func(s *setting) {
+			s.made.Canary = with(func(_ *evidence.Header, r *canary.Record) { r.DryRun = true })
+		}},
+		{name: "aborted", blocker: CanaryPhases, verdict: gate.Fail, reason: "is ABORTED: match rate of 85 %", spoil: func(s *setting) {
+			s.made.Canary = with(func(_ *evidence.Header, r *canary.Record) {
+				r.Phases = r.Phases[:3]
+				r.Phases[2].Decision, r.Decision, r.Aborted, r.Reason = canary.Aborted, canary.Aborted, true, "match rate of 85 %"
+			})
+		}},
+		{name: "interrupted", blocker: CanaryPhases, verdict: gate.Fail, reason: "is INTERRUPTED", spoil: func(s *setting) {
+			s.made.Canary = with(func(_ *evidence.Header, r *canary.Record) { r.Decision, r.Phases = canary.Interrupted, r.Phases[:4] })
+		}},
+		{name: "phase left out", blocker: CanaryPhases, verdict: gate.Fail, reason: "50 %: not begun", spoil: func(s *setting) {
+			s.made.Canary = with(func(_ *evidence.Header, r *canary.Record) { r.Phases = slices.Delete(r.Phases, 3, 4) })
+		}},
+		{name: "not confirmed", blocker: CanaryPhases, verdict: gate.Fail, reason: "was not confirmed by anybody", spoil: func(s *setting) {
+			s.made.Canary = with(func(_ *evidence.Header, r *canary.Record) { r.Confirmation = "" })
+		}},
+		{name: "verdict edited", blocker: CanaryPhases, verdict: gate.Fail, reason: "phase 100 % says PASSED, and by its counts it is FAIL", spoil: func(s *setting) {
+			s.made.Canary = with(func(_ *evidence.Header, r *canary.Record) {
+				p := &r.Phases[4]
+				p.Outcomes[shadow.Match.String()], p.Outcomes[shadow.Mismatch.String()] = 4000, 1000
+			})
+		}},
+		{name: "phase cut short", blocker: CanaryPhases, verdict: gate.Error, reason: "phase 25 % took 29m of 30m", spoil: func(s *setting) {
+			s.made.Canary = with(func(_ *evidence.Header, r *canary.Record) {
+				r.Phases[2].EndTime = r.Phases[2].EndTime.Add(-time.Minute)
+			})
+		}},
+		{name: "canary cannot be read", blocker: CanaryPhases, verdict: gate.Error, reason: "canary_run_", damage: func(s *setting, names map[string]string) {
+			s.put(names["canary"], []byte("{"))
+		}},
+
+		{name: "lax policy", blocker: CanaryPolicy, verdict: gate.Fail, reason: "laxer than the policy in force: min_comparisons is 100, not 500", spoil: func(s *setting) {
+			s.made.Canary = with(func(_ *evidence.Header, r *canary.Record) { r.Policy.MinComparisons = 100 })
+		}},
+
+		{name: "short soak", blocker: Soak, verdict: gate.Fail, reason: "23.0 h is not >= 24 h", spoil: func(s *setting) { s.made.Soak = with(shorten(time.Hour, s)) }},
+		{name: "no soak", blocker: Soak, verdict: gate.Error, reason: "no phase of 100 % has passed", spoil: func(s *setting) {
+			s.made.Soak, s.made.Canary = leaveOut[canary.Record], leaveOut[canary.Record]
+		}},
+		{name: "old soak", blocker: Soak, verdict: gate.Inconclusive, reason: "stale: the last phase of 100 % that passed ended at", spoil: func(s *setting) {
+			s.made.Canary = leaveOut[canary.Record]
+			s.made.Soak = with(func(_ *evidence.Header, r *canary.Record) { back(r, 48*time.Hour) })
+		}},
+		{name: "soak of the future", blocker: Soak, verdict: gate.Error, reason: "it is of the future", spoil: func(s *setting) {
+			s.made.Canary = leaveOut[canary.Record]
+			s.made.Soak = with(func(_ *evidence.Header, r *canary.Record) { back(r, -2*time.Hour) })
+		}},
+
+		{name: "byte flipped", blocker: EvidenceHolds, verdict: gate.Fail, reason: "offline_report.json", damage: func(s *setting, names map[string]string) {
+			raw := s.get(names["offline"])
+			s.put(names["offline"], bytes.Replace(raw, []byte("0.863"), []byte("0.963"), 1))
+		}},
+		{name: "folder made anew", blocker: EvidenceHolds, verdict: gate.Fail, reason: "and not abcdefabcdef", spoil: func(s *setting) { s.q.Head = "abcdefabcdef" }},
+		{name: "no folder", blocker: EvidenceHolds, verdict: gate.Error, reason: "no such file", damage: func(s *setting, _ map[string]string) {
+			s.must(os.RemoveAll(s.q.Evidence))
+		}},
+		{name: "model damaged", blocker: ModelHolds, verdict: gate.Fail, reason: "model.json", damage: func(s *setting, _ map[string]string) {
+			path := filepath.Join(s.q.Models, "test", candidate, model.ModelFile)
+			raw, err := os.ReadFile(path)
+			s.must(err)
+			s.must(os.WriteFile(path, append(raw, ' '), 0o600))
+		}},
+		{name: "release taken", blocker: ReleaseFree, verdict: gate.Fail, reason: "the registry has test/v1.8.1 already", spoil: func(s *setting) {
+			s.must(model.OpenRegistry(s.q.Models).Release(model.Entry{Name: "test", Version: candidate}, release, model.Release{Time: s.now, Record: json.RawMessage("{}")}))
+		}},
+		{name: "confirmation", blocker: Confirmation, verdict: gate.Inconclusive, reason: "not confirmed"},
+	}
+	blocked := make(map[string]bool)
+	for _, test := range tests {
+		blocked[test.blocker] = true
+		t.Run(strings.ReplaceAll(test.name, " ", "_"), func(t *testing.T) {
+			t.Parallel()
+			s := newSetting(t)
+			if test.spoil != nil {
+				test.spoil(s)
+			}
+			names := s.write()
+			if test.damage != nil {
+				test.damage(s, names)
+			}
+			c := s.judge()
+			r := c.row(test.blocker)
+			if r == nil {
+				t.Fatalf("no %s:\n%s", test.blocker, table(t, c))
+			}
+			if r.Verdict != test.verdict || !strings.Contains(r.Reason+" "+r.Note, test.reason) {
+				t.Errorf("%s: got %s %q (%s), want %s %q", r.Name, r.Verdict, r.Reason, r.Note, test.verdict, test.reason)
+			}
+			if c.Verdict == gate.Pass || c.Ready() && test.blocker != Confirmation {
+				t.Errorf("%s, ready %v", c.Verdict, c.Ready())
+			}
+		})
+	}
+	for _, r := range newSettingRows(t) {
+		if !blocked[r] {
+			t.Errorf("nothing is tried against %s", r)
+		}
+	}
+}
+
+// newSettingRows are the blockers that there are.
+func newSettingRows(t *testing.T) (names []string) {
+	t.Helper()
+	s := newSetting(t)
+	for _, r := range s.judge().Blockers { // of an empty folder
+		names = append(names, r.Name)
+		if r.Verdict == gate.Pass && r.Name != ModelHolds && r.Name != ReleaseFree {
+			t.Errorf("%s is PASS without any evidence", r.Name)
+		}
+	}
+	return names
+}
+
+// moveOne moves the rows of one feature into its first bin, with the indices that follow.
+func moveOne(_ *evidence.Header, r *driftfleet.Report) {
+	sum, n := 0.0, 0
+	for i := range r.Features {
+		f := &r.Features[i]
+		if f.Role != drift.ModelFeature {
+			continue
+		}
+		if f.Feature == "rsi14_z" {
+			var reference, current []float64
+			for b := range f.Bins {
+				f.Bins[b].Current = 0
+				if b == 0 {
+					f.Bins[b].Current = 1
+				}
+				reference, current = append(reference, f.Bins[b].Reference), append(current, f.Bins[b].Current)
+			}
+			f.PSI = drift.PSI(reference, current)
+		}
+		sum, n = sum+f.PSI, n+1
+	}
+	r.Overall.PSI = sum / float64(n)
+}
+
+// shorten takes so much from the only phase of a soak, whose policy asks for no more.
+func shorten(by time.Duration, s *setting) func(*evidence.Header, *canary.Record) {
+	return func(_ *evidence.Header, r *canary.Record) {
+		policy := r.Policy
+		policy.PhaseDuration -= gate.Duration(by)
+		*r = *promotetest.Run(policy, r.StartTime)
+		s.made.Canary = leaveOut[canary.Record]
+	}
+}
+
+// back moves a run into the past.
+func back(r *canary.Record, by time.Duration) {
+	r.StartTime, r.EndTime = r.StartTime.Add(-by), r.EndTime.Add(-by)
+	for i := range r.Phases {
+		r.Phases[i].StartTime, r.Phases[i].EndTime = r.Phases[i].StartTime.Add(-by), r.Phases[i].EndTime.Add(-by)
+	}
+}
+
+func (s *setting) must(err error) {
+	s.t.Helper()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func (s *setting) get(name string) []byte {
+	s.t.Helper()
+	raw, err := os.ReadFile(s.made.Path(name))
+	s.must(err)
+	return raw
+}
+
+func (s *setting) put(name string, raw []byte) {
+	s.t.Helper()
+	s.must(os.WriteFile(s.made.Path(name), raw, 0o600))
+}
+
+// The last phase of a canary and a soak run add up, and what both have seen counts once.
+func TestSoakAddsUp(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2026, 9, 1, 12, 0, 0, 0, time.UTC)
+	hour := func(h float64) time.Time { return at.Add(time.Duration(h * float64(time.Hour))) }
+	for name, test := range map[string]struct {
+		spans []span
+		want  float64
+	}{
+		"none":      {nil, 0},
+		"one":       {[]span{{hour(0), hour(24)}}, 24},
+		"apart":     {[]span{{hour(30), hour(31)}, {hour(0), hour(10)}}, 11},
+		"overlap":   {[]span{{hour(0), hour(10)}, {hour(8), hour(12)}}, 12},
+		"contained": {[]span{{hour(0), hour(10)}, {hour(2), hour(3)}, {hour(9), hour(10.5)}}, 10.5},
+		"twice":     {[]span{{hour(0), hour(10)}, {hour(0), hour(10)}}, 10},
+	} {
+		if got := together(test.spans).Hours(); got != test.want { //nolint:revive // half hours are exact
+			t.Errorf("%s: %v h, want %v", name, got, test.want)
+		}
+	}
+}
+
+func TestNoCandidate(t *testing.T) {
+	t.Parallel()
+	s := newSetting(t)
+	for name, test := range map[string]struct {
+		model, as, want string
+	}{
+		"unknown":    {"v7", "", "v7"},
+		"unnumbered": {"test/" + candidate, candidate, "is that of the candidate"},
+		"a path":     {candidate, "../v1", `version "../v1"`},
+	} {
+		q := s.q
+		q.Model, q.As = test.model, test.as
+		_, err := Judge(t.Context(), q, s.now)
+		if err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s: got %v, want %q", name, err, test.want)
+		}
+	}
+	for _, test := range []struct{ version, as, want string }{
+		{"v1.8.1-rc1", "", "v1.8.1"}, {"v1.8.1-rc12", "", "v1.8.1"}, {"v1.8.1-rc1", "v2", "v2"}, {"v1.8.1", "", ""}, {"v1", "v1", ""}, {"-rc1", "", ""},
+	} {
+		got, err := ReleaseVersion(test.version, test.as)
+		if got != test.want || (err == nil) != (test.want != "") {
+			t.Errorf("%s as %q: %q, %v", test.version, test.as, got, err)
+		}
+	}
+}

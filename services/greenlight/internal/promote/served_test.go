@@ -1,0 +1,103 @@
+package promote
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/greenlight-ml/greenlight/pkg/gate"
+	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/pair"
+)
+
+// engine is an ml-engine in memory.
+type engine struct {
+	mlenginev1.ScoringServiceClient
+	mlenginev1.ModelRegistryServiceClient
+
+	version, digest string
+	err             error
+	// refuses is the error of an activation.
+	refuses error
+}
+
+func (e *engine) GetModelInfo(context.Context, *mlenginev1.GetModelInfoRequest, ...grpc.CallOption) (*mlenginev1.GetModelInfoResponse, error) {
+	return &mlenginev1.GetModelInfoResponse{Version: e.version, Digest: e.digest}, e.err
+}
+
+func (e *engine) ActivateModel(_ context.Context, req *mlenginev1.ActivateModelRequest, _ ...grpc.CallOption) (*mlenginev1.ActivateModelResponse, error) {
+	if e.refuses != nil {
+		return nil, e.refuses
+	}
+	_, version, _ := cut(req.GetModel())
+	e.version, e.digest = version, req.GetDigest()
+	return &mlenginev1.ActivateModelResponse{}, nil
+}
+
+// executor is an executor in memory.
+type executor struct {
+	executorv1.ShadowServiceClient
+
+	digest string
+	err    error
+}
+
+func (e *executor) GetShadowReport(context.Context, *executorv1.GetShadowReportRequest, ...grpc.CallOption) (*executorv1.GetShadowReportResponse, error) {
+	return &executorv1.GetShadowReportResponse{ShadowVersion: "v", ShadowDigest: e.digest}, e.err
+}
+
+func pairOf(engines []*engine, executors []*executor) *pair.Pair {
+	p := &pair.Pair{}
+	for _, e := range engines {
+		p.Engines = append(p.Engines, pair.Engine{Addr: "engine", Scoring: e, Models: e})
+	}
+	for _, e := range executors {
+		p.Executors = append(p.Executors, pair.Executor{Addr: "executor", Shadows: e})
+	}
+	return p
+}
+
+func TestServed(t *testing.T) {
+	t.Parallel()
+	s := newSetting(t)
+	ours := s.made.Model.Digest()
+	away := status.Error(codes.Unavailable, "connection refused")
+	for name, test := range map[string]struct {
+		engines   []*engine
+		executors []*executor
+		blocker   string
+		verdict   gate.Verdict
+		reason    string
+	}{
+		"serves":             {engines: []*engine{{digest: ours}, {digest: ours}}, blocker: EngineServes, verdict: gate.Pass},
+		"serves another":     {engines: []*engine{{digest: ours}, {version: "v9", digest: "999"}}, blocker: EngineServes, verdict: gate.Fail, reason: "ml-engine engine serves v9 with digest 999"},
+		"engine is away":     {engines: []*engine{{err: away}}, blocker: EngineServes, verdict: gate.Error, reason: "Unavailable: connection refused"},
+		"one away, one not":  {engines: []*engine{{err: away}, {version: "v9", digest: "999"}}, blocker: EngineServes, verdict: gate.Fail, reason: "connection refused"},
+		"shadows":            {executors: []*executor{{digest: ours}}, blocker: ExecutorAsks, verdict: gate.Pass},
+		"shadows another":    {executors: []*executor{{digest: "999"}}, blocker: ExecutorAsks, verdict: gate.Fail, reason: "was answered by v with digest 999"},
+		"shadows nobody yet": {executors: []*executor{{}}, blocker: ExecutorAsks, verdict: gate.Inconclusive, reason: "no model has answered"},
+		"executor is away":   {executors: []*executor{{err: away}}, blocker: ExecutorAsks, verdict: gate.Error, reason: "connection refused"},
+	} {
+		t.Run(strings.ReplaceAll(name, " ", "_"), func(t *testing.T) {
+			t.Parallel()
+			q := s.q
+			p := pairOf(test.engines, test.executors)
+			q.Engines, q.Executors = p.Engines, p.Executors
+			c, err := Judge(t.Context(), q, s.now)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r := c.row(test.blocker); r == nil || r.Verdict != test.verdict || !strings.Contains(r.Reason, test.reason) {
+				t.Errorf("got %+v, want %s %q", r, test.verdict, test.reason)
+			}
+		})
+	}
+}
+
+var errKilled = errors.New("killed")
