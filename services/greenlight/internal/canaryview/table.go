@@ -95,7 +95,9 @@ func facts(r *canary.Record) [][2]string {
 		{"decision", string(r.Decision) + because(r.Reason)},
 		{"began", r.StartTime.UTC().Format(time.RFC3339)},
 	}
-	add := func(name, format string, args ...any) { all = append(all, [2]string{name, fmt.Sprintf(format, args...)}) }
+	add := func(name, format string, args ...any) {
+		all = append(all, [2]string{name, fmt.Sprintf(format, args...)})
+	}
 	if !r.EndTime.IsZero() {
 		add("ended", "%s, after %s", r.EndTime.UTC().Format(time.RFC3339), r.EndTime.Sub(r.StartTime).Round(time.Second))
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -151,12 +152,21 @@ func (p *promoteFlags) runConfirm(ctx context.Context, c console) error {
 	if err := p.contradicts(pledge); err != nil {
 		return p.refused(err)
 	}
-	engines := p.Engines
-	p.Engines, p.Executors = append(pledge.Engines, engines...), pledge.Executors
+	tell := p.Engines
+	p.Engines, p.Executors = slices.Clone(pledge.Engines), pledge.Executors
+	for _, addr := range tell {
+		if !slices.Contains(p.Engines, addr) {
+			p.Engines = append(p.Engines, addr)
+		}
+	}
 	return p.use(ctx, func(ctx context.Context, services *pair.Pair) error {
-		// Those that were asked at the check come first; those that are told now, after them.
-		told := services.Engines[len(pledge.Engines):]
-		services.Engines = services.Engines[:len(pledge.Engines)]
+		var told []pair.Engine
+		for _, e := range services.Engines {
+			if slices.Contains(tell, e.Addr) {
+				told = append(told, e)
+			}
+		}
+		services.Engines = services.Engines[:len(pledge.Engines)] // those that the check has asked
 		r := promote.Releaser{Ledger: p.ledger(), Engines: told, Git: revision()}
 		if used {
 			record, err := r.Finish(ctx, pledge, time.Now())

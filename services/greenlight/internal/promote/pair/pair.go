@@ -4,6 +4,7 @@ package pair
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"google.golang.org/grpc"
@@ -49,8 +50,11 @@ type Options struct {
 }
 
 // Dial begins to connect, and does not wait for it: who cannot be reached fails the calls. It fails on an address that is
-// none.
+// none, and on one that is named twice, whose counts would count twice.
 func Dial(o Options) (_ *Pair, err error) {
+	if err := errors.Join(distinct("ml-engine", o.Engines), distinct("executor", o.Executors)); err != nil {
+		return nil, err
+	}
 	p := &Pair{}
 	defer func() {
 		if err != nil {
@@ -76,6 +80,18 @@ func Dial(o Options) (_ *Pair, err error) {
 		})
 	}
 	return p, nil
+}
+
+func distinct(what string, addrs []string) error {
+	for i, addr := range addrs {
+		switch {
+		case strings.TrimSpace(addr) == "":
+			return fmt.Errorf("%s: an address is empty", what)
+		case slices.Contains(addrs[:i], addr):
+			return fmt.Errorf("%s: %s is named twice", what, addr)
+		}
+	}
+	return nil
 }
 
 func (p *Pair) dial(addr string, o Options) (*grpc.ClientConn, error) {
