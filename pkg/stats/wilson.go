@@ -19,7 +19,15 @@ func Wilson(k, n uint64, z float64) (low, high float64) {
 	z2 := z * z
 	centre := p + z2/(2*nf)
 	spread := z * math.Sqrt(p*(1-p)/nf+z2/(4*nf*nf))
-	return max(0, (centre-spread)/(1+z2/nf)), min(1, (centre+spread)/(1+z2/nf))
+	low, high = (centre-spread)/(1+z2/nf), (centre+spread)/(1+z2/nf)
+	// Exactly 0 and 1 at the ends; rounding would leave 1e-19, which reads as "0.00 %" where "0.0 %" is meant.
+	if k == 0 {
+		low = 0
+	}
+	if k >= n {
+		high = 1
+	}
+	return max(0, low), min(1, high)
 }
 
 // NormalQuantile returns z with P(Z <= z) = p for a standard normal Z, p in (0,1).

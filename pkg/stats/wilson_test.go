@@ -42,6 +42,9 @@ func TestWilsonProperties(t *testing.T) {
 			if low < 0 || high > 1 || low > p+1e-12 || high < p-1e-12 {
 				t.Errorf("%d of %d: [%v,%v]", k, n, low, high)
 			}
+			if (low == 0) != (k == 0) || (high == 1) != (k == n) {
+				t.Errorf("%d of %d: [%v,%v] is not exact at its end", k, n, low, high)
+			}
 			mirrorLow, mirrorHigh := stats.Wilson(n-k, n, stats.Z95)
 			if math.Abs(low-(1-mirrorHigh)) > 1e-12 || math.Abs(high-(1-mirrorLow)) > 1e-12 {
 				t.Errorf("%d of %d: [%v,%v], mirror [%v,%v]", k, n, low, high, mirrorLow, mirrorHigh)

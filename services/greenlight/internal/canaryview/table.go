@@ -17,7 +17,8 @@ var heads = []string{"phase", "share", "time", "requests", "comparisons", "match
 
 // Table writes a line per phase for people.
 func Table(out io.Writer, r *canary.Record) error {
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	var aligned bytes.Buffer
+	w := tabwriter.NewWriter(&aligned, 0, 0, 2, ' ', 0)
 	if _, err := fmt.Fprintln(w, strings.Join(heads, "\t")); err != nil {
 		return err
 	}
@@ -26,7 +27,15 @@ func Table(out io.Writer, r *canary.Record) error {
 			return err
 		}
 	}
-	return w.Flush()
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	for line := range strings.Lines(aligned.String()) {
+		if _, err := fmt.Fprintln(out, strings.TrimRight(line, " \n")); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // cells are a phase in words.

@@ -45,9 +45,9 @@ const (
 
 // New begins to show a run that is judged by the policy. The caller closes the view.
 func New(out io.Writer, policy gate.Policy) *View {
-	v := &View{out: out, policy: policy, width: func() int { return 0 }, wake: make(chan struct{}, 1), done: make(chan struct{})}
+	width := func() int { return 0 }
 	if f, ok := out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		v.width = func() int {
+		width = func() int {
 			width, _, err := term.GetSize(int(f.Fd()))
 			if err != nil || width < 20 {
 				return 80
@@ -55,6 +55,11 @@ func New(out io.Writer, policy gate.Policy) *View {
 			return width
 		}
 	}
+	return newView(out, policy, width)
+}
+
+func newView(out io.Writer, policy gate.Policy, width func() int) *View {
+	v := &View{out: out, policy: policy, width: width, wake: make(chan struct{}, 1), done: make(chan struct{})}
 	go v.run()
 	return v
 }

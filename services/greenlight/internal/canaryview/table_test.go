@@ -1,0 +1,106 @@
+package canaryview
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/promotetest"
+)
+
+// aborted is a run of two phases that ended in the second.
+func aborted() *canary.Record {
+	r := promotetest.Run(policy(), epoch)
+	p := &r.Phases[1]
+	promotetest.Count(p, r.Policy, gate.PhaseCounts{Matches: 800, Mismatches: 200, P95MS: 2.5})
+	p.Decision, p.Reason = canary.Aborted, "match rate | below"
+	psi := 0.123
+	r.Phases[0].PSI = &psi
+	at := func(s int) time.Time { return epoch.Add(time.Duration(s) * time.Second) }
+	for s := 1; s < 60; s++ {
+		r.Phases[0].Samples = append(r.Phases[0].Samples, canary.Sample{Time: at(s), Comparisons: 100, Matches: 98, Errors: 1, P95MS: &psi})
+	}
+	p.Samples = []canary.Sample{{Time: at(61)}} // nothing was compared yet
+	r.Decision, r.Reason, r.Aborted, r.RollbackMS = canary.Aborted, p.Reason, true, 12.3
+	r.PromoteEligible, r.PromoteReason = false, "it ended as ABORTED"
+	return r
+}
+
+func TestTable(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	if err := Table(&out, aborted()); err != nil {
+		t.Fatal(err)
+	}
+	const want = `phase   share  time  requests  comparisons  match rate                  error rate                 p95     PSI    decision  reason
+1 of 2  5 %    1m0s  5005      5000         99.0 % (98.7 % to 99.24 %)  0.10 % (0.04 % to 0.23 %)  3.0 ms  0.123  PASSED
+2 of 2  100 %  1m0s  1000      1000         80.0 % (77.4 % to 82.4 %)   0.0 % (0.0 % to 0.38 %)    2.5 ms  n/a    ABORTED   match rate | below
+`
+	if got := out.String(); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+func TestMarkdown(t *testing.T) {
+	t.Parallel()
+	r := aborted()
+	got := string(Markdown(r, "v1.8.1-rc1"))
+	for _, want := range []string{
+		"# Canary: v1.8.1-rc1 beside heuristic-test: ABORTED\n", "- decision: ABORTED: match rate \\| below\n", "- 0 %: read back from every executor in 12.3 ms\n",
+		"- confirmation: ONAY: ", "- promotion: this run does not count: it ended as ABORTED\n", "| 1 of 2 | 5 % | 1m0s | 5005 | 5000 | 99.0 %", "| ABORTED | match rate \\| below |\n",
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("the document lacks %q:\n%s", want, got)
+		}
+	}
+	columns := strings.Count(got[strings.Index(got, "| phase"):], "|") - strings.Count(got, `\|`) + 1
+	if rows := 2 + len(r.Phases); columns != rows*(len(heads)+1) {
+		t.Errorf("%d bars in %d rows of %d cells", columns, rows, len(heads))
+	}
+	r.RolledBack, r.DryRun = false, true
+	if got := string(Markdown(r, "v")); !strings.Contains(got, "- 0 %: NOT read back") || !strings.Contains(got, "none: a dry run") {
+		t.Errorf("got\n%s", got)
+	}
+}
+
+func TestStatus(t *testing.T) {
+	t.Parallel()
+	show := func(r *canary.Record, running bool) string {
+		var out bytes.Buffer
+		if err := Status(&out, r, "v1.8.1-rc1", running); err != nil {
+			t.Fatal(err)
+		}
+		return out.String()
+	}
+	r := aborted()
+	if got := show(r, false); !strings.Contains(got, "decision      ABORTED: match rate") || !strings.Contains(got, "ended         2026-09-01T12:02:00Z, after 2m0s") {
+		t.Errorf("got\n%s", got)
+	}
+	r.Decision, r.EndTime, r.RolledBack, r.Reason = canary.Running, time.Time{}, false, ""
+	r.Resumptions = []time.Time{epoch}
+	if got := show(r, true); !strings.Contains(got, "decision      RUNNING\n") || strings.Contains(got, "\nended ") || strings.Contains(got, "NOT read back") {
+		t.Errorf("got\n%s", got)
+	}
+	if got := show(r, false); !strings.Contains(got, "its controller ended without a word: greenlight canary start --resume") {
+		t.Errorf("got\n%s", got)
+	}
+}
+
+func TestFigure(t *testing.T) {
+	t.Parallel()
+	svg, err := Figure(aborted(), "v1.8.1-rc1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"<svg", "v1.8.1-rc1 beside heuristic-test: ABORTED", "match rate", "error rate"} {
+		if !bytes.Contains(svg, []byte(want)) {
+			t.Errorf("the figure lacks %q", want)
+		}
+	}
+	if bytes.Contains(svg, []byte("NaN")) {
+		t.Error("the figure draws what is not a number")
+	}
+}
