@@ -17,7 +17,8 @@ func TestMain(m *testing.M) {
 }
 
 // TestScripts runs the files of testdata/script: commands as a user types them, with what must come back. $BIN holds the
-// services, $TREES models of LightGBM and XGBoost, $DATA the market data, if there are any. UPDATE_SCRIPTS=1 rewrites what is compared with cmp.
+// services, $TREES models of LightGBM and XGBoost, $DATA the market data, if there are any, $HASTY a policy of phases that
+// take a second and do not mind a busy machine. UPDATE_SCRIPTS=1 rewrites what is compared with cmp.
 func TestScripts(t *testing.T) {
 	bin := t.TempDir()
 	build := exec.CommandContext(t.Context(), "go", "build", "-o", bin+"/", "./services/ml-engine", "./services/executor")
@@ -33,19 +34,26 @@ func TestScripts(t *testing.T) {
 	if err != nil || len(scripts) < 5 {
 		t.Fatalf("%d scripts (%v): the tests of the command are missing", len(scripts), err)
 	}
+	policy, err := filepath.Abs("testdata/hasty.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	commands := (&pairs{bin: bin, dir: t.TempDir()}).commands()
+	commands["status"], commands["taken"] = status, taken
 	testscript.Run(t, testscript.Params{
 		Dir:           "testdata/script",
 		UpdateScripts: os.Getenv("UPDATE_SCRIPTS") != "",
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("BIN", bin)
 			env.Setenv("TREES", trees)
+			env.Setenv("HASTY", policy)
 			env.Setenv("DATA", os.Getenv("GREENLIGHT_DATA"))
 			return nil
 		},
 		Condition: func(cond string) (bool, error) {
 			return cond == "data" && os.Getenv("GREENLIGHT_DATA") != "", nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"status": status, "taken": taken},
+		Cmds: commands,
 	})
 }
 

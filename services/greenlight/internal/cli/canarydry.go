@@ -43,17 +43,17 @@ func (r *rehearsal) declare(fs *pflag.FlagSet) {
 	fs.StringVar(&r.bin, "bin", "", "folder of the programs ml-engine and executor, for --dry-run; that of greenlight when it is not given")
 }
 
-// rehearsalPolicy is the policy of a dry run: the same but for the times.
+// rehearsalPolicy is the policy of a dry run: the same but for the times, which are short unless a flag says otherwise.
 func (f *policyFlags) rehearsalPolicy() (gate.Policy, error) {
 	p, err := f.policy()
 	if err != nil {
 		return p, err
 	}
 	if !f.changed("phase-duration") {
-		p.PhaseDuration = gate.Duration(rehearsalPhase)
+		p.PhaseDuration = min(p.PhaseDuration, gate.Duration(rehearsalPhase))
 	}
 	if !f.changed("hold-limit") {
-		p.HoldLimit = gate.Duration(rehearsalHold)
+		p.HoldLimit = min(p.HoldLimit, gate.Duration(rehearsalHold))
 	}
 	return p, p.Validate()
 }

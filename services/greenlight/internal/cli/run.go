@@ -31,6 +31,8 @@ type runFlags struct {
 	engine   serviceFlags
 	executor serviceFlags
 	policy   policyFlags
+	// rehearsal is what the canary is judged by.
+	rehearsal gate.Policy
 }
 
 func runCommand(c console) *cobra.Command {
@@ -39,12 +41,16 @@ func runCommand(c console) *cobra.Command {
 		Use: "run", Short: "The main job: from market data to a scorecard, with both services running",
 		Long: `Run does all of it in one go: reads (or simulates) a market, trains and judges the models, starts ml-engine and
 executor as processes, smoke-tests them, replays the held-out period through the executor with the model as its shadow,
-looks at the drift, rehearses a canary (observe-only, with phases of seconds), stops them, and prints the scorecard. Evidence goes to the evidence folder; models and logs of the run to a folder of
-its own below --work.
+looks at the drift, rehearses a canary (observe-only, with phases of seconds), stops them, and prints the scorecard.
+Evidence goes to the evidence folder; models and logs of the run to a folder of its own below --work.
 
 It exits 3 when a target is missed: that is a result. It exits 1 when a stage could not run.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			var err error
+			if r.rehearsal, err = r.policy.rehearsalPolicy(); err != nil { // before anything takes its time
+				return err
+			}
 			store, err := evidence.Open(r.evidence, evidence.Options{})
 			if err != nil {
 				return err
@@ -147,12 +153,8 @@ func (r *runFlags) stages(ctx context.Context, c console, store *evidence.Store,
 	if err := runDrift(ctx, c, store, engine, t); err != nil {
 		return nil, err
 	}
-	policy, err := r.policy.rehearsalPolicy()
-	if err != nil {
-		return nil, err
-	}
 	d := dryRun{
-		state: canary.State(filepath.Join(dir, "canary")), policy: policy, data: t.Data, artifact: t.artifact, states: heldOut,
+		state: canary.State(filepath.Join(dir, "canary")), policy: r.rehearsal, data: t.Data, artifact: t.artifact, states: heldOut,
 		pace:   load.Pace{Rate: rehearsalRate},
 		target: canary.Target{Executors: []string{executor}, Engines: []string{engine}, Evidence: r.evidence},
 		keep:   func(write func(*evidence.Store) error) error { return write(store) },
