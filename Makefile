@@ -40,6 +40,14 @@ bench: build ## Measure the price of the shadow, and of the numerics
 	$(BIN)/greenlight bench
 	go test -run '^$$' -bench '$(HOT)' -benchtime 300ms -benchmem ./pkg/feature ./pkg/featurelog ./pkg/drift ./pkg/shadow ./pkg/train
 
+.PHONY: scenarios
+scenarios: build ## Prove what a canary does when something goes wrong, and measure its tests; some minutes
+	@mkdir -p var/scenarios
+	$(BIN)/greenlight train --models var/scenarios/models --evidence var/scenarios/offline $(if $(DATA),--data '$(DATA)')
+	$(BIN)/greenlight eval --evidence var/scenarios/offline
+	$(BIN)/greenlight canary scenarios --models var/scenarios/models --evidence var/scenarios/offline $(if $(DATA),--data '$(DATA)')
+	$(BIN)/greenlight canary power
+
 # Checks.
 
 .PHONY: test

@@ -7,7 +7,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -89,7 +88,7 @@ func (p *pairs) kill(ts *testscript.TestScript, neg bool, args []string) {
 	if !ok {
 		ts.Fatalf("no %s runs", args[0])
 	}
-	ts.Check(syscall.Kill(started.(*proc.Process).PID(), syscall.SIGKILL)) //nolint:errcheck,forcetypeassert // nothing else is stored
+	ts.Check(started.(*proc.Process).Kill()) //nolint:errcheck,forcetypeassert // nothing else is stored
 }
 
 // promotable writes made-up evidence to evidence/ml that nothing blocks the promotion of v1.8.1-rc1 by.

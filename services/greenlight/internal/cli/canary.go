@@ -33,7 +33,7 @@ An executor holds a share only while the canary renews its lease. A canary that 
 "greenlight canary start --resume" goes on at the phase that it was in.`,
 		Args: noArgs,
 	}
-	cmd.AddCommand(canaryPreflightCommand(c), canaryPlanCommand(c), canaryStartCommand(c), canaryStatusCommand(c), canaryAbortCommand(c), canaryPowerCommand(c))
+	cmd.AddCommand(canaryPreflightCommand(c), canaryPlanCommand(c), canaryStartCommand(c), canaryStatusCommand(c), canaryAbortCommand(c), canaryPowerCommand(c), canaryScenariosCommand(c))
 	return cmd
 }
 
