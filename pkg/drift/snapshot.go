@@ -106,7 +106,7 @@ func (p *Profile) Snapshot(c *Counts, nulls *Nulls, l Limits) (*Snapshot, error)
 	if of != nil {
 		s.Overall.against(of.Overall, of.overall)
 	}
-	s.Overall.judge(s, s.Days, l)
+	s.Overall.Verdict, s.Overall.Reason = s.Judge(s.Overall, s.Days, l)
 	for i := range p.Features {
 		f, null, rows, days := &p.Features[i], of, c.RowsOf(i), len(c.of(i).days)
 		if i >= p.scored {
@@ -123,7 +123,7 @@ func (p *Profile) Snapshot(c *Counts, nulls *Nulls, l Limits) (*Snapshot, error)
 			r.against(null.Features[i], null.features[i])
 			r.Effective = p.effective(i, days, rows)
 		}
-		r.judge(s, days, l)
+		r.Verdict, r.Reason = s.Judge(r.Reading, days, l)
 		current := c.Shares(i)
 		for bin, share := range f.Shares {
 			r.Bins = append(r.Bins, BinReading{f.BinName(bin), f.BinRange(bin), share, current[bin], term(share, current[bin])})
@@ -165,9 +165,9 @@ func (r *Reading) against(n Noise, draws []float64) {
 	r.Noise, r.P = &n, &p
 }
 
-// judge asks for enough rows and days before it asks [Judge].
-func (r *Reading) judge(s *Snapshot, days int, l Limits) {
-	r.Verdict = gate.Inconclusive
+// Judge asks for enough rows and days, of so many that the reading is of, before it asks the function of that name. The
+// reading's own verdict and reason are not looked at: evidence is judged anew with it.
+func (s *Snapshot) Judge(r Reading, days int, l Limits) (verdict gate.Verdict, reason string) {
 	for _, v := range []struct {
 		what       string
 		have, want int
@@ -178,15 +178,13 @@ func (r *Reading) judge(s *Snapshot, days int, l Limits) {
 		{"days of reference", s.ReferenceDays, l.MinDays},
 	} {
 		if v.have < v.want {
-			r.Reason = fmt.Sprintf("%d %s, %d needed", v.have, v.what, v.want)
-			return
+			return gate.Inconclusive, fmt.Sprintf("%d %s, %d needed", v.have, v.what, v.want)
 		}
 	}
 	if r.Noise == nil {
-		r.Reason = "the index without drift is not known"
-		return
+		return gate.Inconclusive, "the index without drift is not known"
 	}
-	r.Verdict, r.Reason = Judge(r.PSI, r.Threshold, r.Q99)
+	return Judge(r.PSI, r.Threshold, r.Q99)
 }
 
 // discover sets Q and Shifted.

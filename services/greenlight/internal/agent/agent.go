@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/greenlight-ml/greenlight/pkg/drift/domain"
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftfleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/report"
@@ -18,15 +19,17 @@ import (
 type Options struct {
 	// State is the folder of the journal, Evidence that of the evidence. Who runs an agent owns State.
 	State, Evidence string
-	// Source says where the figures come from, Git what program wrote them.
+	// Source says where the requests come from, Git what program wrote the evidence.
 	Source evidence.Source
 	Git    string
-	// CriticalSamples is how many samples in a row must have a critical index for a retraining to be suggested, >= 1.
-	CriticalSamples int
-	// Read looks at the services. What could not be read is in the sample's errors; the report is nil without drift.
+	// CriticalHours is how many hours in a row must have a critical index for a retraining to be suggested, >= 1.
+	CriticalHours int
+	// Read looks at the services. What could not be read is missing in the sample; the report is nil without drift.
 	Read func(ctx context.Context, now time.Time) (report.Sample, *driftfleet.Report)
 	// Keep writes the drift to the evidence.
 	Keep func(*evidence.Store, *driftfleet.Report) error
+	// Classify asks a classifier about the week that ends with a day, and says what it read. Nil asks none.
+	Classify func(report.Period) (*domain.Result, []evidence.Input)
 	// Metrics and Logger are told how it goes.
 	Metrics *Metrics
 	Logger  *slog.Logger
@@ -37,18 +40,26 @@ type Agent struct {
 	Options
 
 	journal *report.Journal
+	episode episode
+	// since is the beginning of the oldest period that may not be written yet, before which the journal is not needed; due is
+	// when the next report is. Both are zero until a tick has written all that was due.
+	since, due time.Time
 }
 
 // New opens the journal of the state folder.
 func New(o Options) (*Agent, error) {
-	if o.CriticalSamples < 1 {
-		return nil, fmt.Errorf("critical samples %d: want at least 1", o.CriticalSamples)
+	if o.CriticalHours < 1 {
+		return nil, fmt.Errorf("critical hours %d: want at least 1", o.CriticalHours)
 	}
 	journal, err := report.OpenJournal(o.State)
 	if err != nil {
 		return nil, err
 	}
-	return &Agent{o, journal}, nil
+	a := &Agent{Options: o, journal: journal}
+	if err := report.Scan(o.State, a.episode.add); err != nil {
+		return nil, errors.Join(err, journal.Close())
+	}
+	return a, nil
 }
 
 // Close closes the journal.
@@ -62,25 +73,44 @@ func (a *Agent) Tick(ctx context.Context, now time.Time) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	for _, e := range sample.Errors {
-		a.Logger.Warn("service not read", "error", e)
+	sample.Source = a.Source
+	a.Metrics.missing.Set(float64(len(sample.Missing)))
+	for _, m := range sample.Missing {
+		a.Logger.Warn("no answer", "service", m.Service, "address", m.Address, "error", m.Reason)
 	}
 	if err := a.journal.Append(sample); err != nil {
-		a.Metrics.writeErrors.Inc()
-		return fmt.Errorf("append to the journal: %w", err)
+		return a.done("sample", "", false, now, err)
 	}
+	a.episode.add(sample)
 	a.Metrics.succeeded("sample", now)
-	samples, err := report.ReadJournal(a.State)
-	if err != nil {
-		return err
+	a.Metrics.criticalHours.Set(float64(a.episode.Hours))
+	if now.Before(a.due) && fleet == nil && a.episode.Hours < a.CriticalHours {
+		return nil // there is nothing to write
 	}
 	store, err := evidence.Open(a.Evidence, evidence.Options{Now: func() time.Time { return now }})
 	if err != nil {
-		a.Metrics.writeErrors.Inc()
+		return a.done("evidence", "", false, now, err)
+	}
+	return errors.Join(a.snapshot(store, fleet, now), a.reports(store, now), a.suggest(store, now), store.Close())
+}
+
+// reports writes the reports that are due.
+func (a *Agent) reports(store *evidence.Store, now time.Time) error {
+	if now.Before(a.due) {
+		return nil
+	}
+	samples, err := report.ReadJournal(a.State, a.since)
+	if err != nil {
+		return a.done("journal", "", false, now, err)
+	}
+	if err := errors.Join(a.daily(store, samples, now), a.weekly(store, samples, now)); err != nil {
 		return err
 	}
-	return errors.Join(a.snapshot(store, fleet, now), a.daily(store, samples, now), a.weekly(store, samples, now),
-		a.suggest(store, samples, now), store.Close())
+	a.since, a.due = report.Week(now).Start, report.Day(now).End
+	if week := report.Week(now).End.Add(-weeklyLead); now.Before(week) && week.Before(a.due) {
+		a.due = week
+	}
+	return nil
 }
 
 // done counts the end of a write.
@@ -103,23 +133,35 @@ func (a *Agent) snapshot(store *evidence.Store, fleet *driftfleet.Report, now ti
 	return a.done("psi_snapshot", "psi_snapshot.json", true, now, a.Keep(store, fleet))
 }
 
-// header is of what was computed from the journal, which is no file of the evidence and still grows: the counts are in
-// the report.
-func (a *Agent) header() evidence.Header {
-	return evidence.Header{Source: a.Source, Git: a.Git}
+// header is of what was computed from the journal, which is no file of the evidence and still grows: the counts that the
+// figures follow from are in the report.
+func (a *Agent) header(p report.Period, samples []report.Sample) evidence.Header {
+	return evidence.Header{Source: report.SourceOf(p, samples), Git: a.Git}
+}
+
+// first is the time from which on periods are looked at.
+func (a *Agent) first(samples []report.Sample) time.Time {
+	if first := samples[0].Time; first.After(a.since) {
+		return first
+	}
+	return a.since
 }
 
 // daily writes the reports of all days that are over, from that of the first sample on.
 func (a *Agent) daily(store *evidence.Store, samples []report.Sample, now time.Time) error {
 	var errs []error
-	for p := report.Day(samples[0].Time); !p.End.After(now); p = report.Day(p.End) {
+	for p := report.Day(a.first(samples)); !p.End.After(now); p = report.Day(p.End) {
 		_, document := report.DailyFiles(p)
 		there, err := report.Written(a.Evidence, document)
 		if there {
 			continue
 		}
 		if err == nil {
-			there, err = report.WriteDaily(a.Evidence, store, a.header(), report.Summarize(p, samples))
+			h, s := a.header(p, samples), report.Summarize(p, samples)
+			if a.Classify != nil {
+				s.Classifier, h.Inputs = a.Classify(p)
+			}
+			there, err = report.WriteDaily(a.Evidence, store, h, s)
 		}
 		errs = append(errs, a.done("daily", document, there, now, err))
 	}
@@ -132,9 +174,9 @@ const weeklyLead = time.Minute
 // weekly writes the summaries of all weeks that are over but for a minute.
 func (a *Agent) weekly(store *evidence.Store, samples []report.Sample, now time.Time) error {
 	var errs []error
-	for p := report.Week(samples[0].Time); !p.End.Add(-weeklyLead).After(now); p = report.Week(p.End) {
+	for p := report.Week(a.first(samples)); !p.End.Add(-weeklyLead).After(now); p = report.Week(p.End) {
 		_, document := report.WeeklyFiles(p)
-		wrote, err := report.WriteWeekly(a.Evidence, store, a.header(), p, samples)
+		wrote, err := report.WriteWeekly(a.Evidence, store, a.header(p, samples), p, samples)
 		errs = append(errs, a.done("weekly", document, wrote, now, err))
 	}
 	return errors.Join(errs...)

@@ -8,9 +8,10 @@ import (
 
 // Metrics say how an agent does.
 type Metrics struct {
-	writeErrors     prometheus.Counter
-	lastSuccess     *prometheus.GaugeVec
-	criticalSamples prometheus.Gauge
+	writeErrors   prometheus.Counter
+	lastSuccess   *prometheus.GaugeVec
+	criticalHours prometheus.Gauge
+	missing       prometheus.Gauge
 }
 
 // NewMetrics registers the metrics.
@@ -22,11 +23,14 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		lastSuccess: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "ml_agent_last_success_timestamp_seconds", Help: "When a job last wrote what it is for, in Unix seconds.",
 		}, []string{"job_name"}),
-		criticalSamples: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "ml_agent_psi_critical_samples", Help: "Samples in a row whose overall PSI is above 0.3.",
+		criticalHours: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "ml_agent_psi_critical_hours", Help: "Hours in a row whose overall PSI is above 0.3 and above what it reaches without drift.",
+		}),
+		missing: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "ml_agent_missing_services", Help: "Services that said nothing in the last sample.",
 		}),
 	}
-	reg.MustRegister(m.writeErrors, m.lastSuccess, m.criticalSamples)
+	reg.MustRegister(m.writeErrors, m.lastSuccess, m.criticalHours, m.missing)
 	return m
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -27,29 +28,46 @@ func at(days, hours int) time.Time {
 	return begin.AddDate(0, 0, days).Add(time.Duration(hours) * time.Hour)
 }
 
-// world is one executor that serves 100 requests an hour, of which 97 match, 2 do not and 1 fails, all within 10 ms. It
-// restarts on the 10th at 12:30. The index is 0.4 from the 15th to the 17th, and 0.05 otherwise.
+// world is two executors that serve 50 requests an hour each, of which 48.5 match, 1 does not and half a one fails, all
+// within 10 ms. The first restarts on the 10th at 12:30; the second does not answer on the 12th from 02:00 to 22:00, nor
+// all of the 13th; ml-engine does not answer on the 24th from 06:00 on. The index is 0.4 from the 15th to the 17th, and
+// 0.05 otherwise.
 func world(_ context.Context, now time.Time) (report.Sample, *driftfleet.Report) {
-	start, instance := begin, "a"
-	if restart := at(9, 12).Add(30 * time.Minute); now.After(restart) {
-		start, instance = restart, "b"
+	s := report.Sample{Time: now}
+	for _, name := range []string{"a", "b"} {
+		if name == "b" && (!now.Before(at(11, 2)) && now.Before(at(11, 22)) || now.After(at(12, 0)) && now.Before(at(13, 1))) {
+			s.Missing = append(s.Missing, report.Missing{Service: report.Executor, Address: name, Reason: "connection refused"})
+			continue
+		}
+		start, instance := begin, "first"
+		if restart := at(9, 12).Add(30 * time.Minute); name == "a" && now.After(restart) {
+			start, instance = restart, "second"
+		}
+		halves := uint64(now.Sub(start) / (30 * time.Minute))
+		c := report.Counters{
+			Executor: name, Instance: instance, Start: start, Requests: 100 * halves, Edges: []float64{10, 20},
+			Model:   evidence.Model{Version: "v1.8.1-rc1", Digest: strings.Repeat("ab", 32)},
+			Matches: 97 * halves, Mismatches: 2 * halves, Failed: halves, Latency: []uint64{100 * halves, 0, 0},
+		}
+		s.Executors = append(s.Executors, c)
 	}
-	halves := uint64(now.Sub(start) / (30 * time.Minute))
-	psi := 0.05
+	if !now.Before(at(23, 6)) && now.Before(at(24, 1)) {
+		s.Missing = append(s.Missing, report.Missing{Service: report.Engine, Address: "e", Reason: "connection refused"})
+		return s, nil
+	}
+	psi, q99 := 0.05, 0.15
 	if !now.Before(at(14, 0)) && now.Before(at(17, 0)) {
 		psi = 0.4
 	}
-	c := report.Counters{Executor: "x", Instance: instance, Start: start, Requests: 50 * halves, Edges: []float64{10, 20}}
-	c.Matches, c.Mismatches, c.Failed = 97*halves/2, 2*halves/2, halves/2
-	c.Latency = []uint64{50 * halves, 0, 0}
-	d := &report.Drift{PSI: psi, Rows: 10_000, Verdict: gate.Pass}
-	return report.Sample{Time: now, Executors: []report.Counters{c}, Drift: d}, nil
+	s.Drift = &report.Drift{Time: now, PSI: psi, Rows: 10_000, Days: 7, ReferenceRows: 40_000, ReferenceDays: 28, Q99: &q99}
+	s.Drift.Verdict, s.Drift.Reason = s.Drift.Judge()
+	return s, nil
 }
 
 func newAgent(t *testing.T, state, folder string) *Agent {
 	t.Helper()
 	a, err := New(Options{
-		State: state, Evidence: folder, Source: evidence.Simulated, CriticalSamples: 24, Read: world,
+		State: state, Evidence: folder, Source: evidence.Simulated, CriticalHours: 24, Read: world,
 		Metrics: NewMetrics(prometheus.NewRegistry()), Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
@@ -77,12 +95,33 @@ func heap() uint64 {
 	return m.HeapAlloc
 }
 
-// TestMonth ticks through 30 days with an executor that restarts, three days of drift, and an agent that is down from the
-// 20th at 06:00 to the 22nd at 06:00.
-func TestMonth(t *testing.T) {
-	state, folder := t.TempDir(), t.TempDir()
+// monthFolder is where TestMonth leaves its evidence for a person to look at, if the variable of this name is set.
+const monthFolder = "GREENLIGHT_MONTH"
+
+// month is the folders of a simulated month.
+func month(t *testing.T) (state, folder string) {
+	t.Helper()
+	keep := os.Getenv(monthFolder)
+	if keep == "" {
+		return t.TempDir(), t.TempDir()
+	}
+	if left, err := os.ReadDir(keep); err == nil && len(left) > 0 {
+		t.Fatalf("%s=%s: the folder is not empty", monthFolder, keep)
+	}
+	state, folder = filepath.Join(keep, "state"), filepath.Join(keep, "evidence", "ml")
+	if err := os.MkdirAll(state, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("the evidence is left in %s", folder)
+	return state, folder
+}
+
+// simulateMonth ticks through 30 days, with an agent that is down from the 20th at 06:00 to the 22nd at 06:00, and returns
+// the heap after every week.
+func simulateMonth(t *testing.T, state, folder string) (*Agent, []uint64) {
+	t.Helper()
 	a := newAgent(t, state, folder)
-	var week1 uint64
+	var heaps []uint64
 	tick := func(now time.Time) {
 		if err := a.Tick(t.Context(), now); err != nil {
 			t.Fatal(now, err)
@@ -103,59 +142,33 @@ func TestMonth(t *testing.T) {
 		if now.Weekday() == time.Sunday && now.Hour() == 23 {
 			tick(now.Add(59 * time.Minute))
 		}
-		if h == 7*24 {
-			week1 = heap()
+		if h >= (len(heaps)+1)*7*24 {
+			heaps = append(heaps, heap())
 		}
 	}
-	if grown := int64(heap()) - int64(week1); grown > 1<<20 {
+	return a, heaps
+}
+
+func TestMonth(t *testing.T) {
+	state, folder := month(t)
+	a, heaps := simulateMonth(t, state, folder)
+	for week, bytes := range heaps {
+		t.Logf("heap after week %d: %d KiB", week+1, bytes>>10)
+	}
+	if grown := int64(heaps[len(heaps)-1]) - int64(heaps[0]); grown > 1<<20 {
 		t.Errorf("the heap grew by %d bytes from the first week to the last", grown)
 	}
 	days, err := filepath.Glob(filepath.Join(folder, "daily", "report_*.json"))
 	if err != nil || len(days) != 30 {
 		t.Errorf("%d daily reports, %v: want 30", len(days), err)
 	}
-	tests := []struct {
-		day      string
-		requests uint64
-		coverage float64
-		restarts int
-		verdict  gate.Verdict
-	}{
-		{"2026-06-01", 2400, 1, 0, gate.Pass},
-		{"2026-06-10", 2350, 23.5 / 24, 1, gate.Pass}, // from 12:00 to the restart at 12:30 is lost
-		{"2026-06-14", 2400, 1, 0, gate.Pass},
-		{"2026-06-15", 2400, 1, 0, gate.Fail},
-		{"2026-06-20", 600, 0.25, 0, gate.Pass},
-		{"2026-06-21", 0, 0, 0, gate.Error}, // the agent was down all day
-		{"2026-06-22", 1800, 0.75, 0, gate.Pass},
-		{"2026-06-30", 2400, 1, 0, gate.Pass},
-	}
-	for _, tt := range tests {
-		s := readSummary(t, folder, "daily/report_"+tt.day+".json")
-		if s.Requests != tt.requests || s.Coverage != tt.coverage || s.Complete != (tt.coverage == 1) || s.Restarts != tt.restarts || s.Verdict != tt.verdict {
-			t.Errorf("%s: %d requests, coverage %v (complete %v), %d restarts, %s: want %+v", tt.day, s.Requests, s.Coverage, s.Complete, s.Restarts, s.Verdict, tt)
-		}
-		for _, f := range s.Figures {
-			if tt.verdict == gate.Error && (f.Verdict != gate.Error || f.Value != nil || !strings.Contains(f.Reason, "no data")) {
-				t.Errorf("%s: %+v, want no data", tt.day, f)
-			}
-			if f.Name == gate.ShadowErrorRate && tt.requests == 2400 && (f.Value == nil || *f.Value != 0.01 || f.N != 2400) {
-				t.Errorf("%s: %+v, want 24 of 2,400", tt.day, f)
-			}
-			if f.Name == gate.ShadowMatch && tt.requests == 2400 && (f.Value == nil || *f.Value != 2328.0/2376 || f.N != 2376) {
-				t.Errorf("%s: %+v, want 2,328 of 2,376", tt.day, f)
-			}
-			if f.Name == gate.ShadowP95 && tt.requests == 2400 && (f.Value == nil || *f.Value != 9.5 || f.N != 2400) {
-				t.Errorf("%s: %+v, want 9.5 ms", tt.day, f)
-			}
-		}
-	}
+	checkDays(t, folder)
 	weeks, err := filepath.Glob(filepath.Join(folder, "weekly", "summary_*.json"))
 	if err != nil || len(weeks) != 4 {
 		t.Errorf("weeks %v, %v: want 4", weeks, err)
 	}
-	// The last minute of the week is not over when it is summed up, nor are its 50 requests of the last half hour.
-	if w := readSummary(t, folder, "weekly/summary_2026-W23.json"); w.Requests != 7*2400-50 || !w.Complete || len(w.Days) != 7 {
+	// The last minute of the week is not over when it is summed up, nor are its 200 requests of the last half hour.
+	if w := readSummary(t, folder, "weekly/summary_2026-W23.json"); w.Requests != 7*9600-200 || !w.Complete || len(w.Days) != 7 {
 		t.Errorf("first week: %d requests, complete %v", w.Requests, w.Complete)
 	}
 	suggestions, err := filepath.Glob(filepath.Join(folder, "retrain_suggestion_*.json"))
@@ -163,8 +176,8 @@ func TestMonth(t *testing.T) {
 		t.Errorf("suggestions %v, %v: want one, since the 15th", suggestions, err)
 	}
 	all, err := os.ReadFile(filepath.Join(folder, "daily", "ml_daily_reports.csv"))
-	if err != nil || strings.Count(string(all), "\n") != 1+30*4 {
-		t.Errorf("%d lines in the table of all days, %v: want 121", strings.Count(string(all), "\n"), err)
+	if err != nil || strings.Count(string(all), "\n") != 1+30*5 {
+		t.Errorf("%d lines in the table of all days, %v: want 151", strings.Count(string(all), "\n"), err)
 	}
 	r, err := evidence.Verify(folder)
 	if err != nil || r.Err() != nil {
@@ -173,13 +186,67 @@ func TestMonth(t *testing.T) {
 	if n := testutil.ToFloat64(a.Metrics.writeErrors); n != 0 {
 		t.Errorf("%v writes failed", n)
 	}
-	// Twice at the same time writes no report again.
-	tick(at(30, 0))
-	again, err := evidence.Verify(folder)
-	if err != nil || again.Head != r.Head {
-		t.Errorf("a second tick wrote something: %v", err)
+	// Twice at the same time writes no report again, by this process or another.
+	for range 2 {
+		if err := a.Tick(t.Context(), at(30, 0)); err != nil {
+			t.Fatal(err)
+		}
+		again, err := evidence.Verify(folder)
+		if err != nil || again.Head != r.Head {
+			t.Errorf("another tick wrote something: %v", err)
+		}
+		if err := a.Close(); err != nil {
+			t.Error(err)
+		}
+		a = newAgent(t, state, folder)
 	}
 	if err := a.Close(); err != nil {
 		t.Error(err)
+	}
+}
+
+// checkDays checks the days of the month that have something about them.
+func checkDays(t *testing.T, folder string) {
+	t.Helper()
+	tests := []struct {
+		day      string
+		requests uint64
+		coverage float64
+		restarts int
+		verdict  gate.Verdict
+		// psi and seen are the verdicts of the index and of the coverage.
+		psi, seen gate.Verdict
+	}{
+		{"2026-06-01", 9600, 1, 0, gate.Pass, gate.Pass, gate.Pass},
+		{"2026-06-10", 9500, 1 - 0.25/24, 1, gate.Pass, gate.Pass, gate.Pass}, // from 12:00 to the restart at 12:30 is lost
+		{"2026-06-12", 9600, 1, 0, gate.Pass, gate.Pass, gate.Pass},           // what b counted while it did not answer is there
+		{"2026-06-13", 4800, 0.5, 0, gate.Inconclusive, gate.Pass, gate.Inconclusive},
+		{"2026-06-14", 4800 + 23*200, 0.5 + 23.0/48, 0, gate.Pass, gate.Pass, gate.Pass},
+		{"2026-06-15", 9600, 1, 0, gate.Fail, gate.Fail, gate.Pass},
+		{"2026-06-20", 2400, 0.25, 0, gate.Inconclusive, gate.Inconclusive, gate.Inconclusive},
+		{"2026-06-21", 0, 0, 0, gate.Error, gate.Error, gate.Error}, // the agent was down all day
+		{"2026-06-22", 7200, 0.75, 0, gate.Inconclusive, gate.Pass, gate.Inconclusive},
+		{"2026-06-24", 9600, 1, 0, gate.Inconclusive, gate.Inconclusive, gate.Pass}, // ml-engine was silent from 06:00 on
+		{"2026-06-30", 9600, 1, 0, gate.Pass, gate.Pass, gate.Pass},
+	}
+	for _, tt := range tests {
+		s := readSummary(t, folder, "daily/report_"+tt.day+".json")
+		if s.Requests != tt.requests || math.Abs(s.Coverage-tt.coverage) > 1e-12 || s.Restarts != tt.restarts || s.Verdict != tt.verdict {
+			t.Errorf("%s: %d requests, coverage %v (complete %v), %d restarts, %s: want %+v", tt.day, s.Requests, s.Coverage, s.Complete, s.Restarts, s.Verdict, tt)
+		}
+		for _, f := range s.Figures {
+			switch {
+			case f.Name == report.PSI && f.Verdict != tt.psi, f.Name == report.Coverage && f.Verdict != tt.seen:
+				t.Errorf("%s: %+v, want %+v", tt.day, f, tt)
+			case tt.verdict == gate.Error && (f.Verdict != gate.Error || f.Value != nil || !strings.Contains(f.Reason, "no sample was taken")):
+				t.Errorf("%s: %+v, want no data", tt.day, f)
+			case f.Name == gate.ShadowErrorRate && tt.requests > 0 && (f.Value == nil || *f.Value != 0.01 || f.N != tt.requests):
+				t.Errorf("%s: %+v, want one in a hundred", tt.day, f)
+			case f.Name == gate.ShadowMatch && tt.requests > 0 && (f.Value == nil || *f.Value != 97.0/99 || f.N != tt.requests/100*99):
+				t.Errorf("%s: %+v, want 97 of 99", tt.day, f)
+			case f.Name == gate.ShadowP95 && tt.requests > 0 && (f.Value == nil || *f.Value != 9.5 || f.N != tt.requests):
+				t.Errorf("%s: %+v, want 9.5 ms", tt.day, f)
+			}
+		}
 	}
 }

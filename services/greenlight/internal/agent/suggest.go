@@ -5,17 +5,22 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/drift"
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
+	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/report"
 )
 
-// critical is the overall index above which a retraining is due when it stays there.
-const critical = 0.3
+// SuggestionSchema names the kind of evidence.
+const SuggestionSchema = "greenlight/retrain_suggestion/v1"
+
+// Critical is the overall index above which a retraining is due when it stays there.
+const Critical = 0.3
 
 // Suggestion is that a retraining is due: the body of retrain_suggestion_<time>.json.
 type Suggestion struct {
-	// Since is the first sample of the episode, Samples how many there are in a row, of which none is at or below Threshold.
+	// Since is the first sample of the episode, Hours in how many hours there was one, of which none is at or below
+	// Threshold.
 	Since     time.Time `json:"since"`
-	Samples   int       `json:"samples"`
+	Hours     int       `json:"hours"`
 	Threshold float64   `json:"threshold"`
 	// PSI is the newest index, PSIMax the largest of the episode.
 	PSI    float64      `json:"psi"`
@@ -24,38 +29,46 @@ type Suggestion struct {
 	Action string       `json:"action"`
 }
 
-// episode is the run of critical samples that goes on now. A sample without an index neither ends it nor counts.
-func episode(samples []report.Sample) (s Suggestion) {
-	for _, sample := range samples {
-		switch d := sample.Drift; {
-		case d == nil:
-		case d.PSI <= critical:
-			s = Suggestion{}
-		default:
-			if s.Samples == 0 {
-				s.Since = sample.Time
-			}
-			s.Samples++
-			s.PSI, s.PSIMax = d.PSI, max(s.PSIMax, d.PSI)
+// episode is the run of critical samples that goes on now.
+type episode struct {
+	Suggestion
+
+	// hour is the newest hour that was counted.
+	hour time.Time
+}
+
+// add takes the next sample. An index counts when it is critical and no noise; several in one hour, as after restarts of
+// the agent, count once. A sample without an index, or with one that nothing can be said of, neither ends the episode nor
+// counts.
+func (e *episode) add(sample report.Sample) {
+	d := sample.Drift
+	switch {
+	case d == nil:
+	case d.PSI <= Critical:
+		*e = episode{}
+	case d.Verdict == gate.Fail:
+		if e.Hours == 0 {
+			e.Since = sample.Time
 		}
+		if hour := sample.Time.Truncate(time.Hour); hour.After(e.hour) {
+			e.Hours, e.hour = e.Hours+1, hour
+		}
+		e.PSI, e.PSIMax = d.PSI, max(e.PSIMax, d.PSI)
 	}
-	return s
 }
 
 // suggest writes the suggestion of the episode that goes on, once.
-func (a *Agent) suggest(store *evidence.Store, samples []report.Sample, now time.Time) error {
-	s := episode(samples)
-	a.Metrics.criticalSamples.Set(float64(s.Samples))
-	if s.Samples < a.CriticalSamples {
+func (a *Agent) suggest(store *evidence.Store, now time.Time) error {
+	s := a.episode.Suggestion
+	if s.Hours < a.CriticalHours {
 		return nil
 	}
 	name := "retrain_suggestion_" + s.Since.UTC().Format("20060102T150405Z") + ".json"
 	if there, err := report.Written(a.Evidence, name); err != nil || there {
 		return err
 	}
-	s.Threshold, s.Status, s.Action = critical, drift.Critical, "run greenlight retrain, and evaluate the candidate before it is served"
-	h := a.header()
-	h.Schema = "greenlight/retrain_suggestion/v1"
-	a.Logger.Warn("drift stays critical: a retraining is due", "since", s.Since, "samples", s.Samples, "psi", s.PSI)
+	s.Threshold, s.Status, s.Action = Critical, drift.Critical, "run greenlight retrain, and evaluate the candidate before it is served"
+	h := evidence.Header{Schema: SuggestionSchema, Source: a.Source, Git: a.Git}
+	a.Logger.Warn("drift stays critical: a retraining is due", "since", s.Since, "hours", s.Hours, "psi", s.PSI)
 	return a.done("retrain_suggestion", name, true, now, store.WriteJSON(name, h, s))
 }

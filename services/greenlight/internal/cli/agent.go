@@ -7,21 +7,19 @@ import (
 	"net"
 	"net/http"
 	"os/signal"
+	"slices"
 	"syscall"
 	"time"
 
 	"github.com/jonboulle/clockwork"
 	"github.com/spf13/cobra"
-	"google.golang.org/grpc"
 
 	"github.com/greenlight-ml/greenlight/pkg/durable"
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/lifecycle"
 	"github.com/greenlight-ml/greenlight/pkg/telemetry"
-	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/agent"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftfleet"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/report"
 )
 
 // agentState is the folder of the agent's journal in a working copy.
@@ -31,8 +29,10 @@ const agentState = "state/agent"
 type agentFlags struct {
 	engines   engineFlags
 	executors []string
+	nightly   nightlyFlags
 	options   agent.Options
 	source    string
+	once      bool
 	metrics   string
 	addresses string
 }
@@ -41,10 +41,16 @@ func agentCommand(c console) *cobra.Command {
 	var f agentFlags
 	cmd := &cobra.Command{
 		Use: "agent", Short: "Write the drift every hour, a report every day and a summary every week",
-		Long: `Agent asks ml-engine for its drift and the executor for its counters every hour, keeps a journal of the answers, and writes
-psi_snapshot.json, at 00:00 UTC the report of the day before, on Sunday at 23:59 UTC the summary of the week, and a
-suggestion to retrain when the overall index stays above 0.3. After a downtime it writes what is missing. A report is
-written once. One agent at a time owns the state folder. It runs until SIGTERM or an interrupt, and logs JSON lines.`,
+		Long: `Agent asks ml-engine for its drift and the executors for their counters every hour, keeps a journal of the answers, and
+writes psi_snapshot.json, at 00:00 UTC the report of the day before, on Sunday at 23:59 UTC the summary of the week, and a
+suggestion to retrain when the overall index stays above 0.3, and above what it reaches without drift. After a downtime it
+writes what is missing. A report is written once. A service without an answer is missing in the report, and never fine.
+
+With --feature-log and --reference a classifier is asked every night whether it can tell the last 7 days from the reference
+by all features together; its answer stands in the daily report and changes no verdict.
+
+One agent at a time owns the state folder. It runs until SIGTERM or an interrupt, and logs JSON lines; with --once it looks
+once, writes what is due, and ends: for a look now, and for a scheduler of your own.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := f.validate(); err != nil {
@@ -60,16 +66,29 @@ written once. One agent at a time owns the state folder. It runs until SIGTERM o
 	fs.StringSliceVar(&f.executors, "executor", localExecutor, "gRPC addresses of the executors, one per replica")
 	fs.StringVar(&f.options.State, "state", agentState, "folder of the journal")
 	fs.StringVar(&f.source, "source", string(evidence.Live), "where the requests come from: live, replay or simulated")
-	fs.IntVar(&f.options.CriticalSamples, "critical-samples", 24, "hourly samples in a row above 0.3 after which a retraining is suggested")
+	fs.IntVar(&f.options.CriticalHours, "critical-hours", 24, "hours in a row above 0.3 after which a retraining is suggested")
+	f.nightly.declare(fs)
+	fs.BoolVar(&f.once, "once", false, "look once, write what is due, and end")
 	fs.StringVar(&f.metrics, "metrics-listen", "127.0.0.1:4031", "HTTP address of /metrics and /healthz")
-	fs.StringVar(&f.addresses, "addr-file", "", "file to write the bound address to, as name=address")
+	fs.StringVar(&f.addresses, "address-file", "", "file that gets the bound address, for whoever asked for port 0")
 	declareEvidence(fs, &f.options.Evidence)
 	return cmd
 }
 
 func (f *agentFlags) validate() error {
-	if f.options.CriticalSamples < 1 {
-		return usageError{fmt.Errorf("--critical-samples %d: want at least 1", f.options.CriticalSamples)}
+	if f.options.CriticalHours < 1 {
+		return usageError{fmt.Errorf("--critical-hours %d: want at least 1", f.options.CriticalHours)}
+	}
+	if len(f.executors) == 0 {
+		return usageError{errors.New("--executor: no address")}
+	}
+	for i, addr := range f.executors {
+		if slices.Contains(f.executors[:i], addr) {
+			return usageError{fmt.Errorf("--executor: %s is there twice", addr)}
+		}
+	}
+	if err := f.nightly.validate(); err != nil {
+		return err
 	}
 	if !evidence.Source(f.source).Valid() {
 		return usageError{fmt.Errorf("--source %q: want %s, %s or %s", f.source, evidence.Live, evidence.Replay, evidence.Simulated)}
@@ -96,12 +115,15 @@ func (f *agentFlags) run(ctx context.Context, c console) (err error) {
 		_, err := snapshotEvidence(r, evidence.Header{Schema: driftfleet.Schema, Source: o.Source, Model: &r.Model, Git: o.Git}).write(store)
 		return err
 	}
-	o.Read = f.read
+	o.Read, o.Classify = f.look, f.nightly.classifier(c.quiet())
 	a, err := agent.New(*o)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, a.Close()) }()
+	if f.once {
+		return a.Tick(ctx, time.Now())
+	}
 	return f.serve(ctx, a, telemetry.NewHTTPServer(telemetry.NewAdmin(registry, func() (bool, string) { return true, "running" })))
 }
 
@@ -123,32 +145,4 @@ func (f *agentFlags) serve(ctx context.Context, a *agent.Agent, srv *http.Server
 		return errors.Join(err, stack.Close(ctx))
 	}
 	return stack.Run(ctx, stopGrace, a.Logger)
-}
-
-// read looks at all services. One that does not answer is an error of the sample.
-func (f *agentFlags) read(ctx context.Context, now time.Time) (report.Sample, *driftfleet.Report) {
-	s := report.Sample{Time: now, Executors: []report.Counters{}}
-	ctx, cancel := context.WithTimeout(ctx, f.engines.timeout)
-	defer cancel()
-	for _, addr := range f.executors {
-		if err := dial(addr, func(conn *grpc.ClientConn) error {
-			answer, err := executorv1.NewShadowServiceClient(conn).GetShadowReport(ctx, &executorv1.GetShadowReportRequest{})
-			if err == nil {
-				s.Executors = append(s.Executors, report.CountersOf(addr, answer))
-			}
-			return err
-		}); err != nil {
-			s.Errors = append(s.Errors, fmt.Sprintf("executor %s: %v", addr, err))
-		}
-	}
-	var r *driftfleet.Report
-	if err := f.engines.dial(func(replicas []driftfleet.Replica) (err error) {
-		r, err = f.engines.read(ctx, replicas, true)
-		return err
-	}); err != nil {
-		s.Errors = append(s.Errors, fmt.Sprintf("drift: %v", err))
-		return s, nil
-	}
-	s.Drift = report.DriftOf(r)
-	return s, r
 }

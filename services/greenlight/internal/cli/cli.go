@@ -50,6 +50,9 @@ type console struct {
 // say prints a line of results.
 func (c console) say(format string, args ...any) { _, _ = fmt.Fprintf(c.out, format+"\n", args...) }
 
+// quiet is the console without results, for work whose results are files.
+func (c console) quiet() console { return console{c.in, io.Discard, c.err} }
+
 // Main runs the command line and returns the exit code.
 func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	io := console{in: stdin, out: stdout, err: stderr}

@@ -14,83 +14,118 @@ import (
 
 // reportFlags say what to report on.
 type reportFlags struct {
-	state, date, source, evidence string
-	check                         bool
+	state, date, evidence string
+	nightly               nightlyFlags
+	check                 bool
+}
+
+// reportKind is a daily report or a weekly summary.
+type reportKind struct {
+	use, short string
+	period     func(time.Time) report.Period
+	files      func(report.Period) (table, document string)
+	write      func(*evidence.Store, evidence.Header, report.Period, []report.Sample) (bool, error)
 }
 
 func reportCommand(c console) *cobra.Command {
 	cmd := &cobra.Command{Use: "report", Short: "Sum up a day or a week from what the agent has seen", Args: noArgs}
-	var f reportFlags
-	cmd.AddCommand(
-		f.command(c, "daily", "Write the report of a UTC day: PSI, error rate, match rate, p95", report.Day, report.DailyFiles,
-			func(store *evidence.Store, h evidence.Header, p report.Period, samples []report.Sample) (bool, error) {
-				return report.WriteDaily(f.evidence, store, h, report.Summarize(p, samples))
-			}),
-		f.command(c, "weekly", "Write the summary of the ISO week of a day", report.Week, report.WeeklyFiles,
-			func(store *evidence.Store, h evidence.Header, p report.Period, samples []report.Sample) (bool, error) {
-				return report.WriteWeekly(f.evidence, store, h, p, samples)
-			}),
-	)
+	var day, week reportFlags
+	daily := day.command(c, reportKind{
+		"daily", "Write the report of a UTC day: match rate, error rate, p95, PSI", report.Day, report.DailyFiles,
+		func(store *evidence.Store, h evidence.Header, p report.Period, samples []report.Sample) (bool, error) {
+			s := report.Summarize(p, samples)
+			if classify := day.nightly.classifier(c.quiet()); classify != nil {
+				s.Classifier, h.Inputs = classify(p)
+				c.say("apart     %s", report.Apart(s.Classifier))
+			}
+			return report.WriteDaily(day.evidence, store, h, s)
+		},
+	})
+	day.nightly.declare(daily.Flags())
+	weekly := week.command(c, reportKind{
+		"weekly", "Write the summary of the ISO week of a day", report.Week, report.WeeklyFiles,
+		func(store *evidence.Store, h evidence.Header, p report.Period, samples []report.Sample) (bool, error) {
+			return report.WriteWeekly(week.evidence, store, h, p, samples)
+		},
+	})
+	week.nightly.schema = defaultSchema
+	cmd.AddCommand(daily, weekly)
 	return cmd
 }
 
-func (f *reportFlags) command(c console, use, short string, period func(time.Time) report.Period, files func(report.Period) (string, string),
-	write func(*evidence.Store, evidence.Header, report.Period, []report.Sample) (bool, error),
-) *cobra.Command {
+func (f *reportFlags) command(c console, kind reportKind) *cobra.Command {
 	cmd := &cobra.Command{
-		Use: use, Short: short,
-		Long: short + `.
+		Use: kind.use, Short: kind.short,
+		Long: kind.short + `.
 
 The figures are differences of the counters in the journal of greenlight agent. A period without data is ERROR. A report
 that is there already is left as it is. A period that is not over is refused.`,
 		Args: noArgs,
 		RunE: func(*cobra.Command, []string) error {
-			date, err := time.Parse(time.DateOnly, f.date)
-			if err != nil {
-				return usageError{fmt.Errorf("--date %q: want a UTC day as 2006-01-02", f.date)}
+			p, err := f.over(kind.period, time.Now())
+			if err == nil {
+				err = f.nightly.validate()
 			}
-			if !evidence.Source(f.source).Valid() {
-				return usageError{fmt.Errorf("--source %q: want %s, %s or %s", f.source, evidence.Live, evidence.Replay, evidence.Simulated)}
-			}
-			p := period(date)
-			if p.End.After(time.Now()) {
-				return usageError{fmt.Errorf("--date %s: %s is not over before %s UTC", f.date, p.Name, p.End.Format("2006-01-02 15:04"))}
-			}
-			samples, err := report.ReadJournal(f.state)
-			if err != nil {
-				return withHint(err, "greenlight agent keeps the journal; --state names its folder")
-			}
-			store, err := evidence.Open(f.evidence, evidence.Options{})
 			if err != nil {
 				return err
 			}
-			wrote, err := write(store, evidence.Header{Source: evidence.Source(f.source), Git: revision()}, p, samples)
-			if err = errors.Join(err, store.Close()); err != nil {
-				return err
-			}
-			s := report.Summarize(p, samples)
-			_, document := files(p)
-			c.say("%s  %d requests, counts cover %.1f %% of the time", p.Name, s.Requests, 100*s.Coverage)
-			for _, figure := range s.Figures {
-				c.say("  %-20s %s, n %d: %s (%s)", figure.Name, figure.Achieved(), figure.N, figure.Verdict, figure.Action)
-			}
-			c.say("verdict   %s", s.Verdict)
-			if wrote {
-				c.say("evidence  %s (%s)", filepath.Join(f.evidence, document), f.source)
-			} else {
-				c.say("evidence  %s was there already and is left as it is", filepath.Join(f.evidence, document))
-			}
-			if f.check && !s.Verdict.OK() {
-				return errGate
-			}
-			return nil
+			return f.report(c, kind, p)
 		},
 	}
 	fs := cmd.Flags()
-	fs.StringVar(&f.date, "date", "", "UTC day, as 2006-01-02: the day, or one of the week")
+	fs.StringVar(&f.date, "date", "", "UTC day, as 2006-01-02: the day, or one of the week; the last that is over when it is not given")
 	fs.StringVar(&f.state, "state", agentState, "folder of the agent's journal")
-	fs.StringVar(&f.source, "source", string(evidence.Live), "where the requests came from: live, replay or simulated")
 	declareCheck(fs, &f.check)
 	declareEvidence(fs, &f.evidence)
 	return cmd
+}
+
+// over is the period of the date, or the last that is over.
+func (f *reportFlags) over(period func(time.Time) report.Period, now time.Time) (report.Period, error) {
+	if f.date == "" {
+		return period(period(now).Start.Add(-1)), nil
+	}
+	date, err := time.Parse(time.DateOnly, f.date)
+	if err != nil {
+		return report.Period{}, usageError{fmt.Errorf("--date %q: want a UTC day as 2006-01-02", f.date)}
+	}
+	p := period(date)
+	if p.End.After(now) {
+		return p, usageError{fmt.Errorf("--date %s: %s is not over before %s UTC", f.date, p.Name, p.End.Format("2006-01-02 15:04"))}
+	}
+	return p, nil
+}
+
+func (f *reportFlags) report(c console, kind reportKind, p report.Period) error {
+	samples, err := report.ReadJournal(f.state, p.Start)
+	if err != nil {
+		return withHint(err, "greenlight agent keeps the journal; --state names its folder")
+	}
+	store, err := evidence.Open(f.evidence, evidence.Options{})
+	if err != nil {
+		return err
+	}
+	h := evidence.Header{Source: report.SourceOf(p, samples), Git: revision()}
+	wrote, err := kind.write(store, h, p, samples)
+	if err = errors.Join(err, store.Close()); err != nil {
+		return err
+	}
+	s := report.Summarize(p, samples)
+	_, document := kind.files(p)
+	c.say("%-10s%d requests, %d samples, counts cover %.1f %% of the time", p.Name, s.Requests, s.Samples, 100*s.Coverage)
+	for _, m := range s.Missing {
+		c.say("missing   %s %s in %d of %d samples: %s", m.Service, m.Address, m.Samples, s.Samples, m.Reason)
+	}
+	if err := s.Scorecard().Table(c.out); err != nil {
+		return err
+	}
+	if wrote {
+		c.say("evidence  %s (%s)", filepath.Join(f.evidence, document), h.Source)
+	} else {
+		c.say("evidence  %s was there already and is left as it is", filepath.Join(f.evidence, document))
+	}
+	if f.check && !s.Verdict.OK() {
+		return errGate
+	}
+	return nil
 }

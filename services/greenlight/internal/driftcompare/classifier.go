@@ -8,6 +8,14 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/drift/domain"
 )
 
+// Classify asks whether a classifier can tell the current set from the reference by what the model sees, and nothing else.
+func Classify(reference, current *Set, o domain.Options) (*domain.Result, error) {
+	if reference.Schema.Name != current.Schema.Name {
+		return nil, fmt.Errorf("%s is of schema %s and %s of %s: give two of one schema", current.Name, current.Schema.Name, reference.Name, reference.Schema.Name)
+	}
+	return classify(reference, current, o)
+}
+
 // classify asks whether a classifier can tell the two sets apart by what the model sees.
 func classify(reference, current *Set, o domain.Options) (*domain.Result, error) {
 	r, err := domain.Classify(reference.features(), reference.sample(), current.sample(), o)

@@ -38,14 +38,22 @@ func IsLog(path string) bool {
 	return err == nil && len(days) > 0
 }
 
+// always is the end of all time that a log can be of.
+var always = time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC)
+
 // FromLog is the rows of a feature log that have features of the schema, as they were logged; symbol may be empty for all.
 // A log has no raw inputs beside the features of its schema. It fails with [*SchemaError] when it has rows of other schemas
 // alone.
 func FromLog(dir, symbol string, schema *feature.Schema, scorer model.Scorer) (*Set, error) {
+	return FromLogBetween(dir, symbol, schema, scorer, time.Time{}, always)
+}
+
+// FromLogBetween is as [FromLog], of the rows that arrived in [from, to), which are UTC midnights.
+func FromLogBetween(dir, symbol string, schema *feature.Schema, scorer model.Scorer, from, to time.Time) (*Set, error) {
 	s := newSet(schema, scorer, false)
 	s.Name, s.Source = filepath.Base(filepath.Clean(dir)), evidence.Live
 	schemas, symbols, others, rows := map[string]bool{}, map[string]bool{}, map[string]bool{}, 0
-	for row, err := range featurelog.Read(dir, time.Time{}, time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC)) {
+	for row, err := range featurelog.Read(dir, from, to) {
 		if err != nil {
 			return nil, fmt.Errorf("feature log: %w", err)
 		}
@@ -76,7 +84,7 @@ func FromLog(dir, symbol string, schema *feature.Schema, scorer model.Scorer) (*
 		s.Source = evidence.Simulated
 	}
 	var err error
-	s.Inputs, err = logFiles(dir)
+	s.Inputs, err = logFiles(dir, from, to)
 	return s, err
 }
 
@@ -89,17 +97,23 @@ func rowDay(row featurelog.Row) int {
 	return int(at.Add(-time.Millisecond).Unix() / 86400)
 }
 
-// logFiles are the files of a log with their digests.
-func logFiles(dir string) ([]evidence.Input, error) {
+// logFiles are the files of a log of the days in [from, to), with their digests.
+func logFiles(dir string, from, to time.Time) ([]evidence.Input, error) {
 	names, err := fs.Glob(os.DirFS(dir), "date=*/schema=*/part-*.parquet")
 	if err != nil {
 		return nil, fmt.Errorf("feature log: %w", err)
 	}
-	inputs := make([]evidence.Input, len(names))
-	for i, name := range names {
-		if inputs[i], err = evidence.InputOf(filepath.Join(dir, name)); err != nil {
+	inputs := make([]evidence.Input, 0, len(names))
+	for _, name := range names {
+		day, _, _ := strings.Cut(strings.TrimPrefix(name, "date="), "/")
+		if day < from.Format(time.DateOnly) || day >= to.Format(time.DateOnly) {
+			continue
+		}
+		in, err := evidence.InputOf(filepath.Join(dir, name))
+		if err != nil {
 			return nil, fmt.Errorf("feature log: %w", err)
 		}
+		inputs = append(inputs, in)
 	}
 	return inputs, nil
 }

@@ -3,6 +3,7 @@
 package report
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"errors"
@@ -10,6 +11,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
+	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/durable"
 )
@@ -48,39 +51,75 @@ func cutTorn(file *os.File) error {
 	return errors.Join(file.Truncate(int64(whole)), file.Sync())
 }
 
-// Append adds a sample, which is on disk when it returns.
+// Append adds a sample, which is on disk when it returns. What an append that failed has left of a line is taken back, so
+// that the next is not glued to it.
 func (j *Journal) Append(s Sample) error {
 	line, err := json.Marshal(s)
 	if err != nil {
 		return fmt.Errorf("journal: %w", err)
 	}
-	if _, err := j.file.Write(append(line, '\n')); err != nil {
+	info, err := j.file.Stat()
+	if err != nil {
 		return err
 	}
-	return j.file.Sync()
+	if _, err = j.file.Write(append(line, '\n')); err == nil {
+		err = j.file.Sync()
+	}
+	if err != nil {
+		return errors.Join(err, j.file.Truncate(info.Size()))
+	}
+	return nil
 }
 
 // Close closes the file.
 func (j *Journal) Close() error { return j.file.Close() }
 
-// ReadJournal reads the samples of a state folder in their order; a line that is being written is left out. A folder
-// without a journal is an error, and so is a line that is not a sample, which names it.
-func ReadJournal(dir string) ([]Sample, error) {
-	path := filepath.Join(dir, journalName)
-	raw, err := os.ReadFile(path)
+// Scan calls visit for every sample of a state folder, in their order, and holds one at a time; a line that is being
+// written is left out. A folder without a journal is an error, and so is a line that is not a sample, which names it.
+func Scan(dir string, visit func(Sample)) error {
+	file, err := os.Open(filepath.Join(dir, journalName))
 	if err != nil {
-		return nil, err
+		return err
 	}
-	var samples []Sample
+	defer file.Close()
+	lines := bufio.NewReader(file)
 	for n := 1; ; n++ {
-		line, rest, whole := bytes.Cut(raw, []byte{'\n'})
-		if !whole {
-			return samples, nil
+		line, err := lines.ReadBytes('\n')
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
 		}
 		var s Sample
 		if err := json.Unmarshal(line, &s); err != nil {
-			return nil, fmt.Errorf("%s line %d is not a sample: %w", path, n, err)
+			return fmt.Errorf("%s line %d is not a sample: %w", file.Name(), n, err)
 		}
-		samples, raw = append(samples, s), rest
+		visit(s)
 	}
+}
+
+// ReadJournal reads the samples since a time, and before them, as samples of their own, the newest counters of every
+// executor before that time: what the first differences are from. So it holds no more than the time asks for, however
+// long the journal is.
+func ReadJournal(dir string, since time.Time) ([]Sample, error) {
+	var samples []Sample
+	before := map[string]Sample{}
+	if err := Scan(dir, func(s Sample) {
+		if !s.Time.Before(since) {
+			samples = append(samples, s)
+			return
+		}
+		for _, c := range s.Executors {
+			before[c.Executor] = Sample{Time: s.Time, Source: s.Source, Executors: []Counters{c}}
+		}
+	}); err != nil {
+		return nil, err
+	}
+	var carried []Sample
+	for _, s := range before {
+		carried = append(carried, s)
+	}
+	slices.SortFunc(carried, func(a, b Sample) int { return a.Time.Compare(b.Time) })
+	return append(carried, samples...), nil
 }

@@ -47,7 +47,7 @@ func TestTornJournal(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if samples, err := ReadJournal(dir); err != nil || len(samples) != i+1 || !samples[i].Time.Equal(now.Add(time.Duration(i)*time.Hour)) {
+		if samples, err := ReadJournal(dir, time.Time{}); err != nil || len(samples) != i+1 || !samples[i].Time.Equal(now.Add(time.Duration(i)*time.Hour)) {
 			t.Errorf("read %v, %v: want %d samples", samples, err, i+1)
 		}
 	}
@@ -62,14 +62,14 @@ func TestUnfinishedReport(t *testing.T) {
 	}
 	s := Summarize(Day(time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)), nil)
 	h := evidence.Header{Source: evidence.Simulated}
-	rows, err := lines(s)
+	rows, err := s.Table()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := store.WriteFile(cumulativeName, append([]byte(heading), rows...)); err != nil {
+	if err := store.WriteFile(CumulativeName, rows); err != nil {
 		t.Fatal(err)
 	}
-	want, err := os.ReadFile(filepath.Join(folder, cumulativeName))
+	want, err := os.ReadFile(filepath.Join(folder, CumulativeName))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +77,7 @@ func TestUnfinishedReport(t *testing.T) {
 		if wrote, err := WriteDaily(folder, store, h, s); err != nil || wrote != first {
 			t.Errorf("write %d: wrote %v, %v, want %v", i+1, wrote, err, first)
 		}
-		if got, err := os.ReadFile(filepath.Join(folder, cumulativeName)); err != nil || string(got) != string(want) {
+		if got, err := os.ReadFile(filepath.Join(folder, CumulativeName)); err != nil || string(got) != string(want) {
 			t.Errorf("write %d: the table is %q, %v, want %q", i+1, got, err, want)
 		}
 	}

@@ -3,6 +3,8 @@ package report
 import (
 	"time"
 
+	"github.com/greenlight-ml/greenlight/pkg/drift"
+	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
@@ -13,12 +15,31 @@ import (
 type Sample struct {
 	// Time is when it was taken, by the clock of the collector, UTC.
 	Time time.Time `json:"time"`
+	// Source says where the requests come from.
+	Source evidence.Source `json:"source"`
 	// Executors are those that answered.
 	Executors []Counters `json:"executors"`
 	// Drift is nil when no index could be had.
 	Drift *Drift `json:"drift"`
-	// Errors say what could not be read.
-	Errors []string `json:"errors,omitempty"`
+	// Missing are the services that were asked and said nothing.
+	Missing []Missing `json:"missing,omitempty"`
+}
+
+// Service is what kind of service was asked.
+type Service string
+
+// The services.
+const (
+	Executor Service = "executor"
+	Engine   Service = "ml-engine"
+)
+
+// Missing is a service without an answer.
+type Missing struct {
+	Service Service `json:"service"`
+	// Address is that of an executor; of several engines, which are asked as one, all of them.
+	Address string `json:"address"`
+	Reason  string `json:"reason"`
 }
 
 // Counters are what one executor has counted since its process started.
@@ -28,6 +49,8 @@ type Counters struct {
 	Instance string `json:"instance"`
 	// Start is when the process started, by its own clock, UTC.
 	Start time.Time `json:"start_time"`
+	// Model is what the shadow answered with last; empty before its first answer.
+	Model evidence.Model `json:"model"`
 	// Requests are those that were accepted; Matches, Mismatches and Failed are how their shadows ended.
 	Requests   uint64 `json:"requests"`
 	Matches    uint64 `json:"matches"`
@@ -42,6 +65,7 @@ type Counters struct {
 func CountersOf(addr string, r *executorv1.GetShadowReportResponse) Counters {
 	c := Counters{
 		Executor: addr, Instance: r.GetInstanceId(), Start: r.GetStartTime().AsTime(), Requests: r.GetRequestsTotal(),
+		Model: evidence.Model{Version: r.GetShadowVersion(), Digest: r.GetShadowDigest()},
 		Edges: r.GetLatencyMsTotal().GetEdges(), Latency: r.GetLatencyMsTotal().GetCounts(),
 	}
 	for _, o := range r.GetOutcomesTotal() {
@@ -57,19 +81,52 @@ func CountersOf(addr string, r *executorv1.GetShadowReportResponse) Counters {
 	return c
 }
 
-// Drift is the overall index over the last 7 days at the time of a sample.
+// goesOn says whether later counters are of the same process, whose counts only grow.
+func (c Counters) goesOn(later Counters) bool {
+	return c.Instance == later.Instance && c.Requests <= later.Requests && c.Matches <= later.Matches &&
+		c.Mismatches <= later.Mismatches && c.Failed <= later.Failed
+}
+
+// Drift is the overall index over the last 7 days at the time of a sample, and all that it is judged by.
 type Drift struct {
-	PSI     float64      `json:"psi"`
-	Rows    int          `json:"rows"`
+	// Time is that of the sample, UTC.
+	Time time.Time `json:"time"`
+	PSI  float64   `json:"psi"`
+	// Rows and Days are those of the present, ReferenceRows and ReferenceDays those of the reference.
+	Rows          int `json:"rows"`
+	Days          int `json:"days"`
+	ReferenceRows int `json:"reference_rows"`
+	ReferenceDays int `json:"reference_days"`
+	// Q99 is what PSI reaches without drift once in a hundred times; nil when that is not known.
+	Q99     *float64     `json:"null_q99"`
 	Verdict gate.Verdict `json:"verdict"`
 	// Reason says why the verdict is not PASS; empty with PASS.
 	Reason string `json:"reason"`
 }
 
-// DriftOf is the overall index of a fleet; nil when it has no rows.
-func DriftOf(r *driftfleet.Report) *Drift {
+// DriftOf is the overall index of a fleet at a time; nil when it has no rows.
+func DriftOf(r *driftfleet.Report, now time.Time) *Drift {
 	if r.Overall == nil {
 		return nil
 	}
-	return &Drift{PSI: r.Overall.PSI, Rows: r.Overall.Samples, Verdict: r.Overall.Verdict, Reason: r.Overall.Reason}
+	d := &Drift{
+		Time: now, PSI: r.Overall.PSI, Rows: r.Overall.Samples, Days: r.Days,
+		ReferenceRows: r.ReferenceRows, ReferenceDays: r.ReferenceDays,
+	}
+	if r.Overall.Noise != nil {
+		d.Q99 = &r.Overall.Q99
+	}
+	d.Verdict, d.Reason = d.Judge()
+	return d
+}
+
+// Judge judges the index by its own figures.
+func (d *Drift) Judge() (gate.Verdict, string) {
+	limits := drift.DefaultLimits()
+	s := drift.Snapshot{ReferenceRows: d.ReferenceRows, ReferenceDays: d.ReferenceDays}
+	r := drift.Reading{PSI: d.PSI, Samples: d.Rows, Threshold: limits.Overall}
+	if d.Q99 != nil {
+		r.Noise = &drift.Noise{Q99: *d.Q99}
+	}
+	return s.Judge(r, d.Days, limits)
 }

@@ -2,34 +2,87 @@ package report
 
 import (
 	"fmt"
-	"slices"
+	"strings"
 	"time"
 
+	"github.com/greenlight-ml/greenlight/pkg/drift"
+	"github.com/greenlight-ml/greenlight/pkg/drift/domain"
+	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 )
 
 // Rule names of a summary beside those of [gate.Shadow].
-const psiRule = "PSI"
+const (
+	PSI      = "PSI"
+	Coverage = "coverage"
+)
 
-// fullCoverage is the share of a period from which on it counts as complete: the weekly summary is made a minute early.
-const fullCoverage = 0.999
+const (
+	// fullCoverage is the share of a period from which on it counts as complete: the weekly summary is made a minute early.
+	fullCoverage = 0.999
+	// minCoverage is the share of a period that the counts of every executor must be of for the figures to speak for all
+	// of it. Samples are an hour apart, 4 % of a day: the hours of two restarts may be lost.
+	minCoverage = 0.9
+	// indexAge is how long before the end of a period its newest index may be: three samples.
+	indexAge = 3 * time.Hour
+)
 
-// Summary is what was seen in a period: the body of report_<date>.json and, with the days, of summary_<week>.json.
+// Summary is what was seen in a period: the body of report_<date>.json and, with the days, of summary_<week>.json. Its
+// verdicts follow from the rest of it: see [Summary.Judge].
 type Summary struct {
 	Period
-	// Coverage is the share of the period that the counts are of, in [0,1], over all executors; Complete says that it is
-	// all but a thousandth of it.
+	// Coverage is the share of the period that the counts are of, in [0,1], the mean over the executors; Complete says
+	// that it is all but a thousandth of it.
 	Coverage float64 `json:"coverage"`
 	Complete bool    `json:"complete"`
 	// Requests are those of all executors, Restarts how often one of them was seen to have restarted.
 	Requests uint64 `json:"requests"`
 	Restarts int    `json:"restarts"`
-	// Samples is how many samples of the period there are, PSIMax the largest index among them; nil without an index.
+	// Samples is how many looks at the services there were, Missing which of them had no answer from one.
 	Samples int      `json:"samples"`
-	PSIMax  *float64 `json:"psi_max"`
+	Missing []Absent `json:"missing"`
+	// Executors are all that were asked, by address.
+	Executors []Share `json:"executors"`
+	// Models are those that shadows answered with, in the order in which they were seen.
+	Models []evidence.Model `json:"models"`
+	// Counts are what the figures of the shadow are computed from.
+	Counts Counts `json:"counts"`
+	// Drift is the newest index, PSIMax the largest; nil without one.
+	Drift  *Drift   `json:"drift"`
+	PSIMax *float64 `json:"psi_max"`
+	// Classifier is what a classifier makes of the week that ends with the period, beside the index, and changes no
+	// verdict; nil when it was not asked.
+	Classifier *domain.Result `json:"classifier,omitempty"`
 	// Verdict is the worst of the figures.
 	Verdict gate.Verdict `json:"verdict"`
 	Figures []Figure     `json:"figures"`
+}
+
+// Absent is a service that said nothing in some of the samples.
+type Absent struct {
+	Service Service `json:"service"`
+	Address string  `json:"address"`
+	// Samples is how many of the period's it said nothing in, Reason why, the last time.
+	Samples int    `json:"samples"`
+	Reason  string `json:"reason"`
+}
+
+// Share is how much of the period the counts of one executor are of, in [0,1].
+type Share struct {
+	Executor string  `json:"executor"`
+	Coverage float64 `json:"coverage"`
+}
+
+// Counts are the shadows of all executors in a period.
+type Counts struct {
+	Matches    uint64 `json:"matches"`
+	Mismatches uint64 `json:"mismatches"`
+	Failed     uint64 `json:"failed"`
+	// Latency counts shadows by the time until their end, in milliseconds: one more bucket than there are upper Edges.
+	Edges   []float64 `json:"latency_edges_ms"`
+	Latency []uint64  `json:"latency"`
+	// Unlike says why latencies could not be added up; empty when they could.
+	Unlike string `json:"latency_missing,omitempty"`
 }
 
 // Figure is one judged figure with what to do about it.
@@ -38,12 +91,19 @@ type Figure struct {
 	Action string `json:"action"`
 }
 
-// rules are what a period is judged by: the shadow's, and the index of drift.
+// rules are what a period is judged by: the shadow's, the index of drift, and how much of the period was seen.
 func rules() []gate.Rule {
-	return append(gate.Shadow(), gate.Rule{
-		Name: psiRule, Op: gate.Below, Threshold: gate.DefaultPolicy().Promotion.PSI, Unit: gate.Score, MinSamples: 500,
-		What: "population stability index over the 7 days before the last sample of the period",
-	})
+	limits := drift.DefaultLimits()
+	return append(gate.Shadow(),
+		gate.Rule{
+			Name: PSI, Op: gate.Below, Threshold: limits.Overall, Unit: gate.Score, MinSamples: uint64(limits.MinRows),
+			What: "population stability index over the 7 days before the last sample of the period",
+		},
+		gate.Rule{
+			Name: Coverage, Op: gate.AtLeast, Threshold: minCoverage, Unit: gate.Ratio,
+			What: "share of the period that the counts are of, of the executor that was seen least",
+		},
+	)
 }
 
 // actions say what to do about a figure that failed.
@@ -51,156 +111,102 @@ var actions = map[string]string{
 	gate.ShadowMatch:     "compare the model with the baseline where they differ; do not promote",
 	gate.ShadowErrorRate: "look at the outcomes and the breaker of the executor; do not promote",
 	gate.ShadowP95:       "look at the load and the placement of ml-engine; do not promote",
-	psiRule:              "look at which feature moved (greenlight drift snapshot); retrain if it stays",
+	PSI:                  "look at which feature moved (greenlight drift snapshot); retrain if it stays",
 }
 
 // actionOf is what to do about a result.
 func actionOf(r gate.Result) string {
-	switch r.Verdict {
-	case gate.Pass:
-		return "none"
-	case gate.Fail:
-		return actions[r.Name]
-	case gate.Inconclusive:
-		return "wait for more data"
-	default:
-		return "find out why nothing was measured"
-	}
-}
-
-// Summarize sums up a period from the samples, which are in the order of time.
-func Summarize(p Period, samples []Sample) Summary {
-	t := tally{period: p, last: make(map[string]Counters), seen: make(map[string]time.Time), covered: make(map[string]time.Duration)}
-	for _, s := range samples {
-		t.add(s)
-	}
-	sum := Summary{Period: p, Coverage: t.coverage(), Requests: t.sum.Requests, Restarts: t.restarts, Samples: t.samples, PSIMax: t.psiMax}
-	sum.Complete = sum.Coverage >= fullCoverage
-	card := gate.Judge(rules(), t.observations())
-	for _, r := range card.Results {
-		if r.Name == psiRule && r.Verdict == gate.Fail && t.drift.Verdict == gate.Inconclusive {
-			r.Verdict, r.Reason = gate.Inconclusive, t.drift.Reason // above the threshold, but not above the noise
-		}
-		sum.Figures = append(sum.Figures, Figure{r, actionOf(r)})
-	}
-	verdicts := make([]gate.Verdict, len(sum.Figures))
-	for i, f := range sum.Figures {
-		verdicts[i] = f.Verdict
-	}
-	sum.Verdict = gate.Worst(verdicts...)
-	return sum
-}
-
-// tally adds up the differences of samples within a period.
-type tally struct {
-	period Period
-	// last and seen are the newest counters of each executor, and when they were read.
-	last map[string]Counters
-	seen map[string]time.Time
-	// covered is the time of the period that the sum is of, by executor.
-	covered  map[string]time.Duration
-	sum      Counters
-	unlike   string // why the latencies cannot be added up
-	restarts int
-	samples  int
-	drift    *Drift
-	psiMax   *float64
-}
-
-func (t *tally) add(s Sample) {
-	if t.period.has(s.Time, s.Time) {
-		t.samples++
-		if s.Drift != nil {
-			t.drift = s.Drift
-			if t.psiMax == nil || s.Drift.PSI > *t.psiMax {
-				t.psiMax = &s.Drift.PSI
-			}
-		}
-	}
-	for _, c := range s.Executors {
-		before, known := t.last[c.Executor]
-		from := t.seen[c.Executor]
-		anew := !known || before.Instance != c.Instance || c.Requests < before.Requests
-		if anew { // it counted from zero when it started
-			before, from = Counters{}, c.Start
-			if from.After(s.Time) {
-				from = s.Time
-			}
-		}
-		t.last[c.Executor], t.seen[c.Executor] = c, s.Time
-		if _, ok := t.covered[c.Executor]; !ok && t.period.within(from, s.Time) > 0 {
-			t.covered[c.Executor] = 0 // it was there, whether or not its counts can be told apart
-		}
-		if !t.period.has(from, s.Time) {
-			continue
-		}
-		if known && anew {
-			t.restarts++
-		}
-		t.covered[c.Executor] += t.period.within(from, s.Time)
-		t.count(before, c)
-	}
-}
-
-// count adds a difference.
-func (t *tally) count(before, now Counters) {
-	t.sum.Requests += now.Requests - before.Requests
-	t.sum.Matches += now.Matches - before.Matches
-	t.sum.Mismatches += now.Mismatches - before.Mismatches
-	t.sum.Failed += now.Failed - before.Failed
 	switch {
-	case len(now.Latency) != len(now.Edges)+1, before.Latency != nil && !slices.Equal(before.Edges, now.Edges):
-		t.unlike = fmt.Sprintf("executor %s has no histogram of latencies that goes on", now.Executor)
-		return
-	case t.sum.Latency == nil:
-		t.sum.Edges, t.sum.Latency = now.Edges, make([]uint64, len(now.Latency))
-	case !slices.Equal(t.sum.Edges, now.Edges):
-		t.unlike = fmt.Sprintf("executor %s has other latency buckets than the rest", now.Executor)
-		return
-	}
-	for i, n := range now.Latency {
-		if before.Latency != nil {
-			n -= before.Latency[i]
-		}
-		t.sum.Latency[i] += n
+	case r.Verdict == gate.Pass:
+		return "none"
+	case r.Verdict == gate.Fail:
+		return actions[r.Name]
+	case r.Name == Coverage, r.Verdict == gate.Error:
+		return "find out why nothing was measured"
+	default:
+		return "wait for more data"
 	}
 }
 
-// coverage is the mean over the executors.
-func (t *tally) coverage() float64 {
-	if len(t.covered) == 0 {
-		return 0
+// Judge judges the period anew by its counts, its newest index and its coverage.
+func (s *Summary) Judge() (gate.Verdict, []Figure) {
+	card := gate.Judge(rules(), s.observations())
+	figures := make([]Figure, 0, len(card.Results))
+	verdicts := make([]gate.Verdict, 0, len(card.Results))
+	for _, r := range card.Results {
+		switch {
+		case r.Name == PSI && s.Drift != nil:
+			r.Verdict, r.Reason = s.Drift.Judge()
+			if age := s.End.Sub(s.Drift.Time); age > indexAge {
+				r.Verdict = gate.Worst(r.Verdict, gate.Inconclusive)
+				r.Reason = strings.TrimPrefix(r.Reason+"; ", "; ") + fmt.Sprintf("the newest index is of %s, %s before the end",
+					s.Drift.Time.UTC().Format("2006-01-02 15:04"), gate.Duration(age.Round(time.Minute)))
+			}
+		case r.Name == Coverage && r.Verdict == gate.Fail: // not harm, but not enough to say that there is none
+			r.Verdict = gate.Inconclusive
+		}
+		figures, verdicts = append(figures, Figure{r, actionOf(r)}), append(verdicts, r.Verdict)
 	}
-	var covered time.Duration
-	for _, d := range t.covered {
-		covered += d
-	}
-	return float64(covered) / float64(t.period.End.Sub(t.period.Start)) / float64(len(t.covered))
+	return gate.Worst(verdicts...), figures
 }
 
 // observations are what the rules are judged on.
-func (t *tally) observations() map[string]gate.Observation {
-	const none = "no data"
-	seen := map[string]gate.Observation{
-		gate.ShadowMatch: gate.Missing(none), gate.ShadowErrorRate: gate.Missing(none), gate.ShadowP95: gate.Missing(none), psiRule: gate.Missing(none),
+func (s *Summary) observations() map[string]gate.Observation {
+	c := &s.Counts
+	seen := map[string]gate.Observation{}
+	for _, r := range rules() {
+		seen[r.Name] = gate.Missing(s.why(r.Name))
 	}
-	compared := t.sum.Matches + t.sum.Mismatches
-	if calls := compared + t.sum.Failed; calls > 0 {
-		seen[gate.ShadowMatch] = gate.Rate(t.sum.Matches, compared)
-		seen[gate.ShadowErrorRate] = gate.Rate(t.sum.Failed, calls)
+	compared := c.Matches + c.Mismatches
+	if calls := compared + c.Failed; calls > 0 {
+		seen[gate.ShadowMatch] = gate.Rate(c.Matches, compared)
+		seen[gate.ShadowErrorRate] = gate.Rate(c.Failed, calls)
 	}
 	var timed uint64
-	for _, n := range t.sum.Latency {
+	for _, n := range c.Latency {
 		timed += n
 	}
 	switch {
-	case t.unlike != "":
-		seen[gate.ShadowP95] = gate.Missing(t.unlike)
+	case c.Unlike != "":
+		seen[gate.ShadowP95] = gate.Missing(c.Unlike)
 	case timed > 0:
-		seen[gate.ShadowP95] = gate.Measured(gate.HistogramQuantile(0.95, t.sum.Edges, t.sum.Latency), timed)
+		seen[gate.ShadowP95] = gate.Measured(gate.HistogramQuantile(0.95, c.Edges, c.Latency), timed)
 	}
-	if t.drift != nil {
-		seen[psiRule] = gate.Measured(t.drift.PSI, uint64(t.drift.Rows))
+	if s.Drift != nil {
+		seen[PSI] = gate.Measured(s.Drift.PSI, uint64(max(0, s.Drift.Rows)))
+	}
+	if len(s.Executors) > 0 && s.Samples > 0 {
+		least := s.Executors[0].Coverage
+		for _, e := range s.Executors {
+			least = min(least, e.Coverage)
+		}
+		seen[Coverage] = gate.Measured(least, uint64(s.Samples))
 	}
 	return seen
+}
+
+// why says why there is no data for a rule.
+func (s *Summary) why(rule string) string {
+	if s.Samples == 0 {
+		return "no data: no sample was taken"
+	}
+	of := Executor
+	if rule == PSI {
+		of = Engine
+	}
+	for _, m := range s.Missing {
+		if m.Service == of {
+			return fmt.Sprintf("no data: no answer from %s %s in %d of %d samples: %s", m.Service, m.Address, m.Samples, s.Samples, m.Reason)
+		}
+	}
+	return "no data: nothing was shadowed"
+}
+
+// Scorecard is the figures, for tables.
+func (s *Summary) Scorecard() gate.Scorecard {
+	var card gate.Scorecard
+	for _, f := range s.Figures {
+		card.Results = append(card.Results, f.Result)
+	}
+	return card
 }

@@ -1,18 +1,10 @@
 package report
 
 import (
-	"bytes"
-	"encoding/csv"
-	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
-	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
-	"github.com/greenlight-ml/greenlight/pkg/gate"
 )
 
 // Schemas of the reports.
@@ -20,9 +12,6 @@ const (
 	DailySchema  = "greenlight/daily_report/v1"
 	WeeklySchema = "greenlight/weekly_summary/v1"
 )
-
-// cumulativeName is the CSV of all days.
-const cumulativeName = "daily/ml_daily_reports.csv"
 
 // Weekly is the body of summary_<week>.json.
 type Weekly struct {
@@ -56,22 +45,21 @@ func WriteDaily(folder string, store *evidence.Store, h evidence.Header, s Summa
 	if there, err := Written(folder, document); err != nil || there {
 		return false, err
 	}
-	lines, err := lines(s)
+	one, err := s.Table()
 	if err != nil {
 		return false, err
 	}
-	all, err := merge(filepath.Join(folder, filepath.FromSlash(cumulativeName)), s.Name, lines)
+	all, err := merge(filepath.Join(folder, filepath.FromSlash(CumulativeName)), s.Name, one)
 	if err != nil {
 		return false, err
 	}
-	one := append([]byte(heading), lines...)
 	if err := store.WriteFile(table, one); err != nil {
 		return false, err
 	}
-	if err := store.WriteFile(cumulativeName, all); err != nil {
+	if err := store.WriteFile(CumulativeName, all); err != nil {
 		return false, err
 	}
-	h.Schema = DailySchema
+	h.Schema, h.Model = DailySchema, s.model()
 	return true, store.WriteJSON(document, h, s)
 }
 
@@ -88,80 +76,14 @@ func WriteWeekly(folder string, store *evidence.Store, h evidence.Header, p Peri
 	if err := store.WriteFile(text, w.Markdown(h.Source)); err != nil {
 		return false, err
 	}
-	h.Schema = WeeklySchema
+	h.Schema, h.Model = WeeklySchema, w.model()
 	return true, store.WriteJSON(document, h, w)
 }
 
-const heading = "date,figure,value,unit,n,threshold,status,coverage,action\n"
-
-// lines are the figures of a day as CSV, without the heading.
-func lines(s Summary) ([]byte, error) {
-	var out bytes.Buffer
-	w := csv.NewWriter(&out)
-	for _, f := range s.Figures {
-		value := ""
-		if f.Value != nil {
-			value = number(*f.Value)
-		}
-		if err := w.Write([]string{
-			s.Name, f.Name, value, string(f.Unit), strconv.FormatUint(f.N, 10), string(f.Op) + " " + number(f.Threshold),
-			string(f.Verdict), number(s.Coverage), f.Action,
-		}); err != nil {
-			return nil, err
-		}
+// model is the one that all shadows answered with; nil when there were several or none.
+func (s *Summary) model() *evidence.Model {
+	if len(s.Models) != 1 {
+		return nil
 	}
-	w.Flush()
-	return out.Bytes(), w.Error()
-}
-
-func number(v float64) string { return strconv.FormatFloat(v, 'g', 6, 64) }
-
-// merge is the table of all days with the lines of a day in the order of days.
-func merge(path, date string, lines []byte) ([]byte, error) {
-	have, err := os.ReadFile(path)
-	if err != nil && !os.IsNotExist(err) {
-		return nil, err
-	}
-	if len(have) > 0 && !bytes.HasPrefix(have, []byte(heading)) {
-		return nil, fmt.Errorf("%s: %w: its first line is not %q", path, fs.ErrInvalid, strings.TrimSpace(heading))
-	}
-	var before, after []byte
-	for line := range bytes.Lines(bytes.TrimPrefix(have, []byte(heading))) {
-		switch d, _, _ := bytes.Cut(line, []byte{','}); {
-		case string(d) < date:
-			before = append(before, line...)
-		case string(d) > date:
-			after = append(after, line...)
-		}
-	}
-	return bytes.Join([][]byte{[]byte(heading), before, lines, after}, nil), nil
-}
-
-// Markdown is the summary as people read it.
-func (w Weekly) Markdown(source evidence.Source) []byte {
-	var out bytes.Buffer
-	fmt.Fprintf(&out, "# Week %s: %s\n\n%s to %s (UTC), source %s. Counts cover %.1f %% of it; %d requests, %d restarts.\n\n",
-		w.Name, w.Verdict, w.Start.Format(time.DateOnly), w.End.Add(-day).Format(time.DateOnly), source, 100*w.Coverage, w.Requests, w.Restarts)
-	out.WriteString("| figure | target | achieved | n | status | action |\n|---|---|---|---:|---|---|\n")
-	for _, f := range w.Figures {
-		target := gate.Rule{Op: f.Op, Threshold: f.Threshold, Unit: f.Unit}.Target()
-		fmt.Fprintf(&out, "| %s | %s | %s | %d | %s | %s |\n", f.Name, target, f.Achieved(), f.N, f.Verdict, f.Action)
-	}
-	out.WriteString("\n| day | covered | requests |")
-	for _, f := range w.Figures {
-		fmt.Fprintf(&out, " %s |", f.Name)
-	}
-	out.WriteString(" status |\n|---|---:|---:|" + strings.Repeat("---:|", len(w.Figures)) + "---|\n")
-	for _, d := range w.Days {
-		fmt.Fprintf(&out, "| %s | %.1f %% | %d |", d.Name, 100*d.Coverage, d.Requests)
-		for _, f := range d.Figures {
-			value := "-"
-			if f.Value != nil {
-				value = f.Unit.Format(*f.Value)
-			}
-			fmt.Fprintf(&out, " %s |", value)
-		}
-		fmt.Fprintf(&out, " %s |\n", d.Verdict)
-	}
-	return out.Bytes()
+	return &s.Models[0]
 }

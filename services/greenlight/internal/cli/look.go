@@ -1,0 +1,65 @@
+package cli
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+
+	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftfleet"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/report"
+)
+
+// look looks at all services at once, each within the timeout of its own, so that one that hangs keeps no other from
+// being seen. One that says nothing is missing in the sample.
+func (f *agentFlags) look(ctx context.Context, now time.Time) (report.Sample, *driftfleet.Report) {
+	answers, errs := make([]report.Counters, len(f.executors)), make([]error, len(f.executors))
+	var fleet *driftfleet.Report
+	var missing string
+	var wg sync.WaitGroup
+	for i, addr := range f.executors {
+		wg.Go(func() { answers[i], errs[i] = f.counters(ctx, addr) })
+	}
+	wg.Go(func() {
+		if err := f.engines.dial(func(replicas []driftfleet.Replica) (err error) {
+			fleet, err = f.engines.read(ctx, replicas, true)
+			return err
+		}); err != nil {
+			fleet, missing = nil, err.Error()
+		} else if fleet.Overall == nil {
+			missing = fleet.Reason
+		}
+	})
+	wg.Wait()
+	s := report.Sample{Time: now, Executors: []report.Counters{}}
+	for i, addr := range f.executors {
+		if errs[i] != nil {
+			s.Missing = append(s.Missing, report.Missing{Service: report.Executor, Address: addr, Reason: errs[i].Error()})
+			continue
+		}
+		s.Executors = append(s.Executors, answers[i])
+	}
+	if missing != "" {
+		s.Missing = append(s.Missing, report.Missing{Service: report.Engine, Address: strings.Join(f.engines.addrs, ","), Reason: missing})
+	}
+	if fleet != nil {
+		s.Drift = report.DriftOf(fleet, now)
+	}
+	return s, fleet
+}
+
+// counters are those of one executor.
+func (f *agentFlags) counters(ctx context.Context, addr string) (c report.Counters, err error) {
+	ctx, cancel := context.WithTimeout(ctx, f.engines.timeout)
+	defer cancel()
+	return c, dial(addr, func(conn *grpc.ClientConn) error {
+		answer, err := executorv1.NewShadowServiceClient(conn).GetShadowReport(ctx, &executorv1.GetShadowReportRequest{})
+		if err == nil {
+			c = report.CountersOf(addr, answer)
+		}
+		return err
+	})
+}

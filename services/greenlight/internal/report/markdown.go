@@ -1,0 +1,67 @@
+package report
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/drift/domain"
+	"github.com/greenlight-ml/greenlight/pkg/evidence"
+	"github.com/greenlight-ml/greenlight/pkg/gate"
+)
+
+// Markdown is the summary as people read it.
+func (w *Weekly) Markdown(source evidence.Source) []byte {
+	var out bytes.Buffer
+	fmt.Fprintf(&out, "# Week %s: %s\n\n%s to %s (UTC), source %s. Counts cover %.1f %% of it; %d requests, %d restarts, %d samples.\n",
+		w.Name, w.Verdict, w.Start.Format(time.DateOnly), w.End.Add(-day).Format(time.DateOnly), source, 100*w.Coverage, w.Requests, w.Restarts, w.Samples)
+	for _, m := range w.Models {
+		fmt.Fprintf(&out, "Model %s, digest %.12s.\n", m.Version, m.Digest)
+	}
+	for _, m := range w.Missing {
+		fmt.Fprintf(&out, "- No answer from %s %s in %d of %d samples: %s\n", m.Service, m.Address, m.Samples, w.Samples, oneLine(m.Reason))
+	}
+	out.WriteString("\n| figure | target | achieved | n | status | action | reason |\n|---|---|---|---:|---|---|---|\n")
+	for _, f := range w.Figures {
+		target := gate.Rule{Op: f.Op, Threshold: f.Threshold, Unit: f.Unit}.Target()
+		fmt.Fprintf(&out, "| %s | %s | %s | %d | %s | %s | %s |\n", f.Name, target, f.Achieved(), f.N, f.Verdict, f.Action, oneLine(f.Reason))
+	}
+	out.WriteString("\n| day | requests |")
+	for _, f := range w.Figures {
+		fmt.Fprintf(&out, " %s |", f.Name)
+	}
+	out.WriteString(" status |\n|---|---:|" + strings.Repeat("---:|", len(w.Figures)) + "---|\n")
+	for _, d := range w.Days {
+		fmt.Fprintf(&out, "| %s | %d |", d.Name, d.Requests)
+		for _, f := range d.Figures {
+			value := "-"
+			if f.Value != nil {
+				value = f.Unit.Format(*f.Value)
+			}
+			if f.Verdict != gate.Pass && f.Value != nil {
+				value += " " + string(f.Verdict)
+			}
+			fmt.Fprintf(&out, " %s |", value)
+		}
+		fmt.Fprintf(&out, " %s |\n", d.Verdict)
+	}
+	return out.Bytes()
+}
+
+// Apart is the classifier's answer in a line; empty when it was not asked.
+func Apart(c *domain.Result) string {
+	switch {
+	case c == nil:
+		return ""
+	case len(c.LeansOn) == 0:
+		return fmt.Sprintf("%s: %s", c.Verdict, c.Reason)
+	default:
+		return fmt.Sprintf("%s: AUC %.3f between reference and present, p %.3f; it leans on %s", c.Verdict, c.AUC, c.P, c.LeansOn[0].Input)
+	}
+}
+
+// oneLine keeps a cell on its line and within its column.
+func oneLine(s string) string {
+	return strings.ReplaceAll(strings.Join(strings.Fields(s), " "), "|", `\|`)
+}

@@ -1,0 +1,59 @@
+package report
+
+import (
+	"bytes"
+	"encoding/csv"
+	"fmt"
+	"io/fs"
+	"os"
+	"strconv"
+	"strings"
+)
+
+// CumulativeName is the CSV of all days, in the evidence folder.
+const CumulativeName = "daily/ml_daily_reports.csv"
+
+const heading = "date,figure,value,unit,n,threshold,status,coverage,action,reason\n"
+
+// Table is the figures of a day as CSV, a line each below the heading.
+func (s *Summary) Table() ([]byte, error) {
+	out := bytes.NewBufferString(heading)
+	w := csv.NewWriter(out)
+	for _, f := range s.Figures {
+		value := ""
+		if f.Value != nil {
+			value = number(*f.Value)
+		}
+		if err := w.Write([]string{
+			s.Name, f.Name, value, string(f.Unit), strconv.FormatUint(f.N, 10), string(f.Op) + " " + number(f.Threshold),
+			string(f.Verdict), number(s.Coverage), f.Action, strings.Join(strings.Fields(f.Reason), " "),
+		}); err != nil {
+			return nil, err
+		}
+	}
+	w.Flush()
+	return out.Bytes(), w.Error()
+}
+
+func number(v float64) string { return strconv.FormatFloat(v, 'g', 6, 64) }
+
+// merge is the table of all days with that of a day in the order of days.
+func merge(path, date string, table []byte) ([]byte, error) {
+	have, err := os.ReadFile(path)
+	if err != nil && !os.IsNotExist(err) {
+		return nil, err
+	}
+	if len(have) > 0 && !bytes.HasPrefix(have, []byte(heading)) {
+		return nil, fmt.Errorf("%s: %w: its first line is not %q", path, fs.ErrInvalid, strings.TrimSpace(heading))
+	}
+	var before, after []byte
+	for line := range bytes.Lines(bytes.TrimPrefix(have, []byte(heading))) {
+		switch d, _, _ := bytes.Cut(line, []byte{','}); {
+		case string(d) < date:
+			before = append(before, line...)
+		case string(d) > date:
+			after = append(after, line...)
+		}
+	}
+	return bytes.Join([][]byte{[]byte(heading), before, bytes.TrimPrefix(table, []byte(heading)), after}, nil), nil
+}
