@@ -115,7 +115,7 @@ func Classify(features []string, reference, present Sample, o Options) (*Result,
 	if err := r.lean(&t); err != nil {
 		return nil, err
 	}
-	r.judge()
+	r.Verdict, r.Reason = r.Judge()
 	return r, nil
 }
 
@@ -207,17 +207,19 @@ func (r *Result) lean(t *table) error {
 	return nil
 }
 
-func (r *Result) judge() {
-	r.Verdict = gate.Pass
+// Judge judges the result by its AUC and its p-value, given enough days.
+func (r *Result) Judge() (verdict gate.Verdict, reason string) {
 	switch {
 	case math.IsNaN(r.AUC):
-		r.Verdict, r.Reason = gate.Error, "the classifier gives no AUC"
+		return gate.Error, "the classifier gives no AUC"
 	case r.AUC < relevantAUC || r.P > doubtful:
-	case r.P <= significant:
-		r.Verdict = gate.Fail
-		r.Reason = fmt.Sprintf("AUC %.3f tells the present from the reference, p = %.3f; it leans on %s", r.AUC, r.P, r.LeansOn[0].Input)
+		return gate.Pass, ""
+	case r.P > significant:
+		return gate.Inconclusive, fmt.Sprintf("AUC %.3f, but p = %.3f is not below %.2f", r.AUC, r.P, significant)
+	case len(r.LeansOn) == 0:
+		return gate.Error, "the classifier leans on nothing"
 	default:
-		r.Verdict, r.Reason = gate.Inconclusive, fmt.Sprintf("AUC %.3f, but p = %.3f is not below %.2f", r.AUC, r.P, significant)
+		return gate.Fail, fmt.Sprintf("AUC %.3f tells the present from the reference, p = %.3f; it leans on %s", r.AUC, r.P, r.LeansOn[0].Input)
 	}
 }
 

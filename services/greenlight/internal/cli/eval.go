@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -14,13 +13,6 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/study"
 )
-
-// evalResult is the body of eval_result.json.
-type evalResult struct {
-	// Result is PASS or FAIL; INCONCLUSIVE or ERROR when there is too little or no evidence.
-	Result gate.Verdict  `json:"result"`
-	Checks []gate.Result `json:"checks"`
-}
 
 // judgeOffline reads offline_report.json, judges it, and writes eval_result.json and eval_result.txt.
 func judgeOffline(c console, store *evidence.Store, folder string) (gate.Scorecard, error) {
@@ -46,20 +38,20 @@ func judgeOffline(c console, store *evidence.Store, folder string) (gate.Scoreca
 	if err != nil {
 		return gate.Scorecard{}, err
 	}
-	card := gate.Judge(gate.Offline(), report.Observations())
+	card := report.Judge()
+	result := study.EvalResult{Result: card.Verdict(), Checks: card.Results}
 	header := evidence.Header{
 		Schema: study.EvalSchema, Source: report.Source, Inputs: []evidence.Input{input},
 		Model: report.Model, Git: revision(),
 	}
-	if err := store.WriteJSON("eval_result.json", header, evalResult{card.Verdict(), card.Results}); err != nil {
+	if err := store.WriteJSON("eval_result.json", header, result); err != nil {
 		return card, err
 	}
-	var text strings.Builder
-	fmt.Fprintf(&text, "%s: %s\n\n", report.OfflineReport.Version, card.Verdict())
-	if err := card.Table(&text); err != nil {
+	text, err := result.Text(report.OfflineReport.Version)
+	if err != nil {
 		return card, err
 	}
-	if err := store.WriteFile("eval_result.txt", []byte(text.String())); err != nil {
+	if err := store.WriteFile("eval_result.txt", []byte(text)); err != nil {
 		return card, err
 	}
 	c.say("eval      %s: %s", report.OfflineReport.Version, card.Verdict())

@@ -3,12 +3,13 @@ package cli
 import (
 	"io"
 	"path/filepath"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/greenlight-ml/greenlight/pkg/durable"
-	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/evidencedoc"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote"
 )
 
 func evidenceCommand(c console) *cobra.Command {
@@ -18,14 +19,9 @@ func evidenceCommand(c console) *cobra.Command {
 		Use: "verify", Short: "Recompute every digest, chain link and verdict, and name the first that does not hold",
 		Args: noArgs,
 		RunE: func(*cobra.Command, []string) error {
-			report, err := evidence.Verify(folder)
+			report, err := evidencedoc.Verify(folder)
 			if err != nil {
 				return err
-			}
-			if report.OK() { // what a file says counts only when the file holds
-				if report.Problems, err = evidencedoc.Recheck(folder); err != nil {
-					return err
-				}
 			}
 			for _, p := range report.Problems {
 				c.say("%s", p)
@@ -47,13 +43,21 @@ func evidenceCommand(c console) *cobra.Command {
 }
 
 func evidenceRenderCommand(c console) *cobra.Command {
-	var folder, out string
+	var folder, out, models, policyFile string
 	cmd := &cobra.Command{
 		Use: "render", Short: "Write GREEN_EVIDENCE.md from the files of the evidence folder",
-		Long: `Render writes one document of what the evidence folder says: a line per file, the judged figures of each, and its plots.
-A folder that does not verify is refused with the first thing that does not hold.`,
+		Long: `Render writes one document of what the evidence folder says: a scorecard, what blocks the promotion of the model that the
+folder is about, the tables and plots of every part, all files, and what is missing. The same folder gives the same
+document. A folder that does not verify is refused with the first thing that does not hold.
+
+What blocks is judged anew, as promote --check does, as of the newest file, with the model from --models; without it, what
+promotion_check.json says is shown.`,
 		Args: noArgs,
-		RunE: func(*cobra.Command, []string) error {
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			policy, err := readPolicy(policyFile)
+			if err != nil {
+				return err
+			}
 			if out == "" {
 				out = filepath.Join(filepath.Dir(filepath.Clean(folder)), "GREEN_EVIDENCE.md")
 			}
@@ -61,7 +65,12 @@ A folder that does not verify is refused with the first thing that does not hold
 			if err != nil {
 				return err
 			}
-			text, err := evidencedoc.Render(folder, filepath.ToSlash(link))
+			text, err := evidencedoc.Render(folder, evidencedoc.Options{
+				Link: filepath.ToSlash(link),
+				Judge: func(model string, now time.Time) (*promote.Check, error) {
+					return promote.Judge(cmd.Context(), promote.Question{Models: models, Model: model, Evidence: folder, Policy: policy}, now)
+				},
+			})
 			if err != nil {
 				return withHint(err, "greenlight evidence verify lists all that does not hold")
 			}
@@ -76,6 +85,8 @@ A folder that does not verify is refused with the first thing that does not hold
 		},
 	}
 	declareEvidence(cmd.Flags(), &folder)
+	cmd.Flags().StringVar(&models, "models", "models", "registry folder with the model that the evidence is about")
+	cmd.Flags().StringVar(&policyFile, "policy", "", "file with the policy of the promotion, YAML; without it, the built-in one")
 	cmd.Flags().StringVar(&out, "out", "", "file to write; GREEN_EVIDENCE.md beside the evidence folder when it is not given")
 	return cmd
 }

@@ -93,7 +93,7 @@ func smoke(ctx context.Context, c console, store *evidence.Store, addr string, d
 	if err != nil {
 		return nil, err
 	}
-	if err := store.WriteJSON("smoke_1k.json", loadHeader("greenlight/smoke/v1", data, a), r); err != nil {
+	if err := store.WriteJSON("smoke_1k.json", loadHeader(load.SmokeSchema, data, a), r); err != nil {
 		return nil, err
 	}
 	c.say("smoke     %d predictions, %.1f %% right, %d distinct scores, p50 %.2f ms, p95 %.2f ms, p99 %.2f ms: %s",
@@ -112,7 +112,7 @@ func shadowLoad(ctx context.Context, c console, store *evidence.Store, stage, fi
 	if err != nil {
 		return nil, err
 	}
-	if err := store.WriteJSON(file, loadHeader("greenlight/shadow_smoke/v1", data, a), r); err != nil {
+	if err := store.WriteJSON(file, loadHeader(load.ShadowSchema, data, a), r); err != nil {
 		return nil, err
 	}
 	c.say("%-9s %d decisions, match rate %.1f %% of %d comparisons, %d shadow errors, shadow p95 %.2f ms: %s",

@@ -1,104 +1,212 @@
-// Package evidencedoc reads an evidence folder as a whole: whether its verdicts follow from its figures, and what a
-// reader should know of it, in one document.
 package evidencedoc
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
-	"strings"
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/agent"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftcompare"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftfleet"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/load"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/report"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/retrain"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/study"
 )
 
-// documents are the names of the JSON files of an evidence folder, in order.
-func documents(folder string) ([]string, error) {
-	var names []string
-	for _, pattern := range []string{"*.json", "daily/*.json", "weekly/*.json"} {
-		found, err := filepath.Glob(filepath.Join(folder, filepath.FromSlash(pattern)))
-		if err != nil {
-			return nil, err
+// The schemas that other packages write and do not name.
+const (
+	canarySchema    = "greenlight/canary_run/v1"
+	preflightSchema = "greenlight/canary_preflight/v1"
+	scorecardSchema = "greenlight/scorecard/v1"
+)
+
+// Verify verifies the folder as [evidence.Verify] does, and if that holds, judges every verdict in it again: what a file
+// says counts only when the file is what was written.
+func Verify(dir string) (evidence.Report, error) {
+	r, err := evidence.Verify(dir)
+	if err != nil || !r.OK() {
+		return r, err
+	}
+	f, err := open(dir)
+	if err != nil {
+		return r, err
+	}
+	r.Problems, err = f.recheck()
+	return r, err
+}
+
+// recheck judges every verdict again and returns those that do not follow.
+//
+// Every judged figure, wherever it stands in a file, is judged by its own value, threshold and number of samples: it may
+// not be laxer, and in a file whose verdicts are no more than that, not stricter either. A verdict over a list of figures is
+// the worst of them. Beyond that, a file of a kind that is known is judged by the counts in it, and by the files that it was
+// computed from as far as they are still there.
+func (f *folder) recheck() ([]evidence.Problem, error) {
+	c := checker{folder: f, problems: []evidence.Problem{}}
+	for _, one := range f.documents() {
+		c.file = one
+		if err := c.figures(one.raw, exact[one.header.Schema]); err != nil {
+			return nil, fmt.Errorf("%s: %w", one.name, err)
 		}
-		for _, path := range found {
-			name, err := filepath.Rel(folder, path)
-			if err != nil {
+		if check := checks[one.header.Schema]; check != nil {
+			if err := check(&c); err != nil {
 				return nil, err
 			}
-			names = append(names, filepath.ToSlash(name))
 		}
 	}
-	slices.Sort(names)
-	return names, nil
+	return c.problems, nil
 }
 
-// Recheck judges every figure of the folder again that says it passed, wherever it stands in a file, and returns those
-// that do not pass by their own value, threshold and number of samples. A verdict may be stricter than its figure, where
-// more than the figure was asked; it may not be laxer.
-func Recheck(folder string) ([]evidence.Problem, error) {
-	names, err := documents(folder)
+// checker judges one file after the other.
+type checker struct {
+	*folder
+
+	file     *file
+	problems []evidence.Problem
+}
+
+func (c *checker) add(wrong bool, format string, args ...any) {
+	if wrong {
+		c.problems = append(c.problems, evidence.Problem{File: c.file.name, What: fmt.Sprintf(format, args...)})
+	}
+}
+
+// exact are the schemas whose figures are judged by nothing but their value, threshold and number of samples.
+var exact = map[string]bool{
+	study.EvalSchema: true, load.SmokeSchema: true, load.ShadowSchema: true, scorecardSchema: true, canarySchema: true,
+	preflightSchema: true, retrain.ReportSchema: true,
+}
+
+// checks are what is known of a schema beyond its figures.
+var checks = map[string]func(*checker) error{
+	study.EvalSchema:        (*checker).eval,
+	load.SmokeSchema:        (*checker).smoke,
+	load.ShadowSchema:       (*checker).shadow,
+	driftfleet.Schema:       (*checker).snapshot,
+	driftcompare.Schema:     (*checker).compare,
+	canarySchema:            (*checker).canary,
+	report.DailySchema:      (*checker).daily,
+	report.WeeklySchema:     (*checker).weekly,
+	agent.SuggestionSchema:  (*checker).suggestion,
+	retrain.ReportSchema:    (*checker).retrain,
+	promote.CheckSchema:     (*checker).promotion,
+	promote.PromotionSchema: (*checker).promotion,
+}
+
+func (c *checker) eval() error {
+	e, err := as[study.EvalResult](c.file)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	var problems []evidence.Problem
-	for _, name := range names {
-		raw, err := os.ReadFile(filepath.Join(folder, filepath.FromSlash(name)))
+	c.same(e.Checks, gate.Offline())
+	for _, in := range c.file.header.Inputs {
+		source := c.current(in)
+		if source == nil || source.header.Schema != study.OfflineSchema {
+			continue
+		}
+		offline, err := as[study.OfflineReport](source)
 		if err != nil {
-			return nil, err
-		}
-		if err := walk(raw, func(r gate.Result) {
-			if again := judge(r); r.Verdict == gate.Pass && again.Verdict != gate.Pass {
-				problems = append(problems, evidence.Problem{File: name, What: fmt.Sprintf("says that %q is PASS; by its figures it is %s: %s",
-					r.Name, again.Verdict, again.Reason)})
-			}
-		}); err != nil {
-			return nil, fmt.Errorf("%s: %w", name, err)
-		}
-	}
-	return problems, nil
-}
-
-// judge is the result by its own figures.
-func judge(r gate.Result) gate.Result {
-	seen := gate.Missing("no value")
-	if r.Value != nil {
-		seen = gate.Measured(*r.Value, r.N)
-	}
-	return gate.Check(gate.Rule{Name: r.Name, Op: r.Op, Threshold: r.Threshold, Unit: r.Unit, MinSamples: r.MinSamples}, seen)
-}
-
-// walk calls found for every result in a JSON value: an object with a name, a verdict, a comparison and a threshold.
-func walk(raw json.RawMessage, found func(gate.Result)) error {
-	switch strings.TrimSpace(string(raw))[0] {
-	case '[':
-		var list []json.RawMessage
-		if err := json.Unmarshal(raw, &list); err != nil {
 			return err
 		}
-		for _, v := range list {
-			if err := walk(v, found); err != nil {
-				return err
-			}
-		}
-	case '{':
-		var object map[string]json.RawMessage
-		if err := json.Unmarshal(raw, &object); err != nil {
-			return err
-		}
-		if object["name"] != nil && object["verdict"] != nil && object["op"] != nil && object["threshold"] != nil {
-			var r gate.Result
-			if err := json.Unmarshal(raw, &r); err != nil {
-				return err
-			}
-			found(r)
-		}
-		for _, v := range object {
-			if err := walk(v, found); err != nil {
-				return err
-			}
+		c.add(!equal(offline.Judge().Results, e.Checks), "has figures other than those of %s", source.name)
+		if text := c.named["eval_result.txt"]; text != nil {
+			want, err := e.Text(offline.Version)
+			c.add(err != nil || want != string(text.raw), "says other than eval_result.txt")
 		}
 	}
 	return nil
+}
+
+func (c *checker) smoke() error {
+	r, err := as[load.SmokeResult](c.file)
+	if err == nil {
+		c.add(!equal(r.Judge(), r.SLO), "has an SLO table that does not follow from its counts")
+	}
+	return err
+}
+
+func (c *checker) shadow() error {
+	r, err := as[load.ShadowResult](c.file)
+	if err == nil {
+		c.add(!equal(r.Judge(), r.SLO), "has an SLO table that does not follow from its counts")
+	}
+	return err
+}
+
+func (c *checker) snapshot() error {
+	r, err := as[driftfleet.Report](c.file)
+	if err == nil {
+		c.all(r.Recheck())
+	}
+	return err
+}
+
+func (c *checker) compare() error {
+	r, err := as[driftcompare.Report](c.file)
+	if err != nil {
+		return err
+	}
+	c.all(r.Recheck())
+	if k := r.Classifier; k != nil && len(k.LeansOn) > 0 {
+		verdict, _ := k.Judge()
+		c.add(verdict != k.Verdict, "says that the classifier is %s, and by its AUC and p-value it is %s", k.Verdict, verdict)
+	}
+	return nil
+}
+
+func (c *checker) canary() error {
+	r, err := as[canary.Record](c.file)
+	if err == nil {
+		c.all(promote.Recheck(r, c.file.header.Source))
+	}
+	return err
+}
+
+func (c *checker) retrain() error {
+	r, err := as[retrain.Report](c.file)
+	if err != nil {
+		return err
+	}
+	c.same(r.Checks, gate.Offline())
+	c.add(r.Result != gate.Scorecard{Results: r.Checks}.Verdict(), "says %s, and its checks are %s", r.Result, gate.Scorecard{Results: r.Checks}.Verdict())
+	c.add(r.Evaluation != nil && !equal(r.Evaluation.Judge().Results, r.Checks), "has checks that do not follow from its evaluation")
+	return nil
+}
+
+func (c *checker) suggestion() error {
+	s, err := as[agent.Suggestion](c.file)
+	if err == nil {
+		c.add(s.Threshold != agent.Critical || s.PSI <= s.Threshold || s.PSIMax < s.PSI || s.Hours < 1,
+			"suggests a retraining for an index of %v over %d hours; it takes one above %v", s.PSI, s.Hours, agent.Critical)
+	}
+	return err
+}
+
+func (c *checker) all(found []string) {
+	for _, what := range found {
+		c.add(true, "%s", what)
+	}
+}
+
+// same asks for the figures to be judged by the rules: an edited threshold is no verdict of this gate.
+func (c *checker) same(figures []gate.Result, rules []gate.Rule) {
+	c.add(!slices.EqualFunc(figures, rules, func(r gate.Result, rule gate.Rule) bool {
+		return r.Name == rule.Name && r.Op == rule.Op && r.Threshold == rule.Threshold && r.MinSamples == max(1, rule.MinSamples)
+	}), "is not judged by the rules of its gate")
+}
+
+// equal says whether two values are written alike.
+func equal(a, b any) bool {
+	x, err := json.Marshal(a)
+	if err != nil {
+		return false
+	}
+	y, err := json.Marshal(b)
+	return err == nil && bytes.Equal(x, y)
 }

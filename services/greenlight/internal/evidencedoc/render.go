@@ -2,107 +2,137 @@ package evidencedoc
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
-	"os"
 	"path"
-	"path/filepath"
-	"slices"
+	"strings"
 	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
-	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote"
 )
 
-// Render is the folder as a document in Markdown. link is the path of the folder as seen from the document. It refuses a
-// folder that does not hold, with the first thing that does not.
-func Render(folder, link string) ([]byte, error) {
-	report, err := evidence.Verify(folder)
+// Options of [Render].
+type Options struct {
+	// Link is the path of the folder as seen from the document.
+	Link string
+	// Judge says what blocks the promotion of a model as of a time: see [promote.Judge]. Nil shows the check that is in the
+	// folder, if there is one.
+	Judge func(model string, now time.Time) (*promote.Check, error)
+}
+
+// Render is the folder as a document in Markdown, the same for the same folder whenever and wherever it is made: its time
+// is that of the newest file. It refuses a folder that does not hold, with the first thing that does not.
+func Render(dir string, o Options) ([]byte, error) {
+	report, err := Verify(dir)
 	if err != nil {
 		return nil, err
 	}
 	if err := report.Err(); err != nil {
 		return nil, err
 	}
-	problems, err := Recheck(folder)
+	f, err := open(dir)
 	if err != nil {
 		return nil, err
 	}
-	if len(problems) > 0 {
-		return nil, fmt.Errorf("%w: %s", evidence.ErrBroken, problems[0])
-	}
-	names, err := documents(folder)
-	if err != nil {
-		return nil, err
-	}
-	var scorecard, sections bytes.Buffer
-	for _, name := range names {
-		if err := section(&scorecard, &sections, folder, link, name); err != nil {
-			return nil, fmt.Errorf("%s: %w", name, err)
+	p := page{folder: f, link: o.Link, shown: map[string]bool{}}
+	for _, section := range []func() error{
+		func() error { p.opening(report); return nil }, p.scorecard, func() error { return p.blockers(o.Judge) },
+		p.offline, p.tests, p.drift, p.canaries, p.periods, p.retraining, p.others, p.listing, p.missing,
+	} {
+		if err := section(); err != nil {
+			return nil, err
 		}
 	}
-	var out bytes.Buffer
-	fmt.Fprintf(&out, "# Evidence\n\nComputed from %d files that verify; head of the chain `%s`.\n\n## Scorecard\n\n"+
-		"| file | source | written (UTC) | model | verdict |\n|---|---|---|---|---|\n", report.Files, report.Head)
-	out.Write(scorecard.Bytes())
-	out.Write(sections.Bytes())
-	if err := figures(&out, folder, link); err != nil {
-		return nil, err
-	}
-	return out.Bytes(), nil
+	return p.out.Bytes(), nil
 }
 
-// section writes the line and the table of one file.
-func section(scorecard, sections *bytes.Buffer, folder, link, name string) error {
-	raw, err := os.ReadFile(filepath.Join(folder, filepath.FromSlash(name)))
-	if err != nil {
-		return err
-	}
-	var h struct {
-		evidence.Header
-		// Verdict and Decision are what the file says of itself, where it does: drift and a canary are judged by more than
-		// their figures.
-		Verdict  string `json:"verdict"`
-		Decision string `json:"decision"`
-	}
-	if err := json.Unmarshal(raw, &h); err != nil {
-		return err
-	}
-	var card gate.Scorecard
-	if err := walk(raw, func(r gate.Result) { card.Results = append(card.Results, r) }); err != nil {
-		return err
-	}
-	version, verdict := "-", "-"
-	if h.Model != nil {
-		version = h.Model.Version
-	}
-	switch {
-	case h.Decision != "":
-		verdict = h.Decision
-	case h.Verdict != "":
-		verdict = h.Verdict
-	case len(card.Results) > 0:
-		verdict = string(card.Verdict())
-	}
-	fmt.Fprintf(scorecard, "| [%s](%s) | %s | %s | %s | %s |\n", name, path.Join(link, name), h.Source, h.CreatedTime.Format(time.DateTime), version, verdict)
-	if len(card.Results) == 0 {
-		return nil
-	}
-	fmt.Fprintf(sections, "\n## %s\n\n", name)
-	return card.Markdown(sections)
+// page is a document in the making.
+type page struct {
+	*folder
+
+	link string
+	out  bytes.Buffer
+	// shown are the figures that a section has shown.
+	shown map[string]bool
 }
 
-// figures writes the plots of the folder.
-func figures(out *bytes.Buffer, folder, link string) error {
-	plots, err := filepath.Glob(filepath.Join(folder, "*.svg"))
-	if err != nil || len(plots) == 0 {
-		return err
+func (p *page) line(format string, args ...any) { _, _ = fmt.Fprintf(&p.out, format+"\n", args...) }
+
+// row is a line of a table. What a cell must not have is escaped.
+func (p *page) row(cells ...string) {
+	for i, c := range cells {
+		cells[i] = strings.ReplaceAll(strings.Join(strings.Fields(c), " "), "|", `\|`)
 	}
-	slices.Sort(plots)
-	out.WriteString("\n## Plots\n\n")
-	for _, p := range plots {
-		name := filepath.Base(p)
-		fmt.Fprintf(out, "![%s](%s)\n\n", name, path.Join(link, name))
+	p.line("| %s |", strings.Join(cells, " | "))
+}
+
+// table is the head of a table.
+func (p *page) table(heads ...string) {
+	p.line("")
+	p.row(heads...)
+	p.line("|%s", strings.Repeat("---|", len(heads)))
+}
+
+// to is a link to a file of the folder.
+func (p *page) to(name string) string { return fmt.Sprintf("[%s](%s)", name, path.Join(p.link, name)) }
+
+// plots shows the figures of a pattern that no section has shown yet.
+func (p *page) plots(pattern string) {
+	for _, f := range p.match(pattern) {
+		if p.shown[f.name] {
+			continue
+		}
+		p.shown[f.name] = true
+		p.line("\n![%s](%s)", strings.TrimSuffix(path.Base(f.name), ".svg"), path.Join(p.link, f.name))
+	}
+}
+
+// newest is when the newest document was written.
+func (f *folder) newest() (t time.Time) {
+	for _, d := range f.documents() {
+		if d.header.CreatedTime.After(t) {
+			t = d.header.CreatedTime
+		}
+	}
+	return t
+}
+
+// model is what the folder is about: the model of the first of these files that names one; nil when none does.
+func (f *folder) model() *evidence.Model {
+	for _, name := range []string{"offline_report.json", "psi_snapshot.json", "smoke_1k.json", "shadow_smoke_1k.json"} {
+		if d := f.named[name]; d != nil && d.header.Model != nil {
+			return d.header.Model
+		}
 	}
 	return nil
+}
+
+// sourcesOrder is from the least to the most that a figure says of production.
+var sourcesOrder = []evidence.Source{evidence.Simulated, evidence.Replay, evidence.Live}
+
+func (p *page) opening(r evidence.Report) {
+	about := "no model"
+	if m := p.model(); m != nil {
+		about = fmt.Sprintf("model %s, digest `%.12s`", m.Version, m.Digest)
+	}
+	p.line("# Evidence\n")
+	p.line("Of %s, as of %s UTC, the time of the newest file.\n", about, p.newest().UTC().Format(time.DateTime))
+	p.line("- %d files hold: every digest, every link of the chain, every verdict. Head of the chain `%s`, %d lines.", r.Files, r.Head, r.Lines)
+	counts := map[evidence.Source]int{}
+	for _, d := range p.documents() {
+		counts[d.header.Source]++
+	}
+	var parts []string
+	for _, s := range sourcesOrder {
+		if n := counts[s]; n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", n, s))
+		}
+	}
+	p.line("- Where the figures come from: %s.", strings.Join(parts, ", "))
+	if counts[evidence.Simulated] > 0 {
+		p.line("- What is simulated says that the system works, and nothing about any market.")
+	}
+	for _, s := range r.Stale {
+		p.line("- Note: %s.", s)
+	}
 }

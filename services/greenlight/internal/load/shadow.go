@@ -112,13 +112,18 @@ func Shadow(ctx context.Context, conn Executor, a *model.Artifact, states []Stat
 	r.SuccessRate, r.DurationS = ratio(r.Succeeded, r.Total), took.Seconds()
 	r.Latency, r.ShadowLatency = calls.latency(), shadows.latency()
 	r.Unaccounted = after.since(before, r.Total-total(r.Errors))
-	r.SLO = gate.Judge(slices.Concat(gate.Shadow(), gate.ShadowIntegrity()), r.observations())
+	r.SLO = r.Judge()
 	return r, nil
 }
 
 // request is by name, since a packed vector of a schema has no room for the raw inputs.
 func (s State) request() *executorv1.PredictWithShadowRequest {
 	return &executorv1.PredictWithShadowRequest{RequestId: s.ID, Symbol: s.Symbol, EventTime: s.Time, Features: s.Named}
+}
+
+// Judge judges the result by its own counts.
+func (r *ShadowResult) Judge() gate.Scorecard {
+	return gate.Judge(slices.Concat(gate.Shadow(), gate.ShadowIntegrity()), r.observations())
 }
 
 func (r *ShadowResult) observations() map[string]gate.Observation {

@@ -13,6 +13,12 @@ import (
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 )
 
+// Schemas of the results.
+const (
+	SmokeSchema  = "greenlight/smoke/v1"
+	ShadowSchema = "greenlight/shadow_smoke/v1"
+)
+
 // SmokeResult is the body of smoke_1k.json: how ml-engine answered varied states.
 type SmokeResult struct {
 	Total       int     `json:"total"`
@@ -65,7 +71,7 @@ func Smoke(ctx context.Context, engine mlenginev1.ScoringServiceClient, a *model
 	}
 	r.Answered, r.Distinct = times.count(), len(distinct)
 	r.SuccessRate, r.Latency, r.DurationS = ratio(r.Succeeded, r.Total), times.latency(), took.Seconds()
-	r.SLO = gate.Judge(slices.Concat(gate.Smoke(), gate.SmokeIntegrity()), r.observations())
+	r.SLO = r.Judge()
 	return r, nil
 }
 
@@ -76,6 +82,11 @@ func (s State) ofSchema(a *model.Artifact) map[string]float64 {
 		named[name] = v
 	}
 	return named
+}
+
+// Judge judges the result by its own counts.
+func (r *SmokeResult) Judge() gate.Scorecard {
+	return gate.Judge(slices.Concat(gate.Smoke(), gate.SmokeIntegrity()), r.observations())
 }
 
 func (r *SmokeResult) observations() map[string]gate.Observation {

@@ -19,6 +19,9 @@ func (w *Weekly) Markdown(source evidence.Source) []byte {
 	for _, m := range w.Models {
 		fmt.Fprintf(&out, "Model %s, digest %.12s.\n", m.Version, m.Digest)
 	}
+	if w.PSIMax != nil {
+		fmt.Fprintf(&out, "Largest PSI %s.\n", gate.Score.Format(*w.PSIMax))
+	}
 	for _, m := range w.Missing {
 		fmt.Fprintf(&out, "- No answer from %s %s in %d of %d samples: %s\n", m.Service, m.Address, m.Samples, w.Samples, oneLine(m.Reason))
 	}

@@ -1,7 +1,9 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -114,17 +116,20 @@ var actions = map[string]string{
 	PSI:                  "look at which feature moved (greenlight drift snapshot); retrain if it stays",
 }
 
+// lookInto is what to do where there is no data.
+const lookInto = "find out why nothing was measured"
+
 // actionOf is what to do about a result.
 func actionOf(r gate.Result) string {
-	switch {
-	case r.Verdict == gate.Pass:
+	switch r.Verdict {
+	case gate.Pass:
 		return "none"
-	case r.Verdict == gate.Fail:
+	case gate.Fail:
 		return actions[r.Name]
-	case r.Name == Coverage, r.Verdict == gate.Error:
-		return "find out why nothing was measured"
-	default:
+	case gate.Inconclusive:
 		return "wait for more data"
+	default:
+		return lookInto
 	}
 }
 
@@ -134,18 +139,23 @@ func (s *Summary) Judge() (gate.Verdict, []Figure) {
 	figures := make([]Figure, 0, len(card.Results))
 	verdicts := make([]gate.Verdict, 0, len(card.Results))
 	for _, r := range card.Results {
+		action := ""
 		switch {
 		case r.Name == PSI && s.Drift != nil:
 			r.Verdict, r.Reason = s.Drift.Judge()
 			if age := s.End.Sub(s.Drift.Time); age > indexAge {
-				r.Verdict = gate.Worst(r.Verdict, gate.Inconclusive)
+				r.Verdict, action = gate.Worst(r.Verdict, gate.Inconclusive), lookInto
 				r.Reason = strings.TrimPrefix(r.Reason+"; ", "; ") + fmt.Sprintf("the newest index is of %s, %s before the end",
 					s.Drift.Time.UTC().Format("2006-01-02 15:04"), gate.Duration(age.Round(time.Minute)))
 			}
 		case r.Name == Coverage && r.Verdict == gate.Fail: // not harm, but not enough to say that there is none
-			r.Verdict = gate.Inconclusive
+			r.Verdict, action = gate.Inconclusive, lookInto
+			r.Reason = fmt.Sprintf("executor %s was seen for %s of it, and it takes %s", s.least().Executor, gate.Ratio.Format(*r.Value), gate.Ratio.Format(r.Threshold))
 		}
-		figures, verdicts = append(figures, Figure{r, actionOf(r)}), append(verdicts, r.Verdict)
+		if action == "" {
+			action = actionOf(r)
+		}
+		figures, verdicts = append(figures, Figure{r, action}), append(verdicts, r.Verdict)
 	}
 	return gate.Worst(verdicts...), figures
 }
@@ -176,19 +186,20 @@ func (s *Summary) observations() map[string]gate.Observation {
 		seen[PSI] = gate.Measured(s.Drift.PSI, uint64(max(0, s.Drift.Rows)))
 	}
 	if len(s.Executors) > 0 && s.Samples > 0 {
-		least := s.Executors[0].Coverage
-		for _, e := range s.Executors {
-			least = min(least, e.Coverage)
-		}
-		seen[Coverage] = gate.Measured(least, uint64(s.Samples))
+		seen[Coverage] = gate.Measured(s.least().Coverage, uint64(s.Samples))
 	}
 	return seen
+}
+
+// least is the executor that was seen least, of those there are.
+func (s *Summary) least() Share {
+	return slices.MinFunc(s.Executors, func(a, b Share) int { return cmp.Compare(a.Coverage, b.Coverage) })
 }
 
 // why says why there is no data for a rule.
 func (s *Summary) why(rule string) string {
 	if s.Samples == 0 {
-		return "no data: no sample was taken"
+		return "no sample was taken"
 	}
 	of := Executor
 	if rule == PSI {
@@ -196,10 +207,10 @@ func (s *Summary) why(rule string) string {
 	}
 	for _, m := range s.Missing {
 		if m.Service == of {
-			return fmt.Sprintf("no data: no answer from %s %s in %d of %d samples: %s", m.Service, m.Address, m.Samples, s.Samples, m.Reason)
+			return fmt.Sprintf("no answer from %s %s in %d of %d samples: %s", m.Service, m.Address, m.Samples, s.Samples, m.Reason)
 		}
 	}
-	return "no data: nothing was shadowed"
+	return "nothing was shadowed"
 }
 
 // Scorecard is the figures, for tables.

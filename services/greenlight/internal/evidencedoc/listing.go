@@ -1,0 +1,58 @@
+package evidencedoc
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"path"
+	"time"
+)
+
+// listing is all files.
+func (p *page) listing() error {
+	p.line("\n## Files")
+	p.table("file", "SHA-256", "source", "written (UTC)", "model")
+	for _, f := range p.files {
+		source, written, model := "-", "-", "-"
+		if path.Ext(f.name) == ".json" {
+			source, written = string(f.header.Source), f.header.CreatedTime.UTC().Format(time.DateTime)
+			if f.header.Model != nil {
+				model = fmt.Sprintf("%s `%.12s`", f.header.Model.Version, f.header.Model.Digest)
+			}
+		}
+		p.row(p.to(f.name), fmt.Sprintf("`%.12x`", sha256.Sum256(f.raw)), source, written, model)
+	}
+	return nil
+}
+
+// kinds are the files that a whole folder has, and who writes them.
+var kinds = []struct{ pattern, writer string }{
+	{"offline_report.json", "greenlight train"},
+	{"eval_result.json", "greenlight eval"},
+	{"smoke_1k.json", "greenlight smoke"},
+	{"shadow_smoke_1k.json", "greenlight shadow-smoke"},
+	{"metrics_baseline_*.txt", "greenlight run"},
+	{"psi_snapshot.json", "greenlight drift snapshot, or greenlight agent"},
+	{"canary_preflight.json", "greenlight canary preflight"},
+	{"canary_dryrun_observe.json", "greenlight canary start --dry-run"},
+	{"canary_run_*.json", "greenlight canary start"},
+	{"daily/report_*.json", "greenlight agent"},
+	{"weekly/summary_*.json", "greenlight agent"},
+	{"retrain_report.json", "greenlight retrain"},
+	{"promotion_check.json", "greenlight promote --check"},
+}
+
+// missing is what the folder does not have: no data is never a pass, nor is it to be overlooked.
+func (p *page) missing() error {
+	none := true
+	for _, k := range kinds {
+		if len(p.match(k.pattern)) > 0 {
+			continue
+		}
+		if none {
+			p.line("\n## What is missing\n")
+			none = false
+		}
+		p.line("- `%s`, which `%s` writes", k.pattern, k.writer)
+	}
+	return nil
+}

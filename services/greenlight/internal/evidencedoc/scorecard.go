@@ -1,0 +1,181 @@
+package evidencedoc
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"github.com/greenlight-ml/greenlight/pkg/drift"
+	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftfleet"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/load"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/report"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/study"
+)
+
+// scorecard is the figures that answer the questions, of the newest file of each kind.
+func (p *page) scorecard() error {
+	p.line("\n## Scorecard")
+	p.table("figure", "target", "achieved", "n", "verdict", "source", "file")
+	for _, rows := range []func() error{p.scoreOffline, p.scoreTests, p.scoreDrift, p.scoreCanary, p.scoreDay} {
+		if err := rows(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *page) score(f *file, results ...gate.Result) {
+	for _, r := range results {
+		p.row(r.Name, target(r), r.Achieved(), fmt.Sprint(r.N), bold(r.Verdict), string(f.header.Source), p.to(f.name))
+	}
+}
+
+func target(r gate.Result) string {
+	if r.Op == "" {
+		return "-"
+	}
+	return gate.Rule{Op: r.Op, Threshold: r.Threshold, Unit: r.Unit}.Target()
+}
+
+// bold makes what is not a pass stand out.
+func bold(v gate.Verdict) string {
+	if v == gate.Pass {
+		return string(v)
+	}
+	return "**" + string(v) + "**"
+}
+
+func (p *page) scoreOffline() error {
+	f := p.named["eval_result.json"]
+	if f == nil {
+		return nil
+	}
+	e, err := as[study.EvalResult](f)
+	if err == nil {
+		p.score(f, e.Checks...)
+	}
+	return err
+}
+
+func (p *page) scoreTests() error {
+	if f := p.named["smoke_1k.json"]; f != nil {
+		r, err := as[load.SmokeResult](f)
+		if err != nil {
+			return err
+		}
+		p.score(f, r.SLO.Results[:min(2, len(r.SLO.Results))]...)
+	}
+	for _, name := range []string{"shadow_replay.json", "shadow_smoke_1k.json"} { // the longer of the two
+		f := p.named[name]
+		if f == nil {
+			continue
+		}
+		r, err := as[load.ShadowResult](f)
+		if err == nil {
+			p.score(f, r.SLO.Results...)
+		}
+		return err
+	}
+	return nil
+}
+
+func (p *page) scoreDrift() error {
+	f := p.named["psi_snapshot.json"]
+	if f == nil {
+		return nil
+	}
+	r, err := as[driftfleet.Report](f)
+	if err != nil {
+		return err
+	}
+	if r.Overall == nil {
+		p.score(f, gate.Result{Name: "PSI overall", Verdict: r.Verdict})
+		return nil
+	}
+	index := func(name string, r drift.Reading) gate.Result {
+		return gate.Result{Name: name, Verdict: r.Verdict, Value: &r.PSI, Op: gate.Below, Threshold: r.Threshold, N: uint64(r.Samples), Reason: r.Reason}
+	}
+	p.score(f, index("PSI overall", *r.Overall))
+	var worst *drift.FeatureReading
+	for i := range r.Features {
+		if one := &r.Features[i]; one.Role == drift.ModelFeature && (worst == nil || one.PSI > worst.PSI) {
+			worst = one
+		}
+	}
+	if worst != nil {
+		p.score(f, index("PSI of "+worst.Feature+", the largest", worst.Reading))
+	}
+	return nil
+}
+
+// runs are the canaries of the folder, the newest first.
+func (p *page) runs() ([]run, error) {
+	var all []run
+	for _, f := range p.documents() {
+		if f.header.Schema != canarySchema {
+			continue
+		}
+		r, err := as[canary.Record](f)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, run{f, r})
+	}
+	slices.SortStableFunc(all, func(a, b run) int { return b.StartTime.Compare(a.StartTime) })
+	return all, nil
+}
+
+// run is a canary with its file.
+type run struct {
+	*file
+	*canary.Record
+}
+
+func (p *page) scoreCanary() error {
+	runs, err := p.runs()
+	if err != nil || len(runs) == 0 {
+		return err
+	}
+	r := runs[0]
+	passed := map[float64]bool{}
+	for i := range r.Phases {
+		passed[r.Phases[i].Percent] = r.Phases[i].Decision == canary.Passed
+	}
+	n := 0
+	for _, percent := range r.Policy.Phases {
+		if passed[percent] {
+			n++
+		}
+	}
+	name, verdict := "canary phases passed", gate.Fail
+	if r.DryRun {
+		name = "canary phases passed, dry run"
+	}
+	switch r.Decision {
+	case canary.Passed:
+		verdict = gate.Pass
+	case canary.Running, canary.Interrupted:
+		verdict = gate.Inconclusive
+	default:
+	}
+	p.row(name, fmt.Sprintf(">= %d", len(r.Policy.Phases)), fmt.Sprintf("%d, %s", n, r.Decision), fmt.Sprint(len(r.Phases)), bold(verdict),
+		string(r.header.Source), p.to(r.name))
+	return nil
+}
+
+// scoreDay is the newest day.
+func (p *page) scoreDay() error {
+	days := p.match("daily/report_*.json")
+	if len(days) == 0 {
+		return nil
+	}
+	newest := slices.MaxFunc(days, func(a, b *file) int { return cmp.Compare(a.name, b.name) })
+	s, err := as[report.Summary](newest)
+	if err == nil {
+		p.row("day "+s.Name, "all figures", fmt.Sprintf("%d requests", s.Requests), fmt.Sprint(s.Samples), bold(s.Verdict),
+			string(newest.header.Source), p.to(newest.name))
+	}
+	return err
+}

@@ -1,0 +1,208 @@
+package evidencedoc
+
+import (
+	"bytes"
+	"fmt"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/drift"
+	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/agent"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canaryview"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftfleet"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/load"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/report"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/retrain"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/study"
+)
+
+// card is a table of judged figures.
+func (p *page) card(c gate.Scorecard) error {
+	p.line("")
+	return c.Markdown(&p.out)
+}
+
+// offline is how the model did out of time.
+func (p *page) offline() error {
+	f := p.named["offline_report.json"]
+	if f == nil {
+		return nil
+	}
+	r, err := as[study.OfflineReport](f)
+	if err != nil {
+		return err
+	}
+	p.line("\n## Out of time\n")
+	if r.Report == nil {
+		p.line("%s has no figures.", p.to(f.name))
+		return nil
+	}
+	p.line("%s on %s: %d rows in %d folds, base rate %.3f, lift %.2f. %s", r.Version, r.Dataset.Name, r.N, r.Split.Folds, r.BaseRate, r.Lift, p.to(f.name))
+	p.table("model", "AUC", "P@20", "within 0.05 of the baseline")
+	for _, m := range r.Compared {
+		p.row(m.Version, fmt.Sprintf("%.3f", m.AUC), fmt.Sprintf("%.3f", m.PrecisionAt20), gate.Ratio.Format(m.BaselineMatch))
+	}
+	p.plots("offline/*.svg")
+	return nil
+}
+
+// tests are the runs under a load of their own.
+func (p *page) tests() error {
+	for _, name := range []string{"smoke_1k.json", "shadow_smoke_1k.json", "shadow_replay.json"} {
+		f := p.named[name]
+		if f == nil {
+			continue
+		}
+		r, err := as[struct {
+			Total     int            `json:"total"`
+			DurationS float64        `json:"duration_s"`
+			Latency   load.Latency   `json:"latency_ms"`
+			Outcomes  map[string]int `json:"outcomes"`
+			SLO       gate.Scorecard `json:"slo"`
+		}](f)
+		if err != nil {
+			return err
+		}
+		p.line("\n## %s\n", strings.TrimSuffix(name, ".json"))
+		p.line("%d requests in %.1f s; p50 %s, p95 %s, p99 %s as the client sees them. %s", r.Total, r.DurationS,
+			gate.Millis.Format(r.Latency.P50), gate.Millis.Format(r.Latency.P95), gate.Millis.Format(r.Latency.P99), p.to(name))
+		if err := p.card(r.SLO); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// drift is the newest snapshot.
+func (p *page) drift() error {
+	f := p.named["psi_snapshot.json"]
+	if f == nil {
+		return nil
+	}
+	r, err := as[driftfleet.Report](f)
+	if err != nil {
+		return err
+	}
+	p.line("\n## Drift\n")
+	p.line("%s. %s", r.Line(), p.to(f.name))
+	p.table("feature", "role", "PSI", "reads", "null 99 %", "n", "verdict", "reason")
+	for _, one := range r.Features {
+		noise, verdict, reason := "-", bold(one.Verdict), one.Reason
+		if one.Noise != nil {
+			noise = fmt.Sprintf("%.3f", one.Q99)
+		}
+		if one.Role != drift.ModelFeature {
+			verdict, reason = "watched", ""
+		}
+		p.row(one.Feature, string(one.Role), fmt.Sprintf("%.3f", one.PSI), string(one.Status), noise, fmt.Sprint(one.Samples), verdict, reason)
+	}
+	p.plots("psi_*.svg")
+	return nil
+}
+
+// canaries are all runs, the newest first.
+func (p *page) canaries() error {
+	if f := p.named["canary_preflight.json"]; f != nil {
+		r, err := as[struct {
+			Checks []gate.Result `json:"checks"`
+		}](f)
+		if err != nil {
+			return err
+		}
+		p.line("\n## Preflight of the canary\n")
+		p.line("%s", p.to(f.name))
+		if err := p.card(gate.Scorecard{Results: r.Checks}); err != nil {
+			return err
+		}
+	}
+	runs, err := p.runs()
+	if err != nil {
+		return err
+	}
+	for _, r := range runs {
+		model := "a model without a name"
+		if r.header.Model != nil {
+			model = r.header.Model.Version
+		}
+		// The run as a document of its own, a level lower, with its file among the facts.
+		facts, phases, _ := bytes.Cut(canaryview.Markdown(r.Record, model), []byte("\n\n| "))
+		p.line("\n#%s\n- source: %s; %s\n\n| %s", facts, r.header.Source, p.to(r.name), bytes.TrimRight(phases, "\n"))
+		p.plots(strings.TrimSuffix(r.name, ".json") + ".svg")
+	}
+	return nil
+}
+
+// periods are the days and the weeks.
+func (p *page) periods() error {
+	days, weeks := p.match("daily/report_*.json"), p.match("weekly/summary_*.json")
+	if len(days)+len(weeks) == 0 {
+		return nil
+	}
+	p.line("\n## Days and weeks")
+	p.table("period", "source", "requests", "match rate", "error rate", "p95", "PSI", "coverage", "verdict")
+	for _, f := range append(weeks, days...) {
+		s, err := as[report.Summary](f)
+		if err != nil {
+			return err
+		}
+		cells := []string{fmt.Sprintf("[%s](%s)", s.Name, path.Join(p.link, f.name)), string(f.header.Source), fmt.Sprint(s.Requests)}
+		for _, figure := range s.Figures {
+			cell := figure.Achieved()
+			if figure.Value != nil {
+				cell = figure.Unit.Format(*figure.Value)
+			}
+			if !figure.Verdict.OK() {
+				cell += " " + bold(figure.Verdict)
+			}
+			cells = append(cells, cell)
+		}
+		p.row(append(cells, bold(s.Verdict))...)
+	}
+	for _, f := range p.match("retrain_suggestion_*.json") {
+		s, err := as[agent.Suggestion](f)
+		if err != nil {
+			return err
+		}
+		p.line("\nRetraining suggested: PSI above %v in %d hours since %s UTC, at most %.3f. %s", s.Threshold, s.Hours, s.Since.UTC().Format(time.DateTime), s.PSIMax, p.to(f.name))
+	}
+	return nil
+}
+
+func (p *page) retraining() error {
+	f := p.named["retrain_report.json"]
+	if f == nil {
+		return nil
+	}
+	r, err := as[retrain.Report](f)
+	if err != nil {
+		return err
+	}
+	p.line("\n## Retraining\n")
+	p.line("%s: %s. %s", r.Version, r.Result, p.to(f.name))
+	if err := p.card(gate.Scorecard{Results: r.Checks}); err != nil {
+		return err
+	}
+	for _, name := range r.Figures {
+		p.plots(name)
+	}
+	return nil
+}
+
+// others are the figures that no section has shown.
+func (p *page) others() error {
+	var left []*file
+	for _, f := range p.files {
+		if path.Ext(f.name) == ".svg" && !p.shown[f.name] {
+			left = append(left, f)
+		}
+	}
+	if len(left) > 0 {
+		p.line("\n## Other figures")
+	}
+	for _, f := range left {
+		p.plots(f.name)
+	}
+	return nil
+}
