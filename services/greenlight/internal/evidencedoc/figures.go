@@ -17,6 +17,8 @@ func (c *checker) figures(raw json.RawMessage, exact bool) error {
 			again := judge(r)
 			c.add(is && (r.Verdict == gate.Pass || exact) && r.Verdict != again.Verdict, "says that %q is %s; by its figures it is %s: %s",
 				r.Name, r.Verdict, again.Verdict, again.Reason)
+			c.add(is && r.Verdict == gate.Pass && r.Reason != "", "says that %q is PASS, and why it is not: %s", r.Name, r.Reason)
+			c.add(is && r.Verdict != gate.Pass && r.Reason == "", "says that %q is %s, and not why", r.Name, r.Verdict)
 			return err
 		}
 		return c.over(object)

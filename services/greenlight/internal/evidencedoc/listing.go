@@ -19,7 +19,7 @@ func (p *page) listing() error {
 				model = fmt.Sprintf("%s `%.12s`", f.header.Model.Version, f.header.Model.Digest)
 			}
 		}
-		p.row(p.to(f.name), fmt.Sprintf("`%.12x`", sha256.Sum256(f.raw)), source, written, model)
+		p.row(p.to(f.name), fmt.Sprintf("`%.12s`", fmt.Sprintf("%x", sha256.Sum256(f.raw))), source, written, model)
 	}
 	return nil
 }

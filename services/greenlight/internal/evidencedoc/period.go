@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"math"
 
+	"github.com/greenlight-ml/greenlight/pkg/drift/domain"
+	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/report"
 )
 
@@ -66,8 +68,18 @@ func (c *checker) summary(s *report.Summary) {
 		verdict, _ := d.Judge()
 		c.add(verdict != d.Verdict, "says that drift was %s in %s, and by its index it was %s", d.Verdict, s.Name, verdict)
 	}
-	if k := s.Classifier; k != nil && len(k.LeansOn) > 0 {
-		verdict, _ := k.Judge()
-		c.add(verdict != k.Verdict, "says that the classifier was %s in %s, and by its AUC and p-value it was %s", k.Verdict, s.Name, verdict)
+	c.classifier(s.Classifier)
+}
+
+// classifier judges what a classifier found; it may be nil.
+func (c *checker) classifier(k *domain.Result) {
+	if k == nil {
+		return
 	}
+	if len(k.LeansOn) == 0 { // it was not fitted
+		c.add(k.Verdict == gate.Pass || k.Verdict == gate.Fail, "says that a classifier without weights is %s", k.Verdict)
+		return
+	}
+	verdict, _ := k.Judge()
+	c.add(verdict != k.Verdict, "says that the classifier is %s, and by its AUC and p-value it is %s", k.Verdict, verdict)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/greenlight-ml/greenlight/pkg/drift"
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/agent"
@@ -48,16 +49,25 @@ func Verify(dir string) (evidence.Report, error) {
 // the worst of them. Beyond that, a file of a kind that is known is judged by the counts in it, and by the files that it was
 // computed from as far as they are still there.
 func (f *folder) recheck() ([]evidence.Problem, error) {
-	c := checker{folder: f, problems: []evidence.Problem{}}
+	all := []evidence.Problem{}
 	for _, one := range f.documents() {
-		c.file = one
-		if err := c.figures(one.raw, exact[one.header.Schema]); err != nil {
-			return nil, fmt.Errorf("%s: %w", one.name, err)
+		found, err := f.recheckFile(one)
+		if err != nil {
+			return nil, err
 		}
-		if check := checks[one.header.Schema]; check != nil {
-			if err := check(&c); err != nil {
-				return nil, err
-			}
+		all = append(all, found...)
+	}
+	return all, nil
+}
+
+func (f *folder) recheckFile(one *file) ([]evidence.Problem, error) {
+	c := checker{folder: f, file: one}
+	if err := c.figures(one.raw, exact[one.header.Schema]); err != nil {
+		return nil, fmt.Errorf("%s: %w", one.name, err)
+	}
+	if check := checks[one.header.Schema]; check != nil {
+		if err := check(&c); err != nil {
+			return nil, err
 		}
 	}
 	return c.problems, nil
@@ -114,6 +124,10 @@ func (c *checker) eval() error {
 		if err != nil {
 			return err
 		}
+		if offline.Report == nil {
+			c.add(true, "was judged by %s, which has no figures", source.name)
+			continue
+		}
 		c.add(!equal(offline.Judge().Results, e.Checks), "has figures other than those of %s", source.name)
 		if text := c.named["eval_result.txt"]; text != nil {
 			want, err := e.Text(offline.Version)
@@ -153,10 +167,7 @@ func (c *checker) compare() error {
 		return err
 	}
 	c.all(r.Recheck())
-	if k := r.Classifier; k != nil && len(k.LeansOn) > 0 {
-		verdict, _ := k.Judge()
-		c.add(verdict != k.Verdict, "says that the classifier is %s, and by its AUC and p-value it is %s", k.Verdict, verdict)
-	}
+	c.classifier(r.Classifier)
 	return nil
 }
 
@@ -175,14 +186,14 @@ func (c *checker) retrain() error {
 	}
 	c.same(r.Checks, gate.Offline())
 	c.add(r.Result != gate.Scorecard{Results: r.Checks}.Verdict(), "says %s, and its checks are %s", r.Result, gate.Scorecard{Results: r.Checks}.Verdict())
-	c.add(r.Evaluation != nil && !equal(r.Evaluation.Judge().Results, r.Checks), "has checks that do not follow from its evaluation")
+	c.add(r.Evaluation != nil && r.Evaluation.Report != nil && !equal(r.Evaluation.Judge().Results, r.Checks), "has checks that do not follow from its evaluation")
 	return nil
 }
 
 func (c *checker) suggestion() error {
 	s, err := as[agent.Suggestion](c.file)
 	if err == nil {
-		c.add(s.Threshold != agent.Critical || s.PSI <= s.Threshold || s.PSIMax < s.PSI || s.Hours < 1,
+		c.add(s.Threshold != agent.Critical || s.PSI <= s.Threshold || s.PSIMax < s.PSI || s.Hours < 1 || s.Status != drift.Critical,
 			"suggests a retraining for an index of %v over %d hours; it takes one above %v", s.PSI, s.Hours, agent.Critical)
 	}
 	return err

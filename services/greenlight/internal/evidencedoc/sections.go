@@ -50,8 +50,12 @@ func (p *page) offline() error {
 
 // tests are the runs under a load of their own.
 func (p *page) tests() error {
-	for _, name := range []string{"smoke_1k.json", "shadow_smoke_1k.json", "shadow_replay.json"} {
-		f := p.named[name]
+	for _, test := range []struct{ name, title string }{
+		{"smoke_1k.json", "Smoke test of ml-engine"},
+		{"shadow_smoke_1k.json", "Smoke test of executor with its shadow"},
+		{"shadow_replay.json", "Replay of a market through executor"},
+	} {
+		f := p.named[test.name]
 		if f == nil {
 			continue
 		}
@@ -65,9 +69,9 @@ func (p *page) tests() error {
 		if err != nil {
 			return err
 		}
-		p.line("\n## %s\n", strings.TrimSuffix(name, ".json"))
+		p.line("\n## %s\n", test.title)
 		p.line("%d requests in %.1f s; p50 %s, p95 %s, p99 %s as the client sees them. %s", r.Total, r.DurationS,
-			gate.Millis.Format(r.Latency.P50), gate.Millis.Format(r.Latency.P95), gate.Millis.Format(r.Latency.P99), p.to(name))
+			gate.Millis.Format(r.Latency.P50), gate.Millis.Format(r.Latency.P95), gate.Millis.Format(r.Latency.P99), p.to(f.name))
 		if err := p.card(r.SLO); err != nil {
 			return err
 		}

@@ -2,6 +2,7 @@ package promote
 
 import (
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
@@ -31,6 +32,22 @@ func Recheck(r *canary.Record, source evidence.Source) []string {
 			"%s has verdicts that do not follow from its counts", name)
 		add(!ratio(p.MatchRate, counts.Matches, counts.Comparisons()), "%s has a match rate that does not follow from its counts", name)
 		add(!ratio(p.ErrorRate, counts.Errors, counts.Tried()), "%s has an error rate that does not follow from its counts", name)
+		for _, look := range p.Samples {
+			c := gate.PhaseCounts{Matches: look.Matches, Mismatches: look.Comparisons - look.Matches, Errors: look.Errors, P95MS: math.NaN()}
+			if look.P95MS != nil {
+				c.P95MS = *look.P95MS
+			}
+			verdict := r.Policy.JudgePhase(c).Verdict()
+			add(look.Verdict != gate.Error && look.Verdict != verdict, "%s says %s at %s, and by its counts it was %s", name, look.Verdict, minute(look.Time), verdict)
+		}
+	}
+	for i := 1; i < len(r.Phases); i++ {
+		before, p := &r.Phases[i-1], &r.Phases[i]
+		add(p.Index > before.Index && before.Decision != canary.Passed, "phase %v %% is %s, and phase %v %% was begun after it", before.Percent, before.Decision, p.Percent)
+	}
+	if n := len(r.Phases); n > 0 && r.Aborted {
+		last := r.Phases[n-1].Decision
+		add((last == canary.Aborted || last == canary.Stopped) && last != r.Decision, "it is %s, and its last phase is %s", r.Decision, last)
 	}
 	add(r.Aborted != (r.Decision == canary.Aborted || r.Decision == canary.Stopped), "it says aborted %v, and it is %s", r.Aborted, r.Decision)
 	eligible, why := r.Eligible(source)

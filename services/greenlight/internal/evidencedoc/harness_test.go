@@ -1,0 +1,261 @@
+package evidencedoc
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/drift"
+	"github.com/greenlight-ml/greenlight/pkg/drift/domain"
+	"github.com/greenlight-ml/greenlight/pkg/enginetest"
+	"github.com/greenlight-ml/greenlight/pkg/evidence"
+	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/pkg/model"
+	"github.com/greenlight-ml/greenlight/pkg/shadow"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/agent"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftcompare"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftfleet"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/load"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/promotetest"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/report"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/retrain"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/study"
+)
+
+// now is when the whole folder is written: a Thursday.
+var now = time.Date(2026, 6, 11, 12, 0, 0, 0, time.UTC)
+
+// whole is an evidence folder with every kind of file that there is, and the registry with the model that it is about.
+type whole struct {
+	t        *testing.T
+	dir      string
+	models   string
+	artifact *model.Artifact
+	store    *evidence.Store
+}
+
+func newWhole(t *testing.T) *whole {
+	t.Helper()
+	w := &whole{t: t, dir: t.TempDir(), models: t.TempDir(), artifact: enginetest.Artifact(t, "v1.8.1", "v1.8.1-rc1")}
+	w.must(model.OpenRegistry(w.models).Add(w.artifact))
+	eligible := func(h *evidence.Header, r *canary.Record) bool {
+		r.PromoteEligible, r.PromoteReason = r.Eligible(h.Source)
+		return true
+	}
+	_, err := promotetest.Evidence{Folder: w.dir, Model: w.artifact, Now: now, Canary: eligible, Soak: eligible}.Write()
+	w.must(err)
+	w.torn()
+	w.store, err = evidence.Open(w.dir, evidence.Options{Now: func() time.Time { return now }})
+	w.must(err)
+	w.evaluation()
+	w.loads()
+	w.canaries()
+	w.drift()
+	w.periods()
+	w.promotion()
+	w.must(w.store.Close())
+	return w
+}
+
+func (w *whole) must(err error) {
+	w.t.Helper()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *whole) write(name, schema string, source evidence.Source, body any) {
+	w.t.Helper()
+	m := &evidence.Model{Version: w.artifact.Manifest.Version, Digest: w.artifact.Digest()}
+	w.must(w.store.WriteJSON(name, evidence.Header{Schema: schema, Source: source, Model: m, Git: "test"}, body))
+}
+
+func (w *whole) text(names ...string) {
+	w.t.Helper()
+	for _, name := range names {
+		w.must(w.store.WriteFile(name, []byte("<svg xmlns=\"http://www.w3.org/2000/svg\"/>\n<!-- "+name+" -->\n")))
+	}
+}
+
+// torn leaves the end of a line in the chain, which the next writer sets aside.
+func (w *whole) torn() {
+	w.t.Helper()
+	file, err := os.OpenFile(filepath.Join(w.dir, "chain.jsonl"), os.O_WRONLY|os.O_APPEND, 0)
+	w.must(err)
+	_, err = file.WriteString(`{"seq":`)
+	w.must(errors.Join(err, file.Close()))
+}
+
+func (w *whole) evaluation() {
+	w.t.Helper()
+	f, err := open(w.dir)
+	w.must(err)
+	offline, err := as[study.OfflineReport](f.named["offline_report.json"])
+	w.must(err)
+	card := offline.Judge()
+	result := study.EvalResult{Result: card.Verdict(), Checks: card.Results}
+	in, err := evidence.InputOf(filepath.Join(w.dir, "offline_report.json"))
+	w.must(err)
+	m := f.named["offline_report.json"].header.Model
+	w.must(w.store.WriteJSON("eval_result.json", evidence.Header{Schema: study.EvalSchema, Source: evidence.Replay, Inputs: []evidence.Input{in}, Model: m}, result))
+	text, err := result.Text(offline.Version)
+	w.must(err)
+	w.must(w.store.WriteFile("eval_result.txt", []byte(text)))
+	w.text("offline/roc.svg", "offline/folds.svg", "retrain/psi.svg")
+	w.write("retrain_report.json", retrain.ReportSchema, evidence.Replay, retrain.Report{
+		Version: "v1.8.1-rc2", Result: card.Verdict(), Checks: card.Results, Evaluation: offline, Figures: []string{"retrain/psi.svg"},
+	})
+}
+
+func (w *whole) loads() {
+	w.t.Helper()
+	latency := load.Latency{P50: 0.5, P95: 2, P99: 5}
+	smoke := load.SmokeResult{Total: 1000, Succeeded: 1000, SuccessRate: 1, Latency: latency, DurationS: 1, Answered: 1000, Distinct: 900, Errors: map[string]int{}}
+	smoke.SLO = smoke.Judge()
+	w.write("smoke_1k.json", load.SmokeSchema, evidence.Replay, smoke)
+	beside := load.ShadowResult{
+		Total: 1000, Succeeded: 1000, SuccessRate: 1, Latency: latency, ShadowLatency: latency, DurationS: 1, MatchRate: 0.6, Comparisons: 1000,
+		Outcomes: map[string]int{shadow.Match.String(): 600, shadow.Mismatch.String(): 400}, Distinct: 900, Errors: map[string]int{},
+	}
+	beside.SLO = beside.Judge()
+	w.write("shadow_smoke_1k.json", load.ShadowSchema, evidence.Replay, beside)
+	w.write("scorecard.json", scorecardSchema, evidence.Replay, gate.Scorecard{Results: append(smoke.SLO.Results, beside.SLO.Results...)})
+	w.must(w.store.WriteFile("metrics_baseline_20260611T110000Z.txt", []byte("# TYPE ml_model_info gauge\nml_model_info 1\n")))
+}
+
+// canaries are beside the live ones a dry run, one that was aborted in its second phase, and a preflight.
+func (w *whole) canaries() {
+	w.t.Helper()
+	policy := gate.DefaultPolicy()
+	dry := promotetest.Run(policy, now.Add(-96*time.Hour))
+	dry.DryRun, dry.Confirmation = true, ""
+	w.run("canary_dryrun_observe", dry, evidence.Simulated)
+	aborted := promotetest.Run(policy, now.Add(-120*time.Hour))
+	aborted.Phases = aborted.Phases[:2]
+	last := &aborted.Phases[1]
+	promotetest.Count(last, policy, gate.PhaseCounts{Matches: 700, Mismatches: 300, Errors: 10, P95MS: 3})
+	last.Decision, last.Reason = canary.Aborted, "match rate of 70.0 % is below 90 %"
+	last.Samples = []canary.Sample{{Time: last.EndTime, Percent: 10, Comparisons: 1000, Matches: 700, Errors: 10, P95MS: last.P95MS, Verdict: gate.Fail}}
+	aborted.Decision, aborted.Reason, aborted.Aborted = canary.Aborted, last.Reason, true
+	w.run("canary_run_"+aborted.StartTime.Format("20060102T150405Z"), aborted, evidence.Live)
+	rules := []gate.Rule{{Name: "services not reached", Op: gate.AtMost, Unit: gate.Count}, {Name: "traffic", Op: gate.Above, Unit: gate.Count}}
+	card := gate.Judge(rules, map[string]gate.Observation{"services not reached": gate.Measured(0, 2), "traffic": gate.Measured(12, 1)})
+	w.write("canary_preflight.json", preflightSchema, evidence.Live, map[string]any{"result": card.Verdict(), "checks": card.Results})
+}
+
+func (w *whole) run(name string, r *canary.Record, source evidence.Source) {
+	w.t.Helper()
+	r.PromoteEligible, r.PromoteReason = r.Eligible(source)
+	w.write(name+".json", canarySchema, source, r)
+	w.text(name + ".svg")
+}
+
+func (w *whole) drift() {
+	w.t.Helper()
+	f, err := open(w.dir)
+	w.must(err)
+	snapshot, err := as[driftfleet.Report](f.named["psi_snapshot.json"])
+	w.must(err)
+	w.text("psi_overview.svg")
+	classifier := &domain.Result{AUC: 0.7, P: 0.005, Permutations: 200, LeansOn: []domain.Weight{{Input: "rsi14_z", Weight: 1, Share: 1}}}
+	classifier.Verdict, classifier.Reason = classifier.Judge()
+	w.write("psi_compare.json", driftcompare.Schema, evidence.Replay, driftcompare.Report{FeatureSchema: "v1.8.1", Classifier: classifier, Report: snapshot.Report})
+	w.write("retrain_suggestion_20260601T000000Z.json", agent.SuggestionSchema, evidence.Live, agent.Suggestion{
+		Since: now.Add(-240 * time.Hour), Hours: 24, Threshold: agent.Critical, PSI: 0.4, PSIMax: 0.5, Status: drift.Critical, Action: "retrain",
+	})
+}
+
+// periods are two days and a week, with two executors of which one is silent on the second day, and drift on the first.
+func (w *whole) periods() {
+	w.t.Helper()
+	begin := time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC)
+	var samples []report.Sample
+	for h := range uint64(7*24 + 1) {
+		at := begin.Add(time.Duration(h) * time.Hour)
+		q99 := 0.1
+		s := report.Sample{Time: at, Source: evidence.Live, Drift: &report.Drift{Time: at, PSI: 0.05, Rows: 10_000, Days: 7, ReferenceRows: 40_000, ReferenceDays: 28, Q99: &q99}}
+		if h < 24 {
+			s.Drift.PSI = 0.4
+		}
+		s.Drift.Verdict, s.Drift.Reason = s.Drift.Judge()
+		for _, name := range []string{"a", "b"} {
+			if name == "b" && h > 24 {
+				s.Missing = append(s.Missing, report.Missing{Service: report.Executor, Address: name, Reason: "connection | refused"})
+				continue
+			}
+			s.Executors = append(s.Executors, report.Counters{
+				Executor: name, Instance: name, Start: begin, Model: evidence.Model{Version: "v1.8.1-rc1", Digest: w.artifact.Digest()},
+				Requests: 100 * h, Matches: 98 * h, Mismatches: h, Failed: h, Edges: []float64{10, 20}, Latency: []uint64{99 * h, h, 0},
+			})
+		}
+		samples = append(samples, s)
+	}
+	h := evidence.Header{Source: evidence.Live, Git: "test"}
+	for d := range 2 {
+		s := report.Summarize(report.Day(begin.AddDate(0, 0, d)), samples)
+		s.Classifier = &domain.Result{Verdict: gate.Inconclusive, Reason: "1 days of reference", LeansOn: []domain.Weight{}}
+		_, err := report.WriteDaily(w.dir, w.store, h, s)
+		w.must(err)
+	}
+	_, err := report.WriteWeekly(w.dir, w.store, h, report.Week(begin), samples)
+	w.must(err)
+}
+
+// promotion is a check of what there is, and the record of a promotion as if all had been well.
+func (w *whole) promotion() {
+	w.t.Helper()
+	check, err := w.judge("v1.8.1-rc1", now)
+	w.must(err)
+	w.must(w.store.WriteJSON(promote.CheckName, check.Header("test"), check))
+	record := promote.Record{Name: check.Name, From: check.From, To: check.To, Digest: check.Digest, Time: now}
+	for _, row := range check.Blockers {
+		if row.Verdict.OK() {
+			record.Blockers = append(record.Blockers, row)
+		}
+	}
+	w.write(promote.PromotionName, promote.PromotionSchema, evidence.Live, record)
+}
+
+func (w *whole) judge(name string, at time.Time) (*promote.Check, error) {
+	return promote.Judge(w.t.Context(), promote.Question{Models: w.models, Model: name, Evidence: w.dir, Policy: gate.DefaultPolicy()}, at)
+}
+
+// all is every file of the folder but the lock.
+func (w *whole) all() []string {
+	w.t.Helper()
+	f, err := open(w.dir)
+	w.must(err)
+	names := []string{"chain.jsonl", "chain.head"}
+	for _, one := range f.files {
+		names = append(names, one.name)
+	}
+	return names
+}
+
+func (w *whole) path(name string) string { return filepath.Join(w.dir, filepath.FromSlash(name)) }
+
+func (w *whole) read(name string) []byte {
+	w.t.Helper()
+	raw, err := os.ReadFile(w.path(name))
+	w.must(err)
+	return raw
+}
+
+// found says what is the first thing that does not hold; empty when all does.
+func (w *whole) found() string {
+	w.t.Helper()
+	r, err := Verify(w.dir)
+	if err != nil {
+		return err.Error()
+	}
+	if err := r.Err(); err != nil {
+		return strings.TrimPrefix(fmt.Sprint(err), evidence.ErrBroken.Error()+": ")
+	}
+	return ""
+}

@@ -1,0 +1,193 @@
+package evidencedoc
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/greenlight-ml/greenlight/pkg/evidence"
+)
+
+// forge is the folder with one file edited, and with the digests of it in all other files made to fit: what somebody who
+// makes the chain anew has. What is left to find is what the file says.
+func (f *folder) forge(t *testing.T, name string, edit func(root any)) *folder {
+	t.Helper()
+	var root any
+	dec := json.NewDecoder(bytes.NewReader(f.named[name].raw))
+	dec.UseNumber()
+	if err := dec.Decode(&root); err != nil {
+		t.Fatal(err)
+	}
+	edit(root)
+	raw, err := json.MarshalIndent(root, "", "  ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sums := strings.NewReplacer(sum(f.named[name].raw), sum(raw))
+	forged := &folder{dir: f.dir, named: map[string]*file{}}
+	for _, one := range f.files {
+		twin := &file{name: one.name, raw: []byte(sums.Replace(string(one.raw)))}
+		if one.name == name {
+			twin.raw = raw
+		}
+		if strings.HasSuffix(one.name, ".json") {
+			if err := json.Unmarshal(twin.raw, &twin.header); err != nil {
+				t.Fatal(err)
+			}
+		}
+		forged.files, forged.named[one.name] = append(forged.files, twin), twin
+	}
+	return forged
+}
+
+func sum(raw []byte) string { return fmt.Sprintf("%x", sha256.Sum256(raw)) }
+
+// place is a value in a document that says how something ended.
+type place struct {
+	path   string
+	object map[string]any
+	key    string
+}
+
+// words are the keys of such values, and what each may say.
+var words = map[string][]any{
+	"verdict":          {"PASS", "FAIL", "INCONCLUSIVE", "ERROR"},
+	"result":           {"PASS", "FAIL", "INCONCLUSIVE", "ERROR"},
+	"decision":         {"PASSED", "ABORTED", "STOPPED"},
+	"status":           {"stable", "warning", "critical"},
+	"aborted":          {true, false},
+	"promote_eligible": {true, false},
+}
+
+// places are those of a value, in the order of their paths.
+func places(v any, path string) (all []place) {
+	switch v := v.(type) {
+	case []any:
+		for i, one := range v {
+			all = append(all, places(one, fmt.Sprintf("%s[%d]", path, i))...)
+		}
+	case map[string]any:
+		for _, key := range slices.Sorted(maps.Keys(v)) {
+			if words[key] != nil {
+				all = append(all, place{path + "." + key, v, key})
+			}
+			all = append(all, places(v[key], path+"."+key)...)
+		}
+	}
+	return all
+}
+
+// otherwiseStrict says whether a verdict that is not PASS was edited to another that is not, where more was asked than what
+// the document holds: of a blocker that has more reasons than its figure, of a look at a source that may have been missing,
+// of a classifier that was not fitted.
+func otherwiseStrict(p place, word any) bool {
+	return p.object[p.key] != "PASS" && word != "PASS" &&
+		(strings.HasPrefix(p.path, ".blockers[") || strings.Contains(p.path, ".samples[") || strings.HasSuffix(p.path, ".classifier.verdict"))
+}
+
+// testEditedVerdicts edits every word of every document that says how something ended, to every other that it may be, with
+// all digests made to fit: each is found by judging anew, and what is found names the file.
+func testEditedVerdicts(t *testing.T, w *whole) {
+	f, err := open(w.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	edits, seen := 0, map[string]int{}
+	for _, doc := range f.documents() {
+		var root any
+		if err := json.Unmarshal(doc.raw, &root); err != nil {
+			t.Fatal(err)
+		}
+		for n, p := range places(root, "") {
+			for _, word := range words[p.key] {
+				if word == p.object[p.key] {
+					continue
+				}
+				edits, seen[doc.header.Schema] = edits+1, seen[doc.header.Schema]+1
+				forged := f.forge(t, doc.name, func(root any) {
+					twin := places(root, "")[n]
+					twin.object[twin.key] = word
+				})
+				problems, err := forged.recheckFile(forged.named[doc.name])
+				if err != nil {
+					t.Fatal(err)
+				}
+				if len(problems) == 0 && otherwiseStrict(p, word) {
+					continue
+				}
+				if len(problems) == 0 || problems[0].File != doc.name {
+					t.Errorf("%s%s is %v in place of %v: found %v", doc.name, p.path, word, p.object[p.key], problems)
+				}
+			}
+		}
+	}
+	for schema := range checks {
+		if seen[schema] == 0 && schema != "greenlight/promotion/v1" {
+			t.Errorf("no verdict of %s was edited", schema)
+		}
+	}
+	t.Logf("%d edits, each of them found", edits)
+}
+
+// testNewChain makes a folder and its chain anew around an edited verdict: the chain holds, and the verdict does not.
+func testNewChain(t *testing.T, w *whole) {
+	f, err := open(w.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const name = "daily/report_2026-06-01.json"
+	forged := f.forge(t, name, func(root any) {
+		for _, p := range places(root, "") {
+			if p.object[p.key] == "FAIL" {
+				p.object[p.key] = "PASS"
+			}
+		}
+	})
+	dir := t.TempDir()
+	store, err := evidence.Open(dir, evidence.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, one := range forged.files {
+		switch {
+		case strings.HasPrefix(one.name, "torn/"):
+		case strings.HasSuffix(one.name, ".json"):
+			err = errors.Join(err, store.WriteJSON(one.name, one.header, body(t, one)))
+		default:
+			err = errors.Join(err, store.WriteFile(one.name, one.raw))
+		}
+	}
+	if err := errors.Join(err, store.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := evidence.Verify(dir); err != nil || len(r.Problems) > 0 && r.Problems[0].File == name {
+		t.Fatalf("%v, %v: the chain was to hold for %s", r.Problems, err, name)
+	}
+	again, err := open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	problems, err := again.recheckFile(again.named[name])
+	if err != nil || len(problems) == 0 || !strings.Contains(problems[0].String(), name+`: says that "PSI" is PASS`) && !strings.Contains(problems[0].String(), name+": says PASS of 2026-06-01") {
+		t.Errorf("found %v, %v", problems, err)
+	}
+}
+
+// body is the document without its header.
+func body(t *testing.T, one *file) map[string]any {
+	t.Helper()
+	var all map[string]any
+	if err := json.Unmarshal(one.raw, &all); err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range []string{"schema", "source", "created_time", "inputs", "model", "git"} {
+		delete(all, key)
+	}
+	return all
+}
