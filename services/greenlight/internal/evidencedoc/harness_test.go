@@ -51,8 +51,7 @@ func newWhole(t *testing.T) *whole {
 	_, err := promotetest.Evidence{Folder: w.dir, Model: w.artifact, Now: now, Canary: eligible, Soak: eligible}.Write()
 	w.must(err)
 	w.torn()
-	w.store, err = evidence.Open(w.dir, evidence.Options{Now: func() time.Time { return now }})
-	w.must(err)
+	w.open()
 	w.evaluation()
 	w.loads()
 	w.canaries()
@@ -61,6 +60,13 @@ func newWhole(t *testing.T) *whole {
 	w.promotion()
 	w.must(w.store.Close())
 	return w
+}
+
+func (w *whole) open() {
+	w.t.Helper()
+	var err error
+	w.store, err = evidence.Open(w.dir, evidence.Options{Now: func() time.Time { return now }})
+	w.must(err)
 }
 
 func (w *whole) must(err error) {
@@ -210,8 +216,10 @@ func (w *whole) periods() {
 // promotion is a check of what there is, and the record of a promotion as if all had been well.
 func (w *whole) promotion() {
 	w.t.Helper()
+	w.must(w.store.Close())
 	check, err := w.judge("v1.8.1-rc1", now)
 	w.must(err)
+	w.open()
 	w.must(w.store.WriteJSON(promote.CheckName, check.Header("test"), check))
 	record := promote.Record{Name: check.Name, From: check.From, To: check.To, Digest: check.Digest, Time: now}
 	for _, row := range check.Blockers {

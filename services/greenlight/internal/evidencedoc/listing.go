@@ -31,7 +31,7 @@ var kinds = []struct{ pattern, writer string }{
 	{"smoke_1k.json", "greenlight smoke"},
 	{"shadow_smoke_1k.json", "greenlight shadow-smoke"},
 	{"metrics_baseline_*.txt", "greenlight run"},
-	{"psi_snapshot.json", "greenlight drift snapshot, or greenlight agent"},
+	{"psi_snapshot.json", "greenlight drift snapshot"},
 	{"canary_preflight.json", "greenlight canary preflight"},
 	{"canary_dryrun_observe.json", "greenlight canary start --dry-run"},
 	{"canary_run_*.json", "greenlight canary start"},

@@ -139,6 +139,12 @@ func (p *page) scoreCanary() error {
 		return err
 	}
 	r := runs[0]
+	for _, one := range runs { // a soak is of one phase, and does not climb
+		if len(one.Policy.Phases) > 1 {
+			r = one
+			break
+		}
+	}
 	passed := map[float64]bool{}
 	for i := range r.Phases {
 		passed[r.Phases[i].Percent] = r.Phases[i].Decision == canary.Passed
