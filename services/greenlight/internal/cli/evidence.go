@@ -1,13 +1,16 @@
 package cli
 
 import (
+	"errors"
 	"io"
+	"os"
 	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/greenlight-ml/greenlight/pkg/durable"
+	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/evidencedoc"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote"
 )
@@ -71,8 +74,14 @@ promotion_check.json says is shown.`,
 					return promote.Judge(cmd.Context(), promote.Question{Models: models, Model: model, Evidence: folder, Policy: policy}, now)
 				},
 			})
-			if err != nil {
+			if errors.Is(err, evidence.ErrBroken) {
 				return withHint(err, "greenlight evidence verify lists all that does not hold")
+			}
+			if err == nil {
+				err = os.MkdirAll(filepath.Dir(out), 0o755)
+			}
+			if err != nil {
+				return err
 			}
 			if err := durable.WriteFile(out, 0o644, func(w io.Writer) error {
 				_, err := w.Write(text)

@@ -112,7 +112,7 @@ func (f *reportFlags) report(c console, kind reportKind, p report.Period) error 
 	}
 	s := report.Summarize(p, samples)
 	_, document := kind.files(p)
-	c.say("%-10s%d requests, %d samples, counts cover %.1f %% of the time", p.Name, s.Requests, s.Samples, 100*s.Coverage)
+	c.say("%s  %d requests, %d samples, counts cover %.1f %% of the time", p.Name, s.Requests, s.Samples, 100*s.Coverage)
 	for _, m := range s.Missing {
 		c.say("missing   %s %s in %d of %d samples: %s", m.Service, m.Address, m.Samples, s.Samples, m.Reason)
 	}
