@@ -99,8 +99,9 @@ func (f *folder) newest() (t time.Time) {
 
 // model is what the folder is about: the model of the first of these files that names one; nil when none does.
 func (f *folder) model() *evidence.Model {
-	for _, name := range []string{"offline_report.json", "psi_snapshot.json", "smoke_1k.json", "shadow_smoke_1k.json"} {
-		if d := f.named[name]; d != nil && d.header.Model != nil {
+	candidates := []*file{f.named["offline_report.json"], f.named["psi_snapshot.json"], f.named["smoke_1k.json"], f.named["shadow_smoke_1k.json"]}
+	for _, d := range append(candidates, f.match("daily/report_*.json")...) {
+		if d != nil && d.header.Model != nil {
 			return d.header.Model
 		}
 	}

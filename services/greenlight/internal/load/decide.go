@@ -24,16 +24,15 @@ type Answers struct {
 func Decide(ctx context.Context, decisions executorv1.DecisionServiceClient, a *model.Artifact, states []State, pace Pace) Answers {
 	var total, changed, away, failed atomic.Uint64
 	digest := a.Baseline.Digest()
-	packed := hasAll(a.Schema, a.Baseline.Inputs())
 	_, _ = pace.each(ctx, math.MaxInt, func(call context.Context, i int) {
 		deadline, _ := call.Deadline()
 		call, cancel := context.WithDeadline(context.WithoutCancel(call), deadline)
 		defer cancel()
 		s := states[i%len(states)]
-		with := s.request(a.Schema, packed)
+		with := s.request()
 		resp, err := decisions.Predict(call, &executorv1.PredictRequest{
 			RequestId: fmt.Sprintf("%s-%d", s.ID, i/len(states)), Symbol: with.GetSymbol(), EventTime: with.GetEventTime(),
-			Vector: with.GetVector(), Features: with.GetFeatures(),
+			Features: with.GetFeatures(),
 		})
 		total.Add(1)
 		switch {
