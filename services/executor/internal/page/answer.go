@@ -11,7 +11,7 @@ import (
 // Answer is one of the four questions with its answer in a word.
 type Answer struct {
 	Question string `json:"question"`
-	// Word is the answer: "yes", "no", "partly", "off", "too early" or "not known".
+	// Word is the answer: "yes", "no", "partly", "as far as seen", "off", "too early" or "not known".
 	Word string `json:"word"`
 	// Tone is what the word means for an operator: it colours the word, and says nothing that the word does not.
 	Tone Tone `json:"tone"`
@@ -53,16 +53,8 @@ func harmed(h Histogram) Answer {
 func seen(report *executorv1.GetShadowReportResponse, rollout *executorv1.Rollout) Answer {
 	w, breaker := report.GetWindow(), report.GetBreaker().GetState()
 	a := Answer{Question: "Is the shadow seen?"}
-	sampled := uint64(0)
-	for _, o := range w.GetOutcomes() {
-		if o.GetOutcome() != executorv1.ShadowOutcome_SHADOW_OUTCOME_NOT_SAMPLED {
-			sampled += o.GetCount()
-		}
-	}
-	failures := shadowRule(gate.ShadowErrorRate)
-	rule := gate.Rule{Name: "coverage", Op: gate.AtLeast, Threshold: 1 - failures.Threshold, Unit: gate.Ratio, MinSamples: failures.MinSamples}
-	r := gate.Check(rule, gate.Rate(w.GetComparisons(), sampled))
-	a.Word, a.Tone = word(r.Verdict, "yes", "partly")
+	rule, sampled, verdict := coverage(w)
+	a.Word, a.Tone = word(verdict, "yes", "partly")
 	a.Why = fmt.Sprintf("no shadow was sampled, n = %d", sampled)
 	if sampled > 0 {
 		a.Why = fmt.Sprintf("%s of the sampled shadows were compared, want %s, n = %d", percent(w.GetComparisons(), sampled), rule.Target(), sampled)
@@ -78,7 +70,20 @@ func seen(report *executorv1.GetShadowReportResponse, rollout *executorv1.Rollou
 	return a
 }
 
-// agrees judges the match rate as a canary does.
+// coverage judges how many of the sampled shadows in the window were compared.
+func coverage(w *executorv1.ShadowWindow) (rule gate.Rule, sampled uint64, verdict gate.Verdict) {
+	for _, o := range w.GetOutcomes() {
+		if o.GetOutcome() != executorv1.ShadowOutcome_SHADOW_OUTCOME_NOT_SAMPLED {
+			sampled += o.GetCount()
+		}
+	}
+	failures := shadowRule(gate.ShadowErrorRate)
+	rule = gate.Rule{Name: "coverage", Op: gate.AtLeast, Threshold: 1 - failures.Threshold, Unit: gate.Ratio, MinSamples: failures.MinSamples}
+	return rule, sampled, gate.Check(rule, gate.Rate(w.GetComparisons(), sampled)).Verdict
+}
+
+// agrees judges the match rate as a canary does. What was not compared is no fair sample of what was, so that a good rate
+// of a part is no plain yes.
 func agrees(w *executorv1.ShadowWindow) Answer {
 	a := Answer{Question: "Does it agree?"}
 	rule := shadowRule(gate.ShadowMatch)
@@ -97,6 +102,10 @@ func agrees(w *executorv1.ShadowWindow) Answer {
 	}
 	a.Why = fmt.Sprintf("%s of the comparisons match (95 %% bounds %.1f to %.1f %%), want %s, n = %d",
 		percent(matches, n), 100*w.GetMatchRateLow(), 100*w.GetMatchRateHigh(), rule.Target(), n)
+	if _, sampled, verdict := coverage(w); r.Verdict == gate.Pass && verdict == gate.Fail {
+		a.Word, a.Tone = "as far as seen", neutral
+		a.Why += fmt.Sprintf("; %s if all that is missing were a mismatch", percent(matches, sampled))
+	}
 	return a
 }
 

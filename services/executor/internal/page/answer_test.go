@@ -78,19 +78,26 @@ func TestSeen(t *testing.T) {
 
 func TestAgrees(t *testing.T) {
 	for name, tt := range map[string]struct {
-		matches, n uint64
-		word       string
-		tone       Tone
-		why        string
+		matches, n, missing uint64
+		word                string
+		tone                Tone
+		why                 string
 	}{
-		"nothing":    {0, 0, "too early", neutral, "n = 0"},
-		"too few":    {499, 499, "too early", neutral, "n = 499"},
-		"enough":     {475, 500, "yes", good, "95.00 % of the comparisons match (95 % bounds 92.7 to 96.6 %), want >= 95 %, n = 500"},
-		"not enough": {474, 500, "no", bad, "94.80 %"},
+		"nothing":             {0, 0, 0, "too early", neutral, "n = 0"},
+		"nothing seen":        {0, 0, 900, "too early", neutral, "n = 0"},
+		"too few":             {499, 499, 0, "too early", neutral, "n = 499"},
+		"enough":              {475, 500, 0, "yes", good, "95.00 % of the comparisons match (95 % bounds 92.7 to 96.6 %), want >= 95 %, n = 500"},
+		"not enough":          {474, 500, 0, "no", bad, "94.80 %"},
+		"nearly all seen":     {500, 500, 10, "yes", good, "n = 500"},
+		"too much is missing": {500, 500, 11, "as far as seen", neutral, "97.85 % if all that is missing were a mismatch"},
+		"bad, as far as seen": {474, 500, 500, "no", bad, "94.80 %"},
 	} {
 		low, high := .9271, .9663
 		w := &executorv1.ShadowWindow{Comparisons: tt.n, MatchRateLow: &low, MatchRateHigh: &high, Outcomes: outcomes(
-			map[executorv1.ShadowOutcome]uint64{executorv1.ShadowOutcome_SHADOW_OUTCOME_MATCH: tt.matches},
+			map[executorv1.ShadowOutcome]uint64{
+				executorv1.ShadowOutcome_SHADOW_OUTCOME_MATCH: tt.matches, executorv1.ShadowOutcome_SHADOW_OUTCOME_MISMATCH: tt.n - tt.matches,
+				executorv1.ShadowOutcome_SHADOW_OUTCOME_BREAKER_OPEN: tt.missing,
+			},
 		)}
 		check(t, name, agrees(w), tt.word, tt.tone, tt.why)
 	}

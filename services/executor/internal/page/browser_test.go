@@ -102,10 +102,14 @@ func TestPageInABrowser(t *testing.T) {
 				t.Errorf("the page is %d wide in %d (%v), want no overflow in about %d", scroll, client, err, tt.width)
 			}
 			for _, want := range []string{
-				`<p class="word">no</p>`, `<p class="word">yes</p>`, "n = 1000", "98.49 %", "97.86 % to 98.94 %", "n = 1,990 in 5 min", "SLO 95 %",
-				"<td>1.25</td><td>4.50</td><td>13</td><td>1,990</td>", "<td>1,000</td>", "not sampled", "<td>2,777</td>",
-				"0.250 fail", "noise 99 % 0.310", "n = 10,080", "no data", "closed, blind", "canary-42", "25 % of the requests, observe only",
-				"s left, held by", "&lt;b&gt;phase", "heuristic-test", baselineDigest, "v1.8.1-test", shadowDigest, "instance-1",
+				`<p class="word">no</p>`, `<p class="word">yes</p>`, "n&nbsp;=&nbsp;1,000", "want ≥ 99&nbsp;%,",
+				`<p class="big good">98.49 %</p>`, "97.86 % to 98.94 %", "n = 1,990 in 5 min", "SLO 95 %",
+				"<td>0.55</td><td>0.96</td><td>1.00</td><td>1,000</td>", "beyond 0.05: 1.0 %",
+				"<td>1,960</td><td>70.6 %</td><td>1,960</td>", "not sampled", "<td>2,777</td>",
+				"0.250 fail", "noise 99 % 0.310", "n = 10,080", "No data, n = 0: vol1m.",
+				`<p class="big good">closed</p>`, "too few requests to judge", "3, 20.00 %, n = 15 in its window",
+				"canary-42", `<p class="big">25 %</p>`, "observe only", "s left, held by", "&lt;b&gt;phase",
+				"heuristic-test", baselineDigest, "v1.8.1-test", shadowDigest, "instance-1",
 			} {
 				if !strings.Contains(body, want) {
 					t.Errorf("the page lacks %q", want)

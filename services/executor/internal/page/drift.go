@@ -4,10 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
@@ -70,6 +72,18 @@ func (d *drift) latest() (*mlenginev1.GetDriftResponse, json.RawMessage, error) 
 	return d.answer, d.raw, d.err
 }
 
+// reason is why there is no answer, in words for people who know neither gRPC nor sockets.
+func reason(err error) error {
+	switch s := status.Convert(err); s.Code() {
+	case codes.Unavailable:
+		return errors.New("ml-engine is not reached")
+	case codes.DeadlineExceeded:
+		return fmt.Errorf("ml-engine does not answer within %v", driftTimeout)
+	default:
+		return errors.New(s.Message())
+	}
+}
+
 func (d *drift) refresh(ctx context.Context) {
 	d.mu.Lock()
 	fresh := time.Now().Before(d.next) // it was wanted again while it was on its way
@@ -85,7 +99,7 @@ func (d *drift) refresh(ctx context.Context) {
 		raw, err = message(answer)
 	}
 	if err != nil {
-		answer, err = nil, errors.New(status.Convert(err).Message())
+		answer, err = nil, reason(err)
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()

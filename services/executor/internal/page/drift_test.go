@@ -53,6 +53,16 @@ func TestDriftIsAskedSeldom(t *testing.T) {
 	})
 }
 
+func TestReason(t *testing.T) {
+	for code, want := range map[codes.Code]string{
+		codes.Unavailable: "ml-engine is not reached", codes.DeadlineExceeded: "ml-engine does not answer within 5s", codes.FailedPrecondition: "what it said",
+	} {
+		if got := reason(status.Error(code, "what it said")); got.Error() != want {
+			t.Errorf("%s: got %q, want %q", code, got, want)
+		}
+	}
+}
+
 // An engine that hangs holds up neither the statuses nor the end.
 func TestDriftOfAnEngineThatHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

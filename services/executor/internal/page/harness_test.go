@@ -31,7 +31,7 @@ type world struct {
 	drift   func(context.Context) (*mlenginev1.GetDriftResponse, error)
 	metrics *prometheus.Registry
 
-	baseline, delta prometheus.Histogram
+	baseline, shadow, delta prometheus.Histogram
 }
 
 // outcomes lists every outcome, with the given counts.
@@ -76,6 +76,7 @@ func newWorld(t testing.TB) *world {
 		},
 		metrics:  prometheus.NewRegistry(),
 		baseline: prometheus.NewHistogram(prometheus.HistogramOpts{Name: baselineLatency, Buckets: []float64{.01, .1, 1, 10}}),
+		shadow:   prometheus.NewHistogram(prometheus.HistogramOpts{Name: shadowLatency, Buckets: []float64{.1, 1, 10, 60, 100}}),
 		delta:    prometheus.NewHistogram(prometheus.HistogramOpts{Name: absDelta, Buckets: []float64{.01, .05, .1, 1}}),
 	}
 	w.drift = func(context.Context) (*mlenginev1.GetDriftResponse, error) {
@@ -88,13 +89,15 @@ func newWorld(t testing.TB) *world {
 			},
 		}, nil
 	}
-	w.metrics.MustRegister(w.baseline, w.delta)
+	w.metrics.MustRegister(w.baseline, w.shadow, w.delta)
 	for range 990 {
 		w.baseline.Observe(.005)
+		w.shadow.Observe(.8)
 		w.delta.Observe(.02)
 	}
 	for range 10 {
 		w.baseline.Observe(.5)
+		w.shadow.Observe(61)
 		w.delta.Observe(.07)
 	}
 	return w

@@ -12,6 +12,7 @@ type Gatherer = prometheus.Gatherer
 // Names of the histograms that are shown.
 const (
 	baselineLatency = "ml_baseline_latency_ms"
+	shadowLatency   = "ml_shadow_latency_ms"
 	absDelta        = "ml_shadow_abs_delta"
 )
 
@@ -23,7 +24,7 @@ func gather(metrics prometheus.Gatherer) (map[string]Histogram, error) {
 	}
 	found := map[string]Histogram{}
 	for _, f := range families {
-		if name := f.GetName(); name != baselineLatency && name != absDelta {
+		if name := f.GetName(); name != baselineLatency && name != shadowLatency && name != absDelta {
 			continue
 		}
 		m := f.GetMetric()[0].GetHistogram()

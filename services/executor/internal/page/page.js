@@ -24,19 +24,39 @@
     e.append(...children);
     return e;
   };
+  // At x, a share of the width in [0,1]. Widths are shares and heights are pixels, so that a text has its size on any screen.
+  const at = (share) => (100 * Math.min(1, Math.max(0, share))).toFixed(2) + "%";
+  const bar = (kind, from, to, y, height) => draw("rect", { class: kind, x: at(from), y, width: at(Math.max(0.006, to - from)), height, rx: 2 });
+  const line = (kind, x, from, to) => draw("line", { class: kind, x1: at(x), x2: at(x), y1: from, y2: to });
+  const label = (text, x, y) => draw("text", { x: at(x), y, "text-anchor": x < 0.12 ? "start" : x > 0.88 ? "end" : "middle" }, text);
+  const picture = (height, text, ...children) => draw("svg", { height, role: "img", "aria-label": text }, ...children);
+
   const pairs = (id, entries) => $(id).replaceChildren(...entries.flatMap(([k, ...v]) => [el("dt", {}, k), el("dd", {}, ...v)]));
 
   // answers are read out when a word changes, not each time that a figure does.
   const answers = (s) => {
-    const at = $("answers");
+    const list = $("answers");
     s.answers.forEach((a, i) => {
-      const li = at.children[i] || at.appendChild(el("li", {},
+      const li = list.children[i] || list.appendChild(el("li", {},
         el("h2", { class: "question" }, a.question), el("p", { class: "word" }), el("p", { class: "muted", "aria-live": "off" })));
       li.className = a.tone;
       const [, word, why] = li.children;
       if (word.textContent !== a.word) word.textContent = a.word;
-      why.textContent = a.why;
+      why.textContent = a.why.replace(/\d{4,}/g, count).replaceAll(">=", "≥").replace(/ (?=[%=])|(?<==) (?=\d)/g, "\u00a0");
     });
+  };
+
+  // facts are what is in force, in one line: the cards have the rest.
+  const breakerTone = { closed: "good", open: "bad" };
+  const facts = (s) => {
+    const r = s.report, state = words(r.breaker.state, "BREAKER_STATE_");
+    $("facts").replaceChildren(...[
+      ["breaker", state, breakerTone[state] || "neutral"],
+      ["rollout", `${s.rollout.percent} %, ${words(s.rollout.mode, "ROLLOUT_MODE_")}`, ""],
+      ["shadow", r.shadowVersion || "none has answered yet", ""],
+      ["baseline", r.baselineVersion, ""],
+      ["requests", count(r.requestsTotal), ""],
+    ].map(([k, v, tone]) => el("li", {}, el("span", {}, k + " "), el("strong", { class: tone }, v))));
   };
 
   const match = (s) => {
@@ -47,32 +67,42 @@
     }
     const rate = w.matchRate, low = w.matchRateLow, high = w.matchRateHigh;
     const from = low < 0.9 ? 0 : 0.9; // the scale begins where there is something to see
-    const x = (v) => 10 + 380 * (v - from) / (1 - from);
+    const x = (v) => (v - from) / (1 - from);
     const slo = "SLO " + percent(s.matchTarget, 0);
     $("match").replaceChildren(
-      el("p", { class: "big" }, percent(rate, 2)),
+      el("p", { class: "big " + s.answers[2].tone }, percent(rate, 2)),
       el("p", { class: "muted" }, `95 % Wilson bounds ${percent(low, 2)} to ${percent(high, 2)}, n = ${count(n)} in ${span(parseFloat(w.length))}`),
-      draw("svg", { viewBox: "0 0 400 52", role: "img", "aria-label": `match rate ${percent(rate, 2)}, bounds ${percent(low, 2)} to ${percent(high, 2)}, ${slo}` },
-        draw("rect", { class: "track", x: 10, y: 18, width: 380, height: 16, rx: 3 }),
-        draw("rect", { class: "bar", x: x(low), y: 18, width: Math.max(3, x(high) - x(low)), height: 16 }),
-        draw("line", { class: "mark", x1: x(rate), x2: x(rate), y1: 15, y2: 37 }),
-        draw("line", { class: "target", x1: x(s.matchTarget), x2: x(s.matchTarget), y1: 12, y2: 40 }),
-        draw("text", { x: x(s.matchTarget), y: 9, "text-anchor": "middle" }, slo),
-        draw("text", { x: 10, y: 50 }, percent(from, 0)),
-        draw("text", { x: 390, y: 50, "text-anchor": "end" }, "100 %")),
+      picture(54, `match rate ${percent(rate, 2)}, bounds ${percent(low, 2)} to ${percent(high, 2)}, ${slo}`,
+        draw("rect", { class: "track", x: 0, y: 18, width: "100%", height: 16, rx: 3 }),
+        bar("bar", x(low), x(high), 18, 16), line("mark", x(rate), 15, 37), line("target", x(s.matchTarget), 13, 40),
+        label(slo, x(s.matchTarget), 10), label(percent(from, 0), 0, 51), label("100 %", 1, 51)),
       el("p", { class: "muted" }, `Coverage ${w.coverage == null ? "not known" : percent(w.coverage, 2)}; ` +
-        (w.matchRateWorst == null ? "" : `${percent(w.matchRateWorst, 2)} if all that is missing were a mismatch, `) +
+        (w.matchRateWorst == null ? "" : `between ${percent(w.matchRateWorst, 2)} and ${percent(w.matchRateBest, 2)} if all that is missing were mismatches, or matches; `) +
         `error rate ${w.errorRate == null ? "not known" : percent(w.errorRate, 2)}.`));
   };
 
   const since = (d) => (d.seconds === 0 ? "since start" : "last " + span(d.seconds));
 
+  // latency is on a logarithmic scale: baseline and shadow are powers of ten apart.
   const latency = (s) => {
-    const w = s.report.window;
-    const row = (name, q, n) => el("tr", {}, el("th", { scope: "row" }, name),
-      ...(Number(n) === 0 ? ["–", "–", "–"] : [q.p50, q.p95, q.p99].map(millis)).map((v) => el("td", {}, v)), el("td", {}, count(n)));
-    $("latency").replaceChildren(row("baseline", s.baseline, s.baseline.n), row("shadow", w.latencyMs, w.latencyMs.count));
-    $("latency-note").textContent = `From the arrival of a request. Baseline: ${since(s.baseline)}. Shadow: the comparisons of the last ${span(parseFloat(w.length))}.`;
+    const least = 0.001, most = Math.max(100, s.baseline.p99, s.shadow.p99);
+    const x = (v) => Math.log10(Math.max(v, least) / least) / Math.log10(most / least);
+    const rows = (name, d, limit) => {
+      const none = d.n === 0, figures = [d.p50, d.p95, d.p99].map((v) => (none ? "–" : millis(v)));
+      const marks = [draw("rect", { class: "track", x: 0, y: 4, width: "100%", height: 8, rx: 2 })];
+      if (!none) marks.push(bar(d.p99 > limit ? "over" : "bar", x(d.p50), x(d.p99), 4, 8), line("mark", x(d.p95), 1, 15));
+      marks.push(line("target", x(limit), 0, 16));
+      return [
+        el("tr", { class: "figures" }, el("th", { scope: "row" }, name), ...figures.map((v) => el("td", {}, v)), el("td", {}, count(d.n))),
+        el("tr", {}, el("td", { class: "strip", colspan: 5 },
+          picture(16, none ? `${name}: no data` : `${name}: p50 ${figures[0]}, p95 ${figures[1]}, p99 ${figures[2]} ms; limit ${limit} ms`, ...marks))),
+      ];
+    };
+    const ticks = [0.001, 0.01, 0.1, 1, 10, 100].map((v) => label(String(v), x(v), 12));
+    $("latency").replaceChildren(...rows("baseline", s.baseline, 1), ...rows("shadow", s.shadow, 60),
+      el("tr", { "aria-hidden": "true" }, el("td", { class: "strip", colspan: 5 }, draw("svg", { height: 14 }, ...ticks))));
+    $("latency-note").textContent = `From the arrival of a request, ${since(s.baseline)}; shadows that failed count. ` +
+      "Bar: p50 to p99; solid: p95; dashed: the baseline promises 1 ms, a shadow has 60 ms.";
   };
 
   const delta = (s) => {
@@ -81,37 +111,36 @@
       $("delta").replaceChildren(el("p", { class: "muted" }, `Nothing was compared ${since(s.delta)}, n = 0.`));
       return;
     }
-    const shown = counts.slice(0, edges.length), most = Math.max(...shown), step = 380 / shown.length;
-    const tolerance = 0.05, border = 10 + step * (edges.indexOf(tolerance) + 1);
+    const shown = counts.slice(0, edges.length), most = Math.max(...shown), step = 1 / shown.length;
+    const tolerance = 0.05, border = step * (edges.indexOf(tolerance) + 1);
     const bars = shown.map((c, i) => {
-      const height = c === 0 ? 0 : Math.max(2, 92 * c / most);
-      return draw("rect", { class: edges[i] <= tolerance ? "bar" : "over", x: 11 + i * step, y: 114 - height, width: step - 2, height },
+      const height = c === 0 ? 0 : Math.max(2, 88 * c / most);
+      return draw("rect", { class: edges[i] <= tolerance ? "bar" : "over", x: at(i * step + 0.003), y: 114 - height, width: at(step - 0.006), height },
         draw("title", {}, `${i === 0 ? 0 : edges[i - 1]} to ${edges[i]}: ${count(c)} (${percent(c / n)})`));
     });
-    const labels = edges.map((e, i) => [e, i]).filter(([, i]) => i % 3 === 1)
-      .map(([e, i]) => draw("text", { x: 10 + (i + 1) * step, y: 129, "text-anchor": "middle" }, String(e)));
+    const labels = edges.map((e, i) => [e, i]).filter(([, i]) => i % 3 === 1).map(([e, i]) => label(String(e), (i + 1) * step, 130));
+    const quantiles = `p50 ${s.delta.p50.toPrecision(2)}, p95 ${s.delta.p95.toPrecision(2)}, p99 ${s.delta.p99.toPrecision(2)}`;
+    const beyond = shown.reduce((sum, c, i) => sum + (edges[i] > tolerance ? c : 0), counts[edges.length]);
     $("delta").replaceChildren(
       el("p", { class: "muted" }, `|shadow − baseline| per comparison, ${since(s.delta)}, n = ${count(n)}`),
-      draw("svg", { viewBox: "0 0 400 134", role: "img", "aria-label": `histogram of the differences, p50 ${s.delta.p50.toPrecision(2)}, p95 ${s.delta.p95.toPrecision(2)}, p99 ${s.delta.p99.toPrecision(2)}, n = ${count(n)}` },
-        draw("line", { class: "mark", x1: 10, x2: 390, y1: 115, y2: 115 }), ...bars, ...labels,
-        draw("line", { class: "target", x1: border, x2: border, y1: 3, y2: 115 }),
-        draw("text", { x: border + 5, y: 12 }, `${tolerance}: mismatch beyond`)),
-      el("p", { class: "muted" }, `p50 ${s.delta.p50.toPrecision(2)}, p95 ${s.delta.p95.toPrecision(2)}, p99 ${s.delta.p99.toPrecision(2)}; ` +
-        `mean of shadow − baseline ${w.meanDelta == null ? "not known" : w.meanDelta.toPrecision(2)}, n = ${count(w.comparisons)} in ${span(parseFloat(w.length))}`));
+      picture(134, `histogram of the differences, ${quantiles}, ${percent(beyond / n)} beyond ${tolerance}, n = ${count(n)}`,
+        ...bars, draw("line", { class: "mark", x1: 0, x2: "100%", y1: 115, y2: 115 }), ...labels, line("target", border, 3, 115),
+        draw("text", { x: at(border), dx: 6, y: 13 }, `beyond ${tolerance}: ${percent(beyond / n)}`)),
+      el("p", { class: "muted" }, `${quantiles}; mean of shadow − baseline ${w.meanDelta == null ? "not known" : w.meanDelta.toPrecision(2)}, ` +
+        `n = ${count(w.comparisons)} in ${span(parseFloat(w.length))}`));
   };
 
   const outcomes = (s) => {
-    const totals = new Map(s.report.outcomesTotal.map((o) => [o.outcome, Number(o.count)]));
-    let inWindow = 0, inAll = 0;
-    $("outcomes").replaceChildren(...s.report.window.outcomes.map((o) => {
-      const recent = Number(o.count), all = totals.get(o.outcome) || 0;
-      inWindow += recent;
-      inAll += all;
+    const totals = new Map(s.report.outcomesTotal.map((o) => [o.outcome, Number(o.count)])), recent = s.report.window.outcomes;
+    const sum = (list) => list.reduce((n, o) => n + Number(o.count), 0), inWindow = sum(recent), inAll = sum(s.report.outcomesTotal);
+    const share = (n) => (inWindow === 0 ? "–" : percent(n / inWindow));
+    $("outcomes").replaceChildren(...recent.map((o) => {
+      const all = totals.get(o.outcome) || 0;
       return el("tr", all === 0 ? { class: "zero" } : {}, el("th", { scope: "row" }, words(o.outcome, "SHADOW_OUTCOME_")),
-        el("td", {}, count(recent)), el("td", {}, count(all)));
+        el("td", {}, count(o.count)), el("td", {}, share(Number(o.count))), el("td", {}, count(all)));
     }));
     $("outcomes-sum").replaceChildren(
-      el("tr", {}, el("th", { scope: "row" }, "n"), el("td", {}, count(inWindow)), el("td", {}, count(inAll))));
+      el("tr", {}, el("th", { scope: "row" }, "n"), el("td", {}, count(inWindow)), el("td", {}, share(inWindow)), el("td", {}, count(inAll))));
     $("window").textContent = "last " + span(parseFloat(s.report.window.length));
   };
 
@@ -122,43 +151,54 @@
     }
     const rows = (s.drift.features || []).map((f) => [f.feature, f.role, f.rows, f.reading]);
     const all = s.drift.overall ? [["overall", "mean of the model's features", s.drift.rows, s.drift.overall], ...rows] : rows;
-    const scale = Math.max(0.4, ...all.flatMap(([, , , r]) => (r ? [r.psi, r.nullQ99 || 0] : [])));
-    const x = (v) => 400 * v / scale;
+    const known = all.filter(([, , , r]) => r), unknown = all.filter(([, , , r]) => !r);
+    const scale = Math.max(0.4, ...known.flatMap(([, , , r]) => [r.psi, r.nullQ99 || 0]));
+    const tones = { DRIFT_VERDICT_FAIL: "bad", DRIFT_VERDICT_PASS: "good" };
     $("drift").replaceChildren(
-      el("p", { class: "muted" }, `${count(s.drift.rows)} rows of ${s.drift.days} days. Bar: PSI; dashed: threshold; solid mark: what noise alone reaches once in a hundred times.`),
-      ...all.map(([name, role, n, r]) => {
-        if (!r) return el("div", { class: "psi" }, el("span", { class: "name" }, name), el("span", {}, "no data"), el("small", {}, `${role}, n = 0`));
+      el("p", { class: "muted" }, `${count(s.drift.rows)} rows of ${s.drift.days} days. Bar: PSI; dashed: threshold; solid: what noise alone reaches once in a hundred times.`),
+      ...known.map(([name, role, n, r]) => {
         const verdict = words(r.verdict, "DRIFT_VERDICT_"), noise = r.nullQ99 == null ? "noise not known" : `noise 99 % ${r.nullQ99.toFixed(3)}`;
-        const marks = [draw("line", { class: "target", x1: x(r.threshold), x2: x(r.threshold), y1: 0, y2: 14 })];
-        if (r.nullQ99 != null) marks.push(draw("line", { class: "mark", x1: x(r.nullQ99), x2: x(r.nullQ99), y1: 0, y2: 14 }));
+        const marks = [line("target", r.threshold / scale, 0, 14)];
+        if (r.nullQ99 != null) marks.push(line("mark", r.nullQ99 / scale, 0, 14));
         return el("div", { class: "psi" },
-          el("span", { class: "name" }, name), el("span", {}, `${r.psi.toFixed(3)} ${verdict}`),
-          draw("svg", { viewBox: "0 0 400 14", role: "img", "aria-label": `${name}: PSI ${r.psi.toFixed(3)}, ${verdict}` },
-            draw("rect", { class: "track", x: 0, y: 3, width: 400, height: 8, rx: 2 }),
-            draw("rect", { class: r.verdict === "DRIFT_VERDICT_FAIL" ? "over" : "bar", x: 0, y: 3, width: Math.max(1, x(r.psi)), height: 8, rx: 2 }), ...marks),
+          el("span", { class: "name" }, name), el("span", { class: "verdict " + (tones[r.verdict] || "") }, `${r.psi.toFixed(3)} ${verdict}`),
+          picture(14, `${name}: PSI ${r.psi.toFixed(3)}, ${verdict}`,
+            draw("rect", { class: "track", x: 0, y: 3, width: "100%", height: 8, rx: 2 }),
+            bar(r.verdict === "DRIFT_VERDICT_FAIL" ? "over" : "bar", 0, r.psi / scale, 3, 8), ...marks),
           el("small", {}, `${role}, ${noise}, threshold ${r.threshold}, n = ${count(n)}`));
-      }));
+      }),
+      ...(unknown.length === 0 ? [] : [el("p", { class: "muted" }, `No data, n = 0: ${unknown.map(([name]) => name).join(", ")}.`)]));
   };
 
   const rollout = (s) => {
-    const r = s.rollout, b = s.report.breaker, now = Date.parse(s.time);
-    const entries = [
-      ["sampled", `${r.percent} % of the requests, ${words(r.mode, "ROLLOUT_MODE_")}`],
+    const r = s.rollout, now = Date.parse(s.time);
+    $("phase").replaceChildren(el("p", { class: "big" }, `${r.percent} %`),
+      el("p", { class: "muted" }, `of the requests get a shadow: ${words(r.mode, "ROLLOUT_MODE_")}`),
+      picture(12, `${r.percent} % of the requests`, draw("rect", { class: "track", x: 0, y: 2, width: "100%", height: 8, rx: 2 }), bar("bar", 0, r.percent / 100, 2, 8)));
+    pairs("rollout", [
       ["set by", `${r.setBy}${r.setFrom ? " from " + r.setFrom : ""}, revision ${r.revision}`],
       ["reason", r.reason || "none given"],
       ["lease", r.leaseExpireTime ? `${span((Date.parse(r.leaseExpireTime) - now) / 1000)} left, held by ${r.holder}` : "none: for good"],
-      ["breaker", `${words(b.state, "BREAKER_STATE_")}${b.blind ? ", blind: too few requests to judge by rate" : ""}`],
-      ["its window", `${count(b.failures)} failures, n = ${count(Number(b.successes) + Number(b.failures))}; opened ${count(b.tripsTotal)} times since start`],
+    ]);
+  };
+
+  const breaker = (s) => {
+    const b = s.report.breaker, state = words(b.state, "BREAKER_STATE_"), failures = Number(b.failures), n = Number(b.successes) + failures;
+    $("state").replaceChildren(el("p", { class: "big " + (breakerTone[state] || "neutral") }, state));
+    const entries = [
+      ["failures", `${n === 0 ? "none to count" : `${count(failures)}, ${percent(failures / n, 2)}`}, n = ${count(n)} in its window`],
+      ["opened", `${count(b.tripsTotal)} times since start`],
+      ["in flight", `${count(s.report.inFlight)} shadows`],
     ];
-    if (b.nextProbeTime) entries.push(["next probe", `in ${span((Date.parse(b.nextProbeTime) - now) / 1000)}`]);
-    entries.push(["requests", `${count(s.report.requestsTotal)} since ${s.report.startTime.slice(0, 19).replace("T", " ")} UTC, ${count(s.report.inFlight)} shadows in flight`]);
-    pairs("rollout", entries);
+    if (b.blind) entries.unshift(["blind", "too few requests to judge by rate"]);
+    if (b.nextProbeTime) entries.unshift(["next probe", `in ${span((Date.parse(b.nextProbeTime) - Date.parse(s.time)) / 1000)}`]);
+    pairs("breaker", entries);
   };
 
   const models = (s) => {
     const r = s.report, model = (version, digest) => (version ? [version, el("br"), el("code", {}, digest)] : ["none has answered yet"]);
     pairs("models", [["baseline", ...model(r.baselineVersion, r.baselineDigest)], ["shadow", ...model(r.shadowVersion, r.shadowDigest)],
-      ["executor", el("code", {}, r.instanceId || "not known")]]);
+      ["executor", el("code", {}, r.instanceId || "not known"), el("br"), `since ${r.startTime.slice(0, 19).replace("T", " ")} UTC`]]);
   };
 
   // The link to the executor: a stream, or one status at a time while there is none.
@@ -171,7 +211,9 @@
   };
   const show = (s) => {
     last = Date.now();
-    for (const part of [answers, match, latency, delta, outcomes, drift, rollout, models]) part(s);
+    $("time").textContent = s.time.slice(11, 19) + " UTC";
+    $("time").dateTime = s.time;
+    for (const part of [answers, facts, match, latency, delta, outcomes, drift, rollout, breaker, models]) part(s);
     say("live");
   };
   const poll = async () => {

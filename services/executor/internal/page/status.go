@@ -21,8 +21,10 @@ type Status struct {
 	// Drift is ml-engine's; absent, with DriftError, while it is not known.
 	Drift      json.RawMessage `json:"drift,omitempty"`
 	DriftError string          `json:"driftError,omitempty"`
-	// Baseline is the latency of the baseline in milliseconds, Delta the absolute difference of the scores.
+	// Baseline and Shadow are latencies in milliseconds from the arrival of a request, that of shadows which failed
+	// included. Delta is the absolute difference of the scores.
 	Baseline Distribution `json:"baseline"`
+	Shadow   Distribution `json:"shadow"`
 	Delta    Distribution `json:"delta"`
 	// MatchTarget is the match rate that is promised, in [0,1].
 	MatchTarget float64 `json:"matchTarget"`
@@ -70,7 +72,7 @@ func (s *source) status(ctx context.Context) (*Status, error) {
 	answer, raw, failed := s.drift.latest()
 	st := &Status{
 		Time: now, Drift: raw, MatchTarget: shadowRule(gate.ShadowMatch).Threshold,
-		Baseline: describe(recent[baselineLatency], length), Delta: describe(recent[absDelta], length),
+		Baseline: describe(recent[baselineLatency], length), Shadow: describe(recent[shadowLatency], length), Delta: describe(recent[absDelta], length),
 		Answers: []Answer{harmed(recent[baselineLatency]), seen(report, rollout), agrees(report.GetWindow()), moved(answer, failed)},
 	}
 	if failed != nil {
