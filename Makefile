@@ -53,6 +53,9 @@ month: build ## Show the reports of a simulated month with an episode of drift i
 	GREENLIGHT_MONTH='$(CURDIR)/var/month' go test -count=1 -v -run '^TestMonth$$' ./services/greenlight/internal/agent
 	$(BIN)/greenlight evidence verify --evidence var/month/evidence/ml
 	$(BIN)/greenlight evidence render --evidence var/month/evidence/ml
+.PHONY: bench-page
+bench-page: ## Measure what ten viewers of the status page cost executor
+	go test -run '^$$' -bench Viewers -benchtime 6x ./services/greenlight/internal/operations
 
 # Checks.
 

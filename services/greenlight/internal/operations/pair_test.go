@@ -27,10 +27,11 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/proc"
 )
 
-// pair is ml-engine, executor and the agent as processes, under a replay.
+// pair is ml-engine, executor and the agent as processes.
 type pair struct {
 	engine, executor *proc.Process
 	agent            string // the address of its metrics
+	model            *model.Artifact
 	replayed         chan error
 }
 
@@ -39,6 +40,7 @@ type pair struct {
 func TestPrometheusSeesThePair(t *testing.T) {
 	promtest.Program(t, "prometheus")
 	p := startPair(t)
+	defer p.replay(t, 200)()
 	server := promtest.Start(t, promtest.Options{Config: config(t, map[string]string{
 		"executor": p.executor.Addr("http"), "ml-engine": p.engine.Addr("http"), "agent": p.agent,
 	})})
@@ -75,6 +77,7 @@ func TestPrometheusSeesThePair(t *testing.T) {
 		}
 	}
 
+	p.checkSeries(t, server)
 	if err := p.engine.Stop(10 * time.Second); err != nil {
 		t.Error(err)
 	}
@@ -90,8 +93,28 @@ func TestPrometheusSeesThePair(t *testing.T) {
 	}
 }
 
-// startPair builds and starts the programs, and a load that goes on until the test ends.
-func startPair(t *testing.T) *pair {
+// checkSeries counts what a scrape of each program brings. Every label of every metric is bounded, so that traffic does
+// not change it.
+func (p *pair) checkSeries(t *testing.T, server *promtest.Server) {
+	t.Helper()
+	for _, job := range []string{"executor", "ml-engine", "agent"} {
+		of := func(metric string) (v float64) {
+			found, err := server.Query(fmt.Sprintf("max(%s{job=%q})", metric, job))
+			if err != nil || len(found) != 1 {
+				t.Errorf("%s of %s: %v, %v", metric, job, found, err)
+			}
+			return found["{}"]
+		}
+		series := of("scrape_samples_scraped")
+		if series < 20 || series >= 2000 {
+			t.Errorf("a scrape of %s brings %v series, want fewer than 2,000", job, series)
+		}
+		t.Logf("%s: %v series, the last scrape took %.1f ms", job, series, 1000*of("scrape_duration_seconds"))
+	}
+}
+
+// startPair builds and starts the programs.
+func startPair(t testing.TB) *pair {
 	t.Helper()
 	dir := t.TempDir()
 	build := exec.CommandContext(t.Context(), "go", "build", "-o", dir+"/", "./services/ml-engine", "./services/executor", "./services/greenlight")
@@ -112,18 +135,19 @@ func startPair(t *testing.T) *pair {
 		t.Cleanup(func() { _ = p.Stop(10 * time.Second) })
 		return p
 	}
-	p := &pair{replayed: make(chan error, 1)}
+	p := &pair{model: a, replayed: make(chan error, 1)}
 	p.engine = start("ml-engine", "--models", models, "--model", "test/v1")
 	p.executor = start("executor", "--baseline", "heuristic="+filepath.Join(models, "test", "v1", model.BaselineFile),
 		"--engine-addr", p.engine.Addr("grpc"))
-	p.replay(t, a)
 	p.startAgent(t, filepath.Join(dir, "greenlight"))
 	return p
 }
 
-// replay sends market states until the test ends. It ends early when an answer of the baseline fails or differs.
-func (p *pair) replay(t *testing.T, a *model.Artifact) {
+// replay sends so many market states a second, or as fast as the answers come when that is 0, until it is stopped. It ends
+// early when an answer of the baseline fails or differs.
+func (p *pair) replay(t testing.TB, rate float64) (stop func()) {
 	t.Helper()
+	a := p.model
 	conn, err := rpc.Dial(p.executor.Addr("grpc"), nil)
 	if err != nil {
 		t.Fatal(err)
@@ -143,12 +167,12 @@ func (p *pair) replay(t *testing.T, a *model.Artifact) {
 			Score: a.Scorer.Score(x), Baseline: a.Baseline.Score(inputs),
 		}
 	}
-	ctx, stop := context.WithCancel(t.Context())
+	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		for ctx.Err() == nil {
-			r, err := load.Shadow(ctx, client, a, states, load.Pace{Rate: 200, Timeout: 20 * time.Second})
+			r, err := load.Shadow(ctx, client, a, states, load.Pace{Rate: rate, Timeout: 20 * time.Second})
 			if err == nil && r.Succeeded < r.Total {
 				err = fmt.Errorf("%d of %d decisions are right: %v", r.Succeeded, r.Total, r.Errors)
 			}
@@ -158,15 +182,15 @@ func (p *pair) replay(t *testing.T, a *model.Artifact) {
 			}
 		}
 	}()
-	t.Cleanup(func() {
-		stop()
+	return func() {
+		cancel()
 		<-done
 		_ = conn.Close()
-	})
+	}
 }
 
 // startAgent starts greenlight agent on a port that was free a moment ago.
-func (p *pair) startAgent(t *testing.T, program string) {
+func (p *pair) startAgent(t testing.TB, program string) {
 	t.Helper()
 	var lc net.ListenConfig
 	l, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
