@@ -81,7 +81,7 @@ func newWorld(t testing.TB) *world {
 	}
 	w.drift = func(context.Context) (*mlenginev1.GetDriftResponse, error) {
 		return &mlenginev1.GetDriftResponse{
-			Rows: 10080, Days: 7, Overall: psi(0.05, 0.09, mlenginev1.DriftVerdict_DRIFT_VERDICT_PASS, ""),
+			Rows: 10080, Days: 7, Overall: psi(0.05, 0.09, mlenginev1.DriftVerdict_DRIFT_VERDICT_PASS, "PSI 0.0512 is below 0.1234"),
 			Features: []*mlenginev1.FeatureDrift{
 				{Feature: "spread_bp_rel", Role: "feature", Rows: 10080, Reading: psi(0.25, 0.15, mlenginev1.DriftVerdict_DRIFT_VERDICT_FAIL, "above both")},
 				{Feature: "zscore_mid_24h", Role: "feature", Rows: 10080, Reading: psi(0.17, 0.31, mlenginev1.DriftVerdict_DRIFT_VERDICT_PASS, "")},

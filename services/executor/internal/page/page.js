@@ -42,7 +42,7 @@
       li.className = a.tone;
       const [, word, why] = li.children;
       if (word.textContent !== a.word) word.textContent = a.word;
-      why.textContent = a.why.replace(/\d{4,}/g, count).replaceAll(">=", "≥").replace(/ (?=[%=])|(?<==) (?=\d)/g, "\u00a0");
+      why.textContent = a.why.replace(/(?<![.\d])\d{4,}/g, count).replaceAll(">=", "≥").replace(/ (?=[%=])|(?<==) (?=\d)/g, "\u00a0");
     });
   };
 
@@ -187,7 +187,7 @@
     $("state").replaceChildren(el("p", { class: "big " + (breakerTone[state] || "neutral") }, state));
     const entries = [
       ["failures", `${n === 0 ? "none to count" : `${count(failures)}, ${percent(failures / n, 2)}`}, n = ${count(n)} in its window`],
-      ["opened", `${count(b.tripsTotal)} times since start`],
+      ["opened", `${count(b.tripsTotal)} ${Number(b.tripsTotal) === 1 ? "time" : "times"} since start`],
       ["in flight", `${count(s.report.inFlight)} shadows`],
     ];
     if (b.blind) entries.unshift(["blind", "too few requests to judge by rate"]);
