@@ -1,5 +1,5 @@
 // Package durable writes whole files: whatever happens meanwhile, even a kill or a power cut, a reader finds the old
-// file or the new one, and never a part of one.
+// file or the new one, and never a part of one. To files that grow it adds whole lines.
 package durable
 
 import (
@@ -69,6 +69,26 @@ func SyncDir(dir string) error {
 	return errors.Join(f.Sync(), f.Close())
 }
 
+// MkdirAll makes the folder and those above it that are missing, so that they are there after a power cut. Folders that
+// exist are left as they are.
+func MkdirAll(dir string, perm fs.FileMode) error {
+	dir = filepath.Clean(dir)
+	switch info, err := os.Stat(dir); {
+	case err == nil && !info.IsDir():
+		return &fs.PathError{Op: "mkdir", Path: dir, Err: syscall.ENOTDIR}
+	case !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
+	above := filepath.Dir(dir)
+	if err := MkdirAll(above, perm); err != nil {
+		return err
+	}
+	if err := os.Mkdir(dir, perm); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return SyncDir(above)
+}
+
 // SetAside renames a file that cannot be used to a name that no file has, which it returns, so that its content is not
 // lost when a new one is begun.
 func SetAside(path string, now time.Time) (aside string, err error) {
@@ -97,7 +117,7 @@ var ErrOwned = errors.New("another process owns it")
 // Own makes the folder if need be and takes possession of it, until the closer is closed or the process ends, however it
 // ends. It fails with [ErrOwned] when another one has it.
 func Own(dir string) (io.Closer, error) {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
 	lock, err := os.OpenFile(filepath.Join(dir, ".lock"), os.O_RDWR|os.O_CREATE, 0o644)

@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path"
-	"path/filepath"
 )
 
 // folder does the disk work below one directory, which no name and no symbolic link can leave.
@@ -74,25 +73,6 @@ func (f folder) syncDirs(name string) error {
 		}
 	}
 	return nil
-}
-
-// makeDir makes dir and the folders above it, on disk when it returns.
-func makeDir(dir string) error {
-	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	above := filepath.Dir(dir)
-	if err := makeDir(above); err != nil {
-		return err
-	}
-	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	holder, err := os.Open(above)
-	if err != nil {
-		return err
-	}
-	return syncAndClose(holder)
 }
 
 func syncAndClose(dir *os.File) error {

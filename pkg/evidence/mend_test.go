@@ -1,15 +1,11 @@
 package evidence_test
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"maps"
-	"os"
-	"os/exec"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 )
@@ -177,51 +173,5 @@ func TestOpenDoesNotAdoptFiles(t *testing.T) {
 	must(t, err)
 	if len(report.Problems) != 2 || report.Problems[0].File != "report.json" || report.Problems[1].File != "new.txt" {
 		t.Errorf("got %v, want report.json and new.txt", report.Problems)
-	}
-}
-
-// TestKill kills a process that writes, at no particular moment, again and again on the same folder.
-func TestKill(t *testing.T) {
-	if dir := os.Getenv("EVIDENCE_TEST_WRITE"); dir != "" {
-		s, err := evidence.Open(dir, evidence.Options{})
-		if err != nil {
-			fmt.Println("failed:", err)
-			os.Exit(1)
-		}
-		fmt.Println("writing")
-		for i := 0; ; i++ {
-			if err := s.WriteFile(fmt.Sprintf("d%d/f%d.txt", i%3, i%7), fmt.Appendf(nil, "%d %d", os.Getpid(), i)); err != nil {
-				fmt.Println("failed:", err)
-				os.Exit(1)
-			}
-		}
-	}
-	if testing.Short() {
-		t.Skip("starts processes")
-	}
-	dir := t.TempDir()
-	lines := 0
-	for round := range 12 {
-		cmd := exec.Command(os.Args[0], "-test.run=^TestKill$")
-		cmd.Env = append(os.Environ(), "EVIDENCE_TEST_WRITE="+dir)
-		out, err := cmd.StdoutPipe()
-		must(t, err)
-		must(t, cmd.Start())
-		said, err := bufio.NewReader(out).ReadString('\n')
-		if err != nil || said != "writing\n" {
-			t.Errorf("round %d: the writer said %q, %v", round, said, err)
-		}
-		time.Sleep(time.Duration(5+3*round) * time.Millisecond)
-		must(t, cmd.Process.Kill())
-		cmd.Wait() // it was killed, which is an error
-		open(t, dir).Close()
-		report := verified(t, dir)
-		if report.Lines < lines {
-			t.Errorf("round %d: %d lines, there were %d", round, report.Lines, lines)
-		}
-		lines = report.Lines
-	}
-	if lines == 0 {
-		t.Error("nothing was written")
 	}
 }

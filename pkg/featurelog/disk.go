@@ -4,10 +4,11 @@ import (
 	"bufio"
 	"errors"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"syscall"
+
+	"github.com/greenlight-ml/greenlight/pkg/durable"
 )
 
 // disk is what writing takes of the file system. Tests put faults into it.
@@ -25,7 +26,7 @@ type file interface {
 }
 
 // realDisk is the file system.
-var realDisk = disk{mkdir: makeDir, create: createLocked, rename: os.Rename, remove: os.Remove, sync: syncDir}
+var realDisk = disk{mkdir: makeDir, create: createLocked, rename: os.Rename, remove: os.Remove, sync: durable.SyncDir}
 
 // save makes a whole file of what write writes, or leaves the one of that name as it was.
 func (d disk) save(path string, write func(io.Writer) error) (err error) {
@@ -60,24 +61,7 @@ func (d disk) save(path string, write func(io.Writer) error) (err error) {
 }
 
 // makeDir makes the folder of a partition, so that it is there after a loss of power.
-func makeDir(dir string) error {
-	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	day := filepath.Dir(dir)
-	return errors.Join(syncDir(day), syncDir(filepath.Dir(day)))
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
-}
+func makeDir(dir string) error { return durable.MkdirAll(dir, 0o755) }
 
 // createLocked makes a file and locks it for as long as it is open, to show that its process lives.
 func createLocked(path string) (file, error) {

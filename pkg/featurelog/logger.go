@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"os"
 	"regexp"
 	"sync"
 	"sync/atomic"
@@ -101,7 +100,7 @@ func open(opts Options, d disk) (*Logger, error) {
 	if err := opts.validate(); err != nil {
 		return nil, fmt.Errorf("feature log: %w", err)
 	}
-	if err := os.MkdirAll(opts.Dir, 0o755); err != nil {
+	if err := makeDir(opts.Dir); err != nil {
 		return nil, fmt.Errorf("feature log: %w", err)
 	}
 	if err := sweep(opts.Dir); err != nil {

@@ -9,7 +9,9 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 
+	"github.com/greenlight-ml/greenlight/pkg/durable"
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 )
 
@@ -180,13 +182,34 @@ func (a *Artifact) files() (map[string][]byte, error) {
 	return files, nil
 }
 
-// writeFolder writes the files into a temporary folder beside dir, syncs them, and renames it to dir.
+// tmpPrefix begins the names of folders in which models are written before they have their own.
+const tmpPrefix = ".new-"
+
+// writeFolder writes the files into a temporary folder beside dir, syncs them, and renames it to dir. One process at a
+// time writes models of a name, so what is there under a temporary name was left by one that was killed, and is removed.
 func writeFolder(dir string, files map[string][]byte) (err error) {
 	parent := filepath.Dir(dir)
-	if err := os.MkdirAll(parent, 0o755); err != nil {
+	if err := durable.MkdirAll(parent, 0o755); err != nil {
 		return err
 	}
-	tmp, err := os.MkdirTemp(parent, ".new-*")
+	lock, err := os.Open(parent)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = lock.Close() }() // and with it the lock
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+		return fmt.Errorf("lock %s: %w", parent, err)
+	}
+	entries, err := os.ReadDir(parent)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), tmpPrefix) {
+			_ = os.RemoveAll(filepath.Join(parent, e.Name())) // what cannot be removed is in nobody's way
+		}
+	}
+	tmp, err := os.MkdirTemp(parent, tmpPrefix+"*")
 	if err != nil {
 		return err
 	}
@@ -203,13 +226,13 @@ func writeFolder(dir string, files map[string][]byte) (err error) {
 			return err
 		}
 	}
-	if err := syncFolder(tmp); err != nil {
+	if err := durable.SyncDir(tmp); err != nil {
 		return err
 	}
 	if err := os.Rename(tmp, dir); err != nil {
 		return err
 	}
-	return syncFolder(parent)
+	return durable.SyncDir(parent)
 }
 
 func writeSynced(path string, raw []byte) error {
@@ -219,12 +242,4 @@ func writeSynced(path string, raw []byte) error {
 	}
 	_, err = f.Write(raw)
 	return errors.Join(err, f.Sync(), f.Close())
-}
-
-func syncFolder(dir string) error {
-	f, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
 }

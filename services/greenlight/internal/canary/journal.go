@@ -7,8 +7,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"os"
-	"path/filepath"
 
 	"github.com/greenlight-ml/greenlight/pkg/durable"
 )
@@ -45,20 +46,28 @@ func sumOf(before string, entry []byte) string {
 // journal is a file that entries are added to, each on disk before the next.
 type journal struct {
 	file *os.File
+	tail *durable.Appender
 	last line
 }
 
-// createJournal begins a journal, whose file must not be there.
+// createJournal begins a journal, whose file must not be there. It appears with its head: what has no journal never began.
 func createJournal(path string, h head) (*journal, error) {
-	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL|os.O_APPEND, 0o644)
+	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+		return nil, errors.Join(err, fmt.Errorf("journal %s: %w", path, fs.ErrExist))
+	}
+	_, text, err := line{}.next(h)
 	if err != nil {
 		return nil, err
 	}
-	j := &journal{file: file}
-	if err := errors.Join(j.add(h), durable.SyncDir(filepath.Dir(path))); err != nil {
-		return nil, errors.Join(err, file.Close())
+	err = durable.WriteFile(path, 0o644, func(w io.Writer) error {
+		_, err := w.Write(text)
+		return err
+	})
+	if err != nil {
+		return nil, err
 	}
-	return j, nil
+	j, _, _, err := openJournal(path)
+	return j, err
 }
 
 // openJournal reads a journal and goes on behind its last whole line.
@@ -68,13 +77,14 @@ func openJournal(path string) (*journal, head, []Event, error) {
 		return nil, head{}, nil, err
 	}
 	h, events, last, end, err := readJournal(path)
-	if err == nil {
-		err = file.Truncate(end)
-	}
 	if err != nil {
 		return nil, head{}, nil, errors.Join(err, file.Close())
 	}
-	return &journal{file: file, last: last}, h, events, nil
+	tail, err := durable.AppendTo(file, end)
+	if err != nil {
+		return nil, head{}, nil, errors.Join(err, file.Close())
+	}
+	return &journal{file: file, tail: tail, last: last}, h, events, nil
 }
 
 // readJournal returns what is in a journal, its last whole line, and where that ends. What follows it, without a line
@@ -119,21 +129,24 @@ func readJournal(path string) (h head, events []Event, last line, end int64, err
 	return h, events, last, end, nil
 }
 
-// add writes an entry; it is on disk when it returns.
-func (j *journal) add(entry any) error {
+// next is the line of the entry that follows, and how it is written.
+func (l line) next(entry any) (line, []byte, error) {
 	raw, err := json.Marshal(entry)
 	if err != nil {
-		return err
+		return line{}, nil, err
 	}
-	next := line{Seq: j.last.Seq + 1, Sum: sumOf(j.last.Sum, raw), Entry: raw}
-	text, err := json.Marshal(next)
+	n := line{Seq: l.Seq + 1, Sum: sumOf(l.Sum, raw), Entry: raw}
+	text, err := json.Marshal(n)
+	return n, append(text, '\n'), err
+}
+
+// add writes an entry; it is on disk when it returns, and not there after an error.
+func (j *journal) add(entry any) error {
+	next, text, err := j.last.next(entry)
 	if err != nil {
 		return err
 	}
-	if _, err := j.file.Write(append(text, '\n')); err != nil {
-		return err
-	}
-	if err := j.file.Sync(); err != nil {
+	if err := j.tail.Append(text); err != nil {
 		return err
 	}
 	j.last = next

@@ -3,12 +3,12 @@ package canary
 import (
 	"encoding/json"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/greenlight-ml/greenlight/pkg/durable"
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/confirm"
@@ -122,7 +122,7 @@ type confirmed struct {
 
 // Issue keeps the plan and returns its phrase, which works once and until it expires.
 func (s State) Issue(p *Plan, validity time.Duration) (*confirm.Ticket, error) {
-	if err := os.MkdirAll(filepath.Join(string(s), "plans"), 0o755); err != nil {
+	if err := durable.MkdirAll(filepath.Join(string(s), "plans"), 0o755); err != nil {
 		return nil, err
 	}
 	return s.ledger().Issue(validity, func(nonce string, _ time.Time) (string, any, error) {

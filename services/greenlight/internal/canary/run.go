@@ -156,7 +156,7 @@ func (s State) Running(id string) (bool, error) {
 	return false, owner.Close()
 }
 
-// Runs are the ids of all runs, oldest first.
+// Runs are the ids of all runs, oldest first. What was cut off before its journal is no run: it has done nothing.
 func (s State) Runs() ([]string, error) {
 	entries, err := os.ReadDir(s.run(""))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -164,6 +164,9 @@ func (s State) Runs() ([]string, error) {
 	}
 	var ids []string
 	for _, e := range entries {
+		if _, err := os.Lstat(filepath.Join(s.run(e.Name()), journalName)); errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
 		ids = append(ids, e.Name())
 	}
 	slices.Sort(ids) // they begin with their time

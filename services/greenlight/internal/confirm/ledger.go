@@ -87,7 +87,7 @@ func (l *Ledger) Issue(validity time.Duration, compose func(nonce string, expire
 	if t.Payload, err = json.Marshal(payload); err != nil {
 		return nil, fmt.Errorf("payload of the phrase: %w", err)
 	}
-	if err := os.MkdirAll(l.dir, 0o755); err != nil {
+	if err := durable.MkdirAll(l.dir, 0o755); err != nil {
 		return nil, err
 	}
 	err = durable.WriteFile(l.path(t.Nonce, ".json"), 0o600, func(w io.Writer) error {

@@ -23,6 +23,7 @@ const journalName = "samples.jsonl"
 // Journal is a file of samples, one JSON line each, that only ever grows. One process at a time appends to it.
 type Journal struct {
 	file *os.File
+	tail *durable.Appender
 }
 
 // OpenJournal opens the journal of a state folder to append to it, and makes it if there is none. A last line that was
@@ -32,43 +33,27 @@ func OpenJournal(dir string) (*Journal, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := errors.Join(cutTorn(file), durable.SyncDir(dir)); err != nil {
+	raw, err := io.ReadAll(file)
+	if err == nil {
+		err = durable.SyncDir(dir)
+	}
+	var tail *durable.Appender
+	if err == nil {
+		tail, err = durable.AppendTo(file, int64(bytes.LastIndexByte(raw, '\n')+1))
+	}
+	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open journal: %w", err), file.Close())
 	}
-	return &Journal{file}, nil
+	return &Journal{file, tail}, nil
 }
 
-// cutTorn removes what follows the last line end.
-func cutTorn(file *os.File) error {
-	raw, err := io.ReadAll(file)
-	if err != nil {
-		return err
-	}
-	whole := bytes.LastIndexByte(raw, '\n') + 1
-	if whole == len(raw) {
-		return nil
-	}
-	return errors.Join(file.Truncate(int64(whole)), file.Sync())
-}
-
-// Append adds a sample, which is on disk when it returns. What an append that failed has left of a line is taken back, so
-// that the next is not glued to it.
+// Append adds a sample, which is on disk when it returns, and not there after an error.
 func (j *Journal) Append(s Sample) error {
 	line, err := json.Marshal(s)
 	if err != nil {
 		return fmt.Errorf("journal: %w", err)
 	}
-	info, err := j.file.Stat()
-	if err != nil {
-		return err
-	}
-	if _, err = j.file.Write(append(line, '\n')); err == nil {
-		err = j.file.Sync()
-	}
-	if err != nil {
-		return errors.Join(err, j.file.Truncate(info.Size()))
-	}
-	return nil
+	return j.tail.Append(append(line, '\n'))
 }
 
 // Close closes the file.

@@ -1,0 +1,73 @@
+package evidence_test
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/greenlight-ml/greenlight/pkg/crashtest"
+	"github.com/greenlight-ml/greenlight/pkg/evidence"
+)
+
+// Files are written, and written again: state.txt with every operation, which its content must name.
+func TestCrash(t *testing.T) {
+	crashtest.Run(t, crashtest.Writer{
+		Name: "evidence chain",
+		Write: func(dir string, op int, tell *crashtest.Teller) error {
+			s, err := evidence.Open(dir, evidence.Options{})
+			if err != nil {
+				return err
+			}
+			for ; ; op++ {
+				tell.Begin(op)
+				if err := s.WriteJSON(fmt.Sprintf("daily/%d/report_%d.json", op%3, op), header, map[string]int{"op": op}); err != nil {
+					return err
+				}
+				if err := s.WriteFile("state.txt", fmt.Appendln(nil, op)); err != nil {
+					return err
+				}
+				tell.Done(op)
+			}
+		},
+		Read: func(dir string) ([]int, error) {
+			s, err := evidence.Open(dir, evidence.Options{})
+			if err != nil {
+				return nil, err
+			}
+			if err := s.Close(); err != nil {
+				return nil, err
+			}
+			report, err := evidence.Verify(dir)
+			if err != nil {
+				return nil, err
+			}
+			if report.Lines > 0 && !report.OK() { // an empty chain is nothing to verify
+				return nil, fmt.Errorf("does not verify: %v", report.Problems)
+			}
+			var found []int
+			err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+				if err == nil && strings.HasSuffix(path, ".json") {
+					var op int
+					_, err = fmt.Sscanf(d.Name(), "report_%d.json", &op)
+					found = append(found, op)
+				}
+				return err
+			})
+			raw, stateErr := os.ReadFile(filepath.Join(dir, "state.txt"))
+			if err != nil || errors.Is(stateErr, fs.ErrNotExist) {
+				return found, err
+			}
+			// The last report may be there without the last state, and not the other way round.
+			var last int
+			if _, err := fmt.Sscan(string(raw), &last); err != nil || !slices.Contains(found, last) {
+				return nil, fmt.Errorf("state.txt is of %d, which has no report: %w", last, err)
+			}
+			return found, nil
+		},
+	})
+}

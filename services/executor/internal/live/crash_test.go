@@ -1,0 +1,58 @@
+package live
+
+import (
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"testing"
+
+	"github.com/greenlight-ml/greenlight/pkg/crashtest"
+	"github.com/greenlight-ml/greenlight/pkg/durable"
+	"github.com/greenlight-ml/greenlight/pkg/feature"
+)
+
+// After every operation as many quotes of each of some symbols are in the snapshot as it has for a number.
+func TestCrash(t *testing.T) {
+	const symbols = 20
+	quotes := func(b *feature.Book) int { return int(b.Count(feature.Accepted)) / symbols }
+	crashtest.Run(t, crashtest.Writer{
+		Name: "quote snapshots",
+		Write: func(dir string, op int, tell *crashtest.Teller) error {
+			if _, err := durable.Own(dir); err != nil {
+				return err
+			}
+			b, err := Folder(dir).Load(feature.BookOptions{}, slog.New(slog.DiscardHandler))
+			if err != nil {
+				return err
+			}
+			for have := quotes(b); ; op++ {
+				tell.Begin(op)
+				for ; have < op; have++ {
+					for k := range symbols {
+						if _, err := b.Observe(fmt.Sprint("S", k), quote(have)); err != nil {
+							return err
+						}
+					}
+				}
+				if err := Folder(dir).save(b); err != nil {
+					return err
+				}
+				tell.Done(op)
+			}
+		},
+		Read: func(dir string) ([]int, error) {
+			b, err := Folder(dir).Load(feature.BookOptions{}, slog.New(slog.DiscardHandler))
+			if err != nil {
+				return nil, err
+			}
+			if aside, err := filepath.Glob(filepath.Join(dir, "*unusable*")); err != nil || len(aside) > 0 {
+				return nil, fmt.Errorf("set aside: %q, %w", aside, err)
+			}
+			if quotes(b) == 0 {
+				return nil, nil
+			}
+			return []int{quotes(b)}, nil
+		},
+		Latest: true,
+	})
+}

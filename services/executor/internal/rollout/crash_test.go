@@ -1,0 +1,76 @@
+package rollout
+
+import (
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/crashtest"
+	"github.com/greenlight-ml/greenlight/pkg/durable"
+)
+
+// Every operation sets another share, some of them for a while, some as an abort; the reason has its number.
+func TestCrash(t *testing.T) {
+	begin := func(dir string) (*Keeper, error) {
+		return Open(Options{Dir: dir, Percent: 3, Salt: "salt", Logger: slog.New(slog.DiscardHandler)})
+	}
+	percent := func(op int) float64 {
+		if op%5 == 0 {
+			return 0
+		}
+		return float64(op % 101)
+	}
+	crashtest.Run(t, crashtest.Writer{
+		Name: "rollout state",
+		Write: func(dir string, op int, tell *crashtest.Teller) error {
+			if _, err := durable.Own(dir); err != nil {
+				return err
+			}
+			k, err := begin(dir)
+			if err != nil {
+				return err
+			}
+			for ; ; op++ {
+				tell.Begin(op)
+				c := change{percent: percent(op), mode: observe, by: "test", reason: strconv.Itoa(op)}
+				if op%3 == 0 {
+					c.lease, c.holder = time.Hour, "canary"
+				}
+				if op%5 == 0 || k.now.Load().Holder != c.holder {
+					_, err = k.abort("test", "", c.reason)
+				}
+				if op%5 > 0 && err == nil {
+					c.expected = k.now.Load().Revision
+					_, err = k.set(c)
+				}
+				if err != nil {
+					return err
+				}
+				tell.Done(op)
+			}
+		},
+		Read: func(dir string) ([]int, error) {
+			k, err := begin(dir)
+			if err != nil {
+				return nil, err
+			}
+			defer k.Stop()
+			if aside, err := filepath.Glob(filepath.Join(dir, "*unusable*")); err != nil || len(aside) > 0 {
+				return nil, fmt.Errorf("set aside: %q, %w", aside, err)
+			}
+			r := k.now.Load()
+			op, err := strconv.Atoi(r.Reason)
+			if err != nil {
+				return nil, nil // the first start
+			}
+			if r.Percent != percent(op) && r.Percent != 0 { // 0 between the abort and what was set after it
+				return nil, fmt.Errorf("operation %d left %v %%, want %v", op, r.Percent, percent(op))
+			}
+			return []int{op}, nil
+		},
+		Latest: true,
+	})
+}
