@@ -11,6 +11,10 @@ DATA ?=
 MODEL ?=
 RACE ?= -race
 COMPOSE ?= docker compose
+ROUNDS ?= 1000
+SEED ?= 1
+FUZZTIME ?= 10s
+FUZZ ?=
 
 # The micro-benchmarks of `make bench`: what runs per quote, per vector, per request, and per million rows.
 HOT := ^Benchmark(LiveObserve|Log|Observe|Detach|Wait|Skip|FitMillionRows)$$
@@ -62,6 +66,14 @@ bench-page: ## Measure what ten viewers of the status page cost executor
 .PHONY: test
 test: linkcheck deploy-check ## Test all modules under the race detector; GREENLIGHT_DATA=folder adds the tests on market data
 	go test $(RACE) work
+
+.PHONY: crash
+crash: ## Kill every writer of files, ROUNDS times in all at moments from SEED, and show what was lost; 1000, 1
+	@deploy/tools/crash '$(ROUNDS)' '$(SEED)'
+
+.PHONY: fuzz
+fuzz: ## Fuzz every reader of outside bytes for FUZZTIME each, and show how far it came; FUZZ=name picks some
+	@deploy/tools/fuzz '$(FUZZTIME)' '$(FUZZ)'
 
 .PHONY: linkcheck
 linkcheck: ## Prove that linking the contract brings gRPC and Protocol Buffers alone

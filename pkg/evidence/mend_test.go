@@ -127,6 +127,41 @@ func TestOpenMendsAKilledMend(t *testing.T) {
 	}
 }
 
+// A chain or a head that is cut anywhere is completed, set aside or refused, and what is accepted verifies.
+func TestOpenAfterAnyCut(t *testing.T) {
+	whole := small(t)
+	lines := strings.SplitAfter(whole["chain.jsonl"], "\n")
+	last := len(whole["chain.jsonl"]) - len(lines[len(lines)-2])
+	dir := lay(t, whole)
+	for _, name := range []string{"chain.jsonl", "chain.head"} {
+		for cut := range len(whole[name]) {
+			if cut > last && cut%17 > 0 && cut < len(whole[name])-1 {
+				continue // a completion takes a dozen syncs
+			}
+			files := maps.Clone(whole)
+			files[name] = whole[name][:cut]
+			put(t, dir, name, files[name])
+			s, err := evidence.Open(dir, evidence.Options{})
+			if name == "chain.head" || cut < last { // more than an append can lose
+				if !errors.Is(err, evidence.ErrBroken) || !strings.Contains(err.Error(), "chain.head") {
+					t.Fatalf("%s cut at %d: got %v, want %v", name, cut, err, evidence.ErrBroken)
+				}
+				if after := snapshot(t, dir); !maps.Equal(after, files) {
+					t.Fatalf("%s cut at %d: a refused folder was changed", name, cut)
+				}
+				put(t, dir, name, whole[name])
+				continue
+			}
+			must(t, err)
+			must(t, s.Close())
+			verified(t, dir)
+			if after := snapshot(t, dir); !maps.Equal(after, whole) {
+				t.Fatalf("%s cut at %d: got %v, want what was there before", name, cut, after)
+			}
+		}
+	}
+}
+
 func TestOpenDoesNotBuryABreak(t *testing.T) {
 	files := small(t)
 	lines := strings.SplitAfter(files["chain.jsonl"], "\n")

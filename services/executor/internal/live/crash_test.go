@@ -1,6 +1,8 @@
 package live
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"log/slog"
 	"path/filepath"
@@ -55,4 +57,26 @@ func TestCrash(t *testing.T) {
 		},
 		Latest: true,
 	})
+}
+
+// A snapshot that is cut anywhere is set aside: features are learned anew, and never half known.
+func TestSnapshotCutAnywhere(t *testing.T) {
+	b, err := feature.NewBook(feature.BookOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, symbol := range []string{"A", "B"} {
+		if _, err := b.Observe(symbol, quote(1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var whole bytes.Buffer
+	if err := b.Snapshot(&whole); err != nil {
+		t.Fatal(err)
+	}
+	for cut := range whole.Len() {
+		if _, err := feature.RestoreBook(bytes.NewReader(whole.Bytes()[:cut]), feature.BookOptions{}); !errors.Is(err, feature.ErrSnapshot) {
+			t.Fatalf("cut at %d of %d: got %v, want %v", cut, whole.Len(), err, feature.ErrSnapshot)
+		}
+	}
 }

@@ -3,6 +3,7 @@ package rollout
 import (
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"strconv"
 	"testing"
@@ -73,4 +74,27 @@ func TestCrash(t *testing.T) {
 		},
 		Latest: true,
 	})
+}
+
+// A file that is cut anywhere means that nothing is known, and 0 %: never another share.
+func TestFileCutAnywhere(t *testing.T) {
+	dir := t.TempDir()
+	k, err := Open(Options{Dir: dir, Percent: 3, Salt: "salt", Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer k.Stop()
+	if _, err := k.set(change{percent: 25, mode: observe, lease: time.Hour, holder: "canary", by: "test", reason: "test"}); err != nil {
+		t.Fatal(err)
+	}
+	whole, err := os.ReadFile(k.path())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for cut := range len(whole) {
+		r, err := parse(whole[:cut], time.Now())
+		if err == nil && (r.Percent != 25 || r.Holder != "canary" || cut < len(whole)-1) { // the last byte is a line end
+			t.Errorf("cut at %d: got %+v", cut, r)
+		}
+	}
 }

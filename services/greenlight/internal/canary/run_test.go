@@ -438,6 +438,14 @@ func TestJournalCutAnywhere(t *testing.T) {
 		t.Fatal(err)
 	}
 	first := bytes.IndexByte(whole, '\n') + 1
+	for cut := range first { // no kill can leave this, since the head is written whole
+		if err := os.WriteFile(path, whole[:cut], 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, _, err := openJournal(path); err == nil || !strings.Contains(err.Error(), "journal.jsonl, line 1: nothing was written") {
+			t.Fatalf("cut at %d: got %v, want that nothing was written", cut, err)
+		}
+	}
 	for cut := first; cut <= len(whole); cut++ {
 		if err := os.WriteFile(path, whole[:cut], 0o600); err != nil {
 			t.Fatal(err)

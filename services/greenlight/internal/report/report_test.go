@@ -1,6 +1,7 @@
 package report
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"path/filepath"
@@ -49,6 +50,50 @@ func TestTornJournal(t *testing.T) {
 		}
 		if samples, err := ReadJournal(dir, time.Time{}); err != nil || len(samples) != i+1 || !samples[i].Time.Equal(now.Add(time.Duration(i)*time.Hour)) {
 			t.Errorf("read %v, %v: want %d samples", samples, err, i+1)
+		}
+	}
+}
+
+// A journal that is cut anywhere has the samples that are whole, and can be gone on with.
+func TestJournalCutAnywhere(t *testing.T) {
+	dir := t.TempDir()
+	j, err := OpenJournal(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sample := func(i int) Sample {
+		return Sample{Time: time.Unix(int64(i), 0).UTC(), Errors: []string{"ü\n"}, Drift: &Drift{PSI: 0.1, Verdict: "PASS"}}
+	}
+	for i := range 3 {
+		if err := j.Append(sample(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := j.Close(); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, journalName)
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for cut := range len(whole) + 1 {
+		want := bytes.Count(whole[:cut], []byte{'\n'})
+		if err := os.WriteFile(path, whole[:cut], 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if samples, err := ReadJournal(dir); err != nil || len(samples) != want {
+			t.Fatalf("cut at %d: %d samples, %v; want %d", cut, len(samples), err, want)
+		}
+		j, err := OpenJournal(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(j.Append(sample(9)), j.Close()); err != nil {
+			t.Fatal(err)
+		}
+		if samples, err := ReadJournal(dir); err != nil || len(samples) != want+1 || samples[want].Time != sample(9).Time {
+			t.Fatalf("cut at %d: went on to %v, %v", cut, samples, err)
 		}
 	}
 }
