@@ -196,3 +196,62 @@ func FuzzModelFile(f *testing.F) {
 		}
 	})
 }
+
+// FuzzModelParts loads whatever may stand in the other files of a model, behind digests that agree: it is refused, or it
+// is the model that it was, and a release of it loads too.
+func FuzzModelParts(f *testing.F) {
+	registry, dir := folder(f)
+	parts := []string{model.BaselineFile, model.GoldenFile, model.ReferenceFile, model.ManifestFile, model.ReleaseFile}
+	good := map[string][]byte{}
+	for i, name := range parts[:4] {
+		good[name] = read(f, dir, name)
+		f.Add(uint8(i), good[name])
+	}
+	f.Add(uint8(4), []byte(`{"format":"greenlight/release/v1","from":"v1-rc1","time":"2026-01-01T00:00:00Z","record":{"by":"x"}}`))
+	f.Add(uint8(4), []byte(`{"format":"greenlight/release/v1","record":null}`))
+	f.Fuzz(func(t *testing.T, which uint8, raw []byte) {
+		for name, content := range good {
+			write(t, dir, name, content)
+		}
+		_ = os.Remove(filepath.Join(dir, model.ReleaseFile))
+		name := parts[int(which)%len(parts)]
+		write(t, dir, name, raw)
+		if name != model.ManifestFile {
+			sums := map[string]string{}
+			for _, n := range append(parts[:3:3], name) {
+				sum := sha256.Sum256(read(t, dir, n))
+				sums[n] = hex.EncodeToString(sum[:])
+			}
+			edit(t, dir, model.ManifestFile, sums, "files")
+		}
+		a, err := model.Load(dir)
+		if err != nil {
+			if a != nil {
+				t.Fatalf("both a model and an error: %v", err)
+			}
+			return
+		}
+		for _, g := range a.Golden.Vectors {
+			if s := a.Scorer.Score(g.X); !(math.Abs(s-g.Score) <= 1e-12) {
+				t.Fatalf("scores %v, want %v", s, g.Score)
+			}
+		}
+		if s := a.Baseline.Score(make([]float64, len(a.Baseline.Inputs()))); !(s >= 0 && s <= 1) {
+			t.Fatalf("the baseline scores %v", s)
+		}
+		if a.Manifest.Name != "test" || a.Manifest.Version != version {
+			return // of another place in the registry
+		}
+		r := model.OpenRegistry(registry)
+		if err := r.Release(model.Entry{Name: "test", Version: version}, "released", model.Release{Record: []byte(`{}`)}); err != nil {
+			t.Fatalf("loads, and cannot be released: %v", err)
+		}
+		released, err := r.Load("released")
+		if err != nil || released.Digest() != a.Digest() {
+			t.Fatalf("the release does not load: %v", err)
+		}
+		if err := os.RemoveAll(filepath.Join(registry, "test", "released")); err != nil {
+			t.Fatal(err)
+		}
+	})
+}

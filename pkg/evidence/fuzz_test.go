@@ -1,0 +1,116 @@
+package evidence_test
+
+import (
+	"encoding/json"
+	"errors"
+	"maps"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/greenlight-ml/greenlight/pkg/evidence"
+)
+
+// FuzzOpen opens a folder whose chain and head are whatever: it is refused and left as it was, or it verifies afterwards
+// and has at least the whole lines that it had.
+func FuzzOpen(f *testing.F) {
+	dir := f.TempDir()
+	s, err := evidence.Open(dir, evidence.Options{Now: clock()})
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, content := range []string{"1", "2"} {
+		if err := s.WriteFile("a.txt", []byte(content)); err != nil {
+			f.Fatal(err)
+		}
+	}
+	if err := s.Close(); err != nil {
+		f.Fatal(err)
+	}
+	read := func(name string) string {
+		raw, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			f.Fatal(err)
+		}
+		return string(raw)
+	}
+	chain, head := read("chain.jsonl"), read("chain.head")
+	first := chain[:strings.IndexByte(chain, '\n')+1]
+	f.Add(chain, head, "")
+	f.Add(chain[:len(chain)-10], head, "")
+	f.Add(first, head, "2")
+	f.Add(first, first, "")
+	f.Add(chain+`{"seq":3`, head, "")
+	f.Add("", "", "x")
+	f.Fuzz(func(t *testing.T, chain, head, staged string) {
+		files := map[string]string{"a.txt": "2", "chain.jsonl": chain, "chain.head": head}
+		if chain == "" && head == "" {
+			delete(files, "a.txt") // what no chain knows of is never right
+		}
+		if staged != "" {
+			files[".a.txt.tmp"] = staged
+		}
+		dir := lay(t, files)
+		s, err := evidence.Open(dir, evidence.Options{Now: clock(), Wait: -1})
+		if err != nil {
+			if !errors.Is(err, evidence.ErrBroken) {
+				t.Fatalf("got %v", err)
+			}
+			if after := snapshot(t, dir); !maps.Equal(after, files) {
+				t.Fatalf("refused (%v), and changed: %v", err, after)
+			}
+			return
+		}
+		must(t, s.Close())
+		report, err := evidence.Verify(dir)
+		must(t, err)
+		after := snapshot(t, dir)["chain.jsonl"]
+		whole := chain[:strings.LastIndexByte(chain, '\n')+1]
+		if !strings.HasPrefix(after, whole) || after != "" && !report.OK() {
+			t.Fatalf("opened, but %v; the chain is %q and was %q", report.Problems, after, chain)
+		}
+	})
+}
+
+// FuzzDocument writes whatever JSON as the body of a file: it is refused, with nothing written, or it reads as it was,
+// beside the header that it was given, and the folder verifies.
+func FuzzDocument(f *testing.F) {
+	f.Add([]byte(`{"auc":0.7,"n":3,"nested":{"a":[1,null,"<"]}}`), "note")
+	f.Add([]byte(`{"Source":"live"}`), "")
+	f.Add([]byte(`{"a":1,"a":2}`), "\u2028")
+	dir := f.TempDir()
+	f.Fuzz(func(t *testing.T, body []byte, git string) {
+		s, err := evidence.Open(dir, evidence.Options{Now: clock(), Wait: -1})
+		must(t, err)
+		defer s.Close()
+		before := snapshot(t, dir)
+		h := header
+		h.Git = git
+		var want map[string]any
+		if err := s.WriteJSON("x.json", h, json.RawMessage(body)); err != nil {
+			if after := snapshot(t, dir); !maps.Equal(after, before) {
+				t.Fatalf("refused (%v), and written", err)
+			}
+			return
+		}
+		if err := json.Unmarshal(body, &want); err != nil {
+			t.Fatalf("%q was written, and is no object: %v", body, err)
+		}
+		raw, err := os.ReadFile(filepath.Join(dir, "x.json"))
+		must(t, err)
+		var back evidence.Header
+		got := map[string]any{}
+		must(t, errors.Join(json.Unmarshal(raw, &back), json.Unmarshal(raw, &got)))
+		if back.Source != h.Source || back.Schema != h.Schema || (back.Git != git && json.Valid([]byte(`"`+git+`"`))) {
+			t.Fatalf("the header is %+v, want %+v", back, h)
+		}
+		for key, v := range want {
+			if !reflect.DeepEqual(got[key], v) {
+				t.Fatalf("key %q is %v, want %v", key, got[key], v)
+			}
+		}
+		verified(t, dir)
+	})
+}
