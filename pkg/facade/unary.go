@@ -50,7 +50,7 @@ func Unary[M any, Req interface {
 				return
 			}
 			if err := unmarshal.Unmarshal(body, req); err != nil {
-				refuse(w, codes.InvalidArgument, "the body is not a %s in JSON: %v", req.ProtoReflect().Descriptor().Name(), err)
+				refuse(w, codes.InvalidArgument, "the body is not a %s in JSON: %s", req.ProtoReflect().Descriptor().Name(), rpc.Short(err.Error()))
 				return
 			}
 		}

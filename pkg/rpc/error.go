@@ -9,15 +9,43 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// maxNames is how many names at fault are listed, so that an error is not longer than what it is about.
-const maxNames = 20
+// An error is bounded, whatever the caller sent: it quotes him, travels in the trailers, of which a client takes some
+// kilobytes, and ends in the log.
+const (
+	// maxNames is how many names at fault are listed.
+	maxNames = 20
+	// maxName and maxText are in bytes: of a name, and of a message.
+	maxName = 64
+	maxText = 2048
+)
 
 // Names lists the names at fault for a message.
 func Names(names []string) string {
-	if len(names) <= maxNames {
-		return strings.Join(names, ", ")
+	list := strings.Join(first(names), ", ")
+	if len(names) > maxNames {
+		list += fmt.Sprintf(" and %d more", len(names)-maxNames)
 	}
-	return fmt.Sprintf("%s and %d more", strings.Join(names[:maxNames], ", "), len(names)-maxNames)
+	return list
+}
+
+// first are the names that are listed.
+func first(names []string) []string {
+	list := make([]string, min(len(names), maxNames))
+	for i := range list {
+		list[i] = cut(names[i], maxName)
+	}
+	return list
+}
+
+// Short is the text of an error that quotes what a caller sent, not longer than can be sent back.
+func Short(text string) string { return cut(text, maxText) }
+
+// cut is the text, or its beginning and that it goes on.
+func cut(text string, most int) string {
+	if len(text) <= most {
+		return text
+	}
+	return strings.ToValidUTF8(text[:most], "") + "…"
 }
 
 // Error is a failed call: a code, a constant reason, and the names at fault. It is a gRPC status with one ErrorInfo.
@@ -27,21 +55,21 @@ type Error struct {
 	Domain string
 	// Reason is constant, for example "FEATURE_MISSING".
 	Reason string
-	// Message is for people: what was wrong, with which input, what to do.
+	// Message is for people: what was wrong, with which input, what to do. Its first 2 KiB are sent.
 	Message string
 	// Features are the names at fault, if that is what the failure is about. The first twenty are sent.
 	Features []string
 }
 
 // Error implements error.
-func (e *Error) Error() string { return e.Message }
+func (e *Error) Error() string { return Short(e.Message) }
 
 // GRPCStatus makes status.FromError and the server send the reason and the names.
 func (e *Error) GRPCStatus() *status.Status {
-	s := status.New(e.Code, e.Message)
+	s := status.New(e.Code, e.Error())
 	info := &errdetails.ErrorInfo{Domain: e.Domain, Reason: e.Reason}
 	if len(e.Features) > 0 {
-		info.Metadata = map[string]string{"features": strings.Join(e.Features[:min(len(e.Features), maxNames)], ",")}
+		info.Metadata = map[string]string{"features": strings.Join(first(e.Features), ",")}
 	}
 	detailed, err := s.WithDetails(info)
 	if err != nil { // only for code OK

@@ -3,12 +3,15 @@ package rpc_test
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
+	"unicode/utf8"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
@@ -50,6 +53,25 @@ func TestErrorArrivesWithItsReason(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// What a caller sent is not sent back at any length.
+func TestErrorIsBounded(t *testing.T) {
+	names := make([]string, 1000)
+	for i := range names {
+		names[i] = strings.Repeat("ü", 5000)
+	}
+	e := &rpc.Error{Code: codes.InvalidArgument, Message: rpc.Names(names) + strings.Repeat("ü", 5000), Features: names}
+	s := e.GRPCStatus()
+	if n := proto.Size(s.Proto()); n > 4000 || !utf8.ValidString(s.Message()) || !strings.HasSuffix(s.Message(), "ü…") {
+		t.Errorf("got %d bytes: %q", n, s.Message())
+	}
+	if got := rpc.Names(names[:2]); got != strings.Repeat("ü", 32)+"…, "+strings.Repeat("ü", 32)+"…" {
+		t.Errorf("got %q", got)
+	}
+	if !strings.Contains(e.Error(), "… and 980 more") {
+		t.Errorf("got %q", e.Error())
 	}
 }
 

@@ -1,0 +1,117 @@
+package rollout
+
+import (
+	"log/slog"
+	"math"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+)
+
+// sane is what every rollout in force is.
+func sane(t *testing.T, r *Rollout, now time.Time) {
+	t.Helper()
+	leased := !r.Expires.IsZero()
+	switch {
+	case math.IsNaN(r.Percent) || r.Percent < 0 || r.Percent > 100:
+		t.Fatalf("percent %v", r.Percent)
+	case r.Mode != observe && r.Percent != 0:
+		t.Fatalf("%v %% in mode %v", r.Percent, r.Mode)
+	case leased != (r.Holder != "") || leased && r.Expires.Sub(now) > maxLease:
+		t.Fatalf("holder %q until %v, in %v", r.Holder, r.Expires, r.Expires.Sub(now))
+	case r.Revision == 0:
+		t.Fatal("revision 0")
+	}
+}
+
+// FuzzFile reads whatever rollout file: it is set aside and means 0 %, or it is a rollout that could have been set, and is
+// written as it was read.
+func FuzzFile(f *testing.F) {
+	f.Add([]byte(`{"schema":"greenlight/rollout/v1","percent":5,"mode":"observe_only","revision":7,"holder":"c","lease_expire_time":"2100-01-01T00:00:00Z","lease_s":30,"set_by":"token","reason":"r","set_time":"2026-01-01T00:00:00Z"}`))
+	f.Add([]byte(`{"schema":"greenlight/rollout/v1","percent":100,"mode":"observe_only","revision":1,"set_by":"x","reason":"","set_time":"2026-01-01T00:00:00Z"}`))
+	f.Add([]byte(`{"schema":"greenlight/rollout/v1","percent":1e-320,"mode":"off","revision":18446744073709551615,"lease_s":1e300}`))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		dir := t.TempDir()
+		path := filepath.Join(dir, fileName)
+		if err := os.WriteFile(path, raw, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		k, err := Open(Options{Dir: dir, Percent: 50, Salt: "salt", Logger: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := k.current(time.Now())
+		k.Stop()
+		sane(t, r, time.Now())
+		aside, err := filepath.Glob(path + ".unusable-*")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(aside) > 0 {
+			if kept, err := os.ReadFile(aside[0]); err != nil || string(kept) != string(raw) || r.Percent != 0 {
+				t.Fatalf("set aside as %q, %v, with %v %%", kept, err, r.Percent)
+			}
+			return
+		}
+		if err := k.save(r); err != nil {
+			t.Fatal(err)
+		}
+		written, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		back, err := parse(written, time.Now())
+		if err != nil {
+			t.Fatalf("does not read what it wrote: %v\n%s", err, written)
+		}
+		if back.Percent != r.Percent || back.Mode != r.Mode || back.Revision != r.Revision || back.Holder != r.Holder || back.Lease != r.Lease {
+			t.Fatalf("got %+v, want %+v", back, r)
+		}
+	})
+}
+
+// FuzzSetRollout sends whatever bytes are a message: it is refused and nothing changes, or the rollout in force is as asked.
+func FuzzSetRollout(f *testing.F) {
+	add := func(r *executorv1.SetRolloutRequest) {
+		raw, err := proto.Marshal(r)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(raw)
+	}
+	add(&executorv1.SetRolloutRequest{Percent: 5, Mode: observe, Holder: "c", Lease: durationpb.New(30 * time.Second), Reason: "r", ExpectedRevision: 1})
+	add(&executorv1.SetRolloutRequest{Percent: math.NaN(), Mode: 7})
+	add(&executorv1.SetRolloutRequest{Mode: off, Lease: &durationpb.Duration{Seconds: math.MaxInt64, Nanos: -5}})
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		req := &executorv1.SetRolloutRequest{}
+		if proto.Unmarshal(raw, req) != nil {
+			return
+		}
+		k, err := Open(Options{Percent: 7, Salt: "salt", Logger: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer k.Stop()
+		before := k.current(time.Now())
+		_, err = NewService(k, "test").SetRollout(t.Context(), req)
+		after := k.current(time.Now())
+		sane(t, after, time.Now())
+		if err != nil {
+			if code := status.Code(err); code != codes.InvalidArgument && code != codes.Aborted || after != before {
+				t.Fatalf("refused as %v (%v), and went from %+v to %+v", code, err, before, after)
+			}
+			return
+		}
+		if after.Percent != req.GetPercent() || after.Mode != req.GetMode() || after.Holder != req.GetHolder() || after.Revision != before.Revision+1 {
+			t.Fatalf("asked for %v, got %+v", req, after)
+		}
+	})
+}
