@@ -94,7 +94,7 @@ func vectors(rng *rand.Rand, n int) [][]float64 {
 }
 
 // profile is of 28 days of such rows.
-func profile(t *testing.T) *drift.Profile {
+func profile(t testing.TB) *drift.Profile {
 	t.Helper()
 	columns := []drift.Column{{Name: "a"}, {Name: "b"}, {Name: "score", Role: drift.Score}, {Name: "mid", Role: drift.RawInput}}
 	var days []int

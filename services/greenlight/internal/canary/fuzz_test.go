@@ -1,0 +1,141 @@
+package canary
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/greenlight-ml/greenlight/pkg/evidence"
+	"github.com/greenlight-ml/greenlight/pkg/gate"
+)
+
+// FuzzJournal reads whatever lines, with sums that fit or as they are: the journal is refused with its line, or it can be
+// gone on with and has one event more, and what it says of a run can be folded and written.
+func FuzzJournal(f *testing.F) {
+	dir := f.TempDir()
+	path := filepath.Join(dir, journalName)
+	j, err := createJournal(path, head{Schema: journalSchema, Run: "r", PlanSHA256: "0", Confirmation: "c"})
+	if err != nil {
+		f.Fatal(err)
+	}
+	psi := 0.1
+	for _, e := range []Event{
+		{Kind: Started},
+		{Kind: PhaseBegun, Percent: 5},
+		{Kind: Looked, Percent: 5, Look: &Look{Outcomes: map[string]uint64{"match": 3}}},
+		{Kind: PhaseEnded, Percent: 5, Decision: Passed, PSI: &psi},
+		{Kind: Finished, Decision: Passed},
+	} {
+		if err := j.add(e); err != nil {
+			f.Fatal(err)
+		}
+	}
+	if err := j.file.Close(); err != nil {
+		f.Fatal(err)
+	}
+	good, err := os.ReadFile(path)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(string(good), false)
+	f.Add(string(good[:len(good)-9]), false)
+	entries := `{"schema":"` + journalSchema + `","run":"r"}` + "\n"
+	f.Add(entries+`{"kind":"phase_begun","phase":-1}`+"\n"+`{"kind":"looked","phase":7,"look":{}}`+"\n", true)
+	f.Add(entries+`{"kind":"phase_ended","phase":3,"decision":"PASSED"}`+"\n"+`{"kind":"finished"}`+"\n", true)
+	f.Add(entries+"null\n"+entries, true)
+	plan := &Plan{Schema: planSchema, Source: evidence.Replay, Policy: gate.DefaultPolicy()}
+	f.Fuzz(func(t *testing.T, text string, seal bool) {
+		if seal { // the lines are entries, so that what is behind the sums is reached
+			var sealed bytes.Buffer
+			var last line
+			for entry := range strings.Lines(text) {
+				if !strings.HasSuffix(entry, "\n") || !json.Valid([]byte(entry)) {
+					return
+				}
+				n, raw, err := last.next(json.RawMessage(entry))
+				if err != nil {
+					return
+				}
+				sealed.Write(raw)
+				last = n
+			}
+			text = sealed.String()
+		}
+		path := filepath.Join(t.TempDir(), journalName)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		j, h, events, err := openJournal(path)
+		if err != nil {
+			if !strings.Contains(err.Error(), path+", line ") {
+				t.Fatalf("got %v: it does not name the line", err)
+			}
+			if left, _ := os.ReadFile(path); string(left) != text {
+				t.Fatal("refused, and changed")
+			}
+			return
+		}
+		defer j.file.Close()
+		r := recordOf(plan, h)
+		for _, e := range events {
+			r.apply(e)
+		}
+		if _, err := json.Marshal(r); err != nil {
+			t.Fatalf("the record cannot be written: %v", err)
+		}
+		if err := j.add(Event{Kind: Finished}); err != nil {
+			t.Fatal(err)
+		}
+		_, after, _, _, err := readJournal(path)
+		if err != nil || len(after) != len(events)+1 {
+			t.Fatalf("went on to %d events from %d, %v", len(after), len(events), err)
+		}
+	})
+}
+
+// FuzzPlan reads whatever plan, of the digest that it has: it is refused, or its policy is valid, it makes a phrase, and
+// it is written as it was read.
+func FuzzPlan(f *testing.F) {
+	path := filepath.Join(f.TempDir(), planName)
+	plan := &Plan{
+		Schema: planSchema, Source: evidence.Live, Policy: gate.DefaultPolicy(),
+		Model: evidence.Model{Version: "v1.8.1", Digest: strings.Repeat("a1", 32)},
+	}
+	if _, err := plan.write(path); err != nil {
+		f.Fatal(err)
+	}
+	good, err := os.ReadFile(path)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(good)
+	f.Add(bytes.Replace(good, []byte(`"phases": [`), []byte(`"phases": [], "x": [`), 1))
+	f.Add([]byte(`{"schema":"` + planSchema + `"}`))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		path := filepath.Join(t.TempDir(), planName)
+		if err := os.WriteFile(path, raw, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		p, err := readPlan(path, digestOf(raw))
+		if err != nil {
+			return
+		}
+		if phrase := p.Phrase("k3vq6xj2rw5pzt4m"); !strings.HasSuffix(phrase, " nonce=k3vq6xj2rw5pzt4m") || strings.Contains(phrase, "\n") {
+			t.Fatalf("phrase %q", phrase)
+		}
+		digest, err := p.write(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		back, err := readPlan(path, digest)
+		if err != nil {
+			t.Fatalf("does not read what it wrote: %v", err)
+		}
+		if again, err := back.write(path); err != nil || again != digest {
+			t.Fatalf("is another after it was read: %v", err)
+		}
+	})
+}
