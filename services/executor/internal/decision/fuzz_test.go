@@ -28,7 +28,9 @@ import (
 )
 
 // nobody is an ml-engine that is not there.
-type nobody struct{ mlenginev1.ScoringServiceClient }
+type nobody struct {
+	mlenginev1.ScoringServiceClient
+}
 
 var errNobody = status.Error(codes.Unavailable, "nobody is there")
 

@@ -33,20 +33,23 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type executor struct {
 	executorv1.DecisionServiceClient
 
-	t       *testing.T
-	reports executorv1.ShadowServiceClient
-	engine  *enginetest.Engine
-	shadows *shadow.Dispatcher
-	service *decision.Service
-	formula *model.Baseline
-	rng     *rand.Rand
-	reg     *prometheus.Registry
+	t        *testing.T
+	reports  executorv1.ShadowServiceClient
+	rollouts *rollout.Keeper
+	engine   *enginetest.Engine
+	shadows  *shadow.Dispatcher
+	service  *decision.Service
+	formula  *model.Baseline
+	rng      *rand.Rand
+	reg      *prometheus.Registry
 }
 
 // setup is what differs between tests. The zero value is an empty book, and nobody who is told of results.
 type setup struct {
 	book    *live.Book
 	settled func(shadow.Request, shadow.Result)
+	// queue is how many shadows may wait; 0 is the default.
+	queue int
 }
 
 // start starts it with a heuristic of schema v1.8.1 and the share of requests that are sampled.
@@ -66,17 +69,20 @@ func start(t *testing.T, engine enginetest.Options, percent float64, changes ...
 	reg := prometheus.NewRegistry()
 	e.reg = reg
 	logger := slog.New(slog.DiscardHandler)
-	rollouts := fixed(t, percent)
+	e.rollouts = fixed(t, percent)
 	opts := shadow.DefaultOptions()
 	opts.Engine, opts.Logger, opts.Registerer, opts.OnSettled = e.engine.Client(), logger, reg, s.settled
+	if s.queue > 0 {
+		opts.QueueSize = s.queue
+	}
 	e.shadows, err = shadow.New(opts)
 	if err != nil {
 		t.Fatal(err)
 	}
 	server := rpc.NewServer(rpc.ServerOptions{Logger: logger, Registerer: reg})
-	e.service = decision.New(baseline, rollouts, e.shadows, s.book, decision.NewMetrics(reg))
+	e.service = decision.New(baseline, e.rollouts, e.shadows, s.book, decision.NewMetrics(reg))
 	executorv1.RegisterDecisionServiceServer(server, e.service)
-	executorv1.RegisterShadowServiceServer(server, decision.NewReportService(baseline, e.shadows, rollouts))
+	executorv1.RegisterShadowServiceServer(server, decision.NewReportService(baseline, e.shadows, e.rollouts))
 	server.Ready()
 	l := bufconn.Listen(1 << 20)
 	served := make(chan error, 1)
@@ -89,6 +95,7 @@ func start(t *testing.T, engine enginetest.Options, percent float64, changes ...
 	t.Cleanup(func() {
 		_ = conn.Close()
 		server.Stop()
+		e.rollouts.Stop()
 		if err := <-served; err != nil {
 			t.Error(err)
 		}
