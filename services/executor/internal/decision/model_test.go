@@ -97,7 +97,9 @@ func sequence(seed uint64) []step {
 			if rng.IntN(2) == 0 {
 				s.Fault = 0
 			}
-		case k < 88:
+		case k < 83:
+			s.Kind = "edge"
+		case k < 90:
 			s.Kind = "time"
 			s.Wait = []time.Duration{time.Millisecond, time.Second, 7 * time.Second, 16 * time.Second, 61 * time.Second, 5 * time.Minute}[rng.IntN(6)]
 			s.Wait += time.Duration(rng.IntN(1e6)) // never just on an edge
@@ -348,7 +350,8 @@ type game struct {
 	// disagreement is the first.
 	disagreement string
 	requests     int
-	stopping     bool
+	// hurry says that no request may wait for those before it.
+	hurry bool
 
 	mu      sync.Mutex
 	settled map[string][]shadow.Outcome
@@ -436,6 +439,20 @@ func (g *game) step(s step) {
 			g.request(false, 1)
 			g.settle()
 		}
+	case "edge": // the last instant of a lease, and the first after it
+		g.settle()
+		if left := time.Until(g.rollout.expires); left > 0 {
+			time.Sleep(left - 1)
+			g.hurry = true
+			for range 2 {
+				g.breaker.look(time.Now())
+				g.request(false, 1)
+				time.Sleep(1)
+				g.rollout.lapse(time.Now(), g.all)
+			}
+			g.hurry = false
+			g.settle()
+		}
 	case "time":
 		g.settle()
 		time.Sleep(s.Wait)
@@ -483,7 +500,7 @@ func (g *game) set(s step) {
 // request asks for one decision, waiting for its shadow or not, as one of so many at once.
 func (g *game) request(wait bool, burst int) {
 	id := "r" + strconv.Itoa(g.requests)
-	fresh := g.rng.IntN(4) > 0 || g.stopping
+	fresh := g.rng.IntN(4) > 0 || g.hurry
 	if !fresh { // another name of an id that was asked before would be another id
 		id = "again" + strconv.Itoa(g.rng.IntN(20))
 		if len(g.open[id]) > 0 || len(g.settled[id]) > 0 {
@@ -625,7 +642,7 @@ func (g *game) settle() {
 // stop stops the shadows with some under way: each has an outcome, and decisions go on without any.
 func (g *game) stop(n int) {
 	g.settle()
-	g.stopping = true
+	g.hurry = true
 	for range n {
 		g.request(false, n)
 	}
