@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"net"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/greenlight-ml/greenlight/pkg/durable"
 	"github.com/greenlight-ml/greenlight/pkg/facade"
 	"github.com/greenlight-ml/greenlight/pkg/feature"
@@ -69,7 +71,7 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) error {
 		return fail(err)
 	}
 	rows.RegisterMetrics(reg)
-	book, err := openBook(&stack, opts, logger)
+	book, err := openBook(&stack, opts, logger, reg)
 	if err != nil {
 		return fail(err)
 	}
@@ -162,7 +164,7 @@ func ownState(stack *lifecycle.Stack, dir string) error {
 }
 
 // openBook goes on from the features of the state folder, if there is one, and keeps them there.
-func openBook(stack *lifecycle.Stack, opts *Options, logger *slog.Logger) (*live.Book, error) {
+func openBook(stack *lifecycle.Stack, opts *Options, logger *slog.Logger, reg prometheus.Registerer) (*live.Book, error) {
 	folder := live.Folder(opts.StateDir)
 	features, err := folder.Load(feature.BookOptions{
 		Live: feature.LiveOptions{KeepCrossed: opts.KeepCrossed}, MaxSymbols: opts.MaxSymbols,
@@ -171,7 +173,9 @@ func openBook(stack *lifecycle.Stack, opts *Options, logger *slog.Logger) (*live
 		return nil, fmt.Errorf("--state-dir: %w", err)
 	}
 	book := live.NewBook(features, logger)
-	stack.OnStop("features", live.Keep(book, folder, logger).Stop)
+	keeper := live.Keep(book, folder, logger)
+	keeper.RegisterMetrics(reg)
+	stack.OnStop("features", keeper.Stop)
 	return book, nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 )
 
@@ -21,6 +22,8 @@ type Keeper struct {
 	// until done is closed.
 	saved uint64
 	err   error
+	// writeErrors counts the saves that failed.
+	writeErrors atomic.Uint64
 }
 
 // Keep starts a keeper. Without a folder it keeps nothing.
@@ -56,6 +59,7 @@ func (k *Keeper) save() {
 		return
 	}
 	if k.err = k.folder.save(k.book.Book); k.err != nil {
+		k.writeErrors.Add(1)
 		k.logger.Error("the features were not saved: a restart would go on from older ones", "error", k.err)
 		return
 	}

@@ -205,6 +205,15 @@ func TestSaveFails(t *testing.T) {
 		if !strings.Contains(log.String(), "the features were not saved") {
 			t.Errorf("log: got %q", log.String())
 		}
+		reg := prometheus.NewRegistry()
+		k.RegisterMetrics(reg)
+		if err := testutil.GatherAndCompare(reg, strings.NewReader(`
+# HELP ml_feature_state_write_errors_total Times that the features of the symbols could not be saved.
+# TYPE ml_feature_state_write_errors_total counter
+ml_feature_state_write_errors_total 1
+`)); err != nil {
+			t.Error(err)
+		}
 		if err := os.RemoveAll(blocked); err != nil {
 			t.Fatal(err)
 		}

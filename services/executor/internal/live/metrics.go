@@ -27,3 +27,10 @@ func (b *Book) RegisterMetrics(reg prometheus.Registerer) {
 		Name: "ml_feature_symbols", Help: "Symbols whose features are computed from quotes.",
 	}, func() float64 { return float64(len(b.Symbols())) })
 }
+
+// RegisterMetrics exports what the keeper could not save.
+func (k *Keeper) RegisterMetrics(reg prometheus.Registerer) {
+	promauto.With(reg).NewCounterFunc(prometheus.CounterOpts{
+		Name: "ml_feature_state_write_errors_total", Help: "Times that the features of the symbols could not be saved.",
+	}, func() float64 { return float64(k.writeErrors.Load()) })
+}

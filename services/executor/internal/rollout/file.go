@@ -56,10 +56,14 @@ func (k *Keeper) save(r *Rollout) error {
 	if err != nil {
 		return err
 	}
-	return durable.WriteFile(k.path(), 0o644, func(w io.Writer) error {
+	err = durable.WriteFile(k.path(), 0o644, func(w io.Writer) error {
 		_, err := w.Write(append(raw, '\n'))
 		return err
 	})
+	if err != nil {
+		k.writeErrors.Add(1)
+	}
+	return err
 }
 
 // first is the rollout to begin with. It has no sampler yet.

@@ -33,6 +33,8 @@ type Keeper struct {
 	opts     Options
 	instance string
 	now      atomic.Pointer[Rollout]
+	// writeErrors counts the saves that failed.
+	writeErrors atomic.Uint64
 
 	mu      sync.Mutex // one change at a time; requests do not wait for it
 	lapse   *time.Timer

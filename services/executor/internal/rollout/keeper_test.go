@@ -184,6 +184,9 @@ ml_rollout_mode{mode="off"} 0
 # HELP ml_rollout_percent Share of the requests that get a shadow, in percent.
 # TYPE ml_rollout_percent gauge
 ml_rollout_percent 25
+# HELP ml_rollout_state_write_errors_total Times that the rollout could not be saved.
+# TYPE ml_rollout_state_write_errors_total counter
+ml_rollout_state_write_errors_total 0
 `
 	if err := testutil.CollectAndCompare(k, strings.NewReader(want)); err != nil {
 		t.Error(err)
@@ -366,6 +369,9 @@ func TestUnwritableFolder(t *testing.T) {
 	_, err = k.abort("token", "", "stop")
 	if got := refusal(t, err); got != "Internal STATE_NOT_WRITTEN" || k.Sampled("any", time.Now()) || k.Percent() != 0 {
 		t.Errorf("an abort that cannot be written: %s, and %g %% is in force", got, k.Percent())
+	}
+	if n := k.writeErrors.Load(); n != 2 {
+		t.Errorf("%d failed writes are counted, want 2", n)
 	}
 }
 

@@ -16,6 +16,8 @@ var (
 		"1 for the mode of the rollout, 0 for the others.", []string{"mode"}, nil)
 	leaseDesc = prometheus.NewDesc("ml_rollout_lease_seconds",
 		"How long the rollout is held unless it is renewed, in seconds; 0 without a lease.", nil, nil)
+	writeErrorsDesc = prometheus.NewDesc("ml_rollout_state_write_errors_total",
+		"Times that the rollout could not be saved.", nil, nil)
 )
 
 // modes are those that there are.
@@ -23,7 +25,7 @@ var modes = []executorv1.RolloutMode{executorv1.RolloutMode_ROLLOUT_MODE_OFF, ex
 
 // Describe implements prometheus.Collector.
 func (k *Keeper) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{percentDesc, modeDesc, leaseDesc} {
+	for _, d := range []*prometheus.Desc{percentDesc, modeDesc, leaseDesc, writeErrorsDesc} {
 		to <- d
 	}
 }
@@ -40,4 +42,5 @@ func (k *Keeper) Collect(to chan<- prometheus.Metric) {
 		gauge(modeDesc, telemetry.Bool(r.Mode == m), modeWord(m))
 	}
 	gauge(leaseDesc, r.left(now).Seconds())
+	to <- prometheus.MustNewConstMetric(writeErrorsDesc, prometheus.CounterValue, float64(k.writeErrors.Load()))
 }
