@@ -38,6 +38,7 @@ type Keeper struct {
 
 	mu      sync.Mutex // one change at a time; requests do not wait for it
 	lapse   *time.Timer
+	again   *time.Timer // not nil while what is in force is not written
 	stopped bool
 }
 
@@ -63,9 +64,14 @@ func Open(opts Options) (*Keeper, error) {
 func (k *Keeper) Stop() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if k.again != nil {
+		_ = k.keep(k.now.Load()) // has been told and counted
+	}
 	k.stopped = true
-	if k.lapse != nil {
-		k.lapse.Stop()
+	for _, timer := range []*time.Timer{k.lapse, k.again} {
+		if timer != nil {
+			timer.Stop()
+		}
 	}
 }
 
@@ -103,11 +109,43 @@ func (k *Keeper) settle(now time.Time) {
 	}
 	next := r.after()
 	k.opts.Logger.Warn("a lease has lapsed: no request gets a shadow", "holder", r.Holder, "percent", r.Percent, "revision", next.Revision)
-	if err := k.save(next); err != nil {
-		// Without it the lease is found lapsed at the next start as well.
-		k.opts.Logger.Error("the rollout was not written", "error", err)
-	}
 	k.put(next)
+	_ = k.keep(next) // without it the lease is found lapsed at the next start as well
+}
+
+// writePeriod is how often a rollout is tried to be written that is in force and could not be.
+const writePeriod = time.Second
+
+// keep writes what is in force already; when that fails, it is tried until it works. It holds the lock.
+func (k *Keeper) keep(r *Rollout) error {
+	err := k.save(r)
+	switch {
+	case err == nil && k.again != nil:
+		k.opts.Logger.Info("the rollout is written again", "revision", r.Revision)
+		k.written()
+	case err != nil && k.again == nil:
+		k.opts.Logger.Error("the rollout was not written: a restart would go on with the one before", "error", err)
+		k.again = time.AfterFunc(writePeriod, k.retry)
+	case err != nil:
+		k.again.Reset(writePeriod)
+	}
+	return err
+}
+
+// written ends the tries. It holds the lock.
+func (k *Keeper) written() {
+	if k.again != nil {
+		k.again.Stop()
+		k.again = nil
+	}
+}
+
+func (k *Keeper) retry() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if !k.stopped && k.again != nil {
+		_ = k.keep(k.now.Load()) // has been told and counted
+	}
 }
 
 // put makes the rollout that in force, and watches over its lease. It holds the lock.
@@ -223,6 +261,7 @@ func (k *Keeper) set(c change) (*Rollout, error) {
 		return nil, fail(codes.Internal, executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_STATE_NOT_WRITTEN,
 			"the rollout could not be written, and nothing was changed: %v", err)
 	}
+	k.written()
 	k.put(next)
 	if next.Revision != before.Revision {
 		k.opts.Logger.Info("rollout", "percent", next.Percent, "mode", modeWord(next.Mode), "revision", next.Revision,
@@ -256,9 +295,9 @@ func (k *Keeper) abort(by, from, reason string) (*Rollout, error) {
 	k.put(next)
 	k.opts.Logger.Warn("rollout aborted: no request gets a shadow", "revision", next.Revision, "was", before.Percent, "holder", before.Holder,
 		"by", by, "from", from, "reason", reason)
-	if err := k.save(next); err != nil {
+	if err := k.keep(next); err != nil {
 		return nil, fail(codes.Internal, executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_STATE_NOT_WRITTEN,
-			"no request gets a shadow, but that could not be written: a restart would go on with %g %% as it was: %v", before.Percent, err)
+			"no request gets a shadow, but that could not be written, and is tried again: a restart until then would go on with %g %% as it was: %v", before.Percent, err)
 	}
 	return next, nil
 }

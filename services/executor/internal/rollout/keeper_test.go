@@ -421,3 +421,69 @@ func BenchmarkSampled(b *testing.B) {
 		k.Sampled("SIM-PERP-1736121660000", now)
 	}
 }
+
+// An abort that a full disk refused is written as soon as there is room, or at the latest at the stop; so is a lapse. What
+// is set meanwhile takes its place.
+func TestUnwrittenAbortIsTriedAgain(t *testing.T) {
+	percentOf := func(t *testing.T, dir string) float64 {
+		t.Helper()
+		raw, err := os.ReadFile(filepath.Join(dir, fileName))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := parse(raw, time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r.Percent
+	}
+	room := func(t *testing.T, dir string) {
+		t.Helper()
+		if err := os.RemoveAll(filepath.Join(dir, "."+fileName+".tmp")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, test := range map[string]func(t *testing.T, k *Keeper, dir string) (want float64){
+		"room": func(t *testing.T, _ *Keeper, dir string) float64 {
+			time.Sleep(10 * writePeriod)
+			room(t, dir)
+			time.Sleep(writePeriod)
+			return 0
+		},
+		"stop": func(t *testing.T, k *Keeper, dir string) float64 {
+			room(t, dir)
+			k.Stop()
+			return 0
+		},
+		"set": func(t *testing.T, k *Keeper, dir string) float64 {
+			room(t, dir)
+			must(t, k, change{percent: 10, mode: observe, by: "token"})
+			time.Sleep(3 * writePeriod)
+			return 10
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				dir := t.TempDir()
+				k, log := open(t, Options{Dir: dir})
+				defer k.Stop()
+				must(t, k, change{percent: 50, mode: observe, by: "token"})
+				unwritable(t, dir)
+				if _, err := k.abort("token", "", "stop"); err == nil {
+					t.Fatal("the abort was written")
+				}
+				if got := percentOf(t, dir); got != 50 {
+					t.Fatalf("before: %v %% on disk", got)
+				}
+				want := test(t, k, dir)
+				synctest.Wait()
+				if got := percentOf(t, dir); got != want || k.Percent() != want {
+					t.Errorf("%v %% on disk and %v %% in force, want %v", got, k.Percent(), want)
+				}
+				if n := strings.Count(log.String(), "the rollout was not written"); n != 1 {
+					t.Errorf("told %d times: %s", n, log)
+				}
+			})
+		})
+	}
+}
