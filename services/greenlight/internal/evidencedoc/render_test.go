@@ -70,7 +70,7 @@ func TestPartialFolder(t *testing.T) {
 	}
 	text, err := Render(dir, Options{Link: "ml"})
 	for _, want := range []string{
-		"Of no model, as of 2026-06-11 12:00:00 UTC", "| smoke success | >= 95 % | 100.0 % (72.2 % to 100.00 %) | 10 | **INCONCLUSIVE** |",
+		"Of no model, as of 2026-06-11 12:00:00 UTC", "| smoke success | >= 95 % | 100.0 % (72.2 % to 100.0 %) | 10 | **INCONCLUSIVE** |",
 		"`greenlight promote --check` has not been run", "- `offline_report.json`, which `greenlight train` writes", "- `daily/report_*.json`",
 	} {
 		if err != nil || !strings.Contains(string(text), want) {

@@ -62,7 +62,7 @@ func TestJournalCutAnywhere(t *testing.T) {
 		t.Fatal(err)
 	}
 	sample := func(i int) Sample {
-		return Sample{Time: time.Unix(int64(i), 0).UTC(), Errors: []string{"ü\n"}, Drift: &Drift{PSI: 0.1, Verdict: "PASS"}}
+		return Sample{Time: time.Unix(int64(i), 0).UTC(), Missing: []Missing{{Executor, "a", "ü\n"}}, Drift: &Drift{PSI: 0.1, Verdict: "PASS"}}
 	}
 	for i := range 3 {
 		if err := j.Append(sample(i)); err != nil {
@@ -82,7 +82,7 @@ func TestJournalCutAnywhere(t *testing.T) {
 		if err := os.WriteFile(path, whole[:cut], 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if samples, err := ReadJournal(dir); err != nil || len(samples) != want {
+		if samples, err := ReadJournal(dir, time.Time{}); err != nil || len(samples) != want {
 			t.Fatalf("cut at %d: %d samples, %v; want %d", cut, len(samples), err, want)
 		}
 		j, err := OpenJournal(dir)
@@ -92,7 +92,7 @@ func TestJournalCutAnywhere(t *testing.T) {
 		if err := errors.Join(j.Append(sample(9)), j.Close()); err != nil {
 			t.Fatal(err)
 		}
-		if samples, err := ReadJournal(dir); err != nil || len(samples) != want+1 || samples[want].Time != sample(9).Time {
+		if samples, err := ReadJournal(dir, time.Time{}); err != nil || len(samples) != want+1 || samples[want].Time != sample(9).Time {
 			t.Fatalf("cut at %d: went on to %v, %v", cut, samples, err)
 		}
 	}
