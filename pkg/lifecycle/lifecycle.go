@@ -102,9 +102,13 @@ func (s *Stack) Listen(ctx context.Context, addr, flag string) (net.Listener, er
 	return l, nil
 }
 
-// ServeHTTP serves until the server is shut down.
+// ServeHTTP serves until the server is shut down, over TLS if the server has a configuration for it.
 func ServeHTTP(srv *http.Server, l net.Listener) error {
-	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+	serve := srv.Serve
+	if srv.TLSConfig != nil {
+		serve = func(l net.Listener) error { return srv.ServeTLS(l, "", "") }
+	}
+	if err := serve(l); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return nil

@@ -8,19 +8,20 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
-	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
 )
 
 // Dial returns a client connection to the target that begins to connect at once, never falls idle and comes back within
-// about a second of its server. reg, which may be nil, gets the grpc_client_* metrics.
+// about a second of its server. It is in the clear unless extra has other credentials, as of [Secure]. reg,
+// which may be nil, gets the grpc_client_* metrics.
 //
 // gRPC's own defaults would make the first call of a quiet market miss a 60 ms deadline (idle after 30 minutes), and
 // leave a returned server unnoticed for up to two minutes. Of a name with several addresses, such as
 // dns:///ml-engine:4010, it would use the first that answers; here the calls go round all of them.
 func Dial(target string, reg prometheus.Registerer, extra ...grpc.DialOption) (*grpc.ClientConn, error) {
 	opts := []grpc.DialOption{
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithTransportCredentials(newPlaintext()),
 		grpc.WithIdleTimeout(0),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{
 			Time: pingInterval, Timeout: pingTimeout, PermitWithoutStream: true,
@@ -45,4 +46,12 @@ func Dial(target string, reg prometheus.Registerer, extra ...grpc.DialOption) (*
 	}
 	conn.Connect()
 	return conn, nil
+}
+
+// Secure is the option of [Dial] that secures the connection; none for nil credentials, so that it stays in the clear.
+func Secure(c credentials.TransportCredentials) []grpc.DialOption {
+	if c == nil {
+		return nil
+	}
+	return []grpc.DialOption{grpc.WithTransportCredentials(c)}
 }

@@ -2,41 +2,63 @@ package rpc
 
 import (
 	"context"
-	"crypto/sha256"
-	"crypto/subtle"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
 	"slices"
-	"strings"
-	"time"
 
-	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors"
 	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/auth"
-	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/selector"
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
+
+	"github.com/greenlight-ml/greenlight/pkg/certs"
 )
 
-// ControlOptions says who may call the control services.
+// ControlOptions says who has the operator role: who may call the control services.
 type ControlOptions struct {
-	// TokenFile holds the bearer token of the operators. It is read at every call, so a new token needs no restart.
+	// SANs are names of client certificates, DNS names or URIs, compared whole. They need mutual TLS.
+	SANs []string
+	// TokenFile holds the bearer tokens of the operators. It is read at every call, so that a new token needs no restart.
+	// A token that comes in the clear from another machine lets nobody in.
 	TokenFile string
 	// Insecure lets everybody in. Only for a server that listens on loopback.
 	Insecure bool
 }
 
-// Validate refuses options that would leave a control service open to the network.
-func (o ControlOptions) Validate(listener net.Addr) error {
+// flagSet is the flag package's, less what is not needed.
+type flagSet interface {
+	StringVar(p *string, name, value, usage string)
+	BoolVar(p *bool, name string, value bool, usage string)
+	Func(name, usage string, fn func(string) error)
+}
+
+// Declare declares --control-san, --control-token-file and --insecure-control; service is the one that they open.
+func (o *ControlOptions) Declare(fs flagSet, service string) {
+	fs.Func("control-san", "`name` of an operator's client certificate, a DNS name or a URI, who may call "+service+"; may be given more than once; needs --tls-client-ca", func(s string) error {
+		if s == "" {
+			return errors.New("an empty name")
+		}
+		o.SANs = append(o.SANs, s)
+		return nil
+	})
+	fs.StringVar(&o.TokenFile, "control-token-file", "", "`file` with the bearer tokens of the operators who may call "+service+", one a line, after the operator's name if there are several; read at every call")
+	fs.BoolVar(&o.Insecure, "insecure-control", false, "let everybody on loopback call "+service)
+}
+
+// Validate refuses options that would leave a control service open to the network, or that cannot let anybody in. mutual says
+// that clients show certificates.
+func (o ControlOptions) Validate(listener net.Addr, mutual bool) error {
+	if len(o.SANs) > 0 && !mutual {
+		return errors.New("--control-san needs --tls-client-ca: without it no client's certificate is verified")
+	}
 	if !o.Insecure {
 		return nil
 	}
-	if o.TokenFile != "" {
-		return errors.New("--insecure-control and --control-token-file exclude each other")
+	if o.TokenFile != "" || len(o.SANs) > 0 {
+		return errors.New("--insecure-control excludes --control-token-file and --control-san")
 	}
 	if tcp, ok := listener.(*net.TCPAddr); !ok || !tcp.IP.IsLoopback() {
 		return fmt.Errorf("--insecure-control is for a server on loopback, and this one listens on %s: give --control-token-file", listener)
@@ -44,12 +66,13 @@ func (o ControlOptions) Validate(listener net.Addr) error {
 	return nil
 }
 
-// Caller is who the callers of the control services are: "token" for those who have it, "loopback" for everybody there.
-func (o ControlOptions) Caller() string {
-	if o.Insecure {
-		return "loopback"
+// WarnExposed says loudly which of the listeners others can reach and read.
+func WarnExposed(logger *slog.Logger, secured bool, listeners ...net.Addr) {
+	for _, l := range listeners {
+		if tcp, ok := l.(*net.TCPAddr); ok && !tcp.IP.IsLoopback() && !secured {
+			logger.Warn("this address is reached from other machines and speaks WITHOUT TLS: give --tls-cert, or let nobody but friends reach it", "address", l.String())
+		}
 	}
-	return "token"
 }
 
 // Control is what guards the control services of a server.
@@ -64,56 +87,87 @@ func NewControl(opts ControlOptions, logger *slog.Logger, services ...string) *C
 	return &Control{opts: opts, logger: logger, services: services}
 }
 
-// interceptor admits operators alone to the control services, and writes an audit line for every call of them.
-func (c *Control) interceptor() grpc.UnaryServerInterceptor {
-	authorize := auth.UnaryServerInterceptor(c.authorize)
-	audited := func(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
-		start := time.Now()
-		resp, err := authorize(ctx, req, info, handler)
-		from := "unknown"
-		if p, ok := peer.FromContext(ctx); ok {
-			from = p.Addr.String()
+// guards says whether the service is one of the control services.
+func (c *Control) guards(service string) bool { return slices.Contains(c.services, service) }
+
+// What the callers of control services are called in the audit log, and in what they leave behind. A certificate's name or a
+// token's comes after a colon: "san:spiffe://desk/alice", "token:alice".
+const (
+	callerLoopback = "loopback"
+	callerToken    = "token"
+	callerSAN      = "san:"
+	// callerNobody showed nothing, callerUnknown a token that is nobody's.
+	callerNobody  = "nobody"
+	callerUnknown = "unknown token"
+)
+
+type callerKey struct{}
+
+// Caller is who makes a call of a control service: "loopback", "token", "token:<name>" or "san:<name>". It is empty for
+// other calls.
+func Caller(ctx context.Context) string {
+	who, _ := ctx.Value(callerKey{}).(string)
+	return who
+}
+
+// authorize says who calls, whether or not the call is let in.
+func (c *Control) authorize(ctx context.Context) (who string, err error) {
+	p, ok := peer.FromContext(ctx)
+	if !ok {
+		return callerNobody, status.Error(codes.Internal, "a call without a peer")
+	}
+	if c.opts.Insecure {
+		return callerLoopback, nil
+	}
+	if c.opts.TokenFile == "" && len(c.opts.SANs) == 0 {
+		return callerNobody, status.Error(codes.PermissionDenied, "control is off: start the server with --control-san or --control-token-file, or on loopback with --insecure-control")
+	}
+	names, encrypted := shown(p)
+	for _, name := range names {
+		if slices.Contains(c.opts.SANs, name) {
+			return callerSAN + name, nil
 		}
-		c.logger.InfoContext(ctx, "control call", "method", info.FullMethod, "from", from, "as", c.role(),
-			"result", status.Code(err).String(), "took", time.Since(start))
-		return resp, err
 	}
-	return selector.UnaryServerInterceptor(audited, selector.MatchFunc(c.guards))
-}
-
-func (c *Control) guards(_ context.Context, call interceptors.CallMeta) bool {
-	return slices.Contains(c.services, call.Service)
-}
-
-func (c *Control) role() string {
-	if c.opts.Insecure {
-		return "anybody on loopback"
-	}
-	return "operator"
-}
-
-// authorize checks the bearer token.
-func (c *Control) authorize(ctx context.Context) (context.Context, error) {
-	if c.opts.Insecure {
-		return ctx, nil
-	}
-	if c.opts.TokenFile == "" {
-		return nil, status.Error(codes.PermissionDenied, "control is off: start the server with --control-token-file, or on loopback with --insecure-control")
+	who = callerNobody
+	if len(names) > 0 {
+		who = callerSAN + names[0]
 	}
 	given, err := auth.AuthFromMD(ctx, "bearer")
+	switch {
+	case err == nil && c.opts.TokenFile != "":
+		return c.checkToken(ctx, who, given, encrypted || onThisMachine(p.Addr))
+	case len(names) > 0:
+		return who, status.Error(codes.PermissionDenied, "this certificate is not an operator's: none of its names is a --control-san of the server")
+	case c.opts.TokenFile == "":
+		return who, status.Error(codes.Unauthenticated, "this call needs an operator's client certificate, with a name that is a --control-san of the server")
+	}
+	return who, status.Error(codes.Unauthenticated, "this call needs an operator's token: send it as \"authorization: Bearer <token>\"")
+}
+
+// shown are the names of the verified certificate that the caller has shown.
+func shown(p *peer.Peer) (names []string, encrypted bool) {
+	info, ok := p.AuthInfo.(credentials.TLSInfo)
+	if !ok || len(info.State.VerifiedChains) == 0 {
+		return nil, ok
+	}
+	return certs.Names(info.State.VerifiedChains[0][0]), true
+}
+
+func (c *Control) checkToken(ctx context.Context, who, given string, private bool) (string, error) {
+	if !private {
+		return who, status.Error(codes.Unauthenticated, "the token came without TLS from another machine, so others may have read it: make a new one, and secure the connection")
+	}
+	tokens, err := readTokens(c.opts.TokenFile)
 	if err != nil {
-		return nil, status.Error(codes.Unauthenticated, "this call needs the operators' token: send it as \"authorization: Bearer <token>\"")
+		c.logger.ErrorContext(ctx, "the token file cannot be used: its operators are refused", "file", c.opts.TokenFile, "error", err)
+		return who, status.Error(codes.Unauthenticated, "the server's token file cannot be used")
 	}
-	raw, err := os.ReadFile(c.opts.TokenFile)
-	want := strings.TrimSpace(string(raw))
-	if err != nil || want == "" {
-		c.logger.ErrorContext(ctx, "the token file cannot be used: every control call is refused", "file", c.opts.TokenFile, "error", err)
-		return nil, status.Error(codes.Unauthenticated, "the server's token file cannot be used")
+	t, ok := match(tokens, given)
+	switch {
+	case !ok:
+		return callerUnknown, status.Error(codes.PermissionDenied, "this is not an operator's token")
+	case t.name == "":
+		return callerToken, nil
 	}
-	// Of the digests, so that not even the length of the token shows in the time.
-	a, b := sha256.Sum256([]byte(given)), sha256.Sum256([]byte(want))
-	if subtle.ConstantTimeCompare(a[:], b[:]) != 1 {
-		return nil, status.Error(codes.PermissionDenied, "this is not the operators' token")
-	}
-	return ctx, nil
+	return callerToken + ":" + t.name, nil
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
@@ -32,6 +33,8 @@ const (
 	MaxSymbol = 64
 	// maxStreams is how many calls one connection may have under way.
 	maxStreams = 1000
+	// maxHeader is how large the headers of a call may be, in bytes as HTTP/2 counts them. gRPC's own limit is 16 MB.
+	maxHeader = 16 << 10
 	// handlers is how many goroutines are kept for calls; calls beyond so many at once get one of their own. A new
 	// goroutine grows its stack three times on the way through a call, which is a sixth of the CPU time of a small one.
 	handlers = 32
@@ -53,8 +56,12 @@ type ServerOptions struct {
 	Reflection bool
 	// SlowCall is how long a call may take before it is logged. Default 100 ms.
 	SlowCall time.Duration
+	// Credentials secure the connections; without them they are in the clear.
+	Credentials credentials.TransportCredentials
 	// Control, if set, guards the control services among those of the server.
 	Control *Control
+	// Limiter, if set, bounds the calls of each client.
+	Limiter *Limiter
 	// OnRefused, if set, is told of calls that gRPC itself refused before any handler saw them: RESOURCE_EXHAUSTED for a
 	// message over MaxMessage, INTERNAL for bytes that are not the message.
 	OnRefused func(method string, code codes.Code)
@@ -85,18 +92,27 @@ func NewServer(opts ServerOptions) *Server {
 		return status.Error(codes.Internal, "internal error")
 	})
 	unary := []grpc.UnaryServerInterceptor{metrics.UnaryServerInterceptor(), logCalls(opts.Logger, opts.SlowCall)}
+	stream := []grpc.StreamServerInterceptor{metrics.StreamServerInterceptor()}
+	if opts.Limiter != nil {
+		limit := limited{opts.Limiter, opts.Control}
+		unary, stream = append(unary, limit.unary), append(stream, limit.stream)
+	}
 	if opts.Control != nil {
-		unary = append(unary, opts.Control.interceptor())
+		unary, stream = append(unary, opts.Control.unary), append(stream, opts.Control.stream)
 	}
 	serverOpts := []grpc.ServerOption{
 		grpc.ChainUnaryInterceptor(append(unary, recovery.UnaryServerInterceptor(onPanic))...),
-		grpc.ChainStreamInterceptor(metrics.StreamServerInterceptor(), recovery.StreamServerInterceptor(onPanic)),
+		grpc.ChainStreamInterceptor(append(stream, recovery.StreamServerInterceptor(onPanic))...),
+		grpc.MaxHeaderListSize(maxHeader),
 		grpc.MaxRecvMsgSize(MaxMessage),
 		grpc.MaxConcurrentStreams(maxStreams),
 		grpc.NumStreamWorkers(handlers),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minPing, PermitWithoutStream: true}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: pingInterval, Timeout: pingTimeout}),
 		grpc.ConnectionTimeout(10 * time.Second),
+	}
+	if opts.Credentials != nil {
+		serverOpts = append(serverOpts, grpc.Creds(opts.Credentials))
 	}
 	s := &Server{
 		Server: grpc.NewServer(serverOpts...), Health: health.NewServer(), metrics: metrics, onRefused: opts.OnRefused,

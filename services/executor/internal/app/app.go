@@ -39,21 +39,34 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	secured, err := opts.TLS.Open(logger)
+	if err != nil {
+		return err
+	}
+	engineSecured, err := opts.EngineTLS.Open(enginePrefix, "ml-engine", logger)
+	if err != nil {
+		return err
+	}
 	reg := telemetry.NewRegistry()
+	secured.RegisterMetrics(reg)
+	engineSecured.RegisterMetrics(reg)
 
 	var stack lifecycle.Stack
+	secured.Keep(&stack)
+	engineSecured.Keep(&stack)
 	fail := func(err error) error { return errors.Join(err, stack.Close(ctx)) }
 	grpcListener, err := stack.Listen(ctx, opts.GRPCAddr, "--grpc-addr")
 	if err != nil {
 		return err
 	}
-	if err := opts.Control.Validate(grpcListener.Addr()); err != nil {
+	if err := opts.Control.Validate(grpcListener.Addr(), secured.Mutual()); err != nil {
 		return fail(err)
 	}
 	httpListener, err := stack.Listen(ctx, opts.HTTPAddr, "--http-addr")
 	if err != nil {
 		return fail(err)
 	}
+	rpc.WarnExposed(logger, secured != nil, grpcListener.Addr(), httpListener.Addr())
 	if err := ownState(&stack, opts.StateDir); err != nil {
 		return fail(err)
 	}
@@ -76,7 +89,7 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) error {
 		return fail(err)
 	}
 	book.RegisterMetrics(reg)
-	conn, err := rpc.Dial(opts.EngineAddr, reg)
+	conn, err := rpc.Dial(opts.EngineAddr, reg, rpc.Secure(engineSecured.Credentials(opts.EngineTLS.ServerName))...)
 	if err != nil {
 		return fail(fmt.Errorf("--engine-addr: %w", err))
 	}
@@ -95,13 +108,14 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) error {
 
 	decisions := decision.New(baseline, rollouts, dispatcher, book, decision.NewMetrics(reg))
 	reports := decision.NewReportService(baseline, dispatcher, rollouts)
+	limiter := rpc.NewLimiter(opts.MaxRequestRate)
 	server := rpc.NewServer(rpc.ServerOptions{
-		Logger: logger, Registerer: reg, Reflection: opts.Reflection,
+		Logger: logger, Registerer: reg, Reflection: opts.Reflection, Credentials: secured.ServerCredentials(), Limiter: limiter,
 		Control: rpc.NewControl(opts.Control, logger, executorv1.RolloutService_ServiceDesc.ServiceName),
 	})
 	executorv1.RegisterDecisionServiceServer(server, decisions)
 	executorv1.RegisterShadowServiceServer(server, reports)
-	executorv1.RegisterRolloutServiceServer(server, rollout.NewService(rollouts, opts.Control.Caller()))
+	executorv1.RegisterRolloutServiceServer(server, rollout.NewService(rollouts))
 	server.Ready()
 
 	admin := telemetry.NewAdmin(reg, func() (bool, string) {
@@ -120,7 +134,8 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) error {
 		Metrics: reg, Logger: logger,
 	})
 	status.Register(admin)
-	web := telemetry.NewHTTPServer(admin)
+	web := telemetry.NewHTTPServer(limiter.LimitHTTP(admin))
+	secured.SecureHTTP(web)
 
 	// Reverse order: refuse and drain calls first, then let the shadows they left behind finish, then write what they and
 	// the quotes have left.

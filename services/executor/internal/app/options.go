@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/greenlight-ml/greenlight/pkg/certs"
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/featurelog"
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
@@ -27,6 +28,11 @@ type Options struct {
 	Reflection bool
 	// ShutdownGrace is how long calls and shadows under way may take to finish after a signal.
 	ShutdownGrace time.Duration
+	// TLS secures both listeners, EngineTLS the connection to ml-engine.
+	TLS       certs.Server
+	EngineTLS certs.Client
+	// MaxRequestRate is how many calls a second each client address may begin; 0 is no limit.
+	MaxRequestRate float64
 	// Control says who may change the rollout.
 	Control rpc.ControlOptions
 	// SamplePercent is the share of requests that get a shadow, in [0,100], until the rollout is set; SampleSalt makes the choice of requests.
@@ -56,8 +62,10 @@ func Flags(fs *flag.FlagSet) *Options {
 	fs.StringVar(&o.AddressFile, "address-file", "", "`file` that gets the bound addresses, for whoever asked for port 0")
 	fs.BoolVar(&o.Reflection, "reflection", true, "serve gRPC reflection")
 	fs.DurationVar(&o.ShutdownGrace, "shutdown-grace", 10*time.Second, "how long calls and shadows under way may take to finish after a signal")
-	fs.StringVar(&o.Control.TokenFile, "control-token-file", "", "`file` with the bearer token that the operators' calls (RolloutService) must carry")
-	fs.BoolVar(&o.Control.Insecure, "insecure-control", false, "let everybody on loopback call RolloutService")
+	o.TLS.Declare(fs)
+	o.EngineTLS.Declare(fs, enginePrefix, "ml-engine")
+	o.Control.Declare(fs, "RolloutService")
+	fs.Float64Var(&o.MaxRequestRate, "max-request-rate", 0, "calls a `second` that each client address may begin, over gRPC and HTTP; 0 is no limit")
 	fs.Float64Var(&o.SamplePercent, "sample-percent", 100, "share of the requests that get a shadow, 0 to 100, until RolloutService sets it; what was set outlives a restart in --state-dir")
 	fs.StringVar(&o.SampleSalt, "sample-salt", "greenlight", "`salt` of the sampling hash: replicas with the same one sample the same requests")
 
@@ -86,6 +94,9 @@ func Flags(fs *flag.FlagSet) *Options {
 	return o
 }
 
+// enginePrefix is what the TLS flags of the connection to ml-engine begin with.
+const enginePrefix = "engine-"
+
 func uint32Var(fs *flag.FlagSet, p *uint32, name, usage string) {
 	fs.Func(name, fmt.Sprintf("%s (default %d)", usage, *p), func(s string) error {
 		v, err := strconv.ParseUint(s, 10, 32)
@@ -103,6 +114,9 @@ func (o *Options) validate() error {
 	}
 	if o.ShutdownGrace <= 0 {
 		return errors.New("--shutdown-grace must be positive")
+	}
+	if !(o.MaxRequestRate >= 0) {
+		return fmt.Errorf("--max-request-rate %v: want 0 or more", o.MaxRequestRate)
 	}
 	if o.MaxSymbols < 1 {
 		return fmt.Errorf("--max-symbols %d: want at least 1", o.MaxSymbols)

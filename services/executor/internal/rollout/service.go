@@ -5,6 +5,7 @@ import (
 
 	"google.golang.org/grpc/peer"
 
+	"github.com/greenlight-ml/greenlight/pkg/rpc"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 )
 
@@ -13,11 +14,10 @@ type Service struct {
 	executorv1.UnimplementedRolloutServiceServer
 
 	keeper *Keeper
-	by     string
 }
 
-// NewService returns a service. by is who its callers are, as the server lets them in: "token" or "loopback".
-func NewService(k *Keeper, by string) *Service { return &Service{keeper: k, by: by} }
+// NewService returns a service.
+func NewService(k *Keeper) *Service { return &Service{keeper: k} }
 
 // GetRollout implements RolloutService.
 func (s *Service) GetRollout(context.Context, *executorv1.GetRolloutRequest) (*executorv1.GetRolloutResponse, error) {
@@ -28,7 +28,7 @@ func (s *Service) GetRollout(context.Context, *executorv1.GetRolloutRequest) (*e
 func (s *Service) SetRollout(ctx context.Context, req *executorv1.SetRolloutRequest) (*executorv1.SetRolloutResponse, error) {
 	c := change{
 		percent: req.GetPercent(), mode: req.GetMode(), holder: req.GetHolder(),
-		by: s.by, from: from(ctx), reason: req.GetReason(), expected: req.GetExpectedRevision(),
+		by: rpc.Caller(ctx), from: from(ctx), reason: req.GetReason(), expected: req.GetExpectedRevision(),
 	}
 	if l := req.GetLease(); l != nil {
 		// One that is no duration, or none at all, is out of the range as well.
@@ -45,7 +45,7 @@ func (s *Service) SetRollout(ctx context.Context, req *executorv1.SetRolloutRequ
 
 // AbortRollout implements RolloutService.
 func (s *Service) AbortRollout(ctx context.Context, req *executorv1.AbortRolloutRequest) (*executorv1.AbortRolloutResponse, error) {
-	r, err := s.keeper.abort(s.by, from(ctx), req.GetReason())
+	r, err := s.keeper.abort(rpc.Caller(ctx), from(ctx), req.GetReason())
 	if err != nil {
 		return nil, err
 	}

@@ -32,6 +32,10 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) error {
 	if err := opts.validate(); err != nil {
 		return err
 	}
+	secured, err := opts.TLS.Open(logger)
+	if err != nil {
+		return err
+	}
 	models := model.OpenRegistry(opts.Models)
 	artifact, err := models.Load(opts.Model)
 	if err != nil {
@@ -39,7 +43,9 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) error {
 	}
 
 	reg := telemetry.NewRegistry()
+	secured.RegisterMetrics(reg)
 	var stack lifecycle.Stack
+	secured.Keep(&stack)
 	watching, err := monitor.Open(monitor.Options{Dir: opts.StateDir, EventClock: opts.DriftClock == eventClock, Logger: logger})
 	if err != nil {
 		return fmt.Errorf("--state-dir: %w", err)
@@ -62,11 +68,14 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) error {
 		return errors.Join(err, stack.Close(ctx))
 	}
 
-	if err := opts.Control.Validate(grpcListener.Addr()); err != nil {
+	if err := opts.Control.Validate(grpcListener.Addr(), secured.Mutual()); err != nil {
 		return errors.Join(err, stack.Close(ctx))
 	}
+	rpc.WarnExposed(logger, secured != nil, grpcListener.Addr(), httpListener.Addr())
+	limiter := rpc.NewLimiter(opts.MaxRequestRate)
 	server := rpc.NewServer(rpc.ServerOptions{
 		Logger: logger, Registerer: reg, Reflection: opts.Reflection, OnRefused: service.Refused,
+		Credentials: secured.ServerCredentials(), Limiter: limiter,
 		Control: rpc.NewControl(opts.Control, logger, mlenginev1.ModelRegistryService_ServiceDesc.ServiceName),
 	})
 	mlenginev1.RegisterScoringServiceServer(server, service)
@@ -90,7 +99,8 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) error {
 	}, func(code codes.Code) {
 		service.Refused(mlenginev1.ScoringService_Predict_FullMethodName, code)
 	}))
-	web := telemetry.NewHTTPServer(admin)
+	web := telemetry.NewHTTPServer(limiter.LimitHTTP(admin))
+	secured.SecureHTTP(web)
 
 	// Reverse order: refuse and drain calls first, then take the pages away.
 	stack.OnStop("http", web.Shutdown)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/greenlight-ml/greenlight/pkg/certs"
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
 )
 
@@ -22,8 +23,12 @@ type Options struct {
 	// StateDir is the folder where the counts of drift outlive a restart; empty is none. DriftClock says what hour a vector
 	// is counted in: that of its arrival, or of its event.
 	StateDir, DriftClock string
+	// TLS secures both listeners.
+	TLS certs.Server
 	// Control says who may swap models.
 	Control rpc.ControlOptions
+	// MaxRequestRate is how many calls a second each client address may begin; 0 is no limit.
+	MaxRequestRate float64
 	// ShutdownGrace is how long calls under way may take to finish after a signal.
 	ShutdownGrace time.Duration
 }
@@ -37,8 +42,9 @@ func Flags(fs *flag.FlagSet) *Options {
 	fs.StringVar(&o.HTTPAddr, "http-addr", "127.0.0.1:4011", "`address` of the HTTP listener")
 	fs.StringVar(&o.AddressFile, "address-file", "", "`file` that gets the bound addresses, for whoever asked for port 0")
 	fs.BoolVar(&o.Reflection, "reflection", true, "serve gRPC reflection")
-	fs.StringVar(&o.Control.TokenFile, "control-token-file", "", "`file` with the bearer token that the operators' calls (ModelRegistryService) must carry")
-	fs.BoolVar(&o.Control.Insecure, "insecure-control", false, "let everybody on loopback call ModelRegistryService")
+	o.TLS.Declare(fs)
+	o.Control.Declare(fs, "ModelRegistryService")
+	fs.Float64Var(&o.MaxRequestRate, "max-request-rate", 0, "calls a `second` that each client address may begin, over gRPC and HTTP; 0 is no limit")
 	fs.StringVar(&o.StateDir, "state-dir", "", "`folder` where the counts of drift outlive a restart; none when empty")
 	fs.StringVar(&o.DriftClock, "drift-clock", arrivalClock, "`clock` by which drift is counted: arrival, or event (the time in the request) for a replay of past data")
 	fs.DurationVar(&o.ShutdownGrace, "shutdown-grace", 10*time.Second, "how long calls under way may take to finish after a signal")
@@ -57,6 +63,9 @@ func (o *Options) validate() error {
 	}
 	if o.Model == "" {
 		return errors.New("no model: give --model (greenlight train makes one)")
+	}
+	if !(o.MaxRequestRate >= 0) {
+		return fmt.Errorf("--max-request-rate %v: want 0 or more", o.MaxRequestRate)
 	}
 	if o.ShutdownGrace <= 0 {
 		return errors.New("--shutdown-grace must be positive")

@@ -232,7 +232,7 @@ func TestControlNeedsTheToken(t *testing.T) {
 
 func TestInsecureControlIsForLoopback(t *testing.T) {
 	for addr, ok := range map[string]bool{"127.0.0.1": true, "::1": true, "10.0.0.1": false, "0.0.0.0": false} {
-		err := insecure.Validate(&net.TCPAddr{IP: net.ParseIP(addr), Port: 4010})
+		err := insecure.Validate(&net.TCPAddr{IP: net.ParseIP(addr), Port: 4010}, false)
 		if (err == nil) != ok {
 			t.Errorf("%s: got %v, want ok %t", addr, err, ok)
 		}

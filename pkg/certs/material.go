@@ -1,0 +1,158 @@
+package certs
+
+import (
+	"bytes"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+)
+
+// maxFile bounds what is read of a file, in bytes: far more than any chain.
+const maxFile = 1 << 20
+
+// contents are the bytes of the files.
+type contents struct{ cert, key, ca []byte }
+
+func (c contents) equal(o contents) bool {
+	return bytes.Equal(c.cert, o.cert) && bytes.Equal(c.key, o.key) && bytes.Equal(c.ca, o.ca)
+}
+
+// read reads the files that there are.
+func (f Files) read() (c contents, err error) {
+	for _, part := range []struct {
+		path string
+		into *[]byte
+	}{{f.Cert, &c.cert}, {f.Key, &c.key}, {f.CA, &c.ca}} {
+		if part.path == "" {
+			continue
+		}
+		if *part.into, err = readFile(part.path); err != nil {
+			return contents{}, err
+		}
+	}
+	return c, nil
+}
+
+func readFile(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	raw, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(raw) > maxFile {
+		return nil, fmt.Errorf("%s: larger than %d bytes", path, maxFile)
+	}
+	return raw, nil
+}
+
+// validity is a period of time.
+type validity struct{ from, to time.Time }
+
+func (v validity) at(t time.Time) bool { return !t.Before(v.from) && !t.After(v.to) }
+
+// material is files that belong together.
+type material struct {
+	// cert is nil when there is no certificate of one's own, pool when the other end's is not asked for.
+	cert *tls.Certificate
+	pool *x509.CertPool
+	// own is when the whole chain of cert is valid. trusted is when any of the authorities is: while they change, the file
+	// has the old one and the new one.
+	own, trusted validity
+	// names are the certificate's, for the log.
+	names []string
+}
+
+// parse takes the files for what they should be.
+func (f Files) parse(c contents) (*material, error) {
+	m := &material{}
+	if f.Cert != "" {
+		pair, err := tls.X509KeyPair(c.cert, c.key)
+		if err != nil {
+			return nil, fmt.Errorf("%s and %s are not a certificate and its key: %w", f.Cert, f.Key, err)
+		}
+		m.cert, m.names = &pair, append(pair.Leaf.DNSNames, uris(pair.Leaf)...)
+		m.own = validity{pair.Leaf.NotBefore, pair.Leaf.NotAfter}
+		for _, der := range pair.Certificate[1:] {
+			link, err := x509.ParseCertificate(der)
+			if err != nil {
+				return nil, fmt.Errorf("%s: a certificate of the chain: %w", f.Cert, err)
+			}
+			m.own.to = earlier(m.own.to, link.NotAfter)
+		}
+	}
+	if f.CA != "" {
+		var err error
+		if m.pool, m.trusted, err = authorities(c.ca); err != nil {
+			return nil, fmt.Errorf("%s: %w", f.CA, err)
+		}
+	}
+	return m, nil
+}
+
+// authorities are the certificates of a file. Unlike x509.CertPool's own reader it refuses a file of which a part cannot be
+// read: one that was half written would lock out whoever is in its second half.
+func authorities(raw []byte) (*x509.CertPool, validity, error) {
+	pool, v, n := x509.NewCertPool(), validity{}, 0
+	for {
+		block, rest := pem.Decode(raw)
+		if block == nil {
+			if len(bytes.TrimSpace(raw)) > 0 {
+				return nil, v, errors.New("text that is no PEM at its end: the file is not whole")
+			}
+			break
+		}
+		raw = rest
+		if block.Type != "CERTIFICATE" {
+			return nil, v, fmt.Errorf("a PEM block %q: want certificates alone", block.Type)
+		}
+		cert, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, v, err
+		}
+		pool.AddCert(cert)
+		if n++; n == 1 {
+			v = validity{cert.NotBefore, cert.NotAfter}
+		}
+		v.from, v.to = earlier(v.from, cert.NotBefore), later(v.to, cert.NotAfter)
+	}
+	if n == 0 {
+		return nil, v, errors.New("no certificate in it")
+	}
+	return pool, v, nil
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}
+
+func uris(cert *x509.Certificate) []string {
+	names := make([]string, len(cert.URIs))
+	for i, u := range cert.URIs {
+		names[i] = u.String()
+	}
+	return names
+}
+
+// Names are the DNS and URI names of a certificate.
+func Names(cert *x509.Certificate) []string {
+	return append(append([]string(nil), cert.DNSNames...), uris(cert)...)
+}

@@ -1,0 +1,144 @@
+package certs
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+
+	"google.golang.org/grpc/credentials"
+)
+
+// serverConfig is for a listener. Every handshake gets the certificates that are in the files then.
+func (s *Store) serverConfig(clients tls.ClientAuthType, protocol string) *tls.Config {
+	return &tls.Config{
+		MinVersion: tls.VersionTLS13,
+		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+			m := s.refresh()
+			c := &tls.Config{
+				MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{*m.cert}, NextProtos: []string{protocol},
+				// A resumed session would be let in by what was true when it began.
+				SessionTicketsDisabled: true,
+			}
+			if m.pool != nil {
+				c.ClientCAs, c.ClientAuth = m.pool, clients
+			}
+			return c, nil
+		},
+	}
+}
+
+// ServerCredentials secure a gRPC server; nil for a nil Store.
+func (s *Store) ServerCredentials() credentials.TransportCredentials {
+	if s == nil {
+		return nil
+	}
+	return serverCredentials{credentials.NewTLS(s.serverConfig(tls.RequireAndVerifyClientCert, "h2")), s}
+}
+
+// serverCredentials log whom they turn away, which gRPC keeps to itself.
+type serverCredentials struct {
+	credentials.TransportCredentials
+
+	store *Store
+}
+
+// ServerHandshake implements credentials.TransportCredentials.
+func (c serverCredentials) ServerHandshake(conn net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	secured, info, err := c.TransportCredentials.ServerHandshake(conn)
+	if err != nil && !errors.Is(err, io.EOF) { // who only looks whether the port is open has left
+		c.store.refusals.Do(func() {
+			c.store.logger.Warn("a client was turned away in the TLS handshake", "from", conn.RemoteAddr().String(), "error", err)
+		})
+	}
+	return secured, info, err
+}
+
+// Clone implements credentials.TransportCredentials.
+func (c serverCredentials) Clone() credentials.TransportCredentials {
+	return serverCredentials{c.TransportCredentials.Clone(), c.store}
+}
+
+// Mutual says whether clients must show a certificate.
+func (s *Store) Mutual() bool { return s != nil && s.files.CA != "" }
+
+// SecureHTTP makes the server speak TLS, and ask for clients' certificates where the Store has their authorities: for every
+// page but /healthz and /readyz, since those who probe a service have none. A nil Store changes nothing.
+func (s *Store) SecureHTTP(srv *http.Server) {
+	if s == nil {
+		return
+	}
+	srv.TLSConfig = s.serverConfig(tls.VerifyClientCertIfGiven, "http/1.1")
+	srv.ErrorLog = slog.NewLogLogger(s.logger.Handler(), slog.LevelWarn)
+	// HTTP/1.1 alone: people and scrapers need no more, and HTTP/2 is one more thing to attack.
+	srv.Protocols = new(http.Protocols)
+	srv.Protocols.SetHTTP1(true)
+	if s.Mutual() {
+		srv.Handler = identified(srv.Handler)
+	}
+}
+
+func identified(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		probe := r.URL.Path == "/healthz" || r.URL.Path == "/readyz"
+		if !probe && (r.TLS == nil || len(r.TLS.VerifiedChains) == 0) {
+			http.Error(w, "this page needs a client certificate", http.StatusForbidden)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// errClientOnly is a client's credentials on a server.
+var errClientOnly = errors.New("these are the credentials of a client")
+
+// Credentials secure a client's connections; nil for a nil Store. serverName, if not empty, is whom the server's
+// certificate must be for, in place of the host of the address.
+func (s *Store) Credentials(serverName string) credentials.TransportCredentials {
+	if s == nil {
+		return nil
+	}
+	return &clientCredentials{store: s, serverName: serverName}
+}
+
+// clientCredentials make TLS credentials anew for each handshake, of what is in the files then. A tls.Config can ask for the
+// certificate again, but not for the authorities.
+type clientCredentials struct {
+	store      *Store
+	serverName string
+}
+
+// ClientHandshake implements credentials.TransportCredentials.
+func (c *clientCredentials) ClientHandshake(ctx context.Context, authority string, conn net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	m := c.store.refresh()
+	config := &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: m.pool}
+	if m.cert != nil {
+		config.Certificates = []tls.Certificate{*m.cert}
+	}
+	return credentials.NewTLS(config).ClientHandshake(ctx, authority, conn)
+}
+
+// ServerHandshake implements credentials.TransportCredentials.
+func (c *clientCredentials) ServerHandshake(net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	return nil, nil, errClientOnly
+}
+
+// Info implements credentials.TransportCredentials. gRPC makes the server's name the authority.
+func (c *clientCredentials) Info() credentials.ProtocolInfo {
+	return credentials.ProtocolInfo{SecurityProtocol: "tls", SecurityVersion: "1.3", ServerName: c.serverName}
+}
+
+// Clone implements credentials.TransportCredentials.
+func (c *clientCredentials) Clone() credentials.TransportCredentials {
+	clone := *c
+	return &clone
+}
+
+// OverrideServerName implements credentials.TransportCredentials.
+func (c *clientCredentials) OverrideServerName(name string) error {
+	c.serverName = name
+	return nil
+}

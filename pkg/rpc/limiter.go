@@ -1,0 +1,130 @@
+package rpc
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"net/netip"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
+)
+
+// maxIdle is how many clients' buckets are kept before those of the quiet ones are thrown away.
+const maxIdle = 1024
+
+// Limiter bounds how many calls a second each client may begin: a token bucket per IP address, which holds the calls of a
+// second. Batches count as one call, as streams do; their sizes have bounds of their own. A call that is let through costs a
+// look-up and no allocation.
+type Limiter struct {
+	limit rate.Limit
+	burst int
+
+	mu      sync.RWMutex
+	clients map[netip.Addr]*rate.Limiter
+}
+
+// NewLimiter returns a limiter; nil, which limits nothing, for a rate of 0.
+func NewLimiter(callsPerSecond float64) *Limiter {
+	if callsPerSecond <= 0 {
+		return nil
+	}
+	return &Limiter{limit: rate.Limit(callsPerSecond), burst: max(1, int(callsPerSecond)), clients: map[netip.Addr]*rate.Limiter{}}
+}
+
+// allow says whether the client may begin a call now.
+func (l *Limiter) allow(client netip.Addr) bool {
+	l.mu.RLock()
+	bucket := l.clients[client]
+	l.mu.RUnlock()
+	if bucket == nil {
+		bucket = l.add(client)
+	}
+	return bucket.Allow()
+}
+
+func (l *Limiter) add(client netip.Addr) *rate.Limiter {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if bucket := l.clients[client]; bucket != nil {
+		return bucket
+	}
+	if len(l.clients) >= maxIdle {
+		now := time.Now()
+		for addr, bucket := range l.clients {
+			if bucket.TokensAt(now) >= float64(l.burst) { // full: nothing is lost when it is made anew
+				delete(l.clients, addr)
+			}
+		}
+	}
+	bucket := rate.NewLimiter(l.limit, l.burst)
+	l.clients[client] = bucket
+	return bucket
+}
+
+// check refuses the call of a client that has made too many.
+func (l *Limiter) check(ctx context.Context) error {
+	p, ok := peer.FromContext(ctx)
+	if !ok {
+		return nil
+	}
+	var client netip.Addr // of none, for sockets that have no IP address
+	if tcp, ok := p.Addr.(*net.TCPAddr); ok {
+		client = tcp.AddrPort().Addr().Unmap()
+	}
+	if l.allow(client) {
+		return nil
+	}
+	return status.Errorf(codes.ResourceExhausted, "more than %v calls a second from this address (--max-request-rate)", float64(l.limit))
+}
+
+// limited is the limiter on a server. It leaves alone what must get through a flood from the same address: control calls,
+// which are an operator's or are refused anyway, and health checks.
+type limited struct {
+	limiter *Limiter
+	control *Control
+}
+
+func (l limited) exempt(fullMethod string) bool {
+	name := service(fullMethod)
+	return name == "grpc.health.v1.Health" || (l.control != nil && l.control.guards(name))
+}
+
+func (l limited) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+	if !l.exempt(info.FullMethod) {
+		if err := l.limiter.check(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return handler(ctx, req)
+}
+
+func (l limited) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+	if !l.exempt(info.FullMethod) {
+		if err := l.limiter.check(ss.Context()); err != nil {
+			return err
+		}
+	}
+	return handler(srv, ss)
+}
+
+// LimitHTTP applies the limit to the calls that come over HTTP, which are the POSTs: those take from the same buckets as the
+// client's calls over gRPC.
+func (l *Limiter) LimitHTTP(next http.Handler) http.Handler {
+	if l == nil {
+		return next
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		addr, err := netip.ParseAddrPort(r.RemoteAddr)
+		if r.Method == http.MethodPost && err == nil && !l.allow(addr.Addr().Unmap()) {
+			http.Error(w, "too many calls a second from this address (--max-request-rate)", http.StatusTooManyRequests)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
