@@ -125,7 +125,7 @@ func TestRunWarns(t *testing.T) {
 		for _, step := range []struct {
 			wait          time.Duration
 			soon, expired int
-		}{{7*time.Hour + 59*time.Minute, 0, 0}, {2 * time.Minute, 1, 0}, {30 * time.Minute, 1, 0}, {time.Hour, 2, 0}, {time.Hour, 2, 1}, {2 * time.Hour, 2, 3}} {
+		}{{7*time.Hour + 59*time.Minute, 0, 0}, {2 * time.Minute, 1, 0}, {30 * time.Minute, 1, 0}, {time.Hour, 2, 0}, {time.Hour, 3, 1}, {2 * time.Hour, 3, 3}} {
 			time.Sleep(step.wait)
 			if soon, expired := log.count("expires soon"), log.count("EXPIRED"); soon != step.soon || expired != step.expired {
 				t.Errorf("after %v more: got %d and %d warnings, want %d and %d", step.wait, soon, expired, step.soon, step.expired)

@@ -9,7 +9,9 @@ import (
 )
 
 // plaintext is a client's connection without TLS that knows whether it leaves the machine: a token goes over none that does.
-type plaintext struct{ credentials.TransportCredentials }
+type plaintext struct {
+	credentials.TransportCredentials
+}
 
 func newPlaintext() credentials.TransportCredentials { return plaintext{insecure.NewCredentials()} }
 
