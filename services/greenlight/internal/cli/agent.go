@@ -62,7 +62,7 @@ once, writes what is due, and ends: for a look now, and for a scheduler of your 
 		},
 	}
 	fs := cmd.Flags()
-	f.engines.declare(fs)
+	f.engines.declare(fs, c)
 	fs.StringSliceVar(&f.executors, "executor", localExecutor, "gRPC addresses of the executors, one per replica")
 	fs.StringVar(&f.options.State, "state", agentState, "folder of the journal")
 	fs.StringVar(&f.source, "source", string(evidence.Live), "where the requests come from: live, replay or simulated")
@@ -97,6 +97,9 @@ func (f *agentFlags) validate() error {
 }
 
 func (f *agentFlags) run(ctx context.Context, c console) (err error) {
+	if err := f.engines.open(); err != nil {
+		return err
+	}
 	owner, err := durable.Own(f.options.State)
 	if err != nil {
 		if errors.Is(err, durable.ErrOwned) {

@@ -47,8 +47,8 @@ type canaryFlags struct {
 	evidence, state string
 }
 
-func (f *canaryFlags) declare(fs *pflag.FlagSet) {
-	f.pairFlags.declare(fs, localEngine, localExecutor, canaryTimeout)
+func (f *canaryFlags) declare(fs *pflag.FlagSet, c console) {
+	f.pairFlags.declare(fs, c, localEngine, localExecutor, canaryTimeout)
 	declareEvidence(fs, &f.evidence)
 	declareCanaryState(fs, &f.state)
 }
@@ -162,7 +162,7 @@ canary_preflight.json, and exits 3 when something is not so. Drift is shown and 
 			})
 		},
 	}
-	f.declare(cmd.Flags())
+	f.declare(cmd.Flags(), c)
 	return cmd
 }
 
@@ -215,7 +215,7 @@ rollback also takes the model back.`,
 		},
 	}
 	fs := cmd.Flags()
-	p.declare(fs, nil, localExecutor, brakeTimeout)
+	p.declare(fs, c, nil, localExecutor, brakeTimeout)
 	cmd.Flags().StringVar(&reason, "reason", "no reason given", "why, for the audit log")
 	return cmd
 }

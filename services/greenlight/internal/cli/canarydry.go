@@ -179,7 +179,8 @@ func (d *dryRun) send(ctx context.Context) (stop func() sent) {
 
 // drive sends in chunks of about half a second, so that it ends soon after it is told to.
 func (d *dryRun) drive(ctx context.Context) (s sent) {
-	err := dial(d.target.Executors[0], func(conn *grpc.ClientConn) error {
+	at := endpoint{addr: d.target.Executors[0]}
+	err := at.dial(func(conn *grpc.ClientConn) error {
 		chunk := max(1, min(len(d.states), int(d.pace.Rate/2)))
 		for from := 0; ctx.Err() == nil; from = (from + chunk) % len(d.states) {
 			// What was begun is ended: an answer that was cut off would count as lost.

@@ -54,7 +54,7 @@ selects there.`,
 		},
 	}
 	fs := cmd.Flags()
-	p.canaryFlags.declare(fs)
+	p.canaryFlags.declare(fs, c)
 	p.policyFlags.declare(fs)
 	fs.StringVar(&p.prometheus, "prometheus", "", "URL of a Prometheus to read the counts from; without it, the executors are asked")
 	fs.StringVar(&p.match, "match", canary.DefaultMatch, "what selects the executors' series there, as in PromQL's braces")
@@ -116,10 +116,7 @@ func (p *canaryPlan) plan(ctx context.Context, c console, policy gate.Policy, w 
 	if p.changed("state") {
 		command += " --state " + p.state
 	}
-	if p.TokenFile != "" {
-		command += " --control-token-file " + p.TokenFile
-	}
-	c.say("%s", command)
+	c.say("%s%s", command, p.again())
 	return nil
 }
 

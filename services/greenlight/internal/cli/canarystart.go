@@ -20,8 +20,9 @@ import (
 type canaryStart struct {
 	rehearsal
 
-	tokenFile, state, phrase, run string
-	resume, dry                   bool
+	access             accessFlags
+	state, phrase, run string
+	resume, dry        bool
 }
 
 func canaryStartCommand(c console) *cobra.Command {
@@ -64,7 +65,7 @@ Exits 0 when all phases have passed, 3 when it was aborted or stopped, 1 when it
 	fs.BoolVar(&s.resume, "resume", false, "go on with a run that was interrupted")
 	fs.StringVar(&s.run, "run", "", "the run to go on with; the newest when it is not given")
 	fs.BoolVar(&s.dry, "dry-run", false, "rehearse against a pair of its own")
-	fs.StringVar(&s.tokenFile, "control-token-file", "", "file with the operators' token, for services that ask for it")
+	s.access.declareControl(fs, c)
 	declareCanaryState(fs, &s.state)
 	s.rehearsal.declare(fs)
 	return cmd
@@ -118,7 +119,7 @@ func (s *canaryStart) goOn(ctx context.Context, c console) error {
 
 // reach connects to the services of the plan.
 func (s *canaryStart) reach(plan *canary.Plan, use func(canary.Pair) error) error {
-	services, err := pair.Dial(pair.Options{Engines: plan.Engines, Executors: plan.Executors, TokenFile: s.tokenFile})
+	services, err := pair.Dial(pair.Options{Access: s.access.Access, Engines: plan.Engines, Executors: plan.Executors})
 	if err != nil {
 		return err
 	}

@@ -12,23 +12,24 @@ import (
 )
 
 func canaryStatusCommand(c console) *cobra.Command {
-	var state, run, tokenFile string
+	var state, run string
+	var access accessFlags
 	cmd := &cobra.Command{
 		Use: "status", Short: "Show a canary: the one that runs, or the last one",
 		Long: `Status shows a run from its journal, phase by phase, and asks its executors what they shadow now. It changes nothing and may
 be called while the canary runs. Without --run it shows the newest run, and lists the others.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return refusedCanary(showStatus(cmd.Context(), c, canary.State(state), run, tokenFile))
+			return refusedCanary(showStatus(cmd.Context(), c, canary.State(state), run, access))
 		},
 	}
 	declareCanaryState(cmd.Flags(), &state)
 	cmd.Flags().StringVar(&run, "run", "", "the run to show; the newest when it is not given")
-	cmd.Flags().StringVar(&tokenFile, "control-token-file", "", "file with the operators' token, for services that ask for it")
+	access.declareControl(cmd.Flags(), c)
 	return cmd
 }
 
-func showStatus(ctx context.Context, c console, state canary.State, id, tokenFile string) error {
+func showStatus(ctx context.Context, c console, state canary.State, id string, access accessFlags) error {
 	plan, record, err := state.Read(id)
 	if err != nil {
 		return err
@@ -40,7 +41,7 @@ func showStatus(ctx context.Context, c console, state canary.State, id, tokenFil
 	if err := canaryview.Status(c.out, record, plan.Model.Version, running); err != nil {
 		return err
 	}
-	if err := sayRollouts(ctx, c, plan, tokenFile); err != nil {
+	if err := sayRollouts(ctx, c, plan, access); err != nil {
 		return err
 	}
 	if id != "" {
@@ -58,8 +59,8 @@ func showStatus(ctx context.Context, c console, state canary.State, id, tokenFil
 
 // sayRollouts says what the executors of the plan do now. One that is not reached is said, and no error: the journal is
 // what was asked for.
-func sayRollouts(ctx context.Context, c console, plan *canary.Plan, tokenFile string) error {
-	services, err := pair.Dial(pair.Options{Executors: plan.Executors, TokenFile: tokenFile})
+func sayRollouts(ctx context.Context, c console, plan *canary.Plan, access accessFlags) error {
+	services, err := pair.Dial(pair.Options{Access: access.Access, Executors: plan.Executors})
 	if err != nil {
 		return err
 	}

@@ -21,6 +21,8 @@ import (
 
 // engineFlags say which ml-engines to ask for their drift, and over how long.
 type engineFlags struct {
+	accessFlags
+
 	addrs   []string
 	window  time.Duration
 	timeout time.Duration
@@ -32,7 +34,8 @@ const (
 	driftTimeout = 10 * time.Second
 )
 
-func (e *engineFlags) declare(fs *pflag.FlagSet) {
+func (e *engineFlags) declare(fs *pflag.FlagSet, c console) {
+	e.accessFlags.declare(fs, c)
 	fs.StringSliceVar(&e.addrs, "engine", []string{"127.0.0.1:4010"}, "gRPC addresses of ml-engine, one per replica")
 	fs.DurationVar(&e.window, "window", week, "how far to look back: whole hours, at most 672h")
 	fs.DurationVar(&e.timeout, "timeout", driftTimeout, "how long the answers may take")
@@ -55,16 +58,17 @@ func (e *engineFlags) validate() error {
 
 // dial connects to all replicas, hands them to use, and closes the connections.
 func (e *engineFlags) dial(use func([]driftfleet.Replica) error) error {
-	return dialAll(e.addrs, nil, use)
+	return e.dialAll(e.addrs, nil, use)
 }
 
-func dialAll(addrs []string, replicas []driftfleet.Replica, use func([]driftfleet.Replica) error) error {
+func (e *engineFlags) dialAll(addrs []string, replicas []driftfleet.Replica, use func([]driftfleet.Replica) error) error {
 	if len(addrs) == 0 {
 		return use(replicas)
 	}
-	return dial(addrs[0], func(conn *grpc.ClientConn) error {
+	at := endpoint{e.accessFlags, addrs[0]}
+	return at.dial(func(conn *grpc.ClientConn) error {
 		replica := driftfleet.Replica{Addr: addrs[0], Client: mlenginev1.NewDriftServiceClient(conn)}
-		return dialAll(addrs[1:], append(replicas, replica), use)
+		return e.dialAll(addrs[1:], append(replicas, replica), use)
 	})
 }
 
@@ -114,7 +118,7 @@ are refused. It exits 0 whatever the verdict, and with --check it exits 3 when i
 		},
 	}
 	fs := cmd.Flags()
-	e.declare(fs)
+	e.declare(fs, c)
 	fs.StringVar(&source, "source", string(evidence.Live), "where the scored states come from: live, replay or simulated")
 	declareCheck(fs, &check)
 	declareEvidence(fs, &folder)

@@ -47,7 +47,7 @@ told and asked again. It ends when it is interrupted, or after --for.`,
 		},
 	}
 	fs := cmd.Flags()
-	w.engines.declare(fs)
+	w.engines.declare(fs, c)
 	fs.DurationVar(&w.interval, "interval", 10*time.Second, "time between two samples")
 	fs.DurationVar(&w.length, "for", 0, "how long to watch; 0 is until interrupted")
 	fs.StringVar(&w.out, "out", "", "folder for psi_series.csv; not written when it is not given")

@@ -58,7 +58,8 @@ func (f *agentFlags) look(ctx context.Context, now time.Time) (report.Sample, *d
 func (f *agentFlags) counters(ctx context.Context, addr string) (c report.Counters, err error) {
 	ctx, cancel := context.WithTimeout(ctx, f.engines.timeout)
 	defer cancel()
-	return c, dial(addr, func(conn *grpc.ClientConn) error {
+	at := endpoint{f.engines.accessFlags, addr}
+	return c, at.dial(func(conn *grpc.ClientConn) error {
 		answer, err := executorv1.NewShadowServiceClient(conn).GetShadowReport(ctx, &executorv1.GetShadowReportRequest{})
 		if err == nil {
 			c = report.CountersOf(addr, answer)

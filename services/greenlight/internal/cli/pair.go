@@ -78,7 +78,8 @@ const warmUp = 30 * time.Second
 func awaitShadow(ctx context.Context, addr string, states []load.State) error {
 	ctx, cancel := context.WithTimeout(ctx, warmUp)
 	defer cancel()
-	return dial(addr, func(conn *grpc.ClientConn) error {
+	at := endpoint{addr: addr}
+	return at.dial(func(conn *grpc.ClientConn) error {
 		client := executorv1.NewDecisionServiceClient(conn)
 		for {
 			resp, err := client.PredictWithShadow(ctx, &executorv1.PredictWithShadowRequest{

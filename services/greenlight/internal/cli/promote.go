@@ -62,12 +62,12 @@ phrase is refused or a part was not done. A promotion that was cut short is fini
 			}
 		},
 	}
-	p.declareAll(cmd.Flags())
+	p.declareAll(cmd.Flags(), c)
 	return cmd
 }
 
-func (p *promoteFlags) declareAll(fs *pflag.FlagSet) {
-	p.declare(fs, nil, nil, promoteTimeout)
+func (p *promoteFlags) declareAll(fs *pflag.FlagSet, c console) {
+	p.declare(fs, c, nil, nil, promoteTimeout)
 	fs.BoolVar(&p.check, "check", false, "judge, print and write down what blocks, and change nothing else")
 	fs.StringVar(&p.phrase, "confirm", "", "the phrase that --check printed")
 	fs.StringVar(&p.models, "models", "models", "registry folder")
@@ -118,8 +118,8 @@ func (p *promoteFlags) runCheck(ctx context.Context, c console) error {
 
 // again is the flags that --confirm needs as well.
 func (p *promoteFlags) again() string {
-	text := ""
-	for _, f := range []struct{ name, value string }{{"state", p.state}, {"control-token-file", p.TokenFile}, {"engine", strings.Join(p.Engines, ",")}} {
+	text := p.accessFlags.again()
+	for _, f := range []struct{ name, value string }{{"state", p.state}, {"engine", strings.Join(p.Engines, ",")}} {
 		if p.given(f.name) {
 			text += fmt.Sprintf(" --%s %s", f.name, f.value)
 		}

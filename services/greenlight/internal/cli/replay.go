@@ -15,7 +15,7 @@ import (
 
 func replayCommand(c console) *cobra.Command {
 	var l loadFlags
-	var addr string
+	var at endpoint
 	var loop bool
 	cmd := &cobra.Command{
 		Use: "replay", Short: "Send a market to executor in the order of its minutes",
@@ -27,10 +27,10 @@ writes no evidence, and prints a line per round.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if loop {
-				return l.loop(cmd.Context(), c, addr)
+				return l.loop(cmd.Context(), c, at)
 			}
 			return l.withStates(c, func(data *study.Data, a *model.Artifact, states []load.State, store *evidence.Store) error {
-				r, err := shadowLoad(cmd.Context(), c, store, "replay", "shadow_replay.json", addr, data, a, states, l.pace(c.progress("replay")))
+				r, err := shadowLoad(cmd.Context(), c, store, "replay", "shadow_replay.json", at, data, a, states, l.pace(c.progress("replay")))
 				if err != nil {
 					return err
 				}
@@ -39,19 +39,19 @@ writes no evidence, and prints a line per round.`,
 		},
 	}
 	l.declare(cmd.Flags())
-	cmd.Flags().StringVar(&addr, "executor", "127.0.0.1:4020", "gRPC address of executor")
+	at.declare(cmd.Flags(), c, "executor", "127.0.0.1:4020", "gRPC address of executor")
 	cmd.Flags().BoolVar(&loop, "loop", false, "repeat until stopped")
 	return cmd
 }
 
 // loop replays until it is stopped. An executor that is away is waited for.
-func (l *loadFlags) loop(ctx context.Context, c console, addr string) error {
+func (l *loadFlags) loop(ctx context.Context, c console, at endpoint) error {
 	data, a, states, err := l.states(c)
 	if err != nil {
 		return err
 	}
 	const round = 10_000 // states between two lines
-	return dial(addr, func(conn *grpc.ClientConn) error {
+	return at.dial(func(conn *grpc.ClientConn) error {
 		for from := 0; ; from = (from + round) % len(states) {
 			part := states[from:min(from+round, len(states))]
 			r, err := load.Shadow(ctx, executorClient(conn), a, part, l.pace(nil))

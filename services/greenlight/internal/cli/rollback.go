@@ -17,22 +17,23 @@ import (
 
 // pairFlags say which services to talk to.
 type pairFlags struct {
-	pair.Options
+	accessFlags
 
-	timeout time.Duration
+	Engines, Executors []string
+	timeout            time.Duration
 }
 
 // declare declares the flags with the addresses of a pair on this machine, or none.
-func (p *pairFlags) declare(fs *pflag.FlagSet, engines, executors []string, timeout time.Duration) {
+func (p *pairFlags) declare(fs *pflag.FlagSet, c console, engines, executors []string, timeout time.Duration) {
 	fs.StringSliceVar(&p.Engines, "engine", engines, "gRPC addresses of ml-engine, one per replica")
 	fs.StringSliceVar(&p.Executors, "executor", executors, "gRPC addresses of executor, one per replica")
-	fs.StringVar(&p.TokenFile, "control-token-file", "", "file with the operators' token, for services that ask for it")
+	p.declareControl(fs, c)
 	fs.DurationVar(&p.timeout, "timeout", timeout, "how long the services may take to answer")
 }
 
 // use connects to the services, and hands them to fn with the time that they have.
 func (p *pairFlags) use(ctx context.Context, fn func(context.Context, *pair.Pair) error) error {
-	services, err := pair.Dial(p.Options)
+	services, err := pair.Dial(pair.Options{Access: p.Access, Engines: p.Engines, Executors: p.Executors})
 	if err != nil {
 		return usageError{err}
 	}
@@ -86,7 +87,7 @@ which did and which did not.`,
 		},
 	}
 	fs := cmd.Flags()
-	p.declare(fs, localEngine, localExecutor, brakeTimeout)
+	p.declare(fs, c, localEngine, localExecutor, brakeTimeout)
 	fs.StringVar(&reason, "reason", "no reason given", "why, for the audit log and the evidence")
 	declareEvidence(fs, &folder)
 	return cmd

@@ -139,14 +139,14 @@ func (r *runFlags) online(ctx context.Context, c console, store *evidence.Store,
 
 // stages are what the pair is put through, in the order of the main job.
 func (r *runFlags) stages(ctx context.Context, c console, store *evidence.Store, dir string, t *trained, heldOut []load.State, engine, executor string) ([]gate.Result, error) {
-	s, err := smoke(ctx, c, store, engine, t.Data, t.artifact, varied(heldOut, 1000), load.Pace{Progress: c.progress("smoke")})
+	s, err := smoke(ctx, c, store, endpoint{addr: engine}, t.Data, t.artifact, varied(heldOut, 1000), load.Pace{Progress: c.progress("smoke")})
 	if err != nil {
 		return nil, err
 	}
-	if _, err := shadowLoad(ctx, c, store, "shadow", "shadow_smoke_1k.json", executor, t.Data, t.artifact, varied(heldOut, 1000), load.Pace{Progress: c.progress("shadow smoke")}); err != nil {
+	if _, err := shadowLoad(ctx, c, store, "shadow", "shadow_smoke_1k.json", endpoint{addr: executor}, t.Data, t.artifact, varied(heldOut, 1000), load.Pace{Progress: c.progress("shadow smoke")}); err != nil {
 		return nil, err
 	}
-	replay, err := shadowLoad(ctx, c, store, "replay", "shadow_replay.json", executor, t.Data, t.artifact, heldOut, load.Pace{Progress: c.progress("replay")})
+	replay, err := shadowLoad(ctx, c, store, "replay", "shadow_replay.json", endpoint{addr: executor}, t.Data, t.artifact, heldOut, load.Pace{Progress: c.progress("replay")})
 	if err != nil {
 		return nil, err
 	}

@@ -14,7 +14,6 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/model"
-	"github.com/greenlight-ml/greenlight/pkg/rpc"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/load"
@@ -74,19 +73,10 @@ func (l *loadFlags) states(c console) (*study.Data, *model.Artifact, []load.Stat
 	return data, a, states, err
 }
 
-// dial connects, hands the connection to use, and closes it.
-func dial(addr string, use func(*grpc.ClientConn) error) error {
-	conn, err := rpc.Dial(addr, nil)
-	if err != nil {
-		return err
-	}
-	return errors.Join(use(conn), conn.Close())
-}
-
 // smoke sends varied states to ml-engine and writes smoke_1k.json.
-func smoke(ctx context.Context, c console, store *evidence.Store, addr string, data *study.Data, a *model.Artifact, states []load.State, pace load.Pace) (*load.SmokeResult, error) {
+func smoke(ctx context.Context, c console, store *evidence.Store, at endpoint, data *study.Data, a *model.Artifact, states []load.State, pace load.Pace) (*load.SmokeResult, error) {
 	var r *load.SmokeResult
-	err := dial(addr, func(conn *grpc.ClientConn) (err error) {
+	err := at.dial(func(conn *grpc.ClientConn) (err error) {
 		r, err = load.Smoke(ctx, mlenginev1.NewScoringServiceClient(conn), a, states, pace)
 		return err
 	})
@@ -103,9 +93,9 @@ func smoke(ctx context.Context, c console, store *evidence.Store, addr string, d
 }
 
 // shadowLoad sends states to the executor, waits for their shadows, and writes the evidence under the name.
-func shadowLoad(ctx context.Context, c console, store *evidence.Store, stage, file, addr string, data *study.Data, a *model.Artifact, states []load.State, pace load.Pace) (*load.ShadowResult, error) {
+func shadowLoad(ctx context.Context, c console, store *evidence.Store, stage, file string, at endpoint, data *study.Data, a *model.Artifact, states []load.State, pace load.Pace) (*load.ShadowResult, error) {
 	var r *load.ShadowResult
-	err := dial(addr, func(conn *grpc.ClientConn) (err error) {
+	err := at.dial(func(conn *grpc.ClientConn) (err error) {
 		r, err = load.Shadow(ctx, executorClient(conn), a, states, pace)
 		return err
 	})
@@ -148,7 +138,7 @@ func varied(states []load.State, n int) []load.State {
 
 func smokeCommand(c console) *cobra.Command {
 	var l loadFlags
-	var addr string
+	var at endpoint
 	var n int
 	cmd := &cobra.Command{
 		Use: "smoke", Short: "Send 1,000 varied predictions to ml-engine and check every answer",
@@ -157,7 +147,7 @@ to the last bit, with what the same model computes in process. It writes smoke_1
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return l.withStates(c, func(data *study.Data, a *model.Artifact, states []load.State, store *evidence.Store) error {
-				r, err := smoke(cmd.Context(), c, store, addr, data, a, varied(states, n), l.pace(c.progress("smoke")))
+				r, err := smoke(cmd.Context(), c, store, at, data, a, varied(states, n), l.pace(c.progress("smoke")))
 				if err != nil {
 					return err
 				}
@@ -166,14 +156,14 @@ to the last bit, with what the same model computes in process. It writes smoke_1
 		},
 	}
 	l.declare(cmd.Flags())
-	cmd.Flags().StringVar(&addr, "engine", "127.0.0.1:4010", "gRPC address of ml-engine")
+	at.declare(cmd.Flags(), c, "engine", "127.0.0.1:4010", "gRPC address of ml-engine")
 	cmd.Flags().IntVar(&n, "n", 1000, "how many predictions")
 	return cmd
 }
 
 func shadowSmokeCommand(c console) *cobra.Command {
 	var l loadFlags
-	var addr string
+	var at endpoint
 	var n int
 	cmd := &cobra.Command{
 		Use: "shadow-smoke", Short: "Send 1,000 varied decisions to executor and check baseline and shadow",
@@ -183,7 +173,7 @@ writes shadow_smoke_1k.json and exits 3 when an SLO is missed.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return l.withStates(c, func(data *study.Data, a *model.Artifact, states []load.State, store *evidence.Store) error {
-				r, err := shadowLoad(cmd.Context(), c, store, "shadow", "shadow_smoke_1k.json", addr, data, a, varied(states, n), l.pace(c.progress("shadow smoke")))
+				r, err := shadowLoad(cmd.Context(), c, store, "shadow", "shadow_smoke_1k.json", at, data, a, varied(states, n), l.pace(c.progress("shadow smoke")))
 				if err != nil {
 					return err
 				}
@@ -192,7 +182,7 @@ writes shadow_smoke_1k.json and exits 3 when an SLO is missed.`,
 		},
 	}
 	l.declare(cmd.Flags())
-	cmd.Flags().StringVar(&addr, "executor", "127.0.0.1:4020", "gRPC address of executor")
+	at.declare(cmd.Flags(), c, "executor", "127.0.0.1:4020", "gRPC address of executor")
 	cmd.Flags().IntVar(&n, "n", 1000, "how many decisions")
 	return cmd
 }

@@ -42,7 +42,7 @@ how the newest canary ended. What cannot be reached says so, and it exits 1 then
 		},
 	}
 	fs := cmd.Flags()
-	p.declare(fs, localEngine, localExecutor, statusTimeout)
+	p.declare(fs, c, localEngine, localExecutor, statusTimeout)
 	fs.BoolVar(&machine, "json", false, "print JSON")
 	declareEvidence(fs, &folder)
 	return cmd

@@ -10,7 +10,6 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/status"
 
-	"github.com/greenlight-ml/greenlight/pkg/rpc"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 )
@@ -42,11 +41,10 @@ type Pair struct {
 
 // Options say how to reach a pair.
 type Options struct {
+	Access
+
 	// Engines and Executors are gRPC addresses, one per replica. Either may be empty.
 	Engines, Executors []string
-	// TokenFile holds the operators' token, which control calls need unless the services run with --insecure-control;
-	// empty is none.
-	TokenFile string
 }
 
 // Dial begins to connect, and does not wait for it: who cannot be reached fails the calls. It fails on an address that is
@@ -55,14 +53,25 @@ func Dial(o Options) (_ *Pair, err error) {
 	if err := errors.Join(distinct("ml-engine", o.Engines), distinct("executor", o.Executors)); err != nil {
 		return nil, err
 	}
+	dial, err := o.Dialer()
+	if err != nil {
+		return nil, err
+	}
 	p := &Pair{}
+	connect := func(addr string) (*grpc.ClientConn, error) {
+		conn, err := dial(addr)
+		if err == nil {
+			p.conns = append(p.conns, conn)
+		}
+		return conn, err
+	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, p.Close())
 		}
 	}()
 	for _, addr := range o.Engines {
-		conn, err := p.dial(addr, o)
+		conn, err := connect(addr)
 		if err != nil {
 			return nil, fmt.Errorf("ml-engine: %w", err)
 		}
@@ -71,7 +80,7 @@ func Dial(o Options) (_ *Pair, err error) {
 		})
 	}
 	for _, addr := range o.Executors {
-		conn, err := p.dial(addr, o)
+		conn, err := connect(addr)
 		if err != nil {
 			return nil, fmt.Errorf("executor: %w", err)
 		}
@@ -92,19 +101,6 @@ func distinct(what string, addrs []string) error {
 		}
 	}
 	return nil
-}
-
-func (p *Pair) dial(addr string, o Options) (*grpc.ClientConn, error) {
-	var extra []grpc.DialOption
-	if o.TokenFile != "" {
-		extra = append(extra, grpc.WithPerRPCCredentials(token{o.TokenFile}))
-	}
-	conn, err := rpc.Dial(addr, nil, extra...)
-	if err != nil {
-		return nil, err
-	}
-	p.conns = append(p.conns, conn)
-	return conn, nil
 }
 
 // Close closes the connections.

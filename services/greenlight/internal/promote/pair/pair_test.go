@@ -56,7 +56,7 @@ func TestToken(t *testing.T) {
 	t.Parallel()
 	r := &rollouts{}
 	file := filepath.Join(t.TempDir(), "token")
-	p, err := Dial(Options{Executors: []string{serve(t, r)}, TokenFile: file})
+	p, err := Dial(Options{Access: Access{TokenFile: file}, Executors: []string{serve(t, r)}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,7 +75,7 @@ func TestToken(t *testing.T) {
 	if err := errors.Join(call("one\n"), call("two")); err != nil {
 		t.Fatal(err)
 	}
-	if err := call(" \n"); err == nil || !strings.Contains(Plain(err).Error(), "is empty") {
+	if err := call(" \n"); err == nil || !strings.Contains(Plain(err).Error(), "no token in it") {
 		t.Errorf("an empty token: %v", err)
 	}
 	if got := strings.Join(r.tokens, "; "); got != "Bearer one; Bearer two" {
