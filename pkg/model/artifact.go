@@ -10,9 +10,10 @@
 //	ensemble       the trees as LightGBM or XGBoost wrote them, for a model of that family
 //	release.json   how it came to be released under its version, if it was
 //	manifest.json  digests of the files above, and where the model comes from
+//	manifest.sig   who vouches for the manifest, and so for all of it, if somebody does
 //
-// Nothing in a folder is ever changed once it is registered. A folder in which a digest, the schema or a golden score
-// does not hold is not loaded.
+// Nothing in a folder is ever changed once it is registered, but for the signature, which is added later and covered by no
+// digest. A folder in which a digest, the schema or a golden score does not hold is not loaded.
 package model
 
 import (
@@ -145,6 +146,8 @@ type Artifact struct {
 	Ensemble []byte
 	// Release says how the model came to be released under its version; nil when it was not.
 	Release *Release
+	// manifest is the manifest's file, as it was verified.
+	manifest []byte
 	// Schema is the one that Spec names. Scorer is safe for concurrent use.
 	Schema *feature.Schema
 	Scorer Scorer
@@ -230,18 +233,27 @@ func Load(dir string) (*Artifact, error) {
 		return nil, fmt.Errorf("model %s: %w", dir, err)
 	}
 	defer func() { _ = root.Close() }()
+	return loadFrom(root, dir, nil)
+}
+
+func loadFrom(root *os.Root, dir string, keys Keys) (*Artifact, error) {
 	a := &Artifact{}
-	if err := a.read(root); err != nil {
+	if err := a.read(root, keys); err != nil {
 		return nil, fmt.Errorf("model %s: %w", dir, err)
 	}
 	return a, nil
 }
 
-func (a *Artifact) read(root *os.Root) error {
+func (a *Artifact) read(root *os.Root, keys Keys) error {
 	raw, err := readFile(root, ManifestFile)
 	if err != nil {
 		return err
 	}
+	// First: what nobody vouches for is not even parsed.
+	if err := keys.verify(root, raw); err != nil {
+		return err
+	}
+	a.manifest = raw
 	m := &a.Manifest
 	if err := decode(ManifestFile, raw, m); err != nil {
 		return err
@@ -251,6 +263,11 @@ func (a *Artifact) read(root *os.Root) error {
 	}
 	if err := errors.Join(CheckName("name", m.Name), CheckName("version", m.Version)); err != nil {
 		return fmt.Errorf("%s: %w", ManifestFile, err)
+	}
+	for name := range m.Files {
+		if !slices.Contains([]string{GoldenFile, BaselineFile, ReferenceFile, ReleaseFile}, name) {
+			return fmt.Errorf("%s: lists %q, which is no file of a model", ManifestFile, name)
+		}
 	}
 	a.Baseline = &Baseline{}
 	for _, part := range []struct {

@@ -1,6 +1,7 @@
 package model
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -18,10 +19,14 @@ import (
 // Registry is the folder <root>/<name>/<version>/ in which models are kept. A model is written once and never changed.
 type Registry struct {
 	root string
+	keys Keys
 }
 
 // OpenRegistry returns the registry in the folder, which need not exist yet.
 func OpenRegistry(root string) *Registry { return &Registry{root: root} }
+
+// Requiring is the same registry, which loads no model that is not signed with one of the keys. No keys require nothing.
+func (r *Registry) Requiring(keys Keys) *Registry { return &Registry{root: r.root, keys: keys} }
 
 // nameForm is what names and versions may look like: no separators, no leading dot, so that none leaves the registry.
 var nameForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
@@ -44,7 +49,15 @@ func (e Entry) String() string { return e.Name + "/" + e.Version }
 
 // List returns the models in the registry in the order of their names. A folder that does not exist has none.
 func (r *Registry) List() ([]Entry, error) {
-	manifests, err := fs.Glob(os.DirFS(r.root), "*/*/"+ManifestFile)
+	root, err := os.OpenRoot(r.root)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("registry %s: %w", r.root, err)
+	}
+	defer func() { _ = root.Close() }()
+	manifests, err := fs.Glob(root.FS(), "*/*/"+ManifestFile)
 	if err != nil {
 		return nil, fmt.Errorf("registry %s: %w", r.root, err)
 	}
@@ -88,13 +101,23 @@ func names(entries []Entry) string {
 // Dir is the folder of the model.
 func (r *Registry) Dir(e Entry) string { return filepath.Join(r.root, e.Name, e.Version) }
 
+// open opens the folder of the model. A name or a link that leads out of the registry is an error.
+func (r *Registry) open(e Entry) (*os.Root, error) {
+	root, err := os.OpenRoot(r.root)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = root.Close() }()
+	return root.OpenRoot(e.Name + "/" + e.Version)
+}
+
 // Load finds, reads and verifies the model that ref names.
 func (r *Registry) Load(ref string) (*Artifact, error) {
 	e, err := r.Find(ref)
 	if err != nil {
 		return nil, err
 	}
-	a, err := Load(r.Dir(e))
+	a, err := r.load(e)
 	if err != nil {
 		return nil, err
 	}
@@ -102,6 +125,15 @@ func (r *Registry) Load(ref string) (*Artifact, error) {
 		return nil, fmt.Errorf("model %s: its manifest says %s/%s", r.Dir(e), a.Manifest.Name, a.Manifest.Version)
 	}
 	return a, nil
+}
+
+func (r *Registry) load(e Entry) (*Artifact, error) {
+	root, err := r.open(e)
+	if err != nil {
+		return nil, fmt.Errorf("model %s: %w", r.Dir(e), err)
+	}
+	defer func() { _ = root.Close() }()
+	return loadFrom(root, r.Dir(e), r.keys)
 }
 
 // ErrExists says that the registry has another model under that name and version.
@@ -117,25 +149,25 @@ func (r *Registry) Add(a *Artifact) error {
 	if err != nil {
 		return fmt.Errorf("model %s/%s: %w", a.Manifest.Name, a.Manifest.Version, err)
 	}
-	dir := r.Dir(Entry{a.Manifest.Name, a.Manifest.Version})
-	if err := a.isIn(dir); !errors.Is(err, fs.ErrNotExist) {
+	e := Entry{a.Manifest.Name, a.Manifest.Version}
+	if err := r.has(e, a); !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	err = writeFolder(dir, files)
+	err = r.writeFolder(e, files)
 	if errors.Is(err, fs.ErrExist) { // another process was first
-		return a.isIn(dir)
+		return r.has(e, a)
 	}
 	return err
 }
 
-// isIn is nil when the folder has the model, [ErrExists] when it has another, fs.ErrNotExist when it has none.
-func (a *Artifact) isIn(dir string) error {
-	old, err := Load(dir)
+// has is nil when the entry is the model, [ErrExists] when it is another, fs.ErrNotExist when there is none.
+func (r *Registry) has(e Entry, a *Artifact) error {
+	old, err := r.Requiring(nil).load(e) // whether it is signed is another question
 	if err != nil {
 		return err
 	}
 	if old.Manifest.Digest != a.Manifest.Digest || old.Manifest.Files[BaselineFile] != a.Manifest.Files[BaselineFile] {
-		return fmt.Errorf("model %s: %w", dir, ErrExists)
+		return fmt.Errorf("model %s: %w", r.Dir(e), ErrExists)
 	}
 	return nil
 }
@@ -185,61 +217,77 @@ func (a *Artifact) files() (map[string][]byte, error) {
 // tmpPrefix begins the names of folders in which models are written before they have their own.
 const tmpPrefix = ".new-"
 
-// writeFolder writes the files into a temporary folder beside dir, syncs them, and renames it to dir. One process at a
-// time writes models of a name, so what is there under a temporary name was left by one that was killed, and is removed.
-func writeFolder(dir string, files map[string][]byte) (err error) {
-	parent := filepath.Dir(dir)
-	if err := durable.MkdirAll(parent, 0o755); err != nil {
+// writeFolder writes the files into a temporary folder beside the model's, syncs them, and renames it. It writes nothing
+// outside the registry, wherever links in it lead. One process at a time writes models of a name, so what is there under a
+// temporary name was left by one that was killed, and is removed.
+func (r *Registry) writeFolder(e Entry, files map[string][]byte) (err error) {
+	if err := durable.MkdirAll(r.root, 0o755); err != nil {
 		return err
 	}
-	lock, err := os.Open(parent)
+	root, err := os.OpenRoot(r.root)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = root.Close() }()
+	if err := errors.Join(root.MkdirAll(e.Name, 0o755), durable.SyncDir(r.root)); err != nil {
+		return err
+	}
+	lock, err := root.Open(e.Name)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = lock.Close() }() // and with it the lock
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
-		return fmt.Errorf("lock %s: %w", parent, err)
+		return fmt.Errorf("lock %s: %w", filepath.Join(r.root, e.Name), err)
 	}
-	entries, err := os.ReadDir(parent)
+	entries, err := lock.ReadDir(-1)
 	if err != nil {
 		return err
 	}
-	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), tmpPrefix) {
-			_ = os.RemoveAll(filepath.Join(parent, e.Name())) // what cannot be removed is in nobody's way
+	for _, old := range entries {
+		if strings.HasPrefix(old.Name(), tmpPrefix) {
+			_ = root.RemoveAll(e.Name + "/" + old.Name()) // what cannot be removed is in nobody's way
 		}
 	}
-	tmp, err := os.MkdirTemp(parent, tmpPrefix+"*")
-	if err != nil {
+	tmp := e.Name + "/" + tmpPrefix + rand.Text()
+	if err := root.Mkdir(tmp, 0o755); err != nil {
 		return err
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, os.RemoveAll(tmp))
+			err = errors.Join(err, root.RemoveAll(tmp))
 		}
 	}()
-	if err := os.Chmod(tmp, 0o755); err != nil {
+	if err := root.Chmod(tmp, 0o755); err != nil { // whatever the umask
 		return err
 	}
 	for name, raw := range files {
-		if err := writeSynced(filepath.Join(tmp, name), raw); err != nil {
+		if err := writeSynced(root, tmp+"/"+name, raw); err != nil {
 			return err
 		}
 	}
-	if err := durable.SyncDir(tmp); err != nil {
+	if err := syncFolder(root, tmp); err != nil {
 		return err
 	}
-	if err := os.Rename(tmp, dir); err != nil {
+	if err := root.Rename(tmp, e.String()); err != nil {
 		return err
 	}
-	return durable.SyncDir(parent)
+	return syncFolder(root, e.Name)
 }
 
-func writeSynced(path string, raw []byte) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+func writeSynced(root *os.Root, path string, raw []byte) error {
+	f, err := root.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
 		return err
 	}
 	_, err = f.Write(raw)
 	return errors.Join(err, f.Sync(), f.Close())
+}
+
+func syncFolder(root *os.Root, dir string) error {
+	f, err := root.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
 }

@@ -42,10 +42,10 @@ func (r *Registry) Release(e Entry, version string, why Release) error {
 	if err != nil {
 		return fmt.Errorf("release %s as %s: %w", e, version, err)
 	}
-	dir := r.Dir(Entry{e.Name, version})
-	err = writeFolder(dir, files)
+	release := Entry{e.Name, version}
+	err = r.writeFolder(release, files)
 	if errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("model %s: %w", dir, ErrExists)
+		return fmt.Errorf("model %s: %w", r.Dir(release), ErrExists)
 	}
 	return err
 }
@@ -53,7 +53,7 @@ func (r *Registry) Release(e Entry, version string, why Release) error {
 // released is the files of the release of a verified model.
 func (r *Registry) released(a *Artifact, version string, why Release) (map[string][]byte, error) {
 	m := a.Manifest
-	root, err := os.OpenRoot(r.Dir(Entry{m.Name, m.Version}))
+	root, err := r.open(Entry{m.Name, m.Version})
 	if err != nil {
 		return nil, err
 	}

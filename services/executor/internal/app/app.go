@@ -15,6 +15,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/featurelog"
 	"github.com/greenlight-ml/greenlight/pkg/lifecycle"
+	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
 	"github.com/greenlight-ml/greenlight/pkg/telemetry"
@@ -35,7 +36,11 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) error {
 	if err := opts.validate(); err != nil {
 		return err
 	}
-	baseline, err := decision.LoadBaseline(opts.Baseline, opts.Models)
+	keys, err := model.ReadKeys(opts.RequireSignature)
+	if err != nil {
+		return fmt.Errorf("--require-signature: %w", err)
+	}
+	baseline, err := decision.LoadBaseline(opts.Baseline, opts.Models, keys)
 	if err != nil {
 		return err
 	}

@@ -18,6 +18,9 @@ import (
 type Options struct {
 	// Baseline says what decides: "heuristic=<file>" or "model=<registry entry>"; Models is the registry folder.
 	Baseline, Models string
+	// RequireSignature is a file of public keys: a baseline that is not of a model that one of them has signed decides
+	// nothing. Empty requires none.
+	RequireSignature string
 	// EngineAddr is where ml-engine answers gRPC.
 	EngineAddr string
 	// GRPCAddr and HTTPAddr are where to listen; port 0 takes a free one.
@@ -56,6 +59,7 @@ func Flags(fs *flag.FlagSet) *Options {
 	o := &Options{Shadow: shadow.DefaultOptions()}
 	fs.StringVar(&o.Baseline, "baseline", "", "what decides: heuristic=`file`, a baseline.json, or model=entry of the registry (required)")
 	fs.StringVar(&o.Models, "models", "models", "registry `folder`, for --baseline model=...")
+	fs.StringVar(&o.RequireSignature, "require-signature", "", "`file` with public keys, PEM: a baseline of a model whose manifest none of them has signed is refused")
 	fs.StringVar(&o.EngineAddr, "engine-addr", "127.0.0.1:4010", "gRPC `address` of ml-engine")
 	fs.StringVar(&o.GRPCAddr, "grpc-addr", "127.0.0.1:4020", "`address` of the gRPC listener")
 	fs.StringVar(&o.HTTPAddr, "http-addr", "127.0.0.1:4021", "`address` of the HTTP listener")

@@ -26,24 +26,31 @@ type Baseline struct {
 func (b *Baseline) Inputs() *feature.Schema { return b.inputs }
 
 // LoadBaseline reads what --baseline names: "heuristic=<file>", a baseline.json, or "model=<entry>", a model of the
-// registry folder, such as the incumbent.
-func LoadBaseline(spec, registry string) (*Baseline, error) {
+// registry folder, such as the incumbent. With keys, the model of either must be signed with one of them.
+func LoadBaseline(spec, registry string, keys model.Keys) (*Baseline, error) {
 	kind, what, ok := strings.Cut(spec, "=")
 	switch {
 	case ok && kind == "heuristic":
-		b, err := model.LoadBaseline(what)
+		b, err := loadHeuristic(what, keys)
 		if err != nil {
 			return nil, err
 		}
 		return newBaseline(b.Version, b.Digest(), b.Inputs(), b)
 	case ok && kind == "model":
-		a, err := model.OpenRegistry(registry).Load(what)
+		a, err := model.OpenRegistry(registry).Requiring(keys).Load(what)
 		if err != nil {
 			return nil, err
 		}
 		return newBaseline(a.Manifest.Version, a.Digest(), a.Schema.Names(), a.Scorer)
 	}
 	return nil, fmt.Errorf("--baseline %q: want heuristic=<file> or model=<registry entry>", spec)
+}
+
+func loadHeuristic(path string, keys model.Keys) (*model.Baseline, error) {
+	if len(keys) > 0 {
+		return model.LoadSignedBaseline(path, keys)
+	}
+	return model.LoadBaseline(path)
 }
 
 func newBaseline(version, digest string, inputs []string, score model.Scorer) (*Baseline, error) {

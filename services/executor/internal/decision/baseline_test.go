@@ -22,7 +22,7 @@ func TestLoadBaseline(t *testing.T) {
 		"model=v1":          {"v1", a.Digest()},
 		"model=test/v1":     {"v1", a.Digest()},
 	} {
-		if b, err := decision.LoadBaseline(spec, registry); err != nil || b.Version != want.version || b.Digest != want.digest {
+		if b, err := decision.LoadBaseline(spec, registry, nil); err != nil || b.Version != want.version || b.Digest != want.digest {
 			t.Errorf("%s: got %+v, %v; want %v", spec, b, err, want)
 		}
 	}
@@ -34,7 +34,7 @@ func TestLoadBaseline(t *testing.T) {
 		"heuristic=" + writeFile(t, "x"): "invalid character",
 		"model=v2":                       `no model "v2"; it has test/v1`,
 	} {
-		if _, err := decision.LoadBaseline(spec, registry); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := decision.LoadBaseline(spec, registry, nil); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, want %q in it", spec, err, want)
 		}
 	}

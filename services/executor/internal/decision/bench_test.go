@@ -25,7 +25,7 @@ func BenchmarkPredict(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			a := enginetest.Artifact(b, "v1.8.1", "any")
 			path := filepath.Join(enginetest.Registry(b, "v1.8.1", "any"), "test", "any", model.BaselineFile)
-			baseline, err := decision.LoadBaseline("heuristic="+path, "")
+			baseline, err := decision.LoadBaseline("heuristic="+path, "", nil)
 			if err != nil {
 				b.Fatal(err)
 			}

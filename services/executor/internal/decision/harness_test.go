@@ -62,7 +62,7 @@ func start(t *testing.T, engine enginetest.Options, percent float64, changes ...
 	e := &executor{t: t, engine: enginetest.Start(t, engine), rng: rand.New(rand.NewPCG(11, 12))}
 	e.formula = enginetest.Artifact(t, "v1.8.1", "any").Baseline
 	path := filepath.Join(enginetest.Registry(t, "v1.8.1", "any"), "test", "any", model.BaselineFile)
-	baseline, err := decision.LoadBaseline("heuristic="+path, "")
+	baseline, err := decision.LoadBaseline("heuristic="+path, "", nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,10 +12,10 @@ import (
 )
 
 func modelCommand(c console) *cobra.Command {
-	cmd := &cobra.Command{Use: "model", Short: "Look at the models of a registry folder, verify them, bring one in", Args: noArgs}
+	cmd := &cobra.Command{Use: "model", Short: "Look at the models of a registry folder, verify and sign them, bring one in", Args: noArgs}
 	var folder string
 	cmd.PersistentFlags().StringVar(&folder, "models", "models", "registry folder")
-	cmd.AddCommand(modelList(c, &folder), modelShow(c, &folder), modelVerify(c, &folder), modelImport(c, &folder))
+	cmd.AddCommand(modelList(c, &folder), modelShow(c, &folder), modelVerify(c, &folder), modelImport(c, &folder), modelSign(c, &folder), modelKeygen(c))
 	return cmd
 }
 
@@ -90,10 +90,15 @@ func modelShow(c console, folder *string) *cobra.Command {
 }
 
 func modelVerify(c console, folder *string) *cobra.Command {
-	return &cobra.Command{
+	var keyFile string
+	cmd := &cobra.Command{
 		Use: "verify [MODEL...]", Short: "Recompute digests, schema hashes and golden scores; all models when none is named",
 		RunE: func(_ *cobra.Command, refs []string) error {
-			registry := model.OpenRegistry(*folder)
+			keys, err := model.ReadKeys(keyFile)
+			if err != nil {
+				return usageError{fmt.Errorf("--require-signature: %w", err)}
+			}
+			registry := model.OpenRegistry(*folder).Requiring(keys)
 			if len(refs) == 0 {
 				entries, err := registry.List()
 				if err != nil {
@@ -123,4 +128,6 @@ func modelVerify(c console, folder *string) *cobra.Command {
 			return nil
 		},
 	}
+	cmd.Flags().StringVar(&keyFile, "require-signature", "", "file with public keys, PEM: every model must be signed with one of them")
+	return cmd
 }

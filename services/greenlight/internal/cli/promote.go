@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -23,8 +24,8 @@ import (
 type promoteFlags struct {
 	pairFlags
 
-	models, model, as, evidence, policy, head, state, phrase string
-	check                                                    bool
+	models, model, as, evidence, policy, head, state, phrase, key string
+	check                                                         bool
 	// given says whether a flag was given.
 	given func(name string) bool
 }
@@ -75,6 +76,7 @@ func (p *promoteFlags) declareAll(fs *pflag.FlagSet, c console) {
 	fs.StringVar(&p.as, "as", "", "version of the release; without it, the model's version less its -rcN")
 	fs.StringVar(&p.policy, "policy", "", "file with the policy in force, YAML; without it, the built-in one")
 	fs.StringVar(&p.head, "head", "", "what the evidence chain's head must be, or its first 12 digits: as it was written down elsewhere")
+	fs.StringVar(&p.key, "sign-key", "", "file with the private key that signs the release, for services with --require-signature")
 	fs.StringVar(&p.state, "state", filepath.Join("var", "promote"), "folder of the phrases that were issued and used")
 	declareEvidence(fs, &p.evidence)
 }
@@ -119,7 +121,7 @@ func (p *promoteFlags) runCheck(ctx context.Context, c console) error {
 // again is the flags that --confirm needs as well.
 func (p *promoteFlags) again() string {
 	text := p.accessFlags.again()
-	for _, f := range []struct{ name, value string }{{"state", p.state}, {"engine", strings.Join(p.Engines, ",")}} {
+	for _, f := range []struct{ name, value string }{{"state", p.state}, {"sign-key", p.key}, {"engine", strings.Join(p.Engines, ",")}} {
 		if p.given(f.name) {
 			text += fmt.Sprintf(" --%s %s", f.name, f.value)
 		}
@@ -152,6 +154,12 @@ func (p *promoteFlags) runConfirm(ctx context.Context, c console) error {
 	if err := p.contradicts(pledge); err != nil {
 		return p.refused(err)
 	}
+	var key ed25519.PrivateKey
+	if p.key != "" {
+		if key, err = model.ReadSigningKey(p.key); err != nil {
+			return usageError{fmt.Errorf("--sign-key: %w", err)}
+		}
+	}
 	tell := p.Engines
 	p.Engines, p.Executors = slices.Clone(pledge.Engines), pledge.Executors
 	for _, addr := range tell {
@@ -167,7 +175,7 @@ func (p *promoteFlags) runConfirm(ctx context.Context, c console) error {
 			}
 		}
 		services.Engines = services.Engines[:len(pledge.Engines)] // those that the check has asked
-		r := promote.Releaser{Ledger: p.ledger(), Engines: told, Git: revision()}
+		r := promote.Releaser{Ledger: p.ledger(), Engines: told, Git: revision(), Key: key}
 		if used {
 			record, err := r.Finish(ctx, pledge, time.Now())
 			if record != nil {

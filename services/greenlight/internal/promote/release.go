@@ -2,6 +2,7 @@ package promote
 
 import (
 	"context"
+	"crypto/ed25519"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -64,6 +65,8 @@ type Releaser struct {
 	Engines []pair.Engine
 	// Git is the commit of the program.
 	Git string
+	// Key signs the release before an engine is told to serve it; nil signs nothing.
+	Key ed25519.PrivateKey
 
 	// killed, if set, is asked after every step, by tests that stop there.
 	killed func(step string) error
@@ -167,6 +170,11 @@ func (r *Releaser) written(folder string) (*Record, error) {
 
 // complete takes the steps after the release.
 func (r *Releaser) complete(ctx context.Context, p *Pledge, rec *Record, engines []pair.Engine) error {
+	if r.Key != nil {
+		if err := model.OpenRegistry(p.Models).Sign(model.Entry{Name: rec.Name, Version: rec.To}, r.Key); err != nil {
+			return err
+		}
+	}
 	for _, e := range engines {
 		rec.Activated = append(rec.Activated, activate(ctx, e, rec))
 	}

@@ -36,7 +36,11 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	models := model.OpenRegistry(opts.Models)
+	keys, err := model.ReadKeys(opts.RequireSignature)
+	if err != nil {
+		return fmt.Errorf("--require-signature: %w", err)
+	}
+	models := model.OpenRegistry(opts.Models).Requiring(keys)
 	artifact, err := models.Load(opts.Model)
 	if err != nil {
 		return err

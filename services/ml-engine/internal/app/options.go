@@ -14,6 +14,8 @@ import (
 type Options struct {
 	// Models is the registry folder, Model the entry to serve: "name/version" or a version that one name alone has.
 	Models, Model string
+	// RequireSignature is a file of public keys: a model that none of them has signed is not served. Empty requires none.
+	RequireSignature string
 	// GRPCAddr and HTTPAddr are where to listen; port 0 takes a free one.
 	GRPCAddr, HTTPAddr string
 	// AddressFile, if set, gets the addresses that were bound.
@@ -38,6 +40,7 @@ func Flags(fs *flag.FlagSet) *Options {
 	o := &Options{}
 	fs.StringVar(&o.Models, "models", "models", "registry `folder`, laid out as <name>/<version>/")
 	fs.StringVar(&o.Model, "model", "", "`model` to serve: name/version, or a version that one name alone has (required)")
+	fs.StringVar(&o.RequireSignature, "require-signature", "", "`file` with public keys, PEM: a model whose manifest none of them has signed is not served")
 	fs.StringVar(&o.GRPCAddr, "grpc-addr", "127.0.0.1:4010", "`address` of the gRPC listener")
 	fs.StringVar(&o.HTTPAddr, "http-addr", "127.0.0.1:4011", "`address` of the HTTP listener")
 	fs.StringVar(&o.AddressFile, "address-file", "", "`file` that gets the bound addresses, for whoever asked for port 0")

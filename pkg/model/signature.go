@@ -1,0 +1,206 @@
+package model
+
+import (
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/greenlight-ml/greenlight/pkg/durable"
+)
+
+// SignatureFile is the Ed25519 signature (RFC 8032) of the bytes of manifest.json, in base64. The manifest has the digests
+// of all other files, and the model's name and version: so a signed model cannot be changed, and cannot pass for another.
+// The file is not part of what is signed, so that signing changes no digest, and a model can be signed anew.
+const SignatureFile = "manifest.sig"
+
+// maxKeys bounds a file of keys, in bytes.
+const maxKeys = 64 << 10
+
+// Keys are the public keys of those whose signature is taken; none require no signature.
+type Keys []ed25519.PublicKey
+
+// ErrUnsigned says that a model has no signature.
+var ErrUnsigned = errors.New("the model is not signed: greenlight model sign does it")
+
+// ErrSignature says that a model's signature does not hold.
+var ErrSignature = errors.New("the signature is by none of the required keys, or the manifest was changed after it was signed")
+
+// verify holds the signature in the folder against the manifest.
+func (k Keys) verify(root *os.Root, manifest []byte) error {
+	if len(k) == 0 {
+		return nil
+	}
+	raw, err := readFile(root, SignatureFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s: %w", SignatureFile, ErrUnsigned)
+	}
+	if err != nil {
+		return err
+	}
+	signature, err := base64.StdEncoding.DecodeString(strings.TrimSpace(string(raw)))
+	if err != nil || len(signature) != ed25519.SignatureSize {
+		return fmt.Errorf("%s: not an Ed25519 signature in base64: %w", SignatureFile, ErrSignature)
+	}
+	for _, key := range k {
+		if ed25519.Verify(key, manifest, signature) {
+			return nil
+		}
+	}
+	return fmt.Errorf("%s: %w", SignatureFile, ErrSignature)
+}
+
+// Sign verifies the model and signs its manifest. A signature that is there is replaced.
+func (r *Registry) Sign(e Entry, key ed25519.PrivateKey) error {
+	a, err := r.Requiring(nil).Load(e.String())
+	if err != nil {
+		return err
+	}
+	root, err := r.open(e)
+	if err != nil {
+		return fmt.Errorf("model %s: %w", r.Dir(e), err)
+	}
+	defer func() { _ = root.Close() }()
+	temporary := "." + SignatureFile + ".tmp" // of a fixed name, so that a kill leaves at most one
+	if err := root.Remove(temporary); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("sign %s: %w", e, err)
+	}
+	signature := base64.StdEncoding.EncodeToString(ed25519.Sign(key, a.manifest)) + "\n"
+	if err := writeSynced(root, temporary, []byte(signature)); err != nil {
+		return fmt.Errorf("sign %s: %w", e, err)
+	}
+	if err := root.Rename(temporary, SignatureFile); err != nil {
+		return fmt.Errorf("sign %s: %w", e, err)
+	}
+	return syncFolder(root, ".")
+}
+
+// LoadSignedBaseline reads the baseline.json of a model's folder, and verifies the whole model with its signature.
+func LoadSignedBaseline(path string, keys Keys) (*Baseline, error) {
+	if filepath.Base(path) != BaselineFile {
+		return nil, fmt.Errorf("baseline %s: only the %s in the folder of a signed model is covered by a signature", path, BaselineFile)
+	}
+	dir := filepath.Dir(path)
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, fmt.Errorf("baseline %s: %w", path, err)
+	}
+	defer func() { _ = root.Close() }()
+	a, err := loadFrom(root, dir, keys)
+	if err != nil {
+		return nil, fmt.Errorf("baseline %s: %w", path, err)
+	}
+	return a.Baseline, nil
+}
+
+const (
+	privateBlock = "PRIVATE KEY"
+	publicBlock  = "PUBLIC KEY"
+)
+
+// NewSigningKey makes a key pair and writes it to two new files: the private key (PKCS #8, PEM) to path, for its owner alone,
+// and the public one (PKIX, PEM) to path with ".pub" after it.
+func NewSigningKey(path string) error {
+	public, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return err
+	}
+	for _, f := range []struct {
+		path, block string
+		perm        fs.FileMode
+		der         func() ([]byte, error)
+	}{
+		{path, privateBlock, 0o600, func() ([]byte, error) { return x509.MarshalPKCS8PrivateKey(private) }},
+		{path + ".pub", publicBlock, 0o644, func() ([]byte, error) { return x509.MarshalPKIXPublicKey(public) }},
+	} {
+		if _, err := os.Lstat(f.path); !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("%s: is there already, and a key is not written over: choose another name", f.path)
+		}
+		der, err := f.der()
+		if err != nil {
+			return err
+		}
+		if err := durable.WriteFile(f.path, f.perm, func(w io.Writer) error {
+			return pem.Encode(w, &pem.Block{Type: f.block, Bytes: der})
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ReadSigningKey reads a private key as NewSigningKey or openssl genpkey writes it.
+func ReadSigningKey(path string) (ed25519.PrivateKey, error) {
+	raw, err := readKeys(path)
+	if err != nil {
+		return nil, err
+	}
+	block, _ := pem.Decode(raw)
+	if block == nil || block.Type != privateBlock {
+		return nil, fmt.Errorf("%s: want a PEM block %q, unencrypted", path, privateBlock)
+	}
+	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	private, ok := key.(ed25519.PrivateKey)
+	if !ok {
+		return nil, fmt.Errorf("%s: want an Ed25519 key", path)
+	}
+	return private, nil
+}
+
+// ReadKeys reads a file of public keys, PEM: one, or several while one takes over from another. An empty path has none.
+func ReadKeys(path string) (Keys, error) {
+	if path == "" {
+		return nil, nil
+	}
+	raw, err := readKeys(path)
+	if err != nil {
+		return nil, err
+	}
+	var keys Keys
+	for block, rest := pem.Decode(raw); block != nil; block, rest = pem.Decode(rest) {
+		if block.Type != publicBlock {
+			return nil, fmt.Errorf("%s: a PEM block %q: want %q alone", path, block.Type, publicBlock)
+		}
+		key, err := x509.ParsePKIXPublicKey(block.Bytes)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+		public, ok := key.(ed25519.PublicKey)
+		if !ok {
+			return nil, fmt.Errorf("%s: want Ed25519 keys", path)
+		}
+		keys = append(keys, public)
+	}
+	if len(keys) == 0 {
+		return nil, fmt.Errorf("%s: no key in it", path)
+	}
+	return keys, nil
+}
+
+// readKeys reads a file, not more of it than a file of keys can have.
+func readKeys(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }()
+	raw, err := io.ReadAll(io.LimitReader(f, maxKeys+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(raw) > maxKeys {
+		return nil, fmt.Errorf("%s: larger than %d bytes", path, maxKeys)
+	}
+	return raw, nil
+}

@@ -1,0 +1,254 @@
+package model_test
+
+import (
+	"bytes"
+	"encoding/base64"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/greenlight-ml/greenlight/pkg/enginetest"
+	"github.com/greenlight-ml/greenlight/pkg/model"
+)
+
+// keys makes a pair and returns both halves.
+func keys(t *testing.T) (private string, public model.Keys) {
+	t.Helper()
+	private = filepath.Join(t.TempDir(), "key.pem")
+	if err := model.NewSigningKey(private); err != nil {
+		t.Fatal(err)
+	}
+	public, err := model.ReadKeys(private + ".pub")
+	if err != nil || len(public) != 1 {
+		t.Fatalf("got %d keys, %v", len(public), err)
+	}
+	return private, public
+}
+
+func sign(t *testing.T, dir, private, version string) {
+	t.Helper()
+	key, err := model.ReadSigningKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := model.OpenRegistry(dir).Sign(model.Entry{Name: "test", Version: version}, key); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A registry that requires signatures loads what is signed with one of its keys, and nothing else. Signing changes no file.
+func TestSignature(t *testing.T) {
+	dir := enginetest.Registry(t, "v1.8.1", "a", "b")
+	private, public := keys(t)
+	_, other := keys(t)
+	folder := filepath.Join(dir, "test", "a")
+	before := files(t, folder)
+	if _, err := model.OpenRegistry(dir).Requiring(public).Load("a"); !errors.Is(err, model.ErrUnsigned) {
+		t.Errorf("unsigned: got %v", err)
+	}
+	sign(t, dir, private, "a")
+	after := files(t, folder)
+	signature := after[model.SignatureFile]
+	delete(after, model.SignatureFile)
+	if len(after) != len(before) {
+		t.Errorf("files: got %d, want %d and the signature", len(after), len(before))
+	}
+	for name, raw := range before {
+		if !bytes.Equal(raw, after[name]) {
+			t.Errorf("signing has changed %s", name)
+		}
+	}
+	load := func(keys model.Keys, ref string) error {
+		_, err := model.OpenRegistry(dir).Requiring(keys).Load(ref)
+		return err
+	}
+	if err := load(public, "a"); err != nil {
+		t.Errorf("signed: %v", err)
+	}
+	if err := load(append(other, public...), "a"); err != nil {
+		t.Errorf("one of two keys: %v", err)
+	}
+	if err := load(nil, "a"); err != nil {
+		t.Errorf("no signature required: %v", err)
+	}
+	if err := load(other, "a"); !errors.Is(err, model.ErrSignature) {
+		t.Errorf("another key: got %v", err)
+	}
+	if m, err := model.OpenRegistry(dir).Requiring(other).Manifest(model.Entry{Name: "test", Version: "a"}); err == nil {
+		t.Errorf("the manifest alone, another key: got %v", m)
+	}
+	sign(t, dir, private, "a") // again
+	if again := files(t, folder)[model.SignatureFile]; !bytes.Equal(again, signature) {
+		t.Errorf("signed again: got %s, want %s", again, signature)
+	}
+
+	// The signature of one model is none of another, and one bit more or less is none at all.
+	manifest := filepath.Join(folder, model.ManifestFile)
+	for name, spoil := range map[string]func(){
+		"the signature of another model": func() { put(t, filepath.Join(dir, "test", "b", model.SignatureFile), signature) },
+		"a changed card": func() {
+			put(t, manifest, bytes.Replace(before[model.ManifestFile], []byte(`"card": "`), []byte(`"card": "!`), 1))
+		},
+		"a blank more":       func() { put(t, manifest, append(before[model.ManifestFile], ' ')) },
+		"no signature in it": func() { put(t, filepath.Join(folder, model.SignatureFile), nil) },
+		"half a signature":   func() { put(t, filepath.Join(folder, model.SignatureFile), signature[:44]) },
+		"other text":         func() { put(t, filepath.Join(folder, model.SignatureFile), []byte("trust me\n")) },
+		"a folder in its place": func() {
+			if err := errors.Join(os.Remove(filepath.Join(folder, model.SignatureFile)), os.Mkdir(filepath.Join(folder, model.SignatureFile), 0o755)); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		spoil()
+		ref := "a"
+		if strings.Contains(name, "another model") {
+			ref = "b"
+		}
+		if err := load(public, ref); err == nil {
+			t.Errorf("%s: got nil", name)
+		}
+		if err := os.RemoveAll(filepath.Join(folder, model.SignatureFile)); err != nil {
+			t.Fatal(err)
+		}
+		put(t, manifest, before[model.ManifestFile])
+		put(t, filepath.Join(folder, model.SignatureFile), signature)
+		if err := load(public, "a"); err != nil {
+			t.Fatalf("after %s: %v", name, err)
+		}
+	}
+}
+
+// A model that does not verify is not signed, and a release is to be signed anew.
+func TestSignVerifiesFirst(t *testing.T) {
+	dir := enginetest.Registry(t, "v1.8.1", "a")
+	private, public := keys(t)
+	sign(t, dir, private, "a")
+	r := model.OpenRegistry(dir)
+	if err := r.Release(model.Entry{Name: "test", Version: "a"}, "a-final", model.Release{Record: []byte("{}")}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Requiring(public).Load("a-final"); !errors.Is(err, model.ErrUnsigned) {
+		t.Errorf("a release of a signed model: got %v", err)
+	}
+	put(t, filepath.Join(dir, "test", "a-final", model.GoldenFile), []byte("{}"))
+	key, err := model.ReadSigningKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Sign(model.Entry{Name: "test", Version: "a-final"}, key); err == nil {
+		t.Error("a damaged model was signed")
+	}
+}
+
+func TestSignedBaseline(t *testing.T) {
+	dir := enginetest.Registry(t, "v1.8.1", "a")
+	private, public := keys(t)
+	path := filepath.Join(dir, "test", "a", model.BaselineFile)
+	if _, err := model.LoadSignedBaseline(path, public); !errors.Is(err, model.ErrUnsigned) {
+		t.Errorf("unsigned: got %v", err)
+	}
+	sign(t, dir, private, "a")
+	want, err := model.LoadBaseline(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := model.LoadSignedBaseline(path, public); err != nil || got.Digest() != want.Digest() || got.Score([]float64{1, 2, 3, 4}) != want.Score([]float64{1, 2, 3, 4}) {
+		t.Errorf("signed: got %v, %v", got, err)
+	}
+	alone := filepath.Join(t.TempDir(), "mine.json")
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, alone, raw)
+	if _, err := model.LoadSignedBaseline(alone, public); err == nil {
+		t.Error("a file of another name: got nil")
+	}
+	put(t, path, append(raw, ' '))
+	if _, err := model.LoadSignedBaseline(path, public); err == nil {
+		t.Error("changed: got nil")
+	}
+}
+
+// The files are those of the field: openssl reads the keys and verifies the signature.
+func TestOpenSSLAgrees(t *testing.T) {
+	if _, err := exec.LookPath("openssl"); err != nil {
+		t.Skip("openssl is not here")
+	}
+	dir := enginetest.Registry(t, "v1.8.1", "a")
+	private, _ := keys(t)
+	sign(t, dir, private, "a")
+	folder := filepath.Join(dir, "test", "a")
+	raw, err := base64.StdEncoding.DecodeString(strings.TrimSpace(string(files(t, folder)[model.SignatureFile])))
+	if err != nil {
+		t.Fatal(err)
+	}
+	signature := filepath.Join(t.TempDir(), "signature")
+	put(t, signature, raw)
+	verify := exec.CommandContext(t.Context(), "openssl", "pkeyutl", "-verify", "-pubin", "-inkey", private+".pub", "-rawin",
+		"-in", filepath.Join(folder, model.ManifestFile), "-sigfile", signature)
+	if out, err := verify.CombinedOutput(); err != nil || !strings.Contains(string(out), "Verified Successfully") {
+		t.Errorf("openssl: %v: %s", err, out)
+	}
+	own := filepath.Join(t.TempDir(), "own.pem")
+	if out, err := exec.CommandContext(t.Context(), "openssl", "genpkey", "-algorithm", "ed25519", "-out", own).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	sign(t, dir, own, "a")
+}
+
+func TestKeyFiles(t *testing.T) {
+	private, _ := keys(t)
+	info, err := os.Stat(private)
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("private key: mode %v, %v; want 0600", info.Mode(), err)
+	}
+	if err := model.NewSigningKey(private); err == nil || !strings.Contains(err.Error(), "not written over") {
+		t.Errorf("a key over a key: got %v", err)
+	}
+	if none, err := model.ReadKeys(""); err != nil || none != nil {
+		t.Errorf("no file: got %v, %v", none, err)
+	}
+	bad := filepath.Join(t.TempDir(), "bad")
+	for name, text := range map[string]string{"empty": "", "text": "hello", "huge": strings.Repeat("x", 1<<17)} {
+		put(t, bad, []byte(text))
+		if _, err := model.ReadKeys(bad); err == nil {
+			t.Errorf("%s as public keys: got nil", name)
+		}
+		if _, err := model.ReadSigningKey(bad); err == nil {
+			t.Errorf("%s as a private key: got nil", name)
+		}
+	}
+	if _, err := model.ReadKeys(private); err == nil || !strings.Contains(err.Error(), "PUBLIC KEY") {
+		t.Errorf("a private key as a public one: got %v", err)
+	}
+	if _, err := model.ReadSigningKey(private + ".pub"); err == nil || !strings.Contains(err.Error(), "PRIVATE KEY") {
+		t.Errorf("a public key as a private one: got %v", err)
+	}
+}
+
+// files are the files of a folder.
+func files(t *testing.T, dir string) map[string][]byte {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := map[string][]byte{}
+	for _, e := range entries {
+		if all[e.Name()], err = os.ReadFile(filepath.Join(dir, e.Name())); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return all
+}
+
+func put(t *testing.T, path string, raw []byte) {
+	t.Helper()
+	if err := os.WriteFile(path, raw, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}

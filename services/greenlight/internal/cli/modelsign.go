@@ -1,0 +1,67 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/greenlight-ml/greenlight/pkg/model"
+)
+
+// signingKey is the key's name in a working copy.
+const signingKey = "signing.pem"
+
+func modelKeygen(c console) *cobra.Command {
+	var out string
+	cmd := &cobra.Command{
+		Use: "keygen", Short: "Make a key pair that signs models",
+		Long: `Keygen makes an Ed25519 key pair: the private key, PKCS #8 in PEM and readable for you alone, and beside it the public key,
+with ".pub" after the name. The private key stays where models are judged; the public key goes to the services, for
+--require-signature. A key that is there is never written over.`,
+		Args: noArgs,
+		RunE: func(*cobra.Command, []string) error {
+			if err := model.NewSigningKey(out); err != nil {
+				return err
+			}
+			c.say("private   %s: keep it", out)
+			c.say("public    %s.pub: give it to ml-engine and executor, as --require-signature", out)
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&out, "out", signingKey, "file for the private key")
+	return cmd
+}
+
+func modelSign(c console, folder *string) *cobra.Command {
+	var keyFile string
+	cmd := &cobra.Command{
+		Use: "sign MODEL...", Short: "Verify models and sign their manifests",
+		Long: `Sign verifies a model as a service would, and writes the signature of its manifest beside it, as manifest.sig. The manifest
+has the digests of all other files: none of them changes, and none can be changed afterwards. A signature that is there is
+replaced. A release has a manifest of its own: greenlight promote --sign-key signs it, or sign it then.`,
+		RunE: func(_ *cobra.Command, refs []string) error {
+			if len(refs) == 0 {
+				return usageError{errors.New("name the models to sign, as name/version or version")}
+			}
+			key, err := model.ReadSigningKey(keyFile)
+			if err != nil {
+				return withHint(fmt.Errorf("--key: %w", err), "greenlight model keygen makes one")
+			}
+			registry := model.OpenRegistry(*folder)
+			for _, ref := range refs {
+				e, err := registry.Find(ref)
+				if err != nil {
+					return err
+				}
+				if err := registry.Sign(e, key); err != nil {
+					return err
+				}
+				c.say("signed    %s", e)
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&keyFile, "key", signingKey, "file with the private key, PEM")
+	return cmd
+}
