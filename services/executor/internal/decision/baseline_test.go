@@ -1,6 +1,7 @@
 package decision_test
 
 import (
+	"errors"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -36,6 +37,41 @@ func TestLoadBaseline(t *testing.T) {
 	} {
 		if _, err := decision.LoadBaseline(spec, registry, nil); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, want %q in it", spec, err, want)
+		}
+	}
+}
+
+// With keys, neither form takes a baseline of a model that is not signed with one of them.
+func TestLoadSignedBaseline(t *testing.T) {
+	registry := enginetest.Registry(t, "v1.8.1", "v1")
+	private := filepath.Join(t.TempDir(), "key.pem")
+	if err := model.NewSigningKey(private); err != nil {
+		t.Fatal(err)
+	}
+	keys, err := model.ReadKeys(private + ".pub")
+	if err != nil {
+		t.Fatal(err)
+	}
+	specs := []string{"heuristic=" + filepath.Join(registry, "test", "v1", model.BaselineFile), "model=v1"}
+	for _, spec := range specs {
+		if _, err := decision.LoadBaseline(spec, registry, keys); !errors.Is(err, model.ErrUnsigned) {
+			t.Errorf("%s, unsigned: got %v", spec, err)
+		}
+	}
+	key, err := model.ReadSigningKey(private)
+	if err == nil {
+		err = model.OpenRegistry(registry).Sign(model.Entry{Name: "test", Version: "v1"}, key)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, spec := range specs {
+		want, err := decision.LoadBaseline(spec, registry, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := decision.LoadBaseline(spec, registry, keys); err != nil || got.Digest != want.Digest || got.Version != want.Version {
+			t.Errorf("%s, signed: got %+v, %v", spec, got, err)
 		}
 	}
 }

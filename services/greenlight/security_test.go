@@ -1,0 +1,140 @@
+package main
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/proc"
+)
+
+// TestSecurityGuide runs every shell snippet of docs/security.md, in order. What is changed for the test: ports, and that the
+// services are started by the test, with the flags of the guide. In between it rotates certificates under load, as the guide
+// says.
+func TestSecurityGuide(t *testing.T) {
+	if _, err := exec.LookPath("openssl"); err != nil {
+		t.Skip("openssl is not here")
+	}
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	guide, err := os.ReadFile(filepath.Join(root, "docs", "security.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	shell := snippets(string(guide), "sh")
+	if len(shell) != 5 {
+		t.Fatalf("the guide has %d shell snippets: want those for certificates, model, services, calls and refusals", len(shell))
+	}
+	work := t.TempDir()
+	bin := filepath.Join(work, "bin")
+	run(t, root, nil, "go", "build", "-o", bin+"/", "./services/ml-engine", "./services/executor", "./services/greenlight")
+	bash := func(text string) {
+		t.Helper()
+		run(t, work, nil, "bash", "-euo", "pipefail", "-c", text)
+	}
+	for _, text := range shell[:2] {
+		bash(text)
+	}
+	g := guided{t: t, work: work}
+	addresses := g.start(shell[2])
+	g.rotate(bash, addresses, shell[0])
+	for _, text := range shell[3:] {
+		bash(addresses.Replace(text))
+	}
+	for _, p := range []string{"ml-engine", "executor"} {
+		if log := g.log(p); strings.Contains(log, "WITHOUT TLS") {
+			t.Errorf("log of %s: %s", p, log)
+		}
+	}
+	executor := g.log("executor")
+	for _, want := range []string{
+		`who=san:spiffe://desk/operator method=/greenlight.executor.v1.RolloutService/AbortRollout request="{\"reason\":\"drill\"}"`,
+		`who=san:executor.desk method=/greenlight.executor.v1.RolloutService/AbortRollout`,
+		"result=PermissionDenied", "turned away in the TLS handshake",
+	} {
+		if !strings.Contains(executor, want) {
+			t.Errorf("log of executor: want %q in it, got %s", want, executor)
+		}
+	}
+}
+
+// guided are the services of the guide.
+type guided struct {
+	t    *testing.T
+	work string
+}
+
+// rotate has certificates issued anew, again and again, with the functions of the snippet, while both services are called:
+// every answer must be right, and every shadow must come.
+func (g guided) rotate(bash func(string), addresses *strings.Replacer, snippet string) {
+	g.t.Helper()
+	begin, end := strings.Index(snippet, "issue()"), strings.Index(snippet, "issue server")
+	bash(addresses.Replace(`me="--tls-ca certs/ca.pem --tls-cert certs/operator.pem --tls-key certs/operator.key"
+ec="-newkey ec -pkeyopt ec_paramgen_curve:P-256 -noenc"
+` + snippet[begin:end] + `
+bin/greenlight smoke --n 3000 --rate 1000 --evidence a --engine localhost:4010 $me > smoke.out & smoke=$!
+bin/greenlight shadow-smoke --n 3000 --rate 1000 --evidence b --executor localhost:4020 $me > shadow.out & shadow=$!
+for i in 1 2 3 4 5 6; do
+	issue server DNS:localhost,IP:127.0.0.1
+	issue executor DNS:executor.desk
+	bin/greenlight status --engine localhost:4010 --executor localhost:4020 --evidence a $me > status.out
+	grep -q "v1.8.1-rc1" status.out
+done
+wait $smoke
+wait $shadow
+grep -q "3000 predictions, 100.0 % right" smoke.out
+grep -q "3000 decisions.* 0 shadow errors" shadow.out
+`))
+	for _, p := range []string{"ml-engine", "executor"} {
+		if log := g.log(p); strings.Count(log, "certificates were read again") < 6 {
+			g.t.Errorf("log of %s: got %s, want the certificates read again six times", p, log)
+		}
+	}
+}
+
+// start starts the services of the snippet on free ports, in order, and returns what puts their addresses into other snippets.
+func (g guided) start(snippet string) *strings.Replacer {
+	g.t.Helper()
+	ctx, cancel := context.WithTimeout(g.t.Context(), time.Minute)
+	defer cancel()
+	var pairs []string
+	for _, command := range strings.Split(strings.ReplaceAll(snippet, "\\\n", ""), "&\n") {
+		args := strings.Fields(strings.NewReplacer(pairs...).Replace(command))
+		if len(args) == 0 {
+			continue
+		}
+		for i, a := range args {
+			if a == "models" || strings.HasPrefix(a, "certs/") || strings.HasPrefix(a, "signing") {
+				args[i] = filepath.Join(g.work, a)
+			}
+			args[i] = strings.Replace(args[i], "heuristic=models", "heuristic="+filepath.Join(g.work, "models"), 1)
+		}
+		p, err := proc.Start(ctx, filepath.Join(g.work, args[0]), g.work,
+			append(args[1:], "--grpc-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0", "--log-level", "debug")...)
+		if err != nil {
+			g.t.Fatal(err)
+		}
+		g.t.Cleanup(func() { stop(g.t, p) })
+		ports := map[string][2]string{"bin/ml-engine": {"localhost:4010", "localhost:4011"}, "bin/executor": {"localhost:4020", "localhost:4021"}}[args[0]]
+		pairs = append(pairs, ports[0], p.Addr("grpc"), ports[1], p.Addr("http"))
+	}
+	if len(pairs) != 8 {
+		g.t.Fatalf("the guide starts %d services, want 2", len(pairs)/4)
+	}
+	return strings.NewReplacer(append(pairs, "curl -s ", "curl -sf ")...)
+}
+
+func (g guided) log(program string) string {
+	g.t.Helper()
+	raw, err := os.ReadFile(filepath.Join(g.work, program+".log"))
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	return string(raw)
+}
