@@ -109,6 +109,21 @@ rules: ## Check and test the Prometheus rules; needs promtool (Debian: prometheu
 	promtool check rules deploy/prometheus/rules/*.yml
 	promtool test rules deploy/prometheus/tests/*.yml
 
+.PHONY: vuln
+vuln: build $(TOOLS)/govulncheck ## Look for known vulnerabilities in the programs; needs the database (GOVULNDB=URL)
+	@for program in $(notdir $(PROGRAMS)); do \
+		status=0; $(TOOLS)/govulncheck -mode binary "$(BIN)/$$program" || status=$$?; \
+		if [ $$status = 1 ]; then echo "$$program was not checked: where the database cannot be had, GOVULNDB names a copy (https://... or file:///...)" >&2; fi; \
+		if [ $$status != 0 ]; then exit $$status; fi; \
+	done
+
+.PHONY: sbom
+sbom: build $(TOOLS)/cyclonedx-gomod ## List the modules of each program in sbom/, as CycloneDX
+	@mkdir -p sbom; for program in $(notdir $(PROGRAMS)); do \
+		$(TOOLS)/cyclonedx-gomod bin -json -noserial -notimestamp -version "$$(git describe --tags --always --dirty 2>/dev/null || echo unknown)" -output "sbom/$$program.cdx.json" "$(BIN)/$$program"; \
+		echo "sbom/$$program.cdx.json"; \
+	done
+
 .PHONY: breaking
 breaking: $(TOOLS)/buf ## Check the contract against the last release, or else the base of this branch
 	@deploy/tools/breaking $(TOOLS)/buf
@@ -154,6 +169,8 @@ $(TOOLS)/grpcurl:            package := github.com/fullstorydev/grpcurl/cmd/grpc
 $(TOOLS)/benchstat:          package := golang.org/x/perf/cmd/benchstat
 $(TOOLS)/protoc-gen-go:      package := google.golang.org/protobuf/cmd/protoc-gen-go
 $(TOOLS)/protoc-gen-go-grpc: package := google.golang.org/grpc/cmd/protoc-gen-go-grpc
+$(TOOLS)/govulncheck:        package := golang.org/x/vuln/cmd/govulncheck
+$(TOOLS)/cyclonedx-gomod:    package := github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod
 $(TOOLS)/golangci-lint:      package := github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 
 define build-tool
@@ -166,6 +183,8 @@ $(TOOLS)/buf $(TOOLS)/grpcurl $(TOOLS)/benchstat: deploy/tools/go.mod
 $(TOOLS)/protoc-gen-go $(TOOLS)/protoc-gen-go-grpc: deploy/tools/protoc/go.mod
 	$(build-tool)
 $(TOOLS)/golangci-lint: deploy/tools/lint/go.mod
+	$(build-tool)
+$(TOOLS)/govulncheck $(TOOLS)/cyclonedx-gomod: deploy/tools/security/go.mod
 	$(build-tool)
 
 # Containers.

@@ -162,7 +162,8 @@ type Rollout struct {
 	Holder string `protobuf:"bytes,4,opt,name=holder,proto3" json:"holder,omitempty"`
 	// When the lease lapses, UTC. Absent without a lease.
 	LeaseExpireTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=lease_expire_time,json=leaseExpireTime,proto3" json:"lease_expire_time,omitempty"`
-	// Who set it: "token", "loopback", or "executor" for the first start and for a lapse.
+	// Who set it: "san:" and a name of the caller's client certificate, "token:" and the name of its token, "token" for one
+	// without a name, "loopback", or "executor" for the first start and for a lapse.
 	SetBy string `protobuf:"bytes,6,opt,name=set_by,json=setBy,proto3" json:"set_by,omitempty"`
 	// Where that call came from: address and port of the peer. Empty when it was not a call.
 	SetFrom string `protobuf:"bytes,7,opt,name=set_from,json=setFrom,proto3" json:"set_from,omitempty"`
