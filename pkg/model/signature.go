@@ -109,6 +109,11 @@ const (
 // NewSigningKey makes a key pair and writes it to two new files: the private key (PKCS #8, PEM) to path, for its owner alone,
 // and the public one (PKIX, PEM) to path with ".pub" after it.
 func NewSigningKey(path string) error {
+	for _, p := range []string{path, path + ".pub"} {
+		if _, err := os.Lstat(p); !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("%s: is there already, and a key is not written over: choose another name", p)
+		}
+	}
 	public, private, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		return err
@@ -121,9 +126,6 @@ func NewSigningKey(path string) error {
 		{path, privateBlock, 0o600, func() ([]byte, error) { return x509.MarshalPKCS8PrivateKey(private) }},
 		{path + ".pub", publicBlock, 0o644, func() ([]byte, error) { return x509.MarshalPKIXPublicKey(public) }},
 	} {
-		if _, err := os.Lstat(f.path); !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("%s: is there already, and a key is not written over: choose another name", f.path)
-		}
 		der, err := f.der()
 		if err != nil {
 			return err

@@ -70,7 +70,7 @@ func (o ControlOptions) Validate(listener net.Addr, mutual bool) error {
 func WarnExposed(logger *slog.Logger, secured bool, listeners ...net.Addr) {
 	for _, l := range listeners {
 		if tcp, ok := l.(*net.TCPAddr); ok && !tcp.IP.IsLoopback() && !secured {
-			logger.Warn("this address is reached from other machines and speaks WITHOUT TLS: give --tls-cert, or let nobody but friends reach it", "address", l.String())
+			logger.Warn("this address is reached from other machines and speaks WITHOUT TLS: give --tls-cert and --tls-key, or see to it that none but trusted machines reach it", "address", l.String())
 		}
 	}
 }
