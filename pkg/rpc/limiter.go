@@ -19,7 +19,7 @@ import (
 const maxIdle = 1024
 
 // Limiter bounds how many calls a second each client may begin: a token bucket per IP address, which holds the calls of a
-// second. Batches count as one call, as streams do; their sizes have bounds of their own. A call that is let through costs a
+// second; one per /64 network of IPv6, which is what one client has. Batches count as one call, as streams do; their sizes have bounds of their own. A call that is let through costs a
 // look-up and no allocation.
 type Limiter struct {
 	limit rate.Limit
@@ -27,6 +27,7 @@ type Limiter struct {
 
 	mu      sync.RWMutex
 	clients map[netip.Addr]*rate.Limiter
+	swept   time.Time
 }
 
 // NewLimiter returns a limiter; nil, which limits nothing, for a rate of 0.
@@ -54,8 +55,9 @@ func (l *Limiter) add(client netip.Addr) *rate.Limiter {
 	if bucket := l.clients[client]; bucket != nil {
 		return bucket
 	}
-	if len(l.clients) >= maxIdle {
-		now := time.Now()
+	// Not more often than buckets fill up, so that a flood of addresses does not make every call a sweep.
+	if now := time.Now(); len(l.clients) >= maxIdle && now.Sub(l.swept) >= time.Second {
+		l.swept = now
 		for addr, bucket := range l.clients {
 			if bucket.TokensAt(now) >= float64(l.burst) { // full: nothing is lost when it is made anew
 				delete(l.clients, addr)
@@ -75,12 +77,23 @@ func (l *Limiter) check(ctx context.Context) error {
 	}
 	var client netip.Addr // of none, for sockets that have no IP address
 	if tcp, ok := p.Addr.(*net.TCPAddr); ok {
-		client = tcp.AddrPort().Addr().Unmap()
+		client = clientOf(tcp.AddrPort().Addr())
 	}
 	if l.allow(client) {
 		return nil
 	}
 	return status.Errorf(codes.ResourceExhausted, "more than %v calls a second from this address (--max-request-rate)", float64(l.limit))
+}
+
+func clientOf(addr netip.Addr) netip.Addr {
+	if addr = addr.Unmap().WithZone(""); addr.Is4() || addr.IsLoopback() {
+		return addr
+	}
+	network, err := addr.Prefix(64)
+	if err != nil {
+		return addr
+	}
+	return network.Addr()
 }
 
 // limited is the limiter on a server. It leaves alone what must get through a flood from the same address: control calls,
@@ -121,7 +134,7 @@ func (l *Limiter) LimitHTTP(next http.Handler) http.Handler {
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		addr, err := netip.ParseAddrPort(r.RemoteAddr)
-		if r.Method == http.MethodPost && err == nil && !l.allow(addr.Addr().Unmap()) {
+		if r.Method == http.MethodPost && err == nil && !l.allow(clientOf(addr.Addr())) {
 			http.Error(w, "too many calls a second from this address (--max-request-rate)", http.StatusTooManyRequests)
 			return
 		}

@@ -1,0 +1,41 @@
+package promote
+
+import (
+	"errors"
+	"path/filepath"
+	"testing"
+
+	"github.com/greenlight-ml/greenlight/pkg/enginetest"
+	"github.com/greenlight-ml/greenlight/pkg/model"
+)
+
+// A release is signed before an engine is told to serve it, when there is a key.
+func TestReleaseIsSigned(t *testing.T) {
+	private := filepath.Join(t.TempDir(), "key.pem")
+	if err := model.NewSigningKey(private); err != nil {
+		t.Fatal(err)
+	}
+	key, err := model.ReadSigningKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := model.ReadKeys(private + ".pub")
+	if err != nil {
+		t.Fatal(err)
+	}
+	killed := errors.New("killed")
+	for name, tt := range map[string]struct {
+		releaser Releaser
+		want     error
+	}{"with a key": {Releaser{Key: key}, nil}, "without": {Releaser{}, model.ErrUnsigned}} {
+		models := enginetest.Registry(t, "v1.8.1", "v1.8.1")
+		r := tt.releaser
+		r.killed = func(string) error { return killed }
+		if err := r.complete(t.Context(), &Pledge{Models: models}, &Record{Name: "test", To: "v1.8.1"}, nil); !errors.Is(err, killed) {
+			t.Fatalf("%s: got %v", name, err)
+		}
+		if _, err := model.OpenRegistry(models).Requiring(keys).Load("v1.8.1"); !errors.Is(err, tt.want) {
+			t.Errorf("%s: got %v, want %v", name, err, tt.want)
+		}
+	}
+}
