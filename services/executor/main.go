@@ -16,7 +16,13 @@
 // With --feature-log every request leaves a row: its features, both scores and what became of the shadow.
 //
 // ml-engine (--engine-addr) may be absent, slow or wrong: the baseline's answers leave all the same, and /readyz, the
-// log and the outcomes say so. Every flag can be given as an environment variable: --grpc-addr as EXECUTOR_GRPC_ADDR.
+// log and the outcomes say so.
+//
+// Both listeners are on loopback. With --tls-cert they speak TLS, with --tls-client-ca clients need a certificate, with
+// --engine-tls-ca ml-engine is reached over TLS; RolloutService is for operators (--control-san, --control-token-file);
+// docs/security.md has the rest.
+//
+// Every flag can be given as an environment variable: --grpc-addr as EXECUTOR_GRPC_ADDR.
 // Logs go to standard error. SIGTERM and SIGINT drain within --shutdown-grace. Exit codes: 0 stopped when asked,
 // 1 failed, 2 wrong usage.
 package main

@@ -16,6 +16,9 @@
 // greenlight.mlengine.v1.DriftService from the last 28 days of it. With --state-dir the counts outlive a restart; a crash
 // costs at most the last minute of them.
 //
+// Both listeners are on loopback. With --tls-cert they speak TLS, with --tls-client-ca clients need a certificate;
+// ModelRegistryService is for operators (--control-san, --control-token-file); docs/security.md has the rest.
+//
 // Every flag can be given as an environment variable: --grpc-addr as ML_ENGINE_GRPC_ADDR. Logs go to standard error.
 // SIGTERM and SIGINT drain within --shutdown-grace. Exit codes: 0 stopped when asked, 1 failed, 2 wrong usage.
 package main
