@@ -137,14 +137,16 @@ const round = 8
 
 // test computes the AUC and its p-value, on all cores. Where nothing has changed, a few exchanges in which the AUC is
 // reached tell as much as all of them: J. Besag and P. Clifford (1991), "Sequential Monte Carlo p-values", Biometrika 78.
-func (r *Result) test(t *table, o Options) (err error) {
+func (r *Result) test(t *table, o Options) error {
 	labels := make([]bool, len(t.days))
 	for d := range t.days {
 		labels[d] = t.days[d].present
 	}
-	if r.AUC, err = t.auc(labels, o.Folds); err != nil {
+	auc, err := t.auc(labels, o.Folds)
+	if err != nil {
 		return err
 	}
+	r.AUC = auc
 	enough := int(doubtful*float64(o.Permutations)) + 1 // of all would be a p-value above doubtful
 	reached, rng := 0, rand.New(rand.NewPCG(o.Seed, 0))
 	for made := 0; made < o.Permutations; made += round {
