@@ -94,7 +94,9 @@ func TestDialBalancesOverAllAddresses(t *testing.T) {
 		}
 		name.InitialState(resolver.State{Addresses: addresses})
 		conn, err := rpc.Dial("fleet:///ml-engine", nil, grpc.WithResolvers(name), grpc.WithContextDialer(
-			func(ctx context.Context, addr string) (net.Conn, error) { return listeners[addr[0]-'a'].DialContext(ctx) }))
+			func(ctx context.Context, addr string) (net.Conn, error) {
+				return listeners[addr[0]-'a'].DialContext(ctx)
+			}))
 		if err != nil {
 			t.Fatal(err)
 		}

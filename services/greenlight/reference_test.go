@@ -23,7 +23,7 @@ import (
 
 // hidden are the labels whose values depend on the model or on what has happened so far, or are too many to list.
 var hidden = map[string]string{
-	"bin": "a bin of the reference and its digest", "digest": "sha256 of the manifest", "feature": "an input or a raw feature; in `ml_psi_*` also `overall`",
+	"bin": "bin, `@`, first digits of the reference's digest", "digest": "sha256 of the manifest", "feature": "an input or a raw feature; in `ml_psi_*` also `overall`",
 	"model_version": "version", "schema": "schema of its input", "version": "version of the model",
 	"grpc_code": "status", "grpc_method": "method", "grpc_service": "service", "grpc_type": "`unary` or a kind of stream",
 	"job_name": "what was done",
@@ -81,14 +81,14 @@ func labelsOf(f *dto.MetricFamily) string {
 			if values[l.GetName()] == nil {
 				values[l.GetName()] = map[string]bool{}
 			}
-			values[l.GetName()]["`"+l.GetValue()+"`"] = true
+			values[l.GetName()][l.GetValue()] = true
 		}
 	}
 	var labels []string
 	for _, name := range slices.Sorted(maps.Keys(values)) {
 		meaning, ok := hidden[name]
 		if !ok {
-			meaning = strings.Join(slices.Sorted(maps.Keys(values[name])), " ")
+			meaning = "`" + strings.Join(slices.Sorted(maps.Keys(values[name])), "` `") + "`"
 		}
 		labels = append(labels, fmt.Sprintf("`%s`: %s", name, meaning))
 	}
@@ -157,7 +157,7 @@ func startAgent(t *testing.T, pair runningPair, work, bin string) string {
 	}
 }
 
-// program is what a program or command says of itself: its flags, and its commands if it has some.
+// help is what a program or command says of itself.
 type help struct {
 	// command is the words that one types, such as "greenlight drift snapshot".
 	command string
@@ -165,7 +165,7 @@ type help struct {
 }
 
 var (
-	subcommand = regexp.MustCompile(`(?m)^  ([a-z-]+) {2,}\S`)
+	subcommand = regexp.MustCompile(`(?m)^  ([a-z-]+) +\S`)
 	flagLine   = regexp.MustCompile(`(?m)^ +(?:-\w, )?--?([a-z][a-z-]*)`)
 )
 
