@@ -194,8 +194,8 @@ up: ## Start the pair with a load, the agent, Prometheus and Grafana in containe
 	$(COMPOSE) up --detach --build
 
 .PHONY: down
-down: ## Stop the containers and remove them with their volumes
-	$(COMPOSE) down --volumes
+down: ## Stop the containers and remove them; their volumes, with models, state and evidence, stay
+	$(COMPOSE) down
 
 .PHONY: logs
 logs: ## Follow the logs of the containers

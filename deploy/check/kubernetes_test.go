@@ -16,7 +16,7 @@ import (
 )
 
 func TestManifestsAreThere(t *testing.T) {
-	m := build(t)
+	m := kustomize(t)
 	got := map[string]int{
 		"Namespace": len(m.namespaces), "ServiceAccount": len(m.accounts), "PersistentVolumeClaim": len(m.claims),
 		"Service": len(m.services), "Deployment": len(m.deployments), "PodDisruptionBudget": len(m.budgets),
@@ -34,7 +34,7 @@ func TestManifestsAreThere(t *testing.T) {
 // The admission controller of the cluster would let these pods in under the strictest of the Pod Security Standards, which
 // the namespace asks for.
 func TestPodsAreRestricted(t *testing.T) {
-	m := build(t)
+	m := kustomize(t)
 	for _, mode := range []string{"enforce", "warn", "audit"} {
 		if got := m.namespaces[0].Labels["pod-security.kubernetes.io/"+mode]; got != "restricted" {
 			t.Errorf("the namespace's %s is %q", mode, got)
@@ -65,7 +65,7 @@ func TestPodsAreRestricted(t *testing.T) {
 }
 
 func TestContainersHaveBoundsAndVersions(t *testing.T) {
-	for _, d := range build(t).deployments {
+	for _, d := range kustomize(t).deployments {
 		volumes := map[string]bool{}
 		for _, v := range d.Spec.Template.Spec.Volumes {
 			volumes[v.Name] = true
@@ -98,7 +98,7 @@ func TestContainersHaveBoundsAndVersions(t *testing.T) {
 // The programs take every flag, listen where the ports say, and are probed where they listen.
 func TestContainersRunTheirPrograms(t *testing.T) {
 	ours := 0
-	for _, d := range build(t).deployments {
+	for _, d := range kustomize(t).deployments {
 		for _, c := range containers(&d.Spec.Template.Spec) {
 			if !strings.Contains(c.Image, "/greenlight/") {
 				continue
@@ -160,7 +160,7 @@ func probed(t *testing.T, who string, c *corev1.Container, port intstr.IntOrStri
 
 // Whatever points at pods by their labels, or at a port by its name, finds them.
 func TestSelectorsFindTheirPods(t *testing.T) {
-	m := build(t)
+	m := kustomize(t)
 	for _, d := range m.deployments {
 		if got := m.deployment(t, d.Name, d.Spec.Selector.MatchLabels); got.Name != d.Name {
 			t.Errorf("deployment %s selects the pods of %s", d.Name, got.Name)
@@ -216,7 +216,7 @@ func spread(t *testing.T, d *appsv1.Deployment) {
 
 // The executor asks the name that resolves to all pods of ml-engine, in the form that makes gRPC resolve it.
 func TestExecutorBalancesOverTheHeadlessService(t *testing.T) {
-	m := build(t)
+	m := kustomize(t)
 	var want []string
 	for _, s := range m.services {
 		for _, p := range s.Spec.Ports {
@@ -242,7 +242,7 @@ func TestExecutorBalancesOverTheHeadlessService(t *testing.T) {
 
 // Prometheus gives the targets the names of jobs that the rules ask for.
 func TestServiceMonitorsNameTheJobsOfTheRules(t *testing.T) {
-	m := build(t)
+	m := kustomize(t)
 	jobs := map[string]bool{}
 	for _, monitor := range m.monitors {
 		for _, s := range m.services {

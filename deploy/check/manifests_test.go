@@ -30,9 +30,9 @@ type manifests struct {
 	rules           []monitoringv1.PrometheusRule
 }
 
-// build runs kustomize and decodes every object strictly into the type of its API: a field that the API does not have, or
+// kustomize builds the base and decodes every object strictly into the type of its API: a field that the API does not have, or
 // that is written twice, is an error.
-func build(t *testing.T) *manifests {
+func kustomize(t *testing.T) *manifests {
 	t.Helper()
 	built, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), base)
 	if err != nil {

@@ -14,25 +14,26 @@ import (
 // root is the repository.
 const root = "../.."
 
-// programs are where the three programs are, built once.
-var programs = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "greenlight-check") //nolint:usetesting // outlives the test that builds first
-	if err != nil {
-		return "", err
-	}
-	build := exec.CommandContext(context.Background(), "go", "build", "-o", dir+"/", //nolint:usetesting // the same
+// bin is where the three programs are, once build has been called.
+var bin string
+
+var build = sync.OnceValue(func() error {
+	cmd := exec.CommandContext(context.Background(), "go", "build", "-o", bin+"/",
 		"./services/ml-engine", "./services/executor", "./services/greenlight")
-	build.Dir, build.Env = root, append(os.Environ(), "GOWORK=")
-	build.Stderr = os.Stderr
-	return dir, build.Run()
+	cmd.Dir, cmd.Env = root, append(os.Environ(), "GOWORK=")
+	cmd.Stderr = os.Stderr
+	return cmd.Run()
 })
 
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if dir, _ := programs(); dir != "" {
-		_ = os.RemoveAll(dir)
+func TestMain(m *testing.M) { os.Exit(run(m)) }
+
+func run(m *testing.M) int {
+	var err error
+	if bin, err = os.MkdirTemp("", "greenlight-check"); err != nil {
+		panic("check: " + err.Error())
 	}
-	os.Exit(code)
+	defer func() { _ = os.RemoveAll(bin) }()
+	return m.Run()
 }
 
 // flagName finds a flag at the beginning of its line in what -h prints, in the style of flag and in that of pflag.
@@ -76,9 +77,8 @@ func checkFlags(t *testing.T, program string, args []string) {
 // program is the path of one of ours.
 func program(t *testing.T, name string) string {
 	t.Helper()
-	dir, err := programs()
-	if err != nil {
+	if err := build(); err != nil {
 		t.Fatalf("build the programs: %v", err)
 	}
-	return filepath.Join(dir, name)
+	return filepath.Join(bin, name)
 }
