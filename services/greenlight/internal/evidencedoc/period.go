@@ -2,7 +2,12 @@ package evidencedoc
 
 import (
 	"bytes"
+	"encoding/csv"
+	"errors"
+	"fmt"
 	"math"
+	"slices"
+	"strings"
 
 	"github.com/greenlight-ml/greenlight/pkg/drift/domain"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
@@ -15,21 +20,61 @@ func (c *checker) daily() error {
 		return err
 	}
 	c.summary(s)
+	name, _ := report.DailyFiles(s.Period)
+	for _, name := range []string{name, report.CumulativeName} {
+		if !c.has(name) {
+			continue
+		}
+		if err := c.lines(c.named[name], s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// told are the columns of a table of days that are compared.
+var told = []string{"date", "figure", "value", "n", "threshold", "status"}
+
+// lines asks a table of days for the figures of a day, and no others of that day.
+func (c *checker) lines(table *file, s *report.Summary) error {
 	want, err := s.Table()
 	if err != nil {
 		return err
 	}
-	name, _ := report.DailyFiles(s.Period)
-	if table := c.named[name]; c.has(name) {
-		c.add(!bytes.Equal(want, table.raw), "says other than %s", name)
+	have, err := rows(table.raw, s.Name)
+	if err != nil {
+		c.add(true, "cannot be compared with %s: %v", table.name, err)
+		return nil
 	}
-	if all := c.named[report.CumulativeName]; c.has(report.CumulativeName) {
-		heading := bytes.IndexByte(want, '\n') + 1
-		c.add(!bytes.HasPrefix(all.raw, want[:heading]) || !bytes.Contains(all.raw[heading-1:], append([]byte{'\n'}, want[heading:]...)),
-			"says other than %s", report.CumulativeName)
-	}
-	return nil
+	ours, err := rows(want, s.Name)
+	c.add(err == nil && !slices.Equal(have, ours), "says other than %s", table.name)
+	return err
 }
+
+// rows are the lines of a day, of the columns that are compared.
+func rows(raw []byte, date string) ([]string, error) {
+	all, err := csv.NewReader(bytes.NewReader(raw)).ReadAll()
+	if err != nil || len(all) == 0 {
+		return nil, errors.Join(err, errNoTable)
+	}
+	var found []string
+	for _, line := range all[1:] {
+		var cells []string
+		for _, name := range told {
+			i := slices.Index(all[0], name)
+			if i < 0 {
+				return nil, fmt.Errorf("%w: no column %s", errNoTable, name)
+			}
+			cells = append(cells, line[i])
+		}
+		if cells[0] == date {
+			found = append(found, strings.Join(cells, ","))
+		}
+	}
+	return found, nil
+}
+
+var errNoTable = errors.New("it is no table of days")
 
 func (c *checker) weekly() error {
 	w, err := as[report.Weekly](c.file)
@@ -42,7 +87,7 @@ func (c *checker) weekly() error {
 	}
 	name, _ := report.WeeklyFiles(w.Period)
 	if text := c.named[name]; c.has(name) {
-		c.add(!bytes.Equal(w.Markdown(c.file.header.Source), text.raw), "says other than %s", name)
+		c.says(text, fmt.Sprintf("# Week %s: %s", w.Name, w.Verdict), w.Scorecard().Results)
 	}
 	return nil
 }
@@ -58,7 +103,8 @@ func (c *checker) has(name string) bool {
 func (c *checker) summary(s *report.Summary) {
 	verdict, figures := s.Judge()
 	c.add(verdict != s.Verdict, "says %s of %s, and by its counts it is %s", s.Verdict, s.Name, verdict)
-	c.add(!equal(figures, s.Figures), "has figures of %s that do not follow from its counts", s.Name)
+	again := report.Summary{Figures: figures}
+	c.add(!alike(again.Scorecard().Results, s.Scorecard().Results), "has figures of %s that do not follow from its counts", s.Name)
 	mean := 0.0
 	for _, e := range s.Executors {
 		mean += e.Coverage / float64(len(s.Executors))
