@@ -190,7 +190,7 @@ func (s *stage) record() *canary.Record {
 	return r
 }
 
-// awaitPhase waits until a phase has looked at counts of its own, or the canary ended without.
+// awaitPhase waits until a phase has compared something, or the canary ended without.
 func (s *stage) awaitPhase(ctx context.Context, c *command, index int) error {
 	return s.await(ctx, fmt.Sprintf("phase %d", index+1), func() (bool, error) {
 		if ended(c) {
@@ -201,7 +201,8 @@ func (s *stage) awaitPhase(ctx context.Context, c *command, index int) error {
 			return false, nil
 		}
 		p := r.Phases[len(r.Phases)-1]
-		return p.Index == index && p.Decision == canary.Running && len(p.Samples) > 0, nil
+		n := len(p.Samples)
+		return p.Index == index && p.Decision == canary.Running && n > 0 && p.Samples[n-1].Comparisons > 0, nil
 	})
 }
 
