@@ -38,7 +38,7 @@ func (p *pairs) commands() map[string]func(*testscript.TestScript, bool, []strin
 func (p *pairs) trained(ts *testscript.TestScript, _ bool, _ []string) {
 	p.train.Do(func() {
 		for _, args := range [][]string{{"train"}, {"eval"}} {
-			cmd := exec.Command("greenlight", args...) //nolint:noctx // it ends within seconds
+			cmd := exec.Command("greenlight", args...)
 			cmd.Dir = p.dir
 			if out, err := cmd.CombinedOutput(); err != nil {
 				p.err = fmt.Errorf("greenlight %v: %w\n%s", args, err, out)
@@ -88,7 +88,7 @@ func (p *pairs) kill(ts *testscript.TestScript, neg bool, args []string) {
 	if !ok {
 		ts.Fatalf("no %s runs", args[0])
 	}
-	ts.Check(started.(*proc.Process).Kill()) //nolint:errcheck,forcetypeassert // nothing else is stored
+	ts.Check(started.(*proc.Process).Kill()) //nolint:forcetypeassert // nothing else is stored
 }
 
 // promotable writes made-up evidence to evidence/ml that nothing blocks the promotion of v1.8.1-rc1 by.

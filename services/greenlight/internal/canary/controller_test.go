@@ -62,17 +62,6 @@ func (tr *trial) run(ctx context.Context, t *testing.T) *Record {
 	return r
 }
 
-// once calls fn at the first event of the kind in the phase.
-func once(k Kind, phase int, fn func()) func(Event) {
-	done := false
-	return func(e Event) {
-		if !done && e.Kind == k && e.Phase == phase {
-			done = true
-			fn()
-		}
-	}
-}
-
 // after calls fn at the first look that comes so long after the phase began to count.
 func after(phase int, d time.Duration, fn func()) func(Event) {
 	var begun time.Time

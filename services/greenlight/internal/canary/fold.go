@@ -106,7 +106,8 @@ func (p *Phase) look(l *Look) {
 		for i := 0; i < len(p.Samples)-1; i += 2 {
 			kept = append(kept, p.Samples[i])
 		}
-		p.Samples = append(kept, newest)
+		kept = append(kept, newest)
+		p.Samples = kept
 	}
 	p.Samples = append(p.Samples, l.Sample)
 }

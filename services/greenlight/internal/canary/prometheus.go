@@ -89,7 +89,7 @@ func (p *Prometheus) Read(ctx context.Context) ([]Counters, error) {
 		return nil, err
 	}
 	names := strings.Join([]string{outcomesSeries, latencySeries, percentSeries, processSeries}, "|")
-	samples, err := p.query(ctx, fmt.Sprintf(`{__name__=~"%s",%s}`, names, p.match))
+	samples, err := p.query(ctx, fmt.Sprintf("{__name__=~%q,%s}", names, p.match))
 	if err != nil {
 		return nil, err
 	}

@@ -145,7 +145,7 @@ func (p *Pledge) Holds(c *Check) error {
 	if !confirm.Equal(c.Head, p.Head) {
 		return fmt.Errorf("%w: the head of the chain is %s, and the phrase is for %s", ErrOtherEvidence, short(c.Head), short(p.Head))
 	}
-	if c.PSI != p.PSI { //nolint:revive // the same file gives the same number to the bit
+	if c.PSI != p.PSI { // the same file gives the same number to the bit
 		return fmt.Errorf("%w: overall PSI is %v, and the phrase is for %v", ErrOtherPSI, c.PSI, p.PSI)
 	}
 	if !c.Ready() {

@@ -167,7 +167,7 @@ func (j *judgment) passed(r *run) (n int, compared uint64, lacking []string) {
 			lacking = append(lacking, fmt.Sprintf("%v %%: by the policy in force %s: %s", percent, card.Summary(), reasons(card)))
 		default:
 			n, compared = n+1, compared+counts.Comparisons()
-			if percent == full { //nolint:revive // written down and never computed
+			if percent == full { // written down and never computed
 				j.check.Canary = &Canary{
 					Run: r.ID, Comparisons: counts.Comparisons(), P95MS: counts.P95MS,
 					MatchRate: float64(counts.Matches) / float64(counts.Comparisons()), ErrorRate: float64(counts.Errors) / float64(counts.Tried()),
@@ -180,7 +180,7 @@ func (j *judgment) passed(r *run) (n int, compared uint64, lacking []string) {
 
 func last(phases []canary.Phase, percent float64) *canary.Phase {
 	for i := range slices.Backward(phases) {
-		if phases[i].Percent == percent { //nolint:revive // shares are written down and never computed
+		if phases[i].Percent == percent { // shares are written down and never computed
 			return &phases[i]
 		}
 	}

@@ -356,7 +356,7 @@ func TestSoakAddsUp(t *testing.T) {
 		"contained": {[]span{{hour(0), hour(10)}, {hour(2), hour(3)}, {hour(9), hour(10.5)}}, 10.5},
 		"twice":     {[]span{{hour(0), hour(10)}, {hour(0), hour(10)}}, 10},
 	} {
-		if got := together(test.spans).Hours(); got != test.want { //nolint:revive // half hours are exact
+		if got := together(test.spans).Hours(); got != test.want {
 			t.Errorf("%s: %v h, want %v", name, got, test.want)
 		}
 	}

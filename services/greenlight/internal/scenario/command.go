@@ -81,8 +81,9 @@ func (s *stage) plan(state string, flags ...string) (phrase string, refused *com
 	if c.code != 0 {
 		return "", c, nil
 	}
-	_, phrase, ok := strings.Cut(text, `--confirm "`)
-	if phrase, _, ok = strings.Cut(phrase, `"`); !ok {
+	_, phrase, _ = strings.Cut(text, `--confirm "`)
+	phrase, _, ok := strings.Cut(phrase, `"`)
+	if !ok {
 		return "", nil, fmt.Errorf("no phrase in %q", text)
 	}
 	return phrase, nil, nil

@@ -61,8 +61,6 @@ type stage struct {
 	answers load.Answers
 }
 
-const stopGrace = 12 * time.Second
-
 // setUp starts the pair, with the relay between, and the load.
 func (s *stage) setUp(ctx context.Context) error {
 	if err := os.CopyFS(s.evidence(), os.DirFS(s.opts.Evidence)); err != nil {

@@ -54,7 +54,8 @@ func (s *services) GetDrift(context.Context, *mlenginev1.GetDriftRequest, ...grp
 	return &mlenginev1.GetDriftResponse{
 		Rows: 10080, Days: 7, Overall: reading(0.123),
 		Features: []*mlenginev1.FeatureDrift{
-			{Feature: "rsi14_z", Role: "feature", Reading: reading(0.1)}, {Feature: "vol1m_log_rel", Role: "feature", Reading: reading(0.25)},
+			{Feature: "rsi14_z", Role: "feature", Reading: reading(0.1)},
+			{Feature: "vol1m_log_rel", Role: "feature", Reading: reading(0.25)},
 			{Feature: "mid", Role: "raw", Reading: reading(5)},
 		},
 	}, s.drift
