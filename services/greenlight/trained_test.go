@@ -88,7 +88,7 @@ func (p *pairs) kill(ts *testscript.TestScript, neg bool, args []string) {
 	if !ok {
 		ts.Fatalf("no %s runs", args[0])
 	}
-	ts.Check(started.(*proc.Process).Kill()) //nolint:forcetypeassert // nothing else is stored
+	ts.Check(started.(*proc.Process).Kill())
 }
 
 // promotable writes made-up evidence to evidence/ml that nothing blocks the promotion of v1.8.1-rc1 by.

@@ -267,9 +267,10 @@ scrape_configs:
 	serverB.Close()
 	p.Await("miss the one that went away", func() bool {
 		all, err = source.Read(t.Context())
-		return err != nil
+		// Its series may end between the two questions of a look: then one of them is missed, which is an error as well.
+		return err != nil && strings.Contains(err.Error(), "selects the series of 1 executors, and 2 are under control")
 	})
-	if len(all) != 1 || !strings.Contains(err.Error(), "selects the series of 1 executors, and 2 are under control") {
+	if len(all) != 1 {
 		t.Errorf("%d read, %v", len(all), err)
 	}
 }
