@@ -46,7 +46,7 @@ func (nobody) GetModelInfo(context.Context, *mlenginev1.GetModelInfoRequest, ...
 func handlers(f *testing.F) (*decision.Service, *shadow.Dispatcher) {
 	f.Helper()
 	path := filepath.Join(enginetest.Registry(f, "v1.8.1", "any"), "test", "any", model.BaselineFile)
-	baseline, err := decision.LoadBaseline("heuristic="+path, "")
+	baseline, err := decision.LoadBaseline("heuristic="+path, "", nil)
 	if err != nil {
 		f.Fatal(err)
 	}

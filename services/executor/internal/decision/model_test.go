@@ -378,7 +378,7 @@ func play(t *testing.T, seed uint64, steps []step, all *coverage) string {
 		}
 		g.executor = start(t, enginetest.Options{}, 0, func(s *setup) { s.settled, s.queue = g.told, g.queue })
 		g.rng = rand.New(rand.NewPCG(seed, 7))
-		g.service = rollout.NewService(g.rollouts, "test")
+		g.service = rollout.NewService(g.rollouts)
 		for i, s := range steps {
 			if g.step(s); g.disagreement != "" {
 				g.disagreement = fmt.Sprintf("step %d (%s): %s", i, s.Kind, g.disagreement)

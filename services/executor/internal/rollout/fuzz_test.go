@@ -101,7 +101,7 @@ func FuzzSetRollout(f *testing.F) {
 		}
 		defer k.Stop()
 		before := k.current(time.Now())
-		_, err = NewService(k, "test").SetRollout(t.Context(), req)
+		_, err = NewService(k).SetRollout(t.Context(), req)
 		after := k.current(time.Now())
 		sane(t, after, time.Now())
 		if err != nil {
