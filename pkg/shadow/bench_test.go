@@ -57,7 +57,7 @@ func BenchmarkDetach(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		d.Detach(Request{Arrival: time.Now(), State: state})
-		for d.recorder.InFlight() > uint64(d.opts.MaxBatch) {
+		for d.recorder.InFlight() > uint64(2*d.opts.MaxBatch) { // so that a full batch can wait
 			runtime.Gosched()
 		}
 	}

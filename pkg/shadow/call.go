@@ -49,6 +49,14 @@ type call struct {
 // claim makes the caller the one who settles the call. It reports false when somebody was first.
 func (c *call) claim() bool { return c.settled.CompareAndSwap(false, true) }
 
+// awaited is 1 for a call whose caller waits for the result, and 0 for a detached one.
+func (c *call) awaited() int {
+	if c.done == nil {
+		return 0
+	}
+	return 1
+}
+
 // release lets who waits for the call have its result.
 func (c *call) release() {
 	if c.done != nil {

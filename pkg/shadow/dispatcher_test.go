@@ -260,7 +260,7 @@ func TestFullQueueSheds(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{}, func(o *Options) { o.QueueSize = 8 })
 		tr.engine.Break(enginetest.Hang())
 		for range 4 {
-			time.Sleep(patience) // so that the call under way does not hold up the next
+			time.Sleep(pace) // so that the call under way does not hold up the next
 			tr.detach(1)
 			synctest.Wait() // a worker has taken it
 		}

@@ -77,6 +77,12 @@ func (tr *trial) detach(n int) {
 	}
 }
 
+// quiet lets rows that wait for the next call have it.
+func (tr *trial) quiet() {
+	time.Sleep(pace)
+	synctest.Wait()
+}
+
 // wait waits for one shadow, and checks that it is not answered after its time.
 func (tr *trial) wait(ctx context.Context) Result {
 	tr.t.Helper()

@@ -180,12 +180,12 @@ func TestProbesOfBothSchemas(t *testing.T) {
 		}
 		tr.engine.Mend()
 		release()
-		synctest.Wait()
+		tr.quiet()
 		tr.wantTotals(map[Outcome]uint64{Match: 2, Rejected: 3})
 		m.schema = tr.engine.Model().Schema
 		tr.model.current.Store(&m)
 		tr.detach(3)
-		synctest.Wait()
+		tr.quiet()
 		if got := tr.breakerState(); got != closed {
 			t.Errorf("after 5 good probes: got %v, want closed", got)
 		}

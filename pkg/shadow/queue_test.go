@@ -14,13 +14,54 @@ import (
 func TestRowsGoTogetherWhenTheCallReturns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{}, nil)
-		tr.engine.Break(enginetest.Delay(patience - time.Microsecond))
+		tr.engine.Break(enginetest.Delay(pace - time.Microsecond))
 		for range 10 {
 			tr.detach(1)
 			synctest.Wait()
 		}
 		time.Sleep(timeout)
 		if got, want := rows(tr.engine.Calls()), []int{1, 9}; !slices.Equal(got, want) {
+			t.Errorf("calls: got %v rows, want %v", got, want)
+		}
+	})
+}
+
+// Rows that come soon after a call wait for the pace, however fast the calls return; one that comes late goes at once.
+func TestCallsKeepThePace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tr := newTrial(t, enginetest.Options{}, nil)
+		for range 10 {
+			tr.detach(1)
+			synctest.Wait()
+			time.Sleep(pace / 5)
+		}
+		tr.quiet()
+		if got, want := rows(tr.engine.Calls()), []int{1, 4, 5}; !slices.Equal(got, want) {
+			t.Errorf("ten rows in two paces: got calls of %v rows, want %v", got, want)
+		}
+		time.Sleep(pace)
+		tr.detach(1)
+		synctest.Wait()
+		if got := len(tr.engine.Calls()); got != 4 {
+			t.Errorf("a lone row: got %d calls, want 4: it goes at once", got)
+		}
+		tr.wantTotals(map[Outcome]uint64{Match: 11})
+	})
+}
+
+// A caller who waits for his shadow waits for no pace, and takes those along who do.
+func TestWhoWaitsForItGoesAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tr := newTrial(t, enginetest.Options{}, nil)
+		tr.detach(1)
+		synctest.Wait()
+		tr.detach(2)
+		synctest.Wait()
+		start := time.Now()
+		if r := tr.wait(t.Context()); r.Outcome != Match || time.Since(start) != 0 {
+			t.Errorf("got %v after %v, want a match at once", r.Outcome, time.Since(start))
+		}
+		if got, want := rows(tr.engine.Calls()), []int{1, 3}; !slices.Equal(got, want) {
 			t.Errorf("calls: got %v rows, want %v", got, want)
 		}
 	})
@@ -81,7 +122,7 @@ func TestQueueKeepsTheOrderAndRefusesWhenItMust(t *testing.T) {
 	}
 }
 
-// A lone row behind a call that hangs goes out after the patience, although no further row comes to notice it.
+// A lone row behind a call that hangs goes out after the pace, although no further row comes to notice it.
 func TestHungCallDoesNotHoldUpALoneRow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{}, nil)
@@ -92,10 +133,10 @@ func TestHungCallDoesNotHoldUpALoneRow(t *testing.T) {
 		time.Sleep(time.Millisecond)
 		tr.engine.Break(enginetest.Delay(0))
 		tr.detach(1)
-		time.Sleep(patience - time.Millisecond - time.Nanosecond)
+		time.Sleep(pace - time.Millisecond - time.Nanosecond)
 		synctest.Wait()
 		if got, want := rows(tr.engine.Calls()), []int{1}; !slices.Equal(got, want) {
-			t.Errorf("before the patience is over: got %v rows, want %v", got, want)
+			t.Errorf("before the pace is over: got %v rows, want %v", got, want)
 		}
 		time.Sleep(time.Nanosecond)
 		synctest.Wait()

@@ -118,7 +118,7 @@ func TestShadowsAreWatched(t *testing.T) {
 		tr.Detach(r)
 		synctest.Wait()
 		tr.detach(1)
-		synctest.Wait()
+		tr.quiet()
 		got := tr.engine.Calls()
 		if len(got) != 2 {
 			t.Fatalf("got %d calls, want 2", len(got))

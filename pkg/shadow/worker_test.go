@@ -61,7 +61,7 @@ func TestGroupCommit(t *testing.T) {
 			t.Fatalf("while the only slot is taken: got calls of %v rows, want only the first", got)
 		}
 		release()
-		synctest.Wait()
+		tr.quiet()
 		if got, want := rows(tr.engine.Calls()), []int{1, 64, 64, 22}; !slices.Equal(got, want) {
 			t.Errorf("calls: got %v rows, want %v", got, want)
 		}
@@ -77,7 +77,7 @@ func TestAtMostFourCallsInFlight(t *testing.T) {
 		for range 10 {
 			tr.detach(1)
 			synctest.Wait()
-			time.Sleep(patience) // then the call under way no longer holds up the next
+			time.Sleep(pace) // then the call under way no longer holds up the next
 		}
 		tr.detach(500)
 		synctest.Wait()
@@ -85,7 +85,7 @@ func TestAtMostFourCallsInFlight(t *testing.T) {
 			t.Errorf("calls under way: got %v rows, want four calls", got)
 		}
 		release()
-		synctest.Wait()
+		tr.quiet()
 		total := 0
 		for _, n := range rows(tr.engine.Calls()) {
 			if n > 64 {
