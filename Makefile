@@ -9,6 +9,8 @@ MAKEFLAGS += --warn-undefined-variables --no-builtin-rules --no-print-directory
 
 DATA ?=
 MODEL ?=
+BASE ?=
+COUNT ?= 6
 RACE ?= -race
 COMPOSE ?= docker compose
 ROUNDS ?= 1000
@@ -17,7 +19,9 @@ FUZZTIME ?= 10s
 FUZZ ?=
 
 # The micro-benchmarks of `make bench`: what runs per quote, per vector, per request, and per million rows.
-HOT := ^Benchmark(LiveObserve|Log|Observe|Detach|Wait|Skip|FitMillionRows)$$
+HOT := ^Benchmark(LiveObserve|Log|Observe|Score|Sampled|Detach|Wait|Skip|Record|Breaker|Encode|Predict|BatchPredict|Publish|FitMillionRows)$$
+HOT_PACKAGES := ./pkg/feature ./pkg/featurelog ./pkg/drift ./pkg/model ./pkg/trees ./pkg/shadow ./pkg/train \
+	./services/executor/internal/decision ./services/executor/internal/rollout ./services/ml-engine/internal/scoring
 
 BIN := bin
 TOOLS := $(BIN)/tools
@@ -42,7 +46,11 @@ run: build ## See it work, from data to verdict; DATA=file or folder, MODEL=vers
 .PHONY: bench
 bench: build ## Measure the price of the shadow, and of the numerics
 	$(BIN)/greenlight bench
-	go test -run '^$$' -bench '$(HOT)' -benchtime 300ms -benchmem ./pkg/feature ./pkg/featurelog ./pkg/drift ./pkg/shadow ./pkg/train
+	go test -run '^$$' -bench '$(HOT)' -benchtime 300ms -benchmem $(HOT_PACKAGES)
+
+.PHONY: bench-compare
+bench-compare: $(TOOLS)/benchstat ## Compare the micro-benchmarks with those of another revision: BASE=<rev>, COUNT=6
+	@BASE='$(BASE)' COUNT='$(COUNT)' deploy/tools/bench-compare $(TOOLS)/benchstat '$(HOT)' $(HOT_PACKAGES)
 
 .PHONY: scenarios
 scenarios: build ## Prove what a canary does when something goes wrong, and measure its tests; some minutes
