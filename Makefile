@@ -45,8 +45,14 @@ run: build ## See it work, from data to verdict; DATA=file or folder, MODEL=vers
 
 .PHONY: bench
 bench: build ## Measure the price of the shadow, and of the numerics
-	$(BIN)/greenlight bench
+	@mkdir -p var
+	$(BIN)/greenlight bench --json var/bench.json
 	go test -run '^$$' -bench '$(HOT)' -benchtime 300ms -benchmem $(HOT_PACKAGES)
+
+.PHONY: scale
+scale: build ## Measure how costs grow with batches, calls, replicas, symbols and models; draws var/scale.svg
+	@mkdir -p var
+	$(BIN)/greenlight bench scale --json var/scale.json --figure var/scale.svg
 
 .PHONY: bench-compare
 bench-compare: $(TOOLS)/benchstat ## Compare the micro-benchmarks with those of another revision: BASE=<rev>, COUNT=6

@@ -164,6 +164,16 @@ func figures(t *testing.T) []struct {
 			func(w io.Writer) error { return plots.Folds(w, "x on y", r) },
 			[]string{"fold by fold: x on y", "n = 1,261 rows in 4 folds", "95 % intervals by bootstrap of whole days", "AUC", "P@20", "2022-01-08", "pooled, 0.", "base rate of the fold", "chance", "not measured"},
 		},
+		{
+			"curves",
+			func(w io.Writer) error {
+				return plots.Curves(w, "x on y", "medians of 3", []plots.Curve{
+					{X: "rows", Y: "us", Sizes: []float64{1, 64, 1024}, Values: []float64{90, 2, 0.3}, Low: []float64{80, 2, 0.2}, High: []float64{99, 3, 0.4}},
+					{X: "calls", Y: "1/s", Sizes: []float64{1, 5000}, Values: []float64{9000, 30_000}, Low: []float64{9000, 30_000}, High: []float64{9000, 30_000}},
+				})
+			},
+			[]string{"x on y", "medians of 3", ">1,024<", ">5,000<", ">rows<", ">1/s<"},
+		},
 	}
 }
 
@@ -274,6 +284,7 @@ func TestNothingToPlot(t *testing.T) {
 			return plots.PSIHistory(w, "", plots.PSITimes{At: make([]time.Time, 1), Overall: []float64{math.NaN()}})
 		}, plots.ErrNothing, "without an index"},
 		{"no features", func(w io.Writer) error { return plots.PSIOverview(w, "", nil, nil) }, plots.ErrNothing, "no features"},
+		{"no curves", func(w io.Writer) error { return plots.Curves(w, "", "", nil) }, plots.ErrNothing, "curves"},
 		{"no folds", func(w io.Writer) error { return plots.Folds(w, "", &eval.Report{}) }, plots.ErrNothing, "0 folds"},
 	}
 	for _, tt := range tests {

@@ -58,8 +58,6 @@ func startFleet(ctx context.Context, opts Options) (f *fleet, err error) {
 	if err != nil {
 		return f, err
 	}
-	shadow := func(s load.State) float64 { return s.Score }
-	baseline := func(s load.State) float64 { return s.Baseline }
 	echoed := func(load.State) float64 { return echoScore }
 	for _, d := range []struct {
 		name    string
@@ -68,10 +66,10 @@ func startFleet(ctx context.Context, opts Options) (f *fleet, err error) {
 		scoring bool
 	}{
 		{echoScoring, echo, echoed, true},
-		{engineSide, f.engine, shadow, true},
+		{engineSide, f.engine, scoreOf, true},
 		{echoDecision, echo, echoed, false},
-		{shadowOff, off, baseline, false},
-		{shadowOn, on, baseline, false},
+		{shadowOff, off, baselineOf, false},
+		{shadowOn, on, baselineOf, false},
 	} {
 		s, err := f.connect(d.name, d.process)
 		if err != nil {
@@ -136,12 +134,14 @@ func (f *fleet) startEngine(ctx context.Context, name string) (*proc.Process, er
 		"--model", f.opts.Artifact.Manifest.Version, "--grpc-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0")
 }
 
-func (f *fleet) startExecutor(ctx context.Context, name string, engine *proc.Process, percent string) (*proc.Process, error) {
+func (f *fleet) startExecutor(ctx context.Context, name string, engine *proc.Process, percent string, more ...string) (*proc.Process, error) {
 	m := f.opts.Artifact.Manifest
-	return f.start(ctx, name, filepath.Join(f.opts.Bin, "executor"),
-		"--baseline", "heuristic="+filepath.Join(f.opts.Models, m.Name, m.Version, "baseline.json"),
+	args := []string{
+		"--baseline", "heuristic=" + filepath.Join(f.opts.Models, m.Name, m.Version, "baseline.json"),
 		"--engine-addr", engine.Addr("grpc"), "--sample-percent", percent,
-		"--grpc-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0")
+		"--grpc-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0",
+	}
+	return f.start(ctx, name, filepath.Join(f.opts.Bin, "executor"), append(args, more...)...)
 }
 
 func (f *fleet) connect(name string, p *proc.Process) (*side, error) {
@@ -209,7 +209,7 @@ func (f *fleet) fresh(ctx context.Context, kind string, round int, rate float64)
 	if err != nil {
 		return sample{}, err
 	}
-	if err := s.decision(ctx, f.opts.Artifact, f.opts.States, func(st load.State) float64 { return st.Baseline }); err != nil {
+	if err := s.decision(ctx, f.opts.Artifact, f.opts.States, baselineOf); err != nil {
 		return sample{}, err
 	}
 	// A new process has its first pages and its first collections of garbage before it.

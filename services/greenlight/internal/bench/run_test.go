@@ -23,18 +23,7 @@ func TestRun(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds and starts the programs")
 	}
-	opts := Options{Bin: t.TempDir(), Dir: t.TempDir(), Rounds: 2, Closed: 40 * time.Millisecond, Open: 40 * time.Millisecond, WarmUp: 5 * time.Millisecond}
-	opts.Self = opts.Bin + "/greenlight"
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", opts.Bin+"/", "../../../ml-engine", "../../../executor", "../..")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	opts.Models = enginetest.Registry(t, "v1.8.1", "v1")
-	var err error
-	if opts.Artifact, err = model.OpenRegistry(opts.Models).Load("v1"); err != nil {
-		t.Fatal(err)
-	}
-	opts.States = states(t, opts.Artifact)
+	opts := options(t)
 	var done, total int
 	opts.Progress = func(d, n int) { done, total = d, n }
 
@@ -70,6 +59,53 @@ func TestRun(t *testing.T) {
 			t.Errorf("the table has no %q:\n%s", want, table.String())
 		}
 	}
+}
+
+// TestRunScale measures each curve at its smallest sizes, with the real programs.
+func TestRunScale(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds and starts the programs")
+	}
+	for _, sizes := range []*[]int{&batchSizes, &callCounts, &replicaCounts, &symbolCounts, &featureCounts, &treeCounts} {
+		all := *sizes
+		*sizes = all[:2]
+		t.Cleanup(func() { *sizes = all })
+	}
+	s, err := RunScale(t.Context(), options(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(s.Curves) != 9 || s.Machine.CPUs == 0 {
+		t.Errorf("got %d curves on %d CPUs, want 9", len(s.Curves), s.Machine.CPUs)
+	}
+	for _, c := range s.Curves {
+		if len(c.Points) != 2 {
+			t.Errorf("%s: %d points, want 2", c.Of, len(c.Points))
+		}
+		for _, p := range c.Points {
+			if v := p.Value; v.Rounds != 2 || !(v.Min >= 0 && v.Median >= v.Min) || c.Unit == "1/s" && v.Min == 0 {
+				t.Errorf("%s, %s of %d: %+v", c.Of, c.Measure, p.Size, v)
+			}
+		}
+	}
+}
+
+// options are of a measurement with the real programs that takes next to no time.
+func options(t *testing.T) Options {
+	t.Helper()
+	opts := Options{Bin: t.TempDir(), Dir: t.TempDir(), Rounds: 2, Closed: 40 * time.Millisecond, Open: 40 * time.Millisecond, WarmUp: 5 * time.Millisecond}
+	opts.Self = opts.Bin + "/greenlight"
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", opts.Bin+"/", "../../../ml-engine", "../../../executor", "../..")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	opts.Models = enginetest.Registry(t, "v1.8.1", "v1")
+	var err error
+	if opts.Artifact, err = model.OpenRegistry(opts.Models).Load("v1"); err != nil {
+		t.Fatal(err)
+	}
+	opts.States = states(t, opts.Artifact)
+	return opts
 }
 
 // states are random ones, with the scores that they must get.

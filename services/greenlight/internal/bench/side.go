@@ -38,6 +38,10 @@ const (
 	shadowFresh  = "executor, shadow off, just started" // the reference of shadowHung, which is just started as well
 )
 
+// scoreOf and baselineOf are what ml-engine and executor must answer.
+func scoreOf(s load.State) float64    { return s.Score }
+func baselineOf(s load.State) float64 { return s.Baseline }
+
 // connect makes the side's connection. It is closed with the side.
 func connect(name string, p *proc.Process) (*side, error) {
 	conn, err := rpc.Dial(p.Addr("grpc"), nil)

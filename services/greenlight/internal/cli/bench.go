@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/greenlight-ml/greenlight/pkg/market"
 	"github.com/greenlight-ml/greenlight/pkg/model"
@@ -17,10 +18,36 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/study"
 )
 
+// benchFlags are what the measurements have in common.
+type benchFlags struct {
+	run  runFlags
+	json string
+}
+
+func (f *benchFlags) declare(fs *pflag.FlagSet) {
+	fs.StringVar(&f.json, "json", "", "file that gets the result as JSON")
+	fs.StringVar(&f.run.work, "work", "var/bench", "folder in which each measurement gets a folder for its model and logs")
+	fs.StringVar(&f.run.binaries, "bin", "", "folder of the programs ml-engine and executor; that of greenlight when it is not given")
+}
+
+// prepare fills in what every measurement needs.
+func (f *benchFlags) prepare(ctx context.Context, c console, opts bench.Options) (bench.Options, error) {
+	dir, err := f.run.folder(time.Now())
+	if err != nil {
+		return opts, err
+	}
+	opts.Dir, opts.Bin, opts.Models = dir, f.run.binaries, filepath.Join(dir, "models")
+	if opts.Self, err = os.Executable(); err != nil {
+		return opts, err
+	}
+	opts.Artifact, opts.States, err = benchStates(ctx, opts.Models)
+	opts.Progress = c.progress("measuring")
+	return opts, err
+}
+
 func benchCommand(c console) *cobra.Command {
-	var r runFlags
+	var f benchFlags
 	var quick bool
-	var out string
 	cmd := &cobra.Command{
 		Use: "bench", Short: "Measure the price of the shadow on this machine",
 		Long: `Bench measures ml-engine and executor against a bare gRPC echo with messages of the same sizes, and the executor with
@@ -31,27 +58,16 @@ of this machine, so every ratio is of the whole machine. It takes about four min
 A missed target is a result and exits 0; bench exits 1 only when it could not be run.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			dir, err := r.folder(time.Now())
-			if err != nil {
-				return err
-			}
 			opts := bench.DefaultOptions()
 			if quick {
 				opts = bench.QuickOptions()
 			}
-			opts.Dir, opts.Bin, opts.Models = dir, r.binaries, filepath.Join(dir, "models")
-			if opts.Self, err = os.Executable(); err != nil {
-				return err
-			}
-			if opts.Artifact, opts.States, err = benchStates(cmd.Context(), opts.Models); err != nil {
-				return err
-			}
-			opts.Progress = c.progress("measuring")
-			result, err := bench.Run(cmd.Context(), opts)
+			opts, err := f.prepare(cmd.Context(), c, opts)
 			if err != nil {
 				return err
 			}
-			if err := writeResult(out, result); err != nil {
+			result, err := bench.Run(cmd.Context(), opts)
+			if err != nil {
 				return err
 			}
 			if err := result.Figures(c.out); err != nil {
@@ -61,18 +77,13 @@ A missed target is a result and exits 0; bench exits 1 only when it could not be
 			if err := result.Table(c.out); err != nil {
 				return err
 			}
-			if out != "" {
-				c.say("written to %s", out)
-			}
-			return nil
+			return c.writeResult(f.json, result)
 		},
 	}
 	fs := cmd.Flags()
 	fs.BoolVar(&quick, "quick", false, "about a minute, for a first look: shorter segments, fewer rounds")
-	fs.StringVar(&out, "json", "", "file that gets the result as JSON")
-	fs.StringVar(&r.work, "work", "var/bench", "folder in which each measurement gets a folder for its model and logs")
-	fs.StringVar(&r.binaries, "bin", "", "folder of the programs ml-engine and executor; that of greenlight when it is not given")
-	cmd.AddCommand(echoCommand())
+	f.declare(fs)
+	cmd.AddCommand(echoCommand(), scaleCommand(c))
 	return cmd
 }
 
@@ -99,7 +110,8 @@ func benchStates(ctx context.Context, models string) (*model.Artifact, []load.St
 	return a, varied(states, 4096), err
 }
 
-func writeResult(path string, result *bench.Result) error {
+// writeResult keeps a result as JSON; an empty path keeps none.
+func (c console) writeResult(path string, result any) error {
 	if path == "" {
 		return nil
 	}
@@ -107,7 +119,11 @@ func writeResult(path string, result *bench.Result) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
-	return os.WriteFile(path, append(raw, '\n'), 0o644)
+	if err := os.WriteFile(path, append(raw, '\n'), 0o644); err != nil {
+		return err
+	}
+	c.say("written to %s", path)
+	return nil
 }
 
 // echoCommand is the other side of the ratios. It is for bench alone.

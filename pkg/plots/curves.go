@@ -1,0 +1,68 @@
+package plots
+
+import (
+	"fmt"
+	"io"
+	"math"
+
+	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/plotter"
+	"gonum.org/v1/plot/vg"
+	"gonum.org/v1/plot/vg/draw"
+)
+
+// Curve is one figure at growing sizes, all > 0.
+type Curve struct {
+	// X and Y name the axes.
+	X, Y string
+	// Sizes are in rising order. Values, with their smallest and largest, are one per size.
+	Sizes, Values, Low, High []float64
+}
+
+// Curves draws each curve in a panel of its own, on a logarithmic axis of sizes.
+func Curves(w io.Writer, title, subtitle string, curves []Curve) error {
+	if len(curves) == 0 {
+		return fmt.Errorf("curves: %w", ErrNothing)
+	}
+	f := figure{title: title, subtitle: subtitle, width: 640, height: vg.Length(60 + 150*len(curves))}
+	for _, c := range curves {
+		p, err := c.panel()
+		if err != nil {
+			return fmt.Errorf("curve of %s: %w", c.X, err)
+		}
+		f.panels = append(f.panels, p)
+		f.shares = append(f.shares, 1/float64(len(curves)))
+	}
+	return f.write(w)
+}
+
+func (c Curve) panel() (*plot.Plot, error) {
+	p := panel(c.X, c.Y)
+	points := make(plotter.XYs, len(c.Sizes))
+	var ticks plot.ConstantTicks
+	top := 0.0
+	for i, x := range c.Sizes {
+		points[i] = plotter.XY{X: x, Y: c.Values[i]}
+		ticks = append(ticks, plot.Tick{Value: x, Label: grouped(int(x))})
+		whisker, err := line(plotter.XYs{{X: x, Y: c.Low[i]}, {X: x, Y: c.High[i]}}, sky, 3)
+		if err != nil {
+			return nil, err
+		}
+		p.Add(whisker)
+		top = math.Max(top, c.High[i])
+	}
+	l, err := line(points, blue, 1.5)
+	if err != nil {
+		return nil, err
+	}
+	dots, err := plotter.NewScatter(points)
+	if err != nil {
+		return nil, err
+	}
+	dots.GlyphStyle = draw.GlyphStyle{Color: blue, Radius: 2.5, Shape: draw.CircleGlyph{}}
+	p.Add(l, dots)
+	p.X.Scale, p.X.Tick.Marker = plot.LogScale{}, ticks
+	p.Y.Min, p.Y.Max = 0, top*1.08
+	p.Y.Tick.Marker = plot.ConstantTicks(niceTicks(0, p.Y.Max))
+	return p, nil
+}

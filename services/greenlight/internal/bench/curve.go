@@ -1,0 +1,120 @@
+package bench
+
+import (
+	"fmt"
+	"io"
+	"text/tabwriter"
+	"time"
+)
+
+// ScaleSchema names the kind of the JSON.
+const ScaleSchema = "greenlight/scale/v1"
+
+// Scale is how costs grow with sizes on one machine.
+type Scale struct {
+	Schema    string    `json:"schema"`
+	Time      time.Time `json:"time"`
+	DurationS float64   `json:"duration_s"`
+	Machine   Machine   `json:"machine"`
+	Rounds    int       `json:"rounds"`
+	Curves    []Curve   `json:"curves"`
+}
+
+// Curve is one figure at growing sizes.
+type Curve struct {
+	// Of says what grows ("rows in a batch"), Measure what is measured, in Unit.
+	Of      string `json:"of"`
+	Measure string `json:"measure"`
+	Unit    string `json:"unit"`
+	// More says that more of it is better: it is a rate, not a cost.
+	More   bool    `json:"more_is_better"`
+	Points []Point `json:"points"`
+}
+
+// Point is the figure at one size.
+type Point struct {
+	Size  int    `json:"size"`
+	Value Spread `json:"value"`
+}
+
+// Shares of the best figure within which a curve counts as flat, and beyond which it has bent.
+const (
+	flatShare = 1.25
+	bentShare = 1.5
+)
+
+// Bends says from which size on the curve is within a quarter of its best, and at which size after the best it is worse
+// by half; 0 when it is not.
+func (c Curve) Bends() (flat, bent int) {
+	if len(c.Points) == 0 {
+		return 0, 0
+	}
+	worse := func(v, best float64) float64 {
+		if c.More {
+			return best / v
+		}
+		return v / best
+	}
+	best := 0
+	for i, p := range c.Points {
+		if worse(p.Value.Median, c.Points[best].Value.Median) < 1 {
+			best = i
+		}
+	}
+	top := c.Points[best].Value.Median
+	for _, p := range c.Points[:best+1] {
+		if worse(p.Value.Median, top) <= flatShare {
+			flat = p.Size
+			break
+		}
+	}
+	for _, p := range c.Points[best:] {
+		if worse(p.Value.Median, top) >= bentShare {
+			return flat, p.Size
+		}
+	}
+	return flat, 0
+}
+
+// Table writes the curves for people.
+func (s *Scale) Table(w io.Writer) error {
+	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	for i, c := range s.Curves {
+		if i == 0 || s.Curves[i-1].Of != c.Of {
+			if i > 0 {
+				_, _ = fmt.Fprintln(tw)
+			}
+			_, _ = fmt.Fprintf(tw, "%s\t", c.Of)
+			for _, p := range c.Points {
+				_, _ = fmt.Fprintf(tw, "%d\t", p.Size)
+			}
+			_, _ = fmt.Fprintln(tw, "best from\tworse from\t")
+		}
+		_, _ = fmt.Fprintf(tw, "%s (%s)\t", c.Measure, c.Unit)
+		for _, p := range c.Points {
+			_, _ = fmt.Fprintf(tw, "%s\t", threeDigits(p.Value.Median))
+		}
+		flat, bent := c.Bends()
+		worse := "-"
+		if bent > 0 {
+			worse = fmt.Sprint(bent)
+		}
+		_, _ = fmt.Fprintf(tw, "%d\t%s\t\n", flat, worse)
+	}
+	if err := tw.Flush(); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(w, "\nmedians of %d rounds, in %.0f s, on %d CPUs (%s)\n", s.Rounds, s.DurationS, s.Machine.CPUs, s.Machine.load())
+	return err
+}
+
+// threeDigits is a figure without false precision.
+func threeDigits(v float64) string {
+	switch {
+	case v >= 100:
+		return fmt.Sprintf("%.0f", v)
+	case v >= 10:
+		return fmt.Sprintf("%.1f", v)
+	}
+	return fmt.Sprintf("%.2f", v)
+}

@@ -1,0 +1,69 @@
+package bench
+
+import (
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"github.com/greenlight-ml/greenlight/pkg/trees"
+)
+
+func curve(more bool, values ...float64) Curve {
+	c := Curve{Of: "rows", Measure: "cost", Unit: "us", More: more}
+	for i, v := range values {
+		c.Points = append(c.Points, Point{Size: 1 << i, Value: Spread{Median: v, Min: v, Max: v, Rounds: 1}})
+	}
+	return c
+}
+
+func TestBends(t *testing.T) {
+	for _, tt := range []struct {
+		name       string
+		curve      Curve
+		flat, bent int
+	}{
+		{"falls to its best", curve(false, 100, 50, 12, 10), 4, 0},
+		{"flat, then bends", curve(false, 10, 11, 10, 14, 15, 40), 1, 16},
+		{"a rate that falls", curve(true, 100, 120, 100, 80, 20), 1, 8},
+		{"a rate that rises", curve(true, 10, 50, 100), 4, 0},
+		{"one size", curve(false, 7), 1, 0},
+		{"none", Curve{}, 0, 0},
+	} {
+		if flat, bent := tt.curve.Bends(); flat != tt.flat || bent != tt.bent {
+			t.Errorf("%s: best from %d, worse from %d, want %d and %d", tt.name, flat, bent, tt.flat, tt.bent)
+		}
+	}
+}
+
+func TestScaleTable(t *testing.T) {
+	s := Scale{Rounds: 3, Machine: Machine{CPUs: 2, OtherLoad: -1}, Curves: []Curve{curve(false, 123.4, 45.67, 1.234), curve(true, 10, 5, 1)}}
+	s.Curves[1].Of = "calls"
+	var b strings.Builder
+	if err := s.Table(&b); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"rows    1     2     4  best from  worse from", "cost (us)  123  45.7  1.23          4           -", "cost (us)  10.0  5.00  1.00          1           2", "medians of 3 rounds"} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("no %q in\n%s", want, b.String())
+		}
+	}
+}
+
+// TestMadeUpTrees checks that the trees that are timed are whole: all of them, of the depth, and no score like another.
+func TestMadeUpTrees(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	e, err := trees.Import("made up", strings.NewReader(lightGBM(rng, 10, 7)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e.Trees() != 10 || e.Nodes() != 10*(63+64) {
+		t.Errorf("got %d trees of %d nodes, want 10 of %d", e.Trees(), e.Nodes(), 10*(63+64))
+	}
+	scores := map[float64]bool{}
+	for _, x := range vectors(rng, 7)[:100] {
+		scores[e.Score(x)] = true
+	}
+	if len(scores) < 99 {
+		t.Errorf("100 states have %d different scores", len(scores))
+	}
+}

@@ -1,0 +1,89 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+)
+
+const (
+	// minQuotes is how many quotes are sent at least, and quotesPerSymbol how many of each symbol: an hour of them.
+	minQuotes       = 60_000
+	quotesPerSymbol = 60
+	firstQuote      = 1_700_000_040 // a whole minute, in Unix seconds
+)
+
+// symbols streams quotes of so many symbols, one a minute each, to an executor that has seen none.
+func (s *scaling) symbols(ctx context.Context, symbols, round int) (_ []float64, err error) {
+	own := &fleet{opts: s.opts}
+	defer func() {
+		if e := own.stop(); err == nil {
+			err = e
+		}
+	}()
+	p, err := own.startExecutor(ctx, fmt.Sprintf("symbols-%d-%d", symbols, round), s.fleet.engine, "0", "--max-symbols", strconv.Itoa(symbols))
+	if err != nil {
+		return nil, err
+	}
+	c, err := own.connect(shadowOff, p)
+	if err != nil {
+		return nil, err
+	}
+	names := make([]string, symbols)
+	for i := range names {
+		names[i] = fmt.Sprintf("SYMBOL-%d", i)
+	}
+	before, _ := cpuOf(p.PID())
+	stream, err := executorv1.NewDecisionServiceClient(c.conn).ObserveQuotes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	minutes := max(quotesPerSymbol, minQuotes/symbols)
+	quote := &executorv1.Quote{}
+	req := &executorv1.ObserveQuotesRequest{Quotes: []*executorv1.Quote{quote}}
+	for minute := range minutes {
+		at := timestamppb.New(time.Unix(firstQuote+60*int64(minute), 0))
+		bid := 100 + float64(minute%7)/10
+		for _, name := range names {
+			req.Symbol, quote.Time, quote.Bid, quote.Ask = name, at, bid, bid+0.01
+			if err := stream.Send(req); err != nil {
+				_, err = stream.CloseAndRecv()
+				return nil, fmt.Errorf("quotes: %w", err)
+			}
+		}
+	}
+	taken, err := stream.CloseAndRecv()
+	if err != nil {
+		return nil, fmt.Errorf("quotes: %w", err)
+	}
+	if n := taken.GetAccepted(); n != uint64(minutes*symbols) {
+		return nil, fmt.Errorf("quotes: %d of %d were taken", n, minutes*symbols)
+	}
+	after, _ := cpuOf(p.PID())
+	own.pastCPU += after
+	return []float64{float64((after - before).Nanoseconds()) / 1e3 / float64(minutes*symbols), residentMB(p.PID())}, nil
+}
+
+// residentMB is the memory that the process occupies, in megabytes; 0 where the system does not tell.
+func residentMB(pid int) float64 {
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+	if err != nil {
+		return 0
+	}
+	fields := strings.Fields(string(raw))
+	if len(fields) < 2 {
+		return 0
+	}
+	pages, err := strconv.ParseFloat(fields[1], 64)
+	if err != nil {
+		return 0
+	}
+	return pages * float64(os.Getpagesize()) / 1e6
+}
