@@ -2,9 +2,12 @@ package model_test
 
 import (
 	"math"
+	"math/rand/v2"
+	"runtime"
 	"strings"
 	"testing"
 
+	"github.com/greenlight-ml/greenlight/pkg/enginetest"
 	"github.com/greenlight-ml/greenlight/pkg/model"
 )
 
@@ -95,5 +98,19 @@ func TestLogisticValidate(t *testing.T) {
 		if err := m.Validate(); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: got %v, want %q in it", name, err, tt.want)
 		}
+	}
+}
+
+// BenchmarkScore is a score of a logistic model of seven features, and of the baseline's four.
+func BenchmarkScore(b *testing.B) {
+	a := enginetest.Artifact(b, "v1.8.1", "any")
+	x := enginetest.Vector(rand.New(rand.NewPCG(1, 1)), a.Schema)
+	for name, score := range map[string]func([]float64) float64{"logistic": a.Scorer.Score, "baseline": a.Baseline.Score} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				runtime.KeepAlive(score(x))
+			}
+		})
 	}
 }

@@ -5,11 +5,13 @@ import (
 	"log/slog"
 	"runtime"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
@@ -97,6 +99,28 @@ func BenchmarkWatched(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		w.add(req, batch)
+	}
+}
+
+// BenchmarkBatch is what a full call costs beside gRPC: its message is encoded, and its answer decoded.
+func BenchmarkBatch(b *testing.B) {
+	rows := DefaultOptions().MaxBatch
+	schema, _ := feature.Lookup("v1.8.1")
+	req := &mlenginev1.BatchPredictRequest{Schema: schema.Name, Values: make([]float64, rows*schema.Len())}
+	answer, err := proto.Marshal(&mlenginev1.BatchPredictResponse{
+		Scores: make([]float64, rows), ModelVersion: "v1.8.1-rc1", ModelDigest: strings.Repeat("0", 64),
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := proto.Marshal(req); err != nil {
+			b.Fatal(err)
+		}
+		if err := proto.Unmarshal(answer, &mlenginev1.BatchPredictResponse{}); err != nil {
+			b.Fatal(err)
+		}
 	}
 }
 

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
+	protobuf "google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/greenlight-ml/greenlight/pkg/enginetest"
 	"github.com/greenlight-ml/greenlight/pkg/model"
@@ -56,5 +58,22 @@ func BenchmarkPredict(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// BenchmarkDecode is what gRPC does with the bytes of a request before the handler sees it.
+func BenchmarkDecode(b *testing.B) {
+	raw, err := protobuf.Marshal(&executorv1.PredictRequest{
+		RequestId: "SIM-PERP-1736121660000", Symbol: "SIM-PERP", EventTime: timestamppb.Now(),
+		Vector: &executorv1.FeatureVector{Schema: "v1.8.1", Values: make([]float64, 7)},
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := protobuf.Unmarshal(raw, &executorv1.PredictRequest{}); err != nil {
+			b.Fatal(err)
+		}
 	}
 }

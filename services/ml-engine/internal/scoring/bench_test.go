@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/greenlight-ml/greenlight/pkg/enginetest"
 	"github.com/greenlight-ml/greenlight/pkg/model"
@@ -79,6 +81,23 @@ func BenchmarkBatchPredict(b *testing.B) {
 				}
 				b.ReportMetric(float64(rows)*float64(b.N)/b.Elapsed().Seconds(), "rows/s")
 			})
+		}
+	}
+}
+
+// BenchmarkDecode is what gRPC does with the bytes of a request before the handler sees it.
+func BenchmarkDecode(b *testing.B) {
+	raw, err := proto.Marshal(&mlenginev1.PredictRequest{
+		RequestId: "SIM-PERP-1736121660000", Symbol: "SIM-PERP", EventTime: timestamppb.Now(),
+		Vector: &mlenginev1.FeatureVector{Schema: "v1.8.1", Values: make([]float64, 7)},
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := proto.Unmarshal(raw, &mlenginev1.PredictRequest{}); err != nil {
+			b.Fatal(err)
 		}
 	}
 }
