@@ -34,6 +34,26 @@ func TestMilliseconds(t *testing.T) {
 	}
 }
 
+func TestProfilesAreOnlyThereWhenAdded(t *testing.T) {
+	mux := telemetry.NewAdmin(telemetry.NewRegistry(), func() (bool, string) { return true, "" })
+	for _, path := range []string{"/debug/pprof/", "/debug/pprof/heap", "/debug/pprof/profile?seconds=1"} {
+		get := func() int {
+			w := httptest.NewRecorder()
+			mux.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil))
+			return w.Code
+		}
+		if code := get(); code != http.StatusNotFound {
+			t.Errorf("%s: got %d before they were added, want 404", path, code)
+		}
+	}
+	telemetry.AddProfiles(mux)
+	w := httptest.NewRecorder()
+	mux.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/debug/pprof/heap", nil))
+	if w.Code != http.StatusOK || w.Body.Len() == 0 {
+		t.Errorf("heap: got %d with %d bytes", w.Code, w.Body.Len())
+	}
+}
+
 func TestAdminPages(t *testing.T) {
 	ready, reason := true, "model v1"
 	mux := telemetry.NewAdmin(telemetry.NewRegistry(), func() (bool, string) { return ready, reason })

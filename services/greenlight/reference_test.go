@@ -135,7 +135,7 @@ func startAgent(t *testing.T, pair runningPair, work, bin string) string {
 	cmd := exec.CommandContext(t.Context(), filepath.Join(bin, "greenlight"), "agent",
 		"--engine", pair.engine.Addr("grpc"), "--executor", pair.executor.Addr("grpc"), "--source", "simulated",
 		"--evidence", filepath.Join(work, "agent-evidence"), "--state", filepath.Join(work, "agent-state"),
-		"--metrics-listen", "127.0.0.1:0", "--addr-file", addresses)
+		"--metrics-listen", "127.0.0.1:0", "--address-file", addresses)
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = 10 * time.Second
 	if err := cmd.Start(); err != nil {

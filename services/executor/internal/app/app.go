@@ -139,6 +139,9 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) error {
 		Metrics: reg, Logger: logger,
 	})
 	status.Register(admin)
+	if opts.Profiles {
+		telemetry.AddProfiles(admin)
+	}
 	web := telemetry.NewHTTPServer(limiter.LimitHTTP(admin))
 	secured.SecureHTTP(web)
 

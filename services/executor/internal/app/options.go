@@ -29,6 +29,8 @@ type Options struct {
 	AddressFile string
 	// Reflection lets people explore the service with grpcurl.
 	Reflection bool
+	// Profiles serves /debug/pprof/ beside the other pages.
+	Profiles bool
 	// ShutdownGrace is how long calls and shadows under way may take to finish after a signal.
 	ShutdownGrace time.Duration
 	// TLS secures both listeners, EngineTLS the connection to ml-engine.
@@ -65,6 +67,7 @@ func Flags(fs *flag.FlagSet) *Options {
 	fs.StringVar(&o.HTTPAddr, "http-addr", "127.0.0.1:4021", "`address` of the HTTP listener")
 	fs.StringVar(&o.AddressFile, "address-file", "", "`file` that gets the bound addresses, for whoever asked for port 0")
 	fs.BoolVar(&o.Reflection, "reflection", true, "serve gRPC reflection")
+	fs.BoolVar(&o.Profiles, "profiles", false, "serve CPU and memory profiles at /debug/pprof/ of the HTTP address, to whoever reaches it")
 	fs.DurationVar(&o.ShutdownGrace, "shutdown-grace", 10*time.Second, "how long calls and shadows under way may take to finish after a signal")
 	o.TLS.Declare(fs)
 	o.EngineTLS.Declare(fs, enginePrefix, "ml-engine")

@@ -34,6 +34,8 @@ type Options struct {
 	// after WarmUp.
 	Rounds               int
 	Closed, Open, WarmUp time.Duration
+	// Profiles, if set, is a folder that gets the CPU profiles of both services at saturation with a shadow per decision.
+	Profiles string
 	// Progress, which may be nil, is told of the segments done.
 	Progress func(done, total int)
 }
@@ -105,6 +107,9 @@ func Run(ctx context.Context, opts Options) (_ *Result, err error) {
 				return nil, err
 			}
 		}
+	}
+	if err := f.profile(ctx); err != nil {
+		return nil, err
 	}
 	for _, name := range []string{shadowOff, shadowOn} {
 		if _, err := f.sides[name].settle(ctx); err != nil {

@@ -131,7 +131,7 @@ func (f *fleet) start(ctx context.Context, name, program string, args ...string)
 
 func (f *fleet) startEngine(ctx context.Context, name string) (*proc.Process, error) {
 	return f.start(ctx, name, filepath.Join(f.opts.Bin, "ml-engine"), "--models", f.opts.Models,
-		"--model", f.opts.Artifact.Manifest.Version, "--grpc-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0")
+		"--model", f.opts.Artifact.Manifest.Version, "--grpc-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0", f.profiles())
 }
 
 func (f *fleet) startExecutor(ctx context.Context, name string, engine *proc.Process, percent string, more ...string) (*proc.Process, error) {
@@ -139,7 +139,7 @@ func (f *fleet) startExecutor(ctx context.Context, name string, engine *proc.Pro
 	args := []string{
 		"--baseline", "heuristic=" + filepath.Join(f.opts.Models, m.Name, m.Version, "baseline.json"),
 		"--engine-addr", engine.Addr("grpc"), "--sample-percent", percent,
-		"--grpc-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0",
+		"--grpc-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0", f.profiles(),
 	}
 	return f.start(ctx, name, filepath.Join(f.opts.Bin, "executor"), append(args, more...)...)
 }

@@ -48,6 +48,7 @@ func (f *benchFlags) prepare(ctx context.Context, c console, opts bench.Options)
 func benchCommand(c console) *cobra.Command {
 	var f benchFlags
 	var quick bool
+	var profiles string
 	cmd := &cobra.Command{
 		Use: "bench", Short: "Measure the price of the shadow on this machine",
 		Long: `Bench measures ml-engine and executor against a bare gRPC echo with messages of the same sizes, and the executor with
@@ -66,6 +67,7 @@ A missed target is a result and exits 0; bench exits 1 only when it could not be
 			if err != nil {
 				return err
 			}
+			opts.Profiles = profiles
 			result, err := bench.Run(cmd.Context(), opts)
 			if err != nil {
 				return err
@@ -81,6 +83,7 @@ A missed target is a result and exits 0; bench exits 1 only when it could not be
 		},
 	}
 	fs := cmd.Flags()
+	fs.StringVar(&profiles, "profiles", "", "folder that gets the CPU profiles of both services, taken at saturation for 20 s")
 	fs.BoolVar(&quick, "quick", false, "about a minute, for a first look: shorter segments, fewer rounds")
 	f.declare(fs)
 	cmd.AddCommand(echoCommand(), scaleCommand(c))

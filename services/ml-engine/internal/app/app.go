@@ -103,6 +103,9 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) error {
 	}, func(code codes.Code) {
 		service.Refused(mlenginev1.ScoringService_Predict_FullMethodName, code)
 	}))
+	if opts.Profiles {
+		telemetry.AddProfiles(admin)
+	}
 	web := telemetry.NewHTTPServer(limiter.LimitHTTP(admin))
 	secured.SecureHTTP(web)
 

@@ -22,6 +22,8 @@ type Options struct {
 	AddressFile string
 	// Reflection lets people explore the service with grpcurl.
 	Reflection bool
+	// Profiles serves /debug/pprof/ beside the other pages.
+	Profiles bool
 	// StateDir is the folder where the counts of drift outlive a restart; empty is none. DriftClock says what hour a vector
 	// is counted in: that of its arrival, or of its event.
 	StateDir, DriftClock string
@@ -45,6 +47,7 @@ func Flags(fs *flag.FlagSet) *Options {
 	fs.StringVar(&o.HTTPAddr, "http-addr", "127.0.0.1:4011", "`address` of the HTTP listener")
 	fs.StringVar(&o.AddressFile, "address-file", "", "`file` that gets the bound addresses, for whoever asked for port 0")
 	fs.BoolVar(&o.Reflection, "reflection", true, "serve gRPC reflection")
+	fs.BoolVar(&o.Profiles, "profiles", false, "serve CPU and memory profiles at /debug/pprof/ of the HTTP address, to whoever reaches it")
 	o.TLS.Declare(fs)
 	o.Control.Declare(fs, "ModelRegistryService")
 	fs.Float64Var(&o.MaxRequestRate, "max-request-rate", 0, "calls a `second` that each client address may begin, over gRPC and HTTP; 0 is no limit")
