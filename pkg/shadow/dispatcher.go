@@ -79,8 +79,8 @@ func (o Options) validate() error {
 }
 
 // Dispatcher sends shadows to ml-engine: a bounded queue, and a few workers that each send whatever is queued as one
-// call (group commit; see queue for when). There is no timer, so a lone request goes at once; under load a call carries
-// many rows and the cost of a shadow is a fraction of a call. Nothing here ever blocks the caller of Detach.
+// call (group commit; see queue for when). A lone request goes at once; under load a call carries many rows and the cost of
+// a shadow is a fraction of a call. Nothing here ever blocks the caller of Detach.
 type Dispatcher struct {
 	opts     Options
 	breaker  *Breaker
