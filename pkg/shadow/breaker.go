@@ -30,7 +30,8 @@ type BreakerOptions struct {
 	// without it trips now and then by chance.
 	Confidence float64
 	// OpenFor is how long the breaker stays open the first time; each reopening from half-open doubles it, less up to
-	// a quarter by chance so that replicas do not probe in step, up to MaxOpenFor.
+	// a quarter by chance so that replicas do not probe in step, up to MaxOpenFor. It is OpenFor again when ml-engine is
+	// seen to be back.
 	OpenFor, MaxOpenFor time.Duration
 	// Probes is how many predictions half-open lets through; as many successes in a row close the breaker.
 	Probes uint32
@@ -71,7 +72,7 @@ func (o BreakerOptions) Validate() error {
 // backoff on top, since gobreaker's own open time is fixed.
 //
 // gobreaker goes from open to half-open only when it is asked, so after its own open time, the shortest there is,
-// whoever asks is held back here until the backoff has passed.
+// whoever asks is held back here until the backoff has passed, or until there is news of ml-engine (see hasten).
 type Breaker struct {
 	opts  BreakerOptions
 	cb    *gobreaker.TwoStepCircuitBreaker[struct{}]
@@ -80,8 +81,10 @@ type Breaker struct {
 	// heldUntil is when probes may begin, as nanoseconds since start; 0 while the breaker is not open. It is written
 	// in OnStateChange, which runs under gobreaker's lock, so that it changes together with the state.
 	heldUntil atomic.Int64
-	reopened  atomic.Int32
-	trips     atomic.Uint64
+	// opened is when it opened last, likewise.
+	opened   atomic.Int64
+	reopened atomic.Int32
+	trips    atomic.Uint64
 }
 
 // NewBreaker returns a closed breaker.
@@ -145,6 +148,22 @@ func (b *Breaker) held() (until time.Time, held bool) {
 	return b.start.Add(time.Duration(nanos)), nanos != 0 && int64(time.Since(b.start)) < nanos
 }
 
+// hasten ends the backoff, but not the open time itself: probes may begin OpenFor after the breaker opened. It is for news
+// that ml-engine is back. The backoff spares an engine that stays ill, and after a long outage it has grown to minutes,
+// which would go by without a shadow although the engine is there again. An engine that comes and goes is still probed no
+// more often than once in OpenFor.
+func (b *Breaker) hasten() {
+	earliest := b.opened.Load() + int64(b.opts.OpenFor)
+	held := b.heldUntil.Load()
+	if held <= earliest { // also when it is not open
+		return
+	}
+	// Only what was read is replaced: if the state has changed in between, this was news of an opening that is over.
+	if b.heldUntil.CompareAndSwap(held, earliest) {
+		b.opts.Logger.Info("breaker probes early: ml-engine is back", "sooner_by", time.Duration(held-earliest))
+	}
+}
+
 // BreakerStatus is a reading of a breaker.
 type BreakerStatus struct {
 	State executorv1.BreakerState
@@ -179,6 +198,10 @@ func (b *Breaker) Status() BreakerStatus {
 	return s
 }
 
+// readyToTrip is asked by gobreaker when a prediction fails, and only then. A success lowers the rate, so it can be too high
+// without having been judged in two cases alone: a success was the one that made the window large enough, or successes
+// have left the window sooner than failures. Then the next failure opens the breaker: at most one prediction more is
+// risked than the rule says, and none if all is well from then on.
 func (b *Breaker) readyToTrip(c gobreaker.Counts) bool {
 	var reason string
 	n := c.TotalSuccesses + c.TotalFailures
@@ -215,7 +238,9 @@ func (b *Breaker) onStateChange(from, to gobreaker.State) {
 		if from == gobreaker.StateHalfOpen {
 			hold = b.backoff(b.reopened.Add(1))
 		}
-		b.heldUntil.Store(int64(time.Since(b.start) + hold))
+		now := time.Since(b.start)
+		b.opened.Store(int64(now))
+		b.heldUntil.Store(int64(now + hold))
 		b.opts.Logger.Warn("breaker is open", "probe_in", hold)
 	case gobreaker.StateHalfOpen:
 		b.heldUntil.Store(0)

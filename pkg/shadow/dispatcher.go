@@ -108,8 +108,13 @@ func New(opts Options) (*Dispatcher, error) {
 	m := newMetrics(opts.Registerer)
 	d := &Dispatcher{
 		opts: opts, breaker: breaker, recorder: newRecorder(opts.Window, m),
-		model: newModelWatch(opts.Engine, opts.Logger),
+		model: newModelWatch(opts.Engine, opts.Logger, opts.Timeout/2),
 		queue: newQueue(opts.QueueSize, opts.MaxBatch),
+	}
+	d.model.back = breaker.hasten
+	d.model.waiting = func() bool {
+		_, held := breaker.held()
+		return held
 	}
 	if err := opts.Registerer.Register(collector{d}); err != nil {
 		return nil, err

@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	// How often the model is looked at while all is well; while ml-engine is not reached; at most, when calls fail.
+	// How often the model is looked at while all is well; while ml-engine is ill; at most, when calls fail.
 	modelPeriod, modelRetry, modelGap = 5 * time.Second, 500 * time.Millisecond, 100 * time.Millisecond
 	// How long a look may take.
 	modelTimeout = 2 * time.Second
@@ -23,6 +23,15 @@ type modelWatch struct {
 	logger  *slog.Logger
 	current atomic.Pointer[activeModel]
 	wake    chan struct{}
+
+	// prompt is how soon a look must be answered for ml-engine to count as well: a look is the cheapest call there is, so
+	// when one takes long there is no hope for a shadow.
+	prompt time.Duration
+	// back, if set, is told when ml-engine is well again after it was not, or has another model: reasons to try it anew.
+	// waiting, if set, says that somebody waits for such news.
+	back    func()
+	waiting func() bool
+	well    bool // at the last look; only run's
 }
 
 // activeModel is what was found at the last look.
@@ -32,8 +41,8 @@ type activeModel struct {
 	reachable       bool
 }
 
-func newModelWatch(engine mlenginev1.ScoringServiceClient, logger *slog.Logger) *modelWatch {
-	return &modelWatch{engine: engine, logger: logger, wake: make(chan struct{}, 1)}
+func newModelWatch(engine mlenginev1.ScoringServiceClient, logger *slog.Logger, prompt time.Duration) *modelWatch {
+	return &modelWatch{engine: engine, logger: logger, wake: make(chan struct{}, 1), prompt: prompt}
 }
 
 // schema is the active model's; errUnknown while ml-engine was never reached, errSchema when this build lacks it.
@@ -69,12 +78,24 @@ func (w *modelWatch) run(ctx context.Context) {
 	}
 	for ctx.Err() == nil {
 		next := modelPeriod
-		if !w.look(ctx) {
-			next = modelRetry
+		if !w.judge(ctx) || w.waiting != nil && w.waiting() {
+			next = modelRetry // a restart, for example, may take less than the period
 		}
 		pause(modelGap, nil)
 		pause(next-modelGap, w.wake)
 	}
+}
+
+// judge takes a look, says whether ml-engine is well, and tells back when it is so again.
+func (w *modelWatch) judge(ctx context.Context) bool {
+	before, start := w.current.Load(), time.Now()
+	well := w.look(ctx) && time.Since(start) <= w.prompt
+	swapped := before != nil && before.digest != w.current.Load().digest
+	if well && (!w.well || swapped) && w.back != nil {
+		w.back()
+	}
+	w.well = well
+	return well
 }
 
 // look asks ml-engine for its model. A failure keeps what was known, so that a model that comes back the same loses no

@@ -96,7 +96,7 @@ func Flags(fs *flag.FlagSet) *Options {
 	uint32Var(fs, &b.MaxConsecutive, "breaker-consecutive", "failed predictions in a row that open the breaker")
 	fs.Float64Var(&b.Confidence, "breaker-confidence", b.Confidence, "also require the rate to be too high with this confidence, for example 0.99; 0 is off")
 	fs.DurationVar(&b.OpenFor, "breaker-open", b.OpenFor, "how long the breaker stays open before it probes; doubles at each reopening")
-	fs.DurationVar(&b.MaxOpenFor, "breaker-open-max", b.MaxOpenFor, "longest that the breaker stays open")
+	fs.DurationVar(&b.MaxOpenFor, "breaker-open-max", b.MaxOpenFor, "longest that the breaker stays open, unless ml-engine is seen to be back before")
 	uint32Var(fs, &b.Probes, "breaker-probes", "successful probes in a row that close the breaker")
 	return o
 }

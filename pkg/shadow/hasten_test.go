@@ -1,0 +1,156 @@
+package shadow
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/enginetest"
+)
+
+// backOff opens the breaker and fails its probes n times.
+func backOff(t *testing.T, b *Breaker, n int) {
+	t.Helper()
+	trip(t, b)
+	for range n {
+		time.Sleep(time.Until(b.Status().NextProbe) + 1)
+		tell(b, 1, Deadline)
+		wantState(t, b, open)
+	}
+}
+
+func TestHastenEndsTheBackoffAndNotTheOpenTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBreaker(t, nil)
+		b.hasten() // closed: nothing to end
+		wantState(t, b, closed)
+		trip(t, b)
+		b.hasten() // the first opening has no backoff
+		if got := time.Until(b.Status().NextProbe); got != 15*time.Second {
+			t.Errorf("first opening: probes in %v, want 15s", got)
+		}
+		b = newBreaker(t, nil)
+		backOff(t, b, 4)
+		b.hasten()
+		if got := time.Until(b.Status().NextProbe); got != 15*time.Second {
+			t.Errorf("just reopened: probes in %v, want 15s", got)
+		}
+		time.Sleep(10 * time.Second)
+		b.hasten() // a second time: no sooner
+		if got := time.Until(b.Status().NextProbe); got != 5*time.Second {
+			t.Errorf("hastened twice: probes in %v, want 5s", got)
+		}
+		time.Sleep(5*time.Second + 1)
+		if got := tell(b, 5, Match); got != 5 {
+			t.Errorf("%d probes went through, want 5", got)
+		}
+		wantState(t, b, closed)
+	})
+}
+
+// Long after the breaker opened, probes begin at once.
+func TestHastenAfterALongTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBreaker(t, nil)
+		backOff(t, b, 5)
+		time.Sleep(100 * time.Second)
+		wantState(t, b, open)
+		b.hasten()
+		wantState(t, b, halfOpen)
+	})
+}
+
+// The rate is judged when a prediction fails: what successes have brought about shows at the next failure, not later.
+func TestBreakerJudgesAtTheNextFailure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBreaker(t, nil)
+		tell(b, 41, Match)
+		tell(b, 9, Deadline)
+		tell(b, 41, Match)
+		tell(b, 8, Deadline)
+		tell(b, 1, Match) // the hundredth: 17 % failed
+		wantState(t, b, closed)
+		tell(b, 1, Deadline)
+		wantState(t, b, open)
+	})
+}
+
+// However long ml-engine was away, half a minute after its return its shadows are compared again.
+func TestRecoveryAfterALongOutage(t *testing.T) {
+	for name, ill := range map[string]func(*enginetest.Engine){
+		"stopped": (*enginetest.Engine).Stop,
+		"hangs":   func(e *enginetest.Engine) { e.Break(enginetest.Hang()) },
+		"slow": func(e *enginetest.Engine) {
+			slow := enginetest.Delay(130 * time.Millisecond)
+			slow.Everywhere = true
+			e.Break(slow)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				tr := newTrial(t, enginetest.Options{}, nil)
+				ill(tr.engine)
+				for range 20 * 60 { // twenty minutes, a request a second
+					time.Sleep(time.Second)
+					tr.Detach(tr.request())
+				}
+				if hold := time.Until(tr.breakerStatus().NextProbe); hold < 0 || tr.breakerState() != open {
+					t.Fatalf("after the outage: %+v, want open", tr.breakerStatus())
+				}
+				tr.engine.Mend()
+				tr.engine.Restart()
+				back := time.Now()
+				for tr.wait(t.Context()).Outcome != Match || tr.breakerState() != closed {
+					time.Sleep(time.Second)
+					if time.Since(back) > 5*time.Minute {
+						t.Fatal("no shadow within 5 minutes")
+					}
+				}
+				if took := time.Since(back); took > 30*time.Second {
+					t.Errorf("shadows were back after %v, want 30s", took)
+				}
+			})
+		})
+	}
+}
+
+// A model that answers nonsense leaves nothing to see but its successor.
+func TestRecoveryWithAnotherModel(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tr := newTrial(t, enginetest.Options{}, nil)
+		tr.engine.Break(enginetest.Answer(2))
+		for range 20 * 60 {
+			time.Sleep(time.Second)
+			tr.Detach(tr.request())
+		}
+		tr.engine.Mend()
+		tr.engine.Swap("v1.8.1", "v1.8.1-mended")
+		back := time.Now()
+		for tr.wait(t.Context()).Outcome != Match || tr.breakerState() != closed {
+			time.Sleep(time.Second)
+			if time.Since(back) > 5*time.Minute {
+				t.Fatal("no shadow within 5 minutes")
+			}
+		}
+		if took := time.Since(back); took > 30*time.Second {
+			t.Errorf("shadows were back after %v, want 30s", took)
+		}
+	})
+}
+
+// While the breaker is open ml-engine is looked at more often, so that a quick restart is noticed.
+func TestLooksWhileTheBreakerIsOpen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tr := newTrial(t, enginetest.Options{}, nil)
+		backOff(t, tr.breaker, 4)
+		time.Sleep(modelPeriod) // until the look that was due before
+		tr.engine.Stop()
+		time.Sleep(modelRetry + time.Millisecond)
+		tr.engine.Restart()
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		if got := time.Until(tr.breakerStatus().NextProbe); got > 15*time.Second {
+			t.Errorf("2 s after a restart that took %v: probes in %v, want 15s at most", modelRetry, got)
+		}
+	})
+}
