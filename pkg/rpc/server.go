@@ -41,8 +41,8 @@ const (
 
 	// A client may ping this often, and does so at twice the interval, so that a dead peer is noticed while no call
 	// is under way and the server never takes a ping for abuse.
-	minPing      = 10 * time.Second
-	pingInterval = 2 * minPing
+	minPing      = 5 * time.Second
+	pingInterval = 2 * minPing // the least that gRPC lets a client have
 	pingTimeout  = 5 * time.Second
 )
 
@@ -108,6 +108,8 @@ func NewServer(opts ServerOptions) *Server {
 		grpc.MaxConcurrentStreams(maxStreams),
 		grpc.NumStreamWorkers(handlers),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minPing, PermitWithoutStream: true}),
+		// There is no MaxConnectionAge: a client whose connection is taken away connects anew only with its next call, so the
+		// first decision after a quiet hour would wait for a handshake. A peer that is gone is noticed by the pings.
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: pingInterval, Timeout: pingTimeout}),
 		grpc.ConnectionTimeout(10 * time.Second),
 	}
