@@ -36,20 +36,30 @@ func watchMachine() watcher {
 
 // machine is called while the servers still run.
 func (w watcher) machine(f *fleet) Machine {
+	counted := map[int]bool{}
+	var pids []int
+	for _, s := range f.sides {
+		if pid := s.process.PID(); !counted[pid] {
+			counted[pid] = true
+			pids = append(pids, pid)
+		}
+	}
+	return w.beside(f.pastCPU, pids...)
+}
+
+// beside is the machine, whose other load is that of all but this process, the processes that run, and those that have
+// used past.
+func (w watcher) beside(past time.Duration, pids ...int) Machine {
 	m := Machine{OS: runtime.GOOS, Arch: runtime.GOARCH, Go: runtime.Version(), CPUs: runtime.NumCPU(), OtherLoad: -1}
 	busy, ok := machineBusy()
 	own, ok2 := cpuOf(os.Getpid())
 	if !w.ok || !ok || !ok2 {
 		return m
 	}
-	own += f.pastCPU
-	counted := map[int]bool{}
-	for _, s := range f.sides {
-		if pid := s.process.PID(); !counted[pid] {
-			counted[pid] = true
-			cpu, _ := cpuOf(pid)
-			own += cpu
-		}
+	own += past
+	for _, pid := range pids {
+		cpu, _ := cpuOf(pid)
+		own += cpu
 	}
 	other := (busy - w.busy) - (own - w.own)
 	m.OtherLoad = max(0, float64(other)/(float64(time.Since(w.start))*float64(m.CPUs)))

@@ -100,6 +100,27 @@ func (p *Process) Err() error {
 	}
 }
 
+// Kill ends the process at once, as a crash would, and waits until it is gone. It returns what Stop would have to say of
+// processes that had ended before.
+func (p *Process) Kill() error {
+	if err := p.Err(); err != nil {
+		return err
+	}
+	if err := p.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("kill %s: %w", p.name, err)
+	}
+	<-p.done
+	return nil
+}
+
+// Signal sends the process a signal.
+func (p *Process) Signal(s syscall.Signal) error {
+	if err := p.cmd.Process.Signal(s); err != nil {
+		return fmt.Errorf("send %v to %s: %w", s, p.name, err)
+	}
+	return nil
+}
+
 // Stop asks the process to stop, waits for at most the grace, and then kills it. It returns an error when the process
 // did not end cleanly. Stopping twice is fine.
 func (p *Process) Stop(grace time.Duration) error {

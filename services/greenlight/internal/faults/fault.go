@@ -1,0 +1,196 @@
+package faults
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"syscall"
+	"time"
+
+	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
+)
+
+// Fault is something that goes wrong.
+type Fault struct {
+	// Name is its row's.
+	Name string
+	// begin lets it loose and returns what ends it. end returns when ml-engine can be reached again.
+	begin func(context.Context, *trial) (end func(context.Context) error, err error)
+	// both says that it befalls both executors, so that it must last through the segments of both.
+	both bool
+	// named gives the fault a pair of executors that find ml-engine by name.
+	named bool
+}
+
+// Faults are all of them, in the order of the table.
+func Faults() []Fault {
+	return []Fault{
+		{Name: "none", begin: nothing},
+		{Name: "ml-engine killed", begin: killed},
+		{Name: "ml-engine frozen (SIGSTOP)", begin: frozen},
+		{Name: "ml-engine restarted in a loop", begin: restarted},
+		latency(55, 5), latency(59, 5), latency(61, 5), latency(130, 20),
+		resets(0.01), resets(0.10),
+		{Name: "bandwidth 1 KB/s", begin: poisoned(poison{kind: "bandwidth", chance: 1, both: true, attrs: map[string]any{"rate": 1}})},
+		{Name: "half-open: packets vanish", begin: vanished},
+		{Name: "connection refused", begin: refused},
+		{Name: "garbage instead of HTTP/2", begin: garbage},
+		lying("answers NaN", notANumber), lying("answers infinity", infinite),
+		lying("answers with a row too many", oneRowTooMany), lying("answers of another version", anotherVersion),
+		{Name: "name stops resolving, and refused", begin: unresolved, named: true},
+		{Name: "executor's CPU starved", begin: starved, both: true},
+	}
+}
+
+func nothing(context.Context, *trial) (func(context.Context) error, error) {
+	return func(context.Context) error { return nil }, nil
+}
+
+func killed(_ context.Context, t *trial) (func(context.Context) error, error) {
+	return t.stage.Engine.Start, t.stage.Engine.Kill()
+}
+
+func frozen(_ context.Context, t *trial) (func(context.Context) error, error) {
+	return func(context.Context) error { return t.stage.Engine.Thaw() }, t.stage.Engine.Freeze()
+}
+
+// restarted kills ml-engine again and again, a second after it serves.
+func restarted(ctx context.Context, t *trial) (func(context.Context) error, error) {
+	stop := repeat(ctx, func(ctx context.Context) error {
+		if err := t.stage.Engine.Kill(); err != nil {
+			return err
+		}
+		if err := t.stage.Engine.Start(ctx); err != nil {
+			return err
+		}
+		pause(ctx, time.Second)
+		return nil
+	})
+	return func(ctx context.Context) error {
+		err := stop()
+		if t.stage.Engine.process.Err() != nil { // interrupted between its end and its start
+			err = errors.Join(err, t.stage.Engine.Start(ctx))
+		}
+		return err
+	}, nil
+}
+
+// repeat calls fn again and again until it is stopped; stop waits, and returns the error that ended it.
+func repeat(ctx context.Context, fn func(context.Context) error) (stop func() error) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan error, 1)
+	go func() {
+		for ctx.Err() == nil {
+			if err := fn(ctx); err != nil && ctx.Err() == nil {
+				done <- err
+				return
+			}
+		}
+		done <- nil
+	}()
+	return func() error {
+		cancel()
+		return <-done
+	}
+}
+
+// latency delays answers by the time and the jitter, in milliseconds.
+func latency(ms, jitter int) Fault {
+	return Fault{
+		Name:  fmt.Sprintf("latency %d ms +- %d", ms, jitter),
+		begin: poisoned(poison{kind: "latency", chance: 1, attrs: map[string]any{"latency": ms, "jitter": jitter}}),
+	}
+}
+
+// resets ends the connection with the chance at every answer. The library's reset_peer, which no connection suffers here,
+// makes it a reset (RST) instead of an orderly end.
+func resets(chance float64) Fault {
+	ills := poisoned(
+		poison{kind: "reset_peer", chance: 0, both: true},
+		poison{kind: cutKind, chance: 1, attrs: map[string]any{"chance": chance}},
+	)
+	return Fault{Name: fmt.Sprintf("resets, %.0f %% of answers", 100*chance), begin: func(ctx context.Context, t *trial) (func(context.Context) error, error) {
+		end, err := ills(ctx, t)
+		if err == nil {
+			err = t.stage.Proxy.Cut() // reset_peer is for connections to come
+		}
+		return end, err
+	}}
+}
+
+func poisoned(ills ...poison) func(context.Context, *trial) (func(context.Context) error, error) {
+	return func(_ context.Context, t *trial) (func(context.Context) error, error) {
+		return t.stage.Proxy.Cure, t.stage.Proxy.Poison(ills...)
+	}
+}
+
+func vanished(_ context.Context, t *trial) (func(context.Context) error, error) {
+	p := t.stage.Proxy
+	err := p.Poison(poison{kind: vanishKind, chance: 1, both: true})
+	p.vanish.on.Store(true)
+	return func(context.Context) error {
+		// The connections stay as they are: executor must find out by itself.
+		p.vanish.on.Store(false)
+		t.afterwards = p.Cure
+		return nil
+	}, err
+}
+
+func refused(_ context.Context, t *trial) (func(context.Context) error, error) {
+	t.stage.Proxy.Refuse()
+	return func(context.Context) error { return t.stage.Proxy.Open() }, nil
+}
+
+// unresolved takes away the name and the address that executor knew.
+func unresolved(_ context.Context, t *trial) (func(context.Context) error, error) {
+	t.names.silent.Store(true)
+	t.stage.Proxy.Refuse()
+	return func(context.Context) error {
+		t.names.silent.Store(false)
+		return t.stage.Proxy.Open()
+	}, nil
+}
+
+func garbage(ctx context.Context, t *trial) (func(context.Context) error, error) {
+	g, err := startGarbage(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return t.detour(g.listener.Addr().String(), g.Close)
+}
+
+func lying(name string, lie func(*mlenginev1.BatchPredictResponse)) Fault {
+	return Fault{Name: name, begin: func(ctx context.Context, t *trial) (func(context.Context) error, error) {
+		l, err := startLiar(ctx, t.stage.Engine.Addr(), lie)
+		if err != nil {
+			return nil, err
+		}
+		return t.detour(l.addr, l.Close)
+	}}
+}
+
+// detour leads the proxy elsewhere; the end of it leads it back and closes what is there.
+func (t *trial) detour(addr string, stop func() error) (func(context.Context) error, error) {
+	end := func(context.Context) error { return errors.Join(t.stage.Proxy.Route(t.stage.Engine.Addr()), stop()) }
+	return end, t.stage.Proxy.Route(addr)
+}
+
+// starved takes half of the time away from the executors: 40 ms on, 40 ms off.
+func starved(ctx context.Context, t *trial) (func(context.Context) error, error) {
+	const share = 40 * time.Millisecond
+	signal := func(s syscall.Signal) error {
+		return errors.Join(t.off.Process.Signal(s), t.on.Process.Signal(s))
+	}
+	stop := repeat(ctx, func(ctx context.Context) error {
+		if err := signal(syscall.SIGSTOP); err != nil {
+			return err
+		}
+		pause(ctx, share)
+		if err := signal(syscall.SIGCONT); err != nil {
+			return err
+		}
+		pause(ctx, share)
+		return nil
+	})
+	return func(context.Context) error { return errors.Join(stop(), signal(syscall.SIGCONT)) }, nil
+}

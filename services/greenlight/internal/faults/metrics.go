@@ -1,0 +1,45 @@
+package faults
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+)
+
+// client keeps no connection to a service: that would be a file descriptor of its.
+var client = &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+
+// scrape reads what a process says of itself.
+func scrape(ctx context.Context, url string) (Resources, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
+	if err != nil {
+		return Resources{}, err
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return Resources{}, err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	families, err := parser.TextToMetricFamilies(resp.Body)
+	if err != nil {
+		return Resources{}, fmt.Errorf("%s: %w", url, err)
+	}
+	gauge := func(name string) (float64, error) {
+		metrics := families[name].GetMetric()
+		if len(metrics) != 1 {
+			return 0, fmt.Errorf("%s has no %s", url, name)
+		}
+		return metrics[0].GetGauge().GetValue(), nil
+	}
+	goroutines, err := gauge("go_goroutines")
+	if err != nil {
+		return Resources{}, err
+	}
+	heap, err := gauge("go_memstats_heap_inuse_bytes")
+	return Resources{Goroutines: int(goroutines), Heap: int64(heap)}, err
+}

@@ -1,0 +1,216 @@
+package faults
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/bench"
+)
+
+// Schema names the kind of the JSON.
+const Schema = "greenlight/faults/v1"
+
+// Result is the fault matrix.
+type Result struct {
+	Schema    string        `json:"schema"`
+	Time      time.Time     `json:"time"`
+	DurationS float64       `json:"duration_s"`
+	Git       string        `json:"git"`
+	Machine   bench.Machine `json:"machine"`
+	// Saturation is what the executor without a shadow answers, decisions a second; Share of it was asked for.
+	Saturation float64 `json:"saturation_per_s"`
+	Share      float64 `json:"share"`
+	Rounds     int     `json:"rounds"`
+	Rows       []Row   `json:"rows"`
+	Hang       *Hang   `json:"hang,omitempty"`
+}
+
+// The targets.
+const (
+	maxRatio    = 1.10
+	maxRecovery = 30.0 // s
+	// What an executor may hold more after a fault than before: a connection more, or a collection of garbage to come.
+	slackFDs, slackGoroutines = 8, 20
+)
+
+// Missed lists what the row misses, in words; none if it is all right.
+func (r Row) Missed() []string {
+	var missed []string
+	add := func(bad bool, format string, args ...any) {
+		if bad {
+			missed = append(missed, fmt.Sprintf(format, args...))
+		}
+	}
+	add(r.Lost > 0, "%d decisions lost", r.Lost)
+	add(r.Changed > 0, "%d decisions changed", r.Changed)
+	add(!r.Identical, "the executors' answers differ")
+	add(r.Unaccounted != 0, "%d requests unaccounted for", r.Unaccounted)
+	add(!(r.Ratio.Median <= maxRatio), "p99 %.2fx", r.Ratio.Median)
+	add(r.RecoveryS < 0, "no recovery")
+	add(r.RecoveryS > maxRecovery, "recovery took %.1f s", r.RecoveryS)
+	add(r.After.FDs > r.Before.FDs+slackFDs, "%d file descriptors more", r.After.FDs-r.Before.FDs)
+	add(r.After.Goroutines > r.Before.Goroutines+slackGoroutines, "%d goroutines more", r.After.Goroutines-r.Before.Goroutines)
+	return missed
+}
+
+// Missed lists what is missed, by row.
+func (res *Result) Missed() []string {
+	var missed []string
+	for _, r := range res.Rows {
+		if m := r.Missed(); len(m) > 0 {
+			missed = append(missed, r.Fault+": "+strings.Join(m, ", "))
+		}
+	}
+	if h := res.Hang; h != nil {
+		if h.Lost+h.Changed > 0 {
+			missed = append(missed, fmt.Sprintf("hang: %d decisions lost, %d changed", h.Lost, h.Changed))
+		}
+		if !h.Flat() {
+			missed = append(missed, fmt.Sprintf("hang: memory grew from %s to %s", megabytes(h.First), megabytes(h.Last)))
+		}
+	}
+	return missed
+}
+
+// sums are of all rows, and of the hang.
+func (res *Result) sums() (requests, lost, changed, unaccounted int64) {
+	for _, r := range res.Rows {
+		requests, lost, changed, unaccounted = requests+r.Requests, lost+r.Lost, changed+r.Changed, unaccounted+r.Unaccounted
+	}
+	if h := res.Hang; h != nil {
+		requests, lost, changed = requests+h.Requests, lost+h.Lost, changed+h.Changed
+	}
+	return requests, lost, changed, unaccounted
+}
+
+var columns = []string{
+	"fault", "requests", "lost", "changed", "not accounted", "p99 on/off", "rounds", "p99 ms on, off", "recovery s", "goroutines", "fds", "RSS MB", "breaker", "outcomes",
+}
+
+func (r Row) cells() []string {
+	recovery := fmt.Sprintf("%.1f", r.RecoveryS)
+	if r.RecoveryS < 0 {
+		recovery = "none"
+	}
+	return []string{
+		r.Fault, fmt.Sprint(r.Requests), fmt.Sprint(r.Lost), fmt.Sprint(r.Changed), fmt.Sprint(r.Unaccounted),
+		fmt.Sprintf("%.2fx", r.Ratio.Median), fmt.Sprintf("%.2f..%.2f", r.Ratio.Min, r.Ratio.Max),
+		fmt.Sprintf("%.2f, %.2f", r.P99OnUS/1e3, r.P99OffUS/1e3), recovery,
+		fmt.Sprintf("%d, %d", r.Before.Goroutines, r.After.Goroutines), fmt.Sprintf("%d, %d", r.Before.FDs, r.After.FDs),
+		fmt.Sprintf("%.0f, %.0f", float64(r.Before.RSS)/1e6, float64(r.After.RSS)/1e6), r.Breaker.String(), outcomes(r.Outcomes),
+	}
+}
+
+// outcomes are the counts, most first.
+func outcomes(counts map[string]uint64) string {
+	var names []string
+	for name := range counts {
+		names = append(names, name)
+	}
+	slices.SortFunc(names, func(a, b string) int {
+		if counts[a] != counts[b] {
+			return int(counts[b]) - int(counts[a])
+		}
+		return strings.Compare(a, b)
+	})
+	for i, name := range names {
+		names[i] = fmt.Sprintf("%s %d", name, counts[name])
+	}
+	return strings.Join(names, ", ")
+}
+
+// Table writes the table for a terminal.
+func (res *Result) Table(w io.Writer) error {
+	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	_, _ = fmt.Fprintln(tw, strings.Join(columns, "\t"))
+	for _, r := range res.Rows {
+		_, _ = fmt.Fprintln(tw, strings.Join(r.cells(), "\t"))
+	}
+	if err := tw.Flush(); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(w, "\n%s\n", strings.Join(res.notes(), "\n"))
+	return err
+}
+
+// Markdown writes the table as a page of the documentation.
+func (res *Result) Markdown(w io.Writer) error {
+	var b strings.Builder
+	b.WriteString("# Faults\n\nWritten by `make faults`. What goes wrong between executor and ml-engine, and what that does to the decision.\n" +
+		"Each fault befalls a running pair of processes under load; beside it runs an executor without a shadow. \"On\" is with\n" +
+		"the shadow, \"off\" without; pairs of figures are before and after.\n\n")
+	fmt.Fprintf(&b, "| %s |\n|%s\n", strings.Join(columns, " | "), strings.Repeat("---|", len(columns)))
+	for _, r := range res.Rows {
+		fmt.Fprintf(&b, "| %s |\n", strings.Join(r.cells(), " | "))
+	}
+	b.WriteString("\n")
+	for _, n := range res.notes() {
+		fmt.Fprintf(&b, "- %s\n", n)
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// notes are what the table does not hold.
+func (res *Result) notes() []string {
+	requests, lost, changed, unaccounted := res.sums()
+	notes := []string{
+		fmt.Sprintf("%d decisions in all: %d lost, %d changed; every one compared to the last bit with what the baseline computes, and %d without exactly one outcome.",
+			requests, lost, changed, unaccounted),
+		fmt.Sprintf("p99 is the median of the ratios of %d rounds (smallest and largest beside it), in an open loop of %.0f decisions a second, %.0f %% of saturation. The target is %.2fx.",
+			res.Rounds, res.Share*res.Saturation, 100*res.Share, maxRatio),
+		fmt.Sprintf("Recovery is from the end of the fault until the breaker is closed and shadows are compared as before. The target is %.0f s. Times of the breaker are seconds since the fault began.", maxRecovery),
+	}
+	if h := res.Hang; h != nil {
+		flat := "flat"
+		if !h.Flat() {
+			flat = "NOT flat"
+		}
+		notes = append(notes, fmt.Sprintf("Memory while ml-engine hangs under full load for %.0f s (%d decisions, %d lost, %d changed): %s at first, %s at last, %s at most: %s; at most %d goroutines and %d file descriptors.",
+			h.DurationS, h.Requests, h.Lost, h.Changed, megabytes(h.First), megabytes(h.Last), megabytes(h.Peak), flat, h.GoroutinesPeak, h.FDsPeak))
+	}
+	missed := "Every target was reached."
+	if m := res.Missed(); len(m) > 0 {
+		missed = "Missed: " + strings.Join(m, "; ") + "."
+	}
+	other := "what else it did is not known"
+	if res.Machine.OtherLoad >= 0 {
+		other = fmt.Sprintf("%.0f %% of it busy with other work", 100*res.Machine.OtherLoad)
+	}
+	return append(notes, missed, fmt.Sprintf("%s, %d CPUs (%s), %s/%s, %s, commit %s, in %.0f s.", res.Time.Format(time.DateTime+" MST"), res.Machine.CPUs,
+		other, res.Machine.OS, res.Machine.Arch, res.Machine.Go, res.Git, res.DurationS))
+}
+
+func megabytes(n int64) string { return fmt.Sprintf("%.1f MB", float64(n)/1e6) }
+
+// Has says whether the fault has been measured.
+func (res *Result) Has(fault string) bool {
+	return slices.ContainsFunc(res.Rows, func(r Row) bool { return r.Fault == fault })
+}
+
+// With is the result and a later one as one, in the order of the table. What is said of all of it is the later one's, but
+// for the time of the first and the sum of the durations.
+func (res *Result) With(later *Result) *Result {
+	if res.Schema == "" {
+		return later
+	}
+	sum := *later
+	sum.Time, sum.DurationS = res.Time, res.DurationS+later.DurationS
+	if sum.Git == "" {
+		sum.Git, sum.Machine, sum.Saturation, sum.Share, sum.Rounds = res.Git, res.Machine, res.Saturation, res.Share, res.Rounds
+	}
+	if sum.Hang == nil {
+		sum.Hang = res.Hang
+	}
+	sum.Rows = slices.Concat(res.Rows, later.Rows)
+	order := map[string]int{}
+	for i, f := range Faults() {
+		order[f.Name] = i
+	}
+	slices.SortStableFunc(sum.Rows, func(a, b Row) int { return order[a.Fault] - order[b.Fault] })
+	return &sum
+}

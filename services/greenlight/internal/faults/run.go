@@ -1,0 +1,168 @@
+package faults
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/bench"
+)
+
+// Options configures [Run].
+type Options struct {
+	StageOptions
+
+	// Faults are those to let loose, by default all.
+	Faults []Fault
+	// Requests is how many decisions are asked for in all, without those of recoveries; Rounds how many segments of each
+	// executor they are spread over, per fault.
+	Requests, Rounds int
+	// Share of saturation at which decisions are asked for, in (0,1).
+	Share float64
+	// Hang is how long ml-engine hangs under full load while memory is watched; 0 leaves that out.
+	Hang time.Duration
+	// Progress, which may be nil, is told of the faults done.
+	Progress func(done, total int)
+	// Done, which may be nil, gets every row as it is complete.
+	Done func(Row) error
+}
+
+// DefaultOptions are a million decisions, which takes about a quarter of an hour.
+func DefaultOptions() Options {
+	return Options{Faults: Faults(), Requests: 1_000_000, Rounds: 12, Share: 0.30, Hang: 10 * time.Minute}
+}
+
+// QuickOptions are a first look, of about five minutes: most of it is the open time of the breaker.
+func QuickOptions() Options {
+	o := DefaultOptions()
+	o.Requests, o.Rounds, o.Hang = 60_000, 4, 10*time.Second
+	return o
+}
+
+func (o Options) validate() error {
+	switch {
+	case len(o.Faults) == 0 && o.Hang == 0:
+		return errors.New("faults: nothing to do")
+	case o.Requests < 1 || o.Rounds < 1:
+		return errors.New("faults: at least one request and one round are needed")
+	case !(o.Share > 0 && o.Share < 1):
+		return fmt.Errorf("faults: share of saturation %v: want a number in (0,1)", o.Share)
+	}
+	return nil
+}
+
+// saturating is how many calls are under way in the closed loops that saturate.
+const saturating = 16
+
+// Run lets the faults loose one after another. A fault that harms decisions is a result; only what could not be measured is
+// an error.
+func Run(ctx context.Context, opts Options) (_ *Result, err error) {
+	if err := opts.validate(); err != nil {
+		return nil, err
+	}
+	began, watch := time.Now(), bench.WatchMachine()
+	stage, err := NewStage(ctx, opts.StageOptions)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, stage.Close()) }()
+	off, on, err := stage.pair(ctx, "", "")
+	if err != nil {
+		return nil, err
+	}
+	result := &Result{Schema: Schema, Time: began.UTC(), Share: opts.Share, Rounds: opts.Rounds}
+	if result.Saturation, err = stage.saturation(ctx, off); err != nil {
+		return nil, err
+	}
+	if err := on.warm(ctx); err != nil {
+		return nil, err
+	}
+	rate := opts.Share * result.Saturation
+	for i, f := range opts.Faults {
+		t := &trial{stage: stage, off: off, on: on, rate: rate, rounds: opts.Rounds}
+		perSide := float64(opts.Requests) / float64(2*len(opts.Faults)*opts.Rounds)
+		t.length = time.Duration(perSide / rate * float64(time.Second))
+		row, err := t.staged(ctx, f)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", f.Name, err)
+		}
+		result.Rows = append(result.Rows, row)
+		if opts.Done != nil {
+			if err := opts.Done(row); err != nil {
+				return nil, err
+			}
+		}
+		if opts.Progress != nil {
+			opts.Progress(i+1, len(opts.Faults))
+		}
+	}
+	if opts.Hang > 0 {
+		if result.Hang, err = stage.hang(ctx, on, opts.Hang); err != nil {
+			return nil, err
+		}
+	}
+	result.Machine = stage.machine(watch)
+	result.DurationS = time.Since(began).Seconds()
+	return result, nil
+}
+
+// pair starts two executors with the same flags but one, and waits until they serve. The suffix is of their names.
+func (s *Stage) pair(ctx context.Context, suffix, engine string) (off, on *Executor, err error) {
+	if off, err = s.StartExecutor(ctx, ExecutorOptions{Name: "off" + suffix, Engine: engine}); err != nil {
+		return nil, nil, err
+	}
+	if on, err = s.StartExecutor(ctx, ExecutorOptions{Name: "on" + suffix, Engine: engine, Percent: 100}); err != nil {
+		return nil, nil, err
+	}
+	return off, on, on.AwaitShadow(ctx)
+}
+
+// saturation is what the executor answers per second with many calls under way.
+func (s *Stage) saturation(ctx context.Context, e *Executor) (float64, error) {
+	if err := e.warm(ctx); err != nil {
+		return 0, err
+	}
+	segment, err := bench.ClosedLoop(ctx, saturating, 2*time.Second, e.decide)
+	if err != nil {
+		return 0, err
+	}
+	if e.tally.lost.Load() > 0 {
+		return 0, fmt.Errorf("%s: decisions are lost without any fault: %s", e.Name, *e.tally.why.Load())
+	}
+	return segment.Throughput(), nil
+}
+
+// warm has the executor see its first pages and its first collections of garbage.
+func (e *Executor) warm(ctx context.Context) error {
+	_, err := bench.ClosedLoop(ctx, saturating, time.Second, e.decide)
+	if err == nil {
+		_, err = e.Settle(ctx)
+	}
+	return err
+}
+
+// staged runs the trial, with executors of its own if the fault wants them.
+func (t *trial) staged(ctx context.Context, f Fault) (_ Row, err error) {
+	if !f.named {
+		return t.run(ctx, f)
+	}
+	if t.names, err = startNameServer(ctx); err != nil {
+		return Row{}, err
+	}
+	defer func() { err = errors.Join(err, t.names.Close()) }()
+	target, err := t.names.Target(t.stage.Proxy.Addr())
+	if err != nil {
+		return Row{}, err
+	}
+	if t.off, t.on, err = t.stage.pair(ctx, "-named", target); err != nil {
+		return Row{}, err
+	}
+	defer func() { err = errors.Join(err, t.stage.stopExecutor(t.on), t.stage.stopExecutor(t.off)) }()
+	for _, e := range []*Executor{t.off, t.on} {
+		if err := e.warm(ctx); err != nil {
+			return Row{}, err
+		}
+	}
+	return t.run(ctx, f)
+}

@@ -1,0 +1,70 @@
+package faults
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+)
+
+// lookEvery is how often the breaker is looked at: the resolution of its timeline.
+const lookEvery = 200 * time.Millisecond
+
+// Change is a state of the breaker, and when it was first seen.
+type Change struct {
+	// AtS is in seconds since the fault began.
+	AtS   float64 `json:"at_s"`
+	State string  `json:"state"`
+}
+
+// Timeline is how the breaker's state changed.
+type Timeline []Change
+
+// String is the timeline in one line: the states with their times in seconds.
+func (t Timeline) String() string {
+	if len(t) == 0 {
+		return "closed throughout"
+	}
+	var b strings.Builder
+	for i, c := range t {
+		if i == maxChanges {
+			fmt.Fprintf(&b, ", and %d more", len(t)-i)
+			break
+		}
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		fmt.Fprintf(&b, "%s %.1f", c.State, c.AtS)
+	}
+	return b.String()
+}
+
+// maxChanges is how many are shown in a table.
+const maxChanges = 6
+
+// stateWord is the state as metrics and reports name it.
+func stateWord(s executorv1.BreakerState) string {
+	return strings.ToLower(strings.TrimPrefix(s.String(), "BREAKER_STATE_"))
+}
+
+// watchBreaker looks at the breaker until it is stopped, and at the other executor as often, so that looking costs both the
+// same. stop waits and returns the changes of state, with times since begin.
+func watchBreaker(ctx context.Context, on, off *Executor, begin func() time.Time) (stop func() Timeline) {
+	var line Timeline
+	last := executorv1.BreakerState_BREAKER_STATE_CLOSED
+	end := repeat(ctx, func(ctx context.Context) error {
+		if c, err := on.Counts(ctx); err == nil && c.Breaker != last {
+			last = c.Breaker
+			line = append(line, Change{AtS: time.Since(begin()).Seconds(), State: stateWord(last)})
+		}
+		_, _ = off.Counts(ctx)
+		pause(ctx, lookEvery)
+		return nil
+	})
+	return func() Timeline {
+		_ = end() // the function above returns none
+		return line
+	}
+}

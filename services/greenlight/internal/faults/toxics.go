@@ -1,0 +1,84 @@
+package faults
+
+import (
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+
+	"github.com/Shopify/toxiproxy/v2/toxics"
+)
+
+// What the library does not have.
+const (
+	cutKind    = "greenlight_cut"
+	vanishKind = "greenlight_vanish"
+)
+
+var (
+	registerOnce sync.Once
+	vanishState  vanishing
+)
+
+// registerToxics makes the toxics of this file known to the library, once, and returns the switch of the vanishing.
+func registerToxics() *vanishing {
+	registerOnce.Do(func() {
+		toxics.Register(cutKind, new(cutToxic))
+		toxics.Register(vanishKind, new(vanishToxic))
+	})
+	return &vanishState
+}
+
+// cutToxic ends the connection with a chance per piece of data. The library's own reset takes its chance once per
+// connection, and a connection between the services lasts for days.
+type cutToxic struct {
+	// Chance is in [0,1].
+	Chance float64 `json:"chance"`
+}
+
+// Pipe implements toxics.Toxic.
+func (t *cutToxic) Pipe(stub *toxics.ToxicStub) {
+	for {
+		select {
+		case <-stub.Interrupt:
+			return
+		case c := <-stub.Input:
+			if c == nil || rand.Float64() < t.Chance {
+				stub.Close()
+				return
+			}
+			stub.Output <- c
+		}
+	}
+}
+
+// vanishing says whether packets vanish.
+type vanishing struct{ on atomic.Bool }
+
+// vanishToxic swallows all data of connections that were used while packets vanished, also afterwards: the other end never
+// learns of it, as when a host is gone without a word. New connections are well once packets no longer vanish.
+type vanishToxic struct{}
+
+// deaf is the state of a connection.
+type deaf struct{ now bool }
+
+// NewState implements toxics.StatefulToxic.
+func (*vanishToxic) NewState() any { return new(deaf) }
+
+// Pipe implements toxics.Toxic.
+func (*vanishToxic) Pipe(stub *toxics.ToxicStub) {
+	state, _ := stub.State.(*deaf)
+	for {
+		select {
+		case <-stub.Interrupt:
+			return
+		case c := <-stub.Input:
+			if c == nil {
+				stub.Close()
+				return
+			}
+			if state.now = state.now || vanishState.on.Load(); !state.now {
+				stub.Output <- c
+			}
+		}
+	}
+}

@@ -1,0 +1,264 @@
+package faults
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/shadow"
+	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/bench"
+)
+
+// trial is one fault on its way.
+type trial struct {
+	stage   *Stage
+	off, on *Executor
+	names   *NameServer // of the fault that needs one
+	rate    float64
+	rounds  int
+	length  time.Duration // of a segment
+	began   atomic.Int64  // Unix nanoseconds; the fault's
+	// afterwards, which the end of a fault may set, tidies up once executor has recovered.
+	afterwards func(context.Context) error
+}
+
+const (
+	// recoveryRate is the load, decisions a second, at which recovery is watched.
+	recoveryRate = 400
+	// recoveryLimit is how long it is waited for.
+	recoveryLimit = 90 * time.Second
+	// recoveredShare of the shadows that were compared before must be compared again.
+	recoveredShare = 0.95
+)
+
+// Row is what a fault did.
+type Row struct {
+	Fault string `json:"fault"`
+	// Requests were sent to both executors; Lost were not answered, Changed are not the baseline's to the last bit.
+	// Identical says that both executors gave the same answers to the same requests.
+	Requests  int64  `json:"requests"`
+	Lost      int64  `json:"lost"`
+	Changed   int64  `json:"changed"`
+	Identical bool   `json:"identical"`
+	Why       string `json:"why,omitempty"`
+	// Unaccounted are requests without exactly one outcome.
+	Unaccounted int64 `json:"unaccounted"`
+	// Outcomes of the executor with a shadow, recovery included.
+	Outcomes map[string]uint64 `json:"outcomes"`
+	// P99 of decisions in microseconds, medians of the rounds, and their ratio per round.
+	P99OnUS  float64      `json:"p99_on_us"`
+	P99OffUS float64      `json:"p99_off_us"`
+	Ratio    bench.Spread `json:"p99_ratio"`
+	// FaultS is how long the fault lasted, Breaker what the breaker did since it began.
+	FaultS  float64  `json:"fault_s"`
+	Breaker Timeline `json:"breaker"`
+	// RecoveryS is from the end of the fault until the breaker was closed and shadows were compared as before, in seconds;
+	// negative when that was not seen. MatchBefore and MatchAfter are match rates of a healthy segment before and of the
+	// last look.
+	RecoveryS   float64 `json:"recovery_s"`
+	MatchBefore float64 `json:"match_rate_before"`
+	MatchAfter  float64 `json:"match_rate_after"`
+	// Before and After are of the executor with a shadow.
+	Before Resources `json:"before"`
+	After  Resources `json:"after"`
+}
+
+// mark is a reading of the counters of an executor, here and there.
+type mark struct {
+	counts              Counts
+	sent, lost, changed int64
+}
+
+func (e *Executor) mark(ctx context.Context) (mark, error) {
+	c, err := e.Settle(ctx)
+	return mark{c, e.tally.sent.Load(), e.tally.lost.Load(), e.tally.changed.Load()}, err
+}
+
+// run lets the fault loose under load, ends it, and waits for recovery.
+func (t *trial) run(ctx context.Context, f Fault) (row Row, err error) {
+	row.Fault = f.Name
+	t.on.tally.why.Store(nil)
+	t.off.tally.why.Store(nil)
+	var before, after [2]mark
+	sides := []*Executor{t.off, t.on}
+	for i, e := range sides {
+		if before[i], err = e.mark(ctx); err != nil {
+			return row, err
+		}
+	}
+	if row.MatchBefore, err = t.healthy(ctx); err != nil {
+		return row, err
+	}
+	if row.Before, err = t.on.Resources(ctx); err != nil {
+		return row, err
+	}
+	end, stop, err := t.loaded(ctx, f, &row)
+	if err != nil {
+		return row, errors.Join(err, end(context.WithoutCancel(ctx)))
+	}
+	if err := end(ctx); err != nil {
+		return row, fmt.Errorf("end of %s: %w", f.Name, err)
+	}
+	row.FaultS = time.Since(t.start()).Seconds()
+	if err := t.recover(ctx, &row); err != nil {
+		return row, err
+	}
+	row.Breaker = stop()
+	if t.afterwards != nil {
+		if err := t.afterwards(ctx); err != nil {
+			return row, err
+		}
+	}
+	row.Outcomes = map[string]uint64{}
+	for i, e := range sides {
+		if after[i], err = e.mark(ctx); err != nil {
+			return row, err
+		}
+		d := after[i].counts.since(before[i].counts)
+		sent := after[i].sent - before[i].sent
+		row.Requests += sent
+		row.Lost += after[i].lost - before[i].lost
+		row.Changed += after[i].changed - before[i].changed
+		row.Unaccounted += abs(int64(d.Requests)-int64(d.Sum())) + abs(int64(d.Requests)-sent+after[i].lost-before[i].lost)
+		if e == t.on {
+			for _, o := range shadow.Outcomes() {
+				if n := d.Outcomes[o]; n > 0 {
+					row.Outcomes[o.String()] = n
+				}
+			}
+		}
+		if why := e.tally.why.Load(); why != nil {
+			row.Why = *why
+		}
+	}
+	row.After, err = t.on.Resources(ctx)
+	return row, err
+}
+
+func (t *trial) start() time.Time { return time.Unix(0, t.began.Load()) }
+
+// healthy takes the match rate without the fault.
+func (t *trial) healthy(ctx context.Context) (float64, error) {
+	before, err := t.on.Settle(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if _, err := bench.OpenLoop(ctx, recoveryRate, 1, time.Second, t.on.decide); err != nil {
+		return 0, err
+	}
+	after, err := t.on.Settle(ctx)
+	if err != nil {
+		return 0, err
+	}
+	n, matches := after.since(before).compared()
+	if n == 0 {
+		return 0, fmt.Errorf("%s: no shadow is compared before the fault: %v", t.on.Name, after.Outcomes)
+	}
+	return float64(matches) / float64(n), nil
+}
+
+// loaded lets the fault loose during the first segment of the executor with a shadow, and measures all segments. It
+// returns what ends the fault, and what ends the watch over the breaker; end can be called in any case.
+func (t *trial) loaded(ctx context.Context, f Fault, row *Row) (end func(context.Context) error, stop func() Timeline, err error) {
+	end = func(context.Context) error { return nil }
+	begin := func() (err error) {
+		t.began.Store(time.Now().UnixNano())
+		e, err := f.begin(ctx, t)
+		if e != nil {
+			end = e
+		}
+		return err
+	}
+	t.began.Store(time.Now().UnixNano())
+	if f.both {
+		if err := begin(); err != nil {
+			return end, nil, err
+		}
+	}
+	stop = watchBreaker(ctx, t.on, t.off, t.start)
+	loose := f.both
+	row.Identical = true
+	var ratios, on, off []float64
+	for round := range t.rounds {
+		order := []*Executor{t.off, t.on}
+		if round%2 == 1 {
+			slices.Reverse(order)
+		}
+		p99, sums := map[*Executor]float64{}, map[*Executor]uint64{}
+		for _, e := range order {
+			began := make(chan error, 1)
+			if loose || e == t.off {
+				began <- nil
+			} else {
+				loose = true
+				go func() {
+					pause(ctx, t.length/4)
+					began <- begin()
+				}()
+			}
+			sum := e.tally.sum.Load()
+			s, err := bench.OpenLoop(ctx, t.rate, uint64(round), t.length, e.decide)
+			if err := errors.Join(err, <-began); err != nil {
+				stop()
+				return end, nil, err
+			}
+			p99[e], sums[e] = s.Quantile(99), e.tally.sum.Load()-sum
+		}
+		row.Identical = row.Identical && sums[t.on] == sums[t.off]
+		on, off = append(on, p99[t.on]), append(off, p99[t.off])
+		ratios = append(ratios, p99[t.on]/p99[t.off])
+	}
+	row.P99OnUS, row.P99OffUS, row.Ratio = bench.SpreadOf(on).Median, bench.SpreadOf(off).Median, bench.SpreadOf(ratios)
+	return end, stop, nil
+}
+
+// recover waits under slow load until shadows are compared as before.
+func (t *trial) recover(ctx context.Context, row *Row) error {
+	ended := time.Now()
+	row.RecoveryS = -1
+	loading, cancel := context.WithCancel(ctx)
+	loaded := make(chan error, 1)
+	go func() {
+		_, err := bench.OpenLoop(loading, recoveryRate, 2, 2*recoveryLimit, func(ctx context.Context, i int) error {
+			// The call under way when the load ends is still answered.
+			return t.on.decide(context.WithoutCancel(ctx), i)
+		})
+		loaded <- err
+	}()
+	defer func() {
+		cancel()
+		<-loaded // ended by cancel
+	}()
+	last, err := t.on.Counts(ctx)
+	if err != nil {
+		return err
+	}
+	for time.Since(ended) < recoveryLimit {
+		if !pause(ctx, lookEvery) {
+			return ctx.Err()
+		}
+		now, err := t.on.Counts(ctx)
+		if err != nil {
+			return err
+		}
+		d := now.since(last)
+		last = now
+		n, matches := d.compared()
+		if n == 0 {
+			continue
+		}
+		row.MatchAfter = float64(matches) / float64(n)
+		if now.Breaker == executorv1.BreakerState_BREAKER_STATE_CLOSED &&
+			float64(n) >= recoveredShare*float64(d.Sum()) && row.MatchAfter >= row.MatchBefore-0.05 {
+			row.RecoveryS = time.Since(ended).Seconds()
+			return nil
+		}
+	}
+	return nil
+}
+
+func abs(n int64) int64 { return max(n, -n) }
