@@ -13,7 +13,8 @@
 // A fault is let loose with the first segment of load. Segments are short, of the two executors in turn, A B A B in one
 // round and B A B A in the next; within a round both get the same requests at the same times, from the same client. Every
 // answer is compared to the last bit with what the baseline computes in process, and the sum over the answers of both
-// executors must be the same. The p99 is a ratio per round, and of these the median. Then the fault ends, load goes on
+// executors must be the same. The p99 is a ratio per round, and of these the median. The rest of the decisions is asked for as fast as
+// they are answered, with the fault still there. Then the fault ends, load goes on
 // slowly, and the time is taken until the circuit breaker is closed and shadows are compared as before. Goroutines, memory
 // and file descriptors are read before the fault and after the recovery.
 //

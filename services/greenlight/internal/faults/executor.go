@@ -152,21 +152,24 @@ func (e *Executor) Settle(ctx context.Context) (Counts, error) {
 	return Counts{}, fmt.Errorf("%s: shadows are still under way 5 s after the last request", e.Name)
 }
 
-// AwaitShadow waits until shadows are compared.
+// AwaitShadow waits until shadows are compared and the breaker is closed, which a machine that is busy may have opened.
 func (e *Executor) AwaitShadow(ctx context.Context) error {
-	for range 1500 {
+	for range 2000 {
+		e.tally.sent.Add(1)
 		resp, err := e.decisions.PredictWithShadow(ctx, &executorv1.PredictWithShadowRequest{Features: e.states[0].Named}, grpc.WaitForReady(true))
 		if err != nil {
 			return fmt.Errorf("%s: warm up: %w", e.Name, err)
 		}
 		if resp.GetShadow() != nil {
-			return nil
+			if c, err := e.Counts(ctx); err != nil || c.Breaker == executorv1.BreakerState_BREAKER_STATE_CLOSED {
+				return err
+			}
 		}
 		if !pause(ctx, 20*time.Millisecond) {
 			return ctx.Err()
 		}
 	}
-	return errors.New(e.Name + ": no shadow within 30 s")
+	return errors.New(e.Name + ": no shadow within 40 s")
 }
 
 // pause reports false when ctx ends first.

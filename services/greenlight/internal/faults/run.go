@@ -15,9 +15,11 @@ type Options struct {
 
 	// Faults are those to let loose, by default all.
 	Faults []Fault
-	// Requests is how many decisions are asked for in all, without those of recoveries; Rounds how many segments of each
-	// executor they are spread over, per fault.
+	// Requests is how many decisions are asked for in all, at least, spread evenly over the faults. Rounds is how many
+	// segments of each executor are measured per fault, Segment how long one is; what they leave of the requests goes to
+	// the executor with a shadow, as fast as it answers.
 	Requests, Rounds int
+	Segment          time.Duration
 	// Share of saturation at which decisions are asked for, in (0,1).
 	Share float64
 	// Hang is how long ml-engine hangs under full load while memory is watched; 0 leaves that out.
@@ -28,15 +30,17 @@ type Options struct {
 	Done func(Row) error
 }
 
-// DefaultOptions are a million decisions, which takes about a quarter of an hour.
+// DefaultOptions are a million decisions, which take about ten minutes, and a hang of ten.
 func DefaultOptions() Options {
-	return Options{Faults: Faults(), Requests: 1_000_000, Rounds: 12, Share: 0.30, Hang: 10 * time.Minute}
+	return Options{
+		Faults: Faults(), Requests: 1_000_000, Rounds: 10, Segment: 400 * time.Millisecond, Share: 0.30, Hang: 10 * time.Minute,
+	}
 }
 
 // QuickOptions are a first look, of about five minutes: most of it is the open time of the breaker.
 func QuickOptions() Options {
 	o := DefaultOptions()
-	o.Requests, o.Rounds, o.Hang = 60_000, 4, 10*time.Second
+	o.Requests, o.Rounds, o.Segment, o.Hang = 60_000, 4, 200*time.Millisecond, 10*time.Second
 	return o
 }
 
@@ -44,8 +48,8 @@ func (o Options) validate() error {
 	switch {
 	case len(o.Faults) == 0 && o.Hang == 0:
 		return errors.New("faults: nothing to do")
-	case o.Requests < 1 || o.Rounds < 1:
-		return errors.New("faults: at least one request and one round are needed")
+	case o.Requests < 1 || o.Rounds < 1 || o.Segment <= 0:
+		return errors.New("faults: at least one request and one round, and a length of its segments, are needed")
 	case !(o.Share > 0 && o.Share < 1):
 		return fmt.Errorf("faults: share of saturation %v: want a number in (0,1)", o.Share)
 	}
@@ -80,9 +84,8 @@ func Run(ctx context.Context, opts Options) (_ *Result, err error) {
 	}
 	rate := opts.Share * result.Saturation
 	for i, f := range opts.Faults {
-		t := &trial{stage: stage, off: off, on: on, rate: rate, rounds: opts.Rounds}
-		perSide := float64(opts.Requests) / float64(2*len(opts.Faults)*opts.Rounds)
-		t.length = time.Duration(perSide / rate * float64(time.Second))
+		t := &trial{stage: stage, off: off, on: on, rate: rate, rounds: opts.Rounds, length: opts.Segment}
+		t.bulk = int64(opts.Requests/len(opts.Faults)) - int64(2*float64(opts.Rounds)*opts.Segment.Seconds()*rate)
 		row, err := t.staged(ctx, f)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", f.Name, err)

@@ -21,6 +21,7 @@ type trial struct {
 	rate    float64
 	rounds  int
 	length  time.Duration // of a segment
+	bulk    int64         // decisions of the executor with a shadow after the segments
 	began   atomic.Int64  // Unix nanoseconds; the fault's
 	// afterwards, which the end of a fault may set, tidies up once executor has recovered.
 	afterwards func(context.Context) error
@@ -31,6 +32,8 @@ const (
 	recoveryRate = 400
 	// recoveryLimit is how long it is waited for.
 	recoveryLimit = 90 * time.Second
+	// bulkLength is how long the load of many goes on before it is seen whether it was enough.
+	bulkLength = 200 * time.Millisecond
 	// recoveredShare of the shadows that were compared before must be compared again.
 	recoveredShare = 0.95
 )
@@ -143,6 +146,9 @@ func (t *trial) start() time.Time { return time.Unix(0, t.began.Load()) }
 
 // healthy takes the match rate without the fault.
 func (t *trial) healthy(ctx context.Context) (float64, error) {
+	if err := t.on.AwaitShadow(ctx); err != nil {
+		return 0, err
+	}
 	before, err := t.on.Settle(ctx)
 	if err != nil {
 		return 0, err
@@ -161,8 +167,8 @@ func (t *trial) healthy(ctx context.Context) (float64, error) {
 	return float64(matches) / float64(n), nil
 }
 
-// loaded lets the fault loose during the first segment of the executor with a shadow, and measures all segments. It
-// returns what ends the fault, and what ends the watch over the breaker; end can be called in any case.
+// loaded lets the fault loose during the first segment of the executor with a shadow, measures all segments, and asks for
+// many more decisions as fast as they are answered. It returns what ends the fault, and what ends the watch over the breaker; end can be called in any case.
 func (t *trial) loaded(ctx context.Context, f Fault, row *Row) (end func(context.Context) error, stop func() Timeline, err error) {
 	end = func(context.Context) error { return nil }
 	begin := func() (err error) {
@@ -211,6 +217,12 @@ func (t *trial) loaded(ctx context.Context, f Fault, row *Row) (end func(context
 		row.Identical = row.Identical && sums[t.on] == sums[t.off]
 		on, off = append(on, p99[t.on]), append(off, p99[t.off])
 		ratios = append(ratios, p99[t.on]/p99[t.off])
+	}
+	for sent := t.on.tally.sent.Load(); t.on.tally.sent.Load()-sent < t.bulk; {
+		if _, err := bench.ClosedLoop(ctx, saturating, bulkLength, t.on.decide); err != nil {
+			stop()
+			return end, nil, err
+		}
 	}
 	row.P99OnUS, row.P99OffUS, row.Ratio = bench.SpreadOf(on).Median, bench.SpreadOf(off).Median, bench.SpreadOf(ratios)
 	return end, stop, nil
