@@ -25,7 +25,7 @@ type faultFlags struct {
 	requests       int
 	rounds         int
 	only           []string
-	hang           time.Duration
+	hang, overload time.Duration
 	json, markdown string
 }
 
@@ -51,6 +51,7 @@ It exits 3 when a target is missed, and 1 when it could not be run.`,
 	fs.IntVar(&f.rounds, "rounds", opts.Rounds, "rounds of each fault")
 	fs.StringSliceVar(&f.only, "only", nil, "faults whose names contain one of these; all when it is not given")
 	fs.DurationVar(&f.hang, "hang", opts.Hang, "how long memory is watched while ml-engine hangs under full load; 0 leaves it out")
+	fs.DurationVar(&f.overload, "overload", opts.Overload, "how long each load beyond what can be answered lasts; 0 leaves it out")
 	fs.StringVar(&f.json, "json", "", "file that gets the result as JSON, after every fault")
 	fs.StringVar(&f.markdown, "markdown", "", "file that gets the table as Markdown")
 	fs.StringVar(&f.run.work, "work", "var/faults", "folder in which each run gets a folder for its model and logs")
@@ -71,8 +72,11 @@ func (f *faultFlags) do(ctx context.Context, c console) error {
 	if before.Hang != nil {
 		opts.Hang = 0
 	}
+	if before.Overload != nil {
+		opts.Overload = 0
+	}
 	result := before
-	if len(opts.Faults) > 0 || opts.Hang > 0 {
+	if len(opts.Faults) > 0 || opts.Hang > 0 || opts.Overload > 0 {
 		if opts.StageOptions, err = f.stage(ctx); err != nil {
 			return err
 		}
@@ -121,6 +125,9 @@ func (f *faultFlags) options() (faults.Options, error) {
 	}
 	if f.hang != defaults.Hang {
 		opts.Hang = f.hang
+	}
+	if f.overload != defaults.Overload {
+		opts.Overload = f.overload
 	}
 	if len(f.only) > 0 {
 		opts.Faults = slices.DeleteFunc(opts.Faults, func(x faults.Fault) bool {

@@ -22,11 +22,12 @@ type Result struct {
 	Git       string        `json:"git"`
 	Machine   bench.Machine `json:"machine"`
 	// Saturation is what the executor without a shadow answers, decisions a second; Share of it was asked for.
-	Saturation float64 `json:"saturation_per_s"`
-	Share      float64 `json:"share"`
-	Rounds     int     `json:"rounds"`
-	Rows       []Row   `json:"rows"`
-	Hang       *Hang   `json:"hang,omitempty"`
+	Saturation float64   `json:"saturation_per_s"`
+	Share      float64   `json:"share"`
+	Rounds     int       `json:"rounds"`
+	Rows       []Row     `json:"rows"`
+	Hang       *Hang     `json:"hang,omitempty"`
+	Overload   *Overload `json:"overload,omitempty"`
 }
 
 // The targets.
@@ -65,6 +66,7 @@ func (res *Result) Missed() []string {
 			missed = append(missed, r.Fault+": "+strings.Join(m, ", "))
 		}
 	}
+	missed = append(missed, res.Overload.missed()...)
 	if h := res.Hang; h != nil {
 		if h.Lost+h.Changed > 0 {
 			missed = append(missed, fmt.Sprintf("hang: %d decisions lost, %d changed", h.Lost, h.Changed))
@@ -133,6 +135,15 @@ func (res *Result) Table(w io.Writer) error {
 	if err := tw.Flush(); err != nil {
 		return err
 	}
+	for _, t := range res.Overload.tables() {
+		_, _ = fmt.Fprintln(tw)
+		for _, cells := range t {
+			_, _ = fmt.Fprintln(tw, strings.Join(cells, "\t"))
+		}
+	}
+	if err := tw.Flush(); err != nil {
+		return err
+	}
 	_, err := fmt.Fprintf(w, "\n%s\n", strings.Join(res.notes(), "\n"))
 	return err
 }
@@ -143,11 +154,19 @@ func (res *Result) Markdown(w io.Writer) error {
 	b.WriteString("# Faults\n\nWritten by `make faults`. What goes wrong between executor and ml-engine, and what that does to the decision.\n" +
 		"Each fault befalls a running pair of processes under load; beside it runs an executor without a shadow. \"On\" is with\n" +
 		"the shadow, \"off\" without; pairs of figures are before and after.\n\n")
-	fmt.Fprintf(&b, "| %s |\n|%s\n", strings.Join(columns, " | "), strings.Repeat("---|", len(columns)))
+	matrix := [][]string{columns}
 	for _, r := range res.Rows {
-		fmt.Fprintf(&b, "| %s |\n", strings.Join(r.cells(), " | "))
+		matrix = append(matrix, r.cells())
 	}
-	b.WriteString("\n")
+	for _, t := range append([][][]string{matrix}, res.Overload.tables()...) {
+		for i, cells := range t {
+			fmt.Fprintf(&b, "| %s |\n", strings.Join(cells, " | "))
+			if i == 0 {
+				fmt.Fprintf(&b, "|%s\n", strings.Repeat("---|", len(cells)))
+			}
+		}
+		b.WriteString("\n")
+	}
 	for _, n := range res.notes() {
 		fmt.Fprintf(&b, "- %s\n", n)
 	}
@@ -172,6 +191,10 @@ func (res *Result) notes() []string {
 		}
 		notes = append(notes, fmt.Sprintf("Memory while ml-engine hangs under full load for %.0f s (%d decisions, %d lost, %d changed): %s at first, %s at last, %s at most: %s; at most %d goroutines and %d file descriptors.",
 			h.DurationS, h.Requests, h.Lost, h.Changed, megabytes(h.First), megabytes(h.Last), megabytes(h.Peak), flat, h.GoroutinesPeak, h.FDsPeak))
+	}
+	if o := res.Overload; o != nil {
+		notes = append(notes, fmt.Sprintf("Overload: goodput is decisions answered right within %d ms. Peak %.0f a second; the target is %.0f %% of it under overload, and to be over within %.0f s after it: %s. %d requests without exactly one outcome.",
+			goodWithin.Milliseconds(), o.PeakPerS, 100*goodputKept, overloadRecovery, o.recovery(), o.Unaccounted))
 	}
 	missed := "Every target was reached."
 	if m := res.Missed(); len(m) > 0 {
@@ -205,6 +228,9 @@ func (res *Result) With(later *Result) *Result {
 	}
 	if sum.Hang == nil {
 		sum.Hang = res.Hang
+	}
+	if sum.Overload == nil {
+		sum.Overload = res.Overload
 	}
 	sum.Rows = slices.Concat(res.Rows, later.Rows)
 	order := map[string]int{}

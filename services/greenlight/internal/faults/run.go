@@ -24,6 +24,8 @@ type Options struct {
 	Share float64
 	// Hang is how long ml-engine hangs under full load while memory is watched; 0 leaves that out.
 	Hang time.Duration
+	// Overload is how long each load beyond what can be answered lasts; 0 leaves that out.
+	Overload time.Duration
 	// Progress, which may be nil, is told of the faults done.
 	Progress func(done, total int)
 	// Done, which may be nil, gets every row as it is complete.
@@ -34,19 +36,20 @@ type Options struct {
 func DefaultOptions() Options {
 	return Options{
 		Faults: Faults(), Requests: 1_000_000, Rounds: 10, Segment: 400 * time.Millisecond, Share: 0.30, Hang: 10 * time.Minute,
+		Overload: 3 * time.Second,
 	}
 }
 
 // QuickOptions are a first look, of about five minutes: most of it is the open time of the breaker.
 func QuickOptions() Options {
 	o := DefaultOptions()
-	o.Requests, o.Rounds, o.Segment, o.Hang = 60_000, 4, 200*time.Millisecond, 10*time.Second
+	o.Requests, o.Rounds, o.Segment, o.Hang, o.Overload = 60_000, 4, 200*time.Millisecond, 10*time.Second, time.Second
 	return o
 }
 
 func (o Options) validate() error {
 	switch {
-	case len(o.Faults) == 0 && o.Hang == 0:
+	case len(o.Faults) == 0 && o.Hang == 0 && o.Overload == 0:
 		return errors.New("faults: nothing to do")
 	case o.Requests < 1 || o.Rounds < 1 || o.Segment <= 0:
 		return errors.New("faults: at least one request and one round, and a length of its segments, are needed")
@@ -98,6 +101,11 @@ func Run(ctx context.Context, opts Options) (_ *Result, err error) {
 		}
 		if opts.Progress != nil {
 			opts.Progress(i+1, len(opts.Faults))
+		}
+	}
+	if opts.Overload > 0 {
+		if result.Overload, err = stage.overload(ctx, on, result.Saturation, opts.Share, opts.Overload); err != nil {
+			return nil, fmt.Errorf("overload: %w", err)
 		}
 	}
 	if opts.Hang > 0 {
