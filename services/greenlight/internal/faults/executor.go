@@ -183,3 +183,14 @@ func pause(ctx context.Context, d time.Duration) bool {
 		return true
 	}
 }
+
+// Decisions are its decisions.
+func (e *Executor) Decisions() executorv1.DecisionServiceClient { return e.decisions }
+
+// Rollouts is its rollout.
+func (e *Executor) Rollouts() executorv1.RolloutServiceClient {
+	return executorv1.NewRolloutServiceClient(e.conn)
+}
+
+// Sent is how many requests this package has sent to it.
+func (e *Executor) Sent() int64 { return e.tally.sent.Load() }

@@ -12,7 +12,7 @@ func (o *Overload) tables() [][][]string {
 		loads = append(loads, []string{
 			fmt.Sprintf("%.1fx saturation", l.Times), fmt.Sprintf("%.0f", l.OfferedPerS), fmt.Sprintf("%.0f", l.GoodPerS),
 			fmt.Sprintf("%.0f %%", 100*l.GoodPerS/o.PeakPerS), fmt.Sprint(l.Late), fmt.Sprint(l.Refused), fmt.Sprint(l.Wrong), fmt.Sprint(l.Failed),
-			fmt.Sprintf("%.0f %%", 100*l.Shadowed), outcomes(l.Outcomes),
+			fmt.Sprintf("%.0f %%", 100*l.Shadowed), Outcomes(l.Outcomes),
 		})
 	}
 	clients := [][]string{{"a client that", "calls beside it", "lost", "changed", "p99 with/without", "rounds", "its streams", "refused"}}

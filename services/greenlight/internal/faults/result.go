@@ -103,15 +103,17 @@ func (r Row) cells() []string {
 		fmt.Sprintf("%.2fx", r.Ratio.Median), fmt.Sprintf("%.2f..%.2f", r.Ratio.Min, r.Ratio.Max),
 		fmt.Sprintf("%.2f, %.2f", r.P99OnUS/1e3, r.P99OffUS/1e3), recovery,
 		fmt.Sprintf("%d, %d", r.Before.Goroutines, r.After.Goroutines), fmt.Sprintf("%d, %d", r.Before.FDs, r.After.FDs),
-		fmt.Sprintf("%.0f, %.0f", float64(r.Before.RSS)/1e6, float64(r.After.RSS)/1e6), r.Breaker.String(), outcomes(r.Outcomes),
+		fmt.Sprintf("%.0f, %.0f", float64(r.Before.RSS)/1e6, float64(r.After.RSS)/1e6), r.Breaker.String(), Outcomes(r.Outcomes),
 	}
 }
 
-// outcomes are the counts, most first.
-func outcomes(counts map[string]uint64) string {
+// Outcomes are the counts as text, the most frequent first; those that are none are left out.
+func Outcomes(counts map[string]uint64) string {
 	var names []string
-	for name := range counts {
-		names = append(names, name)
+	for name, n := range counts {
+		if n > 0 {
+			names = append(names, name)
+		}
 	}
 	slices.SortFunc(names, func(a, b string) int {
 		if counts[a] != counts[b] {

@@ -113,7 +113,7 @@ func Run(ctx context.Context, opts Options) (_ *Result, err error) {
 			return nil, err
 		}
 	}
-	result.Machine = stage.machine(watch)
+	result.Machine = stage.Machine(watch)
 	result.DurationS = time.Since(began).Seconds()
 	return result, nil
 }
@@ -169,7 +169,7 @@ func (t *trial) staged(ctx context.Context, f Fault) (_ Row, err error) {
 	if t.off, t.on, err = t.stage.pair(ctx, "-named", target); err != nil {
 		return Row{}, err
 	}
-	defer func() { err = errors.Join(err, t.stage.stopExecutor(t.on), t.stage.stopExecutor(t.off)) }()
+	defer func() { err = errors.Join(err, t.stage.StopExecutor(t.on), t.stage.StopExecutor(t.off)) }()
 	for _, e := range []*Executor{t.off, t.on} {
 		if err := e.warm(ctx); err != nil {
 			return Row{}, err

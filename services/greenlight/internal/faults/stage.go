@@ -48,6 +48,8 @@ type Stage struct {
 	closers []func() error
 	pastCPU time.Duration // of processes that have ended
 	running []*Executor
+	// untidy, if set, is what the last fault has left to be done before the next.
+	untidy func(context.Context) error
 }
 
 // NewStage starts both. On an error, what has been started is stopped.
@@ -91,8 +93,8 @@ func (s *Stage) Close() error {
 	return errors.Join(errs...)
 }
 
-// machine is what the machine did besides.
-func (s *Stage) machine(w bench.Watch) bench.Machine {
+// Machine is where this runs, and what it did besides.
+func (s *Stage) Machine(w bench.Watch) bench.Machine {
 	pids := []int{s.Engine.process.PID()}
 	for _, e := range s.running {
 		pids = append(pids, e.Process.PID())
@@ -192,12 +194,12 @@ func (s *Stage) StartExecutor(ctx context.Context, o ExecutorOptions) (*Executor
 		return nil, errors.Join(err, p.Stop(stopGrace))
 	}
 	s.running = append(s.running, e)
-	s.closers = append(s.closers, func() error { return s.stopExecutor(e) })
+	s.closers = append(s.closers, func() error { return s.StopExecutor(e) })
 	return e, nil
 }
 
-// stopExecutor stops it. Stopping it twice is fine.
-func (s *Stage) stopExecutor(e *Executor) error {
+// StopExecutor stops it. Stopping it twice is fine.
+func (s *Stage) StopExecutor(e *Executor) error {
 	i := slices.Index(s.running, e)
 	if i < 0 {
 		return nil
@@ -205,5 +207,5 @@ func (s *Stage) stopExecutor(e *Executor) error {
 	s.running = slices.Delete(s.running, i, i+1)
 	used, _ := bench.CPU(e.Process.PID())
 	s.pastCPU += used
-	return errors.Join(e.conn.Close(), e.Process.Stop(stopGrace))
+	return errors.Join(e.Process.Stop(stopGrace), e.conn.Close()) // calls under way are answered first
 }

@@ -44,8 +44,8 @@ func (t Timeline) String() string {
 // maxChanges is how many are shown in a table.
 const maxChanges = 6
 
-// stateWord is the state as metrics and reports name it.
-func stateWord(s executorv1.BreakerState) string {
+// StateWord is the state as metrics and reports name it.
+func StateWord(s executorv1.BreakerState) string {
 	return strings.ToLower(strings.TrimPrefix(s.String(), "BREAKER_STATE_"))
 }
 
@@ -57,7 +57,7 @@ func watchBreaker(ctx context.Context, on, off *Executor, begin func() time.Time
 	end := repeat(ctx, func(ctx context.Context) error {
 		if c, err := on.Counts(ctx); err == nil && c.Breaker != last {
 			last = c.Breaker
-			line = append(line, Change{AtS: time.Since(begin()).Seconds(), State: stateWord(last)})
+			line = append(line, Change{AtS: time.Since(begin()).Seconds(), State: StateWord(last)})
 		}
 		_, _ = off.Counts(ctx)
 		pause(ctx, lookEvery)

@@ -1,0 +1,114 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/greenlight-ml/greenlight/pkg/market"
+	"github.com/greenlight-ml/greenlight/pkg/model"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/load"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/soak"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/study"
+)
+
+func soakCommand(c console) *cobra.Command {
+	var r runFlags
+	var opts soak.Options
+	var out string
+	var schedule bool
+	cmd := &cobra.Command{
+		Use: "soak", Short: "Run the pair under mixed load with faults, swaps, canaries and restarts at random",
+		Long: `Soak starts ml-engine and two executors as processes and has all that happens to them happen, at times that a seed makes:
+faults between the services, swaps of the model, canaries that end well, are aborted or lapse, an executor that is drained
+and started again. Decisions are asked for by gRPC, by HTTP and on quotes, with and without waiting for the shadow, and
+every answer is checked to the last bit. At the end every request must have had one outcome, and the executor that ran
+throughout must hold no more than it did early on.
+
+It exits 3 when something went wrong, and 1 when it could not be run. --schedule prints what would happen.`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if schedule {
+				for _, e := range soak.Schedule(opts.Seed, opts.Duration) {
+					c.say("%9.3fs  %-8s %-7v %s", e.At.Seconds(), e.Kind, e.For, e.What)
+				}
+				return nil
+			}
+			if opts.Duration < soak.MinDuration {
+				return usageError{fmt.Errorf("--duration %v: want at least %v", opts.Duration, soak.MinDuration)}
+			}
+			var err error
+			if opts.Stage.Dir, err = r.folder(time.Now()); err != nil {
+				return err
+			}
+			opts.Stage.Bin, opts.Stage.Models = r.binaries, filepath.Join(opts.Stage.Dir, "models")
+			if err := soakModels(cmd.Context(), &opts); err != nil {
+				return err
+			}
+			opts.Progress = c.progress("soak, s")
+			result, err := soak.Run(cmd.Context(), opts)
+			if err != nil {
+				return err
+			}
+			result.Git = revision()
+			if err := writeJSON(out, result); err != nil {
+				return err
+			}
+			if err := result.Table(c.out); err != nil {
+				return err
+			}
+			if len(result.Missed()) > 0 {
+				return errGate
+			}
+			return nil
+		},
+	}
+	fs := cmd.Flags()
+	fs.DurationVar(&opts.Duration, "duration", 10*time.Minute, "how long it goes on")
+	fs.Uint64Var(&opts.Seed, "seed", 1, "what happens when: the same seed, the same schedule")
+	fs.BoolVar(&schedule, "schedule", false, "print what would happen, and do not run it")
+	fs.StringVar(&out, "json", "", "file that gets the result as JSON")
+	fs.StringVar(&r.work, "work", "var/soak", "folder in which each run gets a folder for its models, state and logs")
+	fs.StringVar(&r.binaries, "bin", "", "folder of the programs ml-engine and executor; that of greenlight when it is not given")
+	return cmd
+}
+
+// soakModels trains a model of each schema on a short simulated market and makes states that both can score.
+func soakModels(ctx context.Context, opts *soak.Options) error {
+	data, err := study.Simulate(market.SimulateOptions{Seed: defaultSeed, Days: 42})
+	if err != nil {
+		return err
+	}
+	s, err := study.Run(ctx, data, study.Options{Versions: map[string]string{"v1.8.1": defaultModel, "v1.8": "v1.8-b0"}})
+	if err != nil {
+		return err
+	}
+	registry := model.OpenRegistry(opts.Stage.Models)
+	for _, version := range []string{defaultModel, "v1.8-b0"} {
+		candidate, err := s.Candidate(version)
+		if err != nil {
+			return err
+		}
+		a, err := s.Artifact(candidate, revision())
+		if err != nil {
+			return err
+		}
+		if err := registry.Add(a); err != nil {
+			return err
+		}
+		opts.Models = append(opts.Models, a)
+	}
+	opts.Stage.Artifact = opts.Models[0]
+	if opts.States, err = soak.States(s.Frame, data.Symbol, s.HeldOut(), opts.Models); err != nil {
+		return err
+	}
+	states := make([]load.State, len(opts.States))
+	for i, s := range opts.States {
+		states[i] = s.State
+	}
+	opts.Stage.States = states
+	return nil
+}
