@@ -21,12 +21,12 @@ func (s *Stage) Let(ctx context.Context, name string) (end func(context.Context)
 		s.untidy = nil
 	}
 	t := &trial{stage: s}
-	end, err = all[i].begin(ctx, t)
+	finish, err := all[i].begin(ctx, t)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	return func(ctx context.Context) error {
-		err := end(ctx)
+		err := finish(ctx)
 		s.untidy = t.afterwards
 		return err
 	}, nil

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 
 	"github.com/Shopify/toxiproxy/v2/toxics"
+	"github.com/rs/zerolog"
 )
 
 // What the library does not have.
@@ -22,6 +23,7 @@ var (
 // registerToxics makes the toxics of this file known to the library, once, and returns the switch of the vanishing.
 func registerToxics() *vanishing {
 	registerOnce.Do(func() {
+		zerolog.SetGlobalLevel(zerolog.Disabled) // toxics log their traces to the global logger
 		toxics.Register(cutKind, new(cutToxic))
 		toxics.Register(vanishKind, new(vanishToxic))
 	})
