@@ -12,6 +12,8 @@ MODEL ?=
 BASE ?=
 COUNT ?= 6
 RACE ?= -race
+DURATION ?= 10m
+SEED ?= 1
 COMPOSE ?= docker compose
 ROUNDS ?= 1000
 SEED ?= 1
@@ -74,6 +76,14 @@ month: build ## Show the reports of a simulated month with an episode of drift i
 .PHONY: bench-page
 bench-page: ## Measure what ten viewers of the status page cost executor
 	go test -run '^$$' -bench Viewers -benchtime 6x ./services/greenlight/internal/operations
+
+.PHONY: faults
+faults: build ## Let everything go wrong between executor and ml-engine, and write docs/faults.md; half an hour
+	$(BIN)/greenlight faults --json var/faults.json --markdown docs/faults.md
+
+.PHONY: soak
+soak: build ## Run the pair with faults, swaps, canaries and restarts at random; DURATION=10m SEED=1
+	$(BIN)/greenlight soak --duration '$(DURATION)' --seed '$(SEED)' --json var/soak.json
 
 # Checks.
 

@@ -22,6 +22,9 @@ func (s *Server) RegisterService(desc *grpc.ServiceDesc, impl any) {
 		}
 		desc = &reporting
 	}
+	if desc.ServiceName == s.crowded {
+		desc = refusing(desc)
+	}
 	s.Server.RegisterService(desc, impl)
 }
 

@@ -62,6 +62,9 @@ type ServerOptions struct {
 	Control *Control
 	// Limiter, if set, bounds the calls of each client.
 	Limiter *Limiter
+	// Crowded names the service of which no more than 1,024 calls may be under way at once. The others are
+	// those of operators, who must get through.
+	Crowded string
 	// OnRefused, if set, is told of calls that gRPC itself refused before any handler saw them: RESOURCE_EXHAUSTED for a
 	// message over MaxMessage, INTERNAL for bytes that are not the message.
 	OnRefused func(method string, code codes.Code)
@@ -74,6 +77,7 @@ type Server struct {
 	Health    *health.Server
 	metrics   *grpcprom.ServerMetrics
 	onRefused func(method string, code codes.Code)
+	crowded   string
 }
 
 // NewServer returns a server without services. Register them, then call [Server.Ready].
@@ -116,8 +120,11 @@ func NewServer(opts ServerOptions) *Server {
 	if opts.Credentials != nil {
 		serverOpts = append(serverOpts, grpc.Creds(opts.Credentials))
 	}
+	if opts.Crowded != "" {
+		serverOpts = append(serverOpts, grpc.InTapHandle(newCrowd(opts.Crowded, opts.Registerer).tap))
+	}
 	s := &Server{
-		Server: grpc.NewServer(serverOpts...), Health: health.NewServer(), metrics: metrics, onRefused: opts.OnRefused,
+		Server: grpc.NewServer(serverOpts...), Health: health.NewServer(), metrics: metrics, onRefused: opts.OnRefused, crowded: opts.Crowded,
 	}
 	healthpb.RegisterHealthServer(s.Server, s.Health)
 	if opts.Reflection {

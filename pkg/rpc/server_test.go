@@ -18,7 +18,6 @@ import (
 	"google.golang.org/grpc/codes"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/mem"
-	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/test/bufconn"
 
@@ -177,23 +176,6 @@ func TestRefusalsAreReported(t *testing.T) {
 			})
 		})
 	}
-}
-
-// Headers that nobody needs end the call that has them, and the connection serves on.
-func TestHeadersAreBounded(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		p := newPair(t, &stub{predict: answer})
-		if _, err := p.client.Predict(t.Context(), nil); err != nil {
-			t.Fatal(err)
-		}
-		ctx := metadata.AppendToOutgoingContext(t.Context(), "junk", strings.Repeat("x", 17<<10))
-		if _, err := p.client.Predict(ctx, nil); err == nil {
-			t.Error("17 kB of headers: got no error")
-		}
-		if _, err := p.client.Predict(t.Context(), nil); err != nil {
-			t.Errorf("the next call: %v", err)
-		}
-	})
 }
 
 func TestHealthPerService(t *testing.T) {

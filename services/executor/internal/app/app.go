@@ -116,6 +116,7 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) error {
 	limiter := rpc.NewLimiter(opts.MaxRequestRate)
 	server := rpc.NewServer(rpc.ServerOptions{
 		Logger: logger, Registerer: reg, Reflection: opts.Reflection, Credentials: secured.ServerCredentials(), Limiter: limiter,
+		Crowded: executorv1.DecisionService_ServiceDesc.ServiceName,
 		Control: rpc.NewControl(opts.Control, logger, executorv1.RolloutService_ServiceDesc.ServiceName),
 	})
 	executorv1.RegisterDecisionServiceServer(server, decisions)

@@ -9,11 +9,13 @@ import (
 	"fmt"
 	"math"
 	"net"
+	"strconv"
 	"sync"
 	"time"
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
 
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
@@ -92,7 +94,7 @@ func (r *rude) begin(method string, message []byte, b begun) error {
 	r.block.Reset()
 	for _, h := range [][2]string{
 		{":method", "POST"}, {":scheme", "http"}, {":path", method}, {":authority", "executor"},
-		{"content-type", "application/grpc"}, {"te", "trailers"}, {"grpc-timeout", "30S"},
+		{"content-type", "application/grpc"}, {"te", "trailers"}, {"grpc-timeout", "1S"},
 	} {
 		if err := r.enc.WriteField(hpack.HeaderField{Name: h[0], Value: h[1]}); err != nil {
 			return err
@@ -179,6 +181,8 @@ func (r *rude) ended(id uint32, trailers *http2.MetaHeadersFrame) {
 	}
 	switch {
 	case trailers == nil:
+		r.stats.refused++
+	case status == strconv.Itoa(int(codes.ResourceExhausted)):
 		r.stats.refused++
 	case status != "0":
 		r.stats.failed++

@@ -30,7 +30,7 @@ type Level struct {
 	Times       float64 `json:"times_saturation"`
 	OfferedPerS float64 `json:"offered_per_s"`
 	GoodPerS    float64 `json:"good_per_s"`
-	// Late were right and too late, Refused by the limit of streams per connection, Wrong not the baseline's, Failed ended
+	// Late were right and too late, Refused at once by a limit, of streams of the connection or of calls of the server, Wrong not the baseline's, Failed ended
 	// with an error.
 	Late    int64 `json:"late"`
 	Refused int64 `json:"refused"`

@@ -7,7 +7,7 @@ func (o *Overload) tables() [][][]string {
 	if o == nil {
 		return nil
 	}
-	loads := [][]string{{"offered load", "offered/s", "goodput/s", "of peak", "late", "refused streams", "wrong", "failed", "shadows compared", "outcomes"}}
+	loads := [][]string{{"offered load", "offered/s", "goodput/s", "of peak", "late", "refused at once", "wrong", "failed", "shadows compared", "outcomes"}}
 	for _, l := range o.Levels {
 		loads = append(loads, []string{
 			fmt.Sprintf("%.1fx saturation", l.Times), fmt.Sprintf("%.0f", l.OfferedPerS), fmt.Sprintf("%.0f", l.GoodPerS),
