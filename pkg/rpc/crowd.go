@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"context"
+	"net"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -11,72 +12,114 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/tap"
 )
 
 const (
-	// maxCrowd is how many calls of the crowded service may be under way at once, over all connections. At the 15,000 a
-	// second that two cores answer, the last of so many waits 70 ms. More would be answered when their callers have gone,
+	// maxCrowd is how many calls of the crowded service may have come and not have begun, over all connections. At the 20,000
+	// a second that two cores answer, the last of so many waits 40 ms. More would be answered when their callers have gone,
 	// and the work would be lost to those who still wait; so they are refused at once, which costs a fraction of an answer.
-	maxCrowd = 1024
+	// Calls that have begun do not count: those that wait for something else, a shadow for example, keep nobody waiting.
+	maxCrowd = 768
+	// maxOfOne is how many of them may be of one connection: the rest is for others.
+	maxOfOne = 512
+	// connections share a count with one in so many others, by their ports.
+	shards = 256
 	// cheapRefusal is the longest time left to a call that is refused before its message is read. gRPC leaves the timer of
 	// such a call behind until it fires, so that refusing one with an hour left would hold memory for an hour.
 	cheapRefusal = 2 * time.Second
 )
 
-// crowd counts the calls of a service that are under way.
+// crowd counts the calls of a service that wait to begin.
 type crowd struct {
-	prefix   string // of the methods' full names
-	underWay atomic.Int64
-	refused  prometheus.Counter
+	prefix  string // of the methods' full names
+	waiting atomic.Int64
+	of      [shards]atomic.Int64
+	refused prometheus.Counter
 }
 
 func newCrowd(service string, reg prometheus.Registerer) *crowd {
 	return &crowd{prefix: "/" + service + "/", refused: promauto.With(reg).NewCounter(prometheus.CounterOpts{
-		Name: "grpc_server_crowded_out_total", Help: "Calls that were refused because too many were under way.",
+		Name: "grpc_server_crowded_out_total", Help: "Calls that were refused because too many waited to begin.",
 	})}
 }
 
-var errCrowded = status.Errorf(codes.ResourceExhausted, "%d calls are under way: this is more than the server can answer in time", maxCrowd)
+var errCrowded = status.Errorf(codes.ResourceExhausted, "%d calls wait to begin: this is more than the server can answer in time", maxCrowd)
 
-// crowdedOut marks the context of a call that its handler must refuse.
-type crowdedOut struct{}
+// beginning is what the context of a counted call holds for its handler; nil for one that the handler must refuse.
+type beginning func()
 
-// tap is asked by gRPC when the headers of a call have come. A stream that lasts is a call under way for as long.
+type beginningKey struct{}
+
+// tap is asked by gRPC when the headers of a call have come.
 func (c *crowd) tap(ctx context.Context, info *tap.Info) (context.Context, error) {
 	if !strings.HasPrefix(info.FullMethodName, c.prefix) {
 		return ctx, nil
 	}
-	if c.underWay.Add(1) > maxCrowd {
-		c.underWay.Add(-1)
+	own := c.ownOf(ctx)
+	leave := func() {
+		c.waiting.Add(-1)
+		own.Add(-1)
+	}
+	if all := c.waiting.Add(1); own.Add(1) > maxOfOne || all > maxCrowd {
+		leave()
 		c.refused.Inc()
 		if t, ok := ctx.Deadline(); ok && time.Until(t) > cheapRefusal {
-			return context.WithValue(ctx, crowdedOut{}, true), nil
+			return context.WithValue(ctx, beginningKey{}, beginning(nil)), nil
 		}
 		return nil, errCrowded
 	}
-	// gRPC ends the context of every call, also of one that never comes to a handler. Nothing else is as sure.
-	context.AfterFunc(ctx, func() { c.underWay.Add(-1) })
-	return ctx, nil
+	// Not every call comes to its handler: its message may be none, its time be up. Its context ends in any case.
+	stop := context.AfterFunc(ctx, leave)
+	return context.WithValue(ctx, beginningKey{}, beginning(func() {
+		if stop() {
+			leave()
+		}
+	})), nil
 }
 
-// refusing is the service with methods that refuse what tap has marked.
-func refusing(desc *grpc.ServiceDesc) *grpc.ServiceDesc {
+// ownOf is the count of the call's connection.
+func (c *crowd) ownOf(ctx context.Context) *atomic.Int64 {
+	port := 0
+	if p, ok := peer.FromContext(ctx); ok {
+		if tcp, ok := p.Addr.(*net.TCPAddr); ok {
+			port = tcp.Port
+		}
+	}
+	return &c.of[port%shards]
+}
+
+// begin notes that the call has begun, or says that it must be refused.
+func begin(ctx context.Context) error {
+	b, counted := ctx.Value(beginningKey{}).(beginning)
+	switch {
+	case !counted:
+		return nil
+	case b == nil:
+		return errCrowded
+	}
+	b()
+	return nil
+}
+
+// crowded is the service with methods that note their beginning.
+func crowded(desc *grpc.ServiceDesc) *grpc.ServiceDesc {
 	wrapped := *desc
 	wrapped.Methods, wrapped.Streams = slices.Clone(desc.Methods), slices.Clone(desc.Streams)
 	for i, m := range desc.Methods {
 		wrapped.Methods[i].Handler = func(impl any, ctx context.Context, read func(any) error, interceptor grpc.UnaryServerInterceptor) (any, error) {
-			if ctx.Value(crowdedOut{}) != nil {
-				return nil, errCrowded
+			if err := begin(ctx); err != nil {
+				return nil, err
 			}
 			return m.Handler(impl, ctx, read, interceptor)
 		}
 	}
 	for i, m := range desc.Streams {
 		wrapped.Streams[i].Handler = func(impl any, stream grpc.ServerStream) error {
-			if stream.Context().Value(crowdedOut{}) != nil {
-				return errCrowded
+			if err := begin(stream.Context()); err != nil {
+				return err
 			}
 			return m.Handler(impl, stream)
 		}

@@ -1,122 +1,110 @@
-package rpc_test
+package rpc
 
 import (
 	"context"
-	"errors"
-	"log/slog"
 	"net"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
-	"google.golang.org/grpc/test/bufconn"
-
-	"github.com/greenlight-ml/greenlight/pkg/rpc"
-	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
+	"google.golang.org/grpc/tap"
 )
 
-// More calls than the server can answer in time are refused at once, whatever time they have; operators get through; and
-// when the crowd has gone, everybody does.
-func TestCrowdIsRefusedAtOnce(t *testing.T) {
+// crowdOf is a crowd of n calls that have come and not begun, each with its way to end.
+func crowdOf(t *testing.T, n int) (c *crowd, calls []context.Context, end context.CancelFunc) {
+	t.Helper()
+	c = newCrowd("s.S", prometheus.NewRegistry())
+	ctx, end := context.WithCancel(t.Context())
+	for i := range n {
+		call, err := c.tap(from(ctx, i%2), &tap.Info{FullMethodName: "/s.S/M"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		calls = append(calls, call)
+	}
+	return c, calls, end
+}
+
+// from is a call of the connection.
+func from(ctx context.Context, port int) context.Context {
+	return peer.NewContext(ctx, &peer.Peer{Addr: &net.TCPAddr{Port: port}})
+}
+
+// One connection cannot crowd out the others.
+func TestCrowdOfOneConnection(t *testing.T) {
+	c := newCrowd("s.S", prometheus.NewRegistry())
+	one := &tap.Info{FullMethodName: "/s.S/M"}
+	refused := 0
+	for range 10_000 {
+		if _, err := c.tap(from(t.Context(), 1), one); err != nil {
+			refused++
+		}
+	}
+	if refused != 10_000-maxOfOne {
+		t.Errorf("%d of 10,000 are refused, want %d", refused, 10_000-maxOfOne)
+	}
+	if _, err := c.tap(from(t.Context(), 2), one); err != nil {
+		t.Errorf("another connection: %v", err)
+	}
+}
+
+func TestCrowdIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		const most, conns = 1024, 3
-		gate := make(chan struct{})
-		reg := prometheus.NewRegistry()
-		server := rpc.NewServer(rpc.ServerOptions{
-			Logger: slog.New(slog.DiscardHandler), Registerer: reg, SlowCall: time.Hour,
-			Crowded: mlenginev1.ScoringService_ServiceDesc.ServiceName,
-		})
-		mlenginev1.RegisterScoringServiceServer(server, &stub{predict: func(ctx context.Context, _ *mlenginev1.PredictRequest) (*mlenginev1.PredictResponse, error) {
-			select {
-			case <-gate:
-				return &mlenginev1.PredictResponse{}, nil
-			case <-ctx.Done():
-				return nil, ctx.Err()
+		c, calls, end := crowdOf(t, maxCrowd)
+		defer end()
+		one := &tap.Info{FullMethodName: "/s.S/M"}
+		if _, err := c.tap(t.Context(), one); status.Code(err) != codes.ResourceExhausted {
+			t.Errorf("one too many: got %v, want RESOURCE_EXHAUSTED", err)
+		}
+		if ctx, err := c.tap(t.Context(), &tap.Info{FullMethodName: "/other.S/M"}); err != nil || begin(ctx) != nil {
+			t.Errorf("a call of another service: got %v", err)
+		}
+		for _, tt := range []struct {
+			left  time.Duration
+			early bool
+		}{{time.Second, true}, {time.Hour, false}} {
+			ctx, cancel := context.WithTimeout(t.Context(), tt.left)
+			ctx, err := c.tap(ctx, one)
+			if early := err != nil; early != tt.early || !early && status.Code(begin(ctx)) != codes.ResourceExhausted {
+				t.Errorf("with %v left: got %v, want it refused early: %t", tt.left, err, tt.early)
 			}
-		}})
-		server.Ready()
-		l := bufconn.Listen(1 << 20)
-		var serving sync.WaitGroup
-		serving.Go(func() { _ = server.Serve(l) })
-		var clients []mlenginev1.ScoringServiceClient
-		var first *grpc.ClientConn
-		for range conns {
-			conn, err := rpc.Dial("passthrough:///bufnet", nil, grpc.WithContextDialer(
-				func(ctx context.Context, _ string) (net.Conn, error) { return l.DialContext(ctx) }))
-			if err != nil {
+			cancel()
+		}
+		if got := testutil.ToFloat64(c.refused); got != 3 {
+			t.Errorf("%v refusals counted, want 3", got)
+		}
+		// A call that has begun makes room, once, and so does one that ended before.
+		for range 2 {
+			if err := begin(calls[0]); err != nil {
 				t.Fatal(err)
 			}
-			defer func() { _ = conn.Close() }()
-			first = conn
-			clients = append(clients, mlenginev1.NewScoringServiceClient(conn))
 		}
-		defer serving.Wait()
-		defer server.Stop()
-
-		// Half of the crowd gives up, half waits for its answer: both leave room behind.
-		ctx, giveUp := context.WithCancel(t.Context())
-		errs := make(chan error, most)
-		for i := range most {
-			go func() {
-				ctx := ctx
-				if i%2 == 0 {
-					ctx = t.Context()
-				}
-				_, err := clients[i%conns].Predict(ctx, &mlenginev1.PredictRequest{})
-				errs <- err
-			}()
+		if got := c.waiting.Load(); got != maxCrowd-1 {
+			t.Errorf("one has begun: %d wait, want %d", got, maxCrowd-1)
 		}
+		end()
 		synctest.Wait()
-		for name, timeout := range map[string]time.Duration{"little time": time.Second, "much time": time.Hour} {
-			for range 10 {
-				ctx, cancel := context.WithTimeout(t.Context(), timeout)
-				start := time.Now()
-				_, err := clients[0].Predict(ctx, &mlenginev1.PredictRequest{})
-				cancel()
-				if status.Code(err) != codes.ResourceExhausted || time.Since(start) != 0 {
-					t.Fatalf("one too many, with %s: got %v after %v, want RESOURCE_EXHAUSTED at once", name, err, time.Since(start))
-				}
-			}
-		}
-		if _, err := healthpb.NewHealthClient(first).Check(t.Context(), &healthpb.HealthCheckRequest{}); err != nil {
-			t.Errorf("health, in the crowd: %v", err)
-		}
-		giveUp()
-		synctest.Wait()
-		close(gate)
-		var answered, gone int
-		for range most {
-			switch err := <-errs; {
-			case err == nil:
-				answered++
-			case status.Code(err) == codes.Canceled || errors.Is(err, context.Canceled):
-				gone++
-			default:
-				t.Errorf("of the crowd: %v", err)
-			}
-		}
-		if answered != most/2 || gone != most/2 {
-			t.Errorf("%d answered and %d gone, want %d of each", answered, gone, most/2)
-		}
-		synctest.Wait()
-		var group sync.WaitGroup
-		for i := range most {
-			group.Go(func() {
-				if _, err := clients[i%conns].Predict(t.Context(), &mlenginev1.PredictRequest{}); err != nil {
-					t.Errorf("after the crowd: %v", err)
-				}
-			})
-		}
-		group.Wait()
-		if n := testutil.CollectAndCount(reg, "grpc_server_crowded_out_total"); n != 1 {
-			t.Errorf("%d series of refusals, want 1", n)
+		if got := c.waiting.Load(); got != 0 {
+			t.Errorf("all have ended: %d wait, want 0", got)
 		}
 	})
+}
+
+func BenchmarkCrowd(b *testing.B) {
+	c := newCrowd("s.S", prometheus.NewRegistry())
+	info := &tap.Info{FullMethodName: "/s.S/M"}
+	b.ReportAllocs()
+	for b.Loop() {
+		ctx, cancel := context.WithCancel(b.Context())
+		ctx, err := c.tap(ctx, info)
+		if err != nil || begin(ctx) != nil {
+			b.Fatal(err)
+		}
+		cancel()
+	}
 }

@@ -23,7 +23,7 @@ func (s *Server) RegisterService(desc *grpc.ServiceDesc, impl any) {
 		desc = &reporting
 	}
 	if desc.ServiceName == s.crowded {
-		desc = refusing(desc)
+		desc = crowded(desc)
 	}
 	s.Server.RegisterService(desc, impl)
 }

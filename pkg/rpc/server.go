@@ -62,7 +62,7 @@ type ServerOptions struct {
 	Control *Control
 	// Limiter, if set, bounds the calls of each client.
 	Limiter *Limiter
-	// Crowded names the service of which no more than 1,024 calls may be under way at once. The others are
+	// Crowded names the service of which no more than 768 calls may wait to begin, 512 of one connection. The others are
 	// those of operators, who must get through.
 	Crowded string
 	// OnRefused, if set, is told of calls that gRPC itself refused before any handler saw them: RESOURCE_EXHAUSTED for a

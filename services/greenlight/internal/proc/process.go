@@ -146,15 +146,6 @@ func (p *Process) Stop(grace time.Duration) error {
 	return nil
 }
 
-// Kill ends the process without a warning, as a power cut would, and waits until it has ended.
-func (p *Process) Kill() error {
-	if err := p.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		return fmt.Errorf("kill %s: %w", p.name, err)
-	}
-	<-p.done
-	return nil
-}
-
 // lastLine is the last that the process logged, for a message to people.
 func (p *Process) lastLine() string {
 	raw, err := os.ReadFile(p.log)
