@@ -26,6 +26,8 @@ type StageOptions struct {
 	Artifact         *model.Artifact
 	// States are what is sent. They must be of Artifact, whose schema has the inputs of its baseline.
 	States []load.State
+	// Flags are more of the executors'.
+	Flags []string
 }
 
 func (o StageOptions) validate() error {
@@ -185,7 +187,7 @@ func (s *Stage) StartExecutor(ctx context.Context, o ExecutorOptions) (*Executor
 		"--baseline", "heuristic=" + filepath.Join(s.opts.Models, m.Name, m.Version, "baseline.json"),
 		"--engine-addr", o.Engine, "--sample-percent", fmt.Sprint(o.Percent), "--insecure-control",
 		"--grpc-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0",
-	}, o.More...)...)
+	}, slices.Concat(s.opts.Flags, o.More)...)...)
 	if err != nil {
 		return nil, err
 	}
