@@ -75,6 +75,29 @@ func TestBreakerJudgesAtTheNextFailure(t *testing.T) {
 	})
 }
 
+// longOutage is twenty minutes with a request a second.
+func (tr *trial) longOutage() {
+	for range 20 * 60 {
+		time.Sleep(time.Second)
+		tr.Detach(tr.request())
+	}
+}
+
+// wantBack waits until shadows are compared again.
+func (tr *trial) wantBack() {
+	tr.t.Helper()
+	back := time.Now()
+	for tr.wait(tr.t.Context()).Outcome != Match || tr.breakerState() != closed {
+		time.Sleep(time.Second)
+		if time.Since(back) > 5*time.Minute {
+			tr.t.Fatal("no shadow within 5 minutes")
+		}
+	}
+	if took := time.Since(back); took > 30*time.Second {
+		tr.t.Errorf("shadows were back after %v, want 30s", took)
+	}
+}
+
 // However long ml-engine was away, half a minute after its return its shadows are compared again.
 func TestRecoveryAfterALongOutage(t *testing.T) {
 	for name, ill := range map[string]func(*enginetest.Engine){
@@ -90,25 +113,13 @@ func TestRecoveryAfterALongOutage(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				tr := newTrial(t, enginetest.Options{}, nil)
 				ill(tr.engine)
-				for range 20 * 60 { // twenty minutes, a request a second
-					time.Sleep(time.Second)
-					tr.Detach(tr.request())
-				}
+				tr.longOutage()
 				if hold := time.Until(tr.breakerStatus().NextProbe); hold < 0 || tr.breakerState() != open {
 					t.Fatalf("after the outage: %+v, want open", tr.breakerStatus())
 				}
 				tr.engine.Mend()
 				tr.engine.Restart()
-				back := time.Now()
-				for tr.wait(t.Context()).Outcome != Match || tr.breakerState() != closed {
-					time.Sleep(time.Second)
-					if time.Since(back) > 5*time.Minute {
-						t.Fatal("no shadow within 5 minutes")
-					}
-				}
-				if took := time.Since(back); took > 30*time.Second {
-					t.Errorf("shadows were back after %v, want 30s", took)
-				}
+				tr.wantBack()
 			})
 		})
 	}
@@ -119,22 +130,10 @@ func TestRecoveryWithAnotherModel(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{}, nil)
 		tr.engine.Break(enginetest.Answer(2))
-		for range 20 * 60 {
-			time.Sleep(time.Second)
-			tr.Detach(tr.request())
-		}
+		tr.longOutage()
 		tr.engine.Mend()
 		tr.engine.Swap("v1.8.1", "v1.8.1-mended")
-		back := time.Now()
-		for tr.wait(t.Context()).Outcome != Match || tr.breakerState() != closed {
-			time.Sleep(time.Second)
-			if time.Since(back) > 5*time.Minute {
-				t.Fatal("no shadow within 5 minutes")
-			}
-		}
-		if took := time.Since(back); took > 30*time.Second {
-			t.Errorf("shadows were back after %v, want 30s", took)
-		}
+		tr.wantBack()
 	})
 }
 

@@ -63,7 +63,7 @@ func restarted(ctx context.Context, t *trial) (func(context.Context) error, erro
 		if err := t.stage.Engine.Start(ctx); err != nil {
 			return err
 		}
-		pause(ctx, time.Second)
+		Pause(ctx, time.Second)
 		return nil
 	})
 	return func(ctx context.Context) error {
@@ -185,11 +185,11 @@ func starved(ctx context.Context, t *trial) (func(context.Context) error, error)
 		if err := signal(syscall.SIGSTOP); err != nil {
 			return err
 		}
-		pause(ctx, share)
+		Pause(ctx, share)
 		if err := signal(syscall.SIGCONT); err != nil {
 			return err
 		}
-		pause(ctx, share)
+		Pause(ctx, share)
 		return nil
 	})
 	return func(context.Context) error { return errors.Join(stop(), signal(syscall.SIGCONT)) }, nil

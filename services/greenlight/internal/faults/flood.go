@@ -242,7 +242,7 @@ func (e *Executor) flood(ctx context.Context, rate float64, length time.Duration
 		case <-ticker.C:
 		}
 	}
-	pause(ctx, time.Second)
+	Pause(ctx, time.Second)
 	var sum stats
 	for _, c := range conns {
 		c.mu.Lock()

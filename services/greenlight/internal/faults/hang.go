@@ -45,7 +45,7 @@ func (s *Stage) hang(ctx context.Context, e *Executor, length time.Duration) (_ 
 			return err
 		}
 		seen = append(seen, r)
-		pause(ctx, length/300)
+		Pause(ctx, length/300)
 		return nil
 	})
 	_, err = bench.ClosedLoop(ctx, saturating, length, e.decide)

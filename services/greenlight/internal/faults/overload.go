@@ -146,7 +146,7 @@ func (e *Executor) recovers(ctx context.Context, over, calm float64, length time
 		flooded <- err
 	})
 	// The flood waits a second for its last answers; the calm load begins with that second.
-	pause(ctx, length)
+	Pause(ctx, length)
 	begin := time.Now()
 	_, err := bench.OpenLoop(ctx, calm, 3, limit-slot, func(ctx context.Context, i int) error {
 		start := time.Now()

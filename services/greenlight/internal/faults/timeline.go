@@ -60,7 +60,7 @@ func watchBreaker(ctx context.Context, on, off *Executor, begin func() time.Time
 			line = append(line, Change{AtS: time.Since(begin()).Seconds(), State: StateWord(last)})
 		}
 		_, _ = off.Counts(ctx)
-		pause(ctx, lookEvery)
+		Pause(ctx, lookEvery)
 		return nil
 	})
 	return func() Timeline {

@@ -202,7 +202,7 @@ func (t *trial) loaded(ctx context.Context, f Fault, row *Row) (end func(context
 			} else {
 				loose = true
 				go func() {
-					pause(ctx, t.length/4)
+					Pause(ctx, t.length/4)
 					began <- begin()
 				}()
 			}
@@ -250,7 +250,7 @@ func (t *trial) recover(ctx context.Context, row *Row) error {
 		return err
 	}
 	for time.Since(ended) < recoveryLimit {
-		if !pause(ctx, lookEvery) {
+		if !Pause(ctx, lookEvery) {
 			return ctx.Err()
 		}
 		now, err := t.on.Counts(ctx)

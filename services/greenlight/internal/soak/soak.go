@@ -120,7 +120,7 @@ func (r *run) happen(ctx context.Context, f *feed) error {
 	} {
 		group.Go(func() {
 			for _, e := range of(events, kind) {
-				if !sleep(loaded, time.Until(r.start.Add(e.At))) {
+				if !faults.Pause(loaded, time.Until(r.start.Add(e.At))) {
 					return
 				}
 				if err := do(loaded, e); err != nil && loaded.Err() == nil {
@@ -137,17 +137,6 @@ func (r *run) happen(ctx context.Context, f *feed) error {
 		return err
 	default:
 		return ctx.Err()
-	}
-}
-
-func sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
 	}
 }
 
@@ -188,7 +177,7 @@ func (r *run) fault(ctx context.Context, e Event) error {
 	if err != nil {
 		return err
 	}
-	sleep(ctx, e.For)
+	faults.Pause(ctx, e.For)
 	r.happened("fault")
 	return end(context.WithoutCancel(ctx))
 }
