@@ -217,15 +217,15 @@ func (res *Result) Has(fault string) bool {
 	return slices.ContainsFunc(res.Rows, func(r Row) bool { return r.Fault == fault })
 }
 
-// With is the result and a later one as one, in the order of the table. What is said of all of it is the later one's, but
-// for the time of the first and the sum of the durations.
+// With is the result and a later one as one, in the order of the table. What is said of all rows is the later one's, if it
+// has any; the time is the first one's, and the duration the sum.
 func (res *Result) With(later *Result) *Result {
 	if res.Schema == "" {
 		return later
 	}
 	sum := *later
 	sum.Time, sum.DurationS = res.Time, res.DurationS+later.DurationS
-	if sum.Git == "" {
+	if sum.Git == "" || len(later.Rows) == 0 { // it is the rows that these are of
 		sum.Git, sum.Machine, sum.Saturation, sum.Share, sum.Rounds = res.Git, res.Machine, res.Saturation, res.Share, res.Rounds
 	}
 	if sum.Hang == nil {
