@@ -156,8 +156,11 @@ func (f *faultFlags) before() (*faults.Result, error) {
 		return nil, err
 	}
 	var r faults.Result
-	if err := json.Unmarshal(raw, &r); err != nil || r.Schema != faults.Schema {
-		return nil, fmt.Errorf("--resume: %s is not a result of this command (%v)", f.json, err)
+	if err := json.Unmarshal(raw, &r); err != nil {
+		return nil, fmt.Errorf("--resume: %s: %w", f.json, err)
+	}
+	if r.Schema != faults.Schema {
+		return nil, fmt.Errorf("--resume: %s is no result of this command: its schema is %q", f.json, r.Schema)
 	}
 	return &r, nil
 }

@@ -72,7 +72,7 @@ func (e *Executor) decide(ctx context.Context, i int) error {
 	if err != nil {
 		e.tally.lost.Add(1)
 		e.tally.note("decision %d of %s was lost: %v", i, e.Name, err)
-		return nil //nolint:nilerr // a lost decision is a result
+		return nil // a lost decision is a result
 	}
 	got, want := resp.GetScore(), e.states[k].Baseline
 	if math.Float64bits(got) != math.Float64bits(want) || resp.GetRequestId() != e.states[k].ID || resp.GetModelDigest() != e.digest {

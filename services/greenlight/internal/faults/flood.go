@@ -66,7 +66,7 @@ func dialRude(ctx context.Context, addr string, deaf bool) (*rude, error) {
 	}
 	r := &rude{conn: conn, out: bufio.NewWriterSize(conn, 64<<10), next: 1, begun: map[uint32]begun{}, read: make(chan struct{})}
 	r.framer, r.enc = http2.NewFramer(r.out, nil), hpack.NewEncoder(&r.block)
-	if _, err := r.out.WriteString(http2.ClientPreface); err == nil {
+	if _, err = r.out.WriteString(http2.ClientPreface); err == nil {
 		err = errors.Join(r.framer.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1 << 20}),
 			r.framer.WriteWindowUpdate(0, 1<<30), r.out.Flush())
 	}
@@ -93,8 +93,13 @@ func (r *rude) begin(method string, message []byte, b begun) error {
 	defer r.mu.Unlock()
 	r.block.Reset()
 	for _, h := range [][2]string{
-		{":method", "POST"}, {":scheme", "http"}, {":path", method}, {":authority", "executor"},
-		{"content-type", "application/grpc"}, {"te", "trailers"}, {"grpc-timeout", "1S"},
+		{":method", "POST"},
+		{":scheme", "http"},
+		{":path", method},
+		{":authority", "executor"},
+		{"content-type", "application/grpc"},
+		{"te", "trailers"},
+		{"grpc-timeout", "1S"},
 	} {
 		if err := r.enc.WriteField(hpack.HeaderField{Name: h[0], Value: h[1]}); err != nil {
 			return err
@@ -211,12 +216,18 @@ func (e *Executor) flood(ctx context.Context, rate float64, length time.Duration
 		}
 	}
 	conns := make([]*rude, floodConns)
+	defer func() {
+		for _, c := range conns {
+			if c != nil {
+				c.close()
+			}
+		}
+	}()
 	for i := range conns {
 		c, err := dialRude(ctx, e.Process.Addr("grpc"), false)
 		if err != nil {
 			return stats{}, err
 		}
-		defer c.close()
 		conns[i] = c
 	}
 	begin := time.Now()

@@ -229,12 +229,14 @@ func deafClient(ctx context.Context, e *Executor) (*rude, error) {
 		return nil, err
 	}
 	for range 10_000 {
-		if r.begin(executorv1.DecisionService_Predict_FullMethodName, message, begun{}) != nil {
-			return r, nil // the server takes no more of it
+		if err = r.begin(executorv1.DecisionService_Predict_FullMethodName, message, begun{}); err != nil {
+			break
 		}
 	}
-	_ = r.flush() // likewise
-	return r, nil
+	if err == nil {
+		_ = r.flush()
+	}
+	return r, nil //nolint:nilerr // the server takes no more of it: so be it
 }
 
 // greedyClient opens 10,000 streams of quotes and leaves them open.

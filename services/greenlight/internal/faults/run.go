@@ -126,7 +126,8 @@ func (s *Stage) pair(ctx context.Context, suffix, engine string) (off, on *Execu
 	if on, err = s.StartExecutor(ctx, ExecutorOptions{Name: "on" + suffix, Engine: engine, Percent: 100}); err != nil {
 		return nil, nil, err
 	}
-	return off, on, on.AwaitShadow(ctx)
+	err = on.AwaitShadow(ctx)
+	return off, on, err
 }
 
 // saturation is what the executor answers per second with many calls under way.

@@ -126,9 +126,12 @@ func (e *Engine) Start(ctx context.Context) error {
 	return nil
 }
 
+// ended says whether there is no process.
+func (e *Engine) ended() bool { return e.process.Err() != nil }
+
 // Kill ends it as a crash would. Killing it twice is fine.
 func (e *Engine) Kill() error {
-	if e.process.Err() != nil {
+	if e.ended() {
 		return nil
 	}
 	used, _ := bench.CPU(e.process.PID())
@@ -150,7 +153,7 @@ func (e *Engine) Thaw() error {
 
 // Stop asks it to stop. One that was killed has stopped.
 func (e *Engine) Stop() error {
-	if e.process.Err() != nil {
+	if e.ended() {
 		return nil
 	}
 	if e.frozen {

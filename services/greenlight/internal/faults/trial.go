@@ -243,7 +243,7 @@ func (t *trial) recover(ctx context.Context, row *Row) error {
 	}()
 	defer func() {
 		cancel()
-		<-loaded // ended by cancel
+		_ = <-loaded // ended by cancel
 	}()
 	last, err := t.on.Counts(ctx)
 	if err != nil {

@@ -110,8 +110,12 @@ func (r *run) happen(ctx context.Context, f *feed) error {
 		rate float64
 		fn   func(context.Context, int)
 	}{
-		{predictRate, t.predict(r.steady)}, {withRate, t.withShadow(r.steady)}, {facadeRate, t.facade(r.steady)},
-		{quoteRate, f.decide}, {streamRate, stream(r.book, r.steady, f.all)}, {1, r.look},
+		{predictRate, t.predict(r.steady)},
+		{withRate, t.withShadow(r.steady)},
+		{facadeRate, t.facade(r.steady)},
+		{quoteRate, f.decide},
+		{streamRate, stream(r.book, r.steady, f.all)},
+		{1, r.look},
 	} {
 		group.Go(func() { every(loaded, l.rate, l.fn) })
 	}
@@ -196,7 +200,7 @@ func (r *run) swap(ctx context.Context, _ Event) error {
 	}
 	if err != nil {
 		r.happened("swap, ml-engine away")
-		return nil //nolint:nilerr // a killed engine swaps nothing
+		return nil // a killed engine swaps nothing
 	}
 	r.happened("swap")
 	return nil
@@ -217,7 +221,8 @@ type life struct{ requests, inFlight uint64 }
 
 func newSecond(ctx context.Context, r *run) (*second, error) {
 	s := &second{run: r, grpc: "127.0.0.1:0", http: "127.0.0.1:0"}
-	return s, s.begin(ctx)
+	err := s.begin(ctx)
+	return s, err
 }
 
 func (s *second) begin(ctx context.Context) error {
