@@ -236,7 +236,7 @@ func deafClient(ctx context.Context, e *Executor) (*rude, error) {
 	if err == nil {
 		_ = r.flush()
 	}
-	return r, nil //nolint:nilerr // the server takes no more of it: so be it
+	return r, nil // whether or not the server has taken all of it
 }
 
 // greedyClient opens 10,000 streams of quotes and leaves them open.

@@ -233,17 +233,18 @@ func (t *trial) recover(ctx context.Context, row *Row) error {
 	ended := time.Now()
 	row.RecoveryS = -1
 	loading, cancel := context.WithCancel(ctx)
-	loaded := make(chan error, 1)
+	loaded := make(chan struct{})
 	go func() {
-		_, err := bench.OpenLoop(loading, recoveryRate, 2, 2*recoveryLimit, func(ctx context.Context, i int) error {
+		defer close(loaded)
+		// Its error is that it was ended; what becomes of decisions is in the tally.
+		_, _ = bench.OpenLoop(loading, recoveryRate, 2, 2*recoveryLimit, func(ctx context.Context, i int) error {
 			// The call under way when the load ends is still answered.
 			return t.on.decide(context.WithoutCancel(ctx), i)
 		})
-		loaded <- err
 	}()
 	defer func() {
 		cancel()
-		_ = <-loaded // ended by cancel
+		<-loaded
 	}()
 	last, err := t.on.Counts(ctx)
 	if err != nil {
