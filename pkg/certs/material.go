@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"time"
 )
 
@@ -79,7 +80,7 @@ func (f Files) parse(c contents) (*material, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s and %s are not a certificate and its key: %w", f.Cert, f.Key, err)
 		}
-		m.cert, m.names = &pair, append(pair.Leaf.DNSNames, uris(pair.Leaf)...)
+		m.cert, m.names = &pair, slices.Concat(pair.Leaf.DNSNames, uris(pair.Leaf))
 		m.own = validity{pair.Leaf.NotBefore, pair.Leaf.NotAfter}
 		for _, der := range pair.Certificate[1:] {
 			link, err := x509.ParseCertificate(der)

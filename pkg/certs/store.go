@@ -167,6 +167,7 @@ func (s *Store) warn(now time.Time) {
 			continue
 		}
 		s.warning, s.warned = warning, now
+		//nolint:sloglint // one of the two constants above
 		s.logger.Log(context.Background(), level, warning, "end", s.end, "file", v.file, "not_after", v.to, "left", left.Round(time.Minute))
 	}
 }

@@ -113,7 +113,7 @@ type clientCredentials struct {
 
 // ClientHandshake implements credentials.TransportCredentials.
 func (c *clientCredentials) ClientHandshake(ctx context.Context, authority string, conn net.Conn) (net.Conn, credentials.AuthInfo, error) {
-	m := c.store.refresh()
+	m := c.store.refresh() //nolint:contextcheck // what it logs is not of this call
 	config := &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: m.pool}
 	if m.cert != nil {
 		config.Certificates = []tls.Certificate{*m.cert}
@@ -128,7 +128,7 @@ func (c *clientCredentials) ServerHandshake(net.Conn) (net.Conn, credentials.Aut
 
 // Info implements credentials.TransportCredentials. gRPC makes the server's name the authority.
 func (c *clientCredentials) Info() credentials.ProtocolInfo {
-	return credentials.ProtocolInfo{SecurityProtocol: "tls", SecurityVersion: "1.3", ServerName: c.serverName}
+	return credentials.ProtocolInfo{SecurityProtocol: "tls", ServerName: c.serverName}
 }
 
 // Clone implements credentials.TransportCredentials.

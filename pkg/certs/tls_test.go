@@ -65,7 +65,7 @@ func TestClientsNeedACertificate(t *testing.T) {
 			}
 			transport := &http.Transport{TLSClientConfig: config}
 			defer transport.CloseIdleConnections()
-			got := ""
+			var got string
 			if resp, err := (&http.Client{Transport: transport}).Get(web.URL + tt.path); err != nil {
 				got = err.Error()
 			} else {

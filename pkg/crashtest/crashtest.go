@@ -57,7 +57,7 @@ func Run(t *testing.T, w Writer) {
 		return
 	}
 	t.Run("kill", func(t *testing.T) { kill(t, w, strings.SplitN(t.Name(), "/", 2)[0]) })
-	t.Run("power", func(t *testing.T) { power(t, w, strings.SplitN(t.Name(), "/", 2)[0]) })
+	t.Run("power", func(t *testing.T) { power(t, strings.SplitN(t.Name(), "/", 2)[0]) })
 }
 
 // Teller is how a process tells its parent, over a pipe that survives it.

@@ -22,7 +22,7 @@ const calls = "openat,mkdirat,write,pwrite64,writev,fsync,fdatasync,rename,renam
 // power looks at what a loss of power would do, which a kill does not show, since the kernel keeps what was written: the
 // system calls of the writer must leave nothing unsynced when an operation is acknowledged, and rename no file whose
 // content is not synced.
-func power(t *testing.T, w Writer, test string) {
+func power(t *testing.T, test string) {
 	strace, err := exec.LookPath("strace")
 	if err != nil {
 		t.Skip("strace is not installed (Debian: strace)")
@@ -98,7 +98,7 @@ func (d *disk) follow(trace io.Reader) error {
 		if m := resumed.FindStringSubmatch(line); m != nil {
 			line = m[1] + " " + begun[m[1]] + m[2]
 		}
-		if m := call.FindStringSubmatch(line); m != nil && !strings.HasPrefix(m[3], "-") {
+		if m := call.FindStringSubmatch(line); len(m) > 3 && !strings.HasPrefix(m[3], "-") {
 			d.take(m[1], m[2])
 		}
 	}

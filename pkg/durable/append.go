@@ -28,7 +28,10 @@ type file interface {
 // kill leaves it, is removed.
 func AppendTo(f *os.File, end int64) (*Appender, error) {
 	a := &Appender{file: f, end: end}
-	return a, a.mend()
+	if err := a.mend(); err != nil {
+		return nil, err
+	}
+	return a, nil
 }
 
 // Append adds the data, which are on disk when it returns. After an error nothing was added.

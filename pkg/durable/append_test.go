@@ -59,9 +59,10 @@ func TestAppend(t *testing.T) {
 		{faulty{write: fault}, "three\n", false, "one\ntwo\n"},
 		{faulty{}, "four\n", true, "one\ntwo\nfour\n"},
 		{faulty{sync: fault}, "five\n", false, "one\ntwo\nfour\n"},
-		{faulty{write: fault, truncate: fault}, "six six\n", false, "one\ntwo\nfour\nsix "},
-		{faulty{truncate: fault}, "seven\n", false, "one\ntwo\nfour\nsix "},
-		{faulty{}, "eight\n", true, "one\ntwo\nfour\neight\n"},
+		{faulty{}, "five\n", true, "one\ntwo\nfour\nfive\n"},
+		{faulty{write: fault, truncate: fault}, "six six\n", false, "one\ntwo\nfour\nfive\nsix "},
+		{faulty{truncate: fault}, "seven\n", false, "one\ntwo\nfour\nfive\nsix "},
+		{faulty{}, "eight\n", true, "one\ntwo\nfour\nfive\neight\n"},
 	} {
 		f.write, f.sync, f.truncate = step.faults.write, step.faults.sync, step.faults.truncate
 		err := a.Append([]byte(step.line))

@@ -46,7 +46,7 @@ func TestCrash(t *testing.T) {
 			if err != nil {
 				return nil, err
 			}
-			if err := l.Close(context.Background()); err != nil {
+			if err := l.Close(context.WithoutCancel(t.Context())); err != nil {
 				return nil, err
 			}
 			for _, f := range list(t, dir) {

@@ -88,8 +88,11 @@ func TestDialBalancesOverAllAddresses(t *testing.T) {
 			listeners[i], stops[i] = bufconn.Listen(1<<20), server.Stop
 			served := make(chan error, 1)
 			go func() { served <- server.Serve(listeners[i]) }()
-			defer func() { <-served }()
-			defer stops[i]()
+			stop := stops[i]
+			t.Cleanup(func() {
+				stop()
+				<-served
+			})
 			addresses[i] = resolver.Address{Addr: string(rune('a' + i))}
 		}
 		name.InitialState(resolver.State{Addresses: addresses})

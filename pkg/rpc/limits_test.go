@@ -79,8 +79,13 @@ func (c *controlled) rude(t *testing.T, size int) string {
 	var block bytes.Buffer
 	enc := hpack.NewEncoder(&block)
 	for _, field := range [][2]string{
-		{":method", "POST"}, {":scheme", "http"}, {":path", mlenginev1.ScoringService_Predict_FullMethodName}, {":authority", "x"},
-		{"content-type", "application/grpc"}, {"te", "trailers"}, {"x-large", strings.Repeat("x", size)},
+		{":method", "POST"},
+		{":scheme", "http"},
+		{":path", mlenginev1.ScoringService_Predict_FullMethodName},
+		{":authority", "x"},
+		{"content-type", "application/grpc"},
+		{"te", "trailers"},
+		{"x-large", strings.Repeat("x", size)},
 	} {
 		_ = enc.WriteField(hpack.HeaderField{Name: field[0], Value: field[1]})
 	}

@@ -98,7 +98,7 @@ func (t fileToken) GetRequestMetadata(ctx context.Context, _ ...string) (map[str
 // private fails when others could read what is sent.
 func private(ctx context.Context) error {
 	info, _ := credentials.RequestInfoFromContext(ctx)
-	if clear, ok := info.AuthInfo.(plaintextInfo); ok && clear.local {
+	if plain, ok := info.AuthInfo.(plaintextInfo); ok && plain.local {
 		return nil
 	}
 	if err := credentials.CheckSecurityLevel(info.AuthInfo, credentials.PrivacyAndIntegrity); err != nil {

@@ -49,6 +49,9 @@ func TestREADME(t *testing.T) {
 	all := helps(t, bin)
 	// What the guide shows are gates, whose answer may be no on a machine that is busy.
 	for _, path := range documents {
+		if filepath.Base(path) == "security.md" {
+			continue // its services have certificates: TestSecurityGuide runs it
+		}
 		page, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)

@@ -90,7 +90,7 @@ func labelsOf(f *dto.MetricFamily) string {
 		if !ok {
 			meaning = "`" + strings.Join(slices.Sorted(maps.Keys(values[name])), "` `") + "`"
 		}
-		labels = append(labels, fmt.Sprintf("`%s`: %s", name, meaning))
+		labels = append(labels, "`"+name+"`: "+meaning)
 	}
 	return strings.Join(labels, "<br>")
 }
@@ -241,7 +241,7 @@ var (
 )
 
 // otherFlags belong to programs that are not ours, and that the documentation calls.
-var otherFlags = []string{"plaintext", "namespace", "from-file", "network", "help", "no-progress"}
+var otherFlags = []string{"plaintext", "namespace", "from-file", "network", "help", "no-progress", "cacert", "cert"}
 
 // checkMentions fails for every flag and every command of greenlight in the code of a document that does not exist.
 func checkMentions(t *testing.T, document, text string, all []help) {

@@ -447,7 +447,7 @@ func (g *game) step(s step) {
 			for range 2 {
 				g.breaker.look(time.Now())
 				g.request(false, 1)
-				time.Sleep(1)
+				time.Sleep(time.Nanosecond)
 				g.rollout.lapse(time.Now(), g.all)
 			}
 			g.hurry = false

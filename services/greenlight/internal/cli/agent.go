@@ -6,9 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"os/signal"
 	"slices"
-	"syscall"
 	"time"
 
 	"github.com/jonboulle/clockwork"
@@ -56,9 +54,7 @@ once, writes what is due, and ends: for a look now, and for a scheduler of your 
 			if err := f.validate(); err != nil {
 				return err
 			}
-			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGTERM)
-			defer stop()
-			return f.run(ctx, c)
+			return f.run(cmd.Context(), c)
 		},
 	}
 	fs := cmd.Flags()

@@ -57,7 +57,7 @@ func FuzzRead(f *testing.F) {
 			return
 		}
 		// What is not said is as it was, so that most answers get past the first look.
-		merged := proto.Clone(good).(*mlenginev1.GetDriftResponse) //nolint:forcetypeassert // a clone
+		merged := proto.Clone(good).(*mlenginev1.GetDriftResponse)
 		if len(a.GetFeatures()) > 0 || len(a.GetReference()) > 0 {
 			merged = a
 		} else {

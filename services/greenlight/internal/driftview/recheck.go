@@ -61,7 +61,7 @@ func recheck(s *drift.Snapshot, name string, r drift.Reading, days int, threshol
 	if verdict != r.Verdict {
 		found = append(found, fmt.Sprintf("%s says %s, and by its figures it is %s: %s", name, r.Verdict, verdict, reason))
 	}
-	if r.Threshold != threshold { //nolint:revive // written down and never computed
+	if r.Threshold != threshold {
 		found = append(found, fmt.Sprintf("%s is judged by %v, and the threshold is %v", name, r.Threshold, threshold))
 	}
 	if r.Status != drift.StatusOf(r.PSI) {

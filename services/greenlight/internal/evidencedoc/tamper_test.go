@@ -14,8 +14,12 @@ func TestFolder(t *testing.T) {
 		name string
 		run  func(*testing.T, *whole)
 	}{
-		{"is whole", testWhole}, {"is rendered", testRender}, {"with an edited verdict", testEditedVerdicts}, {"tampered with", testTampering},
-		{"with files swapped and added", testSwappedAndAdded}, {"with a chain made anew", testNewChain},
+		{"is whole", testWhole},
+		{"is rendered", testRender},
+		{"with an edited verdict", testEditedVerdicts},
+		{"tampered with", testTampering},
+		{"with files swapped and added", testSwappedAndAdded},
+		{"with a chain made anew", testNewChain},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			w.t = t

@@ -92,7 +92,7 @@ func TestJournalCutAnywhere(t *testing.T) {
 		if err := errors.Join(j.Append(sample(9)), j.Close()); err != nil {
 			t.Fatal(err)
 		}
-		if samples, err := ReadJournal(dir, time.Time{}); err != nil || len(samples) != want+1 || samples[want].Time != sample(9).Time {
+		if samples, err := ReadJournal(dir, time.Time{}); err != nil || len(samples) != want+1 || !samples[want].Time.Equal(sample(9).Time) {
 			t.Fatalf("cut at %d: went on to %v, %v", cut, samples, err)
 		}
 	}

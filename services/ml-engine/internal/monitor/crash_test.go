@@ -52,7 +52,7 @@ func TestCrash(t *testing.T) {
 			if err != nil {
 				return nil, err
 			}
-			if err := m.Stop(context.Background()); err != nil {
+			if err := m.Stop(context.WithoutCancel(t.Context())); err != nil {
 				return nil, err
 			}
 			if aside, err := filepath.Glob(filepath.Join(dir, "*unusable*")); err != nil || len(aside) > 0 {
