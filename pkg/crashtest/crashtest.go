@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -104,7 +105,7 @@ type process struct {
 // start runs the test in a process of its own, behind the words of a command.
 func start(t *testing.T, test, dir string, op, ops int, before ...string) *process {
 	t.Helper()
-	args := append(before, os.Args[0], "-test.run=^"+test+"$", "-test.timeout=2m", "-test.count=1")
+	args := slices.Concat(before, []string{os.Args[0], "-test.run=^" + test + "$", "-test.timeout=2m", "-test.count=1"})
 	p := &process{Cmd: exec.CommandContext(t.Context(), args[0], args[1:]...)}
 	p.Env = append(os.Environ(), dirEnv+"="+dir, opEnv+"="+strconv.Itoa(op), opsEnv+"="+strconv.Itoa(ops))
 	p.Stdout, p.Stderr = &p.out, &p.out

@@ -252,7 +252,8 @@ func (b *breakerModel) take(results []result, now time.Time, state string, all *
 			if failure(r.outcome) {
 				b.reopened++
 				hold := min(15*time.Second<<min(b.reopened, 10), 240*time.Second)
-				b.state, b.early, b.late = "open", r.at.Add(hold*3/4), r.at.Add(hold)
+				// As soon as the open time is over, it may have been seen to be back; the jitter is less than that.
+				b.state, b.early, b.late = "open", r.at.Add(15*time.Second), r.at.Add(hold)
 				all.trips++
 				continue
 			}
@@ -403,6 +404,19 @@ func (g *game) told(r shadow.Request, res shadow.Result) {
 	g.results = append(g.results, result{time.Now(), res.Outcome})
 }
 
+// known says whether a request of the id is open, or has ended.
+func (g *game) known(id string) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.open[id]) > 0 || len(g.settled[id]) > 0
+}
+
+func (g *game) forget(id string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.settled, id)
+}
+
 func (g *game) step(s step) {
 	now := time.Now()
 	g.rollout.lapse(now, g.all)
@@ -503,9 +517,9 @@ func (g *game) request(wait bool, burst int) {
 	fresh := g.rng.IntN(4) > 0 || g.hurry
 	if !fresh { // another name of an id that was asked before would be another id
 		id = "again" + strconv.Itoa(g.rng.IntN(20))
-		if len(g.open[id]) > 0 || len(g.settled[id]) > 0 {
+		if g.known(id) {
 			g.settle()
-			delete(g.settled, id)
+			g.forget(id)
 		}
 	}
 	g.requests++
@@ -562,8 +576,8 @@ func (g *game) mayBe(engine shadow.Outcome, burst int) []shadow.Outcome {
 		return []shadow.Outcome{shadow.BreakerOpen}
 	}
 	may := []shadow.Outcome{engine}
-	if g.breaker.state == "unsure" || failure(engine) && g.breaker.state == "closed" {
-		may = append(may, shadow.BreakerOpen) // others before it may have opened the breaker
+	if g.breaker.state == "unsure" || failure(engine) {
+		may = append(may, shadow.BreakerOpen) // others before it may have opened the breaker, or opened it again
 	}
 	if g.queue < 1000 && (burst > g.queue || len(g.open) > 0) {
 		may = append(may, shadow.Shed)

@@ -445,7 +445,7 @@ func TestUnwrittenAbortIsTriedAgain(t *testing.T) {
 	}
 	for name, test := range map[string]func(t *testing.T, k *Keeper, dir string) (want float64){
 		"room": func(t *testing.T, _ *Keeper, dir string) float64 {
-			time.Sleep(10 * writePeriod)
+			time.Sleep(10*writePeriod + writePeriod/2) // between two tries
 			room(t, dir)
 			time.Sleep(writePeriod)
 			return 0
