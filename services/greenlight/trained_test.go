@@ -38,7 +38,7 @@ func (p *pairs) commands() map[string]func(*testscript.TestScript, bool, []strin
 func (p *pairs) trained(ts *testscript.TestScript, _ bool, _ []string) {
 	p.train.Do(func() {
 		for _, args := range [][]string{{"train"}, {"eval"}} {
-			cmd := exec.Command("greenlight", args...)
+			cmd := exec.Command(filepath.Join(p.bin, "greenlight"), args...)
 			cmd.Dir = p.dir
 			if out, err := cmd.CombinedOutput(); err != nil {
 				p.err = fmt.Errorf("greenlight %v: %w\n%s", args, err, out)

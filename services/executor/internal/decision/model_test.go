@@ -31,7 +31,7 @@ const seedsEnv, seedEnv = "MODEL_SEEDS", "MODEL_SEED"
 // sequences of requests, faults of ml-engine, changes of the rollout and passing time. It prints the seed of a sequence
 // that the two disagree on, and the fewest of its steps on which they still do.
 func TestModel(t *testing.T) {
-	from, to := 0, 16
+	from, to := 0, 8
 	if n, err := strconv.Atoi(os.Getenv(seedsEnv)); err == nil {
 		to = n
 	}
