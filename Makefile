@@ -89,7 +89,7 @@ soak: build ## Run the pair with faults, swaps, canaries and restarts at random;
 
 .PHONY: test
 test: linkcheck deploy-check ## Test all modules under the race detector; GREENLIGHT_DATA=folder adds the tests on market data
-	go test $(RACE) work
+	go test $(RACE) -timeout 20m work
 
 .PHONY: crash
 crash: ## Kill every writer of files, ROUNDS times in all at moments from SEED, and show what was lost; 1000, 1

@@ -153,13 +153,14 @@ func Run(policy gate.Policy, start time.Time) *canary.Record {
 	r := &canary.Record{
 		ID: start.Format("20060102T150405Z") + "-made-up", Executors: []string{"127.0.0.1:4020"}, Metrics: "executor", Policy: policy,
 		BaselineVersion: "heuristic-test", Confirmation: "ONAY: made up by promotetest", StartTime: start, EndTime: start,
-		Decision: canary.Passed, RolledBack: true, Resumptions: []time.Time{}, PromoteEligible: true,
+		Decision: canary.Passed, RolledBack: true, Resumptions: []time.Time{},
 	}
 	for i, percent := range policy.Phases {
 		p := canary.Phase{Index: i, Percent: percent, StartTime: r.EndTime, EndTime: r.EndTime.Add(time.Duration(policy.PhaseDuration))}
 		Pass(&p, policy, 10*policy.MinComparisons)
 		r.Phases, r.EndTime = append(r.Phases, p), p.EndTime
 	}
+	r.PromoteEligible, r.PromoteReason = r.Eligible(evidence.Live)
 	return r
 }
 
