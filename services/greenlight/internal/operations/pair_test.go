@@ -285,7 +285,7 @@ func everyQuery(t *testing.T) (queries []string) {
 			names = append(names, strings.Trim(q, `"`))
 		}
 		for _, s := range selector.FindAllString(expr, -1) {
-			if !slices.Contains(names, s) {
+			if !slices.Contains(names, s) && !strings.HasPrefix(s, "ml_tls_") { // the pair speaks in the clear here
 				queries = append(queries, s)
 			}
 		}
