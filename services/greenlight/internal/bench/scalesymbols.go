@@ -3,9 +3,7 @@ package bench
 import (
 	"context"
 	"fmt"
-	"os"
 	"strconv"
-	"strings"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -68,22 +66,6 @@ func (s *scaling) symbols(ctx context.Context, symbols, round int) (_ []float64,
 	}
 	after, _ := cpuOf(p.PID())
 	own.pastCPU += after
-	return []float64{float64((after - before).Nanoseconds()) / 1e3 / float64(minutes*symbols), residentMB(p.PID())}, nil
-}
-
-// residentMB is the memory that the process occupies, in megabytes; 0 where the system does not tell.
-func residentMB(pid int) float64 {
-	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
-	if err != nil {
-		return 0
-	}
-	fields := strings.Fields(string(raw))
-	if len(fields) < 2 {
-		return 0
-	}
-	pages, err := strconv.ParseFloat(fields[1], 64)
-	if err != nil {
-		return 0
-	}
-	return pages * float64(os.Getpagesize()) / 1e6
+	resident, _ := p.Resident() // 0 where the system does not tell
+	return []float64{float64((after - before).Nanoseconds()) / 1e3 / float64(minutes*symbols), float64(resident) / 1e6}, nil
 }

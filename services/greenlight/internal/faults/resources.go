@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"strconv"
-	"strings"
 )
 
 // Resources are what a process holds.
@@ -24,25 +22,10 @@ func (e *Executor) Resources(ctx context.Context) (Resources, error) {
 	if err != nil {
 		return r, fmt.Errorf("%s: %w", e.Name, err)
 	}
-	pid := e.Process.PID()
-	if r.RSS, err = rss(pid); err != nil {
+	if r.RSS, err = e.Process.Resident(); err != nil {
 		return r, fmt.Errorf("%s: %w", e.Name, err)
 	}
-	fds, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
+	fds, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", e.Process.PID()))
 	r.FDs = len(fds)
 	return r, err
-}
-
-// rss is the resident memory of the process, in bytes.
-func rss(pid int) (int64, error) {
-	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
-	if err != nil {
-		return 0, err
-	}
-	fields := strings.Fields(string(raw))
-	if len(fields) < 2 {
-		return 0, fmt.Errorf("/proc/%d/statm has %d fields", pid, len(fields))
-	}
-	pages, err := strconv.ParseInt(fields[1], 10, 64)
-	return pages * int64(os.Getpagesize()), err
 }
