@@ -6,9 +6,9 @@ import (
 )
 
 // pace is how long after the newest call another one begins that is not full. A row that has waited so long still has most
-// of its 60 ms, and 200 calls a second cost next to nothing, whatever the rate of requests: see "executor, 100 % shadow" in
+// of its 60 ms, and 100 calls a second cost next to nothing, whatever the rate of requests: see "executor, 100 % shadow" in
 // the bench.
-const pace = 5 * time.Millisecond
+const pace = 10 * time.Millisecond
 
 // queue holds the shadows that wait and says when some of them go out as one call.
 //

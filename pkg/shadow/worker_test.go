@@ -74,7 +74,7 @@ func TestAtMostFourCallsInFlight(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{}, nil)
 		held, release := gate()
 		tr.engine.Break(held)
-		for range 10 {
+		for range 5 { // within the 60 ms that the first has
 			tr.detach(1)
 			synctest.Wait()
 			time.Sleep(pace) // then the call under way no longer holds up the next
@@ -93,10 +93,10 @@ func TestAtMostFourCallsInFlight(t *testing.T) {
 			}
 			total += n
 		}
-		if total != 510 || tr.engine.Peak() != 4 {
-			t.Errorf("got %d rows with %d calls at once, want 510 with 4", total, tr.engine.Peak())
+		if total != 505 || tr.engine.Peak() != 4 {
+			t.Errorf("got %d rows with %d calls at once, want 505 with 4", total, tr.engine.Peak())
 		}
-		tr.wantTotals(map[Outcome]uint64{Match: 510})
+		tr.wantTotals(map[Outcome]uint64{Match: 505})
 	})
 }
 
