@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/model"
@@ -30,8 +29,8 @@ type Options struct {
 	Artifact    *model.Artifact
 	// States are what is sent. They must be of Artifact, whose schema has the inputs of its baseline.
 	States []load.State
-	// Rounds is how often everything is measured; Closed and Open how long each time in a closed and in an open loop,
-	// after WarmUp.
+	// Rounds is how often everything is measured; Closed and Open how long each side is each time in a closed and in an open
+	// loop, and WarmUp how long before without being measured: all of it in slices, in turn with the other sides.
 	Rounds               int
 	Closed, Open, WarmUp time.Duration
 	// Profiles, if set, is a folder that gets the CPU profiles of both services at saturation with a shadow per decision.
@@ -40,9 +39,11 @@ type Options struct {
 	Progress func(done, total int)
 }
 
-// DefaultOptions measure for about four minutes. Many short segments are better than few long ones: what else the machine
-// does comes in bursts, and then spoils a round instead of all of them. Open loops take longer, since a p99 is made of one
-// call in a hundred.
+// perRound is into how many parts a side's share of a round is cut, which are measured in turn with those of the other sides:
+// what else the machine does comes in bursts of a tenth of a second and more, which should hit both sides of a ratio.
+const perRound = 10
+
+// DefaultOptions measure for about four minutes. Open loops take longer, since a p99 is made of one call in a hundred.
 func DefaultOptions() Options {
 	return Options{Rounds: 15, Closed: 500 * time.Millisecond, Open: time.Second, WarmUp: 100 * time.Millisecond}
 }
@@ -52,12 +53,13 @@ func QuickOptions() Options {
 	return Options{Rounds: 7, Closed: 200 * time.Millisecond, Open: 450 * time.Millisecond, WarmUp: 60 * time.Millisecond}
 }
 
-// closedModes are the calls under way in the closed loops, steady the sides that are measured in them. In the open loops
-// there are the executors that are just started as well, and then the busy one and the batches.
+// closedModes are the calls under way in the closed loops, steady the sides that are measured in them and in the open loops,
+// fresh the executors that are started anew in each round for the latter. Then there are the busy one and the batches.
 var (
 	closedModes = []int{1, manyUnderWay}
 	steady      = []string{echoScoring, engineSide, echoDecision, shadowOff, shadowOn}
-	segments    = len(closedModes)*len(steady) + len(steady) + 2 + 1 + 1 // in a round
+	fresh       = []string{shadowHung, shadowFresh}
+	segments    = ((len(closedModes)+1)*len(steady)+len(fresh))*perRound + 2 // in a round
 )
 
 // run is a measurement on its way: samples by what they are of, one per round.
@@ -101,7 +103,7 @@ func Run(ctx context.Context, opts Options) (_ *Result, err error) {
 		phases = append(phases, func(ctx context.Context, round int) error { return r.closed(ctx, round, underWay) })
 	}
 	// The open loops come last: their rates are shares of what the closed loops have found.
-	for _, phase := range append(phases, r.calm, r.busy, r.batch) {
+	for _, phase := range append(phases, r.calm, r.hung, r.busy, r.batch) {
 		for round := range opts.Rounds {
 			if err := phase(ctx, round); err != nil {
 				return nil, err
@@ -124,37 +126,85 @@ func Run(ctx context.Context, opts Options) (_ *Result, err error) {
 
 // closed measures all sides in closed loops.
 func (r *run) closed(ctx context.Context, round, underWay int) error {
-	for _, name := range order(round, steady...) {
-		err := r.take(closedKey(name, underWay), func() (sample, error) {
-			return r.fleet.sides[name].closed(ctx, underWay, r.closedSpan())
+	return inTurn(round, steady, func(name string, _ int) error {
+		return r.take(closedKey(name, underWay), round, func() (sample, error) {
+			return r.fleet.sides[name].closed(ctx, underWay, r.slice(r.opts.Closed))
 		})
+	})
+}
+
+// calm measures all sides in open loops, each pair at the same rate: a share of what its reference can do.
+func (r *run) calm(ctx context.Context, round int) error {
+	return inTurn(round, steady, func(name string, slice int) error {
+		reference := shadowOff
+		if name == echoScoring || name == engineSide {
+			reference = echoScoring
+		}
+		return r.take(calm(name), round, func() (sample, error) {
+			return r.fleet.sides[name].open(ctx, calmShare*r.saturation(reference), seed(round, slice), r.slice(r.opts.Open))
+		})
+	})
+}
+
+// hung measures two executors that have just been started, each with an ml-engine of its own. That of shadowHung is frozen as
+// the first slice begins, which is its own and is counted from its beginning: the calls under way, the queue that fills up and
+// the breaker that opens are all in it. The pairs are stopped again, since a breaker that has opened once stays open longer
+// the next time.
+func (r *run) hung(ctx context.Context, round int) (err error) {
+	pairs := map[string]*fleet{}
+	defer func() {
+		for _, pair := range pairs {
+			err = errors.Join(err, r.fleet.retire(pair))
+		}
+	}()
+	for _, name := range fresh {
+		pair, err := r.fleet.startFresh(ctx, name, round)
 		if err != nil {
+			return err
+		}
+		pairs[name] = pair
+	}
+	rate := calmShare * r.saturation(shadowOff)
+	err = inTurn(round, fresh, func(name string, slice int) error {
+		pair := pairs[name]
+		if name == shadowHung && slice == 0 {
+			if err := pair.freezeEngine(); err != nil {
+				return err
+			}
+		}
+		return r.take(calm(name), round, func() (sample, error) {
+			return pair.sides[name].open(ctx, rate, seed(round, slice), span{length: r.opts.Open / perRound})
+		})
+	})
+	if err != nil {
+		return err
+	}
+	for name, pair := range pairs {
+		if _, err := pair.sides[name].settle(ctx); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// calm measures all sides in open loops, each pair at the same rate: a share of what its reference can do.
-func (r *run) calm(ctx context.Context, round int) error {
-	for _, name := range order(round, append(slices.Clone(steady), shadowFresh, shadowHung)...) {
-		reference := shadowOff
-		if name == echoScoring || name == engineSide {
-			reference = echoScoring
-		}
-		rate := calmShare * r.saturation(reference)
-		err := r.take(calm(name), func() (sample, error) {
-			if name == shadowFresh || name == shadowHung {
-				return r.fleet.fresh(ctx, name, round, rate)
+// inTurn calls fn for the sides' slices of a round: forwards, and then backwards, so that a machine which grows slower or
+// faster favours neither side of a ratio.
+func inTurn(round int, names []string, fn func(name string, slice int) error) error {
+	for slice := range perRound {
+		for i := range names {
+			if (round+slice)%2 == 1 {
+				i = len(names) - 1 - i
 			}
-			return r.fleet.sides[name].open(ctx, rate, uint64(round), r.openSpan())
-		})
-		if err != nil {
-			return err
+			if err := fn(names[i], slice); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
+
+// seed is of the times of an open loop: the same for all sides.
+func seed(round, slice int) uint64 { return uint64(round*perRound + slice) }
 
 // busy loads the executor with its shadow up to where nothing may be shed.
 func (r *run) busy(ctx context.Context, round int) error {
@@ -163,8 +213,8 @@ func (r *run) busy(ctx context.Context, round int) error {
 	if err != nil {
 		return err
 	}
-	err = r.take(busyKey, func() (sample, error) {
-		return s.open(ctx, busyShare*r.saturation(shadowOn), uint64(round), r.openSpan())
+	err = r.take(busyKey, round, func() (sample, error) {
+		return s.open(ctx, busyShare*r.saturation(shadowOn), seed(round, 0), span{warm: r.opts.WarmUp, length: r.opts.Open})
 	})
 	if err != nil {
 		return err
@@ -174,12 +224,15 @@ func (r *run) busy(ctx context.Context, round int) error {
 		return err
 	}
 	const shed = executorv1.ShadowOutcome_SHADOW_OUTCOME_SHED
-	r.sheds = append(r.sheds, float64(after[shed]-before[shed]))
+	refused := r.samples[busyKey][round].refused // no shadow either, and worse
+	r.sheds = append(r.sheds, float64(after[shed]-before[shed])+float64(refused))
 	return nil
 }
 
-func (r *run) batch(ctx context.Context, _ int) error {
-	return r.take(batchKey, func() (sample, error) { return r.fleet.batch.closed(ctx, batchCalls, r.closedSpan()) })
+func (r *run) batch(ctx context.Context, round int) error {
+	return r.take(batchKey, round, func() (sample, error) {
+		return r.fleet.batch.closed(ctx, batchCalls, span{warm: r.opts.WarmUp, length: r.opts.Closed})
+	})
 }
 
 // saturation is what the side answers per second with many calls under way.
@@ -187,12 +240,13 @@ func (r *run) saturation(side string) float64 {
 	return spreadOf(measures(r.samples[closedKey(side, manyUnderWay)], sample.throughput)).Median
 }
 
-func (r *run) closedSpan() span { return span{warm: r.opts.WarmUp, length: r.opts.Closed} }
+// slice is of what a side has in a round.
+func (r *run) slice(length time.Duration) span {
+	return span{warm: r.opts.WarmUp / perRound, length: length / perRound}
+}
 
-func (r *run) openSpan() span { return span{warm: r.opts.WarmUp, length: r.opts.Open} }
-
-// take measures one segment.
-func (r *run) take(k key, measure func() (sample, error)) error {
+// take measures a slice of a round's sample, or all of it.
+func (r *run) take(k key, round int, measure func() (sample, error)) error {
 	s, err := measure()
 	if err != nil {
 		return err
@@ -200,20 +254,14 @@ func (r *run) take(k key, measure func() (sample, error)) error {
 	if s.calls == 0 {
 		return fmt.Errorf("%s: no call was answered within a segment", k.side)
 	}
-	r.samples[k] = append(r.samples[k], s)
+	if list := r.samples[k]; len(list) > round {
+		list[round].add(s)
+	} else {
+		r.samples[k] = append(list, s)
+	}
 	r.done++
 	if r.opts.Progress != nil {
 		r.opts.Progress(r.done, r.opts.Rounds*segments)
 	}
 	return nil
-}
-
-// order is the sides forwards in one round and backwards in the next, so that a machine which grows slower or faster
-// favours neither side of a ratio.
-func order(round int, names ...string) []string {
-	names = slices.Clone(names)
-	if round%2 == 1 {
-		slices.Reverse(names)
-	}
-	return names
 }

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"net"
 	"strings"
+	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/keepalive"
 
 	"github.com/greenlight-ml/greenlight/pkg/lifecycle"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
@@ -35,7 +37,8 @@ func Echo(ctx context.Context, opts EchoOptions) error {
 	if err != nil {
 		return err
 	}
-	server := grpc.NewServer()
+	// The client pings as often as the services let it; gRPC's default would end its connection for that.
+	server := grpc.NewServer(grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}))
 	mlenginev1.RegisterScoringServiceServer(server, scoringEcho{version: opts.ModelVersion})
 	executorv1.RegisterDecisionServiceServer(server, decisionEcho{version: opts.BaselineVersion})
 	if err := lifecycle.WriteAddresses(opts.AddressFile, map[string]net.Addr{"grpc": l.Addr()}); err != nil {

@@ -187,53 +187,63 @@ func (f *fleet) awaitShadow(ctx context.Context, s *side) error {
 	}
 }
 
-// fresh measures an executor that is started for it, with an ml-engine of its own. For shadowHung that is frozen as the
-// measurement begins, so that the calls under way, the queue that fills up and the breaker that opens are all in it. The
-// pair is stopped again, since a breaker that has opened once stays open longer the next time.
-func (f *fleet) fresh(ctx context.Context, kind string, round int, rate float64) (_ sample, err error) {
-	pair := &fleet{opts: f.opts}
-	defer func() { err = errors.Join(err, pair.stop()) }()
+// startFresh starts an executor with an ml-engine of its own, and sends it enough that a new process has its first pages and
+// its first collections of garbage behind it.
+func (f *fleet) startFresh(ctx context.Context, kind string, round int) (pair *fleet, err error) {
+	pair = &fleet{opts: f.opts, sides: map[string]*side{}}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, pair.stop())
+		}
+	}()
 	name, percent := fmt.Sprintf("fresh-%d", round), "0"
 	if kind == shadowHung {
 		name, percent = fmt.Sprintf("hung-%d", round), "100"
 	}
-	engine, err := pair.startEngine(ctx, name+"-engine")
-	if err != nil {
-		return sample{}, err
+	if pair.engine, err = pair.startEngine(ctx, name+"-engine"); err != nil {
+		return nil, err
 	}
-	executor, err := pair.startExecutor(ctx, name, engine, percent)
+	executor, err := pair.startExecutor(ctx, name, pair.engine, percent)
 	if err != nil {
-		return sample{}, err
+		return nil, err
 	}
 	s, err := pair.connect(kind, executor)
 	if err != nil {
-		return sample{}, err
+		return nil, err
 	}
+	pair.sides[kind] = s
 	if err := s.decision(ctx, f.opts.Artifact, f.opts.States, baselineOf); err != nil {
-		return sample{}, err
+		return nil, err
 	}
-	// A new process has its first pages and its first collections of garbage before it.
 	if _, err := s.closed(ctx, manyUnderWay, span{length: f.opts.Closed}); err != nil {
-		return sample{}, err
+		return nil, err
 	}
-	if kind == shadowHung {
-		if err := pair.awaitShadow(ctx, s); err != nil {
-			return sample{}, err
-		}
-		if err := syscall.Kill(engine.PID(), syscall.SIGSTOP); err != nil {
-			return sample{}, fmt.Errorf("freeze ml-engine: %w", err)
-		}
-		// A frozen process cannot stop when asked to. Closers run in reverse order.
-		pair.closers = append(pair.closers, func() error { return syscall.Kill(engine.PID(), syscall.SIGCONT) })
+	if kind != shadowHung {
+		return pair, nil
 	}
-	result, err := s.open(ctx, rate, uint64(round), span{length: f.opts.Open})
-	if err != nil {
-		return sample{}, err
+	return pair, pair.awaitShadow(ctx, s)
+}
+
+// freezeEngine stops the fleet's ml-engine in the middle of whatever it does.
+func (f *fleet) freezeEngine() error {
+	pid := f.engine.PID()
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		return fmt.Errorf("freeze ml-engine: %w", err)
 	}
-	_, err = s.settle(ctx)
-	for _, p := range []*proc.Process{engine, executor} {
+	// A frozen process cannot stop when asked to. Closers run in reverse order.
+	f.closers = append(f.closers, func() error { return syscall.Kill(pid, syscall.SIGCONT) })
+	return nil
+}
+
+// retire stops another fleet and keeps what CPU time it has used.
+func (f *fleet) retire(pair *fleet) error {
+	processes := []*proc.Process{pair.engine}
+	for _, s := range pair.sides {
+		processes = append(processes, s.process)
+	}
+	for _, p := range processes {
 		used, _ := cpuOf(p.PID())
 		f.pastCPU += used
 	}
-	return result, err
+	return pair.stop()
 }

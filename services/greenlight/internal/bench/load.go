@@ -30,6 +30,7 @@ type sample struct {
 	calls   int64
 	took    time.Duration // of the counted part
 	all     int64         // calls with those of the warm part
+	refused int64         // of all, of an open loop
 	cpu     time.Duration // that the server used for all of them; 0 where the system does not tell
 	latency *hdrhistogram.Histogram
 }
@@ -40,6 +41,16 @@ func newHistogram() *hdrhistogram.Histogram {
 
 func record(h *hdrhistogram.Histogram, d time.Duration) {
 	_ = h.RecordValue(min(int64(d), int64(maxLatency))) // fails only beyond the limit
+}
+
+// add takes another part of the same segment in.
+func (s *sample) add(part sample) {
+	s.calls += part.calls
+	s.took += part.took
+	s.all += part.all
+	s.refused += part.refused
+	s.cpu += part.cpu
+	s.latency.Merge(part.latency)
 }
 
 // throughput is answers per second.

@@ -53,6 +53,8 @@ type Side struct {
 	P99US      Spread  `json:"p99_us"`
 	// CPUUS is the server's CPU time per call, in microseconds; 0 where the system does not tell.
 	CPUUS Spread `json:"cpu_us"`
+	// Refused is how many calls of open loops were refused, in all rounds, because too many waited.
+	Refused int64 `json:"refused,omitempty"`
 }
 
 func (r *run) result() *Result {
@@ -111,6 +113,9 @@ func (res *Result) add(r *run, k key) {
 		Name: k.side, Mode: "closed", UnderWay: k.underWay, Throughput: of(sample.throughput),
 		P50US: of(func(s sample) float64 { return s.quantile(50) }), P99US: of(p99), CPUUS: of(cpuPerCall),
 	}
+	for _, one := range r.samples[k] {
+		s.Refused += one.refused
+	}
 	if k.underWay == 0 {
 		s.Mode, s.Rate = "open", s.Throughput.Median
 	}
@@ -156,6 +161,9 @@ func (res *Result) Figures(w io.Writer) error {
 		mode := fmt.Sprintf("%d under way", s.UnderWay)
 		if s.Mode == "open" {
 			mode = "open loop"
+		}
+		if s.Refused > 0 {
+			mode += fmt.Sprintf(", %d refused", s.Refused)
 		}
 		_, _ = fmt.Fprintf(tw, "%.0f\t%.0f\t%.0f\t%.1f\t  %s: %s\n", s.Throughput.Median, s.P50US.Median, s.P99US.Median, s.CPUUS.Median, s.Name, mode)
 	}

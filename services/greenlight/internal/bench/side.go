@@ -4,9 +4,12 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/greenlight-ml/greenlight/pkg/model"
@@ -140,11 +143,23 @@ func (s *side) closed(ctx context.Context, underWay int, t span) (sample, error)
 	return s.timed(func() (sample, error) { return closedLoop(ctx, underWay, t, s.call) })
 }
 
-// open measures an open loop.
+// open measures an open loop. A call that is refused because too many wait, which happens when this machine stops for a
+// moment, is counted; its latency is that of the refusal.
 func (s *side) open(ctx context.Context, rate float64, seed uint64, t span) (sample, error) {
 	sleep, done := preciseSleep()
 	defer done()
-	return s.timed(func() (sample, error) { return openLoop(ctx, rate, seed, t, sleep, s.call) })
+	var refused atomic.Int64
+	call := func(ctx context.Context, i int) error {
+		err := s.call(ctx, i)
+		if status.Code(err) == codes.ResourceExhausted {
+			refused.Add(1)
+			return nil
+		}
+		return err
+	}
+	result, err := s.timed(func() (sample, error) { return openLoop(ctx, rate, seed, t, sleep, call) })
+	result.refused = refused.Load()
+	return result, err
 }
 
 func (s *side) timed(measure func() (sample, error)) (sample, error) {

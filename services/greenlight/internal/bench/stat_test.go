@@ -1,8 +1,10 @@
 package bench
 
 import (
+	"errors"
 	"math"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -75,12 +77,28 @@ func TestReached(t *testing.T) {
 	}
 }
 
-func TestOrderAlternates(t *testing.T) {
-	names := []string{"a", "b", "c"}
-	for round, want := range [][]string{{"a", "b", "c"}, {"c", "b", "a"}, {"a", "b", "c"}} {
-		if got := order(round, names...); !slices.Equal(got, want) {
-			t.Errorf("round %d: got %v, want %v", round, got, want)
+// A sees as much of the machine before B as B before A, within a round and over rounds.
+func TestSidesAreMeasuredInTurn(t *testing.T) {
+	for round := range 2 {
+		var got []string
+		err := inTurn(round, []string{"a", "b"}, func(name string, slice int) error {
+			got = append(got, name)
+			if len(got) != 2*slice+1 && len(got) != 2*slice+2 {
+				t.Errorf("round %d: %d measured in slice %d", round, len(got), slice)
+			}
+			return nil
+		})
+		want := "abba abba abba abba abba"
+		if round == 1 {
+			want = "baab baab baab baab baab"
 		}
+		if want = strings.ReplaceAll(want, " ", ""); err != nil || strings.Join(got, "") != want {
+			t.Errorf("round %d: got %v, %v, want %s", round, got, err, want)
+		}
+	}
+	stop := errors.New("stop")
+	if err := inTurn(0, []string{"a"}, func(string, int) error { return stop }); !errors.Is(err, stop) {
+		t.Errorf("got %v, want %v", err, stop)
 	}
 }
 
