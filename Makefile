@@ -16,7 +16,6 @@ DURATION ?= 10m
 SEED ?= 1
 COMPOSE ?= docker compose
 ROUNDS ?= 1000
-SEED ?= 1
 FUZZTIME ?= 10s
 FUZZ ?=
 
@@ -67,12 +66,14 @@ scenarios: build ## Prove what a canary does when something goes wrong, and meas
 	$(BIN)/greenlight eval --evidence var/scenarios/offline
 	$(BIN)/greenlight canary scenarios --models var/scenarios/models --evidence var/scenarios/offline $(if $(DATA),--data '$(DATA)')
 	$(BIN)/greenlight canary power
+
 .PHONY: month
 month: build ## Show the reports of a simulated month with an episode of drift in it, in var/month
 	rm -rf var/month
 	GREENLIGHT_MONTH='$(CURDIR)/var/month' go test -count=1 -v -run '^TestMonth$$' ./services/greenlight/internal/agent
 	$(BIN)/greenlight evidence verify --evidence var/month/evidence/ml
 	$(BIN)/greenlight evidence render --evidence var/month/evidence/ml
+
 .PHONY: bench-page
 bench-page: ## Measure what ten viewers of the status page cost executor
 	go test -run '^$$' -bench Viewers -benchtime 6x ./services/greenlight/internal/operations

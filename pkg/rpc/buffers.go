@@ -13,7 +13,7 @@ import (
 var bufferSizes = []uint8{8, 10, 12, 14, 15, 16, 17, 18, 19, 20, 22}
 
 // The pool is gRPC's default, and so set before anything else begins, since the codec takes no other.
-func init() {
+func init() { //nolint:gochecknoinits // gRPC wants it there
 	pool, err := mem.NewBinaryTieredBufferPool(bufferSizes...)
 	if err != nil {
 		panic(fmt.Sprintf("rpc: buffers of %v: %v", bufferSizes, err))

@@ -18,6 +18,8 @@ type Scale struct {
 	Machine   Machine   `json:"machine"`
 	Rounds    int       `json:"rounds"`
 	Curves    []Curve   `json:"curves"`
+	// Capacity is what follows from them.
+	Capacity []Capacity `json:"capacity,omitempty"`
 }
 
 // Curve is one figure at growing sizes.
@@ -102,6 +104,9 @@ func (s *Scale) Table(w io.Writer) error {
 		_, _ = fmt.Fprintf(tw, "%d\t%s\t\n", flat, worse)
 	}
 	if err := tw.Flush(); err != nil {
+		return err
+	}
+	if err := s.capacityTable(w); err != nil {
 		return err
 	}
 	_, err := fmt.Fprintf(w, "\nmedians of %d rounds, in %.0f s, on %d CPUs (%s)\n", s.Rounds, s.DurationS, s.Machine.CPUs, s.Machine.load())

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"math"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -45,6 +46,40 @@ func TestScaleTable(t *testing.T) {
 	for _, want := range []string{"rows    1     2     4  best from  worse from", "cost (us)  123  45.7  1.23          4           -", "cost (us)  10.0  5.00  1.00          1           2", "medians of 3 rounds"} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("no %q in\n%s", want, b.String())
+		}
+	}
+}
+
+// What is provisioned is rate times cost, by hand: 1,000 a second of 200 us are a fifth of a core, and two fifths half busy.
+func TestCapacities(t *testing.T) {
+	points := func(costs ...float64) (list []Point) {
+		for i, v := range costs {
+			list = append(list, Point{Size: []int{500, 2000, 20_000}[i], Value: Spread{Median: v}})
+		}
+		return list
+	}
+	s := Scale{Curves: []Curve{
+		{Of: ofRates, Measure: engineCPU, Points: points(100, 20, 5)},
+		{Of: ofRates, Measure: executorCPU, Points: points(200, 100, 80)},
+	}}
+	want := []Capacity{{1000, 0.4, 0.2, 500}, {10_000, 2, 0.4, 2000}, {100_000, 16, 1, 20_000}}
+	got := s.Capacities()
+	if len(got) != len(want) {
+		t.Fatalf("got %v, want %v", got, want)
+	}
+	for i, w := range want {
+		if g := got[i]; g.Rate != w.Rate || g.MeasuredAt != w.MeasuredAt || math.Abs(g.ExecutorCores-w.ExecutorCores) > 1e-9 || math.Abs(g.EngineCores-w.EngineCores) > 1e-9 {
+			t.Errorf("got %+v, want %+v", g, w)
+		}
+	}
+	var b strings.Builder
+	if err := s.Table(&b); err != nil || !strings.Contains(b.String(), "cores 50 % busy") || !strings.Contains(b.String(), "20000/s") {
+		t.Errorf("%v in\n%s", err, b.String())
+	}
+	// A system that does not tell CPU times tells no capacity; rates above the lowest measured one alone have one.
+	for _, curves := range [][]Curve{nil, s.Curves[:1], {s.Curves[0], {Of: ofRates, Measure: executorCPU, Points: points(0, 0, 0)}}} {
+		if got := (&Scale{Curves: curves}).Capacities(); got != nil {
+			t.Errorf("got %v, want none", got)
 		}
 	}
 }

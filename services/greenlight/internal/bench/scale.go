@@ -9,6 +9,7 @@ import (
 // sizes at which the curves are measured.
 var (
 	batchSizes    = []int{1, 4, 16, 64, 256, 1024}
+	rateCounts    = []int{250, 1000, 2500, 5000}
 	callCounts    = []int{1, 4, 16, 64, 256, 1000, 5000}
 	replicaCounts = []int{1, 2, 3, 4}
 	symbolCounts  = []int{1, 10, 100, 1000, 10_000}
@@ -31,10 +32,10 @@ type step struct {
 	measure func(ctx context.Context, size, round int) ([]float64, error)
 }
 
-// RunScale measures how costs grow: with the rows in a batch, the calls under way, the replicas of ml-engine, the symbols of
-// executor, the features and the trees of a model. Options.Open is not used.
+// RunScale measures how costs grow: with the rows in a batch, the rate of decisions, the calls under way, the replicas of
+// ml-engine, the symbols of executor, the features and the trees of a model.
 func RunScale(ctx context.Context, opts Options) (_ *Scale, err error) {
-	if opts.Rounds < 1 || opts.Closed <= 0 || len(opts.States) == 0 {
+	if opts.Rounds < 1 || opts.Closed <= 0 || opts.Open <= 0 || len(opts.States) == 0 {
 		return nil, errors.New("bench: rounds, length of the loops and states are required")
 	}
 	began, watch := time.Now(), watchMachine()
@@ -46,6 +47,14 @@ func RunScale(ctx context.Context, opts Options) (_ *Scale, err error) {
 	s := &scaling{opts: opts, fleet: f}
 	steps := []step{
 		{curves: []Curve{{Of: "rows in a batch", Measure: "CPU of ml-engine per row", Unit: "us"}}, sizes: batchSizes, measure: s.rows},
+		{
+			curves: []Curve{
+				{Of: ofRates, Measure: executorCPU, Unit: "us"},
+				{Of: ofRates, Measure: engineCPU, Unit: "us"},
+				{Of: ofRates, Measure: executorMemory, Unit: "MB"},
+				{Of: ofRates, Measure: engineMemory, Unit: "MB"},
+			}, sizes: rateCounts, measure: s.rates,
+		},
 		{
 			curves: []Curve{
 				{Of: "calls under way", Measure: "decisions, 100 % shadow", Unit: "1/s", More: true},
@@ -79,6 +88,7 @@ func RunScale(ctx context.Context, opts Options) (_ *Scale, err error) {
 		}
 		result.Curves = append(result.Curves, curves...)
 	}
+	result.Capacity = result.Capacities()
 	result.Machine = watch.machine(f)
 	result.Time, result.DurationS = began.UTC(), time.Since(began).Seconds()
 	return result, nil

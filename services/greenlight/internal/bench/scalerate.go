@@ -1,0 +1,100 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"text/tabwriter"
+	"time"
+)
+
+// The curves that [Scale.Capacity] reads.
+const (
+	ofRates        = "decisions a second, 100 % shadow"
+	executorCPU    = "CPU of executor per decision"
+	engineCPU      = "CPU of ml-engine per decision"
+	executorMemory = "memory of executor"
+	engineMemory   = "memory of ml-engine"
+)
+
+// minDecisions is how many decisions a rate is measured with at least: the system counts CPU time in hundredths of a second.
+const minDecisions = 1000
+
+// rates measures decisions with a shadow each at a rate that the machine need not be saturated by.
+func (s *scaling) rates(ctx context.Context, rate, round int) ([]float64, error) {
+	on := s.fleet.sides[shadowOn]
+	length := max(s.opts.Open, minDecisions*time.Second/time.Duration(rate))
+	before, _ := cpuOf(s.fleet.engine.PID())
+	got, err := on.open(ctx, float64(rate), seed(round, rate), span{length: length})
+	if err != nil {
+		return nil, err
+	}
+	after, _ := cpuOf(s.fleet.engine.PID())
+	executor, _ := on.process.Resident() // 0 where the system does not tell, as the CPU times are
+	engine, _ := s.fleet.engine.Resident()
+	return []float64{
+		cpuPerCall(got), float64((after - before).Nanoseconds()) / 1e3 / float64(got.all), float64(executor) / 1e6, float64(engine) / 1e6,
+	}, nil
+}
+
+// capacityRates are the decisions a second that capacity is told for.
+var capacityRates = []int{1000, 10_000, 100_000}
+
+// busyAtMost is the share of a core that is planned with: beyond half, waiting grows faster than load, and there is no room for
+// a replica that is away.
+const busyAtMost = 0.5
+
+// Capacity is what a rate of decisions, each with a shadow, needs.
+type Capacity struct {
+	Rate int `json:"rate"`
+	// ExecutorCores and EngineCores are cores like those of the machine that was measured, half busy.
+	ExecutorCores float64 `json:"executor_cores"`
+	EngineCores   float64 `json:"engine_cores"`
+	// MeasuredAt is the rate whose costs per decision were taken: the nearest that was measured and is not higher.
+	MeasuredAt int `json:"measured_at"`
+}
+
+// Capacities are of 1,000, 10,000 and 100,000 decisions a second; none where CPU times are not known.
+func (s *Scale) Capacities() []Capacity {
+	var executor, engine *Curve
+	for i := range s.Curves {
+		switch c := &s.Curves[i]; {
+		case c.Of == ofRates && c.Measure == executorCPU:
+			executor = c
+		case c.Of == ofRates && c.Measure == engineCPU:
+			engine = c
+		}
+	}
+	if executor == nil || engine == nil {
+		return nil
+	}
+	var list []Capacity
+	for _, rate := range capacityRates {
+		at := -1
+		for i, p := range executor.Points {
+			if p.Size <= rate {
+				at = i
+			}
+		}
+		if at < 0 || !(executor.Points[at].Value.Median > 0) {
+			continue
+		}
+		cores := func(c *Curve) float64 { return float64(rate) * c.Points[at].Value.Median / 1e6 / busyAtMost }
+		list = append(list, Capacity{Rate: rate, ExecutorCores: cores(executor), EngineCores: cores(engine), MeasuredAt: executor.Points[at].Size})
+	}
+	return list
+}
+
+// capacityTable writes what to provision.
+func (s *Scale) capacityTable(w io.Writer) error {
+	list := s.Capacities()
+	if len(list) == 0 {
+		return nil
+	}
+	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	_, _ = fmt.Fprintf(tw, "\nto provision, cores %.0f %% busy: decisions/s\tcores of executor\tcores of ml-engine\tcosts as at\t\n", 100*busyAtMost)
+	for _, c := range list {
+		_, _ = fmt.Fprintf(tw, "%d\t%s\t%s\t%d/s\t\n", c.Rate, threeDigits(c.ExecutorCores), threeDigits(c.EngineCores), c.MeasuredAt)
+	}
+	return tw.Flush()
+}
