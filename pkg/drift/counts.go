@@ -46,9 +46,13 @@ func NewCounts(p *Profile) *Counts {
 	return &Counts{profile: p, bins: make([]uint64, p.offsets[len(p.Features)])}
 }
 
+// maxRows is how many rows counts from elsewhere may be of: as many as a float64 tells apart, so that shares of them are right
+// and sums of many replicas' do not overflow.
+const maxRows = 1 << 53
+
 // CountsOf are counts that were made elsewhere with the same profile: for each feature the rows in its bins, and the
 // days of the vectors and of those with raw inputs, in any order. It fails when these do not agree with each other or
-// with the profile.
+// with the profile, or are of more rows than have ever been counted anywhere (2^53).
 func CountsOf(p *Profile, bins [][]uint64, days, inputDays []int) (*Counts, error) {
 	if len(bins) != len(p.Features) {
 		return nil, fmt.Errorf("counts of %d features: the profile has %d", len(bins), len(p.Features))
@@ -61,6 +65,9 @@ func CountsOf(p *Profile, bins [][]uint64, days, inputDays []int) (*Counts, erro
 		}
 		rows := uint64(0)
 		for b, n := range counts {
+			if n > maxRows-rows {
+				return nil, fmt.Errorf("counts of feature %q: more than %d rows, which nobody has counted", f.Name, uint64(maxRows))
+			}
 			c.Bins(i)[b] = n
 			rows += n
 		}

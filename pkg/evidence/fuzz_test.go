@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 )
@@ -58,7 +59,9 @@ func FuzzOpen(f *testing.F) {
 			if !errors.Is(err, evidence.ErrBroken) {
 				t.Fatalf("got %v", err)
 			}
-			if after := snapshot(t, dir); !maps.Equal(after, files) {
+			after := snapshot(t, dir)
+			delete(after, ".lock") // it was held while this was found out
+			if !maps.Equal(after, files) {
 				t.Fatalf("refused (%v), and changed: %v", err, after)
 			}
 			return
@@ -109,7 +112,7 @@ func FuzzDocument(f *testing.F) {
 		var back evidence.Header
 		got := map[string]any{}
 		must(t, errors.Join(json.Unmarshal(raw, &back), json.Unmarshal(raw, &got)))
-		if back.Source != h.Source || back.Schema != h.Schema || (back.Git != git && json.Valid([]byte(`"`+git+`"`))) {
+		if back.Source != h.Source || back.Schema != h.Schema || (back.Git != git && utf8.ValidString(git)) {
 			t.Fatalf("the header is %+v, want %+v", back, h)
 		}
 		for key, v := range want {
