@@ -84,6 +84,9 @@ func (s *Stack) Close(ctx context.Context) error {
 // Listen binds a TCP address, to be closed with the stack. flag is the option that moves it, for the message to the
 // person whose port is taken.
 func (s *Stack) Listen(ctx context.Context, addr, flag string) (net.Listener, error) {
+	if isSocket(addr) {
+		return nil, fmt.Errorf("listen on %s (%s): this listener is for TCP alone: give host:port", addr, flag)
+	}
 	var lc net.ListenConfig
 	l, err := lc.Listen(ctx, "tcp", addr)
 	if errors.Is(err, syscall.EADDRINUSE) {
@@ -92,6 +95,11 @@ func (s *Stack) Listen(ctx context.Context, addr, flag string) (net.Listener, er
 	if err != nil {
 		return nil, fmt.Errorf("listen on %s (%s): %w", addr, flag, err)
 	}
+	s.closeOnStop(addr, l)
+	return l, nil
+}
+
+func (s *Stack) closeOnStop(addr string, l net.Listener) {
 	s.OnStop("listener "+addr, func(context.Context) error {
 		// The server that was given the listener has closed it already, as a rule.
 		if err := l.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
@@ -99,7 +107,6 @@ func (s *Stack) Listen(ctx context.Context, addr, flag string) (net.Listener, er
 		}
 		return nil
 	})
-	return l, nil
 }
 
 // ServeHTTP serves until the server is shut down, over TLS if the server has a configuration for it.
@@ -115,14 +122,14 @@ func ServeHTTP(srv *http.Server, l net.Listener) error {
 }
 
 // WriteAddresses writes "name=address" lines to the file, whole or not at all, so that whoever started the service on
-// port 0 finds it. An empty path does nothing.
+// port 0 finds it. The addresses are what clients dial, see [Target]. An empty path does nothing.
 func WriteAddresses(path string, addrs map[string]net.Addr) error {
 	if path == "" {
 		return nil
 	}
 	lines := make([]string, 0, len(addrs))
 	for name, a := range addrs {
-		lines = append(lines, name+"="+a.String()+"\n")
+		lines = append(lines, name+"="+Target(a)+"\n")
 	}
 	slices.Sort(lines)
 	tmp, err := os.CreateTemp(filepath.Dir(path), ".addresses-*")

@@ -24,7 +24,7 @@ type ControlOptions struct {
 	// TokenFile holds the bearer tokens of the operators. It is read at every call, so that a new token needs no restart.
 	// A token that comes in the clear from another machine lets nobody in.
 	TokenFile string
-	// Insecure lets everybody in. Only for a server that listens on loopback.
+	// Insecure lets everybody in. Only for a server that listens on loopback or a Unix socket.
 	Insecure bool
 }
 
@@ -45,7 +45,7 @@ func (o *ControlOptions) Declare(fs flagSet, service string) {
 		return nil
 	})
 	fs.StringVar(&o.TokenFile, "control-token-file", "", "`file` with the bearer tokens of the operators who may call "+service+", one a line, after the operator's name if there are several; read at every call")
-	fs.BoolVar(&o.Insecure, "insecure-control", false, "let everybody on loopback call "+service)
+	fs.BoolVar(&o.Insecure, "insecure-control", false, "let everybody who reaches a listener on loopback, or on a Unix socket, call "+service)
 }
 
 // Validate refuses options that would leave a control service open to the network, or that cannot let anybody in. mutual says
@@ -60,8 +60,8 @@ func (o ControlOptions) Validate(listener net.Addr, mutual bool) error {
 	if o.TokenFile != "" || len(o.SANs) > 0 {
 		return errors.New("--insecure-control excludes --control-token-file and --control-san")
 	}
-	if tcp, ok := listener.(*net.TCPAddr); !ok || !tcp.IP.IsLoopback() {
-		return fmt.Errorf("--insecure-control is for a server on loopback, and this one listens on %s: give --control-token-file", listener)
+	if !onThisMachine(listener) {
+		return fmt.Errorf("--insecure-control is for a server on loopback or a Unix socket, and this one listens on %s: give --control-token-file", listener)
 	}
 	return nil
 }
@@ -69,7 +69,7 @@ func (o ControlOptions) Validate(listener net.Addr, mutual bool) error {
 // WarnExposed says loudly which of the listeners others can reach and read.
 func WarnExposed(logger *slog.Logger, secured bool, listeners ...net.Addr) {
 	for _, l := range listeners {
-		if tcp, ok := l.(*net.TCPAddr); ok && !tcp.IP.IsLoopback() && !secured {
+		if !secured && !onThisMachine(l) {
 			logger.Warn("this address is reached from other machines and speaks WITHOUT TLS: give --tls-cert and --tls-key, or see to it that none but trusted machines reach it", "address", l.String())
 		}
 	}

@@ -62,6 +62,9 @@ func (n network) Accept() (net.Conn, error) {
 	return from{c, n.addr}, nil
 }
 
+// Addr implements net.Listener: it is where the connections come from.
+func (n network) Addr() net.Addr { return n.addr }
+
 func (n network) dial(ctx context.Context, _ string) (net.Conn, error) {
 	c, err := n.DialContext(ctx)
 	if err != nil {
@@ -98,12 +101,18 @@ func (c *controlled) logged() string {
 func newControlled(t testing.TB, addr net.Addr, opts rpc.ControlOptions, tls certs.Server, limiter *rpc.Limiter) *controlled {
 	t.Helper()
 	c := &controlled{network: network{bufconn.Listen(1 << 20), addr}}
+	c.serve(t, c, opts, tls, limiter)
+	return c
+}
+
+func (c *controlled) serve(t testing.TB, l net.Listener, opts rpc.ControlOptions, tls certs.Server, limiter *rpc.Limiter) {
+	t.Helper()
 	logger := slog.New(slog.NewTextHandler(c, nil))
 	store, err := tls.Open(logger)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := opts.Validate(addr, store.Mutual()); err != nil {
+	if err := opts.Validate(l.Addr(), store.Mutual()); err != nil {
 		t.Fatal(err)
 	}
 	server := rpc.NewServer(rpc.ServerOptions{
@@ -113,14 +122,13 @@ func newControlled(t testing.TB, addr net.Addr, opts rpc.ControlOptions, tls cer
 	mlenginev1.RegisterModelRegistryServiceServer(server, models{})
 	mlenginev1.RegisterScoringServiceServer(server, &stub{predict: answer})
 	served := make(chan error, 1)
-	go func() { served <- server.Serve(c) }()
+	go func() { served <- server.Serve(l) }()
 	t.Cleanup(func() {
 		server.Stop()
 		if err := <-served; err != nil {
 			t.Error(err)
 		}
 	})
-	return c
 }
 
 func (c *controlled) client(t testing.TB, opts ...grpc.DialOption) *grpc.ClientConn {
@@ -278,6 +286,7 @@ func TestControlOptions(t *testing.T) {
 		"everybody, on loopback, IPv6":   {rpc.ControlOptions{Insecure: true}, &net.TCPAddr{IP: net.IPv6loopback}, false, ""},
 		"everybody, elsewhere":           {rpc.ControlOptions{Insecure: true}, elsewhere, true, "is for a server on loopback"},
 		"everybody, on all addresses":    {rpc.ControlOptions{Insecure: true}, &net.TCPAddr{IP: net.IPv6zero}, true, "is for a server on loopback"},
+		"everybody, on a Unix socket":    {rpc.ControlOptions{Insecure: true}, &net.UnixAddr{Name: "/s", Net: "unix"}, false, ""},
 		"everybody and a token":          {rpc.ControlOptions{Insecure: true, TokenFile: "x"}, here, false, "excludes"},
 		"everybody and a name":           {rpc.ControlOptions{Insecure: true, SANs: []string{"x"}}, here, true, "excludes"},
 		"a name that nobody can show":    {rpc.ControlOptions{SANs: []string{"x"}}, here, false, "--control-san needs --tls-client-ca"},
@@ -298,6 +307,7 @@ func TestWarnExposed(t *testing.T) {
 		want    int
 	}{
 		"loopback": {false, here, 0}, "elsewhere": {false, elsewhere, 1}, "all addresses": {false, &net.TCPAddr{IP: net.IPv4zero}, 1}, "TLS": {true, elsewhere, 0},
+		"a Unix socket": {false, &net.UnixAddr{Name: "/s", Net: "unix"}, 0},
 	} {
 		var log bytes.Buffer
 		rpc.WarnExposed(slog.New(slog.NewTextHandler(&log, nil)), tt.secured, tt.addr, here)

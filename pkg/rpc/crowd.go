@@ -2,7 +2,6 @@ package rpc
 
 import (
 	"context"
-	"net"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -25,7 +24,7 @@ const (
 	maxCrowd = 768
 	// maxOfOne is how many of them may be of one connection: the rest is for others.
 	maxOfOne = 512
-	// connections share a count with one in so many others, by their ports.
+	// connections share a count with one in so many others, by their ports, or by their numbers where they have none.
 	shards = 256
 	// cheapRefusal is the longest time left to a call that is refused before its message is read. gRPC leaves the timer of
 	// such a call behind until it fires, so that refusing one with an hour left would hold memory for an hour.
@@ -82,13 +81,11 @@ func (c *crowd) tap(ctx context.Context, info *tap.Info) (context.Context, error
 
 // ownOf is the count of the call's connection.
 func (c *crowd) ownOf(ctx context.Context) *atomic.Int64 {
-	port := 0
+	n := uint32(0)
 	if p, ok := peer.FromContext(ctx); ok {
-		if tcp, ok := p.Addr.(*net.TCPAddr); ok {
-			port = tcp.Port
-		}
+		n = connectionOf(p.Addr)
 	}
-	return &c.of[port%shards]
+	return &c.of[n%shards]
 }
 
 // begin notes that the call has begun, or says that it must be refused.

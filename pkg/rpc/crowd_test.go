@@ -2,7 +2,9 @@ package rpc
 
 import (
 	"context"
+	"errors"
 	"net"
+	"path/filepath"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -49,6 +51,38 @@ func TestCrowdOfOneConnection(t *testing.T) {
 		t.Errorf("%d of 10,000 are refused, want %d", refused, 10_000-maxOfOne)
 	}
 	if _, err := c.tap(from(t.Context(), 2), one); err != nil {
+		t.Errorf("another connection: %v", err)
+	}
+}
+
+// Nor can one of a Unix socket, whose clients have no address.
+func TestCrowdOfOneLocalConnection(t *testing.T) {
+	bound, err := (&net.ListenConfig{}).Listen(t.Context(), "unix", filepath.Join(t.TempDir(), "socket"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := tellApart(bound)
+	defer l.Close()
+	accepted := func() context.Context {
+		client, err := (&net.Dialer{}).DialContext(t.Context(), "unix", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		server, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = errors.Join(client.Close(), server.Close()) })
+		return peer.NewContext(t.Context(), &peer.Peer{Addr: server.RemoteAddr()})
+	}
+	c := newCrowd("s.S", prometheus.NewRegistry())
+	one, other := accepted(), accepted()
+	for i := range maxOfOne + 1 {
+		if _, err := c.tap(one, &tap.Info{FullMethodName: "/s.S/M"}); (err != nil) != (i == maxOfOne) {
+			t.Fatalf("call %d of one connection: %v", i, err)
+		}
+	}
+	if _, err := c.tap(other, &tap.Info{FullMethodName: "/s.S/M"}); err != nil {
 		t.Errorf("another connection: %v", err)
 	}
 }

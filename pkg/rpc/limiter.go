@@ -2,7 +2,6 @@ package rpc
 
 import (
 	"context"
-	"net"
 	"net/http"
 	"net/netip"
 	"sync"
@@ -19,7 +18,7 @@ import (
 const maxIdle = 1024
 
 // Limiter bounds how many calls a second each client may begin: a token bucket per IP address, which holds the calls of a
-// second; one per /64 network of IPv6, which is what one client has. Batches count as one call, as streams do; their sizes have bounds of their own. A call that is let through costs a
+// second; one per /64 network of IPv6, which is what one client has, and one for loopback and Unix sockets. Batches count as one call, as streams do; their sizes have bounds of their own. A call that is let through costs a
 // look-up and no allocation.
 type Limiter struct {
 	limit rate.Limit
@@ -75,11 +74,7 @@ func (l *Limiter) check(ctx context.Context) error {
 	if !ok {
 		return nil
 	}
-	var client netip.Addr // of none, for sockets that have no IP address
-	if tcp, ok := p.Addr.(*net.TCPAddr); ok {
-		client = clientOf(tcp.AddrPort().Addr())
-	}
-	if l.allow(client) {
+	if l.allow(addressOf(p.Addr)) {
 		return nil
 	}
 	return status.Errorf(codes.ResourceExhausted, "more than %v calls a second from this address (--max-request-rate)", float64(l.limit))

@@ -145,7 +145,7 @@ func (s *Server) Ready() {
 
 // Serve answers calls until the server is stopped, and returns nil then, also when it was stopped before it began.
 func (s *Server) Serve(l net.Listener) error {
-	if err := s.Server.Serve(l); !errors.Is(err, grpc.ErrServerStopped) {
+	if err := s.Server.Serve(tellApart(l)); !errors.Is(err, grpc.ErrServerStopped) {
 		return err
 	}
 	return nil

@@ -60,7 +60,7 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) error {
 	secured.Keep(&stack)
 	engineSecured.Keep(&stack)
 	fail := func(err error) error { return errors.Join(err, stack.Close(ctx)) }
-	grpcListener, err := stack.Listen(ctx, opts.GRPCAddr, "--grpc-addr")
+	grpcListener, err := stack.ListenGRPC(ctx, opts.GRPCAddr, opts.GRPCSocketMode, "--grpc-addr")
 	if err != nil {
 		return err
 	}
@@ -164,7 +164,7 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) error {
 		return fail(err)
 	}
 	logger.Info("executor serves", "baseline", baseline.Version, "digest", baseline.Digest, "engine", opts.EngineAddr,
-		"sample_percent", rollouts.Percent(), "grpc", grpcListener.Addr().String(), "http", httpListener.Addr().String())
+		"sample_percent", rollouts.Percent(), "grpc", lifecycle.Target(grpcListener.Addr()), "http", httpListener.Addr().String())
 	err = stack.Run(ctx, opts.ShutdownGrace, logger)
 	report := dispatcher.Report()
 	logger.Info("executor stopped", "requests", report.GetRequestsTotal(), "in_flight", report.GetInFlight())

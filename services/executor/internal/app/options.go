@@ -10,6 +10,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/certs"
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/featurelog"
+	"github.com/greenlight-ml/greenlight/pkg/lifecycle"
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
 )
@@ -23,8 +24,10 @@ type Options struct {
 	RequireSignature string
 	// EngineAddr is where ml-engine answers gRPC.
 	EngineAddr string
-	// GRPCAddr and HTTPAddr are where to listen; port 0 takes a free one.
+	// GRPCAddr and HTTPAddr are where to listen; port 0 takes a free one. GRPCAddr may be a Unix socket, "unix:path", and
+	// GRPCSocketMode says who may connect to it.
 	GRPCAddr, HTTPAddr string
+	GRPCSocketMode     lifecycle.SocketMode
 	// AddressFile, if set, gets the addresses that were bound.
 	AddressFile string
 	// Reflection lets people explore the service with grpcurl.
@@ -58,12 +61,13 @@ type Options struct {
 
 // Flags declares the options as flags.
 func Flags(fs *flag.FlagSet) *Options {
-	o := &Options{Shadow: shadow.DefaultOptions()}
+	o := &Options{Shadow: shadow.DefaultOptions(), GRPCSocketMode: lifecycle.DefaultSocketMode}
 	fs.StringVar(&o.Baseline, "baseline", "", "what decides: heuristic=`file`, a baseline.json, or model=entry of the registry (required)")
 	fs.StringVar(&o.Models, "models", "models", "registry `folder`, for --baseline model=...")
 	fs.StringVar(&o.RequireSignature, "require-signature", "", "`file` with public keys, PEM: a baseline of a model whose manifest none of them has signed is refused")
-	fs.StringVar(&o.EngineAddr, "engine-addr", "127.0.0.1:4010", "gRPC `address` of ml-engine")
-	fs.StringVar(&o.GRPCAddr, "grpc-addr", "127.0.0.1:4020", "`address` of the gRPC listener")
+	fs.StringVar(&o.EngineAddr, "engine-addr", "127.0.0.1:4010", "gRPC `address` of ml-engine, a gRPC target: host:port, dns:///name:port or unix:path")
+	fs.StringVar(&o.GRPCAddr, "grpc-addr", "127.0.0.1:4020", "`address` of the gRPC listener: host:port, or unix:path for a Unix socket")
+	fs.Var(&o.GRPCSocketMode, "grpc-socket-mode", "`mode` of that socket's file, octal: who may write to it may connect")
 	fs.StringVar(&o.HTTPAddr, "http-addr", "127.0.0.1:4021", "`address` of the HTTP listener")
 	fs.StringVar(&o.AddressFile, "address-file", "", "`file` that gets the bound addresses, for whoever asked for port 0")
 	fs.BoolVar(&o.Reflection, "reflection", true, "serve gRPC reflection")

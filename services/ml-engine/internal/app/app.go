@@ -63,7 +63,7 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) error {
 	service := scoring.New(scoring.Loaded{Artifact: artifact, Watch: watch, At: time.Now()}, scoring.NewMetrics(reg))
 	watching.Activate(watch)
 
-	grpcListener, err := stack.Listen(ctx, opts.GRPCAddr, "--grpc-addr")
+	grpcListener, err := stack.ListenGRPC(ctx, opts.GRPCAddr, opts.GRPCSocketMode, "--grpc-addr")
 	if err != nil {
 		return errors.Join(err, stack.Close(ctx))
 	}
@@ -122,6 +122,6 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) error {
 		return errors.Join(err, stack.Close(ctx))
 	}
 	logger.Info("ml-engine serves", "model", artifact.Manifest.Version, "digest", artifact.Digest(),
-		"schema", artifact.Spec.Schema, "grpc", grpcListener.Addr().String(), "http", httpListener.Addr().String())
+		"schema", artifact.Spec.Schema, "grpc", lifecycle.Target(grpcListener.Addr()), "http", httpListener.Addr().String())
 	return stack.Run(ctx, opts.ShutdownGrace, logger)
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/certs"
+	"github.com/greenlight-ml/greenlight/pkg/lifecycle"
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
 )
 
@@ -16,8 +17,10 @@ type Options struct {
 	Models, Model string
 	// RequireSignature is a file of public keys: a model that none of them has signed is not served. Empty requires none.
 	RequireSignature string
-	// GRPCAddr and HTTPAddr are where to listen; port 0 takes a free one.
+	// GRPCAddr and HTTPAddr are where to listen; port 0 takes a free one. GRPCAddr may be a Unix socket, "unix:path", and
+	// GRPCSocketMode says who may connect to it.
 	GRPCAddr, HTTPAddr string
+	GRPCSocketMode     lifecycle.SocketMode
 	// AddressFile, if set, gets the addresses that were bound.
 	AddressFile string
 	// Reflection lets people explore the service with grpcurl.
@@ -39,11 +42,12 @@ type Options struct {
 
 // Flags declares the options as flags.
 func Flags(fs *flag.FlagSet) *Options {
-	o := &Options{}
+	o := &Options{GRPCSocketMode: lifecycle.DefaultSocketMode}
 	fs.StringVar(&o.Models, "models", "models", "registry `folder`, laid out as <name>/<version>/")
 	fs.StringVar(&o.Model, "model", "", "`model` to serve: name/version, or a version that one name alone has (required)")
 	fs.StringVar(&o.RequireSignature, "require-signature", "", "`file` with public keys, PEM: a model whose manifest none of them has signed is not served")
-	fs.StringVar(&o.GRPCAddr, "grpc-addr", "127.0.0.1:4010", "`address` of the gRPC listener")
+	fs.StringVar(&o.GRPCAddr, "grpc-addr", "127.0.0.1:4010", "`address` of the gRPC listener: host:port, or unix:path for a Unix socket")
+	fs.Var(&o.GRPCSocketMode, "grpc-socket-mode", "`mode` of that socket's file, octal: who may write to it may connect")
 	fs.StringVar(&o.HTTPAddr, "http-addr", "127.0.0.1:4011", "`address` of the HTTP listener")
 	fs.StringVar(&o.AddressFile, "address-file", "", "`file` that gets the bound addresses, for whoever asked for port 0")
 	fs.BoolVar(&o.Reflection, "reflection", true, "serve gRPC reflection")

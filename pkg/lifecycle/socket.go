@@ -1,0 +1,213 @@
+package lifecycle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+const (
+	// socketScheme begins the addresses of Unix sockets, as in gRPC's targets: unix:path or unix:///path.
+	socketScheme = "unix:"
+	// maxSocketPath is the longest path that Linux binds, in bytes: sun_path has 108, and the last is a zero.
+	maxSocketPath = 107
+	// folderLock is how long another process may take to bind or to remove a socket of the same folder: it takes microseconds.
+	folderLock = 2 * time.Second
+)
+
+// SocketMode is who may connect to a Unix socket: whoever may write to its file. It is a flag's value, in octal digits.
+type SocketMode fs.FileMode
+
+// DefaultSocketMode lets the process's own user and its group in.
+const DefaultSocketMode SocketMode = 0o660
+
+// String implements flag.Value.
+func (m *SocketMode) String() string { return fmt.Sprintf("%04o", uint32(*m)) }
+
+// Set implements flag.Value.
+func (m *SocketMode) Set(s string) error {
+	v, err := strconv.ParseUint(s, 8, 32)
+	if err != nil || v&^0o777 != 0 || v&0o600 != 0o600 {
+		return errors.New("want octal digits from 0600 to 0777 that let the owner in, as 0660")
+	}
+	*m = SocketMode(v)
+	return nil
+}
+
+// Target is the address as clients dial it: "unix:/path" of a Unix socket, host and port of others.
+func Target(addr net.Addr) string {
+	if addr.Network() == "unix" {
+		return socketScheme + addr.String()
+	}
+	return addr.String()
+}
+
+// ListenGRPC binds an address of gRPC's: host and port, or a Unix socket ("unix:path", "unix:///path"), to be closed with
+// the stack. The file of a socket whose process is gone is replaced, that of one which answers is an error. The file has
+// the mode from its first moment on, and goes when the listener is closed. flag is the option that moves the address.
+func (s *Stack) ListenGRPC(ctx context.Context, addr string, mode SocketMode, flag string) (net.Listener, error) {
+	if !isSocket(addr) {
+		return s.Listen(ctx, addr, flag)
+	}
+	path, err := socketPath(addr)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s (%s): %w", addr, flag, err)
+	}
+	l, err := bindSocket(ctx, path, fs.FileMode(mode))
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, fmt.Errorf("listen on %s: another process answers there; stop it or choose another path with %s", addr, flag)
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("listen on %s (%s): there is no folder %s: make it, for this process's user to write to", addr, flag, filepath.Dir(path))
+	case err != nil:
+		return nil, fmt.Errorf("listen on %s (%s): %w", addr, flag, err)
+	}
+	s.closeOnStop(addr, l)
+	return l, nil
+}
+
+// isSocket says whether the address is of a Unix socket.
+func isSocket(addr string) bool {
+	return strings.HasPrefix(addr, socketScheme) || strings.HasPrefix(addr, "unix-abstract:")
+}
+
+// socketPath is the whole path of the address, which gRPC's clients read as a URL.
+func socketPath(addr string) (string, error) {
+	path, ok := strings.CutPrefix(addr, socketScheme)
+	if !ok || strings.HasPrefix(path, "@") {
+		return "", errors.New("an abstract socket has no file, and so nothing that says who may connect: give unix:path")
+	}
+	u, err := url.Parse(addr)
+	if err != nil || u.Host != "" || strings.ContainsAny(path, "?#%") {
+		return "", errors.New("want unix:path or unix:///path, without ?, # and %")
+	}
+	path = strings.TrimPrefix(path, "//")
+	if path == "" || strings.HasSuffix(path, "/") {
+		return "", errors.New("a Unix socket needs the path of a file")
+	}
+	// Whole, so that whoever reads it in the address file or in the log needs not know this process's folder.
+	if path, err = filepath.Abs(path); err != nil {
+		return "", err
+	}
+	if len(path) > maxSocketPath {
+		return "", fmt.Errorf("the path %s has %d bytes, and the system takes %d: choose a shorter one", path, len(path), maxSocketPath)
+	}
+	return path, nil
+}
+
+// socket is the listener of a Unix socket.
+type socket struct {
+	*net.UnixListener
+
+	path  string
+	file  fs.FileInfo
+	close func() error
+}
+
+func bindSocket(ctx context.Context, path string, mode fs.FileMode) (net.Listener, error) {
+	unlock, err := lockFolder(ctx, filepath.Dir(path))
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	if err := removeStale(ctx, path); err != nil {
+		return nil, err
+	}
+	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+		// Linux makes the file with the mode of the socket, less the umask: nobody gets in between bind and chmod. What other
+		// systems do with it is made good by chmod.
+		return c.Control(func(fd uintptr) { _ = syscall.Fchmod(int(fd), uint32(mode)) })
+	}}
+	bound, err := lc.Listen(ctx, "unix", path)
+	if err != nil {
+		return nil, err
+	}
+	l, ok := bound.(*net.UnixListener)
+	if !ok {
+		return nil, errors.Join(fmt.Errorf("a listener of the type %T", bound), bound.Close())
+	}
+	file, err := os.Lstat(path)
+	if err == nil {
+		err = os.Chmod(path, mode)
+	}
+	if err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	l.SetUnlinkOnClose(false) // it would remove the file of whoever has taken the path meanwhile
+	s := &socket{UnixListener: l, path: path, file: file}
+	s.close = sync.OnceValue(s.remove)
+	return s, nil
+}
+
+// Close implements net.Listener. Closing twice is an error, as with others.
+func (s *socket) Close() error { return errors.Join(s.close(), s.UnixListener.Close()) }
+
+// remove takes the file away, unless it is another's by now.
+func (s *socket) remove() error {
+	unlock, err := lockFolder(context.Background(), filepath.Dir(s.path))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err // the file stays, and the next process replaces it
+	}
+	defer unlock()
+	if now, err := os.Lstat(s.path); err != nil || !os.SameFile(now, s.file) {
+		return nil //nolint:nilerr // it is gone already
+	}
+	return os.Remove(s.path)
+}
+
+// removeStale removes the file of a socket that nobody listens to. It is EADDRINUSE where somebody does.
+func removeStale(ctx context.Context, path string) error {
+	file, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if file.Mode().Type() != fs.ModeSocket {
+		return errors.New("there is a file that is no socket: remove it, or choose another path")
+	}
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "unix", path)
+	switch {
+	case err == nil:
+		return errors.Join(syscall.EADDRINUSE, conn.Close())
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return os.Remove(path)
+	case errors.Is(err, syscall.EAGAIN): // it is there, and too busy to take another connection
+		return syscall.EADDRINUSE
+	}
+	return fmt.Errorf("whether the process of the socket that is there still runs cannot be told; if it does not, remove the file: %w", err)
+}
+
+// lockFolder keeps other processes from binding and removing sockets of the folder: of two that find the same stale file, the
+// second must not remove what the first has just bound. The kernel lets go of the lock of a process that dies.
+func lockFolder(ctx context.Context, dir string) (unlock func(), err error) {
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	for limit := time.Now().Add(folderLock); ; {
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if err == nil {
+			return func() { _ = f.Close() }, nil
+		}
+		if !errors.Is(err, syscall.EWOULDBLOCK) || time.Now().After(limit) || ctx.Err() != nil {
+			return nil, errors.Join(fmt.Errorf("lock the folder %s: %w", dir, err), f.Close())
+		}
+		time.Sleep(time.Millisecond)
+	}
+}

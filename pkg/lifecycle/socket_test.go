@@ -1,0 +1,268 @@
+package lifecycle_test
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"github.com/greenlight-ml/greenlight/pkg/lifecycle"
+)
+
+const mode = lifecycle.DefaultSocketMode
+
+// listen binds the address as a service does.
+func listen(t *testing.T, addr string, mode lifecycle.SocketMode) (net.Listener, *lifecycle.Stack, error) {
+	t.Helper()
+	var stack lifecycle.Stack
+	l, err := stack.ListenGRPC(t.Context(), addr, mode, "--grpc-addr")
+	if err == nil {
+		t.Cleanup(func() { _ = l.Close() })
+	}
+	return l, &stack, err
+}
+
+// killed leaves the file of a socket behind, as a process that was killed does.
+func killed(t *testing.T, path string) {
+	t.Helper()
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.SetUnlinkOnClose(false)
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func connect(t *testing.T, path string) error {
+	t.Helper()
+	c, err := (&net.Dialer{}).DialContext(t.Context(), "unix", path)
+	if err != nil {
+		return err
+	}
+	return c.Close()
+}
+
+func TestListenOnASocket(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	if err := os.Mkdir("sub", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "s.sock")
+	for addr, want := range map[string]string{
+		"unix:" + path: path, "unix://" + path: path, "unix:s.sock": path, "unix:./s.sock": path, "unix:sub/s": filepath.Join(dir, "sub", "s"),
+	} {
+		l, stack, err := listen(t, addr, mode)
+		if err != nil {
+			t.Errorf("%s: %v", addr, err)
+			continue
+		}
+		if got := lifecycle.Target(l.Addr()); got != "unix:"+want {
+			t.Errorf("%s: got the target %s, want unix:%s", addr, got, want)
+		}
+		if err := connect(t, want); err != nil {
+			t.Errorf("%s: %v", addr, err)
+		}
+		if err := lifecycle.WriteAddresses("addresses", map[string]net.Addr{"grpc": l.Addr()}); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := os.ReadFile("addresses"); err != nil || string(got) != "grpc=unix:"+want+"\n" {
+			t.Errorf("%s: the address file has %q, %v", addr, got, err)
+		}
+		if err := l.Close(); err != nil { // as the server that was given it does
+			t.Error(err)
+		}
+		if _, err := os.Lstat(want); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: the file is there after the end (%v)", addr, err)
+		}
+		if err := stack.Close(t.Context()); err != nil {
+			t.Errorf("%s: stop: %v", addr, err)
+		}
+	}
+	// What is no socket goes the way of all addresses.
+	if l, _, err := listen(t, "127.0.0.1:0", mode); err != nil || !strings.HasPrefix(lifecycle.Target(l.Addr()), "127.0.0.1:") {
+		t.Errorf("TCP: got %v, %v", l, err)
+	}
+}
+
+func TestSocketMode(t *testing.T) {
+	dir := t.TempDir()
+	for _, umask := range []int{0, 0o027, 0o077} {
+		for text, want := range map[string]fs.FileMode{"": 0o660, "0600": 0o600, "666": 0o666} {
+			m := mode
+			if text != "" {
+				if err := m.Set(text); err != nil {
+					t.Fatal(err)
+				}
+			}
+			old := syscall.Umask(umask)
+			l, _, err := listen(t, "unix:"+filepath.Join(dir, "s"), m)
+			syscall.Umask(old)
+			if err != nil {
+				t.Fatal(err)
+			}
+			file, err := os.Lstat(filepath.Join(dir, "s"))
+			if err != nil || file.Mode() != fs.ModeSocket|want {
+				t.Errorf("umask %o, %q: got %v, %v; want %v", umask, text, file.Mode(), err, fs.ModeSocket|want)
+			}
+			_ = l.Close()
+		}
+	}
+	for _, bad := range []string{"", "rw", "0668", "060", "1777", "4660", "-1", "0o660"} {
+		if m := mode; m.Set(bad) == nil {
+			t.Errorf("%q: got %s, want an error", bad, m.String())
+		}
+	}
+	if m := mode; m.String() != "0660" {
+		t.Errorf("got %s, want 0660", m.String())
+	}
+}
+
+// The file that a killed process has left is replaced, and nothing else is.
+func TestTakenPaths(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "s")
+	for range 2 {
+		killed(t, path)
+		l, _, err := listen(t, "unix:"+path, mode)
+		if err != nil {
+			t.Fatalf("a stale socket: %v", err)
+		}
+		_, _, err = listen(t, "unix:"+path, mode)
+		if want := "listen on unix:" + path + ": another process answers there; stop it or choose another path with --grpc-addr"; err == nil || err.Error() != want {
+			t.Errorf("a socket in use: got %v, want %q", err, want)
+		}
+		if err := connect(t, path); err != nil {
+			t.Errorf("after the attempt: %v", err)
+		}
+		_ = l.Close()
+	}
+	for name, make := range map[string]func(string) error{
+		"a file":   func(p string) error { return os.WriteFile(p, []byte("keep"), 0o600) },
+		"a folder": func(p string) error { return os.Mkdir(p, 0o700) },
+		"a link":   func(p string) error { killed(t, filepath.Join(dir, "target")); return os.Symlink("target", p) },
+	} {
+		at := filepath.Join(dir, strings.ReplaceAll(name, " ", "-"))
+		if err := make(at); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := listen(t, "unix:"+at, mode); err == nil || !strings.Contains(err.Error(), "no socket") {
+			t.Errorf("%s: got %v, want an error that says that it is no socket", name, err)
+		}
+		if _, err := os.Lstat(at); err != nil {
+			t.Errorf("%s was removed: %v", name, err)
+		}
+	}
+}
+
+// A process that stops leaves alone the file of the one that has taken its place.
+func TestStopLeavesTheSuccessorsFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	old, _, err := listen(t, "unix:"+path, mode)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(path); err != nil { // by hand
+		t.Fatal(err)
+	}
+	if _, _, err := listen(t, "unix:"+path, mode); err != nil {
+		t.Fatal(err)
+	}
+	if err := old.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := connect(t, path); err != nil {
+		t.Errorf("the successor: %v", err)
+	}
+}
+
+// Of many that find the same stale file, one gets the path, and whoever connects reaches that one.
+func TestOneTakesAStaleSocket(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	for range 20 {
+		killed(t, path)
+		var got [8]net.Listener
+		var wg sync.WaitGroup
+		for i := range got {
+			wg.Go(func() { got[i], _, _ = listen(t, "unix:"+path, mode) })
+		}
+		wg.Wait()
+		var won []net.Listener
+		for _, l := range got {
+			if l != nil {
+				won = append(won, l)
+			}
+		}
+		if len(won) != 1 {
+			t.Fatalf("%d listen, want 1", len(won))
+		}
+		if err := connect(t, path); err != nil {
+			t.Fatal(err)
+		}
+		if err := won[0].Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestSocketErrors(t *testing.T) {
+	dir := t.TempDir()
+	long := filepath.Join(dir, strings.Repeat("x", 200))
+	file := filepath.Join(dir, "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for addr, want := range map[string]string{
+		"unix:" + long:          "and the system takes 107: choose a shorter one",
+		"unix:" + dir + "/no/s": "there is no folder " + dir + "/no: make it",
+		"unix:" + file + "/s":   "not a directory",
+		"unix:":                 "needs the path of a file",
+		"unix://":               "needs the path of a file",
+		"unix:" + dir + "/":     "needs the path of a file",
+		"unix://host/s":         "want unix:path or unix:///path",
+		"unix:/s?x=1":           "without ?, # and %",
+		"unix:/s%20":            "without ?, # and %",
+		"unix:@s":               "an abstract socket has no file",
+		"unix-abstract:s":       "an abstract socket has no file",
+	} {
+		if _, _, err := listen(t, addr, mode); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "--grpc-addr") {
+			t.Errorf("%s: got %v, want %q and the flag in it", addr, err, want)
+		}
+	}
+	var stack lifecycle.Stack
+	if _, err := stack.Listen(t.Context(), "unix:"+dir+"/s", "--http-addr"); err == nil || !strings.Contains(err.Error(), "--http-addr): this listener is for TCP alone") {
+		t.Errorf("HTTP: got %v", err)
+	}
+	// The longest path that there may be works.
+	path := filepath.Join(dir, strings.Repeat("x", 106-len(dir)))
+	if _, _, err := listen(t, "unix:"+path, mode); err != nil || len(path) != 107 {
+		t.Errorf("%d bytes: %v", len(path), err)
+	}
+}
+
+// A folder that another holds locked for good is an error, and no wait for ever.
+func TestLockedFolder(t *testing.T) {
+	dir := t.TempDir()
+	f, err := os.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	var stack lifecycle.Stack
+	if _, err := stack.ListenGRPC(ctx, "unix:"+dir+"/s", mode, "--grpc-addr"); err == nil || !strings.Contains(err.Error(), "lock the folder "+dir) {
+		t.Errorf("got %v", err)
+	}
+}
