@@ -163,7 +163,7 @@ func (s *socket) remove() error {
 	}
 	defer unlock()
 	if now, err := os.Lstat(s.path); err != nil || !os.SameFile(now, s.file) {
-		return nil //nolint:nilerr // it is gone already
+		return nil // it is gone already
 	}
 	return os.Remove(s.path)
 }

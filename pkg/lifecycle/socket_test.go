@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/greenlight-ml/greenlight/pkg/lifecycle"
+	"github.com/greenlight-ml/greenlight/pkg/lifecycle/lifecycletest"
 )
 
 const mode = lifecycle.DefaultSocketMode
@@ -26,19 +27,6 @@ func listen(t *testing.T, addr string, mode lifecycle.SocketMode) (net.Listener,
 		t.Cleanup(func() { _ = l.Close() })
 	}
 	return l, &stack, err
-}
-
-// killed leaves the file of a socket behind, as a process that was killed does.
-func killed(t *testing.T, path string) {
-	t.Helper()
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	l.SetUnlinkOnClose(false)
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
 }
 
 func connect(t *testing.T, path string) error {
@@ -131,7 +119,7 @@ func TestTakenPaths(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "s")
 	for range 2 {
-		killed(t, path)
+		lifecycletest.StaleSocket(t, path)
 		l, _, err := listen(t, "unix:"+path, mode)
 		if err != nil {
 			t.Fatalf("a stale socket: %v", err)
@@ -145,13 +133,16 @@ func TestTakenPaths(t *testing.T) {
 		}
 		_ = l.Close()
 	}
-	for name, make := range map[string]func(string) error{
+	for name, place := range map[string]func(string) error{
 		"a file":   func(p string) error { return os.WriteFile(p, []byte("keep"), 0o600) },
 		"a folder": func(p string) error { return os.Mkdir(p, 0o700) },
-		"a link":   func(p string) error { killed(t, filepath.Join(dir, "target")); return os.Symlink("target", p) },
+		"a link": func(p string) error {
+			lifecycletest.StaleSocket(t, filepath.Join(dir, "target"))
+			return os.Symlink("target", p)
+		},
 	} {
 		at := filepath.Join(dir, strings.ReplaceAll(name, " ", "-"))
-		if err := make(at); err != nil {
+		if err := place(at); err != nil {
 			t.Fatal(err)
 		}
 		if _, _, err := listen(t, "unix:"+at, mode); err == nil || !strings.Contains(err.Error(), "no socket") {
@@ -188,7 +179,7 @@ func TestStopLeavesTheSuccessorsFile(t *testing.T) {
 func TestOneTakesAStaleSocket(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	for range 20 {
-		killed(t, path)
+		lifecycletest.StaleSocket(t, path)
 		var got [8]net.Listener
 		var wg sync.WaitGroup
 		for i := range got {

@@ -18,8 +18,9 @@ import (
 const maxIdle = 1024
 
 // Limiter bounds how many calls a second each client may begin: a token bucket per IP address, which holds the calls of a
-// second; one per /64 network of IPv6, which is what one client has, and one for loopback and Unix sockets. Batches count as one call, as streams do; their sizes have bounds of their own. A call that is let through costs a
-// look-up and no allocation.
+// second; one per /64 network of IPv6, which is what one client has. Those who come over a Unix socket share the bucket of
+// 127.0.0.1. Batches count as one call, as streams do; their sizes have bounds of their own. A call that is let through
+// costs a look-up and no allocation.
 type Limiter struct {
 	limit rate.Limit
 	burst int

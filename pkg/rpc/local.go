@@ -79,7 +79,7 @@ func connectionOf(addr net.Addr) uint32 {
 	return 0
 }
 
-// addressOf is by what the limiter knows a client. All of a Unix socket are one, and the same as those of loopback.
+// addressOf is by what the limiter knows a client. All of a Unix socket are one, and the same as 127.0.0.1.
 func addressOf(addr net.Addr) netip.Addr {
 	if tcp, ok := addr.(*net.TCPAddr); ok {
 		return clientOf(tcp.AddrPort().Addr())

@@ -3,26 +3,19 @@ package app_test
 import (
 	"errors"
 	"io/fs"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/greenlight-ml/greenlight/pkg/lifecycle/lifecycletest"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 )
 
 // ml-engine takes the path of one that was killed, counts it as loopback, and removes it at its end.
 func TestUnixSocket(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "ml-engine.sock")
-	killed, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	killed.SetUnlinkOnClose(false)
-	if err := killed.Close(); err != nil {
-		t.Fatal(err)
-	}
+	lifecycletest.StaleSocket(t, path)
 	o := options(t)
 	o.GRPCAddr, o.Control.Insecure, o.StateDir = "unix:"+path, true, filepath.Dir(path)
 	s := start(t, o)
