@@ -37,8 +37,8 @@ func first(names []string) []string {
 	return list
 }
 
-// Short is the text of an error that quotes what a caller sent, not longer than can be sent back.
-func Short(text string) string { return cut(text, maxText) }
+// Short is the text of an error that quotes what a caller sent, as it can be sent back: not too long, and in UTF-8.
+func Short(text string) string { return cut(strings.ToValidUTF8(text, "\uFFFD"), maxText) }
 
 // cut is the text, or its beginning and that it goes on.
 func cut(text string, most int) string {
