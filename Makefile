@@ -18,6 +18,7 @@ COMPOSE ?= docker compose
 ROUNDS ?= 1000
 FUZZTIME ?= 10s
 FUZZ ?=
+GOVULNDB ?=
 
 # The micro-benchmarks of `make bench`: what runs per quote, per vector, per request, and per million rows.
 HOT := ^Benchmark(LiveObserve|Log|Observe|Score|Sampled|Detach|Wait|Skip|Batch|Record|Breaker|Encode|Decode|Predict|BatchPredict|Publish|FitMillionRows)$$
@@ -137,8 +138,8 @@ rules: ## Check and test the Prometheus rules; needs promtool (Debian: prometheu
 .PHONY: vuln
 vuln: build $(TOOLS)/govulncheck ## Look for known vulnerabilities in the programs; needs the database (GOVULNDB=URL)
 	@for program in $(notdir $(PROGRAMS)); do \
-		status=0; $(TOOLS)/govulncheck -mode binary "$(BIN)/$$program" || status=$$?; \
-		if [ $$status = 1 ]; then echo "$$program was not checked: where the database cannot be had, GOVULNDB names a copy (https://... or file:///...)" >&2; fi; \
+		status=0; $(TOOLS)/govulncheck $(if $(GOVULNDB),-db '$(GOVULNDB)') -mode binary "$(BIN)/$$program" || status=$$?; \
+		if [ $$status = 1 ]; then echo "$$program was not checked: where the database cannot be had, make vuln GOVULNDB=URL takes a copy of it (https://... or file:///...)" >&2; fi; \
 		if [ $$status != 0 ]; then exit $$status; fi; \
 	done
 
