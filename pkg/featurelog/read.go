@@ -56,6 +56,9 @@ func readFile(path string, yield func(Row) bool) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
+	if err := checkPages(f, p.Size(), p.Metadata()); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
 	for _, g := range p.RowGroups() {
 		if err := readGroup(g, s, yield); err != nil {
 			if errors.Is(err, errStopped) {
@@ -74,7 +77,14 @@ func openParquet(f *os.File) (_ *parquet.File, err error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := parquet.OpenFile(f, info.Size())
+	err = checkFooter(f, info.Size())
+	if errors.Is(err, errBeyond) {
+		return nil, err
+	}
+	var p *parquet.File
+	if err == nil {
+		p, err = parquet.OpenFile(f, info.Size(), options...)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("not a whole Parquet file (truncated, or another kind): %w", err)
 	}

@@ -1,0 +1,115 @@
+package featurelog
+
+import (
+	"encoding/binary"
+	"fmt"
+	"io"
+
+	"github.com/parquet-go/parquet-go/encoding/thrift"
+)
+
+// maxDepth is how deep structures may be in each other. Parquet has seven.
+const maxDepth = 16
+
+// skim goes through metadata in Thrift's compact protocol without decoding it, to see that the lists and texts that it
+// claims are there.
+type skim struct {
+	rest  []byte
+	items int64
+}
+
+func (s *skim) skip(n uint64) error {
+	if n > uint64(len(s.rest)) {
+		return io.ErrUnexpectedEOF
+	}
+	s.rest = s.rest[n:]
+	return nil
+}
+
+func (s *skim) byte() (byte, error) {
+	if len(s.rest) == 0 {
+		return 0, io.ErrUnexpectedEOF
+	}
+	b := s.rest[0]
+	s.rest = s.rest[1:]
+	return b, nil
+}
+
+func (s *skim) uvarint() (uint64, error) {
+	u, n := binary.Uvarint(s.rest)
+	if n <= 0 {
+		return 0, io.ErrUnexpectedEOF
+	}
+	s.rest = s.rest[n:]
+	return u, nil
+}
+
+// fields goes through a structure.
+func (s *skim) fields(depth int) error {
+	if depth > maxDepth {
+		return beyond("structures in each other", int64(depth), maxDepth)
+	}
+	for {
+		b, err := s.byte()
+		if err != nil || thrift.Type(b) == thrift.STOP {
+			return err
+		}
+		if b>>4 == 0 { // else it is how far the number is from the one before
+			if _, err := s.uvarint(); err != nil {
+				return err
+			}
+		}
+		if t := thrift.Type(b & 0xf); t != thrift.TRUE && t != thrift.FALSE { // those are their own value
+			if err := s.value(t, depth+1); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func (s *skim) value(t thrift.Type, depth int) error {
+	switch t {
+	case thrift.TRUE, thrift.FALSE, thrift.I8:
+		return s.skip(1)
+	case thrift.I16, thrift.I32, thrift.I64:
+		_, err := s.uvarint()
+		return err
+	case thrift.DOUBLE:
+		return s.skip(8)
+	case thrift.BINARY:
+		n, err := s.uvarint()
+		if err != nil {
+			return err
+		}
+		return s.skip(n)
+	case thrift.LIST, thrift.SET:
+		return s.list(depth)
+	case thrift.STRUCT:
+		return s.fields(depth)
+	default: // Parquet has no maps
+		return fmt.Errorf("metadata of type %v", t)
+	}
+}
+
+func (s *skim) list(depth int) error {
+	b, err := s.byte()
+	if err != nil {
+		return err
+	}
+	n, t := uint64(b>>4), thrift.Type(b&0xf)
+	if n == 0xf {
+		if n, err = s.uvarint(); err != nil {
+			return err
+		}
+	}
+	if left := maxItems - s.items; n > uint64(left) {
+		return beyond("items of metadata", s.items+int64(min(n, 1<<32)), maxItems)
+	}
+	s.items += int64(n)
+	for range n {
+		if err := s.value(t, depth+1); err != nil {
+			return err
+		}
+	}
+	return nil
+}
