@@ -113,6 +113,8 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) error {
 
 	decisions := decision.New(baseline, rollouts, dispatcher, book, decision.NewMetrics(reg))
 	reports := decision.NewReportService(baseline, dispatcher, rollouts)
+	connections := rpc.NewConnections(opts.MaxConnections, logger, reg)
+	grpcListener, httpListener = connections.Limit("grpc", grpcListener), connections.Limit("http", httpListener)
 	limiter := rpc.NewLimiter(opts.MaxRequestRate)
 	server := rpc.NewServer(rpc.ServerOptions{
 		Logger: logger, Registerer: reg, Reflection: opts.Reflection, Credentials: secured.ServerCredentials(), Limiter: limiter,

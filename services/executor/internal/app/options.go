@@ -41,6 +41,8 @@ type Options struct {
 	EngineTLS certs.Client
 	// MaxRequestRate is how many calls a second each client address may begin; 0 is no limit.
 	MaxRequestRate float64
+	// MaxConnections is how many connections each listener may have open; 0 is no limit.
+	MaxConnections int
 	// Control says who may change the rollout.
 	Control rpc.ControlOptions
 	// SamplePercent is the share of requests that get a shadow, in [0,100], until the rollout is set; SampleSalt makes the choice of requests.
@@ -77,6 +79,7 @@ func Flags(fs *flag.FlagSet) *Options {
 	o.EngineTLS.Declare(fs, enginePrefix, "ml-engine")
 	o.Control.Declare(fs, "RolloutService")
 	fs.Float64Var(&o.MaxRequestRate, "max-request-rate", 0, "calls a `second` that each client address may begin, over gRPC and HTTP; 0 is no limit")
+	fs.IntVar(&o.MaxConnections, "max-connections", rpc.DefaultMaxConnections, "connections that each listener may have open; more are refused; 0 is no limit")
 	fs.Float64Var(&o.SamplePercent, "sample-percent", 100, "share of the requests that get a shadow, 0 to 100, until RolloutService sets it; what was set outlives a restart in --state-dir")
 	fs.StringVar(&o.SampleSalt, "sample-salt", "greenlight", "`salt` of the sampling hash: replicas with the same one sample the same requests")
 
@@ -125,6 +128,9 @@ func (o *Options) validate() error {
 	}
 	if o.ShutdownGrace <= 0 {
 		return errors.New("--shutdown-grace must be positive")
+	}
+	if err := rpc.ValidateMaxConnections(o.MaxConnections); err != nil {
+		return err
 	}
 	if !(o.MaxRequestRate >= 0) {
 		return fmt.Errorf("--max-request-rate %v: want 0 or more", o.MaxRequestRate)

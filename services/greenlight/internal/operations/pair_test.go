@@ -113,15 +113,26 @@ func (p *pair) checkSeries(t *testing.T, server *promtest.Server) {
 	}
 }
 
-// startPair builds and starts the programs.
-func startPair(t testing.TB) *pair {
+// programs builds the programs and returns their folder.
+func programs(t testing.TB, names ...string) string {
 	t.Helper()
 	dir := t.TempDir()
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", dir+"/", "./services/ml-engine", "./services/executor", "./services/greenlight")
+	args := []string{"build", "-o", dir + "/"}
+	for _, name := range names {
+		args = append(args, "./services/"+name)
+	}
+	build := exec.CommandContext(t.Context(), "go", args...)
 	build.Dir = filepath.Join(deploy, "..")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build the programs: %v\n%s", err, out)
 	}
+	return dir
+}
+
+// startPair builds and starts the programs.
+func startPair(t testing.TB) *pair {
+	t.Helper()
+	dir := programs(t, "ml-engine", "executor", "greenlight")
 	models := enginetest.Registry(t, "v1.8.1", "v1")
 	a, err := model.OpenRegistry(models).Load("test/v1")
 	if err != nil {

@@ -76,6 +76,8 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) error {
 		return errors.Join(err, stack.Close(ctx))
 	}
 	rpc.WarnExposed(logger, secured != nil, grpcListener.Addr(), httpListener.Addr())
+	connections := rpc.NewConnections(opts.MaxConnections, logger, reg)
+	grpcListener, httpListener = connections.Limit("grpc", grpcListener), connections.Limit("http", httpListener)
 	limiter := rpc.NewLimiter(opts.MaxRequestRate)
 	server := rpc.NewServer(rpc.ServerOptions{
 		Logger: logger, Registerer: reg, Reflection: opts.Reflection, OnRefused: service.Refused,

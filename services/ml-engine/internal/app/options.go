@@ -36,6 +36,8 @@ type Options struct {
 	Control rpc.ControlOptions
 	// MaxRequestRate is how many calls a second each client address may begin; 0 is no limit.
 	MaxRequestRate float64
+	// MaxConnections is how many connections each listener may have open; 0 is no limit.
+	MaxConnections int
 	// ShutdownGrace is how long calls under way may take to finish after a signal.
 	ShutdownGrace time.Duration
 }
@@ -55,6 +57,7 @@ func Flags(fs *flag.FlagSet) *Options {
 	o.TLS.Declare(fs)
 	o.Control.Declare(fs, "ModelRegistryService")
 	fs.Float64Var(&o.MaxRequestRate, "max-request-rate", 0, "calls a `second` that each client address may begin, over gRPC and HTTP; 0 is no limit")
+	fs.IntVar(&o.MaxConnections, "max-connections", rpc.DefaultMaxConnections, "connections that each listener may have open; more are refused; 0 is no limit")
 	fs.StringVar(&o.StateDir, "state-dir", "", "`folder` where the counts of drift outlive a restart; none when empty")
 	fs.StringVar(&o.DriftClock, "drift-clock", arrivalClock, "`clock` by which drift is counted: arrival, or event (the time in the request) for a replay of past data")
 	fs.DurationVar(&o.ShutdownGrace, "shutdown-grace", 10*time.Second, "how long calls under way may take to finish after a signal")
@@ -73,6 +76,9 @@ func (o *Options) validate() error {
 	}
 	if o.Model == "" {
 		return errors.New("no model: give --model (greenlight train makes one)")
+	}
+	if err := rpc.ValidateMaxConnections(o.MaxConnections); err != nil {
+		return err
 	}
 	if !(o.MaxRequestRate >= 0) {
 		return fmt.Errorf("--max-request-rate %v: want 0 or more", o.MaxRequestRate)
