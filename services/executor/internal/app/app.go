@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
+	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -89,7 +91,7 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) error {
 		return fail(err)
 	}
 	rows.RegisterMetrics(reg)
-	book, err := openBook(&stack, opts, logger, reg)
+	book, keeper, err := openBook(&stack, opts, logger, reg)
 	if err != nil {
 		return fail(err)
 	}
@@ -128,10 +130,13 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) error {
 
 	admin := telemetry.NewAdmin(reg, func() (bool, string) {
 		// An absent ml-engine does not make the executor unready: the baseline is what it is there for.
+		// Neither does a full disk.
+		troubles := slices.DeleteFunc([]string{rows.Trouble(), keeper.Trouble(), rollouts.Trouble()}, func(s string) bool { return s == "" })
+		shadows := "no shadow: ml-engine is not reached at " + opts.EngineAddr
 		if model, ok := dispatcher.Ready(); ok {
-			return true, fmt.Sprintf("baseline %s, shadow %s", baseline.Version, model)
+			shadows = "shadow " + model
 		}
-		return true, fmt.Sprintf("baseline %s, no shadow: ml-engine is not reached at %s", baseline.Version, opts.EngineAddr)
+		return true, strings.Join(append([]string{fmt.Sprintf("baseline %s, %s", baseline.Version, shadows)}, troubles...), "; ")
 	})
 	admin.Handle("POST /predict-with-shadow", facade.Unary(decisions.PredictWithShadow, func(r *executorv1.PredictWithShadowRequest) {
 		facade.CanonicalNames(r.GetFeatures())
@@ -190,19 +195,19 @@ func ownState(stack *lifecycle.Stack, dir string) error {
 }
 
 // openBook goes on from the features of the state folder, if there is one, and keeps them there.
-func openBook(stack *lifecycle.Stack, opts *Options, logger *slog.Logger, reg prometheus.Registerer) (*live.Book, error) {
+func openBook(stack *lifecycle.Stack, opts *Options, logger *slog.Logger, reg prometheus.Registerer) (*live.Book, *live.Keeper, error) {
 	folder := live.Folder(opts.StateDir)
 	features, err := folder.Load(feature.BookOptions{
 		Live: feature.LiveOptions{KeepCrossed: opts.KeepCrossed}, MaxSymbols: opts.MaxSymbols,
 	}, logger)
 	if err != nil {
-		return nil, fmt.Errorf("--state-dir: %w", err)
+		return nil, nil, fmt.Errorf("--state-dir: %w", err)
 	}
 	book := live.NewBook(features, logger)
 	keeper := live.Keep(book, folder, logger)
 	keeper.RegisterMetrics(reg)
 	stack.OnStop("features", keeper.Stop)
-	return book, nil
+	return book, keeper, nil
 }
 
 // openRows begins the feature log; nil when it is off.

@@ -22,8 +22,9 @@ type Keeper struct {
 	// until done is closed.
 	saved uint64
 	err   error
-	// writeErrors counts the saves that failed.
+	// writeErrors counts the saves that failed; failing says that the last did.
 	writeErrors atomic.Uint64
+	failing     atomic.Bool
 }
 
 // Keep starts a keeper. Without a folder it keeps nothing.
@@ -58,12 +59,22 @@ func (k *Keeper) save() {
 	if taken == k.saved && k.err == nil {
 		return
 	}
-	if k.err = k.folder.save(k.book.Book); k.err != nil {
+	k.err = k.folder.save(k.book.Book)
+	k.failing.Store(k.err != nil)
+	if k.err != nil {
 		k.writeErrors.Add(1)
 		k.logger.Error("the features were not saved: a restart would go on from older ones", "error", k.err)
 		return
 	}
 	k.saved = taken
+}
+
+// Trouble says what is wrong with the folder at the moment; nothing when the features are saved, or nowhere.
+func (k *Keeper) Trouble() string {
+	if k.failing.Load() {
+		return "the features are not saved"
+	}
+	return ""
 }
 
 // Stop saves what was observed last. It returns an error when that failed or takes longer than ctx. It is called once.

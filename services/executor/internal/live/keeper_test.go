@@ -205,6 +205,9 @@ func TestSaveFails(t *testing.T) {
 		if !strings.Contains(log.String(), "the features were not saved") {
 			t.Errorf("log: got %q", log.String())
 		}
+		if got := k.Trouble(); got != "the features are not saved" {
+			t.Errorf("trouble: %q", got)
+		}
 		reg := prometheus.NewRegistry()
 		k.RegisterMetrics(reg)
 		if err := testutil.GatherAndCompare(reg, strings.NewReader(`
@@ -219,8 +222,8 @@ ml_feature_state_write_errors_total 1
 		}
 		time.Sleep(savePeriod)
 		synctest.Wait()
-		if got := files(t, dir); !slices.Equal(got, []string{snapshotName}) {
-			t.Errorf("after the disk is back: files %v", got)
+		if got := files(t, dir); !slices.Equal(got, []string{snapshotName}) || k.Trouble() != "" {
+			t.Errorf("after the disk is back: files %v, trouble %q", got, k.Trouble())
 		}
 		observe(t, book, 10, 20)
 		if err := os.MkdirAll(filepath.Join(blocked, "x"), 0o755); err != nil {

@@ -39,6 +39,7 @@ type Keeper struct {
 	mu      sync.Mutex // one change at a time; requests do not wait for it
 	lapse   *time.Timer
 	again   *time.Timer // not nil while what is in force is not written
+	failing atomic.Bool // the same, for those who do not wait for the lock
 	stopped bool
 }
 
@@ -126,6 +127,7 @@ func (k *Keeper) keep(r *Rollout) error {
 	case err != nil && k.again == nil:
 		k.opts.Logger.Error("the rollout was not written: a restart would go on with the one before", "error", err)
 		k.again = time.AfterFunc(writePeriod, k.retry)
+		k.failing.Store(true)
 	case err != nil:
 		k.again.Reset(writePeriod)
 	}
@@ -137,7 +139,16 @@ func (k *Keeper) written() {
 	if k.again != nil {
 		k.again.Stop()
 		k.again = nil
+		k.failing.Store(false)
 	}
+}
+
+// Trouble says what is wrong with the folder at the moment; nothing when the rollout in force is written, or nowhere.
+func (k *Keeper) Trouble() string {
+	if k.failing.Load() {
+		return "the rollout is not written"
+	}
+	return ""
 }
 
 func (k *Keeper) retry() {

@@ -363,12 +363,15 @@ func TestUnwritableFolder(t *testing.T) {
 	before := must(t, k, canary(50, time.Minute)).proto()
 	unwritable(t, dir)
 	_, err := k.set(canary(100, time.Minute))
-	if got := refusal(t, err); got != "Internal STATE_NOT_WRITTEN" || k.Report().String() != before.String() {
+	if got := refusal(t, err); got != "Internal STATE_NOT_WRITTEN" || k.Report().String() != before.String() || k.Trouble() != "" {
 		t.Errorf("a change that cannot be written: %s, and %v is in force", got, k.Report())
 	}
 	_, err = k.abort("token", "", "stop")
 	if got := refusal(t, err); got != "Internal STATE_NOT_WRITTEN" || k.Sampled("any", time.Now()) || k.Percent() != 0 {
 		t.Errorf("an abort that cannot be written: %s, and %g %% is in force", got, k.Percent())
+	}
+	if got := k.Trouble(); got != "the rollout is not written" {
+		t.Errorf("trouble: %q", got)
 	}
 	if n := k.writeErrors.Load(); n != 2 {
 		t.Errorf("%d failed writes are counted, want 2", n)

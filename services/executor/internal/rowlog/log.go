@@ -97,6 +97,14 @@ func (l *Log) Stats() featurelog.Stats {
 	return l.files.Stats()
 }
 
+// Trouble says what is wrong with the log at the moment; nothing when it is written, or off.
+func (l *Log) Trouble() string {
+	if failing(l.Stats()) {
+		return "the feature log is not written"
+	}
+	return ""
+}
+
 // Close writes what is pending. Rows that are settled later are dropped.
 func (l *Log) Close(ctx context.Context) error {
 	if l == nil {

@@ -42,7 +42,7 @@ func (w *watch) run() {
 
 func (w *watch) look() {
 	s := w.stats()
-	failing := s.LastErrorTime.After(s.LastWriteTime)
+	failing := failing(s)
 	switch {
 	case failing && !w.failing:
 		w.logger.Error("the feature log is not written: rows wait, and are dropped when there are too many", "error", s.LastError, "waiting", s.Pending)
@@ -55,6 +55,9 @@ func (w *watch) look() {
 		w.lost = lost
 	}
 }
+
+// failing says that the last try to write has failed.
+func failing(s featurelog.Stats) bool { return s.LastErrorTime.After(s.LastWriteTime) }
 
 // lostOf is how many rows are on disk nowhere and never will be.
 func lostOf(s featurelog.Stats) uint64 { return s.Dropped + s.Invalid }

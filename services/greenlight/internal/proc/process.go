@@ -87,6 +87,9 @@ func (p *Process) bound(ctx context.Context, path string) (map[string]string, er
 // Addr is where the process serves "grpc" or "http".
 func (p *Process) Addr(kind string) string { return p.addrs[kind] }
 
+// Log is the file that has what the process logs.
+func (p *Process) Log() string { return p.log }
+
 // PID is the process's id.
 func (p *Process) PID() int { return p.cmd.Process.Pid }
 

@@ -90,7 +90,13 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) error {
 	mlenginev1.RegisterDriftServiceServer(server, monitor.NewService(watching))
 	server.Ready()
 
-	admin := telemetry.NewAdmin(reg, func() (bool, string) { return true, "model " + service.Version() })
+	admin := telemetry.NewAdmin(reg, func() (bool, string) {
+		reason := "model " + service.Version()
+		if trouble := watching.Trouble(); trouble != "" {
+			reason += "; " + trouble
+		}
+		return true, reason
+	})
 	admin.Handle("GET /ml/metrics", telemetry.MetricsHandler(reg))
 	admin.HandleFunc("GET /ml/health", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")

@@ -44,6 +44,7 @@ type Monitor struct {
 
 	active      atomic.Pointer[Watch]
 	writeErrors atomic.Uint64
+	failing     atomic.Bool // the last save has
 
 	mu      sync.Mutex
 	stopped bool
@@ -170,7 +171,16 @@ func (m *Monitor) save() error {
 		}
 		w.saved = counted
 	}
+	m.failing.Store(len(errs) > 0)
 	return errors.Join(errs...)
+}
+
+// Trouble says what is wrong with the folder at the moment; nothing when the counts are saved, or nowhere.
+func (m *Monitor) Trouble() string {
+	if m.failing.Load() {
+		return "the counts of drift are not saved"
+	}
+	return ""
 }
 
 // Stop saves what was counted last and gives the folder up. It is called once.

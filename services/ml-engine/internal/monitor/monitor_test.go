@@ -183,8 +183,8 @@ func TestUnwritable(t *testing.T) {
 		tr.observe(rand.New(rand.NewPCG(4, 0)), 5, true, time.Time{})
 		time.Sleep(190 * time.Second)
 		synctest.Wait() // for the saver, whose words are read
-		if got := scrape(t, reg)["ml_drift_state_write_errors_total"]; got < 2 || !strings.Contains(tr.log.String(), "not saved") {
-			t.Errorf("got %v write errors, log %s", got, tr.log)
+		if got := scrape(t, reg)["ml_drift_state_write_errors_total"]; got < 2 || !strings.Contains(tr.log.String(), "not saved") || tr.Trouble() == "" {
+			t.Errorf("got %v write errors, trouble %q, log %s", got, tr.Trouble(), tr.log)
 		}
 		if got := tr.drift(&mlenginev1.GetDriftRequest{}).GetRows(); got != 5 {
 			t.Errorf("got %d rows, want 5", got)
