@@ -188,7 +188,7 @@ func sized(b []byte, n int) []byte {
 }
 
 func (p *pages) dictionary(h *format.DictionaryPageHeader) error {
-	if h.Encoding != format.Plain && h.Encoding != format.PlainDictionary {
+	if h.Encoding != format.Plain {
 		return fmt.Errorf("a dictionary that is encoded as %v", h.Encoding)
 	}
 	if int64(h.NumValues) > maxFileRows {
@@ -223,7 +223,7 @@ func (p *pages) data(h *format.DataPageHeader) error {
 	switch h.Encoding {
 	case format.Plain:
 		return p.plain(values)
-	case format.RLEDictionary, format.PlainDictionary:
+	case format.RLEDictionary:
 		if len(values) == 0 {
 			return nil
 		}
