@@ -80,7 +80,7 @@ bench-page: ## Measure what ten viewers of the status page cost executor
 	go test -run '^$$' -bench Viewers -benchtime 6x ./services/greenlight/internal/operations
 
 .PHONY: faults
-faults: build ## Let everything go wrong between executor and ml-engine, and write docs/faults.md; half an hour
+faults: build ## Let everything go wrong between executor and ml-engine, and write docs/faults.md; some twenty minutes
 	$(BIN)/greenlight faults --json var/faults.json --markdown docs/faults.md
 
 .PHONY: soak

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/greenlight-ml/greenlight/pkg/durable"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/faults"
@@ -36,19 +37,19 @@ func faultsCommand(c console) *cobra.Command {
 		Long: `Faults starts ml-engine and two executors as processes, one with a shadow for every request and one with none, and puts
 a proxy between. Then everything goes wrong that can: ml-engine is killed, frozen, restarted, slow, out of reach, or lies.
 Every decision is compared to the last bit with what the baseline computes; p99 is a ratio of the two executors, in
-alternating rounds; outcomes must add up; goroutines, memory and file descriptors are read before and after; and the time
+alternating slices of a tenth of a second, with an interval; outcomes must add up; goroutines, memory and file descriptors are read before and after; and the time
 is taken until shadows are compared again. A million decisions take about ten minutes, --quick about five; the hang comes on top.
 
 It exits 3 when a target is missed, and 1 when it could not be run.`,
 		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return f.do(cmd.Context(), c) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return f.do(cmd.Context(), c, commandLine(cmd)) },
 	}
 	fs := cmd.Flags()
 	opts := faults.DefaultOptions()
 	fs.BoolVar(&f.quick, "quick", false, "a first look: fewer decisions and rounds, a short hang")
 	fs.BoolVar(&f.resume, "resume", false, "go on with the result of --json: what is in it is not measured again")
 	fs.IntVar(&f.requests, "requests", opts.Requests, "decisions in all, spread evenly over the faults")
-	fs.IntVar(&f.rounds, "rounds", opts.Rounds, "rounds of each fault")
+	fs.IntVar(&f.rounds, "rounds", opts.Rounds, "slices of 100 ms of each executor, in turn, for each fault")
 	fs.StringSliceVar(&f.only, "only", nil, "faults whose names contain one of these; all when it is not given")
 	fs.DurationVar(&f.hang, "hang", opts.Hang, "how long memory is watched while ml-engine hangs under full load; 0 leaves it out")
 	fs.DurationVar(&f.overload, "overload", opts.Overload, "how long each load beyond what can be answered lasts; 0 leaves it out")
@@ -59,7 +60,14 @@ It exits 3 when a target is missed, and 1 when it could not be run.`,
 	return cmd
 }
 
-func (f *faultFlags) do(ctx context.Context, c console) error {
+// commandLine is the command with the flags that were given.
+func commandLine(cmd *cobra.Command) string {
+	line := cmd.CommandPath()
+	cmd.Flags().Visit(func(f *pflag.Flag) { line += " --" + f.Name + "=" + f.Value.String() })
+	return line
+}
+
+func (f *faultFlags) do(ctx context.Context, c console, command string) error {
 	opts, err := f.options()
 	if err != nil {
 		return err
@@ -90,7 +98,9 @@ func (f *faultFlags) do(ctx context.Context, c console) error {
 		if err != nil {
 			return err
 		}
-		measured.Git = revision()
+		for i := range measured.Runs {
+			measured.Runs[i].Git, measured.Runs[i].Command = revision(), command
+		}
 		result = before.With(measured)
 	}
 	if err := writeJSON(f.json, result); err != nil {

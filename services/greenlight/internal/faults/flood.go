@@ -47,11 +47,15 @@ type begun struct {
 // stats are what became of a connection's calls.
 type stats struct {
 	sent, good, late, wrong, refused, failed int64
+	firstRefused                             time.Time
 }
 
 func (s *stats) add(o stats) {
 	s.sent, s.good, s.late = s.sent+o.sent, s.good+o.good, s.late+o.late
 	s.wrong, s.refused, s.failed = s.wrong+o.wrong, s.refused+o.refused, s.failed+o.failed
+	if s.firstRefused.IsZero() || !o.firstRefused.IsZero() && o.firstRefused.Before(s.firstRefused) {
+		s.firstRefused = o.firstRefused
+	}
 }
 
 // goodWithin is after how long an answer is of no more use to who asked.
@@ -185,10 +189,11 @@ func (r *rude) ended(id uint32, trailers *http2.MetaHeadersFrame) {
 		}
 	}
 	switch {
-	case trailers == nil:
+	case trailers == nil, status == strconv.Itoa(int(codes.ResourceExhausted)):
 		r.stats.refused++
-	case status == strconv.Itoa(int(codes.ResourceExhausted)):
-		r.stats.refused++
+		if r.stats.firstRefused.IsZero() {
+			r.stats.firstRefused = time.Now()
+		}
 	case status != "0":
 		r.stats.failed++
 	case !b.right:

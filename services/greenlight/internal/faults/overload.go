@@ -2,7 +2,9 @@ package faults
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,8 +16,14 @@ import (
 
 // Overload is what becomes of decisions when more are asked for than can be made, and when another client behaves badly.
 type Overload struct {
-	Levels []Level `json:"levels"`
-	// PeakPerS is the largest goodput of all levels.
+	// ServerCPUs are the executor's alone, LoadCPUs those of the load and of ml-engine; 0 when all share.
+	ServerCPUs int `json:"server_cpus"`
+	LoadCPUs   int `json:"load_cpus"`
+	// Ramp are growing loads, of which SaturationPerS is the largest goodput; Levels are multiples of it.
+	Ramp           []Level `json:"ramp"`
+	SaturationPerS float64 `json:"saturation_per_s"`
+	Levels         []Level `json:"levels"`
+	// PeakPerS is the largest goodput of all.
 	PeakPerS float64 `json:"peak_per_s"`
 	// RecoveryS is from the end of the largest load until a tenth of a second in which every decision of a calm load was
 	// answered in time, in seconds; negative when that was not seen within 5 s.
@@ -26,12 +34,12 @@ type Overload struct {
 
 // Level is one offered load.
 type Level struct {
-	// Times is of saturation; OfferedPerS were asked for, GoodPerS answered right and within 100 ms.
+	// Times is of saturation, 0 in the ramp; OfferedPerS were asked for, GoodPerS answered right and within 100 ms.
 	Times       float64 `json:"times_saturation"`
 	OfferedPerS float64 `json:"offered_per_s"`
 	GoodPerS    float64 `json:"good_per_s"`
-	// Late were right and too late, Refused at once by a limit, of streams of the connection or of calls of the server, Wrong not the baseline's, Failed ended
-	// with an error.
+	// Late were right and too late, Refused at once by a limit, of streams of the connection or of calls of the server, Wrong not
+	// the baseline's, Failed ended with an error.
 	Late    int64 `json:"late"`
 	Refused int64 `json:"refused"`
 	Wrong   int64 `json:"wrong"`
@@ -39,6 +47,13 @@ type Level struct {
 	// Shadowed is the share of the decisions made whose shadow was compared, [0,1]; Outcomes counts them all.
 	Shadowed float64           `json:"shadowed"`
 	Outcomes map[string]uint64 `json:"outcomes"`
+	// ServerCPU and LoadCPU are how many CPUs the executor and the load kept busy; 0 where the system does not tell.
+	ServerCPU float64 `json:"server_cpu"`
+	LoadCPU   float64 `json:"load_cpu"`
+	// Left is when the first shadow was seen to be left out, RefusedAt when the first decision was refused, in milliseconds
+	// since the load began; negative when none was.
+	LeftMS      float64 `json:"shadow_left_ms"`
+	RefusedAtMS float64 `json:"refused_ms"`
 }
 
 // Bad is a client that behaves badly, and what a well-behaved one beside it had of it.
@@ -54,7 +69,7 @@ type Bad struct {
 	Refused int64 `json:"refused"`
 }
 
-// levels are the offered loads, as multiples of saturation. Those up to it find the peak.
+// levels are the offered loads, as multiples of saturation.
 var levels = []float64{0.7, 1, 2, 5}
 
 const (
@@ -62,27 +77,51 @@ const (
 	goodputKept = 0.90
 	// overloadRecovery is how soon it must be over, in seconds.
 	overloadRecovery = 1.0
+	// The ramp grows by this factor, and ends when so many loads in a row have not brought this much more goodput.
+	rampFactor, rampGain = 1.25, 1.02
+	rampEnd, rampMost    = 2, 20
 )
 
-// overload measures all of it.
-func (s *Stage) overload(ctx context.Context, e *Executor, saturation, share float64, length time.Duration) (*Overload, error) {
-	result := &Overload{}
+// overload measures all of it with an executor of its own. calm is a load, decisions a second, that is easily answered.
+func (s *Stage) overload(ctx context.Context, calm float64, length time.Duration) (result *Overload, err error) {
+	result = &Overload{}
+	var e *Executor
+	answers, asks, back, err := apart(func() (err error) {
+		e, err = s.StartExecutor(ctx, ExecutorOptions{Name: "overload", Engine: s.Engine.Addr(), Percent: 100})
+		return err
+	}, s.Engine.process.PID())
+	defer func() { err = errors.Join(err, back()) }()
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, s.StopExecutor(e)) }()
+	result.ServerCPUs, result.LoadCPUs = answers, asks
+	if err := e.AwaitShadow(ctx); err != nil {
+		return nil, err
+	}
+	if err := e.warm(ctx); err != nil {
+		return nil, err
+	}
 	before, err := e.Settle(ctx)
 	if err != nil {
+		return nil, err
+	}
+	if err := e.ramp(ctx, result, calm, length/3); err != nil {
 		return nil, err
 	}
 	for _, times := range levels {
 		if err := e.AwaitShadow(ctx); err != nil {
 			return nil, err
 		}
-		l, err := e.level(ctx, times, times*saturation, length)
+		l, err := e.level(ctx, times*result.SaturationPerS, length)
 		if err != nil {
 			return nil, err
 		}
+		l.Times = times
 		result.Levels = append(result.Levels, l)
 		result.PeakPerS = max(result.PeakPerS, l.GoodPerS)
 	}
-	if result.RecoveryS, err = e.recovers(ctx, levels[len(levels)-1]*saturation, share*saturation, length); err != nil {
+	if result.RecoveryS, err = e.recovers(ctx, levels[len(levels)-1]*result.SaturationPerS, calm, length); err != nil {
 		return nil, err
 	}
 	for _, bad := range []struct {
@@ -92,7 +131,7 @@ func (s *Stage) overload(ctx context.Context, e *Executor, saturation, share flo
 		if err := e.AwaitShadow(ctx); err != nil {
 			return nil, err
 		}
-		b, err := e.beside(ctx, bad.begin, share*saturation)
+		b, err := e.beside(ctx, bad.begin, calm)
 		if err != nil {
 			return nil, fmt.Errorf("a client that %s: %w", bad.name, err)
 		}
@@ -105,24 +144,72 @@ func (s *Stage) overload(ctx context.Context, e *Executor, saturation, share flo
 	return result, err
 }
 
+// ramp offers growing loads until the goodput does not grow any more.
+func (e *Executor) ramp(ctx context.Context, o *Overload, rate float64, length time.Duration) error {
+	for worse := 0; worse < rampEnd; rate *= rampFactor {
+		if len(o.Ramp) == rampMost {
+			return fmt.Errorf("%.0f decisions a second do not saturate the executor: goodput is %.0f and grows", rate/rampFactor, o.SaturationPerS)
+		}
+		l, err := e.level(ctx, rate, length)
+		if err != nil {
+			return err
+		}
+		o.Ramp = append(o.Ramp, l)
+		worse++
+		if l.GoodPerS > rampGain*o.SaturationPerS {
+			worse = 0
+		}
+		o.SaturationPerS = max(o.SaturationPerS, l.GoodPerS)
+	}
+	if o.SaturationPerS == 0 {
+		return errors.New("overload: no decision is answered in time")
+	}
+	o.PeakPerS = o.SaturationPerS
+	return nil
+}
+
 // level offers one load.
-func (e *Executor) level(ctx context.Context, times, rate float64, length time.Duration) (Level, error) {
+func (e *Executor) level(ctx context.Context, rate float64, length time.Duration) (Level, error) {
 	before, err := e.Settle(ctx)
 	if err != nil {
 		return Level{}, err
 	}
+	server, _ := bench.CPU(e.Process.PID())
+	own, _ := bench.CPU(os.Getpid())
+	begin, left := time.Now(), time.Duration(-1)
+	stop := repeat(ctx, func(ctx context.Context) error {
+		c, err := e.Counts(ctx)
+		if d := c.since(before); err == nil && left < 0 && d.left() > 0 {
+			left = time.Since(begin)
+		}
+		Pause(ctx, leftEvery)
+		return nil
+	})
 	sum, err := e.flood(ctx, rate, length)
-	if err != nil {
+	if err := errors.Join(err, stop()); err != nil {
 		return Level{}, err
 	}
+	serverAfter, _ := bench.CPU(e.Process.PID())
+	ownAfter, _ := bench.CPU(os.Getpid())
 	after, err := e.Settle(ctx)
 	if err != nil {
 		return Level{}, err
 	}
 	d := after.since(before)
 	l := Level{
-		Times: times, OfferedPerS: float64(sum.sent) / length.Seconds(), GoodPerS: float64(sum.good) / length.Seconds(),
+		OfferedPerS: float64(sum.sent) / length.Seconds(), GoodPerS: float64(sum.good) / length.Seconds(),
 		Late: sum.late, Refused: sum.refused, Wrong: sum.wrong, Failed: sum.failed, Outcomes: map[string]uint64{},
+		ServerCPU: (serverAfter - server).Seconds() / length.Seconds(), LoadCPU: (ownAfter - own).Seconds() / length.Seconds(),
+		LeftMS: -1, RefusedAtMS: -1,
+	}
+	if d.left() > 0 {
+		if left < 0 { // after the last look
+			left = length
+		}
+		l.LeftMS = 1e3 * left.Seconds()
+	}
+	if !sum.firstRefused.IsZero() {
+		l.RefusedAtMS = 1e3 * sum.firstRefused.Sub(begin).Seconds()
 	}
 	for _, o := range shadow.Outcomes() {
 		if n := d.Outcomes[o]; n > 0 {
@@ -133,6 +220,14 @@ func (e *Executor) level(ctx context.Context, times, rate float64, length time.D
 		l.Shadowed = float64(n) / float64(d.Requests)
 	}
 	return l, nil
+}
+
+// leftEvery is how often it is looked whether a shadow has been left out.
+const leftEvery = 5 * time.Millisecond
+
+// left is how many shadows were left out, or came too late, for want of time.
+func (c Counts) left() uint64 {
+	return c.Outcomes[shadow.Shed] + c.Outcomes[shadow.BreakerOpen] + c.Outcomes[shadow.Deadline]
 }
 
 // recovers overloads, then asks calmly, and returns how long it took until all was well, in seconds.

@@ -2,18 +2,18 @@ package faults
 
 import "fmt"
 
-// tables are of the loads, and of the clients.
+// tables are of the ramp, the loads, and the clients.
 func (o *Overload) tables() [][][]string {
 	if o == nil {
 		return nil
 	}
-	loads := [][]string{{"offered load", "offered/s", "goodput/s", "of peak", "late", "refused at once", "wrong", "failed", "shadows compared", "outcomes"}}
+	head := []string{"offered load", "offered/s", "goodput/s", "of peak", "late", "refused at once", "wrong", "failed", "shadows compared", "first left out, refused ms", "CPUs of executor, load", "outcomes"}
+	loads := [][]string{head}
+	for _, l := range o.Ramp {
+		loads = append(loads, l.cells("growing", o.PeakPerS))
+	}
 	for _, l := range o.Levels {
-		loads = append(loads, []string{
-			fmt.Sprintf("%.1fx saturation", l.Times), fmt.Sprintf("%.0f", l.OfferedPerS), fmt.Sprintf("%.0f", l.GoodPerS),
-			fmt.Sprintf("%.0f %%", 100*l.GoodPerS/o.PeakPerS), fmt.Sprint(l.Late), fmt.Sprint(l.Refused), fmt.Sprint(l.Wrong), fmt.Sprint(l.Failed),
-			fmt.Sprintf("%.0f %%", 100*l.Shadowed), Outcomes(l.Outcomes),
-		})
+		loads = append(loads, l.cells(fmt.Sprintf("%.1fx saturation", l.Times), o.PeakPerS))
 	}
 	clients := [][]string{{"a client that", "calls beside it", "lost", "changed", "p99 with/without", "rounds", "its streams", "refused"}}
 	for _, b := range o.Clients {
@@ -25,32 +25,48 @@ func (o *Overload) tables() [][][]string {
 	return [][][]string{loads, clients}
 }
 
+func (l Level) cells(name string, peak float64) []string {
+	at := func(ms float64) string {
+		if ms < 0 {
+			return "none"
+		}
+		return fmt.Sprintf("%.0f", ms)
+	}
+	return []string{
+		name, fmt.Sprintf("%.0f", l.OfferedPerS), fmt.Sprintf("%.0f", l.GoodPerS), fmt.Sprintf("%.0f %%", 100*l.GoodPerS/peak),
+		fmt.Sprint(l.Late), fmt.Sprint(l.Refused), fmt.Sprint(l.Wrong), fmt.Sprint(l.Failed), fmt.Sprintf("%.0f %%", 100*l.Shadowed),
+		at(l.LeftMS) + ", " + at(l.RefusedAtMS), fmt.Sprintf("%.2f, %.2f", l.ServerCPU, l.LoadCPU), Outcomes(l.Outcomes),
+	}
+}
+
+// offeredShare is how much of a load must have been asked for: a load that was not is no proof.
+const offeredShare = 0.95
+
 // missed lists what is missed.
 func (o *Overload) missed() []string {
 	if o == nil {
 		return nil
 	}
 	var missed []string
+	add := func(bad bool, format string, args ...any) {
+		if bad {
+			missed = append(missed, fmt.Sprintf(format, args...))
+		}
+	}
+	for _, l := range append(o.Ramp, o.Levels...) {
+		add(l.Wrong > 0, "%.0f/s: %d decisions changed", l.OfferedPerS, l.Wrong)
+		add(l.RefusedAtMS >= 0 && (l.LeftMS < 0 || l.LeftMS > l.RefusedAtMS+float64(leftEvery.Milliseconds())),
+			"%.0f/s: decisions were refused before shadows were left out", l.OfferedPerS)
+	}
 	for _, l := range o.Levels {
-		if l.Wrong > 0 {
-			missed = append(missed, fmt.Sprintf("%.1fx saturation: %d decisions changed", l.Times, l.Wrong))
-		}
-		// A cheap client finds more to have than the one by which saturation is measured: what was not asked for is not missed.
-		if l.Times > 1 && l.GoodPerS < goodputKept*min(o.PeakPerS, l.OfferedPerS) {
-			missed = append(missed, fmt.Sprintf("%.1fx saturation: goodput is %.0f %% of its peak", l.Times, 100*l.GoodPerS/o.PeakPerS))
-		}
+		add(l.OfferedPerS < offeredShare*l.Times*o.SaturationPerS, "%.1fx saturation: the load made only %.1fx", l.Times, l.OfferedPerS/o.SaturationPerS)
+		add(l.Times > 1 && l.GoodPerS < goodputKept*o.PeakPerS, "%.1fx saturation: goodput is %.0f %% of its peak", l.Times, 100*l.GoodPerS/o.PeakPerS)
 	}
-	if o.RecoveryS < 0 || o.RecoveryS > overloadRecovery {
-		missed = append(missed, "overload: over "+o.recovery())
-	}
+	add(o.RecoveryS < 0 || o.RecoveryS > overloadRecovery, "overload: over %s", o.recovery())
 	for _, b := range o.Clients {
-		if b.Lost+b.Changed > 0 {
-			missed = append(missed, fmt.Sprintf("beside a client that %s: %d decisions lost, %d changed", b.Client, b.Lost, b.Changed))
-		}
+		add(b.Lost+b.Changed > 0, "beside a client that %s: %d decisions lost, %d changed", b.Client, b.Lost, b.Changed)
 	}
-	if o.Unaccounted != 0 {
-		missed = append(missed, fmt.Sprintf("overload: %d requests unaccounted for", o.Unaccounted))
-	}
+	add(o.Unaccounted != 0, "overload: %d requests unaccounted for", o.Unaccounted)
 	return missed
 }
 
@@ -59,4 +75,21 @@ func (o *Overload) recovery() string {
 		return "not within 5 s"
 	}
 	return fmt.Sprintf("within %.1f s", o.RecoveryS)
+}
+
+// notes are what the tables do not hold.
+func (o *Overload) notes() []string {
+	if o == nil {
+		return nil
+	}
+	where := "Load, ml-engine and executor share all CPUs: what the executor gets is what the others leave"
+	if o.ServerCPUs > 0 {
+		where = fmt.Sprintf("The executor has CPUs of its own, %d; the load and ml-engine have the other %d", o.ServerCPUs, o.LoadCPUs)
+	}
+	return []string{
+		fmt.Sprintf("Overload: goodput is decisions answered right within %d ms of an open loop over %d connections. %s. Saturation is the largest goodput of a growing load, %.0f a second.",
+			goodWithin.Milliseconds(), floodConns, where, o.SaturationPerS),
+		fmt.Sprintf("Peak %.0f a second; the target is %.0f %% of it under overload, and to be over within %.0f s after it: %s. %d requests without exactly one outcome. It is looked every %d ms whether a shadow was left out.",
+			o.PeakPerS, 100*goodputKept, overloadRecovery, o.recovery(), o.Unaccounted, leftEvery.Milliseconds()),
+	}
 }

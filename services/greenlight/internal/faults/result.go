@@ -12,22 +12,31 @@ import (
 )
 
 // Schema names the kind of the JSON.
-const Schema = "greenlight/faults/v1"
+const Schema = "greenlight/faults/v2"
 
 // Result is the fault matrix.
 type Result struct {
-	Schema    string        `json:"schema"`
-	Time      time.Time     `json:"time"`
-	DurationS float64       `json:"duration_s"`
-	Git       string        `json:"git"`
-	Machine   bench.Machine `json:"machine"`
-	// Saturation is what the executor without a shadow answers, decisions a second; Share of it was asked for.
-	Saturation float64   `json:"saturation_per_s"`
+	Schema string `json:"schema"`
+	// Runs are those that it is of, which is one unless a run was gone on with.
+	Runs []RunOf `json:"runs"`
+	// ClientPerS is what one gRPC client has answered by the executor without a shadow, decisions a second; Share of it was
+	// asked for. Rounds is how many slices of SliceS seconds each executor had per fault.
+	ClientPerS float64   `json:"client_per_s"`
 	Share      float64   `json:"share"`
 	Rounds     int       `json:"rounds"`
+	SliceS     float64   `json:"slice_s"`
 	Rows       []Row     `json:"rows"`
 	Hang       *Hang     `json:"hang,omitempty"`
 	Overload   *Overload `json:"overload,omitempty"`
+}
+
+// RunOf is one run of the command.
+type RunOf struct {
+	Time      time.Time     `json:"time"`
+	DurationS float64       `json:"duration_s"`
+	Command   string        `json:"command"`
+	Git       string        `json:"git"`
+	Machine   bench.Machine `json:"machine"`
 }
 
 // The targets.
@@ -50,7 +59,7 @@ func (r Row) Missed() []string {
 	add(r.Changed > 0, "%d decisions changed", r.Changed)
 	add(!r.Identical, "the executors' answers differ")
 	add(r.Unaccounted != 0, "%d requests unaccounted for", r.Unaccounted)
-	add(!(r.Ratio.Median <= maxRatio), "p99 %.2fx", r.Ratio.Median)
+	add(r.P99.judge(maxRatio) == missedIt, "p99 %.2fx (%.2f..%.2f)", r.P99.Ratio, r.P99.Low, r.P99.High)
 	add(r.RecoveryS < 0, "no recovery")
 	add(r.RecoveryS > maxRecovery, "recovery took %.1f s", r.RecoveryS)
 	add(r.After.FDs > r.Before.FDs+slackFDs, "%d file descriptors more", r.After.FDs-r.Before.FDs)
@@ -90,7 +99,7 @@ func (res *Result) sums() (requests, lost, changed, unaccounted int64) {
 }
 
 var columns = []string{
-	"fault", "requests", "lost", "changed", "not accounted", "p99 on/off", "rounds", "p99 ms on, off", "recovery s", "goroutines", "fds", "RSS MB", "breaker", "outcomes",
+	"fault", "requests", "lost", "changed", "not accounted", "p99 on/off", "interval", "target", "p99 ms on, off", "recovery s", "goroutines", "fds", "RSS MB", "breaker", "outcomes",
 }
 
 func (r Row) cells() []string {
@@ -100,8 +109,8 @@ func (r Row) cells() []string {
 	}
 	return []string{
 		r.Fault, fmt.Sprint(r.Requests), fmt.Sprint(r.Lost), fmt.Sprint(r.Changed), fmt.Sprint(r.Unaccounted),
-		fmt.Sprintf("%.2fx", r.Ratio.Median), fmt.Sprintf("%.2f..%.2f", r.Ratio.Min, r.Ratio.Max),
-		fmt.Sprintf("%.2f, %.2f", r.P99OnUS/1e3, r.P99OffUS/1e3), recovery,
+		fmt.Sprintf("%.2fx", r.P99.Ratio), fmt.Sprintf("%.2f..%.2f", r.P99.Low, r.P99.High), r.P99.judge(maxRatio).String(),
+		fmt.Sprintf("%.2f, %.2f", r.P99.OnUS/1e3, r.P99.OffUS/1e3), recovery,
 		fmt.Sprintf("%d, %d", r.Before.Goroutines, r.After.Goroutines), fmt.Sprintf("%d, %d", r.Before.FDs, r.After.FDs),
 		fmt.Sprintf("%.0f, %.0f", float64(r.Before.RSS)/1e6, float64(r.After.RSS)/1e6), r.Breaker.String(), Outcomes(r.Outcomes),
 	}
@@ -182,32 +191,26 @@ func (res *Result) notes() []string {
 	notes := []string{
 		fmt.Sprintf("%d decisions in all: %d lost, %d changed; every one compared to the last bit with what the baseline computes, and %d without exactly one outcome.",
 			requests, lost, changed, unaccounted),
-		fmt.Sprintf("p99 is the median of the ratios of %d rounds (smallest and largest beside it), in an open loop of %.0f decisions a second, %.0f %% of saturation. The target is %.2fx.",
-			res.Rounds, res.Share*res.Saturation, 100*res.Share, maxRatio),
+		fmt.Sprintf("p99 is of all slices of a side together, %d of %.0f ms in turn, in an open loop of %.0f decisions a second, %.0f %% of what one gRPC client can have; beside its ratio is the 99 %% interval, by a bootstrap of blocks of slices. The target is %.2fx: reached when the ratio is not above it, missed when the whole interval is, and else not told apart. The row without a fault shows what the machine does to it.",
+			res.Rounds, 1e3*res.SliceS, res.Share*res.ClientPerS, 100*res.Share, maxRatio),
 		fmt.Sprintf("Recovery is from the end of the fault until the breaker is closed and shadows are compared as before. The target is %.0f s. Times of the breaker are seconds since the fault began.", maxRecovery),
 	}
-	if h := res.Hang; h != nil {
-		flat := "flat"
-		if !h.Flat() {
-			flat = "NOT flat"
-		}
-		notes = append(notes, fmt.Sprintf("Memory while ml-engine hangs under full load for %.0f s (%d decisions, %d lost, %d changed): %s at first, %s at last, %s at most: %s; at most %d goroutines and %d file descriptors.",
-			h.DurationS, h.Requests, h.Lost, h.Changed, megabytes(h.First), megabytes(h.Last), megabytes(h.Peak), flat, h.GoroutinesPeak, h.FDsPeak))
-	}
-	if o := res.Overload; o != nil {
-		notes = append(notes, fmt.Sprintf("Overload: goodput is decisions answered right within %d ms. Peak %.0f a second; the target is %.0f %% of it under overload, and to be over within %.0f s after it: %s. %d requests without exactly one outcome.",
-			goodWithin.Milliseconds(), o.PeakPerS, 100*goodputKept, overloadRecovery, o.recovery(), o.Unaccounted))
-	}
-	missed := "Every target was reached."
+	notes = append(notes, res.Hang.notes()...)
+	notes = append(notes, res.Overload.notes()...)
+	missed := "Every target was reached, or is not told apart from it."
 	if m := res.Missed(); len(m) > 0 {
 		missed = "Missed: " + strings.Join(m, "; ") + "."
 	}
-	other := "what else it did is not known"
-	if res.Machine.OtherLoad >= 0 {
-		other = fmt.Sprintf("%.0f %% of it busy with other work", 100*res.Machine.OtherLoad)
+	notes = append(notes, missed)
+	for _, r := range res.Runs {
+		other := "what else they did is not known"
+		if r.Machine.OtherLoad >= 0 {
+			other = fmt.Sprintf("%.0f %% of them busy with other work", 100*r.Machine.OtherLoad)
+		}
+		notes = append(notes, fmt.Sprintf("Run: `%s` of commit %s at %s, in %.0f s, on %d CPUs (%s), %s/%s, %s. The times of calls are drawn with the number of the round as seed; chance in the faults has none.",
+			r.Command, r.Git, r.Time.Format(time.DateTime+" MST"), r.DurationS, r.Machine.CPUs, other, r.Machine.OS, r.Machine.Arch, r.Machine.Go))
 	}
-	return append(notes, missed, fmt.Sprintf("%s, %d CPUs (%s), %s/%s, %s, commit %s, in %.0f s.", res.Time.Format(time.DateTime+" MST"), res.Machine.CPUs,
-		other, res.Machine.OS, res.Machine.Arch, res.Machine.Go, res.Git, res.DurationS))
+	return notes
 }
 
 func megabytes(n int64) string { return fmt.Sprintf("%.1f MB", float64(n)/1e6) }
@@ -218,15 +221,15 @@ func (res *Result) Has(fault string) bool {
 }
 
 // With is the result and a later one as one, in the order of the table. What is said of all rows is the later one's, if it
-// has any; the time is the first one's, and the duration the sum.
+// has any.
 func (res *Result) With(later *Result) *Result {
 	if res.Schema == "" {
 		return later
 	}
 	sum := *later
-	sum.Time, sum.DurationS = res.Time, res.DurationS+later.DurationS
-	if sum.Git == "" || len(later.Rows) == 0 { // it is the rows that these are of
-		sum.Git, sum.Machine, sum.Saturation, sum.Share, sum.Rounds = res.Git, res.Machine, res.Saturation, res.Share, res.Rounds
+	sum.Runs = slices.Concat(res.Runs, later.Runs)
+	if len(later.Rows) == 0 {
+		sum.ClientPerS, sum.Share, sum.Rounds, sum.SliceS = res.ClientPerS, res.Share, res.Rounds, res.SliceS
 	}
 	if sum.Hang == nil {
 		sum.Hang = res.Hang

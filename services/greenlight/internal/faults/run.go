@@ -16,11 +16,11 @@ type Options struct {
 	// Faults are those to let loose, by default all.
 	Faults []Fault
 	// Requests is how many decisions are asked for in all, at least, spread evenly over the faults. Rounds is how many
-	// segments of each executor are measured per fault, Segment how long one is; what they leave of the requests goes to
+	// slices of each executor are measured per fault, Slice how long one is; what they leave of the requests goes to
 	// the executor with a shadow, as fast as it answers.
 	Requests, Rounds int
-	Segment          time.Duration
-	// Share of saturation at which decisions are asked for, in (0,1).
+	Slice            time.Duration
+	// Share of what a client can have at which decisions are asked for, in (0,1).
 	Share float64
 	// Hang is how long ml-engine hangs under full load while memory is watched; 0 leaves that out.
 	Hang time.Duration
@@ -32,10 +32,10 @@ type Options struct {
 	Done func(Row) error
 }
 
-// DefaultOptions are a million decisions, which take about ten minutes, and a hang of ten.
+// DefaultOptions are a million decisions, which take about ten minutes, and a hang of ten more.
 func DefaultOptions() Options {
 	return Options{
-		Faults: Faults(), Requests: 1_000_000, Rounds: 10, Segment: 400 * time.Millisecond, Share: 0.30, Hang: 10 * time.Minute,
+		Faults: Faults(), Requests: 1_000_000, Rounds: 50, Slice: 100 * time.Millisecond, Share: 0.30, Hang: 10 * time.Minute,
 		Overload: 3 * time.Second,
 	}
 }
@@ -43,7 +43,7 @@ func DefaultOptions() Options {
 // QuickOptions are a first look, of about five minutes: most of it is the open time of the breaker.
 func QuickOptions() Options {
 	o := DefaultOptions()
-	o.Requests, o.Rounds, o.Segment, o.Hang, o.Overload = 60_000, 4, 200*time.Millisecond, 10*time.Second, time.Second
+	o.Requests, o.Rounds, o.Hang, o.Overload = 60_000, 10, 10*time.Second, time.Second
 	return o
 }
 
@@ -51,15 +51,15 @@ func (o Options) validate() error {
 	switch {
 	case len(o.Faults) == 0 && o.Hang == 0 && o.Overload == 0:
 		return errors.New("faults: nothing to do")
-	case o.Requests < 1 || o.Rounds < 1 || o.Segment <= 0:
-		return errors.New("faults: at least one request and one round, and a length of its segments, are needed")
+	case o.Requests < 1 || o.Rounds < 1 || o.Slice <= 0:
+		return errors.New("faults: at least one request and one round, and a length of its slices, are needed")
 	case !(o.Share > 0 && o.Share < 1):
-		return fmt.Errorf("faults: share of saturation %v: want a number in (0,1)", o.Share)
+		return fmt.Errorf("faults: share of the client's load %v: want a number in (0,1)", o.Share)
 	}
 	return nil
 }
 
-// saturating is how many calls are under way in the closed loops that saturate.
+// saturating is how many calls are under way in the closed loops that ask for as much as a client can have.
 const saturating = 16
 
 // Run lets the faults loose one after another. A fault that harms decisions is a result; only what could not be measured is
@@ -78,17 +78,17 @@ func Run(ctx context.Context, opts Options) (_ *Result, err error) {
 	if err != nil {
 		return nil, err
 	}
-	result := &Result{Schema: Schema, Time: began.UTC(), Share: opts.Share, Rounds: opts.Rounds}
-	if result.Saturation, err = stage.saturation(ctx, off); err != nil {
+	result := &Result{Schema: Schema, Share: opts.Share, Rounds: opts.Rounds, SliceS: opts.Slice.Seconds()}
+	if result.ClientPerS, err = stage.clientLoad(ctx, off); err != nil {
 		return nil, err
 	}
 	if err := on.warm(ctx); err != nil {
 		return nil, err
 	}
-	rate := opts.Share * result.Saturation
+	rate := opts.Share * result.ClientPerS
 	for i, f := range opts.Faults {
-		t := &trial{stage: stage, off: off, on: on, rate: rate, rounds: opts.Rounds, length: opts.Segment}
-		t.bulk = int64(opts.Requests/len(opts.Faults)) - int64(2*float64(opts.Rounds)*opts.Segment.Seconds()*rate)
+		t := &trial{stage: stage, off: off, on: on, rate: rate, rounds: opts.Rounds, length: opts.Slice}
+		t.bulk = int64(opts.Requests/len(opts.Faults)) - int64(2*float64(opts.Rounds)*opts.Slice.Seconds()*rate)
 		row, err := t.staged(ctx, f)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", f.Name, err)
@@ -104,7 +104,7 @@ func Run(ctx context.Context, opts Options) (_ *Result, err error) {
 		}
 	}
 	if opts.Overload > 0 {
-		if result.Overload, err = stage.overload(ctx, on, result.Saturation, opts.Share, opts.Overload); err != nil {
+		if result.Overload, err = stage.overload(ctx, rate, opts.Overload); err != nil {
 			return nil, fmt.Errorf("overload: %w", err)
 		}
 	}
@@ -113,8 +113,7 @@ func Run(ctx context.Context, opts Options) (_ *Result, err error) {
 			return nil, err
 		}
 	}
-	result.Machine = stage.Machine(watch)
-	result.DurationS = time.Since(began).Seconds()
+	result.Runs = []RunOf{{Time: began.UTC(), DurationS: time.Since(began).Seconds(), Machine: stage.Machine(watch)}}
 	return result, nil
 }
 
@@ -130,8 +129,9 @@ func (s *Stage) pair(ctx context.Context, suffix, engine string) (off, on *Execu
 	return off, on, err
 }
 
-// saturation is what the executor answers per second with many calls under way.
-func (s *Stage) saturation(ctx context.Context, e *Executor) (float64, error) {
+// clientLoad is what one client has answered per second with many calls under way, over one connection. The client costs more
+// than the executor, so it is far from what the executor can answer.
+func (s *Stage) clientLoad(ctx context.Context, e *Executor) (float64, error) {
 	if err := e.warm(ctx); err != nil {
 		return 0, err
 	}

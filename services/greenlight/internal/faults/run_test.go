@@ -48,7 +48,7 @@ func TestRun(t *testing.T) {
 	}
 	opts.Faults = slices.DeleteFunc(opts.Faults, func(f Fault) bool { return f.Name != "answers of another version" && !f.named })
 	opts.Flags = []string{"--breaker-open", "500ms"} // not to wait for it
-	opts.Requests, opts.Rounds, opts.Segment, opts.Hang, opts.Overload = 1000, 2, 50*time.Millisecond, time.Second, 0
+	opts.Requests, opts.Rounds, opts.Slice, opts.Hang, opts.Overload = 1000, 2, 50*time.Millisecond, time.Second, 0
 
 	result, err := Run(t.Context(), opts)
 	if err != nil {
@@ -58,7 +58,7 @@ func TestRun(t *testing.T) {
 		t.Fatalf("got %+v", result)
 	}
 	for _, r := range result.Rows {
-		if r.Lost != 0 || r.Changed != 0 || !r.Identical || r.Unaccounted != 0 || r.Requests < 500 || r.RecoveryS < 0 || !(r.Ratio.Min > 0) {
+		if r.Lost != 0 || r.Changed != 0 || !r.Identical || r.Unaccounted != 0 || r.Requests < 500 || r.RecoveryS < 0 || !(r.P99.Low > 0) {
 			t.Errorf("got %+v (%s)", r, r.Why)
 		}
 	}

@@ -20,8 +20,8 @@ type trial struct {
 	names   *NameServer // of the fault that needs one
 	rate    float64
 	rounds  int
-	length  time.Duration // of a segment
-	bulk    int64         // decisions of the executor with a shadow after the segments
+	length  time.Duration // of a slice
+	bulk    int64         // decisions of the executor with a shadow after the slices
 	began   atomic.Int64  // Unix nanoseconds; the fault's
 	// afterwards, which the end of a fault may set, tidies up once executor has recovered.
 	afterwards func(context.Context) error
@@ -52,10 +52,8 @@ type Row struct {
 	Unaccounted int64 `json:"unaccounted"`
 	// Outcomes of the executor with a shadow, recovery included.
 	Outcomes map[string]uint64 `json:"outcomes"`
-	// P99 of decisions in microseconds, medians of the rounds, and their ratio per round.
-	P99OnUS  float64      `json:"p99_on_us"`
-	P99OffUS float64      `json:"p99_off_us"`
-	Ratio    bench.Spread `json:"p99_ratio"`
+	// P99 is of decisions.
+	P99 Ratio `json:"p99"`
 	// FaultS is how long the fault lasted, Breaker what the breaker did since it began.
 	FaultS  float64  `json:"fault_s"`
 	Breaker Timeline `json:"breaker"`
@@ -167,8 +165,9 @@ func (t *trial) healthy(ctx context.Context) (float64, error) {
 	return float64(matches) / float64(n), nil
 }
 
-// loaded lets the fault loose during the first segment of the executor with a shadow, measures all segments, and asks for
-// many more decisions as fast as they are answered. It returns what ends the fault, and what ends the watch over the breaker; end can be called in any case.
+// loaded lets the fault loose during the first slice, which is of the executor with a shadow, measures all slices, and asks for
+// many more decisions as fast as they are answered. It returns what ends the fault, and what ends the watch over the breaker;
+// end can be called in any case.
 func (t *trial) loaded(ctx context.Context, f Fault, row *Row) (end func(context.Context) error, stop func() Timeline, err error) {
 	end = func(context.Context) error { return nil }
 	begin := func() (err error) {
@@ -180,52 +179,61 @@ func (t *trial) loaded(ctx context.Context, f Fault, row *Row) (end func(context
 		return err
 	}
 	t.began.Store(time.Now().UnixNano())
+	began := make(chan error, 1)
 	if f.both {
 		if err := begin(); err != nil {
 			return end, nil, err
 		}
+		began <- nil
+	} else {
+		go func() {
+			Pause(ctx, t.length/4)
+			began <- begin()
+		}()
 	}
 	stop = watchBreaker(ctx, t.on, t.off, t.start)
-	loose := f.both
+	err = t.sliced(ctx, row, began)
+	for sent := t.on.tally.sent.Load(); err == nil && t.on.tally.sent.Load()-sent < t.bulk; {
+		_, err = bench.ClosedLoop(ctx, saturating, bulkLength, t.on.decide)
+	}
+	if err != nil {
+		stop()
+	}
+	return end, stop, err
+}
+
+// sliced measures both executors in turn, on, off, off, on, and so on; within a round both get the same requests at the same
+// times. The error of began, which comes in the first slice, ends it.
+func (t *trial) sliced(ctx context.Context, row *Row, began <-chan error) error {
 	row.Identical = true
-	var ratios, on, off []float64
+	var on, off latencies
 	for round := range t.rounds {
-		order := []*Executor{t.off, t.on}
+		sides := []*Executor{t.on, t.off}
 		if round%2 == 1 {
-			slices.Reverse(order)
+			slices.Reverse(sides)
 		}
-		p99, sums := map[*Executor]float64{}, map[*Executor]uint64{}
-		for _, e := range order {
-			began := make(chan error, 1)
-			if loose || e == t.off {
-				began <- nil
-			} else {
-				loose = true
-				go func() {
-					Pause(ctx, t.length/4)
-					began <- begin()
-				}()
-			}
-			sum := e.tally.sum.Load()
+		var sums [2]uint64
+		for i, e := range sides {
+			before := e.tally.sum.Load()
 			s, err := bench.OpenLoop(ctx, t.rate, uint64(round), t.length, e.decide)
-			if err := errors.Join(err, <-began); err != nil {
-				stop()
-				return end, nil, err
+			if round == 0 && i == 0 {
+				err = errors.Join(err, <-began)
 			}
-			p99[e], sums[e] = s.Quantile(99), e.tally.sum.Load()-sum
+			if err != nil {
+				return err
+			}
+			sums[i] = e.tally.sum.Load() - before
+			if e == t.on {
+				on.add(round/blockRounds, s.Latency)
+			} else {
+				off.add(round/blockRounds, s.Latency)
+			}
 		}
-		row.Identical = row.Identical && sums[t.on] == sums[t.off]
-		on, off = append(on, p99[t.on]), append(off, p99[t.off])
-		ratios = append(ratios, p99[t.on]/p99[t.off])
+		row.Identical = row.Identical && sums[0] == sums[1]
 	}
-	for sent := t.on.tally.sent.Load(); t.on.tally.sent.Load()-sent < t.bulk; {
-		if _, err := bench.ClosedLoop(ctx, saturating, bulkLength, t.on.decide); err != nil {
-			stop()
-			return end, nil, err
-		}
-	}
-	row.P99OnUS, row.P99OffUS, row.Ratio = bench.SpreadOf(on).Median, bench.SpreadOf(off).Median, bench.SpreadOf(ratios)
-	return end, stop, nil
+	var err error
+	row.P99, err = ratioOf(&on, &off, t.rounds)
+	return err
 }
 
 // recover waits under slow load until shadows are compared as before.

@@ -1,0 +1,88 @@
+package faults
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// halves are the CPUs that this process may run on: one half for who answers, the other for who asks. ok is false when there is
+// only one.
+func halves() (answers, asks unix.CPUSet, ok bool) {
+	var all unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &all); err != nil || all.Count() < 2 {
+		return answers, asks, false
+	}
+	half, seen := all.Count()/2, 0
+	for cpu := 0; seen < all.Count(); cpu++ {
+		if !all.IsSet(cpu) {
+			continue
+		}
+		if seen < half {
+			answers.Set(cpu)
+		} else {
+			asks.Set(cpu)
+		}
+		seen++
+	}
+	return answers, asks, true
+}
+
+// hold keeps all threads of the process on the CPUs. Threads to come are children of those.
+func hold(pid int, on unix.CPUSet) error {
+	dir := fmt.Sprintf("/proc/%d/task", pid)
+	for range 2 { // once more for those that came meanwhile
+		threads, err := os.ReadDir(dir)
+		if err != nil {
+			return err
+		}
+		for _, t := range threads {
+			id, err := strconv.Atoi(t.Name())
+			if err != nil {
+				return fmt.Errorf("%s: thread %q", dir, t.Name())
+			}
+			if err := unix.SchedSetaffinity(id, &on); err != nil && !errors.Is(err, unix.ESRCH) {
+				return fmt.Errorf("hold process %d to half of the CPUs: %w", pid, err)
+			}
+		}
+	}
+	return nil
+}
+
+// apart starts a process on one half of the CPUs, holds this process and the others to the other half, and returns how many CPUs
+// each half has; none when all share. back lets this one and the others run everywhere again.
+func apart(start func() error, others ...int) (answers, asks int, back func() error, err error) {
+	back = func() error { return nil }
+	first, second, ok := halves()
+	if !ok {
+		return 0, 0, back, start()
+	}
+	var all unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &all); err != nil {
+		return 0, 0, back, err
+	}
+	pids := append([]int{os.Getpid()}, others...)
+	holdAll := func(on unix.CPUSet) error {
+		var errs []error
+		for _, pid := range pids {
+			errs = append(errs, hold(pid, on))
+		}
+		return errors.Join(errs...)
+	}
+	back = func() error { return holdAll(all) }
+	if err := holdAll(second); err != nil {
+		return 0, 0, back, err
+	}
+	// A child runs where the thread does that starts it, and Go's runtime in it counts those CPUs.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if err := unix.SchedSetaffinity(0, &first); err != nil {
+		return 0, 0, back, err
+	}
+	err = start()
+	return first.Count(), second.Count(), back, errors.Join(err, unix.SchedSetaffinity(0, &second))
+}

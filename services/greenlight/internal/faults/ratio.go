@@ -1,0 +1,132 @@
+package faults
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+)
+
+// Ratio is the p99 of the executor with a shadow over that of the one without.
+type Ratio struct {
+	// OnUS and OffUS are the p99 of all slices of a side together, in microseconds; Ratio is their quotient.
+	OnUS  float64 `json:"p99_on_us"`
+	OffUS float64 `json:"p99_off_us"`
+	Ratio float64 `json:"ratio"`
+	// Low and High are the ends of the 99 % interval of Ratio, by a bootstrap of blocks of slices.
+	Low  float64 `json:"low"`
+	High float64 `json:"high"`
+	// Slices are those of each side.
+	Slices int `json:"slices"`
+}
+
+// verdict is what the ratio says of a target.
+type verdict int
+
+const (
+	reached verdict = iota
+	// notToldApart is a ratio above the target whose interval holds the target.
+	notToldApart
+	missedIt
+)
+
+// judge compares the ratio to the largest that is wanted. A ratio that is not a number is missed.
+func (r Ratio) judge(most float64) verdict {
+	switch {
+	case r.Ratio <= most:
+		return reached
+	case r.Low <= most:
+		return notToldApart
+	default:
+		return missedIt
+	}
+}
+
+func (v verdict) String() string { return [...]string{"reached", "not told apart", "missed"}[v] }
+
+// bar is how many latencies of a block had the value.
+type bar struct {
+	value, count int64 // value in nanoseconds
+	block        int
+}
+
+// latencies are those of one side, by blocks of slices.
+type latencies struct {
+	bars []bar
+	of   []int64 // how many a block has
+}
+
+// add takes the latencies of a slice into the block. Slices come in order.
+func (l *latencies) add(block int, h *hdrhistogram.Histogram) {
+	if block == len(l.of) {
+		l.of = append(l.of, 0)
+	}
+	l.of[block] += h.TotalCount()
+	for _, b := range h.Distribution() {
+		if b.Count > 0 {
+			l.bars = append(l.bars, bar{b.To, b.Count, block})
+		}
+	}
+}
+
+// p99 is the smallest value that at most a hundredth lies above, when each block counts so many times; bars go down.
+func (l *latencies) p99(times []int64) float64 {
+	var above int64
+	for block, n := range l.of {
+		above += n * times[block]
+	}
+	above /= 100
+	for _, b := range l.bars {
+		if above -= b.count * times[b.block]; above < 0 {
+			return float64(b.value)
+		}
+	}
+	return 0
+}
+
+const (
+	// A block is so many rounds: on, off, off, on. Slices that follow each other suffer from the same burst of other work.
+	blockRounds = 2
+	resamples   = 2000
+	// tail is how much of the resamples lies beyond each end of the interval. There are twenty rows: at 0.025, the usual, one in
+	// two pages would call a row missed by chance.
+	tail = 0.005
+)
+
+// ratioOf compares the p99 of both. The block in which the fault begins comes once into every resample, as into every fault.
+func ratioOf(on, off *latencies, slicesOfSide int) (Ratio, error) {
+	n := len(on.of)
+	if n == 0 || n != len(off.of) {
+		return Ratio{}, fmt.Errorf("p99: %d and %d blocks of slices: want as many, and one at least", n, len(off.of))
+	}
+	down := func(a, b bar) int { return cmp.Compare(b.value, a.value) }
+	slices.SortFunc(on.bars, down)
+	slices.SortFunc(off.bars, down)
+	times := slices.Repeat([]int64{1}, n)
+	p99On, p99Off := on.p99(times), off.p99(times)
+	if p99On <= 0 || p99Off <= 0 {
+		return Ratio{}, errors.New("p99: a side has no latencies")
+	}
+	us := float64(time.Microsecond)
+	r := Ratio{OnUS: p99On / us, OffUS: p99Off / us, Ratio: p99On / p99Off, Slices: slicesOfSide}
+	rng := rand.New(rand.NewPCG(1, 2))
+	var ratios []float64
+	for range resamples {
+		clear(times)
+		times[0] = 1
+		for range n - 1 {
+			times[1+rng.IntN(n-1)]++
+		}
+		if p := off.p99(times); p > 0 {
+			ratios = append(ratios, on.p99(times)/p)
+		}
+	}
+	slices.Sort(ratios)
+	last := float64(len(ratios) - 1)
+	r.Low, r.High = ratios[int(tail*last)], ratios[int((1-tail)*last)]
+	return r, nil
+}
