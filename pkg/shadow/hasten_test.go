@@ -1,11 +1,18 @@
 package shadow
 
 import (
+	"context"
+	"net"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/peer"
+
 	"github.com/greenlight-ml/greenlight/pkg/enginetest"
+	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 )
 
 // backOff opens the breaker and fails its probes n times.
@@ -135,6 +142,68 @@ func TestRecoveryWithAnotherModel(t *testing.T) {
 		tr.engine.Swap("v1.8.1", "v1.8.1-mended")
 		tr.wantBack()
 	})
+}
+
+// reconnected is a client over a connection whose port the test sets: in memory all connections have the same ends.
+type reconnected struct {
+	mlenginev1.ScoringServiceClient
+
+	port atomic.Int64
+}
+
+func (r *reconnected) GetModelInfo(
+	ctx context.Context, req *mlenginev1.GetModelInfoRequest, opts ...grpc.CallOption,
+) (*mlenginev1.GetModelInfoResponse, error) {
+	resp, err := r.ScoringServiceClient.GetModelInfo(ctx, req, opts...)
+	for _, o := range opts {
+		if o, ok := o.(grpc.PeerCallOption); ok {
+			engine := &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 4010}
+			*o.PeerAddr = peer.Peer{Addr: engine, LocalAddr: &net.TCPAddr{IP: engine.IP, Port: int(r.port.Load())}}
+		}
+	}
+	return resp, err
+}
+
+// An engine that answers nonsense looks well. It is tried anew once it is restarted with the same model, however fast; while it goes
+// on as it is, the backoff stands.
+func TestRecoveryOverAnotherConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client := &reconnected{}
+		tr := newTrial(t, enginetest.Options{}, func(o *Options) {
+			client.ScoringServiceClient = o.Engine
+			o.Engine = client
+		})
+		tr.engine.Break(enginetest.Answer(2))
+		tr.longOutage()
+		// 15, 30, 60 and 120 s less up to a quarter, then 180 s at least: nine in twenty minutes.
+		if n := tr.breakerStatus().Trips; n > 10 {
+			t.Errorf("the same connection: the breaker opened %d times in 20 minutes, want 10 at most", n)
+		}
+		if hold := time.Until(tr.breakerStatus().NextProbe); hold < 0 {
+			t.Fatalf("after the outage: %+v, want open", tr.breakerStatus())
+		}
+		tr.engine.Mend()
+		client.port.Add(1)
+		tr.wantBack()
+	})
+}
+
+// More connections than are remembered take no more memory.
+func TestConnectionsAreForgotten(t *testing.T) {
+	var w modelWatch
+	p := &peer.Peer{Addr: &net.TCPAddr{Port: 4010}}
+	if w.isNew(p) {
+		t.Error("a connection of which nothing is known is new")
+	}
+	for port := range 2 * maxConnections {
+		p.LocalAddr = &net.TCPAddr{Port: port}
+		if !w.isNew(p) || w.isNew(p) {
+			t.Errorf("port %d: want it new once", port)
+		}
+	}
+	if n := len(w.connections); n != maxConnections {
+		t.Errorf("%d are remembered, want %d", n, maxConnections)
+	}
 }
 
 // While the breaker is open ml-engine is looked at more often, so that a quick restart is noticed.

@@ -3,8 +3,12 @@ package shadow
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync/atomic"
 	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/peer"
 
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
@@ -27,12 +31,22 @@ type modelWatch struct {
 	// prompt is how soon a look must be answered for ml-engine to count as well: a look is the cheapest call there is, so
 	// when one takes long there is no hope for a shadow.
 	prompt time.Duration
-	// back, if set, is told when ml-engine is well again after it was not, or has another model: reasons to try it anew.
+	// back, if set, is told when ml-engine is well again after it was not, has another model, or answers over a connection that is
+	// new: reasons to try it anew.
 	// waiting, if set, says that somebody waits for such news.
 	back    func()
 	waiting func() bool
 	well    bool // at the last look; only run's
+	// connections are those that looks were answered over, the newest last; only run's.
+	connections []connection
 }
+
+// connection is one to ml-engine, by its two ends.
+type connection struct{ local, remote string }
+
+// maxConnections is how many are remembered: more than an executor has, one to each ml-engine. One that was forgotten counts as new,
+// which costs a probe.
+const maxConnections = 64
 
 // activeModel is what was found at the last look.
 type activeModel struct {
@@ -87,23 +101,49 @@ func (w *modelWatch) run(ctx context.Context) {
 }
 
 // judge takes a look, says whether ml-engine is well, and tells back when it is so again.
+//
+// An engine whose scores alone are wrong or late looks well all the time. When somebody has mended it, he has restarted it, put another
+// in its place or led the way elsewhere, and each of these takes a new connection; an engine that goes on as it is keeps its connection, and
+// its backoff.
 func (w *modelWatch) judge(ctx context.Context) bool {
 	before, start := w.current.Load(), time.Now()
-	well := w.look(ctx) && time.Since(start) <= w.prompt
+	var p peer.Peer
+	well := w.look(ctx, &p) && time.Since(start) <= w.prompt
 	swapped := before != nil && before.digest != w.current.Load().digest
-	if well && (!w.well || swapped) && w.back != nil {
+	news := !w.well || swapped
+	if well && w.isNew(&p) {
+		news = true
+	}
+	if well && news && w.back != nil {
 		w.back()
 	}
 	w.well = well
 	return well
 }
 
+// isNew says whether no look was answered over this connection before, and remembers it.
+func (w *modelWatch) isNew(p *peer.Peer) bool {
+	if p.Addr == nil || p.LocalAddr == nil {
+		return false
+	}
+	c := connection{p.LocalAddr.String(), p.Addr.String()}
+	if slices.Contains(w.connections, c) {
+		return false
+	}
+	if len(w.connections) == maxConnections {
+		w.connections = slices.Delete(w.connections, 0, 1)
+	}
+	w.connections = append(w.connections, c)
+	return true
+}
+
 // look asks ml-engine for its model. A failure keeps what was known, so that a model that comes back the same loses no
 // request to a second look.
-func (w *modelWatch) look(ctx context.Context) bool {
+// p becomes who answered.
+func (w *modelWatch) look(ctx context.Context, p *peer.Peer) bool {
 	ctx, cancel := context.WithTimeout(ctx, modelTimeout)
 	defer cancel()
-	info, err := w.engine.GetModelInfo(ctx, &mlenginev1.GetModelInfoRequest{})
+	info, err := w.engine.GetModelInfo(ctx, &mlenginev1.GetModelInfoRequest{}, grpc.Peer(p))
 	before := w.current.Load()
 	if err != nil {
 		if ctx.Err() == context.Canceled {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/peer"
 
 	"github.com/greenlight-ml/greenlight/pkg/enginetest"
 	"github.com/greenlight-ml/greenlight/pkg/feature"
@@ -208,7 +209,7 @@ func TestLookComparesTheSchema(t *testing.T) {
 		if _, err := w.schema(); !errors.Is(err, errUnknown) {
 			t.Errorf("%s, before a look: got %v, want errUnknown", name, err)
 		}
-		if !w.look(t.Context()) {
+		if !w.look(t.Context(), new(peer.Peer)) {
 			t.Errorf("%s: the look failed", name)
 		}
 		if s, err := w.schema(); !errors.Is(err, tt.want) || (err == nil && s != known) {
