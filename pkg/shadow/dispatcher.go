@@ -40,6 +40,8 @@ type Options struct {
 	MaxInFlight int
 	// MaxBatch is how many rows a call may have. Default 64.
 	MaxBatch int
+	// Busy, if set, says that decisions wait: shadows are shed then, so that they are the first to go.
+	Busy func() bool
 	// Window is the rolling window of the report. Default 10 minutes.
 	Window time.Duration
 	// Breaker configures the circuit breaker; its Logger is the dispatcher's unless it is set.
@@ -182,6 +184,7 @@ func (d *Dispatcher) Wait(ctx context.Context, r Request) Result {
 var (
 	errDeadline = errors.New("the shadow's time was up before ml-engine answered")
 	errShed     = errors.New("the queue of shadows is full")
+	errBusy     = errors.New("decisions wait: there is no time for shadows")
 	errStopped  = errors.New("the executor stops")
 	errOpen     = errors.New("the circuit breaker is open")
 	errUnknown  = errors.New("ml-engine has not been reached yet")
@@ -204,6 +207,10 @@ func (d *Dispatcher) submit(c *call) {
 	// ml-engine then costs the requests nothing.
 	if _, held := d.breaker.held(); held {
 		d.settle(c, Result{Outcome: BreakerOpen, Err: errOpen})
+		return
+	}
+	if d.opts.Busy != nil && d.opts.Busy() {
+		d.settle(c, Result{Outcome: Shed, Err: errBusy})
 		return
 	}
 	switch err := d.queue.put(c); {

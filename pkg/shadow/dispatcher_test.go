@@ -363,3 +363,17 @@ func TestHurriedCallersStillTripTheBreakerOfAHungEngine(t *testing.T) {
 		wantState(t, tr.breaker, open)
 	})
 }
+
+// Where decisions wait, no shadow is begun; each is counted.
+func TestShedsWhileDecisionsWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		busy := false
+		tr := newTrial(t, enginetest.Options{}, func(o *Options) { o.Busy = func() bool { return busy } })
+		for _, want := range []Outcome{Match, Shed, Match} {
+			busy = want == Shed
+			if r := tr.wait(t.Context()); r.Outcome != want {
+				t.Errorf("busy %v: got %v (%v), want %v", busy, r.Outcome, r.Err, want)
+			}
+		}
+	})
+}

@@ -50,8 +50,8 @@ type Level struct {
 	// ServerCPU and LoadCPU are how many CPUs the executor and the load kept busy; 0 where the system does not tell.
 	ServerCPU float64 `json:"server_cpu"`
 	LoadCPU   float64 `json:"load_cpu"`
-	// Left is when the first shadow was seen to be left out, RefusedAt when the first decision was refused, in milliseconds
-	// since the load began; negative when none was.
+	// Left is when it was last asked whether a shadow had been left out and none had, Refused when the answer to the first decision that
+	// was refused came, in milliseconds since the load began; negative when none was.
 	LeftMS      float64 `json:"shadow_left_ms"`
 	RefusedAtMS float64 `json:"refused_ms"`
 }
@@ -176,11 +176,11 @@ func (e *Executor) level(ctx context.Context, rate float64, length time.Duration
 	}
 	server, _ := bench.CPU(e.Process.PID())
 	own, _ := bench.CPU(os.Getpid())
-	begin, left := time.Now(), time.Duration(-1)
+	begin, none := time.Now(), time.Duration(0)
 	stop := repeat(ctx, func(ctx context.Context) error {
-		c, err := e.Counts(ctx)
-		if d := c.since(before); err == nil && left < 0 && d.left() > 0 {
-			left = time.Since(begin)
+		looked := time.Since(begin)
+		if c, err := e.Counts(ctx); err == nil && c.since(before).left() == 0 {
+			none = looked
 		}
 		Pause(ctx, leftEvery)
 		return nil
@@ -203,10 +203,7 @@ func (e *Executor) level(ctx context.Context, rate float64, length time.Duration
 		LeftMS: -1, RefusedAtMS: -1,
 	}
 	if d.left() > 0 {
-		if left < 0 { // after the last look
-			left = length
-		}
-		l.LeftMS = 1e3 * left.Seconds()
+		l.LeftMS = 1e3 * none.Seconds()
 	}
 	if !sum.firstRefused.IsZero() {
 		l.RefusedAtMS = 1e3 * sum.firstRefused.Sub(begin).Seconds()

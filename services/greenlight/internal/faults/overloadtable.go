@@ -55,7 +55,7 @@ func (o *Overload) missed() []string {
 	}
 	for _, l := range append(o.Ramp, o.Levels...) {
 		add(l.Wrong > 0, "%.0f/s: %d decisions changed", l.OfferedPerS, l.Wrong)
-		add(l.RefusedAtMS >= 0 && (l.LeftMS < 0 || l.LeftMS > l.RefusedAtMS+float64(leftEvery.Milliseconds())),
+		add(l.RefusedAtMS >= 0 && (l.LeftMS < 0 || l.LeftMS > l.RefusedAtMS),
 			"%.0f/s: decisions were refused before shadows were left out", l.OfferedPerS)
 	}
 	for _, l := range o.Levels {
