@@ -27,4 +27,5 @@
 // who answers it. On one CPU, and where processes cannot be held to CPUs, all share: the CPU time of each is in the table. An
 // open loop grows until the goodput does not grow with it any more: that is saturation, and multiples of it are offered. The load comes
 // from a client that costs a fraction of gRPC's, over eight connections, whatever is answered.
+// Where the executor had less CPU time under overload than at its peak, others took it, and its goodput is not judged.
 package faults

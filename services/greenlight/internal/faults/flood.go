@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"math"
 	"net"
+	"os"
 	"strconv"
 	"sync"
 	"time"
@@ -19,6 +20,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/bench"
 )
 
 // rude is one HTTP/2 connection of a client that keeps to no limit: it opens streams whether or not the server allows more,
@@ -48,6 +50,8 @@ type begun struct {
 type stats struct {
 	sent, good, late, wrong, refused, failed int64
 	firstRefused                             time.Time
+	// server and load are the CPU time of the executor and of this process until the last call was sent.
+	server, load time.Duration
 }
 
 func (s *stats) add(o stats) {
@@ -235,6 +239,12 @@ func (e *Executor) flood(ctx context.Context, rate float64, length time.Duration
 		}
 		conns[i] = c
 	}
+	used := func() (server, load time.Duration) {
+		server, _ = bench.CPU(e.Process.PID())
+		load, _ = bench.CPU(os.Getpid())
+		return server, load
+	}
+	server, load := used()
 	begin := time.Now()
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
@@ -258,8 +268,10 @@ func (e *Executor) flood(ctx context.Context, rate float64, length time.Duration
 		case <-ticker.C:
 		}
 	}
-	Pause(ctx, time.Second)
 	var sum stats
+	sum.server, sum.load = used()
+	sum.server, sum.load = sum.server-server, sum.load-load
+	Pause(ctx, time.Second)
 	for _, c := range conns {
 		c.mu.Lock()
 		sum.add(c.stats)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -174,8 +173,6 @@ func (e *Executor) level(ctx context.Context, rate float64, length time.Duration
 	if err != nil {
 		return Level{}, err
 	}
-	server, _ := bench.CPU(e.Process.PID())
-	own, _ := bench.CPU(os.Getpid())
 	begin, none := time.Now(), time.Duration(0)
 	stop := repeat(ctx, func(ctx context.Context) error {
 		looked := time.Since(begin)
@@ -189,8 +186,6 @@ func (e *Executor) level(ctx context.Context, rate float64, length time.Duration
 	if err := errors.Join(err, stop()); err != nil {
 		return Level{}, err
 	}
-	serverAfter, _ := bench.CPU(e.Process.PID())
-	ownAfter, _ := bench.CPU(os.Getpid())
 	after, err := e.Settle(ctx)
 	if err != nil {
 		return Level{}, err
@@ -199,7 +194,7 @@ func (e *Executor) level(ctx context.Context, rate float64, length time.Duration
 	l := Level{
 		OfferedPerS: float64(sum.sent) / length.Seconds(), GoodPerS: float64(sum.good) / length.Seconds(),
 		Late: sum.late, Refused: sum.refused, Wrong: sum.wrong, Failed: sum.failed, Outcomes: map[string]uint64{},
-		ServerCPU: (serverAfter - server).Seconds() / length.Seconds(), LoadCPU: (ownAfter - own).Seconds() / length.Seconds(),
+		ServerCPU: sum.server.Seconds() / length.Seconds(), LoadCPU: sum.load.Seconds() / length.Seconds(),
 		LeftMS: -1, RefusedAtMS: -1,
 	}
 	if d.left() > 0 {

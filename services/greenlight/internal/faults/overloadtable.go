@@ -1,6 +1,9 @@
 package faults
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // tables are of the ramp, the loads, and the clients.
 func (o *Overload) tables() [][][]string {
@@ -53,14 +56,14 @@ func (o *Overload) missed() []string {
 			missed = append(missed, fmt.Sprintf(format, args...))
 		}
 	}
-	for _, l := range append(o.Ramp, o.Levels...) {
+	for _, l := range slices.Concat(o.Ramp, o.Levels) {
 		add(l.Wrong > 0, "%.0f/s: %d decisions changed", l.OfferedPerS, l.Wrong)
 		add(l.RefusedAtMS >= 0 && (l.LeftMS < 0 || l.LeftMS > l.RefusedAtMS),
 			"%.0f/s: decisions were refused before shadows were left out", l.OfferedPerS)
 	}
 	for _, l := range o.Levels {
 		add(l.OfferedPerS < offeredShare*l.Times*o.SaturationPerS, "%.1fx saturation: the load made only %.1fx", l.Times, l.OfferedPerS/o.SaturationPerS)
-		add(l.Times > 1 && l.GoodPerS < goodputKept*o.PeakPerS, "%.1fx saturation: goodput is %.0f %% of its peak", l.Times, 100*l.GoodPerS/o.PeakPerS)
+		add(o.judge(l) == missedIt, "%.1fx saturation: goodput is %.0f %% of its peak", l.Times, 100*l.GoodPerS/o.PeakPerS)
 	}
 	add(o.RecoveryS < 0 || o.RecoveryS > overloadRecovery, "overload: over %s", o.recovery())
 	for _, b := range o.Clients {
@@ -68,6 +71,46 @@ func (o *Overload) missed() []string {
 	}
 	add(o.Unaccounted != 0, "overload: %d requests unaccounted for", o.Unaccounted)
 	return missed
+}
+
+// deprived is the share of its CPU time at the peak below which others have taken it away from the executor: under more load than it
+// can answer it would use all that it gets.
+const deprived = 0.8
+
+// judge compares the goodput under overload to the peak.
+func (o *Overload) judge(l Level) verdict {
+	switch {
+	case l.Times <= 1 || l.GoodPerS >= goodputKept*o.PeakPerS:
+		return reached
+	case l.ServerCPU < deprived*o.peakCPU():
+		return notToldApart
+	default:
+		return missedIt
+	}
+}
+
+// peakCPU is how many CPUs the executor kept busy at its peak.
+func (o *Overload) peakCPU() float64 {
+	for _, l := range slices.Concat(o.Ramp, o.Levels) {
+		if l.GoodPerS == o.PeakPerS {
+			return l.ServerCPU
+		}
+	}
+	return 0
+}
+
+func (o *Overload) notToldApart() []string {
+	if o == nil {
+		return nil
+	}
+	var open []string
+	for _, l := range o.Levels {
+		if o.judge(l) == notToldApart {
+			open = append(open, fmt.Sprintf("%.1fx saturation: goodput is %.0f %% of its peak, but the executor had %.2f CPUs and %.2f at its peak",
+				l.Times, 100*l.GoodPerS/o.PeakPerS, l.ServerCPU, o.peakCPU()))
+		}
+	}
+	return open
 }
 
 func (o *Overload) recovery() string {

@@ -34,12 +34,12 @@ const (
 	missedIt
 )
 
-// judge compares the ratio to the largest that is wanted. A ratio that is not a number is missed.
-func (r Ratio) judge(most float64) verdict {
+// judge compares the ratio to the target. A ratio that is not a number is missed.
+func (r Ratio) judge() verdict {
 	switch {
-	case r.Ratio <= most:
+	case r.Ratio <= maxRatio:
 		return reached
-	case r.Low <= most:
+	case r.Low <= maxRatio:
 		return notToldApart
 	default:
 		return missedIt

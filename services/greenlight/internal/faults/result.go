@@ -59,7 +59,7 @@ func (r Row) Missed() []string {
 	add(r.Changed > 0, "%d decisions changed", r.Changed)
 	add(!r.Identical, "the executors' answers differ")
 	add(r.Unaccounted != 0, "%d requests unaccounted for", r.Unaccounted)
-	add(r.P99.judge(maxRatio) == missedIt, "p99 %.2fx (%.2f..%.2f)", r.P99.Ratio, r.P99.Low, r.P99.High)
+	add(r.P99.judge() == missedIt, "p99 %.2fx (%.2f..%.2f)", r.P99.Ratio, r.P99.Low, r.P99.High)
 	add(r.RecoveryS < 0, "no recovery")
 	add(r.RecoveryS > maxRecovery, "recovery took %.1f s", r.RecoveryS)
 	add(r.After.FDs > r.Before.FDs+slackFDs, "%d file descriptors more", r.After.FDs-r.Before.FDs)
@@ -87,6 +87,17 @@ func (res *Result) Missed() []string {
 	return missed
 }
 
+// notToldApart lists what is above its target, and may be so because of what the machine did besides.
+func (res *Result) notToldApart() []string {
+	var open []string
+	for _, r := range res.Rows {
+		if r.P99.judge() == notToldApart {
+			open = append(open, fmt.Sprintf("%s: p99 %.2fx (%.2f..%.2f)", r.Fault, r.P99.Ratio, r.P99.Low, r.P99.High))
+		}
+	}
+	return append(open, res.Overload.notToldApart()...)
+}
+
 // sums are of all rows, and of the hang.
 func (res *Result) sums() (requests, lost, changed, unaccounted int64) {
 	for _, r := range res.Rows {
@@ -109,7 +120,7 @@ func (r Row) cells() []string {
 	}
 	return []string{
 		r.Fault, fmt.Sprint(r.Requests), fmt.Sprint(r.Lost), fmt.Sprint(r.Changed), fmt.Sprint(r.Unaccounted),
-		fmt.Sprintf("%.2fx", r.P99.Ratio), fmt.Sprintf("%.2f..%.2f", r.P99.Low, r.P99.High), r.P99.judge(maxRatio).String(),
+		fmt.Sprintf("%.2fx", r.P99.Ratio), fmt.Sprintf("%.2f..%.2f", r.P99.Low, r.P99.High), r.P99.judge().String(),
 		fmt.Sprintf("%.2f, %.2f", r.P99.OnUS/1e3, r.P99.OffUS/1e3), recovery,
 		fmt.Sprintf("%d, %d", r.Before.Goroutines, r.After.Goroutines), fmt.Sprintf("%d, %d", r.Before.FDs, r.After.FDs),
 		fmt.Sprintf("%.0f, %.0f", float64(r.Before.RSS)/1e6, float64(r.After.RSS)/1e6), r.Breaker.String(), Outcomes(r.Outcomes),
@@ -197,17 +208,20 @@ func (res *Result) notes() []string {
 	}
 	notes = append(notes, res.Hang.notes()...)
 	notes = append(notes, res.Overload.notes()...)
-	missed := "Every target was reached, or is not told apart from it."
+	missed := "No target was missed."
 	if m := res.Missed(); len(m) > 0 {
 		missed = "Missed: " + strings.Join(m, "; ") + "."
 	}
 	notes = append(notes, missed)
+	if open := res.notToldApart(); len(open) > 0 {
+		notes = append(notes, "Not told apart: "+strings.Join(open, "; ")+".")
+	}
 	for _, r := range res.Runs {
 		other := "what else they did is not known"
 		if r.Machine.OtherLoad >= 0 {
 			other = fmt.Sprintf("%.0f %% of them busy with other work", 100*r.Machine.OtherLoad)
 		}
-		notes = append(notes, fmt.Sprintf("Run: `%s` of commit %s at %s, in %.0f s, on %d CPUs (%s), %s/%s, %s. The times of calls are drawn with the number of the round as seed; chance in the faults has none.",
+		notes = append(notes, fmt.Sprintf("Run: %#q of commit %s at %s, in %.0f s, on %d CPUs (%s), %s/%s, %s. The times of calls are drawn with the number of the round as seed; chance in the faults has none.",
 			r.Command, r.Git, r.Time.Format(time.DateTime+" MST"), r.DurationS, r.Machine.CPUs, other, r.Machine.OS, r.Machine.Arch, r.Machine.Go))
 	}
 	return notes

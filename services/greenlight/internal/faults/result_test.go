@@ -43,10 +43,12 @@ func TestTables(t *testing.T) {
 		Hang: &Hang{First: 100e6, Last: 106e6, Peak: 107e6, Tenths: []Memory{{99e6, 50e6}, {106e6, 51e6}}},
 		Overload: &Overload{
 			SaturationPerS: 100, PeakPerS: 100, RecoveryS: 1.5, ServerCPUs: 1, LoadCPUs: 1,
-			Ramp: []Level{{OfferedPerS: 120, GoodPerS: 100, LeftMS: 300, RefusedAtMS: 20}},
+			Ramp: []Level{{OfferedPerS: 120, GoodPerS: 100, LeftMS: 300, RefusedAtMS: 20, ServerCPU: 1}},
 			Levels: []Level{
-				{Times: 1, OfferedPerS: 100, GoodPerS: 100, LeftMS: -1, RefusedAtMS: -1}, {Times: 2, OfferedPerS: 150, GoodPerS: 95, LeftMS: 10, RefusedAtMS: 20},
-				{Times: 5, OfferedPerS: 500, GoodPerS: 80, LeftMS: 10, RefusedAtMS: 20},
+				{Times: 1, OfferedPerS: 100, GoodPerS: 100, LeftMS: -1, RefusedAtMS: -1},
+				{Times: 2, OfferedPerS: 150, GoodPerS: 95, LeftMS: 10, RefusedAtMS: 20},
+				{Times: 3, OfferedPerS: 300, GoodPerS: 50, LeftMS: 10, RefusedAtMS: 20, ServerCPU: 0.5},
+				{Times: 5, OfferedPerS: 500, GoodPerS: 80, LeftMS: 10, RefusedAtMS: 20, ServerCPU: 0.9},
 			},
 			Clients: []Bad{{Client: "reads no answer", Lost: 1}},
 		},
@@ -61,7 +63,7 @@ func TestTables(t *testing.T) {
 	for _, want := range []string{
 		"match 9, deadline 1", "open 0.1, closed 15.3", "NOT flat", "5.0x saturation: goodput is 80 % of its peak", "over within 1.5 s",
 		"reads no answer: 1 decisions lost", "greenlight faults --quick", "commit abc", "2.0x saturation: the load made only 1.5x",
-		"120/s: decisions were refused before shadows", "resident 99.0, 106.0; heap in use 50.0, 51.0", "CPUs of its own, 1",
+		"120/s: decisions were refused before shadows", "Not told apart: 3.0x saturation: goodput is 50 % of its peak, but the executor had 0.50 CPUs and 1.00 at its peak", "resident 99.0, 106.0; heap in use 50.0, 51.0", "CPUs of its own, 1",
 	} {
 		if !strings.Contains(text.String(), want) || !strings.Contains(page.String(), want) {
 			t.Errorf("no %q in\n%s\n%s", want, text.String(), page.String())
