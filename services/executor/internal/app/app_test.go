@@ -161,7 +161,6 @@ func TestWithoutAnEngine(t *testing.T) {
 func TestStopDrains(t *testing.T) {
 	engine := loopback(t)
 	o := options(t, engine)
-	o.Shadow.Timeout = 10 * time.Second // so that it is the answers that end the shadows, on a slow machine too
 	r := start(t, o)
 	r.reached()
 	held := make(chan struct{})
@@ -213,7 +212,9 @@ func TestStopDrains(t *testing.T) {
 // An engine that hangs does not hold up a stop beyond the shadows' own time.
 func TestStopWithAnEngineThatHangs(t *testing.T) {
 	engine := loopback(t)
-	r := start(t, options(t, engine))
+	o := options(t, engine)
+	o.Shadow.Timeout = 60 * time.Millisecond
+	r := start(t, o)
 	r.reached()
 	engine.Break(enginetest.Hang())
 	client := executorv1.NewDecisionServiceClient(r.Conn)

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -23,6 +24,7 @@ func options(t *testing.T, engine *enginetest.Engine) *app.Options {
 	o := app.Flags(flag.NewFlagSet("executor", flag.ContinueOnError))
 	o.Baseline = "heuristic=" + filepath.Join(enginetest.Registry(t, "v1.8.1", "v1"), "test", "v1", model.BaselineFile)
 	o.EngineAddr = engine.Addr()
+	o.Shadow.Timeout = 10 * time.Second // so that it is the answers that end the shadows, on a slow machine too
 	o.GRPCAddr, o.HTTPAddr = "127.0.0.1:0", "127.0.0.1:0"
 	o.AddressFile = filepath.Join(t.TempDir(), "addresses")
 	return o
