@@ -22,15 +22,6 @@ const (
 	// and the work would be lost to those who still wait; so they are refused at once, which costs a fraction of an answer.
 	// Calls that have begun do not count: those that wait for something else, a shadow for example, keep nobody waiting.
 	maxCrowd = 768
-	// Two cores are not always there. When every call that began in the last standing time had waited for more than maxWait, no more
-	// than minCrowd may wait, and minOfOne of one connection: at the pace at which calls are answered then, the last of maxCrowd would
-	// be answered for nobody, and so would all after it. It is the queue that does not drain which is judged, as CoDel does (RFC 8289): after a
-	// burst, or when the CPU was away for a moment, many wait long and soon none does. maxWait is short against the time that an answer
-	// is good for, since a call waits to be read and its answer to be written as well.
-	maxWait  = 20 * time.Millisecond
-	standing = 100 * time.Millisecond
-	minCrowd = 128
-	minOfOne = 64
 	// busyCrowd is how many wait when there is no time for anything but answers.
 	busyCrowd = 64
 	// maxOfOne is how many of them may be of one connection: the rest is for others.
@@ -46,20 +37,17 @@ const (
 type crowd struct {
 	prefix  string // of the methods' full names
 	waiting atomic.Int64
-	// drained is when a call last began within maxWait, or found nobody waiting, in nanoseconds since start.
-	drained atomic.Int64
-	start   time.Time
 	of      [shards]atomic.Int64
 	refused prometheus.Counter
 }
 
 func newCrowd(service string, reg prometheus.Registerer) *crowd {
-	return &crowd{prefix: "/" + service + "/", start: time.Now(), refused: promauto.With(reg).NewCounter(prometheus.CounterOpts{
+	return &crowd{prefix: "/" + service + "/", refused: promauto.With(reg).NewCounter(prometheus.CounterOpts{
 		Name: "grpc_server_crowded_out_total", Help: "Calls that were refused because too many waited to begin.",
 	})}
 }
 
-var errCrowded = status.Error(codes.ResourceExhausted, "too many calls wait to begin: more than the server can answer in time")
+var errCrowded = status.Errorf(codes.ResourceExhausted, "%d calls wait to begin: this is more than the server can answer in time", maxCrowd)
 
 // beginning is what the context of a counted call holds for its handler; nil for one that the handler must refuse.
 type beginning func()
@@ -76,8 +64,7 @@ func (c *crowd) tap(ctx context.Context, info *tap.Info) (context.Context, error
 		c.waiting.Add(-1)
 		own.Add(-1)
 	}
-	came := time.Since(c.start)
-	if c.full(c.waiting.Add(1), own.Add(1), came) {
+	if all := c.waiting.Add(1); own.Add(1) > maxOfOne || all > maxCrowd {
 		leave()
 		c.refused.Inc()
 		if t, ok := ctx.Deadline(); ok && time.Until(t) > cheapRefusal {
@@ -89,23 +76,9 @@ func (c *crowd) tap(ctx context.Context, info *tap.Info) (context.Context, error
 	stop := context.AfterFunc(ctx, leave)
 	return context.WithValue(ctx, beginningKey{}, beginning(func() {
 		if stop() {
-			if now := time.Since(c.start); now-came <= maxWait {
-				c.drained.Store(int64(now))
-			}
 			leave()
 		}
 	})), nil
-}
-
-// full says whether there is no room for a call that comes now, as one of so many that wait in all and of its connection.
-func (c *crowd) full(all, own int64, now time.Duration) bool {
-	if all == 1 {
-		c.drained.Store(int64(now))
-	}
-	if now-time.Duration(c.drained.Load()) > standing {
-		return all > minCrowd || own > minOfOne
-	}
-	return all > maxCrowd || own > maxOfOne
 }
 
 // ownOf is the count of the call's connection.

@@ -129,46 +129,6 @@ func TestCrowdIsBounded(t *testing.T) {
 	})
 }
 
-// A crowd that waits long makes room for no more than can be answered in time; one that has drained meanwhile does not.
-func TestCrowdThatDoesNotDrain(t *testing.T) {
-	for name, tt := range map[string]struct {
-		wait, rounds int // milliseconds; calls begin one after the other so long after they came
-		want         int // of those that come then
-	}{
-		"stands": {30, 5, minOfOne}, "was away for once": {60, 1, maxOfOne}, "drains": {10, 20, maxOfOne},
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				c, held, end := crowdOf(t, 1) // one waits all the time: nobody finds it empty
-				defer end()
-				info := &tap.Info{FullMethodName: "/s.S/M"}
-				for range tt.rounds {
-					call, err := c.tap(from(t.Context(), 2), info)
-					if err != nil {
-						t.Fatal(err)
-					}
-					time.Sleep(time.Duration(tt.wait) * time.Millisecond)
-					if err := begin(call); err != nil {
-						t.Fatal(err)
-					}
-				}
-				taken := 0
-				for range 1000 {
-					if _, err := c.tap(from(t.Context(), 3), info); err == nil {
-						taken++
-					}
-				}
-				if taken != tt.want {
-					t.Errorf("%d calls of one connection are taken, want %d", taken, tt.want)
-				}
-				if err := begin(held[0]); err != nil {
-					t.Error(err)
-				}
-			})
-		})
-	}
-}
-
 func TestBusy(t *testing.T) {
 	c, _, end := crowdOf(t, busyCrowd)
 	defer end()

@@ -62,8 +62,8 @@ type ServerOptions struct {
 	Control *Control
 	// Limiter, if set, bounds the calls of each client.
 	Limiter *Limiter
-	// Crowded names the service of which no more than 768 calls may wait to begin, 512 of one connection; 128 and 64 while none has begun
-	// within 20 ms for 100 ms. The others are those of operators, who must get through.
+	// Crowded names the service of which no more than 768 calls may wait to begin, 512 of one connection. The others are
+	// those of operators, who must get through.
 	Crowded string
 	// OnRefused, if set, is told of calls that gRPC itself refused before any handler saw them: RESOURCE_EXHAUSTED for a
 	// message over MaxMessage, INTERNAL for bytes that are not the message.

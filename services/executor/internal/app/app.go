@@ -102,18 +102,10 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) error {
 	}
 	stack.OnStop("connection to ml-engine", func(context.Context) error { return conn.Close() })
 
-	connections := rpc.NewConnections(opts.MaxConnections, logger, reg)
-	grpcListener, httpListener = connections.Limit("grpc", grpcListener), connections.Limit("http", httpListener)
-	limiter := rpc.NewLimiter(opts.MaxRequestRate)
-	server := rpc.NewServer(rpc.ServerOptions{
-		Logger: logger, Registerer: reg, Reflection: opts.Reflection, Credentials: secured.ServerCredentials(), Limiter: limiter,
-		Crowded: executorv1.DecisionService_ServiceDesc.ServiceName,
-		Control: rpc.NewControl(opts.Control, logger, executorv1.RolloutService_ServiceDesc.ServiceName),
-	})
-
 	shadowOpts := opts.Shadow
 	shadowOpts.Engine, shadowOpts.Logger, shadowOpts.Registerer = mlenginev1.NewScoringServiceClient(conn), logger, reg
-	shadowOpts.Busy = server.Busy
+	var server *rpc.Server // before any request
+	shadowOpts.Busy = func() bool { return server.Busy() }
 	if rows != nil {
 		shadowOpts.OnSettled = rows.Settled
 	}
@@ -125,6 +117,14 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) error {
 
 	decisions := decision.New(baseline, rollouts, dispatcher, book, decision.NewMetrics(reg))
 	reports := decision.NewReportService(baseline, dispatcher, rollouts)
+	connections := rpc.NewConnections(opts.MaxConnections, logger, reg)
+	grpcListener, httpListener = connections.Limit("grpc", grpcListener), connections.Limit("http", httpListener)
+	limiter := rpc.NewLimiter(opts.MaxRequestRate)
+	server = rpc.NewServer(rpc.ServerOptions{
+		Logger: logger, Registerer: reg, Reflection: opts.Reflection, Credentials: secured.ServerCredentials(), Limiter: limiter,
+		Crowded: executorv1.DecisionService_ServiceDesc.ServiceName,
+		Control: rpc.NewControl(opts.Control, logger, executorv1.RolloutService_ServiceDesc.ServiceName),
+	})
 	executorv1.RegisterDecisionServiceServer(server, decisions)
 	executorv1.RegisterShadowServiceServer(server, reports)
 	executorv1.RegisterRolloutServiceServer(server, rollout.NewService(rollouts))
