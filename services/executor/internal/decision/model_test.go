@@ -434,6 +434,9 @@ func (g *game) step(s step) {
 		}
 		for range n {
 			g.request(s.Kind == "wait", n)
+			if g.breaker.state == "half-open" || g.breaker.state == "unsure" { // since a request of the same id had to be settled
+				g.settle()
+			}
 		}
 	case "fault":
 		g.settle()
