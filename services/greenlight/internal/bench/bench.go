@@ -39,18 +39,27 @@ type Options struct {
 	Progress func(done, total int)
 }
 
-// perRound is into how many parts a side's share of a round is cut, which are measured in turn with those of the other sides:
-// what else the machine does comes in bursts of a tenth of a second and more, which should hit both sides of a ratio.
-const perRound = 10
+// perRound is into how many slices a side's share of a round is cut, which are measured in turn with those of the other sides:
+// what else the machine does comes in bursts of a tenth of a second and more, which should hit both sides of a ratio. With one
+// call under way there is one slice: the machine is idle most of that time, and a server that has just been idle itself begins
+// slowly, which would be all there is to see in a tenth of a second.
+const perRound = 5
+
+func slicesOf(underWay int) int {
+	if underWay == 1 {
+		return 1
+	}
+	return perRound
+}
 
 // DefaultOptions measure for about four minutes. Open loops take longer, since a p99 is made of one call in a hundred.
 func DefaultOptions() Options {
-	return Options{Rounds: 15, Closed: 500 * time.Millisecond, Open: time.Second, WarmUp: 100 * time.Millisecond}
+	return Options{Rounds: 15, Closed: 500 * time.Millisecond, Open: time.Second, WarmUp: 200 * time.Millisecond}
 }
 
 // QuickOptions measure for about a minute.
 func QuickOptions() Options {
-	return Options{Rounds: 7, Closed: 200 * time.Millisecond, Open: 450 * time.Millisecond, WarmUp: 60 * time.Millisecond}
+	return Options{Rounds: 7, Closed: 200 * time.Millisecond, Open: 450 * time.Millisecond, WarmUp: 100 * time.Millisecond}
 }
 
 // closedModes are the calls under way in the closed loops, steady the sides that are measured in them and in the open loops,
@@ -59,7 +68,7 @@ var (
 	closedModes = []int{1, manyUnderWay}
 	steady      = []string{echoScoring, engineSide, echoDecision, shadowOff, shadowOn}
 	fresh       = []string{shadowHung, shadowFresh}
-	segments    = ((len(closedModes)+1)*len(steady)+len(fresh))*perRound + 2 // in a round
+	segments    = len(steady)*(1+perRound+perRound) + len(fresh)*perRound + 2 // in a round
 )
 
 // run is a measurement on its way: samples by what they are of, one per round.
@@ -126,22 +135,23 @@ func Run(ctx context.Context, opts Options) (_ *Result, err error) {
 
 // closed measures all sides in closed loops.
 func (r *run) closed(ctx context.Context, round, underWay int) error {
-	return inTurn(round, steady, func(name string, _ int) error {
+	n := slicesOf(underWay)
+	return inTurn(round, n, steady, func(name string, _ int) error {
 		return r.take(closedKey(name, underWay), round, func() (sample, error) {
-			return r.fleet.sides[name].closed(ctx, underWay, r.slice(r.opts.Closed))
+			return r.fleet.sides[name].closed(ctx, underWay, r.slice(r.opts.Closed, n))
 		})
 	})
 }
 
 // calm measures all sides in open loops, each pair at the same rate: a share of what its reference can do.
 func (r *run) calm(ctx context.Context, round int) error {
-	return inTurn(round, steady, func(name string, slice int) error {
+	return inTurn(round, perRound, steady, func(name string, slice int) error {
 		reference := shadowOff
 		if name == echoScoring || name == engineSide {
 			reference = echoScoring
 		}
 		return r.take(calm(name), round, func() (sample, error) {
-			return r.fleet.sides[name].open(ctx, calmShare*r.saturation(reference), seed(round, slice), r.slice(r.opts.Open))
+			return r.fleet.sides[name].open(ctx, calmShare*r.saturation(reference), seed(round, slice), r.slice(r.opts.Open, perRound))
 		})
 	})
 }
@@ -165,7 +175,7 @@ func (r *run) hung(ctx context.Context, round int) (err error) {
 		pairs[name] = pair
 	}
 	rate := calmShare * r.saturation(shadowOff)
-	err = inTurn(round, fresh, func(name string, slice int) error {
+	err = inTurn(round, perRound, fresh, func(name string, slice int) error {
 		pair := pairs[name]
 		if name == shadowHung && slice == 0 {
 			if err := pair.freezeEngine(); err != nil {
@@ -187,10 +197,10 @@ func (r *run) hung(ctx context.Context, round int) (err error) {
 	return nil
 }
 
-// inTurn calls fn for the sides' slices of a round: forwards, and then backwards, so that a machine which grows slower or
+// inTurn calls fn for the n slices of each side in a round: forwards, and then backwards, so that a machine which grows slower or
 // faster favours neither side of a ratio.
-func inTurn(round int, names []string, fn func(name string, slice int) error) error {
-	for slice := range perRound {
+func inTurn(round, n int, names []string, fn func(name string, slice int) error) error {
+	for slice := range n {
 		for i := range names {
 			if (round+slice)%2 == 1 {
 				i = len(names) - 1 - i
@@ -240,9 +250,9 @@ func (r *run) saturation(side string) float64 {
 	return spreadOf(measures(r.samples[closedKey(side, manyUnderWay)], sample.throughput)).Median
 }
 
-// slice is of what a side has in a round.
-func (r *run) slice(length time.Duration) span {
-	return span{warm: r.opts.WarmUp / perRound, length: length / perRound}
+// slice is one of n of what a side has in a round.
+func (r *run) slice(length time.Duration, n int) span {
+	return span{warm: r.opts.WarmUp / time.Duration(n), length: length / time.Duration(n)}
 }
 
 // take measures a slice of a round's sample, or all of it.

@@ -16,10 +16,10 @@
 // latency counts from the instant at which the call was due. A server that stalls is so charged with all who wait, not
 // only with the one call that a closed loop would have sent ("coordinated omission").
 //
-// Sides are measured in turn, in slices of 50 and 100 ms, A B and then B A, so that what else the machine does hits both;
-// the slices of a round add up to one ratio, and a row is the median of the rounds with the smallest and the largest. A
-// percentile of a ratio is the ratio of the percentiles of one round. Every answer is checked to be the right one, to
-// the last bit.
+// Sides are measured in turn, in slices of a tenth of a second or two (half a second with one call under way), A B and
+// then B A, so that what else the machine does hits both; the slices of a round add up to one ratio, and a row is the
+// median of the rounds with the smallest and the largest. A percentile of a ratio is the ratio of the percentiles of one
+// round. Every answer is checked to be the right one, to the last bit.
 //
 // A missed target is a result: it is printed as missed. Only a run that could not be completed is an error.
 package bench

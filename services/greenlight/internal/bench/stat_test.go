@@ -81,7 +81,7 @@ func TestReached(t *testing.T) {
 func TestSidesAreMeasuredInTurn(t *testing.T) {
 	for round := range 2 {
 		var got []string
-		err := inTurn(round, []string{"a", "b"}, func(name string, slice int) error {
+		err := inTurn(round, 10, []string{"a", "b"}, func(name string, slice int) error {
 			got = append(got, name)
 			if len(got) != 2*slice+1 && len(got) != 2*slice+2 {
 				t.Errorf("round %d: %d measured in slice %d", round, len(got), slice)
@@ -97,7 +97,7 @@ func TestSidesAreMeasuredInTurn(t *testing.T) {
 		}
 	}
 	stop := errors.New("stop")
-	if err := inTurn(0, []string{"a"}, func(string, int) error { return stop }); !errors.Is(err, stop) {
+	if err := inTurn(0, 1, []string{"a"}, func(string, int) error { return stop }); !errors.Is(err, stop) {
 		t.Errorf("got %v, want %v", err, stop)
 	}
 }
