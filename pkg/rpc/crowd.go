@@ -11,7 +11,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/tap"
 )
@@ -24,20 +23,18 @@ const (
 	maxCrowd = 768
 	// busyCrowd is how many wait when there is no time for anything but answers.
 	busyCrowd = 64
-	// maxOfOne is how many of them may be of one connection: the rest is for others.
-	maxOfOne = 512
-	// connections share a count with one in so many others, by their ports, or by their numbers where they have none.
-	shards = 256
 	// cheapRefusal is the longest time left to a call that is refused before its message is read. gRPC leaves the timer of
 	// such a call behind until it fires, so that refusing one with an hour left would hold memory for an hour.
 	cheapRefusal = 2 * time.Second
 )
 
+// One connection has at most a third of the room.
+var _ [maxCrowd - 3*maxStreams]struct{}
+
 // crowd counts the calls of a service that wait to begin.
 type crowd struct {
 	prefix  string // of the methods' full names
 	waiting atomic.Int64
-	of      [shards]atomic.Int64
 	refused prometheus.Counter
 }
 
@@ -55,7 +52,6 @@ type arrival struct {
 	context.Context //nolint:containedctx // it is the context
 
 	crowd *crowd
-	own   *atomic.Int64 // of its connection
 	// stop ends the watch of the context, unless that has ended; nil for a call that its handler must refuse.
 	stop func() bool
 }
@@ -71,18 +67,15 @@ func (a *arrival) Value(key any) any {
 }
 
 // leave says that the call no longer waits.
-func (a *arrival) leave() {
-	a.crowd.waiting.Add(-1)
-	a.own.Add(-1)
-}
+func (a *arrival) leave() { a.crowd.waiting.Add(-1) }
 
 // tap is asked by gRPC when the headers of a call have come.
 func (c *crowd) tap(ctx context.Context, info *tap.Info) (context.Context, error) {
 	if !strings.HasPrefix(info.FullMethodName, c.prefix) {
 		return ctx, nil
 	}
-	a := &arrival{Context: ctx, crowd: c, own: c.ownOf(ctx)}
-	if all := c.waiting.Add(1); a.own.Add(1) > maxOfOne || all > maxCrowd {
+	a := &arrival{Context: ctx, crowd: c}
+	if c.waiting.Add(1) > maxCrowd {
 		a.leave()
 		c.refused.Inc()
 		if t, ok := ctx.Deadline(); ok && time.Until(t) > cheapRefusal {
@@ -93,15 +86,6 @@ func (c *crowd) tap(ctx context.Context, info *tap.Info) (context.Context, error
 	// Not every call comes to its handler: its message may be none, its time be up. Its context ends in any case.
 	a.stop = context.AfterFunc(ctx, a.leave)
 	return a, nil
-}
-
-// ownOf is the count of the call's connection.
-func (c *crowd) ownOf(ctx context.Context) *atomic.Int64 {
-	n := uint32(0)
-	if p, ok := peer.FromContext(ctx); ok {
-		n = connectionOf(p.Addr)
-	}
-	return &c.of[n%shards]
 }
 
 // begin notes that the call has begun, or says that it must be refused.

@@ -2,9 +2,6 @@ package rpc
 
 import (
 	"context"
-	"errors"
-	"net"
-	"path/filepath"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,7 +9,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/tap"
 )
@@ -22,69 +18,14 @@ func crowdOf(t *testing.T, n int) (c *crowd, calls []context.Context, end contex
 	t.Helper()
 	c = newCrowd("s.S", prometheus.NewRegistry())
 	ctx, end := context.WithCancel(t.Context())
-	for i := range n {
-		call, err := c.tap(from(ctx, i%2), &tap.Info{FullMethodName: "/s.S/M"})
+	for range n {
+		call, err := c.tap(ctx, &tap.Info{FullMethodName: "/s.S/M"})
 		if err != nil {
 			t.Fatal(err)
 		}
 		calls = append(calls, call)
 	}
 	return c, calls, end
-}
-
-// from is a call of the connection.
-func from(ctx context.Context, port int) context.Context {
-	return peer.NewContext(ctx, &peer.Peer{Addr: &net.TCPAddr{Port: port}})
-}
-
-// One connection cannot crowd out the others.
-func TestCrowdOfOneConnection(t *testing.T) {
-	c := newCrowd("s.S", prometheus.NewRegistry())
-	one := &tap.Info{FullMethodName: "/s.S/M"}
-	refused := 0
-	for range 10_000 {
-		if _, err := c.tap(from(t.Context(), 1), one); err != nil {
-			refused++
-		}
-	}
-	if refused != 10_000-maxOfOne {
-		t.Errorf("%d of 10,000 are refused, want %d", refused, 10_000-maxOfOne)
-	}
-	if _, err := c.tap(from(t.Context(), 2), one); err != nil {
-		t.Errorf("another connection: %v", err)
-	}
-}
-
-// Nor can one of a Unix socket, whose clients have no address.
-func TestCrowdOfOneLocalConnection(t *testing.T) {
-	bound, err := (&net.ListenConfig{}).Listen(t.Context(), "unix", filepath.Join(t.TempDir(), "socket"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	l := tellApart(bound)
-	defer l.Close()
-	accepted := func() context.Context {
-		client, err := (&net.Dialer{}).DialContext(t.Context(), "unix", l.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		server, err := l.Accept()
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = errors.Join(client.Close(), server.Close()) })
-		return peer.NewContext(t.Context(), &peer.Peer{Addr: server.RemoteAddr()})
-	}
-	c := newCrowd("s.S", prometheus.NewRegistry())
-	one, other := accepted(), accepted()
-	for i := range maxOfOne + 1 {
-		if _, err := c.tap(one, &tap.Info{FullMethodName: "/s.S/M"}); (err != nil) != (i == maxOfOne) {
-			t.Fatalf("call %d of one connection: %v", i, err)
-		}
-	}
-	if _, err := c.tap(other, &tap.Info{FullMethodName: "/s.S/M"}); err != nil {
-		t.Errorf("another connection: %v", err)
-	}
 }
 
 func TestCrowdIsBounded(t *testing.T) {
@@ -136,7 +77,7 @@ func TestBusy(t *testing.T) {
 	if s.Busy() || (&Server{}).Busy() {
 		t.Error("busy without a crowd")
 	}
-	if _, err := c.tap(from(t.Context(), 3), &tap.Info{FullMethodName: "/s.S/M"}); err != nil || !s.Busy() {
+	if _, err := c.tap(t.Context(), &tap.Info{FullMethodName: "/s.S/M"}); err != nil || !s.Busy() {
 		t.Errorf("one more waits: busy %v, %v", s.Busy(), err)
 	}
 }

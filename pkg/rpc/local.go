@@ -4,13 +4,10 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"sync/atomic"
 )
 
-// localPeer is the address of a client of a Unix socket, which has none of its own: a number, and who it is.
+// localPeer is the address of a client of a Unix socket, which has none of its own: who it is.
 type localPeer struct {
-	// number is that of the connection, from 1 on.
-	number uint32
 	// user and pid are of the process that connected, as the kernel says; known is false where it does not.
 	user  uint32
 	pid   int32
@@ -28,23 +25,19 @@ func (p *localPeer) String() string {
 	return fmt.Sprintf("unix:uid=%d,pid=%d", p.user, p.pid)
 }
 
-// localListener tells the clients of a Unix socket apart.
-type localListener struct {
-	net.Listener
+// localListener tells who the clients of a Unix socket are.
+type localListener struct{ net.Listener }
 
-	accepted atomic.Uint32
-}
-
-// tellApart is the listener itself, unless it is of a Unix socket.
-func tellApart(l net.Listener) net.Listener {
+// identified is a listener that tells who the clients of a Unix socket are; itself, unless it is one.
+func identified(l net.Listener) net.Listener {
 	if l.Addr().Network() != "unix" {
 		return l
 	}
-	return &localListener{Listener: l}
+	return localListener{l}
 }
 
 // Accept implements net.Listener.
-func (l *localListener) Accept() (net.Conn, error) {
+func (l localListener) Accept() (net.Conn, error) {
 	c, err := l.Listener.Accept()
 	if err != nil {
 		return nil, err
@@ -53,7 +46,7 @@ func (l *localListener) Accept() (net.Conn, error) {
 	if !ok {
 		return c, nil
 	}
-	peer := &localPeer{number: l.accepted.Add(1)}
+	peer := &localPeer{}
 	peer.user, peer.pid, peer.known = credentialsOf(unix)
 	return &localConn{unix, peer}, nil
 }
@@ -67,17 +60,6 @@ type localConn struct {
 
 // RemoteAddr implements net.Conn.
 func (c *localConn) RemoteAddr() net.Addr { return c.peer }
-
-// connectionOf is a number that tells the connections of a server apart, as far as that is possible.
-func connectionOf(addr net.Addr) uint32 {
-	switch a := addr.(type) {
-	case *net.TCPAddr:
-		return uint32(a.Port)
-	case *localPeer:
-		return a.number
-	}
-	return 0
-}
 
 // addressOf is by what the limiter knows a client. All of a Unix socket are one, and the same as 127.0.0.1.
 func addressOf(addr net.Addr) netip.Addr {

@@ -12,8 +12,8 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
 )
 
-// streamsPerConnection keeps a connection well below what a server allows on one.
-const streamsPerConnection = 500
+// streamsPerConnection keeps a connection below what a server allows on one.
+const streamsPerConnection = 250
 
 // rows measures batches of the size.
 func (s *scaling) rows(ctx context.Context, size, _ int) ([]float64, error) {
