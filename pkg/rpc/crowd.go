@@ -28,8 +28,8 @@ const (
 	cheapRefusal = 2 * time.Second
 )
 
-// One connection has at most a third of the room.
-var _ [maxCrowd - 3*maxStreams]struct{}
+// One connection has at most a sixth of the room.
+var _ [maxCrowd - 6*maxStreams]struct{}
 
 // crowd counts the calls of a service that wait to begin.
 type crowd struct {

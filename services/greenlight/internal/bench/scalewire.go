@@ -13,7 +13,7 @@ import (
 )
 
 // streamsPerConnection keeps a connection below what a server allows on one.
-const streamsPerConnection = 250
+const streamsPerConnection = 125
 
 // rows measures batches of the size.
 func (s *scaling) rows(ctx context.Context, size, _ int) ([]float64, error) {
