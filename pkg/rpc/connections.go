@@ -64,7 +64,7 @@ func NewConnections(limit int, logger *slog.Logger, reg prometheus.Registerer) *
 // costs nothing more until it is closed.
 func (c *Connections) Limit(name string, l net.Listener) net.Listener {
 	return &limitedListener{
-		Listener: l, name: name, limit: c.limit, logger: c.logger, open: c.open.WithLabelValues(name), of: map[netip.Addr]int{},
+		Listener: identified(l), name: name, limit: c.limit, logger: c.logger, open: c.open.WithLabelValues(name), of: map[netip.Addr]int{},
 		refused: map[string]prometheus.Counter{
 			refusedFull: c.refused.WithLabelValues(name, refusedFull), refusedAddress: c.refused.WithLabelValues(name, refusedAddress),
 		},
@@ -94,24 +94,32 @@ func (l *limitedListener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		tcp, ok := c.(*net.TCPConn)
-		if !ok { // of no client address: a test's, in memory
-			return c, nil
-		}
-		var client netip.Addr
-		if remote, ok := tcp.RemoteAddr().(*net.TCPAddr); ok {
-			client = clientOf(remote.AddrPort().Addr())
-		}
+		client := addressOf(c.RemoteAddr())
 		reason := l.enter(client)
 		if reason == "" {
 			l.open.Inc()
-			return &connection{TCPConn: tcp, leave: func() { l.leave(client) }}, nil
+			return l.let(c, func() { l.leave(client) }), nil
 		}
 		l.refused[reason].Inc()
 		l.say(reason, client)
-		_ = tcp.SetLinger(0) // a reset, and no socket that lingers
-		_ = tcp.Close()
+		if tcp, ok := c.(*net.TCPConn); ok {
+			_ = tcp.SetLinger(0) // a reset, and no socket that lingers
+		}
+		_ = c.Close()
 	}
+}
+
+// let is the connection with a place to give back.
+func (*limitedListener) let(c net.Conn, leave func()) net.Conn {
+	switch c := c.(type) {
+	case *net.TCPConn:
+		return &connection{TCPConn: c, place: place{leave: leave}}
+	case *localConn:
+		c.place.leave = leave
+	default: // a test's, in memory
+		leave()
+	}
+	return c
 }
 
 // enter takes a place for the client, or says why there is none.
@@ -161,19 +169,28 @@ func (l *limitedListener) say(reason string, client netip.Addr) {
 	}
 }
 
+// place is given back once, if it was taken.
+type place struct {
+	left  atomic.Bool
+	leave func()
+}
+
+func (p *place) giveBack() {
+	if p.leave != nil && p.left.CompareAndSwap(false, true) {
+		p.leave()
+	}
+}
+
 // connection gives its place back when it is closed. It is a TCP connection in all else, so that what the kernel does for
 // one is done for it.
 type connection struct {
 	*net.TCPConn
 
-	closed atomic.Bool
-	leave  func()
+	place place
 }
 
 // Close implements net.Conn.
 func (c *connection) Close() error {
-	if c.closed.CompareAndSwap(false, true) {
-		defer c.leave()
-	}
+	defer c.place.giveBack()
 	return c.TCPConn.Close()
 }

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -167,6 +168,58 @@ func TestConnectionsOfTheNetwork(t *testing.T) {
 }
 
 // The log says how many, not each.
+// The clients of a Unix socket are counted too, as one address, and are known for who they are all the same.
+func TestConnectionsOfASocketAreBounded(t *testing.T) {
+	bound, err := (&net.ListenConfig{}).Listen(t.Context(), "unix", filepath.Join(t.TempDir(), "socket"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	connections := NewConnections(8, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+	l := connections.Limit("grpc", bound)
+	defer l.Close()
+	knock := func() net.Conn {
+		client, err := (&net.Dialer{}).DialContext(t.Context(), "unix", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = client.Close() })
+		return client
+	}
+	var in []net.Conn
+	for range 7 {
+		knock()
+		c, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = c.Close() })
+		in = append(in, c)
+	}
+	if who := in[0].RemoteAddr().String(); !strings.HasPrefix(who, "unix") {
+		t.Errorf("the client is %q", who)
+	}
+	refused := knock()
+	accepted := make(chan net.Conn)
+	go func() {
+		c, _ := l.Accept()
+		accepted <- c
+	}()
+	if _, err := refused.Read(make([]byte, 1)); err == nil {
+		t.Error("an eighth is let in")
+	}
+	_ = in[0].Close()
+	_ = in[0].Close() // a place is given back once
+	knock()
+	if c := <-accepted; c == nil {
+		t.Error("nobody is let in after one has left")
+	} else {
+		_ = c.Close()
+	}
+	if open := testutil.ToFloat64(connections.open.WithLabelValues("grpc")); open != 6 {
+		t.Errorf("%v are open, want 6", open)
+	}
+}
+
 func TestRefusedConnectionsAreToldNowAndThen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer

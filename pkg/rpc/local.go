@@ -48,14 +48,21 @@ func (l localListener) Accept() (net.Conn, error) {
 	}
 	peer := &localPeer{}
 	peer.user, peer.pid, peer.known = credentialsOf(unix)
-	return &localConn{unix, peer}, nil
+	return &localConn{UnixConn: unix, peer: peer}, nil
 }
 
-// localConn is a connection that knows its client.
+// localConn is a connection that knows its client, and gives its place back when it is closed.
 type localConn struct {
 	*net.UnixConn
 
-	peer *localPeer
+	peer  *localPeer
+	place place
+}
+
+// Close implements net.Conn.
+func (c *localConn) Close() error {
+	defer c.place.giveBack()
+	return c.UnixConn.Close()
 }
 
 // RemoteAddr implements net.Conn.

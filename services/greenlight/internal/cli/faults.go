@@ -37,8 +37,9 @@ func faultsCommand(c console) *cobra.Command {
 		Long: `Faults starts ml-engine and two executors as processes, one with a shadow for every request and one with none, and puts
 a proxy between. Then everything goes wrong that can: ml-engine is killed, frozen, restarted, slow, out of reach, or lies.
 Every decision is compared to the last bit with what the baseline computes; p99 is a ratio of the two executors, in
-alternating slices of a tenth of a second, with an interval; outcomes must add up; goroutines, memory and file descriptors are read before and after; and the time
-is taken until shadows are compared again. A million decisions take about ten minutes, --quick about five; the hang comes on top.
+alternating slices of a tenth of a second, with an interval; outcomes must add up; goroutines, memory and file
+descriptors are read before and after; and the time is taken until shadows are compared again. A million decisions take
+about ten minutes, --quick about five; the hang comes on top.
 
 It exits 3 when a target is missed, and 1 when it could not be run.`,
 		Args: noArgs,
