@@ -218,10 +218,10 @@ func (f *fleet) startFresh(ctx context.Context, kind string, round int) (pair *f
 	if _, err := s.closed(ctx, manyUnderWay, span{length: f.opts.Closed}); err != nil {
 		return nil, err
 	}
-	if kind != shadowHung {
-		return pair, nil
+	if kind == shadowHung {
+		err = pair.awaitShadow(ctx, s)
 	}
-	return pair, pair.awaitShadow(ctx, s)
+	return pair, err
 }
 
 // freezeEngine stops the fleet's ml-engine in the middle of whatever it does.
