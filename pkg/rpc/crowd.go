@@ -21,8 +21,8 @@ const (
 	// and the work would be lost to those who still wait; so they are refused at once, which costs a fraction of an answer.
 	// Calls that have begun do not count: those that wait for something else, a shadow for example, keep nobody waiting.
 	maxCrowd = 768
-	// busyCrowd is how many wait when there is no time for anything but answers.
-	busyCrowd = 64
+	// busyCrowd is how many wait when there is no time for anything but answers: more than a connection has.
+	busyCrowd = maxStreams
 	// cheapRefusal is the longest time left to a call that is refused before its message is read. gRPC leaves the timer of
 	// such a call behind until it fires, so that refusing one with an hour left would hold memory for an hour.
 	cheapRefusal = 2 * time.Second
