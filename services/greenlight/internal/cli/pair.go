@@ -91,7 +91,7 @@ func awaitShadow(ctx context.Context, addr string, states []load.State) error {
 			if resp.GetShadow() != nil {
 				return nil
 			}
-			if !pause(ctx, 50*time.Millisecond) {
+			if !load.Pause(ctx, 50*time.Millisecond) {
 				return fmt.Errorf("warm up the pair: no shadow within %v: %s", warmUp, resp.GetShadowError())
 			}
 		}

@@ -60,7 +60,7 @@ func (l *loadFlags) loop(ctx context.Context, c console, at endpoint) error {
 			}
 			if err != nil {
 				c.say("%s  executor is not reached, trying again: %v", data.Name, err)
-				if !pause(ctx, time.Second) {
+				if !load.Pause(ctx, time.Second) {
 					return nil
 				}
 				continue
@@ -69,16 +69,4 @@ func (l *loadFlags) loop(ctx context.Context, c console, at endpoint) error {
 				data.Name, r.Total, 100*r.MatchRate, r.Comparisons, r.ShadowErrors, r.ShadowLatency.P95)
 		}
 	})
-}
-
-// pause waits, and reports whether ctx still goes on.
-func pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
-	}
 }

@@ -145,7 +145,7 @@ func (e *Executor) Settle(ctx context.Context) (Counts, error) {
 		if err != nil || c.InFlight == 0 {
 			return c, err
 		}
-		if !Pause(ctx, 20*time.Millisecond) {
+		if !load.Pause(ctx, 20*time.Millisecond) {
 			return c, ctx.Err()
 		}
 	}
@@ -165,23 +165,11 @@ func (e *Executor) AwaitShadow(ctx context.Context) error {
 				return err
 			}
 		}
-		if !Pause(ctx, 20*time.Millisecond) {
+		if !load.Pause(ctx, 20*time.Millisecond) {
 			return ctx.Err()
 		}
 	}
 	return errors.New(e.Name + ": no shadow within 40 s")
-}
-
-// Pause waits for d, and reports false when ctx ends first.
-func Pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
-	}
 }
 
 // Decisions are its decisions.

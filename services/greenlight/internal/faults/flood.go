@@ -21,6 +21,7 @@ import (
 
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/bench"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/load"
 )
 
 // rude is one HTTP/2 connection of a client that keeps to no limit: it opens streams whether or not the server allows more,
@@ -239,12 +240,12 @@ func (e *Executor) flood(ctx context.Context, rate float64, length time.Duration
 		}
 		conns[i] = c
 	}
-	used := func() (server, load time.Duration) {
+	used := func() (server, own time.Duration) {
 		server, _ = bench.CPU(e.Process.PID())
-		load, _ = bench.CPU(os.Getpid())
-		return server, load
+		own, _ = bench.CPU(os.Getpid())
+		return server, own
 	}
-	server, load := used()
+	server, own := used()
 	begin := time.Now()
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
@@ -270,8 +271,8 @@ func (e *Executor) flood(ctx context.Context, rate float64, length time.Duration
 	}
 	var sum stats
 	sum.server, sum.load = used()
-	sum.server, sum.load = sum.server-server, sum.load-load
-	Pause(ctx, time.Second)
+	sum.server, sum.load = sum.server-server, sum.load-own
+	load.Pause(ctx, time.Second)
 	for _, c := range conns {
 		c.mu.Lock()
 		sum.add(c.stats)

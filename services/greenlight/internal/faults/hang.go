@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/bench"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/load"
 )
 
 // Hang is memory while ml-engine hangs under full load.
@@ -55,7 +56,7 @@ func (s *Stage) hang(ctx context.Context, e *Executor, length time.Duration) (_ 
 			return err
 		}
 		seen = append(seen, r)
-		Pause(ctx, length/300)
+		load.Pause(ctx, length/300)
 		return nil
 	})
 	_, err = bench.ClosedLoop(ctx, saturating, length, e.decide)

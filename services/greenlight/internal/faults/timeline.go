@@ -7,6 +7,7 @@ import (
 	"time"
 
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/load"
 )
 
 // lookEvery is how often the breaker is looked at: the resolution of its timeline.
@@ -60,7 +61,7 @@ func watchBreaker(ctx context.Context, on, off *Executor, begin func() time.Time
 			line = append(line, Change{AtS: time.Since(begin()).Seconds(), State: StateWord(last)})
 		}
 		_, _ = off.Counts(ctx)
-		Pause(ctx, lookEvery)
+		load.Pause(ctx, lookEvery)
 		return nil
 	})
 	return func() Timeline {

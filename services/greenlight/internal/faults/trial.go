@@ -11,6 +11,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/bench"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/load"
 )
 
 // trial is one fault on its way.
@@ -187,7 +188,7 @@ func (t *trial) loaded(ctx context.Context, f Fault, row *Row) (end func(context
 		began <- nil
 	} else {
 		go func() {
-			Pause(ctx, t.length/4)
+			load.Pause(ctx, t.length/4)
 			began <- begin()
 		}()
 	}
@@ -259,7 +260,7 @@ func (t *trial) recover(ctx context.Context, row *Row) error {
 		return err
 	}
 	for time.Since(ended) < recoveryLimit {
-		if !Pause(ctx, lookEvery) {
+		if !load.Pause(ctx, lookEvery) {
 			return ctx.Err()
 		}
 		now, err := t.on.Counts(ctx)

@@ -72,13 +72,21 @@ func (p Pace) wait(ctx context.Context, start time.Time, i int) error {
 		return ctx.Err()
 	}
 	due := start.Add(time.Duration(float64(i) / p.Rate * float64(time.Second)))
-	timer := time.NewTimer(time.Until(due))
+	if !Pause(ctx, time.Until(due)) {
+		return ctx.Err()
+	}
+	return nil
+}
+
+// Pause waits for d, and reports false when ctx ends first.
+func Pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
-		return ctx.Err()
+		return false
 	case <-timer.C:
-		return nil
+		return true
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc"
 
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/load"
 )
 
 // relay stands between an executor and its ml-engine, and does to the scores what a bad model or a bad network does.
@@ -46,14 +47,10 @@ func (r *relay) stop() error {
 }
 
 func (r *relay) wait(ctx context.Context) error {
-	timer := time.NewTimer(time.Duration(r.delay.Load()))
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
+	if !load.Pause(ctx, time.Duration(r.delay.Load())) {
 		return ctx.Err()
 	}
+	return nil
 }
 
 // moved is the score with the shift, within [0,1].

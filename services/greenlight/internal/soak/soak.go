@@ -13,6 +13,7 @@ import (
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/bench"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/faults"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/load"
 )
 
 // Options configures [Run].
@@ -124,7 +125,7 @@ func (r *run) happen(ctx context.Context, f *feed) error {
 	} {
 		group.Go(func() {
 			for _, e := range of(events, kind) {
-				if !faults.Pause(loaded, time.Until(r.start.Add(e.At))) {
+				if !load.Pause(loaded, time.Until(r.start.Add(e.At))) {
 					return
 				}
 				if err := do(loaded, e); err != nil && loaded.Err() == nil {
@@ -181,7 +182,7 @@ func (r *run) fault(ctx context.Context, e Event) error {
 	if err != nil {
 		return err
 	}
-	faults.Pause(ctx, e.For)
+	load.Pause(ctx, e.For)
 	r.happened("fault")
 	return end(context.WithoutCancel(ctx))
 }
