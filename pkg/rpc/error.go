@@ -7,6 +7,8 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/greenlight-ml/greenlight/pkg/text"
 )
 
 // An error is bounded, whatever the caller sent: it quotes him, travels in the trailers, of which a client takes some
@@ -32,21 +34,13 @@ func Names(names []string) string {
 func first(names []string) []string {
 	list := make([]string, min(len(names), maxNames))
 	for i := range list {
-		list[i] = cut(names[i], maxName)
+		list[i] = text.Cut(names[i], maxName)
 	}
 	return list
 }
 
 // Short is the text of an error that quotes what a caller sent, as it can be sent back: not too long, and in UTF-8.
-func Short(text string) string { return cut(strings.ToValidUTF8(text, "\uFFFD"), maxText) }
-
-// cut is the text, or its beginning and that it goes on.
-func cut(text string, most int) string {
-	if len(text) <= most {
-		return text
-	}
-	return strings.ToValidUTF8(text[:most], "") + "…"
-}
+func Short(s string) string { return text.Cut(s, maxText) }
 
 // Error is a failed call: a code, a constant reason, and the names at fault. It is a gRPC status with one ErrorInfo.
 type Error struct {

@@ -67,7 +67,7 @@ func TestErrorIsBounded(t *testing.T) {
 	if n := proto.Size(s.Proto()); n > 4000 || !utf8.ValidString(s.Message()) || !strings.HasSuffix(s.Message(), "ü…") {
 		t.Errorf("got %d bytes: %q", n, s.Message())
 	}
-	if got := rpc.Names(names[:2]); got != strings.Repeat("ü", 32)+"…, "+strings.Repeat("ü", 32)+"…" {
+	if got := rpc.Names(names[:2]); got != strings.Repeat("ü", 30)+"…, "+strings.Repeat("ü", 30)+"…" {
 		t.Errorf("got %q", got)
 	}
 	if !strings.Contains(e.Error(), "… and 980 more") {
