@@ -133,7 +133,7 @@ func New(opts Options) (*Dispatcher, error) {
 
 // Skip counts a request that is not sampled.
 func (d *Dispatcher) Skip(r Request) {
-	d.recorder.begin()
+	d.recorder.begin(r.Source)
 	d.record(&r, Result{Outcome: NotSampled})
 }
 
@@ -141,6 +141,8 @@ func (d *Dispatcher) Skip(r Request) {
 type Request struct {
 	// ID and Symbol name it to OnSettled; nothing else looks at them.
 	ID, Symbol string
+	// Source is where it comes from.
+	Source Source
 	// EventTime is when the state was, zero when that is not known. It goes to OnSettled, and to ml-engine, whose drift may
 	// be counted by it; the score does not depend on it.
 	EventTime time.Time
@@ -194,7 +196,7 @@ var (
 
 // submit puts the call into the queue, or settles it.
 func (d *Dispatcher) submit(c *call) {
-	d.recorder.begin()
+	d.recorder.begin(c.Source)
 	if _, err := d.schemaFor(c); err != nil && !errors.Is(err, errUnknown) {
 		d.settle(c, Result{Outcome: Rejected, Err: err})
 		return

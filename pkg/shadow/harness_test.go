@@ -102,6 +102,13 @@ func (tr *trial) wantConserved(inFlight int) {
 	for _, o := range r.GetOutcomesTotal() {
 		sum += o.GetCount()
 	}
+	bySource := uint64(0)
+	for _, s := range r.GetSourcesTotal() {
+		bySource += s.GetCount()
+	}
+	if bySource != r.GetRequestsTotal() || len(r.GetSourcesTotal()) != len(Sources()) {
+		tr.t.Errorf("requests %d, but by source: %v", r.GetRequestsTotal(), r.GetSourcesTotal())
+	}
 	if sum != r.GetRequestsTotal() {
 		tr.t.Errorf("requests %d, but outcomes and in flight add up to %d: %v", r.GetRequestsTotal(), sum, r.GetOutcomesTotal())
 	}

@@ -80,6 +80,8 @@ var (
 	outcomesDesc = prometheus.NewDesc("ml_shadow_outcomes_total",
 		"Requests by the outcome of their shadow; the sum over all outcomes is the requests that have ended.",
 		[]string{"outcome"}, nil)
+	sourcesDesc = prometheus.NewDesc("ml_decision_requests_total",
+		"Requests that were answered with the baseline, by where they came from.", []string{"source"}, nil)
 	successDesc = prometheus.NewDesc("ml_shadow_success_total",
 		"Shadows that answered (match and mismatch).", nil, nil)
 	errorDesc = prometheus.NewDesc("ml_shadow_error_total",
@@ -108,7 +110,7 @@ var breakerStates = map[executorv1.BreakerState]string{
 // Describe implements prometheus.Collector.
 func (collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		outcomesDesc, successDesc, errorDesc, matchDesc, mismatchDesc, matchRateDesc,
+		outcomesDesc, sourcesDesc, successDesc, errorDesc, matchDesc, mismatchDesc, matchRateDesc,
 		breakerStateDesc, breakerBlindDesc, queueDepthDesc,
 	} {
 		ch <- d
@@ -137,6 +139,9 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		case o.Failed():
 			failure += n
 		}
+	}
+	for _, s := range Sources() {
+		counter(sourcesDesc, r.Requests(s), s.String())
 	}
 	counter(successDesc, success)
 	counter(errorDesc, failure)

@@ -16,8 +16,9 @@ const (
 
 // Recorder counts every outcome: totals since start, and the quality over a rolling window.
 type Recorder struct {
-	start    time.Time
-	requests atomic.Uint64
+	start time.Time
+	// requests are counted by their source; totals by their outcome, when they have one.
+	requests [sourceEnd]atomic.Uint64
 	totals   [outcomeEnd]atomic.Uint64
 	slotLen  time.Duration
 	metrics  *metrics
@@ -42,8 +43,11 @@ func newRecorder(window time.Duration, m *metrics) *Recorder {
 	return &Recorder{start: time.Now(), slotLen: window / windowSlots, metrics: m}
 }
 
-// begin counts a request. Exactly one record follows it.
-func (r *Recorder) begin() { r.requests.Add(1) }
+// begin counts a request of the source. Exactly one record follows it.
+func (r *Recorder) begin(s Source) { r.requests[s].Add(1) }
+
+// Requests returns how many requests of the source have begun since start.
+func (r *Recorder) Requests(s Source) uint64 { return r.requests[s].Load() }
 
 // record counts the outcome of a request.
 func (r *Recorder) record(res Result, baselineLatency time.Duration) {
@@ -81,6 +85,14 @@ func (r *Recorder) slotNow() *slot {
 	return s
 }
 
+// begun returns how many requests of any source have begun since start.
+func (r *Recorder) begun() (n uint64) {
+	for _, s := range Sources() {
+		n += r.Requests(s)
+	}
+	return n
+}
+
 // InFlight is how many requests have begun and not ended.
 func (r *Recorder) InFlight() uint64 {
 	// Read the ends first: a request that begins in between then counts as in flight, never as minus one.
@@ -88,7 +100,7 @@ func (r *Recorder) InFlight() uint64 {
 	for o := range r.totals {
 		ended += r.totals[o].Load()
 	}
-	return r.requests.Load() - ended
+	return r.begun() - ended
 }
 
 // Total is how often the outcome came since start.

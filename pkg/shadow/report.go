@@ -30,7 +30,12 @@ func (d *Dispatcher) Report() *executorv1.GetShadowReportResponse {
 		}
 	}
 	// Read after the totals, so that requests never lag behind the outcomes they have had.
-	requests := r.requests.Load()
+	requests, sources := uint64(0), make([]*executorv1.SourceCount, 0, sourceEnd)
+	for _, s := range Sources() {
+		n := r.Requests(s)
+		requests += n
+		sources = append(sources, &executorv1.SourceCount{Source: s.proto(), Count: n})
+	}
 
 	w := &executorv1.ShadowWindow{
 		Length:      durationpb.New(r.slotLen * windowSlots),
@@ -63,6 +68,7 @@ func (d *Dispatcher) Report() *executorv1.GetShadowReportResponse {
 		ReportTime:     timestamppb.New(time.Now()),
 		RequestsTotal:  requests,
 		InFlight:       requests - ended,
+		SourcesTotal:   sources,
 		OutcomesTotal:  totals,
 		Window:         w,
 		Breaker:        d.breaker.Status().proto(),

@@ -12,7 +12,7 @@ import (
 
 // note records a request that ended in the outcome.
 func (tr *trial) note(r Result) {
-	tr.recorder.begin()
+	tr.recorder.begin(Live)
 	tr.recorder.record(r, 0)
 }
 
@@ -88,10 +88,15 @@ func TestReportRates(t *testing.T) {
 		} {
 			tr.note(r)
 		}
-		tr.recorder.begin() // one that still runs
+		tr.recorder.begin(Replay) // one that still runs
 		r := tr.Report()
 		if r.GetRequestsTotal() != 15 || r.GetInFlight() != 1 {
 			t.Errorf("requests %d, in flight %d; want 15 and 1", r.GetRequestsTotal(), r.GetInFlight())
+		}
+		for i, want := range []uint64{14, 1, 0} {
+			if got := r.GetSourcesTotal()[i]; got.GetSource() != Sources()[i].proto() || got.GetCount() != want {
+				t.Errorf("source %d: got %v, want %d requests of %v", i, got, want, Sources()[i])
+			}
 		}
 		w := r.GetWindow()
 		if w.GetComparisons() != 4 {

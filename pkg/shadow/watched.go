@@ -10,7 +10,7 @@ import (
 )
 
 // watched adds to a batch what ml-engine watches for drift and does not score: raw inputs, where states have them, and the
-// times of the states. It looks names up once per schema, and its buffers live as long as the worker.
+// times and sources of the states. It looks names up once per schema, and its buffers live as long as the worker.
 type watched struct {
 	// names are the raw inputs that are not features of the model's schema.
 	model *feature.Schema
@@ -18,8 +18,9 @@ type watched struct {
 	// states are the schemas that states came with.
 	states []inputColumns
 
-	values []float64
-	times  []int64
+	values  []float64
+	times   []int64
+	sources []mlenginev1.Source
 }
 
 // inputColumns are where a schema has the raw inputs, -1 where it has not.
@@ -31,11 +32,12 @@ type inputColumns struct {
 // maxStates is how many schemas are remembered: more than an executor takes states by.
 const maxStates = 8
 
-// add fills the request's watched inputs and times from the rows of the batch, and leaves them empty when no row has any.
+// add fills the request's watched inputs, times and sources from the rows of the batch. It leaves the inputs and times empty
+// when no row has any, and the sources when all rows are live.
 func (w *watched) add(req *mlenginev1.BatchPredictRequest, batch []*call) {
 	w.of(batch[0].schema)
-	w.values, w.times = w.values[:0], w.times[:0]
-	inputs, times := false, false
+	w.values, w.times, w.sources = w.values[:0], w.times[:0], w.sources[:0]
+	inputs, times, sources := false, false, false
 	for _, c := range batch {
 		inputs = w.row(c.State) || inputs
 		at := int64(0)
@@ -43,13 +45,18 @@ func (w *watched) add(req *mlenginev1.BatchPredictRequest, batch []*call) {
 			at, times = c.EventTime.UnixMilli(), true
 		}
 		w.times = append(w.times, at)
+		w.sources = append(w.sources, mlenginev1.Source(c.Source.proto()))
+		sources = sources || c.Source != Live
 	}
-	req.Watched, req.WatchedValues, req.EventTimesMs = nil, nil, nil
+	req.Watched, req.WatchedValues, req.EventTimesMs, req.Sources = nil, nil, nil, nil
 	if inputs {
 		req.Watched, req.WatchedValues = w.names, w.values
 	}
 	if times {
 		req.EventTimesMs = w.times
+	}
+	if sources {
+		req.Sources = w.sources
 	}
 }
 

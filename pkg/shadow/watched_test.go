@@ -27,29 +27,30 @@ func TestWatched(t *testing.T) {
 		model  *feature.Schema
 		states []State
 		times  []time.Time
+		of     []Source
 		names  []string
 		values []float64
 		ms     []int64
+		marks  []mlenginev1.Source
 	}{
-		{"nothing to watch", robust, []State{packed, packed}, nil, nil, nil, nil},
+		{name: "nothing to watch", model: robust, states: []State{packed, packed}},
 		{
-			"quotes and names", robust,
-			[]State{quoted, packed, named, quoted},
-			nil,
-			[]string{"mid", "spread_bp", "vol1m", "rsi14"},
-			[]float64{100, nan, nan, 55, nan, nan, nan, nan, 101, 2, nan, nan, 100, nan, nan, 55},
-			nil,
+			name: "quotes and names", model: robust, states: []State{quoted, packed, named, quoted},
+			names:  []string{"mid", "spread_bp", "vol1m", "rsi14"},
+			values: []float64{100, nan, nan, 55, nan, nan, nan, nan, 101, 2, nan, nan, 100, nan, nan, 55},
 		},
 		{
-			"schemas in turn", robust,
-			[]State{packed, quoted, packed, named, quoted, packed},
-			nil,
-			[]string{"mid", "spread_bp", "vol1m", "rsi14"},
-			[]float64{nan, nan, nan, nan, 100, nan, nan, 55, nan, nan, nan, nan, 101, 2, nan, nan, 100, nan, nan, 55, nan, nan, nan, nan},
-			nil,
+			name: "schemas in turn", model: robust, states: []State{packed, quoted, packed, named, quoted, packed},
+			names:  []string{"mid", "spread_bp", "vol1m", "rsi14"},
+			values: []float64{nan, nan, nan, nan, 100, nan, nan, 55, nan, nan, nan, nan, 101, 2, nan, nan, 100, nan, nan, 55, nan, nan, nan, nan},
 		},
-		{"the model has them itself", plain, []State{quoted, named}, nil, nil, nil, nil},
-		{"times", robust, []State{packed, packed}, []time.Time{{}, when}, nil, nil, []int64{0, 1_700_000_000_123}},
+		{name: "the model has them itself", model: plain, states: []State{quoted, named}},
+		{name: "times", model: robust, states: []State{packed, packed}, times: []time.Time{{}, when}, ms: []int64{0, 1_700_000_000_123}},
+		{name: "all live", model: robust, states: []State{packed, packed}, of: []Source{Live, Live}},
+		{
+			name: "a replay among live rows", model: robust, states: []State{packed, packed}, of: []Source{Live, Replay},
+			marks: []mlenginev1.Source{mlenginev1.Source_SOURCE_LIVE, mlenginev1.Source_SOURCE_REPLAY},
+		},
 	}
 	var w watched // one for all: its buffers and look-ups live on
 	req := &mlenginev1.BatchPredictRequest{}
@@ -59,8 +60,11 @@ func TestWatched(t *testing.T) {
 			for i, at := range tt.times {
 				batch[i].EventTime = at
 			}
+			for i, s := range tt.of {
+				batch[i].Source = s
+			}
 			w.add(req, batch)
-			if !slices.Equal(req.GetWatched(), tt.names) || !slices.EqualFunc(req.GetWatchedValues(), tt.values, alike) || !slices.Equal(req.GetEventTimesMs(), tt.ms) {
+			if !slices.Equal(req.GetWatched(), tt.names) || !slices.EqualFunc(req.GetWatchedValues(), tt.values, alike) || !slices.Equal(req.GetEventTimesMs(), tt.ms) || !slices.Equal(req.GetSources(), tt.marks) {
 				t.Errorf("%s: got %v", tt.name, req)
 			}
 			if n := testing.AllocsPerRun(100, func() { w.add(req, batch) }); n != 0 {

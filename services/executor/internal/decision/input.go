@@ -41,6 +41,7 @@ type request interface {
 	GetVector() *executorv1.FeatureVector
 	GetQuote() *executorv1.Quote
 	GetEventTime() *timestamppb.Timestamp
+	GetSource() executorv1.Source
 }
 
 // input is the market state of a request.

@@ -44,6 +44,7 @@ func New(b *Baseline, r Rollout, d *shadow.Dispatcher, book *live.Book, m *Metri
 // answer is the decision: the baseline's score, and what the shadow needs to know of how it came about.
 type answer struct {
 	id, symbol string
+	source     shadow.Source
 	event      time.Time
 	input      input
 	score      float64
@@ -53,7 +54,7 @@ type answer struct {
 
 // answer forms the decision. Nothing in here can see a shadow: the answer is complete before one is begun.
 func (s *Service) answer(req request) (answer, error) {
-	a := answer{arrival: time.Now(), id: req.GetRequestId(), symbol: req.GetSymbol()}
+	a := answer{arrival: time.Now(), id: req.GetRequestId(), symbol: req.GetSymbol(), source: shadow.SourceOf(req.GetSource())}
 	var err error
 	if a.input, err = s.inputOf(req); err != nil {
 		return a, err
@@ -79,7 +80,7 @@ func (s *Service) answer(req request) (answer, error) {
 
 func (a *answer) shadowRequest() shadow.Request {
 	return shadow.Request{
-		ID: a.id, Symbol: a.symbol, EventTime: a.event, Arrival: a.arrival,
+		ID: a.id, Symbol: a.symbol, Source: a.source, EventTime: a.event, Arrival: a.arrival,
 		Baseline: a.score, BaselineLatency: a.took, State: a.input.State,
 	}
 }

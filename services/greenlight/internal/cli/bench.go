@@ -109,7 +109,7 @@ func benchStates(ctx context.Context, models string) (*model.Artifact, []load.St
 	if err := model.OpenRegistry(models).Add(a); err != nil {
 		return nil, nil, err
 	}
-	states, err := load.States(s.Frame, data.Symbol, s.HeldOut(), a)
+	states, err := load.States(s.Frame, data.Symbol, s.HeldOut(), a, data.Source())
 	return a, varied(states, 4096), err
 }
 

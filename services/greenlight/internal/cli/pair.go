@@ -83,7 +83,7 @@ func awaitShadow(ctx context.Context, addr string, states []load.State) error {
 		client := executorv1.NewDecisionServiceClient(conn)
 		for {
 			resp, err := client.PredictWithShadow(ctx, &executorv1.PredictWithShadowRequest{
-				RequestId: "warm-up", Features: states[0].Named, EventTime: states[0].Time,
+				RequestId: "warm-up", Features: states[0].Named, EventTime: states[0].Time, Source: states[0].Source,
 			}, grpc.WaitForReady(true))
 			if err != nil {
 				return fmt.Errorf("warm up the pair: %w", err)

@@ -91,7 +91,7 @@ func (r *runFlags) run(ctx context.Context, c console, store *evidence.Store) (g
 	if err != nil {
 		return gate.Scorecard{}, err
 	}
-	heldOut, err := load.States(t.Frame, t.Data.Symbol, t.HeldOut(), t.artifact)
+	heldOut, err := load.States(t.Frame, t.Data.Symbol, t.HeldOut(), t.artifact, t.Data.Source())
 	if err != nil {
 		return gate.Scorecard{}, err
 	}

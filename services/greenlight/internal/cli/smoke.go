@@ -66,7 +66,7 @@ func (l *loadFlags) states(c console) (*study.Data, *model.Artifact, []load.Stat
 			minutes = append(minutes, i)
 		}
 	}
-	states, err := load.States(frame, data.Symbol, minutes, a)
+	states, err := load.States(frame, data.Symbol, minutes, a, data.Source())
 	if err == nil && len(states) == 0 {
 		err = fmt.Errorf("%s has no minute in which the inputs of %s are defined: features need a day of warm-up", data.Name, a.Manifest.Version)
 	}

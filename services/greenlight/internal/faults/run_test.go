@@ -43,7 +43,7 @@ func TestRun(t *testing.T) {
 	for i := range minutes {
 		minutes[i] = frame.Len() - 1 - i
 	}
-	if opts.States, err = load.States(frame, data.Symbol, minutes, opts.Artifact); err != nil {
+	if opts.States, err = load.States(frame, data.Symbol, minutes, opts.Artifact, data.Source()); err != nil {
 		t.Fatal(err)
 	}
 	opts.Faults = slices.DeleteFunc(opts.Faults, func(f Fault) bool { return f.Name != "answers of another version" && !f.named })

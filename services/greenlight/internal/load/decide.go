@@ -32,7 +32,7 @@ func Decide(ctx context.Context, decisions executorv1.DecisionServiceClient, a *
 		with := s.request()
 		resp, err := decisions.Predict(call, &executorv1.PredictRequest{
 			RequestId: fmt.Sprintf("%s-%d", s.ID, i/len(states)), Symbol: with.GetSymbol(), EventTime: with.GetEventTime(),
-			Features: with.GetFeatures(),
+			Features: with.GetFeatures(), Source: with.GetSource(),
 		})
 		total.Add(1)
 		switch {

@@ -118,7 +118,7 @@ func Shadow(ctx context.Context, conn Executor, a *model.Artifact, states []Stat
 
 // request is by name, since a packed vector of a schema has no room for the raw inputs.
 func (s State) request() *executorv1.PredictWithShadowRequest {
-	return &executorv1.PredictWithShadowRequest{RequestId: s.ID, Symbol: s.Symbol, EventTime: s.Time, Features: s.Named}
+	return &executorv1.PredictWithShadowRequest{RequestId: s.ID, Symbol: s.Symbol, EventTime: s.Time, Features: s.Named, Source: s.Source}
 }
 
 // Judge judges the result by its own counts.

@@ -46,7 +46,7 @@ func Smoke(ctx context.Context, engine mlenginev1.ScoringServiceClient, a *model
 	var mu sync.Mutex
 	took, err := pace.each(ctx, len(states), func(ctx context.Context, i int) {
 		s := states[i]
-		req := &mlenginev1.PredictRequest{RequestId: s.ID, Symbol: s.Symbol, EventTime: s.Time}
+		req := &mlenginev1.PredictRequest{RequestId: s.ID, Symbol: s.Symbol, EventTime: s.Time, Source: mlenginev1.Source(s.Source)}
 		if i%2 == 0 {
 			req.Vector = &mlenginev1.FeatureVector{Schema: a.Schema.Name, Values: s.Vector}
 		} else {

@@ -10,8 +10,10 @@ import (
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/model"
+	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 )
 
 // State is one market state to send, with the scores that it must get.
@@ -19,6 +21,8 @@ type State struct {
 	ID     string
 	Symbol string
 	Time   *timestamppb.Timestamp
+	// Source travels with every request of the state, so that nobody takes it for a live one.
+	Source executorv1.Source
 	// Vector is the state in the order of the model's schema.
 	Vector []float64
 	// Named is the state by name: the model's features, the baseline's inputs, and the raw inputs that ml-engine watches
@@ -28,8 +32,12 @@ type State struct {
 	Score, Baseline float64
 }
 
-// States makes the states of the minutes of the frame. Minutes in which one of the inputs is undefined are left out.
-func States(frame *feature.Frame, symbol string, minutes []int, a *model.Artifact) ([]State, error) {
+// States makes the states of the minutes of the frame, which are marked with the source. Minutes in which one of the inputs is undefined are left out.
+func States(frame *feature.Frame, symbol string, minutes []int, a *model.Artifact, source evidence.Source) ([]State, error) {
+	mark, err := sourceOf(source)
+	if err != nil {
+		return nil, err
+	}
 	inputs, err := feature.NewSchema("inputs", a.Baseline.Inputs()...)
 	if err != nil {
 		return nil, fmt.Errorf("baseline: %w", err)
@@ -51,11 +59,24 @@ func States(frame *feature.Frame, symbol string, minutes []int, a *model.Artifac
 		}
 		states = append(states, State{
 			ID: fmt.Sprintf("%s-%d", symbol, frame.End(i)), Symbol: symbol,
-			Time:   timestamppb.New(time.UnixMilli(frame.End(i))),
+			Time: timestamppb.New(time.UnixMilli(frame.End(i))), Source: mark,
 			Vector: x, Named: named, Score: a.Scorer.Score(x), Baseline: a.Baseline.Score(base),
 		})
 	}
 	return states, nil
+}
+
+// sourceOf returns the source as the contract words it.
+func sourceOf(s evidence.Source) (executorv1.Source, error) {
+	switch s {
+	case evidence.Live:
+		return executorv1.Source_SOURCE_LIVE, nil
+	case evidence.Replay:
+		return executorv1.Source_SOURCE_REPLAY, nil
+	case evidence.Simulated:
+		return executorv1.Source_SOURCE_SIMULATED, nil
+	}
+	return 0, fmt.Errorf("source %q: want live, replay or simulated", s)
 }
 
 func pairs(s *feature.Schema, x []float64) func(func(string, float64) bool) {

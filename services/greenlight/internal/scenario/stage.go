@@ -118,7 +118,7 @@ func (s *stage) shadowed(ctx context.Context) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	resp, err := s.decisions.PredictWithShadow(ctx, &executorv1.PredictWithShadowRequest{
-		RequestId: "warm-up", Features: s.opts.States[0].Named, EventTime: s.opts.States[0].Time,
+		RequestId: "warm-up", Features: s.opts.States[0].Named, EventTime: s.opts.States[0].Time, Source: s.opts.States[0].Source,
 	}, grpc.WaitForReady(true))
 	return err == nil && resp.GetShadow() != nil, nil
 }

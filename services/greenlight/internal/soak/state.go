@@ -4,6 +4,7 @@ import (
 	"errors"
 	"maps"
 
+	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/load"
@@ -22,7 +23,7 @@ type State struct {
 func States(frame *feature.Frame, symbol string, minutes []int, models []*model.Artifact) ([]State, error) {
 	var states []State
 	for i, a := range models {
-		list, err := load.States(frame, symbol, minutes, a)
+		list, err := load.States(frame, symbol, minutes, a, evidence.Simulated)
 		if err != nil {
 			return nil, err
 		}

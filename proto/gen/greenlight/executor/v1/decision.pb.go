@@ -101,7 +101,10 @@ type PredictRequest struct {
 	// of a later minute completes one. A quote that is crossed, out of order or a duplicate is left out, and the decision
 	// made all the same; with a bad price or time it is QUOTE_INVALID. Features more than 10 minutes older than the minute
 	// of the quote are NOT_READY.
-	Quote         *Quote `protobuf:"bytes,6,opt,name=quote,proto3" json:"quote,omitempty"`
+	Quote *Quote `protobuf:"bytes,6,opt,name=quote,proto3" json:"quote,omitempty"`
+	// Where the request comes from. The answer does not depend on it; executor counts and logs it, so that a replay is never
+	// reported as live.
+	Source        Source `protobuf:"varint,7,opt,name=source,proto3,enum=greenlight.executor.v1.Source" json:"source,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -176,6 +179,13 @@ func (x *PredictRequest) GetQuote() *Quote {
 		return x.Quote
 	}
 	return nil
+}
+
+func (x *PredictRequest) GetSource() Source {
+	if x != nil {
+		return x.Source
+	}
+	return Source_SOURCE_UNSPECIFIED
 }
 
 // PredictResponse is the baseline's answer.
@@ -284,7 +294,9 @@ type PredictWithShadowRequest struct {
 	// The state as packed numbers; see PredictRequest.vector.
 	Vector *FeatureVector `protobuf:"bytes,5,opt,name=vector,proto3" json:"vector,omitempty"`
 	// The state as the latest quote of the symbol; see PredictRequest.quote.
-	Quote         *Quote `protobuf:"bytes,6,opt,name=quote,proto3" json:"quote,omitempty"`
+	Quote *Quote `protobuf:"bytes,6,opt,name=quote,proto3" json:"quote,omitempty"`
+	// Where the request comes from; see PredictRequest.source.
+	Source        Source `protobuf:"varint,7,opt,name=source,proto3,enum=greenlight.executor.v1.Source" json:"source,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -359,6 +371,13 @@ func (x *PredictWithShadowRequest) GetQuote() *Quote {
 		return x.Quote
 	}
 	return nil
+}
+
+func (x *PredictWithShadowRequest) GetSource() Source {
+	if x != nil {
+		return x.Source
+	}
+	return Source_SOURCE_UNSPECIFIED
 }
 
 // PredictWithShadowResponse is the baseline's answer and what became of the shadow.
@@ -593,10 +612,10 @@ var File_greenlight_executor_v1_decision_proto protoreflect.FileDescriptor
 
 const file_greenlight_executor_v1_decision_proto_rawDesc = "" +
 	"\n" +
-	"%greenlight/executor/v1/decision.proto\x12\x16greenlight.executor.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a$greenlight/executor/v1/outcome.proto\x1a\"greenlight/executor/v1/quote.proto\"?\n" +
+	"%greenlight/executor/v1/decision.proto\x12\x16greenlight.executor.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a$greenlight/executor/v1/outcome.proto\x1a\"greenlight/executor/v1/quote.proto\x1a#greenlight/executor/v1/source.proto\"?\n" +
 	"\rFeatureVector\x12\x16\n" +
 	"\x06schema\x18\x01 \x01(\tR\x06schema\x12\x16\n" +
-	"\x06values\x18\x02 \x03(\x01R\x06values\"\x85\x03\n" +
+	"\x06values\x18\x02 \x03(\x01R\x06values\"\xbd\x03\n" +
 	"\x0ePredictRequest\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x16\n" +
@@ -605,7 +624,8 @@ const file_greenlight_executor_v1_decision_proto_rawDesc = "" +
 	"event_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\teventTime\x12P\n" +
 	"\bfeatures\x18\x04 \x03(\v24.greenlight.executor.v1.PredictRequest.FeaturesEntryR\bfeatures\x12=\n" +
 	"\x06vector\x18\x05 \x01(\v2%.greenlight.executor.v1.FeatureVectorR\x06vector\x123\n" +
-	"\x05quote\x18\x06 \x01(\v2\x1d.greenlight.executor.v1.QuoteR\x05quote\x1a;\n" +
+	"\x05quote\x18\x06 \x01(\v2\x1d.greenlight.executor.v1.QuoteR\x05quote\x126\n" +
+	"\x06source\x18\a \x01(\x0e2\x1e.greenlight.executor.v1.SourceR\x06source\x1a;\n" +
 	"\rFeaturesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01\"\xf4\x01\n" +
@@ -616,7 +636,7 @@ const file_greenlight_executor_v1_decision_proto_rawDesc = "" +
 	"\rmodel_version\x18\x03 \x01(\tR\fmodelVersion\x12!\n" +
 	"\fmodel_digest\x18\x04 \x01(\tR\vmodelDigest\x12%\n" +
 	"\x0eshadow_sampled\x18\x05 \x01(\bR\rshadowSampled\x12=\n" +
-	"\ffeature_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\vfeatureTime\"\x99\x03\n" +
+	"\ffeature_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\vfeatureTime\"\xd1\x03\n" +
 	"\x18PredictWithShadowRequest\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x16\n" +
@@ -625,7 +645,8 @@ const file_greenlight_executor_v1_decision_proto_rawDesc = "" +
 	"event_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\teventTime\x12Z\n" +
 	"\bfeatures\x18\x04 \x03(\v2>.greenlight.executor.v1.PredictWithShadowRequest.FeaturesEntryR\bfeatures\x12=\n" +
 	"\x06vector\x18\x05 \x01(\v2%.greenlight.executor.v1.FeatureVectorR\x06vector\x123\n" +
-	"\x05quote\x18\x06 \x01(\v2\x1d.greenlight.executor.v1.QuoteR\x05quote\x1a;\n" +
+	"\x05quote\x18\x06 \x01(\v2\x1d.greenlight.executor.v1.QuoteR\x05quote\x126\n" +
+	"\x06source\x18\a \x01(\x0e2\x1e.greenlight.executor.v1.SourceR\x06source\x1a;\n" +
 	"\rFeaturesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01\"\xbf\x03\n" +
@@ -679,36 +700,39 @@ var file_greenlight_executor_v1_decision_proto_goTypes = []any{
 	nil,                               // 8: greenlight.executor.v1.PredictWithShadowRequest.FeaturesEntry
 	(*timestamppb.Timestamp)(nil),     // 9: google.protobuf.Timestamp
 	(*Quote)(nil),                     // 10: greenlight.executor.v1.Quote
-	(ShadowOutcome)(0),                // 11: greenlight.executor.v1.ShadowOutcome
-	(*ObserveQuotesRequest)(nil),      // 12: greenlight.executor.v1.ObserveQuotesRequest
-	(*ObserveQuotesResponse)(nil),     // 13: greenlight.executor.v1.ObserveQuotesResponse
+	(Source)(0),                       // 11: greenlight.executor.v1.Source
+	(ShadowOutcome)(0),                // 12: greenlight.executor.v1.ShadowOutcome
+	(*ObserveQuotesRequest)(nil),      // 13: greenlight.executor.v1.ObserveQuotesRequest
+	(*ObserveQuotesResponse)(nil),     // 14: greenlight.executor.v1.ObserveQuotesResponse
 }
 var file_greenlight_executor_v1_decision_proto_depIdxs = []int32{
 	9,  // 0: greenlight.executor.v1.PredictRequest.event_time:type_name -> google.protobuf.Timestamp
 	7,  // 1: greenlight.executor.v1.PredictRequest.features:type_name -> greenlight.executor.v1.PredictRequest.FeaturesEntry
 	0,  // 2: greenlight.executor.v1.PredictRequest.vector:type_name -> greenlight.executor.v1.FeatureVector
 	10, // 3: greenlight.executor.v1.PredictRequest.quote:type_name -> greenlight.executor.v1.Quote
-	9,  // 4: greenlight.executor.v1.PredictResponse.feature_time:type_name -> google.protobuf.Timestamp
-	9,  // 5: greenlight.executor.v1.PredictWithShadowRequest.event_time:type_name -> google.protobuf.Timestamp
-	8,  // 6: greenlight.executor.v1.PredictWithShadowRequest.features:type_name -> greenlight.executor.v1.PredictWithShadowRequest.FeaturesEntry
-	0,  // 7: greenlight.executor.v1.PredictWithShadowRequest.vector:type_name -> greenlight.executor.v1.FeatureVector
-	10, // 8: greenlight.executor.v1.PredictWithShadowRequest.quote:type_name -> greenlight.executor.v1.Quote
-	5,  // 9: greenlight.executor.v1.PredictWithShadowResponse.baseline:type_name -> greenlight.executor.v1.Score
-	11, // 10: greenlight.executor.v1.PredictWithShadowResponse.outcome:type_name -> greenlight.executor.v1.ShadowOutcome
-	5,  // 11: greenlight.executor.v1.PredictWithShadowResponse.shadow:type_name -> greenlight.executor.v1.Score
-	6,  // 12: greenlight.executor.v1.PredictWithShadowResponse.comparison:type_name -> greenlight.executor.v1.Comparison
-	9,  // 13: greenlight.executor.v1.PredictWithShadowResponse.feature_time:type_name -> google.protobuf.Timestamp
-	1,  // 14: greenlight.executor.v1.DecisionService.Predict:input_type -> greenlight.executor.v1.PredictRequest
-	3,  // 15: greenlight.executor.v1.DecisionService.PredictWithShadow:input_type -> greenlight.executor.v1.PredictWithShadowRequest
-	12, // 16: greenlight.executor.v1.DecisionService.ObserveQuotes:input_type -> greenlight.executor.v1.ObserveQuotesRequest
-	2,  // 17: greenlight.executor.v1.DecisionService.Predict:output_type -> greenlight.executor.v1.PredictResponse
-	4,  // 18: greenlight.executor.v1.DecisionService.PredictWithShadow:output_type -> greenlight.executor.v1.PredictWithShadowResponse
-	13, // 19: greenlight.executor.v1.DecisionService.ObserveQuotes:output_type -> greenlight.executor.v1.ObserveQuotesResponse
-	17, // [17:20] is the sub-list for method output_type
-	14, // [14:17] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	11, // 4: greenlight.executor.v1.PredictRequest.source:type_name -> greenlight.executor.v1.Source
+	9,  // 5: greenlight.executor.v1.PredictResponse.feature_time:type_name -> google.protobuf.Timestamp
+	9,  // 6: greenlight.executor.v1.PredictWithShadowRequest.event_time:type_name -> google.protobuf.Timestamp
+	8,  // 7: greenlight.executor.v1.PredictWithShadowRequest.features:type_name -> greenlight.executor.v1.PredictWithShadowRequest.FeaturesEntry
+	0,  // 8: greenlight.executor.v1.PredictWithShadowRequest.vector:type_name -> greenlight.executor.v1.FeatureVector
+	10, // 9: greenlight.executor.v1.PredictWithShadowRequest.quote:type_name -> greenlight.executor.v1.Quote
+	11, // 10: greenlight.executor.v1.PredictWithShadowRequest.source:type_name -> greenlight.executor.v1.Source
+	5,  // 11: greenlight.executor.v1.PredictWithShadowResponse.baseline:type_name -> greenlight.executor.v1.Score
+	12, // 12: greenlight.executor.v1.PredictWithShadowResponse.outcome:type_name -> greenlight.executor.v1.ShadowOutcome
+	5,  // 13: greenlight.executor.v1.PredictWithShadowResponse.shadow:type_name -> greenlight.executor.v1.Score
+	6,  // 14: greenlight.executor.v1.PredictWithShadowResponse.comparison:type_name -> greenlight.executor.v1.Comparison
+	9,  // 15: greenlight.executor.v1.PredictWithShadowResponse.feature_time:type_name -> google.protobuf.Timestamp
+	1,  // 16: greenlight.executor.v1.DecisionService.Predict:input_type -> greenlight.executor.v1.PredictRequest
+	3,  // 17: greenlight.executor.v1.DecisionService.PredictWithShadow:input_type -> greenlight.executor.v1.PredictWithShadowRequest
+	13, // 18: greenlight.executor.v1.DecisionService.ObserveQuotes:input_type -> greenlight.executor.v1.ObserveQuotesRequest
+	2,  // 19: greenlight.executor.v1.DecisionService.Predict:output_type -> greenlight.executor.v1.PredictResponse
+	4,  // 20: greenlight.executor.v1.DecisionService.PredictWithShadow:output_type -> greenlight.executor.v1.PredictWithShadowResponse
+	14, // 21: greenlight.executor.v1.DecisionService.ObserveQuotes:output_type -> greenlight.executor.v1.ObserveQuotesResponse
+	19, // [19:22] is the sub-list for method output_type
+	16, // [16:19] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_greenlight_executor_v1_decision_proto_init() }
@@ -718,6 +742,7 @@ func file_greenlight_executor_v1_decision_proto_init() {
 	}
 	file_greenlight_executor_v1_outcome_proto_init()
 	file_greenlight_executor_v1_quote_proto_init()
+	file_greenlight_executor_v1_source_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

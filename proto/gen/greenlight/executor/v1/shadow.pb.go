@@ -151,6 +151,9 @@ type GetShadowReportResponse struct {
 	LatencyMsTotal *Histogram `protobuf:"bytes,14,opt,name=latency_ms_total,json=latencyMsTotal,proto3" json:"latency_ms_total,omitempty"`
 	// Baseline answers since start, >= 0: requests that were accepted, whatever became of their shadow.
 	BaselineTotal uint64 `protobuf:"varint,15,opt,name=baseline_total,json=baselineTotal,proto3" json:"baseline_total,omitempty"`
+	// Requests accepted since start by where they came from: live, replay and simulated are each listed once, at zero too.
+	// Their sum is requests_total.
+	SourcesTotal  []*SourceCount `protobuf:"bytes,16,rep,name=sources_total,json=sourcesTotal,proto3" json:"sources_total,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -290,6 +293,68 @@ func (x *GetShadowReportResponse) GetBaselineTotal() uint64 {
 	return 0
 }
 
+func (x *GetShadowReportResponse) GetSourcesTotal() []*SourceCount {
+	if x != nil {
+		return x.SourcesTotal
+	}
+	return nil
+}
+
+// SourceCount is how many requests came from one source.
+type SourceCount struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The source: never SOURCE_UNSPECIFIED, which counts as SOURCE_LIVE.
+	Source Source `protobuf:"varint,1,opt,name=source,proto3,enum=greenlight.executor.v1.Source" json:"source,omitempty"`
+	// How many requests came from it, >= 0.
+	Count         uint64 `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SourceCount) Reset() {
+	*x = SourceCount{}
+	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SourceCount) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SourceCount) ProtoMessage() {}
+
+func (x *SourceCount) ProtoReflect() protoreflect.Message {
+	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SourceCount.ProtoReflect.Descriptor instead.
+func (*SourceCount) Descriptor() ([]byte, []int) {
+	return file_greenlight_executor_v1_shadow_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *SourceCount) GetSource() Source {
+	if x != nil {
+		return x.Source
+	}
+	return Source_SOURCE_UNSPECIFIED
+}
+
+func (x *SourceCount) GetCount() uint64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
 // Histogram counts observations in buckets.
 type Histogram struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -304,7 +369,7 @@ type Histogram struct {
 
 func (x *Histogram) Reset() {
 	*x = Histogram{}
-	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[2]
+	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -316,7 +381,7 @@ func (x *Histogram) String() string {
 func (*Histogram) ProtoMessage() {}
 
 func (x *Histogram) ProtoReflect() protoreflect.Message {
-	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[2]
+	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -329,7 +394,7 @@ func (x *Histogram) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Histogram.ProtoReflect.Descriptor instead.
 func (*Histogram) Descriptor() ([]byte, []int) {
-	return file_greenlight_executor_v1_shadow_proto_rawDescGZIP(), []int{2}
+	return file_greenlight_executor_v1_shadow_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Histogram) GetEdges() []float64 {
@@ -359,7 +424,7 @@ type OutcomeCount struct {
 
 func (x *OutcomeCount) Reset() {
 	*x = OutcomeCount{}
-	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[3]
+	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -371,7 +436,7 @@ func (x *OutcomeCount) String() string {
 func (*OutcomeCount) ProtoMessage() {}
 
 func (x *OutcomeCount) ProtoReflect() protoreflect.Message {
-	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[3]
+	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -384,7 +449,7 @@ func (x *OutcomeCount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutcomeCount.ProtoReflect.Descriptor instead.
 func (*OutcomeCount) Descriptor() ([]byte, []int) {
-	return file_greenlight_executor_v1_shadow_proto_rawDescGZIP(), []int{3}
+	return file_greenlight_executor_v1_shadow_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *OutcomeCount) GetOutcome() ShadowOutcome {
@@ -437,7 +502,7 @@ type ShadowWindow struct {
 
 func (x *ShadowWindow) Reset() {
 	*x = ShadowWindow{}
-	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[4]
+	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -449,7 +514,7 @@ func (x *ShadowWindow) String() string {
 func (*ShadowWindow) ProtoMessage() {}
 
 func (x *ShadowWindow) ProtoReflect() protoreflect.Message {
-	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[4]
+	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -462,7 +527,7 @@ func (x *ShadowWindow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShadowWindow.ProtoReflect.Descriptor instead.
 func (*ShadowWindow) Descriptor() ([]byte, []int) {
-	return file_greenlight_executor_v1_shadow_proto_rawDescGZIP(), []int{4}
+	return file_greenlight_executor_v1_shadow_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ShadowWindow) GetLength() *durationpb.Duration {
@@ -575,7 +640,7 @@ type Quantiles struct {
 
 func (x *Quantiles) Reset() {
 	*x = Quantiles{}
-	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[5]
+	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -587,7 +652,7 @@ func (x *Quantiles) String() string {
 func (*Quantiles) ProtoMessage() {}
 
 func (x *Quantiles) ProtoReflect() protoreflect.Message {
-	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[5]
+	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -600,7 +665,7 @@ func (x *Quantiles) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Quantiles.ProtoReflect.Descriptor instead.
 func (*Quantiles) Descriptor() ([]byte, []int) {
-	return file_greenlight_executor_v1_shadow_proto_rawDescGZIP(), []int{5}
+	return file_greenlight_executor_v1_shadow_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Quantiles) GetCount() uint64 {
@@ -659,7 +724,7 @@ type BreakerStatus struct {
 
 func (x *BreakerStatus) Reset() {
 	*x = BreakerStatus{}
-	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[6]
+	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -671,7 +736,7 @@ func (x *BreakerStatus) String() string {
 func (*BreakerStatus) ProtoMessage() {}
 
 func (x *BreakerStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[6]
+	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -684,7 +749,7 @@ func (x *BreakerStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BreakerStatus.ProtoReflect.Descriptor instead.
 func (*BreakerStatus) Descriptor() ([]byte, []int) {
-	return file_greenlight_executor_v1_shadow_proto_rawDescGZIP(), []int{6}
+	return file_greenlight_executor_v1_shadow_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *BreakerStatus) GetState() BreakerState {
@@ -733,8 +798,8 @@ var File_greenlight_executor_v1_shadow_proto protoreflect.FileDescriptor
 
 const file_greenlight_executor_v1_shadow_proto_rawDesc = "" +
 	"\n" +
-	"#greenlight/executor/v1/shadow.proto\x12\x16greenlight.executor.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a$greenlight/executor/v1/outcome.proto\"\x18\n" +
-	"\x16GetShadowReportRequest\"\xfd\x05\n" +
+	"#greenlight/executor/v1/shadow.proto\x12\x16greenlight.executor.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a$greenlight/executor/v1/outcome.proto\x1a#greenlight/executor/v1/source.proto\"\x18\n" +
+	"\x16GetShadowReportRequest\"\xc7\x06\n" +
 	"\x17GetShadowReportResponse\x129\n" +
 	"\n" +
 	"start_time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x12;\n" +
@@ -754,7 +819,11 @@ const file_greenlight_executor_v1_shadow_proto_rawDesc = "" +
 	"\vinstance_id\x18\r \x01(\tR\n" +
 	"instanceId\x12K\n" +
 	"\x10latency_ms_total\x18\x0e \x01(\v2!.greenlight.executor.v1.HistogramR\x0elatencyMsTotal\x12%\n" +
-	"\x0ebaseline_total\x18\x0f \x01(\x04R\rbaselineTotal\"9\n" +
+	"\x0ebaseline_total\x18\x0f \x01(\x04R\rbaselineTotal\x12H\n" +
+	"\rsources_total\x18\x10 \x03(\v2#.greenlight.executor.v1.SourceCountR\fsourcesTotal\"[\n" +
+	"\vSourceCount\x126\n" +
+	"\x06source\x18\x01 \x01(\x0e2\x1e.greenlight.executor.v1.SourceR\x06source\x12\x14\n" +
+	"\x05count\x18\x02 \x01(\x04R\x05count\"9\n" +
 	"\tHistogram\x12\x14\n" +
 	"\x05edges\x18\x01 \x03(\x01R\x05edges\x12\x16\n" +
 	"\x06counts\x18\x02 \x03(\x04R\x06counts\"e\n" +
@@ -823,41 +892,45 @@ func file_greenlight_executor_v1_shadow_proto_rawDescGZIP() []byte {
 }
 
 var file_greenlight_executor_v1_shadow_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_greenlight_executor_v1_shadow_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_greenlight_executor_v1_shadow_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_greenlight_executor_v1_shadow_proto_goTypes = []any{
 	(BreakerState)(0),               // 0: greenlight.executor.v1.BreakerState
 	(*GetShadowReportRequest)(nil),  // 1: greenlight.executor.v1.GetShadowReportRequest
 	(*GetShadowReportResponse)(nil), // 2: greenlight.executor.v1.GetShadowReportResponse
-	(*Histogram)(nil),               // 3: greenlight.executor.v1.Histogram
-	(*OutcomeCount)(nil),            // 4: greenlight.executor.v1.OutcomeCount
-	(*ShadowWindow)(nil),            // 5: greenlight.executor.v1.ShadowWindow
-	(*Quantiles)(nil),               // 6: greenlight.executor.v1.Quantiles
-	(*BreakerStatus)(nil),           // 7: greenlight.executor.v1.BreakerStatus
-	(*timestamppb.Timestamp)(nil),   // 8: google.protobuf.Timestamp
-	(ShadowOutcome)(0),              // 9: greenlight.executor.v1.ShadowOutcome
-	(*durationpb.Duration)(nil),     // 10: google.protobuf.Duration
+	(*SourceCount)(nil),             // 3: greenlight.executor.v1.SourceCount
+	(*Histogram)(nil),               // 4: greenlight.executor.v1.Histogram
+	(*OutcomeCount)(nil),            // 5: greenlight.executor.v1.OutcomeCount
+	(*ShadowWindow)(nil),            // 6: greenlight.executor.v1.ShadowWindow
+	(*Quantiles)(nil),               // 7: greenlight.executor.v1.Quantiles
+	(*BreakerStatus)(nil),           // 8: greenlight.executor.v1.BreakerStatus
+	(*timestamppb.Timestamp)(nil),   // 9: google.protobuf.Timestamp
+	(Source)(0),                     // 10: greenlight.executor.v1.Source
+	(ShadowOutcome)(0),              // 11: greenlight.executor.v1.ShadowOutcome
+	(*durationpb.Duration)(nil),     // 12: google.protobuf.Duration
 }
 var file_greenlight_executor_v1_shadow_proto_depIdxs = []int32{
-	8,  // 0: greenlight.executor.v1.GetShadowReportResponse.start_time:type_name -> google.protobuf.Timestamp
-	8,  // 1: greenlight.executor.v1.GetShadowReportResponse.report_time:type_name -> google.protobuf.Timestamp
-	4,  // 2: greenlight.executor.v1.GetShadowReportResponse.outcomes_total:type_name -> greenlight.executor.v1.OutcomeCount
-	5,  // 3: greenlight.executor.v1.GetShadowReportResponse.window:type_name -> greenlight.executor.v1.ShadowWindow
-	7,  // 4: greenlight.executor.v1.GetShadowReportResponse.breaker:type_name -> greenlight.executor.v1.BreakerStatus
-	3,  // 5: greenlight.executor.v1.GetShadowReportResponse.latency_ms_total:type_name -> greenlight.executor.v1.Histogram
-	9,  // 6: greenlight.executor.v1.OutcomeCount.outcome:type_name -> greenlight.executor.v1.ShadowOutcome
-	10, // 7: greenlight.executor.v1.ShadowWindow.length:type_name -> google.protobuf.Duration
-	4,  // 8: greenlight.executor.v1.ShadowWindow.outcomes:type_name -> greenlight.executor.v1.OutcomeCount
-	6,  // 9: greenlight.executor.v1.ShadowWindow.abs_delta:type_name -> greenlight.executor.v1.Quantiles
-	6,  // 10: greenlight.executor.v1.ShadowWindow.latency_ms:type_name -> greenlight.executor.v1.Quantiles
-	0,  // 11: greenlight.executor.v1.BreakerStatus.state:type_name -> greenlight.executor.v1.BreakerState
-	8,  // 12: greenlight.executor.v1.BreakerStatus.next_probe_time:type_name -> google.protobuf.Timestamp
-	1,  // 13: greenlight.executor.v1.ShadowService.GetShadowReport:input_type -> greenlight.executor.v1.GetShadowReportRequest
-	2,  // 14: greenlight.executor.v1.ShadowService.GetShadowReport:output_type -> greenlight.executor.v1.GetShadowReportResponse
-	14, // [14:15] is the sub-list for method output_type
-	13, // [13:14] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	9,  // 0: greenlight.executor.v1.GetShadowReportResponse.start_time:type_name -> google.protobuf.Timestamp
+	9,  // 1: greenlight.executor.v1.GetShadowReportResponse.report_time:type_name -> google.protobuf.Timestamp
+	5,  // 2: greenlight.executor.v1.GetShadowReportResponse.outcomes_total:type_name -> greenlight.executor.v1.OutcomeCount
+	6,  // 3: greenlight.executor.v1.GetShadowReportResponse.window:type_name -> greenlight.executor.v1.ShadowWindow
+	8,  // 4: greenlight.executor.v1.GetShadowReportResponse.breaker:type_name -> greenlight.executor.v1.BreakerStatus
+	4,  // 5: greenlight.executor.v1.GetShadowReportResponse.latency_ms_total:type_name -> greenlight.executor.v1.Histogram
+	3,  // 6: greenlight.executor.v1.GetShadowReportResponse.sources_total:type_name -> greenlight.executor.v1.SourceCount
+	10, // 7: greenlight.executor.v1.SourceCount.source:type_name -> greenlight.executor.v1.Source
+	11, // 8: greenlight.executor.v1.OutcomeCount.outcome:type_name -> greenlight.executor.v1.ShadowOutcome
+	12, // 9: greenlight.executor.v1.ShadowWindow.length:type_name -> google.protobuf.Duration
+	5,  // 10: greenlight.executor.v1.ShadowWindow.outcomes:type_name -> greenlight.executor.v1.OutcomeCount
+	7,  // 11: greenlight.executor.v1.ShadowWindow.abs_delta:type_name -> greenlight.executor.v1.Quantiles
+	7,  // 12: greenlight.executor.v1.ShadowWindow.latency_ms:type_name -> greenlight.executor.v1.Quantiles
+	0,  // 13: greenlight.executor.v1.BreakerStatus.state:type_name -> greenlight.executor.v1.BreakerState
+	9,  // 14: greenlight.executor.v1.BreakerStatus.next_probe_time:type_name -> google.protobuf.Timestamp
+	1,  // 15: greenlight.executor.v1.ShadowService.GetShadowReport:input_type -> greenlight.executor.v1.GetShadowReportRequest
+	2,  // 16: greenlight.executor.v1.ShadowService.GetShadowReport:output_type -> greenlight.executor.v1.GetShadowReportResponse
+	16, // [16:17] is the sub-list for method output_type
+	15, // [15:16] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_greenlight_executor_v1_shadow_proto_init() }
@@ -866,14 +939,15 @@ func file_greenlight_executor_v1_shadow_proto_init() {
 		return
 	}
 	file_greenlight_executor_v1_outcome_proto_init()
-	file_greenlight_executor_v1_shadow_proto_msgTypes[4].OneofWrappers = []any{}
+	file_greenlight_executor_v1_source_proto_init()
+	file_greenlight_executor_v1_shadow_proto_msgTypes[5].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_greenlight_executor_v1_shadow_proto_rawDesc), len(file_greenlight_executor_v1_shadow_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   7,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -185,7 +185,9 @@ type GetDriftResponse struct {
 	// The reference profile as JSON (reference.json of the model), if it was asked for.
 	Reference []byte `protobuf:"bytes,12,opt,name=reference,proto3" json:"reference,omitempty"`
 	// One point per day, oldest first, if it was asked for.
-	History       []*DriftPoint `protobuf:"bytes,13,rep,name=history,proto3" json:"history,omitempty"`
+	History []*DriftPoint `protobuf:"bytes,13,rep,name=history,proto3" json:"history,omitempty"`
+	// The least live source of the rows in the window; SOURCE_LIVE for a window without rows.
+	Source        Source `protobuf:"varint,14,opt,name=source,proto3,enum=greenlight.mlengine.v1.Source" json:"source,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -309,6 +311,13 @@ func (x *GetDriftResponse) GetHistory() []*DriftPoint {
 		return x.History
 	}
 	return nil
+}
+
+func (x *GetDriftResponse) GetSource() Source {
+	if x != nil {
+		return x.Source
+	}
+	return Source_SOURCE_UNSPECIFIED
 }
 
 // DriftReading is one index with what to make of it.
@@ -688,12 +697,12 @@ var File_greenlight_mlengine_v1_drift_proto protoreflect.FileDescriptor
 
 const file_greenlight_mlengine_v1_drift_proto_rawDesc = "" +
 	"\n" +
-	"\"greenlight/mlengine/v1/drift.proto\x12\x16greenlight.mlengine.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x90\x01\n" +
+	"\"greenlight/mlengine/v1/drift.proto\x12\x16greenlight.mlengine.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#greenlight/mlengine/v1/source.proto\"\x90\x01\n" +
 	"\x0fGetDriftRequest\x121\n" +
 	"\x06window\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x06window\x12\x12\n" +
 	"\x04bins\x18\x02 \x01(\bR\x04bins\x12\x1c\n" +
 	"\treference\x18\x03 \x01(\bR\treference\x12\x18\n" +
-	"\ahistory\x18\x04 \x01(\bR\ahistory\"\xe5\x04\n" +
+	"\ahistory\x18\x04 \x01(\bR\ahistory\"\x9d\x05\n" +
 	"\x10GetDriftResponse\x12#\n" +
 	"\rmodel_version\x18\x01 \x01(\tR\fmodelVersion\x12!\n" +
 	"\fmodel_digest\x18\x02 \x01(\tR\vmodelDigest\x12)\n" +
@@ -708,7 +717,8 @@ const file_greenlight_mlengine_v1_drift_proto_rawDesc = "" +
 	" \x01(\v2$.greenlight.mlengine.v1.DriftReadingR\aoverall\x12@\n" +
 	"\bfeatures\x18\v \x03(\v2$.greenlight.mlengine.v1.FeatureDriftR\bfeatures\x12\x1c\n" +
 	"\treference\x18\f \x01(\fR\treference\x12<\n" +
-	"\ahistory\x18\r \x03(\v2\".greenlight.mlengine.v1.DriftPointR\ahistory\"\xee\x02\n" +
+	"\ahistory\x18\r \x03(\v2\".greenlight.mlengine.v1.DriftPointR\ahistory\x126\n" +
+	"\x06source\x18\x0e \x01(\x0e2\x1e.greenlight.mlengine.v1.SourceR\x06source\"\xee\x02\n" +
 	"\fDriftReading\x12\x10\n" +
 	"\x03psi\x18\x01 \x01(\x01R\x03psi\x12(\n" +
 	"\rnull_expected\x18\x02 \x01(\x01H\x00R\fnullExpected\x88\x01\x01\x12\x1e\n" +
@@ -777,6 +787,7 @@ var file_greenlight_mlengine_v1_drift_proto_goTypes = []any{
 	(*DriftPoint)(nil),            // 6: greenlight.mlengine.v1.DriftPoint
 	(*durationpb.Duration)(nil),   // 7: google.protobuf.Duration
 	(*timestamppb.Timestamp)(nil), // 8: google.protobuf.Timestamp
+	(Source)(0),                   // 9: greenlight.mlengine.v1.Source
 }
 var file_greenlight_mlengine_v1_drift_proto_depIdxs = []int32{
 	7,  // 0: greenlight.mlengine.v1.GetDriftRequest.window:type_name -> google.protobuf.Duration
@@ -785,17 +796,18 @@ var file_greenlight_mlengine_v1_drift_proto_depIdxs = []int32{
 	3,  // 3: greenlight.mlengine.v1.GetDriftResponse.overall:type_name -> greenlight.mlengine.v1.DriftReading
 	4,  // 4: greenlight.mlengine.v1.GetDriftResponse.features:type_name -> greenlight.mlengine.v1.FeatureDrift
 	6,  // 5: greenlight.mlengine.v1.GetDriftResponse.history:type_name -> greenlight.mlengine.v1.DriftPoint
-	0,  // 6: greenlight.mlengine.v1.DriftReading.verdict:type_name -> greenlight.mlengine.v1.DriftVerdict
-	3,  // 7: greenlight.mlengine.v1.FeatureDrift.reading:type_name -> greenlight.mlengine.v1.DriftReading
-	5,  // 8: greenlight.mlengine.v1.FeatureDrift.bins:type_name -> greenlight.mlengine.v1.DriftBin
-	8,  // 9: greenlight.mlengine.v1.DriftPoint.window_end_time:type_name -> google.protobuf.Timestamp
-	1,  // 10: greenlight.mlengine.v1.DriftService.GetDrift:input_type -> greenlight.mlengine.v1.GetDriftRequest
-	2,  // 11: greenlight.mlengine.v1.DriftService.GetDrift:output_type -> greenlight.mlengine.v1.GetDriftResponse
-	11, // [11:12] is the sub-list for method output_type
-	10, // [10:11] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	9,  // 6: greenlight.mlengine.v1.GetDriftResponse.source:type_name -> greenlight.mlengine.v1.Source
+	0,  // 7: greenlight.mlengine.v1.DriftReading.verdict:type_name -> greenlight.mlengine.v1.DriftVerdict
+	3,  // 8: greenlight.mlengine.v1.FeatureDrift.reading:type_name -> greenlight.mlengine.v1.DriftReading
+	5,  // 9: greenlight.mlengine.v1.FeatureDrift.bins:type_name -> greenlight.mlengine.v1.DriftBin
+	8,  // 10: greenlight.mlengine.v1.DriftPoint.window_end_time:type_name -> google.protobuf.Timestamp
+	1,  // 11: greenlight.mlengine.v1.DriftService.GetDrift:input_type -> greenlight.mlengine.v1.GetDriftRequest
+	2,  // 12: greenlight.mlengine.v1.DriftService.GetDrift:output_type -> greenlight.mlengine.v1.GetDriftResponse
+	12, // [12:13] is the sub-list for method output_type
+	11, // [11:12] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_greenlight_mlengine_v1_drift_proto_init() }
@@ -803,6 +815,7 @@ func file_greenlight_mlengine_v1_drift_proto_init() {
 	if File_greenlight_mlengine_v1_drift_proto != nil {
 		return
 	}
+	file_greenlight_mlengine_v1_source_proto_init()
 	file_greenlight_mlengine_v1_drift_proto_msgTypes[2].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{

@@ -194,7 +194,9 @@ type PredictRequest struct {
 	Vector *FeatureVector `protobuf:"bytes,5,opt,name=vector,proto3" json:"vector,omitempty"`
 	// Raw inputs by name ("mid", "spread_bp", "vol1m", "rsi14") that are not scored but watched for drift beside the
 	// features. Names that the model's reference does not know are ignored. At most 16.
-	Watched       map[string]float64 `protobuf:"bytes,6,rep,name=watched,proto3" json:"watched,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
+	Watched map[string]float64 `protobuf:"bytes,6,rep,name=watched,proto3" json:"watched,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
+	// Where the state comes from. The score does not depend on it; drift names the least live source of its window.
+	Source        Source `protobuf:"varint,7,opt,name=source,proto3,enum=greenlight.mlengine.v1.Source" json:"source,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -269,6 +271,13 @@ func (x *PredictRequest) GetWatched() map[string]float64 {
 		return x.Watched
 	}
 	return nil
+}
+
+func (x *PredictRequest) GetSource() Source {
+	if x != nil {
+		return x.Source
+	}
+	return Source_SOURCE_UNSPECIFIED
 }
 
 // PredictResponse is the score of one market state.
@@ -360,7 +369,9 @@ type BatchPredictRequest struct {
 	// Instants of the decisions that the rows describe, in milliseconds since 1970-01-01 UTC, one per row, 0 where it is
 	// not known. May be empty. The scores do not depend on it; a server that counts drift by event time takes the hours
 	// from it.
-	EventTimesMs  []int64 `protobuf:"varint,5,rep,packed,name=event_times_ms,json=eventTimesMs,proto3" json:"event_times_ms,omitempty"`
+	EventTimesMs []int64 `protobuf:"varint,5,rep,packed,name=event_times_ms,json=eventTimesMs,proto3" json:"event_times_ms,omitempty"`
+	// Where the rows come from, one per row. May be empty: then all are live.
+	Sources       []Source `protobuf:"varint,6,rep,packed,name=sources,proto3,enum=greenlight.mlengine.v1.Source" json:"sources,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -426,6 +437,13 @@ func (x *BatchPredictRequest) GetWatchedValues() []float64 {
 func (x *BatchPredictRequest) GetEventTimesMs() []int64 {
 	if x != nil {
 		return x.EventTimesMs
+	}
+	return nil
+}
+
+func (x *BatchPredictRequest) GetSources() []Source {
+	if x != nil {
+		return x.Sources
 	}
 	return nil
 }
@@ -818,10 +836,10 @@ var File_greenlight_mlengine_v1_scoring_proto protoreflect.FileDescriptor
 
 const file_greenlight_mlengine_v1_scoring_proto_rawDesc = "" +
 	"\n" +
-	"$greenlight/mlengine/v1/scoring.proto\x12\x16greenlight.mlengine.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"?\n" +
+	"$greenlight/mlengine/v1/scoring.proto\x12\x16greenlight.mlengine.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#greenlight/mlengine/v1/source.proto\"?\n" +
 	"\rFeatureVector\x12\x16\n" +
 	"\x06schema\x18\x01 \x01(\tR\x06schema\x12\x16\n" +
-	"\x06values\x18\x02 \x03(\x01R\x06values\"\xdb\x03\n" +
+	"\x06values\x18\x02 \x03(\x01R\x06values\"\x93\x04\n" +
 	"\x0ePredictRequest\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x16\n" +
@@ -830,7 +848,8 @@ const file_greenlight_mlengine_v1_scoring_proto_rawDesc = "" +
 	"event_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\teventTime\x12P\n" +
 	"\bfeatures\x18\x04 \x03(\v24.greenlight.mlengine.v1.PredictRequest.FeaturesEntryR\bfeatures\x12=\n" +
 	"\x06vector\x18\x05 \x01(\v2%.greenlight.mlengine.v1.FeatureVectorR\x06vector\x12M\n" +
-	"\awatched\x18\x06 \x03(\v23.greenlight.mlengine.v1.PredictRequest.WatchedEntryR\awatched\x1a;\n" +
+	"\awatched\x18\x06 \x03(\v23.greenlight.mlengine.v1.PredictRequest.WatchedEntryR\awatched\x126\n" +
+	"\x06source\x18\a \x01(\x0e2\x1e.greenlight.mlengine.v1.SourceR\x06source\x1a;\n" +
 	"\rFeaturesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01\x1a:\n" +
@@ -842,13 +861,14 @@ const file_greenlight_mlengine_v1_scoring_proto_rawDesc = "" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x14\n" +
 	"\x05score\x18\x02 \x01(\x01R\x05score\x12#\n" +
 	"\rmodel_version\x18\x03 \x01(\tR\fmodelVersion\x12!\n" +
-	"\fmodel_digest\x18\x04 \x01(\tR\vmodelDigest\"\xac\x01\n" +
+	"\fmodel_digest\x18\x04 \x01(\tR\vmodelDigest\"\xe6\x01\n" +
 	"\x13BatchPredictRequest\x12\x16\n" +
 	"\x06schema\x18\x01 \x01(\tR\x06schema\x12\x16\n" +
 	"\x06values\x18\x02 \x03(\x01R\x06values\x12\x18\n" +
 	"\awatched\x18\x03 \x03(\tR\awatched\x12%\n" +
 	"\x0ewatched_values\x18\x04 \x03(\x01R\rwatchedValues\x12$\n" +
-	"\x0eevent_times_ms\x18\x05 \x03(\x03R\feventTimesMs\"\xb0\x01\n" +
+	"\x0eevent_times_ms\x18\x05 \x03(\x03R\feventTimesMs\x128\n" +
+	"\asources\x18\x06 \x03(\x0e2\x1e.greenlight.mlengine.v1.SourceR\asources\"\xb0\x01\n" +
 	"\x14BatchPredictResponse\x12\x16\n" +
 	"\x06scores\x18\x01 \x03(\x01R\x06scores\x128\n" +
 	"\x06errors\x18\x02 \x03(\v2 .greenlight.mlengine.v1.RowErrorR\x06errors\x12#\n" +
@@ -927,29 +947,32 @@ var file_greenlight_mlengine_v1_scoring_proto_goTypes = []any{
 	nil,                           // 10: greenlight.mlengine.v1.PredictRequest.FeaturesEntry
 	nil,                           // 11: greenlight.mlengine.v1.PredictRequest.WatchedEntry
 	(*timestamppb.Timestamp)(nil), // 12: google.protobuf.Timestamp
+	(Source)(0),                   // 13: greenlight.mlengine.v1.Source
 }
 var file_greenlight_mlengine_v1_scoring_proto_depIdxs = []int32{
 	12, // 0: greenlight.mlengine.v1.PredictRequest.event_time:type_name -> google.protobuf.Timestamp
 	10, // 1: greenlight.mlengine.v1.PredictRequest.features:type_name -> greenlight.mlengine.v1.PredictRequest.FeaturesEntry
 	1,  // 2: greenlight.mlengine.v1.PredictRequest.vector:type_name -> greenlight.mlengine.v1.FeatureVector
 	11, // 3: greenlight.mlengine.v1.PredictRequest.watched:type_name -> greenlight.mlengine.v1.PredictRequest.WatchedEntry
-	6,  // 4: greenlight.mlengine.v1.BatchPredictResponse.errors:type_name -> greenlight.mlengine.v1.RowError
-	0,  // 5: greenlight.mlengine.v1.RowError.reason:type_name -> greenlight.mlengine.v1.ErrorReason
-	9,  // 6: greenlight.mlengine.v1.GetModelInfoResponse.features:type_name -> greenlight.mlengine.v1.FeatureInfo
-	12, // 7: greenlight.mlengine.v1.GetModelInfoResponse.train_start_time:type_name -> google.protobuf.Timestamp
-	12, // 8: greenlight.mlengine.v1.GetModelInfoResponse.train_end_time:type_name -> google.protobuf.Timestamp
-	12, // 9: greenlight.mlengine.v1.GetModelInfoResponse.load_time:type_name -> google.protobuf.Timestamp
-	2,  // 10: greenlight.mlengine.v1.ScoringService.Predict:input_type -> greenlight.mlengine.v1.PredictRequest
-	4,  // 11: greenlight.mlengine.v1.ScoringService.BatchPredict:input_type -> greenlight.mlengine.v1.BatchPredictRequest
-	7,  // 12: greenlight.mlengine.v1.ScoringService.GetModelInfo:input_type -> greenlight.mlengine.v1.GetModelInfoRequest
-	3,  // 13: greenlight.mlengine.v1.ScoringService.Predict:output_type -> greenlight.mlengine.v1.PredictResponse
-	5,  // 14: greenlight.mlengine.v1.ScoringService.BatchPredict:output_type -> greenlight.mlengine.v1.BatchPredictResponse
-	8,  // 15: greenlight.mlengine.v1.ScoringService.GetModelInfo:output_type -> greenlight.mlengine.v1.GetModelInfoResponse
-	13, // [13:16] is the sub-list for method output_type
-	10, // [10:13] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	13, // 4: greenlight.mlengine.v1.PredictRequest.source:type_name -> greenlight.mlengine.v1.Source
+	13, // 5: greenlight.mlengine.v1.BatchPredictRequest.sources:type_name -> greenlight.mlengine.v1.Source
+	6,  // 6: greenlight.mlengine.v1.BatchPredictResponse.errors:type_name -> greenlight.mlengine.v1.RowError
+	0,  // 7: greenlight.mlengine.v1.RowError.reason:type_name -> greenlight.mlengine.v1.ErrorReason
+	9,  // 8: greenlight.mlengine.v1.GetModelInfoResponse.features:type_name -> greenlight.mlengine.v1.FeatureInfo
+	12, // 9: greenlight.mlengine.v1.GetModelInfoResponse.train_start_time:type_name -> google.protobuf.Timestamp
+	12, // 10: greenlight.mlengine.v1.GetModelInfoResponse.train_end_time:type_name -> google.protobuf.Timestamp
+	12, // 11: greenlight.mlengine.v1.GetModelInfoResponse.load_time:type_name -> google.protobuf.Timestamp
+	2,  // 12: greenlight.mlengine.v1.ScoringService.Predict:input_type -> greenlight.mlengine.v1.PredictRequest
+	4,  // 13: greenlight.mlengine.v1.ScoringService.BatchPredict:input_type -> greenlight.mlengine.v1.BatchPredictRequest
+	7,  // 14: greenlight.mlengine.v1.ScoringService.GetModelInfo:input_type -> greenlight.mlengine.v1.GetModelInfoRequest
+	3,  // 15: greenlight.mlengine.v1.ScoringService.Predict:output_type -> greenlight.mlengine.v1.PredictResponse
+	5,  // 16: greenlight.mlengine.v1.ScoringService.BatchPredict:output_type -> greenlight.mlengine.v1.BatchPredictResponse
+	8,  // 17: greenlight.mlengine.v1.ScoringService.GetModelInfo:output_type -> greenlight.mlengine.v1.GetModelInfoResponse
+	15, // [15:18] is the sub-list for method output_type
+	12, // [12:15] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_greenlight_mlengine_v1_scoring_proto_init() }
@@ -957,6 +980,7 @@ func file_greenlight_mlengine_v1_scoring_proto_init() {
 	if File_greenlight_mlengine_v1_scoring_proto != nil {
 		return
 	}
+	file_greenlight_mlengine_v1_source_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
