@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
@@ -14,7 +15,8 @@ import (
 // call makes the i-th call and checks its answer.
 type call func(ctx context.Context, i int) error
 
-// span is how long a segment lasts: warm is not counted.
+// span is how long a segment lasts: warm is not counted. It goes on until one call was counted, so that a machine with
+// other things to do measures something, only later.
 type span struct {
 	warm, length time.Duration
 }
@@ -71,13 +73,14 @@ func closedLoop(ctx context.Context, underWay int, s span, fn call) (sample, err
 	histograms := make([]*hdrhistogram.Histogram, underWay)
 	all := make([]int64, underWay)
 	var workers sync.WaitGroup
+	var counted atomic.Bool
 	begin := time.Now().Add(s.warm)
 	end := begin.Add(s.length)
 	for w := range underWay {
 		histograms[w] = newHistogram()
 		workers.Go(func() {
 			now := time.Now()
-			for i := w; now.Before(end) && ctx.Err() == nil; i += underWay {
+			for i := w; (now.Before(end) || !counted.Load()) && ctx.Err() == nil; i += underWay {
 				if err := fn(ctx, i); err != nil {
 					cancel(err)
 					return
@@ -86,6 +89,7 @@ func closedLoop(ctx context.Context, underWay int, s span, fn call) (sample, err
 				all[w]++
 				if !now.Before(begin) {
 					record(histograms[w], after.Sub(now))
+					counted.Store(true)
 				}
 				now = after
 			}
@@ -119,14 +123,19 @@ func openLoop(ctx context.Context, rate float64, seed uint64, s span, sleep func
 	var mu sync.Mutex
 	result := sample{took: s.length, latency: newHistogram()}
 	var calls sync.WaitGroup
+	began := false // a call that counts
 	slots := make(chan struct{}, maxUnderWay)
 	begin := time.Now()
 	times := arrivals{rng: rand.New(rand.NewPCG(seed, seed)), rate: rate}
 	for i := 0; ctx.Err() == nil; i++ {
 		due := times.next()
 		if due >= s.warm+s.length {
-			break
+			if began {
+				break
+			}
+			result.took = due - s.warm
 		}
+		began = began || due >= s.warm
 		if wait := due - time.Since(begin); wait > 0 {
 			sleep(wait)
 		}

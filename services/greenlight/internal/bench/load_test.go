@@ -200,6 +200,31 @@ func TestWrongAnswerEndsTheLoop(t *testing.T) {
 	}
 }
 
+// A segment that is over before anything was counted, as on a machine with other things to do, goes on until one call was.
+func TestSegmentCountsAtLeastOneCall(t *testing.T) {
+	slow := func(context.Context, int) error {
+		time.Sleep(300 * time.Millisecond)
+		return nil
+	}
+	for name, loop := range map[string]func(context.Context) (sample, error){
+		"closed": func(ctx context.Context) (sample, error) {
+			return closedLoop(ctx, 2, span{warm: time.Millisecond, length: 10 * time.Millisecond}, slow)
+		},
+		"open": func(ctx context.Context) (sample, error) {
+			return openLoop(ctx, 2, 1, span{warm: time.Millisecond, length: 10 * time.Millisecond}, time.Sleep, slow)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s, err := loop(t.Context())
+				if err != nil || s.calls < 1 || s.calls > 2 || s.took < 10*time.Millisecond {
+					t.Errorf("got %d calls in %v, %v; want 1 or 2", s.calls, s.took, err)
+				}
+			})
+		})
+	}
+}
+
 func TestServerThatNeverAnswersIsAnError(t *testing.T) {
 	for name, loop := range loops {
 		t.Run(name, func(t *testing.T) {
