@@ -11,7 +11,6 @@ DATA ?=
 MODEL ?=
 BASE ?=
 COUNT ?= 6
-RACE ?= -race
 DURATION ?= 10m
 SEED ?= 1
 COMPOSE ?= docker compose
@@ -90,8 +89,12 @@ soak: build ## Run the pair with faults, swaps, canaries and restarts at random;
 # Checks.
 
 .PHONY: test
-test: linkcheck deploy-check ## Test all modules under the race detector; GREENLIGHT_DATA=folder adds the tests on market data
-	go test $(RACE) -timeout 20m work
+test: linkcheck deploy-check ## Test all modules; GREENLIGHT_DATA=folder adds the tests on market data
+	go test -timeout 20m work
+
+.PHONY: race
+race: ## Test all modules under the race detector, but what runs the programs, which are built without it
+	go test -race -short -timeout 20m work
 
 .PHONY: crash
 crash: ## Kill every writer of files, ROUNDS times in all at moments from SEED, and show what was lost; 1000, 1

@@ -17,8 +17,7 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"greenlight": greenlight})
 }
 
-// greenlight becomes the program as users have it. This one may be built with the race detector, under which a training
-// takes ten times as long; what a command does at once has its tests in its package.
+// greenlight becomes the program as users have it.
 func greenlight() {
 	if err := syscall.Exec(filepath.Join(os.Getenv("BIN"), "greenlight"), os.Args, os.Environ()); err != nil {
 		_, _ = os.Stderr.WriteString("start greenlight: " + err.Error() + "\n")
@@ -30,6 +29,9 @@ func greenlight() {
 // programs, $TREES models of LightGBM and XGBoost, $DATA the market data, if there are any, $HASTY a policy of phases that
 // take a second and do not mind a busy machine. UPDATE_SCRIPTS=1 rewrites what is compared with cmp.
 func TestScripts(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs the programs as they are built")
+	}
 	bin := t.TempDir()
 	build := exec.CommandContext(t.Context(), "go", "build", "-o", bin+"/", "./services/ml-engine", "./services/executor", "./services/greenlight")
 	build.Dir = filepath.Join("..", "..")

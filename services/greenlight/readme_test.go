@@ -19,6 +19,9 @@ import (
 // is changed for the test: ports (the pair listens on free ones), the programs' folder, and that make only shows what it
 // would do. What the documents name must exist, and the reference must be what the programs say; go test -update writes it.
 func TestREADME(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs the programs as they are built")
+	}
 	root, err := filepath.Abs("../..")
 	if err != nil {
 		t.Fatal(err)

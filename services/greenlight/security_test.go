@@ -16,6 +16,9 @@ import (
 // services are started by the test, with the flags of the guide. In between it rotates certificates under load, as the guide
 // says.
 func TestSecurityGuide(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs the programs as they are built")
+	}
 	if _, err := exec.LookPath("openssl"); err != nil {
 		t.Skip("openssl is not here")
 	}

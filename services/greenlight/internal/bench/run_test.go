@@ -21,7 +21,7 @@ import (
 // numbers are says nothing at this length.
 func TestRun(t *testing.T) {
 	if testing.Short() {
-		t.Skip("builds and starts the programs")
+		t.Skip("runs the programs as they are built")
 	}
 	opts := options(t)
 	var done, total int
@@ -64,7 +64,7 @@ func TestRun(t *testing.T) {
 // TestRunScale measures each curve at its smallest sizes, with the real programs.
 func TestRunScale(t *testing.T) {
 	if testing.Short() {
-		t.Skip("builds and starts the programs")
+		t.Skip("runs the programs as they are built")
 	}
 	for _, sizes := range []*[]int{&batchSizes, &callCounts, &replicaCounts, &symbolCounts, &featureCounts, &treeCounts} {
 		all := *sizes

@@ -18,7 +18,7 @@ import (
 // the name server's, whose executors are others. What the ratios are says nothing at this length.
 func TestRun(t *testing.T) {
 	if testing.Short() {
-		t.Skip("builds and starts the programs")
+		t.Skip("runs the programs as they are built")
 	}
 	opts := DefaultOptions()
 	opts.Bin, opts.Dir = t.TempDir(), t.TempDir()

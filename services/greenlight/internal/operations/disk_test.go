@@ -156,6 +156,9 @@ const (
 // A disk that is full costs rows, at worst, and everybody is told; decisions are what they are without it. When there is
 // room again, what waited is written, once each.
 func TestFullDisk(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs the programs as they are built")
+	}
 	_, alerts := shipped(t)
 	for _, metric := range []string{logErrors, rolloutErrors, "ml_drift_state_write_errors_total"} {
 		if !strings.Contains(alerts["MLEvidenceWriteFailed"].Expr, metric) {
@@ -260,6 +263,9 @@ func (d *desk) trial(disk disk, logs string, rollouts executorv1.RolloutServiceC
 
 // The counts of drift that cannot be saved leave those of before, and the engine scores on.
 func TestFullDiskOfDrift(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs the programs as they are built")
+	}
 	bin := programs(t, "ml-engine")
 	disk := filled(t)
 	models := enginetest.Registry(t, "v1.8.1", "v1")

@@ -74,6 +74,9 @@ func flood(t *testing.T, addr, ask string, n int) (answered int, hangUp func()) 
 // One client opens more connections than there are: it does not get all of them, what it gets too many is refused at once,
 // others are answered throughout, and so is who was there before.
 func TestTooManyConnections(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs the programs as they are built")
+	}
 	bin := programs(t, "ml-engine", "executor")
 	models := enginetest.Registry(t, "v1.8.1", "v1")
 	for name, args := range map[string][]string{

@@ -38,6 +38,9 @@ type pair struct {
 // A real Prometheus with the configuration and the rules as they are shipped watches the real programs under a replay: it
 // finds data for every query of every rule and of every panel, lacks no series, and tells of an engine that is stopped.
 func TestPrometheusSeesThePair(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs the programs as they are built")
+	}
 	promtest.Program(t, "prometheus")
 	p := startPair(t)
 	defer p.replay(t, 200)()
