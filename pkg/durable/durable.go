@@ -63,10 +63,7 @@ func discard(path string) error {
 
 // SyncDir makes what was created, renamed or removed in the folder survive a power cut. An empty dir is the current one.
 func SyncDir(dir string) error {
-	if dir == "" {
-		dir = "."
-	}
-	f, err := os.Open(dir)
+	f, err := OpenDir(dir)
 	if err != nil {
 		return err
 	}

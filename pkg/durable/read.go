@@ -18,12 +18,40 @@ var ErrNotRegular = errors.New("not a regular file")
 // ErrTooLarge is the error of a file that has more bytes than its reader accepts.
 var ErrTooLarge = errors.New("file is too large")
 
+const (
+	// MaxDocument bounds what is read of a document that a person or a program has written, in bytes: a plan, a policy, a
+	// report, a journal of a run.
+	MaxDocument = 64 << 20
+	// MaxEntries bounds how many entries are read of a folder.
+	MaxEntries = 100_000
+)
+
 // Open opens a regular file for reading. Anything else is [ErrNotRegular]; Open never waits for the other end of a FIFO.
 func Open(path string) (*os.File, error) { return OpenFile(path, os.O_RDONLY, 0) }
 
 // OpenFile opens a regular file as [os.OpenFile] does. Anything else is [ErrNotRegular], and nothing blocks.
 func OpenFile(path string, flag int, perm fs.FileMode) (*os.File, error) {
 	return regular(path, func() (*os.File, error) { return os.OpenFile(path, flag|syscall.O_NONBLOCK, perm) })
+}
+
+// OpenRoot opens a folder as [os.OpenRoot] does. Unlike that, it does not wait for the other end of a FIFO.
+func OpenRoot(dir string) (*os.Root, error) { return os.OpenRoot(folder(dir)) }
+
+// OpenRootIn opens a folder below root, as [OpenRoot] does.
+func OpenRootIn(root *os.Root, name string) (*os.Root, error) { return root.OpenRoot(folder(name)) }
+
+// OpenDir opens a folder, to sync or to lock it. Anything else is an error, and nothing blocks.
+func OpenDir(dir string) (*os.File, error) { return os.Open(folder(dir)) }
+
+// OpenDirIn opens a folder below root, as [OpenDir] does.
+func OpenDirIn(root *os.Root, name string) (*os.File, error) { return root.Open(folder(name)) }
+
+// folder is the path of a folder. The dot makes anything else an error when it is opened, where a FIFO would block.
+func folder(dir string) string {
+	if dir == "" {
+		return "."
+	}
+	return dir + "/."
 }
 
 // OpenIn opens a regular file below root for reading, as [Open] does.
@@ -99,17 +127,16 @@ func ReadAll(f *os.File, limit int64) ([]byte, error) {
 // ReadDir returns the entries of a folder in the order of their names. More than limit of them are [ErrTooLarge], so that no
 // folder takes the memory of a service.
 func ReadDir(dir string, limit int) ([]fs.DirEntry, error) {
-	return readDir(dir, limit, os.Open)
+	return readDir(dir, limit, OpenDir)
 }
 
 // ReadDirIn returns the entries of a folder below root, as [ReadDir] does.
 func ReadDirIn(root *os.Root, name string, limit int) ([]fs.DirEntry, error) {
-	return readDir(name, limit, root.Open)
+	return readDir(name, limit, func(name string) (*os.File, error) { return OpenDirIn(root, name) })
 }
 
 func readDir(dir string, limit int, open func(string) (*os.File, error)) ([]fs.DirEntry, error) {
-	// The dot makes anything but a folder an error: opening a FIFO would block.
-	f, err := open(dir + "/.")
+	f, err := open(dir)
 	if err != nil {
 		return nil, err
 	}

@@ -97,6 +97,41 @@ func TestOpenFileForWritingDoesNotWaitForAReader(t *testing.T) {
 	}
 }
 
+// Where a folder is expected, a FIFO is an error too.
+func TestOpenFolderThatIsAFIFO(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "fifo")
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	root, err := durable.OpenRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	for name, open := range map[string]func() error{
+		"OpenRoot":   func() error { _, err := durable.OpenRoot(path); return err },
+		"OpenRootIn": func() error { _, err := durable.OpenRootIn(root, "fifo"); return err },
+		"OpenDir":    func() error { _, err := durable.OpenDir(path); return err },
+		"OpenDirIn":  func() error { _, err := durable.OpenDirIn(root, "fifo"); return err },
+		"SyncDir":    func() error { return durable.SyncDir(path) },
+		"Own":        func() error { _, err := durable.Own(path); return err },
+	} {
+		if err := open(); !errors.Is(err, syscall.ENOTDIR) {
+			t.Errorf("%s: got %v, want %v", name, err, syscall.ENOTDIR)
+		}
+	}
+	for name, open := range map[string]func() error{
+		"OpenRoot":   func() error { r, err := durable.OpenRoot(dir); return errors.Join(err, r.Close()) },
+		"OpenRootIn": func() error { r, err := durable.OpenRootIn(root, "."); return errors.Join(err, r.Close()) },
+		"OpenDirIn":  func() error { f, err := durable.OpenDirIn(root, "."); return errors.Join(err, f.Close()) },
+	} {
+		if err := open(); err != nil {
+			t.Errorf("%s of a folder: %v", name, err)
+		}
+	}
+}
+
 func TestReadDir(t *testing.T) {
 	dir := t.TempDir()
 	for _, name := range []string{"b", "c", "a"} {
