@@ -1,5 +1,6 @@
-// Package durable writes whole files: whatever happens meanwhile, even a kill or a power cut, a reader finds the old
-// file or the new one, and never a part of one. To files that grow it adds whole lines.
+// Package durable writes and reads files. It writes whole ones: after a kill or a power cut at any moment a reader finds the
+// old file or the new one, never a part of one. To files that grow it adds whole lines. It opens regular files alone, and
+// reads a bounded number of bytes.
 package durable
 
 import (
@@ -17,6 +18,9 @@ import (
 // WriteFile makes what write produces the content of the file: it goes to a temporary file in the same folder, which is
 // synced and renamed, and then the folder is synced. One writer at a time: the temporary file has a fixed name, so that
 // a kill leaves at most one, which the next write replaces. The file has the mode perm, whatever it had before.
+//
+// After an error the old file is there, unless it is an [UnsureError]: then the new one is, and a power cut may bring back
+// the old one.
 func WriteFile(path string, perm fs.FileMode, write func(io.Writer) error) error {
 	dir, name := filepath.Split(path)
 	temporary := filepath.Join(dir, "."+name+".tmp")
@@ -27,7 +31,7 @@ func WriteFile(path string, perm fs.FileMode, write func(io.Writer) error) error
 	if err != nil {
 		return errors.Join(err, discard(temporary))
 	}
-	return SyncDir(dir)
+	return unsure(path, SyncDir(dir))
 }
 
 // create writes a synced file that no reader knows.
@@ -47,7 +51,7 @@ func create(path string, perm fs.FileMode, write func(io.Writer) error) (err err
 	if err := w.Flush(); err != nil {
 		return err
 	}
-	return file.Sync()
+	return Sync(file)
 }
 
 func discard(path string) error {
@@ -59,14 +63,11 @@ func discard(path string) error {
 
 // SyncDir makes what was created, renamed or removed in the folder survive a power cut. An empty dir is the current one.
 func SyncDir(dir string) error {
-	if dir == "" {
-		dir = "."
-	}
-	f, err := os.Open(dir)
+	f, err := OpenDir(dir)
 	if err != nil {
 		return err
 	}
-	return errors.Join(f.Sync(), f.Close())
+	return errors.Join(Sync(f), f.Close())
 }
 
 // MkdirAll makes the folder and those above it that are missing, so that they are there after a power cut. Folders that
@@ -90,7 +91,7 @@ func MkdirAll(dir string, perm fs.FileMode) error {
 }
 
 // SetAside renames a file that cannot be used to a name that no file has, which it returns, so that its content is not
-// lost when a new one is begun.
+// lost when a new one is begun. After an [UnsureError] it has that name, until a power cut may undo it.
 func SetAside(path string, now time.Time) (aside string, err error) {
 	stamp := now.UTC().Format("20060102T150405.000Z")
 	for n := range 100 {
@@ -103,7 +104,7 @@ func SetAside(path string, now time.Time) (aside string, err error) {
 			if err := os.Rename(path, aside); err != nil {
 				return "", err
 			}
-			return aside, SyncDir(filepath.Dir(path))
+			return aside, unsure(path, SyncDir(filepath.Dir(path)))
 		case err != nil:
 			return "", err
 		}
@@ -120,7 +121,7 @@ func Own(dir string) (io.Closer, error) {
 	if err := MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
-	lock, err := os.OpenFile(filepath.Join(dir, ".lock"), os.O_RDWR|os.O_CREATE, 0o644)
+	lock, err := OpenFile(filepath.Join(dir, ".lock"), os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {
 		return nil, err
 	}

@@ -1,11 +1,14 @@
 package durable
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
+	"slices"
+	"strings"
 	"syscall"
 )
 
@@ -15,19 +18,58 @@ var ErrNotRegular = errors.New("not a regular file")
 // ErrTooLarge is the error of a file that has more bytes than its reader accepts.
 var ErrTooLarge = errors.New("file is too large")
 
+const (
+	// MaxDocument bounds what is read of a document that a person or a program has written, in bytes: a plan, a policy, a
+	// report, a journal of a run.
+	MaxDocument = 64 << 20
+	// MaxEntries bounds how many entries are read of a folder.
+	MaxEntries = 100_000
+)
+
 // Open opens a regular file for reading. Anything else is [ErrNotRegular]; Open never waits for the other end of a FIFO.
-func Open(path string) (*os.File, error) {
-	return regular(path, func(flag int) (*os.File, error) { return os.OpenFile(path, flag, 0) })
+func Open(path string) (*os.File, error) { return OpenFile(path, os.O_RDONLY, 0) }
+
+// OpenFile opens a regular file as [os.OpenFile] does. Anything else is [ErrNotRegular], and nothing blocks.
+func OpenFile(path string, flag int, perm fs.FileMode) (*os.File, error) {
+	return regular(path, func() (*os.File, error) { return os.OpenFile(path, flag|syscall.O_NONBLOCK, perm) })
+}
+
+// OpenRoot opens a folder as [os.OpenRoot] does. Unlike that, it does not wait for the other end of a FIFO.
+func OpenRoot(dir string) (*os.Root, error) { return os.OpenRoot(folder(dir)) }
+
+// OpenRootIn opens a folder below root, as [OpenRoot] does.
+func OpenRootIn(root *os.Root, name string) (*os.Root, error) { return root.OpenRoot(folder(name)) }
+
+// OpenDir opens a folder, to sync or to lock it. Anything else is an error, and nothing blocks.
+func OpenDir(dir string) (*os.File, error) { return os.Open(folder(dir)) }
+
+// OpenDirIn opens a folder below root, as [OpenDir] does.
+func OpenDirIn(root *os.Root, name string) (*os.File, error) { return root.Open(folder(name)) }
+
+// folder is the path of a folder. The dot makes anything else an error when it is opened, where a FIFO would block.
+func folder(dir string) string {
+	if dir == "" {
+		return "."
+	}
+	return dir + "/."
 }
 
 // OpenIn opens a regular file below root for reading, as [Open] does.
 func OpenIn(root *os.Root, name string) (*os.File, error) {
-	return regular(name, func(flag int) (*os.File, error) { return root.OpenFile(name, flag, 0) })
+	return OpenFileIn(root, name, os.O_RDONLY, 0)
 }
 
-// regular opens without blocking and checks what it has opened, so that the path cannot be exchanged in between.
-func regular(path string, open func(flag int) (*os.File, error)) (*os.File, error) {
-	f, err := open(os.O_RDONLY | syscall.O_NONBLOCK)
+// OpenFileIn opens a regular file below root, as [OpenFile] does.
+func OpenFileIn(root *os.Root, name string, flag int, perm fs.FileMode) (*os.File, error) {
+	return regular(name, func() (*os.File, error) { return root.OpenFile(name, flag|syscall.O_NONBLOCK, perm) })
+}
+
+// regular checks what was opened without blocking, so that the path cannot be exchanged in between.
+func regular(path string, open func() (*os.File, error)) (*os.File, error) {
+	f, err := open()
+	if errors.Is(err, syscall.ENXIO) { // a FIFO that nobody reads, or a socket
+		err = &fs.PathError{Op: "open", Path: path, Err: ErrNotRegular}
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -48,7 +90,7 @@ func ReadFile(path string, limit int64) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	return readAll(f, path, limit)
+	return ReadAll(f, limit)
 }
 
 // ReadFileIn returns the content of a regular file below root, as [ReadFile] does.
@@ -58,16 +100,70 @@ func ReadFileIn(root *os.Root, name string, limit int64) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	return readAll(f, name, limit)
+	return ReadAll(f, limit)
 }
 
-func readAll(r io.Reader, path string, limit int64) ([]byte, error) {
-	raw, err := io.ReadAll(io.LimitReader(r, limit+1))
+// ReadAll returns what is left of an open file, at most limit bytes; more is [ErrTooLarge]. What the file says of its size
+// is enough to refuse it.
+func ReadAll(f *os.File, limit int64) ([]byte, error) {
+	tooLarge := &fs.PathError{Op: "read", Path: f.Name(), Err: fmt.Errorf("%w: over %d bytes", ErrTooLarge, limit)}
+	if info, err := f.Stat(); err != nil {
+		return nil, err
+	} else if at, err := f.Seek(0, io.SeekCurrent); err != nil {
+		return nil, err
+	} else if info.Size()-at > limit {
+		return nil, tooLarge
+	}
+	raw, err := io.ReadAll(io.LimitReader(f, limit+1))
 	if err != nil {
 		return nil, err
 	}
 	if int64(len(raw)) > limit {
-		return nil, &fs.PathError{Op: "read", Path: path, Err: fmt.Errorf("%w: over %d bytes", ErrTooLarge, limit)}
+		return nil, tooLarge
 	}
 	return raw, nil
+}
+
+// ReadDir returns the entries of a folder in the order of their names. More than limit of them are [ErrTooLarge], so that no
+// folder takes the memory of a service.
+func ReadDir(dir string, limit int) ([]fs.DirEntry, error) {
+	return readDir(dir, limit, OpenDir)
+}
+
+// ReadDirIn returns the entries of a folder below root, as [ReadDir] does.
+func ReadDirIn(root *os.Root, name string, limit int) ([]fs.DirEntry, error) {
+	return readDir(name, limit, func(name string) (*os.File, error) { return OpenDirIn(root, name) })
+}
+
+func readDir(dir string, limit int, open func(string) (*os.File, error)) ([]fs.DirEntry, error) {
+	f, err := open(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	entries, err := f.ReadDir(limit + 1)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	if len(entries) > limit {
+		return nil, &fs.PathError{Op: "read", Path: dir, Err: fmt.Errorf("%w: over %d entries", ErrTooLarge, limit)}
+	}
+	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
+	return entries, nil
+}
+
+// Interruptible returns a reader that fails with the cause of ctx once that has ended, so that a long file holds up nothing.
+func Interruptible(ctx context.Context, r io.Reader) io.Reader { return &interruptible{ctx, r} }
+
+type interruptible struct {
+	ctx context.Context //nolint:containedctx // a reader has no other way to get it
+	r   io.Reader
+}
+
+// Read implements io.Reader.
+func (i *interruptible) Read(p []byte) (int, error) {
+	if i.ctx.Err() != nil {
+		return 0, context.Cause(i.ctx)
+	}
+	return i.r.Read(p)
 }

@@ -3,9 +3,12 @@ package evidence
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path"
+
+	"github.com/greenlight-ml/greenlight/pkg/durable"
 )
 
 // folder does the disk work below one directory, which no name and no symbolic link can leave.
@@ -25,7 +28,7 @@ func (f folder) stage(name string, data []byte) (err error) {
 		return err
 	}
 	temp := tempName(name)
-	file, err := f.root.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
+	file, err := durable.OpenFileIn(f.root, temp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
 	if err != nil {
 		return err
 	}
@@ -45,7 +48,7 @@ func (f folder) publish(name string) error {
 
 // append adds data to the end of name, which exists; on disk when it returns.
 func (f folder) append(name string, data []byte) error {
-	file, err := f.root.OpenFile(name, os.O_WRONLY|os.O_APPEND, 0)
+	file, err := durable.OpenFileIn(f.root, name, os.O_WRONLY|os.O_APPEND, 0)
 	if err != nil {
 		return err
 	}
@@ -55,7 +58,7 @@ func (f folder) append(name string, data []byte) error {
 func writeAndClose(file *os.File, data []byte) error {
 	_, err := file.Write(data)
 	if err == nil {
-		err = file.Sync()
+		err = durable.Sync(file)
 	}
 	return errors.Join(err, file.Close())
 }
@@ -64,7 +67,7 @@ func writeAndClose(file *os.File, data []byte) error {
 func (f folder) syncDirs(name string) error {
 	for name != "." {
 		name = path.Dir(name)
-		dir, err := f.root.Open(name)
+		dir, err := durable.OpenDirIn(f.root, name)
 		if err != nil {
 			return err
 		}
@@ -76,15 +79,18 @@ func (f folder) syncDirs(name string) error {
 }
 
 func syncAndClose(dir *os.File) error {
-	if err := errors.Join(dir.Sync(), dir.Close()); err != nil {
+	if err := errors.Join(durable.Sync(dir), dir.Close()); err != nil {
 		return fmt.Errorf("sync folder %q: %w", dir.Name(), err)
 	}
 	return nil
 }
 
+// maxFile bounds a file of the folder, in bytes. The chain has about 300 bytes a write.
+const maxFile = durable.MaxDocument
+
 // read is the content of name; nil without an error if there is no such file.
 func (f folder) read(name string) ([]byte, error) {
-	data, err := f.root.ReadFile(name)
+	data, err := durable.ReadFileIn(f.root, name, maxFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -96,12 +102,15 @@ func (f folder) digest(name string) (sum string, size int64, err error) {
 	if err := f.regular(name); err != nil {
 		return "", 0, err
 	}
-	file, err := f.root.Open(name)
+	file, err := durable.OpenIn(f.root, name)
 	if err != nil {
 		return "", 0, err
 	}
 	defer file.Close()
-	return digest(file)
+	if info, err := file.Stat(); err != nil || info.Size() > maxFile {
+		return "", 0, errors.Join(err, durable.ErrTooLarge)
+	}
+	return digest(io.LimitReader(file, maxFile+1)) // it may grow meanwhile
 }
 
 // errNotRegular means a folder, a symbolic link or a device where a file should be.
@@ -118,10 +127,26 @@ func (f folder) regular(name string) error {
 
 // files calls visit for everything below the folder that is not a folder itself, in the order of names.
 func (f folder) files(visit func(name string) error) error {
-	return fs.WalkDir(f.root.FS(), ".", func(name string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
+	left := durable.MaxEntries
+	return f.walk(".", &left, visit)
+}
+
+func (f folder) walk(dir string, left *int, visit func(name string) error) error {
+	entries, err := durable.ReadDirIn(f.root, dir, *left)
+	if err != nil {
+		return err
+	}
+	*left -= len(entries)
+	for _, e := range entries {
+		name := path.Join(dir, e.Name())
+		if e.IsDir() {
+			err = f.walk(name, left, visit)
+		} else {
+			err = visit(name)
+		}
+		if err != nil {
 			return err
 		}
-		return visit(name)
-	})
+	}
+	return nil
 }

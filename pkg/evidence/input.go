@@ -5,8 +5,9 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
+
+	"github.com/greenlight-ml/greenlight/pkg/durable"
 )
 
 // Input is a file that evidence was computed from.
@@ -19,7 +20,7 @@ type Input struct {
 
 // InputOf reads the file at path and returns its digest.
 func InputOf(path string) (Input, error) {
-	file, err := os.Open(path)
+	file, err := durable.Open(path)
 	if err != nil {
 		return Input{}, fmt.Errorf("input: %w", err)
 	}

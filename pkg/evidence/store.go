@@ -63,7 +63,7 @@ func open(dir string, opts Options) (_ *Store, err error) {
 	if err != nil {
 		return nil, err
 	}
-	root, err := os.OpenRoot(dir)
+	root, err := durable.OpenRoot(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -73,7 +73,7 @@ func open(dir string, opts Options) (_ *Store, err error) {
 			err = errors.Join(err, s.release())
 		}
 	}()
-	s.lock, err = root.OpenFile(lockName, os.O_RDWR|os.O_CREATE, 0o644)
+	s.lock, err = durable.OpenFileIn(root, lockName, os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {
 		return nil, err
 	}
@@ -138,6 +138,9 @@ func (s *Store) WriteFile(name string, data []byte) error {
 func (s *Store) write(name string, data []byte) error {
 	if err := checkName(name); err != nil {
 		return err
+	}
+	if len(data) > maxFile {
+		return fmt.Errorf("evidence %s: %d bytes: %w: want at most %d", name, len(data), durable.ErrTooLarge, maxFile)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

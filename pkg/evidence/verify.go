@@ -7,9 +7,10 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
-	"os"
 	"slices"
 	"syscall"
+
+	"github.com/greenlight-ml/greenlight/pkg/durable"
 )
 
 // Verify computes everything again that the folder dir ("" means DefaultDir) claims: each link of the chain, the digest
@@ -21,13 +22,13 @@ func Verify(dir string) (Report, error) {
 		dir = DefaultDir
 	}
 	report := Report{Dir: dir, Problems: []Problem{}, Stale: []Problem{}}
-	root, err := os.OpenRoot(dir)
+	root, err := durable.OpenRoot(dir)
 	if err != nil {
 		return report, fmt.Errorf("verify evidence: %w", err)
 	}
 	defer root.Close()
 	// Without a lock file (a copy of a folder) there is no writer to wait for.
-	if lock, err := root.Open(lockName); err == nil {
+	if lock, err := durable.OpenIn(root, lockName); err == nil {
 		defer lock.Close()
 		if err := flock(lock, syscall.LOCK_SH, DefaultWait); err != nil {
 			return report, fmt.Errorf("verify evidence %q: %w", dir, err)

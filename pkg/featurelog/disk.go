@@ -65,7 +65,7 @@ func makeDir(dir string) error { return durable.MkdirAll(dir, 0o755) }
 
 // createLocked makes a file and locks it for as long as it is open, to show that its process lives.
 func createLocked(path string) (file, error) {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
+	f, err := durable.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
 	if err != nil {
 		return nil, err
 	}
@@ -78,7 +78,7 @@ func createLocked(path string) (file, error) {
 // removeDead removes a temporary file unless a process has it locked. Where a process is just between making it and
 // locking it, its rename fails, and it writes the part again at its next flush: nothing is lost.
 func removeDead(path string) error {
-	f, err := os.Open(path)
+	f, err := durable.Open(path)
 	if err != nil {
 		return err
 	}

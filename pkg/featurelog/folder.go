@@ -5,11 +5,12 @@ import (
 	"fmt"
 	"io/fs"
 	"net/url"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/durable"
 )
 
 const (
@@ -67,7 +68,7 @@ func walk(dir string, want func(day string) bool, visit func(path string) error)
 
 // names are the entries of a folder, sorted.
 func names(dir string) ([]string, error) {
-	entries, err := os.ReadDir(dir)
+	entries, err := durable.ReadDir(dir, durable.MaxEntries)
 	if err != nil {
 		return nil, err
 	}

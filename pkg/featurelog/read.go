@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/parquet-go/parquet-go"
+
+	"github.com/greenlight-ml/greenlight/pkg/durable"
 )
 
 // readRows is how many rows are read at a time.
@@ -43,7 +45,7 @@ func Read(dir string, from, to time.Time) iter.Seq2[Row, error] {
 
 // readFile reads the rows of one file. Its errors name the file.
 func readFile(path string, yield func(Row) bool) error {
-	f, err := os.Open(path)
+	f, err := durable.Open(path)
 	if err != nil {
 		return err
 	}

@@ -45,8 +45,8 @@ func (s *Stack) Serve(name string, fn func() error) {
 	s.servers = append(s.servers, server{name, fn})
 }
 
-// Run serves until ctx ends or a loop returns, then closes everything within the grace, and waits for the loops. It
-// returns the error of the loop that ended it, if any, joined with those of closing.
+// Run serves until ctx ends or a loop returns, then closes everything within the grace, and waits for the loops, at most a
+// second more. It returns the error of the loop that ended it, if any, joined with those of closing.
 func (s *Stack) Run(ctx context.Context, grace time.Duration, logger *slog.Logger) error {
 	group, groupCtx := errgroup.WithContext(ctx)
 	for _, srv := range s.servers {
@@ -64,9 +64,24 @@ func (s *Stack) Run(ctx context.Context, grace time.Duration, logger *slog.Logge
 	logger.Info("stopping", "grace", grace)
 	stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
 	defer cancel()
-	err := s.Close(stopCtx)
-	return errors.Join(group.Wait(), err)
+	stopped := make(chan error, 1)
+	go func() {
+		err := s.Close(stopCtx)
+		stopped <- errors.Join(group.Wait(), err)
+	}()
+	// What does not obey its context, for example a read of a disk that hangs, must not keep the process.
+	timer := time.NewTimer(grace + overtime)
+	defer timer.Stop()
+	select {
+	case err := <-stopped:
+		return err
+	case <-timer.C:
+		return fmt.Errorf("not stopped within %s: what is still under way ends with the process", grace+overtime)
+	}
 }
+
+// overtime is how long the end of a service may take beyond its grace.
+const overtime = time.Second
 
 // Close closes everything in reverse order. It is for a service that failed half-way through its start; Run calls it
 // otherwise. A second call does nothing.

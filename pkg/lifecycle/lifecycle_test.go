@@ -186,3 +186,23 @@ func TestWriteAddresses(t *testing.T) {
 		t.Errorf("left behind: %v, want the file alone", files)
 	}
 }
+
+// A resource that ignores its context keeps the process for the grace and a second, and not for ever.
+func TestStopOfAResourceThatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		defer close(release)
+		var s lifecycle.Stack
+		s.OnStop("hangs", func(context.Context) error {
+			<-release
+			return nil
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		begun := time.Now()
+		err := s.Run(ctx, 10*time.Second, slog.New(slog.DiscardHandler))
+		if err == nil || time.Since(begun) > 11*time.Second {
+			t.Errorf("got %v after %s", err, time.Since(begun))
+		}
+	})
+}

@@ -14,6 +14,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/durable"
 )
 
 const (
@@ -196,7 +198,7 @@ func removeStale(ctx context.Context, path string) error {
 // lockFolder keeps other processes from binding and removing sockets of the folder: of two that find the same stale file, the
 // second must not remove what the first has just bound. The kernel lets go of the lock of a process that dies.
 func lockFolder(ctx context.Context, dir string) (unlock func(), err error) {
-	f, err := os.Open(dir)
+	f, err := durable.OpenDir(dir)
 	if err != nil {
 		return nil, err
 	}

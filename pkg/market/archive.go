@@ -15,6 +15,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/greenlight-ml/greenlight/pkg/durable"
 )
 
 // archive is one file as it is stored: plain, gzip, or a zip with a single file in it. It reads as the plain text and
@@ -43,7 +45,7 @@ func openArchive(path string, limit int64, read func(n int64)) (*archive, error)
 	case info.Size() == 0:
 		return nil, fmt.Errorf("%s: the file is empty", path)
 	}
-	f, err := os.Open(path)
+	f, err := durable.Open(path)
 	if err != nil {
 		return nil, err
 	}

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/greenlight-ml/greenlight/pkg/durable"
 )
 
 // source is the files of one instrument in one folder, of one kind, in order of time.
@@ -219,7 +221,7 @@ func choices(sources []source) []string {
 
 // otherSide finds the ask file of a bid file, or the reverse, in the same folder.
 func otherSide(s stored, opts ReadOptions) (stored, error) {
-	entries, err := os.ReadDir(filepath.Dir(s.path))
+	entries, err := durable.ReadDir(filepath.Dir(s.path), durable.MaxEntries)
 	if err != nil {
 		return stored{}, err
 	}

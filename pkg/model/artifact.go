@@ -30,6 +30,7 @@ import (
 	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/drift"
+	"github.com/greenlight-ml/greenlight/pkg/durable"
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 )
 
@@ -46,8 +47,9 @@ const (
 	manifestFormat = "greenlight/manifest/v1"
 	baselineFormat = "greenlight/baseline/v1"
 
-	// maxFile bounds what is read of a model's file, in bytes.
-	maxFile = 64 << 20
+	// maxFile bounds what is read of a file with parameters, vectors or bins, in bytes, and maxSmall what is read of the
+	// others, of which a list of models reads one each.
+	maxFile, maxSmall = 64 << 20, 1 << 20
 	// goldenTolerance is how far a golden score may be off: exp differs in its last bits between architectures.
 	goldenTolerance = 1e-12
 )
@@ -228,7 +230,7 @@ func (a *Artifact) checkGolden() error {
 
 // Load reads and verifies the model in the folder: digests, schema, parameters, golden scores.
 func Load(dir string) (*Artifact, error) {
-	root, err := os.OpenRoot(dir)
+	root, err := durable.OpenRoot(dir)
 	if err != nil {
 		return nil, fmt.Errorf("model %s: %w", dir, err)
 	}
@@ -320,19 +322,11 @@ func readPart(root *os.Root, file, want string, into any) error {
 }
 
 func readFile(root *os.Root, name string) ([]byte, error) {
-	f, err := root.Open(name)
-	if err != nil {
-		return nil, err
+	limit := int64(maxSmall)
+	if slices.Contains([]string{ModelFile, EnsembleFile, GoldenFile, ReferenceFile}, name) {
+		limit = maxFile
 	}
-	defer func() { _ = f.Close() }()
-	raw, err := io.ReadAll(io.LimitReader(f, maxFile+1))
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
-	}
-	if len(raw) > maxFile {
-		return nil, fmt.Errorf("%s: larger than %d bytes", name, maxFile)
-	}
-	return raw, nil
+	return durable.ReadFileIn(root, name, limit)
 }
 
 // decode reads one JSON value and refuses unknown keys and trailing data.

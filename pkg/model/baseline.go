@@ -2,9 +2,9 @@ package model
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 
+	"github.com/greenlight-ml/greenlight/pkg/durable"
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 )
 
@@ -42,7 +42,7 @@ func LoadBaseline(path string) (*Baseline, error) {
 }
 
 func readBaseline(path string) (*Baseline, error) {
-	root, err := os.OpenRoot(filepath.Dir(path))
+	root, err := durable.OpenRoot(filepath.Dir(path))
 	if err != nil {
 		return nil, err
 	}

@@ -11,9 +11,11 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/durable"
 	"github.com/greenlight-ml/greenlight/pkg/feature"
+	"github.com/greenlight-ml/greenlight/pkg/text"
 )
 
 // Registry is the folder <root>/<name>/<version>/ in which models are kept. A model is written once and never changed.
@@ -31,10 +33,10 @@ func (r *Registry) Requiring(keys Keys) *Registry { return &Registry{root: r.roo
 // nameForm is what names and versions may look like: no separators, no leading dot, so that none leaves the registry.
 var nameForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 
-// CheckName says why the name or the version, as what calls it, is none that a registry takes.
+// CheckName returns an error if s is not a valid model name or version; what names it in the message.
 func CheckName(what, s string) error {
 	if !nameForm.MatchString(s) {
-		return fmt.Errorf("%s %q: want 1 to 64 letters, digits, dots, dashes or underscores, not beginning with a sign", what, s)
+		return fmt.Errorf("%s %q: want 1 to 64 letters, digits, dots, dashes or underscores, starting with a letter or digit", what, s)
 	}
 	return nil
 }
@@ -47,9 +49,13 @@ type Entry struct {
 // String returns "name/version".
 func (e Entry) String() string { return e.Name + "/" + e.Version }
 
-// List returns the models in the registry in the order of their names. A folder that does not exist has none.
+// maxModels bounds how many models a registry may have to be listed.
+const maxModels = 10_000
+
+// List returns the models in the registry in the order of their names. A folder that does not exist has none; one with more
+// than 10,000 models or other entries is [durable.ErrTooLarge].
 func (r *Registry) List() ([]Entry, error) {
-	root, err := os.OpenRoot(r.root)
+	root, err := durable.OpenRoot(r.root)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -57,22 +63,50 @@ func (r *Registry) List() ([]Entry, error) {
 		return nil, fmt.Errorf("registry %s: %w", r.root, err)
 	}
 	defer func() { _ = root.Close() }()
-	manifests, err := fs.Glob(root.FS(), "*/*/"+ManifestFile)
+	entries, seen := []Entry{}, 0
+	list := func(dir string, visit func(name string) error) error {
+		found, err := durable.ReadDirIn(root, dir, maxModels-min(seen, maxModels))
+		if err != nil {
+			return err
+		}
+		seen += len(found)
+		for _, f := range found {
+			if nameForm.MatchString(f.Name()) && !f.Type().IsRegular() {
+				if err := visit(f.Name()); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	}
+	err = list(".", func(name string) error {
+		if info, err := root.Stat(name); err != nil || !info.IsDir() {
+			return nil //nolint:nilerr // not a folder of models
+		}
+		return list(name, func(version string) error {
+			if _, err := root.Stat(name + "/" + version + "/" + ManifestFile); err == nil {
+				entries = append(entries, Entry{Name: name, Version: version})
+			}
+			return nil
+		})
+	})
 	if err != nil {
 		return nil, fmt.Errorf("registry %s: %w", r.root, err)
-	}
-	entries := make([]Entry, 0, len(manifests))
-	for _, m := range manifests {
-		parts := strings.Split(m, "/")
-		if nameForm.MatchString(parts[0]) && nameForm.MatchString(parts[1]) {
-			entries = append(entries, Entry{Name: parts[0], Version: parts[1]})
-		}
 	}
 	return entries, nil
 }
 
 // Find returns the model that ref names: "name/version", or "version" where one name alone has it.
 func (r *Registry) Find(ref string) (Entry, error) {
+	// A whole name needs no list, so that nothing else in the folder can keep the model from being found.
+	if name, version, ok := strings.Cut(ref, "/"); ok && nameForm.MatchString(name) && nameForm.MatchString(version) {
+		if root, err := r.open(Entry{name, version}); err == nil {
+			_, err := root.Stat(ManifestFile)
+			if err = errors.Join(err, root.Close()); err == nil {
+				return Entry{name, version}, nil
+			}
+		}
+	}
 	entries, err := r.List()
 	if err != nil {
 		return Entry{}, err
@@ -82,18 +116,24 @@ func (r *Registry) Find(ref string) (Entry, error) {
 	case 1:
 		return found[0], nil
 	case 0:
-		return Entry{}, fmt.Errorf("registry %s has no model %q; it has %s", r.root, ref, names(entries))
+		return Entry{}, fmt.Errorf("registry %s has no model %q; it has %s", r.root, text.Cut(ref, maxRef), names(entries))
 	}
 	return Entry{}, fmt.Errorf("registry %s has several models %q: name one of %s", r.root, ref, names(found))
 }
+
+// maxRef is how much of a reference an error repeats, in bytes; maxNames how many models it lists.
+const maxRef, maxNames = 200, 20
 
 func names(entries []Entry) string {
 	if len(entries) == 0 {
 		return "none"
 	}
-	s := make([]string, len(entries))
-	for i, e := range entries {
-		s[i] = e.String()
+	s := make([]string, 0, maxNames)
+	for _, e := range entries[:min(len(entries), maxNames)] {
+		s = append(s, e.String())
+	}
+	if more := len(entries) - len(s); more > 0 {
+		return fmt.Sprintf("%s and %d more", strings.Join(s, ", "), more)
 	}
 	return strings.Join(s, ", ")
 }
@@ -103,12 +143,12 @@ func (r *Registry) Dir(e Entry) string { return filepath.Join(r.root, e.Name, e.
 
 // open opens the folder of the model. A name or a link that leads out of the registry is an error.
 func (r *Registry) open(e Entry) (*os.Root, error) {
-	root, err := os.OpenRoot(r.root)
+	root, err := durable.OpenRoot(r.root)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = root.Close() }()
-	return root.OpenRoot(e.Name + "/" + e.Version)
+	return durable.OpenRootIn(root, e.String())
 }
 
 // Load finds, reads and verifies the model that ref names.
@@ -224,7 +264,7 @@ func (r *Registry) writeFolder(e Entry, files map[string][]byte) (err error) {
 	if err := durable.MkdirAll(r.root, 0o755); err != nil {
 		return err
 	}
-	root, err := os.OpenRoot(r.root)
+	root, err := durable.OpenRoot(r.root)
 	if err != nil {
 		return err
 	}
@@ -232,15 +272,15 @@ func (r *Registry) writeFolder(e Entry, files map[string][]byte) (err error) {
 	if err := errors.Join(root.MkdirAll(e.Name, 0o755), durable.SyncDir(r.root)); err != nil {
 		return err
 	}
-	lock, err := root.Open(e.Name)
+	lock, err := durable.OpenDirIn(root, e.Name)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = lock.Close() }() // and with it the lock
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+	if err := flock(lock); err != nil {
 		return fmt.Errorf("lock %s: %w", filepath.Join(r.root, e.Name), err)
 	}
-	entries, err := lock.ReadDir(-1)
+	entries, err := durable.ReadDirIn(root, e.Name, maxModels)
 	if err != nil {
 		return err
 	}
@@ -272,7 +312,28 @@ func (r *Registry) writeFolder(e Entry, files map[string][]byte) (err error) {
 	if err := root.Rename(tmp, e.String()); err != nil {
 		return err
 	}
-	return syncFolder(root, e.Name)
+	if err := syncFolder(root, e.Name); err != nil {
+		return &durable.UnsureError{Path: r.Dir(e), Err: err}
+	}
+	return nil
+}
+
+// lockWait bounds how long a process waits for another that writes a model of the same name.
+const lockWait = 10 * time.Second
+
+// flock takes the lock of an open folder. It polls, since flock itself would wait for any time.
+func flock(f *os.File) error {
+	for limit := time.Now().Add(lockWait); ; time.Sleep(10 * time.Millisecond) {
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		switch {
+		case err == nil:
+			return nil
+		case !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR):
+			return err
+		case time.Now().After(limit):
+			return fmt.Errorf("another process has written models of this name for %s: try again when it has ended", lockWait)
+		}
+	}
 }
 
 func writeSynced(root *os.Root, path string, raw []byte) error {
@@ -281,13 +342,13 @@ func writeSynced(root *os.Root, path string, raw []byte) error {
 		return err
 	}
 	_, err = f.Write(raw)
-	return errors.Join(err, f.Sync(), f.Close())
+	return errors.Join(err, durable.Sync(f), f.Close())
 }
 
 func syncFolder(root *os.Root, dir string) error {
-	f, err := root.Open(dir)
+	f, err := durable.OpenDirIn(root, dir)
 	if err != nil {
 		return err
 	}
-	return errors.Join(f.Sync(), f.Close())
+	return errors.Join(durable.Sync(f), f.Close())
 }

@@ -89,7 +89,7 @@ func LoadSignedBaseline(path string, keys Keys) (*Baseline, error) {
 		return nil, fmt.Errorf("baseline %s: only the %s in the folder of a signed model is covered by a signature", path, BaselineFile)
 	}
 	dir := filepath.Dir(path)
-	root, err := os.OpenRoot(dir)
+	root, err := durable.OpenRoot(dir)
 	if err != nil {
 		return nil, fmt.Errorf("baseline %s: %w", path, err)
 	}
@@ -191,18 +191,4 @@ func ReadKeys(path string) (Keys, error) {
 }
 
 // readKeys reads a file, not more of it than a file of keys can have.
-func readKeys(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = f.Close() }()
-	raw, err := io.ReadAll(io.LimitReader(f, maxKeys+1))
-	if err != nil {
-		return nil, err
-	}
-	if len(raw) > maxKeys {
-		return nil, fmt.Errorf("%s: larger than %d bytes", path, maxKeys)
-	}
-	return raw, nil
-}
+func readKeys(path string) ([]byte, error) { return durable.ReadFile(path, maxKeys) }

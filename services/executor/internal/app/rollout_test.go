@@ -142,9 +142,14 @@ func TestRolloutOfRunningExecutor(t *testing.T) {
 	}
 	o.AddressFile += "-again" // the first one's addresses are gone
 	again := start(t, o)
-	got, err := executorv1.NewRolloutServiceClient(again.Conn).GetRollout(t.Context(), &executorv1.GetRolloutRequest{})
-	if err != nil || got.GetRollout().String() != set.GetRollout().String() || got.GetInstanceId() == set.GetInstanceId() {
-		t.Errorf("after a restart: %v (%v), want %v of another process", got, err, set)
+	rollouts = executorv1.NewRolloutServiceClient(again.Conn)
+	got, err := rollouts.GetRollout(t.Context(), &executorv1.GetRolloutRequest{})
+	if r := got.GetRollout(); err != nil || r.GetPercent() != 0 || !r.GetAwaitingRenewal() || r.GetHolder() != "run-1" || got.GetInstanceId() == set.GetInstanceId() {
+		t.Errorf("after a restart: %v (%v), want 0 %% until run-1 renews its lease, of another process", got, err)
+	}
+	renewed, err := rollouts.SetRollout(t.Context(), lease)
+	if r := renewed.GetRollout(); err != nil || r.GetPercent() != 100 || r.GetRevision() != set.GetRollout().GetRevision() {
+		t.Errorf("renewed: %v (%v), want %v", renewed, err, set)
 	}
 	o.AddressFile += "-second"
 	if err := app.Run(context.WithoutCancel(t.Context()), o, nil); err == nil || !strings.Contains(err.Error(), "give each executor its own") {

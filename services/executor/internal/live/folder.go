@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -38,7 +37,7 @@ func (f Folder) Load(opts feature.BookOptions, logger *slog.Logger) (*feature.Bo
 		return feature.NewBook(opts)
 	case errors.Is(err, feature.ErrSnapshot), errors.Is(err, feature.ErrSnapshotVersion):
 		aside, asideErr := durable.SetAside(path, time.Now())
-		if asideErr != nil {
+		if asideErr != nil && !durable.Unsure(asideErr) {
 			return nil, fmt.Errorf("%s: %w; and it cannot be set aside: %w", path, err, asideErr)
 		}
 		logger.Error("the snapshot of the features cannot be used: every symbol is learned anew, which takes a day of quotes",
@@ -51,7 +50,7 @@ func (f Folder) Load(opts feature.BookOptions, logger *slog.Logger) (*feature.Bo
 }
 
 func read(path string, opts feature.BookOptions) (*feature.Book, error) {
-	file, err := os.Open(path)
+	file, err := durable.Open(path)
 	if err != nil {
 		return nil, err
 	}

@@ -63,7 +63,7 @@ func (k *Keeper) save() {
 	k.failing.Store(k.err != nil)
 	if k.err != nil {
 		k.writeErrors.Add(1)
-		k.logger.Error("the features were not saved: a restart would go on from older ones", "error", k.err)
+		k.logger.Error("the features were not saved: a restart may continue with older ones", "error", k.err)
 		return
 	}
 	k.saved = taken

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -44,6 +43,7 @@ func (k *Keeper) save(r *Rollout) error {
 	if k.opts.Dir == "" {
 		return nil
 	}
+	r = r.wanted()
 	f := file{
 		Schema: fileSchema, Percent: r.Percent, Mode: modeWord(r.Mode), Revision: r.Revision, Holder: r.Holder, LeaseS: r.Lease.Seconds(),
 		By: r.By, From: r.From, Reason: r.Reason, Time: r.Time.UTC(), Ended: r.Ended,
@@ -66,8 +66,11 @@ func (k *Keeper) save(r *Rollout) error {
 	return err
 }
 
-// first is the rollout to begin with. It has no sampler yet.
-func (k *Keeper) first(now time.Time) (*Rollout, error) {
+// maxFile is more than a rollout's file has, in bytes.
+const maxFile = 64 << 10
+
+// first is the rollout to start with, and whether it must be written. It has no sampler yet.
+func (k *Keeper) first(now time.Time) (r *Rollout, write bool, err error) {
 	start := &Rollout{
 		Percent: k.opts.Percent, Mode: executorv1.RolloutMode_ROLLOUT_MODE_OBSERVE_ONLY, Revision: 1, By: byExecutor, Time: now,
 		Reason: "--sample-percent",
@@ -76,31 +79,37 @@ func (k *Keeper) first(now time.Time) (*Rollout, error) {
 		start.Mode = executorv1.RolloutMode_ROLLOUT_MODE_OFF
 	}
 	if k.opts.Dir == "" {
-		return start, nil
+		return start, false, nil
 	}
-	raw, err := os.ReadFile(k.path())
+	raw, err := durable.ReadFile(k.path(), maxFile)
 	if errors.Is(err, fs.ErrNotExist) {
-		return start, nil
+		return start, false, nil
 	}
-	if err != nil {
-		return nil, err
+	if err == nil {
+		r, err = parse(raw, now)
+	} else if !errors.Is(err, durable.ErrTooLarge) {
+		return nil, false, err
 	}
-	r, err := parse(raw, now)
 	if err != nil {
 		aside, asideErr := durable.SetAside(k.path(), now)
-		if asideErr != nil {
-			return nil, fmt.Errorf("%s: %w; and it cannot be set aside: %w", k.path(), err, asideErr)
+		if asideErr != nil && !durable.Unsure(asideErr) {
+			return nil, false, fmt.Errorf("%s: %w; and it cannot be set aside: %w", k.path(), err, asideErr)
 		}
 		k.opts.Logger.Error("the rollout cannot be read: no request gets a shadow until somebody sets it", "error", err, "file", k.path(), "set_aside_as", aside)
 		return &Rollout{
-			// A revision that nobody can have seen, so that no canary takes this for what it has set.
-			Mode: executorv1.RolloutMode_ROLLOUT_MODE_OFF, Revision: uint64(now.UnixMilli()), By: byExecutor, Time: now,
+			// A revision that no canary has seen, so that none takes this for what it has set.
+			Mode: executorv1.RolloutMode_ROLLOUT_MODE_OFF, Revision: uint64(max(1, now.UnixMilli())), By: byExecutor, Time: now,
 			Reason: fileName + " could not be read",
-		}, nil
+		}, true, nil // without a file, the next start would begin with --sample-percent
 	}
-	k.opts.Logger.Info("the rollout goes on as it was", "percent", r.Percent, "mode", modeWord(r.Mode), "revision", r.Revision,
-		"holder", r.Holder, "lease_left", r.left(now), "by", r.By, "reason", r.Reason)
-	return r, nil
+	if r.Holder != "" {
+		k.opts.Logger.Warn("the rollout is under a lease: no request gets a shadow until its holder renews it", "percent", r.Percent,
+			"mode", modeWord(r.Mode), "revision", r.Revision, "holder", r.Holder, "lease_left", r.left(now), "by", r.By, "reason", r.Reason)
+		return r.awaiting(), false, nil
+	}
+	k.opts.Logger.Info("the rollout continues as it was", "percent", r.Percent, "mode", modeWord(r.Mode), "revision", r.Revision,
+		"by", r.By, "reason", r.Reason)
+	return r, false, nil
 }
 
 // parse reads a rollout, which must be one that could have been set.
@@ -117,7 +126,7 @@ func parse(raw []byte, now time.Time) (*Rollout, error) {
 		return nil, fmt.Errorf("schema %q: want %q", f.Schema, fileSchema)
 	case err != nil || !ok:
 		return nil, fmt.Errorf("mode %q: %w", f.Mode, err)
-	case f.Revision == 0 || (f.Expires == nil) != (lease == 0):
+	case f.Revision == 0 || f.Revision > maxRevision/2 || (f.Expires == nil) != (lease == 0):
 		return nil, fmt.Errorf("revision %d, lease of %s with expiry %v", f.Revision, lease, f.Expires)
 	}
 	r := &Rollout{
@@ -125,7 +134,7 @@ func parse(raw []byte, now time.Time) (*Rollout, error) {
 		By: f.By, From: f.From, Reason: f.Reason, Time: f.Time, Ended: f.Ended,
 	}
 	if f.Expires != nil {
-		// Against a clock that was set back meanwhile: nothing is held for longer than its lease.
+		// The clock may have been set back meanwhile: the holder has at most its lease to renew it.
 		r.Expires = now.Add(min(f.Expires.Sub(now), lease))
 	}
 	return r, nil

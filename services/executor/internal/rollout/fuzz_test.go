@@ -72,6 +72,7 @@ func FuzzFile(f *testing.F) {
 		if err != nil {
 			t.Fatalf("does not read what it wrote: %v\n%s", err, written)
 		}
+		r = r.wanted()
 		if back.Percent != r.Percent || back.Mode != r.Mode || back.Revision != r.Revision || back.Holder != r.Holder || back.Lease != r.Lease {
 			t.Fatalf("got %+v, want %+v", back, r)
 		}

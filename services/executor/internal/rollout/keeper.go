@@ -12,6 +12,7 @@ import (
 
 	"google.golang.org/grpc/codes"
 
+	"github.com/greenlight-ml/greenlight/pkg/durable"
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
@@ -43,11 +44,11 @@ type Keeper struct {
 	stopped bool
 }
 
-// Open goes on from the rollout in the folder, or begins with the percentage of the options. A rollout that cannot be
-// read is set aside and means 0 %. The caller stops the keeper.
+// Open continues with the rollout in the folder, or starts with the percentage of the options. A rollout under a lease is
+// 0 % until its holder renews it. One that cannot be read is set aside and means 0 %. The caller stops the keeper.
 func Open(opts Options) (*Keeper, error) {
 	k := &Keeper{opts: opts, instance: rand.Text()}
-	r, err := k.first(time.Now())
+	r, write, err := k.first(time.Now())
 	if err != nil {
 		return nil, err
 	}
@@ -58,6 +59,9 @@ func Open(opts Options) (*Keeper, error) {
 	defer k.mu.Unlock()
 	k.put(r)
 	k.settle(time.Now())
+	if write {
+		_ = k.keep(r) // logged and counted
+	}
 	return k, nil
 }
 
@@ -66,7 +70,7 @@ func (k *Keeper) Stop() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.again != nil {
-		_ = k.keep(k.now.Load()) // has been told and counted
+		_ = k.keep(k.now.Load()) // logged and counted
 	}
 	k.stopped = true
 	for _, timer := range []*time.Timer{k.lapse, k.again} {
@@ -109,7 +113,7 @@ func (k *Keeper) settle(now time.Time) {
 		return
 	}
 	next := r.after()
-	k.opts.Logger.Warn("a lease has lapsed: no request gets a shadow", "holder", r.Holder, "percent", r.Percent, "revision", next.Revision)
+	k.opts.Logger.Warn("a lease has lapsed: no request gets a shadow", "holder", r.Holder, "percent", r.wanted().Percent, "revision", next.Revision)
 	k.put(next)
 	_ = k.keep(next) // without it the lease is found lapsed at the next start as well
 }
@@ -125,7 +129,7 @@ func (k *Keeper) keep(r *Rollout) error {
 		k.opts.Logger.Info("the rollout is written again", "revision", r.Revision)
 		k.written()
 	case err != nil && k.again == nil:
-		k.opts.Logger.Error("the rollout was not written: a restart would go on with the one before", "error", err)
+		k.opts.Logger.Error("the rollout was not written: a restart may bring back the one before", "error", err)
 		k.again = time.AfterFunc(writePeriod, k.retry)
 		k.failing.Store(true)
 	case err != nil:
@@ -155,7 +159,7 @@ func (k *Keeper) retry() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if !k.stopped && k.again != nil {
-		_ = k.keep(k.now.Load()) // has been told and counted
+		_ = k.keep(k.now.Load()) // logged and counted
 	}
 }
 
@@ -230,13 +234,13 @@ func (c *change) refusedBy(r *Rollout) error {
 	switch {
 	case c.expected != 0 && c.expected != r.Revision:
 		return fail(codes.Aborted, executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_REVISION_CHANGED,
-			"the rollout is at revision %d, not %d: %s has set it to %g %% (%q); look at it and decide anew", r.Revision, c.expected, r.By, r.Percent, r.Reason)
+			"the rollout is at revision %d, not %d: %s has set it to %g %% (%q); read it with GetRollout and decide again", r.Revision, c.expected, r.By, r.Percent, r.Reason)
 	case r.Holder != "" && r.Holder != c.holder:
 		return fail(codes.FailedPrecondition, executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_LEASE_HELD,
 			"%s holds the rollout until %s: wait for it, or end it with AbortRollout", r.Holder, r.Expires.UTC().Format(time.RFC3339))
 	case c.expected == 0 && c.holder != "" && r.Ended == c.holder:
 		return fail(codes.Aborted, executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_REVISION_CHANGED,
-			"the lease of %s was ended by an abort (%q): who has seen that gives expected_revision %d", c.holder, r.Reason, r.Revision)
+			"the lease of %s was ended by an abort (%q): to set it again, give expected_revision %d", c.holder, r.Reason, r.Revision)
 	}
 	return nil
 }
@@ -269,20 +273,38 @@ func (k *Keeper) set(c change) (*Rollout, error) {
 		next.Revision, next.By, next.From, next.Time = before.Revision, before.By, before.From, before.Time
 	}
 	if err := k.save(next); err != nil {
-		return nil, fail(codes.Internal, executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_STATE_NOT_WRITTEN,
-			"the rollout could not be written, and nothing was changed: %v", err)
+		return nil, k.notWritten(before, err)
 	}
 	k.written()
 	k.put(next)
-	if next.Revision != before.Revision {
+	switch {
+	case next.Revision == before.Revision && before.Awaited != nil:
+		k.opts.Logger.Info("the lease was renewed after a restart: the rollout is in force again", "percent", next.Percent,
+			"revision", next.Revision, "holder", next.Holder)
+	case next.Revision != before.Revision:
 		k.opts.Logger.Info("rollout", "percent", next.Percent, "mode", modeWord(next.Mode), "revision", next.Revision,
 			"holder", next.Holder, "by", next.By, "from", next.From, "reason", next.Reason)
 	}
 	return next, nil
 }
 
-// renews says whether nothing changes but when the lease lapses.
+// notWritten is the answer to a change that failed to be saved, and that is not in force. If the file has it all the same,
+// what is in force is written back.
+func (k *Keeper) notWritten(before *Rollout, err error) error {
+	if durable.Unsure(err) {
+		if back := k.keep(before); back != nil {
+			return fail(codes.Internal, executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_STATE_NOT_WRITTEN,
+				"revision %d stays in force, but what a restart would find is unknown until it is written back, which is tried every %s: %v",
+				before.Revision, writePeriod, err)
+		}
+	}
+	return fail(codes.Internal, executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_STATE_NOT_WRITTEN,
+		"the rollout could not be written, and nothing was changed: %v", err)
+}
+
+// renews reports whether nothing changes but when the lease lapses.
 func renews(before, next *Rollout) bool {
+	before = before.wanted()
 	return before.Holder != "" && before.Holder == next.Holder && before.Percent == next.Percent && before.Mode == next.Mode && before.Reason == next.Reason
 }
 
@@ -304,11 +326,11 @@ func (k *Keeper) abort(by, from, reason string) (*Rollout, error) {
 		next.Ended = before.Ended
 	}
 	k.put(next)
-	k.opts.Logger.Warn("rollout aborted: no request gets a shadow", "revision", next.Revision, "was", before.Percent, "holder", before.Holder,
+	k.opts.Logger.Warn("rollout aborted: no request gets a shadow", "revision", next.Revision, "was", before.wanted().Percent, "holder", before.Holder,
 		"by", by, "from", from, "reason", reason)
 	if err := k.keep(next); err != nil {
 		return nil, fail(codes.Internal, executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_STATE_NOT_WRITTEN,
-			"no request gets a shadow, but that could not be written, and is tried again: a restart until then would go on with %g %% as it was: %v", before.Percent, err)
+			"no request gets a shadow, but that could not be written, and is tried every %s: a restart until then may bring back %g %%: %v", writePeriod, before.wanted().Percent, err)
 	}
 	return next, nil
 }

@@ -19,6 +19,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/greenlight-ml/greenlight/pkg/durable/durabletest"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 )
 
@@ -250,14 +251,20 @@ func TestAbort(t *testing.T) {
 	}
 }
 
-func TestRestart(t *testing.T) {
+// A lease starts at 0 % after a restart. Its holder's next renewal brings the share back; nothing else does.
+func TestRestartUnderALease(t *testing.T) {
 	for name, tt := range map[string]struct {
-		away time.Duration
-		want float64
+		away    time.Duration
+		renewed change
+		want    float64
+		refused string
 	}{
-		"within the lease": {10 * time.Second, 50},
-		"after the lease":  {31 * time.Second, 0},
-		"at its end":       {30 * time.Second, 0},
+		"the holder renews":                {10 * time.Second, canary(50, 30*time.Second), 50, ""},
+		"it has seen the revision":         {10 * time.Second, func() change { c := canary(50, 30*time.Second); c.expected = 2; return c }(), 50, ""},
+		"the holder changes the share":     {10 * time.Second, canary(25, 30*time.Second), 25, ""},
+		"another wants it":                 {10 * time.Second, change{percent: 100, mode: observe, by: "token"}, 0, "FailedPrecondition LEASE_HELD"},
+		"the holder renews after the end":  {31 * time.Second, func() change { c := canary(50, 30*time.Second); c.expected = 2; return c }(), 0, "Aborted REVISION_CHANGED"},
+		"another wants it after the lapse": {30 * time.Second, change{percent: 100, mode: observe, by: "token"}, 100, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -267,56 +274,88 @@ func TestRestart(t *testing.T) {
 				k.Stop()
 				time.Sleep(tt.away)
 				again, _ := open(t, Options{Percent: 100, Dir: dir})
+				defer again.Stop()
 				if again.Instance() == k.Instance() {
 					t.Error("another process has the same id")
 				}
 				got := again.Report()
-				if got.GetPercent() != tt.want {
+				if got.GetPercent() != 0 || got.GetMode() != off || again.Sampled("any", time.Now()) {
 					t.Errorf("after %s: %v", tt.away, got)
 				}
-				if tt.want > 0 && got.String() != before.String() {
-					t.Errorf("got %v, want %v", got, before)
+				if lapsed := tt.away >= 30*time.Second; got.GetAwaitingRenewal() == lapsed || (got.GetHolder() == "run-1") == lapsed || got.GetRevision() == before.GetRevision() == lapsed {
+					t.Errorf("after %s: %v", tt.away, got)
 				}
-				again.Stop()
-				// A lapse that was found at the start is on disk as well.
-				third, _ := open(t, Options{Percent: 100, Dir: dir})
-				if got := third.Report(); got.GetPercent() != tt.want {
-					t.Errorf("at the next start: %v", got)
+				_, err := again.set(tt.renewed)
+				if (tt.refused != "" || err != nil) && refusal(t, err) != tt.refused {
+					t.Errorf("got %v, want %s", err, tt.refused)
 				}
-				third.Stop()
+				got = again.Report()
+				if got.GetPercent() != tt.want || (tt.want > 0) != again.Sampled("any", time.Now()) && tt.want == 100 || got.GetAwaitingRenewal() && tt.want > 0 {
+					t.Errorf("then: %v", got)
+				}
+				if tt.want == 50 {
+					before.LeaseExpireTime = got.GetLeaseExpireTime()
+					if got.String() != before.String() {
+						t.Errorf("got %v, want %v", got, before)
+					}
+				}
 			})
 		})
 	}
 }
 
-// A clock that is set back while the executor is down must not make a lease longer than it was given.
-func TestClockSetBack(t *testing.T) {
+// However often the executor restarts, and however its clock is set meanwhile, a share under a lease ends with the process
+// that its holder renewed it in.
+func TestRestartsDoNotGrantTheLeaseAgain(t *testing.T) {
+	for name, shift := range map[string]time.Duration{"a right clock": 0, "set back by a day": 24 * time.Hour, "set forward by a day": -24 * time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			synctest.Test(t, func(t *testing.T) {
+				k, _ := open(t, Options{Dir: dir})
+				must(t, k, canary(50, 30*time.Second))
+				k.Stop()
+				path := filepath.Join(dir, fileName)
+				raw, err := os.ReadFile(path)
+				if err != nil {
+					t.Fatal(err)
+				}
+				now := time.Now().UTC()
+				moved := bytes.ReplaceAll(raw, []byte(now.Add(30*time.Second).Format(time.RFC3339Nano)), []byte(now.Add(30*time.Second+shift).Format(time.RFC3339Nano)))
+				if shift != 0 && bytes.Equal(moved, raw) {
+					t.Fatalf("no expiry in %s", raw)
+				}
+				if err := os.WriteFile(path, moved, 0o600); err != nil {
+					t.Fatal(err)
+				}
+				for range 20 {
+					again, _ := open(t, Options{Dir: dir})
+					if got := again.Report(); got.GetPercent() != 0 {
+						t.Fatalf("after a restart: %v", got)
+					}
+					time.Sleep(10 * time.Second)
+					again.Stop()
+				}
+				last, _ := open(t, Options{Dir: dir})
+				time.Sleep(30 * time.Second) // it waits for its holder no longer than the lease was
+				if got := last.Report(); got.GetHolder() != "" || got.GetAwaitingRenewal() {
+					t.Errorf("still held: %v", got)
+				}
+				last.Stop()
+			})
+		})
+	}
+}
+
+// A rollout that an operator set for good continues after a restart.
+func TestRestartWithoutALease(t *testing.T) {
 	dir := t.TempDir()
-	synctest.Test(t, func(t *testing.T) {
-		k, _ := open(t, Options{Dir: dir})
-		must(t, k, canary(50, 30*time.Second))
-		k.Stop()
-		path := filepath.Join(dir, fileName)
-		raw, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		// As written by a clock that was two days ahead.
-		now := time.Now().UTC()
-		ahead := bytes.ReplaceAll(raw, []byte(now.Add(30*time.Second).Format(time.RFC3339Nano)), []byte(now.Add(48*time.Hour).Format(time.RFC3339Nano)))
-		if bytes.Equal(ahead, raw) {
-			t.Fatalf("no expiry in %s", raw)
-		}
-		if err := os.WriteFile(path, ahead, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		again, _ := open(t, Options{Dir: dir})
-		time.Sleep(30 * time.Second)
-		if again.Percent() != 0 {
-			t.Error("a lease of 30 s is held for longer")
-		}
-		again.Stop()
-	})
+	k, _ := open(t, Options{Dir: dir})
+	want := must(t, k, change{percent: 25, mode: observe, by: "token", reason: "for good"}).proto()
+	k.Stop()
+	again, _ := open(t, Options{Dir: dir})
+	if got := again.Report(); got.String() != want.String() {
+		t.Errorf("got %v, want %v", got, want)
+	}
 }
 
 func TestUnreadableFile(t *testing.T) {
@@ -327,6 +366,8 @@ func TestUnreadableFile(t *testing.T) {
 		"no share":       `{"schema":"greenlight/rollout/v1","percent":500,"mode":"observe_only","revision":3}`,
 		"no mode":        `{"schema":"greenlight/rollout/v1","percent":50,"mode":"decide","revision":3}`,
 		"half a lease":   `{"schema":"greenlight/rollout/v1","percent":50,"mode":"observe_only","revision":3,"holder":"x","lease_s":30}`,
+		"last revision":  `{"schema":"greenlight/rollout/v1","percent":50,"mode":"observe_only","revision":18446744073709551615}`,
+		"a giant":        strings.Repeat(" ", maxFile+1),
 		"no revision":    `{"schema":"greenlight/rollout/v1","percent":50,"mode":"observe_only"}`,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -344,6 +385,11 @@ func TestUnreadableFile(t *testing.T) {
 			}
 			if kept, err := os.ReadFile(aside[0]); err != nil || string(kept) != content {
 				t.Errorf("what was set aside is %q, %v", kept, err)
+			}
+			k.Stop()
+			again, _ := open(t, Options{Percent: 100, Dir: dir})
+			if got := again.Report(); got.GetPercent() != 0 || got.GetMode() != off {
+				t.Errorf("0 %% until somebody sets it, but a second start has %v", got)
 			}
 		})
 	}
@@ -376,6 +422,49 @@ func TestUnwritableFolder(t *testing.T) {
 	if n := k.writeErrors.Load(); n != 2 {
 		t.Errorf("%d failed writes are counted, want 2", n)
 	}
+}
+
+// "Nothing was changed" is true after a restart, or it is not said.
+func TestRefusedChangeIsNotInForceAfterARestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		k, _ := open(t, Options{Dir: dir})
+		before := must(t, k, change{percent: 10, mode: observe, by: "token"}).proto()
+		restarted := func() string {
+			raw, err := os.ReadFile(k.path())
+			if err != nil {
+				t.Fatal(err)
+			}
+			r, err := parse(raw, time.Now())
+			if err != nil {
+				t.Fatal(err)
+			}
+			return r.proto().String()
+		}
+		for name, fail := range map[string]func(*testing.T, string) func(){
+			"the file cannot be synced": durabletest.FailFiles, "the folder cannot be synced": durabletest.FailFolders,
+		} {
+			repair := fail(t, dir)
+			_, err := k.set(change{percent: 100, mode: observe, by: "token"})
+			if got := refusal(t, err); got != "Internal STATE_NOT_WRITTEN" || k.Report().String() != before.String() {
+				t.Errorf("%s: got %s, and %v is in force", name, got, k.Report())
+			}
+			unknown := strings.Contains(err.Error(), "unknown")
+			if !unknown && !strings.Contains(err.Error(), "nothing was changed") || unknown != (k.Trouble() != "") {
+				t.Errorf("%s: got %v, trouble %q", name, err, k.Trouble())
+			}
+			if got := restarted(); got != before.String() {
+				t.Errorf("%s: a restart would find %s, want %s", name, got, before)
+			}
+			repair()
+			time.Sleep(2 * writePeriod)
+			synctest.Wait()
+			if k.Trouble() != "" || restarted() != before.String() {
+				t.Errorf("%s, after the repair: trouble %q, and a restart would find %s", name, k.Trouble(), restarted())
+			}
+		}
+		k.Stop()
+	})
 }
 
 // Whoever asks while others change sees one rollout or another, and never a mixture.

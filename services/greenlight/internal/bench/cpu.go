@@ -2,10 +2,11 @@ package bench
 
 import (
 	"fmt"
-	"os"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/durable"
 )
 
 // tick is the unit of times in /proc, which is the same on every Linux that Go runs on.
@@ -13,7 +14,7 @@ const tick = 10 * time.Millisecond
 
 // cpuOf is the CPU time that the process has used, and whether this system tells (Linux does).
 func cpuOf(pid int) (time.Duration, bool) {
-	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	raw, err := durable.ReadFile(fmt.Sprintf("/proc/%d/stat", pid), durable.MaxDocument)
 	if err != nil {
 		return 0, false
 	}
@@ -32,7 +33,7 @@ func parseStat(line string) (time.Duration, bool) {
 
 // machineBusy is the CPU time that the whole machine has used.
 func machineBusy() (time.Duration, bool) {
-	raw, err := os.ReadFile("/proc/stat")
+	raw, err := durable.ReadFile("/proc/stat", durable.MaxDocument)
 	if err != nil {
 		return 0, false
 	}

@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/greenlight-ml/greenlight/pkg/durable"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/load"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/proc"
@@ -102,12 +103,12 @@ func startFleet(ctx context.Context, opts Options) (f *fleet, err error) {
 // the memory of their code, and so the processor's caches of it, which no other server can. That alone moved the ratios of one
 // call under way by 0.05 and more.
 func copyProgram(from, to string) error {
-	in, err := os.Open(from)
+	in, err := durable.Open(from)
 	if err != nil {
 		return err
 	}
 	defer in.Close()
-	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o755)
+	out, err := durable.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o755)
 	if err != nil {
 		return err
 	}

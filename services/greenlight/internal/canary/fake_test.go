@@ -51,6 +51,7 @@ type fakeExecutor struct {
 
 	process   int
 	rollout   *executorv1.Rollout
+	awaited   *executorv1.Rollout // what a renewal brings back after a restart
 	expires   time.Time // of the lease; zero without one
 	model     evidence.Model
 	baseline  evidence.Model
@@ -86,6 +87,14 @@ func (f *fakeExecutor) start() {
 	if f.rollout == nil || !f.store {
 		f.rollout = &executorv1.Rollout{Revision: 1, SetBy: "executor", Reason: "start", Mode: executorv1.RolloutMode_ROLLOUT_MODE_OFF}
 		f.expires = time.Time{}
+		f.awaited = nil
+	}
+	if r := f.rollout; r.GetHolder() != "" && !r.GetAwaitingRenewal() {
+		f.awaited = r
+		f.rollout = &executorv1.Rollout{
+			Revision: r.GetRevision(), Mode: executorv1.RolloutMode_ROLLOUT_MODE_OFF, Holder: r.GetHolder(), SetBy: r.GetSetBy(), SetFrom: r.GetSetFrom(),
+			Reason: r.GetReason(), SetTime: r.GetSetTime(), AwaitingRenewal: true,
+		}
 	}
 }
 
@@ -221,6 +230,9 @@ func (f *fakeExecutor) set(req *executorv1.SetRolloutRequest) (*executorv1.SetRo
 	now := &executorv1.Rollout{
 		Percent: req.GetPercent(), Mode: req.GetMode(), Revision: was.GetRevision() + 1, Holder: req.GetHolder(),
 		SetBy: "loopback", SetFrom: "127.0.0.1:5555", Reason: req.GetReason(), SetTime: timestamppb.Now(),
+	}
+	if was.GetAwaitingRenewal() {
+		was = f.awaited
 	}
 	if was.GetPercent() == now.GetPercent() && was.GetMode() == now.GetMode() && was.GetHolder() == now.GetHolder() && was.GetReason() == now.GetReason() {
 		now.Revision, now.SetTime = was.GetRevision(), was.GetSetTime()

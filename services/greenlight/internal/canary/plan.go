@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"os"
 	"strconv"
 	"time"
 
@@ -91,7 +90,7 @@ func (p *Plan) write(path string) (digest string, err error) {
 
 // readPlan reads a plan that must have the digest.
 func readPlan(path, digest string) (*Plan, error) {
-	raw, err := os.ReadFile(path)
+	raw, err := durable.ReadFile(path, durable.MaxDocument)
 	if err != nil {
 		return nil, fmt.Errorf("plan: %w", err)
 	}

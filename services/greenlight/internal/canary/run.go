@@ -158,7 +158,7 @@ func (s State) Running(id string) (bool, error) {
 
 // Runs are the ids of all runs, oldest first. What was cut off before its journal is no run: it has done nothing.
 func (s State) Runs() ([]string, error) {
-	entries, err := os.ReadDir(s.run(""))
+	entries, err := durable.ReadDir(s.run(""), durable.MaxEntries)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}

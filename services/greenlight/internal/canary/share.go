@@ -137,6 +137,9 @@ func described(r *executorv1.Rollout) string {
 	text := fmt.Sprintf("its rollout was set to %g %% by %s", r.GetPercent(), who)
 	if h := r.GetHolder(); h != "" {
 		text += ", held by " + h
+		if r.GetAwaitingRenewal() {
+			text += ", which has not renewed it since a restart"
+		}
 	}
 	if t := r.GetSetTime(); t != nil {
 		text += ", at " + t.AsTime().Format(time.TimeOnly) + " UTC"

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"time"
@@ -14,6 +13,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/greenlight-ml/greenlight/pkg/durable"
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
@@ -225,7 +225,7 @@ func readOffline(folder string) (Offline, error) {
 	var o Offline
 	for _, name := range []string{"offline_report.json", "eval_result.json"} {
 		path := filepath.Join(folder, name)
-		raw, err := os.ReadFile(path)
+		raw, err := durable.ReadFile(path, durable.MaxDocument)
 		if errors.Is(err, fs.ErrNotExist) {
 			return o, refuse(errNoEvidence, "%s is not there", path)
 		}

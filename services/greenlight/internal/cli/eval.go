@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/greenlight-ml/greenlight/pkg/durable"
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/study"
@@ -21,7 +22,7 @@ func judgeOffline(c console, store *evidence.Store, folder string) (gate.Scoreca
 		evidence.Header
 		study.OfflineReport
 	}
-	raw, err := os.ReadFile(path)
+	raw, err := durable.ReadFile(path, durable.MaxDocument)
 	if errors.Is(err, os.ErrNotExist) {
 		return gate.Scorecard{}, withHint(err, "greenlight train writes it")
 	}

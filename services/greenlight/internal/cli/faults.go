@@ -159,7 +159,7 @@ func (f *faultFlags) before() (*faults.Result, error) {
 	if !f.resume {
 		return &faults.Result{}, nil
 	}
-	raw, err := os.ReadFile(f.json)
+	raw, err := durable.ReadFile(f.json, durable.MaxDocument)
 	if errors.Is(err, os.ErrNotExist) {
 		return &faults.Result{}, nil
 	}

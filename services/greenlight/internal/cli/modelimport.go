@@ -3,11 +3,11 @@ package cli
 import (
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/greenlight-ml/greenlight/pkg/durable"
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/study"
@@ -42,7 +42,7 @@ beside the baseline. Say with --trained-to where the model's own training data e
 				f.TrainedTo = t
 			}
 			var err error
-			if f.Raw, err = os.ReadFile(file); err != nil {
+			if f.Raw, err = durable.ReadFile(file, durable.MaxDocument); err != nil {
 				return err
 			}
 			data, err := d.load(c)

@@ -2,8 +2,8 @@ package cli
 
 import (
 	"fmt"
-	"os"
 
+	"github.com/greenlight-ml/greenlight/pkg/durable"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 )
 
@@ -12,7 +12,7 @@ func readPolicy(path string) (gate.Policy, error) {
 	if path == "" {
 		return gate.DefaultPolicy(), nil
 	}
-	raw, err := os.ReadFile(path)
+	raw, err := durable.ReadFile(path, durable.MaxDocument)
 	if err != nil {
 		return gate.Policy{}, usageError{fmt.Errorf("--policy: %w", err)}
 	}

@@ -54,6 +54,9 @@ const (
 	nonceLen = 16
 )
 
+// maxTicket is more than a ticket's file has, in bytes.
+const maxTicket = 1 << 20
+
 // Ledger is a folder of phrases. It is safe for concurrent use, by any number of processes.
 type Ledger struct{ dir string }
 
@@ -110,7 +113,7 @@ func (l *Ledger) Find(phrase string) (*Ticket, error) {
 	if err != nil {
 		return nil, err
 	}
-	raw, err := os.ReadFile(l.path(nonce, ".json"))
+	raw, err := durable.ReadFile(l.path(nonce, ".json"), maxTicket)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%w in %s", ErrUnknown, l.dir)
 	}
@@ -135,15 +138,15 @@ func (l *Ledger) Use(t *Ticket) error {
 	}
 	// Exclusive creation decides between two processes. That the file is there is all that it says, so no kill can leave
 	// a part of it; a power cut before the folder is synced takes back a use that nobody acted on yet.
-	mark, err := os.OpenFile(l.path(t.Nonce, ".used"), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	mark, err := durable.OpenFile(l.path(t.Nonce, ".used"), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, fs.ErrExist) {
 		return ErrUsed
 	}
 	if err != nil {
 		return fmt.Errorf("mark the phrase as used: %w", err)
 	}
-	if err := errors.Join(mark.Sync(), mark.Close(), durable.SyncDir(l.dir)); err != nil {
-		return fmt.Errorf("mark the phrase as used: %w", err)
+	if err := errors.Join(durable.Sync(mark), mark.Close(), durable.SyncDir(l.dir)); err != nil {
+		return fmt.Errorf("nothing was started, and the phrase counts as used: make a new plan: mark the phrase as used: %w", err)
 	}
 	return nil
 }

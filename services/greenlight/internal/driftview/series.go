@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/drift"
+	"github.com/greenlight-ml/greenlight/pkg/durable"
 )
 
 // Series is a CSV file with a line per feature, and one for the overall index, for every sample of a watch. It goes on
@@ -25,7 +26,7 @@ var columns = []string{"time", "window_end_time", "model_version", "feature", "r
 
 // OpenSeries opens the file, or makes it with a line of headings. It fails when the file begins with other headings.
 func OpenSeries(path string) (*Series, error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o644)
+	f, err := durable.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o644)
 	if err != nil {
 		return nil, err
 	}

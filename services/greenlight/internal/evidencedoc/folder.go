@@ -8,11 +8,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"io/fs"
-	"os"
 	"path"
 	"path/filepath"
 	"strings"
 
+	"github.com/greenlight-ml/greenlight/pkg/durable"
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 )
 
@@ -47,7 +47,7 @@ func open(dir string) (*folder, error) {
 			return nil
 		}
 		one := &file{name: filepath.ToSlash(name)}
-		if one.raw, err = os.ReadFile(at); err != nil {
+		if one.raw, err = durable.ReadFile(at, durable.MaxDocument); err != nil {
 			return err
 		}
 		if path.Ext(one.name) == ".json" {

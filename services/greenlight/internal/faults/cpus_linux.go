@@ -8,6 +8,8 @@ import (
 	"strconv"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/greenlight-ml/greenlight/pkg/durable"
 )
 
 // halves are the CPUs that this process may run on: one half for who answers, the other for who asks. ok is false when there is
@@ -36,7 +38,7 @@ func halves() (answers, asks unix.CPUSet, ok bool) {
 func hold(pid int, on unix.CPUSet) error {
 	dir := fmt.Sprintf("/proc/%d/task", pid)
 	for range 2 { // once more for those that came meanwhile
-		threads, err := os.ReadDir(dir)
+		threads, err := durable.ReadDir(dir, durable.MaxEntries)
 		if err != nil {
 			return err
 		}

@@ -3,7 +3,8 @@ package faults
 import (
 	"context"
 	"fmt"
-	"os"
+
+	"github.com/greenlight-ml/greenlight/pkg/durable"
 )
 
 // Resources are what a process holds.
@@ -25,7 +26,7 @@ func (e *Executor) Resources(ctx context.Context) (Resources, error) {
 	if r.RSS, err = e.Process.Resident(); err != nil {
 		return r, fmt.Errorf("%s: %w", e.Name, err)
 	}
-	fds, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", e.Process.PID()))
+	fds, err := durable.ReadDir(fmt.Sprintf("/proc/%d/fd", e.Process.PID()), durable.MaxEntries)
 	r.FDs = len(fds)
 	return r, err
 }

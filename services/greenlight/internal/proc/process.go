@@ -12,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/durable"
 )
 
 // Process is a running service.
@@ -63,7 +65,7 @@ func (p *Process) bound(ctx context.Context, path string) (map[string]string, er
 	limit := time.NewTimer(20 * time.Second)
 	defer limit.Stop()
 	for {
-		if raw, err := os.ReadFile(path); err == nil {
+		if raw, err := durable.ReadFile(path, durable.MaxDocument); err == nil {
 			addrs := map[string]string{}
 			for line := range strings.Lines(string(raw)) {
 				if name, addr, ok := strings.Cut(strings.TrimSpace(line), "="); ok {
@@ -151,7 +153,7 @@ func (p *Process) Stop(grace time.Duration) error {
 
 // lastLine is the last that the process logged, for a message to people.
 func (p *Process) lastLine() string {
-	raw, err := os.ReadFile(p.log)
+	raw, err := durable.ReadFile(p.log, durable.MaxDocument)
 	if err != nil {
 		return err.Error()
 	}

@@ -5,12 +5,14 @@ import (
 	"os"
 	"strconv"
 	"strings"
+
+	"github.com/greenlight-ml/greenlight/pkg/durable"
 )
 
 // Resident is the memory that the process occupies, in bytes. It fails where the system does not tell (Linux does).
 func (p *Process) Resident() (int64, error) {
 	pid := p.PID()
-	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+	raw, err := durable.ReadFile(fmt.Sprintf("/proc/%d/statm", pid), durable.MaxDocument)
 	if err != nil {
 		return 0, err
 	}

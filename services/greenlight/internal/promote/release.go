@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/greenlight-ml/greenlight/pkg/durable"
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/model"
@@ -107,7 +108,11 @@ func (r *Releaser) Release(ctx context.Context, p *Pledge, c *Check) (*Record, e
 		return nil, err
 	}
 	entry := model.Entry{Name: c.Name, Version: c.From}
-	if err := model.OpenRegistry(p.Models).Release(entry, c.To, model.Release{Time: rec.Time, Record: raw}); err != nil {
+	err = model.OpenRegistry(p.Models).Release(entry, c.To, model.Release{Time: rec.Time, Record: raw})
+	if durable.Unsure(err) {
+		return nil, fmt.Errorf("%s/%s is in the registry, but a power cut may undo that: give the same phrase again to finish: %w", c.Name, c.To, err)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("the phrase is used up, and nothing was released: %w", err)
 	}
 	if err := r.after(stepReleased); err != nil {
@@ -190,7 +195,7 @@ func (r *Releaser) complete(ctx context.Context, p *Pledge, rec *Record, engines
 		err = errors.Join(store.WriteJSON(PromotionName, header, rec), store.Close())
 	}
 	if err != nil {
-		return fmt.Errorf("%s/%s is in the registry, but %s is not written: %w", rec.Name, rec.To, PromotionName, err)
+		return fmt.Errorf("%s/%s is in the registry, but %s may not be written: %w", rec.Name, rec.To, PromotionName, err)
 	}
 	return r.after(stepWritten)
 }

@@ -29,17 +29,17 @@ type Journal struct {
 // OpenJournal opens the journal of a state folder to append to it, and makes it if there is none. A last line that was
 // cut short by a kill is removed: the sample was never promised.
 func OpenJournal(dir string) (*Journal, error) {
-	file, err := os.OpenFile(filepath.Join(dir, journalName), os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o644)
+	file, err := durable.OpenFile(filepath.Join(dir, journalName), os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o644)
 	if err != nil {
 		return nil, err
 	}
-	raw, err := io.ReadAll(file)
+	end, err := lastLineEnd(file)
 	if err == nil {
 		err = durable.SyncDir(dir)
 	}
 	var tail *durable.Appender
 	if err == nil {
-		tail, err = durable.AppendTo(file, int64(bytes.LastIndexByte(raw, '\n')+1))
+		tail, err = durable.AppendTo(file, end)
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open journal: %w", err), file.Close())
@@ -47,7 +47,28 @@ func OpenJournal(dir string) (*Journal, error) {
 	return &Journal{file, tail}, nil
 }
 
-// Append adds a sample, which is on disk when it returns, and not there after an error.
+// maxLine bounds a sample's line, in bytes: thousands of executors.
+const maxLine = 16 << 20
+
+// lastLineEnd is where the last whole line ends. What follows it is shorter than a line.
+func lastLineEnd(file *os.File) (int64, error) {
+	info, err := file.Stat()
+	if err != nil {
+		return 0, err
+	}
+	start := max(0, info.Size()-maxLine)
+	raw := make([]byte, info.Size()-start)
+	if _, err := file.ReadAt(raw, start); err != nil && !errors.Is(err, io.EOF) {
+		return 0, err
+	}
+	end := bytes.LastIndexByte(raw, '\n')
+	if end < 0 && start > 0 {
+		return 0, fmt.Errorf("%s: no line ends in its last %d bytes: it is not a journal of samples", file.Name(), maxLine)
+	}
+	return start + int64(end) + 1, nil
+}
+
+// Append adds a sample, which is on disk when it returns. After an error [durable.Unsure] reports whether it may be there.
 func (j *Journal) Append(s Sample) error {
 	line, err := json.Marshal(s)
 	if err != nil {
@@ -62,26 +83,35 @@ func (j *Journal) Close() error { return j.file.Close() }
 // Scan calls visit for every sample of a state folder, in their order, and holds one at a time; a line that is being
 // written is left out. A folder without a journal is an error, and so is a line that is not a sample, which names it.
 func Scan(dir string, visit func(Sample)) error {
-	file, err := os.Open(filepath.Join(dir, journalName))
+	file, err := durable.Open(filepath.Join(dir, journalName))
 	if err != nil {
 		return err
 	}
 	defer file.Close()
-	lines := bufio.NewReader(file)
-	for n := 1; ; n++ {
-		line, err := lines.ReadBytes('\n')
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
+	lines := bufio.NewScanner(file)
+	lines.Buffer(nil, maxLine)
+	lines.Split(wholeLines)
+	n := 0
+	for lines.Scan() {
+		n++
 		var s Sample
-		if err := json.Unmarshal(line, &s); err != nil {
+		if err := json.Unmarshal(lines.Bytes(), &s); err != nil {
 			return fmt.Errorf("%s line %d is not a sample: %w", file.Name(), n, err)
 		}
 		visit(s)
 	}
+	if err := lines.Err(); err != nil {
+		return fmt.Errorf("%s line %d: %w", file.Name(), n+1, err)
+	}
+	return nil
+}
+
+// wholeLines is [bufio.ScanLines] without a last line that has no end.
+func wholeLines(data []byte, atEOF bool) (advance int, token []byte, err error) {
+	if atEOF && bytes.IndexByte(data, '\n') < 0 {
+		return len(data), nil, nil
+	}
+	return bufio.ScanLines(data, atEOF)
 }
 
 // ReadJournal reads the samples since a time, and before them, as samples of their own, the newest counters of every

@@ -8,6 +8,8 @@ import (
 	"os"
 	"strconv"
 	"strings"
+
+	"github.com/greenlight-ml/greenlight/pkg/durable"
 )
 
 // CumulativeName is the CSV of all days, in the evidence folder.
@@ -39,7 +41,7 @@ func number(v float64) string { return strconv.FormatFloat(v, 'g', 6, 64) }
 
 // merge is the table of all days with that of a day in the order of days.
 func merge(path, date string, table []byte) ([]byte, error) {
-	have, err := os.ReadFile(path)
+	have, err := durable.ReadFile(path, durable.MaxDocument)
 	if err != nil && !os.IsNotExist(err) {
 		return nil, err
 	}

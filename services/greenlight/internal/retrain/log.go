@@ -4,12 +4,12 @@ import (
 	"fmt"
 	"maps"
 	"math"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/greenlight-ml/greenlight/pkg/durable"
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/featurelog"
 	"github.com/greenlight-ml/greenlight/pkg/market"
@@ -178,7 +178,7 @@ func (r *logReader) bars() []market.Bar {
 
 // logDates are the days that the log has a folder for, ascending.
 func logDates(dir string) ([]time.Time, error) {
-	entries, err := os.ReadDir(dir)
+	entries, err := durable.ReadDir(dir, durable.MaxEntries)
 	if err != nil {
 		return nil, fmt.Errorf("feature log: %w", err)
 	}

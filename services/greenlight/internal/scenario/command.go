@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+
+	"github.com/greenlight-ml/greenlight/pkg/durable"
 )
 
 // command is a greenlight command as a process, which can be killed and halted as such.
@@ -60,7 +62,7 @@ func (c *command) kill() error {
 
 // said is all that the command has said so far.
 func (c *command) said() string {
-	raw, err := os.ReadFile(c.log)
+	raw, err := durable.ReadFile(c.log, durable.MaxDocument)
 	if err != nil {
 		return err.Error()
 	}

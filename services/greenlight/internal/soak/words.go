@@ -3,9 +3,10 @@ package soak
 import (
 	"errors"
 	"fmt"
-	"os"
 	"regexp"
 	"strconv"
+
+	"github.com/greenlight-ml/greenlight/pkg/durable"
 )
 
 var stopped = regexp.MustCompile(`executor stopped.*requests"?[=:](\d+).*in_flight"?[=:](\d+)`)
@@ -13,7 +14,7 @@ var stopped = regexp.MustCompile(`executor stopped.*requests"?[=:](\d+).*in_flig
 // lastWords reads what an executor has logged as it stopped: how many requests it has counted, and how many were under way
 // then.
 func lastWords(path string) (life, error) {
-	raw, err := os.ReadFile(path)
+	raw, err := durable.ReadFile(path, durable.MaxDocument)
 	if err != nil {
 		return life{}, err
 	}

@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"time"
 
 	"google.golang.org/grpc/codes"
 
@@ -41,10 +40,6 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) error {
 		return fmt.Errorf("--require-signature: %w", err)
 	}
 	models := model.OpenRegistry(opts.Models).Requiring(keys)
-	artifact, err := models.Load(opts.Model)
-	if err != nil {
-		return err
-	}
 
 	reg := telemetry.NewRegistry()
 	secured.RegisterMetrics(reg)
@@ -56,12 +51,17 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) error {
 	}
 	stack.OnStop("drift monitor", watching.Stop)
 	watching.RegisterMetrics(reg)
-	watch, err := watching.Watch(artifact)
+	memory := registry.OpenMemory(opts.StateDir, logger)
+	stack.OnStop("active model", func(context.Context) error {
+		memory.Stop()
+		return nil
+	})
+	first, err := memory.Restore(models, watching, opts.Model)
 	if err != nil {
 		return errors.Join(err, stack.Close(ctx))
 	}
-	service := scoring.New(scoring.Loaded{Artifact: artifact, Watch: watch, At: time.Now()}, scoring.NewMetrics(reg))
-	watching.Activate(watch)
+	service := scoring.New(first.Active, scoring.NewMetrics(reg))
+	watching.Activate(first.Active.Watch)
 
 	grpcListener, err := stack.ListenGRPC(ctx, opts.GRPCAddr, opts.GRPCSocketMode, "--grpc-addr")
 	if err != nil {
@@ -86,14 +86,18 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) error {
 		Control: rpc.NewControl(opts.Control, logger, mlenginev1.ModelRegistryService_ServiceDesc.ServiceName),
 	})
 	mlenginev1.RegisterScoringServiceServer(server, service)
-	mlenginev1.RegisterModelRegistryServiceServer(server, registry.New(models, service, watching, logger))
+	mlenginev1.RegisterModelRegistryServiceServer(server, registry.New(registry.Options{
+		Models: models, Scoring: service, Monitor: watching, Memory: memory, Previous: first.Previous, Logger: logger,
+	}))
 	mlenginev1.RegisterDriftServiceServer(server, monitor.NewService(watching))
 	server.Ready()
 
 	admin := telemetry.NewAdmin(reg, func() (bool, string) {
 		reason := "model " + service.Version()
-		if trouble := watching.Trouble(); trouble != "" {
-			reason += "; " + trouble
+		for _, trouble := range []string{memory.Trouble(), watching.Trouble()} {
+			if trouble != "" {
+				reason += "; " + trouble
+			}
 		}
 		return true, reason
 	})
@@ -129,7 +133,7 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) error {
 	}); err != nil {
 		return errors.Join(err, stack.Close(ctx))
 	}
-	logger.Info("ml-engine serves", "model", artifact.Manifest.Version, "digest", artifact.Digest(),
-		"schema", artifact.Spec.Schema, "grpc", lifecycle.Target(grpcListener.Addr()), "http", httpListener.Addr().String())
+	logger.Info("ml-engine serves", "model", first.Active.Manifest.Version, "digest", first.Active.Digest(),
+		"schema", first.Active.Spec.Schema, "grpc", lifecycle.Target(grpcListener.Addr()), "http", httpListener.Addr().String())
 	return stack.Run(ctx, opts.ShutdownGrace, logger)
 }

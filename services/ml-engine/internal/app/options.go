@@ -27,8 +27,8 @@ type Options struct {
 	Reflection bool
 	// Profiles serves /debug/pprof/ beside the other pages.
 	Profiles bool
-	// StateDir is the folder where the counts of drift outlive a restart; empty is none. DriftClock says what hour a vector
-	// is counted in: that of its arrival, or of its event.
+	// StateDir is the folder where the active model, the one before and the counts of drift outlive a restart; empty is
+	// none. DriftClock says what hour a vector is counted in: that of its arrival, or of its event.
 	StateDir, DriftClock string
 	// TLS secures both listeners.
 	TLS certs.Server
@@ -46,7 +46,7 @@ type Options struct {
 func Flags(fs *flag.FlagSet) *Options {
 	o := &Options{GRPCSocketMode: lifecycle.DefaultSocketMode}
 	fs.StringVar(&o.Models, "models", "models", "registry `folder`, laid out as <name>/<version>/")
-	fs.StringVar(&o.Model, "model", "", "`model` to serve: name/version, or a version that one name alone has (required)")
+	fs.StringVar(&o.Model, "model", "", "`model` to serve at the first start: name/version, or a version that one name alone has (required); an activation in --state-dir outlives a restart")
 	fs.StringVar(&o.RequireSignature, "require-signature", "", "`file` with public keys, PEM: a model whose manifest none of them has signed is not served")
 	fs.StringVar(&o.GRPCAddr, "grpc-addr", "127.0.0.1:4010", "`address` of the gRPC listener: host:port, or unix:path for a Unix socket")
 	fs.Var(&o.GRPCSocketMode, "grpc-socket-mode", "`mode` of that socket's file, octal: who may write to it may connect")
@@ -58,7 +58,7 @@ func Flags(fs *flag.FlagSet) *Options {
 	o.Control.Declare(fs, "ModelRegistryService")
 	fs.Float64Var(&o.MaxRequestRate, "max-request-rate", 0, "calls a `second` that each client address may begin, over gRPC and HTTP; 0 is no limit")
 	fs.IntVar(&o.MaxConnections, "max-connections", rpc.DefaultMaxConnections, "connections that each listener may have open; more are refused; 0 is no limit")
-	fs.StringVar(&o.StateDir, "state-dir", "", "`folder` where the counts of drift outlive a restart; none when empty")
+	fs.StringVar(&o.StateDir, "state-dir", "", "`folder` where the active model, the one before and the counts of drift outlive a restart; none when empty")
 	fs.StringVar(&o.DriftClock, "drift-clock", arrivalClock, "`clock` by which drift is counted: arrival, or event (the time in the request) for a replay of past data")
 	fs.DurationVar(&o.ShutdownGrace, "shutdown-grace", 10*time.Second, "how long calls under way may take to finish after a signal")
 	return o

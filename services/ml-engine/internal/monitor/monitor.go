@@ -9,7 +9,6 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -103,13 +102,16 @@ func (m *Monitor) Active() *Watch { return m.active.Load() }
 
 func (m *Monitor) path(w *Watch) string { return filepath.Join(m.opts.Dir, "drift-"+w.key+".json") }
 
+// maxState is more than the counts of a model have, in bytes.
+const maxState = 64 << 20
+
 // restore reads the counts of a watch, if there are any.
 func (m *Monitor) restore(w *Watch) error {
 	if m.owner == nil {
 		return nil
 	}
 	path := m.path(w)
-	raw, err := os.ReadFile(path)
+	raw, err := durable.ReadFile(path, maxState)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -119,10 +121,10 @@ func (m *Monitor) restore(w *Watch) error {
 	ring, err := drift.RestoreRing(w.profile, w.owner, raw)
 	if err != nil {
 		aside, asideErr := durable.SetAside(path, time.Now())
-		if asideErr != nil {
+		if asideErr != nil && !durable.Unsure(asideErr) {
 			return fmt.Errorf("%s: %w; and it cannot be set aside: %w", path, err, asideErr)
 		}
-		m.opts.Logger.Error("the counts of drift cannot be used: they begin anew, and ml_psi_samples with them",
+		m.opts.Logger.Error("the counts of drift cannot be used: they start at zero, and so does ml_psi_samples",
 			"error", err, "file", path, "set_aside_as", aside)
 		return nil
 	}
@@ -165,7 +167,7 @@ func (m *Monitor) save() error {
 		}
 		if err != nil {
 			m.writeErrors.Add(1)
-			m.opts.Logger.Error("the counts of drift were not saved: a restart would go on from older ones", "model", w.version, "error", err)
+			m.opts.Logger.Error("the counts of drift were not saved: a restart may continue with older ones", "model", w.version, "error", err)
 			errs = append(errs, err)
 			continue
 		}

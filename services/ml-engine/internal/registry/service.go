@@ -1,4 +1,5 @@
-// Package registry is ml-engine's ModelRegistryService: it says which models there are, and swaps the one that scores.
+// Package registry is ml-engine's ModelRegistryService: it lists the models, and swaps the one that scores. With a state
+// folder the active model and the one before outlive a restart.
 package registry
 
 import (
@@ -10,10 +11,12 @@ import (
 	"time"
 
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
+	"github.com/greenlight-ml/greenlight/pkg/text"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 	"github.com/greenlight-ml/greenlight/services/ml-engine/internal/monitor"
 	"github.com/greenlight-ml/greenlight/services/ml-engine/internal/scoring"
@@ -23,58 +26,121 @@ import (
 type Service struct {
 	mlenginev1.UnimplementedModelRegistryServiceServer
 
-	registry *model.Registry
-	scoring  *scoring.Service
-	monitor  *monitor.Monitor
-	logger   *slog.Logger
+	Options
 
-	mu       sync.Mutex // one swap at a time; scoring does not wait for it
+	// loading has room for one: models are loaded one after the other. A rollback does not wait for it.
+	loading chan struct{}
+
+	mu       sync.Mutex // one swap at a time; scoring does not wait for it, and nothing under it touches a disk
 	previous *scoring.Loaded
+	// rollbacks counts them, so that an activation that was begun before one does not undo it.
+	rollbacks int
 }
 
-// New returns a service for the models of the registry. What they score is counted by the monitor.
-func New(r *model.Registry, s *scoring.Service, m *monitor.Monitor, logger *slog.Logger) *Service {
-	return &Service{registry: r, scoring: s, monitor: m, logger: logger}
+// Options of a service.
+type Options struct {
+	Models  *model.Registry
+	Scoring *scoring.Service
+	// Monitor counts what the models score.
+	Monitor *monitor.Monitor
+	// Memory keeps the swaps; nil keeps none. Previous is the model before, from an earlier process; nil is none.
+	Memory   *Memory
+	Previous *scoring.Loaded
+	Logger   *slog.Logger
 }
+
+// New returns a service.
+func New(opts Options) *Service {
+	return &Service{Options: opts, previous: opts.Previous, loading: make(chan struct{}, 1)}
+}
+
+// maxProblem bounds the text of a model that cannot be read, in bytes.
+const maxProblem = 300
 
 // ListModels implements ModelRegistryService.
-func (s *Service) ListModels(context.Context, *mlenginev1.ListModelsRequest) (*mlenginev1.ListModelsResponse, error) {
-	entries, err := s.registry.List()
+func (s *Service) ListModels(ctx context.Context, _ *mlenginev1.ListModelsRequest) (*mlenginev1.ListModelsResponse, error) {
+	entries, err := s.Models.List()
 	if err != nil {
 		return nil, fail(codes.Internal, "REGISTRY_UNREADABLE", "%v", err)
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	resp := &mlenginev1.ListModelsResponse{Active: describe(s.scoring.Active())}
-	if s.previous != nil {
-		resp.Previous = describe(*s.previous)
-	}
+	resp := &mlenginev1.ListModelsResponse{}
 	for _, e := range entries {
+		if ctx.Err() != nil {
+			return nil, status.FromContextError(ctx.Err()).Err()
+		}
 		m := &mlenginev1.RegisteredModel{Name: e.Name, Version: e.Version}
-		manifest, err := s.registry.Manifest(e)
+		manifest, err := s.Models.Manifest(e)
 		if err != nil {
-			m.Problem = err.Error()
+			m.Problem = text.Clean(err.Error(), maxProblem)
 		} else {
-			m.Digest, m.Schema = manifest.Digest, manifest.Schema
+			m.Digest, m.Schema = text.Clean(manifest.Digest, maxField), text.Clean(manifest.Schema, maxField)
 		}
 		resp.Models = append(resp.Models, m)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	active := s.Scoring.Active()
+	resp.Active = describe(&active)
+	if s.previous != nil {
+		resp.Previous = describe(s.previous)
 	}
 	return resp, nil
 }
 
+// maxField bounds what a list repeats of a manifest that nobody has verified, in bytes.
+const maxField = 128
+
 // ActivateModel implements ModelRegistryService.
-func (s *Service) ActivateModel(_ context.Context, req *mlenginev1.ActivateModelRequest) (*mlenginev1.ActivateModelResponse, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+func (s *Service) ActivateModel(ctx context.Context, req *mlenginev1.ActivateModelRequest) (*mlenginev1.ActivateModelResponse, error) {
 	if req.GetModel() == "" {
 		return nil, fail(codes.InvalidArgument, "MODEL_MISSING", "name the model to activate: name/version, or a version")
 	}
-	entry, err := s.registry.Find(req.GetModel())
+	select {
+	case s.loading <- struct{}{}:
+		defer func() { <-s.loading }()
+	case <-ctx.Done():
+		return nil, status.FromContextError(ctx.Err()).Err()
+	}
+	s.mu.Lock()
+	rollbacks := s.rollbacks
+	s.mu.Unlock()
+	next, err := s.load(req)
+	if err != nil {
+		return nil, err
+	}
+	if ctx.Err() != nil { // the caller has given up, and would take this for an activation that failed
+		return nil, status.FromContextError(ctx.Err()).Err()
+	}
+	s.mu.Lock()
+	if s.rollbacks != rollbacks {
+		s.mu.Unlock()
+		return nil, fail(codes.Aborted, "ROLLED_BACK", "RollbackModel was called while %s was loaded: %s stays active", req.GetModel(), s.Scoring.Version())
+	}
+	resp := &mlenginev1.ActivateModelResponse{}
+	before := s.Scoring.Active()
+	if same(before, *next) { // nothing changes
+		resp.Active, resp.Previous = describe(&before), describe(&before)
+		s.mu.Unlock()
+		return resp, nil
+	}
+	// Later than the model before, whatever the clock says: that is how a rollback is told from an activation.
+	if next.At = time.Now(); !next.At.After(before.At) {
+		next.At = before.At.Add(time.Millisecond)
+	}
+	written := s.swap(next, &before)
+	s.mu.Unlock()
+	resp.Active, resp.Previous, resp.Warning = describe(next), describe(&before), s.warning(written)
+	return resp, nil
+}
+
+// load finds and verifies the model.
+func (s *Service) load(req *mlenginev1.ActivateModelRequest) (*scoring.Loaded, error) {
+	entry, err := s.Models.Find(req.GetModel())
 	if err != nil {
 		return nil, fail(codes.NotFound, "MODEL_NOT_FOUND", "%v", err)
 	}
 	// Load verifies digests, schema and golden scores; scoring those is also what warms the model up.
-	a, err := s.registry.Load(entry.String())
+	a, err := s.Models.Load(entry.String())
 	if err == nil && !strings.HasPrefix(a.Digest(), req.GetDigest()) {
 		err = fmt.Errorf("model %s has the digest %.12s, and %.12s was expected", entry, a.Digest(), req.GetDigest())
 	}
@@ -83,14 +149,13 @@ func (s *Service) ActivateModel(_ context.Context, req *mlenginev1.ActivateModel
 	}
 	var watch *monitor.Watch
 	if err == nil {
-		watch, err = s.monitor.Watch(a)
+		watch, err = s.Monitor.Watch(a)
 	}
 	if err != nil {
-		s.logger.Error("model is not activated", "model", entry.String(), "active", s.scoring.Version(), "error", err)
-		return nil, fail(codes.FailedPrecondition, "MODEL_INVALID", "%v; %s stays active", err, s.scoring.Version())
+		s.Logger.Error("model is not activated", "model", entry.String(), "active", s.Scoring.Version(), "error", err)
+		return nil, fail(codes.FailedPrecondition, "MODEL_INVALID", "%v; %s stays active", err, s.Scoring.Version())
 	}
-	active, previous := s.swap(scoring.Loaded{Artifact: a, Watch: watch, At: time.Now()})
-	return &mlenginev1.ActivateModelResponse{Active: active, Previous: previous}, nil
+	return &scoring.Loaded{Artifact: a, Watch: watch}, nil
 }
 
 // minDigest is how many digits name a digest.
@@ -99,29 +164,43 @@ const minDigest = 12
 // RollbackModel implements ModelRegistryService.
 func (s *Service) RollbackModel(context.Context, *mlenginev1.RollbackModelRequest) (*mlenginev1.RollbackModelResponse, error) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.previous == nil {
-		return nil, fail(codes.FailedPrecondition, "NO_PREVIOUS_MODEL", "%s has been active since start: there is nothing to return to", s.scoring.Version())
+	s.rollbacks++
+	next := s.previous
+	if next == nil {
+		s.mu.Unlock()
+		return nil, fail(codes.FailedPrecondition, "NO_PREVIOUS_MODEL", "%s is the only model that was active: there is nothing to return to", s.Scoring.Version())
 	}
-	active, previous := s.swap(*s.previous)
-	return &mlenginev1.RollbackModelResponse{Active: active, Previous: previous}, nil
+	before := s.Scoring.Active()
+	written := s.swap(next, &before)
+	s.mu.Unlock()
+	return &mlenginev1.RollbackModelResponse{Active: describe(next), Previous: describe(&before), Warning: s.warning(written)}, nil
 }
 
-// swap makes the model active and remembers the one before. Activating the active model again changes nothing.
-func (s *Service) swap(next scoring.Loaded) (active, previous *mlenginev1.ActiveModel) {
-	before := s.scoring.Active()
-	if before.Digest() == next.Digest() && before.Manifest.Version == next.Manifest.Version && before.Manifest.Name == next.Manifest.Name {
-		return describe(before), describe(before)
-	}
-	before = s.scoring.Activate(next)
-	s.monitor.Activate(next.Watch)
-	s.previous = &before
-	s.logger.Info("model is active", "model", next.Manifest.Version, "digest", next.Digest(),
+// same reports whether two models are one.
+func same(a, b scoring.Loaded) bool {
+	return a.Digest() == b.Digest() && a.Manifest.Version == b.Manifest.Version && a.Manifest.Name == b.Manifest.Name
+}
+
+// swap makes the model active and remembers the one before. It holds the lock.
+func (s *Service) swap(next, before *scoring.Loaded) *write {
+	s.Scoring.Activate(*next)
+	s.Monitor.Activate(next.Watch)
+	s.previous = before
+	s.Logger.Info("model is active", "model", next.Manifest.Version, "digest", next.Digest(),
 		"previous", before.Manifest.Version, "previous_digest", before.Digest())
-	return describe(next), describe(before)
+	return s.Memory.keep(next, before)
 }
 
-func describe(l scoring.Loaded) *mlenginev1.ActiveModel {
+// warning is why a restart may serve another model than the swap's; empty when it serves this one.
+func (s *Service) warning(w *write) string {
+	warning := s.Memory.warning(w)
+	if warning != "" {
+		s.Logger.Warn("the active model may not outlive a restart", "reason", warning)
+	}
+	return warning
+}
+
+func describe(l *scoring.Loaded) *mlenginev1.ActiveModel {
 	return &mlenginev1.ActiveModel{
 		Name: l.Manifest.Name, Version: l.Manifest.Version, Digest: l.Digest(), Schema: l.Spec.Schema,
 		LoadTime: timestamppb.New(l.At),

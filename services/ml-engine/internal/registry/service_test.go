@@ -67,7 +67,7 @@ func start(t *testing.T, control rpc.ControlOptions, versions ...string) *engine
 		Control: rpc.NewControl(control, logger, mlenginev1.ModelRegistryService_ServiceDesc.ServiceName),
 	})
 	mlenginev1.RegisterScoringServiceServer(server, service)
-	mlenginev1.RegisterModelRegistryServiceServer(server, registry.New(models, service, watching, logger))
+	mlenginev1.RegisterModelRegistryServiceServer(server, registry.New(registry.Options{Models: models, Scoring: service, Monitor: watching, Logger: logger}))
 	mlenginev1.RegisterDriftServiceServer(server, monitor.NewService(watching))
 	server.Ready()
 	l := bufconn.Listen(1 << 20)

@@ -94,7 +94,8 @@ const (
 	RolloutErrorReason_ROLLOUT_ERROR_REASON_REVISION_CHANGED RolloutErrorReason = 5
 	// Another holder's lease has not lapsed.
 	RolloutErrorReason_ROLLOUT_ERROR_REASON_LEASE_HELD RolloutErrorReason = 6
-	// The rollout could not be written to the state folder; nothing was changed. AbortRollout is in force all the same.
+	// The rollout could not be written to the state folder. After SetRollout nothing was changed, or the message says that
+	// what a restart would find is unknown; the rollout before stays in force. AbortRollout is in force all the same.
 	RolloutErrorReason_ROLLOUT_ERROR_REASON_STATE_NOT_WRITTEN RolloutErrorReason = 7
 )
 
@@ -152,11 +153,13 @@ func (RolloutErrorReason) EnumDescriptor() ([]byte, []int) {
 // Rollout is which share of the requests gets a shadow, who said so and for how long.
 type Rollout struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Share of the requests that get a shadow, in percent, [0,100]. 0 once the lease has lapsed.
+	// Share of the requests that get a shadow, in percent, [0,100]. 0 once the lease has lapsed, and after a restart under a
+	// lease until the holder renews it.
 	Percent float64 `protobuf:"fixed64,1,opt,name=percent,proto3" json:"percent,omitempty"`
-	// What shadows are for. OFF once the lease has lapsed.
+	// What shadows are for. OFF when the share is 0 for one of those reasons.
 	Mode RolloutMode `protobuf:"varint,2,opt,name=mode,proto3,enum=greenlight.executor.v1.RolloutMode" json:"mode,omitempty"`
-	// Rises with every change, from 1. A renewal that changes nothing else keeps it; a lapse raises it.
+	// Rises with every change, from 1 to 2^53. A renewal that changes nothing else keeps it, and so does a restart; a lapse
+	// raises it.
 	Revision uint64 `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
 	// Whose lease it is, for example the id of a canary run. Empty without a lease.
 	Holder string `protobuf:"bytes,4,opt,name=holder,proto3" json:"holder,omitempty"`
@@ -170,9 +173,12 @@ type Rollout struct {
 	// Why it was set, as the caller said.
 	Reason string `protobuf:"bytes,8,opt,name=reason,proto3" json:"reason,omitempty"`
 	// When it was set, UTC. Renewals do not change it.
-	SetTime       *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=set_time,json=setTime,proto3" json:"set_time,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	SetTime *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=set_time,json=setTime,proto3" json:"set_time,omitempty"`
+	// True after a restart of the executor under a lease: the share is 0 % until the holder makes its call again, which it
+	// can until lease_expire_time.
+	AwaitingRenewal bool `protobuf:"varint,10,opt,name=awaiting_renewal,json=awaitingRenewal,proto3" json:"awaiting_renewal,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *Rollout) Reset() {
@@ -266,6 +272,13 @@ func (x *Rollout) GetSetTime() *timestamppb.Timestamp {
 		return x.SetTime
 	}
 	return nil
+}
+
+func (x *Rollout) GetAwaitingRenewal() bool {
+	if x != nil {
+		return x.AwaitingRenewal
+	}
+	return false
 }
 
 // GetRolloutRequest asks for the rollout.
@@ -611,7 +624,7 @@ var File_greenlight_executor_v1_rollout_proto protoreflect.FileDescriptor
 
 const file_greenlight_executor_v1_rollout_proto_rawDesc = "" +
 	"\n" +
-	"$greenlight/executor/v1/rollout.proto\x12\x16greenlight.executor.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd9\x02\n" +
+	"$greenlight/executor/v1/rollout.proto\x12\x16greenlight.executor.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x84\x03\n" +
 	"\aRollout\x12\x18\n" +
 	"\apercent\x18\x01 \x01(\x01R\apercent\x127\n" +
 	"\x04mode\x18\x02 \x01(\x0e2#.greenlight.executor.v1.RolloutModeR\x04mode\x12\x1a\n" +
@@ -621,7 +634,9 @@ const file_greenlight_executor_v1_rollout_proto_rawDesc = "" +
 	"\x06set_by\x18\x06 \x01(\tR\x05setBy\x12\x19\n" +
 	"\bset_from\x18\a \x01(\tR\asetFrom\x12\x16\n" +
 	"\x06reason\x18\b \x01(\tR\x06reason\x125\n" +
-	"\bset_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\asetTime\"\x13\n" +
+	"\bset_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\asetTime\x12)\n" +
+	"\x10awaiting_renewal\x18\n" +
+	" \x01(\bR\x0fawaitingRenewal\"\x13\n" +
 	"\x11GetRolloutRequest\"p\n" +
 	"\x12GetRolloutResponse\x129\n" +
 	"\arollout\x18\x01 \x01(\v2\x1f.greenlight.executor.v1.RolloutR\arollout\x12\x1f\n" +

@@ -66,7 +66,7 @@ type ListModelsResponse struct {
 	Models []*RegisteredModel `protobuf:"bytes,1,rep,name=models,proto3" json:"models,omitempty"`
 	// The model that scores now.
 	Active *ActiveModel `protobuf:"bytes,2,opt,name=active,proto3" json:"active,omitempty"`
-	// The model that RollbackModel would return to. Not set when there was no swap since start.
+	// The model that RollbackModel would return to. Not set when there is none.
 	Previous      *ActiveModel `protobuf:"bytes,3,opt,name=previous,proto3" json:"previous,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -348,7 +348,10 @@ type ActivateModelResponse struct {
 	// The model that scores now.
 	Active *ActiveModel `protobuf:"bytes,1,opt,name=active,proto3" json:"active,omitempty"`
 	// The model that scored before.
-	Previous      *ActiveModel `protobuf:"bytes,2,opt,name=previous,proto3" json:"previous,omitempty"`
+	Previous *ActiveModel `protobuf:"bytes,2,opt,name=previous,proto3" json:"previous,omitempty"`
+	// Why a restart of ml-engine may serve another model: it has no state folder, or that cannot be written. Empty when the
+	// swap outlives a restart.
+	Warning       string `protobuf:"bytes,3,opt,name=warning,proto3" json:"warning,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -397,6 +400,13 @@ func (x *ActivateModelResponse) GetPrevious() *ActiveModel {
 	return nil
 }
 
+func (x *ActivateModelResponse) GetWarning() string {
+	if x != nil {
+		return x.Warning
+	}
+	return ""
+}
+
 // RollbackModelRequest asks for the model before the last swap.
 type RollbackModelRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -440,7 +450,10 @@ type RollbackModelResponse struct {
 	// The model that scores now.
 	Active *ActiveModel `protobuf:"bytes,1,opt,name=active,proto3" json:"active,omitempty"`
 	// The model that scored before.
-	Previous      *ActiveModel `protobuf:"bytes,2,opt,name=previous,proto3" json:"previous,omitempty"`
+	Previous *ActiveModel `protobuf:"bytes,2,opt,name=previous,proto3" json:"previous,omitempty"`
+	// Why a restart of ml-engine may serve another model: it has no state folder, or that cannot be written. Empty when the
+	// swap outlives a restart.
+	Warning       string `protobuf:"bytes,3,opt,name=warning,proto3" json:"warning,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -489,6 +502,13 @@ func (x *RollbackModelResponse) GetPrevious() *ActiveModel {
 	return nil
 }
 
+func (x *RollbackModelResponse) GetWarning() string {
+	if x != nil {
+		return x.Warning
+	}
+	return ""
+}
+
 var File_greenlight_mlengine_v1_registry_proto protoreflect.FileDescriptor
 
 const file_greenlight_mlengine_v1_registry_proto_rawDesc = "" +
@@ -513,14 +533,16 @@ const file_greenlight_mlengine_v1_registry_proto_rawDesc = "" +
 	"\tload_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\bloadTime\"D\n" +
 	"\x14ActivateModelRequest\x12\x14\n" +
 	"\x05model\x18\x01 \x01(\tR\x05model\x12\x16\n" +
-	"\x06digest\x18\x02 \x01(\tR\x06digest\"\x95\x01\n" +
+	"\x06digest\x18\x02 \x01(\tR\x06digest\"\xaf\x01\n" +
 	"\x15ActivateModelResponse\x12;\n" +
 	"\x06active\x18\x01 \x01(\v2#.greenlight.mlengine.v1.ActiveModelR\x06active\x12?\n" +
-	"\bprevious\x18\x02 \x01(\v2#.greenlight.mlengine.v1.ActiveModelR\bprevious\"\x16\n" +
-	"\x14RollbackModelRequest\"\x95\x01\n" +
+	"\bprevious\x18\x02 \x01(\v2#.greenlight.mlengine.v1.ActiveModelR\bprevious\x12\x18\n" +
+	"\awarning\x18\x03 \x01(\tR\awarning\"\x16\n" +
+	"\x14RollbackModelRequest\"\xaf\x01\n" +
 	"\x15RollbackModelResponse\x12;\n" +
 	"\x06active\x18\x01 \x01(\v2#.greenlight.mlengine.v1.ActiveModelR\x06active\x12?\n" +
-	"\bprevious\x18\x02 \x01(\v2#.greenlight.mlengine.v1.ActiveModelR\bprevious2\xe1\x02\n" +
+	"\bprevious\x18\x02 \x01(\v2#.greenlight.mlengine.v1.ActiveModelR\bprevious\x12\x18\n" +
+	"\awarning\x18\x03 \x01(\tR\awarning2\xe1\x02\n" +
 	"\x14ModelRegistryService\x12h\n" +
 	"\n" +
 	"ListModels\x12).greenlight.mlengine.v1.ListModelsRequest\x1a*.greenlight.mlengine.v1.ListModelsResponse\"\x03\x90\x02\x01\x12q\n" +

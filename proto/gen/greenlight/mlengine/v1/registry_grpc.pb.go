@@ -42,9 +42,9 @@ type ModelRegistryServiceClient interface {
 	// Either way the active model stays.
 	ActivateModel(ctx context.Context, in *ActivateModelRequest, opts ...grpc.CallOption) (*ActivateModelResponse, error)
 	// RollbackModel swaps back to the model that was active before the last swap. It is kept in memory, so nothing is read
-	// and nothing can fail to load. Rolling back twice returns to where one was.
+	// and nothing can fail to load; with a state folder it is loaded at start. Rolling back twice returns to where one was.
 	//
-	// FAILED_PRECONDITION: there was no swap since start.
+	// FAILED_PRECONDITION: there is no model to return to.
 	RollbackModel(ctx context.Context, in *RollbackModelRequest, opts ...grpc.CallOption) (*RollbackModelResponse, error)
 }
 
@@ -104,9 +104,9 @@ type ModelRegistryServiceServer interface {
 	// Either way the active model stays.
 	ActivateModel(context.Context, *ActivateModelRequest) (*ActivateModelResponse, error)
 	// RollbackModel swaps back to the model that was active before the last swap. It is kept in memory, so nothing is read
-	// and nothing can fail to load. Rolling back twice returns to where one was.
+	// and nothing can fail to load; with a state folder it is loaded at start. Rolling back twice returns to where one was.
 	//
-	// FAILED_PRECONDITION: there was no swap since start.
+	// FAILED_PRECONDITION: there is no model to return to.
 	RollbackModel(context.Context, *RollbackModelRequest) (*RollbackModelResponse, error)
 	mustEmbedUnimplementedModelRegistryServiceServer()
 }

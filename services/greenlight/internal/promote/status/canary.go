@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"io/fs"
 
+	"github.com/greenlight-ml/greenlight/pkg/durable"
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
 )
@@ -28,12 +29,26 @@ func newestCanary(folder fs.FS) *Canary {
 	return newest
 }
 
+// read returns the content of a regular file of bounded size: opening a FIFO would block.
+func read(folder fs.FS, name string) ([]byte, error) {
+	info, err := fs.Stat(folder, name)
+	switch {
+	case err != nil:
+		return nil, err
+	case !info.Mode().IsRegular():
+		return nil, &fs.PathError{Op: "read", Path: name, Err: durable.ErrNotRegular}
+	case info.Size() > durable.MaxDocument:
+		return nil, &fs.PathError{Op: "read", Path: name, Err: durable.ErrTooLarge}
+	}
+	return fs.ReadFile(folder, name)
+}
+
 func readCanary(folder fs.FS, name string) *Canary {
 	var r struct {
 		evidence.Header
 		canary.Record
 	}
-	raw, err := fs.ReadFile(folder, name)
+	raw, err := read(folder, name)
 	if err == nil {
 		err = json.Unmarshal(raw, &r)
 	}

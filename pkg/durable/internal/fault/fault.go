@@ -1,0 +1,10 @@
+// Package fault is where tests make a disk fail. Nothing but durable and durabletest imports it.
+package fault
+
+import (
+	"os"
+	"sync/atomic"
+)
+
+// Sync, when set, is asked before a file or folder is synced; its error is that of the sync.
+var Sync atomic.Pointer[func(f *os.File) error]
