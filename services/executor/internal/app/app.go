@@ -152,7 +152,7 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) error {
 	if opts.Profiles {
 		telemetry.AddProfiles(admin)
 	}
-	web := telemetry.NewHTTPServer(limiter.LimitHTTP(admin))
+	web := telemetry.NewHTTPServer(limiter.LimitHTTP(admin), logger)
 	secured.SecureHTTP(web)
 
 	// Reverse order: refuse and drain calls first, then let the shadows they left behind finish, then write what they and
