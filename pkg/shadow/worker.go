@@ -64,7 +64,9 @@ func (w *worker) send(ctx context.Context) {
 		if outcome == Canceled && ctx.Err() == nil {
 			outcome = Unavailable // ml-engine ended the call, not us: that is no excuse before the breaker
 		}
-		w.d.model.doubt()
+		if outcome != Rejected { // a rejection requests a probe itself
+			w.d.model.requestProbe()
+		}
 		w.fail(Result{Outcome: outcome, Err: err})
 		return
 	}
