@@ -39,6 +39,8 @@ type Options struct {
 	// Loopback listens on a real TCP port of 127.0.0.1 instead of in memory, for tests of whole programs. It does not
 	// work inside a synctest bubble.
 	Loopback bool
+	// Dial are further options of the client's connection, for example executor's.
+	Dial []grpc.DialOption
 }
 
 // Engine is the engine of one test.
@@ -93,7 +95,7 @@ func Start(t testing.TB, opts Options) *Engine {
 	if !opts.Loopback {
 		target, extra = "passthrough:///bufnet", []grpc.DialOption{grpc.WithContextDialer(e.dial)}
 	}
-	conn, err := rpc.Dial(target, nil, extra...)
+	conn, err := rpc.Dial(target, nil, append(extra, opts.Dial...)...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,6 +17,8 @@ type Fault struct {
 	Before func(ctx context.Context) error
 	// After, if set, may change the answer of a batch before it leaves; Predict answers with the first row.
 	After func(*mlenginev1.BatchPredictResponse)
+	// Info, if set, may change the answer of GetModelInfo before it leaves.
+	Info func(*mlenginev1.GetModelInfoResponse)
 	// Everywhere says that Before holds for GetModelInfo as well: the process is ill, not only its scoring.
 	Everywhere bool
 }

@@ -143,8 +143,12 @@ func (s *service) GetModelInfo(ctx context.Context, _ *mlenginev1.GetModelInfoRe
 			return nil, err
 		}
 	}
-	return &mlenginev1.GetModelInfoResponse{
+	info := &mlenginev1.GetModelInfoResponse{
 		Name: m.Manifest.Name, Version: m.Manifest.Version, Digest: m.Digest(), Family: m.Spec.Family,
 		Schema: m.Spec.Schema, SchemaHash: m.Spec.SchemaHash,
-	}, nil
+	}
+	if fault.Info != nil {
+		fault.Info(info)
+	}
+	return info, nil
 }

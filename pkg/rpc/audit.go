@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"log/slog"
 	"strings"
 	"time"
 
@@ -12,23 +13,28 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/greenlight-ml/greenlight/pkg/telemetry"
 )
 
-// maxAudited bounds what the audit log has of a request, in bytes: whoever is refused must not fill the disk.
+// maxAudited bounds what the audit log has of a request, in bytes.
 const maxAudited = 256
 
-// unary admits operators alone to the control services, and writes an audit line for every call of them: who, what, from
-// where, and how it ended.
+// unary admits operators alone to the control services, and writes an audit line for every call of theirs: who, what, from
+// where, and how it ended. Calls that are not admitted have such lines at a limited rate, so that they cannot fill the disk;
+// the next line says how many were suppressed.
 func (c *Control) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (resp any, err error) {
 	if !c.guards(service(info.FullMethod)) {
 		return handler(ctx, req)
 	}
 	start := time.Now()
 	who, err := c.authorize(ctx)
+	logger := c.logger
 	if err == nil {
+		logger = telemetry.Audit(logger)
 		resp, err = handler(context.WithValue(ctx, callerKey{}, who), req)
 	}
-	c.audit(ctx, who, info.FullMethod, requestText(req), start, err)
+	audit(ctx, logger, who, info.FullMethod, requestText(req), start, err)
 	return resp, err
 }
 
@@ -39,19 +45,21 @@ func (c *Control) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerI
 	}
 	start := time.Now()
 	who, err := c.authorize(ss.Context())
+	logger := c.logger
 	if err == nil {
+		logger = telemetry.Audit(logger)
 		err = handler(srv, ss)
 	}
-	c.audit(ss.Context(), who, info.FullMethod, "", start, err)
+	audit(ss.Context(), logger, who, info.FullMethod, "", start, err)
 	return err
 }
 
-func (c *Control) audit(ctx context.Context, who, method, request string, start time.Time, err error) {
+func audit(ctx context.Context, logger *slog.Logger, who, method, request string, start time.Time, err error) {
 	from := "unknown"
 	if p, ok := peer.FromContext(ctx); ok {
 		from = p.Addr.String()
 	}
-	c.logger.InfoContext(ctx, "control call", "who", who, "method", method, "request", request, "from", from,
+	logger.InfoContext(ctx, "control call", "who", who, "method", method, "request", request, "from", from,
 		"result", status.Code(err).String(), "took", time.Since(start))
 }
 
@@ -66,14 +74,14 @@ func requestText(req any) string {
 		return ""
 	}
 	// protojson varies its blanks on purpose; equal requests should have equal lines.
-	var text bytes.Buffer
-	if err := json.Compact(&text, raw); err != nil {
+	var compact bytes.Buffer
+	if err := json.Compact(&compact, raw); err != nil {
 		return ""
 	}
-	if text.Len() > maxAudited {
-		return text.String()[:maxAudited] + "..."
+	if compact.Len() > maxAudited {
+		return compact.String()[:maxAudited] + "..."
 	}
-	return text.String()
+	return compact.String()
 }
 
 // service is the name of the service of a method, "/service/method".

@@ -22,6 +22,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/certs"
 	"github.com/greenlight-ml/greenlight/pkg/certs/certstest"
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
+	"github.com/greenlight-ml/greenlight/pkg/telemetry"
 	"github.com/greenlight-ml/greenlight/pkg/telemetry/telemetrytest"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 )
@@ -107,7 +108,10 @@ func newControlled(t testing.TB, addr net.Addr, opts rpc.ControlOptions, tls cer
 
 func (c *controlled) serve(t testing.TB, l net.Listener, opts rpc.ControlOptions, tls certs.Server, limiter *rpc.Limiter) {
 	t.Helper()
-	logger := slog.New(slog.NewTextHandler(c, nil))
+	logger, err := telemetry.NewLogger(c, "info", "text")
+	if err != nil {
+		t.Fatal(err)
+	}
 	store, err := tls.Open(logger)
 	if err != nil {
 		t.Fatal(err)
@@ -251,6 +255,26 @@ func TestTokensStayPrivate(t *testing.T) {
 	}
 	if !strings.Contains(c.logged(), "from=10.1.2.3:50000 result=Unauthenticated") {
 		t.Errorf("audit: got %s", c.logged())
+	}
+}
+
+// Every call of an operator is in the log. Those who are refused cannot fill it: the next line says how many were left out.
+func TestAuditIsBoundedForThoseWhoAreRefused(t *testing.T) {
+	tokens := file(t, secret)
+	c := newControlled(t, here, rpc.ControlOptions{TokenFile: tokens}, certs.Server{}, nil)
+	client := mlenginev1.NewModelRegistryServiceClient(c.client(t))
+	operator := metadata.AppendToOutgoingContext(t.Context(), "authorization", "Bearer "+secret)
+	for range 50 {
+		if _, err := client.ActivateModel(t.Context(), &mlenginev1.ActivateModelRequest{Model: strings.Repeat("x", 10<<10)}); status.Code(err) != codes.Unauthenticated {
+			t.Fatal(err)
+		}
+		if _, err := client.ActivateModel(operator, &mlenginev1.ActivateModelRequest{Model: "m"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	log := c.logged()
+	if refused, admitted := strings.Count(log, "who=nobody"), strings.Count(log, "who=token"); refused != 10 || admitted != 50 || len(log) > 30<<10 {
+		t.Errorf("%d lines of refused calls, want 10; %d of the operator, want 50; %d bytes", refused, admitted, len(log))
 	}
 }
 

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"log/slog"
 	"net"
-	"runtime/debug"
 	"time"
 
 	grpcprom "github.com/grpc-ecosystem/go-grpc-middleware/providers/prometheus"
@@ -97,7 +96,7 @@ func NewServer(opts ServerOptions) *Server {
 	})
 	onPanic := recovery.WithRecoveryHandlerContext(func(_ context.Context, p any) error {
 		panics.Inc()
-		opts.Logger.Error("handler panicked", "panic", p, "stack", string(debug.Stack()))
+		opts.Logger.Error("handler panicked", "panic", p, "stack", panicStack())
 		return status.Error(codes.Internal, "internal error")
 	})
 	unary := []grpc.UnaryServerInterceptor{metrics.UnaryServerInterceptor(), logCalls(opts.Logger, opts.SlowCall)}

@@ -35,7 +35,7 @@ type BreakerOptions struct {
 	OpenFor, MaxOpenFor time.Duration
 	// Probes is how many predictions half-open lets through; as many successes in a row close the breaker.
 	Probes uint32
-	// Logger is told of every change of state. Required.
+	// Logger gets every change of state. Required.
 	Logger *slog.Logger
 }
 
@@ -72,7 +72,7 @@ func (o BreakerOptions) Validate() error {
 // backoff on top, since gobreaker's own open time is fixed.
 //
 // gobreaker goes from open to half-open only when it is asked, so after its own open time, the shortest there is,
-// whoever asks is held back here until the backoff has passed, or until there is news of ml-engine (see hasten).
+// calls are held back here until the backoff has passed, or until ml-engine is known to have recovered (see skipBackoff).
 type Breaker struct {
 	opts  BreakerOptions
 	cb    *gobreaker.TwoStepCircuitBreaker[struct{}]
@@ -142,23 +142,21 @@ func verdict(o Outcome) error {
 	}
 }
 
-// held says whether the backoff has not passed yet, and when it will have.
+// held reports whether the backoff has not passed yet, and when it will have.
 func (b *Breaker) held() (until time.Time, held bool) {
 	nanos := b.heldUntil.Load()
 	return b.start.Add(time.Duration(nanos)), nanos != 0 && int64(time.Since(b.start)) < nanos
 }
 
-// hasten ends the backoff, but not the open time itself: probes may begin OpenFor after the breaker opened. It is for news
-// that ml-engine is back. The backoff spares an engine that stays ill, and after a long outage it has grown to minutes,
-// which would go by without a shadow although the engine is there again. An engine that comes and goes is still probed no
-// more often than once in OpenFor.
-func (b *Breaker) hasten() {
+// skipBackoff allows probes again once OpenFor has passed. Call it when ml-engine is known to have recovered: after a long
+// outage the backoff has grown to minutes. An engine that comes and goes is still probed once in OpenFor at most.
+func (b *Breaker) skipBackoff() {
 	earliest := b.opened.Load() + int64(b.opts.OpenFor)
 	held := b.heldUntil.Load()
 	if held <= earliest { // also when it is not open
 		return
 	}
-	// Only what was read is replaced: if the state has changed in between, this was news of an opening that is over.
+	// Only the value that was read is replaced: if the state has changed meanwhile, the news was of an earlier opening.
 	if b.heldUntil.CompareAndSwap(held, earliest) {
 		b.opts.Logger.Info("breaker probes early: ml-engine is back", "sooner_by", time.Duration(held-earliest))
 	}

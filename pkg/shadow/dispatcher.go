@@ -113,7 +113,7 @@ func New(opts Options) (*Dispatcher, error) {
 		model: newModelWatch(opts.Engine, opts.Logger, opts.Timeout/2),
 		queue: newQueue(opts.QueueSize, opts.MaxBatch),
 	}
-	d.model.back = breaker.hasten
+	d.model.back = breaker.skipBackoff
 	d.model.waiting = func() bool {
 		_, held := breaker.held()
 		return held
@@ -234,9 +234,12 @@ func (d *Dispatcher) settle(c *call, r Result) {
 	c.release()
 }
 
-// record counts the outcome of a request and tells of it.
+// record counts the outcome of a request and hands it on.
 func (d *Dispatcher) record(req *Request, r Result) {
 	d.recorder.record(r, req.BaselineLatency)
+	if r.Outcome == Rejected {
+		d.model.rejected()
+	}
 	if d.opts.OnSettled == nil {
 		return
 	}

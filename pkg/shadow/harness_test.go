@@ -30,9 +30,10 @@ type trial struct {
 	rng    *rand.Rand
 }
 
-// newTrial starts both and waits until they know each other. change may be nil.
+// newTrial starts both, connected as executor connects, and waits until they know each other. change may be nil.
 func newTrial(t *testing.T, engine enginetest.Options, change func(*Options)) *trial {
 	t.Helper()
+	engine.Dial = DialOptions(nil, DefaultOptions().MaxBatch)
 	tr := &trial{
 		t: t, engine: enginetest.Start(t, engine), reg: prometheus.NewRegistry(), rng: rand.New(rand.NewPCG(3, 4)),
 	}

@@ -15,10 +15,14 @@ import (
 )
 
 const (
-	// How often the model is looked at while all is well; while ml-engine is ill; at most, when calls fail.
+	// modelPeriod is how often the model is probed while all is well, modelRetry while ml-engine is unhealthy or rejects
+	// states, and modelGap is the least time between two probes.
 	modelPeriod, modelRetry, modelGap = 5 * time.Second, 500 * time.Millisecond, 100 * time.Millisecond
-	// How long a look may take.
+	// modelTimeout is how long a probe may take.
 	modelTimeout = 2 * time.Second
+	// modelMemory is how long after a rejection the model is still probed every modelRetry: a rollback that comes then is
+	// noticed before the next request.
+	modelMemory = 30 * time.Second
 )
 
 // modelWatch knows which model ml-engine has active, and so which inputs a shadow needs.
@@ -27,28 +31,30 @@ type modelWatch struct {
 	logger  *slog.Logger
 	current atomic.Pointer[activeModel]
 	wake    chan struct{}
+	start   time.Time
+	// lastRejected is when a state was rejected last under the present model, in nanoseconds since start; 0 is never.
+	lastRejected atomic.Int64
 
-	// prompt is how soon a look must be answered for ml-engine to count as well: a look is the cheapest call there is, so
-	// when one takes long there is no hope for a shadow.
+	// prompt is how soon a probe must be answered for ml-engine to count as healthy. A probe is the cheapest call there is, so
+	// when one takes longer no shadow can succeed.
 	prompt time.Duration
-	// back, if set, is told when ml-engine is well again after it was not, has another model, or answers over a connection that is
-	// new: reasons to try it anew.
-	// waiting, if set, says that somebody waits for such news.
+	// back, if set, is called when ml-engine has recovered, has another model, or answers over a new connection: reasons to
+	// try it again. waiting, if set, reports whether that would change anything now.
 	back    func()
 	waiting func() bool
-	well    bool // at the last look; only run's
-	// connections are those that looks were answered over, the newest last; only run's.
+	healthy bool // at the last probe; only run's
+	// connections are those that probes were answered over, the newest last; only run's.
 	connections []connection
 }
 
 // connection is one to ml-engine, by its two ends.
 type connection struct{ local, remote string }
 
-// maxConnections is how many are remembered: more than an executor has, one to each ml-engine. One that was forgotten counts as new,
-// which costs a probe.
+// maxConnections is how many are remembered: more than an executor has, one to each ml-engine. One that was forgotten
+// counts as new, which costs a probe.
 const maxConnections = 64
 
-// activeModel is what was found at the last look.
+// activeModel is what the last probe found.
 type activeModel struct {
 	version, digest string
 	schema          *feature.Schema // nil when this build does not know the schema
@@ -56,7 +62,7 @@ type activeModel struct {
 }
 
 func newModelWatch(engine mlenginev1.ScoringServiceClient, logger *slog.Logger, prompt time.Duration) *modelWatch {
-	return &modelWatch{engine: engine, logger: logger, wake: make(chan struct{}, 1), prompt: prompt}
+	return &modelWatch{engine: engine, logger: logger, wake: make(chan struct{}, 1), start: time.Now(), prompt: prompt}
 }
 
 // schema is the active model's; errUnknown while ml-engine was never reached, errSchema when this build lacks it.
@@ -71,15 +77,30 @@ func (w *modelWatch) schema() (*feature.Schema, error) {
 	return m.schema, nil
 }
 
-// doubt asks for a look now: a call failed in a way that a swap of models or a restart would explain.
-func (w *modelWatch) doubt() {
+// rejected requests a probe because a state was rejected, as all are after a swap to a model of another schema. While
+// states go on being rejected, the model is probed every modelRetry and no more often.
+func (w *modelWatch) rejected() {
+	now := int64(time.Since(w.start))
+	if before := w.lastRejected.Swap(now); before == 0 || now-before > int64(modelMemory) {
+		w.requestProbe()
+	}
+}
+
+// rejects reports whether a state was rejected within modelMemory.
+func (w *modelWatch) rejects() bool {
+	last := w.lastRejected.Load()
+	return last != 0 && int64(time.Since(w.start))-last <= int64(modelMemory)
+}
+
+// requestProbe schedules a GetModelInfo now: a call failed in a way that a swap of models or a restart would explain.
+func (w *modelWatch) requestProbe() {
 	select {
 	case w.wake <- struct{}{}:
 	default:
 	}
 }
 
-// run looks at the model until the end of ctx.
+// run probes the model until the end of ctx.
 func (w *modelWatch) run(ctx context.Context) {
 	pause := func(d time.Duration, wake <-chan struct{}) {
 		timer := time.NewTimer(d)
@@ -92,7 +113,7 @@ func (w *modelWatch) run(ctx context.Context) {
 	}
 	for ctx.Err() == nil {
 		next := modelPeriod
-		if !w.judge(ctx) || w.waiting != nil && w.waiting() {
+		if !w.judge(ctx) || w.rejects() || w.waiting != nil && w.waiting() {
 			next = modelRetry // a restart, for example, may take less than the period
 		}
 		pause(modelGap, nil)
@@ -100,28 +121,28 @@ func (w *modelWatch) run(ctx context.Context) {
 	}
 }
 
-// judge takes a look, says whether ml-engine is well, and tells back when it is so again.
+// judge probes ml-engine, reports whether it is healthy, and calls back when it has recovered.
 //
-// An engine whose scores alone are wrong or late looks well all the time. When somebody has mended it, he has restarted it, put another
-// in its place or led the way elsewhere, and each of these takes a new connection; an engine that goes on as it is keeps its connection, and
-// its backoff.
+// An engine whose scores alone are wrong or late answers every probe. Who repairs it restarts it, replaces it or changes
+// the route to it, and each of these takes a new connection. An engine that stays as it is keeps its connection, and its
+// backoff.
 func (w *modelWatch) judge(ctx context.Context) bool {
 	before, start := w.current.Load(), time.Now()
 	var p peer.Peer
-	well := w.look(ctx, &p) && time.Since(start) <= w.prompt
+	healthy := w.probe(ctx, &p) && time.Since(start) <= w.prompt
 	swapped := before != nil && before.digest != w.current.Load().digest
-	news := !w.well || swapped
-	if well && w.isNew(&p) {
+	news := !w.healthy || swapped
+	if healthy && w.isNew(&p) {
 		news = true
 	}
-	if well && news && w.back != nil {
+	if healthy && news && w.back != nil {
 		w.back()
 	}
-	w.well = well
-	return well
+	w.healthy = healthy
+	return healthy
 }
 
-// isNew says whether no look was answered over this connection before, and remembers it.
+// isNew reports whether no probe was answered over this connection before, and remembers it.
 func (w *modelWatch) isNew(p *peer.Peer) bool {
 	if p.Addr == nil || p.LocalAddr == nil {
 		return false
@@ -137,10 +158,9 @@ func (w *modelWatch) isNew(p *peer.Peer) bool {
 	return true
 }
 
-// look asks ml-engine for its model. A failure keeps what was known, so that a model that comes back the same loses no
-// request to a second look.
-// p becomes who answered.
-func (w *modelWatch) look(ctx context.Context, p *peer.Peer) bool {
+// probe asks ml-engine for its model. A failure keeps what was known, so that a model that comes back the same loses no
+// request to a second probe. p becomes the peer that answered.
+func (w *modelWatch) probe(ctx context.Context, p *peer.Peer) bool {
 	ctx, cancel := context.WithTimeout(ctx, modelTimeout)
 	defer cancel()
 	info, err := w.engine.GetModelInfo(ctx, &mlenginev1.GetModelInfoRequest{}, grpc.Peer(p))
@@ -166,6 +186,7 @@ func (w *modelWatch) look(ctx context.Context, p *peer.Peer) bool {
 	}
 	if before == nil || !before.reachable || before.digest != m.digest {
 		w.logger.Info("ml-engine is reached", "model", m.version, "digest", m.digest, "schema", info.GetSchema())
+		w.lastRejected.Store(0) // the next rejection is news again
 		if m.schema == nil {
 			w.logger.Error("the active model needs a feature schema that this executor does not have: every shadow will be rejected",
 				"schema", info.GetSchema(), "schema_hash", info.GetSchemaHash())

@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
 
 	"github.com/greenlight-ml/greenlight/pkg/enginetest"
 	"github.com/greenlight-ml/greenlight/pkg/feature"
@@ -209,7 +212,7 @@ func TestLookComparesTheSchema(t *testing.T) {
 		if _, err := w.schema(); !errors.Is(err, errUnknown) {
 			t.Errorf("%s, before a look: got %v, want errUnknown", name, err)
 		}
-		if !w.look(t.Context(), new(peer.Peer)) {
+		if !w.probe(t.Context(), new(peer.Peer)) {
 			t.Errorf("%s: the look failed", name)
 		}
 		if s, err := w.schema(); !errors.Is(err, tt.want) || (err == nil && s != known) {
@@ -254,4 +257,83 @@ func TestStateOfAnotherSchemaIsRejected(t *testing.T) {
 			t.Errorf("got %v and %d calls, want rejected and none", r.Outcome, len(tr.engine.Calls()))
 		}
 	})
+}
+
+// rejectedOf starts a detached shadow every 10 ms for the time, with states that only a model of v1.8.1 can score, and
+// returns how many were rejected.
+func (tr *trial) rejectedOf(d time.Duration) uint64 {
+	before := tr.recorder.Total(Rejected)
+	for range d / pace {
+		schema := mustSchema(tr.t, "v1.8.1")
+		tr.Detach(Request{Arrival: time.Now(), State: State{Schema: schema, Vector: enginetest.Vector(tr.rng, schema)}})
+		time.Sleep(pace)
+	}
+	synctest.Wait()
+	return tr.recorder.Total(Rejected) - before
+}
+
+// After a rollback to a model that can score the states again, shadows are lost for half a second at most, whether or not
+// requests came in meanwhile.
+func TestRollbackToAnotherSchemaLosesNoShadowsForLong(t *testing.T) {
+	for name, quiet := range map[string]time.Duration{"under load": 0, "after a quiet second": time.Second} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				tr := newTrial(t, enginetest.Options{}, nil)
+				for range 3 {
+					tr.engine.Swap("v1.8", "v1.8-b0")
+					if n := tr.rejectedOf(7 * time.Second); n < 150 {
+						t.Fatalf("%d shadows were rejected under a model of another schema", n)
+					}
+					tr.engine.Swap("v1.8.1", "v1.8.1-rc1")
+					time.Sleep(quiet)
+					if quiet == 0 {
+						if n := tr.rejectedOf(modelRetry + pace); n > uint64(modelRetry/pace) {
+							t.Errorf("%d shadows were rejected in the half second after the rollback", n)
+						}
+					}
+					if n := tr.rejectedOf(3 * time.Second); n != 0 {
+						t.Errorf("%d shadows were rejected although the model before serves again", n)
+					}
+				}
+			})
+		})
+	}
+}
+
+// The first rejection after a long time is followed by a probe at once.
+func TestARejectionRequestsAProbeAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tr := newTrial(t, enginetest.Options{Schema: "v1.8"}, nil)
+		time.Sleep(modelMemory)
+		tr.engine.Swap("v1.8.1", "v1.8.1-rc1") // between two regular probes
+		if n := tr.rejectedOf(2 * modelGap); n == 0 || n > uint64(modelGap/pace)+1 {
+			t.Errorf("%d shadows were rejected, want those of %v at most", n, modelGap)
+		}
+	})
+}
+
+// An engine that rejects everything for good is not probed without end.
+func TestRejectionsCauseFewProbes(t *testing.T) {
+	for name, schema := range map[string]string{"by executor": "v1.8", "by ml-engine": "v1.8.1"} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				tr := newTrial(t, enginetest.Options{Schema: schema}, nil)
+				var probes atomic.Int64
+				tr.engine.Break(enginetest.Fault{
+					Info:   func(*mlenginev1.GetModelInfoResponse) { probes.Add(1) },
+					Before: func(context.Context) error { return status.Error(codes.InvalidArgument, "no") },
+				})
+				n := tr.rejectedOf(20 * time.Second)
+				if got := probes.Load(); n == 0 || got > 42 || got < 30 {
+					t.Errorf("%d rejections in 20 s caused %d probes, want about 40", n, got)
+				}
+				time.Sleep(2 * modelMemory)
+				probes.Store(0)
+				time.Sleep(20 * time.Second)
+				if got := probes.Load(); got > 5 {
+					t.Errorf("without requests: %d probes in 20 s", got)
+				}
+			})
+		})
+	}
 }

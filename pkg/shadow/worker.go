@@ -59,23 +59,37 @@ func (w *worker) send(ctx context.Context) {
 	callCtx, cancel := context.WithDeadline(ctx, last)
 	response, err := w.d.opts.Engine.BatchPredict(callCtx, &w.request)
 	cancel()
-	if err == nil && len(response.GetScores()) != len(w.batch) {
-		w.fail(Result{
-			Outcome: InvalidScore,
-			Err:     fmt.Errorf("ml-engine answered %d scores for %d rows", len(response.GetScores()), len(w.batch)),
-		})
-		return
-	}
 	if err != nil {
 		outcome := OutcomeOf(err)
 		if outcome == Canceled && ctx.Err() == nil {
 			outcome = Unavailable // ml-engine ended the call, not us: that is no excuse before the breaker
 		}
-		w.d.model.doubt()
+		if outcome != Rejected { // a rejection requests a probe itself
+			w.d.model.requestProbe()
+		}
 		w.fail(Result{Outcome: outcome, Err: err})
 		return
 	}
+	if err := validate(response, len(w.batch)); err != nil {
+		w.fail(Result{Outcome: InvalidScore, Err: err})
+		return
+	}
 	w.answer(response)
+}
+
+// validate returns an error if the response is not one score or one error for each row, in their order.
+func validate(r *mlenginev1.BatchPredictResponse, rows int) error {
+	if n := len(r.GetScores()); n != rows {
+		return fmt.Errorf("ml-engine answered %d scores for %d rows", n, rows)
+	}
+	next := uint32(0)
+	for _, e := range r.GetErrors() {
+		if e.GetRow() < next || e.GetRow() >= uint32(rows) {
+			return fmt.Errorf("ml-engine answered an error for row %d: want ascending rows below %d", e.GetRow(), rows)
+		}
+		next = e.GetRow() + 1
+	}
+	return nil
 }
 
 // admit drops the rows that have ended or are out of time, asks the breaker for each of the others, and puts the rows

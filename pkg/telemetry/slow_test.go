@@ -3,6 +3,7 @@ package telemetry_test
 import (
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"strings"
@@ -54,7 +55,7 @@ func TestSlowClientsAreCutOff(t *testing.T) {
 						}
 					}
 				})
-				srv := telemetry.NewHTTPServer(mux)
+				srv := telemetry.NewHTTPServer(mux, slog.New(slog.DiscardHandler))
 				l := bufconn.Listen(64 << 10)
 				served := make(chan error, 1)
 				go func() { served <- srv.Serve(l) }()

@@ -1,6 +1,7 @@
 package telemetry_test
 
 import (
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -109,7 +110,7 @@ func TestNewLogger(t *testing.T) {
 }
 
 func TestHTTPServerHasLimits(t *testing.T) {
-	s := telemetry.NewHTTPServer(http.NotFoundHandler())
+	s := telemetry.NewHTTPServer(http.NotFoundHandler(), slog.New(slog.DiscardHandler))
 	if s.ReadHeaderTimeout <= 0 || s.ReadTimeout <= 0 || s.WriteTimeout <= 0 || s.IdleTimeout <= 0 || s.MaxHeaderBytes <= 0 {
 		t.Errorf("a limit is missing: %+v", s)
 	}

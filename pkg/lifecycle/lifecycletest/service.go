@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
+	"github.com/greenlight-ml/greenlight/pkg/telemetry"
 )
 
 // Service is a service that answers.
@@ -35,7 +36,11 @@ func Start(t testing.TB, addressFile string, run func(context.Context, *slog.Log
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	s := &Service{t: t, end: cancel, done: make(chan error, 1)}
-	go func() { s.done <- run(ctx, slog.New(slog.NewTextHandler(&s.log, nil))) }()
+	logger, err := telemetry.NewLogger(&s.log, "info", "text")
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() { s.done <- run(ctx, logger) }()
 	addrs := s.addresses(addressFile)
 	s.HTTP = "http://" + addrs["http"]
 	conn, err := rpc.Dial(addrs["grpc"], nil)

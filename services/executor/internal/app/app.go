@@ -96,7 +96,7 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) error {
 		return fail(err)
 	}
 	book.RegisterMetrics(reg)
-	conn, err := rpc.Dial(opts.EngineAddr, reg, rpc.Secure(engineSecured.Credentials(opts.EngineTLS.ServerName))...)
+	conn, err := rpc.Dial(opts.EngineAddr, reg, shadow.DialOptions(engineSecured.Credentials(opts.EngineTLS.ServerName), opts.Shadow.MaxBatch)...)
 	if err != nil {
 		return fail(fmt.Errorf("--engine-addr: %w", err))
 	}
@@ -152,7 +152,7 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) error {
 	if opts.Profiles {
 		telemetry.AddProfiles(admin)
 	}
-	web := telemetry.NewHTTPServer(limiter.LimitHTTP(admin))
+	web := telemetry.NewHTTPServer(limiter.LimitHTTP(admin), logger)
 	secured.SecureHTTP(web)
 
 	// Reverse order: refuse and drain calls first, then let the shadows they left behind finish, then write what they and

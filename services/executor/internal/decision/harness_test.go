@@ -59,6 +59,7 @@ func start(t *testing.T, engine enginetest.Options, percent float64, changes ...
 	for _, change := range changes {
 		change(&s)
 	}
+	engine.Dial = shadow.DialOptions(nil, shadow.DefaultOptions().MaxBatch)
 	e := &executor{t: t, engine: enginetest.Start(t, engine), rng: rand.New(rand.NewPCG(11, 12))}
 	e.formula = enginetest.Artifact(t, "v1.8.1", "any").Baseline
 	path := filepath.Join(enginetest.Registry(t, "v1.8.1", "any"), "test", "any", model.BaselineFile)

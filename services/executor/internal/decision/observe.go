@@ -6,6 +6,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
@@ -25,8 +26,8 @@ var quoteNotes = map[feature.Note]executorv1.QuoteNote{
 
 var errStopping = refused(codes.Unavailable, reasonStopping, nil, "executor stops: begin another stream when it is back")
 
-// tally is what became of the quotes of a stream.
-type tally struct {
+// quoteCounts counts the quotes of a stream by what was done with them.
+type quoteCounts struct {
 	notes   map[feature.Note]uint64
 	crowded uint64
 }
@@ -38,8 +39,10 @@ func (s *Service) ObserveQuotes(stream grpc.ClientStreamingServer[executorv1.Obs
 		return errStopping
 	default:
 	}
-	// A stream may last as long as the market; a stop does not wait for it. Receiving can only be ended from here, by
-	// returning, so it is a goroutine: that ends Recv, and with it the goroutine.
+	// A stream may last as long as the market, and a stop does not wait for it. Only the return of this handler ends Recv,
+	// so a goroutine receives. Both ends of the channel also wait for the end of the stream's context: a client that gives
+	// up the stream ends both.
+	ctx := stream.Context()
 	type received struct {
 		req *executorv1.ObserveQuotesRequest
 		err error
@@ -50,7 +53,7 @@ func (s *Service) ObserveQuotes(stream grpc.ClientStreamingServer[executorv1.Obs
 			req, err := stream.Recv()
 			select {
 			case next <- received{req, err}:
-			case <-stream.Context().Done():
+			case <-ctx.Done():
 				return
 			}
 			if err != nil {
@@ -58,11 +61,13 @@ func (s *Service) ObserveQuotes(stream grpc.ClientStreamingServer[executorv1.Obs
 			}
 		}
 	}()
-	t := tally{notes: map[feature.Note]uint64{}}
+	t := quoteCounts{notes: map[feature.Note]uint64{}}
 	for {
 		select {
 		case <-s.stopping:
 			return errStopping
+		case <-ctx.Done():
+			return status.FromContextError(ctx.Err()).Err()
 		case r := <-next:
 			switch {
 			case errors.Is(r.err, io.EOF):
@@ -78,7 +83,7 @@ func (s *Service) ObserveQuotes(stream grpc.ClientStreamingServer[executorv1.Obs
 }
 
 // observe takes a batch of quotes.
-func (s *Service) observe(req *executorv1.ObserveQuotesRequest, t *tally) error {
+func (s *Service) observe(req *executorv1.ObserveQuotesRequest, t *quoteCounts) error {
 	symbol := req.GetSymbol()
 	if symbol == "" {
 		return invalid(reasonSymbolMissing, nil, "symbol is empty: quotes are those of a symbol")
@@ -97,7 +102,7 @@ func (s *Service) observe(req *executorv1.ObserveQuotesRequest, t *tally) error 
 	return nil
 }
 
-func (t *tally) response() *executorv1.ObserveQuotesResponse {
+func (t *quoteCounts) response() *executorv1.ObserveQuotesResponse {
 	resp := &executorv1.ObserveQuotesResponse{Ignored: t.crowded}
 	for _, n := range feature.Notes() {
 		count := t.notes[n]

@@ -3,6 +3,7 @@ package page
 import (
 	"bufio"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -116,7 +117,7 @@ func TestDocumentIsSelfContained(t *testing.T) {
 // served is the page behind the executor's own HTTP server, in memory, under fake time.
 func served(t *testing.T, p *Page) (*http.Server, *bufconn.Listener) {
 	t.Helper()
-	listener, server := bufconn.Listen(64<<10), telemetry.NewHTTPServer(p.mux())
+	listener, server := bufconn.Listen(64<<10), telemetry.NewHTTPServer(p.mux(), slog.New(slog.DiscardHandler))
 	go func() { _ = server.Serve(listener) }()
 	return server, listener
 }

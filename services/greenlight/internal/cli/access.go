@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/pflag"
 	"google.golang.org/grpc"
 
+	"github.com/greenlight-ml/greenlight/pkg/telemetry"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/pair"
 )
 
@@ -27,7 +28,7 @@ func (a *accessFlags) open() (err error) {
 }
 
 func (a *accessFlags) declare(fs *pflag.FlagSet, c console) {
-	a.Logger = slog.New(slog.NewTextHandler(c.err, nil))
+	a.Logger = slog.New(telemetry.BoundLog(slog.NewTextHandler(c.err, nil)))
 	a.TLS.Declare(fs, "", "the services")
 }
 

@@ -123,7 +123,7 @@ func (f *agentFlags) run(ctx context.Context, c console) (err error) {
 	if f.once {
 		return a.Tick(ctx, time.Now())
 	}
-	return f.serve(ctx, a, telemetry.NewHTTPServer(telemetry.NewAdmin(registry, func() (bool, string) { return true, "running" })))
+	return f.serve(ctx, a, telemetry.NewHTTPServer(telemetry.NewAdmin(registry, func() (bool, string) { return true, "running" }), f.options.Logger))
 }
 
 // serve runs the agent beside its metrics until ctx ends.

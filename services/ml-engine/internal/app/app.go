@@ -119,7 +119,7 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) error {
 	if opts.Profiles {
 		telemetry.AddProfiles(admin)
 	}
-	web := telemetry.NewHTTPServer(limiter.LimitHTTP(admin))
+	web := telemetry.NewHTTPServer(limiter.LimitHTTP(admin), logger)
 	secured.SecureHTTP(web)
 
 	// Reverse order: refuse and drain calls first, then take the pages away.

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -30,6 +31,10 @@ type Options struct {
 	Logger *slog.Logger
 }
 
+// maxWatches is how many models are watched or can go on from counts in memory, at about 1 MB each. The counts of others
+// are in the folder, if there is one.
+const maxWatches = 8
+
 // savePeriod is how often counts are saved: what a crash can lose.
 const savePeriod = time.Minute
 
@@ -48,6 +53,7 @@ type Monitor struct {
 	mu      sync.Mutex
 	stopped bool
 	watches map[string]*Watch
+	used    []string // keys of watches, the one used last at the end
 }
 
 // Open takes the folder and begins to save into it. The caller stops the monitor.
@@ -77,6 +83,7 @@ func (m *Monitor) Watch(a *model.Artifact) (*Watch, error) {
 	key := keyOf(a)
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.used = append(slices.DeleteFunc(m.used, func(k string) bool { return k == key }), key)
 	if before, ok := m.watches[key]; ok {
 		return before, nil
 	}
@@ -88,10 +95,33 @@ func (m *Monitor) Watch(a *model.Artifact) (*Watch, error) {
 		return nil, err
 	}
 	m.watches[key] = w
+	m.evict()
 	if !m.stopped {
 		m.running.Go(func() { w.prepare(m.stop) })
 	}
 	return w, nil
+}
+
+// evict forgets the watch that was not used for longest, once there are too many. It is saved before; if that fails, it
+// stays.
+func (m *Monitor) evict() {
+	if len(m.watches) <= maxWatches {
+		return
+	}
+	for i, key := range m.used {
+		w := m.watches[key]
+		if w == nil || w == m.Active() {
+			continue
+		}
+		if m.owner == nil {
+			m.opts.Logger.Warn("the counts of drift of a model that was replaced are forgotten: a state folder keeps them", "model", w.version, "flag", "--state-dir")
+		} else if m.saveWatch(w) != nil {
+			return
+		}
+		delete(m.watches, key)
+		m.used = slices.Delete(m.used, i, i+1)
+		return
+	}
 }
 
 // Activate makes the watch, or none, the one that metrics and DriftService speak of.
@@ -147,34 +177,41 @@ func (m *Monitor) run() {
 	}
 }
 
-// save writes the counts of every watch that has counted since it was written. A failure is told, counted, and tried again
-// at the next turn.
+// save writes the counts of every watch that has counted since it was written. A failure is logged, counted, and tried
+// again after savePeriod.
 func (m *Monitor) save() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var errs []error
 	for _, w := range m.watches {
-		counted := w.counted()
-		if counted == w.saved {
-			continue
-		}
-		raw, err := w.view(time.Now()).State(w.owner)
-		if err == nil {
-			err = durable.WriteFile(m.path(w), 0o644, func(f io.Writer) error {
-				_, err := f.Write(raw)
-				return err
-			})
-		}
-		if err != nil {
-			m.writeErrors.Add(1)
-			m.opts.Logger.Error("the counts of drift were not saved: a restart may continue with older ones", "model", w.version, "error", err)
+		if err := m.saveWatch(w); err != nil {
 			errs = append(errs, err)
-			continue
 		}
-		w.saved = counted
 	}
 	m.failing.Store(len(errs) > 0)
 	return errors.Join(errs...)
+}
+
+// saveWatch writes the counts of a watch, unless they are written.
+func (m *Monitor) saveWatch(w *Watch) error {
+	counted := w.counted()
+	if counted == w.saved {
+		return nil
+	}
+	raw, err := w.view(time.Now()).State(w.owner)
+	if err == nil {
+		err = durable.WriteFile(m.path(w), 0o644, func(f io.Writer) error {
+			_, err := f.Write(raw)
+			return err
+		})
+	}
+	if err != nil {
+		m.writeErrors.Add(1)
+		m.opts.Logger.Error("the counts of drift were not saved: a restart may continue with older ones", "model", w.version, "error", err)
+		return err
+	}
+	w.saved = counted
+	return nil
 }
 
 // Trouble says what is wrong with the folder at the moment; nothing when the counts are saved, or nowhere.

@@ -1,6 +1,7 @@
 package monitor_test
 
 import (
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"os"
@@ -134,6 +135,43 @@ func TestSwap(t *testing.T) {
 		check(tr, 15)
 		tr.stop()
 	})
+}
+
+// However many models come and go, few are kept in memory. With a folder, one that comes back goes on where it was.
+func TestFewModelsAreKept(t *testing.T) {
+	for name, want := range map[string]uint64{"in memory": 0, "in a folder": 3} {
+		t.Run(name, func(t *testing.T) {
+			var dir string
+			if want > 0 {
+				dir = t.TempDir()
+			}
+			models := make([]*model.Artifact, 12)
+			for i := range models {
+				models[i] = enginetest.Artifact(t, "v1.8.1", fmt.Sprint("v", i))
+			}
+			synctest.Test(t, func(t *testing.T) {
+				rng := rand.New(rand.NewPCG(4, 1))
+				tr := open(t, models[0], dir, false)
+				defer tr.stop()
+				first := tr.watch
+				tr.observe(rng, 3, false, time.Time{})
+				for _, m := range append(models[1:], models[10], models[0]) {
+					w, err := tr.Watch(m)
+					if err != nil {
+						t.Fatal(err)
+					}
+					tr.Activate(w)
+					tr.model, tr.watch = m, w
+				}
+				if tr.watch == first {
+					t.Error("the first model is still in memory")
+				}
+				if got := tr.drift(&mlenginev1.GetDriftRequest{}).GetRows(); got != want {
+					t.Errorf("the first model has %d rows, want %d", got, want)
+				}
+			})
+		})
+	}
 }
 
 // A file with the name of one model and the counts of another is set aside.

@@ -1,6 +1,8 @@
 package scoring
 
 import (
+	"sync"
+
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
@@ -8,12 +10,16 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/telemetry"
 )
 
-// Metrics are what the service exports: the families; a snapshot holds its model's children of them.
+// Metrics are what the service exports: the families; a snapshot holds its model's children of them. There are series of
+// the active version and of the one before, so that their number is bounded however many models come and go.
 type Metrics struct {
 	requests *prometheus.CounterVec
 	latency  *prometheus.HistogramVec
 	score    *prometheus.HistogramVec
 	info     *prometheus.GaugeVec
+
+	mu               sync.Mutex
+	active, previous string // versions
 }
 
 // NewMetrics registers the metrics.
@@ -57,6 +63,14 @@ type modelMetrics struct {
 
 func (m *Metrics) of(a *model.Artifact) modelMetrics {
 	v := a.Manifest.Version
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if v != m.active {
+		if m.previous != v {
+			m.forget(m.previous)
+		}
+		m.active, m.previous = v, m.active
+	}
 	m.info.Reset()
 	m.info.WithLabelValues(v, a.Digest(), a.Spec.Schema).Set(1)
 	return modelMetrics{
@@ -67,4 +81,12 @@ func (m *Metrics) of(a *model.Artifact) modelMetrics {
 		latency:   m.latency.WithLabelValues(v),
 		score:     m.score.WithLabelValues(v),
 	}
+}
+
+// forget deletes the series of a version. A request that is still under way counts in a series that nobody reads.
+func (m *Metrics) forget(version string) {
+	labels := prometheus.Labels{"model_version": version}
+	m.requests.DeletePartialMatch(labels)
+	m.latency.Delete(labels)
+	m.score.Delete(labels)
 }

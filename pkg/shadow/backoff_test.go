@@ -26,26 +26,26 @@ func backOff(t *testing.T, b *Breaker, n int) {
 	}
 }
 
-func TestHastenEndsTheBackoffAndNotTheOpenTime(t *testing.T) {
+func TestSkipBackoffEndsTheBackoffAndNotTheOpenTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBreaker(t, nil)
-		b.hasten() // closed: nothing to end
+		b.skipBackoff() // closed: nothing to end
 		wantState(t, b, closed)
 		trip(t, b)
-		b.hasten() // the first opening has no backoff
+		b.skipBackoff() // the first opening has no backoff
 		if got := time.Until(b.Status().NextProbe); got != 15*time.Second {
 			t.Errorf("first opening: probes in %v, want 15s", got)
 		}
 		b = newBreaker(t, nil)
 		backOff(t, b, 4)
-		b.hasten()
+		b.skipBackoff()
 		if got := time.Until(b.Status().NextProbe); got != 15*time.Second {
 			t.Errorf("just reopened: probes in %v, want 15s", got)
 		}
 		time.Sleep(10 * time.Second)
-		b.hasten() // a second time: no sooner
+		b.skipBackoff() // a second time: no sooner
 		if got := time.Until(b.Status().NextProbe); got != 5*time.Second {
-			t.Errorf("hastened twice: probes in %v, want 5s", got)
+			t.Errorf("asked twice: probes in %v, want 5s", got)
 		}
 		time.Sleep(5*time.Second + 1)
 		if got := tell(b, 5, Match); got != 5 {
@@ -56,13 +56,13 @@ func TestHastenEndsTheBackoffAndNotTheOpenTime(t *testing.T) {
 }
 
 // Long after the breaker opened, probes begin at once.
-func TestHastenAfterALongTime(t *testing.T) {
+func TestSkipBackoffAfterALongTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBreaker(t, nil)
 		backOff(t, b, 5)
 		time.Sleep(100 * time.Second)
 		wantState(t, b, open)
-		b.hasten()
+		b.skipBackoff()
 		wantState(t, b, halfOpen)
 	})
 }

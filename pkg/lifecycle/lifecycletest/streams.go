@@ -1,0 +1,62 @@
+package lifecycletest
+
+import (
+	"context"
+	"math/rand/v2"
+	"runtime"
+	"runtime/pprof"
+	"strings"
+	"testing"
+	"time"
+
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	reflectionpb "google.golang.org/grpc/reflection/grpc_reflection_v1"
+)
+
+// Streams are the streaming calls that every service has, each with one message sent.
+func (s *Service) Streams() map[string]func(context.Context) error {
+	return map[string]func(context.Context) error{
+		"health watch": func(ctx context.Context) error {
+			_, err := healthpb.NewHealthClient(s.Conn).Watch(ctx, &healthpb.HealthCheckRequest{})
+			return err
+		},
+		"reflection": func(ctx context.Context) error {
+			stream, err := reflectionpb.NewServerReflectionClient(s.Conn).ServerReflectionInfo(ctx)
+			if err != nil {
+				return err
+			}
+			return stream.Send(&reflectionpb.ServerReflectionRequest{
+				MessageRequest: &reflectionpb.ServerReflectionRequest_ListServices{},
+			})
+		},
+	}
+}
+
+// WantStreamsEnd opens streams and gives each up at a random moment, and checks that no goroutine of the service stays
+// behind.
+func (s *Service) WantStreamsEnd(t *testing.T, streams map[string]func(context.Context) error) {
+	t.Helper()
+	rng := rand.New(rand.NewPCG(5, 6))
+	for name, open := range streams {
+		before := runtime.NumGoroutine()
+		for range 100 {
+			ctx, cancel := context.WithCancel(t.Context())
+			if err := open(ctx); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+			for range rng.IntN(200) { // from at once to after the answer, without a clock
+				runtime.Gosched()
+			}
+			cancel()
+		}
+		for runtime.NumGoroutine() > before+10 { // a few that others start and end
+			select {
+			case <-t.Context().Done():
+				var stacks strings.Builder
+				_ = pprof.Lookup("goroutine").WriteTo(&stacks, 1)
+				t.Fatalf("%s: %d goroutines, before %d:\n%s", name, runtime.NumGoroutine(), before, stacks.String())
+			case <-time.After(5 * time.Millisecond):
+			}
+		}
+	}
+}

@@ -1,0 +1,291 @@
+package shadow
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"golang.org/x/time/rate"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"github.com/greenlight-ml/greenlight/pkg/enginetest"
+	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
+)
+
+// lie makes the engine fail every call with the error.
+func lie(err error) enginetest.Fault {
+	return enginetest.Fault{Everywhere: true, Before: func(context.Context) error { return err }}
+}
+
+func answer(change func(*mlenginev1.BatchPredictResponse)) enginetest.Fault {
+	return enginetest.Fault{After: change}
+}
+
+// rowError lists row as an error.
+func rowError(rows ...uint32) enginetest.Fault {
+	return answer(func(r *mlenginev1.BatchPredictResponse) {
+		for _, row := range rows {
+			r.Errors = append(r.Errors, &mlenginev1.RowError{Row: row, Message: "no"})
+		}
+	})
+}
+
+// Whatever ml-engine answers, the result of a shadow is an outcome with short, valid texts, in time.
+func TestWhateverTheEngineAnswers(t *testing.T) {
+	const mega = 1 << 20
+	long := strings.Repeat("v", 3*mega)
+	for name, tt := range map[string]struct {
+		fault enginetest.Fault
+		want  Outcome
+		text  string // in the error
+	}{
+		"a version just under the limit": {answer(func(r *mlenginev1.BatchPredictResponse) { r.ModelVersion = long[:60<<10] }), Match, ""},
+		"a version of 3 MB":              {enginetest.Version(long, "d"), Unavailable, "larger than max"},
+		"a digest of 3 MB":               {enginetest.Version("v", long), Unavailable, "larger than max"},
+		"control characters":             {enginetest.Version("v1\x1b[2J\nlevel=ERROR", "\u202ed"), Match, ""},
+		"a long row error": {answer(func(r *mlenginev1.BatchPredictResponse) {
+			r.Errors = []*mlenginev1.RowError{{Message: long[:50<<10]}}
+		}), Rejected, "ml-engine refused the state: vvv"},
+		"an error that is not UTF-8":   {lie(status.Error(codes.Internal, "bad \xff\xfe text")), Internal, "bad \uFFFD\uFFFD text"},
+		"an error of 5 kB":             {lie(status.Error(codes.Internal, long[:5<<10])), Internal, "vvv…"},
+		"an error of 3 MB":             {lie(status.Error(codes.Internal, long)), Internal, "INTERNAL_ERROR"},
+		"an error with escape codes":   {lie(status.Error(codes.Internal, "\x1b]0;x\x07")), Internal, "\uFFFD]0;x\uFFFD"},
+		"a code that gRPC has not":     {lie(status.Error(codes.Code(4_000_000), "odd")), Internal, "odd"},
+		"no scores":                    {enginetest.Surplus(-64), InvalidScore, "0 scores for 1 rows"},
+		"a score too many":             {enginetest.Surplus(1), InvalidScore, "2 scores for 1 rows"},
+		"half a million scores":        {enginetest.Surplus(500_000), Unavailable, "larger than max"},
+		"NaN":                          {enginetest.Answer(math.NaN()), InvalidScore, "NaN"},
+		"infinite":                     {enginetest.Answer(math.Inf(-1)), InvalidScore, "-Inf"},
+		"an error of a row far away":   {rowError(math.MaxUint32), InvalidScore, "row 4294967295"},
+		"an error of the row after":    {rowError(1), InvalidScore, "row 1"},
+		"the same row twice":           {rowError(0, 0), InvalidScore, "row 0"},
+		"more errors than a batch has": {rowError(make([]uint32, 5000)...), Internal, "more than 1088 parts"},
+		"headers of 3 MB": {enginetest.Fault{Before: func(ctx context.Context) error {
+			return grpc.SetTrailer(ctx, metadata.Pairs("x", long))
+		}}, Internal, "INTERNAL_ERROR"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				tr := newTrial(t, enginetest.Options{}, nil)
+				tr.engine.Break(tt.fault)
+				r := tr.wait(t.Context())
+				if r.Outcome != tt.want || (r.Err == nil) != (tt.text == "") || r.Err != nil && !strings.Contains(r.Err.Error(), tt.text) {
+					t.Errorf("got %v, error %.300v; want %v with %q", r.Outcome, r.Err, tt.want, tt.text)
+				}
+				report := tr.Report()
+				for _, s := range []string{r.Version, r.Digest, report.GetShadowVersion(), report.GetShadowDigest()} {
+					wantClean(t, s, maxEngineName)
+				}
+				if r.Err != nil {
+					wantClean(t, r.Err.Error(), 2*maxEngineText)
+				}
+				if _, err := proto.Marshal(report); err != nil || proto.Size(report) > 8<<10 {
+					t.Errorf("the report has %d bytes, error %v", proto.Size(report), err)
+				}
+			})
+		})
+	}
+}
+
+// What ml-engine says of its model reaches executor short and valid too.
+func TestWhateverTheEngineSaysOfItsModel(t *testing.T) {
+	for name, info := range map[string]func(*mlenginev1.GetModelInfoResponse){
+		"a long version":    func(r *mlenginev1.GetModelInfoResponse) { r.Version = strings.Repeat("v", 60<<10) },
+		"escape codes":      func(r *mlenginev1.GetModelInfoResponse) { r.Version, r.Digest = "v\x1b[2J", "\nlevel=ERROR" },
+		"a version of 3 MB": func(r *mlenginev1.GetModelInfoResponse) { r.Version = strings.Repeat("v", 3<<20) },
+		"100,000 features": func(r *mlenginev1.GetModelInfoResponse) {
+			r.Features = make([]*mlenginev1.FeatureInfo, 100_000)
+			for i := range r.Features {
+				r.Features[i] = &mlenginev1.FeatureInfo{}
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				tr := newTrial(t, enginetest.Options{}, nil)
+				tr.engine.Break(enginetest.Fault{Info: info})
+				time.Sleep(modelPeriod)
+				synctest.Wait()
+				m := tr.model.current.Load()
+				wantClean(t, m.version, maxEngineName)
+				wantClean(t, m.digest, maxEngineName)
+				if r := tr.wait(t.Context()); r.Outcome != Match {
+					t.Errorf("got %v: %v", r.Outcome, r.Err)
+				}
+			})
+		})
+	}
+}
+
+func wantClean(t *testing.T, s string, limit int) {
+	t.Helper()
+	if len(s) > limit || !utf8.ValidString(s) || strings.ContainsFunc(s, unicode.IsControl) {
+		t.Errorf("got a text of %d bytes, %.100q; want at most %d, valid and without control characters", len(s), s, limit)
+	}
+}
+
+// Every field of every response that executor asks for is bounded, also fields that are added later.
+func TestEveryFieldOfAResponseIsBounded(t *testing.T) {
+	for _, m := range []proto.Message{
+		&mlenginev1.BatchPredictResponse{}, &mlenginev1.PredictResponse{}, &mlenginev1.GetModelInfoResponse{}, &mlenginev1.GetDriftResponse{},
+	} {
+		fill(m.ProtoReflect())
+		m.ProtoReflect().SetUnknown(protoreflect.RawFields{0xfa, 0x07, 3, 'a', 'b', 'c'})
+		c := cleaner{left: maxEngineParts}
+		if !c.message(m.ProtoReflect(), maxEngineName) {
+			t.Errorf("%T has too many parts", m)
+		}
+		texts := 0
+		checkTexts(t, m.ProtoReflect(), &texts)
+		if n := proto.Size(m); texts == 0 || n > 100*maxEngineText {
+			t.Errorf("%T: %d texts, %d bytes", m, texts, n)
+		}
+	}
+}
+
+// fill sets every field: texts and bytes are long and odd, lists have three entries.
+func fill(m protoreflect.Message) {
+	const odd = "\x1b[2J\xff"
+	fields := m.Descriptor().Fields()
+	for i := range fields.Len() {
+		f := fields.Get(i)
+		value := func() protoreflect.Value {
+			switch f.Kind() {
+			case protoreflect.StringKind:
+				return protoreflect.ValueOfString(odd + strings.Repeat("v", 1<<20))
+			case protoreflect.BytesKind:
+				return protoreflect.ValueOfBytes(make([]byte, 1<<20))
+			case protoreflect.MessageKind:
+				var sub protoreflect.Message
+				if f.IsList() {
+					sub = m.Mutable(f).List().NewElement().Message()
+				} else {
+					sub = m.NewField(f).Message()
+				}
+				fill(sub)
+				return protoreflect.ValueOfMessage(sub)
+			default:
+				if f.IsList() {
+					return m.Mutable(f).List().NewElement()
+				}
+				return f.Default()
+			}
+		}
+		if !f.IsList() {
+			m.Set(f, value())
+			continue
+		}
+		for range 3 {
+			m.Mutable(f).List().Append(value())
+		}
+	}
+}
+
+func checkTexts(t *testing.T, m protoreflect.Message, n *int) {
+	t.Helper()
+	if len(m.GetUnknown()) > 0 {
+		t.Errorf("%s has unknown fields", m.Descriptor().FullName())
+	}
+	m.Range(func(f protoreflect.FieldDescriptor, v protoreflect.Value) bool {
+		switch {
+		case f.Kind() == protoreflect.StringKind && !f.IsList():
+			*n++
+			wantClean(t, v.String(), maxEngineText)
+		case f.Kind() == protoreflect.BytesKind:
+			t.Errorf("%s has bytes", f.FullName())
+		case f.Kind() == protoreflect.MessageKind && f.IsList():
+			for i := range v.List().Len() {
+				checkTexts(t, v.List().Get(i).Message(), n)
+			}
+		case f.Kind() == protoreflect.MessageKind:
+			checkTexts(t, v.Message(), n)
+		}
+		return true
+	})
+}
+
+// A peer that sends without end is read at a limited rate, and one that drops connections gets new ones at a limited rate.
+func TestAFloodIsReadSlowly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		creds := slowed{insecure.NewCredentials(), rate.NewLimiter(engineDialsPerSecond, engineDialBurst)}
+		ours, theirs := net.Pipe()
+		go func() {
+			for frames := make([]byte, 9<<10); ; {
+				if _, err := theirs.Write(frames); err != nil {
+					return
+				}
+			}
+		}()
+		conn, _, err := creds.Clone().ClientHandshake(t.Context(), "engine", ours)
+		if err != nil {
+			t.Fatal(err)
+		}
+		start, read := time.Now(), 0
+		for buffer := make([]byte, 32<<10); read < 10*engineBytesPerSecond; {
+			n, err := conn.Read(buffer)
+			if err != nil {
+				t.Fatal(err)
+			}
+			read += n
+		}
+		if took := time.Since(start).Seconds(); took < 9.8 || took > 10.2 {
+			t.Errorf("%d bytes were read in %.2f s, want 10 s", read, took)
+		}
+		_ = conn.Close()
+		if _, err := conn.Read(make([]byte, 1)); !errors.Is(err, io.ErrClosedPipe) {
+			t.Errorf("a read after the end: %v", err)
+		}
+		_ = theirs.Close()
+		start = time.Now()
+		for range engineDialBurst - 1 + 10*engineDialsPerSecond {
+			a, b := net.Pipe()
+			if _, _, err := creds.ClientHandshake(t.Context(), "engine", a); err != nil {
+				t.Fatal(err)
+			}
+			_, _ = a.Close(), b.Close()
+		}
+		if took := time.Since(start); took > 11*time.Second || took < 5*time.Second { // the first phase has earned some
+			t.Errorf("%d connections took %v", engineDialBurst, took)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		defer cancel()
+		if _, _, err := creds.ClientHandshake(ctx, "engine", nil); err == nil {
+			t.Error("a connection was made although there was no time to wait for it")
+		}
+	})
+}
+
+// The bounds are what the largest honest answers need.
+func TestBoundsLeaveRoomForHonestAnswers(t *testing.T) {
+	for _, rows := range []int{1, 64, 10_000} {
+		r := &mlenginev1.BatchPredictResponse{
+			Scores: make([]float64, rows), ModelVersion: strings.Repeat("v", 64), ModelDigest: strings.Repeat("d", 64),
+		}
+		for i := range rows {
+			r.Errors = append(r.Errors, &mlenginev1.RowError{
+				Row: uint32(i), Reason: mlenginev1.ErrorReason_ERROR_REASON_FEATURE_INVALID,
+				Message: fmt.Sprintf("row %d: %s is NaN: want a finite number", i, strings.Repeat("n", 64)),
+			})
+		}
+		before := proto.Clone(r)
+		c := cleaner{left: maxEngineParts + rows}
+		if limit := engineBaseBytes + engineRowBytes*rows; proto.Size(r) > limit || !c.message(r.ProtoReflect(), maxEngineName) || !proto.Equal(r, before) {
+			t.Errorf("%d rows that all failed: %d bytes, limit %d, changed: %v", rows, proto.Size(r), limit, !proto.Equal(r, before))
+		}
+	}
+}

@@ -1,0 +1,169 @@
+package telemetry
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/text"
+)
+
+// Bounds of a log, so that no remote can fill the disk by what it sends or how often.
+const (
+	// maxLogMessage, maxLogValue and maxLogLine are in bytes: of a message, of one value, and of all values of a line.
+	maxLogMessage, maxLogValue, maxLogLine = 256, 1 << 10, 8 << 10
+	// A message is logged logBurst times in a logPeriod. The rest is counted.
+	logBurst, logPeriod = 10, time.Minute
+	// maxLogMessages is how many messages are counted apart in a period. Messages are constants, so there are fewer. The
+	// others share one count.
+	maxLogMessages = 128
+)
+
+// bounded is a handler that bounds its lines, and how often each message is logged.
+type bounded struct {
+	slog.Handler
+
+	rates *logRates // nil: no message is suppressed
+}
+
+// BoundLog returns a handler whose lines are short, and whose messages are logged at a limited rate. The line after
+// suppressed ones says how many these were.
+func BoundLog(h slog.Handler) slog.Handler {
+	return bounded{h, &logRates{messages: map[string]*logRate{}}}
+}
+
+// Audit returns a logger that suppresses no line. It is for lines that operators cause and must find, not for what any
+// remote can trigger. Its lines are as short as those of logger.
+func Audit(logger *slog.Logger) *slog.Logger {
+	if b, ok := logger.Handler().(bounded); ok {
+		return slog.New(bounded{b.Handler, nil})
+	}
+	return logger
+}
+
+// Handle implements slog.Handler.
+func (b bounded) Handle(ctx context.Context, r slog.Record) error {
+	message := cleanText(r.Message, maxLogMessage)
+	suppressed, pass := b.rates.pass(message)
+	if !pass {
+		return nil
+	}
+	line := slog.NewRecord(r.Time, r.Level, message, r.PC)
+	room := maxLogLine
+	r.Attrs(func(a slog.Attr) bool {
+		line.AddAttrs(cleanAttr(a, &room))
+		return true
+	})
+	if suppressed > 0 {
+		line.AddAttrs(slog.Uint64("suppressed", suppressed))
+	}
+	return b.Handler.Handle(ctx, line)
+}
+
+// WithAttrs implements slog.Handler.
+func (b bounded) WithAttrs(attrs []slog.Attr) slog.Handler {
+	room := maxLogLine
+	return bounded{b.Handler.WithAttrs(cleanAttrs(attrs, &room)), b.rates}
+}
+
+// WithGroup implements slog.Handler.
+func (b bounded) WithGroup(name string) slog.Handler {
+	return bounded{b.Handler.WithGroup(name), b.rates}
+}
+
+func cleanAttrs(attrs []slog.Attr, room *int) []slog.Attr {
+	clean := make([]slog.Attr, len(attrs))
+	for i, a := range attrs {
+		clean[i] = cleanAttr(a, room)
+	}
+	return clean
+}
+
+// cleanAttr bounds the value: numbers and times stay, everything else becomes a text.
+func cleanAttr(a slog.Attr, room *int) slog.Attr {
+	v := a.Value.Resolve()
+	switch v.Kind() {
+	case slog.KindGroup:
+		v = slog.GroupValue(cleanAttrs(v.Group(), room)...)
+	case slog.KindString:
+		v = cleanValue(v.String(), room)
+	case slog.KindAny:
+		if v.Any() != nil {
+			v = cleanValue(fmt.Sprintf("%+v", v.Any()), room)
+		}
+	case slog.KindBool, slog.KindDuration, slog.KindFloat64, slog.KindInt64, slog.KindTime, slog.KindUint64, slog.KindLogValuer:
+	}
+	return slog.Attr{Key: a.Key, Value: v}
+}
+
+func cleanValue(s string, room *int) slog.Value {
+	s = cleanText(s, min(maxLogValue, *room))
+	*room -= len(s)
+	return slog.StringValue(s)
+}
+
+// cleanText is text.Clean of each line of s: handlers escape line breaks, and errors and stacks have them.
+func cleanText(s string, limit int) string {
+	lines := strings.Split(strings.ReplaceAll(text.Cut(s, limit), "\t", " "), "\n")
+	for i, l := range lines {
+		lines[i] = text.Clean(l, limit)
+	}
+	return text.Cut(strings.Join(lines, "\n"), limit)
+}
+
+// logRates counts how often each message was logged in the current period. nil passes all.
+type logRates struct {
+	mu       sync.Mutex
+	began    time.Time // when the period began
+	messages map[string]*logRate
+	others   logRate // of messages beyond maxLogMessages
+}
+
+// logRate is one message's count in the period, and how many lines were suppressed since one was logged.
+type logRate struct {
+	lines      int
+	suppressed uint64
+}
+
+// pass reports whether the message may be logged now, and how many lines of it were suppressed before.
+func (l *logRates) pass(message string) (suppressed uint64, ok bool) {
+	if l == nil {
+		return 0, true
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if now := time.Now(); now.Sub(l.began) >= logPeriod {
+		l.next(now)
+	}
+	r := l.messages[message]
+	switch {
+	case r != nil:
+	case len(l.messages) < maxLogMessages:
+		r = &logRate{}
+		l.messages[message] = r
+	default:
+		r = &l.others
+	}
+	if r.lines++; r.lines > logBurst {
+		r.suppressed++
+		return 0, false
+	}
+	suppressed, r.suppressed = r.suppressed, 0
+	return suppressed, true
+}
+
+// next begins a period. Messages that were not suppressed are forgotten, all of them if there are too many.
+func (l *logRates) next(now time.Time) {
+	l.began, l.others.lines = now, 0
+	if len(l.messages) == maxLogMessages {
+		clear(l.messages)
+	}
+	for message, r := range l.messages {
+		if r.lines = 0; r.suppressed == 0 {
+			delete(l.messages, message)
+		}
+	}
+}
