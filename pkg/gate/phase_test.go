@@ -39,7 +39,7 @@ func TestJudgePhase(t *testing.T) {
 		{"no latency", gate.PhaseCounts{Matches: 1000, P95Missing: "no such series"}, gate.Error, "missing: no such series", ""},
 		{"no latency, many errors", gate.PhaseCounts{Matches: 900, Errors: 100, P95MS: 500, P95Missing: "no such series"}, gate.Fail, "", "error rate of 10.0 %"},
 		{"endless", gate.PhaseCounts{Matches: 1000, P95MS: math.Inf(1)}, gate.Error, "value is +Inf", ""},
-		{"a tenth behind the breaker", gate.PhaseCounts{Matches: 900, Unseen: 100, P95MS: 2}, gate.Fail, "coverage", ""},
+		{"a tenth behind the breaker", gate.PhaseCounts{Matches: 900, Unseen: 100, P95MS: 2}, gate.Fail, "90.0 % is not >= 95 %", ""},
 		{"at the limit of coverage", gate.PhaseCounts{Matches: 950, Unseen: 50, P95MS: 2}, gate.Pass, "", ""},
 		{"a third unseen", gate.PhaseCounts{Matches: 1000, Unseen: 500, P95MS: 2}, gate.Fail, "", "coverage of 66.7 % is below 80 % (1000 comparisons of 1500"},
 		{"all unseen", gate.PhaseCounts{Unseen: 500, P95MS: nan}, gate.Fail, "", "coverage of 0.0 % is below 80 %"},
