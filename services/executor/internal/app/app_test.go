@@ -96,7 +96,7 @@ func TestMetrics(t *testing.T) {
 	prefixes := []string{"ml_", "grpc_server_"}
 	_, page := r.Get("/metrics")
 	families := telemetrytest.Parse(t, strings.NewReader(page))
-	telemetrytest.Golden(t, "testdata/metrics.txt", telemetrytest.Inventory(families, prefixes, nil))
+	telemetrytest.Golden(t, "testdata/metrics.txt", telemetrytest.Inventory(families, prefixes, []string{"instance_id"}))
 	set := map[string]float64{
 		"ml_rollout_percent": 100, "ml_rollout_mode observe_only": 1, "ml_shadow_breaker_state closed": 1, "ml_shadow_breaker_blind": 1,
 	}

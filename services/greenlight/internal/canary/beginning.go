@@ -192,6 +192,9 @@ func (b *beginning) read(ctx context.Context) seen {
 			s.missing = append(s.missing, oneLine(err))
 		}
 	}
+	if why := b.strangers(s); why != "" {
+		s.missing = append(s.missing, why)
+	}
 	b.strayed = !b.confirmed.IsZero() && slices.ContainsFunc(s.reports, func(c Counters) bool { return c.Percent != b.percent })
 	for _, c := range s.counters {
 		if c.Percent != b.percent {
@@ -199,6 +202,19 @@ func (b *beginning) read(ctx context.Context) seen {
 		}
 	}
 	return s
+}
+
+// strangers returns which figures of a Prometheus are of a process that is not under control.
+func (b *beginning) strangers(s seen) string {
+	if b.opts.Metrics == nil || len(s.reports) < len(b.shares) {
+		return ""
+	}
+	for _, c := range s.counters {
+		if c.Instance != "" && !slices.ContainsFunc(s.reports, func(r Counters) bool { return r.Instance == c.Instance }) {
+			return fmt.Sprintf("the figures of %s are of another process than those under control", c.Executor)
+		}
+	}
+	return ""
 }
 
 // look reads, judges and tells.

@@ -20,6 +20,8 @@ type Counters struct {
 	Executor string
 	// Process changes when the executor restarts. Two executors with one process are the same one.
 	Process string
+	// Instance is the executor's own id of its process; empty when the source does not know.
+	Instance string
 	// Start is when the process started, by its own clock; zero when the source does not know.
 	Start time.Time
 	// Time is by the clock of this process: the counts are at least as new.

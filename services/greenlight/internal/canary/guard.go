@@ -14,7 +14,7 @@ type panicError struct {
 }
 
 // Error implements error.
-func (e *panicError) Error() string { return fmt.Sprintf("panic: %v (%s)", e.value, e.where) }
+func (e *panicError) Error() string { return fmt.Sprintf("internal error: %v (%s)", e.value, e.where) }
 
 // recovered makes an error of what recover has returned. A panic that passes several goroutines keeps its place.
 func recovered(value any) *panicError {

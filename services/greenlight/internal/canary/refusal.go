@@ -35,7 +35,7 @@ var (
 		errDisagree:         "nothing was changed; a canary is of one model beside one baseline: bring all replicas to the same",
 		errNoEvidence:       "greenlight train and greenlight eval write it; --evidence names its folder",
 		errNotActive:        "nothing was changed; activate it on every ml-engine, or judge the one that is served: greenlight train, greenlight eval",
-		errNoMetrics:        "nothing was changed; see that Prometheus is up and scrapes every executor, and that --match selects their series",
+		errNoMetrics:        "nothing was changed; see that Prometheus is up and scrapes every executor, and that --match selects their series alone; a user and a password come from --prometheus-basic-file, a token from --prometheus-token-file of canary plan",
 		errPlanChanged:      planAgain,
 		errModelChanged:     planAgain + "; or activate the model again",
 		errBaselineChanged:  planAgain + "; or start the executors with the former baseline",

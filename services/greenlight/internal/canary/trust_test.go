@@ -243,7 +243,7 @@ func TestPanicEndsAtZero(t *testing.T) {
 				}
 				switch call {
 				case "Journal":
-					if err == nil || !strings.Contains(err.Error(), "panic") {
+					if err == nil || !strings.Contains(err.Error(), "internal error") {
 						t.Errorf("got %v", err)
 					}
 				case "GetRollout", "AbortRollout":
@@ -252,7 +252,7 @@ func TestPanicEndsAtZero(t *testing.T) {
 						t.Errorf("rolled back %v, the other at %v", r.RolledBack, tr.fakes[1].rollout.GetSetTime().AsTime().Sub(armed))
 					}
 				default:
-					if !r.RolledBack || !strings.Contains(r.Reason, "the controller failed: panic: assignment to entry in nil map (trust_test.go:") {
+					if !r.RolledBack || !strings.Contains(r.Reason, "the controller failed: internal error: assignment to entry in nil map (trust_test.go:") {
 						t.Errorf("rolled back %v, reason %q", r.RolledBack, r.Reason)
 					}
 				}
