@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -45,11 +46,20 @@ func (c *contradictions) add(ok bool, format string, args ...any) {
 // most is how many contradictions of one answer are named.
 const most = 3
 
+// err is one error of one line.
 func (c contradictions) err() error {
-	if n := len(c) - most; n > 0 {
-		c = append(slices.Clone(c[:most]), fmt.Errorf("and %d more", n))
+	if len(c) == 0 {
+		return nil
 	}
-	return errors.Join(c...)
+	var all []string
+	for i, err := range c {
+		if i == most {
+			all = append(all, fmt.Sprintf("and %d more", len(c)-most))
+			break
+		}
+		all = append(all, err.Error())
+	}
+	return errors.New(strings.Join(all, "; "))
 }
 
 func shown(s string) string { return fmt.Sprintf("%q", text.Clean(s, maxShown)) }

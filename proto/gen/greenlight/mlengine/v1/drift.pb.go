@@ -185,7 +185,10 @@ type GetDriftResponse struct {
 	// The reference profile as JSON (reference.json of the model), if it was asked for.
 	Reference []byte `protobuf:"bytes,12,opt,name=reference,proto3" json:"reference,omitempty"`
 	// One point per day, oldest first, if it was asked for.
-	History       []*DriftPoint `protobuf:"bytes,13,rep,name=history,proto3" json:"history,omitempty"`
+	History []*DriftPoint `protobuf:"bytes,13,rep,name=history,proto3" json:"history,omitempty"`
+	// Random id of this process: two answers with one id are of one process, whose counts are added up once. At most 80
+	// bytes; empty before version 1.9.
+	InstanceId    string `protobuf:"bytes,15,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -309,6 +312,13 @@ func (x *GetDriftResponse) GetHistory() []*DriftPoint {
 		return x.History
 	}
 	return nil
+}
+
+func (x *GetDriftResponse) GetInstanceId() string {
+	if x != nil {
+		return x.InstanceId
+	}
+	return ""
 }
 
 // DriftReading is one index with what to make of it.
@@ -693,7 +703,7 @@ const file_greenlight_mlengine_v1_drift_proto_rawDesc = "" +
 	"\x06window\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x06window\x12\x12\n" +
 	"\x04bins\x18\x02 \x01(\bR\x04bins\x12\x1c\n" +
 	"\treference\x18\x03 \x01(\bR\treference\x12\x18\n" +
-	"\ahistory\x18\x04 \x01(\bR\ahistory\"\xe5\x04\n" +
+	"\ahistory\x18\x04 \x01(\bR\ahistory\"\x86\x05\n" +
 	"\x10GetDriftResponse\x12#\n" +
 	"\rmodel_version\x18\x01 \x01(\tR\fmodelVersion\x12!\n" +
 	"\fmodel_digest\x18\x02 \x01(\tR\vmodelDigest\x12)\n" +
@@ -708,7 +718,9 @@ const file_greenlight_mlengine_v1_drift_proto_rawDesc = "" +
 	" \x01(\v2$.greenlight.mlengine.v1.DriftReadingR\aoverall\x12@\n" +
 	"\bfeatures\x18\v \x03(\v2$.greenlight.mlengine.v1.FeatureDriftR\bfeatures\x12\x1c\n" +
 	"\treference\x18\f \x01(\fR\treference\x12<\n" +
-	"\ahistory\x18\r \x03(\v2\".greenlight.mlengine.v1.DriftPointR\ahistory\"\xee\x02\n" +
+	"\ahistory\x18\r \x03(\v2\".greenlight.mlengine.v1.DriftPointR\ahistory\x12\x1f\n" +
+	"\vinstance_id\x18\x0f \x01(\tR\n" +
+	"instanceId\"\xee\x02\n" +
 	"\fDriftReading\x12\x10\n" +
 	"\x03psi\x18\x01 \x01(\x01R\x03psi\x12(\n" +
 	"\rnull_expected\x18\x02 \x01(\x01H\x00R\fnullExpected\x88\x01\x01\x12\x1e\n" +
