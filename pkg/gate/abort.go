@@ -42,6 +42,10 @@ func (p Policy) AbortsByThreshold(c PhaseCounts) []string {
 		Ratio.against(errorRate, p.Abort.ErrorRate), Ratio.exact(p.Abort.ErrorRate), c.Errors, tried)
 	all.add(compared >= p.MinComparisons && matchRate < p.Abort.MatchRate, "match rate of %s is below %s (%d of %d comparisons)",
 		Ratio.against(matchRate, p.Abort.MatchRate), Ratio.exact(p.Abort.MatchRate), c.Matches, compared)
+	sampled := c.Sampled()
+	coverage := float64(compared) / float64(sampled)
+	all.add(sampled >= p.MinComparisons && coverage < p.Abort.Coverage, "coverage of %s is below %s (%d comparisons of %d sampled shadows)",
+		Ratio.against(coverage, p.Abort.Coverage), Ratio.exact(p.Abort.Coverage), compared, sampled)
 	return all
 }
 

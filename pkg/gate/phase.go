@@ -10,6 +10,8 @@ const (
 	PhaseMatch  = "match rate"
 	PhaseErrors = "error rate"
 	PhaseP95    = "p95 latency"
+	// PhaseCoverage is the share of the sampled shadows that could be compared.
+	PhaseCoverage = "coverage"
 )
 
 // PhaseCounts is what was seen of a phase of a canary: all that its verdict is computed from.
@@ -18,6 +20,9 @@ type PhaseCounts struct {
 	Matches    uint64 `json:"matches"`
 	Mismatches uint64 `json:"mismatches"`
 	Errors     uint64 `json:"errors"`
+	// Unseen are the sampled shadows that neither answered nor failed: the breaker was open, the queue was full, or the
+	// caller gave up. What they would have been is not known.
+	Unseen uint64 `json:"unseen,omitempty"`
 	// P95MS is the time within which 95 % of the Tried shadows ended, in milliseconds; NaN (null in JSON) without any.
 	P95MS float64 `json:"p95_ms"`
 	// Missing, if not empty, says why nothing is known ("prometheus: no such series", "series is frozen"), P95Missing why
@@ -31,6 +36,9 @@ func (c PhaseCounts) Comparisons() uint64 { return c.Matches + c.Mismatches }
 
 // Tried are the shadows that answered or failed.
 func (c PhaseCounts) Tried() uint64 { return c.Comparisons() + c.Errors }
+
+// Sampled are the shadows that ended, whichever way.
+func (c PhaseCounts) Sampled() uint64 { return c.Tried() + c.Unseen }
 
 // phaseCounts has the fields of PhaseCounts and not its methods.
 type phaseCounts PhaseCounts
@@ -65,7 +73,7 @@ func (c *PhaseCounts) UnmarshalJSON(data []byte) error {
 
 // PhaseRules are the SLOs of a phase. All of them take the policy's floor of comparisons.
 func (p Policy) PhaseRules() []Rule {
-	return []Rule{
+	rules := []Rule{
 		{
 			Name: PhaseMatch, Op: AtLeast, Threshold: p.SLO.MatchRate, Unit: Ratio, MinSamples: p.MinComparisons,
 			What: "share of comparisons where shadow and baseline are within 0.05 of each other",
@@ -79,6 +87,13 @@ func (p Policy) PhaseRules() []Rule {
 			What: "time within which 95 % of the shadows ended, those that were given up included",
 		},
 	}
+	if p.SLO.Coverage > 0 {
+		rules = append(rules, Rule{
+			Name: PhaseCoverage, Op: AtLeast, Threshold: p.SLO.Coverage, Unit: Ratio, MinSamples: p.MinComparisons,
+			What: "share of the sampled shadows that could be compared: the breaker, a full queue and failures hide the others",
+		})
+	}
+	return rules
 }
 
 // JudgePhase is the scorecard of a phase by the policy's SLOs.
@@ -87,6 +102,9 @@ func (p Policy) JudgePhase(c PhaseCounts) Scorecard {
 		PhaseMatch:  Rate(c.Matches, c.Comparisons()),
 		PhaseErrors: Rate(c.Errors, c.Tried()),
 		PhaseP95:    Measured(c.P95MS, c.Tried()),
+	}
+	if p.SLO.Coverage > 0 {
+		seen[PhaseCoverage] = Rate(c.Comparisons(), c.Sampled())
 	}
 	switch {
 	case c.P95Missing != "":

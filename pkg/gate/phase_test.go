@@ -39,6 +39,11 @@ func TestJudgePhase(t *testing.T) {
 		{"no latency", gate.PhaseCounts{Matches: 1000, P95Missing: "no such series"}, gate.Error, "missing: no such series", ""},
 		{"no latency, many errors", gate.PhaseCounts{Matches: 900, Errors: 100, P95MS: 500, P95Missing: "no such series"}, gate.Fail, "", "error rate of 10.0 %"},
 		{"endless", gate.PhaseCounts{Matches: 1000, P95MS: math.Inf(1)}, gate.Error, "value is +Inf", ""},
+		{"a tenth behind the breaker", gate.PhaseCounts{Matches: 900, Unseen: 100, P95MS: 2}, gate.Fail, "90.0 % is not >= 95 %", ""},
+		{"at the limit of coverage", gate.PhaseCounts{Matches: 950, Unseen: 50, P95MS: 2}, gate.Pass, "", ""},
+		{"a third unseen", gate.PhaseCounts{Matches: 1000, Unseen: 500, P95MS: 2}, gate.Fail, "", "coverage of 66.7 % is below 80 % (1000 comparisons of 1500"},
+		{"all unseen", gate.PhaseCounts{Unseen: 500, P95MS: nan}, gate.Fail, "", "coverage of 0.0 % is below 80 %"},
+		{"all unseen, few", gate.PhaseCounts{Unseen: 499, P95MS: nan}, gate.Inconclusive, "499 samples, 500 needed", ""},
 		{"no source", gate.PhaseCounts{Matches: 1000, Errors: 900, Missing: "frozen"}, gate.Error, "missing: frozen", ""},
 	}
 	for _, tt := range tests {
@@ -74,6 +79,19 @@ func TestJudgePhase(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A policy from before coverage was judged has no rule for it, and judges old evidence as it was judged then.
+func TestOldPolicyHasNoCoverage(t *testing.T) {
+	p := gate.DefaultPolicy()
+	p.SLO.Coverage, p.Abort.Coverage = 0, 0
+	c := gate.PhaseCounts{Matches: 1000, Unseen: 9000, P95MS: 2}
+	if card := p.JudgePhase(c); p.Validate() != nil || len(card.Results) != 3 || !card.Verdict().OK() || len(p.Aborts(c)) > 0 {
+		t.Errorf("got %s of %d rules, aborts %v, %v", card.Verdict(), len(card.Results), p.Aborts(c), p.Validate())
+	}
+	if laxer := p.Laxer(gate.DefaultPolicy()); len(laxer) > 0 {
+		t.Errorf("laxer: %v", laxer)
 	}
 }
 

@@ -41,6 +41,9 @@ type Limits struct {
 	// ErrorRate bounds failures / (comparisons + failures), MatchRate matches / comparisons from below; in (0,1).
 	ErrorRate float64 `yaml:"error_rate" json:"error_rate"`
 	MatchRate float64 `yaml:"match_rate" json:"match_rate"`
+	// Coverage bounds comparisons / sampled shadows from below, in (0,1). It is 0 only in a policy that was written before
+	// coverage was judged: such a policy has no rule for it.
+	Coverage float64 `yaml:"coverage" json:"coverage,omitempty"`
 }
 
 // Promotion is what a model must have shown before it may be promoted.
@@ -66,8 +69,8 @@ func DefaultPolicy() Policy {
 		Schema:        PolicySchema,
 		Phases:        []float64{5, 10, 25, 50, 100},
 		PhaseDuration: Duration(30 * time.Minute), MinComparisons: comparisons, HoldLimit: Duration(4 * time.Hour), Lease: Duration(30 * time.Second),
-		SLO:   Limits{P95MS: 80, ErrorRate: 0.01, MatchRate: 0.95},
-		Abort: Limits{P95MS: 120, ErrorRate: 0.02, MatchRate: 0.90},
+		SLO:   Limits{P95MS: 80, ErrorRate: 0.01, MatchRate: 0.95, Coverage: 0.95},
+		Abort: Limits{P95MS: 120, ErrorRate: 0.02, MatchRate: 0.90, Coverage: 0.80},
 		Alpha: 0.01,
 		Promotion: Promotion{
 			PSI: 0.2, FeaturePSI: 0.3, AUC: 0.62, PrecisionAt20: 0.58, Soak: Duration(24 * time.Hour), SoakWithin: Duration(48 * time.Hour),
@@ -90,10 +93,21 @@ func ParsePolicy(raw []byte) (Policy, error) {
 	if err := d.Decode(&struct{}{}); !errors.Is(err, io.EOF) {
 		return Policy{}, errors.New("policy: more than one document")
 	}
-	if err := p.Validate(); err != nil {
+	if err := errors.Join(p.Validate(), p.coverageGiven()); err != nil {
 		return Policy{}, err
 	}
 	return p, nil
+}
+
+// coverageGiven returns an error if a limit of coverage is 0: a file cannot switch the rule off.
+func (p Policy) coverageGiven() error {
+	var errs []error
+	for name, v := range map[string]float64{"slo": p.SLO.Coverage, "abort": p.Abort.Coverage} {
+		if v == 0 {
+			errs = append(errs, fmt.Errorf("policy: %s.coverage is 0: want more than 0 and less than 1", name))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // YAML is the policy as [ParsePolicy] reads it.
@@ -127,10 +141,12 @@ func (p Policy) Validate() error {
 			fmt.Sprintf("more than 0 and less than %d, above which no latency is told from another", lastEdgeMS), l.limits.P95MS)
 		check(within(l.limits.ErrorRate), l.name+".error_rate", "more than 0 and less than 1", l.limits.ErrorRate)
 		check(within(l.limits.MatchRate), l.name+".match_rate", "more than 0 and less than 1", l.limits.MatchRate)
+		check(l.limits.Coverage == 0 || within(l.limits.Coverage), l.name+".coverage", "more than 0 and less than 1", l.limits.Coverage)
 	}
 	check(p.Abort.P95MS >= p.SLO.P95MS, "abort.p95_ms", "at least that of slo", p.Abort.P95MS)
 	check(p.Abort.ErrorRate >= p.SLO.ErrorRate, "abort.error_rate", "at least that of slo", p.Abort.ErrorRate)
 	check(p.Abort.MatchRate <= p.SLO.MatchRate, "abort.match_rate", "at most that of slo", p.Abort.MatchRate)
+	check(p.Abort.Coverage <= p.SLO.Coverage, "abort.coverage", "at most that of slo", p.Abort.Coverage)
 	check(p.Alpha > 0 && p.Alpha <= 0.5, "alpha", "more than 0 and at most 0.5", p.Alpha)
 	r := p.Promotion
 	check(r.PSI > 0 && !math.IsInf(r.PSI, 0), "promotion.psi", "more than 0", r.PSI)
@@ -151,7 +167,8 @@ const lastEdgeMS = 1000
 
 func within(v float64) bool { return v > 0 && v < 1 }
 
-// Laxer says in what the policy asks for less than the other; empty when in nothing.
+// Laxer lists what the policy asks less of than the other does. A policy from before coverage was judged is not laxer for
+// that: whoever relies on its phases judges their coverage again, by the counts and by a policy of today.
 func (p Policy) Laxer(other Policy) []string {
 	var laxer []string
 	add := func(lax bool, key string, have, want any) {
@@ -178,6 +195,7 @@ func (p Policy) Laxer(other Policy) []string {
 		add(l.mine.P95MS > l.theirs.P95MS, l.name+".p95_ms", l.mine.P95MS, l.theirs.P95MS)
 		add(l.mine.ErrorRate > l.theirs.ErrorRate, l.name+".error_rate", l.mine.ErrorRate, l.theirs.ErrorRate)
 		add(l.mine.MatchRate < l.theirs.MatchRate, l.name+".match_rate", l.mine.MatchRate, l.theirs.MatchRate)
+		add(l.mine.Coverage > 0 && l.mine.Coverage < l.theirs.Coverage, l.name+".coverage", l.mine.Coverage, l.theirs.Coverage)
 	}
 	add(p.Alpha < other.Alpha, "alpha", p.Alpha, other.Alpha)
 	return laxer

@@ -76,6 +76,10 @@ func TestParsePolicyRefuses(t *testing.T) {
 		"alpha: 1":                    "alpha is 1",
 		"promotion: {soak: -1h}":      "promotion.soak is -1h",
 		"promotion: {auc: 1.2}":       "promotion.auc is 1.2",
+		"slo: {coverage: 0}":          "slo.coverage is 0: want more than 0",
+		"abort: {coverage: 0}":        "abort.coverage is 0: want more than 0",
+		"slo: {coverage: 95}":         "slo.coverage is 95: want more than 0 and less than 1",
+		"abort: {coverage: 0.99}":     "abort.coverage is 0.99: want at most that of slo",
 		"schema: other":               "schema is other",
 		"phases: [5]\n---\nalpha: 0.": "more than one document",
 		"phases: {":                   "policy:",
@@ -128,6 +132,8 @@ func TestLaxer(t *testing.T) {
 			p.Abort.ErrorRate *= 2
 		},
 		"slo.match_rate": func(p *gate.Policy) { p.SLO.MatchRate -= 0.01 },
+		"slo.coverage":   func(p *gate.Policy) { p.SLO.Coverage = 0.9 },
+		"abort.coverage": func(p *gate.Policy) { p.Abort.Coverage = 0.5 },
 		"alpha":          func(p *gate.Policy) { p.Alpha /= 2 },
 	} {
 		q := gate.DefaultPolicy()

@@ -27,6 +27,7 @@ func TestSLOs(t *testing.T) {
 		"Canary/match rate":  ">= 95 %",
 		"Canary/error rate":  "< 1 %",
 		"Canary/p95 latency": "< 80 ms",
+		"Canary/coverage":    ">= 95 %",
 	}
 	got := map[string]string{}
 	for _, group := range gate.SLOs() {

@@ -20,8 +20,9 @@ func (d *Dispatcher) Report() *executorv1.GetShadowReportResponse {
 	totals := make([]*executorv1.OutcomeCount, 0, outcomeEnd)
 	windowCounts := make([]*executorv1.OutcomeCount, 0, outcomeEnd)
 	var ended, sampled uint64
+	all, latencies := r.snapshot()
 	for _, o := range Outcomes() {
-		n := r.Total(o)
+		n := all[o]
 		ended += n
 		totals = append(totals, &executorv1.OutcomeCount{Outcome: executorv1.ShadowOutcome(o), Count: n})
 		windowCounts = append(windowCounts, &executorv1.OutcomeCount{Outcome: executorv1.ShadowOutcome(o), Count: counts[o]})
@@ -62,7 +63,7 @@ func (d *Dispatcher) Report() *executorv1.GetShadowReportResponse {
 
 	version, digest := r.last()
 	return &executorv1.GetShadowReportResponse{
-		LatencyMsTotal: r.metrics.latencies(),
+		LatencyMsTotal: latencies,
 		BaselineTotal:  requests,
 		StartTime:      timestamppb.New(r.start),
 		ReportTime:     timestamppb.New(time.Now()),
@@ -75,6 +76,27 @@ func (d *Dispatcher) Report() *executorv1.GetShadowReportResponse {
 		ShadowVersion:  version,
 		ShadowDigest:   digest,
 	}
+}
+
+// snapshotTries is how often a snapshot is taken until nothing has ended meanwhile.
+const snapshotTries = 8
+
+// snapshot reads the totals and the histogram of latencies of one moment. While shadows end faster than both can be read,
+// the two differ by the few that ended in between.
+func (r *Recorder) snapshot() (totals [outcomeEnd]uint64, latencies *executorv1.Histogram) {
+	read := func() (all [outcomeEnd]uint64) {
+		for o := range r.totals {
+			all[o] = r.totals[o].Load()
+		}
+		return all
+	}
+	for range snapshotTries {
+		totals, latencies = read(), r.metrics.latencies()
+		if totals == read() {
+			break
+		}
+	}
+	return totals, latencies
 }
 
 // MatchRate is matches / comparisons over the rolling window, in [0,1], and the number of comparisons. The rate is 0

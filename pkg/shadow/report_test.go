@@ -176,3 +176,40 @@ func TestWindowRollsOver(t *testing.T) {
 		}
 	})
 }
+
+// However fast shadows end while it is read, a report accounts for every request, and has a latency of every shadow that
+// was tried, but for a few that ended in between.
+func TestReportIsOneSnapshot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tr := newTrial(t, enginetest.Options{}, nil)
+		stop, done := make(chan struct{}), make(chan struct{})
+		go func() {
+			defer close(done)
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+					tr.note(Result{Outcome: Match, Latency: time.Millisecond, Version: "v1.8.1", Digest: "d"})
+					tr.note(Result{Outcome: NotSampled})
+				}
+			}
+		}()
+		for range 200 {
+			r := tr.Report()
+			total := counts(r.GetOutcomesTotal())
+			var timed uint64
+			for _, n := range r.GetLatencyMsTotal().GetCounts() {
+				timed += n
+			}
+			if r.GetRequestsTotal() != total[Match]+total[NotSampled]+r.GetInFlight() {
+				t.Fatalf("%d requests, %v, %d in flight", r.GetRequestsTotal(), total, r.GetInFlight())
+			}
+			if away := max(timed, total[Match]) - min(timed, total[Match]); away > 64 {
+				t.Fatalf("%d latencies of %d shadows", timed, total[Match])
+			}
+		}
+		close(stop)
+		<-done
+	})
+}

@@ -175,6 +175,9 @@ func TestMetrics(t *testing.T) {
 	k, _ := open(t, Options{Percent: 0})
 	must(t, k, change{percent: 25, mode: observe, by: "token"})
 	want := `
+# HELP ml_executor_info 1, with the random id of this process: the same id scraped twice is one executor.
+# TYPE ml_executor_info gauge
+ml_executor_info{instance_id="` + k.instance + `"} 1
 # HELP ml_rollout_lease_seconds How long the rollout is held unless it is renewed, in seconds; 0 without a lease.
 # TYPE ml_rollout_lease_seconds gauge
 ml_rollout_lease_seconds 0

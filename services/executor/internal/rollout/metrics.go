@@ -16,6 +16,8 @@ var (
 		"1 for the mode of the rollout, 0 for the others.", []string{"mode"}, nil)
 	leaseDesc = prometheus.NewDesc("ml_rollout_lease_seconds",
 		"How long the rollout is held unless it is renewed, in seconds; 0 without a lease.", nil, nil)
+	infoDesc = prometheus.NewDesc("ml_executor_info",
+		"1, with the random id of this process: the same id scraped twice is one executor.", []string{"instance_id"}, nil)
 	writeErrorsDesc = prometheus.NewDesc("ml_rollout_state_write_errors_total",
 		"Times that the rollout could not be saved.", nil, nil)
 )
@@ -25,7 +27,7 @@ var modes = []executorv1.RolloutMode{executorv1.RolloutMode_ROLLOUT_MODE_OFF, ex
 
 // Describe implements prometheus.Collector.
 func (k *Keeper) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{percentDesc, modeDesc, leaseDesc, writeErrorsDesc} {
+	for _, d := range []*prometheus.Desc{percentDesc, modeDesc, leaseDesc, infoDesc, writeErrorsDesc} {
 		to <- d
 	}
 }
@@ -38,6 +40,7 @@ func (k *Keeper) Collect(to chan<- prometheus.Metric) {
 		to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
 	gauge(percentDesc, r.Percent)
+	gauge(infoDesc, 1, k.instance)
 	for _, m := range modes {
 		gauge(modeDesc, telemetry.Bool(r.Mode == m), modeWord(m))
 	}

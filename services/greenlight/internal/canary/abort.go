@@ -30,9 +30,9 @@ func stop(ctx context.Context, e Executor, reason string) error {
 	if _, err := e.Rollouts.AbortRollout(ctx, &executorv1.AbortRolloutRequest{Reason: shorten(reason)}); err != nil {
 		return &callError{e.Addr, err}
 	}
-	got, err := e.Rollouts.GetRollout(ctx, &executorv1.GetRolloutRequest{})
+	got, err := e.rollout(ctx)
 	if err != nil {
-		return &callError{e.Addr, err}
+		return err
 	}
 	if p := got.GetRollout().GetPercent(); p != 0 {
 		return fmt.Errorf("executor %s: %s, right after it was stopped", e.Addr, described(got.GetRollout()))
@@ -51,9 +51,9 @@ type Now struct {
 // Rollouts asks all executors at once.
 func Rollouts(ctx context.Context, executors []Executor) []Now {
 	all, _ := each(executors, func(e Executor) (Now, error) {
-		got, err := e.Rollouts.GetRollout(ctx, &executorv1.GetRolloutRequest{})
+		got, err := e.rollout(ctx)
 		if err != nil {
-			return Now{Addr: e.Addr, Err: &callError{e.Addr, err}}, nil //nolint:nilerr // it is in the answer
+			return Now{Addr: e.Addr, Err: err}, nil //nolint:nilerr // it is in the answer
 		}
 		return Now{Addr: e.Addr, Text: described(got.GetRollout())}, nil
 	})

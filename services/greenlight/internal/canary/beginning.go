@@ -31,6 +31,8 @@ type beginning struct {
 	// held is the reason that was told last, as [gist] has it; kept when a look was kept last.
 	held string
 	kept time.Time
+	// last is the newest look.
+	last *Look
 	// strayed says that an executor reports another share than the one it confirmed.
 	strayed bool
 }
@@ -115,6 +117,7 @@ func (b *beginning) hold(ctx context.Context) []error {
 		}
 		return struct{}{}, s.err
 	})
+	rethrow(errs)
 	return errs
 }
 
@@ -163,16 +166,16 @@ func (b *beginning) read(ctx context.Context) seen {
 	ctx, cancel := context.WithTimeout(ctx, b.timeout)
 	defer cancel()
 	var s seen
-	var reportsErr, countersErr error
+	var reportsErr, countersErr, modelsErr error
 	jobs := []func(){func() { s.reports, reportsErr = b.reports.Read(ctx) }}
 	if b.opts.Metrics != nil {
 		jobs = append(jobs, func() { s.counters, countersErr = b.opts.Metrics.Read(ctx) })
 	}
 	if b.opts.ActiveModels != nil {
-		// An ml-engine that does not answer is for the shadows to tell.
-		jobs = append(jobs, func() { s.active, _ = b.opts.ActiveModels(ctx) })
+		jobs = append(jobs, func() { s.active, modelsErr = b.opts.ActiveModels(ctx) })
 	}
-	each(jobs, func(job func()) (struct{}, error) { job(); return struct{}{}, nil })
+	_, errs := each(jobs, func(job func()) (struct{}, error) { job(); return struct{}{}, nil })
+	rethrow(errs)
 	if b.opts.Metrics == nil {
 		s.counters = s.reports
 	}
@@ -181,10 +184,16 @@ func (b *beginning) read(ctx context.Context) seen {
 			s.missing = append(s.missing, "share not held: "+oneLine(share.err))
 		}
 	}
-	for _, err := range []error{reportsErr, countersErr} {
+	if !errors.Is(modelsErr, errContradicts) {
+		modelsErr = nil // the shadows show that an ml-engine does not answer
+	}
+	for _, err := range []error{reportsErr, countersErr, modelsErr} {
 		if err != nil {
 			s.missing = append(s.missing, oneLine(err))
 		}
+	}
+	if why := b.strangers(s); why != "" {
+		s.missing = append(s.missing, why)
 	}
 	b.strayed = !b.confirmed.IsZero() && slices.ContainsFunc(s.reports, func(c Counters) bool { return c.Percent != b.percent })
 	for _, c := range s.counters {
@@ -193,6 +202,19 @@ func (b *beginning) read(ctx context.Context) seen {
 		}
 	}
 	return s
+}
+
+// strangers returns which figures of a Prometheus are of a process that is not under control.
+func (b *beginning) strangers(s seen) string {
+	if b.opts.Metrics == nil || len(s.reports) < len(b.shares) {
+		return ""
+	}
+	for _, c := range s.counters {
+		if c.Instance != "" && !slices.ContainsFunc(s.reports, func(r Counters) bool { return r.Instance == c.Instance }) {
+			return fmt.Sprintf("the figures of %s are of another process than those under control", c.Executor)
+		}
+	}
+	return ""
 }
 
 // look reads, judges and tells.
@@ -206,7 +228,10 @@ func (b *beginning) look(ctx context.Context) *ending {
 	}
 	if !b.counting.IsZero() {
 		if err := b.tally.add(s.counters); err != nil {
-			return b.endFor([]error{err})
+			if end := b.endFor([]error{err}); end != nil {
+				return end
+			}
+			s.missing = append(s.missing, oneLine(err))
 		}
 		if name := b.tally.absent(s.counters); name != "" && len(s.missing) == 0 {
 			s.missing = append(s.missing, fmt.Sprintf("executor %s is not among the figures any more", name))
@@ -214,22 +239,21 @@ func (b *beginning) look(ctx context.Context) *ending {
 	} else if why := b.begin(s); why != "" {
 		s.missing = append(s.missing, why)
 	}
-	total := b.tally.sum()
-	known := total.counts
+	total := b.tally.sum(b.percent)
+	known := total
 	if b.counting.IsZero() {
 		b.early.join(s.counters)
-		known = b.early.sum().counts
+		known = b.early.sum(b.percent)
 	}
-	total.counts.Missing = strings.Join(s.missing, "; ")
+	total.counts.Missing = strings.Join(append(s.missing, total.wrong...), "; ")
 	l := b.judge(total)
-	end := b.ending(s, l, known)
-	l.Keep = end != nil || time.Since(b.kept) >= time.Duration(b.policy.PhaseDuration)/keptLooks
-	if l.Keep {
-		b.kept = time.Now()
+	end := b.ending(s, l, known.counts)
+	if end != nil && b.counting.IsZero() { // the figures that it ends for
+		known.counts.Missing = total.counts.Missing
+		l = b.judge(known)
 	}
-	e := b.event(Looked)
-	e.Look = l
-	b.emit(e)
+	l.Keep = end != nil || time.Since(b.kept) >= time.Duration(b.policy.PhaseDuration)/keptLooks
+	b.tell(l)
 	if gist := gist(l.Reason); end == nil && !b.counting.IsZero() && l.Left == 0 && gist != b.held {
 		b.held = gist
 		e := b.event(Held)
@@ -237,6 +261,26 @@ func (b *beginning) look(ctx context.Context) *ending {
 		b.emit(e)
 	}
 	return end
+}
+
+// tell emits a look.
+func (b *beginning) tell(l *Look) {
+	if l.Keep {
+		b.kept = time.Now()
+	}
+	e := b.event(Looked)
+	e.Look = l
+	b.last = l
+	b.emit(e)
+}
+
+// keepLast keeps the newest look, so that a phase which ends between two looks that are kept has its figures.
+func (b *beginning) keepLast() {
+	if b.last != nil && !b.last.Keep {
+		last := *b.last // the view may still draw it
+		last.Keep = true
+		b.tell(&last)
+	}
 }
 
 // gist is a reason without its figures, which change with every look.
@@ -297,7 +341,7 @@ func (b *beginning) judge(s sum) *Look {
 	test := b.policy.Test(s.counts)
 	l.Sample = Sample{
 		Time: time.Now().UTC(), Percent: b.percent, Requests: s.requests, Comparisons: s.counts.Comparisons(), Matches: s.counts.Matches,
-		Errors: s.counts.Errors, MatchE: test.Match, ErrorE: test.Errors, Verdict: l.Card.Verdict(), Reason: s.counts.Missing,
+		Errors: s.counts.Errors, Unseen: s.counts.Unseen, MatchE: test.Match, ErrorE: test.Errors, Verdict: l.Card.Verdict(), Reason: s.counts.Missing,
 	}
 	if l.Reason == "" {
 		l.Reason = why(l.Card)

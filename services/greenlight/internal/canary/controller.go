@@ -49,6 +49,8 @@ type Controller struct {
 	timeout time.Duration
 	// fault is why the run cannot go on, whatever the figures say.
 	fault error
+	// ending is set once 0 % is being set, which nothing may interrupt.
+	ending bool
 }
 
 const (
@@ -80,7 +82,11 @@ func NewController(opts Options) *Controller {
 // Run runs the phases that have not passed yet, and sets 0 % when it ends, however it ends; for that it takes the time
 // that it needs, also when ctx has ended. The record says what came of it. The error is of the journal alone.
 func (c *Controller) Run(ctx context.Context) (*Record, error) {
-	decision, reason := c.phases(ctx)
+	var decision Decision
+	var reason string
+	if err := guard(func() { decision, reason = c.phases(ctx) }); err != nil {
+		decision, reason = Aborted, "the controller failed: "+err.Error()
+	}
 	if c.fault != nil && decision != Aborted {
 		decision, reason = Aborted, c.fault.Error()
 	}
@@ -112,6 +118,7 @@ func (c *Controller) phase(ctx context.Context, index int) (Decision, string) {
 		b := &beginning{Controller: c, index: index, percent: c.policy.Phases[index], first: first, giveUp: giveUp}
 		c.emit(b.event(PhaseBegun))
 		last := b.run(ctx)
+		b.keepLast()
 		ended := b.event(PhaseEnded)
 		ended.Decision, ended.Reason = last.decision, last.reason
 		if ended.Decision == Passed || ended.Decision == Stopped {
@@ -149,6 +156,10 @@ func (c *Controller) end(ctx context.Context, decision Decision, reason string) 
 	if reason != "" {
 		why += ": " + reason
 	}
+	c.ending = true
+	if p := c.record.running(); p != nil { // a panic has left it
+		c.emit(Event{Kind: PhaseEnded, Phase: p.Index, Percent: p.Percent, Decision: decision, Reason: reason})
+	}
 	c.emit(Event{Kind: RollingBack, Decision: decision, Reason: reason})
 	start := time.Now()
 	_, errs := each(c.shares, func(s *share) (struct{}, error) {
@@ -163,18 +174,29 @@ func (c *Controller) end(ctx context.Context, decision Decision, reason string) 
 	c.record.judge(c.opts.Source)
 }
 
-// emit keeps an event, adds it to the record, and tells it.
+// emit keeps an event, adds it to the record, and passes it to the observer. A journal that panics has failed. An observer
+// that panics is not called again, and its panic goes on, unless the run is ending.
 func (c *Controller) emit(e Event) {
 	e.Time = time.Now().UTC()
 	keep := e.Kind != Looked || e.Look.Keep
 	if keep && c.opts.Journal != nil {
-		if err := c.opts.Journal(e); err != nil && c.fault == nil {
+		var err error
+		if broken := guard(func() { err = c.opts.Journal(e) }); broken != nil {
+			err = broken
+		}
+		if err != nil && c.fault == nil {
 			c.fault = fmt.Errorf("journal: %w", err)
 		}
 	}
 	c.record.apply(e)
-	if c.opts.Observe != nil {
-		c.opts.Observe(e)
+	if c.opts.Observe == nil {
+		return
+	}
+	if err := guard(func() { c.opts.Observe(e) }); err != nil {
+		c.opts.Observe = nil
+		if !c.ending {
+			panic(err)
+		}
 	}
 }
 

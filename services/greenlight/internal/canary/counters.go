@@ -18,8 +18,12 @@ type Source interface {
 type Counters struct {
 	// Executor names it: its address, or the labels of its series.
 	Executor string
-	// Process changes when the executor restarts.
+	// Process changes when the executor restarts. Two executors with one process are the same one.
 	Process string
+	// Instance is the executor's own id of its process; empty when the source does not know.
+	Instance string
+	// Start is when the process started, by its own clock; zero when the source does not know.
+	Start time.Time
 	// Time is by the clock of this process: the counts are at least as new.
 	Time time.Time
 	// Percent is the share of requests that gets a shadow, as the executor says.

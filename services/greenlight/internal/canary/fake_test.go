@@ -56,6 +56,7 @@ type fakeExecutor struct {
 	model     evidence.Model
 	baseline  evidence.Model
 	at        time.Time
+	started   time.Time
 	carry     map[string]float64 // what is not a whole request yet
 	outcomes  map[shadow.Outcome]uint64
 	latencies []uint64
@@ -81,7 +82,7 @@ func newFake(addr string) *fakeExecutor {
 // start is the start of a process.
 func (f *fakeExecutor) start() {
 	f.process++
-	f.at, f.requests = time.Now(), 0
+	f.at, f.started, f.requests = time.Now(), time.Now(), 0
 	f.carry, f.outcomes = make(map[string]float64), make(map[shadow.Outcome]uint64)
 	f.latencies = make([]uint64, len(telemetry.LatencyBucketsMS)+1)
 	if f.rollout == nil || !f.store {
@@ -240,6 +241,7 @@ func (f *fakeExecutor) set(req *executorv1.SetRolloutRequest) (*executorv1.SetRo
 	f.rollout, f.expires = now, time.Time{}
 	if req.GetLease() != nil {
 		f.expires = time.Now().Add(req.GetLease().AsDuration())
+		now.LeaseExpireTime = timestamppb.New(f.expires)
 	}
 	return &executorv1.SetRolloutResponse{Rollout: now, InstanceId: f.id()}, nil
 }
@@ -269,7 +271,7 @@ func (f *fakeExecutor) GetShadowReport(ctx context.Context, _ *executorv1.GetSha
 	defer f.mu.Unlock()
 	f.advance()
 	r := &executorv1.GetShadowReportResponse{
-		InstanceId: f.id(), ReportTime: timestamppb.Now(), RequestsTotal: f.requests, SamplePercent: f.rollout.GetPercent(),
+		InstanceId: f.id(), StartTime: timestamppb.New(f.started), ReportTime: timestamppb.Now(), RequestsTotal: f.requests, SamplePercent: f.rollout.GetPercent(),
 		BaselineVersion: f.baseline.Version, BaselineDigest: f.baseline.Digest, ShadowVersion: f.model.Version, ShadowDigest: f.model.Digest,
 		LatencyMsTotal: &executorv1.Histogram{Edges: telemetry.LatencyBucketsMS, Counts: append([]uint64(nil), f.latencies...)},
 		Breaker:        &executorv1.BreakerStatus{State: executorv1.BreakerState_BREAKER_STATE_CLOSED},

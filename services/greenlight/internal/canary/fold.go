@@ -100,6 +100,7 @@ func (p *Phase) look(l *Look) {
 	p.Requests, p.Outcomes, p.Verdicts, p.P95MS = l.Requests, l.Outcomes, l.Card.Results, l.P95MS
 	p.MatchRate = rate(l.Matches, l.Comparisons)
 	p.ErrorRate = rate(l.Errors, l.Errors+l.Comparisons)
+	p.Coverage = rate(l.Comparisons, l.Comparisons+l.Errors+l.Unseen)
 	if len(p.Samples) >= maxSamples {
 		newest := p.Samples[len(p.Samples)-1]
 		kept := p.Samples[:0]

@@ -15,6 +15,9 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 )
 
+// maxPlan bounds the file of a plan.
+const maxPlan = 8 << 20
+
 // planSchema names the form of a plan.
 const planSchema = "greenlight/canary-plan/v1"
 
@@ -43,10 +46,8 @@ type Target struct {
 	// Executors and Engines are gRPC addresses.
 	Executors []string `json:"executors"`
 	Engines   []string `json:"engines"`
-	// Prometheus is the URL that the counts are read from, Match what selects the executors' series there, in PromQL;
-	// empty to ask the executors.
-	Prometheus string `json:"prometheus,omitempty"`
-	Match      string `json:"match,omitempty"`
+	// The Prometheus that the counts are read from; without a URL the executors are asked.
+	PrometheusOptions
 	// Evidence is the folder of the evidence.
 	Evidence string `json:"evidence"`
 }
@@ -90,7 +91,7 @@ func (p *Plan) write(path string) (digest string, err error) {
 
 // readPlan reads a plan that must have the digest.
 func readPlan(path, digest string) (*Plan, error) {
-	raw, err := durable.ReadFile(path, durable.MaxDocument)
+	raw, err := durable.ReadFile(path, maxPlan)
 	if err != nil {
 		return nil, fmt.Errorf("plan: %w", err)
 	}
@@ -103,6 +104,11 @@ func readPlan(path, digest string) (*Plan, error) {
 	}
 	if p.Schema != planSchema {
 		return nil, fmt.Errorf("plan %s: schema %q: want %q", path, p.Schema, planSchema)
+	}
+	if p.URL != "" { // a plan of version 1.8 may have a password in it, which is not written again
+		if err := p.SetURL(p.URL); err != nil {
+			return nil, fmt.Errorf("plan %s: %w", path, err)
+		}
 	}
 	return p, p.Policy.Validate()
 }

@@ -42,7 +42,7 @@ func Preflight(w *World) gate.Scorecard {
 			finding{gate.Measured(float64(len(found)), uint64(of)), found})
 	}
 
-	none("services not reached", "executors and ml-engines that did not answer", len(w.Addrs)+len(w.Models), w.unreached())
+	none("services not reached", "executors and ml-engines that did not answer, contradict themselves, or are named twice", len(w.Addrs)+len(w.Models), w.unreached())
 	check(gate.Rule{Name: "models served", What: "different models that the ml-engines serve", Op: gate.AtMost, Threshold: 1, Unit: gate.Count},
 		different(w.Models))
 	check(gate.Rule{Name: "baselines", What: "different baselines that the executors decide by", Op: gate.AtMost, Threshold: 1, Unit: gate.Count},
@@ -71,7 +71,7 @@ func Preflight(w *World) gate.Scorecard {
 // unreached names the services that did not answer.
 func (w *World) unreached() []string {
 	var all []string
-	for _, err := range append(slices.Clone(w.Errs), w.ModelsErr) {
+	for _, err := range append(slices.Clone(w.Errs), w.ModelsErr, w.twice()) {
 		if err != nil {
 			all = append(all, oneLine(err))
 		}

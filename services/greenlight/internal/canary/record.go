@@ -79,6 +79,8 @@ type Phase struct {
 	P95MS     *float64 `json:"p95_ms"`
 	ErrorRate *float64 `json:"error_rate"`
 	MatchRate *float64 `json:"match_rate"`
+	// Coverage is comparisons / sampled shadows, in [0,1]; nil without a sampled shadow.
+	Coverage *float64 `json:"coverage"`
 	// PSI is the overall index of the last 7 days at the end of the phase, monitored and not judged; nil if it is not
 	// known, for which PSIReason says why.
 	PSI       *float64 `json:"psi"`
@@ -103,6 +105,8 @@ type Sample struct {
 	Comparisons uint64 `json:"comparisons"`
 	Matches     uint64 `json:"matches"`
 	Errors      uint64 `json:"errors"`
+	// Unseen are the sampled shadows that neither answered nor failed.
+	Unseen uint64 `json:"unseen"`
 	// P95MS is nil without a shadow that was tried.
 	P95MS *float64 `json:"p95_ms"`
 	// MatchE and ErrorE are the wealths of the tests of mismatches and of errors, >= 0; the test rejects at 1/alpha.

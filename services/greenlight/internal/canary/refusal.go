@@ -11,6 +11,8 @@ import (
 // [Hint].
 var (
 	errUnreached       = errors.New("not reached")
+	errContradicts     = errors.New("an answer contradicts itself")
+	errTwice           = errors.New("a service is named twice")
 	errDisagree        = errors.New("the replicas differ")
 	errNoEvidence      = errors.New("no offline evidence")
 	errNotActive       = errors.New("the model that was judged offline is not active")
@@ -28,10 +30,12 @@ var (
 	planAgain          = "nothing was changed; look at what is new with greenlight canary plan, and confirm its phrase"
 	hints              = map[error]string{
 		errUnreached:        "nothing was changed; start it, or name its address with --executor or --engine",
+		errContradicts:      "nothing was changed; see that the address is that of an executor or ml-engine of this version, then restart it",
+		errTwice:            "nothing was changed; name each process once: 127.0.0.1 and localhost are one, and so are two forwards to one pod",
 		errDisagree:         "nothing was changed; a canary is of one model beside one baseline: bring all replicas to the same",
 		errNoEvidence:       "greenlight train and greenlight eval write it; --evidence names its folder",
 		errNotActive:        "nothing was changed; activate it on every ml-engine, or judge the one that is served: greenlight train, greenlight eval",
-		errNoMetrics:        "nothing was changed; see that Prometheus is up and scrapes every executor, and that --match selects their series",
+		errNoMetrics:        "nothing was changed; see that Prometheus is up and scrapes every executor, and that --match selects their series alone; a user and a password come from --prometheus-basic-file, a token from --prometheus-token-file of canary plan",
 		errPlanChanged:      planAgain,
 		errModelChanged:     planAgain + "; or activate the model again",
 		errBaselineChanged:  planAgain + "; or start the executors with the former baseline",

@@ -12,6 +12,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/answer"
 )
 
 // Executor is one executor under control.
@@ -35,39 +36,66 @@ func (r Reports) Read(ctx context.Context) ([]Counters, error) {
 		if err != nil {
 			return Counters{}, &callError{e.Addr, err}
 		}
+		if err := answer.Report(report, time.Now()); err != nil {
+			return Counters{}, contradicts("executor "+e.Addr, err)
+		}
 		return countersOf(e.Addr, report, asked), nil
 	})
+	rethrow(errs)
 	var all []Counters
+	var names, processes []string
 	for i, c := range reports {
-		if errs[i] == nil {
-			all = append(all, c)
+		if errs[i] != nil {
+			continue
 		}
+		names, processes = append(names, c.Executor), append(processes, c.Process)
+		if err := answer.Distinct("executor", names, processes); err != nil {
+			return all, errors.Join(append(errs, err)...)
+		}
+		all = append(all, c)
 	}
 	return all, errors.Join(errs...)
 }
 
 func countersOf(addr string, r *executorv1.GetShadowReportResponse, at time.Time) Counters {
 	c := Counters{
-		Executor: addr, Process: r.GetInstanceId(), Time: at, Percent: r.GetSamplePercent(), Requests: r.GetRequestsTotal(),
+		Executor: addr, Process: r.GetInstanceId(), Instance: r.GetInstanceId(), Start: r.GetStartTime().AsTime(), Time: at, Percent: r.GetSamplePercent(), Requests: r.GetRequestsTotal(),
 		Outcomes: make(map[string]uint64), Edges: r.GetLatencyMsTotal().GetEdges(), Latency: r.GetLatencyMsTotal().GetCounts(),
 		Baseline: evidence.Model{Version: r.GetBaselineVersion(), Digest: r.GetBaselineDigest()},
 		Model:    evidence.Model{Version: r.GetShadowVersion(), Digest: r.GetShadowDigest()},
 	}
 	for _, o := range r.GetOutcomesTotal() {
-		c.Outcomes[shadow.Outcome(o.GetOutcome()).String()] = o.GetCount()
+		c.Outcomes[shadow.Outcome(o.GetOutcome()).String()] = o.GetCount() // a valid report has each once
 	}
 	return c
 }
 
-// each calls fn for every one of them at once, waits for all, and returns their answers and errors in the same order.
+// each calls fn for all of them concurrently, waits, and returns their answers and errors in the same order. A panic of fn
+// is an error.
 func each[T, R any](all []T, fn func(T) (R, error)) ([]R, []error) {
 	answers, errs := make([]R, len(all)), make([]error, len(all))
 	var wg sync.WaitGroup
 	for i, one := range all {
-		wg.Go(func() { answers[i], errs[i] = fn(one) })
+		wg.Go(func() {
+			if err := guard(func() { answers[i], errs[i] = fn(one) }); err != nil {
+				errs[i] = err
+			}
+		})
 	}
 	wg.Wait()
 	return answers, errs
+}
+
+// rethrow panics again with a panic that [each] has recovered.
+func rethrow(errs []error) {
+	if broken := (*panicError)(nil); errors.As(errors.Join(errs...), &broken) {
+		panic(broken)
+	}
+}
+
+// contradicts is an answer that cannot be.
+func contradicts(who string, err error) error {
+	return fmt.Errorf("%w: %s: %s", errContradicts, who, oneLine(err))
 }
 
 // callError is a call to an executor that failed.

@@ -77,8 +77,8 @@ func recordOf(p *Plan, h head) *Record {
 		BaselineVersion: p.Baseline.Version, BaselineDigest: p.Baseline.Digest, Policy: p.Policy,
 		Confirmation: h.Confirmation, PlanDigest: h.PlanSHA256, Phases: []Phase{}, Decision: Running, Resumptions: []time.Time{},
 	}
-	if p.Prometheus != "" {
-		r.Metrics = p.Prometheus
+	if p.URL != "" {
+		r.Metrics = p.URL
 	}
 	if r.DryRun {
 		r.PlanDigest = ""

@@ -238,7 +238,7 @@ func TestPlansThatAreRefused(t *testing.T) {
 		"thresholds": {func(s *setting) { s.policy.Abort.MatchRate = 1.5 }, "abort.match_rate is 1.5"},
 		"executor":   {func(s *setting) { s.fake.network = cutOff }, "executor-a: Unavailable"},
 		"evidence":   {func(s *setting) { s.target.Evidence = s.t.TempDir() }, "offline_report.json is not there"},
-		"not active": {func(s *setting) { s.engine.model.Digest = "another" }, "not active"},
+		"not active": {func(s *setting) { s.engine.model.Digest = otherModel.Digest }, "not active"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -12,7 +12,9 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/greenlight-ml/greenlight/pkg/text"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/answer"
 )
 
 // anewError is an executor with which the phase must begin anew.
@@ -56,7 +58,7 @@ type share struct {
 // reached.
 func (s *share) hold(ctx context.Context, percent float64, what string) error {
 	if s.revision == 0 {
-		got, err := s.get(ctx)
+		got, err := s.rollout(ctx)
 		if err != nil {
 			return err
 		}
@@ -67,7 +69,7 @@ func (s *share) hold(ctx context.Context, percent float64, what string) error {
 		return err
 	}
 	// Somebody has changed the rollout, or its lease lapsed, or an earlier call took effect although its answer was lost.
-	got, err := s.get(ctx)
+	got, err := s.rollout(ctx)
 	if err != nil {
 		return err
 	}
@@ -83,16 +85,24 @@ func (s *share) hold(ctx context.Context, percent float64, what string) error {
 
 // try makes one call.
 func (s *share) try(ctx context.Context, percent float64, what string) error {
-	resp, err := s.Rollouts.SetRollout(ctx, &executorv1.SetRolloutRequest{
+	req := &executorv1.SetRolloutRequest{
 		Percent: percent, Mode: executorv1.RolloutMode_ROLLOUT_MODE_OBSERVE_ONLY, Lease: durationpb.New(s.lease),
 		Holder: s.run, Reason: s.mark + what, ExpectedRevision: s.revision,
-	})
-	if !refused(err) {
-		// A call that failed otherwise may have taken effect all the same, or may yet.
-		s.touched, s.until = true, time.Now().Add(s.lease)
 	}
+	refusal := false
+	defer func() { // also when the call panics
+		if !refusal {
+			// A call that failed otherwise may have taken effect all the same, or may yet.
+			s.touched, s.until = true, time.Now().Add(s.lease)
+		}
+	}()
+	resp, err := s.Rollouts.SetRollout(ctx, req)
+	refusal = refused(err)
 	if err != nil {
 		return &callError{s.Addr, err}
+	}
+	if err := answer.Set(req, resp); err != nil {
+		return contradicts("executor "+s.Addr+", SetRollout", err)
 	}
 	before := s.process
 	s.process, s.revision = resp.GetInstanceId(), resp.GetRollout().GetRevision()
@@ -130,27 +140,32 @@ const setByExecutor = "executor"
 
 // described says who has set a rollout, and to what.
 func described(r *executorv1.Rollout) string {
-	who := r.GetSetBy()
+	clean := func(s string) string { return text.Clean(s, maxReason) }
+	who := clean(r.GetSetBy())
 	if from := r.GetSetFrom(); from != "" {
-		who += " at " + from
+		who += " at " + clean(from)
 	}
-	text := fmt.Sprintf("its rollout was set to %g %% by %s", r.GetPercent(), who)
+	line := fmt.Sprintf("its rollout was set to %g %% by %s", r.GetPercent(), who)
 	if h := r.GetHolder(); h != "" {
-		text += ", held by " + h
+		line += ", held by " + clean(h)
 		if r.GetAwaitingRenewal() {
-			text += ", which has not renewed it since a restart"
+			line += ", which has not renewed it since a restart"
 		}
 	}
 	if t := r.GetSetTime(); t != nil {
-		text += ", at " + t.AsTime().Format(time.TimeOnly) + " UTC"
+		line += ", at " + t.AsTime().Format(time.TimeOnly) + " UTC"
 	}
-	return fmt.Sprintf("%s: %q", text, r.GetReason())
+	return fmt.Sprintf("%s: %q", line, clean(r.GetReason()))
 }
 
-func (s *share) get(ctx context.Context) (*executorv1.GetRolloutResponse, error) {
-	got, err := s.Rollouts.GetRollout(ctx, &executorv1.GetRolloutRequest{})
+// rollout asks for the rollout in force.
+func (e Executor) rollout(ctx context.Context) (*executorv1.GetRolloutResponse, error) {
+	got, err := e.Rollouts.GetRollout(ctx, &executorv1.GetRolloutRequest{})
 	if err != nil {
-		return nil, &callError{s.Addr, err}
+		return nil, &callError{e.Addr, err}
+	}
+	if err := answer.Rollout(got.GetInstanceId(), got.GetRollout()); err != nil {
+		return nil, contradicts("executor "+e.Addr+", GetRollout", err)
 	}
 	return got, nil
 }
@@ -165,7 +180,10 @@ func (s *share) release(ctx context.Context, timeout time.Duration, why string) 
 		return nil
 	}
 	for {
-		err := s.abort(ctx, timeout, why)
+		var err error
+		if broken := guard(func() { err = s.abort(ctx, timeout, why) }); broken != nil {
+			err = broken
+		}
 		if taken := (*takenError)(nil); err == nil || errors.As(err, &taken) || !time.Now().Before(s.until) {
 			return err
 		}
@@ -177,7 +195,7 @@ func (s *share) release(ctx context.Context, timeout time.Duration, why string) 
 func (s *share) abort(ctx context.Context, timeout time.Duration, why string) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	got, err := s.get(ctx)
+	got, err := s.rollout(ctx)
 	if err != nil {
 		return err
 	}
@@ -190,7 +208,7 @@ func (s *share) abort(ctx context.Context, timeout time.Duration, why string) er
 	if _, err := s.Rollouts.AbortRollout(ctx, &executorv1.AbortRolloutRequest{Reason: s.mark + why}); err != nil {
 		return &callError{s.Addr, err}
 	}
-	if got, err = s.get(ctx); err != nil {
+	if got, err = s.rollout(ctx); err != nil {
 		return err
 	}
 	if p := got.GetRollout().GetPercent(); p != 0 {

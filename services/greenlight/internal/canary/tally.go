@@ -1,6 +1,7 @@
 package canary
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -35,9 +36,10 @@ func (t *tally) join(all []Counters) {
 	}
 }
 
-// add takes the readings as the newest. The error is an *anewError when one of them does not go on from where the phase
-// began.
+// add takes the readings as the newest. The error is an *anewError if an executor has restarted. A reading that contradicts
+// an earlier one of the same process is not taken, and is an error of its source.
 func (t *tally) add(all []Counters) error {
+	var wrong []error
 	for _, c := range all {
 		before, ok := t.last[c.Executor]
 		switch {
@@ -45,12 +47,15 @@ func (t *tally) add(all []Counters) error {
 			return &anewError{c.Executor, "it was not there when the phase began"}
 		case c.Process != before.Process:
 			return &anewError{c.Executor, restarted}
+		case !c.Start.Equal(before.Start):
+			wrong = append(wrong, contradicts("executor "+c.Executor, errors.New("its start_time has changed, and its instance_id has not")))
 		case fell(before, c):
-			return &anewError{c.Executor, "its counters fell, so that it must have restarted"}
+			wrong = append(wrong, contradicts("executor "+c.Executor, errors.New("its counters have fallen, and it has not restarted")))
+		default:
+			t.last[c.Executor] = c
 		}
-		t.last[c.Executor] = c
 	}
-	return nil
+	return errors.Join(wrong...)
 }
 
 // absent is an executor that the phase began with and that is not among the readings; empty when there is none.
@@ -63,9 +68,11 @@ func (t *tally) absent(all []Counters) string {
 	return ""
 }
 
-// fell says whether a counter is less than before. Requests are not looked at in addition: they are the sum of outcomes
-// and of what is under way.
+// fell reports whether a counter is less than before.
 func fell(before, now Counters) bool {
+	if now.Requests < before.Requests {
+		return true
+	}
 	for word, n := range before.Outcomes {
 		if now.Outcomes[word] < n {
 			return true
@@ -87,10 +94,18 @@ type sum struct {
 	requests uint64
 	outcomes map[string]uint64
 	counts   gate.PhaseCounts
+	// wrong names what of the counts does not add up.
+	wrong []string
 }
 
-// sum adds up what is known. A reading that is older than another counts as it was.
-func (t *tally) sum() sum {
+// Accounted reports whether requests are as many as outcomes. What is in flight when the counts are read, and what is
+// counted while a Prometheus scrapes, may be missing: at most a twentieth, or 100.
+func Accounted(requests, ended uint64) bool {
+	return max(requests, ended)-min(requests, ended) <= max(100, ended/20)
+}
+
+// sum adds up what is known of a phase of so many percent. A reading that is older than another counts as it was.
+func (t *tally) sum(percent float64) sum {
 	s := sum{outcomes: make(map[string]uint64), counts: gate.PhaseCounts{P95MS: math.NaN()}}
 	var edges []float64
 	var latency []uint64
@@ -114,15 +129,32 @@ func (t *tally) sum() sum {
 			latency[i] += last.Latency[i] - base.Latency[i]
 		}
 	}
+	var ended, timed uint64
 	for _, o := range shadow.Outcomes() {
-		switch n := s.outcomes[o.String()]; {
+		n := s.outcomes[o.String()]
+		ended += n
+		switch {
 		case o == shadow.Match:
 			s.counts.Matches = n
 		case o == shadow.Mismatch:
 			s.counts.Mismatches = n
 		case o.Failed():
 			s.counts.Errors += n
+		case o != shadow.NotSampled:
+			s.counts.Unseen += n
 		}
+	}
+	if !Accounted(s.requests, ended) {
+		s.wrong = append(s.wrong, fmt.Sprintf("there were %d requests and %d outcomes", s.requests, ended))
+	}
+	if n := s.outcomes[shadow.NotSampled.String()]; percent == 100 && n > 0 {
+		s.wrong = append(s.wrong, fmt.Sprintf("%d requests were not sampled at 100 %%", n))
+	}
+	for _, n := range latency {
+		timed += n
+	}
+	if tried := s.counts.Tried(); s.counts.P95Missing == "" && !Accounted(timed, tried) {
+		s.counts.P95Missing = fmt.Sprintf("there are %d latencies of %d shadows", timed, tried)
 	}
 	if s.counts.P95Missing == "" {
 		s.counts.P95MS = gate.HistogramQuantile(0.95, edges, latency)

@@ -18,6 +18,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/answer"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftfleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/pair"
 )
@@ -52,6 +53,9 @@ func (p Pair) ActiveModels(ctx context.Context) ([]evidence.Model, error) {
 		info, err := e.Scoring.GetModelInfo(ctx, &mlenginev1.GetModelInfoRequest{})
 		if err != nil {
 			return evidence.Model{}, fmt.Errorf("%w: ml-engine %s: %s", errUnreached, e.Addr, status.Convert(err).Message())
+		}
+		if err := answer.Model(info); err != nil {
+			return evidence.Model{}, contradicts("ml-engine "+e.Addr+", GetModelInfo", err)
 		}
 		return evidence.Model{Version: info.GetVersion(), Digest: info.GetDigest()}, nil
 	})
@@ -155,9 +159,11 @@ func Survey(ctx context.Context, p Pair, folder string) *World {
 
 // ask asks one executor.
 func (w *World) ask(ctx context.Context, i int, e Executor) error {
-	rollout, err := e.Rollouts.GetRollout(ctx, &executorv1.GetRolloutRequest{})
-	if err != nil {
-		return fmt.Errorf("%w: %w", errUnreached, &callError{e.Addr, err})
+	rollout, err := e.rollout(ctx)
+	if errors.Is(err, errContradicts) {
+		return err
+	} else if err != nil {
+		return fmt.Errorf("%w: %w", errUnreached, err)
 	}
 	asked := time.Now()
 	report, err := e.Shadows.GetShadowReport(ctx, &executorv1.GetShadowReportRequest{})
@@ -165,6 +171,9 @@ func (w *World) ask(ctx context.Context, i int, e Executor) error {
 		return fmt.Errorf("%w: %w", errUnreached, &callError{e.Addr, err})
 	}
 	took := time.Since(asked)
+	if err := answer.Report(report, time.Now()); err != nil {
+		return contradicts("executor "+e.Addr, err)
+	}
 	w.Reports[i], w.Rollouts[i] = report, rollout
 	if ahead := report.GetReportTime().AsTime().Sub(asked.Add(took / 2)); ahead.Abs() > took/2 {
 		w.Skew[i] = ahead
@@ -191,8 +200,28 @@ func same(all []evidence.Model) (evidence.Model, bool) {
 	return all[0], !slices.ContainsFunc(all, func(m evidence.Model) bool { return m.Digest != all[0].Digest })
 }
 
-// reached is an error that names who was not.
-func (w *World) reached() error { return errors.Join(append(slices.Clone(w.Errs), w.ModelsErr)...) }
+// reached returns an error that names the services that did not answer, or not sensibly, or under two names.
+func (w *World) reached() error {
+	return errors.Join(append(slices.Clone(w.Errs), w.ModelsErr, w.twice())...)
+}
+
+// twice returns an error if one process is named twice.
+func (w *World) twice() error {
+	var names, processes []string
+	for i, r := range w.Reports {
+		if r != nil {
+			names, processes = append(names, w.Addrs[i]), append(processes, r.GetInstanceId())
+		}
+	}
+	err := answer.Distinct("executor", names, processes)
+	if engine := (*answer.TwiceError)(nil); err == nil && errors.As(w.PSIErr, &engine) {
+		err = engine
+	}
+	if err != nil {
+		return refuse(errTwice, "%s", err)
+	}
+	return nil
+}
 
 // pair is the model and the baseline that all replicas have.
 func (w *World) pair() (model, baseline evidence.Model, err error) {

@@ -13,7 +13,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
 )
 
-var heads = []string{"phase", "share", "time", "requests", "comparisons", "match rate", "error rate", "p95", "PSI", "decision", "reason"}
+var heads = []string{"phase", "share", "time", "requests", "comparisons", "match rate", "error rate", "p95", "coverage", "PSI", "decision", "reason"}
 
 // Table writes a line per phase for people.
 func Table(out io.Writer, r *canary.Record) error {
@@ -59,19 +59,23 @@ func cells(r *canary.Record, p *canary.Phase) []string {
 	}
 	return []string{
 		fmt.Sprintf("%d of %d", p.Index+1, len(r.Policy.Phases)), fmt.Sprintf("%g %%", p.Percent), lasted,
-		fmt.Sprint(p.Requests), fmt.Sprint(compared), achieved(p, gate.PhaseMatch), achieved(p, gate.PhaseErrors), achieved(p, gate.PhaseP95),
-		psi, string(p.Decision), p.Reason,
+		fmt.Sprint(p.Requests), fmt.Sprint(compared), achieved(p, gate.PhaseMatch, gate.Ratio, p.MatchRate), achieved(p, gate.PhaseErrors, gate.Ratio, p.ErrorRate),
+		achieved(p, gate.PhaseP95, gate.Millis, p.P95MS), achieved(p, gate.PhaseCoverage, gate.Ratio, p.Coverage), psi, string(p.Decision), p.Reason,
 	}
 }
 
-// achieved is what the last look saw for the target.
-func achieved(p *canary.Phase, name string) string {
+// achieved is what the last look saw for the target. A look that was missing a source has no verdict on its figures: then
+// the figure itself is shown.
+func achieved(p *canary.Phase, name string, unit gate.Unit, figure *float64) string {
 	for _, v := range p.Verdicts {
-		if v.Name == name {
+		if v.Name == name && v.Value != nil {
 			return v.Achieved()
 		}
 	}
-	return "-"
+	if figure == nil {
+		return "-"
+	}
+	return unit.Format(*figure)
 }
 
 // Markdown is the run as a document: what was tried, how it ended, and the phases.

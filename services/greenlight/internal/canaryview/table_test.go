@@ -35,12 +35,52 @@ func TestTable(t *testing.T) {
 	if err := Table(&out, aborted()); err != nil {
 		t.Fatal(err)
 	}
-	const want = `phase   share  time  requests  comparisons  match rate                  error rate                 p95     PSI    decision  reason
-1 of 2  5 %    1m0s  5005      5000         99.0 % (98.7 % to 99.24 %)  0.10 % (0.04 % to 0.23 %)  3.0 ms  0.123  PASSED
-2 of 2  100 %  1m0s  1000      1000         80.0 % (77.4 % to 82.4 %)   0.0 % (0.0 % to 0.38 %)    2.5 ms  n/a    ABORTED   match rate | below
+	const want = `phase   share  time  requests  comparisons  match rate                  error rate                 p95     coverage                      PSI    decision  reason
+1 of 2  5 %    1m0s  5005      5000         99.0 % (98.7 % to 99.24 %)  0.10 % (0.04 % to 0.23 %)  3.0 ms  99.90 % (99.77 % to 99.96 %)  0.123  PASSED
+2 of 2  100 %  1m0s  1000      1000         80.0 % (77.4 % to 82.4 %)   0.0 % (0.0 % to 0.38 %)    2.5 ms  100.0 % (99.62 % to 100.0 %)  n/a    ABORTED   match rate | below
 `
 	if got := out.String(); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+// A phase whose last look was missing a source has its figures, though no verdict on them.
+func TestTableOfAnAbortedPhase(t *testing.T) {
+	t.Parallel()
+	r := aborted()
+	p := &r.Phases[1]
+	match, errors, coverage := 0.8, 0.0, 0.75
+	p.MatchRate, p.ErrorRate, p.Coverage = &match, &errors, &coverage
+	p.Verdicts = r.Policy.JudgePhase(gate.PhaseCounts{Missing: "an executor is away"}).Results
+	var out bytes.Buffer
+	if err := Table(&out, r); err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Join(strings.Fields(strings.Split(out.String(), "\n")[2]), " "); !strings.Contains(got, "1000 1000 80.0 % 0.0 % 2.5 ms 75.0 % n/a ABORTED") {
+		t.Errorf("got %s", got)
+	}
+}
+
+// One of anything has no s.
+func TestPlurals(t *testing.T) {
+	t.Parallel()
+	if got := counted(0, "request") + ", " + counted(1, "request") + ", " + counted(2, "request"); got != "0 requests, 1 request, 2 requests" {
+		t.Error(got)
+	}
+}
+
+// A view that panics does so once, and never in the way of the run.
+func TestBrokenView(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	v := newView(&out, policy(), func() int { return 0 })
+	for range 3 {
+		v.Observe(canary.Event{Kind: canary.Looked, Time: epoch}) // without a look
+		v.Observe(canary.Event{Kind: canary.Started})
+	}
+	v.Close()
+	if got := out.String(); strings.Count(got, "the view failed, and the canary goes on") != 1 {
+		t.Errorf("got %q", got)
 	}
 }
 

@@ -34,6 +34,8 @@ type View struct {
 	drawn int // lines of the panel on the terminal
 	last  *canary.Look
 	told  time.Time
+	// broken is set after a panic.
+	broken bool
 }
 
 const (
@@ -101,12 +103,26 @@ func (v *View) run() {
 		v.queue = nil
 		v.mu.Unlock()
 		for _, e := range events {
-			v.show(e)
+			v.try(e)
 		}
 		if closed {
 			return
 		}
 	}
+}
+
+// try shows an event. A panic ends what is shown, and not the run: this goroutine is not the controller's.
+func (v *View) try(e canary.Event) {
+	if v.broken {
+		return
+	}
+	defer func() {
+		if value := recover(); value != nil {
+			v.broken = true
+			_, _ = fmt.Fprintf(v.out, "the view failed, and the canary goes on: %v\n", value)
+		}
+	}()
+	v.show(e)
 }
 
 // show writes one event. A terminal that cannot be written to shows nothing; the run is what matters.
@@ -179,11 +195,19 @@ func seconds(d gate.Duration) string {
 
 // figures are those of a look, in a line.
 func figures(l *canary.Look) string {
-	text := fmt.Sprintf("%d requests, %d comparisons", l.Requests, l.Comparisons)
+	text := counted(l.Requests, "request") + ", " + counted(l.Comparisons, "comparison")
 	for _, r := range l.Card.Results {
 		text += fmt.Sprintf(", %s %s", r.Name, r.Achieved())
 	}
 	return text + fmt.Sprintf(": %s", l.Verdict)
+}
+
+// counted is a count with its noun: "1 request", "2 requests".
+func counted(n uint64, noun string) string {
+	if n != 1 {
+		noun += "s"
+	}
+	return fmt.Sprintf("%d %s", n, noun)
 }
 
 const barWidth = 30
@@ -202,7 +226,7 @@ func (v *View) panel(e canary.Event, width int) string {
 	if l.Left == 0 {
 		fmt.Fprintf(&out, ", held for at most %s more", seconds(l.HoldLeft))
 	}
-	fmt.Fprintf(&out, "\nrequests %d  comparisons %d", l.Requests, l.Comparisons)
+	fmt.Fprintf(&out, "\n%s, %s", counted(l.Requests, "request"), counted(l.Comparisons, "comparison"))
 	if l.Needed > 0 {
 		fmt.Fprintf(&out, ", %d more needed", l.Needed)
 	}

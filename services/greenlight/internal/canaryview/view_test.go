@@ -87,15 +87,15 @@ func TestPlainLines(t *testing.T) {
 	})
 	const want = `12:00:00Z  the canary begins
 12:00:01Z  phase 1 of 2, 5 %: every executor has confirmed it; 1m begin
-12:00:12Z  phase 1 of 2, 5 %: 49s left; 2000 requests, 100 comparisons, match rate 100.0 % (96.3 % to 100.0 %), error rate 0.0 % (0.0 % to 3.7 %), p95 latency 2.0 ms: INCONCLUSIVE
-12:01:02Z  phase 1 of 2, 5 %: 0s left; 2000 requests, 100 comparisons, match rate 100.0 % (96.3 % to 100.0 %), error rate 0.0 % (0.0 % to 3.7 %), p95 latency 2.0 ms: INCONCLUSIVE
+12:00:12Z  phase 1 of 2, 5 %: 49s left; 2000 requests, 100 comparisons, match rate 100.0 % (96.3 % to 100.0 %), error rate 0.0 % (0.0 % to 3.7 %), p95 latency 2.0 ms, coverage 100.0 % (96.3 % to 100.0 %): INCONCLUSIVE
+12:01:02Z  phase 1 of 2, 5 %: 0s left; 2000 requests, 100 comparisons, match rate 100.0 % (96.3 % to 100.0 %), error rate 0.0 % (0.0 % to 3.7 %), p95 latency 2.0 ms, coverage 100.0 % (96.3 % to 100.0 %): INCONCLUSIVE
 12:01:02Z  phase 1 of 2, 5 %: its time is over, and it is held: match rate: 100 samples, 500 needed
-12:01:15Z  phase 1 of 2, 5 %: 0s left; 20020 requests, 1000 comparisons, match rate 99.0 % (98.2 % to 99.46 %), error rate 0.10 % (0.02 % to 0.56 %), p95 latency 2.5 ms: PASS
-12:01:15Z  phase 1 of 2, 5 %: PASSED; 20020 requests, 1000 comparisons, match rate 99.0 % (98.2 % to 99.46 %), error rate 0.10 % (0.02 % to 0.56 %), p95 latency 2.5 ms: PASS
+12:01:15Z  phase 1 of 2, 5 %: 0s left; 20020 requests, 1000 comparisons, match rate 99.0 % (98.2 % to 99.46 %), error rate 0.10 % (0.02 % to 0.56 %), p95 latency 2.5 ms, coverage 99.90 % (99.44 % to 99.98 %): PASS
+12:01:15Z  phase 1 of 2, 5 %: PASSED; 20020 requests, 1000 comparisons, match rate 99.0 % (98.2 % to 99.46 %), error rate 0.10 % (0.02 % to 0.56 %), p95 latency 2.5 ms, coverage 99.90 % (99.44 % to 99.98 %): PASS
 12:01:16Z  phase 2 of 2, 100 % begins anew: executor executor-a: it restarted
 12:01:16Z  phase 2 of 2, 100 %: INTERRUPTED: executor executor-a: it restarted
 12:01:18Z  phase 2 of 2, 100 %: every executor has confirmed it; 1m begin
-12:01:20Z  phase 2 of 2, 100 %: ABORTED: match rate of 80.0 % is below 90 %; 20000 requests, 1000 comparisons, match rate 80.0 % (77.4 % to 82.4 %), error rate 0.0 % (0.0 % to 0.38 %), p95 latency 2.5 ms: FAIL
+12:01:20Z  phase 2 of 2, 100 %: ABORTED: match rate of 80.0 % is below 90 %; 20000 requests, 1000 comparisons, match rate 80.0 % (77.4 % to 82.4 %), error rate 0.0 % (0.0 % to 0.38 %), p95 latency 2.5 ms, coverage 100.0 % (99.62 % to 100.0 %): FAIL
 12:01:20Z  0 % was read back from every executor, 12.3 ms
 `
 	if got := out.String(); got != want {
@@ -147,9 +147,9 @@ func TestTerminal(t *testing.T) {
 		}
 		v.Close()
 		for i, want := range map[int][]string{
-			3:  {"phase 1 of 2  5 %  [==                            ] 56s left", "comparisons 100, 400 more needed", "match rate", "overall: INCONCLUSIVE", "e-value of mismatches 1.5, of errors 0.25; 100 aborts", "match 100 not_sampled 1900"},
+			3:  {"phase 1 of 2  5 %  [==                            ] 56s left", "100 comparisons, 400 more needed", "match rate", "overall: INCONCLUSIVE", "e-value of mismatches 1.5, of errors 0.25; 100 aborts", "match 100 not_sampled 1900"},
 			6:  {"[==============================] 0s left, held for at most 4h more"},
-			8:  {"overall: PASS (3 of 3 pass)", "deadline 1"},
+			8:  {"overall: PASS (4 of 4 pass)", "deadline 1"},
 			15: {"phase 2 of 2  100 %  [=", "overall: FAIL"},
 		} {
 			for _, text := range want {

@@ -19,7 +19,8 @@ type canaryPlan struct {
 	canaryFlags
 	policyFlags
 
-	prometheus, match, source string
+	prometheus, source string
+	metrics            canary.PrometheusOptions
 	interval, expires         time.Duration
 }
 
@@ -57,7 +58,10 @@ selects there.`,
 	p.canaryFlags.declare(fs, c)
 	p.policyFlags.declare(fs)
 	fs.StringVar(&p.prometheus, "prometheus", "", "URL of a Prometheus to read the counts from; without it, the executors are asked")
-	fs.StringVar(&p.match, "match", canary.DefaultMatch, "what selects the executors' series there, as in PromQL's braces")
+	fs.StringVar(&p.metrics.TokenFile, "prometheus-token-file", "", "file with a bearer token for it; canary start reads it again")
+	fs.StringVar(&p.metrics.BasicFile, "prometheus-basic-file", "", "file with user:password for it; canary start reads it again")
+	fs.StringVar(&p.metrics.CA, "prometheus-ca", "", "file with the CA certificates that are trusted for it; those of the system without it")
+	fs.StringVar(&p.metrics.Match, "match", canary.DefaultMatch, "what selects the executors' series there, as in PromQL's braces")
 	fs.StringVar(&p.source, "source", string(evidence.Live), "where the requests come from: live, replay or simulated; only live counts for a promotion")
 	fs.DurationVar(&p.interval, "interval", lookInterval, "time between two looks; a tenth of a phase when that is less and it is not given")
 	fs.DurationVar(&p.expires, "expires", phraseValidity, "how long the phrase works")
@@ -81,9 +85,14 @@ func (p *canaryPlan) validate() (gate.Policy, error) {
 	case !evidence.Source(p.source).Valid():
 		return policy, usageError{fmt.Errorf("--source %s: want live, replay or simulated", p.source)}
 	case p.prometheus != "":
-		if _, err := canary.NewPrometheus(p.prometheus, p.match, len(p.Executors)); err != nil {
+		if err := p.metrics.SetURL(p.prometheus); err != nil {
 			return policy, usageError{err}
 		}
+		if _, err := canary.NewPrometheus(p.metrics, len(p.Executors)); err != nil {
+			return policy, usageError{err}
+		}
+	case p.metrics.TokenFile+p.metrics.BasicFile+p.metrics.CA != "":
+		return policy, usageError{errors.New("--prometheus-token-file, --prometheus-basic-file and --prometheus-ca go with --prometheus")}
 	}
 	return policy, nil
 }
@@ -91,7 +100,7 @@ func (p *canaryPlan) validate() (gate.Policy, error) {
 func (p *canaryPlan) target() canary.Target {
 	t := canary.Target{Executors: p.Executors, Engines: p.Engines, Evidence: p.evidence}
 	if p.prometheus != "" {
-		t.Prometheus, t.Match = p.prometheus, p.match
+		t.PrometheusOptions = p.metrics
 	}
 	return t
 }
@@ -111,6 +120,9 @@ func (p *canaryPlan) plan(ctx context.Context, c console, policy gate.Policy, w 
 	}
 	c.sayPlan(plan, w)
 	c.say("plan      %s", state.PlanPath(ticket))
+	if plan.Secret() {
+		c.say("note      the user and the password of --prometheus are not kept: canary start has them from --prometheus-basic-file alone")
+	}
 	c.say("\nNothing was changed. To start it, until %s, once:", ticket.ExpiryTime.Format("15:04 UTC"))
 	command := "greenlight canary start --confirm " + quoted(ticket.Phrase)
 	if p.changed("state") {
@@ -134,13 +146,13 @@ func (c console) sayPlan(p *canary.Plan, w *canary.World) {
 		c.say("executor  %s shadows %g %% now; 0 %% when the canary has ended, however it ends", addr, r.GetPercent())
 	}
 	counts := "the executors' reports"
-	if p.Prometheus != "" {
-		counts = fmt.Sprintf("%s {%s}", p.Prometheus, p.Match)
+	if p.URL != "" {
+		counts = fmt.Sprintf("%s {%s}", p.URL, p.Match)
 	}
 	c.say("counts    %s, every %s; requests are %s", counts, p.Interval, p.Source)
 	c.say("phases    %s %%, %s each and at least %d comparisons, held for at most %s", strings.ReplaceAll(percents{&policy.Phases}.String(), ",", ", "), policy.PhaseDuration, policy.MinComparisons, policy.HoldLimit)
-	c.say("pass      p95 < %g ms, errors < %g %%, match >= %g %%", policy.SLO.P95MS, percentOf(policy.SLO.ErrorRate), percentOf(policy.SLO.MatchRate))
-	c.say("abort     p95 > %g ms, errors > %g %%, match < %g %%, or a test at alpha %g", policy.Abort.P95MS, percentOf(policy.Abort.ErrorRate), percentOf(policy.Abort.MatchRate), policy.Alpha)
+	c.say("pass      p95 < %g ms, errors < %g %%, match >= %g %%, coverage >= %g %%", policy.SLO.P95MS, percentOf(policy.SLO.ErrorRate), percentOf(policy.SLO.MatchRate), percentOf(policy.SLO.Coverage))
+	c.say("abort     p95 > %g ms, errors > %g %%, match < %g %%, coverage < %g %%, or a test at alpha %g", policy.Abort.P95MS, percentOf(policy.Abort.ErrorRate), percentOf(policy.Abort.MatchRate), percentOf(policy.Abort.Coverage), policy.Alpha)
 	c.say("lease     %s", policy.Lease)
 }
 

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/answer"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftfleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/report"
 )
@@ -38,7 +39,14 @@ func (f *agentFlags) look(ctx context.Context, now time.Time) (report.Sample, *d
 	})
 	wg.Wait()
 	s := report.Sample{Time: now, Executors: []report.Counters{}}
+	var names, processes []string
 	for i, addr := range f.executors {
+		if errs[i] == nil { // one process under two names counts once
+			names, processes = append(names, addr), append(processes, answers[i].Instance)
+			if errs[i] = answer.Distinct("executor", names, processes); errs[i] != nil {
+				names, processes = names[:len(names)-1], processes[:len(processes)-1]
+			}
+		}
 		if errs[i] != nil {
 			s.Missing = append(s.Missing, report.Missing{Service: report.Executor, Address: addr, Reason: told(errs[i])})
 			continue
@@ -60,11 +68,15 @@ func (f *agentFlags) counters(ctx context.Context, addr string) (c report.Counte
 	defer cancel()
 	at := endpoint{f.engines.accessFlags, addr}
 	return c, at.dial(func(conn *grpc.ClientConn) error {
-		answer, err := executorv1.NewShadowServiceClient(conn).GetShadowReport(ctx, &executorv1.GetShadowReportRequest{})
-		if err == nil {
-			c = report.CountersOf(addr, answer)
+		got, err := executorv1.NewShadowServiceClient(conn).GetShadowReport(ctx, &executorv1.GetShadowReportRequest{})
+		if err != nil {
+			return err
 		}
-		return err
+		if err := answer.Report(got, time.Now()); err != nil {
+			return fmt.Errorf("the report contradicts itself: %w", err)
+		}
+		c = report.CountersOf(addr, got)
+		return nil
 	})
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/drift"
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/answer"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftview"
 )
 
@@ -54,7 +55,7 @@ const attempts = 3
 
 // Read reads the last hours, 1 to [drift.RingHours], of all replicas, of which there is at least one, and with history
 // the indices of earlier weeks. It fails when a replica does not answer, since its counts would be missing, and with
-// [*MismatchError]. No row at all is a report that says so.
+// [*MismatchError], and with [*answer.TwiceError] if two of them are one process. No row at all is a report that says so.
 func Read(ctx context.Context, replicas []Replica, hours int, history bool) (*Report, error) {
 	if len(replicas) == 0 {
 		return nil, errors.New("no ml-engine to ask")
@@ -140,7 +141,11 @@ func (f *fleet) open(ctx context.Context, hours int, history bool) error {
 		}
 		f.end = max(f.end, endHour(a))
 	}
-	return nil
+	var names, processes []string
+	for _, r := range f.replicas {
+		names, processes = append(names, r.Addr), append(processes, r.first.GetInstanceId())
+	}
+	return answer.Distinct("ml-engine", names, processes)
 }
 
 func named(a *mlenginev1.GetDriftResponse) string {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/answer"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftview"
 )
 
@@ -152,6 +153,24 @@ func TestMoved(t *testing.T) {
 	}
 }
 
+// One ml-engine under two names is refused with both: its counts would be added up twice.
+func TestOneEngineUnderTwoNames(t *testing.T) {
+	p := profile(t)
+	name := func(_ int, a *mlenginev1.GetDriftResponse) { a.InstanceId = "one" }
+	a, b, c := newEngine(p), newEngine(p), newEngine(p)
+	for _, e := range []*engine{a, b, c} {
+		e.ring.Observe(newest, []float64{0, 1, 0.5})
+	}
+	a.spoil, c.spoil = name, name
+	var twice *answer.TwiceError
+	if _, err := Read(t.Context(), replicas(a, b, c), 168, false); !errors.As(err, &twice) || !strings.Contains(err.Error(), "ml-engines A and C are one process") {
+		t.Errorf("got %v", err)
+	}
+	if _, err := Read(t.Context(), replicas(a, b), 168, false); err != nil {
+		t.Errorf("two that are not: %v", err)
+	}
+}
+
 func TestRefused(t *testing.T) {
 	p := profile(t)
 	tests := []struct {
@@ -162,7 +181,21 @@ func TestRefused(t *testing.T) {
 		{"no feature", func(a *mlenginev1.GetDriftResponse) { a.Features = nil }, "drift of B: 0 features, but the reference has 4"},
 		{"other feature", func(a *mlenginev1.GetDriftResponse) { a.Features[1].Feature = "c" }, `drift of B: feature "c"`},
 		{"bins missing", func(a *mlenginev1.GetDriftResponse) { a.Features[1].Bins = nil }, `feature "b" with 0 bins`},
-		{"rows that do not add up", func(a *mlenginev1.GetDriftResponse) { a.Features[1].Bins[0].Count++ }, `drift of B: counts of feature "b"`},
+		{"rows that do not add up", func(a *mlenginev1.GetDriftResponse) { a.Features[1].Bins[0].Count++ }, `feature "b" has 1 rows, and its bins have 2`},
+		{"other rows than its neighbours", func(a *mlenginev1.GetDriftResponse) {
+			a.Rows = 9
+			a.Features[1].Bins[0].Count++
+			a.Features[1].Rows++
+		}, `drift of B: counts of feature "b"`},
+		{"more rows than vectors", func(a *mlenginev1.GetDriftResponse) { a.Rows = 0 }, "has 1 rows of 0"},
+		{"no digest of the model", func(a *mlenginev1.GetDriftResponse) { a.ModelDigest = "" }, "model_digest is"},
+		{"no version", func(a *mlenginev1.GetDriftResponse) { a.ModelVersion = "" }, "model_version is empty"},
+		{"no digest of the reference", func(a *mlenginev1.GetDriftResponse) { a.ReferenceDigest = "x" }, "reference_digest is"},
+		{"no window", func(a *mlenginev1.GetDriftResponse) { a.WindowEndTime = nil }, "window_end_time is not a whole hour"},
+		{"window of half an hour", func(a *mlenginev1.GetDriftResponse) { a.WindowEndTime.Seconds += 1800 }, "window_end_time is not a whole hour"},
+		{"hours of the future", func(a *mlenginev1.GetDriftResponse) { a.Features[0].Hours = []int64{1 << 40} }, "outside of the window"},
+		{"hours of the past", func(a *mlenginev1.GetDriftResponse) { a.Features[0].Hours = []int64{1} }, "outside of the window"},
+		{"endless instance", func(a *mlenginev1.GetDriftResponse) { a.InstanceId = strings.Repeat("x", 1000) }, "instance_id is"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

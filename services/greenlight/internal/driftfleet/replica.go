@@ -10,6 +10,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/drift"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/answer"
 )
 
 // Replica is one ml-engine.
@@ -39,10 +40,14 @@ func (r *replica) ask(ctx context.Context, req *mlenginev1.GetDriftRequest, hour
 	if err != nil {
 		return nil, fmt.Errorf("drift of %s: %w", r.Addr, err)
 	}
+	if err := answer.Drift(a, hours); err != nil {
+		return nil, fmt.Errorf("drift of %s: the answer contradicts itself: %w", r.Addr, err)
+	}
 	if r.first == nil {
 		r.first, r.hours = a, hours
 	}
-	if a.GetModelDigest() != r.first.GetModelDigest() || a.GetReferenceDigest() != r.first.GetReferenceDigest() || endHour(a) != endHour(r.first) {
+	if a.GetModelDigest() != r.first.GetModelDigest() || a.GetInstanceId() != r.first.GetInstanceId() ||
+		a.GetReferenceDigest() != r.first.GetReferenceDigest() || endHour(a) != endHour(r.first) {
 		return nil, fmt.Errorf("drift of %s: %w", r.Addr, errMoved)
 	}
 	return a, nil

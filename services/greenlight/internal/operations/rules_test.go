@@ -93,6 +93,7 @@ func TestAlertsOfTheDesign(t *testing.T) {
 		"MLModelErrorsHigh":       {"> 0.01", "5m", "warning"},
 		"MLEngineDown":            {"== 0", "2m", "critical"},
 
+		"MLShadowCoverageLow":   {"ml:shadow_coverage:ratio10m < 0.95", "10m", "warning"},
 		"MLShadowBreakerOpen":   {"== 0", "5m", "warning"},
 		"MLShadowBreakerBlind":  {"== 1", "1h", "info"},
 		"MLEvidenceWriteFailed": {"> 0", "", "critical"},
@@ -101,6 +102,7 @@ func TestAlertsOfTheDesign(t *testing.T) {
 		"MLCanaryPredictLatencyP95High": {"> 120", "1m", "critical"},
 		"MLCanaryShadowMatchLow":        {"< 0.90", "1m", "critical"},
 		"MLCanaryShadowErrorRateHigh":   {"> 0.02", "1m", "critical"},
+		"MLCanaryShadowCoverageLow":     {"ml:shadow_coverage:ratio10m < 0.80", "1m", "critical"},
 		"MLCanaryModelErrorsHigh":       {"> 0.01", "1m", "critical"},
 		"MLCanaryPSIWarning":            {"> 0.2", "5m", "warning"},
 		"MLCanaryPSICritical":           {"> 0.3", "5m", "info"},

@@ -197,25 +197,33 @@ func reasons(card gate.Scorecard) string {
 	return strings.Join(why, "; ")
 }
 
-// countsOf is what the verdict of a phase is computed from. It fails on an outcome that there is not.
+// countsOf is what the verdict of a phase is computed from. It returns an error if the counts contradict each other.
 func countsOf(p *canary.Phase) (gate.PhaseCounts, error) {
 	c := gate.PhaseCounts{P95MS: math.NaN()}
 	if p.P95MS != nil {
 		c.P95MS = *p.P95MS
 	}
 	known := 0
+	var ended uint64
 	for _, o := range shadow.Outcomes() {
 		n, ok := p.Outcomes[o.String()]
 		if ok {
 			known++
 		}
-		if o.Failed() {
+		ended += n
+		switch {
+		case o.Failed():
 			c.Errors += n
+		case !o.Compared() && o != shadow.NotSampled:
+			c.Unseen += n
 		}
 	}
 	c.Matches, c.Mismatches = p.Outcomes[shadow.Match.String()], p.Outcomes[shadow.Mismatch.String()]
-	if known != len(p.Outcomes) {
+	switch {
+	case known != len(p.Outcomes):
 		return c, errors.New("it has outcomes that are not known")
+	case !canary.Accounted(p.Requests, ended):
+		return c, fmt.Errorf("it has %d requests and %d outcomes", p.Requests, ended)
 	}
 	return c, nil
 }

@@ -188,6 +188,19 @@ func TestBlockers(t *testing.T) {
 				p.Outcomes[shadow.Match.String()], p.Outcomes[shadow.Mismatch.String()] = 4000, 1000
 			})
 		}},
+		{name: "coverage", blocker: CanaryPhases, verdict: gate.Fail, reason: "phase 100 % says PASSED, and by its counts it is FAIL: coverage: 83.3 % is not >= 95 %", spoil: func(s *setting) {
+			s.made.Canary = with(func(_ *evidence.Header, r *canary.Record) { hide(r, 1000) })
+		}},
+		{name: "coverage of a run from before it was judged", blocker: CanaryPhases, verdict: gate.Fail, reason: "100 %: by the policy in force FAIL (3 of 4 pass): coverage: 83.3 % is not >= 95 %", spoil: func(s *setting) {
+			s.made.Canary = with(func(_ *evidence.Header, r *canary.Record) { hide(r, 1000); old(r) })
+		}},
+		{name: "coverage of a soak from before it was judged", blocker: Soak, verdict: gate.Error, reason: "by the policy in force FAIL (3 of 4 pass)", spoil: func(s *setting) {
+			s.made.Canary = leaveOut[canary.Record]
+			s.made.Soak = with(func(_ *evidence.Header, r *canary.Record) { hide(r, 1000); old(r) })
+		}},
+		{name: "requests without an outcome", blocker: CanaryPhases, verdict: gate.Fail, reason: "phase 100 %: it has 50000 requests and 5005 outcomes", spoil: func(s *setting) {
+			s.made.Canary = with(func(_ *evidence.Header, r *canary.Record) { r.Phases[4].Requests = 50_000 })
+		}},
 		{name: "phase cut short", blocker: CanaryPhases, verdict: gate.Error, reason: "phase 25 % took 29m of 30m", spoil: func(s *setting) {
 			s.made.Canary = with(func(_ *evidence.Header, r *canary.Record) {
 				r.Phases[2].EndTime = r.Phases[2].EndTime.Add(-time.Minute)
@@ -318,6 +331,34 @@ func back(r *canary.Record, by time.Duration) {
 	r.StartTime, r.EndTime = r.StartTime.Add(-by), r.EndTime.Add(-by)
 	for i := range r.Phases {
 		r.Phases[i].StartTime, r.Phases[i].EndTime = r.Phases[i].StartTime.Add(-by), r.Phases[i].EndTime.Add(-by)
+	}
+}
+
+// hide lets so many shadows of the last phase end unseen.
+func hide(r *canary.Record, unseen uint64) {
+	p := &r.Phases[len(r.Phases)-1]
+	p.Outcomes[shadow.BreakerOpen.String()] += unseen
+	p.Requests += unseen
+}
+
+// old makes the run one of a time when coverage was not judged: neither its policy nor its verdicts know it.
+func old(r *canary.Record) {
+	r.Policy.SLO.Coverage, r.Policy.Abort.Coverage = 0, 0
+	for i := range r.Phases {
+		r.Phases[i].Verdicts = slices.DeleteFunc(r.Phases[i].Verdicts, func(v gate.Result) bool { return v.Name == gate.PhaseCoverage })
+	}
+}
+
+// A run of a time when coverage was not judged counts by the coverage of its outcomes.
+func TestOldCanaryCounts(t *testing.T) {
+	t.Parallel()
+	s := newSetting(t)
+	s.made.Canary = with(func(_ *evidence.Header, r *canary.Record) { hide(r, 100); old(r) })
+	s.made.Soak = with(func(_ *evidence.Header, r *canary.Record) { old(r) })
+	s.write()
+	c := s.judge()
+	if !c.Ready() {
+		t.Errorf("it blocks:\n%s", table(t, c))
 	}
 }
 

@@ -32,8 +32,9 @@ func Recheck(r *canary.Record, source evidence.Source) []string {
 			"%s has verdicts that do not follow from its counts", name)
 		add(!ratio(p.MatchRate, counts.Matches, counts.Comparisons()), "%s has a match rate that does not follow from its counts", name)
 		add(!ratio(p.ErrorRate, counts.Errors, counts.Tried()), "%s has an error rate that does not follow from its counts", name)
+		add(!ratio(p.Coverage, counts.Comparisons(), counts.Sampled()), "%s has a coverage that does not follow from its counts", name)
 		for _, look := range p.Samples {
-			c := gate.PhaseCounts{Matches: look.Matches, Mismatches: look.Comparisons - look.Matches, Errors: look.Errors, P95MS: math.NaN()}
+			c := gate.PhaseCounts{Matches: look.Matches, Mismatches: look.Comparisons - look.Matches, Errors: look.Errors, Unseen: look.Unseen, P95MS: math.NaN()}
 			if look.P95MS != nil {
 				c.P95MS = *look.P95MS
 			}

@@ -4,17 +4,25 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/pkg/text"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/answer"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/pair"
 )
+
+// maxVersion bounds a version that a service reports.
+const maxVersion = 80
 
 // finding is what one service said.
 type finding struct {
 	verdict gate.Verdict
 	what    string
+	// name is how the service was asked for, process its identity; empty when that is not known.
+	name, process string
 }
 
 // ask asks every one of them at once, and makes a row of those that say something else than the model.
@@ -26,7 +34,13 @@ func ask[T any](name string, all []T, one func(T) finding) Row {
 	}
 	wg.Wait()
 	bad := 0
-	for _, f := range findings {
+	var names, processes []string
+	for i := range findings {
+		f := &findings[i]
+		names, processes = append(names, f.name), append(processes, f.process)
+		if err := answer.Distinct("executor", names, processes); err != nil && f.verdict.OK() {
+			f.verdict, f.what = gate.Error, err.Error()
+		}
 		if !f.verdict.OK() {
 			bad++
 		}
@@ -49,6 +63,9 @@ func ask[T any](name string, all []T, one func(T) finding) Row {
 func (j *judgment) engines(ctx context.Context, engines []pair.Engine) Row {
 	return ask(EngineServes, engines, func(e pair.Engine) finding {
 		info, err := e.Scoring.GetModelInfo(ctx, &mlenginev1.GetModelInfoRequest{})
+		if err == nil {
+			err = answer.Model(info)
+		}
 		return j.serves("ml-engine "+e.Addr, "serves", info.GetVersion(), info.GetDigest(), err)
 	})
 }
@@ -57,19 +74,24 @@ func (j *judgment) engines(ctx context.Context, engines []pair.Engine) Row {
 func (j *judgment) executors(ctx context.Context, executors []pair.Executor) Row {
 	return ask(ExecutorAsks, executors, func(e pair.Executor) finding {
 		report, err := e.Shadows.GetShadowReport(ctx, &executorv1.GetShadowReportRequest{})
-		if err == nil && report.GetShadowDigest() == "" {
-			return finding{gate.Inconclusive, "no model has answered executor " + e.Addr + " yet"}
+		if err == nil {
+			err = answer.Report(report, time.Now())
 		}
-		return j.serves("executor "+e.Addr, "was answered by", report.GetShadowVersion(), report.GetShadowDigest(), err)
+		if err == nil && report.GetShadowDigest() == "" {
+			return finding{verdict: gate.Inconclusive, what: "no model has answered executor " + e.Addr + " yet"}
+		}
+		f := j.serves("executor "+e.Addr, "was answered by", report.GetShadowVersion(), report.GetShadowDigest(), err)
+		f.name, f.process = e.Addr, report.GetInstanceId()
+		return f
 	})
 }
 
 func (j *judgment) serves(who, verb, version, digest string, err error) finding {
 	switch {
 	case err != nil:
-		return finding{gate.Error, fmt.Sprintf("%s: %v", who, pair.Plain(err))}
+		return finding{verdict: gate.Error, what: fmt.Sprintf("%s: %v", who, pair.Plain(err))}
 	case digest != j.digest:
-		return finding{gate.Fail, fmt.Sprintf("%s %s %s with digest %s", who, verb, version, short(digest))}
+		return finding{verdict: gate.Fail, what: fmt.Sprintf("%s %s %s with digest %s", who, verb, text.Clean(version, maxVersion), short(digest))}
 	default:
 		return finding{verdict: gate.Pass}
 	}

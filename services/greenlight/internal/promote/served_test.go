@@ -2,6 +2,7 @@ package promote
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"strings"
 	"testing"
@@ -9,6 +10,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
@@ -46,10 +48,24 @@ type executor struct {
 
 	digest string
 	err    error
+	// process is drawn when it is empty.
+	process string
 }
 
 func (e *executor) GetShadowReport(context.Context, *executorv1.GetShadowReportRequest, ...grpc.CallOption) (*executorv1.GetShadowReportResponse, error) {
-	return &executorv1.GetShadowReportResponse{ShadowVersion: "v", ShadowDigest: e.digest}, e.err
+	r := &executorv1.GetShadowReportResponse{
+		StartTime: timestamppb.Now(), ReportTime: timestamppb.Now(), InstanceId: e.process,
+		BaselineVersion: "heuristic-v1", BaselineDigest: strings.Repeat("b", 64), ShadowDigest: e.digest,
+		LatencyMsTotal: &executorv1.Histogram{Edges: []float64{1}, Counts: []uint64{0, 0}},
+		Breaker:        &executorv1.BreakerStatus{State: executorv1.BreakerState_BREAKER_STATE_CLOSED},
+	}
+	if r.InstanceId == "" {
+		r.InstanceId = rand.Text()
+	}
+	if e.digest != "" {
+		r.ShadowVersion = "v"
+	}
+	return r, e.err
 }
 
 func pairOf(engines []*engine, executors []*executor) *pair.Pair {
@@ -67,6 +83,7 @@ func TestServed(t *testing.T) {
 	t.Parallel()
 	s := newSetting(t)
 	ours := s.made.Model.Digest()
+	nines := strings.Repeat("9", 64)
 	away := status.Error(codes.Unavailable, "connection refused")
 	for name, test := range map[string]struct {
 		engines   []*engine
@@ -75,14 +92,17 @@ func TestServed(t *testing.T) {
 		verdict   gate.Verdict
 		reason    string
 	}{
-		"serves":             {engines: []*engine{{digest: ours}, {digest: ours}}, blocker: EngineServes, verdict: gate.Pass},
-		"serves another":     {engines: []*engine{{digest: ours}, {version: "v9", digest: "999"}}, blocker: EngineServes, verdict: gate.Fail, reason: "ml-engine engine serves v9 with digest 999"},
-		"engine is away":     {engines: []*engine{{err: away}}, blocker: EngineServes, verdict: gate.Error, reason: "Unavailable: connection refused"},
-		"one away, one not":  {engines: []*engine{{err: away}, {version: "v9", digest: "999"}}, blocker: EngineServes, verdict: gate.Fail, reason: "connection refused"},
-		"shadows":            {executors: []*executor{{digest: ours}}, blocker: ExecutorAsks, verdict: gate.Pass},
-		"shadows another":    {executors: []*executor{{digest: "999"}}, blocker: ExecutorAsks, verdict: gate.Fail, reason: "was answered by v with digest 999"},
-		"shadows nobody yet": {executors: []*executor{{}}, blocker: ExecutorAsks, verdict: gate.Inconclusive, reason: "no model has answered"},
-		"executor is away":   {executors: []*executor{{err: away}}, blocker: ExecutorAsks, verdict: gate.Error, reason: "connection refused"},
+		"serves":                    {engines: []*engine{{version: "v", digest: ours}, {version: "v", digest: ours}}, blocker: EngineServes, verdict: gate.Pass},
+		"serves another":            {engines: []*engine{{version: "v", digest: ours}, {version: "v9", digest: nines}}, blocker: EngineServes, verdict: gate.Fail, reason: "ml-engine engine serves v9 with digest 999999999999"},
+		"engine is away":            {engines: []*engine{{err: away}}, blocker: EngineServes, verdict: gate.Error, reason: "Unavailable: connection refused"},
+		"one away, one not":         {engines: []*engine{{err: away}, {version: "v9", digest: nines}}, blocker: EngineServes, verdict: gate.Fail, reason: "connection refused"},
+		"shadows":                   {executors: []*executor{{digest: ours}}, blocker: ExecutorAsks, verdict: gate.Pass},
+		"shadows another":           {executors: []*executor{{digest: nines}}, blocker: ExecutorAsks, verdict: gate.Fail, reason: "was answered by v with digest 999"},
+		"shadows nobody yet":        {executors: []*executor{{}}, blocker: ExecutorAsks, verdict: gate.Inconclusive, reason: "no model has answered"},
+		"engine says nothing":       {engines: []*engine{{}}, blocker: EngineServes, verdict: gate.Error, reason: "model_version is empty"},
+		"report contradicts itself": {executors: []*executor{{digest: "999"}}, blocker: ExecutorAsks, verdict: gate.Error, reason: "shadow_digest is"},
+		"one executor twice":        {executors: []*executor{{digest: ours, process: "p"}, {digest: ours, process: "p"}}, blocker: ExecutorAsks, verdict: gate.Error, reason: `are one process ("p")`},
+		"executor is away":          {executors: []*executor{{err: away}}, blocker: ExecutorAsks, verdict: gate.Error, reason: "connection refused"},
 	} {
 		t.Run(strings.ReplaceAll(name, " ", "_"), func(t *testing.T) {
 			t.Parallel()

@@ -62,7 +62,7 @@ func (s *stage) serve(ctx context.Context, m *monitoring) error {
 		defer close(done)
 		_ = cmd.Wait()
 	}()
-	source, err := canary.NewPrometheus(m.url(), canary.DefaultMatch, 1)
+	source, err := canary.NewPrometheus(canary.PrometheusOptions{URL: m.url(), Match: canary.DefaultMatch}, 1)
 	if err != nil {
 		return err
 	}

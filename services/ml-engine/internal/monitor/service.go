@@ -2,6 +2,7 @@ package monitor
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -25,10 +26,12 @@ type Service struct {
 	mlenginev1.UnimplementedDriftServiceServer
 
 	monitor *Monitor
+	// instance is drawn at random for this process.
+	instance string
 }
 
 // NewService answers from the monitor's active watch.
-func NewService(m *Monitor) *Service { return &Service{monitor: m} }
+func NewService(m *Monitor) *Service { return &Service{monitor: m, instance: rand.Text()} }
 
 // GetDrift implements DriftService.
 func (s *Service) GetDrift(_ context.Context, req *mlenginev1.GetDriftRequest) (*mlenginev1.GetDriftResponse, error) {
@@ -52,7 +55,7 @@ func (s *Service) GetDrift(_ context.Context, req *mlenginev1.GetDriftRequest) (
 		ModelVersion: w.version, ModelDigest: w.owner.Model, ReferenceDigest: w.owner.Reference,
 		WindowStartTime: hourTime(seen.end + 1 - int64(hours)), WindowEndTime: hourTime(seen.end + 1),
 		Rows: seen.counts.Rows(), Days: uint32(len(seen.counts.Days())),
-		ReferenceRows: uint64(w.profile.Rows), ReferenceDays: uint32(len(w.profile.Days)),
+		InstanceId: s.instance, ReferenceRows: uint64(w.profile.Rows), ReferenceDays: uint32(len(w.profile.Days)),
 	}
 	snapshot, err := w.profile.Snapshot(seen.counts, w.nulls, drift.DefaultLimits())
 	switch {

@@ -187,7 +187,10 @@ type GetDriftResponse struct {
 	// One point per day, oldest first, if it was asked for.
 	History []*DriftPoint `protobuf:"bytes,13,rep,name=history,proto3" json:"history,omitempty"`
 	// The least live source of the rows in the window; SOURCE_LIVE for a window without rows.
-	Source        Source `protobuf:"varint,14,opt,name=source,proto3,enum=greenlight.mlengine.v1.Source" json:"source,omitempty"`
+	Source Source `protobuf:"varint,14,opt,name=source,proto3,enum=greenlight.mlengine.v1.Source" json:"source,omitempty"`
+	// Random id of this process: two answers with one id are of one process, whose counts are added up once. At most 80
+	// bytes; empty from an older ml-engine.
+	InstanceId    string `protobuf:"bytes,15,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -318,6 +321,13 @@ func (x *GetDriftResponse) GetSource() Source {
 		return x.Source
 	}
 	return Source_SOURCE_UNSPECIFIED
+}
+
+func (x *GetDriftResponse) GetInstanceId() string {
+	if x != nil {
+		return x.InstanceId
+	}
+	return ""
 }
 
 // DriftReading is one index with what to make of it.
@@ -702,7 +712,7 @@ const file_greenlight_mlengine_v1_drift_proto_rawDesc = "" +
 	"\x06window\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x06window\x12\x12\n" +
 	"\x04bins\x18\x02 \x01(\bR\x04bins\x12\x1c\n" +
 	"\treference\x18\x03 \x01(\bR\treference\x12\x18\n" +
-	"\ahistory\x18\x04 \x01(\bR\ahistory\"\x9d\x05\n" +
+	"\ahistory\x18\x04 \x01(\bR\ahistory\"\xbe\x05\n" +
 	"\x10GetDriftResponse\x12#\n" +
 	"\rmodel_version\x18\x01 \x01(\tR\fmodelVersion\x12!\n" +
 	"\fmodel_digest\x18\x02 \x01(\tR\vmodelDigest\x12)\n" +
@@ -718,7 +728,9 @@ const file_greenlight_mlengine_v1_drift_proto_rawDesc = "" +
 	"\bfeatures\x18\v \x03(\v2$.greenlight.mlengine.v1.FeatureDriftR\bfeatures\x12\x1c\n" +
 	"\treference\x18\f \x01(\fR\treference\x12<\n" +
 	"\ahistory\x18\r \x03(\v2\".greenlight.mlengine.v1.DriftPointR\ahistory\x126\n" +
-	"\x06source\x18\x0e \x01(\x0e2\x1e.greenlight.mlengine.v1.SourceR\x06source\"\xee\x02\n" +
+	"\x06source\x18\x0e \x01(\x0e2\x1e.greenlight.mlengine.v1.SourceR\x06source\x12\x1f\n" +
+	"\vinstance_id\x18\x0f \x01(\tR\n" +
+	"instanceId\"\xee\x02\n" +
 	"\fDriftReading\x12\x10\n" +
 	"\x03psi\x18\x01 \x01(\x01R\x03psi\x12(\n" +
 	"\rnull_expected\x18\x02 \x01(\x01H\x00R\fnullExpected\x88\x01\x01\x12\x1e\n" +

@@ -181,7 +181,8 @@ func Count(p *canary.Phase, policy gate.Policy, c gate.PhaseCounts) {
 		p.Outcomes[o.String()] = 0
 	}
 	p.Outcomes[shadow.Match.String()], p.Outcomes[shadow.Mismatch.String()], p.Outcomes[shadow.Deadline.String()] = c.Matches, c.Mismatches, c.Errors
-	p.Requests = c.Tried()
+	p.Outcomes[shadow.BreakerOpen.String()] = c.Unseen
+	p.Requests = c.Sampled()
 	p.P95MS, p.Verdicts = &c.P95MS, policy.JudgePhase(c).Results
 }
 

@@ -1,0 +1,267 @@
+// Package answer validates what services answer, before anything is judged by it. An answer that lacks what it must have,
+// or whose fields contradict each other, is an error of its source: it is never a figure, and never a confirmation.
+package answer
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/greenlight-ml/greenlight/pkg/shadow"
+	"github.com/greenlight-ml/greenlight/pkg/stats"
+	"github.com/greenlight-ml/greenlight/pkg/text"
+	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+)
+
+const (
+	// MaxClockDifference bounds how far a time in an answer may be from this machine's clock. Clocks that differ by less are
+	// for the preflight to judge.
+	MaxClockDifference = 5 * time.Minute
+	// lateSamples is how many shadows the histogram of latencies may be away from the outcomes: an executor of version 1.8
+	// and before reads the two one after the other.
+	lateSamples = 64
+	// maxEdges bounds the buckets of a histogram.
+	maxEdges = 1000
+	// maxShown bounds a text of a service within an error.
+	maxShown = 80
+	// closeEnough is the difference of two floating point numbers that were computed alike.
+	closeEnough = 1e-9
+)
+
+// contradictions collects what is wrong with an answer.
+type contradictions []error
+
+// add adds an error unless ok. Texts among the arguments that a service sent have to be cut by [shown].
+func (c *contradictions) add(ok bool, format string, args ...any) {
+	if !ok {
+		*c = append(*c, fmt.Errorf(format, args...))
+	}
+}
+
+// most is how many contradictions of one answer are named.
+const most = 3
+
+// err is one error of one line.
+func (c contradictions) err() error {
+	if len(c) == 0 {
+		return nil
+	}
+	var all []string
+	for i, err := range c {
+		if i == most {
+			all = append(all, fmt.Sprintf("and %d more", len(c)-most))
+			break
+		}
+		all = append(all, err.Error())
+	}
+	return errors.New(strings.Join(all, "; "))
+}
+
+func shown(s string) string { return fmt.Sprintf("%q", text.Clean(s, maxShown)) }
+
+// Report returns an error if an executor's report, which was received at the given time, contradicts itself.
+func Report(r *executorv1.GetShadowReportResponse, now time.Time) error {
+	if r == nil {
+		return errors.New("the report is empty")
+	}
+	var c contradictions
+	c.instance(r.GetInstanceId())
+	c.times(r, now)
+	c.add(percentage(r.GetSamplePercent()), "sample_percent is %v", r.GetSamplePercent())
+	c.model("baseline", r.GetBaselineVersion(), r.GetBaselineDigest(), false)
+	c.model("shadow", r.GetShadowVersion(), r.GetShadowDigest(), true)
+
+	totals := c.outcomes("outcomes_total", r.GetOutcomesTotal())
+	var ended uint64
+	for _, n := range totals {
+		ended += n
+	}
+	compared, tried := totals.compared(), totals.tried()
+	c.add(r.GetInFlight() <= math.MaxUint64-ended && ended+r.GetInFlight() == r.GetRequestsTotal(),
+		"%d requests, but %d outcomes and %d in flight", r.GetRequestsTotal(), ended, r.GetInFlight())
+	// An executor of version 1.8 and before does not count baseline answers.
+	c.add(r.GetBaselineTotal() == 0 || r.GetBaselineTotal() == r.GetRequestsTotal(),
+		"%d baseline answers to %d requests", r.GetBaselineTotal(), r.GetRequestsTotal())
+	c.add(compared == 0 || r.GetShadowDigest() != "", "%d comparisons, but no digest of the model that answered", compared)
+	c.histogram(r.GetLatencyMsTotal(), tried)
+	if r.GetWindow() != nil {
+		c.window(r.GetWindow(), totals)
+	}
+	c.breaker(r.GetBreaker())
+	return c.err()
+}
+
+func (c *contradictions) instance(id string) {
+	c.add(id != "", "instance_id is empty")
+	c.add(len(id) <= maxShown && text.Clean(id, maxShown) == id, "instance_id is %s", shown(id))
+}
+
+func (c *contradictions) times(r *executorv1.GetShadowReportResponse, now time.Time) {
+	start, made := r.GetStartTime(), r.GetReportTime()
+	if !start.IsValid() || !made.IsValid() {
+		c.add(false, "start_time or report_time is missing or not a time")
+		return
+	}
+	c.add(!start.AsTime().After(made.AsTime()), "start_time %s is after report_time %s", clock(start), clock(made))
+	c.add(made.AsTime().Sub(now).Abs() <= MaxClockDifference, "report_time is %s, and the time here is %s", clock(made), now.UTC().Format(time.RFC3339))
+}
+
+func clock(t *timestamppb.Timestamp) string { return t.AsTime().Format(time.RFC3339) }
+
+func percentage(v float64) bool { return v >= 0 && v <= 100 }
+
+// model checks a version and a digest; optional are those that may both be empty.
+func (c *contradictions) model(name, version, digest string, optional bool) {
+	if optional && version == "" && digest == "" {
+		return
+	}
+	c.add(version != "", "%s_version is empty", name)
+	c.add(Digest(digest), "%s_digest is %s: want 64 lower-case hexadecimal digits", name, shown(digest))
+}
+
+// Digest reports whether s is a SHA-256 in lower-case hexadecimal digits.
+func Digest(s string) bool {
+	if len(s) != 64 {
+		return false
+	}
+	for _, r := range s {
+		if (r < '0' || r > '9') && (r < 'a' || r > 'f') {
+			return false
+		}
+	}
+	return true
+}
+
+// counts are counts by outcome.
+type counts map[shadow.Outcome]uint64
+
+func (n counts) compared() uint64 { return n[shadow.Match] + n[shadow.Mismatch] }
+
+func (n counts) failed() (sum uint64) {
+	for o, k := range n {
+		if o.Failed() {
+			sum += k
+		}
+	}
+	return sum
+}
+
+func (n counts) tried() uint64 { return n.compared() + n.failed() }
+
+// maxCount bounds a counter: 1,000 executors of a million requests a second reach it after 285 years, and sums of counters
+// do not overflow.
+const maxCount = 1 << 53
+
+// outcomes reads a list of counts by outcome. An outcome that is absent is zero.
+func (c *contradictions) outcomes(name string, list []*executorv1.OutcomeCount) counts {
+	all := counts{}
+	for _, o := range list {
+		value := o.GetOutcome()
+		if value <= 0 || int(value) > len(shadow.Outcomes()) {
+			c.add(false, "%s has the unknown outcome %d", name, int32(value))
+			continue
+		}
+		word := shadow.Outcome(value)
+		_, twice := all[word]
+		c.add(!twice, "%s has %s twice", name, word)
+		c.add(o.GetCount() < maxCount, "%s has %d of %s", name, o.GetCount(), word)
+		all[word] += min(o.GetCount(), maxCount)
+	}
+	return all
+}
+
+// histogram checks the latencies of so many shadows that were tried.
+func (c *contradictions) histogram(h *executorv1.Histogram, tried uint64) {
+	edges, buckets := h.GetEdges(), h.GetCounts()
+	if len(edges) == 0 || len(edges) > maxEdges || len(buckets) != len(edges)+1 {
+		c.add(false, "latency_ms_total has %d edges and %d counts", len(edges), len(buckets))
+		return
+	}
+	c.add(ascending(edges), "the edges of latency_ms_total are not positive and ascending")
+	var timed uint64
+	for _, n := range buckets {
+		timed += min(n, maxCount)
+	}
+	c.add(max(timed, tried)-min(timed, tried) <= lateSamples, "%d latencies of %d shadows that were tried", timed, tried)
+}
+
+// ascending reports whether the edges are finite, positive and ascending.
+func ascending(edges []float64) bool {
+	before := 0.0
+	for _, e := range edges {
+		if !(e > before) || math.IsInf(e, 0) {
+			return false
+		}
+		before = e
+	}
+	return true
+}
+
+// window checks the rolling window against itself and against the totals since start.
+func (c *contradictions) window(w *executorv1.ShadowWindow, totals counts) {
+	seen := c.outcomes("window.outcomes", w.GetOutcomes())
+	for o, n := range seen {
+		c.add(n <= totals[o], "%d of %s in the window, and %d since start", n, o, totals[o])
+	}
+	c.add(w.GetLength().IsValid() && w.GetLength().AsDuration() > 0, "window.length is %s", w.GetLength().AsDuration())
+	compared, failed := seen.compared(), seen.failed()
+	var sampled uint64
+	for o, n := range seen {
+		if o != shadow.NotSampled {
+			sampled += n
+		}
+	}
+	c.add(w.GetComparisons() == compared, "window.comparisons is %d, and its outcomes have %d", w.GetComparisons(), compared)
+	c.ratio("window.match_rate", w.MatchRate, seen[shadow.Match], compared)
+	c.ratio("window.coverage", w.Coverage, compared, sampled)
+	c.ratio("window.match_rate_worst", w.MatchRateWorst, seen[shadow.Match], sampled)
+	c.ratio("window.match_rate_best", w.MatchRateBest, sampled-seen[shadow.Mismatch], sampled)
+	c.ratio("window.error_rate", w.ErrorRate, failed, compared+failed)
+	if compared > 0 {
+		low, high := stats.Wilson(seen[shadow.Match], compared, stats.Z95)
+		c.add(near(w.MatchRateLow, low) && near(w.MatchRateHigh, high), "window.match_rate_low and match_rate_high are not the interval of %d in %d",
+			seen[shadow.Match], compared)
+	}
+	c.add((w.MeanDelta != nil) == (compared > 0), "window.mean_delta does not go with %d comparisons", compared)
+	mean := w.GetMeanDelta()
+	c.add(mean >= -1 && mean <= 1, "window.mean_delta is %v", mean)
+	c.quantiles("window.abs_delta", w.GetAbsDelta(), compared, 1)
+	c.quantiles("window.latency_ms", w.GetLatencyMs(), compared, math.MaxFloat64)
+	// The largest difference is kept in millionths.
+	c.add(math.Abs(mean) <= w.GetAbsDelta().GetMax()+1e-6, "window.mean_delta is %v, and no difference is above %v", mean, w.GetAbsDelta().GetMax())
+}
+
+// ratio checks a rate that is k of n, and absent when n is 0.
+func (c *contradictions) ratio(name string, v *float64, k, n uint64) {
+	switch {
+	case n == 0:
+		c.add(v == nil, "%s is there without anything that it is of", name)
+	case v == nil:
+		c.add(false, "%s is missing", name)
+	default:
+		c.add(near(v, float64(k)/float64(n)), "%s is %v, and the counts say %d of %d", name, *v, k, n)
+	}
+}
+
+func near(v *float64, want float64) bool { return v != nil && math.Abs(*v-want) <= closeEnough }
+
+// quantiles checks a distribution of n values in [0,limit].
+func (c *contradictions) quantiles(name string, q *executorv1.Quantiles, n uint64, limit float64) {
+	c.add(q.GetCount() == n, "%s has %d values of %d comparisons", name, q.GetCount(), n)
+	order := []float64{0, q.GetP50(), q.GetP95(), q.GetP99(), q.GetMax(), limit}
+	c.add(!slices.ContainsFunc(order, math.IsNaN) && slices.IsSorted(order), "%s does not rise from 0 over p50, p95, p99 and max to %v", name, limit)
+}
+
+func (c *contradictions) breaker(b *executorv1.BreakerStatus) {
+	_, known := executorv1.BreakerState_name[int32(b.GetState())]
+	c.add(known && b.GetState() != executorv1.BreakerState_BREAKER_STATE_UNSPECIFIED, "breaker.state is %d", int32(b.GetState()))
+	if b.GetNextProbeTime() != nil {
+		c.add(b.GetNextProbeTime().IsValid(), "breaker.next_probe_time is not a time")
+		c.add(b.GetState() == executorv1.BreakerState_BREAKER_STATE_OPEN, "breaker.next_probe_time is set, and it is not open")
+	}
+}

@@ -1,0 +1,200 @@
+package canary
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/prometheus/client_golang/api"
+	promv1 "github.com/prometheus/client_golang/api/prometheus/v1"
+
+	"github.com/greenlight-ml/greenlight/pkg/durable"
+)
+
+const (
+	// maxAnswer bounds an answer of Prometheus, after unpacking. A replica takes about 10 KB of it.
+	maxAnswer = 8 << 20
+	// maxHeader bounds the header of an answer.
+	maxHeader = 64 << 10
+	// maxSecret bounds a file with a credential, maxCA one with certificates.
+	maxSecret, maxCA = 4 << 10, 1 << 20
+)
+
+// PrometheusOptions say which Prometheus is read, and how it is reached. Only paths of credentials are in it: a plan keeps
+// it as JSON.
+type PrometheusOptions struct {
+	// URL has no user and no password; see [PrometheusOptions.SetURL]. Empty is no Prometheus.
+	URL string `json:"prometheus,omitempty"`
+	// Match selects the executors' series there, as in PromQL's braces.
+	Match string `json:"match,omitempty"`
+	// TokenFile holds a bearer token, BasicFile a user and a password as "user:password". At most one is given.
+	TokenFile string `json:"prometheus_token_file,omitempty"`
+	BasicFile string `json:"prometheus_basic_file,omitempty"`
+	// CA is a file with the certificates that are trusted; empty is those of the system.
+	CA string `json:"prometheus_ca,omitempty"`
+
+	// user is what stood in the URL. It is never written.
+	user *url.Userinfo
+}
+
+// errPromURL is the error of an address that cannot be used. It does not repeat the address, which may hold a password.
+var errPromURL = errors.New("--prometheus: want a URL such as http://127.0.0.1:9090, without a query")
+
+// SetURL takes the address. A user and a password in it are used by this process alone, and not kept.
+func (o *PrometheusOptions) SetURL(address string) error {
+	u, err := url.Parse(address)
+	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "" || u.RawQuery != "" || u.Fragment != "" {
+		return errPromURL
+	}
+	o.user, u.User = u.User, nil
+	o.URL = u.String()
+	return nil
+}
+
+// Secret reports whether a password came with the URL, which the next process will not have.
+func (o *PrometheusOptions) Secret() bool { return o.user != nil }
+
+// credential returns the Authorization header; empty is none. The files are read each time, since credentials change.
+func (o *PrometheusOptions) credential() (string, error) {
+	switch {
+	case o.TokenFile != "":
+		token, err := readSecret("--prometheus-token-file", o.TokenFile)
+		if err == nil && strings.ContainsAny(token, " \t") {
+			err = fmt.Errorf("--prometheus-token-file %s: a token has no blanks", o.TokenFile)
+		}
+		return "Bearer " + token, err
+	case o.BasicFile != "":
+		pair, err := readSecret("--prometheus-basic-file", o.BasicFile)
+		user, password, ok := strings.Cut(pair, ":")
+		if err == nil && !ok {
+			err = fmt.Errorf("--prometheus-basic-file %s: want user:password", o.BasicFile)
+		}
+		return basic(user, password), err
+	case o.user != nil:
+		password, _ := o.user.Password()
+		return basic(o.user.Username(), password), nil
+	}
+	return "", nil
+}
+
+func basic(user, password string) string {
+	r := http.Request{Header: http.Header{}}
+	r.SetBasicAuth(user, password)
+	return r.Header.Get("Authorization")
+}
+
+// readSecret returns the only line of a file. No error has any of its content.
+func readSecret(flag, path string) (string, error) {
+	raw, err := durable.ReadFile(path, maxSecret)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", flag, err)
+	}
+	line := strings.TrimSuffix(strings.TrimSuffix(string(raw), "\n"), "\r")
+	if line == "" {
+		return "", fmt.Errorf("%s %s: the file is empty", flag, path)
+	}
+	for _, c := range line {
+		if c < ' ' || c > '~' {
+			return "", fmt.Errorf("%s %s: want one line of printable ASCII characters", flag, path)
+		}
+	}
+	return line, nil
+}
+
+// client returns the client of the Prometheus. It goes through no proxy, follows no redirect, reads at most [maxAnswer] of
+// an answer, and sends a credential in the clear to nothing but this machine.
+func (o *PrometheusOptions) client() (promv1.API, error) {
+	if err := (&PrometheusOptions{}).SetURL(o.URL); err != nil {
+		return nil, err
+	}
+	if o.TokenFile != "" && o.BasicFile != "" {
+		return nil, errors.New("--prometheus-token-file and --prometheus-basic-file: give one of them")
+	}
+	if _, err := o.credential(); err != nil {
+		return nil, err
+	}
+	dialer := &net.Dialer{Timeout: worldTimeout}
+	if secret := o.TokenFile != "" || o.BasicFile != "" || o.user != nil; secret && strings.HasPrefix(o.URL, "http:") {
+		if u, err := url.Parse(o.URL); err != nil || !loopback(u.Hostname()) {
+			return nil, fmt.Errorf("%s: %w", o.URL, errInTheClear)
+		}
+		// What the name of this machine resolves to is checked again when it is dialled.
+		dialer.ControlContext = func(_ context.Context, _, address string, _ syscall.RawConn) error {
+			if host, _, err := net.SplitHostPort(address); err != nil || !net.ParseIP(host).IsLoopback() {
+				return errInTheClear
+			}
+			return nil
+		}
+	}
+	trust, err := o.trust()
+	if err != nil {
+		return nil, err
+	}
+	transport := &http.Transport{
+		Proxy: nil, DialContext: dialer.DialContext, TLSClientConfig: trust, ForceAttemptHTTP2: true,
+		TLSHandshakeTimeout: worldTimeout, MaxResponseHeaderBytes: maxHeader, MaxIdleConnsPerHost: 2, IdleConnTimeout: time.Minute,
+	}
+	c, err := api.NewClient(api.Config{Address: o.URL, Client: &http.Client{
+		Transport: guarded{transport, o},
+		CheckRedirect: func(to *http.Request, _ []*http.Request) error {
+			return fmt.Errorf("it redirects to %s://%s: give the address that answers", to.URL.Scheme, to.URL.Host)
+		},
+	}})
+	if err != nil {
+		return nil, errPromURL
+	}
+	return promv1.NewAPI(c), nil
+}
+
+// errInTheClear is the error of a credential that would leave this machine without TLS.
+var errInTheClear = errors.New("a token or password is sent over https alone, or to this machine's loopback address")
+
+func loopback(host string) bool { return host == "localhost" || net.ParseIP(host).IsLoopback() }
+
+func (o *PrometheusOptions) trust() (*tls.Config, error) {
+	c := &tls.Config{MinVersion: tls.VersionTLS12}
+	if o.CA == "" {
+		return c, nil
+	}
+	raw, err := durable.ReadFile(o.CA, maxCA)
+	if err != nil {
+		return nil, fmt.Errorf("--prometheus-ca: %w", err)
+	}
+	c.RootCAs = x509.NewCertPool()
+	if !c.RootCAs.AppendCertsFromPEM(raw) {
+		return nil, fmt.Errorf("--prometheus-ca %s: no certificate in it", o.CA)
+	}
+	return c, nil
+}
+
+// guarded adds the credential to requests, and bounds answers.
+type guarded struct {
+	next http.RoundTripper
+	opts *PrometheusOptions
+}
+
+// RoundTrip implements http.RoundTripper.
+func (g guarded) RoundTrip(r *http.Request) (*http.Response, error) {
+	credential, err := g.opts.credential()
+	if err != nil {
+		return nil, err
+	}
+	if credential != "" {
+		r = r.Clone(r.Context())
+		r.Header.Set("Authorization", credential)
+	}
+	resp, err := g.next.RoundTrip(r)
+	if err != nil {
+		return nil, err
+	}
+	resp.Body = http.MaxBytesReader(nil, resp.Body, maxAnswer)
+	return resp, nil
+}
