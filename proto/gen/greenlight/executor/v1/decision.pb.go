@@ -98,9 +98,9 @@ type PredictRequest struct {
 	Vector *FeatureVector `protobuf:"bytes,5,opt,name=vector,proto3" json:"vector,omitempty"`
 	// The state as the latest quote of the symbol, for callers that compute no features. It is observed like one of
 	// ObserveQuotes; then the decision is made of the features as of the end of the symbol's last completed minute. A quote
-	// of a later minute completes one. A quote that is crossed, out of order or a duplicate is left out, and the decision
-	// made all the same; with a bad price or time it is QUOTE_INVALID. Features more than 10 minutes older than the minute
-	// of the quote are NOT_READY.
+	// of a later minute completes one. A quote that is crossed, out of order, a duplicate, a jump or ahead of the clock is
+	// left out, and the decision made all the same; with a bad price or time it is QUOTE_INVALID. Features more than 10
+	// minutes older than the minute of the quote are NOT_READY.
 	Quote         *Quote `protobuf:"bytes,6,opt,name=quote,proto3" json:"quote,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
