@@ -117,6 +117,7 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) error {
 	stack.OnStop("shadows", dispatcher.Stop)
 
 	decisions := decision.New(baseline, rollouts, dispatcher, book, decision.NewMetrics(reg))
+	decisions.LimitEventTimes(opts.MaxQuoteAhead)
 	reports := decision.NewReportService(baseline, dispatcher, rollouts)
 	connections := rpc.NewConnections(opts.MaxConnections, logger, reg)
 	grpcListener, httpListener = connections.Limit("grpc", grpcListener), connections.Limit("http", httpListener)

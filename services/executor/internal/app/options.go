@@ -52,7 +52,8 @@ type Options struct {
 	// quotes whose bid is above their ask.
 	MaxSymbols  int
 	KeepCrossed bool
-	// MaxQuoteAhead is by how much the time of a quote may be ahead of this machine's clock; 0 is no limit.
+	// MaxQuoteAhead is by how much the time of a quote, or an event_time, may be ahead of this machine's clock; 0 is no
+	// limit.
 	MaxQuoteAhead time.Duration
 	// StateDir is the folder where those features, and the rollout, outlive a restart. Empty is none.
 	StateDir string
@@ -87,7 +88,7 @@ func Flags(fs *flag.FlagSet) *Options {
 
 	fs.IntVar(&o.MaxSymbols, "max-symbols", feature.DefaultMaxSymbols, "symbols whose features are computed from quotes, about 100 kB each; quotes of more are refused")
 	fs.BoolVar(&o.KeepCrossed, "keep-crossed", false, "take quotes whose bid is above their ask, for a model that was trained on such")
-	fs.DurationVar(&o.MaxQuoteAhead, "max-quote-ahead", time.Minute, "by how much the time of a quote may be ahead of this machine's clock; a quote further ahead is left out; 0 is no limit")
+	fs.DurationVar(&o.MaxQuoteAhead, "max-quote-ahead", time.Minute, "by how much the time of a quote, or an event_time, may be ahead of this machine's clock; a quote further ahead is left out, an event_time is ignored; 0 is no limit")
 	fs.StringVar(&o.StateDir, "state-dir", "", "`folder` where the rollout and the features of quotes outlive a restart; none when empty")
 	fs.StringVar(&o.FeatureLog, "feature-log", "", "`folder` that gets a row of every request, as Parquet; none when empty")
 	fs.DurationVar(&o.FeatureLogInterval, "feature-log-interval", featurelog.DefaultInterval, "how often those rows are written: what a kill can lose")
