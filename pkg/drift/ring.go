@@ -122,6 +122,26 @@ func (r *Ring) Observe(hour int64, x []float64) {
 	}
 }
 
+// DropAfter drops the rows of the hours after the given one, which no clock can have said, and returns how many they were.
+// The present is the newest hour that is left.
+func (r *Ring) DropAfter(hour int64) (rows uint64) {
+	newest := int64(-1)
+	for i := range r.slots {
+		switch s := &r.slots[i]; {
+		case s.rows == 0:
+		case s.hour > hour:
+			rows += s.rows
+			s.clear(0)
+		default:
+			newest = max(newest, s.hour)
+		}
+	}
+	if r.present > hour {
+		r.present, r.began, r.behind = max(newest, 0), newest >= 0, false
+	}
+	return rows
+}
+
 // forgotten takes the rows that are too old; it has no bins and is never written.
 var forgotten slot
 

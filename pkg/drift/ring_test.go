@@ -209,6 +209,28 @@ func TestRingClock(t *testing.T) {
 	}
 }
 
+// Rows of hours to come are dropped, and the newest hour that is left is the present.
+func TestRingDropAfter(t *testing.T) {
+	reference, days := mixed(t, 1, 6, 100)
+	ring := drift.NewRing(profile(t, reference, days))
+	const h = 480_000
+	for _, hour := range []int64{h, h + 1, h + 3, h + 5, h + 5, h + 400*24} {
+		ring.Observe(hour, []float64{0, 0, 1})
+	}
+	for _, tt := range []struct {
+		after, present int64
+		dropped        uint64
+	}{{h + 400*24, h + 400*24, 0}, {h + 4, h + 3, 3}, {h + 4, h + 3, 0}, {h - 1, 0, 3}} {
+		if got := ring.DropAfter(tt.after); got != tt.dropped || ring.Present() != tt.present {
+			t.Errorf("after %d: dropped %d, present %d, want %d and %d", tt.after-h, got, ring.Present(), tt.dropped, tt.present)
+		}
+	}
+	ring.Observe(h-10, []float64{0, 0, 1})
+	if c, _, _ := ring.Window(h-10, 24); ring.Present() != h-10 || c.Rows() != 1 {
+		t.Errorf("present %d, %d rows, want it to begin again", ring.Present(), c.Rows())
+	}
+}
+
 func TestRingObserveDoesNotAllocate(t *testing.T) {
 	reference, days := mixed(t, 1, 6, 100)
 	ring := drift.NewRing(profile(t, reference, days))

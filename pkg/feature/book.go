@@ -74,7 +74,7 @@ func NewBook(opts BookOptions) (*Book, error) {
 func (b *Book) Observe(symbol string, q market.Quote) (Note, error) {
 	p := b.page(symbol)
 	if p == nil {
-		note := b.opts.Live.judgeQuote(q)
+		note := b.opts.Live.judge(&observation{quote: q}, b.opts.Live.latest())
 		var err error
 		if p, err = b.admit(symbol, note); p == nil {
 			return note, err
@@ -91,7 +91,8 @@ func (b *Book) Observe(symbol string, q market.Quote) (Note, error) {
 func (b *Book) ObserveBar(symbol string, bar market.Bar) (Note, error) {
 	p := b.page(symbol)
 	if p == nil {
-		note := b.opts.Live.judgeBarAlone(bar)
+		o := barOf(bar)
+		note := b.opts.Live.judge(&o, b.opts.Live.latest())
 		var err error
 		if p, err = b.admit(symbol, note); p == nil {
 			return note, err
@@ -169,13 +170,45 @@ func (b *Book) Readiness(symbol string, s *Schema) Readiness {
 	return p.live.Readiness(s)
 }
 
-// Forget drops a symbol and all that was learned of it, and says whether there was such a one.
+// Forget drops a symbol and all that was learned of it, and reports whether the book held it.
 func (b *Book) Forget(symbol string) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	_, ok := b.symbols[symbol]
 	delete(b.symbols, symbol)
 	return ok
+}
+
+// Feed says how the observations of a symbol go.
+type Feed struct {
+	Symbol string
+	// Refused is how many of the last observations in a row were left out, Note why the last of them was. Waiting reports
+	// whether one of them waits for a second that agrees.
+	Refused uint64
+	Note    Note
+	Waiting bool
+	// Last is the time of the last observation that was taken, Unix milliseconds UTC.
+	Last int64
+}
+
+// Refusing returns the symbols whose last observation was left out, sorted.
+func (b *Book) Refusing() []Feed {
+	var feeds []Feed
+	for _, symbol := range b.Symbols() {
+		p := b.page(symbol)
+		if p == nil {
+			continue
+		}
+		f := Feed{Symbol: symbol}
+		p.mu.Lock()
+		f.Refused, f.Note, f.Waiting = p.live.Refused()
+		f.Last = p.live.Last()
+		p.mu.Unlock()
+		if f.Refused > 0 {
+			feeds = append(feeds, f)
+		}
+	}
+	return feeds
 }
 
 // Symbols returns the symbols, sorted.

@@ -9,7 +9,7 @@ import (
 )
 
 // DefaultMaxJump is the default of LiveOptions.MaxJump.
-const DefaultMaxJump = 30 * 24 * time.Hour
+const DefaultMaxJump = time.Hour
 
 // LiveOptions says what a [Live] takes. The zero value is ready for use.
 type LiveOptions struct {
@@ -17,10 +17,12 @@ type LiveOptions struct {
 	// as market.Read does with bad rows. Set it for the feeds of which market.Read keeps them (FXCM, whose sides are
 	// recorded independently): a model must be scored on what it was trained on.
 	KeepCrossed bool
-	// MaxJump is by how much an observation may be later than the last one; more is taken for a broken clock, which would
-	// otherwise make every true observation after it out of order. It must be longer than any break of the market.
-	// 0 is DefaultMaxJump; at least a minute.
+	// MaxJump is the longest step in time from one observation to the next that is believed at once. After a longer one the
+	// observation waits until a second one agrees with it. 0 is DefaultMaxJump; at least a minute.
 	MaxJump time.Duration
+	// Latest returns the latest time that an observation can have, Unix milliseconds UTC. It is called for every
+	// observation. nil is no bound, as for a replay.
+	Latest func() int64
 }
 
 // validate completes the options.
@@ -34,6 +36,13 @@ func (o *LiveOptions) validate() error {
 	return nil
 }
 
+func (o *LiveOptions) latest() int64 {
+	if o.Latest == nil {
+		return math.MaxInt64
+	}
+	return o.Latest()
+}
+
 // Live computes the features of one instrument from its quotes as they come. It makes bars of them as market.Read does
 // and pushes them into the [Engine] that [Compute] runs, so that what scores is, bit for bit, what trained.
 //
@@ -42,21 +51,39 @@ func (o *LiveOptions) validate() error {
 // before the last quote's, and in a silent market they grow old: the caller compares asOf of [Live.Vector] with the time
 // of its decision.
 //
+// One wrong time cannot stop a feed. An observation that is more than MaxJump later than the last one waits. The next
+// one decides: if it follows within MaxJump, both are taken; if it follows the last one, the wrong one is dropped.
+// An observation that is as much earlier waits too, but only where the last one is in question: nothing has followed
+// it, or it is after LiveOptions.Latest. If a second one agrees, all that was learned is dropped, and the two begin
+// the symbol again.
+//
 // An observation takes time O(1), amortised, and allocates nothing; a Live holds about 100 kB whatever it has seen. It
 // is not safe for concurrent use: see [Book].
 type Live struct {
 	opts    LiveOptions
 	engine  *Engine
 	builder market.BarBuilder
-	// last is the last quote taken; after a bar only its Time is set, to the end of the bar. begun says that there is one.
-	last  market.Quote
-	begun bool
+	// last is the last quote taken; after a bar only its Time is set, to the end of the bar. begun reports that there is
+	// one, confirmed that another was taken after it or before it.
+	last             market.Quote
+	begun, confirmed bool
+	// waiting was set aside until a second observation agrees; its time is 0 when there is none.
+	waiting observation
 
 	counts [noteEnd]uint64
 	// refused counts the observations in a row that were left out, and note is why the last of them was.
 	refused uint64
 	note    Note
 }
+
+// observation is a quote or a bar.
+type observation struct {
+	quote market.Quote // of a bar only the time is set, to its start
+	bar   market.Bar
+	isBar bool
+}
+
+func barOf(b market.Bar) observation { return observation{market.Quote{Time: b.Start}, b, true} }
 
 // NewLive returns a Live that has seen nothing.
 func NewLive(opts LiveOptions) (*Live, error) {
@@ -67,44 +94,40 @@ func NewLive(opts LiveOptions) (*Live, error) {
 }
 
 // Observe takes the next quote.
-func (l *Live) Observe(q market.Quote) Note {
-	note := l.judge(q)
+func (l *Live) Observe(q market.Quote) Note { return l.observe(observation{quote: q}) }
+
+// ObserveBar takes a bar that the source made itself. It completes at once, and with it a minute that quotes have begun
+// before it. A bar of a minute that quotes have begun is OutOfOrder, whichever is better: the two cannot be merged.
+func (l *Live) ObserveBar(b market.Bar) Note { return l.observe(barOf(b)) }
+
+func (l *Live) observe(o observation) Note {
+	latest := l.opts.latest()
+	note := l.opts.judge(&o, latest)
 	if note.Taken() {
-		l.take(q)
+		note = l.place(&o, note, latest)
 	}
-	l.counted(note)
-	return note
-}
-
-// judge says what is to become of a quote.
-func (l *Live) judge(q market.Quote) Note {
-	note := l.opts.judgeQuote(q)
-	switch {
-	case !note.Taken() || !l.begun:
-		return note
-	case q.Time < l.last.Time:
-		return OutOfOrder
-	case q == l.last:
-		return Duplicate
-	case l.jumps(q.Time):
-		return Jump
+	l.counts[note]++
+	if note.Taken() || note == Duplicate {
+		l.refused, l.note = 0, Accepted
+	} else {
+		l.refused, l.note = l.refused+1, note
 	}
 	return note
 }
 
-// judgeQuote is the part of the judgment that depends on the quote alone.
-func (o *LiveOptions) judgeQuote(q market.Quote) Note {
+// judge is the part of the judgment that depends on the observation alone.
+func (o *LiveOptions) judge(x *observation, latest int64) Note {
+	bid, ask := x.quote.Bid, x.quote.Ask
+	if x.isBar {
+		bid, ask = x.bar.Bid, x.bar.Ask
+	}
 	switch {
-	case !market.IsPrice(q.Bid) || !market.IsPrice(q.Ask):
+	case !x.isBar && !(market.IsPrice(bid) && market.IsPrice(ask)), x.isBar && !fits(x.bar):
 		return BadPrice
-	case !market.IsTime(q.Time):
+	case !market.IsTime(x.quote.Time) || x.isBar && x.quote.Time%market.MinuteMS != 0:
 		return BadTime
-	}
-	return o.judgeCross(q.Bid, q.Ask)
-}
-
-func (o *LiveOptions) judgeCross(bid, ask float64) Note {
-	switch {
+	case x.quote.Time > latest:
+		return Ahead
 	case bid <= ask:
 		return Accepted
 	case o.KeepCrossed:
@@ -113,78 +136,84 @@ func (o *LiveOptions) judgeCross(bid, ask float64) Note {
 	return Crossed
 }
 
-// jumps says whether a time is too far after the last.
-func (l *Live) jumps(time int64) bool { return time-l.last.Time > l.opts.MaxJump.Milliseconds() }
+// fits reports whether the prices of a bar are prices, and fit together.
+func fits(b market.Bar) bool {
+	quoted := market.IsPrice(b.Bid) && market.IsPrice(b.Ask)
+	return market.IsPrice(b.Low) && market.IsPrice(b.High) && b.Low <= min(b.Open, b.Close) && max(b.Open, b.Close) <= b.High &&
+		(quoted || b.Bid == 0 && b.Ask == 0)
+}
 
-func (l *Live) take(q market.Quote) {
-	l.last, l.begun = q, true
-	if done, ok := l.builder.Add(q); ok {
+// place takes a good observation with its note, unless the last one forbids it.
+func (l *Live) place(o *observation, note Note, latest int64) Note {
+	if l.begun {
+		if l.jumps(o, latest) {
+			w := l.waiting
+			if !l.confirms(o) {
+				l.waiting = *o
+				return Jump
+			}
+			if w.quote.Time < l.last.Time {
+				l.forget()
+			}
+			l.take(&w)
+		}
+		if n := l.order(o); n != Accepted {
+			return n
+		}
+	}
+	l.take(o)
+	return note
+}
+
+// jumps reports whether the time of the observation is too far from the last for one observation to be believed.
+func (l *Live) jumps(o *observation, latest int64) bool {
+	step, most := o.quote.Time-l.last.Time, l.opts.MaxJump.Milliseconds()
+	questioned := !l.confirmed || l.last.Time > latest
+	return step > most || step < -most && questioned
+}
+
+// confirms reports whether the observation agrees with the one that waits: it is another one, and follows soon.
+func (l *Live) confirms(o *observation) bool {
+	step := o.quote.Time - l.waiting.quote.Time
+	return l.waiting.quote.Time != 0 && *o != l.waiting && step >= 0 && step <= l.opts.MaxJump.Milliseconds()
+}
+
+// order is Accepted when the observation can follow the last one.
+func (l *Live) order(o *observation) Note {
+	begun, building := l.builder.Current()
+	switch {
+	case !o.isBar && o.quote.Time < l.last.Time, o.isBar && building && o.bar.Start <= begun.Start:
+		return OutOfOrder
+	case !o.isBar && o.quote == l.last, o.isBar && !building && o.bar == l.engine.last:
+		return Duplicate
+	case o.isBar && !building && o.bar.Start < l.last.Time:
+		return OutOfOrder
+	}
+	return Accepted
+}
+
+// take makes the observation part of the features.
+func (l *Live) take(o *observation) {
+	l.confirmed, l.begun, l.waiting = l.begun, true, observation{}
+	if o.isBar {
+		l.last = market.Quote{Time: o.bar.End()}
+		if done, ok := l.builder.Flush(); ok {
+			l.engine.add(done)
+		}
+		l.engine.add(o.bar)
+		return
+	}
+	l.last = o.quote
+	if done, ok := l.builder.Add(o.quote); ok {
 		l.engine.add(done)
 	}
 	begun, _ := l.builder.Current()
 	l.engine.fill(begun.Start)
 }
 
-// counted counts an observation.
-func (l *Live) counted(n Note) {
-	l.counts[n]++
-	if n.Taken() || n == Duplicate {
-		l.refused, l.note = 0, Accepted
-	} else {
-		l.refused, l.note = l.refused+1, n
-	}
-}
-
-// ObserveBar takes a bar that the source made itself. It completes at once, and with it a minute that quotes have begun
-// before it. A bar of a minute that quotes have begun is OutOfOrder, whichever is better: the two cannot be merged.
-func (l *Live) ObserveBar(b market.Bar) Note {
-	note := l.judgeBar(b)
-	if note.Taken() {
-		l.last, l.begun = market.Quote{Time: b.End()}, true
-		if done, ok := l.builder.Flush(); ok {
-			l.engine.add(done)
-		}
-		l.engine.add(b)
-	}
-	l.counted(note)
-	return note
-}
-
-func (l *Live) judgeBar(b market.Bar) Note {
-	note := l.opts.judgeBarAlone(b)
-	if !note.Taken() || !l.begun {
-		return note
-	}
-	begun, building := l.builder.Current()
-	switch {
-	case building && b.Start <= begun.Start:
-		return OutOfOrder
-	case !building && b == l.engine.last:
-		return Duplicate
-	case !building && b.Start < l.last.Time:
-		return OutOfOrder
-	case l.jumps(b.Start):
-		return Jump
-	}
-	return note
-}
-
-// judgeBarAlone is the part of the judgment that depends on the bar alone.
-func (o *LiveOptions) judgeBarAlone(b market.Bar) Note {
-	switch {
-	case !fits(b):
-		return BadPrice
-	case !market.IsTime(b.Start) || b.Start%market.MinuteMS != 0:
-		return BadTime
-	}
-	return o.judgeCross(b.Bid, b.Ask)
-}
-
-// fits says whether the prices of a bar are prices, and fit together.
-func fits(b market.Bar) bool {
-	quoted := market.IsPrice(b.Bid) && market.IsPrice(b.Ask)
-	return market.IsPrice(b.Low) && market.IsPrice(b.High) && b.Low <= min(b.Open, b.Close) && max(b.Open, b.Close) <= b.High &&
-		(quoted || b.Bid == 0 && b.Ask == 0)
+// forget drops all but the counts.
+func (l *Live) forget() {
+	l.engine, l.builder, l.last, l.begun, l.waiting = NewEngine(), market.BarBuilder{}, market.Quote{}, false, observation{}
 }
 
 // Vector fills dst, which has room for s.Len() values, with the features of s as of the last completed minute, whose end
@@ -202,6 +231,12 @@ func (l *Live) Readiness(s *Schema) Readiness {
 	return r
 }
 
+// Refused is how many of the last observations in a row were left out, and why the last of them was. Waiting reports
+// whether one of them waits for a second that agrees.
+func (l *Live) Refused() (n uint64, why Note, waiting bool) {
+	return l.refused, l.note, l.waiting.quote.Time != 0
+}
+
 // Count is how many observations had that note.
 func (l *Live) Count(n Note) uint64 {
 	if n >= noteEnd {
@@ -212,10 +247,3 @@ func (l *Live) Count(n Note) uint64 {
 
 // Last is the time of the last observation that was taken, Unix milliseconds UTC, of a bar its end; 0 before the first.
 func (l *Live) Last() int64 { return l.last.Time }
-
-// Reset forgets all but the counts: the way out when a wrong time in the future was taken, or a break was longer than
-// MaxJump.
-func (l *Live) Reset() {
-	l.engine, l.builder, l.last, l.begun = NewEngine(), market.BarBuilder{}, market.Quote{}, false
-	l.refused, l.note = 0, Accepted
-}

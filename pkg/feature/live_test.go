@@ -21,24 +21,28 @@ func newLive(t testing.TB, opts LiveOptions) *Live {
 	return l
 }
 
-// chatter is a random stream of good quotes: a few a minute, holes of every kind, repeated and one-sided changes.
+// chatter is a random stream of good quotes: a few a minute, holes of every kind, repeated and one-sided changes. After a
+// hole that needs a second quote, that comes.
 func chatter(seed uint64, n int) []market.Quote {
 	rng := rand.New(rand.NewPCG(seed, 1))
-	price, now := 1.3, int64(t0)
+	price, now, before := 1.3, int64(t0), int64(t0)
 	quotes := make([]market.Quote, 0, n)
 	for range n {
 		price *= math.Exp(1e-4 * rng.NormFloat64())
 		half := price * 1e-4 * rng.Float64()
 		q := market.Quote{Time: now, Bid: price - half, Ask: price + half, BidSize: float64(rng.IntN(3))}
+		alone := now-before > DefaultMaxJump.Milliseconds()
 		if rng.IntN(20) == 0 && len(quotes) > 0 {
 			q = quotes[len(quotes)-1] // again
+		} else {
+			before = now
 		}
 		quotes = append(quotes, q)
 		switch r := rng.IntN(300); {
 		case r < 60: // the same instant
 		case r < 290:
 			now += rng.Int64N(50_000)
-		case r < 299:
+		case r < 299 || alone:
 			now += rng.Int64N((MaxFill + 3) * market.MinuteMS)
 		default:
 			now += rng.Int64N(3 * dayMS)
@@ -106,11 +110,12 @@ func TestLiveIsTheFrame(t *testing.T) {
 	online, offline := make([]float64, s.Len()), make([]float64, s.Len())
 	ready := 0
 	for i, q := range quotes {
-		if n := l.Observe(q); n != Accepted && n != Duplicate {
+		n := l.Observe(q)
+		if n != Accepted && n != Duplicate && n != Jump {
 			t.Fatalf("quote %d: %v", i, n)
 		}
 		asOf, ok := l.Vector(s, online)
-		if l.engine.minutes == 0 {
+		if l.engine.minutes == 0 || n == Jump {
 			continue
 		}
 		// A minute is complete as soon as a later one begins, without quotes or not.
@@ -132,8 +137,8 @@ func TestLiveIsTheFrame(t *testing.T) {
 	if got := compared(); got != f.Len()-1 || ready < 10_000 {
 		t.Errorf("compared %d of %d minutes (the last is never complete), %d vectors ready", got, f.Len(), ready)
 	}
-	if l.Count(Accepted)+l.Count(Duplicate) != uint64(len(quotes)) || l.Count(Duplicate) == 0 {
-		t.Errorf("counts: %d accepted, %d duplicate of %d", l.Count(Accepted), l.Count(Duplicate), len(quotes))
+	if l.Count(Accepted)+l.Count(Duplicate)+l.Count(Jump) != uint64(len(quotes)) || l.Count(Duplicate) == 0 || l.Count(Jump) == 0 {
+		t.Errorf("counts: %d accepted, %d duplicate, %d that waited, of %d", l.Count(Accepted), l.Count(Duplicate), l.Count(Jump), len(quotes))
 	}
 }
 
@@ -153,20 +158,21 @@ func TestLiveTakesBars(t *testing.T) {
 		for _, b := range bars {
 			asQuotes := rng.Float64() < share
 			if !asQuotes {
-				if n := l.ObserveBar(b); n != Accepted {
+				n := l.ObserveBar(b)
+				if n != Accepted && n != Jump {
 					t.Fatalf("bar at %d: %v", b.Start, n)
 				}
-				if n := l.ObserveBar(b); n != Duplicate {
-					t.Fatalf("the bar at %d again: %v", b.Start, n)
+				if again := l.ObserveBar(b); n == Accepted && again != Duplicate || n == Jump && again != Jump {
+					t.Fatalf("the bar at %d again: %v", b.Start, again)
 				}
 			}
 			for ; next < len(quotes) && quotes[next].Time < b.End(); next++ {
-				if n := l.Observe(quotes[next]); asQuotes && n != Accepted && n != Duplicate || !asQuotes && n != OutOfOrder {
+				if n := l.Observe(quotes[next]); asQuotes && n != Accepted && n != Duplicate && n != Jump || !asQuotes && n != OutOfOrder && n != Jump {
 					t.Fatalf("quote %d: %v", next, n)
 				}
 			}
 			if asQuotes {
-				if n := l.ObserveBar(b); n != OutOfOrder {
+				if n := l.ObserveBar(b); n != OutOfOrder && n != Jump {
 					t.Fatalf("a bar of the minute that quotes began: %v", n)
 				}
 			}
@@ -179,7 +185,7 @@ func TestLiveTakesBars(t *testing.T) {
 
 func TestLiveNotes(t *testing.T) {
 	nan, inf := math.NaN(), math.Inf(1)
-	day := int64(dayMS)
+	hour := DefaultMaxJump.Milliseconds()
 	good := market.Quote{Time: t0, Bid: 10, Ask: 11}
 	tests := []struct {
 		name  string
@@ -205,9 +211,12 @@ func TestLiveNotes(t *testing.T) {
 		{"microseconds", LiveOptions{}, market.Quote{Time: t0 * 1000, Bid: 10, Ask: 11}, BadTime},
 		{"the end of time", LiveOptions{}, market.Quote{Time: math.MaxInt64, Bid: 10, Ask: 11}, BadTime},
 		{"before time", LiveOptions{}, market.Quote{Time: math.MinInt64, Bid: 10, Ask: 11}, BadTime},
-		{"30 days", LiveOptions{}, market.Quote{Time: t0 + 30*day, Bid: 10, Ask: 11}, Accepted},
-		{"more", LiveOptions{}, market.Quote{Time: t0 + 30*day + 1, Bid: 10, Ask: 11}, Jump},
-		{"more than asked for", LiveOptions{MaxJump: time.Hour}, market.Quote{Time: t0 + 3_600_001, Bid: 10, Ask: 11}, Jump},
+		{"an hour", LiveOptions{}, market.Quote{Time: t0 + hour, Bid: 10, Ask: 11}, Accepted},
+		{"more", LiveOptions{}, market.Quote{Time: t0 + hour + 1, Bid: 10, Ask: 11}, Jump},
+		{"more than asked for", LiveOptions{MaxJump: time.Minute}, market.Quote{Time: t0 + 60_001, Bid: 10, Ask: 11}, Jump},
+		{"long before the only one", LiveOptions{}, market.Quote{Time: t0 - hour - 1, Bid: 10, Ask: 11}, Jump},
+		{"ahead of the clock", LiveOptions{Latest: func() int64 { return t0 + 1000 }}, market.Quote{Time: t0 + 1001, Bid: 10, Ask: 11}, Ahead},
+		{"as late as the clock allows", LiveOptions{Latest: func() int64 { return t0 + 1000 }}, market.Quote{Time: t0 + 1000, Bid: 10, Ask: 11}, Accepted},
 	}
 	seen := map[Note]bool{}
 	for _, tt := range tests {
@@ -224,7 +233,7 @@ func TestLiveNotes(t *testing.T) {
 			if l.Count(tt.want) != 1 && tt.want != Accepted {
 				t.Errorf("counted %d times", l.Count(tt.want))
 			}
-			l.counts, l.refused, l.note = [noteEnd]uint64{Accepted: 1}, 0, Accepted
+			l.counts, l.refused, l.note, l.waiting = [noteEnd]uint64{Accepted: 1}, 0, Accepted, observation{}
 			if changed := state(t, l) != before; changed != tt.want.Taken() {
 				t.Errorf("the state changed: %v", changed)
 			}
@@ -256,7 +265,7 @@ func TestLiveBarNotes(t *testing.T) {
 		{"the same minute", with(func(b *market.Bar) { b.Start, b.Close = t0, 1.5 }), OutOfOrder},
 		{"earlier", with(func(b *market.Bar) { b.Start -= 2 * market.MinuteMS }), OutOfOrder},
 		{"half a minute", with(func(b *market.Bar) { b.Start += 30_000 }), BadTime},
-		{"long after", with(func(b *market.Bar) { b.Start += 31 * dayMS }), Jump},
+		{"long after", with(func(b *market.Bar) { b.Start += 61 * market.MinuteMS }), Jump},
 		{"crossed", with(func(b *market.Bar) { b.Bid = 2.2 }), Crossed},
 		{"one side", with(func(b *market.Bar) { b.Ask = 0 }), BadPrice},
 		{"low above close", with(func(b *market.Bar) { b.Low = 2.5 }), BadPrice},
@@ -294,6 +303,9 @@ func TestLiveIgnoresWhatItLeavesOut(t *testing.T) {
 	for _, q := range quotes {
 		l.Observe(q)
 		for range rng.IntN(3) {
+			if _, _, waiting := l.Refused(); waiting { // it gives way to one that does not agree
+				continue
+			}
 			bad := q
 			switch rng.IntN(5) {
 			case 0:
@@ -318,22 +330,102 @@ func TestLiveIgnoresWhatItLeavesOut(t *testing.T) {
 	}
 }
 
-func TestLiveReset(t *testing.T) {
-	l := newLive(t, LiveOptions{})
-	l.Observe(market.Quote{Time: t0, Bid: 1, Ask: 1})
-	late := market.Quote{Time: t0 + 31*dayMS, Bid: 1, Ask: 1}
-	s, _ := Lookup("v1.8")
-	for range 3 {
-		if n := l.Observe(late); n != Jump {
-			t.Fatal(n)
+// A feed heals by itself: each step is a quote at so many minutes, and what is said of it.
+func TestLiveHeals(t *testing.T) {
+	const day = 24 * 60
+	type step struct {
+		minute float64
+		want   Note
+	}
+	clock := int64(t0)
+	latest := func() int64 { return clock + market.MinuteMS }
+	for _, tt := range []struct {
+		name  string
+		now   float64 // what the clock says, in minutes; 0 is no clock
+		steps []step
+		last  float64
+	}{
+		{"silent for 31 days, and quoted again", 0, []step{{0, Accepted}, {1, Accepted}, {31*day + 1, Jump}, {31*day + 1.5, Accepted}, {31*day + 2, Accepted}}, 31*day + 2},
+		{"silent for years", 0, []step{{0, Accepted}, {1, Accepted}, {3000 * day, Jump}, {3000*day + 1, Accepted}}, 3000*day + 1},
+		{"one wild quote in a good feed", 0, []step{{0, Accepted}, {1, Accepted}, {20 * day, Jump}, {2, Accepted}, {3, Accepted}}, 3},
+		{"the same wild quote over and over", 0, []step{{0, Accepted}, {1, Accepted}, {20 * day, Jump}, {20 * day, Jump}, {2, Accepted}}, 2},
+		{"two wild quotes that do not agree", 0, []step{{0, Accepted}, {1, Accepted}, {20 * day, Jump}, {40 * day, Jump}, {30 * day, Jump}, {2, Accepted}}, 2},
+		{"wild quotes between good ones", 0, []step{{0, Accepted}, {1, Accepted}, {20 * day, Jump}, {2, Accepted}, {20*day + 1, Jump}, {3, Accepted}}, 3},
+		{"the first quote is wild", 0, []step{{20 * day, Accepted}, {0, Jump}, {1, Accepted}, {2, Accepted}}, 2},
+		{"the first quote is stale", 0, []step{{-20 * day, Accepted}, {0, Jump}, {1, Accepted}}, 1},
+		{"the past again does not end a good feed", 0, []step{{0, Accepted}, {1, Accepted}, {-5 * day, OutOfOrder}, {-5*day + 1, OutOfOrder}, {2, Accepted}}, 2},
+		{"ahead of the clock", 10, []step{{0, Accepted}, {1, Accepted}, {12, Ahead}, {12.5, Ahead}, {11, Accepted}}, 11},
+		{"ahead of the clock from the first on", 10, []step{{12, Ahead}, {13, Ahead}, {9, Accepted}}, 9},
+		{"a feed of the past is not ahead", 100 * day, []step{{0, Accepted}, {1, Accepted}}, 1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			opts := LiveOptions{}
+			if clock = t0 + int64(tt.now*market.MinuteMS); tt.now > 0 {
+				opts.Latest = latest
+			}
+			l := newLive(t, opts)
+			for i, s := range tt.steps {
+				if got := l.Observe(market.Quote{Time: t0 + int64(s.minute*market.MinuteMS), Bid: 10, Ask: 11}); got != s.want {
+					t.Fatalf("quote %d, of minute %v: got %v, want %v", i, s.minute, got, s.want)
+				}
+			}
+			if got := float64(l.Last()-t0) / market.MinuteMS; got != tt.last {
+				t.Errorf("the last quote is of minute %v, want %v", got, tt.last)
+			}
+			if n, why, waiting := l.Refused(); n != 0 || why != Accepted || waiting {
+				t.Errorf("%d are left out (%v), waiting %v", n, why, waiting)
+			}
+		})
+	}
+}
+
+// The clock of the machine was wrong, and so were quotes that were taken. When it is right again, two quotes of the true
+// time begin the symbol again; one does not.
+func TestLiveHealsAfterAWrongClock(t *testing.T) {
+	clock := int64(t0 + 30*dayMS)
+	l := newLive(t, LiveOptions{Latest: func() int64 { return clock + market.MinuteMS }})
+	at := func(ms int64) market.Quote { return market.Quote{Time: ms, Bid: 10, Ask: 11} }
+	for i := range int64(5) {
+		l.Observe(at(t0 + 30*dayMS + i*market.MinuteMS/5))
+	}
+	clock = t0
+	for _, tt := range []struct {
+		time int64
+		want Note
+	}{
+		{t0 + 30*dayMS + market.MinuteMS, Ahead}, {t0, Jump}, {t0 + 2*market.MinuteMS, Ahead}, {t0 - 2*dayMS, Jump}, {t0, Jump},
+		{t0 + 1000, Accepted}, {t0 + 2000, Accepted},
+	} {
+		if got := l.Observe(at(tt.time)); got != tt.want {
+			t.Fatalf("at %d: got %v, want %v", tt.time-t0, got, tt.want)
 		}
 	}
-	if r := l.Readiness(s); r.Refused != 3 || r.Note != Jump || r.Ready {
-		t.Errorf("got %+v", r)
+	if l.Last() != t0+2000 || l.engine.minutes != 0 || l.Count(Accepted) != 7 {
+		t.Errorf("last %d, %d minutes, %d accepted", l.Last()-t0, l.engine.minutes, l.Count(Accepted))
 	}
-	l.Reset()
-	if n := l.Observe(late); n != Accepted || l.Count(Jump) != 3 || l.Last() != late.Time {
-		t.Errorf("after reset: %v, %d jumps counted", n, l.Count(Jump))
+}
+
+// What waits is restored too.
+func TestWaitingIsRestored(t *testing.T) {
+	l := newLive(t, LiveOptions{})
+	for _, at := range []int64{t0, t0 + 1, t0 + dayMS} {
+		l.Observe(market.Quote{Time: at, Bid: 10, Ask: 11})
+	}
+	again := restore(t, state(t, l), LiveOptions{})
+	if n, why, waiting := again.Refused(); n != 1 || why != Jump || !waiting {
+		t.Errorf("got %d, %v, %v", n, why, waiting)
+	}
+	if n := again.Observe(market.Quote{Time: t0 + dayMS + 1, Bid: 10, Ask: 11}); n != Accepted {
+		t.Errorf("got %v", n)
+	}
+	bar := market.Bar{Start: t0 + 2*dayMS, Open: 10, High: 10, Low: 10, Close: 10}
+	if n := again.ObserveBar(bar); n != Jump {
+		t.Fatal(n)
+	}
+	again = restore(t, state(t, again), LiveOptions{})
+	bar.Start += market.MinuteMS
+	if n := again.ObserveBar(bar); n != Accepted || again.engine.minutes != 4 {
+		t.Errorf("got %v, %d minutes", n, again.engine.minutes)
 	}
 }
 

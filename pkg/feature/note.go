@@ -1,9 +1,9 @@
 package feature
 
-// Note is what became of an observation. The set is closed; the same word is the metric label and the log field.
+// Note is how an observation was judged. The set is closed; the same word is the metric label and the log field.
 type Note uint8
 
-// The notes. An observation that is not taken changes nothing but its count.
+// The notes. An observation that is not taken changes no feature.
 const (
 	// Accepted observations are part of their minute.
 	Accepted Note = iota
@@ -21,8 +21,11 @@ const (
 	// BadTime is before 1973 or after 2199 (an epoch in seconds, say, for one in milliseconds), or of a bar that does not
 	// start on a whole minute.
 	BadTime
-	// Jump is later than the last one by more than LiveOptions.MaxJump.
+	// Jump is later than the last one by more than LiveOptions.MaxJump, or as much earlier than one that is in question. It
+	// waits: when the next observation agrees with it, both are taken.
 	Jump
+	// Ahead is later than LiveOptions.Latest: a clock is wrong, of the feed or of this machine.
+	Ahead
 
 	// noteEnd is one past the last note.
 	noteEnd
@@ -31,6 +34,7 @@ const (
 var noteNames = [noteEnd]string{
 	Accepted: "accepted", CrossedKept: "crossed_kept", Duplicate: "duplicate", OutOfOrder: "out_of_order",
 	Crossed: "crossed", BadPrice: "bad_price", BadTime: "bad_time", Jump: "jump",
+	Ahead: "ahead",
 }
 
 // Notes lists all notes.
@@ -50,5 +54,5 @@ func (n Note) String() string {
 	return noteNames[n]
 }
 
-// Taken says whether the observation became part of the features.
+// Taken reports whether the observation became part of the features.
 func (n Note) Taken() bool { return n == Accepted || n == CrossedKept }

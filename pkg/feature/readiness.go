@@ -75,7 +75,10 @@ func (r Readiness) String() string {
 			b.WriteString(n.Input + " " + n.Reason)
 		}
 	}
-	if r.Refused > 0 {
+	switch {
+	case r.Refused == 1:
+		fmt.Fprintf(&b, "; the last observation was left out (%s)", r.Note)
+	case r.Refused > 1:
 		fmt.Fprintf(&b, "; the last %d observations were left out (%s)", r.Refused, r.Note)
 	}
 	return b.String()

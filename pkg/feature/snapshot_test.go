@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"math/rand/v2"
+	"os"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -106,10 +107,44 @@ func TestSnapshotGolden(t *testing.T) {
 		b.Close, b.Open, b.High, b.Low, b.Bid, b.Ask = 100, 100, 101, 99, 99.5, 100.5
 		l.ObserveBar(b)
 	}
-	const want = "4bb6c13747f4bc36"
+	const want = "44cc0f4a5a77a54e"
 	sum := sha256.Sum256([]byte(state(t, l)))
 	if got := hex.EncodeToString(sum[:8]); got != want {
 		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+// A book that an older version saved goes on, and its symbols that took no quote any more heal: AHEAD took one that was of
+// the future then, SILENT was silent for 31 days.
+func TestRestoreOlderVersion(t *testing.T) {
+	data, err := os.ReadFile("testdata/book-v1.snapshot")
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := int64(t0 + 31*dayMS)
+	restored := func(latest int64) *Book {
+		b, err := RestoreBook(bytes.NewReader(data), BookOptions{Live: LiveOptions{Latest: func() int64 { return latest }}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b.Count(Accepted) != 11 || b.Count(OutOfOrder) != 3 || b.Count(Jump) != 3 || b.Count(Ahead) != 0 {
+			t.Fatalf("accepted %d, out of order %d, jump %d", b.Count(Accepted), b.Count(OutOfOrder), b.Count(Jump))
+		}
+		if f := b.Refusing(); len(f) != 2 || f[0].Symbol != "AHEAD" || f[0].Refused != 3 || f[0].Note != OutOfOrder || f[1].Note != Jump || f[1].Waiting {
+			t.Fatalf("got %+v", f)
+		}
+		return b
+	}
+	for symbol, at := range map[string]int64{"SILENT": now, "AHEAD": t0 + dayMS} {
+		b := restored(at + market.MinuteMS)
+		for i, want := range []Note{Jump, Accepted, Accepted} {
+			if n, err := b.Observe(symbol, market.Quote{Time: at + int64(i)*1000, Bid: 99, Ask: 100}); n != want || err != nil {
+				t.Errorf("%s: got %v, %v, want %v", symbol, n, err, want)
+			}
+		}
+		if f := b.Refusing(); len(f) != 1 || f[0].Symbol == symbol {
+			t.Errorf("%s: %+v refuse", symbol, f)
+		}
 	}
 }
 
@@ -132,7 +167,7 @@ func TestRestoreRefuses(t *testing.T) {
 	}{
 		{"nothing", "", ErrSnapshot, "truncated"},
 		{"text", "this is not a snapshot at all", ErrSnapshot, "does not begin with"},
-		{"a later version", data[:8] + "\x02" + data[9:], ErrSnapshotVersion, "it has version 2, this program reads version 1"},
+		{"a later version", data[:8] + "\x03" + data[9:], ErrSnapshotVersion, "it has version 3, this program reads 1 to 2"},
 		{"a book", data[:12] + "\x02" + data[13:], ErrSnapshot, "kind 2"},
 		{"truncated", data[:len(data)/2], ErrSnapshot, "truncated"},
 		{"without its end", data[:len(data)-1], ErrSnapshot, "truncated"},

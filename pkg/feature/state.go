@@ -42,6 +42,11 @@ func (e *encoder) bar(b market.Bar) {
 	e.floats([]float64{b.Open, b.High, b.Low, b.Close, b.Bid, b.Ask, b.Volume})
 }
 
+func (e *encoder) quote(q market.Quote) {
+	e.int(q.Time)
+	e.floats([]float64{q.Bid, q.Ask, q.BidSize, q.AskSize})
+}
+
 // window writes the ring alone: the moments follow from it.
 func (e *encoder) window(w *window) {
 	e.bool(w.lapped)
@@ -78,21 +83,40 @@ func (e *encoder) live(l *Live) {
 	e.bool(building)
 	e.bar(begun)
 	e.bool(l.begun)
-	e.int(l.last.Time)
-	e.floats([]float64{l.last.Bid, l.last.Ask, l.last.BidSize, l.last.AskSize})
+	e.quote(l.last)
 	for _, n := range l.counts {
 		e.uint(n)
 	}
 	e.uint(l.refused)
 	e.uint(uint64(l.note))
+	e.bool(l.confirmed)
+	e.quote(l.waiting.quote)
+	e.bar(l.waiting.bar)
 }
 
 func (e *Engine) windows() []*window { return []*window{e.squares, e.pairs, e.rsiWindow, e.midWindow} }
 
 // decoder reads a state. After the first fault it reads zeros; end tells.
 type decoder struct {
-	data []byte
-	err  error
+	data    []byte
+	version uint32
+	err     error
+}
+
+// notes is how many notes the version counts.
+func (d *decoder) notes() Note {
+	if d.version == 1 {
+		return Ahead
+	}
+	return noteEnd
+}
+
+func (d *decoder) quote() (q market.Quote) {
+	q.Time = d.int()
+	for _, x := range []*float64{&q.Bid, &q.Ask, &q.BidSize, &q.AskSize} {
+		*x = math.Float64frombits(d.uint())
+	}
+	return q
 }
 
 // check notes a fault unless ok.
@@ -233,18 +257,30 @@ func (d *decoder) live(opts LiveOptions) *Live {
 		l.builder.Resume(begun)
 	}
 	l.begun = d.bool()
-	l.last.Time = d.int()
-	for _, x := range []*float64{&l.last.Bid, &l.last.Ask, &l.last.BidSize, &l.last.AskSize} {
-		*x = math.Float64frombits(d.uint()) // only compared
-	}
+	l.last = d.quote() // only compared
 	d.check(l.begun == (building || l.engine.minutes > 0) && (!l.begun || l.timely(begun, building)), "the last time is %d", l.last.Time)
-	for n := range l.counts {
+	for n := range d.notes() {
 		l.counts[n] = d.uint()
 	}
 	l.refused = d.uint()
 	note := d.uint()
-	d.check(note < uint64(noteEnd), "note %d", note)
+	d.check(note < uint64(d.notes()), "note %d", note)
 	l.note = Note(note)
+	if d.version == 1 {
+		l.confirmed = l.begun
+		return l
+	}
+	l.confirmed = d.bool()
+	w := observation{quote: d.quote(), bar: d.bar(false)}
+	w.isBar = w.bar != market.Bar{}
+	if w == (observation{}) {
+		return l
+	}
+	judged := l.opts.judge(&w, math.MaxInt64)
+	d.check(l.begun && (judged.Taken() || judged == Crossed), "what waits is %+v", w)
+	if judged.Taken() { // crossed ones may not be wanted any more
+		l.waiting = w
+	}
 	return l
 }
 

@@ -19,7 +19,8 @@ type column struct {
 	take func(r *Row, v parquet.Value)
 }
 
-// columns are those that every file has, in order. The features follow. A name or type that changes is a [CHANGE].
+// columns are those that every file has, in order; files of older versions end before sourceColumn. The features follow. A
+// name or type that changes is a [CHANGE].
 var columns = []column{
 	text("request_id", &parquet.Plain, func(r *Row) *string { return &r.RequestID }),
 	text("symbol", &parquet.RLEDictionary, func(r *Row) *string { return &r.Symbol }),
@@ -42,6 +43,21 @@ var columns = []column{
 	text("model_version", &parquet.RLEDictionary, func(r *Row) *string { return &r.ModelVersion }),
 	text("model_digest", &parquet.RLEDictionary, func(r *Row) *string { return &r.ModelDigest }),
 	optional("shadow_latency_ms", func(r *Row) *Optional { return &r.ShadowLatencyMS }),
+	text(sourceColumn, &parquet.RLEDictionary, func(r *Row) *string { return &r.Source }),
+	optional("input_mid", func(r *Row) *Optional { return &r.Mid }),
+	optional("input_spread_bp", func(r *Row) *Optional { return &r.SpreadBP }),
+}
+
+// sourceColumn is the first column that files of older versions do not have.
+const sourceColumn = "source"
+
+// columnsOf are the columns of a file, without its features, by the name of the field that may be sourceColumn.
+func columnsOf(fields []parquet.Field) []column {
+	older := slices.IndexFunc(columns, func(c column) bool { return c.name == sourceColumn })
+	if len(fields) > older && fields[older].Name() == sourceColumn {
+		return columns
+	}
+	return columns[:older]
 }
 
 // columnIndex is the position of a column that every file has, -1 when there is no such one.

@@ -12,10 +12,15 @@
 // The date is the UTC day of arrival. It is the executor's own clock: event times come from callers, and one with a wrong
 // clock could open a folder for every day there ever was. The name of the schema is a column by way of its folder; it is
 // in the metadata of the file too (greenlight.schema), but no column inside, because some readers do not take a name
-// twice. Numbers that are not finite are null. In DuckDB:
+// twice. Numbers that are not finite are null.
+//
+// Beside the features are the raw inputs input_mid and input_spread_bp, where the request had them or a quote, so that any
+// log can be labelled and retrained from; and source, where the request came from: live, replay, simulated, or empty when
+// that is not known. Files of older versions do not have these three columns, and are read all the same; a query over both
+// takes union_by_name. In DuckDB:
 //
 //	SELECT outcome, count(*), avg(rsi14_z)
-//	FROM read_parquet('log/*/schema=v1.8.1/*.parquet', hive_partitioning = true)
+//	FROM read_parquet('log/*/schema=v1.8.1/*.parquet', hive_partitioning = true, union_by_name = true)
 //	WHERE date = '2026-09-01' GROUP BY outcome
 //
 // # Crashes
@@ -24,7 +29,7 @@
 // folder is synced. So a file under a final name is always complete. As rows come, the part is written again with all its
 // rows, old and new, and replaces itself by the rename, until it has PartRows; then the next part begins. A kill at any
 // point leaves either the part as it was or as it is now: the rows since the last flush are lost, none is there twice, and
-// there is nothing to merge or to mend. The price is that each row is written several times, half of PartRows at a time on
+// there is nothing to merge or to repair. The price is that each row is written several times, half of PartRows at a time on
 // average; the bound on PartRows keeps that to some hundred kilobytes per flush.
 //
 // [Open] removes the temporary files that a dead process left; those of a live one are locked.

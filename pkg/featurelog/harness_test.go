@@ -39,6 +39,7 @@ func sample(s *Schema, i int, arrival time.Time) Row {
 		BaselineScore: rng.Float64(), BaselineVersion: "v1.8.1-b0", BaselineDigest: strings.Repeat("0a", 32),
 		Outcome: "match", ModelVersion: "v1.8.1-rc1", ModelDigest: strings.Repeat("b1", 32),
 		ShadowScore: Some(rng.Float64()), ShadowLatencyMS: Some(float64(rng.IntN(4000)) / 1000),
+		Source: "live", Mid: Some(100 + rng.Float64()), SpreadBP: Some(rng.Float64()),
 	}
 	for range s.Features {
 		r.Features = append(r.Features, rng.NormFloat64())

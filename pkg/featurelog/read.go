@@ -54,7 +54,7 @@ func readFile(path string, yield func(Row) bool) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
-	s, err := schemaOf(p)
+	s, own, err := schemaOf(p)
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
@@ -62,7 +62,7 @@ func readFile(path string, yield func(Row) bool) error {
 		return fmt.Errorf("%s: %w", path, err)
 	}
 	for _, g := range p.RowGroups() {
-		if err := readGroup(g, s, yield); err != nil {
+		if err := readGroup(g, s, own, yield); err != nil {
 			if errors.Is(err, errStopped) {
 				return err
 			}
@@ -100,35 +100,37 @@ func damaged(err *error, panicked any) {
 	}
 }
 
-// schemaOf holds the columns of a file to ours.
-func schemaOf(p *parquet.File) (_ *Schema, err error) {
+// schemaOf checks the columns of a file, and returns those before the features too.
+func schemaOf(p *parquet.File) (_ *Schema, own []column, err error) {
 	defer func() { damaged(&err, recover()) }()
 	fields := p.Schema().Fields()
-	if len(fields) < len(columns) {
-		return nil, fmt.Errorf("%d columns: expected at least %d", len(fields), len(columns))
+	own = columnsOf(fields)
+	if len(fields) < len(own) {
+		return nil, nil, fmt.Errorf("%d columns: expected at least %d", len(fields), len(own))
 	}
 	for i, f := range fields {
 		want, name := number(), f.Name()
-		if i < len(columns) {
-			want, name = columns[i].node, columns[i].name
+		if i < len(own) {
+			want, name = own[i].node, own[i].name
 		}
 		if f.Name() != name || !f.Leaf() || f.Repeated() || f.Type().Kind() != want.Type().Kind() || f.Optional() != want.Optional() {
-			return nil, fmt.Errorf("column %d is %s %s: expected %s %s", i+1, f.Name(), f, name, want)
+			return nil, nil, fmt.Errorf("column %d is %s %s: expected %s %s", i+1, f.Name(), f, name, want)
 		}
 	}
-	features := make([]string, 0, len(fields)-len(columns))
-	for _, f := range fields[len(columns):] {
+	features := make([]string, 0, len(fields)-len(own))
+	for _, f := range fields[len(own):] {
 		features = append(features, f.Name())
 	}
 	name, _ := p.Lookup(metaSchema)
 	hash, ok := p.Lookup(metaHash)
 	if !ok {
-		return nil, fmt.Errorf("no %s in the metadata: not written by Greenlight", metaHash)
+		return nil, nil, fmt.Errorf("no %s in the metadata: not written by Greenlight", metaHash)
 	}
-	return newSchema(name, hash, features)
+	s, err := newSchema(name, hash, features)
+	return s, own, err
 }
 
-func readGroup(g parquet.RowGroup, s *Schema, yield func(Row) bool) error {
+func readGroup(g parquet.RowGroup, s *Schema, own []column, yield func(Row) bool) error {
 	rows := g.Rows()
 	defer rows.Close()
 	buf := make([]parquet.Row, readRows)
@@ -136,16 +138,16 @@ func readGroup(g parquet.RowGroup, s *Schema, yield func(Row) bool) error {
 		n, err := readSome(rows, buf)
 		features := make([]float64, n*len(s.Features))
 		for _, values := range buf[:n] {
-			if len(values) != len(columns)+len(s.Features) {
-				return fmt.Errorf("a row of %d values: expected %d", len(values), len(columns)+len(s.Features))
+			if len(values) != len(own)+len(s.Features) {
+				return fmt.Errorf("a row of %d values: expected %d", len(values), len(own)+len(s.Features))
 			}
 			r := Row{Schema: s, Features: features[:len(s.Features):len(s.Features)]}
 			features = features[len(s.Features):]
-			for i, c := range columns {
+			for i, c := range own {
 				c.take(&r, values[i])
 			}
 			for k := range r.Features {
-				r.Features[k] = numberOf(values[len(columns)+k])
+				r.Features[k] = numberOf(values[len(own)+k])
 			}
 			if !yield(r) {
 				return errStopped

@@ -22,6 +22,9 @@ func TestSchemaGolden(t *testing.T) {
 	required binary model_version (STRING);
 	required binary model_digest (STRING);
 	optional double shadow_latency_ms;
+	required binary source (STRING);
+	optional double input_mid;
+	optional double input_spread_bp;
 	optional double bias;
 	optional double mid_logret_1m_rel;
 	optional double mid_logret_5m_rel;
@@ -47,7 +50,7 @@ func TestNewSchema(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	for _, bad := range [][]string{{"symbol"}, {"date"}, {"Schema"}, {"a", "a"}, {""}} {
+	for _, bad := range [][]string{{"symbol"}, {"source"}, {"input_mid"}, {"date"}, {"Schema"}, {"a", "a"}, {""}} {
 		if _, err := newSchema("x", "", bad); err == nil {
 			t.Errorf("features %q were taken", bad)
 		}

@@ -9,6 +9,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -116,6 +117,7 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) error {
 	stack.OnStop("shadows", dispatcher.Stop)
 
 	decisions := decision.New(baseline, rollouts, dispatcher, book, decision.NewMetrics(reg))
+	decisions.LimitEventTimes(opts.MaxQuoteAhead)
 	reports := decision.NewReportService(baseline, dispatcher, rollouts)
 	connections := rpc.NewConnections(opts.MaxConnections, logger, reg)
 	grpcListener, httpListener = connections.Limit("grpc", grpcListener), connections.Limit("http", httpListener)
@@ -123,17 +125,18 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) error {
 	server = rpc.NewServer(rpc.ServerOptions{
 		Logger: logger, Registerer: reg, Reflection: opts.Reflection, Credentials: secured.ServerCredentials(), Limiter: limiter,
 		Crowded: executorv1.DecisionService_ServiceDesc.ServiceName,
-		Control: rpc.NewControl(opts.Control, logger, executorv1.RolloutService_ServiceDesc.ServiceName),
+		Control: rpc.NewControl(opts.Control, logger, executorv1.RolloutService_ServiceDesc.ServiceName, executorv1.FeedService_ServiceDesc.ServiceName),
 	})
 	executorv1.RegisterDecisionServiceServer(server, decisions)
 	executorv1.RegisterShadowServiceServer(server, reports)
 	executorv1.RegisterRolloutServiceServer(server, rollout.NewService(rollouts))
+	executorv1.RegisterFeedServiceServer(server, live.NewService(book))
 	server.Ready()
 
 	admin := telemetry.NewAdmin(reg, func() (bool, string) {
 		// An absent ml-engine does not make the executor unready: the baseline is what it is there for.
 		// Neither does a full disk.
-		troubles := slices.DeleteFunc([]string{rows.Trouble(), keeper.Trouble(), rollouts.Trouble()}, func(s string) bool { return s == "" })
+		troubles := slices.DeleteFunc([]string{rows.Trouble(), keeper.Trouble(), rollouts.Trouble(), book.Trouble()}, func(s string) bool { return s == "" })
 		shadows := "no shadow: ml-engine is not reached at " + opts.EngineAddr
 		if model, ok := dispatcher.Ready(); ok {
 			shadows = "shadow " + model
@@ -200,7 +203,7 @@ func ownState(stack *lifecycle.Stack, dir string) error {
 func openBook(stack *lifecycle.Stack, opts *Options, logger *slog.Logger, reg prometheus.Registerer) (*live.Book, *live.Keeper, error) {
 	folder := live.Folder(opts.StateDir)
 	features, err := folder.Load(feature.BookOptions{
-		Live: feature.LiveOptions{KeepCrossed: opts.KeepCrossed}, MaxSymbols: opts.MaxSymbols,
+		Live: feature.LiveOptions{KeepCrossed: opts.KeepCrossed, Latest: latest(opts.MaxQuoteAhead)}, MaxSymbols: opts.MaxSymbols,
 	}, logger)
 	if err != nil {
 		return nil, nil, fmt.Errorf("--state-dir: %w", err)
@@ -210,6 +213,14 @@ func openBook(stack *lifecycle.Stack, opts *Options, logger *slog.Logger, reg pr
 	keeper.RegisterMetrics(reg)
 	stack.OnStop("features", keeper.Stop)
 	return book, keeper, nil
+}
+
+// latest bounds the times of quotes by the clock; nil is no bound.
+func latest(ahead time.Duration) func() int64 {
+	if ahead == 0 {
+		return nil
+	}
+	return func() int64 { return time.Now().Add(ahead).UnixMilli() }
 }
 
 // openRows begins the feature log; nil when it is off.

@@ -52,6 +52,9 @@ type Options struct {
 	// quotes whose bid is above their ask.
 	MaxSymbols  int
 	KeepCrossed bool
+	// MaxQuoteAhead is by how much the time of a quote, or an event_time, may be ahead of this machine's clock; 0 is no
+	// limit.
+	MaxQuoteAhead time.Duration
 	// StateDir is the folder where those features, and the rollout, outlive a restart. Empty is none.
 	StateDir string
 	// FeatureLog is the folder that gets a row of every request, every FeatureLogInterval. Empty is none.
@@ -77,7 +80,7 @@ func Flags(fs *flag.FlagSet) *Options {
 	fs.DurationVar(&o.ShutdownGrace, "shutdown-grace", 10*time.Second, "how long calls and shadows under way may take to finish after a signal")
 	o.TLS.Declare(fs)
 	o.EngineTLS.Declare(fs, enginePrefix, "ml-engine")
-	o.Control.Declare(fs, "RolloutService")
+	o.Control.Declare(fs, "RolloutService and FeedService")
 	fs.Float64Var(&o.MaxRequestRate, "max-request-rate", 0, "calls a `second` that each client address may begin, over gRPC and HTTP; 0 is no limit")
 	fs.IntVar(&o.MaxConnections, "max-connections", rpc.DefaultMaxConnections, "connections that each listener may have open; more are refused; 0 is no limit")
 	fs.Float64Var(&o.SamplePercent, "sample-percent", 100, "share of the requests that get a shadow, 0 to 100, until RolloutService sets it; what was set outlives a restart in --state-dir")
@@ -85,6 +88,7 @@ func Flags(fs *flag.FlagSet) *Options {
 
 	fs.IntVar(&o.MaxSymbols, "max-symbols", feature.DefaultMaxSymbols, "symbols whose features are computed from quotes, about 100 kB each; quotes of more are refused")
 	fs.BoolVar(&o.KeepCrossed, "keep-crossed", false, "take quotes whose bid is above their ask, for a model that was trained on such")
+	fs.DurationVar(&o.MaxQuoteAhead, "max-quote-ahead", time.Minute, "by how much the time of a quote, or an event_time, may be ahead of this machine's clock; a quote further ahead is left out, an event_time is ignored; 0 is no limit")
 	fs.StringVar(&o.StateDir, "state-dir", "", "`folder` where the rollout and the features of quotes outlive a restart; none when empty")
 	fs.StringVar(&o.FeatureLog, "feature-log", "", "`folder` that gets a row of every request, as Parquet; none when empty")
 	fs.DurationVar(&o.FeatureLogInterval, "feature-log-interval", featurelog.DefaultInterval, "how often those rows are written: what a kill can lose")
@@ -137,6 +141,9 @@ func (o *Options) validate() error {
 	}
 	if o.MaxSymbols < 1 {
 		return fmt.Errorf("--max-symbols %d: want at least 1", o.MaxSymbols)
+	}
+	if o.MaxQuoteAhead < 0 {
+		return fmt.Errorf("--max-quote-ahead %v: want 0 or more", o.MaxQuoteAhead)
 	}
 	if o.FeatureLogInterval <= 0 {
 		return errors.New("--feature-log-interval must be positive")

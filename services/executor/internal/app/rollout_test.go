@@ -58,6 +58,10 @@ func TestRolloutNeedsAnOperator(t *testing.T) {
 			set, calls["set"] = rollouts.SetRollout(ctx, observe(50))
 			_, calls["get"] = rollouts.GetRollout(ctx, &executorv1.GetRolloutRequest{})
 			_, calls["abort"] = rollouts.AbortRollout(ctx, &executorv1.AbortRolloutRequest{})
+			_, calls["reset"] = executorv1.NewFeedServiceClient(r.Conn).ResetSymbol(ctx, &executorv1.ResetSymbolRequest{Symbol: "none"})
+			if status.Code(calls["reset"]) == codes.NotFound { // it was let in
+				calls["reset"] = nil
+			}
 			for call, err := range calls {
 				if status.Code(err) != tt.want {
 					t.Errorf("%s: got %v, want %s", call, err, tt.want)
@@ -66,7 +70,7 @@ func TestRolloutNeedsAnOperator(t *testing.T) {
 			if tt.want == codes.OK && (set.GetRollout().GetSetBy() != tt.by || !strings.HasPrefix(set.GetRollout().GetSetFrom(), "127.0.0.1:")) {
 				t.Errorf("set by %q from %q, want %q and where the call came from", set.GetRollout().GetSetBy(), set.GetRollout().GetSetFrom(), tt.by)
 			}
-			if got := strings.Count(r.Log(), `msg="control call"`); got != 3 {
+			if got := strings.Count(r.Log(), `msg="control call"`); got != 4 {
 				t.Errorf("%d lines of audit, want one for every call:\n%s", got, r.Log())
 			}
 		})

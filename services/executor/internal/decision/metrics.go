@@ -9,8 +9,9 @@ import (
 
 // Metrics are what the service exports.
 type Metrics struct {
-	latency  prometheus.Histogram
-	notReady prometheus.Counter
+	latency      prometheus.Histogram
+	notReady     prometheus.Counter
+	eventIgnored prometheus.Counter
 }
 
 // NewMetrics registers the metrics.
@@ -25,6 +26,10 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		notReady: f.NewCounter(prometheus.CounterOpts{
 			Name: "ml_feature_not_ready_total",
 			Help: "Requests with a quote that were refused because the features of their symbol are not defined, or too old.",
+		}),
+		eventIgnored: f.NewCounter(prometheus.CounterOpts{
+			Name: "ml_event_time_ignored_total",
+			Help: "Requests whose event_time was ignored: it is before 1973, after 2199 or ahead of the clock, or is no time.",
 		}),
 	}
 }

@@ -22,6 +22,7 @@ var quoteNotes = map[feature.Note]executorv1.QuoteNote{
 	feature.BadPrice:    executorv1.QuoteNote_QUOTE_NOTE_BAD_PRICE,
 	feature.BadTime:     executorv1.QuoteNote_QUOTE_NOTE_BAD_TIME,
 	feature.Jump:        executorv1.QuoteNote_QUOTE_NOTE_JUMP,
+	feature.Ahead:       executorv1.QuoteNote_QUOTE_NOTE_AHEAD,
 }
 
 var errStopping = refused(codes.Unavailable, reasonStopping, nil, "executor stops: begin another stream when it is back")

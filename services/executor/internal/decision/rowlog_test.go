@@ -150,10 +150,13 @@ func TestRowsOfOtherStates(t *testing.T) {
 		for _, name := range feature.BaselineInputs() {
 			inputs[name] = x[newer.Index(name)]
 		}
+		raw := maps.Clone(inputs)
+		raw["mid"], raw["spread_bp"] = 101.5, 2.5
 		for _, req := range []*executorv1.PredictRequest{
 			{RequestId: "quote", Symbol: "SIM", Quote: proto(minutes[warm][0])},
 			{RequestId: "vector", Vector: &executorv1.FeatureVector{Schema: newer.Name, Values: x}},
 			{RequestId: "inputs", Features: inputs},
+			{RequestId: "raw", Features: raw},
 		} {
 			if _, err := e.Predict(t.Context(), req); err != nil {
 				t.Fatal(err)
@@ -173,7 +176,17 @@ func TestRowsOfOtherStates(t *testing.T) {
 				t.Errorf("%s: got %s in %s, want %s in %s", id, r.Outcome, r.Schema.Name, want.outcome, want.schema)
 			}
 		}
+		// The raw inputs are there wherever executor knows them.
 		q := rows["quote"]
+		older := schema(t, "v1.8")
+		for id, want := range map[string][2]featurelog.Optional{
+			"quote": {featurelog.Some(q.Features[older.Index("mid")]), featurelog.Some(q.Features[older.Index("spread_bp")])},
+			"raw":   {featurelog.Some(101.5), featurelog.Some(2.5)}, "vector": {}, "inputs": {},
+		} {
+			if got := [2]featurelog.Optional{rows[id].Mid, rows[id].SpreadBP}; got != want {
+				t.Errorf("%s: raw inputs %v, want %v", id, got, want)
+			}
+		}
 		if q.EventTime.UnixMilli() != minute || q.ShadowScore.Value != e.engine.Model().Scorer.Score(q.Features) {
 			t.Errorf("quote: got %v of %v, want the vector that was scored of minute %d", q.Features, q.EventTime, minute)
 		}

@@ -7,6 +7,7 @@ import (
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/greenlight-ml/greenlight/pkg/rpc"
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
 	"github.com/greenlight-ml/greenlight/pkg/telemetry"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
@@ -32,6 +33,8 @@ type Service struct {
 	shadow   *shadow.Dispatcher
 	book     *live.Book
 	metrics  *Metrics
+	// ahead is by how much an event_time may be ahead of the clock; 0 is no limit.
+	ahead time.Duration
 	// stopping is closed when streams are to end.
 	stopping chan struct{}
 }
@@ -40,6 +43,10 @@ type Service struct {
 func New(b *Baseline, r Rollout, d *shadow.Dispatcher, book *live.Book, m *Metrics) *Service {
 	return &Service{baseline: b, rollout: r, shadow: d, book: book, metrics: m, stopping: make(chan struct{})}
 }
+
+// LimitEventTimes ignores an event_time that is ahead of the clock by more than ahead; 0 is no limit. It is called before
+// the first request.
+func (s *Service) LimitEventTimes(ahead time.Duration) { s.ahead = ahead }
 
 // answer is the decision: the baseline's score, and what the shadow needs to know of how it came about.
 type answer struct {
@@ -70,8 +77,11 @@ func (s *Service) answer(req request) (answer, error) {
 	}
 	if t := req.GetEventTime(); a.input.asOf > 0 {
 		a.event = time.UnixMilli(a.input.asOf)
-	} else if t.IsValid() {
-		a.event = t.AsTime()
+	} else if t != nil {
+		var ok bool
+		if a.event, ok = rpc.EventTime(t, a.arrival, s.ahead); !ok {
+			s.metrics.eventIgnored.Inc()
+		}
 	}
 	a.took = time.Since(a.arrival)
 	s.metrics.latency.Observe(telemetry.Milliseconds(a.took))

@@ -3,7 +3,10 @@ package live
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
+	"slices"
+	"strings"
 	"sync/atomic"
 
 	"github.com/greenlight-ml/greenlight/pkg/feature"
@@ -18,8 +21,8 @@ type Book struct {
 	logger *slog.Logger
 	// before is what the snapshot had counted already.
 	before map[feature.Note]uint64
-	// crowded counts the quotes of symbols that there was no room for.
-	crowded atomic.Uint64
+	// crowded counts the quotes of symbols that there was no room for, resets the symbols that were reset.
+	crowded, resets atomic.Uint64
 }
 
 // NewBook returns a book that goes on from the features. It tells the logger when a symbol finds no room.
@@ -42,6 +45,57 @@ func (b *Book) Observe(symbol string, q market.Quote) (feature.Note, error) {
 
 // Count is how many quotes since the start had that note.
 func (b *Book) Count(n feature.Note) uint64 { return b.Book.Count(n) - b.before[n] }
+
+// Reset drops a symbol and all that was learned of it, and reports whether there was one.
+func (b *Book) Reset(symbol string) bool {
+	known := b.Forget(symbol)
+	if known {
+		b.resets.Add(1)
+	}
+	return known
+}
+
+// lockedAfter is how many quotes of a symbol in a row are left out before it counts as locked. A quote that waits is
+// followed by one that agrees, or by one that continues the feed.
+const lockedAfter = 10
+
+// locked returns the symbols of which no quote is taken any more.
+func (b *Book) locked() []feature.Feed {
+	return slices.DeleteFunc(b.Refusing(), func(f feature.Feed) bool { return f.Refused < lockedAfter })
+}
+
+// waiting is how many symbols have a quote that waits for a second one.
+func (b *Book) waiting() (n int) {
+	for _, f := range b.Refusing() {
+		if f.Waiting {
+			n++
+		}
+	}
+	return n
+}
+
+// named is how many locked symbols are named.
+const named = 3
+
+// Trouble says which symbols are locked; nothing when none is.
+func (b *Book) Trouble() string {
+	locked := b.locked()
+	if len(locked) == 0 {
+		return ""
+	}
+	var names []string
+	for _, f := range locked[:min(len(locked), named)] {
+		names = append(names, fmt.Sprintf("%q (the last %d: %s)", f.Symbol, f.Refused, f.Note))
+	}
+	more := ""
+	if n := len(locked) - named; n > 0 {
+		more = fmt.Sprintf(" and %d more", n)
+	}
+	return fmt.Sprintf("no quote is taken of %s%s", strings.Join(names, ", "), more)
+}
+
+// changes is how many quotes and resets since the start have changed the features.
+func (b *Book) changes() uint64 { return b.taken() + b.resets.Load() }
 
 // taken is how many quotes since the start have changed the features.
 func (b *Book) taken() (n uint64) {

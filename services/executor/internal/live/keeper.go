@@ -18,7 +18,7 @@ type Keeper struct {
 	logger *slog.Logger
 	stop   chan struct{}
 	done   chan struct{}
-	// saved is what the book had taken when it was last saved, and err how the last save ended. Both are the goroutine's
+	// saved is the changes of the book when it was last saved, and err how the last save ended. Both are the goroutine's
 	// until done is closed.
 	saved uint64
 	err   error
@@ -55,8 +55,8 @@ func (k *Keeper) run() {
 
 // save saves the book unless nothing has changed. A failure is told, and tried again at the next turn.
 func (k *Keeper) save() {
-	taken := k.book.taken()
-	if taken == k.saved && k.err == nil {
+	changes := k.book.changes()
+	if changes == k.saved && k.err == nil {
 		return
 	}
 	k.err = k.folder.save(k.book.Book)
@@ -66,7 +66,7 @@ func (k *Keeper) save() {
 		k.logger.Error("the features were not saved: a restart may continue with older ones", "error", k.err)
 		return
 	}
-	k.saved = taken
+	k.saved = changes
 }
 
 // Trouble says what is wrong with the folder at the moment; nothing when the features are saved, or nowhere.

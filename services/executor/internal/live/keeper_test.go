@@ -254,9 +254,10 @@ func TestMetrics(t *testing.T) {
 		t.Errorf("told %d times of symbols without room, want once", n)
 	}
 	if err := testutil.GatherAndCompare(reg, strings.NewReader(`
-# HELP ml_feature_quotes_total Quotes that were observed, by what became of them.
+# HELP ml_feature_quotes_total Quotes that were observed, by how they were judged.
 # TYPE ml_feature_quotes_total counter
 ml_feature_quotes_total{note="accepted"} 3
+ml_feature_quotes_total{note="ahead"} 0
 ml_feature_quotes_total{note="bad_price"} 0
 ml_feature_quotes_total{note="bad_time"} 0
 ml_feature_quotes_total{note="crossed"} 0
@@ -265,9 +266,18 @@ ml_feature_quotes_total{note="duplicate"} 0
 ml_feature_quotes_total{note="jump"} 0
 ml_feature_quotes_total{note="out_of_order"} 1
 ml_feature_quotes_total{note="too_many_symbols"} 2
+# HELP ml_feature_symbol_resets_total Symbols that an operator has reset.
+# TYPE ml_feature_symbol_resets_total counter
+ml_feature_symbol_resets_total 0
 # HELP ml_feature_symbols Symbols whose features are computed from quotes.
 # TYPE ml_feature_symbols gauge
 ml_feature_symbols 1
+# HELP ml_feature_symbols_locked Symbols of which the last 10 quotes or more were all left out. /readyz names them.
+# TYPE ml_feature_symbols_locked gauge
+ml_feature_symbols_locked 0
+# HELP ml_feature_symbols_waiting Symbols with a quote after a jump in time that waits for a second one that agrees.
+# TYPE ml_feature_symbols_waiting gauge
+ml_feature_symbols_waiting 0
 `)); err != nil {
 		t.Error(err)
 	}

@@ -15,7 +15,7 @@ func (b *Book) RegisterMetrics(reg prometheus.Registerer) {
 	f := promauto.With(reg)
 	quotes := func(note string, count func() uint64) {
 		f.NewCounterFunc(prometheus.CounterOpts{
-			Name: "ml_feature_quotes_total", Help: "Quotes that were observed, by what became of them.",
+			Name: "ml_feature_quotes_total", Help: "Quotes that were observed, by how they were judged.",
 			ConstLabels: prometheus.Labels{"note": note},
 		}, func() float64 { return float64(count()) })
 	}
@@ -26,6 +26,15 @@ func (b *Book) RegisterMetrics(reg prometheus.Registerer) {
 	f.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "ml_feature_symbols", Help: "Symbols whose features are computed from quotes.",
 	}, func() float64 { return float64(len(b.Symbols())) })
+	f.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "ml_feature_symbols_locked", Help: "Symbols of which the last 10 quotes or more were all left out. /readyz names them.",
+	}, func() float64 { return float64(len(b.locked())) })
+	f.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "ml_feature_symbols_waiting", Help: "Symbols with a quote after a jump in time that waits for a second one that agrees.",
+	}, func() float64 { return float64(b.waiting()) })
+	f.NewCounterFunc(prometheus.CounterOpts{
+		Name: "ml_feature_symbol_resets_total", Help: "Symbols that an operator has reset.",
+	}, func() float64 { return float64(b.resets.Load()) })
 }
 
 // RegisterMetrics exports what the keeper could not save.

@@ -58,6 +58,7 @@ func (l *Log) Settled(req shadow.Request, r shadow.Result) {
 		Schema: l.schemas[schema], Features: values,
 		BaselineScore: req.Baseline, BaselineVersion: l.baseline.Version, BaselineDigest: l.baseline.Digest,
 		Outcome: r.Outcome.String(), ModelVersion: r.Version, ModelDigest: r.Digest,
+		Source: sourceOf(req), Mid: input(req.State, "mid"), SpreadBP: input(req.State, "spread_bp"),
 	}
 	if r.Outcome.Compared() {
 		row.ShadowScore = featurelog.Some(r.Score)
@@ -66,6 +67,17 @@ func (l *Log) Settled(req shadow.Request, r shadow.Result) {
 		row.ShadowLatencyMS = featurelog.Some(telemetry.Milliseconds(r.Latency))
 	}
 	l.files.Log(row)
+}
+
+// sourceOf is where the request came from; empty when that is not known.
+//
+// TODO: return the source that the request names, once requests name one.
+func sourceOf(shadow.Request) string { return "" }
+
+// input is a raw input of the state, absent when it is not known.
+func input(s shadow.State, name string) featurelog.Optional {
+	x, ok := s.Value(name)
+	return featurelog.Optional{Value: x, Present: ok}
 }
 
 // stateOf is the state as it is logged: in the schema of the model under trial, bit for bit as that was asked; if the

@@ -21,7 +21,7 @@ type canaryPlan struct {
 
 	prometheus, source string
 	metrics            canary.PrometheusOptions
-	interval, expires         time.Duration
+	interval, expires  time.Duration
 }
 
 const (

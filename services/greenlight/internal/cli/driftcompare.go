@@ -170,6 +170,9 @@ func readSet(c console, d *dataFlags, schema *feature.Schema, scorer model.Score
 	if err != nil {
 		return nil, err
 	}
-	c.say("data      %s: %d rows of a feature log, of %v; %d left out", d.path, s.Rows(), s.Symbols, s.Left)
+	c.say("data      %s: %d rows of a feature log, of %v; %d left out; source %s", d.path, s.Rows(), s.Symbols, s.Left, s.Sources)
+	if s.Untimely > 0 {
+		c.say("          %d rows are left out for their times: before 1973, after 2199, or of an event more than a day after its arrival", s.Untimely)
+	}
 	return s, nil
 }

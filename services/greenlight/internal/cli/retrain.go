@@ -110,7 +110,10 @@ func (r *retrainFlags) collect(c console) (*study.Data, *retrain.Log, error) {
 	if r.log == "" {
 		data, err = r.data.load(c)
 	} else if data, log, err = retrain.FromLog(r.log, r.data.symbol, r.window); err == nil {
-		c.say("data      %s: %d rows of the feature log %s, %d minutes with a price, %d rows without", data.Symbol, log.Rows, r.log, log.Used, log.Unusable)
+		c.say("data      %s: %d rows of the feature log %s, %d minutes with a price, %d rows without; source %s", data.Symbol, log.Rows, r.log, log.Used, log.Unusable, log.Sources)
+		if log.Untimely > 0 {
+			c.say("          %d rows are left out for their times: before 1973, after 2199, or of an event more than a day after its arrival", log.Untimely)
+		}
 		c.say("          labels are the %s", log.Label)
 	}
 	if err != nil {
@@ -217,8 +220,8 @@ func (r *retrainFlags) retrain(ctx context.Context, c console, store *evidence.S
 		c.say("          note: the same model as %s, as it comes of the same data", same)
 	}
 	header := s.Header(retrain.ReportSchema, artifact)
-	if log != nil && !data.Simulated {
-		header.Source = evidence.Live
+	if log != nil {
+		header.Source = log.Source()
 	}
 	if err := r.write(store, header, s, candidate, report); err != nil {
 		return none, err

@@ -8,6 +8,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/drift"
 	"github.com/greenlight-ml/greenlight/pkg/drift/domain"
+	"github.com/greenlight-ml/greenlight/pkg/featurelog"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/stats"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftview"
@@ -49,7 +50,12 @@ type Side struct {
 	Rows    int      `json:"rows"`
 	// LeftOut is how many rows or minutes the whole set has in which no model could score.
 	LeftOut int `json:"left_out"`
-	Days    int `json:"days"`
+	// Untimely is how many rows of a log were left out for a time that cannot be.
+	Untimely int `json:"untimely,omitempty"`
+	// Sources counts the rows of the whole log by where they came from: "live", "replay", "simulated", or "unknown" when they
+	// do not name it. It is absent for market data.
+	Sources featurelog.Sources `json:"sources,omitempty"`
+	Days    int                `json:"days"`
 	// First and Last are UTC days; empty without rows.
 	First string `json:"first"`
 	Last  string `json:"last"`
@@ -57,7 +63,7 @@ type Side struct {
 
 func side(s *Set) Side {
 	days := s.Days()
-	d := Side{Name: s.Name, Symbols: s.Symbols, Rows: s.Rows(), LeftOut: s.Left, Days: len(days)}
+	d := Side{Name: s.Name, Symbols: s.Symbols, Rows: s.Rows(), LeftOut: s.Left, Untimely: s.Untimely, Sources: s.Sources, Days: len(days)}
 	if len(days) > 0 {
 		d.First, d.Last = dayTime(days[0]).Format(time.DateOnly), dayTime(days[len(days)-1]).Format(time.DateOnly)
 	}

@@ -87,6 +87,9 @@ func logged(t *testing.T, symbol string, schemas ...string) string {
 			if i%2 == 0 {
 				row.EventTime = at
 			}
+			if symbol != simulatedSymbol {
+				row.Source = "live"
+			}
 			l.Log(row)
 		}
 	}

@@ -16,8 +16,8 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/model"
 )
 
-// simulatedSymbol is the instrument of greenlight simulate and of every run without --data. A log does not say who asked;
-// this gives it away.
+// simulatedSymbol is the instrument of greenlight simulate and of every run without --data. Rows that name no source are
+// known by it.
 const simulatedSymbol = "SIM-PERP"
 
 // SchemaError is a log that has no row of the features that are asked for.
@@ -32,7 +32,7 @@ func (e *SchemaError) Error() string {
 	return fmt.Sprintf("%s has no rows of schema %s: it has %s", e.Dir, e.Want, strings.Join(e.Has, ", "))
 }
 
-// IsLog says whether the path is the folder of a feature log.
+// IsLog reports whether the path is the folder of a feature log.
 func IsLog(path string) bool {
 	days, err := fs.Glob(os.DirFS(path), "date=*")
 	return err == nil && len(days) > 0
@@ -42,7 +42,7 @@ func IsLog(path string) bool {
 var always = time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC)
 
 // FromLog is the rows of a feature log that have features of the schema, as they were logged; symbol may be empty for all.
-// A log has no raw inputs beside the features of its schema. It fails with [*SchemaError] when it has rows of other schemas
+// Rows whose times cannot be are left out and counted. It fails with [*SchemaError] when it has rows of other schemas
 // alone.
 func FromLog(dir, symbol string, schema *feature.Schema, scorer model.Scorer) (*Set, error) {
 	return FromLogBetween(dir, symbol, schema, scorer, time.Time{}, always)
@@ -51,7 +51,7 @@ func FromLog(dir, symbol string, schema *feature.Schema, scorer model.Scorer) (*
 // FromLogBetween is as [FromLog], of the rows that arrived in [from, to), which are UTC midnights.
 func FromLogBetween(dir, symbol string, schema *feature.Schema, scorer model.Scorer, from, to time.Time) (*Set, error) {
 	s := newSet(schema, scorer, false)
-	s.Name, s.Source = filepath.Base(filepath.Clean(dir)), evidence.Live
+	s.Name, s.Sources = filepath.Base(filepath.Clean(dir)), featurelog.Sources{}
 	schemas, symbols, others, rows := map[string]bool{}, map[string]bool{}, map[string]bool{}, 0
 	for row, err := range featurelog.Read(dir, from, to) {
 		if err != nil {
@@ -71,7 +71,16 @@ func FromLogBetween(dir, symbol string, schema *feature.Schema, scorer model.Sco
 				dir, schema.Name, row.Schema.Hash, schema.Hash())
 		}
 		symbols[row.Symbol] = true
-		s.add(rowDay(row), row.Features, nil)
+		at, ok := row.Time()
+		if !ok {
+			s.Untimely++
+			continue
+		}
+		if row.Source == "" && row.Symbol == simulatedSymbol {
+			row.Source = string(evidence.Simulated)
+		}
+		s.Sources.Add(&row)
+		s.add(dayOf(at), row.Features, nil)
 	}
 	if rows == 0 && len(others) > 0 {
 		return nil, fmt.Errorf("%s has no symbol %q: it has %s", dir, symbol, strings.Join(slices.Sorted(maps.Keys(others)), ", "))
@@ -80,22 +89,14 @@ func FromLogBetween(dir, symbol string, schema *feature.Schema, scorer model.Sco
 		return nil, &SchemaError{dir, schema.Name, slices.Sorted(maps.Keys(schemas))}
 	}
 	s.Symbols = slices.Sorted(maps.Keys(symbols))
-	if symbols[simulatedSymbol] {
-		s.Source = evidence.Simulated
-	}
+	s.Source = s.Sources.Evidence()
 	var err error
 	s.Inputs, err = logFiles(dir, from, to)
 	return s, err
 }
 
-// rowDay is the UTC day that a row belongs to: what is so at midnight ends the old day, as in a market.
-func rowDay(row featurelog.Row) int {
-	at := row.EventTime
-	if at.IsZero() {
-		at = row.ArrivalTime
-	}
-	return int(at.Add(-time.Millisecond).Unix() / 86400)
-}
+// dayOf is the UTC day that a row belongs to: what is so at midnight ends the old day, as in a market.
+func dayOf(at time.Time) int { return int(at.Add(-time.Millisecond).Unix() / 86400) }
 
 // logFiles are the files of a log of the days in [from, to), with their digests.
 func logFiles(dir string, from, to time.Time) ([]evidence.Input, error) {

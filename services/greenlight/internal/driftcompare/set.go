@@ -10,6 +10,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/drift"
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/feature"
+	"github.com/greenlight-ml/greenlight/pkg/featurelog"
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/study"
 )
@@ -25,6 +26,10 @@ type Set struct {
 	Inputs []evidence.Input
 	// Left is how many rows or minutes were left out, because the model could not have scored them.
 	Left int
+	// Untimely is how many rows of a log were left out for a time that cannot be, Sources what the others say of theirs. Both
+	// are zero for market data.
+	Untimely int
+	Sources  featurelog.Sources
 
 	// columns are the features of the schema but bias, the score if there is a model, the raw inputs if they are known.
 	columns []drift.Column
@@ -115,7 +120,8 @@ func (s *Set) Split(days int) (first, rest *Set) {
 // dayTime is the midnight with which a day begins.
 func dayTime(day int) time.Time { return time.Unix(int64(day)*86400, 0).UTC() }
 
-// Source is what evidence of both sets must say of them: what is simulated in one of them, is; live is what was logged last.
+// Source is what evidence of both sets must say of them: what is simulated in one of them, is; it is
+// live when all that was logged last is.
 func Source(reference, current *Set) evidence.Source {
 	if reference.Source == evidence.Simulated {
 		return evidence.Simulated

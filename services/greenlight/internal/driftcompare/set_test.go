@@ -4,12 +4,15 @@ import (
 	"errors"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/drift"
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/feature"
+	"github.com/greenlight-ml/greenlight/pkg/featurelog"
 )
 
 func names(s *Set) []string {
@@ -99,6 +102,51 @@ func TestFromLog(t *testing.T) {
 	}
 	if s, err = FromLog(logged(t, simulatedSymbol, "v1.8.1"), simulatedSymbol, schema(t, "v1.8.1"), nil); err != nil || s.Source != evidence.Simulated {
 		t.Errorf("the simulator's log is %s, %v", s.Source, err)
+	}
+}
+
+// Rows whose times cannot be are left out and counted, and a log is called live only when every row is.
+func TestLogTimesAndSources(t *testing.T) {
+	f := schema(t, "v1.8.1")
+	layout, err := featurelog.NewSchema(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := time.Date(2026, 9, 1, 12, 0, 0, 0, time.UTC)
+	for _, tt := range []struct {
+		name     string
+		sources  []string
+		want     evidence.Source
+		says     string
+		untimely int
+	}{
+		{"live", []string{"live", "live"}, evidence.Live, "live", 0},
+		{"older rows", []string{"", ""}, evidence.Replay, "unknown", 0},
+		{"a replay among live ones", []string{"live", "replay"}, evidence.Replay, "mixed (1 live, 1 replay)", 0},
+		{"times that cannot be", []string{"live", "9999", "1800", "live"}, evidence.Live, "live", 2},
+	} {
+		dir := t.TempDir()
+		l, err := featurelog.Open(featurelog.Options{Dir: dir})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, source := range tt.sources {
+			row := featurelog.Row{Symbol: "S", ArrivalTime: at.Add(time.Duration(i) * time.Hour), Schema: layout, Features: make([]float64, f.Len()), Source: source}
+			if year, err := strconv.Atoi(source); err == nil {
+				row.Source, row.EventTime = "replay", time.Date(year, 12, 31, 0, 0, 0, 0, time.UTC)
+			}
+			l.Log(row)
+		}
+		if err := l.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		s, err := FromLog(dir, "", f, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s.Source != tt.want || s.Sources.String() != tt.says || s.Untimely != tt.untimely || s.Rows() != len(tt.sources)-tt.untimely || len(s.Days()) != 1 {
+			t.Errorf("%s: %s, %q, %d untimely, %d rows of %d days", tt.name, s.Source, s.Sources, s.Untimely, s.Rows(), len(s.Days()))
+		}
 	}
 }
 

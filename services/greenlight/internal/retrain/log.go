@@ -27,6 +27,10 @@ type Log struct {
 	Used     int `json:"used"`
 	Replaced int `json:"replaced"`
 	Unusable int `json:"unusable"`
+	// Untimely ones were left out for a time that cannot be.
+	Untimely int `json:"untimely,omitempty"`
+	// Sources counts the rows by where they came from: "live", "replay", "simulated", or "unknown" when they do not name it.
+	Sources featurelog.Sources `json:"sources,omitempty"`
 	// Schemas counts the rows by schema.
 	Schemas map[string]int `json:"schemas"`
 	// Label says what the label was made of.
@@ -42,8 +46,8 @@ const logLabel = "range of the closing mids of the minutes"
 // other market: the logged ones would do for training, but a label needs what came after, and that is only in mid.
 //
 // Of the log the newest days of arrival are read, so many and one more, or all when days is 0; symbol may be empty when
-// there is one only. A log without mid and spread_bp in its schema, a log of several symbols, and an empty one are a
-// [*RefusalError].
+// there is one only. A log without a mid and a spread, as raw inputs or as features, a log of several symbols, and
+// an empty one are a [*RefusalError].
 func FromLog(dir, symbol string, days int) (*study.Data, *Log, error) {
 	dates, err := logDates(dir)
 	if err != nil {
@@ -58,7 +62,7 @@ func FromLog(dir, symbol string, days int) (*study.Data, *Log, error) {
 	from, to := dates[0], dates[len(dates)-1].AddDate(0, 0, 1)
 	r := &logReader{symbol: symbol, minutes: map[int64]logged{}, symbols: map[string]int{}, log: &Log{
 		FirstDate: dates[0].Format(time.DateOnly), LastDate: dates[len(dates)-1].Format(time.DateOnly),
-		Schemas: map[string]int{}, Label: logLabel,
+		Schemas: map[string]int{}, Sources: featurelog.Sources{}, Label: logLabel,
 	}}
 	for row, err := range featurelog.Read(dir, from, to) {
 		if err != nil {
@@ -73,12 +77,15 @@ func FromLog(dir, symbol string, days int) (*study.Data, *Log, error) {
 	if series.Files, err = logFiles(dir, dates); err != nil {
 		return nil, nil, err
 	}
-	// The log does not say who asked. The simulator's own instrument gives it away.
-	series.Simulated = series.Symbol == simulatedSymbol
+	series.Simulated = r.log.Source() == evidence.Simulated
 	return &study.Data{Series: series, Name: logName(series.Symbol)}, r.log, nil
 }
 
-// simulatedSymbol is the instrument of greenlight simulate and of every run without --data.
+// Source is what evidence of the log must say: live only when every row is.
+func (l *Log) Source() evidence.Source { return l.Sources.Evidence() }
+
+// simulatedSymbol is the instrument of greenlight simulate and of every run without --data. Rows that name no source are
+// known by it.
 const simulatedSymbol = "SIM-PERP"
 
 // logReader keeps the last price of every minute.
@@ -102,25 +109,21 @@ func (r *logReader) take(row featurelog.Row) {
 	}
 	r.log.Rows++
 	r.log.Schemas[row.Schema.Name]++
-	price := logged{mid: math.NaN(), spread: math.NaN()}
-	for k, name := range row.Schema.Features {
-		switch {
-		case k >= len(row.Features):
-		case name == "mid":
-			price.mid = row.Features[k]
-		case name == "spread_bp":
-			price.spread = row.Features[k]
-		}
+	at, ok := row.Time()
+	if !ok {
+		r.log.Untimely++
+		return
 	}
+	if row.Source == "" && row.Symbol == simulatedSymbol {
+		row.Source = string(evidence.Simulated)
+	}
+	r.log.Sources.Add(&row)
+	price := logged{at: at.UnixMilli()}
+	price.mid, price.spread = row.Price()
 	if !(price.mid > 0 && price.mid <= math.MaxFloat64 && math.Abs(price.spread) < 1e4) {
 		r.log.Unusable++
 		return
 	}
-	at := row.EventTime
-	if at.IsZero() {
-		at = row.ArrivalTime
-	}
-	price.at = at.UnixMilli()
 	// What is so at 10:05:00 is the close of 10:04, as a decision is made at the end of a minute.
 	minute := (price.at - 1) / market.MinuteMS * market.MinuteMS
 	old, seen := r.minutes[minute]
@@ -146,7 +149,7 @@ func (r *logReader) refuse() error {
 		return &RefusalError{
 			[]string{fmt.Sprintf("no row of the log has a mid and a spread_bp (schemas %s): the label is how far the price moves afterwards, and the log has no price",
 				strings.Join(slices.Sorted(maps.Keys(r.log.Schemas)), ", "))},
-			"log a schema with both, such as v1.8, or retrain from the market itself with --data",
+			"send quotes, or mid and spread_bp with the features, or retrain from the market itself with --data",
 		}
 	}
 	return nil

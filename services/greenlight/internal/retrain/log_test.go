@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/featurelog"
 	"github.com/greenlight-ml/greenlight/pkg/label"
@@ -40,6 +41,45 @@ func schemaOf(t *testing.T, name string) (*feature.Schema, *featurelog.Schema) {
 		t.Fatal(err)
 	}
 	return f, s
+}
+
+// A log of v1.8.1 has no price among its features: the raw inputs beside them make the market. Rows whose times cannot be
+// are left out, and the log is called live only when every row is.
+func TestFromLogWithRawInputs(t *testing.T) {
+	whole := data(t)
+	frame, err := feature.Compute(whole.Bars[:3*1440])
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, schema := schemaOf(t, "v1.8.1")
+	var rows []featurelog.Row
+	for i := range frame.Len() {
+		x := make([]float64, f.Len())
+		frame.Row(i, f, x)
+		at := time.UnixMilli(frame.End(i)).UTC()
+		rows = append(rows, featurelog.Row{
+			Symbol: "GBP/USD", EventTime: at, ArrivalTime: at.Add(time.Millisecond), Schema: schema, Features: x, Source: "live",
+			Mid: featurelog.Some(frame.Column("mid")[i]), SpreadBP: featurelog.Some(frame.Column("spread_bp")[i]),
+		})
+	}
+	stray := rows[100]
+	stray.EventTime = time.Date(2189, 1, 1, 0, 0, 0, 0, time.UTC)
+	got, log, err := FromLog(write(t, append(rows, stray)...), "", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if log.Used != len(rows) || log.Untimely != 1 || log.Unusable != 0 || log.Source() != evidence.Live || len(got.Bars) != len(rows) {
+		t.Errorf("log %+v, %d bars, want %d", log, len(got.Bars), len(rows))
+	}
+	for i, b := range got.Bars {
+		if want := frame.Column("mid")[i]; b.Close != want || !b.Quoted() {
+			t.Fatalf("minute %d closes at %v, want %v with a quote", i, b.Close, want)
+		}
+	}
+	rows[7].Source = "replay"
+	if _, log, err = FromLog(write(t, rows...), "", 0); err != nil || log.Source() != evidence.Replay || !strings.HasPrefix(log.Sources.String(), "mixed (") {
+		t.Errorf("got %v, %v", log, err)
+	}
 }
 
 // TestFromLog logs what an engine computes of a market, and makes the market of it again: closes, spreads, and with them

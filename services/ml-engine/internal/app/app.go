@@ -45,7 +45,7 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) error {
 	secured.RegisterMetrics(reg)
 	var stack lifecycle.Stack
 	secured.Keep(&stack)
-	watching, err := monitor.Open(monitor.Options{Dir: opts.StateDir, EventClock: opts.DriftClock == eventClock, Logger: logger})
+	watching, err := monitor.Open(monitor.Options{Dir: opts.StateDir, EventClock: opts.DriftClock == eventClock, MaxEventAhead: opts.MaxEventAhead, Logger: logger})
 	if err != nil {
 		return fmt.Errorf("--state-dir: %w", err)
 	}

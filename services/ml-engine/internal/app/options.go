@@ -30,6 +30,8 @@ type Options struct {
 	// StateDir is the folder where the active model, the one before and the counts of drift outlive a restart; empty is
 	// none. DriftClock says what hour a vector is counted in: that of its arrival, or of its event.
 	StateDir, DriftClock string
+	// MaxEventAhead is by how much the time of an event may be ahead of this machine's clock; 0 is no limit.
+	MaxEventAhead time.Duration
 	// TLS secures both listeners.
 	TLS certs.Server
 	// Control says who may swap models.
@@ -60,6 +62,7 @@ func Flags(fs *flag.FlagSet) *Options {
 	fs.IntVar(&o.MaxConnections, "max-connections", rpc.DefaultMaxConnections, "connections that each listener may have open; more are refused; 0 is no limit")
 	fs.StringVar(&o.StateDir, "state-dir", "", "`folder` where the active model, the one before and the counts of drift outlive a restart; none when empty")
 	fs.StringVar(&o.DriftClock, "drift-clock", arrivalClock, "`clock` by which drift is counted: arrival, or event (the time in the request) for a replay of past data")
+	fs.DurationVar(&o.MaxEventAhead, "max-event-ahead", time.Minute, "with --drift-clock event, by how much the time of an event may be ahead of this machine's clock; one further ahead is ignored; 0 is no limit")
 	fs.DurationVar(&o.ShutdownGrace, "shutdown-grace", 10*time.Second, "how long calls under way may take to finish after a signal")
 	return o
 }
@@ -73,6 +76,9 @@ const (
 func (o *Options) validate() error {
 	if o.DriftClock != arrivalClock && o.DriftClock != eventClock {
 		return fmt.Errorf("--drift-clock %q: want %s or %s", o.DriftClock, arrivalClock, eventClock)
+	}
+	if o.MaxEventAhead < 0 {
+		return fmt.Errorf("--max-event-ahead %v: want 0 or more", o.MaxEventAhead)
 	}
 	if o.Model == "" {
 		return errors.New("no model: give --model (greenlight train makes one)")

@@ -29,8 +29,20 @@ type trial struct {
 
 func open(t testing.TB, a *model.Artifact, dir string, event bool) *trial {
 	t.Helper()
+	return openWith(t, a, monitor.Options{Dir: dir, EventClock: event})
+}
+
+// limited counts by event time, and believes no event that is further ahead of the clock.
+func limited(t testing.TB, a *model.Artifact, dir string, ahead time.Duration) *trial {
+	t.Helper()
+	return openWith(t, a, monitor.Options{Dir: dir, EventClock: true, MaxEventAhead: ahead})
+}
+
+func openWith(t testing.TB, a *model.Artifact, o monitor.Options) *trial {
+	t.Helper()
 	log := &bytes.Buffer{}
-	m, err := monitor.Open(monitor.Options{Dir: dir, EventClock: event, Logger: slog.New(slog.NewTextHandler(log, nil))})
+	o.Logger = slog.New(slog.NewTextHandler(log, nil))
+	m, err := monitor.Open(o)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -31,6 +31,8 @@ var (
 	roleDesc = prometheus.NewDesc("ml_feature_role",
 		"1 for what a watched feature is to the model: feature, score or input. The overall index is the mean over those of role feature.",
 		[]string{"feature", "role"}, nil)
+	ignoredDesc = prometheus.NewDesc("ml_drift_event_time_ignored_total",
+		"Rows, counted by event time, whose event has a time that cannot be: before 1973, after 2199 or ahead of the clock. They count in the newest hour.", nil, nil)
 	writeErrorsDesc = prometheus.NewDesc("ml_drift_state_write_errors_total",
 		"Times that the counts of drift could not be saved.", nil, nil)
 )
@@ -74,7 +76,7 @@ const staleAfter = 5 * time.Second
 
 // Describe implements prometheus.Collector.
 func (c *collector) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{psiDesc, psi28Desc, samplesDesc, q99Desc, binDesc, ratioDesc, roleDesc, writeErrorsDesc} {
+	for _, d := range []*prometheus.Desc{psiDesc, psi28Desc, samplesDesc, q99Desc, binDesc, ratioDesc, roleDesc, ignoredDesc, writeErrorsDesc} {
 		to <- d
 	}
 }
@@ -82,6 +84,7 @@ func (c *collector) Describe(to chan<- *prometheus.Desc) {
 // Collect implements prometheus.Collector.
 func (c *collector) Collect(to chan<- prometheus.Metric) {
 	to <- prometheus.MustNewConstMetric(writeErrorsDesc, prometheus.CounterValue, float64(c.monitor.writeErrors.Load()))
+	to <- prometheus.MustNewConstMetric(ignoredDesc, prometheus.CounterValue, float64(c.monitor.ignored.Load()))
 	w := c.monitor.Active()
 	if w == nil {
 		return

@@ -9,6 +9,8 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"math"
+	"os"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -27,6 +29,8 @@ type Options struct {
 	// EventClock counts a vector in the hour of its event time, where it has one, and takes the newest for the present: for
 	// replays of past data. Otherwise the hour is that of its arrival, which no caller can get wrong.
 	EventClock bool
+	// MaxEventAhead is by how much the time of an event may be ahead of this machine's clock; 0 is no limit.
+	MaxEventAhead time.Duration
 	// Logger is required.
 	Logger *slog.Logger
 }
@@ -48,7 +52,8 @@ type Monitor struct {
 
 	active      atomic.Pointer[Watch]
 	writeErrors atomic.Uint64
-	failing     atomic.Bool // the last save has
+	ignored     atomic.Uint64 // rows whose event had a time that cannot be
+	failing     atomic.Bool   // the last save has
 
 	mu      sync.Mutex
 	stopped bool
@@ -87,10 +92,11 @@ func (m *Monitor) Watch(a *model.Artifact) (*Watch, error) {
 	if before, ok := m.watches[key]; ok {
 		return before, nil
 	}
-	w, err := newWatch(a, m.opts.EventClock)
+	w, err := newWatch(a, m.opts)
 	if err != nil {
 		return nil, fmt.Errorf("model %s: %s: %w", a.Manifest.Version, model.ReferenceFile, err)
 	}
+	w.clock.ignored = &m.ignored
 	if err := m.restore(w); err != nil {
 		return nil, err
 	}
@@ -159,9 +165,42 @@ func (m *Monitor) restore(w *Watch) error {
 		return nil
 	}
 	w.ring = ring
+	if err := m.rewind(w, path); err != nil {
+		return err
+	}
 	m.opts.Logger.Info("drift goes on from its counts", "file", path, "model", w.version)
 	return nil
 }
+
+// rewind takes a ring back whose present is ahead of the clock, since an older version has believed an event of any time. The
+// file is kept under another name. It is left alone where it may be the clock that is wrong: see [clock].
+func (m *Monitor) rewind(w *Watch, path string) error {
+	now := time.Now()
+	latest := hourOf(now.Add(m.opts.MaxEventAhead))
+	if w.ring.Present() <= latest || m.opts.MaxEventAhead == 0 {
+		return nil
+	}
+	log := m.opts.Logger.With("file", path, "model", w.version, "ends", time.Unix(w.ring.Present()*3600, 0).UTC(), "clock", now.UTC())
+	info, err := os.Stat(path)
+	if err != nil {
+		return fmt.Errorf("drift state: %w", err)
+	}
+	if !m.opts.EventClock || info.ModTime().After(now) {
+		log.Warn("the counts of drift end ahead of the clock: they are put right when the clock has moved on to its next hour")
+		return nil
+	}
+	aside, err := durable.SetAside(path, now)
+	if err != nil {
+		return fmt.Errorf("%s: it ends ahead of the clock, and cannot be set aside: %w", path, err)
+	}
+	rows := w.ring.DropAfter(latest)
+	w.saved = unsaved
+	log.Warn("the counts of drift ended ahead of the clock: rows of hours to come are dropped", "rows", rows, "set_aside_as", aside)
+	return nil
+}
+
+// unsaved is no number of rows, so that the counts are saved.
+const unsaved = math.MaxUint64
 
 // run saves every minute.
 func (m *Monitor) run() {

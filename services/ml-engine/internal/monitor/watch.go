@@ -2,6 +2,7 @@ package monitor
 
 import (
 	"fmt"
+	"log/slog"
 	"math"
 	"slices"
 	"sync"
@@ -28,7 +29,8 @@ type Watch struct {
 
 	profile *drift.Profile
 	nulls   *drift.Nulls
-	event   bool
+	clock   clock
+	logger  *slog.Logger
 	// columns are the positions in the schema of the profile's first features; the score follows them, then inputs.
 	columns []int
 	inputs  []string
@@ -46,12 +48,12 @@ type Watch struct {
 
 // newWatch is the watch of a model with a reference. It fails when that has not the model's features, in their order, then
 // the score, then raw inputs.
-func newWatch(a *model.Artifact, event bool) (*Watch, error) {
+func newWatch(a *model.Artifact, o Options) (*Watch, error) {
 	p := a.Reference
 	w := &Watch{
 		key: keyOf(a), version: a.Manifest.Version,
 		owner:   drift.Owner{Schema: a.Spec.Schema, Model: a.Digest(), Reference: a.Manifest.Files[model.ReferenceFile]},
-		profile: p, nulls: drift.NewNulls(p, replicates, seed), event: event,
+		profile: p, nulls: drift.NewNulls(p, replicates, seed), clock: clock{event: o.EventClock, ahead: o.MaxEventAhead}, logger: o.Logger,
 		ring: drift.NewRing(p), x: make([]float64, len(p.Features)),
 	}
 	w.bins = binNames(p, w.owner.Reference)
@@ -113,18 +115,16 @@ func (w *Watch) Observe(now time.Time, r Rows) {
 		at[i] = slices.Index(r.Inputs, name)
 	}
 	for from := 0; from < len(r.Scores); from += turn {
-		w.count(hourOf(now), &r, from, min(from+turn, len(r.Scores)), at[:len(w.inputs)])
+		w.count(now, &r, from, min(from+turn, len(r.Scores)), at[:len(w.inputs)])
 	}
 }
 
-// count counts the rows from from to to, which arrived in the hour.
-func (w *Watch) count(arrival int64, r *Rows, from, to int, at []int) {
+// count counts the rows from from to to, which arrived now.
+func (w *Watch) count(now time.Time, r *Rows, from, to int, at []int) {
 	width := len(r.X) / len(r.Scores)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if !w.event {
-		w.ring.Tick(arrival)
-	}
+	w.tick(now)
 	for i := from; i < to; i++ {
 		score := r.Scores[i]
 		if math.IsNaN(score) {
@@ -139,26 +139,19 @@ func (w *Watch) count(arrival int64, r *Rows, from, to int, at []int) {
 		if len(r.Inputs) > 0 && w.fill(r.Values[i*len(r.Inputs):], at) {
 			x = w.x
 		}
-		w.ring.Observe(w.hour(arrival, r.EventMS, i), x)
+		event := int64(0)
+		if i < len(r.EventMS) {
+			event = r.EventMS[i]
+		}
+		w.ring.Observe(w.clock.hourOf(w.ring, now, event), x)
 		w.rows++
 	}
 }
 
-// lastMS is when the year 9999 ends, and with it what a timestamp can say.
-const lastMS = 253_402_300_799_999
-
-// hour is where a row counts: in the present hour, or in that of its event. A row whose event has no time goes with the
-// newest there is, since with the time of its arrival it would end the replay that the others are of.
-func (w *Watch) hour(arrival int64, eventMS []int64, row int) int64 {
-	switch {
-	case !w.event:
-		return w.ring.Present()
-	case row < len(eventMS) && eventMS[row] > 0 && eventMS[row] <= lastMS:
-		return eventMS[row] / time.Hour.Milliseconds()
-	case w.ring.Present() == 0:
-		return arrival
-	default:
-		return w.ring.Present()
+// tick gives the time to the ring.
+func (w *Watch) tick(now time.Time) {
+	if rows := w.clock.tick(w.ring, now); rows > 0 {
+		w.logger.Warn("the clock has gone back: rows that it had counted ahead of it are dropped from the drift window", "rows", rows, "model", w.version)
 	}
 }
 
@@ -190,9 +183,7 @@ func (w *Watch) view(now time.Time) *drift.Ring {
 	ring := drift.NewRing(w.profile)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if !w.event {
-		w.ring.Tick(hourOf(now))
-	}
+	w.tick(now)
 	w.ring.CopyTo(ring)
 	return ring
 }

@@ -3,9 +3,15 @@ package monitor_test
 import (
 	"math"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/greenlight-ml/greenlight/pkg/drift"
 	"github.com/greenlight-ml/greenlight/pkg/enginetest"
@@ -110,7 +116,16 @@ func TestEventClock(t *testing.T) {
 		"no time that can be":     {[]int64{event, math.MaxInt64, math.MinInt64}, time.Date(2020, 5, 1, 11, 0, 0, 0, time.UTC), 3},
 		"nothing known: arrivals": {[]int64{0, 0}, time.Date(2000, 1, 1, 1, 0, 0, 0, time.UTC), 2},
 		"no times at all":         {nil, time.Date(2000, 1, 1, 1, 0, 0, 0, time.UTC), 1},
-		"in 1970":                 {[]int64{5}, time.Date(1970, 1, 1, 1, 0, 0, 0, time.UTC), 1},
+		"in 1970":                 {[]int64{5}, time.Date(2000, 1, 1, 1, 0, 0, 0, time.UTC), 1},
+		"the year 9999":           {[]int64{event, event + 1, time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC).UnixMilli(), event + 2}, time.Date(2020, 5, 1, 11, 0, 0, 0, time.UTC), 4},
+		"1800 and the year 1":     {[]int64{event, time.Date(1800, 1, 1, 0, 0, 0, 0, time.UTC).UnixMilli(), time.Date(1, 1, 1, 0, 0, 0, 0, time.UTC).UnixMilli()}, time.Date(2020, 5, 1, 11, 0, 0, 0, time.UTC), 3},
+		"one far ahead":           {[]int64{event, event + 1, event + 1000*hour, event + 2}, time.Date(2020, 5, 1, 11, 0, 0, 0, time.UTC), 4},
+		"the same far ahead":      {[]int64{event, event + 1, event + 1000*hour, event + 1000*hour, event + 2}, time.Date(2020, 5, 1, 11, 0, 0, 0, time.UTC), 5},
+		"two that do not agree":   {[]int64{event, event + 1, event + 1000*hour, event + 2000*hour, event + 2}, time.Date(2020, 5, 1, 11, 0, 0, 0, time.UTC), 5},
+		"between good ones":       {[]int64{event, event + 1, event + 1000*hour, event + 2, event + 1001*hour, event + 3}, time.Date(2020, 5, 1, 11, 0, 0, 0, time.UTC), 6},
+		"a break, and on":         {[]int64{event, event + 1, event + 72*hour, event + 72*hour + 1}, time.Date(2020, 5, 4, 11, 0, 0, 0, time.UTC), 1},
+		"the first is wild":       {[]int64{event + 1000*hour, event, event + 1}, time.Date(2020, 5, 1, 11, 0, 0, 0, time.UTC), 2},
+		"the first has no time":   {[]int64{0, 946_684_800_000 - 1000*hour, 946_684_800_000 - 999*hour}, time.Date(1999, 11, 20, 10, 0, 0, 0, time.UTC), 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -129,6 +144,69 @@ func TestEventClock(t *testing.T) {
 			})
 		})
 	}
+}
+
+// An event ahead of the clock is ignored, counted, and goes with the newest.
+func TestEventsAheadOfTheClock(t *testing.T) {
+	a := enginetest.Artifact(t, "v1.8.1", "v1")
+	synctest.Test(t, func(t *testing.T) {
+		tr := limited(t, a, "", time.Minute)
+		defer tr.stop()
+		now := time.Now()
+		for _, d := range []time.Duration{-2 * time.Hour, -time.Hour, time.Minute, time.Minute + time.Millisecond, 30 * time.Hour, 9000 * time.Hour} {
+			tr.observe(rand.New(rand.NewPCG(1, 0)), 1, false, now.Add(d))
+		}
+		if got := tr.drift(window(4 * time.Hour)); got.GetRows() != 6 || !got.GetWindowEndTime().AsTime().Equal(now.Truncate(time.Hour).Add(time.Hour)) {
+			t.Errorf("got %d rows up to %v, want 6 up to the present hour", got.GetRows(), got.GetWindowEndTime().AsTime())
+		}
+		reg := prometheus.NewRegistry()
+		tr.RegisterMetrics(reg)
+		if err := testutil.GatherAndCompare(reg, strings.NewReader(`
+# HELP ml_drift_event_time_ignored_total Rows, counted by event time, whose event has a time that cannot be: before 1973, after 2199 or ahead of the clock. They count in the newest hour.
+# TYPE ml_drift_event_time_ignored_total counter
+ml_drift_event_time_ignored_total 3
+`), "ml_drift_event_time_ignored_total"); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// Counts that an older version has saved with an hour of the year 9999 go on with the true ones; the file is kept. So does
+// a process whose clock was wrong, when the clock has moved on.
+func TestCountsAheadOfTheClock(t *testing.T) {
+	a := enginetest.Artifact(t, "v1.8.1", "v1")
+	dir := t.TempDir()
+	rng := rand.New(rand.NewPCG(1, 0))
+	synctest.Test(t, func(t *testing.T) {
+		past := time.Date(1999, 12, 1, 0, 0, 0, 0, time.UTC)
+		old := open(t, a, dir, true) // without a limit, as it was
+		for i := range 20 {
+			old.observe(rng, 1, false, past.Add(time.Duration(i)*time.Hour))
+		}
+		old.observe(rng, 1, false, time.Date(2150, 1, 1, 0, 0, 0, 0, time.UTC))
+		old.observe(rng, 1, false, time.Date(2150, 1, 1, 1, 0, 0, 0, time.UTC))
+		if got := old.drift(window(24 * time.Hour)); got.GetWindowEndTime().AsTime().Year() != 2150 {
+			t.Fatalf("the window ends %v", got.GetWindowEndTime().AsTime())
+		}
+		old.stop()
+		files, err := filepath.Glob(filepath.Join(dir, "drift-*.json"))
+		if err != nil || len(files) != 1 {
+			t.Fatal(files, err)
+		}
+		if err := os.Chtimes(files[0], time.Now(), time.Now()); err != nil { // the bubble has a clock of its own
+			t.Fatal(err)
+		}
+		tr := limited(t, a, dir, time.Minute)
+		defer tr.stop()
+		want := past.Add(20 * time.Hour)
+		if got := tr.drift(window(24 * time.Hour)); got.GetRows() != 21 || !got.GetWindowEndTime().AsTime().Equal(want) { // with the one that waited
+			t.Errorf("got %d rows up to %v, want 21 up to %v", got.GetRows(), got.GetWindowEndTime().AsTime(), want)
+		}
+		aside, err := filepath.Glob(files[0] + ".unusable-*")
+		if err != nil || len(aside) != 1 || !strings.Contains(tr.log.String(), "rows of hours to come are dropped") {
+			t.Errorf("set aside: %v, %v; log %s", aside, err, tr.log)
+		}
+	})
 }
 
 func TestObserveDoesNotAllocate(t *testing.T) {

@@ -88,8 +88,10 @@ type PredictRequest struct {
 	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// Instrument, for example "BTC-PERP". At most 64 bytes; may be empty unless quote is set.
 	Symbol string `protobuf:"bytes,2,opt,name=symbol,proto3" json:"symbol,omitempty"`
-	// Instant of the decision that the state describes (the end of a minute), UTC. With a quote it is left alone: the
-	// features say of which minute they are.
+	// Instant of the decision that the state describes (the end of a minute), UTC, from 1973 to 2199 and at most a minute
+	// ahead of executor's clock (--max-quote-ahead). It names the state in the feature log and the drift window, and changes
+	// no decision: one out of that range is ignored and counted. With a quote it is not used: the features say of which
+	// minute they are.
 	EventTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=event_time,json=eventTime,proto3" json:"event_time,omitempty"`
 	// The state by feature name, for people: at least the inputs of the baseline; a shadow is possible when the inputs
 	// of the model under trial are there as well. Each a finite number in its unit. "bias" may be left out; it is 1.
@@ -98,9 +100,9 @@ type PredictRequest struct {
 	Vector *FeatureVector `protobuf:"bytes,5,opt,name=vector,proto3" json:"vector,omitempty"`
 	// The state as the latest quote of the symbol, for callers that compute no features. It is observed like one of
 	// ObserveQuotes; then the decision is made of the features as of the end of the symbol's last completed minute. A quote
-	// of a later minute completes one. A quote that is crossed, out of order or a duplicate is left out, and the decision
-	// made all the same; with a bad price or time it is QUOTE_INVALID. Features more than 10 minutes older than the minute
-	// of the quote are NOT_READY.
+	// of a later minute completes one. A quote that is crossed, out of order, a duplicate, a jump or ahead of the clock is
+	// left out, and the decision made all the same; with a bad price or time it is QUOTE_INVALID. Features more than 10
+	// minutes older than the minute of the quote are NOT_READY.
 	Quote *Quote `protobuf:"bytes,6,opt,name=quote,proto3" json:"quote,omitempty"`
 	// Where the request comes from. The answer does not depend on it; executor counts and logs it, so that a replay is never
 	// reported as live.
@@ -286,8 +288,10 @@ type PredictWithShadowRequest struct {
 	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// Instrument, for example "BTC-PERP". At most 64 bytes; may be empty unless quote is set.
 	Symbol string `protobuf:"bytes,2,opt,name=symbol,proto3" json:"symbol,omitempty"`
-	// Instant of the decision that the state describes (the end of a minute), UTC. With a quote it is left alone: the
-	// features say of which minute they are.
+	// Instant of the decision that the state describes (the end of a minute), UTC, from 1973 to 2199 and at most a minute
+	// ahead of executor's clock (--max-quote-ahead). It names the state in the feature log and the drift window, and changes
+	// no decision: one out of that range is ignored and counted. With a quote it is not used: the features say of which
+	// minute they are.
 	EventTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=event_time,json=eventTime,proto3" json:"event_time,omitempty"`
 	// The state by feature name; see PredictRequest.features.
 	Features map[string]float64 `protobuf:"bytes,4,rep,name=features,proto3" json:"features,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`

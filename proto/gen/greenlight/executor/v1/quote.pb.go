@@ -22,7 +22,7 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// QuoteNote is what became of a quote. The set is closed. A quote that is not taken changes nothing but its count.
+// QuoteNote says how a quote was judged. The set is closed. A quote that is not taken changes no feature.
 type QuoteNote int32
 
 const (
@@ -42,25 +42,29 @@ const (
 	QuoteNote_QUOTE_NOTE_BAD_PRICE QuoteNote = 6
 	// Its time is missing, not a time, before 1973 or after 2199.
 	QuoteNote_QUOTE_NOTE_BAD_TIME QuoteNote = 7
-	// It is more than 30 days later than the last one of its symbol: a clock is wrong.
+	// It is more than an hour later than the last one of its symbol, or as much earlier than one that is in question. It
+	// waits: when the next quote follows it within an hour, both are taken.
 	QuoteNote_QUOTE_NOTE_JUMP QuoteNote = 8
 	// It is of a new symbol, and executor has as many as --max-symbols allows.
 	QuoteNote_QUOTE_NOTE_TOO_MANY_SYMBOLS QuoteNote = 9
+	// Its time is ahead of executor's clock by more than --max-quote-ahead: a clock is wrong, of the feed or of executor.
+	QuoteNote_QUOTE_NOTE_AHEAD QuoteNote = 10
 )
 
 // Enum value maps for QuoteNote.
 var (
 	QuoteNote_name = map[int32]string{
-		0: "QUOTE_NOTE_UNSPECIFIED",
-		1: "QUOTE_NOTE_ACCEPTED",
-		2: "QUOTE_NOTE_CROSSED_KEPT",
-		3: "QUOTE_NOTE_DUPLICATE",
-		4: "QUOTE_NOTE_OUT_OF_ORDER",
-		5: "QUOTE_NOTE_CROSSED",
-		6: "QUOTE_NOTE_BAD_PRICE",
-		7: "QUOTE_NOTE_BAD_TIME",
-		8: "QUOTE_NOTE_JUMP",
-		9: "QUOTE_NOTE_TOO_MANY_SYMBOLS",
+		0:  "QUOTE_NOTE_UNSPECIFIED",
+		1:  "QUOTE_NOTE_ACCEPTED",
+		2:  "QUOTE_NOTE_CROSSED_KEPT",
+		3:  "QUOTE_NOTE_DUPLICATE",
+		4:  "QUOTE_NOTE_OUT_OF_ORDER",
+		5:  "QUOTE_NOTE_CROSSED",
+		6:  "QUOTE_NOTE_BAD_PRICE",
+		7:  "QUOTE_NOTE_BAD_TIME",
+		8:  "QUOTE_NOTE_JUMP",
+		9:  "QUOTE_NOTE_TOO_MANY_SYMBOLS",
+		10: "QUOTE_NOTE_AHEAD",
 	}
 	QuoteNote_value = map[string]int32{
 		"QUOTE_NOTE_UNSPECIFIED":      0,
@@ -73,6 +77,7 @@ var (
 		"QUOTE_NOTE_BAD_TIME":         7,
 		"QUOTE_NOTE_JUMP":             8,
 		"QUOTE_NOTE_TOO_MANY_SYMBOLS": 9,
+		"QUOTE_NOTE_AHEAD":            10,
 	}
 )
 
@@ -106,8 +111,8 @@ func (QuoteNote) EnumDescriptor() ([]byte, []int) {
 // Quote is the state of the top of the book of one instrument. What holds it says of which.
 type Quote struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// When the book was so, by the clock of the market, UTC, from 1973 to 2199; finer digits than milliseconds are cut off.
-	// Required.
+	// When the book was so, by the clock of the market, UTC, from 1973 to 2199, and not ahead of executor's clock by more than
+	// --max-quote-ahead (a minute); finer digits than milliseconds are cut off. Required.
 	Time *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=time,proto3" json:"time,omitempty"`
 	// Best bid, in units of the quote currency, 1e-12 to 1e12. Required.
 	Bid float64 `protobuf:"fixed64,2,opt,name=bid,proto3" json:"bid,omitempty"`
@@ -382,7 +387,7 @@ const file_greenlight_executor_v1_quote_proto_rawDesc = "" +
 	"\x15ObserveQuotesResponse\x12\x1a\n" +
 	"\baccepted\x18\x01 \x01(\x04R\baccepted\x12\x18\n" +
 	"\aignored\x18\x02 \x01(\x04R\aignored\x128\n" +
-	"\x05notes\x18\x03 \x03(\v2\".greenlight.executor.v1.QuoteCountR\x05notes*\x95\x02\n" +
+	"\x05notes\x18\x03 \x03(\v2\".greenlight.executor.v1.QuoteCountR\x05notes*\xab\x02\n" +
 	"\tQuoteNote\x12\x1a\n" +
 	"\x16QUOTE_NOTE_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13QUOTE_NOTE_ACCEPTED\x10\x01\x12\x1b\n" +
@@ -393,7 +398,9 @@ const file_greenlight_executor_v1_quote_proto_rawDesc = "" +
 	"\x14QUOTE_NOTE_BAD_PRICE\x10\x06\x12\x17\n" +
 	"\x13QUOTE_NOTE_BAD_TIME\x10\a\x12\x13\n" +
 	"\x0fQUOTE_NOTE_JUMP\x10\b\x12\x1f\n" +
-	"\x1bQUOTE_NOTE_TOO_MANY_SYMBOLS\x10\tBQZOgithub.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1;executorv1b\x06proto3"
+	"\x1bQUOTE_NOTE_TOO_MANY_SYMBOLS\x10\t\x12\x14\n" +
+	"\x10QUOTE_NOTE_AHEAD\x10\n" +
+	"BQZOgithub.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1;executorv1b\x06proto3"
 
 var (
 	file_greenlight_executor_v1_quote_proto_rawDescOnce sync.Once

@@ -184,8 +184,9 @@ type PredictRequest struct {
 	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// Instrument, for example "BTC-PERP". At most 64 bytes; informational, the score does not depend on it.
 	Symbol string `protobuf:"bytes,2,opt,name=symbol,proto3" json:"symbol,omitempty"`
-	// Instant of the decision that the state describes (the end of a minute), UTC. The score does not depend on it; a
-	// server that counts drift by event time takes the hour from it.
+	// Instant of the decision that the state describes (the end of a minute), UTC, from 1973 to 2199 and at most a minute
+	// ahead of the server's clock (--max-event-ahead). The score does not depend on it; a server that counts drift by event
+	// time takes the hour from it, and ignores one out of that range.
 	EventTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=event_time,json=eventTime,proto3" json:"event_time,omitempty"`
 	// The state by feature name, for people: every feature of the active model's schema and no other, each a finite
 	// number in the schema's unit. "bias" may be left out; it is 1.
@@ -368,7 +369,7 @@ type BatchPredictRequest struct {
 	WatchedValues []float64 `protobuf:"fixed64,4,rep,packed,name=watched_values,json=watchedValues,proto3" json:"watched_values,omitempty"`
 	// Instants of the decisions that the rows describe, in milliseconds since 1970-01-01 UTC, one per row, 0 where it is
 	// not known. May be empty. The scores do not depend on it; a server that counts drift by event time takes the hours
-	// from it.
+	// from it, as from PredictRequest.event_time.
 	EventTimesMs []int64 `protobuf:"varint,5,rep,packed,name=event_times_ms,json=eventTimesMs,proto3" json:"event_times_ms,omitempty"`
 	// Where the rows come from, one per row. May be empty: then all are live.
 	Sources       []Source `protobuf:"varint,6,rep,packed,name=sources,proto3,enum=greenlight.mlengine.v1.Source" json:"sources,omitempty"`

@@ -1,0 +1,74 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/pair"
+)
+
+func feedCommand(c console) *cobra.Command {
+	cmd := &cobra.Command{Use: "feed", Short: "Control what executors learn from quotes", Args: noArgs}
+	cmd.AddCommand(feedResetCommand(c))
+	return cmd
+}
+
+// feedTimeout is how long an executor may take to reset a symbol.
+const feedTimeout = 5 * time.Second
+
+func feedResetCommand(c console) *cobra.Command {
+	var access accessFlags
+	var executors []string
+	var symbol, reason string
+	cmd := &cobra.Command{
+		Use: "reset", Short: "Drop what executors have learned from the quotes of a symbol",
+		Long: `Reset drops the features that executors have made of the quotes of a symbol, so that the next quote begins it again. It is
+for a symbol that does not heal by itself: two quotes of a wrong time have agreed, or wrong prices were taken. /readyz of
+an executor names the symbols of which no quote is taken any more.
+
+Decisions on quotes of the symbol are refused as NOT_READY until it has 720 minutes of quotes and one whole UTC day.`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if symbol == "" {
+				return usageError{errors.New("--symbol is not given")}
+			}
+			if err := access.open(); err != nil {
+				return usageError{err}
+			}
+			var errs []error
+			for _, addr := range executors {
+				err := resetSymbol(cmd.Context(), access.connect, addr, symbol, reason)
+				if err == nil {
+					c.say("reset     %s has dropped symbol %q: it is not ready until a day of quotes has come", addr, symbol)
+				}
+				errs = append(errs, err)
+			}
+			return errors.Join(errs...)
+		},
+	}
+	fs := cmd.Flags()
+	access.declareControl(fs, c)
+	fs.StringSliceVar(&executors, "executor", localExecutor, "gRPC addresses of executor, one per replica")
+	fs.StringVar(&symbol, "symbol", "", "instrument to reset (required)")
+	fs.StringVar(&reason, "reason", "no reason given", "why, for the audit log")
+	return cmd
+}
+
+func resetSymbol(ctx context.Context, connect pair.Dialer, addr, symbol, reason string) error {
+	conn, err := connect(addr)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, feedTimeout)
+	defer cancel()
+	_, err = executorv1.NewFeedServiceClient(conn).ResetSymbol(ctx, &executorv1.ResetSymbolRequest{Symbol: symbol, Reason: reason})
+	if err != nil {
+		err = fmt.Errorf("executor %s: %w", addr, err)
+	}
+	return errors.Join(err, conn.Close())
+}
