@@ -71,7 +71,7 @@ Exit codes: 0 ok, 1 failed, 2 wrong usage, 3 a gate said no.`,
 	root.AddCommand(
 		runCommand(io), simulateCommand(io), trainCommand(io), evalCommand(io), retrainCommand(io), driftCommand(io), canaryCommand(io),
 		smokeCommand(io), shadowSmokeCommand(io), replayCommand(io), modelCommand(io), evidenceCommand(io), benchCommand(io),
-		faultsCommand(io), soakCommand(io), promoteCommand(io), rollbackCommand(io), statusCommand(io), reportCommand(io), agentCommand(io),
+		faultsCommand(io), soakCommand(io), promoteCommand(io), rolloutCommand(io), rollbackCommand(io), statusCommand(io), reportCommand(io), agentCommand(io),
 	)
 	root.SetArgs(args)
 	root.SetOut(stdout)
