@@ -13,6 +13,8 @@ BASE ?=
 COUNT ?= 6
 DURATION ?= 10m
 SEED ?= 1
+# What --version says; Go itself finds no commit in a worktree, and none with GOFLAGS=-buildvcs=false.
+COMMIT ?= $(shell git describe --always --abbrev=40 --exclude='*' --dirty=+changes 2>/dev/null)
 COMPOSE ?= docker compose
 ROUNDS ?= 1000
 FUZZTIME ?= 10s
@@ -38,7 +40,7 @@ help: ## List the targets
 
 .PHONY: build
 build: ## Build the three programs into bin/
-	go build -buildvcs=auto -o $(BIN)/ $(PROGRAMS)
+	go build -buildvcs=auto -ldflags "-X github.com/greenlight-ml/greenlight/pkg/telemetry.commit=$(COMMIT)" -o $(BIN)/ $(PROGRAMS)
 
 .PHONY: run
 run: build ## See it work, from data to verdict; DATA=file or folder, MODEL=version of the model under trial

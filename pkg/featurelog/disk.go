@@ -66,14 +66,26 @@ func makeDir(dir string) error { return durable.MkdirAll(dir, 0o755) }
 // createLocked makes a file and locks it for as long as it is open, to show that its process lives.
 func createLocked(path string) (file, error) {
 	f, err := durable.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
+	if errors.Is(err, durable.ErrNotRegular) { // under a name that is only ours
+		if err := os.Remove(path); err != nil {
+			return nil, err
+		}
+		f, err = durable.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	}
 	if err != nil {
 		return nil, err
 	}
 	if err := lock(f); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	return f, nil
+	return onDisk{f}, nil
 }
+
+// onDisk is an [os.File] whose Sync tests can make fail.
+type onDisk struct{ *os.File }
+
+// Sync implements file.
+func (f onDisk) Sync() error { return durable.Sync(f.File) }
 
 // removeDead removes a temporary file unless a process has it locked. Where a process is just between making it and
 // locking it, its rename fails, and it writes the part again at its next flush: nothing is lost.

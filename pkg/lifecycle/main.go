@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 	"strings"
 
 	"github.com/peterbourgon/ff/v3"
@@ -22,6 +23,23 @@ const (
 	ExitUsage   = 2
 )
 
+// UsageError is the error of a service whose flags are wrong, so that it was not started.
+type UsageError struct{ Err error }
+
+// Error implements error.
+func (e *UsageError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *UsageError) Unwrap() error { return e.Err }
+
+// Usage returns err as a [UsageError]; nil stays nil.
+func Usage(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &UsageError{err}
+}
+
 // gcPercent lets garbage grow to four times what is in use before it is collected. A service has a few megabytes in use, so
 // that with Go's 100 it would collect several dozen times a second under load, for a tenth of its CPU time; this costs tens of
 // megabytes: see "CPU per request" and the p99 in the bench. GOGC overrides it (all but 100, which Go has without it), and
@@ -29,10 +47,16 @@ const (
 const gcPercent, goGCPercent = 400, 100
 
 // Main is the body of a service's main: it parses the flags that declare registers (each of them, with the service's
-// name as prefix, also as an environment variable), makes the logger, runs the service and returns the exit code.
-func Main[O any](ctx context.Context, name string, args []string, stderr io.Writer,
+// name as prefix, also as an environment variable), makes the logger, runs the service and returns the exit code. A
+// [UsageError] of the service is wrong usage.
+func Main[O any](ctx context.Context, name string, args []string, stdout, stderr io.Writer,
 	declare func(*flag.FlagSet) *O, run func(context.Context, *O, *slog.Logger) error,
 ) int {
+	// Not a flag of the set: it would also be an environment variable, EXECUTOR_VERSION, which people use for other things.
+	if slices.ContainsFunc(args, func(a string) bool { return a == "--version" || a == "-version" }) {
+		_, _ = fmt.Fprintf(stdout, "%s %s\n", name, telemetry.BuildOf())
+		return ExitOK
+	}
 	fs := flag.NewFlagSet(name, flag.ContinueOnError)
 	fs.SetOutput(io.Discard) // what is wrong is said once, below, without all flags after it
 	opts := declare(fs)
@@ -42,6 +66,7 @@ func Main[O any](ctx context.Context, name string, args []string, stderr io.Writ
 	err := ff.Parse(fs, args, ff.WithEnvVarPrefix(prefix))
 	if errors.Is(err, flag.ErrHelp) {
 		fs.SetOutput(stderr)
+		fs.Bool("version", false, "print what the program was built from, and end")
 		fs.Usage()
 		return ExitOK
 	}
@@ -56,7 +81,13 @@ func Main[O any](ctx context.Context, name string, args []string, stderr io.Writ
 	if set := debug.SetGCPercent(gcPercent); set != goGCPercent { // by GOGC
 		debug.SetGCPercent(set)
 	}
-	if err := run(ctx, opts, logger); err != nil {
+	err = run(ctx, opts, logger)
+	var usage *UsageError
+	switch {
+	case errors.As(err, &usage):
+		_, _ = fmt.Fprintf(stderr, "%s: %v\n%s -h lists the flags\n", name, err, name)
+		return ExitUsage
+	case err != nil:
 		_, _ = fmt.Fprintf(stderr, "%s: %v\n", name, err)
 		return ExitFailure
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"fmt"
 	"log/slog"
 	"strings"
 	"testing"
@@ -27,26 +28,31 @@ func TestMainProgram(t *testing.T) {
 		code   int
 		addr   string // that run saw; empty when it did not run
 		stderr string
+		stdout string
 	}{
-		"defaults":             {addr: "default"},
-		"a flag":               {args: []string{"--grpc-addr", "flag"}, addr: "flag"},
-		"the environment":      {env: map[string]string{"ML_ENGINE_GRPC_ADDR": "env"}, addr: "env"},
-		"a flag is stronger":   {args: []string{"--grpc-addr=flag"}, env: map[string]string{"ML_ENGINE_GRPC_ADDR": "env"}, addr: "flag"},
-		"log flags":            {args: []string{"--log-level=debug", "--log-format=json"}, addr: "default"},
-		"help":                 {args: []string{"-h"}, stderr: "-log-level"},
-		"an unknown flag":      {args: []string{"--grcp-addr", "x"}, code: lifecycle.ExitUsage, stderr: "grcp-addr"},
-		"an argument":          {args: []string{"serve"}, code: lifecycle.ExitUsage, stderr: `unexpected argument "serve"`},
-		"a wrong level":        {args: []string{"--log-level=loud"}, code: lifecycle.ExitUsage, stderr: `log level "loud"`},
-		"a wrong format":       {args: []string{"--log-format=xml"}, code: lifecycle.ExitUsage, stderr: `log format "xml"`},
-		"a failure of the run": {run: errors.New("port taken"), code: lifecycle.ExitFailure, addr: "default", stderr: "ml-engine: port taken\n"},
+		"defaults":                        {addr: "default"},
+		"a flag":                          {args: []string{"--grpc-addr", "flag"}, addr: "flag"},
+		"the environment":                 {env: map[string]string{"ML_ENGINE_GRPC_ADDR": "env"}, addr: "env"},
+		"a flag is stronger":              {args: []string{"--grpc-addr=flag"}, env: map[string]string{"ML_ENGINE_GRPC_ADDR": "env"}, addr: "flag"},
+		"log flags":                       {args: []string{"--log-level=debug", "--log-format=json"}, addr: "default"},
+		"help":                            {args: []string{"-h"}, stderr: "-log-level"},
+		"an unknown flag":                 {args: []string{"--grcp-addr", "x"}, code: lifecycle.ExitUsage, stderr: "grcp-addr"},
+		"an argument":                     {args: []string{"serve"}, code: lifecycle.ExitUsage, stderr: `unexpected argument "serve"`},
+		"a wrong level":                   {args: []string{"--log-level=loud"}, code: lifecycle.ExitUsage, stderr: `log level "loud"`},
+		"a wrong format":                  {args: []string{"--log-format=xml"}, code: lifecycle.ExitUsage, stderr: `log format "xml"`},
+		"a wrong value":                   {run: fmt.Errorf("--x: %w", lifecycle.Usage(errors.New("want 1"))), code: lifecycle.ExitUsage, addr: "default", stderr: "--x: want 1\nml-engine -h lists the flags"},
+		"the version":                     {args: []string{"--version"}, stdout: "ml-engine devel, commit "},
+		"the version, and more":           {args: []string{"--grpc-addr", "x", "-version"}, stdout: "ml-engine devel, commit "},
+		"a variable that is not the flag": {env: map[string]string{"ML_ENGINE_VERSION": "v1.2"}, addr: "default"},
+		"a failure of the run":            {run: errors.New("port taken"), code: lifecycle.ExitFailure, addr: "default", stderr: "ml-engine: port taken\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for k, v := range tt.env {
 				t.Setenv(k, v)
 			}
-			var stderr strings.Builder
+			var stdout, stderr strings.Builder
 			addr := ""
-			code := lifecycle.Main(t.Context(), "ml-engine", tt.args, &stderr, declare,
+			code := lifecycle.Main(t.Context(), "ml-engine", tt.args, &stdout, &stderr, declare,
 				func(_ context.Context, o *options, logger *slog.Logger) error {
 					addr = o.addr
 					logger.Info("runs")
@@ -57,6 +63,9 @@ func TestMainProgram(t *testing.T) {
 			}
 			if !strings.Contains(stderr.String(), tt.stderr) {
 				t.Errorf("stderr: got %q, want %q in it", &stderr, tt.stderr)
+			}
+			if !strings.HasPrefix(stdout.String(), tt.stdout) || tt.stdout == "" && stdout.Len() > 0 {
+				t.Errorf("stdout: got %q, want %q", &stdout, tt.stdout)
 			}
 			if tt.code == lifecycle.ExitUsage && strings.Count(stderr.String(), tt.stderr) != 1 {
 				t.Errorf("stderr says it more than once: %q", &stderr)

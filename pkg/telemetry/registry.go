@@ -8,14 +8,15 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// NewRegistry returns a registry with the Go runtime's, the process's and the build's metrics.
-func NewRegistry() *prometheus.Registry {
+// NewRegistry returns a registry with the metrics of the Go runtime, of the process and of the program's build.
+func NewRegistry(program string) *prometheus.Registry {
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		collectors.NewBuildInfoCollector(),
 	)
+	registerBuild(reg, program)
 	return reg
 }
 

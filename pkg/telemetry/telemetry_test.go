@@ -36,7 +36,7 @@ func TestMilliseconds(t *testing.T) {
 }
 
 func TestProfilesAreOnlyThereWhenAdded(t *testing.T) {
-	mux := telemetry.NewAdmin(telemetry.NewRegistry(), func() (bool, string) { return true, "" })
+	mux := telemetry.NewAdmin(telemetry.NewRegistry("test"), func() (bool, string) { return true, "" })
 	for _, path := range []string{"/debug/pprof/", "/debug/pprof/heap", "/debug/pprof/profile?seconds=1"} {
 		get := func() int {
 			w := httptest.NewRecorder()
@@ -57,7 +57,7 @@ func TestProfilesAreOnlyThereWhenAdded(t *testing.T) {
 
 func TestAdminPages(t *testing.T) {
 	ready, reason := true, "model v1"
-	mux := telemetry.NewAdmin(telemetry.NewRegistry(), func() (bool, string) { return ready, reason })
+	mux := telemetry.NewAdmin(telemetry.NewRegistry("test"), func() (bool, string) { return ready, reason })
 	get := func(method, path string) (int, string) {
 		w := httptest.NewRecorder()
 		mux.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), method, path, nil))

@@ -40,7 +40,7 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
-	code := lifecycle.Main(ctx, "executor", os.Args[1:], os.Stderr, app.Flags, app.Run)
+	code := lifecycle.Main(ctx, "executor", os.Args[1:], os.Stdout, os.Stderr, app.Flags, app.Run)
 	stop()
 	os.Exit(code)
 }

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -20,6 +21,29 @@ func FailFolders(t *testing.T, dir string) (repair func()) {
 // FailFiles makes every sync of a file below dir fail with EIO: nothing can be written.
 func FailFiles(t *testing.T, dir string) (repair func()) {
 	return fail(t, dir, false)
+}
+
+// Hang makes every sync of a file below dir wait, as a disk does that hangs, until the returned function is called or the
+// test ends.
+func Hang(t *testing.T, dir string) (release func()) {
+	t.Helper()
+	dir = filepath.Clean(dir)
+	hung := make(chan struct{})
+	hook := func(f *os.File) error {
+		if strings.HasPrefix(filepath.Clean(f.Name()), dir+"/") {
+			<-hung
+		}
+		return nil
+	}
+	if !fault.Sync.CompareAndSwap(nil, &hook) {
+		t.Fatal("another test makes the disk fail at the same time: call its repair first")
+	}
+	release = sync.OnceFunc(func() {
+		fault.Sync.CompareAndSwap(&hook, nil)
+		close(hung)
+	})
+	t.Cleanup(release)
+	return release
 }
 
 func fail(t *testing.T, dir string, folders bool) func() {

@@ -37,7 +37,7 @@ import (
 // order it starts and stops.
 func Run(ctx context.Context, opts *Options, logger *slog.Logger) error {
 	if err := opts.validate(); err != nil {
-		return err
+		return lifecycle.Usage(err)
 	}
 	keys, err := model.ReadKeys(opts.RequireSignature)
 	if err != nil {
@@ -55,7 +55,8 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	reg := telemetry.NewRegistry()
+	build := telemetry.BuildOf()
+	reg := telemetry.NewRegistry("executor")
 	secured.RegisterMetrics(reg)
 	engineSecured.RegisterMetrics(reg)
 
@@ -68,7 +69,7 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) error {
 		return err
 	}
 	if err := opts.Control.Validate(grpcListener.Addr(), secured.Mutual()); err != nil {
-		return fail(err)
+		return fail(lifecycle.Usage(err))
 	}
 	httpListener, err := stack.Listen(ctx, opts.HTTPAddr, "--http-addr")
 	if err != nil {
@@ -112,7 +113,7 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) error {
 	}
 	dispatcher, err := shadow.New(shadowOpts)
 	if err != nil {
-		return fail(err)
+		return fail(lifecycle.Usage(err)) // it opens nothing, so its options are wrong
 	}
 	stack.OnStop("shadows", dispatcher.Stop)
 
@@ -149,7 +150,7 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) error {
 	admin.Handle("GET /shadow/metrics", facade.Unary(reports.GetShadowReport, nil, nil))
 	status := page.New(page.Options{
 		Report: reports.GetShadowReport, Rollout: rollouts.Report, Drift: mlenginev1.NewDriftServiceClient(conn).GetDrift,
-		Metrics: reg, Logger: logger,
+		Metrics: reg, Logger: logger, Build: "executor " + build.String(),
 	})
 	status.Register(admin)
 	if opts.Profiles {
@@ -175,7 +176,7 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) error {
 	}); err != nil {
 		return fail(err)
 	}
-	logger.Info("executor serves", "baseline", baseline.Version, "digest", baseline.Digest, "engine", opts.EngineAddr,
+	logger.Info("executor serves", "version", build.Version, "commit", build.Commit, "baseline", baseline.Version, "digest", baseline.Digest, "engine", opts.EngineAddr,
 		"sample_percent", rollouts.Percent(), "grpc", lifecycle.Target(grpcListener.Addr()), "http", httpListener.Addr().String())
 	err = stack.Run(ctx, opts.ShutdownGrace, logger)
 	report := dispatcher.Report()

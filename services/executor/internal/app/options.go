@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/certs"
@@ -129,6 +130,9 @@ func uint32Var(fs *flag.FlagSet, p *uint32, name, usage string) {
 func (o *Options) validate() error {
 	if o.Baseline == "" {
 		return errors.New("no baseline: give --baseline heuristic=<file> or --baseline model=<registry entry>")
+	}
+	if kind, what, _ := strings.Cut(o.Baseline, "="); kind != "heuristic" && kind != "model" || what == "" {
+		return fmt.Errorf("--baseline %q: want heuristic=<file> or model=<registry entry>", o.Baseline)
 	}
 	if o.ShutdownGrace <= 0 {
 		return errors.New("--shutdown-grace must be positive")

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	_ "embed" // the parts of the document
 	"encoding/base64"
+	"html/template"
 	"net/http"
 	"strings"
 )
@@ -29,11 +30,12 @@ func digest(s string) string {
 	return "sha256-" + base64.StdEncoding.EncodeToString(sum[:])
 }
 
-func serveDocument(w http.ResponseWriter, _ *http.Request) {
+// serveDocument serves the page with the build in its footer.
+func (p *Page) serveDocument(w http.ResponseWriter, _ *http.Request) {
 	secure(w.Header())
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.Header().Set("Content-Security-Policy", policy)
-	_, _ = w.Write([]byte(document))
+	_, _ = w.Write([]byte(strings.Replace(document, "<!--build-->", template.HTMLEscapeString(p.build), 1)))
 }
 
 // secure sets what every answer of the page has: it is not stored, not guessed at, and not for other sites.

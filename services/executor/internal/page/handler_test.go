@@ -64,7 +64,7 @@ func TestAnswersOfTheHandler(t *testing.T) {
 
 func TestPolicy(t *testing.T) {
 	w := httptest.NewRecorder()
-	serveDocument(w, nil)
+	(&Page{build: "executor <devel>"}).serveDocument(w, nil)
 	got := w.Header().Get("Content-Security-Policy")
 	for _, want := range []string{
 		"default-src 'none'", "connect-src 'self'", "base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'", "script-src 'sha256-", "style-src 'sha256-",
@@ -77,6 +77,9 @@ func TestPolicy(t *testing.T) {
 		t.Errorf("the policy is lax: %s", got)
 	}
 	body := w.Body.String()
+	if !strings.Contains(body, `<footer class="build">executor &lt;devel&gt;</footer>`) {
+		t.Error("the page does not say which build it is of")
+	}
 	for kind, want := range map[string]string{"style": digest(between(t, body, "<style>", "</style>")), "script": digest(between(t, body, "<script>", "</script>"))} {
 		if !strings.Contains(got, kind+"-src '"+want+"'") {
 			t.Errorf("the policy does not allow the %s that is sent, %s: %s", kind, want, got)

@@ -23,6 +23,8 @@ type Options struct {
 	Drift func(context.Context, *mlenginev1.GetDriftRequest, ...grpc.CallOption) (*mlenginev1.GetDriftResponse, error)
 	// Metrics has the histograms of both latencies and of the differences between shadow and baseline.
 	Metrics Gatherer
+	// Build is what the program was built from, for the footer.
+	Build string
 	// Logger is told of a status that could not be made.
 	Logger *slog.Logger
 }
@@ -31,18 +33,19 @@ type Options struct {
 type Page struct {
 	hub   *hub
 	drift *drift
+	build string
 }
 
 // New returns a page whose goroutines run until Stop.
 func New(opts Options) *Page {
 	d := startDrift(opts.Drift)
 	s := &source{opts: opts, drift: d}
-	return &Page{hub: startHub(s.status, opts.Logger), drift: d}
+	return &Page{hub: startHub(s.status, opts.Logger), drift: d, build: opts.Build}
 }
 
 // Register adds the page (/), the latest status as JSON (/status) and the stream of statuses (/status/events).
 func (p *Page) Register(mux *http.ServeMux) {
-	mux.HandleFunc("GET /{$}", serveDocument)
+	mux.HandleFunc("GET /{$}", p.serveDocument)
 	mux.HandleFunc("GET /status", p.hub.serveStatus)
 	mux.HandleFunc("GET /status/events", p.hub.serveEvents)
 }

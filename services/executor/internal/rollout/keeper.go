@@ -37,17 +37,22 @@ type Keeper struct {
 	// writeErrors counts the saves that failed.
 	writeErrors atomic.Uint64
 
-	mu      sync.Mutex // one change at a time; requests do not wait for it
+	mu      sync.Mutex // for what is in force; requests do not wait for it, and nothing under it waits for the disk
 	lapse   *time.Timer
-	again   *time.Timer // not nil while what is in force is not written
-	failing atomic.Bool // the same, for those who do not wait for the lock
+	again   *time.Timer // writes what is in force; nil before the first time
 	stopped bool
+
+	// disk has room for one: who puts something into it may write, and knows saved, the rollout in the file. An abort is in
+	// force before it waits for that.
+	disk    chan struct{}
+	saved   *Rollout
+	failing atomic.Bool // the last write failed
 }
 
 // Open continues with the rollout in the folder, or starts with the percentage of the options. A rollout under a lease is
 // 0 % until its holder renews it. One that cannot be read is set aside and means 0 %. The caller stops the keeper.
 func Open(opts Options) (*Keeper, error) {
-	k := &Keeper{opts: opts, instance: rand.Text()}
+	k := &Keeper{opts: opts, instance: rand.Text(), disk: make(chan struct{}, 1)}
 	r, write, err := k.first(time.Now())
 	if err != nil {
 		return nil, err
@@ -55,12 +60,15 @@ func Open(opts Options) (*Keeper, error) {
 	if r.sampler, err = shadow.NewSampler(opts.Salt, r.Percent); err != nil {
 		return nil, err
 	}
+	if !write {
+		k.saved = r
+	}
 	k.mu.Lock()
-	defer k.mu.Unlock()
 	k.put(r)
 	k.settle(time.Now())
+	k.mu.Unlock()
 	if write {
-		_ = k.keep(r) // logged and counted
+		_ = k.flush() // logged and counted
 	}
 	return k, nil
 }
@@ -68,16 +76,19 @@ func Open(opts Options) (*Keeper, error) {
 // Stop ends the watch over the lease. What was set stays in the folder.
 func (k *Keeper) Stop() {
 	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.again != nil {
-		_ = k.keep(k.now.Load()) // logged and counted
-	}
+	stopped := k.stopped
 	k.stopped = true
 	for _, timer := range []*time.Timer{k.lapse, k.again} {
 		if timer != nil {
 			timer.Stop()
 		}
 	}
+	k.mu.Unlock()
+	if stopped || !k.take() {
+		return
+	}
+	defer k.give()
+	_ = k.flush() // logged and counted
 }
 
 // Instance is a random id of this process.
@@ -115,52 +126,113 @@ func (k *Keeper) settle(now time.Time) {
 	next := r.after()
 	k.opts.Logger.Warn("a lease has lapsed: no request gets a shadow", "holder", r.Holder, "percent", r.wanted().Percent, "revision", next.Revision)
 	k.put(next)
-	_ = k.keep(next) // without it the lease is found lapsed at the next start as well
+	k.later(0) // without it the lease is found lapsed at the next start as well
 }
 
-// writePeriod is how often a rollout is tried to be written that is in force and could not be.
-const writePeriod = time.Second
+const (
+	// writePeriod is how often a write is tried again that failed.
+	writePeriod = time.Second
+	// writeWait bounds how long a call waits for the disk.
+	writeWait = 2 * time.Second
+)
 
-// keep writes what is in force already; when that fails, it is tried until it works. It holds the lock.
-func (k *Keeper) keep(r *Rollout) error {
-	err := k.save(r)
+// errSlow is the error of a disk that hangs.
+var errSlow = fmt.Errorf("the disk has not answered for %s", writeWait)
+
+// take waits for the right to write, for a bounded time, and reports whether it has it. [Keeper.give] returns it.
+func (k *Keeper) take() bool {
+	timer := time.NewTimer(writeWait)
+	defer timer.Stop()
+	select {
+	case k.disk <- struct{}{}:
+		return true
+	case <-timer.C:
+		return false
+	}
+}
+
+func (k *Keeper) give() { <-k.disk }
+
+// flush writes what is in force until the file has it. It has the right to write. After a failure it is tried again later.
+func (k *Keeper) flush() error {
+	for {
+		r := k.now.Load()
+		if r == k.saved {
+			if k.failing.Swap(false) {
+				k.opts.Logger.Info("the rollout is written again", "revision", r.Revision)
+			}
+			return nil
+		}
+		if err := k.save(r); err != nil {
+			if !k.failing.Swap(true) {
+				k.opts.Logger.Error("the rollout was not written: a restart may bring back the one before", "error", err)
+			}
+			k.mu.Lock()
+			k.later(writePeriod)
+			k.mu.Unlock()
+			return err
+		}
+		k.saved = r
+	}
+}
+
+// later writes what is in force after the time. It holds the lock.
+func (k *Keeper) later(after time.Duration) {
 	switch {
-	case err == nil && k.again != nil:
-		k.opts.Logger.Info("the rollout is written again", "revision", r.Revision)
-		k.written()
-	case err != nil && k.again == nil:
-		k.opts.Logger.Error("the rollout was not written: a restart may bring back the one before", "error", err)
-		k.again = time.AfterFunc(writePeriod, k.retry)
+	case k.stopped:
+	case k.again == nil:
+		k.again = time.AfterFunc(after, k.retry)
+	default:
+		k.again.Reset(after)
+	}
+}
+
+func (k *Keeper) retry() {
+	if k.take() {
+		defer k.give()
+		_ = k.flush() // logged and counted
+		return
+	}
+	k.mu.Lock()
+	k.later(writePeriod)
+	k.mu.Unlock()
+}
+
+// write is flush for a call, which waits for a bounded time. What is not written then is written later.
+func (k *Keeper) write() error {
+	written := make(chan error, 1)
+	go func() {
+		if !k.take() {
+			k.failing.Store(true)
+			k.mu.Lock()
+			k.later(writePeriod)
+			k.mu.Unlock()
+			written <- errSlow
+			return
+		}
+		defer k.give()
+		written <- k.flush()
+	}()
+	timer := time.NewTimer(writeWait)
+	defer timer.Stop()
+	select {
+	case err := <-written:
+		return err
+	case <-timer.C:
 		k.failing.Store(true)
-	case err != nil:
-		k.again.Reset(writePeriod)
-	}
-	return err
-}
-
-// written ends the tries. It holds the lock.
-func (k *Keeper) written() {
-	if k.again != nil {
-		k.again.Stop()
-		k.again = nil
-		k.failing.Store(false)
+		k.mu.Lock()
+		k.later(writePeriod)
+		k.mu.Unlock()
+		return errSlow
 	}
 }
 
-// Trouble says what is wrong with the folder at the moment; nothing when the rollout in force is written, or nowhere.
+// Trouble says what is wrong with the folder at the moment. It is empty when the rollout in force is written, or nowhere.
 func (k *Keeper) Trouble() string {
 	if k.failing.Load() {
 		return "the rollout is not written"
 	}
 	return ""
-}
-
-func (k *Keeper) retry() {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if !k.stopped && k.again != nil {
-		_ = k.keep(k.now.Load()) // logged and counted
-	}
 }
 
 // put makes the rollout that in force, and watches over its lease. It holds the lock.
@@ -254,29 +326,36 @@ func (k *Keeper) set(c change) (*Rollout, error) {
 	if err != nil {
 		return nil, err
 	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	now := time.Now()
-	k.settle(now)
-	before := k.now.Load()
-	if err := c.refusedBy(before); err != nil {
+	if !k.take() {
+		return nil, k.notWritten(k.now.Load(), errSlow)
+	}
+	defer k.give()
+	before, next, err := k.next(c, sampler)
+	if err != nil {
 		return nil, err
 	}
-	next := &Rollout{
-		Percent: c.percent, Mode: c.mode, Revision: before.Revision + 1, Holder: c.holder, Lease: c.lease,
-		By: c.by, From: c.from, Reason: c.reason, Time: now, sampler: sampler,
-	}
-	if c.lease > 0 {
-		next.Expires = now.Add(c.lease)
-	}
-	if renews(before, next) {
-		next.Revision, next.By, next.From, next.Time = before.Revision, before.By, before.From, before.Time
-	}
 	if err := k.save(next); err != nil {
+		if durable.Unsure(err) {
+			k.saved = nil // nobody knows
+		}
 		return nil, k.notWritten(before, err)
 	}
-	k.written()
+	k.saved = next
+	k.mu.Lock()
+	k.settle(time.Now())
+	if now := k.now.Load(); now != before { // by an abort or a lapse, which did not wait for the disk
+		k.mu.Unlock()
+		if err := k.flush(); err != nil {
+			return nil, unknown(now, err)
+		}
+		c.expected = max(1, before.Revision)
+		return nil, c.refusedBy(now)
+	}
 	k.put(next)
+	k.mu.Unlock()
+	if k.failing.Swap(false) {
+		k.opts.Logger.Info("the rollout is written again", "revision", next.Revision)
+	}
 	switch {
 	case next.Revision == before.Revision && before.Awaited != nil:
 		k.opts.Logger.Info("the lease was renewed after a restart: the rollout is in force again", "percent", next.Percent,
@@ -288,18 +367,46 @@ func (k *Keeper) set(c change) (*Rollout, error) {
 	return next, nil
 }
 
-// notWritten is the answer to a change that failed to be saved, and that is not in force. If the file has it all the same,
-// what is in force is written back.
+// next is what the change makes of the rollout in force, or why it is refused.
+func (k *Keeper) next(c change, sampler *shadow.Sampler) (before, next *Rollout, err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	now := time.Now()
+	k.settle(now)
+	before = k.now.Load()
+	if err := c.refusedBy(before); err != nil {
+		return nil, nil, err
+	}
+	next = &Rollout{
+		Percent: c.percent, Mode: c.mode, Revision: before.Revision + 1, Holder: c.holder, Lease: c.lease,
+		By: c.by, From: c.from, Reason: c.reason, Time: now, sampler: sampler,
+	}
+	if c.lease > 0 {
+		next.Expires = now.Add(c.lease)
+	}
+	if renews(before, next) {
+		next.Revision, next.By, next.From, next.Time = before.Revision, before.By, before.From, before.Time
+	}
+	return before, next, nil
+}
+
+// notWritten is the answer to a change that failed to be saved, and that is not in force. If the file may have it all the
+// same, what is in force is written back.
 func (k *Keeper) notWritten(before *Rollout, err error) error {
 	if durable.Unsure(err) {
-		if back := k.keep(before); back != nil {
-			return fail(codes.Internal, executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_STATE_NOT_WRITTEN,
-				"revision %d stays in force, but what a restart would find is unknown until it is written back, which is tried every %s: %v",
-				before.Revision, writePeriod, err)
+		if back := k.flush(); back != nil {
+			return unknown(before, err)
 		}
 	}
 	return fail(codes.Internal, executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_STATE_NOT_WRITTEN,
 		"the rollout could not be written, and nothing was changed: %v", err)
+}
+
+// unknown is the answer to a change that is not in force, and that the file may have.
+func unknown(inForce *Rollout, err error) error {
+	return fail(codes.Internal, executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_STATE_NOT_WRITTEN,
+		"revision %d stays in force, but what a restart would find is unknown until it is written back, which is tried every %s: %v",
+		inForce.Revision, writePeriod, err)
 }
 
 // renews reports whether nothing changes but when the lease lapses.
@@ -308,13 +415,12 @@ func renews(before, next *Rollout) bool {
 	return before.Holder != "" && before.Holder == next.Holder && before.Percent == next.Percent && before.Mode == next.Mode && before.Reason == next.Reason
 }
 
-// abort sets 0 % at once, whatever becomes of the folder.
+// abort sets 0 % at once, whether or not the folder can be written.
 func (k *Keeper) abort(by, from, reason string) (*Rollout, error) {
 	if err := validReason(reason); err != nil {
 		return nil, err
 	}
 	k.mu.Lock()
-	defer k.mu.Unlock()
 	now := time.Now()
 	k.settle(now)
 	before := k.now.Load()
@@ -326,9 +432,10 @@ func (k *Keeper) abort(by, from, reason string) (*Rollout, error) {
 		next.Ended = before.Ended
 	}
 	k.put(next)
+	k.mu.Unlock()
 	k.opts.Logger.Warn("rollout aborted: no request gets a shadow", "revision", next.Revision, "was", before.wanted().Percent, "holder", before.Holder,
 		"by", by, "from", from, "reason", reason)
-	if err := k.keep(next); err != nil {
+	if err := k.write(); err != nil {
 		return nil, fail(codes.Internal, executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_STATE_NOT_WRITTEN,
 			"no request gets a shadow, but that could not be written, and is tried every %s: a restart until then may bring back %g %%: %v", writePeriod, before.wanted().Percent, err)
 	}

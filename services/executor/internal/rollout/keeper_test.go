@@ -470,7 +470,52 @@ func TestRefusedChangeIsNotInForceAfterARestart(t *testing.T) {
 	})
 }
 
-// Whoever asks while others change sees one rollout or another, and never a mixture.
+// A disk that hangs under a change holds up no abort, no report and no lapse, and what was aborted is not set by the change.
+func TestAbortDoesNotWaitForADiskThatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		k, _ := open(t, Options{Dir: dir})
+		must(t, k, canary(50, time.Minute))
+		release := durabletest.Hang(t, dir)
+		answered := make(chan error, 1)
+		go func() {
+			_, err := k.set(canary(100, time.Minute))
+			answered <- err
+		}()
+		synctest.Wait()
+		aborted := make(chan error, 1)
+		go func() {
+			_, err := k.abort("token", "", "stop")
+			aborted <- err
+		}()
+		synctest.Wait()
+		if k.Sampled("any", time.Now()) || k.Report().GetPercent() != 0 {
+			t.Error("the abort waits for the disk")
+		}
+		if got := refusal(t, <-aborted); got != "Internal STATE_NOT_WRITTEN" || k.Trouble() == "" {
+			t.Errorf("the abort was answered with %s, trouble %q", got, k.Trouble())
+		}
+		if _, err := k.set(change{percent: 10, mode: observe, by: "token"}); refusal(t, err) != "Internal STATE_NOT_WRITTEN" {
+			t.Errorf("another change while the disk hangs: got %v", err)
+		}
+		release()
+		if got := refusal(t, <-answered); got != "Aborted REVISION_CHANGED" {
+			t.Errorf("the change that was overtaken: got %s", got)
+		}
+		time.Sleep(2 * writePeriod)
+		synctest.Wait()
+		raw, err := os.ReadFile(k.path())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r, err := parse(raw, time.Now()); err != nil || r.Percent != 0 || r.Reason != "stop" || k.Trouble() != "" || k.Percent() != 0 {
+			t.Errorf("on disk: %+v, %v; trouble %q", r, err, k.Trouble())
+		}
+		k.Stop()
+	})
+}
+
+// A reader that asks while others change sees one rollout or another, and never a mixture.
 func TestChangesUnderLoad(t *testing.T) {
 	k, _ := open(t, Options{Percent: 100, Salt: "salt"})
 	stop := make(chan struct{})

@@ -107,7 +107,7 @@ func (f *agentFlags) run(ctx context.Context, c console) (err error) {
 	if f.options.Logger, err = telemetry.NewLogger(c.err, "info", "json"); err != nil {
 		return err
 	}
-	registry := telemetry.NewRegistry()
+	registry := telemetry.NewRegistry("greenlight")
 	o := &f.options
 	o.Metrics, o.Source, o.Git = agent.NewMetrics(registry), evidence.Source(f.source), revision()
 	o.Keep = func(store *evidence.Store, r *driftfleet.Report) error {

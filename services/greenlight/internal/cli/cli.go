@@ -7,10 +7,11 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"runtime/debug"
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/greenlight-ml/greenlight/pkg/telemetry"
 )
 
 // Exit codes.
@@ -64,16 +65,17 @@ func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io
 Results go to standard output, everything else to standard error.
 Exit codes: 0 ok, 1 failed, 2 wrong usage, 3 a gate said no.`,
 		SilenceErrors: true, SilenceUsage: true,
-		Version: revision(),
+		Version: telemetry.BuildOf().String(),
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(
 		runCommand(io), simulateCommand(io), trainCommand(io), evalCommand(io), retrainCommand(io), driftCommand(io), canaryCommand(io),
 		smokeCommand(io), shadowSmokeCommand(io), replayCommand(io), modelCommand(io), evidenceCommand(io), benchCommand(io),
-		faultsCommand(io), soakCommand(io), promoteCommand(io), rollbackCommand(io), statusCommand(io), reportCommand(io), agentCommand(io),
+		faultsCommand(io), soakCommand(io), promoteCommand(io), rolloutCommand(io), rollbackCommand(io), statusCommand(io), reportCommand(io), agentCommand(io),
 		feedCommand(io),
 	)
+	root.SetVersionTemplate("greenlight {{.Version}}\n")
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
@@ -112,22 +114,7 @@ func noArgs(_ *cobra.Command, args []string) error {
 }
 
 // revision is the commit that the program was built from, or "unknown".
-func revision() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	commit, dirty := "unknown", ""
-	for _, s := range info.Settings {
-		switch {
-		case s.Key == "vcs.revision":
-			commit = s.Value
-		case s.Key == "vcs.modified" && s.Value == "true":
-			dirty = "+changes"
-		}
-	}
-	return commit + dirty
-}
+func revision() string { return telemetry.BuildOf().Commit }
 
 // terminal says whether w is a terminal, so that progress is drawn there and not into a pipe.
 func terminal(w io.Writer) bool {

@@ -12,10 +12,10 @@ import (
 )
 
 func modelCommand(c console) *cobra.Command {
-	cmd := &cobra.Command{Use: "model", Short: "Look at the models of a registry folder, verify and sign them, bring one in", Args: noArgs}
+	cmd := &cobra.Command{Use: "model", Short: "List, verify, sign and import the models of a registry folder, and let ml-engine serve one", Args: noArgs}
 	var folder string
 	cmd.PersistentFlags().StringVar(&folder, "models", "models", "registry folder")
-	cmd.AddCommand(modelList(c, &folder), modelShow(c, &folder), modelVerify(c, &folder), modelImport(c, &folder), modelSign(c, &folder), modelKeygen(c))
+	cmd.AddCommand(modelList(c, &folder), modelShow(c, &folder), modelVerify(c, &folder), modelImport(c, &folder), modelSign(c, &folder), modelKeygen(c), modelActivate(c), modelRollback(c))
 	return cmd
 }
 

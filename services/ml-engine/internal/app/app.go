@@ -29,7 +29,7 @@ import (
 // order it starts and stops.
 func Run(ctx context.Context, opts *Options, logger *slog.Logger) error {
 	if err := opts.validate(); err != nil {
-		return err
+		return lifecycle.Usage(err)
 	}
 	secured, err := opts.TLS.Open(logger)
 	if err != nil {
@@ -41,7 +41,8 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) error {
 	}
 	models := model.OpenRegistry(opts.Models).Requiring(keys)
 
-	reg := telemetry.NewRegistry()
+	build := telemetry.BuildOf()
+	reg := telemetry.NewRegistry("ml-engine")
 	secured.RegisterMetrics(reg)
 	var stack lifecycle.Stack
 	secured.Keep(&stack)
@@ -73,7 +74,7 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) error {
 	}
 
 	if err := opts.Control.Validate(grpcListener.Addr(), secured.Mutual()); err != nil {
-		return errors.Join(err, stack.Close(ctx))
+		return errors.Join(lifecycle.Usage(err), stack.Close(ctx))
 	}
 	rpc.WarnExposed(logger, secured != nil, grpcListener.Addr(), httpListener.Addr())
 	connections := rpc.NewConnections(opts.MaxConnections, logger, reg)
@@ -133,7 +134,7 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) error {
 	}); err != nil {
 		return errors.Join(err, stack.Close(ctx))
 	}
-	logger.Info("ml-engine serves", "model", first.Active.Manifest.Version, "digest", first.Active.Digest(),
+	logger.Info("ml-engine serves", "version", build.Version, "commit", build.Commit, "model", first.Active.Manifest.Version, "digest", first.Active.Digest(),
 		"schema", first.Active.Spec.Schema, "grpc", lifecycle.Target(grpcListener.Addr()), "http", httpListener.Addr().String())
 	return stack.Run(ctx, opts.ShutdownGrace, logger)
 }

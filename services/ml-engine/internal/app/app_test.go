@@ -103,11 +103,11 @@ func TestMetrics(t *testing.T) {
 	r := start(t, options(t))
 	_, page := r.Get("/metrics")
 	families := telemetrytest.Parse(t, strings.NewReader(page))
-	telemetrytest.Golden(t, "testdata/metrics.txt", telemetrytest.Inventory(families, prefixes, []string{"digest", "bin"}))
+	telemetrytest.Golden(t, "testdata/metrics.txt", telemetrytest.Inventory(families, prefixes, []string{"digest", "bin", "commit", "goversion"}))
 	for name, v := range telemetrytest.Values(families, "ml_") {
 		family, _, _ := strings.Cut(name, " ")
 		switch family {
-		case "ml_model_info", "ml_feature_role", "ml_feature_reference_ratio", "ml_connections_open": // say what there is, and count nothing
+		case "ml_model_info", "ml_build_info", "ml_feature_role", "ml_feature_reference_ratio", "ml_connections_open": // say what there is, and count nothing
 		case "ml_psi_score", "ml_psi_score_28d", "ml_psi_null_q99":
 			if !math.IsNaN(v) {
 				t.Errorf("%s: got %v without rows, want NaN", name, v)

@@ -1,0 +1,75 @@
+package telemetry
+
+import (
+	"fmt"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"sync"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// version and commit are set where the build cannot read the repository, as in an image:
+//
+//	go build -ldflags "-X github.com/greenlight-ml/greenlight/pkg/telemetry.commit=..."
+var version, commit string
+
+// Build says what a program was built from.
+type Build struct {
+	// Version is a release, a pseudo-version of Go, or "devel". Commit is the full hash, with "+changes" when files had been
+	// changed; "unknown" when the build was not told. Go is the version of the compiler.
+	Version, Commit, Go string
+}
+
+// BuildOf returns the build of this program.
+var BuildOf = sync.OnceValue(func() Build {
+	b := Build{Version: "devel", Commit: "unknown", Go: runtime.Version()}
+	info, ok := debug.ReadBuildInfo()
+	if ok && info.Main.Version != "" && info.Main.Version != "(devel)" {
+		b.Version = info.Main.Version
+	}
+	changes := ""
+	if ok {
+		for _, s := range info.Settings {
+			switch {
+			case s.Key == "vcs.revision":
+				b.Commit = s.Value
+			case s.Key == "vcs.modified" && s.Value == "true":
+				changes = "+changes"
+			}
+		}
+	}
+	b.Commit += changes
+	if version != "" {
+		b.Version = version
+	}
+	if commit != "" {
+		b.Commit = commit
+	}
+	return b
+})
+
+// String returns "devel, commit 143e40f..., go1.26.8".
+func (b Build) String() string { return fmt.Sprintf("%s, commit %s, %s", b.Version, b.Commit, b.Go) }
+
+// product is the build as HTTP names software: "ml-engine/devel (commit 143e40f)".
+func (b Build) product(program string) string {
+	short, _, changed := strings.Cut(b.Commit, "+")
+	short = short[:min(len(short), 12)]
+	if changed {
+		short += "+changes"
+	}
+	return fmt.Sprintf("%s/%s (commit %s)", program, b.Version, short)
+}
+
+// registerBuild adds ml_build_info.
+func registerBuild(reg prometheus.Registerer, program string) {
+	b := BuildOf()
+	info := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "ml_build_info", Help: "1: which program this is, and what it was built from.",
+		ConstLabels: prometheus.Labels{"program": program, "version": b.Version, "commit": b.Commit, "goversion": b.Go},
+	})
+	info.Set(1)
+	reg.MustRegister(info)
+}

@@ -1,0 +1,201 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/greenlight-ml/greenlight/pkg/text"
+	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/pair"
+)
+
+const (
+	// controlTimeout is how long a service may take to answer a control call.
+	controlTimeout = 5 * time.Second
+	// maxRevision is the largest revision of a rollout.
+	maxRevision = 1 << 53
+	// maxShown is how much of a text that came from a service is printed, in bytes.
+	maxShown = 512
+)
+
+func rolloutCommand(c console) *cobra.Command {
+	cmd := &cobra.Command{Use: "rollout", Short: "Read or set the percentage of requests that get a shadow", Args: noArgs}
+	cmd.AddCommand(rolloutGet(c), rolloutSet(c))
+	return cmd
+}
+
+// executorFlags say which executors to talk to.
+type executorFlags struct{ pairFlags }
+
+func (e *executorFlags) declare(cmd *cobra.Command, c console) {
+	fs := cmd.Flags()
+	fs.StringSliceVar(&e.Executors, "executor", localExecutor, "gRPC addresses of executor, one per replica")
+	e.declareControl(fs, c)
+	fs.DurationVar(&e.timeout, "timeout", controlTimeout, "how long the services may take to answer")
+}
+
+// each calls every executor at once and prints a line for each: what it answers, or its error. The error names those that
+// failed.
+func (e *executorFlags) each(ctx context.Context, c console, call func(context.Context, pair.Executor) (*executorv1.Rollout, error)) error {
+	if len(e.Executors) == 0 {
+		return usageError{errors.New("want at least one --executor")}
+	}
+	return e.use(ctx, func(ctx context.Context, services *pair.Pair) error {
+		rollouts, errs := make([]*executorv1.Rollout, len(services.Executors)), make([]error, len(services.Executors))
+		var calls sync.WaitGroup
+		for i, x := range services.Executors {
+			calls.Go(func() { rollouts[i], errs[i] = call(ctx, x) })
+		}
+		calls.Wait()
+		var failed error
+		for i, x := range services.Executors {
+			if errs[i] != nil {
+				c.say("executor  %s FAILED: %s", x.Addr, said(errs[i]))
+				failed = errors.Join(failed, fmt.Errorf("executor %s: %w", x.Addr, pair.Plain(errs[i])))
+				continue
+			}
+			c.say("executor  %s %s", x.Addr, rolloutText(rollouts[i]))
+		}
+		if failed == nil {
+			return nil
+		}
+		if hint := controlHint(errs...); hint != "" {
+			return withHint(failed, "%s", hint)
+		}
+		return failed
+	})
+}
+
+// rolloutText is a rollout for people.
+func rolloutText(r *executorv1.Rollout) string {
+	line := fmt.Sprintf("%v %%, %s, revision %d, ", r.GetPercent(), pair.Mode(r.GetMode()), r.GetRevision())
+	switch holder := text.Clean(r.GetHolder(), maxShown); {
+	case r.GetAwaitingRenewal():
+		line += fmt.Sprintf("until %s renews its lease after a restart", holder)
+	case holder != "":
+		line += fmt.Sprintf("held by %s for another %s", holder, time.Until(r.GetLeaseExpireTime().AsTime()).Round(time.Second))
+	default:
+		line += "without a lease"
+	}
+	line += ", set by " + text.Clean(r.GetSetBy(), maxShown)
+	if t := r.GetSetTime(); t != nil {
+		line += " at " + t.AsTime().UTC().Format(time.RFC3339)
+	}
+	return line + ": " + text.Clean(r.GetReason(), maxShown)
+}
+
+// said is the error of a call, on one line.
+func said(err error) string { return text.Clean(pair.Plain(err).Error(), maxShown) }
+
+// controlHint is what to do about the first error that has a hint.
+func controlHint(errs ...error) string {
+	for _, err := range errs {
+		s := status.Convert(err)
+		for _, d := range s.Details() {
+			info, ok := d.(*errdetails.ErrorInfo)
+			if !ok {
+				continue
+			}
+			switch info.GetReason() {
+			case "LEASE_HELD":
+				return "a canary holds the rollout: greenlight canary abort ends it"
+			case "REVISION_CHANGED":
+				return "greenlight rollout get shows what it is now"
+			case "MODEL_NOT_FOUND", "MODEL_INVALID":
+				return "greenlight model list and greenlight model verify show the models of a registry folder"
+			case "NO_PREVIOUS_MODEL":
+				return "greenlight model activate swaps another model in"
+			}
+		}
+		switch s.Code() {
+		case codes.Unauthenticated, codes.PermissionDenied:
+			return "the service wants an operator: give --control-token-file, or --tls-cert and --tls-key"
+		case codes.Unavailable, codes.DeadlineExceeded:
+			return "see that the service runs at this address, and whether it wants --tls-ca"
+		}
+	}
+	return ""
+}
+
+func rolloutGet(c console) *cobra.Command {
+	var e executorFlags
+	cmd := &cobra.Command{
+		Use: "get", Short: "Show the rollout of every executor", Args: noArgs,
+		Long: `Get shows what every executor samples now: the percentage of requests that get a shadow, the mode, the revision, the holder
+of a lease and how long it lasts, and who set it when and why. It exits 1 when an executor does not answer.`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return e.each(cmd.Context(), c, func(ctx context.Context, x pair.Executor) (*executorv1.Rollout, error) {
+				got, err := x.Rollouts.GetRollout(ctx, &executorv1.GetRolloutRequest{})
+				return got.GetRollout(), err
+			})
+		},
+	}
+	e.declare(cmd, c)
+	return cmd
+}
+
+func rolloutSet(c console) *cobra.Command {
+	var e executorFlags
+	var percent float64
+	var mode, holder, reason string
+	var lease time.Duration
+	var revision uint64
+	cmd := &cobra.Command{
+		Use: "set --percent P", Short: "Set the rollout of every executor", Args: noArgs,
+		Long: `Set gives every executor the percentage of requests that get a shadow. The decision that leaves an executor stays the
+baseline's. Without --lease it stays until the next set; with --lease and --holder it falls to 0 % unless the same command is
+given again within that time. A rollout that a canary holds is refused: greenlight canary abort ends it.
+
+It exits 1 when an executor does not answer or refuses, and says which did.`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			req := &executorv1.SetRolloutRequest{Percent: percent, Holder: holder, Reason: reason, ExpectedRevision: revision}
+			switch {
+			case !cmd.Flags().Changed("percent"):
+				return usageError{errors.New("give --percent, 0 to 100")}
+			case !(percent >= 0 && percent <= 100):
+				return usageError{fmt.Errorf("--percent %v: want 0 to 100", percent)}
+			case revision > maxRevision:
+				return usageError{fmt.Errorf("--if-revision %d: want at most %d", revision, uint64(maxRevision))}
+			case cmd.Flags().Changed("lease") != (holder != ""):
+				return usageError{errors.New("give both --lease and --holder, or none")}
+			}
+			if cmd.Flags().Changed("lease") {
+				req.Lease = durationpb.New(lease)
+			}
+			if mode == "" {
+				mode = "observe-only"
+				if percent == 0 {
+					mode = "off"
+				}
+			}
+			word := "ROLLOUT_MODE_" + strings.ToUpper(strings.ReplaceAll(mode, "-", "_"))
+			req.Mode = executorv1.RolloutMode(executorv1.RolloutMode_value[word])
+			if req.GetMode() == executorv1.RolloutMode_ROLLOUT_MODE_UNSPECIFIED {
+				return usageError{fmt.Errorf("--mode %q: want off or observe-only", mode)}
+			}
+			return e.each(cmd.Context(), c, func(ctx context.Context, x pair.Executor) (*executorv1.Rollout, error) {
+				got, err := x.Rollouts.SetRollout(ctx, req)
+				return got.GetRollout(), err
+			})
+		},
+	}
+	e.declare(cmd, c)
+	fs := cmd.Flags()
+	fs.Float64Var(&percent, "percent", 0, "percentage of requests that get a shadow, 0 to 100")
+	fs.StringVar(&mode, "mode", "", "off or observe-only; off at 0 % and observe-only otherwise when it is not given")
+	fs.DurationVar(&lease, "lease", 0, "how long it stays in force unless it is set again, 1s to 1h")
+	fs.StringVar(&holder, "holder", "", "who holds the lease")
+	fs.StringVar(&reason, "reason", "no reason given", "why, for the audit log")
+	fs.Uint64Var(&revision, "if-revision", 0, "change nothing unless this is the revision in force; 0 is any")
+	return cmd
+}
