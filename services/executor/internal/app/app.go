@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"slices"
 	"strings"
 
@@ -144,7 +145,9 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) error {
 		facade.CanonicalNames(r.GetFeatures())
 	}, nil))
 	admin.Handle("GET /shadow/metrics", facade.Unary(reports.GetShadowReport, nil, nil))
+	host, _ := os.Hostname() // without one the page has its address
 	status := page.New(page.Options{
+		Host:   host,
 		Report: reports.GetShadowReport, Rollout: rollouts.Report, Drift: mlenginev1.NewDriftServiceClient(conn).GetDrift,
 		Metrics: reg, Logger: logger,
 	})
