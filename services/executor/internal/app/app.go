@@ -160,9 +160,9 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) error {
 
 	// Reverse order: refuse and drain calls first, then let the shadows they left behind finish, then write what they and
 	// the quotes have left.
-	stack.OnStop("http", web.Shutdown)
+	stack.OnStop("http", lifecycle.Half(web.Shutdown))
 	stack.OnStop("status page", status.Stop)
-	stack.OnStop("grpc", server.Drain)
+	stack.OnStop("grpc", lifecycle.Half(server.Drain))
 	stack.OnStop("quote streams", func(context.Context) error {
 		decisions.EndStreams()
 		return nil
