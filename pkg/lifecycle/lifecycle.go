@@ -40,6 +40,19 @@ func (s *Stack) OnStop(name string, fn func(context.Context) error) {
 	s.closers = append(s.closers, closer{name, fn})
 }
 
+// Half returns fn with half of the time that is left to it. It is for what clients can hold up: what is closed afterwards,
+// and saves what there is to save, has the other half.
+func Half(fn func(context.Context) error) func(context.Context) error {
+	return func(ctx context.Context) error {
+		if deadline, ok := ctx.Deadline(); ok {
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeout(ctx, time.Until(deadline)/2)
+			defer cancel()
+		}
+		return fn(ctx)
+	}
+}
+
 // Serve registers a loop that runs until its resource is closed, and returns nil then.
 func (s *Stack) Serve(name string, fn func() error) {
 	s.servers = append(s.servers, server{name, fn})

@@ -206,3 +206,28 @@ func TestStopOfAResourceThatHangs(t *testing.T) {
 		}
 	})
 }
+
+// What clients hold up leaves half of the time to what is closed afterwards.
+func TestHalfLeavesTimeToSave(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var stack lifecycle.Stack
+		var left time.Duration
+		stack.OnStop("features", func(ctx context.Context) error {
+			deadline, _ := ctx.Deadline()
+			left = time.Until(deadline)
+			return nil
+		})
+		stack.OnStop("calls", lifecycle.Half(func(ctx context.Context) error {
+			<-ctx.Done()
+			return ctx.Err()
+		}))
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		if err := stack.Close(ctx); !errors.Is(err, context.DeadlineExceeded) || left != 5*time.Second {
+			t.Errorf("got %v with %v left, want 5s", err, left)
+		}
+		if err := lifecycle.Half(func(ctx context.Context) error { return ctx.Err() })(t.Context()); err != nil {
+			t.Errorf("without a deadline: %v", err)
+		}
+	})
+}

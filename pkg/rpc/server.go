@@ -7,6 +7,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"sync"
 	"time"
 
 	grpcprom "github.com/grpc-ecosystem/go-grpc-middleware/providers/prometheus"
@@ -82,6 +83,8 @@ type Server struct {
 	onRefused func(method string, code codes.Code)
 	crowded   string
 	crowd     *crowd // of the service crowded; nil if there is none
+	draining  chan struct{}
+	drain     sync.Once // closes draining
 }
 
 // NewServer returns a server without services. Register them, then call [Server.Ready].
@@ -100,7 +103,8 @@ func NewServer(opts ServerOptions) *Server {
 		return status.Error(codes.Internal, "internal error")
 	})
 	unary := []grpc.UnaryServerInterceptor{metrics.UnaryServerInterceptor(), logCalls(opts.Logger, opts.SlowCall)}
-	stream := []grpc.StreamServerInterceptor{metrics.StreamServerInterceptor()}
+	s := &Server{Health: health.NewServer(), metrics: metrics, onRefused: opts.OnRefused, crowded: opts.Crowded, draining: make(chan struct{})}
+	stream := []grpc.StreamServerInterceptor{metrics.StreamServerInterceptor(), s.endOnDrain}
 	if opts.Limiter != nil {
 		limit := limited{opts.Limiter, opts.Control}
 		unary, stream = append(unary, limit.unary), append(stream, limit.stream)
@@ -124,14 +128,11 @@ func NewServer(opts ServerOptions) *Server {
 	if opts.Credentials != nil {
 		serverOpts = append(serverOpts, grpc.Creds(opts.Credentials))
 	}
-	var c *crowd
 	if opts.Crowded != "" {
-		c = newCrowd(opts.Crowded, opts.Registerer)
-		serverOpts = append(serverOpts, grpc.InTapHandle(c.tap))
+		s.crowd = newCrowd(opts.Crowded, opts.Registerer)
+		serverOpts = append(serverOpts, grpc.InTapHandle(s.crowd.tap))
 	}
-	s := &Server{
-		Server: grpc.NewServer(serverOpts...), Health: health.NewServer(), metrics: metrics, onRefused: opts.OnRefused, crowded: opts.Crowded, crowd: c,
-	}
+	s.Server = grpc.NewServer(serverOpts...)
 	healthpb.RegisterHealthServer(s.Server, s.Health)
 	if opts.Reflection {
 		reflection.Register(s.Server)
@@ -163,6 +164,7 @@ func (s *Server) Busy() bool { return s.crowd != nil && s.crowd.waiting.Load() >
 // Drain reports NOT_SERVING, refuses new calls and waits for those under way; when ctx ends first it cuts them off.
 func (s *Server) Drain(ctx context.Context) error {
 	s.Health.Shutdown()
+	s.drain.Do(func() { close(s.draining) })
 	// GracefulStop knows no deadline, so the timer that cuts it off must run before it is called.
 	defer context.AfterFunc(ctx, s.Stop)()
 	s.GracefulStop()

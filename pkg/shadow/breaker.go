@@ -85,6 +85,16 @@ type Breaker struct {
 	opened   atomic.Int64
 	reopened atomic.Int32
 	trips    atomic.Uint64
+	// trip is what opened it; nil while it is closed.
+	trip atomic.Pointer[BreakerTrip]
+}
+
+// BreakerTrip says when and why a breaker opened.
+type BreakerTrip struct {
+	Time   time.Time
+	Reason string
+	// Successes and Failures are the predictions in the window then, Consecutive the failures in a row.
+	Successes, Failures, Consecutive uint32
 }
 
 // NewBreaker returns a closed breaker.
@@ -173,11 +183,20 @@ type BreakerStatus struct {
 	Trips uint64
 	// NextProbe is when probes may begin; zero unless the breaker is open.
 	NextProbe time.Time
+	// Trip is what opened it, nil while it is closed; Reopened is how often a probe has failed since.
+	Trip     *BreakerTrip
+	Reopened int32
 }
 
-// Status reads the breaker. It may move it from open to half-open, as any look at it does.
+// Status reads the breaker. It may move it from open to half-open, as any reading does.
 func (b *Breaker) Status() BreakerStatus {
-	s := BreakerStatus{Trips: b.trips.Load()}
+	s := b.state()
+	s.Trips = b.trips.Load()
+	s.Trip, s.Reopened = b.trip.Load(), b.reopened.Load() // after the state: what opened it is known before it is open
+	return s
+}
+
+func (b *Breaker) state() (s BreakerStatus) {
 	if until, held := b.held(); held {
 		s.State, s.Blind, s.NextProbe = executorv1.BreakerState_BREAKER_STATE_OPEN, true, until
 		return s
@@ -211,7 +230,11 @@ func (b *Breaker) readyToTrip(c gobreaker.Counts) bool {
 	default:
 		return false
 	}
-	// The counts are logged here because the change of state that follows clears them.
+	// The change of state that follows clears the counts.
+	b.trip.Store(&BreakerTrip{
+		Time: time.Now(), Reason: reason,
+		Successes: c.TotalSuccesses, Failures: c.TotalFailures, Consecutive: c.ConsecutiveFailures,
+	})
 	b.opts.Logger.Warn("breaker opens", "reason", reason, "failures", c.TotalFailures, "successes", c.TotalSuccesses,
 		"consecutive_failures", c.ConsecutiveFailures, "window", b.opts.Window)
 	return true
@@ -245,6 +268,7 @@ func (b *Breaker) onStateChange(from, to gobreaker.State) {
 		b.opts.Logger.Info("breaker is half-open", "probes", b.opts.Probes)
 	case gobreaker.StateClosed:
 		b.reopened.Store(0)
+		b.trip.Store(nil)
 		b.opts.Logger.Info("breaker is closed")
 	}
 }

@@ -277,3 +277,37 @@ func TestBreakerOptions(t *testing.T) {
 		}
 	}
 }
+
+// While the breaker is not closed its status says when and why it opened.
+func TestStatusSaysWhyTheBreakerOpened(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBreaker(t, nil)
+		want := func(reason string, successes, failures, consecutive, reopened uint64, since time.Duration) {
+			t.Helper()
+			got := b.Status().proto().GetTrip()
+			if got.GetReason() != reason || got.GetSuccesses() != successes || got.GetFailures() != failures ||
+				got.GetConsecutiveFailures() != consecutive || got.GetReopened() != reopened {
+				t.Errorf("got %v, want %s with %d successes, %d failures, %d in a row, reopened %d", got, reason, successes, failures, consecutive, reopened)
+			}
+			if reason != "" && time.Since(got.GetOpenTime().AsTime()) != since {
+				t.Errorf("open since %v, want %v", time.Since(got.GetOpenTime().AsTime()), since)
+			}
+		}
+		want("", 0, 0, 0, 0, 0)
+		tell(b, 97, Match)
+		tell(b, 3, Deadline)
+		want("error rate", 97, 3, 3, 0, 0)
+		time.Sleep(15*time.Second + 1)
+		wantState(t, b, halfOpen)
+		want("error rate", 97, 3, 3, 0, 15*time.Second+1)
+		tell(b, 1, Deadline)
+		wantState(t, b, open)
+		want("error rate", 97, 3, 3, 1, 15*time.Second+1)
+		time.Sleep(time.Until(b.Status().NextProbe) + 1)
+		tell(b, 5, Match)
+		wantState(t, b, closed)
+		want("", 0, 0, 0, 0, 0)
+		tell(b, 10, Unavailable)
+		want("failures in a row", 0, 10, 10, 0, 0)
+	})
+}

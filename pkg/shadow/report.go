@@ -131,5 +131,11 @@ func (s BreakerStatus) proto() *executorv1.BreakerStatus {
 	if !s.NextProbe.IsZero() {
 		p.NextProbeTime = timestamppb.New(s.NextProbe)
 	}
+	if t := s.Trip; t != nil && s.State != executorv1.BreakerState_BREAKER_STATE_CLOSED {
+		p.Trip = &executorv1.BreakerTrip{
+			OpenTime: timestamppb.New(t.Time), Reason: t.Reason, Reopened: uint64(s.Reopened),
+			Successes: uint64(t.Successes), Failures: uint64(t.Failures), ConsecutiveFailures: uint64(t.Consecutive),
+		}
+	}
 	return p
 }

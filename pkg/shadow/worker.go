@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/greenlight-ml/greenlight/pkg/text"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 )
 
@@ -80,7 +81,7 @@ func (w *worker) send(ctx context.Context) {
 // validate returns an error if the response is not one score or one error for each row, in their order.
 func validate(r *mlenginev1.BatchPredictResponse, rows int) error {
 	if n := len(r.GetScores()); n != rows {
-		return fmt.Errorf("ml-engine answered %d scores for %d rows", n, rows)
+		return fmt.Errorf("ml-engine answered %s for %s", text.Plural(n, "score"), text.Plural(rows, "row"))
 	}
 	next := uint32(0)
 	for _, e := range r.GetErrors() {

@@ -2,6 +2,7 @@
 package text
 
 import (
+	"fmt"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -41,4 +42,12 @@ func Clean(s string, limit int) string {
 		return r
 	}, s)
 	return Cut(clean, limit)
+}
+
+// Plural returns the count with its noun, for example "1 row" and "2 rows".
+func Plural[N ~int | ~uint32 | ~uint64](n N, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
 }

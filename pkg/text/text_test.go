@@ -45,6 +45,14 @@ func TestClean(t *testing.T) {
 	}
 }
 
+func TestPlural(t *testing.T) {
+	for n, want := range map[int]string{0: "0 rows", 1: "1 row", 2: "2 rows", -1: "-1 rows"} {
+		if got := text.Plural(n, "row"); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
+
 func FuzzClean(f *testing.F) {
 	f.Add("v1.8.1\x00\xff é", 7)
 	f.Fuzz(func(t *testing.T, s string, limit int) {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -148,7 +149,9 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) error {
 		facade.CanonicalNames(r.GetFeatures())
 	}, nil))
 	admin.Handle("GET /shadow/metrics", facade.Unary(reports.GetShadowReport, nil, nil))
+	host, _ := os.Hostname() // without one the page has its address
 	status := page.New(page.Options{
+		Host:   host,
 		Report: reports.GetShadowReport, Rollout: rollouts.Report, Drift: mlenginev1.NewDriftServiceClient(conn).GetDrift,
 		Metrics: reg, Logger: logger, Build: "executor " + build.String(),
 	})
@@ -161,9 +164,9 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) error {
 
 	// Reverse order: refuse and drain calls first, then let the shadows they left behind finish, then write what they and
 	// the quotes have left.
-	stack.OnStop("http", web.Shutdown)
+	stack.OnStop("http", lifecycle.Half(web.Shutdown))
 	stack.OnStop("status page", status.Stop)
-	stack.OnStop("grpc", server.Drain)
+	stack.OnStop("grpc", lifecycle.Half(server.Drain))
 	stack.OnStop("quote streams", func(context.Context) error {
 		decisions.EndStreams()
 		return nil

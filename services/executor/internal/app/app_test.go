@@ -49,7 +49,7 @@ func TestPages(t *testing.T) {
 	r := start(t, options(t, loopback(t)))
 	r.reached()
 	for path, want := range map[string]string{
-		"/healthz": "ok\n", "/readyz": "baseline heuristic-test, shadow v1.8.1-test\n", "/metrics": "ml_shadow_outcomes_total", "/": "<title>Greenlight: status</title>",
+		"/healthz": "ok\n", "/readyz": "baseline heuristic-test, shadow v1.8.1-test\n", "/metrics": "ml_shadow_outcomes_total", "/": "<title>Greenlight executor</title>",
 		"/status": `"answers":[{"question":"Is the baseline harmed?"`,
 	} {
 		if code, body := r.Get(path); code != http.StatusOK || !strings.Contains(body, want) {

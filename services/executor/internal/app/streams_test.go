@@ -36,3 +36,16 @@ func TestStreamsThatAreGivenUpLeaveNothing(t *testing.T) {
 	}
 	r.WantStreamsEnd(t, streams)
 }
+
+// A client that keeps a stream open, for example to watch the health, does not hold up a stop.
+func TestAStopWaitsForNoStream(t *testing.T) {
+	r := start(t, options(t, loopback(t)))
+	for name, open := range r.Streams() {
+		if err := open(t.Context()); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if err := r.Stop(); err != nil {
+		t.Errorf("stop: %v", err)
+	}
+}

@@ -13,6 +13,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
+	"github.com/greenlight-ml/greenlight/pkg/text"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 )
 
@@ -96,8 +97,8 @@ func packedState(v *executorv1.FeatureVector) (shadow.State, error) {
 	}
 	values := v.GetValues()
 	if len(values) != schema.Len() {
-		return shadow.State{}, invalid(reasonVectorLength, nil, "the vector has %d values: schema %s has %d (%s)",
-			len(values), schema.Name, schema.Len(), strings.Join(schema.Names(), ", "))
+		return shadow.State{}, invalid(reasonVectorLength, nil, "the vector has %s: schema %s has %d (%s)",
+			text.Plural(len(values), "value"), schema.Name, schema.Len(), strings.Join(schema.Names(), ", "))
 	}
 	for i, x := range values {
 		if name := schema.Features[i].Name; !valid(name, x) {

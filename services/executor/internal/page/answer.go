@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/pkg/text"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 )
@@ -17,6 +18,14 @@ type Answer struct {
 	Tone Tone `json:"tone"`
 	// Why has the figures behind the word, with their n.
 	Why string `json:"why"`
+	// Period is the time that the figures are of, for example "last 5 min" or "since start".
+	Period string `json:"period"`
+}
+
+// over returns the answer with its period.
+func (a Answer) over(period string) Answer {
+	a.Period = period
+	return a
 }
 
 // Tone is what an answer means for an operator.
@@ -63,11 +72,21 @@ func seen(report *executorv1.GetShadowReportResponse, rollout *executorv1.Rollou
 	case rollout.GetMode() != executorv1.RolloutMode_ROLLOUT_MODE_OBSERVE_ONLY || rollout.GetPercent() == 0:
 		a.Word, a.Tone, a.Why = "off", neutral, "the rollout is at 0 %; "+a.Why
 	case breaker == executorv1.BreakerState_BREAKER_STATE_OPEN:
-		a.Word, a.Tone, a.Why = "no", bad, "the breaker is open; "+a.Why
+		a.Word, a.Tone, a.Why = "no", bad, "the breaker is open"+opened(report)+"; "+a.Why
 	case sampled > 0 && w.GetComparisons() == 0:
 		a.Word, a.Tone = "no", bad
 	}
 	return a
+}
+
+// opened says since when the breaker is open, and why it opened.
+func opened(report *executorv1.GetShadowReportResponse) string {
+	t := report.GetBreaker().GetTrip()
+	if t == nil {
+		return ""
+	}
+	return fmt.Sprintf(" since %s: %s, %d of %s failed, %d in a row", t.GetOpenTime().AsTime().Format("15:04:05 UTC"), t.GetReason(),
+		t.GetFailures(), text.Plural(t.GetFailures()+t.GetSuccesses(), "prediction"), t.GetConsecutiveFailures())
 }
 
 // coverage judges how many of the sampled shadows in the window were compared.
@@ -121,7 +140,8 @@ func moved(d *mlenginev1.GetDriftResponse, failed error) Answer {
 		a.Why = fmt.Sprintf("no vector in the window, n = %d", d.GetRows())
 		return a
 	}
-	a.Why = fmt.Sprintf("overall PSI %.3f, want below %.3g, n = %d rows of %d days", overall.GetPsi(), overall.GetThreshold(), d.GetRows(), d.GetDays())
+	a.Why = fmt.Sprintf("overall PSI %.3f, want below %.3g, n = %s of %s",
+		overall.GetPsi(), overall.GetThreshold(), text.Plural(d.GetRows(), "row"), text.Plural(d.GetDays(), "day"))
 	switch overall.GetVerdict() {
 	case mlenginev1.DriftVerdict_DRIFT_VERDICT_PASS:
 		a.Word, a.Tone = "no", good

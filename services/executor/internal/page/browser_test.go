@@ -2,6 +2,7 @@ package page
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -54,33 +55,51 @@ func browser(t *testing.T, url string, flags ...string) (console string) {
 func lookAt(t *testing.T, width int, flags []string) (body, console string) {
 	t.Helper()
 	p := newWorld(t).start()
-	mux := http.NewServeMux()
 	inner := p.mux()
-	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { inner.ServeHTTP(framed{w}, r) })
-	mux.HandleFunc("/frame", func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprintf(w, frame, width) })
-	seen := make(chan string, 1)
-	shown := make(chan struct{}, 1)
-	mux.HandleFunc("POST /seen", func(_ http.ResponseWriter, r *http.Request) {
+	s := newSightings(frame, width)
+	s.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { inner.ServeHTTP(framed{w}, r) })
+	server := httptest.NewServer(s)
+	defer server.Close()
+	defer func() { _ = p.Stop(t.Context()) }()
+	console = browser(t, server.URL+"/frame", flags...)
+	return s.body(), console
+}
+
+// sightings serves a frame and takes what its script sends.
+type sightings struct {
+	*http.ServeMux
+
+	seen  chan string
+	shown chan struct{}
+}
+
+func newSightings(frame string, width int) *sightings {
+	s := &sightings{http.NewServeMux(), make(chan string, 1), make(chan struct{}, 1)}
+	s.HandleFunc("/frame", func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprintf(w, frame, width) })
+	s.HandleFunc("POST /seen", func(_ http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
-		seen <- string(body)
-		shown <- struct{}{}
+		s.seen <- string(body)
+		s.shown <- struct{}{}
 	})
-	mux.HandleFunc("GET /seen", func(w http.ResponseWriter, r *http.Request) {
+	s.HandleFunc("GET /seen", func(w http.ResponseWriter, r *http.Request) {
 		select {
-		case <-shown:
+		case <-s.shown:
 		case <-r.Context().Done():
 		}
 		w.WriteHeader(http.StatusNoContent)
 	})
-	server := httptest.NewServer(mux)
-	defer server.Close()
-	defer func() { _ = p.Stop(t.Context()) }()
-	console = browser(t, server.URL+"/frame", flags...)
+	return s
+}
+
+// body is what was sent; empty if nothing was.
+func (s *sightings) body() string {
 	select {
-	case body = <-seen:
+	case body := <-s.seen:
+		s.seen <- body
+		return body
 	default:
+		return ""
 	}
-	return body, console
 }
 
 func TestPageInABrowser(t *testing.T) {
@@ -106,7 +125,7 @@ func TestPageInABrowser(t *testing.T) {
 			}
 			for _, want := range []string{
 				`<p class="word">no</p>`, `<p class="word">yes</p>`, "n&nbsp;=&nbsp;1,000", "want ≥ 99&nbsp;%,", "PSI 0.0512 is below 0.1234",
-				`<p class="big good">98.49 %</p>`, "97.86 % to 98.94 %", "n = 1,990 in 5 min", "SLO 95 %",
+				`<p class="big good">98.49 %</p>`, "97.86 % to 98.94 %, n = 1,990<", "SLO 95 %", `Match rate <span class="period" data-of="2">last 5 min</span>`, `<span class="period" aria-live="off">since start</span>`,
 				"<td>0.55</td><td>0.96</td><td>1.00</td><td>1,000</td>", "beyond 0.05: 1.0 %",
 				"<td>1,960</td><td>70.6 %</td><td>1,960</td>", "not sampled", "<td>2,777</td>",
 				"0.250 fail", "noise 99 % 0.310", "n = 10,080", "No data, n = 0: vol1m.",
@@ -120,6 +139,67 @@ func TestPageInABrowser(t *testing.T) {
 			}
 			if t.Failed() {
 				t.Log(body)
+			}
+		})
+	}
+}
+
+// deadFrame shows the page, has the executor go silent once there are figures, and sends the test what the page says then.
+const deadFrame = `<!doctype html><html><body><iframe id="f" src="/" width="%d" height="1000"></iframe><img src="/seen"><script>
+let killed = false;
+const t = setInterval(() => {
+	const d = document.getElementById("f").contentDocument;
+	if (!d || !d.querySelector("#models dd")) return;
+	if (!killed) fetch("/silence", { method: "POST" });
+	killed = true;
+	if (d.getElementById("dead").hidden) return;
+	clearInterval(t);
+	const faded = getComputedStyle(d.querySelector("main")).opacity;
+	fetch("/seen", { method: "POST", body: d.title + "\n" + d.getElementById("dead").innerText + "\nopacity " + faded });
+}, 50);
+</script></body></html>`
+
+// An executor that goes silent, with its connections open or not, is the loudest thing on its page.
+func TestADeadExecutorInABrowser(t *testing.T) {
+	for name, end := range map[string]func(w http.ResponseWriter, r *http.Request){
+		"frozen": func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() },
+		"gone":   func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := newWorld(t).start()
+			inner := p.mux()
+			silent, silence := context.WithCancel(t.Context())
+			defer silence()
+			s := newSightings(deadFrame, 1200)
+			s.HandleFunc("POST /silence", func(http.ResponseWriter, *http.Request) { silence() })
+			s.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+				if silent.Err() != nil {
+					end(w, r)
+					return
+				}
+				if !strings.HasSuffix(r.URL.Path, "/events") {
+					inner.ServeHTTP(framed{w}, r)
+					return
+				}
+				ctx, cancel := context.WithCancel(r.Context())
+				defer context.AfterFunc(silent, cancel)()
+				inner.ServeHTTP(framed{w}, r.WithContext(ctx))
+				if silent.Err() != nil {
+					end(w, r)
+				}
+			})
+			server := httptest.NewServer(s)
+			defer server.Close()
+			defer func() { _ = p.Stop(t.Context()) }()
+			_ = browser(t, server.URL+"/frame") // the console says that requests fail
+			for _, want := range []string{
+				"NO ANSWER: trader-7, instance instance", "EXECUTOR DOES NOT ANSWER\n", "trader-7, instance instance has sent nothing for ",
+				" UTC. The figures below are of then.", "opacity 0.4",
+			} {
+				if got := s.body(); !strings.Contains(got, want) {
+					t.Errorf("the page says %q, want %q", got, want)
+				}
 			}
 		})
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"sync"
 	"time"
 
@@ -84,6 +85,33 @@ func reason(err error) error {
 	}
 }
 
+// checkDrift returns an error if the page could not show the answer: a number or a verdict that there is none of.
+func checkDrift(d *mlenginev1.GetDriftResponse) error {
+	check := func(name string, r *mlenginev1.DriftReading) error {
+		if r == nil {
+			return nil
+		}
+		for _, v := range []float64{r.GetPsi(), r.GetNullExpected(), r.GetNullQ95(), r.GetNullQ99(), r.GetPValue(), r.GetThreshold()} {
+			if !(v >= 0 && v <= math.MaxFloat64) { // NaN too
+				return fmt.Errorf("ml-engine's answer makes no sense: the index of %q has the number %v", name, v)
+			}
+		}
+		if _, known := mlenginev1.DriftVerdict_name[int32(r.GetVerdict())]; !known {
+			return fmt.Errorf("ml-engine's answer makes no sense: the index of %q has the verdict %d", name, r.GetVerdict())
+		}
+		return nil
+	}
+	if err := check("overall", d.GetOverall()); err != nil {
+		return err
+	}
+	for _, f := range d.GetFeatures() {
+		if err := check(f.GetFeature(), f.GetReading()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (d *drift) refresh(ctx context.Context) {
 	d.mu.Lock()
 	fresh := time.Now().Before(d.next) // it was wanted again while it was on its way
@@ -95,6 +123,9 @@ func (d *drift) refresh(ctx context.Context) {
 	defer cancel()
 	answer, err := d.ask(ctx, &mlenginev1.GetDriftRequest{})
 	var raw json.RawMessage
+	if err == nil {
+		err = checkDrift(answer)
+	}
 	if err == nil {
 		raw, err = message(answer)
 	}

@@ -21,11 +21,13 @@ type Options struct {
 	Rollout func() *executorv1.Rollout
 	// Drift asks ml-engine. It may hang or fail: it is called beside the statuses, every 30 s, and given up after 5 s.
 	Drift func(context.Context, *mlenginev1.GetDriftRequest, ...grpc.CallOption) (*mlenginev1.GetDriftResponse, error)
+	// Host is the name of this machine.
+	Host string
 	// Metrics has the histograms of both latencies and of the differences between shadow and baseline.
 	Metrics Gatherer
 	// Build is what the program was built from, for the footer.
 	Build string
-	// Logger is told of a status that could not be made.
+	// Logger gets the error of a status that could not be made.
 	Logger *slog.Logger
 }
 

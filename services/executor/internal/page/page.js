@@ -5,6 +5,7 @@
   const count = (v) => number.format(Number(v));
   const percent = (v, digits = 1) => (100 * v).toFixed(digits) + " %";
   const millis = (v) => (v < 0.1 ? v.toFixed(3) : v < 10 ? v.toFixed(2) : v.toFixed(0));
+  const plural = (n, noun) => `${count(n)} ${noun}${Number(n) === 1 ? "" : "s"}`;
   const words = (name, prefix) => name.replace(prefix, "").toLowerCase().replaceAll("_", " ");
 
   // span is a length of time for people.
@@ -38,9 +39,11 @@
     const list = $("answers");
     s.answers.forEach((a, i) => {
       const li = list.children[i] || list.appendChild(el("li", {},
-        el("h2", { class: "question" }, a.question), el("p", { class: "word" }), el("p", { class: "muted", "aria-live": "off" })));
+        el("h2", { class: "question" }, a.question + " ", el("span", { class: "period", "aria-live": "off" })),
+        el("p", { class: "word" }), el("p", { class: "muted", "aria-live": "off" })));
       li.className = a.tone;
-      const [, word, why] = li.children;
+      const [question, word, why] = li.children;
+      question.lastElementChild.textContent = a.period;
       if (word.textContent !== a.word) word.textContent = a.word;
       why.textContent = a.why.replace(/(?<![.\d])\d{4,}/g, count).replaceAll(">=", "≥").replace(/ (?=[%=])|(?<==) (?=\d)/g, "\u00a0");
     });
@@ -55,7 +58,7 @@
       ["rollout", `${s.rollout.percent} %, ${words(s.rollout.mode, "ROLLOUT_MODE_")}`, ""],
       ["shadow", r.shadowVersion || "none has answered yet", ""],
       ["baseline", r.baselineVersion, ""],
-      ["requests", count(r.requestsTotal), ""],
+      ["requests since start", count(r.requestsTotal), ""],
     ].map(([k, v, tone]) => el("li", {}, el("span", {}, k + " "), el("strong", { class: tone }, v))));
   };
 
@@ -71,7 +74,7 @@
     const slo = "SLO " + percent(s.matchTarget, 0);
     $("match").replaceChildren(
       el("p", { class: "big " + s.answers[2].tone }, percent(rate, 2)),
-      el("p", { class: "muted" }, `95 % Wilson bounds ${percent(low, 2)} to ${percent(high, 2)}, n = ${count(n)} in ${span(parseFloat(w.length))}`),
+      el("p", { class: "muted" }, `95 % Wilson bounds ${percent(low, 2)} to ${percent(high, 2)}, n = ${count(n)}`),
       picture(54, `match rate ${percent(rate, 2)}, bounds ${percent(low, 2)} to ${percent(high, 2)}, ${slo}`,
         draw("rect", { class: "track", x: 0, y: 18, width: "100%", height: 16, rx: 3 }),
         bar("bar", x(low), x(high), 18, 16), line("mark", x(rate), 15, 37), line("target", x(s.matchTarget), 13, 40),
@@ -127,7 +130,7 @@
         ...bars, draw("line", { class: "mark", x1: 0, x2: "100%", y1: 115, y2: 115 }), ...labels, line("target", border, 3, 115),
         draw("text", { x: at(border), dx: 6, y: 13 }, `beyond ${tolerance}: ${percent(beyond / n)}`)),
       el("p", { class: "muted" }, `${quantiles}; mean of shadow − baseline ${w.meanDelta == null ? "not known" : w.meanDelta.toPrecision(2)}, ` +
-        `n = ${count(w.comparisons)} in ${span(parseFloat(w.length))}`));
+        `n = ${count(w.comparisons)}, ${s.answers[2].period}`));
   };
 
   const outcomes = (s) => {
@@ -141,7 +144,7 @@
     }));
     $("outcomes-sum").replaceChildren(
       el("tr", {}, el("th", { scope: "row" }, "n"), el("td", {}, count(inWindow)), el("td", {}, share(inWindow)), el("td", {}, count(inAll))));
-    $("window").textContent = "last " + span(parseFloat(s.report.window.length));
+    $("window").textContent = s.answers[1].period;
   };
 
   const drift = (s) => {
@@ -155,7 +158,7 @@
     const scale = Math.max(0.4, ...known.flatMap(([, , , r]) => [r.psi, r.nullQ99 || 0]));
     const tones = { DRIFT_VERDICT_FAIL: "bad", DRIFT_VERDICT_PASS: "good" };
     $("drift").replaceChildren(
-      el("p", { class: "muted" }, `${count(s.drift.rows)} rows of ${s.drift.days} days. Bar: PSI; dashed: threshold; solid: what noise alone reaches once in a hundred times.`),
+      el("p", { class: "muted" }, `${plural(s.drift.rows, "row")} of ${plural(s.drift.days, "day")}. Bar: PSI; dashed: threshold; solid: what noise alone reaches once in a hundred times.`),
       ...known.map(([name, role, n, r]) => {
         const verdict = words(r.verdict, "DRIFT_VERDICT_"), noise = r.nullQ99 == null ? "noise not known" : `noise 99 % ${r.nullQ99.toFixed(3)}`;
         const marks = [line("target", r.threshold / scale, 0, 14)];
@@ -187,11 +190,18 @@
     $("state").replaceChildren(el("p", { class: "big " + (breakerTone[state] || "neutral") }, state));
     const entries = [
       ["failures", `${n === 0 ? "none to count" : `${count(failures)}, ${percent(failures / n, 2)}`}, n = ${count(n)} in its window`],
-      ["opened", `${count(b.tripsTotal)} ${Number(b.tripsTotal) === 1 ? "time" : "times"} since start`],
-      ["in flight", `${count(s.report.inFlight)} shadows`],
+      ["opened", `${plural(b.tripsTotal, "time")} since start`],
+      ["in flight", plural(s.report.inFlight, "shadow")],
     ];
     if (b.blind) entries.unshift(["blind", "too few requests to judge by rate"]);
     if (b.nextProbeTime) entries.unshift(["next probe", `in ${span((Date.parse(b.nextProbeTime) - Date.parse(s.time)) / 1000)}`]);
+    if (b.trip) {
+      const t = b.trip, all = Number(t.failures) + Number(t.successes);
+      entries.unshift(
+        ["open since", `${t.openTime.slice(11, 19)} UTC, for ${span((Date.parse(s.time) - Date.parse(t.openTime)) / 1000)}` +
+          (Number(t.reopened) === 0 ? "" : `; ${plural(t.reopened, "probe")} failed since`)],
+        ["because of", `${t.reason}: ${count(t.failures)} of ${plural(all, "prediction")} failed, ${count(t.consecutiveFailures)} in a row`]);
+    }
     pairs("breaker", entries);
   };
 
@@ -201,31 +211,72 @@
       ["executor", el("code", {}, r.instanceId || "not known"), el("br"), `since ${r.startTime.slice(0, 19).replace("T", " ")} UTC`]]);
   };
 
-  // The link to the executor: a stream, or one status at a time while there is none.
-  let paused = false, stream = null, timer = 0, last = 0, link = "";
+  const periods = (s) => {
+    for (const p of document.querySelectorAll(".period[data-of]")) p.textContent = s.answers[p.dataset.of].period;
+  };
+
+  // name says which executor this is: its machine, and the beginning of the id of its process.
+  let executor = "";
+  const name = (s) => {
+    executor = `${s.host || location.host}, instance ${(s.report.instanceId || "not known").slice(0, 8)}`;
+    $("name").textContent = executor;
+  };
+
+  // The link to the executor: a stream, or one status at a time while there is none. A status comes every second; after
+  // patience without any answer, for whatever reason, the executor counts as dead.
+  const patience = 4000, retry = 2000;
+  let paused = false, stream = null, timer = 0, last = 0, answered = Date.now(), link = "";
   const say = (text) => {
-    document.documentElement.classList.toggle("stale", text !== "live" && text !== "paused" && last !== 0);
     if (text === link) return;
     link = text;
     $("link").textContent = text;
   };
+  const title = (problem) => {
+    document.title = `${problem}${executor || location.host}: Greenlight executor`;
+  };
+  const loaded = Date.now();
+  const clock = (t) => new Date(t).toISOString().slice(11, 19) + " UTC";
+  // mourn makes an executor that does not answer the loudest thing on the page.
+  const mourn = (dead) => {
+    document.documentElement.classList.toggle("stale", dead);
+    $("dead").hidden = !dead;
+    if (!dead) return;
+    const since = last || loaded;
+    $("dead-since").textContent = `${executor || location.host} has sent nothing for ${span((Date.now() - since) / 1000)}, since ${clock(since)}. ` +
+      (last ? "The figures below are of then." : "There are no figures.");
+    title("NO ANSWER: ");
+    say("not connected");
+  };
   const show = (s) => {
-    last = Date.now();
+    last = answered = Date.now();
     $("time").textContent = s.time.slice(11, 19) + " UTC";
     $("time").dateTime = s.time;
-    for (const part of [answers, facts, match, latency, delta, outcomes, drift, rollout, breaker, models]) part(s);
+    for (const part of [name, answers, periods, facts, match, latency, delta, outcomes, drift, rollout, breaker, models]) {
+      try {
+        part(s);
+      } catch (e) { // what one part cannot show must not hide the others
+        console.error(e);
+      }
+    }
+    mourn(false);
+    const alarm = s.answers.find((a) => a.tone === "bad");
+    title(alarm ? `${alarm.question} ${alarm.word.toUpperCase()}: ` : "");
     say("live");
   };
+  setInterval(() => {
+    if (!paused && !document.hidden && Date.now() - answered > patience) mourn(true);
+  }, 1000);
   const poll = async () => {
     try {
       const r = await fetch("status", { cache: "no-store" });
+      answered = Date.now();
       if (!r.ok) throw new Error(await r.text());
       const s = await r.json();
       if (!paused) show(s);
     } catch (e) {
-      if (!paused) say("not connected: " + e.message.trim());
+      if (!paused) say("not connected: " + e.message.trim().slice(0, 200));
     }
-    if (!paused) timer = setTimeout(open, 5000);
+    if (!paused) timer = setTimeout(open, retry);
   };
   const open = () => {
     if (!window.EventSource) {
@@ -235,7 +286,7 @@
     stream = new EventSource("status/events");
     stream.onmessage = (e) => show(JSON.parse(e.data));
     stream.onerror = () => {
-      say("not connected: the executor does not answer");
+      say("not connected");
       if (stream.readyState === EventSource.CLOSED) poll();
     };
   };
@@ -248,13 +299,20 @@
     paused = !paused;
     $("pause").setAttribute("aria-pressed", String(paused));
     close();
-    if (paused) say("paused"); else open();
+    if (paused) {
+      say("paused");
+      return;
+    }
+    answered = Date.now();
+    open();
   });
   // A tab that nobody sees costs the executor nothing.
   document.addEventListener("visibilitychange", () => {
     if (paused) return;
     close();
-    if (!document.hidden) open();
+    if (document.hidden) return;
+    answered = Date.now();
+    open();
   });
   open();
 })();

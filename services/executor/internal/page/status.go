@@ -14,7 +14,9 @@ import (
 
 // Status is what the page shows: the four answers, and the figures behind them as the contract words them.
 type Status struct {
-	Time    time.Time       `json:"time"`
+	Time time.Time `json:"time"`
+	// Host is the name of the executor's machine; Report has the id of the process.
+	Host    string          `json:"host"`
 	Answers []Answer        `json:"answers"`
 	Report  json.RawMessage `json:"report"`
 	Rollout json.RawMessage `json:"rollout"`
@@ -70,10 +72,14 @@ func (s *source) status(ctx context.Context) (*Status, error) {
 	}
 	recent, length := s.window.add(now, since)
 	answer, raw, failed := s.drift.latest()
+	inHistograms, inWindow := period(length), periodOf(report)
 	st := &Status{
-		Time: now, Drift: raw, MatchTarget: shadowRule(gate.ShadowMatch).Threshold,
+		Time: now, Host: s.opts.Host, Drift: raw, MatchTarget: shadowRule(gate.ShadowMatch).Threshold,
 		Baseline: describe(recent[baselineLatency], length), Shadow: describe(recent[shadowLatency], length), Delta: describe(recent[absDelta], length),
-		Answers: []Answer{harmed(recent[baselineLatency]), seen(report, rollout), agrees(report.GetWindow()), moved(answer, failed)},
+		Answers: []Answer{
+			harmed(recent[baselineLatency]).over(inHistograms), seen(report, rollout).over(inWindow),
+			agrees(report.GetWindow()).over(inWindow), moved(answer, failed).over(periodOfDrift(answer)),
+		},
 	}
 	if failed != nil {
 		st.DriftError = failed.Error()

@@ -124,8 +124,8 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) error {
 	secured.SecureHTTP(web)
 
 	// Reverse order: refuse and drain calls first, then take the pages away.
-	stack.OnStop("http", web.Shutdown)
-	stack.OnStop("grpc", server.Drain)
+	stack.OnStop("http", lifecycle.Half(web.Shutdown))
+	stack.OnStop("grpc", lifecycle.Half(server.Drain))
 	stack.Serve("grpc", func() error { return server.Serve(grpcListener) })
 	stack.Serve("http", func() error { return lifecycle.ServeHTTP(web, httpListener) })
 

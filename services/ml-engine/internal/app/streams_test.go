@@ -7,3 +7,16 @@ func TestStreamsThatAreGivenUpLeaveNothing(t *testing.T) {
 	s := start(t, options(t))
 	s.WantStreamsEnd(t, s.Streams())
 }
+
+// A client that keeps a stream open, for example to watch the health, does not hold up a stop.
+func TestAStopWaitsForNoStream(t *testing.T) {
+	s := start(t, options(t))
+	for name, open := range s.Streams() {
+		if err := open(t.Context()); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if err := s.Stop(); err != nil {
+		t.Errorf("stop: %v", err)
+	}
+}

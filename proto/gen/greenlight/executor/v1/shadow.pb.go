@@ -718,6 +718,8 @@ type BreakerStatus struct {
 	TripsTotal uint64 `protobuf:"varint,5,opt,name=trips_total,json=tripsTotal,proto3" json:"trips_total,omitempty"`
 	// When it may next probe, UTC. Set only while it is open.
 	NextProbeTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=next_probe_time,json=nextProbeTime,proto3" json:"next_probe_time,omitempty"`
+	// What opened it. Set while it is not closed.
+	Trip          *BreakerTrip `protobuf:"bytes,7,opt,name=trip,proto3" json:"trip,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -794,6 +796,104 @@ func (x *BreakerStatus) GetNextProbeTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *BreakerStatus) GetTrip() *BreakerTrip {
+	if x != nil {
+		return x.Trip
+	}
+	return nil
+}
+
+// BreakerTrip says when and why the circuit breaker opened.
+type BreakerTrip struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// When it opened, UTC. Shadows have been held back since, except for probes.
+	OpenTime *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=open_time,json=openTime,proto3" json:"open_time,omitempty"`
+	// Why, for people: "error rate" or "failures in a row".
+	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Successful predictions in its window when it opened, >= 0.
+	Successes uint64 `protobuf:"varint,3,opt,name=successes,proto3" json:"successes,omitempty"`
+	// Failed predictions in its window when it opened, > 0.
+	Failures uint64 `protobuf:"varint,4,opt,name=failures,proto3" json:"failures,omitempty"`
+	// Failed predictions in a row when it opened, > 0.
+	ConsecutiveFailures uint64 `protobuf:"varint,5,opt,name=consecutive_failures,json=consecutiveFailures,proto3" json:"consecutive_failures,omitempty"`
+	// How often a probe has failed and it opened again since, >= 0.
+	Reopened      uint64 `protobuf:"varint,6,opt,name=reopened,proto3" json:"reopened,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BreakerTrip) Reset() {
+	*x = BreakerTrip{}
+	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BreakerTrip) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BreakerTrip) ProtoMessage() {}
+
+func (x *BreakerTrip) ProtoReflect() protoreflect.Message {
+	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BreakerTrip.ProtoReflect.Descriptor instead.
+func (*BreakerTrip) Descriptor() ([]byte, []int) {
+	return file_greenlight_executor_v1_shadow_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *BreakerTrip) GetOpenTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.OpenTime
+	}
+	return nil
+}
+
+func (x *BreakerTrip) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *BreakerTrip) GetSuccesses() uint64 {
+	if x != nil {
+		return x.Successes
+	}
+	return 0
+}
+
+func (x *BreakerTrip) GetFailures() uint64 {
+	if x != nil {
+		return x.Failures
+	}
+	return 0
+}
+
+func (x *BreakerTrip) GetConsecutiveFailures() uint64 {
+	if x != nil {
+		return x.ConsecutiveFailures
+	}
+	return 0
+}
+
+func (x *BreakerTrip) GetReopened() uint64 {
+	if x != nil {
+		return x.Reopened
+	}
+	return 0
+}
+
 var File_greenlight_executor_v1_shadow_proto protoreflect.FileDescriptor
 
 const file_greenlight_executor_v1_shadow_proto_rawDesc = "" +
@@ -862,7 +962,7 @@ const file_greenlight_executor_v1_shadow_proto_rawDesc = "" +
 	"\x03p50\x18\x02 \x01(\x01R\x03p50\x12\x10\n" +
 	"\x03p95\x18\x03 \x01(\x01R\x03p95\x12\x10\n" +
 	"\x03p99\x18\x04 \x01(\x01R\x03p99\x12\x10\n" +
-	"\x03max\x18\x05 \x01(\x01R\x03max\"\x80\x02\n" +
+	"\x03max\x18\x05 \x01(\x01R\x03max\"\xb9\x02\n" +
 	"\rBreakerStatus\x12:\n" +
 	"\x05state\x18\x01 \x01(\x0e2$.greenlight.executor.v1.BreakerStateR\x05state\x12\x14\n" +
 	"\x05blind\x18\x02 \x01(\bR\x05blind\x12\x1c\n" +
@@ -870,7 +970,15 @@ const file_greenlight_executor_v1_shadow_proto_rawDesc = "" +
 	"\bfailures\x18\x04 \x01(\x04R\bfailures\x12\x1f\n" +
 	"\vtrips_total\x18\x05 \x01(\x04R\n" +
 	"tripsTotal\x12B\n" +
-	"\x0fnext_probe_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\rnextProbeTime*|\n" +
+	"\x0fnext_probe_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\rnextProbeTime\x127\n" +
+	"\x04trip\x18\a \x01(\v2#.greenlight.executor.v1.BreakerTripR\x04trip\"\xe7\x01\n" +
+	"\vBreakerTrip\x127\n" +
+	"\topen_time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\bopenTime\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x1c\n" +
+	"\tsuccesses\x18\x03 \x01(\x04R\tsuccesses\x12\x1a\n" +
+	"\bfailures\x18\x04 \x01(\x04R\bfailures\x121\n" +
+	"\x14consecutive_failures\x18\x05 \x01(\x04R\x13consecutiveFailures\x12\x1a\n" +
+	"\breopened\x18\x06 \x01(\x04R\breopened*|\n" +
 	"\fBreakerState\x12\x1d\n" +
 	"\x19BREAKER_STATE_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14BREAKER_STATE_CLOSED\x10\x01\x12\x1b\n" +
@@ -892,7 +1000,7 @@ func file_greenlight_executor_v1_shadow_proto_rawDescGZIP() []byte {
 }
 
 var file_greenlight_executor_v1_shadow_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_greenlight_executor_v1_shadow_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_greenlight_executor_v1_shadow_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_greenlight_executor_v1_shadow_proto_goTypes = []any{
 	(BreakerState)(0),               // 0: greenlight.executor.v1.BreakerState
 	(*GetShadowReportRequest)(nil),  // 1: greenlight.executor.v1.GetShadowReportRequest
@@ -903,34 +1011,37 @@ var file_greenlight_executor_v1_shadow_proto_goTypes = []any{
 	(*ShadowWindow)(nil),            // 6: greenlight.executor.v1.ShadowWindow
 	(*Quantiles)(nil),               // 7: greenlight.executor.v1.Quantiles
 	(*BreakerStatus)(nil),           // 8: greenlight.executor.v1.BreakerStatus
-	(*timestamppb.Timestamp)(nil),   // 9: google.protobuf.Timestamp
-	(Source)(0),                     // 10: greenlight.executor.v1.Source
-	(ShadowOutcome)(0),              // 11: greenlight.executor.v1.ShadowOutcome
-	(*durationpb.Duration)(nil),     // 12: google.protobuf.Duration
+	(*BreakerTrip)(nil),             // 9: greenlight.executor.v1.BreakerTrip
+	(*timestamppb.Timestamp)(nil),   // 10: google.protobuf.Timestamp
+	(Source)(0),                     // 11: greenlight.executor.v1.Source
+	(ShadowOutcome)(0),              // 12: greenlight.executor.v1.ShadowOutcome
+	(*durationpb.Duration)(nil),     // 13: google.protobuf.Duration
 }
 var file_greenlight_executor_v1_shadow_proto_depIdxs = []int32{
-	9,  // 0: greenlight.executor.v1.GetShadowReportResponse.start_time:type_name -> google.protobuf.Timestamp
-	9,  // 1: greenlight.executor.v1.GetShadowReportResponse.report_time:type_name -> google.protobuf.Timestamp
+	10, // 0: greenlight.executor.v1.GetShadowReportResponse.start_time:type_name -> google.protobuf.Timestamp
+	10, // 1: greenlight.executor.v1.GetShadowReportResponse.report_time:type_name -> google.protobuf.Timestamp
 	5,  // 2: greenlight.executor.v1.GetShadowReportResponse.outcomes_total:type_name -> greenlight.executor.v1.OutcomeCount
 	6,  // 3: greenlight.executor.v1.GetShadowReportResponse.window:type_name -> greenlight.executor.v1.ShadowWindow
 	8,  // 4: greenlight.executor.v1.GetShadowReportResponse.breaker:type_name -> greenlight.executor.v1.BreakerStatus
 	4,  // 5: greenlight.executor.v1.GetShadowReportResponse.latency_ms_total:type_name -> greenlight.executor.v1.Histogram
 	3,  // 6: greenlight.executor.v1.GetShadowReportResponse.sources_total:type_name -> greenlight.executor.v1.SourceCount
-	10, // 7: greenlight.executor.v1.SourceCount.source:type_name -> greenlight.executor.v1.Source
-	11, // 8: greenlight.executor.v1.OutcomeCount.outcome:type_name -> greenlight.executor.v1.ShadowOutcome
-	12, // 9: greenlight.executor.v1.ShadowWindow.length:type_name -> google.protobuf.Duration
+	11, // 7: greenlight.executor.v1.SourceCount.source:type_name -> greenlight.executor.v1.Source
+	12, // 8: greenlight.executor.v1.OutcomeCount.outcome:type_name -> greenlight.executor.v1.ShadowOutcome
+	13, // 9: greenlight.executor.v1.ShadowWindow.length:type_name -> google.protobuf.Duration
 	5,  // 10: greenlight.executor.v1.ShadowWindow.outcomes:type_name -> greenlight.executor.v1.OutcomeCount
 	7,  // 11: greenlight.executor.v1.ShadowWindow.abs_delta:type_name -> greenlight.executor.v1.Quantiles
 	7,  // 12: greenlight.executor.v1.ShadowWindow.latency_ms:type_name -> greenlight.executor.v1.Quantiles
 	0,  // 13: greenlight.executor.v1.BreakerStatus.state:type_name -> greenlight.executor.v1.BreakerState
-	9,  // 14: greenlight.executor.v1.BreakerStatus.next_probe_time:type_name -> google.protobuf.Timestamp
-	1,  // 15: greenlight.executor.v1.ShadowService.GetShadowReport:input_type -> greenlight.executor.v1.GetShadowReportRequest
-	2,  // 16: greenlight.executor.v1.ShadowService.GetShadowReport:output_type -> greenlight.executor.v1.GetShadowReportResponse
-	16, // [16:17] is the sub-list for method output_type
-	15, // [15:16] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	10, // 14: greenlight.executor.v1.BreakerStatus.next_probe_time:type_name -> google.protobuf.Timestamp
+	9,  // 15: greenlight.executor.v1.BreakerStatus.trip:type_name -> greenlight.executor.v1.BreakerTrip
+	10, // 16: greenlight.executor.v1.BreakerTrip.open_time:type_name -> google.protobuf.Timestamp
+	1,  // 17: greenlight.executor.v1.ShadowService.GetShadowReport:input_type -> greenlight.executor.v1.GetShadowReportRequest
+	2,  // 18: greenlight.executor.v1.ShadowService.GetShadowReport:output_type -> greenlight.executor.v1.GetShadowReportResponse
+	18, // [18:19] is the sub-list for method output_type
+	17, // [17:18] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_greenlight_executor_v1_shadow_proto_init() }
@@ -947,7 +1058,7 @@ func file_greenlight_executor_v1_shadow_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_greenlight_executor_v1_shadow_proto_rawDesc), len(file_greenlight_executor_v1_shadow_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   8,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
