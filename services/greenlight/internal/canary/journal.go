@@ -14,6 +14,9 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/durable"
 )
 
+// maxJournal bounds the file of a journal: a phase keeps at most [maxSamples] looks, of 2 KB each.
+const maxJournal = 256 << 20
+
 // journalSchema names the form of a journal.
 const journalSchema = "greenlight/canary-journal/v1"
 
@@ -90,7 +93,7 @@ func openJournal(path string) (*journal, head, []Event, error) {
 // readJournal returns what is in a journal, its last whole line, and where that ends. What follows it, without a line
 // end, was being written when the machine or the controller went down. Any other damage is an error with its line.
 func readJournal(path string) (h head, events []Event, last line, end int64, err error) {
-	raw, err := os.ReadFile(path)
+	raw, err := durable.ReadFile(path, maxJournal)
 	if err != nil {
 		return h, nil, last, 0, err
 	}

@@ -47,6 +47,8 @@ var (
 )
 
 const (
+	// maxTicket bounds the file of a phrase. Its payload may hold the digests of all evidence.
+	maxTicket = 8 << 20
 	// nonceKey is what the last field of a phrase begins with.
 	nonceKey = "nonce="
 	// nonceLen is how many of the 32 letters and digits of base 32 a nonce has: 80 bits. It must not be guessed or drawn
@@ -110,7 +112,7 @@ func (l *Ledger) Find(phrase string) (*Ticket, error) {
 	if err != nil {
 		return nil, err
 	}
-	raw, err := os.ReadFile(l.path(nonce, ".json"))
+	raw, err := durable.ReadFile(l.path(nonce, ".json"), maxTicket)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%w in %s", ErrUnknown, l.dir)
 	}

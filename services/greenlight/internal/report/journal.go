@@ -62,7 +62,7 @@ func (j *Journal) Close() error { return j.file.Close() }
 // Scan calls visit for every sample of a state folder, in their order, and holds one at a time; a line that is being
 // written is left out. A folder without a journal is an error, and so is a line that is not a sample, which names it.
 func Scan(dir string, visit func(Sample)) error {
-	file, err := os.Open(filepath.Join(dir, journalName))
+	file, err := durable.Open(filepath.Join(dir, journalName))
 	if err != nil {
 		return err
 	}
