@@ -195,7 +195,7 @@ func (c *Controller) emit(e Event) {
 	if err := guard(func() { c.opts.Observe(e) }); err != nil {
 		c.opts.Observe = nil
 		if !c.ending {
-			panic(err)
+			panic(err) //nolint:forbidigo // it was one, and ends the run
 		}
 	}
 }

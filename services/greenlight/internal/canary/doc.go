@@ -22,6 +22,13 @@
 // themselves. Every call has a timeout far below the lease. Every change names the revision that it is based on, so that
 // a call which was given up and arrives late changes nothing.
 //
+// Answers are validated as a whole before they are judged, by package answer, and answers of Prometheus are bounded. What
+// contradicts itself, or lacks what it must have, is an error of its source: the verdict is ERROR, the phase is held, and
+// then the run is stopped. One process under two names is refused, since it would count twice.
+//
+// A panic anywhere in the controller aborts the run: every executor that a change may have reached is set to 0 %, and the
+// record and the journal give the reason.
+//
 // An executor that restarts, or whose lease has lapsed while it was cut off, makes the phase begin anew: fresh counts and
 // the whole duration. Somebody else's change of a rollout, and another model or baseline than the one that was confirmed,
 // abort the run.
@@ -30,5 +37,9 @@
 //
 // Counts of a phase are the differences of two reports of the same process. The first is taken [settle] after the last
 // executor has confirmed the share: shadows live for at most 60 ms, so that those of the share before have ended by then
-// and are in neither. A request that is under way at the last look is counted in requests and in no outcome.
+// and are in neither. A request that is under way at the last look is counted in requests and in no outcome; but for a few
+// of those, requests are as many as outcomes.
+//
+// Coverage is comparisons / sampled shadows. It keeps a phase from passing on the shadows that were seen while an open
+// breaker or a full queue hides the others.
 package canary

@@ -14,6 +14,9 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/durable"
 )
 
+// maxJournal bounds the file of a journal: a phase keeps at most [maxSamples] looks, of 2 KB each.
+const maxJournal = 256 << 20
+
 // journalSchema names the form of a journal.
 const journalSchema = "greenlight/canary-journal/v1"
 
@@ -72,7 +75,7 @@ func createJournal(path string, h head) (*journal, error) {
 
 // openJournal reads a journal and goes on behind its last whole line.
 func openJournal(path string) (*journal, head, []Event, error) {
-	file, err := durable.OpenFile(path, os.O_RDWR|os.O_APPEND, 0)
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_APPEND, 0)
 	if err != nil {
 		return nil, head{}, nil, err
 	}
@@ -90,7 +93,7 @@ func openJournal(path string) (*journal, head, []Event, error) {
 // readJournal returns what is in a journal, its last whole line, and where that ends. What follows it, without a line
 // end, was being written when the machine or the controller went down. Any other damage is an error with its line.
 func readJournal(path string) (h head, events []Event, last line, end int64, err error) {
-	raw, err := durable.ReadFile(path, durable.MaxDocument)
+	raw, err := durable.ReadFile(path, maxJournal)
 	if err != nil {
 		return h, nil, last, 0, err
 	}
@@ -140,7 +143,7 @@ func (l line) next(entry any) (line, []byte, error) {
 	return n, append(text, '\n'), err
 }
 
-// add writes an entry, which is on disk when it returns. After an error [durable.Unsure] reports whether it may be there.
+// add writes an entry; it is on disk when it returns, and not there after an error.
 func (j *journal) add(entry any) error {
 	next, text, err := j.last.next(entry)
 	if err != nil {

@@ -37,6 +37,8 @@ type Plan struct {
 	// PSI is the overall index of the last 7 days; nil when there is none, for which PSIReason says why.
 	PSI       *float64 `json:"psi"`
 	PSIReason string   `json:"psi_reason,omitempty"`
+	// PSIVerdict is what the index meant; empty without one, and in a plan of version 1.8 and before.
+	PSIVerdict gate.Verdict `json:"psi_verdict,omitempty"`
 	// Inputs are the files of offline evidence, with their digests.
 	Inputs []evidence.Input `json:"inputs"`
 }
@@ -54,14 +56,10 @@ type Target struct {
 
 // Phrase is what a person gives back to start the run.
 func (p *Plan) Phrase(nonce string) string {
-	psi := "n/a"
-	if p.PSI != nil {
-		psi = fmt.Sprintf("%.2f", *p.PSI)
-	}
 	abort := p.Policy.Abort
 	return fmt.Sprintf("ONAY: Canary START %s%%/%s observe-only (%s ml-shadow) abort: p95>%sms,err>%s%%,match<%s%% psi=%s model=%.12s nonce=%s",
 		plain(p.Policy.Phases[0]), minutes(p.Policy.PhaseDuration), p.Model.Version,
-		plain(abort.P95MS), plain(100*abort.ErrorRate), plain(100*abort.MatchRate), psi, p.Model.Digest, nonce)
+		plain(abort.P95MS), plain(100*abort.ErrorRate), plain(100*abort.MatchRate), index(p.PSI), p.Model.Digest, nonce)
 }
 
 // plain is a number without the noise of binary fractions.

@@ -3,6 +3,7 @@ package canary
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -31,7 +32,7 @@ func NewPlan(w *World, t Target, policy gate.Policy, interval time.Duration, sou
 	}
 	p := &Plan{
 		Schema: planSchema, CreateTime: time.Now().UTC().Truncate(time.Millisecond), Target: t, Source: source,
-		Interval: gate.Duration(interval), Policy: policy, Model: model, Baseline: baseline, PSI: w.PSI, Inputs: w.Offline.Inputs,
+		Interval: gate.Duration(interval), Policy: policy, Model: model, Baseline: baseline, PSI: w.PSI, PSIVerdict: w.PSIVerdict, Inputs: w.Offline.Inputs,
 	}
 	if w.PSIErr != nil {
 		p.PSIReason = oneLine(w.PSIErr)
@@ -82,15 +83,46 @@ func (p *Plan) CheckAll(w *World, phrase, nonce string) error {
 	if !slices.Equal(w.Offline.Inputs, p.Inputs) {
 		return refuse(errEvidenceChanged, "%s has been written anew", p.Evidence)
 	}
-	now := *p
-	now.PSI = w.PSI
-	if !confirm.Equal(p.Phrase(nonce), now.Phrase(nonce)) {
-		return refuse(errPSIChanged, "PSI is %s now, not %s", index(w.PSI), index(p.PSI))
+	if p.drifted(w) {
+		return refuse(errPSIChanged, "PSI is %s now, not %s: its verdict must stay, and it may move by %g or a tenth",
+			found(w.PSI, w.PSIVerdict), found(p.PSI, p.PSIVerdict), psiRoom)
 	}
 	if !confirm.Equal(phrase, p.Phrase(nonce)) {
 		return refuse(errPhraseChanged, "%s", p.Phrase(nonce))
 	}
 	return nil
+}
+
+// psiRoom is how far the index may move between plan and start; a tenth of it is allowed as well. It moves with every
+// request that is scored.
+const psiRoom = 0.05
+
+// drifted reports whether the drift is not what was confirmed: its verdict is another, or the index, as the phrase has it,
+// has moved too far. An index that is INCONCLUSIVE moves with every row, and says nothing; none at all is the same.
+func (p *Plan) drifted(w *World) bool {
+	verdict := func(psi *float64, v gate.Verdict) gate.Verdict {
+		if psi == nil {
+			return gate.Inconclusive
+		}
+		return v
+	}
+	was, now := verdict(p.PSI, p.PSIVerdict), verdict(w.PSI, w.PSIVerdict)
+	if was != "" && was != now {
+		return true
+	}
+	if now == gate.Inconclusive {
+		return false
+	}
+	hundredths := func(v float64) float64 { return math.Round(100 * v) }
+	return math.Abs(hundredths(*w.PSI)-hundredths(*p.PSI)) > max(100*psiRoom, hundredths(*p.PSI)/10)
+}
+
+// found is an index with its verdict.
+func found(psi *float64, v gate.Verdict) string {
+	if psi == nil || v == "" {
+		return index(psi)
+	}
+	return fmt.Sprintf("%s (%s)", index(psi), v)
 }
 
 // index is a PSI as the phrase has it.

@@ -303,7 +303,8 @@ func (r *replica) counters(name string, asked time.Time) (Counters, error) {
 	if r.requests != nil {
 		c.Requests = uint64(*r.requests)
 	}
-	return c, r.latencies(&c)
+	err := r.latencies(&c)
+	return c, err
 }
 
 // latencies adds the histogram.

@@ -214,7 +214,7 @@ func TestPrometheusFaults(t *testing.T) {
 		"process tomorrow":      {func(_ *fakeAPI, x *exposed) { x.process = float64(time.Now().Unix()) + 86400 }, "process_start_time_seconds is", 1},
 		"age negative":          {func(_ *fakeAPI, x *exposed) { x.age = -time.Hour }, "its figures are -3600 s old", 1},
 		"age missing": {func(f *fakeAPI, _ *exposed) {
-			f.edit = onB(func(s *fakeSample, ages bool) []*fakeSample { return drop(s, ages) })
+			f.edit = onB(drop)
 		}, "the age of its figures is not known", 1},
 		"age NaN":      {func(f *fakeAPI, _ *exposed) { f.edit = onB(value("NaN", true)) }, "its figures are NaN s old", 1},
 		"age infinite": {func(f *fakeAPI, _ *exposed) { f.edit = onB(value("+Inf", true)) }, "its figures are +Inf s old", 1},

@@ -89,7 +89,7 @@ func each[T, R any](all []T, fn func(T) (R, error)) ([]R, []error) {
 // rethrow panics again with a panic that [each] has recovered.
 func rethrow(errs []error) {
 	if broken := (*panicError)(nil); errors.As(errors.Join(errs...), &broken) {
-		panic(broken)
+		panic(broken) //nolint:forbidigo // it was one, in another goroutine
 	}
 }
 

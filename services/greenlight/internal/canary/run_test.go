@@ -207,22 +207,40 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+// The index moves with every request that is scored: a phrase is refused when it has moved far, or means something else.
 func TestRefusedForDrift(t *testing.T) {
-	was, same, other := 1.2499, 1.2451, 1.2551
-	p := &Plan{Policy: gate.DefaultPolicy(), Model: testModel, Baseline: testBaseline, PSI: &was}
-	w := &World{Models: []evidence.Model{testModel}}
-	for _, test := range []struct {
-		now  *float64
-		want error
-	}{{&same, nil}, {&other, errPSIChanged}, {nil, errPSIChanged}} {
-		w.PSI = test.now
+	v := func(psi float64) *float64 { return &psi }
+	for name, test := range map[string]struct {
+		was, now               *float64
+		verdictWas, verdictNow gate.Verdict
+		want                   error
+	}{
+		"the same":                   {v(0.12), v(0.12), gate.Pass, gate.Pass, nil},
+		"a hundredth more":           {v(0.1249), v(0.1251), gate.Pass, gate.Pass, nil},
+		"as far as it may":           {v(0.12), v(0.17), gate.Pass, gate.Pass, nil},
+		"too far":                    {v(0.12), v(0.18), gate.Pass, gate.Pass, errPSIChanged},
+		"too far down":               {v(0.12), v(0.06), gate.Pass, gate.Pass, errPSIChanged},
+		"a tenth of a large one":     {v(2.50), v(2.75), gate.Fail, gate.Fail, nil},
+		"more than a tenth of it":    {v(2.50), v(2.76), gate.Fail, gate.Fail, errPSIChanged},
+		"another verdict":            {v(0.199), v(0.201), gate.Pass, gate.Inconclusive, errPSIChanged},
+		"judged now":                 {v(0.15), v(0.15), gate.Inconclusive, gate.Pass, errPSIChanged},
+		"none any more":              {v(0.12), nil, gate.Pass, "", errPSIChanged},
+		"one at last":                {nil, v(0.12), "", gate.Pass, errPSIChanged},
+		"the first rows":             {nil, v(3.02), "", gate.Inconclusive, nil},
+		"too early to judge":         {v(8.1), v(0.9), gate.Inconclusive, gate.Inconclusive, nil},
+		"rows that went":             {v(8.1), nil, gate.Inconclusive, "", nil},
+		"none":                       {nil, nil, "", "", nil},
+		"a plan without its verdict": {v(0.12), v(0.13), "", gate.Pass, nil},
+	} {
+		p := &Plan{Policy: gate.DefaultPolicy(), Model: testModel, Baseline: testBaseline, PSI: test.was, PSIVerdict: test.verdictWas}
+		w := &World{Models: []evidence.Model{testModel}, PSI: test.now, PSIVerdict: test.verdictNow}
 		if err := p.CheckAll(w, p.Phrase("n"), "n"); !errors.Is(err, test.want) {
-			t.Errorf("PSI %s: got %v, want %v", index(test.now), err, test.want)
+			t.Errorf("%s: got %v, want %v", name, err, test.want)
 		}
-	}
-	w.PSI = &was
-	if err := p.CheckAll(w, p.Phrase("m"), "n"); !errors.Is(err, errPhraseChanged) {
-		t.Errorf("another phrase: got %v", err)
+		w.PSI, w.PSIVerdict = test.was, test.verdictWas
+		if err := p.CheckAll(w, p.Phrase("m"), "n"); !errors.Is(err, errPhraseChanged) {
+			t.Errorf("%s, another phrase: got %v", name, err)
+		}
 	}
 }
 

@@ -76,6 +76,12 @@ var errNoPSI = errors.New("no PSI")
 
 // PSI is the overall index of the last 7 days over all ml-engines.
 func (p Pair) PSI(ctx context.Context) (float64, error) {
+	v, _, err := p.drift(ctx)
+	return v, err
+}
+
+// drift is the overall index of the last 7 days over all ml-engines, and its verdict.
+func (p Pair) drift(ctx context.Context) (psi float64, verdict gate.Verdict, err error) {
 	replicas := make([]driftfleet.Replica, len(p.Engines))
 	for i, e := range p.Engines {
 		replicas[i] = driftfleet.Replica{Addr: e.Addr, Client: e.Drift}
@@ -83,13 +89,13 @@ func (p Pair) PSI(ctx context.Context) (float64, error) {
 	r, err := driftfleet.Read(ctx, replicas, week, false)
 	switch code := status.Code(err); {
 	case err == nil && r.Overall == nil:
-		return 0, fmt.Errorf("%w: %s", errNoPSI, r.Reason)
+		return 0, "", fmt.Errorf("%w: %s", errNoPSI, r.Reason)
 	case err == nil:
-		return r.Overall.PSI, nil
+		return r.Overall.PSI, r.Overall.Verdict, nil
 	case code == codes.FailedPrecondition, code == codes.Unimplemented:
-		return 0, fmt.Errorf("%w: %s", errNoPSI, status.Convert(err).Message())
+		return 0, "", fmt.Errorf("%w: %s", errNoPSI, status.Convert(err).Message())
 	}
-	return 0, err
+	return 0, "", err
 }
 
 // World is what there is now.
@@ -105,9 +111,10 @@ type World struct {
 	// Models are those that are active, ModelsErr why one is not known.
 	Models    []evidence.Model
 	ModelsErr error
-	// PSI is nil when it is not known, for which PSIErr says why.
-	PSI    *float64
-	PSIErr error
+	// PSI is nil when it is not known, for which PSIErr gives the reason. PSIVerdict is what it means.
+	PSI        *float64
+	PSIVerdict gate.Verdict
+	PSIErr     error
 	// Offline is the offline evidence, OfflineErr why it cannot be used.
 	Offline    Offline
 	OfflineErr error
@@ -145,8 +152,8 @@ func Survey(ctx context.Context, p Pair, folder string) *World {
 	if w.ModelsErr == nil {
 		drift, cancel := context.WithTimeout(ctx, driftTimeout)
 		defer cancel()
-		if v, err := p.PSI(drift); err == nil {
-			w.PSI = &v
+		if v, verdict, err := p.drift(drift); err == nil {
+			w.PSI, w.PSIVerdict = &v, verdict
 		} else {
 			w.PSIErr = err
 		}
@@ -249,12 +256,15 @@ func names(all []evidence.Model) string {
 	return text
 }
 
+// maxEvidence bounds a file of offline evidence.
+const maxEvidence = 64 << 20
+
 // readOffline reads what greenlight train and eval have written.
 func readOffline(folder string) (Offline, error) {
 	var o Offline
 	for _, name := range []string{"offline_report.json", "eval_result.json"} {
 		path := filepath.Join(folder, name)
-		raw, err := durable.ReadFile(path, durable.MaxDocument)
+		raw, err := durable.ReadFile(path, maxEvidence)
 		if errors.Is(err, fs.ErrNotExist) {
 			return o, refuse(errNoEvidence, "%s is not there", path)
 		}

@@ -14,6 +14,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/model"
+	"github.com/greenlight-ml/greenlight/pkg/shadow"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canaryview"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/load"
@@ -27,6 +28,8 @@ type rehearsal struct {
 	load   loadFlags
 	policy policyFlags
 	bin    string
+	// shadowTimeout is how long a shadow may take.
+	shadowTimeout time.Duration
 }
 
 const (
@@ -40,7 +43,13 @@ const (
 func (r *rehearsal) declare(fs *pflag.FlagSet) {
 	r.load.declare(fs)
 	r.policy.declare(fs)
+	declareShadowTimeout(fs, &r.shadowTimeout)
 	fs.StringVar(&r.bin, "bin", "", "folder of the programs ml-engine and executor, for --dry-run; that of greenlight when it is not given")
+}
+
+// declareShadowTimeout declares how long a shadow may take on a pair that the command starts.
+func declareShadowTimeout(fs *pflag.FlagSet, timeout *time.Duration) {
+	fs.DurationVar(timeout, "shadow-timeout", shadow.DefaultOptions().Timeout, "how long a shadow may take; longer where the machine has other things to do, and shadows are late for that")
 }
 
 // rehearsalPolicy is the policy of a dry run: the same but for the times, which are short unless a flag says otherwise.
@@ -77,7 +86,7 @@ func (s *canaryStart) rehearse(ctx context.Context, c console) error {
 		return err
 	}
 	return withPair(ctx, pairOptions{
-		bin: bin, dir: dir, models: s.load.models, artifact: a,
+		bin: bin, dir: dir, models: s.load.models, artifact: a, shadowTimeout: s.shadowTimeout,
 		engine: serviceFlags{freePort, freePort}, executor: serviceFlags{freePort, freePort},
 	}, func(engine, executor *proc.Process) error {
 		if err := awaitShadow(ctx, executor.Addr("grpc"), states); err != nil {

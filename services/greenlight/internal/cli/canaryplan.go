@@ -38,8 +38,9 @@ func canaryPlanCommand(c console) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "plan", Short: "Say what a canary would do, and print the phrase that confirms it",
 		Long: `Plan reads what is there now, writes down what a canary would do, and prints the phrase that confirms exactly that: these
-executors, this model, this baseline, this evidence, this drift, this policy. The phrase works once and for --expires. It
-changes nothing on the services.
+executors, this model, this baseline, this evidence, this drift, this policy. The phrase works once and for --expires. The
+verdict on the drift must stay until the start, and an index that is judged may move by 0.05 or a tenth. It changes nothing
+on the services.
 
 The counts come from the executors' own reports, or, with --prometheus, from the series of all replicas that --match
 selects there.`,
@@ -123,7 +124,7 @@ func (p *canaryPlan) plan(ctx context.Context, c console, policy gate.Policy, w 
 	if plan.Secret() {
 		c.say("note      the user and the password of --prometheus are not kept: canary start has them from --prometheus-basic-file alone")
 	}
-	c.say("\nNothing was changed. To start it, until %s, once:", ticket.ExpiryTime.Format("15:04 UTC"))
+	c.say("\nNothing was changed. To start it, until %s, once (%s, and 30dk is 30 minutes):", ticket.ExpiryTime.Format("15:04 UTC"), onay)
 	command := "greenlight canary start --confirm " + quoted(ticket.Phrase)
 	if p.changed("state") {
 		command += " --state " + p.state
@@ -131,6 +132,9 @@ func (p *canaryPlan) plan(ctx context.Context, c console, policy gate.Policy, w 
 	c.say("%s%s", command, p.again())
 	return nil
 }
+
+// onay explains the word that every confirmation begins with.
+const onay = "ONAY is Turkish for approval"
 
 // quoted is the text as one word for a shell.
 func quoted(s string) string { return `"` + s + `"` }

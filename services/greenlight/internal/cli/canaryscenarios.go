@@ -13,7 +13,6 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
-	"github.com/greenlight-ml/greenlight/pkg/shadow"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/scenario"
 )
 
@@ -28,7 +27,6 @@ func canaryScenariosCommand(c console) *cobra.Command {
 	var r rehearsal
 	var dir string
 	var only []string
-	var patience time.Duration
 	cmd := &cobra.Command{
 		Use: "scenarios", Short: "Prove what a canary does when something goes wrong",
 		Long: `Scenarios starts a pair of its own for every scenario, sends market states to it, runs a canary as a process of its own, and
@@ -50,7 +48,6 @@ when one did not end as it must. What lacks a program to be played with (prometh
 			if err != nil {
 				return err
 			}
-			o.ShadowTimeout = patience
 			var results []scenario.Result
 			for _, s := range all {
 				if len(only) > 0 && !slices.Contains(only, s.Name) {
@@ -80,7 +77,6 @@ when one did not end as it must. What lacks a program to be played with (prometh
 	}
 	r.declare(cmd.Flags())
 	cmd.Flags().StringVar(&dir, "dir", filepath.Join("var", "scenarios"), "folder in which each call gets a folder for its scenarios")
-	cmd.Flags().DurationVar(&patience, "shadow-timeout", shadow.DefaultOptions().Timeout, "how long a shadow may take; longer where the machine has other things to do, and shadows are late for that")
 	cmd.Flags().StringSliceVar(&only, "only", nil, "names of the scenarios to play; all without it: "+strings.Join(names(scenario.All()), ", "))
 	return cmd
 }
@@ -119,7 +115,7 @@ func (r *rehearsal) scenarios(c console, dir string) (*scenario.Options, error) 
 	}
 	o := &scenario.Options{
 		Self: self, Bin: bin, Models: r.load.models, Artifact: a, Evidence: r.load.evidence, States: states, Rate: r.load.rate,
-		Source: data.Source(), Policy: policy, Dir: filepath.Join(dir, time.Now().UTC().Format("20060102T150405.000Z")),
+		Source: data.Source(), Policy: policy, ShadowTimeout: r.shadowTimeout, Dir: filepath.Join(dir, time.Now().UTC().Format("20060102T150405.000Z")),
 	}
 	if o.Rate == 0 {
 		o.Rate = scenarioRate

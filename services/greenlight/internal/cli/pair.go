@@ -22,6 +22,7 @@ type pairOptions struct {
 	bin, dir, models string
 	artifact         *model.Artifact
 	engine, executor serviceFlags
+	shadowTimeout    time.Duration
 }
 
 // withPair starts ml-engine and executor as processes, hands them to use, and stops them. A service that ends on its own
@@ -37,7 +38,7 @@ func withPair(ctx context.Context, o pairOptions, use func(engine, executor *pro
 	defer func() { err = errors.Join(err, engine.Stop(stopGrace)) }()
 	executor, err := proc.Start(ctx, filepath.Join(o.bin, "executor"), o.dir,
 		"--baseline", "heuristic="+filepath.Join(o.models, m.Name, m.Version, "baseline.json"), "--insecure-control",
-		"--engine-addr", engine.Addr("grpc"), "--grpc-addr", o.executor.grpc, "--http-addr", o.executor.http)
+		"--shadow-timeout", o.shadowTimeout.String(), "--engine-addr", engine.Addr("grpc"), "--grpc-addr", o.executor.grpc, "--http-addr", o.executor.http)
 	if err != nil {
 		return withHint(err, "the addresses can be moved with --executor-grpc and --executor-http")
 	}

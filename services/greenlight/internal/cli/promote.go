@@ -112,7 +112,7 @@ func (p *promoteFlags) runCheck(ctx context.Context, c console) error {
 		if err != nil {
 			return err
 		}
-		c.say("nothing blocks but the confirmation; until %s, once:", ticket.ExpiryTime.Format("15:04Z"))
+		c.say("nothing blocks but the confirmation; until %s, once (%s):", ticket.ExpiryTime.Format("15:04Z"), onay)
 		c.say("greenlight promote --confirm %q%s", ticket.Phrase, p.again())
 		return nil
 	})

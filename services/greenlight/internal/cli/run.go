@@ -31,6 +31,8 @@ type runFlags struct {
 	engine   serviceFlags
 	executor serviceFlags
 	policy   policyFlags
+	// shadowTimeout is how long a shadow may take.
+	shadowTimeout time.Duration
 	// rehearsal is what the canary is judged by.
 	rehearsal gate.Policy
 }
@@ -65,6 +67,7 @@ It exits 3 when a target is missed: that is a result. It exits 1 when a stage co
 	fs := cmd.Flags()
 	r.declare(fs)
 	r.policy.declare(fs)
+	declareShadowTimeout(fs, &r.shadowTimeout)
 	declareEvidence(fs, &r.evidence)
 	fs.StringVar(&r.work, "work", "var/run", "folder in which each run gets a folder for its models and logs")
 	fs.StringVar(&r.binaries, "bin", "", "folder of the programs ml-engine and executor; that of greenlight when it is not given")
@@ -122,7 +125,7 @@ func (r *runFlags) run(ctx context.Context, c console, store *evidence.Store) (g
 // online starts the services, puts them through their paces, and stops them.
 func (r *runFlags) online(ctx context.Context, c console, store *evidence.Store, dir string, t *trained, heldOut []load.State) (results []gate.Result, err error) {
 	err = withPair(ctx, pairOptions{
-		bin: r.binaries, dir: dir, models: r.models, artifact: t.artifact, engine: r.engine, executor: r.executor,
+		bin: r.binaries, dir: dir, models: r.models, artifact: t.artifact, engine: r.engine, executor: r.executor, shadowTimeout: r.shadowTimeout,
 	}, func(engine, executor *proc.Process) (err error) {
 		c.say("up        ml-engine %s (pid %d), executor %s (pid %d)", engine.Addr("grpc"), engine.PID(), executor.Addr("grpc"), executor.PID())
 		if err := snapshotMetrics(ctx, c, store, engine.Addr("http"), executor.Addr("http")); err != nil {

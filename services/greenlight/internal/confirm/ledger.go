@@ -47,15 +47,14 @@ var (
 )
 
 const (
+	// maxTicket bounds the file of a phrase. Its payload may hold the digests of all evidence.
+	maxTicket = 8 << 20
 	// nonceKey is what the last field of a phrase begins with.
 	nonceKey = "nonce="
 	// nonceLen is how many of the 32 letters and digits of base 32 a nonce has: 80 bits. It must not be guessed or drawn
 	// twice, and people have to be able to read it out.
 	nonceLen = 16
 )
-
-// maxTicket is more than a ticket's file has, in bytes.
-const maxTicket = 1 << 20
 
 // Ledger is a folder of phrases. It is safe for concurrent use, by any number of processes.
 type Ledger struct{ dir string }

@@ -24,10 +24,13 @@ type file struct {
 // errMissing is the error of a file that is not there.
 var errMissing = errors.New("not there")
 
+// maxFile bounds a file of evidence.
+const maxFile = 256 << 20
+
 // readFile reads the file of the folder. It may return the file with an error, when its content is what is wrong. A file
 // that is not there is [errMissing], with who writes it.
 func readFile(folder, name, writer string) (*file, error) {
-	raw, err := durable.ReadFile(filepath.Join(folder, filepath.FromSlash(name)), durable.MaxDocument)
+	raw, err := durable.ReadFile(filepath.Join(folder, filepath.FromSlash(name)), maxFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%s is %w; %s writes it", name, errMissing, writer)
 	}

@@ -3,9 +3,9 @@ package report
 import (
 	"bytes"
 	"encoding/csv"
+	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"strconv"
 	"strings"
 
@@ -39,10 +39,13 @@ func (s *Summary) Table() ([]byte, error) {
 
 func number(v float64) string { return strconv.FormatFloat(v, 'g', 6, 64) }
 
+// maxTable bounds the table of all days: a day is some hundred bytes.
+const maxTable = 64 << 20
+
 // merge is the table of all days with that of a day in the order of days.
 func merge(path, date string, table []byte) ([]byte, error) {
-	have, err := durable.ReadFile(path, durable.MaxDocument)
-	if err != nil && !os.IsNotExist(err) {
+	have, err := durable.ReadFile(path, maxTable)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
 	if len(have) > 0 && !bytes.HasPrefix(have, []byte(heading)) {

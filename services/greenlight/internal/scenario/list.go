@@ -17,7 +17,7 @@ import (
 func All() []Scenario {
 	return []Scenario{
 		{Name: "healthy", Expect: "passes all phases", act: healthy},
-		{Name: "slow", Expect: "aborts: ml-engine takes 130 ms", act: broken([]string{"error", "p95"}, func(s *stage) error {
+		{Name: "slow", Expect: "aborts: ml-engine takes 130 ms", act: broken([]string{"error", "p95", "coverage"}, func(s *stage) error {
 			s.relay.delay.Store(int64(130 * time.Millisecond))
 			return nil
 		})},
@@ -26,7 +26,7 @@ func All() []Scenario {
 			s.relay.shift.Store(&by)
 			return nil
 		})},
-		{Name: "down", Expect: "aborts on errors: ml-engine is killed", act: broken([]string{"error"}, func(s *stage) error { return s.engine.Kill() })},
+		{Name: "down", Expect: "aborts on errors or coverage: ml-engine is killed", act: broken([]string{"error", "coverage"}, func(s *stage) error { return s.engine.Kill() })},
 		{Name: "silence", Expect: "holds, stops, never passes: no traffic", rate: -1, policy: short, act: silence},
 		{Name: "trickle", Expect: "INCONCLUSIVE until the floor: 1 request/s", rate: 1, policy: trickling, act: trickle},
 		{Name: "prometheus", Expect: "ERROR and holds while Prometheus is down", act: prometheusDown},
