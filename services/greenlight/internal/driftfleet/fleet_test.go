@@ -3,11 +3,14 @@ package driftfleet
 import (
 	"context"
 	"errors"
+	"math"
 	"math/rand/v2"
 	"reflect"
 	"strings"
 	"testing"
 	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
@@ -162,6 +165,13 @@ func TestRefused(t *testing.T) {
 		{"no feature", func(a *mlenginev1.GetDriftResponse) { a.Features = nil }, "drift of B: 0 features, but the reference has 4"},
 		{"other feature", func(a *mlenginev1.GetDriftResponse) { a.Features[1].Feature = "c" }, `drift of B: feature "c"`},
 		{"bins missing", func(a *mlenginev1.GetDriftResponse) { a.Features[1].Bins = nil }, `feature "b" with 0 bins`},
+		{"a clock that is 400 days ahead", func(a *mlenginev1.GetDriftResponse) {
+			a.WindowEndTime = timestamppb.New(time.Now().AddDate(0, 0, 400))
+		}, "one of the two clocks is wrong"},
+		{"an end of the year 9999", func(a *mlenginev1.GetDriftResponse) {
+			a.WindowEndTime = &timestamppb.Timestamp{Seconds: 253_402_300_799}
+		}, "one of the two clocks is wrong"},
+		{"no time that can be", func(a *mlenginev1.GetDriftResponse) { a.WindowEndTime = &timestamppb.Timestamp{Seconds: math.MinInt64} }, "one of the two clocks is wrong"},
 		{"rows that do not add up", func(a *mlenginev1.GetDriftResponse) { a.Features[1].Bins[0].Count++ }, `drift of B: counts of feature "b"`},
 	}
 	for _, tt := range tests {
