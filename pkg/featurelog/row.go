@@ -40,13 +40,14 @@ type Row struct {
 const maxAhead = 24 * time.Hour
 
 // Time is when the market was so: the time of the event, or that of the arrival where no event is named. It is false for a
-// row whose times cannot be: before 1973, after 2199, or of an event that is more than a day after its arrival.
+// row whose times cannot be: before 1973, after 2199, of an event that is more than a day after its arrival, or of an arrival
+// that is as much ahead of this machine's clock.
 func (r *Row) Time() (time.Time, bool) {
 	at := r.ArrivalTime
 	if !r.EventTime.IsZero() {
 		at = r.EventTime
 	}
-	return at, market.IsTime(at.UnixMilli()) && at.Sub(r.ArrivalTime) <= maxAhead
+	return at, market.IsTime(at.UnixMilli()) && at.Sub(r.ArrivalTime) <= maxAhead && time.Until(r.ArrivalTime) <= maxAhead
 }
 
 // Price is the mid price and the spread in basis points, from the raw inputs or from features of those names; NaN where the

@@ -35,7 +35,7 @@ func TestReadOlderVersion(t *testing.T) {
 }
 
 func TestRowTime(t *testing.T) {
-	arrival := time.Date(2026, 9, 1, 12, 0, 0, 0, time.UTC)
+	arrival := time.Date(2025, 9, 1, 12, 0, 0, 0, time.UTC)
 	for name, tt := range map[string]struct {
 		event, arrival, want time.Time
 		ok                   bool
@@ -47,6 +47,7 @@ func TestRowTime(t *testing.T) {
 		"two days to come":      {arrival.Add(48 * time.Hour), arrival, arrival.Add(48 * time.Hour), false},
 		"the year 9999":         {time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC), arrival, time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC), false},
 		"1800":                  {time.Date(1800, 1, 1, 0, 0, 0, 0, time.UTC), arrival, time.Date(1800, 1, 1, 0, 0, 0, 0, time.UTC), false},
+		"arrived in 2150":       {time.Time{}, time.Date(2150, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(2150, 1, 1, 0, 0, 0, 0, time.UTC), false},
 		"arrived in 1970":       {time.Time{}, time.Unix(60, 0), time.Unix(60, 0), false},
 	} {
 		r := Row{EventTime: tt.event, ArrivalTime: tt.arrival}

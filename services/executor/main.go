@@ -19,8 +19,8 @@
 // log and the outcomes say so.
 //
 // Both listeners are on loopback. With --tls-cert they speak TLS, with --tls-client-ca clients need a certificate, with
-// --engine-tls-ca ml-engine is reached over TLS; RolloutService is for operators (--control-san, --control-token-file);
-// docs/security.md has the rest.
+// --engine-tls-ca ml-engine is reached over TLS; RolloutService and FeedService are for operators (--control-san,
+// --control-token-file); docs/security.md has the rest.
 //
 // Every flag can be given as an environment variable: --grpc-addr as EXECUTOR_GRPC_ADDR.
 // Logs go to standard error. SIGTERM and SIGINT drain within --shutdown-grace. Exit codes: 0 stopped when asked,

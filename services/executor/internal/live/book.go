@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -59,39 +58,44 @@ func (b *Book) Reset(symbol string) bool {
 // followed by one that agrees, or by one that continues the feed.
 const lockedAfter = 10
 
-// locked returns the symbols of which no quote is taken any more.
-func (b *Book) locked() []feature.Feed {
-	return slices.DeleteFunc(b.Refusing(), func(f feature.Feed) bool { return f.Refused < lockedAfter })
-}
-
-// waiting is how many symbols have a quote that waits for a second one.
-func (b *Book) waiting() (n int) {
+// held returns the symbols of which no quote is taken any more, and those with a quote that waits for a second one.
+func (b *Book) held() (locked, waiting []feature.Feed) {
 	for _, f := range b.Refusing() {
-		if f.Waiting {
-			n++
+		if f.Refused >= lockedAfter {
+			locked = append(locked, f)
+		} else if f.Waiting {
+			waiting = append(waiting, f)
 		}
 	}
-	return n
+	return locked, waiting
 }
 
-// named is how many locked symbols are named.
+// named is how many symbols of a kind are named.
 const named = 3
 
-// Trouble says which symbols are locked; nothing when none is.
+// Trouble says which symbols are locked and which wait; nothing when none does.
 func (b *Book) Trouble() string {
-	locked := b.locked()
-	if len(locked) == 0 {
-		return ""
+	locked, waiting := b.held()
+	var all []string
+	if len(locked) > 0 {
+		all = append(all, "no quote is taken of "+namesOf(locked))
 	}
+	if len(waiting) > 0 {
+		all = append(all, "a second quote after a jump in time is needed of "+namesOf(waiting))
+	}
+	return strings.Join(all, "; ")
+}
+
+func namesOf(feeds []feature.Feed) string {
 	var names []string
-	for _, f := range locked[:min(len(locked), named)] {
+	for _, f := range feeds[:min(len(feeds), named)] {
 		names = append(names, fmt.Sprintf("%q (the last %d: %s)", f.Symbol, f.Refused, f.Note))
 	}
 	more := ""
-	if n := len(locked) - named; n > 0 {
+	if n := len(feeds) - named; n > 0 {
 		more = fmt.Sprintf(" and %d more", n)
 	}
-	return fmt.Sprintf("no quote is taken of %s%s", strings.Join(names, ", "), more)
+	return strings.Join(names, ", ") + more
 }
 
 // changes is how many quotes and resets since the start have changed the features.

@@ -52,6 +52,9 @@ ml_feature_symbols_waiting `+waiting+`
 	}
 	see("FINE", month, feature.Jump)
 	gauges("0", "1", "0")
+	if got, want := book.Trouble(), `a second quote after a jump in time is needed of "FINE" (the last 1: jump)`; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
 	see("FINE", 2, feature.Accepted)
 	for _, symbol := range []string{"A", "B", "C", "D"} { // two wrong quotes agree
 		see(symbol, month, feature.Jump)

@@ -28,10 +28,16 @@ func (b *Book) RegisterMetrics(reg prometheus.Registerer) {
 	}, func() float64 { return float64(len(b.Symbols())) })
 	f.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "ml_feature_symbols_locked", Help: "Symbols of which the last 10 quotes or more were all left out. /readyz names them.",
-	}, func() float64 { return float64(len(b.locked())) })
+	}, func() float64 {
+		locked, _ := b.held()
+		return float64(len(locked))
+	})
 	f.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "ml_feature_symbols_waiting", Help: "Symbols with a quote after a jump in time that waits for a second one that agrees.",
-	}, func() float64 { return float64(b.waiting()) })
+	}, func() float64 {
+		_, waiting := b.held()
+		return float64(len(waiting))
+	})
 	f.NewCounterFunc(prometheus.CounterOpts{
 		Name: "ml_feature_symbol_resets_total", Help: "Symbols that an operator has reset.",
 	}, func() float64 { return float64(b.resets.Load()) })

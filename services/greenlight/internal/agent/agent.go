@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/drift/domain"
@@ -84,6 +85,10 @@ func (a *Agent) Tick(ctx context.Context, now time.Time) error {
 	a.episode.add(sample)
 	a.Metrics.succeeded("sample", now)
 	a.Metrics.criticalHours.Set(float64(a.episode.Hours))
+	if a.due.Sub(now) > 24*time.Hour { // the clock was ahead when that was found
+		a.since, a.due = time.Time{}, time.Time{}
+		a.Logger.Warn("the clock has gone back: reports of days that were not over are replaced when they are", "now", now)
+	}
 	if now.Before(a.due) && fleet == nil && a.episode.Hours < a.CriticalHours {
 		return nil // there is nothing to write
 	}
@@ -103,6 +108,7 @@ func (a *Agent) reports(store *evidence.Store, now time.Time) error {
 	if err != nil {
 		return a.done("journal", "", false, now, err)
 	}
+	samples = slices.DeleteFunc(samples, func(s report.Sample) bool { return s.Time.After(now) }) // of a wrong clock
 	if err := errors.Join(a.daily(store, samples, now), a.weekly(store, samples, now)); err != nil {
 		return err
 	}
@@ -147,17 +153,28 @@ func (a *Agent) first(samples []report.Sample) time.Time {
 	return a.since
 }
 
+// revisited is how long after its end a report that is there may be replaced by one that has seen more: see [report.Stands].
+const revisited = 8 * 24 * time.Hour
+
 // daily writes the reports of all days that are over, from that of the first sample on.
 func (a *Agent) daily(store *evidence.Store, samples []report.Sample, now time.Time) error {
 	var errs []error
 	for p := report.Day(a.first(samples)); !p.End.After(now); p = report.Day(p.End) {
 		_, document := report.DailyFiles(p)
 		there, err := report.Written(a.Evidence, document)
+		if there && now.Sub(p.End) > revisited {
+			continue
+		}
+		var s report.Summary
+		if err == nil {
+			s = report.Summarize(p, samples)
+			there, err = report.Stands(a.Evidence, document, s.Samples)
+		}
 		if there {
 			continue
 		}
 		if err == nil {
-			h, s := a.header(p, samples), report.Summarize(p, samples)
+			h := a.header(p, samples)
 			if a.Classify != nil {
 				s.Classifier, h.Inputs = a.Classify(p)
 			}
@@ -176,6 +193,9 @@ func (a *Agent) weekly(store *evidence.Store, samples []report.Sample, now time.
 	var errs []error
 	for p := report.Week(a.first(samples)); !p.End.Add(-weeklyLead).After(now); p = report.Week(p.End) {
 		_, document := report.WeeklyFiles(p)
+		if there, err := report.Written(a.Evidence, document); err == nil && there && now.Sub(p.End) > revisited {
+			continue
+		}
 		wrote, err := report.WriteWeekly(a.Evidence, store, a.header(p, samples), p, samples)
 		errs = append(errs, a.done("weekly", document, wrote, now, err))
 	}

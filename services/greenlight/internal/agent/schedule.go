@@ -21,8 +21,15 @@ func (a *Agent) Run(ctx context.Context, clock clockwork.Clock) error {
 	if err != nil {
 		return fmt.Errorf("scheduler: %w", err)
 	}
+	var wall wall
+	start := clock.Now()
 	tick := func() {
-		if err := a.Tick(ctx, clock.Now()); err != nil && ctx.Err() == nil {
+		now := clock.Now()
+		if !wall.believed(moment{now.Round(0), clock.Since(start)}) {
+			a.Logger.Warn("the clock has leapt: nothing is written before it has gone on for half an hour", "now", now)
+			return
+		}
+		if err := a.Tick(ctx, now); err != nil && ctx.Err() == nil {
 			a.Logger.Error("tick failed, trying again at the next", "error", err)
 		}
 	}
@@ -35,4 +42,42 @@ func (a *Agent) Run(ctx context.Context, clock clockwork.Clock) error {
 	scheduler.Start()
 	<-ctx.Done()
 	return scheduler.Shutdown()
+}
+
+const (
+	// maxLeap is by how much the wall clock may differ from the monotonic one between two ticks: it is being set right.
+	maxLeap = 5 * time.Minute
+	// goesOn is how long a clock that has leapt must go on before it is believed.
+	goesOn = 30 * time.Minute
+)
+
+// moment is what two clocks say: the wall clock, and the monotonic one, which does not leap.
+type moment struct {
+	wall      time.Time
+	monotonic time.Duration
+}
+
+// leap is by how much the wall clock has gone on more than the monotonic one, or less.
+func (m moment) leap(to moment) time.Duration {
+	return (to.wall.Sub(m.wall) - (to.monotonic - m.monotonic)).Abs()
+}
+
+// wall holds the wall clock to the monotonic one: reports of days that are not over must not follow from one wrong moment. A
+// machine that has slept looks the same, and is believed later.
+type wall struct {
+	begun         bool
+	last, doubted moment
+}
+
+// believed reports whether the wall clock can be believed at a tick.
+func (w *wall) believed(now moment) bool {
+	again := w.doubted != moment{} && w.doubted.leap(now) <= maxLeap
+	if !w.begun || w.last.leap(now) <= maxLeap || again && now.monotonic-w.doubted.monotonic >= goesOn {
+		w.begun, w.last, w.doubted = true, now, moment{}
+		return true
+	}
+	if !again {
+		w.doubted = now
+	}
+	return false
 }

@@ -50,7 +50,7 @@ func (e *episode) add(sample report.Sample) {
 		if e.Hours == 0 {
 			e.Since = sample.Time
 		}
-		if hour := sample.Time.Truncate(time.Hour); hour.After(e.hour) {
+		if hour := sample.Time.Truncate(time.Hour); !hour.Equal(e.hour) { // it may go back, after a wrong clock
 			e.Hours, e.hour = e.Hours+1, hour
 		}
 		e.PSI, e.PSIMax = d.PSI, max(e.PSIMax, d.PSI)

@@ -172,7 +172,7 @@ func readSet(c console, d *dataFlags, schema *feature.Schema, scorer model.Score
 	}
 	c.say("data      %s: %d rows of a feature log, of %v; %d left out; source %s", d.path, s.Rows(), s.Symbols, s.Left, s.Sources)
 	if s.Untimely > 0 {
-		c.say("          %d rows are left out for their times: before 1973, after 2199, or of an event more than a day after its arrival", s.Untimely)
+		c.say("          %d rows are left out for their times: before 1973, after 2199, or more than a day ahead of their arrival or of the clock", s.Untimely)
 	}
 	return s, nil
 }

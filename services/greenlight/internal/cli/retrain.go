@@ -112,7 +112,7 @@ func (r *retrainFlags) collect(c console) (*study.Data, *retrain.Log, error) {
 	} else if data, log, err = retrain.FromLog(r.log, r.data.symbol, r.window); err == nil {
 		c.say("data      %s: %d rows of the feature log %s, %d minutes with a price, %d rows without; source %s", data.Symbol, log.Rows, r.log, log.Used, log.Unusable, log.Sources)
 		if log.Untimely > 0 {
-			c.say("          %d rows are left out for their times: before 1973, after 2199, or of an event more than a day after its arrival", log.Untimely)
+			c.say("          %d rows are left out for their times: before 1973, after 2199, or more than a day ahead of their arrival or of the clock", log.Untimely)
 		}
 		c.say("          labels are the %s", log.Label)
 	}

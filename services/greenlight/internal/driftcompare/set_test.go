@@ -112,7 +112,7 @@ func TestLogTimesAndSources(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	at := time.Date(2026, 9, 1, 12, 0, 0, 0, time.UTC)
+	at := time.Date(2025, 9, 1, 12, 0, 0, 0, time.UTC)
 	for _, tt := range []struct {
 		name     string
 		sources  []string

@@ -119,7 +119,7 @@ type fleet struct {
 	end int64
 }
 
-// open asks every replica for the first time, and holds them to one model and one reference.
+// open asks every replica for the first time, and holds them to one model, one reference and one time.
 func (f *fleet) open(ctx context.Context, hours int, history bool) error {
 	for i, r := range f.replicas {
 		a, err := r.ask(ctx, &mlenginev1.GetDriftRequest{Reference: i == 0, History: history && len(f.replicas) == 1}, hours)
@@ -139,7 +139,12 @@ func (f *fleet) open(ctx context.Context, hours int, history bool) error {
 				return fmt.Errorf("reference of %s: %w", r.Addr, err)
 			}
 		}
-		f.end = max(f.end, endHour(a))
+		end := endHour(a)
+		if latest := time.Now().Add(maxAhead).Unix() / 3600; end < 0 || end > latest {
+			return fmt.Errorf("drift of %s: its window ends with hour %d since 1970, and it is hour %d here: one of the two clocks is wrong, and the rows of the others would be left out",
+				r.Addr, end, latest-int64(maxAhead/time.Hour))
+		}
+		f.end = max(f.end, end)
 	}
 	var names, processes []string
 	for _, r := range f.replicas {
@@ -147,6 +152,10 @@ func (f *fleet) open(ctx context.Context, hours int, history bool) error {
 	}
 	return answer.Distinct("ml-engine", names, processes)
 }
+
+// maxAhead is by how much the window of a replica may end ahead of this machine's clock: the hour that has begun, and another
+// for clocks that differ.
+const maxAhead = 2 * time.Hour
 
 func named(a *mlenginev1.GetDriftResponse) string {
 	return fmt.Sprintf("%s (%s)", a.GetModelVersion(), short(a.GetModelDigest()))

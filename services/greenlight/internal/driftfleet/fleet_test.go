@@ -3,11 +3,14 @@ package driftfleet
 import (
 	"context"
 	"errors"
+	"math"
 	"math/rand/v2"
 	"reflect"
 	"strings"
 	"testing"
 	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
@@ -196,6 +199,13 @@ func TestRefused(t *testing.T) {
 		{"hours of the future", func(a *mlenginev1.GetDriftResponse) { a.Features[0].Hours = []int64{1 << 40} }, "outside of the window"},
 		{"hours of the past", func(a *mlenginev1.GetDriftResponse) { a.Features[0].Hours = []int64{1} }, "outside of the window"},
 		{"endless instance", func(a *mlenginev1.GetDriftResponse) { a.InstanceId = strings.Repeat("x", 1000) }, "instance_id is"},
+		{"a clock that is 400 days ahead", func(a *mlenginev1.GetDriftResponse) {
+			a.WindowEndTime = timestamppb.New(time.Now().AddDate(0, 0, 400).Truncate(time.Hour))
+		}, "one of the two clocks is wrong"},
+		{"an end of the year 9999", func(a *mlenginev1.GetDriftResponse) {
+			a.WindowEndTime = &timestamppb.Timestamp{Seconds: 253_402_297_200}
+		}, "one of the two clocks is wrong"},
+		{"no time that can be", func(a *mlenginev1.GetDriftResponse) { a.WindowEndTime = &timestamppb.Timestamp{Seconds: math.MinInt64} }, "window_end_time is not a whole hour"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

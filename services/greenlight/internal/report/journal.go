@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sort"
 	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/durable"
@@ -114,7 +115,7 @@ func wholeLines(data []byte, atEOF bool) (advance int, token []byte, err error) 
 	return bufio.ScanLines(data, atEOF)
 }
 
-// ReadJournal reads the samples since a time, and before them, as samples of their own, the newest counters of every
+// ReadJournal reads the samples since a time, in order of time: those of a clock that was wrong for a while are left out. And before them, as samples of their own, the newest counters of every
 // executor before that time: what the first differences are from. So it holds no more than the time asks for, however
 // long the journal is.
 func ReadJournal(dir string, since time.Time) ([]Sample, error) {
@@ -136,5 +137,32 @@ func ReadJournal(dir string, since time.Time) ([]Sample, error) {
 		carried = append(carried, s)
 	}
 	slices.SortFunc(carried, func(a, b Sample) int { return a.Time.Compare(b.Time) })
-	return append(carried, samples...), nil
+	return append(carried, inOrder(samples)...), nil
+}
+
+// inOrder returns the most samples that are in order of time. What does not fit among them was taken by a wrong clock.
+func inOrder(samples []Sample) []Sample {
+	if slices.IsSortedFunc(samples, func(a, b Sample) int { return a.Time.Compare(b.Time) }) {
+		return samples
+	}
+	// ends[n] is the sample with which the earliest run of n+1 ends, before the one that comes before each in its run.
+	var ends []int
+	before := make([]int, len(samples))
+	for i, s := range samples {
+		n := sort.Search(len(ends), func(n int) bool { return samples[ends[n]].Time.After(s.Time) })
+		before[i] = -1
+		if n > 0 {
+			before[i] = ends[n-1]
+		}
+		if n == len(ends) {
+			ends = append(ends, i)
+		} else {
+			ends[n] = i
+		}
+	}
+	run := make([]Sample, len(ends))
+	for i, k := ends[len(ends)-1], len(ends)-1; k >= 0; i, k = before[i], k-1 {
+		run[k] = samples[i]
+	}
+	return run
 }

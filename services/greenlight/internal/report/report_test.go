@@ -3,12 +3,17 @@ package report
 import (
 	"bytes"
 	"errors"
+	"math"
 	"os"
 	"path/filepath"
+	"reflect"
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/types/known/timestamppb"
+
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
+	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 )
 
 func TestWeek(t *testing.T) {
@@ -128,5 +133,57 @@ func TestUnfinishedReport(t *testing.T) {
 	}
 	if err := store.Close(); err != nil {
 		t.Error(err)
+	}
+}
+
+// An executor whose start is no time does not stop the journal.
+func TestStartsThatCannotBe(t *testing.T) {
+	dir := t.TempDir()
+	j, err := OpenJournal(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC)
+	for _, start := range []*timestamppb.Timestamp{nil, {Seconds: math.MaxInt64}, {Seconds: math.MinInt64}, {Nanos: -1}, {Seconds: 253_402_300_799}} {
+		s := Sample{Time: now, Executors: []Counters{CountersOf("a", &executorv1.GetShadowReportResponse{StartTime: start, InstanceId: start.String()})}}
+		if err := j.Append(s); err != nil {
+			t.Errorf("%v: %v", start, err)
+		}
+	}
+	if err := j.Close(); err != nil {
+		t.Error(err)
+	}
+	samples, err := ReadJournal(dir, time.Time{})
+	if err != nil || len(samples) != 5 {
+		t.Fatalf("%d samples, %v", len(samples), err)
+	}
+	if got := Summarize(Day(now), samples); got.Samples != 5 || !(got.Coverage <= 1) {
+		t.Errorf("%d samples, coverage %v", got.Samples, got.Coverage)
+	}
+}
+
+// Samples that a wrong clock took are left out, and the others keep their order.
+func TestJournalOfAWrongClock(t *testing.T) {
+	hours := func(hours ...int) (s []Sample) {
+		for _, h := range hours {
+			s = append(s, Sample{Time: time.Date(2026, 6, 1, h, 0, 0, 0, time.UTC)})
+		}
+		return s
+	}
+	for _, tt := range []struct {
+		name       string
+		have, want []Sample
+	}{
+		{"none", nil, nil},
+		{"in order", hours(1, 2, 2, 3), hours(1, 2, 2, 3)},
+		{"8 days ahead once", hours(1, 2, 194, 3, 4, 5), hours(1, 2, 3, 4, 5)},
+		{"ahead for a while", hours(1, 2, 194, 195, 3, 4, 5), hours(1, 2, 3, 4, 5)},
+		{"back once", hours(1, 2, -9999, 3, 4), hours(1, 2, 3, 4)},
+		{"ahead at the end", hours(1, 2, 3, 194), hours(1, 2, 3, 194)},
+		{"several", hours(50, 1, 2, 194, 3, -7, 4), hours(1, 2, 3, 4)},
+	} {
+		if got := inOrder(tt.have); !reflect.DeepEqual(got, tt.want) {
+			t.Errorf("%s: got %v", tt.name, got)
+		}
 	}
 }

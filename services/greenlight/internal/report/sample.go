@@ -64,9 +64,12 @@ type Counters struct {
 // CountersOf are the counters in an executor's answer.
 func CountersOf(addr string, r *executorv1.GetShadowReportResponse) Counters {
 	c := Counters{
-		Executor: addr, Instance: r.GetInstanceId(), Start: r.GetStartTime().AsTime(), Requests: r.GetRequestsTotal(),
+		Executor: addr, Instance: r.GetInstanceId(), Requests: r.GetRequestsTotal(),
 		Model: evidence.Model{Version: r.GetShadowVersion(), Digest: r.GetShadowDigest()},
 		Edges: r.GetLatencyMsTotal().GetEdges(), Latency: r.GetLatencyMsTotal().GetCounts(),
+	}
+	if t := r.GetStartTime(); t.IsValid() { // others are no time that the journal can have
+		c.Start = t.AsTime()
 	}
 	for _, o := range r.GetOutcomesTotal() {
 		switch outcome := shadow.Outcome(o.GetOutcome()); {

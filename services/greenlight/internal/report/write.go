@@ -1,9 +1,14 @@
 package report
 
 import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 
+	"github.com/greenlight-ml/greenlight/pkg/durable"
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 )
 
@@ -38,11 +43,34 @@ func Written(folder, document string) (bool, error) {
 	return err == nil, err
 }
 
+// Stands reports whether the document is in the evidence folder and has seen at least so many samples. One that has seen
+// fewer was written before its period was over, by a clock that was wrong or by hand.
+func Stands(folder, document string, samples int) (bool, error) {
+	path := filepath.Join(folder, filepath.FromSlash(document))
+	raw, err := durable.ReadFile(path, maxDocument)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	var seen struct {
+		Samples int `json:"samples"`
+	}
+	if err := json.Unmarshal(raw, &seen); err != nil {
+		return false, fmt.Errorf("%s: %w", path, err)
+	}
+	return seen.Samples >= samples, nil
+}
+
+// maxDocument bounds what is read of a document, in bytes.
+const maxDocument = 16 << 20
+
 // WriteDaily writes the report of a day to the evidence folder: its table, its lines in the table of all days, in place of
-// those it may have there, and its document. A report that is there is left as it is, which is then false.
+// those it may have there, and its document. A report that stands is left as it is, which is then false: see [Stands].
 func WriteDaily(folder string, store *evidence.Store, h evidence.Header, s Summary) (wrote bool, err error) {
 	table, document := DailyFiles(s.Period)
-	if there, err := Written(folder, document); err != nil || there {
+	if there, err := Stands(folder, document, s.Samples); err != nil || there {
 		return false, err
 	}
 	one, err := s.Table()
@@ -63,13 +91,14 @@ func WriteDaily(folder string, store *evidence.Store, h evidence.Header, s Summa
 	return true, store.WriteJSON(document, h, s)
 }
 
-// WriteWeekly writes the summary of a week with its days. A summary that is there is left as it is, which is then false.
+// WriteWeekly writes the summary of a week with its days. A summary that stands is left as it is, which is then
+// false: see [Stands].
 func WriteWeekly(folder string, store *evidence.Store, h evidence.Header, p Period, samples []Sample) (wrote bool, err error) {
 	text, document := WeeklyFiles(p)
-	if there, err := Written(folder, document); err != nil || there {
+	w := Weekly{Summary: Summarize(p, samples)}
+	if there, err := Stands(folder, document, w.Samples); err != nil || there {
 		return false, err
 	}
-	w := Weekly{Summary: Summarize(p, samples)}
 	for t := p.Start; t.Before(p.End); t = t.Add(day) {
 		w.Days = append(w.Days, Summarize(Day(t), samples))
 	}
