@@ -53,8 +53,19 @@ func (f *canaryFlags) declare(fs *pflag.FlagSet, c console) {
 	declareCanaryState(fs, &f.state)
 }
 
+// canaryState is the default folder of the plans, the phrases and the journals.
+var canaryState = filepath.Join("var", "canary")
+
 func declareCanaryState(fs *pflag.FlagSet, state *string) {
-	fs.StringVar(state, "state", filepath.Join("var", "canary"), "folder of the plans, the phrases and the journals")
+	fs.StringVar(state, "state", canaryState, "folder of the plans, the phrases and the journals")
+}
+
+// stateFlag is --state for another command; empty for the default.
+func stateFlag(state string) string {
+	if state == canaryState {
+		return ""
+	}
+	return flagged("state", state)
 }
 
 // policyFlags are the policy, and what is often changed in it.

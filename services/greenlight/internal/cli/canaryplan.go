@@ -112,11 +112,7 @@ func (p *canaryPlan) plan(ctx context.Context, c console, policy gate.Policy, w 
 	c.sayPlan(plan, w)
 	c.say("plan      %s", state.PlanPath(ticket))
 	c.say("\nNothing was changed. To start it, until %s, once:", ticket.ExpiryTime.Format("15:04 UTC"))
-	command := "greenlight canary start --confirm " + quoted(ticket.Phrase)
-	if p.changed("state") {
-		command += " --state " + p.state
-	}
-	c.say("%s%s", command, p.again())
+	c.say("greenlight canary start --confirm %s%s%s", quoted(ticket.Phrase), stateFlag(p.state), p.again())
 	return nil
 }
 

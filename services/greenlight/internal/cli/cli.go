@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"runtime/debug"
-	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -55,7 +54,14 @@ func (c console) quiet() console { return console{c.in, io.Discard, c.err} }
 
 // Main runs the command line and returns the exit code.
 func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	io := console{in: stdin, out: stdout, err: stderr}
+	root := newRoot(console{in: stdin, out: stdout, err: stderr})
+	root.SetArgs(args)
+	cmd, err := root.ExecuteContextC(ctx)
+	return exitCode(ctx, cmd, err, stderr)
+}
+
+// newRoot makes the command with all its subcommands.
+func newRoot(c console) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "greenlight",
 		Short: "Prove a trading model beside the production heuristic before it may touch an order",
@@ -66,21 +72,20 @@ Exit codes: 0 ok, 1 failed, 2 wrong usage, 3 a gate said no.`,
 		SilenceErrors: true, SilenceUsage: true,
 		Version: revision(),
 	}
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(
-		runCommand(io), simulateCommand(io), trainCommand(io), evalCommand(io), retrainCommand(io), driftCommand(io), canaryCommand(io),
-		smokeCommand(io), shadowSmokeCommand(io), replayCommand(io), modelCommand(io), evidenceCommand(io), benchCommand(io),
-		faultsCommand(io), soakCommand(io), promoteCommand(io), rollbackCommand(io), statusCommand(io), reportCommand(io), agentCommand(io),
+		runCommand(c), simulateCommand(c), trainCommand(c), evalCommand(c), retrainCommand(c), driftCommand(c), canaryCommand(c),
+		smokeCommand(c), shadowSmokeCommand(c), replayCommand(c), modelCommand(c), evidenceCommand(c), benchCommand(c),
+		faultsCommand(c), soakCommand(c), promoteCommand(c), rollbackCommand(c), statusCommand(c), reportCommand(c), agentCommand(c),
 	)
-	root.SetArgs(args)
-	root.SetOut(stdout)
-	root.SetErr(stderr)
-	return exitCode(ctx, root.ExecuteContext(ctx), stderr)
+	root.SetOut(c.out)
+	root.SetErr(c.err)
+	strict(root)
+	return root
 }
 
-func exitCode(ctx context.Context, err error, stderr io.Writer) int {
-	var usage usageError
+// exitCode prints the error of cmd, if there is one, and returns the exit code.
+func exitCode(ctx context.Context, cmd *cobra.Command, err error, stderr io.Writer) int {
 	var hinted hintError
 	switch {
 	case err == nil:
@@ -91,12 +96,13 @@ func exitCode(ctx context.Context, err error, stderr io.Writer) int {
 		_, _ = fmt.Fprintln(stderr, "greenlight: interrupted")
 		return exitFailure
 	}
+	err, usage := wrongUsage(cmd, err)
 	_, _ = fmt.Fprintf(stderr, "greenlight: %v\n", err)
 	if errors.As(err, &hinted) {
 		_, _ = fmt.Fprintf(stderr, "hint: %s\n", hinted.hint)
 	}
-	if errors.As(err, &usage) || strings.HasPrefix(err.Error(), "unknown command") {
-		_, _ = fmt.Fprintln(stderr, "greenlight help lists the commands and their flags")
+	if usage {
+		_, _ = fmt.Fprintf(stderr, "%s --help lists its flags and subcommands\n", cmd.CommandPath())
 		return exitUsage
 	}
 	return exitFailure

@@ -123,7 +123,7 @@ func (p *promoteFlags) again() string {
 	text := p.accessFlags.again()
 	for _, f := range []struct{ name, value string }{{"state", p.state}, {"sign-key", p.key}, {"engine", strings.Join(p.Engines, ",")}} {
 		if p.given(f.name) {
-			text += fmt.Sprintf(" --%s %s", f.name, f.value)
+			text += flagged(f.name, f.value)
 		}
 	}
 	return text

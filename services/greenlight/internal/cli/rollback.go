@@ -27,7 +27,7 @@ type pairFlags struct {
 func (p *pairFlags) declare(fs *pflag.FlagSet, c console, engines, executors []string, timeout time.Duration) {
 	fs.StringSliceVar(&p.Engines, "engine", engines, "gRPC addresses of ml-engine, one per replica")
 	fs.StringSliceVar(&p.Executors, "executor", executors, "gRPC addresses of executor, one per replica")
-	p.declareControl(fs, c)
+	p.accessFlags.declare(fs, c)
 	fs.DurationVar(&p.timeout, "timeout", timeout, "how long the services may take to answer")
 }
 
