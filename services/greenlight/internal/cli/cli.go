@@ -49,6 +49,14 @@ type console struct {
 // say prints a line of results.
 func (c console) say(format string, args ...any) { _, _ = fmt.Fprintf(c.out, format+"\n", args...) }
 
+// count is a number of things with their name: "1 request", "2 requests".
+func count[N int | int64 | uint64](n N, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
 // quiet is the console without results, for work whose results are files.
 func (c console) quiet() console { return console{c.in, io.Discard, c.err} }
 
