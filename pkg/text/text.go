@@ -1,7 +1,9 @@
-// Package text makes text that came from outside (a peer, a file) safe to store, send, log and print.
+// Package text makes text that came from outside (a peer, a file) safe to store, send, log and print, and puts numbers into
+// words.
 package text
 
 import (
+	"fmt"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -41,4 +43,12 @@ func Clean(s string, limit int) string {
 		return r
 	}, s)
 	return Cut(clean, limit)
+}
+
+// Count returns a number with the name of what it counts: "1 row", "2 rows".
+func Count[N int | int64 | uint32 | uint64](n N, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
 }

@@ -51,7 +51,7 @@ func (p Pair) ActiveModels(ctx context.Context) ([]evidence.Model, error) {
 	answers, errs := each(p.Engines, func(e pair.Engine) (evidence.Model, error) {
 		info, err := e.Scoring.GetModelInfo(ctx, &mlenginev1.GetModelInfoRequest{})
 		if err != nil {
-			return evidence.Model{}, fmt.Errorf("%w: ml-engine %s: %s", errUnreached, e.Addr, status.Convert(err).Message())
+			return evidence.Model{}, fmt.Errorf("%w: ml-engine %s: %w", unanswered(err), e.Addr, pair.Plain(err))
 		}
 		return evidence.Model{Version: info.GetVersion(), Digest: info.GetDigest()}, nil
 	})
@@ -157,12 +157,12 @@ func Survey(ctx context.Context, p Pair, folder string) *World {
 func (w *World) ask(ctx context.Context, i int, e Executor) error {
 	rollout, err := e.Rollouts.GetRollout(ctx, &executorv1.GetRolloutRequest{})
 	if err != nil {
-		return fmt.Errorf("%w: %w", errUnreached, &callError{e.Addr, err})
+		return fmt.Errorf("%w: %w", unanswered(err), &callError{e.Addr, err})
 	}
 	asked := time.Now()
 	report, err := e.Shadows.GetShadowReport(ctx, &executorv1.GetShadowReportRequest{})
 	if err != nil {
-		return fmt.Errorf("%w: %w", errUnreached, &callError{e.Addr, err})
+		return fmt.Errorf("%w: %w", unanswered(err), &callError{e.Addr, err})
 	}
 	took := time.Since(asked)
 	w.Reports[i], w.Rollouts[i] = report, rollout

@@ -197,6 +197,15 @@ func psiText(psi *float64, reason string) string {
 	return fmt.Sprintf("PSI %.3f", *psi)
 }
 
+// unstopped is what to do about executors that were not stopped.
+func unstopped(err error) string {
+	hint := pair.Hint(err)
+	if hint == "" {
+		hint = "look at the log of the executor"
+	}
+	return hint + ". Stopping the controller of the canary helps where its share is held by a lease, which lapses; a share that was set without a lease stays"
+}
+
 func canaryAbortCommand(c console) *cobra.Command {
 	var p pairFlags
 	var reason string
@@ -218,8 +227,7 @@ rollback also takes the model back.`,
 					c.say("executor  %s shadows nothing, read back in %.1f ms", stop.Addr, float64(stop.Took)/float64(time.Millisecond))
 				}
 				if failed != nil {
-					return withHint(errors.New("not every executor was reached"),
-						"a lease that nobody renews lapses by itself: stop the canary, and its share is 0 %% within the lease")
+					return withHint(errors.New("not every executor was stopped: see above"), "%s", unstopped(failed))
 				}
 				return nil
 			})

@@ -10,6 +10,8 @@ import (
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
+
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/pair"
 )
 
 // Exit codes.
@@ -48,14 +50,6 @@ type console struct {
 
 // say prints a line of results.
 func (c console) say(format string, args ...any) { _, _ = fmt.Fprintf(c.out, format+"\n", args...) }
-
-// count is a number of things with their name: "1 request", "2 requests".
-func count[N int | int64 | uint64](n N, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
-}
 
 // quiet is the console without results, for work whose results are files.
 func (c console) quiet() console { return console{c.in, io.Discard, c.err} }
@@ -106,8 +100,12 @@ func exitCode(ctx context.Context, cmd *cobra.Command, err error, stderr io.Writ
 	}
 	err, usage := wrongUsage(cmd, err)
 	_, _ = fmt.Fprintf(stderr, "greenlight: %v\n", err)
+	hint := pair.Hint(err)
 	if errors.As(err, &hinted) {
-		_, _ = fmt.Fprintf(stderr, "hint: %s\n", hinted.hint)
+		hint = hinted.hint
+	}
+	if hint != "" {
+		_, _ = fmt.Fprintf(stderr, "hint: %s\n", hint)
 	}
 	if usage {
 		_, _ = fmt.Fprintf(stderr, "%s --help lists its flags and subcommands\n", cmd.CommandPath())

@@ -14,6 +14,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/durable"
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
+	"github.com/greenlight-ml/greenlight/pkg/text"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/evidencedoc"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote"
 )
@@ -55,7 +56,7 @@ It exits 0 when all of it holds and 3 when something does not.`,
 				c.say("%s does not hold", folder)
 				return errGate
 			}
-			c.say("%s holds: %s, %s, head %s", folder, count(report.Files, "file"), count(report.Lines, "line"), report.Head)
+			c.say("%s holds: %s, %s, head %s", folder, text.Count(report.Files, "file"), text.Count(report.Lines, "line"), report.Head)
 			return nil
 		},
 	}

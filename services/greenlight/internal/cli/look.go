@@ -2,17 +2,15 @@ package cli
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"strings"
 	"sync"
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/status"
 
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftfleet"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/pair"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/report"
 )
 
@@ -40,7 +38,7 @@ func (f *agentFlags) look(ctx context.Context, now time.Time) (report.Sample, *d
 	s := report.Sample{Time: now, Executors: []report.Counters{}}
 	for i, addr := range f.executors {
 		if errs[i] != nil {
-			s.Missing = append(s.Missing, report.Missing{Service: report.Executor, Address: addr, Reason: told(errs[i])})
+			s.Missing = append(s.Missing, report.Missing{Service: report.Executor, Address: addr, Reason: pair.Plain(errs[i]).Error()})
 			continue
 		}
 		s.Executors = append(s.Executors, answers[i])
@@ -66,13 +64,4 @@ func (f *agentFlags) counters(ctx context.Context, addr string) (c report.Counte
 		}
 		return err
 	})
-}
-
-// told is the error of a call for people: without the form that gRPC gives it.
-func told(err error) string {
-	var of interface{ GRPCStatus() *status.Status }
-	if !errors.As(err, &of) {
-		return err.Error()
-	}
-	return fmt.Sprintf("%s: %s", of.GRPCStatus().Code(), of.GRPCStatus().Message())
 }

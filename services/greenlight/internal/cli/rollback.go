@@ -81,7 +81,7 @@ which did and which did not.`,
 				err = errors.Join(err, fmt.Errorf("the evidence was not written: %w", kept))
 			}
 			if undone := r.Err(); undone != nil {
-				return withHint(errors.Join(undone, err), "pull it again for those: greenlight rollback leaves alone what has obeyed")
+				return withHint(errors.Join(undone, err), "%s", r.Hint())
 			}
 			return err
 		},

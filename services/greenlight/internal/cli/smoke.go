@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -14,9 +16,11 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/model"
+	"github.com/greenlight-ml/greenlight/pkg/text"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/load"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/pair"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/study"
 )
 
@@ -88,7 +92,7 @@ func smoke(ctx context.Context, c console, store *evidence.Store, at endpoint, d
 	}
 	c.say("smoke     %d predictions, %.1f %% right, %d distinct scores, p50 %.2f ms, p95 %.2f ms, p99 %.2f ms: %s",
 		r.Total, 100*r.SuccessRate, r.Distinct, r.Latency.P50, r.Latency.P95, r.Latency.P99, r.SLO.Verdict())
-	c.sayErrors(r.Errors)
+	c.sayErrors(r.Errors, r.Examples)
 	return r, nil
 }
 
@@ -107,7 +111,7 @@ func shadowLoad(ctx context.Context, c console, store *evidence.Store, stage, fi
 	}
 	c.say("%-9s %d decisions, match rate %.1f %% of %d comparisons, %d shadow errors, shadow p95 %.2f ms: %s",
 		stage, r.Total, 100*r.MatchRate, r.Comparisons, r.ShadowErrors, r.ShadowLatency.P95, r.SLO.Verdict())
-	c.sayErrors(r.Errors)
+	c.sayErrors(r.Errors, r.Examples)
 	return r, nil
 }
 
@@ -115,9 +119,13 @@ func executorClient(conn *grpc.ClientConn) load.Executor {
 	return load.Executor{Decisions: executorv1.NewDecisionServiceClient(conn), Shadows: executorv1.NewShadowServiceClient(conn)}
 }
 
-func (c console) sayErrors(errors map[string]int) {
-	for code, n := range errors {
-		c.say("          %d calls failed: %s", n, code)
+// sayErrors says how many calls failed, and the first failure of each kind with what to do.
+func (c console) sayErrors(counts map[string]int, first map[string]error) {
+	for _, code := range slices.Sorted(maps.Keys(counts)) {
+		c.say("          %s failed: %v", text.Count(counts[code], "call"), pair.Plain(first[code]))
+		if hint := pair.Hint(first[code]); hint != "" {
+			c.say("          hint: %s", hint)
+		}
 	}
 }
 

@@ -7,8 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"google.golang.org/grpc/status"
-
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
@@ -48,7 +46,9 @@ type ShadowResult struct {
 	Distinct int `json:"distinct_scores"`
 	// Errors counts the calls that failed, by gRPC code.
 	Errors map[string]int `json:"errors"`
-	SLO    gate.Scorecard `json:"slo"`
+	// Examples has the first failure of each code.
+	Examples map[string]error `json:"-"`
+	SLO      gate.Scorecard   `json:"slo"`
 }
 
 // Shadow sends the states to the executor and waits for their shadows. A call succeeds when its baseline score is the
@@ -58,7 +58,7 @@ func Shadow(ctx context.Context, conn Executor, a *model.Artifact, states []Stat
 	if err != nil {
 		return nil, err
 	}
-	r := &ShadowResult{Total: len(states), Outcomes: map[string]int{}, Errors: map[string]int{}}
+	r := &ShadowResult{Total: len(states), Outcomes: map[string]int{}, Errors: map[string]int{}, Examples: map[string]error{}}
 	for _, o := range shadow.Outcomes() {
 		r.Outcomes[o.String()] = 0
 	}
@@ -74,7 +74,7 @@ func Shadow(ctx context.Context, conn Executor, a *model.Artifact, states []Stat
 		mu.Lock()
 		defer mu.Unlock()
 		if err != nil {
-			r.Errors[status.Code(err).String()]++
+			fail(r.Errors, r.Examples, err)
 			return
 		}
 		outcome := shadow.Outcome(resp.GetOutcome())

@@ -3,6 +3,7 @@ package status
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,7 +19,7 @@ func (s *Status) Screen(w io.Writer) error {
 	}
 	for _, e := range s.Engines {
 		if e.Error != "" {
-			line("engine", "%s cannot be reached: %s", e.Address, e.Error)
+			line("engine", "%s does not answer: %s", e.Address, e.Error)
 			continue
 		}
 		line("engine", "%s serves %s since %s", e.Address, named(e.Model), s.ago(*e.Since))
@@ -26,7 +27,7 @@ func (s *Status) Screen(w io.Writer) error {
 	}
 	for _, e := range s.Executors {
 		if e.Error != "" {
-			line("executor", "%s cannot be reached: %s", e.Address, e.Error)
+			line("executor", "%s does not answer: %s", e.Address, e.Error)
 		} else {
 			line("executor", "%s decides by %s, %d requests since %s", e.Address, named(e.Baseline), e.Requests, s.ago(*e.Since))
 			line("shadow", "%s", e.shadowText())
@@ -42,11 +43,71 @@ func (s *Status) Screen(w io.Writer) error {
 	default:
 		line("evidence", "%s DOES NOT HOLD: %s", v.Folder, v.Problem)
 	}
-	if v.Error == "" {
+	if s.Run != nil && !s.Run.ended() {
+		line("canary", "%s", s.running(s.Run))
+	}
+	held := s.heldElsewhere()
+	for _, text := range held {
+		line("canary", "%s", text)
+	}
+	// How the last one ended is shown below what runs now.
+	if v.Error == "" && (v.Canary != nil || len(held) == 0 && (s.Run == nil || s.Run.ended())) {
 		line("canary", "%s", s.canary(v.Canary))
 	}
 	_, err := io.WriteString(w, out.String())
 	return err
+}
+
+// running is a run that is under way, or can be resumed.
+func (s *Status) running(r *Run) string {
+	if r.Error != "" {
+		return fmt.Sprintf("the journal of run %s in %s cannot be read: %s", r.ID, s.state, r.Error)
+	}
+	text := fmt.Sprintf("%s run %s", r.Decision, r.ID)
+	if r.DryRun {
+		text += " (dry run)"
+	}
+	text += fmt.Sprintf(", %s, ", named(r.Model))
+	if r.Phase == 0 {
+		text += "before its first phase"
+	} else {
+		text += fmt.Sprintf("phase %d of %d, %g %%", r.Phase, r.Phases, r.Percent)
+	}
+	text += ", since " + s.ago(r.Since)
+	if held := s.held(r.ID); held != "" {
+		text += ": holds " + held
+	} else {
+		text += ": holds no executor of these"
+	}
+	if !r.Controlled {
+		text += "; its controller does not run here any more: greenlight canary start --resume resumes it"
+	}
+	return text
+}
+
+// held are the executors that a holder has the lease of, with what is left of it; empty when there are none.
+func (s *Status) held(holder string) string {
+	var all []string
+	for _, e := range s.Executors {
+		if r := e.Rollout; r.LeaseLeftS != nil && r.Holder == holder {
+			all = append(all, fmt.Sprintf("%s at %g %% for %.1f s more", e.Address, r.Percent, *r.LeaseLeftS))
+		}
+	}
+	return strings.Join(all, ", ")
+}
+
+// heldElsewhere is what holds executors and has no journal here.
+func (s *Status) heldElsewhere() []string {
+	var texts, seen []string
+	for _, e := range s.Executors {
+		holder := e.Rollout.Holder
+		if e.Rollout.LeaseLeftS == nil || s.Run != nil && holder == s.Run.ID || slices.Contains(seen, holder) {
+			continue
+		}
+		seen = append(seen, holder)
+		texts = append(texts, fmt.Sprintf("%s holds %s; it has no journal in %s: it runs on another machine, or with another --state", holder, s.held(holder), s.state))
+	}
+	return texts
 }
 
 func (s *Status) canary(c *Canary) string {
