@@ -68,7 +68,7 @@ func (s *canaryStart) rehearse(ctx context.Context, c console) error {
 	if err != nil {
 		return err
 	}
-	data, a, states, err := s.load.states(c)
+	data, a, states, err := s.load.states(c, released)
 	if err != nil {
 		return err
 	}

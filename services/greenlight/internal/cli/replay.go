@@ -6,6 +6,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/model"
@@ -29,7 +31,7 @@ writes no evidence, and prints a line per round.`,
 			if loop {
 				return l.loop(cmd.Context(), c, at)
 			}
-			return l.withStates(c, func(data *study.Data, a *model.Artifact, states []load.State, store *evidence.Store) error {
+			return l.withStates(c, l.decidesAt(cmd.Context(), c, at), func(data *study.Data, a *model.Artifact, states []load.State, store *evidence.Store) error {
 				r, err := shadowLoad(cmd.Context(), c, store, "replay", "shadow_replay.json", at, data, a, states, l.pace(c.progress("replay")))
 				if err != nil {
 					return err
@@ -46,7 +48,21 @@ writes no evidence, and prints a line per round.`,
 
 // loop replays until it is stopped. An executor that is away is waited for.
 func (l *loadFlags) loop(ctx context.Context, c console, at endpoint) error {
-	data, a, states, err := l.states(c)
+	data, a, states, err := l.states(c, func(a *model.Artifact) (load.Baseline, error) {
+		for {
+			b, err := l.decidesAt(ctx, c, at)(a)
+			if code := status.Code(err); code != codes.Unavailable && code != codes.DeadlineExceeded || ctx.Err() != nil {
+				return b, err
+			}
+			c.say("executor is not reached, trying again: %v", err)
+			if !load.Pause(ctx, time.Second) {
+				return b, ctx.Err()
+			}
+		}
+	})
+	if ctx.Err() != nil {
+		return nil //nolint:nilerr // stopped, as one stops a loop
+	}
 	if err != nil {
 		return err
 	}

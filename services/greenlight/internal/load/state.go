@@ -10,6 +10,7 @@ import (
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/model"
 )
@@ -26,11 +27,20 @@ type State struct {
 	Named map[string]float64
 	// Score and Baseline are what the model and the baseline must answer.
 	Score, Baseline float64
+	// Decides is the baseline; Unchecked says that Baseline is not known.
+	Decides   evidence.Model
+	Unchecked bool
 }
 
-// States makes the states of the minutes of the frame. Minutes in which one of the inputs is undefined are left out.
+// States makes the states of the minutes of the frame for an executor whose baseline is the model's heuristic. Minutes in
+// which one of the inputs is undefined are left out.
 func States(frame *feature.Frame, symbol string, minutes []int, a *model.Artifact) ([]State, error) {
-	inputs, err := feature.NewSchema("inputs", a.Baseline.Inputs()...)
+	return StatesBeside(frame, symbol, minutes, a, Heuristic(a))
+}
+
+// StatesBeside is [States] for an executor with that baseline.
+func StatesBeside(frame *feature.Frame, symbol string, minutes []int, a *model.Artifact, b Baseline) ([]State, error) {
+	inputs, err := feature.NewSchema("inputs", b.Inputs...)
 	if err != nil {
 		return nil, fmt.Errorf("baseline: %w", err)
 	}
@@ -49,10 +59,21 @@ func States(frame *feature.Frame, symbol string, minutes []int, a *model.Artifac
 				named[name] = v
 			}
 		}
+		score := math.NaN()
+		if b.Scorer != nil {
+			score = b.Scorer.Score(base)
+		} else { // nobody knows what it takes: all there is
+			for _, schema := range feature.Schemas() {
+				if all := make([]float64, schema.Len()); frame.Row(i, schema, all) {
+					maps.Insert(named, pairs(schema, all))
+				}
+			}
+		}
 		states = append(states, State{
 			ID: fmt.Sprintf("%s-%d", symbol, frame.End(i)), Symbol: symbol,
 			Time:   timestamppb.New(time.UnixMilli(frame.End(i))),
-			Vector: x, Named: named, Score: a.Scorer.Score(x), Baseline: a.Baseline.Score(base),
+			Vector: x, Named: named, Score: a.Scorer.Score(x), Baseline: score,
+			Decides: b.Model, Unchecked: b.Scorer == nil,
 		})
 	}
 	return states, nil
