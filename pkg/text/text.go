@@ -37,12 +37,17 @@ func Clean(s string, limit int) string {
 		s = s[:limit] + "x" // keeps the length over the limit, so that Cut marks it
 	}
 	clean := strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) || unicode.Is(unicode.Cf, r) || r == '\u2028' || r == '\u2029' {
+		if unsafe(r) {
 			return utf8.RuneError
 		}
 		return r
 	}, s)
 	return Cut(clean, limit)
+}
+
+// unsafe reports whether r is a control or a formatting character.
+func unsafe(r rune) bool {
+	return unicode.IsControl(r) || unicode.Is(unicode.Cf, r) || r == '\u2028' || r == '\u2029'
 }
 
 // Count returns a number with the name of what it counts: "1 row", "2 rows".

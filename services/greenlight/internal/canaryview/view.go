@@ -13,6 +13,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
+	"github.com/greenlight-ml/greenlight/pkg/text"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
 )
 
@@ -43,19 +44,19 @@ const (
 	minLines = 10 * time.Second
 )
 
-// New begins to show a run that is judged by the policy. The caller closes the view.
-func New(out io.Writer, policy gate.Policy) *View {
-	width := func() int { return 0 }
-	if f, ok := out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		width = func() int {
-			width, _, err := term.GetSize(int(f.Fd()))
-			if err != nil || width < 20 {
-				return 80
-			}
-			return width
-		}
+// New begins to show a run that is judged by the policy: on the screen, or as lines of out where that is nil. The caller
+// closes the view.
+func New(out io.Writer, screen *os.File, policy gate.Policy) *View {
+	if screen == nil {
+		return newView(out, policy, func() int { return 0 })
 	}
-	return newView(out, policy, width)
+	return newView(screen, policy, func() int {
+		width, _, err := term.GetSize(int(screen.Fd()))
+		if err != nil || width < 20 {
+			return 80
+		}
+		return width
+	})
 }
 
 func newView(out io.Writer, policy gate.Policy, width func() int) *View {
@@ -120,8 +121,8 @@ func (v *View) show(e canary.Event) {
 	if e.Kind == canary.Looked {
 		v.last = e.Look
 	}
-	if text := v.line(e); text != "" && (e.Kind != canary.Looked || width == 0) {
-		fmt.Fprintf(&out, "%s  %s\n", e.Time.UTC().Format("15:04:05Z"), text)
+	if line := v.line(e); line != "" && (e.Kind != canary.Looked || width == 0) {
+		fmt.Fprintf(&out, "%s  %s\n", e.Time.UTC().Format("15:04:05Z"), text.Printable(line))
 	}
 	if width > 0 && v.last != nil && e.Kind != canary.PhaseEnded && e.Kind != canary.RolledBack && e.Kind != canary.Finished {
 		panel := v.panel(e, width)
@@ -217,7 +218,7 @@ func (v *View) panel(e canary.Event, width int) string {
 		}
 	}
 	out.WriteByte('\n')
-	return cut(out.String(), width)
+	return cut(text.Printable(out.String()), width)
 }
 
 // cut shortens the lines to the width, since a line that wraps would be two to move back over.

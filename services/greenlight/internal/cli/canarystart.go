@@ -190,7 +190,7 @@ func show(ctx context.Context, c console, run *canary.Run, p canary.Pair) (*cana
 		return nil, err
 	}
 	c.say("run       %s, journal in %s", run.Record.ID, run.Dir)
-	view := canaryview.New(c.out, run.Plan.Policy)
+	view := canaryview.New(c.out, c.screen, run.Plan.Policy)
 	defer view.Close()
 	return run.Go(ctx, p, metrics, view.Observe)
 }

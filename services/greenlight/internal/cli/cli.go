@@ -10,7 +10,9 @@ import (
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
+	"github.com/greenlight-ml/greenlight/pkg/text"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/pair"
 )
 
@@ -41,25 +43,35 @@ func withHint(err error, format string, args ...any) error {
 	return hintError{err, fmt.Sprintf(format, args...)}
 }
 
-// console is where a command talks.
+// console is where a command talks. What it prints may have come from anywhere (a file, a service), so out and err replace
+// the control characters in it.
 type console struct {
 	in  io.Reader
 	out io.Writer // results
 	err io.Writer // everything else
+
+	// screen and bars are the terminals behind out and err, for what is drawn with control characters; nil where there is
+	// no terminal.
+	screen, bars *os.File
+}
+
+func newConsole(in io.Reader, out, err io.Writer) console {
+	return console{in: in, out: text.NewWriter(out), err: text.NewWriter(err), screen: terminal(out), bars: terminal(err)}
 }
 
 // say prints a line of results.
 func (c console) say(format string, args ...any) { _, _ = fmt.Fprintf(c.out, format+"\n", args...) }
 
 // quiet is the console without results, for work whose results are files.
-func (c console) quiet() console { return console{c.in, io.Discard, c.err} }
+func (c console) quiet() console { return console{in: c.in, out: io.Discard, err: c.err, bars: c.bars} }
 
 // Main runs the command line and returns the exit code.
 func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	root := newRoot(console{in: stdin, out: stdout, err: stderr})
+	c := newConsole(stdin, stdout, stderr)
+	root := newRoot(c)
 	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(ctx)
-	return exitCode(ctx, cmd, err, stderr)
+	return exitCode(ctx, cmd, err, c.err)
 }
 
 // newRoot makes the command with all its subcommands.
@@ -140,12 +152,11 @@ func revision() string {
 	return commit + dirty
 }
 
-// terminal says whether w is a terminal, so that progress is drawn there and not into a pipe.
-func terminal(w io.Writer) bool {
+// terminal is w if it is a terminal; nil otherwise.
+func terminal(w io.Writer) *os.File {
 	f, ok := w.(*os.File)
-	if !ok {
-		return false
+	if !ok || !term.IsTerminal(int(f.Fd())) {
+		return nil
 	}
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0 && info.Name() != "null"
+	return f
 }

@@ -181,7 +181,7 @@ func (c console) sayDrift(r *driftview.Report) error {
 			r.Rows, r.Days, r.ReferenceRows, r.ReferenceDays)
 	}
 	bins := driftview.Numbers
-	if terminal(c.out) {
+	if c.screen != nil {
 		bins = driftview.Blocks
 	}
 	if err := r.Table(c.out, bins); err != nil {
