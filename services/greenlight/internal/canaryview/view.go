@@ -180,11 +180,11 @@ func seconds(d gate.Duration) string {
 
 // figures are those of a look, in a line.
 func figures(l *canary.Look) string {
-	text := fmt.Sprintf("%d requests, %d comparisons", l.Requests, l.Comparisons)
+	line := text.Count(l.Requests, "request") + ", " + text.Count(l.Comparisons, "comparison")
 	for _, r := range l.Card.Results {
-		text += fmt.Sprintf(", %s %s", r.Name, r.Achieved())
+		line += fmt.Sprintf(", %s %s", r.Name, r.Achieved())
 	}
-	return text + fmt.Sprintf(": %s", l.Verdict)
+	return line + fmt.Sprintf(": %s", l.Verdict)
 }
 
 const barWidth = 30

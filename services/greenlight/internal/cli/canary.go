@@ -18,7 +18,7 @@ import (
 
 func canaryCommand(c console) *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "canary", Short: "Let a model observe a growing share of the requests, and stop at the first sign of harm",
+		Use: "canary", Short: "Run a model's shadows on a growing share of the requests, and stop when they do badly",
 		Long: `Canary lets a model observe a growing share of the requests: 5, 10, 25, 50 and 100 %, for 30 minutes each. Whatever
 happens, the decision that leaves an executor is the baseline's. A phase passes when its time is over, it has enough
 comparisons and every target is met. A rule of abortion that holds, at any time, sets 0 % at once.

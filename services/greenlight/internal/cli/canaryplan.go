@@ -11,6 +11,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/pkg/text"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
 )
 
@@ -123,7 +124,7 @@ func quoted(s string) string { return `"` + s + `"` }
 func (c console) sayPlan(p *canary.Plan, w *canary.World) {
 	policy := p.Policy
 	c.say("model     %s, digest %.12s, beside %s", p.Model.Version, p.Model.Digest, p.Baseline.Version)
-	c.say("offline   %s (%d files)", w.Offline.Result, len(p.Inputs))
+	c.say("offline   %s (%s)", w.Offline.Result, text.Count(len(p.Inputs), "file"))
 	c.say("drift     %s; monitored, blocks nothing", psiText(p.PSI, p.PSIReason))
 	for i, addr := range p.Executors {
 		r := w.Rollouts[i].GetRollout()
@@ -134,7 +135,7 @@ func (c console) sayPlan(p *canary.Plan, w *canary.World) {
 		counts = fmt.Sprintf("%s {%s}", p.Prometheus, p.Match)
 	}
 	c.say("counts    %s, every %s; requests are %s", counts, p.Interval, p.Source)
-	c.say("phases    %s %%, %s each and at least %d comparisons, held for at most %s", strings.ReplaceAll(percents{&policy.Phases}.String(), ",", ", "), policy.PhaseDuration, policy.MinComparisons, policy.HoldLimit)
+	c.say("phases    %s %%, %s each and at least %s, held for at most %s", strings.ReplaceAll(percents{&policy.Phases}.String(), ",", ", "), policy.PhaseDuration, text.Count(policy.MinComparisons, "comparison"), policy.HoldLimit)
 	c.say("pass      p95 < %g ms, errors < %g %%, match >= %g %%", policy.SLO.P95MS, percentOf(policy.SLO.ErrorRate), percentOf(policy.SLO.MatchRate))
 	c.say("abort     p95 > %g ms, errors > %g %%, match < %g %%, or a test at alpha %g", policy.Abort.P95MS, percentOf(policy.Abort.ErrorRate), percentOf(policy.Abort.MatchRate), policy.Alpha)
 	c.say("lease     %s", policy.Lease)

@@ -81,8 +81,21 @@ func newRoot(c console) *cobra.Command {
 		Short: "Prove a trading model beside the production heuristic before it may touch an order",
 		Long: `Greenlight proves a trading model beside the production heuristic before it may touch an order.
 
-Results go to standard output, everything else to standard error.
-Exit codes: 0 ok, 1 failed, 2 wrong usage, 3 a gate said no.`,
+A day's work, in order:
+  status                what is served, shadowed and held now
+  drift snapshot        how far the inputs have moved
+  canary                run a model's shadows on a growing share of the requests
+  promote               what blocks the release of a model, and the release
+  rollback              the emergency brake
+
+Results go to standard output, everything else to standard error. Commands that call a service take the same flags for a
+secured one: --tls-ca, --tls-cert, --tls-key, --tls-server-name, --control-token-file.
+
+Exit codes:
+  0  done; every gate said PASS
+  1  failed: something could not be reached, read or written
+  2  wrong usage: a mistyped command, flag or value
+  3  a gate said no: FAIL, INCONCLUSIVE or ERROR`,
 		SilenceErrors: true, SilenceUsage: true,
 		Version: revision(),
 	}

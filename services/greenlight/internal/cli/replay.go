@@ -11,6 +11,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/model"
+	"github.com/greenlight-ml/greenlight/pkg/text"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/load"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/study"
 )
@@ -81,8 +82,8 @@ func (l *loadFlags) loop(ctx context.Context, c console, at endpoint) error {
 				}
 				continue
 			}
-			c.say("%s  %d decisions, match rate %.1f %% of %d, %d shadow errors, shadow p95 %.2f ms",
-				data.Name, r.Total, 100*r.MatchRate, r.Comparisons, r.ShadowErrors, r.ShadowLatency.P95)
+			c.say("%s  %s, match rate %.1f %% of %d, %s, shadow p95 %.2f ms",
+				data.Name, text.Count(r.Total, "decision"), 100*r.MatchRate, r.Comparisons, text.Count(r.ShadowErrors, "shadow error"), r.ShadowLatency.P95)
 		}
 	})
 }

@@ -125,8 +125,8 @@ func smoke(ctx context.Context, c console, store *evidence.Store, at endpoint, d
 	if err := store.WriteJSON("smoke_1k.json", loadHeader(load.SmokeSchema, data, a), r); err != nil {
 		return nil, err
 	}
-	c.say("smoke     %d predictions, %.1f %% right, %d distinct scores, p50 %.2f ms, p95 %.2f ms, p99 %.2f ms: %s",
-		r.Total, 100*r.SuccessRate, r.Distinct, r.Latency.P50, r.Latency.P95, r.Latency.P99, r.SLO.Verdict())
+	c.say("smoke     %s, %.1f %% right, %s, p50 %.2f ms, p95 %.2f ms, p99 %.2f ms: %s",
+		text.Count(r.Total, "prediction"), 100*r.SuccessRate, text.Count(r.Distinct, "distinct score"), r.Latency.P50, r.Latency.P95, r.Latency.P99, r.SLO.Verdict())
 	c.sayErrors(r.Errors, r.Examples)
 	return r, nil
 }
@@ -144,8 +144,8 @@ func shadowLoad(ctx context.Context, c console, store *evidence.Store, stage, fi
 	if err := store.WriteJSON(file, loadHeader(load.ShadowSchema, data, a), r); err != nil {
 		return nil, err
 	}
-	c.say("%-9s %d decisions, match rate %.1f %% of %d comparisons, %d shadow errors, shadow p95 %.2f ms: %s",
-		stage, r.Total, 100*r.MatchRate, r.Comparisons, r.ShadowErrors, r.ShadowLatency.P95, r.SLO.Verdict())
+	c.say("%-9s %s, match rate %.1f %% of %s, %s, shadow p95 %.2f ms: %s",
+		stage, text.Count(r.Total, "decision"), 100*r.MatchRate, text.Count(r.Comparisons, "comparison"), text.Count(r.ShadowErrors, "shadow error"), r.ShadowLatency.P95, r.SLO.Verdict())
 	c.sayErrors(r.Errors, r.Examples)
 	return r, nil
 }

@@ -16,12 +16,17 @@ func strict(root *cobra.Command) {
 	root.DisableSuggestions = true // ours are added to the error by wrongUsage
 	root.SetFlagErrorFunc(flagError)
 	root.SetHelpCommand(helpCommand(root))
+	// A group is no command of itself, although it has a RunE.
+	root.SetUsageTemplate(strings.Replace(root.UsageTemplate(), "{{if .Runnable}}", `{{if and .Runnable (not (index .Annotations "`+groupOnly+`"))}}`, 1))
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
 	for _, cmd := range root.Commands() {
 		strictGroup(cmd)
 	}
 }
+
+// groupOnly marks a command that does nothing without a subcommand.
+const groupOnly = "group only"
 
 func strictGroup(cmd *cobra.Command) {
 	if !cmd.HasSubCommands() {
@@ -36,6 +41,7 @@ func strictGroup(cmd *cobra.Command) {
 	if !cmd.Runnable() {
 		// The flags of a subcommand that is mistyped are not known here, and are not what is wrong.
 		cmd.FParseErrWhitelist.UnknownFlags = true
+		cmd.Annotations = map[string]string{groupOnly: "true"}
 		cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 			return usageError{fmt.Errorf("%s needs a subcommand: %s", cmd.CommandPath(), strings.Join(subcommands(cmd), ", "))}
 		}

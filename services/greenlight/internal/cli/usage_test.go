@@ -69,6 +69,11 @@ func TestHelp(t *testing.T) {
 			t.Errorf("greenlight %s: exit %d, stdout %q, stderr %q; want 0 and %q", c.line, code, stdout, stderr, c.want)
 		}
 	}
+	for line, want := range map[string]bool{"drift --help": false, "bench --help": true, "drift watch --help": true} {
+		if _, stdout, _ := run(t, strings.Fields(line)...); strings.Contains(stdout, " [flags]\n") != want {
+			t.Errorf("greenlight %s: %q; want it shown as a command of itself: %t", line, stdout, want)
+		}
+	}
 }
 
 // Every command refuses an argument that it does not take, and every one that calls a service takes the flags of a secured one.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/pkg/text"
 )
 
 // Screen writes the status for people.
@@ -29,7 +30,7 @@ func (s *Status) Screen(w io.Writer) error {
 		if e.Error != "" {
 			line("executor", "%s does not answer: %s", e.Address, e.Error)
 		} else {
-			line("executor", "%s decides by %s, %d requests since %s", e.Address, named(e.Baseline), e.Requests, s.ago(*e.Since))
+			line("executor", "%s decides by %s, %s since %s", e.Address, named(e.Baseline), text.Count(e.Requests, "request"), s.ago(*e.Since))
 			line("shadow", "%s", e.shadowText())
 		}
 		line("rollout", "%s", s.rollout(e.Rollout))
@@ -39,7 +40,7 @@ func (s *Status) Screen(w io.Writer) error {
 	case v.Error != "":
 		line("evidence", "%s cannot be read: %s", v.Folder, v.Error)
 	case v.Holds:
-		line("evidence", "%s holds: %d files, head %s", v.Folder, v.Files, v.Head)
+		line("evidence", "%s holds: %s, head %s", v.Folder, text.Count(v.Files, "file"), v.Head)
 	default:
 		line("evidence", "%s DOES NOT HOLD: %s", v.Folder, v.Problem)
 	}
@@ -156,15 +157,15 @@ func (d *Drift) text() string {
 	if d.Q99 != nil {
 		noise = fmt.Sprintf("null 99 %% %.3f", *d.Q99)
 	}
-	text := fmt.Sprintf("overall PSI %.3f (%s) %s", *d.PSI, noise, d.Verdict)
+	line := fmt.Sprintf("overall PSI %.3f (%s) %s", *d.PSI, noise, d.Verdict)
 	if d.Worst != "" {
-		text += fmt.Sprintf(", worst %s %.3f", d.Worst, d.WorstPSI)
+		line += fmt.Sprintf(", worst %s %.3f", d.Worst, d.WorstPSI)
 	}
-	text += fmt.Sprintf(", %d rows of %d days", d.Rows, d.Days)
+	line += fmt.Sprintf(", %s of %s", text.Count(d.Rows, "row"), text.Count(d.Days, "day"))
 	if d.Reason != "" {
-		text += ": " + d.Reason
+		line += ": " + d.Reason
 	}
-	return text
+	return line
 }
 
 func (e Executor) shadowText() string {
