@@ -130,8 +130,12 @@ const (
 func (r *Result) Hint() string {
 	var hints []string
 	add := func(done bool, hint string) {
-		if hint == "" {
+		switch hint {
+		case noModelBefore:
+		case "":
 			hint = pullAgain
+		default:
+			hint += ", then " + pullAgain
 		}
 		if !done && !slices.Contains(hints, hint) {
 			hints = append(hints, hint)
