@@ -3,6 +3,8 @@ package check
 import (
 	"fmt"
 	"net"
+	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -242,7 +244,35 @@ func TestExecutorBalancesOverTheHeadlessService(t *testing.T) {
 
 // Prometheus gives the targets the names of jobs that the rules ask for.
 func TestServiceMonitorsNameTheJobsOfTheRules(t *testing.T) {
-	m := kustomize(t)
+	if jobs := scraped(t, kustomize(t)); len(jobs) != 2 || !jobs["ml-engine"] || !jobs["executor"] {
+		t.Errorf("jobs: got %v, want ml-engine and executor", jobs)
+	}
+}
+
+// unconditional is a condition that holds where no target has the job, whether or not one ever had.
+var unconditional = regexp.MustCompile(`absent\(up\{job="([^"]+)"\}\)( and on \(\) present_over_time\(up\{job="[^"]+"\}\[7d\]\))?`)
+
+// No alert fires for good where the base is healthy: what must be there for an alert to be quiet is what the base runs.
+func TestNoAlertFiresForWhatTheBaseDoesNotRun(t *testing.T) {
+	jobs := scraped(t, kustomize(t))
+	text, err := os.ReadFile(base + "/prometheus-rule.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := unconditional.FindAllStringSubmatch(string(text), -1)
+	if len(found) < 3 {
+		t.Fatalf("the rules miss %v: want executor, ml-engine and agent among them", found)
+	}
+	for _, m := range found {
+		if job, seen := m[1], m[2] != ""; !jobs[job] && !seen {
+			t.Errorf("an alert fires for good: no target of the base has the job %s", job)
+		}
+	}
+}
+
+// scraped are the jobs that the ServiceMonitors make.
+func scraped(t *testing.T, m *manifests) map[string]bool {
+	t.Helper()
 	jobs := map[string]bool{}
 	for _, monitor := range m.monitors {
 		for _, s := range m.services {
@@ -260,7 +290,5 @@ func TestServiceMonitorsNameTheJobsOfTheRules(t *testing.T) {
 			}
 		}
 	}
-	if len(jobs) != 2 || !jobs["ml-engine"] || !jobs["executor"] {
-		t.Errorf("jobs: got %v, want ml-engine and executor", jobs)
-	}
+	return jobs
 }

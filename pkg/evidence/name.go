@@ -42,3 +42,29 @@ func isTemp(name string) bool {
 	base := path.Base(name)
 	return strings.HasPrefix(base, ".") && strings.HasSuffix(base, ".tmp")
 }
+
+// Litter says which program leaves files of this name in any folder, whatever the folder is for; empty for every other name.
+// A JSON document is never litter: somebody may take it for evidence.
+func Litter(name string) string {
+	base := path.Base(name)
+	lower := strings.ToLower(base)
+	match := func(pattern string) bool {
+		ok, err := path.Match(pattern, base)
+		return ok && err == nil
+	}
+	switch {
+	case isJSON(base):
+		return ""
+	case base == ".DS_Store", base == ".localized", match("._*"):
+		return "macOS"
+	case lower == "thumbs.db", lower == "ehthumbs.db", lower == "desktop.ini":
+		return "Windows"
+	case base == ".directory":
+		return "a file manager"
+	case base == ".gitignore", base == ".gitattributes", base == ".gitkeep":
+		return "git"
+	case match("*~"), match(".*.sw[a-p]"), match("#*#"), match(".#*"):
+		return "an editor"
+	}
+	return ""
+}

@@ -1,7 +1,11 @@
 package evidence
 
 import (
+	"crypto/sha256"
 	"fmt"
+	"strings"
+
+	"github.com/greenlight-ml/greenlight/pkg/text"
 )
 
 // Report is what Verify found.
@@ -18,6 +22,50 @@ type Report struct {
 	// Stale names files computed from an older version of another file of the folder, whose digest is in the chain: true
 	// when they were written, and not to be computed again from what is there now. It is not a problem.
 	Stale []Problem `json:"stale"`
+	// Ignored names files that file managers and editors leave in any folder. They are not in the chain, so they are no
+	// evidence, and nothing reads them. It is not a problem.
+	Ignored []Problem `json:"ignored"`
+
+	// hashes are those of all lines, oldest first.
+	hashes []string
+}
+
+// minHead is how many digits of a head name it at least.
+const minHead = 12
+
+// CheckHead returns an error if s cannot be a head of a chain: the SHA-256 in hexadecimal, or its first 12 digits or more.
+func CheckHead(s string) error {
+	if len(s) < minHead || len(s) > 2*sha256.Size || strings.Trim(s, "0123456789abcdef") != "" {
+		return fmt.Errorf("%q is not the head of a chain: want what greenlight evidence verify printed, all 64 hexadecimal digits or the first %d at least", text.Clean(s, 80), minHead)
+	}
+	return nil
+}
+
+// Pin adds a problem unless the newest line of the chain has the hash head, or one that begins with it. It finds lines that
+// were removed from the end of the chain, and a folder that was made again, which the folder alone cannot show.
+func (r *Report) Pin(head string) {
+	if err := CheckHead(head); err != nil {
+		r.problem(chainName, 0, "%v", err)
+		return
+	}
+	if strings.HasPrefix(r.Head, head) {
+		return
+	}
+	for i, hash := range r.hashes {
+		if strings.HasPrefix(hash, head) {
+			r.problem(chainName, i+1, "has the head %s that was asked for: %s written since", short(head), lines(len(r.hashes)-i-1))
+			return
+		}
+	}
+	r.problem(chainName, 0, "has no line with the head %s that was asked for: lines were removed, or the folder was made again; its head is %s",
+		short(head), short(r.Head))
+}
+
+func lines(n int) string {
+	if n == 1 {
+		return "1 line was"
+	}
+	return fmt.Sprintf("%d lines were", n)
 }
 
 // Problem is one thing that does not hold.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"path"
 	"slices"
 	"syscall"
 
@@ -21,7 +22,7 @@ func Verify(dir string) (Report, error) {
 	if dir == "" {
 		dir = DefaultDir
 	}
-	report := Report{Dir: dir, Problems: []Problem{}, Stale: []Problem{}}
+	report := Report{Dir: dir, Problems: []Problem{}, Stale: []Problem{}, Ignored: []Problem{}}
 	root, err := durable.OpenRoot(dir)
 	if err != nil {
 		return report, fmt.Errorf("verify evidence: %w", err)
@@ -46,6 +47,8 @@ type verifier struct {
 	*Report
 	folder folder
 	chain  chain
+	// unknown are the files that are not in the chain and not the store's.
+	unknown []string
 }
 
 func (v *verifier) run() error {
@@ -55,6 +58,9 @@ func (v *verifier) run() error {
 	}
 	v.chain, err = parseChain(data)
 	v.Lines, v.Head = len(v.chain.entries), v.chain.last().Hash
+	for _, e := range v.chain.entries {
+		v.hashes = append(v.hashes, e.Hash)
+	}
 	var broken *lineError
 	if errors.As(err, &broken) {
 		// What the lines after a break say about files is worth nothing, so the files are not judged.
@@ -78,6 +84,7 @@ func (v *verifier) run() error {
 	if err := v.folder.files(v.known); err != nil {
 		return err
 	}
+	v.strangers()
 	for _, name := range slices.Sorted(maps.Keys(v.chain.newest)) {
 		if isJSON(name) {
 			v.inputs(name)
@@ -137,10 +144,37 @@ func (v *verifier) known(name string) error {
 		}
 	case isTemp(name):
 		v.problem(name, 0, "not in the chain: left by a write that was cut short (the next Open removes or completes it)")
+	case Litter(name) != "":
+		v.Ignored = append(v.Ignored, Problem{name, 0, "not in the chain: " + Litter(name) + " left it here; it is no evidence, and is ignored"})
 	default:
-		v.problem(name, 0, "not in the chain")
+		v.unknown = append(v.unknown, name)
 	}
 	return nil
+}
+
+// strangers reports the files that nobody wrote through a store: each one, but a folder of them that has no evidence once.
+func (v *verifier) strangers() {
+	ours := map[string]bool{".": true}
+	for name := range v.chain.newest {
+		for dir := path.Dir(name); !ours[dir]; dir = path.Dir(dir) {
+			ours[dir] = true
+		}
+	}
+	groups := map[string][]string{}
+	for _, name := range v.unknown {
+		group := name
+		for dir := path.Dir(name); !ours[dir]; dir = path.Dir(dir) {
+			group = dir
+		}
+		groups[group] = append(groups[group], name)
+	}
+	for _, group := range slices.Sorted(maps.Keys(groups)) {
+		if all := groups[group]; len(all) == 1 {
+			v.problem(all[0], 0, "not in the chain: no greenlight command wrote it here, so it is no evidence; move it out of the folder")
+		} else {
+			v.problem(group+"/", 0, "a folder with %d files that are not in the chain, such as %s: no greenlight command wrote them here, so they are no evidence; move it out of the evidence folder", len(all), all[0])
+		}
+	}
 }
 
 // inputs compares the digests of inputs that are files of the folder.

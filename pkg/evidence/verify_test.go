@@ -187,6 +187,85 @@ func TestVerifyNamesWhatDoesNotHold(t *testing.T) {
 	}
 }
 
+// What systems and editors leave in any folder is named and ignored; all else that is not in the chain is a problem, which
+// says what to do.
+func TestVerifyIgnoresLitterAlone(t *testing.T) {
+	files := small(t)
+	for name, by := range map[string]string{
+		".DS_Store": "macOS", "._report.csv": "macOS", "daily/.DS_Store": "macOS", "Thumbs.db": "Windows", "desktop.ini": "Windows",
+		"report.json~": "an editor", ".report.json.swp": "an editor", "#report.json#": "an editor", ".#report.csv": "an editor",
+		".gitignore": "git", "notes/.DS_Store": "macOS",
+	} {
+		dir := lay(t, files)
+		put(t, dir, name, "x")
+		report := verified(t, dir)
+		if len(report.Ignored) != 1 || report.Ignored[0].File != name || !strings.Contains(report.Ignored[0].What, by+" left it here") {
+			t.Errorf("%s: ignored %v, want it, left by %s", name, report.Ignored, by)
+		}
+	}
+	for _, name := range []string{"extra.json", "._report.json", ".report.json", "REPORT.JSON", "note.txt", "canary_run_x.json", "x.swp", "DS_Store", "notes/a.txt"} {
+		dir := lay(t, files)
+		put(t, dir, name, "{}")
+		if p := first(t, dir); p.File != name || !strings.Contains(p.What, "no evidence; move it out of the folder") {
+			t.Errorf("%s: got %q, want it named with what to do", name, p)
+		}
+	}
+	dir := lay(t, files)
+	for i := range 30 {
+		put(t, dir, fmt.Sprintf("copy/deep/%02d.json", i), "{}")
+	}
+	report, err := evidence.Verify(dir)
+	must(t, err)
+	if len(report.Problems) != 1 || !strings.HasPrefix(report.Problems[0].String(), "copy/: a folder with 30 files that are not in the chain, such as copy/deep/00.json") {
+		t.Errorf("a folder of files: got %v, want one problem", report.Problems)
+	}
+}
+
+// A head that was written down finds what the folder alone cannot show: a line that was removed from its end, with its file.
+func TestPinFindsADroppedTail(t *testing.T) {
+	dir := lay(t, small(t))
+	head := verified(t, dir).Head
+	pin := func(head string) string {
+		report, err := evidence.Verify(dir)
+		must(t, err)
+		report.Pin(head)
+		if report.OK() {
+			return ""
+		}
+		return report.Err().Error()
+	}
+	for _, h := range []string{head, head[:12], head[:40]} {
+		if got := pin(h); got != "" {
+			t.Errorf("the head %s: %s", h, got)
+		}
+	}
+	for h, want := range map[string]string{
+		"": "want what greenlight evidence verify printed", head[:11]: "want what", head + "00": "want what", "z" + head[1:]: "want what",
+		strings.Repeat("0", 64): "lines were removed, or the folder was made again",
+	} {
+		if got := pin(h); !strings.Contains(got, want) {
+			t.Errorf("the head %q: got %q, want %q", h, got, want)
+		}
+	}
+	must(t, os.Remove(filepath.Join(dir, "eval_result.txt")))
+	raw, err := os.ReadFile(filepath.Join(dir, "chain.jsonl"))
+	must(t, err)
+	kept := strings.SplitAfter(string(raw), "\n")
+	kept = kept[:len(kept)-2]
+	put(t, dir, "chain.jsonl", strings.Join(kept, ""))
+	put(t, dir, "chain.head", kept[len(kept)-1])
+	older := verified(t, dir).Head
+	if got := pin(head); !strings.Contains(got, "lines were removed") {
+		t.Errorf("a dropped tail: got %q", got)
+	}
+	s := open(t, dir)
+	must(t, s.WriteFile("new.txt", []byte("x")))
+	must(t, s.Close())
+	if got := pin(older); !strings.Contains(got, "has the head "+older[:12]+" that was asked for: 1 line was written since") {
+		t.Errorf("a folder that was written to: got %q", got)
+	}
+}
+
 func TestVerifyWithoutData(t *testing.T) {
 	empty := t.TempDir()
 	if report, err := evidence.Verify(empty); err != nil || report.OK() || report.Err() == nil {

@@ -81,7 +81,7 @@ func (w *worker) send(ctx context.Context) {
 // validate returns an error if the response is not one score or one error for each row, in their order.
 func validate(r *mlenginev1.BatchPredictResponse, rows int) error {
 	if n := len(r.GetScores()); n != rows {
-		return fmt.Errorf("ml-engine answered %s for %s", text.Plural(n, "score"), text.Plural(rows, "row"))
+		return fmt.Errorf("ml-engine answered %s for %s", text.Count(n, "score"), text.Count(rows, "row"))
 	}
 	next := uint32(0)
 	for _, e := range r.GetErrors() {

@@ -1,4 +1,5 @@
-// Package text makes text that came from outside (a peer, a file) safe to store, send, log and print.
+// Package text makes text that came from outside (a peer, a file) safe to store, send, log and print, and puts numbers into
+// words.
 package text
 
 import (
@@ -36,7 +37,7 @@ func Clean(s string, limit int) string {
 		s = s[:limit] + "x" // keeps the length over the limit, so that Cut marks it
 	}
 	clean := strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) || unicode.Is(unicode.Cf, r) || r == '\u2028' || r == '\u2029' {
+		if unsafe(r) {
 			return utf8.RuneError
 		}
 		return r
@@ -44,10 +45,15 @@ func Clean(s string, limit int) string {
 	return Cut(clean, limit)
 }
 
-// Plural returns the count with its noun, for example "1 row" and "2 rows".
-func Plural[N ~int | ~uint32 | ~uint64](n N, noun string) string {
+// unsafe reports whether r is a control or a formatting character.
+func unsafe(r rune) bool {
+	return unicode.IsControl(r) || unicode.Is(unicode.Cf, r) || r == '\u2028' || r == '\u2029'
+}
+
+// Count returns a number with the name of what it counts: "1 row", "2 rows".
+func Count[N ~int | ~int64 | ~uint32 | ~uint64](n N, what string) string {
 	if n == 1 {
-		return "1 " + noun
+		return "1 " + what
 	}
-	return fmt.Sprintf("%d %ss", n, noun)
+	return fmt.Sprintf("%d %ss", n, what)
 }

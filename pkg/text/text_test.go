@@ -47,7 +47,7 @@ func TestClean(t *testing.T) {
 
 func TestPlural(t *testing.T) {
 	for n, want := range map[int]string{0: "0 rows", 1: "1 row", 2: "2 rows", -1: "-1 rows"} {
-		if got := text.Plural(n, "row"); got != want {
+		if got := text.Count(n, "row"); got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}
 	}
@@ -66,4 +66,13 @@ func FuzzClean(f *testing.F) {
 			t.Errorf("a control character at %d of %q", i, s)
 		}
 	})
+}
+
+func TestCount(t *testing.T) {
+	t.Parallel()
+	for n, want := range map[int]string{0: "0 rows", 1: "1 row", 2: "2 rows", -1: "-1 rows"} {
+		if got := text.Count(n, "row"); got != want {
+			t.Errorf("%d: got %q, want %q", n, got, want)
+		}
+	}
 }

@@ -50,7 +50,7 @@ func TestScripts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	commands := (&pairs{bin: bin, dir: t.TempDir()}).commands()
+	commands := (&pairs{bin: bin, dir: t.TempDir(), certs: issue(t)}).commands()
 	commands["status"], commands["taken"] = status, taken
 	testscript.Run(t, testscript.Params{
 		Dir:           "testdata/script",

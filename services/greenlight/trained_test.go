@@ -7,10 +7,12 @@ import (
 	"os/exec"
 	"path/filepath"
 	"sync"
+	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/greenlight-ml/greenlight/pkg/certs/certstest"
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/proc"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/promotetest"
@@ -18,8 +20,8 @@ import (
 
 // pairs are what the scripts about a running pair begin from. Training is done once for all of them.
 type pairs struct {
-	// bin is the folder of the services, dir that of the trained models and their evidence.
-	bin, dir string
+	// bin is the folder of the services, dir that of the trained models and their evidence, certs that of certificates.
+	bin, dir, certs string
 
 	train sync.Once
 	err   error
@@ -30,7 +32,7 @@ type pairs struct {
 // commands are what the scripts can say beside greenlight.
 func (p *pairs) commands() map[string]func(*testscript.TestScript, bool, []string) {
 	return map[string]func(*testscript.TestScript, bool, []string){
-		"trained": p.trained, "pair": p.start, "down": p.kill, "promotable": promotable,
+		"trained": p.trained, "pair": p.start, "securedpair": p.secured, "down": p.kill, "promotable": promotable,
 	}
 }
 
@@ -59,7 +61,38 @@ type service struct {
 // start starts ml-engine and executor on free ports, and puts their gRPC addresses into $ENGINE and $EXECUTOR:
 // pair [flag of executor]... The executor is patient: the scripts are about decisions, and run on busy machines.
 func (p *pairs) start(ts *testscript.TestScript, _ bool, args []string) {
-	listen := []string{"--grpc-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0", "--insecure-control"}
+	p.run(ts, []string{"--insecure-control"}, args)
+}
+
+// secured is start with mutual TLS, and with a token for the control services. It puts certs/ into the script's folder: ca.pem,
+// operator.pem and operator.key, and the operator's token.
+func (p *pairs) secured(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Check(os.CopyFS(ts.MkAbs("certs"), os.DirFS(p.certs)))
+	at := func(name string) string { return ts.MkAbs(filepath.Join("certs", name)) }
+	p.run(ts, []string{
+		"--tls-cert", at("server.pem"), "--tls-key", at("server.key"), "--tls-client-ca", at("ca.pem"), "--control-token-file", at("token"),
+	}, append([]string{
+		"--engine-tls-ca", at("ca.pem"), "--engine-tls-cert", at("operator.pem"), "--engine-tls-key", at("operator.key"),
+	}, args...))
+}
+
+// issue makes the certificates and the token of the secured pairs.
+func issue(t *testing.T) string {
+	dir := t.TempDir()
+	ca := certstest.NewAuthority(t, "desk")
+	certstest.Write(t, dir, "ca.pem", ca.PEM)
+	for name, names := range map[string][]string{"server": {"localhost", "127.0.0.1"}, "operator": {"spiffe://desk/operator"}} {
+		pair := ca.Issue(names...)
+		certstest.Write(t, dir, name+".pem", pair.Cert)
+		certstest.Write(t, dir, name+".key", pair.Key)
+	}
+	certstest.Write(t, dir, "token", []byte("a-token-of-the-operators-of-the-desk\n"))
+	return dir
+}
+
+// run starts the pair with the flags of both services and those of executor.
+func (p *pairs) run(ts *testscript.TestScript, both, args []string) {
+	listen := append([]string{"--grpc-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0"}, both...)
 	run := func(name string, args ...string) *proc.Process {
 		dir := ts.MkAbs("logs")
 		ts.Check(os.MkdirAll(dir, 0o755))

@@ -98,7 +98,7 @@ func packedState(v *executorv1.FeatureVector) (shadow.State, error) {
 	values := v.GetValues()
 	if len(values) != schema.Len() {
 		return shadow.State{}, invalid(reasonVectorLength, nil, "the vector has %s: schema %s has %d (%s)",
-			text.Plural(len(values), "value"), schema.Name, schema.Len(), strings.Join(schema.Names(), ", "))
+			text.Count(len(values), "value"), schema.Name, schema.Len(), strings.Join(schema.Names(), ", "))
 	}
 	for i, x := range values {
 		if name := schema.Features[i].Name; !valid(name, x) {

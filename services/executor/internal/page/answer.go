@@ -86,7 +86,7 @@ func opened(report *executorv1.GetShadowReportResponse) string {
 		return ""
 	}
 	return fmt.Sprintf(" since %s: %s, %d of %s failed, %d in a row", t.GetOpenTime().AsTime().Format("15:04:05 UTC"), t.GetReason(),
-		t.GetFailures(), text.Plural(t.GetFailures()+t.GetSuccesses(), "prediction"), t.GetConsecutiveFailures())
+		t.GetFailures(), text.Count(t.GetFailures()+t.GetSuccesses(), "prediction"), t.GetConsecutiveFailures())
 }
 
 // coverage judges how many of the sampled shadows in the window were compared.
@@ -141,7 +141,7 @@ func moved(d *mlenginev1.GetDriftResponse, failed error) Answer {
 		return a
 	}
 	a.Why = fmt.Sprintf("overall PSI %.3f, want below %.3g, n = %s of %s",
-		overall.GetPsi(), overall.GetThreshold(), text.Plural(d.GetRows(), "row"), text.Plural(d.GetDays(), "day"))
+		overall.GetPsi(), overall.GetThreshold(), text.Count(d.GetRows(), "row"), text.Count(d.GetDays(), "day"))
 	switch overall.GetVerdict() {
 	case mlenginev1.DriftVerdict_DRIFT_VERDICT_PASS:
 		a.Word, a.Tone = "no", good

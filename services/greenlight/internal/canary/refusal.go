@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/confirm"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/pair"
 )
 
 // Why a canary is not planned, not started or not resumed. Each is one of these errors, with what to do as its hint; see
@@ -13,6 +14,7 @@ var (
 	errUnreached       = errors.New("not reached")
 	errContradicts     = errors.New("an answer contradicts itself")
 	errTwice           = errors.New("a service is named twice")
+	errDenied          = errors.New("refused")
 	errDisagree        = errors.New("the replicas differ")
 	errNoEvidence      = errors.New("no offline evidence")
 	errNotActive       = errors.New("the model that was judged offline is not active")
@@ -48,7 +50,7 @@ var (
 		confirm.ErrUsed:     "a phrase works once: print a new one with greenlight canary plan",
 		confirm.ErrExpired:  "print a new one with greenlight canary plan; --expires says for how long it is good",
 		errNotResumable:     "begin a new one with greenlight canary plan",
-		errNoRun:            "greenlight canary status lists the runs of --state",
+		errNoRun:            "--state names the folder of the runs; greenlight canary plan and greenlight canary start begin one",
 		errHeld:             "nothing was changed; wait until it has ended, or end it with greenlight canary abort",
 		errRunning:          "greenlight canary status shows it, greenlight canary abort ends it",
 	}
@@ -56,12 +58,25 @@ var (
 
 // Hint is what to do about an error; empty when nobody knows.
 func Hint(err error) string {
+	if errors.Is(err, errUnreached) || errors.Is(err, errDenied) {
+		if hint := pair.Hint(err); hint != "" {
+			return "nothing was changed; " + hint
+		}
+	}
 	for kind, hint := range hints {
 		if errors.Is(err, kind) {
 			return hint
 		}
 	}
 	return ""
+}
+
+// unanswered is the kind of a call that failed: a service that refuses the caller was reached.
+func unanswered(err error) error {
+	if pair.Denied(err) {
+		return errDenied
+	}
+	return errUnreached
 }
 
 // refuse is an error of the kind.

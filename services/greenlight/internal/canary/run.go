@@ -164,6 +164,9 @@ func (s State) Runs() ([]string, error) {
 	}
 	var ids []string
 	for _, e := range entries {
+		if !e.IsDir() { // left by a file manager or an editor
+			continue
+		}
 		if _, err := os.Lstat(filepath.Join(s.run(e.Name()), journalName)); errors.Is(err, fs.ErrNotExist) {
 			continue
 		}

@@ -52,7 +52,7 @@ func (p Pair) ActiveModels(ctx context.Context) ([]evidence.Model, error) {
 	answers, errs := each(p.Engines, func(e pair.Engine) (evidence.Model, error) {
 		info, err := e.Scoring.GetModelInfo(ctx, &mlenginev1.GetModelInfoRequest{})
 		if err != nil {
-			return evidence.Model{}, fmt.Errorf("%w: ml-engine %s: %s", errUnreached, e.Addr, status.Convert(err).Message())
+			return evidence.Model{}, fmt.Errorf("%w: ml-engine %s: %w", unanswered(err), e.Addr, pair.Plain(err))
 		}
 		if err := answer.Model(info); err != nil {
 			return evidence.Model{}, contradicts("ml-engine "+e.Addr+", GetModelInfo", err)
@@ -170,12 +170,12 @@ func (w *World) ask(ctx context.Context, i int, e Executor) error {
 	if errors.Is(err, errContradicts) {
 		return err
 	} else if err != nil {
-		return fmt.Errorf("%w: %w", errUnreached, err)
+		return fmt.Errorf("%w: %w", unanswered(err), err)
 	}
 	asked := time.Now()
 	report, err := e.Shadows.GetShadowReport(ctx, &executorv1.GetShadowReportRequest{})
 	if err != nil {
-		return fmt.Errorf("%w: %w", errUnreached, &callError{e.Addr, err})
+		return fmt.Errorf("%w: %w", unanswered(err), &callError{e.Addr, err})
 	}
 	took := time.Since(asked)
 	if err := answer.Report(report, time.Now()); err != nil {

@@ -61,14 +61,6 @@ func TestTableOfAnAbortedPhase(t *testing.T) {
 	}
 }
 
-// One of anything has no s.
-func TestPlurals(t *testing.T) {
-	t.Parallel()
-	if got := counted(0, "request") + ", " + counted(1, "request") + ", " + counted(2, "request"); got != "0 requests, 1 request, 2 requests" {
-		t.Error(got)
-	}
-}
-
 // A view that panics does so once, and never in the way of the run.
 func TestBrokenView(t *testing.T) {
 	t.Parallel()

@@ -13,6 +13,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
+	"github.com/greenlight-ml/greenlight/pkg/text"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
 )
 
@@ -45,19 +46,19 @@ const (
 	minLines = 10 * time.Second
 )
 
-// New begins to show a run that is judged by the policy. The caller closes the view.
-func New(out io.Writer, policy gate.Policy) *View {
-	width := func() int { return 0 }
-	if f, ok := out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		width = func() int {
-			width, _, err := term.GetSize(int(f.Fd()))
-			if err != nil || width < 20 {
-				return 80
-			}
-			return width
-		}
+// New begins to show a run that is judged by the policy: on the screen, or as lines of out where that is nil. The caller
+// closes the view.
+func New(out io.Writer, screen *os.File, policy gate.Policy) *View {
+	if screen == nil {
+		return newView(out, policy, func() int { return 0 })
 	}
-	return newView(out, policy, width)
+	return newView(screen, policy, func() int {
+		width, _, err := term.GetSize(int(screen.Fd()))
+		if err != nil || width < 20 {
+			return 80
+		}
+		return width
+	})
 }
 
 func newView(out io.Writer, policy gate.Policy, width func() int) *View {
@@ -136,8 +137,8 @@ func (v *View) show(e canary.Event) {
 	if e.Kind == canary.Looked {
 		v.last = e.Look
 	}
-	if text := v.line(e); text != "" && (e.Kind != canary.Looked || width == 0) {
-		fmt.Fprintf(&out, "%s  %s\n", e.Time.UTC().Format("15:04:05Z"), text)
+	if line := v.line(e); line != "" && (e.Kind != canary.Looked || width == 0) {
+		fmt.Fprintf(&out, "%s  %s\n", e.Time.UTC().Format("15:04:05Z"), text.Printable(line))
 	}
 	if width > 0 && v.last != nil && e.Kind != canary.PhaseEnded && e.Kind != canary.RolledBack && e.Kind != canary.Finished {
 		panel := v.panel(e, width)
@@ -195,19 +196,11 @@ func seconds(d gate.Duration) string {
 
 // figures are those of a look, in a line.
 func figures(l *canary.Look) string {
-	text := counted(l.Requests, "request") + ", " + counted(l.Comparisons, "comparison")
+	line := text.Count(l.Requests, "request") + ", " + text.Count(l.Comparisons, "comparison")
 	for _, r := range l.Card.Results {
-		text += fmt.Sprintf(", %s %s", r.Name, r.Achieved())
+		line += fmt.Sprintf(", %s %s", r.Name, r.Achieved())
 	}
-	return text + fmt.Sprintf(": %s", l.Verdict)
-}
-
-// counted is a count with its noun: "1 request", "2 requests".
-func counted(n uint64, noun string) string {
-	if n != 1 {
-		noun += "s"
-	}
-	return fmt.Sprintf("%d %s", n, noun)
+	return line + fmt.Sprintf(": %s", l.Verdict)
 }
 
 const barWidth = 30
@@ -226,7 +219,7 @@ func (v *View) panel(e canary.Event, width int) string {
 	if l.Left == 0 {
 		fmt.Fprintf(&out, ", held for at most %s more", seconds(l.HoldLeft))
 	}
-	fmt.Fprintf(&out, "\n%s, %s", counted(l.Requests, "request"), counted(l.Comparisons, "comparison"))
+	fmt.Fprintf(&out, "\n%s, %s", text.Count(l.Requests, "request"), text.Count(l.Comparisons, "comparison"))
 	if l.Needed > 0 {
 		fmt.Fprintf(&out, ", %d more needed", l.Needed)
 	}
@@ -241,7 +234,7 @@ func (v *View) panel(e canary.Event, width int) string {
 		}
 	}
 	out.WriteByte('\n')
-	return cut(out.String(), width)
+	return cut(text.Printable(out.String()), width)
 }
 
 // cut shortens the lines to the width, since a line that wraps would be two to move back over.

@@ -78,7 +78,7 @@ func TestPlainLines(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
 	synctest.Test(t, func(*testing.T) {
-		v := New(&out, policy())
+		v := New(&out, nil, policy())
 		for _, e := range story() {
 			v.Observe(e)
 			synctest.Wait() // one by one: a look that nobody has drawn yet gives way to the next

@@ -2,8 +2,9 @@ package cli
 
 import (
 	"errors"
-	"fmt"
 	"log/slog"
+	"strings"
+	"unicode"
 
 	"github.com/spf13/pflag"
 	"google.golang.org/grpc"
@@ -12,7 +13,8 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/pair"
 )
 
-// accessFlags say how the services are reached. Every command that calls one has them.
+// accessFlags say how the services are reached. Every command that calls a service has them, all of them: a new flag here
+// is a new flag of each.
 type accessFlags struct {
 	pair.Access
 
@@ -30,25 +32,26 @@ func (a *accessFlags) open() (err error) {
 func (a *accessFlags) declare(fs *pflag.FlagSet, c console) {
 	a.Logger = slog.New(telemetry.BoundLog(slog.NewTextHandler(c.err, nil)))
 	a.TLS.Declare(fs, "", "the services")
-}
-
-// declareControl is declare for a command that makes control calls.
-func (a *accessFlags) declareControl(fs *pflag.FlagSet, c console) {
-	a.declare(fs, c)
 	fs.StringVar(&a.TokenFile, "control-token-file", "", "file with the operator's token, for services that ask for it")
 }
 
-// again is the flags as they were given, for another command.
+// again is the flags as they were given, for the shell line of another command.
 func (a *accessFlags) again() string {
-	text := ""
-	for _, f := range []struct{ name, value string }{
-		{"control-token-file", a.TokenFile}, {"tls-ca", a.TLS.CA}, {"tls-cert", a.TLS.Cert}, {"tls-key", a.TLS.Key}, {"tls-server-name", a.TLS.ServerName},
-	} {
-		if f.value != "" {
-			text += fmt.Sprintf(" --%s %s", f.name, f.value)
-		}
+	return flagged("control-token-file", a.TokenFile) + flagged("tls-ca", a.TLS.CA) + flagged("tls-cert", a.TLS.Cert) +
+		flagged("tls-key", a.TLS.Key) + flagged("tls-server-name", a.TLS.ServerName)
+}
+
+// flagged is a flag as it is typed in a shell, after a blank; empty without a value.
+func flagged(name, value string) string {
+	if value == "" {
+		return ""
 	}
-	return text
+	if strings.ContainsFunc(value, func(r rune) bool {
+		return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("._/-:,@%+=", r)
+	}) {
+		value = "'" + strings.ReplaceAll(value, "'", `'\''`) + "'"
+	}
+	return " --" + name + " " + value
 }
 
 // endpoint is one service.

@@ -18,7 +18,7 @@ import (
 
 func canaryCommand(c console) *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "canary", Short: "Let a model observe a growing share of the requests, and stop at the first sign of harm",
+		Use: "canary", Short: "Run a model's shadows on a growing share of the requests, and stop when they do badly",
 		Long: `Canary lets a model observe a growing share of the requests: 5, 10, 25, 50 and 100 %, for 30 minutes each. Whatever
 happens, the decision that leaves an executor is the baseline's. A phase passes when its time is over, it has enough
 comparisons and every target is met. A rule of abortion that holds, at any time, sets 0 % at once.
@@ -53,8 +53,19 @@ func (f *canaryFlags) declare(fs *pflag.FlagSet, c console) {
 	declareCanaryState(fs, &f.state)
 }
 
+// canaryState is the default folder of the plans, the phrases and the journals.
+var canaryState = filepath.Join("var", "canary")
+
 func declareCanaryState(fs *pflag.FlagSet, state *string) {
-	fs.StringVar(state, "state", filepath.Join("var", "canary"), "folder of the plans, the phrases and the journals")
+	fs.StringVar(state, "state", canaryState, "folder of the plans, the phrases and the journals")
+}
+
+// stateFlag is --state for another command; empty for the default.
+func stateFlag(state string) string {
+	if state == canaryState {
+		return ""
+	}
+	return flagged("state", state)
 }
 
 // policyFlags are the policy, and what is often changed in it.
@@ -186,6 +197,15 @@ func psiText(psi *float64, reason string) string {
 	return fmt.Sprintf("PSI %.3f", *psi)
 }
 
+// unstopped is what to do about executors that were not stopped.
+func unstopped(err error) string {
+	hint := pair.Hint(err)
+	if hint == "" {
+		hint = "look at the log of the executor"
+	}
+	return hint + ". Stopping the controller of the canary helps where its share is held by a lease, which lapses; a share that was set without a lease stays"
+}
+
 func canaryAbortCommand(c console) *cobra.Command {
 	var p pairFlags
 	var reason string
@@ -207,8 +227,7 @@ rollback also takes the model back.`,
 					c.say("executor  %s shadows nothing, read back in %.1f ms", stop.Addr, float64(stop.Took)/float64(time.Millisecond))
 				}
 				if failed != nil {
-					return withHint(errors.New("not every executor was reached"),
-						"a lease that nobody renews lapses by itself: stop the canary, and its share is 0 %% within the lease")
+					return withHint(errors.New("not every executor was stopped: see above"), "%s", unstopped(failed))
 				}
 				return nil
 			})

@@ -15,6 +15,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
+	"github.com/greenlight-ml/greenlight/pkg/text"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canaryview"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/load"
@@ -77,7 +78,7 @@ func (s *canaryStart) rehearse(ctx context.Context, c console) error {
 	if err != nil {
 		return err
 	}
-	data, a, states, err := s.load.states(c)
+	data, a, states, err := s.load.states(c, released)
 	if err != nil {
 		return err
 	}
@@ -164,8 +165,8 @@ func (d *dryRun) run(ctx context.Context, c console) (_ *canary.Record, _ []gate
 	if err := keepCanary(d.keep, run, record, dryRunName); err != nil {
 		return nil, nil, err
 	}
-	c.say("canary    dry run on %s: %s%s; %d answers, %d other than the baseline's; %s.json", d.data.Name, record.Decision, because(record.Reason),
-		sent.total, sent.changed, dryRunName)
+	c.say("canary    dry run on %s: %s%s; %s, %d other than the baseline's; %s.json", d.data.Name, record.Decision, because(record.Reason),
+		text.Count(sent.total, "answer"), sent.changed, dryRunName)
 	return record, d.judge(record, sent), nil
 }
 

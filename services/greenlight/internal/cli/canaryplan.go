@@ -11,6 +11,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/pkg/text"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
 )
 
@@ -125,11 +126,7 @@ func (p *canaryPlan) plan(ctx context.Context, c console, policy gate.Policy, w 
 		c.say("note      the user and the password of --prometheus are not kept: canary start has them from --prometheus-basic-file alone")
 	}
 	c.say("\nNothing was changed. To start it, until %s, once (%s, and 30dk is 30 minutes):", ticket.ExpiryTime.Format("15:04 UTC"), onay)
-	command := "greenlight canary start --confirm " + quoted(ticket.Phrase)
-	if p.changed("state") {
-		command += " --state " + p.state
-	}
-	c.say("%s%s", command, p.again())
+	c.say("greenlight canary start --confirm %s%s%s", quoted(ticket.Phrase), stateFlag(p.state), p.again())
 	return nil
 }
 
@@ -143,7 +140,7 @@ func quoted(s string) string { return `"` + s + `"` }
 func (c console) sayPlan(p *canary.Plan, w *canary.World) {
 	policy := p.Policy
 	c.say("model     %s, digest %.12s, beside %s", p.Model.Version, p.Model.Digest, p.Baseline.Version)
-	c.say("offline   %s (%d files)", w.Offline.Result, len(p.Inputs))
+	c.say("offline   %s (%s)", w.Offline.Result, text.Count(len(p.Inputs), "file"))
 	c.say("drift     %s; monitored, blocks nothing", psiText(p.PSI, p.PSIReason))
 	for i, addr := range p.Executors {
 		r := w.Rollouts[i].GetRollout()
@@ -154,7 +151,7 @@ func (c console) sayPlan(p *canary.Plan, w *canary.World) {
 		counts = fmt.Sprintf("%s {%s}", p.URL, p.Match)
 	}
 	c.say("counts    %s, every %s; requests are %s", counts, p.Interval, p.Source)
-	c.say("phases    %s %%, %s each and at least %d comparisons, held for at most %s", strings.ReplaceAll(percents{&policy.Phases}.String(), ",", ", "), policy.PhaseDuration, policy.MinComparisons, policy.HoldLimit)
+	c.say("phases    %s %%, %s each and at least %s, held for at most %s", strings.ReplaceAll(percents{&policy.Phases}.String(), ",", ", "), policy.PhaseDuration, text.Count(policy.MinComparisons, "comparison"), policy.HoldLimit)
 	c.say("pass      p95 < %g ms, errors < %g %%, match >= %g %%, coverage >= %g %%", policy.SLO.P95MS, percentOf(policy.SLO.ErrorRate), percentOf(policy.SLO.MatchRate), percentOf(policy.SLO.Coverage))
 	c.say("abort     p95 > %g ms, errors > %g %%, match < %g %%, coverage < %g %%, or a test at alpha %g", policy.Abort.P95MS, percentOf(policy.Abort.ErrorRate), percentOf(policy.Abort.MatchRate), percentOf(policy.Abort.Coverage), policy.Alpha)
 	c.say("lease     %s", policy.Lease)

@@ -109,7 +109,7 @@ func (r *rehearsal) scenarios(c console, dir string) (*scenario.Options, error) 
 	if _, err := evidence.Verify(r.load.evidence); err != nil {
 		return nil, withHint(err, "greenlight train and greenlight eval write the offline evidence; --evidence names its folder")
 	}
-	data, a, states, err := r.load.states(c)
+	data, a, states, err := r.load.states(c, released)
 	if err != nil {
 		return nil, err
 	}

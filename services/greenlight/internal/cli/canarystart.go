@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"slices"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -27,6 +26,8 @@ type canaryStart struct {
 
 func canaryStartCommand(c console) *cobra.Command {
 	var s canaryStart
+	// Which flags only a dry run takes, and which only a run on services that run already.
+	rehearsed, access := pflag.NewFlagSet("", pflag.ContinueOnError), pflag.NewFlagSet("", pflag.ContinueOnError)
 	cmd := &cobra.Command{
 		Use: "start --confirm PHRASE | --resume | --dry-run", Short: "Run a canary, phase by phase",
 		Long: `Start runs the plan that the phrase confirms: nothing else is asked, and nothing may have changed since. It ends with 0 % on
@@ -40,17 +41,21 @@ no promotion.
 Exits 0 when all phases have passed, 3 when it was aborted or stopped, 1 when it was interrupted or refused.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			given := 0
+			ways := 0
 			for _, g := range []bool{cmd.Flags().Changed("confirm"), s.resume, s.dry} {
 				if g {
-					given++
+					ways++
 				}
 			}
 			switch {
-			case given != 1:
+			case ways != 1:
 				return usageError{errors.New("give one of --confirm, --resume and --dry-run")}
-			case !s.dry && planned(cmd.Flags()) != "":
-				return usageError{fmt.Errorf("--%s is for --dry-run: of a canary, the plan says it; give it to greenlight canary plan", planned(cmd.Flags()))}
+			case !s.dry && given(cmd.Flags(), rehearsed) != "":
+				return usageError{fmt.Errorf("--%s is for --dry-run: of a canary, the plan says it; give it to greenlight canary plan", given(cmd.Flags(), rehearsed))}
+			case s.dry && given(cmd.Flags(), access) != "":
+				return usageError{fmt.Errorf("--%s is not for --dry-run, which starts a pair of its own on this machine", given(cmd.Flags(), access))}
+			case !s.resume && cmd.Flags().Changed("run"):
+				return usageError{errors.New("--run is for --resume: it names the run that is resumed")}
 			case s.dry:
 				return s.rehearse(cmd.Context(), c)
 			case s.resume:
@@ -65,21 +70,26 @@ Exits 0 when all phases have passed, 3 when it was aborted or stopped, 1 when it
 	fs.BoolVar(&s.resume, "resume", false, "go on with a run that was interrupted")
 	fs.StringVar(&s.run, "run", "", "the run to go on with; the newest when it is not given")
 	fs.BoolVar(&s.dry, "dry-run", false, "rehearse against a pair of its own")
-	s.access.declareControl(fs, c)
 	declareCanaryState(fs, &s.state)
-	s.rehearsal.declare(fs)
+	s.access.declare(access, c)
+	s.rehearsal.declare(rehearsed)
+	fs.AddFlagSet(access)
+	fs.AddFlagSet(rehearsed)
 	return cmd
 }
 
-// planned is a flag that was given and that only a dry run takes; empty when there is none.
-func planned(fs *pflag.FlagSet) (name string) {
+// given is a flag of the set that was given on the command line; empty when none was.
+func given(fs, set *pflag.FlagSet) (name string) {
 	fs.Visit(func(f *pflag.Flag) {
-		if !slices.Contains([]string{"confirm", "resume", "run", "state", "control-token-file"}, f.Name) {
+		if set.Lookup(f.Name) != nil {
 			name = f.Name
 		}
 	})
 	return name
 }
+
+// again is the flags that another command needs to find the run and its services.
+func (s *canaryStart) again() string { return stateFlag(s.state) + s.access.again() }
 
 // begin begins the run that the phrase confirms.
 func (s *canaryStart) begin(ctx context.Context, c console) error {
@@ -97,7 +107,7 @@ func (s *canaryStart) begin(ctx context.Context, c console) error {
 		if err != nil {
 			return err
 		}
-		return errors.Join(conduct(ctx, c, run, p.From(w), canaryRunName(run)), run.Close())
+		return errors.Join(s.conduct(ctx, c, run, p.From(w), canaryRunName(run)), run.Close())
 	})
 }
 
@@ -112,7 +122,7 @@ func (s *canaryStart) goOn(ctx context.Context, c console) error {
 		if err := errors.Join(run.Plan.Check(w), w.Free(run.Record.ID)); err != nil {
 			return err
 		}
-		return conduct(ctx, c, run, p, canaryRunName(run))
+		return s.conduct(ctx, c, run, p, canaryRunName(run))
 	})
 	return errors.Join(err, run.Close())
 }
@@ -137,13 +147,13 @@ const canaryRunSchema = "greenlight/canary_run/v1"
 var errInterrupted = errors.New("the canary was interrupted, and shadows nothing now")
 
 // conduct runs the phases that are left and writes the evidence, under the name, once the run has ended.
-func conduct(ctx context.Context, c console, run *canary.Run, p canary.Pair, name string) error {
+func (s *canaryStart) conduct(ctx context.Context, c console, run *canary.Run, p canary.Pair, name string) error {
 	record, err := show(ctx, c, run, p)
 	if err != nil {
 		return err
 	}
 	if record.Decision == canary.Interrupted {
-		return withHint(errInterrupted, "greenlight canary start --resume --run %s goes on at the phase that it was in", record.ID)
+		return withHint(errInterrupted, "greenlight canary start --resume --run %s%s resumes it at the phase that it was in", record.ID, s.again())
 	}
 	keep := func(write func(*evidence.Store) error) error { return keepEvidence(run.Plan.Evidence, write) }
 	if err := keepCanary(keep, run, record, name); err != nil {
@@ -180,7 +190,7 @@ func show(ctx context.Context, c console, run *canary.Run, p canary.Pair) (*cana
 		return nil, err
 	}
 	c.say("run       %s, journal in %s", run.Record.ID, run.Dir)
-	view := canaryview.New(c.out, run.Plan.Policy)
+	view := canaryview.New(c.out, c.screen, run.Plan.Policy)
 	defer view.Close()
 	return run.Go(ctx, p, metrics, view.Observe)
 }

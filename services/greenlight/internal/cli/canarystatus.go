@@ -25,7 +25,7 @@ be called while the canary runs. Without --run it shows the newest run, and list
 	}
 	declareCanaryState(cmd.Flags(), &state)
 	cmd.Flags().StringVar(&run, "run", "", "the run to show; the newest when it is not given")
-	access.declareControl(cmd.Flags(), c)
+	access.declare(cmd.Flags(), c)
 	return cmd
 }
 

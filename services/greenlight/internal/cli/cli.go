@@ -7,11 +7,13 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"github.com/greenlight-ml/greenlight/pkg/telemetry"
+	"github.com/greenlight-ml/greenlight/pkg/text"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/pair"
 )
 
 // Exit codes.
@@ -41,49 +43,78 @@ func withHint(err error, format string, args ...any) error {
 	return hintError{err, fmt.Sprintf(format, args...)}
 }
 
-// console is where a command talks.
+// console is where a command talks. What it prints may have come from anywhere (a file, a service), so out and err replace
+// the control characters in it.
 type console struct {
 	in  io.Reader
 	out io.Writer // results
 	err io.Writer // everything else
+
+	// screen and bars are the terminals behind out and err, for what is drawn with control characters; nil where there is
+	// no terminal.
+	screen, bars *os.File
+}
+
+func newConsole(in io.Reader, out, err io.Writer) console {
+	return console{in: in, out: text.NewWriter(out), err: text.NewWriter(err), screen: terminal(out), bars: terminal(err)}
 }
 
 // say prints a line of results.
 func (c console) say(format string, args ...any) { _, _ = fmt.Fprintf(c.out, format+"\n", args...) }
 
 // quiet is the console without results, for work whose results are files.
-func (c console) quiet() console { return console{c.in, io.Discard, c.err} }
+func (c console) quiet() console { return console{in: c.in, out: io.Discard, err: c.err, bars: c.bars} }
 
 // Main runs the command line and returns the exit code.
 func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	io := console{in: stdin, out: stdout, err: stderr}
+	c := newConsole(stdin, stdout, stderr)
+	root := newRoot(c)
+	root.SetArgs(args)
+	cmd, err := root.ExecuteContextC(ctx)
+	return exitCode(ctx, cmd, err, c.err)
+}
+
+// newRoot makes the command with all its subcommands.
+func newRoot(c console) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "greenlight",
 		Short: "Prove a trading model beside the production heuristic before it may touch an order",
 		Long: `Greenlight proves a trading model beside the production heuristic before it may touch an order.
 
-Results go to standard output, everything else to standard error.
-Exit codes: 0 ok, 1 failed, 2 wrong usage, 3 a gate said no.`,
+A day's work, in order:
+  status                what is served, shadowed and held now
+  drift snapshot        how far the inputs have moved
+  canary                run a model's shadows on a growing share of the requests
+  promote               what blocks the release of a model, and the release
+  rollback              the emergency brake
+
+Results go to standard output, everything else to standard error. Commands that call a service take the same flags for a
+secured one: --tls-ca, --tls-cert, --tls-key, --tls-server-name, --control-token-file.
+
+Exit codes:
+  0  done; every gate said PASS
+  1  failed: something could not be reached, read or written
+  2  wrong usage: a mistyped command, flag or value
+  3  a gate said no: FAIL, INCONCLUSIVE or ERROR`,
 		SilenceErrors: true, SilenceUsage: true,
 		Version: telemetry.BuildOf().String(),
 	}
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(
-		runCommand(io), simulateCommand(io), trainCommand(io), evalCommand(io), retrainCommand(io), driftCommand(io), canaryCommand(io),
-		smokeCommand(io), shadowSmokeCommand(io), replayCommand(io), modelCommand(io), evidenceCommand(io), benchCommand(io),
-		faultsCommand(io), soakCommand(io), promoteCommand(io), rolloutCommand(io), rollbackCommand(io), statusCommand(io), reportCommand(io), agentCommand(io),
-		feedCommand(io),
+		runCommand(c), simulateCommand(c), trainCommand(c), evalCommand(c), retrainCommand(c), driftCommand(c), canaryCommand(c),
+		smokeCommand(c), shadowSmokeCommand(c), replayCommand(c), modelCommand(c), evidenceCommand(c), benchCommand(c),
+		faultsCommand(c), soakCommand(c), promoteCommand(c), rolloutCommand(c), rollbackCommand(c), statusCommand(c), reportCommand(c),
+		agentCommand(c), feedCommand(c),
 	)
 	root.SetVersionTemplate("greenlight {{.Version}}\n")
-	root.SetArgs(args)
-	root.SetOut(stdout)
-	root.SetErr(stderr)
-	return exitCode(ctx, root.ExecuteContext(ctx), stderr)
+	root.SetOut(c.out)
+	root.SetErr(c.err)
+	strict(root)
+	return root
 }
 
-func exitCode(ctx context.Context, err error, stderr io.Writer) int {
-	var usage usageError
+// exitCode prints the error of cmd, if there is one, and returns the exit code.
+func exitCode(ctx context.Context, cmd *cobra.Command, err error, stderr io.Writer) int {
 	var hinted hintError
 	switch {
 	case err == nil:
@@ -94,12 +125,17 @@ func exitCode(ctx context.Context, err error, stderr io.Writer) int {
 		_, _ = fmt.Fprintln(stderr, "greenlight: interrupted")
 		return exitFailure
 	}
+	err, usage := wrongUsage(cmd, err)
 	_, _ = fmt.Fprintf(stderr, "greenlight: %v\n", err)
+	hint := pair.Hint(err)
 	if errors.As(err, &hinted) {
-		_, _ = fmt.Fprintf(stderr, "hint: %s\n", hinted.hint)
+		hint = hinted.hint
 	}
-	if errors.As(err, &usage) || strings.HasPrefix(err.Error(), "unknown command") {
-		_, _ = fmt.Fprintln(stderr, "greenlight help lists the commands and their flags")
+	if hint != "" {
+		_, _ = fmt.Fprintf(stderr, "hint: %s\n", hint)
+	}
+	if usage {
+		_, _ = fmt.Fprintf(stderr, "%s --help lists its flags and subcommands\n", cmd.CommandPath())
 		return exitUsage
 	}
 	return exitFailure
@@ -116,12 +152,11 @@ func noArgs(_ *cobra.Command, args []string) error {
 // revision is the commit that the program was built from, or "unknown".
 func revision() string { return telemetry.BuildOf().Commit }
 
-// terminal says whether w is a terminal, so that progress is drawn there and not into a pipe.
-func terminal(w io.Writer) bool {
+// terminal is w if it is a terminal; nil otherwise.
+func terminal(w io.Writer) *os.File {
 	f, ok := w.(*os.File)
-	if !ok {
-		return false
+	if !ok || !term.IsTerminal(int(f.Fd())) {
+		return nil
 	}
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0 && info.Name() != "null"
+	return f
 }

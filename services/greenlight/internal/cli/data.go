@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/greenlight-ml/greenlight/pkg/market"
+	"github.com/greenlight-ml/greenlight/pkg/text"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/study"
 )
 
@@ -59,7 +60,7 @@ func (d *dataFlags) load(c console) (*study.Data, error) {
 		}
 	}
 	first, last := time.UnixMilli(data.Bars[0].End()).UTC(), time.UnixMilli(data.Bars[len(data.Bars)-1].End()).UTC()
-	origin := fmt.Sprintf("%d files", len(data.Files))
+	origin := text.Count(len(data.Files), "file")
 	if data.Simulated {
 		origin = fmt.Sprintf("SIMULATED, seed %d: no market made these numbers", d.simulation.Seed)
 		if d.path != "" {
@@ -69,10 +70,10 @@ func (d *dataFlags) load(c console) (*study.Data, error) {
 	c.say("data      %s: %d one-minute bars, %s to %s (%s)", data.Symbol, len(data.Bars),
 		first.Format("2006-01-02 15:04"), last.Format("2006-01-02 15:04"), origin)
 	for reason, n := range data.Dropped {
-		c.say("          %d rows left out: %s", n, reason)
+		c.say("          %s left out: %s", text.Count(n, "row"), reason)
 	}
 	if data.Crossed > 0 {
-		c.say("          %d minutes with bid above ask were kept, as this set has them", data.Crossed)
+		c.say("          kept %s with bid above ask, as this set has them", text.Count(data.Crossed, "minute"))
 	}
 	return data, nil
 }

@@ -40,7 +40,7 @@ const calibrationDays = 120
 func driftCalibrateCommand(c console) *cobra.Command {
 	var f calibrateFlags
 	cmd := &cobra.Command{
-		Use: "calibrate", Short: "Measure how often the drift gate cries for nothing, and how often it misses",
+		Use: "calibrate", Short: "Measure how often the drift gate raises a false alarm, and how often it misses one",
 		Long: `Calibrate draws a reference and a present from the same days, again and again: nothing has changed, and whatever the gate
 calls drift is a false alarm. The days are those of a simulated market, of a stationary autoregressive process, and of
 --data if it is given (at least 42 days of it); each reference has 28 of them, thinned to 10,000 rows, and the noise is drawn 400 times. Beside the

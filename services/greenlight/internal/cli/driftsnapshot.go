@@ -14,6 +14,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/drift"
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
+	"github.com/greenlight-ml/greenlight/pkg/text"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftfleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftview"
@@ -108,7 +109,7 @@ are refused. It exits 0 whatever the verdict, and with --check it exits 3 when i
 				return err
 			}
 			for _, replica := range r.Replicas {
-				c.say("engine    %s: %s, digest %.12s, %d rows", replica.Address, r.Model.Version, r.Model.Digest, replica.Rows)
+				c.say("engine    %s: %s, digest %.12s, %s", replica.Address, r.Model.Version, r.Model.Digest, text.Count(replica.Rows, "row"))
 			}
 			if err := c.sayDrift(&r.Report); err != nil {
 				return err
@@ -167,7 +168,7 @@ func (c console) keepDrift(folder string, e driftEvidence, check bool) error {
 	if err = errors.Join(err, store.Close()); err != nil {
 		return err
 	}
-	c.say("evidence  %s (%s), with %d figures", filepath.Join(folder, e.file), e.header.Source, n)
+	c.say("evidence  %s (%s), with %s", filepath.Join(folder, e.file), e.header.Source, text.Count(n, "figure"))
 	if check && !e.report.Verdict.OK() {
 		return errGate
 	}
@@ -177,11 +178,11 @@ func (c console) keepDrift(folder string, e driftEvidence, check bool) error {
 // sayDrift prints the table, what it means, and the verdict.
 func (c console) sayDrift(r *driftview.Report) error {
 	if !r.Window.End.IsZero() {
-		c.say("window    %s to %s, %d rows of %d days, against %d rows of %d days", clock(r.Window.Start.UnixMilli()), clock(r.Window.End.UnixMilli()),
-			r.Rows, r.Days, r.ReferenceRows, r.ReferenceDays)
+		c.say("window    %s to %s, %s of %s, against %s of %s", clock(r.Window.Start.UnixMilli()), clock(r.Window.End.UnixMilli()),
+			text.Count(r.Rows, "row"), text.Count(r.Days, "day"), text.Count(r.ReferenceRows, "row"), text.Count(r.ReferenceDays, "day"))
 	}
 	bins := driftview.Numbers
-	if terminal(c.out) {
+	if c.screen != nil {
 		bins = driftview.Blocks
 	}
 	if err := r.Table(c.out, bins); err != nil {

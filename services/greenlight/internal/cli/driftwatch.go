@@ -93,11 +93,14 @@ func (w *driftWatch) watch(ctx context.Context, c console, read func(context.Con
 
 // showDrift shows one sample.
 func (c console) showDrift(now time.Time, r *driftfleet.Report) error {
-	if !terminal(c.out) {
+	if c.screen == nil {
 		c.say("%s  %s  %s", stamp(now), r.Model.Version, r.Line())
 		return nil
 	}
-	c.say(clearScreen+"%s  %s  %s", stamp(now), r.Model.Version, r.Line())
+	if _, err := c.screen.WriteString(clearScreen); err != nil {
+		return err
+	}
+	c.say("%s  %s  %s", stamp(now), r.Model.Version, r.Line())
 	return r.Table(c.out, driftview.NoBins)
 }
 

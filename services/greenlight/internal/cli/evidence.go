@@ -5,45 +5,93 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/greenlight-ml/greenlight/pkg/durable"
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
+	"github.com/greenlight-ml/greenlight/pkg/text"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/evidencedoc"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote"
 )
 
 func evidenceCommand(c console) *cobra.Command {
 	cmd := &cobra.Command{Use: "evidence", Short: "Check the evidence folder, and render it", Args: noArgs}
-	var folder string
-	verify := &cobra.Command{
+	cmd.AddCommand(evidenceVerifyCommand(c), evidenceRenderCommand(c))
+	return cmd
+}
+
+func evidenceVerifyCommand(c console) *cobra.Command {
+	var folder, head string
+	cmd := &cobra.Command{
 		Use: "verify", Short: "Recompute every digest, chain link and verdict, and name the first that does not hold",
+		Long: `Verify computes everything again that the evidence folder says: the links of its chain, the digest of each file, and every
+verdict from its figures. A file that is not in the chain is no evidence: it fails the folder. What file managers and
+editors leave behind (.DS_Store, Thumbs.db, x~ and the like) is ignored with a note, unless it ends in .json.
+
+The folder alone cannot show that lines were removed from the end of the chain. Write down the head that verify prints,
+elsewhere, and give it back with --head.
+
+It exits 0 when all of it holds and 3 when something does not.`,
 		Args: noArgs,
 		RunE: func(*cobra.Command, []string) error {
 			report, err := evidencedoc.Verify(folder)
 			if err != nil {
 				return err
 			}
+			if head != "" {
+				report.Pin(head)
+			}
 			for _, p := range report.Problems {
 				c.say("%s", p)
 			}
-			for _, s := range report.Stale {
+			for _, s := range slices.Concat(report.Stale, report.Ignored) {
 				c.say("note: %v", s)
 			}
 			if !report.OK() {
 				c.say("%s does not hold", folder)
 				return errGate
 			}
-			c.say("%s holds: %d files, %d lines, head %s", folder, report.Files, report.Lines, report.Head)
+			c.say("%s holds: %s, %s, head %s", folder, text.Count(report.Files, "file"), text.Count(report.Lines, "line"), report.Head)
 			return nil
 		},
 	}
-	declareEvidence(verify.Flags(), &folder)
-	cmd.AddCommand(verify, evidenceRenderCommand(c))
+	declareEvidence(cmd.Flags(), &folder)
+	declareHead(cmd.Flags(), &head)
 	return cmd
 }
+
+// headFlag is the head of an evidence chain that was written down; an empty one was not, and is refused.
+type headFlag struct{ head *string }
+
+func declareHead(fs *pflag.FlagSet, head *string) {
+	fs.Var(headFlag{head}, "head", "what the head of the evidence chain must be, or its first 12 digits or more: as it was written down elsewhere")
+}
+
+// Set implements pflag.Value.
+func (f headFlag) Set(s string) error {
+	s = strings.ToLower(strings.TrimSpace(s))
+	if err := evidence.CheckHead(s); err != nil {
+		return err
+	}
+	*f.head = s
+	return nil
+}
+
+// String implements pflag.Value.
+func (f headFlag) String() string {
+	if f.head == nil {
+		return ""
+	}
+	return *f.head
+}
+
+// Type implements pflag.Value.
+func (headFlag) Type() string { return "string" }
 
 func evidenceRenderCommand(c console) *cobra.Command {
 	var folder, out, models, policyFile string

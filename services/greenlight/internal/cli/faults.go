@@ -33,7 +33,7 @@ type faultFlags struct {
 func faultsCommand(c console) *cobra.Command {
 	var f faultFlags
 	cmd := &cobra.Command{
-		Use: "faults", Short: "Let everything go wrong between executor and ml-engine, and look whether decisions suffer",
+		Use: "faults", Short: "Inject faults between executor and ml-engine, and check every decision",
 		Long: `Faults starts ml-engine and two executors as processes, one with a shadow for every request and one with none, and puts
 a proxy between. Then everything goes wrong that can: ml-engine is killed, frozen, restarted, slow, out of reach, or lies.
 Every decision is compared to the last bit with what the baseline computes; p99 is a ratio of the two executors, in

@@ -52,7 +52,7 @@ Decisions on quotes of the symbol are refused as NOT_READY until it has 720 minu
 		},
 	}
 	fs := cmd.Flags()
-	access.declareControl(fs, c)
+	access.declare(fs, c)
 	fs.StringSliceVar(&executors, "executor", localExecutor, "gRPC addresses of executor, one per replica")
 	fs.StringVar(&symbol, "symbol", "", "instrument to reset (required)")
 	fs.StringVar(&reason, "reason", "no reason given", "why, for the audit log")

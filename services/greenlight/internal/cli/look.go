@@ -2,18 +2,17 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"sync"
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/status"
 
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/answer"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftfleet"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/pair"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/report"
 )
 
@@ -48,7 +47,7 @@ func (f *agentFlags) look(ctx context.Context, now time.Time) (report.Sample, *d
 			}
 		}
 		if errs[i] != nil {
-			s.Missing = append(s.Missing, report.Missing{Service: report.Executor, Address: addr, Reason: told(errs[i])})
+			s.Missing = append(s.Missing, report.Missing{Service: report.Executor, Address: addr, Reason: pair.Plain(errs[i]).Error()})
 			continue
 		}
 		s.Executors = append(s.Executors, answers[i])
@@ -78,13 +77,4 @@ func (f *agentFlags) counters(ctx context.Context, addr string) (c report.Counte
 		c = report.CountersOf(addr, got)
 		return nil
 	})
-}
-
-// told is the error of a call for people: without the form that gRPC gives it.
-func told(err error) string {
-	var of interface{ GRPCStatus() *status.Status }
-	if !errors.As(err, &of) {
-		return err.Error()
-	}
-	return fmt.Sprintf("%s: %s", of.GRPCStatus().Code(), of.GRPCStatus().Message())
 }

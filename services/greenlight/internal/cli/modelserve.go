@@ -20,7 +20,7 @@ type servingFlags struct{ pairFlags }
 func (e *servingFlags) declare(cmd *cobra.Command, c console) {
 	fs := cmd.Flags()
 	fs.StringSliceVar(&e.Engines, "engine", localEngine, "gRPC addresses of ml-engine, one per replica")
-	e.declareControl(fs, c)
+	e.accessFlags.declare(fs, c)
 	fs.DurationVar(&e.timeout, "timeout", controlTimeout, "how long the services may take to answer")
 }
 

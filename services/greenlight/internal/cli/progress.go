@@ -7,14 +7,14 @@ import (
 // progress draws a bar on standard error while something long goes on, if that is a terminal; otherwise it does
 // nothing. The returned function is told of the work done; call it with done == total to end the bar.
 func (c console) progress(what string) func(done, total int) {
-	if !terminal(c.err) {
+	if c.bars == nil {
 		return func(int, int) {}
 	}
 	var bar *progressbar.ProgressBar
 	return func(done, total int) {
 		if bar == nil {
 			bar = progressbar.NewOptions(total,
-				progressbar.OptionSetWriter(c.err), progressbar.OptionSetDescription(what),
+				progressbar.OptionSetWriter(c.bars), progressbar.OptionSetDescription(what),
 				progressbar.OptionSetWidth(30), progressbar.OptionShowCount(), progressbar.OptionClearOnFinish(),
 				progressbar.OptionSetPredictTime(true))
 		}

@@ -75,7 +75,7 @@ func (p *promoteFlags) declareAll(fs *pflag.FlagSet, c console) {
 	fs.StringVar(&p.model, "model", defaultModel, "the model to promote: name/version, or version")
 	fs.StringVar(&p.as, "as", "", "version of the release; without it, the model's version less its -rcN")
 	fs.StringVar(&p.policy, "policy", "", "file with the policy in force, YAML; without it, the built-in one")
-	fs.StringVar(&p.head, "head", "", "what the evidence chain's head must be, or its first 12 digits: as it was written down elsewhere")
+	declareHead(fs, &p.head)
 	fs.StringVar(&p.key, "sign-key", "", "file with the private key that signs the release, for services with --require-signature")
 	fs.StringVar(&p.state, "state", filepath.Join("var", "promote"), "folder of the phrases that were issued and used")
 	declareEvidence(fs, &p.evidence)
@@ -123,7 +123,7 @@ func (p *promoteFlags) again() string {
 	text := p.accessFlags.again()
 	for _, f := range []struct{ name, value string }{{"state", p.state}, {"sign-key", p.key}, {"engine", strings.Join(p.Engines, ",")}} {
 		if p.given(f.name) {
-			text += fmt.Sprintf(" --%s %s", f.name, f.value)
+			text += flagged(f.name, f.value)
 		}
 	}
 	return text

@@ -6,9 +6,12 @@ import (
 
 	"github.com/spf13/cobra"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/model"
+	"github.com/greenlight-ml/greenlight/pkg/text"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/load"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/study"
 )
@@ -29,7 +32,7 @@ writes no evidence, and prints a line per round.`,
 			if loop {
 				return l.loop(cmd.Context(), c, at)
 			}
-			return l.withStates(c, func(data *study.Data, a *model.Artifact, states []load.State, store *evidence.Store) error {
+			return l.withStates(c, l.decidesAt(cmd.Context(), c, at), func(data *study.Data, a *model.Artifact, states []load.State, store *evidence.Store) error {
 				r, err := shadowLoad(cmd.Context(), c, store, "replay", "shadow_replay.json", at, data, a, states, l.pace(c.progress("replay")))
 				if err != nil {
 					return err
@@ -46,7 +49,21 @@ writes no evidence, and prints a line per round.`,
 
 // loop replays until it is stopped. An executor that is away is waited for.
 func (l *loadFlags) loop(ctx context.Context, c console, at endpoint) error {
-	data, a, states, err := l.states(c)
+	data, a, states, err := l.states(c, func(a *model.Artifact) (load.Baseline, error) {
+		for {
+			b, err := l.decidesAt(ctx, c, at)(a)
+			if code := status.Code(err); code != codes.Unavailable && code != codes.DeadlineExceeded || ctx.Err() != nil {
+				return b, err
+			}
+			c.say("executor is not reached, trying again: %v", err)
+			if !load.Pause(ctx, time.Second) {
+				return b, ctx.Err()
+			}
+		}
+	})
+	if ctx.Err() != nil {
+		return nil //nolint:nilerr // stopped, as one stops a loop
+	}
 	if err != nil {
 		return err
 	}
@@ -65,8 +82,8 @@ func (l *loadFlags) loop(ctx context.Context, c console, at endpoint) error {
 				}
 				continue
 			}
-			c.say("%s  %d decisions, match rate %.1f %% of %d, %d shadow errors, shadow p95 %.2f ms",
-				data.Name, r.Total, 100*r.MatchRate, r.Comparisons, r.ShadowErrors, r.ShadowLatency.P95)
+			c.say("%s  %s, match rate %.1f %% of %d, %s, shadow p95 %.2f ms",
+				data.Name, text.Count(r.Total, "decision"), 100*r.MatchRate, r.Comparisons, text.Count(r.ShadowErrors, "shadow error"), r.ShadowLatency.P95)
 		}
 	})
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
+	"github.com/greenlight-ml/greenlight/pkg/text"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/report"
 )
 
@@ -112,9 +113,9 @@ func (f *reportFlags) report(c console, kind reportKind, p report.Period) error 
 	}
 	s := report.Summarize(p, samples)
 	_, document := kind.files(p)
-	c.say("%s  %d requests, %d samples, counts cover %.1f %% of the time", p.Name, s.Requests, s.Samples, 100*s.Coverage)
+	c.say("%s  %s, %s, counts cover %.1f %% of the time", p.Name, text.Count(s.Requests, "request"), text.Count(s.Samples, "sample"), 100*s.Coverage)
 	for _, m := range s.Missing {
-		c.say("missing   %s %s in %d of %d samples: %s", m.Service, m.Address, m.Samples, s.Samples, m.Reason)
+		c.say("missing   %s %s in %d of %s: %s", m.Service, m.Address, m.Samples, text.Count(s.Samples, "sample"), m.Reason)
 	}
 	if err := s.Scorecard().Table(c.out); err != nil {
 		return err

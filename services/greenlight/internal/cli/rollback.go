@@ -27,7 +27,7 @@ type pairFlags struct {
 func (p *pairFlags) declare(fs *pflag.FlagSet, c console, engines, executors []string, timeout time.Duration) {
 	fs.StringSliceVar(&p.Engines, "engine", engines, "gRPC addresses of ml-engine, one per replica")
 	fs.StringSliceVar(&p.Executors, "executor", executors, "gRPC addresses of executor, one per replica")
-	p.declareControl(fs, c)
+	p.accessFlags.declare(fs, c)
 	fs.DurationVar(&p.timeout, "timeout", timeout, "how long the services may take to answer")
 }
 
@@ -81,7 +81,7 @@ which did and which did not.`,
 				err = errors.Join(err, fmt.Errorf("the evidence was not written: %w", kept))
 			}
 			if undone := r.Err(); undone != nil {
-				return withHint(errors.Join(undone, err), "pull it again for those: greenlight rollback leaves alone what has obeyed")
+				return withHint(errors.Join(undone, err), "%s", r.Hint())
 			}
 			return err
 		},

@@ -40,7 +40,7 @@ type executorFlags struct{ pairFlags }
 func (e *executorFlags) declare(cmd *cobra.Command, c console) {
 	fs := cmd.Flags()
 	fs.StringSliceVar(&e.Executors, "executor", localExecutor, "gRPC addresses of executor, one per replica")
-	e.declareControl(fs, c)
+	e.accessFlags.declare(fs, c)
 	fs.DurationVar(&e.timeout, "timeout", controlTimeout, "how long the services may take to answer")
 }
 

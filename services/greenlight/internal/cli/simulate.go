@@ -12,13 +12,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/greenlight-ml/greenlight/pkg/market"
+	"github.com/greenlight-ml/greenlight/pkg/text"
 )
 
 func simulateCommand(c console) *cobra.Command {
 	var d dataFlags
 	var out string
 	cmd := &cobra.Command{
-		Use: "simulate", Short: "Make a market up: quotes and one-minute bars from a seed",
+		Use: "simulate", Short: "Make up a market: quotes and one-minute bars from a seed",
 		Long: `Simulate writes bars.csv.gz and quotes.csv.gz of a made-up market into a folder: volatility that clusters, jumps,
 sessions, a spread that widens with volatility. The same seed gives the same numbers. Every file, model and report that
 comes of it says that it is simulated.`,
@@ -43,7 +44,7 @@ comes of it says that it is simulated.`,
 				}
 				c.say("wrote %s", path)
 			}
-			c.say("%d bars of %s, seed %d", len(series.Bars), sim.Symbol(), d.simulation.Seed)
+			c.say("%s of %s, seed %d", text.Count(len(series.Bars), "bar"), sim.Symbol(), d.simulation.Seed)
 			return nil
 		},
 	}

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -14,9 +16,11 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/model"
+	"github.com/greenlight-ml/greenlight/pkg/text"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/load"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/pair"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/study"
 )
 
@@ -45,12 +49,47 @@ func (l *loadFlags) pace(progress func(done, total int)) load.Pace {
 	return load.Pace{Concurrency: l.concurrency, Rate: l.rate, Timeout: l.timeout, Progress: progress}
 }
 
+// decider is the baseline of the executor that the states are for.
+type decider func(*model.Artifact) (load.Baseline, error)
+
+// released is the decider of an executor that is started with the heuristic of the model.
+func released(a *model.Artifact) (load.Baseline, error) { return load.Heuristic(a), nil }
+
+// decidesAt is the decider of an executor that runs: it names its baseline, which --models must have.
+func (l *loadFlags) decidesAt(ctx context.Context, c console, at endpoint) decider {
+	return func(a *model.Artifact) (b load.Baseline, err error) {
+		ctx, cancel := context.WithTimeout(ctx, baselineTimeout)
+		defer cancel()
+		err = at.dial(func(conn *grpc.ClientConn) error {
+			named, err := executorClient(conn).Baseline(ctx)
+			if err == nil {
+				b, err = load.FindBaseline(model.OpenRegistry(l.models), a, named)
+			}
+			return err
+		})
+		switch {
+		case err == nil && b.Scorer == nil:
+			c.say("baseline  %s, digest %.12s, is not in %s: the baseline's answers cannot be checked", b.Version, b.Digest, l.models)
+		case err == nil && b.Model != load.Heuristic(a).Model:
+			c.say("baseline  %s, digest %.12s: its answers are compared with that model in %s", b.Version, b.Digest, l.models)
+		}
+		return b, err
+	}
+}
+
+// baselineTimeout is how long an executor may take to say what it decides by.
+const baselineTimeout = 5 * time.Second
+
 // states reads the data and the model, and makes the states that the model has not been trained on; without data of its
 // own, the whole of the simulated market.
-func (l *loadFlags) states(c console) (*study.Data, *model.Artifact, []load.State, error) {
+func (l *loadFlags) states(c console, decides decider) (*study.Data, *model.Artifact, []load.State, error) {
 	a, err := model.OpenRegistry(l.models).Load(l.model)
 	if err != nil {
 		return nil, nil, nil, withHint(err, "greenlight train makes models; --models names their folder")
+	}
+	baseline, err := decides(a)
+	if err != nil {
+		return nil, nil, nil, err
 	}
 	data, err := l.data.load(c)
 	if err != nil {
@@ -66,7 +105,7 @@ func (l *loadFlags) states(c console) (*study.Data, *model.Artifact, []load.Stat
 			minutes = append(minutes, i)
 		}
 	}
-	states, err := load.States(frame, data.Symbol, minutes, a, data.Source())
+	states, err := load.StatesBeside(frame, data.Symbol, minutes, a, baseline, data.Source())
 	if err == nil && len(states) == 0 {
 		err = fmt.Errorf("%s has no minute in which the inputs of %s are defined: features need a day of warm-up", data.Name, a.Manifest.Version)
 	}
@@ -86,9 +125,9 @@ func smoke(ctx context.Context, c console, store *evidence.Store, at endpoint, d
 	if err := store.WriteJSON("smoke_1k.json", loadHeader(load.SmokeSchema, data, a), r); err != nil {
 		return nil, err
 	}
-	c.say("smoke     %d predictions, %.1f %% right, %d distinct scores, p50 %.2f ms, p95 %.2f ms, p99 %.2f ms: %s",
-		r.Total, 100*r.SuccessRate, r.Distinct, r.Latency.P50, r.Latency.P95, r.Latency.P99, r.SLO.Verdict())
-	c.sayErrors(r.Errors)
+	c.say("smoke     %s, %.1f %% right, %s, p50 %.2f ms, p95 %.2f ms, p99 %.2f ms: %s",
+		text.Count(r.Total, "prediction"), 100*r.SuccessRate, text.Count(r.Distinct, "distinct score"), r.Latency.P50, r.Latency.P95, r.Latency.P99, r.SLO.Verdict())
+	c.sayErrors(r.Errors, r.Examples)
 	return r, nil
 }
 
@@ -105,9 +144,9 @@ func shadowLoad(ctx context.Context, c console, store *evidence.Store, stage, fi
 	if err := store.WriteJSON(file, loadHeader(load.ShadowSchema, data, a), r); err != nil {
 		return nil, err
 	}
-	c.say("%-9s %d decisions, match rate %.1f %% of %d comparisons, %d shadow errors, shadow p95 %.2f ms: %s",
-		stage, r.Total, 100*r.MatchRate, r.Comparisons, r.ShadowErrors, r.ShadowLatency.P95, r.SLO.Verdict())
-	c.sayErrors(r.Errors)
+	c.say("%-9s %s, match rate %.1f %% of %s, %s, shadow p95 %.2f ms: %s",
+		stage, text.Count(r.Total, "decision"), 100*r.MatchRate, text.Count(r.Comparisons, "comparison"), text.Count(r.ShadowErrors, "shadow error"), r.ShadowLatency.P95, r.SLO.Verdict())
+	c.sayErrors(r.Errors, r.Examples)
 	return r, nil
 }
 
@@ -115,9 +154,13 @@ func executorClient(conn *grpc.ClientConn) load.Executor {
 	return load.Executor{Decisions: executorv1.NewDecisionServiceClient(conn), Shadows: executorv1.NewShadowServiceClient(conn)}
 }
 
-func (c console) sayErrors(errors map[string]int) {
-	for code, n := range errors {
-		c.say("          %d calls failed: %s", n, code)
+// sayErrors says how many calls failed, and the first failure of each kind with what to do.
+func (c console) sayErrors(counts map[string]int, first map[string]error) {
+	for _, code := range slices.Sorted(maps.Keys(counts)) {
+		c.say("          %s failed: %v", text.Count(counts[code], "call"), pair.Plain(first[code]))
+		if hint := pair.Hint(first[code]); hint != "" {
+			c.say("          hint: %s", hint)
+		}
 	}
 }
 
@@ -146,7 +189,7 @@ func smokeCommand(c console) *cobra.Command {
 to the last bit, with what the same model computes in process. It writes smoke_1k.json and exits 3 when an SLO is missed.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return l.withStates(c, func(data *study.Data, a *model.Artifact, states []load.State, store *evidence.Store) error {
+			return l.withStates(c, released, func(data *study.Data, a *model.Artifact, states []load.State, store *evidence.Store) error {
 				r, err := smoke(cmd.Context(), c, store, at, data, a, varied(states, n), l.pace(c.progress("smoke")))
 				if err != nil {
 					return err
@@ -168,11 +211,12 @@ func shadowSmokeCommand(c console) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "shadow-smoke", Short: "Send 1,000 varied decisions to executor and check baseline and shadow",
 		Long: `Shadow-smoke sends varied market states to a running executor and waits for their shadows. Every baseline score and
-every shadow score is compared, to the last bit, with what is computed in process; outcomes must add up to requests. It
-writes shadow_smoke_1k.json and exits 3 when an SLO is missed.`,
+every shadow score is compared, to the last bit, with what is computed in process; outcomes must add up to requests. The
+executor names its baseline, which is looked for in --models: answers of one that is not there cannot be checked, which is
+no PASS. It writes shadow_smoke_1k.json and exits 3 when an SLO is missed.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return l.withStates(c, func(data *study.Data, a *model.Artifact, states []load.State, store *evidence.Store) error {
+			return l.withStates(c, l.decidesAt(cmd.Context(), c, at), func(data *study.Data, a *model.Artifact, states []load.State, store *evidence.Store) error {
 				r, err := shadowLoad(cmd.Context(), c, store, "shadow", "shadow_smoke_1k.json", at, data, a, varied(states, n), l.pace(c.progress("shadow smoke")))
 				if err != nil {
 					return err
@@ -188,8 +232,8 @@ writes shadow_smoke_1k.json and exits 3 when an SLO is missed.`,
 }
 
 // withStates loads what is to be sent, opens the evidence folder for fn, and closes it.
-func (l *loadFlags) withStates(c console, fn func(*study.Data, *model.Artifact, []load.State, *evidence.Store) error) error {
-	data, a, states, err := l.states(c)
+func (l *loadFlags) withStates(c console, decides decider, fn func(*study.Data, *model.Artifact, []load.State, *evidence.Store) error) error {
+	data, a, states, err := l.states(c, decides)
 	if err != nil {
 		return err
 	}

@@ -4,10 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/pair"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/status"
 )
@@ -16,28 +18,33 @@ import (
 const statusTimeout = 5 * time.Second
 
 // errUnreached is that a part of the status is missing.
-var errUnreached = errors.New("a part could not be reached: see above")
+var errUnreached = errors.New("a part of the status is missing: see above")
 
 func statusCommand(c console) *cobra.Command {
 	var p pairFlags
-	var folder string
+	var folder, state string
 	var machine bool
 	cmd := &cobra.Command{
 		Use: "status", Short: "One screen: model, rollout, shadow, drift, evidence, canary",
 		Long: `Status asks every ml-engine which model it serves and how far its inputs have drifted in the last 7 days, every executor
 how its shadow does and which share of the requests is shadowed by whose word, and the evidence folder whether it holds and
-how the newest canary ended. What cannot be reached says so, and it exits 1 then.`,
+how the newest canary ended. A canary that runs is shown from its journal in --state (phase, share, since when) and from the
+executors' leases (holder, time left), so that one of another machine is seen too. What does not answer is shown with its
+error and what to do, and the command exits 1 then.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return p.use(cmd.Context(), func(ctx context.Context, services *pair.Pair) error {
-				s := status.Read(ctx, services, folder)
+				s := status.Read(ctx, services, folder, canary.State(state))
 				if err := c.show(s, machine); err != nil {
 					return err
 				}
-				if !s.Reached() {
-					return errUnreached
+				if s.Reached() {
+					return nil
 				}
-				return nil
+				if hints := s.Hints(); len(hints) > 0 {
+					return withHint(errUnreached, "%s", strings.Join(hints, "; "))
+				}
+				return errUnreached
 			})
 		},
 	}
@@ -45,6 +52,7 @@ how the newest canary ended. What cannot be reached says so, and it exits 1 then
 	p.declare(fs, c, localEngine, localExecutor, statusTimeout)
 	fs.BoolVar(&machine, "json", false, "print JSON")
 	declareEvidence(fs, &folder)
+	declareCanaryState(fs, &state)
 	return cmd
 }
 

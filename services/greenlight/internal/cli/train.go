@@ -11,6 +11,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/model"
+	"github.com/greenlight-ml/greenlight/pkg/text"
 	"github.com/greenlight-ml/greenlight/pkg/train"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/study"
 )
@@ -91,7 +92,7 @@ func (t *trainFlags) train(ctx context.Context, c console, store *evidence.Store
 			return nil, err
 		}
 	}
-	c.say("train     %d models and the baseline, walk-forward over %d folds, in %s", len(s.Candidates), len(candidate.Folds),
+	c.say("train     %s and the baseline, walk-forward over %s, in %s", text.Count(len(s.Candidates), "model"), text.Count(len(candidate.Folds), "fold"),
 		time.Since(start).Round(10*time.Millisecond))
 	return result, c.indented(result.report.Table)
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/drift"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/pkg/text"
 )
 
 // Replicates of a null, and what they are drawn by: those of ml-engine, so that the same counts get the same verdict
@@ -106,8 +107,8 @@ func (r *Report) Line() string {
 	if r.Overall.Noise != nil {
 		noise = fmt.Sprintf("null 99 %% %.3f", r.Overall.Q99)
 	}
-	return fmt.Sprintf("overall PSI %.3f (%s), %s, %d rows of %d days: %s",
-		r.Overall.PSI, r.Overall.Status, noise, r.Rows, r.Days, r.Overall.Verdict)
+	return fmt.Sprintf("overall PSI %.3f (%s), %s, %s of %s: %s",
+		r.Overall.PSI, r.Overall.Status, noise, text.Count(r.Rows, "row"), text.Count(r.Days, "day"), r.Overall.Verdict)
 }
 
 // PointOf is the point of a snapshot whose window ended then.

@@ -43,7 +43,7 @@ func open(dir string) (*folder, error) {
 		if err != nil {
 			return err
 		}
-		if base := filepath.Base(name); strings.HasPrefix(base, ".") || name == "chain.jsonl" || name == "chain.head" {
+		if base := filepath.Base(name); strings.HasPrefix(base, ".") || evidence.Litter(base) != "" || name == "chain.jsonl" || name == "chain.head" {
 			return nil
 		}
 		one := &file{name: filepath.ToSlash(name)}

@@ -3,6 +3,8 @@ package load
 import (
 	"context"
 	"math"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -13,6 +15,8 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/greenlight-ml/greenlight/pkg/enginetest"
+	"github.com/greenlight-ml/greenlight/pkg/evidence"
+	"github.com/greenlight-ml/greenlight/pkg/gate"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 )
 
@@ -55,4 +59,20 @@ func TestDecide(t *testing.T) {
 			t.Errorf("got %+v, want about 100 answers and %+v", got, want)
 		}
 	})
+}
+
+// The answers of a baseline that is not known are no PASS, and evidence of before there was such a count is judged as it was.
+func TestUncheckedBaselineIsNoPass(t *testing.T) {
+	t.Parallel()
+	right := ShadowResult{Total: 1000, Succeeded: 1000, Comparisons: 1000, Outcomes: map[string]int{"match": 1000}}
+	if v := right.Judge().Verdict(); v != gate.Pass {
+		t.Fatalf("a run without a fault: %s", v)
+	}
+	right.BaselineUnchecked, right.Baseline = 1, &evidence.Model{Version: "incumbent", Digest: "0123456789abcdef"}
+	card := right.Judge()
+	if !slices.ContainsFunc(card.Results, func(r gate.Result) bool {
+		return r.Name == gate.BaselineChanged && r.Verdict == gate.Error && strings.Contains(r.Reason, "incumbent (0123456789ab) is not in the registry")
+	}) {
+		t.Errorf("one answer that was not checked: %+v", card.Results)
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 )
 
@@ -20,6 +21,15 @@ type counts struct {
 	requests int64
 	ended    int64
 	inFlight int64
+}
+
+// Baseline is what the executor says that it decides by.
+func (e Executor) Baseline(ctx context.Context) (evidence.Model, error) {
+	r, err := e.Shadows.GetShadowReport(ctx, &executorv1.GetShadowReportRequest{})
+	if err != nil {
+		return evidence.Model{}, fmt.Errorf("read the executor's report: %w", err)
+	}
+	return evidence.Model{Version: r.GetBaselineVersion(), Digest: r.GetBaselineDigest()}, nil
 }
 
 func (e Executor) counts(ctx context.Context) (counts, error) {

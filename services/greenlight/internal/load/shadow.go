@@ -2,13 +2,13 @@ package load
 
 import (
 	"context"
+	"fmt"
 	"math"
 	"slices"
 	"sync"
 	"time"
 
-	"google.golang.org/grpc/status"
-
+	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
@@ -43,24 +43,33 @@ type ShadowResult struct {
 	// BaselineChanged are the answers whose baseline score is not, to the last bit, what the baseline computes in
 	// process; ShadowDiffering the shadow scores that are not what the model computes.
 	BaselineChanged int `json:"baseline_changed"`
-	ShadowDiffering int `json:"shadow_differing"`
+	// Baseline is what the answers were compared with; null in files of before it was written down. BaselineUnchecked are the
+	// answers of a baseline that is not known here, which cannot be compared.
+	Baseline          *evidence.Model `json:"baseline,omitempty"`
+	BaselineUnchecked int             `json:"baseline_unchecked,omitempty"`
+	ShadowDiffering   int             `json:"shadow_differing"`
 	// Distinct are the different baseline scores.
 	Distinct int `json:"distinct_scores"`
 	// Errors counts the calls that failed, by gRPC code.
 	Errors map[string]int `json:"errors"`
-	SLO    gate.Scorecard `json:"slo"`
+	// Examples has the first failure of each code.
+	Examples map[string]error `json:"-"`
+	SLO      gate.Scorecard   `json:"slo"`
 }
 
-// Shadow sends the states to the executor and waits for their shadows. A call succeeds when its baseline score is the
-// very one that the baseline computes in process.
+// Shadow sends the states to the executor and waits for their shadows. A call succeeds when its baseline score is, to the
+// last bit, the one that the executor's baseline computes in process.
 func Shadow(ctx context.Context, conn Executor, a *model.Artifact, states []State, pace Pace) (*ShadowResult, error) {
 	before, err := conn.counts(ctx)
 	if err != nil {
 		return nil, err
 	}
-	r := &ShadowResult{Total: len(states), Outcomes: map[string]int{}, Errors: map[string]int{}}
+	r := &ShadowResult{Total: len(states), Outcomes: map[string]int{}, Errors: map[string]int{}, Examples: map[string]error{}}
 	for _, o := range shadow.Outcomes() {
 		r.Outcomes[o.String()] = 0
+	}
+	if len(states) > 0 {
+		r.Baseline = &states[0].Decides
 	}
 	calls, shadows := newStopwatch(), newStopwatch()
 	distinct := map[uint64]bool{}
@@ -74,16 +83,19 @@ func Shadow(ctx context.Context, conn Executor, a *model.Artifact, states []Stat
 		mu.Lock()
 		defer mu.Unlock()
 		if err != nil {
-			r.Errors[status.Code(err).String()]++
+			fail(r.Errors, r.Examples, err)
 			return
 		}
 		outcome := shadow.Outcome(resp.GetOutcome())
 		r.Outcomes[outcome.String()]++
 		distinct[math.Float64bits(resp.GetBaseline().GetScore())] = true
-		if same(resp.GetBaseline().GetScore(), s.Baseline) && resp.GetBaseline().GetModelDigest() == a.Baseline.Digest() {
-			r.Succeeded++
-		} else {
+		switch digest := resp.GetBaseline().GetModelDigest(); {
+		case digest != s.Decides.Digest, !s.Unchecked && !same(resp.GetBaseline().GetScore(), s.Baseline):
 			r.BaselineChanged++
+		case s.Unchecked:
+			r.BaselineUnchecked++
+		default:
+			r.Succeeded++
 		}
 		switch {
 		case outcome.Compared():
@@ -128,11 +140,18 @@ func (r *ShadowResult) Judge() gate.Scorecard {
 
 func (r *ShadowResult) observations() map[string]gate.Observation {
 	n := uint64(r.Total)
+	changed := gate.Measured(float64(r.BaselineChanged+total(r.Errors)), n)
+	if r.BaselineUnchecked > 0 {
+		changed = gate.Missing("the executor's baseline is not in the registry: its answers could not be checked")
+		if r.Baseline != nil {
+			changed = gate.Missing(fmt.Sprintf("the executor's baseline %s (%.12s) is not in the registry: its answers could not be checked", r.Baseline.Version, r.Baseline.Digest))
+		}
+	}
 	return map[string]gate.Observation{
 		gate.ShadowMatch:     gate.Rate(uint64(r.Outcomes[shadow.Match.String()]), uint64(r.Comparisons)),
 		gate.ShadowErrorRate: gate.Rate(uint64(r.ShadowErrors), uint64(r.Comparisons+r.ShadowErrors)),
 		gate.ShadowP95:       gate.Measured(r.ShadowLatency.P95, uint64(r.Comparisons)),
-		gate.BaselineChanged: gate.Measured(float64(r.BaselineChanged+total(r.Errors)), n),
+		gate.BaselineChanged: changed,
 		gate.ShadowDiffer:    gate.Measured(float64(r.ShadowDiffering), uint64(r.Comparisons)),
 		gate.Unaccounted:     gate.Measured(math.Abs(float64(r.Unaccounted)), n),
 	}

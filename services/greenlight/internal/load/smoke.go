@@ -34,13 +34,15 @@ type SmokeResult struct {
 	Distinct int `json:"distinct_scores"`
 	// Errors counts the failures by gRPC code.
 	Errors map[string]int `json:"errors"`
-	SLO    gate.Scorecard `json:"slo"`
+	// Examples has the first failure of each code.
+	Examples map[string]error `json:"-"`
+	SLO      gate.Scorecard   `json:"slo"`
 }
 
 // Smoke sends the states to ml-engine, by name and as vectors in turn. A call succeeds when it returns the very score
 // that the model computes in process, of the model's version and digest.
 func Smoke(ctx context.Context, engine mlenginev1.ScoringServiceClient, a *model.Artifact, states []State, pace Pace) (*SmokeResult, error) {
-	r := &SmokeResult{Total: len(states), Errors: map[string]int{}}
+	r := &SmokeResult{Total: len(states), Errors: map[string]int{}, Examples: map[string]error{}}
 	times := newStopwatch()
 	distinct := map[uint64]bool{}
 	var mu sync.Mutex
@@ -56,7 +58,7 @@ func Smoke(ctx context.Context, engine mlenginev1.ScoringServiceClient, a *model
 		mu.Lock()
 		defer mu.Unlock()
 		if err != nil {
-			r.Errors[status.Code(err).String()]++
+			fail(r.Errors, r.Examples, err)
 			return
 		}
 		distinct[math.Float64bits(resp.GetScore())] = true
@@ -73,6 +75,14 @@ func Smoke(ctx context.Context, engine mlenginev1.ScoringServiceClient, a *model
 	r.SuccessRate, r.Latency, r.DurationS = ratio(r.Succeeded, r.Total), times.latency(), took.Seconds()
 	r.SLO = r.Judge()
 	return r, nil
+}
+
+// fail counts a failure by its code, and keeps the first of each.
+func fail(counts map[string]int, first map[string]error, err error) {
+	code := status.Code(err).String()
+	if counts[code]++; counts[code] == 1 {
+		first[code] = err
+	}
 }
 
 // ofSchema is the state by the names of the model's schema alone.

@@ -30,15 +30,24 @@ type State struct {
 	Named map[string]float64
 	// Score and Baseline are what the model and the baseline must answer.
 	Score, Baseline float64
+	// Decides is the baseline; Unchecked says that Baseline is not known.
+	Decides   evidence.Model
+	Unchecked bool
 }
 
-// States makes the states of the minutes of the frame, which are marked with the source. Minutes in which one of the inputs is undefined are left out.
+// States makes the states of the minutes of the frame for an executor whose baseline is the model's heuristic. They are
+// marked with the source. Minutes in which one of the inputs is undefined are left out.
 func States(frame *feature.Frame, symbol string, minutes []int, a *model.Artifact, source evidence.Source) ([]State, error) {
+	return StatesBeside(frame, symbol, minutes, a, Heuristic(a), source)
+}
+
+// StatesBeside is [States] for an executor with that baseline.
+func StatesBeside(frame *feature.Frame, symbol string, minutes []int, a *model.Artifact, b Baseline, source evidence.Source) ([]State, error) {
 	mark, err := sourceOf(source)
 	if err != nil {
 		return nil, err
 	}
-	inputs, err := feature.NewSchema("inputs", a.Baseline.Inputs()...)
+	inputs, err := feature.NewSchema("inputs", b.Inputs...)
 	if err != nil {
 		return nil, fmt.Errorf("baseline: %w", err)
 	}
@@ -57,10 +66,21 @@ func States(frame *feature.Frame, symbol string, minutes []int, a *model.Artifac
 				named[name] = v
 			}
 		}
+		score := math.NaN()
+		if b.Scorer != nil {
+			score = b.Scorer.Score(base)
+		} else { // nobody knows what it takes: all there is
+			for _, schema := range feature.Schemas() {
+				if all := make([]float64, schema.Len()); frame.Row(i, schema, all) {
+					maps.Insert(named, pairs(schema, all))
+				}
+			}
+		}
 		states = append(states, State{
 			ID: fmt.Sprintf("%s-%d", symbol, frame.End(i)), Symbol: symbol,
 			Time: timestamppb.New(time.UnixMilli(frame.End(i))), Source: mark,
-			Vector: x, Named: named, Score: a.Scorer.Score(x), Baseline: a.Baseline.Score(base),
+			Vector: x, Named: named, Score: a.Scorer.Score(x), Baseline: score,
+			Decides: b.Model, Unchecked: b.Scorer == nil,
 		})
 	}
 	return states, nil

@@ -208,6 +208,9 @@ func (j *judgment) chain(head string) Row {
 		return missing(gate.Rule{Name: EvidenceHolds, Op: gate.AtMost, Threshold: 0, Unit: gate.Count}, err.Error())
 	}
 	j.check.Head = report.Head
+	if head != "" {
+		report.Pin(head)
+	}
 	var found []string
 	for _, p := range report.Problems {
 		found = append(found, p.String())
@@ -220,17 +223,9 @@ func (j *judgment) chain(head string) Row {
 			found = append(found, "stale: "+p.String())
 		}
 	}
-	if !pins(head, report.Head) {
-		found = append(found, fmt.Sprintf("the head is %s and not %s: the folder was written to, or made anew", short(report.Head), short(head)))
-	}
 	r := problems(EvidenceHolds, found, report.Files)
 	r.Note = fmt.Sprintf("head %s, %d lines", short(report.Head), report.Lines)
 	return r
-}
-
-// pins says whether the head is the one that was written down, by all of it or its first 12 digits at least.
-func pins(want, head string) bool {
-	return want == "" || len(want) >= shownDigits && len(want) <= len(head) && head[:len(want)] == want
 }
 
 // moved names the files that are not what they were, in the order of their names.

@@ -2,6 +2,7 @@ package pair
 
 import (
 	"log/slog"
+	"slices"
 
 	"google.golang.org/grpc"
 
@@ -20,7 +21,7 @@ type Access struct {
 	Logger *slog.Logger
 }
 
-// Dialer begins to connect to a service, and does not wait for it.
+// Dialer begins to connect to a service, and does not wait for it. The errors of its calls are for people: see [Hint].
 type Dialer func(addr string) (*grpc.ClientConn, error)
 
 // Dialer reads the certificates, and returns what connects with them, or with those that are in the files later.
@@ -37,5 +38,8 @@ func (a Access) Dialer() (Dialer, error) {
 	if a.TokenFile != "" {
 		opts = append(opts, grpc.WithPerRPCCredentials(rpc.Token(a.TokenFile)))
 	}
-	return func(addr string) (*grpc.ClientConn, error) { return rpc.Dial(addr, nil, opts...) }, nil
+	made := a.made()
+	return func(addr string) (*grpc.ClientConn, error) {
+		return rpc.Dial(addr, nil, append(slices.Clip(opts), grpc.WithChainUnaryInterceptor(explained(addr, made)))...)
+	}, nil
 }

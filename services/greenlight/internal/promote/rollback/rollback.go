@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -45,8 +46,9 @@ type Engine struct {
 	// Already says that it had returned to the model before, and was left there.
 	Already bool `json:"already"`
 	Done    bool `json:"done"`
-	// Error is why it is not done, or what else was wrong; empty when nothing was.
+	// Error is why it is not done, or what else was wrong; empty when nothing was. Hint is what to do about it.
 	Error  string  `json:"error"`
+	Hint   string  `json:"-"`
 	TookMS float64 `json:"took_ms"`
 }
 
@@ -57,8 +59,9 @@ type Executor struct {
 	Percent *float64 `json:"percent"`
 	Mode    string   `json:"mode"`
 	Done    bool     `json:"done"`
-	// Error is why it is not done, or what else was wrong; empty when nothing was.
+	// Error is why it is not done, or what else was wrong; empty when nothing was. Hint is what to do about it.
 	Error  string  `json:"error"`
+	Hint   string  `json:"-"`
 	TookMS float64 `json:"took_ms"`
 }
 
@@ -118,6 +121,35 @@ func (r *Result) Err() error {
 	}
 }
 
+const (
+	noModelBefore = "greenlight model activate makes another model the active one; the executors are stopped without it"
+	pullAgain     = "pull it again for those: greenlight rollback leaves alone what has obeyed"
+)
+
+// Hint is what to do about what was not done: each thing once.
+func (r *Result) Hint() string {
+	var hints []string
+	add := func(done bool, hint string) {
+		switch hint {
+		case noModelBefore:
+		case "":
+			hint = pullAgain
+		default:
+			hint += ", then " + pullAgain
+		}
+		if !done && !slices.Contains(hints, hint) {
+			hints = append(hints, hint)
+		}
+	}
+	for _, e := range r.Engines {
+		add(e.Done, e.Hint)
+	}
+	for _, e := range r.Executors {
+		add(e.Done, e.Hint)
+	}
+	return strings.Join(hints, "; ")
+}
+
 // attempts is how often an engine is told. Once is enough unless two brakes are pulled at the same time: RollbackModel
 // swaps, and twice is where one was.
 const attempts = 4
@@ -137,6 +169,7 @@ func back(ctx context.Context, e pair.Engine) (r Engine) {
 		case list.GetPrevious() == nil:
 			r.To = r.From
 			r.Error = fmt.Sprintf("%s has been active since it started: there is no model to return to", r.From.Version)
+			r.Hint = noModelBefore
 			return r
 		case returned(list.GetActive(), list.GetPrevious()):
 			r.Already = true
@@ -146,7 +179,7 @@ func back(ctx context.Context, e pair.Engine) (r Engine) {
 	for range attempts {
 		answer, err := e.Models.RollbackModel(ctx, &mlenginev1.RollbackModelRequest{})
 		if err != nil {
-			r.Error = pair.Plain(err).Error()
+			r.Error, r.Hint = pair.Plain(err).Error(), pair.Hint(err)
 			return r
 		}
 		if r.From == nil {
@@ -182,7 +215,7 @@ func described(m *mlenginev1.ActiveModel) *evidence.Model {
 func readBack(ctx context.Context, e pair.Engine, r Engine, want *evidence.Model) Engine {
 	info, err := e.Scoring.GetModelInfo(ctx, &mlenginev1.GetModelInfoRequest{})
 	if err != nil {
-		r.Error = "told, and not read back: " + pair.Plain(err).Error()
+		r.Error, r.Hint = "told, and not read back: "+pair.Plain(err).Error(), pair.Hint(err)
 		return r
 	}
 	r.To = &evidence.Model{Version: info.GetVersion(), Digest: info.GetDigest()}
@@ -197,13 +230,13 @@ func stop(ctx context.Context, e pair.Executor, reason string) (r Executor) {
 	r.Address = e.Addr
 	_, aborted := e.Rollouts.AbortRollout(ctx, &executorv1.AbortRolloutRequest{Reason: clip(reason)})
 	if aborted != nil {
-		r.Error = pair.Plain(aborted).Error()
+		r.Error, r.Hint = pair.Plain(aborted).Error(), pair.Hint(aborted)
 	}
 	// Read back even so: an abort that could not be written to disk is in force.
 	answer, err := e.Rollouts.GetRollout(ctx, &executorv1.GetRolloutRequest{})
 	if err != nil {
 		if r.Error == "" {
-			r.Error = "told, and not read back: " + pair.Plain(err).Error()
+			r.Error, r.Hint = "told, and not read back: "+pair.Plain(err).Error(), pair.Hint(err)
 		}
 		return r
 	}

@@ -3,11 +3,64 @@ package status
 import (
 	"encoding/json"
 	"io/fs"
+	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/durable"
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
 )
+
+// Run is a canary as its journal has it: what runs now, or ended last.
+type Run struct {
+	ID string `json:"id"`
+	// Error is why the journal could not be read; all else is then empty.
+	Error string `json:"error"`
+	// Controlled reports whether its controller runs on this machine now.
+	Controlled bool            `json:"controlled"`
+	Decision   canary.Decision `json:"decision"`
+	Model      *evidence.Model `json:"model"`
+	DryRun     bool            `json:"dry_run"`
+	// Phase is the newest one, from 1 to Phases; 0 before the first. Percent is its share of the requests, in percent, and
+	// Since its start.
+	Phase   int       `json:"phase"`
+	Phases  int       `json:"phases"`
+	Percent float64   `json:"percent"`
+	Since   time.Time `json:"since"`
+}
+
+// ended reports whether the run can be neither under way nor resumed.
+func (r *Run) ended() bool {
+	return r.Error == "" && r.Decision != canary.Running && r.Decision != canary.Interrupted
+}
+
+// readRun reads the newest run of the state folder; nil when there is none.
+func readRun(state canary.State) *Run {
+	ids, err := state.Runs()
+	if err != nil {
+		return &Run{Error: err.Error()}
+	}
+	if len(ids) == 0 {
+		return nil
+	}
+	run := &Run{ID: ids[len(ids)-1]}
+	plan, record, err := state.Read(run.ID)
+	if err == nil {
+		run.Controlled, err = state.Running(run.ID)
+	}
+	if err != nil {
+		return &Run{ID: run.ID, Error: err.Error()}
+	}
+	run.Decision, run.Model, run.DryRun = record.Decision, &plan.Model, record.DryRun
+	run.Phases, run.Since = len(plan.Policy.Phases), record.StartTime
+	if n := len(record.Phases); n > 0 {
+		p := record.Phases[n-1]
+		run.Phase, run.Percent = p.Index+1, p.Percent
+		if !p.StartTime.IsZero() {
+			run.Since = p.StartTime
+		}
+	}
+	return run
+}
 
 // newestCanary is the run that began last, dry runs included; nil when there is none. A file that cannot be read is the
 // answer if it is the only one; otherwise evidence that does not verify says so.

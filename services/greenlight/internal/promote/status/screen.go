@@ -3,11 +3,13 @@ package status
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/pkg/text"
 )
 
 // Screen writes the status for people.
@@ -18,7 +20,7 @@ func (s *Status) Screen(w io.Writer) error {
 	}
 	for _, e := range s.Engines {
 		if e.Error != "" {
-			line("engine", "%s cannot be reached: %s", e.Address, e.Error)
+			line("engine", "%s does not answer: %s", e.Address, e.Error)
 			continue
 		}
 		line("engine", "%s serves %s since %s", e.Address, named(e.Model), s.ago(*e.Since))
@@ -26,9 +28,9 @@ func (s *Status) Screen(w io.Writer) error {
 	}
 	for _, e := range s.Executors {
 		if e.Error != "" {
-			line("executor", "%s cannot be reached: %s", e.Address, e.Error)
+			line("executor", "%s does not answer: %s", e.Address, e.Error)
 		} else {
-			line("executor", "%s decides by %s, %d requests since %s", e.Address, named(e.Baseline), e.Requests, s.ago(*e.Since))
+			line("executor", "%s decides by %s, %s since %s", e.Address, named(e.Baseline), text.Count(e.Requests, "request"), s.ago(*e.Since))
 			line("shadow", "%s", e.shadowText())
 		}
 		line("rollout", "%s", s.rollout(e.Rollout))
@@ -38,15 +40,75 @@ func (s *Status) Screen(w io.Writer) error {
 	case v.Error != "":
 		line("evidence", "%s cannot be read: %s", v.Folder, v.Error)
 	case v.Holds:
-		line("evidence", "%s holds: %d files, head %s", v.Folder, v.Files, v.Head)
+		line("evidence", "%s holds: %s, head %s", v.Folder, text.Count(v.Files, "file"), v.Head)
 	default:
 		line("evidence", "%s DOES NOT HOLD: %s", v.Folder, v.Problem)
 	}
-	if v.Error == "" {
+	if s.Run != nil && !s.Run.ended() {
+		line("canary", "%s", s.running(s.Run))
+	}
+	held := s.heldElsewhere()
+	for _, text := range held {
+		line("canary", "%s", text)
+	}
+	// How the last one ended is shown below what runs now.
+	if v.Error == "" && (v.Canary != nil || len(held) == 0 && (s.Run == nil || s.Run.ended())) {
 		line("canary", "%s", s.canary(v.Canary))
 	}
 	_, err := io.WriteString(w, out.String())
 	return err
+}
+
+// running is a run that is under way, or can be resumed.
+func (s *Status) running(r *Run) string {
+	if r.Error != "" {
+		return fmt.Sprintf("the journal of run %s in %s cannot be read: %s", r.ID, s.state, r.Error)
+	}
+	text := fmt.Sprintf("%s run %s", r.Decision, r.ID)
+	if r.DryRun {
+		text += " (dry run)"
+	}
+	text += fmt.Sprintf(", %s, ", named(r.Model))
+	if r.Phase == 0 {
+		text += "before its first phase"
+	} else {
+		text += fmt.Sprintf("phase %d of %d, %g %%", r.Phase, r.Phases, r.Percent)
+	}
+	text += ", since " + s.ago(r.Since)
+	if held := s.held(r.ID); held != "" {
+		text += ": holds " + held
+	} else {
+		text += ": holds no executor of these"
+	}
+	if !r.Controlled {
+		text += "; its controller does not run here any more: greenlight canary start --resume resumes it"
+	}
+	return text
+}
+
+// held are the executors that a holder has the lease of, with what is left of it; empty when there are none.
+func (s *Status) held(holder string) string {
+	var all []string
+	for _, e := range s.Executors {
+		if r := e.Rollout; r.LeaseLeftS != nil && r.Holder == holder {
+			all = append(all, fmt.Sprintf("%s at %g %% for %.1f s more", e.Address, r.Percent, *r.LeaseLeftS))
+		}
+	}
+	return strings.Join(all, ", ")
+}
+
+// heldElsewhere is what holds executors and has no journal here.
+func (s *Status) heldElsewhere() []string {
+	var texts, seen []string
+	for _, e := range s.Executors {
+		holder := e.Rollout.Holder
+		if e.Rollout.LeaseLeftS == nil || s.Run != nil && holder == s.Run.ID || slices.Contains(seen, holder) {
+			continue
+		}
+		seen = append(seen, holder)
+		texts = append(texts, fmt.Sprintf("%s holds %s; it has no journal in %s: it runs on another machine, or with another --state", holder, s.held(holder), s.state))
+	}
+	return texts
 }
 
 func (s *Status) canary(c *Canary) string {
@@ -95,15 +157,15 @@ func (d *Drift) text() string {
 	if d.Q99 != nil {
 		noise = fmt.Sprintf("null 99 %% %.3f", *d.Q99)
 	}
-	text := fmt.Sprintf("overall PSI %.3f (%s) %s", *d.PSI, noise, d.Verdict)
+	line := fmt.Sprintf("overall PSI %.3f (%s) %s", *d.PSI, noise, d.Verdict)
 	if d.Worst != "" {
-		text += fmt.Sprintf(", worst %s %.3f", d.Worst, d.WorstPSI)
+		line += fmt.Sprintf(", worst %s %.3f", d.Worst, d.WorstPSI)
 	}
-	text += fmt.Sprintf(", %d rows of %d days", d.Rows, d.Days)
+	line += fmt.Sprintf(", %s of %s", text.Count(d.Rows, "row"), text.Count(d.Days, "day"))
 	if d.Reason != "" {
-		text += ": " + d.Reason
+		line += ": " + d.Reason
 	}
-	return text
+	return line
 }
 
 func (e Executor) shadowText() string {

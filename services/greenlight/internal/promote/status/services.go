@@ -17,8 +17,9 @@ import (
 // Engine is one ml-engine.
 type Engine struct {
 	Address string `json:"address"`
-	// Error is why it could not be asked; all else is then empty.
+	// Error is why it could not be asked, Hint what to do about it; all else is then empty.
 	Error string `json:"error"`
+	Hint  string `json:"hint,omitempty"`
 	// Model is what it serves, Since when it loaded that.
 	Model *evidence.Model `json:"model"`
 	Since *time.Time      `json:"since"`
@@ -27,8 +28,9 @@ type Engine struct {
 
 // Drift is the population stability index of what an engine has scored in the last 7 days.
 type Drift struct {
-	// Error is why it could not be asked.
+	// Error is why it could not be asked, Hint what to do about it.
 	Error string `json:"error"`
+	Hint  string `json:"hint,omitempty"`
 	// PSI is the overall index; null without one, for which Reason says why.
 	PSI     *float64 `json:"psi"`
 	Q99     *float64 `json:"null_q99"`
@@ -44,8 +46,9 @@ type Drift struct {
 // Executor is one executor.
 type Executor struct {
 	Address string `json:"address"`
-	// Error is why it could not be asked; all but Rollout is then empty.
+	// Error is why it could not be asked, Hint what to do about it; all but Rollout is then empty.
 	Error string `json:"error"`
+	Hint  string `json:"hint,omitempty"`
 	// Baseline decides, Shadow answered last; null until one did.
 	Baseline *evidence.Model `json:"baseline"`
 	Shadow   *evidence.Model `json:"shadow"`
@@ -74,8 +77,9 @@ type Quality struct {
 
 // Rollout is which share of the requests gets a shadow, and by whose word.
 type Rollout struct {
-	// Error is why it could not be asked; all else is then empty.
+	// Error is why it could not be asked, Hint what to do about it; all else is then empty.
 	Error   string  `json:"error"`
+	Hint    string  `json:"hint,omitempty"`
 	Percent float64 `json:"percent"`
 	Mode    string  `json:"mode"`
 	// Holder has the lease, of which LeaseLeftS seconds are left; empty and null without one.
@@ -90,7 +94,7 @@ type Rollout struct {
 func readEngine(ctx context.Context, e pair.Engine) Engine {
 	info, err := e.Scoring.GetModelInfo(ctx, &mlenginev1.GetModelInfoRequest{})
 	if err != nil {
-		return Engine{Address: e.Addr, Error: pair.Plain(err).Error()}
+		return Engine{Address: e.Addr, Error: pair.Plain(err).Error(), Hint: pair.Hint(err)}
 	}
 	since := info.GetLoadTime().AsTime()
 	return Engine{
@@ -105,7 +109,7 @@ func readDrift(ctx context.Context, e pair.Engine) *Drift {
 	case status.Code(err) == codes.FailedPrecondition: // an answer: there is no drift to be had of this model
 		return &Drift{Reason: status.Convert(err).Message()}
 	case err != nil:
-		return &Drift{Error: pair.Plain(err).Error()}
+		return &Drift{Error: pair.Plain(err).Error(), Hint: pair.Hint(err)}
 	}
 	d := &Drift{Rows: answer.GetRows(), Days: answer.GetDays()}
 	if o := answer.GetOverall(); o == nil {
@@ -127,7 +131,7 @@ func readExecutor(ctx context.Context, e pair.Executor) Executor {
 	x := Executor{Address: e.Addr, Rollout: readRollout(ctx, e)}
 	r, err := e.Shadows.GetShadowReport(ctx, &executorv1.GetShadowReportRequest{})
 	if err != nil {
-		x.Error = pair.Plain(err).Error()
+		x.Error, x.Hint = pair.Plain(err).Error(), pair.Hint(err)
 		return x
 	}
 	since := r.GetStartTime().AsTime()
@@ -153,7 +157,7 @@ func readRollout(ctx context.Context, e pair.Executor) Rollout {
 	asked := time.Now()
 	answer, err := e.Rollouts.GetRollout(ctx, &executorv1.GetRolloutRequest{})
 	if err != nil {
-		return Rollout{Error: pair.Plain(err).Error()}
+		return Rollout{Error: pair.Plain(err).Error(), Hint: pair.Hint(err)}
 	}
 	r := answer.GetRollout()
 	out := Rollout{

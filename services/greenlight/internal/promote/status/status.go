@@ -8,10 +8,12 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/pair"
 )
 
@@ -21,12 +23,18 @@ type Status struct {
 	Engines   []Engine   `json:"engines"`
 	Executors []Executor `json:"executors"`
 	Evidence  Evidence   `json:"evidence"`
+	// Run is the newest canary in the state folder of this machine; null when there is none.
+	Run *Run `json:"canary_run"`
+
+	state canary.State
 }
 
-// Read asks everybody at once, and waits for all, at most until ctx ends.
-func Read(ctx context.Context, p *pair.Pair, folder string) *Status {
+// Read asks everybody at once, and waits for all, at most until ctx ends. folder is that of the evidence, state that of the
+// canaries' journals.
+func Read(ctx context.Context, p *pair.Pair, folder string, state canary.State) *Status {
 	s := &Status{
 		Time: time.Now().UTC().Truncate(time.Millisecond), Engines: make([]Engine, len(p.Engines)), Executors: make([]Executor, len(p.Executors)),
+		state: state,
 	}
 	var wg sync.WaitGroup
 	for i, e := range p.Engines {
@@ -36,13 +44,14 @@ func Read(ctx context.Context, p *pair.Pair, folder string) *Status {
 		wg.Go(func() { s.Executors[i] = readExecutor(ctx, e) })
 	}
 	wg.Go(func() { s.Evidence = readEvidence(folder) })
+	wg.Go(func() { s.Run = readRun(state) })
 	wg.Wait()
 	return s
 }
 
 // Reached says whether every part could be read.
 func (s *Status) Reached() bool {
-	reached := s.Evidence.Error == ""
+	reached := s.Evidence.Error == "" && (s.Run == nil || s.Run.Error == "")
 	for _, e := range s.Engines {
 		reached = reached && e.Error == "" && (e.Drift == nil || e.Drift.Error == "")
 	}
@@ -50,6 +59,27 @@ func (s *Status) Reached() bool {
 		reached = reached && e.Error == "" && e.Rollout.Error == ""
 	}
 	return reached
+}
+
+// Hints are what to do about the calls that failed, each once.
+func (s *Status) Hints() []string {
+	var hints []string
+	add := func(hint string) {
+		if hint != "" && !slices.Contains(hints, hint) {
+			hints = append(hints, hint)
+		}
+	}
+	for _, e := range s.Engines {
+		add(e.Hint)
+		if e.Drift != nil {
+			add(e.Drift.Hint)
+		}
+	}
+	for _, e := range s.Executors {
+		add(e.Hint)
+		add(e.Rollout.Hint)
+	}
+	return hints
 }
 
 // Evidence is the state of the evidence folder.

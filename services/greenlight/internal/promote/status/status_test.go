@@ -129,7 +129,7 @@ func TestScreen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // the clock stands still
 		s := &services{now: time.Now()}
 		dir := folder(t, s.now)
-		got := Read(t.Context(), s.pair(), dir)
+		got := Read(t.Context(), s.pair(), dir, canary.State("no/state"))
 		if !got.Reached() {
 			t.Errorf("not reached: %+v", got)
 		}
@@ -139,6 +139,7 @@ executor  executor-a decides by heuristic-v1 (0123456789ab), 12345 requests sinc
 shadow    v1.8.1-rc1 (0123456789ab): match rate 98.7 % (97.8 % to 99.20 %) of 1000 in 10m, coverage 5.0 %, error rate 0.0 %, p95 2.5 ms, breaker CLOSED
 rollout   25 %, OBSERVE_ONLY, held by run-1 for 20.0 s more, set by operator from 10.0.0.1:4 1999-12-31T23:59:55Z (5s ago): phase 3
 evidence  ` + dir + ` holds: 3 files, head ` + got.Evidence.Head + `
+canary    run-1 holds executor-a at 25 % for 20.0 s more; it has no journal in no/state: it runs on another machine, or with another --state
 canary    ABORTED canary_run_2.json (live), v1.8.1-rc1 (0123456789ab), begun 1999-12-31T23:00:00Z (1h ago): match rate of 85 %
 `
 		if text := screen(t, got); text != want {
@@ -171,17 +172,17 @@ func TestParts(t *testing.T) {
 		want     string
 		reached  bool
 	}{
-		"engine away":       {services: services{info: away}, want: "engine    engine-a cannot be reached: Unavailable: connection refused"},
+		"engine away":       {services: services{info: away}, want: "engine    engine-a does not answer: Unavailable: connection refused"},
 		"drift away":        {services: services{drift: away}, want: "drift     cannot be asked: Unavailable: connection refused"},
 		"no profile":        {services: services{drift: status.Error(codes.FailedPrecondition, "the model has no drift profile")}, want: "drift     no PSI: the model has no drift profile", reached: true},
 		"nothing scored":    {services: services{noDrift: true}, want: "drift     no PSI: nothing was scored", reached: true},
-		"executor away":     {services: services{report: away, rollout: away}, want: "executor  executor-a cannot be reached: Unavailable"},
+		"executor away":     {services: services{report: away, rollout: away}, want: "executor  executor-a does not answer: Unavailable"},
 		"rollout away":      {services: services{rollout: away}, want: "rollout   cannot be asked: Unavailable"},
 		"no shadow yet":     {services: services{noShadow: true}, want: "shadow    no model has answered yet; breaker CLOSED (too few requests to judge)", reached: true},
 		"nobody's":          {services: services{unleased: true}, want: "rollout   25 %, OBSERVE_ONLY, set by operator", reached: true},
 		"no evidence":       {evidence: func(*testing.T) string { return "nowhere" }, want: "evidence  nowhere cannot be read: there is no folder nowhere"},
 		"evidence damaged":  {evidence: damaged, want: "DOES NOT HOLD: ", reached: true},
-		"no canary":         {evidence: empty, want: "canary    none yet", reached: true},
+		"no canary":         {services: services{unleased: true}, evidence: empty, want: "canary    none yet", reached: true},
 		"canary unreadable": {evidence: unreadable, want: "canary    canary_run_1.json cannot be read: ", reached: true},
 	} {
 		t.Run(strings.ReplaceAll(name, " ", "_"), func(t *testing.T) {
@@ -194,7 +195,7 @@ func TestParts(t *testing.T) {
 			} else {
 				dir = folder(t, s.now)
 			}
-			got := Read(t.Context(), s.pair(), dir)
+			got := Read(t.Context(), s.pair(), dir, canary.State("no/state"))
 			if text := screen(t, got); !strings.Contains(text, test.want) || strings.Count(text, "\n") < 4 {
 				t.Errorf("want %q in\n%s", test.want, text)
 			}

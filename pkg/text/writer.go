@@ -1,0 +1,65 @@
+package text
+
+import (
+	"io"
+	"strings"
+	"sync"
+	"unicode/utf8"
+)
+
+// Printable returns s with each control and formatting character, and each byte that is not UTF-8, replaced by U+FFFD. Line
+// ends and tabs stay.
+func Printable(s string) string { return strings.Map(printable, strings.ToValidUTF8(s, "\uFFFD")) }
+
+func printable(r rune) rune {
+	if r == '\n' || r == '\t' || !unsafe(r) {
+		return r
+	}
+	return utf8.RuneError
+}
+
+// Writer writes text to another writer as [Printable] makes it, so that nothing that is printed can steer a terminal, whoever
+// it came from. It is safe for concurrent use.
+type Writer struct {
+	mu sync.Mutex
+	to io.Writer
+	// half is the beginning of a rune whose end has not been written yet.
+	half []byte
+}
+
+// NewWriter returns a Writer to w.
+func NewWriter(w io.Writer) *Writer { return &Writer{to: w} }
+
+// Write implements io.Writer. The bytes that it reports are those of p.
+func (w *Writer) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.half) == 0 && plain(p) {
+		return w.to.Write(p)
+	}
+	text := append(w.half, p...)
+	end := len(text)
+	for i := 1; i < utf8.UTFMax && i <= len(text); i++ {
+		if b := text[len(text)-i]; utf8.RuneStart(b) {
+			if !utf8.FullRune(text[len(text)-i:]) {
+				end -= i
+			}
+			break
+		}
+	}
+	w.half = append([]byte(nil), text[end:]...)
+	if _, err := io.WriteString(w.to, Printable(string(text[:end]))); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// plain reports whether p is all ASCII that is printed as it is.
+func plain(p []byte) bool {
+	for _, b := range p {
+		if b >= 0x7f || b < ' ' && b != '\n' && b != '\t' {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,214 @@
+package pair
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/greenlight-ml/greenlight/pkg/text"
+)
+
+// failure is a call that failed, for people: what happened, and what to do.
+type failure struct {
+	*status.Status
+
+	hint string
+}
+
+// Error implements error.
+func (f *failure) Error() string { return fmt.Sprintf("%s: %s", f.Code(), f.Message()) }
+
+// GRPCStatus lets status.Code find the code.
+func (f *failure) GRPCStatus() *status.Status { return f.Status }
+
+// Hint is what to do; empty where nothing is known to help.
+func (f *failure) Hint() string { return f.hint }
+
+// Hint is what to do about the failed call in err; empty without one, or where nothing is known to help.
+func Hint(err error) string {
+	var f *failure
+	if !errors.As(err, &f) {
+		return ""
+	}
+	return f.hint
+}
+
+// Denied reports whether err is a call that was answered, and refused for who made it.
+func Denied(err error) bool {
+	code := status.Code(err)
+	return code == codes.Unauthenticated || code == codes.PermissionDenied
+}
+
+// how says how a connection is made; an explanation may depend on it.
+type how uint8
+
+const (
+	inTheClear how = 1 + iota // without TLS
+	anonymous                 // with TLS, without a client certificate
+	shown                     // with TLS and a client certificate
+)
+
+// explanation is a row of the table of failed calls.
+type explanation struct {
+	// code and one of contains must match, and the connection must have been made in this way; the zero value of each matches
+	// everything.
+	code     codes.Code
+	contains []string
+	how      how
+	// what replaces the message: %[1]s is the address, %[2]s the message from the match on. Empty keeps the message.
+	what string
+	hint string
+}
+
+const wrongPort = "name the gRPC port: by default 4010 for ml-engine and 4020 for executor, whose HTTP ports are 4011 and 4021"
+
+// explanations are what failed calls mean, most special first. What gRPC says of a connection has no code and no type, only a
+// text; TestExplanations makes each of these failures happen.
+var explanations = []explanation{
+	{
+		contains: []string{"too many colons in address", "missing port in address", "invalid target address"},
+		what:     "%[1]s is not a gRPC address", hint: "want HOST:PORT, without http:// before it and a path after it",
+	},
+	{
+		contains: []string{"no children to pick from", "no such host", "produced zero addresses"},
+		what:     "the host name in %[1]s is not known", hint: "correct the host in --executor or --engine",
+	},
+	{
+		contains: []string{"connection refused", "connect: no such file or directory"},
+		what:     "nothing listens at %[1]s", hint: "start it, or name its address with --executor or --engine",
+	},
+	{
+		contains: []string{"no route to host", "network is unreachable", "connect: connection timed out", "dialing: dial tcp"},
+		what:     "%[1]s cannot be reached over the network: %[2]s", hint: "look at the address, the network and the firewalls between here and there",
+	},
+	{contains: []string{"looked like an HTTP/1.1 header"}, what: "%[1]s speaks HTTP and not gRPC", hint: wrongPort},
+	{
+		contains: []string{"first record does not look like a TLS handshake"},
+		what:     "%[1]s does not speak TLS, and --tls-ca asks for it",
+		hint:     "leave the --tls-* flags out, or start the service with --tls-cert and --tls-key; if it has them, this is not its gRPC port",
+	},
+	{contains: []string{"no application protocol", "missing selected ALPN"}, what: "%[1]s speaks TLS, but not gRPC: it looks like an HTTPS port", hint: wrongPort},
+	{
+		contains: []string{"signed by unknown authority"},
+		what:     "the certificate of %[1]s is not signed by an authority in --tls-ca", hint: "give the authority that signed it with --tls-ca; if that is what you gave, another server answers at this address",
+	},
+	{
+		contains: []string{"certificate has expired or is not yet valid"},
+		what:     "the certificate of %[1]s is not valid now: %[2]s", hint: "give the service a new certificate; if the dates are right, set the clock of this machine",
+	},
+	{
+		contains: []string{"cannot validate certificate for", "certificate is valid for", "certificate is not valid for"},
+		what:     "the certificate of %[1]s is for another name: %[2]s", hint: "dial by a name that is in it, or give such a name with --tls-server-name",
+	},
+	{
+		contains: []string{"tls: certificate required"}, how: anonymous,
+		what: "%[1]s lets nobody in without a client certificate", hint: "give yours with --tls-cert and --tls-key",
+	},
+	{
+		contains: []string{"tls: certificate required", "tls: bad certificate", "tls: unknown certificate", "tls: expired certificate"}, how: shown,
+		what: "%[1]s does not accept the certificate in --tls-cert", hint: "look at its dates, and that an authority in --tls-client-ca of the service has signed it; the service's log says more",
+	},
+	{
+		contains: []string{"error reading server preface", "connection reset by peer", "broken pipe"}, how: shown,
+		what: "%[1]s closed the connection after the TLS handshake: it does not seem to accept the certificate in --tls-cert", hint: "look at its dates, and that an authority in --tls-client-ca of the service has signed it; the service's log says more",
+	},
+	{
+		contains: []string{"error reading server preface", "connection reset by peer", "broken pipe"}, how: anonymous,
+		what: "%[1]s closed the connection after the TLS handshake: it seems to ask for a client certificate", hint: "give yours with --tls-cert and --tls-key",
+	},
+	{
+		contains: []string{"error reading server preface: EOF", "connection reset by peer", "broken pipe"}, how: inTheClear,
+		what: "%[1]s closed the connection at the first word: it looks like a service with TLS", hint: "give --tls-ca, and --tls-cert and --tls-key where it asks for a client certificate",
+	},
+	{
+		contains: []string{"while waiting for connections to become ready", "use of closed network connection", "handshake failed: context deadline exceeded"},
+		what:     "%[1]s let the time pass without a word of gRPC", hint: "look whether the service hangs, or whether another program listens there",
+	},
+	{
+		contains: []string{"per-RPC creds failed due to error: "},
+		what:     "the token was not sent: %[2]s", hint: "--control-token-file names a file with one token, and a token leaves this machine over TLS alone",
+	},
+	{
+		code: codes.PermissionDenied, contains: []string{"control is off"},
+		hint: "start the service with --control-token-file or --control-san, or on loopback with --insecure-control",
+	},
+	{code: codes.PermissionDenied, hint: "give the token of an operator of this service with --control-token-file, or a certificate of one with --tls-cert"},
+	{code: codes.Unauthenticated, hint: "give the operator's token with --control-token-file, or an operator's certificate with --tls-cert and --tls-key"},
+	{
+		code: codes.Unimplemented, contains: []string{"unknown service greenlight.executor"},
+		what: "%[1]s is not an executor", hint: "--executor takes the gRPC addresses of executors and --engine those of ml-engines: are they swapped?",
+	},
+	{
+		code: codes.Unimplemented, contains: []string{"unknown service greenlight.mlengine"},
+		what: "%[1]s is not an ml-engine", hint: "--executor takes the gRPC addresses of executors and --engine those of ml-engines: are they swapped?",
+	},
+	{
+		code: codes.Unimplemented, contains: []string{"unknown service", "unexpected HTTP status code"},
+		what: "%[1]s is no service of greenlight", hint: wrongPort,
+	},
+	{code: codes.DeadlineExceeded, what: "%[1]s did not answer in time", hint: "look whether the service hangs (its log, /readyz); --timeout gives it more time"},
+}
+
+// maxMessage bounds what is shown of a remote's message, in bytes.
+const maxMessage = 1024
+
+// explain is what a failed call of the address means. The status keeps its code and its details.
+func explain(err error, addr string, made how) error {
+	if err == nil {
+		return nil
+	}
+	p := status.Convert(err).Proto()
+	hint := ""
+	for _, e := range explanations {
+		match, ok := e.match(codes.Code(p.GetCode()), p.GetMessage(), made)
+		if !ok {
+			continue
+		}
+		if hint = e.hint; e.what != "" {
+			p.Message = strings.ReplaceAll(strings.ReplaceAll(e.what, "%[1]s", addr), "%[2]s", match)
+		}
+		break
+	}
+	p.Message = text.Clean(p.GetMessage(), maxMessage)
+	return &failure{status.FromProto(p), hint}
+}
+
+// match reports whether the row is about the failure, and returns the rest of the message that says what it was.
+func (e explanation) match(code codes.Code, message string, made how) (rest string, ok bool) {
+	if e.code != 0 && e.code != code || e.how != 0 && e.how != made {
+		return "", false
+	}
+	if len(e.contains) == 0 {
+		return message, true
+	}
+	for _, c := range e.contains {
+		if at := strings.Index(message, c); at >= 0 {
+			rest = strings.TrimPrefix(message[at:], "per-RPC creds failed due to error: ")
+			return strings.TrimSuffix(rest, `"`), true
+		}
+	}
+	return "", false
+}
+
+// made is how the connections are made.
+func (a Access) made() how {
+	switch {
+	case a.TLS.CA == "":
+		return inTheClear
+	case a.TLS.Cert == "":
+		return anonymous
+	}
+	return shown
+}
+
+// explained makes the errors of calls ones for people.
+func explained(addr string, made how) grpc.UnaryClientInterceptor {
+	return func(ctx context.Context, method string, req, reply any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+		return explain(invoke(ctx, method, req, reply, conn, opts...), addr, made)
+	}
+}
