@@ -30,6 +30,7 @@ import (
 	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/drift"
+	"github.com/greenlight-ml/greenlight/pkg/durable"
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 )
 
@@ -319,21 +320,7 @@ func readPart(root *os.Root, file, want string, into any) error {
 	return decode(file, raw, into)
 }
 
-func readFile(root *os.Root, name string) ([]byte, error) {
-	f, err := root.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = f.Close() }()
-	raw, err := io.ReadAll(io.LimitReader(f, maxFile+1))
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
-	}
-	if len(raw) > maxFile {
-		return nil, fmt.Errorf("%s: larger than %d bytes", name, maxFile)
-	}
-	return raw, nil
-}
+func readFile(root *os.Root, name string) ([]byte, error) { return durable.ReadFileIn(root, name, maxFile) }
 
 // decode reads one JSON value and refuses unknown keys and trailing data.
 func decode(name string, raw []byte, into any) error {
