@@ -74,6 +74,17 @@ func (e *Ensemble) First(n int) (*Ensemble, error) {
 // Nodes is the number of splits and leaves in all trees.
 func (e *Ensemble) Nodes() int { return len(e.nodes) }
 
+// Splits returns how many splits each feature has in the trees that a score adds, in the order of FeatureNames.
+func (e *Ensemble) Splits() []int {
+	splits := make([]int, len(e.names))
+	for _, n := range e.nodes[:e.roots[e.used]] {
+		if n.kind != kindLeaf {
+			splits[n.feature]++
+		}
+	}
+	return splits
+}
+
 // Score returns the probability in [0,1] for the vector x, which has one value per feature; NaN is a missing value, as
 // in both libraries by default. It panics when x is shorter.
 //

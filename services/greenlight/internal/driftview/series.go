@@ -72,6 +72,9 @@ func (s *Series) Add(now time.Time, version string, r *Report) error {
 		})
 	}
 	errs := []error{add("overall", "mean", *r.Overall)}
+	if r.Weighted != nil {
+		errs = append(errs, add("overall", "weighted", *r.Weighted))
+	}
 	for _, f := range r.Features {
 		errs = append(errs, add(f.Feature, string(f.Role), f.Reading))
 	}
