@@ -106,12 +106,8 @@ func (r *Report) Line() string {
 	if r.Overall.Noise != nil {
 		noise = fmt.Sprintf("null 99 %% %.3f", r.Overall.Q99)
 	}
-	weighted := ""
-	if r.Weighted != nil {
-		weighted = fmt.Sprintf(", weighted %.3f", r.Weighted.PSI)
-	}
-	return fmt.Sprintf("overall PSI %.3f (%s), %s%s, %d rows of %d days: %s",
-		r.Overall.PSI, r.Overall.Status, noise, weighted, r.Rows, r.Days, r.Overall.Verdict)
+	return fmt.Sprintf("overall PSI %.3f (%s), %s, %d rows of %d days: %s",
+		r.Overall.PSI, r.Overall.Status, noise, r.Rows, r.Days, r.Overall.Verdict)
 }
 
 // PointOf is the point of a snapshot whose window ended then.
