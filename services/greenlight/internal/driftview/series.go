@@ -72,11 +72,11 @@ func (s *Series) Add(now time.Time, version string, r *Report) error {
 		})
 	}
 	errs := []error{add("overall", "mean", *r.Overall)}
-	if r.Weighted != nil {
-		errs = append(errs, add("overall", "weighted", *r.Weighted))
-	}
 	for _, f := range r.Features {
 		errs = append(errs, add(f.Feature, string(f.Role), f.Reading))
+	}
+	if r.Weighted != nil {
+		errs = append(errs, add("overall", "weighted", *r.Weighted))
 	}
 	w.Flush()
 	if err := errors.Join(append(errs, w.Error())...); err != nil {
