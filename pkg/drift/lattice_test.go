@@ -204,11 +204,11 @@ func TestFloatNoiseIsNoDrift(t *testing.T) {
 		}
 		return out
 	}
-	for name, make := range map[string]func() ([]drift.Column, []int){
+	for name, draw := range map[string]func() ([]drift.Column, []int){
 		"lattice":       func() ([]drift.Column, []int) { return latticeRows(1, 28, coarse) },
 		"single values": func() ([]drift.Column, []int) { return rows(1, 10, 100) },
 	} {
-		columns, days := make()
+		columns, days := draw()
 		p, again := profile(t, columns, days), profile(t, noisy(columns), days)
 		for i, f := range p.Features {
 			if f.Name == "wander" { // any number: one in some thousand rows changes its bin

@@ -320,7 +320,9 @@ func readPart(root *os.Root, file, want string, into any) error {
 	return decode(file, raw, into)
 }
 
-func readFile(root *os.Root, name string) ([]byte, error) { return durable.ReadFileIn(root, name, maxFile) }
+func readFile(root *os.Root, name string) ([]byte, error) {
+	return durable.ReadFileIn(root, name, maxFile)
+}
 
 // decode reads one JSON value and refuses unknown keys and trailing data.
 func decode(name string, raw []byte, into any) error {

@@ -55,7 +55,7 @@ var errRoundSize = errors.New("the file does not say how many trees a round has 
 // treesTo returns how many trees there are up to and including a round: iteration_indptr since XGBoost 2.1,
 // num_parallel_tree a round since 1.4.
 func (m *xgboostModel) treesTo(round, trees int) (int, error) {
-	rounds, to := 0, 0
+	var rounds, to int
 	if ends := m.IterationEnds; len(ends) > 0 {
 		for i, end := range ends {
 			if i == 0 && end != 0 || i > 0 && end < ends[i-1] || end > trees {
@@ -87,8 +87,11 @@ func (a *xgboostAttributes) checkMissing() error {
 	var p struct {
 		Missing json.RawMessage `json:"missing"`
 	}
-	if a.ScikitLearn == nil || json.Unmarshal(quoteNaN([]byte(*a.ScikitLearn)), &p) != nil {
+	if a.ScikitLearn == nil {
 		return nil
+	}
+	if err := json.Unmarshal(quoteNaN([]byte(*a.ScikitLearn)), &p); err != nil {
+		return nil //nolint:nilerr // a note of another program, which XGBoost does not read either
 	}
 	switch m := string(p.Missing); m {
 	case "", "null", `"N"`:
