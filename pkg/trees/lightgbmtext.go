@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/greenlight-ml/greenlight/pkg/text"
 )
 
 // fields are the key=value lines of a header or of one tree. A line without = has an empty value.
@@ -14,7 +16,7 @@ type fields map[string]string
 func (f fields) add(line string) error {
 	key, value, _ := strings.Cut(line, "=")
 	if _, ok := f[key]; ok {
-		return fmt.Errorf("%s is given twice", key)
+		return fmt.Errorf("%s is given twice", text.Clean(key, 40))
 	}
 	f[key] = value
 	return nil
@@ -68,8 +70,8 @@ func parseFloat(s string) (float64, error) { return strconv.ParseFloat(s, 64) }
 // parseLightGBMText reads the format of GBDT::SaveModelToString (src/boosting/gbdt_model_text.cpp): a line "tree", a
 // header, a block per tree that starts with "Tree=<number>", and "end of trees". What follows says how the model was
 // trained; of that only pandas_categorical changes what it predicts.
-func parseLightGBMText(text string) (*Ensemble, error) {
-	lines := strings.Lines(text)
+func parseLightGBMText(raw string) (*Ensemble, error) {
+	lines := strings.Lines(raw)
 	header, block := fields{}, fields{}
 	b := newBuilder(LightGBM)
 	trees, sizes, first, ended := 0, 0, true, false
