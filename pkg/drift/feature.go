@@ -19,10 +19,20 @@ type Feature struct {
 	Role Role `json:"role"`
 	// Domain bounds the values that can be; nil is all finite numbers.
 	Domain *Domain `json:"domain,omitempty"`
-	// Edges are the deciles of the reference (type 7) without duplicates, ascending.
+	// Step is what values are rounded to before they are binned, a power of ten: what differs by less is float noise. 0
+	// does not round, as the first profiles did.
+	Step float64 `json:"step,omitempty"`
+	// Unit is the distance of the points of a lattice on which the values are, because the price moves in ticks; of
+	// exp(value) where that is on one. 0 without a lattice. It records how the edges were made.
+	Unit float64 `json:"unit,omitempty"`
+	// Weight is the share of what the model makes of its features that it makes of this one, in [0,1]; those of all
+	// features add up to 1, or are all 0 where that is not known.
+	Weight float64 `json:"weight,omitempty"`
+	// Edges are the deciles of the reference (type 7) without duplicates, ascending; on a lattice, the middles between
+	// points that are nearest to them.
 	Edges []float64 `json:"edges"`
-	// Values are those that 5 % of the rows or more had exactly, ascending: a price in few steps would break bins
-	// between edges, as a constant does.
+	// Values are those that 5 % of the rows or more had, ascending: a value that is that frequent would break bins
+	// between edges, as a constant does. There are none on a lattice, whose edges separate the points.
 	Values []float64 `json:"values"`
 	// Shares are the shares of the reference's rows, one per bin, in [0,1], before the floor.
 	Shares []float64 `json:"shares"`
@@ -56,9 +66,9 @@ type Domain struct {
 // valueShare is the inverse of the share of rows that makes a value a bin of its own.
 const valueShare = 20
 
-// newFeature makes the bins of a column; its shares follow from the counts.
-func newFeature(c Column) Feature {
-	f := Feature{Name: c.Name, Role: c.Role, Edges: []float64{}, Values: []float64{}}
+// newFeature makes the bins of a column; its shares follow from the counts. days are the numbers of the rows of each day.
+func newFeature(c Column, days [][]int) Feature {
+	f := Feature{Name: c.Name, Role: c.Role, Weight: c.Weight, Edges: []float64{}, Values: []float64{}}
 	if c.Domain != nil {
 		d := *c.Domain
 		f.Domain = &d
@@ -69,28 +79,68 @@ func newFeature(c Column) Feature {
 			usual = append(usual, v)
 		}
 	}
-	slices.Sort(usual)
 	if len(usual) > 0 {
-		for i := 1; i < 10; i++ {
-			f.Edges = append(f.Edges, stats.Quantile(usual, float64(i)/10))
+		f.bins(usual, c.Values, days)
+	}
+	f.search = newSearch(&f)
+	return f
+}
+
+// bins sets the edges and the single values, from the usual values and from all of them by row.
+func (f *Feature) bins(usual, all []float64, days [][]int) {
+	digits := digitsOf(usual)
+	f.Step = math.Pow10(-digits)
+	for i, v := range usual {
+		usual[i] = snap(v, digits)
+	}
+	slices.Sort(usual)
+	daily := make([][]float64, len(days))
+	for d, rows := range days {
+		for _, i := range rows {
+			if v := all[i]; f.within(v) {
+				daily[d] = append(daily[d], snap(v, digits))
+			}
 		}
-		f.Edges = slices.Compact(f.Edges)
+	}
+	if l, ok := findLattice(daily); ok {
+		if f.Edges = l.edges(usual); len(f.Edges) > 0 {
+			f.Unit = l.unit
+			f.clamp()
+			return
+		}
 	}
 	for start := 0; start < len(usual); {
 		end := start
 		for end < len(usual) && usual[end] == usual[start] {
 			end++
 		}
-		if (end-start)*valueShare >= len(c.Values) {
+		if (end-start)*valueShare >= len(all) {
 			f.Values = append(f.Values, usual[start])
 		}
 		start = end
 	}
-	f.search = newSearch(&f)
-	return f
+	for i := 1; i < 10; i++ {
+		e := stats.Quantile(usual, float64(i)/10)
+		// Noise must not carry rows over an edge; a single value has its own bin.
+		if _, onRow := slices.BinarySearch(usual, e); onRow && !slices.Contains(f.Values, e) {
+			e = between(e, digits)
+		}
+		f.Edges = append(f.Edges, e)
+	}
+	f.clamp()
 }
 
-// within says whether x is in the domain; NaN is in none.
+// clamp keeps the edges in the domain, ascending.
+func (f *Feature) clamp() {
+	for i, e := range f.Edges {
+		if f.Domain != nil {
+			f.Edges[i] = min(max(e, f.Domain.Low), f.Domain.High)
+		}
+	}
+	f.Edges = slices.Compact(f.Edges)
+}
+
+// within reports whether x is in the domain; NaN is in none.
 func (f *Feature) within(x float64) bool {
 	if f.Domain != nil {
 		return f.Domain.Low <= x && x <= f.Domain.High
@@ -154,8 +204,10 @@ func (f *Feature) define(x float64) int {
 	case !f.within(x):
 		return between + single + 1
 	}
-	if i := slices.Index(f.Values, x); i >= 0 {
-		return between + i
+	for i, v := range f.Values {
+		if low, high := f.around(v); low < x && x <= high {
+			return between + i
+		}
 	}
 	below := 0
 	for _, e := range f.Edges {
@@ -164,6 +216,14 @@ func (f *Feature) define(x float64) int {
 		}
 	}
 	return below
+}
+
+// around is where values are that are rounded to v: above low, and not above high.
+func (f *Feature) around(v float64) (low, high float64) {
+	if f.Step == 0 {
+		return math.Nextafter(v, math.Inf(-1)), v
+	}
+	return v - f.Step/2, v + f.Step/2
 }
 
 // check says what is wrong with a feature that was read.
@@ -179,6 +239,11 @@ func (f *Feature) check(days []int, rows int) error {
 			if !f.within(x) || i > 0 && !(v.is[i-1] < x) {
 				return fmt.Errorf("%s are not ascending numbers of the domain: %v", v.name, v.is)
 			}
+		}
+	}
+	for _, v := range []float64{f.Step, f.Unit, f.Weight} {
+		if !(v >= 0) || v > math.MaxFloat64 {
+			return fmt.Errorf("step %v, unit %v, weight %v: want finite numbers >= 0", f.Step, f.Unit, f.Weight)
 		}
 	}
 	if len(f.Edges) > 9 || len(f.Values) > valueShare {

@@ -164,6 +164,19 @@ func (f fold) profile(t *testing.T, schema *feature.Schema) *drift.Profile {
 // fewer.
 func (f fold) snapshot(t *testing.T, p *drift.Profile, days int) *drift.Snapshot {
 	t.Helper()
+	c := f.counts(p, days)
+	if c == nil {
+		return nil
+	}
+	s, err := p.Snapshot(c, drift.NewNulls(p, 300, 1), drift.DefaultLimits())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// counts are of the same days.
+func (f fold) counts(p *drift.Profile, days int) *drift.Counts {
 	to := f.TestTo
 	switch {
 	case days > len(f.after) && days > train.DefaultSplit().TestDays:
@@ -179,9 +192,5 @@ func (f fold) snapshot(t *testing.T, p *drift.Profile, days int) *drift.Snapshot
 		}
 		c.Observe(f.rows.Day[i], x)
 	}
-	s, err := p.Snapshot(c, drift.NewNulls(p, 300, 1), drift.DefaultLimits())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
+	return c
 }

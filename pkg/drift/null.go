@@ -20,12 +20,13 @@ type Null struct {
 	// Days is how many days the present has.
 	Days int
 	// Overall is of the mean over the features, which are drawn together; Features are in the order of the profile.
-	Overall  Noise
-	Features []Noise
+	// Weighted is of the mean by the weights of the features; zero where the profile has none.
+	Overall, Weighted Noise
+	Features          []Noise
 
-	// overall and features are the draws, ascending.
-	overall  []float64
-	features [][]float64
+	// overall, weighted and features are the draws, ascending; weighted is nil without weights.
+	overall, weighted []float64
+	features          [][]float64
 }
 
 // Noise is the index that there is without drift.
@@ -62,6 +63,10 @@ func NewNull(p *Profile, days, replicates int, seed uint64) (*Null, error) {
 		null.features[i] = make([]float64, replicates)
 	}
 	null.Overall.Expected = p.overall(expected)
+	weighted, ok := p.Weighted(expected)
+	if ok {
+		null.Weighted.Expected, null.weighted = weighted, make([]float64, replicates)
+	}
 	d := newDraw(p)
 	values := make([]float64, k)
 	rng := rand.New(rand.NewPCG(seed, 0))
@@ -74,8 +79,14 @@ func NewNull(p *Profile, days, replicates int, seed uint64) (*Null, error) {
 			null.features[i][r] = values[i]
 		}
 		null.overall[r] = p.overall(values)
+		if v, ok := p.Weighted(values); ok {
+			null.weighted[r] = v
+		}
 	}
 	null.Overall.quantiles(null.overall)
+	if null.weighted != nil {
+		null.Weighted.quantiles(null.weighted)
+	}
 	for i := range null.Features {
 		null.Features[i].quantiles(null.features[i])
 	}

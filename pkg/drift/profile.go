@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 )
 
@@ -19,13 +20,18 @@ type Profile struct {
 	// Features are in the order of the vector; raw inputs come last.
 	Features []Feature `json:"features"`
 
-	// scored is how many features are no raw inputs.
-	scored int
+	// scored is how many features are no raw inputs; weighted reports that the features have weights.
+	scored   int
+	weighted bool
 	// offsets[i] is where the bins of feature i begin in a [Counts]; the last entry is their total.
 	offsets []int
 }
 
-const profileFormat = "greenlight/drift_profile/v1"
+// The formats of a profile. The first has no steps, units and weights: it is judged as it was made.
+const (
+	profileFormat      = "greenlight/drift_profile/v2"
+	firstProfileFormat = "greenlight/drift_profile/v1"
+)
 
 // Column is one feature of the reference rows.
 type Column struct {
@@ -34,6 +40,8 @@ type Column struct {
 	Role Role
 	// Domain bounds the values that can be; nil is all finite numbers.
 	Domain *Domain
+	// Weight is that of [Feature]; 0 for all columns where it is not known.
+	Weight float64
 	// Values are one per row; NaN is a missing one.
 	Values []float64
 }
@@ -49,11 +57,15 @@ func NewProfile(columns []Column, days []int) (*Profile, error) {
 	for i, d := range p.Days {
 		row[d] = i
 	}
+	byDay := make([][]int, len(p.Days))
+	for i, d := range days {
+		byDay[row[d]] = append(byDay[row[d]], i)
+	}
 	for _, c := range columns {
 		if len(c.Values) != len(days) {
 			return nil, fmt.Errorf("feature %q: %d values for %d rows", c.Name, len(c.Values), len(days))
 		}
-		f := newFeature(c)
+		f := newFeature(c, byDay)
 		total := make([]int, f.Bins())
 		for range p.Days {
 			f.Daily = append(f.Daily, make([]int, f.Bins()))
@@ -85,8 +97,8 @@ func (p *Profile) UnmarshalJSON(raw []byte) error {
 
 // bind checks the parts against each other and prepares the search for bins.
 func (p *Profile) bind() error {
-	if p.Format != profileFormat {
-		return fmt.Errorf("profile: format %q: want %q", p.Format, profileFormat)
+	if p.Format != profileFormat && p.Format != firstProfileFormat {
+		return fmt.Errorf("profile: format %q: want %q or %q", p.Format, profileFormat, firstProfileFormat)
 	}
 	if len(p.Features) == 0 || p.Rows <= 0 {
 		return fmt.Errorf("profile of %d features and %d rows: want some of both", len(p.Features), p.Rows)
@@ -127,13 +139,17 @@ func (p *Profile) bind() error {
 // assign checks the roles, and counts the features that are no raw inputs.
 func (p *Profile) assign() error {
 	p.scored = len(p.Features)
-	features := 0
+	features, weights := 0, 0.0
 	for i := range p.Features {
 		f := &p.Features[i]
+		if f.Weight != 0 && f.Role != "" && f.Role != ModelFeature {
+			return fmt.Errorf("feature %q: weight %v of a %s: only the model's features have one", f.Name, f.Weight, f.Role)
+		}
 		switch f.Role {
 		case "", ModelFeature:
 			f.Role = ModelFeature
 			features++
+			weights += f.Weight
 		case Score:
 		case RawInput:
 			p.scored = min(p.scored, i)
@@ -147,6 +163,9 @@ func (p *Profile) assign() error {
 	}
 	if features == 0 {
 		return errors.New("no feature of the model: nothing for the overall index to be the mean of")
+	}
+	if p.weighted = weights != 0; p.weighted && !(math.Abs(weights-1) <= 1e-6) {
+		return fmt.Errorf("the weights of the features add up to %v: want 1", weights)
 	}
 	return nil
 }
@@ -164,6 +183,20 @@ func (p *Profile) overall(values []float64) float64 {
 		}
 	}
 	return sum / float64(n)
+}
+
+// Weighted returns the mean over the features of the model by their weights, of one value per feature; ok is false where
+// the profile has no weights.
+func (p *Profile) Weighted(values []float64) (mean float64, ok bool) {
+	if !p.weighted {
+		return 0, false
+	}
+	for i := range p.Features {
+		if w := p.Features[i].Weight; w > 0 {
+			mean += w * values[i]
+		}
+	}
+	return mean, true
 }
 
 // dayRows is the number of rows of a day, by the bins of a feature.

@@ -26,11 +26,12 @@ func newSearch(f *Feature) search {
 	if f.Domain != nil {
 		low, high = f.Domain.Low, f.Domain.High
 	}
-	// A cut is the last number of its cell. The number before a single value ends the cell before it.
+	// A cut is the last number of its cell. The number below a single value ends the cell before it.
 	before := func(x float64) float64 { return math.Nextafter(x, math.Inf(-1)) }
 	cuts := append([]float64{before(low), high}, f.Edges...)
 	for _, v := range f.Values {
-		cuts = append(cuts, before(v), v)
+		below, last := f.around(v)
+		cuts = append(cuts, below, last)
 	}
 	slices.Sort(cuts)
 	cuts = slices.Compact(cuts)

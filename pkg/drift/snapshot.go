@@ -28,7 +28,11 @@ type Snapshot struct {
 	ReferenceRows int `json:"reference_rows"`
 	ReferenceDays int `json:"reference_days"`
 	// Overall is of the mean over the features of the model.
-	Overall  Reading          `json:"overall"`
+	Overall Reading `json:"overall"`
+	// Weighted is of the mean by the weights of the features, which are what the model makes of each: drift of what the
+	// model hardly uses counts little. It is read beside Overall, and no gate asks for it. nil where the weights are not
+	// known.
+	Weighted *Reading         `json:"overall_weighted,omitempty"`
 	Features []FeatureReading `json:"features"`
 	// Unseen are the features, raw inputs most often, of which the present has no row: there is no index of them.
 	Unseen []string `json:"unseen,omitempty"`
@@ -62,6 +66,8 @@ type Reading struct {
 type FeatureReading struct {
 	Feature string `json:"feature"`
 	Role    Role   `json:"role"`
+	// Weight is that of [Feature].
+	Weight float64 `json:"weight,omitempty"`
 	Reading
 	// Q is P corrected for how many features were looked at (Benjamini and Hochberg); nil with P.
 	Q *float64 `json:"q_value,omitempty"`
@@ -107,6 +113,14 @@ func (p *Profile) Snapshot(c *Counts, nulls *Nulls, l Limits) (*Snapshot, error)
 		s.Overall.against(of.Overall, of.overall)
 	}
 	s.Overall.Verdict, s.Overall.Reason = s.Judge(s.Overall, s.Days, l)
+	if v, ok := p.Weighted(features); ok {
+		r := newReading(v, l.Overall, s.Rows)
+		if of != nil {
+			r.against(of.Weighted, of.weighted)
+		}
+		r.Verdict, r.Reason = s.Judge(r, s.Days, l)
+		s.Weighted = &r
+	}
 	for i := range p.Features {
 		f, null, rows, days := &p.Features[i], of, c.RowsOf(i), len(c.of(i).days)
 		if i >= p.scored {
@@ -117,7 +131,7 @@ func (p *Profile) Snapshot(c *Counts, nulls *Nulls, l Limits) (*Snapshot, error)
 			continue
 		}
 		r := FeatureReading{
-			Feature: f.Name, Role: f.Role, Days: days, Reading: newReading(features[i], l.Feature, int(rows)),
+			Feature: f.Name, Role: f.Role, Weight: f.Weight, Days: days, Reading: newReading(features[i], l.Feature, int(rows)),
 		}
 		if null != nil {
 			r.against(null.Features[i], null.features[i])

@@ -81,11 +81,12 @@ func draft(t testing.TB, schema, version string) *model.Artifact {
 func reference(t testing.TB, rng *rand.Rand, schema *feature.Schema, formula model.Logistic) *drift.Profile {
 	t.Helper()
 	const days, perDay = 10, 100
+	weights := model.Importance(&formula, schema)
 	var columns []drift.Column
 	var from []int // the schema's place of each column
 	for i, f := range schema.Features {
 		if f.Name != feature.Bias {
-			columns, from = append(columns, drift.Column{Name: f.Name}), append(from, i)
+			columns, from = append(columns, drift.Column{Name: f.Name, Weight: weights[f.Name]}), append(from, i)
 		}
 	}
 	score := drift.Column{Name: "score", Role: drift.Score}

@@ -148,7 +148,7 @@ func TestDamageIsRefused(t *testing.T) {
 			if err := os.Truncate(filepath.Join(dir, model.GoldenFile), 64<<20+1); err != nil {
 				t.Fatal(err)
 			}
-		}, "too large"},
+		}, "too large: over"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			registry, dir := folder(t)

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/greenlight-ml/greenlight/pkg/feature"
+	"github.com/greenlight-ml/greenlight/pkg/text"
 	"github.com/greenlight-ml/greenlight/pkg/trees"
 )
 
@@ -20,7 +21,10 @@ const (
 type TreesSpec struct {
 	// SHA256 is of the file, [EnsembleFile]; since model.json states it, the model's digest covers it.
 	SHA256 string `json:"sha256"`
-	// Positional says that the library knew no names and the inputs are the schema's features in its order, without
+	// Used is how many trees of the file a score adds, from the first; 0 for all of them. It is set where training was
+	// stopped early, and the file has trees from after the best round.
+	Used int `json:"trees_used,omitempty"`
+	// Positional reports that the library knew no names and the inputs are the schema's features in its order, without
 	// bias.
 	Positional bool `json:"positional"`
 }
@@ -50,9 +54,15 @@ func newEnsemble(raw []byte, spec *TreesSpec, schema *feature.Schema) (*ensemble
 	if got := digest(raw); got != spec.SHA256 {
 		return nil, fmt.Errorf("%s has the digest %.12s, but %s says %.12s: the file was changed or is damaged", EnsembleFile, got, ModelFile, spec.SHA256)
 	}
-	read, err := trees.Import(EnsembleFile, bytes.NewReader(raw))
+	// The spec decides which trees count: a model that was registered before keeps its scores.
+	read, err := trees.ImportAll(EnsembleFile, bytes.NewReader(raw))
 	if err != nil {
 		return nil, err
+	}
+	if spec.Used != 0 {
+		if read, err = read.First(spec.Used); err != nil {
+			return nil, fmt.Errorf("%s: %w", EnsembleFile, err)
+		}
 	}
 	e := &ensemble{trees: read}
 	names := read.FeatureNames()
@@ -71,29 +81,51 @@ func newEnsemble(raw []byte, spec *TreesSpec, schema *feature.Schema) (*ensemble
 		e.pick = append(e.pick, i)
 	}
 	if len(unknown) > 0 {
-		return nil, fmt.Errorf("%s has inputs that are not in schema %s: %s", EnsembleFile, schema.Name, strings.Join(unknown, ", "))
+		return nil, fmt.Errorf("%s has inputs that are not in schema %s: %s; the schema has %s",
+			EnsembleFile, schema.Name, listed(unknown), listed(schema.Names()))
 	}
 	return e, nil
 }
 
 // NewTrees makes the spec of a model from the file of a LightGBM or XGBoost model. Inputs are matched to the schema by
 // name; where the library knew none (Column_0, f0 and so on), they must be the schema's features in its order, without
-// bias.
-func NewTrees(raw []byte, schema *feature.Schema, label Label) (Spec, error) {
-	read, err := trees.Import("model", bytes.NewReader(raw))
-	if err != nil {
-		return Spec{}, err
+// bias. Trees from after an early stop are left out unless all are wanted. It returns the trees as they were read, too.
+func NewTrees(raw []byte, schema *feature.Schema, label Label, all bool) (Spec, *trees.Ensemble, error) {
+	read := trees.Import
+	if all {
+		read = trees.ImportAll
 	}
-	t := &TreesSpec{SHA256: digest(raw), Positional: unnamed(read.FeatureNames())}
+	e, err := read("model", bytes.NewReader(raw))
+	if err != nil {
+		return Spec{}, nil, err
+	}
+	t := &TreesSpec{SHA256: digest(raw), Positional: unnamed(e.FeatureNames())}
+	if e.Trees() < e.AllTrees() {
+		t.Used = e.Trees()
+	}
 	if _, err := newEnsemble(raw, t, schema); err != nil {
-		return Spec{}, err
+		return Spec{}, nil, err
 	}
 	return Spec{
 		Format: modelFormat, Family: FamilyTrees, Schema: schema.Name, SchemaHash: schema.Hash(), Label: label, Trees: t,
-	}, nil
+	}, e, nil
 }
 
-// unnamed says whether the names are those that the libraries make up.
+// listed are names of a file for a message: a few of them, cut, and without control characters.
+func listed(names []string) string {
+	const most, longest = 20, 64
+	var clean []string
+	for _, name := range names[:min(len(names), most)] {
+		clean = append(clean, text.Clean(name, longest))
+	}
+	s := strings.Join(clean, ", ")
+	if len(names) > most {
+		s += fmt.Sprintf(" and %d more", len(names)-most)
+	}
+	return s
+}
+
+// unnamed reports whether the names are those that the libraries make up.
 func unnamed(names []string) bool {
 	for i, name := range names {
 		if name != fmt.Sprintf("Column_%d", i) && name != fmt.Sprintf("f%d", i) {

@@ -70,7 +70,7 @@ func TestReleaseOfTrees(t *testing.T) {
 	}
 	schema, _ := feature.Lookup("v1.8.1")
 	a := copyOf(t, "lgbm-1")
-	if a.Spec, err = model.NewTrees(raw, schema, a.Spec.Label); err != nil {
+	if a.Spec, _, err = model.NewTrees(raw, schema, a.Spec.Label, false); err != nil {
 		t.Fatal(err)
 	}
 	a.Ensemble = raw

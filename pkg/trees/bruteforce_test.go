@@ -154,8 +154,8 @@ func TestBruteForce(t *testing.T) {
 			} else {
 				brute = bruteXGBoost(t, string(raw))
 			}
-			if len(brute) != e.Trees() {
-				t.Fatalf("%d trees, want %d", e.Trees(), len(brute))
+			if len(brute) != e.AllTrees() {
+				t.Fatalf("%d trees, want %d", e.AllTrees(), len(brute))
 			}
 			thresholds := []float64{0}
 			for _, n := range e.nodes {

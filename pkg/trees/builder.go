@@ -164,6 +164,7 @@ func checkLeaf(v float64) error {
 
 // ensemble returns what was built once it is valid.
 func (b *builder) ensemble() (*Ensemble, error) {
+	b.e.used = b.e.AllTrees()
 	if err := b.e.Validate(); err != nil {
 		return nil, err
 	}

@@ -6,10 +6,11 @@
 // may differ, since Go's is not the C library's.
 //
 // What the libraries do beside a plain sum of trees with a logistic link (several classes, linear leaves, ranking and
-// count losses, vector leaves) is refused when the file is read, with a reason: a wrong score is worse than none.
+// count losses, vector leaves, categories of a data frame) is refused when the file is read, with a reason: a wrong score is worse than none.
 package trees
 
 import (
+	"fmt"
 	"math"
 	"slices"
 )
@@ -33,6 +34,8 @@ type Ensemble struct {
 	// come after it. Tree t is nodes[roots[t]:roots[t+1]]; roots has one element more than there are trees.
 	nodes []node
 	roots []uint32
+	// used is how many of the trees a score adds, from the first: all of them unless training was stopped early.
+	used int
 	// sets are the category sets of categorical splits, as spans of words: bit c of a set says that c is in it.
 	sets  []span
 	words []uint32
@@ -52,11 +55,35 @@ func (e *Ensemble) Format() Format { return e.format }
 // names gets those that the library itself prints, f0, f1 and so on.
 func (e *Ensemble) FeatureNames() []string { return slices.Clone(e.names) }
 
-// Trees is the number of trees.
-func (e *Ensemble) Trees() int { return len(e.roots) - 1 }
+// Trees is the number of trees that a score adds.
+func (e *Ensemble) Trees() int { return e.used }
+
+// AllTrees is the number of trees in the file: more than [Ensemble.Trees] where training went on after its best round.
+func (e *Ensemble) AllTrees() int { return len(e.roots) - 1 }
+
+// First returns the ensemble of the first n trees.
+func (e *Ensemble) First(n int) (*Ensemble, error) {
+	if n < 1 || n > e.AllTrees() {
+		return nil, fmt.Errorf("the first %d trees: the file has %d", n, e.AllTrees())
+	}
+	first := *e
+	first.used = n
+	return &first, nil
+}
 
 // Nodes is the number of splits and leaves in all trees.
 func (e *Ensemble) Nodes() int { return len(e.nodes) }
+
+// Splits returns how many splits each feature has in the trees that a score adds, in the order of FeatureNames.
+func (e *Ensemble) Splits() []int {
+	splits := make([]int, len(e.names))
+	for _, n := range e.nodes[:e.roots[e.used]] {
+		if n.kind != kindLeaf {
+			splits[n.feature]++
+		}
+	}
+	return splits
+}
 
 // Score returns the probability in [0,1] for the vector x, which has one value per feature; NaN is a missing value, as
 // in both libraries by default. It panics when x is shorter.
@@ -80,7 +107,7 @@ func (e *Ensemble) Score(x []float64) float64 {
 func (e *Ensemble) Margin(x []float64) float64 {
 	_ = x[len(e.names)-1]
 	x = x[:len(e.names)]
-	roots := e.roots[:len(e.roots)-1]
+	roots := e.roots[:e.used]
 	if e.format == XGBoost {
 		sum := e.base
 		for _, r := range roots {

@@ -179,7 +179,7 @@ func TestBounds(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "more than 65536 trees") {
 		t.Errorf("many trees: %v", err)
 	}
-	if _, err := readAll(strings.NewReader(strings.Repeat(" ", maxFile+1))); err == nil {
+	if _, err := readAll(strings.NewReader(strings.Repeat(" ", MaxFile+1))); err == nil {
 		t.Error("a file that is too large was read")
 	}
 }

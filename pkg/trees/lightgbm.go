@@ -2,6 +2,7 @@ package trees
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -20,10 +21,7 @@ import (
 func ReadLightGBM(r io.Reader) (*Ensemble, error) {
 	raw, err := readAll(r)
 	if err == nil {
-		var e *Ensemble
-		if e, err = parseLightGBM(raw); err == nil {
-			return e, nil
-		}
+		return lightGBM(raw, false)
 	}
 	return nil, fmt.Errorf("lightgbm model: %w", err)
 }
@@ -130,4 +128,21 @@ func lightGBMThreshold(t float64) float64 {
 		return math.Nextafter(-lightGBMZero, math.Inf(-1))
 	}
 	return t
+}
+
+// checkPandas refuses a model that was trained on categories of a data frame, unless each category is its own code. The
+// library replaces a category by its place in these lists before it splits on it; nobody does that here.
+func checkPandas(raw json.RawMessage) error {
+	var lists [][]json.RawMessage
+	if err := json.Unmarshal(raw, &lists); err != nil {
+		return fmt.Errorf("pandas_categorical %.40q: want lists of categories", raw)
+	}
+	for _, categories := range lists {
+		for code, c := range categories {
+			if v, err := strconv.ParseFloat(string(c), 64); err != nil || v != float64(code) {
+				return fmt.Errorf("it encodes categories of a data frame (pandas_categorical has %.40q for %d), and features here are numbers: train on numbers", c, code)
+			}
+		}
+	}
+	return nil
 }

@@ -38,6 +38,12 @@ func parseLightGBMDump(raw []byte) (*Ensemble, error) {
 			return d.Decode(&h.average)
 		case "feature_names":
 			return d.Decode(&h.features)
+		case "pandas_categorical":
+			var raw json.RawMessage
+			if err := d.Decode(&raw); err != nil {
+				return err
+			}
+			return checkPandas(raw)
 		case "tree_info":
 			known = true
 			return d.trees()
@@ -107,7 +113,7 @@ func (d *dump) trees() error {
 			return d.skip()
 		})
 		if err != nil {
-			return fmt.Errorf("tree %d: %w", d.b.e.Trees(), err)
+			return fmt.Errorf("tree %d: %w", d.b.e.AllTrees(), err)
 		}
 		if err := d.b.add(tree); err != nil {
 			return err

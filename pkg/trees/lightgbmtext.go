@@ -1,10 +1,13 @@
 package trees
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/greenlight-ml/greenlight/pkg/text"
 )
 
 // fields are the key=value lines of a header or of one tree. A line without = has an empty value.
@@ -13,7 +16,7 @@ type fields map[string]string
 func (f fields) add(line string) error {
 	key, value, _ := strings.Cut(line, "=")
 	if _, ok := f[key]; ok {
-		return fmt.Errorf("%s is given twice", key)
+		return fmt.Errorf("%s is given twice", text.Clean(key, 40))
 	}
 	f[key] = value
 	return nil
@@ -66,12 +69,13 @@ func parseFloat(s string) (float64, error) { return strconv.ParseFloat(s, 64) }
 
 // parseLightGBMText reads the format of GBDT::SaveModelToString (src/boosting/gbdt_model_text.cpp): a line "tree", a
 // header, a block per tree that starts with "Tree=<number>", and "end of trees". What follows says how the model was
-// trained, and is not read.
-func parseLightGBMText(text string) (*Ensemble, error) {
-	lines := strings.Lines(text)
+// trained; of that only pandas_categorical changes what it predicts.
+func parseLightGBMText(raw string) (*Ensemble, error) {
+	lines := strings.Lines(raw)
 	header, block := fields{}, fields{}
 	b := newBuilder(LightGBM)
 	trees, sizes, first, ended := 0, 0, true, false
+	categories := ""
 	flush := func() error {
 		if trees == 0 {
 			var err error
@@ -86,6 +90,12 @@ func parseLightGBMText(text string) (*Ensemble, error) {
 	}
 	for line := range lines {
 		line = strings.TrimRight(line, "\r\n")
+		if ended {
+			if list, ok := strings.CutPrefix(line, "pandas_categorical:"); ok {
+				categories = list
+			}
+			continue
+		}
 		switch {
 		case first:
 			if line != "tree" {
@@ -112,9 +122,6 @@ func parseLightGBMText(text string) (*Ensemble, error) {
 				return nil, fmt.Errorf("tree %d: %w", trees-1, err)
 			}
 		}
-		if ended {
-			break
-		}
 	}
 	if !ended {
 		return nil, errors.New("no line \"end of trees\": the file is cut short")
@@ -124,6 +131,11 @@ func parseLightGBMText(text string) (*Ensemble, error) {
 	}
 	if sizes >= 0 && sizes != trees {
 		return nil, fmt.Errorf("%d trees: the header announces %d", trees, sizes)
+	}
+	if categories != "" {
+		if err := checkPandas(json.RawMessage(categories)); err != nil {
+			return nil, err
+		}
 	}
 	return b.ensemble()
 }

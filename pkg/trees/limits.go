@@ -6,11 +6,12 @@ import (
 	"math"
 )
 
+// MaxFile is the limit of a file, in bytes, before and after it is unpacked.
+const MaxFile = 64 << 20
+
 // A model comes from elsewhere: what it may cost is bounded before it is believed. The bounds leave room for ten times
 // the largest model that would score within a request's budget.
 const (
-	// maxFile is what is read of a file, in bytes.
-	maxFile = 64 << 20
 	// maxTrees and maxNodes bound an ensemble; maxDepth bounds the splits on the way to a leaf.
 	maxTrees = 1 << 16
 	maxNodes = 1 << 22
@@ -26,12 +27,12 @@ const (
 )
 
 func readAll(r io.Reader) ([]byte, error) {
-	raw, err := io.ReadAll(io.LimitReader(r, maxFile+1))
+	raw, err := io.ReadAll(io.LimitReader(r, MaxFile+1))
 	if err != nil {
 		return nil, err
 	}
-	if len(raw) > maxFile {
-		return nil, fmt.Errorf("larger than %d bytes", maxFile)
+	if len(raw) > MaxFile {
+		return nil, fmt.Errorf("larger than %d bytes", MaxFile)
 	}
 	return raw, nil
 }

@@ -80,6 +80,7 @@ func TestLightGBMRefuses(t *testing.T) {
 		{"set without sets", setLine(t, setLine(t, base, "2", "decision_type", "2 2 2 2 2 2 1"), "2", "num_cat", "0"), "num_cat is 0"},
 		{"set bounds", setLine(t, base, "2", "cat_boundaries", "0 2000000000"), "tree 2: cat_"},
 		{"many sets", setLine(t, base, "2", "num_cat", "2000000000"), "tree 2: num_cat 2000000000"},
+		{"twice, with an escape", edit(t, base, "version=v4", "\x1b[2J=1\n\x1b[2J=2\nversion=v4"), "\uFFFD[2J is given twice"},
 		{"twice", setLine(t, base, "2", "num_cat", "0\nnum_cat=1"), "tree 2: num_cat is given twice"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -24,6 +24,9 @@ func (e *Ensemble) Validate() error {
 	if len(e.roots) < 2 {
 		return errors.New("no trees")
 	}
+	if e.used < 1 || e.used > e.AllTrees() {
+		return fmt.Errorf("%d trees are used: the ensemble has %d", e.used, e.AllTrees())
+	}
 	if e.roots[0] != 0 || int(e.roots[len(e.roots)-1]) != len(e.nodes) {
 		return fmt.Errorf("the trees do not cover the %d nodes", len(e.nodes))
 	}
@@ -32,7 +35,7 @@ func (e *Ensemble) Validate() error {
 			return fmt.Errorf("category set %d reaches past the %d words", i, len(e.words))
 		}
 	}
-	for t := range e.Trees() {
+	for t := range e.AllTrees() {
 		if err := e.validateTree(t); err != nil {
 			return fmt.Errorf("tree %d: %w", t, err)
 		}

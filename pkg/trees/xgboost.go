@@ -14,20 +14,16 @@ import (
 // classes whose score is a sum of trees under a logistic link: booster gbtree or dart, objective binary:logistic or
 // reg:logistic, one output.
 //
-// All trees of the file are used, as Booster.predict does. XGBClassifier.predict_proba stops at best_iteration after an
-// early stop: cut such a model before it is saved, booster[:booster.best_iteration+1].save_model. Missing values are
-// NaN, the default of DMatrix; another choice of missing is not in the file. A categorical input is the code that the
-// category had in training.
+// After an early stop, the trees up to best_iteration are used, as XGBClassifier.predict_proba does; [ImportAll] uses all
+// of them, as Booster.predict does. Missing values are NaN, the default of DMatrix; a model that XGBClassifier trained
+// with another choice is refused. A categorical input is the code that the category had in training.
 //
 // The format is that of doc/model.schema in XGBoost 1.0 to 3; the rules are those of src/predictor (predict_fn.h,
 // cpu_predictor.cc), src/common/categorical.h, src/objective/regression_loss.h and src/gbm/gbtree.cc.
 func ReadXGBoost(r io.Reader) (*Ensemble, error) {
 	raw, err := readAll(r)
 	if err == nil {
-		var e *Ensemble
-		if e, err = parseXGBoost(raw); err == nil {
-			return e, nil
-		}
+		return xgboost(raw, false)
 	}
 	return nil, fmt.Errorf("xgboost model: %w", err)
 }
@@ -35,10 +31,11 @@ func ReadXGBoost(r io.Reader) (*Ensemble, error) {
 // xgboostFile is what is read of the JSON. Parameters are strings there, numbers too.
 type xgboostFile struct {
 	Learner *struct {
-		FeatureNames    []string         `json:"feature_names"`
-		GradientBooster xgboostBooster   `json:"gradient_booster"`
-		ModelParam      xgboostParam     `json:"learner_model_param"`
-		Objective       xgboostObjective `json:"objective"`
+		Attributes      xgboostAttributes `json:"attributes"`
+		FeatureNames    []string          `json:"feature_names"`
+		GradientBooster xgboostBooster    `json:"gradient_booster"`
+		ModelParam      xgboostParam      `json:"learner_model_param"`
+		Objective       xgboostObjective  `json:"objective"`
 	} `json:"learner"`
 }
 
@@ -65,15 +62,22 @@ type xgboostBooster struct {
 
 type xgboostModel struct {
 	Param struct {
-		NumTrees string `json:"num_trees"`
+		NumTrees        string `json:"num_trees"`
+		NumParallelTree string `json:"num_parallel_tree"`
 	} `json:"gbtree_model_param"`
-	TreeInfo []int           `json:"tree_info"`
-	Trees    json.RawMessage `json:"trees"`
+	// IterationEnds are where the rounds begin among the trees, and where the last one ends.
+	IterationEnds []int           `json:"iteration_indptr"`
+	TreeInfo      []int           `json:"tree_info"`
+	Trees         json.RawMessage `json:"trees"`
+	// Categories map the categories of a data frame to the codes that the trees split on, since XGBoost 3.1.
+	Categories struct {
+		Encoders []json.RawMessage `json:"enc"`
+	} `json:"cats"`
 }
 
 var errUBJSON = errors.New("binary: read in Python with Booster(model_file=...) and save as JSON, with save_model(\"model.json\")")
 
-func parseXGBoost(raw []byte) (*Ensemble, error) {
+func parseXGBoost(raw []byte, all bool) (*Ensemble, error) {
 	if !looksLikeJSON(raw) {
 		return nil, errUBJSON
 	}
@@ -105,10 +109,25 @@ func parseXGBoost(raw []byte) (*Ensemble, error) {
 	default:
 		return nil, fmt.Errorf("booster %.40q: want gbtree or dart", l.GradientBooster.Name)
 	}
+	if len(model.Categories.Encoders) > 0 {
+		return nil, errors.New("it encodes categories of a data frame (cats), and features here are numbers: train on numbers")
+	}
+	if err := l.Attributes.checkMissing(); err != nil {
+		return nil, err
+	}
 	if err := b.xgboostTrees(model, weights); err != nil {
 		return nil, err
 	}
-	return b.ensemble()
+	e, err := b.ensemble()
+	if err != nil || all {
+		return e, err
+	}
+	if best, err := l.Attributes.best(model, e.AllTrees()); err != nil {
+		return nil, err
+	} else if best > 0 {
+		return e.First(best)
+	}
+	return e, nil
 }
 
 // apply checks the parameters of the learner and copies names and base to the ensemble.
@@ -146,13 +165,13 @@ func (p *xgboostParam) margin() (float32, error) {
 	if inner, ok := strings.CutPrefix(text, "["); ok {
 		text = strings.TrimSuffix(inner, "]")
 		if strings.Contains(text, ",") {
-			return 0, fmt.Errorf("base_score %.60s: want one value", p.BaseScore)
+			return 0, fmt.Errorf("base_score %.60q: want one value", p.BaseScore)
 		}
 	}
 	v, err := strconv.ParseFloat(strings.TrimSpace(text), 32)
 	s := float32(v)
 	if err != nil || !(s > 0 && s < 1) {
-		return 0, fmt.Errorf("base_score %.60s: want a probability between 0 and 1", p.BaseScore)
+		return 0, fmt.Errorf("base_score %.60q: want a probability between 0 and 1", p.BaseScore)
 	}
 	return -float32(math.Log(float64(1/s - 1))), nil
 }

@@ -57,7 +57,7 @@ func (b *builder) xgboostTrees(m *xgboostModel, weights floats) error {
 			return err
 		}
 	}
-	trees := b.e.Trees()
+	trees := b.e.AllTrees()
 	if n := m.Param.NumTrees; n != strconv.Itoa(trees) || len(m.TreeInfo) != trees || weights != nil && len(weights) != trees {
 		return fmt.Errorf("%d trees: num_trees is %.40q, tree_info has %d values, weight_drop %d", trees, n, len(m.TreeInfo), len(weights))
 	}
@@ -65,7 +65,7 @@ func (b *builder) xgboostTrees(m *xgboostModel, weights floats) error {
 }
 
 func (b *builder) xgboostTree(d *json.Decoder, t *xgboostTree, group int) error {
-	fail := func(err error) error { return fmt.Errorf("tree %d: %w", b.e.Trees(), err) }
+	fail := func(err error) error { return fmt.Errorf("tree %d: %w", b.e.AllTrees(), err) }
 	if group != 0 {
 		return fail(fmt.Errorf("adds to output %d: want a model with one output", group))
 	}

@@ -87,6 +87,21 @@ def save_xgboost(name, params, x, y, features, rows, trees=8, types=None):
     return b
 
 
+def save_early(name, features=("a", "b", "c"), **params):
+    """A classifier that stopped early: predict_proba uses the trees up to best_iteration, and the file has all."""
+    draw = np.random.default_rng(13)
+    x = draw.normal(size=(300, 3))
+    y = (x[:, 0] + draw.normal(size=300) * 2 > 0).astype(int)
+    m = xgb.XGBClassifier(max_depth=2, learning_rate=0.4, early_stopping_rounds=3, n_jobs=1, random_state=7, **params)
+    m.fit(x[:150], y[:150], eval_set=[(x[150:], y[150:])], verbose=False)
+    b = m.get_booster()
+    b.feature_names = list(features)
+    m.save_model(name + ".json")
+    rows = x[:20]
+    write_rows(name, features, rows, m.predict(rows, output_margin=True), m.predict_proba(rows)[:, 1])
+    print(name, "best_iteration", m.best_iteration, "of", b.num_boosted_rounds())
+
+
 def main():
     with open(sys.argv[1]) as f:
         names = f.readline().strip().split(",")[:-1]
@@ -134,6 +149,10 @@ def main():
     save_xgboost("xgboost_dart", dict(booster="dart", rate_drop=0.5, tree_method="hist"), x, y, names, rows, trees=6)
     p = dict(objective="reg:logistic", num_parallel_tree=3, subsample=0.5, tree_method="hist")
     save_xgboost("xgboost_forest", p, x, y, names, rows, trees=2)
+
+    save_early("xgboost_early")
+    save_early("xgboost_early_forest", num_parallel_tree=2, subsample=0.6, tree_method="hist")
+    save_early("xgboost_early_dart", booster="dart", rate_drop=0.3, tree_method="hist")
 
 
 main()

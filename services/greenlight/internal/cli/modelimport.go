@@ -10,17 +10,20 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/durable"
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/model"
+	"github.com/greenlight-ml/greenlight/pkg/trees"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/study"
 )
 
 func modelImport(c console, folder *string) *cobra.Command {
 	var d dataFlags
 	var file, schemaName, name, version, trainedTo string
+	var allTrees bool
 	cmd := &cobra.Command{
 		Use: "import", Short: "Bring in a model that LightGBM or XGBoost trained",
 		Long: `Import registers a gradient-boosted model that was trained elsewhere: the file of LightGBM's save_model (text) or
-dump_model (JSON), or of XGBoost's save_model (JSON). Its inputs are matched to the feature schema by name; where the
-library knew none, they must be the schema's features in its order, without bias.
+dump_model (JSON), or of XGBoost's save_model (JSON), also compressed with gzip. Its inputs are matched to the feature
+schema by name; where the library knew none, they must be the schema's features in its order, without bias. After an
+early stop, an XGBoost file has trees that XGBClassifier does not use: they are left out, which the output says.
 
 The data gives what the file lacks: the baseline, golden vectors, the drift profile, and an evaluation on the newest week
 beside the baseline. Say with --trained-to where the model's own training data ended.`,
@@ -33,7 +36,7 @@ beside the baseline. Say with --trained-to where the model's own training data e
 			if !ok {
 				return usageError{fmt.Errorf("unknown feature schema %q", schemaName)}
 			}
-			f := study.Foreign{Schema: schema, Name: name, Version: version}
+			f := study.Foreign{Schema: schema, Name: name, Version: version, AllTrees: allTrees}
 			if trainedTo != "" {
 				t, err := time.Parse(time.DateOnly, trainedTo)
 				if err != nil {
@@ -42,8 +45,12 @@ beside the baseline. Say with --trained-to where the model's own training data e
 				f.TrainedTo = t
 			}
 			var err error
-			if f.Raw, err = durable.ReadFile(file, durable.MaxDocument); err != nil {
+			if f.Raw, err = durable.ReadFile(file, trees.MaxFile); err != nil {
 				return err
+			}
+			// Before the data are read: what is wrong with the file is said at once.
+			if _, _, err := model.NewTrees(f.Raw, schema, model.Label{}, allTrees); err != nil {
+				return fmt.Errorf("%s: %w", file, err)
 			}
 			data, err := d.load(c)
 			if err != nil {
@@ -75,6 +82,7 @@ beside the baseline. Say with --trained-to where the model's own training data e
 	fs.StringVar(&schemaName, "schema", "v1.8.1", "feature schema of the model's inputs")
 	fs.StringVar(&name, "name", "", "name in the registry; that of the data when it is not given")
 	fs.StringVar(&version, "version", "", "version in the registry (required)")
+	fs.BoolVar(&allTrees, "all-trees", false, "use all trees of the file, also those from after an early stop (best_iteration)")
 	fs.StringVar(&trainedTo, "trained-to", "", "day after the last day of the model's training data, YYYY-MM-DD")
 	return cmd
 }

@@ -41,11 +41,12 @@ type Set struct {
 // newSet is a set without rows, with raw inputs or without; scorer may be nil.
 func newSet(schema *feature.Schema, scorer model.Scorer, raw bool) *Set {
 	s := &Set{Schema: schema, scorer: scorer}
+	weights := model.Importance(scorer, schema)
 	var inputs []drift.Column
 	for _, name := range study.Watched(schema) {
 		switch {
 		case schema.Index(name) >= 0:
-			s.columns = append(s.columns, drift.Column{Name: name, Role: drift.ModelFeature})
+			s.columns = append(s.columns, drift.Column{Name: name, Role: drift.ModelFeature, Weight: weights[name]})
 		case raw:
 			inputs = append(inputs, drift.Column{Name: name, Role: drift.RawInput})
 		}
@@ -93,7 +94,7 @@ func (s *Set) part(keep func(day int) bool) *Set {
 	p := *s
 	p.columns, p.days = make([]drift.Column, len(s.columns)), nil
 	for j, c := range s.columns {
-		p.columns[j] = drift.Column{Name: c.Name, Role: c.Role}
+		p.columns[j] = drift.Column{Name: c.Name, Role: c.Role, Weight: c.Weight}
 	}
 	for i, day := range s.days {
 		if !keep(day) {

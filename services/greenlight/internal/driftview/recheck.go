@@ -27,7 +27,7 @@ func (r *Report) Recheck() []string {
 	}
 	s := r.Snapshot
 	s.Overall = *r.Overall
-	sum, n := 0.0, 0
+	sum, n, weighted := 0.0, 0, 0.0
 	for _, f := range s.Features {
 		reference, current := make([]float64, len(f.Bins)), make([]float64, len(f.Bins))
 		for i, b := range f.Bins {
@@ -38,10 +38,15 @@ func (r *Report) Recheck() []string {
 		found = append(found, recheck(&s, f.Feature, f.Reading, f.Days, limits.Feature, limits)...)
 		if f.Role == drift.ModelFeature {
 			sum, n = sum+f.PSI, n+1
+			weighted += f.Weight * f.PSI
 		}
 	}
 	add(n > 0 && !agree(s.Overall.PSI, sum/float64(n)), "the overall index is %v, and the mean over its features %v", s.Overall.PSI, sum/float64(n))
 	found = append(found, recheck(&s, "overall", s.Overall, s.Days, limits.Overall, limits)...)
+	if w := s.Weighted; w != nil {
+		add(!agree(w.PSI, weighted), "the weighted index is %v, and the mean by the weights of its features %v", w.PSI, weighted)
+		found = append(found, recheck(&s, "overall, weighted", *w, s.Days, limits.Overall, limits)...)
+	}
 	if again := New(&s, r.Window, limits); len(found) == 0 {
 		add(again.Verdict != r.Verdict, "it says %s, and by its indices it is %s: %s", r.Verdict, again.Verdict, again.Reason)
 	}

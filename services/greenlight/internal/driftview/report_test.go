@@ -2,6 +2,7 @@ package driftview
 
 import (
 	"encoding/json"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -111,5 +112,36 @@ func TestEmpty(t *testing.T) {
 		if want := "no PSI: no rows: nothing was scored: INCONCLUSIVE"; r.Line() != want {
 			t.Errorf("%s: line %q, want %q", name, r.Line(), want)
 		}
+	}
+}
+
+// The weighted index is shown beside the mean and follows from the features, which a recheck verifies.
+func TestWeighted(t *testing.T) {
+	columns, of := sample(1, 28, [4]float64{})
+	columns[0].Weight, columns[1].Weight = 0.2, 0.8
+	p, err := drift.NewProfile(columns, of)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := drift.NewCounts(p)
+	present, days := sample(2, 7, [4]float64{1})
+	for i, day := range days {
+		c.Observe(day, []float64{present[0].Values[i], present[1].Values[i], present[2].Values[i]})
+	}
+	s, err := p.Snapshot(c, drift.NewNulls(p, 200, 1), drift.DefaultLimits())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := New(s, Window{}, drift.DefaultLimits())
+	if found := r.Recheck(); len(found) > 0 || r.Weighted == nil || !(r.Weighted.PSI < r.Overall.PSI) {
+		t.Errorf("weighted %+v beside %v: %v", r.Weighted, r.Overall.PSI, found)
+	}
+	var table strings.Builder
+	if err := r.Table(&table, NoBins); err != nil || !regexp.MustCompile(`(?m)^overall +weighted +0\.\d+ `).MatchString(table.String()) {
+		t.Errorf("%v: no weighted index in\n%s", err, table.String())
+	}
+	r.Weighted.PSI /= 2
+	if found := strings.Join(r.Recheck(), "; "); !strings.Contains(found, "the weighted index is") {
+		t.Errorf("a changed index: found %q", found)
 	}
 }

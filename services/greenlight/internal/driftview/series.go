@@ -76,6 +76,9 @@ func (s *Series) Add(now time.Time, version string, r *Report) error {
 	for _, f := range r.Features {
 		errs = append(errs, add(f.Feature, string(f.Role), f.Reading))
 	}
+	if r.Weighted != nil {
+		errs = append(errs, add("overall", "weighted", *r.Weighted))
+	}
 	w.Flush()
 	if err := errors.Join(append(errs, w.Error())...); err != nil {
 		return err

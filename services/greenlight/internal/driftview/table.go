@@ -25,7 +25,7 @@ const (
 
 var heads = []string{"feature", "role", "PSI", "status", "null 99 %", "p", "q", "rows", "effective", "verdict"}
 
-// Table writes a line per feature, its bins below it, and the overall line. A report without an index writes nothing.
+// Table writes a line per feature, its bins below it, and the overall lines. A report without an index writes nothing.
 func (r *Report) Table(w io.Writer, bins Bins) error {
 	if r.Overall == nil {
 		return nil
@@ -37,6 +37,9 @@ func (r *Report) Table(w io.Writer, bins Bins) error {
 		_, _ = fmt.Fprintln(tw, strings.Join(cells(f.Feature, string(f.Role), f.Reading, f.Q, fmt.Sprintf("%.0f", f.Effective)), "\t"))
 	}
 	_, _ = fmt.Fprintln(tw, strings.Join(cells("overall", "mean", *r.Overall, nil, "-"), "\t"))
+	if r.Weighted != nil {
+		_, _ = fmt.Fprintln(tw, strings.Join(cells("overall", "weighted", *r.Weighted, nil, "-"), "\t"))
+	}
 	if err := tw.Flush(); err != nil {
 		return err
 	}

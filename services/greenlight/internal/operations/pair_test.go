@@ -150,7 +150,7 @@ func startPair(t testing.TB) *pair {
 		return p
 	}
 	p := &pair{model: a, replayed: make(chan error, 1)}
-	p.engine = start("ml-engine", "--models", models, "--model", "test/v1")
+	p.engine = start("ml-engine", "--models", models, "--model", "test/v1", "--drift-clock", "event")
 	p.executor = start("executor", "--baseline", "heuristic="+filepath.Join(models, "test", "v1", model.BaselineFile),
 		"--engine-addr", p.engine.Addr("grpc"))
 	p.startAgent(t, filepath.Join(dir, "greenlight"))
@@ -167,6 +167,8 @@ func (p *pair) replay(t testing.TB, rate float64) (stop func()) {
 		t.Fatal(err)
 	}
 	client := load.Executor{Decisions: executorv1.NewDecisionServiceClient(conn), Shadows: executorv1.NewShadowServiceClient(conn)}
+	// Twenty minutes apart, so that they are of 7 days: drift is judged on 5 days or more.
+	const apart = 20 * time.Minute
 	rng, states := rand.New(rand.NewPCG(1, 2)), make([]load.State, 500)
 	for i := range states {
 		x, named, inputs := enginetest.Vector(rng, a.Schema), map[string]float64{}, []float64(nil)
@@ -177,7 +179,7 @@ func (p *pair) replay(t testing.TB, rate float64) (stop func()) {
 			inputs = append(inputs, named[name])
 		}
 		states[i] = load.State{
-			ID: fmt.Sprint("state-", i), Symbol: "SIM-PERP", Time: timestamppb.Now(), Vector: x, Named: named,
+			ID: fmt.Sprint("state-", i), Symbol: "SIM-PERP", Time: timestamppb.New(time.Now().Add(apart * time.Duration(i-len(states)))), Vector: x, Named: named,
 			Score: a.Scorer.Score(x), Baseline: a.Baseline.Score(inputs),
 		}
 	}

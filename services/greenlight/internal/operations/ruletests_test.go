@@ -46,8 +46,13 @@ type alertTest struct {
 func TestAlertsAreTested(t *testing.T) {
 	recorded, alerts := shipped(t)
 	paths, err := filepath.Glob(filepath.Join(deploy, "prometheus", "tests", "*.test.yml"))
-	if err != nil || len(paths) != len(rulePaths(t)) {
-		t.Fatalf("%d files of tests (%v), want one for each of the rules", len(paths), err)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, rules := range rulePaths(t) {
+		if name := strings.TrimSuffix(filepath.Base(rules), ".yml") + ".test.yml"; !slices.ContainsFunc(paths, func(p string) bool { return filepath.Base(p) == name }) {
+			t.Errorf("there is no %s", name)
+		}
 	}
 	fires, quiet, missing := map[string]bool{}, map[string]bool{}, map[string]bool{}
 	for _, path := range paths {

@@ -19,6 +19,8 @@ type Foreign struct {
 	Schema *feature.Schema
 	// Name and Version are what it is filed under.
 	Name, Version string
+	// AllTrees takes the trees from after an early stop too.
+	AllTrees bool
 	// TrainedTo is the end of its training data, exclusive; zero when that is not known.
 	TrainedTo time.Time
 }
@@ -32,7 +34,7 @@ func (s *Study) Import(f Foreign, git string) (*model.Artifact, *eval.Metrics, e
 		return nil, nil, fmt.Errorf("the model was trained to %s, and the held-out period of this data begins on %s: give data that goes on for at least a week after the training",
 			f.TrainedTo.UTC().Format(time.DateOnly), heldOut.Format(time.DateOnly))
 	}
-	spec, err := model.NewTrees(f.Raw, f.Schema, model.Label{HorizonMinutes: label.Horizon, Threshold: fold.Threshold})
+	spec, read, err := model.NewTrees(f.Raw, f.Schema, model.Label{HorizonMinutes: label.Horizon, Threshold: fold.Threshold}, f.AllTrees)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -62,6 +64,10 @@ func (s *Study) Import(f Foreign, git string) (*model.Artifact, *eval.Metrics, e
 	if a.Reference, err = s.reference(f.Schema, a.Scorer, fold.Window); err != nil {
 		return nil, nil, fmt.Errorf("drift profile: %w", err)
 	}
+	stopped := ""
+	if read.Trees() < read.AllTrees() {
+		stopped = fmt.Sprintf("Its training was stopped early (best_iteration): it uses the first %d of the file's %d trees. ", read.Trees(), read.AllTrees())
+	}
 	known := "Whether the evaluation below is out of time is not known here."
 	if !f.TrainedTo.IsZero() {
 		known = "It was trained to " + f.TrainedTo.UTC().Format(time.DateOnly) + ", so the evaluation below is out of time."
@@ -74,9 +80,9 @@ func (s *Study) Import(f Foreign, git string) (*model.Artifact, *eval.Metrics, e
 		Evaluation: model.Evaluation{
 			AUC: measured.AUC, PrecisionAt20: measured.PrecisionAt20, BaseRate: measured.BaseRate, Rows: measured.N, Folds: 1,
 		},
-		Card: fmt.Sprintf("Trees on schema %s, trained elsewhere. %s On %s, UTC days %s to %s (%d rows, base rate %.3f): AUC %.3f, "+
+		Card: fmt.Sprintf("Trees on schema %s, trained elsewhere. %s%s On %s, UTC days %s to %s (%d rows, base rate %.3f): AUC %.3f, "+
 			"P@20 %.3f. Baseline, label threshold and drift profile are of this data.",
-			f.Schema.Name, known, s.Data.Symbol, dayTime(fold.TestFrom).Format(time.DateOnly), dayTime(fold.TestTo-1).Format(time.DateOnly),
+			f.Schema.Name, stopped, known, s.Data.Symbol, dayTime(fold.TestFrom).Format(time.DateOnly), dayTime(fold.TestTo-1).Format(time.DateOnly),
 			measured.N, measured.BaseRate, measured.AUC, measured.PrecisionAt20),
 	}
 	return a, &measured, nil

@@ -37,9 +37,10 @@ func (s *Study) reference(schema *feature.Schema, scorer model.Scorer, window tr
 		minutes, days = append(minutes, i), append(days, day)
 		score.Values = append(score.Values, scorer.Score(x))
 	}
+	weights := model.Importance(scorer, schema)
 	var columns, inputs []drift.Column
 	for _, name := range Watched(schema) {
-		c, source := drift.Column{Name: name}, s.Frame.Column(name)
+		c, source := drift.Column{Name: name, Weight: weights[name]}, s.Frame.Column(name)
 		for _, i := range minutes {
 			c.Values = append(c.Values, source[i])
 		}

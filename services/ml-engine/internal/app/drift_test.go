@@ -72,13 +72,14 @@ func TestDrift(t *testing.T) {
 		t.Fatal(err)
 	}
 	sameReading(t, "overall", got.GetOverall(), &want.Overall)
+	sameReading(t, "overall, weighted", got.GetOverallWeighted(), want.Weighted)
 	if got.GetRows() != 600 || got.GetDays() != 6 || len(got.GetFeatures()) != len(want.Features) || len(got.GetHistory()) != 6 {
 		t.Fatalf("got %v", got)
 	}
 	for i, f := range got.GetFeatures() {
 		w := &want.Features[i]
 		sameReading(t, w.Feature, f.GetReading(), &w.Reading)
-		if f.GetFeature() != w.Feature || f.GetRole() != string(w.Role) || int(f.GetRows()) != w.Samples || f.GetEffectiveRows() != w.Effective {
+		if f.GetFeature() != w.Feature || f.GetRole() != string(w.Role) || int(f.GetRows()) != w.Samples || f.GetEffectiveRows() != w.Effective || f.GetWeight() != w.Weight {
 			t.Errorf("%s: got %v, want %+v", w.Feature, f, w)
 		}
 		for b, bin := range f.GetBins() {
@@ -116,11 +117,18 @@ func metricsAgree(t *testing.T, r *lifecycletest.Service, d *mlenginev1.GetDrift
 	want := map[string]float64{
 		"ml_psi_score overall": d.GetOverall().GetPsi(), "ml_psi_score_28d overall": d.GetOverall().GetPsi(), // the same rows
 		"ml_psi_null_q99 overall": d.GetOverall().GetNullQ99(), "ml_psi_samples overall": float64(d.GetRows()),
+		"ml_psi_days overall": float64(d.GetDays()), "ml_psi_reference_days": float64(d.GetReferenceDays()),
+	}
+	if w := d.GetOverallWeighted(); w != nil {
+		want["ml_psi_score overall_weighted"], want["ml_psi_score_28d overall_weighted"] = w.GetPsi(), w.GetPsi()
+		want["ml_psi_null_q99 overall_weighted"], want["ml_psi_samples overall_weighted"] = w.GetNullQ99(), float64(d.GetRows())
+		want["ml_psi_days overall_weighted"] = float64(d.GetDays())
 	}
 	for _, f := range d.GetFeatures() {
 		name := f.GetFeature()
 		want["ml_psi_score "+name], want["ml_psi_score_28d "+name] = f.GetReading().GetPsi(), f.GetReading().GetPsi()
 		want["ml_psi_null_q99 "+name], want["ml_psi_samples "+name] = f.GetReading().GetNullQ99(), float64(f.GetRows())
+		want["ml_psi_days "+name] = float64(d.GetDays())
 		want["ml_feature_role "+name+" "+f.GetRole()] = 1
 		for _, b := range f.GetBins() {
 			bin := fmt.Sprintf("%s@%.8s %s", b.GetBin(), d.GetReferenceDigest(), name)

@@ -11,8 +11,11 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/drift"
 )
 
-// overall is the name of the mean over the model's features among the features.
-const overall = "overall"
+// The names of the means over the model's features among the features: the plain mean, and that by the features' weights.
+const (
+	overall         = "overall"
+	overallWeighted = "overall_weighted"
+)
 
 var (
 	psiDesc = prometheus.NewDesc("ml_psi_score",
@@ -23,6 +26,10 @@ var (
 		"Rows of the last 7 days that ml_psi_score is of.", []string{"feature"}, nil)
 	q99Desc = prometheus.NewDesc("ml_psi_null_q99",
 		"What ml_psi_score reaches once in a hundred times without drift; NaN where that is not known.", []string{"feature"}, nil)
+	daysDesc = prometheus.NewDesc("ml_psi_days",
+		"Days of the last 7 that have a row; an index of fewer than 5 is not judged.", []string{"feature"}, nil)
+	referenceDaysDesc = prometheus.NewDesc("ml_psi_reference_days",
+		"Days of the reference; an index against fewer than 5 is not judged.", nil, nil)
 	binDesc = prometheus.NewDesc("ml_feature_bin_total",
 		"Rows by bin of the reference since start, or since the model was activated. The bin's name ends in the first digits of the "+
 			"reference's digest, so that rows of two references are never added up.", []string{"feature", "bin"}, nil)
@@ -76,7 +83,9 @@ const staleAfter = 5 * time.Second
 
 // Describe implements prometheus.Collector.
 func (c *collector) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{psiDesc, psi28Desc, samplesDesc, q99Desc, binDesc, ratioDesc, roleDesc, ignoredDesc, writeErrorsDesc} {
+	for _, d := range []*prometheus.Desc{
+		psiDesc, psi28Desc, samplesDesc, q99Desc, daysDesc, referenceDaysDesc, binDesc, ratioDesc, roleDesc, ignoredDesc, writeErrorsDesc,
+	} {
 		to <- d
 	}
 }
@@ -105,13 +114,25 @@ func (c *collector) Collect(to chan<- prometheus.Metric) {
 	gauge(psiDesc, g.week.overall, overall)
 	gauge(psi28Desc, g.month.overall, overall)
 	gauge(samplesDesc, float64(g.week.counts.Rows()), overall)
-	gauge(q99Desc, q99(w, len(g.week.counts.Days()), func(n *drift.Null) drift.Noise { return n.Overall }), overall)
+	days := len(g.week.counts.Days())
+	gauge(q99Desc, q99(w, days, func(n *drift.Null) drift.Noise { return n.Overall }), overall)
+	gauge(daysDesc, float64(days), overall)
+	gauge(referenceDaysDesc, float64(len(w.profile.Days)))
+	if week, ok := w.profile.Weighted(g.week.features); ok {
+		month, _ := w.profile.Weighted(g.month.features)
+		gauge(psiDesc, week, overallWeighted)
+		gauge(psi28Desc, month, overallWeighted)
+		gauge(samplesDesc, float64(g.week.counts.Rows()), overallWeighted)
+		gauge(q99Desc, q99(w, days, func(n *drift.Null) drift.Noise { return n.Weighted }), overallWeighted)
+		gauge(daysDesc, float64(days), overallWeighted)
+	}
 	for i := range w.profile.Features {
 		name := w.profile.Features[i].Name
 		gauge(psiDesc, g.week.features[i], name)
 		gauge(psi28Desc, g.month.features[i], name)
 		gauge(samplesDesc, float64(g.week.counts.RowsOf(i)), name)
 		gauge(q99Desc, q99(w, len(g.week.counts.DaysOf(i)), func(n *drift.Null) drift.Noise { return n.Features[i] }), name)
+		gauge(daysDesc, float64(len(g.week.counts.DaysOf(i))), name)
 	}
 }
 

@@ -44,6 +44,8 @@ func TestMetrics(t *testing.T) {
 		check("ml_psi_score overall", want.GetOverall().GetPsi())
 		check("ml_psi_score_28d overall", want.GetOverall().GetPsi()) // the same rows
 		check("ml_psi_null_q99 overall", want.GetOverall().GetNullQ99())
+		check("ml_psi_days overall", 6)
+		check("ml_psi_reference_days", float64(want.GetReferenceDays()))
 		for _, f := range want.GetFeatures() {
 			check("ml_psi_score "+f.GetFeature(), f.GetReading().GetPsi())
 			check("ml_psi_samples "+f.GetFeature(), 600)

@@ -65,6 +65,9 @@ func (s *Service) GetDrift(_ context.Context, req *mlenginev1.GetDriftRequest) (
 		return nil, fmt.Errorf("drift: %w", err)
 	default:
 		resp.Overall = readingOf(snapshot.Overall)
+		if snapshot.Weighted != nil {
+			resp.OverallWeighted = readingOf(*snapshot.Weighted)
+		}
 	}
 	resp.Features = features(w, seen, snapshot, req.GetBins())
 	if req.GetReference() {
@@ -107,7 +110,7 @@ func features(w *Watch, seen window, snapshot *drift.Snapshot, bins bool) []*mle
 	all := make([]*mlenginev1.FeatureDrift, len(w.profile.Features))
 	for i := range w.profile.Features {
 		f := &w.profile.Features[i]
-		d := &mlenginev1.FeatureDrift{Feature: f.Name, Role: string(f.Role), Rows: seen.counts.RowsOf(i)}
+		d := &mlenginev1.FeatureDrift{Feature: f.Name, Role: string(f.Role), Rows: seen.counts.RowsOf(i), Weight: f.Weight}
 		r := readings[f.Name]
 		if r != nil {
 			d.Reading, d.EffectiveRows = readingOf(r.Reading), r.Effective

@@ -190,9 +190,12 @@ type GetDriftResponse struct {
 	Source Source `protobuf:"varint,14,opt,name=source,proto3,enum=greenlight.mlengine.v1.Source" json:"source,omitempty"`
 	// Random id of this process: two answers with one id are of one process, whose counts are added up once. At most 80
 	// bytes; empty from an older ml-engine.
-	InstanceId    string `protobuf:"bytes,15,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	InstanceId string `protobuf:"bytes,15,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
+	// The mean over the features of the model's schema by their weights. Absent without rows, and where the weights are not
+	// known. No gate asks for it.
+	OverallWeighted *DriftReading `protobuf:"bytes,16,opt,name=overall_weighted,json=overallWeighted,proto3" json:"overall_weighted,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *GetDriftResponse) Reset() {
@@ -330,6 +333,13 @@ func (x *GetDriftResponse) GetInstanceId() string {
 	return ""
 }
 
+func (x *GetDriftResponse) GetOverallWeighted() *DriftReading {
+	if x != nil {
+		return x.OverallWeighted
+	}
+	return nil
+}
+
 // DriftReading is one index with what to make of it.
 type DriftReading struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -464,7 +474,10 @@ type FeatureDrift struct {
 	// The bins in the order of the reference, if they were asked for.
 	Bins []*DriftBin `protobuf:"bytes,6,rep,name=bins,proto3" json:"bins,omitempty"`
 	// UTC hours in which the rows came, in whole hours since 1970-01-01, ascending, if bins were asked for.
-	Hours         []int64 `protobuf:"varint,7,rep,packed,name=hours,proto3" json:"hours,omitempty"`
+	Hours []int64 `protobuf:"varint,7,rep,packed,name=hours,proto3" json:"hours,omitempty"`
+	// Share of what the model makes of its features that it makes of this one, in [0,1]; those of all add up to 1. 0 where
+	// that is not known, and for the score and raw inputs.
+	Weight        float64 `protobuf:"fixed64,8,opt,name=weight,proto3" json:"weight,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -546,6 +559,13 @@ func (x *FeatureDrift) GetHours() []int64 {
 		return x.Hours
 	}
 	return nil
+}
+
+func (x *FeatureDrift) GetWeight() float64 {
+	if x != nil {
+		return x.Weight
+	}
+	return 0
 }
 
 // DriftBin is one bin of a feature.
@@ -712,7 +732,7 @@ const file_greenlight_mlengine_v1_drift_proto_rawDesc = "" +
 	"\x06window\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x06window\x12\x12\n" +
 	"\x04bins\x18\x02 \x01(\bR\x04bins\x12\x1c\n" +
 	"\treference\x18\x03 \x01(\bR\treference\x12\x18\n" +
-	"\ahistory\x18\x04 \x01(\bR\ahistory\"\xbe\x05\n" +
+	"\ahistory\x18\x04 \x01(\bR\ahistory\"\x8f\x06\n" +
 	"\x10GetDriftResponse\x12#\n" +
 	"\rmodel_version\x18\x01 \x01(\tR\fmodelVersion\x12!\n" +
 	"\fmodel_digest\x18\x02 \x01(\tR\vmodelDigest\x12)\n" +
@@ -730,7 +750,8 @@ const file_greenlight_mlengine_v1_drift_proto_rawDesc = "" +
 	"\ahistory\x18\r \x03(\v2\".greenlight.mlengine.v1.DriftPointR\ahistory\x126\n" +
 	"\x06source\x18\x0e \x01(\x0e2\x1e.greenlight.mlengine.v1.SourceR\x06source\x12\x1f\n" +
 	"\vinstance_id\x18\x0f \x01(\tR\n" +
-	"instanceId\"\xee\x02\n" +
+	"instanceId\x12O\n" +
+	"\x10overall_weighted\x18\x10 \x01(\v2$.greenlight.mlengine.v1.DriftReadingR\x0foverallWeighted\"\xee\x02\n" +
 	"\fDriftReading\x12\x10\n" +
 	"\x03psi\x18\x01 \x01(\x01R\x03psi\x12(\n" +
 	"\rnull_expected\x18\x02 \x01(\x01H\x00R\fnullExpected\x88\x01\x01\x12\x1e\n" +
@@ -745,7 +766,7 @@ const file_greenlight_mlengine_v1_drift_proto_rawDesc = "" +
 	"\t_null_q95B\v\n" +
 	"\t_null_q99B\n" +
 	"\n" +
-	"\b_p_value\"\x83\x02\n" +
+	"\b_p_value\"\x9b\x02\n" +
 	"\fFeatureDrift\x12\x18\n" +
 	"\afeature\x18\x01 \x01(\tR\afeature\x12\x12\n" +
 	"\x04role\x18\x02 \x01(\tR\x04role\x12\x12\n" +
@@ -753,7 +774,8 @@ const file_greenlight_mlengine_v1_drift_proto_rawDesc = "" +
 	"\x0eeffective_rows\x18\x04 \x01(\x01R\reffectiveRows\x12>\n" +
 	"\areading\x18\x05 \x01(\v2$.greenlight.mlengine.v1.DriftReadingR\areading\x124\n" +
 	"\x04bins\x18\x06 \x03(\v2 .greenlight.mlengine.v1.DriftBinR\x04bins\x12\x14\n" +
-	"\x05hours\x18\a \x03(\x03R\x05hours\"x\n" +
+	"\x05hours\x18\a \x03(\x03R\x05hours\x12\x16\n" +
+	"\x06weight\x18\b \x01(\x01R\x06weight\"x\n" +
 	"\bDriftBin\x12\x10\n" +
 	"\x03bin\x18\x01 \x01(\tR\x03bin\x12\x14\n" +
 	"\x05range\x18\x02 \x01(\tR\x05range\x12\x1c\n" +
@@ -809,17 +831,18 @@ var file_greenlight_mlengine_v1_drift_proto_depIdxs = []int32{
 	4,  // 4: greenlight.mlengine.v1.GetDriftResponse.features:type_name -> greenlight.mlengine.v1.FeatureDrift
 	6,  // 5: greenlight.mlengine.v1.GetDriftResponse.history:type_name -> greenlight.mlengine.v1.DriftPoint
 	9,  // 6: greenlight.mlengine.v1.GetDriftResponse.source:type_name -> greenlight.mlengine.v1.Source
-	0,  // 7: greenlight.mlengine.v1.DriftReading.verdict:type_name -> greenlight.mlengine.v1.DriftVerdict
-	3,  // 8: greenlight.mlengine.v1.FeatureDrift.reading:type_name -> greenlight.mlengine.v1.DriftReading
-	5,  // 9: greenlight.mlengine.v1.FeatureDrift.bins:type_name -> greenlight.mlengine.v1.DriftBin
-	8,  // 10: greenlight.mlengine.v1.DriftPoint.window_end_time:type_name -> google.protobuf.Timestamp
-	1,  // 11: greenlight.mlengine.v1.DriftService.GetDrift:input_type -> greenlight.mlengine.v1.GetDriftRequest
-	2,  // 12: greenlight.mlengine.v1.DriftService.GetDrift:output_type -> greenlight.mlengine.v1.GetDriftResponse
-	12, // [12:13] is the sub-list for method output_type
-	11, // [11:12] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	3,  // 7: greenlight.mlengine.v1.GetDriftResponse.overall_weighted:type_name -> greenlight.mlengine.v1.DriftReading
+	0,  // 8: greenlight.mlengine.v1.DriftReading.verdict:type_name -> greenlight.mlengine.v1.DriftVerdict
+	3,  // 9: greenlight.mlengine.v1.FeatureDrift.reading:type_name -> greenlight.mlengine.v1.DriftReading
+	5,  // 10: greenlight.mlengine.v1.FeatureDrift.bins:type_name -> greenlight.mlengine.v1.DriftBin
+	8,  // 11: greenlight.mlengine.v1.DriftPoint.window_end_time:type_name -> google.protobuf.Timestamp
+	1,  // 12: greenlight.mlengine.v1.DriftService.GetDrift:input_type -> greenlight.mlengine.v1.GetDriftRequest
+	2,  // 13: greenlight.mlengine.v1.DriftService.GetDrift:output_type -> greenlight.mlengine.v1.GetDriftResponse
+	13, // [13:14] is the sub-list for method output_type
+	12, // [12:13] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_greenlight_mlengine_v1_drift_proto_init() }

@@ -1,0 +1,41 @@
+package model
+
+import (
+	"math"
+
+	"github.com/greenlight-ml/greenlight/pkg/feature"
+)
+
+// Importance returns the share of each feature of the schema, by name and without bias, in what the scorer makes of them
+// all; they add up to 1. For a logistic model it is the absolute weight of the standardised input, for trees the number
+// of splits. It returns nil where that is not known, or the scorer uses no feature.
+func Importance(s Scorer, schema *feature.Schema) map[string]float64 {
+	uses := make([]float64, schema.Len())
+	switch m := s.(type) {
+	case *Logistic:
+		for i, w := range m.Weight {
+			uses[schema.Index(m.Features[i])] = math.Abs(w)
+		}
+	case *ensemble:
+		for i, n := range m.trees.Splits() {
+			uses[m.pick[i]] = float64(n)
+		}
+	default:
+		return nil
+	}
+	sum := 0.0
+	shares := make(map[string]float64, len(uses))
+	for i, name := range schema.Names() {
+		if name != feature.Bias {
+			shares[name] = uses[i]
+			sum += uses[i]
+		}
+	}
+	if sum == 0 || math.IsInf(sum, 0) {
+		return nil
+	}
+	for name := range shares {
+		shares[name] /= sum
+	}
+	return shares
+}

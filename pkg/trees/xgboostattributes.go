@@ -1,0 +1,102 @@
+package trees
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+)
+
+// xgboostAttributes are what the Python, R and JVM packages add to a model. They are strings in the file.
+type xgboostAttributes struct {
+	// BestIteration is the round, from 0, with the best score of an early stop. BestNTreeLimit is the number of trees
+	// up to it; XGBoost 1 writes both.
+	BestIteration  *string `json:"best_iteration"`
+	BestNTreeLimit *string `json:"best_ntree_limit"`
+	// ScikitLearn are parameters of XGBClassifier, as JSON; XGBoost 2 and later leave most of them out.
+	ScikitLearn *string `json:"scikit_learn"`
+}
+
+// errAllTrees is what to do where the file does not say clearly which trees to use.
+var errAllTrees = errors.New("save the trees that you use, with booster[:n].save_model, or import with --all-trees")
+
+// best returns how many trees XGBClassifier.predict_proba uses, which has stopped early; 0 for all of them. Booster.predict
+// of the same file uses all.
+func (a *xgboostAttributes) best(m *xgboostModel, trees int) (int, error) {
+	var limit int
+	if s := a.BestNTreeLimit; s != nil {
+		var err error
+		if limit, err = strconv.Atoi(*s); err != nil || limit < 1 || limit > trees {
+			return 0, fmt.Errorf("best_ntree_limit %.40q: want 1 to %d, the trees of the file: %w", *s, trees, errAllTrees)
+		}
+	}
+	if a.BestIteration == nil {
+		return limit, nil
+	}
+	best, err := strconv.Atoi(*a.BestIteration)
+	if err != nil || best < 0 {
+		return 0, fmt.Errorf("best_iteration %.40q: want a round, from 0: %w", *a.BestIteration, errAllTrees)
+	}
+	used, err := m.treesTo(best, trees)
+	switch {
+	case errors.Is(err, errRoundSize) && limit > 0:
+		return limit, nil
+	case err != nil:
+		return 0, err
+	case limit > 0 && limit != used:
+		return 0, fmt.Errorf("best_iteration %d means %d trees, but best_ntree_limit is %d: %w", best, used, limit, errAllTrees)
+	}
+	return used, nil
+}
+
+// errRoundSize is the error of a file that does not say how many trees a round has.
+var errRoundSize = errors.New("the file does not say how many trees a round has (num_parallel_tree)")
+
+// treesTo returns how many trees there are up to and including a round: iteration_indptr since XGBoost 2.1,
+// num_parallel_tree a round since 1.4.
+func (m *xgboostModel) treesTo(round, trees int) (int, error) {
+	var rounds, to int
+	if ends := m.IterationEnds; len(ends) > 0 {
+		for i, end := range ends {
+			if i == 0 && end != 0 || i > 0 && end < ends[i-1] || end > trees {
+				return 0, fmt.Errorf("iteration_indptr %d is %d: want ascending numbers from 0 to %d: %w", i, end, trees, errAllTrees)
+			}
+		}
+		rounds = len(ends) - 1
+		if round < rounds {
+			to = ends[round+1]
+		}
+	} else {
+		per, err := strconv.Atoi(m.Param.NumParallelTree)
+		if err != nil || per < 1 {
+			return 0, fmt.Errorf("best_iteration is %d, but %w: %w", round, errRoundSize, errAllTrees)
+		}
+		rounds = trees / per
+		if round < rounds {
+			to = (round + 1) * per
+		}
+	}
+	if round >= rounds || to < 1 {
+		return 0, fmt.Errorf("best_iteration is %d, but the file has %d rounds: %w", round, rounds, errAllTrees)
+	}
+	return to, nil
+}
+
+// checkMissing refuses a model of XGBClassifier that takes a number for missing: a vector of features has NaN there.
+func (a *xgboostAttributes) checkMissing() error {
+	var p struct {
+		Missing json.RawMessage `json:"missing"`
+	}
+	if a.ScikitLearn == nil {
+		return nil
+	}
+	if err := json.Unmarshal(quoteNaN([]byte(*a.ScikitLearn)), &p); err != nil {
+		return nil //nolint:nilerr // a note of another program, which XGBoost does not read either
+	}
+	switch m := string(p.Missing); m {
+	case "", "null", `"N"`:
+		return nil
+	default:
+		return fmt.Errorf("trained with missing=%.20s, which means a value here: train with missing=nan", p.Missing)
+	}
+}
