@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/tap"
 )
@@ -21,6 +23,9 @@ const (
 	// last of so many waits 26 ms. More would be answered when their callers have gone, and the work would be lost to those who
 	// still wait; so they are refused at once, which costs a fraction of an answer.
 	maxCalls = 512
+	// keptCalls of them are for connections that have no more than fewCalls open, so that a few connections cannot keep out the
+	// others.
+	keptCalls, fewCalls = maxCalls / 4, 32
 	// reservedCalls are for the other services: those of operators, health and reflection. They must get through.
 	reservedCalls = 64
 	// maxStreamCalls is how many of the calls may be streams, which stay open for long: decisions keep the rest.
@@ -34,8 +39,8 @@ const (
 	cheapRefusal = 2 * time.Second
 )
 
-// One connection has at most a quarter of the room.
-var _ [maxCalls - 4*maxStreams]struct{}
+// Three connections fill what is not kept for others.
+var _ [maxCalls - keptCalls - 3*maxStreams]struct{}
 
 // crowd counts the calls of a server that are open, and those of its crowded service that wait to begin.
 type crowd struct {
@@ -45,10 +50,13 @@ type crowd struct {
 	waiting atomic.Int64
 	*receiving
 	refused prometheus.Counter
+
+	mu sync.Mutex
+	of map[*peer.Peer]int64 // the open calls of each connection; none is 0
 }
 
 func newCrowd(service string, maxMessage int, reg prometheus.Registerer) *crowd {
-	c := &crowd{prefix: "/" + service + "/", receiving: newReceiving(maxMessage), refused: promauto.With(reg).NewCounter(prometheus.CounterOpts{
+	c := &crowd{prefix: "/" + service + "/", of: map[*peer.Peer]int64{}, receiving: newReceiving(maxMessage), refused: promauto.With(reg).NewCounter(prometheus.CounterOpts{
 		Name: "grpc_server_crowded_out_total", Help: "Calls that were refused because too many were open.",
 	})}
 	promauto.With(reg).NewGaugeFunc(prometheus.GaugeOpts{
@@ -58,7 +66,7 @@ func newCrowd(service string, maxMessage int, reg prometheus.Registerer) *crowd 
 }
 
 var (
-	errCrowded = status.Errorf(codes.ResourceExhausted, "%d calls are open: this is more than the server can answer in time", maxCalls)
+	errCrowded = status.Errorf(codes.ResourceExhausted, "%d calls are open: this is more than the server can answer in time", maxCalls-keptCalls)
 	errStreams = status.Errorf(codes.ResourceExhausted, "%d streams are open, and the other calls need the rest of the room: send more on each", maxStreamCalls)
 )
 
@@ -68,6 +76,7 @@ type arrival struct {
 	context.Context //nolint:containedctx // it is the context
 
 	crowd    *crowd
+	peer     *peer.Peer
 	incoming incoming
 	// counted is false for a call that its handler must refuse; crowded is true for one of the crowded service.
 	counted, crowded bool
@@ -95,7 +104,31 @@ func (a *arrival) begin() {
 }
 
 // end notes that the call is not open any more.
-func (a *arrival) end() { a.crowd.open.Add(-1) }
+func (a *arrival) end() {
+	c := a.crowd
+	c.open.Add(-1)
+	c.mu.Lock()
+	if c.of[a.peer]--; c.of[a.peer] == 0 {
+		delete(c.of, a.peer)
+	}
+	c.mu.Unlock()
+}
+
+// room takes room for a call. It reports whether there was some.
+func (c *crowd) room(a *arrival) bool {
+	c.mu.Lock()
+	c.of[a.peer]++
+	own := c.of[a.peer]
+	c.mu.Unlock()
+	limit := int64(maxCalls)
+	switch {
+	case !a.crowded:
+		limit += reservedCalls
+	case own > fewCalls:
+		limit -= keptCalls
+	}
+	return c.open.Add(1) <= limit
+}
 
 // leave notes that the call has ended before it came to its handler.
 func (a *arrival) leave() {
@@ -106,11 +139,8 @@ func (a *arrival) leave() {
 // tap is asked by gRPC when the headers of a call have come.
 func (c *crowd) tap(ctx context.Context, info *tap.Info) (context.Context, error) {
 	a := &arrival{Context: ctx, crowd: c, crowded: strings.HasPrefix(info.FullMethodName, c.prefix)}
-	limit := int64(maxCalls)
-	if !a.crowded {
-		limit += reservedCalls
-	}
-	if c.open.Add(1) > limit && !c.refuseOldest(receiveGrace, errMakeRoom) {
+	a.peer, _ = peer.FromContext(ctx)
+	if !c.room(a) && !c.refuseOldest(receiveGrace, errMakeRoom) {
 		a.end()
 		c.refused.Inc()
 		if t, ok := ctx.Deadline(); ok && time.Until(t) > cheapRefusal {

@@ -9,9 +9,13 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/tap"
 )
+
+// elsewhere is the context of a call that comes on a connection of its own.
+func elsewhere(ctx context.Context) context.Context { return peer.NewContext(ctx, &peer.Peer{}) }
 
 // crowdOf is a crowd of n calls that have come and not begun, each with its way to end.
 func crowdOf(t *testing.T, n int) (c *crowd, calls []context.Context, end context.CancelFunc) {
@@ -19,7 +23,7 @@ func crowdOf(t *testing.T, n int) (c *crowd, calls []context.Context, end contex
 	c = newCrowd("s.S", MaxMessage, prometheus.NewRegistry())
 	ctx, end := context.WithCancel(t.Context())
 	for range n {
-		call, err := c.tap(ctx, &tap.Info{FullMethodName: "/s.S/M"})
+		call, err := c.tap(elsewhere(ctx), &tap.Info{FullMethodName: "/s.S/M"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -33,11 +37,11 @@ func TestOpenCallsAreBounded(t *testing.T) {
 		c, calls, end := crowdOf(t, maxCalls)
 		defer end()
 		one := &tap.Info{FullMethodName: "/s.S/M"}
-		if _, err := c.tap(t.Context(), one); status.Code(err) != codes.ResourceExhausted {
+		if _, err := c.tap(elsewhere(t.Context()), one); status.Code(err) != codes.ResourceExhausted {
 			t.Errorf("one too many: got %v, want RESOURCE_EXHAUSTED", err)
 		}
 		for i := range reservedCalls + 1 {
-			_, err := c.tap(t.Context(), &tap.Info{FullMethodName: "/other.S/M"})
+			_, err := c.tap(elsewhere(t.Context()), &tap.Info{FullMethodName: "/other.S/M"})
 			if want := i == reservedCalls; (err != nil) != want {
 				t.Fatalf("call %d of another service: got %v, want it refused: %t", i, err, want)
 			}
@@ -47,7 +51,7 @@ func TestOpenCallsAreBounded(t *testing.T) {
 			early bool
 		}{{time.Second, true}, {time.Hour, false}} {
 			ctx, cancel := context.WithTimeout(t.Context(), tt.left)
-			ctx, err := c.tap(ctx, one)
+			ctx, err := c.tap(elsewhere(ctx), one)
 			if early := err != nil; early != tt.early {
 				t.Errorf("with %v left: got %v, want it refused early: %t", tt.left, err, tt.early)
 			}
@@ -81,6 +85,26 @@ func TestOpenCallsAreBounded(t *testing.T) {
 	})
 }
 
+// However many calls a few connections want, others get through with theirs.
+func TestOpenCallsAreShared(t *testing.T) {
+	c := newCrowd("s.S", MaxMessage, prometheus.NewRegistry())
+	ctx, end := context.WithCancel(t.Context())
+	defer end()
+	one := &tap.Info{FullMethodName: "/s.S/M"}
+	for range 8 {
+		greedy := elsewhere(ctx)
+		for range maxCalls {
+			_, _ = c.tap(greedy, one)
+		}
+	}
+	modest := elsewhere(ctx)
+	for i := range 2 * fewCalls {
+		if _, err := c.tap(modest, one); (err == nil) != (i < fewCalls) {
+			t.Fatalf("call %d of another connection: %v, want %d answered", i, err, fewCalls)
+		}
+	}
+}
+
 func TestBusy(t *testing.T) {
 	c, calls, end := crowdOf(t, busyCrowd)
 	defer end()
@@ -89,14 +113,14 @@ func TestBusy(t *testing.T) {
 		t.Error("busy without a crowd")
 	}
 	one := &tap.Info{FullMethodName: "/s.S/M"}
-	if _, err := c.tap(t.Context(), one); err != nil || !s.Busy() {
+	if _, err := c.tap(elsewhere(t.Context()), one); err != nil || !s.Busy() {
 		t.Errorf("one more waits: busy %v, %v", s.Busy(), err)
 	}
 	if _, err := begun(calls[0]); err != nil || s.Busy() {
 		t.Errorf("it has begun: busy %v, %v", s.Busy(), err)
 	}
 	for range busyCalls - busyCrowd {
-		ctx, err := c.tap(t.Context(), one)
+		ctx, err := c.tap(elsewhere(t.Context()), one)
 		if err == nil {
 			_, err = begun(ctx)
 		}

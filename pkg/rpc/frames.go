@@ -36,6 +36,10 @@ const (
 	// The same for frames that belong to no call, such as PING and SETTINGS, and for those without content. Each call that
 	// ends allows for callFrames more: WINDOW_UPDATE of its response, and the answers to pings.
 	idleRate, idleBurst, callFrames = 1000, 4000, 4
+	// maxUnanswered is how many calls of all connections may be without an answer that their client has read, before one of the
+	// connections of which no call has ended for stalled is closed, and before any is. Each call takes some kilobytes.
+	maxUnanswered, maxUnansweredAtAll = 32 * maxStreams, 96 * maxStreams
+	stalled                           = time.Second
 	// closedPause is the least time between two log lines about connections that were closed.
 	closedPause = time.Minute
 )
@@ -45,6 +49,7 @@ const (
 	closedMemory    = "memory"
 	closedFragments = "fragments"
 	closedStray     = "stray"
+	closedUnread    = "unread"
 )
 
 // wire bounds what the clients of a server can make it keep and do before a message is whole. gRPC bounds one message and
@@ -52,6 +57,7 @@ const (
 type wire struct {
 	limit  int64 // bytes
 	held   atomic.Int64
+	calls  atomic.Int64 // that are not answered
 	logger *slog.Logger
 	closed map[string]prometheus.Counter
 
@@ -68,9 +74,9 @@ func newWire(limit int64, logger *slog.Logger, reg prometheus.Registerer) *wire 
 		Name: "grpc_server_partial_message_bytes", Help: "Memory of messages that have arrived in part.",
 	}, func() float64 { return float64(w.held.Load()) })
 	closed := f.NewCounterVec(prometheus.CounterOpts{
-		Name: "grpc_server_connections_closed_total", Help: "Connections that were closed because they held most of the memory for messages that have arrived in part, sent a message in too many parts, or went on to send calls that were refused.",
+		Name: "grpc_server_connections_closed_total", Help: "Connections that were closed because they held most of the memory for messages that have arrived in part, sent a message in too many parts, went on to send calls that were refused, or did not read most of the answers that wait to be read.",
 	}, []string{"reason"})
-	for _, reason := range []string{closedMemory, closedFragments, closedStray} {
+	for _, reason := range []string{closedMemory, closedFragments, closedStray, closedUnread} {
 		w.closed[reason] = closed.WithLabelValues(reason)
 	}
 	return w
@@ -100,6 +106,7 @@ func (c watched) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, 
 		Conn: conn, raw: raw, wire: c.wire, preface: len(http2.ClientPreface), calls: map[uint32]message{}, done: make(chan struct{}),
 		resets: bucket{rate: resetRate, burst: resetBurst, level: resetBurst}, idle: bucket{rate: idleRate, burst: idleBurst, level: idleBurst},
 	}
+	f.progress.Store(time.Now().UnixNano())
 	c.wire.mu.Lock()
 	c.wire.conns[f] = struct{}{}
 	c.wire.mu.Unlock()
@@ -113,7 +120,7 @@ func (c watched) Clone() credentials.TransportCredentials {
 
 // close ends a connection, once, and counts why.
 func (w *wire) close(f *framed, reason string) {
-	if !f.gone.CompareAndSwap(false, true) {
+	if f == nil || !f.gone.CompareAndSwap(false, true) {
 		return
 	}
 	held := f.release()
@@ -126,7 +133,7 @@ func (w *wire) close(f *framed, reason string) {
 	}
 	w.mu.Unlock()
 	if due {
-		w.logger.Warn("a connection is closed: its messages do not arrive whole", "reason", reason,
+		w.logger.Warn("a connection is closed: it takes up memory with messages that do not arrive whole, or answers that are not read", "reason", reason,
 			"from", f.RemoteAddr().String(), "bytes", held)
 	}
 	_ = f.raw.Close() // its reader ends, and closes the rest
@@ -141,18 +148,47 @@ func (w *wire) hold(f *framed, n int64) {
 		f.release()
 		return
 	}
-	if !over {
-		return
+	if over {
+		w.close(w.most(func(c *framed) int64 { return c.held.Load() }), closedMemory)
 	}
+}
+
+// most is the connection that has most of something; nil if none has any.
+func (w *wire) most(of func(*framed) int64) *framed {
+	var most *framed
+	record := int64(0)
 	w.mu.Lock()
-	most := f
+	defer w.mu.Unlock()
 	for c := range w.conns {
-		if c.held.Load() > most.held.Load() {
-			most = c
+		if n := of(c); !c.gone.Load() && n > record {
+			most, record = c, n
 		}
 	}
-	w.mu.Unlock()
-	w.close(most, closedMemory)
+	return most
+}
+
+// unanswered counts calls of a connection. When there are too many, the connection with most of them is closed.
+func (w *wire) unanswered(f *framed, n int64) {
+	f.open.Add(n)
+	all := w.calls.Add(n)
+	if f.gone.Load() {
+		f.release()
+		return
+	}
+	if n < 0 {
+		f.progress.Store(time.Now().UnixNano())
+		return
+	}
+	if all <= maxUnanswered {
+		return
+	}
+	since := time.Now().Add(-stalled).UnixNano()
+	w.close(w.most(func(c *framed) int64 {
+		if all <= maxUnansweredAtAll && c.progress.Load() > since {
+			return 0
+		}
+		return c.open.Load()
+	}), closedUnread)
 }
 
 // message is what has arrived of the message of a call.
@@ -232,9 +268,12 @@ type framed struct {
 	raw  net.Conn
 	wire *wire
 	held atomic.Int64
-	gone atomic.Bool // it is closed, or must be
-	once sync.Once
-	done chan struct{}
+	open atomic.Int64 // as many as there are calls
+	gone atomic.Bool  // it is closed, or must be
+	// progress is when a call last ended, in nanoseconds.
+	progress atomic.Int64
+	once     sync.Once
+	done     chan struct{}
 
 	// Of the reader.
 	preface int
@@ -269,8 +308,9 @@ func (f *framed) Read(b []byte) (int, error) {
 	f.in.walk(seen, func(payload []byte, last bool) {
 		switch f.in.kind() {
 		case http2.FrameHeaders:
-			if last {
+			if _, open := f.calls[f.in.stream()]; last && !open {
 				f.calls[f.in.stream()] = message{}
+				f.wire.unanswered(f, 1)
 			}
 			return
 		case http2.FrameData:
@@ -358,15 +398,17 @@ func (f *framed) end(stream uint32) {
 	}
 	delete(f.calls, stream)
 	f.ended++
+	f.wire.unanswered(f, -1)
 	if m.cost > 0 {
 		f.wire.hold(f, -int64(m.cost))
 	}
 }
 
-// release gives back what the connection holds.
+// release gives back what the connection has taken, and returns the bytes.
 func (f *framed) release() int64 {
 	n := f.held.Swap(0)
 	f.wire.held.Add(-n)
+	f.wire.calls.Add(-f.open.Swap(0))
 	return n
 }
 
