@@ -91,7 +91,7 @@ func TestOpenCallsAreShared(t *testing.T) {
 	ctx, end := context.WithCancel(t.Context())
 	defer end()
 	one := &tap.Info{FullMethodName: "/s.S/M"}
-	for range 8 {
+	for range 4 {
 		greedy := elsewhere(ctx)
 		for range maxCalls {
 			_, _ = c.tap(greedy, one)

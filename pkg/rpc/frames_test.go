@@ -311,11 +311,16 @@ func TestFrameFloods(t *testing.T) {
 			return r.WriteContinuation(1, false, []byte{0x40, 1, 'x', 1, 'y'})
 		}, 0},
 		"data of calls that are refused": {func(r *rude, i uint32) error {
-			if i%100 == 0 {
-				_ = r.call(2*i + 1)
-				return r.part(2*i+1, 64<<20, 1000, 1005)
+			stream := 2*(i/50) + 1
+			if i%50 == 0 {
+				_ = r.call(stream)
+				_ = r.part(stream, 64<<20, 1, 6)
+				if got := <-r.answers; got == "cut off" {
+					r.answers <- got
+					return io.EOF
+				}
 			}
-			return r.WriteData(2*(i-i%100)+1, false, make([]byte, 600))
+			return r.WriteData(stream, false, make([]byte, 1000))
 		}, 0},
 	} {
 		t.Run(name, func(t *testing.T) {

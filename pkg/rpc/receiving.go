@@ -18,7 +18,7 @@ const (
 	// receiveGrace is how long it may take when other calls wait for room. A message of 64 KiB takes a few milliseconds.
 	receiveGrace = 100 * time.Millisecond
 	// maxUnpacked bounds the memory of messages that are being unpacked: one of a few kilobytes becomes as large as a message may be.
-	maxUnpacked = 8 * MaxMessage
+	maxUnpacked = 4 * MaxMessage
 )
 
 var (

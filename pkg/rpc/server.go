@@ -33,11 +33,11 @@ const (
 	// window is how much a client may send of a call, and of a connection, before it is read. It is fixed: gRPC's own would grow
 	// with the bandwidth, for each of the calls.
 	window = 64 << 10
-	// partialMessages bounds the memory of all messages that have arrived in part: 12 of MaxMessage. partialSmall does where
-	// messages are small: as many as there may be calls.
-	partialMessages, partialSmall = 12 * MaxMessage, maxCalls * SmallMessage
+	// partialMessages bounds the memory of all messages that have arrived in part: 12 of MaxMessage, and what goes with them.
+	// partialSmall does where messages are small: as many as there may be calls.
+	partialMessages, partialSmall = 12*MaxMessage + 2<<20, maxCalls * SmallMessage
 	// readBuffer is how much is read of a connection at once, in bytes, as each has such a buffer.
-	readBuffer = 16 << 10
+	readBuffer = 8 << 10
 	// MaxRequestID bounds a request's request_id, in bytes.
 	MaxRequestID = 256
 	// MaxSymbol bounds a request's symbol, in bytes.
