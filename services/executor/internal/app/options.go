@@ -133,6 +133,15 @@ func (o *Options) validate() error {
 	if o.ShutdownGrace <= 0 {
 		return errors.New("--shutdown-grace must be positive")
 	}
+	if err := lifecycle.CheckListen(o.GRPCAddr, "--grpc-addr", true); err != nil {
+		return err
+	}
+	if err := lifecycle.CheckListen(o.HTTPAddr, "--http-addr", false); err != nil {
+		return err
+	}
+	if err := rpc.CheckTarget(o.EngineAddr); err != nil {
+		return fmt.Errorf("--engine-addr: %w", err)
+	}
 	if err := rpc.ValidateMaxConnections(o.MaxConnections); err != nil {
 		return err
 	}

@@ -81,6 +81,12 @@ func (o *Options) validate() error {
 	if o.Model == "" {
 		return errors.New("no model: give --model (greenlight train makes one)")
 	}
+	if err := lifecycle.CheckListen(o.GRPCAddr, "--grpc-addr", true); err != nil {
+		return err
+	}
+	if err := lifecycle.CheckListen(o.HTTPAddr, "--http-addr", false); err != nil {
+		return err
+	}
 	if err := rpc.ValidateMaxConnections(o.MaxConnections); err != nil {
 		return err
 	}
