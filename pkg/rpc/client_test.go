@@ -155,8 +155,8 @@ func TestProxyVariablesAreIgnored(t *testing.T) {
 		t.Setenv(name, "http://"+proxy.Addr().String())
 	}
 	t.Setenv("NO_PROXY", "")
-	// Not loopback, which is never proxied; nobody answers there.
-	conn, err := rpc.Dial("192.0.2.1:1", nil, grpc.WithPerRPCCredentials(rpc.Token(file(t, secret))))
+	// Not loopback, which is never proxied, and no address that packets are sent to.
+	conn, err := rpc.Dial("240.0.0.1:1", nil, grpc.WithPerRPCCredentials(rpc.Token(file(t, secret))))
 	if err != nil {
 		t.Fatal(err)
 	}
