@@ -7,10 +7,10 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"slices"
 	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/durable"
 )
 
 // maxFile bounds what is read of a file, in bytes: far more than any chain.
@@ -32,27 +32,11 @@ func (f Files) read() (c contents, err error) {
 		if part.path == "" {
 			continue
 		}
-		if *part.into, err = readFile(part.path); err != nil {
+		if *part.into, err = durable.ReadFile(part.path, maxFile); err != nil {
 			return contents{}, err
 		}
 	}
 	return c, nil
-}
-
-func readFile(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	raw, err := io.ReadAll(io.LimitReader(f, maxFile+1))
-	if err != nil {
-		return nil, err
-	}
-	if len(raw) > maxFile {
-		return nil, fmt.Errorf("%s: larger than %d bytes", path, maxFile)
-	}
-	return raw, nil
 }
 
 // validity is a period of time.

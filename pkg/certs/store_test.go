@@ -65,7 +65,7 @@ func TestBadFilesKeepTheOldOnes(t *testing.T) {
 		}, "the file is not whole"},
 		"no authority":        {func(t *testing.T, e *ends) { certstest.Write(t, e.dir, "clients-ca.pem", []byte("\n")) }, "no certificate in it"},
 		"key as an authority": {func(t *testing.T, e *ends) { certstest.Write(t, e.dir, "clients-ca.pem", a.Issue("x").Key) }, "want certificates alone"},
-		"huge file":           {func(t *testing.T, e *ends) { certstest.Write(t, e.dir, "clients-ca.pem", make([]byte, 2<<20)) }, "larger than"},
+		"huge file":           {func(t *testing.T, e *ends) { certstest.Write(t, e.dir, "clients-ca.pem", make([]byte, 2<<20)) }, "too large"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := serve(t, a)

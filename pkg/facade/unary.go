@@ -7,8 +7,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"io"
 	"net/http"
+	"strings"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -23,39 +23,41 @@ var (
 	unmarshal = protojson.UnmarshalOptions{}
 )
 
+// Route is how a handler is served. The zero value is a route without any of it.
+type Route[Req proto.Message] struct {
+	// Bodies bounds the bodies that are being read. All routes of a process share one. Required for a POST.
+	Bodies *Bodies
+	// Prepare, if set, is given the decoded request before the call.
+	Prepare func(Req)
+	// Changes, if set, reports whether the request changes more than counts. Such a request must say that it is JSON.
+	Changes func(Req) bool
+	// Refused, if set, is given the code of a body that never became a request.
+	Refused func(codes.Code)
+}
+
+// errEncoding is of a body in an encoding that is not read; httpCode has no status for it.
+var errEncoding = status.Error(codes.InvalidArgument, "the Content-Encoding of the body must be gzip, or there must be none")
+
 // Unary serves a handler whose request has the message type Req (*M must be a proto.Message). The body of a POST is the
-// request as JSON; a GET has the empty request. prepare, which may be nil, is given the decoded request before the call.
-// refused, which may be nil too, is told the code of a body that never became a request.
+// request as JSON, which may be packed with gzip; a GET has the empty request.
 func Unary[M any, Req interface {
 	*M
 	proto.Message
-}, Resp proto.Message](call func(context.Context, Req) (Resp, error), prepare func(Req), refused func(codes.Code),
+}, Resp proto.Message](call func(context.Context, Req) (Resp, error), route Route[Req],
 ) http.Handler {
-	refuse := func(w http.ResponseWriter, code codes.Code, format string, args ...any) {
-		if refused != nil {
-			refused(code)
-		}
-		WriteError(w, status.Errorf(code, format, args...))
-	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		req := Req(new(M))
 		if r.Method == http.MethodPost {
-			body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, rpc.MaxMessage))
-			if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
-				refuse(w, codes.ResourceExhausted, "the body is larger than %d bytes", tooLarge.Limit)
-				return
-			}
-			if err != nil {
-				WriteError(w, status.Errorf(codes.Canceled, "read the body: %v", err))
-				return
-			}
-			if err := unmarshal.Unmarshal(body, req); err != nil {
-				refuse(w, codes.InvalidArgument, "the body is not a %s in JSON: %s", req.ProtoReflect().Descriptor().Name(), rpc.Short(err.Error()))
+			if err := decode(w, r, req, route); err != nil {
+				if code := status.Code(err); route.Refused != nil && code != codes.Canceled {
+					route.Refused(code)
+				}
+				WriteError(w, err)
 				return
 			}
 		}
-		if prepare != nil {
-			prepare(req)
+		if route.Prepare != nil {
+			route.Prepare(req)
 		}
 		resp, err := call(r.Context(), req)
 		if err != nil {
@@ -64,6 +66,28 @@ func Unary[M any, Req interface {
 		}
 		Write(w, http.StatusOK, resp)
 	})
+}
+
+// decode reads the request.
+func decode[Req proto.Message](w http.ResponseWriter, r *http.Request, req Req, route Route[Req]) error {
+	isJSON, err := contentType(r)
+	if err != nil {
+		return err
+	}
+	body, err := route.Bodies.read(w, r)
+	if err != nil {
+		return err
+	}
+	if body, err = unpack(body, strings.Join(r.Header.Values("Content-Encoding"), ",")); err != nil {
+		return err
+	}
+	if err := unmarshal.Unmarshal(body, req); err != nil {
+		return status.Errorf(codes.InvalidArgument, "the body is not a %s in JSON: %s", req.ProtoReflect().Descriptor().Name(), rpc.Short(err.Error()))
+	}
+	if !isJSON && route.Changes != nil && route.Changes(req) {
+		return errNotJSON
+	}
+	return nil
 }
 
 // Write sends the message as JSON.
@@ -88,7 +112,11 @@ func Write(w http.ResponseWriter, code int, m proto.Message) {
 // WriteError sends the error's status as JSON: code, message, details with the reason and the names.
 func WriteError(w http.ResponseWriter, err error) {
 	s := status.Convert(err)
-	Write(w, httpCode(s.Code()), s.Proto())
+	code := httpCode(s.Code())
+	if errors.Is(err, errEncoding) || errors.Is(err, errNotJSON) {
+		code = http.StatusUnsupportedMediaType
+	}
+	Write(w, code, s.Proto())
 }
 
 // httpCode is the HTTP status of a gRPC code, as google.rpc.Code documents them.

@@ -39,19 +39,32 @@ func echo(_ context.Context, req *mlenginev1.PredictRequest) (*mlenginev1.Predic
 // post sends the body and returns the status, the answer and the codes of refused bodies.
 func post(t *testing.T, body io.Reader, call func(context.Context, *mlenginev1.PredictRequest) (*mlenginev1.PredictResponse, error)) (int, reply, []codes.Code) {
 	t.Helper()
+	return postWith(t, nil, body, call)
+}
+
+// postWith is post with other headers.
+func postWith(t *testing.T, header map[string]string, body io.Reader, call func(context.Context, *mlenginev1.PredictRequest) (*mlenginev1.PredictResponse, error)) (int, reply, []codes.Code) {
+	t.Helper()
 	var refused []codes.Code
-	handler := facade.Unary(call, func(r *mlenginev1.PredictRequest) { facade.CanonicalNames(r.GetFeatures()) },
-		func(c codes.Code) { refused = append(refused, c) })
+	handler := facade.Unary(call, facade.Route[*mlenginev1.PredictRequest]{
+		Bodies: new(facade.Bodies), Prepare: func(r *mlenginev1.PredictRequest) { facade.CanonicalNames(r.GetFeatures()) },
+		Refused: func(c codes.Code) { refused = append(refused, c) },
+	})
 	w := httptest.NewRecorder()
-	handler.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", body))
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", body)
+	r.Header.Set("Content-Type", "application/json")
+	for k, v := range header {
+		r.Header.Set(k, v)
+	}
+	handler.ServeHTTP(w, r)
 	if got := w.Header().Get("Content-Type"); got != "application/json" {
 		t.Errorf("content type: got %q, want application/json", got)
 	}
-	var r reply
-	if err := json.Unmarshal(w.Body.Bytes(), &r); err != nil {
+	var got reply
+	if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil {
 		t.Fatalf("%v in %s", err, w.Body)
 	}
-	return w.Code, r, refused
+	return w.Code, got, refused
 }
 
 func TestUnaryAnswers(t *testing.T) {
@@ -136,7 +149,7 @@ func TestUnaryErrorHasItsReason(t *testing.T) {
 }
 
 func TestUnaryGet(t *testing.T) {
-	handler := facade.Unary(echo, nil, nil)
+	handler := facade.Unary(echo, facade.Route[*mlenginev1.PredictRequest]{})
 	w := httptest.NewRecorder()
 	handler.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", strings.NewReader("not looked at")))
 	if w.Code != http.StatusOK {

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -39,12 +38,6 @@ func Usage(err error) error {
 	}
 	return &UsageError{err}
 }
-
-// gcPercent lets garbage grow to four times what is in use before it is collected. A service has a few megabytes in use, so
-// that with Go's 100 it would collect several dozen times a second under load, for a tenth of its CPU time; this costs tens of
-// megabytes: see "CPU per request" and the p99 in the bench. GOGC overrides it (all but 100, which Go has without it), and
-// GOMEMLIMIT still bounds the memory.
-const gcPercent, goGCPercent = 400, 100
 
 // Main is the body of a service's main: it parses the flags that declare registers (each of them, with the service's
 // name as prefix, also as an environment variable), makes the logger, runs the service and returns the exit code. A
@@ -78,9 +71,7 @@ func Main[O any](ctx context.Context, name string, args []string, stdout, stderr
 		_, _ = fmt.Fprintf(stderr, "%s: %v\n%s -h lists the flags\n", name, err, name)
 		return ExitUsage
 	}
-	if set := debug.SetGCPercent(gcPercent); set != goGCPercent { // by GOGC
-		debug.SetGCPercent(set)
-	}
+	boundGarbage()
 	err = run(ctx, opts, logger)
 	var usage *UsageError
 	switch {

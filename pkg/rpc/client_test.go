@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/connectivity"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/resolver"
 	"google.golang.org/grpc/resolver/manual"
 	"google.golang.org/grpc/test/bufconn"
@@ -125,4 +126,50 @@ func TestDialBalancesOverAllAddresses(t *testing.T) {
 			t.Errorf("30 more after the first has gone: got %v, want %v", got, want)
 		}
 	})
+}
+
+// A client goes where it is told, whatever the environment says of proxies, and a token goes in the clear to nowhere else.
+func TestProxyVariablesAreIgnored(t *testing.T) {
+	proxy, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer proxy.Close()
+	used := make(chan struct{}, 1)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			c, err := proxy.Accept()
+			if err != nil {
+				return
+			}
+			select {
+			case used <- struct{}{}:
+			default:
+			}
+			_ = c.Close()
+		}
+	}()
+	for _, name := range []string{"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"} {
+		t.Setenv(name, "http://"+proxy.Addr().String())
+	}
+	t.Setenv("NO_PROXY", "")
+	// Not loopback, which is never proxied, and no address that packets are sent to.
+	conn, err := rpc.Dial("240.0.0.1:1", nil, grpc.WithPerRPCCredentials(rpc.Token(file(t, secret))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	_, err = healthpb.NewHealthClient(conn).Check(ctx, &healthpb.HealthCheckRequest{})
+	if err == nil {
+		t.Error("it was answered")
+	}
+	_ = conn.Close()
+	_ = proxy.Close()
+	<-done
+	if len(used) > 0 {
+		t.Error("the proxy was called")
+	}
 }

@@ -84,6 +84,14 @@ type Control struct {
 
 // NewControl guards the services of these full names.
 func NewControl(opts ControlOptions, logger *slog.Logger, services ...string) *Control {
+	if opts.TokenFile != "" {
+		switch _, exposed, err := readTokens(opts.TokenFile); {
+		case err != nil: // it may come later, as the secret of a cluster does
+			logger.Error("the token file cannot be used: its operators are refused until it can", "file", opts.TokenFile, "error", err)
+		case exposed:
+			logger.Warn("everybody on this machine may read the token file, and so take control: chmod 600 it", "file", opts.TokenFile)
+		}
+	}
 	return &Control{opts: opts, logger: logger, services: services}
 }
 
@@ -157,7 +165,7 @@ func (c *Control) checkToken(ctx context.Context, who, given string, private boo
 	if !private {
 		return who, status.Error(codes.Unauthenticated, "the token came without TLS from another machine, so others may have read it: make a new one, and secure the connection")
 	}
-	tokens, err := readTokens(c.opts.TokenFile)
+	tokens, _, err := readTokens(c.opts.TokenFile)
 	if err != nil {
 		c.logger.ErrorContext(ctx, "the token file cannot be used: its operators are refused", "file", c.opts.TokenFile, "error", err)
 		return who, status.Error(codes.Unauthenticated, "the server's token file cannot be used")

@@ -165,7 +165,7 @@ func TestControl(t *testing.T) {
 	tls := certs.Server{Cert: write("s.pem", own.Cert), Key: write("s.key", own.Key)}
 	mutual := tls
 	mutual.ClientCA = write("ca.pem", a.PEM)
-	tokens := file(t, "# of the operators\nbob bobs-own-token\n\n  alice   "+secret+"\n")
+	tokens := file(t, "# of the operators\nbob bobs-very-own-token\n\n  alice   "+secret+"\n")
 	sans := []string{"spiffe://desk/operator", "operator.desk"}
 	show := func(names ...string) grpc.DialOption {
 		client := certs.Client{CA: write("ca.pem", a.PEM)}
@@ -196,8 +196,8 @@ func TestControl(t *testing.T) {
 		{"everybody on loopback", here, certs.Server{}, rpc.ControlOptions{Insecure: true}, nil, "m", codes.OK, "loopback"},
 		{"token on loopback", here, certs.Server{}, rpc.ControlOptions{TokenFile: tokens}, opts{bearer(secret)}, "m", codes.OK, "token:alice"},
 		{"token without a name", here, certs.Server{}, rpc.ControlOptions{TokenFile: file(t, secret)}, opts{bearer("me " + secret)}, "m", codes.OK, "token"},
-		{"wrong token", here, certs.Server{}, rpc.ControlOptions{TokenFile: tokens}, opts{bearer("guess")}, "m", codes.PermissionDenied, ""},
-		{"name as a token", here, certs.Server{}, rpc.ControlOptions{TokenFile: tokens}, opts{bearer("alice")}, "m", codes.PermissionDenied, ""},
+		{"wrong token", here, certs.Server{}, rpc.ControlOptions{TokenFile: tokens}, opts{bearer("guess-after-guess")}, "m", codes.PermissionDenied, ""},
+		{"name as a token", here, certs.Server{}, rpc.ControlOptions{TokenFile: tokens}, opts{bearer("alice-alice-alice")}, "m", codes.PermissionDenied, ""},
 		{"no token", here, certs.Server{}, rpc.ControlOptions{TokenFile: tokens}, nil, "m", codes.Unauthenticated, ""},
 		{"empty token file", here, certs.Server{}, rpc.ControlOptions{TokenFile: file(t, "# none\n")}, opts{bearer(secret)}, "m", codes.Unauthenticated, ""},
 		{"bad token file", here, certs.Server{}, rpc.ControlOptions{TokenFile: file(t, "a "+secret+" b\n")}, opts{bearer(secret)}, "m", codes.Unauthenticated, ""},
@@ -280,20 +280,20 @@ func TestAuditIsBoundedForThoseWhoAreRefused(t *testing.T) {
 
 // A new token works and the old one does not as soon as the file says so.
 func TestTokensAreReadAgain(t *testing.T) {
-	tokens := file(t, "first")
+	tokens := file(t, "first-of-two-tokens")
 	c := newControlled(t, here, rpc.ControlOptions{TokenFile: tokens}, certs.Server{}, nil)
 	client := mlenginev1.NewModelRegistryServiceClient(c.client(t))
 	call := func(s string) codes.Code {
 		_, err := client.ActivateModel(metadata.AppendToOutgoingContext(t.Context(), "authorization", "Bearer "+s), &mlenginev1.ActivateModelRequest{})
 		return status.Code(err)
 	}
-	if first, second := call("first"), call("second"); first != codes.OK || second != codes.PermissionDenied {
+	if first, second := call("first-of-two-tokens"), call("second-of-two-tokens"); first != codes.OK || second != codes.PermissionDenied {
 		t.Errorf("before: got %v and %v", first, second)
 	}
-	if err := os.WriteFile(tokens, []byte("second"), 0o600); err != nil {
+	if err := os.WriteFile(tokens, []byte("second-of-two-tokens"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if first, second := call("first"), call("second"); first != codes.PermissionDenied || second != codes.OK {
+	if first, second := call("first-of-two-tokens"), call("second-of-two-tokens"); first != codes.PermissionDenied || second != codes.OK {
 		t.Errorf("after: got %v and %v", first, second)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -11,48 +12,77 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/tap"
 )
 
 const (
-	// maxCrowd is how many calls of the crowded service may have come and not have begun, over all connections. At the 20,000
-	// a second that two cores answer, the last of so many waits 40 ms. More would be answered when their callers have gone,
-	// and the work would be lost to those who still wait; so they are refused at once, which costs a fraction of an answer.
-	// Calls that have begun do not count: those that wait for something else, a shadow for example, keep nobody waiting.
-	maxCrowd = 768
-	// busyCrowd is how many wait when there is no time for anything but answers: more than a connection has.
+	// maxCalls is how many calls of the crowded service may be open, over all connections: they have come, and are not answered.
+	// With messages of 64 KiB this bounds the memory that half-sent calls take. At the 20,000 a second that two cores answer, the
+	// last of so many waits 26 ms. More would be answered when their callers have gone, and the work would be lost to those who
+	// still wait; so they are refused at once, which costs a fraction of an answer.
+	maxCalls = 512
+	// keptCalls of them are for connections that have no more than fewCalls open, so that a few connections cannot keep out the
+	// others.
+	keptCalls, fewCalls = maxCalls / 4, 32
+	// reservedCalls are for the other services: those of operators, health and reflection. They must get through.
+	reservedCalls = 64
+	// maxStreamCalls is how many of the calls may be streams, which stay open for long: decisions keep the rest.
+	maxStreamCalls = maxCalls / 2
+	// busyCrowd is how many wait to begin when there is no time for anything but answers: more than a connection has.
 	busyCrowd = maxStreams
+	// busyCalls is how many are open when none may stay open to wait for something else, such as a shadow.
+	busyCalls = maxCalls * 3 / 4
 	// cheapRefusal is the longest time left to a call that is refused before its message is read. gRPC leaves the timer of
 	// such a call behind until it fires, so that refusing one with an hour left would hold memory for an hour.
 	cheapRefusal = 2 * time.Second
 )
 
-// One connection has at most a sixth of the room.
-var _ [maxCrowd - 6*maxStreams]struct{}
+// Three connections fill what is not kept for others.
+var _ [maxCalls - keptCalls - 3*maxStreams]struct{}
 
-// crowd counts the calls of a service that wait to begin.
+// crowd counts the calls of a server that are open, and those of its crowded service that wait to begin.
 type crowd struct {
-	prefix  string // of the methods' full names
+	prefix  string // of the full names of the crowded service's methods
+	open    atomic.Int64
+	streams atomic.Int64
 	waiting atomic.Int64
+	*receiving
 	refused prometheus.Counter
+
+	mu sync.Mutex
+	of map[*peer.Peer]int64 // the open calls of each connection; none is 0
 }
 
-func newCrowd(service string, reg prometheus.Registerer) *crowd {
-	return &crowd{prefix: "/" + service + "/", refused: promauto.With(reg).NewCounter(prometheus.CounterOpts{
-		Name: "grpc_server_crowded_out_total", Help: "Calls that were refused because too many waited to begin.",
+func newCrowd(service string, maxMessage int, reg prometheus.Registerer) *crowd {
+	c := &crowd{prefix: "/" + service + "/", of: map[*peer.Peer]int64{}, receiving: newReceiving(maxMessage), refused: promauto.With(reg).NewCounter(prometheus.CounterOpts{
+		Name: "grpc_server_crowded_out_total", Help: "Calls that were refused because too many were open.",
 	})}
+	promauto.With(reg).NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "grpc_server_open_calls", Help: "Calls that have come and are not answered.",
+	}, func() float64 { return float64(c.open.Load()) })
+	return c
 }
 
-var errCrowded = status.Errorf(codes.ResourceExhausted, "%d calls wait to begin: this is more than the server can answer in time", maxCrowd)
+var (
+	errCrowded = status.Errorf(codes.ResourceExhausted, "%d calls are open: this is more than the server can answer in time", maxCalls-keptCalls)
+	errStreams = status.Errorf(codes.ResourceExhausted, "%d streams are open, and the other calls need the rest of the room: send more on each", maxStreamCalls)
+)
 
 // arrival is a call that has come, as the context of its handler. One object is all that it takes, beside the watch of its
 // context: see "executor, shadow off / echo" in the bench.
 type arrival struct {
 	context.Context //nolint:containedctx // it is the context
 
-	crowd *crowd
-	// stop ends the watch of the context, unless that has ended; nil for a call that its handler must refuse.
+	crowd    *crowd
+	peer     *peer.Peer
+	incoming incoming
+	// counted is false for a call that its handler must refuse; crowded is true for one of the crowded service.
+	counted, crowded bool
+	// inHandler is true once its handler runs, unless its context had ended before.
+	inHandler bool
+	// stop ends the watch of the context, unless that has ended.
 	stop func() bool
 }
 
@@ -66,59 +96,119 @@ func (a *arrival) Value(key any) any {
 	return a.Context.Value(key)
 }
 
-// leave says that the call no longer waits.
-func (a *arrival) leave() { a.crowd.waiting.Add(-1) }
+// begin notes that the call no longer waits.
+func (a *arrival) begin() {
+	if a.crowded {
+		a.crowd.waiting.Add(-1)
+	}
+}
+
+// end notes that the call is not open any more.
+func (a *arrival) end() {
+	c := a.crowd
+	c.open.Add(-1)
+	c.mu.Lock()
+	if c.of[a.peer]--; c.of[a.peer] == 0 {
+		delete(c.of, a.peer)
+	}
+	c.mu.Unlock()
+}
+
+// room takes room for a call. It reports whether there was some.
+func (c *crowd) room(a *arrival) bool {
+	c.mu.Lock()
+	c.of[a.peer]++
+	own := c.of[a.peer]
+	c.mu.Unlock()
+	limit := int64(maxCalls)
+	switch {
+	case !a.crowded:
+		limit += reservedCalls
+	case own > fewCalls:
+		limit -= keptCalls
+	}
+	return c.open.Add(1) <= limit
+}
+
+// leave notes that the call has ended before it came to its handler.
+func (a *arrival) leave() {
+	a.begin()
+	a.end()
+}
 
 // tap is asked by gRPC when the headers of a call have come.
 func (c *crowd) tap(ctx context.Context, info *tap.Info) (context.Context, error) {
-	if !strings.HasPrefix(info.FullMethodName, c.prefix) {
-		return ctx, nil
-	}
-	a := &arrival{Context: ctx, crowd: c}
-	if c.waiting.Add(1) > maxCrowd {
-		a.leave()
+	a := &arrival{Context: ctx, crowd: c, crowded: strings.HasPrefix(info.FullMethodName, c.prefix)}
+	a.peer, _ = peer.FromContext(ctx)
+	if !c.room(a) && !c.refuseOldest(receiveGrace, errMakeRoom) {
+		a.end()
 		c.refused.Inc()
 		if t, ok := ctx.Deadline(); ok && time.Until(t) > cheapRefusal {
 			return a, nil
 		}
 		return nil, errCrowded
 	}
-	// Not every call comes to its handler: its message may be none, its time be up. Its context ends in any case.
+	if a.counted = true; a.crowded {
+		c.waiting.Add(1)
+	}
+	// Not every call comes to its handler: its method may be unknown, its time be up. Its context ends in any case.
 	a.stop = context.AfterFunc(ctx, a.leave)
 	return a, nil
 }
 
-// begin notes that the call has begun, or says that it must be refused.
-func begin(ctx context.Context) error {
-	a, counted := ctx.Value(arrivalKey{}).(*arrival)
+// begun is the call of a handler's context, which has begun, or why it must be refused. nil is a call that is not counted.
+func begun(ctx context.Context) (*arrival, error) {
+	a, ok := ctx.Value(arrivalKey{}).(*arrival)
 	switch {
-	case !counted:
-		return nil
-	case a.stop == nil:
-		return errCrowded
+	case !ok:
+		return nil, nil //nolint:nilnil // as documented
+	case !a.counted:
+		return nil, errCrowded
 	}
-	if a.stop() {
-		a.leave()
+	if a.inHandler = a.stop(); a.inHandler {
+		a.begin()
 	}
-	return nil
+	return a, nil
 }
 
-// crowded is the service with methods that note their beginning.
-func crowded(desc *grpc.ServiceDesc) *grpc.ServiceDesc {
+// done notes that the call is answered.
+func (a *arrival) done() {
+	if a != nil && a.inHandler {
+		a.end()
+	}
+}
+
+// counted is the service with methods that note their beginning and their end, and that wait for their message no longer than
+// they may.
+func (c *crowd) counted(desc *grpc.ServiceDesc) *grpc.ServiceDesc {
 	wrapped := *desc
 	wrapped.Methods, wrapped.Streams = slices.Clone(desc.Methods), slices.Clone(desc.Streams)
 	for i, m := range desc.Methods {
 		wrapped.Methods[i].Handler = func(impl any, ctx context.Context, read func(any) error, interceptor grpc.UnaryServerInterceptor) (any, error) {
-			if err := begin(ctx); err != nil {
+			a, err := begun(ctx)
+			if err != nil {
 				return nil, err
 			}
-			return m.Handler(impl, ctx, read, interceptor)
+			defer a.done()
+			answerUnpacked(ctx)
+			if a == nil {
+				return m.Handler(impl, ctx, read, interceptor)
+			}
+			return m.Handler(impl, ctx, func(message any) error { return c.receive(ctx, &a.incoming, read, message) }, interceptor)
 		}
 	}
 	for i, m := range desc.Streams {
 		wrapped.Streams[i].Handler = func(impl any, stream grpc.ServerStream) error {
-			if err := begin(stream.Context()); err != nil {
+			a, err := begun(stream.Context())
+			if err != nil {
 				return err
+			}
+			defer a.done()
+			answerUnpacked(stream.Context())
+			defer c.streams.Add(-1)
+			if c.streams.Add(1) > maxStreamCalls {
+				c.refused.Inc()
+				return errStreams
 			}
 			return m.Handler(impl, stream)
 		}

@@ -9,17 +9,21 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/tap"
 )
 
+// elsewhere is the context of a call that comes on a connection of its own.
+func elsewhere(ctx context.Context) context.Context { return peer.NewContext(ctx, &peer.Peer{}) }
+
 // crowdOf is a crowd of n calls that have come and not begun, each with its way to end.
 func crowdOf(t *testing.T, n int) (c *crowd, calls []context.Context, end context.CancelFunc) {
 	t.Helper()
-	c = newCrowd("s.S", prometheus.NewRegistry())
+	c = newCrowd("s.S", MaxMessage, prometheus.NewRegistry())
 	ctx, end := context.WithCancel(t.Context())
 	for range n {
-		call, err := c.tap(ctx, &tap.Info{FullMethodName: "/s.S/M"})
+		call, err := c.tap(elsewhere(ctx), &tap.Info{FullMethodName: "/s.S/M"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -28,70 +32,122 @@ func crowdOf(t *testing.T, n int) (c *crowd, calls []context.Context, end contex
 	return c, calls, end
 }
 
-func TestCrowdIsBounded(t *testing.T) {
+func TestOpenCallsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c, calls, end := crowdOf(t, maxCrowd)
+		c, calls, end := crowdOf(t, maxCalls)
 		defer end()
 		one := &tap.Info{FullMethodName: "/s.S/M"}
-		if _, err := c.tap(t.Context(), one); status.Code(err) != codes.ResourceExhausted {
+		if _, err := c.tap(elsewhere(t.Context()), one); status.Code(err) != codes.ResourceExhausted {
 			t.Errorf("one too many: got %v, want RESOURCE_EXHAUSTED", err)
 		}
-		if ctx, err := c.tap(t.Context(), &tap.Info{FullMethodName: "/other.S/M"}); err != nil || begin(ctx) != nil {
-			t.Errorf("a call of another service: got %v", err)
+		for i := range reservedCalls + 1 {
+			_, err := c.tap(elsewhere(t.Context()), &tap.Info{FullMethodName: "/other.S/M"})
+			if want := i == reservedCalls; (err != nil) != want {
+				t.Fatalf("call %d of another service: got %v, want it refused: %t", i, err, want)
+			}
 		}
 		for _, tt := range []struct {
 			left  time.Duration
 			early bool
 		}{{time.Second, true}, {time.Hour, false}} {
 			ctx, cancel := context.WithTimeout(t.Context(), tt.left)
-			ctx, err := c.tap(ctx, one)
-			if early := err != nil; early != tt.early || !early && status.Code(begin(ctx)) != codes.ResourceExhausted {
+			ctx, err := c.tap(elsewhere(ctx), one)
+			if early := err != nil; early != tt.early {
 				t.Errorf("with %v left: got %v, want it refused early: %t", tt.left, err, tt.early)
+			}
+			if err == nil {
+				if _, err := begun(ctx); status.Code(err) != codes.ResourceExhausted {
+					t.Errorf("with %v left: got %v of its handler, want RESOURCE_EXHAUSTED", tt.left, err)
+				}
 			}
 			cancel()
 		}
-		if got := testutil.ToFloat64(c.refused); got != 3 {
-			t.Errorf("%v refusals counted, want 3", got)
+		if got := testutil.ToFloat64(c.refused); got != 4 {
+			t.Errorf("%v refusals counted, want 4", got)
 		}
-		// A call that has begun makes room, once, and so does one that ended before.
-		for range 2 {
-			if err := begin(calls[0]); err != nil {
-				t.Fatal(err)
-			}
+		// A call that has begun does not wait, one that is answered makes room, and so does one whose context ends before.
+		a, err := begun(calls[0])
+		if err != nil {
+			t.Fatal(err)
 		}
-		if got := c.waiting.Load(); got != maxCrowd-1 {
-			t.Errorf("one has begun: %d wait, want %d", got, maxCrowd-1)
+		if got := c.waiting.Load(); got != maxCalls-1 {
+			t.Errorf("one has begun: %d wait, want %d", got, maxCalls-1)
+		}
+		a.done()
+		if got := c.open.Load(); got != maxCalls+reservedCalls-1 {
+			t.Errorf("one is answered: %d are open, want %d", got, maxCalls+reservedCalls-1)
 		}
 		end()
 		synctest.Wait()
-		if got := c.waiting.Load(); got != 0 {
-			t.Errorf("all have ended: %d wait, want 0", got)
+		if waiting, open := c.waiting.Load(), c.open.Load(); waiting != 0 || open != reservedCalls {
+			t.Errorf("all have ended: %d wait and %d are open, want those of the other service alone", waiting, open)
 		}
 	})
 }
 
+// However many calls a few connections want, others get through with theirs.
+func TestOpenCallsAreShared(t *testing.T) {
+	c := newCrowd("s.S", MaxMessage, prometheus.NewRegistry())
+	ctx, end := context.WithCancel(t.Context())
+	defer end()
+	one := &tap.Info{FullMethodName: "/s.S/M"}
+	for range 4 {
+		greedy := elsewhere(ctx)
+		for range maxCalls {
+			_, _ = c.tap(greedy, one)
+		}
+	}
+	modest := elsewhere(ctx)
+	for i := range 2 * fewCalls {
+		if _, err := c.tap(modest, one); (err == nil) != (i < fewCalls) {
+			t.Fatalf("call %d of another connection: %v, want %d answered", i, err, fewCalls)
+		}
+	}
+}
+
 func TestBusy(t *testing.T) {
-	c, _, end := crowdOf(t, busyCrowd)
+	c, calls, end := crowdOf(t, busyCrowd)
 	defer end()
 	s := &Server{crowd: c}
-	if s.Busy() || (&Server{}).Busy() {
+	if s.Busy() {
 		t.Error("busy without a crowd")
 	}
-	if _, err := c.tap(t.Context(), &tap.Info{FullMethodName: "/s.S/M"}); err != nil || !s.Busy() {
+	one := &tap.Info{FullMethodName: "/s.S/M"}
+	if _, err := c.tap(elsewhere(t.Context()), one); err != nil || !s.Busy() {
 		t.Errorf("one more waits: busy %v, %v", s.Busy(), err)
+	}
+	if _, err := begun(calls[0]); err != nil || s.Busy() {
+		t.Errorf("it has begun: busy %v, %v", s.Busy(), err)
+	}
+	for range busyCalls - busyCrowd {
+		ctx, err := c.tap(elsewhere(t.Context()), one)
+		if err == nil {
+			_, err = begun(ctx)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !s.Busy() {
+		t.Errorf("not busy with %d calls open, of which none may wait", c.open.Load())
 	}
 }
 
 func BenchmarkCrowd(b *testing.B) {
-	c := newCrowd("s.S", prometheus.NewRegistry())
+	c := newCrowd("s.S", MaxMessage, prometheus.NewRegistry())
 	info := &tap.Info{FullMethodName: "/s.S/M"}
 	b.ReportAllocs()
 	for b.Loop() {
 		ctx, cancel := context.WithCancel(b.Context())
 		ctx, err := c.tap(ctx, info)
-		if err != nil || begin(ctx) != nil {
+		if err != nil {
 			b.Fatal(err)
 		}
+		a, err := begun(ctx)
+		if err != nil {
+			b.Fatal(err)
+		}
+		a.done()
 		cancel()
 	}
 }

@@ -22,10 +22,7 @@ func (s *Server) RegisterService(desc *grpc.ServiceDesc, impl any) {
 		}
 		desc = &reporting
 	}
-	if desc.ServiceName == s.crowded {
-		desc = crowded(desc)
-	}
-	s.Server.RegisterService(desc, impl)
+	s.Server.RegisterService(s.crowd.counted(desc), impl)
 }
 
 func reportRefusals(handler grpc.MethodHandler, method string, report func(string, codes.Code)) grpc.MethodHandler {

@@ -25,14 +25,25 @@ import (
 )
 
 const (
-	// MaxMessage is the largest message that is taken, in bytes; a larger one is RESOURCE_EXHAUSTED.
+	// MaxMessage is the largest message that a server receives unless its options have a smaller one, and the largest response
+	// that a client does, in bytes; a larger one is RESOURCE_EXHAUSTED.
 	MaxMessage = 4 << 20
+	// SmallMessage is the largest message of a server that needs no large ones, in bytes: 1,000 quotes fit.
+	SmallMessage = 64 << 10
+	// window is how much a client may send of a call, and of a connection, before it is read. It is fixed: gRPC's own would grow
+	// with the bandwidth, for each of the calls.
+	window = 64 << 10
+	// partialMessages bounds the memory of all messages that have arrived in part: 12 of MaxMessage, and what goes with them.
+	// partialSmall does where messages are small: as many as there may be calls.
+	partialMessages, partialSmall = 12*MaxMessage + 2<<20, maxCalls * SmallMessage
+	// readBuffer is how much is read of a connection at once, in bytes, as each has such a buffer.
+	readBuffer = 8 << 10
 	// MaxRequestID bounds a request's request_id, in bytes.
 	MaxRequestID = 256
 	// MaxSymbol bounds a request's symbol, in bytes.
 	MaxSymbol = 64
 	// maxStreams is how many calls one connection may have under way; a client of gRPC has more wait for their turn. So many
-	// are a sixth of what may wait to begin, so that one connection cannot crowd out the others, and a small part of what the
+	// are a quarter of what may be open, so that one connection cannot crowd out the others, and a small part of what the
 	// buffers of the system hold: what waits there is neither answered nor refused in time. With 1,000 of each of eight
 	// connections, a load of twice what can be answered had 9 % of the goodput left, with 256 it had 56 %, with 128 all of it:
 	// see "overload" in the faults.
@@ -66,9 +77,11 @@ type ServerOptions struct {
 	Control *Control
 	// Limiter, if set, bounds the calls of each client.
 	Limiter *Limiter
-	// Crowded names the service of which no more than 768 calls may wait to begin. The others are those of operators, who
-	// must get through.
+	// Crowded names the service of which no more than 512 calls may be open. The others are those of operators, who must get
+	// through.
 	Crowded string
+	// MaxMessage is the largest message that is received, in bytes, packed and unpacked. Default [MaxMessage].
+	MaxMessage int
 	// OnRefused, if set, is told of calls that gRPC itself refused before any handler saw them: RESOURCE_EXHAUSTED for a
 	// message over MaxMessage, INTERNAL for bytes that are not the message.
 	OnRefused func(method string, code codes.Code)
@@ -81,8 +94,7 @@ type Server struct {
 	Health    *health.Server
 	metrics   *grpcprom.ServerMetrics
 	onRefused func(method string, code codes.Code)
-	crowded   string
-	crowd     *crowd // of the service crowded; nil if there is none
+	crowd     *crowd
 	draining  chan struct{}
 	drain     sync.Once // closes draining
 }
@@ -91,6 +103,13 @@ type Server struct {
 func NewServer(opts ServerOptions) *Server {
 	if opts.SlowCall == 0 {
 		opts.SlowCall = 100 * time.Millisecond
+	}
+	partial := int64(partialMessages)
+	if opts.MaxMessage == 0 {
+		opts.MaxMessage = MaxMessage
+	}
+	if opts.MaxMessage <= SmallMessage {
+		partial = partialSmall
 	}
 	metrics := grpcprom.NewServerMetrics()
 	opts.Registerer.MustRegister(metrics)
@@ -103,7 +122,8 @@ func NewServer(opts ServerOptions) *Server {
 		return status.Error(codes.Internal, "internal error")
 	})
 	unary := []grpc.UnaryServerInterceptor{metrics.UnaryServerInterceptor(), logCalls(opts.Logger, opts.SlowCall)}
-	s := &Server{Health: health.NewServer(), metrics: metrics, onRefused: opts.OnRefused, crowded: opts.Crowded, draining: make(chan struct{})}
+	c := newCrowd(opts.Crowded, opts.MaxMessage, opts.Registerer)
+	s := &Server{Health: health.NewServer(), metrics: metrics, onRefused: opts.OnRefused, crowd: c, draining: make(chan struct{})}
 	stream := []grpc.StreamServerInterceptor{metrics.StreamServerInterceptor(), s.endOnDrain}
 	if opts.Limiter != nil {
 		limit := limited{opts.Limiter, opts.Control}
@@ -116,7 +136,13 @@ func NewServer(opts ServerOptions) *Server {
 		grpc.ChainUnaryInterceptor(append(unary, recovery.UnaryServerInterceptor(onPanic))...),
 		grpc.ChainStreamInterceptor(append(stream, recovery.StreamServerInterceptor(onPanic))...),
 		grpc.MaxHeaderListSize(maxHeader),
-		grpc.MaxRecvMsgSize(MaxMessage),
+		grpc.MaxRecvMsgSize(opts.MaxMessage),
+		grpc.StaticStreamWindowSize(window),
+		grpc.StaticConnWindowSize(window),
+		grpc.ReadBufferSize(readBuffer),
+		grpc.SharedWriteBuffer(true), // an idle connection keeps none
+		grpc.Creds(newWire(partial, opts.Logger, opts.Registerer).credentials(opts.Credentials)),
+		grpc.InTapHandle(c.tap),
 		grpc.MaxConcurrentStreams(maxStreams),
 		grpc.NumStreamWorkers(handlers),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minPing, PermitWithoutStream: true}),
@@ -125,17 +151,10 @@ func NewServer(opts ServerOptions) *Server {
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: pingInterval, Timeout: pingTimeout}),
 		grpc.ConnectionTimeout(10 * time.Second),
 	}
-	if opts.Credentials != nil {
-		serverOpts = append(serverOpts, grpc.Creds(opts.Credentials))
-	}
-	if opts.Crowded != "" {
-		s.crowd = newCrowd(opts.Crowded, opts.Registerer)
-		serverOpts = append(serverOpts, grpc.InTapHandle(s.crowd.tap))
-	}
 	s.Server = grpc.NewServer(serverOpts...)
-	healthpb.RegisterHealthServer(s.Server, s.Health)
+	healthpb.RegisterHealthServer(s, s.Health)
 	if opts.Reflection {
-		reflection.Register(s.Server)
+		reflection.Register(s)
 	}
 	return s
 }
@@ -158,8 +177,11 @@ func (s *Server) Serve(l net.Listener) error {
 	return nil
 }
 
-// Busy says whether so many calls of the crowded service wait to begin that there is no time for anything else.
-func (s *Server) Busy() bool { return s.crowd != nil && s.crowd.waiting.Load() > busyCrowd }
+// Busy reports whether there is no time, or no room, for anything but answers: so many calls of the crowded service wait to
+// begin, or so many are open.
+func (s *Server) Busy() bool {
+	return s.crowd.waiting.Load() > busyCrowd || s.crowd.open.Load() > busyCalls
+}
 
 // Drain reports NOT_SERVING, refuses new calls and waits for those under way; when ctx ends first it cuts them off.
 func (s *Server) Drain(ctx context.Context) error {

@@ -7,14 +7,22 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
+	"slices"
 	"strings"
 
 	"google.golang.org/grpc/credentials"
+
+	"github.com/greenlight-ml/greenlight/pkg/durable"
 )
 
-// maxTokens bounds a file of tokens, in bytes.
-const maxTokens = 64 << 10
+const (
+	// maxTokens bounds a file of tokens, in bytes.
+	maxTokens = 64 << 10
+	// minToken is the least length of a token: 16 hexadecimal digits are 64 bits, which nobody guesses over a network.
+	minToken = 16
+	// othersWrite and othersRead are the permissions of a file that let others make themselves operators, and see who is one.
+	othersWrite, othersRead = 0o022, 0o004
+)
 
 // token is the bearer token of one operator.
 type token struct {
@@ -23,40 +31,74 @@ type token struct {
 }
 
 // readTokens reads a file of tokens: one a line, after the operator's name and a blank if there are several. Empty lines and
-// lines that begin with # are passed over.
-func readTokens(path string) ([]token, error) {
-	f, err := os.Open(path)
+// lines that begin with # are passed over. exposed reports whether everybody on this machine may read it.
+func readTokens(path string) (tokens []token, exposed bool, err error) {
+	f, err := durable.Open(path)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, false, err
+	}
+	if info.Mode().Perm()&othersWrite != 0 {
+		return nil, false, fmt.Errorf("%s: others than its owner may write to it (mode %04o), and so make themselves operators: chmod go-w it", path, info.Mode().Perm())
+	}
 	raw, err := io.ReadAll(io.LimitReader(f, maxTokens+1))
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	if len(raw) > maxTokens {
-		return nil, fmt.Errorf("%s: larger than %d bytes", path, maxTokens)
+		return nil, false, fmt.Errorf("%s: larger than %d bytes", path, maxTokens)
+	}
+	if tokens, err = parseTokens(string(raw)); err != nil {
+		return nil, false, fmt.Errorf("%s%w", path, err)
+	}
+	return tokens, info.Mode().Perm()&othersRead != 0, nil
+}
+
+// parseTokens is the tokens of a file's text. Its errors are without the line: it holds a secret.
+func parseTokens(text string) ([]token, error) {
+	text = strings.TrimPrefix(text, "\ufeff") // the byte order mark of some editors
+	if strings.ContainsRune(text, 0) {
+		return nil, errors.New(": it is not UTF-8 text (UTF-16 perhaps): save it as UTF-8")
 	}
 	var tokens []token
 	n := 0
-	for line := range strings.Lines(string(raw)) {
+	for line := range strings.Lines(text) {
 		n++
-		if line = strings.TrimSpace(line); line == "" || line[0] == '#' {
+		fields := strings.Fields(line)
+		if len(fields) == 0 || fields[0][0] == '#' {
 			continue
 		}
-		switch fields := strings.Fields(line); len(fields) {
-		case 1:
-			tokens = append(tokens, token{secret: fields[0]})
-		case 2:
-			tokens = append(tokens, token{name: fields[0], secret: fields[1]})
-		default:
-			return nil, fmt.Errorf("%s, line %d: want a token, or a name and a token", path, n) // without the line: it holds a secret
+		t := token{secret: fields[len(fields)-1]}
+		if len(fields) == 2 {
+			t.name = fields[0]
 		}
+		switch {
+		case slices.ContainsFunc(fields, func(s string) bool { return s[0] == '#' }):
+			return nil, fmt.Errorf(", line %d: a comment must be a line of its own", n)
+		case len(fields) > 2:
+			return nil, fmt.Errorf(", line %d: want a token, or a name and a token", n)
+		case strings.ContainsFunc(t.secret, notOfToken):
+			return nil, fmt.Errorf(", line %d: a token has letters, digits and -._~+/= alone", n)
+		case len(t.secret) < minToken:
+			return nil, fmt.Errorf(", line %d: the token has fewer than %d characters and could be guessed: make one with \"openssl rand -hex 24\"", n, minToken)
+		case slices.ContainsFunc(tokens, func(o token) bool { return o.secret == t.secret && o.name != t.name }):
+			return nil, fmt.Errorf(", line %d: another operator has the same token", n)
+		}
+		tokens = append(tokens, t)
 	}
 	if len(tokens) == 0 {
-		return nil, fmt.Errorf("%s: no token in it", path)
+		return nil, errors.New(": no token in it")
 	}
 	return tokens, nil
+}
+
+// notOfToken reports whether a character cannot be sent as part of a bearer token.
+func notOfToken(r rune) bool {
+	return !(r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || strings.ContainsRune("-._~+/=", r))
 }
 
 // match finds whose token was given. It looks at every token, and at digests of them, so that neither the place of the right
@@ -85,7 +127,7 @@ func (t fileToken) GetRequestMetadata(ctx context.Context, _ ...string) (map[str
 	if err := private(ctx); err != nil {
 		return nil, err
 	}
-	tokens, err := readTokens(t.file)
+	tokens, _, err := readTokens(t.file)
 	if err != nil {
 		return nil, fmt.Errorf("token: %w", err)
 	}

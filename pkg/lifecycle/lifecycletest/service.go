@@ -114,6 +114,7 @@ func (s *Service) do(method, path, body string) (int, string) {
 		s.t.Fatal(err)
 	}
 	req.Close = true
+	req.Header.Set("Content-Type", "application/json")
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		s.t.Fatal(err)

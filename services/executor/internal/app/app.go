@@ -126,7 +126,7 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) error {
 	limiter := rpc.NewLimiter(opts.MaxRequestRate)
 	server = rpc.NewServer(rpc.ServerOptions{
 		Logger: logger, Registerer: reg, Reflection: opts.Reflection, Credentials: secured.ServerCredentials(), Limiter: limiter,
-		Crowded: executorv1.DecisionService_ServiceDesc.ServiceName,
+		Crowded: executorv1.DecisionService_ServiceDesc.ServiceName, MaxMessage: rpc.SmallMessage,
 		Control: rpc.NewControl(opts.Control, logger, executorv1.RolloutService_ServiceDesc.ServiceName, executorv1.FeedService_ServiceDesc.ServiceName),
 	})
 	executorv1.RegisterDecisionServiceServer(server, decisions)
@@ -145,10 +145,12 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) error {
 		}
 		return true, strings.Join(append([]string{fmt.Sprintf("baseline %s, %s", baseline.Version, shadows)}, troubles...), "; ")
 	})
-	admin.Handle("POST /predict-with-shadow", facade.Unary(decisions.PredictWithShadow, func(r *executorv1.PredictWithShadowRequest) {
-		facade.CanonicalNames(r.GetFeatures())
-	}, nil))
-	admin.Handle("GET /shadow/metrics", facade.Unary(reports.GetShadowReport, nil, nil))
+	admin.Handle("POST /predict-with-shadow", facade.Unary(decisions.PredictWithShadow, facade.Route[*executorv1.PredictWithShadowRequest]{
+		Bodies: new(facade.Bodies), Prepare: func(r *executorv1.PredictWithShadowRequest) { facade.CanonicalNames(r.GetFeatures()) },
+		// A quote changes the features of its symbol, and with them the decisions for everybody.
+		Changes: func(r *executorv1.PredictWithShadowRequest) bool { return r.GetQuote() != nil },
+	}))
+	admin.Handle("GET /shadow/metrics", facade.Unary(reports.GetShadowReport, facade.Route[*executorv1.GetShadowReportRequest]{}))
 	host, _ := os.Hostname() // without one the page has its address
 	status := page.New(page.Options{
 		Host:   host,
@@ -159,7 +161,7 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) error {
 	if opts.Profiles {
 		telemetry.AddProfiles(admin)
 	}
-	web := telemetry.NewHTTPServer(limiter.LimitHTTP(admin), logger)
+	web := telemetry.NewHTTPServer(limiter.LimitHTTP(facade.Guard(admin, opts.HTTPAddr, opts.HTTPHosts)), logger)
 	secured.SecureHTTP(web)
 
 	// Reverse order: refuse and drain calls first, then let the shadows they left behind finish, then write what they and

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/certs"
+	"github.com/greenlight-ml/greenlight/pkg/facade"
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/featurelog"
 	"github.com/greenlight-ml/greenlight/pkg/lifecycle"
@@ -29,6 +30,8 @@ type Options struct {
 	// GRPCSocketMode says who may connect to it.
 	GRPCAddr, HTTPAddr string
 	GRPCSocketMode     lifecycle.SocketMode
+	// HTTPHosts are names by which clients reach the HTTP address, besides localhost and addresses of IP.
+	HTTPHosts facade.Hosts
 	// AddressFile, if set, gets the addresses that were bound.
 	AddressFile string
 	// Reflection lets people explore the service with grpcurl.
@@ -75,6 +78,7 @@ func Flags(fs *flag.FlagSet) *Options {
 	fs.StringVar(&o.GRPCAddr, "grpc-addr", "127.0.0.1:4020", "`address` of the gRPC listener: host:port, or unix:path for a Unix socket")
 	fs.Var(&o.GRPCSocketMode, "grpc-socket-mode", "`mode` of that socket's file, octal: who may write to it may connect")
 	fs.StringVar(&o.HTTPAddr, "http-addr", "127.0.0.1:4021", "`address` of the HTTP listener")
+	fs.Var(&o.HTTPHosts, "http-host", "`name` by which clients reach the HTTP address, such as that of a Kubernetes service; several by commas; a POST to any name but these, localhost and IP addresses is refused, since a web page may have sent it")
 	fs.StringVar(&o.AddressFile, "address-file", "", "`file` that gets the bound addresses, for whoever asked for port 0")
 	fs.BoolVar(&o.Reflection, "reflection", true, "serve gRPC reflection")
 	fs.BoolVar(&o.Profiles, "profiles", false, "serve CPU and memory profiles at /debug/pprof/ of the HTTP address, to whoever reaches it")
@@ -136,6 +140,15 @@ func (o *Options) validate() error {
 	}
 	if o.ShutdownGrace <= 0 {
 		return errors.New("--shutdown-grace must be positive")
+	}
+	if err := lifecycle.CheckListen(o.GRPCAddr, "--grpc-addr", true); err != nil {
+		return err
+	}
+	if err := lifecycle.CheckListen(o.HTTPAddr, "--http-addr", false); err != nil {
+		return err
+	}
+	if err := rpc.CheckTarget(o.EngineAddr); err != nil {
+		return fmt.Errorf("--engine-addr: %w", err)
 	}
 	if err := rpc.ValidateMaxConnections(o.MaxConnections); err != nil {
 		return err

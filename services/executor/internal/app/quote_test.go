@@ -7,14 +7,17 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/greenlight-ml/greenlight/pkg/featurelog"
 	"github.com/greenlight-ml/greenlight/pkg/market"
+	"github.com/greenlight-ml/greenlight/pkg/rpc"
 	"github.com/greenlight-ml/greenlight/pkg/telemetry/telemetrytest"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	"github.com/greenlight-ml/greenlight/services/executor/internal/app"
@@ -40,8 +43,10 @@ func (r *running) observe(all []*executorv1.Quote) executorv1.DecisionService_Ob
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	if err := stream.Send(&executorv1.ObserveQuotesRequest{Symbol: "SIM", Quotes: all}); err != nil {
-		r.t.Fatal(err)
+	for batch := range slices.Chunk(all, 1000) {
+		if err := stream.Send(&executorv1.ObserveQuotesRequest{Symbol: "SIM", Quotes: batch}); err != nil {
+			r.t.Fatal(err)
+		}
 	}
 	return stream
 }
@@ -236,5 +241,18 @@ func TestFlagsOfFeaturesAreChecked(t *testing.T) {
 				t.Errorf("got %v, want %q in it", err, tt.want)
 			}
 		})
+	}
+}
+
+// A batch of 1,000 quotes with all their fields is a message that is taken.
+func TestThousandQuotesFit(t *testing.T) {
+	req := &executorv1.ObserveQuotesRequest{Symbol: strings.Repeat("S", rpc.MaxSymbol)}
+	for range 1000 {
+		req.Quotes = append(req.GetQuotes(), &executorv1.Quote{
+			Time: timestamppb.New(time.Date(2199, 1, 1, 0, 0, 0, 999_999_999, time.UTC)), Bid: 1, Ask: 2, Last: 1.5, Volume: 3,
+		})
+	}
+	if n := proto.Size(req); n > rpc.SmallMessage {
+		t.Errorf("it has %d bytes, and %d are taken", n, rpc.SmallMessage)
 	}
 }

@@ -27,7 +27,7 @@ func observe(percent float64) *executorv1.SetRolloutRequest {
 }
 
 func TestRolloutNeedsAnOperator(t *testing.T) {
-	const token = "let-me-in"
+	const token = "let-me-in-let-me-in"
 	path := filepath.Join(t.TempDir(), "token")
 	if err := os.WriteFile(path, []byte(token+"\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -40,7 +40,7 @@ func TestRolloutNeedsAnOperator(t *testing.T) {
 	}{
 		"control is off":   {func(*app.Options) {}, token, codes.PermissionDenied, ""},
 		"no token":         {func(o *app.Options) { o.Control.TokenFile = path }, "", codes.Unauthenticated, ""},
-		"another token":    {func(o *app.Options) { o.Control.TokenFile = path }, "open sesame", codes.PermissionDenied, ""},
+		"another token":    {func(o *app.Options) { o.Control.TokenFile = path }, "open-sesame-open-sesame", codes.PermissionDenied, ""},
 		"the token":        {func(o *app.Options) { o.Control.TokenFile = path }, token, codes.OK, "token"},
 		"open on loopback": {func(o *app.Options) { o.Control.Insecure = true }, "", codes.OK, "loopback"},
 	} {

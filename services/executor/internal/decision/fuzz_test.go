@@ -135,14 +135,18 @@ func FuzzPredict(f *testing.F) {
 // FuzzPredictJSON posts whatever to the facade: the answer is JSON, with a score or a refusal.
 func FuzzPredictJSON(f *testing.F) {
 	service, _ := handlers(f)
-	handler := facade.Unary(service.PredictWithShadow, func(r *executorv1.PredictWithShadowRequest) { facade.CanonicalNames(r.GetFeatures()) }, nil)
+	handler := facade.Unary(service.PredictWithShadow, facade.Route[*executorv1.PredictWithShadowRequest]{
+		Bodies: new(facade.Bodies), Prepare: func(r *executorv1.PredictWithShadowRequest) { facade.CanonicalNames(r.GetFeatures()) },
+	})
 	f.Add(`{"requestId":"r","symbol":"S","features":{"vol1m_log_rel":1,"spreadBpRel":2,"rsi14_z":3,"zscoreMid24h":4}}`)
 	f.Add(`{"symbol":"S","quote":{"bid":1,"ask":2,"time":"2026-01-01T00:00:00Z"},"event_time":"9999-12-31T23:59:59.999999999Z"}`)
 	f.Add(`{"vector":{"schema":"v1.8","values":["NaN",1e999]}}`)
 	f.Add(strings.Repeat(`[`, 20000))
 	f.Fuzz(func(t *testing.T, body string) {
 		w := httptest.NewRecorder()
-		handler.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/predict-with-shadow", strings.NewReader(body)))
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/predict-with-shadow", strings.NewReader(body))
+		r.Header.Set("Content-Type", "application/json")
+		handler.ServeHTTP(w, r)
 		var got struct {
 			Baseline *struct {
 				Score float64 `json:"score"`

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/greenlight-ml/greenlight/pkg/rpc"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/proc"
 )
 
@@ -47,7 +48,7 @@ func fetchProfile(ctx context.Context, p *proc.Process, path string) error {
 	if err != nil {
 		return err
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := (&http.Client{Transport: rpc.HTTPTransport()}).Do(req)
 	if err != nil {
 		return fmt.Errorf("profile: %w", err)
 	}

@@ -63,7 +63,7 @@ type endpoint struct {
 
 func (e *endpoint) declare(fs *pflag.FlagSet, c console, name, addr, usage string) {
 	e.accessFlags.declare(fs, c)
-	fs.StringVar(&e.addr, name, addr, usage)
+	targetVar(fs, &e.addr, name, addr, usage)
 }
 
 // dial connects, hands the connection to use, and closes it.

@@ -59,7 +59,7 @@ once, writes what is due, and ends: for a look now, and for a scheduler of your 
 	}
 	fs := cmd.Flags()
 	f.engines.declare(fs, c)
-	fs.StringSliceVar(&f.executors, "executor", localExecutor, "gRPC addresses of the executors, one per replica")
+	targetsVar(fs, &f.executors, "executor", localExecutor, "gRPC addresses of the executors, one per replica")
 	fs.StringVar(&f.options.State, "state", agentState, "folder of the journal")
 	fs.StringVar(&f.source, "source", string(evidence.Live), "where the requests come from: live, replay or simulated")
 	fs.IntVar(&f.options.CriticalHours, "critical-hours", 24, "hours in a row above 0.3 after which a retraining is suggested")

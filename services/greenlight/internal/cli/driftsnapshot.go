@@ -37,7 +37,7 @@ const (
 
 func (e *engineFlags) declare(fs *pflag.FlagSet, c console) {
 	e.accessFlags.declare(fs, c)
-	fs.StringSliceVar(&e.addrs, "engine", []string{"127.0.0.1:4010"}, "gRPC addresses of ml-engine, one per replica")
+	targetsVar(fs, &e.addrs, "engine", []string{"127.0.0.1:4010"}, "gRPC addresses of ml-engine, one per replica")
 	fs.DurationVar(&e.window, "window", week, "how far to look back: whole hours, at most 672h")
 	fs.DurationVar(&e.timeout, "timeout", driftTimeout, "how long the answers may take")
 }

@@ -25,8 +25,8 @@ type pairFlags struct {
 
 // declare declares the flags with the addresses of a pair on this machine, or none.
 func (p *pairFlags) declare(fs *pflag.FlagSet, c console, engines, executors []string, timeout time.Duration) {
-	fs.StringSliceVar(&p.Engines, "engine", engines, "gRPC addresses of ml-engine, one per replica")
-	fs.StringSliceVar(&p.Executors, "executor", executors, "gRPC addresses of executor, one per replica")
+	targetsVar(fs, &p.Engines, "engine", engines, "gRPC addresses of ml-engine, one per replica")
+	targetsVar(fs, &p.Executors, "executor", executors, "gRPC addresses of executor, one per replica")
 	p.accessFlags.declare(fs, c)
 	fs.DurationVar(&p.timeout, "timeout", timeout, "how long the services may take to answer")
 }

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/greenlight-ml/greenlight/pkg/rpc"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/faults"
 )
@@ -110,7 +111,7 @@ func (t *traffic) judge(kind string, s State, baseline, shadow score) {
 
 // facade asks through HTTP.
 func (t *traffic) facade(e *faults.Executor) func(context.Context, int) {
-	client := &http.Client{}
+	client := &http.Client{Transport: rpc.HTTPTransport()}
 	return func(ctx context.Context, i int) {
 		s := t.states[i%len(t.states)]
 		var got struct {

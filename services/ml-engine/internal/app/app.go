@@ -110,17 +110,19 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) error {
 			Model string `json:"model"`
 		}{true, service.Version()})
 	})
-	admin.Handle("GET /ml/model/info", facade.Unary(service.GetModelInfo, nil, nil))
-	admin.Handle("POST /ml/predict", facade.Unary(service.Predict, func(r *mlenginev1.PredictRequest) {
-		facade.CanonicalNames(r.GetFeatures())
-		facade.CanonicalNames(r.GetWatched())
-	}, func(code codes.Code) {
-		service.Refused(mlenginev1.ScoringService_Predict_FullMethodName, code)
+	admin.Handle("GET /ml/model/info", facade.Unary(service.GetModelInfo, facade.Route[*mlenginev1.GetModelInfoRequest]{}))
+	admin.Handle("POST /ml/predict", facade.Unary(service.Predict, facade.Route[*mlenginev1.PredictRequest]{
+		Bodies: new(facade.Bodies),
+		Prepare: func(r *mlenginev1.PredictRequest) {
+			facade.CanonicalNames(r.GetFeatures())
+			facade.CanonicalNames(r.GetWatched())
+		},
+		Refused: func(code codes.Code) { service.Refused(mlenginev1.ScoringService_Predict_FullMethodName, code) },
 	}))
 	if opts.Profiles {
 		telemetry.AddProfiles(admin)
 	}
-	web := telemetry.NewHTTPServer(limiter.LimitHTTP(admin), logger)
+	web := telemetry.NewHTTPServer(limiter.LimitHTTP(facade.Guard(admin, opts.HTTPAddr, opts.HTTPHosts)), logger)
 	secured.SecureHTTP(web)
 
 	// Reverse order: refuse and drain calls first, then take the pages away.

@@ -78,7 +78,7 @@ func TestPredictOverHTTP(t *testing.T) {
 		"both names":  {`{"features":` + strings.Replace(features, "{", `{"rsi14Z":1,`, 1) + `}`, 400, `"features":"rsi14Z"`},
 		"NaN":         {`{"features":` + strings.Replace(features, "-1", `"NaN"`, 1) + `}`, 400, `"reason":"FEATURE_INVALID"`},
 		"no JSON":     {`features`, 400, "not a PredictRequest in JSON"},
-		"too large":   {`{"symbol":"` + strings.Repeat("x", 5<<20) + `"}`, 429, "larger than 4194304 bytes"},
+		"too large":   {`{"symbol":"` + strings.Repeat("x", 5<<20) + `"}`, 429, "larger than 65536 bytes"},
 		"nothing":     {`{}`, 400, `"reason":"INPUT_MISSING"`},
 		"wrong shape": {`{"vector":{"schema":"v1.8.1","values":[1]}}`, 400, `"reason":"VECTOR_LENGTH"`},
 	} {

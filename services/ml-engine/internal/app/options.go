@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/certs"
+	"github.com/greenlight-ml/greenlight/pkg/facade"
 	"github.com/greenlight-ml/greenlight/pkg/lifecycle"
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
 )
@@ -21,6 +22,8 @@ type Options struct {
 	// GRPCSocketMode says who may connect to it.
 	GRPCAddr, HTTPAddr string
 	GRPCSocketMode     lifecycle.SocketMode
+	// HTTPHosts are names by which clients reach the HTTP address, besides localhost and addresses of IP.
+	HTTPHosts facade.Hosts
 	// AddressFile, if set, gets the addresses that were bound.
 	AddressFile string
 	// Reflection lets people explore the service with grpcurl.
@@ -53,6 +56,7 @@ func Flags(fs *flag.FlagSet) *Options {
 	fs.StringVar(&o.GRPCAddr, "grpc-addr", "127.0.0.1:4010", "`address` of the gRPC listener: host:port, or unix:path for a Unix socket")
 	fs.Var(&o.GRPCSocketMode, "grpc-socket-mode", "`mode` of that socket's file, octal: who may write to it may connect")
 	fs.StringVar(&o.HTTPAddr, "http-addr", "127.0.0.1:4011", "`address` of the HTTP listener")
+	fs.Var(&o.HTTPHosts, "http-host", "`name` by which clients reach the HTTP address, such as that of a Kubernetes service; several by commas; a POST to any name but these, localhost and IP addresses is refused, since a web page may have sent it")
 	fs.StringVar(&o.AddressFile, "address-file", "", "`file` that gets the bound addresses, for whoever asked for port 0")
 	fs.BoolVar(&o.Reflection, "reflection", true, "serve gRPC reflection")
 	fs.BoolVar(&o.Profiles, "profiles", false, "serve CPU and memory profiles at /debug/pprof/ of the HTTP address, to whoever reaches it")
@@ -82,6 +86,12 @@ func (o *Options) validate() error {
 	}
 	if o.Model == "" {
 		return errors.New("no model: give --model (greenlight train makes one)")
+	}
+	if err := lifecycle.CheckListen(o.GRPCAddr, "--grpc-addr", true); err != nil {
+		return err
+	}
+	if err := lifecycle.CheckListen(o.HTTPAddr, "--http-addr", false); err != nil {
+		return err
 	}
 	if err := rpc.ValidateMaxConnections(o.MaxConnections); err != nil {
 		return err

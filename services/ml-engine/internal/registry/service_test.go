@@ -198,7 +198,7 @@ func TestActivateRefuses(t *testing.T) {
 // Control calls need the operators' token; scoring does not.
 func TestControlNeedsTheToken(t *testing.T) {
 	token := filepath.Join(t.TempDir(), "token")
-	if err := os.WriteFile(token, []byte("s3cret\n"), 0o600); err != nil {
+	if err := os.WriteFile(token, []byte("s3cret-s3cret-s3cret\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for name, tt := range map[string]struct {
@@ -206,11 +206,11 @@ func TestControlNeedsTheToken(t *testing.T) {
 		given string
 		want  codes.Code
 	}{
-		"control is off": {rpc.ControlOptions{}, "Bearer s3cret", codes.PermissionDenied},
+		"control is off": {rpc.ControlOptions{}, "Bearer s3cret-s3cret-s3cret", codes.PermissionDenied},
 		"no token":       {rpc.ControlOptions{TokenFile: token}, "", codes.Unauthenticated},
 		"wrong token":    {rpc.ControlOptions{TokenFile: token}, "Bearer guess", codes.PermissionDenied},
-		"token":          {rpc.ControlOptions{TokenFile: token}, "Bearer s3cret", codes.OK},
-		"no token file":  {rpc.ControlOptions{TokenFile: token + "x"}, "Bearer s3cret", codes.Unauthenticated},
+		"token":          {rpc.ControlOptions{TokenFile: token}, "Bearer s3cret-s3cret-s3cret", codes.OK},
+		"no token file":  {rpc.ControlOptions{TokenFile: token + "x"}, "Bearer s3cret-s3cret-s3cret", codes.Unauthenticated},
 		"insecure":       {insecure, "", codes.OK},
 	} {
 		t.Run(name, func(t *testing.T) {

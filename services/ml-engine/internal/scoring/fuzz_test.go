@@ -140,7 +140,9 @@ func FuzzGetDrift(f *testing.F) {
 // FuzzPredictJSON posts whatever to the facade: the answer is JSON, with a score or the refusal of an invalid request.
 func FuzzPredictJSON(f *testing.F) {
 	service, _, schema := handlers(f)
-	handler := facade.Unary(service.Predict, func(r *mlenginev1.PredictRequest) { facade.CanonicalNames(r.GetFeatures()) }, nil)
+	handler := facade.Unary(service.Predict, facade.Route[*mlenginev1.PredictRequest]{
+		Bodies: new(facade.Bodies), Prepare: func(r *mlenginev1.PredictRequest) { facade.CanonicalNames(r.GetFeatures()) },
+	})
 	named, err := json.Marshal(map[string]any{"features": good(schema)})
 	if err != nil {
 		f.Fatal(err)
@@ -152,7 +154,9 @@ func FuzzPredictJSON(f *testing.F) {
 	f.Add(strings.Repeat(`{"features":`, 5000))
 	f.Fuzz(func(t *testing.T, body string) {
 		w := httptest.NewRecorder()
-		handler.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/ml/predict", strings.NewReader(body)))
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/ml/predict", strings.NewReader(body))
+		r.Header.Set("Content-Type", "application/json")
+		handler.ServeHTTP(w, r)
 		var got struct {
 			Score *float64 `json:"score"`
 			Code  any      `json:"code"`

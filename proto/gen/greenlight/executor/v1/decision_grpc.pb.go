@@ -40,6 +40,7 @@ const (
 //	                     FEATURE_INVALID, FIELD_TOO_LONG, SYMBOL_MISSING, QUOTE_INVALID
 //	FAILED_PRECONDITION  NOT_READY: the quotes of the symbol so far do not make the baseline's inputs; the message says
 //	                     what is missing
+//	RESOURCE_EXHAUSTED   (no reason) the message is larger than 64 KiB, before or after it is unpacked; or 512 calls are open
 //	RESOURCE_EXHAUSTED   TOO_MANY_SYMBOLS: a quote of a new symbol when executor has as many as it may
 //	UNAVAILABLE          STOPPING: executor stops, and the stream ends with it
 //
@@ -112,6 +113,7 @@ type DecisionService_ObserveQuotesClient = grpc.ClientStreamingClient[ObserveQuo
 //	                     FEATURE_INVALID, FIELD_TOO_LONG, SYMBOL_MISSING, QUOTE_INVALID
 //	FAILED_PRECONDITION  NOT_READY: the quotes of the symbol so far do not make the baseline's inputs; the message says
 //	                     what is missing
+//	RESOURCE_EXHAUSTED   (no reason) the message is larger than 64 KiB, before or after it is unpacked; or 512 calls are open
 //	RESOURCE_EXHAUSTED   TOO_MANY_SYMBOLS: a quote of a new symbol when executor has as many as it may
 //	UNAVAILABLE          STOPPING: executor stops, and the stream ends with it
 //

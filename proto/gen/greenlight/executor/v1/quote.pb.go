@@ -252,7 +252,7 @@ type ObserveQuotesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Instrument, for example "BTC-PERP". 1 to 64 bytes.
 	Symbol string `protobuf:"bytes,1,opt,name=symbol,proto3" json:"symbol,omitempty"`
-	// The quotes in the order of their times. May be empty.
+	// The quotes in the order of their times, 0 to 1,000: a message has at most 64 KiB.
 	Quotes        []*Quote `protobuf:"bytes,2,rep,name=quotes,proto3" json:"quotes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -39,7 +39,7 @@ type ScoringServiceClient interface {
 	// Predict scores one market state.
 	//
 	// INVALID_ARGUMENT: a feature is missing, unknown, NaN or infinite, the vector has the wrong length, or the schema
-	// is not the active model's. RESOURCE_EXHAUSTED: the message is larger than 4 MiB.
+	// is not the active model's. RESOURCE_EXHAUSTED: the message is larger than 4 MiB, before or after it is unpacked; or 512 calls are open.
 	Predict(ctx context.Context, in *PredictRequest, opts ...grpc.CallOption) (*PredictResponse, error)
 	// BatchPredict scores up to 10,000 market states of one schema in one call. Rows succeed or fail one by one: a row
 	// with a bad value costs that row alone, while a wrong schema or shape fails the call.
@@ -98,7 +98,7 @@ type ScoringServiceServer interface {
 	// Predict scores one market state.
 	//
 	// INVALID_ARGUMENT: a feature is missing, unknown, NaN or infinite, the vector has the wrong length, or the schema
-	// is not the active model's. RESOURCE_EXHAUSTED: the message is larger than 4 MiB.
+	// is not the active model's. RESOURCE_EXHAUSTED: the message is larger than 4 MiB, before or after it is unpacked; or 512 calls are open.
 	Predict(context.Context, *PredictRequest) (*PredictResponse, error)
 	// BatchPredict scores up to 10,000 market states of one schema in one call. Rows succeed or fail one by one: a row
 	// with a bad value costs that row alone, while a wrong schema or shape fails the call.

@@ -72,13 +72,13 @@ func TestToken(t *testing.T) {
 		_, err := p.Executors[0].Rollouts.GetRollout(t.Context(), &executorv1.GetRolloutRequest{})
 		return err
 	}
-	if err := errors.Join(call("one\n"), call("two")); err != nil {
+	if err := errors.Join(call("one-of-many-tokens\n"), call("two-of-many-tokens")); err != nil {
 		t.Fatal(err)
 	}
 	if err := call(" \n"); err == nil || !strings.Contains(Plain(err).Error(), "no token in it") {
 		t.Errorf("an empty token: %v", err)
 	}
-	if got := strings.Join(r.tokens, "; "); got != "Bearer one; Bearer two" {
+	if got := strings.Join(r.tokens, "; "); got != "Bearer one-of-many-tokens; Bearer two-of-many-tokens" {
 		t.Errorf("the server saw %q", got)
 	}
 }

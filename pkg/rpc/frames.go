@@ -1,0 +1,461 @@
+package rpc
+
+import (
+	"encoding/binary"
+	"log/slog"
+	"math/bits"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+	"golang.org/x/net/http2"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+)
+
+const (
+	frameHeader   = 9 // bytes of an HTTP/2 frame's header
+	messageHeader = 5 // bytes before a gRPC message: its encoding and its length
+
+	// smallFragment is the size below which a part of a message costs more to keep than it has bytes. A client cuts a large
+	// message into frames of 16 KiB; maxFragments of the small ones are far more than it makes of any message.
+	smallFragment, maxFragments = 1 << 10, 128
+	// fragmentCost is what gRPC keeps of each part of a message besides its bytes.
+	fragmentCost = 64
+
+	// maxStray is how many bytes a client may send in a row of calls that have been answered already, without a whole call in
+	// between. A client of gRPC stops when it reads that its call was refused; one window of each call is under way until then.
+	maxStray = 4 * window
+
+	// A client may cancel so many calls a second, and so many at once; a connection that cancels more is read slower. What
+	// a cancelled call costs the server is paid for by nobody who waits for its answer.
+	resetRate, resetBurst = 1000, 1000
+	// The same for frames that belong to no call, such as PING and SETTINGS, and for those without content. Each call that
+	// ends allows for callFrames more: WINDOW_UPDATE of its response, and the answers to pings.
+	idleRate, idleBurst, callFrames = 1000, 4000, 4
+	// maxUnanswered is how many calls of all connections may be without an answer that their client has read, before one of the
+	// connections of which no call has ended for stalled is closed, and before any is. Each call takes some kilobytes.
+	maxUnanswered, maxUnansweredAtAll = 32 * maxStreams, 96 * maxStreams
+	stalled                           = time.Second
+	// closedPause is the least time between two log lines about connections that were closed.
+	closedPause = time.Minute
+)
+
+// Why a connection is closed.
+const (
+	closedMemory    = "memory"
+	closedFragments = "fragments"
+	closedStray     = "stray"
+	closedUnread    = "unread"
+)
+
+// wire bounds what the clients of a server can make it keep and do before a message is whole. gRPC bounds one message and
+// one connection; wire bounds the sum of all connections. It sees the frames of each connection as they pass.
+type wire struct {
+	limit  int64 // bytes
+	held   atomic.Int64
+	calls  atomic.Int64 // that are not answered
+	logger *slog.Logger
+	closed map[string]prometheus.Counter
+
+	mu    sync.Mutex
+	conns map[*framed]struct{}
+	said  time.Time
+}
+
+// newWire returns a wire that keeps at most limit bytes of messages that are not whole yet.
+func newWire(limit int64, logger *slog.Logger, reg prometheus.Registerer) *wire {
+	w := &wire{limit: limit, logger: logger, conns: map[*framed]struct{}{}, closed: map[string]prometheus.Counter{}}
+	f := promauto.With(reg)
+	f.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "grpc_server_partial_message_bytes", Help: "Memory of messages that have arrived in part.",
+	}, func() float64 { return float64(w.held.Load()) })
+	closed := f.NewCounterVec(prometheus.CounterOpts{
+		Name: "grpc_server_connections_closed_total", Help: "Connections that were closed because they held most of the memory for messages that have arrived in part, sent a message in too many parts, went on to send calls that were refused, or did not read most of the answers that wait to be read.",
+	}, []string{"reason"})
+	for _, reason := range []string{closedMemory, closedFragments, closedStray, closedUnread} {
+		w.closed[reason] = closed.WithLabelValues(reason)
+	}
+	return w
+}
+
+// credentials returns the server's credentials, nil for none, whose connections are watched.
+func (w *wire) credentials(c credentials.TransportCredentials) credentials.TransportCredentials {
+	if c == nil {
+		c = insecure.NewCredentials()
+	}
+	return watched{c, w}
+}
+
+type watched struct {
+	credentials.TransportCredentials
+
+	wire *wire
+}
+
+// ServerHandshake implements credentials.TransportCredentials.
+func (c watched) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	conn, info, err := c.TransportCredentials.ServerHandshake(raw)
+	if err != nil {
+		return nil, nil, err
+	}
+	f := &framed{
+		Conn: conn, raw: raw, wire: c.wire, preface: len(http2.ClientPreface), calls: map[uint32]message{}, done: make(chan struct{}),
+		resets: bucket{rate: resetRate, burst: resetBurst, level: resetBurst}, idle: bucket{rate: idleRate, burst: idleBurst, level: idleBurst},
+	}
+	f.progress.Store(time.Now().UnixNano())
+	c.wire.mu.Lock()
+	c.wire.conns[f] = struct{}{}
+	c.wire.mu.Unlock()
+	return f, info, nil
+}
+
+// Clone implements credentials.TransportCredentials.
+func (c watched) Clone() credentials.TransportCredentials {
+	return watched{c.TransportCredentials.Clone(), c.wire}
+}
+
+// close ends a connection, once, and counts why.
+func (w *wire) close(f *framed, reason string) {
+	if f == nil || !f.gone.CompareAndSwap(false, true) {
+		return
+	}
+	held := f.release()
+	w.closed[reason].Inc()
+	w.mu.Lock()
+	now := time.Now()
+	due := now.Sub(w.said) >= closedPause
+	if due {
+		w.said = now
+	}
+	w.mu.Unlock()
+	if due {
+		w.logger.Warn("a connection is closed: it takes up memory with messages that do not arrive whole, or answers that are not read", "reason", reason,
+			"from", f.RemoteAddr().String(), "bytes", held)
+	}
+	_ = f.raw.Close() // its reader ends, and closes the rest
+}
+
+// hold counts bytes of a connection. When all connections hold too much, the one that holds most is closed: a client that
+// sends whole messages holds next to nothing.
+func (w *wire) hold(f *framed, n int64) {
+	f.held.Add(n)
+	over := w.held.Add(n) > w.limit && n > 0
+	if f.gone.Load() {
+		f.release()
+		return
+	}
+	if over {
+		w.close(w.most(func(c *framed) int64 { return c.held.Load() }), closedMemory)
+	}
+}
+
+// most is the connection that has most of something; nil if none has any.
+func (w *wire) most(of func(*framed) int64) *framed {
+	var most *framed
+	record := int64(0)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for c := range w.conns {
+		if n := of(c); !c.gone.Load() && n > record {
+			most, record = c, n
+		}
+	}
+	return most
+}
+
+// unanswered counts calls of a connection. When there are too many, the connection with most of them is closed.
+func (w *wire) unanswered(f *framed, n int64) {
+	f.open.Add(n)
+	all := w.calls.Add(n)
+	if f.gone.Load() {
+		f.release()
+		return
+	}
+	if n < 0 {
+		f.progress.Store(time.Now().UnixNano())
+		return
+	}
+	if all <= maxUnanswered {
+		return
+	}
+	since := time.Now().Add(-stalled).UnixNano()
+	w.close(w.most(func(c *framed) int64 {
+		if all <= maxUnansweredAtAll && c.progress.Load() > since {
+			return 0
+		}
+		return c.open.Load()
+	}), closedUnread)
+}
+
+// message is what has arrived of the message of a call.
+type message struct {
+	header    [messageHeader]byte
+	n         uint8  // bytes of header that are there
+	need      uint32 // bytes of the message that are not
+	cost      uint32 // of what is kept
+	fragments uint16
+}
+
+// whole reports whether no message is under way.
+func (m *message) whole() bool { return m.n == 0 && m.need == 0 }
+
+// take takes bytes of the call's messages. What it was made of is not kept any longer once a message is whole.
+func (m *message) take(b []byte) {
+	for len(b) > 0 {
+		if m.need == 0 {
+			k := copy(m.header[m.n:], b)
+			m.n += uint8(k)
+			b = b[k:]
+			if m.n < messageHeader {
+				return
+			}
+			m.n, m.need = 0, binary.BigEndian.Uint32(m.header[1:])
+		}
+		k := min(len(b), int(m.need))
+		m.need -= uint32(k)
+		b = b[k:]
+		if m.need == 0 {
+			m.cost, m.fragments = 0, 0
+		}
+	}
+}
+
+// frame is a frame on its way.
+type frame struct {
+	header [frameHeader]byte
+	n      int // bytes of header that are there
+	left   int // bytes of the payload that are not
+}
+
+func (f *frame) kind() http2.FrameType { return http2.FrameType(f.header[3]) }
+func (f *frame) flags() http2.Flags    { return http2.Flags(f.header[4]) }
+func (f *frame) size() int             { return int(f.header[0])<<16 | int(f.header[1])<<8 | int(f.header[2]) }
+func (f *frame) stream() uint32        { return binary.BigEndian.Uint32(f.header[5:]) &^ (1 << 31) }
+
+// walk passes over bytes and calls part with each part of a payload, last for the end of a frame.
+func (f *frame) walk(b []byte, part func(payload []byte, last bool)) {
+	for len(b) > 0 {
+		if f.n < frameHeader {
+			k := copy(f.header[f.n:], b)
+			f.n += k
+			b = b[k:]
+			if f.n < frameHeader {
+				return
+			}
+			f.left = f.size()
+			if f.left > 0 {
+				continue
+			}
+		}
+		k := min(f.left, len(b))
+		f.left -= k
+		if f.left == 0 {
+			f.n = 0
+		}
+		part(b[:k], f.left == 0)
+		b = b[k:]
+	}
+}
+
+// framed is a connection whose frames are seen.
+type framed struct {
+	net.Conn
+
+	raw  net.Conn
+	wire *wire
+	held atomic.Int64
+	open atomic.Int64 // as many as there are calls
+	gone atomic.Bool  // it is closed, or must be
+	// progress is when a call last ended, in nanoseconds.
+	progress atomic.Int64
+	once     sync.Once
+	done     chan struct{}
+
+	// Of the reader.
+	preface int
+	in      frame
+	padding int // of the DATA frame that is read
+	stray   int
+	idle    bucket
+	resets  bucket
+
+	out frame // of the writer
+
+	mu    sync.Mutex
+	calls map[uint32]message // that are not answered
+	ended int                // calls, since the reader looked
+}
+
+// Read implements net.Conn.
+func (f *framed) Read(b []byte) (int, error) {
+	n, err := f.Conn.Read(b)
+	if n == 0 {
+		return n, err
+	}
+	seen := b[:n]
+	if f.preface > 0 {
+		k := min(f.preface, n)
+		f.preface -= k
+		seen = seen[k:]
+	}
+	f.mu.Lock()
+	resets, idle := 0, -callFrames*f.ended
+	f.ended = 0
+	f.in.walk(seen, func(payload []byte, last bool) {
+		switch f.in.kind() {
+		case http2.FrameHeaders:
+			if _, open := f.calls[f.in.stream()]; last && !open {
+				f.calls[f.in.stream()] = message{}
+				f.wire.unanswered(f, 1)
+			}
+			return
+		case http2.FrameData:
+			if f.data(payload, last) {
+				return
+			}
+		case http2.FrameRSTStream:
+			if _, open := f.calls[f.in.stream()]; open && last {
+				f.end(f.in.stream())
+				resets++
+			}
+		}
+		if last {
+			idle++
+		}
+	})
+	f.mu.Unlock()
+	if wait := max(f.resets.take(resets), f.idle.take(idle)); wait > 0 {
+		t := time.NewTimer(wait)
+		defer t.Stop()
+		select {
+		case <-t.C:
+		case <-f.done:
+		}
+	}
+	return n, err
+}
+
+// data takes a part of a DATA frame. It reports whether the frame has content.
+func (f *framed) data(payload []byte, last bool) bool {
+	size, flags, stream := f.in.size(), f.in.flags(), f.in.stream()
+	if first := f.in.left+len(payload) == size; first {
+		f.padding = 0
+		if flags.Has(http2.FlagDataPadded) && len(payload) > 0 {
+			f.padding, payload = int(payload[0]), payload[1:]
+		}
+	}
+	m, open := f.calls[stream]
+	if !open {
+		if f.stray += len(payload); f.stray > maxStray {
+			f.wire.close(f, closedStray)
+		}
+		return size > 0
+	}
+	if over := f.padding - f.in.left; over > 0 { // the padding is at the end
+		payload = payload[:max(0, len(payload)-over)]
+	}
+	held := m.cost
+	m.take(payload)
+	switch {
+	case last && flags.Has(http2.FlagDataEndStream):
+		if m.whole() {
+			f.stray = 0
+		}
+		m = message{}
+	case last && !m.whole():
+		m.cost += uint32(costOf(size))
+		if size < smallFragment {
+			m.fragments++
+		}
+	}
+	f.calls[stream] = m
+	if m.cost != held {
+		f.wire.hold(f, int64(m.cost)-int64(held))
+	}
+	if m.fragments > maxFragments {
+		f.wire.close(f, closedFragments)
+	}
+	return size > 0 || flags.Has(http2.FlagDataEndStream)
+}
+
+// costOf is the memory that gRPC keeps for a DATA frame: a buffer of its pool, see bufferSizes.
+func costOf(size int) int {
+	if size <= smallFragment {
+		return size + fragmentCost
+	}
+	return 1<<bits.Len(uint(size-1)) + fragmentCost
+}
+
+// end forgets a call.
+func (f *framed) end(stream uint32) {
+	m, open := f.calls[stream]
+	if !open {
+		return
+	}
+	delete(f.calls, stream)
+	f.ended++
+	f.wire.unanswered(f, -1)
+	if m.cost > 0 {
+		f.wire.hold(f, -int64(m.cost))
+	}
+}
+
+// release gives back what the connection has taken, and returns the bytes.
+func (f *framed) release() int64 {
+	n := f.held.Swap(0)
+	f.wire.held.Add(-n)
+	f.wire.calls.Add(-f.open.Swap(0))
+	return n
+}
+
+// Write implements net.Conn.
+func (f *framed) Write(b []byte) (int, error) {
+	f.mu.Lock()
+	f.out.walk(b, func(_ []byte, last bool) {
+		reset := f.out.kind() == http2.FrameRSTStream
+		ends := f.out.kind() == http2.FrameHeaders && f.out.flags().Has(http2.FlagHeadersEndStream)
+		if last && (reset || ends) {
+			f.end(f.out.stream())
+		}
+	})
+	f.mu.Unlock()
+	return f.Conn.Write(b)
+}
+
+// Close implements net.Conn.
+func (f *framed) Close() error {
+	f.once.Do(func() {
+		close(f.done)
+		f.wire.mu.Lock()
+		delete(f.wire.conns, f)
+		f.wire.mu.Unlock()
+		f.gone.Store(true)
+		f.release()
+	})
+	return f.Conn.Close()
+}
+
+// bucket has tokens that come back with time.
+type bucket struct {
+	rate, burst, level float64
+	at                 time.Time
+}
+
+// take takes tokens, or gives some back, and returns how long to wait for those that are not there.
+func (b *bucket) take(n int) time.Duration {
+	if n <= 0 {
+		b.level = min(b.burst, b.level-float64(n))
+		return 0
+	}
+	now := time.Now()
+	b.level = min(b.burst, b.level+b.rate*now.Sub(b.at).Seconds()) - float64(n)
+	b.at = now
+	if b.level >= 0 {
+		return 0
+	}
+	return time.Duration(-b.level / b.rate * float64(time.Second))
+}

@@ -1,0 +1,402 @@
+package rpc_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/encoding/gzip"
+	"google.golang.org/grpc/status"
+	"google.golang.org/grpc/test/bufconn"
+
+	"github.com/greenlight-ml/greenlight/pkg/rpc"
+	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
+)
+
+// open is a server that rude clients and a polite one call.
+type open struct {
+	t      *testing.T
+	l      *bufconn.Listener
+	reg    *prometheus.Registry
+	polite mlenginev1.ScoringServiceClient
+}
+
+// newOpen returns a server whose messages have at most the size; 0 for the default. It must be in a bubble.
+func newOpen(t *testing.T, maxMessage int) *open {
+	t.Helper()
+	o := &open{t: t, l: bufconn.Listen(4 << 10), reg: prometheus.NewRegistry()}
+	server := rpc.NewServer(rpc.ServerOptions{
+		Logger: slog.New(slog.DiscardHandler), Registerer: o.reg, MaxMessage: maxMessage, Crowded: mlenginev1.ScoringService_ServiceDesc.ServiceName,
+	})
+	mlenginev1.RegisterScoringServiceServer(server, &stub{predict: answer})
+	server.Ready()
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(o.l) }()
+	conn, err := rpc.Dial("passthrough:///bufnet", nil, grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return o.l.DialContext(ctx) }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.polite = mlenginev1.NewScoringServiceClient(conn)
+	t.Cleanup(func() {
+		_ = conn.Close()
+		server.Stop()
+		<-served
+	})
+	return o
+}
+
+// value is that of a metric of the server.
+func (o *open) value(name string) float64 {
+	o.t.Helper()
+	families, err := o.reg.Gather()
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	sum := 0.0
+	for _, f := range families {
+		if f.GetName() == name {
+			for _, m := range f.GetMetric() {
+				sum += m.GetGauge().GetValue() + m.GetCounter().GetValue()
+			}
+		}
+	}
+	return sum
+}
+
+// ask makes a call of the polite client, and returns how long it took.
+func (o *open) ask() time.Duration {
+	o.t.Helper()
+	start := time.Now()
+	if _, err := o.polite.Predict(o.t.Context(), &mlenginev1.PredictRequest{}); err != nil {
+		o.t.Errorf("the polite client: %v", err)
+	}
+	return time.Since(start)
+}
+
+// rude is a client that sends frames of its own making.
+type rude struct {
+	net.Conn
+	*http2.Framer
+
+	answers chan string // grpc-status of each call that ended, "cut off" at the end
+	done    chan struct{}
+	windows chan uint32 // what the server lets it send of a stream, on top of what it did at first
+	block   bytes.Buffer
+	enc     *hpack.Encoder
+}
+
+func (o *open) rude() *rude {
+	o.t.Helper()
+	c, err := o.l.DialContext(o.t.Context())
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	r := &rude{Conn: c, Framer: http2.NewFramer(c, c), answers: make(chan string, 10000), done: make(chan struct{})}
+	r.enc = hpack.NewEncoder(&r.block)
+	r.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
+	_, _ = io.WriteString(c, http2.ClientPreface)
+	_ = r.WriteSettings()
+	go func() {
+		defer close(r.done)
+		for {
+			f, err := r.ReadFrame()
+			if err != nil {
+				r.answers <- "cut off"
+				return
+			}
+			if h, ok := f.(*http2.MetaHeadersFrame); ok && h.StreamEnded() {
+				for _, field := range h.Fields {
+					if field.Name == "grpc-status" {
+						r.answers <- field.Value
+					}
+				}
+			}
+		}
+	}()
+	o.t.Cleanup(func() {
+		_ = c.Close()
+		<-r.done
+	})
+	return r
+}
+
+// call sends the headers of a call.
+func (r *rude) call(stream uint32) error {
+	r.block.Reset()
+	for _, field := range [][2]string{
+		{":method", "POST"},
+		{":scheme", "http"},
+		{":path", mlenginev1.ScoringService_Predict_FullMethodName},
+		{":authority", "x"},
+		{"content-type", "application/grpc"},
+		{"te", "trailers"},
+	} {
+		_ = r.enc.WriteField(hpack.HeaderField{Name: field[0], Value: field[1]})
+	}
+	return r.WriteHeaders(http2.HeadersFrameParam{StreamID: stream, BlockFragment: r.block.Bytes(), EndHeaders: true})
+}
+
+// part sends bytes of a message that has size, in frames of step bytes.
+func (r *rude) part(stream uint32, size, n, step int) error {
+	raw := make([]byte, 5+n)
+	binary.BigEndian.PutUint32(raw[1:], uint32(size))
+	raw[5] = 0xfa // a field that the contract does not know
+	for len(raw) > 0 {
+		k := min(step, len(raw))
+		if err := r.WriteData(stream, false, raw[:k]); err != nil {
+			return err
+		}
+		raw = raw[k:]
+	}
+	return nil
+}
+
+// Half-sent messages take a bounded amount of memory, for a bounded time, and keep nobody from being answered.
+func TestHalfSentMessages(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newOpen(t, rpc.SmallMessage)
+		var clients []*rude
+		for range 8 {
+			r := o.rude()
+			clients = append(clients, r)
+			for i := range uint32(100) {
+				if r.call(2*i+1) != nil || r.part(2*i+1, rpc.SmallMessage, rpc.SmallMessage-1, 16<<10) != nil {
+					break // cut off
+				}
+			}
+			synctest.Wait()
+			time.Sleep(200 * time.Millisecond)
+		}
+		if held := o.value("grpc_server_partial_message_bytes"); held == 0 || held > 32<<20 {
+			t.Errorf("%v bytes are held, want at most 32 MiB", held)
+		}
+		if open := o.value("grpc_server_open_calls"); open > 512+64 {
+			t.Errorf("%v calls are open, want at most 512 and those of other services", open)
+		}
+		if took := o.ask(); took > 100*time.Millisecond {
+			t.Errorf("the polite client waited %v", took)
+		}
+		time.Sleep(5 * time.Second)
+		synctest.Wait()
+		if held, open := o.value("grpc_server_partial_message_bytes"), o.value("grpc_server_open_calls"); held != 0 || open != 0 {
+			t.Errorf("after the time limit: %v bytes are held and %v calls are open, want none", held, open)
+		}
+		counts := map[string]int{}
+		for _, r := range clients {
+			for len(r.answers) > 0 {
+				counts[<-r.answers]++
+			}
+		}
+		if counts[fmt.Sprint(int(codes.DeadlineExceeded))] == 0 {
+			t.Errorf("ended with %v, want DEADLINE_EXCEEDED for those that were not cut off", counts)
+		}
+	})
+}
+
+// Of large messages that are half sent, twelve have room: the connection that holds most is closed.
+func TestHalfSentLargeMessages(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newOpen(t, 0)
+		for range 5 {
+			r := o.rude()
+			for i := range uint32(4) {
+				if r.call(2*i+1) != nil || r.part(2*i+1, rpc.MaxMessage, rpc.MaxMessage-1, 16<<10) != nil {
+					break
+				}
+			}
+			synctest.Wait()
+			if held := o.value("grpc_server_partial_message_bytes"); held > 50<<20 {
+				t.Errorf("%v bytes are held, want at most 50 MiB", held)
+			}
+			o.ask()
+		}
+		if n := o.value("grpc_server_connections_closed_total"); n == 0 {
+			t.Error("no connection was closed for the memory that it held")
+		}
+	})
+}
+
+// A call without a message ends, and so does one whose end is not sent.
+func TestCallsThatSendNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newOpen(t, 0)
+		r := o.rude()
+		_ = r.call(1)
+		_ = r.call(3)
+		_ = r.WriteData(3, false, make([]byte, 5)) // whole, but for its end
+		time.Sleep(4 * time.Second)
+		synctest.Wait()
+		if len(r.answers) > 0 {
+			t.Errorf("answered early: %s", <-r.answers)
+		}
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		for range 2 {
+			if got, want := <-r.answers, fmt.Sprint(int(codes.DeadlineExceeded)); got != want {
+				t.Errorf("ended with %s, want %s", got, want)
+			}
+		}
+		o.ask()
+	})
+}
+
+// Whoever holds all the open calls with messages that do not come makes room for those who send theirs.
+func TestOpenCallsAreTakenBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newOpen(t, 0)
+		for range 6 {
+			r := o.rude()
+			for i := range uint32(128) {
+				_ = r.call(2*i + 1)
+			}
+		}
+		synctest.Wait()
+		time.Sleep(200 * time.Millisecond)
+		for range 100 {
+			o.ask()
+		}
+	})
+}
+
+// A client that misbehaves is cut off or slowed down, and the others are answered at once.
+func TestFrameFloods(t *testing.T) {
+	const frames = 8_000
+	for name, tt := range map[string]struct {
+		send func(r *rude, i uint32) error
+		// slow is how long so many frames take at least; 0 for a client that is cut off.
+		slow time.Duration
+	}{
+		"calls that are cancelled": {func(r *rude, i uint32) error {
+			if err := r.call(2*i + 1); err != nil {
+				return err
+			}
+			return r.WriteRSTStream(2*i+1, http2.ErrCodeCancel)
+		}, 5 * time.Second},
+		"PING":                  {func(r *rude, i uint32) error { return r.WritePing(false, [8]byte{byte(i)}) }, 0},
+		"SETTINGS":              {func(r *rude, _ uint32) error { return r.WriteSettings() }, 2 * time.Second},
+		"SETTINGS acknowledged": {func(r *rude, _ uint32) error { return r.WriteSettingsAck() }, 2 * time.Second},
+		"WINDOW_UPDATE":         {func(r *rude, _ uint32) error { return r.WriteWindowUpdate(0, 1) }, 2 * time.Second},
+		"PRIORITY":              {func(r *rude, _ uint32) error { return r.WritePriority(1, http2.PriorityParam{StreamDep: 3}) }, 2 * time.Second},
+		"unknown frames":        {func(r *rude, _ uint32) error { return r.WriteRawFrame(0xee, 0, 1, nil) }, 2 * time.Second},
+		"empty DATA": {func(r *rude, i uint32) error {
+			if i == 0 {
+				return r.call(1)
+			}
+			return r.WriteData(1, false, nil)
+		}, 2 * time.Second},
+		"a message in many parts": {func(r *rude, i uint32) error {
+			if i == 0 {
+				_ = r.call(1)
+				return r.part(1, 1<<20, 1, 1)
+			}
+			return r.WriteData(1, false, []byte{1})
+		}, 0},
+		"headers without end": {func(r *rude, i uint32) error {
+			if i == 0 {
+				return r.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: []byte{0x40, 1, 'x', 1, 'y'}})
+			}
+			return r.WriteContinuation(1, false, []byte{0x40, 1, 'x', 1, 'y'})
+		}, 0},
+		"data of calls that are refused": {func(r *rude, i uint32) error {
+			stream := 2*(i/50) + 1
+			if i%50 == 0 {
+				_ = r.call(stream)
+				_ = r.part(stream, 64<<20, 1, 6)
+				if got := <-r.answers; got == "cut off" {
+					r.answers <- got
+					return io.EOF
+				}
+			}
+			return r.WriteData(stream, false, make([]byte, 1000))
+		}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				o := newOpen(t, 0)
+				o.ask()
+				r := o.rude()
+				start := time.Now()
+				ended := make(chan time.Duration, 1)
+				go func() {
+					for i := range uint32(frames) {
+						if err := tt.send(r, i); err != nil {
+							break
+						}
+					}
+					ended <- time.Since(start)
+				}()
+				for range 3 {
+					time.Sleep(500 * time.Millisecond)
+					if took := o.ask(); took > 10*time.Millisecond {
+						t.Errorf("the polite client waited %v", took)
+					}
+				}
+				took := <-ended
+				synctest.Wait()
+				cut := false
+				for len(r.answers) > 0 {
+					cut = <-r.answers == "cut off" || cut
+				}
+				if want := tt.slow == 0; cut != want || took < tt.slow {
+					t.Errorf("cut off: %t, after %v; want %t, and at least %v", cut, took, want, tt.slow)
+				}
+			})
+		})
+	}
+}
+
+// Whole messages of any kind cost their client nothing: none is slowed down or cut off.
+func TestPoliteClientsAreLeftAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newOpen(t, 0)
+		start := time.Now()
+		for _, size := range []int{0, 1, 100, 16 << 10, 100_000, rpc.MaxMessage - 100} {
+			for range 20 {
+				if _, err := o.polite.Predict(t.Context(), &mlenginev1.PredictRequest{RequestId: strings.Repeat("x", size)}); err != nil {
+					t.Fatalf("%d bytes: %v", size, err)
+				}
+			}
+		}
+		for range 3000 {
+			ctx, cancel := context.WithCancel(t.Context())
+			_, _ = o.polite.Predict(ctx, &mlenginev1.PredictRequest{})
+			cancel()
+		}
+		synctest.Wait()
+		if took := time.Since(start); took > 0 {
+			t.Errorf("it took %v of waiting", took)
+		}
+		if held, closed := o.value("grpc_server_partial_message_bytes"), o.value("grpc_server_connections_closed_total"); held != 0 || closed != 0 {
+			t.Errorf("%v bytes are held and %v connections were closed, want none", held, closed)
+		}
+	})
+}
+
+// A request that is packed with gzip is answered; the answer is not packed.
+func TestPackedMessages(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newOpen(t, rpc.SmallMessage)
+		for size, want := range map[int]codes.Code{100: codes.OK, rpc.SmallMessage - 100: codes.OK, rpc.SmallMessage + 1: codes.ResourceExhausted, 50 << 20: codes.ResourceExhausted} {
+			if size == 50<<20 {
+				continue // the client's own limit
+			}
+			_, err := o.polite.Predict(t.Context(), &mlenginev1.PredictRequest{RequestId: strings.Repeat("x", size)}, grpc.UseCompressor(gzip.Name))
+			if status.Code(err) != want {
+				t.Errorf("%d bytes: got %v, want %v", size, err, want)
+			}
+		}
+	})
+}
