@@ -16,9 +16,11 @@ import (
 const (
 	snapshotMark = "GLFEATUR"
 	// snapshotVersion changes with the layout, and with any change of the engine that gives its state another meaning.
-	snapshotVersion = 1
-	kindLive        = 1
-	kindBook        = 2
+	snapshotVersion = 2
+	// oldestVersion is the oldest that is read: without the lengths of days.
+	oldestVersion = 1
+	kindLive      = 1
+	kindBook      = 2
 
 	// maxRecord is longer than any record: the rings of a full engine are 24 kB.
 	maxRecord = 32 << 10
@@ -68,8 +70,9 @@ func (s *sealWriter) close() error {
 
 // sealReader reads a snapshot, and not a byte beyond it.
 type sealReader struct {
-	r   io.Reader
-	sum hash.Hash
+	r       io.Reader
+	sum     hash.Hash
+	version uint32
 }
 
 func newSealReader(r io.Reader, kind uint32) (*sealReader, error) {
@@ -83,11 +86,12 @@ func newSealReader(r io.Reader, kind uint32) (*sealReader, error) {
 	switch {
 	case string(mark) != snapshotMark:
 		return nil, fmt.Errorf("%w: does not begin with %s", ErrSnapshot, snapshotMark)
-	case version != snapshotVersion:
-		return nil, fmt.Errorf("%w: it has version %d, this program reads version %d", ErrSnapshotVersion, version, snapshotVersion)
+	case version < oldestVersion || version > snapshotVersion:
+		return nil, fmt.Errorf("%w: it has version %d, this program reads %d to %d", ErrSnapshotVersion, version, oldestVersion, snapshotVersion)
 	case found != kind:
 		return nil, fmt.Errorf("%w: it is of kind %d, expected %d (1 is one symbol, 2 a book)", ErrSnapshot, found, kind)
 	}
+	s.version = version
 	return s, nil
 }
 
@@ -117,7 +121,7 @@ func (s *sealReader) record() (*decoder, error) {
 	if err := s.read(p); err != nil {
 		return nil, err
 	}
-	return &decoder{data: p}, nil
+	return &decoder{data: p, version: s.version}, nil
 }
 
 // close holds what was read to its checksum.

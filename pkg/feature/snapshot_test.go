@@ -6,7 +6,9 @@ import (
 	"encoding/hex"
 	"errors"
 	"io"
+	"math"
 	"math/rand/v2"
+	"os"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -106,10 +108,41 @@ func TestSnapshotGolden(t *testing.T) {
 		b.Close, b.Open, b.High, b.Low, b.Bid, b.Ask = 100, 100, 101, 99, 99.5, 100.5
 		l.ObserveBar(b)
 	}
-	const want = "4bb6c13747f4bc36"
+	const want = "c429ec9014306a95"
 	sum := sha256.Sum256([]byte(state(t, l)))
 	if got := hex.EncodeToString(sum[:8]); got != want {
 		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+// A state from within a second session of 240 minutes that an older version saved goes on. It does not know how long the
+// first was, so that two more sessions are needed.
+func TestRestoreWithoutLengthsOfDays(t *testing.T) {
+	f, err := os.Open("testdata/live-v1.snapshot")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	l, err := RestoreLive(f, LiveOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if l.engine.minutes != 480 || l.engine.days.seen != 0 {
+		t.Fatalf("%d minutes, %d days seen", l.engine.minutes, l.engine.days.seen)
+	}
+	price := 100.0
+	for day := 2; day < 5; day++ {
+		if got := !math.IsNaN(l.engine.Value("sigma_ref")); got {
+			t.Errorf("ready before day %d", day)
+		}
+		for i := range 240 {
+			price += float64((i*i+day)%7-3) / 16
+			start := int64(t0)/dayMS*dayMS + int64(day)*dayMS + int64(i)*market.MinuteMS
+			l.ObserveBar(market.Bar{Start: start, Open: price, High: price, Low: price, Close: price, Bid: price - 0.5, Ask: price + 0.5})
+		}
+	}
+	if math.IsNaN(l.engine.Value("sigma_ref")) {
+		t.Error("not ready after three sessions")
 	}
 }
 
@@ -132,7 +165,7 @@ func TestRestoreRefuses(t *testing.T) {
 	}{
 		{"nothing", "", ErrSnapshot, "truncated"},
 		{"text", "this is not a snapshot at all", ErrSnapshot, "does not begin with"},
-		{"a later version", data[:8] + "\x02" + data[9:], ErrSnapshotVersion, "it has version 2, this program reads version 1"},
+		{"a later version", data[:8] + "\x03" + data[9:], ErrSnapshotVersion, "it has version 3, this program reads 1 to 2"},
 		{"a book", data[:12] + "\x02" + data[13:], ErrSnapshot, "kind 2"},
 		{"truncated", data[:len(data)/2], ErrSnapshot, "truncated"},
 		{"without its end", data[:len(data)-1], ErrSnapshot, "truncated"},

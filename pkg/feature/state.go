@@ -70,6 +70,8 @@ func (e *encoder) engine(g *Engine) {
 	e.floats(g.days.sigmas[:])
 	e.floats(g.days.spreadMeans[:])
 	e.int(int64(g.days.days))
+	e.floats(g.days.lengths[:])
+	e.int(int64(g.days.seen))
 }
 
 func (e *encoder) live(l *Live) {
@@ -91,8 +93,9 @@ func (e *Engine) windows() []*window { return []*window{e.squares, e.pairs, e.rs
 
 // decoder reads a state. After the first fault it reads zeros; end tells.
 type decoder struct {
-	data []byte
-	err  error
+	data    []byte
+	version uint32
+	err     error
 }
 
 // check notes a fault unless ok.
@@ -219,6 +222,10 @@ func (d *decoder) engine() *Engine {
 	d.slice(days.sigmas[:])
 	d.slice(days.spreadMeans[:])
 	days.days = d.count()
+	if d.version > 1 {
+		d.slice(days.lengths[:])
+		days.seen = d.count()
+	}
 	d.check(!(days.sigmaRef < sigmaFloor) && !(days.spreadRef < spreadFloor), "references %v and %v", days.sigmaRef, days.spreadRef)
 	return e
 }
