@@ -29,7 +29,7 @@ var (
 	hints              = map[error]string{
 		errUnreached:        "nothing was changed; start it, or name its address with --executor or --engine",
 		errDisagree:         "nothing was changed; a canary is of one model beside one baseline: bring all replicas to the same",
-		errNoEvidence:       "greenlight train and greenlight eval write it; --evidence names its folder",
+		errNoEvidence:       "the model's own is in the registry folder, which --models names; greenlight eval --model writes it to the folder that --evidence names",
 		errNotActive:        "nothing was changed; activate it on every ml-engine, or judge the one that is served: greenlight train, greenlight eval",
 		errNoMetrics:        "nothing was changed; see that Prometheus is up and scrapes every executor, and that --match selects their series",
 		errPlanChanged:      planAgain,

@@ -22,8 +22,10 @@ func modelImport(c console, folder *string) *cobra.Command {
 dump_model (JSON), or of XGBoost's save_model (JSON). Its inputs are matched to the feature schema by name; where the
 library knew none, they must be the schema's features in its order, without bias.
 
-The data gives what the file lacks: the baseline, golden vectors, the drift profile, and an evaluation on the newest week
-beside the baseline. Say with --trained-to where the model's own training data ended.`,
+The data gives what the file lacks: the baseline, golden vectors, the drift profile, and an evaluation beside the baseline,
+which the model keeps: eval, canary and promote judge the model by it. Say with --trained-to where the model's own training
+data ended: it is evaluated on the days after. Without it the evaluation may be of days that the model was trained on, and
+is INCONCLUSIVE.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if file == "" || version == "" {
@@ -56,7 +58,7 @@ beside the baseline. Say with --trained-to where the model's own training data e
 			if err != nil {
 				return err
 			}
-			a, measured, err := s.Import(f, revision())
+			a, report, err := s.Import(f, revision(), time.Now())
 			if err != nil {
 				return fmt.Errorf("%s: %w", file, err)
 			}
@@ -65,7 +67,8 @@ beside the baseline. Say with --trained-to where the model's own training data e
 			}
 			c.say("model     %s/%s/%s, digest %.12s", *folder, f.Name, f.Version, a.Digest())
 			c.say("          %s", a.Manifest.Card)
-			c.say("          lift %.2f, Brier %.4f, ECE %.3f", measured.Lift, measured.Brier, measured.ECE)
+			c.say("          lift %.2f, Brier %.4f, ECE %.3f", report.Lift, report.Brier, report.ECE)
+			c.say("offline   %s: greenlight eval --model %s/%s shows why", report.Judge().Verdict(), f.Name, f.Version)
 			return nil
 		},
 	}

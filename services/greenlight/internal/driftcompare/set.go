@@ -25,6 +25,8 @@ type Set struct {
 	Inputs []evidence.Input
 	// Left is how many rows or minutes were left out, because the model could not have scored them.
 	Left int
+	// Quality is that of the market data that it was made of, before it was cut; nil for a feature log.
+	Quality *study.DataQuality
 
 	// columns are the features of the schema but bias, the score if there is a model, the raw inputs if they are known.
 	columns []drift.Column

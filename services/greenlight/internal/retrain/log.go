@@ -75,7 +75,7 @@ func FromLog(dir, symbol string, days int) (*study.Data, *Log, error) {
 	}
 	// The log does not say who asked. The simulator's own instrument gives it away.
 	series.Simulated = series.Symbol == simulatedSymbol
-	return &study.Data{Series: series, Name: logName(series.Symbol)}, r.log, nil
+	return study.NewData(series, logName(series.Symbol)), r.log, nil
 }
 
 // simulatedSymbol is the instrument of greenlight simulate and of every run without --data.
