@@ -29,6 +29,9 @@ const (
 
 	// unchanged is what two prices may differ by, as a share, to be one: the mid of a bid and an ask is rounded.
 	unchanged = 1e-10
+	// A flat run of closedLeast to closedMost minutes around a Saturday (UTC) is a closed market whose archive has bars all the
+	// same, if three of four Saturdays are like that, and two at least.
+	closedLeast, closedMost, closedShare, closedWeeks = 40 * 60, 80 * 60, 0.75, 2
 	// filledMinutes is the longest hole that is filled with flat bars (feature.MaxFill).
 	filledMinutes = 10
 	// gapMoveHours bounds the holes across which a move is looked at: a split is made while a market is closed.
@@ -48,6 +51,7 @@ const (
 	OneWay    = "one way"    // a straight line, as drawn over a hole
 	InPlace   = "in place"   // noise around one price
 	Repeated  = "repeated"   // minutes that were there before
+	Closed    = "closed"     // one price over a week-end, as over most week-ends
 	Hole      = "hole"       // no bars
 )
 
@@ -88,8 +92,11 @@ type Quality struct {
 	LongestHole Stretch `json:"longest_hole"`
 	// FrozenShare is the share of the minutes in frozen stretches, in [0,1], and FrozenMinutes their number. Frozen are the
 	// first of the stretches, in order of time.
-	FrozenShare   float64   `json:"frozen_share"`
-	FrozenMinutes int       `json:"frozen_minutes"`
+	FrozenShare   float64 `json:"frozen_share"`
+	FrozenMinutes int     `json:"frozen_minutes"`
+	// ClosedMinutes are those of week-ends on which the market was closed and had bars. They are left out, and part of no
+	// other figure but Bars.
+	ClosedMinutes int       `json:"closed_minutes"`
 	Frozen        []Stretch `json:"frozen"`
 }
 
@@ -100,7 +107,12 @@ func Examine(bars []Bar) (Quality, []Bar) {
 	if len(bars) == 0 {
 		return q, bars
 	}
-	e := &examination{bars: bars, kind: make([]string, len(bars))}
+	e := newExamination(bars)
+	e.closed()
+	if open := e.unmarked(); len(open) < len(bars) {
+		q.ClosedMinutes = len(bars) - len(open)
+		e = newExamination(open)
+	}
 	e.measure(&q)
 	e.oneWay()
 	for _, l := range fewLimits {
@@ -112,11 +124,15 @@ func Examine(bars []Bar) (Quality, []Bar) {
 	return q, e.thaw(&q)
 }
 
-// examination marks the frozen bars.
+// examination marks the bars that no market made.
 type examination struct {
 	bars []Bar
 	// kind is that of the frozen stretch of each bar; empty for a bar that a market made.
 	kind []string
+}
+
+func newExamination(bars []Bar) *examination {
+	return &examination{bars: bars, kind: make([]string, len(bars))}
 }
 
 // joined reports whether bar i follows the bar before it without a hole.
@@ -149,6 +165,41 @@ func (e *examination) stretch(kind string, i, j int) Stretch {
 func (e *examination) mark(kind string, i, j int) {
 	for ; i <= j; i++ {
 		e.kind[i] = kind
+	}
+}
+
+// closed marks the week-ends of a market whose archive has bars of them.
+func (e *examination) closed() {
+	const day, week = 24 * 60 * MinuteMS, 7 * 24 * 60 * MinuteMS
+	const saturday = 2 * day // 1970-01-03
+	// last is the Saturday that begins at the instant or before it.
+	last := func(ms int64) int64 { return (ms-saturday)/week*week + saturday }
+	saturdays := map[int64]bool{}
+	for _, b := range e.bars {
+		if s := last(b.Start); b.Start < s+day {
+			saturdays[s] = true
+		}
+	}
+	type run struct{ i, j int }
+	var runs []run
+	weeks := 0
+	e.flatRuns(func(i, j int) {
+		n, cut := e.minutes(i, j), i == 1 || j == len(e.bars)-1 // by the ends of the data
+		if n < flatMinutes || n > closedMost || n < closedLeast && !cut {
+			return
+		}
+		if s := last(e.bars[j].End() - day); e.bars[i].Start <= s {
+			weeks++
+		} else if !cut {
+			return
+		}
+		runs = append(runs, run{i, j})
+	})
+	if weeks < closedWeeks || float64(weeks) < closedShare*float64(len(saturdays)) {
+		return
+	}
+	for _, r := range runs {
+		e.mark(Closed, r.i, r.j)
 	}
 }
 
@@ -191,7 +242,9 @@ func (e *examination) measure(q *Quality) {
 		}
 	}
 	q.Minutes = len(e.bars) + missing
-	q.FilledShare = float64(missing) / float64(q.Minutes)
+	if q.Minutes > 0 {
+		q.FilledShare = float64(missing) / float64(q.Minutes)
+	}
 	if steps > 0 {
 		q.UnchangedShare = float64(same) / float64(steps)
 	}
@@ -388,10 +441,17 @@ func (e *examination) thaw(q *Quality) []Bar {
 			first = i
 		}
 	}
-	if q.FrozenMinutes == 0 {
+	if q.Minutes > 0 {
+		q.FrozenShare = float64(q.FrozenMinutes) / float64(q.Minutes)
+	}
+	return e.unmarked()
+}
+
+// unmarked are the bars that are not marked; all of them as they are, when none is.
+func (e *examination) unmarked() []Bar {
+	if !slices.ContainsFunc(e.kind, func(kind string) bool { return kind != "" }) {
 		return e.bars
 	}
-	q.FrozenShare = float64(q.FrozenMinutes) / float64(q.Minutes)
 	kept := make([]Bar, 0, len(e.bars))
 	for i, b := range e.bars {
 		if e.kind[i] == "" {

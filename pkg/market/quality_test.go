@@ -148,6 +148,27 @@ func TestExamineMeasures(t *testing.T) {
 			t.Errorf("%+v", q)
 		}
 	})
+	t.Run("week-ends that an archive has filled with flat bars", func(t *testing.T) {
+		all := slices.Clone(all) // begins on a Monday
+		for i := range all {
+			if minute := i % (7 * dayMinutes); minute >= 5*dayMinutes-120 && minute < 7*dayMinutes-120 {
+				all[i] = priced(all[i], all[i-1].Close, 1)
+			}
+		}
+		q, kept := market.Examine(all)
+		if q.ClosedMinutes != 5*dayMinutes+120 || q.FrozenMinutes != 0 || q.LongestFlatRun.Minutes > 30 || q.UnchangedShare > 0.1 || len(kept) != len(all)-q.ClosedMinutes {
+			t.Errorf("%d kept: %+v", len(kept), q)
+		}
+	})
+	t.Run("one flat week-end of three is a frozen feed", func(t *testing.T) {
+		all := slices.Clone(all)
+		for i := 5*dayMinutes - 120; i < 7*dayMinutes-120; i++ {
+			all[i] = priced(all[i], all[i-1].Close, 1)
+		}
+		if q, _ := market.Examine(all); q.ClosedMinutes != 0 || q.FrozenMinutes < 2*dayMinutes-10 {
+			t.Errorf("%+v", q)
+		}
+	})
 	t.Run("nothing", func(t *testing.T) {
 		if q, kept := market.Examine(nil); q.Minutes != 0 || len(kept) != 0 {
 			t.Errorf("%+v", q)

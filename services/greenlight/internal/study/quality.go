@@ -101,6 +101,9 @@ func (d *DataQuality) Lines(w io.Writer) error {
 	}
 	err := say("%.1f %% of minutes unchanged, longest flat run %s; %.1f %% filled; largest one-minute move %.2f %%; %s",
 		100*q.UnchangedShare, Length(q.LongestFlatRun.Minutes), 100*q.FilledShare, 100*q.LargestMove.Share, holes(q))
+	if err == nil && q.ClosedMinutes > 0 {
+		err = say("%d minutes of closed week-ends are left out like holes: their bars have one price", q.ClosedMinutes)
+	}
 	if err == nil && q.FrozenMinutes > 0 {
 		err = say("%d frozen minutes (%.1f %%) are left out like holes: %s", q.FrozenMinutes, 100*q.FrozenShare, whereabouts(q, gate.FrozenMinutes))
 	}
