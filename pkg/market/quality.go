@@ -121,7 +121,8 @@ func Examine(bars []Bar) (Quality, []Bar) {
 	e.inPlace()
 	e.repeats()
 	e.flat()
-	return q, e.thaw(&q)
+	kept := e.thaw(&q)
+	return q, kept
 }
 
 // examination marks the bars that no market made.

@@ -195,11 +195,20 @@ func TestExamineRealMarkets(t *testing.T) {
 		path   string
 		trades bool
 	}{
-		{"btcperp-ftx-1m", false}, {"gbpusd-fxcm-1m-bidask", false}, {"btcusd-bitfinex-1m", false}, {"filusdt-binance-1m", false},
-		{"eurusd-quotes-2014-05/fxcm/minute", false}, {"eurusd-quotes-2014-05/oanda/minute", false},
-		{"coinbase-l1-minute/btcusd", false}, {"coinbase-l1-minute/btcusd", true}, {"coinbase-l1-minute/ethusd", false},
-		{"coinbase-l1-minute/ethusd", true}, {"coinbase-l1-minute/ltcusd", false}, {"coinbase-l1-minute/ltcusd", true},
-		{"coinbase-l1-minute/btceur", false}, {"coinbase-l1-minute/btceur", true},
+		{"btcperp-ftx-1m", false},
+		{"gbpusd-fxcm-1m-bidask", false},
+		{"btcusd-bitfinex-1m", false},
+		{"filusdt-binance-1m", false},
+		{"eurusd-quotes-2014-05/fxcm/minute", false},
+		{"eurusd-quotes-2014-05/oanda/minute", false},
+		{"coinbase-l1-minute/btcusd", false},
+		{"coinbase-l1-minute/btcusd", true},
+		{"coinbase-l1-minute/ethusd", false},
+		{"coinbase-l1-minute/ethusd", true},
+		{"coinbase-l1-minute/ltcusd", false},
+		{"coinbase-l1-minute/ltcusd", true},
+		{"coinbase-l1-minute/btceur", false},
+		{"coinbase-l1-minute/btceur", true},
 	} {
 		s, err := market.Read(filepath.Join(root, tt.path), market.ReadOptions{TradesOnly: tt.trades})
 		if err != nil {

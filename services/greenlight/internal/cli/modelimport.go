@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -62,13 +63,23 @@ is INCONCLUSIVE.`,
 			if err != nil {
 				return fmt.Errorf("%s: %w", file, err)
 			}
-			if err := model.OpenRegistry(*folder).Add(a); err != nil {
+			registry := model.OpenRegistry(*folder)
+			if err := registry.Add(a); err != nil {
+				return err
+			}
+			kept, err := registry.Load(f.Name + "/" + f.Version)
+			if err != nil {
 				return err
 			}
 			c.say("model     %s/%s/%s, digest %.12s", *folder, f.Name, f.Version, a.Digest())
 			c.say("          %s", a.Manifest.Card)
 			c.say("          lift %.2f, Brier %.4f, ECE %.3f", report.Lift, report.Brier, report.ECE)
-			c.say("offline   %s: greenlight eval --model %s/%s shows why", report.Judge().Verdict(), f.Name, f.Version)
+			if !bytes.Equal(kept.Offline, a.Offline) {
+				c.say("          note: the registry had this model already, and keeps the evaluation that came with it; give another --version to keep this one")
+			}
+			if own, err := study.Own(kept); err == nil {
+				c.say("offline   %s: greenlight eval --model %s/%s shows why", own.Judge().Verdict(), f.Name, f.Version)
+			}
 			return nil
 		},
 	}

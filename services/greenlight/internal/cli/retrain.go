@@ -122,6 +122,11 @@ func (r *retrainFlags) collect(c console) (*study.Data, *retrain.Log, error) {
 	}
 	first, last := data.Raw[0], data.Raw[len(data.Raw)-1]
 	c.say("window    %d bars, %s to %s", len(data.Raw), clock(first.Start), clock(last.End()))
+	if r.window > 0 {
+		if err := c.indented(study.NewDataQuality(data.Quality).Lines); err != nil {
+			return nil, nil, err
+		}
+	}
 	return data, log, nil
 }
 
