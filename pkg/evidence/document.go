@@ -8,6 +8,16 @@ import (
 	"strings"
 )
 
+// Document is a file of evidence as [Store.WriteJSON] writes it, for one that is kept elsewhere as well: with a model. The
+// header says when it was created.
+func Document(h Header, body any) ([]byte, error) {
+	h = h.complete(h.CreatedTime)
+	if err := h.validate(); err != nil {
+		return nil, err
+	}
+	return document(h, body)
+}
+
 // document is one flat, indented JSON object: the header's keys, then the body's, each in its own order.
 func document(h Header, body any) ([]byte, error) {
 	head, err := members(h)

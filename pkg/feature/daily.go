@@ -9,11 +9,14 @@ import (
 const (
 	// referenceDays is how many completed days the references look back over, at most.
 	referenceDays = 7
-	// minDayReturns is how many returns a day needs to count as one.
+	// minDayReturns is how many returns a day needs to count as one, whatever the other days are like.
 	minDayReturns = 300
-	sigmaFloor    = 0.05
-	spreadFloor   = 0.01
-	dayMS         = 24 * 60 * 60 * 1000
+	// A market that trades less than that a day is known by its days: once minSessionDays of the last referenceDays with
+	// returns have been seen, a day counts that has minSessionReturns and sessionShare of their median.
+	minSessionDays, minSessionReturns, sessionShare = 3, 60, 0.5
+	sigmaFloor                                      = 0.05
+	spreadFloor                                     = 0.01
+	dayMS                                           = 24 * 60 * 60 * 1000
 )
 
 // daily turns minutes into the two references: medians over the last completed UTC days. A minute belongs to the day
@@ -26,6 +29,10 @@ type daily struct {
 	// sigmas and spreadMeans are rings over the counted days; days counts them all.
 	sigmas, spreadMeans [referenceDays]float64
 	days                int
+
+	// lengths is a ring over the returns of all days that have any, counted or not; seen counts those days.
+	lengths [referenceDays]float64
+	seen    int
 
 	sigmaRef, spreadRef float64
 }
@@ -52,7 +59,11 @@ func (d *daily) push(start int64, r1, spread float64) {
 
 // close ends the present day. A day counts for both references or for neither.
 func (d *daily) close() {
-	if d.returns >= minDayReturns {
+	if d.returns > 0 {
+		d.lengths[d.seen%referenceDays] = d.returns
+		d.seen++
+	}
+	if d.counts() {
 		i := d.days % referenceDays
 		d.sigmas[i] = math.Sqrt(d.squares / d.returns)
 		d.spreadMeans[i] = d.spreads / d.spreadN // NaN for a day without a spread
@@ -62,6 +73,20 @@ func (d *daily) close() {
 		d.spreadRef = max(spreadFloor, median(d.spreadMeans, n))
 	}
 	d.squares, d.returns, d.spreads, d.spreadN = 0, 0, 0, 0
+}
+
+// counts reports whether the day that ends is long enough to count.
+func (d *daily) counts() bool {
+	if d.returns >= minDayReturns {
+		return true
+	}
+	n := min(d.seen, referenceDays)
+	return n >= minSessionDays && d.returns >= minSessionReturns && d.returns >= sessionShare*median(d.lengths, n)
+}
+
+// short reports whether days were seen, and none that counts whatever the others are like.
+func (d *daily) short() bool {
+	return d.seen > 0 && slices.Max(d.lengths[:min(d.seen, referenceDays)]) < minDayReturns
 }
 
 // median is that of the first n values less the NaN among them; NaN without any.

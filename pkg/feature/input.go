@@ -50,6 +50,10 @@ var (
 		return e.midWindow.lacksSpread("mid")
 	}}
 	inSigmaRef = &input{"sigma_ref", func(e *Engine) (Need, bool) {
+		if e.days.short() {
+			return count(e.days.days, 1, "needs one completed UTC day with %d returns, or %d shorter ones of which the last has %d and half of what is usual (the present day has %.0f so far)",
+				minDayReturns, minSessionDays, minSessionReturns, e.days.returns)
+		}
 		return count(e.days.days, 1, "needs one completed UTC day with %d returns (the present day has %.0f so far)", minDayReturns, e.days.returns)
 	}}
 	inSpreadRef = &input{"spread_ref", func(e *Engine) (Need, bool) {

@@ -17,7 +17,7 @@ const (
 	snapshotMark = "GLFEATUR"
 	// snapshotVersion changes with the layout, and with any change of the engine that gives its state another meaning.
 	snapshotVersion = 2
-	// oldestVersion is the oldest that is read: without Ahead, and without what waits.
+	// oldestVersion is the oldest that is read: without Ahead, what waits, and the lengths of days.
 	oldestVersion = 1
 	kindLive      = 1
 	kindBook      = 2

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"io"
+	"math"
 	"math/rand/v2"
 	"os"
 	"strings"
@@ -107,7 +108,7 @@ func TestSnapshotGolden(t *testing.T) {
 		b.Close, b.Open, b.High, b.Low, b.Bid, b.Ask = 100, 100, 101, 99, 99.5, 100.5
 		l.ObserveBar(b)
 	}
-	const want = "44cc0f4a5a77a54e"
+	const want = "c4aad0331eb13f7f"
 	sum := sha256.Sum256([]byte(state(t, l)))
 	if got := hex.EncodeToString(sum[:8]); got != want {
 		t.Errorf("got %s, want %s", got, want)
@@ -145,6 +146,37 @@ func TestRestoreOlderVersion(t *testing.T) {
 		if f := b.Refusing(); len(f) != 1 || f[0].Symbol == symbol {
 			t.Errorf("%s: %+v refuse", symbol, f)
 		}
+	}
+}
+
+// A state from within a second session of 240 minutes that an older version saved goes on. It does not know how long the
+// first was, so that two more sessions are needed.
+func TestRestoreWithoutLengthsOfDays(t *testing.T) {
+	f, err := os.Open("testdata/live-v1.snapshot")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	l, err := RestoreLive(f, LiveOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if l.engine.minutes != 480 || l.engine.days.seen != 0 {
+		t.Fatalf("%d minutes, %d days seen", l.engine.minutes, l.engine.days.seen)
+	}
+	price := 100.0
+	for day := 2; day < 5; day++ {
+		if got := !math.IsNaN(l.engine.Value("sigma_ref")); got {
+			t.Errorf("ready before day %d", day)
+		}
+		for i := range 240 {
+			price += float64((i*i+day)%7-3) / 16
+			start := int64(t0)/dayMS*dayMS + int64(day)*dayMS + int64(i)*market.MinuteMS
+			l.ObserveBar(market.Bar{Start: start, Open: price, High: price, Low: price, Close: price, Bid: price - 0.5, Ask: price + 0.5})
+		}
+	}
+	if math.IsNaN(l.engine.Value("sigma_ref")) {
+		t.Error("not ready after three sessions")
 	}
 }
 

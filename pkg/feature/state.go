@@ -75,6 +75,8 @@ func (e *encoder) engine(g *Engine) {
 	e.floats(g.days.sigmas[:])
 	e.floats(g.days.spreadMeans[:])
 	e.int(int64(g.days.days))
+	e.floats(g.days.lengths[:])
+	e.int(int64(g.days.seen))
 }
 
 func (e *encoder) live(l *Live) {
@@ -243,6 +245,10 @@ func (d *decoder) engine() *Engine {
 	d.slice(days.sigmas[:])
 	d.slice(days.spreadMeans[:])
 	days.days = d.count()
+	if d.version > 1 {
+		d.slice(days.lengths[:])
+		days.seen = d.count()
+	}
 	d.check(!(days.sigmaRef < sigmaFloor) && !(days.spreadRef < spreadFloor), "references %v and %v", days.sigmaRef, days.spreadRef)
 	return e
 }

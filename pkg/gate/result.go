@@ -14,6 +14,8 @@ type Result struct {
 	// N is the number of samples, MinSamples how many it takes.
 	N          uint64 `json:"n"`
 	MinSamples uint64 `json:"min_samples"`
+	// Miss is what the rule says of a missed target; empty is FAIL.
+	Miss Verdict `json:"miss,omitempty"`
 	// Bounds is an interval around Value, for display; it never decides.
 	Bounds *Bounds `json:"bounds,omitempty"`
 	// Reason says why the verdict is not PASS; empty with PASS.

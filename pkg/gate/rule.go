@@ -42,6 +42,9 @@ type Rule struct {
 	Unit Unit `json:"unit"`
 	// MinSamples is how many samples it takes to judge; 0 means 1, because no data is never a pass.
 	MinSamples uint64 `json:"min_samples"`
+	// Miss is the verdict when the target is missed: [Fail], which empty means too, or [Inconclusive] for a rule about what
+	// the other figures rest on.
+	Miss Verdict `json:"miss,omitempty"`
 }
 
 // Target is the rule's target for people: ">= 0.62", "< 80 ms".
@@ -52,10 +55,14 @@ func (r Rule) Target() string { return string(r.Op) + " " + r.Unit.exact(r.Thres
 //   - a rule that cannot be judged (unknown Op, threshold not a number) is ERROR;
 //   - a value that is missing, NaN or infinite is ERROR, with the reason;
 //   - fewer samples than MinSamples is INCONCLUSIVE, with both counts in the reason;
-//   - otherwise PASS or FAIL.
+//   - otherwise PASS, or FAIL, or what the rule says of a miss.
 func Check(rule Rule, seen Observation) Result {
 	result := Result{
-		Name: rule.Name, Op: rule.Op, Unit: rule.Unit, N: seen.N, MinSamples: max(1, rule.MinSamples), Verdict: Error,
+		Name: rule.Name, Op: rule.Op, Unit: rule.Unit, N: seen.N, MinSamples: max(1, rule.MinSamples), Verdict: Error, Miss: rule.Miss,
+	}
+	if rule.Miss != "" && rule.Miss != Fail && rule.Miss != Inconclusive {
+		result.Reason = fmt.Sprintf("rule: %q is not a verdict of a missed target", rule.Miss)
+		return result
 	}
 	if !finite(rule.Threshold) {
 		result.Reason = fmt.Sprintf("rule: threshold is %v", rule.Threshold)
@@ -90,6 +97,9 @@ func Check(rule Rule, seen Observation) Result {
 		result.Verdict = Pass
 	default:
 		result.Verdict = Fail
+		if rule.Miss == Inconclusive {
+			result.Verdict = Inconclusive
+		}
 		result.Reason = fmt.Sprintf("%s is not %s", result.number(), result.target())
 	}
 	return result

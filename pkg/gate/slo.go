@@ -35,6 +35,8 @@ type Group struct {
 func SLOs() []Group {
 	return []Group{
 		{"Offline", Offline()},
+		{"Offline evidence", OfflineEvidence()},
+		{"Market data", DataQuality()},
 		{"Smoke", Smoke()},
 		{"Smoke integrity", SmokeIntegrity()},
 		{"Shadow", Shadow()},

@@ -10,8 +10,21 @@ import (
 // The targets are a contract with the outside: a change of one is a change here, on purpose.
 func TestSLOs(t *testing.T) {
 	want := map[string]string{
-		"Offline/AUC":              ">= 0.62",
-		"Offline/P@20":             ">= 0.58",
+		"Offline/AUC":  ">= 0.62",
+		"Offline/P@20": ">= 0.58",
+
+		"Offline evidence/test days":            ">= 10",
+		"Offline evidence/AUC, lower end":       ">= 0.5",
+		"Offline evidence/P@20 lift, lower end": ">= 1",
+		"Offline evidence/known out of time":    ">= 1",
+
+		"Market data/frozen minutes":             "<= 1 %",
+		"Market data/longest flat run":           "<= 360 min",
+		"Market data/largest one-minute move":    "<= 20 %",
+		"Market data/largest move across a hole": "<= 45 %",
+		"Market data/unchanged minutes":          "<= 60 %",
+		"Market data/filled minutes":             "<= 40 %",
+
 		"Smoke/smoke success":      ">= 95 %",
 		"Smoke/smoke p95":          "< 80 ms",
 		"Shadow/shadow match rate": ">= 95 %",
@@ -33,7 +46,14 @@ func TestSLOs(t *testing.T) {
 	for _, group := range gate.SLOs() {
 		for _, rule := range group.Rules {
 			got[group.Name+"/"+rule.Name] = rule.Target()
-			if rule.What == "" || rule.MinSamples < 500 {
+			floor := uint64(500)
+			switch { // days, and figures that are known of any series
+			case group.Name == "Offline evidence" && rule.Name != gate.OutOfTime:
+				floor = 5
+			case group.Name == "Market data" || rule.Name == gate.OutOfTime:
+				floor = 1
+			}
+			if rule.What == "" || rule.MinSamples < floor {
 				t.Errorf("%s: what %q, min samples %d: want a description and a floor", rule.Name, rule.What, rule.MinSamples)
 			}
 			for _, hole := range []gate.Observation{{}, gate.Missing("x"), gate.Measured(math.NaN(), 1e6)} {

@@ -52,7 +52,7 @@ func (u Unit) usual(value float64) int {
 		return 3
 	case u == Ratio && (value > 0 && value < 0.01 || value > 0.99 && value < 1):
 		return 2 // one failure in a thousand must not read as none
-	case u == Count:
+	case u == Count, u == Minutes:
 		return 0
 	default:
 		return 1

@@ -22,6 +22,7 @@ const (
 	ReasonDuplicate = "duplicate"  // the row before again, byte for byte
 	ReasonOneSide   = "one side"   // a minute that only the bid or only the ask file has
 	ReasonSymbol    = "instrument" // a row of another instrument
+	ReasonStray     = "stray"      // a few rows far from all others in time
 	ReasonNoQuote   = "no quote"   // trades of a minute without a quote: no bad row, but not a bar either
 )
 

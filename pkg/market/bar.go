@@ -50,6 +50,9 @@ type Series struct {
 	Files []File
 	// Dropped counts the rows that were left out, by reason (the Reason constants); nil when none was.
 	Dropped map[string]int
+	// Ignored are the columns of CSV files that were not read, as their headers name them, each once: features and labels of
+	// other programs among them.
+	Ignored []string
 	// Crossed counts the bars that were kept although their closing bid is above their closing ask: see CrossedPolicy.
 	Crossed int
 }

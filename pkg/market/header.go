@@ -95,6 +95,18 @@ func (h header) complete() error {
 	return nil
 }
 
+// ignored are the columns that are not read.
+func (h header) ignored() []string {
+	var names []string
+	for i, name := range h.names {
+		used := []int{h.time, h.open, h.high, h.low, h.close, h.bid, h.ask, h.bidSize, h.askSize, h.volume, h.instrument}
+		if !slices.Contains(used, i) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
 // quotesOnly says that the file has quotes and no bars.
 func (h header) quotesOnly() bool { return h.open < 0 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"slices"
 )
 
 // Read reads the bars of one instrument from a file or a folder. The format is recognised by name and content:
@@ -46,9 +47,12 @@ func Read(path string, opts ReadOptions) (*Series, error) {
 	if err := checkMinutes(bars); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
+	if bars, err = r.withoutStrays(bars); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
 	return &Series{
 		Symbol: src.symbol, Bars: bars, Simulated: src.simulated(), Files: r.files,
-		Dropped: r.bad.dropped(), Crossed: countCrossed(bars),
+		Dropped: r.bad.dropped(), Ignored: src.ignored(), Crossed: countCrossed(bars),
 	}, nil
 }
 
@@ -114,6 +118,22 @@ func (s source) simulated() bool {
 		}
 	}
 	return false
+}
+
+// ignored are the columns that are in the headers and are not read.
+func (s source) ignored() []string {
+	var names []string
+	for _, f := range s.files {
+		if f.skip == 0 {
+			continue // it has no header
+		}
+		for _, name := range f.header.ignored() {
+			if !slices.Contains(names, name) {
+				names = append(names, name)
+			}
+		}
+	}
+	return names
 }
 
 // reading is one pass over the files of a source.
@@ -281,6 +301,61 @@ func checkMinutes(bars []Bar) error {
 		return fmt.Errorf("the bars are at least %d minutes apart; one-minute bars are needed", step/MinuteMS)
 	}
 	return nil
+}
+
+const (
+	// strayGapMS is how far from the rest a stray row is, at least, and strayBars how many stand together at most: an hour
+	// less one minute. The set as a whole must have more.
+	strayGapMS = 31 * 24 * 60 * MinuteMS
+	strayBars  = 59
+)
+
+// withoutStrays finds the bars that stand alone, more than a month from all others: their time is wrong. They are bad rows.
+func (r *reading) withoutStrays(bars []Bar) ([]Bar, error) {
+	type group struct{ from, to int }
+	var groups []group
+	sound := false
+	for i := range bars {
+		if i == 0 || bars[i].Start-bars[i-1].Start > strayGapMS {
+			groups = append(groups, group{i, i})
+		}
+		g := &groups[len(groups)-1]
+		g.to = i + 1
+		sound = sound || g.to-g.from > strayBars
+	}
+	if len(groups) < 2 || !sound {
+		return bars, nil
+	}
+	kept := make([]Bar, 0, len(bars))
+	for i, g := range groups {
+		n := g.to - g.from
+		if n > strayBars {
+			kept = append(kept, bars[g.from:g.to]...)
+			continue
+		}
+		r.bad.found += n
+		r.bad.drop(ReasonStray, n)
+		if r.bad.found <= r.opts.MaxBadRows {
+			continue
+		}
+		from, to := 0, len(bars)-1 // the nearest bars on either side
+		if i > 0 {
+			from = g.from - 1
+		}
+		if i < len(groups)-1 {
+			to = g.to
+		}
+		near := bars[from].End()
+		if i == 0 {
+			near = bars[to].Start
+		}
+		rows := fmt.Sprintf("%d rows from %s on stand alone", n, utc(bars[g.from].Start))
+		if n == 1 {
+			rows = fmt.Sprintf("the row of %s stands alone", utc(bars[g.from].Start))
+		}
+		return nil, fmt.Errorf("%s: the nearest other row is of %s; correct the time or take it out, or allow bad rows", rows, utc(near))
+	}
+	return kept, nil
 }
 
 func countCrossed(bars []Bar) int {

@@ -279,3 +279,76 @@ func TestReadSetsReference(t *testing.T) {
 		}
 	}
 }
+
+// A row whose time is wrong by years would make a hole of years: it is named and refused, or left out when that is allowed.
+func TestReadRefusesStrayRows(t *testing.T) {
+	start := time.Date(2024, 5, 1, 0, 0, 0, 0, time.UTC)
+	row := func(at time.Time) string { return at.Format("2006-01-02 15:04:05") + ",10,10,10,10\n" }
+	var sound strings.Builder
+	for i := range 200 {
+		sound.WriteString(row(start.Add(time.Duration(i) * time.Minute)))
+	}
+	var later strings.Builder // a second day, years later, is data
+	for i := range 60 {
+		later.WriteString(row(start.AddDate(2, 0, 0).Add(time.Duration(i) * time.Minute)))
+	}
+	for _, tt := range []struct {
+		name, rows, want string
+		allowed, kept    int
+	}{
+		{"a row of 2189", sound.String() + row(time.Date(2189, 1, 1, 0, 0, 0, 0, time.UTC)), "the row of 2189-01-01T00:00:00Z stands alone: the nearest other row is of 2024-05-01T03:20:00Z", 0, 0},
+		{"a row of 1975", row(time.Date(1975, 1, 1, 0, 0, 0, 0, time.UTC)) + sound.String(), "the row of 1975-01-01T00:00:00Z stands alone: the nearest other row is of 2024-05-01T00:00:00Z", 0, 0},
+		{"two of them, one allowed", row(time.Date(1975, 1, 1, 0, 0, 0, 0, time.UTC)) + sound.String() + row(time.Date(2189, 1, 1, 0, 0, 0, 0, time.UTC)), "the row of 2189", 1, 0},
+		{"two of them, both allowed", row(time.Date(1975, 1, 1, 0, 0, 0, 0, time.UTC)) + sound.String() + row(time.Date(2189, 1, 1, 0, 0, 0, 0, time.UTC)), "", 2, 200},
+		{"an hour of another year", sound.String() + later.String(), "", 0, 260},
+		{"a few rows, far apart", row(start) + row(start.AddDate(1, 0, 0)), "", 0, 2},
+	} {
+		path := filepath.Join(t.TempDir(), "bars.csv")
+		if err := os.WriteFile(path, []byte("timestamp,open,high,low,close\n"+tt.rows), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s, err := Read(path, ReadOptions{MaxBadRows: tt.allowed})
+		switch {
+		case tt.want != "":
+			if err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("%s: got %v, want %q in it", tt.name, err, tt.want)
+			}
+		case err != nil:
+			t.Errorf("%s: %v", tt.name, err)
+		case len(s.Bars) != tt.kept || s.Dropped[ReasonStray] != tt.allowed:
+			t.Errorf("%s: %d bars, dropped %v; want %d and %d", tt.name, len(s.Bars), s.Dropped, tt.kept, tt.allowed)
+		}
+	}
+}
+
+// Columns of a file that are not read are named, so that nobody believes that a label or a feature of theirs was used.
+func TestReadNamesIgnoredColumns(t *testing.T) {
+	rows := func(header, cells string) string {
+		var b strings.Builder
+		b.WriteString(header + "\n")
+		for i := range 20 {
+			b.WriteString(time.Date(2024, 5, 1, 0, i, 0, 0, time.UTC).Format("2006-01-02 15:04:05") + cells + "\n")
+		}
+		return b.String()
+	}
+	for name, tt := range map[string]struct {
+		content string
+		want    []string
+	}{
+		"none":                {rows("timestamp,open,high,low,close,volume,bid,ask,symbol", ",10,10,10,10,1,9,11,X"), nil},
+		"a label and feature": {rows("timestamp,Label,open,high,low,close,imb5", ",1,10,10,10,10,0.5"), []string{"Label", "imb5"}},
+		"of quotes":           {rows("time,bid,ask,queue_ratio", ",9,11,0.5"), []string{"queue_ratio"}},
+	} {
+		path := filepath.Join(t.TempDir(), "bars.csv")
+		if err := os.WriteFile(path, []byte(tt.content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s, err := Read(path, ReadOptions{})
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if !slices.Equal(s.Ignored, tt.want) {
+			t.Errorf("%s: got %q, want %q", name, s.Ignored, tt.want)
+		}
+	}
+}

@@ -9,6 +9,7 @@
 //	reference.json the drift profile: how inputs and score were distributed on the training window, if it has one
 //	ensemble       the trees as LightGBM or XGBoost wrote them, for a model of that family
 //	release.json   how it came to be released under its version, if it was
+//	offline_report.json  its evaluation out of time, as evidence; models of older versions have none
 //	manifest.json  digests of the files above, and where the model comes from
 //	manifest.sig   who vouches for the manifest, and so for all of it, if somebody does
 //
@@ -41,7 +42,9 @@ const (
 	GoldenFile    = "golden.json"
 	ReferenceFile = "reference.json"
 	EnsembleFile  = "ensemble"
-	ManifestFile  = "manifest.json"
+	// OfflineFile is the model's own offline evaluation, in the form of the evidence file of that name.
+	OfflineFile  = "offline_report.json"
+	ManifestFile = "manifest.json"
 
 	modelFormat    = "greenlight/model/v1"
 	manifestFormat = "greenlight/manifest/v1"
@@ -146,6 +149,9 @@ type Artifact struct {
 	Reference *drift.Profile
 	// Ensemble is the file of a model of trees; nil for other families.
 	Ensemble []byte
+	// Offline is the content of [OfflineFile], as it was written; nil when there is none. What it says is for who made it:
+	// here it is covered by a digest and nothing else.
+	Offline []byte
 	// Release says how the model came to be released under its version; nil when it was not.
 	Release *Release
 	// manifest is the manifest's file, as it was verified.
@@ -157,6 +163,26 @@ type Artifact struct {
 
 // Digest is the model's identity, 64 lower-case hexadecimal digits.
 func (a *Artifact) Digest() string { return a.Manifest.Digest }
+
+// Identify computes the digest of a draft, which [Registry.Add] gives it as well: evidence about a model names it, and a
+// model's own evaluation is written before the model is registered.
+func (a *Artifact) Identify() error {
+	a.completeSpec()
+	raw, err := encode(a.Spec)
+	if err != nil {
+		return fmt.Errorf("%s: %w", ModelFile, err)
+	}
+	a.Manifest.Digest = digest(raw)
+	return nil
+}
+
+// completeSpec fills in the format and the schema's hash.
+func (a *Artifact) completeSpec() {
+	a.Spec.Format = modelFormat
+	if schema, ok := feature.Lookup(a.Spec.Schema); ok {
+		a.Spec.SchemaHash = schema.Hash()
+	}
+}
 
 // bind checks the parts against each other and makes the scorer.
 func (a *Artifact) bind() error {
@@ -267,7 +293,7 @@ func (a *Artifact) read(root *os.Root, keys Keys) error {
 		return fmt.Errorf("%s: %w", ManifestFile, err)
 	}
 	for name := range m.Files {
-		if !slices.Contains([]string{GoldenFile, BaselineFile, ReferenceFile, ReleaseFile}, name) {
+		if !slices.Contains([]string{GoldenFile, BaselineFile, ReferenceFile, ReleaseFile, OfflineFile}, name) {
 			return fmt.Errorf("%s: lists %q, which is no file of a model", ManifestFile, name)
 		}
 	}
@@ -288,7 +314,7 @@ func (a *Artifact) read(root *os.Root, keys Keys) error {
 		return err
 	}
 	a.Baseline.digest = m.Files[BaselineFile]
-	if err := errors.Join(a.readReference(root), a.readRelease(root)); err != nil {
+	if err := errors.Join(a.readReference(root), a.readRelease(root), a.readOffline(root)); err != nil {
 		return err
 	}
 	if a.Spec.Family == FamilyTrees {
@@ -309,16 +335,35 @@ func (a *Artifact) readReference(root *os.Root) error {
 	return readPart(root, ReferenceFile, want, a.Reference)
 }
 
+// readOffline reads the model's own evaluation, if the manifest lists one.
+func (a *Artifact) readOffline(root *os.Root) (err error) {
+	want, ok := a.Manifest.Files[OfflineFile]
+	if !ok {
+		return nil
+	}
+	a.Offline, err = readListed(root, OfflineFile, want)
+	return err
+}
+
 // readPart reads a file of the digest into a value.
 func readPart(root *os.Root, file, want string, into any) error {
-	raw, err := readFile(root, file)
+	raw, err := readListed(root, file, want)
 	if err != nil {
 		return err
 	}
-	if got := digest(raw); got != want {
-		return fmt.Errorf("%s has the digest %.12s, but the manifest says %.12s: the file was changed or is damaged", file, got, want)
-	}
 	return decode(file, raw, into)
+}
+
+// readListed reads a file that must have the digest.
+func readListed(root *os.Root, file, want string) ([]byte, error) {
+	raw, err := readFile(root, file)
+	if err != nil {
+		return nil, err
+	}
+	if got := digest(raw); got != want {
+		return nil, fmt.Errorf("%s has the digest %.12s, but the manifest says %.12s: the file was changed or is damaged", file, got, want)
+	}
+	return raw, nil
 }
 
 func readFile(root *os.Root, name string) ([]byte, error) {

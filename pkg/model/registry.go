@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/durable"
-	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/text"
 )
 
@@ -214,21 +213,24 @@ func (r *Registry) has(e Entry, a *Artifact) error {
 
 // files encodes the parts and completes the manifest.
 func (a *Artifact) files() (map[string][]byte, error) {
-	a.Spec.Format, a.Manifest.Format = modelFormat, manifestFormat
-	if schema, ok := feature.Lookup(a.Spec.Schema); ok {
-		a.Spec.SchemaHash = schema.Hash()
-	}
+	a.Manifest.Format = manifestFormat
+	a.completeSpec()
 	if err := a.bind(); err != nil {
 		return nil, err
 	}
 	if a.Baseline == nil {
 		return nil, errors.New("no baseline")
 	}
-	parts := map[string]any{ModelFile: a.Spec, GoldenFile: a.Golden, BaselineFile: a.Baseline}
+	spec, err := encode(a.Spec)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", ModelFile, err)
+	}
+	parts := map[string]any{GoldenFile: a.Golden, BaselineFile: a.Baseline}
 	if a.Reference != nil {
 		parts[ReferenceFile] = a.Reference
 	}
-	files := map[string][]byte{}
+	files := map[string][]byte{ModelFile: spec}
+	a.Manifest.Digest = digest(spec)
 	a.Manifest.Files = map[string]string{}
 	for name, v := range parts {
 		raw, err := encode(v)
@@ -236,11 +238,10 @@ func (a *Artifact) files() (map[string][]byte, error) {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
 		files[name] = raw
-		if name == ModelFile {
-			a.Manifest.Digest = digest(raw)
-		} else {
-			a.Manifest.Files[name] = digest(raw)
-		}
+		a.Manifest.Files[name] = digest(raw)
+	}
+	if a.Offline != nil {
+		files[OfflineFile], a.Manifest.Files[OfflineFile] = a.Offline, digest(a.Offline)
 	}
 	if a.Ensemble != nil {
 		files[EnsembleFile] = a.Ensemble

@@ -24,8 +24,16 @@ type Dataset struct {
 	Z []float64
 }
 
+// A row is left out while the longest window of its features, of so many minutes, spans a hole of more than spannedDays:
+// what was before it is another market.
+const (
+	longWindow  = 1440
+	spannedDays = 14
+)
+
 // NewDataset collects the rows of f that are ready under schema and under every schema of also. Models whose scores
-// are to be compared, row by row, are given the same schemas here.
+// are to be compared, row by row, are given the same schemas here. Rows whose features span a hole of more than 14 days
+// are left out.
 func NewDataset(f *feature.Frame, schema *feature.Schema, also ...*feature.Schema) *Dataset {
 	d := &Dataset{Schema: schema}
 	z := label.Z(f)
@@ -35,8 +43,12 @@ func NewDataset(f *feature.Frame, schema *feature.Schema, also ...*feature.Schem
 		width = max(width, s.Len())
 	}
 	spare := make([]float64, width)
+	hole := -longWindow
 	for i := range f.Len() {
-		if math.IsNaN(z[i]) || !f.Row(i, schema, x) {
+		if i > 0 && f.End(i)-f.End(i-1) > spannedDays*24*60*60*1000 {
+			hole = i
+		}
+		if i-hole < longWindow || math.IsNaN(z[i]) || !f.Row(i, schema, x) {
 			continue
 		}
 		ready := true

@@ -3,17 +3,20 @@ package train
 import (
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // Split says how days are cut into folds. A day counts when it has a usable row: a market that is closed at week-ends
-// has five or six days a week, and "28 days" are 28 of those.
+// has five or six days a week, and "28 days" are 28 of those. But so many days may not be spread over more than
+// [Calendar] days, and a model is not trained on what lies across a hole of more than 14 days.
 type Split struct {
 	// TrainDays is the most a model is trained on, the days right before its test; TestDays is what it is tested on;
 	// StepDays is from one test to the next. All > 0, StepDays >= TestDays, so that no row is tested twice.
 	TrainDays, TestDays, StepDays int
-	// MinTestDays is the fewest days that a last, partial test needs to count, > 0.
+	// MinTestDays is the fewest days that a partial test needs to count, > 0: the last one, and one before a hole.
 	MinTestDays int
-	// MinFirstDays and MaxFirstDays bound the days before the first test, which are half of all days; > 0.
+	// MinFirstDays and MaxFirstDays bound the days before the first test, which are half of all days; > 0. Half as many, but
+	// not fewer than MinFirstDays, are needed in every training window: tests begin again so many days after a hole.
 	MinFirstDays, MaxFirstDays int
 	// Purge is how many rows are left out at the end of a training window, >= 0: their labels look into the test.
 	Purge int
@@ -53,6 +56,10 @@ func (s Split) validate() error {
 	return nil
 }
 
+// Calendar is how many calendar days a number of days with rows may be spread over: eight for five, which is a market that
+// trades five days a week, in any seven days of trading.
+func Calendar(days int) int { return days * 8 / 5 }
+
 // Window is one fold: UTC days since 1970-01-01, from included, to not.
 type Window struct {
 	TrainFrom, TrainTo, TestFrom, TestTo int
@@ -74,14 +81,27 @@ func Folds(days []int, s Split) ([]Window, error) {
 	}
 	var folds []Window
 	first := min(s.MaxFirstDays, max(s.MinFirstDays, len(days)/2))
-	for test := first; test+s.MinTestDays <= len(days); test += s.StepDays {
-		end := min(test+s.TestDays, len(days))
-		folds = append(folds, Window{
-			TrainFrom: days[max(0, test-s.TrainDays)],
-			TrainTo:   days[test],
-			TestFrom:  days[test],
-			TestTo:    days[end-1] + 1,
-		})
+	at := func(day int) int { i, _ := slices.BinarySearch(days, day); return i }
+	for test := first; test+s.MinTestDays <= len(days); {
+		from := max(test-s.TrainDays, at(days[test]-Calendar(s.TrainDays)), 0)
+		end := min(test+s.TestDays, len(days), at(days[test]+Calendar(s.TestDays)))
+		for i := test; i > from; i-- {
+			if days[i]-days[i-1] > spannedDays {
+				from = i
+			}
+		}
+		switch {
+		case test-from < max(s.MinFirstDays, first/2):
+			test++
+			continue
+		case end-test >= s.MinTestDays:
+			folds = append(folds, Window{TrainFrom: days[from], TrainTo: days[test], TestFrom: days[test], TestTo: days[end-1] + 1})
+		}
+		if end < min(test+s.TestDays, len(days)) { // a hole
+			test = end
+		} else {
+			test += s.StepDays
+		}
 	}
 	if len(folds) == 0 {
 		return nil, fmt.Errorf("%d days, want %d to train and %d to test: %w", len(days), first, s.MinTestDays, ErrTooFewDays)

@@ -18,6 +18,11 @@ func days(from, to int) []int {
 	return d
 }
 
+// weekdays are the days of the range that are no week-end, which is the last two of seven.
+func weekdays(from, to int) []int {
+	return slices.DeleteFunc(days(from, to), func(d int) bool { return d%7 >= 5 })
+}
+
 func TestFolds(t *testing.T) {
 	tests := []struct {
 		name string
@@ -48,6 +53,22 @@ func TestFolds(t *testing.T) {
 			"days without rows are not counted",
 			[]int{0, 1, 2, 3, 4, 7, 8, 9, 10, 11},
 			[]train.Window{{0, 7, 7, 12}},
+		},
+		{
+			"seven trading days are a test, with the week-ends between them", weekdays(0, 49),
+			[]train.Window{{0, 18, 18, 29}, {0, 29, 29, 38}, {0, 38, 38, 47}},
+		},
+		{
+			"no fold spans a year without data", slices.Concat(days(0, 18), days(383, 400)),
+			[]train.Window{{0, 14, 14, 18}, {383, 390, 390, 397}, {383, 397, 397, 400}},
+		},
+		{
+			"a stray day a century later is no test", slices.Concat(days(0, 28), []int{60_000}),
+			[]train.Window{{0, 14, 14, 21}, {0, 21, 21, 28}},
+		},
+		{
+			"two days before a hole are no test", slices.Concat(days(0, 23), days(43, 63)),
+			[]train.Window{{0, 14, 14, 21}, {43, 50, 50, 57}, {43, 57, 57, 63}},
 		},
 	}
 	for _, tt := range tests {

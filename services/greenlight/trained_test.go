@@ -126,9 +126,14 @@ func (p *pairs) kill(ts *testscript.TestScript, neg bool, args []string) {
 
 // promotable writes made-up evidence to evidence/ml that nothing blocks the promotion of v1.8.1-rc1 by.
 func promotable(ts *testscript.TestScript, _ bool, _ []string) {
-	a, err := model.OpenRegistry(ts.MkAbs("models")).Load("v1.8.1-rc1")
+	registry := model.OpenRegistry(ts.MkAbs("models"))
+	a, err := registry.Load("v1.8.1-rc1")
 	ts.Check(err)
 	ts.Check(os.RemoveAll(ts.MkAbs("evidence")))
+	// Its own evaluation is of a simulated market. A model of an older version has none, and that of the folder counts.
+	a.Offline = nil
+	ts.Check(os.RemoveAll(ts.MkAbs("models/simulated/v1.8.1-rc1")))
+	ts.Check(registry.Add(a))
 	_, err = promotetest.Evidence{Folder: ts.MkAbs("evidence/ml"), Model: a, Now: time.Now()}.Write()
 	ts.Check(err)
 }

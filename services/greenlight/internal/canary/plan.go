@@ -52,6 +52,8 @@ type Target struct {
 	PrometheusOptions
 	// Evidence is the folder of the evidence.
 	Evidence string `json:"evidence"`
+	// Models is the registry folder, in which the model has its own evaluation; empty to use that of the evidence folder.
+	Models string `json:"models,omitempty"`
 }
 
 // Phrase is what a person gives back to start the run.

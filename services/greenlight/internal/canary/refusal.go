@@ -35,7 +35,7 @@ var (
 		errContradicts:      "nothing was changed; see that the address is that of an executor or ml-engine of this version, then restart it",
 		errTwice:            "nothing was changed; name each process once: 127.0.0.1 and localhost are one, and so are two forwards to one pod",
 		errDisagree:         "nothing was changed; a canary is of one model beside one baseline: bring all replicas to the same",
-		errNoEvidence:       "greenlight train and greenlight eval write it; --evidence names its folder",
+		errNoEvidence:       "the model's own is in the registry folder, which --models names; greenlight eval --model writes it to the folder that --evidence names",
 		errNotActive:        "nothing was changed; activate it on every ml-engine, or judge the one that is served: greenlight train, greenlight eval",
 		errNoMetrics:        "nothing was changed; see that Prometheus is up and scrapes every executor, and that --match selects their series alone; a user and a password come from --prometheus-basic-file, a token from --prometheus-token-file of canary plan",
 		errPlanChanged:      planAgain,

@@ -86,7 +86,7 @@ func (s *setting) pair() Pair {
 	return Pair{Executors: []Executor{s.fake.executor()}, Engines: []pair.Engine{{Addr: "engine-a", Scoring: s.engine, Drift: s.engine}}}
 }
 
-func (s *setting) survey() *World { return Survey(s.t.Context(), s.pair(), s.target.Evidence) }
+func (s *setting) survey() *World { return Survey(s.t.Context(), s.pair(), s.target) }
 
 // plan plans and returns the phrase.
 func (s *setting) plan() *confirm.Ticket {

@@ -138,7 +138,7 @@ func TestOneExecutorUnderTwoNames(t *testing.T) {
 		again := pair.Executors[0]
 		again.Addr = "localhost:4020"
 		pair.Executors = append(pair.Executors, again)
-		w := Survey(t.Context(), pair, s.target.Evidence)
+		w := Survey(t.Context(), pair, s.target)
 		_, err := NewPlan(w, s.target, s.policy, time.Second, evidence.Live)
 		if !errors.Is(err, errTwice) || Hint(err) == "" || !strings.Contains(err.Error(), "executor-a and localhost:4020 are one process") {
 			t.Errorf("planned: %v (hint %q)", err, Hint(err))

@@ -134,8 +134,8 @@ const (
 	driftTimeout = 10 * time.Second
 )
 
-// Survey reads what there is now.
-func Survey(ctx context.Context, p Pair, folder string) *World {
+// Survey reads what there is now. Of the target it needs the folders.
+func Survey(ctx context.Context, p Pair, t Target) *World {
 	w := &World{
 		Reports: make([]*executorv1.GetShadowReportResponse, len(p.Executors)), Rollouts: make([]*executorv1.GetRolloutResponse, len(p.Executors)),
 		Skew: make([]time.Duration, len(p.Executors)),
@@ -160,7 +160,7 @@ func Survey(ctx context.Context, p Pair, folder string) *World {
 	} else {
 		w.PSIErr = w.ModelsErr
 	}
-	w.Offline, w.OfflineErr = readOffline(folder)
+	w.Offline, w.OfflineErr = offlineOf(t, w.Models)
 	return w
 }
 

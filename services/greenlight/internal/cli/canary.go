@@ -44,12 +44,13 @@ const canaryTimeout = 20 * time.Second
 type canaryFlags struct {
 	pairFlags
 
-	evidence, state string
+	evidence, models, state string
 }
 
 func (f *canaryFlags) declare(fs *pflag.FlagSet, c console) {
 	f.pairFlags.declare(fs, c, localEngine, localExecutor, canaryTimeout)
 	declareEvidence(fs, &f.evidence)
+	fs.StringVar(&f.models, "models", "models", "registry folder, in which the model has its own offline evaluation; without one, that in --evidence counts")
 	declareCanaryState(fs, &f.state)
 }
 
@@ -117,7 +118,7 @@ func (f *policyFlags) policy() (gate.Policy, error) {
 func (f *canaryFlags) survey(ctx context.Context, use func(context.Context, canary.Pair, *canary.World) error) error {
 	return f.use(ctx, func(ctx context.Context, services *pair.Pair) error {
 		p := canary.NewPair(services)
-		return use(ctx, p, canary.Survey(ctx, p, f.evidence))
+		return use(ctx, p, canary.Survey(ctx, p, canary.Target{Evidence: f.evidence, Models: f.models}))
 	})
 }
 

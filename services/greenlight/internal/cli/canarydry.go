@@ -143,7 +143,7 @@ func (d *dryRun) run(ctx context.Context, c console) (_ *canary.Record, _ []gate
 	}
 	defer func() { err = errors.Join(err, services.Close()) }()
 	p := canary.NewPair(services)
-	w := canary.Survey(ctx, p, d.target.Evidence)
+	w := canary.Survey(ctx, p, d.target)
 	plan, err := canary.NewPlan(w, d.target, d.policy, rehearsalInterval, d.data.Source())
 	if err != nil {
 		return nil, nil, refusedCanary(err)

@@ -100,7 +100,7 @@ func (p *canaryPlan) validate() (gate.Policy, error) {
 }
 
 func (p *canaryPlan) target() canary.Target {
-	t := canary.Target{Executors: p.Executors, Engines: p.Engines, Evidence: p.evidence}
+	t := canary.Target{Executors: p.Executors, Engines: p.Engines, Evidence: p.evidence, Models: p.models}
 	if p.prometheus != "" {
 		t.PrometheusOptions = p.metrics
 	}

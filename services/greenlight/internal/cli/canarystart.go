@@ -99,7 +99,7 @@ func (s *canaryStart) begin(ctx context.Context, c console) error {
 		return err
 	}
 	return s.reach(plan, func(p canary.Pair) error {
-		w := canary.Survey(ctx, p, plan.Evidence)
+		w := canary.Survey(ctx, p, plan.Target)
 		if err := errors.Join(plan.CheckAll(w, ticket.Phrase, ticket.Nonce), w.Free(""), canary.Readable(ctx, plan)); err != nil {
 			return err
 		}
@@ -118,7 +118,7 @@ func (s *canaryStart) goOn(ctx context.Context, c console) error {
 		return err
 	}
 	err = s.reach(run.Plan, func(p canary.Pair) error {
-		w := canary.Survey(ctx, p, run.Plan.Evidence)
+		w := canary.Survey(ctx, p, run.Plan.Target)
 		if err := errors.Join(run.Plan.Check(w), w.Free(run.Record.ID)); err != nil {
 			return err
 		}

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -40,6 +41,23 @@ func (d *dataFlags) declareSimulation(fs *pflag.FlagSet) {
 	fs.IntVar(&d.simulation.Days, "days", 42, "length of the simulated market in days")
 }
 
+// ignoredLine names the columns that were not read; empty when all were.
+func ignoredLine(columns []string) string {
+	const most = 20
+	if len(columns) == 0 {
+		return ""
+	}
+	names := make([]string, 0, most)
+	for _, name := range columns[:min(len(columns), most)] {
+		names = append(names, text.Clean(name, 40))
+	}
+	line := "columns that are not used: " + strings.Join(names, ", ")
+	if left := len(columns) - most; left > 0 {
+		line += fmt.Sprintf(" and %d more", left)
+	}
+	return line + "; features and labels are computed from the prices"
+}
+
 // load reads or simulates the data and says what it got.
 func (d *dataFlags) load(c console) (*study.Data, error) {
 	var data *study.Data
@@ -59,7 +77,7 @@ func (d *dataFlags) load(c console) (*study.Data, error) {
 			return nil, err
 		}
 	}
-	first, last := time.UnixMilli(data.Bars[0].End()).UTC(), time.UnixMilli(data.Bars[len(data.Bars)-1].End()).UTC()
+	first, last := time.UnixMilli(data.Raw[0].End()).UTC(), time.UnixMilli(data.Raw[len(data.Raw)-1].End()).UTC()
 	origin := text.Count(len(data.Files), "file")
 	if data.Simulated {
 		origin = fmt.Sprintf("SIMULATED, seed %d: no market made these numbers", d.simulation.Seed)
@@ -67,10 +85,19 @@ func (d *dataFlags) load(c console) (*study.Data, error) {
 			origin = "SIMULATED: no market made these numbers"
 		}
 	}
-	c.say("data      %s: %d one-minute bars, %s to %s (%s)", data.Symbol, len(data.Bars),
+	c.say("data      %s: %d one-minute bars, %s to %s (%s)", data.Symbol, len(data.Raw),
 		first.Format("2006-01-02 15:04"), last.Format("2006-01-02 15:04"), origin)
 	for reason, n := range data.Dropped {
 		c.say("          %s left out: %s", text.Count(n, "row"), reason)
+	}
+	if line := ignoredLine(data.Ignored); line != "" {
+		c.say("          %s", line)
+	}
+	if err := c.indented(study.NewDataQuality(data.Quality).Lines); err != nil {
+		return nil, err
+	}
+	if len(data.Bars) == 0 {
+		return nil, withHint(fmt.Errorf("%s: no market made any of the bars: all are frozen", data.Name), "look at the feed")
 	}
 	if data.Crossed > 0 {
 		c.say("          kept %s with bid above ask, as this set has them", text.Count(data.Crossed, "minute"))

@@ -39,7 +39,8 @@ Beside the indices, which look at one feature at a time, a classifier is asked w
 all features of the model together, and by which.
 
 It writes psi_compare.json, with a series of windows of 7 days through the current rows, and its figures to the evidence
-folder. Verdicts are those of drift snapshot; the classifier's and the series' stand beside them and do not change them.`,
+folder. Verdicts are those of drift snapshot; the classifier's and the series' stand beside them and do not change them. The
+quality of market data is judged too, and fails --check: an index of a frozen feed says nothing of a market.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := f.validate(cmd.Flags().Changed); err != nil {
@@ -132,9 +133,17 @@ func (f *compareFlags) compare(c console, named bool) error {
 	if r.Reference.Name != title {
 		title += " against " + r.Reference.Name
 	}
-	return c.keepDrift(f.evidence, driftEvidence{
+	bad, reasons := r.DataVerdict()
+	for _, reason := range reasons {
+		c.say("data      %s", reason)
+	}
+	err = c.keepDrift(f.evidence, driftEvidence{
 		"psi_compare.json", "psi_compare/", r.Title(title, header.Source), header, r, &r.Report,
 	}, f.check)
+	if err == nil && f.check && !bad.OK() {
+		return errGate
+	}
+	return err
 }
 
 // sets reads the two sets.

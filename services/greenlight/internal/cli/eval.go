@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -12,28 +11,23 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/durable"
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/study"
 )
 
-// judgeOffline reads offline_report.json, judges it, and writes eval_result.json and eval_result.txt.
+// judgeOffline judges offline_report.json of the evidence folder, and writes eval_result.json and eval_result.txt.
 func judgeOffline(c console, store *evidence.Store, folder string) (gate.Scorecard, error) {
-	path := filepath.Join(folder, "offline_report.json")
-	var report struct {
-		evidence.Header
-		study.OfflineReport
-	}
-	raw, err := durable.ReadFile(path, durable.MaxDocument)
+	path := filepath.Join(folder, model.OfflineFile)
+	raw, err := durable.ReadFile(path, maxReport)
 	if errors.Is(err, os.ErrNotExist) {
-		return gate.Scorecard{}, withHint(err, "greenlight train writes it")
+		return gate.Scorecard{}, withHint(err, "greenlight train writes it, and greenlight eval --model takes it from a model")
 	}
 	if err != nil {
 		return gate.Scorecard{}, err
 	}
-	if err := json.Unmarshal(raw, &report); err != nil {
-		return gate.Scorecard{}, fmt.Errorf("%s: %w", path, err)
-	}
-	if report.Header.Schema != study.OfflineSchema || report.OfflineReport.Report == nil {
-		return gate.Scorecard{}, fmt.Errorf("%s: schema %q: want %q", path, report.Header.Schema, study.OfflineSchema)
+	report, err := study.ReadOffline(path, raw)
+	if err != nil {
+		return gate.Scorecard{}, err
 	}
 	input, err := evidence.InputOf(path)
 	if err != nil {
@@ -59,17 +53,50 @@ func judgeOffline(c console, store *evidence.Store, folder string) (gate.Scoreca
 	return card, nil
 }
 
+// maxReport bounds what is read of a report, in bytes.
+const maxReport = 64 << 20
+
+// takeOffline makes the evidence folder's offline_report.json that of the model. A model of an older version has none: then
+// the folder's must be about it already.
+func takeOffline(store *evidence.Store, folder, models, ref string) error {
+	a, err := model.OpenRegistry(models).Load(ref)
+	if err != nil {
+		return withHint(err, "greenlight model list says which models there are; --models names their folder")
+	}
+	own, err := study.Own(a)
+	if errors.Is(err, study.ErrNoOwnReport) {
+		raw, missing := durable.ReadFile(filepath.Join(folder, model.OfflineFile), maxReport)
+		if report, e := study.ReadOffline(model.OfflineFile, raw); missing == nil && e == nil && report.Model != nil && report.Model.Digest == a.Digest() {
+			return nil
+		}
+		return withHint(fmt.Errorf("%s: %w, and %s has none of it", ref, err, folder), "train, retrain or import it with this version of greenlight")
+	}
+	if err != nil {
+		return err
+	}
+	return store.WriteJSON(model.OfflineFile, own.Header, own.OfflineReport)
+}
+
 func evalCommand(c console) *cobra.Command {
-	var folder string
+	var folder, models, ref string
 	cmd := &cobra.Command{
-		Use: "eval", Short: "Judge offline_report.json: may this model be tried at all?",
-		Long: `Eval judges the offline report of the last greenlight train by the offline gate (AUC >= 0.62, P@20 >= 0.58) and writes
-eval_result.json and eval_result.txt. It exits 3 when the verdict is not PASS.`,
+		Use: "eval", Short: "Judge a model's offline evaluation: may this model be tried at all?",
+		Long: `Eval judges an offline evaluation by the offline gate, and writes eval_result.json and eval_result.txt: AUC >= 0.62 and P@20
+>= 0.58; at least 10 test days, and lower ends of the intervals that are better than a coin; market data that a market made.
+It exits 3 when the verdict is not PASS.
+
+With --model it is the model's own evaluation, which train, retrain and model import keep with the model; the evidence
+folder's offline_report.json is then that one. Without, it is the offline_report.json that is there: of the last train.`,
 		Args: noArgs,
 		RunE: func(*cobra.Command, []string) error {
 			store, err := evidence.Open(folder, evidence.Options{})
 			if err != nil {
 				return err
+			}
+			if ref != "" {
+				if err := takeOffline(store, folder, models, ref); err != nil {
+					return errors.Join(err, store.Close())
+				}
 			}
 			card, err := judgeOffline(c, store, folder)
 			if err = errors.Join(err, store.Close()); err != nil {
@@ -78,6 +105,8 @@ eval_result.json and eval_result.txt. It exits 3 when the verdict is not PASS.`,
 			return c.verdict(card)
 		},
 	}
+	cmd.Flags().StringVar(&ref, "model", "", "the model to judge by its own evaluation: name/version, or version")
+	cmd.Flags().StringVar(&models, "models", "models", "registry folder with the model")
 	declareEvidence(cmd.Flags(), &folder)
 	return cmd
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"time"
@@ -25,8 +26,10 @@ dump_model (JSON), or of XGBoost's save_model (JSON), also compressed with gzip.
 schema by name; where the library knew none, they must be the schema's features in its order, without bias. After an
 early stop, an XGBoost file has trees that XGBClassifier does not use: they are left out, which the output says.
 
-The data gives what the file lacks: the baseline, golden vectors, the drift profile, and an evaluation on the newest week
-beside the baseline. Say with --trained-to where the model's own training data ended.`,
+The data gives what the file lacks: the baseline, golden vectors, the drift profile, and an evaluation beside the baseline,
+which the model keeps: eval, canary and promote judge the model by it. Say with --trained-to where the model's own training
+data ended: it is evaluated on the days after. Without it the evaluation may be of days that the model was trained on, and
+is INCONCLUSIVE.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if file == "" || version == "" {
@@ -63,16 +66,27 @@ beside the baseline. Say with --trained-to where the model's own training data e
 			if err != nil {
 				return err
 			}
-			a, measured, err := s.Import(f, revision())
+			a, report, err := s.Import(f, revision(), time.Now())
 			if err != nil {
 				return fmt.Errorf("%s: %w", file, err)
 			}
-			if err := model.OpenRegistry(*folder).Add(a); err != nil {
+			registry := model.OpenRegistry(*folder)
+			if err := registry.Add(a); err != nil {
+				return err
+			}
+			kept, err := registry.Load(f.Name + "/" + f.Version)
+			if err != nil {
 				return err
 			}
 			c.say("model     %s/%s/%s, digest %.12s", *folder, f.Name, f.Version, a.Digest())
 			c.say("          %s", a.Manifest.Card)
-			c.say("          lift %.2f, Brier %.4f, ECE %.3f", measured.Lift, measured.Brier, measured.ECE)
+			c.say("          lift %.2f, Brier %.4f, ECE %.3f", report.Lift, report.Brier, report.ECE)
+			if !bytes.Equal(kept.Offline, a.Offline) {
+				c.say("          note: the registry had this model already, and keeps the evaluation that came with it; give another --version to keep this one")
+			}
+			if own, err := study.Own(kept); err == nil {
+				c.say("offline   %s: greenlight eval --model %s/%s shows why", own.Judge().Verdict(), f.Name, f.Version)
+			}
 			return nil
 		},
 	}

@@ -42,11 +42,11 @@ func retrainCommand(c console) *cobra.Command {
 		Use: "retrain", Short: "Make the next candidate from newer data: validate, train, judge, measure drift, register",
 		Long: `Retrain takes the newest days of a market (--data) or of what an executor logged (--log), examines the features, trains
 a candidate walk-forward, judges it by the offline gate beside the baseline on the same rows, measures the drift of
-every feature from training to holdout, and registers the candidate under the next free version. retrain_report.json,
-retrain_report.md and its figures go to the evidence folder.
+every feature from training to holdout, and registers the candidate, with its own evaluation, under the next free version.
+retrain_report.json, retrain_report.md and its figures go to the evidence folder.
 
-It exits 1, and registers nothing, when the data do not allow it: too few days, too few positives, a gap, a log without
-prices. It exits 3 when the candidate misses the offline gate. The candidate is registered all the same, so that the
+It exits 1, and registers nothing, when the data do not allow it: too few days, too few positives, a gap, a frozen feed, a
+split, a log without prices. It exits 3 when the candidate misses the offline gate. The candidate is registered all the same, so that the
 report can be checked against it: a registered model is not a released one.
 
 A log tells prices only by mid and spread_bp, which schema v1.8 has; the label is then the range of the closing mids.`,
@@ -123,8 +123,13 @@ func (r *retrainFlags) collect(c console) (*study.Data, *retrain.Log, error) {
 	if r.name != "" {
 		data.Name = r.name
 	}
-	first, last := data.Bars[0], data.Bars[len(data.Bars)-1]
-	c.say("window    %d bars, %s to %s", len(data.Bars), clock(first.Start), clock(last.End()))
+	first, last := data.Raw[0], data.Raw[len(data.Raw)-1]
+	c.say("window    %d bars, %s to %s", len(data.Raw), clock(first.Start), clock(last.End()))
+	if r.window > 0 {
+		if err := c.indented(study.NewDataQuality(data.Quality).Lines); err != nil {
+			return nil, nil, err
+		}
+	}
 	return data, log, nil
 }
 
@@ -176,14 +181,14 @@ func (r *retrainFlags) retrain(ctx context.Context, c console, store *evidence.S
 	}
 	candidate := s.Candidates[0]
 	c.say("train     %s and the baseline, walk-forward over %d folds, in %s", version, len(candidate.Folds), time.Since(start).Round(10*time.Millisecond))
-	offline, err := s.Offline(candidate, time.Now())
+	artifact, offline, err := s.Evaluated(candidate, revision(), time.Now())
 	if err != nil {
 		return none, err
 	}
 	if err := c.indented(offline.Table); err != nil {
 		return none, err
 	}
-	card := gate.Judge(gate.Offline(), offline.Observations())
+	card := offline.Judge()
 	c.say("eval      %s: %s", version, card.Verdict())
 	rows, _ := candidate.Pooled()
 	if tested := len(slices.Compact(rows.Days)); tested < fourWeeks {
@@ -204,10 +209,6 @@ func (r *retrainFlags) retrain(ctx context.Context, c console, store *evidence.S
 		return none, err
 	}
 
-	artifact, err := s.Artifact(candidate, revision())
-	if err != nil {
-		return none, err
-	}
 	if err := registry.Add(artifact); errors.Is(err, model.ErrExists) {
 		return none, withHint(err, "leave --version out for the next free one")
 	} else if err != nil {

@@ -20,6 +20,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftfleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/load"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/proc"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/study"
 )
 
 // runFlags configure the main job.
@@ -106,7 +107,7 @@ func (r *runFlags) run(ctx context.Context, c console, store *evidence.Store) (g
 	if err != nil {
 		return gate.Scorecard{}, err
 	}
-	card := gate.Scorecard{Results: slices.Concat(offline.Results, online)}
+	card := gate.Scorecard{Results: slices.Concat(study.Headline(offline), online)}
 	header := loadHeader("greenlight/scorecard/v1", t.Data, t.artifact)
 	if err := store.WriteJSON("scorecard.json", header, card); err != nil {
 		return card, err

@@ -64,7 +64,7 @@ func (t *trainFlags) train(ctx context.Context, c console, store *evidence.Store
 	result := &trained{Study: s, candidate: candidate}
 	registry := model.OpenRegistry(t.models)
 	for _, other := range s.Candidates {
-		a, err := s.Artifact(other, revision())
+		a, report, err := s.Evaluated(other, revision(), time.Now())
 		if err != nil {
 			return nil, err
 		}
@@ -74,13 +74,10 @@ func (t *trainFlags) train(ctx context.Context, c console, store *evidence.Store
 			return nil, err
 		}
 		if other == candidate {
-			result.artifact = a
+			result.artifact, result.report = a, report
 		}
 	}
-	if result.report, err = s.Offline(candidate, time.Now()); err != nil {
-		return nil, err
-	}
-	if err := store.WriteJSON("offline_report.json", s.Header(study.OfflineSchema, result.artifact), result.report); err != nil {
+	if err := store.WriteJSON(model.OfflineFile, s.OfflineHeader(result.artifact, result.report), result.report); err != nil {
 		return nil, err
 	}
 	figures, err := s.Figures(candidate)
@@ -104,7 +101,11 @@ func trainCommand(c console) *cobra.Command {
 		Use: "train", Short: "Train the models and the baseline walk-forward, and register them",
 		Long: `Train fits a model per feature schema and the baseline heuristic, walk-forward by UTC days, and judges them out of
 time on the same rows. The models of the newest training window go to the registry folder, each with its baseline,
-golden vectors and manifest; offline_report.json goes to the evidence folder. greenlight eval gives the verdict.`,
+golden vectors, own evaluation and manifest; offline_report.json of the model under trial goes to the evidence folder.
+greenlight eval gives the verdict.
+
+What the data are like is examined first. Frozen stretches (one price for hours, a few prices, a straight line, a copy of
+other minutes) are left out like holes, and more than a little of them fails the verdict.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			store, err := evidence.Open(folder, evidence.Options{})

@@ -12,6 +12,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/stats"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftview"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/study"
 )
 
 // Schema names the kind of evidence of psi_compare.json.
@@ -59,11 +60,16 @@ type Side struct {
 	// First and Last are UTC days; empty without rows.
 	First string `json:"first"`
 	Last  string `json:"last"`
+	// Quality is that of the market data; null for a feature log. An index of bad data says nothing, whatever it is.
+	Quality *study.DataQuality `json:"data_quality"`
 }
 
 func side(s *Set) Side {
 	days := s.Days()
-	d := Side{Name: s.Name, Symbols: s.Symbols, Rows: s.Rows(), LeftOut: s.Left, Untimely: s.Untimely, Sources: s.Sources, Days: len(days)}
+	d := Side{
+		Name: s.Name, Symbols: s.Symbols, Rows: s.Rows(), LeftOut: s.Left, Untimely: s.Untimely, Sources: s.Sources, Days: len(days),
+		Quality: s.Quality,
+	}
 	if len(days) > 0 {
 		d.First, d.Last = dayTime(days[0]).Format(time.DateOnly), dayTime(days[len(days)-1]).Format(time.DateOnly)
 	}
@@ -120,6 +126,26 @@ func Compare(reference, current *Set, o Options) (*Report, error) {
 		r.Classifier, err = classify(reference, current, o.Classifier)
 	}
 	return r, err
+}
+
+// DataVerdict is the worst verdict on the quality of the two sets, PASS where that is not known of either, with the reasons.
+func (r *Report) DataVerdict() (v gate.Verdict, reasons []string) {
+	v = gate.Pass
+	for _, side := range []struct {
+		name string
+		*study.DataQuality
+	}{{"reference", r.Reference.Quality}, {"current", r.Current.Quality}} {
+		if side.DataQuality == nil {
+			continue
+		}
+		v = gate.Worst(v, side.Verdict)
+		for _, check := range side.Checks {
+			if !check.Verdict.OK() {
+				reasons = append(reasons, side.name+": "+check.Name+": "+check.Reason)
+			}
+		}
+	}
+	return v, reasons
 }
 
 // Rolling is the history in a line; empty when it is no more than the whole.

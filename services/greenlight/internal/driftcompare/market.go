@@ -17,6 +17,7 @@ func FromMarket(data *study.Data, schema *feature.Schema, scorer model.Scorer) (
 	}
 	s := newSet(schema, scorer, true)
 	s.Name, s.Symbols, s.Source, s.Inputs = data.Name, []string{data.Symbol}, data.Source(), data.Inputs()
+	s.Quality = study.NewDataQuality(data.Quality)
 	x := make([]float64, schema.Len())
 	for i := range frame.Len() {
 		frame.Row(i, schema, x)

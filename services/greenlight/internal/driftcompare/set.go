@@ -30,6 +30,8 @@ type Set struct {
 	// are zero for market data.
 	Untimely int
 	Sources  featurelog.Sources
+	// Quality is that of the market data that it was made of, before it was cut; nil for a feature log.
+	Quality *study.DataQuality
 
 	// columns are the features of the schema but bias, the score if there is a model, the raw inputs if they are known.
 	columns []drift.Column

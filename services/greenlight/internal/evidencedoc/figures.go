@@ -68,7 +68,7 @@ func judge(r gate.Result) gate.Result {
 	case r.Verdict == gate.Inconclusive && r.N == 0: // no trial yet is too few, and not a missing source
 		seen = gate.Observation{}
 	}
-	return gate.Check(gate.Rule{Name: r.Name, Op: r.Op, Threshold: r.Threshold, Unit: r.Unit, MinSamples: r.MinSamples}, seen)
+	return gate.Check(gate.Rule{Name: r.Name, Op: r.Op, Threshold: r.Threshold, Unit: r.Unit, MinSamples: r.MinSamples, Miss: r.Miss}, seen)
 }
 
 // walk calls visit for every object in a JSON value, an outer one before those in it, in the order of their keys.

@@ -113,9 +113,26 @@ func (w *whole) evaluation() {
 	text, err := result.Text(offline.Version)
 	w.must(err)
 	w.must(w.store.WriteFile("eval_result.txt", []byte(text)))
+	w.evaluationV1(offline)
 	w.text("offline/roc.svg", "offline/folds.svg", "retrain/psi.svg")
 	w.write("retrain_report.json", retrain.ReportSchema, evidence.Replay, retrain.Report{
 		Version: "v1.8.1-rc2", Result: card.Verdict(), Checks: card.Results, Evaluation: offline, Figures: []string{"retrain/psi.svg"},
+	})
+}
+
+// evaluationV1 is the files of the same evaluation as older versions wrote them.
+func (w *whole) evaluationV1(r *study.OfflineReport) {
+	w.t.Helper()
+	old := *r
+	old.TestDays, old.Quality = 0, nil
+	w.write("old_offline_report.json", study.OfflineSchemaV1, evidence.Replay, &old)
+	in, err := evidence.InputOf(filepath.Join(w.dir, "old_offline_report.json"))
+	w.must(err)
+	card := old.JudgeFigures()
+	w.must(w.store.WriteJSON("old_eval_result.json", evidence.Header{Schema: study.EvalSchemaV1, Source: evidence.Replay, Inputs: []evidence.Input{in}},
+		study.EvalResult{Result: card.Verdict(), Checks: card.Results}))
+	w.write("old_retrain_report.json", retrain.ReportSchemaV1, evidence.Replay, retrain.Report{
+		Version: "v1.8.1-rc2", Result: card.Verdict(), Checks: card.Results, Evaluation: &old, Figures: []string{},
 	})
 }
 

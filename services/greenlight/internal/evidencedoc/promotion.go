@@ -46,7 +46,7 @@ func pointed(v *float64) float64 {
 // measured is the figure of a blocker in the file that it was judged by, of those that are figures of a file.
 func measured(source *file, blocker string) (value float64, known bool, err error) {
 	switch source.header.Schema {
-	case study.OfflineSchema:
+	case study.OfflineSchema, study.OfflineSchemaV1:
 		r, err := as[study.OfflineReport](source)
 		if err != nil || r.Report == nil {
 			return 0, false, err

@@ -89,13 +89,14 @@ func (c *checker) add(wrong bool, format string, args ...any) {
 
 // exact are the schemas whose figures are judged by nothing but their value, threshold and number of samples.
 var exact = map[string]bool{
-	study.EvalSchema: true, load.SmokeSchema: true, load.ShadowSchema: true, scorecardSchema: true, canarySchema: true,
-	preflightSchema: true, retrain.ReportSchema: true,
+	study.EvalSchema: true, study.EvalSchemaV1: true, load.SmokeSchema: true, load.ShadowSchema: true, scorecardSchema: true, canarySchema: true,
+	preflightSchema: true, retrain.ReportSchema: true, retrain.ReportSchemaV1: true,
 }
 
 // checks are what is known of a schema beyond its figures.
 var checks = map[string]func(*checker) error{
 	study.EvalSchema:        (*checker).eval,
+	study.EvalSchemaV1:      (*checker).eval,
 	load.SmokeSchema:        (*checker).smoke,
 	load.ShadowSchema:       (*checker).shadow,
 	driftfleet.Schema:       (*checker).snapshot,
@@ -105,6 +106,7 @@ var checks = map[string]func(*checker) error{
 	report.WeeklySchema:     (*checker).weekly,
 	agent.SuggestionSchema:  (*checker).suggestion,
 	retrain.ReportSchema:    (*checker).retrain,
+	retrain.ReportSchemaV1:  (*checker).retrain,
 	promote.CheckSchema:     (*checker).promotion,
 	promote.PromotionSchema: (*checker).promotion,
 }
@@ -114,10 +116,14 @@ func (c *checker) eval() error {
 	if err != nil {
 		return err
 	}
-	c.same(e.Checks, gate.Offline())
+	rules, judge := gate.OfflineJudgment(), (*study.OfflineReport).Judge
+	if c.file.header.Schema == study.EvalSchemaV1 {
+		rules, judge = gate.Offline(), (*study.OfflineReport).JudgeFigures
+	}
+	c.same(e.Checks, rules)
 	for _, in := range c.file.header.Inputs {
 		source := c.current(in)
-		if source == nil || source.header.Schema != study.OfflineSchema {
+		if source == nil || !study.IsOffline(source.header.Schema) {
 			continue
 		}
 		offline, err := as[study.OfflineReport](source)
@@ -128,7 +134,7 @@ func (c *checker) eval() error {
 			c.add(true, "was judged by %s, which has no figures", source.name)
 			continue
 		}
-		c.add(!alike(offline.Judge().Results, e.Checks), "has figures other than those of %s", source.name)
+		c.add(!alike(judge(offline).Results, e.Checks), "has figures other than those of %s", source.name)
 		if text := c.named["eval_result.txt"]; text != nil {
 			c.says(text, fmt.Sprintf("%s: %s", offline.Version, e.Result), e.Checks)
 		}
@@ -183,9 +189,13 @@ func (c *checker) retrain() error {
 	if err != nil {
 		return err
 	}
-	c.same(r.Checks, gate.Offline())
+	rules, judge := gate.OfflineJudgment(), (*study.OfflineReport).Judge
+	if c.file.header.Schema == retrain.ReportSchemaV1 {
+		rules, judge = gate.Offline(), (*study.OfflineReport).JudgeFigures
+	}
+	c.same(r.Checks, rules)
 	c.add(r.Result != gate.Scorecard{Results: r.Checks}.Verdict(), "says %s, and its checks are %s", r.Result, gate.Scorecard{Results: r.Checks}.Verdict())
-	c.add(r.Evaluation != nil && r.Evaluation.Report != nil && !alike(r.Evaluation.Judge().Results, r.Checks), "has checks that do not follow from its evaluation")
+	c.add(r.Evaluation != nil && r.Evaluation.Report != nil && !alike(judge(r.Evaluation).Results, r.Checks), "has checks that do not follow from its evaluation")
 	return nil
 }
 
@@ -207,7 +217,7 @@ func (c *checker) all(found []string) {
 // same asks for the figures to be judged by the rules: an edited threshold is no verdict of this gate.
 func (c *checker) same(figures []gate.Result, rules []gate.Rule) {
 	c.add(!slices.EqualFunc(figures, rules, func(r gate.Result, rule gate.Rule) bool {
-		return r.Name == rule.Name && r.Op == rule.Op && r.Threshold == rule.Threshold && r.MinSamples == max(1, rule.MinSamples)
+		return r.Name == rule.Name && r.Op == rule.Op && r.Threshold == rule.Threshold && r.MinSamples == max(1, rule.MinSamples) && r.Miss == rule.Miss
 	}), "is not judged by the rules of its gate")
 }
 

@@ -54,7 +54,7 @@ func (p *page) scoreOffline() error {
 	}
 	e, err := as[study.EvalResult](f)
 	if err == nil {
-		p.score(f, e.Checks...)
+		p.score(f, study.Headline(gate.Scorecard{Results: e.Checks})...)
 	}
 	return err
 }

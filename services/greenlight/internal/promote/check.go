@@ -20,6 +20,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/pair"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/study"
 )
 
 // The evidence that a promotion writes.
@@ -71,10 +72,12 @@ type Check struct {
 
 // judgment is the making of a [Check].
 type judgment struct {
-	folder   string
-	policy   gate.Policy
-	now      time.Time
-	entry    model.Entry
+	folder string
+	policy gate.Policy
+	now    time.Time
+	entry  model.Entry
+	// dir is the folder of the model.
+	dir      string
 	manifest *model.Manifest
 	digest   string
 	// artifact is nil when the model does not verify.
@@ -102,7 +105,7 @@ func Judge(ctx context.Context, q Question, now time.Time) (*Check, error) {
 		Name: entry.Name, From: entry.Version, To: to, Digest: manifest.Digest,
 		Watched: []Watched{}, Policy: q.Policy, manifest: manifest,
 	}
-	j := &judgment{folder: q.Evidence, policy: q.Policy, now: now, entry: entry, manifest: manifest, digest: manifest.Digest, check: c}
+	j := &judgment{folder: q.Evidence, policy: q.Policy, now: now, entry: entry, dir: registry.Dir(entry), manifest: manifest, digest: manifest.Digest, check: c}
 	holds, free := j.model(registry, to)
 	overall, feature := j.psi()
 	offline := j.offline()
@@ -147,7 +150,7 @@ func (c *Check) Header(git string) evidence.Header {
 		switch s := f.header.Source; {
 		case s == evidence.Simulated:
 			h.Source = s
-		case s == evidence.Replay && f.Path != offlineName && h.Source == evidence.Live:
+		case s == evidence.Replay && !study.IsOffline(f.header.Schema) && h.Source == evidence.Live:
 			h.Source = s
 		}
 	}

@@ -155,6 +155,20 @@ func TestBlockers(t *testing.T) {
 		{name: "few rows", blocker: gate.AUC, verdict: gate.Inconclusive, reason: "3,999 samples, 4,000 needed", spoil: func(s *setting) {
 			s.made.Offline = with(func(_ *evidence.Header, r *study.OfflineReport) { r.N = 3999 })
 		}},
+		{name: "nine days", blocker: gate.AUC, verdict: gate.Inconclusive, reason: "test days: 9 samples, 10 needed", spoil: func(s *setting) {
+			s.made.Offline = with(func(_ *evidence.Header, r *study.OfflineReport) { r.TestDays = 9 })
+		}},
+		{name: "frozen data", blocker: gate.PrecisionAt20, verdict: gate.Fail, reason: "longest flat run: 7834 min is not <= 360 min", spoil: func(s *setting) {
+			s.made.Offline = with(func(_ *evidence.Header, r *study.OfflineReport) { r.Quality.LongestFlatRun.Minutes = 7834 })
+		}},
+		{name: "interval down to a coin", blocker: gate.AUC, verdict: gate.Inconclusive, reason: "AUC, lower end: 0.386 is not >= 0.5", spoil: func(s *setting) {
+			s.made.Offline = with(func(_ *evidence.Header, r *study.OfflineReport) { r.Intervals.AUC.Low = 0.386 })
+		}},
+		{name: "a report from before data were examined", blocker: gate.AUC, verdict: gate.Inconclusive, reason: "frozen minutes: 0 samples, 1 needed", spoil: func(s *setting) {
+			s.made.Offline = with(func(h *evidence.Header, r *study.OfflineReport) {
+				h.Schema, r.TestDays, r.Quality = study.OfflineSchemaV1, 0, nil
+			})
+		}},
 		{name: "no offline report", blocker: gate.AUC, verdict: gate.Error, reason: "offline_report.json is not there; greenlight train writes it", spoil: func(s *setting) { s.made.Offline = leaveOut[study.OfflineReport] }},
 		{name: "offline report of another model", blocker: gate.PrecisionAt20, verdict: gate.Fail, reason: "about another model", spoil: func(s *setting) { s.made.Offline = another[study.OfflineReport] }},
 		{name: "simulated market", blocker: gate.AUC, verdict: gate.Fail, reason: "is simulated: it says nothing of any market", spoil: func(s *setting) {
@@ -426,6 +440,42 @@ func TestNoCandidate(t *testing.T) {
 		got, err := ReleaseVersion(test.version, test.as)
 		if got != test.want || (err == nil) != (test.want != "") {
 			t.Errorf("%s as %q: %q, %v", test.version, test.as, got, err)
+		}
+	}
+}
+
+// A model that has its own evaluation is judged by it, whatever the evidence folder says of another model.
+func TestJudgeByTheModelsOwnEvaluation(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		auc     float64
+		verdict gate.Verdict
+	}{{"a good one", 0.7, gate.Pass}, {"a bad one", 0.6, gate.Fail}} {
+		s := newSetting(t)
+		s.made.Offline = with(func(_ *evidence.Header, r *study.OfflineReport) { r.AUC = tt.auc })
+		own, err := s.made.Own()
+		if err != nil {
+			t.Fatal(err)
+		}
+		registry := model.OpenRegistry(s.q.Models)
+		entry, err := registry.Find(candidate)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.RemoveAll(registry.Dir(entry)); err != nil {
+			t.Fatal(err)
+		}
+		s.made.Model.Offline = own
+		if err := registry.Add(s.made.Model); err != nil {
+			t.Fatal(err)
+		}
+		s.made.Offline = another[study.OfflineReport]
+		s.write()
+		for _, row := range s.judge().Blockers {
+			if row.Name == gate.AUC && (row.Verdict != tt.verdict || *row.Value != tt.auc || strings.Contains(row.Reason, "another model") ||
+				!strings.HasSuffix(row.Evidence[0].Path, candidate+"/offline_report.json")) {
+				t.Errorf("%s: %+v", tt.name, row)
+			}
 		}
 	}
 }

@@ -1,26 +1,23 @@
 package promote
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
 	"fmt"
+	"path/filepath"
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/study"
 )
 
-const offlineName = "offline_report.json"
-
-// offlineReport is offline_report.json.
-type offlineReport struct {
-	evidence.Header
-	study.OfflineReport
-}
-
-// offline judges how the model's kind did out of time.
+// offline judges how the model did out of time, by its own evaluation: the one that it was registered with. A model of an
+// older version has none; then the evidence folder's is taken, which must be about it.
 //
-// The report is of walk-forward folds: each has a model of its own, and the model of the last is the one that was
-// registered. So the report names that model, and it must be this one; a report that names none must be of this model's
-// training data.
+// The report of a model that was trained here is of walk-forward folds: each has a model of its own, and the model of the
+// last is the one that was registered.
 func (j *judgment) offline() []Row {
 	rules := gate.Offline()
 	for i := range rules {
@@ -31,14 +28,7 @@ func (j *judgment) offline() []Row {
 			rules[i].Threshold = j.policy.Promotion.PrecisionAt20
 		}
 	}
-	f, err := j.read(offlineName, "greenlight train")
-	var report offlineReport
-	if err == nil {
-		err = f.as(study.OfflineSchema, &report)
-	}
-	if err == nil {
-		err = complete(f)
-	}
+	f, report, err := j.offlineReport()
 	rows := make([]Row, 0, len(rules))
 	for _, rule := range rules {
 		if err != nil {
@@ -47,31 +37,63 @@ func (j *judgment) offline() []Row {
 		}
 		r := newRow(gate.Check(rule, report.Observations()[rule.Name]), f)
 		r.Note = fmt.Sprintf("base rate %.3f, %d folds", report.BaseRate, report.Split.Folds)
-		if f.header.Model != nil {
+		for _, other := range report.Judge().Results {
+			if concerns(other.Name, rule.Name) && !other.Verdict.OK() {
+				r.worsen(other.Verdict, "%s: %s", other.Name, other.Reason)
+			}
+		}
+		if report.Model != nil {
 			r.about(f, j.digest)
 		} else if want := j.manifest.Training.DataDigest; report.DatasetDigest != want {
 			r.worsen(gate.Fail, "%s is of other data, %s, and the model was trained on %s", f.Path, short(report.DatasetDigest), short(want))
 		}
-		if f.header.Source == evidence.Simulated {
-			r.worsen(gate.Fail, "%s is %s: it says nothing of any market", f.Path, f.header.Source)
+		if report.Source == evidence.Simulated {
+			r.worsen(gate.Fail, "%s is %s: it says nothing of any market", f.Path, report.Source)
 		}
 		rows = append(rows, r)
 	}
 	return rows
 }
 
-// complete asks for the figures to be there: one that is not would read as 0.
-func complete(f *file) error {
-	var figures struct {
-		AUC           *float64 `json:"auc"`
-		PrecisionAt20 *float64 `json:"precision_at_20"`
-		N             *int     `json:"n"`
+// concerns reports whether the figure rests on what the other rule judges.
+func concerns(rule, figure string) bool {
+	switch rule {
+	case gate.AUC, gate.PrecisionAt20:
+		return false // judged by the policy's limits
+	case gate.AUCLow:
+		return figure == gate.AUC
+	case gate.PrecisionLift:
+		return figure == gate.PrecisionAt20
 	}
-	if err := f.decode(&figures); err != nil {
-		return err
+	return true
+}
+
+// offlineReport is the evaluation to judge the model by, and the file that it is from.
+func (j *judgment) offlineReport() (*file, *study.OfflineFile, error) {
+	if j.artifact == nil {
+		return nil, nil, errors.New("the model does not verify, and its own evaluation is one of its files")
 	}
-	if figures.AUC == nil || figures.PrecisionAt20 == nil || figures.N == nil || *figures.N < 0 {
-		return fmt.Errorf("%s has no auc, precision_at_20 or n", f.Path)
+	own, err := study.Own(j.artifact)
+	if err == nil {
+		sum := sha256.Sum256(j.artifact.Offline)
+		f := &file{
+			Input:  evidence.Input{Path: filepath.ToSlash(filepath.Join(j.dir, model.OfflineFile)), SHA256: hex.EncodeToString(sum[:])},
+			header: own.Header, raw: j.artifact.Offline,
+		}
+		// The same file in the evidence folder is the better one to name: evidence verify finds it there.
+		if g, err := readFile(j.folder, model.OfflineFile, ""); err == nil && g.SHA256 == f.SHA256 {
+			f = g
+		}
+		j.check.files = append(j.check.files, f)
+		return f, own, nil
 	}
-	return nil
+	if !errors.Is(err, study.ErrNoOwnReport) {
+		return nil, nil, err
+	}
+	f, err := j.read(model.OfflineFile, "greenlight train")
+	if err != nil {
+		return f, nil, fmt.Errorf("%w (%w)", err, study.ErrNoOwnReport)
+	}
+	report, err := study.ReadOffline(f.Path, f.raw)
+	return f, report, err
 }

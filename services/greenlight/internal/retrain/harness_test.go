@@ -28,7 +28,7 @@ func data(t *testing.T) *study.Data {
 func with(d *study.Data, bars []market.Bar) *study.Data {
 	series := *d.Series
 	series.Bars = bars
-	return &study.Data{Series: &series, Name: d.Name}
+	return study.NewData(&series, d.Name)
 }
 
 func population(t *testing.T, d *study.Data) *Population {

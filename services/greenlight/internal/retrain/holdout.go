@@ -142,7 +142,7 @@ func (p *Population) present(w train.Window, days int) (from, to int) {
 		return from, p.Rows.From(w.TestTo)
 	}
 	first, _ := slices.BinarySearch(p.Days, w.TestFrom)
-	if first+days > len(p.Days) {
+	if first+days > len(p.Days) || p.Days[first+days-1]-w.TestFrom >= train.Calendar(days) { // too few, or a hole among them
 		return from, from
 	}
 	return from, p.Rows.From(p.Days[first+days-1] + 1)

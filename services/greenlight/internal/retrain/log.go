@@ -78,7 +78,7 @@ func FromLog(dir, symbol string, days int) (*study.Data, *Log, error) {
 		return nil, nil, err
 	}
 	series.Simulated = r.log.Source() == evidence.Simulated
-	return &study.Data{Series: series, Name: logName(series.Symbol)}, r.log, nil
+	return study.NewData(series, logName(series.Symbol)), r.log, nil
 }
 
 // Source is what evidence of the log must say: live only when every row is.

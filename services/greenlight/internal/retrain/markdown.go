@@ -6,6 +6,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/study"
 )
 
 // Markdown is retrain_report.md: the report for people, with its figures.
@@ -23,6 +24,17 @@ func (r *Report) Markdown(source evidence.Source, figures []Figure) ([]byte, err
 	b.WriteString("## Data\n\n| precondition | found | limit |\n|---|---:|---:|\n")
 	fmt.Fprintf(&b, "| days with usable rows | %d | >= %d |\n| positive rows, of %d | %d | >= %d |\n| longest gap, days | %.2f | <= %.2f |\n\n",
 		p.Days, p.MinDays, p.Rows, p.Positives, p.MinPositives, p.LongestGapHours/24, p.MaxGapHours/24)
+	if q := p.Quality; q != nil {
+		b.WriteString("A frozen stretch is one without data. What the window's data are like:\n\n")
+		if err := q.Card().Markdown(&b); err != nil {
+			return nil, err
+		}
+		fmt.Fprintf(&b, "\nThe longest flat run is %s", study.Length(q.LongestFlatRun.Minutes))
+		if q.FrozenMinutes > 0 {
+			fmt.Fprintf(&b, "; %d frozen minutes (%.2f %%) are left out", q.FrozenMinutes, 100*q.FrozenShare)
+		}
+		b.WriteString(".\n\n")
+	}
 	if p.LongestGapHours > 0 {
 		fmt.Fprintf(&b, "The longest gap is from %s to %s.\n\n", stamp(p.LongestGap.From), stamp(p.LongestGap.To))
 	}

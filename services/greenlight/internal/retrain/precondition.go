@@ -5,7 +5,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/greenlight-ml/greenlight/pkg/market"
+	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/study"
 )
 
 // Limits are what data must have before anything is learned from it.
@@ -14,7 +15,7 @@ type Limits struct {
 	MinDays int `json:"min_days"`
 	// MinPositives is the fewest positive rows: neighbouring labels overlap, so 200 are a dozen moves.
 	MinPositives int `json:"min_positives"`
-	// MaxGap is the longest stretch without a bar. A week-end of FX is 2 days, with a holiday beside it 3.
+	// MaxGap is the longest stretch without a bar, or with bars that no market made. A week-end of FX is 2 days, with a holiday beside it 3.
 	MaxGap time.Duration `json:"-"`
 }
 
@@ -42,15 +43,24 @@ type Gap struct {
 // Length is how long the gap is.
 func (g Gap) Length() time.Duration { return g.To.Sub(g.From) }
 
-// LongestGap is the longest stretch without a bar, the first of equals; zero where no minute is missing.
-func LongestGap(bars []market.Bar) Gap {
+// LongestGap is the longest stretch without a bar that a market made, the first of equals; zero where no minute is missing.
+// Frozen bars at the beginning and the end of the data count as missing.
+func LongestGap(data *study.Data) Gap {
 	var longest Gap
-	for i := 1; i < len(bars); i++ {
-		from, to := bars[i-1].End(), bars[i].Start
+	take := func(from, to int64) {
 		if to > from && time.Duration(to-from)*time.Millisecond > longest.Length() {
 			longest = Gap{time.UnixMilli(from).UTC(), time.UnixMilli(to).UTC()}
 		}
 	}
+	if len(data.Raw) == 0 {
+		return longest
+	}
+	last := data.Raw[0].Start
+	for _, b := range data.Bars {
+		take(last, b.Start)
+		last = b.End()
+	}
+	take(last, data.Raw[len(data.Raw)-1].End())
 	return longest
 }
 
@@ -64,16 +74,23 @@ type Facts struct {
 	LongestGap  Gap     `json:"longest_gap"`
 	// LongestGapHours is 0 where no minute is missing.
 	LongestGapHours float64 `json:"longest_gap_hours"`
+	// Quality is that of the window. Only INCONCLUSIVE figures are let through: they are in the checks too.
+	Quality *study.DataQuality `json:"data_quality"`
 }
 
 // Check holds the population to the limits. Its error is a [*RefusalError] with every reason.
 func (l Limits) Check(p *Population) (Facts, error) {
-	gap := LongestGap(p.Data.Bars)
+	gap := LongestGap(p.Data)
 	f := Facts{
 		Limits: l, MaxGapHours: l.MaxGap.Hours(), Days: len(p.Days), Rows: p.Rows.Len(), Positives: p.Positives,
-		LongestGap: gap, LongestGapHours: gap.Length().Hours(),
+		LongestGap: gap, LongestGapHours: gap.Length().Hours(), Quality: study.NewDataQuality(p.Data.Quality),
 	}
 	var reasons []string
+	for _, check := range f.Quality.Checks {
+		if check.Verdict == gate.Fail {
+			reasons = append(reasons, check.Name+" "+check.Reason)
+		}
+	}
 	if gap.Length() > l.MaxGap {
 		reasons = append(reasons, fmt.Sprintf("nothing from %s to %s: a gap of %.1f days, %.1f are allowed",
 			stamp(gap.From), stamp(gap.To), gap.Length().Hours()/24, l.MaxGap.Hours()/24))
@@ -86,7 +103,11 @@ func (l Limits) Check(p *Population) (Facts, error) {
 		reasons = append(reasons, fmt.Sprintf("%d positive rows of %d, %d needed", f.Positives, f.Rows, l.MinPositives))
 	}
 	if len(reasons) > 0 {
-		return f, &RefusalError{reasons, "collect more data or widen --window; --min-days, --min-positives and --max-gap move the limits"}
+		hint := "collect more data or widen --window; --min-days, --min-positives and --max-gap move the limits"
+		if f.Quality.Verdict == gate.Fail {
+			hint = "look at the feed: give data without the stretch or the price that is named; a split needs prices before it that are adjusted"
+		}
+		return f, &RefusalError{reasons, hint}
 	}
 	return f, nil
 }

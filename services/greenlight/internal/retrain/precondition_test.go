@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/market"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/study"
 )
 
 func TestLimits(t *testing.T) {
@@ -24,6 +25,18 @@ func TestLimits(t *testing.T) {
 		b.Start = frozen[i].Start
 		frozen[i] = b
 	}
+	stale, split := slices.Clone(whole.Bars), slices.Clone(whole.Bars)
+	for i := range stale {
+		if last := len(stale) - 1440; i >= last {
+			b := stale[last-1]
+			b.Start = stale[i].Start
+			stale[i] = b
+		}
+		if b := &split[i]; i >= len(split)/2 {
+			b.Open, b.High, b.Low, b.Close = b.Open/10, b.High/10, b.Low/10, b.Close/10
+			b.Bid, b.Ask = b.Bid/10, b.Ask/10
+		}
+	}
 	tests := []struct {
 		name   string
 		bars   []market.Bar
@@ -36,7 +49,9 @@ func TestLimits(t *testing.T) {
 		{"a gap that is allowed", hole(10, 15), func(l *Limits) { l.MaxGap = 5 * 24 * time.Hour }, nil},
 		{"too few days", whole.Bars[:10*1440], func(*Limits) {}, []string{"9 days with usable rows, 14 needed"}},
 		{"too few positives", whole.Bars, func(l *Limits) { l.MinPositives = 1e6 }, []string{"1000000 needed"}},
-		{"a frozen price", frozen, func(*Limits) {}, []string{"0 days", "0 positive rows"}},
+		{"a frozen price", frozen, func(*Limits) {}, []string{"frozen minutes 100.0 %", "longest flat run 34559 min is not <= 360 min", "a gap of 24.0 days", "0 days", "0 positive rows"}},
+		{"a feed that froze a day ago", stale, func(*Limits) {}, []string{"frozen minutes 4.2 %", "longest flat run 1440 min"}},
+		{"a 10:1 split", split, func(*Limits) {}, []string{"largest one-minute move 9"}},
 		{"not a row, whatever the limits", whole.Bars[:100], func(l *Limits) { *l = Limits{} }, []string{"0 days with usable rows, 1 needed"}},
 		{"all at once", hole(1, 14), func(*Limits) {}, []string{"gap of 13.0 days", "days with usable rows, 14 needed"}},
 	}
@@ -85,7 +100,7 @@ func TestLongestGap(t *testing.T) {
 		{"the longer of two", at(0, 1, 4, 5, 9), 3 * time.Minute, 6 * time.Minute},
 		{"the first of equals", at(0, 3, 6), 2 * time.Minute, time.Minute},
 	} {
-		got := LongestGap(tt.bars)
+		got := LongestGap(study.NewData(&market.Series{Bars: tt.bars}, ""))
 		if got.Length() != tt.want {
 			t.Errorf("%s: length %v, want %v", tt.name, got.Length(), tt.want)
 		}

@@ -11,8 +11,11 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/study"
 )
 
-// ReportSchema names the kind of evidence.
-const ReportSchema = "greenlight/retrain_report/v1"
+// ReportSchema names the kind of evidence. One of v1 is judged by AUC and P@20 alone.
+const (
+	ReportSchema   = "greenlight/retrain_report/v2"
+	ReportSchemaV1 = "greenlight/retrain_report/v1"
+)
 
 // Report is the body of retrain_report.json.
 type Report struct {

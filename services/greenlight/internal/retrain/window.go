@@ -15,7 +15,7 @@ func Newest(data *study.Data, days int) *study.Data {
 	if days <= 0 {
 		return data
 	}
-	bars := data.Bars
+	bars := data.Raw
 	seen, last := 0, int64(-1)
 	for i := len(bars) - 1; i >= 0; i-- {
 		if day := bars[i].Start / dayMS; day != last {
@@ -28,5 +28,5 @@ func Newest(data *study.Data, days int) *study.Data {
 	}
 	series := *data.Series
 	series.Bars = slices.Clone(bars)
-	return &study.Data{Series: &series, Name: data.Name}
+	return study.NewData(&series, data.Name)
 }

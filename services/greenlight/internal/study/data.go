@@ -18,8 +18,20 @@ import (
 type Data struct {
 	*market.Series
 
+	// Raw are the bars as they were read. Those of the series are without the frozen stretches: they are holes, as nobody
+	// knows what the market did.
+	Raw []market.Bar
+	// Quality is that of the raw bars.
+	Quality market.Quality
 	// Name is what models of this data are filed under, for example "btcperp-ftx-1m".
 	Name string
+}
+
+// NewData examines the series, and takes out what is frozen.
+func NewData(series *market.Series, name string) *Data {
+	d := &Data{Series: series, Name: name, Raw: series.Bars}
+	d.Quality, series.Bars = market.Examine(d.Raw)
+	return d
 }
 
 // Read reads the file or folder.
@@ -28,7 +40,7 @@ func Read(path string, opts market.ReadOptions) (*Data, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Data{Series: series, Name: nameOf(path, opts.Symbol)}, nil
+	return NewData(series, nameOf(path, opts.Symbol)), nil
 }
 
 // Simulate makes the market up.
@@ -46,7 +58,7 @@ func Simulate(opts market.SimulateOptions) (*Data, error) {
 		Path:   fmt.Sprintf("simulated(seed=%d,days=%d)", opts.Seed, len(series.Bars)/(24*60)),
 		SHA256: hex.EncodeToString(h.Sum(nil)),
 	}}
-	return &Data{Series: series, Name: "simulated"}, nil
+	return NewData(series, "simulated"), nil
 }
 
 // Source is what evidence of this data must say of it.

@@ -13,6 +13,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/eval"
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/pkg/market"
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
@@ -81,6 +82,16 @@ func (e Evidence) header(schema string, source evidence.Source) evidence.Header 
 	}
 }
 
+// Own is the offline report as a model keeps its own, with the changes of Offline.
+func (e Evidence) Own() ([]byte, error) {
+	h, r := e.header(study.OfflineSchema, evidence.Replay), e.offline()
+	h.CreatedTime = e.Now
+	if e.Offline != nil {
+		e.Offline(&h, r)
+	}
+	return evidence.Document(h, r)
+}
+
 // offline is a report with the figures of the better model of the study.
 func (e Evidence) offline() *study.OfflineReport {
 	const rows, positives = 40_000, 11_200
@@ -88,8 +99,15 @@ func (e Evidence) offline() *study.OfflineReport {
 		Version: e.Model.Manifest.Version, Timestamp: e.Now.UnixMilli(), DatasetDigest: e.Model.Manifest.Training.DataDigest,
 		Report: &eval.Report{
 			Metrics: eval.Metrics{N: rows, Positives: positives, BaseRate: positives / float64(rows), AUC: 0.863, PrecisionAt20: 0.828},
-			Folds:   []eval.FoldReport{},
+			Intervals: &eval.Intervals{
+				Level: 0.95, Replicates: 1000, Days: 28, AUC: eval.Interval{Low: 0.84, High: 0.88}, PrecisionAt20: eval.Interval{Low: 0.75, High: 0.9},
+			},
+			Folds: []eval.FoldReport{},
 		},
+		TestDays: 28,
+		Quality: study.NewDataQuality(market.Quality{
+			Bars: 60_480, Days: 42, Minutes: 60_480, UnchangedShare: 0.02, LargestMove: market.Move{Share: 0.02}, Frozen: []market.Stretch{},
+		}),
 		Split: study.SplitInfo{TrainDays: 28, TestDays: 7, StepDays: 7, Folds: 4},
 	}
 }

@@ -1,0 +1,463 @@
+package market
+
+import (
+	"math"
+	"math/bits"
+	"slices"
+	"time"
+)
+
+// What a stretch must be like for it to count as frozen: it says nothing about a market although it has bars. Each limit is
+// well beyond what real markets do: see quality_test.go, which holds them to all sets of real data.
+const (
+	// flatMinutes is twice the longest window of minutes that a feature looks over (vol1m): in a run of that length without
+	// any change, and for as long after, the features describe the feed and not the market.
+	flatMinutes = 120
+	// oneWayChanges is how many changes follow each other in one direction without one back: a line that was drawn over a
+	// hole. Of independent changes that takes 2^60 minutes; the most in real data is 28, in a crash.
+	oneWayChanges = 60
+	// repeatMinutes are compared with all that was before: so many returns in a row, of which repeatChanges are not zero,
+	// are equal to the last digit only in a copy.
+	repeatMinutes, repeatChanges = 60, 20
+
+	// inPlaceHours is the shortest stretch in which a price that only jitters is told from one that moves: the hourly moves
+	// of a random walk have as much variance as the minutes that they are made of, those of noise a sixtieth. Below
+	// inPlaceRatio nothing moves; in real data the least of a day is 0.1, where a coarse tick makes minutes bounce.
+	inPlaceHours, inPlaceRatio = 24, 0.035
+	// inPlaceMinutes is how many returns an hour must have to be looked at.
+	inPlaceMinutes = 45
+
+	// unchanged is what two prices may differ by, as a share, to be one: the mid of a bid and an ask is rounded.
+	unchanged = 1e-10
+	// A flat run of closedLeast to closedMost minutes around a Saturday (UTC) is a closed market whose archive has bars all the
+	// same, if three of four Saturdays are like that, and two at least.
+	closedLeast, closedMost, closedShare, closedWeeks = 40 * 60, 80 * 60, 0.75, 2
+	// filledMinutes is the longest hole that is filled with flat bars (feature.MaxFill).
+	filledMinutes = 10
+	// gapMoveHours bounds the holes across which a move is looked at: a split is made while a market is closed.
+	gapMoveHours = 4 * 24
+	// mostStretches bounds the list of frozen stretches in a report.
+	mostStretches = 50
+)
+
+// fewLimits are how many minutes a price goes back and forth between so many values when its feed only jitters. A market
+// with a tick of 9 bp stays within 3 values for 2 hours at most, and within 8 for 8 hours.
+var fewLimits = []struct{ values, minutes int }{{3, 360}, {8, 1440}}
+
+// The kinds of a [Stretch].
+const (
+	Flat      = "flat"       // one price
+	FewValues = "few values" // back and forth between a few prices
+	OneWay    = "one way"    // a straight line, as drawn over a hole
+	InPlace   = "in place"   // noise around one price
+	Repeated  = "repeated"   // minutes that were there before
+	Closed    = "closed"     // one price over a week-end, as over most week-ends
+	Hole      = "hole"       // no bars
+)
+
+// Stretch is a part of a series.
+type Stretch struct {
+	Kind string `json:"kind"`
+	// From is the start of its first minute, To the end of its last.
+	From    time.Time `json:"from"`
+	To      time.Time `json:"to"`
+	Minutes int       `json:"minutes"`
+}
+
+// Move is the largest change of a price.
+type Move struct {
+	// Share is the change as a share of the lower price, >= 0: 1 for a price that doubles or halves.
+	Share float64 `json:"share"`
+	// Time is the start of the minute with the later price.
+	Time time.Time `json:"time"`
+}
+
+// Quality is what can be said about a series without asking what it is used for: how much of it a market made.
+type Quality struct {
+	Bars int `json:"bars"`
+	// Days is the number of UTC days that have bars, Minutes that of minutes with filled ones.
+	Days    int `json:"days"`
+	Minutes int `json:"minutes"`
+	// UnchangedShare is the share of the minutes whose price is that of the minute before, in [0,1].
+	UnchangedShare float64 `json:"unchanged_share"`
+	// LongestFlatRun is the longest run of such minutes.
+	LongestFlatRun Stretch `json:"longest_flat_run"`
+	// FilledShare is the share of minutes that are missing in holes short enough to be filled with flat bars, in [0,1].
+	FilledShare float64 `json:"filled_share"`
+	// LargestMove is within a minute or from one to the next, LargestGapMove across a hole of at most four days.
+	LargestMove    Move `json:"largest_move"`
+	LargestGapMove Move `json:"largest_gap_move"`
+	// Holes counts the holes that are too long to be filled.
+	Holes       int     `json:"holes"`
+	LongestHole Stretch `json:"longest_hole"`
+	// FrozenShare is the share of the minutes in frozen stretches, in [0,1], and FrozenMinutes their number. Frozen are the
+	// first of the stretches, in order of time.
+	FrozenShare   float64 `json:"frozen_share"`
+	FrozenMinutes int     `json:"frozen_minutes"`
+	// ClosedMinutes are those of week-ends on which the market was closed and had bars. They are left out, and part of no
+	// other figure but Bars.
+	ClosedMinutes int       `json:"closed_minutes"`
+	Frozen        []Stretch `json:"frozen"`
+}
+
+// Examine measures the quality of bars in order of time, and returns the bars without the frozen stretches. What is frozen
+// is a hole from then on: nobody knows what the market did. When nothing is, the bars are returned as they are.
+func Examine(bars []Bar) (Quality, []Bar) {
+	q := Quality{Bars: len(bars), Frozen: []Stretch{}}
+	if len(bars) == 0 {
+		return q, bars
+	}
+	e := newExamination(bars)
+	e.closed()
+	if open := e.unmarked(); len(open) < len(bars) {
+		q.ClosedMinutes = len(bars) - len(open)
+		e = newExamination(open)
+	}
+	e.measure(&q)
+	e.oneWay()
+	for _, l := range fewLimits {
+		e.few(l.values, l.minutes)
+	}
+	e.inPlace()
+	e.repeats()
+	e.flat()
+	kept := e.thaw(&q)
+	return q, kept
+}
+
+// examination marks the bars that no market made.
+type examination struct {
+	bars []Bar
+	// kind is that of the frozen stretch of each bar; empty for a bar that a market made.
+	kind []string
+}
+
+func newExamination(bars []Bar) *examination {
+	return &examination{bars: bars, kind: make([]string, len(bars))}
+}
+
+// joined reports whether bar i follows the bar before it without a hole.
+func (e *examination) joined(i int) bool {
+	return i > 0 && (e.bars[i].Start-e.bars[i-1].Start)/MinuteMS <= filledMinutes+1
+}
+
+// change is the sign of the change of the close at bar i.
+func (e *examination) change(i int) int {
+	a, b := e.bars[i-1].Close, e.bars[i].Close
+	switch {
+	case math.Abs(b-a) <= unchanged*b:
+		return 0
+	case b > a:
+		return 1
+	}
+	return -1
+}
+
+// minutes is the number of minutes from the start of bar i to the end of bar j.
+func (e *examination) minutes(i, j int) int {
+	return int((e.bars[j].End() - e.bars[i].Start) / MinuteMS)
+}
+
+func (e *examination) stretch(kind string, i, j int) Stretch {
+	return Stretch{kind, time.UnixMilli(e.bars[i].Start).UTC(), time.UnixMilli(e.bars[j].End()).UTC(), e.minutes(i, j)}
+}
+
+// mark marks the bars from i to j, both included.
+func (e *examination) mark(kind string, i, j int) {
+	for ; i <= j; i++ {
+		e.kind[i] = kind
+	}
+}
+
+// closed marks the week-ends of a market whose archive has bars of them.
+func (e *examination) closed() {
+	const day, week = 24 * 60 * MinuteMS, 7 * 24 * 60 * MinuteMS
+	const saturday = 2 * day // 1970-01-03
+	// last is the Saturday that begins at the instant or before it.
+	last := func(ms int64) int64 { return (ms-saturday)/week*week + saturday }
+	saturdays := map[int64]bool{}
+	for _, b := range e.bars {
+		if s := last(b.Start); b.Start < s+day {
+			saturdays[s] = true
+		}
+	}
+	type run struct{ i, j int }
+	var runs []run
+	weeks := 0
+	e.flatRuns(func(i, j int) {
+		n, cut := e.minutes(i, j), i == 1 || j == len(e.bars)-1 // by the ends of the data
+		if n < flatMinutes || n > closedMost || n < closedLeast && !cut {
+			return
+		}
+		if s := last(e.bars[j].End() - day); e.bars[i].Start <= s {
+			weeks++
+		} else if !cut {
+			return
+		}
+		runs = append(runs, run{i, j})
+	})
+	if weeks < closedWeeks || float64(weeks) < closedShare*float64(len(saturdays)) {
+		return
+	}
+	for _, r := range runs {
+		e.mark(Closed, r.i, r.j)
+	}
+}
+
+func (m *Move) take(low, high float64, at int64) {
+	if share := high/low - 1; share > m.Share {
+		m.Share, m.Time = share, time.UnixMilli(at).UTC()
+	}
+}
+
+// measure is all but the frozen stretches.
+func (e *examination) measure(q *Quality) {
+	const day = 24 * 60 * MinuteMS
+	missing, same, steps, last := 0, 0, 0, int64(math.MinInt64)
+	for i, b := range e.bars {
+		if d := b.Start / day; d != last {
+			q.Days, last = q.Days+1, d
+		}
+		q.LargestMove.take(b.Low, b.High, b.Start)
+		if i == 0 {
+			continue
+		}
+		a := e.bars[i-1]
+		if !e.joined(i) {
+			q.Holes++
+			hole := Stretch{Hole, time.UnixMilli(a.End()).UTC(), time.UnixMilli(b.Start).UTC(), int((b.Start - a.End()) / MinuteMS)}
+			if hole.Minutes > q.LongestHole.Minutes {
+				q.LongestHole = hole
+			}
+			if hole.Minutes <= gapMoveHours*60 {
+				q.LargestGapMove.take(min(a.Close, b.Close), max(a.Close, b.Close), b.Start)
+			}
+			continue
+		}
+		// From the last price to the farthest of this minute.
+		q.LargestMove.take(min(a.Close, b.Low), max(a.Close, b.High), b.Start)
+		missing += int((b.Start - a.End()) / MinuteMS)
+		steps++
+		if e.change(i) == 0 {
+			same++
+		}
+	}
+	q.Minutes = len(e.bars) + missing
+	if q.Minutes > 0 {
+		q.FilledShare = float64(missing) / float64(q.Minutes)
+	}
+	if steps > 0 {
+		q.UnchangedShare = float64(same) / float64(steps)
+	}
+	e.flatRuns(func(i, j int) {
+		if s := e.stretch(Flat, i, j); s.Minutes > q.LongestFlatRun.Minutes {
+			q.LongestFlatRun = s
+		}
+	})
+}
+
+// flatRuns calls f with the bars of every run without a change, the first of which has the change that the run follows.
+func (e *examination) flatRuns(f func(i, j int)) {
+	first := 0
+	for i := 1; i <= len(e.bars); i++ {
+		if i < len(e.bars) && e.joined(i) && e.change(i) == 0 {
+			continue
+		}
+		if i-1 > first {
+			f(first+1, i-1)
+		}
+		first = i
+	}
+}
+
+func (e *examination) flat() {
+	e.flatRuns(func(i, j int) {
+		if e.minutes(i, j) >= flatMinutes {
+			e.mark(Flat, i, j)
+		}
+	})
+}
+
+// oneWay marks runs of changes in one direction.
+func (e *examination) oneWay() {
+	first, last, way, n := 0, 0, 0, 0
+	end := func() {
+		if n >= oneWayChanges {
+			e.mark(OneWay, first, last)
+		}
+		way, n = 0, 0
+	}
+	for i := 1; i < len(e.bars); i++ {
+		if !e.joined(i) {
+			end()
+			continue
+		}
+		c := e.change(i)
+		if c == 0 {
+			continue
+		}
+		if c != way {
+			end()
+			first, way = i, c
+		}
+		last, n = i, n+1
+	}
+	end()
+}
+
+// few marks stretches with few different closes.
+func (e *examination) few(values, minutes int) {
+	count := map[float64]int{}
+	first := 0
+	drop := func(i int) {
+		if count[e.bars[i].Close]--; count[e.bars[i].Close] == 0 {
+			delete(count, e.bars[i].Close)
+		}
+	}
+	for i := range e.bars {
+		if i > 0 && !e.joined(i) {
+			clear(count)
+			first = i
+		}
+		count[e.bars[i].Close]++
+		for len(count) > values {
+			drop(first)
+			first++
+		}
+		if e.minutes(first, i) >= minutes {
+			e.mark(FewValues, first, i)
+		}
+	}
+}
+
+// hour is the bars of a clock hour: the sum of their squared returns, the largest of them, and the return over all of it.
+type hour struct {
+	at, first, last       int
+	squares, largest, net float64
+	whole                 bool
+}
+
+func (e *examination) hours() []hour {
+	const length = 60 * MinuteMS
+	var all []hour
+	for i := 0; i < len(e.bars); {
+		h := hour{at: int(e.bars[i].Start / length), first: i}
+		n := 0
+		for ; i < len(e.bars) && int(e.bars[i].Start/length) == h.at; i++ {
+			if !e.joined(i) {
+				continue
+			}
+			r := math.Log(e.bars[i].Close / e.bars[i-1].Close)
+			h.squares += r * r
+			h.largest = max(h.largest, r*r)
+			h.net += r
+			n++
+		}
+		h.last, h.whole = i-1, n >= inPlaceMinutes
+		all = append(all, h)
+	}
+	return all
+}
+
+// inPlace marks days in which a price goes nowhere.
+func (e *examination) inPlace() {
+	hours := e.hours()
+	run := 0
+	for i, h := range hours {
+		if run++; !h.whole {
+			run = 0
+		} else if i > 0 && h.at != hours[i-1].at+1 {
+			run = 1
+		}
+		if run < inPlaceHours {
+			continue
+		}
+		var squares, largest, net float64
+		for _, h := range hours[i-inPlaceHours+1 : i+1] {
+			squares += h.squares
+			largest = max(largest, h.largest)
+			net += h.net * h.net
+		}
+		// One spike and back would outweigh a day of moves.
+		if net < inPlaceRatio*squares && largest < squares/10 {
+			e.mark(InPlace, hours[i-inPlaceHours+1].first, h.last)
+		}
+	}
+}
+
+// repeats marks minutes whose returns are those of an earlier stretch. Windows are compared by a rolling hash
+// (R. M. Karp, M. O. Rabin (1987), "Efficient randomized pattern-matching algorithms").
+func (e *examination) repeats() {
+	const base, stride = 0x9E3779B97F4A7C15, repeatMinutes / 2 // every stride-th window is kept, all are looked up
+	power := uint64(1)
+	for range repeatMinutes - 1 {
+		power *= base
+	}
+	seen := map[uint64]int{}
+	words := make([]uint64, len(e.bars))
+	hash, n, changes := uint64(0), 0, 0
+	for i := 1; i < len(e.bars); i++ {
+		if e.bars[i].Start-e.bars[i-1].Start != MinuteMS {
+			hash, n, changes = 0, 0, 0
+			continue
+		}
+		if n == repeatMinutes {
+			old := i - repeatMinutes
+			hash -= words[old] * power
+			n--
+			if e.change(old) != 0 {
+				changes--
+			}
+		}
+		if e.change(i) != 0 {
+			changes++
+			r := math.Round(1e9 * math.Log(e.bars[i].Close/e.bars[i-1].Close))
+			words[i] = bits.RotateLeft64(uint64(int64(r))*base, 31)
+		}
+		hash = hash*base + words[i]
+		if n++; n < repeatMinutes || changes < repeatChanges {
+			continue
+		}
+		if at, ok := seen[hash]; ok && at != i {
+			e.mark(Repeated, i-repeatMinutes+1, i)
+		} else if i%stride == 0 {
+			seen[hash] = i
+		}
+	}
+}
+
+// thaw lists the frozen stretches and returns the bars without them.
+func (e *examination) thaw(q *Quality) []Bar {
+	first := -1
+	for i := 0; i <= len(e.bars); i++ {
+		if first >= 0 && (i == len(e.bars) || e.kind[i] != e.kind[first] || !e.joined(i)) {
+			s := e.stretch(e.kind[first], first, i-1)
+			q.FrozenMinutes += s.Minutes
+			if len(q.Frozen) < mostStretches {
+				q.Frozen = append(q.Frozen, s)
+			}
+			first = -1
+		}
+		if i < len(e.bars) && first < 0 && e.kind[i] != "" {
+			first = i
+		}
+	}
+	if q.Minutes > 0 {
+		q.FrozenShare = float64(q.FrozenMinutes) / float64(q.Minutes)
+	}
+	return e.unmarked()
+}
+
+// unmarked are the bars that are not marked; all of them as they are, when none is.
+func (e *examination) unmarked() []Bar {
+	if !slices.ContainsFunc(e.kind, func(kind string) bool { return kind != "" }) {
+		return e.bars
+	}
+	kept := make([]Bar, 0, len(e.bars))
+	for i, b := range e.bars {
+		if e.kind[i] == "" {
+			kept = append(kept, b)
+		}
+	}
+	return slices.Clip(kept)
+}
