@@ -15,3 +15,18 @@ const (
 
 // Valid reports whether s is one of the sources.
 func (s Source) Valid() bool { return s == Live || s == Replay || s == Simulated }
+
+// Sources counts requests by their source.
+type Sources map[Source]uint64
+
+// Least returns the source of figures that rest on the requests and are claimed to come from claimed: the least live of
+// them all. Simulated is less live than replay, and replay less than live.
+func (s Sources) Least(claimed Source) Source {
+	switch {
+	case claimed == Simulated || s[Simulated] > 0:
+		return Simulated
+	case claimed == Replay || s[Replay] > 0:
+		return Replay
+	}
+	return claimed
+}

@@ -12,6 +12,7 @@ import (
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
 	"github.com/greenlight-ml/greenlight/pkg/stats"
 	"github.com/greenlight-ml/greenlight/pkg/text"
@@ -89,6 +90,7 @@ func Report(r *executorv1.GetShadowReportResponse, now time.Time) error {
 		"%d baseline answers to %d requests", r.GetBaselineTotal(), r.GetRequestsTotal())
 	c.add(compared == 0 || r.GetShadowDigest() != "", "%d comparisons, but no digest of the model that answered", compared)
 	c.histogram(r.GetLatencyMsTotal(), tried)
+	c.sources(r.GetSourcesTotal(), r.GetRequestsTotal())
 	if r.GetWindow() != nil {
 		c.window(r.GetWindow(), totals)
 	}
@@ -171,6 +173,35 @@ func (c *contradictions) outcomes(name string, list []*executorv1.OutcomeCount) 
 		c.add(!twice, "%s has %s twice", name, word)
 		c.add(o.GetCount() < maxCount, "%s has %d of %s", name, o.GetCount(), word)
 		all[word] += min(o.GetCount(), maxCount)
+	}
+	return all
+}
+
+// sources checks the requests by source. Older executors do not count them.
+func (c *contradictions) sources(list []*executorv1.SourceCount, requests uint64) {
+	if len(list) == 0 {
+		return
+	}
+	seen := map[executorv1.Source]bool{}
+	var sum uint64
+	for _, s := range list {
+		value := s.GetSource()
+		c.add(value > executorv1.Source_SOURCE_UNSPECIFIED && value <= executorv1.Source_SOURCE_SIMULATED && !seen[value],
+			"sources_total has the source %d twice, or it is not known", int32(value))
+		seen[value] = true
+		sum += min(s.GetCount(), maxCount)
+	}
+	c.add(sum == requests, "%d requests, but %d by source", requests, sum)
+}
+
+// Sources returns an executor's requests by where they came from; nil when it does not say.
+func Sources(r *executorv1.GetShadowReportResponse) evidence.Sources {
+	if len(r.GetSourcesTotal()) == 0 {
+		return nil
+	}
+	all := make(evidence.Sources)
+	for _, s := range r.GetSourcesTotal() {
+		all[evidence.Source(shadow.SourceOf(s.GetSource()).String())] += s.GetCount()
 	}
 	return all
 }

@@ -337,7 +337,7 @@ func (b *beginning) begin(s seen) string {
 
 // judge is the counts as a look.
 func (b *beginning) judge(s sum) *Look {
-	l := &Look{Outcomes: s.outcomes, Card: b.policy.JudgePhase(s.counts)}
+	l := &Look{Outcomes: s.outcomes, Sources: s.sources, Card: b.policy.JudgePhase(s.counts)}
 	test := b.policy.Test(s.counts)
 	l.Sample = Sample{
 		Time: time.Now().UTC(), Percent: b.percent, Requests: s.requests, Comparisons: s.counts.Comparisons(), Matches: s.counts.Matches,

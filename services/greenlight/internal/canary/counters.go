@@ -31,6 +31,8 @@ type Counters struct {
 	// Requests are those that were accepted, Outcomes how their shadows ended, by the outcome's word.
 	Requests uint64
 	Outcomes map[string]uint64
+	// Sources are the requests by where they came from; nil when the executor does not say.
+	Sources evidence.Sources
 	// Latency counts the shadows that were tried by the time until their end, in milliseconds: one more bucket than there
 	// are upper Edges. Both are empty when the source has no histogram.
 	Edges   []float64

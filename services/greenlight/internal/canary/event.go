@@ -3,6 +3,7 @@ package canary
 import (
 	"time"
 
+	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 )
 
@@ -67,6 +68,8 @@ type Look struct {
 
 	// Outcomes are how the requests' shadows ended, by the outcome's word.
 	Outcomes map[string]uint64 `json:"outcomes"`
+	// Sources are the requests by where they came from; nil when an executor does not say.
+	Sources evidence.Sources `json:"sources,omitempty"`
 	// Card is the judged SLOs. Its verdict is that of the sample.
 	Card gate.Scorecard `json:"card"`
 	// Left is what is left of the phase's time, 0 when it is over; HoldLeft is until the phase is given up.

@@ -97,7 +97,7 @@ func (p *Phase) end(e Event, d Decision, reason string) {
 }
 
 func (p *Phase) look(l *Look) {
-	p.Requests, p.Outcomes, p.Verdicts, p.P95MS = l.Requests, l.Outcomes, l.Card.Results, l.P95MS
+	p.Requests, p.Outcomes, p.Sources, p.Verdicts, p.P95MS = l.Requests, l.Outcomes, l.Sources, l.Card.Results, l.P95MS
 	p.MatchRate = rate(l.Matches, l.Comparisons)
 	p.ErrorRate = rate(l.Errors, l.Errors+l.Comparisons)
 	p.Coverage = rate(l.Comparisons, l.Comparisons+l.Errors+l.Unseen)
@@ -121,8 +121,17 @@ func rate(k, n uint64) *float64 {
 	return &v
 }
 
+// LeastSource returns where the requests of the run came from: what was planned, or less live if a phase has seen less.
+func (r *Record) LeastSource(planned evidence.Source) evidence.Source {
+	for _, p := range r.Phases {
+		planned = p.Sources.Least(planned)
+	}
+	return planned
+}
+
 // judge says whether the run counts for a promotion.
 func (r *Record) judge(source evidence.Source) {
+	source = r.LeastSource(source)
 	var against []string
 	add := func(holds bool, format string, args ...any) {
 		if holds {

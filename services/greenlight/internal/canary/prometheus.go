@@ -16,6 +16,7 @@ import (
 	promv1 "github.com/prometheus/client_golang/api/prometheus/v1"
 	"github.com/prometheus/common/model"
 
+	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
 	"github.com/greenlight-ml/greenlight/pkg/text"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/answer"
@@ -25,7 +26,7 @@ import (
 const DefaultMatch = `job="executor"`
 
 // The series of a look. The start and the id of the process tell restarts and replicas apart; the others are what an
-// executor's own report has. Executors before 1.9 do not export infoSeries.
+// executor's own report has. Older executors export neither infoSeries nor sourcesSeries.
 const (
 	outcomesSeries = "ml_shadow_outcomes_total"
 	latencySeries  = "ml_shadow_latency_ms_bucket"
@@ -33,6 +34,7 @@ const (
 	percentSeries  = "ml_rollout_percent"
 	processSeries  = "process_start_time_seconds"
 	infoSeries     = "ml_executor_info"
+	sourcesSeries  = "ml_decision_requests_total"
 	instanceLabel  = "instance_id"
 )
 
@@ -96,7 +98,7 @@ func (p *Prometheus) Read(ctx context.Context) ([]Counters, error) {
 	if err != nil {
 		return nil, err
 	}
-	names := strings.Join([]string{outcomesSeries, latencySeries, requestsSeries, percentSeries, processSeries, infoSeries}, "|")
+	names := strings.Join([]string{outcomesSeries, latencySeries, requestsSeries, percentSeries, processSeries, infoSeries, sourcesSeries}, "|")
 	samples, err := p.query(ctx, fmt.Sprintf("{__name__=~%q,%s}", names, p.match))
 	if err != nil {
 		return nil, err
@@ -175,6 +177,7 @@ type replica struct {
 	age, percent, process, requests *float64
 	instance                        string
 	outcomes                        map[string]uint64
+	sources                         evidence.Sources
 	buckets                         []bucket
 	// fault is a value that cannot be.
 	fault error
@@ -187,7 +190,7 @@ type bucket struct {
 }
 
 // ownLabel is the label that tells the series of one replica apart, by their name.
-var ownLabel = map[model.LabelValue]model.LabelName{outcomesSeries: "outcome", latencySeries: model.BucketLabel, infoSeries: instanceLabel}
+var ownLabel = map[model.LabelValue]model.LabelName{outcomesSeries: "outcome", latencySeries: model.BucketLabel, infoSeries: instanceLabel, sourcesSeries: "source"}
 
 // replicaOf returns the replica whose labels the sample has, without its name and the label that is its own.
 func replicaOf(all map[string]*replica, s *model.Sample, own model.LabelName) *replica {
@@ -244,6 +247,16 @@ func (r *replica) add(s *model.Sample) {
 			r.fail("%s{outcome=%q} is there twice", outcomesSeries, text.Clean(word, maxShownError))
 		}
 		r.outcomes[word] = r.count(v)
+	case sourcesSeries:
+		source := evidence.Source(s.Metric["source"])
+		if _, twice := r.sources[source]; twice || !source.Valid() {
+			r.fail("%s{source=%q} is there twice or not known", sourcesSeries, text.Clean(string(source), maxShownError))
+			return
+		}
+		if r.sources == nil {
+			r.sources = make(evidence.Sources)
+		}
+		r.sources[source] = r.count(v)
 	case latencySeries:
 		label := string(s.Metric[model.BucketLabel])
 		edge, err := strconv.ParseFloat(label, 64)
@@ -288,7 +301,7 @@ func (r *replica) counters(name string, asked time.Time) (Counters, error) {
 	}
 	c := Counters{
 		Executor: name, Process: strings.TrimSpace(strconv.FormatFloat(*r.process, 'f', -1, 64) + " " + r.instance), Instance: r.instance,
-		Time: asked.Add(-age), Percent: *r.percent, Outcomes: r.outcomes,
+		Time: asked.Add(-age), Percent: *r.percent, Outcomes: r.outcomes, Sources: r.sources,
 	}
 	for _, o := range shadow.Outcomes() {
 		n, ok := r.outcomes[o.String()]

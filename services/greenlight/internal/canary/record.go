@@ -3,6 +3,7 @@ package canary
 import (
 	"time"
 
+	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 )
 
@@ -74,6 +75,9 @@ type Phase struct {
 	Requests uint64 `json:"requests"`
 	// Outcomes are how the requests' shadows ended, by the outcome's word.
 	Outcomes map[string]uint64 `json:"outcomes"`
+	// Sources are the requests by where they came from: live, replay or simulated. It is not there when an executor does not
+	// say.
+	Sources evidence.Sources `json:"sources,omitempty"`
 	// P95MS is nil without a shadow that was tried; ErrorRate is failures / (comparisons + failures), MatchRate matches /
 	// comparisons, both in [0,1] and nil when there are none.
 	P95MS     *float64 `json:"p95_ms"`

@@ -60,7 +60,7 @@ func (r Reports) Read(ctx context.Context) ([]Counters, error) {
 func countersOf(addr string, r *executorv1.GetShadowReportResponse, at time.Time) Counters {
 	c := Counters{
 		Executor: addr, Process: r.GetInstanceId(), Instance: r.GetInstanceId(), Start: r.GetStartTime().AsTime(), Time: at, Percent: r.GetSamplePercent(), Requests: r.GetRequestsTotal(),
-		Outcomes: make(map[string]uint64), Edges: r.GetLatencyMsTotal().GetEdges(), Latency: r.GetLatencyMsTotal().GetCounts(),
+		Outcomes: make(map[string]uint64), Sources: answer.Sources(r), Edges: r.GetLatencyMsTotal().GetEdges(), Latency: r.GetLatencyMsTotal().GetCounts(),
 		Baseline: evidence.Model{Version: r.GetBaselineVersion(), Digest: r.GetBaselineDigest()},
 		Model:    evidence.Model{Version: r.GetShadowVersion(), Digest: r.GetShadowDigest()},
 	}

@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 
+	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
 )
@@ -78,6 +79,11 @@ func fell(before, now Counters) bool {
 			return true
 		}
 	}
+	for source, n := range before.Sources {
+		if now.Sources[source] < n {
+			return true
+		}
+	}
 	if !slices.Equal(before.Edges, now.Edges) || len(before.Latency) != len(now.Latency) {
 		return true
 	}
@@ -93,7 +99,9 @@ func fell(before, now Counters) bool {
 type sum struct {
 	requests uint64
 	outcomes map[string]uint64
-	counts   gate.PhaseCounts
+	// sources are the requests by where they came from; nil when an executor does not say.
+	sources evidence.Sources
+	counts  gate.PhaseCounts
 	// wrong names what of the counts does not add up.
 	wrong []string
 }
@@ -106,7 +114,7 @@ func Accounted(requests, ended uint64) bool {
 
 // sum adds up what is known of a phase of so many percent. A reading that is older than another counts as it was.
 func (t *tally) sum(percent float64) sum {
-	s := sum{outcomes: make(map[string]uint64), counts: gate.PhaseCounts{P95MS: math.NaN()}}
+	s := sum{outcomes: make(map[string]uint64), sources: make(evidence.Sources), counts: gate.PhaseCounts{P95MS: math.NaN()}}
 	var edges []float64
 	var latency []uint64
 	for name, base := range t.base {
@@ -114,6 +122,14 @@ func (t *tally) sum(percent float64) sum {
 		s.requests += last.Requests - base.Requests
 		for word, n := range last.Outcomes {
 			s.outcomes[word] += n - base.Outcomes[word]
+		}
+		if last.Sources == nil {
+			s.sources = nil
+		}
+		for source, n := range last.Sources {
+			if s.sources != nil {
+				s.sources[source] += n - base.Sources[source]
+			}
 		}
 		switch {
 		case len(base.Latency) == 0:

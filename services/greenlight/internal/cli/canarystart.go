@@ -202,7 +202,7 @@ func keepCanary(keep func(write func(*evidence.Store) error) error, run *canary.
 		return err
 	}
 	header := evidence.Header{
-		Schema: canaryRunSchema, Source: run.Plan.Source, Inputs: inputs, Model: &run.Plan.Model, Git: revision(),
+		Schema: canaryRunSchema, Source: record.LeastSource(run.Plan.Source), Inputs: inputs, Model: &run.Plan.Model, Git: revision(),
 	}
 	figure, err := canaryview.Figure(record, run.Plan.Model.Version)
 	if err != nil {

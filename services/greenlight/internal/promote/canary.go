@@ -18,6 +18,9 @@ import (
 // runPattern is the names of the runs of canaries. A dry run has another name, and does not count.
 const runPattern = "canary_run_*.json"
 
+// sourceUnknown is the reason of a phase that nobody knows to be live.
+const sourceUnknown = "the executors did not say whether its requests were live: run the canary again with executors that do"
+
 // full is the share of all requests, in percent.
 const full = 100
 
@@ -163,6 +166,8 @@ func (j *judgment) passed(r *run) (n int, compared uint64, lacking []string) {
 			lacking = append(lacking, fmt.Sprintf("%v %%: %v", percent, err))
 		case p.Decision != canary.Passed:
 			lacking = append(lacking, fmt.Sprintf("%v %%: %s: %s", percent, p.Decision, p.Reason))
+		case p.Sources == nil:
+			lacking = append(lacking, fmt.Sprintf("%v %%: %s", percent, sourceUnknown))
 		case !card.Verdict().OK():
 			lacking = append(lacking, fmt.Sprintf("%v %%: by the policy in force %s: %s", percent, card.Summary(), reasons(card)))
 		default:
@@ -219,7 +224,13 @@ func countsOf(p *canary.Phase) (gate.PhaseCounts, error) {
 		}
 	}
 	c.Matches, c.Mismatches = p.Outcomes[shadow.Match.String()], p.Outcomes[shadow.Mismatch.String()]
+	var bySource uint64
+	for _, n := range p.Sources {
+		bySource += n
+	}
 	switch {
+	case p.Sources != nil && !canary.Accounted(p.Requests, bySource):
+		return c, fmt.Errorf("it has %d requests, and by their sources %d", p.Requests, bySource)
 	case known != len(p.Outcomes):
 		return c, errors.New("it has outcomes that are not known")
 	case !canary.Accounted(p.Requests, ended):

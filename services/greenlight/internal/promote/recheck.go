@@ -51,6 +51,8 @@ func Recheck(r *canary.Record, source evidence.Source) []string {
 		add((last == canary.Aborted || last == canary.Stopped) && last != r.Decision, "it is %s, and its last phase is %s", r.Decision, last)
 	}
 	add(r.Aborted != (r.Decision == canary.Aborted || r.Decision == canary.Stopped), "it says aborted %v, and it is %s", r.Aborted, r.Decision)
+	least := r.LeastSource(source)
+	add(least != source, "it says that its requests are %s, and by their sources they are %s", source, least)
 	eligible, why := r.Eligible(source)
 	add(eligible != r.PromoteEligible, "it says promote_eligible %v, and it is %v: %s", r.PromoteEligible, eligible, why)
 	return found

@@ -8,6 +8,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/answer"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftfleet"
 )
 
@@ -56,6 +57,8 @@ type Counters struct {
 	Matches    uint64 `json:"matches"`
 	Mismatches uint64 `json:"mismatches"`
 	Failed     uint64 `json:"failed"`
+	// Sources are the requests by where they came from; empty when the executor does not say.
+	Sources evidence.Sources `json:"sources,omitempty"`
 	// Latency counts shadows by the time until their end, in milliseconds: one more bucket than there are upper Edges.
 	Edges   []float64 `json:"latency_edges_ms"`
 	Latency []uint64  `json:"latency"`
@@ -67,6 +70,7 @@ func CountersOf(addr string, r *executorv1.GetShadowReportResponse) Counters {
 		Executor: addr, Instance: r.GetInstanceId(), Requests: r.GetRequestsTotal(),
 		Model: evidence.Model{Version: r.GetShadowVersion(), Digest: r.GetShadowDigest()},
 		Edges: r.GetLatencyMsTotal().GetEdges(), Latency: r.GetLatencyMsTotal().GetCounts(),
+		Sources: answer.Sources(r),
 	}
 	if t := r.GetStartTime(); t.IsValid() { // others are no time that the journal can have
 		c.Start = t.AsTime()

@@ -11,13 +11,7 @@ import (
 
 // Summarize sums up a period from the samples, which are in the order of time.
 func Summarize(p Period, samples []Sample) Summary {
-	t := tally{
-		Summary: Summary{Period: p, Missing: []Absent{}, Executors: []Share{}, Models: []evidence.Model{}},
-		last:    make(map[string]Counters), seen: make(map[string]time.Time), covered: make(map[string]time.Duration),
-	}
-	for _, s := range samples {
-		t.add(s)
-	}
+	t := tallyOf(p, samples)
 	for _, executor := range slices.Sorted(maps.Keys(t.covered)) {
 		share := float64(t.covered[executor]) / float64(p.End.Sub(p.Start))
 		t.Executors = append(t.Executors, Share{executor, share})
@@ -31,20 +25,28 @@ func Summarize(p Period, samples []Sample) Summary {
 	return t.Summary
 }
 
-// SourceOf is the source of what a period saw: what is simulated at any time of it is simulated, and then what is replayed.
-// Of a period without samples it is that of the newest sample of all; live when there is none.
-func SourceOf(p Period, samples []Sample) evidence.Source {
-	source, newest := evidence.Source(""), evidence.Live
+func tallyOf(p Period, samples []Sample) tally {
+	t := tally{
+		Summary: Summary{Period: p, Missing: []Absent{}, Executors: []Share{}, Models: []evidence.Model{}},
+		last:    make(map[string]Counters), seen: make(map[string]time.Time), covered: make(map[string]time.Duration), sources: make(evidence.Sources),
+	}
 	for _, s := range samples {
-		newest = s.Source
-		if p.has(s.Time, s.Time) && (source == "" || s.Source == evidence.Simulated || s.Source == evidence.Replay && source == evidence.Live) {
-			source = s.Source
-		}
+		t.add(s)
 	}
-	if source == "" {
-		return newest
+	return t
+}
+
+// SourceOf returns the source of a period: the least live that its samples claim or its requests came from. For a period
+// without samples it is that of the newest sample of all; live when there is none.
+func SourceOf(p Period, samples []Sample) evidence.Source {
+	t := tallyOf(p, samples)
+	if t.Samples > 0 {
+		return t.sources.Least(evidence.Live)
 	}
-	return source
+	if n := len(samples); n > 0 {
+		return t.sources.Least(samples[n-1].Source)
+	}
+	return evidence.Live
 }
 
 // tally adds up the differences of samples within a period.
@@ -56,11 +58,14 @@ type tally struct {
 	seen map[string]time.Time
 	// covered is the time of the period that the counts are of, by executor.
 	covered map[string]time.Duration
+	// sources counts requests by where they came from, and each sample by what it claims.
+	sources evidence.Sources
 }
 
 func (t *tally) add(s Sample) {
 	if t.has(s.Time, s.Time) {
 		t.Samples++
+		t.sources[s.Source]++
 		t.index(s.Drift)
 		for _, m := range s.Missing {
 			t.absent(m)
@@ -120,6 +125,9 @@ func (t *tally) absent(m Missing) {
 func (t *tally) count(before, now Counters) {
 	if now.Model.Digest != "" && !slices.Contains(t.Models, now.Model) {
 		t.Models = append(t.Models, now.Model)
+	}
+	for source, n := range now.Sources {
+		t.sources[source] += n - min(n, before.Sources[source])
 	}
 	c := &t.Counts
 	t.Requests += now.Requests - before.Requests

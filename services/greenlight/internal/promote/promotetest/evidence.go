@@ -201,6 +201,7 @@ func Count(p *canary.Phase, policy gate.Policy, c gate.PhaseCounts) {
 	p.Outcomes[shadow.Match.String()], p.Outcomes[shadow.Mismatch.String()], p.Outcomes[shadow.Deadline.String()] = c.Matches, c.Mismatches, c.Errors
 	p.Outcomes[shadow.BreakerOpen.String()] = c.Unseen
 	p.Requests = c.Sampled()
+	p.Sources = evidence.Sources{evidence.Live: p.Requests}
 	p.P95MS, p.Verdicts = &c.P95MS, policy.JudgePhase(c).Results
 }
 
