@@ -35,6 +35,7 @@ type slot struct {
 	hour         int64
 	rows, inputs uint64
 	bins         []uint64
+	mark         uint8
 }
 
 // NewRing is a ring without rows.
@@ -86,6 +87,7 @@ func (r *Ring) retreat(hour int64) {
 	for _, s := range ahead {
 		to.rows += s.rows
 		to.inputs += s.inputs
+		to.mark = max(to.mark, s.mark)
 		for b, n := range s.bins {
 			to.bins[b] += n
 		}
@@ -120,6 +122,24 @@ func (r *Ring) Observe(hour int64, x []float64) {
 		}
 		at += len(f.Shares)
 	}
+}
+
+// Mark gives the hour of a row that was just observed a mark, of which an hour keeps the largest. What marks mean is the
+// caller's.
+func (r *Ring) Mark(hour int64, mark uint8) {
+	if s := r.place(hour); mark > 0 && s.hour == hour && s.rows > 0 {
+		s.mark = max(s.mark, mark)
+	}
+}
+
+// MarkOf returns the largest mark of the given number of hours up to and with the hour end; 0 without one.
+func (r *Ring) MarkOf(end int64, hours int) (mark uint8) {
+	for hour := end - int64(hours) + 1; hour <= end; hour++ {
+		if s := r.place(hour); s.hour == hour && s.rows > 0 {
+			mark = max(mark, s.mark)
+		}
+	}
+	return mark
 }
 
 // DropAfter drops the rows of the hours after the given one, which no clock can have said, and returns how many they were.
@@ -164,7 +184,7 @@ func (r *Ring) place(hour int64) *slot {
 }
 
 func (s *slot) clear(hour int64) {
-	s.hour, s.rows, s.inputs = hour, 0, 0
+	s.hour, s.rows, s.inputs, s.mark = hour, 0, 0, 0
 	clear(s.bins)
 }
 
@@ -224,7 +244,7 @@ func (r *Ring) CopyTo(empty *Ring) {
 	empty.present, empty.began, empty.behind, empty.since = r.present, r.began, r.behind, r.since
 	for i := range r.slots {
 		if s, to := &r.slots[i], &empty.slots[i]; s.rows > 0 {
-			to.hour, to.rows, to.inputs = s.hour, s.rows, s.inputs
+			to.hour, to.rows, to.inputs, to.mark = s.hour, s.rows, s.inputs, s.mark
 			copy(to.bins, s.bins)
 		}
 	}

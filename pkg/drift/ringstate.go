@@ -60,6 +60,7 @@ type ringHour struct {
 	Rows   uint64   `json:"rows"`
 	Inputs uint64   `json:"inputs"`
 	Bins   []uint64 `json:"bins"`
+	Mark   uint8    `json:"mark,omitempty"`
 }
 
 // State is the ring for a file.
@@ -67,7 +68,7 @@ func (r *Ring) State(of Owner) ([]byte, error) {
 	body := ringBody{Owner: of, Present: r.present, Hours: []ringHour{}}
 	for i := range r.slots {
 		if s := &r.slots[i]; s.rows > 0 {
-			body.Hours = append(body.Hours, ringHour{s.hour, s.rows, s.inputs, s.bins})
+			body.Hours = append(body.Hours, ringHour{s.hour, s.rows, s.inputs, s.bins, s.mark})
 		}
 	}
 	slices.SortFunc(body.Hours, func(a, b ringHour) int { return cmp.Compare(a.Hour, b.Hour) })
@@ -115,7 +116,7 @@ func RestoreRing(p *Profile, of Owner, state []byte) (*Ring, error) {
 			return nil, fmt.Errorf("%w: hour %d: %w", ErrState, h.Hour, err)
 		}
 		s := r.slot(h.Hour)
-		s.rows, s.inputs = h.Rows, h.Inputs
+		s.rows, s.inputs, s.mark = h.Rows, h.Inputs, h.Mark
 		copy(s.bins, h.Bins)
 	}
 	return r, nil

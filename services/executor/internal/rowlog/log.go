@@ -58,7 +58,7 @@ func (l *Log) Settled(req shadow.Request, r shadow.Result) {
 		Schema: l.schemas[schema], Features: values,
 		BaselineScore: req.Baseline, BaselineVersion: l.baseline.Version, BaselineDigest: l.baseline.Digest,
 		Outcome: r.Outcome.String(), ModelVersion: r.Version, ModelDigest: r.Digest,
-		Source: sourceOf(req), Mid: input(req.State, "mid"), SpreadBP: input(req.State, "spread_bp"),
+		Source: req.Source.String(), Mid: input(req.State, "mid"), SpreadBP: input(req.State, "spread_bp"),
 	}
 	if r.Outcome.Compared() {
 		row.ShadowScore = featurelog.Some(r.Score)
@@ -68,11 +68,6 @@ func (l *Log) Settled(req shadow.Request, r shadow.Result) {
 	}
 	l.files.Log(row)
 }
-
-// sourceOf is where the request came from; empty when that is not known.
-//
-// TODO: return the source that the request names, once requests name one.
-func sourceOf(shadow.Request) string { return "" }
 
 // input is a raw input of the state, absent when it is not known.
 func input(s shadow.State, name string) featurelog.Optional {

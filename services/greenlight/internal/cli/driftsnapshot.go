@@ -140,7 +140,9 @@ type driftEvidence struct {
 	report *driftview.Report
 }
 
+// snapshotEvidence is the snapshot with the source that the header claims, or a less live one that the rows have.
 func snapshotEvidence(r *driftfleet.Report, header evidence.Header) driftEvidence {
+	header.Source = r.Sources.Least(header.Source)
 	return driftEvidence{"psi_snapshot.json", "", r.Title(r.Model.Version, header.Source), header, r, &r.Report}
 }
 

@@ -29,8 +29,10 @@ type Report struct {
 	// ReferenceDigest is the SHA-256 of the reference profile that all replicas count by.
 	ReferenceDigest string         `json:"reference_digest"`
 	Replicas        []ReplicaCount `json:"replicas"`
-	// Model is what all replicas score with; it belongs into the header.
-	Model evidence.Model `json:"-"`
+	// Model is what all replicas score with, Sources counts the replicas by the least live source of their rows. Both belong
+	// into the header.
+	Model   evidence.Model   `json:"-"`
+	Sources evidence.Sources `json:"-"`
 }
 
 // ReplicaCount is what one replica brought.
@@ -81,6 +83,7 @@ func read(ctx context.Context, replicas []Replica, hours int, history bool) (*Re
 	report := &Report{
 		ReferenceDigest: first.GetReferenceDigest(),
 		Model:           evidence.Model{Version: first.GetModelVersion(), Digest: first.GetModelDigest()},
+		Sources:         make(evidence.Sources),
 	}
 	total := drift.NewCounts(f.profile)
 	for _, r := range f.replicas {
@@ -92,6 +95,7 @@ func read(ctx context.Context, replicas []Replica, hours int, history bool) (*Re
 			return nil, err
 		}
 		report.Replicas = append(report.Replicas, ReplicaCount{r.Addr, c.Rows()})
+		report.Sources[sourceOf(r.first.GetSource())]++
 	}
 	window := driftview.Window{Hours: hours, Start: hourTime(f.end - int64(hours)), End: hourTime(f.end)}
 	nulls := drift.NewNulls(f.profile, driftview.Replicates, driftview.Seed)
@@ -109,6 +113,17 @@ func read(ctx context.Context, replicas []Replica, hours int, history bool) (*Re
 		report.History, err = f.history(ctx)
 	}
 	return report, err
+}
+
+// sourceOf returns the source that an ml-engine names: live if it names none, and simulated if it is not known.
+func sourceOf(s mlenginev1.Source) evidence.Source {
+	switch s {
+	case mlenginev1.Source_SOURCE_UNSPECIFIED, mlenginev1.Source_SOURCE_LIVE:
+		return evidence.Live
+	case mlenginev1.Source_SOURCE_REPLAY:
+		return evidence.Replay
+	}
+	return evidence.Simulated
 }
 
 // fleet is replicas that count by one profile.

@@ -65,7 +65,11 @@ func (j *judgment) runs() (live []*run, other []string, err error) {
 		case r.DryRun:
 			other = append(other, name+" is a dry run: no executor in production was touched")
 		default:
-			live = append(live, &run{f, r.Record, contradictions(&r.Record)})
+			found := contradictions(&r.Record)
+			if least := r.LeastSource(evidence.Live); least != evidence.Live {
+				found = append(found, fmt.Sprintf("it says that its requests are live, and by their sources they are %s", least))
+			}
+			live = append(live, &run{f, r.Record, found})
 		}
 	}
 	slices.SortFunc(live, func(a, b *run) int { return b.StartTime.Compare(a.StartTime) })
@@ -166,10 +170,10 @@ func (j *judgment) passed(r *run) (n int, compared uint64, lacking []string) {
 			lacking = append(lacking, fmt.Sprintf("%v %%: %v", percent, err))
 		case p.Decision != canary.Passed:
 			lacking = append(lacking, fmt.Sprintf("%v %%: %s: %s", percent, p.Decision, p.Reason))
-		case p.Sources == nil:
-			lacking = append(lacking, fmt.Sprintf("%v %%: %s", percent, sourceUnknown))
 		case !card.Verdict().OK():
 			lacking = append(lacking, fmt.Sprintf("%v %%: by the policy in force %s: %s", percent, card.Summary(), reasons(card)))
+		case p.Sources == nil:
+			lacking = append(lacking, fmt.Sprintf("%v %%: %s", percent, sourceUnknown))
 		default:
 			n, compared = n+1, compared+counts.Comparisons()
 			if percent == full { // written down and never computed
@@ -229,12 +233,12 @@ func countsOf(p *canary.Phase) (gate.PhaseCounts, error) {
 		bySource += n
 	}
 	switch {
-	case p.Sources != nil && !canary.Accounted(p.Requests, bySource):
-		return c, fmt.Errorf("it has %d requests, and by their sources %d", p.Requests, bySource)
 	case known != len(p.Outcomes):
 		return c, errors.New("it has outcomes that are not known")
 	case !canary.Accounted(p.Requests, ended):
 		return c, fmt.Errorf("it has %d requests and %d outcomes", p.Requests, ended)
+	case p.Sources != nil && !canary.Accounted(p.Requests, bySource):
+		return c, fmt.Errorf("it has %d requests, and by their sources %d", p.Requests, bySource)
 	}
 	return c, nil
 }

@@ -212,6 +212,18 @@ func TestBlockers(t *testing.T) {
 			s.made.Canary = leaveOut[canary.Record]
 			s.made.Soak = with(func(_ *evidence.Header, r *canary.Record) { hide(r, 1000); old(r) })
 		}},
+		{name: "a replay among the requests", blocker: CanaryPhases, verdict: gate.Error, reason: "by their sources they are replay", spoil: func(s *setting) {
+			s.made.Canary = with(func(_ *evidence.Header, r *canary.Record) {
+				r.Phases[1].Sources = evidence.Sources{evidence.Live: r.Phases[1].Requests - 1, evidence.Replay: 1}
+			})
+		}},
+		{name: "executors that do not say what is live", blocker: CanaryPhases, verdict: gate.Fail, reason: "did not say whether its requests were live", spoil: func(s *setting) {
+			s.made.Canary = with(func(_ *evidence.Header, r *canary.Record) { r.Phases[4].Sources = nil })
+		}},
+		{name: "a soak of executors that do not say what is live", blocker: Soak, verdict: gate.Error, reason: "did not say whether its requests were live", spoil: func(s *setting) {
+			s.made.Canary = leaveOut[canary.Record]
+			s.made.Soak = with(func(_ *evidence.Header, r *canary.Record) { r.Phases[0].Sources = nil })
+		}},
 		{name: "requests without an outcome", blocker: CanaryPhases, verdict: gate.Fail, reason: "phase 100 %: it has 50000 requests and 5005 outcomes", spoil: func(s *setting) {
 			s.made.Canary = with(func(_ *evidence.Header, r *canary.Record) { r.Phases[4].Requests = 50_000 })
 		}},
@@ -353,6 +365,7 @@ func hide(r *canary.Record, unseen uint64) {
 	p := &r.Phases[len(r.Phases)-1]
 	p.Outcomes[shadow.BreakerOpen.String()] += unseen
 	p.Requests += unseen
+	p.Sources = evidence.Sources{evidence.Live: p.Requests}
 }
 
 // old makes the run one of a time when coverage was not judged: neither its policy nor its verdicts know it.

@@ -90,15 +90,15 @@ func (j *judgment) soaked(r *run, p *canary.Phase) (c gate.PhaseCounts, why stri
 	if laxer := r.Policy.Laxer(asked); len(laxer) > 0 {
 		return c, "laxer than the policy in force: " + laxer[0]
 	}
-	if p.Sources == nil {
-		return c, sourceUnknown
-	}
 	c, err := countsOf(p)
 	if err != nil {
 		return c, err.Error()
 	}
 	if card := j.policy.JudgePhase(c); !card.Verdict().OK() {
 		return c, "by the policy in force " + card.Summary()
+	}
+	if p.Sources == nil {
+		return c, sourceUnknown
 	}
 	return c, ""
 }

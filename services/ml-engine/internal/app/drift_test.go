@@ -97,6 +97,10 @@ func TestDrift(t *testing.T) {
 		t.Fatal(err)
 	}
 	again, err := mlenginev1.NewDriftServiceClient(start(t, o).Conn).GetDrift(t.Context(), ask)
+	if got.GetInstanceId() == again.GetInstanceId() {
+		t.Error("another process has the same instance_id")
+	}
+	got.InstanceId = again.GetInstanceId()
 	if err != nil || !proto.Equal(got, again) {
 		t.Errorf("after a restart: got %v (%v), want %v", again, err, got)
 	}

@@ -55,6 +55,7 @@ func (s *Service) GetDrift(_ context.Context, req *mlenginev1.GetDriftRequest) (
 		ModelVersion: w.version, ModelDigest: w.owner.Model, ReferenceDigest: w.owner.Reference,
 		WindowStartTime: hourTime(seen.end + 1 - int64(hours)), WindowEndTime: hourTime(seen.end + 1),
 		Rows: seen.counts.Rows(), Days: uint32(len(seen.counts.Days())),
+		Source:     sourceOf(ring.MarkOf(seen.end, hours)),
 		InstanceId: s.instance, ReferenceRows: uint64(w.profile.Rows), ReferenceDays: uint32(len(w.profile.Days)),
 	}
 	snapshot, err := w.profile.Snapshot(seen.counts, w.nulls, drift.DefaultLimits())

@@ -11,6 +11,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/drift"
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/model"
+	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 )
 
 // MaxInputs is how many raw inputs may come with a vector.
@@ -100,6 +101,8 @@ type Rows struct {
 	Values []float64
 	// EventMS are times in milliseconds since 1970-01-01 UTC, one per vector, 0 where it is not known. It may be empty.
 	EventMS []int64
+	// Sources are where the vectors come from, one per vector. It may be empty: then all are live.
+	Sources []mlenginev1.Source
 }
 
 // turn is how many rows of a batch are counted before others get their turn: some 20 microseconds.
@@ -143,9 +146,29 @@ func (w *Watch) count(now time.Time, r *Rows, from, to int, at []int) {
 		if i < len(r.EventMS) {
 			event = r.EventMS[i]
 		}
-		w.ring.Observe(w.clock.hourOf(w.ring, now, event), x)
+		hour := w.clock.hourOf(w.ring, now, event)
+		w.ring.Observe(hour, x)
+		if i < len(r.Sources) {
+			w.ring.Mark(hour, markOf(r.Sources[i]))
+		}
 		w.rows++
 	}
+}
+
+// markOf returns how far from live a source is: 0 is live. A source that is not known counts as simulated.
+func markOf(s mlenginev1.Source) uint8 {
+	switch s {
+	case mlenginev1.Source_SOURCE_UNSPECIFIED, mlenginev1.Source_SOURCE_LIVE:
+		return 0
+	case mlenginev1.Source_SOURCE_REPLAY:
+		return 1
+	}
+	return 2
+}
+
+// sourceOf is the source of a mark.
+func sourceOf(mark uint8) mlenginev1.Source {
+	return mlenginev1.Source_SOURCE_LIVE + mlenginev1.Source(min(mark, 2))
 }
 
 // tick gives the time to the ring.

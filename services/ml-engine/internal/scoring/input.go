@@ -108,6 +108,7 @@ func shapeOf(schema *feature.Schema, req *mlenginev1.BatchPredictRequest) (rows 
 	}{
 		{"watched_values", len(req.GetWatchedValues()), rows * len(req.GetWatched())},
 		{"event_times_ms", len(req.GetEventTimesMs()), rows},
+		{"sources", len(req.GetSources()), rows},
 	} {
 		if v.have != v.want && (v.name == "watched_values" || v.have > 0) {
 			return 0, invalid(mlenginev1.ErrorReason_ERROR_REASON_VECTOR_LENGTH, nil,

@@ -86,7 +86,7 @@ func (s *Service) Predict(_ context.Context, req *mlenginev1.PredictRequest) (*m
 	m.metrics.score.Observe(score)
 	m.Watch.Observe(start, monitor.Rows{
 		X: x, Scores: []float64{score}, Inputs: watched.names[:watched.n], Values: watched.values[:watched.n],
-		EventMS: []int64{eventMS(req)},
+		EventMS: []int64{eventMS(req)}, Sources: []mlenginev1.Source{req.GetSource()},
 	})
 	return &mlenginev1.PredictResponse{
 		RequestId: req.GetRequestId(), Score: score,
@@ -139,7 +139,7 @@ func (s *Service) BatchPredict(_ context.Context, req *mlenginev1.BatchPredictRe
 	m.metrics.ok.Add(float64(rows - failed[0] - failed[1]))
 	m.Watch.Observe(start, monitor.Rows{
 		X: req.GetValues(), Scores: resp.GetScores(),
-		Inputs: req.GetWatched(), Values: req.GetWatchedValues(), EventMS: req.GetEventTimesMs(),
+		Inputs: req.GetWatched(), Values: req.GetWatchedValues(), EventMS: req.GetEventTimesMs(), Sources: req.GetSources(),
 	})
 	return resp, nil
 }
