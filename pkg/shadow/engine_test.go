@@ -219,6 +219,16 @@ func checkTexts(t *testing.T, m protoreflect.Message, n *int) {
 	})
 }
 
+// A code that gRPC does not define would be a new series of grpc_client_handled_total each time.
+func TestCodesAreThoseOfGRPC(t *testing.T) {
+	for code := range codes.Code(40) {
+		got := status.Code(cleanError(status.Error(code, "x")))
+		if want := code; got != want && (code <= codes.Unauthenticated || got != codes.Unknown) {
+			t.Errorf("code %d became %v", code, got)
+		}
+	}
+}
+
 // A peer that sends without end is read at a limited rate, and one that drops connections gets new ones at a limited rate.
 func TestAFloodIsReadSlowly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

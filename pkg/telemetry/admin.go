@@ -1,10 +1,9 @@
 package telemetry
 
 import (
-	"log"
+	"context"
 	"log/slog"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -36,7 +35,7 @@ func NewAdmin(reg *prometheus.Registry, ready Readiness) *http.ServeMux {
 func NewHTTPServer(handler http.Handler, logger *slog.Logger) *http.Server {
 	return &http.Server{
 		Handler:           handler,
-		ErrorLog:          log.New(errorLog{logger}, "", 0),
+		ErrorLog:          slog.NewLogLogger(httpLog{logger.Handler()}, slog.LevelWarn),
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       10 * time.Second,
 		WriteTimeout:      30 * time.Second,
@@ -45,11 +44,12 @@ func NewHTTPServer(handler http.Handler, logger *slog.Logger) *http.Server {
 	}
 }
 
-// errorLog makes each line of an HTTP server's log a line of ours. Their texts name clients, so the message is constant.
-type errorLog struct{ logger *slog.Logger }
+// httpLog is a handler of what an HTTP server logs. Its texts name clients, so the message becomes a constant.
+type httpLog struct{ slog.Handler }
 
-// Write implements io.Writer.
-func (e errorLog) Write(line []byte) (int, error) {
-	e.logger.Warn("HTTP server", "problem", strings.TrimSpace(string(line)))
-	return len(line), nil
+// Handle implements slog.Handler.
+func (h httpLog) Handle(ctx context.Context, r slog.Record) error {
+	line := slog.NewRecord(r.Time, r.Level, "HTTP server", r.PC)
+	line.AddAttrs(slog.String("problem", r.Message))
+	return h.Handler.Handle(ctx, line)
 }

@@ -43,7 +43,7 @@ func TestLogLinesAreShort(t *testing.T) {
 			"bytes":        func(l *slog.Logger) { l.Info("seen", "v", []byte(mega)) },
 			"a LogValuer":  func(l *slog.Logger) { l.Info("seen", "v", valuer{mega}) },
 			"a group":      func(l *slog.Logger) { l.Info("seen", slog.Group("g", "v", mega, "w", mega)) },
-			"the message":  func(l *slog.Logger) { l.Info(mega) },
+			"the message":  func(l *slog.Logger) { l.Info(mega) }, //nolint:sloglint // what must not happen
 			"with":         func(l *slog.Logger) { l.With("v", mega).WithGroup("g").Info("seen", "w", mega) },
 			"many values":  func(l *slog.Logger) { l.Info("seen", manyValues(mega)...) },
 			"an audit":     func(l *slog.Logger) { telemetry.Audit(l).Info("seen", "v", mega) },
@@ -112,7 +112,7 @@ func TestLogRates(t *testing.T) {
 		}
 		// Messages that are different each time share one count.
 		for i := range 10_000 {
-			l.Info(fmt.Sprint("message ", i))
+			l.Info(fmt.Sprint("message ", i)) //nolint:sloglint // what must not happen
 		}
 		if n := lines(); n > 150 {
 			t.Errorf("10,000 different messages: %d lines", n)
