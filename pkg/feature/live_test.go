@@ -393,8 +393,13 @@ func TestLiveHealsAfterAWrongClock(t *testing.T) {
 		time int64
 		want Note
 	}{
-		{t0 + 30*dayMS + market.MinuteMS, Ahead}, {t0, Jump}, {t0 + 2*market.MinuteMS, Ahead}, {t0 - 2*dayMS, Jump}, {t0, Jump},
-		{t0 + 1000, Accepted}, {t0 + 2000, Accepted},
+		{t0 + 30*dayMS + market.MinuteMS, Ahead},
+		{t0, Jump},
+		{t0 + 2*market.MinuteMS, Ahead},
+		{t0 - 2*dayMS, Jump},
+		{t0, Jump},
+		{t0 + 1000, Accepted},
+		{t0 + 2000, Accepted},
 	} {
 		if got := l.Observe(at(tt.time)); got != tt.want {
 			t.Fatalf("at %d: got %v, want %v", tt.time-t0, got, tt.want)

@@ -62,10 +62,10 @@ func (s *Service) quoteInput(symbol string, proto *executorv1.Quote) (input, err
 		why = fmt.Sprintf("not ready: the features are as of %s, more than %d minutes before the quote: a minute after that hole must be complete",
 			time.UnixMilli(in.asOf).UTC().Format(time.RFC3339), feature.MaxFill)
 	}
-	switch note {
-	case feature.Ahead:
+	if note == feature.Ahead {
 		why += fmt.Sprintf("; the quote's time, %s, is ahead of this machine's clock by more than --max-quote-ahead", proto.GetTime().AsTime().Format(time.RFC3339))
-	case feature.Jump:
+	}
+	if note == feature.Jump {
 		why += "; the quote is a jump in time and waits for a second one that agrees"
 	}
 	return input{}, refused(codes.FailedPrecondition, reasonNotReady, undefined, "symbol %q: %s", symbol, why)

@@ -15,7 +15,7 @@ func TestClockLeaps(t *testing.T) {
 	const h, day = 480_000, 24
 	type step struct {
 		hour     int64
-		passed   time.Duration
+		passed   int // hours
 		believed bool
 	}
 	for _, tt := range []struct {
@@ -33,7 +33,7 @@ func TestClockLeaps(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			var c clock
 			for i, s := range tt.steps {
-				if got := c.step(s.hour, s.passed*time.Hour); got != s.believed {
+				if got := c.step(s.hour, time.Duration(s.passed)*time.Hour); got != s.believed {
 					t.Fatalf("step %d: believed %v, want %v", i, got, s.believed)
 				} else if got {
 					c.last = time.Unix(s.hour*3600, 0)
