@@ -254,8 +254,8 @@ func TestPanicEndsAtZero(t *testing.T) {
 					o.ActiveModels = func(context.Context) ([]evidence.Model, error) { b.at("ActiveModels"); return nil, nil }
 					o.PSI = func(context.Context) (float64, error) { b.at("PSI"); return 0, nil }
 					o.Journal = func(e Event) error { b.at("Journal"); journal = append(journal, e); return nil }
-					told := o.Observe
-					o.Observe = func(e Event) { told(e); b.at("Observe") }
+					observe := o.Observe
+					o.Observe = func(e Event) { observe(e); b.at("Observe") }
 				}
 				var armed time.Time
 				tr.at = after(0, time.Minute, func() {
@@ -283,7 +283,7 @@ func TestPanicEndsAtZero(t *testing.T) {
 						t.Errorf("got %v", err)
 					}
 				case "GetRollout", "AbortRollout":
-					// The one that cannot be told goes to 0 % with its lease; the other does not wait for it.
+					// The one that cannot be reached goes to 0 % with its lease; the other does not wait for it.
 					if r.RolledBack || tr.fakes[1].rollout.GetSetTime().AsTime().Sub(armed) > 10*time.Second {
 						t.Errorf("rolled back %v, the other at %v", r.RolledBack, tr.fakes[1].rollout.GetSetTime().AsTime().Sub(armed))
 					}
