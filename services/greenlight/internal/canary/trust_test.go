@@ -201,7 +201,7 @@ type broken struct {
 func (b *broken) at(call string) {
 	if b.armed && b.call == call {
 		b.panics++
-		var none []int
+		none := make([]int, 0)
 		_ = none[b.panics] // as a fault of the code would
 	}
 }
