@@ -23,7 +23,7 @@ func TestJudgePhase(t *testing.T) {
 		{"healthy", gate.PhaseCounts{Matches: 990, Mismatches: 10, Errors: 1, P95MS: 2}, gate.Pass, "", ""},
 		{"nothing", gate.PhaseCounts{P95MS: nan}, gate.Inconclusive, "0 samples, 500 needed", ""},
 		{"too few", gate.PhaseCounts{Matches: 499, P95MS: 2}, gate.Inconclusive, "499 samples", ""},
-		{"no answer, few errors", gate.PhaseCounts{Errors: 1, P95MS: 60}, gate.Inconclusive, "1 samples", ""},
+		{"no answer, few errors", gate.PhaseCounts{Errors: 1, P95MS: 60}, gate.Inconclusive, "1 sample, 500 needed", ""},
 		{"all errors", gate.PhaseCounts{Errors: 10, P95MS: 60}, gate.Inconclusive, "10 samples", "errors: e-value"},
 		{"slow", gate.PhaseCounts{Matches: 1000, P95MS: 90}, gate.Fail, "90.0 ms is not < 80 ms", ""},
 		{"at the limit", gate.PhaseCounts{Matches: 1000, P95MS: 80}, gate.Fail, "is not < 80", ""},

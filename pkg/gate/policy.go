@@ -168,7 +168,7 @@ const lastEdgeMS = 1000
 func within(v float64) bool { return v > 0 && v < 1 }
 
 // Laxer lists what the policy asks less of than the other does. A policy from before coverage was judged is not laxer for
-// that: whoever relies on its phases judges their coverage again, by the counts and by a policy of today.
+// that: a promotion judges the coverage of its phases again, by their counts and by a policy of today.
 func (p Policy) Laxer(other Policy) []string {
 	var laxer []string
 	add := func(lax bool, key string, have, want any) {

@@ -92,7 +92,11 @@ func Check(rule Rule, seen Observation) Result {
 	switch {
 	case seen.N < result.MinSamples:
 		result.Verdict = Inconclusive
-		result.Reason = fmt.Sprintf("%s samples, %s needed", grouped(seen.N), grouped(result.MinSamples))
+		noun := "samples"
+		if seen.N == 1 {
+			noun = "sample"
+		}
+		result.Reason = fmt.Sprintf("%s %s, %s needed", grouped(seen.N), noun, grouped(result.MinSamples))
 	case holds:
 		result.Verdict = Pass
 	default:

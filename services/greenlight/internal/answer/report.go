@@ -30,6 +30,8 @@ const (
 	maxEdges = 1000
 	// maxShown bounds a text of a service within an error.
 	maxShown = 80
+	// maxVersion bounds the version of a model or a baseline.
+	maxVersion = 256
 	// closeEnough is the difference of two floating point numbers that were computed alike.
 	closeEnough = 1e-9
 )
@@ -123,6 +125,7 @@ func (c *contradictions) model(name, version, digest string, optional bool) {
 		return
 	}
 	c.add(version != "", "%s_version is empty", name)
+	c.add(text.Clean(version, maxVersion) == version, "%s_version is %s", name, shown(version))
 	c.add(Digest(digest), "%s_digest is %s: want 64 lower-case hexadecimal digits", name, shown(digest))
 }
 

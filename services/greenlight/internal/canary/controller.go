@@ -9,6 +9,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/pkg/text"
 )
 
 // Options are what a controller runs.
@@ -213,10 +214,13 @@ func shorten(s string) string {
 	return strings.ToValidUTF8(s[:maxReason], "") + "..."
 }
 
-// oneLine is an error that may be several.
+// maxLine bounds what is kept of an error: what a remote says of it goes into the journal and the evidence.
+const maxLine = 2000
+
+// oneLine is an error that may be several, without what would steer a terminal.
 func oneLine(err error) string {
 	if err == nil {
 		return ""
 	}
-	return strings.ReplaceAll(err.Error(), "\n", "; ")
+	return text.Clean(strings.ReplaceAll(err.Error(), "\n", "; "), maxLine)
 }

@@ -121,7 +121,7 @@ func (p *Prometheus) Read(ctx context.Context) ([]Counters, error) {
 		all = append(all, c)
 	}
 	if n := len(replicas); n != p.replicas {
-		errs = append(errs, p.fail("{%s} selects the series of %d executors, and %d are under control", p.match, n, p.replicas))
+		errs = append(errs, p.fail("{%s} selects the series of %d executors: want the %d under control", p.match, n, p.replicas))
 	}
 	if err := scrapedTwice(all); err != nil {
 		return nil, errors.Join(append(errs, p.fail("%w", err))...)

@@ -189,7 +189,7 @@ func TestPrometheusFaults(t *testing.T) {
 		read int
 	}{
 		"healthy":               {func(*fakeAPI, *exposed) {}, "", 2},
-		"fewer replicas":        {func(f *fakeAPI, _ *exposed) { delete(f.all, "b:1") }, "selects the series of 1 executors, and 2 are under control", 1},
+		"fewer replicas":        {func(f *fakeAPI, _ *exposed) { delete(f.all, "b:1") }, "selects the series of 1 executors: want the 2 under control", 1},
 		"nobody":                {func(f *fakeAPI, _ *exposed) { clear(f.all) }, "selects the series of 0 executors", 0},
 		"no percent":            {func(_ *fakeAPI, x *exposed) { x.gone = []string{percentSeries} }, "no series ml_rollout_percent", 1},
 		"percent NaN":           {func(_ *fakeAPI, x *exposed) { x.percent = math.NaN() }, "ml_rollout_percent is NaN", 1},
@@ -228,7 +228,7 @@ func TestPrometheusFaults(t *testing.T) {
 				}
 				return []*fakeSample{s}
 			})
-		}, "the series of 3 executors, and 2 are under control", 1},
+		}, "the series of 3 executors: want the 2 under control", 1},
 		"unknown outcome": {func(f *fakeAPI, _ *exposed) {
 			f.edit = onB(func(s *fakeSample, ages bool) []*fakeSample {
 				if s.Metric["outcome"] == "internal" {
@@ -253,7 +253,7 @@ func TestPrometheusFaults(t *testing.T) {
 		"more replicas than executors": {func(f *fakeAPI, _ *exposed) {
 			f.all["c:1"] = newExposed()
 			f.all["c:1"].process = 5000
-		}, "selects the series of 3 executors, and 2 are under control", 3},
+		}, "selects the series of 3 executors: want the 2 under control", 3},
 		"scraped by two jobs": {func(_ *fakeAPI, x *exposed) { x.process = 1000 }, "are one process", 0},
 		"one id under two names": {func(f *fakeAPI, x *exposed) {
 			x.instance, f.all["a:1"].instance = "same", "same"
@@ -586,7 +586,7 @@ scrape_configs:
 	p.Await("miss the one that went away", func() bool {
 		all, err = source.Read(t.Context())
 		// Its series may end between the two questions of a look: then one of them is missed, which is an error as well.
-		return err != nil && strings.Contains(err.Error(), "selects the series of 1 executors, and 2 are under control")
+		return err != nil && strings.Contains(err.Error(), "selects the series of 1 executors: want the 2 under control")
 	})
 	if len(all) != 1 {
 		t.Errorf("%d read, %v", len(all), err)

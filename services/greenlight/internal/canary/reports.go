@@ -11,6 +11,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
+	"github.com/greenlight-ml/greenlight/pkg/text"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/answer"
 )
@@ -107,7 +108,7 @@ type callError struct {
 // Error is for people: without the form that gRPC gives it.
 func (e *callError) Error() string {
 	s := status.Convert(e.err)
-	return fmt.Sprintf("executor %s: %s: %s", e.executor, s.Code(), s.Message())
+	return fmt.Sprintf("executor %s: %s: %s", e.executor, s.Code(), text.Clean(s.Message(), maxShownError))
 }
 
 // Unwrap is the call's error.

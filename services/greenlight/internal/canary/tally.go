@@ -164,7 +164,7 @@ func (t *tally) sum(percent float64) sum {
 		s.wrong = append(s.wrong, fmt.Sprintf("there were %d requests and %d outcomes", s.requests, ended))
 	}
 	if n := s.outcomes[shadow.NotSampled.String()]; percent == 100 && n > 0 {
-		s.wrong = append(s.wrong, fmt.Sprintf("%d requests were not sampled at 100 %%", n))
+		s.wrong = append(s.wrong, fmt.Sprintf("requests that were not sampled at 100 %%: %d", n))
 	}
 	for _, n := range latency {
 		timed += n

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
@@ -129,6 +131,40 @@ func TestLyingExecutor(t *testing.T) {
 	}
 }
 
+// What an executor says of an error is bounded, and steers no terminal, wherever it goes.
+func TestLongErrors(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		tr := newTrial(1)
+		tr.policy.Phases, tr.policy.PhaseDuration, tr.policy.HoldLimit = []float64{100}, gate.Duration(time.Minute), gate.Duration(time.Minute)
+		tr.fakes[0].network = func(context.Context, string) error {
+			return status.Error(codes.Internal, strings.Repeat("\x1b[2Jno\n", 1<<20))
+		}
+		r := tr.run(t.Context(), t)
+		if r.Decision != Stopped || len(r.Reason) > 3000 || strings.ContainsAny(r.Reason, "\x1b\n") {
+			t.Errorf("got %s with a reason of %d bytes: %.200q", r.Decision, len(r.Reason), r.Reason)
+		}
+	})
+}
+
+// An ml-engine whose answer names no model is ERROR: it does not pass for one that serves what it must.
+func TestLyingEngine(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newSetting(t)
+		s.policy.Phases, s.policy.HoldLimit = []float64{100}, gate.Duration(10*time.Minute)
+		run := s.started()
+		s.engine.model = evidence.Model{}
+		r, err := run.Go(t.Context(), s.pair(), nil, nil)
+		if err != nil || r.Decision != Stopped || !strings.Contains(r.Reason, "ml-engine engine-a, GetModelInfo: model_version is empty") {
+			t.Errorf("got %s %q, %v", r.Decision, r.Reason, err)
+		}
+		if err := run.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // One executor under two names counts once or not at all.
 func TestOneExecutorUnderTwoNames(t *testing.T) {
 	t.Parallel()
@@ -165,7 +201,7 @@ type broken struct {
 func (b *broken) at(call string) {
 	if b.armed && b.call == call {
 		b.panics++
-		var none []int
+		none := make([]int, 0)
 		_ = none[b.panics] // as a fault of the code would
 	}
 }
@@ -218,8 +254,8 @@ func TestPanicEndsAtZero(t *testing.T) {
 					o.ActiveModels = func(context.Context) ([]evidence.Model, error) { b.at("ActiveModels"); return nil, nil }
 					o.PSI = func(context.Context) (float64, error) { b.at("PSI"); return 0, nil }
 					o.Journal = func(e Event) error { b.at("Journal"); journal = append(journal, e); return nil }
-					told := o.Observe
-					o.Observe = func(e Event) { told(e); b.at("Observe") }
+					observe := o.Observe
+					o.Observe = func(e Event) { observe(e); b.at("Observe") }
 				}
 				var armed time.Time
 				tr.at = after(0, time.Minute, func() {
@@ -247,7 +283,7 @@ func TestPanicEndsAtZero(t *testing.T) {
 						t.Errorf("got %v", err)
 					}
 				case "GetRollout", "AbortRollout":
-					// The one that cannot be told goes to 0 % with its lease; the other does not wait for it.
+					// The one that cannot be reached goes to 0 % with its lease; the other does not wait for it.
 					if r.RolledBack || tr.fakes[1].rollout.GetSetTime().AsTime().Sub(armed) > 10*time.Second {
 						t.Errorf("rolled back %v, the other at %v", r.RolledBack, tr.fakes[1].rollout.GetSetTime().AsTime().Sub(armed))
 					}

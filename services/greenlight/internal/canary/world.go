@@ -16,6 +16,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/durable"
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/pkg/text"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/answer"
@@ -52,7 +53,7 @@ func (p Pair) ActiveModels(ctx context.Context) ([]evidence.Model, error) {
 	answers, errs := each(p.Engines, func(e pair.Engine) (evidence.Model, error) {
 		info, err := e.Scoring.GetModelInfo(ctx, &mlenginev1.GetModelInfoRequest{})
 		if err != nil {
-			return evidence.Model{}, fmt.Errorf("%w: ml-engine %s: %w", unanswered(err), e.Addr, pair.Plain(err))
+			return evidence.Model{}, fmt.Errorf("%w: ml-engine %s: %s", unanswered(err), e.Addr, text.Clean(pair.Plain(err).Error(), maxShownError))
 		}
 		if err := answer.Model(info); err != nil {
 			return evidence.Model{}, contradicts("ml-engine "+e.Addr+", GetModelInfo", err)
@@ -93,7 +94,7 @@ func (p Pair) drift(ctx context.Context) (psi float64, verdict gate.Verdict, err
 	case err == nil:
 		return r.Overall.PSI, r.Overall.Verdict, nil
 	case code == codes.FailedPrecondition, code == codes.Unimplemented:
-		return 0, "", fmt.Errorf("%w: %s", errNoPSI, status.Convert(err).Message())
+		return 0, "", fmt.Errorf("%w: %s", errNoPSI, text.Clean(status.Convert(err).Message(), maxShownError))
 	}
 	return 0, "", err
 }

@@ -59,23 +59,20 @@ func cells(r *canary.Record, p *canary.Phase) []string {
 	}
 	return []string{
 		fmt.Sprintf("%d of %d", p.Index+1, len(r.Policy.Phases)), fmt.Sprintf("%g %%", p.Percent), lasted,
-		fmt.Sprint(p.Requests), fmt.Sprint(compared), achieved(p, gate.PhaseMatch, gate.Ratio, p.MatchRate), achieved(p, gate.PhaseErrors, gate.Ratio, p.ErrorRate),
-		achieved(p, gate.PhaseP95, gate.Millis, p.P95MS), achieved(p, gate.PhaseCoverage, gate.Ratio, p.Coverage), psi, string(p.Decision), p.Reason,
+		fmt.Sprint(p.Requests), fmt.Sprint(compared), achieved(p, gate.PhaseMatch, p.MatchRate), achieved(p, gate.PhaseErrors, p.ErrorRate),
+		achieved(p, gate.PhaseP95, p.P95MS), achieved(p, gate.PhaseCoverage, p.Coverage), psi, string(p.Decision), p.Reason,
 	}
 }
 
-// achieved is what the last look saw for the target. A look that was missing a source has no verdict on its figures: then
-// the figure itself is shown.
-func achieved(p *canary.Phase, name string, unit gate.Unit, figure *float64) string {
+// achieved is what the last look saw for the target.
+func achieved(p *canary.Phase, name string, known *float64) string {
+	r := gate.Result{Name: name}
 	for _, v := range p.Verdicts {
-		if v.Name == name && v.Value != nil {
-			return v.Achieved()
+		if v.Name == name {
+			r = v
 		}
 	}
-	if figure == nil {
-		return "-"
-	}
-	return unit.Format(*figure)
+	return figure(&r, known)
 }
 
 // Markdown is the run as a document: what was tried, how it ended, and the phases.

@@ -61,6 +61,18 @@ func TestTableOfAnAbortedPhase(t *testing.T) {
 	}
 }
 
+// The line of an aborted phase has the figures of its last look, which was missing an executor.
+func TestLineOfAnAbortedPhase(t *testing.T) {
+	t.Parallel()
+	ms := 0.979
+	l := &canary.Look{Sample: canary.Sample{Requests: 300, Comparisons: 285, Matches: 285, Unseen: 15, P95MS: &ms}}
+	l.Card = policy().JudgePhase(gate.PhaseCounts{Missing: "executor a says that it samples 0 %"})
+	l.Verdict = l.Card.Verdict()
+	if got, want := figures(l), "300 requests, 285 comparisons, match rate 100.0 %, error rate 0.0 %, p95 latency 0.979 ms, coverage 95.0 %: ERROR"; got != want {
+		t.Errorf("got %s\nwant %s", got, want)
+	}
+}
+
 // A view that panics does so once, and never in the way of the run.
 func TestBrokenView(t *testing.T) {
 	t.Parallel()

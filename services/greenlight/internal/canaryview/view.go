@@ -194,11 +194,35 @@ func seconds(d gate.Duration) string {
 	return gate.Duration(time.Duration(d).Round(time.Second)).String()
 }
 
+// figure is what a rule was judged on. A look that was missing a source has no verdict on its figures: then the figure
+// itself is shown, as far as it is known.
+func figure(r *gate.Result, known *float64) string {
+	switch {
+	case r.Value == nil && known != nil && r.Name == gate.PhaseP95:
+		return gate.Millis.Format(*known)
+	case r.Value == nil && known != nil:
+		return gate.Ratio.Format(*known)
+	}
+	return r.Achieved()
+}
+
 // figures are those of a look, in a line.
 func figures(l *canary.Look) string {
 	line := text.Count(l.Requests, "request") + ", " + text.Count(l.Comparisons, "comparison")
+	share := func(k, n uint64) *float64 {
+		if n == 0 {
+			return nil
+		}
+		v := float64(k) / float64(n)
+		return &v
+	}
+	tried := l.Comparisons + l.Errors
+	known := map[string]*float64{
+		gate.PhaseMatch: share(l.Matches, l.Comparisons), gate.PhaseErrors: share(l.Errors, tried),
+		gate.PhaseP95: l.P95MS, gate.PhaseCoverage: share(l.Comparisons, tried+l.Unseen),
+	}
 	for _, r := range l.Card.Results {
-		line += fmt.Sprintf(", %s %s", r.Name, r.Achieved())
+		line += fmt.Sprintf(", %s %s", r.Name, figure(&r, known[r.Name]))
 	}
 	return line + fmt.Sprintf(": %s", l.Verdict)
 }

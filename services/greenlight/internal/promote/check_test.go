@@ -389,6 +389,39 @@ func TestOldCanaryCounts(t *testing.T) {
 	}
 }
 
+// Evidence of a time when coverage was not judged is judged as it was then.
+func TestRecheckOldCanary(t *testing.T) {
+	t.Parallel()
+	r := promotetest.Run(gate.DefaultPolicy(), time.Date(2026, 9, 1, 12, 0, 0, 0, time.UTC))
+	old(r)
+	p := &r.Phases[4]
+	p95 := 3.0
+	p.Samples = []canary.Sample{{Time: p.EndTime, Percent: 100, Requests: 5005, Comparisons: 5000, Matches: 4950, Errors: 5, P95MS: &p95, Verdict: gate.Pass}}
+	hide(r, 1000) // which nobody looked at
+	r.PromoteEligible, r.PromoteReason = r.Eligible(evidence.Live)
+	raw, err := json.Marshal(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range []string{`"coverage":null,`, `,"coverage":0`, `"unseen":0,`} { // they were not written then
+		raw = bytes.ReplaceAll(raw, []byte(key), nil)
+	}
+	if bytes.Contains(raw, []byte("coverage")) || bytes.Contains(raw, []byte("unseen")) {
+		t.Fatalf("it is not as it was: %s", raw)
+	}
+	var read canary.Record
+	if err := json.Unmarshal(raw, &read); err != nil {
+		t.Fatal(err)
+	}
+	if found := Recheck(&read, evidence.Live); len(found) > 0 {
+		t.Errorf("found %q", found)
+	}
+	read.Phases[4].Samples[0].Unseen = 1000
+	if read.Policy = gate.DefaultPolicy(); len(Recheck(&read, evidence.Live)) == 0 {
+		t.Error("by a policy of today it holds as well")
+	}
+}
+
 func (s *setting) must(err error) {
 	s.t.Helper()
 	if err != nil {
