@@ -2,6 +2,7 @@ package text
 
 import (
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"unicode/utf8"
@@ -37,7 +38,7 @@ func (w *Writer) Write(p []byte) (int, error) {
 	if len(w.half) == 0 && plain(p) {
 		return w.to.Write(p)
 	}
-	text := append(w.half, p...)
+	text := slices.Concat(w.half, p)
 	end := len(text)
 	for i := 1; i < utf8.UTFMax && i <= len(text); i++ {
 		if b := text[len(text)-i]; utf8.RuneStart(b) {
@@ -47,7 +48,7 @@ func (w *Writer) Write(p []byte) (int, error) {
 			break
 		}
 	}
-	w.half = append([]byte(nil), text[end:]...)
+	w.half = text[end:]
 	if _, err := io.WriteString(w.to, Printable(string(text[:end]))); err != nil {
 		return 0, err
 	}

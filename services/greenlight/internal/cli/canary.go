@@ -221,7 +221,7 @@ rollback also takes the model back.`,
 				var failed error
 				for _, stop := range canary.Abort(ctx, canary.NewPair(services).Executors, reason) {
 					if stop.Err != nil {
-						c.say("executor  %s NOT DONE: %v", stop.Addr, stop.Err)
+						c.say("executor  %s NOT DONE: %v", stop.Addr, pair.Plain(stop.Err))
 						failed = errors.Join(failed, stop.Err)
 						continue
 					}

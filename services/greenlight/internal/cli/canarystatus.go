@@ -69,6 +69,9 @@ func sayRollouts(ctx context.Context, c console, plan *canary.Plan, access acces
 	for _, now := range canary.Rollouts(ctx, canary.NewPair(services).Executors) {
 		if now.Err != nil {
 			c.say("executor  %v", now.Err)
+			if hint := pair.Hint(now.Err); hint != "" {
+				c.say("          hint: %s", hint)
+			}
 			continue
 		}
 		c.say("executor  %s: %s", now.Addr, now.Text)

@@ -125,7 +125,7 @@ func exitCode(ctx context.Context, cmd *cobra.Command, err error, stderr io.Writ
 		_, _ = fmt.Fprintln(stderr, "greenlight: interrupted")
 		return exitFailure
 	}
-	err, usage := wrongUsage(cmd, err)
+	err = suggested(cmd, err)
 	_, _ = fmt.Fprintf(stderr, "greenlight: %v\n", err)
 	hint := pair.Hint(err)
 	if errors.As(err, &hinted) {
@@ -134,7 +134,7 @@ func exitCode(ctx context.Context, cmd *cobra.Command, err error, stderr io.Writ
 	if hint != "" {
 		_, _ = fmt.Fprintf(stderr, "hint: %s\n", hint)
 	}
-	if usage {
+	if errors.As(err, new(usageError)) {
 		_, _ = fmt.Fprintf(stderr, "%s --help lists its flags and subcommands\n", cmd.CommandPath())
 		return exitUsage
 	}

@@ -13,7 +13,7 @@ import (
 // strict makes a mistyped command line an error, at every level: cobra prints the help of a group and exits 0 when its
 // subcommand is missing or unknown.
 func strict(root *cobra.Command) {
-	root.DisableSuggestions = true // ours are added to the error by wrongUsage
+	root.DisableSuggestions = true // ours are added to the error: see suggested
 	root.SetFlagErrorFunc(flagError)
 	root.SetHelpCommand(helpCommand(root))
 	// A group is no command of itself, although it has a RunE.
@@ -118,16 +118,11 @@ func helpCommand(root *cobra.Command) *cobra.Command {
 	}
 }
 
-// wrongUsage reports whether err says that cmd was called wrongly. Some unknown commands are cobra's errors: wrongUsage adds
-// what may have been meant.
-func wrongUsage(cmd *cobra.Command, err error) (error, bool) {
-	var usage usageError
-	if errors.As(err, &usage) {
-		return err, true
-	}
+// suggested is err, with what may have been meant where it is cobra's error of an unknown command.
+func suggested(cmd *cobra.Command, err error) error {
 	var word string
-	if n, _ := fmt.Sscanf(err.Error(), "unknown command %q", &word); n == 1 {
-		return unknownCommand(cmd, word), true
+	if n, _ := fmt.Sscanf(err.Error(), "unknown command %q", &word); n == 1 && !errors.As(err, new(usageError)) {
+		return unknownCommand(cmd, word)
 	}
-	return err, false
+	return err
 }

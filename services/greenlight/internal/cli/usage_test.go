@@ -60,9 +60,13 @@ func TestMistypedCommandLines(t *testing.T) {
 func TestHelp(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ line, want string }{
-		{"", "Usage:"}, {"help", "Usage:"}, {"--help", "Usage:"},
-		{"evidence --help", "greenlight evidence [command]"}, {"help evidence", "greenlight evidence [command]"},
-		{"help canary start", "--confirm"}, {"canary start -h", "--confirm"},
+		{"", "Usage:"},
+		{"help", "Usage:"},
+		{"--help", "Usage:"},
+		{"evidence --help", "greenlight evidence [command]"},
+		{"help evidence", "greenlight evidence [command]"},
+		{"help canary start", "--confirm"},
+		{"canary start -h", "--confirm"},
 	} {
 		code, stdout, stderr := run(t, strings.Fields(c.line)...)
 		if code != exitOK || stderr != "" || !strings.Contains(stdout, c.want) {

@@ -115,20 +115,12 @@ func (p *Pair) Close() error {
 // Mode is the mode's word, for example "OBSERVE_ONLY".
 func Mode(m executorv1.RolloutMode) string { return strings.TrimPrefix(m.String(), "ROLLOUT_MODE_") }
 
-// Plain is the error of a call for people: the code and what was said, without the form that gRPC gives it. It is still
-// the status that it was.
+// Plain is the error of a call for people: the code and what was said, without the form that gRPC gives it and without what
+// was wrapped around it. It is still the status that it was.
 func Plain(err error) error {
-	s, ok := status.FromError(err)
-	if err == nil || !ok {
+	var call interface{ GRPCStatus() *status.Status }
+	if !errors.As(err, &call) {
 		return err
 	}
-	return plainError{s}
+	return &failure{call.GRPCStatus(), Hint(err)}
 }
-
-type plainError struct{ *status.Status }
-
-// Error implements error.
-func (e plainError) Error() string { return fmt.Sprintf("%s: %s", e.Code(), e.Message()) }
-
-// GRPCStatus lets status.Code find the code.
-func (e plainError) GRPCStatus() *status.Status { return e.Status }

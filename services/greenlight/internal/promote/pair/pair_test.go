@@ -98,6 +98,9 @@ func TestPlain(t *testing.T) {
 	if err.Error() != "NotFound: no such model" || status.Code(err) != codes.NotFound {
 		t.Errorf("%v, code %v", err, status.Code(err))
 	}
+	if wrapped := Plain(errors.Join(err, nil)); wrapped.Error() != err.Error() {
+		t.Errorf("wrapped: %v", wrapped)
+	}
 	other := errors.New("no status")
 	if Plain(nil) != nil || !errors.Is(Plain(other), other) {
 		t.Error("what is no status is left alone")
