@@ -10,6 +10,7 @@ const (
 	OutOfTime     = "known out of time"
 
 	FrozenMinutes    = "frozen minutes"
+	LongestFrozen    = "longest frozen stretch"
 	LongestFlatRun   = "longest flat run"
 	LargestMove      = "largest one-minute move"
 	LargestGapMove   = "largest move across a hole"
@@ -56,6 +57,10 @@ func DataQuality() []Rule {
 		{
 			Name: FrozenMinutes, Op: AtMost, Threshold: 0.01, Unit: Ratio, MinSamples: 1,
 			What: "share of minutes in stretches that no market made: 2 h of one price, hours of a few prices, a straight line, a copy (0)",
+		},
+		{
+			Name: LongestFrozen, Op: AtMost, Threshold: 360, Unit: Minutes, MinSamples: 1,
+			What: "longest stretch that no market made, of any form (0)",
 		},
 		{
 			Name: LongestFlatRun, Op: AtMost, Threshold: 360, Unit: Minutes, MinSamples: 1,

@@ -19,6 +19,7 @@ func TestSLOs(t *testing.T) {
 		"Offline evidence/known out of time":    ">= 1",
 
 		"Market data/frozen minutes":             "<= 1 %",
+		"Market data/longest frozen stretch":     "<= 360 min",
 		"Market data/longest flat run":           "<= 360 min",
 		"Market data/largest one-minute move":    "<= 20 %",
 		"Market data/largest move across a hole": "<= 45 %",

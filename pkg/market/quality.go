@@ -98,6 +98,9 @@ type Quality struct {
 	// other figure but Bars.
 	ClosedMinutes int       `json:"closed_minutes"`
 	Frozen        []Stretch `json:"frozen"`
+	// LongestFrozen is the longest of them, where stretches of several kinds that follow each other are one, of the kind of
+	// most of its minutes.
+	LongestFrozen Stretch `json:"longest_frozen"`
 }
 
 // Examine measures the quality of bars in order of time, and returns the bars without the frozen stretches. What is frozen
@@ -442,10 +445,32 @@ func (e *examination) thaw(q *Quality) []Bar {
 			first = i
 		}
 	}
+	e.longestFrozen(q)
 	if q.Minutes > 0 {
 		q.FrozenShare = float64(q.FrozenMinutes) / float64(q.Minutes)
 	}
 	return e.unmarked()
+}
+
+func (e *examination) longestFrozen(q *Quality) {
+	for i := 0; i < len(e.bars); {
+		first, kinds := i, map[string]int{}
+		for ; i < len(e.bars) && e.kind[i] != "" && (i == first || e.joined(i)); i++ {
+			kinds[e.kind[i]]++
+		}
+		if i == first {
+			i++
+			continue
+		}
+		if s := e.stretch("", first, i-1); s.Minutes > q.LongestFrozen.Minutes {
+			for _, kind := range []string{Flat, FewValues, OneWay, InPlace, Repeated} {
+				if kinds[kind] > kinds[s.Kind] {
+					s.Kind = kind
+				}
+			}
+			q.LongestFrozen = s
+		}
+	}
 }
 
 // unmarked are the bars that are not marked; all of them as they are, when none is.

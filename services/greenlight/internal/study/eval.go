@@ -22,7 +22,10 @@ func (r *OfflineReport) Judge() gate.Scorecard {
 	if r.Quality != nil {
 		card.Results = append(card.Results, NewDataQuality(r.Quality.Quality).Checks...)
 	} else {
-		card.Results = append(card.Results, gate.Judge(gate.DataQuality(), unexamined()).Results...)
+		for _, check := range gate.Judge(gate.DataQuality(), unexamined()).Results {
+			check.Reason = "not examined: the report is of an older version"
+			card.Results = append(card.Results, check)
+		}
 	}
 	return card
 }

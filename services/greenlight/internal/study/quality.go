@@ -36,6 +36,7 @@ func observations(q market.Quality) map[string]gate.Observation {
 	n := uint64(q.Minutes)
 	return map[string]gate.Observation{
 		gate.FrozenMinutes:    gate.Measured(q.FrozenShare, n),
+		gate.LongestFrozen:    gate.Measured(float64(q.LongestFrozen.Minutes), n),
 		gate.LongestFlatRun:   gate.Measured(float64(q.LongestFlatRun.Minutes), n),
 		gate.LargestMove:      gate.Measured(q.LargestMove.Share, n),
 		gate.LargestGapMove:   gate.Measured(q.LargestGapMove.Share, n),
@@ -57,13 +58,9 @@ func unexamined() map[string]gate.Observation {
 func whereabouts(q market.Quality, rule string) string {
 	switch rule {
 	case gate.FrozenMinutes:
-		longest := market.Stretch{}
-		for _, s := range q.Frozen {
-			if s.Minutes > longest.Minutes {
-				longest = s
-			}
-		}
-		return "the longest stretch is " + span(longest)
+		return "the longest stretch is " + span(q.LongestFrozen)
+	case gate.LongestFrozen:
+		return span(q.LongestFrozen)
 	case gate.LongestFlatRun:
 		return span(q.LongestFlatRun)
 	case gate.LargestMove:

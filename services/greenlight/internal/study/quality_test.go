@@ -46,14 +46,14 @@ func TestDataThatDeceiveDoNotPass(t *testing.T) {
 		{"a quiet hour", func(b []market.Bar) []market.Bar { freeze(b, 5000, 75); return b }, gate.Pass, nil},
 		{"a maintenance of 3 hours, once", func(b []market.Bar) []market.Bar { freeze(b, 5000, 180); return b }, gate.Pass, nil},
 		{"an outage of a day", func(b []market.Bar) []market.Bar { return slices.Delete(b, 5000, 6440) }, gate.Pass, nil},
-		{"a day frozen", func(b []market.Bar) []market.Bar { freeze(b, 5000, dayMinutes); return b }, gate.Fail, []string{gate.FrozenMinutes, gate.LongestFlatRun}},
-		{"3 days frozen", func(b []market.Bar) []market.Bar { freeze(b, 5000, 3*dayMinutes); return b }, gate.Fail, []string{gate.FrozenMinutes, gate.LongestFlatRun}},
+		{"a day frozen", func(b []market.Bar) []market.Bar { freeze(b, 5000, dayMinutes); return b }, gate.Fail, []string{gate.FrozenMinutes, gate.LongestFrozen, gate.LongestFlatRun}},
+		{"3 days frozen", func(b []market.Bar) []market.Bar { freeze(b, 5000, 3*dayMinutes); return b }, gate.Fail, []string{gate.FrozenMinutes, gate.LongestFrozen, gate.LongestFlatRun}},
 		{"8 half days frozen", func(b []market.Bar) []market.Bar {
 			for i := range 8 {
 				freeze(b, (3+7*i)*dayMinutes+200, dayMinutes/2)
 			}
 			return b
-		}, gate.Fail, []string{gate.FrozenMinutes, gate.LongestFlatRun}},
+		}, gate.Fail, []string{gate.FrozenMinutes, gate.LongestFrozen, gate.LongestFlatRun}},
 		{"3 hours frozen every other day", func(b []market.Bar) []market.Bar {
 			for i := range 30 {
 				freeze(b, 2*i*dayMinutes+300, 180)
@@ -66,7 +66,7 @@ func TestDataThatDeceiveDoNotPass(t *testing.T) {
 				scale(b[i:i+1], 1.0001)
 			}
 			return b
-		}, gate.Fail, []string{gate.FrozenMinutes}},
+		}, gate.Fail, []string{gate.FrozenMinutes, gate.LongestFrozen}},
 		{"a day that is the day before again", func(b []market.Bar) []market.Bar {
 			for i := 5000; i < 5000+dayMinutes; i++ {
 				at := b[i].Start
@@ -74,7 +74,14 @@ func TestDataThatDeceiveDoNotPass(t *testing.T) {
 				b[i].Start = at
 			}
 			return b
-		}, gate.Fail, []string{gate.FrozenMinutes}},
+		}, gate.Fail, []string{gate.FrozenMinutes, gate.LongestFrozen}},
+		{"8 hours of a line over a hole", func(b []market.Bar) []market.Bar {
+			from, to := b[4999].Close, b[5480].Close*1.01
+			for i := 5000; i < 5480; i++ {
+				scale(b[i:i+1], (from+(to-from)*float64(i-4999)/481)/b[i].Close)
+			}
+			return b
+		}, gate.Fail, []string{gate.LongestFrozen}},
 		{"a 10:1 split", func(b []market.Bar) []market.Bar { scale(b[5000:], 0.1); return b }, gate.Fail, []string{gate.LargestMove}},
 		{"a 5:4 split", func(b []market.Bar) []market.Bar { scale(b[5000:], 0.8); return b }, gate.Fail, []string{gate.LargestMove}},
 		{"a spike of 50 %", func(b []market.Bar) []market.Bar { scale(b[5000:5001], 1.5); return b }, gate.Fail, []string{gate.LargestMove}},
@@ -150,7 +157,7 @@ func TestEvaluationOfTooLittleIsInconclusive(t *testing.T) {
 		{"AUC down to a coin", func(r *OfflineReport) { r.Intervals.AUC.Low = 0.386 }, []string{gate.AUCLow}},
 		{"P@20 down to the base rate", func(r *OfflineReport) { r.Intervals.PrecisionAt20.Low = r.BaseRate - 0.01 }, []string{gate.PrecisionLift}},
 		{"perhaps in sample", func(r *OfflineReport) { r.InSample = "not known" }, []string{gate.OutOfTime}},
-		{"data that nobody examined", func(r *OfflineReport) { r.Quality = nil }, []string{gate.FrozenMinutes, gate.LongestFlatRun, gate.LargestMove, gate.LargestGapMove, gate.UnchangedMinutes, gate.FilledMinutes}},
+		{"data that nobody examined", func(r *OfflineReport) { r.Quality = nil }, []string{gate.FrozenMinutes, gate.LongestFrozen, gate.LongestFlatRun, gate.LargestMove, gate.LargestGapMove, gate.UnchangedMinutes, gate.FilledMinutes}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r, measured := *sound, *sound.Report
