@@ -52,7 +52,7 @@ type fakeExecutor struct {
 	process   int
 	rollout   *executorv1.Rollout
 	awaited   *executorv1.Rollout // what a renewal brings back after a restart
-	expires   time.Time // of the lease; zero without one
+	expires   time.Time           // of the lease; zero without one
 	model     evidence.Model
 	baseline  evidence.Model
 	at        time.Time
