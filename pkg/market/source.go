@@ -91,10 +91,14 @@ func findAll(root string, opts ReadOptions) ([]source, []unread, error) {
 	var all []*source
 	var unknown []unread
 	top := root + string(filepath.Separator) // so that a link to a folder is followed
+	entries := 0
 	err := filepath.WalkDir(top, func(p string, d fs.DirEntry, err error) error {
+		entries++
 		switch {
 		case err != nil:
 			return err
+		case entries > durable.MaxEntries:
+			return fmt.Errorf("%s: %w: over %d entries: name the folder of the data", root, durable.ErrTooLarge, durable.MaxEntries)
 		case p != top && strings.HasPrefix(d.Name(), "."):
 			if d.IsDir() {
 				return fs.SkipDir

@@ -338,7 +338,7 @@ func flock(f *os.File) error {
 }
 
 func writeSynced(root *os.Root, path string, raw []byte) error {
-	f, err := root.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	f, err := durable.OpenFileIn(root, path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
 		return err
 	}

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
-	"strings"
 	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -52,16 +51,6 @@ var BuildOf = sync.OnceValue(func() Build {
 
 // String returns "devel, commit 143e40f..., go1.26.8".
 func (b Build) String() string { return fmt.Sprintf("%s, commit %s, %s", b.Version, b.Commit, b.Go) }
-
-// product is the build as HTTP names software: "ml-engine/devel (commit 143e40f)".
-func (b Build) product(program string) string {
-	short, _, changed := strings.Cut(b.Commit, "+")
-	short = short[:min(len(short), 12)]
-	if changed {
-		short += "+changes"
-	}
-	return fmt.Sprintf("%s/%s (commit %s)", program, b.Version, short)
-}
 
 // registerBuild adds ml_build_info.
 func registerBuild(reg prometheus.Registerer, program string) {

@@ -144,6 +144,8 @@ var (
 	// background is what has been started already, and the training that was done for it.
 	background = regexp.MustCompile(`(?m)^bin/((ml-engine|executor) .*&|greenlight train --models models)$`)
 	client     = regexp.MustCompile(`(?m)^bin/greenlight (smoke|shadow-smoke|replay)$`)
+	engines    = regexp.MustCompile(`(?m)^bin/greenlight model (activate|rollback)\b`)
+	executors  = regexp.MustCompile(`(?m)^bin/greenlight rollout (get|set)\b`)
 	operator   = regexp.MustCompile(`(?m)^bin/greenlight (status|rollback|drift snapshot|canary (?:preflight|plan|abort)|agent)\b`)
 )
 
@@ -156,6 +158,8 @@ func (p runningPair) here(text string) string {
 		}
 		return line + " --executor " + p.executor.Addr("grpc")
 	})
+	text = engines.ReplaceAllString(text, "$0 --engine "+p.engine.Addr("grpc"))
+	text = executors.ReplaceAllString(text, "$0 --executor "+p.executor.Addr("grpc"))
 	text = operator.ReplaceAllStringFunc(text, func(command string) string {
 		if command == "bin/greenlight drift snapshot" {
 			return command + " --engine " + p.engine.Addr("grpc")

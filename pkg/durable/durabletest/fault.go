@@ -30,10 +30,11 @@ func Hang(t *testing.T, dir string) (release func()) {
 	dir = filepath.Clean(dir)
 	hung := make(chan struct{})
 	hook := func(f *os.File) error {
+		_, err := f.Stat()
 		if strings.HasPrefix(filepath.Clean(f.Name()), dir+"/") {
 			<-hung
 		}
-		return nil
+		return err
 	}
 	if !fault.Sync.CompareAndSwap(nil, &hook) {
 		t.Fatal("another test makes the disk fail at the same time: call its repair first")

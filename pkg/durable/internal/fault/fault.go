@@ -6,5 +6,5 @@ import (
 	"sync/atomic"
 )
 
-// Sync, when set, is asked before a file or folder is synced; its error is that of the sync.
+// Sync is asked before a file or folder is synced, when it is set; its error is that of the sync.
 var Sync atomic.Pointer[func(f *os.File) error]

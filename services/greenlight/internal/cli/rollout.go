@@ -117,10 +117,9 @@ func controlHint(errs ...error) string {
 				return "greenlight model activate swaps another model in"
 			}
 		}
-		switch s.Code() {
-		case codes.Unauthenticated, codes.PermissionDenied:
+		if c := s.Code(); c == codes.Unauthenticated || c == codes.PermissionDenied {
 			return "the service wants an operator: give --control-token-file, or --tls-cert and --tls-key"
-		case codes.Unavailable, codes.DeadlineExceeded:
+		} else if c == codes.Unavailable || c == codes.DeadlineExceeded {
 			return "see that the service runs at this address, and whether it wants --tls-ca"
 		}
 	}

@@ -166,6 +166,7 @@ func TestActivationThatARestartForgetsSaysSo(t *testing.T) {
 	})
 	for name, fail := range map[string]func(*testing.T, string) func(){
 		"the file cannot be synced": durabletest.FailFiles, "the folder cannot be synced": durabletest.FailFolders,
+		"the disk hangs": durabletest.Hang,
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newStarts(t)

@@ -235,6 +235,9 @@ func (m *Memory) warning(w *write) string {
 		return ""
 	case <-w.failed:
 	case <-timer.C:
+		m.mu.Lock()
+		m.failing = m.failing || m.pending == w
+		m.mu.Unlock()
 	}
 	return "the swap is in force, but not written to --state-dir yet: a restart may serve the model before; it is tried again until it succeeds"
 }
