@@ -142,10 +142,10 @@ func TestHalfSentBodies(t *testing.T) {
 		}
 		const head = "POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: "
 		const clients = 200 // 128 of 64 KiB have room
-		refused := make(chan struct{}, clients)
+		refused, conns := make(chan struct{}, clients), []net.Conn{}
 		for range clients {
 			c := open()
-			defer c.Close()
+			conns = append(conns, c)
 			go func() {
 				var answer bytes.Buffer
 				if _, _ = answer.ReadFrom(c); strings.HasPrefix(answer.String(), "HTTP/1.1 429") {
@@ -163,6 +163,9 @@ func TestHalfSentBodies(t *testing.T) {
 		var answer bytes.Buffer
 		if _, err := answer.ReadFrom(c); err != nil || !strings.HasPrefix(answer.String(), "HTTP/1.1 200") {
 			t.Errorf("a whole body: got %q %v, want 200", answer.String(), err)
+		}
+		for _, c := range conns {
+			_ = c.Close()
 		}
 		_ = srv.Close()
 		<-served

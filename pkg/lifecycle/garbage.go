@@ -1,7 +1,6 @@
 package lifecycle
 
 import (
-	"os"
 	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
@@ -12,6 +11,8 @@ const (
 	// that with Go's 100 it would collect several dozen times a second under load, for a tenth of its CPU time; this costs tens of
 	// megabytes: see "CPU per request" and the p99 in the bench.
 	gcPercent = 400
+	// goGCPercent is Go's own; GOGC overrides the rest with any but it.
+	goGCPercent = 100
 	// maxGarbage bounds the garbage, in bytes, when more is in use than a service has by itself: what clients begin to send would
 	// otherwise be multiplied by five.
 	maxGarbage = 32 << 20
@@ -19,13 +20,13 @@ const (
 	leastPercent = 50
 )
 
-// boundGarbage sets how much garbage there may be, now and after each collection. GOGC overrides it, and GOMEMLIMIT still bounds
+// boundGarbage sets how much garbage there may be, now and after each collection. GOGC overrides it (all but 100, which Go has without it), and GOMEMLIMIT still bounds
 // the memory.
 func boundGarbage() {
-	if os.Getenv("GOGC") != "" {
+	if set := debug.SetGCPercent(gcPercent); set != goGCPercent { // by GOGC
+		debug.SetGCPercent(set)
 		return
 	}
-	debug.SetGCPercent(gcPercent)
 	afterCollection(&collection{set: gcPercent, live: []metrics.Sample{{Name: "/gc/heap/live:bytes"}}})
 }
 

@@ -322,6 +322,7 @@ func (f *framed) Read(b []byte) (int, error) {
 				f.end(f.in.stream())
 				resets++
 			}
+		default: // they belong to no call, or go on with headers that are longer than they may be
 		}
 		if last {
 			idle++

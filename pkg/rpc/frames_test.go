@@ -93,7 +93,6 @@ type rude struct {
 
 	answers chan string // grpc-status of each call that ended, "cut off" at the end
 	done    chan struct{}
-	windows chan uint32 // what the server lets it send of a stream, on top of what it did at first
 	block   bytes.Buffer
 	enc     *hpack.Encoder
 }

@@ -140,7 +140,6 @@ func NewServer(opts ServerOptions) *Server {
 		grpc.StaticStreamWindowSize(window),
 		grpc.StaticConnWindowSize(window),
 		grpc.ReadBufferSize(readBuffer),
-		grpc.SharedWriteBuffer(true), // an idle connection keeps none
 		grpc.Creds(newWire(partial, opts.Logger, opts.Registerer).credentials(opts.Credentials)),
 		grpc.InTapHandle(c.tap),
 		grpc.MaxConcurrentStreams(maxStreams),

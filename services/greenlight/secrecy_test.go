@@ -28,7 +28,7 @@ import (
 const (
 	mark      = "73182946"
 	markPrice = 73182.946
-	markToken = "tok-" + mark + "-en"
+	markToken = "tok-" + mark + "-en-of-the-desk"
 )
 
 // TestLogsHoldNoSecrets sends both services requests of every kind, good, bad and failing, whose values and tokens are marked,
