@@ -67,9 +67,14 @@ func (r *Ring) Tick(hour int64) {
 	case !r.behind || hour < r.since:
 		r.behind, r.since = true, hour
 	case hour > r.since:
-		r.retreat(hour)
-		r.present, r.behind = hour, false
+		r.Retreat(hour)
 	}
+}
+
+// Retreat makes the hour the present: rows of later hours are moved to it, since none of them is later than it.
+func (r *Ring) Retreat(hour int64) {
+	r.retreat(hour)
+	r.present, r.behind = hour, false
 }
 
 // retreat moves the rows that lie after the hour to it.

@@ -24,7 +24,7 @@ import (
 // hidden are the labels whose values depend on the model or on what has happened so far, or are too many to list.
 var hidden = map[string]string{
 	"bin": "bin, `@`, first digits of the reference's digest", "digest": "sha256 of the manifest", "feature": "an input or a raw feature; in `ml_psi_*` also `overall`",
-	"model_version": "version", "schema": "schema of its input", "version": "version of the model, or of the program", "commit": "hash, with `+changes`", "goversion": "version of Go",
+	"model_version": "version", "schema": "schema of its input", "version": "version of the model, or of the program", "commit": "hash, with `+changes`", "goversion": "version of Go", "instance_id": "random id of the process",
 	"grpc_code": "status", "grpc_method": "method", "grpc_service": "service", "grpc_type": "`unary` or a kind of stream",
 	"job_name": "what was done",
 }

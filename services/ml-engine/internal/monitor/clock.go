@@ -104,7 +104,7 @@ func (c *clock) hourOf(ring *drift.Ring, now time.Time, eventMS int64) int64 {
 		c.unsure = true
 		return hour
 	case c.unsure && hour < present-2*maxStep:
-		ring.DropAfter(hour)
+		ring.Retreat(hour)
 		return hour
 	case hour-present > maxStep && !near(eventMS, c.jumped):
 		c.jumped = eventMS
