@@ -73,11 +73,15 @@ func known(hostport string, hosts Hosts) bool {
 // errNotJSON is of a body that does not say that it is JSON.
 var errNotJSON = status.Error(codes.InvalidArgument, "the request must have the header Content-Type: application/json")
 
-// contentType reports whether the request says that its body is JSON. What curl -d says of any body is no error where no browser
-// has sent it: a browser lets a page of any origin send that without asking, and JSON not.
+// contentType reports whether the body may be taken for JSON that its sender means: JSON, or a body that says nothing of
+// itself. What curl -d says of any body is taken for a question alone. Both exceptions are for programs: a browser lets a
+// page of any origin send such bodies without asking, and adds at least one of the three headers.
 func contentType(r *http.Request) (isJSON bool, err error) {
-	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	browser := r.Header.Get("Origin") != "" || r.Header.Get("Sec-Fetch-Site") != "" || r.Header.Get("Referer") != ""
+	if len(r.Header.Values("Content-Type")) == 0 && !browser {
+		return true, nil
+	}
+	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	switch {
 	case err != nil:
 		return false, errNotJSON

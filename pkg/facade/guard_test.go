@@ -50,7 +50,8 @@ func TestWebPagesChangeNothing(t *testing.T) {
 		"a page of this service":               {"127.0.0.1:4021", asJSON, "http://127.0.0.1:4021", "same-origin", true, 200},
 		"a form of this service":               {"127.0.0.1:4021", asForm, "http://127.0.0.1:4021", "same-origin", false, 415},
 		"text":                                 {"127.0.0.1:4021", "text/plain", "", "", false, 415},
-		"no content type":                      {"127.0.0.1:4021", "", "", "", false, 415},
+		"a program that gives no content type": {"127.0.0.1:4021", "", "", "", true, 200},
+		"a page that gives no content type":    {"127.0.0.1:4021", "", "http://127.0.0.1:4021", "same-origin", false, 415},
 	} {
 		body := `{"requestId":"r"}`
 		if tt.changes {

@@ -24,6 +24,7 @@ func SourceOf(s executorv1.Source) Source {
 		return Live
 	case executorv1.Source_SOURCE_REPLAY:
 		return Replay
+	case executorv1.Source_SOURCE_SIMULATED:
 	}
 	return Simulated
 }

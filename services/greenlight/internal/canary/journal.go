@@ -75,7 +75,7 @@ func createJournal(path string, h head) (*journal, error) {
 
 // openJournal reads a journal and goes on behind its last whole line.
 func openJournal(path string) (*journal, head, []Event, error) {
-	file, err := os.OpenFile(path, os.O_RDWR|os.O_APPEND, 0)
+	file, err := durable.OpenFile(path, os.O_RDWR|os.O_APPEND, 0)
 	if err != nil {
 		return nil, head{}, nil, err
 	}

@@ -122,6 +122,7 @@ func sourceOf(s mlenginev1.Source) evidence.Source {
 		return evidence.Live
 	case mlenginev1.Source_SOURCE_REPLAY:
 		return evidence.Replay
+	case mlenginev1.Source_SOURCE_SIMULATED:
 	}
 	return evidence.Simulated
 }

@@ -162,6 +162,7 @@ func markOf(s mlenginev1.Source) uint8 {
 		return 0
 	case mlenginev1.Source_SOURCE_REPLAY:
 		return 1
+	case mlenginev1.Source_SOURCE_SIMULATED:
 	}
 	return 2
 }
