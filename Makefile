@@ -78,7 +78,7 @@ month: build ## Show the reports of a simulated month with an episode of drift i
 
 .PHONY: bench-page
 bench-page: ## Measure what ten viewers of the status page cost executor
-	go test -run '^$$' -bench Viewers -benchtime 6x ./services/greenlight/internal/operations
+	go test -run '^$$' -bench Viewers -benchtime 6x ./services/greenlight/internal/deploytest
 
 .PHONY: faults
 faults: build ## Let everything go wrong between executor and ml-engine, and write docs/faults.md; some twenty minutes

@@ -13,8 +13,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/greenlight-ml/greenlight/pkg/certs"
-	"github.com/greenlight-ml/greenlight/pkg/certs/certstest"
-	"github.com/greenlight-ml/greenlight/pkg/telemetry/telemetrytest"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/certstest"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/telemetrytest"
 )
 
 // failing are the metrics of a store that has refused files so often.

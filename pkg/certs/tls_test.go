@@ -13,7 +13,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/greenlight-ml/greenlight/pkg/certs"
-	"github.com/greenlight-ml/greenlight/pkg/certs/certstest"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/certstest"
 )
 
 // Over HTTP every page but the two for probes needs a certificate, and over gRPC every call.

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"os"
 
-	"github.com/greenlight-ml/greenlight/pkg/durable/internal/fault"
+	"github.com/greenlight-ml/greenlight/pkg/internal/fault"
 )
 
 // UnsureError is the error of a write that failed after its result was in place. Readers may see the new content, and a

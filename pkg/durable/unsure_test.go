@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/durable"
-	"github.com/greenlight-ml/greenlight/pkg/durable/durabletest"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/durabletest"
 )
 
 // "Not written" and "written, but a power cut may undo it" are two errors: who promises something must not confuse them.

@@ -10,8 +10,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/greenlight-ml/greenlight/pkg/crashtest"
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/crashtest"
 )
 
 // Files are written, and written again: state.txt with every operation, which its content must name.

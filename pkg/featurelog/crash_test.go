@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/greenlight-ml/greenlight/pkg/crashtest"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/crashtest"
 )
 
 // Every operation is a row. They are begun twenty at a time, and done when they are counted as written.

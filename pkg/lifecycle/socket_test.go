@@ -13,7 +13,7 @@ import (
 	"testing"
 
 	"github.com/greenlight-ml/greenlight/pkg/lifecycle"
-	"github.com/greenlight-ml/greenlight/pkg/lifecycle/lifecycletest"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/lifecycletest"
 )
 
 const mode = lifecycle.DefaultSocketMode

@@ -7,9 +7,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/greenlight-ml/greenlight/pkg/crashtest"
-	"github.com/greenlight-ml/greenlight/pkg/enginetest"
 	"github.com/greenlight-ml/greenlight/pkg/model"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/crashtest"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/enginetest"
 )
 
 // Every third operation releases the model before it under a version of its own; the others add one.

@@ -7,8 +7,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/greenlight-ml/greenlight/pkg/enginetest"
 	"github.com/greenlight-ml/greenlight/pkg/model"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/enginetest"
 )
 
 func twoInputs() model.Logistic {

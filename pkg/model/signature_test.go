@@ -10,8 +10,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/greenlight-ml/greenlight/pkg/enginetest"
 	"github.com/greenlight-ml/greenlight/pkg/model"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/enginetest"
 )
 
 // keys makes a pair and returns both halves.

@@ -4,8 +4,8 @@ import (
 	"testing"
 
 	"github.com/greenlight-ml/greenlight/pkg/durable"
-	"github.com/greenlight-ml/greenlight/pkg/durable/durabletest"
 	"github.com/greenlight-ml/greenlight/pkg/model"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/durabletest"
 )
 
 // A model whose folder was not synced is in the registry, and the error says so; one whose files were not is not there.

@@ -20,10 +20,10 @@ import (
 	"google.golang.org/grpc/test/bufconn"
 
 	"github.com/greenlight-ml/greenlight/pkg/certs"
-	"github.com/greenlight-ml/greenlight/pkg/certs/certstest"
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
 	"github.com/greenlight-ml/greenlight/pkg/telemetry"
-	"github.com/greenlight-ml/greenlight/pkg/telemetry/telemetrytest"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/certstest"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/telemetrytest"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 )
 

@@ -11,8 +11,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/greenlight-ml/greenlight/pkg/telemetry/telemetrytest"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/proc"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/telemetrytest"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/process"
 )
 
 // TestREADME runs every shell snippet of the README and of the guide against a real pair, and compiles every Go snippet. What
@@ -107,7 +107,7 @@ func (p runningPair) runAll(t *testing.T, root, work string, shell []string, cod
 
 // runningPair is where the pair of the test listens.
 type runningPair struct {
-	engine, executor *proc.Process
+	engine, executor *process.Process
 }
 
 // startPair trains on a simulated market and starts the services as the README does.
@@ -116,13 +116,13 @@ func startPair(t *testing.T, work, bin string) runningPair {
 	run(t, work, nil, filepath.Join(bin, "greenlight"), "train", "--models", "models")
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	engine, err := proc.Start(ctx, filepath.Join(bin, "ml-engine"), work, "--models", filepath.Join(work, "models"),
+	engine, err := process.Start(ctx, filepath.Join(bin, "ml-engine"), work, "--models", filepath.Join(work, "models"),
 		"--model", "v1.8.1-rc1", "--insecure-control", "--grpc-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { stop(t, engine) })
-	executor, err := proc.Start(ctx, filepath.Join(bin, "executor"), work,
+	executor, err := process.Start(ctx, filepath.Join(bin, "executor"), work,
 		"--baseline", "heuristic="+filepath.Join(work, "models", "simulated", "v1.8.1-rc1", "baseline.json"),
 		"--engine-addr", engine.Addr("grpc"), "--insecure-control", "--grpc-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0",
 		"--shadow-timeout", "2s", "--breaker-error-rate", "0.9") // the machine may be busy
@@ -133,7 +133,7 @@ func startPair(t *testing.T, work, bin string) runningPair {
 	return runningPair{engine, executor}
 }
 
-func stop(t *testing.T, p *proc.Process) {
+func stop(t *testing.T, p *process.Process) {
 	t.Helper()
 	if err := p.Stop(15 * time.Second); err != nil {
 		t.Error(err)

@@ -18,7 +18,7 @@ import (
 
 	dto "github.com/prometheus/client_model/go"
 
-	"github.com/greenlight-ml/greenlight/pkg/telemetry/telemetrytest"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/telemetrytest"
 )
 
 // hidden are the labels whose values depend on the model or on what has happened so far, or are too many to list.

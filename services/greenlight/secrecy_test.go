@@ -21,7 +21,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/proc"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/process"
 )
 
 // What a request carries has this mark in it, and so has the operators' token: neither may be in a log.
@@ -51,8 +51,8 @@ func TestLogsHoldNoSecrets(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
-	service := func(name string, args ...string) *proc.Process {
-		p, err := proc.Start(ctx, filepath.Join(bin, name), work, append(args, "--control-token-file", token, "--log-level", "debug",
+	service := func(name string, args ...string) *process.Process {
+		p, err := process.Start(ctx, filepath.Join(bin, name), work, append(args, "--control-token-file", token, "--log-level", "debug",
 			"--grpc-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0", "--state-dir", filepath.Join(work, "state-"+name))...)
 		if err != nil {
 			t.Fatal(err)
@@ -95,7 +95,7 @@ func TestLogsHoldNoSecrets(t *testing.T) {
 	}
 }
 
-func connect(t *testing.T, p *proc.Process) *grpc.ClientConn {
+func connect(t *testing.T, p *process.Process) *grpc.ClientConn {
 	t.Helper()
 	conn, err := rpc.Dial(p.Addr("grpc"), nil)
 	if err != nil {

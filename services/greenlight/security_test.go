@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/proc"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/process"
 )
 
 // TestSecurityGuide runs every shell snippet of docs/security.md, in order. What is changed for the test: ports, and that the
@@ -121,7 +121,7 @@ func (g guided) start(snippet string) *strings.Replacer {
 		if args[0] == "bin/executor" {
 			args = append(args, "--shadow-timeout", "60s") // for the same reason as below
 		}
-		p, err := proc.Start(ctx, filepath.Join(g.work, args[0]), g.work,
+		p, err := process.Start(ctx, filepath.Join(g.work, args[0]), g.work,
 			append(args[1:], "--grpc-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0", "--log-level", "debug")...)
 		if err != nil {
 			g.t.Fatal(err)

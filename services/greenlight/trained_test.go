@@ -12,9 +12,9 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"github.com/greenlight-ml/greenlight/pkg/certs/certstest"
 	"github.com/greenlight-ml/greenlight/pkg/model"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/proc"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/certstest"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/process"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/promotetest"
 )
 
@@ -93,10 +93,10 @@ func issue(t *testing.T) string {
 // run starts the pair with the flags of both services and those of executor.
 func (p *pairs) run(ts *testscript.TestScript, both, args []string) {
 	listen := append([]string{"--grpc-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0"}, both...)
-	run := func(name string, args ...string) *proc.Process {
+	run := func(name string, args ...string) *process.Process {
 		dir := ts.MkAbs("logs")
 		ts.Check(os.MkdirAll(dir, 0o755))
-		started, err := proc.Start(context.Background(), filepath.Join(p.bin, name), dir, append(args, listen...)...)
+		started, err := process.Start(context.Background(), filepath.Join(p.bin, name), dir, append(args, listen...)...)
 		ts.Check(err)
 		ts.Defer(func() { _ = started.Stop(5 * time.Second) })
 		p.running.Store(service{ts, name}, started)
@@ -121,7 +121,7 @@ func (p *pairs) kill(ts *testscript.TestScript, neg bool, args []string) {
 	if !ok {
 		ts.Fatalf("no %s runs", args[0])
 	}
-	ts.Check(started.(*proc.Process).Kill())
+	ts.Check(started.(*process.Process).Kill())
 }
 
 // promotable writes made-up evidence to evidence/ml that nothing blocks the promotion of v1.8.1-rc1 by.

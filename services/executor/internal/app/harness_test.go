@@ -10,9 +10,9 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/greenlight-ml/greenlight/pkg/enginetest"
-	"github.com/greenlight-ml/greenlight/pkg/lifecycle/lifecycletest"
 	"github.com/greenlight-ml/greenlight/pkg/model"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/enginetest"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/lifecycletest"
 	"github.com/greenlight-ml/greenlight/services/executor/internal/app"
 )
 

@@ -18,7 +18,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/featurelog"
 	"github.com/greenlight-ml/greenlight/pkg/market"
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
-	"github.com/greenlight-ml/greenlight/pkg/telemetry/telemetrytest"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/telemetrytest"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	"github.com/greenlight-ml/greenlight/services/executor/internal/app"
 )

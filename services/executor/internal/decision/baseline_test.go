@@ -6,8 +6,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/greenlight-ml/greenlight/pkg/enginetest"
 	"github.com/greenlight-ml/greenlight/pkg/model"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/enginetest"
 	"github.com/greenlight-ml/greenlight/services/executor/internal/decision"
 )
 

@@ -8,9 +8,9 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/greenlight-ml/greenlight/pkg/crashtest"
 	"github.com/greenlight-ml/greenlight/pkg/durable"
 	"github.com/greenlight-ml/greenlight/pkg/feature"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/crashtest"
 )
 
 // After every operation as many quotes of each of some symbols are in the snapshot as it has for a number.

@@ -9,8 +9,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/greenlight-ml/greenlight/pkg/crashtest"
 	"github.com/greenlight-ml/greenlight/pkg/durable"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/crashtest"
 )
 
 // Every operation sets another share, some of them for a while, some as an abort; the reason has its number.

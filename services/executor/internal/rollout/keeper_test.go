@@ -19,7 +19,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	"github.com/greenlight-ml/greenlight/pkg/durable/durabletest"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/durabletest"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 )
 

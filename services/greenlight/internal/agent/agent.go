@@ -10,8 +10,8 @@ import (
 	"slices"
 	"time"
 
-	"github.com/greenlight-ml/greenlight/pkg/drift/domain"
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
+	"github.com/greenlight-ml/greenlight/pkg/twosample"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftfleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/report"
 )
@@ -30,7 +30,7 @@ type Options struct {
 	// Keep writes the drift to the evidence.
 	Keep func(*evidence.Store, *driftfleet.Report) error
 	// Classify asks a classifier about the week that ends with a day, and says what it read. Nil asks none.
-	Classify func(report.Period) (*domain.Result, []evidence.Input)
+	Classify func(report.Period) (*twosample.Result, []evidence.Input)
 	// Metrics and Logger are told how it goes.
 	Metrics *Metrics
 	Logger  *slog.Logger

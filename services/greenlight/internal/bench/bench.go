@@ -7,7 +7,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/load"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
 
 // What is measured.
@@ -27,7 +27,7 @@ type Options struct {
 	Dir, Models string
 	Artifact    *model.Artifact
 	// States are what is sent. They must be of Artifact, whose schema has the inputs of its baseline.
-	States []load.State
+	States []traffic.State
 	// Rounds is how often everything is measured; Closed and Open how long each side is each time in a closed and in an open
 	// loop, and WarmUp how long before without being measured: all of it in slices, in turn with the other sides.
 	Rounds               int

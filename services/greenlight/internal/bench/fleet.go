@@ -13,8 +13,8 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/durable"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/load"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/proc"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/process"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
 
 // stopGrace is how long a server may take to stop before it is killed.
@@ -25,7 +25,7 @@ type fleet struct {
 	opts    Options
 	sides   map[string]*side
 	batch   *side
-	engine  *proc.Process
+	engine  *process.Process
 	pastCPU time.Duration // of servers that have been stopped
 	closers []func() error
 }
@@ -59,11 +59,11 @@ func startFleet(ctx context.Context, opts Options) (f *fleet, err error) {
 	if err != nil {
 		return f, err
 	}
-	echoed := func(load.State) float64 { return echoScore }
+	echoed := func(traffic.State) float64 { return echoScore }
 	for _, d := range []struct {
 		name    string
-		process *proc.Process
-		want    func(load.State) float64
+		process *process.Process
+		want    func(traffic.State) float64
 		scoring bool
 	}{
 		{echoScoring, echo, echoed, true},
@@ -117,12 +117,12 @@ func copyProgram(from, to string) error {
 }
 
 // start runs a program with a folder of its own for its log.
-func (f *fleet) start(ctx context.Context, name, program string, args ...string) (*proc.Process, error) {
+func (f *fleet) start(ctx context.Context, name, program string, args ...string) (*process.Process, error) {
 	dir := filepath.Join(f.opts.Dir, name)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
-	p, err := proc.Start(ctx, program, dir, args...)
+	p, err := process.Start(ctx, program, dir, args...)
 	if err != nil {
 		return nil, err
 	}
@@ -130,12 +130,12 @@ func (f *fleet) start(ctx context.Context, name, program string, args ...string)
 	return p, nil
 }
 
-func (f *fleet) startEngine(ctx context.Context, name string) (*proc.Process, error) {
+func (f *fleet) startEngine(ctx context.Context, name string) (*process.Process, error) {
 	return f.start(ctx, name, filepath.Join(f.opts.Bin, "ml-engine"), "--models", f.opts.Models,
 		"--model", f.opts.Artifact.Manifest.Version, "--grpc-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0", f.profiles())
 }
 
-func (f *fleet) startExecutor(ctx context.Context, name string, engine *proc.Process, percent string, more ...string) (*proc.Process, error) {
+func (f *fleet) startExecutor(ctx context.Context, name string, engine *process.Process, percent string, more ...string) (*process.Process, error) {
 	m := f.opts.Artifact.Manifest
 	args := []string{
 		"--baseline", "heuristic=" + filepath.Join(f.opts.Models, m.Name, m.Version, "baseline.json"),
@@ -145,7 +145,7 @@ func (f *fleet) startExecutor(ctx context.Context, name string, engine *proc.Pro
 	return f.start(ctx, name, filepath.Join(f.opts.Bin, "executor"), append(args, more...)...)
 }
 
-func (f *fleet) connect(name string, p *proc.Process) (*side, error) {
+func (f *fleet) connect(name string, p *process.Process) (*side, error) {
 	s, err := connect(name, p)
 	if err == nil {
 		f.closers = append(f.closers, s.conn.Close)
@@ -238,7 +238,7 @@ func (f *fleet) freezeEngine() error {
 
 // retire stops another fleet and keeps what CPU time it has used.
 func (f *fleet) retire(pair *fleet) error {
-	processes := []*proc.Process{pair.engine}
+	processes := []*process.Process{pair.engine}
 	for _, s := range pair.sides {
 		processes = append(processes, s.process)
 	}

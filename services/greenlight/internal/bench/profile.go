@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/proc"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/process"
 )
 
 // profileSeconds is how long a CPU profile is taken: some thousand samples.
@@ -36,13 +36,13 @@ func (f *fleet) profile(ctx context.Context) error {
 		_, err := on.closed(ctx, manyUnderWay, span{length: (profileSeconds + 1) * time.Second})
 		return err
 	})
-	for name, p := range map[string]*proc.Process{"executor": on.process, "ml-engine": f.engine} {
+	for name, p := range map[string]*process.Process{"executor": on.process, "ml-engine": f.engine} {
 		g.Go(func() error { return fetchProfile(ctx, p, filepath.Join(f.opts.Profiles, name+".pprof")) })
 	}
 	return g.Wait()
 }
 
-func fetchProfile(ctx context.Context, p *proc.Process, path string) error {
+func fetchProfile(ctx context.Context, p *process.Process, path string) error {
 	url := fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", p.Addr("http"), profileSeconds)
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {

@@ -11,10 +11,10 @@ import (
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
-	"github.com/greenlight-ml/greenlight/pkg/enginetest"
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/model"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/load"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/enginetest"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
 
 // TestRun measures once, for next to no time, with the real programs: that every row is there and is a number. What the
@@ -112,14 +112,14 @@ func options(t *testing.T) Options {
 }
 
 // states are random ones, with the scores that they must get.
-func states(t *testing.T, a *model.Artifact) []load.State {
+func states(t *testing.T, a *model.Artifact) []traffic.State {
 	t.Helper()
 	inputs, err := feature.NewSchema("inputs", a.Baseline.Inputs()...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	rng := rand.New(rand.NewPCG(1, 2))
-	list := make([]load.State, 100)
+	list := make([]traffic.State, 100)
 	for i := range list {
 		x := enginetest.Vector(rng, a.Schema)
 		named := map[string]float64{}
@@ -130,7 +130,7 @@ func states(t *testing.T, a *model.Artifact) []load.State {
 		for j, f := range inputs.Features {
 			base[j] = named[f.Name]
 		}
-		list[i] = load.State{
+		list[i] = traffic.State{
 			ID: fmt.Sprintf("TEST-%04d", i), Symbol: "TEST", Time: timestamppb.New(time.Unix(int64(i)*60, 0)),
 			Vector: x, Named: named, Score: a.Scorer.Score(x), Baseline: a.Baseline.Score(base),
 		}

@@ -16,14 +16,14 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/load"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/proc"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/process"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
 
 // side is one server as the client sees it: one connection, and a call that checks its answer.
 type side struct {
 	name    string
-	process *proc.Process
+	process *process.Process
 	conn    *grpc.ClientConn
 	call    call
 	// answerSize is the size of an answer in bytes. The two sides of a ratio must have the same.
@@ -42,11 +42,11 @@ const (
 )
 
 // scoreOf and baselineOf are what ml-engine and executor must answer.
-func scoreOf(s load.State) float64    { return s.Score }
-func baselineOf(s load.State) float64 { return s.Baseline }
+func scoreOf(s traffic.State) float64    { return s.Score }
+func baselineOf(s traffic.State) float64 { return s.Baseline }
 
 // connect makes the side's connection. It is closed with the side.
-func connect(name string, p *proc.Process) (*side, error) {
+func connect(name string, p *process.Process) (*side, error) {
 	conn, err := rpc.Dial(p.Addr("grpc"), nil)
 	if err != nil {
 		return nil, err
@@ -56,7 +56,7 @@ func connect(name string, p *proc.Process) (*side, error) {
 
 // scoring makes the side call ScoringService.Predict with the states as vectors. want is the score that the i-th state
 // must get.
-func (s *side) scoring(ctx context.Context, a *model.Artifact, states []load.State, want func(load.State) float64) error {
+func (s *side) scoring(ctx context.Context, a *model.Artifact, states []traffic.State, want func(traffic.State) float64) error {
 	requests := make([]*mlenginev1.PredictRequest, len(states))
 	for i, st := range states {
 		requests[i] = &mlenginev1.PredictRequest{
@@ -79,7 +79,7 @@ func (s *side) scoring(ctx context.Context, a *model.Artifact, states []load.Sta
 }
 
 // decision is scoring for DecisionService.Predict.
-func (s *side) decision(ctx context.Context, a *model.Artifact, states []load.State, want func(load.State) float64) error {
+func (s *side) decision(ctx context.Context, a *model.Artifact, states []traffic.State, want func(traffic.State) float64) error {
 	requests := make([]*executorv1.PredictRequest, len(states))
 	for i, st := range states {
 		requests[i] = &executorv1.PredictRequest{
@@ -102,7 +102,7 @@ func (s *side) decision(ctx context.Context, a *model.Artifact, states []load.St
 }
 
 // batch makes the side call BatchPredict with the same rows again and again.
-func (s *side) batch(a *model.Artifact, states []load.State, rows int) {
+func (s *side) batch(a *model.Artifact, states []traffic.State, rows int) {
 	request := &mlenginev1.BatchPredictRequest{Schema: a.Schema.Name}
 	for i := range rows {
 		request.Values = append(request.Values, states[i%len(states)].Vector...)

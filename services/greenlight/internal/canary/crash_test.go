@@ -5,9 +5,9 @@ import (
 	"fmt"
 	"testing"
 
-	"github.com/greenlight-ml/greenlight/pkg/crashtest"
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/crashtest"
 )
 
 // A run is rehearsed, taken up again after every kill, and begun anew when it is long enough.

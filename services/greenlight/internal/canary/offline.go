@@ -6,7 +6,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/model"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/study"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
 )
 
 // offlineOf is the offline evidence of the served model: its own evaluation, if the registry folder has the model and the
@@ -47,7 +47,7 @@ func ownOffline(models string, m evidence.Model) (Offline, bool) {
 		if err != nil {
 			continue
 		}
-		own, err := study.Own(a)
+		own, err := experiment.Own(a)
 		if err != nil {
 			continue
 		}

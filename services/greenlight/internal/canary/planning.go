@@ -12,7 +12,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/durable"
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/confirm"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/confirmation"
 )
 
 // NewPlan is a plan for the world as it is.
@@ -87,7 +87,7 @@ func (p *Plan) CheckAll(w *World, phrase, nonce string) error {
 		return refuse(errPSIChanged, "PSI is %s now, not %s: its verdict must stay, and it may move by %g or a tenth",
 			found(w.PSI, w.PSIVerdict), found(p.PSI, p.PSIVerdict), psiRoom)
 	}
-	if !confirm.Equal(phrase, p.Phrase(nonce)) {
+	if !confirmation.Equal(phrase, p.Phrase(nonce)) {
 		return refuse(errPhraseChanged, "%s", p.Phrase(nonce))
 	}
 	return nil
@@ -143,8 +143,8 @@ type State string
 
 func (s State) plan(nonce string) string { return filepath.Join(string(s), "plans", nonce+".json") }
 
-func (s State) ledger() *confirm.Ledger {
-	return confirm.NewLedger(filepath.Join(string(s), "phrases"))
+func (s State) ledger() *confirmation.Ledger {
+	return confirmation.NewLedger(filepath.Join(string(s), "phrases"))
 }
 
 // confirmed is what a phrase stands for.
@@ -153,7 +153,7 @@ type confirmed struct {
 }
 
 // Issue keeps the plan and returns its phrase, which works once and until it expires.
-func (s State) Issue(p *Plan, validity time.Duration) (*confirm.Ticket, error) {
+func (s State) Issue(p *Plan, validity time.Duration) (*confirmation.Ticket, error) {
 	if err := durable.MkdirAll(filepath.Join(string(s), "plans"), 0o755); err != nil {
 		return nil, err
 	}
@@ -164,10 +164,10 @@ func (s State) Issue(p *Plan, validity time.Duration) (*confirm.Ticket, error) {
 }
 
 // PlanPath is where the plan of a phrase is.
-func (s State) PlanPath(t *confirm.Ticket) string { return s.plan(t.Nonce) }
+func (s State) PlanPath(t *confirmation.Ticket) string { return s.plan(t.Nonce) }
 
 // Confirmed returns the plan that the phrase stands for, if the phrase would work now. Nothing is changed.
-func (s State) Confirmed(phrase string) (*Plan, *confirm.Ticket, error) {
+func (s State) Confirmed(phrase string) (*Plan, *confirmation.Ticket, error) {
 	t, err := s.ledger().Find(phrase)
 	if err != nil {
 		return nil, nil, err

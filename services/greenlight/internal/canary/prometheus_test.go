@@ -19,7 +19,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
-	"github.com/greenlight-ml/greenlight/pkg/telemetry/promtest"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/promtest"
 )
 
 // exposed is the series of one executor.

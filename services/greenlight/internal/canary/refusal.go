@@ -4,7 +4,7 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/confirm"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/confirmation"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/pair"
 )
 
@@ -31,28 +31,28 @@ var (
 	errHeld            = errors.New("somebody else holds the rollout")
 	planAgain          = "nothing was changed; look at what is new with greenlight canary plan, and confirm its phrase"
 	hints              = map[error]string{
-		errUnreached:        "nothing was changed; start it, or name its address with --executor or --engine",
-		errContradicts:      "nothing was changed; see that the address is that of an executor or ml-engine of this version, then restart it",
-		errTwice:            "nothing was changed; name each process once: 127.0.0.1 and localhost are one, and so are two forwards to one pod",
-		errDisagree:         "nothing was changed; a canary is of one model beside one baseline: bring all replicas to the same",
-		errNoEvidence:       "the model's own is in the registry folder, which --models names; greenlight eval --model writes it to the folder that --evidence names",
-		errNotActive:        "nothing was changed; activate it on every ml-engine, or judge the one that is served: greenlight train, greenlight eval",
-		errNoMetrics:        "nothing was changed; see that Prometheus is up and scrapes every executor, and that --match selects their series alone; a user and a password come from --prometheus-basic-file, a token from --prometheus-token-file of canary plan",
-		errPlanChanged:      planAgain,
-		errModelChanged:     planAgain + "; or activate the model again",
-		errBaselineChanged:  planAgain + "; or start the executors with the former baseline",
-		errEvidenceChanged:  planAgain,
-		errPSIChanged:       planAgain,
-		errPhraseChanged:    planAgain,
-		confirm.ErrForm:     "give back the whole line that greenlight canary plan printed, in quotes",
-		confirm.ErrUnknown:  "--state names the folder in which it was planned",
-		confirm.ErrMismatch: "give back the line as greenlight canary plan printed it, letter for letter",
-		confirm.ErrUsed:     "a phrase works once: print a new one with greenlight canary plan",
-		confirm.ErrExpired:  "print a new one with greenlight canary plan; --expires says for how long it is good",
-		errNotResumable:     "begin a new one with greenlight canary plan",
-		errNoRun:            "--state names the folder of the runs; greenlight canary plan and greenlight canary start begin one",
-		errHeld:             "nothing was changed; wait until it has ended, or end it with greenlight canary abort",
-		errRunning:          "greenlight canary status shows it, greenlight canary abort ends it",
+		errUnreached:             "nothing was changed; start it, or name its address with --executor or --engine",
+		errContradicts:           "nothing was changed; see that the address is that of an executor or ml-engine of this version, then restart it",
+		errTwice:                 "nothing was changed; name each process once: 127.0.0.1 and localhost are one, and so are two forwards to one pod",
+		errDisagree:              "nothing was changed; a canary is of one model beside one baseline: bring all replicas to the same",
+		errNoEvidence:            "the model's own is in the registry folder, which --models names; greenlight eval --model writes it to the folder that --evidence names",
+		errNotActive:             "nothing was changed; activate it on every ml-engine, or judge the one that is served: greenlight train, greenlight eval",
+		errNoMetrics:             "nothing was changed; see that Prometheus is up and scrapes every executor, and that --match selects their series alone; a user and a password come from --prometheus-basic-file, a token from --prometheus-token-file of canary plan",
+		errPlanChanged:           planAgain,
+		errModelChanged:          planAgain + "; or activate the model again",
+		errBaselineChanged:       planAgain + "; or start the executors with the former baseline",
+		errEvidenceChanged:       planAgain,
+		errPSIChanged:            planAgain,
+		errPhraseChanged:         planAgain,
+		confirmation.ErrForm:     "give back the whole line that greenlight canary plan printed, in quotes",
+		confirmation.ErrUnknown:  "--state names the folder in which it was planned",
+		confirmation.ErrMismatch: "give back the line as greenlight canary plan printed it, letter for letter",
+		confirmation.ErrUsed:     "a phrase works once: print a new one with greenlight canary plan",
+		confirmation.ErrExpired:  "print a new one with greenlight canary plan; --expires says for how long it is good",
+		errNotResumable:          "begin a new one with greenlight canary plan",
+		errNoRun:                 "--state names the folder of the runs; greenlight canary plan and greenlight canary start begin one",
+		errHeld:                  "nothing was changed; wait until it has ended, or end it with greenlight canary abort",
+		errRunning:               "greenlight canary status shows it, greenlight canary abort ends it",
 	}
 )
 

@@ -15,7 +15,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/durable"
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/confirm"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/confirmation"
 )
 
 // Run is a run that this process alone may go on with, until it is closed.
@@ -35,7 +35,7 @@ const (
 )
 
 // Begin makes a run of a confirmed plan. The phrase is used up by it, before anything else is changed.
-func (s State) Begin(p *Plan, t *confirm.Ticket) (*Run, error) {
+func (s State) Begin(p *Plan, t *confirmation.Ticket) (*Run, error) {
 	if err := s.ledger().Use(t); err != nil {
 		return nil, err
 	}

@@ -23,7 +23,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/confirm"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/confirmation"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/pair"
 )
 
@@ -89,7 +89,7 @@ func (s *setting) pair() Pair {
 func (s *setting) survey() *World { return Survey(s.t.Context(), s.pair(), s.target) }
 
 // plan plans and returns the phrase.
-func (s *setting) plan() *confirm.Ticket {
+func (s *setting) plan() *confirmation.Ticket {
 	s.t.Helper()
 	p, err := NewPlan(s.survey(), s.target, s.policy, 5*time.Second, evidence.Live)
 	if err != nil {
@@ -147,24 +147,26 @@ func TestPhrase(t *testing.T) {
 func TestRefusals(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
-		change func(s *setting, ticket *confirm.Ticket) (phrase string)
+		change func(s *setting, ticket *confirmation.Ticket) (phrase string)
 		want   error
 	}{
-		"wrong":   {func(_ *setting, ticket *confirm.Ticket) string { return strings.Replace(ticket.Phrase, "5%", "50%", 1) }, confirm.ErrMismatch},
-		"empty":   {func(*setting, *confirm.Ticket) string { return "" }, confirm.ErrForm},
-		"unknown": {func(*setting, *confirm.Ticket) string { return "ONAY: nonce=aaaaaaaaaaaaaaaa" }, confirm.ErrUnknown},
-		"expired": {func(_ *setting, ticket *confirm.Ticket) string {
+		"wrong": {func(_ *setting, ticket *confirmation.Ticket) string {
+			return strings.Replace(ticket.Phrase, "5%", "50%", 1)
+		}, confirmation.ErrMismatch},
+		"empty":   {func(*setting, *confirmation.Ticket) string { return "" }, confirmation.ErrForm},
+		"unknown": {func(*setting, *confirmation.Ticket) string { return "ONAY: nonce=aaaaaaaaaaaaaaaa" }, confirmation.ErrUnknown},
+		"expired": {func(_ *setting, ticket *confirmation.Ticket) string {
 			time.Sleep(time.Hour)
 			return ticket.Phrase
-		}, confirm.ErrExpired},
-		"used": {func(s *setting, ticket *confirm.Ticket) string {
+		}, confirmation.ErrExpired},
+		"used": {func(s *setting, ticket *confirmation.Ticket) string {
 			run, err := s.begin(ticket.Phrase)
 			if err != nil || run.Close() != nil {
 				s.t.Fatal(err)
 			}
 			return ticket.Phrase
-		}, confirm.ErrUsed},
-		"plan edited": {func(s *setting, ticket *confirm.Ticket) string {
+		}, confirmation.ErrUsed},
+		"plan edited": {func(s *setting, ticket *confirmation.Ticket) string {
 			path := s.state.PlanPath(ticket)
 			raw, err := os.ReadFile(path)
 			if err == nil {
@@ -175,20 +177,26 @@ func TestRefusals(t *testing.T) {
 			}
 			return ticket.Phrase
 		}, errPlanChanged},
-		"model":    {func(s *setting, ticket *confirm.Ticket) string { s.engine.model = otherModel; return ticket.Phrase }, errModelChanged},
-		"baseline": {func(s *setting, ticket *confirm.Ticket) string { s.fake.baseline = otherModel; return ticket.Phrase }, errBaselineChanged},
-		"evidence": {func(s *setting, ticket *confirm.Ticket) string {
+		"model": {func(s *setting, ticket *confirmation.Ticket) string {
+			s.engine.model = otherModel
+			return ticket.Phrase
+		}, errModelChanged},
+		"baseline": {func(s *setting, ticket *confirmation.Ticket) string {
+			s.fake.baseline = otherModel
+			return ticket.Phrase
+		}, errBaselineChanged},
+		"evidence": {func(s *setting, ticket *confirmation.Ticket) string {
 			time.Sleep(time.Second)
 			s.writeEvidence(testModel, gate.Pass)
 			return ticket.Phrase
 		}, errEvidenceChanged},
-		"no evidence": {func(s *setting, ticket *confirm.Ticket) string {
+		"no evidence": {func(s *setting, ticket *confirmation.Ticket) string {
 			if err := os.RemoveAll(s.target.Evidence); err != nil {
 				s.t.Fatal(err)
 			}
 			return ticket.Phrase
 		}, errNoEvidence},
-		"executor away": {func(s *setting, ticket *confirm.Ticket) string { s.fake.network = cutOff; return ticket.Phrase }, errUnreached},
+		"executor away": {func(s *setting, ticket *confirmation.Ticket) string { s.fake.network = cutOff; return ticket.Phrase }, errUnreached},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -14,8 +14,8 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/market"
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/bench"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/load"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/study"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
 
 // benchFlags are what the measurements have in common.
@@ -92,13 +92,13 @@ A missed target is a result and exits 0; bench exits 1 only when it could not be
 
 // benchStates trains a model on a short simulated market, registers it, and makes the states to send. What the numbers
 // are does not matter to their price.
-func benchStates(ctx context.Context, models string) (*model.Artifact, []load.State, error) {
+func benchStates(ctx context.Context, models string) (*model.Artifact, []traffic.State, error) {
 	const schema = "v1.8.1" // it has the inputs of the baseline, so that one vector serves both services
-	data, err := study.Simulate(market.SimulateOptions{Seed: defaultSeed, Days: 42})
+	data, err := experiment.Simulate(market.SimulateOptions{Seed: defaultSeed, Days: 42})
 	if err != nil {
 		return nil, nil, err
 	}
-	s, err := study.Run(ctx, data, study.Options{Versions: map[string]string{schema: defaultModel}})
+	s, err := experiment.Run(ctx, data, experiment.Options{Versions: map[string]string{schema: defaultModel}})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -109,7 +109,7 @@ func benchStates(ctx context.Context, models string) (*model.Artifact, []load.St
 	if err := model.OpenRegistry(models).Add(a); err != nil {
 		return nil, nil, err
 	}
-	states, err := load.States(s.Frame, data.Symbol, s.HeldOut(), a, data.Source())
+	states, err := traffic.States(s.Frame, data.Symbol, s.HeldOut(), a, data.Source())
 	return a, varied(states, 4096), err
 }
 

@@ -18,10 +18,10 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/text"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canaryview"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/load"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/proc"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/process"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/pair"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/study"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
 
 // rehearsal is what a dry run takes beside the controller: something to send, and somebody to send it to.
@@ -89,7 +89,7 @@ func (s *canaryStart) rehearse(ctx context.Context, c console) error {
 	return withPair(ctx, pairOptions{
 		bin: bin, dir: dir, models: s.load.models, artifact: a, shadowTimeout: s.shadowTimeout,
 		engine: serviceFlags{freePort, freePort}, executor: serviceFlags{freePort, freePort},
-	}, func(engine, executor *proc.Process) error {
+	}, func(engine, executor *process.Process) error {
 		if err := awaitShadow(ctx, executor.Addr("grpc"), states); err != nil {
 			return err
 		}
@@ -124,10 +124,10 @@ type dryRun struct {
 	state    canary.State
 	target   canary.Target
 	policy   gate.Policy
-	data     *study.Data
+	data     *experiment.Data
 	artifact *model.Artifact
-	states   []load.State
-	pace     load.Pace
+	states   []traffic.State
+	pace     traffic.Pace
 	// keep hands out the evidence folder.
 	keep func(write func(*evidence.Store) error) error
 }
@@ -194,7 +194,7 @@ func (d *dryRun) drive(ctx context.Context) (s sent) {
 		chunk := max(1, min(len(d.states), int(d.pace.Rate/2)))
 		for from := 0; ctx.Err() == nil; from = (from + chunk) % len(d.states) {
 			// What was begun is ended: an answer that was cut off would count as lost.
-			r, err := load.Shadow(context.WithoutCancel(ctx), executorClient(conn), d.artifact, d.states[from:min(from+chunk, len(d.states))], d.pace)
+			r, err := traffic.Shadow(context.WithoutCancel(ctx), executorClient(conn), d.artifact, d.states[from:min(from+chunk, len(d.states))], d.pace)
 			if err != nil {
 				return fmt.Errorf("send states to the executor: %w", err)
 			}

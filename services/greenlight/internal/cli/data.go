@@ -9,7 +9,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/market"
 	"github.com/greenlight-ml/greenlight/pkg/text"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/study"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
 )
 
 // dataFlags say which market data to work on.
@@ -59,11 +59,11 @@ func ignoredLine(columns []string) string {
 }
 
 // load reads or simulates the data and says what it got.
-func (d *dataFlags) load(c console) (*study.Data, error) {
-	var data *study.Data
+func (d *dataFlags) load(c console) (*experiment.Data, error) {
+	var data *experiment.Data
 	var err error
 	if d.path == "" {
-		if data, err = study.Simulate(d.simulation); err != nil {
+		if data, err = experiment.Simulate(d.simulation); err != nil {
 			return nil, err
 		}
 	} else {
@@ -73,7 +73,7 @@ func (d *dataFlags) load(c console) (*study.Data, error) {
 		}
 		bar := c.progress("reading")
 		opts.Progress = func(done, total int64) { bar(int(done>>10), int(total>>10)) }
-		if data, err = study.Read(d.path, opts); err != nil {
+		if data, err = experiment.Read(d.path, opts); err != nil {
 			return nil, err
 		}
 	}
@@ -93,7 +93,7 @@ func (d *dataFlags) load(c console) (*study.Data, error) {
 	if line := ignoredLine(data.Ignored); line != "" {
 		c.say("          %s", line)
 	}
-	if err := c.indented(study.NewDataQuality(data.Quality).Lines); err != nil {
+	if err := c.indented(experiment.NewDataQuality(data.Quality).Lines); err != nil {
 		return nil, err
 	}
 	if len(data.Bars) == 0 {

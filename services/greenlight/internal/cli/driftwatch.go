@@ -11,7 +11,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftfleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftview"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/load"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
 
 // clearScreen moves to the top left of a terminal and clears what is there.
@@ -85,7 +85,7 @@ func (w *driftWatch) watch(ctx context.Context, c console, read func(context.Con
 		} else if err := errors.Join(c.showDrift(now, r), keep(now, r)); err != nil {
 			return err
 		}
-		if !load.Pause(ctx, w.interval) {
+		if !traffic.Pause(ctx, w.interval) {
 			return nil
 		}
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/model"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/study"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
 )
 
 // judgeOffline judges offline_report.json of the evidence folder, and writes eval_result.json and eval_result.txt.
@@ -25,7 +25,7 @@ func judgeOffline(c console, store *evidence.Store, folder string) (gate.Scoreca
 	if err != nil {
 		return gate.Scorecard{}, err
 	}
-	report, err := study.ReadOffline(path, raw)
+	report, err := experiment.ReadOffline(path, raw)
 	if err != nil {
 		return gate.Scorecard{}, err
 	}
@@ -34,9 +34,9 @@ func judgeOffline(c console, store *evidence.Store, folder string) (gate.Scoreca
 		return gate.Scorecard{}, err
 	}
 	card := report.Judge()
-	result := study.EvalResult{Result: card.Verdict(), Checks: card.Results}
+	result := experiment.EvalResult{Result: card.Verdict(), Checks: card.Results}
 	header := evidence.Header{
-		Schema: study.EvalSchema, Source: report.Source, Inputs: []evidence.Input{input},
+		Schema: experiment.EvalSchema, Source: report.Source, Inputs: []evidence.Input{input},
 		Model: report.Model, Git: revision(),
 	}
 	if err := store.WriteJSON("eval_result.json", header, result); err != nil {
@@ -63,10 +63,10 @@ func takeOffline(store *evidence.Store, folder, models, ref string) error {
 	if err != nil {
 		return withHint(err, "greenlight model list says which models there are; --models names their folder")
 	}
-	own, err := study.Own(a)
-	if errors.Is(err, study.ErrNoOwnReport) {
+	own, err := experiment.Own(a)
+	if errors.Is(err, experiment.ErrNoOwnReport) {
 		raw, missing := durable.ReadFile(filepath.Join(folder, model.OfflineFile), maxReport)
-		if report, e := study.ReadOffline(model.OfflineFile, raw); missing == nil && e == nil && report.Model != nil && report.Model.Digest == a.Digest() {
+		if report, e := experiment.ReadOffline(model.OfflineFile, raw); missing == nil && e == nil && report.Model != nil && report.Model.Digest == a.Digest() {
 			return nil
 		}
 		return withHint(fmt.Errorf("%s: %w, and %s has none of it", ref, err, folder), "train, retrain or import it with this version of greenlight")

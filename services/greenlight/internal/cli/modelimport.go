@@ -12,7 +12,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/pkg/trees"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/study"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
 )
 
 func modelImport(c console, folder *string) *cobra.Command {
@@ -39,7 +39,7 @@ is INCONCLUSIVE.`,
 			if !ok {
 				return usageError{fmt.Errorf("unknown feature schema %q", schemaName)}
 			}
-			f := study.Foreign{Schema: schema, Name: name, Version: version, AllTrees: allTrees}
+			f := experiment.Foreign{Schema: schema, Name: name, Version: version, AllTrees: allTrees}
 			if trainedTo != "" {
 				t, err := time.Parse(time.DateOnly, trainedTo)
 				if err != nil {
@@ -62,7 +62,7 @@ is INCONCLUSIVE.`,
 			if f.Name == "" {
 				f.Name = data.Name
 			}
-			s, err := study.Run(cmd.Context(), data, study.Options{Progress: c.progress("baseline")})
+			s, err := experiment.Run(cmd.Context(), data, experiment.Options{Progress: c.progress("baseline")})
 			if err != nil {
 				return err
 			}
@@ -84,7 +84,7 @@ is INCONCLUSIVE.`,
 			if !bytes.Equal(kept.Offline, a.Offline) {
 				c.say("          note: the registry had this model already, and keeps the evaluation that came with it; give another --version to keep this one")
 			}
-			if own, err := study.Own(kept); err == nil {
+			if own, err := experiment.Own(kept); err == nil {
 				c.say("offline   %s: greenlight eval --model %s/%s shows why", own.Judge().Verdict(), f.Name, f.Version)
 			}
 			return nil

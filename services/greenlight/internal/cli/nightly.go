@@ -6,10 +6,10 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"github.com/greenlight-ml/greenlight/pkg/drift/domain"
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/pkg/twosample"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftcompare"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/report"
 )
@@ -22,11 +22,11 @@ type nightlyFlags struct {
 	log       string
 	reference dataFlags
 	schema    string
-	options   domain.Options
+	options   twosample.Options
 }
 
 func (n *nightlyFlags) declare(fs *pflag.FlagSet) {
-	n.options = domain.DefaultOptions()
+	n.options = twosample.DefaultOptions()
 	fs.StringVar(&n.log, "feature-log", "", "feature log of executor whose last 7 days a classifier tries to tell from --reference, beside the report")
 	fs.StringVar(&n.reference.path, "reference", "", "file or folder of market data, or folder of a feature log")
 	fs.StringVar(&n.reference.symbol, "symbol", "", "instrument of both, where there are several")
@@ -45,20 +45,20 @@ func (n *nightlyFlags) validate() error {
 }
 
 // classifier is nil when there is nothing to ask about. What cannot be read is an ERROR of the result, with the reason.
-func (n *nightlyFlags) classifier(c console) func(report.Period) (*domain.Result, []evidence.Input) {
+func (n *nightlyFlags) classifier(c console) func(report.Period) (*twosample.Result, []evidence.Input) {
 	if n.log == "" {
 		return nil
 	}
-	return func(p report.Period) (*domain.Result, []evidence.Input) {
+	return func(p report.Period) (*twosample.Result, []evidence.Input) {
 		r, inputs, err := n.classify(c, p)
 		if err != nil {
-			return &domain.Result{LeansOn: []domain.Weight{}, Verdict: gate.Error, Reason: err.Error()}, inputs
+			return &twosample.Result{LeansOn: []twosample.Weight{}, Verdict: gate.Error, Reason: err.Error()}, inputs
 		}
 		return r, inputs
 	}
 }
 
-func (n *nightlyFlags) classify(c console, p report.Period) (*domain.Result, []evidence.Input, error) {
+func (n *nightlyFlags) classify(c console, p report.Period) (*twosample.Result, []evidence.Input, error) {
 	schema, _ := feature.Lookup(n.schema)
 	reference, err := readSet(c, &n.reference, schema, nil)
 	if err != nil {

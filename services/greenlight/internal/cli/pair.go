@@ -12,8 +12,8 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/load"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/proc"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/process"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
 
 // pairOptions are a pair of services to start.
@@ -27,16 +27,16 @@ type pairOptions struct {
 
 // withPair starts ml-engine and executor as processes, hands them to use, and stops them. A service that ends on its own
 // is an error.
-func withPair(ctx context.Context, o pairOptions, use func(engine, executor *proc.Process) error) (err error) {
+func withPair(ctx context.Context, o pairOptions, use func(engine, executor *process.Process) error) (err error) {
 	m := o.artifact.Manifest
-	engine, err := proc.Start(ctx, filepath.Join(o.bin, "ml-engine"), o.dir,
+	engine, err := process.Start(ctx, filepath.Join(o.bin, "ml-engine"), o.dir,
 		"--models", o.models, "--model", m.Name+"/"+m.Version, "--grpc-addr", o.engine.grpc, "--http-addr", o.engine.http,
 		"--drift-clock", "event") // the held-out days are in the past
 	if err != nil {
 		return withHint(err, "the addresses can be moved with --engine-grpc and --engine-http")
 	}
 	defer func() { err = errors.Join(err, engine.Stop(stopGrace)) }()
-	executor, err := proc.Start(ctx, filepath.Join(o.bin, "executor"), o.dir,
+	executor, err := process.Start(ctx, filepath.Join(o.bin, "executor"), o.dir,
 		"--baseline", "heuristic="+filepath.Join(o.models, m.Name, m.Version, "baseline.json"), "--insecure-control",
 		"--shadow-timeout", o.shadowTimeout.String(), "--engine-addr", engine.Addr("grpc"), "--grpc-addr", o.executor.grpc, "--http-addr", o.executor.http)
 	if err != nil {
@@ -76,7 +76,7 @@ const warmUp = 30 * time.Second
 
 // awaitShadow sends one state until its shadow is answered: connections are made and caches are warm before the clock of
 // the stages runs.
-func awaitShadow(ctx context.Context, addr string, states []load.State) error {
+func awaitShadow(ctx context.Context, addr string, states []traffic.State) error {
 	ctx, cancel := context.WithTimeout(ctx, warmUp)
 	defer cancel()
 	at := endpoint{addr: addr}
@@ -92,7 +92,7 @@ func awaitShadow(ctx context.Context, addr string, states []load.State) error {
 			if resp.GetShadow() != nil {
 				return nil
 			}
-			if !load.Pause(ctx, 50*time.Millisecond) {
+			if !traffic.Pause(ctx, 50*time.Millisecond) {
 				return fmt.Errorf("warm up the pair: no shadow within %v: %s", warmUp, resp.GetShadowError())
 			}
 		}

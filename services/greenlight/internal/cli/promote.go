@@ -15,7 +15,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/greenlight-ml/greenlight/pkg/model"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/confirm"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/confirmation"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/pair"
 )
@@ -81,7 +81,7 @@ func (p *promoteFlags) declareAll(fs *pflag.FlagSet, c console) {
 	declareEvidence(fs, &p.evidence)
 }
 
-func (p *promoteFlags) ledger() *confirm.Ledger { return confirm.NewLedger(p.state) }
+func (p *promoteFlags) ledger() *confirmation.Ledger { return confirmation.NewLedger(p.state) }
 
 func (p *promoteFlags) runCheck(ctx context.Context, c console) error {
 	policy, err := readPolicy(p.policy)
@@ -147,7 +147,7 @@ func (c console) sayCheck(check *promote.Check) error {
 
 func (p *promoteFlags) runConfirm(ctx context.Context, c console) error {
 	pledge, err := promote.Redeem(p.ledger(), p.phrase)
-	used := errors.Is(err, confirm.ErrUsed)
+	used := errors.Is(err, confirmation.ErrUsed)
 	if err != nil && !used {
 		return p.refused(err)
 	}
@@ -260,10 +260,10 @@ func (p *promoteFlags) refused(err error) error {
 		err  error
 		hint string
 	}{
-		{confirm.ErrUnknown, "phrases are kept in --state " + p.state + " of the machine that issued them; greenlight promote --check issues one"},
-		{confirm.ErrMismatch, "copy the whole phrase as greenlight promote --check printed it"},
-		{confirm.ErrUsed, "a phrase works once; greenlight promote --check issues another"},
-		{confirm.ErrExpired, "look again: greenlight promote --check issues another"},
+		{confirmation.ErrUnknown, "phrases are kept in --state " + p.state + " of the machine that issued them; greenlight promote --check issues one"},
+		{confirmation.ErrMismatch, "copy the whole phrase as greenlight promote --check printed it"},
+		{confirmation.ErrUsed, "a phrase works once; greenlight promote --check issues another"},
+		{confirmation.ErrExpired, "look again: greenlight promote --check issues another"},
 		{promote.ErrOtherModel, "check the model that is to be promoted: greenlight promote --check --model ..."},
 		{promote.ErrOtherEvidence, "look at what is there now: greenlight promote --check"},
 		{promote.ErrOtherPSI, "look at the drift as it is now: greenlight promote --check"},

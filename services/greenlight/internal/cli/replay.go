@@ -12,8 +12,8 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/pkg/text"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/load"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/study"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
 
 func replayCommand(c console) *cobra.Command {
@@ -32,7 +32,7 @@ writes no evidence, and prints a line per round.`,
 			if loop {
 				return l.loop(cmd.Context(), c, at)
 			}
-			return l.withStates(c, l.decidesAt(cmd.Context(), c, at), func(data *study.Data, a *model.Artifact, states []load.State, store *evidence.Store) error {
+			return l.withStates(c, l.decidesAt(cmd.Context(), c, at), func(data *experiment.Data, a *model.Artifact, states []traffic.State, store *evidence.Store) error {
 				r, err := shadowLoad(cmd.Context(), c, store, "replay", "shadow_replay.json", at, data, a, states, l.pace(c.progress("replay")))
 				if err != nil {
 					return err
@@ -49,14 +49,14 @@ writes no evidence, and prints a line per round.`,
 
 // loop replays until it is stopped. An executor that is away is waited for.
 func (l *loadFlags) loop(ctx context.Context, c console, at endpoint) error {
-	data, a, states, err := l.states(c, func(a *model.Artifact) (load.Baseline, error) {
+	data, a, states, err := l.states(c, func(a *model.Artifact) (traffic.Baseline, error) {
 		for {
 			b, err := l.decidesAt(ctx, c, at)(a)
 			if code := status.Code(err); code != codes.Unavailable && code != codes.DeadlineExceeded || ctx.Err() != nil {
 				return b, err
 			}
 			c.say("executor is not reached, trying again: %v", err)
-			if !load.Pause(ctx, time.Second) {
+			if !traffic.Pause(ctx, time.Second) {
 				return b, ctx.Err()
 			}
 		}
@@ -71,13 +71,13 @@ func (l *loadFlags) loop(ctx context.Context, c console, at endpoint) error {
 	return at.dial(func(conn *grpc.ClientConn) error {
 		for from := 0; ; from = (from + round) % len(states) {
 			part := states[from:min(from+round, len(states))]
-			r, err := load.Shadow(ctx, executorClient(conn), a, part, l.pace(nil))
+			r, err := traffic.Shadow(ctx, executorClient(conn), a, part, l.pace(nil))
 			if ctx.Err() != nil {
 				return nil //nolint:nilerr // stopped, as one stops a loop
 			}
 			if err != nil {
 				c.say("%s  executor is not reached, trying again: %v", data.Name, err)
-				if !load.Pause(ctx, time.Second) {
+				if !traffic.Pause(ctx, time.Second) {
 					return nil
 				}
 				continue

@@ -16,8 +16,8 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/pkg/train"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/retrain"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/study"
 )
 
 // defaultSchema is the features of a candidate unless --schema says otherwise.
@@ -103,8 +103,8 @@ func (r *retrainFlags) validate(changed func(string) bool) error {
 }
 
 // collect reads the newest days, and of a log what it had.
-func (r *retrainFlags) collect(c console) (*study.Data, *retrain.Log, error) {
-	var data *study.Data
+func (r *retrainFlags) collect(c console) (*experiment.Data, *retrain.Log, error) {
+	var data *experiment.Data
 	var log *retrain.Log
 	var err error
 	if r.log == "" {
@@ -126,7 +126,7 @@ func (r *retrainFlags) collect(c console) (*study.Data, *retrain.Log, error) {
 	first, last := data.Raw[0], data.Raw[len(data.Raw)-1]
 	c.say("window    %d bars, %s to %s", len(data.Raw), clock(first.Start), clock(last.End()))
 	if r.window > 0 {
-		if err := c.indented(study.NewDataQuality(data.Quality).Lines); err != nil {
+		if err := c.indented(experiment.NewDataQuality(data.Quality).Lines); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -172,7 +172,7 @@ func (r *retrainFlags) retrain(ctx context.Context, c console, store *evidence.S
 	}
 
 	start := time.Now()
-	s, err := study.Run(ctx, data, study.Options{Versions: map[string]string{r.schema: version}, Progress: c.progress("training")})
+	s, err := experiment.Run(ctx, data, experiment.Options{Versions: map[string]string{r.schema: version}, Progress: c.progress("training")})
 	if errors.Is(err, train.ErrTooFewDays) {
 		return none, withHint(err, "widen --window: 8 days are the least that can be trained and tested on")
 	}
@@ -265,7 +265,7 @@ func sameModel(registry *model.Registry, a *model.Artifact) (string, error) {
 }
 
 // write writes the figures, then the report that names them.
-func (r *retrainFlags) write(store *evidence.Store, header evidence.Header, s *study.Study, candidate *study.Candidate, report *retrain.Report) error {
+func (r *retrainFlags) write(store *evidence.Store, header evidence.Header, s *experiment.Study, candidate *experiment.Candidate, report *retrain.Report) error {
 	figures, err := retrain.Draw(s, candidate, report)
 	if err != nil {
 		return err

@@ -18,9 +18,9 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftfleet"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/load"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/proc"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/study"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/process"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
 
 // runFlags configure the main job.
@@ -96,7 +96,7 @@ func (r *runFlags) run(ctx context.Context, c console, store *evidence.Store) (g
 	if err != nil {
 		return gate.Scorecard{}, err
 	}
-	heldOut, err := load.States(t.Frame, t.Data.Symbol, t.HeldOut(), t.artifact, t.Data.Source())
+	heldOut, err := traffic.States(t.Frame, t.Data.Symbol, t.HeldOut(), t.artifact, t.Data.Source())
 	if err != nil {
 		return gate.Scorecard{}, err
 	}
@@ -107,7 +107,7 @@ func (r *runFlags) run(ctx context.Context, c console, store *evidence.Store) (g
 	if err != nil {
 		return gate.Scorecard{}, err
 	}
-	card := gate.Scorecard{Results: slices.Concat(study.Headline(offline), online)}
+	card := gate.Scorecard{Results: slices.Concat(experiment.Headline(offline), online)}
 	header := loadHeader("greenlight/scorecard/v1", t.Data, t.artifact)
 	if err := store.WriteJSON("scorecard.json", header, card); err != nil {
 		return card, err
@@ -125,10 +125,10 @@ func (r *runFlags) run(ctx context.Context, c console, store *evidence.Store) (g
 }
 
 // online starts the services, puts them through their paces, and stops them.
-func (r *runFlags) online(ctx context.Context, c console, store *evidence.Store, dir string, t *trained, heldOut []load.State) (results []gate.Result, err error) {
+func (r *runFlags) online(ctx context.Context, c console, store *evidence.Store, dir string, t *trained, heldOut []traffic.State) (results []gate.Result, err error) {
 	err = withPair(ctx, pairOptions{
 		bin: r.binaries, dir: dir, models: r.models, artifact: t.artifact, engine: r.engine, executor: r.executor, shadowTimeout: r.shadowTimeout,
-	}, func(engine, executor *proc.Process) (err error) {
+	}, func(engine, executor *process.Process) (err error) {
 		c.say("up        ml-engine %s (pid %d), executor %s (pid %d)", engine.Addr("grpc"), engine.PID(), executor.Addr("grpc"), executor.PID())
 		if err := snapshotMetrics(ctx, c, store, engine.Addr("http"), executor.Addr("http")); err != nil {
 			return err
@@ -143,15 +143,15 @@ func (r *runFlags) online(ctx context.Context, c console, store *evidence.Store,
 }
 
 // stages are what the pair is put through, in the order of the main job.
-func (r *runFlags) stages(ctx context.Context, c console, store *evidence.Store, dir string, t *trained, heldOut []load.State, engine, executor string) ([]gate.Result, error) {
-	s, err := smoke(ctx, c, store, endpoint{addr: engine}, t.Data, t.artifact, varied(heldOut, 1000), load.Pace{Progress: c.progress("smoke")})
+func (r *runFlags) stages(ctx context.Context, c console, store *evidence.Store, dir string, t *trained, heldOut []traffic.State, engine, executor string) ([]gate.Result, error) {
+	s, err := smoke(ctx, c, store, endpoint{addr: engine}, t.Data, t.artifact, varied(heldOut, 1000), traffic.Pace{Progress: c.progress("smoke")})
 	if err != nil {
 		return nil, err
 	}
-	if _, err := shadowLoad(ctx, c, store, "shadow", "shadow_smoke_1k.json", endpoint{addr: executor}, t.Data, t.artifact, varied(heldOut, 1000), load.Pace{Progress: c.progress("shadow smoke")}); err != nil {
+	if _, err := shadowLoad(ctx, c, store, "shadow", "shadow_smoke_1k.json", endpoint{addr: executor}, t.Data, t.artifact, varied(heldOut, 1000), traffic.Pace{Progress: c.progress("shadow smoke")}); err != nil {
 		return nil, err
 	}
-	replay, err := shadowLoad(ctx, c, store, "replay", "shadow_replay.json", endpoint{addr: executor}, t.Data, t.artifact, heldOut, load.Pace{Progress: c.progress("replay")})
+	replay, err := shadowLoad(ctx, c, store, "replay", "shadow_replay.json", endpoint{addr: executor}, t.Data, t.artifact, heldOut, traffic.Pace{Progress: c.progress("replay")})
 	if err != nil {
 		return nil, err
 	}
@@ -160,7 +160,7 @@ func (r *runFlags) stages(ctx context.Context, c console, store *evidence.Store,
 	}
 	d := dryRun{
 		state: canary.State(filepath.Join(dir, "canary")), policy: r.rehearsal, data: t.Data, artifact: t.artifact, states: heldOut,
-		pace:   load.Pace{Rate: rehearsalRate},
+		pace:   traffic.Pace{Rate: rehearsalRate},
 		target: canary.Target{Executors: []string{executor}, Engines: []string{engine}, Evidence: r.evidence},
 		keep:   func(write func(*evidence.Store) error) error { return write(store) },
 	}

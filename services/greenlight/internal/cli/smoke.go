@@ -19,9 +19,9 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/text"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/load"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/pair"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/study"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
 
 // loadFlags say what to send, and against which model the answers are checked.
@@ -45,32 +45,32 @@ func (l *loadFlags) declare(fs *pflag.FlagSet) {
 	declareEvidence(fs, &l.evidence)
 }
 
-func (l *loadFlags) pace(progress func(done, total int)) load.Pace {
-	return load.Pace{Concurrency: l.concurrency, Rate: l.rate, Timeout: l.timeout, Progress: progress}
+func (l *loadFlags) pace(progress func(done, total int)) traffic.Pace {
+	return traffic.Pace{Concurrency: l.concurrency, Rate: l.rate, Timeout: l.timeout, Progress: progress}
 }
 
 // decider is the baseline of the executor that the states are for.
-type decider func(*model.Artifact) (load.Baseline, error)
+type decider func(*model.Artifact) (traffic.Baseline, error)
 
 // released is the decider of an executor that is started with the heuristic of the model.
-func released(a *model.Artifact) (load.Baseline, error) { return load.Heuristic(a), nil }
+func released(a *model.Artifact) (traffic.Baseline, error) { return traffic.Heuristic(a), nil }
 
 // decidesAt is the decider of an executor that runs: it names its baseline, which --models must have.
 func (l *loadFlags) decidesAt(ctx context.Context, c console, at endpoint) decider {
-	return func(a *model.Artifact) (b load.Baseline, err error) {
+	return func(a *model.Artifact) (b traffic.Baseline, err error) {
 		ctx, cancel := context.WithTimeout(ctx, baselineTimeout)
 		defer cancel()
 		err = at.dial(func(conn *grpc.ClientConn) error {
 			named, err := executorClient(conn).Baseline(ctx)
 			if err == nil {
-				b, err = load.FindBaseline(model.OpenRegistry(l.models), a, named)
+				b, err = traffic.FindBaseline(model.OpenRegistry(l.models), a, named)
 			}
 			return err
 		})
 		switch {
 		case err == nil && b.Scorer == nil:
 			c.say("baseline  %s, digest %.12s, is not in %s: the baseline's answers cannot be checked", b.Version, b.Digest, l.models)
-		case err == nil && b.Model != load.Heuristic(a).Model:
+		case err == nil && b.Model != traffic.Heuristic(a).Model:
 			c.say("baseline  %s, digest %.12s: its answers are compared with that model in %s", b.Version, b.Digest, l.models)
 		}
 		return b, err
@@ -82,7 +82,7 @@ const baselineTimeout = 5 * time.Second
 
 // states reads the data and the model, and makes the states that the model has not been trained on; without data of its
 // own, the whole of the simulated market.
-func (l *loadFlags) states(c console, decides decider) (*study.Data, *model.Artifact, []load.State, error) {
+func (l *loadFlags) states(c console, decides decider) (*experiment.Data, *model.Artifact, []traffic.State, error) {
 	a, err := model.OpenRegistry(l.models).Load(l.model)
 	if err != nil {
 		return nil, nil, nil, withHint(err, "greenlight train makes models; --models names their folder")
@@ -105,7 +105,7 @@ func (l *loadFlags) states(c console, decides decider) (*study.Data, *model.Arti
 			minutes = append(minutes, i)
 		}
 	}
-	states, err := load.StatesBeside(frame, data.Symbol, minutes, a, baseline, data.Source())
+	states, err := traffic.StatesBeside(frame, data.Symbol, minutes, a, baseline, data.Source())
 	if err == nil && len(states) == 0 {
 		err = fmt.Errorf("%s has no minute in which the inputs of %s are defined: features need a day of warm-up", data.Name, a.Manifest.Version)
 	}
@@ -113,16 +113,16 @@ func (l *loadFlags) states(c console, decides decider) (*study.Data, *model.Arti
 }
 
 // smoke sends varied states to ml-engine and writes smoke_1k.json.
-func smoke(ctx context.Context, c console, store *evidence.Store, at endpoint, data *study.Data, a *model.Artifact, states []load.State, pace load.Pace) (*load.SmokeResult, error) {
-	var r *load.SmokeResult
+func smoke(ctx context.Context, c console, store *evidence.Store, at endpoint, data *experiment.Data, a *model.Artifact, states []traffic.State, pace traffic.Pace) (*traffic.SmokeResult, error) {
+	var r *traffic.SmokeResult
 	err := at.dial(func(conn *grpc.ClientConn) (err error) {
-		r, err = load.Smoke(ctx, mlenginev1.NewScoringServiceClient(conn), a, states, pace)
+		r, err = traffic.Smoke(ctx, mlenginev1.NewScoringServiceClient(conn), a, states, pace)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	if err := store.WriteJSON("smoke_1k.json", loadHeader(load.SmokeSchema, data, a), r); err != nil {
+	if err := store.WriteJSON("smoke_1k.json", loadHeader(traffic.SmokeSchema, data, a), r); err != nil {
 		return nil, err
 	}
 	c.say("smoke     %s, %.1f %% right, %s, p50 %.2f ms, p95 %.2f ms, p99 %.2f ms: %s",
@@ -132,16 +132,16 @@ func smoke(ctx context.Context, c console, store *evidence.Store, at endpoint, d
 }
 
 // shadowLoad sends states to the executor, waits for their shadows, and writes the evidence under the name.
-func shadowLoad(ctx context.Context, c console, store *evidence.Store, stage, file string, at endpoint, data *study.Data, a *model.Artifact, states []load.State, pace load.Pace) (*load.ShadowResult, error) {
-	var r *load.ShadowResult
+func shadowLoad(ctx context.Context, c console, store *evidence.Store, stage, file string, at endpoint, data *experiment.Data, a *model.Artifact, states []traffic.State, pace traffic.Pace) (*traffic.ShadowResult, error) {
+	var r *traffic.ShadowResult
 	err := at.dial(func(conn *grpc.ClientConn) (err error) {
-		r, err = load.Shadow(ctx, executorClient(conn), a, states, pace)
+		r, err = traffic.Shadow(ctx, executorClient(conn), a, states, pace)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	if err := store.WriteJSON(file, loadHeader(load.ShadowSchema, data, a), r); err != nil {
+	if err := store.WriteJSON(file, loadHeader(traffic.ShadowSchema, data, a), r); err != nil {
 		return nil, err
 	}
 	c.say("%-9s %s, match rate %.1f %% of %s, %s, shadow p95 %.2f ms: %s",
@@ -150,8 +150,8 @@ func shadowLoad(ctx context.Context, c console, store *evidence.Store, stage, fi
 	return r, nil
 }
 
-func executorClient(conn *grpc.ClientConn) load.Executor {
-	return load.Executor{Decisions: executorv1.NewDecisionServiceClient(conn), Shadows: executorv1.NewShadowServiceClient(conn)}
+func executorClient(conn *grpc.ClientConn) traffic.Executor {
+	return traffic.Executor{Decisions: executorv1.NewDecisionServiceClient(conn), Shadows: executorv1.NewShadowServiceClient(conn)}
 }
 
 // sayErrors says how many calls failed, and the first failure of each kind with what to do.
@@ -164,7 +164,7 @@ func (c console) sayErrors(counts map[string]int, first map[string]error) {
 	}
 }
 
-func loadHeader(schema string, data *study.Data, a *model.Artifact) evidence.Header {
+func loadHeader(schema string, data *experiment.Data, a *model.Artifact) evidence.Header {
 	return evidence.Header{
 		Schema: schema, Source: data.Source(), Inputs: data.Inputs(),
 		Model: &evidence.Model{Version: a.Manifest.Version, Digest: a.Digest()}, Git: revision(),
@@ -173,8 +173,8 @@ func loadHeader(schema string, data *study.Data, a *model.Artifact) evidence.Hea
 
 // varied picks n states evenly from the period and shuffles them, from a fixed seed, so that neighbours in time are not
 // neighbours on the wire.
-func varied(states []load.State, n int) []load.State {
-	picked := load.Spread(states, n)
+func varied(states []traffic.State, n int) []traffic.State {
+	picked := traffic.Spread(states, n)
 	rand.New(rand.NewPCG(defaultSeed, uint64(n))).Shuffle(len(picked), func(i, j int) { picked[i], picked[j] = picked[j], picked[i] })
 	return picked
 }
@@ -189,7 +189,7 @@ func smokeCommand(c console) *cobra.Command {
 to the last bit, with what the same model computes in process. It writes smoke_1k.json and exits 3 when an SLO is missed.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return l.withStates(c, released, func(data *study.Data, a *model.Artifact, states []load.State, store *evidence.Store) error {
+			return l.withStates(c, released, func(data *experiment.Data, a *model.Artifact, states []traffic.State, store *evidence.Store) error {
 				r, err := smoke(cmd.Context(), c, store, at, data, a, varied(states, n), l.pace(c.progress("smoke")))
 				if err != nil {
 					return err
@@ -216,7 +216,7 @@ executor names its baseline, which is looked for in --models: answers of one tha
 no PASS. It writes shadow_smoke_1k.json and exits 3 when an SLO is missed.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return l.withStates(c, l.decidesAt(cmd.Context(), c, at), func(data *study.Data, a *model.Artifact, states []load.State, store *evidence.Store) error {
+			return l.withStates(c, l.decidesAt(cmd.Context(), c, at), func(data *experiment.Data, a *model.Artifact, states []traffic.State, store *evidence.Store) error {
 				r, err := shadowLoad(cmd.Context(), c, store, "shadow", "shadow_smoke_1k.json", at, data, a, varied(states, n), l.pace(c.progress("shadow smoke")))
 				if err != nil {
 					return err
@@ -232,7 +232,7 @@ no PASS. It writes shadow_smoke_1k.json and exits 3 when an SLO is missed.`,
 }
 
 // withStates loads what is to be sent, opens the evidence folder for fn, and closes it.
-func (l *loadFlags) withStates(c console, decides decider, fn func(*study.Data, *model.Artifact, []load.State, *evidence.Store) error) error {
+func (l *loadFlags) withStates(c console, decides decider, fn func(*experiment.Data, *model.Artifact, []traffic.State, *evidence.Store) error) error {
 	data, a, states, err := l.states(c, decides)
 	if err != nil {
 		return err

@@ -10,9 +10,9 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/market"
 	"github.com/greenlight-ml/greenlight/pkg/model"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/load"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/soak"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/study"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
 
 func soakCommand(c console) *cobra.Command {
@@ -78,11 +78,11 @@ It exits 3 when something went wrong, and 1 when it could not be run. --schedule
 
 // soakModels trains a model of each schema on a short simulated market and makes states that both can score.
 func soakModels(ctx context.Context, opts *soak.Options) error {
-	data, err := study.Simulate(market.SimulateOptions{Seed: defaultSeed, Days: 42})
+	data, err := experiment.Simulate(market.SimulateOptions{Seed: defaultSeed, Days: 42})
 	if err != nil {
 		return err
 	}
-	s, err := study.Run(ctx, data, study.Options{Versions: map[string]string{"v1.8.1": defaultModel, "v1.8": "v1.8-b0"}})
+	s, err := experiment.Run(ctx, data, experiment.Options{Versions: map[string]string{"v1.8.1": defaultModel, "v1.8": "v1.8-b0"}})
 	if err != nil {
 		return err
 	}
@@ -105,7 +105,7 @@ func soakModels(ctx context.Context, opts *soak.Options) error {
 	if opts.States, err = soak.States(s.Frame, data.Symbol, s.HeldOut(), opts.Models); err != nil {
 		return err
 	}
-	states := make([]load.State, len(opts.States))
+	states := make([]traffic.State, len(opts.States))
 	for i, s := range opts.States {
 		states[i] = s.State
 	}

@@ -13,7 +13,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/pkg/text"
 	"github.com/greenlight-ml/greenlight/pkg/train"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/study"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
 )
 
 // defaultModel is the model under trial unless --model says otherwise.
@@ -30,17 +30,17 @@ type trainFlags struct {
 func (t *trainFlags) declare(fs *pflag.FlagSet) {
 	t.data.declare(fs)
 	fs.StringVar(&t.model, "model", defaultModel, "version of the model under trial: the one that the report is about")
-	fs.StringToStringVar(&t.versions, "versions", study.DefaultVersions(), "version of the model to train, by feature schema")
+	fs.StringToStringVar(&t.versions, "versions", experiment.DefaultVersions(), "version of the model to train, by feature schema")
 }
 
 // trained is the models of a study, in the registry.
 type trained struct {
-	*study.Study
+	*experiment.Study
 
 	// candidate is the model under trial, artifact its files.
-	candidate *study.Candidate
+	candidate *experiment.Candidate
 	artifact  *model.Artifact
-	report    *study.OfflineReport
+	report    *experiment.OfflineReport
 }
 
 // train loads the data, trains every model, registers them and writes offline_report.json.
@@ -50,7 +50,7 @@ func (t *trainFlags) train(ctx context.Context, c console, store *evidence.Store
 		return nil, err
 	}
 	start := time.Now()
-	s, err := study.Run(ctx, data, study.Options{Versions: t.versions, Progress: c.progress("training")})
+	s, err := experiment.Run(ctx, data, experiment.Options{Versions: t.versions, Progress: c.progress("training")})
 	if errors.Is(err, train.ErrTooFewDays) {
 		return nil, withHint(err, "train on at least 8 days of one-minute data; greenlight run without --data simulates 42")
 	}

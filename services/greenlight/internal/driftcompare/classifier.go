@@ -5,11 +5,11 @@ import (
 	"strings"
 
 	"github.com/greenlight-ml/greenlight/pkg/drift"
-	"github.com/greenlight-ml/greenlight/pkg/drift/domain"
+	"github.com/greenlight-ml/greenlight/pkg/twosample"
 )
 
 // Classify asks whether a classifier can tell the current set from the reference by what the model sees, and nothing else.
-func Classify(reference, current *Set, o domain.Options) (*domain.Result, error) {
+func Classify(reference, current *Set, o twosample.Options) (*twosample.Result, error) {
 	if reference.Schema.Name != current.Schema.Name {
 		return nil, fmt.Errorf("%s is of schema %s and %s of %s: give two of one schema", current.Name, current.Schema.Name, reference.Name, reference.Schema.Name)
 	}
@@ -17,8 +17,8 @@ func Classify(reference, current *Set, o domain.Options) (*domain.Result, error)
 }
 
 // classify asks whether a classifier can tell the two sets apart by what the model sees.
-func classify(reference, current *Set, o domain.Options) (*domain.Result, error) {
-	r, err := domain.Classify(reference.features(), reference.sample(), current.sample(), o)
+func classify(reference, current *Set, o twosample.Options) (*twosample.Result, error) {
+	r, err := twosample.Classify(reference.features(), reference.sample(), current.sample(), o)
 	if err != nil {
 		return nil, fmt.Errorf("tell %s from %s: %w", current.Name, reference.Name, err)
 	}
@@ -37,8 +37,8 @@ func (s *Set) features() []string {
 }
 
 // sample is the model's features row by row.
-func (s *Set) sample() domain.Sample {
-	sample := domain.Sample{Days: s.days, X: make([]float64, 0, len(s.days)*len(s.features()))}
+func (s *Set) sample() twosample.Sample {
+	sample := twosample.Sample{Days: s.days, X: make([]float64, 0, len(s.days)*len(s.features()))}
 	for i := range s.days {
 		for _, c := range s.columns {
 			if c.Role == drift.ModelFeature {

@@ -7,12 +7,12 @@ import (
 	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/drift"
-	"github.com/greenlight-ml/greenlight/pkg/drift/domain"
 	"github.com/greenlight-ml/greenlight/pkg/featurelog"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/stats"
+	"github.com/greenlight-ml/greenlight/pkg/twosample"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftview"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/study"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
 )
 
 // Schema names the kind of evidence of psi_compare.json.
@@ -28,7 +28,7 @@ type Report struct {
 	Current       Side   `json:"current"`
 	// Classifier is what a classifier makes of the features together, which the indices look at one by one; null when it
 	// was not asked, or there are no rows.
-	Classifier *domain.Result `json:"classifier"`
+	Classifier *twosample.Result `json:"classifier"`
 	driftview.Report
 }
 
@@ -36,12 +36,12 @@ type Report struct {
 type Options struct {
 	Limits drift.Limits
 	// Classifier is not asked with 0 permutations.
-	Classifier domain.Options
+	Classifier twosample.Options
 }
 
 // DefaultOptions judge as ml-engine does, and ask the classifier.
 func DefaultOptions() Options {
-	return Options{Limits: drift.DefaultLimits(), Classifier: domain.DefaultOptions()}
+	return Options{Limits: drift.DefaultLimits(), Classifier: twosample.DefaultOptions()}
 }
 
 // Side describes one of the two sets.
@@ -61,7 +61,7 @@ type Side struct {
 	First string `json:"first"`
 	Last  string `json:"last"`
 	// Quality is that of the market data; null for a feature log. An index of bad data says nothing, whatever it is.
-	Quality *study.DataQuality `json:"data_quality"`
+	Quality *experiment.DataQuality `json:"data_quality"`
 }
 
 func side(s *Set) Side {
@@ -133,7 +133,7 @@ func (r *Report) DataVerdict() (v gate.Verdict, reasons []string) {
 	v = gate.Pass
 	for _, side := range []struct {
 		name string
-		*study.DataQuality
+		*experiment.DataQuality
 	}{{"reference", r.Reference.Quality}, {"current", r.Current.Quality}} {
 		if side.DataQuality == nil {
 			continue

@@ -6,19 +6,19 @@ import (
 	"testing"
 	"time"
 
-	"github.com/greenlight-ml/greenlight/pkg/drift/domain"
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/featurelog"
 	"github.com/greenlight-ml/greenlight/pkg/market"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/study"
+	"github.com/greenlight-ml/greenlight/pkg/twosample"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
 )
 
 // simulated is a market of 20 days, made once: it must not be changed.
-var simulated = sync.OnceValues(func() (*study.Data, error) {
-	return study.Simulate(market.SimulateOptions{Seed: 3, Days: 20})
+var simulated = sync.OnceValues(func() (*experiment.Data, error) {
+	return experiment.Simulate(market.SimulateOptions{Seed: 3, Days: 20})
 })
 
-func data(t *testing.T) *study.Data {
+func data(t *testing.T) *experiment.Data {
 	t.Helper()
 	d, err := simulated()
 	if err != nil {
@@ -50,7 +50,7 @@ func whole(t *testing.T) *Set {
 func compare(t *testing.T, reference, current *Set) *Report {
 	t.Helper()
 	o := DefaultOptions()
-	o.Classifier = domain.Options{}
+	o.Classifier = twosample.Options{}
 	r, err := Compare(reference, current, o)
 	if err != nil {
 		t.Fatal(err)

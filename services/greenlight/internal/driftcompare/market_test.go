@@ -8,7 +8,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/drift"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/market"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/study"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
 )
 
 // TestMarkets is why the features of v1.8.1 are relative: from the training days to the week after them the price leaves
@@ -32,7 +32,7 @@ func TestMarkets(t *testing.T) {
 	}
 	for _, set := range sets {
 		t.Run(set.path, func(t *testing.T) {
-			d, err := study.Read(filepath.Join(dir, set.path), market.ReadOptions{})
+			d, err := experiment.Read(filepath.Join(dir, set.path), market.ReadOptions{})
 			if err != nil {
 				t.Fatal(err)
 			}

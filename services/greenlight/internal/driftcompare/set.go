@@ -12,7 +12,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/featurelog"
 	"github.com/greenlight-ml/greenlight/pkg/model"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/study"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
 )
 
 // Set is rows to compare, each with its UTC day. It must not be changed.
@@ -31,7 +31,7 @@ type Set struct {
 	Untimely int
 	Sources  featurelog.Sources
 	// Quality is that of the market data that it was made of, before it was cut; nil for a feature log.
-	Quality *study.DataQuality
+	Quality *experiment.DataQuality
 
 	// columns are the features of the schema but bias, the score if there is a model, the raw inputs if they are known.
 	columns []drift.Column
@@ -45,7 +45,7 @@ func newSet(schema *feature.Schema, scorer model.Scorer, raw bool) *Set {
 	s := &Set{Schema: schema, scorer: scorer}
 	weights := model.Importance(scorer, schema)
 	var inputs []drift.Column
-	for _, name := range study.Watched(schema) {
+	for _, name := range experiment.Watched(schema) {
 		switch {
 		case schema.Index(name) >= 0:
 			s.columns = append(s.columns, drift.Column{Name: name, Role: drift.ModelFeature, Weight: weights[name]})
@@ -54,7 +54,7 @@ func newSet(schema *feature.Schema, scorer model.Scorer, raw bool) *Set {
 		}
 	}
 	if scorer != nil {
-		s.columns = append(s.columns, drift.Column{Name: study.ScoreColumn, Role: drift.Score})
+		s.columns = append(s.columns, drift.Column{Name: experiment.ScoreColumn, Role: drift.Score})
 	}
 	s.columns = append(s.columns, inputs...)
 	return s

@@ -10,22 +10,22 @@ import (
 	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/drift"
-	"github.com/greenlight-ml/greenlight/pkg/drift/domain"
-	"github.com/greenlight-ml/greenlight/pkg/enginetest"
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/enginetest"
+	"github.com/greenlight-ml/greenlight/pkg/twosample"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/agent"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftcompare"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftfleet"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/load"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/promotetest"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/report"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/retrain"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/study"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
 
 // now is when the whole folder is written: a Thursday.
@@ -102,14 +102,14 @@ func (w *whole) evaluation() {
 	w.t.Helper()
 	f, err := open(w.dir)
 	w.must(err)
-	offline, err := as[study.OfflineReport](f.named["offline_report.json"])
+	offline, err := as[experiment.OfflineReport](f.named["offline_report.json"])
 	w.must(err)
 	card := offline.Judge()
-	result := study.EvalResult{Result: card.Verdict(), Checks: card.Results}
+	result := experiment.EvalResult{Result: card.Verdict(), Checks: card.Results}
 	in, err := evidence.InputOf(filepath.Join(w.dir, "offline_report.json"))
 	w.must(err)
 	m := f.named["offline_report.json"].header.Model
-	w.must(w.store.WriteJSON("eval_result.json", evidence.Header{Schema: study.EvalSchema, Source: evidence.Replay, Inputs: []evidence.Input{in}, Model: m}, result))
+	w.must(w.store.WriteJSON("eval_result.json", evidence.Header{Schema: experiment.EvalSchema, Source: evidence.Replay, Inputs: []evidence.Input{in}, Model: m}, result))
 	text, err := result.Text(offline.Version)
 	w.must(err)
 	w.must(w.store.WriteFile("eval_result.txt", []byte(text)))
@@ -121,16 +121,16 @@ func (w *whole) evaluation() {
 }
 
 // evaluationV1 is the files of the same evaluation as older versions wrote them.
-func (w *whole) evaluationV1(r *study.OfflineReport) {
+func (w *whole) evaluationV1(r *experiment.OfflineReport) {
 	w.t.Helper()
 	old := *r
 	old.TestDays, old.Quality = 0, nil
-	w.write("old_offline_report.json", study.OfflineSchemaV1, evidence.Replay, &old)
+	w.write("old_offline_report.json", experiment.OfflineSchemaV1, evidence.Replay, &old)
 	in, err := evidence.InputOf(filepath.Join(w.dir, "old_offline_report.json"))
 	w.must(err)
 	card := old.JudgeFigures()
-	w.must(w.store.WriteJSON("old_eval_result.json", evidence.Header{Schema: study.EvalSchemaV1, Source: evidence.Replay, Inputs: []evidence.Input{in}},
-		study.EvalResult{Result: card.Verdict(), Checks: card.Results}))
+	w.must(w.store.WriteJSON("old_eval_result.json", evidence.Header{Schema: experiment.EvalSchemaV1, Source: evidence.Replay, Inputs: []evidence.Input{in}},
+		experiment.EvalResult{Result: card.Verdict(), Checks: card.Results}))
 	w.write("old_retrain_report.json", retrain.ReportSchemaV1, evidence.Replay, retrain.Report{
 		Version: "v1.8.1-rc2", Result: card.Verdict(), Checks: card.Results, Evaluation: &old, Figures: []string{},
 	})
@@ -138,16 +138,16 @@ func (w *whole) evaluationV1(r *study.OfflineReport) {
 
 func (w *whole) loads() {
 	w.t.Helper()
-	latency := load.Latency{P50: 0.5, P95: 2, P99: 5}
-	smoke := load.SmokeResult{Total: 1000, Succeeded: 1000, SuccessRate: 1, Latency: latency, DurationS: 1, Answered: 1000, Distinct: 900, Errors: map[string]int{}}
+	latency := traffic.Latency{P50: 0.5, P95: 2, P99: 5}
+	smoke := traffic.SmokeResult{Total: 1000, Succeeded: 1000, SuccessRate: 1, Latency: latency, DurationS: 1, Answered: 1000, Distinct: 900, Errors: map[string]int{}}
 	smoke.SLO = smoke.Judge()
-	w.write("smoke_1k.json", load.SmokeSchema, evidence.Replay, smoke)
-	beside := load.ShadowResult{
+	w.write("smoke_1k.json", traffic.SmokeSchema, evidence.Replay, smoke)
+	beside := traffic.ShadowResult{
 		Total: 1000, Succeeded: 1000, SuccessRate: 1, Latency: latency, ShadowLatency: latency, DurationS: 1, MatchRate: 0.6, Comparisons: 1000,
 		Outcomes: map[string]int{shadow.Match.String(): 600, shadow.Mismatch.String(): 400}, Distinct: 900, Errors: map[string]int{},
 	}
 	beside.SLO = beside.Judge()
-	w.write("shadow_smoke_1k.json", load.ShadowSchema, evidence.Replay, beside)
+	w.write("shadow_smoke_1k.json", traffic.ShadowSchema, evidence.Replay, beside)
 	w.write("scorecard.json", scorecardSchema, evidence.Replay, gate.Scorecard{Results: append(smoke.SLO.Results, beside.SLO.Results...)})
 	w.must(w.store.WriteFile("metrics_baseline_20260611T110000Z.txt", []byte("# TYPE ml_model_info gauge\nml_model_info 1\n")))
 }
@@ -186,7 +186,7 @@ func (w *whole) drift() {
 	snapshot, err := as[driftfleet.Report](f.named["psi_snapshot.json"])
 	w.must(err)
 	w.text("psi_overview.svg")
-	classifier := &domain.Result{AUC: 0.7, P: 0.005, Permutations: 200, LeansOn: []domain.Weight{{Input: "rsi14_z", Weight: 1, Share: 1}}}
+	classifier := &twosample.Result{AUC: 0.7, P: 0.005, Permutations: 200, LeansOn: []twosample.Weight{{Input: "rsi14_z", Weight: 1, Share: 1}}}
 	classifier.Verdict, classifier.Reason = classifier.Judge()
 	w.write("psi_compare.json", driftcompare.Schema, evidence.Replay, driftcompare.Report{FeatureSchema: "v1.8.1", Classifier: classifier, Report: snapshot.Report})
 	w.write("retrain_suggestion_20260601T000000Z.json", agent.SuggestionSchema, evidence.Live, agent.Suggestion{
@@ -222,7 +222,7 @@ func (w *whole) periods() {
 	h := evidence.Header{Source: evidence.Live, Git: "test"}
 	for d := range 2 {
 		s := report.Summarize(report.Day(begin.AddDate(0, 0, d)), samples)
-		s.Classifier = &domain.Result{Verdict: gate.Inconclusive, Reason: "1 days of reference", LeansOn: []domain.Weight{}}
+		s.Classifier = &twosample.Result{Verdict: gate.Inconclusive, Reason: "1 days of reference", LeansOn: []twosample.Weight{}}
 		_, err := report.WriteDaily(w.dir, w.store, h, s)
 		w.must(err)
 	}

@@ -9,8 +9,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/greenlight-ml/greenlight/pkg/drift/domain"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/pkg/twosample"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/report"
 )
 
@@ -118,7 +118,7 @@ func (c *checker) summary(s *report.Summary) {
 }
 
 // classifier judges what a classifier found; it may be nil.
-func (c *checker) classifier(k *domain.Result) {
+func (c *checker) classifier(k *twosample.Result) {
 	if k == nil {
 		return
 	}

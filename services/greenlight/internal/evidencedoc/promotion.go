@@ -3,8 +3,8 @@ package evidencedoc
 import (
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftfleet"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/study"
 )
 
 // promotion is what promotion_check.json and promotion.json have in common.
@@ -46,8 +46,8 @@ func pointed(v *float64) float64 {
 // measured is the figure of a blocker in the file that it was judged by, of those that are figures of a file.
 func measured(source *file, blocker string) (value float64, known bool, err error) {
 	switch source.header.Schema {
-	case study.OfflineSchema, study.OfflineSchemaV1:
-		r, err := as[study.OfflineReport](source)
+	case experiment.OfflineSchema, experiment.OfflineSchemaV1:
+		r, err := as[experiment.OfflineReport](source)
 		if err != nil || r.Report == nil {
 			return 0, false, err
 		}

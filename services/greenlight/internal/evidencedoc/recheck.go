@@ -13,11 +13,11 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftcompare"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftfleet"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/load"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/report"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/retrain"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/study"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
 
 // The schemas that other packages write and do not name.
@@ -89,16 +89,16 @@ func (c *checker) add(wrong bool, format string, args ...any) {
 
 // exact are the schemas whose figures are judged by nothing but their value, threshold and number of samples.
 var exact = map[string]bool{
-	study.EvalSchema: true, study.EvalSchemaV1: true, load.SmokeSchema: true, load.ShadowSchema: true, scorecardSchema: true, canarySchema: true,
+	experiment.EvalSchema: true, experiment.EvalSchemaV1: true, traffic.SmokeSchema: true, traffic.ShadowSchema: true, scorecardSchema: true, canarySchema: true,
 	preflightSchema: true, retrain.ReportSchema: true, retrain.ReportSchemaV1: true,
 }
 
 // checks are what is known of a schema beyond its figures.
 var checks = map[string]func(*checker) error{
-	study.EvalSchema:        (*checker).eval,
-	study.EvalSchemaV1:      (*checker).eval,
-	load.SmokeSchema:        (*checker).smoke,
-	load.ShadowSchema:       (*checker).shadow,
+	experiment.EvalSchema:   (*checker).eval,
+	experiment.EvalSchemaV1: (*checker).eval,
+	traffic.SmokeSchema:     (*checker).smoke,
+	traffic.ShadowSchema:    (*checker).shadow,
 	driftfleet.Schema:       (*checker).snapshot,
 	driftcompare.Schema:     (*checker).compare,
 	canarySchema:            (*checker).canary,
@@ -112,21 +112,21 @@ var checks = map[string]func(*checker) error{
 }
 
 func (c *checker) eval() error {
-	e, err := as[study.EvalResult](c.file)
+	e, err := as[experiment.EvalResult](c.file)
 	if err != nil {
 		return err
 	}
-	rules, judge := gate.OfflineJudgment(), (*study.OfflineReport).Judge
-	if c.file.header.Schema == study.EvalSchemaV1 {
-		rules, judge = gate.Offline(), (*study.OfflineReport).JudgeFigures
+	rules, judge := gate.OfflineJudgment(), (*experiment.OfflineReport).Judge
+	if c.file.header.Schema == experiment.EvalSchemaV1 {
+		rules, judge = gate.Offline(), (*experiment.OfflineReport).JudgeFigures
 	}
 	c.same(e.Checks, rules)
 	for _, in := range c.file.header.Inputs {
 		source := c.current(in)
-		if source == nil || !study.IsOffline(source.header.Schema) {
+		if source == nil || !experiment.IsOffline(source.header.Schema) {
 			continue
 		}
-		offline, err := as[study.OfflineReport](source)
+		offline, err := as[experiment.OfflineReport](source)
 		if err != nil {
 			return err
 		}
@@ -143,7 +143,7 @@ func (c *checker) eval() error {
 }
 
 func (c *checker) smoke() error {
-	r, err := as[load.SmokeResult](c.file)
+	r, err := as[traffic.SmokeResult](c.file)
 	if err == nil {
 		c.add(!alike(r.Judge().Results, r.SLO.Results), "has an SLO table that does not follow from its counts")
 	}
@@ -151,7 +151,7 @@ func (c *checker) smoke() error {
 }
 
 func (c *checker) shadow() error {
-	r, err := as[load.ShadowResult](c.file)
+	r, err := as[traffic.ShadowResult](c.file)
 	if err == nil {
 		c.add(!alike(r.Judge().Results, r.SLO.Results), "has an SLO table that does not follow from its counts")
 	}
@@ -189,9 +189,9 @@ func (c *checker) retrain() error {
 	if err != nil {
 		return err
 	}
-	rules, judge := gate.OfflineJudgment(), (*study.OfflineReport).Judge
+	rules, judge := gate.OfflineJudgment(), (*experiment.OfflineReport).Judge
 	if c.file.header.Schema == retrain.ReportSchemaV1 {
-		rules, judge = gate.Offline(), (*study.OfflineReport).JudgeFigures
+		rules, judge = gate.Offline(), (*experiment.OfflineReport).JudgeFigures
 	}
 	c.same(r.Checks, rules)
 	c.add(r.Result != gate.Scorecard{Results: r.Checks}.Verdict(), "says %s, and its checks are %s", r.Result, gate.Scorecard{Results: r.Checks}.Verdict())

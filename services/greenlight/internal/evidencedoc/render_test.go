@@ -12,7 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/load"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -62,9 +62,9 @@ func TestPartialFolder(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	smoke := load.SmokeResult{Total: 10, Succeeded: 10, Answered: 10, Errors: map[string]int{}}
+	smoke := traffic.SmokeResult{Total: 10, Succeeded: 10, Answered: 10, Errors: map[string]int{}}
 	smoke.SLO = smoke.Judge()
-	h := evidence.Header{Schema: load.SmokeSchema, Source: evidence.Simulated}
+	h := evidence.Header{Schema: traffic.SmokeSchema, Source: evidence.Simulated}
 	if err := errors.Join(store.WriteJSON("smoke_1k.json", h, smoke), store.Close()); err != nil {
 		t.Fatal(err)
 	}

@@ -9,9 +9,9 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftfleet"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/load"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/report"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/study"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
 
 // scorecard is the figures that answer the questions, of the newest file of each kind.
@@ -52,16 +52,16 @@ func (p *page) scoreOffline() error {
 	if f == nil {
 		return nil
 	}
-	e, err := as[study.EvalResult](f)
+	e, err := as[experiment.EvalResult](f)
 	if err == nil {
-		p.score(f, study.Headline(gate.Scorecard{Results: e.Checks})...)
+		p.score(f, experiment.Headline(gate.Scorecard{Results: e.Checks})...)
 	}
 	return err
 }
 
 func (p *page) scoreTests() error {
 	if f := p.named["smoke_1k.json"]; f != nil {
-		r, err := as[load.SmokeResult](f)
+		r, err := as[traffic.SmokeResult](f)
 		if err != nil {
 			return err
 		}
@@ -72,7 +72,7 @@ func (p *page) scoreTests() error {
 		if f == nil {
 			continue
 		}
-		r, err := as[load.ShadowResult](f)
+		r, err := as[traffic.ShadowResult](f)
 		if err == nil {
 			p.score(f, r.SLO.Results...)
 		}

@@ -12,10 +12,10 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/agent"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canaryview"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftfleet"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/load"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/report"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/retrain"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/study"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
 
 // card is a table of judged figures.
@@ -30,7 +30,7 @@ func (p *page) offline() error {
 	if f == nil {
 		return nil
 	}
-	r, err := as[study.OfflineReport](f)
+	r, err := as[experiment.OfflineReport](f)
 	if err != nil {
 		return err
 	}
@@ -60,11 +60,11 @@ func (p *page) tests() error {
 			continue
 		}
 		r, err := as[struct {
-			Total     int            `json:"total"`
-			DurationS float64        `json:"duration_s"`
-			Latency   load.Latency   `json:"latency_ms"`
-			Outcomes  map[string]int `json:"outcomes"`
-			SLO       gate.Scorecard `json:"slo"`
+			Total     int             `json:"total"`
+			DurationS float64         `json:"duration_s"`
+			Latency   traffic.Latency `json:"latency_ms"`
+			Outcomes  map[string]int  `json:"outcomes"`
+			SLO       gate.Scorecard  `json:"slo"`
 		}](f)
 		if err != nil {
 			return err

@@ -13,8 +13,8 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/load"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/proc"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/process"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
 
 // callTimeout is after how long a decision counts as lost.
@@ -23,12 +23,12 @@ const callTimeout = 2 * time.Second
 // Executor is an executor as its client sees it.
 type Executor struct {
 	Name    string
-	Process *proc.Process
+	Process *process.Process
 
 	conn      *grpc.ClientConn
 	decisions executorv1.DecisionServiceClient
 	shadows   executorv1.ShadowServiceClient
-	states    []load.State
+	states    []traffic.State
 	requests  []*executorv1.PredictRequest
 	digest    string // of the baseline
 
@@ -43,7 +43,7 @@ type tally struct {
 	why atomic.Pointer[string] // the first that was lost or changed
 }
 
-func newExecutor(name string, p *proc.Process, o StageOptions) (*Executor, error) {
+func newExecutor(name string, p *process.Process, o StageOptions) (*Executor, error) {
 	conn, err := rpc.Dial(p.Addr("grpc"), nil)
 	if err != nil {
 		return nil, err
@@ -145,7 +145,7 @@ func (e *Executor) Settle(ctx context.Context) (Counts, error) {
 		if err != nil || c.InFlight == 0 {
 			return c, err
 		}
-		if !load.Pause(ctx, 20*time.Millisecond) {
+		if !traffic.Pause(ctx, 20*time.Millisecond) {
 			return c, ctx.Err()
 		}
 	}
@@ -165,7 +165,7 @@ func (e *Executor) AwaitShadow(ctx context.Context) error {
 				return err
 			}
 		}
-		if !load.Pause(ctx, 20*time.Millisecond) {
+		if !traffic.Pause(ctx, 20*time.Millisecond) {
 			return ctx.Err()
 		}
 	}

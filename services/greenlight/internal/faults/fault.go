@@ -8,7 +8,7 @@ import (
 	"time"
 
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/load"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
 
 // Fault is something that goes wrong.
@@ -64,7 +64,7 @@ func restarted(ctx context.Context, t *trial) (func(context.Context) error, erro
 		if err := t.stage.Engine.Start(ctx); err != nil {
 			return err
 		}
-		load.Pause(ctx, time.Second)
+		traffic.Pause(ctx, time.Second)
 		return nil
 	})
 	return func(ctx context.Context) error {
@@ -186,11 +186,11 @@ func starved(ctx context.Context, t *trial) (func(context.Context) error, error)
 		if err := signal(syscall.SIGSTOP); err != nil {
 			return err
 		}
-		load.Pause(ctx, share)
+		traffic.Pause(ctx, share)
 		if err := signal(syscall.SIGCONT); err != nil {
 			return err
 		}
-		load.Pause(ctx, share)
+		traffic.Pause(ctx, share)
 		return nil
 	})
 	return func(context.Context) error { return errors.Join(stop(), signal(syscall.SIGCONT)) }, nil

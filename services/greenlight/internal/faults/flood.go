@@ -21,7 +21,7 @@ import (
 
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/bench"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/load"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
 
 // rude is one HTTP/2 connection of a client that keeps to no limit: it opens streams whether or not the server allows more,
@@ -272,7 +272,7 @@ func (e *Executor) flood(ctx context.Context, rate float64, length time.Duration
 	var sum stats
 	sum.server, sum.load = used()
 	sum.server, sum.load = sum.server-server, sum.load-own
-	load.Pause(ctx, time.Second)
+	traffic.Pause(ctx, time.Second)
 	for _, c := range conns {
 		c.mu.Lock()
 		sum.add(c.stats)

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/bench"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/load"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
 
 // Hang is memory while ml-engine hangs under full load.
@@ -56,7 +56,7 @@ func (s *Stage) hang(ctx context.Context, e *Executor, length time.Duration) (_ 
 			return err
 		}
 		seen = append(seen, r)
-		load.Pause(ctx, length/300)
+		traffic.Pause(ctx, length/300)
 		return nil
 	})
 	_, err = bench.ClosedLoop(ctx, saturating, length, e.decide)

@@ -11,7 +11,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/bench"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/load"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
 
 // Overload is what becomes of decisions when more are asked for than can be made, and when another client behaves badly.
@@ -180,7 +180,7 @@ func (e *Executor) level(ctx context.Context, rate float64, length time.Duration
 		if c, err := e.Counts(ctx); err == nil && c.since(before).left() == 0 {
 			none = looked
 		}
-		load.Pause(ctx, leftEvery)
+		traffic.Pause(ctx, leftEvery)
 		return nil
 	})
 	sum, err := e.flood(ctx, rate, length)
@@ -234,7 +234,7 @@ func (e *Executor) recovers(ctx context.Context, over, calm float64, length time
 		flooded <- err
 	})
 	// The flood waits a second for its last answers; the calm load begins with that second.
-	load.Pause(ctx, length)
+	traffic.Pause(ctx, length)
 	begin := time.Now()
 	_, err := bench.OpenLoop(ctx, calm, 3, limit-slot, func(ctx context.Context, i int) error {
 		start := time.Now()

@@ -6,12 +6,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/greenlight-ml/greenlight/pkg/enginetest"
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/market"
 	"github.com/greenlight-ml/greenlight/pkg/model"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/load"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/study"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/enginetest"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
 
 // TestRun lets two faults loose on the real programs for next to no time: one from which there is nothing to recover, and
@@ -31,7 +31,7 @@ func TestRun(t *testing.T) {
 	if opts.Artifact, err = model.OpenRegistry(opts.Models).Load("v1"); err != nil {
 		t.Fatal(err)
 	}
-	data, err := study.Simulate(market.SimulateOptions{Seed: 1, Days: 9})
+	data, err := experiment.Simulate(market.SimulateOptions{Seed: 1, Days: 9})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,7 +43,7 @@ func TestRun(t *testing.T) {
 	for i := range minutes {
 		minutes[i] = frame.Len() - 1 - i
 	}
-	if opts.States, err = load.States(frame, data.Symbol, minutes, opts.Artifact, data.Source()); err != nil {
+	if opts.States, err = traffic.States(frame, data.Symbol, minutes, opts.Artifact, data.Source()); err != nil {
 		t.Fatal(err)
 	}
 	opts.Faults = slices.DeleteFunc(opts.Faults, func(f Fault) bool { return f.Name != "answers of another version" && !f.named })

@@ -12,8 +12,8 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/bench"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/load"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/proc"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/process"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
 
 // stopGrace is how long a service may take to stop before it is killed.
@@ -25,7 +25,7 @@ type StageOptions struct {
 	Bin, Dir, Models string
 	Artifact         *model.Artifact
 	// States are what is sent. They must be of Artifact, whose schema has the inputs of its baseline.
-	States []load.State
+	States []traffic.State
 	// Flags are more of the executors'.
 	Flags []string
 }
@@ -108,7 +108,7 @@ func (s *Stage) Machine(w bench.Watch) bench.Machine {
 type Engine struct {
 	program, dir, grpc, http string
 	args                     []string
-	process                  *proc.Process
+	process                  *process.Process
 	frozen                   bool
 	pastCPU                  time.Duration
 }
@@ -118,7 +118,7 @@ func (e *Engine) Addr() string { return e.grpc }
 
 // Start starts it, again after it was killed.
 func (e *Engine) Start(ctx context.Context) error {
-	p, err := proc.Start(ctx, e.program, e.dir, append(slices.Clone(e.args), "--grpc-addr", e.grpc, "--http-addr", e.http)...)
+	p, err := process.Start(ctx, e.program, e.dir, append(slices.Clone(e.args), "--grpc-addr", e.grpc, "--http-addr", e.http)...)
 	if err != nil {
 		return err
 	}
@@ -186,7 +186,7 @@ func (s *Stage) StartExecutor(ctx context.Context, o ExecutorOptions) (*Executor
 		return nil, err
 	}
 	m := s.opts.Artifact.Manifest
-	p, err := proc.Start(ctx, filepath.Join(s.opts.Bin, "executor"), dir, append([]string{
+	p, err := process.Start(ctx, filepath.Join(s.opts.Bin, "executor"), dir, append([]string{
 		"--baseline", "heuristic=" + filepath.Join(s.opts.Models, m.Name, m.Version, "baseline.json"),
 		"--engine-addr", o.Engine, "--sample-percent", fmt.Sprint(o.Percent), "--insecure-control",
 		"--grpc-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0",

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/load"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
 
 // lookEvery is how often the breaker is looked at: the resolution of its timeline.
@@ -61,7 +61,7 @@ func watchBreaker(ctx context.Context, on, off *Executor, begin func() time.Time
 			line = append(line, Change{AtS: time.Since(begin()).Seconds(), State: StateWord(last)})
 		}
 		_, _ = off.Counts(ctx)
-		load.Pause(ctx, lookEvery)
+		traffic.Pause(ctx, lookEvery)
 		return nil
 	})
 	return func() Timeline {

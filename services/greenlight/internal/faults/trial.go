@@ -11,7 +11,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/bench"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/load"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
 
 // trial is one fault on its way.
@@ -188,7 +188,7 @@ func (t *trial) loaded(ctx context.Context, f Fault, row *Row) (end func(context
 		began <- nil
 	} else {
 		go func() {
-			load.Pause(ctx, t.length/4)
+			traffic.Pause(ctx, t.length/4)
 			began <- begin()
 		}()
 	}
@@ -260,7 +260,7 @@ func (t *trial) recover(ctx context.Context, row *Row) error {
 		return err
 	}
 	for time.Since(ended) < recoveryLimit {
-		if !load.Pause(ctx, lookEvery) {
+		if !traffic.Pause(ctx, lookEvery) {
 			return ctx.Err()
 		}
 		now, err := t.on.Counts(ctx)

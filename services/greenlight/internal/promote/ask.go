@@ -9,7 +9,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/confirm"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/confirmation"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/pair"
 )
 
@@ -50,7 +50,7 @@ type Pledge struct {
 	Head   string            `json:"evidence_head"`
 	Files  map[string]string `json:"files"`
 
-	ticket *confirm.Ticket
+	ticket *confirmation.Ticket
 }
 
 // Keep writes the check to the evidence folder, and returns the hash of the newest line of the chain after it. The folder
@@ -72,7 +72,7 @@ func (c *Check) Keep(folder, git string) (head string, err error) {
 }
 
 // Ask issues the phrase of a check that is ready, for the evidence chain with that head.
-func Ask(l *confirm.Ledger, q Question, c *Check, head string) (*confirm.Ticket, error) {
+func Ask(l *confirmation.Ledger, q Question, c *Check, head string) (*confirmation.Ticket, error) {
 	if !c.Ready() {
 		return nil, ErrNotReady
 	}
@@ -103,14 +103,14 @@ func Ask(l *confirm.Ledger, q Question, c *Check, head string) (*confirm.Ticket,
 }
 
 // Redeem finds what a phrase stands for. The error is that of a text that is no phrase, one of those of package confirm,
-// or [ErrOtherTicket]. With [confirm.ErrUsed] there is a pledge as well, for [Pledge.Finish].
-func Redeem(l *confirm.Ledger, text string) (*Pledge, error) {
+// or [ErrOtherTicket]. With [confirmation.ErrUsed] there is a pledge as well, for [Pledge.Finish].
+func Redeem(l *confirmation.Ledger, text string) (*Pledge, error) {
 	phrase, err := ParsePhrase(text)
 	if err != nil {
 		return nil, err
 	}
 	ticket, err := l.Find(text)
-	if err != nil && !errors.Is(err, confirm.ErrUsed) {
+	if err != nil && !errors.Is(err, confirmation.ErrUsed) {
 		return nil, err
 	}
 	p := &Pledge{ticket: ticket}
@@ -136,13 +136,13 @@ func (p *Pledge) Question(services *pair.Pair) Question {
 // Holds compares a new check with what was confirmed. The error is [ErrOtherModel], [ErrOtherEvidence], [ErrOtherPSI] or
 // [ErrBlocked].
 func (p *Pledge) Holds(c *Check) error {
-	if !confirm.Equal(c.Digest, p.Digest) {
+	if !confirmation.Equal(c.Digest, p.Digest) {
 		return fmt.Errorf("%w: %s has the digest %s, and the phrase is for %s", ErrOtherModel, p.Model, short(c.Digest), short(p.Digest))
 	}
 	if names := moved(p.Files, c.digests()); len(names) > 0 {
 		return fmt.Errorf("%w: %v", ErrOtherEvidence, names)
 	}
-	if !confirm.Equal(c.Head, p.Head) {
+	if !confirmation.Equal(c.Head, p.Head) {
 		return fmt.Errorf("%w: the head of the chain is %s, and the phrase is for %s", ErrOtherEvidence, short(c.Head), short(p.Head))
 	}
 	if c.PSI != p.PSI { // the same file gives the same number to the bit

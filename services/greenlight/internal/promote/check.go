@@ -19,8 +19,8 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/model"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/pair"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/study"
 )
 
 // The evidence that a promotion writes.
@@ -150,7 +150,7 @@ func (c *Check) Header(git string) evidence.Header {
 		switch s := f.header.Source; {
 		case s == evidence.Simulated:
 			h.Source = s
-		case s == evidence.Replay && !study.IsOffline(f.header.Schema) && h.Source == evidence.Live:
+		case s == evidence.Replay && !experiment.IsOffline(f.header.Schema) && h.Source == evidence.Live:
 			h.Source = s
 		}
 	}

@@ -17,8 +17,8 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftfleet"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/promotetest"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/study"
 )
 
 func table(t *testing.T, c *Check) string {
@@ -147,32 +147,32 @@ func TestBlockers(t *testing.T) {
 		}},
 
 		{name: "low AUC", blocker: gate.AUC, verdict: gate.Fail, reason: "is not >= 0.62", spoil: func(s *setting) {
-			s.made.Offline = with(func(_ *evidence.Header, r *study.OfflineReport) { r.AUC = 0.6199 })
+			s.made.Offline = with(func(_ *evidence.Header, r *experiment.OfflineReport) { r.AUC = 0.6199 })
 		}},
 		{name: "low precision", blocker: gate.PrecisionAt20, verdict: gate.Fail, reason: "is not >= 0.58", spoil: func(s *setting) {
-			s.made.Offline = with(func(_ *evidence.Header, r *study.OfflineReport) { r.PrecisionAt20 = 0.57 })
+			s.made.Offline = with(func(_ *evidence.Header, r *experiment.OfflineReport) { r.PrecisionAt20 = 0.57 })
 		}},
 		{name: "few rows", blocker: gate.AUC, verdict: gate.Inconclusive, reason: "3,999 samples, 4,000 needed", spoil: func(s *setting) {
-			s.made.Offline = with(func(_ *evidence.Header, r *study.OfflineReport) { r.N = 3999 })
+			s.made.Offline = with(func(_ *evidence.Header, r *experiment.OfflineReport) { r.N = 3999 })
 		}},
 		{name: "nine days", blocker: gate.AUC, verdict: gate.Inconclusive, reason: "test days: 9 samples, 10 needed", spoil: func(s *setting) {
-			s.made.Offline = with(func(_ *evidence.Header, r *study.OfflineReport) { r.TestDays = 9 })
+			s.made.Offline = with(func(_ *evidence.Header, r *experiment.OfflineReport) { r.TestDays = 9 })
 		}},
 		{name: "frozen data", blocker: gate.PrecisionAt20, verdict: gate.Fail, reason: "longest flat run: 7834 min is not <= 360 min", spoil: func(s *setting) {
-			s.made.Offline = with(func(_ *evidence.Header, r *study.OfflineReport) { r.Quality.LongestFlatRun.Minutes = 7834 })
+			s.made.Offline = with(func(_ *evidence.Header, r *experiment.OfflineReport) { r.Quality.LongestFlatRun.Minutes = 7834 })
 		}},
 		{name: "interval down to a coin", blocker: gate.AUC, verdict: gate.Inconclusive, reason: "AUC, lower end: 0.386 is not >= 0.5", spoil: func(s *setting) {
-			s.made.Offline = with(func(_ *evidence.Header, r *study.OfflineReport) { r.Intervals.AUC.Low = 0.386 })
+			s.made.Offline = with(func(_ *evidence.Header, r *experiment.OfflineReport) { r.Intervals.AUC.Low = 0.386 })
 		}},
 		{name: "a report from before data were examined", blocker: gate.AUC, verdict: gate.Inconclusive, reason: "frozen minutes: not examined: the report is of an older version", spoil: func(s *setting) {
-			s.made.Offline = with(func(h *evidence.Header, r *study.OfflineReport) {
-				h.Schema, r.TestDays, r.Quality = study.OfflineSchemaV1, 0, nil
+			s.made.Offline = with(func(h *evidence.Header, r *experiment.OfflineReport) {
+				h.Schema, r.TestDays, r.Quality = experiment.OfflineSchemaV1, 0, nil
 			})
 		}},
-		{name: "no offline report", blocker: gate.AUC, verdict: gate.Error, reason: "offline_report.json is not there; greenlight train writes it", spoil: func(s *setting) { s.made.Offline = leaveOut[study.OfflineReport] }},
-		{name: "offline report of another model", blocker: gate.PrecisionAt20, verdict: gate.Fail, reason: "about another model", spoil: func(s *setting) { s.made.Offline = another[study.OfflineReport] }},
+		{name: "no offline report", blocker: gate.AUC, verdict: gate.Error, reason: "offline_report.json is not there; greenlight train writes it", spoil: func(s *setting) { s.made.Offline = leaveOut[experiment.OfflineReport] }},
+		{name: "offline report of another model", blocker: gate.PrecisionAt20, verdict: gate.Fail, reason: "about another model", spoil: func(s *setting) { s.made.Offline = another[experiment.OfflineReport] }},
 		{name: "simulated market", blocker: gate.AUC, verdict: gate.Fail, reason: "is simulated: it says nothing of any market", spoil: func(s *setting) {
-			s.made.Offline = with(func(h *evidence.Header, _ *study.OfflineReport) { h.Source = evidence.Simulated })
+			s.made.Offline = with(func(h *evidence.Header, _ *experiment.OfflineReport) { h.Source = evidence.Simulated })
 		}},
 
 		{name: "no canary", blocker: CanaryPhases, verdict: gate.Error, reason: "no live canary run of this model", spoil: func(s *setting) { s.made.Canary = leaveOut[canary.Record] }},
@@ -498,7 +498,7 @@ func TestJudgeByTheModelsOwnEvaluation(t *testing.T) {
 		verdict gate.Verdict
 	}{{"a good one", 0.7, gate.Pass}, {"a bad one", 0.6, gate.Fail}} {
 		s := newSetting(t)
-		s.made.Offline = with(func(_ *evidence.Header, r *study.OfflineReport) { r.AUC = tt.auc })
+		s.made.Offline = with(func(_ *evidence.Header, r *experiment.OfflineReport) { r.AUC = tt.auc })
 		own, err := s.made.Own()
 		if err != nil {
 			t.Fatal(err)
@@ -515,7 +515,7 @@ func TestJudgeByTheModelsOwnEvaluation(t *testing.T) {
 		if err := registry.Add(s.made.Model); err != nil {
 			t.Fatal(err)
 		}
-		s.made.Offline = another[study.OfflineReport]
+		s.made.Offline = another[experiment.OfflineReport]
 		s.write()
 		for _, row := range s.judge().Blockers {
 			if row.Name == gate.AUC && (row.Verdict != tt.verdict || *row.Value != tt.auc || strings.Contains(row.Reason, "another model") ||

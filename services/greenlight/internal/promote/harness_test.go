@@ -5,10 +5,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/greenlight-ml/greenlight/pkg/enginetest"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/model"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/confirm"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/enginetest"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/confirmation"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/promotetest"
 )
 
@@ -26,7 +26,7 @@ type setting struct {
 	q    Question
 	// phrases is the folder of the ledger.
 	phrases string
-	ledger  *confirm.Ledger
+	ledger  *confirmation.Ledger
 }
 
 func newSetting(t *testing.T) *setting {
@@ -42,7 +42,7 @@ func newSetting(t *testing.T) *setting {
 	return &setting{
 		t: t, now: now, made: promotetest.Evidence{Folder: folder, Model: a, Now: now},
 		q:       Question{Models: dir, Model: candidate, Evidence: folder, Policy: gate.DefaultPolicy()},
-		phrases: phrases, ledger: confirm.NewLedger(phrases),
+		phrases: phrases, ledger: confirmation.NewLedger(phrases),
 	}
 }
 
@@ -66,7 +66,7 @@ func (s *setting) judge() *Check {
 }
 
 // ask checks, keeps the check and returns the phrase.
-func (s *setting) ask() *confirm.Ticket {
+func (s *setting) ask() *confirmation.Ticket {
 	s.t.Helper()
 	c := s.judge()
 	head, err := c.Keep(s.q.Evidence, "test")

@@ -10,7 +10,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/model"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/study"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
 )
 
 // offline judges how the model did out of time, by its own evaluation: the one that it was registered with. A model of an
@@ -69,11 +69,11 @@ func concerns(rule, figure string) bool {
 }
 
 // offlineReport is the evaluation to judge the model by, and the file that it is from.
-func (j *judgment) offlineReport() (*file, *study.OfflineFile, error) {
+func (j *judgment) offlineReport() (*file, *experiment.OfflineFile, error) {
 	if j.artifact == nil {
 		return nil, nil, errors.New("the model does not verify, and its own evaluation is one of its files")
 	}
-	own, err := study.Own(j.artifact)
+	own, err := experiment.Own(j.artifact)
 	if err == nil {
 		sum := sha256.Sum256(j.artifact.Offline)
 		f := &file{
@@ -87,13 +87,13 @@ func (j *judgment) offlineReport() (*file, *study.OfflineFile, error) {
 		j.check.files = append(j.check.files, f)
 		return f, own, nil
 	}
-	if !errors.Is(err, study.ErrNoOwnReport) {
+	if !errors.Is(err, experiment.ErrNoOwnReport) {
 		return nil, nil, err
 	}
 	f, err := j.read(model.OfflineFile, "greenlight train")
 	if err != nil {
-		return f, nil, fmt.Errorf("%w (%w)", err, study.ErrNoOwnReport)
+		return f, nil, fmt.Errorf("%w (%w)", err, experiment.ErrNoOwnReport)
 	}
-	report, err := study.ReadOffline(f.Path, f.raw)
+	report, err := experiment.ReadOffline(f.Path, f.raw)
 	return f, report, err
 }

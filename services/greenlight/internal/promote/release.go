@@ -16,7 +16,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/confirm"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/confirmation"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/pair"
 )
 
@@ -61,7 +61,7 @@ type Activation struct {
 
 // Releaser makes releases.
 type Releaser struct {
-	Ledger *confirm.Ledger
+	Ledger *confirmation.Ledger
 	// Engines are told to serve the release; there may be none.
 	Engines []pair.Engine
 	// Git is the commit of the program.
@@ -121,7 +121,7 @@ func (r *Releaser) Release(ctx context.Context, p *Pledge, c *Check) (*Record, e
 	return rec, r.complete(ctx, p, rec, r.Engines)
 }
 
-// Finish does what is left to do after a release whose making was cut short, and fails with [confirm.ErrUsed] when there
+// Finish does what is left to do after a release whose making was cut short, and fails with [confirmation.ErrUsed] when there
 // is nothing: no release was made by this phrase, or all is done. Engines are told within the phrase's time alone: later
 // the model may have been taken back.
 func (r *Releaser) Finish(ctx context.Context, p *Pledge, now time.Time) (*Record, error) {
@@ -129,7 +129,7 @@ func (r *Releaser) Finish(ctx context.Context, p *Pledge, now time.Time) (*Recor
 	release := model.Entry{Name: name, Version: p.To}
 	registry := model.OpenRegistry(p.Models)
 	if _, err := os.Lstat(registry.Dir(release)); errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%w: nothing was released by it", confirm.ErrUsed)
+		return nil, fmt.Errorf("%w: nothing was released by it", confirmation.ErrUsed)
 	}
 	a, err := registry.Load(release.String())
 	if err != nil {
@@ -137,13 +137,13 @@ func (r *Releaser) Finish(ctx context.Context, p *Pledge, now time.Time) (*Recor
 	}
 	rec := &Record{}
 	if a.Release == nil {
-		return nil, fmt.Errorf("%w: nothing was released by it, and %s is of another origin", confirm.ErrUsed, release)
+		return nil, fmt.Errorf("%w: nothing was released by it, and %s is of another origin", confirmation.ErrUsed, release)
 	}
 	if err := json.Unmarshal(a.Release.Record, rec); err != nil {
 		return nil, fmt.Errorf("%s: %w", release, err)
 	}
 	if rec.Nonce != p.ticket.Nonce {
-		return nil, fmt.Errorf("%w: nothing was released by it, and %s was by another", confirm.ErrUsed, release)
+		return nil, fmt.Errorf("%w: nothing was released by it, and %s was by another", confirmation.ErrUsed, release)
 	}
 	written, err := r.written(p.Evidence)
 	if err != nil {
@@ -151,7 +151,7 @@ func (r *Releaser) Finish(ctx context.Context, p *Pledge, now time.Time) (*Recor
 	}
 	if written != nil && !written.Time.Before(rec.Time) {
 		return nil, fmt.Errorf("%w: %s was released by it at %s and %s is written: nothing is left to do",
-			confirm.ErrUsed, release, minute(rec.Time), PromotionName)
+			confirmation.ErrUsed, release, minute(rec.Time), PromotionName)
 	}
 	engines := r.Engines
 	if !now.Before(p.ticket.ExpiryTime) {

@@ -17,9 +17,9 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/model"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/confirm"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/confirmation"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftfleet"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/study"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
 )
 
 func TestRelease(t *testing.T) {
@@ -66,15 +66,15 @@ func TestRelease(t *testing.T) {
 		t.Error(err)
 	}
 	// Once more: the phrase is used, and there is nothing left to finish.
-	if _, err := s.confirm(ticket.Phrase, Releaser{}); !errors.Is(err, confirm.ErrUsed) {
+	if _, err := s.confirm(ticket.Phrase, Releaser{}); !errors.Is(err, confirmation.ErrUsed) {
 		t.Errorf("a second time: %v", err)
 	}
 	pledge, err := Redeem(s.ledger, ticket.Phrase)
-	if !errors.Is(err, confirm.ErrUsed) || pledge == nil {
+	if !errors.Is(err, confirmation.ErrUsed) || pledge == nil {
 		t.Fatal(err)
 	}
 	r := Releaser{Ledger: s.ledger}
-	if _, err := r.Finish(t.Context(), pledge, s.now); !errors.Is(err, confirm.ErrUsed) || !strings.Contains(err.Error(), "nothing is left to do") {
+	if _, err := r.Finish(t.Context(), pledge, s.now); !errors.Is(err, confirmation.ErrUsed) || !strings.Contains(err.Error(), "nothing is left to do") {
 		t.Errorf("finish: %v", err)
 	}
 }
@@ -86,43 +86,43 @@ func TestRefused(t *testing.T) {
 	for name, test := range map[string]struct {
 		// phrase edits the phrase, change what it is about, after it was issued.
 		phrase func(string) string
-		change func(*setting, *confirm.Ticket)
+		change func(*setting, *confirmation.Ticket)
 		want   error
 	}{
 		"empty":           {phrase: func(string) string { return "" }, want: ErrPhrase},
 		"yes":             {phrase: func(string) string { return "yes" }, want: ErrPhrase},
 		"a part":          {phrase: func(s string) string { return s[:len(s)-30] }, want: ErrPhrase},
-		"another version": {phrase: func(s string) string { return strings.Replace(s, "-> v1.8.1", "-> v2.0.0", 1) }, want: confirm.ErrMismatch},
+		"another version": {phrase: func(s string) string { return strings.Replace(s, "-> v1.8.1", "-> v2.0.0", 1) }, want: confirmation.ErrMismatch},
 		"another digest": {phrase: func(s string) string {
 			return regexp.MustCompile(`model=\w{12}`).ReplaceAllString(s, "model=0123456789ab")
-		}, want: confirm.ErrMismatch},
-		"another drift": {phrase: func(s string) string { return regexp.MustCompile(`psi=\S+`).ReplaceAllString(s, "psi=0.5") }, want: confirm.ErrMismatch},
-		"later":         {phrase: func(s string) string { return regexp.MustCompile(`expires=\d{4}`).ReplaceAllString(s, "expires=2999") }, want: confirm.ErrMismatch},
-		"never issued":  {phrase: func(s string) string { return nonce.ReplaceAllString(s, "nonce=aaaaaaaaaaaaaaaa") }, want: confirm.ErrUnknown},
-		"ledger edited": {want: ErrOtherTicket, change: func(s *setting, ticket *confirm.Ticket) {
+		}, want: confirmation.ErrMismatch},
+		"another drift": {phrase: func(s string) string { return regexp.MustCompile(`psi=\S+`).ReplaceAllString(s, "psi=0.5") }, want: confirmation.ErrMismatch},
+		"later":         {phrase: func(s string) string { return regexp.MustCompile(`expires=\d{4}`).ReplaceAllString(s, "expires=2999") }, want: confirmation.ErrMismatch},
+		"never issued":  {phrase: func(s string) string { return nonce.ReplaceAllString(s, "nonce=aaaaaaaaaaaaaaaa") }, want: confirmation.ErrUnknown},
+		"ledger edited": {want: ErrOtherTicket, change: func(s *setting, ticket *confirmation.Ticket) {
 			s.edit(ticket, s.made.Model.Digest(), strings.Repeat("0", 64))
 		}},
-		"evidence written since": {want: ErrOtherEvidence, change: func(s *setting, _ *confirm.Ticket) {
+		"evidence written since": {want: ErrOtherEvidence, change: func(s *setting, _ *confirmation.Ticket) {
 			s.keep("note.txt", "what else was seen")
 		}},
-		"drift measured since": {want: ErrOtherEvidence, change: func(s *setting, _ *confirm.Ticket) {
+		"drift measured since": {want: ErrOtherEvidence, change: func(s *setting, _ *confirmation.Ticket) {
 			s.made.Shift = 0.01
-			s.made.Offline, s.made.Canary, s.made.Soak = leaveOut[study.OfflineReport], leaveOut, leaveOut
+			s.made.Offline, s.made.Canary, s.made.Soak = leaveOut[experiment.OfflineReport], leaveOut, leaveOut
 			s.write()
 		}},
-		"evidence damaged since": {want: ErrOtherEvidence, change: func(s *setting, _ *confirm.Ticket) {
+		"evidence damaged since": {want: ErrOtherEvidence, change: func(s *setting, _ *confirmation.Ticket) {
 			s.put("offline_report.json", append(s.get("offline_report.json"), ' '))
 		}},
-		"model exchanged since": {want: ErrOtherModel, change: func(s *setting, _ *confirm.Ticket) {
+		"model exchanged since": {want: ErrOtherModel, change: func(s *setting, _ *confirmation.Ticket) {
 			path := filepath.Join(s.q.Models, "test", candidate, model.ManifestFile)
 			raw, err := os.ReadFile(path)
 			s.must(err)
 			s.must(os.WriteFile(path, []byte(strings.ReplaceAll(string(raw), s.made.Model.Digest(), strings.Repeat("0", 64))), 0o600))
 		}},
-		"released since": {want: ErrBlocked, change: func(s *setting, _ *confirm.Ticket) {
+		"released since": {want: ErrBlocked, change: func(s *setting, _ *confirmation.Ticket) {
 			s.must(model.OpenRegistry(s.q.Models).Release(model.Entry{Name: "test", Version: candidate}, release, model.Release{Time: s.now, Record: []byte("{}")}))
 		}},
-		"used": {want: confirm.ErrUsed, change: func(s *setting, ticket *confirm.Ticket) { s.must(s.ledger.Use(ticket)) }},
+		"used": {want: confirmation.ErrUsed, change: func(s *setting, ticket *confirmation.Ticket) { s.must(s.ledger.Use(ticket)) }},
 	} {
 		t.Run(strings.ReplaceAll(name, " ", "_"), func(t *testing.T) {
 			t.Parallel()
@@ -144,7 +144,7 @@ func TestRefused(t *testing.T) {
 				t.Error("it was released all the same")
 			}
 			// A refusal does not use the phrase up.
-			if _, err := s.ledger.Find(ticket.Phrase); errors.Is(err, confirm.ErrUsed) != errors.Is(test.want, confirm.ErrUsed) {
+			if _, err := s.ledger.Find(ticket.Phrase); errors.Is(err, confirmation.ErrUsed) != errors.Is(test.want, confirmation.ErrUsed) {
 				t.Errorf("the phrase as it was issued: %v", err)
 			}
 		})
@@ -160,7 +160,7 @@ func (s *setting) keep(name, text string) {
 }
 
 // edit replaces a text in the ledger's file of the ticket.
-func (s *setting) edit(ticket *confirm.Ticket, from, to string) {
+func (s *setting) edit(ticket *confirmation.Ticket, from, to string) {
 	s.t.Helper()
 	path := filepath.Join(s.phrases, ticket.Nonce+".json")
 	raw, err := os.ReadFile(path)
@@ -181,7 +181,7 @@ func TestExpires(t *testing.T) {
 	old, late := ticket.ExpiryTime.Format(minuteForm), past.Format(minuteForm)
 	s.edit(ticket, old, late)
 	s.edit(ticket, ticket.ExpiryTime.Format(time.RFC3339), past.Format(time.RFC3339))
-	if _, err := s.confirm(strings.ReplaceAll(ticket.Phrase, old, late), Releaser{}); !errors.Is(err, confirm.ErrExpired) || s.released() {
+	if _, err := s.confirm(strings.ReplaceAll(ticket.Phrase, old, late), Releaser{}); !errors.Is(err, confirmation.ErrExpired) || s.released() {
 		t.Errorf("got %v, released %v", err, s.released())
 	}
 }
@@ -221,14 +221,14 @@ func TestKilled(t *testing.T) {
 				t.Fatal(err)
 			}
 			pledge, err := Redeem(s.ledger, ticket.Phrase)
-			if !errors.Is(err, confirm.ErrUsed) {
+			if !errors.Is(err, confirmation.ErrUsed) {
 				t.Fatalf("the phrase after it: %v", err)
 			}
 			served := &engine{}
 			r := Releaser{Ledger: s.ledger, Engines: pairOf([]*engine{served}, nil).Engines}
 			rec, err := r.Finish(t.Context(), pledge, time.Now())
 			if step == stepUsed || step == stepWritten {
-				if !errors.Is(err, confirm.ErrUsed) || s.released() != (step == stepWritten) || served.version != "" {
+				if !errors.Is(err, confirmation.ErrUsed) || s.released() != (step == stepWritten) || served.version != "" {
 					t.Errorf("got %v, released %v, served %q", err, s.released(), served.version)
 				}
 				return
@@ -241,7 +241,7 @@ func TestKilled(t *testing.T) {
 				t.Error(err)
 			}
 			// Finished twice is finished once.
-			if _, err := r.Finish(t.Context(), pledge, time.Now()); !errors.Is(err, confirm.ErrUsed) {
+			if _, err := r.Finish(t.Context(), pledge, time.Now()); !errors.Is(err, confirmation.ErrUsed) {
 				t.Errorf("finished again: %v", err)
 			}
 		})
@@ -261,7 +261,7 @@ func TestAtOnce(t *testing.T) {
 			switch _, err := s.confirm(phrase, Releaser{}); {
 			case err == nil:
 				made.Add(1)
-			case errors.Is(err, confirm.ErrUsed), errors.Is(err, ErrOtherEvidence), errors.Is(err, ErrBlocked):
+			case errors.Is(err, confirmation.ErrUsed), errors.Is(err, ErrOtherEvidence), errors.Is(err, ErrBlocked):
 				refused.Add(1)
 			default:
 				t.Error(err)

@@ -8,8 +8,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/greenlight-ml/greenlight/pkg/crashtest"
 	"github.com/greenlight-ml/greenlight/pkg/durable"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/crashtest"
 )
 
 func TestCrash(t *testing.T) {

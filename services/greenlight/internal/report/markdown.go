@@ -6,9 +6,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/greenlight-ml/greenlight/pkg/drift/domain"
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/pkg/twosample"
 )
 
 // Markdown is the summary as people read it.
@@ -53,7 +53,7 @@ func (w *Weekly) Markdown(source evidence.Source) []byte {
 }
 
 // Apart is the classifier's answer in a line; empty when it was not asked.
-func Apart(c *domain.Result) string {
+func Apart(c *twosample.Result) string {
 	switch {
 	case c == nil:
 		return ""

@@ -8,9 +8,9 @@ import (
 	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/drift"
-	"github.com/greenlight-ml/greenlight/pkg/drift/domain"
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/pkg/twosample"
 )
 
 // Rule names of a summary beside those of [gate.Shadow].
@@ -54,7 +54,7 @@ type Summary struct {
 	PSIMax *float64 `json:"psi_max"`
 	// Classifier is what a classifier makes of the week that ends with the period, beside the index, and changes no
 	// verdict; nil when it was not asked.
-	Classifier *domain.Result `json:"classifier,omitempty"`
+	Classifier *twosample.Result `json:"classifier,omitempty"`
 	// Verdict is the worst of the figures.
 	Verdict gate.Verdict `json:"verdict"`
 	Figures []Figure     `json:"figures"`

@@ -9,7 +9,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/drift"
 	"github.com/greenlight-ml/greenlight/pkg/plots"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/study"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
 )
 
 // Figure is one figure of a report.
@@ -21,7 +21,7 @@ type Figure struct {
 
 // Draw draws the figures of a report: how the candidate of the study did, how its features moved between the halves of
 // the window, and how they and the raw inputs moved in the newest holdout. A figure that would be empty is left out.
-func Draw(s *study.Study, c *study.Candidate, r *Report) ([]Figure, error) {
+func Draw(s *experiment.Study, c *experiment.Candidate, r *Report) ([]Figure, error) {
 	title := fmt.Sprintf("%s on %s", c.Version, s.Data.Name)
 	made := ""
 	if s.Data.Simulated {
@@ -33,7 +33,7 @@ func Draw(s *study.Study, c *study.Candidate, r *Report) ([]Figure, error) {
 	d := drawing{folder: "retrain/" + c.Version + "/"}
 	d.add("roc", "ROC curve, out of time", func(w io.Writer) error {
 		return plots.ROC(w, title, ours.Labels, plots.Scorer{Name: c.Version, Scores: ours.Scores},
-			plots.Scorer{Name: study.BaselineVersion, Scores: theirs.Scores})
+			plots.Scorer{Name: experiment.BaselineVersion, Scores: theirs.Scores})
 	})
 	d.add("reliability", "Reliability, out of time", func(w io.Writer) error { return plots.Reliability(w, title, c.Report.Reliability) })
 	d.add("scores", "Scores by class, out of time", func(w io.Writer) error { return plots.Scores(w, title, ours.Scores, ours.Labels) })
@@ -44,7 +44,7 @@ func Draw(s *study.Study, c *study.Candidate, r *Report) ([]Figure, error) {
 		}
 	}
 	if newest := r.Drift.Newest; newest != nil {
-		watched := study.Watched(c.Schema)
+		watched := experiment.Watched(c.Schema)
 		for _, f := range newest.Features {
 			if slices.Contains(watched, f.Feature) {
 				d.psi("psi_"+f.Feature, f.Feature+": newest holdout week against its training days", "newest holdout week"+made, f)

@@ -5,17 +5,17 @@ import (
 	"testing"
 
 	"github.com/greenlight-ml/greenlight/pkg/market"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/study"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
 )
 
 const marketDays = 24
 
 // simulated is a market of marketDays days, made once: it must not be changed.
-var simulated = sync.OnceValues(func() (*study.Data, error) {
-	return study.Simulate(market.SimulateOptions{Seed: 3, Days: marketDays})
+var simulated = sync.OnceValues(func() (*experiment.Data, error) {
+	return experiment.Simulate(market.SimulateOptions{Seed: 3, Days: marketDays})
 })
 
-func data(t *testing.T) *study.Data {
+func data(t *testing.T) *experiment.Data {
 	t.Helper()
 	d, err := simulated()
 	if err != nil {
@@ -25,13 +25,13 @@ func data(t *testing.T) *study.Data {
 }
 
 // with is the data with other bars.
-func with(d *study.Data, bars []market.Bar) *study.Data {
+func with(d *experiment.Data, bars []market.Bar) *experiment.Data {
 	series := *d.Series
 	series.Bars = bars
-	return study.NewData(&series, d.Name)
+	return experiment.NewData(&series, d.Name)
 }
 
-func population(t *testing.T, d *study.Data) *Population {
+func population(t *testing.T, d *experiment.Data) *Population {
 	t.Helper()
 	p, err := NewPopulation(d, "v1.8.1")
 	if err != nil {

@@ -12,7 +12,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/eval"
 	"github.com/greenlight-ml/greenlight/pkg/market"
 	"github.com/greenlight-ml/greenlight/pkg/train"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/study"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
 )
 
 // folds are the folds of the population, without models: drift needs none.
@@ -159,7 +159,7 @@ func TestMarket(t *testing.T) {
 	if dir == "" {
 		t.Skip("GREENLIGHT_DATA is not set: no market data to test with")
 	}
-	d, err := study.Read(filepath.Join(dir, "gbpusd-fxcm-1m-bidask"), market.ReadOptions{})
+	d, err := experiment.Read(filepath.Join(dir, "gbpusd-fxcm-1m-bidask"), market.ReadOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

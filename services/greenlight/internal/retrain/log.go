@@ -13,7 +13,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/featurelog"
 	"github.com/greenlight-ml/greenlight/pkg/market"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/study"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
 )
 
 // Log is what was read of a feature log.
@@ -48,7 +48,7 @@ const logLabel = "range of the closing mids of the minutes"
 // Of the log the newest days of arrival are read, so many and one more, or all when days is 0; symbol may be empty when
 // there is one only. A log without a mid and a spread, as raw inputs or as features, a log of several symbols, and
 // an empty one are a [*RefusalError].
-func FromLog(dir, symbol string, days int) (*study.Data, *Log, error) {
+func FromLog(dir, symbol string, days int) (*experiment.Data, *Log, error) {
 	dates, err := logDates(dir)
 	if err != nil {
 		return nil, nil, err
@@ -78,7 +78,7 @@ func FromLog(dir, symbol string, days int) (*study.Data, *Log, error) {
 		return nil, nil, err
 	}
 	series.Simulated = r.log.Source() == evidence.Simulated
-	return study.NewData(series, logName(series.Symbol)), r.log, nil
+	return experiment.NewData(series, logName(series.Symbol)), r.log, nil
 }
 
 // Source is what evidence of the log must say: live only when every row is.

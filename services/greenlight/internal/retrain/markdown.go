@@ -6,7 +6,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/study"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
 )
 
 // Markdown is retrain_report.md: the report for people, with its figures.
@@ -29,7 +29,7 @@ func (r *Report) Markdown(source evidence.Source, figures []Figure) ([]byte, err
 		if err := q.Card().Markdown(&b); err != nil {
 			return nil, err
 		}
-		fmt.Fprintf(&b, "\nThe longest flat run is %s", study.Length(q.LongestFlatRun.Minutes))
+		fmt.Fprintf(&b, "\nThe longest flat run is %s", experiment.Length(q.LongestFlatRun.Minutes))
 		if q.FrozenMinutes > 0 {
 			fmt.Fprintf(&b, "; %d frozen minutes (%.2f %%) are left out", q.FrozenMinutes, 100*q.FrozenShare)
 		}

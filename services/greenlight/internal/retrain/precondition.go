@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/gate"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/study"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
 )
 
 // Limits are what data must have before anything is learned from it.
@@ -45,7 +45,7 @@ func (g Gap) Length() time.Duration { return g.To.Sub(g.From) }
 
 // LongestGap is the longest stretch without a bar that a market made, the first of equals; zero where no minute is missing.
 // Frozen bars at the beginning and the end of the data count as missing.
-func LongestGap(data *study.Data) Gap {
+func LongestGap(data *experiment.Data) Gap {
 	var longest Gap
 	take := func(from, to int64) {
 		if to > from && time.Duration(to-from)*time.Millisecond > longest.Length() {
@@ -75,7 +75,7 @@ type Facts struct {
 	// LongestGapHours is 0 where no minute is missing.
 	LongestGapHours float64 `json:"longest_gap_hours"`
 	// Quality is that of the window. Only INCONCLUSIVE figures are let through: they are in the checks too.
-	Quality *study.DataQuality `json:"data_quality"`
+	Quality *experiment.DataQuality `json:"data_quality"`
 }
 
 // Check holds the population to the limits. Its error is a [*RefusalError] with every reason.
@@ -83,7 +83,7 @@ func (l Limits) Check(p *Population) (Facts, error) {
 	gap := LongestGap(p.Data)
 	f := Facts{
 		Limits: l, MaxGapHours: l.MaxGap.Hours(), Days: len(p.Days), Rows: p.Rows.Len(), Positives: p.Positives,
-		LongestGap: gap, LongestGapHours: gap.Length().Hours(), Quality: study.NewDataQuality(p.Data.Quality),
+		LongestGap: gap, LongestGapHours: gap.Length().Hours(), Quality: experiment.NewDataQuality(p.Data.Quality),
 	}
 	var reasons []string
 	for _, check := range f.Quality.Checks {

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/market"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/study"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
 )
 
 func TestLimits(t *testing.T) {
@@ -100,7 +100,7 @@ func TestLongestGap(t *testing.T) {
 		{"the longer of two", at(0, 1, 4, 5, 9), 3 * time.Minute, 6 * time.Minute},
 		{"the first of equals", at(0, 3, 6), 2 * time.Minute, time.Minute},
 	} {
-		got := LongestGap(study.NewData(&market.Series{Bars: tt.bars}, ""))
+		got := LongestGap(experiment.NewData(&market.Series{Bars: tt.bars}, ""))
 		if got.Length() != tt.want {
 			t.Errorf("%s: length %v, want %v", tt.name, got.Length(), tt.want)
 		}

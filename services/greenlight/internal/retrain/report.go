@@ -8,7 +8,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/drift"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/study"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
 )
 
 // ReportSchema names the kind of evidence. One of v1 is judged by AUC and P@20 alone.
@@ -31,10 +31,10 @@ type Report struct {
 	WindowDays    int   `json:"window_days"`
 	Preconditions Facts `json:"preconditions"`
 	// Log is null for market files.
-	Log        *Log                 `json:"feature_log"`
-	Validation *Validation          `json:"validation"`
-	Evaluation *study.OfflineReport `json:"evaluation"`
-	Drift      *Holdout             `json:"drift"`
+	Log        *Log                      `json:"feature_log"`
+	Validation *Validation               `json:"validation"`
+	Evaluation *experiment.OfflineReport `json:"evaluation"`
+	Drift      *Holdout                  `json:"drift"`
 	// Figures are files of the evidence folder.
 	Figures []string `json:"figures"`
 }

@@ -12,13 +12,13 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/label"
 	"github.com/greenlight-ml/greenlight/pkg/train"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/study"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
 )
 
 // Population is the rows of the window that a candidate can learn from: those that are ready under v1.8 and v1.8.1, so
 // that what is said of one schema and of the other is of the same minutes, and that have a label.
 type Population struct {
-	Data  *study.Data
+	Data  *experiment.Data
 	Frame *feature.Frame
 	// Candidate is the schema of the model to train.
 	Candidate *feature.Schema
@@ -32,7 +32,7 @@ type Population struct {
 }
 
 // NewPopulation computes features and labels. It may be empty: [Limits.Check] refuses that.
-func NewPopulation(data *study.Data, schema string) (*Population, error) {
+func NewPopulation(data *experiment.Data, schema string) (*Population, error) {
 	candidate, ok := feature.Lookup(schema)
 	if !ok {
 		return nil, fmt.Errorf("unknown feature schema %q", schema)
@@ -62,9 +62,9 @@ func NewPopulation(data *study.Data, schema string) (*Population, error) {
 // examinedNames are the features of the candidate, the raw inputs, and the features of v1.8 and v1.8.1, in this order
 // and each once, without the constant.
 func examinedNames(candidate *feature.Schema) []string {
-	names := study.Watched(candidate)
+	names := experiment.Watched(candidate)
 	for _, s := range train.DefaultOptions().Also {
-		for _, name := range study.Watched(s) {
+		for _, name := range experiment.Watched(s) {
 			if !slices.Contains(names, name) {
 				names = append(names, name)
 			}

@@ -4,14 +4,14 @@ import (
 	"slices"
 
 	"github.com/greenlight-ml/greenlight/pkg/market"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/study"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
 )
 
 const dayMS = 24 * 60 * market.MinuteMS
 
 // Newest is the data of the newest UTC days that have bars: so many of them, or all when days is 0. Its files stay those
 // that were read. The first day of what is left serves to warm the features up and has no rows of its own.
-func Newest(data *study.Data, days int) *study.Data {
+func Newest(data *experiment.Data, days int) *experiment.Data {
 	if days <= 0 {
 		return data
 	}
@@ -28,5 +28,5 @@ func Newest(data *study.Data, days int) *study.Data {
 	}
 	series := *data.Series
 	series.Bars = slices.Clone(bars)
-	return study.NewData(&series, data.Name)
+	return experiment.NewData(&series, data.Name)
 }

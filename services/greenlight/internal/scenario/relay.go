@@ -10,7 +10,7 @@ import (
 	"google.golang.org/grpc"
 
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/load"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
 
 // relay stands between an executor and its ml-engine, and does to the scores what a bad model or a bad network does.
@@ -47,7 +47,7 @@ func (r *relay) stop() error {
 }
 
 func (r *relay) wait(ctx context.Context) error {
-	if !load.Pause(ctx, time.Duration(r.delay.Load())) {
+	if !traffic.Pause(ctx, time.Duration(r.delay.Load())) {
 		return ctx.Err()
 	}
 	return nil

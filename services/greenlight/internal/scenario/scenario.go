@@ -11,7 +11,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/load"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
 
 // Scenario is one thing that goes wrong.
@@ -35,7 +35,7 @@ type Result struct {
 	Seen    string
 	Verdict gate.Verdict
 	Took    time.Duration
-	Answers load.Answers
+	Answers traffic.Answers
 	// Dir is its folder: logs, the journal of the canary, its evidence.
 	Dir string
 }

@@ -19,8 +19,8 @@ import (
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/load"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/proc"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/process"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
 
 // Options are what the scenarios run on. All are required but Prometheus.
@@ -34,7 +34,7 @@ type Options struct {
 	Artifact *model.Artifact
 	Evidence string
 	// States are sent, Rate a second; Source says where they are from.
-	States []load.State
+	States []traffic.State
 	Rate   float64
 	Source evidence.Source
 	// ShadowTimeout is how long a shadow may take.
@@ -50,7 +50,7 @@ type stage struct {
 	policy gate.Policy
 	rate   float64
 
-	engine, executor *proc.Process
+	engine, executor *process.Process
 	relay            *relay
 	rollouts         executorv1.RolloutServiceClient
 	decisions        executorv1.DecisionServiceClient
@@ -58,7 +58,7 @@ type stage struct {
 
 	quiet   func() // ends the load
 	sending sync.WaitGroup
-	answers load.Answers
+	answers traffic.Answers
 }
 
 // setUp starts the pair, with the relay between, and the load.
@@ -74,7 +74,7 @@ func (s *stage) setUp(ctx context.Context) error {
 		return err
 	}
 	m := s.opts.Artifact.Manifest
-	s.engine, err = proc.Start(ctx, filepath.Join(s.opts.Bin, "ml-engine"), s.dir, "--models", s.opts.Models, "--model", m.Name+"/"+m.Version,
+	s.engine, err = process.Start(ctx, filepath.Join(s.opts.Bin, "ml-engine"), s.dir, "--models", s.opts.Models, "--model", m.Name+"/"+m.Version,
 		"--grpc-addr", anyPort, "--http-addr", anyPort, "--drift-clock", "event")
 	if err != nil {
 		return err
@@ -103,7 +103,7 @@ const anyPort = "127.0.0.1:0"
 // startExecutor starts the executor, whose rollout outlives it.
 func (s *stage) startExecutor(ctx context.Context, grpc, http string) (err error) {
 	m := s.opts.Artifact.Manifest
-	s.executor, err = proc.Start(ctx, filepath.Join(s.opts.Bin, "executor"), s.dir,
+	s.executor, err = process.Start(ctx, filepath.Join(s.opts.Bin, "executor"), s.dir,
 		"--baseline", "heuristic="+filepath.Join(s.opts.Models, m.Name, m.Version, "baseline.json"), "--insecure-control",
 		"--engine-addr", s.relay.addr, "--grpc-addr", grpc, "--http-addr", http, "--state-dir", filepath.Join(s.dir, "state"),
 		"--shadow-timeout", s.opts.ShadowTimeout.String())
@@ -134,8 +134,8 @@ func (s *stage) dial(addr string) (*grpc.ClientConn, error) {
 // send begins the load.
 func (s *stage) send(ctx context.Context) {
 	ctx, s.quiet = context.WithCancel(ctx)
-	pace := load.Pace{Concurrency: 8, Rate: s.rate}
-	s.sending.Go(func() { s.answers = load.Decide(ctx, s.decisions, s.opts.Artifact, s.opts.States, pace) })
+	pace := traffic.Pace{Concurrency: 8, Rate: s.rate}
+	s.sending.Go(func() { s.answers = traffic.Decide(ctx, s.decisions, s.opts.Artifact, s.opts.States, pace) })
 }
 
 // tearDown ends all that was started, the last first.

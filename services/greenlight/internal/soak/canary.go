@@ -10,7 +10,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/load"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
 
 const (
@@ -41,13 +41,13 @@ func (r *run) canary(ctx context.Context, e Event) error {
 		default:
 			r.book.add(control, func(t *Tally) { t.Answered++ })
 		}
-		load.Pause(ctx, renewal)
+		traffic.Pause(ctx, renewal)
 	}
 	// What has begun is ended, whatever the time.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*lease)
 	defer cancel()
 	if e.What == Lapsed {
-		load.Pause(ctx, lease+lease/4)
+		traffic.Pause(ctx, lease+lease/4)
 	} else if _, err := rollouts.AbortRollout(ctx, &executorv1.AbortRolloutRequest{Reason: e.What}); err != nil {
 		return err
 	}

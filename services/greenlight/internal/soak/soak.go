@@ -13,7 +13,7 @@ import (
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/bench"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/faults"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/load"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
 
 // Options configures [Run].
@@ -105,7 +105,7 @@ func (r *run) happen(ctx context.Context, f *feed) error {
 	events := Schedule(r.opts.Seed, r.opts.Duration)
 	loaded, stop := context.WithTimeout(ctx, r.opts.Duration)
 	defer stop()
-	t := &traffic{states: r.opts.States, baseline: r.opts.Stage.Artifact.Baseline.Digest(), book: r.book}
+	t := &callers{states: r.opts.States, baseline: r.opts.Stage.Artifact.Baseline.Digest(), book: r.book}
 	var group sync.WaitGroup
 	for _, l := range []struct {
 		rate float64
@@ -125,7 +125,7 @@ func (r *run) happen(ctx context.Context, f *feed) error {
 	} {
 		group.Go(func() {
 			for _, e := range of(events, kind) {
-				if !load.Pause(loaded, time.Until(r.start.Add(e.At))) {
+				if !traffic.Pause(loaded, time.Until(r.start.Add(e.At))) {
 					return
 				}
 				if err := do(loaded, e); err != nil && loaded.Err() == nil {
@@ -182,7 +182,7 @@ func (r *run) fault(ctx context.Context, e Event) error {
 	if err != nil {
 		return err
 	}
-	load.Pause(ctx, e.For)
+	traffic.Pause(ctx, e.For)
 	r.happened("fault")
 	return end(context.WithoutCancel(ctx))
 }

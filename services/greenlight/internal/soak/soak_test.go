@@ -7,12 +7,12 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/greenlight-ml/greenlight/pkg/enginetest"
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/market"
 	"github.com/greenlight-ml/greenlight/pkg/model"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/enginetest"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/faults"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/study"
 )
 
 func TestFaultsAreKnown(t *testing.T) {
@@ -24,7 +24,7 @@ func TestFaultsAreKnown(t *testing.T) {
 }
 
 func TestStatesAreForAllModels(t *testing.T) {
-	data, err := study.Simulate(market.SimulateOptions{Seed: 1, Days: 9})
+	data, err := experiment.Simulate(market.SimulateOptions{Seed: 1, Days: 9})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,12 +7,12 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/model"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/load"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
 
 // State is a market state with what each model must make of it.
 type State struct {
-	load.State
+	traffic.State
 
 	// Scores are the models', by digest.
 	Scores map[string]float64
@@ -23,11 +23,11 @@ type State struct {
 func States(frame *feature.Frame, symbol string, minutes []int, models []*model.Artifact) ([]State, error) {
 	var states []State
 	for i, a := range models {
-		list, err := load.States(frame, symbol, minutes, a, evidence.Simulated)
+		list, err := traffic.States(frame, symbol, minutes, a, evidence.Simulated)
 		if err != nil {
 			return nil, err
 		}
-		byID := map[string]load.State{}
+		byID := map[string]traffic.State{}
 		for _, s := range list {
 			byID[s.ID] = s
 		}

@@ -7,9 +7,9 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/greenlight-ml/greenlight/pkg/enginetest"
-	"github.com/greenlight-ml/greenlight/pkg/lifecycle/lifecycletest"
 	"github.com/greenlight-ml/greenlight/pkg/model"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/enginetest"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/lifecycletest"
 	"github.com/greenlight-ml/greenlight/services/ml-engine/internal/app"
 )
 

@@ -13,9 +13,9 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	"github.com/greenlight-ml/greenlight/pkg/durable/durabletest"
-	"github.com/greenlight-ml/greenlight/pkg/enginetest"
-	"github.com/greenlight-ml/greenlight/pkg/lifecycle/lifecycletest"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/durabletest"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/enginetest"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/lifecycletest"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 	"github.com/greenlight-ml/greenlight/services/ml-engine/internal/app"
 )

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/greenlight-ml/greenlight/pkg/lifecycle/lifecycletest"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/lifecycletest"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 )
 

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/drift"
-	"github.com/greenlight-ml/greenlight/pkg/enginetest"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/enginetest"
 )
 
 // The wall clock is set wrong for a moment, or for good; the monotonic clock tells. Each step is the hour that the wall

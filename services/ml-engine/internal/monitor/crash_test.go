@@ -9,9 +9,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/greenlight-ml/greenlight/pkg/crashtest"
 	"github.com/greenlight-ml/greenlight/pkg/drift"
-	"github.com/greenlight-ml/greenlight/pkg/enginetest"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/crashtest"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/enginetest"
 )
 
 // After every operation as many rows are counted as it has for a number, and saved.

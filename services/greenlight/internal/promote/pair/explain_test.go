@@ -17,7 +17,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/greenlight-ml/greenlight/pkg/certs"
-	"github.com/greenlight-ml/greenlight/pkg/certs/certstest"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/certstest"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 )
 

@@ -19,7 +19,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftfleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftview"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/study"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
 )
 
 // Evidence is what to write. The functions, which may be nil, change a file before it is written; one that returns false
@@ -33,7 +33,7 @@ type Evidence struct {
 	// about how much of a drift there is.
 	Shift float64
 
-	Offline func(*evidence.Header, *study.OfflineReport) bool
+	Offline func(*evidence.Header, *experiment.OfflineReport) bool
 	PSI     func(*evidence.Header, *driftfleet.Report) bool
 	Canary  func(*evidence.Header, *canary.Record) bool
 	Soak    func(*evidence.Header, *canary.Record) bool
@@ -54,7 +54,7 @@ func (e Evidence) Write() (names map[string]string, err error) {
 	offline := e.offline()
 	climb, soak := e.climb(), e.soak()
 	return names, errors.Join(
-		write(store, names, "offline", "offline_report.json", e.header(study.OfflineSchema, evidence.Replay), offline, e.Offline),
+		write(store, names, "offline", "offline_report.json", e.header(experiment.OfflineSchema, evidence.Replay), offline, e.Offline),
 		write(store, names, "psi", "psi_snapshot.json", e.header(driftfleet.Schema, evidence.Live), report, e.PSI),
 		write(store, names, "canary", runName(climb), e.header("greenlight/canary_run/v1", evidence.Live), climb, e.Canary),
 		write(store, names, "soak", runName(soak), e.header("greenlight/canary_run/v1", evidence.Live), soak, e.Soak),
@@ -84,7 +84,7 @@ func (e Evidence) header(schema string, source evidence.Source) evidence.Header 
 
 // Own is the offline report as a model keeps its own, with the changes of Offline.
 func (e Evidence) Own() ([]byte, error) {
-	h, r := e.header(study.OfflineSchema, evidence.Replay), e.offline()
+	h, r := e.header(experiment.OfflineSchema, evidence.Replay), e.offline()
 	h.CreatedTime = e.Now
 	if e.Offline != nil {
 		e.Offline(&h, r)
@@ -93,9 +93,9 @@ func (e Evidence) Own() ([]byte, error) {
 }
 
 // offline is a report with the figures of the better model of the study.
-func (e Evidence) offline() *study.OfflineReport {
+func (e Evidence) offline() *experiment.OfflineReport {
 	const rows, positives = 40_000, 11_200
-	return &study.OfflineReport{
+	return &experiment.OfflineReport{
 		Version: e.Model.Manifest.Version, Timestamp: e.Now.UnixMilli(), DatasetDigest: e.Model.Manifest.Training.DataDigest,
 		Report: &eval.Report{
 			Metrics: eval.Metrics{N: rows, Positives: positives, BaseRate: positives / float64(rows), AUC: 0.863, PrecisionAt20: 0.828},
@@ -105,10 +105,10 @@ func (e Evidence) offline() *study.OfflineReport {
 			Folds: []eval.FoldReport{},
 		},
 		TestDays: 28,
-		Quality: study.NewDataQuality(market.Quality{
+		Quality: experiment.NewDataQuality(market.Quality{
 			Bars: 60_480, Days: 42, Minutes: 60_480, UnchangedShare: 0.02, LargestMove: market.Move{Share: 0.02}, Frozen: []market.Stretch{},
 		}),
-		Split: study.SplitInfo{TrainDays: 28, TestDays: 7, StepDays: 7, Folds: 4},
+		Split: experiment.SplitInfo{TrainDays: 28, TestDays: 7, StepDays: 7, Folds: 4},
 	}
 }
 

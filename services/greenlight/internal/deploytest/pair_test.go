@@ -1,0 +1,340 @@
+package deploytest
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/greenlight-ml/greenlight/pkg/model"
+	"github.com/greenlight-ml/greenlight/pkg/rpc"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/enginetest"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/promtest"
+	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/process"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
+)
+
+// pair is ml-engine, executor and the agent as processes.
+type pair struct {
+	engine, executor *process.Process
+	agent            string // the address of its metrics
+	model            *model.Artifact
+	replayed         chan error
+}
+
+// A real Prometheus with the configuration and the rules as they are shipped watches the real programs under a replay: it
+// finds data for every query of every rule and of every panel, lacks no series, and tells of an engine that is stopped.
+func TestPrometheusSeesThePair(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs the programs as they are built")
+	}
+	promtest.Program(t, "prometheus")
+	p := startPair(t)
+	defer p.replay(t, 200)()
+	server := promtest.Start(t, promtest.Options{Config: config(t, map[string]string{
+		"executor": p.executor.Addr("http"), "ml-engine": p.engine.Addr("http"), "agent": p.agent,
+	})})
+
+	queries := everyQuery(t)
+	if len(queries) < 100 {
+		t.Fatalf("%d queries: that cannot be all", len(queries))
+	}
+	missing := queries
+	began := time.Now()
+	server.Await("have data for every query", func() bool {
+		var last error
+		missing = slices.DeleteFunc(slices.Clone(missing), func(q string) bool {
+			found, err := server.Query(q)
+			if err != nil {
+				last = err
+			}
+			return len(found) > 0
+		})
+		if last != nil {
+			t.Fatal(last)
+		}
+		if time.Since(began) > time.Minute {
+			t.Fatalf("no data after %v: %s", time.Since(began), strings.Join(missing, "\n"))
+		}
+		return len(missing) == 0
+	})
+	t.Logf("%d queries have data %v after Prometheus answers", len(queries), time.Since(began).Round(time.Second))
+
+	_, alerts := shipped(t)
+	for _, name := range []string{"MLSeriesMissing", "MLEngineDown", "MLExecutorDown", "MLAgentSilent", "MLBaselineErrors"} {
+		if found, err := server.Query(alerts[name].Expr); err != nil || len(found) > 0 {
+			t.Errorf("%s while all is well: %v, %v", name, found, err)
+		}
+	}
+
+	p.checkSeries(t, server)
+	if err := p.engine.Stop(10 * time.Second); err != nil {
+		t.Error(err)
+	}
+	const firing = `ALERTS{alertname="MLEngineDown", alertstate="firing", severity="critical", job="ml-engine"}`
+	server.Await("tell of the engine that is stopped", func() bool {
+		found, err := server.Query(firing)
+		return err == nil && len(found) == 1
+	})
+	select {
+	case err := <-p.replayed:
+		t.Errorf("the baseline went down with the engine: %v", err)
+	default:
+	}
+}
+
+// checkSeries counts what a scrape of each program brings. Every label of every metric is bounded, so that traffic does
+// not change it.
+func (p *pair) checkSeries(t *testing.T, server *promtest.Server) {
+	t.Helper()
+	for _, job := range []string{"executor", "ml-engine", "agent"} {
+		of := func(metric string) (v float64) {
+			found, err := server.Query(fmt.Sprintf("max(%s{job=%q})", metric, job))
+			if err != nil || len(found) != 1 {
+				t.Errorf("%s of %s: %v, %v", metric, job, found, err)
+			}
+			return found["{}"]
+		}
+		series := of("scrape_samples_scraped")
+		if series < 20 || series >= 2000 {
+			t.Errorf("a scrape of %s brings %v series, want fewer than 2,000", job, series)
+		}
+		t.Logf("%s: %v series, the last scrape took %.1f ms", job, series, 1000*of("scrape_duration_seconds"))
+	}
+}
+
+// programs builds the programs and returns their folder.
+func programs(t testing.TB, names ...string) string {
+	t.Helper()
+	dir := t.TempDir()
+	args := []string{"build", "-o", dir + "/"}
+	for _, name := range names {
+		args = append(args, "./services/"+name)
+	}
+	build := exec.CommandContext(t.Context(), "go", args...)
+	build.Dir = filepath.Join(deploy, "..")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build the programs: %v\n%s", err, out)
+	}
+	return dir
+}
+
+// startPair builds and starts the programs.
+func startPair(t testing.TB) *pair {
+	t.Helper()
+	dir := programs(t, "ml-engine", "executor", "greenlight")
+	models := enginetest.Registry(t, "v1.8.1", "v1")
+	a, err := model.OpenRegistry(models).Load("test/v1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	start := func(name string, args ...string) *process.Process {
+		p, err := process.Start(t.Context(), filepath.Join(dir, name), dir, append(args, "--grpc-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0")...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = p.Stop(10 * time.Second) })
+		return p
+	}
+	p := &pair{model: a, replayed: make(chan error, 1)}
+	p.engine = start("ml-engine", "--models", models, "--model", "test/v1", "--drift-clock", "event")
+	p.executor = start("executor", "--baseline", "heuristic="+filepath.Join(models, "test", "v1", model.BaselineFile),
+		"--engine-addr", p.engine.Addr("grpc"))
+	p.startAgent(t, filepath.Join(dir, "greenlight"))
+	return p
+}
+
+// replay sends so many market states a second, or as fast as the answers come when that is 0, until it is stopped. It ends
+// early when an answer of the baseline fails or differs.
+func (p *pair) replay(t testing.TB, rate float64) (stop func()) {
+	t.Helper()
+	a := p.model
+	conn, err := rpc.Dial(p.executor.Addr("grpc"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := traffic.Executor{Decisions: executorv1.NewDecisionServiceClient(conn), Shadows: executorv1.NewShadowServiceClient(conn)}
+	// Twenty minutes apart, so that they are of 7 days: drift is judged on 5 days or more.
+	const apart = 20 * time.Minute
+	rng, states := rand.New(rand.NewPCG(1, 2)), make([]traffic.State, 500)
+	for i := range states {
+		x, named, inputs := enginetest.Vector(rng, a.Schema), map[string]float64{}, []float64(nil)
+		for j, f := range a.Schema.Features {
+			named[f.Name] = x[j]
+		}
+		for _, name := range a.Baseline.Inputs() {
+			inputs = append(inputs, named[name])
+		}
+		states[i] = traffic.State{
+			ID: fmt.Sprint("state-", i), Symbol: "SIM-PERP", Time: timestamppb.New(time.Now().Add(apart * time.Duration(i-len(states)))), Vector: x, Named: named,
+			Score: a.Scorer.Score(x), Baseline: a.Baseline.Score(inputs),
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for ctx.Err() == nil {
+			r, err := traffic.Shadow(ctx, client, a, states, traffic.Pace{Rate: rate, Timeout: 20 * time.Second})
+			if err == nil && r.Succeeded < r.Total {
+				err = fmt.Errorf("%d of %d decisions are right: %v", r.Succeeded, r.Total, r.Errors)
+			}
+			if err != nil && ctx.Err() == nil {
+				p.replayed <- err
+				return
+			}
+		}
+	}()
+	return func() {
+		cancel()
+		<-done
+		_ = conn.Close()
+	}
+}
+
+// startAgent starts greenlight agent on a port that was free a moment ago.
+func (p *pair) startAgent(t testing.TB, program string) {
+	t.Helper()
+	var lc net.ListenConfig
+	l, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.agent = l.Addr().String()
+	_ = l.Close()
+	dir := t.TempDir()
+	var log strings.Builder
+	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), program, "agent", "--source", "simulated", "--metrics-listen", p.agent,
+		"--state", filepath.Join(dir, "state"), "--evidence", filepath.Join(dir, "evidence"),
+		"--engine", p.engine.Addr("grpc"), "--executor", p.executor.Addr("grpc"))
+	cmd.Stderr = &log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		if err := cmd.Wait(); err != nil || t.Failed() {
+			t.Logf("agent: %v\n%s", err, log.String())
+		}
+	})
+}
+
+// config is the shipped configuration with the given targets, often enough for a test: scrapes and rules every second,
+// and two seconds of patience with an engine that is down.
+func config(t *testing.T, targets map[string]string) string {
+	t.Helper()
+	var c struct {
+		Global        map[string]any
+		RuleFiles     []string `yaml:"rule_files"`
+		ScrapeConfigs []struct {
+			JobName       string `yaml:"job_name"`
+			StaticConfigs []struct {
+				Targets []string
+			} `yaml:"static_configs"`
+		} `yaml:"scrape_configs"`
+	}
+	decode(t, filepath.Join(deploy, "prometheus", "prometheus.yml"), &c)
+	c.Global = map[string]any{"scrape_interval": "1s", "evaluation_interval": "1s"}
+	for i, s := range c.ScrapeConfigs {
+		if targets[s.JobName] == "" || len(s.StaticConfigs) != 1 {
+			t.Fatalf("job %q is none of %v", s.JobName, targets)
+		}
+		c.ScrapeConfigs[i].StaticConfigs[0].Targets = []string{targets[s.JobName]}
+		delete(targets, s.JobName)
+	}
+	if len(targets) > 0 {
+		t.Fatalf("the configuration scrapes no %v", targets)
+	}
+	if !slices.Equal(c.RuleFiles, []string{"rules/*.yml"}) {
+		t.Fatalf("the configuration loads %v", c.RuleFiles)
+	}
+	dir := t.TempDir()
+	for _, path := range rulePaths(t) {
+		raw, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := strings.ReplaceAll(string(raw), "interval: 1m", "interval: 1s")
+		const patient, hasty = "expr: up{job=\"ml-engine\"} == 0\n        for: 2m", "expr: up{job=\"ml-engine\"} == 0\n        for: 2s"
+		if filepath.Base(path) == "ml.yml" {
+			if strings.Count(text, patient) != 1 {
+				t.Fatalf("%s: MLEngineDown is not as it is meant to be", path)
+			}
+			text = strings.Replace(text, patient, hasty, 1)
+		}
+		if err := os.WriteFile(filepath.Join(dir, filepath.Base(path)), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.RuleFiles = []string{filepath.Join(dir, "*.yml")}
+	raw, err := yaml.Marshal(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(raw)
+}
+
+// selector is a series with its matchers, as an expression reads it.
+var selector = regexp.MustCompile(name.String() + `(?:\s*\{[^}]*\})?`)
+
+// everyQuery is every expression that must find data: what the rules record, every series that a rule reads (an alert
+// itself finds nothing while all is well), and every query of the dashboard.
+func everyQuery(t *testing.T) (queries []string) {
+	t.Helper()
+	recorded, alerts := shipped(t)
+	reads := func(expr string) {
+		var names []string // of what stands in quotes, which is no series
+		for _, q := range quoted.FindAllString(expr, -1) {
+			names = append(names, strings.Trim(q, `"`))
+		}
+		for _, s := range selector.FindAllString(expr, -1) {
+			if !slices.Contains(names, s) && !strings.HasPrefix(s, "ml_tls_") { // the pair speaks in the clear here
+				queries = append(queries, s)
+			}
+		}
+	}
+	for name, r := range recorded {
+		// No canary runs, so that nothing says so.
+		if name != "ml:canary:running" {
+			queries = append(queries, name, r.Expr)
+		}
+		reads(r.Expr)
+	}
+	for _, a := range alerts {
+		reads(strings.ReplaceAll(a.Expr, "ml:canary:running", "ml_rollout_lease_seconds"))
+	}
+	d := board(t)
+	chosen := strings.NewReplacer("$instance", ".*", "$model_version", ".*")
+	for _, p := range d.Panels {
+		for _, q := range p.Targets {
+			queries = append(queries, chosen.Replace(q.Expr))
+		}
+	}
+	for _, a := range d.Annotations.List {
+		reads(a.Expr)
+	}
+	for _, v := range d.Templating.List {
+		if v.Type == "query" {
+			series, label, found := strings.Cut(strings.TrimSuffix(strings.TrimPrefix(v.query(), "label_values("), ")"), ", ")
+			if !found {
+				t.Fatalf("variable %s has the query %q", v.Name, v.query())
+			}
+			queries = append(queries, fmt.Sprintf("group by (%s) (%s)", label, series))
+		}
+	}
+	slices.Sort(queries)
+	return slices.Compact(queries)
+}

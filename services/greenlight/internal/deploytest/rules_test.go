@@ -1,0 +1,211 @@
+package deploytest
+
+import (
+	"bytes"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// deploy is the folder of what operators load.
+const deploy = "../../../../deploy"
+
+// runbooks is where the alerts send people.
+const runbooks = "https://github.com/greenlight-ml/greenlight/blob/main/deploy/runbooks/"
+
+// rule is a recording rule or an alert.
+type rule struct {
+	Record, Alert, Expr, For string
+	Labels, Annotations      map[string]string
+}
+
+// ruleFile is a file of Prometheus' rules.
+type ruleFile struct {
+	Groups []struct {
+		Name, Interval string
+		Rules          []rule
+	}
+}
+
+// decode reads a YAML file into a type that names all its keys.
+func decode(t *testing.T, path string, into any) {
+	t.Helper()
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	decoder := yaml.NewDecoder(bytes.NewReader(raw))
+	decoder.KnownFields(true)
+	if err := decoder.Decode(into); err != nil {
+		t.Fatalf("%s: %v", path, err)
+	}
+}
+
+// rulePaths are the files of rules that are shipped.
+func rulePaths(t *testing.T) []string {
+	t.Helper()
+	paths, err := filepath.Glob(filepath.Join(deploy, "prometheus", "rules", "*.yml"))
+	if err != nil || len(paths) < 3 {
+		t.Fatalf("%d files of rules (%v): some are missing", len(paths), err)
+	}
+	return paths
+}
+
+// shipped are all rules, by the name of the recorded series or of the alert.
+func shipped(t *testing.T) (recorded, alerts map[string]rule) {
+	t.Helper()
+	recorded, alerts = map[string]rule{}, map[string]rule{}
+	for _, path := range rulePaths(t) {
+		var file ruleFile
+		decode(t, path, &file)
+		for _, group := range file.Groups {
+			for _, r := range group.Rules {
+				into, name := alerts, r.Alert
+				if r.Record != "" {
+					into, name = recorded, r.Record
+				}
+				if _, twice := into[name]; twice || name == "" || r.Expr == "" {
+					t.Fatalf("%s: %q is there twice, or has no expression", path, name)
+				}
+				into[name] = r
+			}
+		}
+	}
+	return recorded, alerts
+}
+
+// The alerts that the design names, as it names them.
+func TestAlertsOfTheDesign(t *testing.T) {
+	_, alerts := shipped(t)
+	for name, want := range map[string]struct{ threshold, duration, severity string }{
+		"MLShadowMatchLow":        {"< 0.95", "10m", "warning"},
+		"MLShadowErrorRateHigh":   {"> 0.02", "5m", "warning"},
+		"MLPredictLatencyP95High": {"> 80", "10m", "warning"},
+		"MLShadowLatencyP95High":  {"> 60", "10m", "warning"},
+		"MLPSIWarning":            {"> 0.2", "1h", "warning"},
+		"MLPSICritical":           {"> 0.3", "1h", "critical"},
+		"MLModelErrorsHigh":       {"> 0.01", "5m", "warning"},
+		"MLEngineDown":            {"== 0", "2m", "critical"},
+
+		"MLShadowCoverageLow":   {"ml:shadow_coverage:ratio10m < 0.95", "10m", "warning"},
+		"MLShadowBreakerOpen":   {"== 0", "5m", "warning"},
+		"MLShadowBreakerBlind":  {"== 1", "1h", "info"},
+		"MLEvidenceWriteFailed": {"> 0", "", "critical"},
+		"MLSeriesMissing":       {"absent(up", "5m", "warning"},
+
+		"MLCanaryPredictLatencyP95High": {"> 120", "1m", "critical"},
+		"MLCanaryShadowMatchLow":        {"< 0.90", "1m", "critical"},
+		"MLCanaryShadowErrorRateHigh":   {"> 0.02", "1m", "critical"},
+		"MLCanaryShadowCoverageLow":     {"ml:shadow_coverage:ratio10m < 0.80", "1m", "critical"},
+		"MLCanaryModelErrorsHigh":       {"> 0.01", "1m", "critical"},
+		"MLCanaryPSIWarning":            {"> 0.2", "5m", "warning"},
+		"MLCanaryPSICritical":           {"> 0.3", "5m", "info"},
+	} {
+		got, found := alerts[name]
+		if !found {
+			t.Errorf("there is no %s", name)
+			continue
+		}
+		if !strings.Contains(got.Expr, want.threshold) || got.For != want.duration || got.Labels["severity"] != want.severity {
+			t.Errorf("%s: got %q for %q as %q, want %+v", name, got.Expr, got.For, got.Labels["severity"], want)
+		}
+		aborts := strings.HasPrefix(name, "MLCanary") && want.severity == "critical"
+		if (got.Labels["action"] == "abort") != aborts {
+			t.Errorf("%s: action %q", name, got.Labels["action"])
+		}
+	}
+}
+
+// Whoever is woken reads what it is, how bad it is and what to do.
+func TestAlertsAreDescribed(t *testing.T) {
+	_, alerts := shipped(t)
+	var books []string
+	for _, name := range slices.Sorted(maps.Keys(alerts)) {
+		a := alerts[name]
+		for _, key := range []string{"summary", "description", "runbook_url"} {
+			if a.Annotations[key] == "" {
+				t.Errorf("%s has no %s", name, key)
+			}
+		}
+		if !strings.Contains(a.Annotations["description"], "{{") {
+			t.Errorf("%s: the description has no value: %s", name, a.Annotations["description"])
+		}
+		if !slices.Contains([]string{"info", "warning", "critical"}, a.Labels["severity"]) {
+			t.Errorf("%s: severity %q", name, a.Labels["severity"])
+		}
+		books = append(books, name+".md")
+		if got, want := a.Annotations["runbook_url"], runbooks+name+".md"; got != want {
+			t.Errorf("%s: the runbook is %s, want %s", name, got, want)
+		}
+		raw, err := os.ReadFile(filepath.Join(deploy, "runbooks", name+".md"))
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		for _, part := range []string{"# " + name + "\n", "\n## Look\n", "\n## Likely causes\n", "\n## Do\n"} {
+			if !bytes.Contains(raw, []byte(part)) {
+				t.Errorf("the runbook of %s lacks %q", name, strings.TrimSpace(part))
+			}
+		}
+		for _, link := range regexp.MustCompile(`\]\(([^)#]+)`).FindAllStringSubmatch(string(raw), -1) {
+			if _, err := os.Stat(filepath.Join(deploy, "runbooks", link[1])); err != nil {
+				t.Errorf("the runbook of %s: %v", name, err)
+			}
+		}
+	}
+	files, err := filepath.Glob(filepath.Join(deploy, "runbooks", "*.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		if !slices.Contains(books, filepath.Base(file)) {
+			t.Errorf("%s is of no alert", file)
+		}
+	}
+}
+
+// No rule is silent because what it reads is not there: MLSeriesMissing knows every series that a rule reads.
+func TestNoSilenceWithoutSeries(t *testing.T) {
+	recorded, alerts := shipped(t)
+	missed := alerts["MLSeriesMissing"].Expr
+	read := map[string]bool{}
+	for _, rules := range []map[string]rule{recorded, alerts} {
+		for _, r := range rules {
+			for _, name := range metrics(r.Expr) {
+				if _, ours := recorded[name]; !ours {
+					read[name] = true
+				}
+			}
+		}
+	}
+	if len(read) < 15 {
+		t.Fatalf("the rules read %v: that cannot be all", read)
+	}
+	for name := range read {
+		if strings.HasPrefix(name, "ml_tls_") {
+			continue // there where TLS is on
+		}
+		// The parts of a histogram come and go together.
+		if stem := strings.TrimSuffix(name, "_count"); !strings.Contains(missed, `"`+name+`"`) && !strings.Contains(missed, `"`+stem+`_bucket"`) {
+			t.Errorf("a rule reads %s, and MLSeriesMissing does not miss it", name)
+		}
+	}
+}
+
+var (
+	quoted = regexp.MustCompile(`"[^"]*"`)
+	name   = regexp.MustCompile(`\b(?:ml[_:][a-z0-9_:]+|grpc_(?:server|client)_[a-z_]+|up)\b`)
+)
+
+// metrics are the names of the series that an expression reads, each once.
+func metrics(expr string) []string {
+	names := name.FindAllString(quoted.ReplaceAllString(expr, `""`), -1)
+	slices.Sort(names)
+	return slices.Compact(names)
+}

@@ -1,0 +1,108 @@
+package deploytest
+
+import (
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// ruleTests is a file of promtool's.
+type ruleTests struct {
+	RuleFiles          []string      `yaml:"rule_files"`
+	GroupEvalOrder     []string      `yaml:"group_eval_order"`
+	EvaluationInterval time.Duration `yaml:"evaluation_interval"`
+	Tests              []ruleTest
+}
+
+type ruleTest struct {
+	Name        string
+	Interval    time.Duration
+	InputSeries []struct{ Series, Values string } `yaml:"input_series"`
+	Alerts      []alertTest                       `yaml:"alert_rule_test"`
+	Expressions []struct {
+		Expr     string
+		EvalTime time.Duration `yaml:"eval_time"`
+		Samples  []struct {
+			Labels string
+			Value  float64
+		} `yaml:"exp_samples"`
+	} `yaml:"promql_expr_test"`
+}
+
+type alertTest struct {
+	EvalTime  time.Duration `yaml:"eval_time"`
+	Alertname string
+	Expected  []struct {
+		Labels      map[string]string `yaml:"exp_labels"`
+		Annotations map[string]string `yaml:"exp_annotations"`
+	} `yaml:"exp_alerts"`
+}
+
+// Every alert is seen to fire, at its minute and not before; to keep quiet while all that it reads is there and well; and
+// to keep quiet while something that it reads is missing, which is for MLSeriesMissing to tell.
+func TestAlertsAreTested(t *testing.T) {
+	recorded, alerts := shipped(t)
+	paths, err := filepath.Glob(filepath.Join(deploy, "prometheus", "tests", "*.test.yml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, rules := range rulePaths(t) {
+		if name := strings.TrimSuffix(filepath.Base(rules), ".yml") + ".test.yml"; !slices.ContainsFunc(paths, func(p string) bool { return filepath.Base(p) == name }) {
+			t.Errorf("there is no %s", name)
+		}
+	}
+	fires, quiet, missing := map[string]bool{}, map[string]bool{}, map[string]bool{}
+	for _, path := range paths {
+		var file ruleTests
+		decode(t, path, &file)
+		for _, test := range file.Tests {
+			given := map[string]bool{}
+			for _, s := range test.InputSeries {
+				series, _, _ := strings.Cut(s.Series, "{")
+				given[series] = true
+			}
+			for _, a := range test.Alerts {
+				rule, found := alerts[a.Alertname]
+				if !found {
+					t.Errorf("%s: %q asks for %s, which there is not", path, test.Name, a.Alertname)
+				}
+				if len(a.Expected) > 0 {
+					// In the same test, a step before, it does not fire yet.
+					fires[a.Alertname] = fires[a.Alertname] || slices.ContainsFunc(test.Alerts, func(b alertTest) bool {
+						return b.Alertname == a.Alertname && b.EvalTime == a.EvalTime-file.EvaluationInterval && len(b.Expected) == 0
+					})
+					continue
+				}
+				there := func(name string) bool { return available(name, recorded, given) }
+				if read := metrics(rule.Expr); slices.ContainsFunc(read, func(name string) bool { return !there(name) }) {
+					missing[a.Alertname] = true
+				} else if a.EvalTime > 0 {
+					quiet[a.Alertname] = true
+				}
+			}
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(alerts)) {
+		if !fires[name] {
+			t.Errorf("%s: no test in which it fires, and not a step before", name)
+		}
+		if !quiet[name] {
+			t.Errorf("%s: no test in which all that it reads is there, and it must not fire", name)
+		}
+		if !missing[name] && name != "MLSeriesMissing" { // whose firing is that test
+			t.Errorf("%s: no test in which a series that it reads is missing", name)
+		}
+	}
+}
+
+// available reports whether a test has the series: as input, or recorded from input.
+func available(name string, recorded map[string]rule, given map[string]bool) bool {
+	if given[name] {
+		return true
+	}
+	r, ours := recorded[name]
+	return ours && slices.ContainsFunc(metrics(r.Expr), func(from string) bool { return available(from, recorded, given) })
+}

@@ -1,0 +1,100 @@
+// Package experiment turns market data into judged models: it reads, computes features, trains walk-forward, and makes the
+// artifacts that the services load.
+package experiment
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"github.com/greenlight-ml/greenlight/pkg/evidence"
+	"github.com/greenlight-ml/greenlight/pkg/market"
+)
+
+// Data is the market that a study is made of.
+type Data struct {
+	*market.Series
+
+	// Raw are the bars as they were read. Those of the series are without the frozen stretches: they are holes, as nobody
+	// knows what the market did.
+	Raw []market.Bar
+	// Quality is that of the raw bars.
+	Quality market.Quality
+	// Name is what models of this data are filed under, for example "btcperp-ftx-1m".
+	Name string
+}
+
+// NewData examines the series, and takes out what is frozen.
+func NewData(series *market.Series, name string) *Data {
+	d := &Data{Series: series, Name: name, Raw: series.Bars}
+	d.Quality, series.Bars = market.Examine(d.Raw)
+	return d
+}
+
+// Read reads the file or folder.
+func Read(path string, opts market.ReadOptions) (*Data, error) {
+	series, err := market.Read(path, opts)
+	if err != nil {
+		return nil, err
+	}
+	return NewData(series, nameOf(path, opts.Symbol)), nil
+}
+
+// Simulate makes the market up.
+func Simulate(opts market.SimulateOptions) (*Data, error) {
+	sim, err := market.Simulate(opts)
+	if err != nil {
+		return nil, err
+	}
+	series := sim.Series()
+	h := sha256.New()
+	if err := market.WriteBars(h, series); err != nil {
+		return nil, err
+	}
+	series.Files = []market.File{{
+		Path:   fmt.Sprintf("simulated(seed=%d,days=%d)", opts.Seed, len(series.Bars)/(24*60)),
+		SHA256: hex.EncodeToString(h.Sum(nil)),
+	}}
+	return NewData(series, "simulated"), nil
+}
+
+// Source is what evidence of this data must say of it.
+func (d *Data) Source() evidence.Source {
+	if d.Simulated {
+		return evidence.Simulated
+	}
+	return evidence.Replay
+}
+
+// Inputs are the files of the data, for evidence.
+func (d *Data) Inputs() []evidence.Input {
+	inputs := make([]evidence.Input, len(d.Files))
+	for i, f := range d.Files {
+		inputs[i] = evidence.Input{Path: f.Path, SHA256: f.SHA256}
+	}
+	return inputs
+}
+
+var notName = regexp.MustCompile(`[^A-Za-z0-9._-]+`)
+
+// nameOf makes a registry name of a path: its last element without the endings of data files.
+func nameOf(path, symbol string) string {
+	name := filepath.Base(filepath.Clean(path))
+	if abs, err := filepath.Abs(path); err == nil {
+		name = filepath.Base(abs)
+	}
+	for _, ending := range []string{".gz", ".zip", ".csv", ".txt", ".json"} {
+		name = strings.TrimSuffix(name, ending)
+	}
+	if symbol != "" {
+		name += "-" + symbol
+	}
+	name = strings.Trim(notName.ReplaceAllString(name, "-"), "-._")
+	if name == "" {
+		return "data"
+	}
+	return name[:min(len(name), 64)]
+}

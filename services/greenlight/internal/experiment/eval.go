@@ -1,0 +1,55 @@
+package experiment
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/greenlight-ml/greenlight/pkg/gate"
+)
+
+// EvalResult is the body of eval_result.json: the verdict of the offline gate.
+type EvalResult struct {
+	// Result is PASS or FAIL; INCONCLUSIVE or ERROR when there is too little or no evidence.
+	Result gate.Verdict  `json:"result"`
+	Checks []gate.Result `json:"checks"`
+}
+
+// Judge judges the report by the offline gate: the two figures, what they rest on, and the data. The rules are those of
+// [gate.OfflineJudgment]. A report of v1 knows nothing of its data, which is INCONCLUSIVE.
+func (r *OfflineReport) Judge() gate.Scorecard {
+	card := r.JudgeFigures()
+	card.Results = append(card.Results, gate.Judge(gate.OfflineEvidence(), r.evidence()).Results...)
+	if r.Quality != nil {
+		card.Results = append(card.Results, NewDataQuality(r.Quality.Quality).Checks...)
+	} else {
+		for _, check := range gate.Judge(gate.DataQuality(), unexamined()).Results {
+			check.Reason = "not examined: the report is of an older version"
+			card.Results = append(card.Results, check)
+		}
+	}
+	return card
+}
+
+// JudgeFigures judges the two figures alone, as the gate of v1 did.
+func (r *OfflineReport) JudgeFigures() gate.Scorecard {
+	return gate.Judge(gate.Offline(), r.Observations())
+}
+
+// Headline is the two figures of a judgment, and of the rest what is not a PASS.
+func Headline(card gate.Scorecard) []gate.Result {
+	var rows []gate.Result
+	for _, r := range card.Results {
+		if r.Name == gate.AUC || r.Name == gate.PrecisionAt20 || !r.Verdict.OK() {
+			rows = append(rows, r)
+		}
+	}
+	return rows
+}
+
+// Text is the result as people read it: eval_result.txt.
+func (e EvalResult) Text(version string) (string, error) {
+	var text strings.Builder
+	fmt.Fprintf(&text, "%s: %s\n\n", version, e.Result)
+	err := gate.Scorecard{Results: e.Checks}.Table(&text)
+	return text.String(), err
+}

@@ -1,0 +1,140 @@
+package experiment
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/eval"
+	"github.com/greenlight-ml/greenlight/pkg/feature"
+	"github.com/greenlight-ml/greenlight/pkg/label"
+	"github.com/greenlight-ml/greenlight/pkg/model"
+	"github.com/greenlight-ml/greenlight/pkg/shadow"
+)
+
+// Foreign is a model that was trained elsewhere.
+type Foreign struct {
+	// Raw is the file of a LightGBM or XGBoost model.
+	Raw []byte
+	// Schema is the feature schema of its inputs.
+	Schema *feature.Schema
+	// Name and Version are what it is filed under.
+	Name, Version string
+	// AllTrees takes the trees from after an early stop too.
+	AllTrees bool
+	// TrainedTo is the end of its training data, exclusive; zero when that is not known.
+	TrainedTo time.Time
+}
+
+// Import makes the artifact of a foreign model: the baseline, the label's threshold and the drift profile are of the
+// study's newest training window, the golden vectors of its held-out period. The evaluation, which the artifact has and
+// which is returned too, is of all tested days that begin at TrainedTo or later; of all tested days when that is not
+// known, and then it says that the model may have been trained on them.
+func (s *Study) Import(f Foreign, git string, now time.Time) (*model.Artifact, *OfflineReport, error) {
+	fold := last(s.Baseline)
+	if heldOut := dayTime(fold.TestFrom); f.TrainedTo.After(heldOut) {
+		return nil, nil, fmt.Errorf("the model was trained to %s, and the held-out period of this data begins on %s: give data that goes on for at least a week after the training",
+			f.TrainedTo.UTC().Format(time.DateOnly), heldOut.Format(time.DateOnly))
+	}
+	spec, read, err := model.NewTrees(f.Raw, f.Schema, model.Label{HorizonMinutes: label.Horizon, Threshold: fold.Threshold}, f.AllTrees)
+	if err != nil {
+		return nil, nil, err
+	}
+	heuristic, err := model.NewBaseline(BaselineVersion, *fold.Model)
+	if err != nil {
+		return nil, nil, err
+	}
+	a := &model.Artifact{Baseline: heuristic, Spec: spec, Ensemble: f.Raw}
+	if err := a.Open(); err != nil {
+		return nil, nil, err
+	}
+	x := make([]float64, f.Schema.Len())
+	step := max(1, len(fold.Minute)/goldenVectors)
+	for i := 0; i < len(fold.Minute) && len(a.Golden.Vectors) < goldenVectors; i += step {
+		s.Frame.Row(fold.Minute[i], f.Schema, x)
+		a.Golden.Vectors = append(a.Golden.Vectors, model.GoldenVector{X: slices.Clone(x), Score: a.Scorer.Score(x)})
+	}
+	r, err := s.evaluate(f, a, now)
+	if err != nil {
+		return nil, nil, fmt.Errorf("evaluate %s on %s: %w", f.Version, s.Data.Name, err)
+	}
+	measured := r.Metrics
+	if a.Reference, err = s.reference(f.Schema, a.Scorer, fold.Window); err != nil {
+		return nil, nil, fmt.Errorf("drift profile: %w", err)
+	}
+	stopped := ""
+	if read.Trees() < read.AllTrees() {
+		stopped = fmt.Sprintf("Its training was stopped early (best_iteration): it uses the first %d of the file's %d trees. ", read.Trees(), read.AllTrees())
+	}
+	known := "Whether the evaluation below is out of time is not known here."
+	if !f.TrainedTo.IsZero() {
+		known = "It was trained to " + f.TrainedTo.UTC().Format(time.DateOnly) + ", so the evaluation below is out of time."
+	}
+	a.Manifest = model.Manifest{
+		Name: f.Name, Version: f.Version,
+		Training: model.Training{
+			Data: s.Data.Symbol, DataDigest: s.Data.Digest(), Simulated: s.Data.Simulated, End: f.TrainedTo, Git: git,
+		},
+		Evaluation: model.Evaluation{
+			AUC: measured.AUC, PrecisionAt20: measured.PrecisionAt20, BaseRate: measured.BaseRate, Rows: measured.N, Folds: len(r.Folds),
+			Seed: eval.DefaultBootstrap().Seed,
+		},
+		Card: fmt.Sprintf("Trees on schema %s, trained elsewhere. %s%s On %s, UTC days %s to %s (%d rows, base rate %.3f): AUC %.3f, "+
+			"P@20 %.3f. Baseline, label threshold and drift profile are of this data.",
+			f.Schema.Name, stopped, known, s.Data.Symbol, r.Folds[0].TestFirst, r.Folds[len(r.Folds)-1].TestLast,
+			measured.N, measured.BaseRate, measured.AUC, measured.PrecisionAt20),
+	}
+	return a, r, s.own(a, r)
+}
+
+// evaluate measures a foreign model on the tested rows of the study, beside the baseline. The label's threshold of each
+// fold is that of its training window.
+func (s *Study) evaluate(f Foreign, a *model.Artifact, now time.Time) (*OfflineReport, error) {
+	from := 0
+	if !f.TrainedTo.IsZero() {
+		from = int((f.TrainedTo.Unix() + 86400 - 1) / 86400)
+	}
+	x := make([]float64, f.Schema.Len())
+	var folds []eval.Fold
+	var ours, theirs eval.Sample
+	for _, fold := range s.Baseline.Folds {
+		test := eval.Fold{
+			TrainFrom: fold.TrainFrom, TrainTo: fold.TrainTo, TestFrom: max(fold.TestFrom, from), TestTo: fold.TestTo,
+			TrainRows: fold.TrainRows, Threshold: fold.Threshold,
+		}
+		for i, minute := range fold.Minute {
+			if fold.OutOfTime.Days[i] < from || !s.Frame.Row(minute, f.Schema, x) {
+				continue
+			}
+			test.Sample.Scores = append(test.Sample.Scores, a.Scorer.Score(x))
+			test.Sample.Labels = append(test.Sample.Labels, fold.OutOfTime.Labels[i])
+			test.Sample.Days = append(test.Sample.Days, fold.OutOfTime.Days[i])
+			theirs.Scores = append(theirs.Scores, fold.OutOfTime.Scores[i])
+		}
+		if test.Sample.Len() > 0 {
+			folds, ours = append(folds, test), ours.Append(test.Sample)
+		}
+	}
+	theirs.Labels, theirs.Days = ours.Labels, ours.Days
+	measured, err := eval.NewReport(folds, eval.DefaultBootstrap())
+	if err != nil {
+		return nil, err
+	}
+	if measured.Comparison, err = eval.Compare(ours, theirs, eval.DefaultBootstrap()); err != nil && !errors.Is(err, eval.ErrTooFewDays) {
+		return nil, err
+	}
+	baseline, err := eval.Measure(theirs)
+	if err != nil {
+		return nil, err
+	}
+	r := s.report(f.Version, f.Schema, measured, ours.Days, now)
+	r.Compared = []ComparedModel{
+		{BaselineVersion, baseline.AUC, baseline.PrecisionAt20, 1},
+		{f.Version, measured.AUC, measured.PrecisionAt20, eval.MatchRate(ours.Scores, theirs.Scores, shadow.MatchTolerance)},
+	}
+	if f.TrainedTo.IsZero() {
+		r.InSample = "when the model's training ended is not known: give --trained-to"
+	}
+	return r, nil
+}

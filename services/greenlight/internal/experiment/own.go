@@ -1,0 +1,59 @@
+package experiment
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/greenlight-ml/greenlight/pkg/evidence"
+	"github.com/greenlight-ml/greenlight/pkg/model"
+)
+
+// OfflineFile is an offline report with its header, as it stands in an evidence folder or with a model.
+type OfflineFile struct {
+	evidence.Header
+	OfflineReport
+}
+
+// ErrNoOwnReport is the error of a model without an evaluation of its own: one that an older version registered.
+var ErrNoOwnReport = errors.New("the model has no offline evaluation of its own")
+
+// ReadOffline reads an offline report; what names it in errors.
+func ReadOffline(what string, raw []byte) (*OfflineFile, error) {
+	f := &OfflineFile{}
+	if err := json.Unmarshal(raw, f); err != nil {
+		return nil, fmt.Errorf("%s: %w", what, err)
+	}
+	if !IsOffline(f.Header.Schema) {
+		return nil, fmt.Errorf("%s: schema %q: want %q", what, f.Header.Schema, OfflineSchema)
+	}
+	// One that is not there would read as 0.
+	var figures struct {
+		AUC           *float64 `json:"auc"`
+		PrecisionAt20 *float64 `json:"precision_at_20"`
+		N             *int     `json:"n"`
+	}
+	if err := json.Unmarshal(raw, &figures); err != nil {
+		return nil, fmt.Errorf("%s: %w", what, err)
+	}
+	if figures.AUC == nil || figures.PrecisionAt20 == nil || figures.N == nil || *figures.N < 0 {
+		return nil, fmt.Errorf("%s has no auc, precision_at_20 or n", what)
+	}
+	return f, nil
+}
+
+// Own reads the model's own evaluation. The error is [ErrNoOwnReport] when there is none.
+func Own(a *model.Artifact) (*OfflineFile, error) {
+	if a.Offline == nil {
+		return nil, ErrNoOwnReport
+	}
+	name := fmt.Sprintf("%s/%s/%s", a.Manifest.Name, a.Manifest.Version, model.OfflineFile)
+	f, err := ReadOffline(name, a.Offline)
+	if err != nil {
+		return nil, err
+	}
+	if f.Model == nil || f.Model.Digest != a.Digest() {
+		return nil, fmt.Errorf("%s is not about the model that it is kept with", name)
+	}
+	return f, nil
+}

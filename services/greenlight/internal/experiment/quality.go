@@ -1,0 +1,126 @@
+package experiment
+
+import (
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/pkg/market"
+)
+
+// DataQuality is the quality of market data with its verdict, as reports have it.
+type DataQuality struct {
+	Verdict gate.Verdict  `json:"verdict"`
+	Checks  []gate.Result `json:"checks"`
+	market.Quality
+}
+
+// NewDataQuality judges the quality by the rules of [gate.DataQuality].
+func NewDataQuality(q market.Quality) *DataQuality {
+	card := gate.Judge(gate.DataQuality(), observations(q))
+	for i := range card.Results {
+		r := &card.Results[i]
+		if where := whereabouts(q, r.Name); !r.Verdict.OK() && where != "" {
+			r.Reason += ": " + where
+		}
+	}
+	return &DataQuality{Verdict: card.Verdict(), Checks: card.Results, Quality: q}
+}
+
+// Card is the judgment.
+func (d *DataQuality) Card() gate.Scorecard { return gate.Scorecard{Results: d.Checks} }
+
+// observations are what the rules judge.
+func observations(q market.Quality) map[string]gate.Observation {
+	n := uint64(q.Minutes)
+	return map[string]gate.Observation{
+		gate.FrozenMinutes:    gate.Measured(q.FrozenShare, n),
+		gate.LongestFrozen:    gate.Measured(float64(q.LongestFrozen.Minutes), n),
+		gate.LongestFlatRun:   gate.Measured(float64(q.LongestFlatRun.Minutes), n),
+		gate.LargestMove:      gate.Measured(q.LargestMove.Share, n),
+		gate.LargestGapMove:   gate.Measured(q.LargestGapMove.Share, n),
+		gate.UnchangedMinutes: gate.Measured(q.UnchangedShare, n),
+		gate.FilledMinutes:    gate.Measured(q.FilledShare, n),
+	}
+}
+
+// unexamined is that nobody looked at the data.
+func unexamined() map[string]gate.Observation {
+	seen := map[string]gate.Observation{}
+	for _, rule := range gate.DataQuality() {
+		seen[rule.Name] = gate.Observation{}
+	}
+	return seen
+}
+
+// whereabouts says where in the data a figure is from; empty when that is no one place.
+func whereabouts(q market.Quality, rule string) string {
+	switch rule {
+	case gate.FrozenMinutes:
+		return "the longest stretch is " + span(q.LongestFrozen)
+	case gate.LongestFrozen:
+		return span(q.LongestFrozen)
+	case gate.LongestFlatRun:
+		return span(q.LongestFlatRun)
+	case gate.LargestMove:
+		return "at " + stamp(q.LargestMove.Time)
+	case gate.LargestGapMove:
+		return "at " + stamp(q.LargestGapMove.Time)
+	}
+	return ""
+}
+
+func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04") }
+
+func span(s market.Stretch) string {
+	return fmt.Sprintf("%s to %s (%s, %s)", stamp(s.From), stamp(s.To), s.Kind, Length(s.Minutes))
+}
+
+// Length is a number of minutes for people.
+func Length(minutes int) string {
+	switch d := time.Duration(minutes) * time.Minute; {
+	case d >= 48*time.Hour:
+		return fmt.Sprintf("%.1f days", d.Hours()/24)
+	case d >= 2*time.Hour:
+		return fmt.Sprintf("%.1f h", d.Hours())
+	default:
+		return fmt.Sprintf("%d min", minutes)
+	}
+}
+
+// Lines writes the quality for people: a line of figures, one on what was left out, one per rule that is not a PASS.
+func (d *DataQuality) Lines(w io.Writer) error {
+	q := d.Quality
+	say := func(format string, args ...any) error {
+		_, err := fmt.Fprintf(w, format+"\n", args...)
+		return err
+	}
+	err := say("%.1f %% of minutes unchanged, longest flat run %s; %.1f %% filled; largest one-minute move %.2f %%; %s",
+		100*q.UnchangedShare, Length(q.LongestFlatRun.Minutes), 100*q.FilledShare, 100*q.LargestMove.Share, holes(q))
+	if err == nil && q.ClosedMinutes > 0 {
+		err = say("%d minutes of closed week-ends are left out like holes: their bars have one price", q.ClosedMinutes)
+	}
+	if err == nil && q.FrozenMinutes > 0 {
+		err = say("%d frozen minutes (%.1f %%) are left out like holes: %s", q.FrozenMinutes, 100*q.FrozenShare, whereabouts(q, gate.FrozenMinutes))
+	}
+	if err == nil && q.LongestHole.Minutes > 14*24*60 {
+		err = say("no fold spans the hole, and rows whose features would are left out")
+	}
+	for _, r := range d.Checks {
+		if err == nil && !r.Verdict.OK() {
+			err = say("%s: %s: %s", r.Verdict, r.Name, r.Reason)
+		}
+	}
+	return err
+}
+
+func holes(q market.Quality) string {
+	switch q.Holes {
+	case 0:
+		return "no holes"
+	case 1:
+		return "one hole, " + span(q.LongestHole)
+	}
+	return fmt.Sprintf("%d holes, the longest %s", q.Holes, span(q.LongestHole))
+}

@@ -1,0 +1,55 @@
+package experiment
+
+import (
+	"slices"
+
+	"github.com/greenlight-ml/greenlight/pkg/drift"
+	"github.com/greenlight-ml/greenlight/pkg/feature"
+	"github.com/greenlight-ml/greenlight/pkg/model"
+	"github.com/greenlight-ml/greenlight/pkg/train"
+)
+
+// ScoreColumn is the name of the model's score in a drift profile.
+const ScoreColumn = "score"
+
+// Watched are the features whose drift is watched for a model of the schema: its own, without the constant bias, and the
+// raw inputs.
+func Watched(s *feature.Schema) []string {
+	names := slices.DeleteFunc(s.Names(), func(name string) bool { return name == feature.Bias })
+	for _, raw := range feature.RawInputs() {
+		if !slices.Contains(names, raw) {
+			names = append(names, raw)
+		}
+	}
+	return names
+}
+
+// reference makes the drift profile of the minutes of the training window in which the model could score.
+func (s *Study) reference(schema *feature.Schema, scorer model.Scorer, window train.Window) (*drift.Profile, error) {
+	x := make([]float64, schema.Len())
+	var minutes, days []int
+	score := drift.Column{Name: ScoreColumn, Role: drift.Score}
+	for i := range s.Frame.Len() {
+		day := s.Frame.Day(i)
+		if day < window.TrainFrom || day >= window.TrainTo || !s.Frame.Row(i, schema, x) {
+			continue
+		}
+		minutes, days = append(minutes, i), append(days, day)
+		score.Values = append(score.Values, scorer.Score(x))
+	}
+	weights := model.Importance(scorer, schema)
+	var columns, inputs []drift.Column
+	for _, name := range Watched(schema) {
+		c, source := drift.Column{Name: name, Weight: weights[name]}, s.Frame.Column(name)
+		for _, i := range minutes {
+			c.Values = append(c.Values, source[i])
+		}
+		if schema.Index(name) >= 0 {
+			columns = append(columns, c)
+		} else {
+			c.Role = drift.RawInput
+			inputs = append(inputs, c)
+		}
+	}
+	return drift.NewProfile(slices.Concat(columns, []drift.Column{score}, inputs), days)
+}

@@ -1,0 +1,206 @@
+package experiment
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"text/tabwriter"
+	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/eval"
+	"github.com/greenlight-ml/greenlight/pkg/evidence"
+	"github.com/greenlight-ml/greenlight/pkg/feature"
+	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/pkg/model"
+)
+
+// OfflineSchema and EvalSchema name the kinds of evidence. Those of v1 know nothing of the data's quality, and are judged
+// by the two figures alone.
+const (
+	OfflineSchema   = "greenlight/offline_report/v2"
+	OfflineSchemaV1 = "greenlight/offline_report/v1"
+	EvalSchema      = "greenlight/eval_result/v2"
+	EvalSchemaV1    = "greenlight/eval_result/v1"
+)
+
+// IsOffline reports whether a file of the schema is an offline report.
+func IsOffline(schema string) bool { return schema == OfflineSchema || schema == OfflineSchemaV1 }
+
+// OfflineReport is the body of offline_report.json: how a candidate did out of time.
+type OfflineReport struct {
+	Version string `json:"version"`
+	// Timestamp is when the report was made, in Unix milliseconds.
+	Timestamp int64 `json:"timestamp"`
+	*eval.Report
+	// TestDays is the number of UTC days with tested rows.
+	TestDays int `json:"test_days"`
+	// InSample says why the tested rows may be among those that the model was trained on; empty when they are not.
+	InSample string `json:"may_be_in_sample,omitempty"`
+	// Quality is that of the data; nil in a report of v1.
+	Quality       *DataQuality `json:"data_quality,omitempty"`
+	FeatureSchema string       `json:"feature_schema"`
+	DatasetDigest string       `json:"dataset_digest"`
+	Dataset       DatasetInfo  `json:"dataset"`
+	Split         SplitInfo    `json:"split"`
+	// Compared are all models of the study on the same rows, the baseline first.
+	Compared []ComparedModel `json:"compared"`
+}
+
+// DatasetInfo describes the data.
+type DatasetInfo struct {
+	Name      string         `json:"name"`
+	Symbol    string         `json:"symbol"`
+	Simulated bool           `json:"simulated"`
+	Bars      int            `json:"bars"`
+	First     time.Time      `json:"first"`
+	Last      time.Time      `json:"last"`
+	Dropped   map[string]int `json:"dropped,omitempty"`
+}
+
+// SplitInfo describes the walk-forward split, in UTC days that have rows.
+type SplitInfo struct {
+	TrainDays int `json:"train_days"`
+	TestDays  int `json:"test_days"`
+	StepDays  int `json:"step_days"`
+	PurgeRows int `json:"purge_rows"`
+	Folds     int `json:"folds"`
+}
+
+// ComparedModel is one model of the comparison.
+type ComparedModel struct {
+	Version       string  `json:"version"`
+	AUC           float64 `json:"auc"`
+	PrecisionAt20 float64 `json:"precision_at_20"`
+	// BaselineMatch is the share of rows within 0.05 of the baseline, in [0,1].
+	BaselineMatch float64 `json:"baseline_match_rate"`
+}
+
+// Offline makes the report of the candidate.
+func (s *Study) Offline(c *Candidate, now time.Time) (*OfflineReport, error) {
+	theirs, _ := s.Baseline.Pooled()
+	measured, err := eval.Measure(theirs)
+	if err != nil {
+		return nil, fmt.Errorf("evaluate the baseline: %w", err)
+	}
+	ours, _ := c.Pooled()
+	r := s.report(c.Version, c.Schema, c.Report, ours.Days, now)
+	r.Compared = []ComparedModel{{BaselineVersion, measured.AUC, measured.PrecisionAt20, 1}}
+	for _, o := range s.Candidates {
+		r.Compared = append(r.Compared, ComparedModel{o.Version, o.Report.AUC, o.Report.PrecisionAt20, o.BaselineMatch})
+	}
+	return r, nil
+}
+
+// report is what the reports of candidates and of models that were trained elsewhere have in common. Days are those of the
+// tested rows.
+func (s *Study) report(version string, schema *feature.Schema, measured *eval.Report, days []int, now time.Time) *OfflineReport {
+	bars := s.Data.Bars
+	return &OfflineReport{
+		Version: version, Timestamp: now.UnixMilli(), Report: measured,
+		TestDays: distinct(days), Quality: NewDataQuality(s.Data.Quality),
+		FeatureSchema: schema.Name, DatasetDigest: s.Data.Digest(),
+		Dataset: DatasetInfo{
+			Name: s.Data.Name, Symbol: s.Data.Symbol, Simulated: s.Data.Simulated, Bars: len(bars),
+			First: time.UnixMilli(bars[0].End()).UTC(), Last: time.UnixMilli(bars[len(bars)-1].End()).UTC(),
+			Dropped: s.Data.Dropped,
+		},
+		Split: SplitInfo{
+			TrainDays: s.Split.TrainDays, TestDays: s.Split.TestDays, StepDays: s.Split.StepDays,
+			PurgeRows: s.Split.Purge, Folds: len(measured.Folds),
+		},
+	}
+}
+
+// distinct is how many different days there are.
+func distinct(days []int) int { return len(slices.Compact(slices.Sorted(slices.Values(days)))) }
+
+// Evaluated is the candidate's artifact with its own evaluation.
+func (s *Study) Evaluated(c *Candidate, git string, now time.Time) (*model.Artifact, *OfflineReport, error) {
+	r, err := s.Offline(c, now)
+	if err != nil {
+		return nil, nil, err
+	}
+	a, err := s.Artifact(c, git)
+	if err != nil {
+		return nil, nil, err
+	}
+	return a, r, s.own(a, r)
+}
+
+// own gives the artifact its own evaluation, as evidence: the report with its header.
+func (s *Study) own(a *model.Artifact, r *OfflineReport) error {
+	if err := a.Identify(); err != nil {
+		return err
+	}
+	var err error
+	a.Offline, err = evidence.Document(s.OfflineHeader(a, r), r)
+	return err
+}
+
+// OfflineHeader is the header of the report, wherever it is kept.
+func (s *Study) OfflineHeader(a *model.Artifact, r *OfflineReport) evidence.Header {
+	h := s.Header(OfflineSchema, a)
+	h.CreatedTime = time.UnixMilli(r.Timestamp)
+	return h
+}
+
+// Header is the evidence header of a file about the model, made from the study's data.
+func (s *Study) Header(schema string, a *model.Artifact) evidence.Header {
+	return evidence.Header{
+		Schema: schema, Source: s.Data.Source(), Inputs: s.Data.Inputs(),
+		Model: &evidence.Model{Version: a.Manifest.Version, Digest: a.Digest()}, Git: a.Manifest.Training.Git,
+	}
+}
+
+// Table writes the comparison for people.
+func (r *OfflineReport) Table(w io.Writer) error {
+	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	_, _ = fmt.Fprintln(tw, "model\tAUC\tP@20\twithin 0.05 of the baseline")
+	for _, m := range r.Compared {
+		_, _ = fmt.Fprintf(tw, "%s\t%.3f\t%.3f\t%.1f %%\n", m.Version, m.AUC, m.PrecisionAt20, 100*m.BaselineMatch)
+	}
+	if err := tw.Flush(); err != nil {
+		return err
+	}
+	if ci := r.Intervals; ci != nil {
+		_, err := fmt.Fprintf(w, "%s: AUC %.3f (%.3f to %.3f), P@20 %.3f (%.3f to %.3f), base rate %.3f, lift %.2f, n %d in %d folds\n",
+			r.Version, r.AUC, ci.AUC.Low, ci.AUC.High, r.PrecisionAt20, ci.PrecisionAt20.Low, ci.PrecisionAt20.High,
+			r.BaseRate, r.Lift, r.N, r.Split.Folds)
+		return err
+	}
+	_, err := fmt.Fprintf(w, "%s: AUC %.3f, P@20 %.3f, base rate %.3f, lift %.2f, n %d in %d folds (too few days for intervals)\n",
+		r.Version, r.AUC, r.PrecisionAt20, r.BaseRate, r.Lift, r.N, r.Split.Folds)
+	return err
+}
+
+// Observations are the two figures.
+func (r *OfflineReport) Observations() map[string]gate.Observation {
+	auc := gate.Measured(r.AUC, uint64(r.N))
+	precision := gate.Measured(r.PrecisionAt20, uint64(r.N))
+	if ci := r.Intervals; ci != nil {
+		auc.Bounds = &gate.Bounds{Low: ci.AUC.Low, High: ci.AUC.High}
+		precision.Bounds = &gate.Bounds{Low: ci.PrecisionAt20.Low, High: ci.PrecisionAt20.High}
+	}
+	return map[string]gate.Observation{gate.AUC: auc, gate.PrecisionAt20: precision}
+}
+
+// evidence is what the figures rest on.
+func (r *OfflineReport) evidence() map[string]gate.Observation {
+	known := 1.0
+	if r.InSample != "" {
+		known = 0
+	}
+	seen := map[string]gate.Observation{
+		gate.TestDays: gate.Measured(float64(r.TestDays), uint64(r.TestDays)), gate.OutOfTime: gate.Measured(known, 1),
+		gate.AUCLow: {}, gate.PrecisionLift: {}, // too few days
+	}
+	if ci := r.Intervals; ci != nil {
+		days := uint64(ci.Days)
+		if r.TestDays == 0 { // a report of v1
+			seen[gate.TestDays] = gate.Measured(float64(days), days)
+		}
+		seen[gate.AUCLow] = gate.Measured(ci.AUC.Low, days)
+		seen[gate.PrecisionLift] = gate.Measured(ci.PrecisionAt20.Low/r.BaseRate, days)
+	}
+	return seen
+}

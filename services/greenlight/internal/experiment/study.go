@@ -1,0 +1,203 @@
+package experiment
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/eval"
+	"github.com/greenlight-ml/greenlight/pkg/feature"
+	"github.com/greenlight-ml/greenlight/pkg/label"
+	"github.com/greenlight-ml/greenlight/pkg/model"
+	"github.com/greenlight-ml/greenlight/pkg/shadow"
+	"github.com/greenlight-ml/greenlight/pkg/train"
+)
+
+const (
+	// BaselineVersion names the production heuristic's formula.
+	BaselineVersion = "heuristic-v1"
+	// goldenVectors is how many golden vectors an artifact gets.
+	goldenVectors = 32
+)
+
+// DefaultVersions are the versions of the models that are trained, by feature schema.
+func DefaultVersions() map[string]string {
+	return map[string]string{"v1.8": "v1.8-b0", "v1.8.1": "v1.8.1-rc1"}
+}
+
+// Study is a set of candidates and the baseline, trained and judged on the same rows.
+type Study struct {
+	Data       *Data
+	Frame      *feature.Frame
+	Split      train.Split
+	Candidates []*Candidate
+	// Baseline is the production heuristic, fitted to the same training windows.
+	Baseline *train.Result
+}
+
+// Candidate is one model with its out-of-time evaluation.
+type Candidate struct {
+	Version string
+	Schema  *feature.Schema
+	*train.Result
+	Report *eval.Report
+	// BaselineMatch is the share of out-of-time rows in which the candidate is within 0.05 of the baseline, in [0,1].
+	BaselineMatch float64
+}
+
+// Options configures [Run].
+type Options struct {
+	// Versions are the versions of the models to train, by feature schema.
+	Versions map[string]string
+	// Progress, which may be nil, is told of the folds done.
+	Progress func(done, total int)
+}
+
+// Run trains and judges a candidate per schema.
+func Run(ctx context.Context, data *Data, opts Options) (*Study, error) {
+	frame, err := feature.Compute(data.Bars)
+	if err != nil {
+		return nil, fmt.Errorf("features of %s: %w", data.Name, err)
+	}
+	inputs, err := feature.NewSchema("baseline", feature.BaselineInputs()...)
+	if err != nil {
+		return nil, err
+	}
+	walk := train.DefaultOptions()
+	runs, done := len(opts.Versions)+1, 0
+	walk.Progress = func(fold, folds int) {
+		if opts.Progress != nil {
+			opts.Progress(done*folds+fold, runs*folds)
+		}
+	}
+	s := &Study{Data: data, Frame: frame, Split: walk.Split}
+	if s.Baseline, err = train.WalkForward(ctx, frame, inputs, walk); err != nil {
+		return nil, fmt.Errorf("train the baseline on %s: %w", data.Name, err)
+	}
+	done++
+	schemas := make([]string, 0, len(opts.Versions))
+	for name := range opts.Versions {
+		schemas = append(schemas, name)
+	}
+	slices.Sort(schemas)
+	for _, name := range schemas {
+		schema, ok := feature.Lookup(name)
+		if !ok {
+			return nil, fmt.Errorf("unknown feature schema %q", name)
+		}
+		c := &Candidate{Version: opts.Versions[name], Schema: schema}
+		if c.Result, err = train.WalkForward(ctx, frame, schema, walk); err != nil {
+			return nil, fmt.Errorf("train %s on %s: %w", c.Version, data.Name, err)
+		}
+		if c.Report, err = c.Result.Report(eval.DefaultBootstrap()); err != nil {
+			return nil, fmt.Errorf("evaluate %s on %s: %w", c.Version, data.Name, err)
+		}
+		ours, _ := c.Pooled()
+		theirs, _ := s.Baseline.Pooled()
+		if c.Report.Comparison, err = eval.Compare(ours, theirs, eval.DefaultBootstrap()); err != nil {
+			return nil, fmt.Errorf("compare %s with the baseline on %s: %w", c.Version, data.Name, err)
+		}
+		c.BaselineMatch = eval.MatchRate(ours.Scores, theirs.Scores, shadow.MatchTolerance)
+		s.Candidates = append(s.Candidates, c)
+		done++
+	}
+	return s, nil
+}
+
+// Candidate returns the candidate of that version.
+func (s *Study) Candidate(version string) (*Candidate, error) {
+	versions := make([]string, 0, len(s.Candidates))
+	for _, c := range s.Candidates {
+		if c.Version == version {
+			return c, nil
+		}
+		versions = append(versions, c.Version)
+	}
+	return nil, fmt.Errorf("no model %q: this trains %v", version, versions)
+}
+
+// last is the fold whose model is released: the one with the newest training window, whose test is the held-out period.
+func last(r *train.Result) *train.Fold { return &r.Folds[len(r.Folds)-1] }
+
+// HeldOut are the minutes of the frame after the released models' training window, in which a score is defined under
+// every schema, whether or not the label is.
+func (s *Study) HeldOut() []int {
+	fold := last(s.Baseline)
+	var minutes []int
+	widest := 0
+	for _, c := range s.Candidates {
+		widest = max(widest, c.Schema.Len())
+	}
+	x := make([]float64, widest)
+	for i := range s.Frame.Len() {
+		if day := s.Frame.Day(i); day < fold.TestFrom || day >= fold.TestTo {
+			continue
+		}
+		ready := true
+		for _, c := range s.Candidates {
+			ready = ready && s.Frame.Row(i, c.Schema, x)
+		}
+		if ready {
+			minutes = append(minutes, i)
+		}
+	}
+	return minutes
+}
+
+// Artifact makes the candidate's artifact: the model of the newest training window, the baseline of the same window,
+// golden vectors from the held-out period.
+func (s *Study) Artifact(c *Candidate, git string) (*model.Artifact, error) {
+	fold, baseline := last(c.Result), last(s.Baseline)
+	heuristic, err := model.NewBaseline(BaselineVersion, *baseline.Model)
+	if err != nil {
+		return nil, err
+	}
+	a := &model.Artifact{
+		Baseline: heuristic,
+		Spec: model.Spec{
+			Family: "logistic", Schema: c.Schema.Name, SchemaHash: c.Schema.Hash(),
+			Label:    model.Label{HorizonMinutes: label.Horizon, Threshold: fold.Threshold},
+			Logistic: fold.Model,
+		},
+		Manifest: model.Manifest{
+			Name: s.Data.Name, Version: c.Version,
+			Training: model.Training{
+				Data: s.Data.Symbol, DataDigest: s.Data.Digest(), Simulated: s.Data.Simulated,
+				Start: dayTime(fold.TrainFrom), End: dayTime(fold.TrainTo),
+				Rows: fold.TrainRows, Git: git,
+			},
+			Evaluation: model.Evaluation{
+				AUC: c.Report.AUC, PrecisionAt20: c.Report.PrecisionAt20, BaseRate: c.Report.BaseRate,
+				Rows: c.Report.N, Folds: len(c.Folds), Seed: eval.DefaultBootstrap().Seed,
+			},
+			Card: s.card(c, fold),
+		},
+	}
+	if a.Reference, err = s.reference(c.Schema, fold.Model, fold.Window); err != nil {
+		return nil, fmt.Errorf("drift profile of %s: %w", c.Version, err)
+	}
+	x := make([]float64, c.Schema.Len())
+	step := max(1, len(fold.Minute)/goldenVectors)
+	for i := 0; i < len(fold.Minute) && len(a.Golden.Vectors) < goldenVectors; i += step {
+		s.Frame.Row(fold.Minute[i], c.Schema, x)
+		a.Golden.Vectors = append(a.Golden.Vectors, model.GoldenVector{X: slices.Clone(x), Score: fold.Model.Score(x)})
+	}
+	return a, nil
+}
+
+func (s *Study) card(c *Candidate, fold *train.Fold) string {
+	origin := "real market data"
+	if s.Data.Simulated {
+		origin = "simulated data: it says nothing about any market"
+	}
+	return fmt.Sprintf("Logistic regression on schema %s. Score: the probability that the range of mid over the next %d minutes "+
+		"exceeds %.4g sigma_ref sqrt(%d), a label about the size of a move and not its direction. Trained on %s (%s), UTC days %s to "+
+		"%s. Out of time over %d folds (%d rows, base rate %.3f): AUC %.3f, P@20 %.3f. P@20 follows the base rate; compare "+
+		"it only at like base rates.",
+		c.Schema.Name, label.Horizon, fold.Threshold, label.Horizon, s.Data.Symbol, origin,
+		dayTime(fold.TrainFrom).Format(time.DateOnly), dayTime(fold.TrainTo-1).Format(time.DateOnly),
+		len(c.Folds), c.Report.N, c.Report.BaseRate, c.Report.AUC, c.Report.PrecisionAt20)
+}
+
+func dayTime(day int) time.Time { return time.Unix(int64(day)*86400, 0).UTC() }

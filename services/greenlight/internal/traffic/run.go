@@ -1,0 +1,120 @@
+package traffic
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+	"golang.org/x/sync/errgroup"
+)
+
+// Pace says how fast to call.
+type Pace struct {
+	// Concurrency is how many calls are under way at once. Default 4.
+	Concurrency int
+	// Rate is how many calls a second begin, at fixed times; 0 is as fast as Concurrency allows.
+	Rate float64
+	// Timeout bounds each call. Default 2 s.
+	Timeout time.Duration
+	// Progress, which may be nil, is told of the calls done.
+	Progress func(done, total int)
+}
+
+// Latency is quantiles of the time from a call's start to its answer, in milliseconds.
+type Latency struct {
+	P50 float64 `json:"p50"`
+	P95 float64 `json:"p95"`
+	P99 float64 `json:"p99"`
+}
+
+// each calls fn for 0..n-1 at the pace and returns how long all of it took. It stops early when ctx ends.
+func (p Pace) each(ctx context.Context, n int, fn func(ctx context.Context, i int)) (time.Duration, error) {
+	if p.Concurrency == 0 {
+		p.Concurrency = 4
+	}
+	if p.Timeout == 0 {
+		p.Timeout = 2 * time.Second
+	}
+	var next, done atomic.Int64
+	var progress sync.Mutex
+	start := time.Now()
+	group, ctx := errgroup.WithContext(ctx)
+	for range p.Concurrency {
+		group.Go(func() error {
+			for {
+				i := int(next.Add(1)) - 1
+				if i >= n {
+					return nil
+				}
+				if err := p.wait(ctx, start, i); err != nil {
+					return err
+				}
+				callCtx, cancel := context.WithTimeout(ctx, p.Timeout)
+				fn(callCtx, i)
+				cancel()
+				if d := int(done.Add(1)); p.Progress != nil && (d%64 == 0 || d == n) {
+					progress.Lock()
+					p.Progress(d, n)
+					progress.Unlock()
+				}
+			}
+		})
+	}
+	err := group.Wait()
+	return time.Since(start), err
+}
+
+// wait returns when the i-th call is due.
+func (p Pace) wait(ctx context.Context, start time.Time, i int) error {
+	if p.Rate <= 0 {
+		return ctx.Err()
+	}
+	due := start.Add(time.Duration(float64(i) / p.Rate * float64(time.Second)))
+	if !Pause(ctx, time.Until(due)) {
+		return ctx.Err()
+	}
+	return nil
+}
+
+// Pause waits for d, and reports false when ctx ends first.
+func Pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}
+
+// stopwatch collects times, up to a minute, to three significant digits.
+type stopwatch struct {
+	mu sync.Mutex
+	h  *hdrhistogram.Histogram
+}
+
+func newStopwatch() *stopwatch {
+	return &stopwatch{h: hdrhistogram.New(1, int64(time.Minute), 3)}
+}
+
+func (s *stopwatch) add(d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_ = s.h.RecordValue(min(int64(d), int64(time.Minute))) // fails only beyond the limit
+}
+
+func (s *stopwatch) latency() Latency {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	at := func(q float64) float64 { return float64(s.h.ValueAtQuantile(q)) / float64(time.Millisecond) }
+	return Latency{P50: at(50), P95: at(95), P99: at(99)}
+}
+
+func (s *stopwatch) count() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return int(s.h.TotalCount())
+}

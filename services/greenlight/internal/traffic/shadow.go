@@ -1,0 +1,165 @@
+package traffic
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/evidence"
+	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/pkg/model"
+	"github.com/greenlight-ml/greenlight/pkg/shadow"
+	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+)
+
+// ShadowResult is the body of shadow_smoke_1k.json and shadow_replay.json: how the executor answered, and how the shadow
+// did beside it.
+type ShadowResult struct {
+	Total       int     `json:"total"`
+	Succeeded   int     `json:"succeeded"`
+	SuccessRate float64 `json:"success_rate"`
+	// Latency is of the calls as the client sees them; ShadowLatency is from a request's arrival at the executor to its
+	// shadow's answer, over the comparisons.
+	Latency       Latency `json:"latency_ms"`
+	ShadowLatency Latency `json:"shadow_latency_ms"`
+	DurationS     float64 `json:"duration_s"`
+	// MatchRate is matches / comparisons; Comparisons is its n.
+	MatchRate   float64 `json:"match_rate"`
+	Comparisons int     `json:"comparisons"`
+	// AvgDelta and MaxDelta are the mean and the largest |shadow - baseline|; MeanSignedDelta keeps the sign.
+	AvgDelta        float64 `json:"avg_delta"`
+	MaxDelta        float64 `json:"max_delta"`
+	MeanSignedDelta float64 `json:"mean_signed_delta"`
+	// ShadowErrors are the shadows that were tried and failed.
+	ShadowErrors int `json:"shadow_errors"`
+	// Outcomes counts every answer by its outcome; all outcomes are listed.
+	Outcomes map[string]int `json:"outcomes"`
+	// Unaccounted are the executor's requests less its outcomes and shadows under way, before and after the run, and
+	// less what this client sent: 0 when every request has exactly one outcome.
+	Unaccounted int64 `json:"unaccounted"`
+	// BaselineChanged are the answers whose baseline score is not, to the last bit, what the baseline computes in
+	// process; ShadowDiffering the shadow scores that are not what the model computes.
+	BaselineChanged int `json:"baseline_changed"`
+	// Baseline is what the answers were compared with; null in files of before it was written down. BaselineUnchecked are the
+	// answers of a baseline that is not known here, which cannot be compared.
+	Baseline          *evidence.Model `json:"baseline,omitempty"`
+	BaselineUnchecked int             `json:"baseline_unchecked,omitempty"`
+	ShadowDiffering   int             `json:"shadow_differing"`
+	// Distinct are the different baseline scores.
+	Distinct int `json:"distinct_scores"`
+	// Errors counts the calls that failed, by gRPC code.
+	Errors map[string]int `json:"errors"`
+	// Examples has the first failure of each code.
+	Examples map[string]error `json:"-"`
+	SLO      gate.Scorecard   `json:"slo"`
+}
+
+// Shadow sends the states to the executor and waits for their shadows. A call succeeds when its baseline score is, to the
+// last bit, the one that the executor's baseline computes in process.
+func Shadow(ctx context.Context, conn Executor, a *model.Artifact, states []State, pace Pace) (*ShadowResult, error) {
+	before, err := conn.counts(ctx)
+	if err != nil {
+		return nil, err
+	}
+	r := &ShadowResult{Total: len(states), Outcomes: map[string]int{}, Errors: map[string]int{}, Examples: map[string]error{}}
+	for _, o := range shadow.Outcomes() {
+		r.Outcomes[o.String()] = 0
+	}
+	if len(states) > 0 {
+		r.Baseline = &states[0].Decides
+	}
+	calls, shadows := newStopwatch(), newStopwatch()
+	distinct := map[uint64]bool{}
+	var sum, signed float64
+	var mu sync.Mutex
+	took, err := pace.each(ctx, len(states), func(ctx context.Context, i int) {
+		s := states[i]
+		resp, err := timed(calls, func() (*executorv1.PredictWithShadowResponse, error) {
+			return conn.Decisions.PredictWithShadow(ctx, s.request())
+		})
+		mu.Lock()
+		defer mu.Unlock()
+		if err != nil {
+			fail(r.Errors, r.Examples, err)
+			return
+		}
+		outcome := shadow.Outcome(resp.GetOutcome())
+		r.Outcomes[outcome.String()]++
+		distinct[math.Float64bits(resp.GetBaseline().GetScore())] = true
+		switch digest := resp.GetBaseline().GetModelDigest(); {
+		case digest != s.Decides.Digest, !s.Unchecked && !same(resp.GetBaseline().GetScore(), s.Baseline):
+			r.BaselineChanged++
+		case s.Unchecked:
+			r.BaselineUnchecked++
+		default:
+			r.Succeeded++
+		}
+		switch {
+		case outcome.Compared():
+			if !same(resp.GetShadow().GetScore(), s.Score) || resp.GetShadow().GetModelDigest() != a.Digest() {
+				r.ShadowDiffering++
+			}
+			d := resp.GetComparison().GetDelta()
+			sum, signed, r.MaxDelta = sum+math.Abs(d), signed+d, max(r.MaxDelta, math.Abs(d))
+			shadows.add(time.Duration(resp.GetShadowLatencyMs() * float64(time.Millisecond)))
+		case outcome.Failed():
+			r.ShadowErrors++
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	after, err := conn.counts(ctx)
+	if err != nil {
+		return nil, err
+	}
+	r.Comparisons = r.Outcomes[shadow.Match.String()] + r.Outcomes[shadow.Mismatch.String()]
+	if r.Comparisons > 0 {
+		r.AvgDelta, r.MeanSignedDelta = sum/float64(r.Comparisons), signed/float64(r.Comparisons)
+	}
+	r.MatchRate, r.Distinct = ratio(r.Outcomes[shadow.Match.String()], r.Comparisons), len(distinct)
+	r.SuccessRate, r.DurationS = ratio(r.Succeeded, r.Total), took.Seconds()
+	r.Latency, r.ShadowLatency = calls.latency(), shadows.latency()
+	r.Unaccounted = after.since(before, r.Total-total(r.Errors))
+	r.SLO = r.Judge()
+	return r, nil
+}
+
+// request is by name, since a packed vector of a schema has no room for the raw inputs.
+func (s State) request() *executorv1.PredictWithShadowRequest {
+	return &executorv1.PredictWithShadowRequest{RequestId: s.ID, Symbol: s.Symbol, EventTime: s.Time, Features: s.Named, Source: s.Source}
+}
+
+// Judge judges the result by its own counts.
+func (r *ShadowResult) Judge() gate.Scorecard {
+	return gate.Judge(slices.Concat(gate.Shadow(), gate.ShadowIntegrity()), r.observations())
+}
+
+func (r *ShadowResult) observations() map[string]gate.Observation {
+	n := uint64(r.Total)
+	changed := gate.Measured(float64(r.BaselineChanged+total(r.Errors)), n)
+	if r.BaselineUnchecked > 0 {
+		changed = gate.Missing("the executor's baseline is not in the registry: its answers could not be checked")
+		if r.Baseline != nil {
+			changed = gate.Missing(fmt.Sprintf("the executor's baseline %s (%.12s) is not in the registry: its answers could not be checked", r.Baseline.Version, r.Baseline.Digest))
+		}
+	}
+	return map[string]gate.Observation{
+		gate.ShadowMatch:     gate.Rate(uint64(r.Outcomes[shadow.Match.String()]), uint64(r.Comparisons)),
+		gate.ShadowErrorRate: gate.Rate(uint64(r.ShadowErrors), uint64(r.Comparisons+r.ShadowErrors)),
+		gate.ShadowP95:       gate.Measured(r.ShadowLatency.P95, uint64(r.Comparisons)),
+		gate.BaselineChanged: changed,
+		gate.ShadowDiffer:    gate.Measured(float64(r.ShadowDiffering), uint64(r.Comparisons)),
+		gate.Unaccounted:     gate.Measured(math.Abs(float64(r.Unaccounted)), n),
+	}
+}
+
+func total(counts map[string]int) (n int) {
+	for _, c := range counts {
+		n += c
+	}
+	return n
+}

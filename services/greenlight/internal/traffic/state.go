@@ -1,0 +1,130 @@
+// Package traffic calls the services as their users do, with real market states, and checks every answer against a
+// computation in process.
+package traffic
+
+import (
+	"fmt"
+	"maps"
+	"math"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/greenlight-ml/greenlight/pkg/evidence"
+	"github.com/greenlight-ml/greenlight/pkg/feature"
+	"github.com/greenlight-ml/greenlight/pkg/model"
+	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+)
+
+// State is one market state to send, with the scores that it must get.
+type State struct {
+	ID     string
+	Symbol string
+	Time   *timestamppb.Timestamp
+	// Source travels with every request of the state, so that nobody takes it for a live one.
+	Source executorv1.Source
+	// Vector is the state in the order of the model's schema.
+	Vector []float64
+	// Named is the state by name: the model's features, the baseline's inputs, and the raw inputs that ml-engine watches
+	// beside them.
+	Named map[string]float64
+	// Score and Baseline are what the model and the baseline must answer.
+	Score, Baseline float64
+	// Decides is the baseline; Unchecked says that Baseline is not known.
+	Decides   evidence.Model
+	Unchecked bool
+}
+
+// States makes the states of the minutes of the frame for an executor whose baseline is the model's heuristic. They are
+// marked with the source. Minutes in which one of the inputs is undefined are left out.
+func States(frame *feature.Frame, symbol string, minutes []int, a *model.Artifact, source evidence.Source) ([]State, error) {
+	return StatesBeside(frame, symbol, minutes, a, Heuristic(a), source)
+}
+
+// StatesBeside is [States] for an executor with that baseline.
+func StatesBeside(frame *feature.Frame, symbol string, minutes []int, a *model.Artifact, b Baseline, source evidence.Source) ([]State, error) {
+	mark, err := sourceOf(source)
+	if err != nil {
+		return nil, err
+	}
+	inputs, err := feature.NewSchema("inputs", b.Inputs...)
+	if err != nil {
+		return nil, fmt.Errorf("baseline: %w", err)
+	}
+	states := make([]State, 0, len(minutes))
+	base := make([]float64, inputs.Len())
+	for _, i := range minutes {
+		x := make([]float64, a.Schema.Len())
+		if !frame.Row(i, a.Schema, x) || !frame.Row(i, inputs, base) {
+			continue
+		}
+		named := make(map[string]float64, len(x)+len(base))
+		maps.Insert(named, pairs(a.Schema, x))
+		maps.Insert(named, pairs(inputs, base))
+		for _, name := range feature.RawInputs() {
+			if v := frame.Column(name)[i]; !math.IsNaN(v) {
+				named[name] = v
+			}
+		}
+		score := math.NaN()
+		if b.Scorer != nil {
+			score = b.Scorer.Score(base)
+		} else { // nobody knows what it takes: all there is
+			for _, schema := range feature.Schemas() {
+				if all := make([]float64, schema.Len()); frame.Row(i, schema, all) {
+					maps.Insert(named, pairs(schema, all))
+				}
+			}
+		}
+		states = append(states, State{
+			ID: fmt.Sprintf("%s-%d", symbol, frame.End(i)), Symbol: symbol,
+			Time: timestamppb.New(time.UnixMilli(frame.End(i))), Source: mark,
+			Vector: x, Named: named, Score: a.Scorer.Score(x), Baseline: score,
+			Decides: b.Model, Unchecked: b.Scorer == nil,
+		})
+	}
+	return states, nil
+}
+
+// sourceOf returns the source as the contract words it.
+func sourceOf(s evidence.Source) (executorv1.Source, error) {
+	switch s {
+	case evidence.Live:
+		return executorv1.Source_SOURCE_LIVE, nil
+	case evidence.Replay:
+		return executorv1.Source_SOURCE_REPLAY, nil
+	case evidence.Simulated:
+		return executorv1.Source_SOURCE_SIMULATED, nil
+	}
+	return 0, fmt.Errorf("source %q: want live, replay or simulated", s)
+}
+
+func pairs(s *feature.Schema, x []float64) func(func(string, float64) bool) {
+	return func(yield func(string, float64) bool) {
+		for i, f := range s.Features {
+			if !yield(f.Name, x[i]) {
+				return
+			}
+		}
+	}
+}
+
+// Spread picks n of the states, evenly spaced, so that a short run sees all of the period; states that are too few are
+// used again.
+func Spread(states []State, n int) []State {
+	if len(states) == 0 {
+		return nil
+	}
+	picked := make([]State, n)
+	for i := range picked {
+		if n <= len(states) {
+			picked[i] = states[i*len(states)/n]
+		} else {
+			picked[i] = states[i%len(states)]
+		}
+	}
+	return picked
+}
+
+// same says whether two scores are the same number, to the last bit.
+func same(a, b float64) bool { return math.Float64bits(a) == math.Float64bits(b) }
