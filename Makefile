@@ -29,6 +29,8 @@ HOT_PACKAGES := ./pkg/feature ./pkg/featurelog ./pkg/drift ./pkg/model ./pkg/tre
 BIN := bin
 TOOLS := $(BIN)/tools
 PROGRAMS := ./services/ml-engine ./services/executor ./services/greenlight
+LAB := $(BIN)/greenlight-lab
+BUILD = go build -buildvcs=auto -ldflags "-X github.com/greenlight-ml/greenlight/pkg/telemetry.commit=$(COMMIT)"
 # Deferred: asked of the workspace when a target needs them. The root has no module, so `./...` there means nothing.
 WORKSPACE = $(shell go list -m -f '{{.Dir}}')
 
@@ -40,34 +42,38 @@ help: ## List the targets
 
 .PHONY: build
 build: ## Build the three programs into bin/
-	go build -buildvcs=auto -ldflags "-X github.com/greenlight-ml/greenlight/pkg/telemetry.commit=$(COMMIT)" -o $(BIN)/ $(PROGRAMS)
+	$(BUILD) -o $(BIN)/ $(PROGRAMS)
+
+.PHONY: lab
+lab: build ## Build bin/greenlight-lab, which proves them
+	$(BUILD) -o $(LAB) ./services/greenlight/lab
 
 .PHONY: run
 run: build ## See it work, from data to verdict; DATA=file or folder, MODEL=version of the model under trial
 	$(BIN)/greenlight run $(if $(DATA),--data '$(DATA)') $(if $(MODEL),--model '$(MODEL)')
 
 .PHONY: bench
-bench: build ## Measure the price of the shadow, and of the numerics
+bench: lab ## Measure the price of the shadow, and of the numerics
 	@mkdir -p var
-	$(BIN)/greenlight bench --json var/bench.json
+	$(LAB) bench --json var/bench.json
 	go test -run '^$$' -bench '$(HOT)' -benchtime 300ms -benchmem $(HOT_PACKAGES)
 
 .PHONY: scale
-scale: build ## Measure how costs grow with batches, calls, replicas, symbols and models; draws var/scale.svg
+scale: lab ## Measure how costs grow with batches, calls, replicas, symbols and models; draws var/scale.svg
 	@mkdir -p var
-	$(BIN)/greenlight bench scale --json var/scale.json --figure var/scale.svg
+	$(LAB) scale --json var/scale.json --figure var/scale.svg
 
 .PHONY: bench-compare
 bench-compare: $(TOOLS)/benchstat ## Compare the micro-benchmarks with those of another revision: BASE=<rev>, COUNT=6
 	@BASE='$(BASE)' COUNT='$(COUNT)' deploy/tools/bench-compare $(TOOLS)/benchstat '$(HOT)' $(HOT_PACKAGES)
 
 .PHONY: scenarios
-scenarios: build ## Prove what a canary does when something goes wrong, and measure its tests; some minutes
+scenarios: lab ## Prove what a canary does when something goes wrong, and measure its tests; some minutes
 	@mkdir -p var/scenarios
 	$(BIN)/greenlight train --models var/scenarios/models --evidence var/scenarios/offline $(if $(DATA),--data '$(DATA)')
 	$(BIN)/greenlight eval --evidence var/scenarios/offline
-	$(BIN)/greenlight canary scenarios --models var/scenarios/models --evidence var/scenarios/offline $(if $(DATA),--data '$(DATA)')
-	$(BIN)/greenlight canary power
+	$(LAB) scenarios --models var/scenarios/models --evidence var/scenarios/offline $(if $(DATA),--data '$(DATA)')
+	$(LAB) power
 
 .PHONY: month
 month: build ## Show the reports of a simulated month with an episode of drift in it, in var/month
@@ -81,18 +87,22 @@ bench-page: ## Measure what ten viewers of the status page cost executor
 	go test -run '^$$' -bench Viewers -benchtime 6x ./services/greenlight/internal/deploytest
 
 .PHONY: faults
-faults: build ## Let everything go wrong between executor and ml-engine, and write docs/faults.md; some twenty minutes
-	$(BIN)/greenlight faults --json var/faults.json --markdown docs/faults.md
+faults: lab ## Let everything go wrong between executor and ml-engine, and write docs/faults.md; some twenty minutes
+	$(LAB) faults --json var/faults.json --markdown docs/faults.md
 
 .PHONY: soak
-soak: build ## Run the pair with faults, swaps, canaries and restarts at random; DURATION=10m SEED=1
-	$(BIN)/greenlight soak --duration '$(DURATION)' --seed '$(SEED)' --json var/soak.json
+soak: lab ## Run the pair with faults, swaps, canaries and restarts at random; DURATION=10m SEED=1
+	$(LAB) chaos --duration '$(DURATION)' --seed '$(SEED)' --json var/chaos.json
 
 # Checks.
 
 .PHONY: test
 test: linkcheck deploy-check ## Test all modules; GREENLIGHT_DATA=folder adds the tests on market data
-	go test -timeout 20m work
+	go test -timeout 20m $(addsuffix /...,$(filter-out %/lab,$(WORKSPACE)))
+
+.PHONY: lab-test
+lab-test: ## Test what proves the programs: bench, faults, chaos, scenarios, power, calibrate
+	go test -timeout 20m ./services/greenlight/lab/...
 
 .PHONY: race
 race: ## Test all modules under the race detector, but what runs the programs, which are built without it

@@ -38,6 +38,7 @@ func TestREADME(t *testing.T) {
 	work := t.TempDir()
 	bin := filepath.Join(work, "bin")
 	run(t, root, nil, "go", "build", "-o", bin+"/", "./services/ml-engine", "./services/executor", "./services/greenlight")
+	run(t, root, nil, "go", "build", "-o", filepath.Join(bin, "greenlight-lab"), "./services/greenlight/lab")
 	pair := startPair(t, work, bin)
 
 	pair.runAll(t, root, work, shell, 0)

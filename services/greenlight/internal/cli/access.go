@@ -29,8 +29,8 @@ func (a *accessFlags) open() (err error) {
 	return err
 }
 
-func (a *accessFlags) declare(fs *pflag.FlagSet, c console) {
-	a.Logger = slog.New(telemetry.BoundLog(slog.NewTextHandler(c.err, nil)))
+func (a *accessFlags) declare(fs *pflag.FlagSet, c Console) {
+	a.Logger = slog.New(telemetry.BoundLog(slog.NewTextHandler(c.Err, nil)))
 	a.TLS.Declare(fs, "", "the services")
 	fs.StringVar(&a.TokenFile, "control-token-file", "", "file with the operator's token, for services that ask for it")
 }
@@ -61,7 +61,7 @@ type endpoint struct {
 	addr string
 }
 
-func (e *endpoint) declare(fs *pflag.FlagSet, c console, name, addr, usage string) {
+func (e *endpoint) declare(fs *pflag.FlagSet, c Console, name, addr, usage string) {
 	e.accessFlags.declare(fs, c)
 	targetVar(fs, &e.addr, name, addr, usage)
 }

@@ -35,7 +35,7 @@ type agentFlags struct {
 	addresses string
 }
 
-func agentCommand(c console) *cobra.Command {
+func agentCommand(c Console) *cobra.Command {
 	var f agentFlags
 	cmd := &cobra.Command{
 		Use: "agent", Short: "Write the drift every hour, a report every day and a summary every week",
@@ -49,7 +49,7 @@ by all features together; its answer stands in the daily report and changes no v
 
 One agent at a time owns the state folder. It runs until SIGTERM or an interrupt, and logs JSON lines; with --once it looks
 once, writes what is due, and ends: for a look now, and for a scheduler of your own.`,
-		Args: noArgs,
+		Args: NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := f.validate(); err != nil {
 				return err
@@ -67,7 +67,7 @@ once, writes what is due, and ends: for a look now, and for a scheduler of your 
 	fs.BoolVar(&f.once, "once", false, "look once, write what is due, and end")
 	fs.StringVar(&f.metrics, "metrics-listen", "127.0.0.1:4031", "HTTP address of /metrics and /healthz")
 	fs.StringVar(&f.addresses, "address-file", "", "file that gets the bound address, for whoever asked for port 0")
-	declareEvidence(fs, &f.options.Evidence)
+	DeclareEvidence(fs, &f.options.Evidence)
 	return cmd
 }
 
@@ -92,24 +92,24 @@ func (f *agentFlags) validate() error {
 	return f.engines.validate()
 }
 
-func (f *agentFlags) run(ctx context.Context, c console) (err error) {
+func (f *agentFlags) run(ctx context.Context, c Console) (err error) {
 	if err := f.engines.open(); err != nil {
 		return err
 	}
 	owner, err := durable.Own(f.options.State)
 	if err != nil {
 		if errors.Is(err, durable.ErrOwned) {
-			return withHint(err, "another agent runs on this state folder: one at a time; --state names another")
+			return WithHint(err, "another agent runs on this state folder: one at a time; --state names another")
 		}
 		return err
 	}
 	defer func() { err = errors.Join(err, owner.Close()) }()
-	if f.options.Logger, err = telemetry.NewLogger(c.err, "info", "json"); err != nil {
+	if f.options.Logger, err = telemetry.NewLogger(c.Err, "info", "json"); err != nil {
 		return err
 	}
 	registry := telemetry.NewRegistry("greenlight")
 	o := &f.options
-	o.Metrics, o.Source, o.Git = agent.NewMetrics(registry), evidence.Source(f.source), revision()
+	o.Metrics, o.Source, o.Git = agent.NewMetrics(registry), evidence.Source(f.source), Revision()
 	o.Keep = func(store *evidence.Store, r *driftfleet.Report) error {
 		_, err := snapshotEvidence(r, evidence.Header{Schema: driftfleet.Schema, Source: o.Source, Model: &r.Model, Git: o.Git}).write(store)
 		return err

@@ -16,7 +16,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/pair"
 )
 
-func canaryCommand(c console) *cobra.Command {
+func canaryCommand(c Console) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "canary", Short: "Run a model's shadows on a growing share of the requests, and stop when they do badly",
 		Long: `Canary lets a model observe a growing share of the requests: 5, 10, 25, 50 and 100 %, for 30 minutes each. Whatever
@@ -31,9 +31,9 @@ comparisons and every target is met. A rule of abortion that holds, at any time,
 
 An executor holds a share only while the canary renews its lease. A canary that dies, hangs or is cut off means 0 %, and
 "greenlight canary start --resume" goes on at the phase that it was in.`,
-		Args: noArgs,
+		Args: NoArgs,
 	}
-	cmd.AddCommand(canaryPreflightCommand(c), canaryPlanCommand(c), canaryStartCommand(c), canaryStatusCommand(c), canaryAbortCommand(c), canaryPowerCommand(c), canaryScenariosCommand(c))
+	cmd.AddCommand(canaryPreflightCommand(c), canaryPlanCommand(c), canaryStartCommand(c), canaryStatusCommand(c), canaryAbortCommand(c))
 	return cmd
 }
 
@@ -47,9 +47,9 @@ type canaryFlags struct {
 	evidence, models, state string
 }
 
-func (f *canaryFlags) declare(fs *pflag.FlagSet, c console) {
+func (f *canaryFlags) declare(fs *pflag.FlagSet, c Console) {
 	f.pairFlags.declare(fs, c, localEngine, localExecutor, canaryTimeout)
-	declareEvidence(fs, &f.evidence)
+	DeclareEvidence(fs, &f.evidence)
 	fs.StringVar(&f.models, "models", "models", "registry folder, in which the model has its own offline evaluation; without one, that in --evidence counts")
 	declareCanaryState(fs, &f.state)
 }
@@ -125,7 +125,7 @@ func (f *canaryFlags) survey(ctx context.Context, use func(context.Context, cana
 // refusedCanary adds to a refusal what to do about it.
 func refusedCanary(err error) error {
 	if hint := canary.Hint(err); err != nil && hint != "" {
-		return withHint(err, "%s", hint)
+		return WithHint(err, "%s", hint)
 	}
 	return err
 }
@@ -144,14 +144,14 @@ type preflightFile struct {
 	PSIReason string   `json:"psi_reason"`
 }
 
-func canaryPreflightCommand(c console) *cobra.Command {
+func canaryPreflightCommand(c Console) *cobra.Command {
 	var f canaryFlags
 	cmd := &cobra.Command{
 		Use: "preflight", Short: "Say whether the pair is fit for a canary",
 		Long: `Preflight asks every service what it does, and judges whether a canary of it would mean anything: one model, one baseline,
 passed offline, nobody else's canary, closed breakers, clocks that agree, traffic. It changes nothing, writes
 canary_preflight.json, and exits 3 when something is not so. Drift is shown and blocks nothing.`,
-		Args: noArgs,
+		Args: NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return f.survey(cmd.Context(), func(_ context.Context, _ canary.Pair, w *canary.World) error {
 				card := canary.Preflight(w)
@@ -159,7 +159,7 @@ canary_preflight.json, and exits 3 when something is not so. Drift is shown and 
 				if w.PSIErr != nil {
 					body.PSIReason = w.PSIErr.Error()
 				}
-				header := evidence.Header{Schema: preflightSchema, Source: evidence.Live, Inputs: w.Offline.Inputs, Git: revision()}
+				header := evidence.Header{Schema: preflightSchema, Source: evidence.Live, Inputs: w.Offline.Inputs, Git: Revision()}
 				if len(w.Models) > 0 {
 					header.Model = &w.Models[0]
 				}
@@ -168,9 +168,9 @@ canary_preflight.json, and exits 3 when something is not so. Drift is shown and 
 				}); err != nil {
 					return err
 				}
-				c.say("drift     %s; monitored, blocks nothing", psiText(w.PSI, body.PSIReason))
-				c.say("evidence  %s\n", filepath.Join(f.evidence, "canary_preflight.json"))
-				return c.verdict(card)
+				c.Say("drift     %s; monitored, blocks nothing", psiText(w.PSI, body.PSIReason))
+				c.Say("evidence  %s\n", filepath.Join(f.evidence, "canary_preflight.json"))
+				return c.Verdict(card)
 			})
 		},
 	}
@@ -207,7 +207,7 @@ func unstopped(err error) string {
 	return hint + ". Stopping the controller of the canary helps where its share is held by a lease, which lapses; a share that was set without a lease stays"
 }
 
-func canaryAbortCommand(c console) *cobra.Command {
+func canaryAbortCommand(c Console) *cobra.Command {
 	var p pairFlags
 	var reason string
 	cmd := &cobra.Command{
@@ -215,20 +215,20 @@ func canaryAbortCommand(c console) *cobra.Command {
 		Long: `Abort sets the share of shadows to 0 % on every executor and reads it back. It ends any lease: the canary that held it aborts
 at its next renewal. It needs no confirmation and no state folder. It exits 1 when an executor has not obeyed; greenlight
 rollback also takes the model back.`,
-		Args: noArgs,
+		Args: NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return p.use(cmd.Context(), func(ctx context.Context, services *pair.Pair) error {
 				var failed error
 				for _, stop := range canary.Abort(ctx, canary.NewPair(services).Executors, reason) {
 					if stop.Err != nil {
-						c.say("executor  %s NOT DONE: %v", stop.Addr, pair.Plain(stop.Err))
+						c.Say("executor  %s NOT DONE: %v", stop.Addr, pair.Plain(stop.Err))
 						failed = errors.Join(failed, stop.Err)
 						continue
 					}
-					c.say("executor  %s shadows nothing, read back in %.1f ms", stop.Addr, float64(stop.Took)/float64(time.Millisecond))
+					c.Say("executor  %s shadows nothing, read back in %.1f ms", stop.Addr, float64(stop.Took)/float64(time.Millisecond))
 				}
 				if failed != nil {
-					return withHint(errors.New("not every executor was stopped: see above"), "%s", unstopped(failed))
+					return WithHint(errors.New("not every executor was stopped: see above"), "%s", unstopped(failed))
 				}
 				return nil
 			})

@@ -24,6 +24,48 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
 
+// RehearsalFlags say what a canary is rehearsed on: what to send, by which policy, and with which programs.
+type RehearsalFlags struct{ rehearsal }
+
+// Declare declares the flags.
+func (r *RehearsalFlags) Declare(fs *pflag.FlagSet) { r.declare(fs) }
+
+// Rehearsal is what a canary is rehearsed on.
+type Rehearsal struct {
+	// Programs, Models and Evidence are folders.
+	Programs, Models, Evidence string
+	Data                       *experiment.Data
+	Artifact                   *model.Artifact
+	States                     []traffic.State
+	// Rate is how many decisions are asked for a second; 0 when --rate is not given.
+	Rate   float64
+	Policy gate.Policy
+	// DefaultPolicy says that no --policy was given.
+	DefaultPolicy bool
+	// ShadowTimeout is how long a shadow may take.
+	ShadowTimeout time.Duration
+}
+
+// Prepare reads what the flags name.
+func (r *RehearsalFlags) Prepare(c Console) (*Rehearsal, error) {
+	policy, err := r.policy.rehearsalPolicy()
+	if err != nil {
+		return nil, err
+	}
+	bin, err := Programs(r.bin)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := evidence.Verify(r.load.evidence); err != nil {
+		return nil, WithHint(err, "greenlight train and greenlight eval write the offline evidence; --evidence names its folder")
+	}
+	data, a, states, err := r.load.states(c, released)
+	return &Rehearsal{
+		Programs: bin, Models: r.load.models, Evidence: r.load.evidence, Data: data, Artifact: a, States: states, Rate: r.load.rate,
+		Policy: policy, DefaultPolicy: r.policy.file == "", ShadowTimeout: r.shadowTimeout,
+	}, err
+}
+
 // rehearsal is what a dry run takes beside the controller: something to send, and somebody to send it to.
 type rehearsal struct {
 	load   loadFlags
@@ -69,12 +111,12 @@ func (f *policyFlags) rehearsalPolicy() (gate.Policy, error) {
 }
 
 // rehearse starts a pair, runs the phases against it, and stops it.
-func (s *canaryStart) rehearse(ctx context.Context, c console) error {
+func (s *canaryStart) rehearse(ctx context.Context, c Console) error {
 	policy, err := s.policy.rehearsalPolicy()
 	if err != nil {
 		return err
 	}
-	bin, err := programs(s.bin)
+	bin, err := Programs(s.bin)
 	if err != nil {
 		return err
 	}
@@ -109,10 +151,10 @@ func (s *canaryStart) rehearse(ctx context.Context, c console) error {
 		if record.Decision == canary.Interrupted {
 			return context.Canceled
 		}
-		if err := canaryview.Table(c.out, record); err != nil {
+		if err := canaryview.Table(c.Out, record); err != nil {
 			return err
 		}
-		return c.verdict(gate.Scorecard{Results: card})
+		return c.Verdict(gate.Scorecard{Results: card})
 	})
 }
 
@@ -136,7 +178,7 @@ type dryRun struct {
 const dryRunName = "canary_dryrun_observe"
 
 // run runs the phases while it sends, and writes the evidence. The results are for a scorecard.
-func (d *dryRun) run(ctx context.Context, c console) (_ *canary.Record, _ []gate.Result, err error) {
+func (d *dryRun) run(ctx context.Context, c Console) (_ *canary.Record, _ []gate.Result, err error) {
 	services, err := pair.Dial(pair.Options{Engines: d.target.Engines, Executors: d.target.Executors})
 	if err != nil {
 		return nil, nil, err
@@ -165,7 +207,7 @@ func (d *dryRun) run(ctx context.Context, c console) (_ *canary.Record, _ []gate
 	if err := keepCanary(d.keep, run, record, dryRunName); err != nil {
 		return nil, nil, err
 	}
-	c.say("canary    dry run on %s: %s%s; %s, %d other than the baseline's; %s.json", d.data.Name, record.Decision, because(record.Reason),
+	c.Say("canary    dry run on %s: %s%s; %s, %d other than the baseline's; %s.json", d.data.Name, record.Decision, because(record.Reason),
 		text.Count(sent.total, "answer"), sent.changed, dryRunName)
 	return record, d.judge(record, sent), nil
 }

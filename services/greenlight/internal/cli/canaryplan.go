@@ -34,7 +34,7 @@ const (
 	phraseValidity = 30 * time.Minute
 )
 
-func canaryPlanCommand(c console) *cobra.Command {
+func canaryPlanCommand(c Console) *cobra.Command {
 	var p canaryPlan
 	cmd := &cobra.Command{
 		Use: "plan", Short: "Say what a canary would do, and print the phrase that confirms it",
@@ -45,7 +45,7 @@ on the services.
 
 The counts come from the executors' own reports, or, with --prometheus, from the series of all replicas that --match
 selects there.`,
-		Args: noArgs,
+		Args: NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			policy, err := p.validate()
 			if err != nil {
@@ -107,7 +107,7 @@ func (p *canaryPlan) target() canary.Target {
 	return t
 }
 
-func (p *canaryPlan) plan(ctx context.Context, c console, policy gate.Policy, w *canary.World) error {
+func (p *canaryPlan) plan(ctx context.Context, c Console, policy gate.Policy, w *canary.World) error {
 	plan, err := canary.NewPlan(w, p.target(), policy, p.interval, evidence.Source(p.source))
 	if err != nil {
 		return err
@@ -121,12 +121,12 @@ func (p *canaryPlan) plan(ctx context.Context, c console, policy gate.Policy, w 
 		return err
 	}
 	c.sayPlan(plan, w)
-	c.say("plan      %s", state.PlanPath(ticket))
+	c.Say("plan      %s", state.PlanPath(ticket))
 	if plan.Secret() {
-		c.say("note      the user and the password of --prometheus are not kept: canary start has them from --prometheus-basic-file alone")
+		c.Say("note      the user and the password of --prometheus are not kept: canary start has them from --prometheus-basic-file alone")
 	}
-	c.say("\nNothing was changed. To start it, until %s, once (%s, and 30dk is 30 minutes):", ticket.ExpiryTime.Format("15:04 UTC"), onay)
-	c.say("greenlight canary start --confirm %s%s%s", quoted(ticket.Phrase), stateFlag(p.state), p.again())
+	c.Say("\nNothing was changed. To start it, until %s, once (%s, and 30dk is 30 minutes):", ticket.ExpiryTime.Format("15:04 UTC"), onay)
+	c.Say("greenlight canary start --confirm %s%s%s", quoted(ticket.Phrase), stateFlag(p.state), p.again())
 	return nil
 }
 
@@ -137,24 +137,24 @@ const onay = "ONAY is Turkish for approval"
 func quoted(s string) string { return `"` + s + `"` }
 
 // sayPlan says what would be done.
-func (c console) sayPlan(p *canary.Plan, w *canary.World) {
+func (c Console) sayPlan(p *canary.Plan, w *canary.World) {
 	policy := p.Policy
-	c.say("model     %s, digest %.12s, beside %s", p.Model.Version, p.Model.Digest, p.Baseline.Version)
-	c.say("offline   %s (%s)", w.Offline.Result, text.Count(len(p.Inputs), "file"))
-	c.say("drift     %s; monitored, blocks nothing", psiText(p.PSI, p.PSIReason))
+	c.Say("model     %s, digest %.12s, beside %s", p.Model.Version, p.Model.Digest, p.Baseline.Version)
+	c.Say("offline   %s (%s)", w.Offline.Result, text.Count(len(p.Inputs), "file"))
+	c.Say("drift     %s; monitored, blocks nothing", psiText(p.PSI, p.PSIReason))
 	for i, addr := range p.Executors {
 		r := w.Rollouts[i].GetRollout()
-		c.say("executor  %s shadows %g %% now; 0 %% when the canary has ended, however it ends", addr, r.GetPercent())
+		c.Say("executor  %s shadows %g %% now; 0 %% when the canary has ended, however it ends", addr, r.GetPercent())
 	}
 	counts := "the executors' reports"
 	if p.URL != "" {
 		counts = fmt.Sprintf("%s {%s}", p.URL, p.Match)
 	}
-	c.say("counts    %s, every %s; requests are %s", counts, p.Interval, p.Source)
-	c.say("phases    %s %%, %s each and at least %s, held for at most %s", strings.ReplaceAll(percents{&policy.Phases}.String(), ",", ", "), policy.PhaseDuration, text.Count(policy.MinComparisons, "comparison"), policy.HoldLimit)
-	c.say("pass      p95 < %g ms, errors < %g %%, match >= %g %%, coverage >= %g %%", policy.SLO.P95MS, percentOf(policy.SLO.ErrorRate), percentOf(policy.SLO.MatchRate), percentOf(policy.SLO.Coverage))
-	c.say("abort     p95 > %g ms, errors > %g %%, match < %g %%, coverage < %g %%, or a test at alpha %g", policy.Abort.P95MS, percentOf(policy.Abort.ErrorRate), percentOf(policy.Abort.MatchRate), percentOf(policy.Abort.Coverage), policy.Alpha)
-	c.say("lease     %s", policy.Lease)
+	c.Say("counts    %s, every %s; requests are %s", counts, p.Interval, p.Source)
+	c.Say("phases    %s %%, %s each and at least %s, held for at most %s", strings.ReplaceAll(percents{&policy.Phases}.String(), ",", ", "), policy.PhaseDuration, text.Count(policy.MinComparisons, "comparison"), policy.HoldLimit)
+	c.Say("pass      p95 < %g ms, errors < %g %%, match >= %g %%, coverage >= %g %%", policy.SLO.P95MS, percentOf(policy.SLO.ErrorRate), percentOf(policy.SLO.MatchRate), percentOf(policy.SLO.Coverage))
+	c.Say("abort     p95 > %g ms, errors > %g %%, match < %g %%, coverage < %g %%, or a test at alpha %g", policy.Abort.P95MS, percentOf(policy.Abort.ErrorRate), percentOf(policy.Abort.MatchRate), percentOf(policy.Abort.Coverage), policy.Alpha)
+	c.Say("lease     %s", policy.Lease)
 }
 
 // percentOf is a ratio in percent, without the noise of binary fractions.

@@ -24,7 +24,7 @@ type canaryStart struct {
 	resume, dry        bool
 }
 
-func canaryStartCommand(c console) *cobra.Command {
+func canaryStartCommand(c Console) *cobra.Command {
 	var s canaryStart
 	// Which flags only a dry run takes, and which only a run on services that run already.
 	rehearsed, access := pflag.NewFlagSet("", pflag.ContinueOnError), pflag.NewFlagSet("", pflag.ContinueOnError)
@@ -39,7 +39,7 @@ of this machine and sends market states to. That needs no phrase, writes canary_
 no promotion.
 
 Exits 0 when all phases have passed, 3 when it was aborted or stopped, 1 when it was interrupted or refused.`,
-		Args: noArgs,
+		Args: NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ways := 0
 			for _, g := range []bool{cmd.Flags().Changed("confirm"), s.resume, s.dry} {
@@ -92,7 +92,7 @@ func given(fs, set *pflag.FlagSet) (name string) {
 func (s *canaryStart) again() string { return stateFlag(s.state) + s.access.again() }
 
 // begin begins the run that the phrase confirms.
-func (s *canaryStart) begin(ctx context.Context, c console) error {
+func (s *canaryStart) begin(ctx context.Context, c Console) error {
 	state := canary.State(s.state)
 	plan, ticket, err := state.Confirmed(s.phrase)
 	if err != nil {
@@ -112,7 +112,7 @@ func (s *canaryStart) begin(ctx context.Context, c console) error {
 }
 
 // goOn goes on with a run whose controller has ended.
-func (s *canaryStart) goOn(ctx context.Context, c console) error {
+func (s *canaryStart) goOn(ctx context.Context, c Console) error {
 	run, err := canary.State(s.state).Resume(s.run)
 	if err != nil {
 		return err
@@ -147,31 +147,31 @@ const canaryRunSchema = "greenlight/canary_run/v1"
 var errInterrupted = errors.New("the canary was interrupted, and shadows nothing now")
 
 // conduct runs the phases that are left and writes the evidence, under the name, once the run has ended.
-func (s *canaryStart) conduct(ctx context.Context, c console, run *canary.Run, p canary.Pair, name string) error {
+func (s *canaryStart) conduct(ctx context.Context, c Console, run *canary.Run, p canary.Pair, name string) error {
 	record, err := show(ctx, c, run, p)
 	if err != nil {
 		return err
 	}
 	if record.Decision == canary.Interrupted {
-		return withHint(errInterrupted, "greenlight canary start --resume --run %s%s resumes it at the phase that it was in", record.ID, s.again())
+		return WithHint(errInterrupted, "greenlight canary start --resume --run %s%s resumes it at the phase that it was in", record.ID, s.again())
 	}
 	keep := func(write func(*evidence.Store) error) error { return keepEvidence(run.Plan.Evidence, write) }
 	if err := keepCanary(keep, run, record, name); err != nil {
 		return err
 	}
-	if err := canaryview.Table(c.out, record); err != nil {
+	if err := canaryview.Table(c.Out, record); err != nil {
 		return err
 	}
-	c.say("evidence  %s.json, with .svg and .md", filepath.Join(run.Plan.Evidence, name))
-	c.say("canary    %s%s", record.Decision, because(record.Reason))
+	c.Say("evidence  %s.json, with .svg and .md", filepath.Join(run.Plan.Evidence, name))
+	c.Say("canary    %s%s", record.Decision, because(record.Reason))
 	if !record.RolledBack {
 		return errors.New("0 % was not read back from every executor: each lease lapses by itself within " + record.Policy.Lease.String())
 	}
 	if record.Decision != canary.Passed {
-		return errGate
+		return ErrGate
 	}
 	if !record.PromoteEligible {
-		c.say("          it does not count for a promotion: %s", record.PromoteReason)
+		c.Say("          it does not count for a promotion: %s", record.PromoteReason)
 	}
 	return nil
 }
@@ -184,13 +184,13 @@ func because(reason string) string {
 }
 
 // show runs the phases, and shows them.
-func show(ctx context.Context, c console, run *canary.Run, p canary.Pair) (*canary.Record, error) {
+func show(ctx context.Context, c Console, run *canary.Run, p canary.Pair) (*canary.Record, error) {
 	metrics, err := canary.SourceOf(run.Plan)
 	if err != nil {
 		return nil, err
 	}
-	c.say("run       %s, journal in %s", run.Record.ID, run.Dir)
-	view := canaryview.New(c.out, c.screen, run.Plan.Policy)
+	c.Say("run       %s, journal in %s", run.Record.ID, run.Dir)
+	view := canaryview.New(c.Out, c.screen, run.Plan.Policy)
 	defer view.Close()
 	return run.Go(ctx, p, metrics, view.Observe)
 }
@@ -202,7 +202,7 @@ func keepCanary(keep func(write func(*evidence.Store) error) error, run *canary.
 		return err
 	}
 	header := evidence.Header{
-		Schema: canaryRunSchema, Source: record.LeastSource(run.Plan.Source), Inputs: inputs, Model: &run.Plan.Model, Git: revision(),
+		Schema: canaryRunSchema, Source: record.LeastSource(run.Plan.Source), Inputs: inputs, Model: &run.Plan.Model, Git: Revision(),
 	}
 	figure, err := canaryview.Figure(record, run.Plan.Model.Version)
 	if err != nil {

@@ -11,14 +11,14 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/pair"
 )
 
-func canaryStatusCommand(c console) *cobra.Command {
+func canaryStatusCommand(c Console) *cobra.Command {
 	var state, run string
 	var access accessFlags
 	cmd := &cobra.Command{
 		Use: "status", Short: "Show a canary: the one that runs, or the last one",
 		Long: `Status shows a run from its journal, phase by phase, and asks its executors what they shadow now. It changes nothing and may
 be called while the canary runs. Without --run it shows the newest run, and lists the others.`,
-		Args: noArgs,
+		Args: NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return refusedCanary(showStatus(cmd.Context(), c, canary.State(state), run, access))
 		},
@@ -29,7 +29,7 @@ be called while the canary runs. Without --run it shows the newest run, and list
 	return cmd
 }
 
-func showStatus(ctx context.Context, c console, state canary.State, id string, access accessFlags) error {
+func showStatus(ctx context.Context, c Console, state canary.State, id string, access accessFlags) error {
 	plan, record, err := state.Read(id)
 	if err != nil {
 		return err
@@ -38,7 +38,7 @@ func showStatus(ctx context.Context, c console, state canary.State, id string, a
 	if err != nil {
 		return err
 	}
-	if err := canaryview.Status(c.out, record, plan.Model.Version, running); err != nil {
+	if err := canaryview.Status(c.Out, record, plan.Model.Version, running); err != nil {
 		return err
 	}
 	if err := sayRollouts(ctx, c, plan, access); err != nil {
@@ -51,7 +51,7 @@ func showStatus(ctx context.Context, c console, state canary.State, id string, a
 	for i := len(ids) - 2; i >= 0 && err == nil; i-- {
 		var other *canary.Record
 		if _, other, err = state.Read(ids[i]); err == nil {
-			c.say("earlier   %s  %s%s", other.ID, other.Decision, because(other.Reason))
+			c.Say("earlier   %s  %s%s", other.ID, other.Decision, because(other.Reason))
 		}
 	}
 	return err
@@ -59,7 +59,7 @@ func showStatus(ctx context.Context, c console, state canary.State, id string, a
 
 // sayRollouts says what the executors of the plan do now. One that is not reached is said, and no error: the journal is
 // what was asked for.
-func sayRollouts(ctx context.Context, c console, plan *canary.Plan, access accessFlags) error {
+func sayRollouts(ctx context.Context, c Console, plan *canary.Plan, access accessFlags) error {
 	services, err := pair.Dial(pair.Options{Access: access.Access, Executors: plan.Executors})
 	if err != nil {
 		return err
@@ -68,13 +68,13 @@ func sayRollouts(ctx context.Context, c console, plan *canary.Plan, access acces
 	defer cancel()
 	for _, now := range canary.Rollouts(ctx, canary.NewPair(services).Executors) {
 		if now.Err != nil {
-			c.say("executor  %v", now.Err)
+			c.Say("executor  %v", now.Err)
 			if hint := pair.Hint(now.Err); hint != "" {
-				c.say("          hint: %s", hint)
+				c.Say("          hint: %s", hint)
 			}
 			continue
 		}
-		c.say("executor  %s: %s", now.Addr, now.Text)
+		c.Say("executor  %s: %s", now.Addr, now.Text)
 	}
 	return errors.Join(services.Close())
 }

@@ -24,11 +24,14 @@ const (
 	exitGate    = 3 // a gate said no: a result, not a crash
 )
 
-// errGate is what a command returns when all went well and the answer is no. What was wrong has been printed.
-var errGate = errors.New("a gate said no")
+// ErrGate is what a command returns when all went well and the answer is no. What was wrong has been printed.
+var ErrGate = errors.New("a gate said no")
 
 // usageError is a command that was called wrongly.
 type usageError struct{ error }
+
+// Usage returns err as that of a command that was called wrongly.
+func Usage(err error) error { return usageError{err} }
 
 // hintError adds what to do to what was wrong.
 type hintError struct {
@@ -39,43 +42,56 @@ type hintError struct {
 
 func (e hintError) Unwrap() error { return e.error }
 
-func withHint(err error, format string, args ...any) error {
+// WithHint adds what to do to an error.
+func WithHint(err error, format string, args ...any) error {
 	return hintError{err, fmt.Sprintf(format, args...)}
 }
 
-// console is where a command talks. What it prints may have come from anywhere (a file, a service), so out and err replace
+// Console is where a command talks. What it prints may have come from anywhere (a file, a service), so Out and Err replace
 // the control characters in it.
-type console struct {
+type Console struct {
 	in  io.Reader
-	out io.Writer // results
-	err io.Writer // everything else
+	Out io.Writer // results
+	Err io.Writer // everything else
 
-	// screen and bars are the terminals behind out and err, for what is drawn with control characters; nil where there is
+	// screen and bars are the terminals behind Out and Err, for what is drawn with control characters; nil where there is
 	// no terminal.
 	screen, bars *os.File
 }
 
-func newConsole(in io.Reader, out, err io.Writer) console {
-	return console{in: in, out: text.NewWriter(out), err: text.NewWriter(err), screen: terminal(out), bars: terminal(err)}
+func newConsole(in io.Reader, out, err io.Writer) Console {
+	return Console{in: in, Out: text.NewWriter(out), Err: text.NewWriter(err), screen: terminal(out), bars: terminal(err)}
 }
 
-// say prints a line of results.
-func (c console) say(format string, args ...any) { _, _ = fmt.Fprintf(c.out, format+"\n", args...) }
+// Say prints a line of results.
+func (c Console) Say(format string, args ...any) { _, _ = fmt.Fprintf(c.Out, format+"\n", args...) }
 
 // quiet is the console without results, for work whose results are files.
-func (c console) quiet() console { return console{in: c.in, out: io.Discard, err: c.err, bars: c.bars} }
+func (c Console) quiet() Console { return Console{in: c.in, Out: io.Discard, Err: c.Err, bars: c.bars} }
 
 // Main runs the command line and returns the exit code.
 func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	return Execute(ctx, newRoot, args, stdin, stdout, stderr)
+}
+
+// Execute runs the command line of the program that newRoot makes, and returns the exit code.
+func Execute(ctx context.Context, newRoot func(Console) *cobra.Command, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	c := newConsole(stdin, stdout, stderr)
 	root := newRoot(c)
+	root.SilenceErrors, root.SilenceUsage = true, true
+	root.Version = telemetry.BuildOf().String()
+	root.SetVersionTemplate(root.Name() + " {{.Version}}\n")
+	root.CompletionOptions.HiddenDefaultCmd = true
+	root.SetOut(c.Out)
+	root.SetErr(c.Err)
+	strict(root)
 	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(ctx)
-	return exitCode(ctx, cmd, err, c.err)
+	return exitCode(ctx, cmd, err, c.Err)
 }
 
 // newRoot makes the command with all its subcommands.
-func newRoot(c console) *cobra.Command {
+func newRoot(c Console) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "greenlight",
 		Short: "Prove a trading model beside the production heuristic before it may touch an order",
@@ -96,20 +112,12 @@ Exit codes:
   1  failed: something could not be reached, read or written
   2  wrong usage: a mistyped command, flag or value
   3  a gate said no: FAIL, INCONCLUSIVE or ERROR`,
-		SilenceErrors: true, SilenceUsage: true,
-		Version: telemetry.BuildOf().String(),
 	}
-	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(
 		runCommand(c), simulateCommand(c), trainCommand(c), evalCommand(c), retrainCommand(c), driftCommand(c), canaryCommand(c),
-		smokeCommand(c), shadowSmokeCommand(c), replayCommand(c), modelCommand(c), evidenceCommand(c), benchCommand(c),
-		faultsCommand(c), soakCommand(c), promoteCommand(c), rolloutCommand(c), rollbackCommand(c), statusCommand(c), reportCommand(c),
+		smokeCommand(c), shadowSmokeCommand(c), replayCommand(c), modelCommand(c), evidenceCommand(c), promoteCommand(c), rolloutCommand(c), rollbackCommand(c), statusCommand(c), reportCommand(c),
 		agentCommand(c), feedCommand(c),
 	)
-	root.SetVersionTemplate("greenlight {{.Version}}\n")
-	root.SetOut(c.out)
-	root.SetErr(c.err)
-	strict(root)
 	return root
 }
 
@@ -119,14 +127,14 @@ func exitCode(ctx context.Context, cmd *cobra.Command, err error, stderr io.Writ
 	switch {
 	case err == nil:
 		return exitOK
-	case errors.Is(err, errGate):
+	case errors.Is(err, ErrGate):
 		return exitGate
 	case errors.Is(err, context.Canceled) && ctx.Err() != nil:
-		_, _ = fmt.Fprintln(stderr, "greenlight: interrupted")
+		_, _ = fmt.Fprintln(stderr, cmd.Root().Name()+": interrupted")
 		return exitFailure
 	}
 	err = suggested(cmd, err)
-	_, _ = fmt.Fprintf(stderr, "greenlight: %v\n", err)
+	_, _ = fmt.Fprintf(stderr, "%s: %v\n", cmd.Root().Name(), err)
 	hint := pair.Hint(err)
 	if errors.As(err, &hinted) {
 		hint = hinted.hint
@@ -141,16 +149,16 @@ func exitCode(ctx context.Context, cmd *cobra.Command, err error, stderr io.Writ
 	return exitFailure
 }
 
-// noArgs refuses arguments: everything is a flag.
-func noArgs(_ *cobra.Command, args []string) error {
+// NoArgs refuses arguments: everything is a flag.
+func NoArgs(_ *cobra.Command, args []string) error {
 	if len(args) > 0 {
 		return usageError{fmt.Errorf("unexpected argument %q: everything is a flag", args[0])}
 	}
 	return nil
 }
 
-// revision is the commit that the program was built from, or "unknown".
-func revision() string { return telemetry.BuildOf().Commit }
+// Revision is the commit that the program was built from, or "unknown".
+func Revision() string { return telemetry.BuildOf().Commit }
 
 // terminal is w if it is a terminal; nil otherwise.
 func terminal(w io.Writer) *os.File {

@@ -12,22 +12,25 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
 )
 
-// dataFlags say which market data to work on.
-type dataFlags struct {
-	path       string
+// DataFlags say which market data to work on.
+type DataFlags struct {
+	// Path is a file or folder; empty for the simulated market.
+	Path       string
 	symbol     string
 	maxBadRows int
 	utcOffset  time.Duration
 	tradesOnly bool
-	simulation market.SimulateOptions
+	Simulation market.SimulateOptions
 
 	offsetSet func() bool
 }
 
-const defaultSeed = 7
+// DefaultSeed is the seed of the simulated market unless --seed says otherwise.
+const DefaultSeed = 7
 
-func (d *dataFlags) declare(fs *pflag.FlagSet) {
-	fs.StringVar(&d.path, "data", "", "file or folder of bars or quotes; simulated when it is not given")
+// Declare declares the flags.
+func (d *DataFlags) Declare(fs *pflag.FlagSet) {
+	fs.StringVar(&d.Path, "data", "", "file or folder of bars or quotes; simulated when it is not given")
 	fs.StringVar(&d.symbol, "symbol", "", "instrument, where the folder has several")
 	fs.IntVar(&d.maxBadRows, "max-bad-rows", 0, "how many broken rows may be left out before it is an error")
 	fs.DurationVar(&d.utcOffset, "utc-offset", 0, "what the clock of the files is ahead of UTC, for example -5h")
@@ -36,9 +39,9 @@ func (d *dataFlags) declare(fs *pflag.FlagSet) {
 	d.declareSimulation(fs)
 }
 
-func (d *dataFlags) declareSimulation(fs *pflag.FlagSet) {
-	fs.Uint64Var(&d.simulation.Seed, "seed", defaultSeed, "seed of the simulated market")
-	fs.IntVar(&d.simulation.Days, "days", 42, "length of the simulated market in days")
+func (d *DataFlags) declareSimulation(fs *pflag.FlagSet) {
+	fs.Uint64Var(&d.Simulation.Seed, "seed", DefaultSeed, "seed of the simulated market")
+	fs.IntVar(&d.Simulation.Days, "days", 42, "length of the simulated market in days")
 }
 
 // ignoredLine names the columns that were not read; empty when all were.
@@ -58,12 +61,12 @@ func ignoredLine(columns []string) string {
 	return line + "; features and labels are computed from the prices"
 }
 
-// load reads or simulates the data and says what it got.
-func (d *dataFlags) load(c console) (*experiment.Data, error) {
+// Load reads or simulates the data and says what it got.
+func (d *DataFlags) Load(c Console) (*experiment.Data, error) {
 	var data *experiment.Data
 	var err error
-	if d.path == "" {
-		if data, err = experiment.Simulate(d.simulation); err != nil {
+	if d.Path == "" {
+		if data, err = experiment.Simulate(d.Simulation); err != nil {
 			return nil, err
 		}
 	} else {
@@ -71,36 +74,36 @@ func (d *dataFlags) load(c console) (*experiment.Data, error) {
 		if d.offsetSet() {
 			opts.UTCOffset = &d.utcOffset
 		}
-		bar := c.progress("reading")
+		bar := c.Progress("reading")
 		opts.Progress = func(done, total int64) { bar(int(done>>10), int(total>>10)) }
-		if data, err = experiment.Read(d.path, opts); err != nil {
+		if data, err = experiment.Read(d.Path, opts); err != nil {
 			return nil, err
 		}
 	}
 	first, last := time.UnixMilli(data.Raw[0].End()).UTC(), time.UnixMilli(data.Raw[len(data.Raw)-1].End()).UTC()
 	origin := text.Count(len(data.Files), "file")
 	if data.Simulated {
-		origin = fmt.Sprintf("SIMULATED, seed %d: no market made these numbers", d.simulation.Seed)
-		if d.path != "" {
+		origin = fmt.Sprintf("SIMULATED, seed %d: no market made these numbers", d.Simulation.Seed)
+		if d.Path != "" {
 			origin = "SIMULATED: no market made these numbers"
 		}
 	}
-	c.say("data      %s: %d one-minute bars, %s to %s (%s)", data.Symbol, len(data.Raw),
+	c.Say("data      %s: %d one-minute bars, %s to %s (%s)", data.Symbol, len(data.Raw),
 		first.Format("2006-01-02 15:04"), last.Format("2006-01-02 15:04"), origin)
 	for reason, n := range data.Dropped {
-		c.say("          %s left out: %s", text.Count(n, "row"), reason)
+		c.Say("          %s left out: %s", text.Count(n, "row"), reason)
 	}
 	if line := ignoredLine(data.Ignored); line != "" {
-		c.say("          %s", line)
+		c.Say("          %s", line)
 	}
 	if err := c.indented(experiment.NewDataQuality(data.Quality).Lines); err != nil {
 		return nil, err
 	}
 	if len(data.Bars) == 0 {
-		return nil, withHint(fmt.Errorf("%s: no market made any of the bars: all are frozen", data.Name), "look at the feed")
+		return nil, WithHint(fmt.Errorf("%s: no market made any of the bars: all are frozen", data.Name), "look at the feed")
 	}
 	if data.Crossed > 0 {
-		c.say("          kept %s with bid above ask, as this set has them", text.Count(data.Crossed, "minute"))
+		c.Say("          kept %s with bid above ask, as this set has them", text.Count(data.Crossed, "minute"))
 	}
 	return data, nil
 }

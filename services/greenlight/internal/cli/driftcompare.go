@@ -15,7 +15,7 @@ import (
 
 // compareFlags say what to compare with what.
 type compareFlags struct {
-	reference, current dataFlags
+	reference, current DataFlags
 	referenceDays      int
 	currentDays        int
 	options            driftcompare.Options
@@ -26,7 +26,7 @@ type compareFlags struct {
 	check              bool
 }
 
-func driftCompareCommand(c console) *cobra.Command {
+func driftCompareCommand(c Console) *cobra.Command {
 	f := compareFlags{options: driftcompare.DefaultOptions()}
 	cmd := &cobra.Command{
 		Use: "compare", Short: "Measure the drift from one market or feature log to another, or within one",
@@ -41,7 +41,7 @@ all features of the model together, and by which.
 It writes psi_compare.json, with a series of windows of 7 days through the current rows, and its figures to the evidence
 folder. Verdicts are those of drift snapshot; the classifier's and the series' stand beside them and do not change them. The
 quality of market data is judged too, and fails --check: an index of a frozen feed says nothing of a market.`,
-		Args: noArgs,
+		Args: NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := f.validate(cmd.Flags().Changed); err != nil {
 				return usageError{err}
@@ -50,17 +50,17 @@ quality of market data is judged too, and fails --check: an index of a frozen fe
 		},
 	}
 	fs := cmd.Flags()
-	fs.StringVar(&f.reference.path, "reference", "", "file or folder of market data, or folder of a feature log")
-	fs.StringVar(&f.current.path, "current", "", "the same, to compare with the reference")
+	fs.StringVar(&f.reference.Path, "reference", "", "file or folder of market data, or folder of a feature log")
+	fs.StringVar(&f.current.Path, "current", "", "the same, to compare with the reference")
 	fs.IntVar(&f.referenceDays, "reference-days", 0, "in place of --current: take the first so many UTC days for the reference, and the rest for current")
 	fs.IntVar(&f.currentDays, "current-days", 0, "use the first so many UTC days of the current rows; 0 is all")
-	fs.StringVar(&f.schema, "schema", defaultSchema, "feature schema to compare by; that of --model when there is one")
+	fs.StringVar(&f.schema, "schema", DefaultSchema, "feature schema to compare by; that of --model when there is one")
 	fs.StringVar(&f.model, "model", "", "model whose score is compared too: name/version, or version; none when it is not given")
 	fs.StringVar(&f.models, "models", "models", "registry folder with the model")
 	fs.IntVar(&f.options.Classifier.Permutations, "permutations", f.options.Classifier.Permutations, "how often the days are exchanged at most to judge the classifier; 0 leaves it out")
 	f.declareData(fs)
 	declareCheck(fs, &f.check)
-	declareEvidence(fs, &f.evidence)
+	DeclareEvidence(fs, &f.evidence)
 	return cmd
 }
 
@@ -76,31 +76,31 @@ func (f *compareFlags) declareData(fs *pflag.FlagSet) {
 
 func (f *compareFlags) validate(changed func(string) bool) error {
 	switch {
-	case f.reference.path == "":
+	case f.reference.Path == "":
 		return errors.New("--reference is not given")
-	case (f.current.path == "") == (f.referenceDays == 0):
+	case (f.current.Path == "") == (f.referenceDays == 0):
 		return errors.New("give either --current, or --reference-days to cut the reference in time")
 	case f.referenceDays < 0 || f.currentDays < 0 || f.options.Classifier.Permutations < 0:
 		return errors.New("--reference-days, --current-days and --permutations are 0 or more")
-	case changed("current-symbol") && f.current.path == "":
+	case changed("current-symbol") && f.current.Path == "":
 		return errors.New("--current-symbol has no meaning without --current")
 	}
-	path, symbol := f.current.path, f.current.symbol
+	path, symbol := f.current.Path, f.current.symbol
 	f.current = f.reference
-	f.current.path = path
+	f.current.Path = path
 	if symbol != "" {
 		f.current.symbol = symbol
 	}
 	return nil
 }
 
-func (f *compareFlags) compare(c console, named bool) error {
-	header := evidence.Header{Schema: driftcompare.Schema, Git: revision()}
+func (f *compareFlags) compare(c Console, named bool) error {
+	header := evidence.Header{Schema: driftcompare.Schema, Git: Revision()}
 	var scorer model.Scorer
 	if f.model != "" {
 		a, err := model.OpenRegistry(f.models).Load(f.model)
 		if err != nil {
-			return withHint(err, "greenlight train makes models; --models names their folder")
+			return WithHint(err, "greenlight train makes models; --models names their folder")
 		}
 		if named && a.Schema.Name != f.schema {
 			return usageError{fmt.Errorf("model %s takes schema %s, and --schema is %s", f.model, a.Schema.Name, f.schema)}
@@ -125,7 +125,7 @@ func (f *compareFlags) compare(c console, named bool) error {
 	}
 	for _, line := range []struct{ head, text string }{{"weeks", r.Rolling()}, {"apart", r.Apart()}} {
 		if line.text != "" {
-			c.say("%-9s %s", line.head, line.text)
+			c.Say("%-9s %s", line.head, line.text)
 		}
 	}
 	header.Source, header.Inputs = driftcompare.Source(reference, current), driftcompare.Inputs(reference, current)
@@ -135,23 +135,23 @@ func (f *compareFlags) compare(c console, named bool) error {
 	}
 	bad, reasons := r.DataVerdict()
 	for _, reason := range reasons {
-		c.say("data      %s", reason)
+		c.Say("data      %s", reason)
 	}
 	err = c.keepDrift(f.evidence, driftEvidence{
 		"psi_compare.json", "psi_compare/", r.Title(title, header.Source), header, r, &r.Report,
 	}, f.check)
 	if err == nil && f.check && !bad.OK() {
-		return errGate
+		return ErrGate
 	}
 	return err
 }
 
 // sets reads the two sets.
-func (f *compareFlags) sets(c console, schema *feature.Schema, scorer model.Scorer) (reference, current *driftcompare.Set, err error) {
+func (f *compareFlags) sets(c Console, schema *feature.Schema, scorer model.Scorer) (reference, current *driftcompare.Set, err error) {
 	if reference, err = readSet(c, &f.reference, schema, scorer); err != nil {
 		return nil, nil, err
 	}
-	if f.current.path == "" {
+	if f.current.Path == "" {
 		reference, current = reference.Split(f.referenceDays)
 	} else if current, err = readSet(c, &f.current, schema, scorer); err != nil {
 		return nil, nil, err
@@ -163,25 +163,25 @@ func (f *compareFlags) sets(c console, schema *feature.Schema, scorer model.Scor
 }
 
 // readSet reads market data, or a feature log.
-func readSet(c console, d *dataFlags, schema *feature.Schema, scorer model.Scorer) (*driftcompare.Set, error) {
-	if !driftcompare.IsLog(d.path) {
-		data, err := d.load(c)
+func readSet(c Console, d *DataFlags, schema *feature.Schema, scorer model.Scorer) (*driftcompare.Set, error) {
+	if !driftcompare.IsLog(d.Path) {
+		data, err := d.Load(c)
 		if err != nil {
 			return nil, err
 		}
 		return driftcompare.FromMarket(data, schema, scorer)
 	}
-	s, err := driftcompare.FromLog(d.path, d.symbol, schema, scorer)
+	s, err := driftcompare.FromLog(d.Path, d.symbol, schema, scorer)
 	var other *driftcompare.SchemaError
 	if errors.As(err, &other) {
-		return nil, withHint(err, "--schema names the one to compare by; both sets must have its features")
+		return nil, WithHint(err, "--schema names the one to compare by; both sets must have its features")
 	}
 	if err != nil {
 		return nil, err
 	}
-	c.say("data      %s: %d rows of a feature log, of %v; %d left out; source %s", d.path, s.Rows(), s.Symbols, s.Left, s.Sources)
+	c.Say("data      %s: %d rows of a feature log, of %v; %d left out; source %s", d.Path, s.Rows(), s.Symbols, s.Left, s.Sources)
 	if s.Untimely > 0 {
-		c.say("          %d rows are left out for their times: before 1973, after 2199, or more than a day ahead of their arrival or of the clock", s.Untimely)
+		c.Say("          %d rows are left out for their times: before 1973, after 2199, or more than a day ahead of their arrival or of the clock", s.Untimely)
 	}
 	return s, nil
 }

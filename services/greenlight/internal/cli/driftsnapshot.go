@@ -35,7 +35,7 @@ const (
 	driftTimeout = 10 * time.Second
 )
 
-func (e *engineFlags) declare(fs *pflag.FlagSet, c console) {
+func (e *engineFlags) declare(fs *pflag.FlagSet, c Console) {
 	e.accessFlags.declare(fs, c)
 	targetsVar(fs, &e.addrs, "engine", []string{"127.0.0.1:4010"}, "gRPC addresses of ml-engine, one per replica")
 	fs.DurationVar(&e.window, "window", week, "how far to look back: whole hours, at most 672h")
@@ -80,7 +80,7 @@ func (e *engineFlags) read(ctx context.Context, replicas []driftfleet.Replica, h
 	return driftfleet.Read(ctx, replicas, int(e.window/time.Hour), history)
 }
 
-func driftSnapshotCommand(c console) *cobra.Command {
+func driftSnapshotCommand(c Console) *cobra.Command {
 	var e engineFlags
 	var folder, source string
 	var check bool
@@ -93,7 +93,7 @@ writes psi_snapshot.json, and figures beside it, to the evidence folder.
 An index is FAIL above its threshold (0.2 overall, 0.3 for a feature) and above the 99 % quantile without drift; above the
 threshold alone it is INCONCLUSIVE, and so are fewer than 500 rows or 5 days. Replicas with different models or references
 are refused. It exits 0 whatever the verdict, and with --check it exits 3 when it is not PASS.`,
-		Args: noArgs,
+		Args: NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := e.validate(); err != nil {
 				return err
@@ -109,12 +109,12 @@ are refused. It exits 0 whatever the verdict, and with --check it exits 3 when i
 				return err
 			}
 			for _, replica := range r.Replicas {
-				c.say("engine    %s: %s, digest %.12s, %s", replica.Address, r.Model.Version, r.Model.Digest, text.Count(replica.Rows, "row"))
+				c.Say("engine    %s: %s, digest %.12s, %s", replica.Address, r.Model.Version, r.Model.Digest, text.Count(replica.Rows, "row"))
 			}
 			if err := c.sayDrift(&r.Report); err != nil {
 				return err
 			}
-			header := evidence.Header{Schema: driftfleet.Schema, Source: evidence.Source(source), Model: &r.Model, Git: revision()}
+			header := evidence.Header{Schema: driftfleet.Schema, Source: evidence.Source(source), Model: &r.Model, Git: Revision()}
 			return c.keepDrift(folder, snapshotEvidence(r, header), check)
 		},
 	}
@@ -122,7 +122,7 @@ are refused. It exits 0 whatever the verdict, and with --check it exits 3 when i
 	e.declare(fs, c)
 	fs.StringVar(&source, "source", string(evidence.Live), "where the scored states come from: live, replay or simulated")
 	declareCheck(fs, &check)
-	declareEvidence(fs, &folder)
+	DeclareEvidence(fs, &folder)
 	return cmd
 }
 
@@ -161,7 +161,7 @@ func (e driftEvidence) write(store *evidence.Store) (int, error) {
 }
 
 // keepDrift writes a report; its verdict is the exit code if it is to be checked.
-func (c console) keepDrift(folder string, e driftEvidence, check bool) error {
+func (c Console) keepDrift(folder string, e driftEvidence, check bool) error {
 	store, err := evidence.Open(folder, evidence.Options{})
 	if err != nil {
 		return err
@@ -170,33 +170,33 @@ func (c console) keepDrift(folder string, e driftEvidence, check bool) error {
 	if err = errors.Join(err, store.Close()); err != nil {
 		return err
 	}
-	c.say("evidence  %s (%s), with %s", filepath.Join(folder, e.file), e.header.Source, text.Count(n, "figure"))
+	c.Say("evidence  %s (%s), with %s", filepath.Join(folder, e.file), e.header.Source, text.Count(n, "figure"))
 	if check && !e.report.Verdict.OK() {
-		return errGate
+		return ErrGate
 	}
 	return nil
 }
 
 // sayDrift prints the table, what it means, and the verdict.
-func (c console) sayDrift(r *driftview.Report) error {
+func (c Console) sayDrift(r *driftview.Report) error {
 	if !r.Window.End.IsZero() {
-		c.say("window    %s to %s, %s of %s, against %s of %s", clock(r.Window.Start.UnixMilli()), clock(r.Window.End.UnixMilli()),
+		c.Say("window    %s to %s, %s of %s, against %s of %s", clock(r.Window.Start.UnixMilli()), clock(r.Window.End.UnixMilli()),
 			text.Count(r.Rows, "row"), text.Count(r.Days, "day"), text.Count(r.ReferenceRows, "row"), text.Count(r.ReferenceDays, "day"))
 	}
 	bins := driftview.Numbers
 	if c.screen != nil {
 		bins = driftview.Blocks
 	}
-	if err := r.Table(c.out, bins); err != nil {
+	if err := r.Table(c.Out, bins); err != nil {
 		return err
 	}
 	if story := r.Story(); story != "" {
-		c.say("%s", story)
+		c.Say("%s", story)
 	}
 	if r.Reason == "" {
-		c.say("verdict   %s", r.Verdict)
+		c.Say("verdict   %s", r.Verdict)
 	} else {
-		c.say("verdict   %s: %s", r.Verdict, r.Reason)
+		c.Say("verdict   %s: %s", r.Verdict, r.Reason)
 	}
 	return nil
 }

@@ -25,14 +25,14 @@ type driftWatch struct {
 	out      string
 }
 
-func driftWatchCommand(c console) *cobra.Command {
+func driftWatchCommand(c Console) *cobra.Command {
 	var w driftWatch
 	cmd := &cobra.Command{
 		Use: "watch", Short: "Show the drift of what ml-engine scores, over and over",
 		Long: `Watch asks for drift as snapshot does, every --interval, and shows it: a table that is redrawn on a terminal, a line per
 sample in a pipe. With --out it appends every sample to psi_series.csv in that folder. An ml-engine that does not answer is
 told and asked again. It ends when it is interrupted, or after --for.`,
-		Args: noArgs,
+		Args: NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := w.engines.validate(); err != nil {
 				return err
@@ -56,7 +56,7 @@ told and asked again. It ends when it is interrupted, or after --for.`,
 }
 
 // watch shows and keeps what read says, until it is interrupted or its time is over.
-func (w *driftWatch) watch(ctx context.Context, c console, read func(context.Context) (*driftfleet.Report, error)) (err error) {
+func (w *driftWatch) watch(ctx context.Context, c Console, read func(context.Context) (*driftfleet.Report, error)) (err error) {
 	keep := func(time.Time, *driftfleet.Report) error { return nil }
 	if w.out != "" {
 		if err := os.MkdirAll(w.out, 0o755); err != nil {
@@ -81,7 +81,7 @@ func (w *driftWatch) watch(ctx context.Context, c console, read func(context.Con
 		}
 		now := time.Now()
 		if err != nil {
-			c.say("%s  no answer, asking again: %v", stamp(now), err)
+			c.Say("%s  no answer, asking again: %v", stamp(now), err)
 		} else if err := errors.Join(c.showDrift(now, r), keep(now, r)); err != nil {
 			return err
 		}
@@ -92,16 +92,16 @@ func (w *driftWatch) watch(ctx context.Context, c console, read func(context.Con
 }
 
 // showDrift shows one sample.
-func (c console) showDrift(now time.Time, r *driftfleet.Report) error {
+func (c Console) showDrift(now time.Time, r *driftfleet.Report) error {
 	if c.screen == nil {
-		c.say("%s  %s  %s", stamp(now), r.Model.Version, r.Line())
+		c.Say("%s  %s  %s", stamp(now), r.Model.Version, r.Line())
 		return nil
 	}
 	if _, err := c.screen.WriteString(clearScreen); err != nil {
 		return err
 	}
-	c.say("%s  %s  %s", stamp(now), r.Model.Version, r.Line())
-	return r.Table(c.out, driftview.NoBins)
+	c.Say("%s  %s  %s", stamp(now), r.Model.Version, r.Line())
+	return r.Table(c.Out, driftview.NoBins)
 }
 
 func stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05Z") }

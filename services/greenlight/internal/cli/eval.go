@@ -16,11 +16,11 @@ import (
 )
 
 // judgeOffline judges offline_report.json of the evidence folder, and writes eval_result.json and eval_result.txt.
-func judgeOffline(c console, store *evidence.Store, folder string) (gate.Scorecard, error) {
+func judgeOffline(c Console, store *evidence.Store, folder string) (gate.Scorecard, error) {
 	path := filepath.Join(folder, model.OfflineFile)
 	raw, err := durable.ReadFile(path, maxReport)
 	if errors.Is(err, os.ErrNotExist) {
-		return gate.Scorecard{}, withHint(err, "greenlight train writes it, and greenlight eval --model takes it from a model")
+		return gate.Scorecard{}, WithHint(err, "greenlight train writes it, and greenlight eval --model takes it from a model")
 	}
 	if err != nil {
 		return gate.Scorecard{}, err
@@ -37,7 +37,7 @@ func judgeOffline(c console, store *evidence.Store, folder string) (gate.Scoreca
 	result := experiment.EvalResult{Result: card.Verdict(), Checks: card.Results}
 	header := evidence.Header{
 		Schema: experiment.EvalSchema, Source: report.Source, Inputs: []evidence.Input{input},
-		Model: report.Model, Git: revision(),
+		Model: report.Model, Git: Revision(),
 	}
 	if err := store.WriteJSON("eval_result.json", header, result); err != nil {
 		return card, err
@@ -49,7 +49,7 @@ func judgeOffline(c console, store *evidence.Store, folder string) (gate.Scoreca
 	if err := store.WriteFile("eval_result.txt", []byte(text)); err != nil {
 		return card, err
 	}
-	c.say("eval      %s: %s", report.OfflineReport.Version, card.Verdict())
+	c.Say("eval      %s: %s", report.OfflineReport.Version, card.Verdict())
 	return card, nil
 }
 
@@ -61,7 +61,7 @@ const maxReport = 64 << 20
 func takeOffline(store *evidence.Store, folder, models, ref string) error {
 	a, err := model.OpenRegistry(models).Load(ref)
 	if err != nil {
-		return withHint(err, "greenlight model list says which models there are; --models names their folder")
+		return WithHint(err, "greenlight model list says which models there are; --models names their folder")
 	}
 	own, err := experiment.Own(a)
 	if errors.Is(err, experiment.ErrNoOwnReport) {
@@ -69,7 +69,7 @@ func takeOffline(store *evidence.Store, folder, models, ref string) error {
 		if report, e := experiment.ReadOffline(model.OfflineFile, raw); missing == nil && e == nil && report.Model != nil && report.Model.Digest == a.Digest() {
 			return nil
 		}
-		return withHint(fmt.Errorf("%s: %w, and %s has none of it", ref, err, folder), "train, retrain or import it with this version of greenlight")
+		return WithHint(fmt.Errorf("%s: %w, and %s has none of it", ref, err, folder), "train, retrain or import it with this version of greenlight")
 	}
 	if err != nil {
 		return err
@@ -77,7 +77,7 @@ func takeOffline(store *evidence.Store, folder, models, ref string) error {
 	return store.WriteJSON(model.OfflineFile, own.Header, own.OfflineReport)
 }
 
-func evalCommand(c console) *cobra.Command {
+func evalCommand(c Console) *cobra.Command {
 	var folder, models, ref string
 	cmd := &cobra.Command{
 		Use: "eval", Short: "Judge a model's offline evaluation: may this model be tried at all?",
@@ -87,7 +87,7 @@ It exits 3 when the verdict is not PASS.
 
 With --model it is the model's own evaluation, which train, retrain and model import keep with the model; the evidence
 folder's offline_report.json is then that one. Without, it is the offline_report.json that is there: of the last train.`,
-		Args: noArgs,
+		Args: NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			store, err := evidence.Open(folder, evidence.Options{})
 			if err != nil {
@@ -102,22 +102,22 @@ folder's offline_report.json is then that one. Without, it is the offline_report
 			if err = errors.Join(err, store.Close()); err != nil {
 				return err
 			}
-			return c.verdict(card)
+			return c.Verdict(card)
 		},
 	}
 	cmd.Flags().StringVar(&ref, "model", "", "the model to judge by its own evaluation: name/version, or version")
 	cmd.Flags().StringVar(&models, "models", "models", "registry folder with the model")
-	declareEvidence(cmd.Flags(), &folder)
+	DeclareEvidence(cmd.Flags(), &folder)
 	return cmd
 }
 
-// verdict prints the scorecard and makes its verdict the exit code.
-func (c console) verdict(card gate.Scorecard) error {
-	if err := card.Table(c.out); err != nil {
+// Verdict prints the scorecard and makes its verdict the exit code.
+func (c Console) Verdict(card gate.Scorecard) error {
+	if err := card.Table(c.Out); err != nil {
 		return err
 	}
 	if !card.Verdict().OK() {
-		return errGate
+		return ErrGate
 	}
 	return nil
 }

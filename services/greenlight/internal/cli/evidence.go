@@ -19,13 +19,13 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote"
 )
 
-func evidenceCommand(c console) *cobra.Command {
-	cmd := &cobra.Command{Use: "evidence", Short: "Check the evidence folder, and render it", Args: noArgs}
+func evidenceCommand(c Console) *cobra.Command {
+	cmd := &cobra.Command{Use: "evidence", Short: "Check the evidence folder, and render it", Args: NoArgs}
 	cmd.AddCommand(evidenceVerifyCommand(c), evidenceRenderCommand(c))
 	return cmd
 }
 
-func evidenceVerifyCommand(c console) *cobra.Command {
+func evidenceVerifyCommand(c Console) *cobra.Command {
 	var folder, head string
 	cmd := &cobra.Command{
 		Use: "verify", Short: "Recompute every digest, chain link and verdict, and name the first that does not hold",
@@ -37,7 +37,7 @@ The folder alone cannot show that lines were removed from the end of the chain. 
 elsewhere, and give it back with --head.
 
 It exits 0 when all of it holds and 3 when something does not.`,
-		Args: noArgs,
+		Args: NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			report, err := evidencedoc.Verify(folder)
 			if err != nil {
@@ -47,20 +47,20 @@ It exits 0 when all of it holds and 3 when something does not.`,
 				report.Pin(head)
 			}
 			for _, p := range report.Problems {
-				c.say("%s", p)
+				c.Say("%s", p)
 			}
 			for _, s := range slices.Concat(report.Stale, report.Ignored) {
-				c.say("note: %v", s)
+				c.Say("note: %v", s)
 			}
 			if !report.OK() {
-				c.say("%s does not hold", folder)
-				return errGate
+				c.Say("%s does not hold", folder)
+				return ErrGate
 			}
-			c.say("%s holds: %s, %s, head %s", folder, text.Count(report.Files, "file"), text.Count(report.Lines, "line"), report.Head)
+			c.Say("%s holds: %s, %s, head %s", folder, text.Count(report.Files, "file"), text.Count(report.Lines, "line"), report.Head)
 			return nil
 		},
 	}
-	declareEvidence(cmd.Flags(), &folder)
+	DeclareEvidence(cmd.Flags(), &folder)
 	declareHead(cmd.Flags(), &head)
 	return cmd
 }
@@ -93,7 +93,7 @@ func (f headFlag) String() string {
 // Type implements pflag.Value.
 func (headFlag) Type() string { return "string" }
 
-func evidenceRenderCommand(c console) *cobra.Command {
+func evidenceRenderCommand(c Console) *cobra.Command {
 	var folder, out, models, policyFile string
 	cmd := &cobra.Command{
 		Use: "render", Short: "Write GREEN_EVIDENCE.md from the files of the evidence folder",
@@ -103,7 +103,7 @@ document. A folder that does not verify is refused with the first thing that doe
 
 What blocks is judged anew, as promote --check does, as of the newest file, with the model from --models; without it, what
 promotion_check.json says is shown.`,
-		Args: noArgs,
+		Args: NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			policy, err := readPolicy(policyFile)
 			if err != nil {
@@ -123,7 +123,7 @@ promotion_check.json says is shown.`,
 				},
 			})
 			if errors.Is(err, evidence.ErrBroken) {
-				return withHint(err, "greenlight evidence verify lists all that does not hold")
+				return WithHint(err, "greenlight evidence verify lists all that does not hold")
 			}
 			if err == nil {
 				err = os.MkdirAll(filepath.Dir(out), 0o755)
@@ -137,11 +137,11 @@ promotion_check.json says is shown.`,
 			}); err != nil {
 				return err
 			}
-			c.say("document  %s", out)
+			c.Say("document  %s", out)
 			return nil
 		},
 	}
-	declareEvidence(cmd.Flags(), &folder)
+	DeclareEvidence(cmd.Flags(), &folder)
 	cmd.Flags().StringVar(&models, "models", "models", "registry folder with the model that the evidence is about")
 	cmd.Flags().StringVar(&policyFile, "policy", "", "file with the policy of the promotion, YAML; without it, the built-in one")
 	cmd.Flags().StringVar(&out, "out", "", "file to write; GREEN_EVIDENCE.md beside the evidence folder when it is not given")

@@ -12,8 +12,8 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/pair"
 )
 
-func feedCommand(c console) *cobra.Command {
-	cmd := &cobra.Command{Use: "feed", Short: "Control what executors learn from quotes", Args: noArgs}
+func feedCommand(c Console) *cobra.Command {
+	cmd := &cobra.Command{Use: "feed", Short: "Control what executors learn from quotes", Args: NoArgs}
 	cmd.AddCommand(feedResetCommand(c))
 	return cmd
 }
@@ -21,7 +21,7 @@ func feedCommand(c console) *cobra.Command {
 // feedTimeout is how long an executor may take to reset a symbol.
 const feedTimeout = 5 * time.Second
 
-func feedResetCommand(c console) *cobra.Command {
+func feedResetCommand(c Console) *cobra.Command {
 	var access accessFlags
 	var executors []string
 	var symbol, reason string
@@ -32,7 +32,7 @@ for a symbol that does not heal by itself: two quotes of a wrong time have agree
 an executor names the symbols of which no quote is taken any more.
 
 Decisions on quotes of the symbol are refused as NOT_READY until it has 720 minutes of quotes and one whole UTC day.`,
-		Args: noArgs,
+		Args: NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if symbol == "" {
 				return usageError{errors.New("--symbol is not given")}
@@ -44,7 +44,7 @@ Decisions on quotes of the symbol are refused as NOT_READY until it has 720 minu
 			for _, addr := range executors {
 				err := resetSymbol(cmd.Context(), access.connect, addr, symbol, reason)
 				if err == nil {
-					c.say("reset     %s has dropped symbol %q: it is not ready until a day of quotes has come", addr, symbol)
+					c.Say("reset     %s has dropped symbol %q: it is not ready until a day of quotes has come", addr, symbol)
 				}
 				errs = append(errs, err)
 			}

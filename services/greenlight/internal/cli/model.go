@@ -11,17 +11,17 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/model"
 )
 
-func modelCommand(c console) *cobra.Command {
-	cmd := &cobra.Command{Use: "model", Short: "List, verify, sign and import the models of a registry folder, and let ml-engine serve one", Args: noArgs}
+func modelCommand(c Console) *cobra.Command {
+	cmd := &cobra.Command{Use: "model", Short: "List, verify, sign and import the models of a registry folder, and let ml-engine serve one", Args: NoArgs}
 	var folder string
 	cmd.PersistentFlags().StringVar(&folder, "models", "models", "registry folder")
 	cmd.AddCommand(modelList(c, &folder), modelShow(c, &folder), modelVerify(c, &folder), modelImport(c, &folder), modelSign(c, &folder), modelKeygen(c), modelActivate(c), modelRollback(c))
 	return cmd
 }
 
-func modelList(c console, folder *string) *cobra.Command {
+func modelList(c Console, folder *string) *cobra.Command {
 	return &cobra.Command{
-		Use: "list", Short: "List the models", Args: noArgs,
+		Use: "list", Short: "List the models", Args: NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			registry := model.OpenRegistry(*folder)
 			entries, err := registry.List()
@@ -29,10 +29,10 @@ func modelList(c console, folder *string) *cobra.Command {
 				return err
 			}
 			if len(entries) == 0 {
-				c.say("%s has no models; greenlight train makes some", *folder)
+				c.Say("%s has no models; greenlight train makes some", *folder)
 				return nil
 			}
-			tw := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
+			tw := tabwriter.NewWriter(c.Out, 0, 0, 2, ' ', 0)
 			_, _ = fmt.Fprintln(tw, "model\tdigest\tschema\tfamily\tAUC\tP@20\ttrained to")
 			for _, e := range entries {
 				m, err := registry.Manifest(e)
@@ -71,7 +71,7 @@ func oneModel(_ *cobra.Command, args []string) error {
 	return nil
 }
 
-func modelShow(c console, folder *string) *cobra.Command {
+func modelShow(c Console, folder *string) *cobra.Command {
 	return &cobra.Command{
 		Use: "show MODEL", Short: "Verify a model and show its manifest", Args: oneModel,
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -83,13 +83,13 @@ func modelShow(c console, folder *string) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			c.say("%s", raw)
+			c.Say("%s", raw)
 			return nil
 		},
 	}
 }
 
-func modelVerify(c console, folder *string) *cobra.Command {
+func modelVerify(c Console, folder *string) *cobra.Command {
 	var keyFile string
 	cmd := &cobra.Command{
 		Use: "verify [MODEL...]", Short: "Recompute digests, schema hashes and golden scores; all models when none is named",
@@ -116,14 +116,14 @@ func modelVerify(c console, folder *string) *cobra.Command {
 				a, err := registry.Load(ref)
 				if err != nil {
 					broken++
-					c.say("%s does not hold: %v", ref, err)
+					c.Say("%s does not hold: %v", ref, err)
 					continue
 				}
-				c.say("%s/%s holds: digest %.12s, schema %s, %d golden scores", a.Manifest.Name, a.Manifest.Version,
+				c.Say("%s/%s holds: digest %.12s, schema %s, %d golden scores", a.Manifest.Name, a.Manifest.Version,
 					a.Digest(), a.Spec.Schema, len(a.Golden.Vectors))
 			}
 			if broken > 0 {
-				return errGate
+				return ErrGate
 			}
 			return nil
 		},

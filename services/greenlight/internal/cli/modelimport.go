@@ -15,8 +15,8 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
 )
 
-func modelImport(c console, folder *string) *cobra.Command {
-	var d dataFlags
+func modelImport(c Console, folder *string) *cobra.Command {
+	var d DataFlags
 	var file, schemaName, name, version, trainedTo string
 	var allTrees bool
 	cmd := &cobra.Command{
@@ -30,7 +30,7 @@ The data gives what the file lacks: the baseline, golden vectors, the drift prof
 which the model keeps: eval, canary and promote judge the model by it. Say with --trained-to where the model's own training
 data ended: it is evaluated on the days after. Without it the evaluation may be of days that the model was trained on, and
 is INCONCLUSIVE.`,
-		Args: noArgs,
+		Args: NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if file == "" || version == "" {
 				return usageError{errors.New("--file and --version are required")}
@@ -55,18 +55,18 @@ is INCONCLUSIVE.`,
 			if _, _, err := model.NewTrees(f.Raw, schema, model.Label{}, allTrees); err != nil {
 				return fmt.Errorf("%s: %w", file, err)
 			}
-			data, err := d.load(c)
+			data, err := d.Load(c)
 			if err != nil {
 				return err
 			}
 			if f.Name == "" {
 				f.Name = data.Name
 			}
-			s, err := experiment.Run(cmd.Context(), data, experiment.Options{Progress: c.progress("baseline")})
+			s, err := experiment.Run(cmd.Context(), data, experiment.Options{Progress: c.Progress("baseline")})
 			if err != nil {
 				return err
 			}
-			a, report, err := s.Import(f, revision(), time.Now())
+			a, report, err := s.Import(f, Revision(), time.Now())
 			if err != nil {
 				return fmt.Errorf("%s: %w", file, err)
 			}
@@ -78,20 +78,20 @@ is INCONCLUSIVE.`,
 			if err != nil {
 				return err
 			}
-			c.say("model     %s/%s/%s, digest %.12s", *folder, f.Name, f.Version, a.Digest())
-			c.say("          %s", a.Manifest.Card)
-			c.say("          lift %.2f, Brier %.4f, ECE %.3f", report.Lift, report.Brier, report.ECE)
+			c.Say("model     %s/%s/%s, digest %.12s", *folder, f.Name, f.Version, a.Digest())
+			c.Say("          %s", a.Manifest.Card)
+			c.Say("          lift %.2f, Brier %.4f, ECE %.3f", report.Lift, report.Brier, report.ECE)
 			if !bytes.Equal(kept.Offline, a.Offline) {
-				c.say("          note: the registry had this model already, and keeps the evaluation that came with it; give another --version to keep this one")
+				c.Say("          note: the registry had this model already, and keeps the evaluation that came with it; give another --version to keep this one")
 			}
 			if own, err := experiment.Own(kept); err == nil {
-				c.say("offline   %s: greenlight eval --model %s/%s shows why", own.Judge().Verdict(), f.Name, f.Version)
+				c.Say("offline   %s: greenlight eval --model %s/%s shows why", own.Judge().Verdict(), f.Name, f.Version)
 			}
 			return nil
 		},
 	}
 	fs := cmd.Flags()
-	d.declare(fs)
+	d.Declare(fs)
 	fs.StringVar(&file, "file", "", "the model's file (required)")
 	fs.StringVar(&schemaName, "schema", "v1.8.1", "feature schema of the model's inputs")
 	fs.StringVar(&name, "name", "", "name in the registry; that of the data when it is not given")

@@ -17,7 +17,7 @@ import (
 // servingFlags say which ml-engines to talk to.
 type servingFlags struct{ pairFlags }
 
-func (e *servingFlags) declare(cmd *cobra.Command, c console) {
+func (e *servingFlags) declare(cmd *cobra.Command, c Console) {
 	fs := cmd.Flags()
 	fs.StringSliceVar(&e.Engines, "engine", localEngine, "gRPC addresses of ml-engine, one per replica")
 	e.accessFlags.declare(fs, c)
@@ -31,7 +31,7 @@ func (e *servingFlags) validate() error {
 	return nil
 }
 
-func modelActivate(c console) *cobra.Command {
+func modelActivate(c Console) *cobra.Command {
 	var e servingFlags
 	var digest string
 	cmd := &cobra.Command{
@@ -62,11 +62,11 @@ It exits 1 when an ml-engine does not answer or refuses, and says which did.`,
 	return cmd
 }
 
-func (c console) sayActivated(engines []pair.Engine, answers []*mlenginev1.ActivateModelResponse, errs []error) error {
+func (c Console) sayActivated(engines []pair.Engine, answers []*mlenginev1.ActivateModelResponse, errs []error) error {
 	var failed error
 	for i, engine := range engines {
 		if errs[i] != nil {
-			c.say("engine    %s FAILED: %s", engine.Addr, said(errs[i]))
+			c.Say("engine    %s FAILED: %s", engine.Addr, said(errs[i]))
 			failed = errors.Join(failed, fmt.Errorf("ml-engine %s: %w", engine.Addr, pair.Plain(errs[i])))
 			continue
 		}
@@ -77,13 +77,13 @@ func (c console) sayActivated(engines []pair.Engine, answers []*mlenginev1.Activ
 		} else {
 			line += ", and not " + modelText(before)
 		}
-		c.say("%s", line)
+		c.Say("%s", line)
 		if warning := answers[i].GetWarning(); warning != "" {
-			_, _ = fmt.Fprintf(c.err, "warning: ml-engine %s: %s\n", engine.Addr, text.Clean(warning, maxShown))
+			_, _ = fmt.Fprintf(c.Err, "warning: ml-engine %s: %s\n", engine.Addr, text.Clean(warning, maxShown))
 		}
 	}
 	if hint := controlHint(errs...); failed != nil && hint != "" {
-		return withHint(failed, "%s", hint)
+		return WithHint(failed, "%s", hint)
 	}
 	return failed
 }
@@ -93,10 +93,10 @@ func modelText(m *mlenginev1.ActiveModel) string {
 	return fmt.Sprintf("%s/%s (digest %.12s)", text.Clean(m.GetName(), maxShown), text.Clean(m.GetVersion(), maxShown), text.Clean(m.GetDigest(), maxShown))
 }
 
-func modelRollback(c console) *cobra.Command {
+func modelRollback(c Console) *cobra.Command {
 	var e servingFlags
 	cmd := &cobra.Command{
-		Use: "rollback", Short: "Let every ml-engine serve the model before the last activation", Args: noArgs,
+		Use: "rollback", Short: "Let every ml-engine serve the model before the last activation", Args: NoArgs,
 		Long: `Rollback tells every ml-engine to return to the model that was active before the last activation, and reads back what it
 serves. Shadows go on; greenlight rollback stops them as well, and writes evidence. Given again, it does nothing more.
 

@@ -12,20 +12,20 @@ import (
 // signingKey is the key's name in a working copy.
 const signingKey = "signing.pem"
 
-func modelKeygen(c console) *cobra.Command {
+func modelKeygen(c Console) *cobra.Command {
 	var out string
 	cmd := &cobra.Command{
 		Use: "keygen", Short: "Make a key pair that signs models",
 		Long: `Keygen makes an Ed25519 key pair: the private key, PKCS #8 in PEM and readable for you alone, and beside it the public key,
 with ".pub" after the name. The private key stays where models are judged; the public key goes to the services, for
 --require-signature. A key that is there is never written over.`,
-		Args: noArgs,
+		Args: NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			if err := model.NewSigningKey(out); err != nil {
 				return err
 			}
-			c.say("private   %s: keep it", out)
-			c.say("public    %s.pub: give it to ml-engine and executor, as --require-signature", out)
+			c.Say("private   %s: keep it", out)
+			c.Say("public    %s.pub: give it to ml-engine and executor, as --require-signature", out)
 			return nil
 		},
 	}
@@ -33,7 +33,7 @@ with ".pub" after the name. The private key stays where models are judged; the p
 	return cmd
 }
 
-func modelSign(c console, folder *string) *cobra.Command {
+func modelSign(c Console, folder *string) *cobra.Command {
 	var keyFile string
 	cmd := &cobra.Command{
 		Use: "sign MODEL...", Short: "Verify models and sign their manifests",
@@ -46,7 +46,7 @@ replaced. A release has a manifest of its own: greenlight promote --sign-key sig
 			}
 			key, err := model.ReadSigningKey(keyFile)
 			if err != nil {
-				return withHint(fmt.Errorf("--key: %w", err), "greenlight model keygen makes one")
+				return WithHint(fmt.Errorf("--key: %w", err), "greenlight model keygen makes one")
 			}
 			registry := model.OpenRegistry(*folder)
 			for _, ref := range refs {
@@ -57,7 +57,7 @@ replaced. A release has a manifest of its own: greenlight promote --sign-key sig
 				if err := registry.Sign(e, key); err != nil {
 					return err
 				}
-				c.say("signed    %s", e)
+				c.Say("signed    %s", e)
 			}
 			return nil
 		},

@@ -20,7 +20,7 @@ const classifiedDays = 7
 // nightlyFlags say what a classifier is asked about every night; nothing when there is no log.
 type nightlyFlags struct {
 	log       string
-	reference dataFlags
+	reference DataFlags
 	schema    string
 	options   twosample.Options
 }
@@ -28,14 +28,14 @@ type nightlyFlags struct {
 func (n *nightlyFlags) declare(fs *pflag.FlagSet) {
 	n.options = twosample.DefaultOptions()
 	fs.StringVar(&n.log, "feature-log", "", "feature log of executor whose last 7 days a classifier tries to tell from --reference, beside the report")
-	fs.StringVar(&n.reference.path, "reference", "", "file or folder of market data, or folder of a feature log")
+	fs.StringVar(&n.reference.Path, "reference", "", "file or folder of market data, or folder of a feature log")
 	fs.StringVar(&n.reference.symbol, "symbol", "", "instrument of both, where there are several")
-	fs.StringVar(&n.schema, "schema", defaultSchema, "feature schema to compare by")
+	fs.StringVar(&n.schema, "schema", DefaultSchema, "feature schema to compare by")
 	n.reference.offsetSet = func() bool { return false }
 }
 
 func (n *nightlyFlags) validate() error {
-	if (n.log == "") != (n.reference.path == "") {
+	if (n.log == "") != (n.reference.Path == "") {
 		return usageError{errors.New("--feature-log and --reference go together: the present, and what to compare it with")}
 	}
 	if _, ok := feature.Lookup(n.schema); !ok {
@@ -45,7 +45,7 @@ func (n *nightlyFlags) validate() error {
 }
 
 // classifier is nil when there is nothing to ask about. What cannot be read is an ERROR of the result, with the reason.
-func (n *nightlyFlags) classifier(c console) func(report.Period) (*twosample.Result, []evidence.Input) {
+func (n *nightlyFlags) classifier(c Console) func(report.Period) (*twosample.Result, []evidence.Input) {
 	if n.log == "" {
 		return nil
 	}
@@ -58,7 +58,7 @@ func (n *nightlyFlags) classifier(c console) func(report.Period) (*twosample.Res
 	}
 }
 
-func (n *nightlyFlags) classify(c console, p report.Period) (*twosample.Result, []evidence.Input, error) {
+func (n *nightlyFlags) classify(c Console, p report.Period) (*twosample.Result, []evidence.Input, error) {
 	schema, _ := feature.Lookup(n.schema)
 	reference, err := readSet(c, &n.reference, schema, nil)
 	if err != nil {

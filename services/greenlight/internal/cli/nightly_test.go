@@ -24,7 +24,7 @@ func logOf(t *testing.T, seed uint64, first time.Time, days, turn int) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	schema, _ := feature.Lookup(defaultSchema)
+	schema, _ := feature.Lookup(DefaultSchema)
 	s, err := featurelog.NewSchema(schema)
 	if err != nil {
 		t.Fatal(err)
@@ -70,9 +70,9 @@ func TestNightly(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			var n nightlyFlags
 			n.declare(pflag.NewFlagSet("test", pflag.ContinueOnError))
-			n.log, n.reference.path = tt.log, reference
+			n.log, n.reference.Path = tt.log, reference
 			n.options.MaxRows, n.options.Permutations = 200, 100
-			r, inputs := n.classifier(console{out: io.Discard, err: io.Discard})(report.Day(start.AddDate(0, 0, tt.day)))
+			r, inputs := n.classifier(Console{Out: io.Discard, Err: io.Discard})(report.Day(start.AddDate(0, 0, tt.day)))
 			if r.Verdict != tt.want || !strings.Contains(r.Reason, tt.reason) {
 				t.Errorf("%s: %s, want %s: %s", r.Verdict, r.Reason, tt.want, tt.reason)
 			}

@@ -33,21 +33,21 @@ func withPair(ctx context.Context, o pairOptions, use func(engine, executor *pro
 		"--models", o.models, "--model", m.Name+"/"+m.Version, "--grpc-addr", o.engine.grpc, "--http-addr", o.engine.http,
 		"--drift-clock", "event") // the held-out days are in the past
 	if err != nil {
-		return withHint(err, "the addresses can be moved with --engine-grpc and --engine-http")
+		return WithHint(err, "the addresses can be moved with --engine-grpc and --engine-http")
 	}
 	defer func() { err = errors.Join(err, engine.Stop(stopGrace)) }()
 	executor, err := process.Start(ctx, filepath.Join(o.bin, "executor"), o.dir,
 		"--baseline", "heuristic="+filepath.Join(o.models, m.Name, m.Version, "baseline.json"), "--insecure-control",
 		"--shadow-timeout", o.shadowTimeout.String(), "--engine-addr", engine.Addr("grpc"), "--grpc-addr", o.executor.grpc, "--http-addr", o.executor.http)
 	if err != nil {
-		return withHint(err, "the addresses can be moved with --executor-grpc and --executor-http")
+		return WithHint(err, "the addresses can be moved with --executor-grpc and --executor-http")
 	}
 	defer func() { err = errors.Join(err, executor.Stop(stopGrace)) }()
 	return errors.Join(use(engine, executor), engine.Err(), executor.Err())
 }
 
-// programs is the folder of the services' programs: the one given, or that of this program.
-func programs(given string) (string, error) {
+// Programs is the folder of the services' programs: the one given, or that of this program.
+func Programs(given string) (string, error) {
 	if given == "" {
 		self, err := os.Executable()
 		if err != nil {
@@ -57,7 +57,7 @@ func programs(given string) (string, error) {
 	}
 	for _, name := range []string{"ml-engine", "executor"} {
 		if _, err := os.Stat(filepath.Join(given, name)); err != nil {
-			return "", withHint(err, "make run builds all three programs; --bin names their folder")
+			return "", WithHint(err, "make run builds all three programs; --bin names their folder")
 		}
 	}
 	return given, nil

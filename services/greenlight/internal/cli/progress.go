@@ -4,9 +4,9 @@ import (
 	"github.com/schollz/progressbar/v3"
 )
 
-// progress draws a bar on standard error while something long goes on, if that is a terminal; otherwise it does
+// Progress draws a bar on standard error while something long goes on, if that is a terminal; otherwise it does
 // nothing. The returned function is told of the work done; call it with done == total to end the bar.
-func (c console) progress(what string) func(done, total int) {
+func (c Console) Progress(what string) func(done, total int) {
 	if c.bars == nil {
 		return func(int, int) {}
 	}

@@ -33,7 +33,7 @@ type promoteFlags struct {
 // promoteTimeout is how long the services may take to say what they serve, or to load and verify a model.
 const promoteTimeout = 10 * time.Second
 
-func promoteCommand(c console) *cobra.Command {
+func promoteCommand(c Console) *cobra.Command {
 	p := &promoteFlags{}
 	cmd := &cobra.Command{
 		Use: "promote --check | --confirm PHRASE", Short: "Say what blocks the promotion of a model; promote it once nothing does",
@@ -50,7 +50,7 @@ Everything is judged again. Then the release is recorded in the registry under t
 same digest, promotion.json is written, and the entry for CHANGELOG.md is printed. With --engine, each of those is told to
 serve the release, and asked whether it does. It exits 0 when the model is promoted, 3 when something blocks, 1 when the
 phrase is refused or a part was not done. A promotion that was cut short is finished by the same command again.`,
-		Args: noArgs,
+		Args: NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			p.given = cmd.Flags().Changed
 			switch {
@@ -67,23 +67,23 @@ phrase is refused or a part was not done. A promotion that was cut short is fini
 	return cmd
 }
 
-func (p *promoteFlags) declareAll(fs *pflag.FlagSet, c console) {
+func (p *promoteFlags) declareAll(fs *pflag.FlagSet, c Console) {
 	p.declare(fs, c, nil, nil, promoteTimeout)
 	fs.BoolVar(&p.check, "check", false, "judge, print and write down what blocks, and change nothing else")
 	fs.StringVar(&p.phrase, "confirm", "", "the phrase that --check printed")
 	fs.StringVar(&p.models, "models", "models", "registry folder")
-	fs.StringVar(&p.model, "model", defaultModel, "the model to promote: name/version, or version")
+	fs.StringVar(&p.model, "model", DefaultModel, "the model to promote: name/version, or version")
 	fs.StringVar(&p.as, "as", "", "version of the release; without it, the model's version less its -rcN")
 	fs.StringVar(&p.policy, "policy", "", "file with the policy in force, YAML; without it, the built-in one")
 	declareHead(fs, &p.head)
 	fs.StringVar(&p.key, "sign-key", "", "file with the private key that signs the release, for services with --require-signature")
 	fs.StringVar(&p.state, "state", filepath.Join("var", "promote"), "folder of the phrases that were issued and used")
-	declareEvidence(fs, &p.evidence)
+	DeclareEvidence(fs, &p.evidence)
 }
 
 func (p *promoteFlags) ledger() *confirmation.Ledger { return confirmation.NewLedger(p.state) }
 
-func (p *promoteFlags) runCheck(ctx context.Context, c console) error {
+func (p *promoteFlags) runCheck(ctx context.Context, c Console) error {
 	policy, err := readPolicy(p.policy)
 	if err != nil {
 		return err
@@ -95,25 +95,25 @@ func (p *promoteFlags) runCheck(ctx context.Context, c console) error {
 		}
 		check, err := promote.Judge(ctx, q, time.Now())
 		if err != nil {
-			return withHint(err, "greenlight model list says which models there are; --as says what one is released as")
+			return WithHint(err, "greenlight model list says which models there are; --as says what one is released as")
 		}
 		if err := c.sayCheck(check); err != nil {
 			return err
 		}
-		head, err := check.Keep(p.evidence, revision())
+		head, err := check.Keep(p.evidence, Revision())
 		if err != nil {
-			return withHint(err, "greenlight evidence verify says what does not hold")
+			return WithHint(err, "greenlight evidence verify says what does not hold")
 		}
-		c.say("evidence  %s, head %s", filepath.Join(p.evidence, promote.CheckName), head)
+		c.Say("evidence  %s, head %s", filepath.Join(p.evidence, promote.CheckName), head)
 		if !check.Ready() {
-			return errGate
+			return ErrGate
 		}
 		ticket, err := promote.Ask(p.ledger(), q, check, head)
 		if err != nil {
 			return err
 		}
-		c.say("nothing blocks but the confirmation; until %s, once (%s):", ticket.ExpiryTime.Format("15:04Z"), onay)
-		c.say("greenlight promote --confirm %q%s", ticket.Phrase, p.again())
+		c.Say("nothing blocks but the confirmation; until %s, once (%s):", ticket.ExpiryTime.Format("15:04Z"), onay)
+		c.Say("greenlight promote --confirm %q%s", ticket.Phrase, p.again())
 		return nil
 	})
 }
@@ -130,9 +130,9 @@ func (p *promoteFlags) again() string {
 }
 
 // sayCheck prints the blockers, and the indices that do not block.
-func (c console) sayCheck(check *promote.Check) error {
-	c.say("%s/%s -> %s, digest %.12s", check.Name, check.From, check.To, check.Digest)
-	if err := check.Table(c.out); err != nil {
+func (c Console) sayCheck(check *promote.Check) error {
+	c.Say("%s/%s -> %s, digest %.12s", check.Name, check.From, check.To, check.Digest)
+	if err := check.Table(c.Out); err != nil {
 		return err
 	}
 	var watched []string
@@ -140,12 +140,12 @@ func (c console) sayCheck(check *promote.Check) error {
 		watched = append(watched, fmt.Sprintf("%s (%s) %.3f", w.Feature, w.Role, w.PSI))
 	}
 	if len(watched) > 0 {
-		c.say("PSI of what is watched and does not block: %s", strings.Join(watched, ", "))
+		c.Say("PSI of what is watched and does not block: %s", strings.Join(watched, ", "))
 	}
 	return nil
 }
 
-func (p *promoteFlags) runConfirm(ctx context.Context, c console) error {
+func (p *promoteFlags) runConfirm(ctx context.Context, c Console) error {
 	pledge, err := promote.Redeem(p.ledger(), p.phrase)
 	used := errors.Is(err, confirmation.ErrUsed)
 	if err != nil && !used {
@@ -175,11 +175,11 @@ func (p *promoteFlags) runConfirm(ctx context.Context, c console) error {
 			}
 		}
 		services.Engines = services.Engines[:len(pledge.Engines)] // those that the check has asked
-		r := promote.Releaser{Ledger: p.ledger(), Engines: told, Git: revision(), Key: key}
+		r := promote.Releaser{Ledger: p.ledger(), Engines: told, Git: Revision(), Key: key}
 		if used {
 			record, err := r.Finish(ctx, pledge, time.Now())
 			if record != nil {
-				c.say("a promotion that was cut short is finished")
+				c.Say("a promotion that was cut short is finished")
 			}
 			return p.promoted(c, record, err)
 		}
@@ -189,35 +189,35 @@ func (p *promoteFlags) runConfirm(ctx context.Context, c console) error {
 		}
 		record, err := r.Release(ctx, pledge, check)
 		if errors.Is(err, promote.ErrBlocked) {
-			return errors.Join(c.sayCheck(check), errGate)
+			return errors.Join(c.sayCheck(check), ErrGate)
 		}
 		return p.promoted(c, record, err)
 	})
 }
 
 // promoted says what was done.
-func (p *promoteFlags) promoted(c console, r *promote.Record, err error) error {
+func (p *promoteFlags) promoted(c Console, r *promote.Record, err error) error {
 	if r == nil {
 		return p.refused(err)
 	}
-	c.say("released  %s/%s, digest %.12s, tried as %s", r.Name, r.To, r.Digest, r.From)
+	c.Say("released  %s/%s, digest %.12s, tried as %s", r.Name, r.To, r.Digest, r.From)
 	failed := 0
 	for _, a := range r.Activated {
 		if a.Error != "" {
 			failed++
-			c.say("engine    %s NOT ACTIVATED: %s", a.Address, a.Error)
+			c.Say("engine    %s NOT ACTIVATED: %s", a.Address, a.Error)
 			continue
 		}
-		c.say("engine    %s serves %s", a.Address, a.Version)
+		c.Say("engine    %s serves %s", a.Address, a.Version)
 	}
 	if err != nil {
-		return withHint(err, "the same command again finishes it")
+		return WithHint(err, "the same command again finishes it")
 	}
-	c.say("evidence  %s", promote.PromotionName)
-	c.say("for CHANGELOG.md:")
-	c.say("%s", r.Changelog)
+	c.Say("evidence  %s", promote.PromotionName)
+	c.Say("for CHANGELOG.md:")
+	c.Say("%s", r.Changelog)
 	if failed > 0 {
-		return withHint(fmt.Errorf("%s/%s is released, and %d of %d ml-engines do not serve it", r.Name, r.To, failed, len(r.Activated)),
+		return WithHint(fmt.Errorf("%s/%s is released, and %d of %d ml-engines do not serve it", r.Name, r.To, failed, len(r.Activated)),
 			"ModelRegistryService.ActivateModel activates it: {\"model\": \"%s/%s\", \"digest\": \"%.12s\"}", r.Name, r.To, r.Digest)
 	}
 	return nil
@@ -271,7 +271,7 @@ func (p *promoteFlags) refused(err error) error {
 		{promote.ErrPhrase, "copy the whole phrase as greenlight promote --check printed it, in quotes"},
 	} {
 		if errors.Is(err, r.err) {
-			return withHint(err, "%s", r.hint)
+			return WithHint(err, "%s", r.hint)
 		}
 	}
 	return err

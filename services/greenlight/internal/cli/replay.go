@@ -16,7 +16,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
 
-func replayCommand(c console) *cobra.Command {
+func replayCommand(c Console) *cobra.Command {
 	var l loadFlags
 	var at endpoint
 	var loop bool
@@ -27,17 +27,17 @@ and checks them as shadow-smoke does. It writes shadow_replay.json and exits 3 w
 
 With --loop it goes round and round until it is stopped, as the load of a demonstration; give it a --rate. It then
 writes no evidence, and prints a line per round.`,
-		Args: noArgs,
+		Args: NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if loop {
 				return l.loop(cmd.Context(), c, at)
 			}
 			return l.withStates(c, l.decidesAt(cmd.Context(), c, at), func(data *experiment.Data, a *model.Artifact, states []traffic.State, store *evidence.Store) error {
-				r, err := shadowLoad(cmd.Context(), c, store, "replay", "shadow_replay.json", at, data, a, states, l.pace(c.progress("replay")))
+				r, err := shadowLoad(cmd.Context(), c, store, "replay", "shadow_replay.json", at, data, a, states, l.pace(c.Progress("replay")))
 				if err != nil {
 					return err
 				}
-				return c.verdict(r.SLO)
+				return c.Verdict(r.SLO)
 			})
 		},
 	}
@@ -48,14 +48,14 @@ writes no evidence, and prints a line per round.`,
 }
 
 // loop replays until it is stopped. An executor that is away is waited for.
-func (l *loadFlags) loop(ctx context.Context, c console, at endpoint) error {
+func (l *loadFlags) loop(ctx context.Context, c Console, at endpoint) error {
 	data, a, states, err := l.states(c, func(a *model.Artifact) (traffic.Baseline, error) {
 		for {
 			b, err := l.decidesAt(ctx, c, at)(a)
 			if code := status.Code(err); code != codes.Unavailable && code != codes.DeadlineExceeded || ctx.Err() != nil {
 				return b, err
 			}
-			c.say("executor is not reached, trying again: %v", err)
+			c.Say("executor is not reached, trying again: %v", err)
 			if !traffic.Pause(ctx, time.Second) {
 				return b, ctx.Err()
 			}
@@ -76,13 +76,13 @@ func (l *loadFlags) loop(ctx context.Context, c console, at endpoint) error {
 				return nil //nolint:nilerr // stopped, as one stops a loop
 			}
 			if err != nil {
-				c.say("%s  executor is not reached, trying again: %v", data.Name, err)
+				c.Say("%s  executor is not reached, trying again: %v", data.Name, err)
 				if !traffic.Pause(ctx, time.Second) {
 					return nil
 				}
 				continue
 			}
-			c.say("%s  %s, match rate %.1f %% of %d, %s, shadow p95 %.2f ms",
+			c.Say("%s  %s, match rate %.1f %% of %d, %s, shadow p95 %.2f ms",
 				data.Name, text.Count(r.Total, "decision"), 100*r.MatchRate, r.Comparisons, text.Count(r.ShadowErrors, "shadow error"), r.ShadowLatency.P95)
 		}
 	})

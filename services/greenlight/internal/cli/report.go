@@ -28,8 +28,8 @@ type reportKind struct {
 	write      func(*evidence.Store, evidence.Header, report.Period, []report.Sample) (bool, error)
 }
 
-func reportCommand(c console) *cobra.Command {
-	cmd := &cobra.Command{Use: "report", Short: "Sum up a day or a week from what the agent has seen", Args: noArgs}
+func reportCommand(c Console) *cobra.Command {
+	cmd := &cobra.Command{Use: "report", Short: "Sum up a day or a week from what the agent has seen", Args: NoArgs}
 	var day, week reportFlags
 	daily := day.command(c, reportKind{
 		"daily", "Write the report of a UTC day: match rate, error rate, p95, PSI", report.Day, report.DailyFiles,
@@ -37,7 +37,7 @@ func reportCommand(c console) *cobra.Command {
 			s := report.Summarize(p, samples)
 			if classify := day.nightly.classifier(c.quiet()); classify != nil {
 				s.Classifier, h.Inputs = classify(p)
-				c.say("apart     %s", report.Apart(s.Classifier))
+				c.Say("apart     %s", report.Apart(s.Classifier))
 			}
 			return report.WriteDaily(day.evidence, store, h, s)
 		},
@@ -49,19 +49,19 @@ func reportCommand(c console) *cobra.Command {
 			return report.WriteWeekly(week.evidence, store, h, p, samples)
 		},
 	})
-	week.nightly.schema = defaultSchema
+	week.nightly.schema = DefaultSchema
 	cmd.AddCommand(daily, weekly)
 	return cmd
 }
 
-func (f *reportFlags) command(c console, kind reportKind) *cobra.Command {
+func (f *reportFlags) command(c Console, kind reportKind) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: kind.use, Short: kind.short,
 		Long: kind.short + `.
 
 The figures are differences of the counters in the journal of greenlight agent. A period without data is ERROR. A report
 that is there already is left as it is. A period that is not over is refused.`,
-		Args: noArgs,
+		Args: NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			p, err := f.over(kind.period, time.Now())
 			if err == nil {
@@ -77,7 +77,7 @@ that is there already is left as it is. A period that is not over is refused.`,
 	fs.StringVar(&f.date, "date", "", "UTC day, as 2006-01-02: the day, or one of the week; the last that is over when it is not given")
 	fs.StringVar(&f.state, "state", agentState, "folder of the agent's journal")
 	declareCheck(fs, &f.check)
-	declareEvidence(fs, &f.evidence)
+	DeclareEvidence(fs, &f.evidence)
 	return cmd
 }
 
@@ -97,36 +97,36 @@ func (f *reportFlags) over(period func(time.Time) report.Period, now time.Time) 
 	return p, nil
 }
 
-func (f *reportFlags) report(c console, kind reportKind, p report.Period) error {
+func (f *reportFlags) report(c Console, kind reportKind, p report.Period) error {
 	samples, err := report.ReadJournal(f.state, p.Start)
 	if err != nil {
-		return withHint(err, "greenlight agent keeps the journal; --state names its folder")
+		return WithHint(err, "greenlight agent keeps the journal; --state names its folder")
 	}
 	store, err := evidence.Open(f.evidence, evidence.Options{})
 	if err != nil {
 		return err
 	}
-	h := evidence.Header{Source: report.SourceOf(p, samples), Git: revision()}
+	h := evidence.Header{Source: report.SourceOf(p, samples), Git: Revision()}
 	wrote, err := kind.write(store, h, p, samples)
 	if err = errors.Join(err, store.Close()); err != nil {
 		return err
 	}
 	s := report.Summarize(p, samples)
 	_, document := kind.files(p)
-	c.say("%s  %s, %s, counts cover %.1f %% of the time", p.Name, text.Count(s.Requests, "request"), text.Count(s.Samples, "sample"), 100*s.Coverage)
+	c.Say("%s  %s, %s, counts cover %.1f %% of the time", p.Name, text.Count(s.Requests, "request"), text.Count(s.Samples, "sample"), 100*s.Coverage)
 	for _, m := range s.Missing {
-		c.say("missing   %s %s in %d of %s: %s", m.Service, m.Address, m.Samples, text.Count(s.Samples, "sample"), m.Reason)
+		c.Say("missing   %s %s in %d of %s: %s", m.Service, m.Address, m.Samples, text.Count(s.Samples, "sample"), m.Reason)
 	}
-	if err := s.Scorecard().Table(c.out); err != nil {
+	if err := s.Scorecard().Table(c.Out); err != nil {
 		return err
 	}
 	if wrote {
-		c.say("evidence  %s (%s)", filepath.Join(f.evidence, document), h.Source)
+		c.Say("evidence  %s (%s)", filepath.Join(f.evidence, document), h.Source)
 	} else {
-		c.say("evidence  %s was there already and is left as it is", filepath.Join(f.evidence, document))
+		c.Say("evidence  %s was there already and is left as it is", filepath.Join(f.evidence, document))
 	}
 	if f.check && !s.Verdict.OK() {
-		return errGate
+		return ErrGate
 	}
 	return nil
 }

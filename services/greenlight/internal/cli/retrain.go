@@ -20,12 +20,12 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/retrain"
 )
 
-// defaultSchema is the features of a candidate unless --schema says otherwise.
-const defaultSchema = "v1.8.1"
+// DefaultSchema is the features of a candidate unless --schema says otherwise.
+const DefaultSchema = "v1.8.1"
 
 // retrainFlags say what to retrain on, and what becomes of it.
 type retrainFlags struct {
-	data     dataFlags
+	data     DataFlags
 	log      string
 	window   int
 	schema   string
@@ -36,7 +36,7 @@ type retrainFlags struct {
 	evidence string
 }
 
-func retrainCommand(c console) *cobra.Command {
+func retrainCommand(c Console) *cobra.Command {
 	r := retrainFlags{limits: retrain.DefaultLimits()}
 	cmd := &cobra.Command{
 		Use: "retrain", Short: "Make the next candidate from newer data: validate, train, judge, measure drift, register",
@@ -50,7 +50,7 @@ split, a log without prices. It exits 3 when the candidate misses the offline ga
 report can be checked against it: a registered model is not a released one.
 
 A log tells prices only by mid and spread_bp, which schema v1.8 has; the label is then the range of the closing mids.`,
-		Args: noArgs,
+		Args: NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := r.validate(cmd.Flags().Changed); err != nil {
 				return usageError{err}
@@ -63,31 +63,31 @@ A log tells prices only by mid and spread_bp, which schema v1.8 has; the label i
 			if err = errors.Join(err, store.Close()); err != nil {
 				var refusal *retrain.RefusalError
 				if errors.As(err, &refusal) {
-					return withHint(err, "%s", refusal.Hint)
+					return WithHint(err, "%s", refusal.Hint)
 				}
 				return err
 			}
-			return c.verdict(card)
+			return c.Verdict(card)
 		},
 	}
 	fs := cmd.Flags()
-	r.data.declare(fs)
+	r.data.Declare(fs)
 	fs.StringVar(&r.log, "log", "", "folder of a feature log, in place of --data")
 	fs.IntVar(&r.window, "window", defaultWindow, "how many of the newest UTC days that have data to use; 0 is all")
-	fs.StringVar(&r.schema, "schema", defaultSchema, "feature schema of the candidate")
+	fs.StringVar(&r.schema, "schema", DefaultSchema, "feature schema of the candidate")
 	fs.StringVar(&r.version, "version", "", "version of the candidate; the next free release candidate of the schema when it is not given")
 	fs.StringVar(&r.name, "name", "", "name to file the candidate under; that of the data when it is not given")
 	fs.IntVar(&r.limits.MinDays, "min-days", r.limits.MinDays, "fewest UTC days with usable rows")
 	fs.IntVar(&r.limits.MinPositives, "min-positives", r.limits.MinPositives, "fewest positive rows")
 	fs.DurationVar(&r.limits.MaxGap, "max-gap", r.limits.MaxGap, "longest stretch without data")
 	fs.StringVar(&r.models, "models", "models", "registry folder")
-	declareEvidence(fs, &r.evidence)
+	DeclareEvidence(fs, &r.evidence)
 	return cmd
 }
 
 func (r *retrainFlags) validate(changed func(string) bool) error {
 	switch {
-	case r.log != "" && r.data.path != "":
+	case r.log != "" && r.data.Path != "":
 		return errors.New("--log and --data: give one of them")
 	case r.window < 0 || r.limits.MinDays < 0 || r.limits.MinPositives < 0 || r.limits.MaxGap < 0:
 		return errors.New("--window, --min-days, --min-positives and --max-gap are 0 or more")
@@ -103,18 +103,18 @@ func (r *retrainFlags) validate(changed func(string) bool) error {
 }
 
 // collect reads the newest days, and of a log what it had.
-func (r *retrainFlags) collect(c console) (*experiment.Data, *retrain.Log, error) {
+func (r *retrainFlags) collect(c Console) (*experiment.Data, *retrain.Log, error) {
 	var data *experiment.Data
 	var log *retrain.Log
 	var err error
 	if r.log == "" {
-		data, err = r.data.load(c)
+		data, err = r.data.Load(c)
 	} else if data, log, err = retrain.FromLog(r.log, r.data.symbol, r.window); err == nil {
-		c.say("data      %s: %d rows of the feature log %s, %d minutes with a price, %d rows without; source %s", data.Symbol, log.Rows, r.log, log.Used, log.Unusable, log.Sources)
+		c.Say("data      %s: %d rows of the feature log %s, %d minutes with a price, %d rows without; source %s", data.Symbol, log.Rows, r.log, log.Used, log.Unusable, log.Sources)
 		if log.Untimely > 0 {
-			c.say("          %d rows are left out for their times: before 1973, after 2199, or more than a day ahead of their arrival or of the clock", log.Untimely)
+			c.Say("          %d rows are left out for their times: before 1973, after 2199, or more than a day ahead of their arrival or of the clock", log.Untimely)
 		}
-		c.say("          labels are the %s", log.Label)
+		c.Say("          labels are the %s", log.Label)
 	}
 	if err != nil {
 		return nil, nil, err
@@ -124,7 +124,7 @@ func (r *retrainFlags) collect(c console) (*experiment.Data, *retrain.Log, error
 		data.Name = r.name
 	}
 	first, last := data.Raw[0], data.Raw[len(data.Raw)-1]
-	c.say("window    %d bars, %s to %s", len(data.Raw), clock(first.Start), clock(last.End()))
+	c.Say("window    %d bars, %s to %s", len(data.Raw), clock(first.Start), clock(last.End()))
 	if r.window > 0 {
 		if err := c.indented(experiment.NewDataQuality(data.Quality).Lines); err != nil {
 			return nil, nil, err
@@ -143,7 +143,7 @@ const (
 )
 
 // retrain is the pipeline, stage by stage.
-func (r *retrainFlags) retrain(ctx context.Context, c console, store *evidence.Store) (gate.Scorecard, error) {
+func (r *retrainFlags) retrain(ctx context.Context, c Console, store *evidence.Store) (gate.Scorecard, error) {
 	none := gate.Scorecard{}
 	data, log, err := r.collect(c)
 	if err != nil {
@@ -166,22 +166,22 @@ func (r *retrainFlags) retrain(ctx context.Context, c console, store *evidence.S
 	if err != nil {
 		return none, err
 	}
-	c.say("validate  %d features, %d rows of %d days, %d positive; longest gap %.1f h", len(validation.Features), facts.Rows, facts.Days, facts.Positives, facts.LongestGapHours)
+	c.Say("validate  %d features, %d rows of %d days, %d positive; longest gap %.1f h", len(validation.Features), facts.Rows, facts.Days, facts.Positives, facts.LongestGapHours)
 	for _, pair := range validation.Correlation.Flagged {
-		c.say("          %s and %s are correlated at %.3f", pair.A, pair.B, pair.R)
+		c.Say("          %s and %s are correlated at %.3f", pair.A, pair.B, pair.R)
 	}
 
 	start := time.Now()
-	s, err := experiment.Run(ctx, data, experiment.Options{Versions: map[string]string{r.schema: version}, Progress: c.progress("training")})
+	s, err := experiment.Run(ctx, data, experiment.Options{Versions: map[string]string{r.schema: version}, Progress: c.Progress("training")})
 	if errors.Is(err, train.ErrTooFewDays) {
-		return none, withHint(err, "widen --window: 8 days are the least that can be trained and tested on")
+		return none, WithHint(err, "widen --window: 8 days are the least that can be trained and tested on")
 	}
 	if err != nil {
 		return none, err
 	}
 	candidate := s.Candidates[0]
-	c.say("train     %s and the baseline, walk-forward over %d folds, in %s", version, len(candidate.Folds), time.Since(start).Round(10*time.Millisecond))
-	artifact, offline, err := s.Evaluated(candidate, revision(), time.Now())
+	c.Say("train     %s and the baseline, walk-forward over %d folds, in %s", version, len(candidate.Folds), time.Since(start).Round(10*time.Millisecond))
+	artifact, offline, err := s.Evaluated(candidate, Revision(), time.Now())
 	if err != nil {
 		return none, err
 	}
@@ -189,13 +189,13 @@ func (r *retrainFlags) retrain(ctx context.Context, c console, store *evidence.S
 		return none, err
 	}
 	card := offline.Judge()
-	c.say("eval      %s: %s", version, card.Verdict())
+	c.Say("eval      %s: %s", version, card.Verdict())
 	rows, _ := candidate.Pooled()
 	if tested := len(slices.Compact(rows.Days)); tested < fourWeeks {
-		c.say("          note: judged on %d days, in which P@20 follows the base rate; four weeks take --window 43 and the data", tested)
+		c.Say("          note: judged on %d days, in which P@20 follows the base rate; four weeks take --window 43 and the data", tested)
 	}
 
-	holdout, err := retrain.MeasureHoldout(ctx, population, candidate.Folds, c.progress("drift"))
+	holdout, err := retrain.MeasureHoldout(ctx, population, candidate.Folds, c.Progress("drift"))
 	if err != nil {
 		return none, err
 	}
@@ -204,21 +204,21 @@ func (r *retrainFlags) retrain(ctx context.Context, c console, store *evidence.S
 		Result: card.Verdict(), Checks: card.Results, WindowDays: r.window,
 		Preconditions: facts, Log: log, Validation: validation, Evaluation: offline, Drift: holdout,
 	}
-	c.say("drift     from the training days of each fold to the days after them")
+	c.Say("drift     from the training days of each fold to the days after them")
 	if err := errors.Join(c.indented(report.DriftTable), c.indented(report.FeatureTable)); err != nil {
 		return none, err
 	}
 
 	if err := registry.Add(artifact); errors.Is(err, model.ErrExists) {
-		return none, withHint(err, "leave --version out for the next free one")
+		return none, WithHint(err, "leave --version out for the next free one")
 	} else if err != nil {
 		return none, err
 	}
-	c.say("registered %s as candidate, digest %.12s", filepath.Join(r.models, data.Name, version), artifact.Digest())
+	c.Say("registered %s as candidate, digest %.12s", filepath.Join(r.models, data.Name, version), artifact.Digest())
 	if same, err := sameModel(registry, artifact); err != nil {
 		return none, err
 	} else if same != "" {
-		c.say("          note: the same model as %s, as it comes of the same data", same)
+		c.Say("          note: the same model as %s, as it comes of the same data", same)
 	}
 	header := s.Header(retrain.ReportSchema, artifact)
 	if log != nil {
@@ -227,7 +227,7 @@ func (r *retrainFlags) retrain(ctx context.Context, c console, store *evidence.S
 	if err := r.write(store, header, s, candidate, report); err != nil {
 		return none, err
 	}
-	c.say("report    %s (%s), with %d figures", filepath.Join(r.evidence, "retrain_report.md"), header.Source, len(report.Figures))
+	c.Say("report    %s (%s), with %d figures", filepath.Join(r.evidence, "retrain_report.md"), header.Source, len(report.Figures))
 	return card, nil
 }
 
@@ -236,7 +236,7 @@ func (r *retrainFlags) candidateVersion(registry *model.Registry, name string) (
 	if r.version != "" {
 		// Found now, it costs no training.
 		if _, err := os.Stat(registry.Dir(model.Entry{Name: name, Version: r.version})); err == nil && !strings.ContainsAny(r.version, `/\`) {
-			return "", withHint(fmt.Errorf("%s/%s is in the registry already", name, r.version), "leave --version out for the next free one")
+			return "", WithHint(fmt.Errorf("%s/%s is in the registry already", name, r.version), "leave --version out for the next free one")
 		}
 		return r.version, nil
 	}

@@ -24,7 +24,7 @@ type pairFlags struct {
 }
 
 // declare declares the flags with the addresses of a pair on this machine, or none.
-func (p *pairFlags) declare(fs *pflag.FlagSet, c console, engines, executors []string, timeout time.Duration) {
+func (p *pairFlags) declare(fs *pflag.FlagSet, c Console, engines, executors []string, timeout time.Duration) {
 	targetsVar(fs, &p.Engines, "engine", engines, "gRPC addresses of ml-engine, one per replica")
 	targetsVar(fs, &p.Executors, "executor", executors, "gRPC addresses of executor, one per replica")
 	p.accessFlags.declare(fs, c)
@@ -54,7 +54,7 @@ const (
 	rollbackForm = "20060102T150405.000Z"
 )
 
-func rollbackCommand(c console) *cobra.Command {
+func rollbackCommand(c Console) *cobra.Command {
 	var p pairFlags
 	var folder, reason string
 	cmd := &cobra.Command{
@@ -66,7 +66,7 @@ ends with it, and the canary aborts.
 Pulled again, it does nothing more: an ml-engine that has returned already is left where it is. It writes
 rollback_<time>.json to the evidence folder, after the brake was pulled. It exits 1 when a service has not obeyed, and says
 which did and which did not.`,
-		Args: noArgs,
+		Args: NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var r *rollback.Result
 			err := p.use(cmd.Context(), func(ctx context.Context, services *pair.Pair) error {
@@ -81,7 +81,7 @@ which did and which did not.`,
 				err = errors.Join(err, fmt.Errorf("the evidence was not written: %w", kept))
 			}
 			if undone := r.Err(); undone != nil {
-				return withHint(errors.Join(undone, err), "%s", r.Hint())
+				return WithHint(errors.Join(undone, err), "%s", r.Hint())
 			}
 			return err
 		},
@@ -89,43 +89,43 @@ which did and which did not.`,
 	fs := cmd.Flags()
 	p.declare(fs, c, localEngine, localExecutor, brakeTimeout)
 	fs.StringVar(&reason, "reason", "no reason given", "why, for the audit log and the evidence")
-	declareEvidence(fs, &folder)
+	DeclareEvidence(fs, &folder)
 	return cmd
 }
 
-func (c console) sayRollback(r *rollback.Result) {
+func (c Console) sayRollback(r *rollback.Result) {
 	for _, e := range r.Engines {
 		switch {
 		case e.Done && e.Already:
-			c.say("engine    %s had returned to %s already", e.Address, e.To.Version)
+			c.Say("engine    %s had returned to %s already", e.Address, e.To.Version)
 		case e.Done:
-			c.say("engine    %s serves %s again, and not %s: %.1f ms", e.Address, e.To.Version, e.From.Version, e.TookMS)
+			c.Say("engine    %s serves %s again, and not %s: %.1f ms", e.Address, e.To.Version, e.From.Version, e.TookMS)
 		default:
-			c.say("engine    %s NOT DONE: %s", e.Address, e.Error)
+			c.Say("engine    %s NOT DONE: %s", e.Address, e.Error)
 		}
 	}
 	for _, e := range r.Executors {
 		switch {
 		case e.Done && e.Error != "":
-			c.say("executor  %s shadows nothing (%v %%, %s): %.1f ms; but %s", e.Address, *e.Percent, e.Mode, e.TookMS, e.Error)
+			c.Say("executor  %s shadows nothing (%v %%, %s): %.1f ms; but %s", e.Address, *e.Percent, e.Mode, e.TookMS, e.Error)
 		case e.Done:
-			c.say("executor  %s shadows nothing (%v %%, %s): %.1f ms", e.Address, *e.Percent, e.Mode, e.TookMS)
+			c.Say("executor  %s shadows nothing (%v %%, %s): %.1f ms", e.Address, *e.Percent, e.Mode, e.TookMS)
 		default:
-			c.say("executor  %s NOT DONE: %s", e.Address, e.Error)
+			c.Say("executor  %s NOT DONE: %s", e.Address, e.Error)
 		}
 	}
 	if r.Complete {
-		c.say("rollback  complete and read back in %.1f ms", r.TookMS)
+		c.Say("rollback  complete and read back in %.1f ms", r.TookMS)
 	}
 }
 
 // keepRollback writes the evidence. The model is the one that the first ml-engine was taken back from.
-func keepRollback(c console, folder string, r *rollback.Result) error {
+func keepRollback(c Console, folder string, r *rollback.Result) error {
 	store, err := evidence.Open(folder, evidence.Options{})
 	if err != nil {
 		return err
 	}
-	header := evidence.Header{Schema: rollback.Schema, Source: evidence.Live, Git: revision()}
+	header := evidence.Header{Schema: rollback.Schema, Source: evidence.Live, Git: Revision()}
 	if len(r.Engines) > 0 {
 		header.Model = r.Engines[0].From
 	}
@@ -133,6 +133,6 @@ func keepRollback(c console, folder string, r *rollback.Result) error {
 	if err := errors.Join(store.WriteJSON(name, header, r), store.Close()); err != nil {
 		return err
 	}
-	c.say("evidence  %s", filepath.Join(folder, name))
+	c.Say("evidence  %s", filepath.Join(folder, name))
 	return nil
 }

@@ -28,8 +28,8 @@ const (
 	maxShown = 512
 )
 
-func rolloutCommand(c console) *cobra.Command {
-	cmd := &cobra.Command{Use: "rollout", Short: "Read or set the percentage of requests that get a shadow", Args: noArgs}
+func rolloutCommand(c Console) *cobra.Command {
+	cmd := &cobra.Command{Use: "rollout", Short: "Read or set the percentage of requests that get a shadow", Args: NoArgs}
 	cmd.AddCommand(rolloutGet(c), rolloutSet(c))
 	return cmd
 }
@@ -37,7 +37,7 @@ func rolloutCommand(c console) *cobra.Command {
 // executorFlags say which executors to talk to.
 type executorFlags struct{ pairFlags }
 
-func (e *executorFlags) declare(cmd *cobra.Command, c console) {
+func (e *executorFlags) declare(cmd *cobra.Command, c Console) {
 	fs := cmd.Flags()
 	fs.StringSliceVar(&e.Executors, "executor", localExecutor, "gRPC addresses of executor, one per replica")
 	e.accessFlags.declare(fs, c)
@@ -46,7 +46,7 @@ func (e *executorFlags) declare(cmd *cobra.Command, c console) {
 
 // each calls every executor at once and prints a line for each: what it answers, or its error. The error names those that
 // failed.
-func (e *executorFlags) each(ctx context.Context, c console, call func(context.Context, pair.Executor) (*executorv1.Rollout, error)) error {
+func (e *executorFlags) each(ctx context.Context, c Console, call func(context.Context, pair.Executor) (*executorv1.Rollout, error)) error {
 	if len(e.Executors) == 0 {
 		return usageError{errors.New("want at least one --executor")}
 	}
@@ -60,17 +60,17 @@ func (e *executorFlags) each(ctx context.Context, c console, call func(context.C
 		var failed error
 		for i, x := range services.Executors {
 			if errs[i] != nil {
-				c.say("executor  %s FAILED: %s", x.Addr, said(errs[i]))
+				c.Say("executor  %s FAILED: %s", x.Addr, said(errs[i]))
 				failed = errors.Join(failed, fmt.Errorf("executor %s: %w", x.Addr, pair.Plain(errs[i])))
 				continue
 			}
-			c.say("executor  %s %s", x.Addr, rolloutText(rollouts[i]))
+			c.Say("executor  %s %s", x.Addr, rolloutText(rollouts[i]))
 		}
 		if failed == nil {
 			return nil
 		}
 		if hint := controlHint(errs...); hint != "" {
-			return withHint(failed, "%s", hint)
+			return WithHint(failed, "%s", hint)
 		}
 		return failed
 	})
@@ -126,10 +126,10 @@ func controlHint(errs ...error) string {
 	return ""
 }
 
-func rolloutGet(c console) *cobra.Command {
+func rolloutGet(c Console) *cobra.Command {
 	var e executorFlags
 	cmd := &cobra.Command{
-		Use: "get", Short: "Show the rollout of every executor", Args: noArgs,
+		Use: "get", Short: "Show the rollout of every executor", Args: NoArgs,
 		Long: `Get shows what every executor samples now: the percentage of requests that get a shadow, the mode, the revision, the holder
 of a lease and how long it lasts, and who set it when and why. It exits 1 when an executor does not answer.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -143,14 +143,14 @@ of a lease and how long it lasts, and who set it when and why. It exits 1 when a
 	return cmd
 }
 
-func rolloutSet(c console) *cobra.Command {
+func rolloutSet(c Console) *cobra.Command {
 	var e executorFlags
 	var percent float64
 	var mode, holder, reason string
 	var lease time.Duration
 	var revision uint64
 	cmd := &cobra.Command{
-		Use: "set --percent P", Short: "Set the rollout of every executor", Args: noArgs,
+		Use: "set --percent P", Short: "Set the rollout of every executor", Args: NoArgs,
 		Long: `Set gives every executor the percentage of requests that get a shadow. The decision that leaves an executor stays the
 baseline's. Without --lease it stays until the next set; with --lease and --holder it falls to 0 % unless the same command is
 given again within that time. A rollout that a canary holds is refused: greenlight canary abort ends it.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
@@ -28,8 +29,7 @@ type runFlags struct {
 	trainFlags
 
 	evidence string
-	work     string
-	binaries string
+	work     WorkFlags
 	engine   serviceFlags
 	executor serviceFlags
 	policy   policyFlags
@@ -39,7 +39,7 @@ type runFlags struct {
 	rehearsal gate.Policy
 }
 
-func runCommand(c console) *cobra.Command {
+func runCommand(c Console) *cobra.Command {
 	var r runFlags
 	cmd := &cobra.Command{
 		Use: "run", Short: "The main job: from market data to a scorecard, with both services running",
@@ -49,7 +49,7 @@ looks at the drift, rehearses a canary (observe-only, with phases of seconds), s
 Evidence goes to the evidence folder; models and logs of the run to a folder of its own below --work.
 
 It exits 3 when a target is missed: that is a result. It exits 1 when a stage could not run.`,
-		Args: noArgs,
+		Args: NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var err error
 			if r.rehearsal, err = r.policy.rehearsalPolicy(); err != nil { // before anything takes its time
@@ -63,16 +63,15 @@ It exits 3 when a target is missed: that is a result. It exits 1 when a stage co
 			if err = errors.Join(err, store.Close()); err != nil {
 				return err
 			}
-			return c.verdict(card)
+			return c.Verdict(card)
 		},
 	}
 	fs := cmd.Flags()
 	r.declare(fs)
 	r.policy.declare(fs)
 	declareShadowTimeout(fs, &r.shadowTimeout)
-	declareEvidence(fs, &r.evidence)
-	fs.StringVar(&r.work, "work", "var/run", "folder in which each run gets a folder for its models and logs")
-	fs.StringVar(&r.binaries, "bin", "", "folder of the programs ml-engine and executor; that of greenlight when it is not given")
+	DeclareEvidence(fs, &r.evidence)
+	r.work.Declare(fs, "var/run")
 	fs.StringVar(&r.engine.grpc, "engine-grpc", "127.0.0.1:4010", "gRPC address for ml-engine")
 	fs.StringVar(&r.engine.http, "engine-http", "127.0.0.1:4011", "HTTP address for ml-engine")
 	fs.StringVar(&r.executor.grpc, "executor-grpc", "127.0.0.1:4020", "gRPC address for executor")
@@ -81,9 +80,9 @@ It exits 3 when a target is missed: that is a result. It exits 1 when a stage co
 }
 
 // run is the main job, stage by stage.
-func (r *runFlags) run(ctx context.Context, c console, store *evidence.Store) (gate.Scorecard, error) {
+func (r *runFlags) run(ctx context.Context, c Console, store *evidence.Store) (gate.Scorecard, error) {
 	start := time.Now()
-	dir, err := r.folder(start)
+	dir, err := r.work.Folder(start)
 	if err != nil {
 		return gate.Scorecard{}, err
 	}
@@ -112,24 +111,24 @@ func (r *runFlags) run(ctx context.Context, c console, store *evidence.Store) (g
 	if err := store.WriteJSON("scorecard.json", header, card); err != nil {
 		return card, err
 	}
-	c.say("evidence  %s (%s)", r.evidence, header.Source)
-	c.say("run       %s, %s", dir, time.Since(start).Round(100*time.Millisecond))
-	c.say("\n%s beside %s on %s", t.candidate.Version, t.artifact.Baseline.Version, t.Data.Name)
+	c.Say("evidence  %s (%s)", r.evidence, header.Source)
+	c.Say("run       %s, %s", dir, time.Since(start).Round(100*time.Millisecond))
+	c.Say("\n%s beside %s on %s", t.candidate.Version, t.artifact.Baseline.Version, t.Data.Name)
 	if t.Data.Simulated {
-		c.say("SIMULATED data: these figures say that the system works, and nothing about any market.")
+		c.Say("SIMULATED data: these figures say that the system works, and nothing about any market.")
 	}
 	if t.candidate.BaselineMatch >= 0.95 {
-		c.say("The baseline is fitted to the same label: a match rate near 100 %% proves the wiring, not the model.")
+		c.Say("The baseline is fitted to the same label: a match rate near 100 %% proves the wiring, not the model.")
 	}
 	return card, nil
 }
 
 // online starts the services, puts them through their paces, and stops them.
-func (r *runFlags) online(ctx context.Context, c console, store *evidence.Store, dir string, t *trained, heldOut []traffic.State) (results []gate.Result, err error) {
+func (r *runFlags) online(ctx context.Context, c Console, store *evidence.Store, dir string, t *trained, heldOut []traffic.State) (results []gate.Result, err error) {
 	err = withPair(ctx, pairOptions{
-		bin: r.binaries, dir: dir, models: r.models, artifact: t.artifact, engine: r.engine, executor: r.executor, shadowTimeout: r.shadowTimeout,
+		bin: r.work.Programs, dir: dir, models: r.models, artifact: t.artifact, engine: r.engine, executor: r.executor, shadowTimeout: r.shadowTimeout,
 	}, func(engine, executor *process.Process) (err error) {
-		c.say("up        ml-engine %s (pid %d), executor %s (pid %d)", engine.Addr("grpc"), engine.PID(), executor.Addr("grpc"), executor.PID())
+		c.Say("up        ml-engine %s (pid %d), executor %s (pid %d)", engine.Addr("grpc"), engine.PID(), executor.Addr("grpc"), executor.PID())
 		if err := snapshotMetrics(ctx, c, store, engine.Addr("http"), executor.Addr("http")); err != nil {
 			return err
 		}
@@ -143,15 +142,15 @@ func (r *runFlags) online(ctx context.Context, c console, store *evidence.Store,
 }
 
 // stages are what the pair is put through, in the order of the main job.
-func (r *runFlags) stages(ctx context.Context, c console, store *evidence.Store, dir string, t *trained, heldOut []traffic.State, engine, executor string) ([]gate.Result, error) {
-	s, err := smoke(ctx, c, store, endpoint{addr: engine}, t.Data, t.artifact, varied(heldOut, 1000), traffic.Pace{Progress: c.progress("smoke")})
+func (r *runFlags) stages(ctx context.Context, c Console, store *evidence.Store, dir string, t *trained, heldOut []traffic.State, engine, executor string) ([]gate.Result, error) {
+	s, err := smoke(ctx, c, store, endpoint{addr: engine}, t.Data, t.artifact, Varied(heldOut, 1000), traffic.Pace{Progress: c.Progress("smoke")})
 	if err != nil {
 		return nil, err
 	}
-	if _, err := shadowLoad(ctx, c, store, "shadow", "shadow_smoke_1k.json", endpoint{addr: executor}, t.Data, t.artifact, varied(heldOut, 1000), traffic.Pace{Progress: c.progress("shadow smoke")}); err != nil {
+	if _, err := shadowLoad(ctx, c, store, "shadow", "shadow_smoke_1k.json", endpoint{addr: executor}, t.Data, t.artifact, Varied(heldOut, 1000), traffic.Pace{Progress: c.Progress("shadow smoke")}); err != nil {
 		return nil, err
 	}
-	replay, err := shadowLoad(ctx, c, store, "replay", "shadow_replay.json", endpoint{addr: executor}, t.Data, t.artifact, heldOut, traffic.Pace{Progress: c.progress("replay")})
+	replay, err := shadowLoad(ctx, c, store, "replay", "shadow_replay.json", endpoint{addr: executor}, t.Data, t.artifact, heldOut, traffic.Pace{Progress: c.Progress("replay")})
 	if err != nil {
 		return nil, err
 	}
@@ -170,7 +169,7 @@ func (r *runFlags) stages(ctx context.Context, c console, store *evidence.Store,
 
 // runDrift writes down the drift of all that the stages before have sent. Drift is monitored and judges nothing here: it
 // is a fact about the market of the held-out period, and no promise of the pair.
-func runDrift(ctx context.Context, c console, store *evidence.Store, addr string, t *trained) error {
+func runDrift(ctx context.Context, c Console, store *evidence.Store, addr string, t *trained) error {
 	e := engineFlags{addrs: []string{addr}, window: week, timeout: driftTimeout}
 	return e.dial(func(replicas []driftfleet.Replica) error {
 		report, err := e.read(ctx, replicas, true)
@@ -181,16 +180,16 @@ func runDrift(ctx context.Context, c console, store *evidence.Store, addr string
 		if _, err := snapshotEvidence(report, header).write(store); err != nil {
 			return err
 		}
-		c.say("drift     %s; monitored, not part of the scorecard", report.Line())
+		c.Say("drift     %s; monitored, not part of the scorecard", report.Line())
 		if story := report.Story(); story != "" {
-			c.say("          %s", story)
+			c.Say("          %s", story)
 		}
 		return nil
 	})
 }
 
 // snapshotMetrics keeps what the services export before any load.
-func snapshotMetrics(ctx context.Context, c console, store *evidence.Store, addrs ...string) error {
+func snapshotMetrics(ctx context.Context, c Console, store *evidence.Store, addrs ...string) error {
 	var text []byte
 	for _, addr := range addrs {
 		body, err := get(ctx, "http://"+addr+"/metrics")
@@ -203,7 +202,7 @@ func snapshotMetrics(ctx context.Context, c console, store *evidence.Store, addr
 	if err := store.WriteFile(name, text); err != nil {
 		return err
 	}
-	c.say("metrics   %s", name)
+	c.Say("metrics   %s", name)
 	return nil
 }
 
@@ -228,14 +227,26 @@ func get(ctx context.Context, url string) ([]byte, error) {
 	return io.ReadAll(resp.Body)
 }
 
-// folder makes the folder of this run, and finds the programs.
-func (r *runFlags) folder(now time.Time) (_ string, err error) {
-	if r.binaries, err = programs(r.binaries); err != nil {
+// WorkFlags say where a command that starts a pair works.
+type WorkFlags struct {
+	// Dir is the folder in which each run gets a folder, Programs that of the services' programs.
+	Dir, Programs string
+}
+
+// Declare declares the flags; dir is the default of --work.
+func (w *WorkFlags) Declare(fs *pflag.FlagSet, dir string) {
+	fs.StringVar(&w.Dir, "work", dir, "folder in which each run gets a folder for its models, state and logs")
+	fs.StringVar(&w.Programs, "bin", "", "folder of the programs ml-engine and executor; that of this program when it is not given")
+}
+
+// Folder finds the programs, and makes the folder of this run.
+func (w *WorkFlags) Folder(now time.Time) (_ string, err error) {
+	if w.Programs, err = Programs(w.Programs); err != nil {
 		return "", err
 	}
-	if err := os.MkdirAll(r.work, 0o755); err != nil {
+	if err := os.MkdirAll(w.Dir, 0o755); err != nil {
 		return "", err
 	}
-	dir := filepath.Join(r.work, now.UTC().Format("20060102T150405.000Z"))
+	dir := filepath.Join(w.Dir, now.UTC().Format("20060102T150405.000Z"))
 	return dir, os.Mkdir(dir, 0o755)
 }

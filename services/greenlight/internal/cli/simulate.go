@@ -15,17 +15,17 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/text"
 )
 
-func simulateCommand(c console) *cobra.Command {
-	var d dataFlags
+func simulateCommand(c Console) *cobra.Command {
+	var d DataFlags
 	var out string
 	cmd := &cobra.Command{
 		Use: "simulate", Short: "Make up a market: quotes and one-minute bars from a seed",
 		Long: `Simulate writes bars.csv.gz and quotes.csv.gz of a made-up market into a folder: volatility that clusters, jumps,
 sessions, a spread that widens with volatility. The same seed gives the same numbers. Every file, model and report that
 comes of it says that it is simulated.`,
-		Args: noArgs,
+		Args: NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			sim, err := market.Simulate(d.simulation)
+			sim, err := market.Simulate(d.Simulation)
 			if err != nil {
 				return usageError{err}
 			}
@@ -42,9 +42,9 @@ comes of it says that it is simulated.`,
 				if err := writeGzip(path, f.write); err != nil {
 					return err
 				}
-				c.say("wrote %s", path)
+				c.Say("wrote %s", path)
 			}
-			c.say("%s of %s, seed %d", text.Count(len(series.Bars), "bar"), sim.Symbol(), d.simulation.Seed)
+			c.Say("%s of %s, seed %d", text.Count(len(series.Bars), "bar"), sim.Symbol(), d.Simulation.Seed)
 			return nil
 		},
 	}

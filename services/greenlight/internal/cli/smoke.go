@@ -26,7 +26,7 @@ import (
 
 // loadFlags say what to send, and against which model the answers are checked.
 type loadFlags struct {
-	data        dataFlags
+	data        DataFlags
 	models      string
 	model       string
 	concurrency int
@@ -36,13 +36,13 @@ type loadFlags struct {
 }
 
 func (l *loadFlags) declare(fs *pflag.FlagSet) {
-	l.data.declare(fs)
+	l.data.Declare(fs)
 	fs.StringVar(&l.models, "models", "models", "registry folder with the model that is served")
-	fs.StringVar(&l.model, "model", defaultModel, "the model that is served: name/version, or version")
+	fs.StringVar(&l.model, "model", DefaultModel, "the model that is served: name/version, or version")
 	fs.IntVar(&l.concurrency, "concurrency", 4, "calls under way at once")
 	fs.Float64Var(&l.rate, "rate", 0, "calls a second; 0 is as fast as the answers come")
 	fs.DurationVar(&l.timeout, "timeout", 2*time.Second, "how long a call may take")
-	declareEvidence(fs, &l.evidence)
+	DeclareEvidence(fs, &l.evidence)
 }
 
 func (l *loadFlags) pace(progress func(done, total int)) traffic.Pace {
@@ -56,7 +56,7 @@ type decider func(*model.Artifact) (traffic.Baseline, error)
 func released(a *model.Artifact) (traffic.Baseline, error) { return traffic.Heuristic(a), nil }
 
 // decidesAt is the decider of an executor that runs: it names its baseline, which --models must have.
-func (l *loadFlags) decidesAt(ctx context.Context, c console, at endpoint) decider {
+func (l *loadFlags) decidesAt(ctx context.Context, c Console, at endpoint) decider {
 	return func(a *model.Artifact) (b traffic.Baseline, err error) {
 		ctx, cancel := context.WithTimeout(ctx, baselineTimeout)
 		defer cancel()
@@ -69,9 +69,9 @@ func (l *loadFlags) decidesAt(ctx context.Context, c console, at endpoint) decid
 		})
 		switch {
 		case err == nil && b.Scorer == nil:
-			c.say("baseline  %s, digest %.12s, is not in %s: the baseline's answers cannot be checked", b.Version, b.Digest, l.models)
+			c.Say("baseline  %s, digest %.12s, is not in %s: the baseline's answers cannot be checked", b.Version, b.Digest, l.models)
 		case err == nil && b.Model != traffic.Heuristic(a).Model:
-			c.say("baseline  %s, digest %.12s: its answers are compared with that model in %s", b.Version, b.Digest, l.models)
+			c.Say("baseline  %s, digest %.12s: its answers are compared with that model in %s", b.Version, b.Digest, l.models)
 		}
 		return b, err
 	}
@@ -82,16 +82,16 @@ const baselineTimeout = 5 * time.Second
 
 // states reads the data and the model, and makes the states that the model has not been trained on; without data of its
 // own, the whole of the simulated market.
-func (l *loadFlags) states(c console, decides decider) (*experiment.Data, *model.Artifact, []traffic.State, error) {
+func (l *loadFlags) states(c Console, decides decider) (*experiment.Data, *model.Artifact, []traffic.State, error) {
 	a, err := model.OpenRegistry(l.models).Load(l.model)
 	if err != nil {
-		return nil, nil, nil, withHint(err, "greenlight train makes models; --models names their folder")
+		return nil, nil, nil, WithHint(err, "greenlight train makes models; --models names their folder")
 	}
 	baseline, err := decides(a)
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	data, err := l.data.load(c)
+	data, err := l.data.Load(c)
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -113,7 +113,7 @@ func (l *loadFlags) states(c console, decides decider) (*experiment.Data, *model
 }
 
 // smoke sends varied states to ml-engine and writes smoke_1k.json.
-func smoke(ctx context.Context, c console, store *evidence.Store, at endpoint, data *experiment.Data, a *model.Artifact, states []traffic.State, pace traffic.Pace) (*traffic.SmokeResult, error) {
+func smoke(ctx context.Context, c Console, store *evidence.Store, at endpoint, data *experiment.Data, a *model.Artifact, states []traffic.State, pace traffic.Pace) (*traffic.SmokeResult, error) {
 	var r *traffic.SmokeResult
 	err := at.dial(func(conn *grpc.ClientConn) (err error) {
 		r, err = traffic.Smoke(ctx, mlenginev1.NewScoringServiceClient(conn), a, states, pace)
@@ -125,14 +125,14 @@ func smoke(ctx context.Context, c console, store *evidence.Store, at endpoint, d
 	if err := store.WriteJSON("smoke_1k.json", loadHeader(traffic.SmokeSchema, data, a), r); err != nil {
 		return nil, err
 	}
-	c.say("smoke     %s, %.1f %% right, %s, p50 %.2f ms, p95 %.2f ms, p99 %.2f ms: %s",
+	c.Say("smoke     %s, %.1f %% right, %s, p50 %.2f ms, p95 %.2f ms, p99 %.2f ms: %s",
 		text.Count(r.Total, "prediction"), 100*r.SuccessRate, text.Count(r.Distinct, "distinct score"), r.Latency.P50, r.Latency.P95, r.Latency.P99, r.SLO.Verdict())
 	c.sayErrors(r.Errors, r.Examples)
 	return r, nil
 }
 
 // shadowLoad sends states to the executor, waits for their shadows, and writes the evidence under the name.
-func shadowLoad(ctx context.Context, c console, store *evidence.Store, stage, file string, at endpoint, data *experiment.Data, a *model.Artifact, states []traffic.State, pace traffic.Pace) (*traffic.ShadowResult, error) {
+func shadowLoad(ctx context.Context, c Console, store *evidence.Store, stage, file string, at endpoint, data *experiment.Data, a *model.Artifact, states []traffic.State, pace traffic.Pace) (*traffic.ShadowResult, error) {
 	var r *traffic.ShadowResult
 	err := at.dial(func(conn *grpc.ClientConn) (err error) {
 		r, err = traffic.Shadow(ctx, executorClient(conn), a, states, pace)
@@ -144,7 +144,7 @@ func shadowLoad(ctx context.Context, c console, store *evidence.Store, stage, fi
 	if err := store.WriteJSON(file, loadHeader(traffic.ShadowSchema, data, a), r); err != nil {
 		return nil, err
 	}
-	c.say("%-9s %s, match rate %.1f %% of %s, %s, shadow p95 %.2f ms: %s",
+	c.Say("%-9s %s, match rate %.1f %% of %s, %s, shadow p95 %.2f ms: %s",
 		stage, text.Count(r.Total, "decision"), 100*r.MatchRate, text.Count(r.Comparisons, "comparison"), text.Count(r.ShadowErrors, "shadow error"), r.ShadowLatency.P95, r.SLO.Verdict())
 	c.sayErrors(r.Errors, r.Examples)
 	return r, nil
@@ -155,11 +155,11 @@ func executorClient(conn *grpc.ClientConn) traffic.Executor {
 }
 
 // sayErrors says how many calls failed, and the first failure of each kind with what to do.
-func (c console) sayErrors(counts map[string]int, first map[string]error) {
+func (c Console) sayErrors(counts map[string]int, first map[string]error) {
 	for _, code := range slices.Sorted(maps.Keys(counts)) {
-		c.say("          %s failed: %v", text.Count(counts[code], "call"), pair.Plain(first[code]))
+		c.Say("          %s failed: %v", text.Count(counts[code], "call"), pair.Plain(first[code]))
 		if hint := pair.Hint(first[code]); hint != "" {
-			c.say("          hint: %s", hint)
+			c.Say("          hint: %s", hint)
 		}
 	}
 }
@@ -167,19 +167,19 @@ func (c console) sayErrors(counts map[string]int, first map[string]error) {
 func loadHeader(schema string, data *experiment.Data, a *model.Artifact) evidence.Header {
 	return evidence.Header{
 		Schema: schema, Source: data.Source(), Inputs: data.Inputs(),
-		Model: &evidence.Model{Version: a.Manifest.Version, Digest: a.Digest()}, Git: revision(),
+		Model: &evidence.Model{Version: a.Manifest.Version, Digest: a.Digest()}, Git: Revision(),
 	}
 }
 
-// varied picks n states evenly from the period and shuffles them, from a fixed seed, so that neighbours in time are not
+// Varied picks n states evenly from the period and shuffles them, from a fixed seed, so that neighbours in time are not
 // neighbours on the wire.
-func varied(states []traffic.State, n int) []traffic.State {
+func Varied(states []traffic.State, n int) []traffic.State {
 	picked := traffic.Spread(states, n)
-	rand.New(rand.NewPCG(defaultSeed, uint64(n))).Shuffle(len(picked), func(i, j int) { picked[i], picked[j] = picked[j], picked[i] })
+	rand.New(rand.NewPCG(DefaultSeed, uint64(n))).Shuffle(len(picked), func(i, j int) { picked[i], picked[j] = picked[j], picked[i] })
 	return picked
 }
 
-func smokeCommand(c console) *cobra.Command {
+func smokeCommand(c Console) *cobra.Command {
 	var l loadFlags
 	var at endpoint
 	var n int
@@ -187,14 +187,14 @@ func smokeCommand(c console) *cobra.Command {
 		Use: "smoke", Short: "Send 1,000 varied predictions to ml-engine and check every answer",
 		Long: `Smoke sends varied market states to a running ml-engine, by name and as vectors in turn, and compares every answer,
 to the last bit, with what the same model computes in process. It writes smoke_1k.json and exits 3 when an SLO is missed.`,
-		Args: noArgs,
+		Args: NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return l.withStates(c, released, func(data *experiment.Data, a *model.Artifact, states []traffic.State, store *evidence.Store) error {
-				r, err := smoke(cmd.Context(), c, store, at, data, a, varied(states, n), l.pace(c.progress("smoke")))
+				r, err := smoke(cmd.Context(), c, store, at, data, a, Varied(states, n), l.pace(c.Progress("smoke")))
 				if err != nil {
 					return err
 				}
-				return c.verdict(r.SLO)
+				return c.Verdict(r.SLO)
 			})
 		},
 	}
@@ -204,7 +204,7 @@ to the last bit, with what the same model computes in process. It writes smoke_1
 	return cmd
 }
 
-func shadowSmokeCommand(c console) *cobra.Command {
+func shadowSmokeCommand(c Console) *cobra.Command {
 	var l loadFlags
 	var at endpoint
 	var n int
@@ -214,14 +214,14 @@ func shadowSmokeCommand(c console) *cobra.Command {
 every shadow score is compared, to the last bit, with what is computed in process; outcomes must add up to requests. The
 executor names its baseline, which is looked for in --models: answers of one that is not there cannot be checked, which is
 no PASS. It writes shadow_smoke_1k.json and exits 3 when an SLO is missed.`,
-		Args: noArgs,
+		Args: NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return l.withStates(c, l.decidesAt(cmd.Context(), c, at), func(data *experiment.Data, a *model.Artifact, states []traffic.State, store *evidence.Store) error {
-				r, err := shadowLoad(cmd.Context(), c, store, "shadow", "shadow_smoke_1k.json", at, data, a, varied(states, n), l.pace(c.progress("shadow smoke")))
+				r, err := shadowLoad(cmd.Context(), c, store, "shadow", "shadow_smoke_1k.json", at, data, a, Varied(states, n), l.pace(c.Progress("shadow smoke")))
 				if err != nil {
 					return err
 				}
-				return c.verdict(r.SLO)
+				return c.Verdict(r.SLO)
 			})
 		},
 	}
@@ -232,7 +232,7 @@ no PASS. It writes shadow_smoke_1k.json and exits 3 when an SLO is missed.`,
 }
 
 // withStates loads what is to be sent, opens the evidence folder for fn, and closes it.
-func (l *loadFlags) withStates(c console, decides decider, fn func(*experiment.Data, *model.Artifact, []traffic.State, *evidence.Store) error) error {
+func (l *loadFlags) withStates(c Console, decides decider, fn func(*experiment.Data, *model.Artifact, []traffic.State, *evidence.Store) error) error {
 	data, a, states, err := l.states(c, decides)
 	if err != nil {
 		return err

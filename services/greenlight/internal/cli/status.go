@@ -20,7 +20,7 @@ const statusTimeout = 5 * time.Second
 // errUnreached is that a part of the status is missing.
 var errUnreached = errors.New("a part of the status is missing: see above")
 
-func statusCommand(c console) *cobra.Command {
+func statusCommand(c Console) *cobra.Command {
 	var p pairFlags
 	var folder, state string
 	var machine bool
@@ -31,7 +31,7 @@ how its shadow does and which share of the requests is shadowed by whose word, a
 how the newest canary ended. A canary that runs is shown from its journal in --state (phase, share, since when) and from the
 executors' leases (holder, time left), so that one of another machine is seen too. What does not answer is shown with its
 error and what to do, and the command exits 1 then.`,
-		Args: noArgs,
+		Args: NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return p.use(cmd.Context(), func(ctx context.Context, services *pair.Pair) error {
 				s := status.Read(ctx, services, folder, canary.State(state))
@@ -42,7 +42,7 @@ error and what to do, and the command exits 1 then.`,
 					return nil
 				}
 				if hints := s.Hints(); len(hints) > 0 {
-					return withHint(errUnreached, "%s", strings.Join(hints, "; "))
+					return WithHint(errUnreached, "%s", strings.Join(hints, "; "))
 				}
 				return errUnreached
 			})
@@ -51,16 +51,16 @@ error and what to do, and the command exits 1 then.`,
 	fs := cmd.Flags()
 	p.declare(fs, c, localEngine, localExecutor, statusTimeout)
 	fs.BoolVar(&machine, "json", false, "print JSON")
-	declareEvidence(fs, &folder)
+	DeclareEvidence(fs, &folder)
 	declareCanaryState(fs, &state)
 	return cmd
 }
 
-func (c console) show(s *status.Status, machine bool) error {
+func (c Console) show(s *status.Status, machine bool) error {
 	if !machine {
-		return s.Screen(c.out)
+		return s.Screen(c.Out)
 	}
-	enc := json.NewEncoder(c.out)
+	enc := json.NewEncoder(c.Out)
 	enc.SetEscapeHTML(false)
 	enc.SetIndent("", "  ")
 	return enc.Encode(s)

@@ -16,20 +16,20 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
 )
 
-// defaultModel is the model under trial unless --model says otherwise.
-const defaultModel = "v1.8.1-rc1"
+// DefaultModel is the model under trial unless --model says otherwise.
+const DefaultModel = "v1.8.1-rc1"
 
 // trainFlags say what to train and where to keep it.
 type trainFlags struct {
-	data     dataFlags
+	data     DataFlags
 	models   string
 	model    string
 	versions map[string]string
 }
 
 func (t *trainFlags) declare(fs *pflag.FlagSet) {
-	t.data.declare(fs)
-	fs.StringVar(&t.model, "model", defaultModel, "version of the model under trial: the one that the report is about")
+	t.data.Declare(fs)
+	fs.StringVar(&t.model, "model", DefaultModel, "version of the model under trial: the one that the report is about")
 	fs.StringToStringVar(&t.versions, "versions", experiment.DefaultVersions(), "version of the model to train, by feature schema")
 }
 
@@ -44,15 +44,15 @@ type trained struct {
 }
 
 // train loads the data, trains every model, registers them and writes offline_report.json.
-func (t *trainFlags) train(ctx context.Context, c console, store *evidence.Store) (*trained, error) {
-	data, err := t.data.load(c)
+func (t *trainFlags) train(ctx context.Context, c Console, store *evidence.Store) (*trained, error) {
+	data, err := t.data.Load(c)
 	if err != nil {
 		return nil, err
 	}
 	start := time.Now()
-	s, err := experiment.Run(ctx, data, experiment.Options{Versions: t.versions, Progress: c.progress("training")})
+	s, err := experiment.Run(ctx, data, experiment.Options{Versions: t.versions, Progress: c.Progress("training")})
 	if errors.Is(err, train.ErrTooFewDays) {
-		return nil, withHint(err, "train on at least 8 days of one-minute data; greenlight run without --data simulates 42")
+		return nil, WithHint(err, "train on at least 8 days of one-minute data; greenlight run without --data simulates 42")
 	}
 	if err != nil {
 		return nil, err
@@ -64,12 +64,12 @@ func (t *trainFlags) train(ctx context.Context, c console, store *evidence.Store
 	result := &trained{Study: s, candidate: candidate}
 	registry := model.OpenRegistry(t.models)
 	for _, other := range s.Candidates {
-		a, report, err := s.Evaluated(other, revision(), time.Now())
+		a, report, err := s.Evaluated(other, Revision(), time.Now())
 		if err != nil {
 			return nil, err
 		}
 		if err := registry.Add(a); errors.Is(err, model.ErrExists) {
-			return nil, withHint(err, "give the new model another version, for example --versions %s=%s-2", other.Schema.Name, other.Version)
+			return nil, WithHint(err, "give the new model another version, for example --versions %s=%s-2", other.Schema.Name, other.Version)
 		} else if err != nil {
 			return nil, err
 		}
@@ -89,12 +89,12 @@ func (t *trainFlags) train(ctx context.Context, c console, store *evidence.Store
 			return nil, err
 		}
 	}
-	c.say("train     %s and the baseline, walk-forward over %s, in %s", text.Count(len(s.Candidates), "model"), text.Count(len(candidate.Folds), "fold"),
+	c.Say("train     %s and the baseline, walk-forward over %s, in %s", text.Count(len(s.Candidates), "model"), text.Count(len(candidate.Folds), "fold"),
 		time.Since(start).Round(10*time.Millisecond))
 	return result, c.indented(result.report.Table)
 }
 
-func trainCommand(c console) *cobra.Command {
+func trainCommand(c Console) *cobra.Command {
 	var t trainFlags
 	var folder string
 	cmd := &cobra.Command{
@@ -106,7 +106,7 @@ greenlight eval gives the verdict.
 
 What the data are like is examined first. Frozen stretches (one price for hours, a few prices, a straight line, a copy of
 other minutes) are left out like holes, and more than a little of them fails the verdict.`,
-		Args: noArgs,
+		Args: NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			store, err := evidence.Open(folder, evidence.Options{})
 			if err != nil {
@@ -117,24 +117,24 @@ other minutes) are left out like holes, and more than a little of them fails the
 				return errors.Join(err, store.Close())
 			}
 			for _, other := range result.Candidates {
-				c.say("model     %s/%s/%s", t.models, result.Data.Name, other.Version)
+				c.Say("model     %s/%s/%s", t.models, result.Data.Name, other.Version)
 			}
 			return store.Close()
 		},
 	}
 	t.declare(cmd.Flags())
 	cmd.Flags().StringVar(&t.models, "models", "models", "registry folder")
-	declareEvidence(cmd.Flags(), &folder)
+	DeclareEvidence(cmd.Flags(), &folder)
 	return cmd
 }
 
-func declareEvidence(fs *pflag.FlagSet, folder *string) {
+func DeclareEvidence(fs *pflag.FlagSet, folder *string) {
 	fs.StringVar(folder, "evidence", evidence.DefaultDir, "folder of the evidence")
 }
 
 // indented prints what write writes below the stage's line.
-func (c console) indented(write func(io.Writer) error) error {
-	return write(&indenter{w: c.out, start: true})
+func (c Console) indented(write func(io.Writer) error) error {
+	return write(&indenter{w: c.Out, start: true})
 }
 
 // indenter puts ten blanks before every line.

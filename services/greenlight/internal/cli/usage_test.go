@@ -84,7 +84,7 @@ func TestHelp(t *testing.T) {
 func TestEveryCommand(t *testing.T) {
 	t.Parallel()
 	arguments := []string{"model activate", "model show", "model verify", "model import", "model sign"}
-	root := newRoot(console{in: strings.NewReader(""), out: io.Discard, err: io.Discard})
+	root := newRoot(Console{in: strings.NewReader(""), Out: io.Discard, Err: io.Discard})
 	var walk func(words ...string)
 	walk = func(words ...string) {
 		cmd, _, err := root.Find(words)

@@ -1,0 +1,264 @@
+package chaos
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/model"
+	"github.com/greenlight-ml/greenlight/pkg/rpc"
+	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
+	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/bench"
+	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/faults"
+)
+
+// Options configures [Run].
+type Options struct {
+	// Stage is what runs. Its artifact is the first of Models, which are all in its registry folder.
+	Stage  faults.StageOptions
+	Models []*model.Artifact
+	States []State
+	Seed   uint64
+	// Duration is how long it goes on, at least MinDuration.
+	Duration time.Duration
+	// Progress, which may be nil, is told of the seconds that have passed.
+	Progress func(done, total int)
+}
+
+// MinDuration is the shortest run: the quiet at the end, and a minute.
+const MinDuration = quiet + time.Minute
+
+// Rates of the load, calls a second. A run looks for what goes wrong with time, not with load.
+const (
+	predictRate = 200
+	withRate    = 60
+	facadeRate  = 20
+	quoteRate   = 40
+	streamRate  = 1
+)
+
+// run is one on its way.
+type run struct {
+	opts   Options
+	stage  *faults.Stage
+	book   *book
+	steady *faults.Executor
+	second *second
+	engine mlenginev1.ModelRegistryServiceClient
+	info   mlenginev1.ScoringServiceClient
+	start  time.Time
+	errs   chan error
+
+	mu     sync.Mutex
+	counts map[string]int // of events by what became of them
+	breaks []faults.Change
+	held   []faults.Resources
+}
+
+// Run lets it all happen. What was wrong is in the result; only what could not be run is an error.
+func Run(ctx context.Context, opts Options) (_ *Result, err error) {
+	if opts.Duration < MinDuration || len(opts.Models) < 2 || len(opts.States) == 0 {
+		return nil, fmt.Errorf("chaos: two models, states, and at least %v are needed", MinDuration)
+	}
+	watch := bench.WatchMachine()
+	r := &run{opts: opts, book: &book{of: map[string]*Tally{}}, counts: map[string]int{}, errs: make(chan error, 8)}
+	if r.stage, err = faults.NewStage(ctx, opts.Stage); err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, r.stage.Close()) }()
+	if r.steady, err = r.stage.StartExecutor(ctx, faults.ExecutorOptions{Name: "steady", Percent: 100}); err != nil {
+		return nil, err
+	}
+	if r.second, err = newSecond(ctx, r); err != nil {
+		return nil, err
+	}
+	conn, err := rpc.Dial(r.stage.Engine.Addr(), nil)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, conn.Close()) }()
+	r.engine, r.info = mlenginev1.NewModelRegistryServiceClient(conn), mlenginev1.NewScoringServiceClient(conn)
+	feed, err := newFeed(opts.Stage.Artifact.Baseline, r.book, &r.second.now, opts.Seed)
+	if err != nil {
+		return nil, err
+	}
+	feed.draining = &r.second.draining
+	if err := feed.prepare(ctx, r.second.now.Load()); err != nil {
+		return nil, err
+	}
+	if err := r.steady.AwaitShadow(ctx); err != nil {
+		return nil, err
+	}
+	r.start = time.Now()
+	if err := r.happen(ctx, feed); err != nil {
+		return nil, err
+	}
+	return r.result(ctx, watch)
+}
+
+// happen runs load and events until the time is up.
+func (r *run) happen(ctx context.Context, f *feed) error {
+	events := Schedule(r.opts.Seed, r.opts.Duration)
+	loaded, stop := context.WithTimeout(ctx, r.opts.Duration)
+	defer stop()
+	t := &callers{states: r.opts.States, baseline: r.opts.Stage.Artifact.Baseline.Digest(), book: r.book}
+	var group sync.WaitGroup
+	for _, l := range []struct {
+		rate float64
+		fn   func(context.Context, int)
+	}{
+		{predictRate, t.predict(r.steady)},
+		{withRate, t.withShadow(r.steady)},
+		{facadeRate, t.facade(r.steady)},
+		{quoteRate, f.decide},
+		{streamRate, stream(r.book, r.steady, f.all)},
+		{1, r.look},
+	} {
+		group.Go(func() { every(loaded, l.rate, l.fn) })
+	}
+	for kind, do := range map[Kind]func(context.Context, Event) error{
+		Fault: r.fault, Swap: r.swap, Canary: r.canary, Restart: r.second.restart,
+	} {
+		group.Go(func() {
+			for _, e := range of(events, kind) {
+				if !traffic.Pause(loaded, time.Until(r.start.Add(e.At))) {
+					return
+				}
+				if err := do(loaded, e); err != nil && loaded.Err() == nil {
+					r.errs <- fmt.Errorf("%s %s at %v: %w", e.Kind, e.What, e.At, err)
+					stop()
+					return
+				}
+			}
+		})
+	}
+	group.Wait()
+	select {
+	case err := <-r.errs:
+		return err
+	default:
+		return ctx.Err()
+	}
+}
+
+// happened counts what became of an event.
+func (r *run) happened(what string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.counts[what]++
+}
+
+// look notes what the steady executor holds, and the state of its breaker.
+func (r *run) look(ctx context.Context, i int) {
+	if r.opts.Progress != nil {
+		r.opts.Progress(min(i, int(r.opts.Duration.Seconds())), int(r.opts.Duration.Seconds()))
+	}
+	held, err := r.steady.Resources(ctx)
+	if err != nil {
+		r.book.lost("metrics", err)
+		return
+	}
+	counts, err := r.steady.Counts(ctx)
+	if err != nil {
+		r.book.lost("report", err)
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.held = append(r.held, held)
+	state := faults.StateWord(counts.Breaker)
+	if n := len(r.breaks); n == 0 || r.breaks[n-1].State != state {
+		r.breaks = append(r.breaks, faults.Change{AtS: time.Since(r.start).Seconds(), State: state})
+	}
+}
+
+// fault lets it loose for its time.
+func (r *run) fault(ctx context.Context, e Event) error {
+	end, err := r.stage.Let(ctx, e.What)
+	if err != nil {
+		return err
+	}
+	traffic.Pause(ctx, e.For)
+	r.happened("fault")
+	return end(context.WithoutCancel(ctx))
+}
+
+// swap activates the model that is not active. An engine that a fault has taken away is left alone.
+func (r *run) swap(ctx context.Context, _ Event) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	info, err := r.info.GetModelInfo(ctx, &mlenginev1.GetModelInfoRequest{})
+	if err == nil {
+		next := r.opts.Models[0]
+		if info.GetDigest() == next.Digest() {
+			next = r.opts.Models[1]
+		}
+		_, err = r.engine.ActivateModel(ctx, &mlenginev1.ActivateModelRequest{Model: next.Manifest.Name + "/" + next.Manifest.Version})
+	}
+	if err != nil {
+		r.happened("swap, ml-engine away")
+		return nil // a killed engine swaps nothing
+	}
+	r.happened("swap")
+	return nil
+}
+
+// second is the executor that is drained and started again, at the same addresses and with the same state folder.
+type second struct {
+	run        *run
+	now        atomic.Pointer[faults.Executor]
+	draining   atomic.Bool
+	grpc, http string
+	lives      int
+	ended      []life
+}
+
+// life is what one process has counted.
+type life struct{ requests, inFlight uint64 }
+
+func newSecond(ctx context.Context, r *run) (*second, error) {
+	s := &second{run: r, grpc: "127.0.0.1:0", http: "127.0.0.1:0"}
+	err := s.begin(ctx)
+	return s, err
+}
+
+func (s *second) begin(ctx context.Context) error {
+	s.lives++
+	dir := s.run.opts.Stage.Dir
+	e, err := s.run.stage.StartExecutor(ctx, faults.ExecutorOptions{Name: fmt.Sprintf("restarted-%d", s.lives), Percent: 100, More: []string{
+		"--grpc-addr", s.grpc, "--http-addr", s.http, "--state-dir", dir + "/state", "--feature-log", dir + "/feature-log",
+		"--feature-log-interval", "5s",
+	}})
+	if err != nil {
+		return err
+	}
+	s.grpc, s.http = e.Process.Addr("grpc"), e.Process.Addr("http")
+	s.now.Store(e)
+	return nil
+}
+
+// restart drains the executor under load and starts it again.
+func (s *second) restart(ctx context.Context, _ Event) error {
+	s.draining.Store(true)
+	defer s.draining.Store(false)
+	if err := s.end(); err != nil {
+		return err
+	}
+	s.run.happened("restart")
+	return s.begin(context.WithoutCancel(ctx))
+}
+
+// end drains the executor and notes what it has counted.
+func (s *second) end() error {
+	e := s.now.Load()
+	if err := s.run.stage.StopExecutor(e); err != nil {
+		return err
+	}
+	l, err := lastWords(fmt.Sprintf("%s/restarted-%d/executor.log", s.run.opts.Stage.Dir, s.lives))
+	s.ended = append(s.ended, l)
+	return err
+}

@@ -1,0 +1,107 @@
+package chaos
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/greenlight-ml/greenlight/pkg/feature"
+	"github.com/greenlight-ml/greenlight/pkg/market"
+	"github.com/greenlight-ml/greenlight/pkg/model"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/enginetest"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
+	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/faults"
+)
+
+func TestFaultsAreKnown(t *testing.T) {
+	for _, name := range faultNames {
+		if !slices.ContainsFunc(faults.Faults(), func(f faults.Fault) bool { return f.Name == name }) {
+			t.Errorf("there is no fault %q", name)
+		}
+	}
+}
+
+func TestStatesAreForAllModels(t *testing.T) {
+	data, err := experiment.Simulate(market.SimulateOptions{Seed: 1, Days: 9})
+	if err != nil {
+		t.Fatal(err)
+	}
+	frame, err := feature.Compute(data.Bars)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var models []*model.Artifact
+	for _, schema := range []string{"v1.8.1", "v1.8"} {
+		models = append(models, enginetest.Artifact(t, schema, schema+"-test"))
+	}
+	minutes := []int{frame.Len() - 3, frame.Len() - 2, 0} // the first is before all features are there
+	states, err := States(frame, data.Symbol, minutes, models)
+	if err != nil || len(states) != 2 {
+		t.Fatalf("%d states, %v: want 2", len(states), err)
+	}
+	for _, s := range states {
+		for _, a := range models {
+			x := make([]float64, a.Schema.Len())
+			for i, name := range a.Schema.Names() {
+				x[i] = s.Named[name]
+			}
+			if want := a.Scorer.Score(x); !same(s.Scores[a.Digest()], want) {
+				t.Errorf("%s: got %v, want %v", a.Manifest.Version, s.Scores[a.Digest()], want)
+			}
+		}
+	}
+	if _, err := States(frame, data.Symbol, []int{0}, models); err == nil {
+		t.Error("no state at all: got no error")
+	}
+}
+
+func TestLastWords(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "executor.log")
+	for text, want := range map[string]life{
+		"level=INFO msg=\"executor serves\"\ntime=x level=INFO msg=\"executor stopped\" requests=12 in_flight=1\n": {12, 1},
+		`{"msg":"executor stopped","requests":34,"in_flight":0}`:                                                   {34, 0},
+	} {
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := lastWords(path); got != want || err != nil {
+			t.Errorf("%s: got %+v, %v", text, got, err)
+		}
+	}
+	if err := os.WriteFile(path, []byte("killed"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := lastWords(path); err == nil {
+		t.Errorf("no last words: got %+v", got)
+	}
+}
+
+func TestMissed(t *testing.T) {
+	good := func() *Result {
+		return &Result{
+			Calls: map[string]*Tally{predicts: {Answered: 5, Refused: 1}}, Recovered: true,
+			Early: faults.Resources{Goroutines: 50, FDs: 10, RSS: 100}, Late: faults.Resources{Goroutines: 60, FDs: 10, RSS: 109},
+		}
+	}
+	if m := good().Missed(); len(m) > 0 {
+		t.Fatalf("nothing went wrong: got %v", m)
+	}
+	for want, change := range map[string]func(*Result){
+		"Predict: 1 wrong":       func(r *Result) { r.Calls[predicts].Wrong = 1 },
+		"Predict: 2 lost":        func(r *Result) { r.Calls[predicts].Lost = 2 },
+		"3 requests unaccounted": func(r *Result) { r.Unaccounted = 3 },
+		"were not back":          func(r *Result) { r.Recovered = false },
+		"goroutines grew":        func(r *Result) { r.Late.Goroutines = 71 },
+		"file descriptors grew":  func(r *Result) { r.Late.FDs = 19 },
+		"memory grew":            func(r *Result) { r.Late.RSS = 111 },
+	} {
+		r := good()
+		change(r)
+		var table strings.Builder
+		if err := r.Table(&table); err != nil || !strings.Contains(table.String(), want) {
+			t.Errorf("no %q in\n%s (%v)", want, table.String(), err)
+		}
+	}
+}

@@ -1,0 +1,55 @@
+package chaos
+
+import (
+	"fmt"
+	"sync"
+)
+
+// maxNotes is how many of the answers that were wrong are kept in words.
+const maxNotes = 10
+
+// Tally is what became of the calls of one kind.
+type Tally struct {
+	// Answered were right, Wrong not to the last bit, Lost not answered. Refused were not taken by an executor that was
+	// being drained or was not there, and were asked again.
+	Answered int64 `json:"answered"`
+	Wrong    int64 `json:"wrong"`
+	Lost     int64 `json:"lost"`
+	Refused  int64 `json:"refused"`
+	// Shadows are the answers with a score of the shadow, each right.
+	Shadows int64 `json:"shadows"`
+}
+
+// book keeps the tallies.
+type book struct {
+	mu    sync.Mutex
+	of    map[string]*Tally
+	notes []string
+}
+
+func (b *book) add(kind string, change func(*Tally)) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.of[kind] == nil {
+		b.of[kind] = &Tally{}
+	}
+	change(b.of[kind])
+}
+
+func (b *book) note(format string, args ...any) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.notes) < maxNotes {
+		b.notes = append(b.notes, fmt.Sprintf(format, args...))
+	}
+}
+
+func (b *book) wrong(kind, format string, args ...any) {
+	b.add(kind, func(t *Tally) { t.Wrong++ })
+	b.note(kind+": "+format, args...)
+}
+
+func (b *book) lost(kind string, err error) {
+	b.add(kind, func(t *Tally) { t.Lost++ })
+	b.note("%s: lost: %v", kind, err)
+}

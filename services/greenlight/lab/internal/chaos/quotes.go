@@ -1,0 +1,164 @@
+package chaos
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/greenlight-ml/greenlight/pkg/feature"
+	"github.com/greenlight-ml/greenlight/pkg/market"
+	"github.com/greenlight-ml/greenlight/pkg/model"
+	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/faults"
+)
+
+// market days: those that make features ready, before the run, and those that it goes on for.
+const (
+	readyDays = 3
+	chaosDays = 60
+)
+
+// feed is a market that goes by, minute after minute, at the restarted executor and here.
+type feed struct {
+	symbol   string
+	all      []market.Quote // one a minute
+	next     int
+	mirror   *feature.Book
+	schema   *feature.Schema // of the baseline's inputs
+	baseline *model.Baseline
+	book     *book
+	// executor is the one that serves now, or did last.
+	executor *atomic.Pointer[faults.Executor]
+	// draining says that it is about to stop, or another about to start.
+	draining *atomic.Bool
+}
+
+func newFeed(b *model.Baseline, books *book, executor *atomic.Pointer[faults.Executor], seed uint64) (*feed, error) {
+	sim, err := market.Simulate(market.SimulateOptions{Seed: seed, Days: readyDays + chaosDays, Symbol: "CHAOS-PERP"})
+	if err != nil {
+		return nil, err
+	}
+	f := &feed{symbol: "CHAOS-PERP", baseline: b, book: books, executor: executor}
+	minute := int64(0)
+	for q := range sim.Quotes() {
+		if m := q.Time / market.MinuteMS; m != minute {
+			f.all, minute = append(f.all, q), m
+		}
+	}
+	if f.schema, err = feature.NewSchema("inputs", b.Inputs()...); err != nil {
+		return nil, err
+	}
+	f.mirror, err = feature.NewBook(feature.BookOptions{})
+	return f, err
+}
+
+func quoteProto(q market.Quote) *executorv1.Quote {
+	return &executorv1.Quote{Time: timestamppb.New(time.UnixMilli(q.Time)), Bid: q.Bid, Ask: q.Ask}
+}
+
+// prepare has executor and mirror see the first days, as a stream.
+func (f *feed) prepare(ctx context.Context, e *faults.Executor) error {
+	stream, err := e.Decisions().ObserveQuotes(ctx, grpc.WaitForReady(true))
+	if err != nil {
+		return err
+	}
+	n := readyDays * 24 * 60
+	batch := &executorv1.ObserveQuotesRequest{Symbol: f.symbol}
+	taken := uint64(0)
+	for i, q := range f.all[:n] {
+		note, err := f.mirror.Observe(f.symbol, q)
+		if err != nil {
+			return err
+		}
+		if note.Taken() {
+			taken++
+		}
+		if batch.Quotes = append(batch.GetQuotes(), quoteProto(q)); len(batch.GetQuotes()) == 500 || i == n-1 {
+			if err := stream.Send(batch); err != nil {
+				return err
+			}
+			batch.Quotes = nil
+		}
+	}
+	f.next = n
+	resp, err := stream.CloseAndRecv()
+	if err != nil {
+		return fmt.Errorf("ObserveQuotes: %w", err)
+	}
+	if resp.GetAccepted() != taken {
+		f.book.wrong(streams, "%d quotes accepted: want %d", resp.GetAccepted(), taken)
+	}
+	f.book.add(streams, func(t *Tally) { t.Answered++ })
+	return nil
+}
+
+// decide sends the next minute's quote and checks the decision on the features that it completes. A quote that an executor
+// did not take is sent again: what it has seen already it leaves out.
+func (f *feed) decide(ctx context.Context, _ int) {
+	if f.next == len(f.all) {
+		return // the market is over
+	}
+	q := f.all[f.next]
+	e, draining := f.executor.Load(), f.draining.Load()
+	resp, err := e.Decisions().Predict(ctx, &executorv1.PredictRequest{Symbol: f.symbol, Quote: quoteProto(q)})
+	switch {
+	case (draining || f.draining.Load()) && (status.Code(err) == codes.Unavailable || status.Code(err) == codes.Canceled):
+		f.book.add(quotes, func(t *Tally) { t.Refused++ })
+		return // it is being drained: the next one gets the same quote
+	case err != nil:
+		f.book.lost(quotes, err)
+		return
+	}
+	f.next++
+	if _, err := f.mirror.Observe(f.symbol, q); err != nil {
+		f.book.lost(quotes, err)
+		return
+	}
+	x := make([]float64, f.schema.Len())
+	asOf, ready := f.mirror.Vector(f.symbol, f.schema, x)
+	want := f.baseline.Score(x)
+	if !ready || !same(resp.GetScore(), want) || resp.GetFeatureTime().AsTime().UnixMilli() != asOf {
+		f.book.wrong(quotes, "%v as of %v: want %v as of %d, ready %t", resp.GetScore(), resp.GetFeatureTime().AsTime().UnixMilli(), want, asOf, ready)
+		return
+	}
+	f.book.add(quotes, func(t *Tally) { t.Answered++ })
+}
+
+// stream sends quotes of another symbol to the steady executor and checks what it says became of them.
+func stream(b *book, e *faults.Executor, all []market.Quote) func(context.Context, int) {
+	next := 0
+	return func(ctx context.Context, _ int) {
+		const batch = 100
+		if next+batch > len(all) {
+			return
+		}
+		s, err := e.Decisions().ObserveQuotes(ctx)
+		if err != nil {
+			b.lost(streams, err)
+			return
+		}
+		req := &executorv1.ObserveQuotesRequest{Symbol: "STREAM-PERP"}
+		for _, q := range all[next : next+batch] {
+			req.Quotes = append(req.GetQuotes(), quoteProto(q))
+		}
+		next += batch
+		if err = s.Send(req); err == nil {
+			err = s.Send(&executorv1.ObserveQuotesRequest{Symbol: "STREAM-PERP", Quotes: req.GetQuotes()[:10]}) // seen already
+		}
+		resp, closed := s.CloseAndRecv()
+		switch {
+		case err != nil || closed != nil:
+			b.lost(streams, fmt.Errorf("%w, %w", err, closed))
+		case resp.GetAccepted() != batch || resp.GetIgnored() != 10:
+			b.wrong(streams, "%d quotes accepted, %d ignored: want %d and 10", resp.GetAccepted(), resp.GetIgnored(), batch)
+		default:
+			b.add(streams, func(t *Tally) { t.Answered++ })
+		}
+	}
+}

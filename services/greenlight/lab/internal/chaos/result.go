@@ -1,0 +1,184 @@
+package chaos
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/shadow"
+	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/bench"
+	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/faults"
+)
+
+// Schema names the kind of the JSON.
+const Schema = "greenlight/chaos/v1"
+
+// Result is what a run has shown.
+type Result struct {
+	Schema    string        `json:"schema"`
+	Time      time.Time     `json:"time"`
+	DurationS float64       `json:"duration_s"`
+	Seed      uint64        `json:"seed"`
+	Git       string        `json:"git"`
+	Machine   bench.Machine `json:"machine"`
+	// Schedule is what was to happen, Events how often it did.
+	Schedule []Event        `json:"schedule"`
+	Events   map[string]int `json:"events"`
+	// Calls by kind, and the first that went wrong in words.
+	Calls map[string]*Tally `json:"calls"`
+	Notes []string          `json:"notes,omitempty"`
+	// Outcomes are the steady executor's. Requests are those that all lives of both executors have counted; Unaccounted are
+	// those without exactly one outcome, and those beyond what was sent or short of it.
+	Outcomes    map[string]uint64 `json:"outcomes"`
+	Requests    uint64            `json:"requests"`
+	Unaccounted int64             `json:"unaccounted"`
+	Lives       int               `json:"lives"`
+	Breaker     faults.Timeline   `json:"breaker"`
+	// Recovered says that at the end the breaker was closed and shadows were compared.
+	Recovered bool `json:"recovered"`
+	// Early and Late are medians of what the steady executor held in the second and in the last fifth of the time, Peak the
+	// largest.
+	Early faults.Resources `json:"early"`
+	Late  faults.Resources `json:"late"`
+	Peak  faults.Resources `json:"peak"`
+}
+
+// result is made when all is quiet.
+func (r *run) result(ctx context.Context, watch bench.Watch) (*Result, error) {
+	res := &Result{
+		Schema: Schema, Time: r.start.UTC(), DurationS: time.Since(r.start).Seconds(), Seed: r.opts.Seed,
+		Machine: r.stage.Machine(watch), Schedule: Schedule(r.opts.Seed, r.opts.Duration), Events: r.counts, Calls: r.book.of,
+		Breaker: r.breaks, Outcomes: map[string]uint64{},
+	}
+	res.Recovered = r.steady.AwaitShadow(ctx) == nil
+	counts, err := r.steady.Settle(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, o := range shadow.Outcomes() {
+		res.Outcomes[o.String()] = counts.Outcomes[o]
+	}
+	if err := r.second.end(); err != nil {
+		return nil, err
+	}
+	res.Lives = len(r.second.ended)
+	sent := uint64(r.steady.Sent()) + r.answered(predicts, withs, facades)
+	res.Requests = counts.Requests
+	res.Unaccounted = distance(counts.Requests, counts.Sum()) + distance(counts.Requests, sent)
+	lives := uint64(0)
+	for _, l := range r.second.ended {
+		lives += l.requests
+		res.Unaccounted += int64(l.inFlight)
+	}
+	res.Requests += lives
+	res.Unaccounted += distance(lives, r.answered(quotes))
+	res.Notes = r.book.notes
+	n := len(r.held)
+	if n < 10 {
+		return nil, fmt.Errorf("chaos: %d readings of what executor holds are too few", n)
+	}
+	res.Early, res.Late = median(r.held[n/5:2*n/5]), median(r.held[n-n/5:])
+	for _, h := range r.held {
+		res.Peak = faults.Resources{
+			Goroutines: max(res.Peak.Goroutines, h.Goroutines), FDs: max(res.Peak.FDs, h.FDs), RSS: max(res.Peak.RSS, h.RSS), Heap: max(res.Peak.Heap, h.Heap),
+		}
+	}
+	return res, nil
+}
+
+// answered is how many calls of the kinds have an answer, right or wrong.
+func (r *run) answered(kinds ...string) (n uint64) {
+	for _, k := range kinds {
+		if t := r.book.of[k]; t != nil {
+			n += uint64(t.Answered + t.Wrong)
+		}
+	}
+	return n
+}
+
+func distance(a, b uint64) int64 { return max(int64(a)-int64(b), int64(b)-int64(a)) }
+
+func median(held []faults.Resources) faults.Resources {
+	of := func(figure func(faults.Resources) int64) int64 {
+		values := make([]int64, len(held))
+		for i, h := range held {
+			values[i] = figure(h)
+		}
+		slices.Sort(values)
+		return values[len(values)/2]
+	}
+	return faults.Resources{
+		Goroutines: int(of(func(r faults.Resources) int64 { return int64(r.Goroutines) })),
+		FDs:        int(of(func(r faults.Resources) int64 { return int64(r.FDs) })),
+		RSS:        of(func(r faults.Resources) int64 { return r.RSS }),
+		Heap:       of(func(r faults.Resources) int64 { return r.Heap }),
+	}
+}
+
+// What may be more at the end than early on, and still be steady.
+const (
+	slackGoroutines = 20
+	slackFDs        = 8
+	slackRSS        = 1.10
+)
+
+// Missed lists what went wrong.
+func (res *Result) Missed() []string {
+	var missed []string
+	add := func(bad bool, format string, args ...any) {
+		if bad {
+			missed = append(missed, fmt.Sprintf(format, args...))
+		}
+	}
+	for _, kind := range slices.Sorted(maps.Keys(res.Calls)) {
+		t := res.Calls[kind]
+		add(t.Wrong > 0, "%s: %d wrong", kind, t.Wrong)
+		add(t.Lost > 0, "%s: %d lost", kind, t.Lost)
+	}
+	add(res.Unaccounted != 0, "%d requests unaccounted for", res.Unaccounted)
+	add(!res.Recovered, "shadows were not back at the end")
+	add(res.Late.Goroutines > res.Early.Goroutines+slackGoroutines, "goroutines grew from %d to %d", res.Early.Goroutines, res.Late.Goroutines)
+	add(res.Late.FDs > res.Early.FDs+slackFDs, "file descriptors grew from %d to %d", res.Early.FDs, res.Late.FDs)
+	add(float64(res.Late.RSS) > slackRSS*float64(res.Early.RSS), "memory grew from %.1f to %.1f MB", float64(res.Early.RSS)/1e6, float64(res.Late.RSS)/1e6)
+	return missed
+}
+
+// Table writes the summary.
+func (res *Result) Table(w io.Writer) error {
+	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	_, _ = fmt.Fprintln(tw, "calls\tright\twith a shadow's score\twrong\tlost\trefused by a drain")
+	for _, kind := range slices.Sorted(maps.Keys(res.Calls)) {
+		t := res.Calls[kind]
+		_, _ = fmt.Fprintf(tw, "%s\t%d\t%d\t%d\t%d\t%d\n", kind, t.Answered, t.Shadows, t.Wrong, t.Lost, t.Refused)
+	}
+	_, _ = fmt.Fprintln(tw, "\nsteady executor\tearly\tlate\tlargest")
+	_, _ = fmt.Fprintf(tw, "goroutines\t%d\t%d\t%d\n", res.Early.Goroutines, res.Late.Goroutines, res.Peak.Goroutines)
+	_, _ = fmt.Fprintf(tw, "file descriptors\t%d\t%d\t%d\n", res.Early.FDs, res.Late.FDs, res.Peak.FDs)
+	_, _ = fmt.Fprintf(tw, "resident memory, MB\t%.1f\t%.1f\t%.1f\n", float64(res.Early.RSS)/1e6, float64(res.Late.RSS)/1e6, float64(res.Peak.RSS)/1e6)
+	_, _ = fmt.Fprintf(tw, "heap, MB\t%.1f\t%.1f\t%.1f\n", float64(res.Early.Heap)/1e6, float64(res.Late.Heap)/1e6, float64(res.Peak.Heap)/1e6)
+	if err := tw.Flush(); err != nil {
+		return err
+	}
+	var events []string
+	for _, what := range slices.Sorted(maps.Keys(res.Events)) {
+		events = append(events, fmt.Sprintf("%d %s", res.Events[what], what))
+	}
+	_, _ = fmt.Fprintf(w, "\nevents (seed %d): %s\n", res.Seed, strings.Join(events, ", "))
+	_, _ = fmt.Fprintf(w, "outcomes of the steady executor: %s\n", faults.Outcomes(res.Outcomes))
+	_, _ = fmt.Fprintf(w, "%d requests of %d processes, %d without exactly one outcome; the breaker changed its state %d times and shadows were back at the end: %t\n",
+		res.Requests, res.Lives+1, res.Unaccounted, len(res.Breaker)-1, res.Recovered)
+	for _, n := range res.Notes {
+		_, _ = fmt.Fprintf(w, "wrong: %s\n", n)
+	}
+	verdict := "nothing went wrong"
+	if m := res.Missed(); len(m) > 0 {
+		verdict = "MISSED: " + strings.Join(m, "; ")
+	}
+	_, err := fmt.Fprintf(w, "%s, in %.0f s from %s, commit %s\n", verdict, res.DurationS, res.Time.Format(time.DateTime+" MST"), res.Git)
+	return err
+}

@@ -1,0 +1,145 @@
+package command
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/cli"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/greenlight-ml/greenlight/pkg/market"
+	"github.com/greenlight-ml/greenlight/pkg/model"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
+	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/bench"
+)
+
+// benchFlags are what the measurements have in common.
+type benchFlags struct {
+	work cli.WorkFlags
+	json string
+}
+
+func (f *benchFlags) declare(fs *pflag.FlagSet) {
+	fs.StringVar(&f.json, "json", "", "file that gets the result as JSON")
+	f.work.Declare(fs, "var/bench")
+}
+
+// prepare fills in what every measurement needs.
+func (f *benchFlags) prepare(ctx context.Context, c cli.Console, opts bench.Options) (bench.Options, error) {
+	dir, err := f.work.Folder(time.Now())
+	if err != nil {
+		return opts, err
+	}
+	opts.Dir, opts.Bin, opts.Models = dir, f.work.Programs, filepath.Join(dir, "models")
+	if opts.Self, err = os.Executable(); err != nil {
+		return opts, err
+	}
+	opts.Artifact, opts.States, err = benchStates(ctx, opts.Models)
+	opts.Progress = c.Progress("measuring")
+	return opts, err
+}
+
+func benchCommand(c cli.Console) *cobra.Command {
+	var f benchFlags
+	var quick bool
+	var profiles string
+	cmd := &cobra.Command{
+		Use: "bench", Short: "Measure the price of the shadow on this machine",
+		Long: `Bench measures ml-engine and executor against a bare gRPC echo with messages of the same sizes, and the executor with
+its shadow, and with an ml-engine that hangs, against the executor without: throughput in closed loops of 1 and 16 calls
+under way, p99 in an open loop at 30 % of saturation, medians of alternating rounds. Client and servers share the cores
+of this machine, so every ratio is of the whole machine. It takes about four minutes, with --quick about one.
+
+A missed target is a result and exits 0; bench exits 1 only when it could not be run.`,
+		Args: cli.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			opts := bench.DefaultOptions()
+			if quick {
+				opts = bench.QuickOptions()
+			}
+			opts, err := f.prepare(cmd.Context(), c, opts)
+			if err != nil {
+				return err
+			}
+			opts.Profiles = profiles
+			result, err := bench.Run(cmd.Context(), opts)
+			if err != nil {
+				return err
+			}
+			if err := result.Figures(c.Out); err != nil {
+				return err
+			}
+			c.Say("")
+			if err := result.Table(c.Out); err != nil {
+				return err
+			}
+			return writeResult(c, f.json, result)
+		},
+	}
+	fs := cmd.Flags()
+	fs.StringVar(&profiles, "profiles", "", "folder that gets the CPU profiles of both services, taken at saturation for 20 s")
+	fs.BoolVar(&quick, "quick", false, "about a minute, for a first look: shorter segments, fewer rounds")
+	f.declare(fs)
+	cmd.AddCommand(echoCommand())
+	return cmd
+}
+
+// benchStates trains a model on a short simulated market, registers it, and makes the states to send. What the numbers
+// are does not matter to their price.
+func benchStates(ctx context.Context, models string) (*model.Artifact, []traffic.State, error) {
+	const schema = "v1.8.1" // it has the inputs of the baseline, so that one vector serves both services
+	data, err := experiment.Simulate(market.SimulateOptions{Seed: cli.DefaultSeed, Days: 42})
+	if err != nil {
+		return nil, nil, err
+	}
+	s, err := experiment.Run(ctx, data, experiment.Options{Versions: map[string]string{schema: cli.DefaultModel}})
+	if err != nil {
+		return nil, nil, err
+	}
+	a, err := s.Artifact(s.Candidates[0], cli.Revision())
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := model.OpenRegistry(models).Add(a); err != nil {
+		return nil, nil, err
+	}
+	states, err := traffic.States(s.Frame, data.Symbol, s.HeldOut(), a, data.Source())
+	return a, cli.Varied(states, 4096), err
+}
+
+// writeResult keeps a result as JSON; an empty path keeps none.
+func writeResult(c cli.Console, path string, result any) error {
+	if path == "" {
+		return nil
+	}
+	raw, err := json.MarshalIndent(result, "", "  ")
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	if err := os.WriteFile(path, append(raw, '\n'), 0o644); err != nil {
+		return err
+	}
+	c.Say("written to %s", path)
+	return nil
+}
+
+// echoCommand is the other side of the ratios. It is for bench alone.
+func echoCommand() *cobra.Command {
+	var opts bench.EchoOptions
+	cmd := &cobra.Command{
+		Use: "echo-server", Short: "Serve both Predict calls on plain gRPC", Hidden: true, Args: cli.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return bench.Echo(cmd.Context(), opts) },
+	}
+	fs := cmd.Flags()
+	fs.StringVar(&opts.AddressFile, "address-file", "", "file that gets the address")
+	fs.StringVar(&opts.ModelVersion, "model-version", "", "version in the answers of ScoringService")
+	fs.StringVar(&opts.BaselineVersion, "baseline-version", "", "version in the answers of DecisionService")
+	return cmd
+}

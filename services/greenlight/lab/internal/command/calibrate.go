@@ -1,0 +1,198 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"text/tabwriter"
+
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/cli"
+
+	"github.com/spf13/cobra"
+
+	"github.com/greenlight-ml/greenlight/pkg/evidence"
+	"github.com/greenlight-ml/greenlight/pkg/feature"
+	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/calibrate"
+)
+
+// calibrateFlags configure greenlight-lab calibrate.
+type calibrateFlags struct {
+	cli.DataFlags
+
+	trials   int
+	draw     uint64
+	evidence string
+}
+
+// calibrationReport is the body of drift_calibration.json.
+type calibrationReport struct {
+	FalseAlarms []calibrate.Alarms `json:"false_alarms"`
+	Power       []calibrate.Power  `json:"power"`
+	SLO         gate.Scorecard     `json:"slo"`
+}
+
+// calibratedRows are the sizes of the present whose false alarms have a target.
+var calibratedRows = []int{1000, 5000, 20_000}
+
+// calibrationDays is how long the simulated market is: the days that are drawn from.
+const calibrationDays = 120
+
+func calibrateCommand(c cli.Console) *cobra.Command {
+	var f calibrateFlags
+	cmd := &cobra.Command{
+		Use: "calibrate", Short: "Measure how often the drift gate raises a false alarm, and how often it misses one",
+		Long: `Calibrate draws a reference and a present from the same days, again and again: nothing has changed, and whatever the gate
+calls drift is a false alarm. The days are those of a simulated market, of a stationary autoregressive process, and of
+--data if it is given (at least 42 days of it); each reference has 28 of them, thinned to 10,000 rows, and the noise is drawn 400 times. Beside the
+gate stands the literal rule of the textbook, PSI > 0.2. "In a row" takes days as they come instead of drawing them: days
+have a memory that no draw of days has, so that there is more noise than the gate knows.
+
+Then it changes distributions by known amounts and counts how often that is found; the index that the formulas of the
+distributions give stands beside the one that was measured.
+
+It writes drift_calibration.json and exits 3 when a target is missed: at most 5 % false alarms, at least 90 % found.`,
+		Args: cli.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if f.trials < 1 {
+				return cli.Usage(fmt.Errorf("--trials %d: want at least 1", f.trials))
+			}
+			return f.run(cmd.Context(), c)
+		},
+	}
+	fs := cmd.Flags()
+	f.Declare(fs)
+	f.Simulation.Days = calibrationDays
+	fs.Lookup("days").DefValue = fmt.Sprint(calibrationDays)
+	fs.IntVar(&f.trials, "trials", 1000, "how often each row is tried")
+	fs.Uint64Var(&f.draw, "draw-seed", 1, "seed of the draws")
+	cli.DeclareEvidence(fs, &f.evidence)
+	return cmd
+}
+
+func (f *calibrateFlags) run(ctx context.Context, c cli.Console) error {
+	header := evidence.Header{Schema: "greenlight/drift_calibration/v1", Source: evidence.Simulated, Git: cli.Revision()}
+	pools, err := f.pools(c, &header)
+	if err != nil {
+		return err
+	}
+	o := calibrate.Options{Trials: f.trials, Seed: f.draw}
+	var report calibrationReport
+	for _, p := range pools {
+		o.Progress = c.Progress("false alarms, " + p.Name)
+		alarms, err := calibrate.FalseAlarms(ctx, p, calibratedRows, o)
+		if err != nil {
+			return cli.WithHint(err, "--days makes the simulated market longer; data needs as many days")
+		}
+		report.FalseAlarms = append(report.FalseAlarms, alarms...)
+		for _, days := range []int{1, 7} {
+			row, err := calibrate.Consecutive(ctx, p, days, o)
+			if err != nil {
+				return err
+			}
+			report.FalseAlarms = append(report.FalseAlarms, row)
+		}
+	}
+	o.Progress = c.Progress("power")
+	if report.Power, err = calibrate.Powers(ctx, o); err != nil {
+		return err
+	}
+	report.SLO = calibrationTargets(report)
+	if err := sayCalibration(c, report); err != nil {
+		return err
+	}
+	store, err := evidence.Open(f.evidence, evidence.Options{})
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(store.WriteJSON("drift_calibration.json", header, report), store.Close()); err != nil {
+		return err
+	}
+	c.Say("evidence  %s (%s)\n", filepath.Join(f.evidence, "drift_calibration.json"), header.Source)
+	return c.Verdict(report.SLO)
+}
+
+// pools are the days to draw from.
+func (f *calibrateFlags) pools(c cli.Console, header *evidence.Header) ([]*calibrate.Pool, error) {
+	schema, ok := feature.Lookup(cli.DefaultSchema)
+	if !ok {
+		return nil, fmt.Errorf("no schema %s", cli.DefaultSchema)
+	}
+	market := func(d *cli.DataFlags, name string) (*calibrate.Pool, error) {
+		data, err := d.Load(c)
+		if err != nil {
+			return nil, err
+		}
+		frame, err := feature.Compute(data.Bars)
+		if err != nil {
+			return nil, err
+		}
+		header.Inputs = append(header.Inputs, data.Inputs()...)
+		if name == "" {
+			name = data.Name
+		}
+		return calibrate.MarketPool(name, frame, schema), nil
+	}
+	simulated := f.DataFlags
+	simulated.Path = ""
+	first, err := market(&simulated, "simulated")
+	if err != nil {
+		return nil, err
+	}
+	pools := []*calibrate.Pool{
+		first, calibrate.AutoregressivePool(f.Simulation.Days, []float64{0, 0.9, 0.99, 0.999}, f.draw),
+	}
+	if f.Path != "" {
+		traded, err := market(&f.DataFlags, "")
+		if err != nil {
+			return nil, err
+		}
+		pools = append(pools, traded)
+	}
+	return pools, nil
+}
+
+// calibrationTargets are the rows that have a target: drawn days, and changes of known size.
+func calibrationTargets(r calibrationReport) gate.Scorecard {
+	var rules []gate.Rule
+	seen := make(map[string]gate.Observation)
+	add := func(name string, op gate.Op, threshold float64, k, n int) {
+		rules = append(rules, gate.Rule{Name: name, Op: op, Threshold: threshold, Unit: gate.Ratio, MinSamples: 100})
+		seen[name] = gate.Rate(uint64(k), uint64(n))
+	}
+	for _, a := range r.FalseAlarms {
+		if !a.Consecutive {
+			add(fmt.Sprintf("false alarms, %s, %d rows", a.Pool, a.Rows), gate.AtMost, 0.05, a.Gate, a.Trials)
+		}
+	}
+	for i, p := range r.Power {
+		if i == 0 {
+			add("found: "+p.Change, gate.AtLeast, 0.9, p.Failed, p.Trials)
+		} else {
+			add("warned: "+p.Change, gate.AtLeast, 0.9, p.Warned, p.Trials)
+		}
+	}
+	return gate.Judge(rules, seen)
+}
+
+func sayCalibration(c cli.Console, r calibrationReport) error {
+	w := tabwriter.NewWriter(c.Out, 0, 0, 2, ' ', 0)
+	share := func(k, n int) string { return fmt.Sprintf("%.1f %%", 100*float64(k)/float64(n)) }
+	fmt.Fprintf(w, "\nNothing has changed\trows\tdays\ttrials\tmean PSI\tliteral PSI > 0.2\tgate FAIL\tany feature FAIL\n")
+	for _, a := range r.FalseAlarms {
+		name := a.Pool
+		if a.Consecutive {
+			name += ", in a row"
+		}
+		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%.3f\t%s\t%s\t%s\n", name, a.Rows, a.Days, a.Trials, a.MeanPSI,
+			share(a.Literal, a.Trials), share(a.Gate, a.Trials), share(a.GateFeature, a.Trials))
+	}
+	fmt.Fprintf(w, "\t\t\t\t\t\t\t\nChanged\trows\t\ttrials\tmean PSI\tby the formula\tgate FAIL\tat least a warning\n")
+	for _, p := range r.Power {
+		fmt.Fprintf(w, "%s\t%d\t\t%d\t%.3f\t%.3f\t%s\t%s\n", p.Change, p.Rows, p.Trials, p.MeanPSI, p.TheoryPSI,
+			share(p.Failed, p.Trials), share(p.Warned, p.Trials))
+	}
+	fmt.Fprintln(w)
+	return w.Flush()
+}

@@ -1,0 +1,40 @@
+// Package command is the greenlight-lab command: one file per subcommand.
+package command
+
+import (
+	"context"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/cli"
+)
+
+// Main runs the command line and returns the exit code.
+func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	return cli.Execute(ctx, newRoot, args, stdin, stdout, stderr)
+}
+
+func newRoot(c cli.Console) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "greenlight-lab",
+		Short: "Prove Greenlight: its costs, its growth, its faults, and how often its gates are wrong",
+		Long: `Greenlight-lab proves Greenlight. Nothing of it is needed to run Greenlight; it needs the programs ml-engine, executor and
+greenlight in its own folder, or in that of --bin.
+
+  bench                 what a shadow costs on this machine
+  scale                 how costs grow with batches, calls, replicas, symbols and models
+  faults                what faults between executor and ml-engine do to decisions
+  chaos                 the pair under mixed load with faults at random
+  scenarios             what a canary does when something goes wrong
+  power                 how often a canary is aborted for nothing, and how soon for something
+  calibrate             how often the drift gate is wrong
+
+Results go to standard output, everything else to standard error. Exit codes: 0 ok, 1 failed, 2 wrong usage, 3 a target
+was missed.`,
+	}
+	root.AddCommand(
+		benchCommand(c), scaleCommand(c), faultsCommand(c), chaosCommand(c), scenariosCommand(c), powerCommand(c), calibrateCommand(c),
+	)
+	return root
+}

@@ -1,0 +1,203 @@
+package command
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/cli"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/greenlight-ml/greenlight/pkg/durable"
+	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/faults"
+)
+
+// faultFlags are of the command faults.
+type faultFlags struct {
+	work           cli.WorkFlags
+	quick, resume  bool
+	requests       int
+	rounds         int
+	only           []string
+	hang, overload time.Duration
+	json, markdown string
+}
+
+func faultsCommand(c cli.Console) *cobra.Command {
+	var f faultFlags
+	cmd := &cobra.Command{
+		Use: "faults", Short: "Inject faults between executor and ml-engine, and check every decision",
+		Long: `Faults starts ml-engine and two executors as processes, one with a shadow for every request and one with none, and puts
+a proxy between. Then everything goes wrong that can: ml-engine is killed, frozen, restarted, slow, out of reach, or lies.
+Every decision is compared to the last bit with what the baseline computes; p99 is a ratio of the two executors, in
+alternating slices of a tenth of a second, with an interval; outcomes must add up; goroutines, memory and file
+descriptors are read before and after; and the time is taken until shadows are compared again. A million decisions take
+about ten minutes, --quick about five; the hang comes on top.
+
+It exits 3 when a target is missed, and 1 when it could not be run.`,
+		Args: cli.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return f.do(cmd.Context(), c, commandLine(cmd)) },
+	}
+	fs := cmd.Flags()
+	opts := faults.DefaultOptions()
+	fs.BoolVar(&f.quick, "quick", false, "a first look: fewer decisions and rounds, a short hang")
+	fs.BoolVar(&f.resume, "resume", false, "go on with the result of --json: what is in it is not measured again")
+	fs.IntVar(&f.requests, "requests", opts.Requests, "decisions in all, spread evenly over the faults")
+	fs.IntVar(&f.rounds, "rounds", opts.Rounds, "slices of 100 ms of each executor, in turn, for each fault")
+	fs.StringSliceVar(&f.only, "only", nil, "faults whose names contain one of these; all when it is not given")
+	fs.DurationVar(&f.hang, "hang", opts.Hang, "how long memory is watched while ml-engine hangs under full load; 0 leaves it out")
+	fs.DurationVar(&f.overload, "overload", opts.Overload, "how long each load beyond what can be answered lasts; 0 leaves it out")
+	fs.StringVar(&f.json, "json", "", "file that gets the result as JSON, after every fault")
+	fs.StringVar(&f.markdown, "markdown", "", "file that gets the table as Markdown")
+	f.work.Declare(fs, "var/faults")
+	return cmd
+}
+
+// commandLine is the command with the flags that were given.
+func commandLine(cmd *cobra.Command) string {
+	line := cmd.CommandPath()
+	cmd.Flags().Visit(func(f *pflag.Flag) { line += " --" + f.Name + "=" + f.Value.String() })
+	return line
+}
+
+func (f *faultFlags) do(ctx context.Context, c cli.Console, command string) error {
+	opts, err := f.options()
+	if err != nil {
+		return err
+	}
+	before, err := f.before()
+	if err != nil {
+		return err
+	}
+	opts.Faults = slices.DeleteFunc(opts.Faults, func(x faults.Fault) bool { return before.Has(x.Name) })
+	if before.Hang != nil {
+		opts.Hang = 0
+	}
+	if before.Overload != nil {
+		opts.Overload = 0
+	}
+	result := before
+	if len(opts.Faults) > 0 || opts.Hang > 0 || opts.Overload > 0 {
+		if opts.StageOptions, err = f.stage(ctx); err != nil {
+			return err
+		}
+		opts.Progress = c.Progress("faults")
+		part := &faults.Result{Schema: faults.Schema}
+		opts.Done = func(r faults.Row) error {
+			part.Rows = append(part.Rows, r)
+			return writeJSON(f.json, before.With(part))
+		}
+		measured, err := faults.Run(ctx, opts)
+		if err != nil {
+			return err
+		}
+		for i := range measured.Runs {
+			measured.Runs[i].Git, measured.Runs[i].Command = cli.Revision(), command
+		}
+		result = before.With(measured)
+	}
+	if err := writeJSON(f.json, result); err != nil {
+		return err
+	}
+	if err := result.Table(c.Out); err != nil {
+		return err
+	}
+	if f.markdown != "" {
+		err := durable.WriteFile(f.markdown, 0o644, func(w io.Writer) error { return result.Markdown(w) })
+		if err != nil {
+			return err
+		}
+	}
+	if len(result.Missed()) > 0 {
+		return cli.ErrGate
+	}
+	return nil
+}
+
+func (f *faultFlags) options() (faults.Options, error) {
+	opts := faults.DefaultOptions()
+	if f.quick {
+		opts = faults.QuickOptions()
+	}
+	defaults := faults.DefaultOptions()
+	if f.requests != defaults.Requests {
+		opts.Requests = f.requests
+	}
+	if f.rounds != defaults.Rounds {
+		opts.Rounds = f.rounds
+	}
+	if f.hang != defaults.Hang {
+		opts.Hang = f.hang
+	}
+	if f.overload != defaults.Overload {
+		opts.Overload = f.overload
+	}
+	if len(f.only) > 0 {
+		opts.Faults = slices.DeleteFunc(opts.Faults, func(x faults.Fault) bool {
+			return !slices.ContainsFunc(f.only, func(part string) bool { return strings.Contains(x.Name, part) })
+		})
+		if len(opts.Faults) == 0 {
+			return opts, cli.Usage(fmt.Errorf("--only %s: no fault has such a name", strings.Join(f.only, ",")))
+		}
+	}
+	if f.resume && f.json == "" {
+		return opts, cli.Usage(errors.New("--resume goes on with the file of --json: give it too"))
+	}
+	return opts, nil
+}
+
+// before is what has been measured already.
+func (f *faultFlags) before() (*faults.Result, error) {
+	if !f.resume {
+		return &faults.Result{}, nil
+	}
+	raw, err := durable.ReadFile(f.json, durable.MaxDocument)
+	if errors.Is(err, os.ErrNotExist) {
+		return &faults.Result{}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var r faults.Result
+	if err := json.Unmarshal(raw, &r); err != nil {
+		return nil, fmt.Errorf("--resume: %s: %w", f.json, err)
+	}
+	if r.Schema != faults.Schema {
+		return nil, fmt.Errorf("--resume: %s is no result of this command: its schema is %q", f.json, r.Schema)
+	}
+	return &r, nil
+}
+
+func (f *faultFlags) stage(ctx context.Context) (faults.StageOptions, error) {
+	dir, err := f.work.Folder(time.Now())
+	if err != nil {
+		return faults.StageOptions{}, err
+	}
+	o := faults.StageOptions{Dir: dir, Bin: f.work.Programs, Models: filepath.Join(dir, "models")}
+	o.Artifact, o.States, err = benchStates(ctx, o.Models)
+	return o, err
+}
+
+// writeJSON writes the file whole; an empty path is none.
+func writeJSON(path string, v any) error {
+	if path == "" {
+		return nil
+	}
+	raw, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return durable.WriteFile(path, 0o644, func(w io.Writer) error {
+		_, err := w.Write(append(raw, '\n'))
+		return err
+	})
+}

@@ -1,0 +1,61 @@
+package command
+
+import (
+	"fmt"
+
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/cli"
+
+	"github.com/spf13/cobra"
+
+	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/power"
+)
+
+// maxPowerShadows bounds a simulated run: the rules are asked for every number of shadows.
+const maxPowerShadows = 1_000_000
+
+func powerCommand(c cli.Console) *cobra.Command {
+	o := power.Options{Policy: gate.DefaultPolicy()}
+	cmd := &cobra.Command{
+		Use: "power", Short: "Measure how often a canary is aborted for nothing, and how soon for something",
+		Long: `Power simulates shadows of which the truth is known, and counts what the rules of the canary make of them: the same functions
+that judge a live canary, with the default policy. They look after every shadow, which is the hardest case for false
+alarms. A run is one phase; --requests are those that get a shadow, of which a phase of 5 % has one in twenty.
+
+A truth of 95 % matches, or of 2 % errors, is the edge of what the tests allow: whatever they abort there is a false alarm.
+The threshold for errors is 2 % as well. A run at exactly that rate is above it half of the time, and is aborted for it
+once it has 500 shadows; that is no false alarm, since the SLO is 1 %, and stands in a column of its own.
+
+Beside it stands the naive rule: ` + power.Naive() + `.
+
+Exits 3 when a target is missed: at most 1 % false alarms, and half of the runs aborted within so many shadows. The
+intervals say how much of a figure is the luck of the draw.`,
+		Args: cli.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			switch {
+			case o.Runs < 1:
+				return cli.Usage(fmt.Errorf("--runs %d: want at least 1", o.Runs))
+			case o.Shadows < 1 || o.Shadows > maxPowerShadows:
+				return cli.Usage(fmt.Errorf("--requests %d: want 1 to %d", o.Shadows, maxPowerShadows))
+			}
+			o.Progress = c.Progress("simulating")
+			rows, err := power.Measure(cmd.Context(), power.Truths(), o)
+			if err != nil {
+				return err
+			}
+			c.Say("simulated: %d runs of %d shadows each, seed %d; the tests reject at alpha %v, the thresholds count from %d shadows",
+				o.Runs, o.Shadows, o.Seed, o.Policy.Alpha, o.Policy.MinComparisons)
+			c.Say("naive rule: %s\n", power.Naive())
+			if err := power.Table(c.Out, rows); err != nil {
+				return err
+			}
+			c.Say("")
+			return c.Verdict(power.Scorecard(rows))
+		},
+	}
+	fs := cmd.Flags()
+	fs.IntVar(&o.Runs, "runs", 2000, "how many runs are simulated of every truth")
+	fs.IntVar(&o.Shadows, "requests", 20_000, "how many requests with a shadow a run has unless it is aborted before")
+	fs.Uint64Var(&o.Seed, "seed", 1, "seed of the draws")
+	return cmd
+}

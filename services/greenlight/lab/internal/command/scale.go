@@ -1,0 +1,88 @@
+package command
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/cli"
+
+	"github.com/spf13/cobra"
+
+	"github.com/greenlight-ml/greenlight/pkg/plots"
+	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/bench"
+)
+
+func scaleCommand(c cli.Console) *cobra.Command {
+	var f benchFlags
+	var rounds int
+	var figure string
+	cmd := &cobra.Command{
+		Use: "scale", Short: "Measure how costs grow with batches, calls, replicas, symbols and models",
+		Long: `Scale measures, with the real services on this machine, what grows with the rows in a batch, the rate of decisions,
+the calls under way (1 to 5,000), the replicas of ml-engine behind client-side balancing, the symbols whose quotes
+executor observes (1 to 10,000), and the features and trees of a model. For each curve it says from which size on it is
+within a quarter of its best, and from which size on it is worse than that by half; and it says how many cores 1,000,
+10,000 and 100,000 decisions a second need. It takes about three minutes.`,
+		Args: cli.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if rounds < 1 {
+				return cli.Usage(fmt.Errorf("--rounds %d: want at least 1", rounds))
+			}
+			opts := bench.QuickOptions()
+			opts.Rounds = rounds
+			opts, err := f.prepare(cmd.Context(), c, opts)
+			if err != nil {
+				return err
+			}
+			result, err := bench.RunScale(cmd.Context(), opts)
+			if err != nil {
+				return err
+			}
+			if err := result.Table(c.Out); err != nil {
+				return err
+			}
+			if err := drawScale(c, figure, result); err != nil {
+				return err
+			}
+			return writeResult(c, f.json, result)
+		},
+	}
+	fs := cmd.Flags()
+	fs.IntVar(&rounds, "rounds", 3, "how often everything is measured")
+	fs.StringVar(&figure, "figure", "", "file that gets the curves as SVG")
+	f.declare(fs)
+	return cmd
+}
+
+// drawScale draws the curves; an empty path draws none.
+func drawScale(c cli.Console, path string, s *bench.Scale) (err error) {
+	if path == "" {
+		return nil
+	}
+	var curves []plots.Curve
+	for _, m := range s.Curves {
+		curve := plots.Curve{X: m.Of, Y: fmt.Sprintf("%s (%s)", m.Measure, m.Unit)}
+		for _, p := range m.Points {
+			curve.Sizes = append(curve.Sizes, float64(p.Size))
+			curve.Values = append(curve.Values, p.Value.Median)
+			curve.Low, curve.High = append(curve.Low, p.Value.Min), append(curve.High, p.Value.Max)
+		}
+		curves = append(curves, curve)
+	}
+	out, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if e := out.Close(); err == nil {
+			err = e
+		}
+	}()
+	subtitle := fmt.Sprintf("medians of %d rounds with the smallest and the largest, on %d CPUs (%s/%s)", s.Rounds, s.Machine.CPUs, runtime.GOOS, runtime.GOARCH)
+	if err := plots.Curves(out, "How costs grow", subtitle, curves); err != nil {
+		return err
+	}
+	c.Say("drawn in %s", path)
+	return nil
+}

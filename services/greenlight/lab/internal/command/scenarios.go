@@ -1,0 +1,112 @@
+package command
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/cli"
+
+	"github.com/spf13/cobra"
+
+	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/scenarios"
+)
+
+const (
+	// scenarioRate is how many requests a second: the floor of comparisons at 5 % in five seconds, with room on two cores.
+	scenarioRate = 2000
+	// scenarioLease is short, so that its lapse is not waited for long.
+	scenarioLease = 5 * time.Second
+)
+
+func scenariosCommand(c cli.Console) *cobra.Command {
+	var flags cli.RehearsalFlags
+	var dir string
+	var only []string
+	cmd := &cobra.Command{
+		Use: "scenarios", Short: "Prove what a canary does when something goes wrong",
+		Long: `Scenarios starts a pair of its own for every scenario, sends market states to it, runs a canary as a process of its own, and
+breaks something: ml-engine is slow, wrong or dead, there is no traffic, Prometheus is down, the canary is killed or halted,
+a second one is started, the executor restarts. Each must end as the table says, every answer must be the baseline's, the
+executor must be at 0 % in the end, and the evidence must verify.
+
+Each leaves a folder below --dir with its logs, journal and evidence; the table is in scenarios.md there as well. Exits 3
+when one did not end as it must. What lacks a program to be played with (prometheus) is ERROR.`,
+		Args: cli.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			all := scenarios.All()
+			for _, name := range only {
+				if !slices.ContainsFunc(all, func(s scenarios.Scenario) bool { return s.Name == name }) {
+					return cli.Usage(fmt.Errorf("--only %s: want some of %s", name, strings.Join(names(all), ", ")))
+				}
+			}
+			o, err := options(c, &flags, dir)
+			if err != nil {
+				return err
+			}
+			var results []scenarios.Result
+			for _, s := range all {
+				if len(only) > 0 && !slices.Contains(only, s.Name) {
+					continue
+				}
+				result := s.Play(cmd.Context(), *o)
+				if err := cmd.Context().Err(); err != nil {
+					return err
+				}
+				c.Say("%-11s %-5s %5.1f s  %s", result.Name, result.Verdict, result.Took.Seconds(), result.Seen)
+				results = append(results, result)
+			}
+			c.Say("")
+			if err := scenarios.Table(c.Out, results); err != nil {
+				return err
+			}
+			if err := os.WriteFile(filepath.Join(o.Dir, "scenarios.md"), scenarios.Markdown(results), 0o600); err != nil {
+				return err
+			}
+			card := scenarios.Scorecard(results)
+			c.Say("evidence  %s\noverall: %s", o.Dir, card.Summary())
+			if !card.Verdict().OK() {
+				return cli.ErrGate
+			}
+			return nil
+		},
+	}
+	flags.Declare(cmd.Flags())
+	cmd.Flags().StringVar(&dir, "dir", filepath.Join("var", "scenarios"), "folder in which each call gets a folder for its scenarios")
+	cmd.Flags().StringSliceVar(&only, "only", nil, "names of the scenarios to play; all without it: "+strings.Join(names(scenarios.All()), ", "))
+	return cmd
+}
+
+func names(all []scenarios.Scenario) []string {
+	var out []string
+	for _, s := range all {
+		out = append(out, s.Name)
+	}
+	return out
+}
+
+// options are what the scenarios run on.
+func options(c cli.Console, flags *cli.RehearsalFlags, dir string) (*scenarios.Options, error) {
+	r, err := flags.Prepare(c)
+	if err != nil {
+		return nil, err
+	}
+	if r.DefaultPolicy {
+		r.Policy.Lease = gate.Duration(scenarioLease)
+	}
+	o := &scenarios.Options{
+		Self: filepath.Join(r.Programs, "greenlight"), Bin: r.Programs, Models: r.Models, Artifact: r.Artifact, Evidence: r.Evidence,
+		States: r.States, Rate: r.Rate, Source: r.Data.Source(), Policy: r.Policy, ShadowTimeout: r.ShadowTimeout,
+		Dir: filepath.Join(dir, time.Now().UTC().Format("20060102T150405.000Z")),
+	}
+	if o.Rate == 0 {
+		o.Rate = scenarioRate
+	}
+	o.Prometheus, _ = exec.LookPath("prometheus") // without it, one scenario is ERROR
+	return o, os.MkdirAll(o.Dir, 0o755)
+}

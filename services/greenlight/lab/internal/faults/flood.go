@@ -1,0 +1,282 @@
+package faults
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"net"
+	"os"
+	"strconv"
+	"sync"
+	"time"
+
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/proto"
+
+	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
+	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/bench"
+)
+
+// rude is one HTTP/2 connection of a client that keeps to no limit: it opens streams whether or not the server allows more,
+// and reads only if it cares to. It costs a fraction of gRPC's client, so that a machine can overload itself.
+type rude struct {
+	conn net.Conn
+
+	mu     sync.Mutex
+	out    *bufio.Writer
+	framer *http2.Framer // writes
+	block  bytes.Buffer
+	enc    *hpack.Encoder
+	next   uint32
+	begun  map[uint32]begun
+	read   chan struct{} // closed when the reader has ended
+	stats  stats
+}
+
+// begun is a call under way.
+type begun struct {
+	due   time.Time
+	want  float64
+	right bool
+}
+
+// stats are what became of a connection's calls.
+type stats struct {
+	sent, good, late, wrong, refused, failed int64
+	firstRefused                             time.Time
+	// server and load are the CPU time of the executor and of this process until the last call was sent.
+	server, load time.Duration
+}
+
+func (s *stats) add(o stats) {
+	s.sent, s.good, s.late = s.sent+o.sent, s.good+o.good, s.late+o.late
+	s.wrong, s.refused, s.failed = s.wrong+o.wrong, s.refused+o.refused, s.failed+o.failed
+	if s.firstRefused.IsZero() || !o.firstRefused.IsZero() && o.firstRefused.Before(s.firstRefused) {
+		s.firstRefused = o.firstRefused
+	}
+}
+
+// goodWithin is after how long an answer is of no more use to who asked.
+const goodWithin = 100 * time.Millisecond
+
+// dialRude connects. Unless it is deaf, answers are read until close.
+func dialRude(ctx context.Context, addr string, deaf bool) (*rude, error) {
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	r := &rude{conn: conn, out: bufio.NewWriterSize(conn, 64<<10), next: 1, begun: map[uint32]begun{}, read: make(chan struct{})}
+	r.framer, r.enc = http2.NewFramer(r.out, nil), hpack.NewEncoder(&r.block)
+	if _, err = r.out.WriteString(http2.ClientPreface); err == nil {
+		err = errors.Join(r.framer.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1 << 20}),
+			r.framer.WriteWindowUpdate(0, 1<<30), r.out.Flush())
+	}
+	if err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	if deaf {
+		close(r.read)
+	} else {
+		go r.listen()
+	}
+	return r, nil
+}
+
+func (r *rude) close() {
+	_ = r.conn.Close()
+	<-r.read
+}
+
+// begin opens a stream for the call, with its message if there is one, which ends the request. It is sent with the next
+// flush.
+func (r *rude) begin(method string, message []byte, b begun) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.block.Reset()
+	for _, h := range [][2]string{
+		{":method", "POST"},
+		{":scheme", "http"},
+		{":path", method},
+		{":authority", "executor"},
+		{"content-type", "application/grpc"},
+		{"te", "trailers"},
+		{"grpc-timeout", "1S"},
+	} {
+		if err := r.enc.WriteField(hpack.HeaderField{Name: h[0], Value: h[1]}); err != nil {
+			return err
+		}
+	}
+	id := r.next
+	r.next += 2
+	r.begun[id] = b
+	r.stats.sent++
+	err := r.framer.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: r.block.Bytes(), EndHeaders: true})
+	if err == nil && message != nil {
+		err = r.framer.WriteData(id, true, message)
+	}
+	return err
+}
+
+func (r *rude) flush() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.out.Flush()
+}
+
+// frame is a message as gRPC sends it.
+func frame(m proto.Message) ([]byte, error) {
+	raw, err := proto.Marshal(m)
+	return append(binary.BigEndian.AppendUint32([]byte{0}, uint32(len(raw))), raw...), err
+}
+
+// listen takes what comes back until the connection ends.
+func (r *rude) listen() {
+	defer close(r.read)
+	framer := http2.NewFramer(nil, bufio.NewReaderSize(r.conn, 64<<10))
+	framer.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
+	var resp executorv1.PredictResponse
+	for {
+		f, err := framer.ReadFrame()
+		if err != nil {
+			return // closed
+		}
+		r.mu.Lock()
+		switch f := f.(type) {
+		case *http2.SettingsFrame:
+			if !f.IsAck() {
+				err = errors.Join(r.framer.WriteSettingsAck(), r.out.Flush())
+			}
+		case *http2.PingFrame:
+			if !f.IsAck() {
+				err = errors.Join(r.framer.WritePing(true, f.Data), r.out.Flush())
+			}
+		case *http2.DataFrame:
+			b := r.begun[f.StreamID]
+			if data := f.Data(); len(data) > 5 && proto.Unmarshal(data[5:], &resp) == nil {
+				b.right = math.Float64bits(resp.GetScore()) == math.Float64bits(b.want)
+			}
+			r.begun[f.StreamID] = b
+		case *http2.MetaHeadersFrame:
+			if f.StreamEnded() {
+				r.ended(f.StreamID, f)
+			}
+		case *http2.RSTStreamFrame:
+			r.ended(f.StreamID, nil)
+		}
+		r.mu.Unlock()
+		if err != nil {
+			return
+		}
+	}
+}
+
+// ended judges a call: trailers is nil when the server would not have it.
+func (r *rude) ended(id uint32, trailers *http2.MetaHeadersFrame) {
+	b, ok := r.begun[id]
+	if !ok {
+		return
+	}
+	delete(r.begun, id)
+	status := ""
+	if trailers != nil {
+		for _, h := range trailers.Fields {
+			if h.Name == "grpc-status" {
+				status = h.Value
+			}
+		}
+	}
+	switch {
+	case trailers == nil, status == strconv.Itoa(int(codes.ResourceExhausted)):
+		r.stats.refused++
+		if r.stats.firstRefused.IsZero() {
+			r.stats.firstRefused = time.Now()
+		}
+	case status != "0":
+		r.stats.failed++
+	case !b.right:
+		r.stats.wrong++
+	case time.Since(b.due) > goodWithin:
+		r.stats.late++
+	default:
+		r.stats.good++
+	}
+}
+
+// tick is how often a flood sends: what is due in one goes out together.
+const tick = time.Millisecond
+
+// floodConns is over how many connections a flood comes.
+const floodConns = 8
+
+// flood asks for decisions at the rate for the length, whatever comes back, and waits a second for the last answers.
+func (e *Executor) flood(ctx context.Context, rate float64, length time.Duration) (stats, error) {
+	messages := make([][]byte, len(e.requests))
+	for i, req := range e.requests {
+		var err error
+		if messages[i], err = frame(req); err != nil {
+			return stats{}, err
+		}
+	}
+	conns := make([]*rude, floodConns)
+	defer func() {
+		for _, c := range conns {
+			if c != nil {
+				c.close()
+			}
+		}
+	}()
+	for i := range conns {
+		c, err := dialRude(ctx, e.Process.Addr("grpc"), false)
+		if err != nil {
+			return stats{}, err
+		}
+		conns[i] = c
+	}
+	used := func() (server, own time.Duration) {
+		server, _ = bench.CPU(e.Process.PID())
+		own, _ = bench.CPU(os.Getpid())
+		return server, own
+	}
+	server, own := used()
+	begin := time.Now()
+	ticker := time.NewTicker(tick)
+	defer ticker.Stop()
+	for sent := 0; time.Since(begin) < length; {
+		due := int(rate * time.Since(begin).Seconds())
+		for ; sent < due; sent++ {
+			k := sent % len(messages)
+			b := begun{due: time.Now(), want: e.states[k].Baseline}
+			if err := conns[sent%floodConns].begin(executorv1.DecisionService_Predict_FullMethodName, messages[k], b); err != nil {
+				return stats{}, fmt.Errorf("flood: %w", err)
+			}
+		}
+		for _, c := range conns {
+			if err := c.flush(); err != nil {
+				return stats{}, fmt.Errorf("flood: %w", err)
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return stats{}, ctx.Err()
+		case <-ticker.C:
+		}
+	}
+	var sum stats
+	sum.server, sum.load = used()
+	sum.server, sum.load = sum.server-server, sum.load-own
+	traffic.Pause(ctx, time.Second)
+	for _, c := range conns {
+		c.mu.Lock()
+		sum.add(c.stats)
+		c.mu.Unlock()
+	}
+	return sum, ctx.Err()
+}

@@ -1,0 +1,113 @@
+package faults
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
+	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/bench"
+)
+
+// Hang is memory while ml-engine hangs under full load.
+type Hang struct {
+	DurationS float64 `json:"duration_s"`
+	Requests  int64   `json:"requests"`
+	Lost      int64   `json:"lost"`
+	Changed   int64   `json:"changed"`
+	// First and Last are the medians of the resident memory, in bytes, of the second and the last fifth of the time; the
+	// first fifth is for the heap to find its size. Peak is the largest.
+	First int64 `json:"rss_first_bytes"`
+	Last  int64 `json:"rss_last_bytes"`
+	Peak  int64 `json:"rss_peak_bytes"`
+	// Tenths are the medians of each tenth of the time, of resident memory and of the heap in use.
+	Tenths []Memory `json:"tenths"`
+	// GoroutinesPeak and FDsPeak are the largest seen.
+	GoroutinesPeak int `json:"goroutines_peak"`
+	FDsPeak        int `json:"fds_peak"`
+}
+
+// Memory is a reading, in bytes.
+type Memory struct {
+	RSS  int64 `json:"rss_bytes"`
+	Heap int64 `json:"heap_bytes"`
+}
+
+// flatGrowth is how much more the last fifth may have than the second and still be flat.
+const flatGrowth = 1.05
+
+// Flat says whether memory did not grow.
+func (h *Hang) Flat() bool { return float64(h.Last) <= flatGrowth*float64(h.First) }
+
+// hang freezes ml-engine under full load and watches what the executor holds.
+func (s *Stage) hang(ctx context.Context, e *Executor, length time.Duration) (_ *Hang, err error) {
+	if err := s.Engine.Freeze(); err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, s.Engine.Thaw()) }()
+	sent, lost, changed := e.tally.sent.Load(), e.tally.lost.Load(), e.tally.changed.Load()
+	var seen []Resources
+	stop := repeat(ctx, func(ctx context.Context) error {
+		r, err := e.Resources(ctx)
+		if err != nil {
+			return err
+		}
+		seen = append(seen, r)
+		traffic.Pause(ctx, length/300)
+		return nil
+	})
+	_, err = bench.ClosedLoop(ctx, saturating, length, e.decide)
+	if err := errors.Join(err, stop()); err != nil {
+		return nil, err
+	}
+	h := &Hang{
+		DurationS: length.Seconds(), Requests: e.tally.sent.Load() - sent, Lost: e.tally.lost.Load() - lost, Changed: e.tally.changed.Load() - changed,
+	}
+	if len(seen) < 5 {
+		return nil, errors.New("hang: too few readings of memory")
+	}
+	for _, r := range seen {
+		h.Peak, h.GoroutinesPeak, h.FDsPeak = max(h.Peak, r.RSS), max(h.GoroutinesPeak, r.Goroutines), max(h.FDsPeak, r.FDs)
+	}
+	n := len(seen)
+	rss := func(r Resources) int64 { return r.RSS }
+	h.First, h.Last = medianOf(seen[n/5:2*n/5], rss), medianOf(seen[n-n/5:], rss)
+	for i := range 10 {
+		if part := seen[i*n/10 : (i+1)*n/10]; len(part) > 0 {
+			h.Tenths = append(h.Tenths, Memory{medianOf(part, rss), medianOf(part, func(r Resources) int64 { return r.Heap })})
+		}
+	}
+	return h, nil
+}
+
+func medianOf(seen []Resources, of func(Resources) int64) int64 {
+	values := make([]int64, len(seen))
+	for i, r := range seen {
+		values[i] = of(r)
+	}
+	slices.Sort(values)
+	return values[len(values)/2]
+}
+
+// notes are what is said of it.
+func (h *Hang) notes() []string {
+	if h == nil {
+		return nil
+	}
+	flat := "flat"
+	if !h.Flat() {
+		flat = "NOT flat"
+	}
+	var rss, heap []string
+	for _, m := range h.Tenths {
+		rss, heap = append(rss, fmt.Sprintf("%.1f", float64(m.RSS)/1e6)), append(heap, fmt.Sprintf("%.1f", float64(m.Heap)/1e6))
+	}
+	return []string{
+		fmt.Sprintf("Memory while ml-engine hangs under full load for %.0f s (%d decisions, %d lost, %d changed): %s in the second fifth of the time, %s in the last, %s at most: %s, which is at most %.0f %% more in the last than in the second. At most %d goroutines and %d file descriptors.",
+			h.DurationS, h.Requests, h.Lost, h.Changed, megabytes(h.First), megabytes(h.Last), megabytes(h.Peak), flat, 100*(flatGrowth-1), h.GoroutinesPeak, h.FDsPeak),
+		fmt.Sprintf("Its medians by tenths of the time, in MB: resident %s; heap in use %s.", strings.Join(rss, ", "), strings.Join(heap, ", ")),
+	}
+}

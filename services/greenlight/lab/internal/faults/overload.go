@@ -1,0 +1,349 @@
+package faults
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/shadow"
+	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
+	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/bench"
+)
+
+// Overload is what becomes of decisions when more are asked for than can be made, and when another client behaves badly.
+type Overload struct {
+	// ServerCPUs are the executor's alone, LoadCPUs those of the load and of ml-engine; 0 when all share.
+	ServerCPUs int `json:"server_cpus"`
+	LoadCPUs   int `json:"load_cpus"`
+	// Ramp are growing loads, of which SaturationPerS is the largest goodput; Levels are multiples of it.
+	Ramp           []Level `json:"ramp"`
+	SaturationPerS float64 `json:"saturation_per_s"`
+	Levels         []Level `json:"levels"`
+	// PeakPerS is the largest goodput of all.
+	PeakPerS float64 `json:"peak_per_s"`
+	// RecoveryS is from the end of the largest load until a tenth of a second in which every decision of a calm load was
+	// answered in time, in seconds; negative when that was not seen within 5 s.
+	RecoveryS   float64 `json:"recovery_s"`
+	Clients     []Bad   `json:"clients"`
+	Unaccounted int64   `json:"unaccounted"`
+}
+
+// Level is one offered load.
+type Level struct {
+	// Times is of saturation, 0 in the ramp; OfferedPerS were asked for, GoodPerS answered right and within 100 ms.
+	Times       float64 `json:"times_saturation"`
+	OfferedPerS float64 `json:"offered_per_s"`
+	GoodPerS    float64 `json:"good_per_s"`
+	// Late were right and too late, Refused at once by a limit, of streams of the connection or of calls of the server, Wrong not
+	// the baseline's, Failed ended with an error.
+	Late    int64 `json:"late"`
+	Refused int64 `json:"refused"`
+	Wrong   int64 `json:"wrong"`
+	Failed  int64 `json:"failed"`
+	// Shadowed is the share of the decisions made whose shadow was compared, [0,1]; Outcomes counts them all.
+	Shadowed float64           `json:"shadowed"`
+	Outcomes map[string]uint64 `json:"outcomes"`
+	// ServerCPU and LoadCPU are how many CPUs the executor and the load kept busy; 0 where the system does not tell.
+	ServerCPU float64 `json:"server_cpu"`
+	LoadCPU   float64 `json:"load_cpu"`
+	// Left is when it was last asked whether a shadow had been left out and none had, Refused when the answer to the first decision that
+	// was refused came, in milliseconds since the load began; negative when none was.
+	LeftMS      float64 `json:"shadow_left_ms"`
+	RefusedAtMS float64 `json:"refused_ms"`
+}
+
+// Bad is a client that behaves badly, and what a well-behaved one beside it had of it.
+type Bad struct {
+	Client string `json:"client"`
+	// Calls of the well-behaved client while the other was there, and those Lost or Changed.
+	Calls   int64        `json:"calls"`
+	Lost    int64        `json:"lost"`
+	Changed int64        `json:"changed"`
+	Ratio   bench.Spread `json:"p99_ratio"`
+	// Streams are those that the bad client opened, Refused those that were refused.
+	Streams int64 `json:"streams"`
+	Refused int64 `json:"refused"`
+}
+
+// levels are the offered loads, as multiples of saturation.
+var levels = []float64{0.7, 1, 2, 5}
+
+const (
+	// goodputKept is the share of the peak that must be left under overload.
+	goodputKept = 0.90
+	// overloadRecovery is how soon it must be over, in seconds.
+	overloadRecovery = 1.0
+	// The ramp grows by this factor, and ends when so many loads in a row have not brought this much more goodput.
+	rampFactor, rampGain = 1.25, 1.02
+	rampEnd, rampMost    = 2, 20
+)
+
+// overload measures all of it with an executor of its own. calm is a load, decisions a second, that is easily answered.
+func (s *Stage) overload(ctx context.Context, calm float64, length time.Duration) (result *Overload, err error) {
+	result = &Overload{}
+	var e *Executor
+	answers, asks, back, err := apart(func() (err error) {
+		e, err = s.StartExecutor(ctx, ExecutorOptions{Name: "overload", Engine: s.Engine.Addr(), Percent: 100})
+		return err
+	}, s.Engine.process.PID())
+	defer func() { err = errors.Join(err, back()) }()
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, s.StopExecutor(e)) }()
+	result.ServerCPUs, result.LoadCPUs = answers, asks
+	if err := e.AwaitShadow(ctx); err != nil {
+		return nil, err
+	}
+	if err := e.warm(ctx); err != nil {
+		return nil, err
+	}
+	before, err := e.Settle(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := e.ramp(ctx, result, calm, length/3); err != nil {
+		return nil, err
+	}
+	for _, times := range levels {
+		if err := e.AwaitShadow(ctx); err != nil {
+			return nil, err
+		}
+		l, err := e.level(ctx, times*result.SaturationPerS, length)
+		if err != nil {
+			return nil, err
+		}
+		l.Times = times
+		result.Levels = append(result.Levels, l)
+		result.PeakPerS = max(result.PeakPerS, l.GoodPerS)
+	}
+	if result.RecoveryS, err = e.recovers(ctx, levels[len(levels)-1]*result.SaturationPerS, calm, length); err != nil {
+		return nil, err
+	}
+	for _, bad := range []struct {
+		name  string
+		begin func(context.Context, *Executor) (*rude, error)
+	}{{"reads no answer", deafClient}, {"opens 10,000 streams", greedyClient}} {
+		if err := e.AwaitShadow(ctx); err != nil {
+			return nil, err
+		}
+		b, err := e.beside(ctx, bad.begin, calm)
+		if err != nil {
+			return nil, fmt.Errorf("a client that %s: %w", bad.name, err)
+		}
+		b.Client = bad.name
+		result.Clients = append(result.Clients, b)
+	}
+	after, err := e.Settle(ctx)
+	d := after.since(before)
+	result.Unaccounted = abs(int64(d.Requests) - int64(d.Sum()))
+	return result, err
+}
+
+// ramp offers growing loads until the goodput does not grow any more.
+func (e *Executor) ramp(ctx context.Context, o *Overload, rate float64, length time.Duration) error {
+	for worse := 0; worse < rampEnd; rate *= rampFactor {
+		if len(o.Ramp) == rampMost {
+			return fmt.Errorf("%.0f decisions a second do not saturate the executor: goodput is %.0f and grows", rate/rampFactor, o.SaturationPerS)
+		}
+		l, err := e.level(ctx, rate, length)
+		if err != nil {
+			return err
+		}
+		o.Ramp = append(o.Ramp, l)
+		worse++
+		if l.GoodPerS > rampGain*o.SaturationPerS {
+			worse = 0
+		}
+		o.SaturationPerS = max(o.SaturationPerS, l.GoodPerS)
+	}
+	if o.SaturationPerS == 0 {
+		return errors.New("overload: no decision is answered in time")
+	}
+	o.PeakPerS = o.SaturationPerS
+	return nil
+}
+
+// level offers one load.
+func (e *Executor) level(ctx context.Context, rate float64, length time.Duration) (Level, error) {
+	before, err := e.Settle(ctx)
+	if err != nil {
+		return Level{}, err
+	}
+	begin, none := time.Now(), time.Duration(0)
+	stop := repeat(ctx, func(ctx context.Context) error {
+		looked := time.Since(begin)
+		if c, err := e.Counts(ctx); err == nil && c.since(before).left() == 0 {
+			none = looked
+		}
+		traffic.Pause(ctx, leftEvery)
+		return nil
+	})
+	sum, err := e.flood(ctx, rate, length)
+	if err := errors.Join(err, stop()); err != nil {
+		return Level{}, err
+	}
+	after, err := e.Settle(ctx)
+	if err != nil {
+		return Level{}, err
+	}
+	d := after.since(before)
+	l := Level{
+		OfferedPerS: float64(sum.sent) / length.Seconds(), GoodPerS: float64(sum.good) / length.Seconds(),
+		Late: sum.late, Refused: sum.refused, Wrong: sum.wrong, Failed: sum.failed, Outcomes: map[string]uint64{},
+		ServerCPU: sum.server.Seconds() / length.Seconds(), LoadCPU: sum.load.Seconds() / length.Seconds(),
+		LeftMS: -1, RefusedAtMS: -1,
+	}
+	if d.left() > 0 {
+		l.LeftMS = 1e3 * none.Seconds()
+	}
+	if !sum.firstRefused.IsZero() {
+		l.RefusedAtMS = 1e3 * sum.firstRefused.Sub(begin).Seconds()
+	}
+	for _, o := range shadow.Outcomes() {
+		if n := d.Outcomes[o]; n > 0 {
+			l.Outcomes[o.String()] = n
+		}
+	}
+	if n, _ := d.compared(); d.Requests > 0 {
+		l.Shadowed = float64(n) / float64(d.Requests)
+	}
+	return l, nil
+}
+
+// leftEvery is how often it is looked whether a shadow has been left out.
+const leftEvery = 5 * time.Millisecond
+
+// left is how many shadows were left out, or came too late, for want of time.
+func (c Counts) left() uint64 {
+	return c.Outcomes[shadow.Shed] + c.Outcomes[shadow.BreakerOpen] + c.Outcomes[shadow.Deadline]
+}
+
+// recovers overloads, then asks calmly, and returns how long it took until all was well, in seconds.
+func (e *Executor) recovers(ctx context.Context, over, calm float64, length time.Duration) (float64, error) {
+	const slot, limit = 100 * time.Millisecond, 5 * time.Second
+	slots := make([]struct{ calls, bad atomic.Int64 }, limit/slot)
+	flooded := make(chan error, 1)
+	var group sync.WaitGroup
+	group.Go(func() {
+		_, err := e.flood(ctx, over, length)
+		flooded <- err
+	})
+	// The flood waits a second for its last answers; the calm load begins with that second.
+	traffic.Pause(ctx, length)
+	begin := time.Now()
+	_, err := bench.OpenLoop(ctx, calm, 3, limit-slot, func(ctx context.Context, i int) error {
+		start := time.Now()
+		before := e.tally.lost.Load()
+		err := e.decide(ctx, i)
+		s := &slots[min(int(start.Sub(begin)/slot), len(slots)-1)]
+		s.calls.Add(1)
+		if time.Since(start) > goodWithin || e.tally.lost.Load() != before {
+			s.bad.Add(1)
+		}
+		return err
+	})
+	group.Wait()
+	if err == nil {
+		err = <-flooded
+	}
+	if err != nil {
+		return 0, err
+	}
+	for i := range slots {
+		if slots[i].calls.Load() > 0 && slots[i].bad.Load() == 0 {
+			return (time.Duration(i+1) * slot).Seconds(), nil
+		}
+	}
+	return -1, nil
+}
+
+// besideRounds is over how many rounds a bad client comes and goes, besideLength how long each.
+const (
+	besideRounds = 6
+	besideLength = 500 * time.Millisecond
+)
+
+// beside measures a well-behaved client, in turn with the bad one there and without it.
+func (e *Executor) beside(ctx context.Context, begin func(context.Context, *Executor) (*rude, error), rate float64) (Bad, error) {
+	var b Bad
+	var ratios []float64
+	for round := range besideRounds {
+		var p99 [2]float64
+		for i := range p99 {
+			bad := (i+round)%2 == 1
+			var r *rude
+			if bad {
+				var err error
+				if r, err = begin(ctx, e); err != nil {
+					return b, err
+				}
+			}
+			sent, lost, changed := e.tally.sent.Load(), e.tally.lost.Load(), e.tally.changed.Load()
+			s, err := bench.OpenLoop(ctx, rate, uint64(round), besideLength, e.decide)
+			if r != nil {
+				r.close()
+				b.Streams, b.Refused = max(b.Streams, r.stats.sent), max(b.Refused, r.stats.refused)
+				b.Calls += e.tally.sent.Load() - sent
+				b.Lost, b.Changed = b.Lost+e.tally.lost.Load()-lost, b.Changed+e.tally.changed.Load()-changed
+			}
+			if err != nil {
+				return b, err
+			}
+			p99[map[bool]int{false: 0, true: 1}[bad]] = s.Quantile(99)
+		}
+		ratios = append(ratios, p99[1]/p99[0])
+	}
+	b.Ratio = bench.SpreadOf(ratios)
+	return b, nil
+}
+
+// deafClient asks for ten times as many decisions as a connection may have under way, and reads no answer.
+func deafClient(ctx context.Context, e *Executor) (*rude, error) {
+	r, err := dialRude(ctx, e.Process.Addr("grpc"), true)
+	if err != nil {
+		return nil, err
+	}
+	message, err := frame(e.requests[0])
+	if err == nil {
+		err = r.conn.SetWriteDeadline(time.Now().Add(200 * time.Millisecond))
+	}
+	if err != nil {
+		r.close()
+		return nil, err
+	}
+	for range 10_000 {
+		if err = r.begin(executorv1.DecisionService_Predict_FullMethodName, message, begun{}); err != nil {
+			break
+		}
+	}
+	if err == nil {
+		_ = r.flush()
+	}
+	return r, nil // whether or not the server has taken all of it
+}
+
+// greedyClient opens 10,000 streams of quotes and leaves them open.
+func greedyClient(ctx context.Context, e *Executor) (*rude, error) {
+	r, err := dialRude(ctx, e.Process.Addr("grpc"), false)
+	if err != nil {
+		return nil, err
+	}
+	for range 10_000 {
+		if err = r.begin(executorv1.DecisionService_ObserveQuotes_FullMethodName, nil, begun{}); err != nil {
+			break
+		}
+	}
+	if err == nil {
+		err = r.flush()
+	}
+	if err != nil {
+		r.close()
+		return nil, err
+	}
+	return r, nil
+}

@@ -1,0 +1,261 @@
+package faults
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/bench"
+)
+
+// Schema names the kind of the JSON.
+const Schema = "greenlight/faults/v2"
+
+// Result is the fault matrix.
+type Result struct {
+	Schema string `json:"schema"`
+	// Runs are those that it is of, which is one unless a run was gone on with.
+	Runs []RunOf `json:"runs"`
+	// ClientPerS is what one gRPC client has answered by the executor without a shadow, decisions a second; Share of it was
+	// asked for. Rounds is how many slices of SliceS seconds each executor had per fault.
+	ClientPerS float64   `json:"client_per_s"`
+	Share      float64   `json:"share"`
+	Rounds     int       `json:"rounds"`
+	SliceS     float64   `json:"slice_s"`
+	Rows       []Row     `json:"rows"`
+	Hang       *Hang     `json:"hang,omitempty"`
+	Overload   *Overload `json:"overload,omitempty"`
+}
+
+// RunOf is one run of the command.
+type RunOf struct {
+	Time      time.Time     `json:"time"`
+	DurationS float64       `json:"duration_s"`
+	Command   string        `json:"command"`
+	Git       string        `json:"git"`
+	Machine   bench.Machine `json:"machine"`
+}
+
+// The targets.
+const (
+	maxRatio    = 1.10
+	maxRecovery = 30.0 // s
+	// What an executor may hold more after a fault than before: a connection more, or a collection of garbage to come.
+	slackFDs, slackGoroutines = 8, 20
+)
+
+// Missed lists what the row misses, in words; none if it is all right.
+func (r Row) Missed() []string {
+	var missed []string
+	add := func(bad bool, format string, args ...any) {
+		if bad {
+			missed = append(missed, fmt.Sprintf(format, args...))
+		}
+	}
+	add(r.Lost > 0, "%d decisions lost", r.Lost)
+	add(r.Changed > 0, "%d decisions changed", r.Changed)
+	add(!r.Identical, "the executors' answers differ")
+	add(r.Unaccounted != 0, "%d requests unaccounted for", r.Unaccounted)
+	add(r.P99.judge() == missedIt, "p99 %.2fx (%.2f..%.2f)", r.P99.Ratio, r.P99.Low, r.P99.High)
+	add(r.RecoveryS < 0, "no recovery")
+	add(r.RecoveryS > maxRecovery, "recovery took %.1f s", r.RecoveryS)
+	add(r.After.FDs > r.Before.FDs+slackFDs, "%d file descriptors more", r.After.FDs-r.Before.FDs)
+	add(r.After.Goroutines > r.Before.Goroutines+slackGoroutines, "%d goroutines more", r.After.Goroutines-r.Before.Goroutines)
+	return missed
+}
+
+// Missed lists what is missed, by row.
+func (res *Result) Missed() []string {
+	var missed []string
+	for _, r := range res.Rows {
+		if m := r.Missed(); len(m) > 0 {
+			missed = append(missed, r.Fault+": "+strings.Join(m, ", "))
+		}
+	}
+	missed = append(missed, res.Overload.missed()...)
+	if h := res.Hang; h != nil {
+		if h.Lost+h.Changed > 0 {
+			missed = append(missed, fmt.Sprintf("hang: %d decisions lost, %d changed", h.Lost, h.Changed))
+		}
+		if !h.Flat() {
+			missed = append(missed, fmt.Sprintf("hang: memory grew from %s to %s", megabytes(h.First), megabytes(h.Last)))
+		}
+	}
+	return missed
+}
+
+// notToldApart lists what is above its target, and may be so because of what the machine did besides.
+func (res *Result) notToldApart() []string {
+	var open []string
+	for _, r := range res.Rows {
+		if r.P99.judge() == notToldApart {
+			open = append(open, fmt.Sprintf("%s: p99 %.2fx (%.2f..%.2f)", r.Fault, r.P99.Ratio, r.P99.Low, r.P99.High))
+		}
+	}
+	return append(open, res.Overload.notToldApart()...)
+}
+
+// sums are of all rows, and of the hang.
+func (res *Result) sums() (requests, lost, changed, unaccounted int64) {
+	for _, r := range res.Rows {
+		requests, lost, changed, unaccounted = requests+r.Requests, lost+r.Lost, changed+r.Changed, unaccounted+r.Unaccounted
+	}
+	if h := res.Hang; h != nil {
+		requests, lost, changed = requests+h.Requests, lost+h.Lost, changed+h.Changed
+	}
+	return requests, lost, changed, unaccounted
+}
+
+var columns = []string{
+	"fault", "requests", "lost", "changed", "not accounted", "p99 on/off", "interval", "target", "p99 ms on, off", "recovery s", "goroutines", "fds", "RSS MB", "breaker", "outcomes",
+}
+
+func (r Row) cells() []string {
+	recovery := fmt.Sprintf("%.1f", r.RecoveryS)
+	if r.RecoveryS < 0 {
+		recovery = "none"
+	}
+	return []string{
+		r.Fault, fmt.Sprint(r.Requests), fmt.Sprint(r.Lost), fmt.Sprint(r.Changed), fmt.Sprint(r.Unaccounted),
+		fmt.Sprintf("%.2fx", r.P99.Ratio), fmt.Sprintf("%.2f..%.2f", r.P99.Low, r.P99.High), r.P99.judge().String(),
+		fmt.Sprintf("%.2f, %.2f", r.P99.OnUS/1e3, r.P99.OffUS/1e3), recovery,
+		fmt.Sprintf("%d, %d", r.Before.Goroutines, r.After.Goroutines), fmt.Sprintf("%d, %d", r.Before.FDs, r.After.FDs),
+		fmt.Sprintf("%.0f, %.0f", float64(r.Before.RSS)/1e6, float64(r.After.RSS)/1e6), r.Breaker.String(), Outcomes(r.Outcomes),
+	}
+}
+
+// Outcomes are the counts as text, the most frequent first; those that are none are left out.
+func Outcomes(counts map[string]uint64) string {
+	var names []string
+	for name, n := range counts {
+		if n > 0 {
+			names = append(names, name)
+		}
+	}
+	slices.SortFunc(names, func(a, b string) int {
+		if counts[a] != counts[b] {
+			return int(counts[b]) - int(counts[a])
+		}
+		return strings.Compare(a, b)
+	})
+	for i, name := range names {
+		names[i] = fmt.Sprintf("%s %d", name, counts[name])
+	}
+	return strings.Join(names, ", ")
+}
+
+// Table writes the table for a terminal.
+func (res *Result) Table(w io.Writer) error {
+	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	_, _ = fmt.Fprintln(tw, strings.Join(columns, "\t"))
+	for _, r := range res.Rows {
+		_, _ = fmt.Fprintln(tw, strings.Join(r.cells(), "\t"))
+	}
+	if err := tw.Flush(); err != nil {
+		return err
+	}
+	for _, t := range res.Overload.tables() {
+		_, _ = fmt.Fprintln(tw)
+		for _, cells := range t {
+			_, _ = fmt.Fprintln(tw, strings.Join(cells, "\t"))
+		}
+	}
+	if err := tw.Flush(); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(w, "\n%s\n", strings.Join(res.notes(), "\n"))
+	return err
+}
+
+// Markdown writes the table as a page of the documentation.
+func (res *Result) Markdown(w io.Writer) error {
+	var b strings.Builder
+	b.WriteString("# Faults\n\nWritten by `make faults`. What goes wrong between executor and ml-engine, and what that does to the decision.\n" +
+		"Each fault befalls a running pair of processes under load; beside it runs an executor without a shadow. \"On\" is with\n" +
+		"the shadow, \"off\" without; pairs of figures are before and after.\n\n")
+	matrix := [][]string{columns}
+	for _, r := range res.Rows {
+		matrix = append(matrix, r.cells())
+	}
+	for _, t := range append([][][]string{matrix}, res.Overload.tables()...) {
+		for i, cells := range t {
+			fmt.Fprintf(&b, "| %s |\n", strings.Join(cells, " | "))
+			if i == 0 {
+				fmt.Fprintf(&b, "|%s\n", strings.Repeat("---|", len(cells)))
+			}
+		}
+		b.WriteString("\n")
+	}
+	for _, n := range res.notes() {
+		fmt.Fprintf(&b, "- %s\n", n)
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// notes are what the table does not hold.
+func (res *Result) notes() []string {
+	requests, lost, changed, unaccounted := res.sums()
+	notes := []string{
+		fmt.Sprintf("%d decisions in all: %d lost, %d changed; every one compared to the last bit with what the baseline computes, and %d without exactly one outcome.",
+			requests, lost, changed, unaccounted),
+		fmt.Sprintf("p99 is of all slices of a side together, %d of %.0f ms in turn, in an open loop of %.0f decisions a second, %.0f %% of what one gRPC client can have; beside its ratio is the 99 %% interval, by a bootstrap of blocks of slices. The target is %.2fx: reached when the ratio is not above it, missed when the whole interval is, and else not told apart. The row without a fault shows what the machine does to it.",
+			res.Rounds, 1e3*res.SliceS, res.Share*res.ClientPerS, 100*res.Share, maxRatio),
+		fmt.Sprintf("Recovery is from the end of the fault until the breaker is closed and shadows are compared as before. The target is %.0f s. Times of the breaker are seconds since the fault began.", maxRecovery),
+	}
+	notes = append(notes, res.Hang.notes()...)
+	notes = append(notes, res.Overload.notes()...)
+	missed := "No target was missed."
+	if m := res.Missed(); len(m) > 0 {
+		missed = "Missed: " + strings.Join(m, "; ") + "."
+	}
+	notes = append(notes, missed)
+	if open := res.notToldApart(); len(open) > 0 {
+		notes = append(notes, "Not told apart: "+strings.Join(open, "; ")+".")
+	}
+	for _, r := range res.Runs {
+		other := "what else they did is not known"
+		if r.Machine.OtherLoad >= 0 {
+			other = fmt.Sprintf("%.0f %% of them busy with other work", 100*r.Machine.OtherLoad)
+		}
+		notes = append(notes, fmt.Sprintf("Run: %#q of commit %s at %s, in %.0f s, on %d CPUs (%s), %s/%s, %s. The times of calls are drawn with the number of the round as seed; chance in the faults has none.",
+			r.Command, r.Git, r.Time.Format(time.DateTime+" MST"), r.DurationS, r.Machine.CPUs, other, r.Machine.OS, r.Machine.Arch, r.Machine.Go))
+	}
+	return notes
+}
+
+func megabytes(n int64) string { return fmt.Sprintf("%.1f MB", float64(n)/1e6) }
+
+// Has says whether the fault has been measured.
+func (res *Result) Has(fault string) bool {
+	return slices.ContainsFunc(res.Rows, func(r Row) bool { return r.Fault == fault })
+}
+
+// With is the result and a later one as one, in the order of the table. What is said of all rows is the later one's, if it
+// has any.
+func (res *Result) With(later *Result) *Result {
+	if res.Schema == "" {
+		return later
+	}
+	sum := *later
+	sum.Runs = slices.Concat(res.Runs, later.Runs)
+	if len(later.Rows) == 0 {
+		sum.ClientPerS, sum.Share, sum.Rounds, sum.SliceS = res.ClientPerS, res.Share, res.Rounds, res.SliceS
+	}
+	if sum.Hang == nil {
+		sum.Hang = res.Hang
+	}
+	if sum.Overload == nil {
+		sum.Overload = res.Overload
+	}
+	sum.Rows = slices.Concat(res.Rows, later.Rows)
+	order := map[string]int{}
+	for i, f := range Faults() {
+		order[f.Name] = i
+	}
+	slices.SortStableFunc(sum.Rows, func(a, b Row) int { return order[a.Fault] - order[b.Fault] })
+	return &sum
+}

@@ -1,0 +1,85 @@
+package faults
+
+import (
+	"math"
+	"strings"
+	"testing"
+)
+
+func goodRow() Row {
+	return Row{
+		Fault: "none", Requests: 10, Identical: true, P99: Ratio{Ratio: 1, Low: 0.9, High: 1.2, Slices: 3}, RecoveryS: 1,
+		Outcomes: map[string]uint64{"match": 9, "deadline": 1, "shed": 0}, Breaker: Timeline{{0.1, "open"}, {15.3, "closed"}},
+	}
+}
+
+func TestMissed(t *testing.T) {
+	if m := goodRow().Missed(); len(m) > 0 {
+		t.Fatalf("a good row misses %v", m)
+	}
+	for want, change := range map[string]func(*Row){
+		"1 decisions lost":        func(r *Row) { r.Lost = 1 },
+		"2 decisions changed":     func(r *Row) { r.Changed = 2 },
+		"answers differ":          func(r *Row) { r.Identical = false },
+		"3 requests unaccounted":  func(r *Row) { r.Unaccounted = 3 },
+		"p99 1.30x (1.11..1.40)":  func(r *Row) { r.P99 = Ratio{Ratio: 1.3, Low: 1.11, High: 1.4} },
+		"p99 NaN":                 func(r *Row) { r.P99 = Ratio{Ratio: math.NaN(), Low: math.NaN()} },
+		"no recovery":             func(r *Row) { r.RecoveryS = -1 },
+		"recovery took 31.0 s":    func(r *Row) { r.RecoveryS = 31 },
+		"9 file descriptors more": func(r *Row) { r.After.FDs = 9 },
+		"21 goroutines more":      func(r *Row) { r.After.Goroutines = 21 },
+	} {
+		r := goodRow()
+		change(&r)
+		if m := strings.Join(r.Missed(), "; "); !strings.Contains(m, want) {
+			t.Errorf("got %q, want %q", m, want)
+		}
+	}
+}
+
+func TestTables(t *testing.T) {
+	res := &Result{
+		Schema: Schema, Runs: []RunOf{{Git: "abc", Command: "greenlight-lab faults --quick"}}, Rounds: 3, Rows: []Row{goodRow()},
+		Hang: &Hang{First: 100e6, Last: 106e6, Peak: 107e6, Tenths: []Memory{{99e6, 50e6}, {106e6, 51e6}}},
+		Overload: &Overload{
+			SaturationPerS: 100, PeakPerS: 100, RecoveryS: 1.5, ServerCPUs: 1, LoadCPUs: 1,
+			Ramp: []Level{{OfferedPerS: 120, GoodPerS: 100, LeftMS: 300, RefusedAtMS: 20, ServerCPU: 1}},
+			Levels: []Level{
+				{Times: 1, OfferedPerS: 100, GoodPerS: 100, LeftMS: -1, RefusedAtMS: -1},
+				{Times: 2, OfferedPerS: 150, GoodPerS: 95, LeftMS: 10, RefusedAtMS: 20},
+				{Times: 3, OfferedPerS: 300, GoodPerS: 50, LeftMS: 10, RefusedAtMS: 20, ServerCPU: 0.5},
+				{Times: 5, OfferedPerS: 500, GoodPerS: 80, LeftMS: 10, RefusedAtMS: 20, ServerCPU: 0.9},
+			},
+			Clients: []Bad{{Client: "reads no answer", Lost: 1}},
+		},
+	}
+	var text, page strings.Builder
+	if err := res.Table(&text); err != nil {
+		t.Fatal(err)
+	}
+	if err := res.Markdown(&page); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"match 9, deadline 1", "open 0.1, closed 15.3", "NOT flat", "5.0x saturation: goodput is 80 % of its peak", "over within 1.5 s",
+		"reads no answer: 1 decisions lost", "greenlight-lab faults --quick", "commit abc", "2.0x saturation: the load made only 1.5x",
+		"120/s: decisions were refused before shadows", "Not told apart: 3.0x saturation: goodput is 50 % of its peak, but the executor had 0.50 CPUs and 1.00 at its peak", "resident 99.0, 106.0; heap in use 50.0, 51.0", "CPUs of its own, 1",
+	} {
+		if !strings.Contains(text.String(), want) || !strings.Contains(page.String(), want) {
+			t.Errorf("no %q in\n%s\n%s", want, text.String(), page.String())
+		}
+	}
+	if strings.Contains(text.String(), "shed 0") {
+		t.Error("outcomes that did not come are listed")
+	}
+}
+
+func TestWith(t *testing.T) {
+	later := goodRow()
+	later.Fault = "connection refused"
+	first := &Result{Schema: Schema, Rows: []Row{later}, Runs: []RunOf{{Git: "a"}}, Rounds: 3}
+	sum := first.With(&Result{Schema: Schema, Rows: []Row{goodRow()}, Runs: []RunOf{{Git: "b"}}, Rounds: 4, Hang: &Hang{}})
+	if len(sum.Rows) != 2 || sum.Rows[0].Fault != "none" || len(sum.Runs) != 2 || sum.Rounds != 4 || sum.Hang == nil || !sum.Has("none") {
+		t.Errorf("got %+v", sum)
+	}
+}

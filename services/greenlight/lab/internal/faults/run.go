@@ -1,0 +1,180 @@
+package faults
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/bench"
+)
+
+// Options configures [Run].
+type Options struct {
+	StageOptions
+
+	// Faults are those to let loose, by default all.
+	Faults []Fault
+	// Requests is how many decisions are asked for in all, at least, spread evenly over the faults. Rounds is how many
+	// slices of each executor are measured per fault, Slice how long one is; what they leave of the requests goes to
+	// the executor with a shadow, as fast as it answers.
+	Requests, Rounds int
+	Slice            time.Duration
+	// Share of what a client can have at which decisions are asked for, in (0,1).
+	Share float64
+	// Hang is how long ml-engine hangs under full load while memory is watched; 0 leaves that out.
+	Hang time.Duration
+	// Overload is how long each load beyond what can be answered lasts; 0 leaves that out.
+	Overload time.Duration
+	// Progress, which may be nil, is told of the faults done.
+	Progress func(done, total int)
+	// Done, which may be nil, gets every row as it is complete.
+	Done func(Row) error
+}
+
+// DefaultOptions are a million decisions, which take about ten minutes, and a hang of ten more.
+func DefaultOptions() Options {
+	return Options{
+		Faults: Faults(), Requests: 1_000_000, Rounds: 50, Slice: 100 * time.Millisecond, Share: 0.30, Hang: 10 * time.Minute,
+		Overload: 3 * time.Second,
+	}
+}
+
+// QuickOptions are a first look, of about five minutes: most of it is the open time of the breaker.
+func QuickOptions() Options {
+	o := DefaultOptions()
+	o.Requests, o.Rounds, o.Hang, o.Overload = 60_000, 10, 10*time.Second, time.Second
+	return o
+}
+
+func (o Options) validate() error {
+	switch {
+	case len(o.Faults) == 0 && o.Hang == 0 && o.Overload == 0:
+		return errors.New("faults: nothing to do")
+	case o.Requests < 1 || o.Rounds < 1 || o.Slice <= 0:
+		return errors.New("faults: at least one request and one round, and a length of its slices, are needed")
+	case !(o.Share > 0 && o.Share < 1):
+		return fmt.Errorf("faults: share of the client's load %v: want a number in (0,1)", o.Share)
+	}
+	return nil
+}
+
+// saturating is how many calls are under way in the closed loops that ask for as much as a client can have.
+const saturating = 16
+
+// Run lets the faults loose one after another. A fault that harms decisions is a result; only what could not be measured is
+// an error.
+func Run(ctx context.Context, opts Options) (_ *Result, err error) {
+	if err := opts.validate(); err != nil {
+		return nil, err
+	}
+	began, watch := time.Now(), bench.WatchMachine()
+	stage, err := NewStage(ctx, opts.StageOptions)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, stage.Close()) }()
+	off, on, err := stage.pair(ctx, "", "")
+	if err != nil {
+		return nil, err
+	}
+	result := &Result{Schema: Schema, Share: opts.Share, Rounds: opts.Rounds, SliceS: opts.Slice.Seconds()}
+	if result.ClientPerS, err = stage.clientLoad(ctx, off); err != nil {
+		return nil, err
+	}
+	if err := on.warm(ctx); err != nil {
+		return nil, err
+	}
+	rate := opts.Share * result.ClientPerS
+	for i, f := range opts.Faults {
+		t := &trial{stage: stage, off: off, on: on, rate: rate, rounds: opts.Rounds, length: opts.Slice}
+		t.bulk = int64(opts.Requests/len(opts.Faults)) - int64(2*float64(opts.Rounds)*opts.Slice.Seconds()*rate)
+		row, err := t.staged(ctx, f)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", f.Name, err)
+		}
+		result.Rows = append(result.Rows, row)
+		if opts.Done != nil {
+			if err := opts.Done(row); err != nil {
+				return nil, err
+			}
+		}
+		if opts.Progress != nil {
+			opts.Progress(i+1, len(opts.Faults))
+		}
+	}
+	if opts.Overload > 0 {
+		if result.Overload, err = stage.overload(ctx, rate, opts.Overload); err != nil {
+			return nil, fmt.Errorf("overload: %w", err)
+		}
+	}
+	if opts.Hang > 0 {
+		if result.Hang, err = stage.hang(ctx, on, opts.Hang); err != nil {
+			return nil, err
+		}
+	}
+	result.Runs = []RunOf{{Time: began.UTC(), DurationS: time.Since(began).Seconds(), Machine: stage.Machine(watch)}}
+	return result, nil
+}
+
+// pair starts two executors with the same flags but one, and waits until they serve. The suffix is of their names.
+func (s *Stage) pair(ctx context.Context, suffix, engine string) (off, on *Executor, err error) {
+	if off, err = s.StartExecutor(ctx, ExecutorOptions{Name: "off" + suffix, Engine: engine}); err != nil {
+		return nil, nil, err
+	}
+	if on, err = s.StartExecutor(ctx, ExecutorOptions{Name: "on" + suffix, Engine: engine, Percent: 100}); err != nil {
+		return nil, nil, err
+	}
+	err = on.AwaitShadow(ctx)
+	return off, on, err
+}
+
+// clientLoad is what one client has answered per second with many calls under way, over one connection. The client costs more
+// than the executor, so it is far from what the executor can answer.
+func (s *Stage) clientLoad(ctx context.Context, e *Executor) (float64, error) {
+	if err := e.warm(ctx); err != nil {
+		return 0, err
+	}
+	segment, err := bench.ClosedLoop(ctx, saturating, 2*time.Second, e.decide)
+	if err != nil {
+		return 0, err
+	}
+	if e.tally.lost.Load() > 0 {
+		return 0, fmt.Errorf("%s: decisions are lost without any fault: %s", e.Name, *e.tally.why.Load())
+	}
+	return segment.Throughput(), nil
+}
+
+// warm has the executor see its first pages and its first collections of garbage.
+func (e *Executor) warm(ctx context.Context) error {
+	_, err := bench.ClosedLoop(ctx, saturating, time.Second, e.decide)
+	if err == nil {
+		_, err = e.Settle(ctx)
+	}
+	return err
+}
+
+// staged runs the trial, with executors of its own if the fault wants them.
+func (t *trial) staged(ctx context.Context, f Fault) (_ Row, err error) {
+	if !f.named {
+		return t.run(ctx, f)
+	}
+	if t.names, err = startNameServer(ctx); err != nil {
+		return Row{}, err
+	}
+	defer func() { err = errors.Join(err, t.names.Close()) }()
+	target, err := t.names.Target(t.stage.Proxy.Addr())
+	if err != nil {
+		return Row{}, err
+	}
+	if t.off, t.on, err = t.stage.pair(ctx, "-named", target); err != nil {
+		return Row{}, err
+	}
+	defer func() { err = errors.Join(err, t.stage.StopExecutor(t.on), t.stage.StopExecutor(t.off)) }()
+	for _, e := range []*Executor{t.off, t.on} {
+		if err := e.warm(ctx); err != nil {
+			return Row{}, err
+		}
+	}
+	return t.run(ctx, f)
+}

@@ -1,0 +1,68 @@
+package faults
+
+import (
+	"os/exec"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/feature"
+	"github.com/greenlight-ml/greenlight/pkg/market"
+	"github.com/greenlight-ml/greenlight/pkg/model"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/enginetest"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
+)
+
+// TestRun lets two faults loose on the real programs for next to no time: one from which there is nothing to recover, and
+// the name server's, whose executors are others. What the ratios are says nothing at this length.
+func TestRun(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs the programs as they are built")
+	}
+	opts := DefaultOptions()
+	opts.Bin, opts.Dir = t.TempDir(), t.TempDir()
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", opts.Bin+"/", "../../../../ml-engine", "../../../../executor")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	opts.Models = enginetest.Registry(t, "v1.8.1", "v1")
+	var err error
+	if opts.Artifact, err = model.OpenRegistry(opts.Models).Load("v1"); err != nil {
+		t.Fatal(err)
+	}
+	data, err := experiment.Simulate(market.SimulateOptions{Seed: 1, Days: 9})
+	if err != nil {
+		t.Fatal(err)
+	}
+	frame, err := feature.Compute(data.Bars)
+	if err != nil {
+		t.Fatal(err)
+	}
+	minutes := make([]int, 500)
+	for i := range minutes {
+		minutes[i] = frame.Len() - 1 - i
+	}
+	if opts.States, err = traffic.States(frame, data.Symbol, minutes, opts.Artifact, data.Source()); err != nil {
+		t.Fatal(err)
+	}
+	opts.Faults = slices.DeleteFunc(opts.Faults, func(f Fault) bool { return f.Name != "answers of another version" && !f.named })
+	opts.Flags = []string{"--breaker-open", "500ms"} // not to wait for it
+	opts.Requests, opts.Rounds, opts.Slice, opts.Hang, opts.Overload = 1000, 2, 50*time.Millisecond, time.Second, 0
+
+	result, err := Run(t.Context(), opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(result.Rows) != 2 || result.Hang == nil || result.Hang.Requests == 0 {
+		t.Fatalf("got %+v", result)
+	}
+	for _, r := range result.Rows {
+		if r.Lost != 0 || r.Changed != 0 || !r.Identical || r.Unaccounted != 0 || r.Requests < 500 || r.RecoveryS < 0 || !(r.P99.Low > 0) {
+			t.Errorf("got %+v (%s)", r, r.Why)
+		}
+	}
+	if named := result.Rows[1]; named.Outcomes["unavailable"]+named.Outcomes["breaker_open"] == 0 {
+		t.Errorf("%s: the fault does not show: %v", named.Fault, named.Outcomes)
+	}
+}

@@ -1,0 +1,216 @@
+package faults
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/model"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/process"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
+	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/bench"
+)
+
+// stopGrace is how long a service may take to stop before it is killed.
+const stopGrace = 12 * time.Second
+
+// StageOptions are what is put on a stage.
+type StageOptions struct {
+	// Bin is the folder of the programs, Dir gets a folder per process, Models is a registry folder that has Artifact.
+	Bin, Dir, Models string
+	Artifact         *model.Artifact
+	// States are what is sent. They must be of Artifact, whose schema has the inputs of its baseline.
+	States []traffic.State
+	// Flags are more of the executors'.
+	Flags []string
+}
+
+func (o StageOptions) validate() error {
+	if o.Artifact == nil || len(o.States) == 0 {
+		return errors.New("faults: a model and states are required")
+	}
+	for _, name := range []string{"ml-engine", "executor"} {
+		if _, err := os.Stat(filepath.Join(o.Bin, name)); err != nil {
+			return fmt.Errorf("faults: %w", err)
+		}
+	}
+	return nil
+}
+
+// Stage is ml-engine and the proxy in front of it.
+type Stage struct {
+	opts    StageOptions
+	Engine  *Engine
+	Proxy   *Proxy
+	closers []func() error
+	pastCPU time.Duration // of processes that have ended
+	running []*Executor
+	// untidy, if set, is what the last fault has left to be done before the next.
+	untidy func(context.Context) error
+}
+
+// NewStage starts both. On an error, what has been started is stopped.
+func NewStage(ctx context.Context, opts StageOptions) (s *Stage, err error) {
+	if err := opts.validate(); err != nil {
+		return nil, err
+	}
+	s = &Stage{opts: opts}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.Close())
+		}
+	}()
+	dir := filepath.Join(opts.Dir, "engine")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return s, err
+	}
+	m := opts.Artifact.Manifest
+	s.Engine = &Engine{
+		program: filepath.Join(opts.Bin, "ml-engine"), dir: dir, grpc: "127.0.0.1:0", http: "127.0.0.1:0",
+		args: []string{"--models", opts.Models, "--model", m.Name + "/" + m.Version, "--insecure-control"},
+	}
+	if err := s.Engine.Start(ctx); err != nil {
+		return s, err
+	}
+	s.closers = append(s.closers, s.Engine.Stop)
+	if s.Proxy, err = NewProxy(s.Engine.grpc); err != nil {
+		return s, err
+	}
+	s.closers = append(s.closers, s.Proxy.Close)
+	return s, nil
+}
+
+// Close stops everything in reverse order.
+func (s *Stage) Close() error {
+	var errs []error
+	for _, c := range slices.Backward(s.closers) {
+		errs = append(errs, c())
+	}
+	s.closers = nil
+	return errors.Join(errs...)
+}
+
+// Machine is where this runs, and what it did besides.
+func (s *Stage) Machine(w bench.Watch) bench.Machine {
+	pids := []int{s.Engine.process.PID()}
+	for _, e := range s.running {
+		pids = append(pids, e.Process.PID())
+	}
+	return w.Machine(s.pastCPU+s.Engine.pastCPU, pids...)
+}
+
+// Engine is an ml-engine that keeps its addresses over a restart.
+type Engine struct {
+	program, dir, grpc, http string
+	args                     []string
+	process                  *process.Process
+	frozen                   bool
+	pastCPU                  time.Duration
+}
+
+// Addr is where it answers gRPC.
+func (e *Engine) Addr() string { return e.grpc }
+
+// Start starts it, again after it was killed.
+func (e *Engine) Start(ctx context.Context) error {
+	p, err := process.Start(ctx, e.program, e.dir, append(slices.Clone(e.args), "--grpc-addr", e.grpc, "--http-addr", e.http)...)
+	if err != nil {
+		return err
+	}
+	e.process, e.grpc, e.http = p, p.Addr("grpc"), p.Addr("http")
+	return nil
+}
+
+// ended says whether there is no process.
+func (e *Engine) ended() bool { return e.process.Err() != nil }
+
+// Kill ends it as a crash would. Killing it twice is fine.
+func (e *Engine) Kill() error {
+	if e.ended() {
+		return nil
+	}
+	used, _ := bench.CPU(e.process.PID())
+	e.pastCPU += used
+	return e.process.Kill()
+}
+
+// Freeze stops it in its tracks: its connections stay, and nothing is answered. Thaw lets it go on.
+func (e *Engine) Freeze() error {
+	e.frozen = true
+	return e.process.Signal(syscall.SIGSTOP)
+}
+
+// Thaw ends Freeze.
+func (e *Engine) Thaw() error {
+	e.frozen = false
+	return e.process.Signal(syscall.SIGCONT)
+}
+
+// Stop asks it to stop. One that was killed has stopped.
+func (e *Engine) Stop() error {
+	if e.ended() {
+		return nil
+	}
+	if e.frozen {
+		if err := e.Thaw(); err != nil {
+			return err
+		}
+	}
+	return e.process.Stop(stopGrace)
+}
+
+// ExecutorOptions are how an executor is started.
+type ExecutorOptions struct {
+	// Name is of its folder.
+	Name string
+	// Engine is its --engine-addr. Empty is the proxy.
+	Engine string
+	// Percent is the share of requests with a shadow, [0,100].
+	Percent int
+	// More flags.
+	More []string
+}
+
+// StartExecutor starts an executor and connects to it. It is stopped with the stage, or before by Stop.
+func (s *Stage) StartExecutor(ctx context.Context, o ExecutorOptions) (*Executor, error) {
+	if o.Engine == "" {
+		o.Engine = s.Proxy.Addr()
+	}
+	dir := filepath.Join(s.opts.Dir, o.Name)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	m := s.opts.Artifact.Manifest
+	p, err := process.Start(ctx, filepath.Join(s.opts.Bin, "executor"), dir, append([]string{
+		"--baseline", "heuristic=" + filepath.Join(s.opts.Models, m.Name, m.Version, "baseline.json"),
+		"--engine-addr", o.Engine, "--sample-percent", fmt.Sprint(o.Percent), "--insecure-control",
+		"--grpc-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0",
+	}, slices.Concat(s.opts.Flags, o.More)...)...)
+	if err != nil {
+		return nil, err
+	}
+	e, err := newExecutor(o.Name, p, s.opts)
+	if err != nil {
+		return nil, errors.Join(err, p.Stop(stopGrace))
+	}
+	s.running = append(s.running, e)
+	s.closers = append(s.closers, func() error { return s.StopExecutor(e) })
+	return e, nil
+}
+
+// StopExecutor stops it. Stopping it twice is fine.
+func (s *Stage) StopExecutor(e *Executor) error {
+	i := slices.Index(s.running, e)
+	if i < 0 {
+		return nil
+	}
+	s.running = slices.Delete(s.running, i, i+1)
+	used, _ := bench.CPU(e.Process.PID())
+	s.pastCPU += used
+	return errors.Join(e.Process.Stop(stopGrace), e.conn.Close()) // calls under way are answered first
+}

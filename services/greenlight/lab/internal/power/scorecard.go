@@ -1,0 +1,59 @@
+package power
+
+import (
+	"fmt"
+	"io"
+	"text/tabwriter"
+
+	"github.com/greenlight-ml/greenlight/pkg/gate"
+)
+
+// Scorecard judges the rows by the targets of their truths.
+func Scorecard(rows []Row) gate.Scorecard {
+	var rules []gate.Rule
+	seen := make(map[string]gate.Observation)
+	for _, r := range rows {
+		rule, asked := r.Truth.rule()
+		if !asked {
+			continue
+		}
+		rules = append(rules, rule)
+		seen[rule.Name] = r.observation()
+	}
+	return gate.Judge(rules, seen)
+}
+
+// observation is what the target of the row is about.
+func (r Row) observation() gate.Observation {
+	switch {
+	case r.Truth.Target == FewAlarms:
+		return gate.Rate(uint64(r.Aborted), uint64(r.Runs))
+	case r.Truth.Target == FewTestAlarms:
+		return gate.Rate(uint64(r.ByTest), uint64(r.Runs))
+	case r.Median == 0:
+		return gate.Missing("fewer than half of the runs were aborted: too few shadows, or too blunt a rule")
+	default:
+		return gate.Observation{Value: float64(r.Median), N: uint64(r.Runs), Bounds: r.Bounds}
+	}
+}
+
+// Table writes the rows for people.
+func Table(out io.Writer, rows []Row) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "the truth\taborted\tmedian shadows\tby a test\tby a threshold\tby the naive rule")
+	for _, r := range rows {
+		median := "-"
+		if r.Median > 0 {
+			median = fmt.Sprint(r.Median)
+		}
+		share := func(k int) string { return fmt.Sprintf("%.2f %%", 100*float64(k)/float64(r.Runs)) }
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", r.Truth, share(r.Aborted), median, share(r.ByTest), share(r.ByThreshold), share(r.Naive))
+	}
+	return w.Flush()
+}
+
+// Naive says what the naive rule is.
+func Naive() string {
+	return fmt.Sprintf("an exact one-sided test at %s of what the tests allow, looked at every %d s at %d shadows per second, so every %d shadows",
+		percent(naiveLevel), naiveSeconds, naivePerSecond, naiveEvery)
+}

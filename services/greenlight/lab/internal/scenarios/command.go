@@ -1,0 +1,132 @@
+package scenarios
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/greenlight-ml/greenlight/pkg/durable"
+)
+
+// command is a greenlight command as a process, which can be killed and halted as such.
+type command struct {
+	cmd  *exec.Cmd
+	log  string
+	done chan struct{}
+	code int // once done is closed; -1 for one that was killed
+}
+
+// run starts a command of this program. What it says goes to a log of the name in the folder.
+func (s *stage) run(name string, args ...string) (*command, error) {
+	c := &command{log: filepath.Join(s.dir, name+".log"), done: make(chan struct{})}
+	log, err := os.Create(c.log)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = log.Close() }() // the child has its own handle
+	// The context is not handed to it: a canary that is told to stop sets 0 % first.
+	c.cmd = exec.Command(s.opts.Self, args...) //nolint:noctx // see above
+	c.cmd.Stdout, c.cmd.Stderr = log, log
+	c.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := c.cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start greenlight %s: %w", args, err)
+	}
+	go func() {
+		defer close(c.done)
+		_ = c.cmd.Wait()
+		c.code = c.cmd.ProcessState.ExitCode()
+	}()
+	s.closers = append(s.closers, c.kill)
+	return c, nil
+}
+
+// signal sends the signal to a command that has not ended.
+func (c *command) signal(sig syscall.Signal) error {
+	if err := c.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return err
+	}
+	return nil
+}
+
+// kill kills it, if need be, and waits for its end.
+func (c *command) kill() error {
+	err := c.signal(syscall.SIGKILL)
+	<-c.done
+	return err
+}
+
+// said is all that the command has said so far.
+func (c *command) said() string {
+	raw, err := durable.ReadFile(c.log, durable.MaxDocument)
+	if err != nil {
+		return err.Error()
+	}
+	return string(raw)
+}
+
+// plan plans a canary and returns the phrase that confirms it, or the command that refused.
+func (s *stage) plan(state string, flags ...string) (phrase string, refused *command, err error) {
+	c, err := s.run("plan-"+state, append([]string{
+		"canary", "plan", "--engine", s.engine.Addr("grpc"), "--executor", s.executor.Addr("grpc"), "--evidence", s.evidence(),
+		"--state", filepath.Join(s.dir, state), "--policy", s.policyFile(), "--source", string(s.opts.Source),
+	}, flags...)...)
+	if err != nil {
+		return "", nil, err
+	}
+	<-c.done
+	text := c.said()
+	if c.code != 0 {
+		return "", c, nil
+	}
+	_, phrase, _ = strings.Cut(text, `--confirm "`)
+	phrase, _, ok := strings.Cut(phrase, `"`)
+	if !ok {
+		return "", nil, fmt.Errorf("no phrase in %q", text)
+	}
+	return phrase, nil, nil
+}
+
+// begin begins the canary that the phrase confirms, or goes on with it for an empty phrase.
+func (s *stage) begin(name, state, phrase string) (*command, error) {
+	args := []string{"canary", "start", "--state", filepath.Join(s.dir, state)}
+	if phrase == "" {
+		args = append(args, "--resume")
+	} else {
+		args = append(args, "--confirm", phrase)
+	}
+	return s.run(name, args...)
+}
+
+// start plans and begins a canary. The drift of an ml-engine that has just started moves with every row, so that the
+// phrase may be stale when it is given back: then it is planned again, as an operator would.
+func (s *stage) start(ctx context.Context, flags ...string) (*command, error) {
+	for range 20 {
+		phrase, refused, err := s.plan(firstState, flags...)
+		if err == nil && refused != nil {
+			err = fmt.Errorf("no plan: %s", strings.TrimSpace(refused.said()))
+		}
+		if err != nil {
+			return nil, err
+		}
+		c, err := s.begin("canary", firstState, phrase)
+		if err != nil {
+			return nil, err
+		}
+		err = s.await(ctx, "the beginning of the canary", func() (bool, error) { return ended(c) || s.record() != nil, nil })
+		if err != nil || s.record() != nil {
+			return c, err
+		}
+		if !strings.Contains(c.said(), "the drift is not that which was confirmed") {
+			return nil, fmt.Errorf("not begun: %s", strings.TrimSpace(c.said()))
+		}
+	}
+	return nil, errors.New("not begun: the drift moves between plan and start, again and again")
+}
+
+// firstState is the folder of the canary that a scenario is about.
+const firstState = "canary"

@@ -1,0 +1,136 @@
+package scenarios
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
+)
+
+// monitoring is a Prometheus that scrapes the executor every second.
+type monitoring struct {
+	program, addr, config, data, log string
+	cmd                              *exec.Cmd
+	done                             chan struct{}
+}
+
+func (s *stage) monitor(ctx context.Context) (*monitoring, error) {
+	if s.opts.Prometheus == "" {
+		return nil, fmt.Errorf("%w: prometheus is not installed (Debian: apt-get install prometheus)", errNotPlayed)
+	}
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", anyPort) // it does not tell which port it took
+	if err != nil {
+		return nil, err
+	}
+	m := &monitoring{
+		program: s.opts.Prometheus, addr: l.Addr().String(), config: filepath.Join(s.dir, "prometheus.yml"),
+		data: filepath.Join(s.dir, "prometheus"), log: filepath.Join(s.dir, "prometheus.log"),
+	}
+	config := fmt.Sprintf("global: {scrape_interval: 1s}\nscrape_configs:\n  - job_name: executor\n    static_configs: [{targets: ['%s']}]\n", s.executor.Addr("http"))
+	if err := errors.Join(l.Close(), os.WriteFile(m.config, []byte(config), 0o600)); err != nil {
+		return nil, err
+	}
+	s.closers = append(s.closers, m.kill)
+	return m, s.serve(ctx, m)
+}
+
+// serve starts it, and waits until it has scraped.
+func (s *stage) serve(ctx context.Context, m *monitoring) error {
+	log, err := os.Create(m.log)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = log.Close() }()
+	m.cmd = exec.Command(m.program, "--config.file="+m.config, "--storage.tsdb.path="+m.data, "--web.listen-address="+m.addr) //nolint:noctx // it is killed
+	m.cmd.Stdout, m.cmd.Stderr = log, log
+	m.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := m.cmd.Start(); err != nil {
+		return err
+	}
+	cmd, done := m.cmd, make(chan struct{})
+	m.done = done
+	go func() {
+		defer close(done)
+		_ = cmd.Wait()
+	}()
+	source, err := canary.NewPrometheus(canary.PrometheusOptions{URL: m.url(), Match: canary.DefaultMatch}, 1)
+	if err != nil {
+		return err
+	}
+	return s.await(ctx, "the first scrape", func() (bool, error) {
+		_, err := source.Read(ctx)
+		return err == nil, nil
+	})
+}
+
+func (m *monitoring) url() string { return "http://" + m.addr }
+
+func (m *monitoring) kill() error {
+	if m.cmd == nil {
+		return nil
+	}
+	_ = m.cmd.Process.Kill()
+	<-m.done
+	m.cmd = nil
+	return nil
+}
+
+func prometheusDown(ctx context.Context, s *stage) (string, error) {
+	m, err := s.monitor(ctx)
+	if err != nil {
+		return "", err
+	}
+	c, err := s.start(ctx, "--prometheus", m.url())
+	if err == nil {
+		err = s.awaitPhase(ctx, c, 1)
+	}
+	if err == nil {
+		err = m.kill()
+	}
+	if err != nil {
+		return "", err
+	}
+	// Held: its time is over, and it has not ended.
+	var held *canary.Phase
+	err = s.await(ctx, "a phase that is held", func() (bool, error) {
+		if ended(c) {
+			return false, fmt.Errorf("it ended without Prometheus: %s", lastLine(c))
+		}
+		held = s.lastPhase()
+		return held != nil && held.Index == 1 && strings.Contains(c.said(), "it is held: prometheus http"), nil
+	})
+	if err != nil {
+		return "", err
+	}
+	if newest := held.Samples[len(held.Samples)-1]; newest.Verdict != gate.Error {
+		return "", fmt.Errorf("%s without Prometheus: %s", newest.Verdict, newest.Reason)
+	}
+	if p, err := s.percent(ctx); err != nil || p != held.Percent {
+		return "", errors.Join(err, fmt.Errorf("%g %% while it is held", p))
+	}
+	if err := s.serve(ctx, m); err != nil {
+		return "", err
+	}
+	if _, err := s.finished(ctx, c, canary.Passed); err != nil {
+		return "", err
+	}
+	return "ERROR and held while it was down; PASSED once it was back", nil
+}
+
+// lastPhase is the newest beginning of a phase; nil before the first.
+func (s *stage) lastPhase() *canary.Phase {
+	r := s.record()
+	if r == nil || len(r.Phases) == 0 {
+		return nil
+	}
+	return &r.Phases[len(r.Phases)-1]
+}

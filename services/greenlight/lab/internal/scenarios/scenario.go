@@ -1,0 +1,108 @@
+package scenarios
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/evidence"
+	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
+)
+
+// Scenario is one thing that goes wrong.
+type Scenario struct {
+	// Name names it on the command line and its folder, Expect says in words what the canary must do.
+	Name, Expect string
+	// policy changes what the canary is judged by; nil is nothing.
+	policy func(*gate.Policy)
+	// rate is how many requests a second, when not those of the options; negative is none.
+	rate float64
+	// away says that the executor is away for a while.
+	away bool
+	// act plays it and says what was seen. The error says what was not as expected.
+	act func(context.Context, *stage) (string, error)
+}
+
+// Result is what came of a scenario.
+type Result struct {
+	Name, Expect string
+	// Seen is what was seen, or what was wrong. Verdict is ERROR for one that could not be played.
+	Seen    string
+	Verdict gate.Verdict
+	Took    time.Duration
+	Answers traffic.Answers
+	// Dir is its folder: logs, the journal of the canary, its evidence.
+	Dir string
+}
+
+// errNotPlayed is a scenario that lacks something to be played with.
+var errNotPlayed = errors.New("not played")
+
+// Play plays a scenario and judges it.
+func (sc Scenario) Play(ctx context.Context, o Options) Result {
+	s := &stage{opts: o, dir: filepath.Join(o.Dir, sc.Name), policy: o.Policy, rate: o.Rate}
+	if sc.policy != nil {
+		sc.policy(&s.policy)
+	}
+	if sc.rate != 0 {
+		s.rate = sc.rate
+	}
+	r := Result{Name: sc.Name, Expect: sc.Expect, Dir: s.dir}
+	start := time.Now()
+	seen, err := sc.play(ctx, s)
+	r.Took, r.Seen, r.Answers, r.Verdict = time.Since(start), seen, s.answers, gate.Pass
+	switch {
+	case errors.Is(err, errNotPlayed):
+		r.Verdict, r.Seen = gate.Error, err.Error()
+	case err != nil:
+		r.Verdict, r.Seen = gate.Fail, strings.ReplaceAll(err.Error(), "\n", "; ")
+	}
+	return r
+}
+
+func (sc Scenario) play(ctx context.Context, s *stage) (seen string, err error) {
+	if err := os.MkdirAll(s.dir, 0o755); err != nil {
+		return "", err
+	}
+	defer func() {
+		if end := s.tearDown(); end != nil {
+			err = errors.Join(err, end)
+		}
+		err = errors.Join(err, sc.unharmed(s))
+	}()
+	if err := s.setUp(ctx); err != nil {
+		return "", fmt.Errorf("%w: %w", errNotPlayed, err)
+	}
+	if s.rate > 0 {
+		s.send(ctx)
+	}
+	if seen, err = sc.act(ctx, s); err != nil {
+		return seen, err
+	}
+	if p, err := s.percent(ctx); err != nil || p != 0 {
+		return seen, errors.Join(err, fmt.Errorf("the executor is at %g %% in the end", p))
+	}
+	report, err := evidence.Verify(s.evidence())
+	return seen, errors.Join(err, report.Err())
+}
+
+// unharmed says what must not have happened to the baseline's answers, once all of them are counted.
+func (sc Scenario) unharmed(s *stage) error {
+	a := s.answers
+	var errs []error
+	if a.Changed > 0 {
+		errs = append(errs, fmt.Errorf("%d answers of %d are not the baseline's", a.Changed, a.Total))
+	}
+	if a.Failed > 0 || a.Away > 0 && !sc.away {
+		errs = append(errs, fmt.Errorf("%d answers of %d did not come", a.Failed+a.Away, a.Total))
+	}
+	if s.quiet != nil && a.Total == a.Away {
+		errs = append(errs, errors.New("no answer came at all"))
+	}
+	return errors.Join(errs...)
+}

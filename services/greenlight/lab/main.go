@@ -1,0 +1,27 @@
+// Command greenlight-lab proves Greenlight: what it costs, how it grows, what faults do to it, and how often its gates are
+// wrong. Nothing of it is needed to run Greenlight.
+//
+//	greenlight-lab bench          what a shadow costs on this machine
+//	greenlight-lab faults         what faults between executor and ml-engine do to decisions
+//	greenlight-lab help
+//
+// Results go to standard output, everything else to standard error. Exit codes: 0 ok, 1 failed, 2 wrong usage, 3 a target
+// was missed.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/command"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+	code := command.Main(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
