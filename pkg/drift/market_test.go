@@ -2,7 +2,6 @@ package drift_test
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -12,6 +11,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/market"
 	"github.com/greenlight-ml/greenlight/pkg/stats"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/need"
 	"github.com/greenlight-ml/greenlight/pkg/train"
 )
 
@@ -19,10 +19,7 @@ import (
 // are here. The reference study has 22 sets, with medians of 5.1 and 4.2 (raw mid), 1.56 and 1.29 (mean of mid, spread,
 // vol and rsi) and 0.147 and 0.067 (v1.8.1 overall), the last under 0.2 in 63 % and 93 % of folds.
 func TestMarkets(t *testing.T) {
-	dir := os.Getenv("GREENLIGHT_DATA")
-	if dir == "" {
-		t.Skip("GREENLIGHT_DATA is not set")
-	}
+	dir := need.Data(t)
 	sets := []struct {
 		path   string
 		symbol string

@@ -9,16 +9,13 @@ import (
 	"testing"
 
 	"github.com/greenlight-ml/greenlight/pkg/market"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/need"
 )
 
 // dataDir is the folder of the real market sets; tests that need it skip without.
 func dataDir(tb testing.TB) string {
 	tb.Helper()
-	dir := os.Getenv("GREENLIGHT_DATA")
-	if dir == "" {
-		tb.Skip("set GREENLIGHT_DATA to the folder of the market data to run this test")
-	}
-	return dir
+	return need.Data(tb)
 }
 
 // reference reads a table of the reference folder: one map per row, empty cells as NaN.

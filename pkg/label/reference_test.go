@@ -10,13 +10,11 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/label"
 	"github.com/greenlight-ml/greenlight/pkg/market"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/need"
 )
 
 func TestReferenceLabels(t *testing.T) {
-	dir := os.Getenv("GREENLIGHT_DATA")
-	if dir == "" {
-		t.Skip("set GREENLIGHT_DATA to the folder of the market data to run this test")
-	}
+	dir := need.Data(t)
 	tests := []struct{ name, path, file string }{
 		{"btcperp", "btcperp-ftx-1m", "pipeline_btcperp.csv"},
 		{"gbpusd", "gbpusd-fxcm-1m-bidask", "pipeline_gbpusd.csv"},

@@ -3,12 +3,12 @@ package market_test
 import (
 	"math"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"slices"
 	"testing"
 
 	"github.com/greenlight-ml/greenlight/pkg/market"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/need"
 )
 
 const dayMinutes = 24 * 60
@@ -187,10 +187,7 @@ func TestExamineMeasures(t *testing.T) {
 
 // No real market is taken for a frozen one: crypto and FX, quotes and trades, coarse ticks, quiet nights, maintenance.
 func TestExamineRealMarkets(t *testing.T) {
-	root := os.Getenv("GREENLIGHT_DATA")
-	if root == "" {
-		t.Skip("GREENLIGHT_DATA is not set")
-	}
+	root := need.Data(t)
 	for _, tt := range []struct {
 		path   string
 		trades bool

@@ -10,16 +10,14 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/testkit/need"
 )
 
 // dataDir is the folder of the real sets; tests of them are skipped without it.
 func dataDir(t testing.TB) string {
 	t.Helper()
-	dir := os.Getenv("GREENLIGHT_DATA")
-	if dir == "" {
-		t.Skip("GREENLIGHT_DATA is not set: the real sets (shared/data) are not here")
-	}
-	return dir
+	return need.Data(t)
 }
 
 // mid is in floating point, unlike the arithmetic of Go's constants.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/pkg/testkit/enginetest"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/need"
 )
 
 // keys makes a pair and returns both halves.
@@ -175,9 +176,7 @@ func TestSignedBaseline(t *testing.T) {
 
 // The files are those of the field: openssl reads the keys and verifies the signature.
 func TestOpenSSLAgrees(t *testing.T) {
-	if _, err := exec.LookPath("openssl"); err != nil {
-		t.Skip("openssl is not here")
-	}
+	need.Program(t, "openssl", "openssl")
 	dir := enginetest.Registry(t, "v1.8.1", "a")
 	private, _ := keys(t)
 	sign(t, dir, private, "a")

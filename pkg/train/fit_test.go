@@ -15,17 +15,14 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/eval"
 	"github.com/greenlight-ml/greenlight/pkg/model"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/need"
 	"github.com/greenlight-ml/greenlight/pkg/train"
 )
 
 // dataDir is the folder of the real market sets; tests that need it skip without.
 func dataDir(tb testing.TB) string {
 	tb.Helper()
-	dir := os.Getenv("GREENLIGHT_DATA")
-	if dir == "" {
-		tb.Skip("set GREENLIGHT_DATA to the folder of the market data to run this test")
-	}
-	return dir
+	return need.Data(tb)
 }
 
 // problem draws rows of k standard normal inputs, the first of them constant, whose labels follow a logistic model.

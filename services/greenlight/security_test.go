@@ -3,12 +3,12 @@ package main
 import (
 	"context"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/greenlight-ml/greenlight/pkg/testkit/need"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/process"
 )
 
@@ -19,9 +19,7 @@ func TestSecurityGuide(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs the programs as they are built")
 	}
-	if _, err := exec.LookPath("openssl"); err != nil {
-		t.Skip("openssl is not here")
-	}
+	need.Program(t, "openssl", "openssl")
 	root, err := filepath.Abs("../..")
 	if err != nil {
 		t.Fatal(err)

@@ -5,12 +5,13 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/greenlight-ml/greenlight/pkg/testkit/need"
 )
 
 // tracedOps is how many operations are looked at.
@@ -23,10 +24,7 @@ const calls = "openat,mkdirat,write,pwrite64,writev,fsync,fdatasync,rename,renam
 // system calls of the writer must leave nothing unsynced when an operation is acknowledged, and rename no file whose
 // content is not synced.
 func power(t *testing.T, test string) {
-	strace, err := exec.LookPath("strace")
-	if err != nil {
-		t.Skip("strace is not installed (Debian: strace)")
-	}
+	strace := need.Program(t, "strace", "strace")
 	base, err := filepath.EvalSymlinks(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
@@ -37,7 +35,7 @@ func power(t *testing.T, test string) {
 	told.listen(p, func() {})
 	if err := p.Wait(); err != nil {
 		if len(told.begun) == 0 {
-			t.Skipf("strace cannot look here: %v\n%s", err, p.out.String())
+			need.Missing(t, "strace cannot look here: %v\n%s", err, p.out.String())
 		}
 		t.Fatalf("%v\n%s", err, p.out.String())
 	}

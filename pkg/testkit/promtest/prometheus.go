@@ -17,6 +17,8 @@ import (
 	"github.com/prometheus/client_golang/api"
 	promv1 "github.com/prometheus/client_golang/api/prometheus/v1"
 	"github.com/prometheus/common/model"
+
+	"github.com/greenlight-ml/greenlight/pkg/testkit/need"
 )
 
 // Server is a Prometheus that runs until the test ends.
@@ -36,14 +38,10 @@ type Options struct {
 	Data string
 }
 
-// Program finds prometheus or promtool, and skips the test without it.
+// Program returns the path of prometheus or promtool.
 func Program(t *testing.T, name string) string {
 	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil {
-		t.Skipf("%s is not installed (Debian: apt-get install prometheus)", name)
-	}
-	return path
+	return need.Program(t, name, "prometheus")
 }
 
 // Start returns a server that is ready.

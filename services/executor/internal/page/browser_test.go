@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/testkit/need"
 )
 
 // frame shows the page at a width that a window of the browser cannot have, and sends the test what it holds once it has
@@ -28,10 +30,7 @@ const t = setInterval(() => {
 // browser runs headless Chromium on the address and returns what its console said.
 func browser(t *testing.T, url string, flags ...string) (console string) {
 	t.Helper()
-	path, err := exec.LookPath("chromium")
-	if err != nil {
-		t.Skip("chromium is not installed: the page is not looked at (Debian's package is chromium)")
-	}
+	path := need.Program(t, "chromium", "chromium")
 	args := append([]string{
 		"--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking",
 		"--user-data-dir=" + t.TempDir(), "--enable-logging=stderr", "--timeout=30000", "--dump-dom",

@@ -1,13 +1,13 @@
 package driftcompare
 
 import (
-	"os"
 	"path/filepath"
 	"testing"
 
 	"github.com/greenlight-ml/greenlight/pkg/drift"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/market"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/need"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
 )
 
@@ -16,10 +16,7 @@ import (
 // it reaches without drift. On FIL/USDT, where the tick is 3 basis points wide, the share of minutes without a change
 // moves with the price: v1.8.1 misses both, by little, and is a FAIL as it must be.
 func TestMarkets(t *testing.T) {
-	dir := os.Getenv("GREENLIGHT_DATA")
-	if dir == "" {
-		t.Skip("GREENLIGHT_DATA is not set: no market data to test with")
-	}
+	dir := need.Data(t)
 	sets := []struct {
 		path string
 		// reference is the days of the reference; BTC-PERP has only 31.

@@ -2,7 +2,6 @@ package retrain
 
 import (
 	"math"
-	"os"
 	"path/filepath"
 	"slices"
 	"sort"
@@ -11,6 +10,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/drift"
 	"github.com/greenlight-ml/greenlight/pkg/eval"
 	"github.com/greenlight-ml/greenlight/pkg/market"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/need"
 	"github.com/greenlight-ml/greenlight/pkg/train"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
 )
@@ -155,10 +155,7 @@ func bruteForce(p *Population, name string, fold train.Fold, days []int) float64
 // TestMarket is the point of v1.8.1: on GBPUSD the raw price leaves its training range within a week, as a
 // rule, and the relative features do not.
 func TestMarket(t *testing.T) {
-	dir := os.Getenv("GREENLIGHT_DATA")
-	if dir == "" {
-		t.Skip("GREENLIGHT_DATA is not set: no market data to test with")
-	}
+	dir := need.Data(t)
 	d, err := experiment.Read(filepath.Join(dir, "gbpusd-fxcm-1m-bidask"), market.ReadOptions{})
 	if err != nil {
 		t.Fatal(err)
