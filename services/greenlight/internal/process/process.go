@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -24,6 +25,8 @@ type Process struct {
 	addrs map[string]string
 	done  chan struct{}
 	err   error // of Wait, readable once done is closed
+	// killed says that Kill has ended it.
+	killed atomic.Bool
 }
 
 // Start runs the program with the arguments, adds --address-file, and returns when the program has bound its addresses.
@@ -105,15 +108,19 @@ func (p *Process) Err() error {
 	}
 }
 
-// Kill ends the process at once, as a crash would, and waits until it is gone. It returns what Stop would have to say of
-// processes that had ended before.
+// Kill ends the process at once, as a crash would, and waits until it is gone. It returns an error if the process had ended
+// before. Killing twice is fine.
 func (p *Process) Kill() error {
+	if p.killed.Load() {
+		return nil
+	}
 	if err := p.Err(); err != nil {
 		return err
 	}
 	if err := p.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return fmt.Errorf("kill %s: %w", p.name, err)
 	}
+	p.killed.Store(true)
 	<-p.done
 	return nil
 }

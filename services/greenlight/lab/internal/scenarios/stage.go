@@ -91,6 +91,7 @@ func (s *stage) setUp(ctx context.Context) error {
 	if err := s.startExecutor(ctx, anyPort, anyPort); err != nil {
 		return err
 	}
+	s.closers = append(s.closers, func() error { return s.executor.Kill() }) // the one that runs then
 	if conn, err = s.dial(s.executor.Addr("grpc")); err != nil {
 		return err
 	}
@@ -107,9 +108,6 @@ func (s *stage) startExecutor(ctx context.Context, grpc, http string) (err error
 		"--baseline", "heuristic="+filepath.Join(s.opts.Models, m.Name, m.Version, "baseline.json"), "--insecure-control",
 		"--engine-addr", s.relay.addr, "--grpc-addr", grpc, "--http-addr", http, "--state-dir", filepath.Join(s.dir, "state"),
 		"--shadow-timeout", s.opts.ShadowTimeout.String())
-	if err == nil {
-		s.closers = append(s.closers, s.executor.Kill)
-	}
 	return err
 }
 
