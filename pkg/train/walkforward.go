@@ -26,7 +26,7 @@ type Options struct {
 // here, rather than all schemas taken, so that a new schema does not change the results of the old ones.
 func DefaultOptions() Options {
 	o := Options{Fit: DefaultFitOptions(), Split: DefaultSplit()}
-	for _, name := range []string{"v1.8", "v1.8.1"} {
+	for _, name := range []string{"v1.8", feature.DefaultSchema} {
 		if s, ok := feature.Lookup(name); ok {
 			o.Also = append(o.Also, s)
 		}

@@ -113,9 +113,9 @@ func (f *calibrateFlags) run(ctx context.Context, c console) error {
 
 // pools are the days to draw from.
 func (f *calibrateFlags) pools(c console, header *evidence.Header) ([]*calibration.Pool, error) {
-	schema, ok := feature.Lookup(defaultSchema)
+	schema, ok := feature.Lookup(feature.DefaultSchema)
 	if !ok {
-		return nil, fmt.Errorf("no schema %s", defaultSchema)
+		return nil, fmt.Errorf("no schema %s", feature.DefaultSchema)
 	}
 	market := func(d *dataFlags, name string) (*calibration.Pool, error) {
 		data, err := d.load(c)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/market"
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
@@ -82,7 +83,7 @@ func soakModels(ctx context.Context, opts *soak.Options) error {
 	if err != nil {
 		return err
 	}
-	s, err := experiment.Run(ctx, data, experiment.Options{Versions: map[string]string{"v1.8.1": defaultModel, "v1.8": "v1.8-b0"}})
+	s, err := experiment.Run(ctx, data, experiment.Options{Versions: map[string]string{feature.DefaultSchema: defaultModel, "v1.8": "v1.8-b0"}})
 	if err != nil {
 		return err
 	}
