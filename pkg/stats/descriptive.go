@@ -5,9 +5,9 @@ import (
 	"math"
 )
 
-// Correlation is the matrix of Pearson's correlations of columns of one length: symmetric, 1 on the diagonal, within
-// [-1,1]. A pair with a column that is constant, or that has a NaN or an infinity, is NaN, its diagonal too. It panics
-// when the lengths differ.
+// Correlation returns the matrix of Pearson correlations of columns of equal length: symmetric, 1 on the diagonal,
+// within [-1,1]. If a column is constant or contains NaN or an infinity, its entries are NaN, including the diagonal.
+// It panics if the lengths differ.
 func Correlation(columns ...[]float64) [][]float64 {
 	unit := make([][]float64, len(columns))
 	for j, c := range columns {
@@ -37,13 +37,13 @@ func Correlation(columns ...[]float64) [][]float64 {
 	return r
 }
 
-// centred is x less its mean; all 0 when x is constant, whatever the rounding of its mean.
+// centred returns x minus its mean; all 0 if x is constant, whatever the rounding of the mean.
 func centred(x []float64) []float64 {
 	c := make([]float64, len(x))
 	if len(x) == 0 {
 		return c
 	}
-	// The mean is of what exceeds the first value: that of a constant is then exact.
+	// Averages the differences from the first value, so that the mean of a constant is exact.
 	mean := 0.0
 	for _, v := range x {
 		mean += v - x[0]
@@ -61,4 +61,22 @@ func dot(a, b []float64) float64 {
 		sum += float64(v * b[i])
 	}
 	return sum
+}
+
+// Quantile returns the q-quantile, q in [0,1], of values in ascending order without NaN. It interpolates linearly
+// between the order statistics at (n-1)q (type 7 of Hyndman and Fan, the default of R and numpy). NaN without values.
+//
+// R. J. Hyndman, Y. Fan (1996), "Sample Quantiles in Statistical Packages", The American Statistician 50.
+func Quantile(ascending []float64, q float64) float64 {
+	n := len(ascending)
+	if n == 0 || math.IsNaN(q) {
+		return math.NaN()
+	}
+	h := max(0, min(1, q)) * float64(n-1)
+	i := int(h)
+	if i >= n-1 {
+		return ascending[n-1]
+	}
+	low, high := ascending[i], ascending[i+1]
+	return low + float64((h-float64(i))*(high-low))
 }

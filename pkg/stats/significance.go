@@ -1,19 +1,22 @@
 package stats
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
-// bets are how much larger, in log odds, the rate is that each part of the wealth bets on: from 1.6 times the odds, since
-// less is nothing to stop for, to 55 times. They double, so that one of them is at most a factor of 1.4 off whatever the
-// true rate is, which costs little of the growth, and four of them cost at most log 4 in log wealth.
+// bets are the increases in log odds that the parts of the wealth bet on: from 1.6 times the odds (less is no reason to
+// stop) to 55 times. They double, so that one of them is within a factor of 1.4 of the true rate. That costs little
+// growth, and splitting among four costs at most log 4 in log wealth.
 var bets = [...]float64{0.5, 1, 2, 4}
 
-// EValue is the wealth of a gambler who began with 1 and has bet, trial by trial, that failures come more often than at
-// the rate p0, in (0,1): an even mixture of likelihood ratios against rates above p0.
+// EValue returns the wealth of a gambler who started with 1 and bets, trial by trial, that failures occur more often
+// than at the rate p0, in (0,1). It is an even mixture of likelihood ratios against rates above p0.
 //
-// While the true rate is at most p0, whatever happened before, the wealth is a supermartingale, so that the chance that it
-// ever reaches 1/alpha is at most alpha (Ville's inequality). It may therefore be looked at after every trial, and acted
-// upon at any time. It depends on the counts alone, not on their order, and falls as p0 rises. It is NaN when failures
-// exceed trials or p0 is out of range, and never more than the largest float64, so that it can stand in JSON.
+// While the true rate is at most p0, whatever happened before, the wealth is a supermartingale: the probability that it
+// ever reaches 1/alpha is at most alpha (Ville's inequality). It may be checked after every trial, and acted on at any
+// time. It depends on the counts alone, not on their order, and falls as p0 rises. It is NaN if failures exceed trials
+// or p0 is out of range. It never exceeds the largest float64, so that it fits into JSON.
 //
 // J. Ville (1939), "Etude critique de la notion de collectif". I. Waudby-Smith and A. Ramdas (2024), "Estimating means of
 // bounded random variables by betting", J. Royal Statistical Society B 86.
@@ -32,16 +35,16 @@ func EValue(failures, trials uint64, p0 float64) float64 {
 	return min(math.MaxFloat64, sum/float64(len(bets)))
 }
 
-// AnytimeLower is a lower bound of the rate of failures, in [0,1]: the smallest rate that [EValue] does not reject at
-// alpha, in (0,1). However often it is looked at, the chance that it ever lies above the true rate is at most alpha. It is
-// 0 without trials, and NaN when failures exceed trials or alpha is out of range. An upper bound is 1 less the lower bound
-// of the rate of successes.
+// AnytimeLower returns a lower bound of the failure rate, in [0,1]: the smallest rate that [EValue] does not reject at
+// alpha, in (0,1). However often it is checked, the probability that it ever exceeds the true rate is at most alpha. It
+// is 0 without trials, and NaN if failures exceed trials or alpha is out of range. An upper bound is 1 minus the lower
+// bound of the success rate.
 func AnytimeLower(failures, trials uint64, alpha float64) float64 {
 	if failures > trials || !(alpha > 0 && alpha < 1) {
 		return math.NaN()
 	}
 	low, high := 0.0, 1.0
-	for range 60 { // halvings of [0,1]: to the last bits of a float64
+	for range 60 { // bisect [0,1] to the last bits of a float64
 		if middle := (low + high) / 2; EValue(failures, trials, middle) >= 1/alpha {
 			low = middle
 		} else {
@@ -49,4 +52,33 @@ func AnytimeLower(failures, trials uint64, alpha float64) float64 {
 		}
 	}
 	return low
+}
+
+// BenjaminiHochberg returns the adjusted p-values of a family of tests, in the same order. If all tests with an
+// adjusted p-value at or below a level are called, on average at most that share of the calls is wrong.
+//
+// Y. Benjamini and Y. Hochberg (1995), "Controlling the false discovery rate: a practical and powerful approach to
+// multiple testing", J. Royal Statistical Society B 57.
+func BenjaminiHochberg(p []float64) []float64 {
+	order := make([]int, len(p))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(a, b int) int {
+		switch {
+		case p[a] < p[b]:
+			return -1
+		case p[a] > p[b]:
+			return 1
+		}
+		return 0
+	})
+	adjusted := make([]float64, len(p))
+	least := 1.0
+	for rank := len(p); rank > 0; rank-- {
+		i := order[rank-1]
+		least = min(least, p[i]*float64(len(p))/float64(rank))
+		adjusted[i] = least
+	}
+	return adjusted
 }
