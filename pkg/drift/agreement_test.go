@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// The closed form and the bootstrap are two ways to the same noise, for features whose days are alike and for those whose
-// days differ, alone and in the mean.
+// The closed form and the bootstrap give the same noise, for features whose days are alike and for those whose days
+// differ, alone and in the mean.
 func TestExpectedIsTheMeanOfTheDraws(t *testing.T) {
 	rng := rand.New(rand.NewPCG(8, 0))
 	const days, perDay = 28, 200
@@ -39,8 +39,8 @@ func TestExpectedIsTheMeanOfTheDraws(t *testing.T) {
 			for _, v := range draws {
 				mean += v / float64(len(draws))
 			}
-			// Days drawn with replacement vary by (days - 1)/days of the variance of the closed form, which is the first
-			// order of a series.
+			// Days drawn with replacement vary by (days - 1)/days of the variance in the closed form, which is the
+			// first order of a series.
 			if want := n.Expected * (days - 1) / days; math.Abs(mean/want-1) > 0.08 {
 				t.Errorf("%s, %d days: mean of the draws %v, want about %v", what, present, mean, want)
 			}

@@ -6,25 +6,25 @@ import (
 	"slices"
 )
 
-// Counts are rows counted by the bins of a profile: the present, as far as drift is concerned. Counts of single days
-// can be kept and merged into any window. They are not safe for concurrent use.
+// Counts holds rows counted by the bins of a profile: the present, for measuring drift. Counts of single days can be
+// kept and merged into any window. They are not safe for concurrent use.
 type Counts struct {
 	profile *Profile
-	// bins are those of all features, one after the other.
+	// bins holds the bins of all features, one after the other.
 	bins []uint64
-	// scored are the vectors, inputs those of them that came with raw inputs.
-	scored, inputs tally
+	// scored counts all vectors, inputs those that came with raw inputs.
+	scored, inputs rowCount
 }
 
-// tally is how many rows there are, and of which days.
-type tally struct {
+// rowCount is a number of rows and the days they are from.
+type rowCount struct {
 	rows uint64
-	// days are those seen, ascending; last is the latest one observed.
+	// days are the observed days, ascending; last is the latest one observed.
 	days []int
 	last int
 }
 
-func (t *tally) add(day int, rows uint64) {
+func (t *rowCount) add(day int, rows uint64) {
 	if day != t.last || len(t.days) == 0 {
 		if i, seen := slices.BinarySearch(t.days, day); !seen {
 			t.days = slices.Insert(t.days, i, day)
@@ -34,25 +34,25 @@ func (t *tally) add(day int, rows uint64) {
 	t.rows += rows
 }
 
-func (t *tally) merge(o tally) {
+func (t *rowCount) merge(o rowCount) {
 	for _, d := range o.days {
 		t.add(d, 0)
 	}
 	t.rows += o.rows
 }
 
-// NewCounts are counts of nothing.
+// NewCounts returns empty counts.
 func NewCounts(p *Profile) *Counts {
 	return &Counts{profile: p, bins: make([]uint64, p.offsets[len(p.Features)])}
 }
 
-// maxRows is how many rows counts from elsewhere may be of: as many as a float64 tells apart, so that shares of them are right
-// and sums of many replicas' do not overflow.
+// maxRows limits the rows of foreign counts to what a float64 represents exactly. Shares of them stay right, and sums
+// over many replicas do not overflow.
 const maxRows = 1 << 53
 
-// CountsOf are counts that were made elsewhere with the same profile: for each feature the rows in its bins, and the
-// days of the vectors and of those with raw inputs, in any order. It fails when these do not agree with each other or
-// with the profile, or are of more rows than have ever been counted anywhere (2^53).
+// CountsOf returns counts that were made elsewhere with the same profile: for each feature the rows in its bins, and
+// the days of the vectors and of those with raw inputs, in any order. It returns an error if these are inconsistent, do
+// not fit the profile, or have more than 2^53 rows.
 func CountsOf(p *Profile, bins [][]uint64, days, inputDays []int) (*Counts, error) {
 	if len(bins) != len(p.Features) {
 		return nil, fmt.Errorf("counts of %d features: the profile has %d", len(bins), len(p.Features))
@@ -91,9 +91,9 @@ func CountsOf(p *Profile, bins [][]uint64, days, inputDays []int) (*Counts, erro
 	return c, nil
 }
 
-// Observe counts one vector, with a value per feature of the profile, NaN where it is missing, on the given UTC day. The
-// raw inputs, which come last, may be left out as a whole: they then count nowhere. It allocates nothing but for a new
-// day. It panics when x has another length.
+// Observe counts one vector on the given UTC day, with a value per feature of the profile, NaN if missing. The raw
+// inputs, which come last, may be left out together: they are then not counted. It allocates only for a new day. It
+// panics if x has another length.
 func (c *Counts) Observe(day int, x []float64) {
 	features := c.profile.Features
 	if len(x) != len(features) && len(x) != c.profile.scored {
@@ -111,7 +111,7 @@ func (c *Counts) Observe(day int, x []float64) {
 	}
 }
 
-// Merge adds what o has counted. It fails with [ErrProfile] when o is of another profile.
+// Merge adds the counts of o. It returns [ErrProfile] if o is of another profile.
 func (c *Counts) Merge(o *Counts) error {
 	if c.profile != o.profile {
 		return ErrProfile
@@ -124,38 +124,39 @@ func (c *Counts) Merge(o *Counts) error {
 	return nil
 }
 
-// Reset forgets all rows and days.
+// Reset drops all rows and days.
 func (c *Counts) Reset() {
-	for _, t := range []*tally{&c.scored, &c.inputs} {
+	for _, t := range []*rowCount{&c.scored, &c.inputs} {
 		t.rows, t.days = 0, t.days[:0]
 	}
 	clear(c.bins)
 }
 
-// of is the tally that feature i belongs to.
-func (c *Counts) of(i int) *tally {
+// of returns the row count that feature i belongs to.
+func (c *Counts) of(i int) *rowCount {
 	if i < c.profile.scored {
 		return &c.scored
 	}
 	return &c.inputs
 }
 
-// Rows is the number of vectors.
+// Rows returns the number of vectors.
 func (c *Counts) Rows() uint64 { return c.scored.rows }
 
-// RowsOf is the number of vectors that had feature i: fewer than all of them for a raw input.
+// RowsOf returns the number of vectors that had feature i: fewer than all for a raw input.
 func (c *Counts) RowsOf(i int) uint64 { return c.of(i).rows }
 
-// Days are the UTC days that have a vector, ascending.
+// Days returns the UTC days with a vector, ascending.
 func (c *Counts) Days() []int { return slices.Clone(c.scored.days) }
 
-// DaysOf are the UTC days that have feature i, ascending.
+// DaysOf returns the UTC days with feature i, ascending.
 func (c *Counts) DaysOf(i int) []int { return slices.Clone(c.of(i).days) }
 
-// Bins are the numbers of rows in the bins of feature i. It is the counts' own memory and must not be changed.
+// Bins returns the number of rows in each bin of feature i. The slice is the counts' own memory and must not be
+// changed.
 func (c *Counts) Bins(i int) []uint64 { return c.bins[c.profile.offsets[i]:c.profile.offsets[i+1]] }
 
-// Shares are the shares of rows in the bins of feature i; NaN without rows.
+// Shares returns the share of rows in each bin of feature i; NaN without rows.
 func (c *Counts) Shares(i int) []float64 {
 	bins, rows := c.Bins(i), c.RowsOf(i)
 	s := make([]float64, len(bins))

@@ -43,7 +43,8 @@ func TestObserve(t *testing.T) {
 	}
 }
 
-// By hand: the reference has ten rows in each of ten bins, the present all rows in the first two, in equal parts.
+// By hand: the reference has ten rows in each of ten bins; the present has all rows in the first two bins, in equal
+// parts.
 func TestProfilePSI(t *testing.T) {
 	p := profile(t, []drift.Column{{Name: "x", Values: upTo(100)}, {Name: "one", Values: slices.Repeat([]float64{1}, 100)}}, make([]int, 100))
 	c := drift.NewCounts(p)
@@ -51,7 +52,7 @@ func TestProfilePSI(t *testing.T) {
 		c.Observe(0, []float64{x, 1})
 	}
 	overall, features := p.PSI(c)
-	// Twice (0.5 - 0.1) ln 5, and eight times (0.0001 - 0.1) ln 0.001; missing and out of domain are empty in both.
+	// Twice (0.5 - 0.1) ln 5, and eight times (0.0001 - 0.1) ln 0.001. Missing and out of domain are empty in both.
 	want := 0.8*math.Log(5) + 0.7992*math.Log(1000)
 	if !same(features[0], want) || features[1] != 0 || !same(overall, want/2) {
 		t.Errorf("got %v and %v, want %v and 0, overall half of it", overall, features, want)
@@ -109,7 +110,7 @@ func TestPSIProperties(t *testing.T) {
 		}
 	}
 
-	// In another unit (a power of two, so that nothing is rounded) the bins move with the values.
+	// In another unit the bins move with the values. The factor is a power of two, so nothing is rounded.
 	scale := func(columns []drift.Column) []drift.Column {
 		scaled := slices.Clone(columns)
 		for j := range scaled {
@@ -123,7 +124,7 @@ func TestPSIProperties(t *testing.T) {
 	scaled := profile(t, scale(reference), days)
 	check("rescaled", scaled, count(scaled, scale(present), presentDays))
 	if reflect.DeepEqual(scaled.Features[0].Edges, p.Features[0].Edges) {
-		t.Error("rescaled: the edges stayed")
+		t.Error("rescaled: the edges did not change")
 	}
 }
 
@@ -166,7 +167,7 @@ func BenchmarkObserve(b *testing.B) {
 	for j := range columns {
 		columns[j].Name = string(rune('a' + j))
 		for range n {
-			v := 1.0 // the first is bias
+			v := 1.0 // the first feature is bias
 			if j > 0 {
 				v = rng.NormFloat64()
 			}

@@ -9,64 +9,64 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/stats"
 )
 
-// Feature is how one feature was distributed in the reference: its bins, and their shares.
+// Feature describes how one feature was distributed in the reference: its bins and their shares.
 //
-// The bins are, in this order: len(Edges)+1 bins between the edges, where that of x is the number of edges strictly
-// below x; one for each of Values, which then counts nowhere else; [Missing]; [OutOfDomain].
+// The bins are, in this order: len(Edges)+1 bins between the edges, where the bin of x is the number of edges strictly
+// below x; one for each of Values, which counts in no other bin; [Missing]; [OutOfDomain].
 type Feature struct {
 	Name string `json:"name"`
-	// Role is what it is to the model.
+	// Role is the role of the column for the model.
 	Role Role `json:"role"`
-	// Domain bounds the values that can be; nil is all finite numbers.
+	// Domain limits the possible values; nil means all finite numbers.
 	Domain *Domain `json:"domain,omitempty"`
-	// Step is what values are rounded to before they are binned, a power of ten: what differs by less is float noise. 0
-	// does not round, as the first profiles did.
+	// Step is the power of ten to which values are rounded before binning: smaller differences are float noise. 0 means
+	// no rounding, as in the first profiles.
 	Step float64 `json:"step,omitempty"`
-	// Unit is the distance of the points of a lattice on which the values are, because the price moves in ticks; of
-	// exp(value) where that is on one. 0 without a lattice. It records how the edges were made.
+	// Unit is the distance between the lattice points on which the values (or exp(value)) lie, because the price moves
+	// in ticks. It is 0 without a lattice. It records how the edges were made.
 	Unit float64 `json:"unit,omitempty"`
-	// Weight is the share of what the model makes of its features that it makes of this one, in [0,1]; those of all
-	// features add up to 1, or are all 0 where that is not known.
+	// Weight is the feature's share of the model's total importance, in [0,1]. The weights of all features add up to 1,
+	// or are all 0 if unknown.
 	Weight float64 `json:"weight,omitempty"`
-	// Edges are the deciles of the reference (type 7) without duplicates, ascending; on a lattice, the middles between
-	// points that are nearest to them.
+	// Edges are the deciles of the reference (type 7) without duplicates, ascending; on a lattice, the nearest
+	// midpoints between points.
 	Edges []float64 `json:"edges"`
-	// Values are those that 5 % of the rows or more had, ascending: a value that is that frequent would break bins
-	// between edges, as a constant does. There are none on a lattice, whose edges separate the points.
+	// Values are the values that at least 5 % of the rows have, ascending: such frequent values, and constants, would
+	// make bins between edges useless. There are none on a lattice, whose edges separate the points.
 	Values []float64 `json:"values"`
-	// Shares are the shares of the reference's rows, one per bin, in [0,1], before the floor.
+	// Shares are the shares of the reference rows, one per bin, in [0,1], before the floor.
 	Shares []float64 `json:"shares"`
-	// Daily are the rows of each of the reference's days, in the order of [Profile.Days], one number per bin: what the
-	// index does without drift follows from how the days differ.
+	// Daily are the rows of each reference day, in the order of [Profile.Days], one number per bin. The index without
+	// drift follows from how the days differ.
 	Daily [][]int `json:"daily"`
 
 	search search
 }
 
-// Role is what a watched column is to the model.
+// Role is the role of a watched column for the model.
 type Role string
 
 // The roles. The zero value stands for [ModelFeature].
 const (
-	// ModelFeature is what the model scores. The overall index is the mean over these.
+	// ModelFeature is an input of the model. The overall index is the mean over these.
 	ModelFeature Role = "feature"
-	// Score is the model's answer.
+	// Score is the model's output.
 	Score Role = "score"
-	// RawInput is what the features are made of, such as the price: it is watched beside them, where it is known, and
-	// so has rows and days of its own.
+	// RawInput is what features are computed from, such as the price. It is watched where it is known, so it has its
+	// own rows and days.
 	RawInput Role = "input"
 )
 
-// Domain is the values that a feature can have, Low <= x <= High.
+// Domain is the range of possible values of a feature, Low <= x <= High.
 type Domain struct {
 	Low  float64 `json:"low"`
 	High float64 `json:"high"`
 }
 
-// valueShare is the inverse of the share of rows that makes a value a bin of its own.
+// valueShare is the inverse of the share of rows from which a value gets its own bin.
 const valueShare = 20
 
-// newFeature makes the bins of a column; its shares follow from the counts. days are the numbers of the rows of each day.
+// newFeature makes the bins of a column; its shares follow from the counts. days lists the row numbers of each day.
 func newFeature(c Column, days [][]int) Feature {
 	f := Feature{Name: c.Name, Role: c.Role, Weight: c.Weight, Edges: []float64{}, Values: []float64{}}
 	if c.Domain != nil {
@@ -86,7 +86,7 @@ func newFeature(c Column, days [][]int) Feature {
 	return f
 }
 
-// bins sets the edges and the single values, from the usual values and from all of them by row.
+// bins sets the edges and the single values, from the ordinary values and from all values by row.
 func (f *Feature) bins(usual, all []float64, days [][]int) {
 	digits := digitsOf(usual)
 	f.Step = math.Pow10(-digits)
@@ -130,7 +130,7 @@ func (f *Feature) bins(usual, all []float64, days [][]int) {
 	f.clamp()
 }
 
-// clamp keeps the edges in the domain, ascending.
+// clamp keeps the edges within the domain, ascending.
 func (f *Feature) clamp() {
 	for i, e := range f.Edges {
 		if f.Domain != nil {
@@ -140,7 +140,7 @@ func (f *Feature) clamp() {
 	f.Edges = slices.Compact(f.Edges)
 }
 
-// within reports whether x is in the domain; NaN is in none.
+// within reports whether x is in the domain; NaN never is.
 func (f *Feature) within(x float64) bool {
 	if f.Domain != nil {
 		return f.Domain.Low <= x && x <= f.Domain.High
@@ -148,7 +148,7 @@ func (f *Feature) within(x float64) bool {
 	return math.Abs(x) <= math.MaxFloat64
 }
 
-// Bins is the number of bins.
+// Bins returns the number of bins.
 func (f *Feature) Bins() int { return len(f.Edges) + 1 + len(f.Values) + 2 }
 
 // The names of the last two bins.
@@ -157,8 +157,8 @@ const (
 	OutOfDomain = "out_of_domain"
 )
 
-// BinName is a bin's name for machines, short and without spaces: q1, q2, ... between the edges, v1, v2, ... for single
-// values, [Missing] and [OutOfDomain].
+// BinName returns a bin's name for machines, short and without spaces: q1, q2, ... between the edges, v1, v2, ... for
+// single values, [Missing] and [OutOfDomain].
 func (f *Feature) BinName(bin int) string {
 	between, single := len(f.Edges)+1, len(f.Values)
 	switch {
@@ -173,7 +173,7 @@ func (f *Feature) BinName(bin int) string {
 	}
 }
 
-// BinRange says for people what is in a bin: "(0.1, 0.25]", "= 0".
+// BinRange describes the content of a bin for people: "(0.1, 0.25]", "= 0".
 func (f *Feature) BinRange(bin int) string {
 	edges, between, single := f.Edges, len(f.Edges)+1, len(f.Values)
 	switch {
@@ -192,10 +192,10 @@ func (f *Feature) BinRange(bin int) string {
 	}
 }
 
-// Bin is the bin of x.
+// Bin returns the bin of x.
 func (f *Feature) Bin(x float64) int { return f.search.bin(x) }
 
-// define is the bin of x by definition; [Feature.Bin] is the same, faster.
+// define returns the bin of x by definition; [Feature.Bin] gives the same result faster.
 func (f *Feature) define(x float64) int {
 	between, single := len(f.Edges)+1, len(f.Values)
 	switch {
@@ -218,7 +218,7 @@ func (f *Feature) define(x float64) int {
 	return below
 }
 
-// around is where values are that are rounded to v: above low, and not above high.
+// around returns the range of values that are rounded to v: above low and not above high.
 func (f *Feature) around(v float64) (low, high float64) {
 	if f.Step == 0 {
 		return math.Nextafter(v, math.Inf(-1)), v
@@ -226,7 +226,7 @@ func (f *Feature) around(v float64) (low, high float64) {
 	return v - f.Step/2, v + f.Step/2
 }
 
-// check says what is wrong with a feature that was read.
+// check returns an error if a feature that was read is invalid.
 func (f *Feature) check(days []int, rows int) error {
 	if d := f.Domain; d != nil && !(d.Low <= d.High) {
 		return fmt.Errorf("domain from %v to %v", d.Low, d.High)
@@ -275,7 +275,7 @@ func (f *Feature) check(days []int, rows int) error {
 	return nil
 }
 
-// shares are counts divided by rows.
+// shares returns counts divided by rows.
 func shares(counts []int, rows int) []float64 {
 	s := make([]float64, len(counts))
 	for i, n := range counts {

@@ -9,8 +9,8 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/drift"
 )
 
-// FuzzMerge adds counts that came from elsewhere, as replicas send them: they are refused, or every index of the sum is a
-// number of at least 0, the rows add up and the shares of each feature do so to 1.
+// FuzzMerge adds foreign counts, as replicas send them. They are refused, or every index of the sum is at least 0, the
+// rows add up, and the shares of each feature add up to 1.
 func FuzzMerge(f *testing.F) {
 	columns, days := rows(1, 6, 20)
 	p, err := drift.NewProfile(columns, days)
@@ -22,7 +22,7 @@ func FuzzMerge(f *testing.F) {
 	f.Fuzz(func(t *testing.T, a, b []byte, days, inputs, shift uint8) {
 		of := func(data []byte) (*drift.Counts, bool) {
 			bins := make([][]uint64, len(p.Features))
-			rows := [2]uint64{} // of vectors, and of those with raw inputs
+			rows := [2]uint64{} // rows of vectors, and of those with raw inputs
 			for i := range p.Features {
 				bins[i] = make([]uint64, p.Features[i].Bins())
 				part := 0
@@ -38,7 +38,7 @@ func FuzzMerge(f *testing.F) {
 				}
 				if i == 0 || i == p.Scored() {
 					rows[part] = sum
-				} else if shift%2 == 0 { // so that most of them agree
+				} else if shift%2 == 0 { // makes most of them agree
 					bins[i][0] += rows[part] - sum
 				}
 			}
@@ -85,8 +85,8 @@ func FuzzMerge(f *testing.F) {
 	})
 }
 
-// FuzzProfile reads a drift profile, which comes with a model: it is refused, or it counts and gives indices, and writes
-// itself as it was read.
+// FuzzProfile reads a drift profile, as it comes with a model. It is refused, or it counts, gives indices, and is
+// written as it was read.
 func FuzzProfile(f *testing.F) {
 	columns, days := rows(1, 6, 20)
 	p, err := drift.NewProfile(columns, days)
@@ -125,7 +125,7 @@ func FuzzProfile(f *testing.F) {
 		}
 		back := &drift.Profile{}
 		if err := json.Unmarshal(again, back); err != nil {
-			t.Fatalf("does not read what it wrote: %v", err)
+			t.Fatalf("cannot read what it wrote: %v", err)
 		}
 	})
 }

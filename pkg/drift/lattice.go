@@ -8,23 +8,24 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/stats"
 )
 
-// Prices move in ticks, so a return has values on a lattice: the multiples of a unit that depends on the price and on
-// the volatility of the day. Where a unit is not small against the spread of the returns, a decile falls on a lattice
-// point, and the index jumps when the unit changes a little. Edges are therefore put between the points.
+// Prices move in ticks, so returns lie on a lattice: the multiples of a unit that depends on the price and on the day's
+// volatility. If the unit is not small relative to the spread of the returns, a decile falls on a lattice point, and
+// the index jumps when the unit changes a little. Edges are therefore placed between points.
 const (
-	// stepDigits is the relative precision of values: what differs by less is float noise, and the same value.
+	// stepDigits is the relative precision of values: smaller differences are float noise.
 	stepDigits = 9
-	// minOnLattice is how many values of a day it takes to see a lattice.
+	// minOnLattice is how many values of a day are needed to detect a lattice.
 	minOnLattice = 20
-	// nearPoint is how far from a multiple a value may be, in units: the unit itself moves with the price in a day.
+	// nearPoint is how far from a multiple a value may be, in units: the unit itself moves with the price during a day.
 	nearPoint = 0.1
-	// onLattice is the share of a day's values near a multiple from which it is a lattice; without one it is about 0.2.
+	// onLattice is the share of a day's values near a multiple from which there is a lattice; without one it is about
+	// 0.2.
 	onLattice = 0.9
-	// frequentPoint is the inverse of the share of a day's values from which a multiple is frequent.
+	// frequentPoint is the inverse of the share of a day's values from which a multiple counts as frequent.
 	frequentPoint = 50
-	// maxPoint is the largest multiple that is looked at: the points of larger ones run into each other.
+	// maxPoint is the largest multiple that is considered: larger ones run into each other.
 	maxPoint = 3
-	// sameUnit is how far below the largest unit those of the same tick reach: a tick that changes does so by more.
+	// sameUnit is the largest ratio between units of the same tick: a tick change is larger.
 	sameUnit = 3
 	// unitNoise is the relative difference of units that is float noise.
 	unitNoise = 1e-6
@@ -32,8 +33,8 @@ const (
 	minBinShare = 25
 )
 
-// digitsOf returns the number of decimal places of the step to which values are rounded, so that float noise does not
-// tell equal values apart. It is negative for large values.
+// digitsOf returns the number of decimal places to which values are rounded, so that float noise does not separate
+// equal values. It is negative for large values.
 func digitsOf(values []float64) int {
 	sizes := make([]float64, 0, len(values))
 	for _, v := range values {
@@ -45,12 +46,12 @@ func digitsOf(values []float64) int {
 		return stepDigits
 	}
 	slices.Sort(sizes)
-	// Neither noise around zero nor a wild value sets the scale.
+	// Neither noise around zero nor an extreme value sets the scale.
 	scale := stats.Quantile(sizes, 0.99)
 	return min(max(stepDigits-int(math.Floor(math.Log10(scale))), -300), 300)
 }
 
-// snap rounds x to the given number of decimal places; numbers without room for them stay.
+// snap rounds x to the given number of decimal places, unless x is too large for that.
 func snap(x float64, digits int) float64 {
 	p := math.Pow10(digits)
 	if v := x * p; math.Abs(v) < 1<<52 {
@@ -59,7 +60,7 @@ func snap(x float64, digits int) float64 {
 	return x
 }
 
-// between moves an edge from x, rounded to the decimal places, to half a step above: no rounded value is there.
+// between moves an edge from x, rounded to the decimal places, half a step up, where no rounded value lies.
 func between(x float64, digits int) float64 {
 	p := math.Pow10(digits)
 	if v := x * p; math.Abs(v) < 1<<52 {
@@ -68,13 +69,13 @@ func between(x float64, digits int) float64 {
 	return x
 }
 
-// lattice is a set of points in a feature: the multiples of a unit, or their logarithms.
+// lattice is a set of points of a feature: the multiples of a unit, or their logarithms.
 type lattice struct {
 	unit float64
 	log  bool
 }
 
-// point is the multiple nearest to x.
+// point returns the multiple nearest to x.
 func (l lattice) point(x float64) float64 {
 	if l.log {
 		x = math.Exp(x)
@@ -82,7 +83,7 @@ func (l lattice) point(x float64) float64 {
 	return math.Round(x / l.unit)
 }
 
-// above is the middle between the point k and the next one.
+// above returns the midpoint between point k and the next one.
 func (l lattice) above(k float64) float64 {
 	x := (k + 0.5) * l.unit
 	if l.log {
@@ -91,9 +92,9 @@ func (l lattice) above(k float64) float64 {
 	return x
 }
 
-// findLattice looks for a lattice in the values of each day. A unit is that of the coarsest tick of the days, where the
-// tick has changed. ok is false where less than a fifth of the days have a lattice, and where its points do not move: those
-// of a code or a count are better watched one by one.
+// findLattice looks for a lattice in the values of each day. If the tick changed, the unit is that of the coarsest
+// tick. ok is false if fewer than a fifth of the days have a lattice, or if its points do not move: the points of a
+// code or a count are better watched one by one.
 func findLattice(days [][]float64) (l lattice, ok bool) {
 	for _, l.log = range []bool{false, true} {
 		var units []float64
@@ -111,7 +112,7 @@ func findLattice(days [][]float64) (l lattice, ok bool) {
 			units = units[1:]
 		}
 		if units[len(units)-1] <= units[0]*(1+unitNoise) {
-			continue // the points stay where they are: they are single values
+			continue // the points do not move: they are single values
 		}
 		l.unit = stats.Quantile(units, 0.5)
 		return l, true
@@ -119,8 +120,8 @@ func findLattice(days [][]float64) (l lattice, ok bool) {
 	return lattice{}, false
 }
 
-// unitOf is the unit of the lattice of a day's values, 0 when there is none: nearly all values are near small multiples
-// of it, and at least two of those are frequent.
+// unitOf returns the unit of the lattice of a day's values, or 0 if there is none: nearly all values must be near small
+// multiples of it, and at least two of those must be frequent.
 func unitOf(values []float64, log bool) float64 {
 	sizes := make([]float64, 0, len(values))
 	zeros := 0
@@ -139,7 +140,7 @@ func unitOf(values []float64, log bool) float64 {
 		return 0
 	}
 	slices.Sort(sizes)
-	// The smallest are the first point, give or take what the price moved; a few stray values do not count.
+	// The smallest sizes are the first point, apart from price moves; a few stray values do not count.
 	low := stats.Quantile(sizes, 0.01)
 	unit := stats.Quantile(sizes[sort.SearchFloat64s(sizes, low*(1-nearPoint)):sort.SearchFloat64s(sizes, low*1.5)], 0.5)
 	rows := [maxPoint + 1]int{zeros}
@@ -165,8 +166,8 @@ func unitOf(values []float64, log bool) float64 {
 	return unit
 }
 
-// edges are between lattice points: on both sides of the points where the deciles are, and of zero. Bins of too few
-// rows are merged with a neighbour, and there are at most ten.
+// edges returns edges between lattice points: on both sides of the points with the deciles, and of zero. Bins with too
+// few rows are merged with a neighbour; there are at most ten.
 func (l lattice) edges(sorted []float64) []float64 {
 	var edges []float64
 	put := func(x float64) {
@@ -183,7 +184,7 @@ func (l lattice) edges(sorted []float64) []float64 {
 	slices.Sort(edges)
 	edges = slices.Compact(edges)
 	for len(edges) > 0 {
-		// rows between edge i-1 and edge i.
+		// rows counts the rows between edge i-1 and edge i.
 		rows := make([]int, len(edges)+1)
 		before := 0
 		for i, e := range edges {

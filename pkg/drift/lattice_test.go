@@ -14,8 +14,8 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/market"
 )
 
-// stationary is a market whose price returns to 1 and whose volatility differs from day to day, without any drift. It is
-// quoted on a grid of ticks of that many basis points; with dither, it leaves the grid by up to half a tick.
+// stationary returns a market whose price reverts to 1 and whose volatility differs between days, without drift. It is
+// quoted in ticks of that many basis points; with dither it leaves the grid by up to half a tick.
 func stationary(seed uint64, days int, tickBP float64, dither bool) []market.Bar {
 	rng, noise := rand.New(rand.NewPCG(seed, 0)), rand.New(rand.NewPCG(seed, 1))
 	tick := tickBP * 1e-4
@@ -45,7 +45,8 @@ func stationary(seed uint64, days int, tickBP float64, dither bool) []market.Bar
 	return bars
 }
 
-// weekly is the median over the folds of the index of a feature, and of the overall index, from 28 days to the next 7.
+// weekly returns the median over the folds of each feature's index and of the overall index, from 28 days to the next
+// 7.
 func weekly(t *testing.T, bars []market.Bar) (features map[string]float64, overall float64) {
 	t.Helper()
 	schema, _ := feature.Lookup("v1.8.1")
@@ -74,9 +75,9 @@ func weekly(t *testing.T, bars []market.Bar) (features map[string]float64, overa
 	return features, median(all)
 }
 
-// A market without drift shows none, however coarse its tick is: the indices of the returns are small, and the overall
-// index is that of the same market off the grid.
-func TestCoarseTicksAreNoDrift(t *testing.T) {
+// A market without drift shows none, however coarse its tick is. The indices of the returns are small, and the overall
+// index equals that of the same market off the grid.
+func TestCoarseTicksAreNotDrift(t *testing.T) {
 	for _, bp := range []float64{1, 3, 9} {
 		t.Run(fmt.Sprintf("%g bp", bp), func(t *testing.T) {
 			t.Parallel()
@@ -96,7 +97,7 @@ func TestCoarseTicksAreNoDrift(t *testing.T) {
 	}
 }
 
-// latticeRows are returns of whole ticks, whose size changes from day to day, and the price.
+// latticeRows returns returns in whole ticks, whose size changes from day to day, and the price.
 func latticeRows(seed uint64, days int, tick func(day int) float64) ([]drift.Column, []int) {
 	rng := rand.New(rand.NewPCG(seed, 0))
 	columns := []drift.Column{{Name: "return"}, {Name: "sum"}, {Name: "spread"}}
@@ -116,7 +117,7 @@ func latticeRows(seed uint64, days int, tick func(day int) float64) ([]drift.Col
 
 func coarse(int) float64 { return 1 }
 
-// No edge is near a lattice point, and no bin is of few rows.
+// No edge is near a lattice point, and no bin has few rows.
 func TestEdgesAreBetweenLatticePoints(t *testing.T) {
 	columns, days := latticeRows(1, 28, coarse)
 	p := profile(t, columns, days)
@@ -139,8 +140,8 @@ func TestEdgesAreBetweenLatticePoints(t *testing.T) {
 	}
 }
 
-// What is on no lattice keeps its deciles: numbers in general, a constant, a code, a price far from zero, a price whose
-// only points are one, and two values of a switch.
+// Values without a lattice keep their deciles: general numbers, a constant, a code, a price far from zero, a price with
+// a single point, and the two values of a switch.
 func TestNoLattice(t *testing.T) {
 	rng := rand.New(rand.NewPCG(4, 0))
 	names := []string{"normal", "constant", "code", "price", "switch", "score"}
@@ -168,7 +169,7 @@ func TestNoLattice(t *testing.T) {
 	}
 }
 
-// The tick changes in the middle of the reference: the bins are those of the coarser one, so that neither half drifts.
+// The tick changes in the middle of the reference. The bins use the coarser tick, so that neither half drifts.
 func TestTickChanges(t *testing.T) {
 	columns, days := latticeRows(2, 28, func(day int) float64 {
 		if day < 14 {
@@ -191,8 +192,8 @@ func TestTickChanges(t *testing.T) {
 	}
 }
 
-// Float noise changes no bin: not that of a profile's rows, and not that of rows counted with it.
-func TestFloatNoiseIsNoDrift(t *testing.T) {
+// Float noise changes no bin: neither in a profile's rows nor in rows counted with it.
+func TestFloatNoiseIsNotDrift(t *testing.T) {
 	noisy := func(columns []drift.Column) []drift.Column {
 		rng := rand.New(rand.NewPCG(9, 0))
 		out := slices.Clone(columns)
@@ -211,7 +212,7 @@ func TestFloatNoiseIsNoDrift(t *testing.T) {
 		columns, days := draw()
 		p, again := profile(t, columns, days), profile(t, noisy(columns), days)
 		for i, f := range p.Features {
-			if f.Name == "wander" { // any number: one in some thousand rows changes its bin
+			if f.Name == "wander" { // arbitrary numbers: about one in a thousand rows changes its bin
 				continue
 			}
 			if g := again.Features[i]; !slices.Equal(f.Shares, g.Shares) || len(f.Edges) != len(g.Edges) {
@@ -230,7 +231,7 @@ func TestFloatNoiseIsNoDrift(t *testing.T) {
 	}
 }
 
-// A profile of the first format keeps its bytes, and with them its digest, and its bins: values are not rounded.
+// A profile in the first format keeps its bytes, and so its digest, and its bins: values are not rounded.
 func TestFirstProfilesAreJudgedAsTheyAre(t *testing.T) {
 	raw := []byte(`{"format":"greenlight/drift_profile/v1","rows":6,"days":[19000,19001],"features":[{"name":"x","role":"feature","edges":[-5e-14,0,5e-14],"values":[0],"shares":[0,0.3333333333333333,0.3333333333333333,0,0.3333333333333333,0,0],"daily":[[0,1,1,0,1,0,0],[0,1,1,0,1,0,0]]}]}`)
 	var p drift.Profile
@@ -251,7 +252,7 @@ func TestFirstProfilesAreJudgedAsTheyAre(t *testing.T) {
 	}
 }
 
-// The weighted index is the mean by weights, has its own noise, and is absent where no weight is known.
+// The weighted index is the mean by weights, has its own noise, and is absent if no weights are known.
 func TestWeightedIndex(t *testing.T) {
 	columns, days := rows(1, 28, 100)
 	columns[0].Weight, columns[1].Weight = 0.25, 0.75

@@ -15,9 +15,9 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/train"
 )
 
-// TestMarkets measures drift from 28 days of training to the 7 and the 28 days after them, fold by fold, on the sets that
-// are here. The reference study has 22 sets, with medians of 5.1 and 4.2 (raw mid), 1.56 and 1.29 (mean of mid, spread,
-// vol and rsi) and 0.147 and 0.067 (v1.8.1 overall), the last under 0.2 in 63 % and 93 % of folds.
+// TestMarkets measures drift from 28 days of training to the next 7 and 28 days, fold by fold, on the available data
+// sets. The reference study has 22 sets, with medians of 5.1 and 4.2 (raw mid), 1.56 and 1.29 (mean of mid, spread, vol
+// and rsi) and 0.147 and 0.067 (v1.8.1 overall), the last under 0.2 in 63 % and 93 % of folds.
 func TestMarkets(t *testing.T) {
 	dir := need.Data(t)
 	sets := []struct {
@@ -113,7 +113,7 @@ type fold struct {
 	rows  *train.Dataset
 	frame *feature.Frame
 	train.Window
-	// after are the days that have rows, from the first of the test on.
+	// after lists the days with rows, from the first test day on.
 	after []int
 }
 
@@ -132,10 +132,10 @@ func folds(t *testing.T, frame *feature.Frame, schema *feature.Schema) []fold {
 	return out
 }
 
-// raw are the inputs that are watched beside the features.
+// raw are the inputs that are watched in addition to the features.
 var raw = []string{"mid", "spread_bp", "vol1m", "rsi14"}
 
-// profile is of the training rows: the features of the schema, and the raw inputs.
+// profile returns the profile of the training rows: the schema's features and the raw inputs.
 func (f fold) profile(t *testing.T, schema *feature.Schema) *drift.Profile {
 	t.Helper()
 	var columns []drift.Column
@@ -157,8 +157,8 @@ func (f fold) profile(t *testing.T, schema *feature.Schema) *drift.Profile {
 	return profile(t, columns, f.rows.Day[from:to])
 }
 
-// snapshot is the drift of the days after the training, as many as the test has or as are asked for; nil where there are
-// fewer.
+// snapshot returns the drift over days after the training: as many days as the test has, or as requested; nil if there
+// are fewer.
 func (f fold) snapshot(t *testing.T, p *drift.Profile, days int) *drift.Snapshot {
 	t.Helper()
 	c := f.counts(p, days)
@@ -172,7 +172,7 @@ func (f fold) snapshot(t *testing.T, p *drift.Profile, days int) *drift.Snapshot
 	return s
 }
 
-// counts are of the same days.
+// counts returns the counts of the same days.
 func (f fold) counts(p *drift.Profile, days int) *drift.Counts {
 	to := f.TestTo
 	switch {

@@ -9,18 +9,18 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/stats"
 )
 
-// Null is what the indices do when nothing has changed, for a present of a given number of days. On minutes the
-// textbook noise, (B-1)(1/n + 1/m), is nothing beside that of the days: a feature that takes a day to turn, such as the
-// z-score of a day's prices, shows an index of 0.17 on a quiet week.
+// Null is the distribution of the indices when nothing has changed, for a present of a given number of days. On
+// minutes, the textbook noise (B-1)(1/n + 1/m) is negligible against that of the days. A feature that takes a day to
+// turn, such as the z-score of a day's prices, shows an index of 0.17 in a quiet week.
 //
-// The days of the reference stand for all days. Its distribution is that of the index between as many days as the
-// reference has and as many as the present has, both drawn whole and with replacement from the reference's days, the
-// bins staying as they are. It knows no memory from day to day: where there is one, the true noise is larger.
+// The reference days stand for all days. The null is the distribution of the index between as many days as the
+// reference has and as many as the present has, both drawn whole and with replacement from the reference days; the bins
+// stay fixed. It assumes no memory between days; where there is one, the true noise is larger.
 type Null struct {
-	// Days is how many days the present has.
+	// Days is the number of days of the present.
 	Days int
-	// Overall is of the mean over the features, which are drawn together; Features are in the order of the profile.
-	// Weighted is of the mean by the weights of the features; zero where the profile has none.
+	// Overall is the noise of the mean over the features, which are drawn together. Features are in the order of the
+	// profile. Weighted is the noise of the mean by weights; it is zero if the profile has none.
 	Overall, Weighted Noise
 	Features          []Noise
 
@@ -29,22 +29,23 @@ type Null struct {
 	features          [][]float64
 }
 
-// Noise is the index that there is without drift.
+// Noise describes the index without drift.
 type Noise struct {
-	// Expected is its mean in closed form: sum over bins of s^2/p (1/D_reference + 1/D_present), with s^2 the variance
-	// over days of a day's share of the bin and p the reference's share, at least [Floor]. It is of the first order: where
-	// it is near 1, as that of a price, the mean of the draws is larger by half or more.
+	// Expected is the mean in closed form: the sum over bins of s^2/p (1/D_reference + 1/D_present), with s^2 the
+	// variance over days of a day's share of the bin, and p the reference share, at least [Floor]. It is a first-order
+	// result: near 1, as for a price, the mean of the draws is larger by half or more.
 	Expected float64 `json:"null_expected"`
-	// Q95 and Q99 are quantiles by bootstrap.
+	// Q95 and Q99 are bootstrap quantiles.
 	Q95 float64 `json:"null_q95"`
 	Q99 float64 `json:"null_q99"`
 }
 
-// ErrTooFewDays is the error of a reference, or a present, that has too few days to know the noise.
+// ErrTooFewDays is returned for a reference or a present with too few days to estimate the noise.
 var ErrTooFewDays = errors.New("too few days")
 
 // NewNull computes the null of a profile for a present of the given number of days, > 0, by the given number of draws,
-// > 0. The overall index is drawn whole, since features move together. The same seed gives the same numbers. It fails with [ErrTooFewDays] when the reference has one day only.
+// > 0. The overall index is drawn as a whole, since features move together. The same seed gives the same numbers. It
+// returns [ErrTooFewDays] if the reference has only one day.
 func NewNull(p *Profile, days, replicates int, seed uint64) (*Null, error) {
 	switch {
 	case replicates <= 0:
@@ -93,26 +94,26 @@ func NewNull(p *Profile, days, replicates int, seed uint64) (*Null, error) {
 	return null, nil
 }
 
-// quantiles sorts the draws.
+// quantiles sorts the draws and sets the quantiles.
 func (n *Noise) quantiles(draws []float64) {
 	slices.Sort(draws)
 	n.Q95, n.Q99 = stats.Quantile(draws, 0.95), stats.Quantile(draws, 0.99)
 }
 
-// pValue is how often the ascending draws reach the index, in (0,1]: (1 + draws that do) / (1 + draws), which is never 0
-// (B. Phipson and G. Smyth, 2010, "Permutation p-values should never be zero").
+// pValue returns the share of the ascending draws that reach the index, in (0,1]: (1 + draws that do) / (1 + draws),
+// which is never 0 (B. Phipson and G. Smyth, 2010, "Permutation p-values should never be zero").
 func pValue(draws []float64, psi float64) float64 {
 	below, _ := slices.BinarySearch(draws, psi)
 	return float64(1+len(draws)-below) / float64(1+len(draws))
 }
 
-// expected is E0 of feature i.
+// expected returns the expected index of feature i.
 func (p *Profile) expected(i, days int) float64 {
 	return p.dispersion(i) * (1/float64(len(p.Days)) + 1/float64(days))
 }
 
-// effective is how many independent rows a present of that many days and rows is worth, for feature i: as many as would
-// make the textbook noise, (bins - 1)/n, that of the days. Rows drawn independently are worth themselves.
+// effective returns how many independent rows a present of that many days and rows is worth for feature i: as many as
+// make the textbook noise, (bins - 1)/n, equal to that of the days. Independent rows count in full.
 func (p *Profile) effective(i, days int, rows uint64) float64 {
 	bins := 0
 	for _, share := range p.Features[i].Shares {
@@ -127,7 +128,7 @@ func (p *Profile) effective(i, days int, rows uint64) float64 {
 	return min(float64(rows), float64(bins-1)*float64(days)/noise)
 }
 
-// dispersion is the sum over the bins of feature i of s^2/p.
+// dispersion returns the sum over the bins of feature i of s^2/p.
 func (p *Profile) dispersion(i int) float64 {
 	f := &p.Features[i]
 	n := float64(len(f.Daily))
@@ -148,9 +149,9 @@ func (p *Profile) dispersion(i int) float64 {
 	return sum
 }
 
-// draw holds the reference's days side by side.
+// draw holds the reference days for drawing.
 type draw struct {
-	// daily are the counts of all bins of a day, and rows the rows of a day.
+	// daily are the counts of all bins per day, and rows the rows per day.
 	daily [][]float64
 	rows  []float64
 	// reference and present are shares of all bins.

@@ -11,7 +11,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/drift"
 )
 
-// By hand: two days of ten rows, the first with 4, the second with 8 rows of the value 1, the rest 0.
+// By hand: two days of ten rows; the first has 4 rows and the second 8 rows with the value 1, the rest 0.
 func TestNullExpected(t *testing.T) {
 	var values []float64
 	var days []int
@@ -29,7 +29,7 @@ func TestNullExpected(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// s^2 = 2 0.2^2 = 0.08 in both bins, of shares 0.6 and 0.4; 1/2 + 1/4.
+	// s^2 = 2 0.2^2 = 0.08 in both bins, with shares 0.6 and 0.4; 1/2 + 1/4.
 	want := (0.08/0.6 + 0.08/0.4) * 0.75
 	if got := null.Features[0].Expected; !same(got, want) {
 		t.Errorf("got %v, want %v", got, want)
@@ -42,7 +42,7 @@ func TestNullExpected(t *testing.T) {
 	}
 }
 
-// With two days there are few draws, and each can be written down: the quantiles are of those.
+// With two days there are few possible draws, so the quantiles can be listed.
 func TestNullDrawsWholeDays(t *testing.T) {
 	values := []float64{0, 0, 0, 1, 0, 1, 1, 1} // the days have 1 and 3 of 4
 	p := profile(t, []drift.Column{{Name: "x", Values: values}}, []int{5, 5, 5, 5, 9, 9, 9, 9})
@@ -59,7 +59,7 @@ func TestNullDrawsWholeDays(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got := null.Features[0]; got.Q95 != got.Q99 || !possible[math.Round(1e9*got.Q99)] {
-			t.Errorf("seed %d: %+v is of no draw of two days and one", seed, got)
+			t.Errorf("seed %d: %+v matches no draw of two days and one", seed, got)
 		}
 	}
 }
@@ -91,8 +91,8 @@ func TestNullIsSeeded(t *testing.T) {
 	}
 }
 
-// A market without drift, whose days differ: the mean index is the expected one, and one index in twenty and in a
-// hundred is above the quantiles, within what estimating them from 28 days costs.
+// In a market without drift whose days differ, the mean index is the expected one. One index in twenty and in a hundred
+// exceeds the quantiles, within the error of estimating them from 28 days.
 func TestNullHolds(t *testing.T) {
 	const reference, present, perDay, runs = 28, 7, 100, 300
 	rng := rand.New(rand.NewPCG(6, 0))
@@ -174,7 +174,7 @@ func BenchmarkNull(b *testing.B) {
 	}
 }
 
-// Rows drawn independently are worth themselves, and rows that repeat one value all day are worth about one a day.
+// Independent rows count in full; rows that repeat one value all day count about one a day.
 func TestEffectiveRows(t *testing.T) {
 	rng := rand.New(rand.NewPCG(5, 0))
 	const n, perDay = 200, 400
@@ -200,7 +200,7 @@ func TestEffectiveRows(t *testing.T) {
 	}
 }
 
-// A null is made once, and whoever does not want to wait sees it when it is there.
+// A null is computed once. A caller that does not want to wait sees it once it is there.
 func TestNulls(t *testing.T) {
 	columns, days := rows(1, 6, 50)
 	p := profile(t, columns, days)

@@ -6,8 +6,8 @@ import (
 	"sync/atomic"
 )
 
-// Nulls are the nulls of a profile for presents of any number of days, each made once, when it is first asked for: that
-// takes some milliseconds. It is safe for concurrent use.
+// Nulls caches the nulls of a profile for presents of any number of days. Each is computed on first use, which takes
+// some milliseconds. It is safe for concurrent use.
 type Nulls struct {
 	profile    *Profile
 	replicates int
@@ -17,22 +17,22 @@ type Nulls struct {
 	made map[int]*pendingNull
 }
 
-// pendingNull is a null that somebody may be making.
+// pendingNull is a null that a goroutine may be computing.
 type pendingNull struct {
 	make func() (*Null, error)
-	null atomic.Pointer[Null] // nil until it is made
+	null atomic.Pointer[Null] // nil until computed
 }
 
-// NewNulls are the nulls of a profile, with as many draws each as [NewNull] takes.
+// NewNulls returns the nulls of a profile, with as many draws as for [NewNull].
 func NewNulls(p *Profile, replicates int, seed uint64) *Nulls {
 	return &Nulls{profile: p, replicates: replicates, seed: seed, made: make(map[int]*pendingNull)}
 }
 
-// Of is the null for a present of the given number of days. It fails as [NewNull] does.
+// Of returns the null for a present of the given number of days. The errors are those of [NewNull].
 func (n *Nulls) Of(days int) (*Null, error) { return n.pending(days).make() }
 
-// Made is the null for a present of the given number of days, if it has been made already: nil otherwise. It waits for
-// nobody.
+// Made returns the null for a present of the given number of days if it has been computed already, otherwise nil. It
+// never waits.
 func (n *Nulls) Made(days int) *Null { return n.pending(days).null.Load() }
 
 func (n *Nulls) pending(days int) *pendingNull {
@@ -53,7 +53,7 @@ func (n *Nulls) pending(days int) *pendingNull {
 	return v
 }
 
-// of is the null for the days of the counts, and for those of their raw inputs; nil where too few days are there to know.
+// of returns the null for the days of the counts, and for those of their raw inputs; nil if there are too few days.
 func (n *Nulls) of(c *Counts) (scored, inputs *Null, err error) {
 	for _, v := range []struct {
 		null **Null

@@ -9,7 +9,7 @@ import (
 )
 
 // Profile is the frozen reference: how the features of the training rows were distributed. It must not be changed, and
-// is safe for concurrent use. Its JSON is the same to the byte for the same rows.
+// is safe for concurrent use. Its JSON is byte-identical for the same rows.
 type Profile struct {
 	// Format is the version of the JSON.
 	Format string `json:"format"`
@@ -20,14 +20,14 @@ type Profile struct {
 	// Features are in the order of the vector; raw inputs come last.
 	Features []Feature `json:"features"`
 
-	// scored is how many features are no raw inputs; weighted reports that the features have weights.
+	// scored is how many features are not raw inputs; weighted reports that the features have weights.
 	scored   int
 	weighted bool
-	// offsets[i] is where the bins of feature i begin in a [Counts]; the last entry is their total.
+	// offsets[i] is where the bins of feature i start in [Counts]; the last entry is their total.
 	offsets []int
 }
 
-// The formats of a profile. The first has no steps, units and weights: it is judged as it was made.
+// The formats of a profile. The first has no steps, units and weights, and is used as it was made.
 const (
 	profileFormat      = "greenlight/drift_profile/v2"
 	firstProfileFormat = "greenlight/drift_profile/v1"
@@ -36,18 +36,19 @@ const (
 // Column is one feature of the reference rows.
 type Column struct {
 	Name string
-	// Role is [ModelFeature] when it is empty.
+	// Role is [ModelFeature] if empty.
 	Role Role
-	// Domain bounds the values that can be; nil is all finite numbers.
+	// Domain limits the possible values; nil means all finite numbers.
 	Domain *Domain
-	// Weight is that of [Feature]; 0 for all columns where it is not known.
+	// Weight is defined in [Feature]; 0 for all columns if unknown.
 	Weight float64
-	// Values are one per row; NaN is a missing one.
+	// Values has one value per row; NaN is missing.
 	Values []float64
 }
 
-// NewProfile makes the profile of reference rows, given as columns of one length with the UTC day of each row. The
-// order of rows does not matter. It fails without columns or rows, and when lengths, names or domains make no sense.
+// NewProfile makes the profile of reference rows, given as columns of equal length with the UTC day of each row. The
+// order of rows does not matter. It returns an error without columns or rows, or if lengths, names or domains are
+// invalid.
 func NewProfile(columns []Column, days []int) (*Profile, error) {
 	if len(columns) == 0 || len(days) == 0 {
 		return nil, fmt.Errorf("%d columns of %d rows: want some of both", len(columns), len(days))
@@ -84,7 +85,7 @@ func NewProfile(columns []Column, days []int) (*Profile, error) {
 	return p, nil
 }
 
-// UnmarshalJSON reads a profile and refuses one whose parts do not agree.
+// UnmarshalJSON reads a profile and rejects one whose parts are inconsistent.
 func (p *Profile) UnmarshalJSON(raw []byte) error {
 	type plain Profile
 	var read plain
@@ -136,7 +137,7 @@ func (p *Profile) bind() error {
 	return nil
 }
 
-// assign checks the roles, and counts the features that are no raw inputs.
+// assign checks the roles and counts the features that are not raw inputs.
 func (p *Profile) assign() error {
 	p.scored = len(p.Features)
 	features, weights := 0, 0.0
@@ -170,10 +171,11 @@ func (p *Profile) assign() error {
 	return nil
 }
 
-// Scored is the number of features that every vector has: those of the model, and its score. The raw inputs follow them.
+// Scored returns the number of features in every vector: the model's features and its score. The raw inputs follow
+// them.
 func (p *Profile) Scored() int { return p.scored }
 
-// overall is the mean over the features of the model, of one value per feature.
+// overall returns the mean over the model's features of one value per feature.
 func (p *Profile) overall(values []float64) float64 {
 	sum, n := 0.0, 0
 	for i := range p.Features {
@@ -185,8 +187,8 @@ func (p *Profile) overall(values []float64) float64 {
 	return sum / float64(n)
 }
 
-// Weighted returns the mean over the features of the model by their weights, of one value per feature; ok is false where
-// the profile has no weights.
+// Weighted returns the weighted mean over the model's features of one value per feature; ok is false if the profile has
+// no weights.
 func (p *Profile) Weighted(values []float64) (mean float64, ok bool) {
 	if !p.weighted {
 		return 0, false
@@ -199,7 +201,7 @@ func (p *Profile) Weighted(values []float64) (mean float64, ok bool) {
 	return mean, true
 }
 
-// dayRows is the number of rows of a day, by the bins of a feature.
+// dayRows returns the number of rows of a day, from the bins of a feature.
 func (p *Profile) dayRows(feature, day int) int {
 	n := 0
 	for _, v := range p.Features[feature].Daily[day] {
@@ -208,11 +210,11 @@ func (p *Profile) dayRows(feature, day int) int {
 	return n
 }
 
-// ErrProfile is the error of counts that were made with another profile.
+// ErrProfile is returned for counts that were made with another profile.
 var ErrProfile = errors.New("counts are of another profile")
 
-// PSI is the index of each feature, and the overall index: the mean over the features of the model. An index without a
-// row is NaN. It panics when the counts are of another profile.
+// PSI returns the index of each feature, and the overall index: the mean over the model's features. An index without
+// rows is NaN. It panics if the counts are of another profile.
 func (p *Profile) PSI(c *Counts) (overall float64, features []float64) {
 	if c.profile != p {
 		panic("drift: " + ErrProfile.Error())

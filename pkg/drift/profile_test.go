@@ -18,7 +18,7 @@ var (
 	inf = math.Inf(1)
 )
 
-// profile fails the test when there is none.
+// profile returns a profile, or fails the test.
 func profile(t testing.TB, columns []drift.Column, days []int) *drift.Profile {
 	t.Helper()
 	p, err := drift.NewProfile(columns, days)
@@ -41,7 +41,7 @@ func count(p *drift.Profile, columns []drift.Column, days []int) *drift.Counts {
 	return c
 }
 
-// rows draws rows of three features, day by day: one that wanders with the day, one in few steps, and a constant.
+// rows draws rows of three features, day by day: one that wanders with the day, one in a few steps, and a constant.
 func rows(seed uint64, days, perDay int) ([]drift.Column, []int) {
 	rng := rand.New(rand.NewPCG(seed, 0))
 	columns := []drift.Column{{Name: "wander"}, {Name: "steps"}, {Name: "one"}}
@@ -76,13 +76,13 @@ func TestBins(t *testing.T) {
 		name   string
 		values []float64
 		domain *drift.Domain
-		edges  []float64 // nil: not checked
+		edges  []float64 // nil means not checked
 		single []float64
 		bins   map[float64]string
 	}{
 		{
 			"deciles", hundred, nil,
-			// Type 7: the i-th at 1 + 99 i/10.
+			// Type 7: the i-th edge is at 1 + 99 i/10.
 			[]float64{10.9, 20.8, 30.7, 40.6, 50.5, 60.4, 70.3, 80.2, 90.1},
 			[]float64{},
 			map[float64]string{
@@ -153,7 +153,7 @@ func TestBins(t *testing.T) {
 	}
 }
 
-// The search agrees with the definition: the number of edges strictly below, unless the value is one by itself.
+// The search agrees with the definition: the number of edges strictly below, unless the value has its own bin.
 func TestBinIsAsDefined(t *testing.T) {
 	rng := rand.New(rand.NewPCG(2, 0))
 	for range 200 {
@@ -229,7 +229,7 @@ func TestProfileJSON(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The same rows in another order are the same profile, to the byte.
+	// The same rows in another order give the same profile, byte for byte.
 	rng := rand.New(rand.NewPCG(3, 0))
 	order := rng.Perm(len(days))
 	shuffled, shuffledDays := slices.Clone(columns), make([]int, len(days))

@@ -75,7 +75,7 @@ func TestPSIIsNotNegative(t *testing.T) {
 	}
 }
 
-// histogram is shares of ten bins, of which some are empty.
+// histogram returns shares of ten bins, some of which are empty.
 func histogram(rng *rand.Rand) []float64 {
 	h := make([]float64, 10)
 	sum := 0.0

@@ -8,29 +8,30 @@ import (
 // RingHours is how far back a [Ring] reaches: 28 days.
 const RingHours = 28 * 24
 
-// Ring counts vectors by the hour, over the last [RingHours] hours, so that any window of them can be read at any time.
-// Hours are whole hours since 1970-01-01 UTC. It reads no clock: the hours are given. It is not safe for concurrent use.
+// Ring counts vectors by the hour over the last [RingHours] hours, so that any window of them can be read at any time.
+// Hours are whole hours since 1970-01-01 UTC. It reads no clock: callers pass the hours. It is not safe for concurrent
+// use.
 //
-// It holds whatever the clock does:
+// Whatever the clock does:
 //   - no row lies in an hour after the present one;
-//   - a row is counted in exactly one hour, until the hour a whole ring later has a row of its own, so that a clock which
-//     runs ahead, and comes back, costs at most the oldest hours;
-//   - a window has the rows of its hours and no others, and at most one day per 24 hours;
-//   - the totals have every row.
+//   - a row is counted in exactly one hour, until the hour one ring later has a row. A clock that runs ahead and
+//     comes back therefore costs at most the oldest hours;
+//   - a window has exactly the rows of its hours, and at most one day per 24 hours;
+//   - the totals include every row.
 type Ring struct {
 	profile *Profile
-	// present is the newest hour there is; nothing has been observed or told while began is false.
+	// present is the newest hour; while began is false, nothing has been observed and no hour was passed.
 	present int64
 	began   bool
-	// behind is true while the clock says an hour before the present one, and has said since first.
+	// behind is true while the clock reports an hour before the present one, as it has since first.
 	behind bool
 	since  int64
 	slots  [RingHours]slot
-	// totals are all rows ever observed, by bin, as long as the ring has existed: they are not restored.
+	// totals are all rows ever observed, by bin, since the ring was created: they are not restored.
 	totals []uint64
 }
 
-// slot is the rows of one hour, if its rows are not 0.
+// slot holds the rows of one hour, if rows is not 0.
 type slot struct {
 	hour         int64
 	rows, inputs uint64
@@ -38,7 +39,7 @@ type slot struct {
 	mark         uint8
 }
 
-// NewRing is a ring without rows.
+// NewRing returns an empty ring.
 func NewRing(p *Profile) *Ring {
 	width := p.offsets[len(p.Features)]
 	r := &Ring{profile: p, totals: make([]uint64, width)}
@@ -49,17 +50,17 @@ func NewRing(p *Profile) *Ring {
 	return r
 }
 
-// Profile is what the rows are counted by.
+// Profile returns the profile by which rows are counted.
 func (r *Ring) Profile() *Profile { return r.profile }
 
-// Present is the newest hour that is believed, 0 before the first: what [Ring.Window] ends with, and where a vector counts
-// that has no time of its own.
+// Present returns the newest accepted hour, 0 before the first. [Ring.Window] ends with it, and vectors without a time
+// count in it.
 func (r *Ring) Present() int64 { return r.present }
 
-// Tick tells the hour of the clock. Time that goes on costs nothing. A clock that goes back is not believed until it has
-// moved on to its next hour: most often it is wrong itself, and comes back, as that of a machine does which boots in 1970.
-// Until then the present stays. Once it is believed, it is the time before that was wrong: rows of hours that now lie
-// ahead were observed by now, all the same, and are moved to the present hour.
+// Tick passes the hour of the clock. A clock that advances normally is accepted at once. One that goes back is accepted
+// only once it reaches its next hour: usually it is wrong itself and recovers, as on a machine that boots in 1970.
+// Until then the present stays. Once it is accepted, the earlier time was wrong. Rows in hours that now lie ahead were
+// still observed, so they move to the present hour.
 func (r *Ring) Tick(hour int64) {
 	switch {
 	case !r.began || hour >= r.present:
@@ -71,13 +72,13 @@ func (r *Ring) Tick(hour int64) {
 	}
 }
 
-// Retreat makes the hour the present: rows of later hours are moved to it, since none of them is later than it.
+// Retreat makes the hour the present. Rows of later hours move to it.
 func (r *Ring) Retreat(hour int64) {
 	r.retreat(hour)
 	r.present, r.behind = hour, false
 }
 
-// retreat moves the rows that lie after the hour to it.
+// retreat moves the rows after the hour to it.
 func (r *Ring) retreat(hour int64) {
 	ahead := make([]slot, 0, 4)
 	for i := range r.slots {
@@ -99,8 +100,8 @@ func (r *Ring) retreat(hour int64) {
 	}
 }
 
-// Observe counts one vector of the hour: see [Counts.Observe]. An hour after the present one becomes the present; one that
-// the ring does not reach is counted in the totals alone. It allocates nothing. It panics when x has another length.
+// Observe counts one vector in the hour: see [Counts.Observe]. An hour after the present one becomes the present. An
+// hour beyond the ring's reach counts only in the totals. It does not allocate. It panics if x has another length.
 func (r *Ring) Observe(hour int64, x []float64) {
 	features := r.profile.Features
 	if len(x) != len(features) && len(x) != r.profile.scored {
@@ -129,15 +130,15 @@ func (r *Ring) Observe(hour int64, x []float64) {
 	}
 }
 
-// Mark gives the hour of a row that was just observed a mark, of which an hour keeps the largest. What marks mean is the
-// caller's.
+// Mark marks the hour of a row that was just observed; an hour keeps its largest mark. The caller defines what marks
+// mean.
 func (r *Ring) Mark(hour int64, mark uint8) {
 	if s := r.place(hour); mark > 0 && s.hour == hour && s.rows > 0 {
 		s.mark = max(s.mark, mark)
 	}
 }
 
-// MarkOf returns the largest mark of the given number of hours up to and with the hour end; 0 without one.
+// MarkOf returns the largest mark of the given number of hours up to and including end; 0 without one.
 func (r *Ring) MarkOf(end int64, hours int) (mark uint8) {
 	for hour := end - int64(hours) + 1; hour <= end; hour++ {
 		if s := r.place(hour); s.hour == hour && s.rows > 0 {
@@ -147,8 +148,8 @@ func (r *Ring) MarkOf(end int64, hours int) (mark uint8) {
 	return mark
 }
 
-// DropAfter drops the rows of the hours after the given one, which no clock can have said, and returns how many they were.
-// The present is the newest hour that is left.
+// DropAfter drops the rows after the given hour, which no clock can have reported, and returns how many there were. The
+// newest remaining hour becomes the present.
 func (r *Ring) DropAfter(hour int64) (rows uint64) {
 	newest := int64(-1)
 	for i := range r.slots {
@@ -170,7 +171,7 @@ func (r *Ring) DropAfter(hour int64) (rows uint64) {
 // forgotten takes the rows that are too old; it has no bins and is never written.
 var forgotten slot
 
-// slot is that of the hour, which is not after the present one and which the ring reaches, emptied of an older one.
+// slot returns the slot of an hour that is within the ring and not after the present; an older hour is cleared from it.
 func (r *Ring) slot(hour int64) *slot {
 	s := r.place(hour)
 	if s.hour != hour {
@@ -179,7 +180,7 @@ func (r *Ring) slot(hour int64) *slot {
 	return s
 }
 
-// place is where the rows of the hour are, unless there are those of another one, whole rings away.
+// place returns the slot of the hour, which may hold another hour whole rings away.
 func (r *Ring) place(hour int64) *slot {
 	i := hour % RingHours
 	if i < 0 {
@@ -193,9 +194,9 @@ func (s *slot) clear(hour int64) {
 	clear(s.bins)
 }
 
-// Window is what was counted in the given number of hours, 1 to [RingHours], up to and with the hour end. Its days are
-// blocks of 24 hours counted back from end, the newest is day 0, so that 7 days of hours are 7 days. The hours are those
-// that have a row, and those that have one with raw inputs, ascending.
+// Window returns what was counted in the given number of hours, 1 to [RingHours], up to and including end. Its days are
+// blocks of 24 hours counted back from end, and the newest is day 0; 7 days of hours are thus 7 days. scored and inputs
+// are the hours with a row, and with raw inputs, ascending.
 func (r *Ring) Window(end int64, hours int) (c *Counts, scored, inputs []int64) {
 	c = NewCounts(r.profile)
 	for hour := end - int64(hours) + 1; hour <= end; hour++ {
@@ -217,11 +218,11 @@ func (r *Ring) Window(end int64, hours int) (c *Counts, scored, inputs []int64) 
 	return c, scored, inputs
 }
 
-// dayBefore is the block of 24 hours, counted back from the hour end, that the hour is in: 0, -1, -2, ...
+// dayBefore returns the block of 24 hours, counted back from end, that contains the hour: 0, -1, -2, ...
 func dayBefore(end, hour int64) int { return -int((end - hour) / 24) }
 
-// DaysBefore are the blocks of 24 hours, counted back from the hour end, that the hours are in, which is how replicas that
-// have counted the same hours agree about days: see [Ring.Window] and [CountsOf]. Hours after end are left out.
+// DaysBefore returns the blocks of 24 hours, counted back from end, that contain the hours. With it, replicas that
+// counted the same hours agree about days: see [Ring.Window] and [CountsOf]. Hours after end are left out.
 func DaysBefore(end int64, hours []int64) []int {
 	seen := make(map[int]bool)
 	var days []int
@@ -234,14 +235,14 @@ func DaysBefore(end int64, hours []int64) []int {
 	return days
 }
 
-// Totals are all rows that were ever observed, in the bins of feature i. They begin at 0 with the ring, also with one that
-// was restored, as a counter does, and are the ring's own memory.
+// Totals returns all rows ever observed, in the bins of feature i. Like a counter they start at 0 with the ring, even a
+// restored one. The slice is the ring's own memory.
 func (r *Ring) Totals(i int) []uint64 {
 	return r.totals[r.profile.offsets[i]:r.profile.offsets[i+1]]
 }
 
-// CopyTo makes an empty ring of the same profile one with the same hours. The totals are not copied. It panics when the
-// profile is another.
+// CopyTo copies the hours to an empty ring of the same profile. The totals are not copied. It panics if the profile is
+// another.
 func (r *Ring) CopyTo(empty *Ring) {
 	if r.profile != empty.profile {
 		panic("drift: " + ErrProfile.Error())

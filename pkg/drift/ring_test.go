@@ -10,11 +10,11 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/drift"
 )
 
-// list is a ring by definition: every vector with the hour that it is counted in, and what is believed of the clock.
+// list is a ring by definition: every vector with the hour in which it counts, and the accepted hour.
 type list struct {
 	rows           []seen
 	present, since int64
-	began, doubted bool
+	began, pending bool
 }
 
 // seen is one observed vector.
@@ -25,11 +25,11 @@ type seen struct {
 
 func (l *list) tick(hour int64) {
 	if !l.began || hour >= l.present {
-		l.present, l.began, l.doubted = hour, true, false
+		l.present, l.began, l.pending = hour, true, false
 		return
 	}
-	if !l.doubted || hour < l.since {
-		l.doubted, l.since = true, hour // an earlier hour is heard for the first time
+	if !l.pending || hour < l.since {
+		l.pending, l.since = true, hour // the first report of an earlier hour
 		return
 	}
 	if hour == l.since {
@@ -45,10 +45,10 @@ func (l *list) tick(hour int64) {
 	for i := range l.rows {
 		l.rows[i].hour = min(l.rows[i].hour, hour)
 	}
-	l.present, l.doubted = hour, false
+	l.present, l.pending = hour, false
 }
 
-// make makes room for the hour: what is whole rings older is gone.
+// make makes room for the hour: hours that are whole rings older are dropped.
 func (l *list) make(hour int64) {
 	l.rows = slices.DeleteFunc(l.rows, func(v seen) bool { return v.hour < hour && (hour-v.hour)%drift.RingHours == 0 })
 }
@@ -63,7 +63,7 @@ func (l *list) observe(hour int64, x []float64) {
 	}
 }
 
-// window counts the vectors of a window as it is defined.
+// window counts the vectors of a window by definition.
 func (l *list) window(p *drift.Profile, end int64, hours int) *drift.Counts {
 	c := drift.NewCounts(p)
 	for _, v := range l.rows {
@@ -83,13 +83,13 @@ func sameCounts(t *testing.T, what string, p *drift.Profile, got, want *drift.Co
 	}
 }
 
-// randomVector is a vector of the mixed reference, with its raw input or without.
+// randomVector returns a vector of the mixed reference, with or without its raw input.
 func randomVector(rng *rand.Rand) []float64 {
 	return []float64{rng.NormFloat64(), rng.Float64(), 1, 7 * rng.NormFloat64()}[:3+rng.IntN(2)]
 }
 
-// A ring against a list, with a clock that goes on, stands still, sleeps, and is set wrong and right again by hours, days
-// and months, and with rows of earlier hours.
+// Compares a ring with a list. The clock advances, stands still, sleeps, and is set wrong and right by hours, days and
+// months. Some rows are for earlier hours.
 func TestRingIsAList(t *testing.T) {
 	reference, days := mixed(t, 1, 6, 100)
 	p := profile(t, reference, days)
@@ -134,11 +134,11 @@ func TestRingIsAList(t *testing.T) {
 				}
 			}
 			if ahead, _, _ := ring.Window(want.present+drift.RingHours, drift.RingHours); ahead.Rows() > 0 {
-				t.Fatalf("step %d: %d rows lie in hours that are still to come", step, ahead.Rows())
+				t.Fatalf("step %d: %d rows lie in future hours", step, ahead.Rows())
 			}
 			if rng.IntN(4) == 0 { // a restart
 				ring = restarted(t, p, ring)
-				want.doubted = false
+				want.pending = false
 				observed = 0
 			}
 			total := uint64(0)
@@ -152,7 +152,7 @@ func TestRingIsAList(t *testing.T) {
 	}
 }
 
-// restarted is the ring that is read of its file.
+// restarted returns the ring restored from its file.
 func restarted(t *testing.T, p *drift.Profile, r *drift.Ring) *drift.Ring {
 	t.Helper()
 	raw, err := r.State(owner)
@@ -166,7 +166,7 @@ func restarted(t *testing.T, p *drift.Profile, r *drift.Ring) *drift.Ring {
 	return back
 }
 
-// What a wrong clock does, told by its hours: the ring counts every row once, none ahead, none lost.
+// A wrong clock, given by its hours: the ring counts every row once, none ahead, none lost.
 func TestRingClock(t *testing.T) {
 	reference, days := mixed(t, 1, 6, 100)
 	p := profile(t, reference, days)
@@ -176,13 +176,13 @@ func TestRingClock(t *testing.T) {
 		hours []int64 // the clock, one row each
 		at    []int64 // the hours that the rows are counted in
 	}{
-		{"goes on", []int64{h, h + 1, h + 3}, []int64{h, h + 1, h + 3}},
+		{"advances", []int64{h, h + 1, h + 3}, []int64{h, h + 1, h + 3}},
 		{"back by a moment, over the hour", []int64{h, h - 1, h, h + 1}, []int64{h, h, h, h + 1}},
 		{"boots in 1970", []int64{h, 0, 0, h + 1, h + 2}, []int64{h, h, h, h + 1, h + 2}},
 		{"three days ahead and back", []int64{h, h + 72, h + 72, h, h, h + 1, h + 2}, []int64{h, h + 1, h + 1, h + 1, h + 1, h + 1, h + 2}},
 		{"forty days ahead and back", []int64{h, h + 960, h, h + 1}, []int64{h, h + 1, h + 1, h + 1}},
 		{"three days back for good", []int64{h, h - 72, h - 71, h - 70}, []int64{h - 71, h - 71, h - 71, h - 70}},
-		{"back further and further", []int64{h, h - 1, h - 2, h - 3, h - 2}, []int64{h - 2, h - 2, h - 2, h - 2, h - 2}},
+		{"back again and again", []int64{h, h - 1, h - 2, h - 3, h - 2}, []int64{h - 2, h - 2, h - 2, h - 2, h - 2}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -209,7 +209,7 @@ func TestRingClock(t *testing.T) {
 	}
 }
 
-// Rows of hours to come are dropped, and the newest hour that is left is the present.
+// Rows of future hours are dropped, and the newest remaining hour becomes the present.
 func TestRingDropAfter(t *testing.T) {
 	reference, days := mixed(t, 1, 6, 100)
 	ring := drift.NewRing(profile(t, reference, days))
@@ -227,7 +227,7 @@ func TestRingDropAfter(t *testing.T) {
 	}
 	ring.Observe(h-10, []float64{0, 0, 1})
 	if c, _, _ := ring.Window(h-10, 24); ring.Present() != h-10 || c.Rows() != 1 {
-		t.Errorf("present %d, %d rows, want it to begin again", ring.Present(), c.Rows())
+		t.Errorf("present %d, %d rows, want it to restart", ring.Present(), c.Rows())
 	}
 }
 
@@ -244,8 +244,8 @@ func TestRingObserveDoesNotAllocate(t *testing.T) {
 	}
 }
 
-// BenchmarkRingObserve is one vector and the hour of the clock: "drift: observe one vector" of the design has the seven
-// values of v1.8.1, its features and its score; with the raw inputs there are eleven.
+// BenchmarkRingObserve counts one vector and passes the hour of the clock. "drift: observe one vector" in the design
+// has seven values: the features of v1.8.1 and its score; with the raw inputs there are eleven.
 func BenchmarkRingObserve(b *testing.B) {
 	for _, width := range []int{7, 11} {
 		b.Run(strconv.Itoa(width), func(b *testing.B) {

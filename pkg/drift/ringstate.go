@@ -12,19 +12,19 @@ import (
 	"slices"
 )
 
-// ErrState is the error of a state of a ring that cannot be used.
+// ErrState is returned for a ring state that cannot be used.
 var ErrState = errors.New("drift state cannot be used")
 
 const (
 	ringFormat = "greenlight/drift_state/v1"
 
-	// lastHour is that in which the year 9999 ends, and with it what a timestamp can say.
+	// lastHour is the last hour of the year 9999, the limit of timestamps.
 	lastHour = 70_389_527
-	// maxHourRows is more than an hour can have, and so little that no sum over a ring overflows.
+	// maxHourRows is more than an hour can have, and small enough that no sum over a ring overflows.
 	maxHourRows = 1 << 48
 )
 
-// Owner is what the counts of a ring belong to: a model, as its artifact names it.
+// Owner is the model to which the counts of a ring belong, as its artifact names it.
 type Owner struct {
 	// Schema is the name of the feature schema.
 	Schema string `json:"schema"`
@@ -33,13 +33,13 @@ type Owner struct {
 	Reference string `json:"reference"`
 }
 
-// String is for messages.
+// String describes the owner for messages.
 func (o Owner) String() string {
 	return fmt.Sprintf("model %.12s (schema %s) by reference %.12s", o.Model, o.Schema, o.Reference)
 }
 
-// ringFile is the state of a ring: its body, and the SHA-256 of it, so that a flipped bit is found. It is JSON without a
-// space, some 200 kB for a full ring of eleven features and a row a minute.
+// ringFile is the state of a ring: its body, with the SHA-256 that detects corruption. It is JSON without spaces, about
+// 200 kB for a full ring with eleven features and a row a minute.
 type ringFile struct {
 	Format string          `json:"format"`
 	SHA256 string          `json:"sha256"`
@@ -50,8 +50,8 @@ type ringBody struct {
 	Owner
 
 	Present int64 `json:"present"`
-	// Hours are those that have a row, ascending. With a clock that runs ahead, some may be older than the ring: it may
-	// come back.
+	// Hours are the hours with a row, ascending. If a clock ran ahead, some may be older than the ring reaches: the
+	// clock may come back.
 	Hours []ringHour `json:"hours"`
 }
 
@@ -63,7 +63,7 @@ type ringHour struct {
 	Mark   uint8    `json:"mark,omitempty"`
 }
 
-// State is the ring for a file.
+// State returns the ring for a file.
 func (r *Ring) State(of Owner) ([]byte, error) {
 	body := ringBody{Owner: of, Present: r.present, Hours: []ringHour{}}
 	for i := range r.slots {
@@ -80,8 +80,8 @@ func (r *Ring) State(of Owner) ([]byte, error) {
 	return json.Marshal(ringFile{ringFormat, hex.EncodeToString(sum[:]), raw})
 }
 
-// RestoreRing is the ring that a state was made of. It fails with [ErrProfile] when the state has another owner, so that
-// its counts are of other bins or of another model, and with [ErrState] when anything in it cannot be.
+// RestoreRing returns the ring from its state. It returns [ErrProfile] if the state has another owner, whose counts use
+// other bins or another model, and [ErrState] if anything in it is invalid.
 func RestoreRing(p *Profile, of Owner, state []byte) (*Ring, error) {
 	var file ringFile
 	if err := strictly(state, &file); err != nil {
@@ -92,7 +92,7 @@ func RestoreRing(p *Profile, of Owner, state []byte) (*Ring, error) {
 	case file.Format != ringFormat:
 		return nil, fmt.Errorf("%w: format %q: want %q", ErrState, file.Format, ringFormat)
 	case file.SHA256 != hex.EncodeToString(sum[:]):
-		return nil, fmt.Errorf("%w: its content has not the digest that it says", ErrState)
+		return nil, fmt.Errorf("%w: its content does not match its digest", ErrState)
 	}
 	var body ringBody
 	if err := strictly(file.Body, &body); err != nil {
@@ -122,7 +122,7 @@ func RestoreRing(p *Profile, of Owner, state []byte) (*Ring, error) {
 	return r, nil
 }
 
-// check says whether there is room for an hour, and whether its rows are in the bins of every feature once.
+// check returns an error if the hour's slot is taken, or if its rows are not in the bins of every feature exactly once.
 func (r *Ring) check(h ringHour) error {
 	if s := r.place(h.Hour); s.rows > 0 {
 		return fmt.Errorf("its place has the rows of hour %d", s.hour)
@@ -136,7 +136,7 @@ func (r *Ring) check(h ringHour) error {
 			want = h.Inputs
 		}
 		for _, n := range h.Bins[r.profile.offsets[i]:r.profile.offsets[i+1]] {
-			rows += min(n, want+1) // so that no sum overflows
+			rows += min(n, want+1) // prevents overflow of the sum
 		}
 		if rows != want {
 			return fmt.Errorf("%d rows or more of feature %q: want %d", rows, r.profile.Features[i].Name, want)
@@ -145,7 +145,7 @@ func (r *Ring) check(h ringHour) error {
 	return nil
 }
 
-// strictly decodes one JSON value and nothing after it.
+// strictly decodes exactly one JSON value.
 func strictly(raw []byte, into any) error {
 	d := json.NewDecoder(bytes.NewReader(raw))
 	d.DisallowUnknownFields()
@@ -153,7 +153,7 @@ func strictly(raw []byte, into any) error {
 		return fmt.Errorf("%w: %w", ErrState, err)
 	}
 	if d.More() {
-		return fmt.Errorf("%w: more after its end", ErrState)
+		return fmt.Errorf("%w: more data after its end", ErrState)
 	}
 	return nil
 }

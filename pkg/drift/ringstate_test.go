@@ -13,7 +13,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/drift"
 )
 
-// owner is the model that the rings of the tests belong to.
+// owner is the model to which the rings of the tests belong.
 var owner = drift.Owner{Schema: "v1.8.1", Model: strings.Repeat("a", 64), Reference: strings.Repeat("b", 64)}
 
 func TestRingState(t *testing.T) {
@@ -52,12 +52,12 @@ func TestRingState(t *testing.T) {
 			t.Errorf("%s: got %v, want %v", name, err, drift.ErrProfile)
 		}
 	}
-	// Every byte of the head, and some of the body, which is all of one kind.
+	// Every byte of the head, and some bytes of the body, which is uniform.
 	for i := 0; i < len(raw); i += 1 + i/400*1500 {
 		bad := bytes.Clone(raw)
 		bad[i] ^= 1
 		if _, err := drift.RestoreRing(p, owner, bad); err == nil {
-			t.Fatalf("byte %d of %d is flipped and nobody minds", i, len(raw))
+			t.Fatalf("byte %d of %d is flipped and not noticed", i, len(raw))
 		}
 	}
 	for _, bad := range [][]byte{nil, []byte("{}"), raw[:len(raw)/2], append(bytes.Clone(raw), '{')} {
@@ -67,7 +67,7 @@ func TestRingState(t *testing.T) {
 	}
 }
 
-// A restart while the clock runs ahead by more than the ring costs nothing either, once the clock is right again.
+// A restart while the clock runs ahead by more than the ring also loses nothing once the clock is right again.
 func TestRingStateWhileTheClockIsWrong(t *testing.T) {
 	reference, days := mixed(t, 1, 6, 100)
 	p := profile(t, reference, days)
@@ -78,7 +78,7 @@ func TestRingStateWhileTheClockIsWrong(t *testing.T) {
 		ring.Observe(ring.Present(), []float64{0, 0, 1})
 		ring = restarted(t, p, ring)
 	}
-	ring.Tick(h + 4) // believed by now: a restart forgets that there was a doubt, and this is the second hour after it
+	ring.Tick(h + 4) // accepted: a restart drops the pending check, and this is the second hour after it
 	ring.Tick(h + 5)
 	c, _, _ := ring.Window(ring.Present(), drift.RingHours)
 	if ring.Present() != h+5 || c.Rows() != 5 {
@@ -86,7 +86,7 @@ func TestRingStateWhileTheClockIsWrong(t *testing.T) {
 	}
 }
 
-// What is sealed well and says what cannot be is refused.
+// A state with a correct digest but impossible content is refused.
 func TestRingStateRefuses(t *testing.T) {
 	reference, days := mixed(t, 1, 6, 100)
 	p := profile(t, reference, days)
@@ -113,20 +113,20 @@ func TestRingStateRefuses(t *testing.T) {
 		change func(*body)
 		want   string
 	}{
-		"as it is":              {func(*body) {}, ""},
-		"present before 1970":   {func(b *body) { b.Present = -1 }, "hour -1 as the present"},
-		"present after 9999":    {func(b *body) { b.Present = math.MaxInt64 }, "as the present"},
-		"hour to come":          {func(b *body) { b.Present = 99 }, "hour 100 after 99"},
-		"hours in disorder":     {func(b *body) { b.Hours[0], b.Hours[1] = b.Hours[1], b.Hours[0] }, "hour 99 after 100"},
-		"an hour twice":         {func(b *body) { b.Hours[0] = b.Hours[1] }, "hour 100 after 100"},
-		"hour before 1970":      {func(b *body) { b.Hours[0].Hour = -1 }, "hour -1"},
-		"two hours of a place":  {func(b *body) { b.Present, b.Hours[1].Hour = 9999, 99+drift.RingHours }, "has the rows of hour 99"},
-		"no rows":               {func(b *body) { b.Hours[0].Rows = 0 }, "0 rows"},
-		"more inputs than rows": {func(b *body) { b.Hours[0].Inputs = 2 }, "1 rows, 2 with inputs"},
-		"a bin too few":         {func(b *body) { b.Hours[0].Bins = b.Hours[0].Bins[1:] }, "bins of"},
-		"a row too many":        {func(b *body) { b.Hours[0].Bins[0]++ }, `feature "wander"`},
-		"a row too few":         {func(b *body) { b.Hours[0].Rows = 2 }, "want 2"},
-		"inputs in no bin":      {func(b *body) { b.Hours[0].Inputs = 1 }, `feature "mid"`},
+		"unchanged":              {func(*body) {}, ""},
+		"present before 1970":    {func(b *body) { b.Present = -1 }, "hour -1 as the present"},
+		"present after 9999":     {func(b *body) { b.Present = math.MaxInt64 }, "as the present"},
+		"future hour":            {func(b *body) { b.Present = 99 }, "hour 100 after 99"},
+		"unordered hours":        {func(b *body) { b.Hours[0], b.Hours[1] = b.Hours[1], b.Hours[0] }, "hour 99 after 100"},
+		"an hour twice":          {func(b *body) { b.Hours[0] = b.Hours[1] }, "hour 100 after 100"},
+		"hour before 1970":       {func(b *body) { b.Hours[0].Hour = -1 }, "hour -1"},
+		"two hours for one slot": {func(b *body) { b.Present, b.Hours[1].Hour = 9999, 99+drift.RingHours }, "has the rows of hour 99"},
+		"no rows":                {func(b *body) { b.Hours[0].Rows = 0 }, "0 rows"},
+		"more inputs than rows":  {func(b *body) { b.Hours[0].Inputs = 2 }, "1 rows, 2 with inputs"},
+		"a bin too few":          {func(b *body) { b.Hours[0].Bins = b.Hours[0].Bins[1:] }, "bins of"},
+		"a row too many":         {func(b *body) { b.Hours[0].Bins[0]++ }, `feature "wander"`},
+		"a row too few":          {func(b *body) { b.Hours[0].Rows = 2 }, "want 2"},
+		"inputs in no bin":       {func(b *body) { b.Hours[0].Inputs = 1 }, `feature "mid"`},
 		"sums that wrap": {func(b *body) {
 			b.Hours[0].Bins[0], b.Hours[0].Bins[1] = b.Hours[0].Bins[0]+1<<63, b.Hours[0].Bins[1]+1<<63
 		}, `feature "wander"`},
@@ -150,7 +150,7 @@ func TestRingStateRefuses(t *testing.T) {
 	}
 }
 
-// sealed is a state of the body with the digest that it must have.
+// sealed returns a state of the body with the right digest.
 func sealed(t *testing.T, body json.RawMessage) []byte {
 	t.Helper()
 	sum := sha256.Sum256(body)
@@ -176,7 +176,7 @@ func FuzzRingState(f *testing.F) {
 	}
 	f.Add(raw)
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		// The digest is right, so that what is below it is reached.
+		// The digest is right, so that the checks after it are reached.
 		var file map[string]json.RawMessage
 		if json.Unmarshal(raw, &file) == nil && len(file["body"]) > 0 {
 			raw = sealed(t, file["body"])
@@ -185,7 +185,7 @@ func FuzzRingState(f *testing.F) {
 		if err != nil {
 			return
 		}
-		// What was taken in is a ring like any other.
+		// An accepted ring works like any other.
 		before, _, _ := r.Window(r.Present(), drift.RingHours)
 		r.Tick(r.Present())
 		r.Observe(r.Present(), []float64{1, 2, 3})

@@ -6,11 +6,12 @@ import (
 	"slices"
 )
 
-// search finds the bin of a value without a branch on it, which a processor would guess wrong half of the time: every bin
-// is a union of cells between cuts, and the cell is the number of cuts strictly below the value. They are all counted,
-// sixteen at a time: the comparisons do not wait for each other, as those of a binary search do, which takes a quarter longer.
+// search finds the bin of a value without a branch on it, which a processor would mispredict half of the time. Every
+// bin is a union of cells between cuts, and the cell is the number of cuts strictly below the value. All cuts are
+// compared, sixteen at a time, without waiting for each other. sort.SearchFloat64s costs 80 ns more for a vector of
+// eight values, and a plain loop 20 ns.
 type search struct {
-	// cuts are keys, ascending, padded with that of +Inf, at least once.
+	// cuts are keys in ascending order, padded at least once with the key of +Inf.
 	cuts [][sixteen]uint64
 	// bins has one entry per cell.
 	bins []uint16
@@ -47,7 +48,7 @@ func newSearch(f *Feature) search {
 	return s
 }
 
-// key maps numbers to integers of the same order; NaN has none.
+// key maps numbers to integers in the same order; NaN has none.
 func key(x float64) uint64 {
 	b := math.Float64bits(x + 0) // -0 + 0 is 0
 	return b ^ (uint64(int64(b)>>63) | 1<<63)

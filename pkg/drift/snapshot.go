@@ -9,56 +9,55 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/stats"
 )
 
-// Limits are what drift is judged by.
+// Limits are the limits that drift is judged by.
 type Limits struct {
-	// Overall and Feature are the thresholds of the overall index and of that of a single feature.
+	// Overall and Feature are the thresholds of the overall index and of a single feature's index.
 	Overall, Feature float64
-	// MinRows and MinDays are how many rows and days it takes, of the present and of the reference.
+	// MinRows and MinDays are the fewest rows and days needed, of the present and of the reference.
 	MinRows, MinDays int
 }
 
-// DefaultLimits are those of promotion: 0.2 overall, 0.3 for a feature, on 500 rows of 5 days.
+// DefaultLimits are the limits of promotion: 0.2 overall, 0.3 for a feature, on 500 rows of 5 days.
 func DefaultLimits() Limits { return Limits{Overall: 0.2, Feature: 0.3, MinRows: 500, MinDays: 5} }
 
 // Snapshot is drift at one time: the body of psi_snapshot.json.
 type Snapshot struct {
-	// Rows and Days are those of the present, ReferenceRows and ReferenceDays those of the profile.
+	// Rows and Days belong to the present, ReferenceRows and ReferenceDays to the profile.
 	Rows          int `json:"rows"`
 	Days          int `json:"days"`
 	ReferenceRows int `json:"reference_rows"`
 	ReferenceDays int `json:"reference_days"`
-	// Overall is of the mean over the features of the model.
+	// Overall is the index of the mean over the model's features.
 	Overall Reading `json:"overall"`
-	// Weighted is of the mean by the weights of the features, which are what the model makes of each: drift of what the
-	// model hardly uses counts little. It is read beside Overall, and no gate asks for it. nil where the weights are not
-	// known.
+	// Weighted is the mean by the features' weights (their importance for the model): drift in features that the model
+	// hardly uses counts little. It is for information and no gate uses it. It is nil if the weights are unknown.
 	Weighted *Reading         `json:"overall_weighted,omitempty"`
 	Features []FeatureReading `json:"features"`
-	// Unseen are the features, raw inputs most often, of which the present has no row: there is no index of them.
+	// Unseen are the features, usually raw inputs, of which the present has no rows and therefore no index.
 	Unseen []string `json:"unseen,omitempty"`
 	// Shifted are the features whose index is larger than without drift, at a false discovery rate of 5 %: see
 	// [FeatureReading.Q].
 	Shifted []string `json:"shifted"`
 }
 
-// falseDiscoveries is the rate of [Snapshot.Shifted].
+// falseDiscoveries is the false discovery rate of [Snapshot.Shifted].
 const falseDiscoveries = 0.05
 
-// Reading is one index with what to make of it.
+// Reading is one index with its interpretation.
 type Reading struct {
 	PSI float64 `json:"psi"`
-	// Status is the literal reading, whatever the noise.
+	// Status is the textbook reading, which ignores noise.
 	Status Status `json:"status"`
 	// Samples is the number of rows of the present.
 	Samples int `json:"samples"`
-	// Noise is the index without drift; nil, and its keys absent, when the reference has one day only.
+	// Noise is the index without drift; it is nil, and its keys absent, if the reference has only one day.
 	*Noise
-	// P is how often the index is as large or larger without drift, in (0,1]; nil with Noise.
+	// P is the probability of an index this large without drift, in (0,1]; nil with Noise.
 	P *float64 `json:"p_value,omitempty"`
-	// Threshold is what PSI is judged against: see [Judge].
+	// Threshold is the limit for PSI: see [Judge].
 	Threshold float64      `json:"threshold"`
 	Verdict   gate.Verdict `json:"verdict"`
-	// Reason says why the verdict is not PASS; empty with PASS.
+	// Reason is the reason for a verdict other than PASS; empty with PASS.
 	Reason string `json:"reason"`
 }
 
@@ -66,13 +65,13 @@ type Reading struct {
 type FeatureReading struct {
 	Feature string `json:"feature"`
 	Role    Role   `json:"role"`
-	// Weight is that of [Feature].
+	// Weight is defined in [Feature].
 	Weight float64 `json:"weight,omitempty"`
 	Reading
-	// Q is P corrected for how many features were looked at (Benjamini and Hochberg); nil with P.
+	// Q is P corrected for the number of features tested (Benjamini and Hochberg); nil with P.
 	Q *float64 `json:"q_value,omitempty"`
-	// Days is how many days have the feature, and Effective how many independent rows Samples are worth, given how much
-	// the days of the reference differ.
+	// Days is how many days have the feature. Effective is how many independent rows Samples is worth, given how much
+	// the reference days differ.
 	Days      int          `json:"days"`
 	Effective float64      `json:"effective_rows"`
 	Bins      []BinReading `json:"bins"`
@@ -80,19 +79,19 @@ type FeatureReading struct {
 
 // BinReading is one bin of a feature.
 type BinReading struct {
-	// Bin is the name for machines, Range says what is in it: see [Feature.BinName] and [Feature.BinRange].
+	// Bin is the name for machines, Range the description for people: see [Feature.BinName] and [Feature.BinRange].
 	Bin   string `json:"bin"`
 	Range string `json:"range"`
-	// Reference and Current are shares of rows, in [0,1], before the floor; PSI is what the bin adds to the index.
+	// Reference and Current are shares of rows, in [0,1], before the floor; PSI is the bin's contribution to the index.
 	Reference float64 `json:"reference"`
 	Current   float64 `json:"current"`
 	PSI       float64 `json:"psi"`
 }
 
-// ErrNoRows is the error of a present without rows: there is no index, not an index of 0.
+// ErrNoRows is returned for a present without rows: there is no index, rather than an index of 0.
 var ErrNoRows = errors.New("no rows")
 
-// Snapshot reads the counts against the profile and its nulls. It fails with [ErrNoRows] or [ErrProfile].
+// Snapshot compares the counts with the profile and its nulls. It returns [ErrNoRows] or [ErrProfile].
 func (p *Profile) Snapshot(c *Counts, nulls *Nulls, l Limits) (*Snapshot, error) {
 	switch {
 	case c.profile != p, nulls.profile != p:
@@ -148,9 +147,9 @@ func (p *Profile) Snapshot(c *Counts, nulls *Nulls, l Limits) (*Snapshot, error)
 	return s, nil
 }
 
-// Judge says what an index on enough rows and days means: PASS below the threshold; FAIL above it and above what the
-// index reaches once in a hundred times without drift; INCONCLUSIVE between, where the index is large and so is the
-// noise; ERROR when one of them is not a number. The reason is empty with PASS.
+// Judge judges an index on enough rows and days. PASS is below the threshold. FAIL is above the threshold and above the
+// 99 % quantile without drift. INCONCLUSIVE is between them: both the index and its noise are large. ERROR means that
+// one of them is not a number. The reason is empty with PASS.
 func Judge(psi, threshold, q99 float64) (verdict gate.Verdict, reason string) {
 	for _, v := range []float64{psi, threshold, q99} {
 		if math.IsNaN(v) || math.IsInf(v, 0) {
@@ -173,14 +172,14 @@ func newReading(psi, threshold float64, rows int) Reading {
 	return Reading{PSI: psi, Status: StatusOf(psi), Samples: rows, Threshold: threshold}
 }
 
-// against adds the noise, of which the draws are ascending.
+// against adds the noise; its draws are ascending.
 func (r *Reading) against(n Noise, draws []float64) {
 	p := pValue(draws, r.PSI)
 	r.Noise, r.P = &n, &p
 }
 
-// Judge asks for enough rows and days, of so many that the reading is of, before it asks the function of that name. The
-// reading's own verdict and reason are not looked at: evidence is judged anew with it.
+// Judge requires enough rows, and enough of the given days, before it calls the function [Judge]. The reading's own
+// verdict and reason are ignored, since evidence is judged again with it.
 func (s *Snapshot) Judge(r Reading, days int, l Limits) (verdict gate.Verdict, reason string) {
 	for _, v := range []struct {
 		what       string
@@ -204,7 +203,7 @@ func (s *Snapshot) Judge(r Reading, days int, l Limits) (verdict gate.Verdict, r
 // discover sets Q and Shifted.
 //
 // Y. Benjamini and Y. Hochberg (1995), "Controlling the false discovery rate", J. Royal Statistical Society B 57. It
-// holds for features that depend on each other positively, as those of one market do (Benjamini and Yekutieli, 2001).
+// holds for positively dependent features, as those of one market are (Benjamini and Yekutieli, 2001).
 func (s *Snapshot) discover() {
 	var p []float64
 	var at []int

@@ -39,7 +39,7 @@ func TestJudge(t *testing.T) {
 	}
 }
 
-// shifted is columns with every value moved.
+// shifted returns columns with every value moved.
 func shifted(columns []drift.Column, by float64) []drift.Column {
 	moved := make([]drift.Column, len(columns))
 	for j, c := range columns {
@@ -147,7 +147,7 @@ func TestSnapshotErrors(t *testing.T) {
 	}
 }
 
-// mixed is a profile with two features, a score and a raw input, and its columns.
+// mixed returns a profile with two features, a score and a raw input, and its columns.
 func mixed(t *testing.T, seed uint64, days, perDay int) ([]drift.Column, []int) {
 	t.Helper()
 	columns, of := rows(seed, days, perDay)
@@ -159,8 +159,8 @@ func mixed(t *testing.T, seed uint64, days, perDay int) ([]drift.Column, []int) 
 	return append(columns, raw), of
 }
 
-// The overall index is of the model's features alone; raw inputs count only where they were sent, and a shift of theirs
-// is told apart from the others.
+// The overall index covers only the model's features. Raw inputs count only where they were sent, and their shift is
+// reported separately.
 func TestSnapshotOfRoles(t *testing.T) {
 	reference, days := mixed(t, 1, 28, 100)
 	p := profile(t, reference, days)
@@ -176,7 +176,7 @@ func TestSnapshotOfRoles(t *testing.T) {
 			for j := range x {
 				x[j] = present[j].Values[i]
 			}
-			x[3] += 40 // the price has moved
+			x[3] += 40 // the price moved
 			c.Observe(presentDays[i], x[:width])
 		}
 	}

@@ -9,19 +9,19 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/stats"
 )
 
-// Bootstrap says how intervals are made: whole UTC days are drawn with replacement, as many as there are. Labels of
+// Bootstrap sets how intervals are made: whole UTC days are drawn with replacement, as many as there are. Labels of
 // neighbouring minutes overlap, so rows are far from independent, and drawing rows gives intervals that are far too
 // narrow.
 //
 // B. Efron, R. J. Tibshirani (1993), "An Introduction to the Bootstrap": percentile intervals, blocks of a day.
 type Bootstrap struct {
-	// Replicates is how many samples are drawn, > 0.
+	// Replicates is the number of samples to draw, > 0.
 	Replicates int
-	// Seed makes the draw: the same seed and data give the same intervals.
+	// Seed seeds the draws: the same seed and data give the same intervals.
 	Seed uint64
 	// Level is the coverage, in (0,1).
 	Level float64
-	// MinDays is the least number of days for which there are intervals, >= 2.
+	// MinDays is the fewest days that give intervals, >= 2.
 	MinDays int
 }
 
@@ -50,11 +50,11 @@ type Intervals struct {
 	LogLoss       Interval `json:"log_loss"`
 }
 
-// ErrTooFewDays is the error of a sample that has too few days for intervals.
+// ErrTooFewDays is returned for a sample with too few days for intervals.
 var ErrTooFewDays = errors.New("too few days for intervals")
 
-// Intervals computes the intervals of a sample. It fails when the sample is not valid, has one class only
-// ([ErrOneClass]) or has too few days ([ErrTooFewDays]). A draw without both classes is drawn again.
+// Intervals computes the intervals of a sample. It returns an error if the sample is invalid, has only one class
+// ([ErrOneClass]) or too few days ([ErrTooFewDays]). A draw without both classes is repeated.
 func (b Bootstrap) Intervals(s Sample) (*Intervals, error) {
 	blocks, err := b.blocks(s)
 	if err != nil {
@@ -74,7 +74,7 @@ func (b Bootstrap) Intervals(s Sample) (*Intervals, error) {
 	}, nil
 }
 
-// blocks makes a sample ready to be drawn from, or says why it is not fit for it.
+// blocks prepares a sample for drawing, or returns an error if the sample is not suitable.
 func (b Bootstrap) blocks(s Sample) (*blocks, error) {
 	if b.Replicates <= 0 || !(b.Level > 0 && b.Level < 1) {
 		return nil, fmt.Errorf("bootstrap of %d replicates at level %v: want more than 0, and a level in (0,1)", b.Replicates, b.Level)
@@ -89,19 +89,19 @@ func (b Bootstrap) blocks(s Sample) (*blocks, error) {
 	return blocks, nil
 }
 
-// interval is the percentile interval of replicates, which it sorts.
+// interval returns the percentile interval of replicates, which it sorts.
 func (b Bootstrap) interval(v []float64) Interval {
 	slices.Sort(v)
 	tail := (1 - b.Level) / 2
 	return Interval{stats.Quantile(v, tail), stats.Quantile(v, 1-tail)}
 }
 
-// blocks is a sample with its days numbered from 0, ranked once: a draw is then one pass.
+// blocks is a sample with its days numbered from 0, ranked once, so that a draw is a single pass.
 type blocks struct {
 	ranking ranking
-	// Per day: rows, positives, sums of the squared errors and of the log losses.
+	// Per day: rows, positives, and the sums of squared errors and log losses.
 	rows, positives, squared, surprise []float64
-	// times is how often each day is in the present draw.
+	// times is how often each day is in the current draw.
 	times []float64
 }
 
@@ -129,8 +129,8 @@ func newBlocks(s Sample) *blocks {
 	return b
 }
 
-// draw takes days with replacement until both classes are there, and returns AUC, precision and recall at 20 %, base
-// rate, Brier and log loss.
+// draw takes days with replacement until both classes are present. It returns AUC, precision and recall at 20 %, base
+// rate, Brier score and log loss.
 func (b *blocks) draw(rng *rand.Rand) [6]float64 {
 	for {
 		clear(b.times)

@@ -11,7 +11,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/eval"
 )
 
-// clustered is rows whose base rate differs from day to day: what makes rows of a day dependent.
+// clustered returns rows whose base rate differs from day to day, which makes rows of a day dependent.
 func clustered(seed uint64, days, perDay int) eval.Sample {
 	rng := rand.New(rand.NewPCG(seed, 1))
 	var s eval.Sample
@@ -62,7 +62,7 @@ func TestIntervals(t *testing.T) {
 		t.Errorf("another seed: got the same interval, %v", err)
 	}
 
-	// Rows taken for independent: each a day of its own.
+	// Treats rows as independent by giving each its own day.
 	rows := s
 	rows.Days = make([]int, s.Len())
 	for i := range rows.Days {
@@ -77,7 +77,7 @@ func TestIntervals(t *testing.T) {
 	}
 }
 
-// A draw is what it would be to measure the sample with its days repeated: with one replicate the interval is a point.
+// A draw equals measuring the sample with its days repeated: with one replicate the interval is a point.
 func TestIntervalsOfOneDrawAreOfWholeDays(t *testing.T) {
 	s := clustered(2, 2, 40)
 	b := eval.Bootstrap{Replicates: 1, Seed: 0, Level: 0.9, MinDays: 2}
@@ -105,7 +105,7 @@ func TestIntervalsOfOneDrawAreOfWholeDays(t *testing.T) {
 			}
 		}
 		if !found {
-			t.Errorf("seed %d: %+v is of no draw of two days", seed, got)
+			t.Errorf("seed %d: %+v matches no draw of two days", seed, got)
 		}
 	}
 	if len(seen) != 3 {

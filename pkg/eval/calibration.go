@@ -5,10 +5,10 @@ import "math"
 // Bins is the number of equal-width bins of [Reliability] and [ECE].
 const Bins = 10
 
-// leastProbability keeps log loss finite where a score is 0 or 1.
+// leastProbability keeps the log loss finite where a score is 0 or 1.
 const leastProbability = 1e-15
 
-// Brier is the mean squared difference of score and outcome, in [0,1]; NaN without rows.
+// Brier returns the mean squared difference of score and outcome, in [0,1]; NaN without rows.
 //
 // G. W. Brier (1950), "Verification of forecasts expressed in terms of probability", Monthly Weather Review 78.
 func Brier(scores []float64, labels []bool) float64 {
@@ -25,7 +25,7 @@ func squared(score float64, label bool) float64 {
 	return d * d
 }
 
-// LogLoss is the mean of -ln(probability given to what happened), in nats, >= 0; scores are kept 1e-15 away from 0
+// LogLoss returns the mean of -ln(probability given to the outcome), in nats, >= 0. Scores are kept 1e-15 away from 0
 // and 1. NaN without rows.
 func LogLoss(scores []float64, labels []bool) float64 {
 	sameLength(scores, labels)
@@ -50,12 +50,12 @@ type Bin struct {
 	High float64 `json:"high"`
 	// N is the number of rows in the bin.
 	N int `json:"n"`
-	// MeanScore and Rate are the mean score and the share of positives in the bin, in [0,1]; 0 when N is 0.
+	// MeanScore and Rate are the mean score and the share of positives in the bin, in [0,1]; 0 if N is 0.
 	MeanScore float64 `json:"mean_score"`
 	Rate      float64 `json:"rate"`
 }
 
-// Reliability cuts [0,1] into [Bins] bins of equal width.
+// Reliability divides [0,1] into [Bins] bins of equal width.
 func Reliability(scores []float64, labels []bool) []Bin {
 	sameLength(scores, labels)
 	bins := make([]Bin, Bins)
@@ -79,8 +79,8 @@ func Reliability(scores []float64, labels []bool) []Bin {
 
 func binOf(score float64) int { return max(0, min(Bins-1, int(score*Bins))) }
 
-// ECE is the expected calibration error: the mean over rows of |mean score - rate| of the row's bin in [Reliability],
-// in [0,1]; NaN without rows.
+// ECE returns the expected calibration error: the mean over rows of |mean score - rate| of the row's bin in
+// [Reliability], in [0,1]; NaN without rows.
 func ECE(scores []float64, labels []bool) float64 {
 	return ece(Reliability(scores, labels))
 }

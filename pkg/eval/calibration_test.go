@@ -25,7 +25,7 @@ func TestCalibration(t *testing.T) {
 			if got := eval.Brier(tt.scores, tt.labels); !same(got, tt.brier) {
 				t.Errorf("brier: got %v, want %v", got, tt.brier)
 			}
-			// 1 - (1 - 1e-15) is 1e-15 to four digits only.
+			// 1 - (1 - 1e-15) equals 1e-15 to only four digits.
 			if got := eval.LogLoss(tt.scores, tt.labels); !same(got, tt.logLoss) && math.Abs(got-tt.logLoss) > 0.01*tt.logLoss {
 				t.Errorf("log loss: got %v, want %v", got, tt.logLoss)
 			}

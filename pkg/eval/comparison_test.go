@@ -11,7 +11,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/eval"
 )
 
-// blurred is s with scores that know less: the mean with those of a sample that knows nothing of it.
+// blurred returns s with less informative scores: their mean with the scores of an unrelated sample.
 func blurred(s eval.Sample) eval.Sample {
 	noise, _ := draw(99, s.Len(), 1000)
 	o := s
@@ -46,7 +46,7 @@ func TestCompare(t *testing.T) {
 	if want := (eval.Draws{Level: 0.95, Replicates: 1000, Days: 30, Seed: 1}); c.Bootstrap == nil || *c.Bootstrap != want {
 		t.Errorf("bootstrap: got %+v, want %+v", c.Bootstrap, want)
 	}
-	// The day makes both scorers look good or bad: taken together they are known better than apart.
+	// The day makes both scorers look good or bad, so their difference is known better than either.
 	mine, err := b.Intervals(model)
 	if err != nil {
 		t.Fatal(err)
@@ -77,8 +77,7 @@ func measure(t *testing.T, s eval.Sample) eval.Metrics {
 	return m
 }
 
-// A draw is what it would be to compare the samples with their days repeated: with one replicate the interval is a
-// point.
+// A draw equals comparing the samples with their days repeated: with one replicate the interval is a point.
 func TestCompareOfOneDrawIsOfWholeDays(t *testing.T) {
 	model := clustered(2, 2, 40)
 	baseline := blurred(model)
@@ -101,7 +100,7 @@ func TestCompareOfOneDrawIsOfWholeDays(t *testing.T) {
 			}
 		}
 		if !found {
-			t.Errorf("seed %d: %+v is of no draw of two days", seed, got)
+			t.Errorf("seed %d: %+v matches no draw of two days", seed, got)
 		}
 	}
 	if len(seen) != 3 {
@@ -189,6 +188,26 @@ func TestCompareErrors(t *testing.T) {
 			_, err := eval.Compare(tt.model, tt.baseline, tt.b)
 			if err == nil || tt.is != nil && !errors.Is(err, tt.is) || !strings.Contains(err.Error(), tt.mention) {
 				t.Errorf("got %v, want %v that mentions %q", err, tt.is, tt.mention)
+			}
+		})
+	}
+}
+
+func TestMatchRate(t *testing.T) {
+	tests := []struct {
+		name string
+		a, b []float64
+		want float64
+	}{
+		{"the same", []float64{.1, .9}, []float64{.1, .9}, 1},
+		{"either way", []float64{.5, .5, .5, .5}, []float64{.53, .47, .56, .44}, .5},
+		{"on the edge", []float64{0}, []float64{.05}, 1},
+		{"nothing", nil, nil, nan},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := eval.MatchRate(tt.a, tt.b, .05); !same(got, tt.want) {
+				t.Errorf("got %v, want %v", got, tt.want)
 			}
 		})
 	}

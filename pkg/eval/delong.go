@@ -8,31 +8,31 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/stats"
 )
 
-// DeLong is an AUC with its standard error by the method of DeLong, for rows that are independent.
+// DeLong is an AUC with its standard error by DeLong's method, which assumes independent rows.
 //
-// Minutes are not: their labels look 15 minutes ahead and overlap, and markets are calm or busy for hours. On pooled
-// minutes the method counts the same news many times over and is far too narrow. It is given because it is the
-// standard that others report; the interval to believe is that of whole days, [Intervals].
+// Minutes are not independent: their labels look 15 minutes ahead and overlap, and markets are calm or busy for hours.
+// On pooled minutes the method counts the same information many times and its interval is far too narrow. It is given
+// because others report it. Trust the interval over whole days instead: [Intervals].
 //
 // E. R. DeLong, D. M. DeLong, D. L. Clarke-Pearson (1988), "Comparing the areas under two or more correlated receiver
 // operating characteristic curves", Biometrics 44. X. Sun, W. Xu (2014), "Fast implementation of DeLong's algorithm",
-// IEEE Signal Processing Letters 21: the structural components are differences of mid-ranks, which a sort gives.
+// IEEE Signal Processing Letters 21: the structural components are differences of mid-ranks, which a sort yields.
 type DeLong struct {
 	AUC           float64 `json:"auc"`
 	StandardError float64 `json:"standard_error"`
-	// Level is the coverage of the interval AUC +- z StandardError, cut off at 0 and 1. It is not transformed: so it is
-	// what others' tools print, and with thousands of rows of each class the logit gives the same.
+	// Level is the coverage of the interval AUC +- z StandardError, cut off at 0 and 1. The interval is not
+	// transformed: other tools print this form, and with thousands of rows of each class the logit gives the same.
 	Level float64 `json:"level"`
 	Interval
 }
 
-// DeLongTest is the paired test of two scorers on the same rows, for rows that are independent: see [DeLong].
+// DeLongTest is the paired test of two scorers on the same rows, assuming independent rows: see [DeLong].
 type DeLongTest struct {
-	// Difference is the AUC of the first less that of the second.
+	// Difference is the AUC of the first minus that of the second.
 	Difference    float64 `json:"difference"`
 	StandardError float64 `json:"standard_error"`
-	// Z is Difference / StandardError; PValue is the two-sided chance of a |Z| this large between scorers whose true
-	// AUC is equal, in [0,1].
+	// Z is Difference / StandardError. PValue is the two-sided probability of a |Z| this large if the true AUCs are
+	// equal, in [0,1].
 	Z      float64 `json:"z"`
 	PValue float64 `json:"p_value"`
 	// Level is the coverage of the interval Difference +- z StandardError.
@@ -40,12 +40,12 @@ type DeLongTest struct {
 	Interval
 }
 
-// ErrNoVariance is the error of two scorers of which one ranks every row right and the other every row wrong: they
-// differ, and there is nothing to measure the difference by.
+// ErrNoVariance is returned if one scorer ranks every row right and the other every row wrong: they differ, but there
+// is no variance to measure the difference by.
 var ErrNoVariance = errors.New("no variance")
 
-// NewDeLong computes the AUC of scores with its interval at the given level, in (0,1). It fails unless there are two
-// rows of either class ([ErrOneClass]).
+// NewDeLong computes the AUC of scores with its interval at the given level, in (0,1). It needs two rows of each class
+// ([ErrOneClass]).
 func NewDeLong(scores []float64, labels []bool, level float64) (*DeLong, error) {
 	sameLength(scores, labels)
 	if err := deLongUsable(labels, level); err != nil {
@@ -57,9 +57,9 @@ func NewDeLong(scores []float64, labels []bool, level float64) (*DeLong, error) 
 	return &DeLong{auc, se, level, Interval{max(0, auc-reach), min(1, auc+reach)}}, nil
 }
 
-// NewDeLongTest tests a against b, scores of the same rows, with an interval at the given level, in (0,1). It fails
-// unless there are two rows of either class ([ErrOneClass]), or with [ErrNoVariance]. Scorers that rank all rows alike
-// have Z 0 and PValue 1.
+// NewDeLongTest tests a against b, scores of the same rows, with an interval at the given level, in (0,1). It needs two
+// rows of each class ([ErrOneClass]), and may return [ErrNoVariance]. Scorers that rank all rows alike have Z 0 and
+// PValue 1.
 func NewDeLongTest(a, b []float64, labels []bool, level float64) (*DeLongTest, error) {
 	sameLength(a, labels)
 	sameLength(b, labels)
@@ -67,14 +67,14 @@ func NewDeLongTest(a, b []float64, labels []bool, level float64) (*DeLongTest, e
 		return nil, err
 	}
 	t := &DeLongTest{Difference: AUC(a, labels) - AUC(b, labels), PValue: 1, Level: level}
-	// The variance of a difference of means is that of the mean of differences: nothing cancels, as it would in
-	// var(a) + var(b) - 2 cov(a, b) for two scorers that are nearly one.
+	// The variance of a difference of means is computed from differences. In var(a) + var(b) - 2 cov(a, b) the terms
+	// would cancel for two nearly equal scorers.
 	d, second := placements(a, labels), placements(b, labels)
 	for i, v := range second {
 		d[i] -= v
 	}
 	t.StandardError = math.Sqrt(variance(d, labels))
-	// Below this the difference of two equal areas is rounding, and so is its error.
+	// Below this the difference of two equal areas, and its error, are rounding.
 	const rounding = 1e-15
 	switch {
 	case t.StandardError > rounding:
@@ -98,8 +98,8 @@ func deLongUsable(labels []bool, level float64) error {
 	return nil
 }
 
-// placements are the structural components, by row: for a positive row the share of negatives that it is above, for a
-// negative row the share of positives that are above it, ties counting half. Their mean over either class is the AUC.
+// placements returns the structural components by row: for a positive row the share of negatives below it, for a
+// negative row the share of positives above it, ties counting half. Their mean over either class is the AUC.
 func placements(scores []float64, labels []bool) []float64 {
 	r := rank(scores, labels, nil)
 	p := float64(positives(labels))
@@ -126,8 +126,8 @@ func placements(scores []float64, labels []bool) []float64 {
 	return v
 }
 
-// variance is that of an area, or of a difference of areas, given its components: the variance over the positives
-// divided by their number, plus the same of the negatives.
+// variance returns the variance of an area, or of a difference of areas, from its components: the variance over the
+// positives divided by their number, plus the same for the negatives.
 func variance(components []float64, labels []bool) float64 {
 	var n, mean, squares [2]float64
 	for i, v := range components {

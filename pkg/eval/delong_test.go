@@ -46,7 +46,7 @@ func TestDeLongAgainstPROC(t *testing.T) {
 			check := func(what string, got, want float64) {
 				t.Helper()
 				off := math.Abs(got - want)
-				if math.Abs(want) > 1e-12 { // else 0, by symmetry
+				if math.Abs(want) > 1e-12 { // otherwise 0, by symmetry
 					off /= math.Abs(want)
 				}
 				worst = max(worst, off)
@@ -84,7 +84,7 @@ func TestDeLongAgainstPROC(t *testing.T) {
 	t.Logf("largest relative error: %.1e", worst)
 }
 
-// structural is the covariance matrix of two areas as DeLong, DeLong and Clarke-Pearson define it, pair by pair.
+// structural returns the covariance matrix of two areas as DeLong, DeLong and Clarke-Pearson define it, pair by pair.
 func structural(a, b []float64, labels []bool) (s [2][2]float64) {
 	kernel := func(x, y float64) float64 {
 		switch {
@@ -194,9 +194,9 @@ func TestDeLongProperties(t *testing.T) {
 	}
 }
 
-// Of independent rows the interval holds the true area as often as it says.
+// For independent rows the interval contains the true area as often as its level says.
 func TestDeLongCoverage(t *testing.T) {
-	// Two normals a standard deviation apart: AUC = Phi(1/sqrt 2).
+	// Two normals one standard deviation apart: AUC = Phi(1/sqrt 2).
 	want := 0.5 * math.Erfc(-0.5)
 	rng := rand.New(rand.NewPCG(5, 0))
 	const runs = 1000

@@ -6,29 +6,29 @@ import (
 	"slices"
 )
 
-// TopShare is the share of rows, those with the highest scores, that a trader would act on: the 20 of P@20.
+// TopShare is the share of rows, by highest score, that a trader would act on: the 20 in P@20.
 const TopShare = 0.2
 
-// ranking is the rows in descending order of score, cut into groups of equal score. Labels and blocks are copied in
-// that order, so that a pass over them is a walk through memory.
+// ranking holds the rows in descending order of score, in groups of equal score. Labels and blocks are copied in that
+// order, so that a pass reads memory sequentially.
 type ranking struct {
 	// order holds row numbers.
 	order []int
-	// labels are 0 or 1: a branch on a label would be mispredicted every few rows, and a bootstrap takes 10^8 of them.
+	// labels are 0 or 1: a branch on a label would be mispredicted every few rows, and a bootstrap reads 10^8 of them.
 	labels []float64
-	// blocks says to which block, counted from 0, a row belongs: a pass may weigh blocks differently.
+	// blocks holds the block of each row, counted from 0: a pass may weigh blocks differently.
 	blocks []int32
 	// ends[g] is the position in order after the last row of group g.
 	ends []int
 }
 
-// rank ranks rows; block may be nil, when all rows are of block 0.
+// rank ranks rows; block may be nil if all rows are in block 0.
 func rank(scores []float64, labels []bool, block []int32) ranking {
 	r := ranking{order: make([]int, len(scores)), labels: make([]float64, len(scores)), blocks: make([]int32, len(scores))}
 	for i := range r.order {
 		r.order[i] = i
 	}
-	// Ties are broken by row number so that the order is a function of the data alone.
+	// Ties are broken by row number, so that the order depends on the data alone.
 	slices.SortFunc(r.order, func(a, b int) int {
 		return cmp.Or(cmp.Compare(scores[b], scores[a]), cmp.Compare(a, b))
 	})
@@ -44,10 +44,10 @@ func rank(scores []float64, labels []bool, block []int32) ranking {
 	return r
 }
 
-// once weighs the rows of a sample of one block.
+// once is the weight of a sample with one block.
 var once = []float64{1}
 
-// counts is what ranking measures need of a (possibly re-weighted) sample.
+// counts is what ranking measures need from a (possibly re-weighted) sample.
 type counts struct {
 	// pairs is the number of (positive, negative) pairs in the right order, half for a tie.
 	pairs float64
@@ -57,7 +57,7 @@ type counts struct {
 	positives, negatives float64
 }
 
-// count goes down the ranking; the rows of block b are there times[b] times.
+// count walks down the ranking; the rows of block b count times[b] times.
 func (r ranking) count(share float64, times []float64) counts {
 	var c counts
 	rows := 0.0
@@ -93,25 +93,26 @@ func (c counts) auc() float64       { return c.pairs / (c.positives * c.negative
 func (c counts) precision() float64 { return c.top / c.k }
 func (c counts) recall() float64    { return c.top / c.positives }
 
-// topCount is ceil(share n). The small number takes back what binary fractions add: 0.2 is a little more than a fifth.
+// topCount returns ceil(share n). The small number undoes the rounding of binary fractions: 0.2 is slightly more than a
+// fifth.
 func topCount(n, share float64) float64 { return math.Ceil(share*n - 1e-9) }
 
-// AUC is the area under the ROC curve: the chance that a positive row scores above a negative one, ties counting half
-// (Mann-Whitney with mid-ranks), in [0,1]. NaN without both classes.
+// AUC returns the area under the ROC curve, in [0,1]: the probability that a positive row scores above a negative one,
+// ties counting half (Mann-Whitney with mid-ranks). NaN without both classes.
 func AUC(scores []float64, labels []bool) float64 {
 	sameLength(scores, labels)
 	return rank(scores, labels, nil).count(TopShare, once).auc()
 }
 
-// PrecisionAtShare is the share of positives among the k = ceil(share n) rows with the highest scores, in [0,1].
-// Rows that tie at the cut share the places that are left in proportion to their number. NaN without rows.
+// PrecisionAtShare returns the share of positives among the k = ceil(share n) rows with the highest scores, in [0,1].
+// Rows that tie at the cut share the remaining places in proportion. NaN without rows.
 func PrecisionAtShare(scores []float64, labels []bool, share float64) float64 {
 	sameLength(scores, labels)
 	return rank(scores, labels, nil).count(share, once).precision()
 }
 
-// RecallAtShare is the share of all positives that is among the k = ceil(share n) rows with the highest scores, ties
-// as in [PrecisionAtShare], in [0,1]. NaN without positives.
+// RecallAtShare returns the share of all positives that are among the k = ceil(share n) rows with the highest scores,
+// in [0,1]. Ties count as in [PrecisionAtShare]. NaN without positives.
 func RecallAtShare(scores []float64, labels []bool, share float64) float64 {
 	sameLength(scores, labels)
 	return rank(scores, labels, nil).count(share, once).recall()

@@ -22,7 +22,7 @@ func same(a, b float64) bool {
 	return math.Abs(a-b) <= 1e-12
 }
 
-// draw makes n scores of few distinct values, so that ties abound, and labels that lean on them.
+// draw returns n scores with few distinct values, so that ties are common, and labels that depend on them.
 func draw(seed uint64, n, distinct int) (scores []float64, labels []bool) {
 	rng := rand.New(rand.NewPCG(seed, 0))
 	for range n {
@@ -80,7 +80,7 @@ func TestAUCAgainstAllPairs(t *testing.T) {
 			t.Errorf("seed %d: got %v, want %v", seed, got, right/pairs)
 		}
 		for i := range scores {
-			scores[i] = math.Exp(3*scores[i]) / 100 // any rising function
+			scores[i] = math.Exp(3*scores[i]) / 100 // any increasing function
 		}
 		if again := eval.AUC(scores, labels); again != got {
 			t.Errorf("seed %d: got %v after a monotone change, want %v", seed, again, got)
@@ -117,7 +117,7 @@ func TestTopShare(t *testing.T) {
 	}
 }
 
-// Places pro rata are what breaking ties at random gives on average: here over all orders of the rows.
+// Proportional places equal the average of random tie-breaking, here over all orders of the rows.
 func TestTiesAreTheMeanOverAllOrders(t *testing.T) {
 	for seed := range uint64(20) {
 		const n = 7

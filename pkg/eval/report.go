@@ -12,12 +12,12 @@ type Metrics struct {
 	N         int     `json:"n"`
 	Positives int     `json:"positives"`
 	BaseRate  float64 `json:"base_rate"`
-	// AUC is in [0,1], 0.5 for scores that know nothing: see [AUC].
+	// AUC is in [0,1], 0.5 for uninformative scores: see [AUC].
 	AUC float64 `json:"auc"`
-	// PrecisionAt20 and RecallAt20, in [0,1], are of the 20 % of rows with the highest scores: see [PrecisionAtShare].
+	// PrecisionAt20 and RecallAt20, in [0,1], are for the 20 % of rows with the highest scores: see [PrecisionAtShare].
 	PrecisionAt20 float64 `json:"precision_at_20"`
 	RecallAt20    float64 `json:"recall_at_20"`
-	// Lift is PrecisionAt20 / BaseRate, >= 0, 1 for scores that know nothing.
+	// Lift is PrecisionAt20 / BaseRate, >= 0, 1 for uninformative scores.
 	Lift float64 `json:"lift"`
 	// Brier and ECE are in [0,1], LogLoss in nats.
 	Brier   float64 `json:"brier"`
@@ -25,8 +25,8 @@ type Metrics struct {
 	ECE     float64 `json:"ece"`
 }
 
-// Measure computes the metrics of a sample. It fails when the sample is not valid or has one class only
-// ([ErrOneClass]); every number it returns is finite.
+// Measure computes the metrics of a sample. It returns an error if the sample is invalid or has only one class
+// ([ErrOneClass]). Every number it returns is finite.
 func Measure(s Sample) (Metrics, error) {
 	if err := s.validate(); err != nil {
 		return Metrics{}, err
@@ -40,9 +40,9 @@ func Measure(s Sample) (Metrics, error) {
 	}, nil
 }
 
-// Fold is the rows of one out-of-time test and how its model was trained.
+// Fold holds the rows of one out-of-time test and how its model was trained.
 type Fold struct {
-	// TrainFrom, TrainTo, TestFrom and TestTo are UTC days, since 1970-01-01; the To are not included.
+	// TrainFrom, TrainTo, TestFrom and TestTo are UTC days since 1970-01-01; the To days are excluded.
 	TrainFrom, TrainTo, TestFrom, TestTo int
 	// TrainRows is how many rows the model was fitted on.
 	TrainRows int
@@ -51,7 +51,7 @@ type Fold struct {
 	Sample    Sample
 }
 
-// FoldReport is one fold of a [Report]. Metrics is nil, and Problem says why, when they could not be computed.
+// FoldReport is one fold of a [Report]. If the metrics cannot be computed, Metrics is nil and Problem is the reason.
 type FoldReport struct {
 	// Dates are the first and the last UTC day, YYYY-MM-DD, both included.
 	TrainFirst string  `json:"train_first"`
@@ -62,27 +62,28 @@ type FoldReport struct {
 	Threshold  float64 `json:"threshold"`
 	Problem    string  `json:"problem,omitempty"`
 	*Metrics
-	// Intervals are of the fold's metrics; nil when it has too few days. A week is few: they are for the eye.
+	// Intervals are the intervals of the fold's metrics; nil if it has too few days. A week is few: use them as a rough
+	// guide.
 	Intervals *Intervals `json:"confidence_intervals,omitempty"`
 }
 
-// Report is an out-of-time evaluation: the pooled metrics, at the top level in JSON, and those of each fold.
+// Report is an out-of-time evaluation: the pooled metrics, at the top level in JSON, and the metrics of each fold.
 type Report struct {
 	Metrics
-	// Intervals are of the pooled metrics; nil when there are too few days.
+	// Intervals are the intervals of the pooled metrics; nil if there are too few days.
 	Intervals *Intervals `json:"confidence_intervals,omitempty"`
-	// DeLong is the interval of the pooled AUC as if rows were independent, at the level of Intervals: too narrow, and
-	// given for comparison with what others report. Nil when there are not two rows of either class.
+	// DeLong is the interval of the pooled AUC as if rows were independent, at the level of Intervals. It is too
+	// narrow, and given for comparison with what others report. It is nil without two rows of each class.
 	DeLong *DeLong `json:"auc_delong,omitempty"`
-	// Comparison is with the baseline on the same rows. Nil unless the caller sets it, by [Compare].
+	// Comparison compares with the baseline on the same rows. It is nil unless the caller sets it with [Compare].
 	Comparison *Comparison `json:"comparison_with_baseline,omitempty"`
-	// Reliability is of the pooled rows.
+	// Reliability is the reliability of the pooled rows.
 	Reliability []Bin        `json:"reliability"`
 	Folds       []FoldReport `json:"folds"`
 }
 
-// NewReport evaluates the pooled rows of the folds and each fold. It fails when the pooled rows are empty, not valid
-// or of one class only; a fold of one class is reported as such.
+// NewReport evaluates the pooled rows of the folds and each fold. It returns an error if the pooled rows are empty,
+// invalid or of one class; a fold of one class is reported as such.
 func NewReport(folds []Fold, b Bootstrap) (*Report, error) {
 	var pooled Sample
 	for _, f := range folds {
@@ -124,5 +125,5 @@ func NewReport(folds []Fold, b Bootstrap) (*Report, error) {
 	return r, nil
 }
 
-// date is a day number as people write it.
+// date formats a day number as YYYY-MM-DD.
 func date(day int) string { return time.Unix(int64(day)*86400, 0).UTC().Format(time.DateOnly) }

@@ -59,7 +59,7 @@ func TestReport(t *testing.T) {
 	if in := r.Folds[0].Intervals; in == nil || in.Days != 7 || !(in.AUC.Low < first.AUC && first.AUC < in.AUC.High) {
 		t.Errorf("intervals of the first fold: got %+v", in)
 	}
-	// Both, side by side: what the days say and what rows would say if they were independent.
+	// Both are reported: the interval over days, and the one that assumes independent rows.
 	if d := r.DeLong; d == nil || d.AUC != r.AUC || d.Level != 0.95 || !(d.Low < r.AUC && r.AUC < d.High) {
 		t.Errorf("DeLong: got %+v", d)
 	}
@@ -67,7 +67,7 @@ func TestReport(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	// The keys that evidence files must have, at the top level; and what is written can be read back.
+	// Evidence files must have these keys at the top level, and the report can be read back.
 	raw, err := json.Marshal(r)
 	if err != nil {
 		t.Fatal(err)

@@ -2,16 +2,16 @@ package eval
 
 // Point is one point of an ROC curve.
 type Point struct {
-	// Threshold: rows with a score at or above it are called positive. The first point, which calls none, has 1 more
-	// than any score can be.
+	// Threshold: rows with a score at or above it are called positive. The first point calls none positive; its
+	// threshold is 1 above the highest possible score.
 	Threshold float64 `json:"threshold"`
 	// FalsePositiveRate and TruePositiveRate are the shares of negatives and of positives called positive, in [0,1].
 	FalsePositiveRate float64 `json:"fpr"`
 	TruePositiveRate  float64 `json:"tpr"`
 }
 
-// ROC returns the curve from (0,0) to (1,1), ascending, one point per distinct score; nil without both classes. The
-// area under it by trapezoids is [AUC].
+// ROC returns the curve from (0,0) to (1,1), ascending, with one point per distinct score; nil without both classes.
+// The trapezoidal area under it is [AUC].
 func ROC(scores []float64, labels []bool) []Point {
 	sameLength(scores, labels)
 	p := positives(labels)
@@ -41,8 +41,8 @@ func ROC(scores []float64, labels []bool) []Point {
 	return curve
 }
 
-// Thin returns at most limit points of a curve, the ends always among them, about evenly spaced: enough to draw it.
-// limit is at least 2.
+// Thin returns at most limit points of a curve, about evenly spaced and including both ends: enough to draw it. limit
+// is at least 2.
 func Thin(curve []Point, limit int) []Point {
 	if len(curve) <= limit {
 		return curve

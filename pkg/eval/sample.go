@@ -1,9 +1,9 @@
-// Package eval measures scores against what happened: how well they rank, how well they are calibrated, and how sure
-// one may be of either.
+// Package eval measures scores against outcomes: how well they rank, how well they are calibrated, and how certain
+// either result is.
 //
-// A score is a probability in [0,1] that the label is true. Functions of scores and labels take slices of one length,
-// in any order that is the same in both, and panic when the lengths differ; they return NaN where the measure is not
-// defined, for example without rows or, for AUC, without both classes. Scores are not NaN.
+// A score is a probability in [0,1] that the label is true. Functions take scores and labels as slices of equal length
+// and in the same order, and panic if the lengths differ. They return NaN where the measure is not defined, for example
+// without rows or, for AUC, without both classes. Scores must not be NaN.
 package eval
 
 import (
@@ -13,7 +13,7 @@ import (
 	"slices"
 )
 
-// Sample is scored rows with their outcome: slices of one length.
+// Sample holds scored rows with their outcomes, as slices of equal length.
 type Sample struct {
 	// Scores are probabilities in [0,1].
 	Scores []float64
@@ -23,10 +23,10 @@ type Sample struct {
 	Days []int
 }
 
-// ErrOneClass is the error of a sample in which every label is the same, or which is empty: nothing can be ranked.
+// ErrOneClass is returned for an empty sample, or one whose labels are all the same: nothing can be ranked.
 var ErrOneClass = errors.New("labels of one class only")
 
-// Len is the number of rows.
+// Len returns the number of rows.
 func (s Sample) Len() int { return len(s.Scores) }
 
 // Append returns the rows of s followed by those of o.
@@ -63,7 +63,7 @@ func positives(labels []bool) int {
 	return n
 }
 
-// BaseRate is the share of true labels, in [0,1]; NaN without rows.
+// BaseRate returns the share of true labels, in [0,1]; NaN without rows.
 func BaseRate(labels []bool) float64 {
 	if len(labels) == 0 {
 		return math.NaN()

@@ -5,16 +5,16 @@ import (
 	"fmt"
 )
 
-// chain is what chain.jsonl holds.
+// chain is the content of chain.jsonl.
 type chain struct {
 	entries []entry
 	// tail is what follows the last line end: a torn append, or nothing.
 	tail []byte
-	// newest has the last entry of each file.
+	// newest holds the last entry of each file.
 	newest map[string]entry
 }
 
-// lineError says which line of the chain does not hold.
+// lineError names the first invalid line of the chain.
 type lineError struct {
 	line int
 	err  error
@@ -23,8 +23,8 @@ type lineError struct {
 func (e *lineError) Error() string { return fmt.Sprintf("%s line %d: %v", chainName, e.line, e.err) }
 func (e *lineError) Unwrap() error { return e.err }
 
-// parseChain reads the lines up to the first that does not hold, which is a *lineError. The chain before it is returned
-// as well.
+// parseChain reads the lines up to the first invalid one, which it returns as a *lineError. It also returns the chain
+// before that line.
 func parseChain(data []byte) (chain, error) {
 	c := chain{newest: map[string]entry{}}
 	for n := 1; len(data) > 0; n++ {
@@ -43,7 +43,7 @@ func parseChain(data []byte) (chain, error) {
 	return c, nil
 }
 
-// last is the newest entry; the zero entry of an empty chain.
+// last returns the newest entry, or the zero entry for an empty chain.
 func (c *chain) last() entry {
 	if len(c.entries) == 0 {
 		return entry{}
@@ -51,7 +51,7 @@ func (c *chain) last() entry {
 	return c.entries[len(c.entries)-1]
 }
 
-// lastLine is the newest line; nil of an empty chain.
+// lastLine returns the newest line, or nil for an empty chain.
 func (c *chain) lastLine() ([]byte, error) {
 	if len(c.entries) == 0 {
 		return nil, nil

@@ -14,7 +14,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/testkit/crashtest"
 )
 
-// Files are written, and written again: state.txt with every operation, which its content must name.
+// Files are written repeatedly: state.txt with every operation, which its content must name.
 func TestCrash(t *testing.T) {
 	crashtest.Run(t, crashtest.Writer{
 		Name: "evidence chain",
@@ -46,7 +46,7 @@ func TestCrash(t *testing.T) {
 			if err != nil {
 				return nil, err
 			}
-			if report.Lines > 0 && !report.OK() { // an empty chain is nothing to verify
+			if report.Lines > 0 && !report.OK() { // an empty chain cannot be verified
 				return nil, fmt.Errorf("does not verify: %v", report.Problems)
 			}
 			var found []int
@@ -62,7 +62,7 @@ func TestCrash(t *testing.T) {
 			if err != nil || errors.Is(stateErr, fs.ErrNotExist) {
 				return found, err
 			}
-			// The last report may be there without the last state, and not the other way round.
+			// The last report may exist without the last state, but not the reverse.
 			var last int
 			if _, err := fmt.Sscan(string(raw), &last); err != nil || !slices.Contains(found, last) {
 				return nil, fmt.Errorf("state.txt is of %d, which has no report: %w", last, err)

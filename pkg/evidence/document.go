@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// Document is a file of evidence as [Store.WriteJSON] writes it, for one that is kept elsewhere as well: with a model. The
-// header says when it was created.
+// Document encodes an evidence file as [Store.WriteJSON] writes it, for a file that is also kept elsewhere, such as
+// with a model. The header has the creation time.
 func Document(h Header, body any) ([]byte, error) {
 	h = h.complete(h.CreatedTime)
 	if err := h.validate(); err != nil {
@@ -18,7 +18,7 @@ func Document(h Header, body any) ([]byte, error) {
 	return document(h, body)
 }
 
-// document is one flat, indented JSON object: the header's keys, then the body's, each in its own order.
+// document returns one flat, indented JSON object: the header's keys, then the body's, each in their own order.
 func document(h Header, body any) ([]byte, error) {
 	head, err := members(h)
 	if err != nil {
@@ -30,14 +30,14 @@ func document(h Header, body any) ([]byte, error) {
 	}
 	for i, m := range rest {
 		for _, own := range head {
-			// Without regard to case, as encoding/json reads: "Source" in a body would hide the header's from a reader.
+			// Ignore case, as encoding/json does: "Source" in a body would hide the header's key from a reader.
 			if strings.EqualFold(m.key, own.key) {
 				return nil, fmt.Errorf("body: key %q is the header's", m.key)
 			}
 		}
 		for _, earlier := range rest[:i] {
 			if m.key == earlier.key {
-				return nil, fmt.Errorf("body: key %q is there twice", m.key)
+				return nil, fmt.Errorf("body: key %q appears twice", m.key)
 			}
 		}
 	}
@@ -64,13 +64,13 @@ func document(h Header, body any) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// member is one key of an object with its value as it was encoded.
+// member is one key of an object with its encoded value.
 type member struct {
 	key   string
 	value json.RawMessage
 }
 
-// members encodes v and returns the keys of the object in their order.
+// members encodes v and returns the keys of the object in order.
 func members(v any) ([]member, error) {
 	data, err := plainJSON(v)
 	if err != nil {
@@ -102,7 +102,7 @@ func members(v any) ([]member, error) {
 	return list, nil
 }
 
-// plainJSON encodes v on one line, without HTML escapes: "<" stays "<" for the people who read the file.
+// plainJSON encodes v on one line without HTML escapes: "<" stays "<" for people who read the file.
 func plainJSON(v any) ([]byte, error) {
 	var out bytes.Buffer
 	enc := json.NewEncoder(&out)

@@ -11,14 +11,14 @@ import (
 
 // entry is one line of the chain: one write of one file.
 type entry struct {
-	// Seq counts from 1 without holes.
+	// Seq counts from 1 without gaps.
 	Seq uint64 `json:"seq"`
-	// Time is RFC 3339 in UTC, in milliseconds. It is said and not proven: clocks may go back.
+	// Time is RFC 3339 in UTC, in milliseconds. It is a claim and not proven: clocks may go back.
 	Time   string `json:"time"`
 	File   string `json:"file"`
 	SHA256 string `json:"sha256"`
 	Size   int64  `json:"size"`
-	// Prev is the hash of the line before; 64 zeros in the first.
+	// Prev is the hash of the previous line; 64 zeros in the first.
 	Prev string `json:"prev"`
 	// Hash is the SHA-256 of the canonical line without it.
 	Hash string `json:"hash,omitempty"`
@@ -28,7 +28,7 @@ const timeLayout = "2006-01-02T15:04:05.000Z"
 
 var firstPrev = strings.Repeat("0", 2*sha256.Size)
 
-// next is the entry for content that follows e, and its line. The zero entry is the one before the first.
+// next returns the entry for content that follows e, and its line. The zero entry precedes the first.
 func (e entry) next(now time.Time, file string, content []byte) (entry, []byte, error) {
 	n := entry{
 		Seq: e.Seq + 1, Time: now.UTC().Format(timeLayout), File: file,
@@ -42,7 +42,7 @@ func (e entry) next(now time.Time, file string, content []byte) (entry, []byte, 
 	return n, line, err
 }
 
-// link is what the entry after e has as prev.
+// link returns the prev of the entry after e.
 func (e entry) link() string {
 	if e.Seq == 0 {
 		return firstPrev
@@ -50,7 +50,8 @@ func (e entry) link() string {
 	return e.Hash
 }
 
-// line is the canonical form with its line end. There is one way to write an entry; every other is a break.
+// line returns the canonical form with its line end. An entry has only one valid form; every other form breaks the
+// chain.
 func (e entry) line() ([]byte, error) {
 	data, err := plainJSON(e)
 	if err != nil {
@@ -59,7 +60,7 @@ func (e entry) line() ([]byte, error) {
 	return append(data, '\n'), nil
 }
 
-// hash is the SHA-256 of the line without hash and line end.
+// hash returns the SHA-256 of the line without hash and line end.
 func (e entry) hash() (string, error) {
 	e.Hash = ""
 	data, err := plainJSON(e)
@@ -69,7 +70,7 @@ func (e entry) hash() (string, error) {
 	return sumOf(data), nil
 }
 
-// parseEntry reads one line with its line end and checks it against the entry before. The error says what does not hold.
+// parseEntry reads one line with its line end and checks it against the previous entry. The error says what is invalid.
 func parseEntry(line []byte, last entry) (entry, error) {
 	var e entry
 	if err := json.Unmarshal(line, &e); err != nil {
@@ -97,5 +98,5 @@ func parseEntry(line []byte, last entry) (entry, error) {
 	return e, nil
 }
 
-// short is enough of a digest to tell two apart.
+// short returns enough of a digest to distinguish two.
 func short(sum string) string { return sum[:min(len(sum), 12)] }

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// A forger can compute a right hash for a wrong line; the links must hold as well.
+// A forger can compute a correct hash for a wrong line; the links must match as well.
 func TestParseEntryChecksEachLink(t *testing.T) {
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	first, _, err := entry{}.next(now, "a.txt", []byte("1"))
@@ -32,9 +32,9 @@ func TestParseEntryChecksEachLink(t *testing.T) {
 	tests := []struct {
 		name string
 		line string
-		want string // "" holds
+		want string // "" means valid
 	}{
-		{"as written", right, ""},
+		{"unchanged", right, ""},
 		{"another prev", forged(func(e *entry) { e.Prev = firstPrev }), "prev is 000000000000, the line before has hash"},
 		{"no prev", forged(func(e *entry) { e.Prev = "" }), "prev is "},
 		{"a seq left out", forged(func(e *entry) { e.Seq = 3 }), "seq is 3, expected 2"},

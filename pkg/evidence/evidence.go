@@ -1,37 +1,37 @@
-// Package evidence keeps the folder of files that say what was measured, and can prove later that none of them has
-// changed. [Open] a store, write files, close it; [Verify] the folder at any time.
+// Package evidence keeps a folder of files with measurements, and can prove later that none of them has changed. [Open]
+// a store, write files, close it; [Verify] the folder at any time.
 //
 // # The folder
 //
 //	offline_report.json   files as they were written: one flat JSON object with a [Header], or text, CSV, SVG
-//	daily/...             in sub-folders as well
-//	torn/...              ends of chain.jsonl that were cut off by a crash (see below)
-//	chain.jsonl           one line for each write: {seq, time, file, sha256, size, prev, hash}
+//	daily/...             files in sub-folders
+//	torn/...              ends of chain.jsonl that were torn by a crash (see below)
+//	chain.jsonl           one line per write: {seq, time, file, sha256, size, prev, hash}
 //	chain.head            a copy of the newest line of chain.jsonl
 //	.lock                 empty; one writer at a time holds it
 //
-// Hash is the SHA-256 of the line without its hash, prev the hash of the line before, so no line can be changed, removed
-// or put in without breaking each one after it. A file may be written again: the digest of its newest line is the one
-// that must hold, older lines are history. The chain finds accidents and edits; it is not a signature. Whoever can write
-// the folder can make all of it anew, so write down [Report].Head elsewhere where that matters.
+// Hash is the SHA-256 of the line without its hash, and prev is the hash of the previous line. So no line can be
+// changed, removed or inserted without breaking every line after it. A file may be written again: it must match the
+// digest of its newest line; older lines are history. The chain detects accidents and edits, but it is not a signature.
+// Anyone who can write the folder can rebuild all of it, so write down [Report].Head elsewhere if that matters.
 //
 // # A write, and what a kill leaves
 //
-// Each write takes these steps, each one on disk (fsync of file and folder) before the next begins:
+// Each write has these steps. Each one is on disk (fsync of file and folder) before the next starts:
 //
-//  1. the content as a temporary file (.name.tmp) in the folder of its name
-//  2. chain.head: the line that will be appended. From here on the write is certain
+//  1. the content is written as a temporary file (.name.tmp) in the target folder
+//  2. chain.head gets the line that will be appended; from here on the write is certain
 //  3. the temporary file is renamed to its name
 //  4. the line is appended to chain.jsonl
 //
-// A kill before step 2 leaves a temporary file that nobody was promised: the next Open removes it. A kill after it is
-// completed by the next Open, from chain.head, as if it had not happened. Until then Verify says what is unfinished.
-// Only content with the digest that chain.head promises is taken in; a file that came into the folder in any other way
-// stays "not in the chain".
+// A kill before step 2 leaves a temporary file of a write that was never promised: the next Open removes it. A write
+// that was killed later is completed by the next Open, from chain.head. Until then Verify reports it as unfinished.
+// Only content with the digest in chain.head is accepted; a file that got into the folder in any other way stays "not
+// in the chain".
 //
-// A last line of chain.jsonl without its end (a torn append) is never dropped: either it is the beginning of the line in
-// chain.head, and is completed, or Open moves it to torn/chain-<seq>.txt, which becomes a file of the chain itself. Any
-// other break of the chain is not mended: Open refuses with [ErrBroken], since lines after a break would bury it.
+// A last line of chain.jsonl without its line end (a torn append) is never dropped. If it is the start of the line in
+// chain.head, Open completes it. Otherwise Open moves it to torn/chain-<seq>.txt, which becomes a file of the chain.
+// Open does not repair any other break of the chain: it returns [ErrBroken], since lines after a break would hide it.
 package evidence
 
 import (
@@ -39,17 +39,17 @@ import (
 	"time"
 )
 
-// DefaultDir is the folder of evidence in a working copy.
+// DefaultDir is the evidence folder in a working copy.
 const DefaultDir = "evidence/ml"
 
-// DefaultWait is how long [Open] and [Verify] wait for a writer. Stores are held for the time of a few writes, each of
-// some milliseconds.
+// DefaultWait is how long [Open] and [Verify] wait for a writer. Stores are held only for a few writes of some
+// milliseconds each.
 const DefaultWait = 2 * time.Second
 
 var (
-	// ErrLocked means that another writer held the folder for the whole time of waiting.
+	// ErrLocked means that another writer held the folder during the whole wait.
 	ErrLocked = errors.New("evidence folder is in use by another writer")
-	// ErrBroken means that the chain does not hold. Verify says where.
+	// ErrBroken means that the chain does not verify. Verify reports where.
 	ErrBroken = errors.New("evidence chain is broken")
 )
 

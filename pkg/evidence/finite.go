@@ -9,11 +9,11 @@ import (
 	"strings"
 )
 
-// maxDepth ends the search in values that contain themselves.
+// maxDepth limits the search in values that contain themselves.
 const maxDepth = 32
 
-// notFinite finds the first NaN or infinity in v and names it as it would stand in the file: "slo.results[2].value".
-// encoding/json says only that there is one.
+// notFinite finds the first NaN or infinity in v and returns its path as in the file: "slo.results[2].value".
+// encoding/json reports only that there is one.
 func notFinite(v any) (key string, number float64, found bool) {
 	return searchNumbers(reflect.ValueOf(v), "", 0)
 }
@@ -53,12 +53,12 @@ func searchNumbers(v reflect.Value, at string, depth int) (string, float64, bool
 				return key, f, true
 			}
 		}
-	default: // no numbers in there that JSON cannot hold
+	default: // contains no numbers that JSON cannot hold
 	}
 	return "", 0, false
 }
 
-// jsonName is the key of a field; "" for an embedded struct, whose keys stand in the object around it.
+// jsonName returns the key of a field; "" for an embedded struct, whose keys are in the surrounding object.
 func jsonName(f reflect.StructField) (name string, ok bool) {
 	tag := f.Tag.Get("json")
 	if tag == "-" || !f.IsExported() && !f.Anonymous {

@@ -11,10 +11,10 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/durable"
 )
 
-// folder does the disk work below one directory, which no name and no symbolic link can leave.
+// folder does the disk work in one directory, which no name or symbolic link can leave.
 type folder struct{ root *os.Root }
 
-// replace puts data at name such that, whatever happens, name has its old content or the new.
+// replace writes data to name atomically: name has either its old or its new content.
 func (f folder) replace(name string, data []byte) error {
 	if err := f.stage(name, data); err != nil {
 		return err
@@ -22,7 +22,7 @@ func (f folder) replace(name string, data []byte) error {
 	return f.publish(name)
 }
 
-// stage writes data to the temporary file of name, on disk when it returns.
+// stage writes data to the temporary file of name; it is on disk on return.
 func (f folder) stage(name string, data []byte) (err error) {
 	if err := f.root.MkdirAll(path.Dir(name), 0o755); err != nil {
 		return err
@@ -38,7 +38,7 @@ func (f folder) stage(name string, data []byte) (err error) {
 	return f.syncDirs(name)
 }
 
-// publish renames the temporary file of name to name, on disk when it returns.
+// publish renames the temporary file of name to name; this is on disk on return.
 func (f folder) publish(name string) error {
 	if err := f.root.Rename(tempName(name), name); err != nil {
 		return err
@@ -46,7 +46,7 @@ func (f folder) publish(name string) error {
 	return f.syncDirs(name)
 }
 
-// append adds data to the end of name, which exists; on disk when it returns.
+// append appends data to name, which exists; it is on disk on return.
 func (f folder) append(name string, data []byte) error {
 	file, err := durable.OpenFileIn(f.root, name, os.O_WRONLY|os.O_APPEND, 0)
 	if err != nil {
@@ -63,7 +63,7 @@ func writeAndClose(file *os.File, data []byte) error {
 	return errors.Join(err, file.Close())
 }
 
-// syncDirs puts the entries of name and of the sub-folders that hold it on disk.
+// syncDirs syncs the folder of name and the sub-folders above it.
 func (f folder) syncDirs(name string) error {
 	for name != "." {
 		name = path.Dir(name)
@@ -85,10 +85,10 @@ func syncAndClose(dir *os.File) error {
 	return nil
 }
 
-// maxFile bounds a file of the folder, in bytes. The chain has about 300 bytes a write.
+// maxFile limits a file of the folder, in bytes. The chain needs about 300 bytes per write.
 const maxFile = durable.MaxDocument
 
-// read is the content of name; nil without an error if there is no such file.
+// read returns the content of name, or nil without an error if there is no such file.
 func (f folder) read(name string) ([]byte, error) {
 	data, err := durable.ReadFileIn(f.root, name, maxFile)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -97,7 +97,7 @@ func (f folder) read(name string) ([]byte, error) {
 	return data, err
 }
 
-// digest is the SHA-256 and size of the regular file name.
+// digest returns the SHA-256 and size of the regular file name.
 func (f folder) digest(name string) (sum string, size int64, err error) {
 	if err := f.regular(name); err != nil {
 		return "", 0, err
@@ -110,13 +110,13 @@ func (f folder) digest(name string) (sum string, size int64, err error) {
 	if info, err := file.Stat(); err != nil || info.Size() > maxFile {
 		return "", 0, errors.Join(err, durable.ErrTooLarge)
 	}
-	return digest(io.LimitReader(file, maxFile+1)) // it may grow meanwhile
+	return digest(io.LimitReader(file, maxFile+1)) // the file may grow meanwhile
 }
 
-// errNotRegular means a folder, a symbolic link or a device where a file should be.
+// errNotRegular is returned for a folder, symbolic link or device in place of a file.
 var errNotRegular = errors.New("is not a regular file")
 
-// regular is nil if name is a regular file, fs.ErrNotExist if it does not exist.
+// regular returns nil if name is a regular file, and fs.ErrNotExist if it does not exist.
 func (f folder) regular(name string) error {
 	info, err := f.root.Lstat(name)
 	if err == nil && !info.Mode().IsRegular() {
@@ -125,7 +125,7 @@ func (f folder) regular(name string) error {
 	return err
 }
 
-// files calls visit for everything below the folder that is not a folder itself, in the order of names.
+// files calls visit for everything below the folder that is not a folder, in name order.
 func (f folder) files(visit func(name string) error) error {
 	left := durable.MaxEntries
 	return f.walk(".", &left, visit)

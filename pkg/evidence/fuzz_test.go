@@ -14,8 +14,8 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 )
 
-// FuzzOpen opens a folder whose chain and head are whatever: it is refused and left as it was, or its chain holds
-// afterwards and has at least the whole lines that it had.
+// FuzzOpen opens a folder with an arbitrary chain and head. It is refused and left unchanged, or its chain is valid
+// afterwards and still has at least its complete lines.
 func FuzzOpen(f *testing.F) {
 	dir := f.TempDir()
 	s, err := evidence.Open(dir, evidence.Options{Now: clock()})
@@ -48,7 +48,7 @@ func FuzzOpen(f *testing.F) {
 	f.Fuzz(func(t *testing.T, chain, head, staged string) {
 		files := map[string]string{"a.txt": "2", "chain.jsonl": chain, "chain.head": head}
 		if chain == "" && head == "" {
-			delete(files, "a.txt") // what no chain knows of is never right
+			delete(files, "a.txt") // a file without a chain is never valid
 		}
 		if staged != "" {
 			files[".a.txt.tmp"] = staged
@@ -60,7 +60,7 @@ func FuzzOpen(f *testing.F) {
 				t.Fatalf("got %v", err)
 			}
 			after := snapshot(t, dir)
-			delete(after, ".lock") // it was held while this was found out
+			delete(after, ".lock") // the lock was held during the check
 			if !maps.Equal(after, files) {
 				t.Fatalf("refused (%v), and changed: %v", err, after)
 			}
@@ -75,15 +75,15 @@ func FuzzOpen(f *testing.F) {
 			t.Fatalf("the chain is %q and was %q", after, chain)
 		}
 		for _, p := range report.Problems {
-			if p.File != "a.txt" && after != "" { // whether files are as the chain says is for Verify
+			if p.File != "a.txt" && after != "" { // Verify compares files with the chain
 				t.Fatalf("opened, but %v; the chain is %q and was %q", p, after, chain)
 			}
 		}
 	})
 }
 
-// FuzzDocument writes whatever JSON as the body of a file: it is refused, with nothing written, or it reads as it was,
-// beside the header that it was given, and the folder verifies.
+// FuzzDocument writes arbitrary JSON as the body of a file. It is refused and nothing is written, or it reads back
+// unchanged, with its header, and the folder verifies.
 func FuzzDocument(f *testing.F) {
 	f.Add([]byte(`{"auc":0.7,"n":3,"nested":{"a":[1,null,"<"]}}`), "note")
 	f.Add([]byte(`{"Source":"live"}`), "")

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// Header is what every JSON file of evidence says about itself. Its keys stand beside those of the body in one object,
-// so a reader embeds it:
+// Header describes an evidence file in JSON. Its keys are in the same object as those of the body, so a reader embeds
+// it:
 //
 //	var report struct {
 //		evidence.Header
@@ -17,32 +17,32 @@ type Header struct {
 	Schema string `json:"schema"`
 	// Source is required.
 	Source Source `json:"source"`
-	// CreatedTime is UTC, in milliseconds. Zero: the store sets it.
+	// CreatedTime is UTC, in milliseconds. If zero, the store sets it.
 	CreatedTime time.Time `json:"created_time"`
-	// Inputs are the files that this one was computed from. Paths in the evidence folder are recorded relative to it.
+	// Inputs are the files from which this file was computed. Paths in the evidence folder are recorded relative to it.
 	Inputs []Input `json:"inputs"`
-	// Model is the model that the file is about; nil (null) if there is none.
+	// Model is the model that the file is about, or nil (null).
 	Model *Model `json:"model"`
-	// Git is the commit of the program that wrote the file. Empty: "unknown".
+	// Git is the commit of the program that wrote the file. Empty means "unknown".
 	Git string `json:"git"`
 }
 
-// Model names a model and the exact content of it.
+// Model identifies a model and its exact content.
 type Model struct {
 	Version string `json:"version"`
 	Digest  string `json:"digest"`
 }
 
-// unknownGit stands for a commit that the caller does not know.
+// unknownGit is used if the caller does not know the commit.
 const unknownGit = "unknown"
 
-// complete fills in the defaults, with a copy of the inputs.
+// complete fills in the defaults and copies the inputs.
 func (h Header) complete(now time.Time) Header {
 	if h.CreatedTime.IsZero() {
 		h.CreatedTime = now
 	}
 	h.CreatedTime = h.CreatedTime.UTC().Truncate(time.Millisecond)
-	h.Inputs = append([]Input{}, h.Inputs...) // [] and not null where there are none
+	h.Inputs = append([]Input{}, h.Inputs...) // writes [] instead of null
 	if h.Git == "" {
 		h.Git = unknownGit
 	}
@@ -62,4 +62,35 @@ func (h Header) validate() error {
 		}
 	}
 	return nil
+}
+
+// Source is where the figures of a file come from. Nothing simulated is reported as live.
+type Source string
+
+// The sources.
+const (
+	// Live: measured on running services under real or test load.
+	Live Source = "live"
+	// Replay: computed from recorded market data.
+	Replay Source = "replay"
+	// Simulated: computed from simulated data.
+	Simulated Source = "simulated"
+)
+
+// Valid reports whether s is one of the sources.
+func (s Source) Valid() bool { return s == Live || s == Replay || s == Simulated }
+
+// Sources counts requests by their source.
+type Sources map[Source]uint64
+
+// Least returns the source of figures that are based on the requests and claimed to come from claimed: the least live
+// of all these sources. Simulated is less live than replay, and replay less than live.
+func (s Sources) Least(claimed Source) Source {
+	switch {
+	case claimed == Simulated || s[Simulated] > 0:
+		return Simulated
+	case claimed == Replay || s[Replay] > 0:
+		return Replay
+	}
+	return claimed
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/durable"
 )
 
-// Input is a file that evidence was computed from.
+// Input is a file from which evidence was computed.
 type Input struct {
 	// Path is relative to the evidence folder for files in it, otherwise as the caller gave it; with slashes.
 	Path string `json:"path"`
@@ -42,13 +42,13 @@ func digest(r io.Reader) (sum string, size int64, err error) {
 	return hex.EncodeToString(h.Sum(nil)), size, nil
 }
 
-// sumOf is the SHA-256 of data.
+// sumOf returns the SHA-256 of data.
 func sumOf(data []byte) string {
 	sum := sha256.Sum256(data)
 	return hex.EncodeToString(sum[:])
 }
 
-// isDigest reports whether s has the form of a SHA-256: only lower case, so that there is one way to write it.
+// isDigest reports whether s has the form of a SHA-256. Only lower case is accepted, so that there is a single form.
 func isDigest(s string) bool {
 	raw, err := hex.DecodeString(s)
 	return err == nil && len(raw) == sha256.Size && hex.EncodeToString(raw) == s

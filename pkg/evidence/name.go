@@ -9,7 +9,7 @@ import (
 	"unicode"
 )
 
-// checkName refuses names that leave the folder, hide in it, or belong to the store.
+// checkName rejects names that leave the folder, are hidden in it, or belong to the store.
 func checkName(name string) error {
 	first, _, _ := strings.Cut(name, "/")
 	switch {
@@ -21,30 +21,30 @@ func checkName(name string) error {
 		return fmt.Errorf("evidence name %q: control characters and backslashes are not allowed", name)
 	}
 	for _, own := range []string{chainName, headName, tornDir} {
-		if strings.EqualFold(first, own) { // some file systems do not tell case apart
+		if strings.EqualFold(first, own) { // some file systems ignore case
 			return fmt.Errorf("evidence name %q: %s is the store's own", name, own)
 		}
 	}
 	return nil
 }
 
-// isJSON reports whether name is that of a JSON document, which has a header.
+// isJSON reports whether name is a JSON document, which has a header.
 func isJSON(name string) bool { return strings.EqualFold(path.Ext(name), ".json") }
 
-// tempName is where the content of name is before it is complete: in the same folder, so that a rename can be atomic.
+// tempName returns the name for incomplete content of name: in the same folder, so that a rename is atomic.
 func tempName(name string) string {
 	dir, base := path.Split(name)
 	return dir + "." + base + ".tmp"
 }
 
-// isTemp reports whether name is a tempName; names of evidence cannot start with a dot.
+// isTemp reports whether name is a tempName; evidence names cannot start with a dot.
 func isTemp(name string) bool {
 	base := path.Base(name)
 	return strings.HasPrefix(base, ".") && strings.HasSuffix(base, ".tmp")
 }
 
-// Litter says which program leaves files of this name in any folder, whatever the folder is for; empty for every other name.
-// A JSON document is never litter: somebody may take it for evidence.
+// Litter returns the kind of program that leaves files of this name in any folder, or "" for all other names. A JSON
+// document is never litter: somebody might take it for evidence.
 func Litter(name string) string {
 	base := path.Base(name)
 	lower := strings.ToLower(base)

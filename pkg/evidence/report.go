@@ -8,32 +8,33 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/text"
 )
 
-// Report is what Verify found.
+// Report is the result of Verify.
 type Report struct {
 	Dir string `json:"dir"`
-	// Lines is the number of lines of the chain that hold, Files the number of files whose content they say.
+	// Lines is the number of valid lines of the chain, Files the number of files whose content they give.
 	Lines int `json:"lines"`
 	Files int `json:"files"`
-	// Head is the hash of the newest line. It stands for the whole folder: written down elsewhere, it shows later
-	// whether the folder was made anew.
+	// Head is the hash of the newest line. It stands for the whole folder: written down elsewhere, it later shows
+	// whether the folder was rebuilt.
 	Head string `json:"head"`
-	// Problems is all that does not hold, in the order: chain, files by name, files that are not in the chain, inputs.
+	// Problems lists everything that does not verify, in the order: chain, files by name, files that are not in the
+	// chain, inputs.
 	Problems []Problem `json:"problems"`
-	// Stale names files computed from an older version of another file of the folder, whose digest is in the chain: true
-	// when they were written, and not to be computed again from what is there now. It is not a problem.
+	// Stale names files computed from an older version of another file of the folder, whose digest is in the chain.
+	// They were correct when written, but cannot be recomputed from the current files. This is not a problem.
 	Stale []Problem `json:"stale"`
-	// Ignored names files that file managers and editors leave in any folder. They are not in the chain, so they are no
-	// evidence, and nothing reads them. It is not a problem.
+	// Ignored names files that file managers and editors leave in any folder. They are not in the chain, are not
+	// evidence, and nothing reads them. This is not a problem.
 	Ignored []Problem `json:"ignored"`
 
-	// hashes are those of all lines, oldest first.
+	// hashes are the hashes of all lines, oldest first.
 	hashes []string
 }
 
-// minHead is how many digits of a head name it at least.
+// minHead is the fewest digits that identify a head.
 const minHead = 12
 
-// CheckHead returns an error if s cannot be a head of a chain: the SHA-256 in hexadecimal, or its first 12 digits or more.
+// CheckHead returns an error if s cannot be the head of a chain: at least the first 12 hexadecimal digits of a SHA-256.
 func CheckHead(s string) error {
 	if len(s) < minHead || len(s) > 2*sha256.Size || strings.Trim(s, "0123456789abcdef") != "" {
 		return fmt.Errorf("%q is not the head of a chain: want what greenlight evidence verify printed, all 64 hexadecimal digits or the first %d at least", text.Clean(s, 80), minHead)
@@ -41,8 +42,8 @@ func CheckHead(s string) error {
 	return nil
 }
 
-// Pin adds a problem unless the newest line of the chain has the hash head, or one that begins with it. It finds lines that
-// were removed from the end of the chain, and a folder that was made again, which the folder alone cannot show.
+// Pin adds a problem unless the newest line of the chain has the hash head, or one that starts with it. It detects
+// lines removed from the end of the chain, and a rebuilt folder, which the folder alone cannot show.
 func (r *Report) Pin(head string) {
 	if err := CheckHead(head); err != nil {
 		r.problem(chainName, 0, "%v", err)
@@ -68,16 +69,16 @@ func lines(n int) string {
 	return fmt.Sprintf("%d lines were", n)
 }
 
-// Problem is one thing that does not hold.
+// Problem is one thing that does not verify.
 type Problem struct {
 	// File is relative to the folder.
 	File string `json:"file"`
-	// Line is the line of the file, where it is about one; otherwise 0.
+	// Line is the line number in the file, or 0 if the problem is not about a line.
 	Line int    `json:"line,omitempty"`
 	What string `json:"what"`
 }
 
-// String is "file line 3: what" or "file: what".
+// String returns "file line 3: what" or "file: what".
 func (p Problem) String() string {
 	if p.Line > 0 {
 		return fmt.Sprintf("%s line %d: %s", p.File, p.Line, p.What)
@@ -85,10 +86,10 @@ func (p Problem) String() string {
 	return p.File + ": " + p.What
 }
 
-// OK reports whether everything holds. An empty folder is not OK: there is nothing in it that could hold.
+// OK reports whether everything verifies. An empty folder is not OK: there is nothing to verify.
 func (r Report) OK() bool { return len(r.Problems) == 0 && r.Lines > 0 }
 
-// Err is nil if everything holds, otherwise an ErrBroken with the first thing that does not.
+// Err returns nil if everything verifies, otherwise an ErrBroken with the first problem.
 func (r Report) Err() error {
 	switch {
 	case r.OK():

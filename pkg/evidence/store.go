@@ -13,31 +13,31 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/durable"
 )
 
-// Options of Open. The zero value is ready to use.
+// Options are the options of Open. The zero value is ready to use.
 type Options struct {
-	// Now is the clock of created_time and of the chain; nil means time.Now.
+	// Now is the clock for created_time and the chain; nil means time.Now.
 	Now func() time.Time
-	// Wait is how long Open waits for another writer; 0 means DefaultWait, negative not at all.
+	// Wait is how long Open waits for another writer; 0 means DefaultWait, negative means not at all.
 	Wait time.Duration
 }
 
-// Store is an evidence folder opened for writing. It is safe for concurrent use, and no other process or Store can write
-// the folder until Close: open it when there is something to write, not for the life of a program.
+// Store is an evidence folder opened for writing. It is safe for concurrent use. No other process or Store can write
+// the folder until Close, so open it only while there is something to write.
 type Store struct {
-	dir    string // absolute, without symbolic links, to tell which inputs are in it
+	dir    string // absolute, without symbolic links, to find inputs in it
 	folder folder
 	lock   *os.File
 	now    func() time.Time
 
 	mu   sync.Mutex
 	last entry
-	// fault stops the store: the folder waits for the next Open to be mended, or the store is closed.
+	// fault stops the store: the folder needs the next Open to repair it, or the store is closed.
 	fault error
 }
 
-// Open opens the evidence folder dir ("" means DefaultDir) for writing. It makes the folder if it does not exist, waits
-// a short time for another writer (ErrLocked), and mends what a kill left behind (see the package comment). A chain that
-// does not hold in any other way is ErrBroken. Open checks the chain and not the files: Verify does both.
+// Open opens the evidence folder dir ("" means DefaultDir) for writing. It creates a missing folder, waits a short time
+// for another writer (ErrLocked), and completes what a kill interrupted (see the package comment). Any other invalid
+// chain is ErrBroken. Open checks only the chain, not the files: Verify checks both.
 func Open(dir string, opts Options) (*Store, error) {
 	if dir == "" {
 		dir = DefaultDir
@@ -80,13 +80,13 @@ func open(dir string, opts Options) (_ *Store, err error) {
 	if err := flock(s.lock, syscall.LOCK_EX, opts.Wait); err != nil {
 		return nil, err
 	}
-	if s.last, err = mend(s.folder, opts.Now); err != nil {
+	if s.last, err = repair(s.folder, opts.Now); err != nil {
 		return nil, err
 	}
 	return s, nil
 }
 
-// Close lets other writers in. The folder is complete at any time; Close has nothing to flush.
+// Close lets other writers in. The folder is complete at any time; Close flushes nothing.
 func (s *Store) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -100,14 +100,14 @@ func (s *Store) Close() error {
 func (s *Store) release() error {
 	var err error
 	if s.lock != nil {
-		err = s.lock.Close() // and with it the lock
+		err = s.lock.Close() // also releases the lock
 	}
 	return errors.Join(err, s.folder.root.Close())
 }
 
-// WriteJSON writes name, which ends in .json, as one flat JSON object: the keys of the header, then those of the body, a
-// struct or map. A body that is not an object, has a key of the header (in any case of letters) or holds a NaN or an
-// infinity is an error that names the key, and nothing is written.
+// WriteJSON writes name, which ends in .json, as one flat JSON object: the keys of the header, then those of the body,
+// a struct or map. If the body is not an object, repeats a key of the header (in any case) or contains NaN or an
+// infinity, nothing is written and the error names the key.
 func (s *Store) WriteJSON(name string, h Header, body any) error {
 	if !isJSON(name) {
 		return fmt.Errorf("evidence name %q: want .json", name)
@@ -126,7 +126,7 @@ func (s *Store) WriteJSON(name string, h Header, body any) error {
 	return s.write(name, data)
 }
 
-// WriteFile writes text, CSV, Markdown or SVG. JSON has a header and is written with WriteJSON.
+// WriteFile writes text, CSV, Markdown or SVG. Use WriteJSON for JSON, which has a header.
 func (s *Store) WriteFile(name string, data []byte) error {
 	if isJSON(name) {
 		return fmt.Errorf("evidence name %q: JSON has a header: use WriteJSON", name)
@@ -134,7 +134,7 @@ func (s *Store) WriteFile(name string, data []byte) error {
 	return s.write(name, data)
 }
 
-// write takes the steps that the package comment describes.
+// write performs the steps described in the package comment.
 func (s *Store) write(name string, data []byte) error {
 	if err := checkName(name); err != nil {
 		return err
@@ -147,7 +147,7 @@ func (s *Store) write(name string, data []byte) error {
 	if s.fault != nil {
 		return s.fault
 	}
-	// Found now, a folder or link of that name is an error of the caller; after step 2 it would be a broken chain.
+	// Detected now, a folder or link with that name is the caller's error; after step 2 it would be a broken chain.
 	if err := s.folder.regular(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("evidence %s: %w", name, err)
 	}
@@ -167,7 +167,7 @@ func (s *Store) write(name string, data []byte) error {
 	return nil
 }
 
-// commit is steps 2 to 4. An error leaves what a kill would leave.
+// commit performs steps 2 to 4. An error leaves what a kill would leave.
 func (s *Store) commit(name string, line []byte) error {
 	if err := s.folder.replace(headName, line); err != nil {
 		return err
@@ -178,8 +178,8 @@ func (s *Store) commit(name string, line []byte) error {
 	return s.folder.append(chainName, line)
 }
 
-// inputPath makes the path of a file in the folder relative to it, so that Verify finds it from anywhere, and leaves
-// every other path as it is.
+// inputPath makes the path of a file in the folder relative to it, so that Verify finds it from anywhere. It leaves
+// every other path unchanged.
 func (s *Store) inputPath(p string) string {
 	if abs, err := realPath(p); err == nil {
 		if rel, err := filepath.Rel(s.dir, abs); err == nil && filepath.IsLocal(rel) {
@@ -195,4 +195,25 @@ func realPath(p string) (string, error) {
 		return "", err
 	}
 	return filepath.EvalSymlinks(abs)
+}
+
+// lockPoll is the pause between two attempts to lock. flock itself could only wait without limit.
+const lockPoll = 10 * time.Millisecond
+
+// flock takes the lock (syscall.LOCK_EX or LOCK_SH) on file. It is released when file is closed or its process ends in
+// any way: a killed writer leaves no lock. After wait it returns ErrLocked.
+func flock(file *os.File, how int, wait time.Duration) error {
+	deadline := time.Now().Add(wait)
+	for {
+		err := syscall.Flock(int(file.Fd()), how|syscall.LOCK_NB)
+		switch {
+		case err == nil:
+			return nil
+		case !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR):
+			return fmt.Errorf("lock %s: %w", file.Name(), err)
+		case !time.Now().Before(deadline):
+			return fmt.Errorf("lock %s: %w (waited %v)", file.Name(), ErrLocked, max(0, wait))
+		}
+		time.Sleep(lockPoll)
+	}
 }

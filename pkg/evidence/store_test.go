@@ -18,7 +18,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 )
 
-// clock starts at a fixed time and goes on by a second with each look at it.
+// clock returns a clock that starts at a fixed time and advances by a second with each call.
 func clock() func() time.Time {
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.FixedZone("TRT", 3*3600))
 	var mu sync.Mutex
@@ -48,7 +48,7 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// snapshot is every file of a folder by its name.
+// snapshot returns every file of a folder by name.
 func snapshot(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	files := map[string]string{}
@@ -64,7 +64,7 @@ func snapshot(t *testing.T, dir string) map[string]string {
 	return files
 }
 
-// lay makes a folder of a snapshot.
+// lay creates a folder from a snapshot.
 func lay(t *testing.T, files map[string]string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -81,7 +81,7 @@ func put(t *testing.T, dir, name, content string) {
 	must(t, os.WriteFile(path, []byte(content), 0o644))
 }
 
-// verified fails the test unless everything in the folder holds.
+// verified fails the test unless everything in the folder verifies.
 func verified(t *testing.T, dir string) evidence.Report {
 	t.Helper()
 	report, err := evidence.Verify(dir)
@@ -181,7 +181,7 @@ func TestWriteJSONRefuses(t *testing.T) {
 		{"NaN behind a pointer in a map", header, body{Named: map[string]any{"b": 1, "a": &[]float64{math.NaN()}}}, `key "Named.a[0]" is NaN`},
 		{"a channel", header, map[string]any{"c": make(chan int)}, "unsupported type"},
 		{"a cycle", header, cyclic, "cycle"},
-		{"a key twice", header, json.RawMessage(`{"a":1,"a":2}`), `key "a" is there twice`},
+		{"a key twice", header, json.RawMessage(`{"a":1,"a":2}`), `key "a" appears twice`},
 		{"no schema", with(func(h *evidence.Header) { h.Schema = "" }), map[string]int{}, "schema is empty"},
 		{"no source", with(func(h *evidence.Header) { h.Source = "" }), map[string]int{}, `source "" is not live, replay or simulated`},
 		{"another source", with(func(h *evidence.Header) { h.Source = "Live" }), map[string]int{}, `source "Live" is not`},
@@ -234,7 +234,7 @@ func TestNames(t *testing.T) {
 	}
 }
 
-// A name that cannot be written is an error of that write alone: the store and the folder stay whole.
+// A name that cannot be written is an error of that write only: the store and the folder stay intact.
 func TestWriteInTheWayOfAFolder(t *testing.T) {
 	outside := t.TempDir()
 	dir := t.TempDir()
@@ -259,7 +259,7 @@ func TestWriteInTheWayOfAFolder(t *testing.T) {
 
 func TestFilesMayBeWrittenAgain(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "evidence", "ml")
-	for i := range 3 { // each time a new store: the chain goes on
+	for i := range 3 { // a new store each time: the chain continues
 		s := open(t, dir)
 		must(t, s.WriteFile("a.txt", fmt.Appendf(nil, "version %d", i)))
 		must(t, s.WriteFile("b.txt", []byte("the same")))
@@ -294,7 +294,7 @@ func TestOneWriterAtATime(t *testing.T) {
 		must(t, err)
 		must(t, second.Close())
 	})
-	must(t, first.Close()) // once more is fine
+	must(t, first.Close()) // closing twice is fine
 	if err := first.WriteFile("a.txt", nil); !errors.Is(err, os.ErrClosed) {
 		t.Errorf("write after Close: %v, want %v", err, os.ErrClosed)
 	}
@@ -320,7 +320,7 @@ func TestConcurrentWrites(t *testing.T) {
 	}
 }
 
-// After a failure between the steps the store does not go on: what is on disk waits for the next Open.
+// After a failure between the steps the store stops: the next Open completes what is on disk.
 func TestStoreStopsWhenAStepFails(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir)
@@ -361,5 +361,26 @@ func TestInputOf(t *testing.T) {
 	}
 	if _, err := evidence.InputOf(t.TempDir()); err == nil {
 		t.Error("a folder has a digest")
+	}
+}
+
+// Nothing makes figures more live than claimed, and one request can make them less live.
+func TestLeastLiveSource(t *testing.T) {
+	for _, tt := range []struct {
+		claimed evidence.Source
+		seen    evidence.Sources
+		want    evidence.Source
+	}{
+		{evidence.Live, nil, evidence.Live},
+		{evidence.Live, evidence.Sources{evidence.Live: 5, evidence.Replay: 0, evidence.Simulated: 0}, evidence.Live},
+		{evidence.Live, evidence.Sources{evidence.Live: 1e6, evidence.Replay: 1}, evidence.Replay},
+		{evidence.Live, evidence.Sources{evidence.Replay: 9, evidence.Simulated: 1}, evidence.Simulated},
+		{evidence.Replay, evidence.Sources{evidence.Live: 9}, evidence.Replay},
+		{evidence.Replay, evidence.Sources{evidence.Simulated: 1}, evidence.Simulated},
+		{evidence.Simulated, evidence.Sources{evidence.Live: 9}, evidence.Simulated},
+	} {
+		if got := tt.seen.Least(tt.claimed); got != tt.want {
+			t.Errorf("claimed %s, seen %v: got %s, want %s", tt.claimed, tt.seen, got, tt.want)
+		}
 	}
 }

@@ -14,10 +14,10 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/durable"
 )
 
-// Verify computes everything again that the folder dir ("" means DefaultDir) claims: each link of the chain, the digest
-// of each file, that no file is missing and none is there of which the chain does not know, and that inputs which are
-// files of the folder have the digest said. It changes nothing, and waits a short time for a writer to finish
-// (ErrLocked). The error is for a folder that cannot be read; what does not hold is in the report.
+// Verify recomputes everything that the folder dir ("" means DefaultDir) claims: each link of the chain and the digest
+// of each file, that no file is missing or unknown to the chain, and the digests of inputs that are files of the
+// folder. It changes nothing, and waits a short time for a writer to finish (ErrLocked). The error is for a folder that
+// cannot be read; everything else that does not verify is in the report.
 func Verify(dir string) (Report, error) {
 	if dir == "" {
 		dir = DefaultDir
@@ -28,7 +28,7 @@ func Verify(dir string) (Report, error) {
 		return report, fmt.Errorf("verify evidence: %w", err)
 	}
 	defer root.Close()
-	// Without a lock file (a copy of a folder) there is no writer to wait for.
+	// Without a lock file (in a copy of a folder) there is no writer to wait for.
 	if lock, err := durable.OpenIn(root, lockName); err == nil {
 		defer lock.Close()
 		if err := flock(lock, syscall.LOCK_SH, DefaultWait); err != nil {
@@ -47,7 +47,7 @@ type verifier struct {
 	*Report
 	folder folder
 	chain  chain
-	// unknown are the files that are not in the chain and not the store's.
+	// unknown lists the files that are neither in the chain nor the store's.
 	unknown []string
 }
 
@@ -63,7 +63,7 @@ func (v *verifier) run() error {
 	}
 	var broken *lineError
 	if errors.As(err, &broken) {
-		// What the lines after a break say about files is worth nothing, so the files are not judged.
+		// Lines after a break cannot be trusted, so the files are not judged.
 		v.problem(chainName, broken.line, "%v", broken.err)
 		return nil
 	}
@@ -133,7 +133,7 @@ func (v *verifier) file(e entry) {
 	}
 }
 
-// known reports a file that nobody wrote through a store.
+// known reports a file that was not written through a store.
 func (v *verifier) known(name string) error {
 	_, inChain := v.chain.newest[name]
 	switch {
@@ -152,7 +152,7 @@ func (v *verifier) known(name string) error {
 	return nil
 }
 
-// strangers reports the files that nobody wrote through a store: each one, but a folder of them that has no evidence once.
+// strangers reports files not written through a store: each file, but only once a folder of them without evidence.
 func (v *verifier) strangers() {
 	ours := map[string]bool{".": true}
 	for name := range v.chain.newest {
@@ -181,7 +181,7 @@ func (v *verifier) strangers() {
 func (v *verifier) inputs(name string) {
 	data, err := v.folder.read(name)
 	if err != nil || data == nil || sumOf(data) != v.chain.newest[name].SHA256 {
-		return // reported by file
+		return // file has reported it
 	}
 	var h Header
 	if err := json.Unmarshal(data, &h); err != nil {

@@ -14,7 +14,8 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 )
 
-// small is a folder with all that a folder can have: JSON with inputs, sub-folders, history and a torn line set aside.
+// small returns a folder with everything that a folder can have: JSON with inputs, sub-folders, history and a torn line
+// set aside.
 func small(t *testing.T) map[string]string {
 	t.Helper()
 	dir := t.TempDir()
@@ -44,7 +45,7 @@ func small(t *testing.T) map[string]string {
 	return files
 }
 
-// first is the first problem of a folder.
+// first returns the first problem of a folder.
 func first(t *testing.T, dir string) evidence.Problem {
 	t.Helper()
 	report, err := evidence.Verify(dir)
@@ -64,7 +65,7 @@ func TestVerifyFindsEveryFlippedByte(t *testing.T) {
 	flips := 0
 	for name, content := range files {
 		for i := range len(content) {
-			for _, mask := range []byte{0x01, 0x20, 0x80} { // 0x20 is the case of a letter
+			for _, mask := range []byte{0x01, 0x20, 0x80} { // 0x20 flips the case of a letter
 				flips++
 				changed := []byte(content)
 				changed[i] ^= mask
@@ -135,7 +136,7 @@ func TestVerifyFindsChangedLines(t *testing.T) {
 		for _, tt := range tests {
 			t.Run(fmt.Sprintf("%s %d", tt.name, i+1), func(t *testing.T) {
 				if i == last && tt.name == "swapped" {
-					return // with itself
+					return // swapped with itself
 				}
 				if i == last && tt.name == "removed" {
 					tt.want = "chain.head: has line 7 about eval_result.txt"
@@ -187,8 +188,8 @@ func TestVerifyNamesWhatDoesNotHold(t *testing.T) {
 	}
 }
 
-// What systems and editors leave in any folder is named and ignored; all else that is not in the chain is a problem, which
-// says what to do.
+// Files that systems and editors leave in any folder are listed and ignored. Every other file that is not in the chain
+// is a problem that says what to do.
 func TestVerifyIgnoresLitterAlone(t *testing.T) {
 	files := small(t)
 	for name, by := range map[string]string{
@@ -221,7 +222,7 @@ func TestVerifyIgnoresLitterAlone(t *testing.T) {
 	}
 }
 
-// A head that was written down finds what the folder alone cannot show: a line that was removed from its end, with its file.
+// A head that was written down detects what the folder alone cannot show: a line removed from its end, with its file.
 func TestPinFindsADroppedTail(t *testing.T) {
 	dir := lay(t, small(t))
 	head := verified(t, dir).Head
@@ -300,7 +301,7 @@ func TestVerifyInputs(t *testing.T) {
 		stale string
 		want  string
 	}{
-		{"the file as it is", func(t *testing.T, dir string, s *evidence.Store) evidence.Input {
+		{"the unchanged file", func(t *testing.T, dir string, s *evidence.Store) evidence.Input {
 			in, err := evidence.InputOf(filepath.Join(dir, "a.txt"))
 			must(t, err)
 			return in
@@ -327,7 +328,7 @@ func TestVerifyInputs(t *testing.T) {
 			h.Inputs = []evidence.Input{tt.write(t, dir, s)}
 			must(t, s.WriteJSON("b.json", h, map[string]int{}))
 			must(t, s.Close())
-			t.Chdir(t.TempDir()) // it must not matter from where
+			t.Chdir(t.TempDir()) // the working directory must not matter
 			report, err := evidence.Verify(dir)
 			must(t, err)
 			got, stale := "", ""
@@ -344,7 +345,7 @@ func TestVerifyInputs(t *testing.T) {
 	}
 }
 
-// Whatever the chain is, Verify says what is wrong with it, and only the chain as it was written is right.
+// Verify reports every change of a chain; only the chain as written verifies.
 func FuzzVerifyChain(f *testing.F) {
 	dir := f.TempDir()
 	s, err := evidence.Open(dir, evidence.Options{Now: clock()})

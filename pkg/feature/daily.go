@@ -5,32 +5,33 @@ import (
 	"slices"
 )
 
-// Daily references: sigma_ref and spread_ref are what is normal for the instrument, learned from whole days.
+// Daily references: sigma_ref and spread_ref are the normal levels of the instrument, learned from whole days.
 const (
-	// referenceDays is how many completed days the references look back over, at most.
+	// referenceDays is the number of completed days that the references cover, at most.
 	referenceDays = 7
-	// minDayReturns is how many returns a day needs to count as one, whatever the other days are like.
+	// minDayReturns is how many returns make a day count, whatever the other days are like.
 	minDayReturns = 300
-	// A market that trades less than that a day is known by its days: once minSessionDays of the last referenceDays with
-	// returns have been seen, a day counts that has minSessionReturns and sessionShare of their median.
+	// A market with shorter sessions is judged against its own days. Once minSessionDays of the last referenceDays with
+	// returns are known, a day counts if it has minSessionReturns and sessionShare of their median.
 	minSessionDays, minSessionReturns, sessionShare = 3, 60, 0.5
 	sigmaFloor                                      = 0.05
 	spreadFloor                                     = 0.01
 	dayMS                                           = 24 * 60 * 60 * 1000
 )
 
-// daily turns minutes into the two references: medians over the last completed UTC days. A minute belongs to the day
-// in which it starts; its return to the day of the later of its two minutes.
+// daily turns minutes into the two references: medians over the last completed UTC days. A minute belongs to the day in
+// which it starts, a return to the day of the later of its two minutes.
 type daily struct {
 	day              int64
 	squares, returns float64
 	spreads, spreadN float64
 
-	// sigmas and spreadMeans are rings over the counted days; days counts them all.
+	// sigmas and spreadMeans are rings over the days that count; days is how many there have been.
 	sigmas, spreadMeans [referenceDays]float64
 	days                int
 
-	// lengths is a ring over the returns of all days that have any, counted or not; seen counts those days.
+	// lengths is a ring over the number of returns of every day with returns, whether it counts or not; seen is how
+	// many such days there have been.
 	lengths [referenceDays]float64
 	seen    int
 
@@ -41,7 +42,7 @@ func newDaily() daily {
 	return daily{day: math.MinInt64, sigmaRef: math.NaN(), spreadRef: math.NaN()}
 }
 
-// push takes one grid minute; r1 and spread may be NaN. The references are those of the days before the minute's.
+// push takes one grid minute; r1 and spread may be NaN. The references use only the days before that minute's day.
 func (d *daily) push(start int64, r1, spread float64) {
 	if day := floorDay(start); day != d.day {
 		d.close()
@@ -57,7 +58,7 @@ func (d *daily) push(start int64, r1, spread float64) {
 	}
 }
 
-// close ends the present day. A day counts for both references or for neither.
+// close ends the current day. A day counts for both references or for neither.
 func (d *daily) close() {
 	if d.returns > 0 {
 		d.lengths[d.seen%referenceDays] = d.returns
@@ -75,7 +76,7 @@ func (d *daily) close() {
 	d.squares, d.returns, d.spreads, d.spreadN = 0, 0, 0, 0
 }
 
-// counts reports whether the day that ends is long enough to count.
+// counts reports whether the ending day is long enough to count.
 func (d *daily) counts() bool {
 	if d.returns >= minDayReturns {
 		return true
@@ -84,12 +85,12 @@ func (d *daily) counts() bool {
 	return n >= minSessionDays && d.returns >= minSessionReturns && d.returns >= sessionShare*median(d.lengths, n)
 }
 
-// short reports whether days were seen, and none that counts whatever the others are like.
+// short reports whether days were seen but none reached minDayReturns.
 func (d *daily) short() bool {
 	return d.seen > 0 && slices.Max(d.lengths[:min(d.seen, referenceDays)]) < minDayReturns
 }
 
-// median is that of the first n values less the NaN among them; NaN without any.
+// median returns the median of the first n values, ignoring NaN; NaN if there are none.
 func median(values [referenceDays]float64, n int) float64 {
 	s := values[:n]
 	slices.Sort(s) // NaN first
@@ -106,7 +107,7 @@ func median(values [referenceDays]float64, n int) float64 {
 	return (s[m-1] + s[m]) / 2
 }
 
-// floorDay is the UTC day of an instant: whole days since 1970-01-01.
+// floorDay returns the UTC day of an instant, in whole days since 1970-01-01.
 func floorDay(ms int64) int64 {
 	day := ms / dayMS
 	if ms%dayMS < 0 {

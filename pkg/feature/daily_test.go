@@ -26,20 +26,20 @@ func TestDailyReferences(t *testing.T) {
 	}{
 		{"a day that is not over does not count", []day{}, nan, nan},
 		{"one day", []day{{1440, 3, 2}}, 3, 2},
-		{"299 returns are no day", []day{{299, 3, 2}}, nan, nan},
+		{"299 returns are not a day", []day{{299, 3, 2}}, nan, nan},
 		{"300 are", []day{{300, 3, 2}}, 3, 2},
 		{"two days: the mean of the middle two", []day{{400, 3, 2}, {400, 5, 3}}, 4, 2.5},
-		{"one wild day moves nothing", []day{{400, 3, 2}, {400, 3, 2}, {400, 900, 70}}, 3, 2},
+		{"one extreme day changes nothing", []day{{400, 3, 2}, {400, 3, 2}, {400, 900, 70}}, 3, 2},
 		{"a short day is skipped", []day{{400, 3, 2}, {200, 9, 9}, {400, 3, 2}}, 3, 2},
-		{"seven days and no more", []day{{400, 1, 1}, {400, 1, 1}, {400, 1, 1}, {400, 1, 1}, {400, 8, 4}, {400, 8, 4}, {400, 8, 4}, {400, 8, 4}}, 8, 4},
-		{"two sessions of 240 minutes are no days yet", []day{{240, 3, 2}, {240, 3, 2}}, nan, nan},
-		{"the third is one", []day{{240, 3, 2}, {240, 4, 2}, {240, 5, 3}}, 5, 3},
-		{"and the fourth", []day{{240, 3, 2}, {240, 4, 2}, {240, 5, 3}, {230, 7, 4}}, 6, 3.5},
+		{"only the last seven days count", []day{{400, 1, 1}, {400, 1, 1}, {400, 1, 1}, {400, 1, 1}, {400, 8, 4}, {400, 8, 4}, {400, 8, 4}, {400, 8, 4}}, 8, 4},
+		{"two sessions of 240 minutes do not count yet", []day{{240, 3, 2}, {240, 3, 2}}, nan, nan},
+		{"the third session counts", []day{{240, 3, 2}, {240, 4, 2}, {240, 5, 3}}, 5, 3},
+		{"and so does the fourth", []day{{240, 3, 2}, {240, 4, 2}, {240, 5, 3}, {230, 7, 4}}, 6, 3.5},
 		{"half a session counts", []day{{240, 3, 2}, {240, 4, 2}, {120, 5, 3}}, 5, 3},
-		{"less does not", []day{{240, 3, 2}, {240, 4, 2}, {119, 5, 3}}, nan, nan},
-		{"sessions of 59 minutes never do", []day{{59, 3, 2}, {59, 4, 2}, {59, 5, 3}, {59, 5, 3}}, nan, nan},
-		{"a Sunday evening of FX does not", []day{{1440, 3, 2}, {1440, 3, 2}, {1440, 3, 2}, {120, 9, 9}}, 3, 2},
-		{"days without returns are not seen", []day{{240, 3, 2}, {240, nan, 2}, {240, 4, 2}}, nan, nan},
+		{"less than half does not", []day{{240, 3, 2}, {240, 4, 2}, {119, 5, 3}}, nan, nan},
+		{"sessions of 59 minutes never count", []day{{59, 3, 2}, {59, 4, 2}, {59, 5, 3}, {59, 5, 3}}, nan, nan},
+		{"a Sunday evening of FX does not count", []day{{1440, 3, 2}, {1440, 3, 2}, {1440, 3, 2}, {120, 9, 9}}, 3, 2},
+		{"days without returns are ignored", []day{{240, 3, 2}, {240, nan, 2}, {240, 4, 2}}, nan, nan},
 		{"floors", []day{{400, 0, 0}}, 0.05, 0.01},
 		{"a day without spread", []day{{400, 3, nan}}, 3, nan},
 		{"the other days have one", []day{{400, 3, nan}, {400, 3, 2}}, 3, 2},
@@ -50,7 +50,7 @@ func TestDailyReferences(t *testing.T) {
 			for i, day := range tt.days {
 				pushDay(&d, 100+i, day.n, day.r, day.spread)
 			}
-			pushDay(&d, 100+len(tt.days), 1000, 1e6, 1e6) // today, which must not matter
+			pushDay(&d, 100+len(tt.days), 1000, 1e6, 1e6) // the current day must not matter
 			if !same(d.sigmaRef, tt.sigma) || !same(d.spreadRef, tt.spread) {
 				t.Errorf("got %v, %v, want %v, %v", d.sigmaRef, d.spreadRef, tt.sigma, tt.spread)
 			}

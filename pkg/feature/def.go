@@ -2,106 +2,106 @@ package feature
 
 import "math"
 
-// Def says what a feature is. The pair of name and unit is part of a model's contract: see [Schema.Hash].
+// Def describes a feature. Its name and unit are part of a model's contract: see [Schema.Hash].
 type Def struct {
 	// Name is the key in requests, model files and reports.
 	Name string `json:"name"`
 	// Unit is the unit of the value, "1" for a pure number.
 	Unit string `json:"unit"`
-	// Description is the definition, for people.
+	// Description is the definition in words.
 	Description string `json:"description"`
 }
 
-// definition is a feature with the code that computes it from the state of the engine. The code runs on demand, after
-// any minute; it returns NaN where the feature is undefined.
+// definition is a feature with the code that computes it from a builder. The code runs on demand, after any minute, and
+// returns NaN where the feature is undefined.
 type definition struct {
 	Def
-	value func(e *Engine) float64
-	// needs are what the value takes; it is undefined exactly while one of them lacks something.
+	value func(b *Builder) float64
+	// needs are the inputs of the value. The value is undefined exactly while one of them is missing.
 	needs []*input
 }
 
-// definitions is every feature there is, in the order of the columns of a [Frame]. To add one, add an entry: what it
-// needs of the past belongs in the engine, everything else here.
+// definitions lists every feature, in the column order of a [Frame]. To add one, add an entry here. State about the
+// past belongs in Builder.
 var definitions = []definition{
 	{
 		Def{"bias", "1", "the constant 1"},
-		func(*Engine) float64 { return 1 },
+		func(*Builder) float64 { return 1 },
 		nil,
 	},
 	{
 		Def{"mid", "price", "(bid + ask)/2 at the end of the minute; the last trade where there are no quotes"},
-		func(e *Engine) float64 { return e.mid },
+		func(b *Builder) float64 { return b.mid },
 		[]*input{inMid},
 	},
 	{
 		Def{"spread_bp", "bp", "10^4 (ask - bid)/mid; without quotes the mean of the Corwin-Schultz estimates of the last 60 bar pairs (at least 30)"},
-		func(e *Engine) float64 { return e.spread },
+		func(b *Builder) float64 { return b.spread },
 		[]*input{inSpread},
 	},
 	{
 		Def{"vol1m", "bp/sqrt(min)", "root of the mean squared one-minute log return over the last 60 minutes (at least 30 returns)"},
-		func(e *Engine) float64 { return e.vol() },
+		func(b *Builder) float64 { return b.vol() },
 		[]*input{inVol},
 	},
 	{
 		Def{"rsi14", "1", "Wilder's relative strength index over 14 minutes, 0 to 100"},
-		func(e *Engine) float64 { return e.rsi.value() },
+		func(b *Builder) float64 { return b.rsi.value() },
 		[]*input{inRSI},
 	},
 	{
 		Def{"mid_logret_1m", "bp", "r1 = 10^4 ln(mid / mid a minute before)"},
-		func(e *Engine) float64 { return e.r1 },
+		func(b *Builder) float64 { return b.r1 },
 		[]*input{inReturn},
 	},
 	{
 		Def{"mid_logret_5m", "bp", "sum of the last five r1"},
-		func(e *Engine) float64 { return e.r5() },
+		func(b *Builder) float64 { return b.r5() },
 		[]*input{inReturns},
 	},
 	{
 		Def{"mid_logret_1m_rel", "1", "mid_logret_1m / sigma_ref"},
-		func(e *Engine) float64 { return e.r1 / e.days.sigmaRef },
+		func(b *Builder) float64 { return b.r1 / b.days.sigmaRef },
 		[]*input{inReturn, inSigmaRef},
 	},
 	{
 		Def{"mid_logret_5m_rel", "1", "mid_logret_5m / (sigma_ref sqrt 5)"},
-		func(e *Engine) float64 { return e.r5() / (e.days.sigmaRef * math.Sqrt(5)) },
+		func(b *Builder) float64 { return b.r5() / (b.days.sigmaRef * math.Sqrt(5)) },
 		[]*input{inReturns, inSigmaRef},
 	},
 	{
 		Def{"spread_bp_rel", "1", "ln(max(spread_bp, 0.01) / spread_ref)"},
-		func(e *Engine) float64 { return math.Log(max(e.spread, spreadFloor) / e.days.spreadRef) },
+		func(b *Builder) float64 { return math.Log(max(b.spread, spreadFloor) / b.days.spreadRef) },
 		[]*input{inSpread, inSpreadRef},
 	},
 	{
 		Def{"vol1m_log_rel", "1", "ln(max(vol1m, 0.05) / sigma_ref)"},
-		func(e *Engine) float64 { return math.Log(max(e.vol(), sigmaFloor) / e.days.sigmaRef) },
+		func(b *Builder) float64 { return math.Log(max(b.vol(), sigmaFloor) / b.days.sigmaRef) },
 		[]*input{inVol, inSigmaRef},
 	},
 	{
 		Def{"rsi14_z", "1", "rsi14 less its mean, over its population sd, of the last 1440 minutes (at least 720)"},
-		func(e *Engine) float64 { return e.rsiWindow.z(e.rsi.value()) },
+		func(b *Builder) float64 { return b.rsiWindow.z(b.rsi.value()) },
 		[]*input{inRSIWindow},
 	},
 	{
 		Def{"zscore_mid_24h", "1", "mid less its mean, over its population sd, of the last 1440 minutes (at least 720); undefined when mid did not move"},
-		func(e *Engine) float64 { return e.midWindow.z(e.mid) },
+		func(b *Builder) float64 { return b.midWindow.z(b.mid) },
 		[]*input{inMidWindow},
 	},
 	{
 		Def{"sigma_ref", "bp/sqrt(min)", "median over the last at most 7 completed UTC days with at least 300 returns of the day's root mean squared r1; at least 0.05"},
-		func(e *Engine) float64 { return e.days.sigmaRef },
+		func(b *Builder) float64 { return b.days.sigmaRef },
 		[]*input{inSigmaRef},
 	},
 	{
 		Def{"spread_ref", "bp", "median over the same days as sigma_ref of the day's mean spread_bp; at least 0.01"},
-		func(e *Engine) float64 { return e.days.spreadRef },
+		func(b *Builder) float64 { return b.days.spreadRef },
 		[]*input{inSpreadRef},
 	},
 }
 
-// byName is the position of every feature in definitions.
+// byName maps each feature to its position in definitions.
 var byName = func() map[string]int {
 	m := make(map[string]int, len(definitions))
 	for i, d := range definitions {
@@ -113,7 +113,7 @@ var byName = func() map[string]int {
 	return m
 }()
 
-// Catalogue returns every feature there is.
+// Catalogue returns all features.
 func Catalogue() []Def {
 	defs := make([]Def, len(definitions))
 	for i, d := range definitions {
@@ -122,7 +122,7 @@ func Catalogue() []Def {
 	return defs
 }
 
-// Find returns the feature of that name.
+// Find returns the feature with that name.
 func Find(name string) (Def, bool) {
 	i, ok := byName[name]
 	if !ok {

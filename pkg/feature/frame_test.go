@@ -27,9 +27,9 @@ func TestFrame(t *testing.T) {
 		mid, high, low float64
 		spread         float64
 	}{
-		{"the decision at midnight is of the old day", dayMS, 0, false, 100, 101, 99, 100},
-		{"a filled minute has the last quote", dayMS + market.MinuteMS, 1, true, 100, 100, 100, 100},
-		{"the next", dayMS + 2*market.MinuteMS, 1, false, 110, 111, 109, 1e4 / 110.0},
+		{"the decision at midnight belongs to the old day", dayMS, 0, false, 100, 101, 99, 100},
+		{"a filled minute repeats the last quote", dayMS + market.MinuteMS, 1, true, 100, 100, 100, 100},
+		{"the minute after it", dayMS + 2*market.MinuteMS, 1, false, 110, 111, 109, 1e4 / 110.0},
 	}
 	for i, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -11,7 +11,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/market"
 )
 
-// sequence makes observations of bytes, good and bad: 4 bytes each.
+// sequence turns bytes into good and bad observations, 4 bytes each.
 func sequence(l *Live, data []byte, each func(note Note)) {
 	now, mid := int64(t0), 100.0
 	prices := []float64{0, -1, math.NaN(), math.Inf(1), math.Inf(-1), 1e-12, 1e12, 1e300, math.SmallestNonzeroFloat64}
@@ -43,8 +43,8 @@ func sequence(l *Live, data []byte, each func(note Note)) {
 	}
 }
 
-// FuzzLive feeds whatever comes: no panic, no infinity, memory that does not grow, every observation counted, and a
-// snapshot at the end that restores to the same.
+// FuzzLive feeds arbitrary observations. It must not panic, produce infinity or grow in memory. Every observation is
+// counted, and the final snapshot restores to the same state.
 func FuzzLive(f *testing.F) {
 	f.Add([]byte("a quote is four bytes long, and so on for a while: mostly good ones"), false)
 	f.Add([]byte{4, 10, 3, 50, 4, 10, 3, 50, 4, 10, 3, 0xf2, 4, 1, 0xff, 50, 0xff, 0, 0, 90, 8, 1, 1, 5, 8, 1, 1, 15}, true)
@@ -61,7 +61,7 @@ func FuzzLive(f *testing.F) {
 				t.Fatalf("note %v is not counted", note)
 			}
 			for _, d := range definitions {
-				if v := d.value(l.engine); math.IsInf(v, 0) {
+				if v := d.value(l.features); math.IsInf(v, 0) {
 					t.Fatalf("%s is %v", d.Name, v)
 				}
 			}
@@ -83,17 +83,17 @@ func FuzzLive(f *testing.F) {
 	})
 }
 
-// footprint is what a Live holds in memory.
+// footprint returns the memory that a Live holds, in bytes.
 func footprint(l *Live) int {
-	n := int(unsafe.Sizeof(*l) + unsafe.Sizeof(*l.engine))
-	for _, w := range l.engine.windows() {
+	n := int(unsafe.Sizeof(*l) + unsafe.Sizeof(*l.features))
+	for _, w := range l.features.windows() {
 		n += int(unsafe.Sizeof(*w)) + cap(w.ring)*8 + cap(w.tail)*int(unsafe.Sizeof(moments{}))
 	}
 	return n
 }
 
-// FuzzRestore restores damaged snapshots, as they are and with a checksum that fits: an error or a Live that works, never
-// a panic or a value that is infinite.
+// FuzzRestore restores damaged snapshots, with and without a valid checksum. The result is an error or a working Live,
+// never a panic or an infinite value.
 func FuzzRestore(f *testing.F) {
 	for _, n := range []int{0, 1, 5, 2000} {
 		l := newLive(f, LiveOptions{})
@@ -112,14 +112,14 @@ func FuzzRestore(f *testing.F) {
 				q.Time += max(0, l.Last()-t0)
 				l.Observe(q)
 				for _, d := range definitions {
-					if v := d.value(l.engine); math.IsInf(v, 0) {
+					if v := d.value(l.features); math.IsInf(v, 0) {
 						t.Fatalf("%s is %v", d.Name, v)
 					}
 				}
 			}
 		}
 		try(string(data))
-		_, _ = RestoreBook(strings.NewReader(string(data)), BookOptions{})
+		_, _ = RestoreBuilders(strings.NewReader(string(data)), BuildersOptions{})
 		if len(data) < 16+8+sha256.Size {
 			return
 		}

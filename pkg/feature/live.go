@@ -11,21 +11,21 @@ import (
 // DefaultMaxJump is the default of LiveOptions.MaxJump.
 const DefaultMaxJump = time.Hour
 
-// LiveOptions says what a [Live] takes. The zero value is ready for use.
+// LiveOptions controls what a [Live] accepts. The zero value is ready for use.
 type LiveOptions struct {
-	// KeepCrossed takes observations whose bid is above their ask, with a negative spread. By default they are left out,
-	// as market.Read does with bad rows. Set it for the feeds of which market.Read keeps them (FXCM, whose sides are
-	// recorded independently): a model must be scored on what it was trained on.
+	// KeepCrossed accepts observations whose bid is above their ask, with a negative spread. By default they are left
+	// out, as market.Read does with bad rows. Set it for feeds whose crossed rows market.Read keeps (FXCM, which
+	// records the two sides independently): a model must be scored on what it was trained on.
 	KeepCrossed bool
-	// MaxJump is the longest step in time from one observation to the next that is believed at once. After a longer one the
-	// observation waits until a second one agrees with it. 0 is DefaultMaxJump; at least a minute.
+	// MaxJump is the longest time step between observations that is believed at once. After a longer step the
+	// observation waits until a second one agrees with it. 0 means DefaultMaxJump; at least a minute.
 	MaxJump time.Duration
-	// Latest returns the latest time that an observation can have, Unix milliseconds UTC. It is called for every
-	// observation. nil is no bound, as for a replay.
+	// Latest returns the latest time that an observation may have, Unix milliseconds UTC. It is called for every
+	// observation. nil means no limit, as for a replay.
 	Latest func() int64
 }
 
-// validate completes the options.
+// validate checks the options and fills in defaults.
 func (o *LiveOptions) validate() error {
 	if o.MaxJump != 0 && o.MaxJump < time.Minute {
 		return fmt.Errorf("max jump %v: expected 0 (%v), or a minute or more", o.MaxJump, DefaultMaxJump)
@@ -43,61 +43,61 @@ func (o *LiveOptions) latest() int64 {
 	return o.Latest()
 }
 
-// Live computes the features of one instrument from its quotes as they come. It makes bars of them as market.Read does
-// and pushes them into the [Engine] that [Compute] runs, so that what scores is, bit for bit, what trained.
+// Live computes the features of one instrument from its quotes as they arrive. It makes bars as market.Read does and
+// pushes them into the [Builder] that [Compute] runs. Scoring thus sees, bit for bit, what training saw.
 //
-// It has no timer and no clock: a minute is complete when an observation of a later minute arrives. That one also
-// completes the minutes without a quote in between, up to [MaxFill]. So the features are as of the end of the minute
-// before the last quote's, and in a silent market they grow old: the caller compares asOf of [Live.Vector] with the time
-// of its decision.
+// It has no timer and no clock: a minute is complete when an observation of a later minute arrives. That observation
+// also completes the minutes without quotes in between, up to [MaxFill]. Features are therefore as of the end of the
+// minute before the last quote's, and they age in a silent market. The caller compares asOf of [Live.Vector] with its
+// decision time.
 //
-// One wrong time cannot stop a feed. An observation that is more than MaxJump later than the last one waits. The next
-// one decides: if it follows within MaxJump, both are taken; if it follows the last one, the wrong one is dropped.
-// An observation that is as much earlier waits too, but only where the last one is in question: nothing has followed
-// it, or it is after LiveOptions.Latest. If a second one agrees, all that was learned is dropped, and the two begin
-// the symbol again.
+// A single wrong time cannot stop a feed. An observation more than MaxJump later than the last one waits. The next one
+// decides: if it is within MaxJump of the waiting one, both are taken; if it follows the last one, the waiting one is
+// dropped. An observation that is as much earlier waits too, but only if the last one is in question: nothing has
+// followed it, or it is after LiveOptions.Latest. If a second one agrees, all state is dropped and the two restart the
+// symbol.
 //
-// An observation takes time O(1), amortised, and allocates nothing; a Live holds about 100 kB whatever it has seen. It
-// is not safe for concurrent use: see [Book].
+// An observation takes amortised O(1) time and does not allocate. A Live holds about 100 kB whatever it has seen. It is
+// not safe for concurrent use: see [Builders].
 type Live struct {
-	opts    LiveOptions
-	engine  *Engine
-	builder market.BarBuilder
-	// last is the last quote taken; after a bar only its Time is set, to the end of the bar. begun reports that there is
-	// one, confirmed that another was taken after it or before it.
+	opts     LiveOptions
+	features *Builder
+	bars     market.BarBuilder
+	// last is the last quote taken; after a bar only its Time is set, to the end of the bar. begun reports that there
+	// is one. confirmed reports that another observation was taken before or after it.
 	last             market.Quote
 	begun, confirmed bool
-	// waiting was set aside until a second observation agrees; its time is 0 when there is none.
+	// waiting is set aside until a second observation agrees; its time is 0 if there is none.
 	waiting observation
 
 	counts [noteEnd]uint64
-	// refused counts the observations in a row that were left out, and note is why the last of them was.
+	// refused counts the observations in a row that were left out; note is the reason for the last of them.
 	refused uint64
 	note    Note
 }
 
 // observation is a quote or a bar.
 type observation struct {
-	quote market.Quote // of a bar only the time is set, to its start
+	quote market.Quote // for a bar only the time is set, to its start
 	bar   market.Bar
 	isBar bool
 }
 
 func barOf(b market.Bar) observation { return observation{market.Quote{Time: b.Start}, b, true} }
 
-// NewLive returns a Live that has seen nothing.
+// NewLive returns an empty Live.
 func NewLive(opts LiveOptions) (*Live, error) {
 	if err := opts.validate(); err != nil {
 		return nil, err
 	}
-	return &Live{opts: opts, engine: NewEngine()}, nil
+	return &Live{opts: opts, features: NewBuilder()}, nil
 }
 
 // Observe takes the next quote.
 func (l *Live) Observe(q market.Quote) Note { return l.observe(observation{quote: q}) }
 
-// ObserveBar takes a bar that the source made itself. It completes at once, and with it a minute that quotes have begun
-// before it. A bar of a minute that quotes have begun is OutOfOrder, whichever is better: the two cannot be merged.
+// ObserveBar takes a bar that the source made itself. The bar is complete at once, and so is a minute that quotes began
+// before it. A bar of a minute that quotes have begun is OutOfOrder: the two cannot be merged.
 func (l *Live) ObserveBar(b market.Bar) Note { return l.observe(barOf(b)) }
 
 func (l *Live) observe(o observation) Note {
@@ -115,7 +115,7 @@ func (l *Live) observe(o observation) Note {
 	return note
 }
 
-// judge is the part of the judgment that depends on the observation alone.
+// judge judges what depends on the observation alone.
 func (o *LiveOptions) judge(x *observation, latest int64) Note {
 	bid, ask := x.quote.Bid, x.quote.Ask
 	if x.isBar {
@@ -136,14 +136,14 @@ func (o *LiveOptions) judge(x *observation, latest int64) Note {
 	return Crossed
 }
 
-// fits reports whether the prices of a bar are prices, and fit together.
+// fits reports whether the prices of a bar are valid and consistent.
 func fits(b market.Bar) bool {
 	quoted := market.IsPrice(b.Bid) && market.IsPrice(b.Ask)
 	return market.IsPrice(b.Low) && market.IsPrice(b.High) && b.Low <= min(b.Open, b.Close) && max(b.Open, b.Close) <= b.High &&
 		(quoted || b.Bid == 0 && b.Ask == 0)
 }
 
-// place takes a good observation with its note, unless the last one forbids it.
+// place takes a good observation with its note, unless the last observation rules it out.
 func (l *Live) place(o *observation, note Note, latest int64) Note {
 	if l.begun {
 		if l.jumps(o, latest) {
@@ -165,26 +165,26 @@ func (l *Live) place(o *observation, note Note, latest int64) Note {
 	return note
 }
 
-// jumps reports whether the time of the observation is too far from the last for one observation to be believed.
+// jumps reports whether the observation is too far in time from the last one to be believed alone.
 func (l *Live) jumps(o *observation, latest int64) bool {
 	step, most := o.quote.Time-l.last.Time, l.opts.MaxJump.Milliseconds()
 	questioned := !l.confirmed || l.last.Time > latest
 	return step > most || step < -most && questioned
 }
 
-// confirms reports whether the observation agrees with the one that waits: it is another one, and follows soon.
+// confirms reports whether the observation agrees with the waiting one: it differs from it and follows soon.
 func (l *Live) confirms(o *observation) bool {
 	step := o.quote.Time - l.waiting.quote.Time
 	return l.waiting.quote.Time != 0 && *o != l.waiting && step >= 0 && step <= l.opts.MaxJump.Milliseconds()
 }
 
-// order is Accepted when the observation can follow the last one.
+// order returns Accepted if the observation can follow the last one.
 func (l *Live) order(o *observation) Note {
-	begun, building := l.builder.Current()
+	begun, building := l.bars.Current()
 	switch {
 	case !o.isBar && o.quote.Time < l.last.Time, o.isBar && building && o.bar.Start <= begun.Start:
 		return OutOfOrder
-	case !o.isBar && o.quote == l.last, o.isBar && !building && o.bar == l.engine.last:
+	case !o.isBar && o.quote == l.last, o.isBar && !building && o.bar == l.features.last:
 		return Duplicate
 	case o.isBar && !building && o.bar.Start < l.last.Time:
 		return OutOfOrder
@@ -197,47 +197,47 @@ func (l *Live) take(o *observation) {
 	l.confirmed, l.begun, l.waiting = l.begun, true, observation{}
 	if o.isBar {
 		l.last = market.Quote{Time: o.bar.End()}
-		if done, ok := l.builder.Flush(); ok {
-			l.engine.add(done)
+		if done, ok := l.bars.Flush(); ok {
+			l.features.add(done)
 		}
-		l.engine.add(o.bar)
+		l.features.add(o.bar)
 		return
 	}
 	l.last = o.quote
-	if done, ok := l.builder.Add(o.quote); ok {
-		l.engine.add(done)
+	if done, ok := l.bars.Add(o.quote); ok {
+		l.features.add(done)
 	}
-	begun, _ := l.builder.Current()
-	l.engine.fill(begun.Start)
+	begun, _ := l.bars.Current()
+	l.features.fill(begun.Start)
 }
 
-// forget drops all but the counts.
+// forget drops everything except the counts.
 func (l *Live) forget() {
-	l.engine, l.builder, l.last, l.begun, l.waiting = NewEngine(), market.BarBuilder{}, market.Quote{}, false, observation{}
+	l.features, l.bars, l.last, l.begun, l.waiting = NewBuilder(), market.BarBuilder{}, market.Quote{}, false, observation{}
 }
 
-// Vector fills dst, which has room for s.Len() values, with the features of s as of the last completed minute, whose end
-// (Unix milliseconds UTC) it returns; 0 before the first. When ready is false one of them is undefined, NaN, and the
-// vector must not be scored. It allocates nothing.
+// Vector fills dst, which must hold s.Len() values, with the features of s as of the last completed minute. It returns
+// the end of that minute in Unix milliseconds UTC, or 0 before the first. If ready is false, some feature is NaN and
+// the vector must not be scored. It does not allocate.
 func (l *Live) Vector(s *Schema, dst []float64) (asOf int64, ready bool) {
-	ready = l.engine.Vector(s, dst)
-	return l.engine.End(), ready
+	ready = l.features.Vector(s, dst)
+	return l.features.End(), ready
 }
 
-// Readiness says whether the features of s are defined, and what is missing. It allocates.
+// Readiness reports whether the features of s are defined, and what is missing. It allocates.
 func (l *Live) Readiness(s *Schema) Readiness {
-	r := l.engine.Readiness(s)
+	r := l.features.Readiness(s)
 	r.Refused, r.Note = int(min(l.refused, math.MaxInt)), l.note
 	return r
 }
 
-// Refused is how many of the last observations in a row were left out, and why the last of them was. Waiting reports
+// Refused returns how many observations in a row were left out, and the reason for the last of them. Waiting reports
 // whether one of them waits for a second that agrees.
 func (l *Live) Refused() (n uint64, why Note, waiting bool) {
 	return l.refused, l.note, l.waiting.quote.Time != 0
 }
 
-// Count is how many observations had that note.
+// Count returns how many observations had the note.
 func (l *Live) Count(n Note) uint64 {
 	if n >= noteEnd {
 		return 0
@@ -245,5 +245,6 @@ func (l *Live) Count(n Note) uint64 {
 	return l.counts[n]
 }
 
-// Last is the time of the last observation that was taken, Unix milliseconds UTC, of a bar its end; 0 before the first.
+// Last returns the time of the last accepted observation (the end, for a bar) in Unix milliseconds UTC, or 0 before the
+// first.
 func (l *Live) Last() int64 { return l.last.Time }

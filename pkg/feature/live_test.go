@@ -21,8 +21,8 @@ func newLive(t testing.TB, opts LiveOptions) *Live {
 	return l
 }
 
-// chatter is a random stream of good quotes: a few a minute, holes of every kind, repeated and one-sided changes. After a
-// hole that needs a second quote, that comes.
+// chatter returns a random stream of good quotes: a few a minute, holes of every kind, repeats and one-sided changes.
+// After a hole that needs a second quote, a second quote follows.
 func chatter(seed uint64, n int) []market.Quote {
 	rng := rand.New(rand.NewPCG(seed, 1))
 	price, now, before := 1.3, int64(t0), int64(t0)
@@ -33,7 +33,7 @@ func chatter(seed uint64, n int) []market.Quote {
 		q := market.Quote{Time: now, Bid: price - half, Ask: price + half, BidSize: float64(rng.IntN(3))}
 		alone := now-before > DefaultMaxJump.Milliseconds()
 		if rng.IntN(20) == 0 && len(quotes) > 0 {
-			q = quotes[len(quotes)-1] // again
+			q = quotes[len(quotes)-1] // repeated
 		} else {
 			before = now
 		}
@@ -51,7 +51,7 @@ func chatter(seed uint64, n int) []market.Quote {
 	return quotes
 }
 
-// barsOf makes bars of quotes as market.Read does.
+// barsOf makes bars from quotes as market.Read does.
 func barsOf(quotes []market.Quote) []market.Bar {
 	var builder market.BarBuilder
 	var bars []market.Bar
@@ -66,8 +66,9 @@ func barsOf(quotes []market.Quote) []market.Bar {
 	return bars
 }
 
-// against holds every minute of an engine to a frame, bit for bit; the function it returns is how many there were.
-func against(t testing.TB, e *Engine, f *Frame) func() int {
+// against compares every minute of a builder with a frame, bit for bit. The function it returns tells how many minutes
+// were compared.
+func against(t testing.TB, e *Builder, f *Frame) func() int {
 	before := e.onMinute
 	compared := 0
 	e.onMinute = func() {
@@ -92,12 +93,12 @@ func against(t testing.TB, e *Engine, f *Frame) func() int {
 	return func() int { return compared }
 }
 
-// identical says whether two numbers have the same bits, or are both NaN.
+// identical reports whether two numbers have the same bits, or are both NaN.
 func identical(a, b float64) bool {
 	return math.Float64bits(a) == math.Float64bits(b) || math.IsNaN(a) && math.IsNaN(b)
 }
 
-// Law 4: what quotes one by one give is, bit for bit, what their bars give in a file.
+// Law 4: quotes one by one give, bit for bit, what their bars give in a file.
 func TestLiveIsTheFrame(t *testing.T) {
 	quotes := chatter(1, 60_000)
 	f, err := Compute(barsOf(quotes))
@@ -105,7 +106,7 @@ func TestLiveIsTheFrame(t *testing.T) {
 		t.Fatal(err)
 	}
 	l := newLive(t, LiveOptions{})
-	compared := against(t, l.engine, f)
+	compared := against(t, l.features, f)
 	s, _ := Lookup("v1.8.1")
 	online, offline := make([]float64, s.Len()), make([]float64, s.Len())
 	ready := 0
@@ -115,15 +116,15 @@ func TestLiveIsTheFrame(t *testing.T) {
 			t.Fatalf("quote %d: %v", i, n)
 		}
 		asOf, ok := l.Vector(s, online)
-		if l.engine.minutes == 0 || n == Jump {
+		if l.features.minutes == 0 || n == Jump {
 			continue
 		}
-		// A minute is complete as soon as a later one begins, without quotes or not.
+		// A minute is complete as soon as a later one begins, with or without quotes.
 		if age := q.Time - asOf; age < 0 || age >= market.MinuteMS && age < MaxFill*market.MinuteMS {
 			t.Fatalf("quote %d at %d: the features are as of %d", i, q.Time, asOf)
 		}
-		if want := f.Row(l.engine.minutes-1, s, offline); ok != want {
-			t.Fatalf("quote %d: ready %v, the frame says %v", i, ok, want)
+		if want := f.Row(l.features.minutes-1, s, offline); ok != want {
+			t.Fatalf("quote %d: ready %v, the frame has %v", i, ok, want)
 		}
 		for k := range online {
 			if !identical(online[k], offline[k]) {
@@ -142,7 +143,7 @@ func TestLiveIsTheFrame(t *testing.T) {
 	}
 }
 
-// Bars, and bars among quotes, are the same minutes.
+// Bars, and bars between quotes, give the same minutes.
 func TestLiveTakesBars(t *testing.T) {
 	rng := rand.New(rand.NewPCG(2, 2))
 	quotes := chatter(2, 30_000)
@@ -151,9 +152,9 @@ func TestLiveTakesBars(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, share := range []float64{0, 0.5} { // of the minutes that come as quotes
+	for _, share := range []float64{0, 0.5} { // share of the minutes that arrive as quotes
 		l := newLive(t, LiveOptions{})
-		compared := against(t, l.engine, f)
+		compared := against(t, l.features, f)
 		next := 0
 		for _, b := range bars {
 			asQuotes := rng.Float64() < share
@@ -190,7 +191,7 @@ func TestLiveNotes(t *testing.T) {
 	tests := []struct {
 		name  string
 		opts  LiveOptions
-		quote market.Quote // after good
+		quote market.Quote // sent after a good one
 		want  Note
 	}{
 		{"later", LiveOptions{}, market.Quote{Time: t0 + 1, Bid: 10, Ask: 11}, Accepted},
@@ -209,8 +210,8 @@ func TestLiveNotes(t *testing.T) {
 		{"absurd", LiveOptions{}, market.Quote{Time: t0 + 1, Bid: 10, Ask: 1e13}, BadPrice},
 		{"seconds", LiveOptions{}, market.Quote{Time: t0 / 1000, Bid: 10, Ask: 11}, BadTime},
 		{"microseconds", LiveOptions{}, market.Quote{Time: t0 * 1000, Bid: 10, Ask: 11}, BadTime},
-		{"the end of time", LiveOptions{}, market.Quote{Time: math.MaxInt64, Bid: 10, Ask: 11}, BadTime},
-		{"before time", LiveOptions{}, market.Quote{Time: math.MinInt64, Bid: 10, Ask: 11}, BadTime},
+		{"the latest possible time", LiveOptions{}, market.Quote{Time: math.MaxInt64, Bid: 10, Ask: 11}, BadTime},
+		{"the earliest possible time", LiveOptions{}, market.Quote{Time: math.MinInt64, Bid: 10, Ask: 11}, BadTime},
 		{"an hour", LiveOptions{}, market.Quote{Time: t0 + hour, Bid: 10, Ask: 11}, Accepted},
 		{"more", LiveOptions{}, market.Quote{Time: t0 + hour + 1, Bid: 10, Ask: 11}, Jump},
 		{"more than asked for", LiveOptions{MaxJump: time.Minute}, market.Quote{Time: t0 + 60_001, Bid: 10, Ask: 11}, Jump},
@@ -282,14 +283,14 @@ func TestLiveBarNotes(t *testing.T) {
 			if got := l.ObserveBar(tt.bar); got != tt.want {
 				t.Errorf("got %v, want %v", got, tt.want)
 			}
-			if got := l.engine.minutes; (got == 2) != tt.want.Taken() {
+			if got := l.features.minutes; (got == 2) != tt.want.Taken() {
 				t.Errorf("%d minutes", got)
 			}
 		})
 	}
 }
 
-// What is left out leaves no trace: the same features with and without.
+// Observations that are left out leave no trace: the features are the same with and without them.
 func TestLiveIgnoresWhatItLeavesOut(t *testing.T) {
 	quotes := chatter(3, 20_000)
 	f, err := Compute(barsOf(quotes))
@@ -298,12 +299,12 @@ func TestLiveIgnoresWhatItLeavesOut(t *testing.T) {
 	}
 	rng := rand.New(rand.NewPCG(3, 3))
 	l := newLive(t, LiveOptions{})
-	compared := against(t, l.engine, f)
+	compared := against(t, l.features, f)
 	noise := uint64(0)
 	for _, q := range quotes {
 		l.Observe(q)
 		for range rng.IntN(3) {
-			if _, _, waiting := l.Refused(); waiting { // it gives way to one that does not agree
+			if _, _, waiting := l.Refused(); waiting { // one that disagrees replaces it
 				continue
 			}
 			bad := q
@@ -330,8 +331,8 @@ func TestLiveIgnoresWhatItLeavesOut(t *testing.T) {
 	}
 }
 
-// A feed heals by itself: each step is a quote at so many minutes, and what is said of it.
-func TestLiveHeals(t *testing.T) {
+// A feed recovers by itself. Each step is a quote at a minute, with its expected note.
+func TestLiveRecovers(t *testing.T) {
 	const day = 24 * 60
 	type step struct {
 		minute float64
@@ -341,7 +342,7 @@ func TestLiveHeals(t *testing.T) {
 	latest := func() int64 { return clock + market.MinuteMS }
 	for _, tt := range []struct {
 		name  string
-		now   float64 // what the clock says, in minutes; 0 is no clock
+		now   float64 // clock time in minutes; 0 is no clock
 		steps []step
 		last  float64
 	}{
@@ -353,9 +354,9 @@ func TestLiveHeals(t *testing.T) {
 		{"wild quotes between good ones", 0, []step{{0, Accepted}, {1, Accepted}, {20 * day, Jump}, {2, Accepted}, {20*day + 1, Jump}, {3, Accepted}}, 3},
 		{"the first quote is wild", 0, []step{{20 * day, Accepted}, {0, Jump}, {1, Accepted}, {2, Accepted}}, 2},
 		{"the first quote is stale", 0, []step{{-20 * day, Accepted}, {0, Jump}, {1, Accepted}}, 1},
-		{"the past again does not end a good feed", 0, []step{{0, Accepted}, {1, Accepted}, {-5 * day, OutOfOrder}, {-5*day + 1, OutOfOrder}, {2, Accepted}}, 2},
+		{"replayed quotes do not end a good feed", 0, []step{{0, Accepted}, {1, Accepted}, {-5 * day, OutOfOrder}, {-5*day + 1, OutOfOrder}, {2, Accepted}}, 2},
 		{"ahead of the clock", 10, []step{{0, Accepted}, {1, Accepted}, {12, Ahead}, {12.5, Ahead}, {11, Accepted}}, 11},
-		{"ahead of the clock from the first on", 10, []step{{12, Ahead}, {13, Ahead}, {9, Accepted}}, 9},
+		{"ahead of the clock from the start", 10, []step{{12, Ahead}, {13, Ahead}, {9, Accepted}}, 9},
 		{"a feed of the past is not ahead", 100 * day, []step{{0, Accepted}, {1, Accepted}}, 1},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -379,9 +380,9 @@ func TestLiveHeals(t *testing.T) {
 	}
 }
 
-// The clock of the machine was wrong, and so were quotes that were taken. When it is right again, two quotes of the true
-// time begin the symbol again; one does not.
-func TestLiveHealsAfterAWrongClock(t *testing.T) {
+// The clock of the machine was wrong, and so were quotes that were taken. Once it is right again, two quotes with the
+// true time restart the symbol; one does not.
+func TestLiveRecoversFromAWrongClock(t *testing.T) {
 	clock := int64(t0 + 30*dayMS)
 	l := newLive(t, LiveOptions{Latest: func() int64 { return clock + market.MinuteMS }})
 	at := func(ms int64) market.Quote { return market.Quote{Time: ms, Bid: 10, Ask: 11} }
@@ -405,12 +406,12 @@ func TestLiveHealsAfterAWrongClock(t *testing.T) {
 			t.Fatalf("at %d: got %v, want %v", tt.time-t0, got, tt.want)
 		}
 	}
-	if l.Last() != t0+2000 || l.engine.minutes != 0 || l.Count(Accepted) != 7 {
-		t.Errorf("last %d, %d minutes, %d accepted", l.Last()-t0, l.engine.minutes, l.Count(Accepted))
+	if l.Last() != t0+2000 || l.features.minutes != 0 || l.Count(Accepted) != 7 {
+		t.Errorf("last %d, %d minutes, %d accepted", l.Last()-t0, l.features.minutes, l.Count(Accepted))
 	}
 }
 
-// What waits is restored too.
+// A waiting observation is part of the snapshot.
 func TestWaitingIsRestored(t *testing.T) {
 	l := newLive(t, LiveOptions{})
 	for _, at := range []int64{t0, t0 + 1, t0 + dayMS} {
@@ -429,15 +430,15 @@ func TestWaitingIsRestored(t *testing.T) {
 	}
 	again = restore(t, state(t, again), LiveOptions{})
 	bar.Start += market.MinuteMS
-	if n := again.ObserveBar(bar); n != Accepted || again.engine.minutes != 4 {
-		t.Errorf("got %v, %d minutes", n, again.engine.minutes)
+	if n := again.ObserveBar(bar); n != Accepted || again.features.minutes != 4 {
+		t.Errorf("got %v, %d minutes", n, again.features.minutes)
 	}
 }
 
 func TestLiveOptions(t *testing.T) {
 	for _, jump := range []time.Duration{-1, time.Second} {
 		if _, err := NewLive(LiveOptions{MaxJump: jump}); err == nil {
-			t.Errorf("max jump %v was taken", jump)
+			t.Errorf("max jump %v was accepted", jump)
 		}
 	}
 }
@@ -457,7 +458,7 @@ func TestLiveDoesNotAllocate(t *testing.T) {
 	}
 }
 
-// One quote a minute is the worst case: each completes a minute. Real feeds have 10 to 1000 a minute.
+// One quote a minute is the worst case, since each completes a minute. Real feeds have 10 to 1000 a minute.
 func BenchmarkLiveObserve(b *testing.B) {
 	for name, step := range map[string]int64{"one-a-minute": market.MinuteMS, "one-a-second": 1000, "thousand-a-second": 1} {
 		b.Run(name, func(b *testing.B) {
@@ -469,7 +470,7 @@ func BenchmarkLiveObserve(b *testing.B) {
 				q := quotes[i&4095]
 				now += step
 				q.Time = now
-				if now > 7e12 { // the end of time
+				if now > 7e12 { // near the latest valid time
 					b.StopTimer()
 					l, now = newLive(b, LiveOptions{}), t0
 					b.StartTimer()

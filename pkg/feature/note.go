@@ -1,9 +1,9 @@
 package feature
 
-// Note is how an observation was judged. The set is closed; the same word is the metric label and the log field.
+// Note is how an observation was judged. The set is closed; its words are the metric labels and the log fields.
 type Note uint8
 
-// The notes. An observation that is not taken changes no feature.
+// The notes. Only an observation that is taken changes features.
 const (
 	// Accepted observations are part of their minute.
 	Accepted Note = iota
@@ -11,20 +11,20 @@ const (
 	CrossedKept
 	// Duplicate repeats the last one in every field. Taking it would change nothing.
 	Duplicate
-	// OutOfOrder is earlier than the last one; for a bar also of a minute that quotes have begun.
+	// OutOfOrder is earlier than the last one, or is a bar of a minute that quotes have begun.
 	OutOfOrder
 	// Crossed has its bid above its ask.
 	Crossed
-	// BadPrice has a price that is zero, negative, not finite or outside 1e-12 to 1e12; or a bar whose prices do not fit
-	// together or that has only one side of a quote.
+	// BadPrice has a price that is zero, negative, not finite or outside 1e-12 to 1e12. A bar is also BadPrice if its
+	// prices are inconsistent or it has only one side of a quote.
 	BadPrice
-	// BadTime is before 1973 or after 2199 (an epoch in seconds, say, for one in milliseconds), or of a bar that does not
+	// BadTime is before 1973 or after 2199 (for example seconds instead of milliseconds), or is a bar that does not
 	// start on a whole minute.
 	BadTime
-	// Jump is later than the last one by more than LiveOptions.MaxJump, or as much earlier than one that is in question. It
-	// waits: when the next observation agrees with it, both are taken.
+	// Jump is later than the last one by more than LiveOptions.MaxJump, or as much earlier than one that is in
+	// question. It waits: if the next observation agrees with it, both are taken.
 	Jump
-	// Ahead is later than LiveOptions.Latest: a clock is wrong, of the feed or of this machine.
+	// Ahead is later than LiveOptions.Latest: the clock of the feed or of this machine is wrong.
 	Ahead
 
 	// noteEnd is one past the last note.
@@ -37,7 +37,7 @@ var noteNames = [noteEnd]string{
 	Ahead: "ahead",
 }
 
-// Notes lists all notes.
+// Notes returns all notes.
 func Notes() []Note {
 	all := make([]Note, noteEnd)
 	for n := range all {
@@ -46,7 +46,7 @@ func Notes() []Note {
 	return all
 }
 
-// String is the word of the note, for example "out_of_order".
+// String returns the word of the note, for example "out_of_order".
 func (n Note) String() string {
 	if n >= noteEnd {
 		return "unknown"

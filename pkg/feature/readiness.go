@@ -5,40 +5,40 @@ import (
 	"strings"
 )
 
-// Readiness says whether the vector of a schema is defined at the latest minute, and if it is not, what is missing.
+// Readiness reports whether the vector of a schema is defined at the latest minute, and if not, what is missing.
 type Readiness struct {
 	Ready bool
 	// AsOf is the end of the latest minute, Unix milliseconds UTC; 0 before the first.
 	AsOf int64
-	// Minutes is the number of minutes on the grid so far, filled ones too.
+	// Minutes is the number of grid minutes so far, including filled ones.
 	Minutes int
-	// Needs is empty when Ready.
+	// Needs is empty if Ready.
 	Needs []Need
-	// Refused is how many of the last observations in a row were left out, and Note why the last of them was. They are 0
-	// and Accepted when the last one was taken, or repeated one that was, and of an [Engine] alone.
+	// Refused is how many observations in a row were left out, and Note is the reason for the last of them. They are 0
+	// and Accepted if the last one was taken or repeated one that was, and always for a [Builder] alone.
 	Refused int
 	Note    Note
 }
 
-// Need is an input that is not there yet.
+// Need is an input that is still undefined.
 type Need struct {
-	// Input is the name of the feature that waits.
+	// Input is the name of the undefined input.
 	Input string
 	// Reason is for people, for example "needs 720 minutes of rsi14, has 300".
 	Reason string
-	// Have is how much of Want, a number >= 1 of minutes, returns or days, is there.
+	// Have is how much is there of Want, the number >= 1 of minutes, returns or days needed.
 	Have, Want int
-	// Features are those of the schema that are undefined because of it.
+	// Features are the features of the schema that are undefined because of it.
 	Features []string
 }
 
-// Readiness says whether the features of s are defined at the latest minute, and why not.
-func (e *Engine) Readiness(s *Schema) Readiness {
-	r := Readiness{AsOf: e.End(), Minutes: e.Minutes()}
+// Readiness reports whether the features of s are defined at the latest minute, and if not, what is missing.
+func (b *Builder) Readiness(s *Schema) Readiness {
+	r := Readiness{AsOf: b.End(), Minutes: b.Minutes()}
 	at := map[*input]int{}
 	for k, c := range s.columns {
 		for _, in := range definitions[c].needs {
-			need, lacks := in.lacks(e)
+			need, lacks := in.lacks(b)
 			if !lacks {
 				continue
 			}

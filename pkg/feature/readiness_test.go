@@ -10,7 +10,7 @@ import (
 
 // A feature is undefined exactly while one of its inputs lacks something, whatever the market did.
 func TestNeedsAreTheNaN(t *testing.T) {
-	flat := func(bars []market.Bar) []market.Bar { // a market that stands still
+	flat := func(bars []market.Bar) []market.Bar { // a market without movement
 		for i := range bars {
 			bars[i].Open, bars[i].High, bars[i].Low, bars[i].Close = 7, 7, 7, 7
 		}
@@ -21,7 +21,7 @@ func TestNeedsAreTheNaN(t *testing.T) {
 		"trades then quotes": append(wander(20, 2000, false), shifted(wander(20, 2000, true), 30*dayMS)...),
 	} {
 		t.Run(name, func(t *testing.T) {
-			e := NewEngine()
+			e := NewBuilder()
 			missing := map[string]int{}
 			check := func() {
 				for _, d := range definitions {
@@ -62,7 +62,8 @@ func shifted(bars []market.Bar, ms int64) []market.Bar {
 	return bars
 }
 
-// What people read while an instrument warms up: v1.8 takes half an hour, v1.8.1 twelve hours and a day that ends.
+// The text that people read while an instrument warms up: v1.8 takes half an hour, v1.8.1 twelve hours and a completed
+// day.
 func TestReadinessOfAWarmUp(t *testing.T) {
 	v18, _ := Lookup("v1.8")
 	v181, _ := Lookup("v1.8.1")
@@ -72,7 +73,7 @@ func TestReadinessOfAWarmUp(t *testing.T) {
 		l.Observe(market.Quote{Time: t0 + int64(minute)*market.MinuteMS + 5, Bid: mid - 0.01, Ask: mid + 0.01})
 	}
 	steps := []struct {
-		minutes int // completed by the quote of the next
+		minutes int // completed by a quote of the next minute
 		schema  *Schema
 		want    string
 	}{
@@ -105,8 +106,8 @@ func TestReadinessOfAWarmUp(t *testing.T) {
 	}
 }
 
-// After a break of the session the first minute has no return, and the fifth has one over five minutes again; the
-// windows and Wilder's index go on.
+// After a session break the first minute has no return, and the fifth again has one over five minutes. The windows and
+// Wilder's index continue.
 func TestReadinessAfterASessionBreak(t *testing.T) {
 	s, err := NewSchema("returns", "mid_logret_1m", "mid_logret_5m", "rsi14", "vol1m")
 	if err != nil {
@@ -128,9 +129,9 @@ func TestReadinessAfterASessionBreak(t *testing.T) {
 	if got := observe(); got != "ready" {
 		t.Fatal(got)
 	}
-	minute += 47 * 60 // the week-end
+	minute += 47 * 60 // the weekend
 	for i, want := range []string{
-		"ready; the last observation was left out (jump)", // it waits for the next
+		"ready; the last observation was left out (jump)", // it waits for the next one
 		"not ready: mid_logret_1m needs the minute after the present one: a hole of more than 10 minutes came before; mid_logret_5m needs 5 returns without a hole of more than 10 minutes, has 0",
 		"not ready: mid_logret_5m needs 5 returns without a hole of more than 10 minutes, has 1",
 		"not ready: mid_logret_5m needs 5 returns without a hole of more than 10 minutes, has 2",
@@ -143,7 +144,7 @@ func TestReadinessAfterASessionBreak(t *testing.T) {
 		}
 	}
 	minute += MaxFill // ten minutes without a quote
-	if got := observe(); got != "ready" || l.engine.End() != t0+(minute-1)*market.MinuteMS {
-		t.Errorf("after a short hole: %q, as of %d", got, l.engine.End())
+	if got := observe(); got != "ready" || l.features.End() != t0+(minute-1)*market.MinuteMS {
+		t.Errorf("after a short hole: %q, as of %d", got, l.features.End())
 	}
 }

@@ -12,13 +12,13 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/testkit/need"
 )
 
-// dataDir is the folder of the real market sets; tests that need it skip without.
+// dataDir returns the folder of the real market data; tests that need it skip if it is not set.
 func dataDir(tb testing.TB) string {
 	tb.Helper()
 	return need.Data(tb)
 }
 
-// reference reads a table of the reference folder: one map per row, empty cells as NaN.
+// reference reads a table of the reference folder: one map per row, with NaN for empty cells.
 func reference(t *testing.T, file string) []map[string]float64 {
 	t.Helper()
 	f, err := os.Open(filepath.Join(dataDir(t), "reference", file))
@@ -67,8 +67,8 @@ func compute(t *testing.T, set string) (*Frame, map[int64]int) {
 	return f, at
 }
 
-// agree checks one value against the table, which has nine digits or more, to a relative 1e-8. The absolute part is
-// for zeros: the table's own rolling sums leave them at 1e-12 or so.
+// agree compares a value with the table, which has at least nine digits, to a relative 1e-8. The absolute tolerance is
+// for zeros: the table's rolling sums leave about 1e-12 there.
 func agree(t *testing.T, name string, at, got, want float64) {
 	t.Helper()
 	if !(math.Abs(got-want) <= 1e-8*math.Abs(want)+1e-11) {
@@ -77,7 +77,7 @@ func agree(t *testing.T, name string, at, got, want float64) {
 }
 
 func TestReferencePipeline(t *testing.T) {
-	// The table's columns by our names.
+	// The table's columns under our names.
 	columns := map[string]string{
 		"mid": "mid", "spread_bp": "spread_bp", "vol1m": "vol1m", "rsi14": "rsi14",
 		"mid_logret_1m": "mid_logret_1m", "mid_logret_5m": "mid_logret_5m",
@@ -142,7 +142,7 @@ func TestReferenceRolling(t *testing.T) {
 	long := newWindow(120, 120)
 	compared := map[string]int{}
 	compare := func(name string, ts, got, want float64) {
-		if !math.IsNaN(want) { // our windows are defined earlier than the table's
+		if !math.IsNaN(want) { // our windows are defined earlier than those of the table
 			compared[name]++
 			agree(t, name, ts, got, want)
 		}

@@ -7,12 +7,12 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/market"
 )
 
-// replays are the sets of GREENLIGHT_DATA: every file there is.
+// replays lists the data sets of GREENLIGHT_DATA, with every file.
 var replays = []struct {
 	path, symbol string
 	ticks        bool
 	trades       bool
-	crossed      bool // the set's feed is one of which market.Read keeps crossed quotes
+	crossed      bool // market.Read keeps the crossed quotes of this feed
 }{
 	{path: "btcperp-ftx-1m"},
 	{path: "filusdt-binance-1m"},
@@ -33,8 +33,8 @@ var replays = []struct {
 	{path: "binance-bookticker-2024-08", symbol: "BTCUSDT", ticks: true},
 }
 
-// Law 4 on real markets: every set offline, from its file, and online, quote by quote where it has quotes and else bar by
-// bar; every feature of every minute, bit for bit. Bars also go through an [Engine] by themselves.
+// Law 4 on real markets. Every set is computed offline from its file, and online quote by quote (bar by bar where it
+// has no quotes). Every feature of every minute must agree bit for bit. Bars also go through a [Builder] alone.
 func TestReplayBothWays(t *testing.T) {
 	dir := dataDir(t)
 	for _, set := range replays {
@@ -50,7 +50,7 @@ func TestReplayBothWays(t *testing.T) {
 				t.Fatal(err)
 			}
 			l := newLive(t, LiveOptions{KeepCrossed: set.crossed})
-			compared := against(t, l.engine, f)
+			compared := against(t, l.features, f)
 			observations, want := 0, f.Len()
 			if set.ticks {
 				quotes, err := market.ReadQuotes(path, opts)
@@ -82,7 +82,7 @@ func TestReplayBothWays(t *testing.T) {
 			if set.ticks || testing.Short() {
 				return
 			}
-			e := NewEngine()
+			e := NewBuilder()
 			compared = against(t, e, f)
 			for _, b := range series.Bars {
 				if err := e.Push(b); err != nil {
@@ -90,7 +90,7 @@ func TestReplayBothWays(t *testing.T) {
 				}
 			}
 			if got := compared(); got != f.Len() {
-				t.Fatalf("the engine alone: %d of %d minutes", got, f.Len())
+				t.Fatalf("the builder alone: %d of %d minutes", got, f.Len())
 			}
 		})
 	}

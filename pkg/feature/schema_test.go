@@ -8,8 +8,8 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 )
 
-// The names, units and order of a schema are a contract with every model trained on it: a hash that changes means that
-// released models can no longer be scored.
+// The names, units and order of a schema are a contract with every model trained on it. If a hash changes, released
+// models can no longer be scored.
 func TestSchemas(t *testing.T) {
 	tests := []struct {
 		name  string
@@ -63,10 +63,10 @@ func TestNewSchema(t *testing.T) {
 		t.Fatal(err)
 	}
 	if a.Hash() == b.Hash() {
-		t.Error("the order of the features is not part of the hash")
+		t.Error("the order of the features must be part of the hash")
 	}
 	if a.Hash() != c.Hash() {
-		t.Error("the name of the schema is part of the hash")
+		t.Error("the name of the schema must not be part of the hash")
 	}
 	tests := []struct {
 		name     string
@@ -75,7 +75,7 @@ func TestNewSchema(t *testing.T) {
 	}{
 		{"none", nil, "no features"},
 		{"unknown", []string{"mid", "spreadBp"}, `unknown feature "spreadBp"`},
-		{"twice", []string{"mid", "mid"}, `"mid" is there twice`},
+		{"twice", []string{"mid", "mid"}, `"mid" is listed twice`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -8,15 +8,15 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/market"
 )
 
-// A quant tries a schema before it gets a name of its own: pick features of the catalogue, compute them over a file, and
-// see that the live path says the same. To release it, add its line to the list in schema.go, and its row with names and
-// hash to TestSchemas; a feature that is not in the catalogue takes one entry in def.go. Nothing else changes.
+// A quant tries a schema before naming it: pick features from the catalogue, compute them over a file, and check that
+// the live path agrees. To release it, add a line to the list in schema.go and a row with names and hash to
+// TestSchemas. A feature that is not in the catalogue needs one entry in def.go. Nothing else changes.
 func ExampleNewSchema() {
 	trial, err := feature.NewSchema("v1.9-trial", "bias", "vol1m", "rsi14", "mid_logret_5m")
 	if err != nil {
 		panic(err)
 	}
-	var bars []market.Bar // market.Read gives them from a file
+	var bars []market.Bar // market.Read reads them from a file
 	for i := range 60 {
 		price := 100 + math.Sin(float64(i))
 		bars = append(bars, market.Bar{

@@ -10,26 +10,27 @@ import (
 	"io"
 )
 
-// A snapshot is, in little-endian order: the mark (8 bytes), the version and the kind (4 bytes each), records of a
-// length (4 bytes) and that many bytes, and the SHA-256 of all before it. A Live is one record; a Book one with its counts
-// and the number of its symbols, then one per symbol, in their order.
+// A snapshot is little-endian: the mark (8 bytes), version and kind (4 bytes each), records of a length (4 bytes) and
+// that many bytes, and the SHA-256 of everything before it. A Live is one record. Builders is one record with its
+// counts and the number of symbols, then one per symbol in order.
 const (
 	snapshotMark = "GLFEATUR"
-	// snapshotVersion changes with the layout, and with any change of the engine that gives its state another meaning.
+	// snapshotVersion changes with the layout, and with any change of Builder that gives its state another meaning.
 	snapshotVersion = 2
-	// oldestVersion is the oldest that is read: without Ahead, what waits, and the lengths of days.
+	// oldestVersion is the oldest readable version. It lacks Ahead, the waiting observation and the lengths of days.
 	oldestVersion = 1
 	kindLive      = 1
-	kindBook      = 2
+	kindBuilders  = 2
 
-	// maxRecord is longer than any record: the rings of a full engine are 24 kB.
+	// maxRecord is longer than any record: the rings of a full builder take 24 kB.
 	maxRecord = 32 << 10
 )
 
 var (
-	// ErrSnapshot is the error of data that is no snapshot, or a damaged one.
+	// ErrSnapshot is returned for data that is not a snapshot, or is damaged.
 	ErrSnapshot = errors.New("not a usable snapshot")
-	// ErrSnapshotVersion is that of a snapshot of another version. What it held is learned anew from the market.
+	// ErrSnapshotVersion is returned for a snapshot of another version. Its features must be learned from the market
+	// again.
 	ErrSnapshotVersion = errors.New("snapshot of another version")
 )
 
@@ -68,7 +69,7 @@ func (s *sealWriter) close() error {
 	return nil
 }
 
-// sealReader reads a snapshot, and not a byte beyond it.
+// sealReader reads a snapshot and not a byte more.
 type sealReader struct {
 	r       io.Reader
 	sum     hash.Hash
@@ -89,7 +90,7 @@ func newSealReader(r io.Reader, kind uint32) (*sealReader, error) {
 	case version < oldestVersion || version > snapshotVersion:
 		return nil, fmt.Errorf("%w: it has version %d, this program reads %d to %d", ErrSnapshotVersion, version, oldestVersion, snapshotVersion)
 	case found != kind:
-		return nil, fmt.Errorf("%w: it is of kind %d, expected %d (1 is one symbol, 2 a book)", ErrSnapshot, found, kind)
+		return nil, fmt.Errorf("%w: it is of kind %d, expected %d (1 is one symbol, 2 all symbols)", ErrSnapshot, found, kind)
 	}
 	s.version = version
 	return s, nil
@@ -124,7 +125,7 @@ func (s *sealReader) record() (*decoder, error) {
 	return &decoder{data: p, version: s.version}, nil
 }
 
-// close holds what was read to its checksum.
+// close compares what was read with the checksum.
 func (s *sealReader) close() error {
 	want := s.sum.Sum(nil)
 	got := make([]byte, len(want))
@@ -132,12 +133,12 @@ func (s *sealReader) close() error {
 		return err
 	}
 	if !bytes.Equal(got, want) {
-		return fmt.Errorf("%w: the checksum does not fit: it was damaged", ErrSnapshot)
+		return fmt.Errorf("%w: the checksum does not match: it is damaged", ErrSnapshot)
 	}
 	return nil
 }
 
-// Snapshot writes the whole state but the options. Equal states give equal bytes. [RestoreLive] reads it.
+// Snapshot writes the state without the options. Equal states give equal bytes. [RestoreLive] reads it.
 func (l *Live) Snapshot(w io.Writer) error {
 	s := newSealWriter(w, kindLive)
 	var e encoder
@@ -146,7 +147,7 @@ func (l *Live) Snapshot(w io.Writer) error {
 	return s.close()
 }
 
-// RestoreLive reads what [Live.Snapshot] wrote, and not a byte more. The Live that it returns goes on, bit for bit, as if
+// RestoreLive reads what [Live.Snapshot] wrote, and not a byte more. The returned Live continues, bit for bit, as if
 // there had been no break. The errors are [ErrSnapshot], [ErrSnapshotVersion], and those of r.
 func RestoreLive(r io.Reader, opts LiveOptions) (*Live, error) {
 	if err := opts.validate(); err != nil {
@@ -170,9 +171,9 @@ func RestoreLive(r io.Reader, opts LiveOptions) (*Live, error) {
 	return l, nil
 }
 
-// Snapshot writes the state of every symbol, but no options. Equal states give equal bytes. Each symbol is as it was at
-// one instant; what is observed of the others meanwhile may be in or not. [RestoreBook] reads it.
-func (b *Book) Snapshot(w io.Writer) error {
+// Snapshot writes the state of every symbol without the options. Equal states give equal bytes. Each symbol is as it
+// was at one instant; concurrent observations of other symbols may be missing. [RestoreBuilders] reads it.
+func (b *Builders) Snapshot(w io.Writer) error {
 	symbols := b.Symbols()
 	pages := make([]*page, 0, len(symbols))
 	names := symbols[:0]
@@ -181,7 +182,7 @@ func (b *Book) Snapshot(w io.Writer) error {
 			pages, names = append(pages, p), append(names, symbol)
 		}
 	}
-	s := newSealWriter(w, kindBook)
+	s := newSealWriter(w, kindBuilders)
 	var e encoder
 	for n := range b.counts {
 		e.uint(b.counts[n].Load())
@@ -199,15 +200,15 @@ func (b *Book) Snapshot(w io.Writer) error {
 	return s.close()
 }
 
-// RestoreBook reads what [Book.Snapshot] wrote, and not a byte more. The errors are [ErrSnapshot], [ErrSnapshotVersion],
-// [ErrTooManySymbols] when it holds more symbols than opts allows, and those of r. It holds no more in memory than the
-// book it makes.
-func RestoreBook(r io.Reader, opts BookOptions) (*Book, error) {
-	b, err := NewBook(opts)
+// RestoreBuilders reads what [Builders.Snapshot] wrote, and not a byte more. The errors are [ErrSnapshot],
+// [ErrSnapshotVersion], those of r, and [ErrTooManySymbols] if it holds more symbols than opts allows. It needs no more
+// memory than the result.
+func RestoreBuilders(r io.Reader, opts BuildersOptions) (*Builders, error) {
+	b, err := NewBuilders(opts)
 	if err != nil {
 		return nil, err
 	}
-	s, err := newSealReader(r, kindBook)
+	s, err := newSealReader(r, kindBuilders)
 	if err != nil {
 		return nil, err
 	}
@@ -223,7 +224,7 @@ func RestoreBook(r io.Reader, opts BookOptions) (*Book, error) {
 		return nil, err
 	}
 	if symbols > uint64(b.opts.MaxSymbols) {
-		return nil, fmt.Errorf("%w: the snapshot holds %d, the book %d", ErrTooManySymbols, symbols, b.opts.MaxSymbols)
+		return nil, fmt.Errorf("%w: the snapshot holds %d, the limit is %d", ErrTooManySymbols, symbols, b.opts.MaxSymbols)
 	}
 	last := ""
 	for range symbols {

@@ -16,7 +16,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/market"
 )
 
-// state is a snapshot as text, to compare.
+// state returns a snapshot as text, to compare.
 func state(t testing.TB, l *Live) string {
 	t.Helper()
 	var b bytes.Buffer
@@ -35,8 +35,8 @@ func restore(t testing.TB, data string, opts LiveOptions) *Live {
 	return l
 }
 
-// A Live that is cut at random points, within minutes and holes, and goes on from its snapshot, is to the bit what it
-// would have been: features at every minute, and bytes of the next snapshot.
+// A Live is cut at random points, within minutes and holes, and continues from its snapshot. Features at every minute
+// and the next snapshot are the same, bit for bit, as without a cut.
 func TestRestoreGoesOn(t *testing.T) {
 	for _, tt := range []struct {
 		name string
@@ -87,24 +87,24 @@ func TestRestoreGoesOn(t *testing.T) {
 					cuts++
 				}
 				for c, d := range definitions {
-					values[c] = d.value(whole.engine)
-					if got := d.value(cut.engine); !identical(got, values[c]) {
+					values[c] = d.value(whole.features)
+					if got := d.value(cut.features); !identical(got, values[c]) {
 						t.Fatalf("%d: %s: %v, cut %v", i, d.Name, values[c], got)
 					}
 				}
 			}
-			if cuts < 100 || whole.engine.minutes < 3000 || whole.engine.days.days < 2 {
-				t.Errorf("%d cuts, %d minutes, %d days: the test shows little", cuts, whole.engine.minutes, whole.engine.days.days)
+			if cuts < 100 || whole.features.minutes < 3000 || whole.features.days.days < 2 {
+				t.Errorf("%d cuts, %d minutes, %d days: the test proves little", cuts, whole.features.minutes, whole.features.days.days)
 			}
 		})
 	}
 }
 
-// A change of these bytes is a change of the layout: raise snapshotVersion.
+// If these bytes change, the layout has changed: raise snapshotVersion.
 func TestSnapshotGolden(t *testing.T) {
 	l := newLive(t, LiveOptions{})
 	for _, b := range wander(12, 2000, true) {
-		// One price: logarithms of other ratios than 1 differ in their last bit between processors.
+		// A constant price: logarithms of ratios other than 1 differ in the last bit between processors.
 		b.Close, b.Open, b.High, b.Low, b.Bid, b.Ask = 100, 100, 101, 99, 99.5, 100.5
 		l.ObserveBar(b)
 	}
@@ -115,16 +115,16 @@ func TestSnapshotGolden(t *testing.T) {
 	}
 }
 
-// A book that an older version saved goes on, and its symbols that took no quote any more heal: AHEAD took one that was of
-// the future then, SILENT was silent for 31 days.
+// A snapshot saved by an older version continues, and symbols that were stuck recover. AHEAD had accepted a quote from
+// the future; SILENT was silent for 31 days.
 func TestRestoreOlderVersion(t *testing.T) {
 	data, err := os.ReadFile("testdata/book-v1.snapshot")
 	if err != nil {
 		t.Fatal(err)
 	}
 	now := int64(t0 + 31*dayMS)
-	restored := func(latest int64) *Book {
-		b, err := RestoreBook(bytes.NewReader(data), BookOptions{Live: LiveOptions{Latest: func() int64 { return latest }}})
+	restored := func(latest int64) *Builders {
+		b, err := RestoreBuilders(bytes.NewReader(data), BuildersOptions{Live: LiveOptions{Latest: func() int64 { return latest }}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -149,8 +149,8 @@ func TestRestoreOlderVersion(t *testing.T) {
 	}
 }
 
-// A state from within a second session of 240 minutes that an older version saved goes on. It does not know how long the
-// first was, so that two more sessions are needed.
+// A state saved by an older version within a second session of 240 minutes continues. It does not know how long the
+// first session was, so two more sessions are needed.
 func TestRestoreWithoutLengthsOfDays(t *testing.T) {
 	f, err := os.Open("testdata/live-v1.snapshot")
 	if err != nil {
@@ -161,12 +161,12 @@ func TestRestoreWithoutLengthsOfDays(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if l.engine.minutes != 480 || l.engine.days.seen != 0 {
-		t.Fatalf("%d minutes, %d days seen", l.engine.minutes, l.engine.days.seen)
+	if l.features.minutes != 480 || l.features.days.seen != 0 {
+		t.Fatalf("%d minutes, %d days seen", l.features.minutes, l.features.days.seen)
 	}
 	price := 100.0
 	for day := 2; day < 5; day++ {
-		if got := !math.IsNaN(l.engine.Value("sigma_ref")); got {
+		if got := !math.IsNaN(l.features.Value("sigma_ref")); got {
 			t.Errorf("ready before day %d", day)
 		}
 		for i := range 240 {
@@ -175,7 +175,7 @@ func TestRestoreWithoutLengthsOfDays(t *testing.T) {
 			l.ObserveBar(market.Bar{Start: start, Open: price, High: price, Low: price, Close: price, Bid: price - 0.5, Ask: price + 0.5})
 		}
 	}
-	if math.IsNaN(l.engine.Value("sigma_ref")) {
+	if math.IsNaN(l.features.Value("sigma_ref")) {
 		t.Error("not ready after three sessions")
 	}
 }
@@ -200,12 +200,12 @@ func TestRestoreRefuses(t *testing.T) {
 		{"nothing", "", ErrSnapshot, "truncated"},
 		{"text", "this is not a snapshot at all", ErrSnapshot, "does not begin with"},
 		{"a later version", data[:8] + "\x03" + data[9:], ErrSnapshotVersion, "it has version 3, this program reads 1 to 2"},
-		{"a book", data[:12] + "\x02" + data[13:], ErrSnapshot, "kind 2"},
+		{"a snapshot of all symbols", data[:12] + "\x02" + data[13:], ErrSnapshot, "kind 2"},
 		{"truncated", data[:len(data)/2], ErrSnapshot, "truncated"},
 		{"without its end", data[:len(data)-1], ErrSnapshot, "truncated"},
 		{"one bit", data[:300] + string(data[300]^1) + data[301:], ErrSnapshot, "checksum"},
 		{"a huge record", data[:16] + "\xff\xff\xff\x7f" + data[20:], ErrSnapshot, "a record of 2147483647 bytes"},
-		{"a minute of another world", reseal(body[:20] + "\xff\xff\xff\xff\xff\xff\xff\xff" + body[28:]), ErrSnapshot, "a count of -1"},
+		{"a minute with an impossible count", reseal(body[:20] + "\xff\xff\xff\xff\xff\xff\xff\xff" + body[28:]), ErrSnapshot, "a count of -1"},
 		{"too short", reseal(body[:16] + "\x08\x00\x00\x00" + body[20:28]), ErrSnapshot, "too short"},
 	}
 	for _, tt := range tests {
@@ -234,7 +234,7 @@ type brokenWriter struct{ err error }
 
 func (w brokenWriter) Write([]byte) (int, error) { return 0, w.err }
 
-// Two snapshots in one stream are read one by one.
+// Two snapshots in one stream can be read one by one.
 func TestRestoreReadsNoMore(t *testing.T) {
 	l := newLive(t, LiveOptions{})
 	l.Observe(market.Quote{Time: t0, Bid: 1, Ask: 2})

@@ -8,8 +8,8 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/market"
 )
 
-// The encoder and the decoder hold the layout of the state: what one writes the other reads, in that order. Numbers are
-// 8 bytes each, floating point by its bits.
+// The encoder and the decoder define the layout of the state. They must agree in order. Numbers take 8 bytes each;
+// floating-point numbers are stored by their bits.
 
 // encoder appends a state to data.
 type encoder struct{ data []byte }
@@ -47,7 +47,7 @@ func (e *encoder) quote(q market.Quote) {
 	e.floats([]float64{q.Bid, q.Ask, q.BidSize, q.AskSize})
 }
 
-// window writes the ring alone: the moments follow from it.
+// window writes only the ring: the moments follow from it.
 func (e *encoder) window(w *window) {
 	e.bool(w.lapped)
 	e.uint(uint64(w.next))
@@ -58,7 +58,7 @@ func (e *encoder) window(w *window) {
 	}
 }
 
-func (e *encoder) engine(g *Engine) {
+func (e *encoder) builder(g *Builder) {
 	e.int(int64(g.minutes))
 	e.bar(g.last)
 	e.bool(g.filled)
@@ -80,8 +80,8 @@ func (e *encoder) engine(g *Engine) {
 }
 
 func (e *encoder) live(l *Live) {
-	e.engine(l.engine)
-	begun, building := l.builder.Current()
+	e.builder(l.features)
+	begun, building := l.bars.Current()
 	e.bool(building)
 	e.bar(begun)
 	e.bool(l.begun)
@@ -96,16 +96,16 @@ func (e *encoder) live(l *Live) {
 	e.bar(l.waiting.bar)
 }
 
-func (e *Engine) windows() []*window { return []*window{e.squares, e.pairs, e.rsiWindow, e.midWindow} }
+func (b *Builder) windows() []*window { return []*window{b.squares, b.pairs, b.rsiWindow, b.midWindow} }
 
-// decoder reads a state. After the first fault it reads zeros; end tells.
+// decoder reads a state. After the first error it reads zeros; end returns that error.
 type decoder struct {
 	data    []byte
 	version uint32
 	err     error
 }
 
-// notes is how many notes the version counts.
+// notes returns the number of notes that the version counts.
 func (d *decoder) notes() Note {
 	if d.version == 1 {
 		return Ahead
@@ -121,14 +121,14 @@ func (d *decoder) quote() (q market.Quote) {
 	return q
 }
 
-// check notes a fault unless ok.
+// check records an error unless ok.
 func (d *decoder) check(ok bool, format string, args ...any) {
 	if !ok && d.err == nil {
 		d.err = fmt.Errorf("%w: %s", ErrSnapshot, fmt.Sprintf(format, args...))
 	}
 }
 
-// end is the fault, if there was one; data that is left over is one.
+// end returns the first error; leftover data is an error too.
 func (d *decoder) end() error {
 	d.check(len(d.data) == 0, "%d bytes are left over", len(d.data))
 	return d.err
@@ -154,7 +154,7 @@ func (d *decoder) uint() uint64 {
 func (d *decoder) int() int64   { return int64(d.uint()) }
 func (d *decoder) text() string { return string(d.bytes(d.uint())) }
 
-// count is a number of things that happened.
+// count reads a number of events.
 func (d *decoder) count() int {
 	x := d.int()
 	d.check(x >= 0 && x <= math.MaxInt32, "a count of %d", x)
@@ -170,10 +170,10 @@ func (d *decoder) bool() bool {
 	return x == 1
 }
 
-// maxState is above every number of a state that was made of prices, and keeps sums of squares of them finite.
+// maxState exceeds every number in a state made from prices, and keeps sums of their squares finite.
 const maxState = 1e40
 
-// float is a number or NaN.
+// float reads a number or NaN.
 func (d *decoder) float() float64 {
 	x := math.Float64frombits(d.uint())
 	d.check(math.IsNaN(x) || math.Abs(x) <= maxState, "the number %v", x)
@@ -192,18 +192,18 @@ func (d *decoder) slice(into []float64) {
 	}
 }
 
-// bar reads a bar, which must be a true one if there is one.
+// bar reads a bar; if there is set, the bar must be valid.
 func (d *decoder) bar(there bool) market.Bar {
 	b := market.Bar{Start: d.int()}
 	d.floats(&b.Open, &b.High, &b.Low, &b.Close, &b.Bid, &b.Ask)
-	b.Volume = math.Float64frombits(d.uint()) // part of no feature
+	b.Volume = math.Float64frombits(d.uint()) // not used by any feature
 	if there {
 		d.check(fits(b) && market.IsTime(b.Start) && b.Start%market.MinuteMS == 0, "the bar %+v", b)
 	}
 	return b
 }
 
-// window reads the ring into a new window, and computes the moments as push does.
+// window reads the ring into a new window and computes the moments as push does.
 func (d *decoder) window(w *window) {
 	w.lapped = d.bool()
 	next := d.uint()
@@ -226,20 +226,20 @@ func (d *decoder) window(w *window) {
 	w.now = w.tail[w.next].merge(w.head)
 }
 
-func (d *decoder) engine() *Engine {
-	e := NewEngine()
-	e.minutes = d.count()
-	e.last = d.bar(e.minutes > 0)
-	e.filled, e.estimated = d.bool(), d.bool()
-	d.floats(&e.mid, &e.r1, &e.spread)
-	d.slice(e.returns[:])
-	for _, w := range e.windows() {
+func (d *decoder) builder() *Builder {
+	b := NewBuilder()
+	b.minutes = d.count()
+	b.last = d.bar(b.minutes > 0)
+	b.filled, b.estimated = d.bool(), d.bool()
+	d.floats(&b.mid, &b.r1, &b.spread)
+	d.slice(b.returns[:])
+	for _, w := range b.windows() {
 		d.window(w)
 	}
-	d.floats(&e.rsi.gain, &e.rsi.loss)
-	e.rsi.changes = d.count()
-	d.check(e.rsi.gain >= 0 && e.rsi.loss >= 0 && e.rsi.changes <= rsiPeriod, "the index %+v", e.rsi)
-	days := &e.days
+	d.floats(&b.rsi.gain, &b.rsi.loss)
+	b.rsi.changes = d.count()
+	d.check(b.rsi.gain >= 0 && b.rsi.loss >= 0 && b.rsi.changes <= rsiPeriod, "the index %+v", b.rsi)
+	days := &b.days
 	days.day = d.int()
 	d.floats(&days.squares, &days.returns, &days.spreads, &days.spreadN, &days.sigmaRef, &days.spreadRef)
 	d.slice(days.sigmas[:])
@@ -250,21 +250,21 @@ func (d *decoder) engine() *Engine {
 		days.seen = d.count()
 	}
 	d.check(!(days.sigmaRef < sigmaFloor) && !(days.spreadRef < spreadFloor), "references %v and %v", days.sigmaRef, days.spreadRef)
-	return e
+	return b
 }
 
-// live reads a Live; d.end says whether it can be used.
+// live reads a Live; d.end reports whether it can be used.
 func (d *decoder) live(opts LiveOptions) *Live {
-	l := &Live{opts: opts, engine: d.engine()}
+	l := &Live{opts: opts, features: d.builder()}
 	building := d.bool()
 	begun := d.bar(building)
 	if building {
-		d.check(l.engine.minutes == 0 || begun.Start > l.engine.last.Start, "a minute that is over is not complete")
-		l.builder.Resume(begun)
+		d.check(l.features.minutes == 0 || begun.Start > l.features.last.Start, "a minute that is over is not complete")
+		l.bars.Resume(begun)
 	}
 	l.begun = d.bool()
-	l.last = d.quote() // only compared
-	d.check(l.begun == (building || l.engine.minutes > 0) && (!l.begun || l.timely(begun, building)), "the last time is %d", l.last.Time)
+	l.last = d.quote() // used only for comparison
+	d.check(l.begun == (building || l.features.minutes > 0) && (!l.begun || l.timely(begun, building)), "the last time is %d", l.last.Time)
 	for n := range d.notes() {
 		l.counts[n] = d.uint()
 	}
@@ -284,16 +284,16 @@ func (d *decoder) live(opts LiveOptions) *Live {
 	}
 	judged := l.opts.judge(&w, math.MaxInt64)
 	d.check(l.begun && (judged.Taken() || judged == Crossed), "what waits is %+v", w)
-	if judged.Taken() { // crossed ones may not be wanted any more
+	if judged.Taken() { // the options may no longer accept crossed ones
 		l.waiting = w
 	}
 	return l
 }
 
-// timely says whether the last time fits the minutes.
+// timely reports whether the last time is consistent with the minutes.
 func (l *Live) timely(begun market.Bar, building bool) bool {
 	if building {
 		return l.last.Time >= begun.Start && l.last.Time < begun.End()
 	}
-	return l.last.Time == l.engine.End()
+	return l.last.Time == l.features.End()
 }

@@ -26,7 +26,7 @@ func TestRollingVectors(t *testing.T) {
 	if len(want.Rows) < 20 {
 		t.Fatalf("%d rows: the vectors are missing", len(want.Rows))
 	}
-	e, next := NewEngine(), 0
+	e, next := NewBuilder(), 0
 	for i, p := range want.Price {
 		if err := e.Push(market.Bar{Start: int64(i) * market.MinuteMS, Open: p, High: p, Low: p, Close: p}); err != nil {
 			t.Fatal(err)

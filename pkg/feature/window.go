@@ -2,11 +2,11 @@ package feature
 
 import "math"
 
-// moments are the count, the mean and the sum of squared deviations from the mean of a bag of values.
+// moments are the count, the mean and the sum of squared deviations from the mean of a set of values.
 //
-// add and merge follow B. P. Welford (1962), "Note on a method for calculating corrected sums of squares and
-// products", Technometrics 4, and T. F. Chan, G. H. Golub, R. J. LeVeque (1979): every term of m2 is positive, so
-// nothing cancels, and m2 of equal values is 0 exactly.
+// add and merge follow B. P. Welford (1962), "Note on a method for calculating corrected sums of squares and products",
+// Technometrics 4, and T. F. Chan, G. H. Golub, R. J. LeVeque (1979). Every term of m2 is positive, so nothing cancels,
+// and m2 of equal values is exactly 0.
 type moments struct {
 	n, mean, m2 float64
 }
@@ -34,28 +34,27 @@ func (m moments) merge(o moments) moments {
 	}
 }
 
-// window keeps the moments of the last len(ring) values, of which some may be NaN: those take their place in the
-// window but no part in the moments. One push is O(1) amortised and allocates nothing.
+// window keeps the moments of the last len(ring) values. NaN values take up a place in the window but do not enter the
+// moments. A push is amortised O(1) and does not allocate.
 //
-// A rolling sum that subtracts what leaves the window gathers rounding for ever, and loses all digits of a quiet hour
-// that follows a wild one. So nothing is ever subtracted: the window is the tail of the previous lap over the ring,
-// whose moments are known for every starting point, plus the present lap. At the end of a lap the tails are computed
-// anew from the ring.
+// A rolling sum that subtracts departing values accumulates rounding errors, and loses all digits in a quiet hour after
+// a wild one. So nothing is subtracted. The window is the tail of the previous lap over the ring, whose moments are
+// known for every starting point, plus the current lap. At the end of a lap the tails are recomputed from the ring.
 type window struct {
 	ring []float64
 	// tail[i] holds the moments of ring[i:] as it was at the end of the previous lap.
 	tail []moments
-	// head holds the moments of ring[:next], the present lap.
+	// head holds the moments of ring[:next], the current lap.
 	head moments
 	next int
 	// now holds the moments of the whole window.
 	now moments
 	min float64
-	// lapped says that a lap has ended: all of ring is filled.
+	// lapped reports that a lap has ended: the whole ring is filled.
 	lapped bool
 }
 
-// newWindow returns a window over size values that is defined once it holds at least atLeast of them.
+// newWindow returns a window over size values. It is defined once it holds at least atLeast of them.
 func newWindow(size, atLeast int) *window {
 	return &window{ring: make([]float64, size), tail: make([]moments, size), min: float64(atLeast)}
 }
@@ -86,7 +85,7 @@ func (w *window) sum(from int) {
 	}
 }
 
-// mean is the mean of the defined values, NaN while there are too few of them.
+// mean returns the mean of the defined values, or NaN if there are too few.
 func (w *window) mean() float64 {
 	if w.now.n < w.min {
 		return math.NaN()
@@ -94,8 +93,8 @@ func (w *window) mean() float64 {
 	return w.now.mean
 }
 
-// z is the distance of x from the mean in population standard deviations, NaN while there are too few values or when
-// they are all equal.
+// z returns the distance of x from the mean in population standard deviations. It is NaN if there are too few values or
+// all are equal.
 func (w *window) z(x float64) float64 {
 	if w.now.n < w.min || w.now.m2 == 0 {
 		return math.NaN()

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// bruteMoments computes mean and population sd of the defined among the last size values, by definition.
+// bruteMoments computes mean and population sd of the defined values among the last size values, by definition.
 func bruteMoments(values []float64, size int) (n int, mean, sd float64) {
 	values = values[max(0, len(values)-size):]
 	for _, v := range values {
@@ -24,7 +24,7 @@ func bruteMoments(values []float64, size int) (n int, mean, sd float64) {
 	return n, mean, math.Sqrt(sd / float64(n))
 }
 
-// same says whether two numbers agree to a relative 1e-9, or are both NaN.
+// same reports whether two numbers agree to a relative 1e-9, or are both NaN.
 func same(a, b float64) bool {
 	if math.IsNaN(a) || math.IsNaN(b) {
 		return math.IsNaN(a) && math.IsNaN(b)
@@ -51,7 +51,7 @@ func TestWindowAgainstBruteForce(t *testing.T) {
 				wantMean, wantZ = math.NaN(), math.NaN()
 			}
 			if n < 2 {
-				wantZ = math.NaN() // one value has no spread
+				wantZ = math.NaN() // a single value has no spread
 			}
 			if !same(w.mean(), wantMean) || !same(w.z(1), wantZ) {
 				t.Fatalf("size %d, push %d: got %v, %v, want %v, %v", size, i, w.mean(), w.z(1), wantMean, wantZ)
@@ -60,7 +60,7 @@ func TestWindowAgainstBruteForce(t *testing.T) {
 	}
 }
 
-// A quiet hour after a wild one is where a sum that subtracts what leaves has lost its digits.
+// In a quiet hour after a wild one, a sum that subtracts departing values has lost its digits.
 func TestWindowForgetsExactly(t *testing.T) {
 	for phase := range 60 {
 		w := newWindow(60, 30)

@@ -20,7 +20,7 @@ func BenchmarkLog(b *testing.B) {
 			i := 0
 			for b.Loop() {
 				l.Log(r)
-				if i++; pace == "paced" && i%10_000 == 0 { // as fast as the writer
+				if i++; pace == "paced" && i%10_000 == 0 { // no faster than the writer
 					b.StopTimer()
 					for l.Stats().Pending > 0 {
 						time.Sleep(time.Millisecond)

@@ -14,24 +14,24 @@ import (
 	"github.com/parquet-go/parquet-go/format"
 )
 
-// The most that is read of a file. Parquet lets a file of a few hundred bytes claim lists, pages and runs of two billion
-// values each, and the decoder makes room for what is claimed before it looks whether it is there. What [Logger] writes
-// is far below.
+// Limits on what is read from a file. A Parquet file of a few hundred bytes can claim lists, pages and runs of two
+// billion values each, and the decoder allocates what is claimed before it checks the data. [Logger] writes far less
+// than these limits.
 const (
-	// maxFooter is how many bytes the metadata may have, maxItems how many items all its lists together.
+	// maxFooter limits the bytes of the metadata, maxItems the items of all its lists together.
 	maxFooter, maxItems = 1 << 20, 1 << 16
-	// maxFileRows is how many rows a file may have: a flush writes at most as many as may wait.
+	// maxFileRows limits the rows of a file. A flush writes no more rows than may wait.
 	maxFileRows = 1 << 20
-	// maxPage is how many bytes a page may have, stored and unpacked; maxPageHeader its header.
+	// maxPage limits the bytes of a page, stored and unpacked; maxPageHeader limits its header.
 	maxPage, maxPageHeader = 16 << 20, 64 << 10
-	// maxValue is how many bytes a text may have: those of maxText, each of which may have been replaced by three.
+	// maxValue limits the bytes of a text: maxText bytes, each of which may have been replaced by three.
 	maxValue = 3 * maxText
 )
 
-// errBeyond says what to do about a file that asks for too much.
+// errBeyond tells the reader what to do about a file that exceeds a limit.
 var errBeyond = errors.New("executor writes no such file: move it out of the folder, and find out where it comes from")
 
-// beyond is the error of a file whose what is n, where at most limit is read.
+// beyond returns the error for a file whose what is n, above limit.
 func beyond(what string, n, limit int64) error {
 	return fmt.Errorf("%s: %d, of which at most %d are read; %w", what, n, limit, errBeyond)
 }
@@ -49,7 +49,7 @@ func checkFooter(f io.ReaderAt, size int64) error {
 	switch {
 	case string(tail[4:]) != "PAR1":
 		return fmt.Errorf("it ends with %q", tail[4:])
-	case n > size-12: // there is a magic number at either end
+	case n > size-12: // both ends have a magic number
 		return fmt.Errorf("metadata of %d bytes in a file of %d", n, size)
 	case n > maxFooter:
 		return beyond("bytes of metadata", n, maxFooter)
@@ -62,7 +62,7 @@ func checkFooter(f io.ReaderAt, size int64) error {
 	return s.fields(0)
 }
 
-// checkPages walks through the pages of a file of flat columns, and unpacks each, before any is decoded.
+// checkPages walks through the pages of a file of flat columns and unpacks each of them before anything is decoded.
 func checkPages(f io.ReaderAt, size int64, meta *format.FileMetaData) (err error) {
 	defer func() {
 		damaged(&err, recover())
@@ -96,7 +96,7 @@ func checkPages(f io.ReaderAt, size int64, meta *format.FileMetaData) (err error
 			}
 			p.r.Reset(io.NewSectionReader(f, from, n))
 			p.left, p.rows, p.kind = n, g.NumRows, c.Type
-			p.nullable = i < len(meta.Schema)-1 && meta.Schema[i+1].RepetitionType.V == format.Optional // the first is the root
+			p.nullable = i < len(meta.Schema)-1 && meta.Schema[i+1].RepetitionType.V == format.Optional // the first element is the root
 			if err := p.check(); err != nil {
 				return fmt.Errorf("column %s: %w", nameOf(c), err)
 			}
@@ -110,14 +110,14 @@ func nameOf(c *format.ColumnMetaData) string {
 	return fmt.Sprintf("%.64q", name)
 }
 
-// pages are those of a column of a row group, one column after another.
+// pages are the pages of one column of a row group.
 type pages struct {
 	r        *bufio.Reader
-	left     int64 // bytes that are not read
-	rows     int64 // that no page has had
+	left     int64 // bytes not read yet
+	rows     int64 // rows that no page has covered yet
 	kind     format.Type
 	nullable bool
-	// stored and unpacked are the last page; their room is for the next.
+	// stored and unpacked hold the last page; their memory is reused for the next.
 	stored, unpacked []byte
 }
 
@@ -155,7 +155,7 @@ func (p *pages) check() error {
 	return nil
 }
 
-// unpack reads the page behind its header.
+// unpack reads and unpacks the page after its header.
 func (p *pages) unpack(h *format.PageHeader) error {
 	stored, n := int64(h.CompressedPageSize), int64(h.UncompressedPageSize)
 	switch {
@@ -171,7 +171,7 @@ func (p *pages) unpack(h *format.PageHeader) error {
 	if _, err := io.ReadFull(p.r, p.stored); err != nil {
 		return err
 	}
-	// Snappy says first how much it becomes.
+	// Snappy data starts with its unpacked length.
 	if claimed, k := binary.Uvarint(p.stored); k <= 0 || claimed != uint64(n) {
 		return fmt.Errorf("a page of %d bytes, unpacked, is packed as one of %d", n, claimed)
 	}
@@ -235,7 +235,7 @@ func (p *pages) data(h *format.DataPageHeader) error {
 	}
 }
 
-// plain checks the lengths of texts. Numbers take the room that they have.
+// plain checks the lengths of texts. Numbers cannot claim more than they have.
 func (p *pages) plain(values []byte) error {
 	if p.kind != format.ByteArray {
 		return nil
@@ -256,7 +256,7 @@ func (p *pages) plain(values []byte) error {
 	return nil
 }
 
-// checkRuns checks that runs of values of so many bits are no more than n, but for what the last is filled up with.
+// checkRuns checks that runs of width-bit values hold at most n values, apart from the padding of the last.
 func checkRuns(raw []byte, width, n int64) error {
 	if width > 32 {
 		return fmt.Errorf("values of %d bits", width)
@@ -273,7 +273,7 @@ func checkRuns(raw []byte, width, n int64) error {
 			return beyond("values of a run", int64(min(count, 1<<62)), maxFileRows)
 		}
 		sum += int64(count)
-		if u&1 != 0 { // packed, in groups of eight
+		if u&1 != 0 { // bit-packed, in groups of eight
 			sum += 7 * int64(count)
 			length = int64(count) * width
 		}
@@ -288,10 +288,10 @@ func checkRuns(raw []byte, width, n int64) error {
 	return nil
 }
 
-// checkDeltas checks that a sequence of differences is of no more than n values.
+// checkDeltas checks that a delta sequence has at most n values.
 func checkDeltas(raw []byte, n int64) error {
 	var count uint64
-	for range 3 { // size of a block, its parts, and how many values there are
+	for range 3 { // block size, number of parts, number of values
 		u, k := binary.Uvarint(raw)
 		if k <= 0 {
 			return io.ErrUnexpectedEOF
@@ -304,5 +304,5 @@ func checkDeltas(raw []byte, n int64) error {
 	return nil
 }
 
-// options leave out what rows are not read by, and what would be read without being checked.
+// options skip what rows do not need and what would be read without checks.
 var options = []parquet.FileOption{parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true)}

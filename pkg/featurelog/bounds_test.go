@@ -18,20 +18,20 @@ import (
 	"github.com/parquet-go/parquet-go/format"
 )
 
-// bomb is a file of a row that claims more than it has: a column of the only row group has one page of its own.
+// bomb is a one-row file that claims more than it has: a column of its only row group gets its own page.
 type bomb struct {
 	column string
 	header format.PageHeader
-	// page is packed; its lengths go into the header unless that has them.
+	// page is uncompressed; its lengths go into the header unless the header sets them.
 	page []byte
-	// packed is the page as it is stored, if it is not what Snappy makes of it.
+	// packed is the page as stored, if it differs from what Snappy produces.
 	packed []byte
 	meta   func(*format.FileMetaData)
 	// footer changes the encoded metadata.
 	footer func([]byte) []byte
 }
 
-// file is the whole of it.
+// file returns the whole file.
 func (b bomb) file(t *testing.T, good []byte) []byte {
 	t.Helper()
 	p, err := parquet.OpenFile(bytes.NewReader(good), int64(len(good)))
@@ -91,15 +91,15 @@ func with(h format.PageHeader, change func(*format.PageHeader)) format.PageHeade
 	return h
 }
 
-// runOf is the beginning of a run of so many equal values; what follows is the value.
+// runOf returns a run header for n equal values, followed by the value.
 func runOf(n uint64, value ...byte) []byte { return append(binary.AppendUvarint(nil, n<<1), value...) }
 
 func levels(runs []byte) []byte {
 	return append(binary.LittleEndian.AppendUint32(nil, uint32(len(runs))), runs...)
 }
 
-// A file of some kilobytes that claims gigabytes is refused with the limit and what to do, for the memory of a small file.
-// Without the bounds it would be gigabytes, or the end of the process.
+// A file of some kilobytes that claims gigabytes is refused, naming the limit and what to do, using only the memory of
+// a small file. Without the limits the process would allocate gigabytes or die.
 func TestBombs(t *testing.T) {
 	s := schema(t, "v1.8")
 	r := sample(s, 1, time.Unix(1_800_000_000, 0))
@@ -110,7 +110,7 @@ func TestBombs(t *testing.T) {
 	const huge = 1 << 30
 	for name, tt := range map[string]struct {
 		bomb
-		limit string // that the error names; empty where the file contradicts itself
+		limit string // named by the error; empty if the file contradicts itself
 		says  string
 	}{
 		"stored page": {
@@ -193,7 +193,7 @@ func TestBombs(t *testing.T) {
 			}}, "", "damaged: column",
 		},
 		"items of a list": {
-			bomb{footer: func(b []byte) []byte { // a second list of columns, in field 2 of the metadata
+			bomb{footer: func(b []byte) []byte { // adds a second column list in field 2 of the metadata
 				return append([]byte{0x29, 0xfc}, binary.AppendUvarint(nil, 1<<31-1)...)
 			}}, "65536", "items of metadata",
 		},
@@ -238,7 +238,7 @@ func TestBombs(t *testing.T) {
 	}
 }
 
-// What the footer claims to be its length is held against the file first.
+// The footer's claimed length is compared with the file first.
 func TestFooterLongerThanTheFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "part-x.parquet")
 	if err := os.WriteFile(path, []byte("PAR1\xff\xff\xff\xffPAR1"), 0o600); err != nil {
@@ -250,8 +250,8 @@ func TestFooterLongerThanTheFile(t *testing.T) {
 	}
 }
 
-// What executor may write is read: texts as long as they may be, bytes that are none of UTF-8, as many symbols as
-// rows.
+// Everything that executor may write is read: texts of the maximum length, bytes that are not UTF-8, and as many
+// symbols as rows.
 func TestBoundsLeaveRoom(t *testing.T) {
 	s := schema(t, "v1.8.1")
 	rows := make([]*Row, 2*DefaultPartRows)

@@ -10,17 +10,17 @@ import (
 	"github.com/parquet-go/parquet-go/encoding"
 )
 
-// column is one that every file has.
+// column is a column that every file has.
 type column struct {
 	name string
 	node parquet.Node
-	// put is the value to write, absent for null; take reads it back.
+	// put returns the value to write, or false for null; take reads it back.
 	put  func(r *Row) (parquet.Value, bool)
 	take func(r *Row, v parquet.Value)
 }
 
-// columns are those that every file has, in order; files of older versions end before sourceColumn. The features follow. A
-// name or type that changes is a [CHANGE].
+// columns are the columns of every file, in order; files of older versions end before sourceColumn. The features
+// follow. Changing a name or type is a [CHANGE].
 var columns = []column{
 	text("request_id", &parquet.Plain, func(r *Row) *string { return &r.RequestID }),
 	text("symbol", &parquet.RLEDictionary, func(r *Row) *string { return &r.Symbol }),
@@ -29,7 +29,7 @@ var columns = []column{
 	{
 		"schema_hash", parquet.Encoded(parquet.String(), &parquet.RLEDictionary),
 		func(r *Row) (parquet.Value, bool) { return textValue(r.Schema.Hash), true },
-		func(*Row, parquet.Value) {}, // the reader takes it from the metadata of the file
+		func(*Row, parquet.Value) {}, // the reader takes it from the file's metadata
 	},
 	{
 		"baseline_score", number(),
@@ -48,10 +48,10 @@ var columns = []column{
 	optional("input_spread_bp", func(r *Row) *Optional { return &r.SpreadBP }),
 }
 
-// sourceColumn is the first column that files of older versions do not have.
+// sourceColumn is the first column that files of older versions lack.
 const sourceColumn = "source"
 
-// columnsOf are the columns of a file, without its features, by the name of the field that may be sourceColumn.
+// columnsOf returns the columns of a file before its features, judged by the field that may be sourceColumn.
 func columnsOf(fields []parquet.Field) []column {
 	older := slices.IndexFunc(columns, func(c column) bool { return c.name == sourceColumn })
 	if len(fields) > older && fields[older].Name() == sourceColumn {
@@ -60,12 +60,12 @@ func columnsOf(fields []parquet.Field) []column {
 	return columns[:older]
 }
 
-// columnIndex is the position of a column that every file has, -1 when there is no such one.
+// columnIndex returns the position of a column that every file has, or -1.
 func columnIndex(name string) int {
 	return slices.IndexFunc(columns, func(c column) bool { return c.name == name })
 }
 
-// text is a column of strings. Readers want UTF-8, and some give up a whole file for one byte that is none.
+// text returns a string column. Readers expect UTF-8, and some reject a whole file because of one invalid byte.
 func text(name string, how encoding.Encoding, of func(*Row) *string) column {
 	return column{
 		name, parquet.Encoded(parquet.String(), how),
@@ -78,7 +78,7 @@ func textValue(s string) parquet.Value {
 	return parquet.ByteArrayValue([]byte(strings.ToValidUTF8(s, "\uFFFD")))
 }
 
-// instant is a column of microseconds, UTC.
+// instant returns a column of UTC microseconds.
 func instant(name string, nullable bool, of func(*Row) *time.Time) column {
 	node := parquet.Encoded(parquet.Timestamp(parquet.Microsecond), &parquet.DeltaBinaryPacked)
 	if nullable {
@@ -98,7 +98,7 @@ func instant(name string, nullable bool, of func(*Row) *time.Time) column {
 	}
 }
 
-// optional is a column of numbers that may be absent.
+// optional returns a column of numbers that may be absent.
 func optional(name string, of func(*Row) *Optional) column {
 	return column{
 		name, number(),
@@ -118,7 +118,7 @@ func number() parquet.Node {
 	return parquet.Optional(parquet.Encoded(parquet.Leaf(parquet.DoubleType), &parquet.Plain))
 }
 
-// numberValue is a number, absent when it is not finite.
+// numberValue returns a number, or false if it is not finite.
 func numberValue(x float64) (parquet.Value, bool) {
 	return parquet.DoubleValue(x), !math.IsNaN(x) && !math.IsInf(x, 0)
 }

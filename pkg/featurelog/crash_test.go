@@ -11,7 +11,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/testkit/crashtest"
 )
 
-// Every operation is a row. They are begun twenty at a time, and done when they are counted as written.
+// Every operation is one row. Rows are logged twenty at a time, and are done when they are counted as written.
 func TestCrash(t *testing.T) {
 	s := schema(t, "v1.8.1")
 	crashtest.Run(t, crashtest.Writer{

@@ -11,7 +11,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/durable"
 )
 
-// disk is what writing takes of the file system. Tests put faults into it.
+// disk is the part of the file system that writing uses. Tests inject faults here.
 type disk struct {
 	mkdir  func(dir string) error
 	create func(path string) (file, error)
@@ -25,10 +25,10 @@ type file interface {
 	Sync() error
 }
 
-// realDisk is the file system.
+// realDisk is the real file system.
 var realDisk = disk{mkdir: makeDir, create: createLocked, rename: os.Rename, remove: os.Remove, sync: durable.SyncDir}
 
-// save makes a whole file of what write writes, or leaves the one of that name as it was.
+// save creates a complete file with what write writes, or leaves the existing file unchanged.
 func (d disk) save(path string, write func(io.Writer) error) (err error) {
 	if err := d.mkdir(filepath.Dir(path)); err != nil {
 		return err
@@ -41,7 +41,7 @@ func (d disk) save(path string, write func(io.Writer) error) (err error) {
 	defer func() {
 		err = errors.Join(err, f.Close())
 		if err != nil {
-			_ = d.remove(tmp) // if it is gone, or cannot be removed: the next start sweeps
+			_ = d.remove(tmp) // best effort: the next start sweeps
 		}
 	}()
 	b := bufio.NewWriterSize(f, 1<<16)
@@ -54,19 +54,19 @@ func (d disk) save(path string, write func(io.Writer) error) (err error) {
 	if err := f.Sync(); err != nil {
 		return err
 	}
-	if err := d.rename(tmp, path); err != nil { // before the close, which gives up the lock
+	if err := d.rename(tmp, path); err != nil { // before closing, which releases the lock
 		return err
 	}
 	return d.sync(filepath.Dir(path))
 }
 
-// makeDir makes the folder of a partition, so that it is there after a loss of power.
+// makeDir creates the folder of a partition and makes it survive a power loss.
 func makeDir(dir string) error { return durable.MkdirAll(dir, 0o755) }
 
-// createLocked makes a file and locks it for as long as it is open, to show that its process lives.
+// createLocked creates a file and locks it while it is open, which shows that its process is alive.
 func createLocked(path string) (file, error) {
 	f, err := durable.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
-	if errors.Is(err, durable.ErrNotRegular) { // under a name that is only ours
+	if errors.Is(err, durable.ErrNotRegular) { // the name belongs to this process alone
 		if err := os.Remove(path); err != nil {
 			return nil, err
 		}
@@ -81,14 +81,14 @@ func createLocked(path string) (file, error) {
 	return onDisk{f}, nil
 }
 
-// onDisk is an [os.File] whose Sync tests can make fail.
+// onDisk is an [os.File] whose Sync can be made to fail by tests.
 type onDisk struct{ *os.File }
 
 // Sync implements file.
 func (f onDisk) Sync() error { return durable.Sync(f.File) }
 
-// removeDead removes a temporary file unless a process has it locked. Where a process is just between making it and
-// locking it, its rename fails, and it writes the part again at its next flush: nothing is lost.
+// removeDead removes a temporary file unless a process has locked it. If a process is just between creating and locking
+// it, its rename fails and it writes the part again at its next flush, so nothing is lost.
 func removeDead(path string) error {
 	f, err := durable.Open(path)
 	if err != nil {
@@ -96,7 +96,7 @@ func removeDead(path string) error {
 	}
 	defer f.Close()
 	if err := lock(f); err != nil {
-		return nil // it is alive
+		return nil // its process is alive
 	}
 	return os.Remove(path)
 }

@@ -13,12 +13,12 @@ import (
 	"time"
 )
 
-// faulty is the real disk with a fault that the test turns on and off: a disk that is full, or one that hangs.
+// faulty is the real disk with a fault that the test turns on and off: full, or hanging.
 type faulty struct {
 	mu    sync.Mutex
 	fault error
 	after int           // bytes that can be written before the fault
-	hang  chan struct{} // closed: goes on
+	hang  chan struct{} // closed: continues
 }
 
 func (f *faulty) set(err error, after int) {
@@ -56,8 +56,8 @@ func (f faultyFile) Write(p []byte) (int, error) {
 	return n, errors.Join(err, f.fault)
 }
 
-// A disk that fills up, and has room again: nothing is lost below the bound, the file of before stays whole, errors are
-// counted and named, and no temporary file stays.
+// The disk fills up and then has space again. Below the limit nothing is lost, the earlier file stays whole, errors are
+// counted and reported, and no temporary file remains.
 func TestDiskFull(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
@@ -86,7 +86,7 @@ func TestDiskFull(t *testing.T) {
 		if files := list(t, dir); len(files) != 1 || len(all(t, dir)) != 30 {
 			t.Errorf("full: files %q with %d rows", files, len(all(t, dir)))
 		}
-		batch(60) // 60 + 60 are more than may wait
+		batch(60) // 60 + 60 exceed the queue
 		if got := l.Stats(); got.Pending != 100 || got.Dropped != 20 {
 			t.Errorf("over the bound: %+v", got)
 		}
@@ -94,7 +94,7 @@ func TestDiskFull(t *testing.T) {
 		batch(5)
 		got = l.Stats()
 		if got.Written != 130 || got.Pending != 0 || got.Dropped != 25 || got.LastError == nil || !got.LastWriteTime.After(got.LastErrorTime) {
-			t.Errorf("recovered: %+v", got) // the 5 came while 100 still waited
+			t.Errorf("recovered: %+v", got) // the last 5 arrived while 100 were still waiting
 		}
 		if files := list(t, dir); len(files) != 1 || len(all(t, dir)) != 130 {
 			t.Errorf("recovered: files %q with %d rows", files, len(all(t, dir)))
@@ -109,7 +109,7 @@ func TestDiskFull(t *testing.T) {
 	})
 }
 
-// Every step of writing may fail; what was there before stays.
+// Every step of writing may fail; the existing file stays.
 func TestEveryStepMayFail(t *testing.T) {
 	fault := errors.New("fault")
 	on := false
@@ -186,8 +186,8 @@ type unsynced struct {
 
 func (u unsynced) Sync() error { return u.err }
 
-// While the disk hangs, Log goes on at once; what is more than the queue holds is dropped and counted. Close gives up at
-// the end of its context.
+// While the disk hangs, Log returns at once; rows beyond the queue are dropped and counted. Close gives up when its
+// context ends.
 func TestStuckDisk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
@@ -223,7 +223,7 @@ func TestStuckDisk(t *testing.T) {
 	})
 }
 
-// Open removes what a dead process left, and leaves what a live one is writing.
+// Open removes the leftovers of a dead process and keeps what a live one is writing.
 func TestSweep(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "date=2000-01-01", "schema=v1.8", "part-20000101T000000Z-a-000001.parquet")
@@ -247,7 +247,7 @@ func TestSweep(t *testing.T) {
 			t.Errorf("got %q, want %d files", got, want)
 		}
 		if want == 1 {
-			f.Close() // as a kill does
+			f.Close() // as a kill would
 		}
 	}
 }

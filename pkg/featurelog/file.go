@@ -9,18 +9,18 @@ import (
 	"github.com/parquet-go/parquet-go/compress/snappy"
 )
 
-// The keys of the metadata of a file.
+// The metadata keys of a file.
 const (
 	metaSchema, metaHash = "greenlight.schema", "greenlight.schema_hash"
 )
 
-// errEncode is an error of the rows, not of the disk.
+// errEncode marks an error of the rows rather than of the disk.
 var errEncode = errors.New("rows cannot be encoded")
 
-// encode writes rows of a schema as one Parquet file. It goes for the encodings that every reader has.
+// encode writes rows of one schema as a Parquet file, using encodings that every reader supports.
 func encode(w io.Writer, s *Schema, rows []*Row) (err error) {
 	defer func() {
-		if p := recover(); p != nil { // a defect of the encoder must not end the process that answers requests
+		if p := recover(); p != nil { // an encoder bug must not end the process that serves requests
 			err = fmt.Errorf("%w: %v", errEncode, p)
 		}
 	}()
@@ -60,7 +60,7 @@ func encode(w io.Writer, s *Schema, rows []*Row) (err error) {
 	return out.Close()
 }
 
-// featureValue is the value of feature k.
+// featureValue returns the value of feature k.
 func featureValue(k int) func(*Row) (parquet.Value, bool) {
 	return func(r *Row) (parquet.Value, bool) {
 		if len(r.Features) == 0 {

@@ -19,21 +19,21 @@ const (
 	tmpPrefix, tmpSuffix     = ".part-", ".tmp"
 )
 
-// partition is the folder of one day and schema, relative to that of the log.
+// partition returns the folder of one day and schema, relative to the log's folder.
 func partition(day string, schema string) string {
 	return filepath.Join(datePrefix+day, schemaPrefix+url.PathEscape(schema))
 }
 
-// dayOf is the UTC day of a time.
+// dayOf returns the UTC day of t.
 func dayOf(t time.Time) string { return t.UTC().Format(time.DateOnly) }
 
-// temporary is the name under which a part is written.
+// temporary returns the name under which a part is written.
 func temporary(path string) string {
 	dir, name := filepath.Split(path)
 	return dir + "." + name + tmpSuffix
 }
 
-// walk visits the files of the log in order of day, schema and name, for the days that want says.
+// walk visits the files of the log in order of day, schema and name, for the days that want accepts.
 func walk(dir string, want func(day string) bool, visit func(path string) error) error {
 	days, err := names(dir)
 	if err != nil {
@@ -66,7 +66,7 @@ func walk(dir string, want func(day string) bool, visit func(path string) error)
 	return nil
 }
 
-// names are the entries of a folder, sorted.
+// names returns the sorted entries of a folder.
 func names(dir string) ([]string, error) {
 	entries, err := durable.ReadDir(dir, durable.MaxEntries)
 	if err != nil {
@@ -80,7 +80,7 @@ func names(dir string) ([]string, error) {
 	return out, nil
 }
 
-// sweep removes what dead processes left half written.
+// sweep removes partial files left by dead processes.
 func sweep(dir string) error {
 	var errs []error
 	err := walk(dir, func(string) bool { return true }, func(path string) error {

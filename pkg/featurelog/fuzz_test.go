@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// FuzzReadFile reads damaged Parquet: some bytes of a file that was written are others, or all of it is. It is refused, or
-// its rows have the features of their schema, none of them infinite.
+// FuzzReadFile reads damaged Parquet: a written file with some bytes changed, or arbitrary data. The file is refused,
+// or its rows have the features of their schema, none infinite.
 func FuzzReadFile(f *testing.F) {
 	var good []byte
 	for _, n := range []int{1, 700} {
@@ -35,7 +35,7 @@ func FuzzReadFile(f *testing.F) {
 		for at := 4; at < len(good); at += len(good) / 8 {
 			f.Add([]byte{}, uint32(at), []byte{0xff, 0x7f, 0x80, 0x01})
 		}
-		f.Add([]byte{}, uint32(footer+20), []byte{0xfe, 0xff, 0xff, 0xff, 0x0f}) // lengths in the footer
+		f.Add([]byte{}, uint32(footer+20), []byte{0xfe, 0xff, 0xff, 0xff, 0x0f}) // changes lengths in the footer
 	}
 	path := filepath.Join(f.TempDir(), "part-x.parquet")
 	f.Fuzz(func(t *testing.T, raw []byte, at uint32, change []byte) {

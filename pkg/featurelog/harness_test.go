@@ -29,7 +29,7 @@ func schema(t testing.TB, name string) *Schema {
 	return s
 }
 
-// sample is row i of a plausible log.
+// sample returns row i of a plausible log.
 func sample(s *Schema, i int, arrival time.Time) Row {
 	rng := rand.New(rand.NewPCG(uint64(i), 0))
 	r := Row{
@@ -60,7 +60,7 @@ func all(t testing.TB, dir string) []Row {
 	return rows
 }
 
-// list is the files of the log, relative to its folder.
+// list returns the files of the log, relative to its folder.
 func list(t testing.TB, dir string) []string {
 	t.Helper()
 	var files []string
@@ -74,7 +74,7 @@ func list(t testing.TB, dir string) []string {
 	return files
 }
 
-// equal says whether two rows are the same, NaN like NaN, schemas by what they say, times to the microsecond.
+// equal reports whether two rows are the same. NaN equals NaN, schemas compare by content, times to the microsecond.
 func equal(a, b Row) bool {
 	text := func(r Row) string {
 		s := r.Schema

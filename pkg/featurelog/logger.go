@@ -19,26 +19,26 @@ const (
 	DefaultPartRows = 8_192
 )
 
-// Options of [Open]. All but Dir have a default that the zero value stands for.
+// Options are the options of [Open]. All but Dir have defaults for the zero value.
 type Options struct {
-	// Dir is the folder of the log. It is made if it does not exist.
+	// Dir is the folder of the log. It is created if it does not exist.
 	Dir string
-	// Interval is how often rows are written: what a kill can lose. Default 5 s.
+	// Interval is the time between writes, and so the time that a kill can lose. Default 5 s.
 	Interval time.Duration
-	// Capacity is how many rows may wait to be handed to the writer, and how many may wait for the disk: at about 400
-	// bytes each, twice this many is what the log can hold in memory. Default 65,536.
+	// Capacity limits the rows waiting for the writer, and again the rows waiting for the disk. At about 400 bytes a
+	// row, the log can hold twice this many in memory. Default 65,536.
 	Capacity int
-	// PartRows is how many rows a file gets before the next begins. A file is written anew at every flush until then:
-	// see the package comment. A flush of more rows makes a longer file. Default 8,192.
+	// PartRows is how many rows a file gets before the next one starts. Until then every flush rewrites the file: see
+	// the package comment. A flush of more rows makes a longer file. Default 8,192.
 	PartRows int
-	// Instance is part of the names of the files, to tell processes apart that share a folder: letters, digits and _. It
-	// must be new with every process. The default is 8 random hexadecimal digits.
+	// Instance is part of the file names and separates processes that share a folder: letters, digits and _. It must be
+	// new for every process. The default is 8 random hexadecimal digits.
 	Instance string
 }
 
 var instanceName = regexp.MustCompile(`^[A-Za-z0-9_]{1,64}$`)
 
-// validate completes the options.
+// validate checks the options and fills in defaults.
 func (o *Options) validate() error {
 	if o.Interval == 0 {
 		o.Interval = DefaultInterval
@@ -93,7 +93,7 @@ type failure struct {
 	at  time.Time
 }
 
-// Open removes what dead processes left half written and starts the writer. Close ends it.
+// Open removes partial files left by dead processes and starts the writer. Close ends it.
 func Open(opts Options) (*Logger, error) { return open(opts, realDisk) }
 
 func open(opts Options, d disk) (*Logger, error) {
@@ -119,8 +119,8 @@ func open(opts Options, d disk) (*Logger, error) {
 	return l, nil
 }
 
-// Log takes a row, which the caller may change afterwards, and its features too. It never waits for the disk; a row that
-// there is no room for is dropped and counted. It says whether the row was taken.
+// Log takes a row; the caller may change the row and its features afterwards. It never waits for the disk. If the queue
+// is full, the row is dropped and counted. It reports whether the row was taken.
 func (l *Logger) Log(r Row) bool {
 	if !r.fits() {
 		l.invalid.Add(1)
@@ -139,7 +139,7 @@ func (l *Logger) Log(r Row) bool {
 	taken := !l.closed && len(l.queue) < cap(l.queue)
 	if taken {
 		l.queue = append(l.queue, own)
-		l.pending.Add(1) // inside, before the writer can take it away again
+		l.pending.Add(1) // inside the lock, before the writer can subtract it
 	}
 	half := taken && len(l.queue) == cap(l.queue)/2
 	l.mu.Unlock()
@@ -157,7 +157,7 @@ func (l *Logger) Log(r Row) bool {
 	return taken
 }
 
-// release gives a row back to the pool, without what it points to.
+// release returns a row to the pool without what it points to.
 func (l *Logger) release(r *Row) {
 	*r = Row{Features: r.Features}
 	l.pool.Put(r)
@@ -178,8 +178,8 @@ func (l *Logger) Stats() Stats {
 	return s
 }
 
-// Close writes what is pending and ends the writer. Rows that come later are dropped. It returns an error when rows are
-// not on disk by the end of ctx, or at all; those that the disk refused are counted as dropped then.
+// Close writes the pending rows and ends the writer. Later rows are dropped. It returns an error if rows are not on
+// disk when ctx ends, or cannot be written; those that the disk refused then count as dropped.
 func (l *Logger) Close(ctx context.Context) error {
 	l.mu.Lock()
 	if !l.closed {
@@ -196,4 +196,23 @@ func (l *Logger) Close(ctx context.Context) error {
 	case <-ctx.Done():
 		return fmt.Errorf("feature log: %d rows are not written yet: %w", l.pending.Load(), ctx.Err())
 	}
+}
+
+// Stats are counts since Open. Once Log and the writer are idle, the calls of Log equal Written + Dropped + Invalid +
+// Pending.
+type Stats struct {
+	// Written rows are on disk and synced.
+	Written uint64
+	// Dropped rows arrived when Capacity was reached because the disk was too slow or failed, or after Close.
+	Dropped uint64
+	// Invalid rows have no schema, the wrong number of features, or more than 4 KiB of text.
+	Invalid uint64
+	// Pending rows wait to be written.
+	Pending uint64
+	// WriteErrors counts files that could not be written. Their rows stay pending.
+	WriteErrors uint64
+	// LastError is the latest write error, at LastErrorTime, or nil. LastWriteTime is when a file was last written; if
+	// that is later, the problem is over.
+	LastError                    error
+	LastErrorTime, LastWriteTime time.Time
 }

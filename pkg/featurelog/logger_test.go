@@ -31,7 +31,7 @@ func stop(t testing.TB, l *Logger) {
 	}
 }
 
-// accounted holds the law: what was logged is written, dropped, invalid or pending.
+// accounted checks the law: every logged row is written, dropped, invalid or pending.
 func accounted(t *testing.T, l *Logger, logged int) {
 	t.Helper()
 	if s := l.Stats(); s.Written+s.Dropped+s.Invalid+s.Pending != uint64(logged) {
@@ -39,7 +39,7 @@ func accounted(t *testing.T, l *Logger, logged int) {
 	}
 }
 
-// Rows are there, whole, at every interval and not before; the part replaces itself, and rolls when it is full.
+// Rows appear, complete, at every interval and not before. The part replaces itself and rolls over when full.
 func TestInterval(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
@@ -79,7 +79,7 @@ func TestInterval(t *testing.T) {
 			t.Error("a row after close")
 		}
 		accounted(t, l, len(want)+1)
-		stop(t, l) // again
+		stop(t, l) // a second time
 	})
 }
 
@@ -96,8 +96,8 @@ func TestCloseFlushes(t *testing.T) {
 	})
 }
 
-// The rows are the logger's own: what the caller does to his afterwards is not logged. Values that are no numbers, times
-// that are not set and text that is no text come back as absent, or mended.
+// The logger owns its copy of a row: later changes by the caller are not logged. Non-finite values and unset times come
+// back as absent, invalid UTF-8 comes back repaired.
 func TestValues(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
@@ -148,7 +148,7 @@ func TestInvalid(t *testing.T) {
 	}
 }
 
-// Rows of two schemas, two days, and of two schemas with one name.
+// Rows of two schemas, two days, and two schemas with the same name.
 func TestPartitions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
@@ -194,7 +194,7 @@ func TestPartitions(t *testing.T) {
 	})
 }
 
-// A burst that fills half of the queue is written at once, not at the interval.
+// A burst that fills half of the queue is written at once, not at the next interval.
 func TestBurst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := start(t, Options{Dir: t.TempDir(), Capacity: 100}, realDisk)
@@ -210,7 +210,7 @@ func TestBurst(t *testing.T) {
 	})
 }
 
-// A row that breaks the encoder is dropped, and does not hold up the others.
+// A row that breaks the encoder is dropped and does not delay the others.
 func TestPoisonedRow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := start(t, Options{Dir: t.TempDir()}, realDisk)
@@ -230,7 +230,7 @@ func TestPoisonedRow(t *testing.T) {
 	})
 }
 
-// Many goroutines at once: every row once.
+// Many goroutines log at once: every row appears once.
 func TestConcurrentLog(t *testing.T) {
 	dir := t.TempDir()
 	l := start(t, Options{Dir: dir, Interval: 3 * time.Millisecond, PartRows: 500}, realDisk)
@@ -249,7 +249,7 @@ func TestConcurrentLog(t *testing.T) {
 	seen := map[string]bool{}
 	for _, r := range all(t, dir) {
 		if seen[r.RequestID] {
-			t.Fatalf("%s is there twice", r.RequestID)
+			t.Fatalf("%s is logged twice", r.RequestID)
 		}
 		seen[r.RequestID] = true
 	}

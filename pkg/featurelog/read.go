@@ -18,13 +18,12 @@ import (
 // readRows is how many rows are read at a time.
 const readRows = 512
 
-// errStopped says that the receiver wants no more.
+// errStopped reports that the receiver wants no more rows.
 var errStopped = errors.New("stopped")
 
-// Read reads the rows that arrived in [from, to), day by day, schema by schema, file by file; within a file in the order
-// in which they were logged. The rows are the receiver's own; those of one file share their Schema. A folder that is
-// missing, and a file that is damaged or of another layout, is an error that names it, the last that it yields. Files
-// under temporary names are passed over.
+// Read yields the rows that arrived in [from, to), by day, schema and file, and within a file in the order of logging.
+// The receiver owns the rows; those of one file share their Schema. A missing folder, and a damaged or foreign file,
+// yields an error that names it, and then ends. Files with temporary names are skipped.
 func Read(dir string, from, to time.Time) iter.Seq2[Row, error] {
 	first, last := dayOf(from), dayOf(to)
 	return func(yield func(Row, error) bool) {
@@ -100,7 +99,7 @@ func damaged(err *error, panicked any) {
 	}
 }
 
-// schemaOf checks the columns of a file, and returns those before the features too.
+// schemaOf checks the columns of a file, and also returns those before the features.
 func schemaOf(p *parquet.File) (_ *Schema, own []column, err error) {
 	defer func() { damaged(&err, recover()) }()
 	fields := p.Schema().Fields()

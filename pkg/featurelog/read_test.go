@@ -30,7 +30,7 @@ func TestReadRange(t *testing.T) {
 			want     int
 		}{
 			{"all", 0, 48 * time.Hour, 48},
-			{"the first is in, the last is not", 5 * time.Hour, 7 * time.Hour, 2},
+			{"from is included, to is not", 5 * time.Hour, 7 * time.Hour, 2},
 			{"over midnight", 23 * time.Hour, 25 * time.Hour, 2},
 			{"nothing", 90 * time.Hour, 91 * time.Hour, 0},
 			{"backwards", 7 * time.Hour, 5 * time.Hour, 0},
@@ -56,7 +56,7 @@ func TestReadRange(t *testing.T) {
 	})
 }
 
-// readError is the error that ends a reading, and the rows before it.
+// readError returns the error that ends a read, and the number of rows before it.
 func readError(dir string) (int, error) {
 	n := 0
 	for _, err := range Read(dir, time.Time{}, time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC)) {
@@ -68,7 +68,7 @@ func readError(dir string) (int, error) {
 	return n, nil
 }
 
-// stored is a log of one file, its path and bytes.
+// stored creates a log of one file and returns its folder, path and bytes.
 func stored(t testing.TB, rows int) (dir, path string, data []byte) {
 	t.Helper()
 	dir = t.TempDir()
@@ -115,7 +115,7 @@ func TestReadNamesTheFile(t *testing.T) {
 	}
 }
 
-// Damage anywhere is an error or wrong numbers, never a panic, and never more memory than a small file can ask for.
+// Damage anywhere gives an error or wrong numbers, never a panic, and never more memory than a small file may use.
 func TestReadDamaged(t *testing.T) {
 	dir, path, data := stored(t, 50)
 	rng := rand.New(rand.NewPCG(1, 1))

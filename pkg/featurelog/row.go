@@ -8,40 +8,41 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/market"
 )
 
-// Row is one request and what came of it.
+// Row is one request and its results.
 type Row struct {
 	RequestID, Symbol string
-	// EventTime is when the market was so, as the caller says; the zero time is null in the file. See Time.
+	// EventTime is the time of the market state, as the caller says; the zero time is null in the file. See Time.
 	EventTime time.Time
-	// ArrivalTime is when the request came in, by the clock of this process. The zero time is the time of Log.
+	// ArrivalTime is when the request arrived, by the clock of this process. Log replaces the zero time by the current
+	// time.
 	ArrivalTime time.Time
-	// Source says where the request came from: "live", "replay" or "simulated". It is empty when that is not known, as in
-	// all logs of older versions.
+	// Source tells where the request came from: "live", "replay" or "simulated". It is empty if unknown, as in all logs
+	// of older versions.
 	Source string
-	// Mid and SpreadBP are the raw inputs of the features: the mid price and the spread in basis points. They are absent
-	// when the request had neither them nor a quote, and in logs of older versions.
+	// Mid and SpreadBP are the raw inputs of the features: the mid price and the spread in basis points. They are
+	// absent if the request had neither them nor a quote, and in logs of older versions.
 	Mid, SpreadBP Optional
-	// Schema is what Features are, of the same length; no features at all are logged as nulls.
+	// Schema describes Features, which have the same length; a row without features is logged with nulls.
 	Schema   *Schema
 	Features []float64
-	// BaselineScore is NaN, null in the file, when the baseline had no score.
+	// BaselineScore is NaN (null in the file) if the baseline had no score.
 	BaselineScore                   float64
 	BaselineVersion, BaselineDigest string
-	// ShadowScore is absent when there is none.
+	// ShadowScore is absent if there is none.
 	ShadowScore Optional
-	// Outcome is the word of the shadow's outcome, for example "match".
+	// Outcome is the shadow's outcome, for example "match".
 	Outcome                   string
 	ModelVersion, ModelDigest string
-	// ShadowLatencyMS is how long the shadow took, in milliseconds; absent when it was not sent.
+	// ShadowLatencyMS is how long the shadow took, in milliseconds; absent if it was not sent.
 	ShadowLatencyMS Optional
 }
 
-// maxAhead is by how much an event may be later than its arrival: clocks differ, but not by days.
+// maxAhead is how much later than its arrival an event may be: clocks differ, but not by days.
 const maxAhead = 24 * time.Hour
 
-// Time is when the market was so: the time of the event, or that of the arrival where no event is named. It is false for a
-// row whose times cannot be: before 1973, after 2199, of an event that is more than a day after its arrival, or of an arrival
-// that is as much ahead of this machine's clock.
+// Time returns the time of the market state: the event time, or the arrival time if there is no event time. It reports
+// false for impossible times: before 1973, after 2199, an event more than a day after its arrival, or an arrival more
+// than a day ahead of this machine's clock.
 func (r *Row) Time() (time.Time, bool) {
 	at := r.ArrivalTime
 	if !r.EventTime.IsZero() {
@@ -50,8 +51,8 @@ func (r *Row) Time() (time.Time, bool) {
 	return at, market.IsTime(at.UnixMilli()) && at.Sub(r.ArrivalTime) <= maxAhead && time.Until(r.ArrivalTime) <= maxAhead
 }
 
-// Price is the mid price and the spread in basis points, from the raw inputs or from features of those names; NaN where the
-// row has none.
+// Price returns the mid price and the spread in basis points, from the raw inputs or from features with those names.
+// Missing ones are NaN.
 func (r *Row) Price() (mid, spreadBP float64) {
 	get := func(o Optional, name string) float64 {
 		if o.Present {
@@ -65,16 +66,16 @@ func (r *Row) Price() (mid, spreadBP float64) {
 	return get(r.Mid, "mid"), get(r.SpreadBP, "spread_bp")
 }
 
-// Optional is a number that may be absent. The zero value is.
+// Optional is a number that may be absent. The zero value is absent.
 type Optional struct {
 	Value   float64
 	Present bool
 }
 
-// Some is a number that is there.
+// Some returns a number that is present.
 func Some(x float64) Optional { return Optional{Value: x, Present: true} }
 
-// maxText is how many bytes the texts of a row may have together. What a caller sends ends here, and must be bounded.
+// maxText limits the bytes of a row's texts together. They come from callers and must be bounded.
 const maxText = 4096
 
 // fits reports whether the row can be logged.

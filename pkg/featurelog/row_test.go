@@ -8,8 +8,8 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 )
 
-// A log of an older version is read: its rows name no source and have no raw inputs beside the features, and a row of the
-// year 9999 is known by its time.
+// A log of an older version is read: its rows have no source and no raw inputs. A row of the year 9999 is recognised by
+// its time.
 func TestReadOlderVersion(t *testing.T) {
 	rows := all(t, "testdata/before-sources")
 	if len(rows) != 4 {
@@ -57,7 +57,7 @@ func TestRowTime(t *testing.T) {
 	}
 }
 
-// Live is said only of rows that are all live.
+// Rows count as live only if all of them are.
 func TestSources(t *testing.T) {
 	for _, tt := range []struct {
 		rows     []string
@@ -83,7 +83,7 @@ func TestSources(t *testing.T) {
 	}
 }
 
-// The raw inputs come before a feature of their name.
+// The raw inputs take precedence over features with the same name.
 func TestRowPrice(t *testing.T) {
 	r := sample(schema(t, "v1.8.1"), 1, time.Now())
 	if mid, spread := r.Price(); mid != r.Mid.Value || spread != r.SpreadBP.Value {

@@ -11,18 +11,18 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 )
 
-// Schema says what the features of a row are. Make it once and share it: rows of one Schema go into one file.
+// Schema describes the features of a row. Create it once and share it: rows of one Schema go into one file.
 type Schema struct {
 	Name string
-	// Hash is that of feature.Schema.
+	// Hash is the hash of the feature.Schema.
 	Hash string
-	// Features are the names of the columns, in the order of the vector.
+	// Features are the column names, in the order of the vector.
 	Features []string
 
 	layout *parquet.Schema
 }
 
-// NewSchema is the schema of the log for rows of s. It fails when a feature has the name of another column.
+// NewSchema returns the log's schema for rows of s. It returns an error if a feature has the name of another column.
 func NewSchema(s *feature.Schema) (*Schema, error) { return newSchema(s.Name, s.Hash(), s.Names()) }
 
 func newSchema(name, hash string, features []string) (*Schema, error) {
@@ -42,13 +42,13 @@ func newSchema(name, hash string, features []string) (*Schema, error) {
 	return &Schema{Name: name, Hash: hash, Features: features, layout: parquet.NewSchema("row", root)}, nil
 }
 
-// reserved are the columns that come of the folders.
+// reserved are the columns that the folders define.
 var reserved = []string{"date", "schema"}
 
-// String is the layout of the files, as Parquet writes it.
+// String returns the layout of the files, as Parquet writes it.
 func (s *Schema) String() string { return s.layout.String() }
 
-// group is a parquet.Group whose fields keep their order: the request first, then its scores, then the features.
+// group is a parquet.Group whose fields keep their order: request, scores, features.
 type group struct {
 	parquet.Group
 
@@ -57,10 +57,10 @@ type group struct {
 
 func (g *group) add(name string, n parquet.Node) { g.fields = append(g.fields, field{n, name}) }
 
-// Fields is part of parquet.Node.
+// Fields implements parquet.Node.
 func (g *group) Fields() []parquet.Field { return g.fields }
 
-// String is part of parquet.Node.
+// String implements parquet.Node.
 func (g *group) String() string {
 	var b strings.Builder
 	_ = parquet.PrintSchema(&b, "", g) // a builder never fails
@@ -73,8 +73,8 @@ type field struct {
 	name string
 }
 
-// Name is part of parquet.Field.
+// Name implements parquet.Field.
 func (f field) Name() string { return f.name }
 
-// Value is part of parquet.Field. It is for rows that are Go values, which ours are not.
+// Value implements parquet.Field. It is for rows that are Go values, which ours are not.
 func (f field) Value(reflect.Value) reflect.Value { return reflect.Value{} }

@@ -6,7 +6,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 )
 
-// The columns are what notebooks and the retrain pipeline depend on.
+// Notebooks and the retrain pipeline depend on these columns.
 func TestSchemaGolden(t *testing.T) {
 	const want = `message row {
 	required binary request_id (STRING);
@@ -45,7 +45,7 @@ func TestNewSchema(t *testing.T) {
 			t.Errorf("%s: got %+v, %v", s.Name, got, err)
 		}
 	}
-	for _, d := range feature.Catalogue() { // whatever a quant chooses can be logged
+	for _, d := range feature.Catalogue() { // any feature can be logged
 		if _, err := newSchema("x", "", []string{d.Name}); err != nil {
 			t.Error(err)
 		}
@@ -56,6 +56,6 @@ func TestNewSchema(t *testing.T) {
 		}
 	}
 	if _, err := newSchema("", "", nil); err == nil {
-		t.Error("a schema without a name was taken")
+		t.Error("a schema without a name was accepted")
 	}
 }

@@ -8,10 +8,10 @@ import (
 	"github.com/parquet-go/parquet-go/encoding/thrift"
 )
 
-// maxDepth is how deep structures may be in each other. Parquet has seven.
+// maxDepth limits the nesting of structures. Parquet needs seven.
 const maxDepth = 16
 
-// skim goes through metadata in Thrift's compact protocol without decoding it, to see that the lists and texts that it
+// skim walks through metadata in Thrift's compact protocol without decoding it, and checks that the lists and texts it
 // claims are there.
 type skim struct {
 	rest  []byte
@@ -44,7 +44,7 @@ func (s *skim) uvarint() (uint64, error) {
 	return u, nil
 }
 
-// fields goes through a structure.
+// fields walks through a structure.
 func (s *skim) fields(depth int) error {
 	if depth > maxDepth {
 		return beyond("structures in each other", int64(depth), maxDepth)
@@ -54,12 +54,12 @@ func (s *skim) fields(depth int) error {
 		if err != nil || thrift.Type(b) == thrift.STOP {
 			return err
 		}
-		if b>>4 == 0 { // else it is how far the number is from the one before
+		if b>>4 == 0 { // otherwise it is the difference to the previous field number
 			if _, err := s.uvarint(); err != nil {
 				return err
 			}
 		}
-		if t := thrift.Type(b & 0xf); t != thrift.TRUE && t != thrift.FALSE { // those are their own value
+		if t := thrift.Type(b & 0xf); t != thrift.TRUE && t != thrift.FALSE { // booleans have no further bytes
 			if err := s.value(t, depth+1); err != nil {
 				return err
 			}

@@ -7,10 +7,10 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 )
 
-// unknown is the word for rows that do not name their source.
+// unknown is the word for rows without a source.
 const unknown = "unknown"
 
-// Sources counts rows by their source: "live", "replay", "simulated", or "unknown" for those that do not name one.
+// Sources counts rows by source: "live", "replay", "simulated", or "unknown" for rows without one.
 type Sources map[string]int
 
 // Add counts a row.
@@ -22,7 +22,7 @@ func (s Sources) Add(r *Row) {
 	s[source]++
 }
 
-// String names the source of the rows, for example "live", or "mixed (10 live, 3 unknown)".
+// String names the source of the rows, for example "live" or "mixed (10 live, 3 unknown)".
 func (s Sources) String() string {
 	var names, counts []string
 	for _, name := range []string{string(evidence.Live), string(evidence.Replay), string(evidence.Simulated), unknown} {
@@ -39,8 +39,8 @@ func (s Sources) String() string {
 	return "mixed (" + strings.Join(counts, ", ") + ")"
 }
 
-// Evidence is what evidence of the rows must say: live only when every row is, simulated when one is, and replay otherwise,
-// also when the rows do not name their source.
+// Evidence returns the source for evidence based on the rows: live only if every row is live, simulated if any row is,
+// and otherwise replay, also for rows without a source.
 func (s Sources) Evidence() evidence.Source {
 	switch {
 	case s[string(evidence.Simulated)] > 0:

@@ -2,22 +2,25 @@ package featurelog
 
 import (
 	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
 	"time"
 )
 
-// writer is the goroutine that owns the files. Its fields are its own until done is closed.
+// writer is the goroutine that owns the files. Its fields belong to it until done is closed.
 type writer struct {
 	l    *Logger
 	disk disk
-	// spare takes turns with the queue.
+	// spare swaps with the queue.
 	spare []*Row
 	parts map[partKey]*part
-	// order is the keys of parts in the order of their beginning.
+	// order holds the keys of parts in the order in which they were started.
 	order []partKey
 	seq   int
-	// unsaved is the sum over the parts.
+	// unsaved is the number of unsaved rows of all parts.
 	unsaved int
-	// abandoned rows were not written by the end.
+	// abandoned counts rows that were not written by the end.
 	abandoned int
 }
 
@@ -40,7 +43,7 @@ func (w *writer) run() {
 	}
 }
 
-// collect takes the queue over and sorts its rows into parts.
+// collect takes over the queue and sorts its rows into parts.
 func (w *writer) collect() {
 	l := w.l
 	l.mu.Lock()
@@ -49,7 +52,7 @@ func (w *writer) collect() {
 	l.mu.Unlock()
 	for i, r := range rows {
 		rows[i] = nil
-		if w.unsaved >= l.opts.Capacity { // the disk fails, or this is more than it takes
+		if w.unsaved >= l.opts.Capacity { // the disk fails or is too slow
 			w.drop(r)
 			continue
 		}
@@ -60,7 +63,7 @@ func (w *writer) collect() {
 	w.spare = rows
 }
 
-// part is the one that the row goes into.
+// part returns the part for the row.
 func (w *writer) part(r *Row) *part {
 	key := partKey{day: dayOf(r.ArrivalTime), schema: r.Schema.Name, hash: r.Schema.Hash}
 	p := w.parts[key]
@@ -79,7 +82,7 @@ func (w *writer) drop(r *Row) {
 	w.l.release(r)
 }
 
-// flush saves the parts that have new rows, and lets go of those that are full or of another day.
+// flush saves the parts that have new rows, and drops those that are full or of another day.
 func (w *writer) flush() {
 	open := w.order[:0]
 	today := dayOf(time.Now())
@@ -113,7 +116,7 @@ func (w *writer) save(p *part) {
 	}
 	l.writeErrors.Add(1)
 	l.lastError.Store(&failure{err, now})
-	if errors.Is(err, errEncode) { // it would fail for ever, and hold up what comes after
+	if errors.Is(err, errEncode) { // it would fail forever and block what follows
 		for _, r := range p.rows[p.saved:] {
 			w.drop(r)
 		}
@@ -122,7 +125,7 @@ func (w *writer) save(p *part) {
 	}
 }
 
-// abandon gives up what could not be written.
+// abandon gives up the rows that could not be written.
 func (w *writer) abandon() {
 	for _, key := range w.order {
 		p := w.parts[key]
@@ -131,4 +134,33 @@ func (w *writer) abandon() {
 			w.abandoned++
 		}
 	}
+}
+
+// part is a growing file: the rows of one day and schema, of which the first saved rows are on disk.
+type part struct {
+	key   partKey
+	path  string
+	rows  []*Row
+	saved int
+}
+
+// partKey identifies the rows that share a file. Two schemas with one name (after a change) do not share one.
+type partKey struct{ day, schema, hash string }
+
+// newPart starts a part. Its name belongs to this process alone.
+func newPart(dir, instance string, seq int, key partKey, now time.Time) *part {
+	name := fmt.Sprintf("%s%s-%s-%06d%s", partPrefix, now.UTC().Format("20060102T150405Z"), instance, seq, partSuffix)
+	return &part{key: key, path: filepath.Join(dir, partition(key.day, key.schema), name)}
+}
+
+func (p *part) unsaved() int { return len(p.rows) - p.saved }
+
+// save writes all rows in place of the previous file.
+func (p *part) save(d disk) error {
+	err := d.save(p.path, func(w io.Writer) error { return encode(w, p.rows[0].Schema, p.rows) })
+	if err != nil {
+		return fmt.Errorf("write %s: %w", p.path, err)
+	}
+	p.saved = len(p.rows)
+	return nil
 }

@@ -6,15 +6,14 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/stats"
 )
 
-// Evidence is the wealth of the tests of a phase: see [stats.EValue]. A test rejects at 1/alpha.
+// Evidence holds the e-values of the tests of a phase: see [stats.EValue]. A test rejects at 1/alpha.
 type Evidence struct {
-	// Match is against a share of mismatches of at most 1 - SLO.MatchRate, Errors against an error rate of at most
-	// Abort.ErrorRate.
+	// Match tests for mismatches above a share of 1 - SLO.MatchRate, Errors for an error rate above Abort.ErrorRate.
 	Match  float64 `json:"match_e"`
 	Errors float64 `json:"error_e"`
 }
 
-// Test computes the wealth.
+// Test computes the e-values.
 func (p Policy) Test(c PhaseCounts) Evidence {
 	return Evidence{
 		Match:  stats.EValue(c.Mismatches, c.Comparisons(), 1-p.SLO.MatchRate),
@@ -22,13 +21,13 @@ func (p Policy) Test(c PhaseCounts) Evidence {
 	}
 }
 
-// Aborts says why the run must end at once, by a threshold or by a test; empty when it need not.
+// Aborts returns the reasons to end the run at once, by threshold or by test; it is empty if there are none.
 func (p Policy) Aborts(c PhaseCounts) []string {
 	return append(p.AbortsByThreshold(c), p.AbortsByTest(c)...)
 }
 
-// AbortsByThreshold says which limits of Abort are crossed. A threshold takes the floor of comparisons before it counts:
-// a few samples are on the wrong side of it by chance. What is missing aborts nothing: it is held.
+// AbortsByThreshold returns the Abort limits that are crossed. A threshold applies only above the floor of comparisons:
+// a few samples may cross it by chance. Missing data does not abort; it holds the phase.
 func (p Policy) AbortsByThreshold(c PhaseCounts) []string {
 	if c.Missing != "" {
 		return nil
@@ -49,9 +48,9 @@ func (p Policy) AbortsByThreshold(c PhaseCounts) []string {
 	return all
 }
 
-// AbortsByTest says which tests reject, on however few samples and however often they are looked at. In a phase that is
-// within both limits, each does so by chance in at most Alpha of all phases, provided that no stretch of it is worse than
-// its limit: failures that come in bursts are rejected sooner than their rate over the whole phase would be.
+// AbortsByTest returns the tests that reject, valid for any number of samples and any number of checks. In a phase
+// within both limits, each rejects by chance in at most Alpha of all phases, provided that no part of the phase exceeds
+// its limit: bursts of failures are rejected sooner than their average rate would be.
 func (p Policy) AbortsByTest(c PhaseCounts) []string {
 	if c.Missing != "" {
 		return nil
@@ -65,12 +64,12 @@ func (p Policy) AbortsByTest(c PhaseCounts) []string {
 	return all
 }
 
-// least is the smallest rate that the test does not reject, for people.
+// least formats the smallest rate that the test does not reject.
 func (p Policy) least(failures, trials uint64) string {
 	return Ratio.Format(stats.AnytimeLower(failures, trials, p.Alpha))
 }
 
-// reasons grow by those that hold.
+// reasons collects the reasons whose condition is true.
 type reasons []string
 
 func (r *reasons) add(holds bool, format string, args ...any) {

@@ -10,8 +10,8 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/telemetry"
 )
 
-// The quantile is within the bucket of the true one, on its side of every edge, and exact for rows that are even within
-// buckets.
+// The quantile is in the bucket of the true one, on the correct side of every edge, and exact for values spread evenly
+// within buckets.
 func TestHistogramQuantile(t *testing.T) {
 	edges := []float64{1, 60, 80, 120}
 	rng := rand.New(rand.NewPCG(2, 0))
@@ -48,9 +48,9 @@ func TestHistogramQuantile(t *testing.T) {
 	}
 }
 
-// At every promise, on the buckets that the services have: 95 of 100 within it is on it, which no "below" passes and no
-// "above" aborts; one less is beyond it.
-func TestHistogramQuantileAtThePromises(t *testing.T) {
+// At every limit, with the services' buckets: if 95 of 100 are within the limit, the quantile is at the limit, which no
+// "below" passes and no "above" aborts. With one fewer it is above the limit.
+func TestHistogramQuantileAtTheLimits(t *testing.T) {
 	edges := telemetry.LatencyBucketsMS
 	for _, promise := range []float64{60, 80, 120} {
 		i := slices.Index(edges, promise)

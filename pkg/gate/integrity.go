@@ -1,6 +1,6 @@
 package gate
 
-// Names of the integrity rules, to key the observations of [Judge].
+// Names of the integrity rules, the keys of the observations for [Judge].
 const (
 	SmokeDistinct   = "smoke distinct scores"
 	SmokeDiffer     = "smoke scores not as computed in process"
@@ -9,7 +9,8 @@ const (
 	Unaccounted     = "requests without exactly one outcome"
 )
 
-// SmokeIntegrity is what makes a smoke run worth its SLOs: its states varied, and the answers were right. n is answers.
+// SmokeIntegrity lists what a smoke run needs for its SLOs to mean anything: varied states and correct answers. n is
+// answers.
 func SmokeIntegrity() []Rule {
 	return []Rule{
 		{
@@ -23,8 +24,8 @@ func SmokeIntegrity() []Rule {
 	}
 }
 
-// ShadowIntegrity is what holds beside the shadow's SLOs whatever the shadow does. n is requests, for the shadow scores
-// comparisons.
+// ShadowIntegrity lists what must be true in addition to the shadow's SLOs, whatever the shadow does. n is requests;
+// for the shadow scores it is comparisons.
 func ShadowIntegrity() []Rule {
 	return []Rule{
 		{

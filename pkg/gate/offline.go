@@ -2,7 +2,7 @@ package gate
 
 import "slices"
 
-// Names of the rules that an offline evaluation needs beside its two figures.
+// Names of the rules for an offline evaluation in addition to its two figures.
 const (
 	TestDays      = "test days"
 	AUCLow        = "AUC, lower end"
@@ -18,17 +18,17 @@ const (
 	FilledMinutes    = "filled minutes"
 )
 
-// Minutes is the unit of the lengths of stretches of a market.
+// Minutes is the unit of the lengths of market stretches.
 const Minutes Unit = "min"
 
-// testDays is the fewest days that a verdict rests on: P@20 follows the base rate of the days, and fewer than two weeks of
-// trading are one mood of a market.
+// testDays is the fewest days for a verdict. P@20 follows the base rate of the days, and less than two weeks of trading
+// shows only one market mood.
 const testDays = 10
 
-// OfflineJudgment is all that an offline evaluation is judged by: its two figures, what they rest on, and the data.
+// OfflineJudgment lists all rules for an offline evaluation: its two figures, their evidence, and the data.
 func OfflineJudgment() []Rule { return slices.Concat(Offline(), OfflineEvidence(), DataQuality()) }
 
-// OfflineEvidence is what the figures of [Offline] must rest on. Too little evidence is [Inconclusive].
+// OfflineEvidence lists what the figures of [Offline] must be based on. Too little evidence is [Inconclusive].
 func OfflineEvidence() []Rule {
 	return []Rule{
 		{
@@ -50,8 +50,8 @@ func OfflineEvidence() []Rule {
 	}
 }
 
-// DataQuality is what market data must be like for a figure that was computed from them to say anything of the market; n is
-// minutes. The worst of the real data sets in parentheses.
+// DataQuality lists what market data must satisfy before figures computed from them are meaningful; n is minutes. The
+// worst real data set is given in parentheses.
 func DataQuality() []Rule {
 	return []Rule{
 		{

@@ -10,40 +10,42 @@ const (
 	PhaseMatch  = "match rate"
 	PhaseErrors = "error rate"
 	PhaseP95    = "p95 latency"
-	// PhaseCoverage is the share of the sampled shadows that could be compared.
+	// PhaseCoverage is the share of sampled shadows that could be compared.
 	PhaseCoverage = "coverage"
 )
 
-// PhaseCounts is what was seen of a phase of a canary: all that its verdict is computed from.
+// PhaseCounts are the observations of a canary phase from which its verdict is computed.
 type PhaseCounts struct {
-	// Matches and Mismatches are the comparisons, Errors the shadows that failed or came too late.
+	// Matches and Mismatches are the comparisons; Errors are the shadows that failed or came too late.
 	Matches    uint64 `json:"matches"`
 	Mismatches uint64 `json:"mismatches"`
 	Errors     uint64 `json:"errors"`
-	// Unseen are the sampled shadows that neither answered nor failed: the breaker was open, the queue was full, or the
-	// caller gave up. What they would have been is not known.
+	// Unseen are sampled shadows that neither answered nor failed: the breaker was open, the queue was full, or the
+	// caller gave up. Their results are unknown.
 	Unseen uint64 `json:"unseen,omitempty"`
-	// P95MS is the time within which 95 % of the Tried shadows ended, in milliseconds; NaN (null in JSON) without any.
+	// P95MS is the time within which 95 % of the Tried shadows ended, in milliseconds; NaN (null in JSON) if there are
+	// none.
 	P95MS float64 `json:"p95_ms"`
-	// Missing, if not empty, says why nothing is known ("prometheus: no such series", "series is frozen"), P95Missing why
-	// P95MS is not.
+	// Missing, if not empty, is the reason why nothing is known ("prometheus: no such series", "series is frozen").
+	// P95Missing is the reason why P95MS is unknown.
 	Missing    string `json:"missing,omitempty"`
 	P95Missing string `json:"p95_missing,omitempty"`
 }
 
-// Comparisons are the shadows that answered.
+// Comparisons returns the number of shadows that answered.
 func (c PhaseCounts) Comparisons() uint64 { return c.Matches + c.Mismatches }
 
-// Tried are the shadows that answered or failed.
+// Tried returns the number of shadows that answered or failed.
 func (c PhaseCounts) Tried() uint64 { return c.Comparisons() + c.Errors }
 
-// Sampled are the shadows that ended, whichever way.
+// Sampled returns the number of shadows that ended in any way.
 func (c PhaseCounts) Sampled() uint64 { return c.Tried() + c.Unseen }
 
-// phaseCounts has the fields of PhaseCounts and not its methods.
+// phaseCounts has the fields of PhaseCounts without its methods.
 type phaseCounts PhaseCounts
 
-// phaseCountsJSON is PhaseCounts with a P95MS that may be null: JSON has no NaN. The outer key hides the inner.
+// phaseCountsJSON is PhaseCounts with a P95MS that may be null, since JSON has no NaN. The outer key hides the inner
+// one.
 type phaseCountsJSON struct {
 	*phaseCounts
 	P95MS *float64 `json:"p95_ms"`
@@ -58,7 +60,7 @@ func (c PhaseCounts) MarshalJSON() ([]byte, error) {
 	return json.Marshal(out)
 }
 
-// UnmarshalJSON reads a P95MS that is null or absent as NaN.
+// UnmarshalJSON reads a null or absent P95MS as NaN.
 func (c *PhaseCounts) UnmarshalJSON(data []byte) error {
 	in := phaseCountsJSON{phaseCounts: (*phaseCounts)(c)}
 	if err := json.Unmarshal(data, &in); err != nil {
@@ -71,7 +73,7 @@ func (c *PhaseCounts) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// PhaseRules are the SLOs of a phase. All of them take the policy's floor of comparisons.
+// PhaseRules returns the SLOs of a phase. All of them use the policy's floor of comparisons.
 func (p Policy) PhaseRules() []Rule {
 	rules := []Rule{
 		{
@@ -96,7 +98,7 @@ func (p Policy) PhaseRules() []Rule {
 	return rules
 }
 
-// JudgePhase is the scorecard of a phase by the policy's SLOs.
+// JudgePhase returns the scorecard of a phase by the policy's SLOs.
 func (p Policy) JudgePhase(c PhaseCounts) Scorecard {
 	seen := map[string]Observation{
 		PhaseMatch:  Rate(c.Matches, c.Comparisons()),

@@ -31,7 +31,7 @@ func TestJudgePhase(t *testing.T) {
 		{"very slow, few", gate.PhaseCounts{Matches: 400, P95MS: 130}, gate.Inconclusive, "", ""},
 		{"errors", gate.PhaseCounts{Matches: 1000, Errors: 15, P95MS: 2}, gate.Fail, "is not < 1 %", ""},
 		{"many errors", gate.PhaseCounts{Matches: 970, Errors: 30, P95MS: 2}, gate.Fail, "", "error rate of 3.0 % is above 2 % (30 of 1000"},
-		{"mismatches", gate.PhaseCounts{Matches: 94_000, Mismatches: 6000, P95MS: 2}, gate.Fail, "is not >= 95 %", ""}, // not by so much that it is stopped for
+		{"mismatches", gate.PhaseCounts{Matches: 94_000, Mismatches: 6000, P95MS: 2}, gate.Fail, "is not >= 95 %", ""}, // not enough to abort
 		{"many mismatches", gate.PhaseCounts{Matches: 890, Mismatches: 110, P95MS: 2}, gate.Fail, "", "match rate of 89.0 % is below 90 %"},
 		{"wrong from the start", gate.PhaseCounts{Matches: 10, Mismatches: 10, P95MS: 2}, gate.Inconclusive, "", "mismatches: e-value"},
 		{"no number", gate.PhaseCounts{Matches: 1000, P95MS: nan}, gate.Error, "value is NaN", ""},
@@ -61,7 +61,7 @@ func TestJudgePhase(t *testing.T) {
 			if !strings.Contains(aborts, tt.abort) || (aborts == "") != (tt.abort == "") {
 				t.Errorf("aborts: got %q, want %q", aborts, tt.abort)
 			}
-			// What is kept as evidence can be judged again, and gives the same.
+			// Counts kept as evidence can be judged again with the same result.
 			raw, err := json.Marshal(tt.c)
 			if err != nil {
 				t.Fatal(err)
@@ -82,7 +82,7 @@ func TestJudgePhase(t *testing.T) {
 	}
 }
 
-// A policy from before coverage was judged has no rule for it, and judges old evidence as it was judged then.
+// A policy from before coverage was judged has no rule for it, and judges old evidence as before.
 func TestOldPolicyHasNoCoverage(t *testing.T) {
 	p := gate.DefaultPolicy()
 	p.SLO.Coverage, p.Abort.Coverage = 0, 0
@@ -95,7 +95,8 @@ func TestOldPolicyHasNoCoverage(t *testing.T) {
 	}
 }
 
-// Whatever the counts are, a phase that lacks comparisons never passes, and what aborts never passes by its thresholds.
+// For any counts, a phase without enough comparisons never passes, and a phase that aborts never passes by its
+// thresholds.
 func TestNoDataIsNeverAPass(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 0))
 	p := gate.DefaultPolicy()
@@ -128,7 +129,7 @@ func TestPhaseCountsJSON(t *testing.T) {
 	}
 }
 
-// A model that is dead has more wealth against it than a float64 holds, and that must not keep it out of the evidence.
+// For a dead model the e-value overflows a float64, which must not keep it out of the evidence.
 func TestTestOfADeadModel(t *testing.T) {
 	p, c := gate.DefaultPolicy(), gate.PhaseCounts{Errors: 100_000, P95MS: 60}
 	if raw, err := json.Marshal(p.Test(c)); err != nil {
@@ -139,8 +140,8 @@ func TestTestOfADeadModel(t *testing.T) {
 	}
 }
 
-// The tests look at any number of samples, the thresholds only above the floor; both together are Aborts, and neither is
-// moved by a failure less.
+// The tests use any number of samples, the thresholds only those above the floor. Aborts combines both, and one failure
+// fewer never adds an abort.
 func TestAbortsAreMonotone(t *testing.T) {
 	p := gate.DefaultPolicy()
 	for _, kind := range []func(n, k uint64) gate.PhaseCounts{

@@ -6,64 +6,67 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v3"
 )
 
-// Policy is what a canary and a promotion are judged by: data, so that it can be read, changed and kept with the evidence.
+// Policy holds the limits for a canary and a promotion as data, so that it can be read, changed and kept with the
+// evidence.
 type Policy struct {
 	// Schema is [PolicySchema].
 	Schema string `yaml:"schema" json:"schema"`
-	// Phases are the shares of requests that get a shadow, in percent, ascending, in (0,100].
+	// Phases are the percentages of requests that get a shadow, ascending, in (0,100].
 	Phases []float64 `yaml:"phases" json:"phases"`
-	// PhaseDuration is how long a phase takes at least, MinComparisons how many comparisons, and HoldLimit how much longer
-	// it may take when it cannot be judged.
+	// PhaseDuration is the shortest duration of a phase, and MinComparisons the fewest comparisons. HoldLimit is how
+	// much longer a phase may take if it cannot be judged.
 	PhaseDuration  Duration `yaml:"phase_duration" json:"phase_duration"`
 	MinComparisons uint64   `yaml:"min_comparisons" json:"min_comparisons"`
 	HoldLimit      Duration `yaml:"hold_limit" json:"hold_limit"`
-	// Lease is how long an executor holds a rollout that nobody renews.
+	// Lease is how long an executor keeps a rollout without a renewal.
 	Lease Duration `yaml:"lease" json:"lease"`
-	// SLO is what a phase must keep to pass, Abort what ends the run at once.
+	// SLO is what a phase must keep to pass; crossing Abort ends the run at once.
 	SLO   Limits `yaml:"slo" json:"slo"`
 	Abort Limits `yaml:"abort" json:"abort"`
-	// Alpha is the chance at which the tests that may always be looked at reject, in (0,0.5].
+	// Alpha is the error probability of the tests that are valid at any time, in (0,0.5].
 	Alpha float64 `yaml:"alpha" json:"alpha"`
-	// Promotion is what a model must have shown.
+	// Promotion is what a model must have achieved.
 	Promotion Promotion `yaml:"promotion" json:"promotion"`
 }
 
-// Limits are bounds of a shadow's quality.
+// Limits bound a shadow's quality.
 type Limits struct {
 	// P95MS bounds the time within which 95 % of the shadows ended, in milliseconds, in (0,1000). At an edge of the
-	// histograms (60, 80, 100, 120, ...) the side that a p95 is on is known; between edges it is interpolated.
+	// histograms (60, 80, 100, 120, ...) the side of a p95 is known exactly; between edges it is interpolated.
 	P95MS float64 `yaml:"p95_ms" json:"p95_ms"`
-	// ErrorRate bounds failures / (comparisons + failures), MatchRate matches / comparisons from below; in (0,1).
+	// ErrorRate is the upper limit of failures / (comparisons + failures), MatchRate the lower limit of matches /
+	// comparisons; both in (0,1).
 	ErrorRate float64 `yaml:"error_rate" json:"error_rate"`
 	MatchRate float64 `yaml:"match_rate" json:"match_rate"`
-	// Coverage bounds comparisons / sampled shadows from below, in (0,1). It is 0 only in a policy that was written before
-	// coverage was judged: such a policy has no rule for it.
+	// Coverage is the lower limit of comparisons / sampled shadows, in (0,1). It is 0 only in policies from before
+	// coverage was judged, which have no rule for it.
 	Coverage float64 `yaml:"coverage" json:"coverage,omitempty"`
 }
 
-// Promotion is what a model must have shown before it may be promoted.
+// Promotion is what a model must have achieved before it may be promoted.
 type Promotion struct {
-	// PSI and FeaturePSI are what the overall index and that of each feature must be below, > 0.
+	// PSI and FeaturePSI are upper limits of the overall index and of each feature's index, > 0.
 	PSI        float64 `yaml:"psi" json:"psi"`
 	FeaturePSI float64 `yaml:"feature_psi" json:"feature_psi"`
-	// AUC and PrecisionAt20 are what the offline report must reach, in (0,1).
+	// AUC and PrecisionAt20 are lower limits for the offline report, in (0,1).
 	AUC           float64 `yaml:"auc" json:"auc"`
 	PrecisionAt20 float64 `yaml:"precision_at_20" json:"precision_at_20"`
-	// Soak is how long all requests must have been shadowed, in canary phases of 100 % that passed, and SoakWithin how long
-	// ago the last of them may have ended.
+	// Soak is how long all requests must have been shadowed, in canary phases of 100 % that passed. SoakWithin is how
+	// long ago the last of these phases may have ended.
 	Soak       Duration `yaml:"soak" json:"soak"`
 	SoakWithin Duration `yaml:"soak_within" json:"soak_within"`
 }
 
-// PolicySchema names the form of a policy.
+// PolicySchema identifies the format of a policy.
 const PolicySchema = "greenlight/gate-policy/v1"
 
-// DefaultPolicy is the design's. Every call returns a fresh copy.
+// DefaultPolicy returns the design's policy. Every call returns a fresh copy.
 func DefaultPolicy() Policy {
 	return Policy{
 		Schema:        PolicySchema,
@@ -78,8 +81,8 @@ func DefaultPolicy() Policy {
 	}
 }
 
-// ParsePolicy reads a policy in YAML. Keys that are not there have their default; a key that is not known, a second
-// document, and a value that cannot be read, is null or is out of its range are errors that name the key.
+// ParsePolicy reads a policy in YAML. Missing keys have their default. An unknown key, a second document, and a value
+// that is unreadable, null or out of range are errors that name the key.
 func ParsePolicy(raw []byte) (Policy, error) {
 	if err := unreadable(raw); err != nil {
 		return Policy{}, fmt.Errorf("policy: %w", err)
@@ -110,10 +113,10 @@ func (p Policy) coverageGiven() error {
 	return errors.Join(errs...)
 }
 
-// YAML is the policy as [ParsePolicy] reads it.
+// YAML returns the policy in the form that [ParsePolicy] reads.
 func (p Policy) YAML() ([]byte, error) { return yaml.Marshal(p) }
 
-// Validate says what is wrong with the policy, all of it.
+// Validate returns all errors of the policy.
 func (p Policy) Validate() error {
 	var errs []error
 	check := func(ok bool, key, want string, have any) {
@@ -138,7 +141,7 @@ func (p Policy) Validate() error {
 		limits Limits
 	}{{"slo", p.SLO}, {"abort", p.Abort}} {
 		check(l.limits.P95MS > 0 && l.limits.P95MS < lastEdgeMS, l.name+".p95_ms",
-			fmt.Sprintf("more than 0 and less than %d, above which no latency is told from another", lastEdgeMS), l.limits.P95MS)
+			fmt.Sprintf("more than 0 and less than %d, above which the histograms cannot distinguish latencies", lastEdgeMS), l.limits.P95MS)
 		check(within(l.limits.ErrorRate), l.name+".error_rate", "more than 0 and less than 1", l.limits.ErrorRate)
 		check(within(l.limits.MatchRate), l.name+".match_rate", "more than 0 and less than 1", l.limits.MatchRate)
 		check(l.limits.Coverage == 0 || within(l.limits.Coverage), l.name+".coverage", "more than 0 and less than 1", l.limits.Coverage)
@@ -158,17 +161,18 @@ func (p Policy) Validate() error {
 	return errors.Join(errs...)
 }
 
-// leastComparisons is how few comparisons a floor may be: with 20, one mismatch is 5 %.
+// leastComparisons is the smallest allowed floor of comparisons: with 20, one mismatch is 5 %.
 const leastComparisons = 20
 
-// lastEdgeMS is the last edge of the latency histograms, in milliseconds: a p95 beyond it is reported as it, so that a
+// lastEdgeMS is the last edge of the latency histograms, in milliseconds. A p95 above it is reported as this edge, so a
 // limit there could never be crossed.
 const lastEdgeMS = 1000
 
 func within(v float64) bool { return v > 0 && v < 1 }
 
-// Laxer lists what the policy asks less of than the other does. A policy from before coverage was judged is not laxer for
-// that: a promotion judges the coverage of its phases again, by their counts and by a policy of today.
+// Laxer lists the requirements that are weaker than those of the other policy. A policy from before coverage was judged
+// does not count as laxer for that: a promotion judges the coverage of its phases again, from their counts and by a
+// current policy.
 func (p Policy) Laxer(other Policy) []string {
 	var laxer []string
 	add := func(lax bool, key string, have, want any) {
@@ -199,4 +203,32 @@ func (p Policy) Laxer(other Policy) []string {
 	}
 	add(p.Alpha < other.Alpha, "alpha", p.Alpha, other.Alpha)
 	return laxer
+}
+
+// Duration is a time.Duration with its usual notation in YAML and JSON: "30m", "1h30m", "45s".
+type Duration time.Duration
+
+// String returns the short form: "30m", where time.Duration prints "30m0s".
+func (d Duration) String() string {
+	s := time.Duration(d).String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}
+
+// MarshalText implements encoding.TextMarshaler.
+func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
+
+// UnmarshalText reads a duration: "30m", "1h30m", "45s".
+func (d *Duration) UnmarshalText(text []byte) error {
+	v, err := time.ParseDuration(string(text))
+	if err != nil {
+		return fmt.Errorf("duration %q: want a form like 30m or 45s", text)
+	}
+	*d = Duration(v)
+	return nil
 }

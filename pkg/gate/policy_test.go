@@ -90,15 +90,15 @@ func TestParsePolicyRefuses(t *testing.T) {
 	}
 }
 
-// Several mistakes are told at once.
-func TestParsePolicyTellsAll(t *testing.T) {
+// Several mistakes are reported at once.
+func TestParsePolicyReportsAll(t *testing.T) {
 	_, err := gate.ParsePolicy([]byte("alpha: x\nslo: {p95_ms: fast}\n"))
 	if want := "policy: alpha is x: want a value like 0.01\nslo.p95_ms is fast: want a value like 80"; err == nil || err.Error() != want {
 		t.Errorf("got %v\nwant %s", err, want)
 	}
 }
 
-// A limit in the policy is one that a latency of the histograms can be on either side of.
+// A limit in the policy must lie where latencies of the histograms can be on either side.
 func TestLimitsAreWithinTheHistograms(t *testing.T) {
 	edges := telemetry.LatencyBucketsMS
 	last := edges[len(edges)-1]
@@ -167,4 +167,26 @@ func FuzzPolicy(f *testing.F) {
 			t.Errorf("got %+v, %v, want %+v", back, err, p)
 		}
 	})
+}
+
+func TestDuration(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		0: "0s", 30 * time.Minute: "30m", 4 * time.Hour: "4h", 90 * time.Minute: "1h30m", 90 * time.Second: "1m30s",
+		time.Hour + 5*time.Second: "1h0m5s", 10 * time.Second: "10s", 20 * time.Hour: "20h", -10 * time.Minute: "-10m",
+		1500 * time.Microsecond: "1.5ms",
+	} {
+		got := gate.Duration(d).String()
+		if got != want {
+			t.Errorf("%v: got %q, want %q", d, got, want)
+		}
+		var back gate.Duration
+		if err := back.UnmarshalText([]byte(got)); err != nil || time.Duration(back) != d {
+			t.Errorf("%q: got %v, %v, want %v", got, back, err, d)
+		}
+	}
+	for _, text := range []string{"", "30", "half an hour"} {
+		if err := new(gate.Duration).UnmarshalText([]byte(text)); err == nil {
+			t.Errorf("%q was read", text)
+		}
+	}
 }

@@ -9,13 +9,13 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// setting is a value of a document, with its key.
+// setting is a value of a document with its key.
 type setting struct {
-	key   []string // "slo", "p95_ms" for one within a section
+	key   []string // "slo", "p95_ms" for a key within a section
 	value *yaml.Node
 }
 
-// settings are those of the document; a list is one value.
+// settings returns the settings of the document; a list is one value.
 func settings(raw []byte) ([]setting, error) {
 	var document yaml.Node
 	if err := yaml.Unmarshal(raw, &document); err != nil {
@@ -38,8 +38,8 @@ func settings(raw []byte) ([]setting, error) {
 	return all, nil
 }
 
-// unreadable says which values cannot be read as what their keys stand for, and what such a value looks like. The
-// decoder's own errors name the line and the type in Go, and it takes null for "leave the default".
+// unreadable returns an error for values that do not fit their keys, with an example of a valid value. The decoder's
+// own errors name the line and the Go type, and the decoder silently takes null for the default.
 func unreadable(raw []byte) error {
 	written, err := settings(raw)
 	if err != nil {
@@ -57,7 +57,7 @@ func unreadable(raw []byte) error {
 	for _, s := range written {
 		i := slices.IndexFunc(known, func(k setting) bool { return len(s.key) > 0 && k.in(s.key) })
 		switch {
-		case i < 0: // the decoder says so
+		case i < 0: // the decoder reports it
 		case len(s.key) < len(known[i].key):
 			errs = append(errs, fmt.Errorf("%s is %s: want keys like %s", strings.Join(s.key, "."), text(s.value), known[i].key[len(s.key)]))
 		case !s.readable():
@@ -67,18 +67,18 @@ func unreadable(raw []byte) error {
 	return errors.Join(errs...)
 }
 
-// in says whether the setting has this key, or stands in the section of this key.
+// in reports whether the setting has this key or is in the section of this key.
 func (s setting) in(key []string) bool {
 	return len(key) <= len(s.key) && slices.Equal(key, s.key[:len(key)])
 }
 
-// readable says whether the value can be what its key stands for. The decoder cuts a fraction from a count, unasked.
+// readable reports whether the value fits its key. The decoder would silently cut the fraction from a count.
 func (s setting) readable() bool {
 	cut := s.key[0] == "min_comparisons" && s.value.Tag == "!!float"
 	return !cut && s.value.Tag != "!!null" && s.alone().Decode(&Policy{}) == nil
 }
 
-// alone is a document with this setting and no other.
+// alone returns a document with only this setting.
 func (s setting) alone() *yaml.Node {
 	n := s.value
 	for _, key := range slices.Backward(s.key) {
@@ -87,7 +87,7 @@ func (s setting) alone() *yaml.Node {
 	return n
 }
 
-// text is a value in one line.
+// text formats a value on one line.
 func text(n *yaml.Node) string {
 	if n.Tag == "!!null" {
 		return "null"

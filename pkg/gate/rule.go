@@ -13,7 +13,7 @@ const (
 	Below   Op = "<"
 )
 
-// holds reports whether "value op threshold" is true, and whether op is a comparison at all.
+// holds reports whether "value op threshold" is true, and whether op is a known comparison.
 func (op Op) holds(value, threshold float64) (holds, known bool) {
 	switch op {
 	case AtLeast:
@@ -29,25 +29,25 @@ func (op Op) holds(value, threshold float64) (holds, known bool) {
 	}
 }
 
-// Rule is one target: a name, a comparison and how many samples it takes to judge it.
+// Rule is one target: a name, a comparison and how many samples are needed to judge it.
 type Rule struct {
 	// Name identifies the rule in tables, in evidence and in [Judge].
 	Name string `json:"name"`
-	// What says in plain words what is measured.
+	// What describes in plain words what is measured.
 	What string `json:"what"`
-	// Op and Threshold are the target: the value passes when "value Op Threshold" holds.
+	// Op and Threshold are the target: the value passes if "value Op Threshold" is true.
 	Op        Op      `json:"op"`
 	Threshold float64 `json:"threshold"`
 	// Unit is the unit of the threshold and the value.
 	Unit Unit `json:"unit"`
-	// MinSamples is how many samples it takes to judge; 0 means 1, because no data is never a pass.
+	// MinSamples is how many samples are needed; 0 means 1, because no data is never a pass.
 	MinSamples uint64 `json:"min_samples"`
-	// Miss is the verdict when the target is missed: [Fail], which empty means too, or [Inconclusive] for a rule about what
-	// the other figures rest on.
+	// Miss is the verdict for a missed target: [Fail] (the default), or [Inconclusive] for a rule about the evidence
+	// behind other figures.
 	Miss Verdict `json:"miss,omitempty"`
 }
 
-// Target is the rule's target for people: ">= 0.62", "< 80 ms".
+// Target formats the rule's target: ">= 0.62", "< 80 ms".
 func (r Rule) Target() string { return string(r.Op) + " " + r.Unit.exact(r.Threshold) }
 
 // Check judges one observation by one rule:
@@ -55,7 +55,7 @@ func (r Rule) Target() string { return string(r.Op) + " " + r.Unit.exact(r.Thres
 //   - a rule that cannot be judged (unknown Op, threshold not a number) is ERROR;
 //   - a value that is missing, NaN or infinite is ERROR, with the reason;
 //   - fewer samples than MinSamples is INCONCLUSIVE, with both counts in the reason;
-//   - otherwise PASS, or FAIL, or what the rule says of a miss.
+//   - otherwise PASS, or FAIL, or the rule's Miss.
 func Check(rule Rule, seen Observation) Result {
 	result := Result{
 		Name: rule.Name, Op: rule.Op, Unit: rule.Unit, N: seen.N, MinSamples: max(1, rule.MinSamples), Verdict: Error, Miss: rule.Miss,

@@ -19,7 +19,7 @@ func TestCheck(t *testing.T) {
 		seen   gate.Observation
 		want   gate.Verdict
 		reason string
-		value  bool // whether the result has one
+		value  bool // whether the result has a value
 	}{
 		{"above the floor", match, gate.Measured(0.97, 500), gate.Pass, "", true},
 		{"on the floor", match, gate.Measured(0.95, 500), gate.Pass, "", true},
@@ -48,7 +48,7 @@ func TestCheck(t *testing.T) {
 		{"zero rule", gate.Rule{}, gate.Measured(1, 1), gate.Error, `rule: unknown comparison ""`, false},
 		{"unknown comparison", with(match, func(r *gate.Rule) { r.Op = "==" }), gate.Measured(1, 1000), gate.Error, `rule: unknown comparison "=="`, false},
 		{"threshold is not a number", with(p95, func(r *gate.Rule) { r.Threshold = math.NaN() }), gate.Measured(1, 1000), gate.Error, "rule: threshold is NaN", false},
-		{"threshold nobody can miss", with(p95, func(r *gate.Rule) { r.Threshold = math.Inf(1) }), gate.Measured(1, 1000), gate.Error, "rule: threshold is +Inf", false},
+		{"threshold that cannot be missed", with(p95, func(r *gate.Rule) { r.Threshold = math.Inf(1) }), gate.Measured(1, 1000), gate.Error, "rule: threshold is +Inf", false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

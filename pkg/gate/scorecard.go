@@ -8,14 +8,14 @@ import (
 	"slices"
 )
 
-// Scorecard is a set of judged rules with one overall verdict. Its JSON is {"verdict", "results"}; the verdict is always
-// computed from the results and never read back.
+// Scorecard is a set of judged rules with one overall verdict. Its JSON is {"verdict", "results"}; the verdict is
+// always computed from the results and never read back.
 type Scorecard struct {
 	Results []Result
 }
 
-// Judge checks every rule against the observation of its name. A rule without an observation is ERROR: nobody measured
-// it. An observation without a rule is ERROR too, because it is most likely a misspelt name.
+// Judge checks every rule against the observation with its name. A rule without an observation is ERROR: it was not
+// measured. An observation without a rule is ERROR too, because its name is probably misspelt.
 func Judge(rules []Rule, seen map[string]Observation) Scorecard {
 	card := Scorecard{Results: make([]Result, 0, len(rules))}
 	left := maps.Clone(seen)
@@ -35,7 +35,7 @@ func Judge(rules []Rule, seen map[string]Observation) Scorecard {
 	return card
 }
 
-// Verdict is the [Worst] of the results. An empty scorecard is ERROR.
+// Verdict returns the [Worst] of the results. An empty scorecard is ERROR.
 func (c Scorecard) Verdict() Verdict {
 	verdicts := make([]Verdict, len(c.Results))
 	for i, r := range c.Results {
@@ -44,7 +44,7 @@ func (c Scorecard) Verdict() Verdict {
 	return Worst(verdicts...)
 }
 
-// Summary is the overall verdict for people: "FAIL (6 of 7 pass)".
+// Summary formats the overall verdict: "FAIL (6 of 7 pass)".
 func (c Scorecard) Summary() string {
 	passed := 0
 	for _, r := range c.Results {
@@ -63,7 +63,7 @@ func (c Scorecard) MarshalJSON() ([]byte, error) {
 	}
 	var out bytes.Buffer
 	enc := json.NewEncoder(&out)
-	enc.SetEscapeHTML(false) // the caller's encoder escapes if it wants to; it cannot undo what is escaped here
+	enc.SetEscapeHTML(false) // the caller's encoder can escape, but not unescape
 	err := enc.Encode(struct {
 		Verdict Verdict  `json:"verdict"`
 		Results []Result `json:"results"`

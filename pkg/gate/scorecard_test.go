@@ -13,7 +13,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "rewrite the golden files")
 
 func pass(name string) gate.Result { return gate.Result{Name: name, Verdict: gate.Pass} }
 
@@ -87,7 +87,7 @@ func TestJudge(t *testing.T) {
 	}
 }
 
-// sample has every verdict, bounds, a rounding trap and cells that would break a table.
+// sample returns a scorecard with every verdict, bounds, a rounding trap and cells that would break a table.
 func sample() gate.Scorecard {
 	rules := append(append(gate.Offline(), gate.Smoke()...), gate.Shadow()...)
 	rules = append(rules, gate.Rule{Name: "a|b\tc", Op: gate.AtMost, Threshold: 0.2, MinSamples: 1})
@@ -145,7 +145,7 @@ func TestScorecardJSONRoundTrip(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// A verdict that was edited in the file has no effect.
+	// Editing a verdict in the file has no effect.
 	data = bytes.Replace(data, []byte(`{"verdict":"FAIL"`), []byte(`{"verdict":"PASS"`), 1)
 	var back gate.Scorecard
 	if err := json.Unmarshal(data, &back); err != nil {

@@ -1,6 +1,6 @@
 package gate
 
-// Names of the default rules, to key the observations of [Judge].
+// Names of the default rules, the keys of the observations for [Judge].
 const (
 	AUC             = "AUC"
 	PrecisionAt20   = "P@20"
@@ -12,13 +12,13 @@ const (
 )
 
 const (
-	// offlineRows is three days of minutes, the shortest fold that counts, less 7 % for holes. The labels of minutes
-	// within 15 of each other overlap: 4,000 rows are some 270 that are independent.
+	// offlineRows is three days of minutes, the shortest fold that counts, minus 7 % for holes. Labels of minutes
+	// within 15 of each other overlap: 4,000 rows are worth about 270 independent ones.
 	offlineRows = 4000
-	// smokeRequests is the smoke run as it is named (smoke_1k). At 95 % its Wilson interval is 1.4 points either way.
+	// smokeRequests is the size of the smoke run (smoke_1k). At 95 % its Wilson interval is 1.4 points either way.
 	smokeRequests = 1000
-	// smokeAnswers is how many of smokeRequests must have an answer, and so a latency, for the smoke to pass at all: a
-	// larger floor would call a smoke with one failure too short to judge.
+	// smokeAnswers is how many of smokeRequests must have an answer, and so a latency, for the smoke to pass at all.
+	// With a larger floor, a smoke with one failure would be too short to judge.
 	smokeAnswers = 950
 	// comparisons is the canary's floor per phase (section 8). At 95 % the Wilson interval is 1.9 points either way, and
 	// 25 samples lie beyond the p95.
@@ -31,7 +31,7 @@ type Group struct {
 	Rules []Rule `json:"rules"`
 }
 
-// SLOs is the table of default targets, grouped. Every call returns a fresh copy: change thresholds at will.
+// SLOs returns the default targets in groups. Every call returns a fresh copy that may be changed.
 func SLOs() []Group {
 	return []Group{
 		{"Offline", Offline()},
@@ -45,7 +45,7 @@ func SLOs() []Group {
 	}
 }
 
-// Offline is what a model must reach on held-out data; n is the number of labelled rows pooled out of time.
+// Offline lists what a model must reach on held-out data; n is the number of labelled rows, pooled out of time.
 func Offline() []Rule {
 	return []Rule{
 		{
@@ -59,7 +59,7 @@ func Offline() []Rule {
 	}
 }
 
-// Smoke is what a service must reach under a short load of its own; n is requests, for the latency answers.
+// Smoke lists what a service must reach in its own short load test; n is requests, for the latency answers.
 func Smoke() []Rule {
 	return []Rule{
 		{
@@ -73,8 +73,8 @@ func Smoke() []Rule {
 	}
 }
 
-// Shadow is what the shadow must reach beside the baseline; n is comparisons, for the error rate calls, for the latency
-// answers. A phase of a canary has SLOs of its own, with half this error rate: see [Policy.PhaseRules].
+// Shadow lists what the shadow must reach compared with the baseline; n is comparisons, for the error rate calls, for
+// the latency answers. A canary phase has its own SLOs with half this error rate: see [Policy.PhaseRules].
 func Shadow() []Rule {
 	return []Rule{
 		{

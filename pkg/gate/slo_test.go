@@ -7,7 +7,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 )
 
-// The targets are a contract with the outside: a change of one is a change here, on purpose.
+// The targets are a public contract: a change must be made here too, on purpose.
 func TestSLOs(t *testing.T) {
 	want := map[string]string{
 		"Offline/AUC":  ">= 0.62",
@@ -81,7 +81,7 @@ func TestSLOsAreFresh(t *testing.T) {
 	}
 }
 
-// A smoke of the default size with the most failures it may have must be long enough to judge its latency.
+// A smoke of the default size with the most allowed failures must be long enough to judge its latency.
 func TestSmokeWithFailuresIsJudged(t *testing.T) {
 	card := gate.Judge(gate.Smoke(), map[string]gate.Observation{
 		gate.SmokeSuccess: gate.Rate(950, 1000),

@@ -8,10 +8,10 @@ import (
 	"text/tabwriter"
 )
 
-// columns are the headings of both renderings.
+// columns are the headings of both formats.
 var columns = [...]string{"SLO", "target", "achieved", "n", "verdict", "reason"}
 
-// cells is one row of both renderings.
+// cells returns one row of both formats.
 func (r Result) cells() [len(columns)]string {
 	target := r.target()
 	if r.Op == "" {
@@ -28,7 +28,7 @@ func (c Scorecard) Table(w io.Writer) error {
 		for i, cell := range cells {
 			cells[i] = oneLine(cell)
 		}
-		_, _ = fmt.Fprintln(tw, strings.Join(cells[:], "\t")) // a bytes.Buffer takes everything
+		_, _ = fmt.Fprintln(tw, strings.Join(cells[:], "\t")) // a bytes.Buffer never fails
 	}
 	row(columns)
 	for _, r := range c.Results {
@@ -39,7 +39,7 @@ func (c Scorecard) Table(w io.Writer) error {
 	}
 	var out strings.Builder
 	for line := range strings.Lines(aligned.String()) {
-		out.WriteString(strings.TrimRight(line, " \n") + "\n") // an empty reason leaves padding behind
+		out.WriteString(strings.TrimRight(line, " \n") + "\n") // an empty reason leaves padding
 	}
 	out.WriteString("overall: " + c.Summary() + "\n")
 	if _, err := io.WriteString(w, out.String()); err != nil {
@@ -69,5 +69,5 @@ func (c Scorecard) Markdown(w io.Writer) error {
 	return nil
 }
 
-// oneLine keeps a cell on its line: tabs and line ends would break either table.
+// oneLine keeps a cell on one line: tabs and line ends would break either table.
 func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }

@@ -6,7 +6,7 @@ import (
 	"strconv"
 )
 
-// Unit is the unit of a value, and how people read it.
+// Unit is the unit of a value, and determines how it is printed.
 type Unit string
 
 // The units of the SLOs.
@@ -21,13 +21,13 @@ const (
 	Count Unit = "count"
 )
 
-// Format is the value for people, with its unit.
+// Format prints the value with its unit.
 func (u Unit) Format(value float64) string { return u.decimals(value, u.usual(value)) }
 
-// maxExtraDecimals ends the search in against; a difference below that is shown as equal.
+// maxExtraDecimals ends the search in against; smaller differences are shown as equal.
 const maxExtraDecimals = 6
 
-// against formats value with enough decimals that the rounded number compares with the threshold as the value does.
+// against formats value with enough decimals that the rounded number compares with the threshold as value does.
 func (u Unit) against(value, threshold float64) string {
 	want := cmp.Compare(tidy(u.scale(value)), tidy(u.scale(threshold)))
 	usual := u.usual(value)
@@ -40,12 +40,12 @@ func (u Unit) against(value, threshold float64) string {
 	return u.decimals(value, usual)
 }
 
-// exact is a threshold for people: as it was written, no more digits than it has.
+// exact formats a threshold as it was written, with no more digits than it has.
 func (u Unit) exact(value float64) string {
 	return strconv.FormatFloat(tidy(u.scale(value)), 'f', -1, 64) + u.suffix()
 }
 
-// usual is how many decimals people want to see of such a value.
+// usual returns the usual number of decimals for such a value.
 func (u Unit) usual(value float64) int {
 	switch {
 	case u == Score, u == Millis && math.Abs(value) < 1:
@@ -81,7 +81,7 @@ func (u Unit) suffix() string {
 	}
 }
 
-// tidy drops the noise of binary fractions (0.07 * 100 is 7.000000000000001).
+// tidy removes the noise of binary fractions (0.07 * 100 is 7.000000000000001).
 func tidy(value float64) float64 {
 	t, err := strconv.ParseFloat(strconv.FormatFloat(value, 'g', 12, 64), 64)
 	if err != nil {
@@ -90,7 +90,7 @@ func tidy(value float64) float64 {
 	return t
 }
 
-// grouped is a count with thousands apart: 1,000.
+// grouped formats a count with thousands separators: 1,000.
 func grouped(n uint64) string {
 	s := strconv.FormatUint(n, 10)
 	for i := len(s) - 3; i > 0; i -= 3 {

@@ -33,7 +33,7 @@ func TestFormat(t *testing.T) {
 	}
 }
 
-// A rounded number must not stand on the other side of its threshold.
+// Rounding must not move a number to the other side of its threshold.
 func TestAchievedStaysOnItsSide(t *testing.T) {
 	tests := []struct {
 		name      string
@@ -48,7 +48,7 @@ func TestAchievedStaysOnItsSide(t *testing.T) {
 		{"equal", gate.Ratio, 0.95, 0.95, "95.0 %"},
 		{"equal in noisy percent", gate.Ratio, 0.07, 0.07, "7.0 %"},
 		{"milliseconds", gate.Millis, 79.96, 80, "79.96 ms"},
-		{"closer than anybody cares", gate.Millis, 80 - 1e-9, 80, "80.0 ms"},
+		{"closer than can be shown", gate.Millis, 80 - 1e-9, 80, "80.0 ms"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

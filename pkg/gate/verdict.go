@@ -1,27 +1,26 @@
 package gate
 
-// Verdict is the answer of a gate. The zero value and every word that is not one of the four count as [Error].
+// Verdict is the answer of a gate. The zero value and every unknown word count as [Error].
 type Verdict string
 
 // The four verdicts.
 const (
-	// Pass means measured on enough samples, and the target is met. The only verdict that advances anything.
+	// Pass means measured on enough samples, with the target met. Only Pass advances.
 	Pass Verdict = "PASS"
-	// Inconclusive means measured, but on too few samples to say.
+	// Inconclusive means measured, but on too few samples.
 	Inconclusive Verdict = "INCONCLUSIVE"
-	// Error means not measured: a source is missing, or what it said is not a number.
+	// Error means not measured: a source is missing, or did not report a number.
 	Error Verdict = "ERROR"
-	// Fail means measured on enough samples, and the target is missed.
+	// Fail means measured on enough samples, with the target missed.
 	Fail Verdict = "FAIL"
 )
 
-// Worst combines verdicts into one. The order is FAIL, ERROR, INCONCLUSIVE, PASS: the first of them that occurs is the
-// answer.
+// Worst combines verdicts into one: the first of FAIL, ERROR, INCONCLUSIVE and PASS that occurs.
 //
-// FAIL is first because it is knowledge: whatever the missing source would have said, a target is missed, and the safe
-// action (stop, roll back) must not wait for a repair of monitoring. ERROR comes before INCONCLUSIVE because waiting
-// mends too few samples and does not mend a missing source. PASS needs every single verdict to be PASS. Of nothing at
-// all the answer is ERROR: nothing was asked, which is a fault of whoever wired the gate.
+// FAIL is first because it is certain: whatever a missing source would have reported, a target is missed, and the safe
+// action (stop, roll back) must not wait until monitoring is repaired. ERROR comes before INCONCLUSIVE because waiting
+// fixes too few samples but not a missing source. PASS needs every verdict to be PASS. Without verdicts the answer is
+// ERROR: nothing was asked, which is a mistake in how the gate is used.
 func Worst(verdicts ...Verdict) Verdict {
 	if len(verdicts) == 0 {
 		return Error
@@ -38,7 +37,7 @@ func Worst(verdicts ...Verdict) Verdict {
 // OK reports whether v advances: only [Pass] does.
 func (v Verdict) OK() bool { return v == Pass }
 
-// known maps every word that is not a verdict to Error.
+// known maps every unknown word to Error.
 func (v Verdict) known() Verdict {
 	switch v {
 	case Pass, Inconclusive, Error, Fail:

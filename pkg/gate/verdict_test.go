@@ -18,13 +18,13 @@ func TestWorst(t *testing.T) {
 		{"nothing at all", nil, gate.Error},
 		{"one pass", []gate.Verdict{gate.Pass}, gate.Pass},
 		{"passes", []gate.Verdict{gate.Pass, gate.Pass}, gate.Pass},
-		{"too few beside a pass", []gate.Verdict{gate.Pass, gate.Inconclusive}, gate.Inconclusive},
-		{"a missing source beside too few", []gate.Verdict{gate.Inconclusive, gate.Error}, gate.Error},
-		{"a miss beside a missing source", []gate.Verdict{gate.Error, gate.Fail}, gate.Fail},
+		{"too few and a pass", []gate.Verdict{gate.Pass, gate.Inconclusive}, gate.Inconclusive},
+		{"a missing source and too few", []gate.Verdict{gate.Inconclusive, gate.Error}, gate.Error},
+		{"a miss and a missing source", []gate.Verdict{gate.Error, gate.Fail}, gate.Fail},
 		{"all four", []gate.Verdict{gate.Pass, gate.Fail, gate.Inconclusive, gate.Error}, gate.Fail},
 		{"the zero verdict", []gate.Verdict{""}, gate.Error},
 		{"an unknown word", []gate.Verdict{gate.Pass, "pass"}, gate.Error},
-		{"an unknown word beside a miss", []gate.Verdict{"OK", gate.Fail}, gate.Fail},
+		{"an unknown word and a miss", []gate.Verdict{"OK", gate.Fail}, gate.Fail},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -35,7 +35,7 @@ func TestWorst(t *testing.T) {
 	}
 }
 
-// every calls f with all verdict sequences of up to n members.
+// every calls f with all sequences of up to n verdicts.
 func every(n int, f func([]gate.Verdict)) {
 	var extend func([]gate.Verdict)
 	extend = func(set []gate.Verdict) {
@@ -67,14 +67,14 @@ func TestWorstProperties(t *testing.T) {
 			return
 		}
 		if got := gate.Worst(append([]gate.Verdict{gate.Pass}, set...)...); got != overall {
-			t.Errorf("a pass more turned %q from %s to %s", set, overall, got)
+			t.Errorf("one more pass turned %q from %s to %s", set, overall, got)
 		}
 		shuffled := append([]gate.Verdict(nil), set...)
 		random.Shuffle(len(shuffled), func(i, j int) { shuffled[i], shuffled[j] = shuffled[j], shuffled[i] })
 		if got := gate.Worst(shuffled...); got != overall {
 			t.Errorf("order matters: %q is %s, %q is %s", set, overall, shuffled, got)
 		}
-		if len(set) > 1 { // combining in two steps is combining at once
+		if len(set) > 1 { // combining in two steps equals combining at once
 			if got := gate.Worst(gate.Worst(set[:1]...), gate.Worst(set[1:]...)); got != overall {
 				t.Errorf("%q at once is %s, in two steps %s", set, overall, got)
 			}

@@ -1,7 +1,7 @@
-// Package label defines what a model predicts: that a tradeable move is coming.
+// Package label defines what a model predicts: a coming price move that is large enough to trade.
 //
-// A minute is positive when the price will range, over the next 15 minutes, wider than c times what is normal for the
-// instrument. The label is about size: its sign is not predicted.
+// A minute is positive if the price range of the next 15 minutes exceeds c times what is normal for the instrument. The
+// label is about size only; it does not predict the direction.
 package label
 
 import (
@@ -20,9 +20,9 @@ const (
 	ThresholdQuantile = 0.72
 )
 
-// Range returns, for every minute t of the frame, 1e4 ln(max mid / min mid over (t, t + 15 min]) in basis points,
-// >= 0. The minute t itself is left out. It is NaN where the next 15 minutes of the grid are not the 15 minutes that
-// follow: at the end, and before a hole too long to be filled.
+// Range returns, for every minute t of the frame, 1e4 ln(max mid / min mid over (t, t + 15 min]) in basis points, >= 0.
+// The minute t itself is excluded. It is NaN where the next 15 grid minutes are not the 15 minutes that follow: at the
+// end, and before a hole that is too long to fill.
 func Range(f *feature.Frame) []float64 {
 	high, low := f.High(), f.Low()
 	z := make([]float64, f.Len())
@@ -37,8 +37,8 @@ func Range(f *feature.Frame) []float64 {
 	return z
 }
 
-// Z returns, for every minute of the frame, [Range] / (sigma_ref sqrt 15): how many times the normal the coming range
-// is, >= 0. It is NaN where the range or sigma_ref is undefined.
+// Z returns, for every minute of the frame, [Range] / (sigma_ref sqrt 15): the coming range as a multiple of the normal
+// range, >= 0. It is NaN where the range or sigma_ref is undefined.
 func Z(f *feature.Frame) []float64 {
 	z, sigma := Range(f), f.Column("sigma_ref")
 	for i := range z {
@@ -47,8 +47,8 @@ func Z(f *feature.Frame) []float64 {
 	return z
 }
 
-// Threshold returns c: the 0.72 quantile (type 7) of the defined values of z, which are those of the training window
-// and of nothing else. A row is positive when its z is above c. It is NaN when no value is defined.
+// Threshold returns c: the 0.72 quantile (type 7) of the defined values of z, which must come from the training window
+// only. A row is positive if its z is above c. It is NaN if no value is defined.
 func Threshold(z []float64) float64 {
 	defined := make([]float64, 0, len(z))
 	for _, v := range z {

@@ -50,10 +50,10 @@ func TestRangeAtHoles(t *testing.T) {
 	for i := range 40 {
 		bars = append(bars, minute(i, 100, 101))
 	}
-	for i := 45; i < 85; i++ { // 5 missing minutes: filled
+	for i := 45; i < 85; i++ { // 5 missing minutes are filled
 		bars = append(bars, minute(i, 100, 101))
 	}
-	for i := 96; i < 130; i++ { // 11 missing minutes: a hole
+	for i := 96; i < 130; i++ { // 11 missing minutes are a hole
 		bars = append(bars, minute(i, 100, 101))
 	}
 	f := compute(t, bars)
@@ -81,7 +81,7 @@ func TestZ(t *testing.T) {
 			t.Fatalf("minute %d: got %v, want %v", i, z[i], want)
 		}
 	}
-	// A price that goes up and down by the same step each minute ranges one sigma: 1/sqrt 15 of what is normal.
+	// A price that alternates by the same step each minute has a range of one sigma: 1/sqrt 15 of the normal range.
 	if got, want := z[2000], 1/math.Sqrt(15); math.Abs(got-want) > 1e-9 {
 		t.Errorf("got %v, want %v", got, want)
 	}

@@ -19,22 +19,22 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/durable"
 )
 
-// archive is one file as it is stored: plain, gzip, or a zip with a single file in it. It reads as the plain text and
-// takes the digest of the stored bytes on the way.
+// archive is one stored file: plain, gzip, or a zip that holds a single file. It reads as plain text and computes the
+// digest of the stored bytes on the way.
 type archive struct {
 	path string
-	// name is that of the text inside: the entry of a zip, else the file's own name without .gz.
+	// name is the name of the text inside: the zip's entry, otherwise the file's own name without .gz.
 	name  string
 	file  *os.File
 	text  io.Reader
-	rest  io.Reader // what of the stored bytes has to be read for the digest
+	rest  io.Reader // the stored bytes left to read for the digest
 	hash  hash.Hash
 	left  int64 // bytes of text that may still be read
 	limit int64
 }
 
 // openArchive opens a stored file. The kind is recognised by its first bytes, not by its name. read, which may be nil,
-// is told how many more stored bytes were read.
+// is called with the number of stored bytes that were just read.
 func openArchive(path string, limit int64, read func(n int64)) (*archive, error) {
 	info, err := os.Stat(path)
 	switch {
@@ -74,7 +74,7 @@ func (a *archive) open(size int64, read func(n int64)) (err error) {
 	return nil
 }
 
-// openZip leaves the digest for the end: a zip is not read from the front.
+// openZip defers the digest to the end: a zip is not read from the front.
 func (a *archive) openZip(size int64, read func(n int64)) error {
 	a.hash.Reset()
 	a.rest = io.TeeReader(io.NewSectionReader(a.file, 0, size), a.hash)
@@ -106,7 +106,7 @@ func (a *archive) openZip(size int64, read func(n int64)) error {
 	return nil
 }
 
-// Read reads text, at most the limit.
+// Read reads text up to the limit.
 func (a *archive) Read(p []byte) (int, error) {
 	if a.left <= 0 {
 		var one [1]byte
@@ -126,10 +126,10 @@ func (a *archive) Read(p []byte) (int, error) {
 	if err != nil && !errors.Is(err, io.EOF) {
 		err = a.broken(err)
 	}
-	return n, err //nolint:wrapcheck // io.EOF has to stay as it is
+	return n, err //nolint:wrapcheck // io.EOF must stay unwrapped
 }
 
-// digest reads what is left of the stored bytes and returns their SHA-256.
+// digest reads the remaining stored bytes and returns their SHA-256.
 func (a *archive) digest() (string, error) {
 	if _, err := io.Copy(io.Discard, a.rest); err != nil {
 		return "", a.broken(err)
@@ -140,24 +140,24 @@ func (a *archive) digest() (string, error) {
 func (a *archive) Close() error { return a.file.Close() }
 
 func (a *archive) tooLarge() error {
-	return fmt.Errorf("%s: the text is larger than %d bytes; if the file is to be trusted, allow more (MaxBytes)", a.path, a.limit)
+	return fmt.Errorf("%s: the text is larger than %d bytes; if you trust the file, raise the limit (MaxBytes)", a.path, a.limit)
 }
 
-// broken says what a failed read means for the one who has the file.
+// broken explains a failed read to the person who has the file.
 func (a *archive) broken(err error) error {
 	var corrupt flate.CorruptInputError
 	switch {
 	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
-		return fmt.Errorf("%s: the compressed file is cut off; copy or download it again: %w", a.path, io.ErrUnexpectedEOF)
+		return fmt.Errorf("%s: the compressed file is truncated; copy or download it again: %w", a.path, io.ErrUnexpectedEOF)
 	case errors.Is(err, zip.ErrFormat):
-		return fmt.Errorf("%s: the zip is cut off or damaged; copy or download it again: %w", a.path, err)
+		return fmt.Errorf("%s: the zip is truncated or damaged; copy or download it again: %w", a.path, err)
 	case errors.As(err, &corrupt), errors.Is(err, gzip.ErrChecksum), errors.Is(err, gzip.ErrHeader), errors.Is(err, zip.ErrChecksum):
 		return fmt.Errorf("%s: the compressed file is damaged; copy or download it again: %w", a.path, err)
 	}
 	return fmt.Errorf("%s: %w", a.path, err)
 }
 
-// countedReader tells how much was read.
+// countedReader reports how much was read.
 type countedReader struct {
 	r    io.Reader
 	read func(n int64)
@@ -171,7 +171,7 @@ func (c *countedReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// countedReaderAt tells how much was read.
+// countedReaderAt reports how much was read.
 type countedReaderAt struct {
 	r    io.ReaderAt
 	read func(n int64)
@@ -185,7 +185,7 @@ func (c *countedReaderAt) ReadAt(p []byte, off int64) (int, error) {
 	return n, err
 }
 
-// listed is the names after a separator, nothing when there are none, and the first of them when they are many.
+// listed joins names after a separator. It returns nothing for no names, and only the first few of many.
 func listed(separator string, names []string) string {
 	const most = 12
 	switch {

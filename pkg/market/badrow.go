@@ -7,35 +7,35 @@ import (
 	"strconv"
 )
 
-// Why a row is left out: the keys of Series.Dropped. All but ReasonNoQuote make a row a bad one, which counts against
-// ReadOptions.MaxBadRows.
+// Reasons for leaving a row out: the keys of Series.Dropped. All except ReasonNoQuote make a row bad, which counts
+// against ReadOptions.MaxBadRows.
 const (
-	ReasonColumns   = "columns"    // wrong number of columns, or quotes that do not close
+	ReasonColumns   = "columns"    // wrong number of columns, or unbalanced quotation marks
 	ReasonNumber    = "number"     // not a finite number
 	ReasonPrice     = "price"      // a price that is not between 1e-12 and 1e12, or a negative size or volume
 	ReasonRange     = "range"      // high below low, or open or close outside them
 	ReasonCrossed   = "crossed"    // bid above ask
-	ReasonTime      = "time"       // not a time, or not of the day of the file
-	ReasonMinute    = "minute"     // the time of a bar is not on a minute
-	ReasonBackwards = "backwards"  // the time is before that of the row before
+	ReasonTime      = "time"       // not a time, or not on the file's day
+	ReasonMinute    = "minute"     // a bar's time is not on a minute
+	ReasonBackwards = "backwards"  // the time is before the previous row's
 	ReasonRepeated  = "repeated"   // another row for the same minute
-	ReasonDuplicate = "duplicate"  // the row before again, byte for byte
+	ReasonDuplicate = "duplicate"  // repeats the previous row byte for byte
 	ReasonOneSide   = "one side"   // a minute that only the bid or only the ask file has
 	ReasonSymbol    = "instrument" // a row of another instrument
 	ReasonStray     = "stray"      // a few rows far from all others in time
-	ReasonNoQuote   = "no quote"   // trades of a minute without a quote: no bad row, but not a bar either
+	ReasonNoQuote   = "no quote"   // trades in a minute without a quote: neither a bad row nor a bar
 )
 
-// RowError is a row that cannot be used. Its text says where it is, what is there and what was expected, for example
+// RowError is a row that cannot be used. Its text says where it is, what was found and what was expected, for example
 //
 //	bars.csv:17: column "close": "12,5" is not a number
 type RowError struct {
 	// File is the path, Line counts from 1.
 	File string
 	Line int
-	// Column is the name of the column, empty when it is the row as a whole that is wrong.
+	// Column is the name of the column, empty if the row as a whole is wrong.
 	Column string
-	// Text is what was found there, cut to 60 bytes.
+	// Text is the text found there, cut to 60 bytes.
 	Text string
 	// Reason is one of the Reason constants.
 	Reason string
@@ -50,7 +50,7 @@ func (e *RowError) Error() string {
 	return fmt.Sprintf("%s:%d: column %q: %q %s", e.File, e.Line, e.Column, e.Text, e.Problem)
 }
 
-// badCell is a RowError about one cell; where it is gets filled in by the reader of the file.
+// badCell returns a RowError about one cell; the reader of the file fills in the position.
 func badCell(reason, column, text, problem string) *RowError {
 	const most = 60
 	if len(text) > most {
@@ -59,10 +59,10 @@ func badCell(reason, column, text, problem string) *RowError {
 	return &RowError{Reason: reason, Column: column, Text: text, Problem: problem}
 }
 
-// badRow is a RowError about a row as a whole.
+// badRow returns a RowError about a whole row.
 func badRow(reason, problem string) *RowError { return &RowError{Reason: reason, Problem: problem} }
 
-// badRows counts what was left out.
+// badRows counts the rows left out.
 type badRows struct {
 	allowed int
 	found   int
@@ -70,8 +70,8 @@ type badRows struct {
 	reasons map[string]int
 }
 
-// add counts a bad row. It returns an error when the row is one too many: the row itself when none was allowed, else one
-// that says how many there were and names the first.
+// add counts a bad row. It returns an error if the limit is exceeded: the row's own error if none was allowed,
+// otherwise one with the count and the first bad row.
 func (b *badRows) add(e *RowError) error {
 	if b.found++; b.first == nil {
 		b.first = e
@@ -98,7 +98,7 @@ func (b *badRows) drop(reason string, n int) {
 
 func (b *badRows) dropped() map[string]int { return maps.Clone(b.reasons) }
 
-// located fills in where a RowError is. Other errors pass.
+// located fills in the position of a RowError. Other errors are returned unchanged.
 func located(err error, file string, line int) error {
 	var row *RowError
 	if errors.As(err, &row) && row.File == "" {
@@ -107,5 +107,5 @@ func located(err error, file string, line int) error {
 	return err
 }
 
-// number formats a value for a message the way it is written in a file.
+// number formats a value for a message as it would be written in a file.
 func number(x float64) string { return strconv.FormatFloat(x, 'g', -1, 64) }

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// store writes a file into the folder of the test, which becomes the working directory, and returns its name.
+// store writes a file into the test's folder, which becomes the working directory, and returns its name.
 func store(t testing.TB, name, content string) string {
 	t.Helper()
 	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
@@ -33,7 +33,7 @@ func TestReadBadRows(t *testing.T) {
 		want       string
 	}{
 		{"column missing", goodRows + "2024-01-02 00:02:00,1,1,1,1\n", ReasonColumns, `bars.csv:4: has 5 columns, the header has 6`},
-		{"another instrument", "timestamp,symbol,open,high,low,close\n2024-01-02 00:00:00,AAA,10,12,9,11\n2024-01-02 00:01:00,BBB,10,12,9,11\n", ReasonSymbol, `bars.csv:3: column "symbol": "BBB" is another instrument than the "AAA" before it: give each a file of its own`},
+		{"another instrument", "timestamp,symbol,open,high,low,close\n2024-01-02 00:00:00,AAA,10,12,9,11\n2024-01-02 00:01:00,BBB,10,12,9,11\n", ReasonSymbol, `bars.csv:3: column "symbol": "BBB" is another instrument than the "AAA" before it: use one file per instrument`},
 		{"column too many", goodRows + "2024-01-02 00:02:00,1,1,1,12,5,0\n", ReasonColumns, `bars.csv:4: has 7 columns, the header has 6`},
 		{"open quotation", goodRows + "2024-01-02 00:02:00,\"1,1,1,1,1\n", ReasonColumns, `bars.csv:4: has a quotation mark out of place`},
 		{"decimal comma", goodRows + "2024-01-02 00:02:00,11,13,11,\"12,5\",0\n", ReasonNumber, `bars.csv:4: column "close": "12,5" is not a number`},

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// checkBars holds bars to what Bar and Series promise.
+// checkBars checks what Bar and Series promise.
 func checkBars(t testing.TB, bars []Bar) {
 	t.Helper()
 	for i, b := range bars {
@@ -31,11 +31,11 @@ func TestSeriesDigest(t *testing.T) {
 	}
 	moved := &Series{Files: []File{{Path: "/else/a", SHA256: "11"}, {Path: "/else/b", SHA256: "22"}}}
 	if moved.Digest() != s.Digest() {
-		t.Error("the digest depends on paths")
+		t.Error("the digest must not depend on paths")
 	}
 	swapped := &Series{Files: []File{s.Files[1], s.Files[0]}}
 	if swapped.Digest() == s.Digest() {
-		t.Error("the digest does not depend on the order")
+		t.Error("the digest must depend on the order")
 	}
 	if got := (&Series{}).Digest(); got != "" {
 		t.Errorf("digest of no file: got %q, want none", got)

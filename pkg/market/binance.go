@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// message is one message of a Binance stream. encoding/json matches names without regard to case unless there is an
-// exact match, so both cases of every letter are spelled out.
+// message is one message of a Binance stream. encoding/json ignores the case of names unless there is an exact match,
+// so both cases of every letter are spelled out.
 type message struct {
 	Stream string `json:"stream"`
 	Data   struct {
@@ -23,7 +23,7 @@ type message struct {
 	} `json:"data"`
 }
 
-// isCapture says whether a line looks like one of a capture: nanoseconds, a space, a JSON object.
+// isCapture reports whether a line looks like a captured message: nanoseconds, a space, a JSON object.
 func isCapture(line string) bool {
 	digits, rest, ok := strings.Cut(line, " ")
 	return ok && len(digits) >= 16 && len(digits) <= 19 && allDigits(digits) && strings.HasPrefix(rest, "{")
@@ -41,7 +41,7 @@ func (s *stored) recogniseCapture(line string) error {
 	return nil
 }
 
-// parseMessage reads a line: the time of receipt in Unix milliseconds, rounded down, and the message.
+// parseMessage reads a line: the receive time in Unix milliseconds, rounded down, and the message.
 func parseMessage(line string) (int64, message, error) {
 	var m message
 	digits, text, _ := strings.Cut(line, " ")
@@ -56,9 +56,8 @@ func parseMessage(line string) (int64, message, error) {
 	return ms, m, nil
 }
 
-// quoteCapture returns a function that reads a bookTicker message as a quote and passes trades on. The time is that of
-// receipt: it is what a trader could have known, and the only one that spot quotes have. Messages of other streams are
-// passed over.
+// quoteCapture returns a function that reads a bookTicker message as a quote and passes trades on. It uses the receive
+// time: that is what a trader could have known, and spot quotes have no other. Messages of other streams are skipped.
 func (r *reading) quoteCapture(f stored, trade func(time int64, size float64)) func(line string) (Quote, bool, error) {
 	keep, ahead := r.opts.keepCrossed(false), r.opts.clock(0).ahead
 	return func(line string) (q Quote, ok bool, err error) {

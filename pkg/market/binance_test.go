@@ -13,7 +13,7 @@ const (
 func TestReadCapture(t *testing.T) {
 	t.Chdir(t.TempDir())
 	file := store(t, "abc.txt.gz", gzipped(t, strings.Join([]string{
-		"1704153600000000001 " + tradeEvent, // before the first quote of its minute
+		"1704153600000000001 " + tradeEvent, // arrives before the first quote of its minute
 		"1704153601999999999 " + bookTicker,
 		"1704153602000000000 " + tradeEvent,
 		`1704153602000000001 {"stream":"abc@depth","data":{"s":"ABC"}}`,

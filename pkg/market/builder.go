@@ -1,21 +1,21 @@
 package market
 
-// BarBuilder makes one-minute bars of quotes as they come. The zero value is ready for use. It is not safe for
+// BarBuilder makes one-minute bars from quotes as they arrive. The zero value is ready for use. It is not safe for
 // concurrent use.
 //
-// A quote of time t belongs to the minute that holds t; the mid of the first is the open, the last gives close, bid and
-// ask. A minute without a quote gives no bar: the state of the book at its end is known, but that nothing was seen is
-// something that the reader of the bars should learn.
+// A quote at time t belongs to the minute that contains t. The first mid is the open; the last gives close, bid and
+// ask. A minute without a quote gives no bar: the book's state is known, but readers of the bars must see that nothing
+// was observed.
 type BarBuilder struct {
 	bar   Bar
 	begun bool
-	// early is the volume of trades of a minute whose first quote has not come.
+	// early is the volume of trades in a minute before its first quote.
 	early      float64
 	earlyStart int64
 }
 
-// Add takes the next quote, which must have positive, finite prices. It returns the bar that the quote completes, if it
-// is the first of a later minute. A quote of an earlier minute than the current is ignored.
+// Add takes the next quote, which must have positive, finite prices. If the quote starts a later minute, Add returns
+// the bar that it completes. A quote of an earlier minute is ignored.
 func (b *BarBuilder) Add(q Quote) (Bar, bool) {
 	start := minuteOf(q.Time)
 	mid := (q.Bid + q.Ask) / 2
@@ -36,8 +36,8 @@ func (b *BarBuilder) Add(q Quote) (Bar, bool) {
 	return done, ok
 }
 
-// Trade adds the volume of a trade at a time (Unix milliseconds UTC) to its minute. The volume of a minute that never
-// has a quote, and of an earlier minute than the current, is left out.
+// Trade adds the volume of a trade at a time (Unix milliseconds UTC) to its minute. Volume in an earlier minute, or in
+// one that never gets a quote, is left out.
 func (b *BarBuilder) Trade(time int64, volume float64) {
 	start := minuteOf(time)
 	switch {
@@ -51,28 +51,28 @@ func (b *BarBuilder) Trade(time int64, volume float64) {
 	}
 }
 
-// Flush returns the bar of the current minute, if there is one, complete or not, and begins anew.
+// Flush returns the bar of the current minute, if there is one, complete or not, and resets the builder.
 func (b *BarBuilder) Flush() (Bar, bool) {
 	bar, ok := b.bar, b.begun
 	*b = BarBuilder{}
 	return bar, ok
 }
 
-// Current is the minute that quotes have begun and that no later quote has completed yet.
+// Current returns the minute that quotes have begun and no later quote has completed.
 func (b *BarBuilder) Current() (Bar, bool) { return b.bar, b.begun }
 
-// Resume goes on with a minute as Current returned it, of this builder or another. Volumes of trades that came before
-// the first quote of a minute are not carried over.
+// Resume continues with a minute that Current returned, from this builder or another. Trade volumes before the first
+// quote of a minute are not carried over.
 func (b *BarBuilder) Resume(bar Bar) { *b = BarBuilder{bar: bar, begun: true} }
 
-// IsPrice says whether x can be a price: 1e-12 to 1e12, as in the files that Read takes.
+// IsPrice reports whether x can be a price: 1e-12 to 1e12, as in the files that Read accepts.
 func IsPrice(x float64) bool { return x >= minPrice && x <= maxPrice }
 
-// IsTime says whether ms can be a time in Unix milliseconds: 1973 to 2199, as in the files that Read takes. An epoch in
-// seconds, microseconds or nanoseconds cannot.
+// IsTime reports whether ms can be a time in Unix milliseconds: 1973 to 2199, as in the files that Read accepts. An
+// epoch in seconds, microseconds or nanoseconds cannot.
 func IsTime(ms int64) bool { return ms >= minTimeMS && ms <= maxTimeMS }
 
-// minuteOf is the start of the minute that holds ms.
+// minuteOf returns the start of the minute that contains ms.
 func minuteOf(ms int64) int64 {
 	start := ms - ms%MinuteMS
 	if start > ms {

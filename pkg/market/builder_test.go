@@ -7,7 +7,7 @@ func TestBarBuilder(t *testing.T) {
 	if _, ok := b.Flush(); ok {
 		t.Error("a bar of nothing")
 	}
-	b.Trade(5, 1) // of the minute that the first quote opens
+	b.Trade(5, 1) // in the minute that the first quote opens
 	steps := []struct {
 		quote Quote
 		done  bool
@@ -27,12 +27,12 @@ func TestBarBuilder(t *testing.T) {
 	}
 	b.Trade(199_000, 2)
 	b.Trade(100, 7)     // late: left out
-	b.Trade(260_000, 3) // of a minute without a quote: left out
+	b.Trade(260_000, 3) // in a minute without a quote: left out
 	want := Bar{Start: 180_000, Open: 31, High: 31, Low: 31, Close: 31, Bid: 30, Ask: 32, Volume: 2}
 	if got, ok := b.Flush(); !ok || got != want {
 		t.Errorf("flush: got %+v, %v; want %+v", got, ok, want)
 	}
 	if _, ok := b.Add(Quote{Time: 240_001, Bid: 1, Ask: 1}); ok {
-		t.Error("flush did not begin anew")
+		t.Error("Flush did not reset the builder")
 	}
 }

@@ -8,20 +8,20 @@ import (
 
 // clock reads the times of a file.
 type clock struct {
-	// ahead is what the file's clock is ahead of UTC, in milliseconds: negative west of Greenwich.
+	// ahead is how far the file's clock is ahead of UTC, in milliseconds: negative west of Greenwich.
 	ahead int64
 }
 
 const timeExpected = "is not a time: expected like 2006-01-02 15:04:05, or the epoch in s, ms, us or ns"
 
-// Times before 1973 or after 2200 are taken for errors.
+// Times before 1973 or after 2200 are treated as errors.
 const (
 	minTimeMS = 1e8 * 1000
 	maxTimeMS = 7258118400 * 1000
 )
 
-// parse reads a time as Unix milliseconds UTC, rounded down, and says whether it was a whole number of them. A time that
-// names its zone is of that zone; every other time, epochs included, is of the file's clock.
+// parse reads a time as Unix milliseconds UTC, rounded down, and reports whether it was a whole number of them. A time
+// with a zone uses that zone; every other time, epochs included, uses the file's clock.
 func (c clock) parse(column, text string) (ms int64, whole bool, err error) {
 	t := strings.TrimSpace(text)
 	var ok bool
@@ -66,8 +66,8 @@ func parseEpoch(t string) (ms int64, whole, ok bool) {
 	return n / 1e6, n%1e6 == 0 && rest == "", true
 }
 
-// parseISO reads 2006-01-02 15:04[:05[.999]], with a T or a space between, and Z, UTC, +01:00 or +0100 behind it. It is
-// written out because time.Parse is several times slower, and a file has a time in every row.
+// parseISO reads 2006-01-02 15:04[:05[.999]], with a T or a space in the middle, optionally followed by Z, UTC, +01:00
+// or +0100. It is hand-written because time.Parse is several times slower, and a file has a time in every row.
 func (c clock) parseISO(t string) (ms int64, whole, ok bool) {
 	if len(t) < 16 || t[7] != '-' || t[10] != ' ' && t[10] != 'T' || t[13] != ':' {
 		return 0, false, false
@@ -129,7 +129,7 @@ func parseZone(z string) (ahead int64, ok bool) {
 	return ahead, true
 }
 
-// twoDigits reads the first two bytes as a number, negative when they are not digits.
+// twoDigits reads the first two bytes as a number; it is negative if they are not digits.
 func twoDigits(s string) int {
 	if s[0] < '0' || s[0] > '9' || s[1] < '0' || s[1] > '9' {
 		return -10_000
@@ -146,5 +146,5 @@ func allDigits(s string) bool {
 	return true
 }
 
-// utc writes a time for a message.
+// utc formats a time for a message.
 func utc(ms int64) string { return time.UnixMilli(ms).UTC().Format("2006-01-02T15:04:05.999Z") }

@@ -9,7 +9,7 @@ func TestClockParse(t *testing.T) {
 	const at = int64(1704164645000) // 2024-01-02 03:04:05 UTC
 	tests := []struct {
 		text  string
-		want  int64 // 0 is an error
+		want  int64 // 0 means an error
 		whole bool
 	}{
 		{"2024-01-02 03:04:05", at, true},

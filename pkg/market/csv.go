@@ -56,7 +56,7 @@ func barCSV(h header, c clock, keepCrossed bool) func(line string) (Bar, string,
 				return b, at, err
 			}
 		}
-		if h.quoted() && (cells[h.bid] != "" || cells[h.ask] != "") { // both empty: a minute without a quote
+		if h.quoted() && (cells[h.bid] != "" || cells[h.ask] != "") { // if both are empty, the minute has no quote
 			b.Bid, b.Ask, err = h.quote(cells, keepCrossed)
 		}
 		return b, at, err
@@ -92,7 +92,7 @@ func (r *reading) quoteCSV(f stored) func(line string) (Quote, bool, error) {
 	}
 }
 
-// split splits a row and holds it to the number of columns of the header.
+// split splits a row and checks its number of columns against the header.
 func (h header) split(line string, into []string) ([]string, error) {
 	cells, err := fields(line, into)
 	if err != nil {
@@ -115,7 +115,7 @@ func (h header) quote(cells []string, keepCrossed bool) (bid, ask float64, err e
 	return bid, ask, checkQuote(h.names[h.bid], bid, ask, keepCrossed)
 }
 
-// checkQuote holds a quote to bid <= ask.
+// checkQuote checks bid <= ask.
 func checkQuote(column string, bid, ask float64, keepCrossed bool) error {
 	if bid > ask && !keepCrossed {
 		return badCell(ReasonCrossed, column, number(bid), "is above the ask "+number(ask))

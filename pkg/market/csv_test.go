@@ -90,7 +90,8 @@ func TestReadQuotesCSV(t *testing.T) {
 	}
 }
 
-// FuzzRead reads arbitrary bytes. Whatever is read keeps the promises of Bar and survives being written and read.
+// FuzzRead reads arbitrary bytes. Bars that are read satisfy the promises of Bar and survive being written and read
+// again.
 func FuzzRead(f *testing.F) {
 	f.Add([]byte(goodRows))
 	f.Add([]byte("1704153600000,10,12,9,11,5,1704153659999,55,3,2,22,0\n"))

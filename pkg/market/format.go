@@ -15,43 +15,43 @@ type kind string
 
 const (
 	kindBars    kind = "bars"    // CSV of bars
-	kindSide    kind = "sides"   // CSV of bars of the bid, with another of the ask
+	kindSide    kind = "sides"   // CSV of bid bars, with another file of ask bars
 	kindQuotes  kind = "quotes"  // CSV of quotes
 	kindMinute  kind = "minute"  // LEAN zips of minutes, quotes or trades
 	kindTick    kind = "tick"    // LEAN zips of single quotes
 	kindBinance kind = "binance" // the messages of Binance's streams bookTicker and trade
 )
 
-// ticks says that it holds single quotes.
+// ticks reports whether the kind holds single quotes.
 func (k kind) ticks() bool { return k == kindQuotes || k == kindTick || k == kindBinance }
 
 var errUnknownFormat = errors.New("unknown format: expected a CSV with the columns timestamp, open, high, low, close " +
 	"(volume, bid, ask) or timestamp, bid, ask, a LEAN zip (20140501_quote.zip), or a Binance bookTicker capture")
 
-// stored is a file of which the beginning is known.
+// stored is a file whose start has been inspected.
 type stored struct {
 	path, name string // name of the text inside
 	size       int64
 	kind       kind
 	symbol     string
 	simulated  bool
-	// header is for the CSV kinds; skip is how many lines come before the first row.
+	// header is for the CSV kinds; skip is the number of lines before the first row.
 	header header
 	skip   int
-	// side is "bid" or "ask" of kindSide.
+	// side is "bid" or "ask" for kindSide.
 	side string
-	// day and trades are of the LEAN kinds; fxcm says that the folder has that name.
+	// day and trades are for the LEAN kinds; fxcm reports that the folder has that name.
 	day    time.Time
 	trades bool
 	fxcm   bool
-	// first is the time of the first row, to put files in order; 0 when it cannot be read.
+	// first is the time of the first row, used to order files; 0 if it cannot be read.
 	first int64
 }
 
-// leanName is that of the text inside a LEAN zip.
+// leanName matches the name of the text inside a LEAN zip.
 var leanName = regexp.MustCompile(`^(\d{8})_([a-z0-9]+)_(minute|tick)_(quote|trade)\.csv$`)
 
-// inspect reads the beginning of a file to know what it is.
+// inspect reads the start of a file to recognise its format.
 func inspect(path string, opts ReadOptions) (stored, error) {
 	a, err := openArchive(path, opts.maxBytes(), nil)
 	if err != nil {
@@ -75,7 +75,7 @@ func inspect(path string, opts ReadOptions) (stored, error) {
 	return s, pathError(path, err)
 }
 
-// firstLine is the first that is no comment; comments of our own are heeded.
+// firstLine returns the first line that is not a comment; our own comments are parsed.
 func (s *stored) firstLine(l *lines) (string, error) {
 	for {
 		line, err := l.next()
@@ -141,10 +141,10 @@ func (s *stored) recogniseCSV() {
 	}
 }
 
-// notSymbol are the parts of a file's name that do not name the instrument.
+// notSymbol matches the parts of a file name that do not name the instrument.
 var notSymbol = regexp.MustCompile(`^(\d+|\d*m\d*|min|minute|bid|ask|bars?|quotes?|ticks?|trades?|csv|txt|gz|zip)$`)
 
-// symbolOf takes the symbol from a file's name, and the side when it names one: "gbpusd-m1-bid-2012.csv" is GBPUSD, bid.
+// symbolOf takes the symbol from a file name, and the side if it names one: "gbpusd-m1-bid-2012.csv" is GBPUSD, bid.
 func symbolOf(name string) (symbol, side string) {
 	base := strings.ToLower(strings.TrimSuffix(name, filepath.Ext(name)))
 	var parts []string
@@ -162,7 +162,7 @@ func symbolOf(name string) (symbol, side string) {
 	return strings.Join(parts, "-"), side
 }
 
-// pathError names the file in an error that does not.
+// pathError adds the file to an error that does not name it.
 func pathError(path string, err error) error {
 	if err == nil || errors.Is(err, io.EOF) || strings.HasPrefix(err.Error(), path) {
 		return err

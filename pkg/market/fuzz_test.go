@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// fuzzFile reads a file of that name and content. What is read keeps the promises of Bar; a refusal names the file; and
-// neither takes memory that the text does not justify.
+// fuzzFile reads a file with that name and content. Bars that are read satisfy the promises of Bar, an error names the
+// file, and neither takes memory that the text does not justify.
 func fuzzFile(t *testing.T, name, content string, opts ReadOptions) {
 	t.Helper()
 	t.Chdir(t.TempDir())
@@ -29,12 +29,12 @@ func fuzzFile(t *testing.T, name, content string, opts ReadOptions) {
 		return
 	}
 	if len(s.Bars) == 0 {
-		t.Fatal("read, and there is nothing")
+		t.Fatal("read without an error, but there is nothing")
 	}
 	checkBars(t, s.Bars)
 }
 
-// FuzzLean reads a zip as Lean names it, made of the text or taken as it is.
+// FuzzLean reads a zip with a LEAN name, built from the text or used as it is.
 func FuzzLean(f *testing.F) {
 	const minute = "0,1,1,1,1,7,2,2,2,2,8\n60000,1,1,1,1,7,2,2,2,2,8\n"
 	f.Add(minute, "quote", false, false)
@@ -53,7 +53,7 @@ func FuzzLean(f *testing.F) {
 	})
 }
 
-// FuzzCapture reads what was received of an exchange, one message a line.
+// FuzzCapture reads messages captured from an exchange, one per line.
 func FuzzCapture(f *testing.F) {
 	f.Add("1704153600000000001 " + tradeEvent + "\n1704153601999999999 " + bookTicker + "\n1704153661000000000 " + bookTicker + "\n")
 	f.Add("1704153601999999999 " + bookTicker + "\n" + `1704153602000000001 {"stream":"abc@depth","data":{"s":"ABC"}}` + "\n")
@@ -63,7 +63,7 @@ func FuzzCapture(f *testing.F) {
 	})
 }
 
-// FuzzQuotes reads single quotes: times that do not go back, prices that are.
+// FuzzQuotes reads single quotes: times must not go back, and prices must be valid.
 func FuzzQuotes(f *testing.F) {
 	f.Add("ts_ms,bid,ask\n1704153600001,10,11\n1704153600002,11,12\n", "abc.csv")
 	f.Add("1704153601999999999 "+bookTicker+"\n", "abc.txt")

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// header is where the columns of a CSV are; -1 is not there.
+// header holds the positions of the columns of a CSV; -1 means missing.
 type header struct {
 	names                  []string // as written
 	time                   int
@@ -17,7 +17,7 @@ type header struct {
 	instrument             int
 }
 
-// columnNames are the names of a column, lower case, the preferred first.
+// columnNames are the lower-case names of a column, the preferred one first.
 var columnNames = struct{ time, volume, bidSize, askSize, instrument []string }{
 	time:    []string{"ts_ms", "timestamp", "ts", "open_time", "time", "datetime", "date"},
 	volume:  []string{"volume", "vol"},
@@ -27,7 +27,7 @@ var columnNames = struct{ time, volume, bidSize, askSize, instrument []string }{
 	instrument: []string{"symbol", "instrument", "ticker", "pair"},
 }
 
-// klineNames are the columns of Binance's dumps of bars, of which the older have no header.
+// klineNames are the columns of Binance's bar dumps; older dumps have no header.
 var klineNames = []string{
 	"open_time", "open", "high", "low", "close", "volume", "close_time", "quote_volume", "count",
 	"taker_buy_volume", "taker_buy_quote_volume", "ignore",
@@ -56,13 +56,13 @@ func parseHeader(names []string) (header, error) {
 	}
 	for _, i := range []int{h.time, h.open, h.high, h.low, h.close, h.bid, h.ask, h.volume, h.bidSize, h.askSize} {
 		if i >= 0 && slices.Contains(lower[i+1:], lower[i]) {
-			return h, fmt.Errorf("column %q is there twice", names[i])
+			return h, fmt.Errorf("column %q is listed twice", names[i])
 		}
 	}
 	return h, h.complete()
 }
 
-// complete says what is missing of bars or of quotes, whichever the header is more like.
+// complete returns an error that names the missing columns of bars or quotes, whichever the header resembles more.
 func (h header) complete() error {
 	type need struct {
 		name string
@@ -95,7 +95,7 @@ func (h header) complete() error {
 	return nil
 }
 
-// ignored are the columns that are not read.
+// ignored returns the columns that are not read.
 func (h header) ignored() []string {
 	var names []string
 	for i, name := range h.names {
@@ -107,13 +107,13 @@ func (h header) ignored() []string {
 	return names
 }
 
-// quotesOnly says that the file has quotes and no bars.
+// quotesOnly reports whether the file has quotes but no bars.
 func (h header) quotesOnly() bool { return h.open < 0 }
 
-// quoted says that the file has a bid and an ask beside its prices, or alone.
+// quoted reports whether the file has a bid and an ask, with or without prices.
 func (h header) quoted() bool { return h.bid >= 0 }
 
-// only returns a function that holds the rows to one instrument, the first that it is shown, where the file says which.
+// only returns a function that rejects rows of a second instrument, if the file names its instruments.
 func (h header) only() func(cells []string) error {
 	first := ""
 	return func(cells []string) error {
@@ -125,7 +125,7 @@ func (h header) only() func(cells []string) error {
 			first = text
 		}
 		if text != first {
-			return badCell(ReasonSymbol, h.names[h.instrument], text, fmt.Sprintf("is another instrument than the %q before it: give each a file of its own", first))
+			return badCell(ReasonSymbol, h.names[h.instrument], text, fmt.Sprintf("is another instrument than the %q before it: use one file per instrument", first))
 		}
 		return nil
 	}

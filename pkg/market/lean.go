@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// fxcmClock is what the clock of LEAN's FXCM zips is ahead of UTC: it is that of New York without daylight saving.
+// fxcmClock is the offset of the clock in LEAN's FXCM zips from UTC: New York without daylight saving.
 const fxcmClock = -5 * time.Hour
 
 // The columns of the LEAN kinds, which have no header.
@@ -23,7 +23,7 @@ var (
 	leanTickSized   = []string{"time", "bid", "bid size", "ask", "ask size"}
 )
 
-// recogniseLean takes what the name of the text inside says: day, symbol, minute or tick, quote or trade.
+// recogniseLean parses the name of the text inside: day, symbol, minute or tick, quote or trade.
 func (s *stored) recogniseLean(m []string) error {
 	day, err := time.Parse("20060102", m[1])
 	if err != nil {
@@ -43,7 +43,7 @@ func (s *stored) recogniseLean(m []string) error {
 	return nil
 }
 
-// absolute is the path from the root, so that a folder is seen that the path does not spell out.
+// absolute returns the path from the root, so that a folder is found even if the given path does not spell it out.
 func absolute(path string) string {
 	if abs, err := filepath.Abs(path); err == nil {
 		return abs
@@ -58,7 +58,7 @@ func (s stored) leanClock(opts ReadOptions) clock {
 	return opts.clock(0)
 }
 
-// leanTime reads the milliseconds since midnight of a row as Unix milliseconds UTC.
+// leanTime reads a row's milliseconds since midnight as Unix milliseconds UTC.
 func leanTime(f stored, c clock, text string) (int64, error) {
 	x, err := parseNumber("time", text)
 	if err != nil {
@@ -70,7 +70,7 @@ func leanTime(f stored, c clock, text string) (int64, error) {
 	return f.day.UnixMilli() + int64(x) - c.ahead, nil
 }
 
-// barsLean reads LEAN minutes. Where there are quotes, the trades only give the volume.
+// barsLean reads LEAN minutes. If there are quotes, the trades give only the volume.
 func (r *reading) barsLean() ([]Bar, error) {
 	trades, err := r.leanMinutes(true)
 	if err != nil || !slices.ContainsFunc(r.src.files, func(f stored) bool { return !f.trades }) {
@@ -94,7 +94,7 @@ func (r *reading) barsLean() ([]Bar, error) {
 	return bars, nil
 }
 
-// tradesOnly leaves the quotes of a LEAN folder out. Other sources have either the one or the other.
+// tradesOnly removes the quotes of a LEAN folder. Other sources have only one of the two.
 func (s source) tradesOnly() (source, error) {
 	if s.kind != kindMinute {
 		return s, errors.New("trades only is for LEAN zips, which have both")

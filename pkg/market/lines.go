@@ -10,10 +10,10 @@ import (
 	"strings"
 )
 
-// maxLine is the longest line that is read, in bytes. The longest line of a known set has 250.
+// maxLine is the longest line that is read, in bytes. The longest line in a known data set has 250.
 const maxLine = 1 << 20
 
-// lines gives the lines of a text one by one, without line end, without a byte order mark and without blank lines.
+// lines returns the lines of a text one by one, without line ends, byte order mark or blank lines.
 type lines struct {
 	r  *bufio.Reader
 	no int
@@ -21,8 +21,8 @@ type lines struct {
 
 func newLines(r io.Reader) *lines { return &lines{r: bufio.NewReaderSize(r, 64<<10)} }
 
-// next returns the next line, io.EOF after the last. A failed read wins over the part of a line that came before it, so
-// that a cut-off file is not reported as a bad row.
+// next returns the next line, or io.EOF after the last. A read error takes precedence over the partial line before it,
+// so that a truncated file is not reported as a bad row.
 func (l *lines) next() (string, error) {
 	for {
 		text, err := l.read()
@@ -60,8 +60,8 @@ func (l *lines) read() ([]byte, error) {
 	return long, nil
 }
 
-// fields splits a line at its commas into into, which is overwritten. Quoted fields are taken out of their quotes; a line
-// break within quotes is not supported.
+// fields splits a line at its commas into into, which is overwritten. Quoted fields are unquoted; a line break within
+// quotes is not supported.
 func fields(line string, into []string) ([]string, error) {
 	if strings.IndexByte(line, '"') >= 0 {
 		r := csv.NewReader(strings.NewReader(line))

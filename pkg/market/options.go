@@ -5,37 +5,37 @@ import (
 	"time"
 )
 
-// ReadOptions says how to read. The zero value reads a whole known set strictly.
+// ReadOptions controls reading. The zero value reads a complete known data set strictly.
 type ReadOptions struct {
-	// Symbol picks the instrument when a folder has several: its symbol, its folder, or one of the names of the error
-	// that says so. Case does not matter. For a single file it is the symbol that the series gets.
+	// Symbol picks the instrument if a folder has several: its symbol, its folder, or one of the names listed in the
+	// error. Case does not matter. For a single file it becomes the symbol of the series.
 	Symbol string
-	// MaxBadRows is how many bad rows may be left out; one more is the error. Default 0.
+	// MaxBadRows is how many bad rows may be left out before reading fails. Default 0.
 	MaxBadRows int
-	// Crossed says what a row whose bid is above its ask is. Default CrossedBySet.
+	// Crossed is the policy for rows whose bid is above their ask. Default CrossedBySet.
 	Crossed CrossedPolicy
-	// TradesOnly reads the trades of a LEAN folder that has quotes as well. The default is the quotes, with the volume
-	// of the trades.
+	// TradesOnly reads the trades of a LEAN folder that also has quotes. The default is the quotes, with the volume of
+	// the trades.
 	TradesOnly bool
-	// UTCOffset is what the clock of the file is ahead of UTC, for example -5h; whole minutes, at most 14 h. It holds for
-	// every time without a zone of its own, epochs included. nil is -5h for LEAN zips in a folder named fxcm, else 0.
+	// UTCOffset is how far the file's clock is ahead of UTC, for example -5h; whole minutes, at most 14 h. It applies
+	// to every time without a zone, epochs included. nil means -5h for LEAN zips in a folder named fxcm, otherwise 0.
 	UTCOffset *time.Duration
-	// MaxBytes is how much text one file may have once it is decompressed. 0 is 4 GiB.
+	// MaxBytes limits the decompressed text of one file. 0 means 4 GiB.
 	MaxBytes int64
-	// Progress, which may be nil, is told how many of the stored bytes have been read, from the goroutine that reads.
+	// Progress, which may be nil, is called from the reading goroutine with the number of stored bytes read so far.
 	Progress func(done, total int64)
 }
 
 // DefaultMaxBytes is the default of ReadOptions.MaxBytes.
 const DefaultMaxBytes = 4 << 30
 
-// CrossedPolicy says what to do with a row whose bid is above its ask.
+// CrossedPolicy says how to treat a row whose bid is above its ask.
 type CrossedPolicy int
 
 const (
-	// CrossedBySet keeps such rows of FXCM, whose sides are recorded independently (1 % of the minutes of
-	// gbpusd-fxcm-1m-bidask, 6 % of the minutes and 11 % of the ticks of eurusd-quotes-2014-05/fxcm), and of every pair of
-	// a bid and an ask file; from others they are bad rows.
+	// CrossedBySet keeps such rows from FXCM, whose sides are recorded independently (1 % of the minutes of
+	// gbpusd-fxcm-1m-bidask, 6 % of the minutes and 11 % of the ticks of eurusd-quotes-2014-05/fxcm), and from every
+	// pair of a bid and an ask file. From other sources they are bad rows.
 	CrossedBySet CrossedPolicy = iota
 	// CrossedBad makes every such row a bad row.
 	CrossedBad
@@ -64,7 +64,7 @@ func (o ReadOptions) maxBytes() int64 {
 	return o.MaxBytes
 }
 
-// clock is that of a set whose clock is usually ahead of UTC by the given duration.
+// clock returns the clock of a data set that is usually ahead of UTC by the given duration.
 func (o ReadOptions) clock(usual time.Duration) clock {
 	if o.UTCOffset != nil {
 		usual = *o.UTCOffset
@@ -72,7 +72,7 @@ func (o ReadOptions) clock(usual time.Duration) clock {
 	return clock{ahead: usual.Milliseconds()}
 }
 
-// keepCrossed says whether crossed rows are kept in a set of which they are or are not a known trait.
+// keepCrossed reports whether crossed rows are kept; known says that the data set is known to have them.
 func (o ReadOptions) keepCrossed(known bool) bool {
 	return o.Crossed == CrossedKeep || o.Crossed == CrossedBySet && known
 }

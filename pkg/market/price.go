@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// Prices outside these bounds are taken for errors. They leave room for every instrument there is, and keep sums, ratios
-// and logarithms of prices finite.
+// Prices outside these limits are treated as errors. They leave room for every instrument, and keep sums, ratios and
+// logarithms of prices finite.
 const (
 	minPrice = 1e-12
 	maxPrice = 1e12
@@ -28,7 +28,7 @@ func parsePrice(column, text string) (float64, error) {
 	return x, nil
 }
 
-// parseSize reads a size or volume; an empty cell is 0, not known.
+// parseSize reads a size or volume; an empty cell is 0 (unknown).
 func parseSize(column, text string) (float64, error) {
 	if strings.TrimSpace(text) == "" {
 		return 0, nil
@@ -40,7 +40,8 @@ func parseSize(column, text string) (float64, error) {
 	return x, err
 }
 
-// parseNumber reads a finite decimal number. strconv takes more than a data file should hold (hexadecimal, "infinity").
+// parseNumber reads a finite decimal number. strconv accepts more than a data file should contain (hexadecimal,
+// "infinity").
 func parseNumber(column, text string) (float64, error) {
 	t := strings.TrimSpace(text)
 	x, err := strconv.ParseFloat(t, 64)
@@ -53,7 +54,7 @@ func parseNumber(column, text string) (float64, error) {
 	return x, nil
 }
 
-// checkRange holds a bar to Low <= Open, Close <= High.
+// checkRange checks Low <= Open, Close <= High.
 func checkRange(b Bar, prefix string) error {
 	switch {
 	case b.High < b.Low:

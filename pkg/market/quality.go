@@ -7,104 +7,106 @@ import (
 	"time"
 )
 
-// What a stretch must be like for it to count as frozen: it says nothing about a market although it has bars. Each limit is
-// well beyond what real markets do: see quality_test.go, which holds them to all sets of real data.
+// Limits for a frozen stretch, which has bars but says nothing about a market. Each limit is well beyond what real
+// markets do: quality_test.go checks them against all real data sets.
 const (
-	// flatMinutes is twice the longest window of minutes that a feature looks over (vol1m): in a run of that length without
-	// any change, and for as long after, the features describe the feed and not the market.
+	// flatMinutes is twice the longest minute window of a feature (vol1m). In such a run without change, and for as long
+	// after it, the features describe the feed and not the market.
 	flatMinutes = 120
-	// oneWayChanges is how many changes follow each other in one direction without one back: a line that was drawn over a
-	// hole. Of independent changes that takes 2^60 minutes; the most in real data is 28, in a crash.
+	// oneWayChanges is how many successive changes in one direction mark a line drawn over a hole. For independent
+	// changes that takes 2^60 minutes; the most in real data is 28, in a crash.
 	oneWayChanges = 60
-	// repeatMinutes are compared with all that was before: so many returns in a row, of which repeatChanges are not zero,
-	// are equal to the last digit only in a copy.
+	// repeatMinutes returns in a row are compared with everything before. Equal to the last digit, with repeatChanges
+	// of them nonzero, they occur only in a copy.
 	repeatMinutes, repeatChanges = 60, 20
 
-	// inPlaceHours is the shortest stretch in which a price that only jitters is told from one that moves: the hourly moves
-	// of a random walk have as much variance as the minutes that they are made of, those of noise a sixtieth. Below
-	// inPlaceRatio nothing moves; in real data the least of a day is 0.1, where a coarse tick makes minutes bounce.
+	// inPlaceHours is the shortest stretch in which a price that only jitters can be distinguished from one that moves.
+	// The hourly moves of a random walk have as much variance as its minutes; those of noise have a sixtieth. Below
+	// inPlaceRatio nothing moves. The lowest daily ratio in real data is 0.1, where a coarse tick makes minutes bounce.
 	inPlaceHours, inPlaceRatio = 24, 0.035
-	// inPlaceMinutes is how many returns an hour must have to be looked at.
+	// inPlaceMinutes is how many returns an hour needs to be considered.
 	inPlaceMinutes = 45
 
-	// unchanged is what two prices may differ by, as a share, to be one: the mid of a bid and an ask is rounded.
+	// unchanged is the relative difference up to which two prices count as equal: the mid of a bid and an ask is
+	// rounded.
 	unchanged = 1e-10
-	// A flat run of closedLeast to closedMost minutes around a Saturday (UTC) is a closed market whose archive has bars all the
-	// same, if three of four Saturdays are like that, and two at least.
+	// A flat run of closedLeast to closedMost minutes around a Saturday (UTC) is a closed market whose archive still
+	// has bars, if three of four Saturdays (at least two) are like that.
 	closedLeast, closedMost, closedShare, closedWeeks = 40 * 60, 80 * 60, 0.75, 2
 	// filledMinutes is the longest hole that is filled with flat bars (feature.MaxFill).
 	filledMinutes = 10
-	// gapMoveHours bounds the holes across which a move is looked at: a split is made while a market is closed.
+	// gapMoveHours limits the holes across which a move is measured: a split is made while a market is closed.
 	gapMoveHours = 4 * 24
-	// mostStretches bounds the list of frozen stretches in a report.
+	// mostStretches limits the list of frozen stretches in a report.
 	mostStretches = 50
 )
 
-// fewLimits are how many minutes a price goes back and forth between so many values when its feed only jitters. A market
-// with a tick of 9 bp stays within 3 values for 2 hours at most, and within 8 for 8 hours.
+// fewLimits are how many minutes a price alternates between so many values if its feed only jitters. A market with a
+// tick of 9 bp stays within 3 values for at most 2 hours, and within 8 for 8 hours.
 var fewLimits = []struct{ values, minutes int }{{3, 360}, {8, 1440}}
 
 // The kinds of a [Stretch].
 const (
 	Flat      = "flat"       // one price
 	FewValues = "few values" // back and forth between a few prices
-	OneWay    = "one way"    // a straight line, as drawn over a hole
+	OneWay    = "one way"    // a straight line, drawn over a hole
 	InPlace   = "in place"   // noise around one price
-	Repeated  = "repeated"   // minutes that were there before
-	Closed    = "closed"     // one price over a week-end, as over most week-ends
+	Repeated  = "repeated"   // minutes copied from earlier ones
+	Closed    = "closed"     // one price over a weekend, like most weekends of the series
 	Hole      = "hole"       // no bars
 )
 
 // Stretch is a part of a series.
 type Stretch struct {
 	Kind string `json:"kind"`
-	// From is the start of its first minute, To the end of its last.
+	// From is the start of the first minute, To the end of the last.
 	From    time.Time `json:"from"`
 	To      time.Time `json:"to"`
 	Minutes int       `json:"minutes"`
 }
 
-// Move is the largest change of a price.
+// Move is a largest price change.
 type Move struct {
-	// Share is the change as a share of the lower price, >= 0: 1 for a price that doubles or halves.
+	// Share is the change relative to the lower price, >= 0: 1 for a price that doubles or halves.
 	Share float64 `json:"share"`
 	// Time is the start of the minute with the later price.
 	Time time.Time `json:"time"`
 }
 
-// Quality is what can be said about a series without asking what it is used for: how much of it a market made.
+// Quality describes how much of a series comes from a real market, whatever the series is used for.
 type Quality struct {
 	Bars int `json:"bars"`
-	// Days is the number of UTC days that have bars, Minutes that of minutes with filled ones.
+	// Days is the number of UTC days with bars, Minutes the number of minutes including filled ones.
 	Days    int `json:"days"`
 	Minutes int `json:"minutes"`
-	// UnchangedShare is the share of the minutes whose price is that of the minute before, in [0,1].
+	// UnchangedShare is the share of minutes whose price equals that of the minute before, in [0,1].
 	UnchangedShare float64 `json:"unchanged_share"`
 	// LongestFlatRun is the longest run of such minutes.
 	LongestFlatRun Stretch `json:"longest_flat_run"`
-	// FilledShare is the share of minutes that are missing in holes short enough to be filled with flat bars, in [0,1].
+	// FilledShare is the share of missing minutes in holes short enough to be filled with flat bars, in [0,1].
 	FilledShare float64 `json:"filled_share"`
-	// LargestMove is within a minute or from one to the next, LargestGapMove across a hole of at most four days.
+	// LargestMove is within a minute or between neighbouring minutes, LargestGapMove across a hole of at most four
+	// days.
 	LargestMove    Move `json:"largest_move"`
 	LargestGapMove Move `json:"largest_gap_move"`
-	// Holes counts the holes that are too long to be filled.
+	// Holes counts the holes that are too long to fill.
 	Holes       int     `json:"holes"`
 	LongestHole Stretch `json:"longest_hole"`
-	// FrozenShare is the share of the minutes in frozen stretches, in [0,1], and FrozenMinutes their number. Frozen are the
-	// first of the stretches, in order of time.
+	// FrozenShare is the share of minutes in frozen stretches, in [0,1], and FrozenMinutes their number. Frozen lists
+	// the first stretches in time order.
 	FrozenShare   float64 `json:"frozen_share"`
 	FrozenMinutes int     `json:"frozen_minutes"`
-	// ClosedMinutes are those of week-ends on which the market was closed and had bars. They are left out, and part of no
-	// other figure but Bars.
+	// ClosedMinutes are minutes with bars on weekends when the market was closed. They are left out, and part of no
+	// other figure except Bars.
 	ClosedMinutes int       `json:"closed_minutes"`
 	Frozen        []Stretch `json:"frozen"`
-	// LongestFrozen is the longest of them, where stretches of several kinds that follow each other are one, of the kind of
-	// most of its minutes.
+	// LongestFrozen is the longest frozen stretch. Adjacent stretches of several kinds are merged, and get the kind of
+	// most of their minutes.
 	LongestFrozen Stretch `json:"longest_frozen"`
 }
 
-// Examine measures the quality of bars in order of time, and returns the bars without the frozen stretches. What is frozen
-// is a hole from then on: nobody knows what the market did. When nothing is, the bars are returned as they are.
+// Examine measures the quality of bars in time order, and returns the bars without the frozen stretches. These become
+// holes: nobody knows what the market did. If nothing is frozen, the bars are returned unchanged.
 func Examine(bars []Bar) (Quality, []Bar) {
 	q := Quality{Bars: len(bars), Frozen: []Stretch{}}
 	if len(bars) == 0 {
@@ -128,10 +130,10 @@ func Examine(bars []Bar) (Quality, []Bar) {
 	return q, kept
 }
 
-// examination marks the bars that no market made.
+// examination marks the bars that do not come from a market.
 type examination struct {
 	bars []Bar
-	// kind is that of the frozen stretch of each bar; empty for a bar that a market made.
+	// kind is the kind of the frozen stretch of each bar; empty for a market's bar.
 	kind []string
 }
 
@@ -144,7 +146,7 @@ func (e *examination) joined(i int) bool {
 	return i > 0 && (e.bars[i].Start-e.bars[i-1].Start)/MinuteMS <= filledMinutes+1
 }
 
-// change is the sign of the change of the close at bar i.
+// change returns the sign of the change of the close at bar i.
 func (e *examination) change(i int) int {
 	a, b := e.bars[i-1].Close, e.bars[i].Close
 	switch {
@@ -156,7 +158,7 @@ func (e *examination) change(i int) int {
 	return -1
 }
 
-// minutes is the number of minutes from the start of bar i to the end of bar j.
+// minutes returns the number of minutes from the start of bar i to the end of bar j.
 func (e *examination) minutes(i, j int) int {
 	return int((e.bars[j].End() - e.bars[i].Start) / MinuteMS)
 }
@@ -172,11 +174,11 @@ func (e *examination) mark(kind string, i, j int) {
 	}
 }
 
-// closed marks the week-ends of a market whose archive has bars of them.
+// closed marks weekends on which the market was closed but the archive has bars.
 func (e *examination) closed() {
 	const day, week = 24 * 60 * MinuteMS, 7 * 24 * 60 * MinuteMS
 	const saturday = 2 * day // 1970-01-03
-	// last is the Saturday that begins at the instant or before it.
+	// last returns the start of the latest Saturday at or before the instant.
 	last := func(ms int64) int64 { return (ms-saturday)/week*week + saturday }
 	saturdays := map[int64]bool{}
 	for _, b := range e.bars {
@@ -188,7 +190,7 @@ func (e *examination) closed() {
 	var runs []run
 	weeks := 0
 	e.flatRuns(func(i, j int) {
-		n, cut := e.minutes(i, j), i == 1 || j == len(e.bars)-1 // by the ends of the data
+		n, cut := e.minutes(i, j), i == 1 || j == len(e.bars)-1 // cut by the ends of the data
 		if n < flatMinutes || n > closedMost || n < closedLeast && !cut {
 			return
 		}
@@ -213,7 +215,7 @@ func (m *Move) take(low, high float64, at int64) {
 	}
 }
 
-// measure is all but the frozen stretches.
+// measure computes everything except the frozen stretches.
 func (e *examination) measure(q *Quality) {
 	const day = 24 * 60 * MinuteMS
 	missing, same, steps, last := 0, 0, 0, int64(math.MinInt64)
@@ -237,7 +239,7 @@ func (e *examination) measure(q *Quality) {
 			}
 			continue
 		}
-		// From the last price to the farthest of this minute.
+		// From the last price to the farthest price of this minute.
 		q.LargestMove.take(min(a.Close, b.Low), max(a.Close, b.High), b.Start)
 		missing += int((b.Start - a.End()) / MinuteMS)
 		steps++
@@ -259,7 +261,7 @@ func (e *examination) measure(q *Quality) {
 	})
 }
 
-// flatRuns calls f with the bars of every run without a change, the first of which has the change that the run follows.
+// flatRuns calls f with the bars of every run without a change. The first bar of a run has the change before it.
 func (e *examination) flatRuns(f func(i, j int)) {
 	first := 0
 	for i := 1; i <= len(e.bars); i++ {
@@ -333,7 +335,7 @@ func (e *examination) few(values, minutes int) {
 	}
 }
 
-// hour is the bars of a clock hour: the sum of their squared returns, the largest of them, and the return over all of it.
+// hour summarises the bars of a clock hour: the sum of squared returns, the largest of them, and the total return.
 type hour struct {
 	at, first, last       int
 	squares, largest, net float64
@@ -381,17 +383,17 @@ func (e *examination) inPlace() {
 			largest = max(largest, h.largest)
 			net += h.net * h.net
 		}
-		// One spike and back would outweigh a day of moves.
+		// A single spike and its return would outweigh a day of moves.
 		if net < inPlaceRatio*squares && largest < squares/10 {
 			e.mark(InPlace, hours[i-inPlaceHours+1].first, h.last)
 		}
 	}
 }
 
-// repeats marks minutes whose returns are those of an earlier stretch. Windows are compared by a rolling hash
-// (R. M. Karp, M. O. Rabin (1987), "Efficient randomized pattern-matching algorithms").
+// repeats marks minutes whose returns repeat an earlier stretch. Windows are compared by a rolling hash (R. M. Karp, M.
+// O. Rabin (1987), "Efficient randomized pattern-matching algorithms").
 func (e *examination) repeats() {
-	const base, stride = 0x9E3779B97F4A7C15, repeatMinutes / 2 // every stride-th window is kept, all are looked up
+	const base, stride = 0x9E3779B97F4A7C15, repeatMinutes / 2 // stores every stride-th window, looks up all
 	power := uint64(1)
 	for range repeatMinutes - 1 {
 		power *= base
@@ -473,7 +475,7 @@ func (e *examination) longestFrozen(q *Quality) {
 	}
 }
 
-// unmarked are the bars that are not marked; all of them as they are, when none is.
+// unmarked returns the bars that are not marked, or the original slice if none is.
 func (e *examination) unmarked() []Bar {
 	if !slices.ContainsFunc(e.kind, func(kind string) bool { return kind != "" }) {
 		return e.bars

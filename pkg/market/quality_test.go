@@ -13,7 +13,7 @@ import (
 
 const dayMinutes = 24 * 60
 
-// bars is a simulated market of 20 days, to be spoilt.
+// bars returns a simulated market of 20 days, to be damaged by the tests.
 func bars(t *testing.T) []market.Bar {
 	t.Helper()
 	sim, err := market.Simulate(market.SimulateOptions{Seed: 5, Days: 20})
@@ -23,14 +23,14 @@ func bars(t *testing.T) []market.Bar {
 	return sim.Series().Bars
 }
 
-// priced is the bar with one price and a quote around it.
+// priced returns the bar with one price and a quote around it.
 func priced(b market.Bar, mid, half float64) market.Bar {
 	b.Open, b.High, b.Low, b.Close, b.Bid, b.Ask = mid, mid, mid, mid, mid-half, mid+half
 	return b
 }
 
-// What no market made is found as what it is, wherever it stands, and is left out to within a few minutes.
-func TestExamineFindsWhatNoMarketMade(t *testing.T) {
+// Stretches that no market made are found with their kind, wherever they are, and left out to within a few minutes.
+func TestExamineFindsFrozenStretches(t *testing.T) {
 	const from, day = 7*dayMinutes + 311, dayMinutes
 	spoil := func(minutes int, price func(all []market.Bar, i int, frozen float64) market.Bar) func([]market.Bar) {
 		return func(all []market.Bar) {
@@ -70,12 +70,12 @@ func TestExamineFindsWhatNoMarketMade(t *testing.T) {
 		{"a line over a hole, on ticks", spoil(day, func(all []market.Bar, i int, p float64) market.Bar {
 			return priced(all[i], math.Round(2*(p+float64(i-from)*0.7))/2, 1)
 		}), market.OneWay, day},
-		{"the day before again", spoil(day, func(all []market.Bar, i int, _ float64) market.Bar {
+		{"the previous day repeated", spoil(day, func(all []market.Bar, i int, _ float64) market.Bar {
 			b := all[i-day]
 			b.Start = all[i].Start
 			return b
 		}), market.Repeated, day},
-		{"five hours again, an hour and a half later", spoil(300, func(all []market.Bar, i int, _ float64) market.Bar {
+		{"five hours repeated an hour and a half later", spoil(300, func(all []market.Bar, i int, _ float64) market.Bar {
 			b := all[i-390]
 			b.Start = all[i].Start
 			return b
@@ -94,12 +94,12 @@ func TestExamineFindsWhatNoMarketMade(t *testing.T) {
 					ours += s.Minutes
 				}
 			}
-			most := max(60, tt.minutes/8) // the ends of a stretch are not told from the market
+			most := max(60, tt.minutes/8) // the ends of a stretch look like the market
 			if found < tt.minutes-most || q.FrozenMinutes > tt.minutes+most || ours != q.FrozenMinutes {
-				t.Errorf("%d minutes are found as %s, %d in all, %d of them in the stretch of %d: %+v", found, tt.kind, q.FrozenMinutes, ours, tt.minutes, q.Frozen)
+				t.Errorf("%d minutes were found as %s, %d in all, %d of them in the stretch of %d: %+v", found, tt.kind, q.FrozenMinutes, ours, tt.minutes, q.Frozen)
 			}
 			if len(all)-len(kept) != q.FrozenMinutes {
-				t.Errorf("%d bars of %d are kept, and %d minutes are frozen", len(kept), len(all), q.FrozenMinutes)
+				t.Errorf("%d bars of %d were kept, with %d frozen minutes", len(kept), len(all), q.FrozenMinutes)
 			}
 		})
 	}
@@ -120,14 +120,14 @@ func TestExamineMeasures(t *testing.T) {
 			t.Errorf("%+v", q.LargestMove)
 		}
 	})
-	t.Run("a spike of 50 % in the high alone", func(t *testing.T) {
+	t.Run("a spike of 50 % only in the high", func(t *testing.T) {
 		all := slices.Clone(all)
 		all[700].High *= 1.5
 		if q, _ := market.Examine(all); q.LargestMove.Share < 0.45 || q.LargestMove.Time.UnixMilli() != all[700].Start {
 			t.Errorf("%+v", q.LargestMove)
 		}
 	})
-	t.Run("a split over a week-end", func(t *testing.T) {
+	t.Run("a split over a weekend", func(t *testing.T) {
 		all := slices.Delete(slices.Clone(all), 5*dayMinutes, 7*dayMinutes)
 		for i := range 5 * dayMinutes {
 			all[i] = priced(all[i], all[i].Close*2, 0.1)
@@ -148,8 +148,8 @@ func TestExamineMeasures(t *testing.T) {
 			t.Errorf("%+v", q)
 		}
 	})
-	t.Run("week-ends that an archive has filled with flat bars", func(t *testing.T) {
-		all := slices.Clone(all) // begins on a Monday
+	t.Run("weekends filled with flat bars by an archive", func(t *testing.T) {
+		all := slices.Clone(all) // starts on a Monday
 		for i := range all {
 			if minute := i % (7 * dayMinutes); minute >= 5*dayMinutes-120 && minute < 7*dayMinutes-120 {
 				all[i] = priced(all[i], all[i-1].Close, 1)
@@ -160,7 +160,7 @@ func TestExamineMeasures(t *testing.T) {
 			t.Errorf("%d kept: %+v", len(kept), q)
 		}
 	})
-	t.Run("one flat week-end of three is a frozen feed", func(t *testing.T) {
+	t.Run("one flat weekend of three is a frozen feed", func(t *testing.T) {
 		all := slices.Clone(all)
 		for i := 5*dayMinutes - 120; i < 7*dayMinutes-120; i++ {
 			all[i] = priced(all[i], all[i-1].Close, 1)
@@ -174,7 +174,7 @@ func TestExamineMeasures(t *testing.T) {
 			t.Errorf("%+v", q)
 		}
 	})
-	t.Run("all of it frozen", func(t *testing.T) {
+	t.Run("everything frozen", func(t *testing.T) {
 		all := slices.Clone(all)
 		for i := range all {
 			all[i] = priced(all[i], 7, 0.1)
@@ -185,7 +185,7 @@ func TestExamineMeasures(t *testing.T) {
 	})
 }
 
-// No real market is taken for a frozen one: crypto and FX, quotes and trades, coarse ticks, quiet nights, maintenance.
+// No real market counts as frozen: crypto and FX, quotes and trades, coarse ticks, quiet nights, maintenance.
 func TestExamineRealMarkets(t *testing.T) {
 	root := need.Data(t)
 	for _, tt := range []struct {

@@ -11,18 +11,18 @@ import (
 // Read reads the bars of one instrument from a file or a folder. The format is recognised by name and content:
 //
 //   - CSV, plain, gzip or zip, with a header: timestamp (or ts_ms, ts, open_time, time, datetime, date), open, high, low,
-//     close, and where they exist volume, bid and ask, in any order and case. Times are ISO 8601 or an epoch in s, ms, us
-//     or ns. The files of a folder become one series.
-//   - A pair of such files, one of the bid and one of the ask (named so), of which either may be named. The prices are
-//     the means of the sides. The high of the mid is not known exactly when only the highs of the sides are: (bid high +
-//     ask high)/2 is at or above it, because the sides need not have been highest at the same instant; likewise the low.
-//   - LEAN zips (QuantConnect), minutes or ticks, of forex and crypto: quotes, and where there are trades too, their
-//     volume. Days and minutes that have trades alone are left out, and counted, when the folder has quotes.
-//   - Captures of Binance's bookTicker and trade streams, by the time of receipt.
+//     close, and optionally volume, bid and ask, in any order and case. Times are ISO 8601 or an epoch in s, ms, us or ns.
+//     The files of a folder become one series.
+//   - A pair of such files, one named as the bid and one as the ask; either may be given. The prices are the means of the
+//     sides. The high of the mid is not known exactly if only the highs of the sides are: (bid high + ask high)/2 is at or
+//     above it, because the sides need not peak at the same instant. The same holds for the low.
+//   - LEAN zips (QuantConnect) of minutes or ticks, for forex and crypto: quotes, with the volume of trades if there are
+//     any. If the folder has quotes, days and minutes with only trades are left out and counted.
+//   - Captures of Binance's bookTicker and trade streams, by receive time.
 //   - Quotes (CSV with timestamp, bid, ask) as bars of their minutes: see BarBuilder.
 //
-// A folder with several instruments or kinds is an error that names the choices, unless opts.Symbol picks one. A row
-// that cannot be used is a *RowError, unless opts.MaxBadRows allows for it.
+// A folder with several instruments or kinds is an error that lists the choices, unless opts.Symbol picks one. A row
+// that cannot be used is a *RowError, unless opts.MaxBadRows allows it.
 func Read(path string, opts ReadOptions) (*Series, error) {
 	if err := opts.validate(); err != nil {
 		return nil, err
@@ -56,13 +56,13 @@ func Read(path string, opts ReadOptions) (*Series, error) {
 	}, nil
 }
 
-// Quotes is a set of single quotes of one instrument, on disk.
+// Quotes is a set of single quotes of one instrument on disk.
 type Quotes struct {
 	// Symbol is the instrument.
 	Symbol string
-	// Simulated says that no market made these quotes.
+	// Simulated reports that the quotes do not come from a real market.
 	Simulated bool
-	// Files and Dropped are as in Series, Crossed counts quotes; they are known when All has come to its end.
+	// Files and Dropped are as in Series, Crossed counts quotes; they are known once All has finished.
 	Files   []File
 	Dropped map[string]int
 	Crossed int
@@ -70,8 +70,8 @@ type Quotes struct {
 	opts    ReadOptions
 }
 
-// ReadQuotes opens the single quotes of a file or a folder, for sets that have them: LEAN tick zips, Binance captures and
-// CSV with timestamp, bid, ask (bid_size, ask_size). The choice within a folder is as in Read, among those sets alone.
+// ReadQuotes opens the single quotes of a file or a folder: LEAN tick zips, Binance captures and CSV with timestamp,
+// bid, ask (bid_size, ask_size). A folder's source is chosen as in Read, among these formats only.
 func ReadQuotes(path string, opts ReadOptions) (*Quotes, error) {
 	if err := opts.validate(); err != nil {
 		return nil, err
@@ -83,8 +83,8 @@ func ReadQuotes(path string, opts ReadOptions) (*Quotes, error) {
 	return &Quotes{Symbol: src.symbol, Simulated: src.simulated(), src: src, opts: opts}, nil
 }
 
-// All reads the quotes in order of time; several may have the same. An error is the last that it yields, with a zero
-// quote. Each call reads the files anew.
+// All yields the quotes in time order; several may have the same time. An error is the last element, with a zero quote.
+// Each call reads the files again.
 func (q *Quotes) All() iter.Seq2[Quote, error] {
 	return func(yield func(Quote, error) bool) {
 		r := newReading(q.src, q.opts)
@@ -108,7 +108,7 @@ func (q *Quotes) All() iter.Seq2[Quote, error] {
 	}
 }
 
-// errStopped says that the receiver wants no more quotes.
+// errStopped reports that the receiver wants no more quotes.
 var errStopped = errors.New("stopped")
 
 func (s source) simulated() bool {
@@ -120,7 +120,7 @@ func (s source) simulated() bool {
 	return false
 }
 
-// ignored are the columns that are in the headers and are not read.
+// ignored returns the header's columns that are not read.
 func (s source) ignored() []string {
 	var names []string
 	for _, f := range s.files {
@@ -144,7 +144,7 @@ type reading struct {
 	bad   badRows
 	// last is the time of the last row, in Unix milliseconds.
 	last int64
-	// line is the number of the line that is being read.
+	// line is the number of the current line.
 	line        int
 	done, total int64
 }
@@ -157,7 +157,7 @@ func newReading(src source, opts ReadOptions) *reading {
 	return r
 }
 
-// bars reads the bars of whatever kind the source is.
+// bars reads the bars, whatever the kind of the source.
 func (r *reading) bars() ([]Bar, error) {
 	switch {
 	case r.src.kind == kindBars:
@@ -179,7 +179,7 @@ func (r *reading) bars() ([]Bar, error) {
 	return bars, err
 }
 
-// quotes reads single quotes, and passes on trades (time and size) where the source has them.
+// quotes reads single quotes, and passes on trades (time and size) if the source has them.
 func (r *reading) quotes(yield func(Quote) bool, trade func(time int64, size float64)) error {
 	var decode func(f stored) func(line string) (Quote, bool, error)
 	switch r.src.kind {
@@ -213,8 +213,8 @@ func (r *reading) quotes(yield func(Quote) bool, trade func(time int64, size flo
 	return nil
 }
 
-// rows gives every row of a file to a function. A *RowError from it drops the row, as far as the options allow; any
-// other error ends the reading. At the end the file is noted with its digest.
+// rows calls row with every row of a file. A *RowError drops the row, as far as the options allow; any other error ends
+// the reading. At the end the file is recorded with its digest.
 func (r *reading) rows(f stored, row func(line string) error) error {
 	before := r.done
 	a, err := openArchive(f.path, r.opts.maxBytes(), func(n int64) { r.progress(min(r.done+n, before+f.size)) })
@@ -238,7 +238,7 @@ func (r *reading) rows(f stored, row func(line string) error) error {
 			return pathError(f.path, err)
 		}
 		r.line = l.no
-		if line == previous && f.kind != kindTick { // OANDA's ticks repeat: two changes within a millisecond, and back
+		if line == previous && f.kind != kindTick { // OANDA's ticks repeat if a price changes and returns within a millisecond
 			err = badRow(ReasonDuplicate, "repeats the row before it, byte for byte")
 		} else {
 			err = row(line)
@@ -257,7 +257,7 @@ func (r *reading) rows(f stored, row func(line string) error) error {
 	return nil
 }
 
-// heed counts a bad row, and passes every other error on.
+// heed counts a bad row, and returns every other error.
 func (r *reading) heed(err error) error {
 	var bad *RowError
 	if errors.As(err, &bad) {
@@ -272,7 +272,7 @@ func (r *reading) progress(done int64) {
 	}
 }
 
-// after holds the starts of bars to ascending order.
+// after checks that the starts of bars ascend.
 func (r *reading) after(start int64, column, text string) error {
 	switch {
 	case start == r.last:
@@ -287,9 +287,9 @@ func backwardsRow(time, last int64) error {
 	return badRow(ReasonBackwards, "goes back in time: it is of "+utc(time)+", the row before of "+utc(last))
 }
 
-// checkMinutes finds bars that are longer than a minute, which their times alone do not show.
+// checkMinutes finds bars that are longer than a minute, which single times do not show.
 func checkMinutes(bars []Bar) error {
-	const enough = 10 // fewer could be a minute here and there
+	const enough = 10 // fewer could be isolated minutes
 	if len(bars) < enough {
 		return nil
 	}
@@ -304,13 +304,13 @@ func checkMinutes(bars []Bar) error {
 }
 
 const (
-	// strayGapMS is how far from the rest a stray row is, at least, and strayBars how many stand together at most: an hour
-	// less one minute. The set as a whole must have more.
+	// strayGapMS is the smallest distance of a stray row from the rest, and strayBars the largest number that stand
+	// together: one minute less than an hour. The set as a whole must have more.
 	strayGapMS = 31 * 24 * 60 * MinuteMS
 	strayBars  = 59
 )
 
-// withoutStrays finds the bars that stand alone, more than a month from all others: their time is wrong. They are bad rows.
+// withoutStrays finds isolated bars, more than a month from all others: their time is wrong. They are bad rows.
 func (r *reading) withoutStrays(bars []Bar) ([]Bar, error) {
 	type group struct{ from, to int }
 	var groups []group

@@ -14,16 +14,16 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/testkit/need"
 )
 
-// dataDir is the folder of the real sets; tests of them are skipped without it.
+// dataDir returns the folder of the real data sets; tests that need them skip if it is not set.
 func dataDir(t testing.TB) string {
 	t.Helper()
 	return need.Data(t)
 }
 
-// mid is in floating point, unlike the arithmetic of Go's constants.
+// mid uses floating point, unlike Go's constant arithmetic.
 func mid(bid, ask float64) float64 { return (bid + ask) / 2 }
 
-// manifest is MANIFEST.csv of the sets: lines and digest by path.
+// manifest is MANIFEST.csv of the data sets: lines and digest by path.
 type manifest map[string]struct {
 	lines  int
 	sha256 string
@@ -53,7 +53,7 @@ func readManifest(t *testing.T, dir string) manifest {
 	return m
 }
 
-// lines is the sum of the lines of the files that begin and end so.
+// lines returns the total lines of the files with that prefix and suffix.
 func (m manifest) lines(folder, suffix string) int {
 	n := 0
 	for path, e := range m {
@@ -278,7 +278,8 @@ func TestReadSetsReference(t *testing.T) {
 	}
 }
 
-// A row whose time is wrong by years would make a hole of years: it is named and refused, or left out when that is allowed.
+// A row whose time is wrong by years would create a hole of years. It is named and refused, or left out if that is
+// allowed.
 func TestReadRefusesStrayRows(t *testing.T) {
 	start := time.Date(2024, 5, 1, 0, 0, 0, 0, time.UTC)
 	row := func(at time.Time) string { return at.Format("2006-01-02 15:04:05") + ",10,10,10,10\n" }
@@ -286,7 +287,7 @@ func TestReadRefusesStrayRows(t *testing.T) {
 	for i := range 200 {
 		sound.WriteString(row(start.Add(time.Duration(i) * time.Minute)))
 	}
-	var later strings.Builder // a second day, years later, is data
+	var later strings.Builder // a second day years later is valid data
 	for i := range 60 {
 		later.WriteString(row(start.AddDate(2, 0, 0).Add(time.Duration(i) * time.Minute)))
 	}
@@ -319,7 +320,7 @@ func TestReadRefusesStrayRows(t *testing.T) {
 	}
 }
 
-// Columns of a file that are not read are named, so that nobody believes that a label or a feature of theirs was used.
+// Ignored columns of a file are listed, so that nobody believes that their labels or features were used.
 func TestReadNamesIgnoredColumns(t *testing.T) {
 	rows := func(header, cells string) string {
 		var b strings.Builder

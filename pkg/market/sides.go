@@ -2,7 +2,7 @@ package market
 
 import "fmt"
 
-// sided is a bar of one side, and where it was found.
+// sided is a bar of one side with its position in the file.
 type sided struct {
 	Bar
 	file string
@@ -26,9 +26,9 @@ func (r *reading) barsOfSides() ([]Bar, error) {
 		switch {
 		case len(pair) == 1:
 			other := map[string]string{"bid": "ask", "ask": "bid"}[pair[0].side]
-			return nil, fmt.Errorf("%s: has only the %s; the file of the %s is not beside it", pair[0].path, pair[0].side, other)
+			return nil, fmt.Errorf("%s: has only the %s; there is no file of the %s in the same folder", pair[0].path, pair[0].side, other)
 		case len(pair) > 2 || pair[0].side == pair[1].side:
-			return nil, fmt.Errorf("%s: is there twice, the other is %s; remove one", pair[0].path, pair[1].path)
+			return nil, fmt.Errorf("%s: is the same side as %s; remove one", pair[0].path, pair[1].path)
 		case pair[0].side == "ask":
 			pair[0], pair[1] = pair[1], pair[0]
 		}
@@ -73,7 +73,7 @@ func (r *reading) side(f stored) ([]sided, error) {
 	return bars, err
 }
 
-// join makes bars of the mid of the minutes that both sides have. A minute that only one has is a bad row.
+// join makes mid bars for the minutes that both sides have. A minute that only one side has is a bad row.
 func (r *reading) join(bid, ask []sided) ([]Bar, error) {
 	keep := r.opts.keepCrossed(true)
 	var bars []Bar
@@ -113,7 +113,7 @@ func oneSided(s sided, missing string) *RowError {
 	}
 }
 
-// midBar is the bar of the mid of a bid bar and an ask bar of one minute. Volumes add up.
+// midBar returns the mid bar of a bid bar and an ask bar of one minute. Volumes add up.
 func midBar(bid, ask Bar) Bar {
 	return Bar{
 		Start: bid.Start,

@@ -62,8 +62,8 @@ func TestReadSideAlone(t *testing.T) {
 		opts ReadOptions
 		want string
 	}{
-		{"set/abc-bid.csv", ReadOptions{}, "set/abc-bid.csv: has only the bid; the file of the ask is not beside it"},
-		{"set", ReadOptions{Symbol: "other"}, "set/other-ask.csv: has only the ask; the file of the bid is not beside it"},
+		{"set/abc-bid.csv", ReadOptions{}, "set/abc-bid.csv: has only the bid; there is no file of the ask in the same folder"},
+		{"set", ReadOptions{Symbol: "other"}, "set/other-ask.csv: has only the ask; there is no file of the bid in the same folder"},
 	}
 	for _, tt := range tests {
 		if _, err := Read(tt.path, tt.opts); err == nil || err.Error() != tt.want {
@@ -72,7 +72,7 @@ func TestReadSideAlone(t *testing.T) {
 	}
 	store(t, "set/abc-ask.csv", sideHeader+"2024-01-02 00:00:00,10,12,9,11\n")
 	store(t, "set/abc-ask.csv.gz", gzipped(t, sideHeader+"2024-01-02 00:00:00,10,12,9,11\n"))
-	if _, err := Read("set", ReadOptions{Symbol: "ABC"}); err == nil || !strings.Contains(err.Error(), "is there twice") {
-		t.Errorf("got %v, want that a side is there twice", err)
+	if _, err := Read("set", ReadOptions{Symbol: "ABC"}); err == nil || !strings.Contains(err.Error(), "is the same side as") {
+		t.Errorf("got %v, want an error about the same side", err)
 	}
 }

@@ -9,29 +9,29 @@ import (
 	"time"
 )
 
-// SimulateOptions says what market to make up. The zero value is the default market.
+// SimulateOptions describe the simulated market. The zero value is the default market.
 type SimulateOptions struct {
 	// Seed determines every number. The same seed and options give the same quotes.
 	Seed uint64
-	// Days is the length in days of 24 hours, 1 to 3660. 0 is 42.
+	// Days is the length in days of 24 hours, 1 to 3660. 0 means 42.
 	Days int
-	// Start is the first instant, on a minute. The zero time is 2025-01-06 00:00 UTC, a Monday.
+	// Start is the first instant, on a minute. The zero time means 2025-01-06 00:00 UTC, a Monday.
 	Start time.Time
-	// Symbol is the instrument. Empty is "SIM-PERP".
+	// Symbol is the instrument. Empty means "SIM-PERP".
 	Symbol string
-	// StartPrice is the mid at Start. 0 is 50,000.
+	// StartPrice is the mid at Start. 0 means 50,000.
 	StartPrice float64
-	// TickSize is what prices are multiples of, at most a thousandth of StartPrice. 0 is 0.5.
+	// TickSize is the price step, at most a thousandth of StartPrice. 0 means 0.5.
 	TickSize float64
-	// Drift changes the regime for a while. The zero value does not.
+	// Drift changes the regime for some days. The zero value changes nothing.
 	Drift Drift
 }
 
-// Drift is an episode of another regime. Times of quotes, and all that comes before it, are as without it.
+// Drift is a period with another regime. It does not change the times of quotes, nor anything before it.
 type Drift struct {
-	// Day is the day on which it begins, 0 the first. Days is its length; 0 is until the end.
+	// Day is the day on which the drift starts, 0 for the first. Days is its length; 0 means until the end.
 	Day, Days int
-	// Volatility and Spread multiply volatility and spread, each alone. 0 is 1.
+	// Volatility and Spread multiply volatility and spread independently. 0 means 1.
 	Volatility, Spread float64
 }
 
@@ -82,20 +82,19 @@ func (o SimulateOptions) validate() error {
 	return nil
 }
 
-// Simulation is a made-up market. It holds no quotes: they are made as they are asked for, the same each time.
+// Simulation is a simulated market. It stores no quotes: they are generated on demand, the same each time.
 type Simulation struct {
 	opts SimulateOptions
 }
 
-// Simulate prepares a market. It fails when an option is out of its range.
+// Simulate prepares a market. It returns an error if an option is out of range.
 //
-// The market has what matters of the stylised facts of real ones (Cont 2001): heavy tails, volatility that clusters on
-// two scales, jumps that come in clusters, sessions, a spread that follows volatility, and bounce. volatility.go has the
-// processes and their sources. The direction of its prices cannot be predicted; their volatility can, about as well as
-// that of real markets.
+// The market has the main stylised facts of real ones (Cont 2001): heavy tails, volatility clustering on two scales,
+// clustered jumps, sessions, a spread that follows volatility, and bounce. volatility.go has the processes and their
+// sources. The direction of prices cannot be predicted; their volatility can, about as well as in real markets.
 //
-// The same options give the same quotes, bit for bit, on one platform; on others too as long as math.Exp and math.Log
-// round alike. Prices are rounded to ticks, so that a difference in a last bit hardly ever shows.
+// The same options give bit-identical quotes on one platform, and on others as long as math.Exp and math.Log round
+// alike. Prices are rounded to ticks, so a difference in a last bit hardly ever shows.
 func Simulate(opts SimulateOptions) (*Simulation, error) {
 	opts = opts.withDefaults()
 	if err := opts.validate(); err != nil {
@@ -104,10 +103,10 @@ func Simulate(opts SimulateOptions) (*Simulation, error) {
 	return &Simulation{opts: opts}, nil
 }
 
-// Symbol is the instrument.
+// Symbol returns the instrument.
 func (s *Simulation) Symbol() string { return s.opts.Symbol }
 
-// Series makes the bars of exactly the quotes of Quotes. Volumes are 0: the simulation has no trades.
+// Series returns the bars of exactly the quotes of Quotes. Volumes are 0: the simulation has no trades.
 func (s *Simulation) Series() *Series {
 	series := &Series{Symbol: s.opts.Symbol, Simulated: true, Bars: make([]Bar, 0, s.opts.Days*24*60)}
 	var b BarBuilder
@@ -122,7 +121,7 @@ func (s *Simulation) Series() *Series {
 	return series
 }
 
-// Quotes makes the quotes in order of time: at least one a minute, four on average, more in busy times, no two in the
+// Quotes yields the quotes in time order: at least one a minute, four on average, more in busy times, and no two in the
 // same millisecond.
 func (s *Simulation) Quotes() iter.Seq[Quote] {
 	return func(yield func(Quote) bool) {
@@ -154,7 +153,7 @@ func (s *Simulation) Quotes() iter.Seq[Quote] {
 	}
 }
 
-// at is the regime of a minute.
+// at returns the regime of a minute.
 func (d Drift) at(minute int) Drift {
 	day := minute / (24 * 60)
 	if day >= d.Day && (d.Days == 0 || day < d.Day+d.Days) {
@@ -163,7 +162,7 @@ func (d Drift) at(minute int) Drift {
 	return Drift{Volatility: 1, Spread: 1}
 }
 
-// quotesAMinute draws how many quotes a minute has, 1 to 40: activity goes with volatility.
+// quotesAMinute draws the number of quotes in a minute, 1 to 40: activity grows with volatility.
 func quotesAMinute(rng *rand.Rand, state volState) int {
 	mean := 3 * math.Exp(min(0.5*state.log, 2))
 	n, limit, product := 1, math.Exp(-mean), rng.Float64()
@@ -182,7 +181,7 @@ func spacings(rng *rand.Rand, n int, into []float64) []float64 {
 		into, sum = append(into, gap), sum+gap
 	}
 	for i := range into {
-		into[i] /= sum * (1 + 1e-3) // the last instant stays clear of the next minute, with room for 40 pushed apart
+		into[i] /= sum * (1 + 1e-3) // keeps the last instant within the minute, with room to separate 40 quotes
 	}
 	return into
 }
@@ -190,15 +189,15 @@ func spacings(rng *rand.Rand, n int, into []float64) []float64 {
 // book is the top of the book around a price that moves without memory.
 type book struct {
 	rng *rand.Rand
-	// price is the log of the efficient price, noise the deviation of the mid from it and spread that of the log spread
-	// from what volatility explains; both revert.
+	// price is the log of the efficient price, noise the deviation of the mid from it, and spread the deviation of the
+	// log spread from what volatility explains; both revert.
 	price, noise, spread float64
 	perUnit, tick        float64
 }
 
 const (
-	// The spread at ordinary volatility, and how it goes with volatility: ln spread = ln spreadBP + 0.6 ln volatility +
-	// noise. Wider spreads in volatile times are what inventory and information models say and what is measured
+	// The spread at ordinary volatility, and its dependence on volatility: ln spread = ln spreadBP + 0.6 ln volatility
+	// + noise. Inventory and information models predict wider spreads in volatile times, and measurements confirm them
 	// (Bollerslev and Melvin 1994).
 	spreadBP       = 1.2
 	spreadResponse = 0.6
@@ -209,14 +208,14 @@ const (
 
 func newBook(rng *rand.Rand, opts SimulateOptions) *book {
 	b := &book{rng: rng, price: math.Log(opts.StartPrice), tick: opts.TickSize}
-	// Dividing by a whole number of ticks per unit gives 50000.1 where multiplying by 0.1 gives 50000.100000000006.
+	// Dividing by a whole number of ticks per unit gives 50000.1; multiplying by 0.1 gives 50000.100000000006.
 	if per := math.Round(1 / opts.TickSize); per >= 1 && math.Abs(per*opts.TickSize-1) < 1e-12 {
 		b.perUnit = per
 	}
 	return b
 }
 
-// move lets the efficient price move for a share of a minute.
+// move moves the efficient price for a share of a minute.
 func (b *book) move(sigmaBP, share float64) {
 	b.price += float64(sigmaBP * 1e-4 * math.Sqrt(share) * b.rng.NormFloat64())
 }
@@ -227,7 +226,7 @@ func (b *book) quote(at int64, state volState, regime Drift) Quote {
 	widthBP := spreadBP * math.Exp(float64(spreadResponse*state.log)+b.spread) * regime.Spread
 	mid := math.Exp(b.price + float64(b.noise*widthBP*1e-4))
 	half := mid * widthBP * 0.5e-4
-	// Rounding outwards, as a maker does, keeps bid below ask.
+	// Rounding outwards, as a market maker does, keeps bid below ask.
 	bid := max(1, math.Floor((mid-half)/b.tick))
 	ask := max(bid+1, math.Ceil((mid+half)/b.tick))
 	return Quote{Time: at, Bid: b.toPrice(bid), Ask: b.toPrice(ask), BidSize: b.size(), AskSize: b.size()}
@@ -245,8 +244,8 @@ func (b *book) size() float64 {
 	return math.Round(math.Exp(b.rng.NormFloat64())*1000+1) / 1000
 }
 
-// ar1 is the next value of a process with the given standard deviation and autocorrelation. The conversions keep the
-// compiler from fusing product and sum, which it does on some platforms and which rounds differently.
+// ar1 returns the next value of a process with the given standard deviation and autocorrelation. The conversions keep
+// the compiler from fusing product and sum, which rounds differently on some platforms.
 func ar1(rng *rand.Rand, x, persistence, sd float64) float64 {
 	return float64(persistence*x) + float64(sd*math.Sqrt(1-float64(persistence*persistence))*rng.NormFloat64())
 }

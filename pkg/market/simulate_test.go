@@ -22,7 +22,7 @@ func mustSimulate(t testing.TB, opts SimulateOptions) *Simulation {
 	return s
 }
 
-// written is the quotes and bars of a simulation as files.
+// written returns the quotes and bars of a simulation as files.
 func written(t testing.TB, s *Simulation) string {
 	t.Helper()
 	var b bytes.Buffer
@@ -45,14 +45,14 @@ func TestSimulateSameSeedSameBytes(t *testing.T) {
 		t.Error("another seed gave the same bytes")
 	}
 	longer := written(t, mustSimulate(t, SimulateOptions{Seed: 7, Days: 3}))
-	const quotes = 10_000 // bytes that are surely of the first day
+	const quotes = 10_000 // these bytes are certainly part of the first day
 	if one[:quotes] != longer[:quotes] {
-		t.Error("a longer market begins differently")
+		t.Error("a longer market starts differently")
 	}
 }
 
 func TestSimulateGolden(t *testing.T) {
-	// A change of this digest changes every figure that was made with the simulator: say so in CHANGELOG.
+	// If this digest changes, every figure made with the simulator changes: say so in CHANGELOG.
 	const want = "9289f091fbbc877c1bfd027bbf3033c2bb0af684925a356cfb72047ecbd395c0"
 	sum := sha256.Sum256([]byte(written(t, mustSimulate(t, SimulateOptions{Seed: 1, Days: 1}))))
 	if got := hex.EncodeToString(sum[:]); got != want {
@@ -69,7 +69,7 @@ func TestSimulateOptions(t *testing.T) {
 		{"negative days", SimulateOptions{Days: -1}, "simulate: days -1: expected 1 to 3660"},
 		{"too many days", SimulateOptions{Days: 4000}, "simulate: days 4000: expected 1 to 3660"},
 		{"half a minute", SimulateOptions{Start: time.Unix(1736121630, 0).UTC()}, "expected a whole minute"},
-		{"before time", SimulateOptions{Start: time.Date(1960, 1, 1, 0, 0, 0, 0, time.UTC)}, "expected 1973 to 2189"},
+		{"too early", SimulateOptions{Start: time.Date(1960, 1, 1, 0, 0, 0, 0, time.UTC)}, "expected 1973 to 2189"},
 		{"price", SimulateOptions{StartPrice: -5}, "simulate: start price -5: expected 1e-6 to 1e9"},
 		{"price not a number", SimulateOptions{StartPrice: math.NaN()}, "simulate: start price NaN: expected 1e-6 to 1e9"},
 		{"coarse ticks", SimulateOptions{TickSize: 100}, "simulate: tick size 100: expected 1e-8 to 1e-3 of the start price 50000"},

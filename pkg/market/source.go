@@ -13,16 +13,16 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/durable"
 )
 
-// source is the files of one instrument in one folder, of one kind, in order of time.
+// source holds the files of one instrument in one folder, of one kind, in time order.
 type source struct {
-	// folder is relative to the one that was named, with slashes, empty for that folder itself.
+	// folder is relative to the named folder, with slashes; empty for that folder itself.
 	folder string
 	symbol string
 	kind   kind
 	files  []stored
 }
 
-// find finds the one source that a path names. wanted says which kinds will do.
+// find finds the single source that a path names. wanted reports which kinds are acceptable.
 func find(root string, opts ReadOptions, wanted func(kind) bool) (source, error) {
 	info, err := os.Stat(root)
 	if err != nil {
@@ -50,7 +50,7 @@ func find(root string, opts ReadOptions, wanted func(kind) bool) (source, error)
 	}
 	for _, u := range unknown {
 		if u.folder == chosen.folder {
-			return source{}, u.err // half a set must not pass for the whole
+			return source{}, u.err // an incomplete set must not be taken for a complete one
 		}
 	}
 	return chosen, nil
@@ -75,13 +75,13 @@ func findFile(file string, opts ReadOptions, wanted func(kind) bool) (source, er
 	return found, nil
 }
 
-// unread is a file of a folder that could not be recognised.
+// unread is a file in a folder that could not be recognised.
 type unread struct {
 	folder string
 	err    error
 }
 
-// findAll finds every source in a folder and the folders within.
+// findAll finds every source in a folder and its subfolders.
 func findAll(root string, opts ReadOptions) ([]source, []unread, error) {
 	type key struct {
 		folder, symbol string
@@ -90,7 +90,7 @@ func findAll(root string, opts ReadOptions) ([]source, []unread, error) {
 	found := map[key]*source{}
 	var all []*source
 	var unknown []unread
-	top := root + string(filepath.Separator) // so that a link to a folder is followed
+	top := root + string(filepath.Separator) // follows a link to a folder
 	entries := 0
 	err := filepath.WalkDir(top, func(p string, d fs.DirEntry, err error) error {
 		entries++
@@ -111,7 +111,7 @@ func findAll(root string, opts ReadOptions) ([]source, []unread, error) {
 		s, err := inspect(p, opts)
 		if err != nil {
 			unknown = append(unknown, unread{folder, err})
-			return nil //nolint:nilerr // what cannot be read is named at the end, once all files have been looked at
+			return nil //nolint:nilerr // unreadable files are reported at the end
 		}
 		k := key{folder, s.symbol, s.kind}
 		if found[k] == nil {
@@ -132,7 +132,7 @@ func findAll(root string, opts ReadOptions) ([]source, []unread, error) {
 	return sources, unknown, nil
 }
 
-// isData says whether a file of a folder could hold data. A manifest lists the data and is none.
+// isData reports whether a file of a folder could hold data. A manifest only lists data.
 func isData(p string, d fs.DirEntry) bool {
 	if d.Type()&fs.ModeSymlink != 0 {
 		info, err := os.Stat(p)
@@ -157,7 +157,7 @@ func relativeFolder(root, p string) string {
 	return filepath.ToSlash(rel)
 }
 
-// sort puts the files in the order of their first rows, or of their names when one cannot be read.
+// sort orders the files by their first rows, or by name if one cannot be read.
 func (s *source) sort() {
 	byTime := !slices.ContainsFunc(s.files, func(f stored) bool { return f.first == 0 })
 	slices.SortStableFunc(s.files, func(a, b stored) int {
@@ -168,13 +168,13 @@ func (s *source) sort() {
 	})
 }
 
-// names are all that a source answers to, the shortest first.
+// names returns all names of a source, the shortest first.
 func (s source) names() []string {
 	k := string(s.kind)
 	return []string{s.symbol, s.folder, path.Join(s.symbol, k), path.Join(s.folder, s.symbol), path.Join(s.folder, s.symbol, k)}
 }
 
-// choose picks the source that the name names, or the only one.
+// choose returns the source with that name, or the only one.
 func choose(sources []source, name string) (source, error) {
 	matching := sources
 	if name != "" {
@@ -201,7 +201,7 @@ func ofName(name string) string {
 	return fmt.Sprintf(" of %q", name)
 }
 
-// choices gives each source the shortest name that no other answers to.
+// choices returns, for each source, the shortest name that no other source has.
 func choices(sources []source) []string {
 	count := map[string]int{}
 	for _, s := range sources {
@@ -223,7 +223,7 @@ func choices(sources []source) []string {
 	return shortest
 }
 
-// otherSide finds the ask file of a bid file, or the reverse, in the same folder.
+// otherSide finds the ask file for a bid file, or the reverse, in the same folder.
 func otherSide(s stored, opts ReadOptions) (stored, error) {
 	entries, err := durable.ReadDir(filepath.Dir(s.path), durable.MaxEntries)
 	if err != nil {
@@ -241,10 +241,10 @@ func otherSide(s stored, opts ReadOptions) (stored, error) {
 			return o, nil
 		}
 	}
-	return stored{}, fmt.Errorf("%s: has only the %s; the file of the %s is not beside it", s.path, s.side, wantSide)
+	return stored{}, fmt.Errorf("%s: has only the %s; there is no file of the %s in the same folder", s.path, s.side, wantSide)
 }
 
-// sideless is what the names of both sides have in common.
+// sideless returns what the names of both sides have in common.
 func sideless(name, side string) string {
 	name = strings.ToLower(strings.TrimSuffix(name, filepath.Ext(name)))
 	return strings.ReplaceAll(name, side, "*")

@@ -33,7 +33,7 @@ func TestReadFolderChoices(t *testing.T) {
 	}
 }
 
-// bars are n rows from a minute of 2024-01-02.
+// barRows returns n rows starting at a minute of 2024-01-02.
 func barRows(from, n int) string {
 	var b strings.Builder
 	b.WriteString("timestamp,open,high,low,close\n")
@@ -53,7 +53,7 @@ func TestReadFolder(t *testing.T) {
 	}{
 		{"one series of files", map[string]string{"abc-2.csv": barRows(0, 3), "abc-1.csv": barRows(3, 4)}, ReadOptions{}, 7, ""},
 		{"overlap", map[string]string{"abc-1.csv": barRows(0, 3), "abc-2.csv": barRows(2, 3)}, ReadOptions{}, 0, `abc-2.csv:2: column "timestamp": "2024-01-02 00:02:00" is the minute of the row before`},
-		{"overlap allowed for", map[string]string{"abc-1.csv": barRows(0, 3), "abc-2.csv": barRows(2, 3)}, ReadOptions{MaxBadRows: 1}, 5, ""},
+		{"overlap allowed", map[string]string{"abc-1.csv": barRows(0, 3), "abc-2.csv": barRows(2, 3)}, ReadOptions{MaxBadRows: 1}, 5, ""},
 		{"two instruments", map[string]string{"abc.csv": barRows(0, 3), "xyz.csv": barRows(0, 4)}, ReadOptions{}, 0, "set: there are several; name one: ABC, XYZ"},
 		{"one of two", map[string]string{"abc.csv": barRows(0, 3), "xyz.csv": barRows(0, 4)}, ReadOptions{Symbol: "xyz"}, 4, ""},
 		{"bars and quotes", map[string]string{"abc-bars.csv": barRows(0, 3), "abc-quotes.csv": "ts,bid,ask\n1704153600,1,1\n"}, ReadOptions{}, 0, "set: there are several; name one: ABC/bars, ABC/quotes"},
@@ -61,7 +61,7 @@ func TestReadFolder(t *testing.T) {
 		{"one file unknown", map[string]string{"abc-1.csv": barRows(0, 3), "abc-2.csv": "a,b\n1,2\n"}, ReadOptions{}, 0, "abc-2.csv: unknown format"},
 		{"only unknown", map[string]string{"abc-2.csv": "a,b\n1,2\n"}, ReadOptions{}, 0, "abc-2.csv: unknown format"},
 		{"no data", map[string]string{"README.md": "x", ".hidden.csv": "x", "MANIFEST.csv": "path\n"}, ReadOptions{}, 0, "set: the folder has no data files (.csv, .gz, .zip)"},
-		{"other files beside", map[string]string{"README.md": "x", ".git/x.csv": "x", "MANIFEST.csv": "path\n", "abc.csv": barRows(0, 3)}, ReadOptions{}, 3, ""},
+		{"other files in the folder", map[string]string{"README.md": "x", ".git/x.csv": "x", "MANIFEST.csv": "path\n", "abc.csv": barRows(0, 3)}, ReadOptions{}, 3, ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -7,13 +7,13 @@ import (
 	"testing"
 )
 
-// facts are the stylised facts of a market, of one-minute returns in basis points.
+// facts are the stylised facts of one-minute returns, in basis points.
 type facts struct {
 	kurtosis       float64
 	clustering     [3]float64 // autocorrelation of |r| at 1, 15 and 60 minutes
-	direction      float64    // autocorrelation of r at 5 minutes: about none
+	direction      float64    // autocorrelation of r at 5 minutes: about zero
 	spreadVol      float64    // correlation of ln spread with ln volatility of the last hour
-	peakOverTrough float64    // mean |r| of the busiest hour of the day over that of the quietest
+	peakOverTrough float64    // mean |r| of the busiest hour of the day divided by that of the quietest
 	forecastAUC    float64
 	sigma          float64
 }
@@ -53,7 +53,7 @@ func factsOf(bars []Bar) facts {
 	return f
 }
 
-// hourVolatility is the root mean square of the last 60 returns.
+// hourVolatility returns the root mean square of the last 60 returns.
 func hourVolatility(r []float64) []float64 {
 	vol := make([]float64, len(r))
 	sum := 0.0
@@ -67,8 +67,8 @@ func hourVolatility(r []float64) []float64 {
 	return vol
 }
 
-// forecastAUC is how well vol1m/sigma_ref orders the label of DESIGN section 6: c is the 0.72 quantile of all rows, and
-// sigma_ref the median of the last seven days' volatilities.
+// forecastAUC returns how well vol1m/sigma_ref ranks the label of DESIGN section 6: c is the 0.72 quantile of all rows,
+// and sigma_ref the median of the last seven days' volatilities.
 func forecastAUC(bars []Bar, vol []float64) float64 {
 	const day = 24 * 60
 	type row struct{ score, move float64 }

@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// comment is the first line of our own CSV files. It carries what the columns cannot: the symbol, and that the numbers
-// are simulated, so that what is made up is never taken for a market.
+// comment is the first line of our own CSV files. It carries what the columns cannot: the symbol, and whether the
+// numbers are simulated, so that simulated data is never mistaken for a market.
 type comment struct {
 	symbol    string
 	simulated bool
@@ -26,7 +26,7 @@ func (c comment) String() string {
 	return fmt.Sprintf("%s source=%s symbol=%q", commentStart, source, c.symbol)
 }
 
-// parseComment reads a comment line of ours; other comments are not ok.
+// parseComment reads one of our comment lines; it reports false for other comments.
 func parseComment(line string) (comment, bool) {
 	rest, ok := strings.CutPrefix(line, commentStart+" source=")
 	source, quoted, named := strings.Cut(rest, " symbol=")
@@ -34,8 +34,8 @@ func parseComment(line string) (comment, bool) {
 	return comment{symbol: symbol, simulated: source == "simulated"}, ok && named && err == nil
 }
 
-// WriteBars writes a series as the CSV that Read takes: ts_ms (Unix milliseconds UTC, start of the minute), open, high,
-// low, close, bid, ask, volume; bid and ask are empty where there is no quote. Read gives back exactly the same numbers.
+// WriteBars writes a series as CSV for Read: ts_ms (Unix milliseconds UTC, start of the minute), open, high, low,
+// close, bid, ask, volume; bid and ask are empty if there is no quote. Read returns exactly the same numbers.
 func WriteBars(w io.Writer, s *Series) error {
 	b := bufio.NewWriter(w)
 	fmt.Fprintf(b, "%v\nts_ms,open,high,low,close,bid,ask,volume\n", comment{s.Symbol, s.Simulated})
@@ -57,8 +57,8 @@ func WriteBars(w io.Writer, s *Series) error {
 	return nil
 }
 
-// WriteQuotes writes quotes as the CSV that ReadQuotes takes: ts_ms (Unix milliseconds UTC), bid, ask, bid_size,
-// ask_size. ReadQuotes gives back exactly the same numbers.
+// WriteQuotes writes quotes as CSV for ReadQuotes: ts_ms (Unix milliseconds UTC), bid, ask, bid_size, ask_size.
+// ReadQuotes returns exactly the same numbers.
 func WriteQuotes(w io.Writer, symbol string, simulated bool, quotes iter.Seq[Quote]) error {
 	b := bufio.NewWriter(w)
 	fmt.Fprintf(b, "%v\nts_ms,bid,ask,bid_size,ask_size\n", comment{symbol, simulated})
@@ -76,7 +76,7 @@ func WriteQuotes(w io.Writer, symbol string, simulated bool, quotes iter.Seq[Quo
 	return nil
 }
 
-// appendNumbers appends each number with a comma before it, in the shortest form that reads back as the same.
+// appendNumbers appends each number after a comma, in the shortest form that reads back unchanged.
 func appendNumbers(line []byte, numbers ...float64) []byte {
 	for _, x := range numbers {
 		line = strconv.AppendFloat(append(line, ','), x, 'g', -1, 64)

@@ -66,11 +66,11 @@ func TestWriteQuotesRoundTrip(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !slices.Equal(bars.Bars, sim.Series().Bars) || !bars.Simulated {
-		t.Error("the bars of the quotes on disk are not those of the simulation")
+		t.Error("the bars of the quotes on disk differ from the simulation's")
 	}
 }
 
-// full is a writer without room.
+// full is a writer without space.
 type full struct{}
 
 var errFull = errors.New("disk full")

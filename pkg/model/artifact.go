@@ -1,20 +1,20 @@
-// Package model holds what a model is: its parameters, its files with their digests, the registry folder that keeps
-// them, and the scorers that use them.
+// Package model defines models: their parameters, their files with digests, the registry that keeps them, and their
+// scorers.
 //
 // A model is a folder:
 //
 //	model.json     the parameters and the schema they need; its SHA-256 is the model's digest
-//	baseline.json  the production heuristic that was fitted to the same training window
+//	baseline.json  the production heuristic, fitted to the same training window
 //	golden.json    market states with the scores that the model must give them
-//	reference.json the drift profile: how inputs and score were distributed on the training window, if it has one
+//	reference.json the drift profile: how inputs and score were distributed on the training window (optional)
 //	ensemble       the trees as LightGBM or XGBoost wrote them, for a model of that family
-//	release.json   how it came to be released under its version, if it was
-//	offline_report.json  its evaluation out of time, as evidence; models of older versions have none
+//	release.json   how it was released under its version (optional)
+//	offline_report.json  its out-of-time evaluation, as evidence; models of older versions have none
 //	manifest.json  digests of the files above, and where the model comes from
-//	manifest.sig   who vouches for the manifest, and so for all of it, if somebody does
+//	manifest.sig   the signature of the manifest, which covers all files (optional)
 //
-// Nothing in a folder is ever changed once it is registered, but for the signature, which is added later and covered by no
-// digest. A folder in which a digest, the schema or a golden score does not hold is not loaded.
+// Nothing in a folder changes once it is registered, except the signature, which is added later and has no digest. A
+// folder whose digests, schema or golden scores do not match is not loaded.
 package model
 
 import (
@@ -42,7 +42,7 @@ const (
 	GoldenFile    = "golden.json"
 	ReferenceFile = "reference.json"
 	EnsembleFile  = "ensemble"
-	// OfflineFile is the model's own offline evaluation, in the form of the evidence file of that name.
+	// OfflineFile is the model's own offline evaluation, in the format of the evidence file with that name.
 	OfflineFile  = "offline_report.json"
 	ManifestFile = "manifest.json"
 
@@ -50,37 +50,39 @@ const (
 	manifestFormat = "greenlight/manifest/v1"
 	baselineFormat = "greenlight/baseline/v1"
 
-	// maxFile bounds what is read of a file with parameters, vectors or bins, in bytes, and maxSmall what is read of the
-	// others, of which a list of models reads one each.
+	// maxFile limits, in bytes, what is read of a file with parameters, vectors or bins. maxSmall limits the others; a
+	// list of models reads one of those per model.
 	maxFile, maxSmall = 64 << 20, 1 << 20
-	// goldenTolerance is how far a golden score may be off: exp differs in its last bits between architectures.
+	// goldenTolerance is how far a golden score may differ: exp differs in its last bits between architectures.
 	goldenTolerance = 1e-12
 )
 
-// Scorer turns a vector, one value per feature of its schema, into a score in [0,1]. It is safe for concurrent use.
+// Scorer turns a vector, with one value per feature of its schema, into a score in [0,1]. It is safe for concurrent
+// use.
 type Scorer interface {
 	Score(x []float64) float64
 }
 
-// Spec is the content of model.json: all that a score depends on.
+// Spec is the content of model.json: everything that a score depends on.
 type Spec struct {
 	Format string `json:"format"`
 	// Family is [FamilyLogistic] or [FamilyTrees].
 	Family string `json:"family"`
-	// Schema names the feature schema, SchemaHash pins its meaning.
+	// Schema names the feature schema; SchemaHash pins its meaning.
 	Schema     string `json:"schema"`
 	SchemaHash string `json:"schema_hash"`
-	// Label is what the score is the probability of.
+	// Label is the event whose probability is the score.
 	Label Label `json:"label"`
-	// Logistic or Trees are the parameters, as the family says.
+	// Logistic or Trees holds the parameters, depending on the family.
 	Logistic *Logistic  `json:"logistic,omitempty"`
 	Trees    *TreesSpec `json:"trees,omitempty"`
 }
 
-// Label says what was predicted: that the range of mid over the horizon exceeds Threshold * sigma_ref * sqrt(horizon).
+// Label describes what is predicted: that the range of mid over the horizon exceeds Threshold * sigma_ref *
+// sqrt(horizon).
 type Label struct {
 	HorizonMinutes int `json:"horizon_minutes"`
-	// Threshold is c: the 0.72 quantile of the range in units of sigma_ref sqrt(horizon) on the training window.
+	// Threshold is c: the 0.72 quantile, on the training window, of the range in units of sigma_ref sqrt(horizon).
 	Threshold float64 `json:"threshold"`
 }
 
@@ -91,7 +93,7 @@ type Manifest struct {
 	Version string `json:"version"`
 	// Digest is the SHA-256 of model.json: the model's identity in answers, metrics and evidence.
 	Digest string `json:"digest"`
-	// Family, Schema and SchemaHash repeat what model.json says.
+	// Family, Schema and SchemaHash repeat model.json.
 	Family     string `json:"family"`
 	Schema     string `json:"schema"`
 	SchemaHash string `json:"schema_hash"`
@@ -103,28 +105,28 @@ type Manifest struct {
 	Card string `json:"card"`
 }
 
-// Training says what the model was fitted to.
+// Training describes what the model was fitted to.
 type Training struct {
-	// Data describes the data set; DataDigest is over the digests of its files.
+	// Data describes the data set; DataDigest covers the digests of its files.
 	Data       string `json:"data"`
 	DataDigest string `json:"data_digest"`
-	// Simulated says that no market made the data.
+	// Simulated reports that the data do not come from a real market.
 	Simulated bool `json:"simulated"`
-	// Start and End are the first and one past the last decision instant of the training rows, UTC.
+	// Start is the first decision time of the training rows, and End is one past the last, UTC.
 	Start time.Time `json:"start"`
 	End   time.Time `json:"end"`
 	Rows  int       `json:"rows"`
 	Git   string    `json:"git"`
 }
 
-// Evaluation is how the model's kind did out of time: walk-forward folds of the same data, pooled.
+// Evaluation is the out-of-time result of this kind of model: walk-forward folds of the same data, pooled.
 type Evaluation struct {
 	AUC           float64 `json:"auc"`
 	PrecisionAt20 float64 `json:"precision_at_20"`
 	BaseRate      float64 `json:"base_rate"`
 	Rows          int     `json:"rows"`
 	Folds         int     `json:"folds"`
-	// Seed is that of the intervals' bootstrap. The fit itself draws nothing: the same data give the same model.
+	// Seed seeds the bootstrap of the intervals. The fit itself is deterministic: the same data give the same model.
 	Seed uint64 `json:"seed"`
 }
 
@@ -145,27 +147,27 @@ type Artifact struct {
 	Spec     Spec
 	Golden   Golden
 	Baseline *Baseline
-	// Reference is the drift profile of the training window; nil when there is none.
+	// Reference is the drift profile of the training window, or nil.
 	Reference *drift.Profile
-	// Ensemble is the file of a model of trees; nil for other families.
+	// Ensemble is the file of a tree model; nil for other families.
 	Ensemble []byte
-	// Offline is the content of [OfflineFile], as it was written; nil when there is none. What it says is for who made it:
-	// here it is covered by a digest and nothing else.
+	// Offline is the content of [OfflineFile] as written, or nil. Its meaning is up to its maker: here it is only
+	// covered by a digest.
 	Offline []byte
-	// Release says how the model came to be released under its version; nil when it was not.
+	// Release describes how the model was released under its version; nil if it was not.
 	Release *Release
 	// manifest is the manifest's file, as it was verified.
 	manifest []byte
-	// Schema is the one that Spec names. Scorer is safe for concurrent use.
+	// Schema is the schema that Spec names. Scorer is safe for concurrent use.
 	Schema *feature.Schema
 	Scorer Scorer
 }
 
-// Digest is the model's identity, 64 lower-case hexadecimal digits.
+// Digest returns the model's identity, 64 lower-case hexadecimal digits.
 func (a *Artifact) Digest() string { return a.Manifest.Digest }
 
-// Identify computes the digest of a draft, which [Registry.Add] gives it as well: evidence about a model names it, and a
-// model's own evaluation is written before the model is registered.
+// Identify computes the digest of a draft, the same that [Registry.Add] gives it. Evidence about a model names its
+// digest, and a model's own evaluation is written before the model is registered.
 func (a *Artifact) Identify() error {
 	a.completeSpec()
 	raw, err := encode(a.Spec)
@@ -184,7 +186,7 @@ func (a *Artifact) completeSpec() {
 	}
 }
 
-// bind checks the parts against each other and makes the scorer.
+// bind checks the parts against each other and creates the scorer.
 func (a *Artifact) bind() error {
 	s := &a.Spec
 	if s.Format != modelFormat {
@@ -205,7 +207,7 @@ func (a *Artifact) bind() error {
 	return a.checkGolden()
 }
 
-// Open makes Schema and Scorer of a draft's Spec, so that it can score before it has golden vectors.
+// Open creates Schema and Scorer from a draft's Spec, so that it can score before it has golden vectors.
 func (a *Artifact) Open() error {
 	schema, ok := feature.Lookup(a.Spec.Schema)
 	if !ok {
@@ -215,7 +217,7 @@ func (a *Artifact) Open() error {
 	return a.bindScorer()
 }
 
-// bindScorer makes the scorer of the model's family.
+// bindScorer creates the scorer of the model's family.
 func (a *Artifact) bindScorer() error {
 	s := &a.Spec
 	switch {
@@ -277,7 +279,7 @@ func (a *Artifact) read(root *os.Root, keys Keys) error {
 	if err != nil {
 		return err
 	}
-	// First: what nobody vouches for is not even parsed.
+	// First: unsigned content is not even parsed.
 	if err := keys.verify(root, raw); err != nil {
 		return err
 	}
@@ -294,7 +296,7 @@ func (a *Artifact) read(root *os.Root, keys Keys) error {
 	}
 	for name := range m.Files {
 		if !slices.Contains([]string{GoldenFile, BaselineFile, ReferenceFile, ReleaseFile, OfflineFile}, name) {
-			return fmt.Errorf("%s: lists %q, which is no file of a model", ManifestFile, name)
+			return fmt.Errorf("%s: lists %q, which is not a file of a model", ManifestFile, name)
 		}
 	}
 	a.Baseline = &Baseline{}
@@ -325,7 +327,7 @@ func (a *Artifact) read(root *os.Root, keys Keys) error {
 	return a.bind()
 }
 
-// readReference reads the drift profile, if the manifest lists one.
+// readReference reads the drift profile if the manifest lists one.
 func (a *Artifact) readReference(root *os.Root) error {
 	want, ok := a.Manifest.Files[ReferenceFile]
 	if !ok {
@@ -335,7 +337,7 @@ func (a *Artifact) readReference(root *os.Root) error {
 	return readPart(root, ReferenceFile, want, a.Reference)
 }
 
-// readOffline reads the model's own evaluation, if the manifest lists one.
+// readOffline reads the model's own evaluation if the manifest lists one.
 func (a *Artifact) readOffline(root *os.Root) (err error) {
 	want, ok := a.Manifest.Files[OfflineFile]
 	if !ok {
@@ -345,7 +347,7 @@ func (a *Artifact) readOffline(root *os.Root) (err error) {
 	return err
 }
 
-// readPart reads a file of the digest into a value.
+// readPart reads a file with a known digest into a value.
 func readPart(root *os.Root, file, want string, into any) error {
 	raw, err := readListed(root, file, want)
 	if err != nil {
@@ -374,7 +376,7 @@ func readFile(root *os.Root, name string) ([]byte, error) {
 	return durable.ReadFileIn(root, name, limit)
 }
 
-// decode reads one JSON value and refuses unknown keys and trailing data.
+// decode reads one JSON value and rejects unknown keys and trailing data.
 func decode(name string, raw []byte, into any) error {
 	d := json.NewDecoder(bytes.NewReader(raw))
 	d.DisallowUnknownFields()
@@ -387,7 +389,7 @@ func decode(name string, raw []byte, into any) error {
 	return nil
 }
 
-// encode is the one way in which a model's files are written, so that equal content has equal bytes.
+// encode is the only way to write a model's files, so that equal content has equal bytes.
 func encode(v any) ([]byte, error) {
 	raw, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {

@@ -161,7 +161,8 @@ func TestDamageIsRefused(t *testing.T) {
 			if _, err := model.OpenRegistry(registry).Load(version); err == nil {
 				t.Error("Registry.Load: got nil")
 			}
-			// What is damaged is not mended by adding the model again, and not overwritten. A folder that is gone is.
+			// A damaged model is neither repaired nor overwritten by adding it again. A missing folder is written
+			// again.
 			err := model.OpenRegistry(registry).Add(enginetest.Artifact(t, "v1.8.1", version))
 			if name == "no folder" {
 				if err != nil {
@@ -174,7 +175,7 @@ func TestDamageIsRefused(t *testing.T) {
 	}
 }
 
-// FuzzModelFile loads whatever may stand in model.json behind a digest that agrees: it is refused, or it scores.
+// FuzzModelFile loads arbitrary content of model.json with a matching digest: it is refused, or it scores.
 func FuzzModelFile(f *testing.F) {
 	_, dir := folder(f)
 	good := read(f, dir, model.ModelFile)
@@ -197,8 +198,8 @@ func FuzzModelFile(f *testing.F) {
 	})
 }
 
-// FuzzModelParts loads whatever may stand in the other files of a model, behind digests that agree: it is refused, or it
-// is the model that it was, and a release of it loads too.
+// FuzzModelParts loads arbitrary content of a model's other files, with matching digests. It is refused, or it is the
+// same model as before, and its release loads too.
 func FuzzModelParts(f *testing.F) {
 	registry, dir := folder(f)
 	parts := []string{model.BaselineFile, model.GoldenFile, model.ReferenceFile, model.ManifestFile, model.ReleaseFile}
@@ -240,11 +241,11 @@ func FuzzModelParts(f *testing.F) {
 			t.Fatalf("the baseline scores %v", s)
 		}
 		if a.Manifest.Name != "test" || a.Manifest.Version != version {
-			return // of another place in the registry
+			return // belongs to another place in the registry
 		}
 		r := model.OpenRegistry(registry)
 		if err := r.Release(model.Entry{Name: "test", Version: version}, "released", model.Release{Record: []byte(`{}`)}); err != nil {
-			t.Fatalf("loads, and cannot be released: %v", err)
+			t.Fatalf("loads but cannot be released: %v", err)
 		}
 		released, err := r.Load("released")
 		if err != nil || released.Digest() != a.Digest() {

@@ -8,7 +8,8 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 )
 
-// Baseline is the production heuristic: a logistic formula of a few features, released with the model as baseline.json.
+// Baseline is the production heuristic: a logistic formula over a few features, released with the model as
+// baseline.json.
 type Baseline struct {
 	Format string `json:"format"`
 	// Version names the heuristic, for example "heuristic-v1".
@@ -62,10 +63,10 @@ func readBaseline(path string) (*Baseline, error) {
 	return b, nil
 }
 
-// Digest is the SHA-256 of the baseline's file, 64 lower-case hexadecimal digits.
+// Digest returns the SHA-256 of the baseline's file, 64 lower-case hexadecimal digits.
 func (b *Baseline) Digest() string { return b.digest }
 
-// Inputs are the features that Score takes, in order.
+// Inputs returns the features that Score takes, in order.
 func (b *Baseline) Inputs() []string { return b.Logistic.Features }
 
 // Score returns the probability in [0,1] for one value per input.

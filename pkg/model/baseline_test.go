@@ -13,7 +13,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/model"
 )
 
-// The baseline of a model's folder is the same alone as with its model.
+// The baseline in a model's folder is the same whether it is loaded alone or with its model.
 func TestBaselineAloneAndWithItsModel(t *testing.T) {
 	_, dir := folder(t)
 	a, err := model.Load(dir)
@@ -29,7 +29,7 @@ func TestBaselineAloneAndWithItsModel(t *testing.T) {
 	}
 	made, err := model.NewBaseline(b.Version, b.Logistic)
 	if err != nil || made.Digest() != b.Digest() {
-		t.Errorf("made anew: got %v, digest %s; want %s", err, made.Digest(), b.Digest())
+		t.Errorf("made again: got %v, digest %s; want %s", err, made.Digest(), b.Digest())
 	}
 	if !slices.Equal(b.Inputs(), feature.BaselineInputs()) {
 		t.Errorf("inputs: got %v", b.Inputs())

@@ -12,7 +12,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/testkit/enginetest"
 )
 
-// Every third operation releases the model before it under a version of its own; the others add one.
+// Every third operation releases the previous model under its own version; the others add a model.
 func TestCrash(t *testing.T) {
 	crashtest.Run(t, crashtest.Writer{
 		Name: "model registry",
@@ -38,7 +38,7 @@ func TestCrash(t *testing.T) {
 		},
 		Read: func(dir string) ([]int, error) {
 			r := model.OpenRegistry(dir)
-			// What a kill left under a temporary name is gone after the next write.
+			// Temporary files left by a kill are gone after the next write.
 			if err := r.Add(enginetest.Artifact(t, "v1.8.1", "any")); err != nil {
 				return nil, err
 			}

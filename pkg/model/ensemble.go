@@ -17,26 +17,25 @@ const (
 	FamilyTrees    = "trees"
 )
 
-// TreesSpec names the file of a tree ensemble that LightGBM or XGBoost trained. It is kept as that library wrote it.
+// TreesSpec names the file of a tree ensemble trained by LightGBM or XGBoost. It is kept as that library wrote it.
 type TreesSpec struct {
-	// SHA256 is of the file, [EnsembleFile]; since model.json states it, the model's digest covers it.
+	// SHA256 is the digest of [EnsembleFile]; model.json contains it, so the model's digest covers it.
 	SHA256 string `json:"sha256"`
-	// Used is how many trees of the file a score adds, from the first; 0 for all of them. It is set where training was
-	// stopped early, and the file has trees from after the best round.
+	// Used is how many trees a score adds, from the first; 0 means all. It is set if training stopped early and the file
+	// has trees from after the best round.
 	Used int `json:"trees_used,omitempty"`
-	// Positional reports that the library knew no names and the inputs are the schema's features in its order, without
-	// bias.
+	// Positional reports that the library knew no names: the inputs are the schema's features in order, without bias.
 	Positional bool `json:"positional"`
 }
 
-// ensemble scores with trees whose inputs are some of the schema's features, in an order of their own.
+// ensemble scores with trees whose inputs are some of the schema's features, in their own order.
 type ensemble struct {
 	trees *trees.Ensemble
-	// pick are the positions of the trees' inputs in the schema's vector.
+	// pick holds the positions of the trees' inputs in the schema's vector.
 	pick []int
 }
 
-// onStack is how many inputs are gathered without an allocation.
+// onStack is how many inputs are gathered without allocating.
 const onStack = 64
 
 // Score implements Scorer.
@@ -54,7 +53,7 @@ func newEnsemble(raw []byte, spec *TreesSpec, schema *feature.Schema) (*ensemble
 	if got := digest(raw); got != spec.SHA256 {
 		return nil, fmt.Errorf("%s has the digest %.12s, but %s says %.12s: the file was changed or is damaged", EnsembleFile, got, ModelFile, spec.SHA256)
 	}
-	// The spec decides which trees count: a model that was registered before keeps its scores.
+	// The spec decides which trees count: a model registered earlier keeps its scores.
 	read, err := trees.ImportAll(EnsembleFile, bytes.NewReader(raw))
 	if err != nil {
 		return nil, err
@@ -87,9 +86,9 @@ func newEnsemble(raw []byte, spec *TreesSpec, schema *feature.Schema) (*ensemble
 	return e, nil
 }
 
-// NewTrees makes the spec of a model from the file of a LightGBM or XGBoost model. Inputs are matched to the schema by
-// name; where the library knew none (Column_0, f0 and so on), they must be the schema's features in its order, without
-// bias. Trees from after an early stop are left out unless all are wanted. It returns the trees as they were read, too.
+// NewTrees makes a model's spec from a LightGBM or XGBoost file. Inputs are matched to the schema by name. If the
+// library knew none (Column_0, f0 and so on), they must be the schema's features in order, without bias. Trees from
+// after an early stop are left out unless all is set. The trees are returned as well.
 func NewTrees(raw []byte, schema *feature.Schema, label Label, all bool) (Spec, *trees.Ensemble, error) {
 	read := trees.Import
 	if all {
@@ -111,7 +110,7 @@ func NewTrees(raw []byte, schema *feature.Schema, label Label, all bool) (Spec, 
 	}, e, nil
 }
 
-// listed are names of a file for a message: a few of them, cut, and without control characters.
+// listed formats names from a file for a message: a few of them, shortened, without control characters.
 func listed(names []string) string {
 	const most, longest = 20, 64
 	var clean []string
@@ -125,7 +124,7 @@ func listed(names []string) string {
 	return s
 }
 
-// unnamed reports whether the names are those that the libraries make up.
+// unnamed reports whether the names are the libraries' generated names.
 func unnamed(names []string) bool {
 	for i, name := range names {
 		if name != fmt.Sprintf("Column_%d", i) && name != fmt.Sprintf("f%d", i) {

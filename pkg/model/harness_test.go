@@ -15,7 +15,7 @@ import (
 
 const version = "v1.8.1-rc1"
 
-// folder is a good model of schema v1.8.1 in a registry of its own.
+// folder returns a valid model of schema v1.8.1 in its own registry.
 func folder(t testing.TB) (registry, dir string) {
 	t.Helper()
 	registry = enginetest.Registry(t, "v1.8.1", version)
@@ -38,7 +38,7 @@ func write(t testing.TB, dir, name string, raw []byte) {
 	}
 }
 
-// edit changes one file as JSON: keys lead to the value that is set.
+// edit changes one file as JSON: keys lead to the value to set.
 func edit(t testing.TB, dir, name string, v any, keys ...string) {
 	t.Helper()
 	d := json.NewDecoder(bytes.NewReader(read(t, dir, name)))
@@ -59,8 +59,8 @@ func edit(t testing.TB, dir, name string, v any, keys ...string) {
 	write(t, dir, name, raw)
 }
 
-// seal makes the manifest agree with the files, as an attacker or a careless script would, so that what lies behind the
-// digests is reached.
+// seal makes the manifest match the files, as an attacker or a careless script would, so that the checks after the
+// digests are reached.
 func seal(t testing.TB, dir string) {
 	t.Helper()
 	sum := func(name string) string {

@@ -6,9 +6,9 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 )
 
-// Importance returns the share of each feature of the schema, by name and without bias, in what the scorer makes of them
-// all; they add up to 1. For a logistic model it is the absolute weight of the standardised input, for trees the number
-// of splits. It returns nil where that is not known, or the scorer uses no feature.
+// Importance returns each feature's share of the model's total importance, by name and without bias; the shares add up
+// to 1. For a logistic model it is the absolute weight of the standardised input, for trees the number of splits. It
+// returns nil if that is unknown or the scorer uses no feature.
 func Importance(s Scorer, schema *feature.Schema) map[string]float64 {
 	uses := make([]float64, schema.Len())
 	switch m := s.(type) {

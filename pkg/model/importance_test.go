@@ -9,7 +9,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/model"
 )
 
-// What a model makes of its features is shared out among them: by the weights of standardised inputs, or by splits.
+// Importance is shared among the features by the weights of standardised inputs, or by splits.
 func TestImportance(t *testing.T) {
 	t.Parallel()
 	schema, _ := feature.Lookup("v1.8.1")

@@ -10,12 +10,12 @@ import (
 //
 //	score = 1 / (1 + exp(-(Intercept + sum_i Weight[i] clip((x[i] - Mean[i]) / SD[i], -Clip, Clip))))
 //
-// The sum is taken in the order of Features, so that every process computes the same bits from the same numbers.
+// The sum is taken in the order of Features, so that every process computes the same bits.
 type Logistic struct {
-	// Features names the inputs, in the order of the vectors that Score takes. An input that was constant in
-	// training, such as bias, has SD 1 and Weight 0.
+	// Features names the inputs, in the order of the vectors that Score takes. An input that was constant in training,
+	// such as bias, has SD 1 and Weight 0.
 	Features []string `json:"features"`
-	// Mean and SD standardise the inputs; population standard deviation, > 0.
+	// Mean and SD standardise the inputs; SD is the population standard deviation, > 0.
 	Mean []float64 `json:"mean"`
 	SD   []float64 `json:"sd"`
 	// Weight is per standardised input, in log-odds.
@@ -26,11 +26,11 @@ type Logistic struct {
 	Clip float64 `json:"clip"`
 }
 
-// Score returns the probability in [0,1] for the vector x, which has one value per feature. It panics when x is shorter.
+// Score returns the probability in [0,1] for the vector x, which has one value per feature. It panics if x is shorter.
 func (m *Logistic) Score(x []float64) float64 {
 	z := m.Intercept
 	for i, w := range m.Weight {
-		// The conversion forbids the compiler to fuse the product into the sum, which would change the last bit
+		// The conversion keeps the compiler from fusing the product into the sum, which would change the last bit
 		// between architectures.
 		z += float64(w * clip((x[i]-m.Mean[i])/m.SD[i], m.Clip))
 	}
@@ -48,8 +48,8 @@ func Sigmoid(z float64) float64 {
 	return e / (1 + e)
 }
 
-// Validate reports what makes the parameters unusable: lengths that differ, a number that is not finite, a scale or
-// clip that is not positive.
+// Validate returns an error if the parameters are unusable: different lengths, a non-finite number, or a scale or clip
+// that is not positive.
 func (m *Logistic) Validate() error {
 	k := len(m.Features)
 	if k == 0 {

@@ -101,7 +101,7 @@ func TestLogisticValidate(t *testing.T) {
 	}
 }
 
-// BenchmarkScore is a score of a logistic model of seven features, and of the baseline's four.
+// BenchmarkScore scores a logistic model of seven features, and the baseline's four.
 func BenchmarkScore(b *testing.B) {
 	a := enginetest.Artifact(b, "v1.8.1", "any")
 	x := enginetest.Vector(rand.New(rand.NewPCG(1, 1)), a.Schema)

@@ -17,7 +17,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/text"
 )
 
-// Registry is the folder <root>/<name>/<version>/ in which models are kept. A model is written once and never changed.
+// Registry is the folder <root>/<name>/<version>/ that keeps models. A model is written once and never changed.
 type Registry struct {
 	root string
 	keys Keys
@@ -26,10 +26,10 @@ type Registry struct {
 // OpenRegistry returns the registry in the folder, which need not exist yet.
 func OpenRegistry(root string) *Registry { return &Registry{root: root} }
 
-// Requiring is the same registry, which loads no model that is not signed with one of the keys. No keys require nothing.
+// Requiring returns the same registry, which loads only models signed with one of the keys. No keys require nothing.
 func (r *Registry) Requiring(keys Keys) *Registry { return &Registry{root: r.root, keys: keys} }
 
-// nameForm is what names and versions may look like: no separators, no leading dot, so that none leaves the registry.
+// nameForm is the form of names and versions: no separators and no leading dot, so that none leaves the registry.
 var nameForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 
 // CheckName returns an error if s is not a valid model name or version; what names it in the message.
@@ -40,7 +40,7 @@ func CheckName(what, s string) error {
 	return nil
 }
 
-// Entry is one model of a registry, by name.
+// Entry identifies a model of a registry.
 type Entry struct {
 	Name, Version string
 }
@@ -48,11 +48,11 @@ type Entry struct {
 // String returns "name/version".
 func (e Entry) String() string { return e.Name + "/" + e.Version }
 
-// maxModels bounds how many models a registry may have to be listed.
+// maxModels limits the models of a registry that can be listed.
 const maxModels = 10_000
 
-// List returns the models in the registry in the order of their names. A folder that does not exist has none; one with more
-// than 10,000 models or other entries is [durable.ErrTooLarge].
+// List returns the models in the registry, sorted by name. A folder that does not exist has none; more than 10,000
+// models or other entries are [durable.ErrTooLarge].
 func (r *Registry) List() ([]Entry, error) {
 	root, err := durable.OpenRoot(r.root)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -95,9 +95,9 @@ func (r *Registry) List() ([]Entry, error) {
 	return entries, nil
 }
 
-// Find returns the model that ref names: "name/version", or "version" where one name alone has it.
+// Find returns the model that ref names: "name/version", or "version" if only one name has it.
 func (r *Registry) Find(ref string) (Entry, error) {
-	// A whole name needs no list, so that nothing else in the folder can keep the model from being found.
+	// A full name needs no list, so nothing else in the folder can prevent the model from being found.
 	if name, version, ok := strings.Cut(ref, "/"); ok && nameForm.MatchString(name) && nameForm.MatchString(version) {
 		if root, err := r.open(Entry{name, version}); err == nil {
 			_, err := root.Stat(ManifestFile)
@@ -120,7 +120,7 @@ func (r *Registry) Find(ref string) (Entry, error) {
 	return Entry{}, fmt.Errorf("registry %s has several models %q: name one of %s", r.root, ref, names(found))
 }
 
-// maxRef is how much of a reference an error repeats, in bytes; maxNames how many models it lists.
+// maxRef limits how much of a reference an error repeats, in bytes; maxNames limits how many models it lists.
 const maxRef, maxNames = 200, 20
 
 func names(entries []Entry) string {
@@ -137,10 +137,10 @@ func names(entries []Entry) string {
 	return strings.Join(s, ", ")
 }
 
-// Dir is the folder of the model.
+// Dir returns the folder of the model.
 func (r *Registry) Dir(e Entry) string { return filepath.Join(r.root, e.Name, e.Version) }
 
-// open opens the folder of the model. A name or a link that leads out of the registry is an error.
+// open opens the folder of the model. A name or link that leads out of the registry is an error.
 func (r *Registry) open(e Entry) (*os.Root, error) {
 	root, err := durable.OpenRoot(r.root)
 	if err != nil {
@@ -175,11 +175,11 @@ func (r *Registry) load(e Entry) (*Artifact, error) {
 	return loadFrom(root, r.Dir(e), r.keys)
 }
 
-// ErrExists says that the registry has another model under that name and version.
+// ErrExists is returned if the registry has another model with that name and version.
 var ErrExists = errors.New("the registry has another model of this name and version, and models are never changed: give a new version")
 
-// Add writes the model into the registry: all of it or nothing. It fills in the formats, the digests and the schema
-// hash. Adding the same model again does nothing; another one under the same name and version is [ErrExists].
+// Add writes the model into the registry, completely or not at all. It fills in the formats, the digests and the schema
+// hash. Adding the same model again does nothing; another model with the same name and version is [ErrExists].
 func (r *Registry) Add(a *Artifact) error {
 	if err := errors.Join(CheckName("name", a.Manifest.Name), CheckName("version", a.Manifest.Version)); err != nil {
 		return err
@@ -193,15 +193,15 @@ func (r *Registry) Add(a *Artifact) error {
 		return err
 	}
 	err = r.writeFolder(e, files)
-	if errors.Is(err, fs.ErrExist) { // another process was first
+	if errors.Is(err, fs.ErrExist) { // another process added it first
 		return r.has(e, a)
 	}
 	return err
 }
 
-// has is nil when the entry is the model, [ErrExists] when it is another, fs.ErrNotExist when there is none.
+// has returns nil if the entry is the model, [ErrExists] if it is another, fs.ErrNotExist if there is none.
 func (r *Registry) has(e Entry, a *Artifact) error {
-	old, err := r.Requiring(nil).load(e) // whether it is signed is another question
+	old, err := r.Requiring(nil).load(e) // its signature does not matter here
 	if err != nil {
 		return err
 	}
@@ -255,12 +255,12 @@ func (a *Artifact) files() (map[string][]byte, error) {
 	return files, nil
 }
 
-// tmpPrefix begins the names of folders in which models are written before they have their own.
+// tmpPrefix is the prefix of the temporary folders in which models are written.
 const tmpPrefix = ".new-"
 
-// writeFolder writes the files into a temporary folder beside the model's, syncs them, and renames it. It writes nothing
-// outside the registry, wherever links in it lead. One process at a time writes models of a name, so what is there under a
-// temporary name was left by one that was killed, and is removed.
+// writeFolder writes the files into a temporary folder next to the model's, syncs them, and renames it. It writes
+// nothing outside the registry, whatever links lead there. One process at a time writes models of a name, so existing
+// temporary folders were left by a killed process and are removed.
 func (r *Registry) writeFolder(e Entry, files map[string][]byte) (err error) {
 	if err := durable.MkdirAll(r.root, 0o755); err != nil {
 		return err
@@ -277,7 +277,7 @@ func (r *Registry) writeFolder(e Entry, files map[string][]byte) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = lock.Close() }() // and with it the lock
+	defer func() { _ = lock.Close() }() // also releases the lock
 	if err := flock(lock); err != nil {
 		return fmt.Errorf("lock %s: %w", filepath.Join(r.root, e.Name), err)
 	}
@@ -287,7 +287,7 @@ func (r *Registry) writeFolder(e Entry, files map[string][]byte) (err error) {
 	}
 	for _, old := range entries {
 		if strings.HasPrefix(old.Name(), tmpPrefix) {
-			_ = root.RemoveAll(e.Name + "/" + old.Name()) // what cannot be removed is in nobody's way
+			_ = root.RemoveAll(e.Name + "/" + old.Name()) // a leftover does no damage
 		}
 	}
 	tmp := e.Name + "/" + tmpPrefix + rand.Text()
@@ -299,7 +299,7 @@ func (r *Registry) writeFolder(e Entry, files map[string][]byte) (err error) {
 			err = errors.Join(err, root.RemoveAll(tmp))
 		}
 	}()
-	if err := root.Chmod(tmp, 0o755); err != nil { // whatever the umask
+	if err := root.Chmod(tmp, 0o755); err != nil { // independent of the umask
 		return err
 	}
 	for name, raw := range files {
@@ -319,10 +319,10 @@ func (r *Registry) writeFolder(e Entry, files map[string][]byte) (err error) {
 	return nil
 }
 
-// lockWait bounds how long a process waits for another that writes a model of the same name.
+// lockWait limits how long a process waits for another that writes a model of the same name.
 const lockWait = 10 * time.Second
 
-// flock takes the lock of an open folder. It polls, since flock itself would wait for any time.
+// flock takes the lock of an open folder. It polls, since flock itself would wait without limit.
 func flock(f *os.File) error {
 	for limit := time.Now().Add(lockWait); ; time.Sleep(10 * time.Millisecond) {
 		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
@@ -352,4 +352,27 @@ func syncFolder(root *os.Root, dir string) error {
 		return err
 	}
 	return errors.Join(durable.Sync(f), f.Close())
+}
+
+// Manifest reads only the manifest of the model. Its content is not verified, except for its signature where one is
+// required. [Registry.Load] verifies the model.
+func (r *Registry) Manifest(e Entry) (*Manifest, error) {
+	dir := r.Dir(e)
+	root, err := r.open(e)
+	if err != nil {
+		return nil, fmt.Errorf("model %s: %w", dir, err)
+	}
+	defer func() { _ = root.Close() }()
+	raw, err := readFile(root, ManifestFile)
+	if err != nil {
+		return nil, fmt.Errorf("model %s: %w", dir, err)
+	}
+	if err := r.keys.verify(root, raw); err != nil {
+		return nil, fmt.Errorf("model %s: %w", dir, err)
+	}
+	m := &Manifest{}
+	if err := decode(ManifestFile, raw, m); err != nil {
+		return nil, fmt.Errorf("model %s: %w", dir, err)
+	}
+	return m, nil
 }

@@ -11,11 +11,13 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/greenlight-ml/greenlight/pkg/durable"
 	"github.com/greenlight-ml/greenlight/pkg/model"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/durabletest"
 	"github.com/greenlight-ml/greenlight/pkg/testkit/enginetest"
 )
 
-// copyOf is a model of the version that can be changed.
+// copyOf returns a model of the version that can be changed.
 func copyOf(t *testing.T, version string) *model.Artifact {
 	t.Helper()
 	a := enginetest.Artifact(t, "v1.8.1", version)
@@ -24,7 +26,7 @@ func copyOf(t *testing.T, version string) *model.Artifact {
 	return a
 }
 
-// moved is another model under the same version: its intercept, and so its golden scores, differ.
+// moved returns another model with the same version: its intercept, and so its golden scores, differ.
 func moved(t *testing.T, version string) *model.Artifact {
 	a := copyOf(t, version)
 	a.Spec.Logistic.Intercept += 0.25
@@ -69,7 +71,7 @@ func TestAddIsOnce(t *testing.T) {
 	}
 }
 
-// Processes that add at once: one model wins, and only those that had another are told so.
+// Several processes add at once: one model wins, and only those with a different model get an error.
 func TestAddAtOnce(t *testing.T) {
 	r := model.OpenRegistry(t.TempDir())
 	same := make([]*model.Artifact, 4)
@@ -184,7 +186,7 @@ func TestFind(t *testing.T) {
 	}
 }
 
-// A folder that was renamed or copied by hand is not the model that its place says it is.
+// A folder that was renamed or copied by hand does not match its manifest.
 func TestLoadComparesTheManifestWithItsPlace(t *testing.T) {
 	root := enginetest.Registry(t, "v1.8.1", "v1")
 	if err := os.Rename(filepath.Join(root, "test", "v1"), filepath.Join(root, "test", "v2")); err != nil {
@@ -198,5 +200,31 @@ func TestLoadComparesTheManifestWithItsPlace(t *testing.T) {
 func TestEntry(t *testing.T) {
 	if got := fmt.Sprint(model.Entry{Name: "btc", Version: "v1"}); got != "btc/v1" {
 		t.Errorf("got %q, want btc/v1", got)
+	}
+}
+
+// If the model's folder was not synced, the model is in the registry and the error says so. If its files were not
+// synced, it is not there.
+func TestAddThatFailsSaysWhetherTheModelIsThere(t *testing.T) {
+	root := t.TempDir()
+	r := model.OpenRegistry(root)
+	repair := durabletest.FailFiles(t, root)
+	err := r.Add(copyOf(t, "v1"))
+	if entries, listErr := r.List(); err == nil || durable.Unsure(err) || listErr != nil || len(entries) != 0 {
+		t.Errorf("the files cannot be synced: got %v, and the registry has %v, %v", err, entries, listErr)
+	}
+	repair()
+	if err := r.Add(copyOf(t, "v1")); err != nil {
+		t.Fatal(err)
+	}
+	repair = durabletest.FailFolders(t, root+"/"+copyOf(t, "v1").Manifest.Name)
+	err = r.Add(copyOf(t, "v2"))
+	entries, listErr := r.List()
+	if there := len(entries) == 2; err == nil || durable.Unsure(err) != there || listErr != nil {
+		t.Errorf("the folder cannot be synced: got %v, and the registry has %v, %v", err, entries, listErr)
+	}
+	repair()
+	if err := r.Add(copyOf(t, "v2")); err != nil {
+		t.Errorf("again: %v", err)
 	}
 }

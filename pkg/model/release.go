@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// ReleaseFile says how the model came to be released under its version. A model that was not released has none.
+// ReleaseFile describes how the model was released under its version. A model that was not released has none.
 const ReleaseFile = "release.json"
 
 const releaseFormat = "greenlight/release/v1"
@@ -22,13 +22,13 @@ type Release struct {
 	From string `json:"from"`
 	// Time is when it was released, UTC.
 	Time time.Time `json:"time"`
-	// Record is what it was released by, in the form of whoever decided.
+	// Record is the basis of the release, in the decider's own format.
 	Record json.RawMessage `json:"record"`
 }
 
-// Release registers a model once more, under the version that it is released as: the same files to the byte and so the
-// same digest, with release.json beside them. All of it is written or nothing. The model is verified first. A version
-// that the registry has is [ErrExists], whatever is in it.
+// Release registers a model again under its release version: byte-identical files, and so the same digest, plus
+// release.json. Everything is written or nothing. The model is verified first. A version that exists is [ErrExists],
+// whatever it contains.
 func (r *Registry) Release(e Entry, version string, why Release) error {
 	if err := CheckName("version", version); err != nil {
 		return err
@@ -50,7 +50,7 @@ func (r *Registry) Release(e Entry, version string, why Release) error {
 	return err
 }
 
-// released is the files of the release of a verified model.
+// released returns the files of the release of a verified model.
 func (r *Registry) released(a *Artifact, version string, why Release) (map[string][]byte, error) {
 	m := a.Manifest
 	root, err := r.open(Entry{m.Name, m.Version})
@@ -58,7 +58,7 @@ func (r *Registry) released(a *Artifact, version string, why Release) (map[strin
 		return nil, err
 	}
 	defer func() { _ = root.Close() }()
-	// The bytes are copied and not encoded anew: another form of the same numbers would be another digest.
+	// The bytes are copied, not encoded again: another form of the same numbers would have another digest.
 	files := map[string][]byte{}
 	for name, want := range digests(a) {
 		raw, err := readFile(root, name)
@@ -81,7 +81,7 @@ func (r *Registry) released(a *Artifact, version string, why Release) (map[strin
 	return files, nil
 }
 
-// digests are those of the files that a release takes over.
+// digests returns the digests of the files that a release copies.
 func digests(a *Artifact) map[string]string {
 	sums := maps.Clone(a.Manifest.Files)
 	delete(sums, ReleaseFile)
@@ -92,7 +92,7 @@ func digests(a *Artifact) map[string]string {
 	return sums
 }
 
-// readRelease reads how the model was released, if the manifest lists that.
+// readRelease reads the release if the manifest lists it.
 func (a *Artifact) readRelease(root *os.Root) error {
 	want, ok := a.Manifest.Files[ReleaseFile]
 	if !ok {

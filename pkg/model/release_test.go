@@ -40,7 +40,7 @@ func TestReleaseIsTheSameModel(t *testing.T) {
 		t.Fatal(err)
 	}
 	if before.Release != nil {
-		t.Errorf("the candidate has become a release: %+v", before.Release)
+		t.Errorf("the candidate became a release: %+v", before.Release)
 	}
 	if after.Digest() != before.Digest() || after.Manifest.Version != releasedVersion {
 		t.Errorf("got %s with digest %.12s, want %s with %.12s", after.Manifest.Version, after.Digest(), releasedVersion, before.Digest())
@@ -61,7 +61,7 @@ func TestReleaseIsTheSameModel(t *testing.T) {
 	}
 }
 
-// A model of trees takes its ensemble along, and a release of a release names what it was made from.
+// A tree model takes its ensemble along, and a release of a release names its source.
 func TestReleaseOfTrees(t *testing.T) {
 	t.Parallel()
 	raw, err := os.ReadFile(filepath.Join("..", "trees", "testdata", "lightgbm_market.txt"))
@@ -172,7 +172,7 @@ func remove(t *testing.T, dir, name string) {
 	}
 }
 
-// tree is the names of everything in the folder.
+// tree returns the names of everything in the folder.
 func tree(t *testing.T, root string) string {
 	t.Helper()
 	var names strings.Builder

@@ -17,24 +17,24 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/durable"
 )
 
-// SignatureFile is the Ed25519 signature (RFC 8032) of the bytes of manifest.json, in base64. The manifest has the digests
-// of all other files, and the model's name and version: so a signed model cannot be changed, and cannot pass for another.
-// The file is not part of what is signed, so that signing changes no digest, and a model can be signed anew.
+// SignatureFile is the Ed25519 signature (RFC 8032) of the bytes of manifest.json, in base64. The manifest has the
+// digests of all other files, and the model's name and version, so a signed model can neither be changed nor pass for
+// another. The file itself is not signed: signing changes no digest, and a model can be signed again.
 const SignatureFile = "manifest.sig"
 
-// maxKeys bounds a file of keys, in bytes.
+// maxKeys limits a file of keys, in bytes.
 const maxKeys = 64 << 10
 
-// Keys are the public keys of those whose signature is taken; none require no signature.
+// Keys are the public keys whose signatures are accepted; no keys require no signature.
 type Keys []ed25519.PublicKey
 
-// ErrUnsigned says that a model has no signature.
+// ErrUnsigned is returned for a model without a signature.
 var ErrUnsigned = errors.New("the model is not signed: greenlight model sign does it")
 
-// ErrSignature says that a model's signature does not hold.
+// ErrSignature is returned if a model's signature does not verify.
 var ErrSignature = errors.New("the signature is by none of the required keys, or the manifest was changed after it was signed")
 
-// verify holds the signature in the folder against the manifest.
+// verify verifies the signature in the folder against the manifest.
 func (k Keys) verify(root *os.Root, manifest []byte) error {
 	if len(k) == 0 {
 		return nil
@@ -58,7 +58,7 @@ func (k Keys) verify(root *os.Root, manifest []byte) error {
 	return fmt.Errorf("%s: %w", SignatureFile, ErrSignature)
 }
 
-// Sign verifies the model and signs its manifest. A signature that is there is replaced.
+// Sign verifies the model and signs its manifest. An existing signature is replaced.
 func (r *Registry) Sign(e Entry, key ed25519.PrivateKey) error {
 	a, err := r.Requiring(nil).Load(e.String())
 	if err != nil {
@@ -69,7 +69,7 @@ func (r *Registry) Sign(e Entry, key ed25519.PrivateKey) error {
 		return fmt.Errorf("model %s: %w", r.Dir(e), err)
 	}
 	defer func() { _ = root.Close() }()
-	temporary := "." + SignatureFile + ".tmp" // of a fixed name, so that a kill leaves at most one
+	temporary := "." + SignatureFile + ".tmp" // a fixed name, so that kills leave at most one
 	if err := root.Remove(temporary); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("sign %s: %w", e, err)
 	}
@@ -106,12 +106,12 @@ const (
 	publicBlock  = "PUBLIC KEY"
 )
 
-// NewSigningKey makes a key pair and writes it to two new files: the private key (PKCS #8, PEM) to path, for its owner alone,
-// and the public one (PKIX, PEM) to path with ".pub" after it.
+// NewSigningKey creates a key pair and writes it to two new files: the private key (PKCS #8, PEM) to path, readable
+// only by its owner, and the public key (PKIX, PEM) to path with ".pub" appended.
 func NewSigningKey(path string) error {
 	for _, p := range []string{path, path + ".pub"} {
 		if _, err := os.Lstat(p); !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("%s: is there already, and a key is not written over: choose another name", p)
+			return fmt.Errorf("%s: already exists, and keys are not overwritten: choose another name", p)
 		}
 	}
 	public, private, err := ed25519.GenerateKey(rand.Reader)
@@ -139,7 +139,7 @@ func NewSigningKey(path string) error {
 	return nil
 }
 
-// ReadSigningKey reads a private key as NewSigningKey or openssl genpkey writes it.
+// ReadSigningKey reads a private key as written by NewSigningKey or openssl genpkey.
 func ReadSigningKey(path string) (ed25519.PrivateKey, error) {
 	raw, err := readKeys(path)
 	if err != nil {
@@ -160,7 +160,7 @@ func ReadSigningKey(path string) (ed25519.PrivateKey, error) {
 	return private, nil
 }
 
-// ReadKeys reads a file of public keys, PEM: one, or several while one takes over from another. An empty path has none.
+// ReadKeys reads a PEM file of public keys: one, or several during a key change. An empty path means no keys.
 func ReadKeys(path string) (Keys, error) {
 	if path == "" {
 		return nil, nil
@@ -190,5 +190,5 @@ func ReadKeys(path string) (Keys, error) {
 	return keys, nil
 }
 
-// readKeys reads a file, not more of it than a file of keys can have.
+// readKeys reads a file up to the size limit for keys.
 func readKeys(path string) ([]byte, error) { return durable.ReadFile(path, maxKeys) }

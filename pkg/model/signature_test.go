@@ -15,7 +15,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/testkit/need"
 )
 
-// keys makes a pair and returns both halves.
+// keys creates a key pair and returns both halves.
 func keys(t *testing.T) (private string, public model.Keys) {
 	t.Helper()
 	private = filepath.Join(t.TempDir(), "key.pem")
@@ -40,7 +40,7 @@ func sign(t *testing.T, dir, private, version string) {
 	}
 }
 
-// A registry that requires signatures loads what is signed with one of its keys, and nothing else. Signing changes no file.
+// A registry that requires signatures loads only what is signed with one of its keys. Signing changes no file.
 func TestSignature(t *testing.T) {
 	dir := enginetest.Registry(t, "v1.8.1", "a", "b")
 	private, public := keys(t)
@@ -81,12 +81,12 @@ func TestSignature(t *testing.T) {
 	if m, err := model.OpenRegistry(dir).Requiring(other).Manifest(model.Entry{Name: "test", Version: "a"}); err == nil {
 		t.Errorf("the manifest alone, another key: got %v", m)
 	}
-	sign(t, dir, private, "a") // again
+	sign(t, dir, private, "a") // a second time
 	if again := files(t, folder)[model.SignatureFile]; !bytes.Equal(again, signature) {
 		t.Errorf("signed again: got %s, want %s", again, signature)
 	}
 
-	// The signature of one model is none of another, and one bit more or less is none at all.
+	// The signature of one model is invalid for another, and changing one bit invalidates it.
 	manifest := filepath.Join(folder, model.ManifestFile)
 	for name, spoil := range map[string]func(){
 		"the signature of another model": func() { put(t, filepath.Join(dir, "test", "b", model.SignatureFile), signature) },
@@ -122,7 +122,7 @@ func TestSignature(t *testing.T) {
 	}
 }
 
-// A model that does not verify is not signed, and a release is to be signed anew.
+// A model that does not verify is not signed, and a release must be signed again.
 func TestSignVerifiesFirst(t *testing.T) {
 	dir := enginetest.Registry(t, "v1.8.1", "a")
 	private, public := keys(t)
@@ -174,7 +174,7 @@ func TestSignedBaseline(t *testing.T) {
 	}
 }
 
-// The files are those of the field: openssl reads the keys and verifies the signature.
+// The files use standard formats: openssl reads the keys and verifies the signature.
 func TestOpenSSLAgrees(t *testing.T) {
 	need.Program(t, "openssl", "openssl")
 	dir := enginetest.Registry(t, "v1.8.1", "a")
@@ -205,7 +205,7 @@ func TestKeyFiles(t *testing.T) {
 	if err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("private key: mode %v, %v; want 0600", info.Mode(), err)
 	}
-	if err := model.NewSigningKey(private); err == nil || !strings.Contains(err.Error(), "not written over") {
+	if err := model.NewSigningKey(private); err == nil || !strings.Contains(err.Error(), "not overwritten") {
 		t.Errorf("a key over a key: got %v", err)
 	}
 	if none, err := model.ReadKeys(""); err != nil || none != nil {
@@ -229,7 +229,7 @@ func TestKeyFiles(t *testing.T) {
 	}
 }
 
-// files are the files of a folder.
+// files returns the files of a folder.
 func files(t *testing.T, dir string) map[string][]byte {
 	t.Helper()
 	entries, err := os.ReadDir(dir)

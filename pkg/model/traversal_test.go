@@ -12,9 +12,9 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/testkit/enginetest"
 )
 
-// Neither a name, nor a version, nor a link in the registry leads out of it: nothing is read there, and nothing is written.
+// No name, version or link in the registry leads out of it: nothing is read or written there.
 func TestNothingLeavesTheRegistry(t *testing.T) {
-	outside := enginetest.Registry(t, "v1.8.1", "good") // a whole model, test/good, that would load
+	outside := enginetest.Registry(t, "v1.8.1", "good") // a complete model, test/good, that would load
 	dir := enginetest.Registry(t, "v1.8.1", "own")
 	r := model.OpenRegistry(dir)
 	link := func(target, name string) {
@@ -23,7 +23,7 @@ func TestNothingLeavesTheRegistry(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	link(filepath.Join(outside, "test"), "linked")                      // a whole name
+	link(filepath.Join(outside, "test"), "linked")                      // a complete name
 	link(filepath.Join(outside, "test", "good"), "test/good")           // one version
 	link("../../"+filepath.Base(outside)+"/test/good", "test/relative") // the same, relative
 	link("own", "test/same")                                            // within the registry
@@ -76,11 +76,11 @@ func TestNothingLeavesTheRegistry(t *testing.T) {
 		t.Errorf("outside: got %s, want %s", after, before)
 	}
 	if _, err := os.Stat(filepath.Join(filepath.Dir(dir), "new")); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("beside the registry: %v", err)
+		t.Errorf("next to the registry: %v", err)
 	}
 }
 
-// A file of a model that is a link to another place is not read.
+// A model file that is a link to another place is not read.
 func TestFilesOfAModelStayInIt(t *testing.T) {
 	dir := enginetest.Registry(t, "v1.8.1", "own")
 	path := filepath.Join(dir, "test", "own", model.GoldenFile)
@@ -93,7 +93,7 @@ func TestFilesOfAModelStayInIt(t *testing.T) {
 	}
 }
 
-// A manifest that lists more than the files of a model is not of this registry.
+// A manifest that lists other files than a model's is refused.
 func TestManifestListsOnlyItsFiles(t *testing.T) {
 	dir := enginetest.Registry(t, "v1.8.1", "own")
 	path := filepath.Join(dir, "test", "own", model.ManifestFile)

@@ -12,33 +12,33 @@ import (
 	"gonum.org/v1/plot/vg"
 )
 
-// CanaryLook is one look at a phase.
-type CanaryLook struct {
-	// Seconds are since the run began.
+// CanarySample is one sample of a phase.
+type CanarySample struct {
+	// Seconds is the time since the run began.
 	Seconds float64
 	// P95MS is in milliseconds; MatchRate, with its bounds, and ErrorRate are in [0,1]. All may be NaN.
 	P95MS, MatchRate, MatchLow, MatchHigh, ErrorRate float64
 }
 
-// CanaryPhase is one beginning of a phase.
+// CanaryPhase is one attempt at a phase.
 type CanaryPhase struct {
-	// Percent is the share of the requests that got a shadow.
+	// Percent is the percentage of requests that got a shadow.
 	Percent float64
 	// Begin and End are in seconds since the run began.
 	Begin, End float64
-	// Passed says how it ended; Decision is the word for it.
+	// Passed reports whether the phase passed; Decision is the word for its end.
 	Passed   bool
 	Decision string
-	Looks    []CanaryLook
+	Samples  []CanarySample
 }
 
-// CanaryLimits are the lines that a run is judged by, in the units of a look.
+// CanaryLimits are the limits that a run is judged by, in the units of [CanarySample].
 type CanaryLimits struct {
 	P95MS, MatchRate, ErrorRate float64
 }
 
-// Canary draws a run over time: the share of requests, the p95 of the shadows, the match rate and the error rate, with the
-// targets and the limits that abort. Phases that did not pass stand on a coloured ground.
+// Canary draws a run over time: the share of requests, the p95 of the shadows, the match rate and the error rate, with
+// the targets and the abort limits. Phases that did not pass have a coloured background.
 func Canary(w io.Writer, title, subtitle string, phases []CanaryPhase, slo, abort CanaryLimits) error {
 	if len(phases) == 0 {
 		return fmt.Errorf("a canary without a phase: %w", ErrNothing)
@@ -53,16 +53,16 @@ func Canary(w io.Writer, title, subtitle string, phases []CanaryPhase, slo, abor
 	if err != nil {
 		return err
 	}
-	p95, err := c.lines("p95 (ms)", slo.P95MS, abort.P95MS, 0, func(l CanaryLook) float64 { return l.P95MS }, nil)
+	p95, err := c.lines("p95 (ms)", slo.P95MS, abort.P95MS, 0, func(l CanarySample) float64 { return l.P95MS }, nil)
 	if err != nil {
 		return err
 	}
-	match, err := c.lines("match rate", slo.MatchRate, abort.MatchRate, math.Inf(1), func(l CanaryLook) float64 { return l.MatchRate },
-		func(l CanaryLook) (float64, float64) { return l.MatchLow, l.MatchHigh })
+	match, err := c.lines("match rate", slo.MatchRate, abort.MatchRate, math.Inf(1), func(l CanarySample) float64 { return l.MatchRate },
+		func(l CanarySample) (float64, float64) { return l.MatchLow, l.MatchHigh })
 	if err != nil {
 		return err
 	}
-	failed, err := c.lines("error rate", slo.ErrorRate, abort.ErrorRate, 0, func(l CanaryLook) float64 { return l.ErrorRate }, nil)
+	failed, err := c.lines("error rate", slo.ErrorRate, abort.ErrorRate, 0, func(l CanarySample) float64 { return l.ErrorRate }, nil)
 	if err != nil {
 		return err
 	}
@@ -73,7 +73,7 @@ func Canary(w io.Writer, title, subtitle string, phases []CanaryPhase, slo, abor
 	}.write(w)
 }
 
-// timeUnit is the unit in which the seconds read well, and how many seconds it has.
+// timeUnit returns a readable unit for the seconds, and its length in seconds.
 func timeUnit(seconds float64) (string, float64) {
 	switch {
 	case seconds > 3*3600:
@@ -89,7 +89,7 @@ type canaryFigure struct {
 	scale, right float64
 }
 
-// ground is a panel over the whole time, with what did not pass on a colour.
+// ground returns a panel over the whole time, with a coloured background for phases that did not pass.
 func (c canaryFigure) ground(y string, low, high float64) (*plot.Plot, error) {
 	p := panel("", y)
 	p.X.Min, p.X.Max, p.Y.Min, p.Y.Max = 0, c.right, low, high
@@ -113,7 +113,7 @@ func (c canaryFigure) ground(y string, low, high float64) (*plot.Plot, error) {
 	return p, nil
 }
 
-// shares is the panel of the percentages.
+// shares returns the panel of the percentages.
 func (c canaryFigure) shares() (*plot.Plot, error) {
 	p, err := c.ground("share (%)", 0, 110)
 	if err != nil {
@@ -135,13 +135,13 @@ func (c canaryFigure) shares() (*plot.Plot, error) {
 	return p, nil
 }
 
-// lines is the panel of one figure, with a line per phase: counts begin anew with each. worst is the end of the axis that
-// is always in sight: 0 for figures that should be low, +Inf for those that should be high.
-func (c canaryFigure) lines(y string, slo, abort, worst float64, value func(CanaryLook) float64, bounds func(CanaryLook) (low, high float64)) (*plot.Plot, error) {
+// lines returns the panel of one figure, with a line per phase, since counts restart with each. worst is the end of the
+// axis that is always visible: 0 for figures that should be low, +Inf for those that should be high.
+func (c canaryFigure) lines(y string, slo, abort, worst float64, value func(CanarySample) float64, bounds func(CanarySample) (low, high float64)) (*plot.Plot, error) {
 	low, high := min(slo, abort), max(slo, abort)
 	for _, phase := range c.phases {
-		for _, look := range phase.Looks {
-			if v := value(look); !math.IsNaN(v) {
+		for _, sample := range phase.Samples {
+			if v := value(sample); !math.IsNaN(v) {
 				low, high = min(low, v), max(high, v)
 			}
 		}
@@ -157,22 +157,22 @@ func (c canaryFigure) lines(y string, slo, abort, worst float64, value func(Cana
 	}
 	for i, phase := range c.phases {
 		var points, band plotter.XYs
-		for _, look := range phase.Looks {
-			v := value(look)
+		for _, sample := range phase.Samples {
+			v := value(sample)
 			if math.IsNaN(v) {
 				continue
 			}
-			x := look.Seconds / c.scale
+			x := sample.Seconds / c.scale
 			points = append(points, plotter.XY{X: x, Y: v})
 			if bounds != nil {
-				from, _ := bounds(look)
+				from, _ := bounds(sample)
 				band = append(band, plotter.XY{X: x, Y: max(low, from)})
 			}
 		}
 		if bounds != nil && len(band) > 1 {
-			for _, look := range slices.Backward(phase.Looks) {
-				if _, to := bounds(look); !math.IsNaN(to) {
-					band = append(band, plotter.XY{X: look.Seconds / c.scale, Y: min(high, to)})
+			for _, sample := range slices.Backward(phase.Samples) {
+				if _, to := bounds(sample); !math.IsNaN(to) {
+					band = append(band, plotter.XY{X: sample.Seconds / c.scale, Y: min(high, to)})
 				}
 			}
 			area, err := plotter.NewPolygon(band)

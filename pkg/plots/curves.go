@@ -11,15 +11,15 @@ import (
 	"gonum.org/v1/plot/vg/draw"
 )
 
-// Curve is one figure at growing sizes, all > 0.
+// Curve is one figure at increasing sizes, all > 0.
 type Curve struct {
 	// X and Y name the axes.
 	X, Y string
-	// Sizes are in rising order. Values, with their smallest and largest, are one per size.
+	// Sizes are ascending. Values, Low (smallest) and High (largest) have one entry per size.
 	Sizes, Values, Low, High []float64
 }
 
-// Curves draws each curve in a panel of its own, on a logarithmic axis of sizes.
+// Curves draws each curve in its own panel, on a logarithmic axis of sizes.
 func Curves(w io.Writer, title, subtitle string, curves []Curve) error {
 	if len(curves) == 0 {
 		return fmt.Errorf("curves: %w", ErrNothing)

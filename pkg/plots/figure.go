@@ -1,5 +1,6 @@
-// Package plots draws what reports say: each function writes one figure as SVG, without scripts, and the same bytes for
-// the same numbers. Colours are told apart by the colour-blind too (M. Okabe, K. Ito (2008), "Color Universal Design").
+// Package plots draws the figures of reports. Each function writes one SVG figure without scripts, byte-identical for
+// the same numbers. The colours are distinguishable for colour-blind readers (M. Okabe, K. Ito (2008), "Color Universal
+// Design").
 package plots
 
 import (
@@ -21,7 +22,7 @@ import (
 	"gonum.org/v1/plot/vg/vgsvg"
 )
 
-// ErrNothing is the error of a figure that would be empty.
+// ErrNothing is returned for a figure that would be empty.
 var ErrNothing = errors.New("nothing to plot")
 
 var (
@@ -36,20 +37,20 @@ var (
 	amber  = color.NRGBA{0xe6, 0x9f, 0x00, 0xff}
 )
 
-// figure is panels below each other, under one title.
+// figure is a stack of panels under one title.
 type figure struct {
 	title, subtitle string
 	width, height   vg.Length
 	panels          []*plot.Plot
-	// shares are how the panels divide the height.
+	// shares divide the height among the panels.
 	shares []float64
-	// side is the width of a column right of the panels for their legends; 0 leaves the legends in the panels.
+	// side is the width of a column for legends, right of the panels; 0 leaves the legends in the panels.
 	side vg.Length
 }
 
 const (
 	margin = vg.Length(8)
-	// gap is between panels.
+	// gap is the space between panels.
 	gap = vg.Length(6)
 )
 
@@ -74,7 +75,7 @@ func (f figure) write(w io.Writer) error {
 	}
 	area.Max.Y -= margin
 
-	// The panels' data areas begin and end at the same place.
+	// The data areas of all panels start and end at the same place.
 	canvases := make([]draw.Canvas, len(f.panels))
 	top, height := area.Max.Y, area.Max.Y-area.Min.Y
 	left, right := area.Min.X, area.Max.X-f.side
@@ -118,7 +119,7 @@ func (f figure) write(w io.Writer) error {
 	return nil
 }
 
-// panel is an empty plot in the house style.
+// panel returns an empty plot in the common style.
 func panel(x, y string) *plot.Plot {
 	p := plot.New()
 	p.BackgroundColor = nil
@@ -154,7 +155,7 @@ func textStyle(size vg.Length, bold bool) text.Style {
 	return text.Style{Color: ink, Font: f, Handler: plot.DefaultTextHandler}
 }
 
-// line is a straight or bent line in the house style; dashes may be nil.
+// line returns a line in the common style; dashes may be nil.
 func line(points plotter.XYs, c color.Color, width vg.Length, dashes ...vg.Length) (*plotter.Line, error) {
 	l, err := plotter.NewLine(points)
 	if err != nil {
@@ -164,7 +165,7 @@ func line(points plotter.XYs, c color.Color, width vg.Length, dashes ...vg.Lengt
 	return l, nil
 }
 
-// box is a filled rectangle; the legend shows it as a patch.
+// box returns a filled rectangle; the legend shows it as a patch.
 func box(left, right, low, high float64, c color.Color) (*plotter.Polygon, error) {
 	b, err := plotter.NewPolygon(plotter.XYs{{X: left, Y: low}, {X: right, Y: low}, {X: right, Y: high}, {X: left, Y: high}})
 	if err != nil {
@@ -174,7 +175,7 @@ func box(left, right, low, high float64, c color.Color) (*plotter.Polygon, error
 	return b, nil
 }
 
-// steps are ticks at multiples of by from low to high, with the given number of decimals.
+// steps returns ticks at multiples of by from low to high, with the given number of decimals.
 func steps(low, high, by float64, decimals int) plot.ConstantTicks {
 	var t plot.ConstantTicks
 	for i := 0; low+float64(i)*by <= high+by/1e6; i++ {
@@ -184,7 +185,7 @@ func steps(low, high, by float64, decimals int) plot.ConstantTicks {
 	return t
 }
 
-// niceTicks are about five ticks at multiples of 1, 2 or 5 times a power of ten.
+// niceTicks returns about five ticks at multiples of 1, 2 or 5 times a power of ten.
 func niceTicks(low, high float64) []plot.Tick {
 	if !(high > low) {
 		return nil
@@ -206,7 +207,7 @@ func niceTicks(low, high float64) []plot.Tick {
 	return ticks
 }
 
-// grouped is n with its thousands apart: 12,345.
+// grouped formats n with thousands separators: 12,345.
 func grouped(n int) string {
 	s := strconv.Itoa(n)
 	for i := len(s) - 3; i > 0 && s[i-1] != '-'; i -= 3 {

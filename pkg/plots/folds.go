@@ -14,11 +14,11 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/eval"
 )
 
-// maxDates is how many folds are named on the axis.
+// maxDates is the largest number of folds named on the axis.
 const maxDates = 8
 
-// Folds draws AUC and P@20 of every fold of a report with their intervals, beside the pooled values and what scores
-// that know nothing would reach: 0.5, and the fold's base rate.
+// Folds draws AUC and P@20 of every fold of a report with their intervals, the pooled values, and what uninformative
+// scores would reach: 0.5, and the fold's base rate.
 func Folds(w io.Writer, title string, r *eval.Report) error {
 	auc := panel("", "AUC")
 	precision := panel("First day of the test (UTC), folds in order of time", "P@20 (share of moves)")
@@ -109,7 +109,7 @@ func Folds(w io.Writer, title string, r *eval.Report) error {
 	}.write(w)
 }
 
-// series is points with the intervals of those that have one.
+// series holds points, with the intervals of those that have one.
 type series struct {
 	plotter.XYs
 	low, high []plotter.XY
@@ -140,7 +140,7 @@ func (s *series) draw(p *plot.Plot, style draw.GlyphStyle) (*plotter.Scatter, er
 	return dots, nil
 }
 
-// lowest is the least value of a series or of its bars.
+// lowest returns the smallest value of a series or of its bars.
 func lowest(s series) float64 {
 	v := 1.0
 	for _, points := range [][]plotter.XY{s.XYs, s.low} {

@@ -21,7 +21,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/plots"
 )
 
-// sample is rows whose scores are calibrated probabilities.
+// sample returns rows whose scores are calibrated probabilities.
 func sample(seed uint64, days, perDay int) eval.Sample {
 	rng := rand.New(rand.NewPCG(seed, 0))
 	var s eval.Sample
@@ -75,7 +75,7 @@ func reading() drift.FeatureReading {
 	}
 }
 
-// features are readings of each role: a raw input that has left, features that have not.
+// features returns readings of each role: a raw input that drifted away, and features that did not.
 func features() []drift.FeatureReading {
 	of := func(name string, role drift.Role, psi, q99 float64) drift.FeatureReading {
 		return drift.FeatureReading{Feature: name, Role: role, Reading: drift.Reading{PSI: psi, Noise: &drift.Noise{Q99: q99}}}
@@ -88,7 +88,7 @@ func features() []drift.FeatureReading {
 	}
 }
 
-// weeks are the indices of those features over time, the first raw input only later.
+// weeks returns the indices of those features over time; the first raw input starts later.
 func weeks(n int) plots.PSITimes {
 	var t plots.PSITimes
 	for _, f := range features() {
@@ -108,7 +108,7 @@ func weeks(n int) plots.PSITimes {
 	return t
 }
 
-// figures are one of each, with what a reader must find in it.
+// figures returns one figure of each kind, with texts that it must contain.
 func figures(t *testing.T) []struct {
 	name  string
 	write func(io.Writer) error
@@ -178,7 +178,7 @@ func figures(t *testing.T) []struct {
 }
 
 func TestFigures(t *testing.T) {
-	dir := os.Getenv("GREENLIGHT_PLOTS") // a folder to look at them
+	dir := os.Getenv("GREENLIGHT_PLOTS") // a folder to keep the figures for viewing
 	for _, f := range figures(t) {
 		t.Run(f.name, func(t *testing.T) {
 			var first, second bytes.Buffer
@@ -218,7 +218,7 @@ func TestFigures(t *testing.T) {
 	}
 }
 
-// A title that is too long for the figure is set smaller, and no other is.
+// A title that is too long for the figure is set smaller, and only then.
 func TestLongTitle(t *testing.T) {
 	size := func(title string) float64 {
 		t.Helper()
@@ -301,7 +301,7 @@ func TestNothingToPlot(t *testing.T) {
 	}
 }
 
-// Few rows and days, one class, one bin: figures that are poor but there.
+// Sparse data (few rows or days, one class, one bin) still gives a figure.
 func TestPoorFigures(t *testing.T) {
 	few := sample(1, 2, 30)
 	r, err := eval.NewReport([]eval.Fold{{TestFrom: 19_000, TestTo: 19_002, Sample: few}}, eval.DefaultBootstrap())

@@ -12,8 +12,8 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/eval"
 )
 
-// Reliability draws how often the label was true where the model gave it a probability, by the bins of
-// [eval.Reliability], and how many rows each bin has.
+// Reliability draws how often the label was true per bin of [eval.Reliability], against the predicted probability, and
+// how many rows each bin has.
 func Reliability(w io.Writer, title string, bins []eval.Bin) error {
 	n, gap := 0, 0.0
 	for _, b := range bins {

@@ -12,22 +12,22 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/eval"
 )
 
-// maxPoints is how many points of a curve are drawn: more than a screen has columns for it.
+// maxPoints is the largest number of points drawn of a curve: more than a screen has columns for it.
 const maxPoints = 800
 
-// Scorer is scores of the rows of a sample, with the name under which they are drawn.
+// Scorer holds scores of the rows of a sample, with the name for the legend.
 type Scorer struct {
 	Name   string
 	Scores []float64
 }
 
-// styles are those of the scorers of one figure, in order: curves that lie on each other can still be told apart.
+// styles are the styles of the scorers in one figure, in order: overlapping curves remain distinguishable.
 var styles = []struct {
 	colour color.Color
 	dashes []vg.Length
 }{{blue, nil}, {orange, []vg.Length{6, 3}}, {green, []vg.Length{2, 2}}, {purple, []vg.Length{8, 2, 2, 2}}}
 
-// ROC draws the ROC curves of up to four scorers of the same rows, as a rule the model and the baseline.
+// ROC draws the ROC curves of up to four scorers of the same rows, usually the model and the baseline.
 func ROC(w io.Writer, title string, labels []bool, scorers ...Scorer) error {
 	if len(scorers) == 0 || len(scorers) > len(styles) {
 		return fmt.Errorf("ROC curves of %d scorers: want 1 to %d: %w", len(scorers), len(styles), ErrNothing)
@@ -66,7 +66,7 @@ func ROC(w io.Writer, title string, labels []bool, scorers ...Scorer) error {
 	}.write(w)
 }
 
-// sampleLine says what rows a figure rests on.
+// sampleLine describes the rows behind a figure.
 func sampleLine(labels []bool) string {
 	return fmt.Sprintf("n = %s rows, base rate %.3f", grouped(len(labels)), eval.BaseRate(labels))
 }

@@ -12,8 +12,8 @@ import (
 // scoreBins is the number of bins of [Scores], of equal width on [0,1].
 const scoreBins = 40
 
-// Scores draws the distribution of scores, in [0,1], of the rows that were a move and of those that were not: each class
-// adds up to 100 %.
+// Scores draws the distribution of scores, in [0,1], separately for rows with and without a move. Each class adds up to
+// 100 %.
 func Scores(w io.Writer, title string, scores []float64, labels []bool) error {
 	if len(scores) != len(labels) {
 		return fmt.Errorf("%d scores but %d labels", len(scores), len(labels))

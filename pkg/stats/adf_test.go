@@ -1,9 +1,11 @@
 package stats_test
 
 import (
+	"encoding/json"
 	"errors"
 	"math"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"testing"
 
@@ -46,7 +48,7 @@ func TestDickeyFullerAgainstStatsmodels(t *testing.T) {
 				if !near(got.Statistic, want.Statistic, 1e-9) {
 					t.Errorf("%s, %d lags: statistic %v, want %v", test, want.Used, got.Statistic, want.Statistic)
 				}
-				// A p-value far out in the tail magnifies the error of the statistic.
+				// A p-value far in the tail magnifies the error of the statistic.
 				if !near(got.PValue, want.P, 1e-7) {
 					t.Errorf("%s, %d lags: p %v, want %v", test, want.Used, got.PValue, want.P)
 				}
@@ -59,7 +61,7 @@ func TestDickeyFullerAgainstStatsmodels(t *testing.T) {
 	t.Logf("largest relative error of a statistic: %.1e", worst)
 }
 
-// A unit root stays one, and the statistic stays the same, whatever the unit and the origin of the series.
+// A unit root stays a unit root, and the statistic stays the same, whatever the unit and the origin of the series.
 func TestDickeyFullerIsInvariant(t *testing.T) {
 	rng := rand.New(rand.NewPCG(7, 0))
 	x := make([]float64, 400)
@@ -82,8 +84,7 @@ func TestDickeyFullerIsInvariant(t *testing.T) {
 	}
 }
 
-// Under a unit root a test of size 5 % rejects in about 5 % of series: the critical values and p-values agree with the
-// statistic that they are for.
+// Under a unit root a 5 % test rejects about 5 % of series: the critical values and p-values agree with the statistic.
 func TestDickeyFullerSize(t *testing.T) {
 	rng := rand.New(rand.NewPCG(8, 0))
 	byValue, byP := 0, 0
@@ -105,7 +106,7 @@ func TestDickeyFullerSize(t *testing.T) {
 		}
 	}
 	for name, n := range map[string]int{"critical value": byValue, "p": byP} {
-		// Three standard errors of a binomial share.
+		// Three standard errors of a binomial proportion.
 		if share := float64(n) / runs; math.Abs(share-0.05) > 0.015 {
 			t.Errorf("by %s: %v rejected, want about 0.05", name, share)
 		}
@@ -163,4 +164,34 @@ func BenchmarkDickeyFuller(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// vectors reads reference values; the script next to the file names their source.
+func vectors[T any](t *testing.T, path string) []T {
+	t.Helper()
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var v []T
+	if err := json.Unmarshal(raw, &v); err != nil {
+		t.Fatalf("%s: %v", path, err)
+	}
+	if len(v) == 0 {
+		t.Fatalf("%s is empty", path)
+	}
+	return v
+}
+
+// near reports whether two numbers are equal within a relative error.
+func near(got, want, relative float64) bool {
+	return math.Abs(got-want) <= relative*math.Abs(want)
+}
+
+// off returns the relative error, for the log.
+func off(got, want float64) float64 {
+	if got == want {
+		return 0
+	}
+	return math.Abs(got-want) / math.Abs(want)
 }

@@ -1,8 +1,8 @@
 package stats
 
-// Autocorrelation is the autocorrelation of an evenly spaced series at lags 0 to most: sums of products over n - lag
-// pairs, divided by the sum over n squares (the biased estimator, the default of R and statsmodels). The first is 1.
-// Lags of n or more are 0. All are NaN when the series is constant or has a NaN or an infinity.
+// Autocorrelation returns the autocorrelation of an evenly spaced series at lags 0 to most: sums of products over n -
+// lag pairs, divided by the sum over n squares (the biased estimator, the default of R and statsmodels). The first is
+// 1. Lags of n or more are 0. All are NaN if the series is constant or contains NaN or an infinity.
 //
 // G. E. P. Box, G. M. Jenkins (1976), "Time Series Analysis", 2.1.5.
 func Autocorrelation(x []float64, most int) []float64 {
@@ -15,7 +15,7 @@ func Autocorrelation(x []float64, most int) []float64 {
 	return rho
 }
 
-// autocovariance is n times the autocovariance of centred values.
+// autocovariance returns n times the autocovariance of centred values.
 func autocovariance(c []float64, lag int) float64 {
 	if lag >= len(c) {
 		return 0
@@ -23,10 +23,10 @@ func autocovariance(c []float64, lag int) float64 {
 	return dot(c[:len(c)-lag], c[lag:])
 }
 
-// EffectiveSize is how many independent values have a mean as uncertain as that of the series: n / (1 + 2 sum of its
-// autocorrelations). The sum is Geyer's initial monotone sequence, which ends where pairs of autocorrelations are
-// noise. It is at most n, also where neighbours repel each other and the mean is better than that of n independent
-// values. Its cost grows with n times the reach of the memory. NaN when the series is constant, has a NaN or an infinity, or is empty.
+// EffectiveSize returns how many independent values have a mean as uncertain as that of the series: n / (1 + 2 sum of
+// its autocorrelations). The sum is Geyer's initial monotone sequence, which ends where pairs of autocorrelations are
+// noise. It is at most n, even where negative correlation makes the mean more certain. Its cost grows with n times the
+// correlation length. It is NaN if the series is empty, constant, or contains NaN or an infinity.
 //
 // C. J. Geyer (1992), "Practical Markov chain Monte Carlo", Statistical Science 7, section 3.3.
 func EffectiveSize(x []float64) float64 {
@@ -36,12 +36,12 @@ func EffectiveSize(x []float64) float64 {
 	pairs, last := 0.0, variance+autocovariance(c, 1)
 	for lag := 0; lag < len(c); lag += 2 {
 		pair := autocovariance(c, lag) + autocovariance(c, lag+1)
-		if !(pair > 0) { // also for NaN
+		if !(pair > 0) { // also true for NaN
 			break
 		}
 		last = min(last, pair)
 		pairs += last
 	}
-	// The sum over both sides of lag 0, which is in the pairs once.
+	// The sum covers both sides of lag 0, which is in the pairs once.
 	return n / max(1, (2*pairs-variance)/variance)
 }

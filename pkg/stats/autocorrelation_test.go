@@ -54,7 +54,7 @@ func TestEffectiveSizeAgainstGeyer(t *testing.T) {
 	}
 }
 
-// A first-order autoregression of coefficient phi has n (1 - phi) / (1 + phi) effective values.
+// A first-order autoregression with coefficient phi has n (1 - phi) / (1 + phi) effective values.
 func TestEffectiveSizeOfAutoregression(t *testing.T) {
 	for _, phi := range []float64{0, 0.5, 0.9, 0.98} {
 		rng := rand.New(rand.NewPCG(3, 0))

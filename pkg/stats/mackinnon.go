@@ -2,7 +2,7 @@ package stats
 
 import "math"
 
-// dickeyFullerP approximates the p-value of the Dickey-Fuller statistic with a constant: a normal of a polynomial.
+// dickeyFullerP approximates the p-value of the Dickey-Fuller statistic with a constant by a normal of a polynomial.
 //
 // J. G. MacKinnon (1994), "Approximate asymptotic distribution functions for unit-root and cointegration tests", JBES
 // 12, tables 3 and 4, with the coefficients as statsmodels prints them.
@@ -19,7 +19,7 @@ func dickeyFullerP(t float64) float64 {
 	}
 }
 
-// dickeyFullerCritical are the critical values with a constant on n observations.
+// dickeyFullerCritical returns the critical values with a constant for n observations.
 //
 // J. G. MacKinnon (2010), "Critical values for cointegration tests", Queen's University working paper 1227, table 2.
 func dickeyFullerCritical(n int) Critical {
@@ -31,7 +31,7 @@ func dickeyFullerCritical(n int) Critical {
 	}
 }
 
-// polynomial is c[0] + c[1] x + c[2] x^2 + ...
+// polynomial returns c[0] + c[1] x + c[2] x^2 + ...
 func polynomial(x float64, c ...float64) float64 {
 	sum := 0.0
 	for i := len(c) - 1; i >= 0; i-- {
@@ -40,5 +40,5 @@ func polynomial(x float64, c ...float64) float64 {
 	return sum
 }
 
-// normalCDF is P(Z <= z) of a standard normal Z, exact in the lower tail too.
+// normalCDF returns P(Z <= z) for a standard normal Z, exact in the lower tail too.
 func normalCDF(z float64) float64 { return math.Erfc(-z/math.Sqrt2) / 2 }

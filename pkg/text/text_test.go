@@ -22,7 +22,7 @@ func TestCut(t *testing.T) {
 		{"invalid bytes", "a\xffb", 64, "a\uFFFDb"},
 		{"invalid bytes that grow over the limit", "\xffa\xffa", 4, "…"},
 		{"no room", "abcdef", 2, ""},
-		{"line breaks stay", "a\nb", 64, "a\nb"},
+		{"line breaks are kept", "a\nb", 64, "a\nb"},
 	} {
 		if got := text.Cut(tt.in, tt.limit); got != tt.want {
 			t.Errorf("%s: got %q, want %q", tt.name, got, tt.want)

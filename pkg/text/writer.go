@@ -8,8 +8,8 @@ import (
 	"unicode/utf8"
 )
 
-// Printable returns s with each control and formatting character, and each byte that is not UTF-8, replaced by U+FFFD. Line
-// ends and tabs stay.
+// Printable returns s with each control and formatting character, and each byte that is not UTF-8, replaced by U+FFFD.
+// Line ends and tabs are kept.
 func Printable(s string) string { return strings.Map(printable, strings.ToValidUTF8(s, "\uFFFD")) }
 
 func printable(r rune) rune {
@@ -19,19 +19,19 @@ func printable(r rune) rune {
 	return utf8.RuneError
 }
 
-// Writer writes text to another writer as [Printable] makes it, so that nothing that is printed can steer a terminal, whoever
-// it came from. It is safe for concurrent use.
+// Writer writes text to another writer after [Printable], so that no printed text can control a terminal, wherever it
+// came from. It is safe for concurrent use.
 type Writer struct {
 	mu sync.Mutex
 	to io.Writer
-	// half is the beginning of a rune whose end has not been written yet.
+	// half is the start of a rune whose end has not been written yet.
 	half []byte
 }
 
-// NewWriter returns a Writer to w.
+// NewWriter returns a Writer that writes to w.
 func NewWriter(w io.Writer) *Writer { return &Writer{to: w} }
 
-// Write implements io.Writer. The bytes that it reports are those of p.
+// Write implements io.Writer. It counts the bytes of p.
 func (w *Writer) Write(p []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -55,7 +55,7 @@ func (w *Writer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// plain reports whether p is all ASCII that is printed as it is.
+// plain reports whether p is all ASCII that needs no change.
 func plain(p []byte) bool {
 	for _, b := range p {
 		if b >= 0x7f || b < ' ' && b != '\n' && b != '\t' {

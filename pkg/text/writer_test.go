@@ -11,7 +11,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/text"
 )
 
-// However the text is cut into writes, what comes out is the same: nothing in it can steer a terminal.
+// However the text is split into writes, the output is the same and cannot control a terminal.
 func TestWriter(t *testing.T) {
 	t.Parallel()
 	for in, want := range map[string]string{

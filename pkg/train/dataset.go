@@ -10,7 +10,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/model"
 )
 
-// Dataset is the usable rows of a frame: the minutes whose inputs and label are defined, in order of time.
+// Dataset holds the usable rows of a frame in time order: the minutes whose inputs and label are defined.
 type Dataset struct {
 	// Schema names the inputs.
 	Schema *feature.Schema
@@ -24,16 +24,15 @@ type Dataset struct {
 	Z []float64
 }
 
-// A row is left out while the longest window of its features, of so many minutes, spans a hole of more than spannedDays:
-// what was before it is another market.
+// A row is left out while the longest window of its features, in minutes, spans a hole longer than spannedDays: the
+// market before the hole was a different one.
 const (
 	longWindow  = 1440
 	spannedDays = 14
 )
 
-// NewDataset collects the rows of f that are ready under schema and under every schema of also. Models whose scores
-// are to be compared, row by row, are given the same schemas here. Rows whose features span a hole of more than 14 days
-// are left out.
+// NewDataset collects the rows of f that are ready under schema and under every schema of also. Pass the same schemas
+// for models whose scores are compared row by row. Rows whose features span a hole of more than 14 days are left out.
 func NewDataset(f *feature.Frame, schema *feature.Schema, also ...*feature.Schema) *Dataset {
 	d := &Dataset{Schema: schema}
 	z := label.Z(f)
@@ -66,23 +65,23 @@ func NewDataset(f *feature.Frame, schema *feature.Schema, also ...*feature.Schem
 	return d
 }
 
-// Len is the number of rows.
+// Len returns the number of rows.
 func (d *Dataset) Len() int { return len(d.Minute) }
 
-// Row is the inputs of row i. It is the dataset's own memory.
+// Row returns the inputs of row i. The slice is the dataset's own memory.
 func (d *Dataset) Row(i int) []float64 {
 	k := d.Schema.Len()
 	return d.X[i*k : (i+1)*k]
 }
 
-// From is the first row of the given UTC day or of a later one; Len() when there is none.
+// From returns the first row of the given UTC day or a later one, or Len() if there is none.
 func (d *Dataset) From(day int) int {
 	i, _ := slices.BinarySearch(d.Day, day)
 	return i
 }
 
 // Fit learns the label's threshold and then the model from rows [from, to), which should end 15 rows before the first
-// row that the model will be judged on. It fails as [Fit] does.
+// row that the model is judged on. It returns the same errors as [Fit].
 func (d *Dataset) Fit(from, to int, o FitOptions) (m *model.Logistic, threshold float64, err error) {
 	if from < 0 || to > d.Len() || from >= to {
 		return nil, math.NaN(), fmt.Errorf("rows %d to %d of %d: %w", from, to, d.Len(), ErrTooFewRows)

@@ -1,4 +1,4 @@
-// Package train fits models and lets them prove themselves out of time.
+// Package train fits models and tests them out of time.
 package train
 
 import (
@@ -12,17 +12,17 @@ import (
 
 // FitOptions are the settings of [Fit].
 type FitOptions struct {
-	// Penalty is the lambda of 0.5 lambda |w|^2, >= 0 (1/C in the words of scikit-learn). 0 is no penalty.
+	// Penalty is the lambda of 0.5 lambda |w|^2, >= 0 (1/C in scikit-learn). 0 means no penalty.
 	Penalty float64
 	// Clip bounds every standardised input, > 0.
 	Clip float64
 	// MaxIterations is the limit of Newton's method, > 0.
 	MaxIterations int
-	// Tolerance is the largest change of a coefficient in the last step, in log-odds, > 0.
+	// Tolerance is the largest coefficient change, in log-odds, at which the fit has converged, > 0.
 	Tolerance float64
 }
 
-// DefaultFitOptions are those of the production models: penalty 1, clip 8.
+// DefaultFitOptions are the options of the production models: penalty 1, clip 8.
 func DefaultFitOptions() FitOptions {
 	return FitOptions{Penalty: 1, Clip: 8, MaxIterations: 100, Tolerance: 1e-9}
 }
@@ -45,24 +45,24 @@ func (o FitOptions) validate() error {
 
 // Errors of [Fit], for errors.Is.
 var (
-	// ErrTooFewRows: fewer rows than the fit has coefficients, plus one.
+	// ErrTooFewRows: there are fewer rows than coefficients plus one.
 	ErrTooFewRows = errors.New("too few rows")
-	// ErrNotConverged: Newton's method did not settle. Without a penalty that means, as a rule, that the inputs
-	// separate the classes or depend on each other.
+	// ErrNotConverged: Newton's method did not converge. Without a penalty this usually means that the inputs separate
+	// the classes or depend on each other.
 	ErrNotConverged = errors.New("fit did not converge")
 )
 
-// Fit fits a logistic regression to rows of len(names) inputs each, x in row order, and one label per row.
+// Fit fits a logistic regression to rows of len(names) inputs each, x in row order, with one label per row.
 //
-// Every input is standardised by its mean and population standard deviation and clipped at +-Clip; the fit minimises
-// 0.5 Penalty |w|^2 + sum over rows of the log loss, with the intercept free of penalty, by Newton's method
-// (iteratively re-weighted least squares: McCullagh and Nelder (1989), "Generalized Linear Models", 2.5). An input
-// that is constant gets SD 1 and Weight 0.
+// Every input is standardised by its mean and population standard deviation and clipped at +-Clip. The fit minimises
+// 0.5 Penalty |w|^2 + sum over rows of the log loss, with an unpenalised intercept, by Newton's method (iteratively
+// re-weighted least squares: McCullagh and Nelder (1989), "Generalized Linear Models", 2.5). A constant input gets SD 1
+// and Weight 0.
 //
-// The result is the same to the last bit for the same rows in the same order, however many cores there are: the sums
-// run over fixed blocks of rows and are added in order.
+// The result is bit-identical for the same rows in the same order, however many cores there are: the sums run over
+// fixed blocks of rows and are added in order.
 //
-// It fails on NaN or infinite inputs, and with [eval.ErrOneClass], [ErrTooFewRows] or [ErrNotConverged].
+// It returns an error for NaN or infinite inputs, and [eval.ErrOneClass], [ErrTooFewRows] or [ErrNotConverged].
 func Fit(names []string, x []float64, y []bool, o FitOptions) (*model.Logistic, error) {
 	k, n := len(names), len(y)
 	if err := o.validate(); err != nil {
@@ -137,8 +137,8 @@ func standard(x []float64, k int) (mean, sd []float64) {
 	return mean, sd
 }
 
-// varying says which columns are not constant. The standard deviation cannot tell: that of a constant 0.1 is not 0
-// once its mean is rounded.
+// varying reports which columns are not constant. The standard deviation cannot tell: for a constant 0.1 it is not 0
+// once the mean is rounded.
 func varying(x []float64, k int) []bool {
 	v := make([]bool, k)
 	for i := k; i < len(x); i += k {

@@ -19,13 +19,13 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/train"
 )
 
-// dataDir is the folder of the real market sets; tests that need it skip without.
+// dataDir returns the folder of the real market data; tests that need it skip if it is not set.
 func dataDir(tb testing.TB) string {
 	tb.Helper()
 	return need.Data(tb)
 }
 
-// problem draws rows of k standard normal inputs, the first of them constant, whose labels follow a logistic model.
+// problem draws rows of k standard normal inputs, the first of them constant, with labels from a logistic model.
 func problem(seed uint64, n, k int) (names []string, x []float64, y []bool) {
 	rng := rand.New(rand.NewPCG(seed, 0))
 	for j := range k {
@@ -128,7 +128,7 @@ func near(t *testing.T, what string, got, want []float64, tolerance float64) {
 	}
 }
 
-// One binary input without penalty has a closed form: the coefficients are those of the two rates.
+// A single binary input without penalty has a closed form: the coefficients follow from the two rates.
 func TestFitClosedForm(t *testing.T) {
 	var x []float64
 	var y []bool
@@ -145,7 +145,7 @@ func TestFitClosedForm(t *testing.T) {
 	near(t, "scores", []float64{m.Score([]float64{0}), m.Score([]float64{1})}, []float64{0.2, 0.8}, 1e-12)
 }
 
-// At the minimum the gradient of 0.5 penalty |w|^2 + sum log loss is 0, whatever the clip.
+// At the minimum the gradient of 0.5 penalty |w|^2 + sum log loss is 0, with or without clipping.
 func TestFitGradientIsZero(t *testing.T) {
 	names, x, y := problem(1, 3000, 5)
 	x[7] = 1e6 // an outlier that the clip catches
@@ -177,7 +177,7 @@ func TestFitGradientIsZero(t *testing.T) {
 func TestFitConstantInput(t *testing.T) {
 	names, x, y := problem(2, 500, 3)
 	for i := 0; i < len(x); i += 3 {
-		x[i] = 0.1 // whose mean is not 0.1 exactly
+		x[i] = 0.1 // its mean is not exactly 0.1
 	}
 	m, err := train.Fit(names, x, y, train.DefaultFitOptions())
 	if err != nil {

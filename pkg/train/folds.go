@@ -6,24 +6,24 @@ import (
 	"slices"
 )
 
-// Split says how days are cut into folds. A day counts when it has a usable row: a market that is closed at week-ends
-// has five or six days a week, and "28 days" are 28 of those. But so many days may not be spread over more than
-// [Calendar] days, and a model is not trained on what lies across a hole of more than 14 days.
+// Split says how days are cut into folds. A day counts if it has a usable row: a market that closes at weekends has
+// five or six days a week, and "28 days" are 28 of those. These days may not be spread over more than [Calendar] days,
+// and no model is trained across a hole of more than 14 days.
 type Split struct {
-	// TrainDays is the most a model is trained on, the days right before its test; TestDays is what it is tested on;
-	// StepDays is from one test to the next. All > 0, StepDays >= TestDays, so that no row is tested twice.
+	// TrainDays is the largest number of training days, right before the test; TestDays is the length of a test;
+	// StepDays is the distance between tests. All > 0, with StepDays >= TestDays, so that no row is tested twice.
 	TrainDays, TestDays, StepDays int
-	// MinTestDays is the fewest days that a partial test needs to count, > 0: the last one, and one before a hole.
+	// MinTestDays is the fewest days with which a partial test (the last one, or one before a hole) counts, > 0.
 	MinTestDays int
-	// MinFirstDays and MaxFirstDays bound the days before the first test, which are half of all days; > 0. Half as many, but
-	// not fewer than MinFirstDays, are needed in every training window: tests begin again so many days after a hole.
+	// MinFirstDays and MaxFirstDays bound the days before the first test, which are half of all days; > 0. Every
+	// training window needs half as many days, but at least MinFirstDays: tests restart that many days after a hole.
 	MinFirstDays, MaxFirstDays int
-	// Purge is how many rows are left out at the end of a training window, >= 0: their labels look into the test.
+	// Purge is how many rows are dropped at the end of a training window, >= 0: their labels look into the test.
 	Purge int
 }
 
-// DefaultSplit trains on 28 days, tests on the next 7, and moves on by 7; a last test of at least 3 days counts, the
-// first test comes after half of the days but not before 5 nor later than 14, and 15 rows are purged.
+// DefaultSplit trains on 28 days, tests on the next 7, and moves on by 7. A last test of at least 3 days counts. The
+// first test starts after half of the days, between 5 and 14, and 15 rows are purged.
 func DefaultSplit() Split {
 	return Split{TrainDays: 28, TestDays: 7, StepDays: 7, MinTestDays: 3, MinFirstDays: 5, MaxFirstDays: 14, Purge: 15}
 }
@@ -56,20 +56,20 @@ func (s Split) validate() error {
 	return nil
 }
 
-// Calendar is how many calendar days a number of days with rows may be spread over: eight for five, which is a market that
-// trades five days a week, in any seven days of trading.
+// Calendar returns how many calendar days a number of days with rows may span: eight for five, as any seven trading
+// days span in a market that trades five days a week.
 func Calendar(days int) int { return days * 8 / 5 }
 
-// Window is one fold: UTC days since 1970-01-01, from included, to not.
+// Window is one fold in UTC days since 1970-01-01; from is included, to is not.
 type Window struct {
 	TrainFrom, TrainTo, TestFrom, TestTo int
 }
 
-// ErrTooFewDays is the error of data that is too short for a single fold.
+// ErrTooFewDays is returned for data that is too short for a single fold.
 var ErrTooFewDays = errors.New("too few days for one fold")
 
 // Folds cuts days, ascending and distinct, into walk-forward folds, oldest first. With fewer than 28 days before a
-// test, training takes all there are. It fails when the split makes no sense, or with [ErrTooFewDays].
+// test, training takes all of them. It returns an error for an invalid split, or [ErrTooFewDays].
 func Folds(days []int, s Split) ([]Window, error) {
 	if err := s.validate(); err != nil {
 		return nil, err

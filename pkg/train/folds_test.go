@@ -18,7 +18,7 @@ func days(from, to int) []int {
 	return d
 }
 
-// weekdays are the days of the range that are no week-end, which is the last two of seven.
+// weekdays returns the days of the range without the last two of every seven.
 func weekdays(from, to int) []int {
 	return slices.DeleteFunc(days(from, to), func(d int) bool { return d%7 >= 5 })
 }
@@ -55,7 +55,7 @@ func TestFolds(t *testing.T) {
 			[]train.Window{{0, 7, 7, 12}},
 		},
 		{
-			"seven trading days are a test, with the week-ends between them", weekdays(0, 49),
+			"seven trading days are a test, across weekends", weekdays(0, 49),
 			[]train.Window{{0, 18, 18, 29}, {0, 29, 29, 38}, {0, 38, 38, 47}},
 		},
 		{
@@ -63,11 +63,11 @@ func TestFolds(t *testing.T) {
 			[]train.Window{{0, 14, 14, 18}, {383, 390, 390, 397}, {383, 397, 397, 400}},
 		},
 		{
-			"a stray day a century later is no test", slices.Concat(days(0, 28), []int{60_000}),
+			"a stray day a century later is not a test", slices.Concat(days(0, 28), []int{60_000}),
 			[]train.Window{{0, 14, 14, 21}, {0, 21, 21, 28}},
 		},
 		{
-			"two days before a hole are no test", slices.Concat(days(0, 23), days(43, 63)),
+			"two days before a hole are not a test", slices.Concat(days(0, 23), days(43, 63)),
 			[]train.Window{{0, 14, 14, 21}, {43, 50, 50, 57}, {43, 57, 57, 63}},
 		},
 	}
@@ -84,7 +84,7 @@ func TestFolds(t *testing.T) {
 	}
 }
 
-// Whatever the number of days, no fold is trained on what it is tested on, and no day is tested twice.
+// For any number of days, no fold is trained on its test days, and no day is tested twice.
 func TestFoldsNeverLookAhead(t *testing.T) {
 	for n := range 200 {
 		folds, err := train.Folds(days(0, n), train.DefaultSplit())

@@ -10,14 +10,14 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/model"
 )
 
-// blockRows is how many rows make a block of the sums: enough to hide the cost of a hand-over, few enough to share a
-// fold of 20,000 rows among cores.
+// blockRows is the number of rows in a block of the sums: large enough to hide the cost of a hand-over, small enough to
+// share a fold of 20,000 rows among cores.
 const blockRows = 4096
 
-// problem is the penalised log loss over standardised rows: coefficient 0 is the intercept, the others are the
-// weights of the columns that vary.
+// problem is the penalised log loss over standardised rows. Coefficient 0 is the intercept; the others are the weights
+// of the varying columns.
 type problem struct {
-	// z has width values per row, the first of them 1.
+	// z has width values per row; the first is 1.
 	z       []float64
 	y       []bool
 	width   int
@@ -26,7 +26,7 @@ type problem struct {
 	blocks  []derivatives
 }
 
-// derivatives are the loss with its gradient and the lower triangle of its Hessian, row by row.
+// derivatives are the loss, its gradient, and the lower triangle of its Hessian, row by row.
 type derivatives struct {
 	loss     float64
 	gradient []float64
@@ -71,8 +71,8 @@ func newProblem(m *model.Logistic, x []float64, y []bool, active []bool, penalty
 	return p
 }
 
-// minimise runs Newton's method from beta, in place. The loss is convex; halving the step when it overshoots makes
-// the method safe far from the minimum.
+// minimise runs Newton's method from beta, in place. The loss is convex; halving a step that overshoots makes the
+// method safe far from the minimum.
 func (p *problem) minimise(beta []float64, o FitOptions) error {
 	at := newDerivatives(p.width)
 	p.evaluate(beta, &at)
@@ -98,7 +98,7 @@ func (p *problem) minimise(beta []float64, o FitOptions) error {
 				return nil
 			}
 			p.evaluate(try, &next)
-			// The slack is the rounding of the sum: at the minimum the loss cannot tell better from worse.
+			// The slack covers rounding of the sum: near the minimum the loss cannot rank two steps.
 			if next.loss <= at.loss+1e-12*math.Abs(at.loss) {
 				break
 			}
@@ -110,7 +110,7 @@ func (p *problem) minimise(beta []float64, o FitOptions) error {
 	return fmt.Errorf("coefficients still move by %.2g after %d iterations: %w", largest, o.MaxIterations, ErrNotConverged)
 }
 
-// evaluate sets d to the derivatives at beta. Cores take blocks as they come; the sum over blocks is in order.
+// evaluate sets d to the derivatives at beta. Cores take blocks as they become free; the sum over blocks is in order.
 func (p *problem) evaluate(beta []float64, d *derivatives) {
 	var taken atomic.Int64
 	work := func() {
@@ -137,7 +137,7 @@ func (p *problem) evaluate(beta []float64, d *derivatives) {
 	}
 	at := 0
 	for i := range p.width {
-		at += i + 1 // the diagonal element of row i is the last of its row
+		at += i + 1 // the diagonal element is the last of its row
 		if i > 0 {
 			d.loss += p.penalty / 2 * beta[i] * beta[i]
 			d.gradient[i] += p.penalty * beta[i]
@@ -186,8 +186,8 @@ func (p *problem) evaluateBlock(block int, beta []float64) {
 	d.loss = loss
 }
 
-// solve finds x with A x = b for a positive definite A, given as its lower triangle row by row, by Cholesky's method.
-// It says false when A is not positive definite within rounding.
+// solve finds x with A x = b for a positive definite A, given as its lower triangle row by row, by Cholesky
+// decomposition. It reports false if A is not positive definite within rounding.
 func solve(a, b, x []float64) bool {
 	n := len(b)
 	l := append([]float64(nil), a...)

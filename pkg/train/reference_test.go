@@ -13,12 +13,12 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/train"
 )
 
-// TestReferenceTable reproduces the pooled, out-of-time results of the reference study (DESIGN section 6), which are
-// printed with three digits, and what is said there of the baseline.
+// TestReferenceTable reproduces the pooled out-of-time results of the reference study (DESIGN section 6), which are
+// printed with three digits, and its statement about the baseline.
 func TestReferenceTable(t *testing.T) {
 	dir := dataDir(t)
 	// The study left out the minutes of EUR/USD at FXCM whose bid was above its ask; the reader keeps them by default.
-	// The results differ by less than the promise of 0.005 and 0.01.
+	// The results differ by less than the promised 0.005 and 0.01.
 	dropCrossed := market.ReadOptions{Symbol: "minute", Crossed: market.CrossedBad, MaxBadRows: 1000}
 	type want struct{ auc, precision float64 }
 	tests := []struct {

@@ -10,23 +10,22 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/model"
 )
 
-// Options are the settings of [WalkForward].
+// Options are the options of [WalkForward].
 type Options struct {
 	Fit   FitOptions
 	Split Split
-	// Also are schemas under which a row must be ready besides the one that is trained. A row that one model could
-	// score and another could not would make their results incomparable: give every run that is to be compared the
-	// same set.
+	// Also lists further schemas under which a row must be ready. If one model could score a row and another could not,
+	// their results would not be comparable. Give every compared run the same set.
 	Also []*feature.Schema
-	// Progress, when set, is called before the first fold and after each, from the calling goroutine.
+	// Progress, if set, is called before the first fold and after each, from the calling goroutine.
 	Progress func(done, total int)
 }
 
-// DefaultOptions are those of the reference study: rows must be ready under v1.8 and under v1.8.1. The two are named
-// here, rather than all schemas taken, so that a new schema does not change the results of the old ones.
+// DefaultOptions are the options of the reference study: rows must be ready under v1.8 and v1.8.1. The two are listed,
+// instead of all schemas, so that a new schema does not change earlier results.
 func DefaultOptions() Options {
 	o := Options{Fit: DefaultFitOptions(), Split: DefaultSplit()}
-	for _, name := range []string{"v1.8", "v1.8.1"} {
+	for _, name := range []string{"v1.8", feature.DefaultSchema} {
 		if s, ok := feature.Lookup(name); ok {
 			o.Also = append(o.Also, s)
 		}
@@ -37,7 +36,7 @@ func DefaultOptions() Options {
 // Fold is one model with its out-of-time rows.
 type Fold struct {
 	Window
-	// Model was fitted to TrainRows rows, with the label's Threshold learned from the same rows.
+	// Model was fitted to TrainRows rows; the label's Threshold was learned from the same rows.
 	Model     *model.Logistic
 	Threshold float64
 	TrainRows int
@@ -52,11 +51,10 @@ type Result struct {
 	Folds  []Fold
 }
 
-// WalkForward fits a model per fold and scores the days after its training window with it. Threshold, means, standard
-// deviations and weights of a fold come from its training rows alone.
+// WalkForward fits a model per fold and scores the days after its training window. Threshold, means, standard
+// deviations and weights of a fold come only from its training rows.
 //
-// It fails when there is no fold ([ErrTooFewDays]), when a fold cannot be fitted (see [Fit]), or with the context's
-// error once that is done.
+// It returns an error if there is no fold ([ErrTooFewDays]), if a fold cannot be fitted (see [Fit]), or if ctx is done.
 func WalkForward(ctx context.Context, f *feature.Frame, s *feature.Schema, o Options) (*Result, error) {
 	d := NewDataset(f, s, o.Also...)
 	windows, err := Folds(slices.Compact(slices.Clone(d.Day)), o.Split)
@@ -99,7 +97,7 @@ func (d *Dataset) fold(w Window, o Options) (Fold, error) {
 	return fold, nil
 }
 
-// Pooled is the out-of-time rows of all folds, in order of time, with the position of each in the frame.
+// Pooled returns the out-of-time rows of all folds in time order, with the position of each in the frame.
 func (r *Result) Pooled() (rows eval.Sample, minutes []int) {
 	for _, f := range r.Folds {
 		rows = rows.Append(f.OutOfTime)

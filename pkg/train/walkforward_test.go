@@ -6,6 +6,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"reflect"
+	"slices"
 	"testing"
 
 	"github.com/greenlight-ml/greenlight/pkg/eval"
@@ -15,8 +16,8 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/train"
 )
 
-// walk is a random walk of quoted minutes whose volatility comes in waves of six hours, so that a coming move can be
-// foreseen.
+// walk returns a random walk of quoted minutes whose volatility comes in waves of six hours, so that a coming move can
+// be predicted.
 func walk(seed uint64, minutes int) []market.Bar {
 	rng := rand.New(rand.NewPCG(seed, 0))
 	bars := make([]market.Bar, minutes)
@@ -107,7 +108,7 @@ func TestWalkForward(t *testing.T) {
 		}
 		for k, minute := range fold.Minute {
 			if !f.Row(minute, s, x) || fold.OutOfTime.Scores[k] != fold.Model.Score(x) {
-				t.Fatalf("fold %d: row %d is not what the model says of minute %d", i, k, minute)
+				t.Fatalf("fold %d: row %d differs from the model's score of minute %d", i, k, minute)
 			}
 			if fold.OutOfTime.Labels[k] != (z[minute] > fold.Threshold) {
 				t.Errorf("fold %d: label of row %d", i, k)
@@ -126,11 +127,11 @@ func TestWalkForward(t *testing.T) {
 		t.Errorf("got %d rows, %d minutes, %d folds", report.N, len(minutes), len(report.Folds))
 	}
 	if report.AUC < 0.6 {
-		t.Errorf("AUC %.3f: waves of volatility should be foreseen", report.AUC)
+		t.Errorf("AUC %.3f: waves of volatility should be predictable", report.AUC)
 	}
 }
 
-// A model knows nothing of its test: changing the future of the market changes no model before it.
+// A model knows nothing of its test days: changing the future market changes no earlier model.
 func TestWalkForwardDoesNotLookAhead(t *testing.T) {
 	bars := walk(1, 20*1440)
 	run := func() *train.Result {
@@ -194,5 +195,34 @@ func TestWalkForwardErrors(t *testing.T) {
 				t.Errorf("got %v, want %v", err, tt.want)
 			}
 		})
+	}
+}
+
+// After a hole of more than 14 days, rows return when no window of a feature spans it. A weekend costs only the rows
+// that the features themselves leave undefined.
+func TestDatasetLeavesOutRowsThatSpanAHole(t *testing.T) {
+	sim, err := market.Simulate(market.SimulateOptions{Seed: 2, Days: 26})
+	if err != nil {
+		t.Fatal(err)
+	}
+	bars := sim.Series().Bars
+	schema, _ := feature.Lookup("v1.8")
+	for _, tt := range []struct {
+		name       string
+		days, want int
+	}{{"2 days", 2, 120}, {"15 days", 15, 1440}} {
+		from, to := 5*1440, (5+tt.days)*1440
+		frame, err := feature.Compute(slices.Delete(slices.Clone(bars), from, to))
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := train.NewDataset(frame, schema)
+		first := slices.IndexFunc(d.Minute, func(m int) bool { return m >= from })
+		if first < 0 {
+			t.Fatalf("%s: no row after the hole", tt.name)
+		}
+		if got := d.Minute[first] - from; got > tt.want || tt.days > 14 && got < tt.want {
+			t.Errorf("%s: the first row is %d minutes after the hole, want %d", tt.name, got, tt.want)
+		}
 	}
 }

@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// A second evaluator, written from the libraries' documented rules and sharing nothing with the package: it recurses
+// A second evaluator, written from the libraries' documented rules and sharing no code with the package. It recurses
 // over the file's own text, rounds to float32 where XGBoost does, and moves no thresholds.
 
 type bruteTree func(x []float64) float64
@@ -55,7 +55,7 @@ func bruteLightGBM(text string) (out []bruteTree) {
 			var goLeft bool
 			switch missing := d / 4; {
 			case d%2 == 1:
-				if v > -1 && v < 1e6 { // False for NaN.
+				if v > -1 && v < 1e6 { // false for NaN
 					cat, set := int(v), int(threshold[node])
 					at := bounds[set] + cat/32
 					goLeft = at < bounds[set+1] && words[at]&(1<<(cat%32)) != 0
@@ -173,7 +173,7 @@ func TestBruteForce(t *testing.T) {
 					case 1:
 						x[i] = float64(r.IntN(64))
 					case 2:
-						// At a threshold or the next number beside it.
+						// At a threshold or a neighbouring number.
 						x[i] = math.Nextafter(thresholds[r.IntN(len(thresholds))], float64(r.IntN(3)-1)*math.MaxFloat64)
 					default:
 						x[i] = r.NormFloat64()
@@ -189,7 +189,7 @@ func TestBruteForce(t *testing.T) {
 	}
 }
 
-// The moved threshold decides like the rounded comparison, for thresholds of every size and the doubles around them.
+// A moved threshold decides like the rounded comparison, for thresholds of every size and the doubles around them.
 func TestXGBoostThreshold(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
 	thresholds := []float32{
@@ -220,7 +220,7 @@ func TestXGBoostThreshold(t *testing.T) {
 	}
 }
 
-// Rows that the library rounds to zero fall on its side of every threshold.
+// Rows that the library rounds to zero fall on the zero side of every threshold.
 func TestLightGBMThreshold(t *testing.T) {
 	tiny := []float64{0, 5e-324, 1e-40, 1e-36, lightGBMZero, math.Nextafter(lightGBMZero, 1), 1.1e-35, 1e-30, 1}
 	for _, a := range tiny {

@@ -6,23 +6,23 @@ import (
 	"math"
 )
 
-// draft is one tree as its file numbers it. Branch 0 is the root.
+// draft is one tree with the numbering of its file. Branch 0 is the root.
 type draft struct {
 	branches []branch
-	// deleted is how many branches the file itself says are in no tree: XGBoost's pruning leaves them behind.
+	// deleted is how many branches belong to no tree according to the file: XGBoost's pruning leaves them behind.
 	deleted int
 }
 
-// branch is a split or a leaf of a draft; value and missing mean what they mean in a node.
+// branch is a split or a leaf of a draft; value and missing have the same meaning as in a node.
 type branch struct {
 	kind kind
-	// missingRight is where a missing value goes.
+	// missingRight reports that a missing value goes right.
 	missingRight bool
 	feature      int
 	value        float64
 	// left and right are indexes of the draft's branches.
 	left, right int
-	// label is the number by which the file knows the branch, among the leaves if leafLabel.
+	// label is the branch's number in the file, among the leaves if leafLabel is set.
 	label     int
 	leafLabel bool
 }
@@ -34,10 +34,10 @@ func (b *branch) String() string {
 	return fmt.Sprintf("node %d", b.label)
 }
 
-// builder lays drafts out as an ensemble.
+// builder builds an ensemble from drafts.
 type builder struct {
 	e *Ensemble
-	// index is where a branch of the current draft went, -1 for nowhere yet; queue holds the branches in their order.
+	// index is the position of each branch of the current draft, or -1; queue holds the branches in order.
 	index []int
 	queue []visit
 }
@@ -58,7 +58,7 @@ func (b *builder) set(words []uint32) (int, error) {
 	return len(b.e.sets) - 1, nil
 }
 
-// categories is set for categories that are listed one by one.
+// categories adds a set for categories that are listed one by one.
 func (b *builder) categories(list []int) (int, error) {
 	var words []uint32
 	for _, c := range list {
@@ -76,7 +76,7 @@ func (b *builder) categories(list []int) (int, error) {
 	return b.set(words)
 }
 
-// add appends a tree and checks that it is one: every branch is reached once, but for the deleted ones.
+// add appends a tree and checks its shape: every branch is reached exactly once, except the deleted ones.
 func (b *builder) add(d *draft) error {
 	tree, e := len(b.e.roots)-1, b.e
 	fail := func(i int, format string, args ...any) error {
@@ -146,7 +146,7 @@ func (b *builder) check(br *branch) error {
 		return errors.New("threshold is not a number")
 	}
 	features := len(b.e.names)
-	if features == 0 { // Not known yet: Validate will look again.
+	if features == 0 { // not known yet; Validate checks it later
 		features = maxFeatures
 	}
 	if br.feature < 0 || br.feature >= features {
@@ -162,7 +162,7 @@ func checkLeaf(v float64) error {
 	return nil
 }
 
-// ensemble returns what was built once it is valid.
+// ensemble returns the result if it is valid.
 func (b *builder) ensemble() (*Ensemble, error) {
 	b.e.used = b.e.AllTrees()
 	if err := b.e.Validate(); err != nil {

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// An early-stopped model scores with the trees that XGBClassifier.predict_proba uses. TestLibraryPredictions compares the
-// scores of the three files with the library's.
+// An early-stopped model scores with the trees that XGBClassifier.predict_proba uses. TestLibraryPredictions compares
+// the scores of the three files with the library's.
 func TestEarlyStop(t *testing.T) {
 	early, forest := readText(t, "testdata/xgboost_early.json"), readText(t, "testdata/xgboost_early_forest.json")
 	without := func(text, attribute string) string {
@@ -44,7 +44,7 @@ func TestEarlyStop(t *testing.T) {
 		{"a limit that is not there", attribute(early, "best_ntree_limit", "13"), 0, 12, `best_ntree_limit "13": want 1 to 12`},
 		{"rounds beyond the trees", attribute(rounds("[0,3,13]"), "best_iteration", "0"), 0, 12, "iteration_indptr 2 is 13"},
 		{"rounds that go back", attribute(rounds("[0,3,2]"), "best_iteration", "0"), 0, 12, "iteration_indptr 2 is 2"},
-		{"rounds that begin late", attribute(rounds("[1,3]"), "best_iteration", "0"), 0, 12, "iteration_indptr 0 is 1"},
+		{"rounds that start late", attribute(rounds("[1,3]"), "best_iteration", "0"), 0, 12, "iteration_indptr 0 is 1"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			all, err := ImportAll("m", strings.NewReader(c.text))
@@ -78,7 +78,7 @@ func TestEarlyStop(t *testing.T) {
 	}
 }
 
-// What changes a model's predictions and has no place here is refused.
+// Features that change a model's predictions and are not supported are refused.
 func TestImportRefusesOtherInputs(t *testing.T) {
 	early := readText(t, "testdata/xgboost_early.json")
 	missing := `\"missing\": NaN`
@@ -88,7 +88,7 @@ func TestImportRefusesOtherInputs(t *testing.T) {
 		{"a number for missing", edit(t, early, missing, `\"missing\": -999.0`), "trained with missing=-999.0"},
 		{"zero for missing", edit(t, early, missing, `\"missing\": 0`), "trained with missing=0"},
 		{"missing null", edit(t, early, missing, `\"missing\": null`), ""},
-		{"parameters that are no JSON", edit(t, early, missing, `\"missing: 0`), ""},
+		{"parameters that are not JSON", edit(t, early, missing, `\"missing: 0`), ""},
 		{"encoded categories", edit(t, early, `"tree_info":`, `"cats":{"enc":[{"type":5}],"feature_segments":[0,1]},"tree_info":`), "encodes categories"},
 		{"no categories", edit(t, early, `"tree_info":`, `"cats":{"enc":[],"feature_segments":[]},"tree_info":`), ""},
 		{"pandas_categorical", text + "pandas_categorical:[[\"asia\", \"london\"]]\n", `pandas_categorical has "\"asia\"" for 0`},

@@ -11,14 +11,14 @@ import (
 	"testing"
 )
 
-// scorer is what the rest of the project asks of a model: model.Scorer.
+// scorer is the interface that the project needs: model.Scorer.
 type scorer interface {
 	Score(x []float64) float64
 }
 
 var _ scorer = (*Ensemble)(nil)
 
-// grown is a made-up ensemble of full binary trees, the shape that costs most for its number of nodes.
+// grown returns an artificial ensemble of full binary trees, the most expensive shape for its number of nodes.
 func grown(t testing.TB, f Format, trees, depth, features int) *Ensemble {
 	t.Helper()
 	r := rand.New(rand.NewPCG(uint64(trees), uint64(depth)))
@@ -116,9 +116,9 @@ func TestFeatureNamesAreACopy(t *testing.T) {
 
 func TestValidate(t *testing.T) {
 	for _, c := range []struct {
-		name string
-		harm func(e *Ensemble)
-		want string
+		name   string
+		damage func(e *Ensemble)
+		want   string
 	}{
 		{"format", func(e *Ensemble) { e.format = "catboost" }, `format "catboost"`},
 		{"names", func(e *Ensemble) { e.names[1] = "" }, "feature 1 has no name"},
@@ -140,11 +140,11 @@ func TestValidate(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			e := grown(t, LightGBM, 2, 2, 3)
-			if c.name == "leaf" { // The boundary between the trees, one node off.
-				c.harm = func(e *Ensemble) { e.roots[1]-- }
+			if c.name == "leaf" { // the boundary between the trees is off by one node
+				c.damage = func(e *Ensemble) { e.roots[1]-- }
 				c.want = "tree 0: node 2: children are not"
 			}
-			c.harm(e)
+			c.damage(e)
 			if err := e.Validate(); err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("got %v, want %q", err, c.want)
 			}
@@ -152,7 +152,7 @@ func TestValidate(t *testing.T) {
 	}
 }
 
-// The shapes of a tree that a bound keeps out.
+// Tree shapes that a limit rejects.
 func TestBounds(t *testing.T) {
 	b := newBuilder(LightGBM)
 	b.e.names = []string{"a"}

@@ -10,11 +10,11 @@ import (
 	"unicode/utf8"
 )
 
-// gzipMagic begins every gzip file.
+// gzipMagic is the start of every gzip file.
 const gzipMagic = "\x1f\x8b"
 
-// unpack returns the text of a model's file: a gzip file is unpacked, and a UTF-8 byte order mark is left out. It
-// returns an error for anything that is recognised as another kind of file, with what to do.
+// unpack returns the text of a model's file: a gzip file is unpacked, and a UTF-8 byte order mark is removed. For any
+// other kind of file that it recognises, it returns an error that says what to do.
 func unpack(raw []byte) ([]byte, error) {
 	if bytes.HasPrefix(raw, []byte(gzipMagic)) {
 		z, err := gzip.NewReader(bytes.NewReader(raw))
@@ -38,18 +38,18 @@ func unpack(raw []byte) ([]byte, error) {
 }
 
 const (
-	// saveIt is what to do with a model that is in another format.
+	// saveIt is the advice for a model in another format.
 	saveIt = `load it in Python and save it as text: XGBoost's save_model("model.json"), LightGBM's booster_.save_model("model.txt")`
-	// convertIt is what to do with a format that neither library writes.
+	// convertIt is the advice for a format that neither library writes.
 	convertIt = "give the model as LightGBM or XGBoost saved it, before the conversion"
-	// unpackIt is what to do with a compressed file or an archive.
+	// unpackIt is the advice for a compressed file or an archive.
 	unpackIt = "unpack it first"
 )
 
-// signature is how a kind of file begins, and what a person should know about it.
+// signature is the start of a kind of file, and its description.
 type signature struct{ magic, what string }
 
-// signatures are checked in their order. The first bytes are from the formats' own documents.
+// signatures are checked in order. The first bytes are from the formats' own documentation.
 var signatures = []signature{
 	{"BZh", "a bzip2 file: " + unpackIt},
 	{"\xfd7zXZ\x00", "an xz file: " + unpackIt},
@@ -89,7 +89,7 @@ var signatures = []signature{
 	{"{\"oblivious_trees\"", "a CatBoost model, which is not supported"},
 }
 
-// fileType says what a file is that is no text of a model, and what to do with it; "" if it may be one.
+// fileType describes a file that is not a model's text, and what to do with it; it returns "" if the file may be one.
 func fileType(raw []byte) string {
 	text := bytes.TrimLeft(raw, " \t\r\n")
 	if len(text) == 0 {
@@ -131,7 +131,8 @@ func fileType(raw []byte) string {
 	return ""
 }
 
-// isPickle reports whether raw begins as a pickle of protocol 2 to 5 (PROTO), or of 0 or 1 with the class of an object.
+// isPickle reports whether raw starts like a pickle of protocol 2 to 5 (PROTO), or of 0 or 1 with the class of an
+// object.
 func isPickle(raw []byte) bool {
 	if len(raw) >= 2 && raw[0] == 0x80 && raw[1] >= 2 && raw[1] <= 5 {
 		return true
@@ -144,12 +145,13 @@ func isPickle(raw []byte) bool {
 	return false
 }
 
-// isUBJSON reports whether raw begins with an object of UBJSON: the marker of an integer type, not a quote, follows {.
+// isUBJSON reports whether raw starts with a UBJSON object: { is followed by the marker of an integer type, not a
+// quote.
 func isUBJSON(raw []byte) bool {
 	return len(raw) > 2 && raw[0] == '{' && strings.IndexByte("iUIlL$#", raw[1]) >= 0
 }
 
-// isUTF16 reports whether every second byte of an ASCII text is zero.
+// isUTF16 reports whether every second byte is zero, as in ASCII text.
 func isUTF16(head []byte) bool {
 	n := len(head) / 2
 	if n < 2 {

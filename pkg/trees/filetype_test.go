@@ -35,7 +35,7 @@ func inUTF16(order binary.AppendByteOrder, mark bool, text string) string {
 	return string(b)
 }
 
-// A gzipped model is read as what it contains; so is one with a byte order mark.
+// A gzipped model, and one with a byte order mark, is read as its content.
 func TestImportUnpacks(t *testing.T) {
 	for _, path := range []string{"testdata/xgboost_market.json", "testdata/lightgbm_market.txt", "testdata/lightgbm_category.dump.json"} {
 		plain := readModel(t, path)
@@ -53,7 +53,7 @@ func TestImportUnpacks(t *testing.T) {
 	}
 }
 
-// What is no model is called by its name, with what to do; no byte of it reaches the terminal as it is.
+// A file that is not a model is named by its kind, with what to do; none of its bytes reach the terminal unescaped.
 func TestImportNamesOtherFiles(t *testing.T) {
 	model := readText(t, "testdata/lightgbm_market.txt")
 	xgb := readText(t, "testdata/xgboost_market.json")

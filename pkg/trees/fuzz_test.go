@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// fuzz checks that whatever is read either fails or scores every vector with a probability.
+// fuzz checks that reading either fails or gives a model that scores every vector with a probability.
 func fuzz(f *testing.F, read func(io.Reader) (*Ensemble, error)) {
 	f.Fuzz(func(t *testing.T, text string) {
 		e, err := read(strings.NewReader(text))
@@ -18,7 +18,7 @@ func fuzz(f *testing.F, read func(io.Reader) (*Ensemble, error)) {
 			return
 		}
 		if err := e.Validate(); err != nil {
-			t.Fatalf("read, but not valid: %v", err)
+			t.Fatalf("read but invalid: %v", err)
 		}
 		for _, v := range []float64{math.NaN(), 0, -1, 1e9, math.Inf(1), math.Inf(-1)} {
 			x := make([]float64, len(e.FeatureNames()))
@@ -85,7 +85,7 @@ func FuzzReadXGBoost(f *testing.F) {
 	fuzz(f, ReadXGBoost)
 }
 
-// The small models are valid: a fuzzer that starts from a refusal finds little.
+// The small models are valid: a fuzzer that starts from refused input finds little.
 func TestSmallModels(t *testing.T) {
 	for _, text := range []string{smallLightGBM, smallDump, smallXGBoost} {
 		if _, err := Import("small", strings.NewReader(text)); err != nil {

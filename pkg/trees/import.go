@@ -3,16 +3,19 @@ package trees
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"math"
+	"strings"
 )
 
-// Import reads a model of either library, plain or compressed with gzip, and recognises it by its content. Where the
-// file says that training was stopped early, the ensemble has the trees up to the best round, as XGBClassifier uses
-// them. The name, for example the file's, is only for errors.
+// Import reads a model of either library, plain or gzipped, and recognises it by its content. If the file says that
+// training stopped early, the ensemble has the trees up to the best round, as in XGBClassifier. The name, such as the
+// file's, is used only in errors.
 func Import(name string, r io.Reader) (*Ensemble, error) { return read(name, r, false) }
 
-// ImportAll is [Import] with all trees of the file, whatever it says about an early stop.
+// ImportAll is [Import] with all trees of the file, regardless of an early stop.
 func ImportAll(name string, r io.Reader) (*Ensemble, error) { return read(name, r, true) }
 
 func read(name string, r io.Reader, all bool) (*Ensemble, error) {
@@ -34,7 +37,7 @@ func read(name string, r io.Reader, all bool) (*Ensemble, error) {
 	return e, nil
 }
 
-// detect returns the parser for the content, nil when it is neither library's.
+// detect returns the parser for the content, or nil if it is from neither library.
 func detect(raw []byte) func(raw []byte, all bool) (*Ensemble, error) {
 	text := bytes.TrimLeft(raw, " \t\r\n")
 	switch {
@@ -43,7 +46,7 @@ func detect(raw []byte) func(raw []byte, all bool) (*Ensemble, error) {
 	case !bytes.HasPrefix(text, []byte("{")):
 		return nil
 	}
-	// The keys that come first would do, except for a model that another program has written again.
+	// The first keys would be enough, except for a model that another program has rewritten.
 	var top struct {
 		Learner  json.RawMessage `json:"learner"`
 		TreeInfo json.RawMessage `json:"tree_info"`
@@ -56,7 +59,7 @@ func detect(raw []byte) func(raw []byte, all bool) (*Ensemble, error) {
 	return xgboost
 }
 
-// lightGBM parses a model of LightGBM. Its files do not record an early stop: save_model leaves the later trees out.
+// lightGBM parses a LightGBM model. Its files do not record an early stop: save_model omits the later trees.
 func lightGBM(raw []byte, _ bool) (*Ensemble, error) {
 	e, err := parseLightGBM(raw)
 	if err != nil {
@@ -65,11 +68,59 @@ func lightGBM(raw []byte, _ bool) (*Ensemble, error) {
 	return e, nil
 }
 
-// xgboost parses a model of XGBoost.
+// xgboost parses an XGBoost model.
 func xgboost(raw []byte, all bool) (*Ensemble, error) {
 	e, err := parseXGBoost(raw, all)
 	if err != nil {
 		return nil, fmt.Errorf("xgboost model: %w", err)
 	}
 	return e, nil
+}
+
+// MaxFile is the size limit of a file, in bytes, before and after unpacking.
+const MaxFile = 64 << 20
+
+// Models come from outside, so their cost is limited before they are trusted. The limits allow ten times the largest
+// model that could score within a request's budget.
+const (
+	// maxTrees and maxNodes limit an ensemble; maxDepth limits the splits on the way to a leaf.
+	maxTrees = 1 << 16
+	maxNodes = 1 << 22
+	maxDepth = 1 << 10
+	// maxFeatures is the range of a node's feature index.
+	maxFeatures = 1 << 16
+	// maxWords limits the category sets of an ensemble, 32 categories to a word.
+	maxWords = 1 << 22
+	// maxCategory is XGBoost's OutOfRangeCat: from here on a float32 cannot represent every integer.
+	maxCategory = 1 << 24
+	// maxLeaf keeps any sum of leaves finite, in float64 and in float32.
+	maxLeaf = math.MaxFloat32 / (2 * maxTrees)
+)
+
+func readAll(r io.Reader) ([]byte, error) {
+	raw, err := io.ReadAll(io.LimitReader(r, MaxFile+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(raw) > MaxFile {
+		return nil, fmt.Errorf("larger than %d bytes", MaxFile)
+	}
+	return raw, nil
+}
+
+// jsonError explains an error of encoding/json to the reader of a model.
+func jsonError(raw []byte, err error) error {
+	var syntax *json.SyntaxError
+	switch {
+	case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
+		return errors.New("the file is cut short")
+	case !errors.As(err, &syntax):
+		return err
+	case syntax.Offset >= int64(len(raw)):
+		return errors.New("the file is cut short")
+	case strings.Contains(syntax.Error(), "'N' looking for") || strings.Contains(syntax.Error(), "'I' looking for"):
+		// Python's json writes these for non-finite numbers.
+		return fmt.Errorf("the file holds NaN or Infinity, which a usable model does not: %w", err)
+	}
+	return err
 }

@@ -36,7 +36,7 @@ func TestImport(t *testing.T) {
 	}
 }
 
-// Other spellings of one model: versions of the library, platforms, programs that wrote the JSON again.
+// Other spellings of one model: from other library versions, platforms, and programs that rewrote the JSON.
 func TestSameModel(t *testing.T) {
 	x := []float64{0.3, 0, -0.2, 7, 1}
 	lightgbm, xgboost := "testdata/lightgbm_category.txt", "testdata/xgboost_category.json"

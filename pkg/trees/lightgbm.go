@@ -11,13 +11,13 @@ import (
 	"strings"
 )
 
-// ReadLightGBM reads what LightGBM's Booster.save_model wrote (text, versions v3 and v4) or the JSON of
-// Booster.dump_model. It fails unless the model is one of two classes whose score is a sum of trees under a logistic
-// link: objective binary or cross_entropy, one tree per iteration, constant leaves. All trees of the file are used; save_model
-// leaves out those after best_iteration. A categorical input is the code that the category had in training.
+// ReadLightGBM reads the output of LightGBM's Booster.save_model (text, versions v3 and v4) or the JSON of
+// Booster.dump_model. It accepts only two-class models whose score is a sum of trees under a logistic link: objective
+// binary or cross_entropy, one tree per iteration, constant leaves. It uses all trees of the file; save_model omits
+// those after best_iteration. A categorical input is the code that the category had in training.
 //
 // The rules are those of LightGBM 4 in include/LightGBM/tree.h (Tree::NumericalDecision, Tree::CategoricalDecision) and
-// src/boosting/gbdt_prediction.cpp; they are the same in LightGBM 3.
+// src/boosting/gbdt_prediction.cpp; LightGBM 3 has the same.
 func ReadLightGBM(r io.Reader) (*Ensemble, error) {
 	raw, err := readAll(r)
 	if err == nil {
@@ -34,7 +34,7 @@ func parseLightGBM(raw []byte) (*Ensemble, error) {
 	return parseLightGBMText(string(raw))
 }
 
-// lightGBMHeader is what both forms of a model say of it as a whole.
+// lightGBMHeader holds what both formats say about a model as a whole.
 type lightGBMHeader struct {
 	version               string
 	classes, treesPerIter int
@@ -44,7 +44,7 @@ type lightGBMHeader struct {
 	maxFeature            int
 }
 
-// apply checks the header and copies what matters to the ensemble.
+// apply checks the header and copies the relevant parts to the ensemble.
 func (h *lightGBMHeader) apply(e *Ensemble) error {
 	if h.version != "v3" && h.version != "v4" {
 		return fmt.Errorf("version %q: want v3 or v4, which LightGBM 2.3 and later write", h.version)
@@ -66,12 +66,12 @@ func (h *lightGBMHeader) apply(e *Ensemble) error {
 	return nil
 }
 
-// lightGBMSigmoid is the slope of the objective's link. BinaryLogloss writes "binary sigmoid:1", CrossEntropy only its
-// name (its link has slope 1); the aliases are those of ParseObjectiveAlias.
+// lightGBMSigmoid returns the slope of the objective's link. BinaryLogloss writes "binary sigmoid:1", CrossEntropy only
+// its name (its link has slope 1); the aliases are those of ParseObjectiveAlias.
 func lightGBMSigmoid(objective string) (float64, error) {
 	words := strings.Fields(objective)
 	if len(words) == 0 || words[0] == "custom" {
-		return 0, errors.New("no objective: a model with a loss of its own does not say how its sum becomes a probability")
+		return 0, errors.New("no objective: a model with a custom loss does not define how its sum becomes a probability")
 	}
 	switch words[0] {
 	case "cross_entropy", "xentropy":
@@ -91,7 +91,7 @@ func lightGBMSigmoid(objective string) (float64, error) {
 	return 0, fmt.Errorf("objective %q: want binary or cross_entropy, whose scores are probabilities", objective)
 }
 
-// lightGBMMissing is what a numerical split takes as missing, by LightGBM's MissingType.
+// lightGBMMissing is what a numerical split treats as missing: LightGBM's MissingType.
 type lightGBMMissing int
 
 const (
@@ -100,9 +100,9 @@ const (
 	missingNaN
 )
 
-// lightGBMSplit is a numerical split under LightGBM's rules, in the terms of a node:
+// lightGBMSplit expresses a numerical split under LightGBM's rules as a node:
 //
-//   - missing type None: NaN counts as 0, so that a missing value goes where 0 goes;
+//   - missing type None: NaN counts as 0, so a missing value goes where 0 goes;
 //   - Zero: NaN counts as 0, and 0 is missing: both go the default way;
 //   - NaN: a missing value goes the default way.
 func lightGBMSplit(threshold float64, m lightGBMMissing, defaultLeft bool) branch {
@@ -117,9 +117,9 @@ func lightGBMSplit(threshold float64, m lightGBMMissing, defaultLeft bool) branc
 	return b
 }
 
-// lightGBMThreshold accounts for what the library does before any tree sees a row: values within kZeroThreshold of zero
+// lightGBMThreshold reproduces what the library does before any tree sees a row: values within kZeroThreshold of zero
 // become zero (RowPairFunctionFromDenseMatric in src/c_api.cpp and the file readers). With the threshold moved out of
-// that neighbourhood, all its values fall on the side of zero without being rounded.
+// that range, all its values fall on the side of zero without being rounded.
 func lightGBMThreshold(t float64) float64 {
 	switch {
 	case t >= 0 && t < lightGBMZero:
@@ -130,8 +130,8 @@ func lightGBMThreshold(t float64) float64 {
 	return t
 }
 
-// checkPandas refuses a model that was trained on categories of a data frame, unless each category is its own code. The
-// library replaces a category by its place in these lists before it splits on it; nobody does that here.
+// checkPandas refuses a model trained on categories of a data frame, unless each category equals its code. The library
+// replaces a category by its index in these lists before it splits on it; this package does not.
 func checkPandas(raw json.RawMessage) error {
 	var lists [][]json.RawMessage
 	if err := json.Unmarshal(raw, &lists); err != nil {

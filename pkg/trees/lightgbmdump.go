@@ -9,10 +9,10 @@ import (
 	"strings"
 )
 
-// dump reads the JSON of Booster.dump_model (GBDT::DumpModel, Tree::ToJSON) as a stream: the trees are nested objects,
-// and a decoder for whole values would have allocated them before they could be counted.
+// dump reads the JSON of Booster.dump_model (GBDT::DumpModel, Tree::ToJSON) as a stream. The trees are nested objects,
+// and a decoder of whole values would allocate them before they could be counted.
 //
-// Its numbers have 17 digits, which is every bit of them. Its header carries all that the text's does.
+// Its numbers have 17 digits, which is exact. Its header has everything that the text's has.
 type dump struct {
 	*json.Decoder
 	b *builder
@@ -65,7 +65,7 @@ func parseLightGBMDump(raw []byte) (*Ensemble, error) {
 	return d.b.ensemble()
 }
 
-// object reads an object and calls field before each value, which field reads.
+// object reads an object and calls field before each value; field must read the value.
 func (d *dump) object(field func(key string) error) error {
 	if err := d.delim('{'); err != nil {
 		return err
@@ -134,8 +134,8 @@ type dumped struct {
 	split, leaf int
 }
 
-// node reads a node with all below it and returns its place among the branches: a node comes before its children, so
-// that the root is branch 0.
+// node reads a node with everything below it and returns its index among the branches. A node comes before its
+// children, so the root is branch 0.
 func (d *dump) node(tree *draft, depth int) (int, error) {
 	if depth > maxDepth {
 		return 0, fmt.Errorf("deeper than %d splits", maxDepth)
@@ -235,7 +235,7 @@ func (d *dump) categories(raw json.RawMessage) (int, error) {
 		for _, word := range strings.Split(text, "||") {
 			c, err := strconv.Atoi(word)
 			if err != nil {
-				return 0, fmt.Errorf("threshold %.40q: %.40q is no category", text, word)
+				return 0, fmt.Errorf("threshold %.40q: %.40q is not a category", text, word)
 			}
 			list = append(list, c)
 		}

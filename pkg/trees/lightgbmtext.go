@@ -10,7 +10,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/text"
 )
 
-// fields are the key=value lines of a header or of one tree. A line without = has an empty value.
+// fields holds the key=value lines of a header or a tree. A line without = has an empty value.
 type fields map[string]string
 
 func (f fields) add(line string) error {
@@ -68,8 +68,8 @@ func parseWord(s string) (uint32, error) {
 func parseFloat(s string) (float64, error) { return strconv.ParseFloat(s, 64) }
 
 // parseLightGBMText reads the format of GBDT::SaveModelToString (src/boosting/gbdt_model_text.cpp): a line "tree", a
-// header, a block per tree that starts with "Tree=<number>", and "end of trees". What follows says how the model was
-// trained; of that only pandas_categorical changes what it predicts.
+// header, a block per tree that starts with "Tree=<number>", and "end of trees". The rest describes the training; only
+// its pandas_categorical affects predictions.
 func parseLightGBMText(raw string) (*Ensemble, error) {
 	lines := strings.Lines(raw)
 	header, block := fields{}, fields{}
@@ -140,7 +140,7 @@ func parseLightGBMText(raw string) (*Ensemble, error) {
 	return b.ensemble()
 }
 
-// lightGBMHeader reads the header and returns how many trees it announces, -1 if it does not.
+// lightGBMHeader reads the header and returns the announced number of trees, or -1.
 func (b *builder) lightGBMHeader(f fields) (int, error) {
 	h := lightGBMHeader{version: f["version"], objective: f["objective"], features: strings.Fields(f["feature_names"])}
 	_, h.average = f["average_output"]
@@ -162,7 +162,7 @@ func (b *builder) lightGBMHeader(f fields) (int, error) {
 }
 
 // lightGBMTree reads one tree: Tree::Tree(const char*, size_t*) in src/io/tree.cpp. Splits are numbered from 0, the
-// root; a negative child -k-1 is leaf k. The leaves are shrunk already: shrinkage is not applied again.
+// root; a negative child -k-1 is leaf k. The leaves are already shrunk, so shrinkage is not applied again.
 func (b *builder) lightGBMTree(f fields) error {
 	d, err := b.lightGBMDraft(f)
 	if err != nil {
@@ -248,7 +248,7 @@ func (b *builder) lightGBMSplits(f fields, splits, cats int, d *draft) error {
 }
 
 // lightGBMDecision reads the bits of decision_type: 1 categorical (kCategoricalMask), 2 default left
-// (kDefaultLeftMask), 4 and 8 the missing type. Of a categorical split only the first counts, and NaN goes right.
+// (kDefaultLeftMask), 4 and 8 the missing type. For a categorical split only the first bit counts, and NaN goes right.
 func lightGBMDecision(bits int, threshold float64, hasSets bool) (branch, error) {
 	if bits < 0 || bits > 15 || bits>>2 == 3 {
 		return branch{}, fmt.Errorf("decision_type %d is not known", bits)
@@ -262,8 +262,8 @@ func lightGBMDecision(bits int, threshold float64, hasSets bool) (branch, error)
 	return branch{kind: kindSet, missingRight: true}, nil
 }
 
-// lightGBMSets adds the tree's category sets and returns the number of the first: cat_boundaries cuts cat_threshold
-// into bit sets, which Common::FindInBitset reads as they are read here.
+// lightGBMSets adds the tree's category sets and returns the number of the first. cat_boundaries divides cat_threshold
+// into bit sets, with the layout of Common::FindInBitset.
 func (b *builder) lightGBMSets(f fields, cats int) (int, error) {
 	first := len(b.e.sets)
 	if cats == 0 {

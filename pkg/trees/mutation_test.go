@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// Real models with a number or two replaced: each is refused, or scores every vector with a probability. A fuzzer seldom
-// gets past the syntax; this does.
+// Real models with one or two numbers replaced: each is refused, or scores every vector with a probability. A fuzzer
+// rarely gets past the syntax; this test does.
 func TestMutations(t *testing.T) {
 	number := regexp.MustCompile(`-?[0-9]+(\.[0-9]+)?(e[-+]?[0-9]+)?`)
 	values := []string{
@@ -43,7 +43,7 @@ func TestMutations(t *testing.T) {
 				}
 			}
 			if read == 0 || read == 150 {
-				t.Errorf("%d of 150 changed models were read: the test tests nothing", read)
+				t.Errorf("%d of 150 changed models were read: the test proves nothing", read)
 			}
 		})
 	}

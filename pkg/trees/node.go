@@ -2,31 +2,31 @@ package trees
 
 import "math"
 
-// kind says how a node decides.
+// kind is how a node decides.
 type kind uint8
 
 const (
 	// kindNumber goes left when x <= value.
 	kindNumber kind = iota
-	// kindNumberZero is kindNumber in which zero, too, is missing.
+	// kindNumberZero is kindNumber, but zero counts as missing too.
 	kindNumberZero
-	// kindSet goes left when the category x is in the set with the number value.
+	// kindSet goes left when the category x is in the set numbered value.
 	kindSet
-	// kindLeaf ends the walk; value is what the tree adds.
+	// kindLeaf ends the walk; value is the tree's contribution.
 	kindLeaf
 )
 
-// node is a split or a leaf. It has 16 bytes: four to a cache line.
+// node is a split or a leaf. It has 16 bytes: four fit into a cache line.
 //
-// Both libraries' rules come down to x <= value, without rounding or extra tests in the walk, because the reader moves
-// thresholds instead: see lightGBMThreshold and xgboostThreshold.
+// Both libraries' rules reduce to x <= value, without rounding or extra tests in the walk, because the reader moves
+// thresholds: see lightGBMThreshold and xgboostThreshold.
 type node struct {
 	value float64
 	// left is the index of the left child in Ensemble.nodes; the right child is the next one.
 	left    uint32
 	feature uint16
 	kind    kind
-	// missing is what is added to left when x is missing: 0 goes left, 1 right.
+	// missing is added to left when x is missing: 0 goes left, 1 right.
 	missing uint8
 }
 
@@ -48,7 +48,7 @@ func (e *Ensemble) leaf(i uint32, x []float64) float64 {
 			continue
 		}
 		v := x[n.feature]
-		// Not a branch on the outcome of the split, which no processor predicts, but a sum with it.
+		// The outcome of a split is added rather than branched on, since no processor can predict it.
 		var right uint32
 		if v > n.value {
 			right = 1
@@ -60,13 +60,13 @@ func (e *Ensemble) leaf(i uint32, x []float64) float64 {
 	}
 }
 
-// rare decides the kinds that few models have: 0 for left, 1 for right.
+// rare decides the kinds that few models use: 0 for left, 1 for right.
 func (e *Ensemble) rare(n *node, v float64) uint32 {
 	if math.IsNaN(v) {
 		return uint32(n.missing)
 	}
 	if n.kind == kindNumberZero {
-		// LightGBM, Tree::NumericalDecision: missing type Zero takes |x| <= kZeroThreshold as missing.
+		// LightGBM, Tree::NumericalDecision: missing type Zero treats |x| <= kZeroThreshold as missing.
 		if math.Abs(v) <= lightGBMZero {
 			return uint32(n.missing)
 		}
@@ -76,13 +76,13 @@ func (e *Ensemble) rare(n *node, v float64) uint32 {
 		return 1
 	}
 	if e.format == XGBoost {
-		// XGBoost, common::InvalidCat: the value is a float32, and a negative one is no category.
+		// XGBoost, common::InvalidCat: the value is a float32, and a negative one is not a category.
 		v = float64(float32(v))
 		if v < 0 {
 			return 1
 		}
 	}
-	// LightGBM, Tree::CategoricalDecision: the value is cut to an integer, so that -0.5 is category 0.
+	// LightGBM, Tree::CategoricalDecision: the value is truncated to an integer, so -0.5 is category 0.
 	v = math.Trunc(v)
 	s := e.sets[int(n.value)]
 	if !(v >= 0 && v < float64(s.length)*32) {

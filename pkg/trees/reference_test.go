@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// vectors are rows with what the library itself predicts for them.
+// vectors are rows with the library's own predictions.
 type vectors struct {
 	names      []string
 	x          [][]float64
@@ -44,7 +44,7 @@ func readVectors(t testing.TB, path string) vectors {
 	return v
 }
 
-// models are the files of testdata, each with vectors of the library that made it.
+// models returns the files of testdata, each with vectors from the library that made it.
 func models(t testing.TB) []string {
 	t.Helper()
 	text, _ := filepath.Glob("testdata/*.txt")
@@ -70,8 +70,8 @@ func readModel(t testing.TB, path string) *Ensemble {
 	return e
 }
 
-// The margin is the library's to the bit: a wrong leaf, order or width of the sum would show. The score is so within the
-// last bit of exp.
+// The margin equals the library's, bit for bit: a wrong leaf, order or width of the sum would show. The score is equal
+// within the last bit of exp.
 func TestLibraryPredictions(t *testing.T) {
 	for _, path := range models(t) {
 		t.Run(filepath.Base(path), func(t *testing.T) {

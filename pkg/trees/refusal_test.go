@@ -15,7 +15,7 @@ func readText(t testing.TB, path string) string {
 	return string(raw)
 }
 
-// edit replaces the first old of text, which must be there.
+// edit replaces the first occurrence of old in text, which must contain it.
 func edit(t testing.TB, text, old, with string) string {
 	t.Helper()
 	if !strings.Contains(text, old) {
@@ -24,7 +24,7 @@ func edit(t testing.TB, text, old, with string) string {
 	return strings.Replace(text, old, with, 1)
 }
 
-// setLine gives a key of the tree a new value, in LightGBM's text.
+// setLine sets a key of a tree in LightGBM's text.
 func setLine(t testing.TB, text, tree, key, value string) string {
 	t.Helper()
 	at := strings.Index(text, "Tree="+tree+"\n")

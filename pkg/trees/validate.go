@@ -6,8 +6,8 @@ import (
 	"math"
 )
 
-// Validate reports what makes the ensemble unusable. The readers have called it: an ensemble that they return is valid.
-// Nodes are numbered as they are laid out here, breadth first, which is not how the file numbers them.
+// Validate returns an error if the ensemble is unusable. The readers call it, so every ensemble that they return is
+// valid. Nodes are numbered breadth first as stored here, not as in the file.
 func (e *Ensemble) Validate() error {
 	if e.format != LightGBM && e.format != XGBoost {
 		return fmt.Errorf("format %q: want %q or %q", e.format, LightGBM, XGBoost)
@@ -43,8 +43,8 @@ func (e *Ensemble) Validate() error {
 	return nil
 }
 
-// validateTree relies on the order: breadth first, the children of the k-th split are the nodes 2k+1 and 2k+2. A walk
-// then only goes forward, and every node has one parent.
+// validateTree relies on the breadth-first order: the children of the k-th split are the nodes 2k+1 and 2k+2. So a walk
+// only goes forward, and every node has one parent.
 func (e *Ensemble) validateTree(t int) error {
 	start, end := e.roots[t], e.roots[t+1]
 	if start >= end {

@@ -10,11 +10,11 @@ import (
 	"strings"
 )
 
-// ReadXGBoost reads the JSON of XGBoost's Booster.save_model("model.json"). It fails unless the model is one of two
-// classes whose score is a sum of trees under a logistic link: booster gbtree or dart, objective binary:logistic or
-// reg:logistic, one output.
+// ReadXGBoost reads the JSON of XGBoost's Booster.save_model("model.json"). It accepts only two-class models whose
+// score is a sum of trees under a logistic link: booster gbtree or dart, objective binary:logistic or reg:logistic, one
+// output.
 //
-// After an early stop, the trees up to best_iteration are used, as XGBClassifier.predict_proba does; [ImportAll] uses all
+// After an early stop it uses the trees up to best_iteration, as XGBClassifier.predict_proba does; [ImportAll] uses all
 // of them, as Booster.predict does. Missing values are NaN, the default of DMatrix; a model that XGBClassifier trained
 // with another choice is refused. A categorical input is the code that the category had in training.
 //
@@ -28,7 +28,7 @@ func ReadXGBoost(r io.Reader) (*Ensemble, error) {
 	return nil, fmt.Errorf("xgboost model: %w", err)
 }
 
-// xgboostFile is what is read of the JSON. Parameters are strings there, numbers too.
+// xgboostFile holds the parts of the JSON that are used. Parameters are strings there, even numbers.
 type xgboostFile struct {
 	Learner *struct {
 		Attributes      xgboostAttributes `json:"attributes"`
@@ -53,7 +53,7 @@ type xgboostParam struct {
 type xgboostBooster struct {
 	Name  string       `json:"name"`
 	Model xgboostModel `json:"model"`
-	// GBTree and WeightDrop are dart's, which wraps a gbtree.
+	// GBTree and WeightDrop are for dart, which wraps a gbtree.
 	GBTree *struct {
 		Model xgboostModel `json:"model"`
 	} `json:"gbtree"`
@@ -65,11 +65,11 @@ type xgboostModel struct {
 		NumTrees        string `json:"num_trees"`
 		NumParallelTree string `json:"num_parallel_tree"`
 	} `json:"gbtree_model_param"`
-	// IterationEnds are where the rounds begin among the trees, and where the last one ends.
+	// IterationEnds are the indexes of the first tree of each round, and the end of the last round.
 	IterationEnds []int           `json:"iteration_indptr"`
 	TreeInfo      []int           `json:"tree_info"`
 	Trees         json.RawMessage `json:"trees"`
-	// Categories map the categories of a data frame to the codes that the trees split on, since XGBoost 3.1.
+	// Categories maps the categories of a data frame to the codes that the trees split on, since XGBoost 3.1.
 	Categories struct {
 		Encoders []json.RawMessage `json:"enc"`
 	} `json:"cats"`
@@ -104,7 +104,7 @@ func parseXGBoost(raw []byte, all bool) (*Ensemble, error) {
 		if l.GradientBooster.GBTree == nil {
 			return nil, errors.New("booster dart without its gbtree")
 		}
-		// Never nil: a dart booster without weights has none for any tree.
+		// Never nil: a dart booster without weights has no weight for any tree.
 		model, weights = &l.GradientBooster.GBTree.Model, append(floats{}, l.GradientBooster.WeightDrop...)
 	default:
 		return nil, fmt.Errorf("booster %.40q: want gbtree or dart", l.GradientBooster.Name)
@@ -130,7 +130,7 @@ func parseXGBoost(raw []byte, all bool) (*Ensemble, error) {
 	return e, nil
 }
 
-// apply checks the parameters of the learner and copies names and base to the ensemble.
+// apply checks the learner's parameters and copies names and base to the ensemble.
 func (p *xgboostParam) apply(e *Ensemble, names []string) error {
 	features, err := strconv.Atoi(p.NumFeature)
 	if err != nil || features < 1 || features > maxFeatures {
@@ -142,7 +142,7 @@ func (p *xgboostParam) apply(e *Ensemble, names []string) error {
 	if p.NumTarget != "" && p.NumTarget != "1" {
 		return fmt.Errorf("num_target %.40q: want a model with one output", p.NumTarget)
 	}
-	if len(names) == 0 { // Trained on a bare array.
+	if len(names) == 0 { // trained on a plain array
 		for i := range features {
 			names = append(names, "f"+strconv.Itoa(i))
 		}
@@ -158,8 +158,8 @@ func (p *xgboostParam) apply(e *Ensemble, names []string) error {
 	return err
 }
 
-// margin is base_score, a probability, in log-odds: LogisticRegression::ProbToMargin, in float32. Until XGBoost 3.0 the
-// file has "5E-1", since 3.1 "[5E-1]" with a value per output.
+// margin returns base_score, a probability, in log-odds: LogisticRegression::ProbToMargin, in float32. Until XGBoost
+// 3.0 the file has "5E-1", since 3.1 "[5E-1]" with a value per output.
 func (p *xgboostParam) margin() (float32, error) {
 	text := strings.Trim(string(p.BaseScore), `"`)
 	if inner, ok := strings.CutPrefix(text, "["); ok {
@@ -176,8 +176,8 @@ func (p *xgboostParam) margin() (float32, error) {
 	return -float32(math.Log(float64(1/s - 1))), nil
 }
 
-// looksLikeJSON tells JSON from UBJSON, which XGBoost writes by default since 2.1 and which starts with { as well: there
-// follows the length of a key, not a quote.
+// looksLikeJSON distinguishes JSON from UBJSON, which XGBoost writes by default since 2.1. Both start with {, but in
+// UBJSON the length of a key follows instead of a quote.
 func looksLikeJSON(raw []byte) bool {
 	if len(raw) > 0 && raw[0] == '{' {
 		rest := strings.TrimLeft(string(raw[1:min(len(raw), 256)]), " \t\r\n")

@@ -9,19 +9,19 @@ import (
 
 // xgboostAttributes are what the Python, R and JVM packages add to a model. They are strings in the file.
 type xgboostAttributes struct {
-	// BestIteration is the round, from 0, with the best score of an early stop. BestNTreeLimit is the number of trees
-	// up to it; XGBoost 1 writes both.
+	// BestIteration is the round, from 0, with the best score before an early stop. BestNTreeLimit is the number of
+	// trees up to it; XGBoost 1 writes both.
 	BestIteration  *string `json:"best_iteration"`
 	BestNTreeLimit *string `json:"best_ntree_limit"`
-	// ScikitLearn are parameters of XGBClassifier, as JSON; XGBoost 2 and later leave most of them out.
+	// ScikitLearn holds parameters of XGBClassifier as JSON; XGBoost 2 and later omit most of them.
 	ScikitLearn *string `json:"scikit_learn"`
 }
 
-// errAllTrees is what to do where the file does not say clearly which trees to use.
+// errAllTrees is the advice if the file does not clearly define which trees to use.
 var errAllTrees = errors.New("save the trees that you use, with booster[:n].save_model, or import with --all-trees")
 
-// best returns how many trees XGBClassifier.predict_proba uses, which has stopped early; 0 for all of them. Booster.predict
-// of the same file uses all.
+// best returns how many trees XGBClassifier.predict_proba uses after an early stop; 0 means all. Booster.predict uses
+// all trees of the same file.
 func (a *xgboostAttributes) best(m *xgboostModel, trees int) (int, error) {
 	var limit int
 	if s := a.BestNTreeLimit; s != nil {
@@ -49,11 +49,11 @@ func (a *xgboostAttributes) best(m *xgboostModel, trees int) (int, error) {
 	return used, nil
 }
 
-// errRoundSize is the error of a file that does not say how many trees a round has.
+// errRoundSize is returned for a file that does not give the number of trees per round.
 var errRoundSize = errors.New("the file does not say how many trees a round has (num_parallel_tree)")
 
-// treesTo returns how many trees there are up to and including a round: iteration_indptr since XGBoost 2.1,
-// num_parallel_tree a round since 1.4.
+// treesTo returns the number of trees up to and including a round, from iteration_indptr (since XGBoost 2.1) or
+// num_parallel_tree trees a round (since 1.4).
 func (m *xgboostModel) treesTo(round, trees int) (int, error) {
 	var rounds, to int
 	if ends := m.IterationEnds; len(ends) > 0 {
@@ -82,7 +82,7 @@ func (m *xgboostModel) treesTo(round, trees int) (int, error) {
 	return to, nil
 }
 
-// checkMissing refuses a model of XGBClassifier that takes a number for missing: a vector of features has NaN there.
+// checkMissing refuses an XGBClassifier model that treats a number as missing: feature vectors use NaN.
 func (a *xgboostAttributes) checkMissing() error {
 	var p struct {
 		Missing json.RawMessage `json:"missing"`
@@ -91,7 +91,7 @@ func (a *xgboostAttributes) checkMissing() error {
 		return nil
 	}
 	if err := json.Unmarshal(quoteNaN([]byte(*a.ScikitLearn)), &p); err != nil {
-		return nil //nolint:nilerr // a note of another program, which XGBoost does not read either
+		return nil //nolint:nilerr // written by another program; XGBoost does not read it either
 	}
 	switch m := string(p.Missing); m {
 	case "", "null", `"N"`:

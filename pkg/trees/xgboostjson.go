@@ -8,8 +8,9 @@ import (
 	"strconv"
 )
 
-// quoteNaN makes XGBoost's JSON into JSON: it writes bare NaN and Infinity, NaN in every categorical split. They become
-// strings of the same length, which floats reads, so that the offsets in errors stay true. Strings are left alone.
+// quoteNaN turns XGBoost's JSON into valid JSON: it contains bare NaN and Infinity, with NaN in every categorical
+// split. They become strings of the same length, which floats reads, so that offsets in errors stay correct. Strings
+// are left unchanged.
 func quoteNaN(raw []byte) []byte {
 	out := raw
 	replace := func(at int, with string) {
@@ -41,10 +42,10 @@ func quoteNaN(raw []byte) []byte {
 	return out
 }
 
-// floats are float32 numbers, among them those of quoteNaN.
+// floats are float32 numbers, including those of quoteNaN.
 type floats []float32
 
-// UnmarshalJSON reads an array of numbers, each rounded once, from its decimal digits to a float32.
+// UnmarshalJSON reads an array of numbers, each rounded once from its decimal digits to a float32.
 func (f *floats) UnmarshalJSON(raw []byte) error {
 	inner, ok := bytes.CutPrefix(bytes.TrimSpace(raw), []byte("["))
 	inner, ok2 := bytes.CutSuffix(inner, []byte("]"))

@@ -5,11 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 )
 
-// xgboostTree is a tree in the JSON: RegTree::SaveModel in src/tree/tree_model.cc, an array per property of a node. A
-// node whose left child is -1 is a leaf, and its split condition what the tree adds.
+// xgboostTree is a tree in the JSON: RegTree::SaveModel in src/tree/tree_model.cc, with an array per node property. A
+// node whose left child is -1 is a leaf, and its split condition is the tree's contribution.
 type xgboostTree struct {
 	Left        []int           `json:"left_children"`
 	Right       []int           `json:"right_children"`
@@ -24,7 +25,7 @@ type xgboostTree struct {
 	LeafWeights json.RawMessage `json:"leaf_weights"`
 	Param       treeParam       `json:"tree_param"`
 
-	// set is the category set of each node that has one; weight is dart's.
+	// set is the number of the category set of each node with one; weight is for dart.
 	set    map[int]int
 	weight float32
 }
@@ -35,8 +36,8 @@ type treeParam struct {
 	SizeLeafVector string `json:"size_leaf_vector"`
 }
 
-// xgboostTrees reads the trees one by one, so that their number is bounded before they are held. weights are dart's, nil
-// for gbtree.
+// xgboostTrees reads the trees one by one, so that their number is limited before they are held in memory. weights are
+// for dart, nil for gbtree.
 func (b *builder) xgboostTrees(m *xgboostModel, weights floats) error {
 	d := json.NewDecoder(bytes.NewReader(m.Trees))
 	if t, err := d.Token(); err != nil || t != json.Delim('[') {
@@ -73,7 +74,7 @@ func (b *builder) xgboostTree(d *json.Decoder, t *xgboostTree, group int) error 
 	if err := d.Decode(&raw); err != nil {
 		return fail(err)
 	}
-	if bytes.Contains(raw, []byte("null")) { // A decoder would make a 0 of it.
+	if bytes.Contains(raw, []byte("null")) { // a decoder would read it as 0
 		return fail(errors.New("a value is null"))
 	}
 	if err := json.Unmarshal(raw, t); err != nil {
@@ -151,8 +152,8 @@ func (b *builder) xgboostSets(t *xgboostTree) error {
 	return nil
 }
 
-// branch is node i in the terms of an ensemble. The values of deleted nodes mean nothing, so that ranges are left to
-// the builder, which sees only the nodes in use.
+// branch returns node i as a branch. Deleted nodes have meaningless values, so range checks are left to the builder,
+// which sees only the nodes in use.
 func (t *xgboostTree) branch(i int) (branch, error) {
 	if t.Left[i] == -1 {
 		// GBTree: the leaf; Dart::PredictBatchInternal: the leaf times the tree's weight, in float32.
@@ -172,9 +173,30 @@ func (t *xgboostTree) branch(i int) (branch, error) {
 		if t.SplitType[i] != 1 || !ok {
 			return branch{}, fmt.Errorf("split_type %d: want 0, or 1 with categories", t.SplitType[i])
 		}
-		// common::Decision goes right when the category is in the set; a node here goes left: the children change places.
+		// common::Decision goes right if the category is in the set; a node here goes left, so the children are
+		// swapped.
 		br.kind, br.value = kindSet, float64(set)
 		br.left, br.right, br.missingRight = br.right, br.left, !br.missingRight
 	}
 	return br, nil
+}
+
+// xgboostThreshold returns the double T for which x <= T exactly when float32(x) < t. XGBoost stores a row as floats
+// and goes left if the value is below the split condition (predictor::GetNextNode). The doubles that round to a float
+// below t reach up to the midpoint between t and the previous float; the midpoint itself rounds to the even one of the
+// two.
+func xgboostThreshold(t float32) float64 {
+	below, at := float64(math.Nextafter32(t, float32(math.Inf(-1)))), float64(t)
+	// The position of the next float, if there were one.
+	if math.IsInf(below, -1) {
+		below = -0x1p128
+	}
+	if math.IsInf(at, 1) {
+		at = 0x1p128
+	}
+	middle := below + (at-below)/2
+	if math.Float32bits(t)&1 == 0 {
+		return math.Nextafter(middle, math.Inf(-1))
+	}
+	return middle
 }

@@ -1,10 +1,10 @@
-// Package twosample asks whether a classifier can tell the rows of the present from those of the reference. The index of
-// [drift] looks at one feature at a time; two features that move together in a new way leave every one of its bins alone.
+// Package twosample tests whether a classifier can distinguish present rows from reference rows. The index in [drift]
+// checks one feature at a time. If two features start to move together in a new way, every single index stays the same.
 //
-// It is the classifier two-sample test: D. Lopez-Paz and M. Oquab (2017), "Revisiting classifier two-sample tests", ICLR.
-// The classifier is logistic, over the features, their squares and their products, so that it sees means, spreads and
-// correlations; it is judged on days that it was not fitted to, and against itself with the days' labels exchanged, since
-// minutes of one day are not independent and days nearly are.
+// It is the classifier two-sample test: D. Lopez-Paz and M. Oquab (2017), "Revisiting classifier two-sample tests",
+// ICLR. The classifier is logistic over the features, their squares and their products, so it sees means, spreads and
+// correlations. It is judged on days that it was not fitted to, and compared with fits in which the days' labels are
+// exchanged: minutes of one day are not independent, but days nearly are.
 package twosample
 
 import (
@@ -18,37 +18,37 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/train"
 )
 
-// Sample is rows of one side.
+// Sample holds the rows of one side.
 type Sample struct {
-	// X are the rows, one after the other, one value per feature. Rows with a value that is not finite are left out.
+	// X holds the rows one after the other, one value per feature. Rows with a non-finite value are left out.
 	X []float64
 	// Days are the UTC days of the rows.
 	Days []int
 }
 
-// Options of [Classify].
+// Options are the options of [Classify].
 type Options struct {
-	// MaxRows is how many rows of a side are looked at, an even thinning of all. Days count, not rows.
+	// MaxRows limits the rows of a side; longer samples are thinned evenly. Days count, not rows.
 	MaxRows int
-	// Permutations is how often the labels of the days are exchanged at most: it ends before, when so many AUCs have
-	// reached that of the true labels that the p-value is above 0.05 whatever comes.
+	// Permutations is the largest number of exchanges of the days' labels. The test ends earlier once so many AUCs have
+	// reached the true one that the p-value must be above 0.05.
 	Permutations int
-	// Folds is into how many parts the days are dealt.
+	// Folds is the number of parts into which the days are dealt.
 	Folds int
-	// Seed of the exchanges.
+	// Seed seeds the exchanges.
 	Seed uint64
-	// MinDays is how many days of each side it takes to judge.
+	// MinDays is how many days of each side are needed for a verdict.
 	MinDays int
 }
 
-// DefaultOptions are 2,000 rows a side, 200 permutations, 4 folds and at least 5 days: some seconds on two cores where
-// something has changed, and a few tenths of that where nothing has.
+// DefaultOptions are 2,000 rows a side, 200 permutations, 4 folds and at least 5 days. On two cores this takes a few
+// seconds if something has changed, and a few tenths of that otherwise.
 func DefaultOptions() Options {
 	return Options{MaxRows: 2000, Permutations: 200, Folds: 4, Seed: 1, MinDays: 5}
 }
 
-// The verdict: a FAIL takes a shift that is hardly chance and that is large enough to matter. An AUC of 0.6 is what a
-// shift of one feature by 0.36 of its standard deviation gives (Phi(0.36/sqrt 2)).
+// The verdict: FAIL needs a shift that is unlikely to be chance and large enough to matter. An AUC of 0.6 corresponds
+// to a shift of one feature by 0.36 standard deviations (Phi(0.36/sqrt 2)).
 const (
 	significant = 0.01
 	doubtful    = 0.05
@@ -57,29 +57,30 @@ const (
 
 // Result is what the classifier found.
 type Result struct {
-	// AUC is the chance that a row of the present scores above one of the reference, out of fold: 0.5 when they are alike.
+	// AUC is the probability that a present row scores above a reference row, out of fold: 0.5 if they are alike.
 	AUC float64 `json:"auc"`
-	// P is how often the exchanged days give such an AUC, in (0,1], and Permutations how many exchanges it took to tell.
+	// P is how often exchanged days give such an AUC, in (0,1], and Permutations is how many exchanges that took.
 	P            float64 `json:"p_value"`
 	Permutations int     `json:"permutations"`
-	// Rows and days that were looked at, and rows that were left out for a missing value.
+	// Rows and days that were used, and rows left out for a missing value.
 	ReferenceRows int `json:"reference_rows"`
 	ReferenceDays int `json:"reference_days"`
 	Rows          int `json:"rows"`
 	Days          int `json:"days"`
 	Incomplete    int `json:"incomplete"`
-	// LeansOn are the inputs that the classifier weighs most, of all rows, the heaviest first.
+	// LeansOn are the inputs with the largest weights, fitted to all rows, largest first.
 	LeansOn []Weight     `json:"leans_on"`
 	Verdict gate.Verdict `json:"verdict"`
-	// Reason says why the verdict is not PASS.
+	// Reason is the reason for a verdict other than PASS.
 	Reason string `json:"reason"`
 }
 
-// Weight is how much an input counts.
+// Weight is how much an input contributes.
 type Weight struct {
 	// Input is a feature, its square ("a^2") or a product ("a*b").
 	Input string `json:"input"`
-	// Weight is per standard deviation of the input, in log odds; Share is |Weight| among those of all inputs, in [0,1].
+	// Weight is per standard deviation of the input, in log odds; Share is |Weight| relative to the sum over all
+	// inputs, in [0,1].
 	Weight float64 `json:"weight"`
 	Share  float64 `json:"share"`
 }
@@ -87,8 +88,8 @@ type Weight struct {
 // leansOn is how many weights are reported.
 const leansOn = 8
 
-// Classify compares the present with the reference, of the same named features. Too few days are INCONCLUSIVE, with the
-// counts; it fails when rows and features do not fit.
+// Classify compares the present with the reference; both have the named features. With too few days the verdict is
+// INCONCLUSIVE, with the counts. It returns an error if rows do not match the features.
 func Classify(features []string, reference, present Sample, o Options) (*Result, error) {
 	if o.MaxRows < 1 || o.Permutations < 1 || o.Folds < 2 {
 		return nil, fmt.Errorf("%d rows, %d permutations, %d folds: want at least 1, 1 and 2", o.MaxRows, o.Permutations, o.Folds)
@@ -131,12 +132,11 @@ func (r *Result) count(t *table) {
 	}
 }
 
-// round is how many exchanges are made before their AUCs are looked at, one after the other: what is found does not
-// depend on it.
+// round is how many exchanges are made before their AUCs are checked in order. The result does not depend on it.
 const round = 8
 
-// test computes the AUC and its p-value, on all cores. Where nothing has changed, a few exchanges in which the AUC is
-// reached tell as much as all of them: J. Besag and P. Clifford (1991), "Sequential Monte Carlo p-values", Biometrika 78.
+// test computes the AUC and its p-value on all cores. If nothing has changed, a few exchanges that reach the AUC are as
+// informative as all of them: J. Besag and P. Clifford (1991), "Sequential Monte Carlo p-values", Biometrika 78.
 func (r *Result) test(t *table, o Options) error {
 	labels := make([]bool, len(t.days))
 	for d := range t.days {
@@ -147,7 +147,7 @@ func (r *Result) test(t *table, o Options) error {
 		return err
 	}
 	r.AUC = auc
-	enough := int(doubtful*float64(o.Permutations)) + 1 // of all would be a p-value above doubtful
+	enough := int(doubtful*float64(o.Permutations)) + 1 // out of all, this is a p-value above the limit
 	reached, rng := 0, rand.New(rand.NewPCG(o.Seed, 0))
 	for made := 0; made < o.Permutations; made += round {
 		exchanged := make([][]bool, min(round, o.Permutations-made))
@@ -174,7 +174,7 @@ func (r *Result) test(t *table, o Options) error {
 	return nil
 }
 
-// lean fits all rows.
+// lean fits the classifier to all rows for the weights.
 func (r *Result) lean(t *table) error {
 	var x []float64
 	var y []bool
@@ -225,7 +225,7 @@ func (r *Result) Judge() (verdict gate.Verdict, reason string) {
 	}
 }
 
-// fitOptions are those of the models, to four digits: the order of the rows, which is all that counts, needs no more.
+// fitOptions are the model's options with four digits: only the order of the rows counts.
 func fitOptions() train.FitOptions {
 	o := train.DefaultFitOptions()
 	o.Tolerance = 1e-4

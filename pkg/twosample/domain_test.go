@@ -14,8 +14,8 @@ import (
 
 var names = []string{"a", "b", "c"}
 
-// sample is days of rows that depend on each other within a day: a level of the day and noise. b is correlated with a by
-// rho, with equal margins whatever rho is.
+// sample returns days of rows that depend on each other within a day: a level of the day plus noise. b is correlated
+// with a by rho; the margins are equal for any rho.
 func sample(rng *rand.Rand, from, days, perDay int, shift, rho float64) twosample.Sample {
 	var s twosample.Sample
 	for d := range days {
@@ -48,7 +48,7 @@ func classify(t *testing.T, reference, present twosample.Sample, o twosample.Opt
 func TestShiftIsFound(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 0))
 	r := classify(t, sample(rng, 0, 20, 60, 0, 0), sample(rng, 100, 8, 60, 1.5, 0), fast())
-	// A normal shifted by 1.5 of its deviations: AUC = Phi(1.5/sqrt 2) = 0.856.
+	// A normal shifted by 1.5 standard deviations: AUC = Phi(1.5/sqrt 2) = 0.856.
 	if want := 0.5 * math.Erfc(-1.5/2); math.Abs(r.AUC-want) > 0.03 || r.P != 0.01 || r.Verdict != gate.Fail || r.LeansOn[0].Input != "c" {
 		t.Errorf("got %+v, want an AUC of %.3f and a FAIL that leans on c", r, want)
 	}
@@ -57,7 +57,7 @@ func TestShiftIsFound(t *testing.T) {
 	}
 }
 
-// Two features that are correlated in a new way have the same bins: PSI sees nothing, the classifier does.
+// Two features with a new correlation fill the same bins: PSI misses the change, the classifier finds it.
 func TestCorrelationIsFound(t *testing.T) {
 	rng := rand.New(rand.NewPCG(2, 0))
 	reference, present := sample(rng, 0, 20, 100, 0, 0), sample(rng, 100, 10, 100, 0, 0.8)
@@ -85,8 +85,7 @@ func TestCorrelationIsFound(t *testing.T) {
 	}
 }
 
-// Without drift, p-values are uniform: 5 % of them, and no more than chance allows, are below 5 %, although the rows of a
-// day depend on each other.
+// Without drift p-values are uniform: about 5 % of them are below 5 %, although the rows of a day depend on each other.
 func TestFalseAlarms(t *testing.T) {
 	const trials = 150
 	low, fails := 0, 0
@@ -102,7 +101,7 @@ func TestFalseAlarms(t *testing.T) {
 			fails++
 		}
 	}
-	// The share of p-values at most 2/40 is 5 %; 99.9 % of binomial(150, 0.05) is at most 17.
+	// The expected share of p-values at most 2/40 is 5 %; 99.9 % of binomial(150, 0.05) is at most 17.
 	if _, high := stats.Wilson(uint64(low), trials, 3.3); low > 17 || high < 0.05 {
 		t.Errorf("%d of %d p-values are at most 0.05", low, trials)
 	}
@@ -111,18 +110,18 @@ func TestFalseAlarms(t *testing.T) {
 	}
 }
 
-// Where nothing has changed it takes few exchanges to tell, and a p-value that was found early is not one that makes
-// anything of a FAIL; where something has, it takes all of them.
+// If nothing has changed, few exchanges are enough, and an early p-value never leads to FAIL. If something has changed,
+// all exchanges are made.
 func TestEndsEarly(t *testing.T) {
 	rng := rand.New(rand.NewPCG(2, 0))
 	reference, same, moved := sample(rng, 0, 14, 30, 0, 0), sample(rng, 100, 7, 30, 0, 0), sample(rng, 100, 7, 30, 1, 0)
 	o := fast()
 	r := classify(t, reference, same, o)
-	// Of 99 exchanges, 5 that reach the AUC would be a p-value above 5 %.
+	// Out of 99 exchanges, 5 that reach the AUC would give a p-value above 5 %.
 	if r.Permutations >= 99 || math.Abs(r.P*float64(r.Permutations)-5) > 1e-9 || r.P <= 0.05 || r.Verdict != gate.Pass {
 		t.Errorf("the same: got %+v, want the share of 5 in fewer than 99 exchanges", r)
 	}
-	// The first exchanges are those of a longer test: with as many as it took, the fifth is the last.
+	// The first exchanges are those of a longer test: with exactly as many, the fifth is the last.
 	o.Permutations = r.Permutations
 	if again := classify(t, reference, same, o); again.AUC != r.AUC || again.Permutations > r.Permutations {
 		t.Errorf("as many as it took: got %+v, want %+v", again, r)
@@ -142,7 +141,7 @@ func TestRowsThatAreLeftOut(t *testing.T) {
 	if r.Incomplete != 2 || r.ReferenceRows != 599 || r.Rows != 359 {
 		t.Errorf("got %+v", r)
 	}
-	// Neither the order of the rows within the days nor the run changes anything.
+	// Neither the order of rows within days nor repetition changes anything.
 	if again := classify(t, reference, present, o); again.AUC != r.AUC || again.P != r.P {
 		t.Errorf("again: got %v, %v, want %v, %v", again.AUC, again.P, r.AUC, r.P)
 	}

@@ -13,13 +13,13 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/train"
 )
 
-// table is the rows of both sides by day: the days are what is dealt and exchanged.
+// table holds the rows of both sides by day: days are what is dealt and exchanged.
 type table struct {
 	names []string
 	days  []day
 }
 
-// day is the rows of one day of one side, one after the other.
+// day holds the rows of one day of one side, one after the other.
 type day struct {
 	present bool
 	number  int
@@ -29,8 +29,8 @@ type day struct {
 
 func (d *day) rows() int { return len(d.x) / d.width }
 
-// add takes the complete rows of a sample, evenly thinned to at most the given number, and returns how many were not
-// complete.
+// add takes the complete rows of a sample, thinned evenly to at most maxRows, and returns how many rows were
+// incomplete.
 func (t *table) add(s Sample, width int, present bool, maxRows int) (incomplete int, err error) {
 	if width == 0 || len(s.X) != len(s.Days)*width {
 		return 0, fmt.Errorf("%w: %d values in %d rows of %d features", errShape, len(s.X), len(s.Days), width)
@@ -57,10 +57,10 @@ func (t *table) add(s Sample, width int, present bool, maxRows int) (incomplete 
 	return incomplete, nil
 }
 
-// clip bounds what one wild value can do to squares and products, in standard deviations.
+// clip bounds, in standard deviations, what one extreme value can do to squares and products.
 const clip = 5
 
-// expand standardises the features over both sides, and adds squares and products.
+// expand standardises the features over both sides and adds squares and products.
 func (t *table) expand(features []string) {
 	k, n := len(features), 0.0
 	mean, sd := make([]float64, k), make([]float64, k)
@@ -110,8 +110,8 @@ func (t *table) expand(features []string) {
 	}
 }
 
-// auc is that of the rows of all days, each scored by a classifier that has not seen its day, with the given labels of
-// the days. The days of each label are dealt in turn, so that every part has both.
+// auc returns the AUC over the rows of all days, each scored by a classifier that has not seen its day, with the given
+// labels of the days. The days of each label are dealt in turn, so that every part has both.
 func (t *table) auc(labels []bool, folds int) (float64, error) {
 	fold := make([]int, len(t.days))
 	var dealt [2]int
@@ -136,7 +136,7 @@ func (t *table) auc(labels []bool, folds int) (float64, error) {
 		}
 		m, err := train.Fit(t.names, x, y, fitOptions())
 		if errors.Is(err, eval.ErrOneClass) {
-			continue // so few days that a part has none of one label: its days are not scored
+			continue // too few days: the part lacks one label, so its days are not scored
 		}
 		if err != nil {
 			return 0, fmt.Errorf("domain classifier: %w", err)
@@ -154,7 +154,7 @@ func (t *table) auc(labels []bool, folds int) (float64, error) {
 	return eval.AUC(scores, truth), nil
 }
 
-// aucs are those of several labels, on all cores.
+// aucs returns the AUCs of several labelings, computed on all cores.
 func (t *table) aucs(labels [][]bool, folds int) ([]float64, error) {
 	aucs := make([]float64, len(labels))
 	var group errgroup.Group

@@ -23,6 +23,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/test/bufconn"
 
+	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
@@ -30,7 +31,7 @@ import (
 
 // Options configures an [Engine]. The zero value is a healthy engine in memory.
 type Options struct {
-	// Schema is what the model takes. Default "v1.8.1".
+	// Schema is what the model takes. Default is feature.DefaultSchema.
 	Schema string
 	// Version is the model's. Default the schema's name and "-test".
 	Version string
@@ -79,7 +80,7 @@ type Call struct {
 func Start(t testing.TB, opts Options) *Engine {
 	t.Helper()
 	if opts.Schema == "" {
-		opts.Schema = "v1.8.1"
+		opts.Schema = feature.DefaultSchema
 	}
 	if opts.Version == "" {
 		opts.Version = opts.Schema + "-test"

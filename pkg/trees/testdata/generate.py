@@ -29,7 +29,7 @@ def write_rows(name, features, rows, raw, score):
 
 
 def edges(rows, thresholds, width):
-    """Rows at thresholds, and just beside them."""
+    """Rows at thresholds, and just next to them."""
     out = []
     for i, (feature, t) in enumerate(thresholds[:12]):
         for v in width(t):

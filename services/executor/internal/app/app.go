@@ -208,7 +208,7 @@ func ownState(stack *lifecycle.Stack, dir string) error {
 // openBook goes on from the features of the state folder, if there is one, and keeps them there.
 func openBook(stack *lifecycle.Stack, opts *Options, logger *slog.Logger, reg prometheus.Registerer) (*live.Book, *live.Keeper, error) {
 	folder := live.Folder(opts.StateDir)
-	features, err := folder.Load(feature.BookOptions{
+	features, err := folder.Load(feature.BuildersOptions{
 		Live: feature.LiveOptions{KeepCrossed: opts.KeepCrossed, Latest: latest(opts.MaxQuoteAhead)}, MaxSymbols: opts.MaxSymbols,
 	}, logger)
 	if err != nil {

@@ -58,7 +58,7 @@ func handlers(f *testing.F) (*decision.Service, *shadow.Dispatcher) {
 		f.Fatal(err)
 	}
 	f.Cleanup(func() { _ = d.Stop(context.Background()) })
-	book := newBook(f, feature.BookOptions{MaxSymbols: 100})
+	book := newBook(f, feature.BuildersOptions{MaxSymbols: 100})
 	return decision.New(baseline, fixed(f, 50), d, book, decision.NewMetrics(reg)), d
 }
 

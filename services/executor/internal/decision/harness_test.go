@@ -122,12 +122,12 @@ func fixed(t testing.TB, percent float64) *rollout.Keeper {
 // emptyBook has seen nothing.
 func emptyBook(t testing.TB) *live.Book {
 	t.Helper()
-	return newBook(t, feature.BookOptions{})
+	return newBook(t, feature.BuildersOptions{})
 }
 
-func newBook(t testing.TB, opts feature.BookOptions) *live.Book {
+func newBook(t testing.TB, opts feature.BuildersOptions) *live.Book {
 	t.Helper()
-	b, err := feature.NewBook(opts)
+	b, err := feature.NewBuilders(opts)
 	if err != nil {
 		t.Fatal(err)
 	}

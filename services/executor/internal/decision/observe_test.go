@@ -62,7 +62,7 @@ func TestQuotesThatAreLeftOut(t *testing.T) {
 func TestCrossedQuotesCanBeKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := start(t, enginetest.Options{}, 100, func(s *setup) {
-			s.book = newBook(t, feature.BookOptions{Live: feature.LiveOptions{KeepCrossed: true}})
+			s.book = newBook(t, feature.BuildersOptions{Live: feature.LiveOptions{KeepCrossed: true}})
 		})
 		got := e.observe("S", proto(market.Quote{Time: 1_736_121_600_000, Bid: 2, Ask: 1}))
 		if !maps.Equal(notes(got), map[string]uint64{"crossed_kept": 1}) || got.GetAccepted() != 1 || got.GetIgnored() != 0 {
@@ -90,7 +90,7 @@ func TestNotesOfTheContract(t *testing.T) {
 
 func TestTooManySymbols(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		e := start(t, enginetest.Options{}, 100, func(s *setup) { s.book = newBook(t, feature.BookOptions{MaxSymbols: 1}) })
+		e := start(t, enginetest.Options{}, 100, func(s *setup) { s.book = newBook(t, feature.BuildersOptions{MaxSymbols: 1}) })
 		q := market.Quote{Time: 1_736_121_600_000, Bid: 1, Ask: 2}
 		e.wantNotReady("FIRST", q, "vol1m_log_rel,spread_bp_rel,rsi14_z,zscore_mid_24h")
 		_, err := e.Predict(t.Context(), &executorv1.PredictRequest{Symbol: "SECOND", Quote: proto(q)})

@@ -12,10 +12,10 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/market"
 )
 
-// Book is a [feature.Book] that counts from the start of the process, as counters of Prometheus do: one that went on
+// Book is a [feature.Builders] that counts from the start of the process, as counters of Prometheus do: one that went on
 // from a snapshot, and so began below what was scraped last, would be taken for that many new quotes.
 type Book struct {
-	*feature.Book
+	*feature.Builders
 
 	logger *slog.Logger
 	// before is what the snapshot had counted already.
@@ -25,17 +25,17 @@ type Book struct {
 }
 
 // NewBook returns a book that goes on from the features. It tells the logger when a symbol finds no room.
-func NewBook(features *feature.Book, logger *slog.Logger) *Book {
-	b := &Book{Book: features, logger: logger, before: map[feature.Note]uint64{}}
+func NewBook(features *feature.Builders, logger *slog.Logger) *Book {
+	b := &Book{Builders: features, logger: logger, before: map[feature.Note]uint64{}}
 	for _, n := range feature.Notes() {
 		b.before[n] = features.Count(n)
 	}
 	return b
 }
 
-// Observe is that of [feature.Book].
+// Observe is that of [feature.Builders].
 func (b *Book) Observe(symbol string, q market.Quote) (feature.Note, error) {
-	note, err := b.Book.Observe(symbol, q)
+	note, err := b.Builders.Observe(symbol, q)
 	if errors.Is(err, feature.ErrTooManySymbols) && b.crowded.Add(1) == 1 {
 		b.logger.Warn("a symbol finds no room: its quotes are left out, as those of every new one will be", "error", err)
 	}
@@ -43,7 +43,7 @@ func (b *Book) Observe(symbol string, q market.Quote) (feature.Note, error) {
 }
 
 // Count is how many quotes since the start had that note.
-func (b *Book) Count(n feature.Note) uint64 { return b.Book.Count(n) - b.before[n] }
+func (b *Book) Count(n feature.Note) uint64 { return b.Builders.Count(n) - b.before[n] }
 
 // Reset drops a symbol and all that was learned of it, and reports whether there was one.
 func (b *Book) Reset(symbol string) bool {

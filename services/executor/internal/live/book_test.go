@@ -111,7 +111,7 @@ func TestResetIsSaved(t *testing.T) {
 
 func TestResetSymbol(t *testing.T) {
 	var log bytes.Buffer
-	features, err := feature.NewBook(feature.BookOptions{})
+	features, err := feature.NewBuilders(feature.BuildersOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,14 +16,14 @@ import (
 // After every operation as many quotes of each of some symbols are in the snapshot as it has for a number.
 func TestCrash(t *testing.T) {
 	const symbols = 20
-	quotes := func(b *feature.Book) int { return int(b.Count(feature.Accepted)) / symbols }
+	quotes := func(b *feature.Builders) int { return int(b.Count(feature.Accepted)) / symbols }
 	crashtest.Run(t, crashtest.Writer{
 		Name: "quote snapshots",
 		Write: func(dir string, op int, tell *crashtest.Teller) error {
 			if _, err := durable.Own(dir); err != nil {
 				return err
 			}
-			b, err := Folder(dir).Load(feature.BookOptions{}, slog.New(slog.DiscardHandler))
+			b, err := Folder(dir).Load(feature.BuildersOptions{}, slog.New(slog.DiscardHandler))
 			if err != nil {
 				return err
 			}
@@ -43,7 +43,7 @@ func TestCrash(t *testing.T) {
 			}
 		},
 		Read: func(dir string) ([]int, error) {
-			b, err := Folder(dir).Load(feature.BookOptions{}, slog.New(slog.DiscardHandler))
+			b, err := Folder(dir).Load(feature.BuildersOptions{}, slog.New(slog.DiscardHandler))
 			if err != nil {
 				return nil, err
 			}
@@ -61,7 +61,7 @@ func TestCrash(t *testing.T) {
 
 // A snapshot that is cut anywhere is set aside: features are learned anew, and never half known.
 func TestSnapshotCutAnywhere(t *testing.T) {
-	b, err := feature.NewBook(feature.BookOptions{})
+	b, err := feature.NewBuilders(feature.BuildersOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,7 +75,7 @@ func TestSnapshotCutAnywhere(t *testing.T) {
 		t.Fatal(err)
 	}
 	for cut := range whole.Len() {
-		if _, err := feature.RestoreBook(bytes.NewReader(whole.Bytes()[:cut]), feature.BookOptions{}); !errors.Is(err, feature.ErrSnapshot) {
+		if _, err := feature.RestoreBuilders(bytes.NewReader(whole.Bytes()[:cut]), feature.BuildersOptions{}); !errors.Is(err, feature.ErrSnapshot) {
 			t.Fatalf("cut at %d of %d: got %v, want %v", cut, whole.Len(), err, feature.ErrSnapshot)
 		}
 	}

@@ -59,7 +59,7 @@ func (k *Keeper) save() {
 	if changes == k.saved && k.err == nil {
 		return
 	}
-	k.err = k.folder.save(k.book.Book)
+	k.err = k.folder.save(k.book.Builders)
 	k.failing.Store(k.err != nil)
 	if k.err != nil {
 		k.writeErrors.Add(1)

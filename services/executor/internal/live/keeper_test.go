@@ -32,7 +32,7 @@ func load(t *testing.T, f Folder) (*Book, string) {
 	t.Helper()
 	var log bytes.Buffer
 	logger := slog.New(slog.NewTextHandler(&log, nil))
-	features, err := f.Load(feature.BookOptions{}, logger)
+	features, err := f.Load(feature.BuildersOptions{}, logger)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -176,10 +176,10 @@ func TestLoadRefuses(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := folder.save(book.Book); err != nil {
+	if err := folder.save(book.Builders); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := folder.Load(feature.BookOptions{MaxSymbols: 2}, logger); !errors.Is(err, feature.ErrTooManySymbols) || !strings.Contains(err.Error(), "raise --max-symbols") {
+	if _, err := folder.Load(feature.BuildersOptions{MaxSymbols: 2}, logger); !errors.Is(err, feature.ErrTooManySymbols) || !strings.Contains(err.Error(), "raise --max-symbols") {
 		t.Errorf("fewer symbols than before: got %v", err)
 	}
 	if got := files(t, dir); !slices.Equal(got, []string{snapshotName}) {
@@ -236,7 +236,7 @@ ml_feature_state_write_errors_total 1
 }
 
 func TestMetrics(t *testing.T) {
-	features, err := feature.NewBook(feature.BookOptions{MaxSymbols: 1})
+	features, err := feature.NewBuilders(feature.BuildersOptions{MaxSymbols: 1})
 	if err != nil {
 		t.Fatal(err)
 	}

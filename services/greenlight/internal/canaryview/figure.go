@@ -21,7 +21,7 @@ func Figure(r *canary.Record, model string) ([]byte, error) {
 			Percent: p.Percent, Begin: at(p.StartTime), End: at(p.EndTime), Passed: p.Decision == canary.Passed, Decision: string(p.Decision),
 		}
 		for _, s := range p.Samples {
-			phase.Looks = append(phase.Looks, lookOf(at(s.Time), s))
+			phase.Samples = append(phase.Samples, sampleOf(at(s.Time), s))
 		}
 		phases = append(phases, phase)
 	}
@@ -34,8 +34,8 @@ func limits(l gate.Limits) plots.CanaryLimits {
 	return plots.CanaryLimits{P95MS: l.P95MS, MatchRate: l.MatchRate, ErrorRate: l.ErrorRate}
 }
 
-func lookOf(seconds float64, s canary.Sample) plots.CanaryLook {
-	l := plots.CanaryLook{Seconds: seconds, P95MS: math.NaN(), MatchRate: math.NaN(), MatchLow: math.NaN(), MatchHigh: math.NaN(), ErrorRate: math.NaN()}
+func sampleOf(seconds float64, s canary.Sample) plots.CanarySample {
+	l := plots.CanarySample{Seconds: seconds, P95MS: math.NaN(), MatchRate: math.NaN(), MatchLow: math.NaN(), MatchHigh: math.NaN(), ErrorRate: math.NaN()}
 	if s.P95MS != nil {
 		l.P95MS = *s.P95MS
 	}

@@ -54,7 +54,7 @@ quality of market data is judged too, and fails --check: an index of a frozen fe
 	fs.StringVar(&f.current.Path, "current", "", "the same, to compare with the reference")
 	fs.IntVar(&f.referenceDays, "reference-days", 0, "in place of --current: take the first so many UTC days for the reference, and the rest for current")
 	fs.IntVar(&f.currentDays, "current-days", 0, "use the first so many UTC days of the current rows; 0 is all")
-	fs.StringVar(&f.schema, "schema", DefaultSchema, "feature schema to compare by; that of --model when there is one")
+	fs.StringVar(&f.schema, "schema", feature.DefaultSchema, "feature schema to compare by; that of --model when there is one")
 	fs.StringVar(&f.model, "model", "", "model whose score is compared too: name/version, or version; none when it is not given")
 	fs.StringVar(&f.models, "models", "models", "registry folder with the model")
 	fs.IntVar(&f.options.Classifier.Permutations, "permutations", f.options.Classifier.Permutations, "how often the days are exchanged at most to judge the classifier; 0 leaves it out")

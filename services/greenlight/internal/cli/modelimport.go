@@ -93,7 +93,7 @@ is INCONCLUSIVE.`,
 	fs := cmd.Flags()
 	d.Declare(fs)
 	fs.StringVar(&file, "file", "", "the model's file (required)")
-	fs.StringVar(&schemaName, "schema", "v1.8.1", "feature schema of the model's inputs")
+	fs.StringVar(&schemaName, "schema", feature.DefaultSchema, "feature schema of the model's inputs")
 	fs.StringVar(&name, "name", "", "name in the registry; that of the data when it is not given")
 	fs.StringVar(&version, "version", "", "version in the registry (required)")
 	fs.BoolVar(&allTrees, "all-trees", false, "use all trees of the file, also those from after an early stop (best_iteration)")

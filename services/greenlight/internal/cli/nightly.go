@@ -30,7 +30,7 @@ func (n *nightlyFlags) declare(fs *pflag.FlagSet) {
 	fs.StringVar(&n.log, "feature-log", "", "feature log of executor whose last 7 days a classifier tries to tell from --reference, beside the report")
 	fs.StringVar(&n.reference.Path, "reference", "", "file or folder of market data, or folder of a feature log")
 	fs.StringVar(&n.reference.symbol, "symbol", "", "instrument of both, where there are several")
-	fs.StringVar(&n.schema, "schema", DefaultSchema, "feature schema to compare by")
+	fs.StringVar(&n.schema, "schema", feature.DefaultSchema, "feature schema to compare by")
 	n.reference.offsetSet = func() bool { return false }
 }
 

@@ -24,7 +24,7 @@ func logOf(t *testing.T, seed uint64, first time.Time, days, turn int) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	schema, _ := feature.Lookup(DefaultSchema)
+	schema, _ := feature.Lookup(feature.DefaultSchema)
 	s, err := featurelog.NewSchema(schema)
 	if err != nil {
 		t.Fatal(err)

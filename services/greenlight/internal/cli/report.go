@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
+	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/text"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/report"
 )
@@ -49,7 +50,7 @@ func reportCommand(c Console) *cobra.Command {
 			return report.WriteWeekly(week.evidence, store, h, p, samples)
 		},
 	})
-	week.nightly.schema = DefaultSchema
+	week.nightly.schema = feature.DefaultSchema
 	cmd.AddCommand(daily, weekly)
 	return cmd
 }

@@ -13,15 +13,13 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
+	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/pkg/train"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/retrain"
 )
-
-// DefaultSchema is the features of a candidate unless --schema says otherwise.
-const DefaultSchema = "v1.8.1"
 
 // retrainFlags say what to retrain on, and what becomes of it.
 type retrainFlags struct {
@@ -74,7 +72,7 @@ A log tells prices only by mid and spread_bp, which schema v1.8 has; the label i
 	r.data.Declare(fs)
 	fs.StringVar(&r.log, "log", "", "folder of a feature log, in place of --data")
 	fs.IntVar(&r.window, "window", defaultWindow, "how many of the newest UTC days that have data to use; 0 is all")
-	fs.StringVar(&r.schema, "schema", DefaultSchema, "feature schema of the candidate")
+	fs.StringVar(&r.schema, "schema", feature.DefaultSchema, "feature schema of the candidate")
 	fs.StringVar(&r.version, "version", "", "version of the candidate; the next free release candidate of the schema when it is not given")
 	fs.StringVar(&r.name, "name", "", "name to file the candidate under; that of the data when it is not given")
 	fs.IntVar(&r.limits.MinDays, "min-days", r.limits.MinDays, "fewest UTC days with usable rows")

@@ -23,7 +23,7 @@ const (
 
 // DefaultVersions are the versions of the models that are trained, by feature schema.
 func DefaultVersions() map[string]string {
-	return map[string]string{"v1.8": "v1.8-b0", "v1.8.1": "v1.8.1-rc1"}
+	return map[string]string{"v1.8": "v1.8-b0", feature.DefaultSchema: "v1.8.1-rc1"}
 }
 
 // Study is a set of candidates and the baseline, trained and judged on the same rows.

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/faults"
@@ -57,7 +58,7 @@ func (t *callers) predict(e *faults.Executor) func(context.Context, int) {
 		s := t.states[i%len(t.states)]
 		resp, err := e.Decisions().Predict(ctx, &executorv1.PredictRequest{
 			RequestId: fmt.Sprintf("p-%d", i), Symbol: s.Symbol, EventTime: s.Time,
-			Vector: &executorv1.FeatureVector{Schema: "v1.8.1", Values: s.Vector},
+			Vector: &executorv1.FeatureVector{Schema: feature.DefaultSchema, Values: s.Vector},
 		})
 		switch {
 		case err != nil:

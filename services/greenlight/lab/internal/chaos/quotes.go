@@ -29,7 +29,7 @@ type feed struct {
 	symbol   string
 	all      []market.Quote // one a minute
 	next     int
-	mirror   *feature.Book
+	mirror   *feature.Builders
 	schema   *feature.Schema // of the baseline's inputs
 	baseline *model.Baseline
 	book     *book
@@ -54,7 +54,7 @@ func newFeed(b *model.Baseline, books *book, executor *atomic.Pointer[faults.Exe
 	if f.schema, err = feature.NewSchema("inputs", b.Inputs()...); err != nil {
 		return nil, err
 	}
-	f.mirror, err = feature.NewBook(feature.BookOptions{})
+	f.mirror, err = feature.NewBuilders(feature.BuildersOptions{})
 	return f, err
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/market"
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
@@ -94,7 +95,7 @@ A missed target is a result and exits 0; bench exits 1 only when it could not be
 // benchStates trains a model on a short simulated market, registers it, and makes the states to send. What the numbers
 // are does not matter to their price.
 func benchStates(ctx context.Context, models string) (*model.Artifact, []traffic.State, error) {
-	const schema = "v1.8.1" // it has the inputs of the baseline, so that one vector serves both services
+	const schema = feature.DefaultSchema // it has the inputs of the baseline, so that one vector serves both services
 	data, err := experiment.Simulate(market.SimulateOptions{Seed: cli.DefaultSeed, Days: 42})
 	if err != nil {
 		return nil, nil, err

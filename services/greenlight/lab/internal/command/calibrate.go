@@ -115,9 +115,9 @@ func (f *calibrateFlags) run(ctx context.Context, c cli.Console) error {
 
 // pools are the days to draw from.
 func (f *calibrateFlags) pools(c cli.Console, header *evidence.Header) ([]*calibrate.Pool, error) {
-	schema, ok := feature.Lookup(cli.DefaultSchema)
+	schema, ok := feature.Lookup(feature.DefaultSchema)
 	if !ok {
-		return nil, fmt.Errorf("no schema %s", cli.DefaultSchema)
+		return nil, fmt.Errorf("no schema %s", feature.DefaultSchema)
 	}
 	market := func(d *cli.DataFlags, name string) (*calibrate.Pool, error) {
 		data, err := d.Load(c)

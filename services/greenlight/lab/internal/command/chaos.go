@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/market"
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
@@ -83,7 +84,7 @@ func chaosModels(ctx context.Context, opts *chaos.Options) error {
 	if err != nil {
 		return err
 	}
-	s, err := experiment.Run(ctx, data, experiment.Options{Versions: map[string]string{"v1.8.1": cli.DefaultModel, "v1.8": "v1.8-b0"}})
+	s, err := experiment.Run(ctx, data, experiment.Options{Versions: map[string]string{feature.DefaultSchema: cli.DefaultModel, "v1.8": "v1.8-b0"}})
 	if err != nil {
 		return err
 	}

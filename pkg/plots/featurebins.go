@@ -12,8 +12,8 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/drift"
 )
 
-// PSI draws the shares of reference and current rows in the bins of one feature, and above each bin what it adds to the
-// index. Bins that are empty in both are left out.
+// PSI draws the shares of reference and current rows in the bins of one feature, and above each bin its contribution to
+// the index. Bins that are empty in both are left out.
 func PSI(w io.Writer, title string, f drift.FeatureReading) error {
 	p := panel(f.Feature+", by bins of the reference", "Share of rows (%)")
 	p.Y.Min = 0
@@ -50,14 +50,14 @@ func PSI(w io.Writer, title string, f drift.FeatureReading) error {
 	if len(ticks) == 0 || math.IsNaN(highest) {
 		return fmt.Errorf("PSI of %s without rows: %w", f.Feature, ErrNothing)
 	}
-	// Few bins keep their width and stand in the middle.
+	// A few bins keep their width and are centred.
 	spare := max(0, 6-float64(len(ticks))) / 2
 	p.X.Min, p.X.Max, p.Y.Max = -0.6-spare, float64(len(ticks))-0.4+spare, 1.3*highest
 	p.X.Tick.Marker = ticks
-	// There is room above the bars for the legend, but no share above 100 %.
+	// The legend needs space above the bars, but no tick is above 100 %.
 	p.Y.Tick.Marker = plot.TickerFunc(func(low, high float64) []plot.Tick { return niceTicks(low, min(high, 100)) })
 	p.X.Tick.Label.Rotation = math.Pi / 6
-	// A little below the axis: the end of a label that rises to it would lie on the bars.
+	// The labels start a little below the axis: otherwise the end of a rising label would cover the bars.
 	p.X.Tick.Label.XAlign, p.X.Tick.Label.YAlign = draw.XRight, draw.YTop-0.5
 	p.X.Tick.Length = 3
 	p.Legend.Top, p.Legend.Left = true, true

@@ -3,12 +3,13 @@ package stats_test
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/greenlight-ml/greenlight/pkg/stats"
 )
 
-// The wealth trial by trial, as a gambler has it who stakes the share lambda of each part on the next trial.
+// wealth computes the wealth trial by trial, as a gambler who stakes the share lambda of each part on the next trial.
 func wealth(outcomes []bool, p0 float64) float64 {
 	sum := 0.0
 	for _, bet := range []float64{0.5, 1, 2, 4} {
@@ -68,8 +69,8 @@ func TestEValueIsFair(t *testing.T) {
 	}
 }
 
-// Ville: looked at after every one of 5,000 trials, the wealth reaches 100 in at most 1 % of runs.
-func TestEValueMayAlwaysBeLookedAt(t *testing.T) {
+// Ville's inequality: checked after each of 5,000 trials, the wealth reaches 100 in at most 1 % of runs.
+func TestEValueIsValidAtAnyTime(t *testing.T) {
 	const runs = 2000
 	reached := 0
 	for seed := range uint64(runs) {
@@ -102,7 +103,7 @@ func TestEValueEdges(t *testing.T) {
 			before = got
 		}
 	}
-	for _, n := range []uint64{400, 1_000_000_000} { // more than a float64 holds, and JSON has no infinity
+	for _, n := range []uint64{400, 1_000_000_000} { // would overflow a float64, and JSON has no infinity
 		if got := stats.EValue(n, n, 0.02); got != math.MaxFloat64 {
 			t.Errorf("all of %d: got %v, want %v", n, got, math.MaxFloat64)
 		}
@@ -120,8 +121,8 @@ func TestEValueEdges(t *testing.T) {
 	}
 }
 
-// The bound is where the wealth, computed trial by trial, is 1/alpha; it grows with failures; the bound of successes is
-// its mirror.
+// The bound is where the wealth, computed trial by trial, is 1/alpha. It grows with failures, and the bound of
+// successes mirrors it.
 func TestAnytimeLower(t *testing.T) {
 	const alpha = 0.01
 	outcomes := make([]bool, 200)
@@ -155,8 +156,8 @@ func TestAnytimeLower(t *testing.T) {
 	}
 }
 
-// Looked at after every one of 2,000 trials, the interval of both bounds loses the true rate in at most 2 % of runs.
-func TestAnytimeBoundsMayAlwaysBeLookedAt(t *testing.T) {
+// Checked after each of 2,000 trials, the interval of both bounds misses the true rate in at most 2 % of runs.
+func TestAnytimeBoundsAreValidAtAnyTime(t *testing.T) {
 	const runs, p, alpha = 1000, 0.2, 0.01
 	lost := 0
 	for seed := range uint64(runs) {
@@ -166,7 +167,7 @@ func TestAnytimeBoundsMayAlwaysBeLookedAt(t *testing.T) {
 			if rng.Float64() < p {
 				k++
 			}
-			// The bound is above p when the wealth at p has reached 1/alpha: this is what AnytimeLower inverts.
+			// The bound is above p if the wealth at p has reached 1/alpha: this is what AnytimeLower inverts.
 			if stats.EValue(k, n, p) >= 1/alpha || stats.EValue(n-k, n, 1-p) >= 1/alpha {
 				if low, high := stats.AnytimeLower(k, n, alpha), 1-stats.AnytimeLower(n-k, n, alpha); low < p && p < high {
 					t.Fatalf("%d of %d: the interval [%v,%v] holds %v, which is rejected", k, n, low, high, p)
@@ -178,5 +179,42 @@ func TestAnytimeBoundsMayAlwaysBeLookedAt(t *testing.T) {
 	}
 	if lost > 34 || lost == 0 { // 99.9 % of binomial(1000, 0.02) is at most 34
 		t.Errorf("lost in %d of %d runs, want some, and at most 2 %%", lost, runs)
+	}
+}
+
+// The p-values of Benjamini and Hochberg (1995), table 1 of their example, with the result of R's p.adjust(p, "BH").
+func TestBenjaminiHochberg(t *testing.T) {
+	p := []float64{.0001, .0004, .0019, .0095, .0201, .0278, .0298, .0344, .0459, .3240, .4262, .5719, .6528, .7590, 1}
+	want := []float64{.0015, .003, .0095, .035625, .0603, .06385714, .06385714, .0645, .0765, .486, .58118182, .714875, .75323077, .81321429, 1}
+	got := stats.BenjaminiHochberg(p)
+	for i := range want {
+		if math.Abs(got[i]-want[i]) > 1e-8 {
+			t.Errorf("%d: got %v, want %v", i, got[i], want[i])
+		}
+	}
+	// The order of the family does not matter, and the paper's rule (the largest i with p(i) <= 0.05 i/m) finds four.
+	rng := rand.New(rand.NewPCG(1, 0))
+	order := rng.Perm(len(p))
+	shuffled := make([]float64, len(p))
+	for i, from := range order {
+		shuffled[i] = p[from]
+	}
+	called := 0
+	for i, q := range stats.BenjaminiHochberg(shuffled) {
+		if q != got[order[i]] {
+			t.Errorf("shuffled %d: got %v, want %v", i, q, got[order[i]])
+		}
+		if q <= 0.05 {
+			called++
+		}
+	}
+	if called != 4 {
+		t.Errorf("got %d at 5 %%, want the paper's 4", called)
+	}
+	if got := stats.BenjaminiHochberg(nil); len(got) != 0 {
+		t.Errorf("no family: got %v", got)
+	}
+	if got := stats.BenjaminiHochberg([]float64{.04, .04}); !slices.Equal(got, []float64{.04, .04}) {
+		t.Errorf("ties: got %v", got)
 	}
 }

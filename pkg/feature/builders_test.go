@@ -13,20 +13,19 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/market"
 )
 
-func newBook(t testing.TB, opts BookOptions) *Book {
+func newBuilders(t testing.TB, opts BuildersOptions) *Builders {
 	t.Helper()
-	b, err := NewBook(opts)
+	b, err := NewBuilders(opts)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return b
 }
 
-// Many symbols at once, each fed in order by one goroutine, with readers and snapshots in between: every symbol ends as
-// it would alone.
-func TestBookIsManyLives(t *testing.T) {
+// One goroutine feeds each symbol in order, with readers and snapshots in between. Every symbol ends as it would alone.
+func TestBuildersAreManyLives(t *testing.T) {
 	const symbols, n = 8, 4000
-	book := newBook(t, BookOptions{})
+	book := newBuilders(t, BuildersOptions{})
 	s, _ := Lookup("v1.8.1")
 	var wg sync.WaitGroup
 	for i := range symbols {
@@ -50,7 +49,7 @@ func TestBookIsManyLives(t *testing.T) {
 		if err := book.Snapshot(&first); err != nil {
 			t.Error(err)
 		}
-		if _, err := RestoreBook(&first, BookOptions{}); err != nil {
+		if _, err := RestoreBuilders(&first, BuildersOptions{}); err != nil {
 			t.Error(err)
 		}
 	})
@@ -67,18 +66,18 @@ func TestBookIsManyLives(t *testing.T) {
 	if err := book.Snapshot(&data); err != nil {
 		t.Fatal(err)
 	}
-	again, err := RestoreBook(bytes.NewReader(data.Bytes()), BookOptions{})
+	again, err := RestoreBuilders(bytes.NewReader(data.Bytes()), BuildersOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, b := range []*Book{book, again} {
+	for _, b := range []*Builders{book, again} {
 		for i := range symbols {
 			alone := newLive(t, LiveOptions{})
 			for _, q := range chatter(uint64(100+i), n) {
 				alone.Observe(q)
 			}
 			if state(t, b.page(fmt.Sprint("S", i)).live) != state(t, alone) {
-				t.Errorf("symbol %d is not what it is alone", i)
+				t.Errorf("symbol %d differs from the symbol fed alone", i)
 			}
 		}
 		if b.Count(Accepted) != book.Count(Accepted) || !slices.Equal(b.Symbols(), book.Symbols()) {
@@ -87,12 +86,12 @@ func TestBookIsManyLives(t *testing.T) {
 	}
 	var second bytes.Buffer
 	if err := again.Snapshot(&second); err != nil || !bytes.Equal(second.Bytes(), data.Bytes()) {
-		t.Errorf("the snapshot of the restored book differs (%v)", err)
+		t.Errorf("the snapshot of the restored builders differs (%v)", err)
 	}
 }
 
-func TestBookIsBounded(t *testing.T) {
-	b := newBook(t, BookOptions{MaxSymbols: 2})
+func TestBuildersAreBounded(t *testing.T) {
+	b := newBuilders(t, BuildersOptions{MaxSymbols: 2})
 	good := market.Quote{Time: t0, Bid: 1, Ask: 2}
 	bar := market.Bar{Start: t0, Open: 1, High: 1, Low: 1, Close: 1}
 	for _, bad := range []market.Quote{{Time: t0, Bid: 2, Ask: 1}, {Time: t0, Bid: math.NaN(), Ask: 1}, {Time: 5, Bid: 1, Ask: 1}} {
@@ -108,7 +107,7 @@ func TestBookIsBounded(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := b.Observe("C", good); !errors.Is(err, ErrTooManySymbols) || !strings.Contains(err.Error(), `symbol "C": too many symbols: the book holds 2`) {
+	if _, err := b.Observe("C", good); !errors.Is(err, ErrTooManySymbols) || !strings.Contains(err.Error(), `symbol "C": too many symbols: the limit is 2`) {
 		t.Errorf("got %v", err)
 	}
 	if _, err := b.ObserveBar("C", bar); !errors.Is(err, ErrTooManySymbols) {
@@ -129,16 +128,16 @@ func TestBookIsBounded(t *testing.T) {
 	if err := b.Snapshot(&data); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := RestoreBook(&data, BookOptions{MaxSymbols: 1}); !errors.Is(err, ErrTooManySymbols) {
+	if _, err := RestoreBuilders(&data, BuildersOptions{MaxSymbols: 1}); !errors.Is(err, ErrTooManySymbols) {
 		t.Errorf("got %v", err)
 	}
-	if _, err := NewBook(BookOptions{MaxSymbols: -1}); err == nil {
+	if _, err := NewBuilders(BuildersOptions{MaxSymbols: -1}); err == nil {
 		t.Error("negative bound")
 	}
 }
 
-func TestBookOfUnknownSymbol(t *testing.T) {
-	b := newBook(t, BookOptions{})
+func TestBuildersOfUnknownSymbol(t *testing.T) {
+	b := newBuilders(t, BuildersOptions{})
 	s, _ := Lookup("v1.8")
 	dst := make([]float64, s.Len())
 	if asOf, ready := b.Vector("?", s, dst); asOf != 0 || ready || !math.IsNaN(dst[1]) {
@@ -149,8 +148,8 @@ func TestBookOfUnknownSymbol(t *testing.T) {
 	}
 }
 
-func BenchmarkBookObserve(b *testing.B) {
-	book := newBook(b, BookOptions{})
+func BenchmarkBuildersObserve(b *testing.B) {
+	book := newBuilders(b, BuildersOptions{})
 	quotes := chatter(5, 4096)
 	b.ReportAllocs()
 	now := int64(t0)

@@ -10,9 +10,9 @@ import (
 	"time"
 )
 
-// mend brings the folder to rest after whatever a kill interrupted, and returns the newest entry. Each of its own steps
-// may be interrupted as well: the next mend goes on from there.
-func mend(f folder, now func() time.Time) (entry, error) {
+// repair completes whatever a kill interrupted, and returns the newest entry. Each of its steps may be interrupted as
+// well: the next repair continues.
+func repair(f folder, now func() time.Time) (entry, error) {
 	data, err := f.read(chainName)
 	if err != nil {
 		return entry{}, err
@@ -25,7 +25,7 @@ func mend(f folder, now func() time.Time) (entry, error) {
 	if lines, err = completeWrite(f, &c, lines); err != nil {
 		return entry{}, err
 	}
-	if data == nil && len(lines) == 0 { // a new folder
+	if data == nil && len(lines) == 0 { // the folder is new
 		if err := f.replace(chainName, nil); err != nil {
 			return entry{}, err
 		}
@@ -38,8 +38,8 @@ func mend(f folder, now func() time.Time) (entry, error) {
 	return c.last(), sweep(f)
 }
 
-// completeWrite takes the steps that are left of the write in chain.head, if there are any, and returns the whole lines
-// of the chain.
+// completeWrite performs the remaining steps of the write in chain.head, if any, and returns the complete lines of the
+// chain.
 func completeWrite(f folder, c *chain, lines []byte) ([]byte, error) {
 	head, err := f.read(headName)
 	if err != nil {
@@ -59,7 +59,7 @@ func completeWrite(f folder, c *chain, lines []byte) ([]byte, error) {
 	if err := completeFile(f, e); err != nil {
 		return nil, err
 	}
-	// The torn line is accounted for if it is the beginning of this one, or if this one is about the file it was moved to.
+	// The torn line is explained if it is the start of this one, or if this one is about the file it was moved to.
 	if bytes.HasPrefix(head, c.tail) || e.SHA256 == sumOf(c.tail) && path.Dir(e.File) == tornDir {
 		c.tail = nil
 	}
@@ -68,7 +68,7 @@ func completeWrite(f folder, c *chain, lines []byte) ([]byte, error) {
 	return lines, f.replace(chainName, slices.Concat(lines, c.tail))
 }
 
-// completeFile makes sure that the content of e is at its name.
+// completeFile makes sure that the content of e has its final name.
 func completeFile(f folder, e entry) error {
 	for _, name := range []string{e.File, tempName(e.File)} {
 		sum, _, err := f.digest(name)
@@ -85,7 +85,7 @@ func completeFile(f folder, e entry) error {
 	return fmt.Errorf("%w: %s has line %d about %s, and the content is nowhere", ErrBroken, headName, e.Seq, e.File)
 }
 
-// setAside moves the torn end of the chain to a file of its own, which becomes part of the chain.
+// setAside moves the torn end of the chain to its own file, which becomes part of the chain.
 func setAside(f folder, c *chain, lines []byte, now time.Time) error {
 	name := fmt.Sprintf("%s/chain-%d.txt", tornDir, c.last().Seq+1)
 	e, line, err := c.last().next(now, name, c.tail)
@@ -102,7 +102,7 @@ func setAside(f folder, c *chain, lines []byte, now time.Time) error {
 	return f.replace(chainName, slices.Concat(lines, line))
 }
 
-// sweep removes temporary files. What was promised has been completed; the rest never was.
+// sweep removes temporary files. Promised writes are complete by now; the others never count.
 func sweep(f folder) error {
 	var left []string
 	err := f.files(func(name string) error {

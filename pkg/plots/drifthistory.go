@@ -18,13 +18,13 @@ import (
 // PSILine is one index over time.
 type PSILine struct {
 	Name string
-	// Role says with which lines it is drawn.
+	// Role determines the panel of the line.
 	Role drift.Role
-	// Values are one per time, NaN where there was no row.
+	// Values has one value per time, NaN if there was no row.
 	Values []float64
 }
 
-// lineStyles are those of the features of one panel, in order. Nine are told apart; more begin again.
+// lineStyles are the styles of the features in one panel, in order. Nine are distinct; further lines repeat them.
 var lineStyles = []struct {
 	colour color.Color
 	dashes []vg.Length
@@ -40,20 +40,20 @@ var lineStyles = []struct {
 	{green, []vg.Length{3, 2}},
 }
 
-// PSITimes is indices over time.
+// PSITimes holds indices over time.
 type PSITimes struct {
 	// At are the ends of the windows, ascending.
 	At []time.Time
-	// Overall are the overall indices, one per time, Lines those of features.
+	// Overall are the overall indices, one per time; Lines are those of features.
 	Overall []float64
 	Lines   []PSILine
-	// Filling is how many of the first windows began before there was anything to count: their indices are of fewer days
-	// than the others', and noisier. They are drawn on grey, and do not set the scale unless there are no others.
+	// Filling is how many of the first windows started before there was anything to count. Their indices cover fewer days
+	// and are noisier. They are drawn on grey, and set the scale only if there are no others.
 	Filling int
 }
 
-// PSIHistory draws indices over time with the thresholds as lines: what the model takes and what it answers above, raw
-// inputs, which move far more, below.
+// PSIHistory draws indices over time with the thresholds as lines: the model's inputs and score above, and raw inputs,
+// which move far more, below.
 func PSIHistory(w io.Writer, title string, t PSITimes) error {
 	if len(t.At) == 0 || len(t.Overall) != len(t.At) {
 		return fmt.Errorf("PSI over time: %d times and %d overall: %w", len(t.At), len(t.Overall), ErrNothing)
@@ -102,7 +102,7 @@ func PSIHistory(w io.Writer, title string, t PSITimes) error {
 // history is one panel of indices over time.
 type history struct {
 	plot *plot.Plot
-	// styled and drawn count the lines that have a style, and those that have a value.
+	// styled counts the lines with a style, drawn the lines with a value.
 	styled, drawn int
 	highest       float64
 }
@@ -113,7 +113,7 @@ func newHistory(y string) *history {
 	return h
 }
 
-// add draws a line with a point per value, so that a lone value is seen. It breaks where a value is missing.
+// add draws a line with a point per value, so that single values are visible. It breaks where a value is missing.
 func (h *history) add(t PSITimes, l PSILine, c color.Color, width vg.Length, dashes []vg.Length) error {
 	var shown bool
 	var run plotter.XYs
@@ -158,8 +158,8 @@ type threshold struct {
 	dashes []vg.Length
 }
 
-// psiLevels are what an index is read by: the textbook's warning, and the limits of promotion, of which the overall one
-// is the textbook's critical too.
+// psiLevels returns the levels for reading an index: the textbook's warning, and the limits of promotion, whose overall
+// limit is also the textbook's critical level.
 func psiLevels() []threshold {
 	limits := drift.DefaultLimits()
 	return []threshold{
@@ -169,7 +169,7 @@ func psiLevels() []threshold {
 	}
 }
 
-// finish draws the thresholds across the panel and the ground of the windows that are not full, and sets the axes.
+// finish draws the thresholds across the panel and the background of incomplete windows, and sets the axes.
 func (h *history) finish(t PSITimes) error {
 	first, last := days(t.At[0]), days(t.At[len(t.At)-1])
 	spare := max(0.5, (last-first)/40)
@@ -201,12 +201,12 @@ func (h *history) finish(t PSITimes) error {
 	return nil
 }
 
-// days are the days since 1970-01-01, UTC.
+// days returns the days since 1970-01-01, UTC.
 func days(t time.Time) float64 {
 	return float64(t.UnixMilli()) / float64((24 * time.Hour).Milliseconds())
 }
 
-// dates are ticks at midnights, at most [maxDates] of them.
+// dates returns ticks at midnights, at most [maxDates] of them.
 func dates(left, right float64) plot.ConstantTicks {
 	first, last := int(math.Ceil(left)), int(math.Floor(right))
 	every := max(1, (last-first+maxDates)/maxDates)

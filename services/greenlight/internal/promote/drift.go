@@ -39,7 +39,7 @@ type psiSnapshot struct {
 	driftfleet.Report
 }
 
-// psi judges the drift of the model's features, anew from the figures of the snapshot.
+// psi judges the drift of the model's features again, from the figures of the snapshot.
 func (j *judgment) psi() (overall, feature Row) {
 	limits := drift.DefaultLimits()
 	limits.Overall, limits.Feature = j.policy.Promotion.PSI, j.policy.Promotion.FeaturePSI

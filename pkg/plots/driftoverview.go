@@ -14,11 +14,11 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/drift"
 )
 
-// leastPSI is where the axis of [PSIOverview] begins: what is smaller is drawn there.
+// leastPSI is the start of the axis of [PSIOverview]: smaller values are drawn there.
 const leastPSI = 0.005
 
-// PSIOverview draws the index of every feature beside what it reaches without drift, on a logarithmic axis: a point
-// within its band is noise, whatever the thresholds say. The overall index stands first; nil leaves it out.
+// PSIOverview draws the index of every feature next to its range without drift, on a logarithmic axis. A point within
+// its band is noise, whatever the thresholds say. The overall index comes first; nil leaves it out.
 func PSIOverview(w io.Writer, title string, overall *drift.Reading, features []drift.FeatureReading) error {
 	o := overview{plot: panel("PSI (logarithmic)", ""), left: len(features), highest: 1}
 	if overall != nil {
@@ -58,10 +58,10 @@ func PSIOverview(w io.Writer, title string, overall *drift.Reading, features []d
 	}.write(w)
 }
 
-// overview is a row per index, from the top.
+// overview has a row per index, from the top.
 type overview struct {
 	plot *plot.Plot
-	// left is how many rows are still to come.
+	// left is the number of remaining rows.
 	left    int
 	names   plot.ConstantTicks
 	shown   map[string]bool
@@ -115,7 +115,7 @@ func (o *overview) thresholds(top float64) error {
 	return nil
 }
 
-// decades are ticks at 1, 2 and 5 times the powers of ten from low to high.
+// decades returns ticks at 1, 2 and 5 times the powers of ten from low to high.
 func decades(low, high float64) plot.ConstantTicks {
 	var ticks plot.ConstantTicks
 	for power := -3; power <= 3; power++ {

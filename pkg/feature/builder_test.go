@@ -9,7 +9,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/market"
 )
 
-// wander is a random walk of one-minute bars with holes of every kind and minutes in which nothing moves.
+// wander returns a random walk of one-minute bars with holes of every kind and minutes without movement.
 func wander(seed uint64, n int, quoted bool) []market.Bar {
 	rng := rand.New(rand.NewPCG(seed, 0))
 	price, start := 40_000.0, int64(1_700_000_040_000)/market.MinuteMS*market.MinuteMS
@@ -38,7 +38,7 @@ func wander(seed uint64, n int, quoted bool) []market.Bar {
 	return bars
 }
 
-// grid fills the short holes of bars; joined says of each minute whether it follows the one before.
+// grid fills the short holes of bars; joined reports for each minute whether it directly follows the one before.
 func grid(bars []market.Bar) (minutes []market.Bar, joined []bool) {
 	for i, b := range bars {
 		near := i > 0 && b.Start-bars[i-1].Start <= (MaxFill+1)*market.MinuteMS
@@ -55,8 +55,7 @@ func grid(bars []market.Bar) (minutes []market.Bar, joined []bool) {
 	return minutes, joined
 }
 
-// brute computes the raw series of a grid by definition, with no state carried from one minute to the next but
-// Wilder's own.
+// brute computes the raw series of a grid by definition. Apart from Wilder's index it carries no state between minutes.
 func brute(minutes []market.Bar, joined []bool) map[string][]float64 {
 	n := len(minutes)
 	nan := math.NaN()
@@ -122,7 +121,7 @@ func brute(minutes []market.Bar, joined []bool) map[string][]float64 {
 	return out
 }
 
-func TestEngineAgainstBruteForce(t *testing.T) {
+func TestBuilderAgainstBruteForce(t *testing.T) {
 	for _, quoted := range []bool{false, true} {
 		bars := wander(7, 3500, quoted)
 		f, err := Compute(bars)
@@ -144,7 +143,7 @@ func TestEngineAgainstBruteForce(t *testing.T) {
 				}
 			}
 			if defined < 1000 {
-				t.Errorf("quoted %v: %s is defined %d times: the test shows nothing", quoted, name, defined)
+				t.Errorf("quoted %v: %s is defined %d times: the test proves nothing", quoted, name, defined)
 			}
 		}
 		for i, m := range minutes {
@@ -155,14 +154,14 @@ func TestEngineAgainstBruteForce(t *testing.T) {
 	}
 }
 
-// Law 4: what a frame says of a minute is, bit for bit, what the engine said right after it.
-func TestEngineIsTheFrame(t *testing.T) {
+// Law 4: a frame holds, bit for bit, what the builder returned right after each minute.
+func TestBuilderIsTheFrame(t *testing.T) {
 	bars := wander(8, 6000, false)
 	f, err := Compute(bars)
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := NewEngine()
+	e := NewBuilder()
 	ready := 0
 	for _, b := range bars {
 		if err := e.Push(b); err != nil {
@@ -170,13 +169,13 @@ func TestEngineIsTheFrame(t *testing.T) {
 		}
 		i := e.Minutes() - 1
 		if f.End(i) != e.End() || f.Filled(i) || f.SpreadEstimated(i) != e.SpreadEstimated() {
-			t.Fatalf("minute %d ends at %d in the frame, %d in the engine", i, f.End(i), e.End())
+			t.Fatalf("minute %d ends at %d in the frame, %d in the builder", i, f.End(i), e.End())
 		}
 		for _, s := range Schemas() {
 			online, offline := make([]float64, s.Len()), make([]float64, s.Len())
 			ok := e.Vector(s, online)
 			if f.Row(i, s, offline) != ok {
-				t.Fatalf("minute %d: %s is ready %v in the engine alone", i, s.Name, ok)
+				t.Fatalf("minute %d: %s is ready %v in the builder alone", i, s.Name, ok)
 			}
 			if ok {
 				ready++
@@ -193,11 +192,11 @@ func TestEngineIsTheFrame(t *testing.T) {
 	}
 }
 
-func TestEngineStart(t *testing.T) {
-	e := NewEngine()
+func TestBuilderStart(t *testing.T) {
+	e := NewBuilder()
 	v18, _ := Lookup("v1.8")
 	if e.Vector(v18, make([]float64, 6)) || e.End() != 0 || e.Minutes() != 0 {
-		t.Error("an engine that has seen nothing is ready")
+		t.Error("an empty builder is ready")
 	}
 	if got := e.Value("bias"); got != 1 {
 		t.Errorf("bias: got %v, want 1", got)
@@ -217,7 +216,7 @@ func TestEngineStart(t *testing.T) {
 	}
 }
 
-func TestEngineHoles(t *testing.T) {
+func TestBuilderHoles(t *testing.T) {
 	bar := func(minute int, price float64) market.Bar {
 		return market.Bar{Start: int64(minute) * market.MinuteMS, Open: price, High: price, Low: price, Close: price}
 	}
@@ -231,11 +230,11 @@ func TestEngineHoles(t *testing.T) {
 		{"one", 1, 3, true},
 		{"ten", 10, 12, true},
 		{"eleven", 11, 2, false},
-		{"a week-end", 2880, 2, false},
+		{"a weekend", 2880, 2, false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			e := NewEngine()
+			e := NewBuilder()
 			for _, b := range []market.Bar{bar(5, 100), bar(6+tt.missing, 101)} {
 				if err := e.Push(b); err != nil {
 					t.Fatal(err)
@@ -255,7 +254,7 @@ func TestEngineHoles(t *testing.T) {
 	}
 }
 
-func TestEngineRefuses(t *testing.T) {
+func TestBuilderRefuses(t *testing.T) {
 	good := market.Bar{Start: 600_000, Open: 2, High: 3, Low: 1, Close: 2}
 	with := func(change func(*market.Bar)) market.Bar {
 		b := good
@@ -282,7 +281,7 @@ func TestEngineRefuses(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			e := NewEngine()
+			e := NewBuilder()
 			if err := e.Push(good); err != nil {
 				t.Fatal(err)
 			}
@@ -291,20 +290,20 @@ func TestEngineRefuses(t *testing.T) {
 				t.Errorf("got %v, want an error (%v)", err, tt.is)
 			}
 			if e.Minutes() != 1 || e.Value("mid") != 2 {
-				t.Error("the refused bar changed the engine")
+				t.Error("the refused bar changed the builder")
 			}
 			if _, err := Compute([]market.Bar{good, tt.bar}); err == nil {
-				t.Error("compute took the bar")
+				t.Error("Compute accepted the bar")
 			}
 		})
 	}
 }
 
-func TestEngineDoesNotAllocate(t *testing.T) {
+func TestBuilderDoesNotAllocate(t *testing.T) {
 	bars := wander(10, 5000, false)
 	s, _ := Lookup("v1.8.1")
 	dst := make([]float64, s.Len())
-	e := NewEngine()
+	e := NewBuilder()
 	i := 0
 	if got := testing.AllocsPerRun(4000, func() {
 		if err := e.Push(bars[i]); err != nil {
@@ -317,14 +316,14 @@ func TestEngineDoesNotAllocate(t *testing.T) {
 	}
 }
 
-func BenchmarkEnginePush(b *testing.B) {
+func BenchmarkBuilderPush(b *testing.B) {
 	for _, quoted := range []bool{false, true} {
 		name := map[bool]string{false: "trades", true: "quotes"}[quoted]
 		b.Run(name, func(b *testing.B) {
 			bars := wander(11, 4096, quoted)
 			s, _ := Lookup("v1.8.1")
 			dst := make([]float64, s.Len())
-			e := NewEngine()
+			e := NewBuilder()
 			b.ReportAllocs()
 			i := 0
 			for b.Loop() {

@@ -2,6 +2,7 @@ package stats_test
 
 import (
 	"math"
+	"math/big"
 	"testing"
 
 	"github.com/greenlight-ml/greenlight/pkg/stats"
@@ -33,7 +34,7 @@ func TestWilson(t *testing.T) {
 	}
 }
 
-// Every interval holds the share itself, lies in [0,1], and is the mirror of the interval of the failures.
+// Every interval contains the proportion, lies in [0,1], and mirrors the interval of the failures.
 func TestWilsonProperties(t *testing.T) {
 	for n := uint64(1); n <= 60; n++ {
 		for k := range n + 1 {
@@ -50,5 +51,43 @@ func TestWilsonProperties(t *testing.T) {
 				t.Errorf("%d of %d: [%v,%v], mirror [%v,%v]", k, n, low, high, mirrorLow, mirrorHigh)
 			}
 		}
+	}
+}
+
+// Compares with the sum of the binomial's terms, whose coefficients are exact.
+func TestBinomialAtLeast(t *testing.T) {
+	for _, n := range []int64{1, 2, 17, 50, 400} {
+		for _, p := range []float64{0.02, 0.05, 0.5, 0.9} {
+			tail := 0.0
+			for k := n; k >= 0; k-- {
+				ways, _ := new(big.Float).SetInt(new(big.Int).Binomial(n, k)).Float64()
+				tail += ways * math.Pow(p, float64(k)) * math.Pow(1-p, float64(n-k))
+				if got := stats.BinomialAtLeast(uint64(k), uint64(n), p); math.Abs(got-tail) > 1e-11 {
+					t.Errorf("%d of %d at %v: got %v, want %v", k, n, p, got, tail)
+				}
+			}
+		}
+	}
+	if got := stats.BinomialAtLeast(3, 2, 0.5); got != 0 {
+		t.Errorf("3 of 2: got %v, want 0", got)
+	}
+}
+
+func TestNormalQuantile(t *testing.T) {
+	tests := []struct {
+		name    string
+		p, want float64
+	}{
+		{"median", 0.5, 0},
+		{"two-sided 95 %", 0.975, stats.Z95},
+		{"the other side", 0.025, -stats.Z95},
+		{"99 %", 0.99, 2.3263478740408408},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := stats.NormalQuantile(tt.p); math.Abs(got-tt.want) > 1e-12 {
+				t.Errorf("got %v, want %v", got, tt.want)
+			}
+		})
 	}
 }

@@ -9,13 +9,14 @@ import (
 )
 
 func TestCorrelation(t *testing.T) {
-	// F. J. Anscombe (1973), "Graphs in Statistical Analysis", The American Statistician 27: four sets of one correlation.
+	// F. J. Anscombe (1973), "Graphs in Statistical Analysis", The American Statistician 27: four sets with equal
+	// correlation.
 	x := []float64{10, 8, 13, 9, 11, 14, 6, 4, 12, 7, 5}
 	x4 := []float64{8, 8, 8, 8, 8, 8, 8, 19, 8, 8, 8}
 	y1 := []float64{8.04, 6.95, 7.58, 8.81, 8.33, 9.96, 7.24, 4.26, 10.84, 4.82, 5.68}
 	y2 := []float64{9.14, 8.14, 8.74, 8.77, 9.26, 8.10, 6.13, 3.10, 9.13, 7.26, 4.74}
 	y4 := []float64{6.58, 5.76, 7.71, 8.84, 8.47, 7.04, 5.25, 12.50, 5.56, 7.91, 6.89}
-	// By numpy.corrcoef (1.24.2).
+	// Computed with numpy.corrcoef (1.24.2).
 	tests := []struct {
 		name string
 		a, b []float64
@@ -74,4 +75,33 @@ func TestCorrelationUndefined(t *testing.T) {
 		}
 	}()
 	stats.Correlation([]float64{1}, nil)
+}
+
+func TestQuantile(t *testing.T) {
+	nan := math.NaN()
+	tests := []struct {
+		name   string
+		values []float64
+		q      float64
+		want   float64
+	}{
+		{"on a value", []float64{1, 2, 3, 4, 5}, 0.5, 3},
+		{"between values", []float64{1, 2, 3, 4}, 0.25, 1.75},
+		{"the label's", []float64{0, 10, 20, 30, 40, 50, 60, 70, 80, 90, 100}, 0.72, 72},
+		{"lowest", []float64{-1, 2}, 0, -1},
+		{"highest", []float64{-1, 2}, 1, 2},
+		{"below the range", []float64{-1, 2}, -3, -1},
+		{"above the range", []float64{-1, 2}, 3, 2},
+		{"one value", []float64{7}, 0.3, 7},
+		{"equal values", []float64{7, 7, 7}, 0.3, 7},
+		{"no values", nil, 0.5, nan},
+		{"no quantile", []float64{1}, nan, nan},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := stats.Quantile(tt.values, tt.q); math.IsNaN(got) != math.IsNaN(tt.want) || math.Abs(got-tt.want) > 1e-12 {
+				t.Errorf("got %v, want %v", got, tt.want)
+			}
+		})
+	}
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 )
 
-// writeAndKill is what the folder can be when a write of name is killed after any of its steps.
+// writeAndKill returns the possible states of the folder when a write of name is killed after any of its steps.
 func writeAndKill(before, after map[string]string, name, temp string) map[string]map[string]string {
 	with := func(base map[string]string, change ...string) map[string]string {
 		files := maps.Clone(base)
@@ -32,10 +32,10 @@ func writeAndKill(before, after map[string]string, name, temp string) map[string
 		"4 appended":              after,
 	}
 	line := strings.TrimPrefix(after["chain.jsonl"], before["chain.jsonl"])
-	for n := 1; n < len(line); n = min(n+23, max(n+1, len(line)-1)) { // and without the line end alone
+	for n := 1; n < len(line); n = min(n+23, max(n+1, len(line)-1)) { // also without only the line end
 		states[fmt.Sprintf("4 torn after %d", n)] = with(published, "chain.jsonl", before["chain.jsonl"]+line[:n])
 	}
-	// Some file systems make the file longer before they have the bytes.
+	// Some file systems extend the file before they write the bytes.
 	states["4 torn with zeros"] = with(published, "chain.jsonl", before["chain.jsonl"]+strings.Repeat("\x00", len(line)))
 	return states
 }
@@ -43,14 +43,14 @@ func writeAndKill(before, after map[string]string, name, temp string) map[string
 func TestOpenMendsAKillAfterAnyStep(t *testing.T) {
 	tests := []struct {
 		name    string
-		earlier []string // contents that were written before
+		earlier []string // contents written before
 		file    string
 		temp    string
 	}{
-		{"the first write of all", nil, "a.txt", ".a.txt.tmp"},
+		{"the very first write", nil, "a.txt", ".a.txt.tmp"},
 		{"a new file in a sub-folder", []string{"old"}, "daily/b.txt", "daily/.b.txt.tmp"},
 		{"a file written again", []string{"old"}, "a.txt", ".a.txt.tmp"},
-		{"a file written again as it was", []string{"new content"}, "a.txt", ".a.txt.tmp"},
+		{"a file written again unchanged", []string{"new content"}, "a.txt", ".a.txt.tmp"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -93,14 +93,14 @@ func TestOpenMendsAKillAfterAnyStep(t *testing.T) {
 	}
 }
 
-// The mending of a torn line may be killed as well.
-func TestOpenMendsAKilledMend(t *testing.T) {
+// The repair of a torn line may be killed as well.
+func TestOpenRepairsAKilledRepair(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir)
 	must(t, s.WriteFile("a.txt", []byte("1")))
 	must(t, s.Close())
 	before := snapshot(t, dir)
-	const tail = `{"seq":2,"time":"1999` // not the beginning of the line that will be about it
+	const tail = `{"seq":2,"time":"1999` // not the start of the line that will describe it
 	before["chain.jsonl"] += tail
 	dir = lay(t, before)
 	open(t, dir).Close()
@@ -136,13 +136,13 @@ func TestOpenAfterAnyCut(t *testing.T) {
 	for _, name := range []string{"chain.jsonl", "chain.head"} {
 		for cut := range len(whole[name]) {
 			if cut > last && cut%61 > 0 && cut < len(whole[name])-1 {
-				continue // a completion takes a dozen syncs
+				continue // completing a write takes a dozen syncs
 			}
 			files := maps.Clone(whole)
 			files[name] = whole[name][:cut]
 			put(t, dir, name, files[name])
 			s, err := evidence.Open(dir, evidence.Options{})
-			if name == "chain.head" || cut < last { // more than an append can lose
+			if name == "chain.head" || cut < last { // more than a torn append can lose
 				if !errors.Is(err, evidence.ErrBroken) || !strings.Contains(err.Error(), "chain.head") {
 					t.Fatalf("%s cut at %d: got %v, want %v", name, cut, err, evidence.ErrBroken)
 				}
@@ -172,7 +172,7 @@ func TestOpenDoesNotBuryABreak(t *testing.T) {
 		{"a changed line", map[string]string{"chain.jsonl": strings.Replace(files["chain.jsonl"], `"size":18`, `"size":19`, 1)}},
 		{"two lines removed at the end", map[string]string{"chain.jsonl": strings.Join(lines[:5], "")}},
 		{"an empty chain", map[string]string{"chain.jsonl": ""}},
-		{"a head that is not one", map[string]string{"chain.head": "x"}},
+		{"an invalid head", map[string]string{"chain.head": "x"}},
 		{"an empty head", map[string]string{"chain.head": ""}},
 		{"the last line removed and its file changed", map[string]string{
 			"chain.jsonl": strings.Join(lines[:6], ""), "eval_result.txt": "AUC 0.99: PASS\n",
@@ -190,7 +190,7 @@ func TestOpenDoesNotBuryABreak(t *testing.T) {
 			if after := snapshot(t, dir); !maps.Equal(after, changed) {
 				t.Errorf("Open changed the folder: %v", after)
 			}
-			// The lock is free again.
+			// The lock has been released.
 			if _, err := evidence.Verify(dir); err != nil {
 				t.Error(err)
 			}
@@ -198,7 +198,7 @@ func TestOpenDoesNotBuryABreak(t *testing.T) {
 	}
 }
 
-// A file that came into the folder in another way is not taken in by Open.
+// A file that got into the folder in another way is not accepted by Open.
 func TestOpenDoesNotAdoptFiles(t *testing.T) {
 	dir := lay(t, small(t))
 	put(t, dir, "report.json", `{"auc": 0.99}`)
