@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// listing is all files.
+// listing lists all files.
 func (p *page) listing() error {
 	p.line("\n## Files")
 	p.table("file", "SHA-256", "source", "written (UTC)", "model")
@@ -24,7 +24,7 @@ func (p *page) listing() error {
 	return nil
 }
 
-// kinds are the files that a whole folder has, and who writes them.
+// kinds are the files of a complete folder, with the command that writes each.
 var kinds = []struct{ pattern, writer string }{
 	{"offline_report.json", "greenlight train"},
 	{"eval_result.json", "greenlight eval"},
@@ -41,7 +41,7 @@ var kinds = []struct{ pattern, writer string }{
 	{"promotion_check.json", "greenlight promote --check"},
 }
 
-// missing is what the folder does not have: no data is never a pass, nor is it to be overlooked.
+// missing lists the kinds of files that the folder does not have, so that no gap is overlooked.
 func (p *page) missing() error {
 	none := true
 	for _, k := range kinds {
@@ -49,10 +49,10 @@ func (p *page) missing() error {
 			continue
 		}
 		if none {
-			p.line("\n## What is missing\n")
+			p.line("\n## Missing files\n")
 			none = false
 		}
-		p.line("- `%s`, which `%s` writes", k.pattern, k.writer)
+		p.line("- `%s`, written by `%s`", k.pattern, k.writer)
 	}
 	return nil
 }

@@ -18,13 +18,13 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
 
-// card is a table of judged figures.
+// card writes a table of judged figures.
 func (p *page) card(c gate.Scorecard) error {
 	p.line("")
 	return c.Markdown(&p.out)
 }
 
-// offline is how the model did out of time.
+// offline shows the out-of-time evaluation of the model.
 func (p *page) offline() error {
 	f := p.named["offline_report.json"]
 	if f == nil {
@@ -34,7 +34,7 @@ func (p *page) offline() error {
 	if err != nil {
 		return err
 	}
-	p.line("\n## Out of time\n")
+	p.line("\n## Out-of-time evaluation\n")
 	if r.Report == nil {
 		p.line("%s has no figures.", p.to(f.name))
 		return nil
@@ -48,12 +48,12 @@ func (p *page) offline() error {
 	return nil
 }
 
-// tests are the runs under a load of their own.
+// tests shows the runs that sent their own requests.
 func (p *page) tests() error {
 	for _, test := range []struct{ name, title string }{
 		{"smoke_1k.json", "Smoke test of ml-engine"},
-		{"shadow_smoke_1k.json", "Smoke test of executor with its shadow"},
-		{"shadow_replay.json", "Replay of a market through executor"},
+		{"shadow_smoke_1k.json", "Smoke test of executor and its shadow"},
+		{"shadow_replay.json", "Market replay through executor"},
 	} {
 		f := p.named[test.name]
 		if f == nil {
@@ -70,7 +70,7 @@ func (p *page) tests() error {
 			return err
 		}
 		p.line("\n## %s\n", test.title)
-		p.line("%d requests in %.1f s; p50 %s, p95 %s, p99 %s as the client sees them. %s", r.Total, r.DurationS,
+		p.line("%d requests in %.1f s; client latency p50 %s, p95 %s, p99 %s. %s", r.Total, r.DurationS,
 			gate.Millis.Format(r.Latency.P50), gate.Millis.Format(r.Latency.P95), gate.Millis.Format(r.Latency.P99), p.to(f.name))
 		if err := p.card(r.SLO); err != nil {
 			return err
@@ -79,7 +79,7 @@ func (p *page) tests() error {
 	return nil
 }
 
-// drift is the newest snapshot.
+// drift shows the newest drift snapshot.
 func (p *page) drift() error {
 	f := p.named["psi_snapshot.json"]
 	if f == nil {
@@ -91,7 +91,7 @@ func (p *page) drift() error {
 	}
 	p.line("\n## Drift\n")
 	p.line("%s. %s", r.Line(), p.to(f.name))
-	p.table("feature", "role", "PSI", "reads", "null 99 %", "n", "verdict", "reason")
+	p.table("feature", "role", "PSI", "status", "null 99 %", "n", "verdict", "reason")
 	for _, one := range r.Features {
 		noise, verdict, reason := "-", bold(one.Verdict), one.Reason
 		if one.Noise != nil {
@@ -106,7 +106,7 @@ func (p *page) drift() error {
 	return nil
 }
 
-// canaries are all runs, the newest first.
+// canaries shows the preflight and all runs, newest first.
 func (p *page) canaries() error {
 	if f := p.named["canary_preflight.json"]; f != nil {
 		r, err := as[struct {
@@ -115,7 +115,7 @@ func (p *page) canaries() error {
 		if err != nil {
 			return err
 		}
-		p.line("\n## Preflight of the canary\n")
+		p.line("\n## Canary preflight\n")
 		p.line("%s", p.to(f.name))
 		if err := p.card(gate.Scorecard{Results: r.Checks}); err != nil {
 			return err
@@ -126,11 +126,11 @@ func (p *page) canaries() error {
 		return err
 	}
 	for _, r := range runs {
-		model := "a model without a name"
+		model := "an unnamed model"
 		if r.header.Model != nil {
 			model = r.header.Model.Version
 		}
-		// The run as a document of its own, a level lower, with its file among the facts.
+		// The Markdown of the run goes one heading level lower, with its source and file added to the facts.
 		facts, phases, _ := bytes.Cut(canaryview.Markdown(r.Record, model), []byte("\n\n| "))
 		p.line("\n#%s\n- source: %s; %s\n\n| %s", facts, r.header.Source, p.to(r.name), bytes.TrimRight(phases, "\n"))
 		p.plots(strings.TrimSuffix(r.name, ".json") + ".svg")
@@ -138,13 +138,13 @@ func (p *page) canaries() error {
 	return nil
 }
 
-// periods are the days and the weeks.
+// periods shows the weekly and daily reports, and suggestions to retrain.
 func (p *page) periods() error {
 	days, weeks := p.match("daily/report_*.json"), p.match("weekly/summary_*.json")
 	if len(days)+len(weeks) == 0 {
 		return nil
 	}
-	p.line("\n## Days and weeks")
+	p.line("\n## Daily and weekly reports")
 	p.table("period", "source", "requests", "match rate", "error rate", "p95", "PSI", "coverage", "verdict")
 	for _, f := range append(weeks, days...) {
 		s, err := as[report.Summary](f)
@@ -169,7 +169,8 @@ func (p *page) periods() error {
 		if err != nil {
 			return err
 		}
-		p.line("\nRetraining suggested: PSI above %v in %d hours since %s UTC, at most %.3f. %s", s.Threshold, s.Hours, s.Since.UTC().Format(time.DateTime), s.PSIMax, p.to(f.name))
+		p.line("\nRetraining suggested: PSI was above %v in %d hourly samples since %s UTC, with a maximum of %.3f. %s",
+			s.Threshold, s.Hours, s.Since.UTC().Format(time.DateTime), s.PSIMax, p.to(f.name))
 	}
 	return nil
 }
@@ -194,7 +195,7 @@ func (p *page) retraining() error {
 	return nil
 }
 
-// others are the figures that no section has shown.
+// others shows the drawings that no section has shown.
 func (p *page) others() error {
 	var left []*file
 	for _, f := range p.files {
@@ -203,7 +204,7 @@ func (p *page) others() error {
 		}
 	}
 	if len(left) > 0 {
-		p.line("\n## Other figures")
+		p.line("\n## Other drawings")
 	}
 	for _, f := range left {
 		p.plots(f.name)

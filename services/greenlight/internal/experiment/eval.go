@@ -7,6 +7,9 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 )
 
+// ScorecardSchema is the evidence schema of scorecard.json: the verdicts of all stages of an experiment.
+const ScorecardSchema = "greenlight/scorecard/v1"
+
 // EvalResult is the body of eval_result.json: the verdict of the offline gate.
 type EvalResult struct {
 	// Result is PASS or FAIL; INCONCLUSIVE or ERROR when there is too little or no evidence.
