@@ -15,7 +15,24 @@ import (
 
 var heads = []string{"phase", "share", "time", "requests", "comparisons", "match rate", "error rate", "p95", "coverage", "PSI", "decision", "reason"}
 
-// Table writes a line per phase for people.
+// Status writes the facts and the phases of a run, as its journal has them. running is true if a controller on this
+// machine runs it now.
+func Status(out io.Writer, r *canary.Record, model string, running bool) error {
+	for _, f := range append([][2]string{{"model", model}}, facts(r)...) {
+		if f[0] == "decision" && r.Decision == canary.Running {
+			f[1] = "RUNNING"
+			if !running {
+				f[1] = "INTERRUPTED: no controller runs it; resume it with greenlight canary start --resume"
+			}
+		}
+		if _, err := fmt.Fprintf(out, "%-13s %s\n", f[0], f[1]); err != nil {
+			return err
+		}
+	}
+	return Table(out, r)
+}
+
+// Table writes a line per phase.
 func Table(out io.Writer, r *canary.Record) error {
 	var aligned bytes.Buffer
 	w := tabwriter.NewWriter(&aligned, 0, 0, 2, ' ', 0)
@@ -38,7 +55,7 @@ func Table(out io.Writer, r *canary.Record) error {
 	return nil
 }
 
-// cells are a phase in words.
+// cells returns the row of a phase.
 func cells(r *canary.Record, p *canary.Phase) []string {
 	count := func(match func(shadow.Outcome) bool) (n uint64) {
 		for _, o := range shadow.Outcomes() {
@@ -64,7 +81,7 @@ func cells(r *canary.Record, p *canary.Phase) []string {
 	}
 }
 
-// achieved is what the last look saw for the target.
+// achieved returns what the last sample of the phase measured for the target.
 func achieved(p *canary.Phase, name string, known *float64) string {
 	r := gate.Result{Name: name}
 	for _, v := range p.Verdicts {
@@ -75,7 +92,7 @@ func achieved(p *canary.Phase, name string, known *float64) string {
 	return figure(&r, known)
 }
 
-// Markdown is the run as a document: what was tried, how it ended, and the phases.
+// Markdown returns the run as a document: its title, its facts, and its phases.
 func Markdown(r *canary.Record, model string) []byte {
 	var out bytes.Buffer
 	line := func(format string, args ...any) { _, _ = fmt.Fprintf(&out, format+"\n", args...) }
@@ -95,15 +112,15 @@ func Markdown(r *canary.Record, model string) []byte {
 	return out.Bytes()
 }
 
-// escape keeps a text within its cell.
+// escape keeps a text within its table cell.
 func escape(s string) string { return strings.NewReplacer("|", `\|`, "\n", " ").Replace(s) }
 
-// facts are what is to be said of a run beside its phases.
+// facts returns the facts of a run, as names and values.
 func facts(r *canary.Record) [][2]string {
 	all := [][2]string{
 		{"run", r.ID},
 		{"decision", string(r.Decision) + because(r.Reason)},
-		{"began", r.StartTime.UTC().Format(time.RFC3339)},
+		{"started", r.StartTime.UTC().Format(time.RFC3339)},
 	}
 	add := func(name, format string, args ...any) {
 		all = append(all, [2]string{name, fmt.Sprintf(format, args...)})
@@ -119,7 +136,7 @@ func facts(r *canary.Record) [][2]string {
 	if r.RolledBack {
 		add("0 %", "read back from every executor in %.1f ms", r.RollbackMS)
 	} else if !r.EndTime.IsZero() {
-		add("0 %", "NOT read back from every executor")
+		add("0 %", "FAILED: not read back from every executor")
 	}
 	switch {
 	case r.DryRun:
@@ -128,9 +145,9 @@ func facts(r *canary.Record) [][2]string {
 		add("confirmation", "%s", r.Confirmation)
 	}
 	if r.PromoteEligible {
-		add("promotion", "this run counts for it")
+		add("promotion", "eligible")
 	} else if r.PromoteReason != "" {
-		add("promotion", "this run does not count: %s", r.PromoteReason)
+		add("promotion", "not eligible: %s", r.PromoteReason)
 	}
 	return all
 }
