@@ -11,7 +11,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
 )
 
-// ReportSchema names the kind of evidence. One of v1 is judged by AUC and P@20 alone.
+// The evidence schemas of a retrain report. A report of v1 is judged only by AUC and P@20.
 const (
 	ReportSchema   = "greenlight/retrain_report/v2"
 	ReportSchemaV1 = "greenlight/retrain_report/v1"
@@ -19,18 +19,18 @@ const (
 
 // Report is the body of retrain_report.json.
 type Report struct {
-	// Version is that of the candidate, Registered its name in the registry.
+	// Version is the version of the candidate, Registered its name in the registry.
 	Version    string `json:"version"`
 	Registered string `json:"registered"`
-	// Timestamp is when the report was made, in Unix milliseconds.
+	// Timestamp is the creation time of the report, in Unix milliseconds.
 	Timestamp int64 `json:"timestamp"`
-	// Result is the verdict of the offline gate, Checks its rules.
+	// Result is the verdict of the offline gate, Checks are its figures.
 	Result gate.Verdict  `json:"result"`
 	Checks []gate.Result `json:"checks"`
-	// WindowDays is how many of the newest days were asked for; 0 is all.
+	// WindowDays is the requested number of newest days; 0 means all.
 	WindowDays    int   `json:"window_days"`
 	Preconditions Facts `json:"preconditions"`
-	// Log is null for market files.
+	// Log is null if the data came from market files.
 	Log        *Log                      `json:"feature_log"`
 	Validation *Validation               `json:"validation"`
 	Evaluation *experiment.OfflineReport `json:"evaluation"`
@@ -39,7 +39,7 @@ type Report struct {
 	Figures []string `json:"figures"`
 }
 
-// line is a feature as the tables have it.
+// line is the row of a feature in the tables.
 type line struct {
 	feature, adf, missing, halves, psi, q99, status string
 }
@@ -50,7 +50,7 @@ func (l line) cells() []any {
 	return []any{l.feature, l.adf, l.missing, l.halves, l.psi, l.q99, l.status}
 }
 
-// lines are a line per feature, those of the candidate with a star.
+// lines returns a row per feature. Features of the candidate have a star.
 func (r *Report) lines() []line {
 	week, measured := r.Drift.Window(testDays)
 	lines := make([]line, 0, len(r.Validation.Features))
@@ -76,7 +76,7 @@ func (r *Report) lines() []line {
 	return lines
 }
 
-// FeatureTable writes what is known of every feature.
+// FeatureTable writes the health and drift of every feature as aligned text.
 func (r *Report) FeatureTable(w io.Writer) error {
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, l := range append([]line{lineHeads}, r.lines()...) {
@@ -85,13 +85,13 @@ func (r *Report) FeatureTable(w io.Writer) error {
 	return tw.Flush()
 }
 
-// DriftTable writes the medians of the sets of features.
+// DriftTable writes the medians of the feature sets as aligned text.
 func (r *Report) DriftTable(w io.Writer) error {
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	_, _ = fmt.Fprintln(tw, "PSI on the holdout\tfolds\tmedian\tnull 99 %\tfolds < 0.2")
 	for _, window := range r.Drift.Windows {
 		if window.Folds == 0 {
-			_, _ = fmt.Fprintf(tw, "%d days\t0\t-\t-\tno fold has so many days after it\n", window.Days)
+			_, _ = fmt.Fprintf(tw, "%d days\t0\t-\t-\tno fold has so many test days\n", window.Days)
 		}
 		row := func(name string, m HoldoutMedian, stable string) {
 			_, _ = fmt.Fprintf(tw, "%s, %d days\t%d\t%.3f\t%.3f\t%s\n", name, window.Days, window.Folds, m.PSI, m.Q99, stable)
