@@ -10,22 +10,22 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/drift"
 )
 
-// Bins is how a table shows the bins of each feature.
+// Bins selects how a table shows the bins of each feature.
 type Bins int
 
 // The ways to show bins.
 const (
-	// NoBins leaves them out.
+	// NoBins omits the bins.
 	NoBins Bins = iota
-	// Numbers is shares in percent, for pipes and files.
+	// Numbers shows shares in percent, for pipes and files.
 	Numbers
-	// Blocks is bars of Unicode blocks, for terminals.
+	// Blocks shows bars of Unicode blocks, for terminals.
 	Blocks
 )
 
 var heads = []string{"feature", "role", "PSI", "status", "null 99 %", "p", "q", "rows", "effective", "verdict"}
 
-// Table writes a line per feature, its bins below it, and the overall lines. A report without an index writes nothing.
+// Table writes a line per feature with its bins below it, and the overall lines. It writes nothing without a PSI.
 func (r *Report) Table(w io.Writer, bins Bins) error {
 	if r.Overall == nil {
 		return nil
@@ -57,7 +57,7 @@ func (r *Report) Table(w io.Writer, bins Bins) error {
 	return err
 }
 
-// cells are one line of the table.
+// cells returns one row of the table.
 func cells(name, role string, r drift.Reading, q *float64, effective string) []string {
 	q99 := "-"
 	if r.Noise != nil {
