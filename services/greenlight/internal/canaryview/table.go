@@ -5,15 +5,22 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
+	"github.com/greenlight-ml/greenlight/pkg/table"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
 )
 
-var heads = []string{"phase", "share", "time", "requests", "comparisons", "match rate", "error rate", "p95", "coverage", "PSI", "decision", "reason"}
+// phases returns the table of the phases.
+func phases(r *canary.Record) *table.Table {
+	t := table.New("phase", "share", "time", "requests", "comparisons", "match rate", "error rate", "p95", "coverage", "PSI", "decision", "reason")
+	for i := range r.Phases {
+		t.Row(cells(r, &r.Phases[i])...)
+	}
+	return t
+}
 
 // Status writes the facts and the phases of a run, as its journal has them. running is true if a controller on this
 // machine runs it now.
@@ -33,30 +40,10 @@ func Status(out io.Writer, r *canary.Record, model string, running bool) error {
 }
 
 // Table writes a line per phase.
-func Table(out io.Writer, r *canary.Record) error {
-	var aligned bytes.Buffer
-	w := tabwriter.NewWriter(&aligned, 0, 0, 2, ' ', 0)
-	if _, err := fmt.Fprintln(w, strings.Join(heads, "\t")); err != nil {
-		return err
-	}
-	for i := range r.Phases {
-		if _, err := fmt.Fprintln(w, strings.Join(cells(r, &r.Phases[i]), "\t")); err != nil {
-			return err
-		}
-	}
-	if err := w.Flush(); err != nil {
-		return err
-	}
-	for line := range strings.Lines(aligned.String()) {
-		if _, err := fmt.Fprintln(out, strings.TrimRight(line, " \n")); err != nil {
-			return err
-		}
-	}
-	return nil
-}
+func Table(out io.Writer, r *canary.Record) error { return phases(r).Text(out) }
 
 // cells returns the row of a phase.
-func cells(r *canary.Record, p *canary.Phase) []string {
+func cells(r *canary.Record, p *canary.Phase) []any {
 	count := func(match func(shadow.Outcome) bool) (n uint64) {
 		for _, o := range shadow.Outcomes() {
 			if match(o) {
@@ -74,10 +61,10 @@ func cells(r *canary.Record, p *canary.Phase) []string {
 	if !p.EndTime.IsZero() {
 		lasted = p.EndTime.Sub(p.StartTime).Round(100 * time.Millisecond).String()
 	}
-	return []string{
+	return []any{
 		fmt.Sprintf("%d of %d", p.Index+1, len(r.Policy.Phases)), fmt.Sprintf("%g %%", p.Percent), lasted,
-		fmt.Sprint(p.Requests), fmt.Sprint(compared), achieved(p, gate.PhaseMatch, p.MatchRate), achieved(p, gate.PhaseErrors, p.ErrorRate),
-		achieved(p, gate.PhaseP95, p.P95MS), achieved(p, gate.PhaseCoverage, p.Coverage), psi, string(p.Decision), p.Reason,
+		p.Requests, compared, achieved(p, gate.PhaseMatch, p.MatchRate), achieved(p, gate.PhaseErrors, p.ErrorRate),
+		achieved(p, gate.PhaseP95, p.P95MS), achieved(p, gate.PhaseCoverage, p.Coverage), psi, p.Decision, p.Reason,
 	}
 }
 
@@ -100,19 +87,12 @@ func Markdown(r *canary.Record, model string) []byte {
 	for _, f := range facts(r) {
 		line("- %s: %s", f[0], escape(f[1]))
 	}
-	line("\n| %s |", strings.Join(heads, " | "))
-	line("|%s", strings.Repeat("---|", len(heads)))
-	for i := range r.Phases {
-		row := cells(r, &r.Phases[i])
-		for c := range row {
-			row[c] = escape(row[c])
-		}
-		line("| %s |", strings.Join(row, " | "))
-	}
+	line("")
+	_ = phases(r).Markdown(&out) // a bytes.Buffer does not fail
 	return out.Bytes()
 }
 
-// escape keeps a text within its table cell.
+// escape keeps a text on its line.
 func escape(s string) string { return strings.NewReplacer("|", `\|`, "\n", " ").Replace(s) }
 
 // facts returns the facts of a run, as names and values.

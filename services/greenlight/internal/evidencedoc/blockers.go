@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/greenlight-ml/greenlight/pkg/table"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote"
 )
 
@@ -23,10 +24,11 @@ func (p *page) blockers(judge func(string, time.Time) (*promote.Check, error)) e
 		}
 	}
 	p.line("Model %s, %s to %s: **%s**, %d of %d blockers are not PASS. %s", check.Name, check.From, check.To, check.Verdict, blocked, len(check.Blockers), how)
-	p.table("blocker", "target", "achieved", "n", "verdict", "reason")
+	t := table.New("blocker", "target", "achieved", "n", "verdict", "reason")
 	for _, r := range check.Blockers {
-		p.row(r.Name, target(r.Result), r.Achieved(), fmt.Sprint(r.N), bold(r.Verdict), cmp.Or(r.Reason, r.Note))
+		t.Row(r.Name, target(r.Result), r.Achieved(), r.N, bold(r.Verdict), cmp.Or(r.Reason, r.Note))
 	}
+	p.table(t)
 	return nil
 }
 

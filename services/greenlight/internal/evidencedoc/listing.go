@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"path"
 	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/table"
 )
 
 // listing lists all files.
 func (p *page) listing() error {
 	p.line("\n## Files")
-	p.table("file", "SHA-256", "source", "written (UTC)", "model")
+	t := table.New("file", "SHA-256", "source", "written (UTC)", "model")
 	for _, f := range p.files {
 		source, written, model := "-", "-", "-"
 		if path.Ext(f.name) == ".json" {
@@ -19,8 +21,9 @@ func (p *page) listing() error {
 				model = fmt.Sprintf("%s `%.12s`", f.header.Model.Version, f.header.Model.Digest)
 			}
 		}
-		p.row(p.to(f.name), fmt.Sprintf("`%.12s`", fmt.Sprintf("%x", sha256.Sum256(f.raw))), source, written, model)
+		t.Row(p.to(f.name), fmt.Sprintf("`%.12s`", fmt.Sprintf("%x", sha256.Sum256(f.raw))), source, written, model)
 	}
+	p.table(t)
 	return nil
 }
 

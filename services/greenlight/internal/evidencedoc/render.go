@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
+	"github.com/greenlight-ml/greenlight/pkg/table"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote"
 )
 
@@ -50,27 +51,19 @@ func Render(dir string, o Options) ([]byte, error) {
 type page struct {
 	*folder
 
-	link string
-	out  bytes.Buffer
+	link   string
+	out    bytes.Buffer
+	scores *table.Table
 	// shown are the drawings that a section has already shown.
 	shown map[string]bool
 }
 
 func (p *page) line(format string, args ...any) { _, _ = fmt.Fprintf(&p.out, format+"\n", args...) }
 
-// row writes a line of a table. Cells are escaped.
-func (p *page) row(cells ...string) {
-	for i, c := range cells {
-		cells[i] = strings.ReplaceAll(strings.Join(strings.Fields(c), " "), "|", `\|`)
-	}
-	p.line("| %s |", strings.Join(cells, " | "))
-}
-
-// table writes the head of a table.
-func (p *page) table(heads ...string) {
+// table writes an empty line and the table.
+func (p *page) table(t *table.Table) {
 	p.line("")
-	p.row(heads...)
-	p.line("|%s", strings.Repeat("---|", len(heads)))
+	_ = t.Markdown(&p.out) // a bytes.Buffer does not fail
 }
 
 // to returns a link to a file of the folder.

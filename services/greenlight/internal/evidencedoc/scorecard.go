@@ -7,6 +7,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/drift"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/pkg/table"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftfleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
@@ -17,18 +18,19 @@ import (
 // scorecard shows the headline figures of the newest file of each kind.
 func (p *page) scorecard() error {
 	p.line("\n## Scorecard")
-	p.table("figure", "target", "achieved", "n", "verdict", "source", "file")
+	p.scores = table.New("figure", "target", "achieved", "n", "verdict", "source", "file")
 	for _, rows := range []func() error{p.scoreOffline, p.scoreTests, p.scoreDrift, p.scoreCanary, p.scoreDay} {
 		if err := rows(); err != nil {
 			return err
 		}
 	}
+	p.table(p.scores)
 	return nil
 }
 
 func (p *page) score(f *file, results ...gate.Result) {
 	for _, r := range results {
-		p.row(r.Name, target(r), r.Achieved(), fmt.Sprint(r.N), bold(r.Verdict), string(f.header.Source), p.to(f.name))
+		p.scores.Row(r.Name, target(r), r.Achieved(), r.N, bold(r.Verdict), f.header.Source, p.to(f.name))
 	}
 }
 
@@ -166,8 +168,8 @@ func (p *page) scoreCanary() error {
 		verdict = gate.Inconclusive
 	default:
 	}
-	p.row(name, fmt.Sprintf(">= %d", len(r.Policy.Phases)), fmt.Sprintf("%d, %s", n, r.Decision), fmt.Sprint(len(r.Phases)), bold(verdict),
-		string(r.header.Source), p.to(r.name))
+	p.scores.Row(name, fmt.Sprintf(">= %d", len(r.Policy.Phases)), fmt.Sprintf("%d, %s", n, r.Decision), len(r.Phases), bold(verdict),
+		r.header.Source, p.to(r.name))
 	return nil
 }
 
@@ -180,8 +182,8 @@ func (p *page) scoreDay() error {
 	newest := slices.MaxFunc(days, func(a, b *file) int { return cmp.Compare(a.name, b.name) })
 	s, err := as[report.Summary](newest)
 	if err == nil {
-		p.row("day "+s.Name, "all figures", fmt.Sprintf("%d requests", s.Requests), fmt.Sprint(s.Samples), bold(s.Verdict),
-			string(newest.header.Source), p.to(newest.name))
+		p.scores.Row("day "+s.Name, "all figures", fmt.Sprintf("%d requests", s.Requests), s.Samples, bold(s.Verdict),
+			newest.header.Source, p.to(newest.name))
 	}
 	return err
 }

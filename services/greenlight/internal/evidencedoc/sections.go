@@ -9,6 +9,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/drift"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/pkg/table"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/agent"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canaryview"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftfleet"
@@ -40,10 +41,7 @@ func (p *page) offline() error {
 		return nil
 	}
 	p.line("%s on %s: %d rows in %d folds, base rate %.3f, lift %.2f. %s", r.Version, r.Dataset.Name, r.N, r.Split.Folds, r.BaseRate, r.Lift, p.to(f.name))
-	p.table("model", "AUC", "P@20", "within 0.05 of the baseline")
-	for _, m := range r.Compared {
-		p.row(m.Version, fmt.Sprintf("%.3f", m.AUC), fmt.Sprintf("%.3f", m.PrecisionAt20), gate.Ratio.Format(m.BaselineMatch))
-	}
+	p.table(r.Models())
 	p.plots("offline/*.svg")
 	return nil
 }
@@ -91,7 +89,7 @@ func (p *page) drift() error {
 	}
 	p.line("\n## Drift\n")
 	p.line("%s. %s", r.Line(), p.to(f.name))
-	p.table("feature", "role", "PSI", "status", "null 99 %", "n", "verdict", "reason")
+	t := table.New("feature", "role", "PSI", "status", "null 99 %", "n", "verdict", "reason")
 	for _, one := range r.Features {
 		noise, verdict, reason := "-", bold(one.Verdict), one.Reason
 		if one.Noise != nil {
@@ -100,8 +98,9 @@ func (p *page) drift() error {
 		if one.Role != drift.ModelFeature {
 			verdict, reason = "watched", ""
 		}
-		p.row(one.Feature, string(one.Role), fmt.Sprintf("%.3f", one.PSI), string(one.Status), noise, fmt.Sprint(one.Samples), verdict, reason)
+		t.Row(one.Feature, one.Role, fmt.Sprintf("%.3f", one.PSI), one.Status, noise, one.Samples, verdict, reason)
 	}
+	p.table(t)
 	p.plots("psi_*.svg")
 	return nil
 }
@@ -145,13 +144,13 @@ func (p *page) periods() error {
 		return nil
 	}
 	p.line("\n## Daily and weekly reports")
-	p.table("period", "source", "requests", "match rate", "error rate", "p95", "PSI", "coverage", "verdict")
+	t := table.New("period", "source", "requests", "match rate", "error rate", "p95", "PSI", "coverage", "verdict")
 	for _, f := range append(weeks, days...) {
 		s, err := as[report.Summary](f)
 		if err != nil {
 			return err
 		}
-		cells := []string{fmt.Sprintf("[%s](%s)", s.Name, path.Join(p.link, f.name)), string(f.header.Source), fmt.Sprint(s.Requests)}
+		cells := []any{fmt.Sprintf("[%s](%s)", s.Name, path.Join(p.link, f.name)), f.header.Source, s.Requests}
 		for _, figure := range s.Figures {
 			cell := figure.Achieved()
 			if figure.Value != nil {
@@ -162,8 +161,9 @@ func (p *page) periods() error {
 			}
 			cells = append(cells, cell)
 		}
-		p.row(append(cells, bold(s.Verdict))...)
+		t.Row(append(cells, bold(s.Verdict))...)
 	}
+	p.table(t)
 	for _, f := range p.match("retrain_suggestion_*.json") {
 		s, err := as[agent.Suggestion](f)
 		if err != nil {

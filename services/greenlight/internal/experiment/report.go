@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"text/tabwriter"
 	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/eval"
@@ -12,6 +11,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/model"
+	"github.com/greenlight-ml/greenlight/pkg/table"
 )
 
 // The evidence schemas of offline reports and evaluations. Those of v1 have no data quality, and are judged only by AUC
@@ -151,14 +151,18 @@ func (s *Study) Header(schema string, a *model.Artifact) evidence.Header {
 	}
 }
 
-// Table writes the comparison of the models as aligned text.
-func (r *OfflineReport) Table(w io.Writer) error {
-	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintln(tw, "model\tAUC\tP@20\twithin 0.05 of the baseline")
+// Models returns the comparison of the models as a table.
+func (r *OfflineReport) Models() *table.Table {
+	t := table.New("model", ">AUC", ">P@20", ">within 0.05 of the baseline")
 	for _, m := range r.Compared {
-		_, _ = fmt.Fprintf(tw, "%s\t%.3f\t%.3f\t%.1f %%\n", m.Version, m.AUC, m.PrecisionAt20, 100*m.BaselineMatch)
+		t.Row(m.Version, fmt.Sprintf("%.3f", m.AUC), fmt.Sprintf("%.3f", m.PrecisionAt20), fmt.Sprintf("%.1f %%", 100*m.BaselineMatch))
 	}
-	if err := tw.Flush(); err != nil {
+	return t
+}
+
+// Table writes the comparison of the models, and the figures of the candidate, as text.
+func (r *OfflineReport) Table(w io.Writer) error {
+	if err := r.Models().Text(w); err != nil {
 		return err
 	}
 	if ci := r.Intervals; ci != nil {
