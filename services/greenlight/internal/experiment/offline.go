@@ -15,8 +15,8 @@ type OfflineFile struct {
 	OfflineReport
 }
 
-// ErrNoOwnReport means that the model has no evaluation: an older version registered it.
-var ErrNoOwnReport = errors.New("the model has no offline evaluation of its own")
+// ErrNoOwnReport means that the artifact has no evaluation, because an older version registered the model.
+var ErrNoOwnReport = errors.New("the model has no offline evaluation")
 
 // ReadOffline reads an offline report; what names it in errors.
 func ReadOffline(what string, raw []byte) (*OfflineFile, error) {

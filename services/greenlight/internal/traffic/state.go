@@ -38,11 +38,11 @@ type State struct {
 // States returns the states of the frame's minutes for an executor whose baseline is the model's heuristic. They carry
 // the source. Minutes with an undefined input are skipped.
 func States(frame *feature.Frame, symbol string, minutes []int, a *model.Artifact, source evidence.Source) ([]State, error) {
-	return StatesBeside(frame, symbol, minutes, a, Heuristic(a), source)
+	return StatesFor(frame, symbol, minutes, a, Heuristic(a), source)
 }
 
-// StatesBeside is like [States], for an executor with the baseline b.
-func StatesBeside(frame *feature.Frame, symbol string, minutes []int, a *model.Artifact, b Baseline, source evidence.Source) ([]State, error) {
+// StatesFor is like [States], for an executor with the baseline b.
+func StatesFor(frame *feature.Frame, symbol string, minutes []int, a *model.Artifact, b Baseline, source evidence.Source) ([]State, error) {
 	mark, err := sourceOf(source)
 	if err != nil {
 		return nil, err
