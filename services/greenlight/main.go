@@ -1,13 +1,13 @@
-// Command greenlight is the operator's command: it makes data, trains and judges models, smoke-tests the services, and
-// replays markets through them.
+// Command greenlight is the operator's command: it trains and judges models, tests the services, and runs canaries and
+// promotions.
 //
-//	greenlight run                        the main job, from data to scorecard
+//	greenlight run                        everything from data to scorecard
 //	greenlight run --data FILE --model v1.8-b0
 //	greenlight train --data FILE
 //	greenlight help
 //
-// Results go to standard output, everything else to standard error. Exit codes: 0 ok, 1 failed, 2 wrong usage, 3 a gate
-// said no.
+// Results go to standard output, everything else to standard error. Exit codes: 0 success, 1 failure, 2 wrong usage, 3 a
+// gate did not pass.
 package main
 
 import (

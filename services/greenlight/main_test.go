@@ -17,7 +17,7 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"greenlight": greenlight})
 }
 
-// greenlight becomes the program as users have it.
+// greenlight replaces the test process by the real program.
 func greenlight() {
 	if err := syscall.Exec(filepath.Join(os.Getenv("BIN"), "greenlight"), os.Args, os.Environ()); err != nil {
 		_, _ = os.Stderr.WriteString("start greenlight: " + err.Error() + "\n")
@@ -25,12 +25,12 @@ func greenlight() {
 	}
 }
 
-// TestScripts runs the files of testdata/script: commands as a user types them, with what must come back. $BIN holds the
-// programs, $TREES models of LightGBM and XGBoost, $DATA the market data, if there are any, $HASTY a policy of phases that
-// take a second and do not mind a busy machine. UPDATE_SCRIPTS=1 rewrites what is compared with cmp.
+// TestScripts runs the files of testdata/script: commands as a user types them, with the expected output. $BIN has the
+// programs, $TREES models of LightGBM and XGBoost, and $DATA market data, if available. $HASTY is a policy of short phases
+// that tolerates a busy machine. UPDATE_SCRIPTS=1 rewrites the files that cmp compares.
 func TestScripts(t *testing.T) {
 	if testing.Short() {
-		t.Skip("runs the programs as they are built")
+		t.Skip("builds and runs the programs")
 	}
 	bin := t.TempDir()
 	build := exec.CommandContext(t.Context(), "go", "build", "-o", bin+"/", "./services/ml-engine", "./services/executor", "./services/greenlight")
@@ -44,7 +44,7 @@ func TestScripts(t *testing.T) {
 	}
 	scripts, err := filepath.Glob("testdata/script/*.txtar")
 	if err != nil || len(scripts) < 5 {
-		t.Fatalf("%d scripts (%v): the tests of the command are missing", len(scripts), err)
+		t.Fatalf("%d scripts (%v), want at least 5", len(scripts), err)
 	}
 	policy, err := filepath.Abs("testdata/hasty.yaml")
 	if err != nil {
@@ -69,7 +69,7 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// status runs a command and compares its exit code: status 3 greenlight eval.
+// status runs a command and compares its exit code, for example: status 3 greenlight eval.
 func status(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: status CODE COMMAND...")

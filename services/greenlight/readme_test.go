@@ -15,12 +15,13 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/process"
 )
 
-// TestREADME runs every shell snippet of the README and of the guide against a real pair, and compiles every Go snippet. What
-// is changed for the test: ports (the pair listens on free ones), the programs' folder, and that make only shows what it
-// would do. What the documents name must exist, and the reference must be what the programs say; go test -update writes it.
+// TestREADME runs every shell snippet of the README and the guide against a real pair, and compiles every Go snippet. The
+// test changes the ports (the pair listens on free ones) and the folder of the programs, and make only prints what it
+// would do. Flags, commands and files that the documents name must exist. The reference must match the programs; go test
+// -update rewrites it.
 func TestREADME(t *testing.T) {
 	if testing.Short() {
-		t.Skip("runs the programs as they are built")
+		t.Skip("builds and runs the programs")
 	}
 	root, err := filepath.Abs("../..")
 	if err != nil {
@@ -51,10 +52,10 @@ func TestREADME(t *testing.T) {
 		t.Fatalf("%d pages of the guide (%v)", len(documents), err)
 	}
 	all := helps(t, bin)
-	// What the guide shows are gates, whose answer may be no on a machine that is busy.
+	// The guide runs gates, which may fail on a busy machine: exit code 3 is accepted.
 	for _, path := range documents {
 		if filepath.Base(path) == "security.md" {
-			continue // its services have certificates: TestSecurityGuide runs it
+			continue // its services need certificates: TestSecurityGuide runs it
 		}
 		page, err := os.ReadFile(path)
 		if err != nil {
@@ -85,12 +86,12 @@ func TestREADME(t *testing.T) {
 	}
 }
 
-// runAll runs the snippets of a document in their order. Each must end with one of the exit codes.
+// runAll runs the snippets of a document in order. Each must exit with one of the codes.
 func (p runningPair) runAll(t *testing.T, root, work string, shell []string, codes ...int) {
 	t.Helper()
 	for i, text := range shell {
 		if strings.Contains(text, "grpcurl") && !findGrpcurl(root) {
-			t.Logf("snippet %d needs grpcurl, which is not here: make tools builds it", i)
+			t.Logf("snippet %d needs grpcurl: run make tools to build it", i)
 			continue
 		}
 		script := p.here(text)
@@ -106,7 +107,7 @@ func (p runningPair) runAll(t *testing.T, root, work string, shell []string, cod
 	}
 }
 
-// runningPair is where the pair of the test listens.
+// runningPair is the pair of the test.
 type runningPair struct {
 	engine, executor *process.Process
 }
@@ -142,7 +143,7 @@ func stop(t *testing.T, p *process.Process) {
 }
 
 var (
-	// background is what has been started already, and the training that was done for it.
+	// background matches the services that already run, and the training of their model.
 	background = regexp.MustCompile(`(?m)^bin/((ml-engine|executor) .*&|greenlight train --models models)$`)
 	client     = regexp.MustCompile(`(?m)^bin/greenlight (smoke|shadow-smoke|replay)$`)
 	engines    = regexp.MustCompile(`(?m)^bin/greenlight model (activate|rollback)\b`)
@@ -150,7 +151,7 @@ var (
 	operator   = regexp.MustCompile(`(?m)^bin/greenlight (status|rollback|drift snapshot|canary (?:preflight|plan|abort)|agent)\b`)
 )
 
-// here is the snippet with the addresses of this pair. The services that it starts run already.
+// here returns the snippet with the addresses of this pair, and without the services that already run.
 func (p runningPair) here(text string) string {
 	text = background.ReplaceAllString(text, "true")
 	text = client.ReplaceAllStringFunc(text, func(line string) string {
@@ -225,7 +226,7 @@ func findGrpcurl(root string) bool {
 	return err == nil
 }
 
-// snippets are the fenced blocks of the language.
+// snippets returns the fenced blocks of the language.
 func snippets(markdown, language string) []string {
 	var found []string
 	for _, m := range regexp.MustCompile("(?s)```"+language+"\n(.*?)```").FindAllStringSubmatch(markdown, -1) {
@@ -236,7 +237,7 @@ func snippets(markdown, language string) []string {
 
 var link = regexp.MustCompile(`\]\(([^)#\s]+)(?:#[^)]*)?\)`)
 
-// checkLinks fails for every link and picture of a document that leads to no file of the repository.
+// checkLinks fails for every link and picture in a document whose file does not exist.
 func checkLinks(t *testing.T, path, text string) {
 	t.Helper()
 	for _, m := range link.FindAllStringSubmatch(code.ReplaceAllString(text, ""), -1) {

@@ -21,7 +21,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/testkit/telemetrytest"
 )
 
-// hidden are the labels whose values depend on the model or on what has happened so far, or are too many to list.
+// hidden are labels whose values are not listed, because they depend on the model or on earlier events, or are too many.
 var hidden = map[string]string{
 	"bin": "bin, `@`, first digits of the reference's digest", "digest": "sha256 of the manifest", "feature": "an input or a raw feature; in `ml_psi_*` also `overall`",
 	"model_version": "version", "schema": "schema of its input", "version": "version of the model, or of the program", "commit": "hash, with `+changes`", "goversion": "version of Go", "instance_id": "random id of the process",
@@ -29,7 +29,7 @@ var hidden = map[string]string{
 	"job_name": "what was done",
 }
 
-// metricsPage is the reference of the metrics of the running programs, from what they say of themselves.
+// metricsPage returns the reference of the metrics, read from the running programs.
 func metricsPage(t *testing.T, services map[string]string) string {
 	t.Helper()
 	var b strings.Builder
@@ -37,9 +37,9 @@ func metricsPage(t *testing.T, services map[string]string) string {
 
 Generated from the running programs by ` + "`make reference`" + `. Names, labels and buckets are interfaces: a change of one is a
 ` + "`[CHANGE]`" + ` in [CHANGELOG.md](../../CHANGELOG.md). Every series exists from the start, at zero, except those of outgoing calls
-and of the agent's jobs, which appear with the first of their kind. The programs have Go's own metrics beside these
-(` + "`go_*`, `process_*`" + `). A name says its unit: ` + "`_ms`" + ` milliseconds, ` + "`_seconds`" + ` seconds, ` + "`_total`" + ` a count since the start, ` + "`_ratio`" + ` and
-` + "`_rate`" + ` a share in [0,1].
+and of the agent's jobs, which appear with the first call or job. The programs also have the metrics of the Go runtime
+(` + "`go_*`, `process_*`" + `). The suffix of a name is its unit: ` + "`_ms`" + ` milliseconds, ` + "`_seconds`" + ` seconds, ` + "`_total`" + ` a count since the start, ` + "`_ratio`" + ` and
+` + "`_rate`" + ` a fraction in [0,1].
 `)
 	for _, name := range slices.Sorted(maps.Keys(services)) {
 		families := telemetrytest.Parse(t, strings.NewReader(get(t, services[name])))
@@ -64,7 +64,7 @@ and of the agent's jobs, which appear with the first of their kind. The programs
 			t.Fatalf("%s has %d metrics", name, ours)
 		}
 		if len(edges) > 0 {
-			b.WriteString("\nUpper edges of the buckets:\n\n")
+			b.WriteString("\nUpper bounds of the buckets:\n\n")
 		}
 		for _, e := range slices.SortedFunc(maps.Keys(edges), func(x, y string) int { return cmp.Compare(edges[x][0], edges[y][0]) }) {
 			fmt.Fprintf(&b, "- %s: %s\n", strings.Join(edges[e], ", "), e)
@@ -103,7 +103,7 @@ func bucketsOf(f *dto.MetricFamily) string {
 	return strings.Join(edges, " ")
 }
 
-// cell is a text as the cell of a table.
+// cell escapes a text for a table cell.
 func cell(text string) string {
 	return strings.NewReplacer("|", `\|`, "\n", " ", "<", "&lt;").Replace(text)
 }
@@ -128,7 +128,7 @@ func get(t *testing.T, url string) string {
 	return string(text)
 }
 
-// startAgent starts an agent of the pair and returns the address of its metrics once it has taken its first sample.
+// startAgent starts an agent for the pair and returns the URL of its metrics after its first sample.
 func startAgent(t *testing.T, pair runningPair, work, bin string) string {
 	t.Helper()
 	addresses := filepath.Join(work, "agent.addresses")
@@ -151,15 +151,15 @@ func startAgent(t *testing.T, pair runningPair, work, bin string) string {
 		}
 		select {
 		case <-limit:
-			t.Fatal("the agent has taken no sample after 30 s")
+			t.Fatal("the agent took no sample within 30 s")
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
 }
 
-// help is what a program or command says of itself.
+// help is the help text of a program or command.
 type help struct {
-	// command is the words that one types, such as "greenlight drift snapshot".
+	// command is the command line, for example "greenlight drift snapshot".
 	command string
 	text    string
 }
@@ -169,7 +169,7 @@ var (
 	flagLine   = regexp.MustCompile(`(?m)^ +(?:-\w, )?--?([a-z][a-z-]*)`)
 )
 
-// helps asks the programs in bin and all commands of greenlight for their help.
+// helps returns the help of the programs in bin and of all commands of greenlight.
 func helps(t *testing.T, bin string) []help {
 	t.Helper()
 	var all []help
@@ -208,14 +208,14 @@ func (h help) flags() []string {
 	return names
 }
 
-// serviceFlag is a flag as package flag prints it: its name and type, then its meaning and default.
+// serviceFlag matches a flag in the output of package flag: its name and type, then its usage and default.
 var serviceFlag = regexp.MustCompile(`(?m)^  -([a-z-]+)(?: (\S+))?\n    \t(.*)$`)
 
-// flagsPage is the reference of the flags of all programs and commands.
+// flagsPage returns the reference of the flags of all programs and commands.
 func flagsPage(all []help) string {
 	var b strings.Builder
-	b.WriteString("# Flags\n\nGenerated from what the programs say of themselves by `make reference`. Flags are the only configuration. Those of the\n" +
-		"services can also be given as environment variables; a flag on the command line wins.\n")
+	b.WriteString("# Flags\n\nGenerated from the help of the programs by `make reference`. Flags are the only configuration. Flags of the services\n" +
+		"can also be set as environment variables. A flag on the command line wins.\n")
 	for _, h := range all {
 		fmt.Fprintf(&b, "\n## %s\n\n", h.command)
 		if flags := serviceFlag.FindAllStringSubmatch(h.text, -1); len(flags) > 0 {
@@ -226,7 +226,7 @@ func flagsPage(all []help) string {
 			}
 			continue
 		}
-		// The line that cobra adds to commands with commands would name the program's folder.
+		// Drop cobra's last line, which contains the folder of the program.
 		text, _, _ := strings.Cut(h.text, "\nUse \"")
 		fmt.Fprintf(&b, "```text\n%s\n```\n", strings.TrimSpace(text))
 	}
@@ -234,16 +234,16 @@ func flagsPage(all []help) string {
 }
 
 var (
-	// mentioned finds flags in code: `--flag`, or a line of a fenced block.
+	// mentioned matches flags in code: in inline code, and in fenced blocks.
 	mentioned = regexp.MustCompile(`(?:^|[\s"'` + "`" + `(\[])--([a-z][a-z-]+)`)
 	called    = regexp.MustCompile(`greenlight ((?:[a-z][a-z-]+ ?)+)`)
 	code      = regexp.MustCompile("(?s)```.*?```|`[^`\n]+`")
 )
 
-// otherFlags belong to programs that are not ours, and that the documentation calls.
+// otherFlags are flags of other programs that the documentation calls.
 var otherFlags = []string{"plaintext", "namespace", "from-file", "network", "help", "no-progress", "cacert", "cert"}
 
-// checkMentions fails for every flag and every command of greenlight in the code of a document that does not exist.
+// checkMentions fails for every flag and every command of greenlight that a document uses and that does not exist.
 func checkMentions(t *testing.T, document, text string, all []help) {
 	t.Helper()
 	flags, commands := map[string]bool{}, map[string]bool{}

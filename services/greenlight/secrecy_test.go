@@ -24,18 +24,18 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/process"
 )
 
-// What a request carries has this mark in it, and so has the operators' token: neither may be in a log.
+// The values of requests and the operators' token contain this mark, which must not appear in a log.
 const (
 	mark      = "73182946"
 	markPrice = 73182.946
 	markToken = "tok-" + mark + "-en-of-the-desk"
 )
 
-// TestLogsHoldNoSecrets sends both services requests of every kind, good, bad and failing, whose values and tokens are marked,
-// at the most talkative level, and looks for the marks in what they have logged.
+// TestLogsHoldNoSecrets sends requests of every kind, good, bad and failing, to both services, and searches their debug
+// logs for the marks of the values and tokens.
 func TestLogsHoldNoSecrets(t *testing.T) {
 	if testing.Short() {
-		t.Skip("runs the programs as they are built")
+		t.Skip("builds and runs the programs")
 	}
 	root, err := filepath.Abs("../..")
 	if err != nil {
@@ -72,11 +72,11 @@ func TestLogsHoldNoSecrets(t *testing.T) {
 		s.post("http://"+engine.Addr("http")+"/ml/predict", body)
 		s.post("http://"+executor.Addr("http")+"/predict-with-shadow", body)
 	}
-	stop(t, engine) // and now what fails
+	stop(t, engine) // the next calls fail
 	s.send()
 	for _, want := range []codes.Code{codes.OK, codes.InvalidArgument, codes.PermissionDenied, codes.Unauthenticated, codes.Unavailable, codes.FailedPrecondition} {
 		if s.codes[want] == 0 {
-			t.Errorf("no call ended with %v: got %v", want, s.codes)
+			t.Errorf("no call returned %v: got %v", want, s.codes)
 		}
 	}
 	for _, name := range []string{"ml-engine", "executor"} {
@@ -105,7 +105,7 @@ func connect(t *testing.T, p *process.Process) *grpc.ClientConn {
 	return conn
 }
 
-// sender calls both services and counts how the calls ended.
+// sender calls both services and counts the status codes.
 type sender struct {
 	t                *testing.T
 	ctx              context.Context
@@ -134,7 +134,7 @@ func (s *sender) send() {
 		_, err = decisions.PredictWithShadow(s.ctx, &executorv1.PredictWithShadowRequest{Vector: &executorv1.FeatureVector{Schema: "v1.8.1", Values: values}})
 		s.ended(err)
 	}
-	for _, symbol := range []string{"A", "B"} { // the second finds no room
+	for _, symbol := range []string{"A", "B"} { // there is room for one symbol
 		for _, bid := range []float64{markPrice, -markPrice, math.NaN()} {
 			quote := &executorv1.Quote{Time: timestamppb.Now(), Bid: bid, Ask: markPrice}
 			_, err := decisions.Predict(s.ctx, &executorv1.PredictRequest{Symbol: symbol, Quote: quote})

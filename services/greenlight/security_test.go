@@ -12,12 +12,11 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/process"
 )
 
-// TestSecurityGuide runs every shell snippet of docs/security.md, in order. What is changed for the test: ports, and that the
-// services are started by the test, with the flags of the guide. In between it rotates certificates under load, as the guide
-// says.
+// TestSecurityGuide runs every shell snippet of docs/security.md, in order. The test changes the ports, and starts the
+// services itself with the flags of the guide. In between it rotates the certificates under load, as the guide describes.
 func TestSecurityGuide(t *testing.T) {
 	if testing.Short() {
-		t.Skip("runs the programs as they are built")
+		t.Skip("builds and runs the programs")
 	}
 	need.Program(t, "openssl", "openssl")
 	root, err := filepath.Abs("../..")
@@ -71,8 +70,8 @@ type guided struct {
 	work string
 }
 
-// rotate has certificates issued anew, again and again, with the functions of the snippet, while both services are called:
-// every answer must be right, and every shadow must come.
+// rotate reissues the certificates several times, with the functions of the snippet, while both services are called.
+// Every answer must be right, and every shadow must arrive.
 func (g guided) rotate(bash func(string), addresses *strings.Replacer, snippet string) {
 	g.t.Helper()
 	begin, end := strings.Index(snippet, "issue()"), strings.Index(snippet, "issue server")
@@ -87,7 +86,7 @@ for i in 1 2 3 4 5 6; do
 	bin/greenlight status --engine localhost:4010 --executor localhost:4020 $me > status.out
 	grep -q "v1.8.1-rc1" status.out
 done
-wait $smoke || test $? = 3 # how fast it was is not the question
+wait $smoke || test $? = 3 # the latency does not matter here
 wait $shadow || test $? = 3
 grep -q "3000 predictions, 100.0 % right" smoke.out
 grep -q "3000 decisions.* 0 shadow errors" shadow.out
@@ -99,7 +98,8 @@ grep -q "3000 decisions.* 0 shadow errors" shadow.out
 	}
 }
 
-// start starts the services of the snippet on free ports, in order, and returns what puts their addresses into other snippets.
+// start starts the services of the snippet on free ports, in order. The replacer that it returns inserts their addresses
+// into other snippets.
 func (g guided) start(snippet string) *strings.Replacer {
 	g.t.Helper()
 	ctx, cancel := context.WithTimeout(g.t.Context(), time.Minute)
@@ -117,7 +117,7 @@ func (g guided) start(snippet string) *strings.Replacer {
 			args[i] = strings.Replace(args[i], "heuristic=models", "heuristic="+filepath.Join(g.work, "models"), 1)
 		}
 		if args[0] == "bin/executor" {
-			args = append(args, "--shadow-timeout", "60s") // for the same reason as below
+			args = append(args, "--shadow-timeout", "60s") // other tests may slow the machine down
 		}
 		p, err := process.Start(ctx, filepath.Join(g.work, args[0]), g.work,
 			append(args[1:], "--grpc-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0", "--log-level", "debug")...)
@@ -131,7 +131,7 @@ func (g guided) start(snippet string) *strings.Replacer {
 	if len(pairs) != 8 {
 		g.t.Fatalf("the guide starts %d services, want 2", len(pairs)/4)
 	}
-	// A machine that runs other tests besides is slow.
+	// Other tests may slow the machine down.
 	for _, command := range []string{"bin/greenlight smoke", "bin/greenlight shadow-smoke", "bin/greenlight status", "bin/greenlight canary abort"} {
 		pairs = append(pairs, command, command+" --timeout 60s")
 	}

@@ -1,5 +1,5 @@
-// Package agent looks at the services every hour and writes the evidence that is due: the drift, the report of every day,
-// the summary of every week, and the suggestion to retrain when drift stays.
+// Package agent samples the services every hour and writes the evidence that is due: the drift, a report for every day, a
+// summary for every week, and a suggestion to retrain when drift persists.
 package agent
 
 import (
@@ -16,34 +16,34 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/report"
 )
 
-// Options are what an agent works on.
+// Options configure an agent.
 type Options struct {
-	// State is the folder of the journal, Evidence that of the evidence. Who runs an agent owns State.
+	// State is the folder of the journal, Evidence the evidence folder. The agent must be the only one to use State.
 	State, Evidence string
-	// Source says where the requests come from, Git what program wrote the evidence.
+	// Source is where the requests come from. Git is the revision of the program that writes the evidence.
 	Source evidence.Source
 	Git    string
-	// CriticalHours is how many hours in a row must have a critical index for a retraining to be suggested, >= 1.
+	// CriticalHours is the number of consecutive hours with a critical PSI before a retraining is suggested, >= 1.
 	CriticalHours int
-	// Read looks at the services. What could not be read is missing in the sample; the report is nil without drift.
+	// Read samples the services. The sample lists what could not be read. The report is nil if there is no drift reading.
 	Read func(ctx context.Context, now time.Time) (report.Sample, *driftfleet.Report)
 	// Keep writes the drift to the evidence.
 	Keep func(*evidence.Store, *driftfleet.Report) error
-	// Classify asks a classifier about the week that ends with a day, and says what it read. Nil asks none.
+	// Classify runs a classifier on the week that ends with the day, and returns the files that it read. It may be nil.
 	Classify func(report.Period) (*twosample.Result, []evidence.Input)
-	// Metrics and Logger are told how it goes.
+
 	Metrics *Metrics
 	Logger  *slog.Logger
 }
 
-// Agent does the work of one tick after the other; it is not safe for concurrent use.
+// Agent does its work in ticks. It is not safe for concurrent use.
 type Agent struct {
 	Options
 
 	journal *report.Journal
 	episode episode
-	// since is the beginning of the oldest period that may not be written yet, before which the journal is not needed; due is
-	// when the next report is. Both are zero until a tick has written all that was due.
+	// since is the start of the oldest period that may still have to be written. Older parts of the journal are not read.
+	// due is the time of the next report. Both are zero until a tick has written everything that was due.
 	since, due time.Time
 }
 
@@ -66,8 +66,8 @@ func New(o Options) (*Agent, error) {
 // Close closes the journal.
 func (a *Agent) Close() error { return a.journal.Close() }
 
-// Tick takes a sample as of now and writes what is due, also what an earlier tick could not. What fails is counted and
-// does not keep the rest from being done; the next tick tries again.
+// Tick takes a sample as of now and writes all evidence that is due, including what earlier ticks failed to write. A
+// failure is counted and does not stop the rest. The next tick retries.
 func (a *Agent) Tick(ctx context.Context, now time.Time) error {
 	now = now.UTC()
 	sample, fleet := a.Read(ctx, now)
@@ -85,12 +85,12 @@ func (a *Agent) Tick(ctx context.Context, now time.Time) error {
 	a.episode.add(sample)
 	a.Metrics.succeeded("sample", now)
 	a.Metrics.criticalHours.Set(float64(a.episode.Hours))
-	if a.due.Sub(now) > 24*time.Hour { // the clock was ahead when that was found
+	if a.due.Sub(now) > 24*time.Hour { // the clock was ahead when due was computed
 		a.since, a.due = time.Time{}, time.Time{}
-		a.Logger.Warn("the clock has gone back: reports of days that were not over are replaced when they are", "now", now)
+		a.Logger.Warn("the clock went back: premature reports will be replaced once their day is over", "now", now)
 	}
 	if now.Before(a.due) && fleet == nil && a.episode.Hours < a.CriticalHours {
-		return nil // there is nothing to write
+		return nil // nothing to write
 	}
 	store, err := evidence.Open(a.Evidence, evidence.Options{Now: func() time.Time { return now }})
 	if err != nil {
@@ -108,7 +108,7 @@ func (a *Agent) reports(store *evidence.Store, now time.Time) error {
 	if err != nil {
 		return a.done("journal", "", false, now, err)
 	}
-	samples = slices.DeleteFunc(samples, func(s report.Sample) bool { return s.Time.After(now) }) // of a wrong clock
+	samples = slices.DeleteFunc(samples, func(s report.Sample) bool { return s.Time.After(now) }) // the clock was wrong
 	if err := errors.Join(a.daily(store, samples, now), a.weekly(store, samples, now)); err != nil {
 		return err
 	}
@@ -119,7 +119,7 @@ func (a *Agent) reports(store *evidence.Store, now time.Time) error {
 	return nil
 }
 
-// done counts the end of a write.
+// done counts and logs the end of a write.
 func (a *Agent) done(job, file string, wrote bool, now time.Time, err error) error {
 	switch {
 	case err != nil:
@@ -139,13 +139,13 @@ func (a *Agent) snapshot(store *evidence.Store, fleet *driftfleet.Report, now ti
 	return a.done("psi_snapshot", "psi_snapshot.json", true, now, a.Keep(store, fleet))
 }
 
-// header is of what was computed from the journal, which is no file of the evidence and still grows: the counts that the
-// figures follow from are in the report.
+// header is the header of a report on the journal. The journal is not an input: it is not in the evidence folder and
+// still grows. The report itself contains the counts.
 func (a *Agent) header(p report.Period, samples []report.Sample) evidence.Header {
 	return evidence.Header{Source: report.SourceOf(p, samples), Git: a.Git}
 }
 
-// first is the time from which on periods are looked at.
+// first returns the time of the first period to write.
 func (a *Agent) first(samples []report.Sample) time.Time {
 	if first := samples[0].Time; first.After(a.since) {
 		return first
@@ -153,47 +153,49 @@ func (a *Agent) first(samples []report.Sample) time.Time {
 	return a.since
 }
 
-// revisited is how long after its end a report that is there may be replaced by one that has seen more: see [report.Stands].
-const revisited = 8 * 24 * time.Hour
+// replaceable is how long after the end of its period a report may be replaced by one of more samples: see
+// [report.Stands].
+const replaceable = 8 * 24 * time.Hour
 
-// daily writes the reports of all days that are over, from that of the first sample on.
+// daily writes the reports of all completed days since the first sample.
 func (a *Agent) daily(store *evidence.Store, samples []report.Sample, now time.Time) error {
 	var errs []error
 	for p := report.Day(a.first(samples)); !p.End.After(now); p = report.Day(p.End) {
 		_, document := report.DailyFiles(p)
-		there, err := report.Written(a.Evidence, document)
-		if there && now.Sub(p.End) > revisited {
+		exists, err := report.Written(a.Evidence, document)
+		if exists && now.Sub(p.End) > replaceable {
 			continue
 		}
 		var s report.Summary
 		if err == nil {
 			s = report.Summarize(p, samples)
-			there, err = report.Stands(a.Evidence, document, s.Samples)
+			exists, err = report.Stands(a.Evidence, document, s.Samples)
 		}
-		if there {
+		if exists {
 			continue
 		}
+		wrote := false
 		if err == nil {
 			h := a.header(p, samples)
 			if a.Classify != nil {
 				s.Classifier, h.Inputs = a.Classify(p)
 			}
-			there, err = report.WriteDaily(a.Evidence, store, h, s)
+			wrote, err = report.WriteDaily(a.Evidence, store, h, s)
 		}
-		errs = append(errs, a.done("daily", document, there, now, err))
+		errs = append(errs, a.done("daily", document, wrote, now, err))
 	}
 	return errors.Join(errs...)
 }
 
-// weeklyLead is how long before its end a week is summed up: Sunday 23:59.
+// weeklyLead is how long before its end a week is summarized: Sunday 23:59.
 const weeklyLead = time.Minute
 
-// weekly writes the summaries of all weeks that are over but for a minute.
+// weekly writes the summaries of all weeks whose last minute has begun.
 func (a *Agent) weekly(store *evidence.Store, samples []report.Sample, now time.Time) error {
 	var errs []error
 	for p := report.Week(a.first(samples)); !p.End.Add(-weeklyLead).After(now); p = report.Week(p.End) {
 		_, document := report.WeeklyFiles(p)
-		if there, err := report.Written(a.Evidence, document); err == nil && there && now.Sub(p.End) > revisited {
+		if exists, err := report.Written(a.Evidence, document); err == nil && exists && now.Sub(p.End) > replaceable {
 			continue
 		}
 		wrote, err := report.WriteWeekly(a.Evidence, store, a.header(p, samples), p, samples)

@@ -11,39 +11,39 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/report"
 )
 
-// A clock that leaps is believed when it goes on for half an hour; one wrong moment is not.
-func TestClockThatLeaps(t *testing.T) {
+// A clock that jumps is trusted once it has been steady for half an hour. A single wrong reading is not trusted.
+func TestClockThatJumps(t *testing.T) {
 	const day = 24 * time.Hour
 	type step struct {
 		wall, monotonic time.Duration // since the first tick
-		believed        bool
+		trusted         bool
 	}
 	for _, tt := range []struct {
 		name  string
 		steps []step
 	}{
-		{"goes on", []step{{0, 0, true}, {time.Hour, time.Hour, true}, {8 * day, 8 * day, true}}},
-		{"is set right by a minute", []step{{0, 0, true}, {time.Hour + time.Minute, time.Hour, true}}},
+		{"steady", []step{{0, 0, true}, {time.Hour, time.Hour, true}, {8 * day, 8 * day, true}}},
+		{"adjusted by a minute", []step{{0, 0, true}, {time.Hour + time.Minute, time.Hour, true}}},
 		{"8 days ahead for a moment", []step{{0, 0, true}, {8*day + time.Hour, time.Hour, false}, {2 * time.Hour, 2 * time.Hour, true}}},
 		{"8 days ahead for good", []step{{0, 0, true}, {8*day + time.Hour, time.Hour, false}, {8*day + time.Hour + time.Minute, time.Hour + time.Minute, false}, {8*day + 2*time.Hour, 2 * time.Hour, true}}},
 		{"ahead, and further ahead", []step{{0, 0, true}, {8*day + time.Hour, time.Hour, false}, {400*day + 2*time.Hour, 2 * time.Hour, false}, {3 * time.Hour, 3 * time.Hour, true}}},
 		{"400 days back for a moment", []step{{0, 0, true}, {-400 * day, time.Hour, false}, {2 * time.Hour, 2 * time.Hour, true}}},
-		{"a machine that has slept", []step{{0, 0, true}, {10 * time.Hour, time.Hour, false}, {11 * time.Hour, 2 * time.Hour, true}}},
+		{"after a sleep of the machine", []step{{0, 0, true}, {10 * time.Hour, time.Hour, false}, {11 * time.Hour, 2 * time.Hour, true}}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			var w wall
+			var c clockCheck
 			for i, s := range tt.steps {
-				if got := w.believed(moment{begin.Add(s.wall), s.monotonic}); got != s.believed {
-					t.Fatalf("step %d: believed %v, want %v", i, got, s.believed)
+				if got := c.trusted(moment{begin.Add(s.wall), s.monotonic}); got != s.trusted {
+					t.Fatalf("step %d: trusted %v, want %v", i, got, s.trusted)
 				}
 			}
 		})
 	}
 }
 
-// An agent that was started while the clock was 8 days ahead has written reports of days that were not over. When the clock
-// is right, each is replaced when its day is over, and no other tick is lost.
-func TestReportsOfDaysToComeAreReplaced(t *testing.T) {
+// A tick with a clock 8 days ahead writes reports of days that are not over. With the right clock, each is replaced when
+// its day is over, and no other tick is lost.
+func TestPrematureReportsAreReplaced(t *testing.T) {
 	state, folder := t.TempDir(), t.TempDir()
 	a := newAgent(t, state, folder)
 	tick := func(now time.Time) {
@@ -57,7 +57,7 @@ func TestReportsOfDaysToComeAreReplaced(t *testing.T) {
 		if h == 30 {
 			tick(at(8, h))
 			if s := readSummary(t, folder, "daily/report_2026-06-08.json"); s.Samples != 0 {
-				t.Fatalf("the wrong clock has seen %d samples of a day to come", s.Samples)
+				t.Fatalf("the wrong clock gives %d samples of a day in the future", s.Samples)
 			}
 		}
 	}

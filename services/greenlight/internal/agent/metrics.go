@@ -6,7 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Metrics say how an agent does.
+// Metrics are the metrics of an agent.
 type Metrics struct {
 	writeErrors   prometheus.Counter
 	lastSuccess   *prometheus.GaugeVec
@@ -21,13 +21,13 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			Name: "ml_evidence_write_errors_total", Help: "Writes of evidence, or of the agent's journal, that failed.",
 		}),
 		lastSuccess: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "ml_agent_last_success_timestamp_seconds", Help: "When a job last wrote what it is for, in Unix seconds.",
+			Name: "ml_agent_last_success_timestamp_seconds", Help: "Time of the last successful write of a job, in Unix seconds.",
 		}, []string{"job_name"}),
 		criticalHours: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "ml_agent_psi_critical_hours", Help: "Hours in a row whose overall PSI is above 0.3 and above what it reaches without drift.",
+			Name: "ml_agent_psi_critical_hours", Help: "Consecutive hours with an overall PSI above 0.3 and above its null quantile.",
 		}),
 		missing: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "ml_agent_missing_services", Help: "Services that said nothing in the last sample.",
+			Name: "ml_agent_missing_services", Help: "Services that did not answer in the last sample.",
 		}),
 	}
 	reg.MustRegister(m.writeErrors, m.lastSuccess, m.criticalHours, m.missing)

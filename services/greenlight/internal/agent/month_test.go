@@ -28,11 +28,11 @@ func at(days, hours int) time.Time {
 	return begin.AddDate(0, 0, days).Add(time.Duration(hours) * time.Hour)
 }
 
-// world is two executors that serve 50 requests an hour each, of which 48.5 match, 1 does not and half a one fails, all
-// within 10 ms. The first restarts on the 10th at 12:30; the second does not answer on the 12th from 02:00 to 22:00, nor
-// all of the 13th; ml-engine does not answer on the 24th from 06:00 on. The index is 0.4 from the 15th to the 17th, and
-// 0.05 otherwise.
-func world(_ context.Context, now time.Time) (report.Sample, *driftfleet.Report) {
+// readPair samples a simulated pair of executors. Each serves 200 requests an hour: 97 % match, 2 % do not and 1 % fail,
+// all within 10 ms. The first restarts on the 10th at 12:30. The second does not answer on the 12th from 02:00 to 22:00,
+// nor on the 13th. ml-engine does not answer on the 24th from 06:00 on. The PSI is 0.4 from the 15th to the 17th, and 0.05
+// otherwise.
+func readPair(_ context.Context, now time.Time) (report.Sample, *driftfleet.Report) {
 	s := report.Sample{Time: now}
 	for _, name := range []string{"a", "b"} {
 		if name == "b" && (!now.Before(at(11, 2)) && now.Before(at(11, 22)) || now.After(at(12, 0)) && now.Before(at(13, 1))) {
@@ -67,7 +67,7 @@ func world(_ context.Context, now time.Time) (report.Sample, *driftfleet.Report)
 func newAgent(t *testing.T, state, folder string) *Agent {
 	t.Helper()
 	a, err := New(Options{
-		State: state, Evidence: folder, Source: evidence.Simulated, CriticalHours: 24, Read: world,
+		State: state, Evidence: folder, Source: evidence.Simulated, CriticalHours: 24, Read: readPair,
 		Metrics: NewMetrics(prometheus.NewRegistry()), Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
@@ -95,10 +95,10 @@ func heap() uint64 {
 	return m.HeapAlloc
 }
 
-// monthFolder is where TestMonth leaves its evidence for a person to look at, if the variable of this name is set.
+// monthFolder is the environment variable that names a folder in which TestMonth leaves its evidence for inspection.
 const monthFolder = "GREENLIGHT_MONTH"
 
-// month is the folders of a simulated month.
+// month returns the folders of a simulated month.
 func month(t *testing.T) (state, folder string) {
 	t.Helper()
 	keep := os.Getenv(monthFolder)
@@ -116,8 +116,8 @@ func month(t *testing.T) (state, folder string) {
 	return state, folder
 }
 
-// simulateMonth ticks through 30 days, with an agent that is down from the 20th at 06:00 to the 22nd at 06:00, and returns
-// the heap after every week.
+// simulateMonth ticks through 30 days and returns the heap size after every week. The agent is down from the 20th at
+// 06:00 to the 22nd at 06:00.
 func simulateMonth(t *testing.T, state, folder string) (*Agent, []uint64) {
 	t.Helper()
 	a := newAgent(t, state, folder)
@@ -167,7 +167,7 @@ func TestMonth(t *testing.T) {
 	if err != nil || len(weeks) != 4 {
 		t.Errorf("weeks %v, %v: want 4", weeks, err)
 	}
-	// The last minute of the week is not over when it is summed up, nor are its 200 requests of the last half hour.
+	// The summary of the week is written a minute before its end, without the 200 requests of the last half hour.
 	if w := readSummary(t, folder, "weekly/summary_2026-W23.json"); w.Requests != 7*9600-200 || !w.Complete || len(w.Days) != 7 {
 		t.Errorf("first week: %d requests, complete %v", w.Requests, w.Complete)
 	}
@@ -186,7 +186,7 @@ func TestMonth(t *testing.T) {
 	if n := testutil.ToFloat64(a.Metrics.writeErrors); n != 0 {
 		t.Errorf("%v writes failed", n)
 	}
-	// Twice at the same time writes no report again, by this process or another.
+	// More ticks at the same time write no report again, in this process or another.
 	for range 2 {
 		if err := a.Tick(t.Context(), at(30, 0)); err != nil {
 			t.Fatal(err)
@@ -205,7 +205,7 @@ func TestMonth(t *testing.T) {
 	}
 }
 
-// checkDays checks the days of the month that have something about them.
+// checkDays checks the special days of the month, and two ordinary ones.
 func checkDays(t *testing.T, folder string) {
 	t.Helper()
 	tests := []struct {
@@ -218,15 +218,15 @@ func checkDays(t *testing.T, folder string) {
 		psi, seen gate.Verdict
 	}{
 		{"2026-06-01", 9600, 1, 0, gate.Pass, gate.Pass, gate.Pass},
-		{"2026-06-10", 9500, 1 - 0.25/24, 1, gate.Pass, gate.Pass, gate.Pass}, // from 12:00 to the restart at 12:30 is lost
-		{"2026-06-12", 9600, 1, 0, gate.Pass, gate.Pass, gate.Pass},           // what b counted while it did not answer is there
+		{"2026-06-10", 9500, 1 - 0.25/24, 1, gate.Pass, gate.Pass, gate.Pass}, // the counts from 12:00 to the restart at 12:30 are lost
+		{"2026-06-12", 9600, 1, 0, gate.Pass, gate.Pass, gate.Pass},           // the counts of b include the hours in which it did not answer
 		{"2026-06-13", 4800, 0.5, 0, gate.Inconclusive, gate.Pass, gate.Inconclusive},
 		{"2026-06-14", 4800 + 23*200, 0.5 + 23.0/48, 0, gate.Pass, gate.Pass, gate.Pass},
 		{"2026-06-15", 9600, 1, 0, gate.Fail, gate.Fail, gate.Pass},
 		{"2026-06-20", 2400, 0.25, 0, gate.Inconclusive, gate.Inconclusive, gate.Inconclusive},
 		{"2026-06-21", 0, 0, 0, gate.Error, gate.Error, gate.Error}, // the agent was down all day
 		{"2026-06-22", 7200, 0.75, 0, gate.Inconclusive, gate.Pass, gate.Inconclusive},
-		{"2026-06-24", 9600, 1, 0, gate.Inconclusive, gate.Inconclusive, gate.Pass}, // ml-engine was silent from 06:00 on
+		{"2026-06-24", 9600, 1, 0, gate.Inconclusive, gate.Inconclusive, gate.Pass}, // ml-engine did not answer from 06:00 on
 		{"2026-06-30", 9600, 1, 0, gate.Pass, gate.Pass, gate.Pass},
 	}
 	for _, tt := range tests {

@@ -10,27 +10,27 @@ import (
 	"github.com/jonboulle/clockwork"
 )
 
-// ticks are when a tick is due, in UTC: every hour, of which the first of a day writes the report of the day before, and
-// a minute before the end of the week.
+// ticks are the cron schedules, in UTC. The tick of every hour includes midnight, which writes the report of the day
+// before. The other is a minute before the end of the week.
 var ticks = []string{"0 * * * *", "59 23 * * 0"}
 
-// Run ticks at once, for what a downtime has left, and then when it is due, until ctx ends. A tick that fails is logged.
+// Run ticks at once, to catch up after a downtime, and then on schedule until ctx ends. A failed tick is logged.
 func (a *Agent) Run(ctx context.Context, clock clockwork.Clock) error {
 	scheduler, err := gocron.NewScheduler(gocron.WithLocation(time.UTC), gocron.WithClock(clock),
 		gocron.WithLimitConcurrentJobs(1, gocron.LimitModeWait))
 	if err != nil {
 		return fmt.Errorf("scheduler: %w", err)
 	}
-	var wall wall
+	var check clockCheck
 	start := clock.Now()
 	tick := func() {
 		now := clock.Now()
-		if !wall.believed(moment{now.Round(0), clock.Since(start)}) {
-			a.Logger.Warn("the clock has leapt: nothing is written before it has gone on for half an hour", "now", now)
+		if !check.trusted(moment{now.Round(0), clock.Since(start)}) {
+			a.Logger.Warn("the clock jumped: nothing is written until it has been steady for half an hour", "now", now)
 			return
 		}
 		if err := a.Tick(ctx, now); err != nil && ctx.Err() == nil {
-			a.Logger.Error("tick failed, trying again at the next", "error", err)
+			a.Logger.Error("tick failed, the next tick will retry", "error", err)
 		}
 	}
 	tick()
@@ -45,39 +45,40 @@ func (a *Agent) Run(ctx context.Context, clock clockwork.Clock) error {
 }
 
 const (
-	// maxLeap is by how much the wall clock may differ from the monotonic one between two ticks: it is being set right.
-	maxLeap = 5 * time.Minute
-	// goesOn is how long a clock that has leapt must go on before it is believed.
-	goesOn = 30 * time.Minute
+	// maxJump is how far the wall clock may be adjusted against the monotonic clock between two ticks.
+	maxJump = 5 * time.Minute
+	// steadyFor is how long a clock that has jumped must be steady before it is trusted.
+	steadyFor = 30 * time.Minute
 )
 
-// moment is what two clocks say: the wall clock, and the monotonic one, which does not leap.
+// moment is a reading of the wall clock and of the monotonic clock, which does not jump.
 type moment struct {
 	wall      time.Time
 	monotonic time.Duration
 }
 
-// leap is by how much the wall clock has gone on more than the monotonic one, or less.
-func (m moment) leap(to moment) time.Duration {
+// jump returns how far the wall clock moved against the monotonic clock, in either direction.
+func (m moment) jump(to moment) time.Duration {
 	return (to.wall.Sub(m.wall) - (to.monotonic - m.monotonic)).Abs()
 }
 
-// wall holds the wall clock to the monotonic one: reports of days that are not over must not follow from one wrong moment. A
-// machine that has slept looks the same, and is believed later.
-type wall struct {
-	begun         bool
-	last, doubted moment
+// clockCheck compares the wall clock with the monotonic clock, so that one wrong reading does not cause reports of days
+// that are not over. A machine that has slept looks the same, and is trusted later.
+type clockCheck struct {
+	started bool
+	// last is the last trusted reading, suspect the first after a jump.
+	last, suspect moment
 }
 
-// believed reports whether the wall clock can be believed at a tick.
-func (w *wall) believed(now moment) bool {
-	again := w.doubted != moment{} && w.doubted.leap(now) <= maxLeap
-	if !w.begun || w.last.leap(now) <= maxLeap || again && now.monotonic-w.doubted.monotonic >= goesOn {
-		w.begun, w.last, w.doubted = true, now, moment{}
+// trusted reports whether the wall clock can be trusted at a tick.
+func (c *clockCheck) trusted(now moment) bool {
+	steady := c.suspect != moment{} && c.suspect.jump(now) <= maxJump
+	if !c.started || c.last.jump(now) <= maxJump || steady && now.monotonic-c.suspect.monotonic >= steadyFor {
+		c.started, c.last, c.suspect = true, now, moment{}
 		return true
 	}
-	if !again {
-		w.doubted = now
+	if !steady {
+		c.suspect = now
 	}
 	return false
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/report"
 )
 
-// TestSchedule begins on a Sunday at 22:30: ticks come at once, at 23:00, at 23:59 for the week, and at midnight.
+// TestSchedule starts on a Sunday at 22:30. Ticks come at once, at 23:00, at 23:59 for the week, and at midnight.
 func TestSchedule(t *testing.T) {
 	start := at(6, 22).Add(30 * time.Minute)
 	clock := clockwork.NewFakeClockAt(start)
@@ -22,14 +22,14 @@ func TestSchedule(t *testing.T) {
 		case ticked <- now:
 		case <-ctx.Done():
 		}
-		return world(ctx, now)
+		return readPair(ctx, now)
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- a.Run(ctx, clock) }()
 	for i, want := range []time.Time{start, at(6, 23), at(7, 0).Add(-time.Minute), at(7, 0)} {
 		if i > 0 {
-			if err := clock.BlockUntilContext(ctx, len(ticks)); err != nil { // both jobs wait
+			if err := clock.BlockUntilContext(ctx, len(ticks)); err != nil { // both jobs are waiting
 				t.Fatal(err)
 			}
 			clock.Advance(want.Sub(clock.Now()))

@@ -9,27 +9,26 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/report"
 )
 
-// SuggestionSchema names the kind of evidence.
+// SuggestionSchema is the evidence schema of [Suggestion].
 const SuggestionSchema = "greenlight/retrain_suggestion/v1"
 
-// Critical is the overall index above which a retraining is due when it stays there.
+// Critical is the overall PSI above which a retraining is suggested if it persists.
 const Critical = 0.3
 
-// Suggestion is that a retraining is due: the body of retrain_suggestion_<time>.json.
+// Suggestion suggests a retraining: the body of retrain_suggestion_<time>.json.
 type Suggestion struct {
-	// Since is the first sample of the episode, Hours in how many hours there was one, of which none is at or below
-	// Threshold.
+	// Since is the first sample of the episode. Hours is the number of hours with a sample; all were above Threshold.
 	Since     time.Time `json:"since"`
 	Hours     int       `json:"hours"`
 	Threshold float64   `json:"threshold"`
-	// PSI is the newest index, PSIMax the largest of the episode.
+	// PSI is the newest overall PSI, PSIMax the largest of the episode.
 	PSI    float64      `json:"psi"`
 	PSIMax float64      `json:"psi_max"`
 	Status drift.Status `json:"status"`
 	Action string       `json:"action"`
 }
 
-// episode is the run of critical samples that goes on now.
+// episode is the current run of critical samples.
 type episode struct {
 	Suggestion
 
@@ -37,9 +36,8 @@ type episode struct {
 	hour time.Time
 }
 
-// add takes the next sample. An index counts when it is critical and no noise; several in one hour, as after restarts of
-// the agent, count once. A sample without an index, or with one that nothing can be said of, neither ends the episode nor
-// counts.
+// add takes the next sample. A PSI counts if it is critical and above its noise. Several samples in one hour, as after
+// restarts of the agent, count once. A sample without a PSI, or with an inconclusive one, changes nothing.
 func (e *episode) add(sample report.Sample) {
 	d := sample.Drift
 	switch {
@@ -50,25 +48,25 @@ func (e *episode) add(sample report.Sample) {
 		if e.Hours == 0 {
 			e.Since = sample.Time
 		}
-		if hour := sample.Time.Truncate(time.Hour); !hour.Equal(e.hour) { // it may go back, after a wrong clock
+		if hour := sample.Time.Truncate(time.Hour); !hour.Equal(e.hour) { // the hour may go back, after a wrong clock
 			e.Hours, e.hour = e.Hours+1, hour
 		}
 		e.PSI, e.PSIMax = d.PSI, max(e.PSIMax, d.PSI)
 	}
 }
 
-// suggest writes the suggestion of the episode that goes on, once.
+// suggest writes the suggestion of the current episode, once.
 func (a *Agent) suggest(store *evidence.Store, now time.Time) error {
 	s := a.episode.Suggestion
 	if s.Hours < a.CriticalHours {
 		return nil
 	}
 	name := "retrain_suggestion_" + s.Since.UTC().Format("20060102T150405Z") + ".json"
-	if there, err := report.Written(a.Evidence, name); err != nil || there {
+	if exists, err := report.Written(a.Evidence, name); err != nil || exists {
 		return err
 	}
 	s.Threshold, s.Status, s.Action = Critical, drift.Critical, "run greenlight retrain, and evaluate the candidate before it is served"
 	h := evidence.Header{Schema: SuggestionSchema, Source: a.Source, Git: a.Git}
-	a.Logger.Warn("drift stays critical: a retraining is due", "since", s.Since, "hours", s.Hours, "psi", s.PSI)
+	a.Logger.Warn("drift is still critical: retraining is suggested", "since", s.Since, "hours", s.Hours, "psi", s.PSI)
 	return a.done("retrain_suggestion", name, true, now, store.WriteJSON(name, h, s))
 }

@@ -7,6 +7,12 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 )
 
+// The evidence schemas of a run and of a preflight.
+const (
+	RunSchema       = "greenlight/canary_run/v1"
+	PreflightSchema = "greenlight/canary_preflight/v1"
+)
+
 // Decision is how a phase, or a whole run, ended.
 type Decision string
 

@@ -49,15 +49,15 @@ func sampleOf(seconds float64, s canary.Sample) plots.CanarySample {
 	return l
 }
 
-// title is what was tried beside what, and how it ended.
+// title names the model, the baseline and the decision.
 func title(r *canary.Record, model string) string {
 	kind := ""
 	if r.DryRun {
 		kind = "dry run of "
 	}
-	return fmt.Sprintf("%s%s beside %s: %s", kind, model, r.BaselineVersion, r.Decision)
+	return fmt.Sprintf("%s%s against %s: %s", kind, model, r.BaselineVersion, r.Decision)
 }
 
 func subtitle(r *canary.Record) string {
-	return fmt.Sprintf("%s, run %s; counts begin anew with each phase; bands are 95 %% Wilson intervals", r.StartTime.UTC().Format("2006-01-02 15:04 UTC"), r.ID)
+	return fmt.Sprintf("%s, run %s; counts start at 0 in each phase; bands are 95 %% Wilson intervals", r.StartTime.UTC().Format("2006-01-02 15:04 UTC"), r.ID)
 }

@@ -5,41 +5,45 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
+	"github.com/greenlight-ml/greenlight/pkg/table"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
 )
 
-var heads = []string{"phase", "share", "time", "requests", "comparisons", "match rate", "error rate", "p95", "coverage", "PSI", "decision", "reason"}
-
-// Table writes a line per phase for people.
-func Table(out io.Writer, r *canary.Record) error {
-	var aligned bytes.Buffer
-	w := tabwriter.NewWriter(&aligned, 0, 0, 2, ' ', 0)
-	if _, err := fmt.Fprintln(w, strings.Join(heads, "\t")); err != nil {
-		return err
-	}
+// phases returns the table of the phases.
+func phases(r *canary.Record) *table.Table {
+	t := table.New("phase", "share", "time", "requests", "comparisons", "match rate", "error rate", "p95", "coverage", "PSI", "decision", "reason")
 	for i := range r.Phases {
-		if _, err := fmt.Fprintln(w, strings.Join(cells(r, &r.Phases[i]), "\t")); err != nil {
-			return err
-		}
+		t.Row(cells(r, &r.Phases[i])...)
 	}
-	if err := w.Flush(); err != nil {
-		return err
-	}
-	for line := range strings.Lines(aligned.String()) {
-		if _, err := fmt.Fprintln(out, strings.TrimRight(line, " \n")); err != nil {
-			return err
-		}
-	}
-	return nil
+	return t
 }
 
-// cells are a phase in words.
-func cells(r *canary.Record, p *canary.Phase) []string {
+// Status writes the facts and the phases of a run, as its journal has them. running is true if a controller on this
+// machine runs it now.
+func Status(out io.Writer, r *canary.Record, model string, running bool) error {
+	for _, f := range append([][2]string{{"model", model}}, facts(r)...) {
+		if f[0] == "decision" && r.Decision == canary.Running {
+			f[1] = "RUNNING"
+			if !running {
+				f[1] = "INTERRUPTED: no controller runs it; resume it with greenlight canary start --resume"
+			}
+		}
+		if _, err := fmt.Fprintf(out, "%-13s %s\n", f[0], f[1]); err != nil {
+			return err
+		}
+	}
+	return Table(out, r)
+}
+
+// Table writes a line per phase.
+func Table(out io.Writer, r *canary.Record) error { return phases(r).Text(out) }
+
+// cells returns the row of a phase.
+func cells(r *canary.Record, p *canary.Phase) []any {
 	count := func(match func(shadow.Outcome) bool) (n uint64) {
 		for _, o := range shadow.Outcomes() {
 			if match(o) {
@@ -57,14 +61,14 @@ func cells(r *canary.Record, p *canary.Phase) []string {
 	if !p.EndTime.IsZero() {
 		lasted = p.EndTime.Sub(p.StartTime).Round(100 * time.Millisecond).String()
 	}
-	return []string{
+	return []any{
 		fmt.Sprintf("%d of %d", p.Index+1, len(r.Policy.Phases)), fmt.Sprintf("%g %%", p.Percent), lasted,
-		fmt.Sprint(p.Requests), fmt.Sprint(compared), achieved(p, gate.PhaseMatch, p.MatchRate), achieved(p, gate.PhaseErrors, p.ErrorRate),
-		achieved(p, gate.PhaseP95, p.P95MS), achieved(p, gate.PhaseCoverage, p.Coverage), psi, string(p.Decision), p.Reason,
+		p.Requests, compared, achieved(p, gate.PhaseMatch, p.MatchRate), achieved(p, gate.PhaseErrors, p.ErrorRate),
+		achieved(p, gate.PhaseP95, p.P95MS), achieved(p, gate.PhaseCoverage, p.Coverage), psi, p.Decision, p.Reason,
 	}
 }
 
-// achieved is what the last look saw for the target.
+// achieved returns what the last sample of the phase measured for the target.
 func achieved(p *canary.Phase, name string, known *float64) string {
 	r := gate.Result{Name: name}
 	for _, v := range p.Verdicts {
@@ -75,7 +79,7 @@ func achieved(p *canary.Phase, name string, known *float64) string {
 	return figure(&r, known)
 }
 
-// Markdown is the run as a document: what was tried, how it ended, and the phases.
+// Markdown returns the run as a document: its title, its facts, and its phases.
 func Markdown(r *canary.Record, model string) []byte {
 	var out bytes.Buffer
 	line := func(format string, args ...any) { _, _ = fmt.Fprintf(&out, format+"\n", args...) }
@@ -83,27 +87,20 @@ func Markdown(r *canary.Record, model string) []byte {
 	for _, f := range facts(r) {
 		line("- %s: %s", f[0], escape(f[1]))
 	}
-	line("\n| %s |", strings.Join(heads, " | "))
-	line("|%s", strings.Repeat("---|", len(heads)))
-	for i := range r.Phases {
-		row := cells(r, &r.Phases[i])
-		for c := range row {
-			row[c] = escape(row[c])
-		}
-		line("| %s |", strings.Join(row, " | "))
-	}
+	line("")
+	_ = phases(r).Markdown(&out) // a bytes.Buffer does not fail
 	return out.Bytes()
 }
 
-// escape keeps a text within its cell.
+// escape keeps a text on its line.
 func escape(s string) string { return strings.NewReplacer("|", `\|`, "\n", " ").Replace(s) }
 
-// facts are what is to be said of a run beside its phases.
+// facts returns the facts of a run, as names and values.
 func facts(r *canary.Record) [][2]string {
 	all := [][2]string{
 		{"run", r.ID},
 		{"decision", string(r.Decision) + because(r.Reason)},
-		{"began", r.StartTime.UTC().Format(time.RFC3339)},
+		{"started", r.StartTime.UTC().Format(time.RFC3339)},
 	}
 	add := func(name, format string, args ...any) {
 		all = append(all, [2]string{name, fmt.Sprintf(format, args...)})
@@ -119,7 +116,7 @@ func facts(r *canary.Record) [][2]string {
 	if r.RolledBack {
 		add("0 %", "read back from every executor in %.1f ms", r.RollbackMS)
 	} else if !r.EndTime.IsZero() {
-		add("0 %", "NOT read back from every executor")
+		add("0 %", "FAILED: not read back from every executor")
 	}
 	switch {
 	case r.DryRun:
@@ -128,9 +125,9 @@ func facts(r *canary.Record) [][2]string {
 		add("confirmation", "%s", r.Confirmation)
 	}
 	if r.PromoteEligible {
-		add("promotion", "this run counts for it")
+		add("promotion", "eligible")
 	} else if r.PromoteReason != "" {
-		add("promotion", "this run does not count: %s", r.PromoteReason)
+		add("promotion", "not eligible: %s", r.PromoteReason)
 	}
 	return all
 }

@@ -44,7 +44,7 @@ func TestTable(t *testing.T) {
 	}
 }
 
-// A phase whose last look was missing a source has its figures, though no verdict on them.
+// A phase whose last sample lacks a source shows its figures without verdicts.
 func TestTableOfAnAbortedPhase(t *testing.T) {
 	t.Parallel()
 	r := aborted()
@@ -61,7 +61,7 @@ func TestTableOfAnAbortedPhase(t *testing.T) {
 	}
 }
 
-// The line of an aborted phase has the figures of its last look, which was missing an executor.
+// The line of an aborted phase has the figures of its last sample, which lacks an executor.
 func TestLineOfAnAbortedPhase(t *testing.T) {
 	t.Parallel()
 	ms := 0.979
@@ -73,17 +73,17 @@ func TestLineOfAnAbortedPhase(t *testing.T) {
 	}
 }
 
-// A view that panics does so once, and never in the way of the run.
+// A panic in the view is reported once and does not disturb the run.
 func TestBrokenView(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
 	v := newView(&out, policy(), func() int { return 0 })
 	for range 3 {
-		v.Observe(canary.Event{Kind: canary.Looked, Time: epoch}) // without a look
+		v.Observe(canary.Event{Kind: canary.Looked, Time: epoch}) // panics: it has no sample
 		v.Observe(canary.Event{Kind: canary.Started})
 	}
 	v.Close()
-	if got := out.String(); strings.Count(got, "the view failed, and the canary goes on") != 1 {
+	if got := out.String(); strings.Count(got, "the display failed; the canary continues") != 1 {
 		t.Errorf("got %q", got)
 	}
 }
@@ -93,20 +93,21 @@ func TestMarkdown(t *testing.T) {
 	r := aborted()
 	got := string(Markdown(r, "v1.8.1-rc1"))
 	for _, want := range []string{
-		"# Canary: v1.8.1-rc1 beside heuristic-test: ABORTED\n", "- decision: ABORTED: match rate \\| below\n", "- 0 %: read back from every executor in 12.3 ms\n",
-		"- confirmation: ONAY: ", "- promotion: this run does not count: it ended as ABORTED\n", "| 1 of 2 | 5 % | 1m0s | 5005 | 5000 | 99.0 %", "| ABORTED | match rate \\| below |\n",
+		"# Canary: v1.8.1-rc1 against heuristic-test: ABORTED\n", "- decision: ABORTED: match rate \\| below\n", "- 0 %: read back from every executor in 12.3 ms\n",
+		"- confirmation: ONAY: ", "- promotion: not eligible: it ended as ABORTED\n", "| 1 of 2 | 5 % | 1m0s | 5005 | 5000 | 99.0 %", "| ABORTED | match rate \\| below |\n",
 	} {
 		if !strings.Contains(got, want) {
 			t.Errorf("the document lacks %q:\n%s", want, got)
 		}
 	}
 	_, table, _ := strings.Cut(got, "\n| phase")
-	columns := strings.Count("|"+table, "|") - strings.Count(table, `\|`)
-	if rows := 2 + len(r.Phases); columns != rows*(len(heads)+1) {
-		t.Errorf("%d bars in %d rows of %d cells", columns, rows, len(heads))
+	const columns = 12
+	bars := strings.Count("|"+table, "|") - strings.Count(table, `\|`)
+	if rows := 2 + len(r.Phases); bars != rows*(columns+1) {
+		t.Errorf("%d bars in %d rows of %d cells", bars, rows, columns)
 	}
 	r.RolledBack, r.DryRun = false, true
-	if got := string(Markdown(r, "v")); !strings.Contains(got, "- 0 %: NOT read back") || !strings.Contains(got, "none: a dry run") {
+	if got := string(Markdown(r, "v")); !strings.Contains(got, "- 0 %: FAILED: not read back") || !strings.Contains(got, "none: a dry run") {
 		t.Errorf("got\n%s", got)
 	}
 }
@@ -126,10 +127,10 @@ func TestStatus(t *testing.T) {
 	}
 	r.Decision, r.EndTime, r.RolledBack, r.Reason = canary.Running, time.Time{}, false, ""
 	r.Resumptions = []time.Time{epoch}
-	if got := show(r, true); !strings.Contains(got, "decision      RUNNING\n") || strings.Contains(got, "\nended ") || strings.Contains(got, "NOT read back") {
+	if got := show(r, true); !strings.Contains(got, "decision      RUNNING\n") || strings.Contains(got, "\nended ") || strings.Contains(got, "not read back") {
 		t.Errorf("got\n%s", got)
 	}
-	if got := show(r, false); !strings.Contains(got, "its controller ended without a word: greenlight canary start --resume") {
+	if got := show(r, false); !strings.Contains(got, "INTERRUPTED: no controller runs it; resume it with greenlight canary start --resume") {
 		t.Errorf("got\n%s", got)
 	}
 }
@@ -140,12 +141,12 @@ func TestFigure(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"<svg", "v1.8.1-rc1 beside heuristic-test: ABORTED", "match rate", "error rate"} {
+	for _, want := range []string{"<svg", "v1.8.1-rc1 against heuristic-test: ABORTED", "match rate", "error rate"} {
 		if !bytes.Contains(svg, []byte(want)) {
 			t.Errorf("the figure lacks %q", want)
 		}
 	}
 	if bytes.Contains(svg, []byte("NaN")) {
-		t.Error("the figure draws what is not a number")
+		t.Error("the figure draws NaN")
 	}
 }

@@ -1,3 +1,4 @@
+// Package canaryview shows canary runs: live on a terminal, as lines in a pipe, and afterwards as a table and a figure.
 package canaryview
 
 import (
@@ -17,12 +18,12 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
 )
 
-// View shows a run while it goes on. It never keeps the run waiting: what it is told is drawn by a goroutine of its own,
-// and looks that a slow terminal has not drawn yet give way to newer ones.
+// View shows a run in progress. It never blocks the run: its own goroutine draws the events, and a new sample replaces
+// one that a slow terminal has not drawn yet.
 type View struct {
 	out    io.Writer
 	policy gate.Policy
-	// width of the terminal in columns; 0 in a pipe.
+	// width returns the width of the terminal in columns, and 0 in a pipe.
 	width func() int
 
 	mu     sync.Mutex
@@ -31,23 +32,26 @@ type View struct {
 	wake   chan struct{}
 	done   chan struct{}
 
-	// The goroutine's own.
-	drawn int // lines of the panel on the terminal
+	// The fields below belong to the drawing goroutine.
+
+	// drawn is the number of lines of the panel that are on the terminal.
+	drawn int
 	last  *canary.Look
-	told  time.Time
+	// printed is the time of the last line about a sample.
+	printed time.Time
 	// broken is set after a panic.
 	broken bool
 }
 
 const (
-	// maxQueue is how many events wait for a terminal. Beyond it the view is dumb, not the run.
+	// maxQueue is the largest number of events that wait for a terminal. Further events are not shown.
 	maxQueue = 1000
-	// minLines is the time between two lines of looks in a pipe, at least.
-	minLines = 10 * time.Second
+	// minPause is the shortest time between two lines about samples in a pipe.
+	minPause = 10 * time.Second
 )
 
-// New begins to show a run that is judged by the policy: on the screen, or as lines of out where that is nil. The caller
-// closes the view.
+// New shows a run that is judged by the policy: as a panel on the screen, or as lines on out if screen is nil. The caller
+// must close the view.
 func New(out io.Writer, screen *os.File, policy gate.Policy) *View {
 	if screen == nil {
 		return newView(out, policy, func() int { return 0 })
@@ -67,7 +71,7 @@ func newView(out io.Writer, policy gate.Policy, width func() int) *View {
 	return v
 }
 
-// Observe takes an event to be shown. It waits for nobody.
+// Observe queues an event. It never blocks.
 func (v *View) Observe(e canary.Event) {
 	v.mu.Lock()
 	n := len(v.queue)
@@ -84,7 +88,7 @@ func (v *View) Observe(e canary.Event) {
 	}
 }
 
-// Close shows what is left.
+// Close shows the queued events and ends the view.
 func (v *View) Close() {
 	v.mu.Lock()
 	v.closed = true
@@ -112,7 +116,7 @@ func (v *View) run() {
 	}
 }
 
-// try shows an event. A panic ends what is shown, and not the run: this goroutine is not the controller's.
+// try shows an event. A panic ends the view and not the run.
 func (v *View) try(e canary.Event) {
 	if v.broken {
 		return
@@ -120,18 +124,18 @@ func (v *View) try(e canary.Event) {
 	defer func() {
 		if value := recover(); value != nil {
 			v.broken = true
-			_, _ = fmt.Fprintf(v.out, "the view failed, and the canary goes on: %v\n", value)
+			_, _ = fmt.Fprintf(v.out, "the display failed; the canary continues: %v\n", value)
 		}
 	}()
 	v.show(e)
 }
 
-// show writes one event. A terminal that cannot be written to shows nothing; the run is what matters.
+// show writes one event. Write errors are ignored: the run matters more than the display.
 func (v *View) show(e canary.Event) {
 	var out bytes.Buffer
 	width := v.width()
 	if v.drawn > 0 {
-		fmt.Fprintf(&out, "\r\x1b[%dA\x1b[J", v.drawn) // the "^C" of an interrupt stands in the first column
+		fmt.Fprintf(&out, "\r\x1b[%dA\x1b[J", v.drawn) // "\r" because an interrupt prints "^C" in the first columns
 		v.drawn = 0
 	}
 	if e.Kind == canary.Looked {
@@ -151,28 +155,28 @@ func (v *View) show(e canary.Event) {
 	_, _ = v.out.Write(out.Bytes())
 }
 
-// line is an event in words; empty when it is not worth a line.
+// line describes an event. It is empty for an event that needs no line.
 func (v *View) line(e canary.Event) string {
 	phase := fmt.Sprintf("phase %d of %d, %g %%", e.Phase+1, len(v.policy.Phases), e.Percent)
 	switch e.Kind {
 	case canary.Started:
-		return "the canary begins"
+		return "the canary started"
 	case canary.Resumed:
-		return "the canary goes on: " + e.Reason
+		return "the canary resumed: " + e.Reason
 	case canary.Counting:
-		v.told = e.Time
-		return fmt.Sprintf("%s: every executor has confirmed it; %s begin", phase, v.policy.PhaseDuration)
+		v.printed = e.Time
+		return fmt.Sprintf("%s: every executor has confirmed it; observing for %s", phase, v.policy.PhaseDuration)
 	case canary.Looked:
-		every := max(minLines, time.Duration(v.policy.PhaseDuration)/10)
-		if e.Time.Sub(v.told) < every {
+		pause := max(minPause, time.Duration(v.policy.PhaseDuration)/10)
+		if e.Time.Sub(v.printed) < pause {
 			return ""
 		}
-		v.told = e.Time
+		v.printed = e.Time
 		return fmt.Sprintf("%s: %s left; %s", phase, left(e.Look), figures(e.Look))
 	case canary.Held:
-		return fmt.Sprintf("%s: its time is over, and it is held: %s", phase, e.Reason)
+		return fmt.Sprintf("%s: held after its time was up: %s", phase, e.Reason)
 	case canary.BeginAnew:
-		return fmt.Sprintf("%s begins anew: executor %s: %s", phase, e.Executor, e.Reason)
+		return fmt.Sprintf("%s starts again: executor %s: %s", phase, e.Executor, e.Reason)
 	case canary.PhaseEnded:
 		text := fmt.Sprintf("%s: %s%s", phase, e.Decision, because(e.Reason))
 		if v.last != nil {
@@ -182,8 +186,8 @@ func (v *View) line(e canary.Event) string {
 	case canary.RolledBack:
 		return fmt.Sprintf("0 %% was read back from every executor, %.1f ms", e.TookMS)
 	case canary.NotRolledBack:
-		return "0 % WAS NOT READ BACK: " + e.Reason
-	case canary.PhaseBegun, canary.RollingBack, canary.Finished: // the next event, or the caller, says more
+		return "ROLLBACK FAILED, 0 % was not read back: " + e.Reason
+	case canary.PhaseBegun, canary.RollingBack, canary.Finished: // the next event, or the caller, reports more
 	}
 	return ""
 }
@@ -194,8 +198,8 @@ func seconds(d gate.Duration) string {
 	return gate.Duration(time.Duration(d).Round(time.Second)).String()
 }
 
-// figure is what a rule was judged on. A look that was missing a source has no verdict on its figures: then the figure
-// itself is shown, as far as it is known.
+// figure formats the figure that a rule judged. A sample that lacks a source has no judged figures; then the known value
+// is shown, if there is one.
 func figure(r *gate.Result, known *float64) string {
 	switch {
 	case r.Value == nil && known != nil && r.Name == gate.PhaseP95:
@@ -206,7 +210,7 @@ func figure(r *gate.Result, known *float64) string {
 	return r.Achieved()
 }
 
-// figures are those of a look, in a line.
+// figures formats the figures of a sample in a line.
 func figures(l *canary.Look) string {
 	line := text.Count(l.Requests, "request") + ", " + text.Count(l.Comparisons, "comparison")
 	share := func(k, n uint64) *float64 {
@@ -229,7 +233,7 @@ func figures(l *canary.Look) string {
 
 const barWidth = 30
 
-// panel is the look on a terminal of so many columns.
+// panel formats the last sample for a terminal of the given width.
 func (v *View) panel(e canary.Event, width int) string {
 	l := v.last
 	var out bytes.Buffer
@@ -261,7 +265,7 @@ func (v *View) panel(e canary.Event, width int) string {
 	return cut(text.Printable(out.String()), width)
 }
 
-// cut shortens the lines to the width, since a line that wraps would be two to move back over.
+// cut shortens the lines to less than the width. A line that wraps would take two lines to erase.
 func cut(text string, width int) string {
 	var out strings.Builder
 	for line := range strings.Lines(text) {

@@ -15,14 +15,14 @@ import (
 
 var epoch = time.Date(2026, 9, 1, 12, 0, 0, 0, time.UTC)
 
-// policy has two phases of a minute.
+// policy returns a policy of two phases of a minute.
 func policy() gate.Policy {
 	p := gate.DefaultPolicy()
 	p.Phases, p.PhaseDuration = []float64{5, 100}, gate.Duration(time.Minute)
 	return p
 }
 
-// lookOfCounts is a look so long after a phase began.
+// lookOfCounts returns a sample taken the given time after the start of its phase.
 func lookOfCounts(percent float64, after time.Duration, c gate.PhaseCounts) *canary.Look {
 	p := policy()
 	card := p.JudgePhase(c)
@@ -43,7 +43,7 @@ func lookOfCounts(percent float64, after time.Duration, c gate.PhaseCounts) *can
 	return l
 }
 
-// story is a run whose first phase passes and whose second is aborted.
+// story returns the events of a run whose first phase passes and whose second phase is aborted.
 func story() []canary.Event {
 	at := func(s float64) time.Time { return epoch.Add(time.Duration(s * float64(time.Second))) }
 	look := func(s, after float64, phase int, percent float64, c gate.PhaseCounts) canary.Event {
@@ -81,20 +81,20 @@ func TestPlainLines(t *testing.T) {
 		v := New(&out, nil, policy())
 		for _, e := range story() {
 			v.Observe(e)
-			synctest.Wait() // one by one: a look that nobody has drawn yet gives way to the next
+			synctest.Wait() // one by one, because a new sample replaces one that is not drawn yet
 		}
 		v.Close()
 	})
-	const want = `12:00:00Z  the canary begins
-12:00:01Z  phase 1 of 2, 5 %: every executor has confirmed it; 1m begin
+	const want = `12:00:00Z  the canary started
+12:00:01Z  phase 1 of 2, 5 %: every executor has confirmed it; observing for 1m
 12:00:12Z  phase 1 of 2, 5 %: 49s left; 2000 requests, 100 comparisons, match rate 100.0 % (96.3 % to 100.0 %), error rate 0.0 % (0.0 % to 3.7 %), p95 latency 2.0 ms, coverage 100.0 % (96.3 % to 100.0 %): INCONCLUSIVE
 12:01:02Z  phase 1 of 2, 5 %: 0s left; 2000 requests, 100 comparisons, match rate 100.0 % (96.3 % to 100.0 %), error rate 0.0 % (0.0 % to 3.7 %), p95 latency 2.0 ms, coverage 100.0 % (96.3 % to 100.0 %): INCONCLUSIVE
-12:01:02Z  phase 1 of 2, 5 %: its time is over, and it is held: match rate: 100 samples, 500 needed
+12:01:02Z  phase 1 of 2, 5 %: held after its time was up: match rate: 100 samples, 500 needed
 12:01:15Z  phase 1 of 2, 5 %: 0s left; 20020 requests, 1000 comparisons, match rate 99.0 % (98.2 % to 99.46 %), error rate 0.10 % (0.02 % to 0.56 %), p95 latency 2.5 ms, coverage 99.90 % (99.44 % to 99.98 %): PASS
 12:01:15Z  phase 1 of 2, 5 %: PASSED; 20020 requests, 1000 comparisons, match rate 99.0 % (98.2 % to 99.46 %), error rate 0.10 % (0.02 % to 0.56 %), p95 latency 2.5 ms, coverage 99.90 % (99.44 % to 99.98 %): PASS
-12:01:16Z  phase 2 of 2, 100 % begins anew: executor executor-a: it restarted
+12:01:16Z  phase 2 of 2, 100 % starts again: executor executor-a: it restarted
 12:01:16Z  phase 2 of 2, 100 %: INTERRUPTED: executor executor-a: it restarted
-12:01:18Z  phase 2 of 2, 100 %: every executor has confirmed it; 1m begin
+12:01:18Z  phase 2 of 2, 100 %: every executor has confirmed it; observing for 1m
 12:01:20Z  phase 2 of 2, 100 %: ABORTED: match rate of 80.0 % is below 90 %; 20000 requests, 1000 comparisons, match rate 80.0 % (77.4 % to 82.4 %), error rate 0.0 % (0.0 % to 0.38 %), p95 latency 2.5 ms, coverage 100.0 % (99.62 % to 100.0 %): FAIL
 12:01:20Z  0 % was read back from every executor, 12.3 ms
 `
@@ -103,10 +103,10 @@ func TestPlainLines(t *testing.T) {
 	}
 }
 
-// terminal is what a terminal shows: it knows the one sequence that a view writes beside text.
+// terminal emulates a terminal. It knows the only escape sequence that a view writes.
 type terminal struct {
 	lines []string
-	// panels counts how often a panel was taken back.
+	// panels counts how often a panel was erased.
 	panels int
 }
 
@@ -160,12 +160,12 @@ func TestTerminal(t *testing.T) {
 		}
 		final := strings.Join(screen.lines, "\n")
 		if strings.Contains(final, "outcomes") || !strings.Contains(final, "ABORTED") || screen.panels < 6 {
-			t.Errorf("in the end (%d panels were taken back):\n%s", screen.panels, final)
+			t.Errorf("in the end (%d panels were erased):\n%s", screen.panels, final)
 		}
 	})
 }
 
-// stuck is a terminal that shows nothing until it is let go.
+// stuck is a terminal that blocks until free is closed.
 type stuck struct{ free chan struct{} }
 
 // Write implements io.Writer.
@@ -174,7 +174,7 @@ func (s stuck) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// A terminal that hangs keeps nobody waiting, and takes no more memory than so much.
+// A terminal that hangs does not block the run, and its queue is bounded.
 func TestStuckTerminal(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -186,7 +186,7 @@ func TestStuckTerminal(t *testing.T) {
 			v.Observe(canary.Event{Kind: canary.Looked, Look: lookOfCounts(5, 0, gate.PhaseCounts{P95MS: math.NaN()})})
 		}
 		if took := time.Since(start); took != 0 {
-			t.Errorf("kept waiting for %v", took)
+			t.Errorf("Observe blocked for %v", took)
 		}
 		v.mu.Lock()
 		if n := len(v.queue); n > maxQueue {

@@ -203,7 +203,7 @@ func (r *retrainFlags) retrain(ctx context.Context, c Console, store *evidence.S
 		Preconditions: facts, Log: log, Validation: validation, Evaluation: offline, Drift: holdout,
 	}
 	c.Say("drift     from the training days of each fold to the days after them")
-	if err := errors.Join(c.indented(report.DriftTable), c.indented(report.FeatureTable)); err != nil {
+	if err := errors.Join(c.indented(report.DriftTable().Text), c.indented(report.FeatureTable().Text)); err != nil {
 		return none, err
 	}
 

@@ -105,7 +105,7 @@ func (l *loadFlags) states(c Console, decides decider) (*experiment.Data, *model
 			minutes = append(minutes, i)
 		}
 	}
-	states, err := traffic.StatesBeside(frame, data.Symbol, minutes, a, baseline, data.Source())
+	states, err := traffic.StatesFor(frame, data.Symbol, minutes, a, baseline, data.Source())
 	if err == nil && len(states) == 0 {
 		err = fmt.Errorf("%s has no minute in which the inputs of %s are defined: features need a day of warm-up", data.Name, a.Manifest.Version)
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/testkit/crashtest"
 )
 
-// Odd operations issue a phrase with their number, even ones use a phrase.
+// Odd operations issue a phrase with their number. Even ones issue and use a phrase.
 func TestCrash(t *testing.T) {
 	crashtest.Run(t, crashtest.Writer{
 		Name: "phrases",

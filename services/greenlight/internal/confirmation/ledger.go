@@ -1,18 +1,18 @@
-// Package confirmation keeps confirmations: a phrase that the program printed, that a person gives back, and that works once
-// and not for long.
+// Package confirmation keeps confirmation phrases. The program prints a phrase, a person gives it back, and it works
+// once and for a limited time.
 //
-// A phrase is one line for people that says what will be done, and ends in its nonce:
+// A phrase is one line that describes the action for people, and ends in its nonce:
 //
 //	ONAY: Canary START 5%/30dk observe-only ... nonce=k3vq6xj2rw5pzt4m
 //
-// What exactly was confirmed is the payload: any JSON, kept beside the phrase and given back with it. The ledger is a
-// folder with a file for every phrase that was issued, and an empty one for every phrase that was used:
+// The exact action is the payload: any JSON, stored with the phrase and returned with it. The ledger is a folder with
+// one file for every issued phrase, and an empty file for every used phrase:
 //
 //	k3vq6xj2rw5pzt4m.json   the phrase, its payload and its times; written once
-//	k3vq6xj2rw5pzt4m.used   made before what was confirmed is begun, by one process alone; never removed
+//	k3vq6xj2rw5pzt4m.used   created by exactly one process before the action starts; never removed
 //
-// So a kill at any time, and any number of processes at once, leave a phrase that works at most once. It guards against
-// mistakes, haste and stale decisions. It is not a secret: who may act is for the control services to decide.
+// A phrase therefore works at most once, whatever is killed and however many processes run. It protects against mistakes
+// and stale decisions. It is not a secret: the control services decide who may act.
 package confirmation
 
 import (
@@ -32,49 +32,49 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/durable"
 )
 
-// Why a phrase is refused.
+// The errors of a refused phrase.
 var (
-	// ErrForm is a text that does not end in a nonce.
+	// ErrForm means that the text does not end in a nonce.
 	ErrForm = errors.New("not a confirmation phrase, which ends in nonce= and a nonce")
-	// ErrUnknown is a nonce that was never issued here.
+	// ErrUnknown means that the nonce was never issued here.
 	ErrUnknown = errors.New("no phrase with this nonce was issued")
-	// ErrMismatch is a nonce that was issued with another phrase: something was edited.
+	// ErrMismatch means that the nonce was issued with a different phrase: someone edited it.
 	ErrMismatch = errors.New("this is not the phrase that was issued with this nonce")
-	// ErrUsed is a phrase that was used before, whatever came of it.
+	// ErrUsed means that the phrase was used before, with success or not.
 	ErrUsed = errors.New("this phrase was used before")
-	// ErrExpired is a phrase whose time is over.
+	// ErrExpired means that the phrase is no longer valid.
 	ErrExpired = errors.New("this phrase has expired")
 )
 
 const (
-	// maxTicket bounds the file of a phrase. Its payload may hold the digests of all evidence.
+	// maxTicket bounds the file of a phrase, in bytes. Its payload may hold the digests of all evidence.
 	maxTicket = 8 << 20
-	// nonceKey is what the last field of a phrase begins with.
+	// nonceKey is the prefix of the last field of a phrase.
 	nonceKey = "nonce="
-	// nonceLen is how many of the 32 letters and digits of base 32 a nonce has: 80 bits. It must not be guessed or drawn
-	// twice, and people have to be able to read it out.
+	// nonceLen is the length of a nonce in base 32 characters: 80 bits. A nonce must not be guessed or drawn twice, and
+	// people must be able to read it out.
 	nonceLen = 16
 )
 
 // Ledger is a folder of phrases. It is safe for concurrent use, by any number of processes.
 type Ledger struct{ dir string }
 
-// NewLedger returns the ledger of the folder, which [Ledger.Issue] makes if need be.
+// NewLedger returns the ledger of the folder. [Ledger.Issue] creates the folder if needed.
 func NewLedger(dir string) *Ledger { return &Ledger{dir} }
 
-// Ticket is one phrase that was issued.
+// Ticket is one issued phrase.
 type Ticket struct {
 	Nonce string `json:"nonce"`
 	// Phrase is the whole line, with its nonce.
 	Phrase string `json:"phrase"`
-	// Payload is what was confirmed, as the caller gave it.
+	// Payload is the action to confirm, as the caller gave it.
 	Payload    json.RawMessage `json:"payload"`
 	IssueTime  time.Time       `json:"issue_time"`
 	ExpiryTime time.Time       `json:"expiry_time"`
 }
 
-// Issue draws a nonce and keeps what compose makes of it: a phrase that ends in "nonce=" and the nonce, and the payload.
-// The phrase works until expires, which is the validity from now, cut to the minute so that a phrase can say it.
+// Issue draws a nonce and stores the phrase and the payload that compose returns for it. The phrase must end in "nonce="
+// and the nonce. It expires after the validity, cut to the minute so that the phrase can show it.
 func (l *Ledger) Issue(validity time.Duration, compose func(nonce string, expires time.Time) (phrase string, payload any, err error)) (*Ticket, error) {
 	now := time.Now().UTC()
 	t := &Ticket{Nonce: strings.ToLower(rand.Text()[:nonceLen]), IssueTime: now, ExpiryTime: now.Add(validity).Truncate(time.Minute)}
@@ -94,18 +94,17 @@ func (l *Ledger) Issue(validity time.Duration, compose func(nonce string, expire
 	}
 	err = durable.WriteFile(l.path(t.Nonce, ".json"), 0o600, func(w io.Writer) error {
 		enc := json.NewEncoder(w)
-		enc.SetEscapeHTML(false) // ">" and "<" stay as people read them
+		enc.SetEscapeHTML(false) // keep ">" and "<" readable
 		return enc.Encode(t)
 	})
 	if err != nil {
-		return nil, fmt.Errorf("keep the phrase: %w", err)
+		return nil, fmt.Errorf("store the phrase: %w", err)
 	}
 	return t, nil
 }
 
-// Find returns the ticket of a phrase that would work now: one that was issued, letter for letter, and is neither used
-// nor expired. Otherwise the error is one of those above, or that of a ledger which cannot be read. Blanks around the
-// phrase do not count: it was pasted. Nothing is changed.
+// Find returns the ticket of a valid phrase: one that was issued exactly like this, and is neither used nor expired. For
+// any other phrase it returns one of the errors above. Surrounding blanks are ignored. Find changes nothing.
 func (l *Ledger) Find(phrase string) (*Ticket, error) {
 	phrase = strings.TrimSpace(phrase)
 	nonce, err := nonceOf(phrase)
@@ -129,14 +128,14 @@ func (l *Ledger) Find(phrase string) (*Ticket, error) {
 	return t, l.open(t)
 }
 
-// Use marks the ticket as used, on disk, before it returns nil: for one caller of all, in any process. Every other gets
-// [ErrUsed]; a ticket that has expired since it was found, [ErrExpired].
+// Use marks the ticket as used, on disk, before it returns nil. Only one caller succeeds, over all processes. All others
+// get [ErrUsed]. If the ticket has expired since Find, the error is [ErrExpired].
 func (l *Ledger) Use(t *Ticket) error {
 	if err := l.open(t); err != nil {
 		return err
 	}
-	// Exclusive creation decides between two processes. That the file is there is all that it says, so no kill can leave
-	// a part of it; a power cut before the folder is synced takes back a use that nobody acted on yet.
+	// Exclusive creation decides between two processes. The file is empty, so a kill cannot leave half of it. A power cut
+	// before the folder is synced undoes a use that nobody has acted on yet.
 	mark, err := durable.OpenFile(l.path(t.Nonce, ".used"), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, fs.ErrExist) {
 		return ErrUsed
@@ -145,12 +144,12 @@ func (l *Ledger) Use(t *Ticket) error {
 		return fmt.Errorf("mark the phrase as used: %w", err)
 	}
 	if err := errors.Join(durable.Sync(mark), mark.Close(), durable.SyncDir(l.dir)); err != nil {
-		return fmt.Errorf("nothing was started, and the phrase counts as used: make a new plan: mark the phrase as used: %w", err)
+		return fmt.Errorf("mark the phrase as used: %w: nothing was started, but the phrase counts as used; make a new plan", err)
 	}
 	return nil
 }
 
-// open says why the ticket does not work any more.
+// open returns an error if the ticket is used or expired.
 func (l *Ledger) open(t *Ticket) error {
 	switch _, err := os.Lstat(l.path(t.Nonce, ".used")); {
 	case err == nil:
@@ -159,14 +158,15 @@ func (l *Ledger) open(t *Ticket) error {
 		return fmt.Errorf("ledger of phrases: %w", err)
 	}
 	if !time.Now().Before(t.ExpiryTime) {
-		return fmt.Errorf("%w: it was good until %s", ErrExpired, t.ExpiryTime.UTC().Format("2006-01-02T15:04Z"))
+		return fmt.Errorf("%w: it was valid until %s", ErrExpired, t.ExpiryTime.UTC().Format("2006-01-02T15:04Z"))
 	}
 	return nil
 }
 
 func (l *Ledger) path(nonce, suffix string) string { return filepath.Join(l.dir, nonce+suffix) }
 
-// nonceOf is the nonce that a phrase ends in. It is letters and digits alone, so it cannot name a file elsewhere.
+// nonceOf returns the nonce at the end of a phrase. It has only letters and digits, so it cannot name a file in another
+// folder.
 func nonceOf(phrase string) (string, error) {
 	fields := strings.Fields(phrase)
 	if len(fields) == 0 {
@@ -179,7 +179,7 @@ func nonceOf(phrase string) (string, error) {
 	return nonce, nil
 }
 
-// Equal compares two texts in a time that depends on neither: of their digests, so that not even a length shows.
+// Equal compares two texts in constant time. It compares their digests, so that the time does not reveal a length.
 func Equal(a, b string) bool {
 	x, y := sha256.Sum256([]byte(a)), sha256.Sum256([]byte(b))
 	return subtle.ConstantTimeCompare(x[:], y[:]) == 1

@@ -12,9 +12,11 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/testkit/durabletest"
 )
 
-// plan is what the tests confirm.
+// plan is the payload of the tests.
 type plan struct {
 	Percent float64 `json:"percent"`
 	Abort   string  `json:"abort"`
@@ -39,7 +41,7 @@ func TestAPhraseWorksOnce(t *testing.T) {
 	t.Parallel()
 	l := NewLedger(filepath.Join(t.TempDir(), "state", "phrases"))
 	issued := issue(t, l)
-	for range 2 { // looking changes nothing
+	for range 2 { // Find changes nothing
 		found, err := l.Find("  " + issued.Phrase + "\n")
 		if err != nil {
 			t.Fatal(err)
@@ -99,7 +101,7 @@ func TestExpiry(t *testing.T) {
 		time.Sleep(17 * time.Second) // an expiry is cut to the minute, and never later than asked for
 		issued := issue(t, l)
 		if left := issued.ExpiryTime.Sub(issued.IssueTime); left > validity || left <= validity-time.Minute {
-			t.Errorf("good for %s, want at most %s and less than a minute under it", left, validity)
+			t.Errorf("valid for %s, want at most %s and at most a minute less", left, validity)
 		}
 		time.Sleep(time.Until(issued.ExpiryTime) - time.Nanosecond)
 		if _, err := l.Find(issued.Phrase); err != nil {
@@ -115,7 +117,7 @@ func TestExpiry(t *testing.T) {
 	})
 }
 
-// Each goroutine has a ledger of its own, as processes have.
+// Each goroutine opens the ledger itself, as separate processes do.
 func TestOneUserOfMany(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -146,8 +148,8 @@ func TestDamagedLedger(t *testing.T) {
 	issued := issue(t, l)
 	path := filepath.Join(l.dir, issued.Nonce+".json")
 	for name, content := range map[string]string{
-		"not JSON":            "{",
-		"nonce of a stranger": strings.Replace(read(t, path), `"nonce":"`+issued.Nonce, `"nonce":"`+strings.Repeat("b", nonceLen), 1),
+		"not JSON":      "{",
+		"another nonce": strings.Replace(read(t, path), `"nonce":"`+issued.Nonce, `"nonce":"`+strings.Repeat("b", nonceLen), 1),
 	} {
 		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 			t.Fatal(err)
@@ -155,6 +157,21 @@ func TestDamagedLedger(t *testing.T) {
 		if _, err := l.Find(issued.Phrase); err == nil {
 			t.Errorf("%s: the phrase was accepted", name)
 		}
+	}
+}
+
+// A phrase whose use could not be synced to disk starts nothing, and does not work a second time.
+func TestFailedWriteOfAUseConsumesThePhrase(t *testing.T) {
+	dir := t.TempDir()
+	l := NewLedger(dir)
+	issued := issue(t, l)
+	repair := durabletest.FailFolders(t, dir)
+	if err := l.Use(issued); err == nil || !strings.Contains(err.Error(), "nothing was started, but the phrase counts as used") {
+		t.Errorf("got %v", err)
+	}
+	repair()
+	if err := l.Use(issued); !errors.Is(err, ErrUsed) {
+		t.Errorf("again: got %v, want %v", err, ErrUsed)
 	}
 }
 

@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// dashboard is the part of Grafana's schema that the dashboard uses. A key that is not here, a misspelt one above all, is
-// an error; what the panel types take as options is theirs.
+// dashboard is the part of Grafana's schema that the dashboard uses. Any other key, such as a misspelt one, is an error.
+// The options of the panel types are not checked.
 type dashboard struct {
 	UID, Title, Description, Refresh, Timezone string
 	Tags                                       []string
@@ -35,7 +35,7 @@ type annotation struct {
 
 type variable struct {
 	Name, Type, Label, AllValue string
-	Query                       any // a text, or an object with one
+	Query                       any // a string, or an object that contains one
 	Datasource                  *datasource
 	Hide, Refresh, Sort         int
 	IncludeAll, Multi           bool
@@ -69,7 +69,7 @@ type target struct {
 	Range, Instant                                bool
 }
 
-// board is the dashboard that is shipped.
+// board reads the shipped dashboard.
 func board(t *testing.T) *dashboard {
 	t.Helper()
 	raw, err := os.ReadFile(filepath.Join(deploy, "grafana", "dashboards", "greenlight.json"))
@@ -85,7 +85,7 @@ func board(t *testing.T) *dashboard {
 	return &d
 }
 
-// query is the query of a variable, as text.
+// query returns the query of a variable as text.
 func (v variable) query() string {
 	if object, is := v.Query.(map[string]any); is {
 		text, _ := object["query"].(string)
@@ -104,7 +104,7 @@ func TestDashboard(t *testing.T) {
 	for _, v := range d.Templating.List {
 		variables = append(variables, v.Name)
 		if v.Type == "query" && (!v.IncludeAll || !v.Multi || v.AllValue != ".*" || v.Datasource == nil) {
-			t.Errorf("variable %s: %+v, want one that takes all, and some", v.Name, v)
+			t.Errorf("variable %s: %+v, want one that allows all and several values", v.Name, v)
 		}
 	}
 	if !slices.Equal(variables, []string{"datasource", "instance", "model_version"}) {
@@ -113,16 +113,16 @@ func TestDashboard(t *testing.T) {
 	ids, taken := map[int]string{}, map[[2]int]string{}
 	for _, p := range d.Panels {
 		if other, twice := ids[p.ID]; twice || p.ID <= 0 {
-			t.Errorf("panels %q and %q have the id %d", p.Title, other, p.ID)
+			t.Errorf("panels %q and %q have the same ID %d", p.Title, other, p.ID)
 		}
 		ids[p.ID] = p.Title
 		if g := p.GridPos; g.X < 0 || g.Y < 0 || g.W < 1 || g.H < 1 || g.X+g.W > 24 {
-			t.Errorf("%q lies outside of the grid: %+v", p.Title, g)
+			t.Errorf("%q is outside the grid: %+v", p.Title, g)
 		}
 		for x := p.GridPos.X; x < p.GridPos.X+p.GridPos.W; x++ {
 			for y := p.GridPos.Y; y < p.GridPos.Y+p.GridPos.H; y++ {
 				if other, twice := taken[[2]int{x, y}]; twice {
-					t.Fatalf("%q lies over %q at %d, %d", p.Title, other, x, y)
+					t.Fatalf("%q overlaps %q at %d, %d", p.Title, other, x, y)
 				}
 				taken[[2]int{x, y}] = p.Title
 			}
@@ -133,17 +133,17 @@ func TestDashboard(t *testing.T) {
 	}
 }
 
-// check finds in a panel what a reader needs: what it shows, and of how many.
+// check checks that a panel has what a reader needs: a description, and the number of samples.
 func (p panel) check(t *testing.T) {
 	t.Helper()
 	if p.Title == "" || p.Description == "" || len(p.Targets) == 0 {
 		t.Errorf("panel %d %q: description %q, %d queries", p.ID, p.Title, p.Description, len(p.Targets))
 	}
 	if p.Datasource == nil || p.Datasource.UID != "${datasource}" {
-		t.Errorf("%q does not take the data source that is chosen", p.Title)
+		t.Errorf("%q ignores the chosen data source", p.Title)
 	}
 	if p.FieldConfig.Defaults["noValue"] != "no data" {
-		t.Errorf("%q does not say that it has no data", p.Title)
+		t.Errorf("%q does not show \"no data\"", p.Title)
 	}
 	var refs []string
 	counted := false
@@ -155,9 +155,9 @@ func (p panel) check(t *testing.T) {
 		counted = counted || q.LegendFormat == "n" || p.Type == "table" && strings.HasPrefix(q.Expr, "count by")
 		switch {
 		case strings.Contains(q.Expr, `job="executor"`) && !strings.Contains(q.Expr, `instance=~"$instance"`):
-			t.Errorf("%q asks all executors, whatever is chosen: %s", p.Title, q.Expr)
+			t.Errorf("%q ignores the chosen instance: %s", p.Title, q.Expr)
 		case strings.Contains(q.Expr, "ml_predict_") && !strings.Contains(q.Expr, `model_version=~"$model_version"`):
-			t.Errorf("%q asks all models, whatever is chosen: %s", p.Title, q.Expr)
+			t.Errorf("%q ignores the chosen model: %s", p.Title, q.Expr)
 		}
 	}
 	if !counted {
@@ -165,7 +165,8 @@ func (p panel) check(t *testing.T) {
 	}
 }
 
-// The panels of the design, by what they ask; the first row answers the four questions.
+// The dashboard has the panels of the design, which are recognized by their queries. The first row answers the four
+// questions.
 func TestDashboardOfTheDesign(t *testing.T) {
 	d := board(t)
 	var first []string

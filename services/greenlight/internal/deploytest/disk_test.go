@@ -28,17 +28,17 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/process"
 )
 
-// disk is a folder for a process whose files can be made to have no room, and room again.
+// disk is a folder for the files of a process. fill makes writes fail, and free lets them succeed again.
 type disk struct {
 	dir        string
 	fill, free func(*process.Process) error
-	// says is what the system then says.
-	says syscall.Errno
-	// small says that small files have no room either.
+	// errno is the error of a failed write.
+	errno syscall.Errno
+	// small is true if writes of small files fail too.
 	small bool
 }
 
-// filled is a file system of one megabyte with a file that takes what there is.
+// filled returns a file system of one megabyte that a ballast file fills.
 func filled(t *testing.T) disk {
 	t.Helper()
 	dir := t.TempDir()
@@ -52,19 +52,19 @@ func filled(t *testing.T) disk {
 	})
 	ballast := filepath.Join(dir, "ballast")
 	return disk{
-		dir: dir, says: syscall.ENOSPC, small: true,
+		dir: dir, errno: syscall.ENOSPC, small: true,
 		fill: func(*process.Process) error {
 			err := os.WriteFile(ballast, make([]byte, 2<<20), 0o600)
 			if errors.Is(err, syscall.ENOSPC) {
 				return nil
 			}
-			return fmt.Errorf("two megabytes in one: %w", err)
+			return fmt.Errorf("two megabytes fit into a file system of one: %w", err)
 		},
 		free: func(*process.Process) error { return os.Remove(ballast) },
 	}
 }
 
-// limited is a folder whose files may not become larger than the log of a process is. It needs no rights.
+// limited returns a folder whose files have a size limit, which the log of a process exceeds. It needs no privileges.
 func limited(t *testing.T) disk {
 	t.Helper()
 	set := func(soft uint64) func(*process.Process) error {
@@ -75,10 +75,10 @@ func limited(t *testing.T) disk {
 			return nil
 		}
 	}
-	return disk{dir: t.TempDir(), says: syscall.EFBIG, fill: set(32 << 10), free: set(unix.RLIM_INFINITY)}
+	return disk{dir: t.TempDir(), errno: syscall.EFBIG, fill: set(32 << 10), free: set(unix.RLIM_INFINITY)}
 }
 
-// desk asks an executor for decisions that it knows.
+// desk asks an executor for decisions and checks the answers.
 type desk struct {
 	t      *testing.T
 	p      *process.Process
@@ -88,7 +88,7 @@ type desk struct {
 	asked  int
 }
 
-// decide asks for n decisions and holds each to the baseline, to the last bit.
+// decide asks for n decisions. Each must equal the baseline in every bit.
 func (d *desk) decide(n int) {
 	d.t.Helper()
 	for range n {
@@ -114,7 +114,7 @@ func (d *desk) decide(n int) {
 	}
 }
 
-// await waits until the executor's metrics, readiness and log are as they should be.
+// await waits until ok accepts the executor's metrics, readiness and log.
 func (d *desk) await(what string, ok func(metrics map[string]float64, ready, log string) bool) {
 	d.t.Helper()
 	limit := time.Now().Add(time.Minute)
@@ -129,13 +129,13 @@ func (d *desk) await(what string, ok func(metrics map[string]float64, ready, log
 			return
 		}
 		if time.Now().After(limit) {
-			d.t.Fatalf("never: %s; rows %v, errors %v, ready %q\n%s", what, metrics["ml_feature_log_rows_total"], metrics[logErrors], ready, log)
+			d.t.Fatalf("timeout: %s; rows %v, errors %v, ready %q\n%s", what, metrics["ml_feature_log_rows_total"], metrics[logErrors], ready, log)
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
 }
 
-// rows are the requests whose rows can be read.
+// rows counts the readable rows by request ID.
 func (d *desk) rows(dir string) map[string]int {
 	d.t.Helper()
 	ids := map[string]int{}
@@ -154,11 +154,11 @@ const (
 	rolloutErrors = "ml_rollout_state_write_errors_total"
 )
 
-// A disk that is full costs rows, at worst, and everybody is told; decisions are what they are without it. When there is
-// room again, what waited is written, once each.
+// A full disk costs rows of the feature log at worst. Metrics, readiness and log report it, and decisions do not change.
+// When there is room again, every waiting row is written exactly once.
 func TestFullDisk(t *testing.T) {
 	if testing.Short() {
-		t.Skip("runs the programs as they are built")
+		t.Skip("builds and runs the programs")
 	}
 	_, alerts := shipped(t)
 	for _, metric := range []string{logErrors, rolloutErrors, "ml_drift_state_write_errors_total"} {
@@ -172,9 +172,9 @@ func TestFullDisk(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, of := range map[string]func(*testing.T) disk{"file system": filled, "limit of files": limited} {
+	for name, of := range map[string]func(*testing.T) disk{"file system": filled, "file size limit": limited} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel() // most of it is waiting for what is logged every ten seconds
+			t.Parallel() // mostly waits for log lines that come every ten seconds
 			disk := of(t)
 			logs := filepath.Join(disk.dir, "rows")
 			p, err := process.Start(t.Context(), filepath.Join(bin, "executor"), t.TempDir(), "--baseline", "heuristic="+filepath.Join(models, "test", "v1", model.BaselineFile),
@@ -210,12 +210,12 @@ func (d *desk) trial(disk disk, logs string, rollouts executorv1.RolloutServiceC
 		t.Fatal(err)
 	}
 	d.decide(2000)
-	d.await("the full disk is told of", func(m map[string]float64, ready, log string) bool {
+	d.await("the full disk is reported", func(m map[string]float64, ready, log string) bool {
 		return m[logErrors] > 0 && strings.HasPrefix(ready, "baseline heuristic-test") && strings.Contains(ready, "; the feature log is not written") &&
-			strings.Contains(log, "the feature log is not written") && strings.Contains(log, disk.says.Error())
+			strings.Contains(log, "the feature log is not written") && strings.Contains(log, disk.errno.Error())
 	})
 	if disk.small {
-		// What makes trading bolder is refused when it cannot be written; what makes it safer is done all the same.
+		// A larger rollout is refused if it cannot be stored. An abort takes effect anyway.
 		_, err := rollouts.SetRollout(t.Context(), &executorv1.SetRolloutRequest{Percent: 50, Mode: executorv1.RolloutMode_ROLLOUT_MODE_OBSERVE_ONLY})
 		if status.Code(err) != codes.Internal || !strings.Contains(err.Error(), "nothing was changed") {
 			t.Errorf("set: %v", err)
@@ -227,9 +227,9 @@ func (d *desk) trial(disk disk, logs string, rollouts executorv1.RolloutServiceC
 			return m[rolloutErrors] >= 2 && m["ml_rollout_percent"] == 0 && strings.Contains(ready, "; the rollout is not written")
 		})
 	}
-	for id, n := range d.rows(logs) { // a part is whole or not there
+	for id, n := range d.rows(logs) { // a file is complete or absent
 		if n != 1 {
-			t.Errorf("%s is there %d times while the disk is full", id, n)
+			t.Errorf("%s was written %d times while the disk is full", id, n)
 		}
 	}
 	d.decide(100)
@@ -237,18 +237,18 @@ func (d *desk) trial(disk disk, logs string, rollouts executorv1.RolloutServiceC
 	if err := disk.free(d.p); err != nil {
 		t.Fatal(err)
 	}
-	d.await("all that waited is written", written(d.asked))
-	d.await("the log says so", func(_ map[string]float64, _, log string) bool {
+	d.await("all waiting rows are written", written(d.asked))
+	d.await("the log reports the recovery", func(_ map[string]float64, _, log string) bool {
 		return strings.Contains(log, "the feature log is written again") && strings.Contains(log, "the rollout is written again") == disk.small
 	})
 	rows := d.rows(logs)
 	for i := range d.asked {
 		if id := fmt.Sprint("order-", i); rows[id] != 1 {
-			t.Fatalf("%s is there %d times, of %d rows", id, rows[id], len(rows))
+			t.Fatalf("%s was written %d times, of %d rows", id, rows[id], len(rows))
 		}
 	}
 
-	// What still waits at the end is lost, and that is said.
+	// Rows that still wait at shutdown are lost, and the program reports that.
 	kept := d.asked
 	if err := disk.fill(d.p); err != nil {
 		t.Fatal(err)
@@ -262,10 +262,10 @@ func (d *desk) trial(disk disk, logs string, rollouts executorv1.RolloutServiceC
 	}
 }
 
-// The counts of drift that cannot be saved leave those of before, and the engine scores on.
+// If ml-engine cannot save its drift counts, the last saved counts stay, and it continues to score.
 func TestFullDiskOfDrift(t *testing.T) {
 	if testing.Short() {
-		t.Skip("runs the programs as they are built")
+		t.Skip("builds and runs the programs")
 	}
 	bin := programs(t, "ml-engine")
 	disk := filled(t)
@@ -276,7 +276,7 @@ func TestFullDiskOfDrift(t *testing.T) {
 	}
 	state := filepath.Join(disk.dir, "state")
 	rng := rand.New(rand.NewPCG(7, 7))
-	// run starts the engine, looks at how many rows it knows of, has it score n, and stops it.
+	// run starts the engine, reads how many rows it has counted, lets it score n vectors, and stops it.
 	run := func(n int, before func(*process.Process) error) (known float64, err error) {
 		t.Helper()
 		p, err := process.Start(t.Context(), filepath.Join(bin, "ml-engine"), t.TempDir(), "--models", models, "--model", "test/v1", "--state-dir", state,
@@ -312,12 +312,12 @@ func TestFullDiskOfDrift(t *testing.T) {
 		t.Fatal(err)
 	}
 	if known, err := run(100, disk.fill); known != 200 || err == nil || !strings.Contains(err.Error(), syscall.ENOSPC.Error()) {
-		t.Errorf("%v rows are known; stop on a full disk: %v", known, err)
+		t.Errorf("%v rows are counted; stop on a full disk: %v", known, err)
 	}
 	if err := disk.free(nil); err != nil {
 		t.Fatal(err)
 	}
 	if known, err := run(1, nil); known != 200 || err != nil {
-		t.Errorf("%v rows are known after the disk was full, want the 200 of before: %v", known, err)
+		t.Errorf("%v rows are counted after the disk was full, want the 200 saved before: %v", known, err)
 	}
 }

@@ -1,3 +1,3 @@
-// Package deploytest has no code. Its tests hold what operators load, the rules and the dashboard in deploy, against the
-// design and against the pair at work: every alert is described and tested, and every query finds data.
+// Package deploytest contains only tests. They check the rules and the dashboard in deploy against the design and against
+// running programs: every alert is described and tested, and every query finds data.
 package deploytest

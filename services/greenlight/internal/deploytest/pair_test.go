@@ -27,7 +27,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
 
-// pair is ml-engine, executor and the agent as processes.
+// pair is ml-engine, executor and the agent, as processes.
 type pair struct {
 	engine, executor *process.Process
 	agent            string // the address of its metrics
@@ -35,11 +35,11 @@ type pair struct {
 	replayed         chan error
 }
 
-// A real Prometheus with the configuration and the rules as they are shipped watches the real programs under a replay: it
-// finds data for every query of every rule and of every panel, lacks no series, and tells of an engine that is stopped.
+// A real Prometheus with the shipped configuration and rules scrapes the real programs during a replay. It finds data for
+// every query of every rule and panel, misses no series, and fires an alert when ml-engine is stopped.
 func TestPrometheusSeesThePair(t *testing.T) {
 	if testing.Short() {
-		t.Skip("runs the programs as they are built")
+		t.Skip("builds and runs the programs")
 	}
 	promtest.Program(t, "prometheus")
 	p := startPair(t)
@@ -50,7 +50,7 @@ func TestPrometheusSeesThePair(t *testing.T) {
 
 	queries := everyQuery(t)
 	if len(queries) < 100 {
-		t.Fatalf("%d queries: that cannot be all", len(queries))
+		t.Fatalf("%d queries, want at least 100", len(queries))
 	}
 	missing := queries
 	began := time.Now()
@@ -76,7 +76,7 @@ func TestPrometheusSeesThePair(t *testing.T) {
 	_, alerts := shipped(t)
 	for _, name := range []string{"MLSeriesMissing", "MLEngineDown", "MLExecutorDown", "MLAgentSilent", "MLBaselineErrors"} {
 		if found, err := server.Query(alerts[name].Expr); err != nil || len(found) > 0 {
-			t.Errorf("%s while all is well: %v, %v", name, found, err)
+			t.Errorf("%s on a healthy pair: %v, %v", name, found, err)
 		}
 	}
 
@@ -85,19 +85,18 @@ func TestPrometheusSeesThePair(t *testing.T) {
 		t.Error(err)
 	}
 	const firing = `ALERTS{alertname="MLEngineDown", alertstate="firing", severity="critical", job="ml-engine"}`
-	server.Await("tell of the engine that is stopped", func() bool {
+	server.Await("fire MLEngineDown", func() bool {
 		found, err := server.Query(firing)
 		return err == nil && len(found) == 1
 	})
 	select {
 	case err := <-p.replayed:
-		t.Errorf("the baseline went down with the engine: %v", err)
+		t.Errorf("the baseline failed when the engine stopped: %v", err)
 	default:
 	}
 }
 
-// checkSeries counts what a scrape of each program brings. Every label of every metric is bounded, so that traffic does
-// not change it.
+// checkSeries checks the number of series of each program. All labels are bounded, so traffic does not change it.
 func (p *pair) checkSeries(t *testing.T, server *promtest.Server) {
 	t.Helper()
 	for _, job := range []string{"executor", "ml-engine", "agent"} {
@@ -110,7 +109,7 @@ func (p *pair) checkSeries(t *testing.T, server *promtest.Server) {
 		}
 		series := of("scrape_samples_scraped")
 		if series < 20 || series >= 2000 {
-			t.Errorf("a scrape of %s brings %v series, want fewer than 2,000", job, series)
+			t.Errorf("a scrape of %s has %v series, want at least 20 and fewer than 2,000", job, series)
 		}
 		t.Logf("%s: %v series, the last scrape took %.1f ms", job, series, 1000*of("scrape_duration_seconds"))
 	}
@@ -157,8 +156,8 @@ func startPair(t testing.TB) *pair {
 	return p
 }
 
-// replay sends so many market states a second, or as fast as the answers come when that is 0, until it is stopped. It ends
-// early when an answer of the baseline fails or differs.
+// replay sends market states at the given rate per second, or as fast as possible if it is 0, until stop is called. It
+// ends early if an answer of the baseline fails or differs.
 func (p *pair) replay(t testing.TB, rate float64) (stop func()) {
 	t.Helper()
 	a := p.model
@@ -167,7 +166,7 @@ func (p *pair) replay(t testing.TB, rate float64) (stop func()) {
 		t.Fatal(err)
 	}
 	client := traffic.Executor{Decisions: executorv1.NewDecisionServiceClient(conn), Shadows: executorv1.NewShadowServiceClient(conn)}
-	// Twenty minutes apart, so that they are of 7 days: drift is judged on 5 days or more.
+	// 20 minutes apart, so that they span 7 days: drift needs at least 5 days.
 	const apart = 20 * time.Minute
 	rng, states := rand.New(rand.NewPCG(1, 2)), make([]traffic.State, 500)
 	for i := range states {
@@ -232,8 +231,8 @@ func (p *pair) startAgent(t testing.TB, program string) {
 	})
 }
 
-// config is the shipped configuration with the given targets, often enough for a test: scrapes and rules every second,
-// and two seconds of patience with an engine that is down.
+// config returns the shipped configuration with the given targets, sped up for a test: scrapes and rules run every second,
+// and MLEngineDown waits 2 s instead of 2 min.
 func config(t *testing.T, targets map[string]string) string {
 	t.Helper()
 	var c struct {
@@ -250,13 +249,13 @@ func config(t *testing.T, targets map[string]string) string {
 	c.Global = map[string]any{"scrape_interval": "1s", "evaluation_interval": "1s"}
 	for i, s := range c.ScrapeConfigs {
 		if targets[s.JobName] == "" || len(s.StaticConfigs) != 1 {
-			t.Fatalf("job %q is none of %v", s.JobName, targets)
+			t.Fatalf("job %q is not one of %v", s.JobName, targets)
 		}
 		c.ScrapeConfigs[i].StaticConfigs[0].Targets = []string{targets[s.JobName]}
 		delete(targets, s.JobName)
 	}
 	if len(targets) > 0 {
-		t.Fatalf("the configuration scrapes no %v", targets)
+		t.Fatalf("the configuration does not scrape %v", targets)
 	}
 	if !slices.Equal(c.RuleFiles, []string{"rules/*.yml"}) {
 		t.Fatalf("the configuration loads %v", c.RuleFiles)
@@ -268,12 +267,12 @@ func config(t *testing.T, targets map[string]string) string {
 			t.Fatal(err)
 		}
 		text := strings.ReplaceAll(string(raw), "interval: 1m", "interval: 1s")
-		const patient, hasty = "expr: up{job=\"ml-engine\"} == 0\n        for: 2m", "expr: up{job=\"ml-engine\"} == 0\n        for: 2s"
+		const slow, fast = "expr: up{job=\"ml-engine\"} == 0\n        for: 2m", "expr: up{job=\"ml-engine\"} == 0\n        for: 2s"
 		if filepath.Base(path) == "ml.yml" {
-			if strings.Count(text, patient) != 1 {
-				t.Fatalf("%s: MLEngineDown is not as it is meant to be", path)
+			if strings.Count(text, slow) != 1 {
+				t.Fatalf("%s: MLEngineDown has changed, adapt this test", path)
 			}
-			text = strings.Replace(text, patient, hasty, 1)
+			text = strings.Replace(text, slow, fast, 1)
 		}
 		if err := os.WriteFile(filepath.Join(dir, filepath.Base(path)), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
@@ -287,27 +286,27 @@ func config(t *testing.T, targets map[string]string) string {
 	return string(raw)
 }
 
-// selector is a series with its matchers, as an expression reads it.
+// selector matches a series with its label matchers in an expression.
 var selector = regexp.MustCompile(name.String() + `(?:\s*\{[^}]*\})?`)
 
-// everyQuery is every expression that must find data: what the rules record, every series that a rule reads (an alert
-// itself finds nothing while all is well), and every query of the dashboard.
+// everyQuery returns all expressions that must find data: the recording rules, every series that a rule reads, and every
+// query of the dashboard. Alerts themselves find nothing on a healthy pair.
 func everyQuery(t *testing.T) (queries []string) {
 	t.Helper()
 	recorded, alerts := shipped(t)
 	reads := func(expr string) {
-		var names []string // of what stands in quotes, which is no series
+		var names []string // quoted texts, which are not series
 		for _, q := range quoted.FindAllString(expr, -1) {
 			names = append(names, strings.Trim(q, `"`))
 		}
 		for _, s := range selector.FindAllString(expr, -1) {
-			if !slices.Contains(names, s) && !strings.HasPrefix(s, "ml_tls_") { // the pair speaks in the clear here
+			if !slices.Contains(names, s) && !strings.HasPrefix(s, "ml_tls_") { // this pair has no TLS
 				queries = append(queries, s)
 			}
 		}
 	}
 	for name, r := range recorded {
-		// No canary runs, so that nothing says so.
+		// This series exists only while a canary runs.
 		if name != "ml:canary:running" {
 			queries = append(queries, name, r.Expr)
 		}

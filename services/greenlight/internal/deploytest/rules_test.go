@@ -13,10 +13,10 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// deploy is the folder of what operators load.
+// deploy is the folder with the rules, the dashboard and the runbooks.
 const deploy = "../../../../deploy"
 
-// runbooks is where the alerts send people.
+// runbooks is the base URL of the runbooks that alerts link to.
 const runbooks = "https://github.com/greenlight-ml/greenlight/blob/main/deploy/runbooks/"
 
 // rule is a recording rule or an alert.
@@ -25,7 +25,7 @@ type rule struct {
 	Labels, Annotations      map[string]string
 }
 
-// ruleFile is a file of Prometheus' rules.
+// ruleFile is a file of Prometheus rules.
 type ruleFile struct {
 	Groups []struct {
 		Name, Interval string
@@ -33,7 +33,7 @@ type ruleFile struct {
 	}
 }
 
-// decode reads a YAML file into a type that names all its keys.
+// decode reads a YAML file. Keys that the type does not name are an error.
 func decode(t *testing.T, path string, into any) {
 	t.Helper()
 	raw, err := os.ReadFile(path)
@@ -47,17 +47,17 @@ func decode(t *testing.T, path string, into any) {
 	}
 }
 
-// rulePaths are the files of rules that are shipped.
+// rulePaths returns the shipped rule files.
 func rulePaths(t *testing.T) []string {
 	t.Helper()
 	paths, err := filepath.Glob(filepath.Join(deploy, "prometheus", "rules", "*.yml"))
 	if err != nil || len(paths) < 3 {
-		t.Fatalf("%d files of rules (%v): some are missing", len(paths), err)
+		t.Fatalf("%d rule files (%v), want at least 3", len(paths), err)
 	}
 	return paths
 }
 
-// shipped are all rules, by the name of the recorded series or of the alert.
+// shipped returns all rules, by the name of the recorded series or the alert.
 func shipped(t *testing.T) (recorded, alerts map[string]rule) {
 	t.Helper()
 	recorded, alerts = map[string]rule{}, map[string]rule{}
@@ -71,7 +71,7 @@ func shipped(t *testing.T) (recorded, alerts map[string]rule) {
 					into, name = recorded, r.Record
 				}
 				if _, twice := into[name]; twice || name == "" || r.Expr == "" {
-					t.Fatalf("%s: %q is there twice, or has no expression", path, name)
+					t.Fatalf("%s: %q is a duplicate, or has no name or expression", path, name)
 				}
 				into[name] = r
 			}
@@ -80,7 +80,7 @@ func shipped(t *testing.T) (recorded, alerts map[string]rule) {
 	return recorded, alerts
 }
 
-// The alerts that the design names, as it names them.
+// Every alert of the design exists with its threshold, duration and severity.
 func TestAlertsOfTheDesign(t *testing.T) {
 	_, alerts := shipped(t)
 	for name, want := range map[string]struct{ threshold, duration, severity string }{
@@ -109,7 +109,7 @@ func TestAlertsOfTheDesign(t *testing.T) {
 	} {
 		got, found := alerts[name]
 		if !found {
-			t.Errorf("there is no %s", name)
+			t.Errorf("%s is missing", name)
 			continue
 		}
 		if !strings.Contains(got.Expr, want.threshold) || got.For != want.duration || got.Labels["severity"] != want.severity {
@@ -122,7 +122,7 @@ func TestAlertsOfTheDesign(t *testing.T) {
 	}
 }
 
-// Whoever is woken reads what it is, how bad it is and what to do.
+// Every alert has a summary, a severity, a description with a value, and a runbook.
 func TestAlertsAreDescribed(t *testing.T) {
 	_, alerts := shipped(t)
 	var books []string
@@ -165,12 +165,12 @@ func TestAlertsAreDescribed(t *testing.T) {
 	}
 	for _, file := range files {
 		if !slices.Contains(books, filepath.Base(file)) {
-			t.Errorf("%s is of no alert", file)
+			t.Errorf("%s belongs to no alert", file)
 		}
 	}
 }
 
-// No rule is silent because what it reads is not there: MLSeriesMissing knows every series that a rule reads.
+// MLSeriesMissing covers every series that a rule reads, so that no rule is silent because its series is missing.
 func TestNoSilenceWithoutSeries(t *testing.T) {
 	recorded, alerts := shipped(t)
 	missed := alerts["MLSeriesMissing"].Expr
@@ -185,15 +185,15 @@ func TestNoSilenceWithoutSeries(t *testing.T) {
 		}
 	}
 	if len(read) < 15 {
-		t.Fatalf("the rules read %v: that cannot be all", read)
+		t.Fatalf("the rules read %v, want at least 15 series", read)
 	}
 	for name := range read {
 		if strings.HasPrefix(name, "ml_tls_") {
-			continue // there where TLS is on
+			continue // exists only with TLS
 		}
 		// The parts of a histogram come and go together.
 		if stem := strings.TrimSuffix(name, "_count"); !strings.Contains(missed, `"`+name+`"`) && !strings.Contains(missed, `"`+stem+`_bucket"`) {
-			t.Errorf("a rule reads %s, and MLSeriesMissing does not miss it", name)
+			t.Errorf("a rule reads %s, which MLSeriesMissing does not cover", name)
 		}
 	}
 }
@@ -203,7 +203,7 @@ var (
 	name   = regexp.MustCompile(`\b(?:ml[_:][a-z0-9_:]+|grpc_(?:server|client)_[a-z_]+|up)\b`)
 )
 
-// metrics are the names of the series that an expression reads, each once.
+// metrics returns the names of the series that an expression reads, without duplicates.
 func metrics(expr string) []string {
 	names := name.FindAllString(quoted.ReplaceAllString(expr, `""`), -1)
 	slices.Sort(names)

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// ruleTests is a file of promtool's.
+// ruleTests is a test file of promtool.
 type ruleTests struct {
 	RuleFiles          []string      `yaml:"rule_files"`
 	GroupEvalOrder     []string      `yaml:"group_eval_order"`
@@ -41,8 +41,8 @@ type alertTest struct {
 	} `yaml:"exp_alerts"`
 }
 
-// Every alert is seen to fire, at its minute and not before; to keep quiet while all that it reads is there and well; and
-// to keep quiet while something that it reads is missing, which is for MLSeriesMissing to tell.
+// Every alert has three tests: it fires at its minute and not before, it is silent while its series are healthy, and it is
+// silent while one of its series is missing, which is the job of MLSeriesMissing.
 func TestAlertsAreTested(t *testing.T) {
 	recorded, alerts := shipped(t)
 	paths, err := filepath.Glob(filepath.Join(deploy, "prometheus", "tests", "*.test.yml"))
@@ -51,7 +51,7 @@ func TestAlertsAreTested(t *testing.T) {
 	}
 	for _, rules := range rulePaths(t) {
 		if name := strings.TrimSuffix(filepath.Base(rules), ".yml") + ".test.yml"; !slices.ContainsFunc(paths, func(p string) bool { return filepath.Base(p) == name }) {
-			t.Errorf("there is no %s", name)
+			t.Errorf("%s is missing", name)
 		}
 	}
 	fires, quiet, missing := map[string]bool{}, map[string]bool{}, map[string]bool{}
@@ -67,10 +67,10 @@ func TestAlertsAreTested(t *testing.T) {
 			for _, a := range test.Alerts {
 				rule, found := alerts[a.Alertname]
 				if !found {
-					t.Errorf("%s: %q asks for %s, which there is not", path, test.Name, a.Alertname)
+					t.Errorf("%s: %q names the unknown alert %s", path, test.Name, a.Alertname)
 				}
 				if len(a.Expected) > 0 {
-					// In the same test, a step before, it does not fire yet.
+					// The same test must show that it does not fire one step earlier.
 					fires[a.Alertname] = fires[a.Alertname] || slices.ContainsFunc(test.Alerts, func(b alertTest) bool {
 						return b.Alertname == a.Alertname && b.EvalTime == a.EvalTime-file.EvaluationInterval && len(b.Expected) == 0
 					})
@@ -87,12 +87,12 @@ func TestAlertsAreTested(t *testing.T) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(alerts)) {
 		if !fires[name] {
-			t.Errorf("%s: no test in which it fires, and not a step before", name)
+			t.Errorf("%s: no test in which it fires, but not one step earlier", name)
 		}
 		if !quiet[name] {
-			t.Errorf("%s: no test in which all that it reads is there, and it must not fire", name)
+			t.Errorf("%s: no test in which all its series exist and it is silent", name)
 		}
-		if !missing[name] && name != "MLSeriesMissing" { // whose firing is that test
+		if !missing[name] && name != "MLSeriesMissing" { // it must fire then
 			t.Errorf("%s: no test in which a series that it reads is missing", name)
 		}
 	}

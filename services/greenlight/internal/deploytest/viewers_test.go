@@ -13,11 +13,12 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/testkit/telemetrytest"
 )
 
-// BenchmarkViewers is what ten viewers of the status page cost an executor, in CPU time. Rounds with and without them
-// alternate, so that whatever else the machine does meets both, while the executor is as busy as four clients can make it
-// and while it has nothing to do. The difference in idleness is the exact figure: cost_% relates it to what the executor
-// spends on decisions when it is busy, which is the throughput that it loses on a machine without a core to spare. The
-// ratios under load are what was seen there. Run it with -benchtime 6x; an operation is four rounds.
+// BenchmarkViewers measures the CPU time that ten viewers of the status page cost an executor. Rounds with and without
+// viewers alternate, so that other work on the machine affects both. Each is measured with four busy clients and idle.
+//
+// The idle difference is the exact figure. cost_% relates it to the CPU time of a busy executor: this is the throughput
+// that the executor loses on a machine without a spare core. The ratios are those measured under load. Run it with
+// -benchtime 6x. One operation is four rounds.
 func BenchmarkViewers(b *testing.B) {
 	const viewers, settle, length = 10, time.Second, 4 * time.Second
 	p := startPair(b)
@@ -59,7 +60,7 @@ func BenchmarkViewers(b *testing.B) {
 		b.Logf("without and with %d viewers: %.0f and %.0f decisions a second at %.1f and %.1f us, %.2f and %.2f ms/s when idle",
 			viewers, rate[0], rate[1], 1e6*cost[0], 1e6*cost[1], 1e3*cpu[0], 1e3*cpu[1])
 	}
-	b.ReportMetric(0, "ns/op") // the length of the rounds, which says nothing
+	b.ReportMetric(0, "ns/op") // the rounds have a fixed length
 	b.ReportMetric(1e3*busy/rounds, "busy_ms/s")
 	b.ReportMetric(1e3*watching/rounds, "viewers_ms/s")
 	b.ReportMetric(100*watching/busy, "cost_%")
@@ -77,7 +78,7 @@ func median(v []float64) float64 {
 	return (v[(len(v)-1)/2] + v[len(v)/2]) / 2
 }
 
-// watch opens the streams of so many viewers, who read what comes, and returns what closes them.
+// watch opens the event streams of the given number of viewers and reads them. It returns a function that closes them.
 func (p *pair) watch(b *testing.B, viewers int) func() {
 	b.Helper()
 	ctx, cancel := context.WithCancel(b.Context())
@@ -102,7 +103,7 @@ func (p *pair) watch(b *testing.B, viewers int) func() {
 	}
 }
 
-// spent is the CPU time of the executor since its start, in seconds, and how many decisions it has made.
+// spent returns the CPU time of the executor since its start, in seconds, and the number of its decisions.
 func (p *pair) spent(b *testing.B) (cpu, decisions float64) {
 	b.Helper()
 	resp, err := http.Get("http://" + p.executor.Addr("http") + "/metrics")
@@ -120,7 +121,7 @@ func (p *pair) spent(b *testing.B) (cpu, decisions float64) {
 		}
 	}
 	if cpu == 0 || decisions == 0 {
-		b.Fatalf("the executor says %v s and %v decisions", cpu, decisions)
+		b.Fatalf("the executor reports %v s of CPU time and %v decisions", cpu, decisions)
 	}
 	return cpu, decisions
 }

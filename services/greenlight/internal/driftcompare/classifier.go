@@ -8,24 +8,19 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/twosample"
 )
 
-// Classify asks whether a classifier can tell the current set from the reference by what the model sees, and nothing else.
+// Classify tests whether a classifier can separate the current set from the reference by the model's features.
 func Classify(reference, current *Set, o twosample.Options) (*twosample.Result, error) {
 	if reference.Schema.Name != current.Schema.Name {
-		return nil, fmt.Errorf("%s is of schema %s and %s of %s: give two of one schema", current.Name, current.Schema.Name, reference.Name, reference.Schema.Name)
+		return nil, fmt.Errorf("%s has schema %s and %s has schema %s: give two sets of one schema", current.Name, current.Schema.Name, reference.Name, reference.Schema.Name)
 	}
-	return classify(reference, current, o)
-}
-
-// classify asks whether a classifier can tell the two sets apart by what the model sees.
-func classify(reference, current *Set, o twosample.Options) (*twosample.Result, error) {
 	r, err := twosample.Classify(reference.features(), reference.sample(), current.sample(), o)
 	if err != nil {
-		return nil, fmt.Errorf("tell %s from %s: %w", current.Name, reference.Name, err)
+		return nil, fmt.Errorf("classify %s against %s: %w", current.Name, reference.Name, err)
 	}
 	return r, nil
 }
 
-// features are the names of the model's features.
+// features returns the names of the model's features.
 func (s *Set) features() []string {
 	var names []string
 	for _, c := range s.columns {
@@ -36,7 +31,7 @@ func (s *Set) features() []string {
 	return names
 }
 
-// sample is the model's features row by row.
+// sample returns the model's features, row by row.
 func (s *Set) sample() twosample.Sample {
 	sample := twosample.Sample{Days: s.days, X: make([]float64, 0, len(s.days)*len(s.features()))}
 	for i := range s.days {
@@ -49,10 +44,11 @@ func (s *Set) sample() twosample.Sample {
 	return sample
 }
 
-// told is how many of the inputs that a classifier leans on are told.
-const told = 4
+// maxLeans is the number of inputs that Apart names.
+const maxLeans = 4
 
-// Apart says in a line whether the classifier can tell the sets apart, and by what; empty when it was not asked.
+// Apart returns the result of the classifier in one line: can it separate the sets, and by which inputs? It is empty if
+// no classifier was used.
 func (r *Report) Apart() string {
 	c := r.Classifier
 	if c == nil {
@@ -62,7 +58,7 @@ func (r *Report) Apart() string {
 		return fmt.Sprintf("%s: %s", c.Verdict, c.Reason)
 	}
 	var leans []string
-	for _, w := range c.LeansOn[:min(told, len(c.LeansOn))] {
+	for _, w := range c.LeansOn[:min(maxLeans, len(c.LeansOn))] {
 		leans = append(leans, fmt.Sprintf("%s %.0f %%", w.Input, 100*w.Share))
 	}
 	return fmt.Sprintf("%s: AUC %.3f between reference and current, p %.3f of %d permutations of the days; it leans on %s",

@@ -15,19 +15,20 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
 )
 
-// Schema names the kind of evidence of psi_compare.json.
+// Schema is the evidence schema of psi_compare.json.
 const Schema = "greenlight/psi_compare/v1"
 
-// rollingDays is the length of the windows of the history.
+// rollingDays is the length of a window of the history, in days.
 const rollingDays = 7
 
-// Report is the body of psi_compare.json. Its history is of windows of 7 days that end with each day of the current data.
+// Report is the body of psi_compare.json. Its history has a window of 7 days for each day of the current data on which
+// such a window ends.
 type Report struct {
 	FeatureSchema string `json:"feature_schema"`
 	Reference     Side   `json:"reference"`
 	Current       Side   `json:"current"`
-	// Classifier is what a classifier makes of the features together, which the indices look at one by one; null when it
-	// was not asked, or there are no rows.
+	// Classifier tests the features jointly, where the PSI tests them one by one. It is null if no classifier was used or
+	// there are no rows.
 	Classifier *twosample.Result `json:"classifier"`
 	driftview.Report
 }
@@ -35,11 +36,11 @@ type Report struct {
 // Options of [Compare].
 type Options struct {
 	Limits drift.Limits
-	// Classifier is not asked with 0 permutations.
+	// Classifier is not used with 0 permutations.
 	Classifier twosample.Options
 }
 
-// DefaultOptions judge as ml-engine does, and ask the classifier.
+// DefaultOptions returns the limits of ml-engine, with the classifier.
 func DefaultOptions() Options {
 	return Options{Limits: drift.DefaultLimits(), Classifier: twosample.DefaultOptions()}
 }
@@ -49,18 +50,18 @@ type Side struct {
 	Name    string   `json:"name"`
 	Symbols []string `json:"symbols"`
 	Rows    int      `json:"rows"`
-	// LeftOut is how many rows or minutes the whole set has in which no model could score.
+	// LeftOut is the number of skipped rows or minutes, which no model could score.
 	LeftOut int `json:"left_out"`
-	// Untimely is how many rows of a log were left out for a time that cannot be.
+	// Untimely is the number of rows of a log that were skipped because their time is impossible.
 	Untimely int `json:"untimely,omitempty"`
-	// Sources counts the rows of the whole log by where they came from: "live", "replay", "simulated", or "unknown" when they
-	// do not name it. It is absent for market data.
+	// Sources counts the rows of the whole log by source: "live", "replay", "simulated", or "unknown" if the row names none.
+	// It is absent for market data.
 	Sources featurelog.Sources `json:"sources,omitempty"`
 	Days    int                `json:"days"`
 	// First and Last are UTC days; empty without rows.
 	First string `json:"first"`
 	Last  string `json:"last"`
-	// Quality is that of the market data; null for a feature log. An index of bad data says nothing, whatever it is.
+	// Quality is the quality of the market data; null for a feature log. The PSI of bad data means nothing.
 	Quality *experiment.DataQuality `json:"data_quality"`
 }
 
@@ -76,12 +77,12 @@ func side(s *Set) Side {
 	return d
 }
 
-// Compare measures the drift from the reference to the current data, which are of one schema. What there is too little of is
-// INCONCLUSIVE and no error.
+// Compare measures the drift from the reference to the current data. Both must have the same schema. Too little data is
+// INCONCLUSIVE and not an error.
 func Compare(reference, current *Set, o Options) (*Report, error) {
 	limits := o.Limits
 	if reference.Schema.Name != current.Schema.Name {
-		return nil, fmt.Errorf("the reference is of schema %s, the current data of %s: they have no features in common to compare", reference.Schema.Name, current.Schema.Name)
+		return nil, fmt.Errorf("the reference has schema %s, but the current data has %s: compare data of one schema", reference.Schema.Name, current.Schema.Name)
 	}
 	r := &Report{FeatureSchema: reference.Schema.Name, Reference: side(reference), Current: side(current)}
 	if reference.Rows() == 0 {
@@ -123,12 +124,13 @@ func Compare(reference, current *Set, o Options) (*Report, error) {
 		}
 	}
 	if o.Classifier.Permutations > 0 {
-		r.Classifier, err = classify(reference, current, o.Classifier)
+		r.Classifier, err = Classify(reference, current, o.Classifier)
 	}
 	return r, err
 }
 
-// DataVerdict is the worst verdict on the quality of the two sets, PASS where that is not known of either, with the reasons.
+// DataVerdict returns the worst verdict on the quality of the two sets, with its reasons. It is PASS if neither quality is
+// known.
 func (r *Report) DataVerdict() (v gate.Verdict, reasons []string) {
 	v = gate.Pass
 	for _, side := range []struct {
@@ -148,7 +150,7 @@ func (r *Report) DataVerdict() (v gate.Verdict, reasons []string) {
 	return v, reasons
 }
 
-// Rolling is the history in a line; empty when it is no more than the whole.
+// Rolling returns the history in one line. It is empty if the history has fewer than two windows.
 func (r *Report) Rolling() string {
 	if len(r.History) < 2 {
 		return ""
@@ -177,7 +179,7 @@ func tooFew(rows int, l drift.Limits, of string) string {
 	return fmt.Sprintf("%d rows %s, %d needed: features take a day to warm up", rows, of, l.MinRows)
 }
 
-// window is the days of a set.
+// window returns the window that covers the days of a set.
 func window(s *Set) driftview.Window {
 	days := s.Days()
 	if len(days) == 0 {
@@ -187,16 +189,16 @@ func window(s *Set) driftview.Window {
 	return driftview.Window{Hours: 24 * (end - first), Start: dayTime(first), End: dayTime(end)}
 }
 
-// count counts the rows of each day by the bins of the profile. Raw inputs that the set does not have count nowhere.
+// count counts the rows of each day in the bins of the profile. It skips raw inputs that the set does not have.
 func count(p *drift.Profile, s *Set) (map[int]*drift.Counts, error) {
 	var columns [][]float64
 	for i, f := range p.Features {
 		at := slices.IndexFunc(s.columns, func(c drift.Column) bool { return c.Name == f.Name })
 		if at < 0 && i >= p.Scored() {
-			break // a set has all raw inputs or none
+			break // a set has either all raw inputs or none
 		}
 		if at < 0 {
-			return nil, fmt.Errorf("%s has no %s, which the reference has", s.Name, f.Name)
+			return nil, fmt.Errorf("%s has no %s, but the reference has", s.Name, f.Name)
 		}
 		columns = append(columns, s.columns[at].Values)
 	}
@@ -214,7 +216,7 @@ func count(p *drift.Profile, s *Set) (map[int]*drift.Counts, error) {
 	return daily, nil
 }
 
-// rolling is the index of the days up to and with the last one; nil without rows.
+// rolling measures the drift of the window that ends with the day last. It returns nil if the window has no rows.
 func rolling(p *drift.Profile, daily map[int]*drift.Counts, nulls *drift.Nulls, last int, limits drift.Limits) (*driftview.Point, error) {
 	c := drift.NewCounts(p)
 	for day := last - rollingDays + 1; day <= last; day++ {

@@ -11,7 +11,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 )
 
-// TestCompare holds the indices against the definition, counted by hand on the feature that is continuous.
+// TestCompare checks the PSI values against a direct computation from the definition.
 func TestCompare(t *testing.T) {
 	reference, current := whole(t).Split(10)
 	r := compare(t, reference, current)
@@ -36,7 +36,7 @@ func TestCompare(t *testing.T) {
 	}
 }
 
-// bruteForce is the index of values of which none has 5 % of the mass.
+// bruteForce computes the PSI of values of which none has 5 % of the mass.
 func bruteForce(reference, current []float64) float64 {
 	sorted := slices.Sorted(slices.Values(reference))
 	var edges []float64
@@ -64,7 +64,7 @@ func bruteForce(reference, current []float64) float64 {
 	return psi
 }
 
-// TestRolling compares each week with the reference by itself.
+// TestRolling compares each window with a separate comparison of its days.
 func TestRolling(t *testing.T) {
 	reference, current := whole(t).Split(10)
 	r := compare(t, reference, current)
@@ -83,12 +83,12 @@ func TestRolling(t *testing.T) {
 			}
 		}
 		if alone.Rolling() != "" {
-			t.Errorf("a lone week tells of weeks: %q", alone.Rolling())
+			t.Errorf("a single week has a rolling line: %q", alone.Rolling())
 		}
 	}
 }
 
-// TestWeekends leaves whole weeks without rows out of the history.
+// TestWeekends: windows without rows are not in the history.
 func TestWeekends(t *testing.T) {
 	reference, current := whole(t).Split(4)
 	days := current.Days()
@@ -99,11 +99,11 @@ func TestWeekends(t *testing.T) {
 		ends = append(ends, int(p.End.Unix()/86400)-days[0])
 	}
 	if want := []int{7, 8, 13, 14, 15}; !slices.Equal(ends, want) {
-		t.Errorf("weeks that end after %v days, want %v: those between have no row", ends, want)
+		t.Errorf("windows end after %v days, want %v: those between have no rows", ends, want)
 	}
 }
 
-// A log has no raw inputs: on either side that leaves the model's features.
+// A log has no raw inputs, so a comparison with one covers only the model's features.
 func TestMixed(t *testing.T) {
 	market := whole(t)
 	log, err := FromLog(logged(t, "GBP/USD", "v1.8.1"), "", market.Schema, nil)
@@ -162,10 +162,10 @@ func TestOtherSchema(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Compare(plain, s, DefaultOptions()); err == nil || !strings.Contains(err.Error(), "the reference is of schema v1.8, the current data of v1.8.1") {
+	if _, err := Compare(plain, s, DefaultOptions()); err == nil || !strings.Contains(err.Error(), "the reference has schema v1.8, but the current data has v1.8.1") {
 		t.Errorf("got %v, want both schemas", err)
 	}
-	// A reference with a score needs one on the other side.
+	// If the reference has a score, the current data needs one too.
 	scored, err := FromMarket(data(t), s.Schema, half{})
 	if err != nil {
 		t.Fatal(err)
@@ -175,7 +175,7 @@ func TestOtherSchema(t *testing.T) {
 	}
 }
 
-// The classifier sees what the model sees, and no more: a price that moved on its own tells nothing.
+// The classifier uses only the model's features, so a price that moved alone does not matter.
 func TestClassifier(t *testing.T) {
 	reference, current := whole(t).Split(10)
 	o := DefaultOptions()
@@ -194,9 +194,9 @@ func TestClassifier(t *testing.T) {
 		}
 	}
 	if got := r.Apart(); !strings.Contains(got, string(c.Verdict)+": AUC 0.") || !strings.Contains(got, fmt.Sprintf("of %d permutations", c.Permutations)) || !strings.Contains(got, "it leans on "+c.LeansOn[0].Input) {
-		t.Errorf("told %q", got)
+		t.Errorf("got %q", got)
 	}
-	// A copy that is moved as a whole is told by what was moved.
+	// The classifier names the feature that was shifted.
 	moved := *current
 	moved.columns = slices.Clone(current.columns)
 	values := slices.Clone(moved.columns[3].Values)
@@ -213,6 +213,6 @@ func TestClassifier(t *testing.T) {
 		t.Errorf("short: %q, %v", r.Apart(), err)
 	}
 	if r = compare(t, reference, current); r.Classifier != nil || r.Apart() != "" {
-		t.Errorf("a classifier that was not asked says %q", r.Apart())
+		t.Errorf("without a classifier the line is %q", r.Apart())
 	}
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
 )
 
-// simulated is a market of 20 days, made once: it must not be changed.
+// simulated is a market of 20 days, built once. It must not be changed.
 var simulated = sync.OnceValues(func() (*experiment.Data, error) {
 	return experiment.Simulate(market.SimulateOptions{Seed: 3, Days: 20})
 })
@@ -36,7 +36,7 @@ func schema(t *testing.T, name string) *feature.Schema {
 	return s
 }
 
-// whole is the rows of the simulated market: 19 days, as the first is warm-up.
+// whole returns the rows of the simulated market: 19 days, because the first is warm-up.
 func whole(t *testing.T) *Set {
 	t.Helper()
 	s, err := FromMarket(data(t), schema(t, "v1.8.1"), nil)
@@ -46,7 +46,7 @@ func whole(t *testing.T) *Set {
 	return s
 }
 
-// compare compares without the classifier.
+// compare compares two sets without the classifier.
 func compare(t *testing.T, reference, current *Set) *Report {
 	t.Helper()
 	o := DefaultOptions()
@@ -58,8 +58,8 @@ func compare(t *testing.T, reference, current *Set) *Report {
 	return r
 }
 
-// logged is a feature log of the simulated market: every minute is a request, which names no time of the market when it
-// is odd. Minutes in which features are not defined are there, without features.
+// logged writes a feature log of the simulated market with a request per minute. Requests of odd minutes have no event
+// time. Minutes with undefined features are logged without features.
 func logged(t *testing.T, symbol string, schemas ...string) string {
 	t.Helper()
 	dir := t.TempDir()

@@ -16,13 +16,13 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/model"
 )
 
-// simulatedSymbol is the instrument of greenlight simulate and of every run without --data. Rows that name no source are
-// known by it.
+// simulatedSymbol is the instrument of greenlight simulate and of every run without --data. It identifies simulated rows
+// that name no source.
 const simulatedSymbol = "SIM-PERP"
 
-// SchemaError is a log that has no row of the features that are asked for.
+// SchemaError means that a log has no rows of the wanted schema.
 type SchemaError struct {
-	// Dir is the log, Want the schema, Has those that the log has.
+	// Dir is the log, Want the wanted schema, Has the schemas of the log.
 	Dir, Want string
 	Has       []string
 }
@@ -32,23 +32,22 @@ func (e *SchemaError) Error() string {
 	return fmt.Sprintf("%s has no rows of schema %s: it has %s", e.Dir, e.Want, strings.Join(e.Has, ", "))
 }
 
-// IsLog reports whether the path is the folder of a feature log.
+// IsLog reports whether the path is a feature log.
 func IsLog(path string) bool {
 	days, err := fs.Glob(os.DirFS(path), "date=*")
 	return err == nil && len(days) > 0
 }
 
-// always is the end of all time that a log can be of.
-var always = time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC)
+// endOfTime is after every day of any log.
+var endOfTime = time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC)
 
-// FromLog is the rows of a feature log that have features of the schema, as they were logged; symbol may be empty for all.
-// Rows whose times cannot be are left out and counted. It fails with [*SchemaError] when it has rows of other schemas
-// alone.
+// FromLog returns the rows of a feature log with features of the schema. symbol may be empty for all symbols. Rows with an
+// impossible time are skipped and counted. The error is a [*SchemaError] if all rows have other schemas.
 func FromLog(dir, symbol string, schema *feature.Schema, scorer model.Scorer) (*Set, error) {
-	return FromLogBetween(dir, symbol, schema, scorer, time.Time{}, always)
+	return FromLogBetween(dir, symbol, schema, scorer, time.Time{}, endOfTime)
 }
 
-// FromLogBetween is as [FromLog], of the rows that arrived in [from, to), which are UTC midnights.
+// FromLogBetween is like [FromLog] for rows that arrived in [from, to). Both must be UTC midnights.
 func FromLogBetween(dir, symbol string, schema *feature.Schema, scorer model.Scorer, from, to time.Time) (*Set, error) {
 	s := newSet(schema, scorer, false)
 	s.Name, s.Sources = filepath.Base(filepath.Clean(dir)), featurelog.Sources{}
@@ -67,7 +66,7 @@ func FromLogBetween(dir, symbol string, schema *feature.Schema, scorer model.Sco
 			continue
 		}
 		if row.Schema.Hash != schema.Hash() {
-			return nil, fmt.Errorf("%s: schema %s has the hash %.12s in the log, but %.12s here: a feature has changed its meaning",
+			return nil, fmt.Errorf("%s: schema %s has hash %.12s in the log, but %.12s in this program: a feature has changed its meaning",
 				dir, schema.Name, row.Schema.Hash, schema.Hash())
 		}
 		symbols[row.Symbol] = true
@@ -95,10 +94,10 @@ func FromLogBetween(dir, symbol string, schema *feature.Schema, scorer model.Sco
 	return s, err
 }
 
-// dayOf is the UTC day that a row belongs to: what is so at midnight ends the old day, as in a market.
+// dayOf returns the UTC day that a row belongs to. A row at midnight belongs to the old day, as in market data.
 func dayOf(at time.Time) int { return int(at.Add(-time.Millisecond).Unix() / 86400) }
 
-// logFiles are the files of a log of the days in [from, to), with their digests.
+// logFiles returns the files of a log for the days in [from, to), with their digests.
 func logFiles(dir string, from, to time.Time) ([]evidence.Input, error) {
 	names, err := fs.Glob(os.DirFS(dir), "date=*/schema=*/part-*.parquet")
 	if err != nil {

@@ -11,15 +11,15 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
 )
 
-// TestMarkets is why the features of v1.8.1 are relative: from the training days to the week after them the price leaves
-// its range, and they do not. On BTC/USD of 2018 and BTC-PERP of 2022 the index stays below its threshold and below what
-// it reaches without drift. On FIL/USDT, where the tick is 3 basis points wide, the share of minutes without a change
-// moves with the price: v1.8.1 misses both, by little, and is a FAIL as it must be.
+// TestMarkets shows why the features of v1.8.1 are relative: in the week after training the price leaves its range, and
+// they do not. On BTC/USD of 2018 and BTC-PERP of 2022 the PSI stays below its threshold and below its null quantile. On
+// FIL/USDT the tick is 3 basis points wide, so the share of unchanged minutes moves with the price. There v1.8.1 narrowly
+// exceeds both, and FAIL is the right verdict.
 func TestMarkets(t *testing.T) {
 	dir := need.Data(t)
 	sets := []struct {
 		path string
-		// reference is the days of the reference; BTC-PERP has only 31.
+		// reference is the number of reference days; BTC-PERP has only 31 days.
 		reference int
 		want      gate.Verdict
 	}{

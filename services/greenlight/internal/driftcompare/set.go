@@ -1,8 +1,9 @@
-// Package driftcompare measures the drift from one set of rows to another without a service: market data, what an executor
-// logged, or the two parts of one of them.
+// Package driftcompare measures the drift from one set of rows to another without a service. A set is market data, a
+// feature log of an executor, or part of either.
 package driftcompare
 
 import (
+	"fmt"
 	"math"
 	"slices"
 	"time"
@@ -24,23 +25,23 @@ type Set struct {
 	Source  evidence.Source
 	// Inputs are the files that it was read from.
 	Inputs []evidence.Input
-	// Left is how many rows or minutes were left out, because the model could not have scored them.
+	// Left is the number of skipped rows or minutes, which the model could not score.
 	Left int
-	// Untimely is how many rows of a log were left out for a time that cannot be, Sources what the others say of theirs. Both
-	// are zero for market data.
+	// Untimely is the number of rows of a log that were skipped because their time is impossible. Sources counts the other
+	// rows by source. Both are zero for market data.
 	Untimely int
 	Sources  featurelog.Sources
-	// Quality is that of the market data that it was made of, before it was cut; nil for a feature log.
+	// Quality is the quality of the whole market data; nil for a feature log.
 	Quality *experiment.DataQuality
 
-	// columns are the features of the schema but bias, the score if there is a model, the raw inputs if they are known.
+	// columns are the features of the schema without the bias, the score if there is a model, and the raw inputs if known.
 	columns []drift.Column
 	scorer  model.Scorer
-	// days are one per row, in whole days since 1970-01-01.
+	// days has the day of each row, in days since 1970-01-01.
 	days []int
 }
 
-// newSet is a set without rows, with raw inputs or without; scorer may be nil.
+// newSet returns a set without rows, with or without raw inputs. scorer may be nil.
 func newSet(schema *feature.Schema, scorer model.Scorer, raw bool) *Set {
 	s := &Set{Schema: schema, scorer: scorer}
 	weights := model.Importance(scorer, schema)
@@ -60,8 +61,8 @@ func newSet(schema *feature.Schema, scorer model.Scorer, raw bool) *Set {
 	return s
 }
 
-// add takes a vector of the schema, and raw inputs by name where the set has them. One that the model could not score is
-// left out.
+// add adds a vector of the schema, and raw inputs by name if the set has them. It skips a vector that the model could not
+// score.
 func (s *Set) add(day int, x []float64, input func(name string) float64) {
 	for _, v := range x {
 		if math.IsNaN(v) {
@@ -85,13 +86,13 @@ func (s *Set) add(day int, x []float64, input func(name string) float64) {
 	}
 }
 
-// Rows is the number of rows.
+// Rows returns the number of rows.
 func (s *Set) Rows() int { return len(s.days) }
 
-// Days are the UTC days that have rows, ascending.
+// Days returns the UTC days with rows, ascending.
 func (s *Set) Days() []int { return slices.Compact(slices.Sorted(slices.Values(s.days))) }
 
-// part is the rows of the days that keep says.
+// part returns the rows of the days for which keep returns true.
 func (s *Set) part(keep func(day int) bool) *Set {
 	p := *s
 	p.columns, p.days = make([]drift.Column, len(s.columns)), nil
@@ -110,7 +111,7 @@ func (s *Set) part(keep func(day int) bool) *Set {
 	return &p
 }
 
-// Split cuts a set in time: the first so many of its days, and the rest.
+// Split cuts a set in time: its first days, and the rest.
 func (s *Set) Split(days int) (first, rest *Set) {
 	cut := math.MaxInt
 	if all := s.Days(); days < len(all) {
@@ -120,11 +121,11 @@ func (s *Set) Split(days int) (first, rest *Set) {
 	return first, rest
 }
 
-// dayTime is the midnight with which a day begins.
+// dayTime returns the midnight at which a day begins.
 func dayTime(day int) time.Time { return time.Unix(int64(day)*86400, 0).UTC() }
 
-// Source is what evidence of both sets must say of them: what is simulated in one of them, is; it is
-// live when all that was logged last is.
+// Source returns the source that evidence of both sets must name: simulated if either set is, and otherwise that of the
+// current set.
 func Source(reference, current *Set) evidence.Source {
 	if reference.Source == evidence.Simulated {
 		return evidence.Simulated
@@ -132,7 +133,7 @@ func Source(reference, current *Set) evidence.Source {
 	return current.Source
 }
 
-// Inputs are the files of both sets, each once.
+// Inputs returns the files of both sets without duplicates.
 func Inputs(reference, current *Set) []evidence.Input {
 	inputs := slices.Clone(reference.Inputs)
 	for _, in := range current.Inputs {
@@ -141,4 +142,22 @@ func Inputs(reference, current *Set) []evidence.Input {
 		}
 	}
 	return inputs
+}
+
+// FromMarket returns the minutes of market data that a model of the schema can score, with the raw inputs. scorer, which
+// may be nil, adds the score. The first day only warms up the features, and has no rows.
+func FromMarket(data *experiment.Data, schema *feature.Schema, scorer model.Scorer) (*Set, error) {
+	frame, err := feature.Compute(data.Bars)
+	if err != nil {
+		return nil, fmt.Errorf("features of %s: %w", data.Name, err)
+	}
+	s := newSet(schema, scorer, true)
+	s.Name, s.Symbols, s.Source, s.Inputs = data.Name, []string{data.Symbol}, data.Source(), data.Inputs()
+	s.Quality = experiment.NewDataQuality(data.Quality)
+	x := make([]float64, schema.Len())
+	for i := range frame.Len() {
+		frame.Row(i, schema, x)
+		s.add(frame.Day(i), x, func(name string) float64 { return frame.Column(name)[i] })
+	}
+	return s, nil
 }

@@ -23,7 +23,7 @@ func names(s *Set) []string {
 	return out
 }
 
-// half scores a vector without looking at more than its constant.
+// half scores a vector by its constant alone.
 type half struct{}
 
 func (half) Score(x []float64) float64 { return x[0] / 2 }
@@ -46,7 +46,7 @@ func TestFromMarket(t *testing.T) {
 		t.Errorf("%d rows of %d days and %d left of %d minutes, %s, inputs %v: want 19 days, the first being warm-up",
 			s.Rows(), len(s.Days()), s.Left, frame.Len(), s.Source, s.Inputs)
 	}
-	// The rows are the last minutes of the frame: these data have no hole.
+	// The rows are the last minutes of the frame, because the data has no hole.
 	for _, c := range s.columns {
 		for i, v := range c.Values {
 			want := 0.5
@@ -58,7 +58,7 @@ func TestFromMarket(t *testing.T) {
 			}
 		}
 	}
-	// The schema that has the price itself has no raw inputs beside it.
+	// A schema with the price among its features needs no further raw inputs.
 	if s, err = FromMarket(d, schema(t, "v1.8"), nil); err != nil || !slices.Equal(names(s), []string{"mid", "spread_bp", "vol1m", "rsi14", "mid_logret_1m"}) {
 		t.Errorf("columns %v, %v", names(s), err)
 	}
@@ -81,7 +81,7 @@ func TestSplit(t *testing.T) {
 	}
 }
 
-// TestFromLog reads back the features that a market has, day by day.
+// TestFromLog reads back the features of a market, day by day.
 func TestFromLog(t *testing.T) {
 	dir := logged(t, "GBP/USD", "v1.8.1", "v1.8")
 	s, err := FromLog(dir, "", schema(t, "v1.8.1"), nil)
@@ -98,14 +98,14 @@ func TestFromLog(t *testing.T) {
 		}
 	}
 	if !IsLog(dir) || IsLog(t.TempDir()) || IsLog("set_test.go") {
-		t.Error("a log is not told from another folder or file")
+		t.Error("IsLog confuses a log with another folder or file")
 	}
 	if s, err = FromLog(logged(t, simulatedSymbol, "v1.8.1"), simulatedSymbol, schema(t, "v1.8.1"), nil); err != nil || s.Source != evidence.Simulated {
 		t.Errorf("the simulator's log is %s, %v", s.Source, err)
 	}
 }
 
-// Rows whose times cannot be are left out and counted, and a log is called live only when every row is.
+// Rows with an impossible time are skipped and counted, and a log is live only if every row is.
 func TestLogTimesAndSources(t *testing.T) {
 	f := schema(t, "v1.8.1")
 	layout, err := featurelog.NewSchema(f)
@@ -117,13 +117,13 @@ func TestLogTimesAndSources(t *testing.T) {
 		name     string
 		sources  []string
 		want     evidence.Source
-		says     string
+		counted  string
 		untimely int
 	}{
 		{"live", []string{"live", "live"}, evidence.Live, "live", 0},
 		{"older rows", []string{"", ""}, evidence.Replay, "unknown", 0},
 		{"a replay among live ones", []string{"live", "replay"}, evidence.Replay, "mixed (1 live, 1 replay)", 0},
-		{"times that cannot be", []string{"live", "9999", "1800", "live"}, evidence.Live, "live", 2},
+		{"impossible times", []string{"live", "9999", "1800", "live"}, evidence.Live, "live", 2},
 	} {
 		dir := t.TempDir()
 		l, err := featurelog.Open(featurelog.Options{Dir: dir})
@@ -144,7 +144,7 @@ func TestLogTimesAndSources(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if s.Source != tt.want || s.Sources.String() != tt.says || s.Untimely != tt.untimely || s.Rows() != len(tt.sources)-tt.untimely || len(s.Days()) != 1 {
+		if s.Source != tt.want || s.Sources.String() != tt.counted || s.Untimely != tt.untimely || s.Rows() != len(tt.sources)-tt.untimely || len(s.Days()) != 1 {
 			t.Errorf("%s: %s, %q, %d untimely, %d rows of %d days", tt.name, s.Source, s.Sources, s.Untimely, s.Rows(), len(s.Days()))
 		}
 	}
@@ -158,7 +158,7 @@ func TestLogRefused(t *testing.T) {
 		t.Errorf("got %v, want a *SchemaError", err)
 	}
 	if _, err = FromLog(dir, "EUR/USD", schema(t, "v1.8"), nil); err == nil || !strings.HasSuffix(err.Error(), ` has no symbol "EUR/USD": it has GBP/USD`) {
-		t.Errorf("got %v, want the symbols that there are", err)
+		t.Errorf("got %v, want the symbols of the log", err)
 	}
 	renamed, err := feature.NewSchema("v1.8", "mid", "rsi14")
 	if err != nil {

@@ -8,11 +8,11 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/drift"
 )
 
-// eighths are bars of growing height.
+// eighths are bars of increasing height.
 var eighths = []rune("▁▂▃▄▅▆▇█")
 
-// bars is the lines below a feature: the shares of reference and current rows in its bins. Bins that are empty in both are
-// left out.
+// bars returns the lines below a feature: the shares of reference and current rows in its bins. It skips bins that are
+// empty on both sides.
 func bars(bins []drift.BinReading, how Bins) string {
 	highest := 0.0
 	var seen []drift.BinReading
@@ -41,7 +41,8 @@ func bars(bins []drift.BinReading, how Bins) string {
 	return out.String()
 }
 
-// block is a bar of a share, where the highest is full. What is there at all is seen; a dot is nothing.
+// block returns the bar of a share. The highest share gets the full bar, a nonzero share at least the lowest, and zero
+// gets a dot.
 func block(share, highest float64) string {
 	if share == 0 {
 		return "·"

@@ -14,12 +14,12 @@ import (
 
 // Figure is a drawing of a report.
 type Figure struct {
-	// Name is its file in the evidence folder, for example "psi_mid.svg".
+	// Name is the file name in the evidence folder, for example "psi_mid.svg".
 	Name string
 	SVG  []byte
 }
 
-// Title is what stands above the figures of what was measured.
+// Title returns the title of the figures of a measurement.
 func (r *Report) Title(of string, source evidence.Source) string {
 	if !r.Window.End.IsZero() {
 		of = fmt.Sprintf("%s, %s to %s", of, r.Window.Start.Format(time.DateOnly), r.Window.End.Add(-1).Format(time.DateOnly))
@@ -30,8 +30,8 @@ func (r *Report) Title(of string, source evidence.Source) string {
 	return of
 }
 
-// Figures draws the report: every feature's bins, all indices beside their noise, and their history. Names begin with
-// the folder, which may be empty. Without an index there is nothing to draw.
+// Figures draws the report: the bins of every feature, all PSI values with their noise, and their history. Names begin
+// with the folder, which may be empty. A report without a PSI has no figures.
 func (r *Report) Figures(folder, title string) ([]Figure, error) {
 	if r.Overall == nil {
 		return nil, nil
@@ -56,7 +56,7 @@ func (r *Report) Figures(folder, title string) ([]Figure, error) {
 	return figures, errors.Join(errs...)
 }
 
-// drawHistory draws the points, with a line per feature that the report has.
+// drawHistory draws the points of the history, with a line per feature of the report.
 func (r *Report) drawHistory(w io.Writer, title string) error {
 	var t plots.PSITimes
 	for _, f := range r.Features {

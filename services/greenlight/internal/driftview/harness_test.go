@@ -12,9 +12,9 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/drift"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "rewrite the golden files")
 
-// golden compares with a file of testdata.
+// golden compares got with a file in testdata.
 func golden(t *testing.T, name, got string) {
 	t.Helper()
 	path := filepath.Join("testdata", name)
@@ -34,8 +34,8 @@ func golden(t *testing.T, name, got string) {
 
 const perDay = 100
 
-// sample is so many days of rows of two features, the score and the price: normal, moved by a number each. The last of
-// them, the price, has steps.
+// sample returns rows of two features, the score and the price over the given days. Values are normal, with a shift per
+// column. The price has steps.
 func sample(seed uint64, days int, moved [4]float64) (columns []drift.Column, of []int) {
 	rng := rand.New(rand.NewPCG(seed, 0))
 	columns = []drift.Column{
@@ -54,7 +54,7 @@ func sample(seed uint64, days int, moved [4]float64) (columns []drift.Column, of
 	return columns, of
 }
 
-// snapshot is of so many days, moved so far, with raw inputs or without.
+// snapshot returns a snapshot of shifted rows over the given days, with or without raw inputs.
 func snapshot(t *testing.T, days int, raw bool, moved [4]float64) *drift.Snapshot {
 	t.Helper()
 	columns, of := sample(1, 28, [4]float64{})
@@ -81,7 +81,7 @@ func snapshot(t *testing.T, days int, raw bool, moved [4]float64) *drift.Snapsho
 	return s
 }
 
-// report is the same with a window and a history.
+// report returns the report of a snapshot, with a window and a history.
 func report(t *testing.T, days int, raw bool, moved [4]float64) *Report {
 	t.Helper()
 	end := time.Date(2026, 9, 1, 12, 0, 0, 0, time.UTC)

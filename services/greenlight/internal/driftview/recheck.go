@@ -8,11 +8,11 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 )
 
-// roundingError is how far two sums of the same figures may be apart, relative to them.
+// roundingError is the allowed relative difference between two sums of the same figures.
 const roundingError = 1e-9
 
-// Recheck says what of the report does not follow from its own bins, noise, rows and days: an index, how it reads, a
-// verdict. The noise itself is drawn from the reference, which is with the model and not in the report.
+// Recheck returns everything in the report that does not follow from its bins, noise, rows and days: a PSI, its status, or
+// a verdict. It cannot check the noise, which is drawn from the reference in the model's artifact.
 func (r *Report) Recheck() []string {
 	var found []string
 	add := func(wrong bool, format string, args ...any) {
@@ -22,7 +22,7 @@ func (r *Report) Recheck() []string {
 	}
 	limits := drift.DefaultLimits()
 	if r.Overall == nil {
-		add(r.Verdict != gate.Inconclusive, "it says %s without an index", r.Verdict)
+		add(r.Verdict != gate.Inconclusive, "the verdict is %s without a PSI", r.Verdict)
 		return found
 	}
 	s := r.Snapshot
@@ -32,45 +32,45 @@ func (r *Report) Recheck() []string {
 		reference, current := make([]float64, len(f.Bins)), make([]float64, len(f.Bins))
 		for i, b := range f.Bins {
 			reference[i], current[i] = b.Reference, b.Current
-			add(!agree(b.PSI, drift.PSI(reference[i:i+1], current[i:i+1])), "%s: bin %s says that it adds %v", f.Feature, b.Bin, b.PSI)
+			add(!agree(b.PSI, drift.PSI(reference[i:i+1], current[i:i+1])), "%s: the PSI of bin %s is not %v", f.Feature, b.Bin, b.PSI)
 		}
-		add(!agree(f.PSI, drift.PSI(reference, current)), "%s: the index is %v, and %v by its bins", f.Feature, f.PSI, drift.PSI(reference, current))
+		add(!agree(f.PSI, drift.PSI(reference, current)), "%s: the PSI is %v, but its bins give %v", f.Feature, f.PSI, drift.PSI(reference, current))
 		found = append(found, recheck(&s, f.Feature, f.Reading, f.Days, limits.Feature, limits)...)
 		if f.Role == drift.ModelFeature {
 			sum, n = sum+f.PSI, n+1
 			weighted += f.Weight * f.PSI
 		}
 	}
-	add(n > 0 && !agree(s.Overall.PSI, sum/float64(n)), "the overall index is %v, and the mean over its features %v", s.Overall.PSI, sum/float64(n))
+	add(n > 0 && !agree(s.Overall.PSI, sum/float64(n)), "the overall PSI is %v, but the mean over the features is %v", s.Overall.PSI, sum/float64(n))
 	found = append(found, recheck(&s, "overall", s.Overall, s.Days, limits.Overall, limits)...)
 	if w := s.Weighted; w != nil {
-		add(!agree(w.PSI, weighted), "the weighted index is %v, and the mean by the weights of its features %v", w.PSI, weighted)
+		add(!agree(w.PSI, weighted), "the weighted PSI is %v, but the weighted mean over the features is %v", w.PSI, weighted)
 		found = append(found, recheck(&s, "overall, weighted", *w, s.Days, limits.Overall, limits)...)
 	}
 	if again := New(&s, r.Window, limits); len(found) == 0 {
-		add(again.Verdict != r.Verdict, "it says %s, and by its indices it is %s: %s", r.Verdict, again.Verdict, again.Reason)
+		add(again.Verdict != r.Verdict, "the verdict is %s, but the PSI values give %s: %s", r.Verdict, again.Verdict, again.Reason)
 	}
 	for _, p := range r.History {
 		if p.Q99 == nil || p.Verdict != gate.Pass && p.Verdict != gate.Fail {
 			continue
 		}
 		verdict, _ := drift.Judge(p.Overall, limits.Overall, *p.Q99)
-		add(verdict != p.Verdict, "the window to %s says %s, and by its index it is %s", p.End.Format("2006-01-02 15:04"), p.Verdict, verdict)
+		add(verdict != p.Verdict, "the window to %s is %s, but its PSI gives %s", p.End.Format("2006-01-02 15:04"), p.Verdict, verdict)
 	}
 	return found
 }
 
-// recheck says what of one index does not follow from its figures.
+// recheck returns everything in one reading that does not follow from its figures.
 func recheck(s *drift.Snapshot, name string, r drift.Reading, days int, threshold float64, l drift.Limits) (found []string) {
 	verdict, reason := s.Judge(r, days, l)
 	if verdict != r.Verdict {
-		found = append(found, fmt.Sprintf("%s says %s, and by its figures it is %s: %s", name, r.Verdict, verdict, reason))
+		found = append(found, fmt.Sprintf("%s is %s, but its figures give %s: %s", name, r.Verdict, verdict, reason))
 	}
 	if r.Threshold != threshold {
-		found = append(found, fmt.Sprintf("%s is judged by %v, and the threshold is %v", name, r.Threshold, threshold))
+		found = append(found, fmt.Sprintf("%s was judged by the threshold %v, not %v", name, r.Threshold, threshold))
 	}
 	if r.Status != drift.StatusOf(r.PSI) {
-		found = append(found, fmt.Sprintf("%s says %s, and an index of %v is %s", name, r.Status, r.PSI, drift.StatusOf(r.PSI)))
+		found = append(found, fmt.Sprintf("%s has the status %s, but a PSI of %v is %s", name, r.Status, r.PSI, drift.StatusOf(r.PSI)))
 	}
 	return found
 }

@@ -1,5 +1,5 @@
-// Package driftview is what people and files are told of drift: the body of the evidence, the table, the figures, and the
-// series that a watch writes.
+// Package driftview presents drift to people and files: the body of the evidence, the table, the figures, and the series
+// that a watch writes.
 package driftview
 
 import (
@@ -12,8 +12,8 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/text"
 )
 
-// Replicates of a null, and what they are drawn by: those of ml-engine, so that the same counts get the same verdict
-// wherever they are judged.
+// Replicates is the number of draws of a null distribution, Seed their random seed. ml-engine uses the same values, so that
+// the same counts get the same verdict everywhere.
 const (
 	Replicates = 1000
 	Seed       = 1
@@ -21,22 +21,22 @@ const (
 
 // Report is drift at one time: the body of psi_snapshot.json.
 type Report struct {
-	// Verdict is the worst of the overall index and of those of the model's features: what promotion asks for. The score
-	// and the raw inputs are watched and not judged. Reason says why it is not PASS; empty with PASS.
+	// Verdict is the worst verdict of the overall PSI and the model's features. A promotion needs it. The score and the raw
+	// inputs are watched but not judged. Reason is the reason if it is not PASS.
 	Verdict gate.Verdict `json:"verdict"`
 	Reason  string       `json:"reason"`
 	Window  Window       `json:"window"`
-	// Overall is null without rows: no data is not an index of 0.
+	// Overall is null without rows: no data is not a PSI of 0.
 	Overall *drift.Reading `json:"overall"`
-	// Snapshot's own Overall gives way to the one above.
+	// The Overall of Snapshot is hidden by the one above.
 	drift.Snapshot
-	// History are the indices of windows of 7 days that ended earlier, oldest first.
+	// History has earlier windows of 7 days, oldest first.
 	History []Point `json:"history"`
 
 	limits drift.Limits
 }
 
-// Window is the time that the present is of: from Start to End, exclusive, UTC. Both are zero, and absent, when that is
+// Window is the time of the current data, from Start to End, exclusive, UTC. Both are zero, and absent in JSON, if it is
 // not known.
 type Window struct {
 	Hours int       `json:"hours"`
@@ -46,22 +46,22 @@ type Window struct {
 
 // Point is drift in a window of 7 days.
 type Point struct {
-	// End is when the window ended, exclusive, UTC.
+	// End is the end of the window, exclusive, UTC.
 	End  time.Time `json:"window_end_time"`
 	Rows int       `json:"rows"`
-	// Partial says that the window began before there was anything to count, so that its index is of fewer days.
+	// Partial is true if the window began before the first row, so that its PSI covers fewer days.
 	Partial bool `json:"partial,omitempty"`
 	// Overall is the mean over the features of the model.
 	Overall float64 `json:"overall"`
-	// Q99 is what Overall reaches without drift once in a hundred times, Verdict what it means; nil and empty when that
-	// was not asked.
+	// Q99 is the 99 % quantile of Overall without drift, Verdict the resulting verdict. Both are absent if they were not
+	// computed.
 	Q99     *float64     `json:"null_q99,omitempty"`
 	Verdict gate.Verdict `json:"verdict,omitempty"`
-	// Features are the indices by name, of those that have rows.
+	// Features has the PSI by feature, for features with rows.
 	Features map[string]float64 `json:"features"`
 }
 
-// New is the report of a snapshot that was judged by the limits.
+// New returns the report of a snapshot that was judged by the limits.
 func New(s *drift.Snapshot, w Window, l drift.Limits) *Report {
 	r := &Report{Window: w, Overall: &s.Overall, Snapshot: *s, History: []Point{}, limits: l}
 	verdicts := []gate.Verdict{s.Overall.Verdict}
@@ -74,7 +74,7 @@ func New(s *drift.Snapshot, w Window, l drift.Limits) *Report {
 			continue
 		}
 		verdicts = append(verdicts, f.Verdict)
-		if f.Reason != "" && f.Reason != s.Overall.Reason { // too few rows are too few for all
+		if f.Reason != "" && f.Reason != s.Overall.Reason { // too few rows is the same reason for all features
 			reasons = append(reasons, f.Feature+": "+f.Reason)
 		}
 	}
@@ -82,8 +82,8 @@ func New(s *drift.Snapshot, w Window, l drift.Limits) *Report {
 	return r
 }
 
-// Empty is the report of a present without rows, against a profile, or against none when that has no rows either. It is
-// INCONCLUSIVE for the reason.
+// Empty returns the report of current data without rows. It is INCONCLUSIVE for the given reason. The profile may be nil
+// if the reference has no rows either.
 func Empty(p *drift.Profile, w Window, reason string) *Report {
 	r := &Report{
 		Verdict: gate.Inconclusive, Reason: reason, Window: w, History: []Point{},
@@ -98,7 +98,7 @@ func Empty(p *drift.Profile, w Window, reason string) *Report {
 	return r
 }
 
-// Line is the report in a line.
+// Line returns the report in one line.
 func (r *Report) Line() string {
 	if r.Overall == nil {
 		return fmt.Sprintf("no PSI: %s: %s", r.Reason, r.Verdict)
@@ -111,7 +111,7 @@ func (r *Report) Line() string {
 		r.Overall.PSI, r.Overall.Status, noise, text.Count(r.Rows, "row"), text.Count(r.Days, "day"), r.Overall.Verdict)
 }
 
-// PointOf is the point of a snapshot whose window ended then.
+// PointOf returns the point of a snapshot whose window ended at end.
 func PointOf(s *drift.Snapshot, end time.Time) Point {
 	p := Point{End: end, Rows: s.Rows, Overall: s.Overall.PSI, Verdict: s.Overall.Verdict, Features: make(map[string]float64, len(s.Features))}
 	if s.Overall.Noise != nil {

@@ -3,10 +3,12 @@ package driftview
 import (
 	"encoding/json"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/greenlight-ml/greenlight/pkg/drift"
+	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 )
 
@@ -16,7 +18,7 @@ func TestVerdict(t *testing.T) {
 		days  int
 		moved [4]float64
 		want  gate.Verdict
-		// mention and not are what the reason has, and has not.
+		// The reason contains mention and does not contain not.
 		mention, not string
 	}{
 		{"nothing moved", 7, [4]float64{}, gate.Pass, "", ":"},
@@ -24,7 +26,7 @@ func TestVerdict(t *testing.T) {
 		{"the score moved", 7, [4]float64{0, 0, 2, 0}, gate.Pass, "", ":"},
 		{"a feature moved", 7, [4]float64{0, 0.57, 0, 0}, gate.Fail, "rsi14_z: PSI", "overall"},
 		{"all moved", 7, [4]float64{2, 2, 2, 2}, gate.Fail, "overall: PSI", "mid"},
-		{"too few days, told once", 4, [4]float64{2, 2, 2, 2}, gate.Inconclusive, "overall: 400 rows, 500 needed", "rsi14_z"},
+		{"too few days, reported once", 4, [4]float64{2, 2, 2, 2}, gate.Inconclusive, "overall: 400 rows, 500 needed", "rsi14_z"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -83,7 +85,7 @@ func TestKeys(t *testing.T) {
 	}
 }
 
-// No rows are no index: null and not 0.
+// Without rows there is no PSI: it is null and not 0.
 func TestEmpty(t *testing.T) {
 	columns, of := sample(1, 28, [4]float64{})
 	p, err := drift.NewProfile(columns, of)
@@ -115,7 +117,7 @@ func TestEmpty(t *testing.T) {
 	}
 }
 
-// The weighted index is shown beside the mean and follows from the features, which a recheck verifies.
+// The table shows the weighted PSI, and a recheck verifies that it follows from the features.
 func TestWeighted(t *testing.T) {
 	columns, of := sample(1, 28, [4]float64{})
 	columns[0].Weight, columns[1].Weight = 0.2, 0.8
@@ -134,14 +136,74 @@ func TestWeighted(t *testing.T) {
 	}
 	r := New(s, Window{}, drift.DefaultLimits())
 	if found := r.Recheck(); len(found) > 0 || r.Weighted == nil || !(r.Weighted.PSI < r.Overall.PSI) {
-		t.Errorf("weighted %+v beside %v: %v", r.Weighted, r.Overall.PSI, found)
+		t.Errorf("weighted %+v, overall %v: %v", r.Weighted, r.Overall.PSI, found)
 	}
 	var table strings.Builder
 	if err := r.Table(&table, NoBins); err != nil || !regexp.MustCompile(`(?m)^overall +weighted +0\.\d+ `).MatchString(table.String()) {
-		t.Errorf("%v: no weighted index in\n%s", err, table.String())
+		t.Errorf("%v: no weighted PSI in\n%s", err, table.String())
 	}
 	r.Weighted.PSI /= 2
-	if found := strings.Join(r.Recheck(), "; "); !strings.Contains(found, "the weighted index is") {
-		t.Errorf("a changed index: found %q", found)
+	if found := strings.Join(r.Recheck(), "; "); !strings.Contains(found, "the weighted PSI is") {
+		t.Errorf("a changed PSI: found %q", found)
+	}
+}
+
+func TestStory(t *testing.T) {
+	tests := []struct {
+		name  string
+		days  int
+		raw   bool
+		moved [4]float64
+		want  []string
+	}{
+		{"no drift", 7, true, [4]float64{}, []string{"No drift"}},
+		{"drift of the market alone", 7, true, [4]float64{0, 0, 0, 3}, []string{"The market has moved, but the model's features have not", "raw mid (", "overall"}},
+		{"drift of the market and the model", 7, true, [4]float64{2, 0, 0, 3}, []string{"and the model's features with it", "mid (", "overall (", "vol1m_log_rel ("}},
+		{"drift of the score", 7, true, [4]float64{0, 0, 2, 0}, []string{"no longer sees what it was trained on: score ("}},
+		{"no raw inputs", 7, false, [4]float64{}, []string{"No drift", "without raw inputs"}},
+		{"drift of the model without raw inputs", 7, false, [4]float64{2, 0, 0, 3}, []string{"no longer sees what it was trained on: overall (", "without raw inputs"}},
+		{"too few days", 4, true, [4]float64{2, 2, 2, 2}, nil},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got := report(t, tt.days, tt.raw, tt.moved).Story()
+			if (got == "") != (tt.want == nil) {
+				t.Errorf("got %q", got)
+			}
+			for _, want := range tt.want {
+				if !strings.Contains(got, want) {
+					t.Errorf("got %q, want %q in it", got, want)
+				}
+			}
+		})
+	}
+}
+
+func TestFigures(t *testing.T) {
+	r := report(t, 7, true, [4]float64{})
+	figures, err := r.Figures("psi_compare/", r.Title("v1.8.1-rc1", evidence.Simulated))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, f := range figures {
+		names = append(names, strings.TrimSuffix(strings.TrimPrefix(f.Name, "psi_compare/psi_"), ".svg"))
+		if !strings.Contains(string(f.SVG), "v1.8.1-rc1, 2026-08-25 to 2026-09-01 (SIMULATED)") {
+			t.Errorf("%s lacks the title", f.Name)
+		}
+	}
+	if want := []string{"vol1m_log_rel", "rsi14_z", "score", "mid", "overview", "history"}; !slices.Equal(names, want) {
+		t.Errorf("got %v, want %v", names, want)
+	}
+	history := string(figures[len(figures)-1].SVG)
+	for _, want := range []string{"3 of them", "window not full yet", "PSI of the raw inputs"} {
+		if !strings.Contains(history, want) {
+			t.Errorf("no %q in the history", want)
+		}
+	}
+	// Without a history there is no figure for it, and without a window there is no time in the title.
+	r.History, r.Window = nil, Window{}
+	if figures, err = r.Figures("", r.Title("x", evidence.Live)); err != nil || len(figures) != 5 || !strings.Contains(string(figures[0].SVG), ">Drift of vol1m_log_rel: x<") {
+		t.Errorf("%d figures, %v", len(figures), err)
 	}
 }

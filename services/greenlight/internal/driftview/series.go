@@ -16,15 +16,15 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/durable"
 )
 
-// Series is a CSV file with a line per feature, and one for the overall index, for every sample of a watch. It goes on
-// where an earlier one ended.
+// Series is a CSV file of a watch. Every sample has a line per feature and one for the overall PSI. A new watch appends
+// to an existing file.
 type Series struct {
 	file *os.File
 }
 
 var columns = []string{"time", "window_end_time", "model_version", "feature", "role", "psi", "status", "null_q99", "p_value", "rows", "verdict"}
 
-// OpenSeries opens the file, or makes it with a line of headings. It fails when the file begins with other headings.
+// OpenSeries opens the file, or creates it with a line of headings. It returns an error if the file has other headings.
 func OpenSeries(path string) (*Series, error) {
 	f, err := durable.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o644)
 	if err != nil {
@@ -52,7 +52,7 @@ func (s *Series) begin() error {
 	return nil
 }
 
-// Add appends a sample, in one write, so that a kill leaves whole samples. A report without an index has no lines.
+// Add appends a sample in one write, so that a kill leaves whole samples. A report without a PSI adds no lines.
 func (s *Series) Add(now time.Time, version string, r *Report) error {
 	if r.Overall == nil {
 		return nil

@@ -13,7 +13,7 @@ func TestSeries(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "psi_series.csv")
 	r := report(t, 7, true, [4]float64{})
 	at := time.Date(2026, 9, 1, 12, 30, 0, 0, time.UTC)
-	// Two watches, one after the other, of which the first sees an engine without rows too.
+	// Two watches, one after the other. Each also gets an empty report, which adds no lines.
 	for i := range 2 {
 		s, err := OpenSeries(path)
 		if err != nil {

@@ -8,8 +8,8 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 )
 
-// Story says in a sentence or two what the indices mean together: whether the market has moved, and whether the model
-// sees it. It is empty where there are too few rows or days to say.
+// Story explains the report in a sentence or two: has the market moved, and do the model's inputs show it? It is empty if
+// there are too few rows or days.
 func (r *Report) Story() string {
 	if r.Overall == nil || r.Overall.Noise == nil || r.Rows < r.limits.MinRows || r.Days < r.limits.MinDays {
 		return ""
@@ -22,22 +22,22 @@ func (r *Report) Story() string {
 	var story string
 	switch {
 	case len(inputs) > 0 && len(model) == 0:
-		story = fmt.Sprintf("The market has moved, and what the model sees of it has not: raw %s left the reference, while the model's features stay at %.3f overall, none of them beyond its limit and its noise.",
+		story = fmt.Sprintf("The market has moved, but the model's features have not: raw %s drifted from the reference, while the features have an overall PSI of %.3f and none exceeds its limit and its noise.",
 			strings.Join(inputs, ", "), r.Overall.PSI)
 	case len(inputs) > 0:
-		story = fmt.Sprintf("The market has moved, and the model sees it: raw %s left the reference, and so did %s.", strings.Join(inputs, ", "), strings.Join(model, ", "))
+		story = fmt.Sprintf("The market has moved, and the model's features with it: raw %s drifted from the reference, and so did %s.", strings.Join(inputs, ", "), strings.Join(model, ", "))
 	case len(model) > 0:
-		story = fmt.Sprintf("What the model sees is not what it was trained on: %s left the reference.", strings.Join(model, ", "))
+		story = fmt.Sprintf("The model no longer sees what it was trained on: %s drifted from the reference.", strings.Join(model, ", "))
 	default:
-		story = "Nothing is beyond both its limit and what it reaches without drift."
+		story = "No drift: no PSI exceeds both its limit and its noise."
 	}
 	if !r.sawInputs() {
-		story += " No raw inputs came with the vectors: whether the price itself moved is not known here."
+		story += " The vectors came without raw inputs, so it is not known whether the price itself moved."
 	}
 	return story
 }
 
-// beyond are the features of the roles whose verdict is FAIL, each with its index.
+// beyond returns the features of the given roles whose verdict is FAIL, each with its PSI.
 func (r *Report) beyond(of func(drift.Role) bool) []string {
 	var names []string
 	for _, f := range r.Features {
@@ -48,7 +48,7 @@ func (r *Report) beyond(of func(drift.Role) bool) []string {
 	return names
 }
 
-// sawInputs says whether the present has a raw input, or the model takes the price itself.
+// sawInputs reports whether the current data has a raw input, or the price is a feature of the model.
 func (r *Report) sawInputs() bool {
 	for _, f := range r.Features {
 		if f.Role == drift.RawInput || f.Feature == "mid" {

@@ -19,7 +19,7 @@ func TestTable(t *testing.T) {
 	}
 }
 
-// A reference of one day has no noise to tell.
+// A reference of one day gives no noise.
 func TestTableWithoutNoise(t *testing.T) {
 	columns, of := sample(1, 1, [4]float64{})
 	p, err := drift.NewProfile(columns, of)
@@ -49,7 +49,7 @@ var errDisk = errors.New("disk full")
 
 func (failing) Write([]byte) (int, error) { return 0, errDisk }
 
-func TestTablePassesOnTheWritersError(t *testing.T) {
+func TestTableReturnsTheWritersError(t *testing.T) {
 	if err := report(t, 7, true, [4]float64{}).Table(failing{}, NoBins); !errors.Is(err, errDisk) {
 		t.Errorf("got %v, want %v", err, errDisk)
 	}

@@ -1,15 +1,17 @@
 package evidencedoc
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 
+	"github.com/greenlight-ml/greenlight/pkg/table"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote"
 )
 
-// blockers is what stands between the model and production.
+// blockers lists what blocks the promotion of the model.
 func (p *page) blockers(judge func(string, time.Time) (*promote.Check, error)) error {
-	p.line("\n## What blocks a promotion\n")
+	p.line("\n## Promotion blockers\n")
 	check, how, err := p.check(judge)
 	if err != nil || check == nil {
 		p.line("%s", how)
@@ -21,37 +23,34 @@ func (p *page) blockers(judge func(string, time.Time) (*promote.Check, error)) e
 			blocked++
 		}
 	}
-	p.line("%s of %s to %s: **%s**, %d of %d block. %s", check.Name, check.From, check.To, check.Verdict, blocked, len(check.Blockers), how)
-	p.table("blocker", "target", "achieved", "n", "verdict", "why")
+	p.line("Model %s, %s to %s: **%s**, %d of %d blockers are not PASS. %s", check.Name, check.From, check.To, check.Verdict, blocked, len(check.Blockers), how)
+	t := table.New("blocker", "target", "achieved", "n", "verdict", "reason")
 	for _, r := range check.Blockers {
-		why := r.Reason
-		if why == "" {
-			why = r.Note
-		}
-		p.row(r.Name, target(r.Result), r.Achieved(), fmt.Sprint(r.N), bold(r.Verdict), why)
+		t.Row(r.Name, target(r.Result), r.Achieved(), r.N, bold(r.Verdict), cmp.Or(r.Reason, r.Note))
 	}
+	p.table(t)
 	return nil
 }
 
-// check is what there is to show, and how it came about.
+// check returns the promotion check to show, and a sentence on its origin. The check is nil when none is known.
 func (p *page) check(judge func(string, time.Time) (*promote.Check, error)) (*promote.Check, string, error) {
-	const onServices = "Whether the services serve and shadow this model is asked by `greenlight promote --check --engine ... --executor ...`."
-	why := "`greenlight promote --check` has not been run, and the model was not given"
+	const onServices = "To check the running services too, use `greenlight promote --check --engine ... --executor ...`."
+	unknown := "`greenlight promote --check` has not been run, and no model was given"
 	if model := p.model(); judge != nil && model != nil {
 		check, err := judge(model.Version, p.newest())
 		switch {
 		case err != nil:
-			why = "The model could not be judged here: " + err.Error()
+			unknown = "the model could not be judged: " + err.Error()
 		case check.Digest != model.Digest:
-			why = fmt.Sprintf("The registry has another model %s, with digest %.12s", model.Version, check.Digest)
+			unknown = fmt.Sprintf("the registry holds a different model %s, with digest %.12s", model.Version, check.Digest)
 		default:
-			return check, "Judged anew from the files, as of the newest. " + onServices, nil
+			return check, "Recomputed from the files, as of the newest one. " + onServices, nil
 		}
 	}
 	f := p.named[promote.CheckName]
 	if f == nil {
-		return nil, why + ": not known.", nil
+		return nil, "Not known: " + unknown + ".", nil
 	}
 	check, err := as[promote.Check](f)
-	return check, fmt.Sprintf("As %s has it, of %s UTC.", p.to(f.name), f.header.CreatedTime.UTC().Format(time.DateTime)), err
+	return check, fmt.Sprintf("From %s, written %s UTC.", p.to(f.name), f.header.CreatedTime.UTC().Format(time.DateTime)), err
 }

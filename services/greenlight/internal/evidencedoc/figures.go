@@ -9,35 +9,35 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 )
 
-// figures judges every judged figure of the file again, and every verdict over a list of them.
+// figures judges again every judged figure of the file, and every verdict over a list of figures.
 func (c *checker) figures(raw json.RawMessage, exact bool) error {
 	return walk(raw, func(object map[string]json.RawMessage, raw json.RawMessage) error {
 		r, is, err := figure(object, raw)
 		if err != nil || is {
 			again := judge(r)
-			c.add(is && (r.Verdict == gate.Pass || exact) && r.Verdict != again.Verdict, "says that %q is %s; by its figures it is %s: %s",
+			c.add(is && (r.Verdict == gate.Pass || exact) && r.Verdict != again.Verdict, "records %q as %s, but its figures give %s: %s",
 				r.Name, r.Verdict, again.Verdict, again.Reason)
-			c.add(is && r.Verdict == gate.Pass && r.Reason != "", "says that %q is PASS, and why it is not: %s", r.Name, r.Reason)
-			c.add(is && r.Verdict != gate.Pass && r.Reason == "", "says that %q is %s, and not why", r.Name, r.Verdict)
+			c.add(is && r.Verdict == gate.Pass && r.Reason != "", "records %q as PASS, but with a reason against it: %s", r.Name, r.Reason)
+			c.add(is && r.Verdict != gate.Pass && r.Reason == "", "records %q as %s without a reason", r.Name, r.Verdict)
 			return err
 		}
-		return c.over(object)
+		return c.overall(object)
 	})
 }
 
-// over judges the verdict of an object that has a list of figures: the worst of them.
-func (c *checker) over(object map[string]json.RawMessage) error {
-	list, said := first(object, "results", "checks", "figures", "blockers"), first(object, "verdict", "result")
-	if list == nil || said == nil {
+// overall judges the verdict of an object that has a list of figures: it must be the worst of them.
+func (c *checker) overall(object map[string]json.RawMessage) error {
+	list, recorded := first(object, "results", "checks", "figures", "blockers"), first(object, "verdict", "result")
+	if list == nil || recorded == nil {
 		return nil
 	}
 	var verdict gate.Verdict
 	var figures []gate.Result
-	if json.Unmarshal(said, &verdict) != nil || json.Unmarshal(list, &figures) != nil {
-		return nil //nolint:nilerr // these are other things by the same names
+	if json.Unmarshal(recorded, &verdict) != nil || json.Unmarshal(list, &figures) != nil {
+		return nil //nolint:nilerr // the same keys are used for something else here
 	}
 	worst := gate.Scorecard{Results: figures}.Verdict()
-	c.add(len(figures) > 0 && verdict != worst, "says %s over figures of which the worst is %s", verdict, worst)
+	c.add(len(figures) > 0 && verdict != worst, "records %s, but the worst of its figures is %s", verdict, worst)
 	return nil
 }
 
@@ -50,7 +50,8 @@ func first(object map[string]json.RawMessage, keys ...string) json.RawMessage {
 	return nil
 }
 
-// figure is the object as a judged figure, if it is one: it has a name, a verdict, a comparison and a threshold.
+// figure decodes the object as a judged figure. is reports whether it is one: an object with a name, a verdict, a
+// comparison and a threshold.
 func figure(object map[string]json.RawMessage, raw json.RawMessage) (r gate.Result, is bool, err error) {
 	if object["name"] == nil || object["verdict"] == nil || object["op"] == nil || object["threshold"] == nil {
 		return r, false, nil
@@ -59,19 +60,19 @@ func figure(object map[string]json.RawMessage, raw json.RawMessage) (r gate.Resu
 	return r, err == nil, err
 }
 
-// judge is the result by its own figures.
+// judge judges the result again by its own value, threshold and number of samples.
 func judge(r gate.Result) gate.Result {
 	seen := gate.Missing("no value")
 	switch {
 	case r.Value != nil:
 		seen = gate.Measured(*r.Value, r.N)
-	case r.Verdict == gate.Inconclusive && r.N == 0: // no trial yet is too few, and not a missing source
+	case r.Verdict == gate.Inconclusive && r.N == 0: // no trial yet: too few samples, not a missing source
 		seen = gate.Observation{}
 	}
 	return gate.Check(gate.Rule{Name: r.Name, Op: r.Op, Threshold: r.Threshold, Unit: r.Unit, MinSamples: r.MinSamples, Miss: r.Miss}, seen)
 }
 
-// walk calls visit for every object in a JSON value, an outer one before those in it, in the order of their keys.
+// walk calls visit for every object in a JSON value: outer objects before inner ones, in the order of their keys.
 func walk(raw json.RawMessage, visit func(map[string]json.RawMessage, json.RawMessage) error) error {
 	text := strings.TrimSpace(string(raw))
 	switch {

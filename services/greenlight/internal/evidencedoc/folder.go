@@ -1,5 +1,5 @@
-// Package evidencedoc reads an evidence folder as a whole: whether its verdicts follow from its figures, and what a
-// reader should know of it, in one document.
+// Package evidencedoc reads an evidence folder as a whole. It checks that the verdicts follow from the figures, and
+// renders the folder as one document.
 package evidencedoc
 
 import (
@@ -16,23 +16,23 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 )
 
-// folder is an evidence folder in memory: what is judged is what was read.
+// folder is an evidence folder in memory. Every file is read once, so that all checks see the same bytes.
 type folder struct {
 	dir string
-	// files are all but the store's own, in the order of their names.
+	// files are sorted by name, without the store's own files.
 	files []*file
 	named map[string]*file
 }
 
-// file is one of them.
+// file is one file of the folder.
 type file struct {
 	name string
 	raw  []byte
-	// header is that of a JSON file.
+	// header is zero unless the file is JSON.
 	header evidence.Header
 }
 
-// open reads the folder.
+// open reads the whole folder.
 func open(dir string) (*folder, error) {
 	f := &folder{dir: dir, named: map[string]*file{}}
 	err := filepath.WalkDir(dir, func(at string, d fs.DirEntry, err error) error {
@@ -61,7 +61,7 @@ func open(dir string) (*folder, error) {
 	return f, err
 }
 
-// documents are the JSON files.
+// documents returns the JSON files.
 func (f *folder) documents() []*file {
 	var all []*file
 	for _, one := range f.files {
@@ -72,7 +72,7 @@ func (f *folder) documents() []*file {
 	return all
 }
 
-// match are the files of a pattern, in the order of their names.
+// match returns the files whose names match the pattern, sorted by name.
 func (f *folder) match(pattern string) []*file {
 	var found []*file
 	for _, one := range f.files {
@@ -83,7 +83,7 @@ func (f *folder) match(pattern string) []*file {
 	return found
 }
 
-// current is the file of an input, if it is in the folder with the very content that the input has.
+// current returns the file of an input. It returns nil if the folder has no such file, or has it with other content.
 func (f *folder) current(in evidence.Input) *file {
 	one := f.named[in.Path]
 	if one == nil {
@@ -96,7 +96,7 @@ func (f *folder) current(in evidence.Input) *file {
 	return one
 }
 
-// as reads the body of a file.
+// as decodes the body of a file.
 func as[T any](f *file) (*T, error) {
 	var body T
 	if err := json.Unmarshal(f.raw, &body); err != nil {

@@ -28,10 +28,10 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
 
-// now is when the whole folder is written: a Thursday.
+// now is the time at which the whole folder is written: a Thursday.
 var now = time.Date(2026, 6, 11, 12, 0, 0, 0, time.UTC)
 
-// whole is an evidence folder with every kind of file that there is, and the registry with the model that it is about.
+// whole is an evidence folder with every kind of file, and the registry that holds its model.
 type whole struct {
 	t        *testing.T
 	dir      string
@@ -89,7 +89,7 @@ func (w *whole) text(names ...string) {
 	}
 }
 
-// torn leaves the end of a line in the chain, which the next writer sets aside.
+// torn leaves half a line at the end of the chain. The next writer moves it to torn/.
 func (w *whole) torn() {
 	w.t.Helper()
 	file, err := os.OpenFile(filepath.Join(w.dir, "chain.jsonl"), os.O_WRONLY|os.O_APPEND, 0)
@@ -120,7 +120,7 @@ func (w *whole) evaluation() {
 	})
 }
 
-// evaluationV1 is the files of the same evaluation as older versions wrote them.
+// evaluationV1 writes the files of the same evaluation in the schemas of older versions.
 func (w *whole) evaluationV1(r *experiment.OfflineReport) {
 	w.t.Helper()
 	old := *r
@@ -142,17 +142,17 @@ func (w *whole) loads() {
 	smoke := traffic.SmokeResult{Total: 1000, Succeeded: 1000, SuccessRate: 1, Latency: latency, DurationS: 1, Answered: 1000, Distinct: 900, Errors: map[string]int{}}
 	smoke.SLO = smoke.Judge()
 	w.write("smoke_1k.json", traffic.SmokeSchema, evidence.Replay, smoke)
-	beside := traffic.ShadowResult{
+	shadowed := traffic.ShadowResult{
 		Total: 1000, Succeeded: 1000, SuccessRate: 1, Latency: latency, ShadowLatency: latency, DurationS: 1, MatchRate: 0.6, Comparisons: 1000,
 		Outcomes: map[string]int{shadow.Match.String(): 600, shadow.Mismatch.String(): 400}, Distinct: 900, Errors: map[string]int{},
 	}
-	beside.SLO = beside.Judge()
-	w.write("shadow_smoke_1k.json", traffic.ShadowSchema, evidence.Replay, beside)
-	w.write("scorecard.json", scorecardSchema, evidence.Replay, gate.Scorecard{Results: append(smoke.SLO.Results, beside.SLO.Results...)})
+	shadowed.SLO = shadowed.Judge()
+	w.write("shadow_smoke_1k.json", traffic.ShadowSchema, evidence.Replay, shadowed)
+	w.write("scorecard.json", experiment.ScorecardSchema, evidence.Replay, gate.Scorecard{Results: append(smoke.SLO.Results, shadowed.SLO.Results...)})
 	w.must(w.store.WriteFile("metrics_baseline_20260611T110000Z.txt", []byte("# TYPE ml_model_info gauge\nml_model_info 1\n")))
 }
 
-// canaries are beside the live ones a dry run, one that was aborted in its second phase, and a preflight.
+// canaries adds a dry run, a run that was aborted in its second phase, and a preflight.
 func (w *whole) canaries() {
 	w.t.Helper()
 	policy := gate.DefaultPolicy()
@@ -169,13 +169,13 @@ func (w *whole) canaries() {
 	w.run("canary_run_"+aborted.StartTime.Format("20060102T150405Z"), aborted, evidence.Live)
 	rules := []gate.Rule{{Name: "services not reached", Op: gate.AtMost, Unit: gate.Count}, {Name: "traffic", Op: gate.Above, Unit: gate.Count}}
 	card := gate.Judge(rules, map[string]gate.Observation{"services not reached": gate.Measured(0, 2), "traffic": gate.Measured(12, 1)})
-	w.write("canary_preflight.json", preflightSchema, evidence.Live, map[string]any{"result": card.Verdict(), "checks": card.Results})
+	w.write("canary_preflight.json", canary.PreflightSchema, evidence.Live, map[string]any{"result": card.Verdict(), "checks": card.Results})
 }
 
 func (w *whole) run(name string, r *canary.Record, source evidence.Source) {
 	w.t.Helper()
 	r.PromoteEligible, r.PromoteReason = r.Eligible(source)
-	w.write(name+".json", canarySchema, source, r)
+	w.write(name+".json", canary.RunSchema, source, r)
 	w.text(name + ".svg")
 }
 
@@ -194,7 +194,8 @@ func (w *whole) drift() {
 	})
 }
 
-// periods are two days and a week, with two executors of which one is silent on the second day, and drift on the first.
+// periods writes two days and a week of two executors. There is drift on the first day, and executor b is silent from
+// the second.
 func (w *whole) periods() {
 	w.t.Helper()
 	begin := time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC)
@@ -230,7 +231,7 @@ func (w *whole) periods() {
 	w.must(err)
 }
 
-// promotion is a check of what there is, and the record of a promotion as if all had been well.
+// promotion writes a check of the folder, and the record of a promotion that had no blocker.
 func (w *whole) promotion() {
 	w.t.Helper()
 	w.must(w.store.Close())
@@ -251,7 +252,7 @@ func (w *whole) judge(name string, at time.Time) (*promote.Check, error) {
 	return promote.Judge(w.t.Context(), promote.Question{Models: w.models, Model: name, Evidence: w.dir, Policy: gate.DefaultPolicy()}, at)
 }
 
-// all is every file of the folder but the lock.
+// all returns the names of all files of the folder but the lock.
 func (w *whole) all() []string {
 	w.t.Helper()
 	f, err := open(w.dir)
@@ -272,7 +273,7 @@ func (w *whole) read(name string) []byte {
 	return raw
 }
 
-// found says what is the first thing that does not hold; empty when all does.
+// found returns the first problem of the folder, or "" if it verifies.
 func (w *whole) found() string {
 	w.t.Helper()
 	r, err := Verify(w.dir)

@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"path"
 	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/table"
 )
 
-// listing is all files.
+// listing lists all files.
 func (p *page) listing() error {
 	p.line("\n## Files")
-	p.table("file", "SHA-256", "source", "written (UTC)", "model")
+	t := table.New("file", "SHA-256", "source", "written (UTC)", "model")
 	for _, f := range p.files {
 		source, written, model := "-", "-", "-"
 		if path.Ext(f.name) == ".json" {
@@ -19,12 +21,13 @@ func (p *page) listing() error {
 				model = fmt.Sprintf("%s `%.12s`", f.header.Model.Version, f.header.Model.Digest)
 			}
 		}
-		p.row(p.to(f.name), fmt.Sprintf("`%.12s`", fmt.Sprintf("%x", sha256.Sum256(f.raw))), source, written, model)
+		t.Row(p.to(f.name), fmt.Sprintf("`%.12s`", fmt.Sprintf("%x", sha256.Sum256(f.raw))), source, written, model)
 	}
+	p.table(t)
 	return nil
 }
 
-// kinds are the files that a whole folder has, and who writes them.
+// kinds are the files of a complete folder, with the command that writes each.
 var kinds = []struct{ pattern, writer string }{
 	{"offline_report.json", "greenlight train"},
 	{"eval_result.json", "greenlight eval"},
@@ -41,7 +44,7 @@ var kinds = []struct{ pattern, writer string }{
 	{"promotion_check.json", "greenlight promote --check"},
 }
 
-// missing is what the folder does not have: no data is never a pass, nor is it to be overlooked.
+// missing lists the kinds of files that the folder does not have, so that no gap is overlooked.
 func (p *page) missing() error {
 	none := true
 	for _, k := range kinds {
@@ -49,10 +52,10 @@ func (p *page) missing() error {
 			continue
 		}
 		if none {
-			p.line("\n## What is missing\n")
+			p.line("\n## Missing files\n")
 			none = false
 		}
-		p.line("- `%s`, which `%s` writes", k.pattern, k.writer)
+		p.line("- `%s`, written by `%s`", k.pattern, k.writer)
 	}
 	return nil
 }

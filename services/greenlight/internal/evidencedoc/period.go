@@ -32,10 +32,10 @@ func (c *checker) daily() error {
 	return nil
 }
 
-// told are the columns of a table of days that are compared.
-var told = []string{"date", "figure", "value", "n", "threshold", "status"}
+// comparedColumns are the columns of a daily CSV table that are checked against the summary.
+var comparedColumns = []string{"date", "figure", "value", "n", "threshold", "status"}
 
-// lines asks a table of days for the figures of a day, and no others of that day.
+// lines checks that a daily table has the figures of the day, and no other figures for it.
 func (c *checker) lines(table *file, s *report.Summary) error {
 	want, err := s.Table()
 	if err != nil {
@@ -47,11 +47,11 @@ func (c *checker) lines(table *file, s *report.Summary) error {
 		return nil
 	}
 	ours, err := rows(want, s.Name)
-	c.add(err == nil && !slices.Equal(have, ours), "says other than %s", table.name)
+	c.add(err == nil && !slices.Equal(have, ours), "disagrees with %s", table.name)
 	return err
 }
 
-// rows are the lines of a day, of the columns that are compared.
+// rows returns the lines of a day, cut to the compared columns.
 func rows(raw []byte, date string) ([]string, error) {
 	all, err := csv.NewReader(bytes.NewReader(raw)).ReadAll()
 	if err != nil || len(all) == 0 {
@@ -60,7 +60,7 @@ func rows(raw []byte, date string) ([]string, error) {
 	var found []string
 	for _, line := range all[1:] {
 		var cells []string
-		for _, name := range told {
+		for _, name := range comparedColumns {
 			i := slices.Index(all[0], name)
 			if i < 0 {
 				return nil, fmt.Errorf("%w: no column %s", errNoTable, name)
@@ -74,7 +74,7 @@ func rows(raw []byte, date string) ([]string, error) {
 	return found, nil
 }
 
-var errNoTable = errors.New("it is no table of days")
+var errNoTable = errors.New("not a daily table")
 
 func (c *checker) weekly() error {
 	w, err := as[report.Weekly](c.file)
@@ -87,45 +87,45 @@ func (c *checker) weekly() error {
 	}
 	name, _ := report.WeeklyFiles(w.Period)
 	if text := c.named[name]; c.has(name) {
-		c.says(text, fmt.Sprintf("# Week %s: %s", w.Name, w.Verdict), w.Scorecard().Results)
+		c.text(text, fmt.Sprintf("# Week %s: %s", w.Name, w.Verdict), w.Scorecard().Results)
 	}
 	return nil
 }
 
-// has says whether the folder has a file that stands beside the one that is checked, which is a problem when it has not.
+// has reports whether the folder has the named companion of the checked file. A missing companion is a problem.
 func (c *checker) has(name string) bool {
-	there := c.named[name] != nil
-	c.add(!there, "stands without %s", name)
-	return there
+	exists := c.named[name] != nil
+	c.add(!exists, "has no companion file %s", name)
+	return exists
 }
 
-// summary judges a period by its counts.
+// summary judges the summary of a period again by its counts.
 func (c *checker) summary(s *report.Summary) {
 	verdict, figures := s.Judge()
-	c.add(verdict != s.Verdict, "says %s of %s, and by its counts it is %s", s.Verdict, s.Name, verdict)
+	c.add(verdict != s.Verdict, "records %s for %s, but its counts give %s", s.Verdict, s.Name, verdict)
 	again := report.Summary{Figures: figures}
-	c.add(!alike(again.Scorecard().Results, s.Scorecard().Results), "has figures of %s that do not follow from its counts", s.Name)
+	c.add(!sameJudgment(again.Scorecard().Results, s.Scorecard().Results), "has figures for %s that do not follow from its counts", s.Name)
 	mean := 0.0
 	for _, e := range s.Executors {
 		mean += e.Coverage / float64(len(s.Executors))
 	}
-	c.add(math.Abs(mean-s.Coverage) > 1e-9, "says that %s was covered to %v, and by its executors it is %v", s.Name, s.Coverage, mean)
+	c.add(math.Abs(mean-s.Coverage) > 1e-9, "records a coverage of %v for %s, but its executors give %v", s.Coverage, s.Name, mean)
 	if d := s.Drift; d != nil {
 		verdict, _ := d.Judge()
-		c.add(verdict != d.Verdict, "says that drift was %s in %s, and by its index it was %s", d.Verdict, s.Name, verdict)
+		c.add(verdict != d.Verdict, "records drift as %s in %s, but its index gives %s", d.Verdict, s.Name, verdict)
 	}
 	c.classifier(s.Classifier)
 }
 
-// classifier judges what a classifier found; it may be nil.
+// classifier judges the result of a classifier again; k may be nil.
 func (c *checker) classifier(k *twosample.Result) {
 	if k == nil {
 		return
 	}
 	if len(k.LeansOn) == 0 { // it was not fitted
-		c.add(k.Verdict == gate.Pass || k.Verdict == gate.Fail, "says that a classifier without weights is %s", k.Verdict)
+		c.add(k.Verdict == gate.Pass || k.Verdict == gate.Fail, "records a classifier without weights as %s", k.Verdict)
 		return
 	}
 	verdict, _ := k.Judge()
-	c.add(verdict != k.Verdict, "says that the classifier is %s, and by its AUC and p-value it is %s", k.Verdict, verdict)
+	c.add(verdict != k.Verdict, "records the classifier as %s, but its AUC and p-value give %s", k.Verdict, verdict)
 }

@@ -7,20 +7,20 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote"
 )
 
-// promotion is what promotion_check.json and promotion.json have in common.
+// promotion is the part that promotion_check.json and promotion.json share.
 type promotion struct {
 	Blockers []promote.Row `json:"blockers"`
 }
 
-// promotion judges the blockers by the files that they name, as far as those are what they were then. A promotion that was
-// made had none. greenlight promote --check judges all of them anew, with the registry and the services.
+// promotion judges the blockers by the files that they name, where those files are unchanged. A completed promotion has
+// no open blocker. To judge all blockers, "greenlight promote --check" also reads the registry and the services.
 func (c *checker) promotion() error {
 	p, err := as[promotion](c.file)
 	if err != nil {
 		return err
 	}
 	for _, row := range p.Blockers {
-		c.add(c.file.header.Schema == promote.PromotionSchema && row.Verdict != gate.Pass, "records a promotion, and %q is %s", row.Name, row.Verdict)
+		c.add(c.file.header.Schema == promote.PromotionSchema && row.Verdict != gate.Pass, "records a promotion, but %q is %s", row.Name, row.Verdict)
 		for _, in := range row.Evidence {
 			source := c.current(in)
 			if source == nil {
@@ -30,20 +30,16 @@ func (c *checker) promotion() error {
 			if err != nil {
 				return err
 			}
-			c.add(known && row.Value != nil && *row.Value != value, "says that %q is %v, and %s says %v", row.Name, pointed(row.Value), source.name, value)
+			if known && row.Value != nil {
+				c.add(*row.Value != value, "records %q as %v, but %s has %v", row.Name, *row.Value, source.name, value)
+			}
 		}
 	}
 	return nil
 }
 
-func pointed(v *float64) float64 {
-	if v == nil {
-		return 0
-	}
-	return *v
-}
-
-// measured is the figure of a blocker in the file that it was judged by, of those that are figures of a file.
+// measured returns the figure of a blocker in the file that it was judged by. known is false if the file has no such
+// figure.
 func measured(source *file, blocker string) (value float64, known bool, err error) {
 	switch source.header.Schema {
 	case experiment.OfflineSchema, experiment.OfflineSchemaV1:

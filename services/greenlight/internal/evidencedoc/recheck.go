@@ -20,15 +20,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
 
-// The schemas that other packages write and do not name.
-const (
-	canarySchema    = "greenlight/canary_run/v1"
-	preflightSchema = "greenlight/canary_preflight/v1"
-	scorecardSchema = "greenlight/scorecard/v1"
-)
-
-// Verify verifies the folder as [evidence.Verify] does, and if that holds, judges every verdict in it again: what a file
-// says counts only when the file is what was written.
+// Verify verifies the folder with [evidence.Verify]. If all files are as they were written, it judges every verdict again.
 func Verify(dir string) (evidence.Report, error) {
 	r, err := evidence.Verify(dir)
 	if err != nil || !r.OK() {
@@ -42,12 +34,12 @@ func Verify(dir string) (evidence.Report, error) {
 	return r, err
 }
 
-// recheck judges every verdict again and returns those that do not follow.
+// recheck judges every verdict again and returns those that do not follow from their figures.
 //
-// Every judged figure, wherever it stands in a file, is judged by its own value, threshold and number of samples: it may
-// not be laxer, and in a file whose verdicts are no more than that, not stricter either. A verdict over a list of figures is
-// the worst of them. Beyond that, a file of a kind that is known is judged by the counts in it, and by the files that it was
-// computed from as far as they are still there.
+// Every judged figure in a file is judged by its own value, threshold and number of samples. Its verdict must not be
+// laxer. In files of the exact schemas it must not be stricter either. A verdict over a list of figures must be the
+// worst of them. A file of a known schema is also judged by its counts, and by the files it was computed from, if the
+// folder still has them.
 func (f *folder) recheck() ([]evidence.Problem, error) {
 	all := []evidence.Problem{}
 	for _, one := range f.documents() {
@@ -73,7 +65,7 @@ func (f *folder) recheckFile(one *file) ([]evidence.Problem, error) {
 	return c.problems, nil
 }
 
-// checker judges one file after the other.
+// checker judges one file and collects its problems.
 type checker struct {
 	*folder
 
@@ -87,13 +79,13 @@ func (c *checker) add(wrong bool, format string, args ...any) {
 	}
 }
 
-// exact are the schemas whose figures are judged by nothing but their value, threshold and number of samples.
+// exact are the schemas whose verdicts depend only on a figure's value, threshold and number of samples.
 var exact = map[string]bool{
-	experiment.EvalSchema: true, experiment.EvalSchemaV1: true, traffic.SmokeSchema: true, traffic.ShadowSchema: true, scorecardSchema: true, canarySchema: true,
-	preflightSchema: true, retrain.ReportSchema: true, retrain.ReportSchemaV1: true,
+	experiment.EvalSchema: true, experiment.EvalSchemaV1: true, traffic.SmokeSchema: true, traffic.ShadowSchema: true, experiment.ScorecardSchema: true, canary.RunSchema: true,
+	canary.PreflightSchema: true, retrain.ReportSchema: true, retrain.ReportSchemaV1: true,
 }
 
-// checks are what is known of a schema beyond its figures.
+// checks are the further checks of each known schema.
 var checks = map[string]func(*checker) error{
 	experiment.EvalSchema:   (*checker).eval,
 	experiment.EvalSchemaV1: (*checker).eval,
@@ -101,7 +93,7 @@ var checks = map[string]func(*checker) error{
 	traffic.ShadowSchema:    (*checker).shadow,
 	driftfleet.Schema:       (*checker).snapshot,
 	driftcompare.Schema:     (*checker).compare,
-	canarySchema:            (*checker).canary,
+	canary.RunSchema:        (*checker).canary,
 	report.DailySchema:      (*checker).daily,
 	report.WeeklySchema:     (*checker).weekly,
 	agent.SuggestionSchema:  (*checker).suggestion,
@@ -131,12 +123,12 @@ func (c *checker) eval() error {
 			return err
 		}
 		if offline.Report == nil {
-			c.add(true, "was judged by %s, which has no figures", source.name)
+			c.add(true, "was computed from %s, which has no figures", source.name)
 			continue
 		}
-		c.add(!alike(judge(offline).Results, e.Checks), "has figures other than those of %s", source.name)
+		c.add(!sameJudgment(judge(offline).Results, e.Checks), "has other figures than %s", source.name)
 		if text := c.named["eval_result.txt"]; text != nil {
-			c.says(text, fmt.Sprintf("%s: %s", offline.Version, e.Result), e.Checks)
+			c.text(text, fmt.Sprintf("%s: %s", offline.Version, e.Result), e.Checks)
 		}
 	}
 	return nil
@@ -145,7 +137,7 @@ func (c *checker) eval() error {
 func (c *checker) smoke() error {
 	r, err := as[traffic.SmokeResult](c.file)
 	if err == nil {
-		c.add(!alike(r.Judge().Results, r.SLO.Results), "has an SLO table that does not follow from its counts")
+		c.add(!sameJudgment(r.Judge().Results, r.SLO.Results), "has an SLO table that does not follow from its counts")
 	}
 	return err
 }
@@ -153,7 +145,7 @@ func (c *checker) smoke() error {
 func (c *checker) shadow() error {
 	r, err := as[traffic.ShadowResult](c.file)
 	if err == nil {
-		c.add(!alike(r.Judge().Results, r.SLO.Results), "has an SLO table that does not follow from its counts")
+		c.add(!sameJudgment(r.Judge().Results, r.SLO.Results), "has an SLO table that does not follow from its counts")
 	}
 	return err
 }
@@ -194,8 +186,9 @@ func (c *checker) retrain() error {
 		rules, judge = gate.Offline(), (*experiment.OfflineReport).JudgeFigures
 	}
 	c.same(r.Checks, rules)
-	c.add(r.Result != gate.Scorecard{Results: r.Checks}.Verdict(), "says %s, and its checks are %s", r.Result, gate.Scorecard{Results: r.Checks}.Verdict())
-	c.add(r.Evaluation != nil && r.Evaluation.Report != nil && !alike(judge(r.Evaluation).Results, r.Checks), "has checks that do not follow from its evaluation")
+	verdict := gate.Scorecard{Results: r.Checks}.Verdict()
+	c.add(r.Result != verdict, "records %s, but its checks give %s", r.Result, verdict)
+	c.add(r.Evaluation != nil && r.Evaluation.Report != nil && !sameJudgment(judge(r.Evaluation).Results, r.Checks), "has checks that do not follow from its evaluation")
 	return nil
 }
 
@@ -203,7 +196,7 @@ func (c *checker) suggestion() error {
 	s, err := as[agent.Suggestion](c.file)
 	if err == nil {
 		c.add(s.Threshold != agent.Critical || s.PSI <= s.Threshold || s.PSIMax < s.PSI || s.Hours < 1 || s.Status != drift.Critical,
-			"suggests a retraining for an index of %v over %d hours; it takes one above %v", s.PSI, s.Hours, agent.Critical)
+			"suggests a retraining for a PSI of %v over %d hours; the PSI must be above %v", s.PSI, s.Hours, agent.Critical)
 	}
 	return err
 }
@@ -214,16 +207,16 @@ func (c *checker) all(found []string) {
 	}
 }
 
-// same asks for the figures to be judged by the rules: an edited threshold is no verdict of this gate.
+// same checks that the figures were judged by the rules, so that no threshold was edited.
 func (c *checker) same(figures []gate.Result, rules []gate.Rule) {
 	c.add(!slices.EqualFunc(figures, rules, func(r gate.Result, rule gate.Rule) bool {
 		return r.Name == rule.Name && r.Op == rule.Op && r.Threshold == rule.Threshold && r.MinSamples == max(1, rule.MinSamples) && r.Miss == rule.Miss
-	}), "is not judged by the rules of its gate")
+	}), "was not judged by the rules of its gate")
 }
 
-// alike says whether two lists of figures are of one judgment. How it is put in words is not compared: words change from
-// one version of the program to the next, and evidence outlives them.
-func alike(a, b []gate.Result) bool {
+// sameJudgment reports whether two lists of figures agree. It does not compare the reasons: their wording may change
+// between versions, and evidence lives longer.
+func sameJudgment(a, b []gate.Result) bool {
 	return slices.EqualFunc(a, b, func(a, b gate.Result) bool {
 		if a.Name != b.Name || a.Verdict != b.Verdict || a.Op != b.Op || a.Threshold != b.Threshold || a.N != b.N || a.MinSamples != b.MinSamples {
 			return false
@@ -235,8 +228,9 @@ func alike(a, b []gate.Result) bool {
 	})
 }
 
-// says asks a text for people to have the title, and the verdict of every figure in a line that begins with its name.
-func (c *checker) says(text *file, title string, figures []gate.Result) {
+// text checks a text that was written for people. It must contain the title, and for every figure a line that begins
+// with its name and contains its verdict.
+func (c *checker) text(text *file, title string, figures []gate.Result) {
 	var wrong []string
 	if !strings.Contains(string(text.raw), title) {
 		wrong = append(wrong, title)
@@ -248,5 +242,5 @@ func (c *checker) says(text *file, title string, figures []gate.Result) {
 			wrong = append(wrong, fmt.Sprintf("%s %s", r.Name, r.Verdict))
 		}
 	}
-	c.add(len(wrong) > 0, "says other than %s: %s", text.name, strings.Join(wrong, ", "))
+	c.add(len(wrong) > 0, "disagrees with %s, which lacks: %s", text.name, strings.Join(wrong, ", "))
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
+	"github.com/greenlight-ml/greenlight/pkg/table"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote"
 )
 
@@ -15,13 +16,13 @@ import (
 type Options struct {
 	// Link is the path of the folder as seen from the document.
 	Link string
-	// Judge says what blocks the promotion of a model as of a time: see [promote.Judge]. Nil shows the check that is in the
-	// folder, if there is one.
+	// Judge computes what blocks the promotion of a model as of a time: see [promote.Judge]. With nil, the document shows
+	// the check in the folder, if there is one.
 	Judge func(model string, now time.Time) (*promote.Check, error)
 }
 
-// Render is the folder as a document in Markdown, the same for the same folder whenever and wherever it is made: its time
-// is that of the newest file. It refuses a folder that does not hold, with the first thing that does not.
+// Render returns the folder as a Markdown document. The same folder always gives the same document, whose time is that
+// of the newest file. If the folder does not verify, the error names the first problem.
 func Render(dir string, o Options) ([]byte, error) {
 	report, err := Verify(dir)
 	if err != nil {
@@ -46,37 +47,29 @@ func Render(dir string, o Options) ([]byte, error) {
 	return p.out.Bytes(), nil
 }
 
-// page is a document in the making.
+// page is the document that is being written.
 type page struct {
 	*folder
 
-	link string
-	out  bytes.Buffer
-	// shown are the figures that a section has shown.
+	link   string
+	out    bytes.Buffer
+	scores *table.Table
+	// shown are the drawings that a section has already shown.
 	shown map[string]bool
 }
 
 func (p *page) line(format string, args ...any) { _, _ = fmt.Fprintf(&p.out, format+"\n", args...) }
 
-// row is a line of a table. What a cell must not have is escaped.
-func (p *page) row(cells ...string) {
-	for i, c := range cells {
-		cells[i] = strings.ReplaceAll(strings.Join(strings.Fields(c), " "), "|", `\|`)
-	}
-	p.line("| %s |", strings.Join(cells, " | "))
-}
-
-// table is the head of a table.
-func (p *page) table(heads ...string) {
+// table writes an empty line and the table.
+func (p *page) table(t *table.Table) {
 	p.line("")
-	p.row(heads...)
-	p.line("|%s", strings.Repeat("---|", len(heads)))
+	_ = t.Markdown(&p.out) // a bytes.Buffer does not fail
 }
 
-// to is a link to a file of the folder.
+// to returns a link to a file of the folder.
 func (p *page) to(name string) string { return fmt.Sprintf("[%s](%s)", name, path.Join(p.link, name)) }
 
-// plots shows the figures of a pattern that no section has shown yet.
+// plots shows the drawings that match the pattern and that no section has shown yet.
 func (p *page) plots(pattern string) {
 	for _, f := range p.match(pattern) {
 		if p.shown[f.name] {
@@ -87,7 +80,7 @@ func (p *page) plots(pattern string) {
 	}
 }
 
-// newest is when the newest document was written.
+// newest returns when the newest document was written.
 func (f *folder) newest() (t time.Time) {
 	for _, d := range f.documents() {
 		if d.header.CreatedTime.After(t) {
@@ -97,7 +90,7 @@ func (f *folder) newest() (t time.Time) {
 	return t
 }
 
-// model is what the folder is about: the model of the first of these files that names one; nil when none does.
+// model returns the model that the folder is about: that of the first file below that names one, or nil.
 func (f *folder) model() *evidence.Model {
 	candidates := []*file{f.named["offline_report.json"], f.named["psi_snapshot.json"], f.named["smoke_1k.json"], f.named["shadow_smoke_1k.json"]}
 	for _, d := range append(candidates, f.match("daily/report_*.json")...) {
@@ -108,7 +101,7 @@ func (f *folder) model() *evidence.Model {
 	return nil
 }
 
-// sourcesOrder is from the least to the most that a figure says of production.
+// sourcesOrder orders the sources by how much a figure says about production, least first.
 var sourcesOrder = []evidence.Source{evidence.Simulated, evidence.Replay, evidence.Live}
 
 func (p *page) opening(r evidence.Report) {
@@ -117,8 +110,8 @@ func (p *page) opening(r evidence.Report) {
 		about = fmt.Sprintf("model %s, digest `%.12s`", m.Version, m.Digest)
 	}
 	p.line("# Evidence\n")
-	p.line("Of %s, as of %s UTC, the time of the newest file.\n", about, p.newest().UTC().Format(time.DateTime))
-	p.line("- %d files hold: every digest, every link of the chain, every verdict. Head of the chain `%s`, %d lines.", r.Files, r.Head, r.Lines)
+	p.line("About %s, as of %s UTC, the time of the newest file.\n", about, p.newest().UTC().Format(time.DateTime))
+	p.line("- %d files verify: every digest, every chain link and every verdict. The chain has %d lines and the head `%s`.", r.Files, r.Lines, r.Head)
 	counts := map[evidence.Source]int{}
 	for _, d := range p.documents() {
 		counts[d.header.Source]++
@@ -129,9 +122,9 @@ func (p *page) opening(r evidence.Report) {
 			parts = append(parts, fmt.Sprintf("%d %s", n, s))
 		}
 	}
-	p.line("- Where the figures come from: %s.", strings.Join(parts, ", "))
+	p.line("- Sources of the documents: %s.", strings.Join(parts, ", "))
 	if counts[evidence.Simulated] > 0 {
-		p.line("- What is simulated says that the system works, and nothing about any market.")
+		p.line("- Simulated figures show that the system works. They say nothing about any market.")
 	}
 	for _, s := range r.Stale {
 		p.line("- Note: %s.", s)

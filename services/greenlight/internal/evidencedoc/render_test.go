@@ -15,9 +15,9 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "rewrite the golden files")
 
-// testRender compares the document with the golden one, and makes it twice, an hour apart and from another folder.
+// testRender compares the document with the golden file, renders it a second time, and renders it without a registry.
 func testRender(t *testing.T, w *whole) {
 	got, err := Render(w.dir, Options{Link: "ml", Judge: w.judge})
 	if err != nil {
@@ -34,25 +34,25 @@ func testRender(t *testing.T, w *whole) {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(string(want), string(got)); diff != "" {
-		t.Errorf("the document is another than the golden one (-want +got, -update writes it anew):\n%s", diff)
+		t.Errorf("the document differs from the golden file (-want +got, -update rewrites it):\n%s", diff)
 	}
 	again, err := Render(w.dir, Options{Link: "ml", Judge: w.judge})
 	if err != nil || string(again) != string(got) {
-		t.Errorf("the second document is another, %v", err)
+		t.Errorf("the second rendering differs, %v", err)
 	}
 	for _, name := range w.all() {
 		if filepath.Ext(name) == ".svg" && strings.Count(string(got), "](ml/"+name+")\n") != 1 {
-			t.Errorf("%s is not shown, or more than once", name)
+			t.Errorf("%s is not shown exactly once", name)
 		}
 	}
 	// Without the registry, the check in the folder is shown.
 	kept, err := Render(w.dir, Options{Link: "ml"})
-	if err != nil || !strings.Contains(string(kept), "As [promotion_check.json](ml/promotion_check.json) has it, of 2026-06-11 12:00:00 UTC.") {
+	if err != nil || !strings.Contains(string(kept), "From [promotion_check.json](ml/promotion_check.json), written 2026-06-11 12:00:00 UTC.") {
 		t.Errorf("without a registry: %v", err)
 	}
 }
 
-// A folder of one file is rendered too, and says what is missing; an empty one, and one that does not hold, is refused.
+// A folder of one file is rendered with a list of missing files. An empty folder and one that does not verify are refused.
 func TestPartialFolder(t *testing.T) {
 	dir := t.TempDir()
 	if _, err := Render(dir, Options{}); !errors.Is(err, evidence.ErrBroken) {
@@ -70,8 +70,8 @@ func TestPartialFolder(t *testing.T) {
 	}
 	text, err := Render(dir, Options{Link: "ml"})
 	for _, want := range []string{
-		"Of no model, as of 2026-06-11 12:00:00 UTC", "| smoke success | >= 95 % | 100.0 % (72.2 % to 100.0 %) | 10 | **INCONCLUSIVE** |",
-		"`greenlight promote --check` has not been run", "- `offline_report.json`, which `greenlight train` writes", "- `daily/report_*.json`",
+		"About no model, as of 2026-06-11 12:00:00 UTC", "| smoke success | >= 95 % | 100.0 % (72.2 % to 100.0 %) | 10 | **INCONCLUSIVE** |",
+		"`greenlight promote --check` has not been run", "- `offline_report.json`, written by `greenlight train`", "- `daily/report_*.json`",
 	} {
 		if err != nil || !strings.Contains(string(text), want) {
 			t.Errorf("got %s, %v: want %q", text, err, want)
@@ -81,6 +81,6 @@ func TestPartialFolder(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := Render(dir, Options{}); !errors.Is(err, evidence.ErrBroken) || !strings.Contains(err.Error(), "smoke_1k.json: has 2 bytes") {
-		t.Errorf("a folder that does not hold: %v", err)
+		t.Errorf("a folder that does not verify: %v", err)
 	}
 }

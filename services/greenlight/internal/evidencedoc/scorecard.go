@@ -7,6 +7,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/drift"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/pkg/table"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftfleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
@@ -14,21 +15,22 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
 
-// scorecard is the figures that answer the questions, of the newest file of each kind.
+// scorecard shows the headline figures of the newest file of each kind.
 func (p *page) scorecard() error {
 	p.line("\n## Scorecard")
-	p.table("figure", "target", "achieved", "n", "verdict", "source", "file")
+	p.scores = table.New("figure", "target", "achieved", "n", "verdict", "source", "file")
 	for _, rows := range []func() error{p.scoreOffline, p.scoreTests, p.scoreDrift, p.scoreCanary, p.scoreDay} {
 		if err := rows(); err != nil {
 			return err
 		}
 	}
+	p.table(p.scores)
 	return nil
 }
 
 func (p *page) score(f *file, results ...gate.Result) {
 	for _, r := range results {
-		p.row(r.Name, target(r), r.Achieved(), fmt.Sprint(r.N), bold(r.Verdict), string(f.header.Source), p.to(f.name))
+		p.scores.Row(r.Name, target(r), r.Achieved(), r.N, bold(r.Verdict), f.header.Source, p.to(f.name))
 	}
 }
 
@@ -39,7 +41,7 @@ func target(r gate.Result) string {
 	return gate.Rule{Op: r.Op, Threshold: r.Threshold, Unit: r.Unit}.Target()
 }
 
-// bold makes what is not a pass stand out.
+// bold makes every verdict but PASS stand out.
 func bold(v gate.Verdict) string {
 	if v == gate.Pass {
 		return string(v)
@@ -67,7 +69,7 @@ func (p *page) scoreTests() error {
 		}
 		p.score(f, r.SLO.Results[:min(2, len(r.SLO.Results))]...)
 	}
-	for _, name := range []string{"shadow_replay.json", "shadow_smoke_1k.json"} { // the longer of the two
+	for _, name := range []string{"shadow_replay.json", "shadow_smoke_1k.json"} { // the longer run first
 		f := p.named[name]
 		if f == nil {
 			continue
@@ -105,16 +107,16 @@ func (p *page) scoreDrift() error {
 		}
 	}
 	if worst != nil {
-		p.score(f, index("PSI of "+worst.Feature+", the largest", worst.Reading))
+		p.score(f, index("largest feature PSI, "+worst.Feature, worst.Reading))
 	}
 	return nil
 }
 
-// runs are the canaries of the folder, the newest first.
+// runs returns the canary runs of the folder, newest first.
 func (p *page) runs() ([]run, error) {
 	var all []run
 	for _, f := range p.documents() {
-		if f.header.Schema != canarySchema {
+		if f.header.Schema != canary.RunSchema {
 			continue
 		}
 		r, err := as[canary.Record](f)
@@ -127,7 +129,7 @@ func (p *page) runs() ([]run, error) {
 	return all, nil
 }
 
-// run is a canary with its file.
+// run is a canary run with its file.
 type run struct {
 	*file
 	*canary.Record
@@ -139,7 +141,7 @@ func (p *page) scoreCanary() error {
 		return err
 	}
 	r := runs[0]
-	for _, one := range runs { // a soak is of one phase, and does not climb
+	for _, one := range runs { // prefer a run that climbs to a soak, which has one phase
 		if len(one.Policy.Phases) > 1 {
 			r = one
 			break
@@ -166,12 +168,12 @@ func (p *page) scoreCanary() error {
 		verdict = gate.Inconclusive
 	default:
 	}
-	p.row(name, fmt.Sprintf(">= %d", len(r.Policy.Phases)), fmt.Sprintf("%d, %s", n, r.Decision), fmt.Sprint(len(r.Phases)), bold(verdict),
-		string(r.header.Source), p.to(r.name))
+	p.scores.Row(name, fmt.Sprintf(">= %d", len(r.Policy.Phases)), fmt.Sprintf("%d, %s", n, r.Decision), len(r.Phases), bold(verdict),
+		r.header.Source, p.to(r.name))
 	return nil
 }
 
-// scoreDay is the newest day.
+// scoreDay scores the newest daily report.
 func (p *page) scoreDay() error {
 	days := p.match("daily/report_*.json")
 	if len(days) == 0 {
@@ -180,8 +182,8 @@ func (p *page) scoreDay() error {
 	newest := slices.MaxFunc(days, func(a, b *file) int { return cmp.Compare(a.name, b.name) })
 	s, err := as[report.Summary](newest)
 	if err == nil {
-		p.row("day "+s.Name, "all figures", fmt.Sprintf("%d requests", s.Requests), fmt.Sprint(s.Samples), bold(s.Verdict),
-			string(newest.header.Source), p.to(newest.name))
+		p.scores.Row("day "+s.Name, "all figures", fmt.Sprintf("%d requests", s.Requests), s.Samples, bold(s.Verdict),
+			newest.header.Source, p.to(newest.name))
 	}
 	return err
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/drift"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/pkg/table"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/agent"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canaryview"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftfleet"
@@ -18,13 +19,13 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
 
-// card is a table of judged figures.
+// card writes a table of judged figures.
 func (p *page) card(c gate.Scorecard) error {
 	p.line("")
 	return c.Markdown(&p.out)
 }
 
-// offline is how the model did out of time.
+// offline shows the out-of-time evaluation of the model.
 func (p *page) offline() error {
 	f := p.named["offline_report.json"]
 	if f == nil {
@@ -34,26 +35,23 @@ func (p *page) offline() error {
 	if err != nil {
 		return err
 	}
-	p.line("\n## Out of time\n")
+	p.line("\n## Out-of-time evaluation\n")
 	if r.Report == nil {
 		p.line("%s has no figures.", p.to(f.name))
 		return nil
 	}
 	p.line("%s on %s: %d rows in %d folds, base rate %.3f, lift %.2f. %s", r.Version, r.Dataset.Name, r.N, r.Split.Folds, r.BaseRate, r.Lift, p.to(f.name))
-	p.table("model", "AUC", "P@20", "within 0.05 of the baseline")
-	for _, m := range r.Compared {
-		p.row(m.Version, fmt.Sprintf("%.3f", m.AUC), fmt.Sprintf("%.3f", m.PrecisionAt20), gate.Ratio.Format(m.BaselineMatch))
-	}
+	p.table(r.Models())
 	p.plots("offline/*.svg")
 	return nil
 }
 
-// tests are the runs under a load of their own.
+// tests shows the runs that sent their own requests.
 func (p *page) tests() error {
 	for _, test := range []struct{ name, title string }{
 		{"smoke_1k.json", "Smoke test of ml-engine"},
-		{"shadow_smoke_1k.json", "Smoke test of executor with its shadow"},
-		{"shadow_replay.json", "Replay of a market through executor"},
+		{"shadow_smoke_1k.json", "Smoke test of executor and its shadow"},
+		{"shadow_replay.json", "Market replay through executor"},
 	} {
 		f := p.named[test.name]
 		if f == nil {
@@ -70,7 +68,7 @@ func (p *page) tests() error {
 			return err
 		}
 		p.line("\n## %s\n", test.title)
-		p.line("%d requests in %.1f s; p50 %s, p95 %s, p99 %s as the client sees them. %s", r.Total, r.DurationS,
+		p.line("%d requests in %.1f s; client latency p50 %s, p95 %s, p99 %s. %s", r.Total, r.DurationS,
 			gate.Millis.Format(r.Latency.P50), gate.Millis.Format(r.Latency.P95), gate.Millis.Format(r.Latency.P99), p.to(f.name))
 		if err := p.card(r.SLO); err != nil {
 			return err
@@ -79,7 +77,7 @@ func (p *page) tests() error {
 	return nil
 }
 
-// drift is the newest snapshot.
+// drift shows the newest drift snapshot.
 func (p *page) drift() error {
 	f := p.named["psi_snapshot.json"]
 	if f == nil {
@@ -91,7 +89,7 @@ func (p *page) drift() error {
 	}
 	p.line("\n## Drift\n")
 	p.line("%s. %s", r.Line(), p.to(f.name))
-	p.table("feature", "role", "PSI", "reads", "null 99 %", "n", "verdict", "reason")
+	t := table.New("feature", "role", "PSI", "status", "null 99 %", "n", "verdict", "reason")
 	for _, one := range r.Features {
 		noise, verdict, reason := "-", bold(one.Verdict), one.Reason
 		if one.Noise != nil {
@@ -100,13 +98,14 @@ func (p *page) drift() error {
 		if one.Role != drift.ModelFeature {
 			verdict, reason = "watched", ""
 		}
-		p.row(one.Feature, string(one.Role), fmt.Sprintf("%.3f", one.PSI), string(one.Status), noise, fmt.Sprint(one.Samples), verdict, reason)
+		t.Row(one.Feature, one.Role, fmt.Sprintf("%.3f", one.PSI), one.Status, noise, one.Samples, verdict, reason)
 	}
+	p.table(t)
 	p.plots("psi_*.svg")
 	return nil
 }
 
-// canaries are all runs, the newest first.
+// canaries shows the preflight and all runs, newest first.
 func (p *page) canaries() error {
 	if f := p.named["canary_preflight.json"]; f != nil {
 		r, err := as[struct {
@@ -115,7 +114,7 @@ func (p *page) canaries() error {
 		if err != nil {
 			return err
 		}
-		p.line("\n## Preflight of the canary\n")
+		p.line("\n## Canary preflight\n")
 		p.line("%s", p.to(f.name))
 		if err := p.card(gate.Scorecard{Results: r.Checks}); err != nil {
 			return err
@@ -126,11 +125,11 @@ func (p *page) canaries() error {
 		return err
 	}
 	for _, r := range runs {
-		model := "a model without a name"
+		model := "an unnamed model"
 		if r.header.Model != nil {
 			model = r.header.Model.Version
 		}
-		// The run as a document of its own, a level lower, with its file among the facts.
+		// The Markdown of the run goes one heading level lower, with its source and file added to the facts.
 		facts, phases, _ := bytes.Cut(canaryview.Markdown(r.Record, model), []byte("\n\n| "))
 		p.line("\n#%s\n- source: %s; %s\n\n| %s", facts, r.header.Source, p.to(r.name), bytes.TrimRight(phases, "\n"))
 		p.plots(strings.TrimSuffix(r.name, ".json") + ".svg")
@@ -138,20 +137,20 @@ func (p *page) canaries() error {
 	return nil
 }
 
-// periods are the days and the weeks.
+// periods shows the weekly and daily reports, and suggestions to retrain.
 func (p *page) periods() error {
 	days, weeks := p.match("daily/report_*.json"), p.match("weekly/summary_*.json")
 	if len(days)+len(weeks) == 0 {
 		return nil
 	}
-	p.line("\n## Days and weeks")
-	p.table("period", "source", "requests", "match rate", "error rate", "p95", "PSI", "coverage", "verdict")
+	p.line("\n## Daily and weekly reports")
+	t := table.New("period", "source", "requests", "match rate", "error rate", "p95", "PSI", "coverage", "verdict")
 	for _, f := range append(weeks, days...) {
 		s, err := as[report.Summary](f)
 		if err != nil {
 			return err
 		}
-		cells := []string{fmt.Sprintf("[%s](%s)", s.Name, path.Join(p.link, f.name)), string(f.header.Source), fmt.Sprint(s.Requests)}
+		cells := []any{fmt.Sprintf("[%s](%s)", s.Name, path.Join(p.link, f.name)), f.header.Source, s.Requests}
 		for _, figure := range s.Figures {
 			cell := figure.Achieved()
 			if figure.Value != nil {
@@ -162,14 +161,16 @@ func (p *page) periods() error {
 			}
 			cells = append(cells, cell)
 		}
-		p.row(append(cells, bold(s.Verdict))...)
+		t.Row(append(cells, bold(s.Verdict))...)
 	}
+	p.table(t)
 	for _, f := range p.match("retrain_suggestion_*.json") {
 		s, err := as[agent.Suggestion](f)
 		if err != nil {
 			return err
 		}
-		p.line("\nRetraining suggested: PSI above %v in %d hours since %s UTC, at most %.3f. %s", s.Threshold, s.Hours, s.Since.UTC().Format(time.DateTime), s.PSIMax, p.to(f.name))
+		p.line("\nRetraining suggested: PSI was above %v in %d hourly samples since %s UTC, with a maximum of %.3f. %s",
+			s.Threshold, s.Hours, s.Since.UTC().Format(time.DateTime), s.PSIMax, p.to(f.name))
 	}
 	return nil
 }
@@ -194,7 +195,7 @@ func (p *page) retraining() error {
 	return nil
 }
 
-// others are the figures that no section has shown.
+// others shows the drawings that no section has shown.
 func (p *page) others() error {
 	var left []*file
 	for _, f := range p.files {
@@ -203,7 +204,7 @@ func (p *page) others() error {
 		}
 	}
 	if len(left) > 0 {
-		p.line("\n## Other figures")
+		p.line("\n## Other drawings")
 	}
 	for _, f := range left {
 		p.plots(f.name)

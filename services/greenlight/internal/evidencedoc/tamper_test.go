@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// TestFolder makes a whole folder once, and does to it what the tests below do, each of which leaves it as it was.
+// TestFolder builds a whole folder once and runs the tests below on it. Each test restores what it changed.
 func TestFolder(t *testing.T) {
 	w := newWhole(t)
 	for _, test := range []struct {
@@ -19,7 +19,7 @@ func TestFolder(t *testing.T) {
 		{"with an edited verdict", testEditedVerdicts},
 		{"tampered with", testTampering},
 		{"with files swapped and added", testSwappedAndAdded},
-		{"with a chain made anew", testNewChain},
+		{"with a rebuilt chain", testNewChain},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			w.t = t
@@ -28,10 +28,10 @@ func TestFolder(t *testing.T) {
 	}
 }
 
-// testWhole asks for every kind of file, so that the other tests are about all of them.
+// testWhole checks that the folder has every kind of file, so that the other tests cover all of them.
 func testWhole(t *testing.T, w *whole) {
 	if what := w.found(); what != "" {
-		t.Fatalf("the folder does not hold: %s", what)
+		t.Fatalf("the folder does not verify: %s", what)
 	}
 	f, err := open(w.dir)
 	if err != nil {
@@ -52,8 +52,8 @@ func testWhole(t *testing.T, w *whole) {
 	}
 }
 
-// testTampering changes one thing in a whole folder, in every file and at random places, and back: each is found, and what
-// is found first names the file. Whatever is changed in the chain is found as well.
+// testTampering changes every file at several places, one change at a time, and restores it. Every change is found, and
+// the first problem names the file. Changes of the chain itself are found too.
 func testTampering(t *testing.T, w *whole) {
 	rng := rand.New(rand.NewPCG(20260611, 6))
 	const flips = 6
@@ -98,9 +98,9 @@ func testTampering(t *testing.T, w *whole) {
 		}
 	}
 	if got := w.found(); got != "" {
-		t.Fatalf("after all was put back: %s", got)
+		t.Fatalf("after all files were restored: %s", got)
 	}
-	t.Logf("%d changes in %d files, each of them found", tried, len(w.all()))
+	t.Logf("found all %d changes in %d files", tried, len(w.all()))
 }
 
 // testSwappedAndAdded swaps the files of every pair of neighbours, and adds files.
@@ -115,7 +115,7 @@ func testSwappedAndAdded(t *testing.T, w *whole) {
 			}
 		}
 		if got := w.found(); got == "" {
-			t.Errorf("%s and %s are swapped, and nothing was found", a, b)
+			t.Errorf("%s and %s were swapped, and nothing was found", a, b)
 		}
 		for name, raw := range map[string][]byte{a: left, b: right} {
 			if err := os.WriteFile(w.path(name), raw, 0o600); err != nil {
@@ -132,7 +132,7 @@ func testSwappedAndAdded(t *testing.T, w *whole) {
 			t.Fatal(err)
 		}
 		if got := w.found(); !strings.HasPrefix(got, name) {
-			t.Errorf("%s is added: found %q", name, got)
+			t.Errorf("%s was added: found %q", name, got)
 		}
 		if name == ".lock" {
 			err = os.WriteFile(w.path(name), old, 0o600)
@@ -144,6 +144,6 @@ func testSwappedAndAdded(t *testing.T, w *whole) {
 		}
 	}
 	if got := w.found(); got != "" {
-		t.Errorf("after all was put back: %s", got)
+		t.Errorf("after all files were restored: %s", got)
 	}
 }

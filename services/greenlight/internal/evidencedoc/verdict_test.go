@@ -12,10 +12,11 @@ import (
 	"testing"
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote"
 )
 
-// forge is the folder with one file edited, and with the digests of it in all other files made to fit: what somebody who
-// makes the chain anew has. What is left to find is what the file says.
+// forge returns the folder with one file edited, and with its digest updated in all other files. This is what someone
+// who rebuilds the chain has: only the content of the file can give the edit away.
 func (f *folder) forge(t *testing.T, name string, edit func(root any)) *folder {
 	t.Helper()
 	var root any
@@ -53,14 +54,14 @@ func (f *folder) forge(t *testing.T, name string, edit func(root any)) *folder {
 
 func sum(raw []byte) string { return fmt.Sprintf("%x", sha256.Sum256(raw)) }
 
-// place is a value in a document that says how something ended.
+// place is a verdict, or another judgment, in a document.
 type place struct {
 	path   string
 	object map[string]any
 	key    string
 }
 
-// words are the keys of such values, and what each may say.
+// words are the keys of judgments, with the values that each may have.
 var words = map[string][]any{
 	"verdict":          {"PASS", "FAIL", "INCONCLUSIVE", "ERROR"},
 	"result":           {"PASS", "FAIL", "INCONCLUSIVE", "ERROR"},
@@ -70,7 +71,7 @@ var words = map[string][]any{
 	"promote_eligible": {true, false},
 }
 
-// places are those of a value, in the order of their paths.
+// places returns the places within a value, in the order of their paths.
 func places(v any, path string) (all []place) {
 	switch v := v.(type) {
 	case []any:
@@ -88,16 +89,16 @@ func places(v any, path string) (all []place) {
 	return all
 }
 
-// otherwiseStrict says whether a verdict that is not PASS was edited to another that is not, where more was asked than what
-// the document holds: of a blocker that has more reasons than its figure, of a look at a source that may have been missing,
-// of a classifier that was not fitted.
+// otherwiseStrict reports whether a verdict other than PASS was changed to another such verdict, where the document alone
+// cannot tell them apart: a blocker may have more reasons than its figure, a canary sample may have missed a source, and
+// a classifier may not have been fitted.
 func otherwiseStrict(p place, word any) bool {
 	return p.object[p.key] != "PASS" && word != "PASS" &&
 		(strings.HasPrefix(p.path, ".blockers[") || strings.Contains(p.path, ".samples[") || strings.HasSuffix(p.path, ".classifier.verdict"))
 }
 
-// testEditedVerdicts edits every word of every document that says how something ended, to every other that it may be, with
-// all digests made to fit: each is found by judging anew, and what is found names the file.
+// testEditedVerdicts changes every judgment in every document to every other value, with all digests updated. Judging
+// again finds each edit, and the problem names the file.
 func testEditedVerdicts(t *testing.T, w *whole) {
 	f, err := open(w.dir)
 	if err != nil {
@@ -133,14 +134,14 @@ func testEditedVerdicts(t *testing.T, w *whole) {
 		}
 	}
 	for schema := range checks {
-		if seen[schema] == 0 && schema != "greenlight/promotion/v1" {
+		if seen[schema] == 0 && schema != promote.PromotionSchema {
 			t.Errorf("no verdict of %s was edited", schema)
 		}
 	}
-	t.Logf("%d edits, each of them found", edits)
+	t.Logf("found all %d edits", edits)
 }
 
-// testNewChain makes a folder and its chain anew around an edited verdict: the chain holds, and the verdict does not.
+// testNewChain rebuilds the folder and its chain around an edited verdict: the chain verifies, and the verdict does not.
 func testNewChain(t *testing.T, w *whole) {
 	f, err := open(w.dir)
 	if err != nil {
@@ -172,19 +173,19 @@ func testNewChain(t *testing.T, w *whole) {
 		t.Fatal(err)
 	}
 	if r, err := evidence.Verify(dir); err != nil || len(r.Problems) > 0 && r.Problems[0].File == name {
-		t.Fatalf("%v, %v: the chain was to hold for %s", r.Problems, err, name)
+		t.Fatalf("%v, %v: want a chain that verifies for %s", r.Problems, err, name)
 	}
 	again, err := open(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	problems, err := again.recheckFile(again.named[name])
-	if err != nil || len(problems) == 0 || !strings.Contains(problems[0].String(), name+`: says that "PSI" is PASS`) && !strings.Contains(problems[0].String(), name+": says PASS of 2026-06-01") {
+	if err != nil || len(problems) == 0 || !strings.Contains(problems[0].String(), name+`: records "PSI" as PASS`) && !strings.Contains(problems[0].String(), name+": records PASS for 2026-06-01") {
 		t.Errorf("found %v, %v", problems, err)
 	}
 }
 
-// body is the document without its header.
+// body returns the document without its header.
 func body(t *testing.T, one *file) map[string]any {
 	t.Helper()
 	var all map[string]any

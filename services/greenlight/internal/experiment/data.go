@@ -1,5 +1,5 @@
-// Package experiment turns market data into judged models: it reads, computes features, trains walk-forward, and makes the
-// artifacts that the services load.
+// Package experiment turns market data into judged models. It reads the data, computes features, trains walk-forward, and
+// builds the artifacts that the services load.
 package experiment
 
 import (
@@ -14,27 +14,26 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/market"
 )
 
-// Data is the market that a study is made of.
+// Data is the market data of an experiment.
 type Data struct {
 	*market.Series
 
-	// Raw are the bars as they were read. Those of the series are without the frozen stretches: they are holes, as nobody
-	// knows what the market did.
+	// Raw are the bars as they were read. The series lacks the frozen stretches, because the market there is unknown.
 	Raw []market.Bar
 	// Quality is that of the raw bars.
 	Quality market.Quality
-	// Name is what models of this data are filed under, for example "btcperp-ftx-1m".
+	// Name is the registry name of models of this data, for example "btcperp-ftx-1m".
 	Name string
 }
 
-// NewData examines the series, and takes out what is frozen.
+// NewData examines the series and removes its frozen stretches.
 func NewData(series *market.Series, name string) *Data {
 	d := &Data{Series: series, Name: name, Raw: series.Bars}
 	d.Quality, series.Bars = market.Examine(d.Raw)
 	return d
 }
 
-// Read reads the file or folder.
+// Read reads market data from a file or folder.
 func Read(path string, opts market.ReadOptions) (*Data, error) {
 	series, err := market.Read(path, opts)
 	if err != nil {
@@ -43,7 +42,7 @@ func Read(path string, opts market.ReadOptions) (*Data, error) {
 	return NewData(series, nameOf(path, opts.Symbol)), nil
 }
 
-// Simulate makes the market up.
+// Simulate returns data of a simulated market.
 func Simulate(opts market.SimulateOptions) (*Data, error) {
 	sim, err := market.Simulate(opts)
 	if err != nil {
@@ -61,7 +60,7 @@ func Simulate(opts market.SimulateOptions) (*Data, error) {
 	return NewData(series, "simulated"), nil
 }
 
-// Source is what evidence of this data must say of it.
+// Source returns the source that evidence of this data must name.
 func (d *Data) Source() evidence.Source {
 	if d.Simulated {
 		return evidence.Simulated
@@ -69,7 +68,7 @@ func (d *Data) Source() evidence.Source {
 	return evidence.Replay
 }
 
-// Inputs are the files of the data, for evidence.
+// Inputs returns the files of the data, for evidence.
 func (d *Data) Inputs() []evidence.Input {
 	inputs := make([]evidence.Input, len(d.Files))
 	for i, f := range d.Files {
@@ -80,7 +79,7 @@ func (d *Data) Inputs() []evidence.Input {
 
 var notName = regexp.MustCompile(`[^A-Za-z0-9._-]+`)
 
-// nameOf makes a registry name of a path: its last element without the endings of data files.
+// nameOf derives a registry name from a path: its last element without the extensions of data files.
 func nameOf(path, symbol string) string {
 	name := filepath.Base(filepath.Clean(path))
 	if abs, err := filepath.Abs(path); err == nil {

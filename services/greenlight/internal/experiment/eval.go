@@ -7,15 +7,18 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 )
 
-// EvalResult is the body of eval_result.json: the verdict of the offline gate.
+// ScorecardSchema is the evidence schema of scorecard.json: the verdicts of all stages of an experiment.
+const ScorecardSchema = "greenlight/scorecard/v1"
+
+// EvalResult is the body of eval_result.json: the result of the offline gate.
 type EvalResult struct {
-	// Result is PASS or FAIL; INCONCLUSIVE or ERROR when there is too little or no evidence.
+	// Result is PASS or FAIL. It is INCONCLUSIVE or ERROR if there is too little or no data.
 	Result gate.Verdict  `json:"result"`
 	Checks []gate.Result `json:"checks"`
 }
 
-// Judge judges the report by the offline gate: the two figures, what they rest on, and the data. The rules are those of
-// [gate.OfflineJudgment]. A report of v1 knows nothing of its data, which is INCONCLUSIVE.
+// Judge judges the report by the rules of [gate.OfflineJudgment]: AUC and P@20, the amount of data behind them, and the
+// quality of the data. A report of v1 has no data quality, which is INCONCLUSIVE.
 func (r *OfflineReport) Judge() gate.Scorecard {
 	card := r.JudgeFigures()
 	card.Results = append(card.Results, gate.Judge(gate.OfflineEvidence(), r.evidence()).Results...)
@@ -23,19 +26,19 @@ func (r *OfflineReport) Judge() gate.Scorecard {
 		card.Results = append(card.Results, NewDataQuality(r.Quality.Quality).Checks...)
 	} else {
 		for _, check := range gate.Judge(gate.DataQuality(), unexamined()).Results {
-			check.Reason = "not examined: the report is of an older version"
+			check.Reason = "not examined: an older version wrote the report"
 			card.Results = append(card.Results, check)
 		}
 	}
 	return card
 }
 
-// JudgeFigures judges the two figures alone, as the gate of v1 did.
+// JudgeFigures judges only AUC and P@20, as the gate of v1 did.
 func (r *OfflineReport) JudgeFigures() gate.Scorecard {
 	return gate.Judge(gate.Offline(), r.Observations())
 }
 
-// Headline is the two figures of a judgment, and of the rest what is not a PASS.
+// Headline returns AUC and P@20 of a judgment, and every other figure that is not a PASS.
 func Headline(card gate.Scorecard) []gate.Result {
 	var rows []gate.Result
 	for _, r := range card.Results {
@@ -46,7 +49,7 @@ func Headline(card gate.Scorecard) []gate.Result {
 	return rows
 }
 
-// Text is the result as people read it: eval_result.txt.
+// Text returns the content of eval_result.txt.
 func (e EvalResult) Text(version string) (string, error) {
 	var text strings.Builder
 	fmt.Fprintf(&text, "%s: %s\n\n", version, e.Result)

@@ -8,14 +8,14 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/plots"
 )
 
-// Figure is a drawing of the evaluation.
+// Figure is a drawing of an evaluation.
 type Figure struct {
-	// Name is the file's, for example "offline/roc.svg".
+	// Name is the file name, for example "offline/roc.svg".
 	Name string
 	SVG  []byte
 }
 
-// Figures draws how the candidate did out of time: the ROC curve beside the baseline's, the reliability of its
+// Figures draws the out-of-time evaluation of the candidate: its ROC curve and the baseline's, the reliability of its
 // probabilities, its scores by class, and its folds.
 func (s *Study) Figures(c *Candidate) ([]Figure, error) {
 	ours, _ := c.Pooled()

@@ -13,28 +13,28 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
 )
 
-// Foreign is a model that was trained elsewhere.
+// Foreign is a model that was trained by another program.
 type Foreign struct {
 	// Raw is the file of a LightGBM or XGBoost model.
 	Raw []byte
 	// Schema is the feature schema of its inputs.
 	Schema *feature.Schema
-	// Name and Version are what it is filed under.
+	// Name and Version are those in the registry.
 	Name, Version string
-	// AllTrees takes the trees from after an early stop too.
+	// AllTrees also takes the trees after an early stop.
 	AllTrees bool
-	// TrainedTo is the end of its training data, exclusive; zero when that is not known.
+	// TrainedTo is the end of its training data, exclusive. It is zero if that is not known.
 	TrainedTo time.Time
 }
 
-// Import makes the artifact of a foreign model: the baseline, the label's threshold and the drift profile are of the
-// study's newest training window, the golden vectors of its held-out period. The evaluation, which the artifact has and
-// which is returned too, is of all tested days that begin at TrainedTo or later; of all tested days when that is not
-// known, and then it says that the model may have been trained on them.
+// Import builds the artifact of a foreign model. The baseline, the label threshold and the drift profile come from the
+// newest training window of the experiment, the golden vectors from its held-out period. The artifact contains the
+// evaluation, which Import also returns. It covers all tested days from TrainedTo on. If TrainedTo is not known it covers
+// all tested days, and notes that the model may have been trained on them.
 func (s *Study) Import(f Foreign, git string, now time.Time) (*model.Artifact, *OfflineReport, error) {
 	fold := last(s.Baseline)
 	if heldOut := dayTime(fold.TestFrom); f.TrainedTo.After(heldOut) {
-		return nil, nil, fmt.Errorf("the model was trained to %s, and the held-out period of this data begins on %s: give data that goes on for at least a week after the training",
+		return nil, nil, fmt.Errorf("the model was trained to %s, but the held-out period of this data begins on %s: give data that continues for at least a week after the training",
 			f.TrainedTo.UTC().Format(time.DateOnly), heldOut.Format(time.DateOnly))
 	}
 	spec, read, err := model.NewTrees(f.Raw, f.Schema, model.Label{HorizonMinutes: label.Horizon, Threshold: fold.Threshold}, f.AllTrees)
@@ -67,7 +67,7 @@ func (s *Study) Import(f Foreign, git string, now time.Time) (*model.Artifact, *
 	if read.Trees() < read.AllTrees() {
 		stopped = fmt.Sprintf("Its training was stopped early (best_iteration): it uses the first %d of the file's %d trees. ", read.Trees(), read.AllTrees())
 	}
-	known := "Whether the evaluation below is out of time is not known here."
+	known := "Its training data is not known, so the evaluation below may not be out of time."
 	if !f.TrainedTo.IsZero() {
 		known = "It was trained to " + f.TrainedTo.UTC().Format(time.DateOnly) + ", so the evaluation below is out of time."
 	}
@@ -81,14 +81,14 @@ func (s *Study) Import(f Foreign, git string, now time.Time) (*model.Artifact, *
 			Seed: eval.DefaultBootstrap().Seed,
 		},
 		Card: fmt.Sprintf("Trees on schema %s, trained elsewhere. %s%s On %s, UTC days %s to %s (%d rows, base rate %.3f): AUC %.3f, "+
-			"P@20 %.3f. Baseline, label threshold and drift profile are of this data.",
+			"P@20 %.3f. Baseline, label threshold and drift profile come from this data.",
 			f.Schema.Name, stopped, known, s.Data.Symbol, r.Folds[0].TestFirst, r.Folds[len(r.Folds)-1].TestLast,
 			measured.N, measured.BaseRate, measured.AUC, measured.PrecisionAt20),
 	}
 	return a, r, s.own(a, r)
 }
 
-// evaluate measures a foreign model on the tested rows of the study, beside the baseline. The label's threshold of each
+// evaluate measures a foreign model and the baseline on the tested rows of the experiment. The label threshold of each
 // fold is that of its training window.
 func (s *Study) evaluate(f Foreign, a *model.Artifact, now time.Time) (*OfflineReport, error) {
 	from := 0
@@ -134,7 +134,7 @@ func (s *Study) evaluate(f Foreign, a *model.Artifact, now time.Time) (*OfflineR
 		{f.Version, measured.AUC, measured.PrecisionAt20, eval.MatchRate(ours.Scores, theirs.Scores, shadow.MatchTolerance)},
 	}
 	if f.TrainedTo.IsZero() {
-		r.InSample = "when the model's training ended is not known: give --trained-to"
+		r.InSample = "the end of the model's training is not known: give --trained-to"
 	}
 	return r, nil
 }

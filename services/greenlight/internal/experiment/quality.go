@@ -9,7 +9,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/market"
 )
 
-// DataQuality is the quality of market data with its verdict, as reports have it.
+// DataQuality is the quality of market data and its verdict, in the form that reports use.
 type DataQuality struct {
 	Verdict gate.Verdict  `json:"verdict"`
 	Checks  []gate.Result `json:"checks"`
@@ -28,10 +28,10 @@ func NewDataQuality(q market.Quality) *DataQuality {
 	return &DataQuality{Verdict: card.Verdict(), Checks: card.Results, Quality: q}
 }
 
-// Card is the judgment.
+// Card returns the judgment as a scorecard.
 func (d *DataQuality) Card() gate.Scorecard { return gate.Scorecard{Results: d.Checks} }
 
-// observations are what the rules judge.
+// observations returns the figures that the rules judge.
 func observations(q market.Quality) map[string]gate.Observation {
 	n := uint64(q.Minutes)
 	return map[string]gate.Observation{
@@ -45,7 +45,7 @@ func observations(q market.Quality) map[string]gate.Observation {
 	}
 }
 
-// unexamined is that nobody looked at the data.
+// unexamined returns empty observations: nobody examined the data.
 func unexamined() map[string]gate.Observation {
 	seen := map[string]gate.Observation{}
 	for _, rule := range gate.DataQuality() {
@@ -54,7 +54,7 @@ func unexamined() map[string]gate.Observation {
 	return seen
 }
 
-// whereabouts says where in the data a figure is from; empty when that is no one place.
+// whereabouts returns where in the data a figure was found, and "" if that is no single place.
 func whereabouts(q market.Quality, rule string) string {
 	switch rule {
 	case gate.FrozenMinutes:
@@ -77,7 +77,7 @@ func span(s market.Stretch) string {
 	return fmt.Sprintf("%s to %s (%s, %s)", stamp(s.From), stamp(s.To), s.Kind, Length(s.Minutes))
 }
 
-// Length is a number of minutes for people.
+// Length formats a number of minutes for people.
 func Length(minutes int) string {
 	switch d := time.Duration(minutes) * time.Minute; {
 	case d >= 48*time.Hour:
@@ -89,7 +89,8 @@ func Length(minutes int) string {
 	}
 }
 
-// Lines writes the quality for people: a line of figures, one on what was left out, one per rule that is not a PASS.
+// Lines writes the quality for people: a line of figures, lines on the minutes that are skipped, and a line for every
+// rule that is not a PASS.
 func (d *DataQuality) Lines(w io.Writer) error {
 	q := d.Quality
 	say := func(format string, args ...any) error {
@@ -99,13 +100,13 @@ func (d *DataQuality) Lines(w io.Writer) error {
 	err := say("%.1f %% of minutes unchanged, longest flat run %s; %.1f %% filled; largest one-minute move %.2f %%; %s",
 		100*q.UnchangedShare, Length(q.LongestFlatRun.Minutes), 100*q.FilledShare, 100*q.LargestMove.Share, holes(q))
 	if err == nil && q.ClosedMinutes > 0 {
-		err = say("%d minutes of closed week-ends are left out like holes: their bars have one price", q.ClosedMinutes)
+		err = say("%d minutes of closed weekends are skipped like holes: their bars have a single price", q.ClosedMinutes)
 	}
 	if err == nil && q.FrozenMinutes > 0 {
-		err = say("%d frozen minutes (%.1f %%) are left out like holes: %s", q.FrozenMinutes, 100*q.FrozenShare, whereabouts(q, gate.FrozenMinutes))
+		err = say("%d frozen minutes (%.1f %%) are skipped like holes: %s", q.FrozenMinutes, 100*q.FrozenShare, whereabouts(q, gate.FrozenMinutes))
 	}
 	if err == nil && q.LongestHole.Minutes > 14*24*60 {
-		err = say("no fold spans the hole, and rows whose features would are left out")
+		err = say("no fold spans the longest hole; rows whose features would span it are skipped")
 	}
 	for _, r := range d.Checks {
 		if err == nil && !r.Verdict.OK() {

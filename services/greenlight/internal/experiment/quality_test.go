@@ -13,9 +13,8 @@ import (
 
 const dayMinutes = 24 * 60
 
-// Data that deceive are not a pass, by the name of what is wrong with them; a quiet hour, an outage and a thin market are no
-// deceit.
-func TestDataThatDeceiveDoNotPass(t *testing.T) {
+// Misleading data do not pass, and the verdict names the rule. A quiet hour and an outage are not misleading.
+func TestMisleadingDataDoNotPass(t *testing.T) {
 	sim, err := Simulate(market.SimulateOptions{Seed: 9, Days: 61})
 	if err != nil {
 		t.Fatal(err)
@@ -40,11 +39,11 @@ func TestDataThatDeceiveDoNotPass(t *testing.T) {
 		name  string
 		spoil func([]market.Bar) []market.Bar
 		want  gate.Verdict
-		rules []string // that are not PASS
+		rules []string // those that are not PASS
 	}{
 		{"a sound market", func(b []market.Bar) []market.Bar { return b }, gate.Pass, nil},
 		{"a quiet hour", func(b []market.Bar) []market.Bar { freeze(b, 5000, 75); return b }, gate.Pass, nil},
-		{"a maintenance of 3 hours, once", func(b []market.Bar) []market.Bar { freeze(b, 5000, 180); return b }, gate.Pass, nil},
+		{"one maintenance window of 3 hours", func(b []market.Bar) []market.Bar { freeze(b, 5000, 180); return b }, gate.Pass, nil},
 		{"an outage of a day", func(b []market.Bar) []market.Bar { return slices.Delete(b, 5000, 6440) }, gate.Pass, nil},
 		{"a day frozen", func(b []market.Bar) []market.Bar { freeze(b, 5000, dayMinutes); return b }, gate.Fail, []string{gate.FrozenMinutes, gate.LongestFrozen, gate.LongestFlatRun}},
 		{"3 days frozen", func(b []market.Bar) []market.Bar { freeze(b, 5000, 3*dayMinutes); return b }, gate.Fail, []string{gate.FrozenMinutes, gate.LongestFrozen, gate.LongestFlatRun}},
@@ -67,7 +66,7 @@ func TestDataThatDeceiveDoNotPass(t *testing.T) {
 			}
 			return b
 		}, gate.Fail, []string{gate.FrozenMinutes, gate.LongestFrozen}},
-		{"a day that is the day before again", func(b []market.Bar) []market.Bar {
+		{"a day that repeats the day before", func(b []market.Bar) []market.Bar {
 			for i := 5000; i < 5000+dayMinutes; i++ {
 				at := b[i].Start
 				b[i] = b[i-dayMinutes]
@@ -75,7 +74,7 @@ func TestDataThatDeceiveDoNotPass(t *testing.T) {
 			}
 			return b
 		}, gate.Fail, []string{gate.FrozenMinutes, gate.LongestFrozen}},
-		{"8 hours of a line over a hole", func(b []market.Bar) []market.Bar {
+		{"a hole of 8 hours filled with a straight line", func(b []market.Bar) []market.Bar {
 			from, to := b[4999].Close, b[5480].Close*1.01
 			for i := 5000; i < 5480; i++ {
 				scale(b[i:i+1], (from+(to-from)*float64(i-4999)/481)/b[i].Close)
@@ -130,7 +129,7 @@ func TestDataThatDeceiveDoNotPass(t *testing.T) {
 	}
 }
 
-// A verdict takes ten days, intervals that are better than a coin, and rows that lie after the training.
+// A verdict needs ten test days, intervals better than chance, and rows after the end of the training.
 func TestEvaluationOfTooLittleIsInconclusive(t *testing.T) {
 	data, err := Simulate(market.SimulateOptions{Seed: 9, Days: 30})
 	if err != nil {
@@ -154,10 +153,10 @@ func TestEvaluationOfTooLittleIsInconclusive(t *testing.T) {
 	}{
 		{"nine days", func(r *OfflineReport) { r.TestDays = 9 }, []string{gate.TestDays}},
 		{"no intervals", func(r *OfflineReport) { r.Intervals = nil }, []string{gate.AUCLow, gate.PrecisionLift}},
-		{"AUC down to a coin", func(r *OfflineReport) { r.Intervals.AUC.Low = 0.386 }, []string{gate.AUCLow}},
-		{"P@20 down to the base rate", func(r *OfflineReport) { r.Intervals.PrecisionAt20.Low = r.BaseRate - 0.01 }, []string{gate.PrecisionLift}},
+		{"AUC no better than chance", func(r *OfflineReport) { r.Intervals.AUC.Low = 0.386 }, []string{gate.AUCLow}},
+		{"P@20 no better than the base rate", func(r *OfflineReport) { r.Intervals.PrecisionAt20.Low = r.BaseRate - 0.01 }, []string{gate.PrecisionLift}},
 		{"perhaps in sample", func(r *OfflineReport) { r.InSample = "not known" }, []string{gate.OutOfTime}},
-		{"data that nobody examined", func(r *OfflineReport) { r.Quality = nil }, []string{gate.FrozenMinutes, gate.LongestFrozen, gate.LongestFlatRun, gate.LargestMove, gate.LargestGapMove, gate.UnchangedMinutes, gate.FilledMinutes}},
+		{"unexamined data", func(r *OfflineReport) { r.Quality = nil }, []string{gate.FrozenMinutes, gate.LongestFrozen, gate.LongestFlatRun, gate.LargestMove, gate.LargestGapMove, gate.UnchangedMinutes, gate.FilledMinutes}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r, measured := *sound, *sound.Report

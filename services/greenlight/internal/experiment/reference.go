@@ -12,8 +12,8 @@ import (
 // ScoreColumn is the name of the model's score in a drift profile.
 const ScoreColumn = "score"
 
-// Watched are the features whose drift is watched for a model of the schema: its own, without the constant bias, and the
-// raw inputs.
+// Watched returns the features whose drift is watched for a model of the schema: the schema's features without the
+// constant bias, and the raw inputs.
 func Watched(s *feature.Schema) []string {
 	names := slices.DeleteFunc(s.Names(), func(name string) bool { return name == feature.Bias })
 	for _, raw := range feature.RawInputs() {
@@ -24,7 +24,7 @@ func Watched(s *feature.Schema) []string {
 	return names
 }
 
-// reference makes the drift profile of the minutes of the training window in which the model could score.
+// reference builds the drift profile of the minutes of the training window that the model can score.
 func (s *Study) reference(schema *feature.Schema, scorer model.Scorer, window train.Window) (*drift.Profile, error) {
 	x := make([]float64, schema.Len())
 	var minutes, days []int

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"text/tabwriter"
 	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/eval"
@@ -12,10 +11,11 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/model"
+	"github.com/greenlight-ml/greenlight/pkg/table"
 )
 
-// OfflineSchema and EvalSchema name the kinds of evidence. Those of v1 know nothing of the data's quality, and are judged
-// by the two figures alone.
+// The evidence schemas of offline reports and evaluations. Those of v1 have no data quality, and are judged only by AUC
+// and P@20.
 const (
 	OfflineSchema   = "greenlight/offline_report/v2"
 	OfflineSchemaV1 = "greenlight/offline_report/v1"
@@ -26,23 +26,23 @@ const (
 // IsOffline reports whether a file of the schema is an offline report.
 func IsOffline(schema string) bool { return schema == OfflineSchema || schema == OfflineSchemaV1 }
 
-// OfflineReport is the body of offline_report.json: how a candidate did out of time.
+// OfflineReport is the body of offline_report.json: the out-of-time evaluation of a candidate.
 type OfflineReport struct {
 	Version string `json:"version"`
-	// Timestamp is when the report was made, in Unix milliseconds.
+	// Timestamp is the creation time of the report, in Unix milliseconds.
 	Timestamp int64 `json:"timestamp"`
 	*eval.Report
 	// TestDays is the number of UTC days with tested rows.
 	TestDays int `json:"test_days"`
-	// InSample says why the tested rows may be among those that the model was trained on; empty when they are not.
+	// InSample is the reason why the model may have been trained on the tested rows; empty if it was not.
 	InSample string `json:"may_be_in_sample,omitempty"`
-	// Quality is that of the data; nil in a report of v1.
+	// Quality is the quality of the data; nil in a report of v1.
 	Quality       *DataQuality `json:"data_quality,omitempty"`
 	FeatureSchema string       `json:"feature_schema"`
 	DatasetDigest string       `json:"dataset_digest"`
 	Dataset       DatasetInfo  `json:"dataset"`
 	Split         SplitInfo    `json:"split"`
-	// Compared are all models of the study on the same rows, the baseline first.
+	// Compared are all models of the study on the same rows, baseline first.
 	Compared []ComparedModel `json:"compared"`
 }
 
@@ -75,7 +75,7 @@ type ComparedModel struct {
 	BaselineMatch float64 `json:"baseline_match_rate"`
 }
 
-// Offline makes the report of the candidate.
+// Offline builds the report of the candidate.
 func (s *Study) Offline(c *Candidate, now time.Time) (*OfflineReport, error) {
 	theirs, _ := s.Baseline.Pooled()
 	measured, err := eval.Measure(theirs)
@@ -91,8 +91,7 @@ func (s *Study) Offline(c *Candidate, now time.Time) (*OfflineReport, error) {
 	return r, nil
 }
 
-// report is what the reports of candidates and of models that were trained elsewhere have in common. Days are those of the
-// tested rows.
+// report builds the common part of the reports of candidates and foreign models. days are the days of the tested rows.
 func (s *Study) report(version string, schema *feature.Schema, measured *eval.Report, days []int, now time.Time) *OfflineReport {
 	bars := s.Data.Bars
 	return &OfflineReport{
@@ -111,10 +110,10 @@ func (s *Study) report(version string, schema *feature.Schema, measured *eval.Re
 	}
 }
 
-// distinct is how many different days there are.
+// distinct returns the number of different days.
 func distinct(days []int) int { return len(slices.Compact(slices.Sorted(slices.Values(days)))) }
 
-// Evaluated is the candidate's artifact with its own evaluation.
+// Evaluated returns the candidate's artifact, which contains its evaluation, and the evaluation.
 func (s *Study) Evaluated(c *Candidate, git string, now time.Time) (*model.Artifact, *OfflineReport, error) {
 	r, err := s.Offline(c, now)
 	if err != nil {
@@ -127,7 +126,7 @@ func (s *Study) Evaluated(c *Candidate, git string, now time.Time) (*model.Artif
 	return a, r, s.own(a, r)
 }
 
-// own gives the artifact its own evaluation, as evidence: the report with its header.
+// own stores the report, with its evidence header, in the artifact.
 func (s *Study) own(a *model.Artifact, r *OfflineReport) error {
 	if err := a.Identify(); err != nil {
 		return err
@@ -137,14 +136,14 @@ func (s *Study) own(a *model.Artifact, r *OfflineReport) error {
 	return err
 }
 
-// OfflineHeader is the header of the report, wherever it is kept.
+// OfflineHeader returns the evidence header of the report. It is the same in the artifact and in the evidence folder.
 func (s *Study) OfflineHeader(a *model.Artifact, r *OfflineReport) evidence.Header {
 	h := s.Header(OfflineSchema, a)
 	h.CreatedTime = time.UnixMilli(r.Timestamp)
 	return h
 }
 
-// Header is the evidence header of a file about the model, made from the study's data.
+// Header returns the evidence header of a file about the model that was computed from the study's data.
 func (s *Study) Header(schema string, a *model.Artifact) evidence.Header {
 	return evidence.Header{
 		Schema: schema, Source: s.Data.Source(), Inputs: s.Data.Inputs(),
@@ -152,14 +151,18 @@ func (s *Study) Header(schema string, a *model.Artifact) evidence.Header {
 	}
 }
 
-// Table writes the comparison for people.
-func (r *OfflineReport) Table(w io.Writer) error {
-	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintln(tw, "model\tAUC\tP@20\twithin 0.05 of the baseline")
+// Models returns the comparison of the models as a table.
+func (r *OfflineReport) Models() *table.Table {
+	t := table.New("model", ">AUC", ">P@20", ">within 0.05 of the baseline")
 	for _, m := range r.Compared {
-		_, _ = fmt.Fprintf(tw, "%s\t%.3f\t%.3f\t%.1f %%\n", m.Version, m.AUC, m.PrecisionAt20, 100*m.BaselineMatch)
+		t.Row(m.Version, fmt.Sprintf("%.3f", m.AUC), fmt.Sprintf("%.3f", m.PrecisionAt20), fmt.Sprintf("%.1f %%", 100*m.BaselineMatch))
 	}
-	if err := tw.Flush(); err != nil {
+	return t
+}
+
+// Table writes the comparison of the models, and the figures of the candidate, as text.
+func (r *OfflineReport) Table(w io.Writer) error {
+	if err := r.Models().Text(w); err != nil {
 		return err
 	}
 	if ci := r.Intervals; ci != nil {
@@ -173,7 +176,7 @@ func (r *OfflineReport) Table(w io.Writer) error {
 	return err
 }
 
-// Observations are the two figures.
+// Observations returns AUC and P@20.
 func (r *OfflineReport) Observations() map[string]gate.Observation {
 	auc := gate.Measured(r.AUC, uint64(r.N))
 	precision := gate.Measured(r.PrecisionAt20, uint64(r.N))
@@ -184,7 +187,7 @@ func (r *OfflineReport) Observations() map[string]gate.Observation {
 	return map[string]gate.Observation{gate.AUC: auc, gate.PrecisionAt20: precision}
 }
 
-// evidence is what the figures rest on.
+// evidence returns the observations on the amount of data behind the figures.
 func (r *OfflineReport) evidence() map[string]gate.Observation {
 	known := 1.0
 	if r.InSample != "" {

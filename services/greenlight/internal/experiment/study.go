@@ -15,18 +15,18 @@ import (
 )
 
 const (
-	// BaselineVersion names the production heuristic's formula.
+	// BaselineVersion is the version of the production heuristic.
 	BaselineVersion = "heuristic-v1"
-	// goldenVectors is how many golden vectors an artifact gets.
+	// goldenVectors is the number of golden vectors in an artifact.
 	goldenVectors = 32
 )
 
-// DefaultVersions are the versions of the models that are trained, by feature schema.
+// DefaultVersions returns the versions of the models to train, by feature schema.
 func DefaultVersions() map[string]string {
 	return map[string]string{"v1.8": "v1.8-b0", feature.DefaultSchema: "v1.8.1-rc1"}
 }
 
-// Study is a set of candidates and the baseline, trained and judged on the same rows.
+// Study is one experiment: a set of candidates and the baseline, trained and judged on the same rows.
 type Study struct {
 	Data       *Data
 	Frame      *feature.Frame
@@ -42,7 +42,7 @@ type Candidate struct {
 	Schema  *feature.Schema
 	*train.Result
 	Report *eval.Report
-	// BaselineMatch is the share of out-of-time rows in which the candidate is within 0.05 of the baseline, in [0,1].
+	// BaselineMatch is the share of out-of-time rows where the candidate is within 0.05 of the baseline, in [0,1].
 	BaselineMatch float64
 }
 
@@ -50,11 +50,11 @@ type Candidate struct {
 type Options struct {
 	// Versions are the versions of the models to train, by feature schema.
 	Versions map[string]string
-	// Progress, which may be nil, is told of the folds done.
+	// Progress, which may be nil, is called with the number of completed folds.
 	Progress func(done, total int)
 }
 
-// Run trains and judges a candidate per schema.
+// Run trains and judges one candidate per schema.
 func Run(ctx context.Context, data *Data, opts Options) (*Study, error) {
 	frame, err := feature.Compute(data.Bars)
 	if err != nil {
@@ -114,14 +114,14 @@ func (s *Study) Candidate(version string) (*Candidate, error) {
 		}
 		versions = append(versions, c.Version)
 	}
-	return nil, fmt.Errorf("no model %q: this trains %v", version, versions)
+	return nil, fmt.Errorf("no model %q: the trained models are %v", version, versions)
 }
 
-// last is the fold whose model is released: the one with the newest training window, whose test is the held-out period.
+// last returns the fold whose model is released: the one with the newest training window. Its test is the held-out period.
 func last(r *train.Result) *train.Fold { return &r.Folds[len(r.Folds)-1] }
 
-// HeldOut are the minutes of the frame after the released models' training window, in which a score is defined under
-// every schema, whether or not the label is.
+// HeldOut returns the minutes after the training window of the released models in which every schema is defined. The
+// label may be undefined.
 func (s *Study) HeldOut() []int {
 	fold := last(s.Baseline)
 	var minutes []int
@@ -145,8 +145,8 @@ func (s *Study) HeldOut() []int {
 	return minutes
 }
 
-// Artifact makes the candidate's artifact: the model of the newest training window, the baseline of the same window,
-// golden vectors from the held-out period.
+// Artifact builds the candidate's artifact: the model and the baseline of the newest training window, and golden vectors
+// from the held-out period.
 func (s *Study) Artifact(c *Candidate, git string) (*model.Artifact, error) {
 	fold, baseline := last(c.Result), last(s.Baseline)
 	heuristic, err := model.NewBaseline(BaselineVersion, *baseline.Model)

@@ -1,5 +1,5 @@
-// Package process starts the services as processes of their own, waits until they answer, and stops them as an operator
-// would.
+// Package process starts the services as child processes, waits until they have bound their addresses, and stops them
+// with a signal, as an operator does.
 package process
 
 import (
@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -24,13 +25,13 @@ type Process struct {
 	log   string
 	addrs map[string]string
 	done  chan struct{}
-	err   error // of Wait, readable once done is closed
+	err   error // the error of Wait, valid once done is closed
 	// killed says that Kill has ended it.
 	killed atomic.Bool
 }
 
-// Start runs the program with the arguments, adds --address-file, and returns when the program has bound its addresses.
-// Its standard error goes to <dir>/<name>.log. A program that ends before that is an error with the last line it logged.
+// Start runs the program with the arguments and --address-file, and returns when the program has bound its addresses.
+// Its standard error goes to <dir>/<name>.log. If the program exits before that, the error has the last line of the log.
 func Start(ctx context.Context, program, dir string, args ...string) (*Process, error) {
 	name := filepath.Base(program)
 	p := &Process{name: name, log: filepath.Join(dir, name+".log"), done: make(chan struct{})}
@@ -43,10 +44,11 @@ func Start(ctx context.Context, program, dir string, args ...string) (*Process, 
 		return nil, err
 	}
 	defer func() { _ = logFile.Close() }() // the child has its own handle
-	// The context is not handed to the command: it would kill where Stop asks first.
+	// The command does not get the context: a canceled context would kill it, where Stop asks first.
 	p.cmd = exec.Command(program, append(args, "--address-file", addressFile)...) //nolint:noctx // see above
 	p.cmd.Stderr = logFile
-	// An interrupt at the terminal goes to the whole process group; only greenlight decides when the services stop.
+	// An interrupt at the terminal goes to the whole process group. In a group of its own, the service stops only when
+	// greenlight decides.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := p.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, err)
@@ -61,7 +63,7 @@ func Start(ctx context.Context, program, dir string, args ...string) (*Process, 
 	return p, nil
 }
 
-// bound waits for the address file.
+// bound waits for the address file and returns the addresses by name.
 func (p *Process) bound(ctx context.Context, path string) (map[string]string, error) {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
@@ -81,35 +83,35 @@ func (p *Process) bound(ctx context.Context, path string) (map[string]string, er
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		case <-p.done:
-			return nil, fmt.Errorf("%s ended at its start: %s", p.name, p.lastLine())
+			return nil, fmt.Errorf("%s exited during startup: %s", p.name, p.lastLine())
 		case <-limit.C:
-			return nil, fmt.Errorf("%s does not serve after 20 s; see %s", p.name, p.log)
+			return nil, fmt.Errorf("%s did not serve within 20 s; see %s", p.name, p.log)
 		case <-tick.C:
 		}
 	}
 }
 
-// Addr is where the process serves "grpc" or "http".
+// Addr returns the address at which the process serves "grpc" or "http".
 func (p *Process) Addr(kind string) string { return p.addrs[kind] }
 
-// Log is the file that has what the process logs.
+// Log returns the path of the process's log.
 func (p *Process) Log() string { return p.log }
 
-// PID is the process's id.
+// PID returns the process ID.
 func (p *Process) PID() int { return p.cmd.Process.Pid }
 
-// Err reports whether the process has ended on its own.
+// Err returns an error if the process has exited.
 func (p *Process) Err() error {
 	select {
 	case <-p.done:
-		return fmt.Errorf("%s ended: %s", p.name, p.lastLine())
+		return fmt.Errorf("%s exited: %s", p.name, p.lastLine())
 	default:
 		return nil
 	}
 }
 
-// Kill ends the process at once, as a crash would, and waits until it is gone. It returns an error if the process had ended
-// before. Killing twice is fine.
+// Kill kills the process, as a crash would, and waits until it is gone. It returns an error if the process had already
+// exited, unless Kill has killed it before.
 func (p *Process) Kill() error {
 	if p.killed.Load() {
 		return nil
@@ -133,8 +135,8 @@ func (p *Process) Signal(s syscall.Signal) error {
 	return nil
 }
 
-// Stop asks the process to stop, waits for at most the grace, and then kills it. It returns an error when the process
-// did not end cleanly. Stopping twice is fine.
+// Stop asks the process to stop, waits for at most the grace period, and then kills it. It returns an error if the
+// process did not exit cleanly. It may be called again.
 func (p *Process) Stop(grace time.Duration) error {
 	select {
 	case <-p.done:
@@ -153,12 +155,27 @@ func (p *Process) Stop(grace time.Duration) error {
 		}
 	}
 	if p.err != nil {
-		return fmt.Errorf("%s ended with %w: %s", p.name, p.err, p.lastLine())
+		return fmt.Errorf("%s failed: %w: %s", p.name, p.err, p.lastLine())
 	}
 	return nil
 }
 
-// lastLine is the last that the process logged, for a message to people.
+// Resident returns the resident memory of the process, in bytes. It reads /proc, so it fails on systems other than Linux.
+func (p *Process) Resident() (int64, error) {
+	path := fmt.Sprintf("/proc/%d/statm", p.PID())
+	raw, err := durable.ReadFile(path, durable.MaxDocument)
+	if err != nil {
+		return 0, err
+	}
+	fields := strings.Fields(string(raw))
+	if len(fields) < 2 {
+		return 0, fmt.Errorf("%s has %d fields", path, len(fields))
+	}
+	pages, err := strconv.ParseInt(fields[1], 10, 64)
+	return pages * int64(os.Getpagesize()), err
+}
+
+// lastLine returns the last line of the log.
 func (p *Process) lastLine() string {
 	raw, err := durable.ReadFile(p.log, durable.MaxDocument)
 	if err != nil {

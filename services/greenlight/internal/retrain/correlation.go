@@ -6,12 +6,12 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/stats"
 )
 
-// Correlation is the matrix of Pearson's correlations of the features.
+// Correlation is the matrix of Pearson correlations of the features.
 type Correlation struct {
 	Features []string `json:"features"`
-	// Matrix is in the order of Features; null where one of the two is constant.
+	// Matrix is in the order of Features. It is null where one of the two is constant.
 	Matrix [][]*float64 `json:"matrix"`
-	// Flagged are the pairs above 0.95, either sign.
+	// Flagged are the pairs with an absolute correlation above 0.95.
 	Flagged []Pair `json:"flagged"`
 }
 
@@ -31,7 +31,7 @@ func newCorrelation(names []string, columns [][]float64) Correlation {
 				continue
 			}
 			c.Matrix[i][j] = &r
-			if j < i && math.Abs(r) > sameThing {
+			if j < i && math.Abs(r) > redundant {
 				c.Flagged = append(c.Flagged, Pair{names[j], names[i], r})
 			}
 		}

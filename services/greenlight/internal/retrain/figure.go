@@ -14,13 +14,13 @@ import (
 
 // Figure is one figure of a report.
 type Figure struct {
-	// Name is its file in the evidence folder, Caption what it shows.
+	// Name is its file in the evidence folder, Caption its description.
 	Name, Caption string
 	SVG           []byte
 }
 
-// Draw draws the figures of a report: how the candidate of the study did, how its features moved between the halves of
-// the window, and how they and the raw inputs moved in the newest holdout. A figure that would be empty is left out.
+// Draw draws the figures of a report: the evaluation of the candidate, the drift of its features between the halves of
+// the window, and the drift of features and raw inputs in the newest holdout. Empty figures are skipped.
 func Draw(s *experiment.Study, c *experiment.Candidate, r *Report) ([]Figure, error) {
 	title := fmt.Sprintf("%s on %s", c.Version, s.Data.Name)
 	made := ""
@@ -54,7 +54,7 @@ func Draw(s *experiment.Study, c *experiment.Candidate, r *Report) ([]Figure, er
 	return d.figures, d.err
 }
 
-// drawing collects figures until one fails.
+// drawing collects figures until the first error.
 type drawing struct {
 	folder  string
 	figures []Figure

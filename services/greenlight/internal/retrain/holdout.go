@@ -13,24 +13,24 @@ import (
 )
 
 const (
-	// testDays is the first length of a present: the test of a fold, which is the gauge's week. The test of the last fold
-	// may be shorter, as it is in the evaluation; with fewer than 5 days its verdict is INCONCLUSIVE.
+	// testDays is the length of the short test: the test of a fold, which is also the window of ml-engine's drift. The last
+	// fold may have a shorter test, as in the evaluation. With fewer than 5 days its verdict is INCONCLUSIVE.
 	testDays = 7
-	// longDays is the second: the days that promotion looks at, whole or not at all.
+	// longDays is the length of the long test, which is what a promotion needs. Shorter tests are skipped.
 	longDays = 28
 )
 
-// Holdout is the drift from the training days of each fold to the days after them, by length of the present.
+// Holdout is the drift from the training days of each fold to its test days, by length of the test.
 type Holdout struct {
 	Windows []HoldoutWindow `json:"windows"`
-	// Newest is the test of the newest fold, feature by feature. It is what the figures show.
+	// Newest is the drift in the test of the newest fold, by feature. The figures show it.
 	Newest *drift.Snapshot `json:"newest"`
 }
 
-// HoldoutWindow is presents of one length.
+// HoldoutWindow is the drift in tests of one length.
 type HoldoutWindow struct {
 	Days int `json:"days"`
-	// Folds is how many folds have so many days after them, or a shorter test. Without one there is no set.
+	// Folds is the number of folds with such a test. Sets is empty if there is none.
 	Folds int          `json:"folds"`
 	Sets  []HoldoutSet `json:"sets"`
 }
@@ -38,35 +38,35 @@ type HoldoutWindow struct {
 // HoldoutSet is one set of features: "raw" (mid, spread_bp, vol1m, rsi14), or a schema without its constant.
 type HoldoutSet struct {
 	Set string `json:"set"`
-	// Overall is of the mean over the features of a fold.
+	// Overall is the median over folds of the mean over the features.
 	Overall HoldoutMedian `json:"overall"`
-	// Stable is the share of folds with an overall index below the threshold of promotion, in [0,1].
+	// Stable is the share of folds with an overall PSI below the threshold of promotion, in [0,1].
 	Stable   float64                `json:"share_below_threshold"`
 	Verdicts map[gate.Verdict]int   `json:"verdicts"`
 	Features []HoldoutFeatureMedian `json:"features"`
 }
 
-// HoldoutMedian is medians over folds, of the index and of its 99 % quantile without drift.
+// HoldoutMedian has medians over folds of the PSI and of its 99 % quantile without drift.
 type HoldoutMedian struct {
 	PSI float64 `json:"psi_median"`
 	Q99 float64 `json:"null_q99_median"`
 }
 
-// HoldoutFeatureMedian is the same of one feature.
+// HoldoutFeatureMedian has the medians of one feature.
 type HoldoutFeatureMedian struct {
 	Feature string `json:"feature"`
 	HoldoutMedian
 }
 
-// MeasureHoldout measures the drift of every fold: the reference is the rows that the fold was trained on. Progress,
-// which may be nil, is told of the folds done.
+// MeasureHoldout measures the drift of every fold against the rows that the fold was trained on. progress, which may be
+// nil, is called with the number of completed folds.
 func MeasureHoldout(ctx context.Context, p *Population, folds []train.Fold, progress func(done, total int)) (*Holdout, error) {
 	sets, err := p.sets()
 	if err != nil {
 		return nil, err
 	}
 	lengths := []int{testDays, longDays}
-	readings := make(map[int][][]*drift.Snapshot) // by days and set, a snapshot per fold
+	readings := make(map[int][][]*drift.Snapshot) // snapshots of the folds, by days and set
 	for _, days := range lengths {
 		readings[days] = make([][]*drift.Snapshot, len(sets))
 	}
@@ -80,7 +80,7 @@ func MeasureHoldout(ctx context.Context, p *Population, folds []train.Fold, prog
 		}
 		from, to := p.Rows.From(fold.TrainFrom), p.Rows.From(fold.TrainTo)-train.DefaultSplit().Purge
 		for _, days := range lengths {
-			testFrom, testTo := p.present(fold.Window, days)
+			testFrom, testTo := p.test(fold.Window, days)
 			if testFrom == testTo {
 				continue
 			}
@@ -113,7 +113,7 @@ func MeasureHoldout(ctx context.Context, p *Population, folds []train.Fold, prog
 	return h, nil
 }
 
-// sets are those that the report speaks of: the raw inputs, v1.8, v1.8.1, and the candidate's where it is another one.
+// sets returns the sets of the report: the raw inputs, v1.8, v1.8.1, and the candidate's schema if it is another one.
 func (p *Population) sets() ([]*feature.Schema, error) {
 	raw, err := feature.NewSchema("raw", feature.RawInputs()...)
 	if err != nil {
@@ -135,26 +135,26 @@ func (p *Population) sets() ([]*feature.Schema, error) {
 	return sets, nil
 }
 
-// present is the rows of the days after the training of a fold, none when there are not so many.
-func (p *Population) present(w train.Window, days int) (from, to int) {
+// test returns the rows of the days after the training of a fold. It returns an empty range if there are too few days.
+func (p *Population) test(w train.Window, days int) (from, to int) {
 	from = p.Rows.From(w.TestFrom)
 	if days == testDays {
 		return from, p.Rows.From(w.TestTo)
 	}
 	first, _ := slices.BinarySearch(p.Days, w.TestFrom)
-	if first+days > len(p.Days) || p.Days[first+days-1]-w.TestFrom >= train.Calendar(days) { // too few, or a hole among them
+	if first+days > len(p.Days) || p.Days[first+days-1]-w.TestFrom >= train.Calendar(days) { // too few days, or a hole between them
 		return from, from
 	}
 	return from, p.Rows.From(p.Days[first+days-1] + 1)
 }
 
-// measure is the drift of the named features from rows [from, to) to rows [testFrom, testTo).
+// measure measures the drift of the named features from rows [from, to) to rows [testFrom, testTo).
 func (p *Population) measure(names []string, from, to, testFrom, testTo int) (*drift.Snapshot, error) {
 	columns := make([]drift.Column, len(names))
-	present := make([][]float64, len(names))
+	test := make([][]float64, len(names))
 	for j, name := range names {
 		columns[j] = drift.Column{Name: name, Values: p.column(name, from, to)}
-		present[j] = p.column(name, testFrom, testTo)
+		test[j] = p.column(name, testFrom, testTo)
 	}
 	profile, err := drift.NewProfile(columns, p.Rows.Day[from:to])
 	if err != nil {
@@ -163,15 +163,15 @@ func (p *Population) measure(names []string, from, to, testFrom, testTo int) (*d
 	counts := drift.NewCounts(profile)
 	x := make([]float64, len(names))
 	for i := range testTo - testFrom {
-		for j := range present {
-			x[j] = present[j][i]
+		for j := range test {
+			x[j] = test[j][i]
 		}
 		counts.Observe(p.Rows.Day[testFrom+i], x)
 	}
 	return profile.Snapshot(counts, drift.NewNulls(profile, replicates, seed), drift.DefaultLimits())
 }
 
-// newHoldoutSet takes medians over the folds, of which there is at least one.
+// newHoldoutSet takes the medians over the folds. There must be at least one fold.
 func newHoldoutSet(name string, folds []*drift.Snapshot) HoldoutSet {
 	set := HoldoutSet{Set: name, Verdicts: map[gate.Verdict]int{}}
 	overall := make([]drift.Reading, 0, len(folds))
@@ -203,7 +203,7 @@ func medianOf(readings []drift.Reading) HoldoutMedian {
 	return HoldoutMedian{PSI: stats.Quantile(psi, 0.5), Q99: stats.Quantile(q99, 0.5)}
 }
 
-// Window is the window of that length.
+// Window returns the window of the given length, if any fold has it.
 func (h *Holdout) Window(days int) (HoldoutWindow, bool) {
 	i := slices.IndexFunc(h.Windows, func(w HoldoutWindow) bool { return w.Days == days && w.Folds > 0 })
 	if i < 0 {
@@ -212,7 +212,7 @@ func (h *Holdout) Window(days int) (HoldoutWindow, bool) {
 	return h.Windows[i], true
 }
 
-// Feature is the medians of the feature in the window, by the first set that has it.
+// Feature returns the medians of the feature, from the first set that has it.
 func (w HoldoutWindow) Feature(name string) (HoldoutMedian, bool) {
 	for _, s := range w.Sets {
 		for _, f := range s.Features {

@@ -15,7 +15,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
 )
 
-// folds are the folds of the population, without models: drift needs none.
+// folds returns the folds of the population without models, which drift does not need.
 func folds(t *testing.T, p *Population) []train.Fold {
 	t.Helper()
 	windows, err := train.Folds(p.Days, train.DefaultSplit())
@@ -29,7 +29,7 @@ func folds(t *testing.T, p *Population) []train.Fold {
 	return out
 }
 
-// TestHoldout compares the medians with a computation straight from the definition: sort, cut, count, add up.
+// TestHoldout compares the medians with a direct computation from the definition: sort, cut, count, add up.
 func TestHoldout(t *testing.T) {
 	p := population(t, data(t))
 	all := folds(t, p)
@@ -93,7 +93,7 @@ func TestHoldout(t *testing.T) {
 	}
 }
 
-// same allows for a few rows at an edge: those that differ by float noise alone are in one bin, but not by brute force.
+// same allows for a few rows at a bin edge: values that differ only by float noise share a bin, but not by brute force.
 func same(t *testing.T, what string, got, want float64) {
 	t.Helper()
 	if !(math.Abs(got-want) <= 1e-3*math.Abs(want)) {
@@ -109,7 +109,7 @@ func middle(v []float64) float64 {
 	return (v[len(v)/2-1] + v[len(v)/2]) / 2
 }
 
-// bruteForce is the index of a feature without single values that weigh: none has in these data.
+// bruteForce computes the PSI of a feature that has no frequent single values, which is true of all features here.
 func bruteForce(p *Population, name string, fold train.Fold, days []int) float64 {
 	column := p.Frame.Column(name)
 	var reference, present []float64
@@ -152,8 +152,8 @@ func bruteForce(p *Population, name string, fold train.Fold, days []int) float64
 	return psi
 }
 
-// TestMarket is the point of v1.8.1: on GBPUSD the raw price leaves its training range within a week, as a
-// rule, and the relative features do not.
+// TestMarket shows the point of v1.8.1: on GBPUSD the raw price usually leaves its training range within a week, and the
+// relative features do not.
 func TestMarket(t *testing.T) {
 	dir := need.Data(t)
 	d, err := experiment.Read(filepath.Join(dir, "gbpusd-fxcm-1m-bidask"), market.ReadOptions{})

@@ -16,45 +16,46 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
 )
 
-// Log is what was read of a feature log.
+// Log describes what was read from a feature log.
 type Log struct {
-	// Dates are the first and the last UTC day of arrival that were read.
+	// FirstDate and LastDate are the first and the last UTC day of arrival that were read.
 	FirstDate string `json:"first_date"`
 	LastDate  string `json:"last_date"`
-	// Rows are those of the symbol. Of them Used told the price of their minute, Later ones of the same minute took the
-	// place of earlier ones, and Unusable ones had no mid or spread.
+	// Rows are those of the symbol. Of these, Used set the price of their minute, Replaced were replaced by later rows of
+	// the same minute, and Unusable had no mid or spread.
 	Rows     int `json:"rows"`
 	Used     int `json:"used"`
 	Replaced int `json:"replaced"`
 	Unusable int `json:"unusable"`
-	// Untimely ones were left out for a time that cannot be.
+	// Untimely are the rows that were skipped because their time is impossible.
 	Untimely int `json:"untimely,omitempty"`
-	// Sources counts the rows by where they came from: "live", "replay", "simulated", or "unknown" when they do not name it.
+	// Sources counts the rows by source: "live", "replay", "simulated", or "unknown" if the row names none.
 	Sources featurelog.Sources `json:"sources,omitempty"`
 	// Schemas counts the rows by schema.
 	Schemas map[string]int `json:"schemas"`
-	// Label says what the label was made of.
+	// Label describes how the label was computed.
 	Label string `json:"label"`
 }
 
-// logLabel is how labels of a log differ from those of market files. The threshold is a quantile of the same ranges, so
-// the base rate is the same; the range is a little smaller, as highs and lows within a minute are not in the log.
+// logLabel describes the labels of a log. They differ from those of market files: the range is a little smaller, because
+// the log lacks the highs and lows within a minute. The base rate is the same, because the threshold is a quantile of
+// these ranges.
 const logLabel = "range of the closing mids of the minutes"
 
-// FromLog makes a market of what an executor logged: the bar of a minute is the last mid of the minute with its spread,
-// and a request on the minute belongs to the minute that ends there. Features and labels are then computed as of any
-// other market: the logged ones would do for training, but a label needs what came after, and that is only in mid.
+// FromLog builds market data from an executor's feature log. The bar of a minute is the last mid of the minute with its
+// spread. A request exactly on the minute belongs to the minute that ends there. Features and labels are then computed as
+// for any other market. The logged features alone would not do, because a label needs the prices that follow.
 //
-// Of the log the newest days of arrival are read, so many and one more, or all when days is 0; symbol may be empty when
-// there is one only. A log without a mid and a spread, as raw inputs or as features, a log of several symbols, and
-// an empty one are a [*RefusalError].
+// FromLog reads the newest days of arrival and one more, or all if days is 0. symbol may be empty if the log has only one.
+// The error is a [*RefusalError] if the log is empty, has several symbols, or has no mid and spread, neither as raw inputs
+// nor as features.
 func FromLog(dir, symbol string, days int) (*experiment.Data, *Log, error) {
 	dates, err := logDates(dir)
 	if err != nil {
 		return nil, nil, err
 	}
 	if len(dates) == 0 {
-		return nil, nil, &RefusalError{[]string{dir + " has no date=... folder: it is not a feature log, or an empty one"}, "give the folder that the executor logs to"}
+		return nil, nil, &RefusalError{[]string{dir + " has no date=... folder: it is not a feature log, or it is empty"}, "give the folder that the executor logs to"}
 	}
 	if days > 0 && len(dates) > days+1 {
 		dates = dates[len(dates)-days-1:]
@@ -81,11 +82,11 @@ func FromLog(dir, symbol string, days int) (*experiment.Data, *Log, error) {
 	return experiment.NewData(series, logName(series.Symbol)), r.log, nil
 }
 
-// Source is what evidence of the log must say: live only when every row is.
+// Source returns the source that evidence of the log must name. It is live only if every row is.
 func (l *Log) Source() evidence.Source { return l.Sources.Evidence() }
 
-// simulatedSymbol is the instrument of greenlight simulate and of every run without --data. Rows that name no source are
-// known by it.
+// simulatedSymbol is the instrument of greenlight simulate and of every run without --data. It identifies simulated rows
+// that name no source.
 const simulatedSymbol = "SIM-PERP"
 
 // logReader keeps the last price of every minute.
@@ -96,7 +97,7 @@ type logReader struct {
 	minutes map[int64]logged // by start of the minute
 }
 
-// logged is a price and when it was so.
+// logged is a price and its time in Unix milliseconds.
 type logged struct {
 	at          int64
 	mid, spread float64
@@ -124,7 +125,7 @@ func (r *logReader) take(row featurelog.Row) {
 		r.log.Unusable++
 		return
 	}
-	// What is so at 10:05:00 is the close of 10:04, as a decision is made at the end of a minute.
+	// A price at 10:05:00 is the close of 10:04, because decisions are made at the end of a minute.
 	minute := (price.at - 1) / market.MinuteMS * market.MinuteMS
 	old, seen := r.minutes[minute]
 	if seen {
@@ -135,7 +136,7 @@ func (r *logReader) take(row featurelog.Row) {
 	}
 }
 
-// refuse says why no market can be made of the rows; nil when one can.
+// refuse returns an error if the rows cannot be turned into market data.
 func (r *logReader) refuse() error {
 	names := slices.Sorted(maps.Keys(r.symbols))
 	switch {
@@ -147,7 +148,7 @@ func (r *logReader) refuse() error {
 		return &RefusalError{[]string{"the log has several symbols: " + strings.Join(names, ", ")}, "--symbol names one of them"}
 	case len(r.minutes) == 0:
 		return &RefusalError{
-			[]string{fmt.Sprintf("no row of the log has a mid and a spread_bp (schemas %s): the label is how far the price moves afterwards, and the log has no price",
+			[]string{fmt.Sprintf("no row of the log has a mid and a spread_bp (schemas %s): the label needs the price, to see how far it moves",
 				strings.Join(slices.Sorted(maps.Keys(r.log.Schemas)), ", "))},
 			"send quotes, or mid and spread_bp with the features, or retrain from the market itself with --data",
 		}
@@ -155,7 +156,7 @@ func (r *logReader) refuse() error {
 	return nil
 }
 
-// only is the symbol of the rows.
+// only returns the symbol of the rows.
 func (r *logReader) only() string {
 	if r.symbol != "" {
 		return r.symbol
@@ -179,14 +180,14 @@ func (r *logReader) bars() []market.Bar {
 	return bars
 }
 
-// logDates are the days that the log has a folder for, ascending.
+// logDates returns the days that have a folder in the log, in ascending order.
 func logDates(dir string) ([]time.Time, error) {
 	entries, err := durable.ReadDir(dir, durable.MaxEntries)
 	if err != nil {
 		return nil, fmt.Errorf("feature log: %w", err)
 	}
 	var dates []time.Time
-	for _, e := range entries { // in order of name
+	for _, e := range entries { // sorted by name
 		name, ok := strings.CutPrefix(e.Name(), "date=")
 		if !ok {
 			continue
@@ -198,7 +199,7 @@ func logDates(dir string) ([]time.Time, error) {
 	return dates, nil
 }
 
-// logFiles are the files of those days, with their digests.
+// logFiles returns the files of the days, with their digests.
 func logFiles(dir string, dates []time.Time) ([]market.File, error) {
 	var files []market.File
 	for _, date := range dates {
@@ -217,12 +218,12 @@ func logFiles(dir string, dates []time.Time) ([]market.File, error) {
 	return files, nil
 }
 
-// globbed is a path in which no character is a pattern.
+// globbed escapes a path for use in a glob pattern.
 func globbed(path string) string {
 	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)
 }
 
-// logName is what models of the symbol are filed under: the symbol, with a dash for what a name cannot have.
+// logName returns the registry name for models of the symbol: the symbol, with invalid characters replaced by dashes.
 func logName(symbol string) string {
 	name := strings.Map(func(r rune) rune {
 		if r < 0x80 && (r == '.' || r == '_' || '0' <= r && r <= '9' || 'A' <= r && r <= 'Z' || 'a' <= r && r <= 'z') {

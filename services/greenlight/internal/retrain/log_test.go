@@ -43,8 +43,8 @@ func schemaOf(t *testing.T, name string) (*feature.Schema, *featurelog.Schema) {
 	return f, s
 }
 
-// A log of v1.8.1 has no price among its features: the raw inputs beside them make the market. Rows whose times cannot be
-// are left out, and the log is called live only when every row is.
+// A log of v1.8.1 has no price among its features: the raw inputs give the prices. Rows with an impossible time are
+// skipped, and the log is live only if every row is.
 func TestFromLogWithRawInputs(t *testing.T) {
 	whole := data(t)
 	frame, err := feature.Compute(whole.Bars[:3*1440])
@@ -82,8 +82,7 @@ func TestFromLogWithRawInputs(t *testing.T) {
 	}
 }
 
-// TestFromLog logs what an engine computes of a market, and makes the market of it again: closes, spreads, and with them
-// features and labels.
+// TestFromLog logs the features of a market and rebuilds the market from the log: closes, spreads, features and labels.
 func TestFromLog(t *testing.T) {
 	whole := data(t)
 	frame, err := feature.Compute(whole.Bars[:5*1440])
@@ -98,7 +97,7 @@ func TestFromLog(t *testing.T) {
 		at := time.UnixMilli(frame.End(i)).UTC()
 		rows = append(rows, featurelog.Row{Symbol: "GBP/USD", EventTime: at, ArrivalTime: at.Add(time.Millisecond), Schema: schema, Features: x})
 	}
-	// A request earlier in the same minute does not count, nor does one without a price.
+	// Neither an earlier request of the same minute nor one without a price counts.
 	early := rows[100]
 	early.EventTime = early.EventTime.Add(-30 * time.Second)
 	early.Features = append([]float64{}, early.Features...)
@@ -166,7 +165,7 @@ func TestFromLogRefuses(t *testing.T) {
 		symbol string
 		want   string
 	}{
-		{"empty", nil, "", "not a feature log, or an empty one"},
+		{"empty", nil, "", "not a feature log, or it is empty"},
 		{"no price", []featurelog.Row{row("A", "v1.8.1")}, "", "no row of the log has a mid and a spread_bp (schemas v1.8.1)"},
 		{"several symbols", []featurelog.Row{row("B", "v1.8"), row("A", "v1.8")}, "", "several symbols: A, B"},
 		{"another symbol", []featurelog.Row{row("A", "v1.8")}, "C", `no symbol "C": it has A`},
@@ -178,7 +177,7 @@ func TestFromLogRefuses(t *testing.T) {
 		}
 	}
 	if _, _, err := FromLog(t.TempDir()+"/absent", "", 28); err == nil {
-		t.Error("a folder that is not there: no error")
+		t.Error("a missing folder: no error")
 	}
 	if d, _, err := FromLog(write(t, row(simulatedSymbol, "v1.8")), "", 28); err != nil || !d.Simulated {
 		t.Errorf("a log of the simulator's instrument: %v, simulated %v", err, d)

@@ -6,32 +6,36 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/pkg/table"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
 )
 
-// Markdown is retrain_report.md: the report for people, with its figures.
+// Markdown returns retrain_report.md: the report for people, with its figures.
 func (r *Report) Markdown(source evidence.Source, figures []Figure) ([]byte, error) {
 	var b strings.Builder
 	e := r.Evaluation
 	fmt.Fprintf(&b, "# Retrain report: %s\n\n", r.Registered)
 	if source == evidence.Simulated {
-		b.WriteString("**SIMULATED data: these figures say that the pipeline works, and nothing about any market.**\n\n")
+		b.WriteString("**SIMULATED data: these figures show that the pipeline works. They say nothing about any market.**\n\n")
 	}
 	fmt.Fprintf(&b, "Offline gate: **%s**. Source: %s. Data: %s, %s bars, %s to %s (UTC).\n\n", r.Result, source, e.Dataset.Symbol,
 		fmt.Sprint(e.Dataset.Bars), stamp(e.Dataset.First), stamp(e.Dataset.Last))
 
 	p := r.Preconditions
-	b.WriteString("## Data\n\n| precondition | found | limit |\n|---|---:|---:|\n")
-	fmt.Fprintf(&b, "| days with usable rows | %d | >= %d |\n| positive rows, of %d | %d | >= %d |\n| longest gap, days | %.2f | <= %.2f |\n\n",
-		p.Days, p.MinDays, p.Rows, p.Positives, p.MinPositives, p.LongestGapHours/24, p.MaxGapHours/24)
+	b.WriteString("## Data\n\n")
+	limits := table.New("precondition", ">found", ">limit")
+	limits.Row("days with usable rows", p.Days, fmt.Sprintf(">= %d", p.MinDays))
+	limits.Row(fmt.Sprintf("positive rows, of %d", p.Rows), p.Positives, fmt.Sprintf(">= %d", p.MinPositives))
+	limits.Row("longest gap, days", fmt.Sprintf("%.2f", p.LongestGapHours/24), fmt.Sprintf("<= %.2f", p.MaxGapHours/24))
+	markdown(&b, limits)
 	if q := p.Quality; q != nil {
-		b.WriteString("A frozen stretch is one without data. What the window's data are like:\n\n")
+		b.WriteString("Frozen stretches count as missing data. Quality of the data in the window:\n\n")
 		if err := q.Card().Markdown(&b); err != nil {
 			return nil, err
 		}
 		fmt.Fprintf(&b, "\nThe longest flat run is %s", experiment.Length(q.LongestFlatRun.Minutes))
 		if q.FrozenMinutes > 0 {
-			fmt.Fprintf(&b, "; %d frozen minutes (%.2f %%) are left out", q.FrozenMinutes, 100*q.FrozenShare)
+			fmt.Fprintf(&b, "; %d frozen minutes (%.2f %%) are skipped", q.FrozenMinutes, 100*q.FrozenShare)
 		}
 		b.WriteString(".\n\n")
 	}
@@ -44,27 +48,20 @@ func (r *Report) Markdown(source evidence.Source, figures []Figure) ([]byte, err
 
 	v := r.Validation
 	b.WriteString("## Features\n\n")
-	row := func(cells []any) { fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s | %s |\n", cells...) }
-	row(lineHeads.cells())
-	b.WriteString("|---|---:|---:|---:|---:|---:|---|\n")
-	for _, l := range r.lines() {
-		row(l.cells())
-	}
-	fmt.Fprintf(&b, "\nWith a star: of the candidate. ADF: every %d-th row; a p-value below %.2f speaks against a unit root. PSI halves: the "+
-		"first %d days of the window against the last %d. PSI 7 d: median over the folds of the week after training against the "+
-		"training days; null 99 %%: what it reaches once in a hundred times without drift. Status: shifts is between the halves, drifts from training to "+
-		"holdout, each above 0.3 and above its null.\n\n", v.Thinning, unitRoot, v.FirstHalfDays, v.SecondHalfDays)
+	markdown(&b, r.FeatureTable())
+	fmt.Fprintf(&b, "Features with a star belong to the candidate. ADF uses every %d-th row; a p-value below %.2f rejects a unit root. PSI halves "+
+		"compares the first %d days of the window with the last %d. PSI 7 d compares the week after training with the training days, as a "+
+		"median over folds. Null 99 %% is its 99 %% quantile without drift. A feature shifts (between the halves) or drifts (from training to "+
+		"holdout) if its PSI is above 0.3 and above its null quantile.\n\n", v.Thinning, unitRoot, v.FirstHalfDays, v.SecondHalfDays)
 	r.correlations(&b)
 
-	b.WriteString("## Out of time\n\n")
+	b.WriteString("## Out-of-time evaluation\n\n")
 	if err := (gate.Scorecard{Results: r.Checks}).Markdown(&b); err != nil {
 		return nil, err
 	}
-	b.WriteString("\n| model | AUC | P@20 | within 0.05 of the baseline |\n|---|---:|---:|---:|\n")
-	for _, m := range e.Compared {
-		fmt.Fprintf(&b, "| %s | %.3f | %.3f | %.1f %% |\n", m.Version, m.AUC, m.PrecisionAt20, 100*m.BaselineMatch)
-	}
-	fmt.Fprintf(&b, "\nAll on the same %d rows of %d folds; base rate %.3f, lift %.2f.\n\n", e.N, e.Split.Folds, e.BaseRate, e.Lift)
+	b.WriteString("\n")
+	markdown(&b, e.Models())
+	fmt.Fprintf(&b, "All models were tested on the same %d rows of %d folds; base rate %.3f, lift %.2f.\n\n", e.N, e.Split.Folds, e.BaseRate, e.Lift)
 
 	r.drift(&b)
 	b.WriteString("## Figures\n\n")
@@ -74,52 +71,59 @@ func (r *Report) Markdown(source evidence.Source, figures []Figure) ([]byte, err
 	return []byte(strings.TrimRight(b.String(), "\n") + "\n"), nil
 }
 
-// correlations writes the lower triangle of the matrix, and the pairs that say the same.
+// markdown writes the table and an empty line.
+func markdown(b *strings.Builder, t *table.Table) {
+	_ = t.Markdown(b) // a strings.Builder does not fail
+	b.WriteString("\n")
+}
+
+// correlations writes the lower triangle of the matrix, and the redundant pairs.
 func (r *Report) correlations(b *strings.Builder) {
 	c := r.Validation.Correlation
-	b.WriteString("| correlation |")
+	heads := []string{"correlation"}
 	for i := range c.Features {
-		fmt.Fprintf(b, " %d |", i+1)
+		heads = append(heads, fmt.Sprintf(">%d", i+1))
 	}
-	b.WriteString("\n|---|" + strings.Repeat("---:|", len(c.Features)) + "\n")
+	t := table.New(heads...)
 	for i, name := range c.Features {
-		fmt.Fprintf(b, "| %d %s |", i+1, name)
+		cells := []any{fmt.Sprintf("%d %s", i+1, name)}
 		for j := range c.Features {
 			switch {
 			case j > i:
-				b.WriteString(" |")
+				cells = append(cells, "")
 			case c.Matrix[i][j] == nil:
-				b.WriteString(" - |")
+				cells = append(cells, "-")
 			default:
-				fmt.Fprintf(b, " %.2f |", *c.Matrix[i][j])
+				cells = append(cells, fmt.Sprintf("%.2f", *c.Matrix[i][j]))
 			}
 		}
-		b.WriteString("\n")
+		t.Row(cells...)
 	}
-	b.WriteString("\n")
+	markdown(b, t)
 	if len(c.Flagged) == 0 {
-		fmt.Fprintf(b, "No pair is correlated above %.2f.\n\n", sameThing)
+		fmt.Fprintf(b, "No pair is correlated above %.2f.\n\n", redundant)
 		return
 	}
 	for _, p := range c.Flagged {
-		fmt.Fprintf(b, "- `%s` and `%s` are correlated at %.3f, above %.2f.\n", p.A, p.B, p.R, sameThing)
+		fmt.Fprintf(b, "- `%s` and `%s` are correlated at %.3f, above %.2f.\n", p.A, p.B, p.R, redundant)
 	}
 	b.WriteString("\n")
 }
 
 func (r *Report) drift(b *strings.Builder) {
-	b.WriteString("## Drift on the holdout\n\nMedians over folds: the days after training against the training days.\n\n" +
-		"| features | days | folds | PSI | null 99 % | folds < 0.2 |\n|---|---:|---:|---:|---:|---:|\n")
+	b.WriteString("## Drift on the holdout\n\nMedians over folds of the drift from the training days to the days after them.\n\n")
+	t := table.New("features", ">days", ">folds", ">PSI", ">null 99 %", ">folds < 0.2")
 	for _, w := range r.Drift.Windows {
 		if w.Folds == 0 {
-			fmt.Fprintf(b, "| all | %d | 0 | - | - | no fold has so many days after it |\n", w.Days)
+			t.Row("all", w.Days, 0, "-", "-", "no fold has so many test days")
 		}
 		for _, s := range w.Sets {
-			fmt.Fprintf(b, "| **%s overall** | %d | %d | %.3f | %.3f | %.0f %% |\n", s.Set, w.Days, w.Folds, s.Overall.PSI, s.Overall.Q99, 100*s.Stable)
+			t.Row("**"+s.Set+" overall**", w.Days, w.Folds, decimals(s.Overall.PSI), decimals(s.Overall.Q99), fmt.Sprintf("%.0f %%", 100*s.Stable))
 			for _, f := range s.Features {
-				fmt.Fprintf(b, "| %s: %s | %d | %d | %.3f | %.3f | |\n", s.Set, f.Feature, w.Days, w.Folds, f.PSI, f.Q99)
+				t.Row(s.Set+": "+f.Feature, w.Days, w.Folds, decimals(f.PSI), decimals(f.Q99), "")
 			}
 		}
 	}
-	b.WriteString("\nOverall is the mean over the features, without the constant.\n\n")
+	markdown(b, t)
+	b.WriteString("Overall is the mean over the features without the constant.\n\n")
 }

@@ -9,24 +9,24 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
 )
 
-// Limits are what data must have before anything is learned from it.
+// Limits are the requirements on training data.
 type Limits struct {
 	// MinDays is the fewest UTC days with usable rows.
 	MinDays int `json:"min_days"`
-	// MinPositives is the fewest positive rows: neighbouring labels overlap, so 200 are a dozen moves.
+	// MinPositives is the fewest positive rows. Neighbouring labels overlap, so 200 rows are about a dozen moves.
 	MinPositives int `json:"min_positives"`
-	// MaxGap is the longest stretch without a bar, or with bars that no market made. A week-end of FX is 2 days, with a holiday beside it 3.
+	// MaxGap is the longest stretch that is missing or frozen. An FX weekend is 2 days, and 3 with an adjacent holiday.
 	MaxGap time.Duration `json:"-"`
 }
 
-// DefaultLimits are 14 days, 200 positives and 4 days without a bar.
+// DefaultLimits are 14 days, 200 positive rows and a gap of 4 days.
 func DefaultLimits() Limits {
 	return Limits{MinDays: 14, MinPositives: 200, MaxGap: 4 * 24 * time.Hour}
 }
 
-// RefusalError is that of data that nothing should be learned from. It is no verdict on a model: there is none.
+// RefusalError means that the data is not fit for training. It is not a verdict on a model: none was trained.
 type RefusalError struct {
-	// Reasons are all that is wrong, Hint is what to do.
+	// Reasons are all faults of the data, Hint is what to do.
 	Reasons []string
 	Hint    string
 }
@@ -40,11 +40,11 @@ type Gap struct {
 	To   time.Time `json:"to"`
 }
 
-// Length is how long the gap is.
+// Length returns the length of the gap.
 func (g Gap) Length() time.Duration { return g.To.Sub(g.From) }
 
-// LongestGap is the longest stretch without a bar that a market made, the first of equals; zero where no minute is missing.
-// Frozen bars at the beginning and the end of the data count as missing.
+// LongestGap returns the longest stretch without a bar, the first of several equal ones, and zero if no minute is missing.
+// Frozen bars count as missing, also at the start and the end of the data.
 func LongestGap(data *experiment.Data) Gap {
 	var longest Gap
 	take := func(from, to int64) {
@@ -64,7 +64,7 @@ func LongestGap(data *experiment.Data) Gap {
 	return longest
 }
 
-// Facts are what the limits were held against.
+// Facts are the properties of the data that the limits apply to.
 type Facts struct {
 	Limits
 	MaxGapHours float64 `json:"max_gap_hours"`
@@ -72,13 +72,13 @@ type Facts struct {
 	Rows        int     `json:"rows"`
 	Positives   int     `json:"positives"`
 	LongestGap  Gap     `json:"longest_gap"`
-	// LongestGapHours is 0 where no minute is missing.
+	// LongestGapHours is 0 if no minute is missing.
 	LongestGapHours float64 `json:"longest_gap_hours"`
-	// Quality is that of the window. Only INCONCLUSIVE figures are let through: they are in the checks too.
+	// Quality is that of the window. Data with a FAIL is refused; an INCONCLUSIVE figure also appears in the checks.
 	Quality *experiment.DataQuality `json:"data_quality"`
 }
 
-// Check holds the population to the limits. Its error is a [*RefusalError] with every reason.
+// Check checks the population against the limits. Its error is a [*RefusalError] with all reasons.
 func (l Limits) Check(p *Population) (Facts, error) {
 	gap := LongestGap(p.Data)
 	f := Facts{
@@ -92,10 +92,10 @@ func (l Limits) Check(p *Population) (Facts, error) {
 		}
 	}
 	if gap.Length() > l.MaxGap {
-		reasons = append(reasons, fmt.Sprintf("nothing from %s to %s: a gap of %.1f days, %.1f are allowed",
+		reasons = append(reasons, fmt.Sprintf("no data from %s to %s: a gap of %.1f days, %.1f are allowed",
 			stamp(gap.From), stamp(gap.To), gap.Length().Hours()/24, l.MaxGap.Hours()/24))
 	}
-	// Without a row there is nothing to examine, whatever the limits.
+	// At least one row is needed, whatever the limits.
 	if days := max(1, l.MinDays); f.Days < days {
 		reasons = append(reasons, fmt.Sprintf("%d days with usable rows, %d needed", f.Days, days))
 	}
@@ -105,7 +105,7 @@ func (l Limits) Check(p *Population) (Facts, error) {
 	if len(reasons) > 0 {
 		hint := "collect more data or widen --window; --min-days, --min-positives and --max-gap move the limits"
 		if f.Quality.Verdict == gate.Fail {
-			hint = "look at the feed: give data without the stretch or the price that is named; a split needs prices before it that are adjusted"
+			hint = "check the feed, and give data without the named stretch or price; adjust the prices before a split"
 		}
 		return f, &RefusalError{reasons, hint}
 	}

@@ -12,27 +12,27 @@ import (
 )
 
 const (
-	// adfValues is how many values the test of stationarity gets at most: hours and not minutes, see [stats.DickeyFuller].
+	// adfValues is the largest number of values for the stationarity test, which needs hours and not minutes: see
+	// [stats.DickeyFuller].
 	adfValues = 1000
-	// unitRoot is the p-value from which on a series is called a random walk.
+	// unitRoot is the p-value from which a series counts as a random walk.
 	unitRoot = 0.05
 	// mostMissing is the share of missing values above which a feature is flagged.
 	mostMissing = 0.05
-	// sameThing is the absolute correlation above which two features are flagged: one of them adds nothing but variance.
-	sameThing = 0.95
-	// replicates is how many draws the noise of an index is known from, seed what they are drawn by.
+	// redundant is the absolute correlation above which two features are flagged: one of them adds only variance.
+	redundant = 0.95
+	// replicates is the number of draws for the noise of a PSI, seed is their random seed.
 	replicates, seed = 500, 1
 )
 
-// Validation is what can be said of the features before anything is trained. It describes, and judges nothing: the gate
-// is about the model.
+// Validation describes the features before training. It does not judge them: the gate judges the model.
 type Validation struct {
 	Rows int `json:"rows"`
 	Days int `json:"days"`
-	// FirstHalfDays and SecondHalfDays are what the halves of the window have.
+	// FirstHalfDays and SecondHalfDays are the days in the two halves of the window.
 	FirstHalfDays  int `json:"first_half_days"`
 	SecondHalfDays int `json:"second_half_days"`
-	// Thinning is every how many rows the test of stationarity takes one.
+	// Thinning is n if the stationarity test uses every n-th row.
 	Thinning    int         `json:"adf_thinning_rows"`
 	Features    []Health    `json:"features"`
 	Correlation Correlation `json:"correlation"`
@@ -41,20 +41,20 @@ type Validation struct {
 // Health is the state of one feature.
 type Health struct {
 	Feature string `json:"feature"`
-	// InCandidate says that the candidate takes the feature.
+	// InCandidate is true if the candidate uses the feature.
 	InCandidate bool `json:"in_candidate"`
-	// Missing is the share of the minutes, from the first that has all features, at which it is undefined, in [0,1].
+	// Missing is the share of minutes at which it is undefined, counted from the first minute with all features, in [0,1].
 	Missing float64 `json:"missing"`
-	// ADF is nil, and Problem says why, when the test cannot be made.
+	// ADF is nil if the test is not possible; Problem is the reason.
 	ADF     *stats.ADF `json:"adf"`
 	Problem string     `json:"problem,omitempty"`
-	// Halves is the drift from the first half of the days to the second; nil when there are too few days.
+	// Halves is the drift from the first half of the days to the second; nil if there are too few days.
 	Halves *drift.FeatureReading `json:"halves"`
-	// Flags say what to look at; none is best.
+	// Flags are the problems of the feature.
 	Flags []string `json:"flags"`
 }
 
-// Status is the flags for people.
+// Status returns the flags for people.
 func (h Health) Status() string {
 	if len(h.Flags) == 0 {
 		return "ok"
@@ -91,8 +91,8 @@ func Validate(p *Population) (*Validation, error) {
 	return v, nil
 }
 
-// halves is the drift from the first half of the days to the second; nil when the first has fewer
-// than two, of which there is no noise to know.
+// halves measures the drift from the first half of the days to the second. It returns nil if the first half has fewer
+// than two days, because its noise cannot be estimated then.
 func (v *Validation) halves(p *Population) (*drift.Snapshot, error) {
 	half := len(p.Days) / 2
 	v.FirstHalfDays, v.SecondHalfDays = half, len(p.Days)-half
@@ -103,7 +103,7 @@ func (v *Validation) halves(p *Population) (*drift.Snapshot, error) {
 	return p.measure(p.Features(), 0, middle, middle, p.Rows.Len())
 }
 
-// missing is the share of minutes at which the feature is undefined, from the first row on.
+// missing returns the share of minutes at which the feature is undefined, from the first row on.
 func (p *Population) missing(name string) float64 {
 	column := p.Frame.Column(name)[p.Rows.Minute[0]:]
 	n := 0
@@ -132,7 +132,7 @@ func (h *Health) stationarity(x []float64) {
 	}
 }
 
-// thin is every step-th value.
+// thin returns every step-th value.
 func thin(x []float64, step int) []float64 {
 	out := make([]float64, 0, len(x)/step+1)
 	for i := 0; i < len(x); i += step {

@@ -16,7 +16,7 @@ func TestValidate(t *testing.T) {
 	for _, h := range v.Features {
 		byName[h.Feature] = h
 		if h.ADF == nil || h.ADF.N > adfValues || h.Halves == nil || h.Missing < 0 || h.Missing > 1 {
-			t.Errorf("%s: %+v is not whole", h.Feature, h)
+			t.Errorf("%s: %+v is incomplete", h.Feature, h)
 		}
 	}
 	if len(byName) != len(p.Features()) || len(byName) < 11 {
@@ -47,7 +47,7 @@ func TestCorrelation(t *testing.T) {
 	}
 }
 
-// TestMissing counts from the first row on: what comes before is warming up.
+// TestMissing counts from the first row on, after the features have warmed up.
 func TestMissing(t *testing.T) {
 	p := population(t, data(t))
 	if got := p.missing("zscore_mid_24h"); got != 0 {

@@ -7,23 +7,23 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/model"
 )
 
-// Baseline is what an executor decides by, as this process can compute it.
+// Baseline is the model that an executor decides by.
 type Baseline struct {
 	evidence.Model
 
-	// Inputs are the features that it takes, in order.
+	// Inputs are its features, in order.
 	Inputs []string
-	// Scorer is nil when the baseline is not known here: its answers cannot be checked then.
+	// Scorer is nil if the registry does not have the baseline. Its answers cannot be checked then.
 	Scorer model.Scorer
 }
 
-// Heuristic is the baseline that was released with the model.
+// Heuristic returns the baseline that was released with the model.
 func Heuristic(a *model.Artifact) Baseline {
 	return Baseline{evidence.Model{Version: a.Baseline.Version, Digest: a.Baseline.Digest()}, a.Baseline.Inputs(), a.Baseline}
 }
 
-// FindBaseline finds the baseline that an executor names: that of the model a, a model of the registry, or the heuristic of
-// one. Without a Scorer it is none of them, and is sent the inputs of the heuristic of a.
+// FindBaseline finds the baseline that an executor names: the heuristic of a, a model of the registry, or the heuristic
+// of such a model. An unknown baseline has no Scorer, and takes the inputs of the heuristic of a.
 func FindBaseline(registry *model.Registry, a *model.Artifact, named evidence.Model) (Baseline, error) {
 	if own := Heuristic(a); own.Digest == named.Digest {
 		return own, nil
@@ -35,7 +35,7 @@ func FindBaseline(registry *model.Registry, a *model.Artifact, named evidence.Mo
 	for _, e := range entries {
 		m, err := registry.Manifest(e)
 		if err != nil || m.Digest != named.Digest && m.Files[model.BaselineFile] != named.Digest {
-			continue // a model that cannot be read is not the one, or cannot check it
+			continue // a model that cannot be read could not check the answers either
 		}
 		other, err := registry.Load(e.String())
 		if err != nil {

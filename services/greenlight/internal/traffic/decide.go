@@ -13,14 +13,18 @@ import (
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 )
 
-// Answers are how many decisions were asked for, how many of the answers were not, to the last bit, the baseline's, how
-// many did not come because nobody was there, and how many calls failed otherwise.
+// Answers counts the decisions of an executor.
 type Answers struct {
-	Total, Changed, Away, Failed uint64
+	// Total are all calls.
+	Total uint64
+	// Changed are the answers that differ, in at least one bit, from what the baseline computes.
+	Changed uint64
+	// Away are the calls that failed because no executor was reachable, Failed those with any other error.
+	Away, Failed uint64
 }
 
-// Decide asks an executor for decisions, round and round, at the pace, until ctx ends: as a trader does, who waits for no
-// shadow. A call that was begun is ended.
+// Decide asks an executor for decisions on the states in turn, at the pace, until ctx ends. Like a trader it waits for no
+// shadow. Calls under way when ctx ends are completed.
 func Decide(ctx context.Context, decisions executorv1.DecisionServiceClient, a *model.Artifact, states []State, pace Pace) Answers {
 	var total, changed, away, failed atomic.Uint64
 	digest := a.Baseline.Digest()

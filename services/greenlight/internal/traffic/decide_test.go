@@ -20,7 +20,7 @@ import (
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 )
 
-// decisions answers the n-th call with answer.
+// decisions answers the n-th call with answer(n).
 type decisions struct {
 	executorv1.DecisionServiceClient
 
@@ -32,7 +32,7 @@ func (d *decisions) Predict(context.Context, *executorv1.PredictRequest, ...grpc
 	return d.answer(d.n.Add(1))
 }
 
-// Every kind of answer is counted as what it is, at the pace, until it is told to stop.
+// Every kind of answer has its own count, and calls keep the pace until ctx ends.
 func TestDecide(t *testing.T) {
 	t.Parallel()
 	a := enginetest.Artifact(t, "v1.8.1", "v1.8.1-test")
@@ -45,7 +45,7 @@ func TestDecide(t *testing.T) {
 		case 2:
 			return &executorv1.PredictResponse{Score: 0.25, ModelDigest: "another baseline"}, nil
 		case 3:
-			return nil, status.Error(codes.Unavailable, "nobody is there")
+			return nil, status.Error(codes.Unavailable, "connection refused")
 		case 4:
 			return nil, status.Error(codes.Internal, "broken")
 		}
@@ -61,7 +61,7 @@ func TestDecide(t *testing.T) {
 	})
 }
 
-// The answers of a baseline that is not known are no PASS, and evidence of before there was such a count is judged as it was.
+// Answers of an unknown baseline are never a PASS. Older evidence, which lacks that count, is judged as before.
 func TestUncheckedBaselineIsNoPass(t *testing.T) {
 	t.Parallel()
 	right := ShadowResult{Total: 1000, Succeeded: 1000, Comparisons: 1000, Outcomes: map[string]int{"match": 1000}}
@@ -73,6 +73,6 @@ func TestUncheckedBaselineIsNoPass(t *testing.T) {
 	if !slices.ContainsFunc(card.Results, func(r gate.Result) bool {
 		return r.Name == gate.BaselineChanged && r.Verdict == gate.Error && strings.Contains(r.Reason, "incumbent (0123456789ab) is not in the registry")
 	}) {
-		t.Errorf("one answer that was not checked: %+v", card.Results)
+		t.Errorf("one unchecked answer: %+v", card.Results)
 	}
 }

@@ -9,13 +9,13 @@ import (
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 )
 
-// Executor is the services of an executor.
+// Executor has the clients of an executor's services.
 type Executor struct {
 	Decisions executorv1.DecisionServiceClient
 	Shadows   executorv1.ShadowServiceClient
 }
 
-// counts is what an executor has counted since it started.
+// counts are an executor's counts since it started.
 type counts struct {
 	start    time.Time
 	requests int64
@@ -23,7 +23,7 @@ type counts struct {
 	inFlight int64
 }
 
-// Baseline is what the executor says that it decides by.
+// Baseline asks the executor which baseline it decides by.
 func (e Executor) Baseline(ctx context.Context) (evidence.Model, error) {
 	r, err := e.Shadows.GetShadowReport(ctx, &executorv1.GetShadowReportRequest{})
 	if err != nil {
@@ -44,18 +44,18 @@ func (e Executor) counts(ctx context.Context) (counts, error) {
 	return c, nil
 }
 
-// since is how many of the requests between two readings have no outcome, plus those beyond what this client sent or
-// short of it. Others may not use the executor meanwhile.
+// since returns how many requests between two readings have no outcome, plus the difference between the executor's
+// requests and those that this client sent. No other client may use the executor meanwhile.
 func (c counts) since(before counts, sent int) int64 {
 	if !c.start.Equal(before.start) {
-		return int64(sent) // it restarted: nothing can be said for what was sent
+		return int64(sent) // a restart lost the counts: none of the requests is accounted for
 	}
 	lost := (c.requests - before.requests) - (c.ended + c.inFlight - before.ended - before.inFlight)
 	foreign := (c.requests - before.requests) - int64(sent)
 	return max(lost, -lost) + max(foreign, -foreign)
 }
 
-// timed notes how long a call that succeeds takes.
+// timed records the duration of a successful call.
 func timed[T any](w *stopwatch, call func() (T, error)) (T, error) {
 	start := time.Now()
 	v, err := call()

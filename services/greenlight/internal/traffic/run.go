@@ -10,26 +10,26 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Pace says how fast to call.
+// Pace is how fast to call.
 type Pace struct {
-	// Concurrency is how many calls are under way at once. Default 4.
+	// Concurrency is the largest number of calls under way at once. Default 4.
 	Concurrency int
-	// Rate is how many calls a second begin, at fixed times; 0 is as fast as Concurrency allows.
+	// Rate is the number of calls per second, started at fixed times. 0 is as fast as Concurrency allows.
 	Rate float64
 	// Timeout bounds each call. Default 2 s.
 	Timeout time.Duration
-	// Progress, which may be nil, is told of the calls done.
+	// Progress, which may be nil, is called with the number of completed calls.
 	Progress func(done, total int)
 }
 
-// Latency is quantiles of the time from a call's start to its answer, in milliseconds.
+// Latency has quantiles of the time from a call's start to its answer, in milliseconds.
 type Latency struct {
 	P50 float64 `json:"p50"`
 	P95 float64 `json:"p95"`
 	P99 float64 `json:"p99"`
 }
 
-// each calls fn for 0..n-1 at the pace and returns how long all of it took. It stops early when ctx ends.
+// each calls fn for 0..n-1 at the pace and returns the total duration. It stops early when ctx ends.
 func (p Pace) each(ctx context.Context, n int, fn func(ctx context.Context, i int)) (time.Duration, error) {
 	if p.Concurrency == 0 {
 		p.Concurrency = 4

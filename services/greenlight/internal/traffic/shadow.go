@@ -15,40 +15,39 @@ import (
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 )
 
-// ShadowResult is the body of shadow_smoke_1k.json and shadow_replay.json: how the executor answered, and how the shadow
-// did beside it.
+// ShadowResult is the body of shadow_smoke_1k.json and shadow_replay.json: the executor's answers and their shadows.
 type ShadowResult struct {
 	Total       int     `json:"total"`
 	Succeeded   int     `json:"succeeded"`
 	SuccessRate float64 `json:"success_rate"`
-	// Latency is of the calls as the client sees them; ShadowLatency is from a request's arrival at the executor to its
-	// shadow's answer, over the comparisons.
+	// Latency is that of the calls at the client. ShadowLatency is the time from a request's arrival at the executor to
+	// its shadow's answer, over the comparisons.
 	Latency       Latency `json:"latency_ms"`
 	ShadowLatency Latency `json:"shadow_latency_ms"`
 	DurationS     float64 `json:"duration_s"`
-	// MatchRate is matches / comparisons; Comparisons is its n.
+	// MatchRate is matches / comparisons, in [0,1].
 	MatchRate   float64 `json:"match_rate"`
 	Comparisons int     `json:"comparisons"`
 	// AvgDelta and MaxDelta are the mean and the largest |shadow - baseline|; MeanSignedDelta keeps the sign.
 	AvgDelta        float64 `json:"avg_delta"`
 	MaxDelta        float64 `json:"max_delta"`
 	MeanSignedDelta float64 `json:"mean_signed_delta"`
-	// ShadowErrors are the shadows that were tried and failed.
+	// ShadowErrors are the shadow calls that failed.
 	ShadowErrors int `json:"shadow_errors"`
 	// Outcomes counts every answer by its outcome; all outcomes are listed.
 	Outcomes map[string]int `json:"outcomes"`
-	// Unaccounted are the executor's requests less its outcomes and shadows under way, before and after the run, and
-	// less what this client sent: 0 when every request has exactly one outcome.
+	// Unaccounted is 0 if every request of the run has exactly one outcome. It counts requests without an outcome, and
+	// the difference between the executor's requests and those of this client.
 	Unaccounted int64 `json:"unaccounted"`
-	// BaselineChanged are the answers whose baseline score is not, to the last bit, what the baseline computes in
-	// process; ShadowDiffering the shadow scores that are not what the model computes.
+	// BaselineChanged are the answers whose baseline score differs, in at least one bit, from what the baseline computes
+	// in process. ShadowDiffering are the shadow scores that differ from what the model computes.
 	BaselineChanged int `json:"baseline_changed"`
-	// Baseline is what the answers were compared with; null in files of before it was written down. BaselineUnchecked are the
-	// answers of a baseline that is not known here, which cannot be compared.
+	// Baseline is what the answers were compared with; null in files of older versions. BaselineUnchecked are the answers
+	// of a baseline that the registry does not have, so that they could not be compared.
 	Baseline          *evidence.Model `json:"baseline,omitempty"`
 	BaselineUnchecked int             `json:"baseline_unchecked,omitempty"`
 	ShadowDiffering   int             `json:"shadow_differing"`
-	// Distinct are the different baseline scores.
+	// Distinct is the number of different baseline scores.
 	Distinct int `json:"distinct_scores"`
 	// Errors counts the calls that failed, by gRPC code.
 	Errors map[string]int `json:"errors"`
@@ -57,8 +56,8 @@ type ShadowResult struct {
 	SLO      gate.Scorecard   `json:"slo"`
 }
 
-// Shadow sends the states to the executor and waits for their shadows. A call succeeds when its baseline score is, to the
-// last bit, the one that the executor's baseline computes in process.
+// Shadow sends the states to the executor and waits for their shadows. A call succeeds if its baseline score equals, in
+// every bit, what the executor's baseline computes in process.
 func Shadow(ctx context.Context, conn Executor, a *model.Artifact, states []State, pace Pace) (*ShadowResult, error) {
 	before, err := conn.counts(ctx)
 	if err != nil {
@@ -128,7 +127,7 @@ func Shadow(ctx context.Context, conn Executor, a *model.Artifact, states []Stat
 	return r, nil
 }
 
-// request is by name, since a packed vector of a schema has no room for the raw inputs.
+// request sends the features by name, because a packed vector of a schema cannot hold the raw inputs.
 func (s State) request() *executorv1.PredictWithShadowRequest {
 	return &executorv1.PredictWithShadowRequest{RequestId: s.ID, Symbol: s.Symbol, EventTime: s.Time, Features: s.Named, Source: s.Source}
 }

@@ -13,24 +13,24 @@ import (
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 )
 
-// Schemas of the results.
+// The evidence schemas of the results.
 const (
 	SmokeSchema  = "greenlight/smoke/v1"
 	ShadowSchema = "greenlight/shadow_smoke/v1"
 )
 
-// SmokeResult is the body of smoke_1k.json: how ml-engine answered varied states.
+// SmokeResult is the body of smoke_1k.json: ml-engine's answers to varied states.
 type SmokeResult struct {
 	Total       int     `json:"total"`
 	Succeeded   int     `json:"succeeded"`
 	SuccessRate float64 `json:"success_rate"`
 	Latency     Latency `json:"latency_ms"`
 	DurationS   float64 `json:"duration_s"`
-	// Answered are the calls that returned a score, right or wrong: the n of the latency.
+	// Answered are the calls that returned a score, right or wrong. It is the n of the latency.
 	Answered int `json:"answered"`
-	// Differing are the answers that are not, to the last bit, what the same model computes in process.
+	// Differing are the answers that differ, in at least one bit, from what the same model computes in process.
 	Differing int `json:"differing_scores"`
-	// Distinct are the different scores among the answers.
+	// Distinct is the number of different scores.
 	Distinct int `json:"distinct_scores"`
 	// Errors counts the failures by gRPC code.
 	Errors map[string]int `json:"errors"`
@@ -39,8 +39,8 @@ type SmokeResult struct {
 	SLO      gate.Scorecard   `json:"slo"`
 }
 
-// Smoke sends the states to ml-engine, by name and as vectors in turn. A call succeeds when it returns the very score
-// that the model computes in process, of the model's version and digest.
+// Smoke sends the states to ml-engine, alternating between features by name and vectors. A call succeeds if it returns
+// the exact score that the model computes in process, with the model's digest and the request's ID.
 func Smoke(ctx context.Context, engine mlenginev1.ScoringServiceClient, a *model.Artifact, states []State, pace Pace) (*SmokeResult, error) {
 	r := &SmokeResult{Total: len(states), Errors: map[string]int{}, Examples: map[string]error{}}
 	times := newStopwatch()
@@ -77,7 +77,7 @@ func Smoke(ctx context.Context, engine mlenginev1.ScoringServiceClient, a *model
 	return r, nil
 }
 
-// fail counts a failure by its code, and keeps the first of each.
+// fail counts a failure by its code, and keeps the first error of each code.
 func fail(counts map[string]int, first map[string]error, err error) {
 	code := status.Code(err).String()
 	if counts[code]++; counts[code] == 1 {
@@ -85,7 +85,7 @@ func fail(counts map[string]int, first map[string]error, err error) {
 	}
 }
 
-// ofSchema is the state by the names of the model's schema alone.
+// ofSchema returns the features of the model's schema by name.
 func (s State) ofSchema(a *model.Artifact) map[string]float64 {
 	named := make(map[string]float64, a.Schema.Len())
 	for name, v := range pairs(a.Schema, s.Vector) {
@@ -94,7 +94,7 @@ func (s State) ofSchema(a *model.Artifact) map[string]float64 {
 	return named
 }
 
-// Judge judges the result by its own counts.
+// Judge judges the result by its counts.
 func (r *SmokeResult) Judge() gate.Scorecard {
 	return gate.Judge(slices.Concat(gate.Smoke(), gate.SmokeIntegrity()), r.observations())
 }

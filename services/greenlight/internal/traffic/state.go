@@ -1,5 +1,5 @@
-// Package traffic calls the services as their users do, with real market states, and checks every answer against a
-// computation in process.
+// Package traffic calls the services as their users do, with real market states. It checks every answer against the
+// same computation in process.
 package traffic
 
 import (
@@ -16,33 +16,33 @@ import (
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 )
 
-// State is one market state to send, with the scores that it must get.
+// State is one market state to send, with the expected scores.
 type State struct {
 	ID     string
 	Symbol string
 	Time   *timestamppb.Timestamp
-	// Source travels with every request of the state, so that nobody takes it for a live one.
+	// Source is sent with every request, so that the request cannot count as live by mistake.
 	Source executorv1.Source
 	// Vector is the state in the order of the model's schema.
 	Vector []float64
-	// Named is the state by name: the model's features, the baseline's inputs, and the raw inputs that ml-engine watches
-	// beside them.
+	// Named is the state by name: the model's features, the baseline's inputs, and the raw inputs whose drift ml-engine
+	// watches.
 	Named map[string]float64
-	// Score and Baseline are what the model and the baseline must answer.
+	// Score and Baseline are the expected scores of the model and the baseline.
 	Score, Baseline float64
-	// Decides is the baseline; Unchecked says that Baseline is not known.
+	// Decides is the baseline. Unchecked means that its expected score is not known.
 	Decides   evidence.Model
 	Unchecked bool
 }
 
-// States makes the states of the minutes of the frame for an executor whose baseline is the model's heuristic. They are
-// marked with the source. Minutes in which one of the inputs is undefined are left out.
+// States returns the states of the frame's minutes for an executor whose baseline is the model's heuristic. They carry
+// the source. Minutes with an undefined input are skipped.
 func States(frame *feature.Frame, symbol string, minutes []int, a *model.Artifact, source evidence.Source) ([]State, error) {
-	return StatesBeside(frame, symbol, minutes, a, Heuristic(a), source)
+	return StatesFor(frame, symbol, minutes, a, Heuristic(a), source)
 }
 
-// StatesBeside is [States] for an executor with that baseline.
-func StatesBeside(frame *feature.Frame, symbol string, minutes []int, a *model.Artifact, b Baseline, source evidence.Source) ([]State, error) {
+// StatesFor is like [States], for an executor with the baseline b.
+func StatesFor(frame *feature.Frame, symbol string, minutes []int, a *model.Artifact, b Baseline, source evidence.Source) ([]State, error) {
 	mark, err := sourceOf(source)
 	if err != nil {
 		return nil, err
@@ -69,7 +69,7 @@ func StatesBeside(frame *feature.Frame, symbol string, minutes []int, a *model.A
 		score := math.NaN()
 		if b.Scorer != nil {
 			score = b.Scorer.Score(base)
-		} else { // nobody knows what it takes: all there is
+		} else { // the inputs of the baseline are unknown, so send all features
 			for _, schema := range feature.Schemas() {
 				if all := make([]float64, schema.Len()); frame.Row(i, schema, all) {
 					maps.Insert(named, pairs(schema, all))
@@ -86,7 +86,7 @@ func StatesBeside(frame *feature.Frame, symbol string, minutes []int, a *model.A
 	return states, nil
 }
 
-// sourceOf returns the source as the contract words it.
+// sourceOf returns the source as the API's enum value.
 func sourceOf(s evidence.Source) (executorv1.Source, error) {
 	switch s {
 	case evidence.Live:
@@ -109,8 +109,8 @@ func pairs(s *feature.Schema, x []float64) func(func(string, float64) bool) {
 	}
 }
 
-// Spread picks n of the states, evenly spaced, so that a short run sees all of the period; states that are too few are
-// used again.
+// Spread picks n of the states, evenly spaced, so that a short run covers the whole period. It repeats states if there
+// are fewer than n.
 func Spread(states []State, n int) []State {
 	if len(states) == 0 {
 		return nil
@@ -126,5 +126,5 @@ func Spread(states []State, n int) []State {
 	return picked
 }
 
-// same says whether two scores are the same number, to the last bit.
+// same reports whether two scores have the same bits.
 func same(a, b float64) bool { return math.Float64bits(a) == math.Float64bits(b) }

@@ -16,12 +16,12 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/process"
 )
 
-// from is a dialer from an address of loopback: to the services those are different clients.
+// from returns a dialer with a local loopback address. To the services, each address is a different client.
 func from(ip string) *net.Dialer {
 	return &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(ip)}}
 }
 
-// page asks for a page over a connection of its own.
+// page gets a page over a new connection.
 func page(t *testing.T, d *net.Dialer, p *process.Process, path string) (string, error) {
 	t.Helper()
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: d.DialContext}}
@@ -38,7 +38,7 @@ func page(t *testing.T, d *net.Dialer, p *process.Process, path string) (string,
 	return string(body), err
 }
 
-// counts are the values of the page of metrics, by name and label values.
+// counts returns the values of the metrics page, by name and label values.
 func counts(t *testing.T, d *net.Dialer, p *process.Process) map[string]float64 {
 	t.Helper()
 	body, err := page(t, d, p, "/metrics")
@@ -48,18 +48,18 @@ func counts(t *testing.T, d *net.Dialer, p *process.Process) map[string]float64 
 	return telemetrytest.Values(telemetrytest.Parse(t, strings.NewReader(body)), "ml_")
 }
 
-// flood opens n connections from 127.0.0.1 and says how many a service answers on. What ask says is sent first: over gRPC the
-// server speaks first.
+// flood opens n connections from 127.0.0.1 and returns on how many the service answers. It sends ask first, which is
+// empty for gRPC: there the server speaks first.
 func flood(t *testing.T, addr, ask string, n int) (answered int, hangUp func()) {
 	t.Helper()
 	var open []net.Conn
 	for range n {
 		c, err := from("127.0.0.1").DialContext(t.Context(), "tcp", addr)
 		if err != nil {
-			continue // reset before the handshake was seen to be over
+			continue // reset before the handshake ended
 		}
 		open = append(open, c)
-		_, _ = io.WriteString(c, ask) // a connection that is refused says so when it is read
+		_, _ = io.WriteString(c, ask) // a refused connection fails on read
 		if _, err := io.ReadFull(c, make([]byte, 9)); err == nil {
 			answered++
 		}
@@ -71,11 +71,11 @@ func flood(t *testing.T, addr, ask string, n int) (answered int, hangUp func()) 
 	}
 }
 
-// One client opens more connections than there are: it does not get all of them, what it gets too many is refused at once,
-// others are answered throughout, and so is who was there before.
+// One client opens more connections than the service has. It gets its share and no more, further connections are refused
+// at once, and another client is answered throughout.
 func TestTooManyConnections(t *testing.T) {
 	if testing.Short() {
-		t.Skip("runs the programs as they are built")
+		t.Skip("builds and runs the programs")
 	}
 	bin := programs(t, "ml-engine", "executor")
 	models := enginetest.Registry(t, "v1.8.1", "v1")
@@ -96,7 +96,7 @@ func TestTooManyConnections(t *testing.T) {
 				answered, hangUp := flood(t, p.Addr(listener), ask, sent)
 				body, err := page(t, from("127.0.0.2"), p, "/healthz")
 				if answered != want || err != nil || body != "ok\n" {
-					t.Errorf("%s: %d of %d are answered, want %d; another client: %q, %v", listener, answered, sent, want, body, err)
+					t.Errorf("%s: %d of %d connections are answered, want %d; another client: %q, %v", listener, answered, sent, want, body, err)
 				}
 				got := counts(t, from("127.0.0.2"), p)
 				refused := got["ml_connections_refused_total "+listener+" address_full"]
@@ -108,7 +108,7 @@ func TestTooManyConnections(t *testing.T) {
 			}
 			log, err := os.ReadFile(filepath.Join(dir, name+".log"))
 			if n := strings.Count(string(log), "connections are refused"); err != nil || n != 2 {
-				t.Errorf("%d lines of two listeners in the log: %v\n%s", n, err, log)
+				t.Errorf("%d lines in the log, want one per listener: %v\n%s", n, err, log)
 			}
 		})
 	}

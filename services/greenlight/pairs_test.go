@@ -18,9 +18,9 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/promotetest"
 )
 
-// pairs are what the scripts about a running pair begin from. Training is done once for all of them.
+// pairs provides models and running pairs to the scripts. Training is done once for all scripts.
 type pairs struct {
-	// bin is the folder of the services, dir that of the trained models and their evidence, certs that of certificates.
+	// bin is the folder of the programs, dir that of the trained models and their evidence, certs that of the certificates.
 	bin, dir, certs string
 
 	train sync.Once
@@ -29,14 +29,14 @@ type pairs struct {
 	running sync.Map
 }
 
-// commands are what the scripts can say beside greenlight.
+// commands returns the commands that scripts have in addition to greenlight.
 func (p *pairs) commands() map[string]func(*testscript.TestScript, bool, []string) {
 	return map[string]func(*testscript.TestScript, bool, []string){
 		"trained": p.trained, "pair": p.start, "securedpair": p.secured, "down": p.kill, "promotable": promotable,
 	}
 }
 
-// trained puts models/ and evidence/ml/ into the script's folder, as greenlight train and eval leave them.
+// trained copies models/ and evidence/ml/, the output of greenlight train and eval, into the script's folder.
 func (p *pairs) trained(ts *testscript.TestScript, _ bool, _ []string) {
 	p.train.Do(func() {
 		for _, args := range [][]string{{"train"}, {"eval"}} {
@@ -58,14 +58,14 @@ type service struct {
 	name   string
 }
 
-// start starts ml-engine and executor on free ports, and puts their gRPC addresses into $ENGINE and $EXECUTOR:
-// pair [flag of executor]... The executor is patient: the scripts are about decisions, and run on busy machines.
+// start starts ml-engine and executor on free ports and sets $ENGINE and $EXECUTOR to their gRPC addresses:
+// pair [flag of executor]... The executor waits long for shadows, because the scripts run on busy machines.
 func (p *pairs) start(ts *testscript.TestScript, _ bool, args []string) {
 	p.run(ts, []string{"--insecure-control"}, args)
 }
 
-// secured is start with mutual TLS, and with a token for the control services. It puts certs/ into the script's folder: ca.pem,
-// operator.pem and operator.key, and the operator's token.
+// secured is like start, with mutual TLS and a token for the control services. It copies certs/ into the script's folder:
+// ca.pem, operator.pem, operator.key and the operator's token.
 func (p *pairs) secured(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(os.CopyFS(ts.MkAbs("certs"), os.DirFS(p.certs)))
 	at := func(name string) string { return ts.MkAbs(filepath.Join("certs", name)) }
@@ -76,7 +76,7 @@ func (p *pairs) secured(ts *testscript.TestScript, _ bool, args []string) {
 	}, args...))
 }
 
-// issue makes the certificates and the token of the secured pairs.
+// issue creates the certificates and the token of the secured pairs.
 func issue(t *testing.T) string {
 	dir := t.TempDir()
 	ca := certstest.NewAuthority(t, "desk")
@@ -90,7 +90,7 @@ func issue(t *testing.T) string {
 	return dir
 }
 
-// run starts the pair with the flags of both services and those of executor.
+// run starts the pair. Both services get the flags in both, and executor those in args too.
 func (p *pairs) run(ts *testscript.TestScript, both, args []string) {
 	listen := append([]string{"--grpc-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0"}, both...)
 	run := func(name string, args ...string) *process.Process {
@@ -112,25 +112,25 @@ func (p *pairs) run(ts *testscript.TestScript, both, args []string) {
 	ts.Setenv("EXECUTOR", executor.Addr("grpc"))
 }
 
-// kill kills a service of the pair: down ml-engine.
+// kill kills a service of the pair, for example: down ml-engine.
 func (p *pairs) kill(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: down ml-engine|executor")
 	}
 	started, ok := p.running.Load(service{ts, args[0]})
 	if !ok {
-		ts.Fatalf("no %s runs", args[0])
+		ts.Fatalf("%s is not running", args[0])
 	}
 	ts.Check(started.(*process.Process).Kill())
 }
 
-// promotable writes made-up evidence to evidence/ml that nothing blocks the promotion of v1.8.1-rc1 by.
+// promotable writes made-up evidence to evidence/ml that does not block the promotion of v1.8.1-rc1.
 func promotable(ts *testscript.TestScript, _ bool, _ []string) {
 	registry := model.OpenRegistry(ts.MkAbs("models"))
 	a, err := registry.Load("v1.8.1-rc1")
 	ts.Check(err)
 	ts.Check(os.RemoveAll(ts.MkAbs("evidence")))
-	// Its own evaluation is of a simulated market. A model of an older version has none, and that of the folder counts.
+	// The evaluation in the model is of a simulated market. Without it, as in older models, the one in the folder counts.
 	a.Offline = nil
 	ts.Check(os.RemoveAll(ts.MkAbs("models/simulated/v1.8.1-rc1")))
 	ts.Check(registry.Add(a))

@@ -9,14 +9,14 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/model"
 )
 
-// OfflineFile is an offline report with its header, as it stands in an evidence folder or with a model.
+// OfflineFile is an offline report with its header, from an evidence folder or from a model.
 type OfflineFile struct {
 	evidence.Header
 	OfflineReport
 }
 
-// ErrNoOwnReport is the error of a model without an evaluation of its own: one that an older version registered.
-var ErrNoOwnReport = errors.New("the model has no offline evaluation of its own")
+// ErrNoOwnReport means that the artifact has no evaluation, because an older version registered the model.
+var ErrNoOwnReport = errors.New("the model has no offline evaluation")
 
 // ReadOffline reads an offline report; what names it in errors.
 func ReadOffline(what string, raw []byte) (*OfflineFile, error) {
@@ -27,7 +27,7 @@ func ReadOffline(what string, raw []byte) (*OfflineFile, error) {
 	if !IsOffline(f.Header.Schema) {
 		return nil, fmt.Errorf("%s: schema %q: want %q", what, f.Header.Schema, OfflineSchema)
 	}
-	// One that is not there would read as 0.
+	// A missing figure would read as 0.
 	var figures struct {
 		AUC           *float64 `json:"auc"`
 		PrecisionAt20 *float64 `json:"precision_at_20"`
@@ -37,12 +37,12 @@ func ReadOffline(what string, raw []byte) (*OfflineFile, error) {
 		return nil, fmt.Errorf("%s: %w", what, err)
 	}
 	if figures.AUC == nil || figures.PrecisionAt20 == nil || figures.N == nil || *figures.N < 0 {
-		return nil, fmt.Errorf("%s has no auc, precision_at_20 or n", what)
+		return nil, fmt.Errorf("%s lacks auc, precision_at_20 or n", what)
 	}
 	return f, nil
 }
 
-// Own reads the model's own evaluation. The error is [ErrNoOwnReport] when there is none.
+// Own reads the evaluation in the model's artifact. The error is [ErrNoOwnReport] if there is none.
 func Own(a *model.Artifact) (*OfflineFile, error) {
 	if a.Offline == nil {
 		return nil, ErrNoOwnReport
@@ -53,7 +53,7 @@ func Own(a *model.Artifact) (*OfflineFile, error) {
 		return nil, err
 	}
 	if f.Model == nil || f.Model.Digest != a.Digest() {
-		return nil, fmt.Errorf("%s is not about the model that it is kept with", name)
+		return nil, fmt.Errorf("%s is the report of another model", name)
 	}
 	return f, nil
 }
