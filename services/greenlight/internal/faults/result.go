@@ -243,7 +243,7 @@ func (res *Result) notes() []string {
 		if r.Machine.OtherLoad >= 0 {
 			other = fmt.Sprintf("%.0f %% busy with other work", 100*r.Machine.OtherLoad)
 		}
-		notes = append(notes, fmt.Sprintf("Run: %#q of commit %s at %s, in %.0f s, on %d CPUs (%s), %s/%s, %s. The number of the round seeds the times of calls; the faults themselves have no seed.",
+		notes = append(notes, fmt.Sprintf("Run: %s, commit %s, at %s, in %.0f s, on %d CPUs (%s), %s/%s, %s. The number of the round seeds the times of calls; the faults themselves have no seed.",
 			r.Command, r.Git, r.Time.Format(time.DateTime+" MST"), r.DurationS, r.Machine.CPUs, other, r.Machine.OS, r.Machine.Arch, r.Machine.Go))
 	}
 	return notes
