@@ -76,7 +76,8 @@ func TestREADME(t *testing.T) {
 	if err != nil || len(more) < 20 {
 		t.Fatalf("%d runbooks (%v)", len(more), err)
 	}
-	for _, path := range append(append(documents, more...), filepath.Join(root, "README.md")) {
+	for _, path := range append(append(documents, more...), filepath.Join(root, "README.md"),
+		filepath.Join(root, "CONTRIBUTING.md"), filepath.Join(root, "SECURITY.md"), filepath.Join(root, "docs", "adr", "README.md")) {
 		page, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)

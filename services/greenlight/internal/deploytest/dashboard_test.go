@@ -175,7 +175,7 @@ func TestDashboardOfTheDesign(t *testing.T) {
 			first = append(first, p.Title)
 		}
 	}
-	if want := []string{"Is the baseline harmed?", "Is the shadow seen?", "Does it agree?", "Has the world moved?"}; !slices.Equal(first, want) {
+	if want := []string{"Is the baseline harmed?", "Is the shadow seen?", "Does it agree?", "Has the input drifted?"}; !slices.Equal(first, want) {
 		t.Errorf("the first row is %q, want %q", first, want)
 	}
 	for what, parts := range map[string][]string{

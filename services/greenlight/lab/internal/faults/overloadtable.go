@@ -28,6 +28,35 @@ func (o *Overload) tables() [][][]string {
 	return [][][]string{loads, clients}
 }
 
+// summaries are the tables of the page. The JSON has the other figures of a row.
+func (o *Overload) summaries() [][][]string {
+	if o == nil {
+		return nil
+	}
+	loads := [][]string{{"offered load", "offered/s", "goodput/s (of peak)", "late", "refused at once", "shadows compared"}}
+	for _, l := range o.Ramp {
+		loads = append(loads, l.summary("growing", o.PeakPerS))
+	}
+	for _, l := range o.Levels {
+		loads = append(loads, l.summary(fmt.Sprintf("%.1fx saturation", l.Times), o.PeakPerS))
+	}
+	clients := [][]string{{"a client that", "calls of others", "lost or changed", "p99 of others, with / without", "its streams", "refused"}}
+	for _, b := range o.Clients {
+		clients = append(clients, []string{
+			b.Client, fmt.Sprint(b.Calls), fmt.Sprint(b.Lost + b.Changed),
+			fmt.Sprintf("%.2fx (%.2f to %.2f)", b.Ratio.Median, b.Ratio.Min, b.Ratio.Max), fmt.Sprint(b.Streams), fmt.Sprint(b.Refused),
+		})
+	}
+	return [][][]string{loads, clients}
+}
+
+func (l Level) summary(name string, peak float64) []string {
+	return []string{
+		name, fmt.Sprintf("%.0f", l.OfferedPerS), fmt.Sprintf("%.0f (%.0f %%)", l.GoodPerS, 100*l.GoodPerS/peak),
+		fmt.Sprint(l.Late), fmt.Sprint(l.Refused), fmt.Sprintf("%.0f %%", 100*l.Shadowed),
+	}
+}
+
 func (l Level) cells(name string, peak float64) []string {
 	at := func(ms float64) string {
 		if ms < 0 {
@@ -125,14 +154,14 @@ func (o *Overload) notes() []string {
 	if o == nil {
 		return nil
 	}
-	where := "Load, ml-engine and executor share all CPUs: what the executor gets is what the others leave"
+	where := "Load, ml-engine and executor share all CPUs"
 	if o.ServerCPUs > 0 {
-		where = fmt.Sprintf("The executor has CPUs of its own, %d; the load and ml-engine have the other %d", o.ServerCPUs, o.LoadCPUs)
+		where = fmt.Sprintf("The executor has %d CPUs to itself; the load and ml-engine share the other %d", o.ServerCPUs, o.LoadCPUs)
 	}
 	return []string{
-		fmt.Sprintf("Overload: goodput is decisions answered right within %d ms of an open loop over %d connections. %s. Saturation is the largest goodput of a growing load, %.0f a second.",
+		fmt.Sprintf("Overload: goodput is the decisions answered correctly within %d ms, in an open loop over %d connections. %s. Saturation is the largest goodput of a growing load: %.0f a second.",
 			goodWithin.Milliseconds(), floodConns, where, o.SaturationPerS),
-		fmt.Sprintf("Peak %.0f a second; the target is %.0f %% of it under overload, and to be over within %.0f s after it: %s. %d requests without exactly one outcome. It is looked every %d ms whether a shadow was left out.",
+		fmt.Sprintf("The peak is %.0f a second. Under overload the target is %.0f %% of it. After the overload, the target is recovery within %.0f s: %s. %d requests without exactly one outcome. Shed shadows are counted every %d ms.",
 			o.PeakPerS, 100*goodputKept, overloadRecovery, o.recovery(), o.Unaccounted, leftEvery.Milliseconds()),
 	}
 }

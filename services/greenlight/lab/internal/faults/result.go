@@ -170,17 +170,39 @@ func (res *Result) Table(w io.Writer) error {
 	return err
 }
 
-// Markdown writes the table as a page of the documentation.
+// summaryColumns are those of the page. The JSON has the other figures of a row.
+var summaryColumns = []string{"fault", "requests", "lost or changed", "p99 with / without shadow", "recovery", "verdict"}
+
+// summary is the row on the page.
+func (r Row) summary() []string {
+	recovery := "none"
+	if r.RecoveryS >= 0 {
+		recovery = fmt.Sprintf("%.1f s", r.RecoveryS)
+	}
+	judged := "PASS"
+	switch {
+	case len(r.Missed()) > 0:
+		judged = "FAIL"
+	case r.P99.judge() == notToldApart:
+		judged = "INCONCLUSIVE"
+	}
+	return []string{
+		r.Fault, fmt.Sprint(r.Requests), fmt.Sprint(r.Lost + r.Changed),
+		fmt.Sprintf("%.2fx (%.2f to %.2f)", r.P99.Ratio, r.P99.Low, r.P99.High), recovery, judged,
+	}
+}
+
+// Markdown writes a summary as a page of the documentation.
 func (res *Result) Markdown(w io.Writer) error {
 	var b strings.Builder
 	b.WriteString("# Faults\n\nWritten by `make faults`. What goes wrong between executor and ml-engine, and what that does to the decision.\n" +
-		"Each fault befalls a running pair of processes under load; beside it runs an executor without a shadow. \"On\" is with\n" +
-		"the shadow, \"off\" without; pairs of figures are before and after.\n\n")
-	matrix := [][]string{columns}
+		"Each fault hits a running pair under load; an executor without a shadow runs next to it for comparison.\n" +
+		"The JSON, `var/faults.json`, has the rest: outcomes, states of the breaker, memory, goroutines and file descriptors.\n\n")
+	matrix := [][]string{summaryColumns}
 	for _, r := range res.Rows {
-		matrix = append(matrix, r.cells())
+		matrix = append(matrix, r.summary())
 	}
-	for _, t := range append([][][]string{matrix}, res.Overload.tables()...) {
+	for _, t := range append([][][]string{matrix}, res.Overload.summaries()...) {
 		for i, cells := range t {
 			fmt.Fprintf(&b, "| %s |\n", strings.Join(cells, " | "))
 			if i == 0 {
@@ -200,11 +222,11 @@ func (res *Result) Markdown(w io.Writer) error {
 func (res *Result) notes() []string {
 	requests, lost, changed, unaccounted := res.sums()
 	notes := []string{
-		fmt.Sprintf("%d decisions in all: %d lost, %d changed; every one compared to the last bit with what the baseline computes, and %d without exactly one outcome.",
+		fmt.Sprintf("%d decisions in all: %d lost, %d changed; %d without exactly one outcome. Every answer was compared bit for bit with the baseline.",
 			requests, lost, changed, unaccounted),
-		fmt.Sprintf("p99 is of all slices of a side together, %d of %.0f ms in turn, in an open loop of %.0f decisions a second, %.0f %% of what one gRPC client can have; beside its ratio is the 99 %% interval, by a bootstrap of blocks of slices. The target is %.2fx: reached when the ratio is not above it, missed when the whole interval is, and else not told apart. The row without a fault shows what the machine does to it.",
+		fmt.Sprintf("p99 covers all slices of a side: %d slices of %.0f ms, alternating between the sides. The load is an open loop of %.0f decisions a second, %.0f %% of what one gRPC client can get. The ratio has its 99 %% interval, from a bootstrap of blocks of slices. The target is %.2fx: PASS if the ratio is not above it, FAIL if the whole interval is, otherwise INCONCLUSIVE. The row without a fault shows the noise of the machine.",
 			res.Rounds, 1e3*res.SliceS, res.Share*res.ClientPerS, 100*res.Share, maxRatio),
-		fmt.Sprintf("Recovery is from the end of the fault until the breaker is closed and shadows are compared as before. The target is %.0f s. Times of the breaker are seconds since the fault began.", maxRecovery),
+		fmt.Sprintf("Recovery is the time from the end of the fault until the breaker is closed and shadows are compared as before. The target is %.0f s.", maxRecovery),
 	}
 	notes = append(notes, res.Hang.notes()...)
 	notes = append(notes, res.Overload.notes()...)
@@ -214,14 +236,14 @@ func (res *Result) notes() []string {
 	}
 	notes = append(notes, missed)
 	if open := res.notToldApart(); len(open) > 0 {
-		notes = append(notes, "Not told apart: "+strings.Join(open, "; ")+".")
+		notes = append(notes, "Inconclusive: "+strings.Join(open, "; ")+".")
 	}
 	for _, r := range res.Runs {
-		other := "what else they did is not known"
+		other := "other load unknown"
 		if r.Machine.OtherLoad >= 0 {
-			other = fmt.Sprintf("%.0f %% of them busy with other work", 100*r.Machine.OtherLoad)
+			other = fmt.Sprintf("%.0f %% busy with other work", 100*r.Machine.OtherLoad)
 		}
-		notes = append(notes, fmt.Sprintf("Run: %#q of commit %s at %s, in %.0f s, on %d CPUs (%s), %s/%s, %s. The times of calls are drawn with the number of the round as seed; chance in the faults has none.",
+		notes = append(notes, fmt.Sprintf("Run: %s, commit %s, at %s, in %.0f s, on %d CPUs (%s), %s/%s, %s. The number of the round seeds the times of calls; the faults themselves have no seed.",
 			r.Command, r.Git, r.Time.Format(time.DateTime+" MST"), r.DurationS, r.Machine.CPUs, other, r.Machine.OS, r.Machine.Arch, r.Machine.Go))
 	}
 	return notes

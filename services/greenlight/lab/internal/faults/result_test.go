@@ -61,12 +61,25 @@ func TestTables(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		"match 9, deadline 1", "open 0.1, closed 15.3", "NOT flat", "5.0x saturation: goodput is 80 % of its peak", "over within 1.5 s",
+		"NOT flat", "5.0x saturation: goodput is 80 % of its peak", "over within 1.5 s",
 		"reads no answer: 1 decisions lost", "greenlight-lab faults --quick", "commit abc", "2.0x saturation: the load made only 1.5x",
-		"120/s: decisions were refused before shadows", "Not told apart: 3.0x saturation: goodput is 50 % of its peak, but the executor had 0.50 CPUs and 1.00 at its peak", "resident 99.0, 106.0; heap in use 50.0, 51.0", "CPUs of its own, 1",
+		"120/s: decisions were refused before shadows", "Inconclusive: 3.0x saturation: goodput is 50 % of its peak, but the executor had 0.50 CPUs and 1.00 at its peak", "resident 99.0, 106.0; heap in use 50.0, 51.0", "1 CPUs to itself",
 	} {
 		if !strings.Contains(text.String(), want) || !strings.Contains(page.String(), want) {
 			t.Errorf("no %q in\n%s\n%s", want, text.String(), page.String())
+		}
+	}
+	for _, want := range []string{"match 9, deadline 1", "open 0.1, closed 15.3"} {
+		if !strings.Contains(text.String(), want) {
+			t.Errorf("no %q in\n%s", want, text.String())
+		}
+	}
+	for _, want := range []string{
+		"| none | 10 | 0 | 1.00x (0.90 to 1.20) | 1.0 s | PASS |\n", "| growing | 120 | 100 (100 %) | 0 | 0 | 0 % |\n",
+		"| reads no answer | 0 | 1 | 0.00x (0.00 to 0.00) | 0 | 0 |\n",
+	} {
+		if !strings.Contains(page.String(), want) {
+			t.Errorf("no %q in\n%s", want, page.String())
 		}
 	}
 	if strings.Contains(text.String(), "shed 0") {
