@@ -126,7 +126,7 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) error {
 	limiter := rpc.NewLimiter(opts.MaxRequestRate)
 	server = rpc.NewServer(rpc.ServerOptions{
 		Logger: logger, Registerer: reg, Reflection: opts.Reflection, Credentials: secured.ServerCredentials(), Limiter: limiter,
-		Crowded: executorv1.DecisionService_ServiceDesc.ServiceName, MaxMessage: rpc.SmallMessage,
+		Throttled: executorv1.DecisionService_ServiceDesc.ServiceName, MaxMessage: rpc.SmallMessage,
 		Control: rpc.NewControl(opts.Control, logger, executorv1.RolloutService_ServiceDesc.ServiceName, executorv1.FeedService_ServiceDesc.ServiceName),
 	})
 	executorv1.RegisterDecisionServiceServer(server, decisions)

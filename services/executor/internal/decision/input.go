@@ -56,7 +56,7 @@ type input struct {
 // inputOf checks the request and returns its market state. A quote is observed on the way.
 func (s *Service) inputOf(req request) (input, error) {
 	if n := len(req.GetRequestId()); n > rpc.MaxRequestID {
-		return input{}, invalid(reasonFieldTooLong, nil, "request_id has %d bytes: at most %d", n, rpc.MaxRequestID)
+		return input{}, rpc.ExecutorError(codes.InvalidArgument, reasonFieldTooLong, "request_id has %d bytes: at most %d", n, rpc.MaxRequestID)
 	}
 	if err := checkLength(req.GetSymbol()); err != nil {
 		return input{}, err
@@ -66,7 +66,7 @@ func (s *Service) inputOf(req request) (input, error) {
 	var err error
 	switch {
 	case len(named) > 0 && (packed != nil || quote != nil) || packed != nil && quote != nil:
-		err = invalid(reasonInputAmbiguous, nil, "more than one of features, vector and quote is set: send one of them")
+		err = rpc.ExecutorError(codes.InvalidArgument, reasonInputAmbiguous, "more than one of features, vector and quote is set: send one of them")
 	case packed != nil:
 		in.State, err = packedState(packed)
 	case len(named) > 0:
@@ -74,14 +74,14 @@ func (s *Service) inputOf(req request) (input, error) {
 	case quote != nil:
 		in, err = s.quoteInput(req.GetSymbol(), quote)
 	default:
-		err = invalid(reasonInputMissing, nil, "no input: send features by name, a vector of a schema, or a quote")
+		err = rpc.ExecutorError(codes.InvalidArgument, reasonInputMissing, "no input: send features by name, a vector of a schema, or a quote")
 	}
 	return in, err
 }
 
 func checkLength(symbol string) error {
 	if n := len(symbol); n > rpc.MaxSymbol {
-		return invalid(reasonFieldTooLong, nil, "symbol has %d bytes: at most %d", n, rpc.MaxSymbol)
+		return rpc.ExecutorError(codes.InvalidArgument, reasonFieldTooLong, "symbol has %d bytes: at most %d", n, rpc.MaxSymbol)
 	}
 	return nil
 }
@@ -93,11 +93,11 @@ func packedState(v *executorv1.FeatureVector) (shadow.State, error) {
 		for _, s := range feature.Schemas() {
 			known = append(known, s.Name)
 		}
-		return shadow.State{}, invalid(reasonSchemaUnknown, nil, "schema %q is not known: it is one of %s", v.GetSchema(), strings.Join(known, ", "))
+		return shadow.State{}, rpc.ExecutorError(codes.InvalidArgument, reasonSchemaUnknown, "schema %q is not known: it is one of %s", v.GetSchema(), strings.Join(known, ", "))
 	}
 	values := v.GetValues()
 	if len(values) != schema.Len() {
-		return shadow.State{}, invalid(reasonVectorLength, nil, "the vector has %s: schema %s has %d (%s)",
+		return shadow.State{}, rpc.ExecutorError(codes.InvalidArgument, reasonVectorLength, "the vector has %s: schema %s has %d (%s)",
 			text.Count(len(values), "value"), schema.Name, schema.Len(), strings.Join(schema.Names(), ", "))
 	}
 	for i, x := range values {
@@ -119,7 +119,7 @@ func namedState(named map[string]float64) (shadow.State, error) {
 	}
 	if len(unknown) > 0 {
 		slices.Sort(unknown)
-		return shadow.State{}, invalid(reasonFeatureUnknown, unknown, "no such feature: %s", rpc.Names(unknown))
+		return shadow.State{}, rpc.ExecutorError(codes.InvalidArgument, reasonFeatureUnknown, "no such feature: %s", rpc.Names(unknown)).About(unknown)
 	}
 	if bad {
 		return shadow.State{}, invalidValues(slices.Sorted(maps.Keys(named)), func(name string) float64 { return named[name] })
@@ -147,7 +147,7 @@ func invalidValues(names []string, value func(name string) float64) error {
 		}
 		bad = append(bad, name)
 	}
-	return invalid(reasonFeatureInvalid, bad, "%s", strings.Join(why, "; "))
+	return rpc.ExecutorError(codes.InvalidArgument, reasonFeatureInvalid, "%s", strings.Join(why, "; ")).About(bad)
 }
 
 // inputsOf picks the baseline's inputs from the state into dst.
@@ -168,18 +168,7 @@ func (b *Baseline) inputsOf(s shadow.State, dst []float64) ([]float64, error) {
 		dst = append(dst, x)
 	}
 	if len(missing) > 0 {
-		return nil, invalid(reasonFeatureMissing, missing, "the baseline %s needs %s", b.Version, rpc.Names(missing))
+		return nil, rpc.ExecutorError(codes.InvalidArgument, reasonFeatureMissing, "the baseline %s needs %s", b.Version, rpc.Names(missing)).About(missing)
 	}
 	return dst, nil
-}
-
-func invalid(reason string, names []string, format string, args ...any) error {
-	return refused(codes.InvalidArgument, reason, names, format, args...)
-}
-
-func refused(code codes.Code, reason string, names []string, format string, args ...any) error {
-	return &rpc.Error{
-		Code: code, Domain: "executor.greenlight", Reason: reason,
-		Message: fmt.Sprintf(format, args...), Features: names,
-	}
 }

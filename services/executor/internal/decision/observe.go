@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/greenlight-ml/greenlight/pkg/feature"
+	"github.com/greenlight-ml/greenlight/pkg/rpc"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 )
 
@@ -25,7 +26,7 @@ var quoteNotes = map[feature.Note]executorv1.QuoteNote{
 	feature.Ahead:       executorv1.QuoteNote_QUOTE_NOTE_AHEAD,
 }
 
-var errStopping = refused(codes.Unavailable, reasonStopping, nil, "executor stops: begin another stream when it is back")
+var errStopping = rpc.ExecutorError(codes.Unavailable, reasonStopping, "executor stops: begin another stream when it is back")
 
 // quoteCounts counts the quotes of a stream by what was done with them.
 type quoteCounts struct {
@@ -87,7 +88,7 @@ func (s *Service) ObserveQuotes(stream grpc.ClientStreamingServer[executorv1.Obs
 func (s *Service) observe(req *executorv1.ObserveQuotesRequest, t *quoteCounts) error {
 	symbol := req.GetSymbol()
 	if symbol == "" {
-		return invalid(reasonSymbolMissing, nil, "symbol is empty: quotes are those of a symbol")
+		return rpc.ExecutorError(codes.InvalidArgument, reasonSymbolMissing, "symbol is empty: quotes are those of a symbol")
 	}
 	if err := checkLength(symbol); err != nil {
 		return err

@@ -9,6 +9,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/market"
+	"github.com/greenlight-ml/greenlight/pkg/rpc"
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 )
@@ -31,17 +32,17 @@ func quoteOf(q *executorv1.Quote) market.Quote {
 // the baseline does not need may be undefined, NaN: that is between the shadow and its model.
 func (s *Service) quoteInput(symbol string, proto *executorv1.Quote) (input, error) {
 	if symbol == "" {
-		return input{}, invalid(reasonSymbolMissing, nil, "symbol is empty: a quote is one of a symbol")
+		return input{}, rpc.ExecutorError(codes.InvalidArgument, reasonSymbolMissing, "symbol is empty: a quote is one of a symbol")
 	}
 	q := quoteOf(proto)
 	note, err := s.book.Observe(symbol, q)
 	switch {
 	case err != nil:
-		return input{}, refused(codes.ResourceExhausted, reasonTooManySymbols, nil, "%v (--max-symbols)", err)
+		return input{}, rpc.ExecutorError(codes.ResourceExhausted, reasonTooManySymbols, "%v (--max-symbols)", err)
 	case note == feature.BadPrice:
-		return input{}, invalid(reasonQuoteInvalid, nil, "bid %v, ask %v: want prices of 1e-12 to 1e12", q.Bid, q.Ask)
+		return input{}, rpc.ExecutorError(codes.InvalidArgument, reasonQuoteInvalid, "bid %v, ask %v: want prices of 1e-12 to 1e12", q.Bid, q.Ask)
 	case note == feature.BadTime:
-		return input{}, invalid(reasonQuoteInvalid, nil, "the quote's time is %v: want one from 1973 to 2199", proto.GetTime().AsTime())
+		return input{}, rpc.ExecutorError(codes.InvalidArgument, reasonQuoteInvalid, "the quote's time is %v: want one from 1973 to 2199", proto.GetTime().AsTime())
 	}
 	live := s.baseline.live
 	in := input{State: shadow.State{Schema: live, Vector: make([]float64, live.Len())}}
@@ -68,5 +69,5 @@ func (s *Service) quoteInput(symbol string, proto *executorv1.Quote) (input, err
 	if note == feature.Jump {
 		why += "; the quote is a jump in time and waits for a second one that agrees"
 	}
-	return input{}, refused(codes.FailedPrecondition, reasonNotReady, undefined, "symbol %q: %s", symbol, why)
+	return input{}, rpc.ExecutorError(codes.FailedPrecondition, reasonNotReady, "symbol %q: %s", symbol, why).About(undefined)
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -277,26 +276,26 @@ func (c *change) validate() error {
 	off := c.mode == executorv1.RolloutMode_ROLLOUT_MODE_OFF
 	switch {
 	case math.IsNaN(c.percent) || c.percent < 0 || c.percent > 100:
-		return invalid(executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_PERCENT_INVALID, "percent is %v: want a number from 0 to 100", c.percent)
+		return rpc.ExecutorError(codes.InvalidArgument, executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_PERCENT_INVALID, "percent is %v: want a number from 0 to 100", c.percent)
 	case !off && c.mode != executorv1.RolloutMode_ROLLOUT_MODE_OBSERVE_ONLY:
-		return invalid(executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_MODE_INVALID, "mode is %d: want OFF or OBSERVE_ONLY", c.mode)
+		return rpc.ExecutorError(codes.InvalidArgument, executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_MODE_INVALID, "mode is %d: want OFF or OBSERVE_ONLY", c.mode)
 	case off && c.percent != 0:
-		return invalid(executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_PERCENT_INVALID, "percent is %v with mode OFF: want 0, or mode OBSERVE_ONLY", c.percent)
+		return rpc.ExecutorError(codes.InvalidArgument, executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_PERCENT_INVALID, "percent is %v with mode OFF: want 0, or mode OBSERVE_ONLY", c.percent)
 	case c.lease != 0 && (c.lease < minLease || c.lease > maxLease):
-		return invalid(executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_LEASE_INVALID, "lease is %s: want %s to %s, or none", c.lease, minLease, maxLease)
+		return rpc.ExecutorError(codes.InvalidArgument, executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_LEASE_INVALID, "lease is %s: want %s to %s, or none", c.lease, minLease, maxLease)
 	case c.lease != 0 && c.holder == "":
-		return invalid(executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_FIELD_INVALID, "holder is empty: say whose lease it is")
+		return rpc.ExecutorError(codes.InvalidArgument, executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_FIELD_INVALID, "holder is empty: say whose lease it is")
 	case c.lease == 0 && c.holder != "":
-		return invalid(executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_FIELD_INVALID, "holder is %q without a lease: give both or none", c.holder)
+		return rpc.ExecutorError(codes.InvalidArgument, executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_FIELD_INVALID, "holder is %q without a lease: give both or none", c.holder)
 	case len(c.holder) > maxHolder:
-		return invalid(executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_FIELD_INVALID, "holder has %d bytes: want at most %d", len(c.holder), maxHolder)
+		return rpc.ExecutorError(codes.InvalidArgument, executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_FIELD_INVALID, "holder has %d bytes: want at most %d", len(c.holder), maxHolder)
 	}
 	return validReason(c.reason)
 }
 
 func validReason(reason string) error {
 	if len(reason) > maxReason {
-		return invalid(executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_FIELD_INVALID, "reason has %d bytes: want at most %d", len(reason), maxReason)
+		return rpc.ExecutorError(codes.InvalidArgument, executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_FIELD_INVALID, "reason has %d bytes: want at most %d", len(reason), maxReason)
 	}
 	return nil
 }
@@ -305,13 +304,13 @@ func validReason(reason string) error {
 func (c *change) refusedBy(r *Rollout) error {
 	switch {
 	case c.expected != 0 && c.expected != r.Revision:
-		return fail(codes.Aborted, executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_REVISION_CHANGED,
+		return rpc.ExecutorError(codes.Aborted, executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_REVISION_CHANGED,
 			"the rollout is at revision %d, not %d: %s has set it to %g %% (%q); read it with GetRollout and decide again", r.Revision, c.expected, r.By, r.Percent, r.Reason)
 	case r.Holder != "" && r.Holder != c.holder:
-		return fail(codes.FailedPrecondition, executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_LEASE_HELD,
+		return rpc.ExecutorError(codes.FailedPrecondition, executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_LEASE_HELD,
 			"%s holds the rollout until %s: wait for it, or end it with AbortRollout", r.Holder, r.Expires.UTC().Format(time.RFC3339))
 	case c.expected == 0 && c.holder != "" && r.Ended == c.holder:
-		return fail(codes.Aborted, executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_REVISION_CHANGED,
+		return rpc.ExecutorError(codes.Aborted, executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_REVISION_CHANGED,
 			"the lease of %s was ended by an abort (%q): to set it again, give expected_revision %d", c.holder, r.Reason, r.Revision)
 	}
 	return nil
@@ -398,13 +397,13 @@ func (k *Keeper) notWritten(before *Rollout, err error) error {
 			return unknown(before, err)
 		}
 	}
-	return fail(codes.Internal, executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_STATE_NOT_WRITTEN,
+	return rpc.ExecutorError(codes.Internal, executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_STATE_NOT_WRITTEN,
 		"the rollout could not be written, and nothing was changed: %v", err)
 }
 
 // unknown is the answer to a change that is not in force, and that the file may have.
 func unknown(inForce *Rollout, err error) error {
-	return fail(codes.Internal, executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_STATE_NOT_WRITTEN,
+	return rpc.ExecutorError(codes.Internal, executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_STATE_NOT_WRITTEN,
 		"revision %d stays in force, but what a restart would find is unknown until it is written back, which is tried every %s: %v",
 		inForce.Revision, writePeriod, err)
 }
@@ -436,20 +435,8 @@ func (k *Keeper) abort(by, from, reason string) (*Rollout, error) {
 	k.opts.Logger.Warn("rollout aborted: no request gets a shadow", "revision", next.Revision, "was", before.wanted().Percent, "holder", before.Holder,
 		"by", by, "from", from, "reason", reason)
 	if err := k.write(); err != nil {
-		return nil, fail(codes.Internal, executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_STATE_NOT_WRITTEN,
+		return nil, rpc.ExecutorError(codes.Internal, executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_STATE_NOT_WRITTEN,
 			"no request gets a shadow, but that could not be written, and is tried every %s: a restart until then may bring back %g %%: %v", writePeriod, before.wanted().Percent, err)
 	}
 	return next, nil
-}
-
-// fail is a refused call with its reason.
-func fail(code codes.Code, reason executorv1.RolloutErrorReason, format string, args ...any) error {
-	return &rpc.Error{
-		Code: code, Domain: "executor.greenlight", Reason: strings.TrimPrefix(reason.String(), "ROLLOUT_ERROR_REASON_"),
-		Message: fmt.Sprintf(format, args...),
-	}
-}
-
-func invalid(reason executorv1.RolloutErrorReason, format string, args ...any) error {
-	return fail(codes.InvalidArgument, reason, format, args...)
 }

@@ -83,8 +83,8 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) error {
 	server := rpc.NewServer(rpc.ServerOptions{
 		Logger: logger, Registerer: reg, Reflection: opts.Reflection, OnRefused: service.Refused,
 		Credentials: secured.ServerCredentials(), Limiter: limiter,
-		Crowded: mlenginev1.ScoringService_ServiceDesc.ServiceName,
-		Control: rpc.NewControl(opts.Control, logger, mlenginev1.ModelRegistryService_ServiceDesc.ServiceName),
+		Throttled: mlenginev1.ScoringService_ServiceDesc.ServiceName,
+		Control:   rpc.NewControl(opts.Control, logger, mlenginev1.ModelRegistryService_ServiceDesc.ServiceName),
 	})
 	mlenginev1.RegisterScoringServiceServer(server, service)
 	mlenginev1.RegisterModelRegistryServiceServer(server, registry.New(registry.Options{

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -40,13 +39,13 @@ func (s *Service) GetDrift(_ context.Context, req *mlenginev1.GetDriftRequest) (
 		length := d.AsDuration()
 		hours = int(length / time.Hour)
 		if !d.IsValid() || length%time.Hour != 0 || hours < 1 || hours > drift.RingHours {
-			return nil, fail(codes.InvalidArgument, mlenginev1.ErrorReason_ERROR_REASON_WINDOW_INVALID,
+			return nil, rpc.EngineError(codes.InvalidArgument, mlenginev1.ErrorReason_ERROR_REASON_WINDOW_INVALID,
 				"window %v: want whole hours from 1 to %d", length, drift.RingHours)
 		}
 	}
 	w := s.monitor.Active()
 	if w == nil {
-		return nil, fail(codes.FailedPrecondition, mlenginev1.ErrorReason_ERROR_REASON_REFERENCE_MISSING,
+		return nil, rpc.EngineError(codes.FailedPrecondition, mlenginev1.ErrorReason_ERROR_REASON_REFERENCE_MISSING,
 			"the active model has no reference profile: train it, or import it with its training data, to get one")
 	}
 	ring := w.view(time.Now()) // all of the answer is of one moment
@@ -169,9 +168,3 @@ func readingOf(r drift.Reading) *mlenginev1.DriftReading {
 }
 
 func hourTime(hour int64) *timestamppb.Timestamp { return &timestamppb.Timestamp{Seconds: hour * 3600} }
-
-func fail(code codes.Code, reason mlenginev1.ErrorReason, format string, args ...any) error {
-	return &rpc.Error{
-		Code: code, Domain: "mlengine.greenlight", Reason: strings.TrimPrefix(reason.String(), "ERROR_REASON_"), Message: fmt.Sprintf(format, args...),
-	}
-}

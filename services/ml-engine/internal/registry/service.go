@@ -61,7 +61,7 @@ const maxProblem = 300
 func (s *Service) ListModels(ctx context.Context, _ *mlenginev1.ListModelsRequest) (*mlenginev1.ListModelsResponse, error) {
 	entries, err := s.Models.List()
 	if err != nil {
-		return nil, fail(codes.Internal, "REGISTRY_UNREADABLE", "%v", err)
+		return nil, rpc.EngineError(codes.Internal, "REGISTRY_UNREADABLE", "%v", err)
 	}
 	resp := &mlenginev1.ListModelsResponse{}
 	for _, e := range entries {
@@ -93,7 +93,7 @@ const maxField = 128
 // ActivateModel implements ModelRegistryService.
 func (s *Service) ActivateModel(ctx context.Context, req *mlenginev1.ActivateModelRequest) (*mlenginev1.ActivateModelResponse, error) {
 	if req.GetModel() == "" {
-		return nil, fail(codes.InvalidArgument, "MODEL_MISSING", "name the model to activate: name/version, or a version")
+		return nil, rpc.EngineError(codes.InvalidArgument, "MODEL_MISSING", "name the model to activate: name/version, or a version")
 	}
 	select {
 	case s.loading <- struct{}{}:
@@ -114,7 +114,7 @@ func (s *Service) ActivateModel(ctx context.Context, req *mlenginev1.ActivateMod
 	s.mu.Lock()
 	if s.rollbacks != rollbacks {
 		s.mu.Unlock()
-		return nil, fail(codes.Aborted, "ROLLED_BACK", "RollbackModel was called while %s was loaded: %s stays active", req.GetModel(), s.Scoring.Version())
+		return nil, rpc.EngineError(codes.Aborted, "ROLLED_BACK", "RollbackModel was called while %s was loaded: %s stays active", req.GetModel(), s.Scoring.Version())
 	}
 	resp := &mlenginev1.ActivateModelResponse{}
 	before := s.Scoring.Active()
@@ -137,7 +137,7 @@ func (s *Service) ActivateModel(ctx context.Context, req *mlenginev1.ActivateMod
 func (s *Service) load(req *mlenginev1.ActivateModelRequest) (*scoring.Loaded, error) {
 	entry, err := s.Models.Find(req.GetModel())
 	if err != nil {
-		return nil, fail(codes.NotFound, "MODEL_NOT_FOUND", "%v", err)
+		return nil, rpc.EngineError(codes.NotFound, "MODEL_NOT_FOUND", "%v", err)
 	}
 	// Load verifies digests, schema and golden scores; scoring those is also what warms the model up.
 	a, err := s.Models.Load(entry.String())
@@ -153,7 +153,7 @@ func (s *Service) load(req *mlenginev1.ActivateModelRequest) (*scoring.Loaded, e
 	}
 	if err != nil {
 		s.Logger.Error("model is not activated", "model", entry.String(), "active", s.Scoring.Version(), "error", err)
-		return nil, fail(codes.FailedPrecondition, "MODEL_INVALID", "%v; %s stays active", err, s.Scoring.Version())
+		return nil, rpc.EngineError(codes.FailedPrecondition, "MODEL_INVALID", "%v; %s stays active", err, s.Scoring.Version())
 	}
 	return &scoring.Loaded{Artifact: a, Watch: watch}, nil
 }
@@ -168,7 +168,7 @@ func (s *Service) RollbackModel(context.Context, *mlenginev1.RollbackModelReques
 	next := s.previous
 	if next == nil {
 		s.mu.Unlock()
-		return nil, fail(codes.FailedPrecondition, "NO_PREVIOUS_MODEL", "%s is the only model that was active: there is nothing to return to", s.Scoring.Version())
+		return nil, rpc.EngineError(codes.FailedPrecondition, "NO_PREVIOUS_MODEL", "%s is the only model that was active: there is nothing to return to", s.Scoring.Version())
 	}
 	before := s.Scoring.Active()
 	written := s.swap(next, &before)
@@ -205,8 +205,4 @@ func describe(l *scoring.Loaded) *mlenginev1.ActiveModel {
 		Name: l.Manifest.Name, Version: l.Manifest.Version, Digest: l.Digest(), Schema: l.Spec.Schema,
 		LoadTime: timestamppb.New(l.At),
 	}
-}
-
-func fail(code codes.Code, reason, format string, args ...any) error {
-	return &rpc.Error{Code: code, Domain: "mlengine.greenlight", Reason: reason, Message: fmt.Errorf(format, args...).Error()}
 }

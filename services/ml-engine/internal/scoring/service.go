@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/greenlight-ml/greenlight/pkg/rpc"
 	"github.com/greenlight-ml/greenlight/pkg/telemetry"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 	"github.com/greenlight-ml/greenlight/services/ml-engine/internal/monitor"
@@ -79,7 +80,7 @@ func (s *Service) Predict(_ context.Context, req *mlenginev1.PredictRequest) (*m
 	score := m.Scorer.Score(x)
 	if !valid(score) {
 		m.metrics.internal.Inc()
-		return nil, fail(codes.Internal, mlenginev1.ErrorReason_ERROR_REASON_SCORE_INVALID, nil,
+		return nil, rpc.EngineError(codes.Internal, mlenginev1.ErrorReason_ERROR_REASON_SCORE_INVALID,
 			"model %s scored %v: want a number in [0,1]; activate another model", m.Manifest.Version, score)
 	}
 	m.metrics.ok.Inc()
