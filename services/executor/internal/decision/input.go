@@ -17,7 +17,7 @@ import (
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 )
 
-// The reasons of refused requests; see the contract of DecisionService.
+// The reasons of refused requests. The contract of DecisionService documents them.
 const (
 	reasonInputMissing   = "INPUT_MISSING"
 	reasonInputAmbiguous = "INPUT_AMBIGUOUS"
@@ -34,7 +34,7 @@ const (
 	reasonStopping       = "STOPPING"
 )
 
-// request is what PredictRequest and PredictWithShadowRequest have in common.
+// request has the fields common to PredictRequest and PredictWithShadowRequest.
 type request interface {
 	GetRequestId() string
 	GetSymbol() string
@@ -49,11 +49,11 @@ type request interface {
 type input struct {
 	shadow.State
 
-	// asOf is the end of the minute that the features are of, Unix milliseconds UTC; 0 when the caller computed them.
+	// asOf is the end of the minute of the features, in Unix milliseconds UTC; 0 if the caller computed them.
 	asOf int64
 }
 
-// inputOf checks the request and returns its market state. A quote is observed on the way.
+// inputOf checks the request and returns its market state. If the request has a quote, it observes the quote.
 func (s *Service) inputOf(req request) (input, error) {
 	if n := len(req.GetRequestId()); n > rpc.MaxRequestID {
 		return input{}, rpc.ExecutorError(codes.InvalidArgument, reasonFieldTooLong, "request_id has %d bytes: at most %d", n, rpc.MaxRequestID)
@@ -93,7 +93,7 @@ func packedState(v *executorv1.FeatureVector) (shadow.State, error) {
 		for _, s := range feature.Schemas() {
 			known = append(known, s.Name)
 		}
-		return shadow.State{}, rpc.ExecutorError(codes.InvalidArgument, reasonSchemaUnknown, "schema %q is not known: it is one of %s", v.GetSchema(), strings.Join(known, ", "))
+		return shadow.State{}, rpc.ExecutorError(codes.InvalidArgument, reasonSchemaUnknown, "schema %q is not known: want one of %s", v.GetSchema(), strings.Join(known, ", "))
 	}
 	values := v.GetValues()
 	if len(values) != schema.Len() {
@@ -127,12 +127,12 @@ func namedState(named map[string]float64) (shadow.State, error) {
 	return shadow.State{Named: named}, nil
 }
 
-// valid says whether the feature can have the value.
+// valid reports whether the feature can have the value.
 func valid(name string, x float64) bool {
 	return !math.IsNaN(x) && !math.IsInf(x, 0) && (name != feature.Bias || x == 1)
 }
 
-// invalidValues refuses a state with the names of all values that are not valid.
+// invalidValues returns an error that names all invalid values of a state.
 func invalidValues(names []string, value func(name string) float64) error {
 	var bad, why []string
 	for _, name := range names {
@@ -148,27 +148,4 @@ func invalidValues(names []string, value func(name string) float64) error {
 		bad = append(bad, name)
 	}
 	return rpc.ExecutorError(codes.InvalidArgument, reasonFeatureInvalid, "%s", strings.Join(why, "; ")).About(bad)
-}
-
-// inputsOf picks the baseline's inputs from the state into dst.
-func (b *Baseline) inputsOf(s shadow.State, dst []float64) ([]float64, error) {
-	if columns, ok := b.columns[s.Schema]; ok {
-		for _, c := range columns {
-			dst = append(dst, s.Vector[c])
-		}
-		return dst, nil
-	}
-	var missing []string
-	for _, f := range b.inputs.Features {
-		name := f.Name
-		x, ok := s.Value(name)
-		if !ok {
-			missing = append(missing, name)
-		}
-		dst = append(dst, x)
-	}
-	if len(missing) > 0 {
-		return nil, rpc.ExecutorError(codes.InvalidArgument, reasonFeatureMissing, "the baseline %s needs %s", b.Version, rpc.Names(missing)).About(missing)
-	}
-	return dst, nil
 }
