@@ -19,7 +19,7 @@ type Service struct {
 // NewService returns a service that controls the book.
 func NewService(b *Book) *Service { return &Service{book: b} }
 
-// maxReason is the longest reason of a call, in bytes.
+// maxReason limits the reason of a call, in bytes.
 const maxReason = 256
 
 // ResetSymbol implements FeedService.
@@ -33,7 +33,7 @@ func (s *Service) ResetSymbol(ctx context.Context, req *executorv1.ResetSymbolRe
 	case len(req.GetReason()) > maxReason:
 		return nil, rpc.ExecutorError(codes.InvalidArgument, "FIELD_TOO_LONG", "reason has %d bytes: at most %d", len(req.GetReason()), maxReason)
 	case !s.book.Reset(symbol):
-		return nil, rpc.ExecutorError(codes.NotFound, "SYMBOL_UNKNOWN", "symbol %q has no features: none of its quotes was taken", symbol)
+		return nil, rpc.ExecutorError(codes.NotFound, "SYMBOL_UNKNOWN", "symbol %q has no features: none of its quotes was accepted", symbol)
 	}
 	s.book.logger.WarnContext(ctx, "the features of a symbol were reset: it is not ready until a day of quotes has come",
 		"symbol", symbol, "who", rpc.Caller(ctx), "reason", req.GetReason())
