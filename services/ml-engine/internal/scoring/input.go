@@ -14,7 +14,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/ml-engine/internal/monitor"
 )
 
-// vectorOf checks the request's input and returns it in the order of the schema.
+// vectorOf checks the request's input and returns it in the schema's order.
 func vectorOf(schema *feature.Schema, req *mlenginev1.PredictRequest) ([]float64, error) {
 	if n := len(req.GetRequestId()); n > rpc.MaxRequestID {
 		return nil, rpc.EngineError(codes.InvalidArgument, mlenginev1.ErrorReason_ERROR_REASON_FIELD_TOO_LONG, "request_id has %d bytes: at most %d", n, rpc.MaxRequestID)
@@ -71,7 +71,7 @@ func namedVector(schema *feature.Schema, named map[string]float64) ([]float64, e
 		}
 		slices.Sort(unknown)
 		return nil, rpc.EngineError(codes.InvalidArgument, mlenginev1.ErrorReason_ERROR_REASON_FEATURE_UNKNOWN,
-			"%s not in schema %s (%s)", rpc.Names(unknown), schema.Name, strings.Join(schema.Names(), ", ")).About(unknown)
+			"unknown features: %s; schema %s has %s", rpc.Names(unknown), schema.Name, strings.Join(schema.Names(), ", ")).About(unknown)
 	}
 	if len(missing) > 0 {
 		return nil, rpc.EngineError(codes.InvalidArgument, mlenginev1.ErrorReason_ERROR_REASON_FEATURE_MISSING,
@@ -80,7 +80,7 @@ func namedVector(schema *feature.Schema, named map[string]float64) ([]float64, e
 	return x, checkValues(schema, x)
 }
 
-// shapeOf checks the frame of a batch and returns its number of rows.
+// shapeOf checks the shape of a batch and returns its number of rows.
 func shapeOf(schema *feature.Schema, req *mlenginev1.BatchPredictRequest) (rows int, err error) {
 	if err := checkSchema(schema, req.GetSchema()); err != nil {
 		return 0, err
@@ -123,7 +123,7 @@ func checkWatched(n int) error {
 	return nil
 }
 
-// watchedInputs are the raw inputs of one request, without a slice of their own on the heap.
+// watchedInputs are the raw inputs of one request, without a heap allocation.
 type watchedInputs struct {
 	n      int
 	names  [monitor.MaxInputs]string
@@ -141,7 +141,7 @@ func (w *watchedInputs) of(req *mlenginev1.PredictRequest) error {
 	return nil
 }
 
-// eventMS is the time of the state in milliseconds since 1970, 0 when it is not known.
+// eventMS returns the event time in Unix milliseconds, 0 if it is not known.
 func eventMS(req *mlenginev1.PredictRequest) int64 {
 	if t := req.GetEventTime(); t != nil && t.IsValid() {
 		return t.AsTime().UnixMilli()
@@ -157,7 +157,7 @@ func checkSchema(schema *feature.Schema, name string) error {
 		"schema %q: the active model needs %q", name, schema.Name)
 }
 
-// firstInvalid is the position of the first value that no model can take, or -1.
+// firstInvalid returns the index of the first value that no model can score, or -1.
 func firstInvalid(schema *feature.Schema, x []float64) int {
 	for i, v := range x {
 		if !finite(v) {
@@ -170,7 +170,7 @@ func firstInvalid(schema *feature.Schema, x []float64) int {
 	return -1
 }
 
-// checkValues refuses the vector with the names of all values that no model can take.
+// checkValues returns an error that names all values that no model can score.
 func checkValues(schema *feature.Schema, x []float64) error {
 	if firstInvalid(schema, x) < 0 {
 		return nil
