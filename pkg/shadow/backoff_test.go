@@ -124,7 +124,7 @@ func TestRecoveryAfterALongOutage(t *testing.T) {
 				if hold := time.Until(tr.breakerStatus().NextProbe); hold < 0 || tr.breakerState() != open {
 					t.Fatalf("after the outage: %+v, want open", tr.breakerStatus())
 				}
-				tr.engine.Mend()
+				tr.engine.Heal()
 				tr.engine.Restart()
 				tr.wantBack()
 			})
@@ -138,7 +138,7 @@ func TestRecoveryWithAnotherModel(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{}, nil)
 		tr.engine.Break(enginetest.Answer(2))
 		tr.longOutage()
-		tr.engine.Mend()
+		tr.engine.Heal()
 		tr.engine.Swap("v1.8.1", "v1.8.1-mended")
 		tr.wantBack()
 	})
@@ -182,7 +182,7 @@ func TestRecoveryOverAnotherConnection(t *testing.T) {
 		if hold := time.Until(tr.breakerStatus().NextProbe); hold < 0 {
 			t.Fatalf("after the outage: %+v, want open", tr.breakerStatus())
 		}
-		tr.engine.Mend()
+		tr.engine.Heal()
 		client.port.Add(1)
 		tr.wantBack()
 	})

@@ -89,7 +89,7 @@ func TestConservation(t *testing.T) {
 				o.Breaker.OpenFor, o.Breaker.MaxOpenFor = 50*time.Millisecond, 400*time.Millisecond
 			})
 			ills := []func(){
-				tr.engine.Mend, tr.engine.Stop, tr.engine.Restart,
+				tr.engine.Heal, tr.engine.Stop, tr.engine.Restart,
 				func() { tr.engine.Swap("v1.8", "v1.8-b0") }, func() { tr.engine.Swap("v1.8.1", "v1.8.1-b1") },
 			}
 			for _, name := range slices.Sorted(maps.Keys(faults)) { // in a fixed order, so that the seed alone decides
@@ -306,7 +306,7 @@ func TestOpenBreakerSendsNothingAndRecovers(t *testing.T) {
 		if got := tr.breakerState(); got != open {
 			t.Fatalf("after 10 failures: got %v, want open", got)
 		}
-		tr.engine.Mend()
+		tr.engine.Heal()
 		tr.engine.Forget()
 		for range 14 {
 			time.Sleep(time.Second)

@@ -138,7 +138,7 @@ func TestConcurrentUse(t *testing.T) {
 				tr.engine.Break(f.fault)
 				time.Sleep(20 * time.Millisecond)
 			}
-			tr.engine.Mend()
+			tr.engine.Heal()
 		})
 		wg.Wait()
 		time.Sleep(2 * timeout)

@@ -100,7 +100,7 @@ func TestReadyWithoutTraffic(t *testing.T) {
 				t.Errorf("%s: ready, want not", name)
 			}
 			tr.engine.Restart()
-			tr.engine.Mend()
+			tr.engine.Heal()
 			time.Sleep(modelTimeout + 2*time.Second)
 			if _, ok := tr.Ready(); !ok {
 				t.Errorf("%s, then healthy: not ready", name)
@@ -182,7 +182,7 @@ func TestProbesOfBothSchemas(t *testing.T) {
 		for range 3 {
 			tr.Detach(tr.union())
 		}
-		tr.engine.Mend()
+		tr.engine.Heal()
 		release()
 		tr.quiet()
 		tr.wantTotals(map[Outcome]uint64{Match: 2, Rejected: 3})

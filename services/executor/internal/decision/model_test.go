@@ -389,7 +389,7 @@ func play(t *testing.T, seed uint64, steps []step, all *coverage) string {
 				break
 			}
 		}
-		g.engine.Mend()
+		g.engine.Heal()
 	})
 	return g.disagreement
 }

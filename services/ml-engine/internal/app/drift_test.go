@@ -170,7 +170,7 @@ func TestDriftWithoutReference(t *testing.T) {
 	if _, page := r.Get("/metrics"); strings.Contains(page, "ml_psi_") || !strings.Contains(page, "ml_drift_state_write_errors_total 0") {
 		t.Error("metrics of drift: want none but the errors of writing")
 	}
-	if !strings.Contains(r.Log(), "no reference profile") || !strings.Contains(r.Log(), "in memory alone") {
+	if !strings.Contains(r.Log(), "no reference profile") || !strings.Contains(r.Log(), "in memory only") {
 		t.Errorf("log: got %s", r.Log())
 	}
 }
