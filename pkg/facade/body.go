@@ -16,21 +16,21 @@ import (
 )
 
 const (
-	// MaxBody is the largest body that is read, in bytes, packed and unpacked: each is of one decision or one row.
+	// MaxBody limits a body, in bytes, both compressed and uncompressed. A body has one decision or one row.
 	MaxBody = 64 << 10
-	// partialBodies bounds the memory of all bodies that are being read, in bytes.
+	// partialBodies limits the memory of all bodies being read, in bytes.
 	partialBodies = 8 << 20
-	// firstBuffer is the memory that a body takes at first; it doubles as more arrives.
+	// firstBuffer is the initial buffer of a body, in bytes. It doubles as more arrives.
 	firstBuffer = 1 << 10
 )
 
-// errMakeRoom is of a body that took more room than any other when there was too little.
-var errMakeRoom = status.Error(codes.ResourceExhausted, "the body did not arrive while too many others are being read: send it again")
+// errMakeRoom is the error of the body that held most memory when there was too little.
+var errMakeRoom = status.Error(codes.ResourceExhausted, "too many bodies are incomplete, and this one held most memory: send it again")
 
 var errTooLarge = status.Errorf(codes.ResourceExhausted, "the body is larger than %d bytes", MaxBody)
 
-// Bodies bounds the memory of the request bodies that have arrived in part. When they take too much, the one that takes most
-// is refused: a client that sends its body at once holds memory for microseconds. The zero value is ready to use.
+// Bodies bounds the memory of partially received request bodies. If they hold too much, the largest one is refused: a client
+// that sends its body at once holds memory for microseconds only. The zero value is ready to use.
 type Bodies struct {
 	mu   sync.Mutex
 	held int
@@ -40,7 +40,7 @@ type Bodies struct {
 // body is a request body that is being read.
 type body struct {
 	raw     []byte
-	held    int // bytes that count; 0 once it is refused
+	held    int // bytes counted; 0 once it is refused
 	refused bool
 	abort   func() // ends its Read
 }
@@ -51,7 +51,7 @@ func (b *Bodies) read(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	defer b.leave(one)
 	from := http.MaxBytesReader(w, r.Body, MaxBody)
 	for size := firstBuffer; ; size *= 2 {
-		size = min(size, MaxBody+1) // one more, so that the end is seen
+		size = min(size, MaxBody+1) // one more, to read the end of a full body
 		if !b.grow(one, size) {
 			return nil, errMakeRoom
 		}
@@ -68,7 +68,7 @@ func (b *Bodies) read(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	}
 }
 
-// why is the error of a body that could not be read.
+// why returns the error of a body that could not be read.
 func (b *Bodies) why(one *body, err error) error {
 	b.mu.Lock()
 	refused := one.refused
@@ -84,7 +84,7 @@ func (b *Bodies) why(one *body, err error) error {
 	return status.Errorf(codes.Canceled, "read the body: %v", err)
 }
 
-// grow gives a body room for size bytes. It reports whether there is some.
+// grow grows the buffer to size bytes. It reports false if the body is refused.
 func (b *Bodies) grow(one *body, size int) bool {
 	b.mu.Lock()
 	if b.open == nil {
@@ -131,7 +131,7 @@ func (b *Bodies) leave(one *body) {
 	delete(b.open, one)
 }
 
-// unpack returns the body as its Content-Encoding says, at most MaxBody bytes.
+// unpack decompresses the body according to its Content-Encoding, to at most MaxBody bytes.
 func unpack(raw []byte, encoding string) ([]byte, error) {
 	switch strings.ToLower(strings.TrimSpace(encoding)) {
 	case "", "identity":
@@ -142,14 +142,14 @@ func unpack(raw []byte, encoding string) ([]byte, error) {
 	}
 	z, err := gzip.NewReader(bytes.NewReader(raw))
 	if err != nil {
-		return nil, status.Error(codes.InvalidArgument, "the body is not gzip, as its Content-Encoding says")
+		return nil, status.Error(codes.InvalidArgument, "the body is not gzip, although its Content-Encoding is")
 	}
 	unpacked, err := io.ReadAll(io.LimitReader(z, MaxBody+1))
 	switch {
 	case err != nil:
-		return nil, status.Errorf(codes.InvalidArgument, "unpack the body: %v", err)
+		return nil, status.Errorf(codes.InvalidArgument, "decompress the body: %v", err)
 	case len(unpacked) > MaxBody:
-		return nil, status.Errorf(codes.ResourceExhausted, "the unpacked body is larger than %d bytes", MaxBody)
+		return nil, status.Errorf(codes.ResourceExhausted, "the decompressed body is larger than %d bytes", MaxBody)
 	}
 	return unpacked, nil
 }

@@ -6,7 +6,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 )
 
-// camelCase holds the older spelling of every feature name that has one: spreadBp of spread_bp, midLogret1m of
+// camelCase maps the older spelling of feature names to the current one: spreadBp to spread_bp, midLogret1m to
 // mid_logret_1m.
 var camelCase = func() map[string]string {
 	m := map[string]string{}
@@ -22,9 +22,8 @@ var camelCase = func() map[string]string {
 	return m
 }()
 
-// CanonicalNames rewrites the camelCase keys that older callers send to the names of the features. A feature that is
-// there in both spellings is left alone, so that the handler refuses the unknown one by name rather than one of two
-// values silently winning.
+// CanonicalNames rewrites camelCase keys from older callers to the feature names. A feature in both spellings is left alone,
+// so that the handler refuses the unknown name, and neither value wins silently.
 func CanonicalNames(features map[string]float64) {
 	for key, v := range features {
 		name, older := camelCase[key]

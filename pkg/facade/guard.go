@@ -14,26 +14,26 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// Hosts are the names by which clients may POST, besides localhost, the addresses of IP, and the name of the listener.
+// Hosts are the host names for POST requests, in addition to localhost, IP addresses, and the listener's name.
 type Hosts []string
 
 // String implements flag.Value.
 func (h *Hosts) String() string { return strings.Join(*h, ",") }
 
-// Set implements flag.Value. Several names are separated by commas, so that an environment variable can have them.
+// Set implements flag.Value. It accepts several names, separated by commas.
 func (h *Hosts) Set(s string) error {
 	for name := range strings.SplitSeq(s, ",") {
 		if name = strings.TrimSpace(name); name == "" || strings.ContainsAny(name, ":/ *") {
-			return errors.New("want names of hosts, without port")
+			return errors.New("want host names without port")
 		}
 		*h = append(*h, name)
 	}
 	return nil
 }
 
-// Guard keeps web pages from changing anything: a browser sends them, with the user's access to this address, wherever a page
-// tells it to. A request that is not a GET is refused when it is of another origin, and when its Host is not a name of this
-// service: a page of such a name has its name point here. listener is the address that was given to listen on.
+// Guard protects against web pages: a browser sends requests of any page to this address, with the user's network access.
+// Guard refuses a request other than GET if it is cross-origin, or if its Host is not a name of this service (DNS
+// rebinding). listener is the configured listen address.
 func Guard(next http.Handler, listener string, hosts Hosts) http.Handler {
 	if host, _, err := net.SplitHostPort(listener); err == nil && host != "" {
 		hosts = append(slices.Clip(hosts), host)
@@ -46,7 +46,7 @@ func Guard(next http.Handler, listener string, hosts Hosts) http.Handler {
 			return
 		}
 		if err := origin.Check(r); err != nil {
-			WriteError(w, status.Error(codes.PermissionDenied, "a request from a web page of another origin is refused"))
+			WriteError(w, status.Error(codes.PermissionDenied, "cross-origin request refused"))
 			return
 		}
 		if !known(r.Host, hosts) {
@@ -70,12 +70,12 @@ func known(hostport string, hosts Hosts) bool {
 	return strings.EqualFold(host, "localhost") || slices.ContainsFunc(hosts, func(h string) bool { return strings.EqualFold(h, host) })
 }
 
-// errNotJSON is of a body that does not say that it is JSON.
+// errNotJSON is the error of a body without a JSON content type.
 var errNotJSON = status.Error(codes.InvalidArgument, "the request must have the header Content-Type: application/json")
 
-// contentType reports whether the body may be taken for JSON that its sender means: JSON, or a body that says nothing of
-// itself. What curl -d says of any body is taken for a question alone. Both exceptions are for programs: a browser lets a
-// page of any origin send such bodies without asking, and adds at least one of the three headers.
+// contentType checks the Content-Type of a body. isJSON is set for JSON and for a body without a type. curl -d sends a form
+// type for any body; it is accepted, with isJSON unset, for requests that change nothing. Both exceptions apply only to
+// programs: a browser sends such bodies cross-origin without a preflight, but adds at least one of the three headers.
 func contentType(r *http.Request) (isJSON bool, err error) {
 	browser := r.Header.Get("Origin") != "" || r.Header.Get("Sec-Fetch-Site") != "" || r.Header.Get("Referer") != ""
 	if len(r.Header.Values("Content-Type")) == 0 && !browser {

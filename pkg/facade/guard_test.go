@@ -19,7 +19,7 @@ import (
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 )
 
-// A page of another origin, or of a name that points here, changes nothing; curl and programs do.
+// Cross-origin pages and pages with a rebound name change nothing; curl and other programs can.
 func TestWebPagesChangeNothing(t *testing.T) {
 	handler := facade.Guard(facade.Unary(echo, facade.Route[*mlenginev1.PredictRequest]{
 		Bodies: new(facade.Bodies), Changes: func(r *mlenginev1.PredictRequest) bool { return r.GetRequestId() == "changes" },
@@ -113,7 +113,7 @@ func TestPackedBodies(t *testing.T) {
 		"gzip":                     {"gzip", pack(t, body), 200, ""},
 		"none, by name":            {"identity", body, 200, ""},
 		"not gzip":                 {"gzip", body, 400, "not gzip"},
-		"cut off":                  {"gzip", pack(t, body)[:20], 400, "unpack"},
+		"cut off":                  {"gzip", pack(t, body)[:20], 400, "decompress"},
 		"larger when it is whole":  {"gzip", pack(t, `{"requestId":"`+strings.Repeat("x", 50<<20)+`"}`), 429, "larger than 65536 bytes"},
 		"brotli":                   {"br", body, 415, "gzip"},
 		"gzip of gzip":             {"gzip, gzip", pack(t, pack(t, body)), 415, "gzip"},
@@ -127,7 +127,7 @@ func TestPackedBodies(t *testing.T) {
 	}
 }
 
-// Clients that begin to send large bodies and stop are refused when all of them take too much, and others are answered.
+// Half-sent large bodies are refused when they hold too much memory together, and other requests are answered.
 func TestHalfSentBodies(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := &http.Server{Handler: facade.Unary(echo, facade.Route[*mlenginev1.PredictRequest]{Bodies: new(facade.Bodies)}), ReadTimeout: time.Hour}
@@ -142,7 +142,7 @@ func TestHalfSentBodies(t *testing.T) {
 			return c
 		}
 		const head = "POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: "
-		const clients = 200 // 128 of 64 KiB have room
+		const clients = 200 // there is memory for 128 of 64 KiB
 		refused, conns := make(chan struct{}, clients), []net.Conn{}
 		for range clients {
 			c := open()
@@ -173,7 +173,7 @@ func TestHalfSentBodies(t *testing.T) {
 	})
 }
 
-// The codes of what is refused before it becomes a request are reported, as those of gRPC are.
+// The codes of refused bodies are reported, like those of messages that gRPC refuses.
 func TestRefusedBodiesAreReported(t *testing.T) {
 	for encoding, want := range map[string]codes.Code{"br": codes.InvalidArgument, "gzip": codes.InvalidArgument} {
 		_, _, refused := postWith(t, map[string]string{"Content-Encoding": encoding}, strings.NewReader("{}"), func(context.Context, *mlenginev1.PredictRequest) (*mlenginev1.PredictResponse, error) {

@@ -23,23 +23,23 @@ var (
 	unmarshal = protojson.UnmarshalOptions{}
 )
 
-// Route is how a handler is served. The zero value is a route without any of it.
+// Route configures how a handler is served. All fields but Bodies are optional.
 type Route[Req proto.Message] struct {
-	// Bodies bounds the bodies that are being read. All routes of a process share one. Required for a POST.
+	// Bodies bounds the bodies being read. All routes of a process share one. Required for a POST.
 	Bodies *Bodies
-	// Prepare, if set, is given the decoded request before the call.
+	// Prepare, if set, is called with the decoded request before the handler.
 	Prepare func(Req)
-	// Changes, if set, reports whether the request changes more than counts. Such a request must say that it is JSON.
+	// Changes, if set, reports whether the request changes more than counts. Such a request must have a JSON content type.
 	Changes func(Req) bool
-	// Refused, if set, is given the code of a body that never became a request.
+	// Refused, if set, is called with the code of a body that could not be decoded.
 	Refused func(codes.Code)
 }
 
-// errEncoding is of a body in an encoding that is not read; httpCode has no status for it.
-var errEncoding = status.Error(codes.InvalidArgument, "the Content-Encoding of the body must be gzip, or there must be none")
+// errEncoding is the error of an unsupported Content-Encoding; httpCode has no status for it.
+var errEncoding = status.Error(codes.InvalidArgument, "the Content-Encoding must be gzip or absent")
 
-// Unary serves a handler whose request has the message type Req (*M must be a proto.Message). The body of a POST is the
-// request as JSON, which may be packed with gzip; a GET has the empty request.
+// Unary serves a handler of requests of type Req (*M must be a proto.Message). The body of a POST is the request as JSON,
+// optionally compressed with gzip; a GET has an empty request.
 func Unary[M any, Req interface {
 	*M
 	proto.Message
@@ -97,7 +97,7 @@ func Write(w http.ResponseWriter, code int, m proto.Message) {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
-	// protojson varies its blanks on purpose; equal answers should have equal bytes.
+	// protojson varies its whitespace on purpose; equal answers should have equal bytes.
 	var compact bytes.Buffer
 	if err := json.Compact(&compact, body); err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
@@ -119,7 +119,7 @@ func WriteError(w http.ResponseWriter, err error) {
 	Write(w, code, s.Proto())
 }
 
-// httpCode is the HTTP status of a gRPC code, as google.rpc.Code documents them.
+// httpCode returns the HTTP status of a gRPC code, as google.rpc.Code documents them.
 func httpCode(c codes.Code) int {
 	switch c {
 	case codes.InvalidArgument, codes.FailedPrecondition, codes.OutOfRange:

@@ -42,7 +42,7 @@ func post(t *testing.T, body io.Reader, call func(context.Context, *mlenginev1.P
 	return postWith(t, nil, body, call)
 }
 
-// postWith is post with other headers.
+// postWith is post with additional headers.
 func postWith(t *testing.T, header map[string]string, body io.Reader, call func(context.Context, *mlenginev1.PredictRequest) (*mlenginev1.PredictResponse, error)) (int, reply, []codes.Code) {
 	t.Helper()
 	var refused []codes.Code
@@ -75,7 +75,7 @@ func TestUnaryAnswers(t *testing.T) {
 	}{
 		"snake_case": {`{"request_id":"r1","features":{"spread_bp":0.25}}`, "r1", 0.25},
 		"camelCase":  {`{"requestId":"r1","features":{"spreadBp":0.25}}`, "r1", 0.25},
-		"nothing":    {`{}`, "", 0}, // fields are there at their zero too
+		"nothing":    {`{}`, "", 0}, // zero fields are included
 	} {
 		code, r, refused := post(t, strings.NewReader(tt.body), echo)
 		if code != http.StatusOK || r.RequestID == nil || *r.RequestID != tt.id || r.Score == nil || *r.Score != tt.score || r.ModelVersion == nil {
@@ -108,7 +108,7 @@ func TestUnaryRefusesBodies(t *testing.T) {
 			t.Errorf("%s: refused %v, want %v once", name, refused, tt.code)
 		}
 	}
-	// A caller who leaves in the middle of the body was not refused.
+	// A canceled request is not reported as refused.
 	code, _, refused := post(t, io.MultiReader(strings.NewReader("{"), broken{}), echo)
 	if code != 499 || len(refused) != 0 {
 		t.Errorf("broken off: got %d, refused %v; want 499 and nothing refused", code, refused)

@@ -7,8 +7,8 @@ import (
 	"strconv"
 )
 
-// CheckListen returns an error for an address that cannot be listened on. flag is the option that has it, and grpc allows a Unix
-// socket.
+// CheckListen returns an error if addr is not a valid listen address. flag is the option with the address; grpc allows a
+// Unix socket.
 func CheckListen(addr, flag string, grpc bool) error {
 	want, err := "host:port, port 0 for a free one", checkListen(addr, grpc)
 	if grpc {
@@ -23,7 +23,7 @@ func CheckListen(addr, flag string, grpc bool) error {
 func checkListen(addr string, grpc bool) error {
 	if isSocket(addr) {
 		if !grpc {
-			return errors.New("this listener is for TCP alone")
+			return errors.New("this listener supports TCP only")
 		}
 		_, err := socketPath(addr)
 		return err

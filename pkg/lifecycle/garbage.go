@@ -7,21 +7,21 @@ import (
 )
 
 const (
-	// gcPercent lets garbage grow to four times what is in use before it is collected. A service has a few megabytes in use, so
-	// that with Go's 100 it would collect several dozen times a second under load, for a tenth of its CPU time; this costs tens of
-	// megabytes: see "CPU per request" and the p99 in the bench.
+	// gcPercent lets garbage grow to four times the live heap before a collection. A service has a live heap of a few
+	// megabytes, so with Go's default of 100 it would collect dozens of times per second under load, for a tenth of its CPU
+	// time. The price is tens of megabytes: see "CPU per request" and the p99 in the benchmark.
 	gcPercent = 400
-	// goGCPercent is Go's own; GOGC overrides the rest with any but it.
+	// goGCPercent is Go's default. Any other GOGC overrides these settings.
 	goGCPercent = 100
-	// maxGarbage bounds the garbage, in bytes, when more is in use than a service has by itself: what clients begin to send would
-	// otherwise be multiplied by five.
+	// maxGarbage limits the garbage, in bytes, when clients make the live heap large: otherwise the memory of their messages
+	// would be multiplied by five.
 	maxGarbage = 32 << 20
-	// leastPercent keeps the collector from running all the time when very much is in use.
+	// leastPercent keeps the collector from running all the time with a very large live heap.
 	leastPercent = 50
 )
 
-// boundGarbage sets how much garbage there may be, now and after each collection. GOGC overrides it (all but 100, which Go has without it), and GOMEMLIMIT still bounds
-// the memory.
+// boundGarbage limits the garbage, now and after each collection. A GOGC other than 100 overrides it, and GOMEMLIMIT still
+// applies.
 func boundGarbage() {
 	if set := debug.SetGCPercent(gcPercent); set != goGCPercent { // by GOGC
 		debug.SetGCPercent(set)
@@ -35,12 +35,12 @@ type collection struct {
 	live []metrics.Sample
 }
 
-// afterCollection looks at the heap after each collection: the finalizer of what nobody holds runs then.
+// afterCollection adjusts the limit after each collection: the finalizer of an unreachable object runs then.
 func afterCollection(c *collection) {
 	type sentinel struct{ _ *collection }
 	runtime.SetFinalizer(&sentinel{c}, func(*sentinel) {
 		metrics.Read(c.live)
-		// It stops the world for a moment, and so is set for large changes alone.
+		// SetGCPercent stops the world for a moment, so it is called for large changes only.
 		if want := percentFor(c.live[0].Value.Uint64()); want < c.set*9/10 || want > c.set*11/10 || (want == gcPercent && c.set != want) {
 			c.set = want
 			debug.SetGCPercent(want)
@@ -49,7 +49,7 @@ func afterCollection(c *collection) {
 	})
 }
 
-// percentFor is how much garbage there may be when so many bytes are in use, in percent of them.
+// percentFor returns the GC percentage for a live heap of so many bytes.
 func percentFor(live uint64) int {
 	return int(min(max(100*maxGarbage/max(live, 1), leastPercent), gcPercent))
 }

@@ -19,7 +19,7 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Stack is what a service has opened and what it serves. The zero value is ready to use.
+// Stack holds the open resources and the serving loops of a service. The zero value is ready to use.
 type Stack struct {
 	closers []closer
 	servers []server
@@ -35,13 +35,13 @@ type server struct {
 	serve func() error
 }
 
-// OnStop registers what closes a resource, at once after it was opened. Resources are closed in reverse order.
+// OnStop registers the function that closes a resource. Call it right after opening. Resources close in reverse order.
 func (s *Stack) OnStop(name string, fn func(context.Context) error) {
 	s.closers = append(s.closers, closer{name, fn})
 }
 
-// Half returns fn with half of the time that is left to it. It is for what clients can hold up: what is closed afterwards,
-// and saves what there is to save, has the other half.
+// Half returns fn with half of the remaining time. Use it for resources that clients can delay, so that the resources closed
+// after them still have time to save.
 func Half(fn func(context.Context) error) func(context.Context) error {
 	return func(ctx context.Context) error {
 		if deadline, ok := ctx.Deadline(); ok {
@@ -53,13 +53,13 @@ func Half(fn func(context.Context) error) func(context.Context) error {
 	}
 }
 
-// Serve registers a loop that runs until its resource is closed, and returns nil then.
+// Serve registers a loop, which must return nil once its resource is closed.
 func (s *Stack) Serve(name string, fn func() error) {
 	s.servers = append(s.servers, server{name, fn})
 }
 
-// Run serves until ctx ends or a loop returns, then closes everything within the grace, and waits for the loops, at most a
-// second more. It returns the error of the loop that ended it, if any, joined with those of closing.
+// Run serves until ctx ends or a loop returns. Then it closes everything within the grace period and waits for the loops, at
+// most a second longer. It returns the error of the loop that ended it, if any, joined with those of closing.
 func (s *Stack) Run(ctx context.Context, grace time.Duration, logger *slog.Logger) error {
 	group, groupCtx := errgroup.WithContext(ctx)
 	for _, srv := range s.servers {
@@ -68,7 +68,7 @@ func (s *Stack) Run(ctx context.Context, grace time.Duration, logger *slog.Logge
 				return fmt.Errorf("%s: %w", srv.name, err)
 			}
 			if ctx.Err() == nil {
-				return fmt.Errorf("%s ended unasked", srv.name)
+				return fmt.Errorf("%s ended unexpectedly", srv.name)
 			}
 			return nil
 		})
@@ -82,22 +82,22 @@ func (s *Stack) Run(ctx context.Context, grace time.Duration, logger *slog.Logge
 		err := s.Close(stopCtx)
 		stopped <- errors.Join(group.Wait(), err)
 	}()
-	// What does not obey its context, for example a read of a disk that hangs, must not keep the process.
+	// A resource that ignores its context, for example a read from a hung disk, must not keep the process alive.
 	timer := time.NewTimer(grace + overtime)
 	defer timer.Stop()
 	select {
 	case err := <-stopped:
 		return err
 	case <-timer.C:
-		return fmt.Errorf("not stopped within %s: what is still under way ends with the process", grace+overtime)
+		return fmt.Errorf("not stopped within %s: the process ends without waiting any longer", grace+overtime)
 	}
 }
 
-// overtime is how long the end of a service may take beyond its grace.
+// overtime is how long a stop may exceed the grace period.
 const overtime = time.Second
 
-// Close closes everything in reverse order. It is for a service that failed half-way through its start; Run calls it
-// otherwise. A second call does nothing.
+// Close closes everything in reverse order. Call it when a service fails during its start; Run calls it otherwise. A second
+// call does nothing.
 func (s *Stack) Close(ctx context.Context) error {
 	var errs []error
 	for _, c := range slices.Backward(s.closers) {
@@ -109,11 +109,10 @@ func (s *Stack) Close(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// Listen binds a TCP address, to be closed with the stack. flag is the option that moves it, for the message to the
-// person whose port is taken.
+// Listen binds a TCP address and closes it with the stack. flag is the option with the address, for error messages.
 func (s *Stack) Listen(ctx context.Context, addr, flag string) (net.Listener, error) {
 	if isSocket(addr) {
-		return nil, fmt.Errorf("listen on %s (%s): this listener is for TCP alone: give host:port", addr, flag)
+		return nil, fmt.Errorf("listen on %s (%s): this listener supports TCP only: give host:port", addr, flag)
 	}
 	var lc net.ListenConfig
 	l, err := lc.Listen(ctx, "tcp", addr)
@@ -129,7 +128,7 @@ func (s *Stack) Listen(ctx context.Context, addr, flag string) (net.Listener, er
 
 func (s *Stack) closeOnStop(addr string, l net.Listener) {
 	s.OnStop("listener "+addr, func(context.Context) error {
-		// The server that was given the listener has closed it already, as a rule.
+		// The listener's server has usually closed it already.
 		if err := l.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
 			return err
 		}
@@ -137,7 +136,7 @@ func (s *Stack) closeOnStop(addr string, l net.Listener) {
 	})
 }
 
-// ServeHTTP serves until the server is shut down, over TLS if the server has a configuration for it.
+// ServeHTTP serves until the server is shut down, over TLS if the server has a TLS configuration.
 func ServeHTTP(srv *http.Server, l net.Listener) error {
 	serve := srv.Serve
 	if srv.TLSConfig != nil {
@@ -149,8 +148,8 @@ func ServeHTTP(srv *http.Server, l net.Listener) error {
 	return nil
 }
 
-// WriteAddresses writes "name=address" lines to the file, whole or not at all, so that whoever started the service on
-// port 0 finds it. The addresses are what clients dial, see [Target]. An empty path does nothing.
+// WriteAddresses writes "name=address" lines to the file atomically, so that the starter of a service on port 0 finds it.
+// The addresses are targets to dial, see [Target]. An empty path does nothing.
 func WriteAddresses(path string, addrs map[string]net.Addr) error {
 	if path == "" {
 		return nil

@@ -59,7 +59,7 @@ func TestRunEndsWhenALoopDies(t *testing.T) {
 		want string
 	}{
 		"with an error": {broken, "grpc: accept: broken"},
-		"unasked":       {nil, "grpc ended unasked"},
+		"unasked":       {nil, "grpc ended unexpectedly"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -96,7 +96,7 @@ func TestRunReportsWhatFailsToClose(t *testing.T) {
 	})
 }
 
-// One closer that takes all the grace leaves the others none, but they run.
+// A closer that uses up the grace period leaves the others no time, but they still run.
 func TestGraceIsShared(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var stack lifecycle.Stack
@@ -125,7 +125,7 @@ func TestListenNamesTheTakenPort(t *testing.T) {
 	if err == nil || err.Error() != want {
 		t.Errorf("got %v, want %q", err, want)
 	}
-	if err := l.Close(); err != nil { // as the server that was given it does
+	if err := l.Close(); err != nil { // as its server does
 		t.Fatal(err)
 	}
 	if err := stack.Close(t.Context()); err != nil {
@@ -187,8 +187,8 @@ func TestWriteAddresses(t *testing.T) {
 	}
 }
 
-// A resource that ignores its context keeps the process for the grace and a second, and not for ever.
-func TestStopOfAResourceThatHangs(t *testing.T) {
+// A resource that ignores its context delays the stop by the grace period and a second, and not forever.
+func TestStopOfAHungResource(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
 		defer close(release)
@@ -207,7 +207,7 @@ func TestStopOfAResourceThatHangs(t *testing.T) {
 	})
 }
 
-// What clients hold up leaves half of the time to what is closed afterwards.
+// A resource that clients delay leaves half of the time to the resources closed after it.
 func TestHalfLeavesTimeToSave(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var stack lifecycle.Stack

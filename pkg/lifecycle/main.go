@@ -22,7 +22,7 @@ const (
 	ExitUsage   = 2
 )
 
-// UsageError is the error of a service whose flags are wrong, so that it was not started.
+// UsageError is the error of a service that did not start because of wrong flags.
 type UsageError struct{ Err error }
 
 // Error implements error.
@@ -39,27 +39,27 @@ func Usage(err error) error {
 	return &UsageError{err}
 }
 
-// Main is the body of a service's main: it parses the flags that declare registers (each of them, with the service's
-// name as prefix, also as an environment variable), makes the logger, runs the service and returns the exit code. A
-// [UsageError] of the service is wrong usage.
+// Main is the body of a service's main function. It parses the flags that declare registers, makes the logger, runs the
+// service and returns the exit code. Every flag can also be an environment variable, prefixed with the service's name. A
+// [UsageError] of the service gives ExitUsage.
 func Main[O any](ctx context.Context, name string, args []string, stdout, stderr io.Writer,
 	declare func(*flag.FlagSet) *O, run func(context.Context, *O, *slog.Logger) error,
 ) int {
-	// Not a flag of the set: it would also be an environment variable, EXECUTOR_VERSION, which people use for other things.
+	// Not a flag of the set, since EXECUTOR_VERSION would then be its environment variable, which people use for other things.
 	if slices.ContainsFunc(args, func(a string) bool { return a == "--version" || a == "-version" }) {
 		_, _ = fmt.Fprintf(stdout, "%s %s\n", name, telemetry.BuildOf())
 		return ExitOK
 	}
 	fs := flag.NewFlagSet(name, flag.ContinueOnError)
-	fs.SetOutput(io.Discard) // what is wrong is said once, below, without all flags after it
+	fs.SetOutput(io.Discard) // errors are printed once, below, without the list of flags
 	opts := declare(fs)
-	level := fs.String("log-level", "info", "least `level` that is logged: debug, info, warn, error")
+	level := fs.String("log-level", "info", "lowest `level` to log: debug, info, warn, error")
 	format := fs.String("log-format", "text", "`format` of the log: text, json")
 	prefix := strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
 	err := ff.Parse(fs, args, ff.WithEnvVarPrefix(prefix))
 	if errors.Is(err, flag.ErrHelp) {
 		fs.SetOutput(stderr)
-		fs.Bool("version", false, "print what the program was built from, and end")
+		fs.Bool("version", false, "print the version of the program and exit")
 		fs.Usage()
 		return ExitOK
 	}

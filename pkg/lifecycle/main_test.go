@@ -26,7 +26,7 @@ func TestMainProgram(t *testing.T) {
 		env    map[string]string
 		run    error
 		code   int
-		addr   string // that run saw; empty when it did not run
+		addr   string // the address that run got; empty if it did not run
 		stderr string
 		stdout string
 	}{

@@ -19,18 +19,18 @@ import (
 )
 
 const (
-	// socketScheme begins the addresses of Unix sockets, as in gRPC's targets: unix:path or unix:///path.
+	// socketScheme is the prefix of Unix socket addresses, as in gRPC targets: unix:path or unix:///path.
 	socketScheme = "unix:"
-	// maxSocketPath is the longest path that Linux binds, in bytes: sun_path has 108, and the last is a zero.
+	// maxSocketPath is the longest path that Linux can bind, in bytes: sun_path has 108, and the last is a zero.
 	maxSocketPath = 107
-	// folderLock is how long another process may take to bind or to remove a socket of the same folder: it takes microseconds.
+	// folderLock is how long to wait for another process that binds or removes a socket in the folder; it takes microseconds.
 	folderLock = 2 * time.Second
 )
 
-// SocketMode is who may connect to a Unix socket: whoever may write to its file. It is a flag's value, in octal digits.
+// SocketMode is the file mode of a Unix socket; write permission allows connecting. As a flag it is in octal digits.
 type SocketMode fs.FileMode
 
-// DefaultSocketMode lets the process's own user and its group in.
+// DefaultSocketMode lets the process's user and group connect.
 const DefaultSocketMode SocketMode = 0o660
 
 // String implements flag.Value.
@@ -40,13 +40,13 @@ func (m *SocketMode) String() string { return fmt.Sprintf("%04o", uint32(*m)) }
 func (m *SocketMode) Set(s string) error {
 	v, err := strconv.ParseUint(s, 8, 32)
 	if err != nil || v&^0o777 != 0 || v&0o600 != 0o600 {
-		return errors.New("want octal digits from 0600 to 0777 that let the owner in, as 0660")
+		return errors.New("want an octal mode from 0600 to 0777 that includes the owner, for example 0660")
 	}
 	*m = SocketMode(v)
 	return nil
 }
 
-// Target is the address as clients dial it: "unix:/path" of a Unix socket, host and port of others.
+// Target returns the address for clients to dial: "unix:/path" for a Unix socket, otherwise host and port.
 func Target(addr net.Addr) string {
 	if addr.Network() == "unix" {
 		return socketScheme + addr.String()
@@ -54,9 +54,9 @@ func Target(addr net.Addr) string {
 	return addr.String()
 }
 
-// ListenGRPC binds an address of gRPC's: host and port, or a Unix socket ("unix:path", "unix:///path"), to be closed with
-// the stack. The file of a socket whose process is gone is replaced, that of one which answers is an error. The file has
-// the mode from its first moment on, and goes when the listener is closed. flag is the option that moves the address.
+// ListenGRPC binds a gRPC address and closes it with the stack. The address is host and port, or a Unix socket ("unix:path",
+// "unix:///path"). A stale socket file is replaced; a socket in use is an error. The file has the mode as soon as it exists,
+// and is removed when the listener closes. flag is the option with the address, for error messages.
 func (s *Stack) ListenGRPC(ctx context.Context, addr string, mode SocketMode, flag string) (net.Listener, error) {
 	if !isSocket(addr) {
 		return s.Listen(ctx, addr, flag)
@@ -70,7 +70,7 @@ func (s *Stack) ListenGRPC(ctx context.Context, addr string, mode SocketMode, fl
 	case errors.Is(err, syscall.EADDRINUSE):
 		return nil, fmt.Errorf("listen on %s: another process answers there; stop it or choose another path with %s", addr, flag)
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("listen on %s (%s): there is no folder %s: make it, for this process's user to write to", addr, flag, filepath.Dir(path))
+		return nil, fmt.Errorf("listen on %s (%s): there is no folder %s: create it, writable for the user of this process", addr, flag, filepath.Dir(path))
 	case err != nil:
 		return nil, fmt.Errorf("listen on %s (%s): %w", addr, flag, err)
 	}
@@ -78,16 +78,16 @@ func (s *Stack) ListenGRPC(ctx context.Context, addr string, mode SocketMode, fl
 	return l, nil
 }
 
-// isSocket says whether the address is of a Unix socket.
+// isSocket reports whether the address is of a Unix socket.
 func isSocket(addr string) bool {
 	return strings.HasPrefix(addr, socketScheme) || strings.HasPrefix(addr, "unix-abstract:")
 }
 
-// socketPath is the whole path of the address, which gRPC's clients read as a URL.
+// socketPath returns the absolute path of the address, which gRPC clients parse as a URL.
 func socketPath(addr string) (string, error) {
 	path, ok := strings.CutPrefix(addr, socketScheme)
 	if !ok || strings.HasPrefix(path, "@") {
-		return "", errors.New("an abstract socket has no file, and so nothing that says who may connect: give unix:path")
+		return "", errors.New("an abstract socket has no file, and so no permissions: give unix:path")
 	}
 	u, err := url.Parse(addr)
 	if err != nil || u.Host != "" || strings.ContainsAny(path, "?#%") {
@@ -97,12 +97,12 @@ func socketPath(addr string) (string, error) {
 	if path == "" || strings.HasSuffix(path, "/") {
 		return "", errors.New("a Unix socket needs the path of a file")
 	}
-	// Whole, so that whoever reads it in the address file or in the log needs not know this process's folder.
+	// Absolute, so that readers of the address file or the log need not know the working directory.
 	if path, err = filepath.Abs(path); err != nil {
 		return "", err
 	}
 	if len(path) > maxSocketPath {
-		return "", fmt.Errorf("the path %s has %d bytes, and the system takes %d: choose a shorter one", path, len(path), maxSocketPath)
+		return "", fmt.Errorf("the path %s has %d bytes, and the system allows %d: choose a shorter one", path, len(path), maxSocketPath)
 	}
 	return path, nil
 }
@@ -126,8 +126,8 @@ func bindSocket(ctx context.Context, path string, mode fs.FileMode) (net.Listene
 		return nil, err
 	}
 	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
-		// Linux makes the file with the mode of the socket, less the umask: nobody gets in between bind and chmod. What other
-		// systems do with it is made good by chmod.
+		// Linux creates the file with the mode of the socket minus the umask, so nobody can connect between bind and chmod.
+		// For other systems there is chmod.
 		return c.Control(func(fd uintptr) { _ = syscall.Fchmod(int(fd), uint32(mode)) })
 	}}
 	bound, err := lc.Listen(ctx, "unix", path)
@@ -145,16 +145,16 @@ func bindSocket(ctx context.Context, path string, mode fs.FileMode) (net.Listene
 	if err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
-	l.SetUnlinkOnClose(false) // it would remove the file of whoever has taken the path meanwhile
+	l.SetUnlinkOnClose(false) // it could remove the file of a process that has taken the path meanwhile
 	s := &socket{UnixListener: l, path: path, file: file}
 	s.close = sync.OnceValue(s.remove)
 	return s, nil
 }
 
-// Close implements net.Listener. Closing twice is an error, as with others.
+// Close implements net.Listener. Closing twice is an error, as with other listeners.
 func (s *socket) Close() error { return errors.Join(s.close(), s.UnixListener.Close()) }
 
-// remove takes the file away, unless it is another's by now.
+// remove removes the file, unless another process has replaced it.
 func (s *socket) remove() error {
 	unlock, err := lockFolder(context.Background(), filepath.Dir(s.path))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -170,7 +170,7 @@ func (s *socket) remove() error {
 	return os.Remove(s.path)
 }
 
-// removeStale removes the file of a socket that nobody listens to. It is EADDRINUSE where somebody does.
+// removeStale removes the file of a socket without a listener. It returns EADDRINUSE if there is a listener.
 func removeStale(ctx context.Context, path string) error {
 	file, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -180,7 +180,7 @@ func removeStale(ctx context.Context, path string) error {
 		return err
 	}
 	if file.Mode().Type() != fs.ModeSocket {
-		return errors.New("there is a file that is no socket: remove it, or choose another path")
+		return errors.New("the path is a file that is not a socket: remove it, or choose another path")
 	}
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "unix", path)
@@ -189,14 +189,14 @@ func removeStale(ctx context.Context, path string) error {
 		return errors.Join(syscall.EADDRINUSE, conn.Close())
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return os.Remove(path)
-	case errors.Is(err, syscall.EAGAIN): // it is there, and too busy to take another connection
+	case errors.Is(err, syscall.EAGAIN): // a listener that is too busy to accept
 		return syscall.EADDRINUSE
 	}
-	return fmt.Errorf("whether the process of the socket that is there still runs cannot be told; if it does not, remove the file: %w", err)
+	return fmt.Errorf("cannot tell whether the process of the existing socket still runs; if it does not, remove the file: %w", err)
 }
 
-// lockFolder keeps other processes from binding and removing sockets of the folder: of two that find the same stale file, the
-// second must not remove what the first has just bound. The kernel lets go of the lock of a process that dies.
+// lockFolder keeps other processes from binding and removing sockets in the folder. If two find the same stale file, the
+// second must not remove the socket that the first has just bound. The kernel releases the lock of a dead process.
 func lockFolder(ctx context.Context, dir string) (unlock func(), err error) {
 	f, err := durable.OpenDir(dir)
 	if err != nil {

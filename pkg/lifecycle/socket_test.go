@@ -65,7 +65,7 @@ func TestListenOnASocket(t *testing.T) {
 		if got, err := os.ReadFile("addresses"); err != nil || string(got) != "grpc=unix:"+want+"\n" {
 			t.Errorf("%s: the address file has %q, %v", addr, got, err)
 		}
-		if err := l.Close(); err != nil { // as the server that was given it does
+		if err := l.Close(); err != nil { // as its server does
 			t.Error(err)
 		}
 		if _, err := os.Lstat(want); !errors.Is(err, fs.ErrNotExist) {
@@ -75,7 +75,7 @@ func TestListenOnASocket(t *testing.T) {
 			t.Errorf("%s: stop: %v", addr, err)
 		}
 	}
-	// What is no socket goes the way of all addresses.
+	// An address that is not a socket is bound as TCP.
 	if l, _, err := listen(t, "127.0.0.1:0", mode); err != nil || !strings.HasPrefix(lifecycle.Target(l.Addr()), "127.0.0.1:") {
 		t.Errorf("TCP: got %v, %v", l, err)
 	}
@@ -114,7 +114,7 @@ func TestSocketMode(t *testing.T) {
 	}
 }
 
-// The file that a killed process has left is replaced, and nothing else is.
+// The socket of a killed process is replaced, and nothing else is.
 func TestTakenPaths(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "s")
@@ -145,8 +145,8 @@ func TestTakenPaths(t *testing.T) {
 		if err := place(at); err != nil {
 			t.Fatal(err)
 		}
-		if _, _, err := listen(t, "unix:"+at, mode); err == nil || !strings.Contains(err.Error(), "no socket") {
-			t.Errorf("%s: got %v, want an error that says that it is no socket", name, err)
+		if _, _, err := listen(t, "unix:"+at, mode); err == nil || !strings.Contains(err.Error(), "not a socket") {
+			t.Errorf("%s: got %v, want an error that it is not a socket", name, err)
 		}
 		if _, err := os.Lstat(at); err != nil {
 			t.Errorf("%s was removed: %v", name, err)
@@ -154,7 +154,7 @@ func TestTakenPaths(t *testing.T) {
 	}
 }
 
-// A process that stops leaves alone the file of the one that has taken its place.
+// A process that stops does not remove the socket of its successor.
 func TestStopLeavesTheSuccessorsFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	old, _, err := listen(t, "unix:"+path, mode)
@@ -175,7 +175,7 @@ func TestStopLeavesTheSuccessorsFile(t *testing.T) {
 	}
 }
 
-// Of many that find the same stale file, one gets the path, and whoever connects reaches that one.
+// If many processes find the same stale socket, one gets the path, and clients reach that one.
 func TestOneTakesAStaleSocket(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	for range 20 {
@@ -212,8 +212,8 @@ func TestSocketErrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	for addr, want := range map[string]string{
-		"unix:" + long:          "and the system takes 107: choose a shorter one",
-		"unix:" + dir + "/no/s": "there is no folder " + dir + "/no: make it",
+		"unix:" + long:          "and the system allows 107: choose a shorter one",
+		"unix:" + dir + "/no/s": "there is no folder " + dir + "/no: create it",
 		"unix:" + file + "/s":   "not a directory",
 		"unix:":                 "needs the path of a file",
 		"unix://":               "needs the path of a file",
@@ -229,17 +229,17 @@ func TestSocketErrors(t *testing.T) {
 		}
 	}
 	var stack lifecycle.Stack
-	if _, err := stack.Listen(t.Context(), "unix:"+dir+"/s", "--http-addr"); err == nil || !strings.Contains(err.Error(), "--http-addr): this listener is for TCP alone") {
+	if _, err := stack.Listen(t.Context(), "unix:"+dir+"/s", "--http-addr"); err == nil || !strings.Contains(err.Error(), "--http-addr): this listener supports TCP only") {
 		t.Errorf("HTTP: got %v", err)
 	}
-	// The longest path that there may be works.
+	// The longest allowed path works.
 	path := filepath.Join(dir, strings.Repeat("x", 106-len(dir)))
 	if _, _, err := listen(t, "unix:"+path, mode); err != nil || len(path) != 107 {
 		t.Errorf("%d bytes: %v", len(path), err)
 	}
 }
 
-// A folder that another holds locked for good is an error, and no wait for ever.
+// A folder that stays locked is an error, not an endless wait.
 func TestLockedFolder(t *testing.T) {
 	dir := t.TempDir()
 	f, err := os.Open(dir)

@@ -17,12 +17,12 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/telemetry"
 )
 
-// maxAudited bounds what the audit log has of a request, in bytes.
+// maxAudited is how much of a request the audit log shows, in bytes.
 const maxAudited = 256
 
-// unary admits operators alone to the control services, and writes an audit line for every call of theirs: who, what, from
-// where, and how it ended. Calls that are not admitted have such lines at a limited rate, so that they cannot fill the disk;
-// the next line says how many were suppressed.
+// unary admits only operators to the control services. Every call of an operator gets an audit line: who, what, from where,
+// and the result. Refused calls get such lines at a limited rate, so that they cannot fill the disk; the next line has the
+// number of suppressed lines.
 func (c *Control) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (resp any, err error) {
 	if !c.guards(service(info.FullMethod)) {
 		return handler(ctx, req)
@@ -38,7 +38,7 @@ func (c *Control) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo
 	return resp, err
 }
 
-// stream is unary for a control service that streams. There is none yet, and there shall be none that is open.
+// stream does the same for a streaming control service. There is none yet; this keeps a future one from being open to all.
 func (c *Control) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
 	if !c.guards(service(info.FullMethod)) {
 		return handler(srv, ss)
@@ -63,7 +63,7 @@ func audit(ctx context.Context, logger *slog.Logger, who, method, request string
 		"result", status.Code(err).String(), "took", time.Since(start))
 }
 
-// requestText is the request as JSON, cut where it is long.
+// requestText returns the request as JSON, shortened to maxAudited bytes.
 func requestText(req any) string {
 	m, ok := req.(proto.Message)
 	if !ok {
@@ -73,7 +73,7 @@ func requestText(req any) string {
 	if err != nil {
 		return ""
 	}
-	// protojson varies its blanks on purpose; equal requests should have equal lines.
+	// protojson varies its whitespace on purpose; equal requests should have equal lines.
 	var compact bytes.Buffer
 	if err := json.Compact(&compact, raw); err != nil {
 		return ""
@@ -84,7 +84,7 @@ func requestText(req any) string {
 	return compact.String()
 }
 
-// service is the name of the service of a method, "/service/method".
+// service returns the service of a full method name, "/service/method".
 func service(fullMethod string) string {
 	name, _, _ := strings.Cut(strings.TrimPrefix(fullMethod, "/"), "/")
 	return name

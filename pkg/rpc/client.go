@@ -13,14 +13,14 @@ import (
 	"google.golang.org/grpc/keepalive"
 )
 
-// Dial returns a client connection to the target that begins to connect at once, never falls idle and comes back within
-// about a second of its server. It is in the clear unless extra has other credentials, as of [Secure]. reg,
-// which may be nil, gets the grpc_client_* metrics.
+// Dial returns a client connection to the target. It connects at once, never goes idle, and reconnects within about a
+// second of its server's return. It is not encrypted unless extra has credentials, for example from [Secure]. reg, which
+// may be nil, receives the grpc_client_* metrics.
 //
-// gRPC's own defaults would make the first call of a quiet market miss a 60 ms deadline (idle after 30 minutes), and
-// leave a returned server unnoticed for up to two minutes; they would go through the proxy of HTTPS_PROXY, and tokens with
-// them. Of a name with several addresses, such as
-// dns:///ml-engine:4010, it would use the first that answers; here the calls go round all of them.
+// gRPC's defaults do not suit the pair. A connection that went idle after 30 quiet minutes would make the next call miss
+// its 60 ms. The return of a server could go unnoticed for two minutes. Calls, and tokens with them, would go through the
+// proxy of HTTPS_PROXY. And a name with several addresses, such as dns:///ml-engine:4010, would use only the first that
+// answers; here the calls are balanced over all of them.
 func Dial(target string, reg prometheus.Registerer, extra ...grpc.DialOption) (*grpc.ClientConn, error) {
 	opts := []grpc.DialOption{
 		grpc.WithTransportCredentials(newPlaintext()),
@@ -51,12 +51,13 @@ func Dial(target string, reg prometheus.Registerer, extra ...grpc.DialOption) (*
 	return conn, nil
 }
 
-// HTTPTransport returns a transport of HTTP that goes where it is told, as [Dial] does: proxy variables are ignored.
+// HTTPTransport returns an HTTP transport that ignores proxy variables, as [Dial] does.
 func HTTPTransport() *http.Transport {
 	return &http.Transport{ForceAttemptHTTP2: true, IdleConnTimeout: time.Minute, TLSHandshakeTimeout: 10 * time.Second}
 }
 
-// Secure is the option of [Dial] that secures the connection; none for nil credentials, so that it stays in the clear.
+// Secure returns the option of [Dial] that secures the connection. Nil credentials give no option, so the connection is not
+// encrypted.
 func Secure(c credentials.TransportCredentials) []grpc.DialOption {
 	if c == nil {
 		return nil

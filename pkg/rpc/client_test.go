@@ -19,8 +19,8 @@ import (
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 )
 
-// The client pings while nothing is asked, and the server takes no offence: through a quiet night the connection is the
-// same, and the first call of the morning takes no time to connect.
+// The client pings while idle and the server accepts it. The connection survives a quiet night, so the first call of the
+// morning needs no handshake.
 func TestConnectionOutlivesAQuietNight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPair(t, &stub{predict: answer})
@@ -71,8 +71,8 @@ func TestDialRefuses(t *testing.T) {
 	}
 }
 
-// Behind a headless service one name is several addresses: the calls go round all of them, and when one goes, the others
-// take its share without a call lost.
+// A headless service gives one name several addresses. Calls are balanced over all of them, and if one stops, the others
+// take over without losing a call.
 func TestDialBalancesOverAllAddresses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const servers = 3
@@ -128,7 +128,7 @@ func TestDialBalancesOverAllAddresses(t *testing.T) {
 	})
 }
 
-// A client goes where it is told, whatever the environment says of proxies, and a token goes in the clear to nowhere else.
+// A client ignores proxy variables, so a token is not sent unencrypted through a proxy.
 func TestProxyVariablesAreIgnored(t *testing.T) {
 	proxy, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -155,7 +155,7 @@ func TestProxyVariablesAreIgnored(t *testing.T) {
 		t.Setenv(name, "http://"+proxy.Addr().String())
 	}
 	t.Setenv("NO_PROXY", "")
-	// Not loopback, which is never proxied, and no address that packets are sent to.
+	// Not loopback, which is never proxied, and an address that is not routed.
 	conn, err := rpc.Dial("240.0.0.1:1", nil, grpc.WithPerRPCCredentials(rpc.Token(file(t, secret))))
 	if err != nil {
 		t.Fatal(err)

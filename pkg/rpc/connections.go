@@ -14,23 +14,23 @@ import (
 )
 
 const (
-	// DefaultMaxConnections is how many connections a listener has open at most, unless it is told otherwise.
+	// DefaultMaxConnections is the default limit of open connections per listener.
 	DefaultMaxConnections = 1024
-	// One in so many places is not for the client address that has all the others, and one in so many is for this machine
-	// alone, so that who looks after it gets in when the network has taken the rest.
+	// One slot in othersShare is closed to a client address that holds all other slots. One in localShare is reserved for
+	// this machine, so that an operator gets in when the network has taken the rest.
 	othersShare, localShare = 8, 16
 	// refusalPause is the least time between two log lines about refused connections.
 	refusalPause = time.Minute
 )
 
-// Why a connection is refused.
+// The reasons that a connection is refused.
 const (
 	refusedFull    = "listener_full"
 	refusedAddress = "address_full"
 )
 
-// Connections bounds how many connections the listeners of a service have open. It refuses what is too much at once, by a
-// reset: a peer that is left in the kernel's queue waits until it gives up, and it fills the queue that operators come by.
+// Connections limits the open connections of a service's listeners. It refuses excess connections at once, with a reset:
+// left in the kernel's queue they would wait until they time out, and block operators behind them.
 type Connections struct {
 	limit   int
 	logger  *slog.Logger
@@ -38,7 +38,7 @@ type Connections struct {
 	refused *prometheus.CounterVec
 }
 
-// ValidateMaxConnections checks a limit; 0 is none.
+// ValidateMaxConnections returns an error if n is no valid limit; 0 is no limit.
 func ValidateMaxConnections(n int) error {
 	if n < 0 {
 		return fmt.Errorf("--max-connections %d: want 0 or more", n)
@@ -46,13 +46,13 @@ func ValidateMaxConnections(n int) error {
 	return nil
 }
 
-// NewConnections returns the bound of so many open connections for each listener; 0 is none, they are counted still.
+// NewConnections returns a limit of open connections for each listener. With 0 they are counted but not limited.
 func NewConnections(limit int, logger *slog.Logger, reg prometheus.Registerer) *Connections {
 	f := promauto.With(reg)
 	return &Connections{
 		limit: limit, logger: logger,
 		open: f.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "ml_connections_open", Help: "Connections that are open.",
+			Name: "ml_connections_open", Help: "Open connections.",
 		}, []string{"listener"}),
 		refused: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "ml_connections_refused_total", Help: "Connections that were refused because the listener, or the client's address, had too many open.",
@@ -60,7 +60,7 @@ func NewConnections(limit int, logger *slog.Logger, reg prometheus.Registerer) *
 	}
 }
 
-// Limit is the listener with the bound. name tells it from the others, in metrics and in the log. A connection that is let in
+// Limit returns the listener with the limit applied. name is its name in metrics and in the log. An accepted connection
 // costs nothing more until it is closed.
 func (c *Connections) Limit(name string, l net.Listener) net.Listener {
 	return &limitedListener{
@@ -80,14 +80,14 @@ type limitedListener struct {
 	open    prometheus.Gauge
 	refused map[string]prometheus.Counter
 
-	mu     sync.Mutex
-	all    int
-	of     map[netip.Addr]int // none is 0
-	unsaid int                // refusals since the log was told
-	said   time.Time
+	mu         sync.Mutex
+	all        int
+	of         map[netip.Addr]int // connections per client; no entry is 0
+	unlogged   int                // refusals since the last log line
+	lastLogged time.Time
 }
 
-// Accept waits for a connection that there is room for.
+// Accept waits for a connection within the limit and refuses the others.
 func (l *limitedListener) Accept() (net.Conn, error) {
 	for {
 		c, err := l.Listener.Accept()
@@ -98,31 +98,31 @@ func (l *limitedListener) Accept() (net.Conn, error) {
 		reason := l.enter(client)
 		if reason == "" {
 			l.open.Inc()
-			return l.let(c, func() { l.leave(client) }), nil
+			return l.withSlot(c, func() { l.leave(client) }), nil
 		}
 		l.refused[reason].Inc()
-		l.say(reason, client)
+		l.logRefusal(reason, client)
 		if tcp, ok := c.(*net.TCPConn); ok {
-			_ = tcp.SetLinger(0) // a reset, and no socket that lingers
+			_ = tcp.SetLinger(0) // close with a reset
 		}
 		_ = c.Close()
 	}
 }
 
-// let is the connection with a place to give back.
-func (*limitedListener) let(c net.Conn, leave func()) net.Conn {
+// withSlot returns the connection, which gives back its slot when it is closed.
+func (*limitedListener) withSlot(c net.Conn, leave func()) net.Conn {
 	switch c := c.(type) {
 	case *net.TCPConn:
-		return &connection{TCPConn: c, place: place{leave: leave}}
+		return &connection{TCPConn: c, slot: slot{leave: leave}}
 	case *localConn:
-		c.place.leave = leave
-	default: // a test's, in memory
+		c.slot.leave = leave
+	default: // an in-memory connection of a test
 		leave()
 	}
 	return c
 }
 
-// enter takes a place for the client, or says why there is none.
+// enter takes a slot for the client. If there is none, it returns the reason.
 func (l *limitedListener) enter(client netip.Addr) (reason string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -152,14 +152,14 @@ func (l *limitedListener) leave(client netip.Addr) {
 	l.open.Dec()
 }
 
-// say tells the log now and then.
-func (l *limitedListener) say(reason string, client netip.Addr) {
+// logRefusal logs refusals, at most one line per refusalPause.
+func (l *limitedListener) logRefusal(reason string, client netip.Addr) {
 	l.mu.Lock()
-	l.unsaid++
-	n, now := l.unsaid, time.Now()
-	due := now.Sub(l.said) >= refusalPause
+	l.unlogged++
+	n, now := l.unlogged, time.Now()
+	due := now.Sub(l.lastLogged) >= refusalPause
 	if due {
-		l.unsaid, l.said = 0, now
+		l.unlogged, l.lastLogged = 0, now
 	}
 	open, own := l.all, l.of[client]
 	l.mu.Unlock()
@@ -169,28 +169,28 @@ func (l *limitedListener) say(reason string, client netip.Addr) {
 	}
 }
 
-// place is given back once, if it was taken.
-type place struct {
+// slot is a place under the limit. It is given back once, if it was taken.
+type slot struct {
 	left  atomic.Bool
 	leave func()
 }
 
-func (p *place) giveBack() {
+func (p *slot) release() {
 	if p.leave != nil && p.left.CompareAndSwap(false, true) {
 		p.leave()
 	}
 }
 
-// connection gives its place back when it is closed. It is a TCP connection in all else, so that what the kernel does for
-// one is done for it.
+// connection gives back its slot when it is closed. It embeds the TCP connection, so that kernel optimizations for TCP still
+// apply.
 type connection struct {
 	*net.TCPConn
 
-	place place
+	slot slot
 }
 
 // Close implements net.Conn.
 func (c *connection) Close() error {
-	defer c.place.giveBack()
+	defer c.slot.release()
 	return c.TCPConn.Close()
 }

@@ -18,7 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
-// doorman is a listener with a bound, and what it has let in.
+// doorman is a listener with a limit, and the connections it accepted.
 type doorman struct {
 	t        *testing.T
 	bound    *Connections
@@ -55,7 +55,7 @@ func newDoorman(t *testing.T, limit int) *doorman {
 	return d
 }
 
-// knock opens a connection from an address of loopback, and returns the server's end of it, nil if it was refused.
+// knock opens a connection from a loopback address and returns the server's end, nil if it was refused.
 func (d *doorman) knock(from string) net.Conn {
 	d.t.Helper()
 	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
@@ -84,8 +84,8 @@ func (d *doorman) knock(from string) net.Conn {
 	}
 }
 
-// One address leaves an eighth of the places to others; what is refused is refused at once, counted, and told once; a place
-// is given back once.
+// One address leaves an eighth of the slots to others. Refusals are immediate, counted, and logged once. A slot is given
+// back once.
 func TestConnectionsAreBounded(t *testing.T) {
 	d := newDoorman(t, 16)
 	refused := func(reason string) float64 {
@@ -117,7 +117,7 @@ func TestConnectionsAreBounded(t *testing.T) {
 		t.Errorf("one is closed, twice: %v are open", open())
 	}
 	if d.knock("127.0.0.1") == nil || d.knock("127.0.0.1") != nil {
-		t.Error("a place that was given back is not one place")
+		t.Error("a slot given back twice counts twice")
 	}
 	if _, ok := first.(interface {
 		SyscallConn() (syscall.RawConn, error)
@@ -141,7 +141,7 @@ func TestConnectionsWithoutBound(t *testing.T) {
 	}
 }
 
-// The network leaves a sixteenth of the places to this machine, and one network of IPv6 is one client.
+// The network leaves a sixteenth of the slots to this machine. An IPv6 /64 network is one client.
 func TestConnectionsOfTheNetwork(t *testing.T) {
 	d := newDoorman(t, 32)
 	l := d.l.(*limitedListener)
@@ -156,7 +156,7 @@ func TestConnectionsOfTheNetwork(t *testing.T) {
 	}
 	for i, want := range []string{"", "", refusedFull} {
 		if got := l.enter(netip.MustParseAddr("127.0.0.1")); got != want {
-			t.Errorf("place %d of this machine: %q, want %q", i, got, want)
+			t.Errorf("slot %d of this machine: %q, want %q", i, got, want)
 		}
 	}
 	if a, b := clientOf(netip.MustParseAddr("2001:db8::1")), clientOf(netip.MustParseAddr("2001:db8::2")); a != b {
@@ -167,8 +167,7 @@ func TestConnectionsOfTheNetwork(t *testing.T) {
 	}
 }
 
-// The log says how many, not each.
-// The clients of a Unix socket are counted too, as one address, and are known for who they are all the same.
+// The clients of a Unix socket count as one address, and are still identified.
 func TestConnectionsOfASocketAreBounded(t *testing.T) {
 	bound, err := (&net.ListenConfig{}).Listen(t.Context(), "unix", filepath.Join(t.TempDir(), "socket"))
 	if err != nil {
@@ -208,7 +207,7 @@ func TestConnectionsOfASocketAreBounded(t *testing.T) {
 		t.Error("an eighth is let in")
 	}
 	_ = in[0].Close()
-	_ = in[0].Close() // a place is given back once
+	_ = in[0].Close() // a slot is given back once
 	knock()
 	if c := <-accepted; c == nil {
 		t.Error("nobody is let in after one has left")
@@ -220,14 +219,14 @@ func TestConnectionsOfASocketAreBounded(t *testing.T) {
 	}
 }
 
-func TestRefusedConnectionsAreToldNowAndThen(t *testing.T) {
+func TestRefusedConnectionsAreLoggedAtALimitedRate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
 		l := &limitedListener{name: "http", logger: slog.New(slog.NewTextHandler(&log, nil))}
 		var wg sync.WaitGroup
 		for range 3 {
 			for range 100 {
-				wg.Go(func() { l.say(refusedFull, netip.MustParseAddr("10.0.0.1")) })
+				wg.Go(func() { l.logRefusal(refusedFull, netip.MustParseAddr("10.0.0.1")) })
 			}
 			wg.Wait()
 			time.Sleep(refusalPause)

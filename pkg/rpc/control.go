@@ -17,39 +17,40 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/certs"
 )
 
-// ControlOptions says who has the operator role: who may call the control services.
+// ControlOptions configures who may call the control services, that is, who has the operator role.
 type ControlOptions struct {
-	// SANs are names of client certificates, DNS names or URIs, compared whole. They need mutual TLS.
+	// SANs are names of operators' client certificates: DNS names or URIs, compared in full. They need mutual TLS.
 	SANs []string
 	// TokenFile holds the bearer tokens of the operators. It is read at every call, so that a new token needs no restart.
-	// A token that comes in the clear from another machine lets nobody in.
+	// A token that arrives unencrypted from another machine is refused.
 	TokenFile string
-	// Insecure lets everybody in. Only for a server that listens on loopback or a Unix socket.
+	// Insecure admits everybody. Only for a server that listens on loopback or a Unix socket.
 	Insecure bool
 }
 
-// flagSet is the flag package's, less what is not needed.
+// flagSet is the part of flag.FlagSet that is needed.
 type flagSet interface {
 	StringVar(p *string, name, value, usage string)
 	BoolVar(p *bool, name string, value bool, usage string)
 	Func(name, usage string, fn func(string) error)
 }
 
-// Declare declares --control-san, --control-token-file and --insecure-control; service is the one that they open.
+// Declare declares --control-san, --control-token-file and --insecure-control. service names the control services in the
+// help.
 func (o *ControlOptions) Declare(fs flagSet, service string) {
-	fs.Func("control-san", "`name` of an operator's client certificate, a DNS name or a URI, who may call "+service+"; may be given more than once; needs --tls-client-ca", func(s string) error {
+	fs.Func("control-san", "`name` (DNS name or URI) in the client certificate of an operator who may call "+service+"; may be repeated; needs --tls-client-ca", func(s string) error {
 		if s == "" {
 			return errors.New("an empty name")
 		}
 		o.SANs = append(o.SANs, s)
 		return nil
 	})
-	fs.StringVar(&o.TokenFile, "control-token-file", "", "`file` with the bearer tokens of the operators who may call "+service+", one a line, after the operator's name if there are several; read at every call")
-	fs.BoolVar(&o.Insecure, "insecure-control", false, "let everybody who reaches a listener on loopback, or on a Unix socket, call "+service)
+	fs.StringVar(&o.TokenFile, "control-token-file", "", "`file` with the bearer tokens of the operators who may call "+service+", one per line, with the operator's name before it if there are several; read at every call")
+	fs.BoolVar(&o.Insecure, "insecure-control", false, "let everybody call "+service+" if the listener is on loopback or a Unix socket")
 }
 
-// Validate refuses options that would leave a control service open to the network, or that cannot let anybody in. mutual says
-// that clients show certificates.
+// Validate returns an error for options that would open a control service to the network, or that admit nobody. mutual is
+// set if client certificates are required.
 func (o ControlOptions) Validate(listener net.Addr, mutual bool) error {
 	if len(o.SANs) > 0 && !mutual {
 		return errors.New("--control-san needs --tls-client-ca: without it no client's certificate is verified")
@@ -66,63 +67,63 @@ func (o ControlOptions) Validate(listener net.Addr, mutual bool) error {
 	return nil
 }
 
-// WarnExposed says loudly which of the listeners others can reach and read.
+// WarnExposed warns about listeners that other machines can reach without TLS.
 func WarnExposed(logger *slog.Logger, secured bool, listeners ...net.Addr) {
 	for _, l := range listeners {
 		if !secured && !onThisMachine(l) {
-			logger.Warn("this address is reached from other machines and speaks WITHOUT TLS: give --tls-cert and --tls-key, or see to it that none but trusted machines reach it", "address", l.String())
+			logger.Warn("other machines can reach this address WITHOUT TLS: give --tls-cert and --tls-key, or make sure that only trusted machines can reach it", "address", l.String())
 		}
 	}
 }
 
-// Control is what guards the control services of a server.
+// Control guards the control services of a server.
 type Control struct {
 	opts     ControlOptions
 	logger   *slog.Logger
 	services []string
 }
 
-// NewControl guards the services of these full names.
+// NewControl returns the guard of the services with these full names.
 func NewControl(opts ControlOptions, logger *slog.Logger, services ...string) *Control {
 	if opts.TokenFile != "" {
 		switch _, exposed, err := readTokens(opts.TokenFile); {
-		case err != nil: // it may come later, as the secret of a cluster does
-			logger.Error("the token file cannot be used: its operators are refused until it can", "file", opts.TokenFile, "error", err)
+		case err != nil: // it may appear later, as a Kubernetes secret does
+			logger.Error("the token file cannot be used: operators with tokens are refused until it can", "file", opts.TokenFile, "error", err)
 		case exposed:
-			logger.Warn("everybody on this machine may read the token file, and so take control: chmod 600 it", "file", opts.TokenFile)
+			logger.Warn("every user of this machine can read the token file, and so act as an operator: chmod 600 it", "file", opts.TokenFile)
 		}
 	}
 	return &Control{opts: opts, logger: logger, services: services}
 }
 
-// guards says whether the service is one of the control services.
+// guards reports whether the service is one of the control services.
 func (c *Control) guards(service string) bool { return slices.Contains(c.services, service) }
 
-// What the callers of control services are called in the audit log, and in what they leave behind. A certificate's name or a
-// token's comes after a colon: "san:spiffe://desk/alice", "token:alice".
+// Names of the callers of control services in the audit log and in records. The name of a certificate or a token follows a
+// colon: "san:spiffe://desk/alice", "token:alice".
 const (
 	callerLoopback = "loopback"
 	callerToken    = "token"
 	callerSAN      = "san:"
-	// callerNobody showed nothing, callerUnknown a token that is nobody's.
+	// callerNobody sent no credentials, callerUnknown a token that no operator has.
 	callerNobody  = "nobody"
 	callerUnknown = "unknown token"
 )
 
 type callerKey struct{}
 
-// Caller is who makes a call of a control service: "loopback", "token", "token:<name>" or "san:<name>". It is empty for
-// other calls.
+// Caller returns who calls a control service: "loopback", "token", "token:<name>" or "san:<name>". It is empty for other
+// calls.
 func Caller(ctx context.Context) string {
 	who, _ := ctx.Value(callerKey{}).(string)
 	return who
 }
 
-// authorize says who calls, whether or not the call is let in.
+// authorize returns who calls, and an error if the call is refused.
 func (c *Control) authorize(ctx context.Context) (who string, err error) {
 	p, ok := peer.FromContext(ctx)
 	if !ok {
-		return callerNobody, status.Error(codes.Internal, "a call without a peer")
+		return callerNobody, status.Error(codes.Internal, "the call has no peer")
 	}
 	if c.opts.Insecure {
 		return callerLoopback, nil
@@ -130,7 +131,7 @@ func (c *Control) authorize(ctx context.Context) (who string, err error) {
 	if c.opts.TokenFile == "" && len(c.opts.SANs) == 0 {
 		return callerNobody, status.Error(codes.PermissionDenied, "control is off: start the server with --control-san or --control-token-file, or on loopback with --insecure-control")
 	}
-	names, encrypted := shown(p)
+	names, encrypted := certificateNames(p)
 	for _, name := range names {
 		if slices.Contains(c.opts.SANs, name) {
 			return callerSAN + name, nil
@@ -147,13 +148,13 @@ func (c *Control) authorize(ctx context.Context) (who string, err error) {
 	case len(names) > 0:
 		return who, status.Error(codes.PermissionDenied, "this certificate is not an operator's: none of its names is a --control-san of the server")
 	case c.opts.TokenFile == "":
-		return who, status.Error(codes.Unauthenticated, "this call needs an operator's client certificate, with a name that is a --control-san of the server")
+		return who, status.Error(codes.Unauthenticated, "this call needs an operator's client certificate: one of its names must be a --control-san of the server")
 	}
 	return who, status.Error(codes.Unauthenticated, "this call needs an operator's token: send it as \"authorization: Bearer <token>\"")
 }
 
-// shown are the names of the verified certificate that the caller has shown.
-func shown(p *peer.Peer) (names []string, encrypted bool) {
+// certificateNames returns the names in the caller's verified certificate, and reports whether the connection is encrypted.
+func certificateNames(p *peer.Peer) (names []string, encrypted bool) {
 	info, ok := p.AuthInfo.(credentials.TLSInfo)
 	if !ok || len(info.State.VerifiedChains) == 0 {
 		return nil, ok
@@ -163,11 +164,11 @@ func shown(p *peer.Peer) (names []string, encrypted bool) {
 
 func (c *Control) checkToken(ctx context.Context, who, given string, private bool) (string, error) {
 	if !private {
-		return who, status.Error(codes.Unauthenticated, "the token came without TLS from another machine, so others may have read it: make a new one, and secure the connection")
+		return who, status.Error(codes.Unauthenticated, "the token arrived without TLS from another machine, so others may have read it: create a new one, and secure the connection")
 	}
 	tokens, _, err := readTokens(c.opts.TokenFile)
 	if err != nil {
-		c.logger.ErrorContext(ctx, "the token file cannot be used: its operators are refused", "file", c.opts.TokenFile, "error", err)
+		c.logger.ErrorContext(ctx, "the token file cannot be used: operators with tokens are refused", "file", c.opts.TokenFile, "error", err)
 		return who, status.Error(codes.Unauthenticated, "the server's token file cannot be used")
 	}
 	t, ok := match(tokens, given)

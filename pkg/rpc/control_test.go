@@ -27,7 +27,7 @@ import (
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 )
 
-// models is a control service; it answers with who called it.
+// models is a control service that answers with its caller.
 type models struct {
 	mlenginev1.UnimplementedModelRegistryServiceServer
 }
@@ -39,7 +39,7 @@ func (models) ActivateModel(ctx context.Context, req *mlenginev1.ActivateModelRe
 	return &mlenginev1.ActivateModelResponse{Active: &mlenginev1.ActiveModel{Name: rpc.Caller(ctx)}}, nil
 }
 
-// from is a connection that comes from the address.
+// from is a connection with that remote address.
 type from struct {
 	net.Conn
 
@@ -48,7 +48,7 @@ type from struct {
 
 func (f from) RemoteAddr() net.Addr { return f.addr }
 
-// network is a listener whose connections come from an address, and a dialer that goes to it.
+// network is a listener whose connections have a given remote address, with its dialer.
 type network struct {
 	*bufconn.Listener
 
@@ -63,7 +63,7 @@ func (n network) Accept() (net.Conn, error) {
 	return from{c, n.addr}, nil
 }
 
-// Addr implements net.Listener: it is where the connections come from.
+// Addr implements net.Listener; it returns the remote address of the connections.
 func (n network) Addr() net.Addr { return n.addr }
 
 func (n network) dial(ctx context.Context, _ string) (net.Conn, error) {
@@ -79,7 +79,7 @@ var (
 	elsewhere = &net.TCPAddr{IP: net.IPv4(10, 1, 2, 3), Port: 50000}
 )
 
-// controlled is a server with a control service and a service for everybody.
+// controlled is a server with a control service and an open service.
 type controlled struct {
 	network
 
@@ -156,7 +156,7 @@ func file(t testing.TB, text string) string {
 
 const secret = "correct-horse-battery"
 
-// Who may call a control service, by what they show and how; and what the audit log says of each.
+// Who may call a control service, by credentials and connection, and the audit line of each call.
 func TestControl(t *testing.T) {
 	a := certstest.NewAuthority(t, "ca")
 	dir := t.TempDir()
@@ -206,7 +206,7 @@ func TestControl(t *testing.T) {
 		{"operator's URI", elsewhere, mutual, rpc.ControlOptions{SANs: sans}, opts{show("spiffe://desk/operator")}, "m", codes.OK, "san:spiffe://desk/operator"},
 		{"operator's DNS name", elsewhere, mutual, rpc.ControlOptions{SANs: sans}, opts{show("laptop.desk", "operator.desk")}, "m", codes.OK, "san:operator.desk"},
 		{"operator's certificate beats the token", elsewhere, mutual, rpc.ControlOptions{SANs: sans, TokenFile: tokens}, opts{show("operator.desk"), bearer(secret)}, "m", codes.OK, "san:operator.desk"},
-		{"token for who is no operator by name", elsewhere, mutual, rpc.ControlOptions{SANs: sans, TokenFile: tokens}, opts{show("trader"), bearer(secret)}, "m", codes.OK, "token:alice"},
+		{"token with a certificate that is not an operator's", elsewhere, mutual, rpc.ControlOptions{SANs: sans, TokenFile: tokens}, opts{show("trader"), bearer(secret)}, "m", codes.OK, "token:alice"},
 		{"another name", elsewhere, mutual, rpc.ControlOptions{SANs: sans}, opts{show("trader")}, "m", codes.PermissionDenied, ""},
 		{"a part of the name", elsewhere, mutual, rpc.ControlOptions{SANs: sans}, opts{show("operator.desk.evil")}, "m", codes.PermissionDenied, ""},
 		{"a wildcard", elsewhere, mutual, rpc.ControlOptions{SANs: sans}, opts{show("*.desk")}, "m", codes.PermissionDenied, ""},
@@ -237,7 +237,7 @@ func TestControl(t *testing.T) {
 	telemetrytest.Golden(t, "testdata/audit.txt", audit.String())
 }
 
-// A token is not sent in the clear to another machine, and one that comes so lets nobody in, though it is the right one.
+// A token is not sent unencrypted to another machine, and a valid one that arrives that way is refused.
 func TestTokensStayPrivate(t *testing.T) {
 	tokens := file(t, secret)
 	c := newControlled(t, elsewhere, rpc.ControlOptions{TokenFile: tokens}, certs.Server{}, nil)
@@ -258,7 +258,7 @@ func TestTokensStayPrivate(t *testing.T) {
 	}
 }
 
-// Every call of an operator is in the log. Those who are refused cannot fill it: the next line says how many were left out.
+// Every call of an operator is logged. Refused calls are logged at a limited rate, with the number of suppressed lines.
 func TestAuditIsBoundedForThoseWhoAreRefused(t *testing.T) {
 	tokens := file(t, secret)
 	c := newControlled(t, here, rpc.ControlOptions{TokenFile: tokens}, certs.Server{}, nil)
@@ -278,7 +278,7 @@ func TestAuditIsBoundedForThoseWhoAreRefused(t *testing.T) {
 	}
 }
 
-// A new token works and the old one does not as soon as the file says so.
+// A change of the token file takes effect at once.
 func TestTokensAreReadAgain(t *testing.T) {
 	tokens := file(t, "first-of-two-tokens")
 	c := newControlled(t, here, rpc.ControlOptions{TokenFile: tokens}, certs.Server{}, nil)

@@ -11,17 +11,17 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/text"
 )
 
-// An error is bounded, whatever the caller sent: it quotes him, travels in the trailers, of which a client takes some
-// kilobytes, and ends in the log.
+// An error is bounded whatever the caller sent: it quotes the caller, ends up in the log, and travels in trailers, of which
+// a client accepts a few kilobytes.
 const (
-	// maxNames is how many names at fault are listed.
+	// maxNames is how many invalid names are listed.
 	maxNames = 20
-	// maxName and maxText are in bytes: of a name, and of a message.
+	// maxName limits a name and maxText a message, in bytes.
 	maxName = 64
 	maxText = 2048
 )
 
-// Names lists the names at fault for a message.
+// Names lists the invalid names for a message.
 func Names(names []string) string {
 	list := strings.Join(first(names), ", ")
 	if len(names) > maxNames {
@@ -30,7 +30,7 @@ func Names(names []string) string {
 	return list
 }
 
-// first are the names that are listed.
+// first returns the names that are listed, shortened.
 func first(names []string) []string {
 	list := make([]string, min(len(names), maxNames))
 	for i := range list {
@@ -39,26 +39,51 @@ func first(names []string) []string {
 	return list
 }
 
-// Short is the text of an error that quotes what a caller sent, as it can be sent back: not too long, and in UTF-8.
+// Short returns the text of an error that quotes a caller, bounded and in valid UTF-8.
 func Short(s string) string { return text.Cut(s, maxText) }
 
-// Error is a failed call: a code, a constant reason, and the names at fault. It is a gRPC status with one ErrorInfo.
+// Error is a failed call: a code, a constant reason, and the invalid names. It is a gRPC status with one ErrorInfo.
 type Error struct {
 	Code codes.Code
-	// Domain is whose reason it is, for example "mlengine.greenlight".
+	// Domain is the service that defines the reason, for example "mlengine.greenlight".
 	Domain string
 	// Reason is constant, for example "FEATURE_MISSING".
 	Reason string
 	// Message is for people: what was wrong, with which input, what to do. Its first 2 KiB are sent.
 	Message string
-	// Features are the names at fault, if that is what the failure is about. The first twenty are sent.
+	// Features are the invalid names, if the failure is about names. The first twenty are sent.
 	Features []string
+}
+
+// ExecutorError returns an error of executor. The reason is a constant, or an enum of the contract, whose prefix is dropped.
+func ExecutorError[R ~string | ~int32](code codes.Code, reason R, format string, args ...any) *Error {
+	return &Error{Code: code, Domain: "executor.greenlight", Reason: word(reason), Message: fmt.Sprintf(format, args...)}
+}
+
+// EngineError returns an error of ml-engine. The reason is a constant, or an enum of the contract, whose prefix is dropped.
+func EngineError[R ~string | ~int32](code codes.Code, reason R, format string, args ...any) *Error {
+	return &Error{Code: code, Domain: "mlengine.greenlight", Reason: word(reason), Message: fmt.Sprintf(format, args...)}
+}
+
+// word returns "LEASE_HELD" for ROLLOUT_ERROR_REASON_LEASE_HELD.
+func word(reason any) string {
+	s := fmt.Sprint(reason)
+	if _, after, found := strings.Cut(s, "ERROR_REASON_"); found {
+		return after
+	}
+	return s
+}
+
+// About adds the invalid names and returns the error.
+func (e *Error) About(names []string) *Error {
+	e.Features = names
+	return e
 }
 
 // Error implements error.
 func (e *Error) Error() string { return Short(e.Message) }
 
-// GRPCStatus makes status.FromError and the server send the reason and the names.
+// GRPCStatus returns the status that the server sends, with the reason and the names.
 func (e *Error) GRPCStatus() *status.Status {
 	s := status.New(e.Code, e.Error())
 	info := &errdetails.ErrorInfo{Domain: e.Domain, Reason: e.Reason}

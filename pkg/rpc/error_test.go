@@ -56,7 +56,7 @@ func TestErrorArrivesWithItsReason(t *testing.T) {
 	}
 }
 
-// What a caller sent is not sent back at any length.
+// An error that quotes the caller is bounded.
 func TestErrorIsBounded(t *testing.T) {
 	names := make([]string, 1000)
 	for i := range names {
@@ -75,7 +75,7 @@ func TestErrorIsBounded(t *testing.T) {
 	}
 }
 
-// A status OK has no details; an Error with that code is a defect, but not a panic.
+// An Error with code OK is a programming error, but does not panic.
 func TestErrorOfCodeOK(t *testing.T) {
 	if got := (&rpc.Error{Message: "no error"}).GRPCStatus().Code(); got != codes.OK {
 		t.Errorf("got %v, want OK", got)

@@ -20,31 +20,31 @@ const (
 	frameHeader   = 9 // bytes of an HTTP/2 frame's header
 	messageHeader = 5 // bytes before a gRPC message: its encoding and its length
 
-	// smallFragment is the size below which a part of a message costs more to keep than it has bytes. A client cuts a large
-	// message into frames of 16 KiB; maxFragments of the small ones are far more than it makes of any message.
+	// smallFragment is the size below which a fragment of a message costs more memory than its bytes. A client splits a large
+	// message into frames of 16 KiB, and never sends maxFragments small ones.
 	smallFragment, maxFragments = 1 << 10, 128
-	// fragmentCost is what gRPC keeps of each part of a message besides its bytes.
+	// fragmentCost is gRPC's memory overhead for each fragment of a message, in bytes.
 	fragmentCost = 64
 
-	// maxStray is how many bytes a client may send in a row of calls that have been answered already, without a whole call in
-	// between. A client of gRPC stops when it reads that its call was refused; one window of each call is under way until then.
+	// maxStray is how many bytes a client may send for calls that are already answered, without a complete call in between.
+	// A gRPC client stops when it reads the refusal; until then up to one window per call is in flight.
 	maxStray = 4 * window
 
-	// A client may cancel so many calls a second, and so many at once; a connection that cancels more is read slower. What
-	// a cancelled call costs the server is paid for by nobody who waits for its answer.
+	// resetRate is how many calls a client may cancel per second, resetBurst how many at once. A connection that cancels more
+	// is read more slowly, since canceled calls cost the server work that nobody waits for.
 	resetRate, resetBurst = 1000, 1000
-	// The same for frames that belong to no call, such as PING and SETTINGS, and for those without content. Each call that
-	// ends allows for callFrames more: WINDOW_UPDATE of its response, and the answers to pings.
+	// idleRate and idleBurst limit frames that belong to no call, such as PING and SETTINGS, and empty frames. Every finished
+	// call allows callFrames more: the WINDOW_UPDATE of its response, and the replies to pings.
 	idleRate, idleBurst, callFrames = 1000, 4000, 4
-	// maxUnanswered is how many calls of all connections may be without an answer that their client has read, before one of the
-	// connections of which no call has ended for stalled is closed, and before any is. Each call takes some kilobytes.
+	// maxUnanswered limits calls over all connections whose answers were not read. Above it, a connection is closed that
+	// finished no call for the time stalled; above maxUnansweredAtAll, any connection. Each call takes a few kilobytes.
 	maxUnanswered, maxUnansweredAtAll = 32 * maxStreams, 96 * maxStreams
 	stalled                           = time.Second
-	// closedPause is the least time between two log lines about connections that were closed.
+	// closedPause is the least time between two log lines about closed connections.
 	closedPause = time.Minute
 )
 
-// Why a connection is closed.
+// The reasons that a connection is closed.
 const (
 	closedMemory    = "memory"
 	closedFragments = "fragments"
@@ -52,12 +52,12 @@ const (
 	closedUnread    = "unread"
 )
 
-// wire bounds what the clients of a server can make it keep and do before a message is whole. gRPC bounds one message and
-// one connection; wire bounds the sum of all connections. It sees the frames of each connection as they pass.
+// wire bounds the memory and work that clients can cause before a message is complete. gRPC bounds one message and one
+// connection; wire bounds the sum over all connections. It inspects the frames of each connection.
 type wire struct {
 	limit  int64 // bytes
 	held   atomic.Int64
-	calls  atomic.Int64 // that are not answered
+	calls  atomic.Int64 // calls without an answer
 	logger *slog.Logger
 	closed map[string]prometheus.Counter
 
@@ -66,15 +66,15 @@ type wire struct {
 	said  time.Time
 }
 
-// newWire returns a wire that keeps at most limit bytes of messages that are not whole yet.
+// newWire returns a wire that holds at most limit bytes of incomplete messages.
 func newWire(limit int64, logger *slog.Logger, reg prometheus.Registerer) *wire {
 	w := &wire{limit: limit, logger: logger, conns: map[*framed]struct{}{}, closed: map[string]prometheus.Counter{}}
 	f := promauto.With(reg)
 	f.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "grpc_server_partial_message_bytes", Help: "Memory of messages that have arrived in part.",
+		Name: "grpc_server_partial_message_bytes", Help: "Memory of partially received messages, in bytes.",
 	}, func() float64 { return float64(w.held.Load()) })
 	closed := f.NewCounterVec(prometheus.CounterOpts{
-		Name: "grpc_server_connections_closed_total", Help: "Connections that were closed because they held most of the memory for messages that have arrived in part, sent a message in too many parts, went on to send calls that were refused, or did not read most of the answers that wait to be read.",
+		Name: "grpc_server_connections_closed_total", Help: "Connections closed by reason: they held the most memory of partially received messages (memory), sent a message in too many fragments (fragments), kept sending refused calls (stray), or had the most unread answers (unread).",
 	}, []string{"reason"})
 	for _, reason := range []string{closedMemory, closedFragments, closedStray, closedUnread} {
 		w.closed[reason] = closed.WithLabelValues(reason)
@@ -82,7 +82,7 @@ func newWire(limit int64, logger *slog.Logger, reg prometheus.Registerer) *wire 
 	return w
 }
 
-// credentials returns the server's credentials, nil for none, whose connections are watched.
+// credentials wraps the server's credentials, which may be nil, so that their connections are watched.
 func (w *wire) credentials(c credentials.TransportCredentials) credentials.TransportCredentials {
 	if c == nil {
 		c = insecure.NewCredentials()
@@ -118,7 +118,7 @@ func (c watched) Clone() credentials.TransportCredentials {
 	return watched{c.TransportCredentials.Clone(), c.wire}
 }
 
-// close ends a connection, once, and counts why.
+// close closes a connection, once, and counts the reason.
 func (w *wire) close(f *framed, reason string) {
 	if f == nil || !f.gone.CompareAndSwap(false, true) {
 		return
@@ -133,14 +133,14 @@ func (w *wire) close(f *framed, reason string) {
 	}
 	w.mu.Unlock()
 	if due {
-		w.logger.Warn("a connection is closed: it takes up memory with messages that do not arrive whole, or answers that are not read", "reason", reason,
+		w.logger.Warn("a connection was closed: its incomplete messages or unread answers took too much memory", "reason", reason,
 			"from", f.RemoteAddr().String(), "bytes", held)
 	}
-	_ = f.raw.Close() // its reader ends, and closes the rest
+	_ = f.raw.Close() // its reader then ends and closes the rest
 }
 
-// hold counts bytes of a connection. When all connections hold too much, the one that holds most is closed: a client that
-// sends whole messages holds next to nothing.
+// hold counts bytes of a connection. If all connections together hold too much, the one that holds most is closed: a client
+// that sends complete messages holds almost nothing.
 func (w *wire) hold(f *framed, n int64) {
 	f.held.Add(n)
 	over := w.held.Add(n) > w.limit && n > 0
@@ -153,7 +153,7 @@ func (w *wire) hold(f *framed, n int64) {
 	}
 }
 
-// most is the connection that has most of something; nil if none has any.
+// most returns the connection with the largest positive value of the function; nil if there is none.
 func (w *wire) most(of func(*framed) int64) *framed {
 	var most *framed
 	record := int64(0)
@@ -167,7 +167,7 @@ func (w *wire) most(of func(*framed) int64) *framed {
 	return most
 }
 
-// unanswered counts calls of a connection. When there are too many, the connection with most of them is closed.
+// unanswered counts calls without an answer. If there are too many, the connection with the most is closed.
 func (w *wire) unanswered(f *framed, n int64) {
 	f.open.Add(n)
 	all := w.calls.Add(n)
@@ -191,19 +191,19 @@ func (w *wire) unanswered(f *framed, n int64) {
 	}), closedUnread)
 }
 
-// message is what has arrived of the message of a call.
+// message tracks the incoming message of a call.
 type message struct {
 	header    [messageHeader]byte
-	n         uint8  // bytes of header that are there
-	need      uint32 // bytes of the message that are not
-	cost      uint32 // of what is kept
+	n         uint8  // bytes of header received
+	need      uint32 // bytes of the message missing
+	cost      uint32 // memory held
 	fragments uint16
 }
 
-// whole reports whether no message is under way.
+// whole reports whether no message is incomplete.
 func (m *message) whole() bool { return m.n == 0 && m.need == 0 }
 
-// take takes bytes of the call's messages. What it was made of is not kept any longer once a message is whole.
+// take consumes bytes of the call's messages. A complete message no longer counts as held.
 func (m *message) take(b []byte) {
 	for len(b) > 0 {
 		if m.need == 0 {
@@ -224,11 +224,11 @@ func (m *message) take(b []byte) {
 	}
 }
 
-// frame is a frame on its way.
+// frame is the parser of one direction's frames.
 type frame struct {
 	header [frameHeader]byte
-	n      int // bytes of header that are there
-	left   int // bytes of the payload that are not
+	n      int // bytes of header received
+	left   int // bytes of payload missing
 }
 
 func (f *frame) kind() http2.FrameType { return http2.FrameType(f.header[3]) }
@@ -236,7 +236,7 @@ func (f *frame) flags() http2.Flags    { return http2.Flags(f.header[4]) }
 func (f *frame) size() int             { return int(f.header[0])<<16 | int(f.header[1])<<8 | int(f.header[2]) }
 func (f *frame) stream() uint32        { return binary.BigEndian.Uint32(f.header[5:]) &^ (1 << 31) }
 
-// walk passes over bytes and calls part with each part of a payload, last for the end of a frame.
+// walk parses bytes and calls part with each piece of a payload. last is set at the end of a frame.
 func (f *frame) walk(b []byte, part func(payload []byte, last bool)) {
 	for len(b) > 0 {
 		if f.n < frameHeader {
@@ -261,33 +261,33 @@ func (f *frame) walk(b []byte, part func(payload []byte, last bool)) {
 	}
 }
 
-// framed is a connection whose frames are seen.
+// framed is a connection whose frames are inspected.
 type framed struct {
 	net.Conn
 
 	raw  net.Conn
 	wire *wire
 	held atomic.Int64
-	open atomic.Int64 // as many as there are calls
-	gone atomic.Bool  // it is closed, or must be
+	open atomic.Int64 // len(calls)
+	gone atomic.Bool  // it is closed, or being closed
 	// progress is when a call last ended, in nanoseconds.
 	progress atomic.Int64
 	once     sync.Once
 	done     chan struct{}
 
-	// Of the reader.
+	// Used by the reader only.
 	preface int
 	in      frame
-	padding int // of the DATA frame that is read
+	padding int // of the current DATA frame
 	stray   int
 	idle    bucket
 	resets  bucket
 
-	out frame // of the writer
+	out frame // used by the writer only
 
 	mu    sync.Mutex
-	calls map[uint32]message // that are not answered
-	ended int                // calls, since the reader looked
+	calls map[uint32]message // calls without an answer, by stream
+	ended int                // calls ended since the last read
 }
 
 // Read implements net.Conn.
@@ -322,7 +322,7 @@ func (f *framed) Read(b []byte) (int, error) {
 				f.end(f.in.stream())
 				resets++
 			}
-		default: // they belong to no call, or go on with headers that are longer than they may be
+		default: // frames of no call, or the rest of headers that are too long
 		}
 		if last {
 			idle++
@@ -340,7 +340,7 @@ func (f *framed) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// data takes a part of a DATA frame. It reports whether the frame has content.
+// data consumes a piece of a DATA frame and reports whether the frame has content.
 func (f *framed) data(payload []byte, last bool) bool {
 	size, flags, stream := f.in.size(), f.in.flags(), f.in.stream()
 	if first := f.in.left+len(payload) == size; first {
@@ -356,7 +356,7 @@ func (f *framed) data(payload []byte, last bool) bool {
 		}
 		return size > 0
 	}
-	if over := f.padding - f.in.left; over > 0 { // the padding is at the end
+	if over := f.padding - f.in.left; over > 0 { // padding is at the end
 		payload = payload[:max(0, len(payload)-over)]
 	}
 	held := m.cost
@@ -383,7 +383,7 @@ func (f *framed) data(payload []byte, last bool) bool {
 	return size > 0 || flags.Has(http2.FlagDataEndStream)
 }
 
-// costOf is the memory that gRPC keeps for a DATA frame: a buffer of its pool, see bufferSizes.
+// costOf returns the memory that gRPC holds for a DATA frame: a buffer of its pool, see bufferSizes.
 func costOf(size int) int {
 	if size <= smallFragment {
 		return size + fragmentCost
@@ -391,7 +391,7 @@ func costOf(size int) int {
 	return 1<<bits.Len(uint(size-1)) + fragmentCost
 }
 
-// end forgets a call.
+// end removes a call.
 func (f *framed) end(stream uint32) {
 	m, open := f.calls[stream]
 	if !open {
@@ -405,7 +405,7 @@ func (f *framed) end(stream uint32) {
 	}
 }
 
-// release gives back what the connection has taken, and returns the bytes.
+// release gives back everything that the connection holds, and returns its bytes.
 func (f *framed) release() int64 {
 	n := f.held.Swap(0)
 	f.wire.held.Add(-n)
@@ -440,13 +440,13 @@ func (f *framed) Close() error {
 	return f.Conn.Close()
 }
 
-// bucket has tokens that come back with time.
+// bucket is a token bucket.
 type bucket struct {
 	rate, burst, level float64
 	at                 time.Time
 }
 
-// take takes tokens, or gives some back, and returns how long to wait for those that are not there.
+// take takes n tokens, or gives back -n, and returns how long to wait for missing ones.
 func (b *bucket) take(n int) time.Duration {
 	if n <= 0 {
 		b.level = min(b.burst, b.level-float64(n))

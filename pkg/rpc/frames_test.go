@@ -26,7 +26,7 @@ import (
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 )
 
-// open is a server that rude clients and a polite one call.
+// open is a server with misbehaving clients and a well-behaved one.
 type open struct {
 	t      *testing.T
 	l      *bufconn.Listener
@@ -34,12 +34,12 @@ type open struct {
 	polite mlenginev1.ScoringServiceClient
 }
 
-// newOpen returns a server whose messages have at most the size; 0 for the default. It must be in a bubble.
+// newOpen returns a server with a message limit; 0 for the default. It must run in a synctest bubble.
 func newOpen(t *testing.T, maxMessage int) *open {
 	t.Helper()
 	o := &open{t: t, l: bufconn.Listen(4 << 10), reg: prometheus.NewRegistry()}
 	server := rpc.NewServer(rpc.ServerOptions{
-		Logger: slog.New(slog.DiscardHandler), Registerer: o.reg, MaxMessage: maxMessage, Crowded: mlenginev1.ScoringService_ServiceDesc.ServiceName,
+		Logger: slog.New(slog.DiscardHandler), Registerer: o.reg, MaxMessage: maxMessage, Throttled: mlenginev1.ScoringService_ServiceDesc.ServiceName,
 	})
 	mlenginev1.RegisterScoringServiceServer(server, &stub{predict: answer})
 	server.Ready()
@@ -58,7 +58,7 @@ func newOpen(t *testing.T, maxMessage int) *open {
 	return o
 }
 
-// value is that of a metric of the server.
+// value returns the value of a server metric.
 func (o *open) value(name string) float64 {
 	o.t.Helper()
 	families, err := o.reg.Gather()
@@ -76,7 +76,7 @@ func (o *open) value(name string) float64 {
 	return sum
 }
 
-// ask makes a call of the polite client, and returns how long it took.
+// ask makes a call of the well-behaved client and returns how long it took.
 func (o *open) ask() time.Duration {
 	o.t.Helper()
 	start := time.Now()
@@ -86,12 +86,12 @@ func (o *open) ask() time.Duration {
 	return time.Since(start)
 }
 
-// rude is a client that sends frames of its own making.
+// rude is a client that sends arbitrary frames.
 type rude struct {
 	net.Conn
 	*http2.Framer
 
-	answers chan string // grpc-status of each call that ended, "cut off" at the end
+	answers chan string // the grpc-status of each ended call, then "cut off"
 	done    chan struct{}
 	block   bytes.Buffer
 	enc     *hpack.Encoder
@@ -148,11 +148,11 @@ func (r *rude) call(stream uint32) error {
 	return r.WriteHeaders(http2.HeadersFrameParam{StreamID: stream, BlockFragment: r.block.Bytes(), EndHeaders: true})
 }
 
-// part sends bytes of a message that has size, in frames of step bytes.
+// part sends bytes of a message of that size, in frames of step bytes.
 func (r *rude) part(stream uint32, size, n, step int) error {
 	raw := make([]byte, 5+n)
 	binary.BigEndian.PutUint32(raw[1:], uint32(size))
-	raw[5] = 0xfa // a field that the contract does not know
+	raw[5] = 0xfa // a field that is not in the contract
 	for len(raw) > 0 {
 		k := min(step, len(raw))
 		if err := r.WriteData(stream, false, raw[:k]); err != nil {
@@ -163,7 +163,7 @@ func (r *rude) part(stream uint32, size, n, step int) error {
 	return nil
 }
 
-// Half-sent messages take a bounded amount of memory, for a bounded time, and keep nobody from being answered.
+// Half-sent messages take bounded memory for a bounded time, and do not keep other calls from being answered.
 func TestHalfSentMessages(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := newOpen(t, rpc.SmallMessage)
@@ -205,7 +205,7 @@ func TestHalfSentMessages(t *testing.T) {
 	})
 }
 
-// Of large messages that are half sent, twelve have room: the connection that holds most is closed.
+// There is memory for twelve large half-sent messages. Beyond that, the connection that holds most is closed.
 func TestHalfSentLargeMessages(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := newOpen(t, 0)
@@ -228,14 +228,14 @@ func TestHalfSentLargeMessages(t *testing.T) {
 	})
 }
 
-// A call without a message ends, and so does one whose end is not sent.
+// A call without a message is ended, and so is one without an end of stream.
 func TestCallsThatSendNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := newOpen(t, 0)
 		r := o.rude()
 		_ = r.call(1)
 		_ = r.call(3)
-		_ = r.WriteData(3, false, make([]byte, 5)) // whole, but for its end
+		_ = r.WriteData(3, false, make([]byte, 5)) // complete except for the end of stream
 		time.Sleep(4 * time.Second)
 		synctest.Wait()
 		if len(r.answers) > 0 {
@@ -252,7 +252,7 @@ func TestCallsThatSendNothing(t *testing.T) {
 	})
 }
 
-// Whoever holds all the open calls with messages that do not come makes room for those who send theirs.
+// Open calls whose messages do not arrive give way to calls that send theirs.
 func TestOpenCallsAreTakenBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := newOpen(t, 0)
@@ -270,12 +270,12 @@ func TestOpenCallsAreTakenBack(t *testing.T) {
 	})
 }
 
-// A client that misbehaves is cut off or slowed down, and the others are answered at once.
+// A misbehaving client is cut off or slowed down, and others are answered at once.
 func TestFrameFloods(t *testing.T) {
 	const frames = 8_000
 	for name, tt := range map[string]struct {
 		send func(r *rude, i uint32) error
-		// slow is how long so many frames take at least; 0 for a client that is cut off.
+		// slow is the least time that the frames take; 0 for a client that is cut off.
 		slow time.Duration
 	}{
 		"calls that are cancelled": {func(r *rude, i uint32) error {
@@ -357,8 +357,8 @@ func TestFrameFloods(t *testing.T) {
 	}
 }
 
-// Whole messages of any kind cost their client nothing: none is slowed down or cut off.
-func TestPoliteClientsAreLeftAlone(t *testing.T) {
+// Clients that send complete messages are neither slowed down nor cut off.
+func TestWellBehavedClientsAreNotLimited(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := newOpen(t, 0)
 		start := time.Now()
@@ -384,7 +384,7 @@ func TestPoliteClientsAreLeftAlone(t *testing.T) {
 	})
 }
 
-// A request that is packed with gzip is answered; the answer is not packed.
+// A gzip request is answered, and the answer is not compressed.
 func TestPackedMessages(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := newOpen(t, rpc.SmallMessage)

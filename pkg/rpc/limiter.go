@@ -14,13 +14,12 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// maxIdle is how many clients' buckets are kept before those of the quiet ones are thrown away.
+// maxIdle is how many clients' buckets are kept before full ones are removed.
 const maxIdle = 1024
 
-// Limiter bounds how many calls a second each client may begin: a token bucket per IP address, which holds the calls of a
-// second; one per /64 network of IPv6, which is what one client has. Those who come over a Unix socket share the bucket of
-// 127.0.0.1. Batches count as one call, as streams do; their sizes have bounds of their own. A call that is let through
-// costs a look-up and no allocation.
+// Limiter limits how many calls each client may begin per second. It has a token bucket per IPv4 address and per IPv6 /64
+// network, with a burst of one second. Clients of a Unix socket share the bucket of 127.0.0.1. A batch or a stream counts as
+// one call; other limits bound its size. An allowed call costs a look-up and no allocation.
 type Limiter struct {
 	limit rate.Limit
 	burst int
@@ -30,7 +29,7 @@ type Limiter struct {
 	swept   time.Time
 }
 
-// NewLimiter returns a limiter; nil, which limits nothing, for a rate of 0.
+// NewLimiter returns a limiter. For a rate of 0 it is nil, which limits nothing.
 func NewLimiter(callsPerSecond float64) *Limiter {
 	if callsPerSecond <= 0 {
 		return nil
@@ -38,7 +37,7 @@ func NewLimiter(callsPerSecond float64) *Limiter {
 	return &Limiter{limit: rate.Limit(callsPerSecond), burst: max(1, int(callsPerSecond)), clients: map[netip.Addr]*rate.Limiter{}}
 }
 
-// allow says whether the client may begin a call now.
+// allow reports whether the client may begin a call now.
 func (l *Limiter) allow(client netip.Addr) bool {
 	l.mu.RLock()
 	bucket := l.clients[client]
@@ -55,11 +54,11 @@ func (l *Limiter) add(client netip.Addr) *rate.Limiter {
 	if bucket := l.clients[client]; bucket != nil {
 		return bucket
 	}
-	// Not more often than buckets fill up, so that a flood of addresses does not make every call a sweep.
+	// At most once per second, so that a flood of addresses does not make every call sweep.
 	if now := time.Now(); len(l.clients) >= maxIdle && now.Sub(l.swept) >= time.Second {
 		l.swept = now
 		for addr, bucket := range l.clients {
-			if bucket.TokensAt(now) >= float64(l.burst) { // full: nothing is lost when it is made anew
+			if bucket.TokensAt(now) >= float64(l.burst) { // full: a new bucket would be the same
 				delete(l.clients, addr)
 			}
 		}
@@ -69,7 +68,7 @@ func (l *Limiter) add(client netip.Addr) *rate.Limiter {
 	return bucket
 }
 
-// check refuses the call of a client that has made too many.
+// check returns an error if the client has exceeded its rate.
 func (l *Limiter) check(ctx context.Context) error {
 	p, ok := peer.FromContext(ctx)
 	if !ok {
@@ -92,8 +91,8 @@ func clientOf(addr netip.Addr) netip.Addr {
 	return network.Addr()
 }
 
-// limited is the limiter on a server. It leaves alone what must get through a flood from the same address: control calls,
-// which are an operator's or are refused anyway, and health checks.
+// limited applies the limiter to a server. Control calls and health checks are exempt, since they must get through a flood
+// from the same address.
 type limited struct {
 	limiter *Limiter
 	control *Control
@@ -122,8 +121,8 @@ func (l limited) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerIn
 	return handler(srv, ss)
 }
 
-// LimitHTTP applies the limit to the calls that come over HTTP, which are the POSTs: those take from the same buckets as the
-// client's calls over gRPC.
+// LimitHTTP applies the limit to POST requests, which are the calls over HTTP. They share the buckets of the client's gRPC
+// calls.
 func (l *Limiter) LimitHTTP(next http.Handler) http.Handler {
 	if l == nil {
 		return next

@@ -21,7 +21,7 @@ func caller(t testing.TB, ip string) context.Context {
 	return peer.NewContext(t.Context(), &peer.Peer{Addr: &net.TCPAddr{IP: net.ParseIP(ip), Port: 1}})
 }
 
-// Each address may begin so many calls a second, and no more at once than in a second.
+// Each address has a rate of calls per second and a burst of one second.
 func TestLimiter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := NewLimiter(10)
@@ -46,14 +46,14 @@ func TestLimiter(t *testing.T) {
 		if err := l.check(caller(t, "10.0.0.1")); status.Code(err) != codes.ResourceExhausted {
 			t.Errorf("got %v, want RESOURCE_EXHAUSTED", err)
 		}
-		// Without an address all are one client, and without a peer it is no call from outside.
+		// Peers without an address are one client. A call without a peer is not from outside.
 		if err := l.check(t.Context()); err != nil {
 			t.Error(err)
 		}
 	})
 }
 
-// A flood of addresses leaves no more buckets behind than are in use.
+// After a flood of addresses, unused buckets are removed.
 func TestLimiterForgets(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := NewLimiter(1)
@@ -79,7 +79,7 @@ func TestLimiterOff(t *testing.T) {
 	}
 }
 
-// Over HTTP the calls count, and what is read does not.
+// Over HTTP, POST requests count and GET requests do not.
 func TestLimitHTTP(t *testing.T) {
 	h := NewLimiter(2).LimitHTTP(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	for i, step := range []struct {
@@ -94,7 +94,7 @@ func TestLimitHTTP(t *testing.T) {
 	}
 }
 
-// A flood of calls leaves a way for health checks and for operators.
+// During a flood, health checks and operators still get through.
 func TestLimitLeavesAWay(t *testing.T) {
 	l := limited{NewLimiter(1), NewControl(ControlOptions{}, nil, "x.Control")}
 	ctx := caller(t, "10.0.0.1")
@@ -128,7 +128,7 @@ type stream struct {
 
 func (s stream) Context() context.Context { return s.ctx }
 
-// A call that is let through costs no allocation.
+// An allowed call does not allocate.
 func TestLimiterAllocatesNothing(t *testing.T) {
 	l, ctx := NewLimiter(1e12), caller(t, "10.0.0.1")
 	if n := testing.AllocsPerRun(1000, func() {

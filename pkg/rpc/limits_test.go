@@ -21,8 +21,7 @@ import (
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 )
 
-// A message that is small on the wire and huge when it is unpacked is refused like one that is huge on the wire, and is not
-// unpacked further than the limit.
+// A message that is small when compressed and huge when uncompressed is refused, and is decompressed only up to the limit.
 func TestDecompressionBomb(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPair(t, &stub{predict: answer})
@@ -32,7 +31,7 @@ func TestDecompressionBomb(t *testing.T) {
 		}{
 			"fits": {rpc.MaxMessage / 2, codes.OK}, "does not": {rpc.MaxMessage + 1, codes.ResourceExhausted}, "by far not": {16 << 20, codes.ResourceExhausted},
 		} {
-			// A field that the contract does not know holds zeros, which gzip packs a thousandfold.
+			// An unknown field holds zeros, which gzip compresses by a factor of 1,000.
 			bomb := append([]byte{0xfa, 0x3f, 0x80, 0x80, 0x80, 0x80, 0x00}, make([]byte, tt.size)...)
 			size := uint32(tt.size)
 			for i := range 4 {
@@ -46,7 +45,7 @@ func TestDecompressionBomb(t *testing.T) {
 	})
 }
 
-// Headers have a limit: the client is told of it, and who ignores that is cut off.
+// Headers have a limit. The client is told the limit and cut off if it ignores it.
 func TestHeaderLimit(t *testing.T) {
 	c := newControlled(t, here, rpc.ControlOptions{}, certs.Server{}, nil)
 	client := mlenginev1.NewScoringServiceClient(c.client(t))
@@ -65,7 +64,7 @@ func TestHeaderLimit(t *testing.T) {
 	}
 }
 
-// rude calls Predict with a header of the size, whatever the server has said of its limit, and says what comes back.
+// rude calls Predict with a header of that size, ignoring the server's limit, and returns what comes back.
 func (c *controlled) rude(t *testing.T, size int) string {
 	t.Helper()
 	conn, err := c.dial(t.Context(), "")
@@ -107,7 +106,7 @@ func (c *controlled) rude(t *testing.T, size int) string {
 	}
 }
 
-// A server with a limit refuses what is over it, and goes on with the rest.
+// A server with a rate limit refuses excess calls and answers the rest.
 func TestRateLimitOverGRPC(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newControlled(t, here, rpc.ControlOptions{}, certs.Server{}, rpc.NewLimiter(5))

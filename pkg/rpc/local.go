@@ -6,9 +6,9 @@ import (
 	"net/netip"
 )
 
-// localPeer is the address of a client of a Unix socket, which has none of its own: who it is.
+// localPeer is the address of a client of a Unix socket: the process that connected.
 type localPeer struct {
-	// user and pid are of the process that connected, as the kernel says; known is false where it does not.
+	// user and pid identify the process, as reported by the kernel; known is false if it does not report them.
 	user  uint32
 	pid   int32
 	known bool
@@ -17,7 +17,7 @@ type localPeer struct {
 // Network implements net.Addr.
 func (*localPeer) Network() string { return "unix" }
 
-// String implements net.Addr. It is what the audit log has.
+// String implements net.Addr. The audit log shows it.
 func (p *localPeer) String() string {
 	if !p.known {
 		return "unix"
@@ -25,10 +25,10 @@ func (p *localPeer) String() string {
 	return fmt.Sprintf("unix:uid=%d,pid=%d", p.user, p.pid)
 }
 
-// localListener tells who the clients of a Unix socket are.
+// localListener identifies the clients of a Unix socket.
 type localListener struct{ net.Listener }
 
-// identified is a listener that tells who the clients of a Unix socket are; itself, unless it is one.
+// identified wraps a listener on a Unix socket so that its clients are identified. It returns other listeners unchanged.
 func identified(l net.Listener) net.Listener {
 	if l.Addr().Network() != "unix" {
 		return l
@@ -51,24 +51,24 @@ func (l localListener) Accept() (net.Conn, error) {
 	return &localConn{UnixConn: unix, peer: peer}, nil
 }
 
-// localConn is a connection that knows its client, and gives its place back when it is closed.
+// localConn is a connection with an identified client. It gives back its slot when it is closed.
 type localConn struct {
 	*net.UnixConn
 
-	peer  *localPeer
-	place place
+	peer *localPeer
+	slot slot
 }
 
 // Close implements net.Conn.
 func (c *localConn) Close() error {
-	defer c.place.giveBack()
+	defer c.slot.release()
 	return c.UnixConn.Close()
 }
 
 // RemoteAddr implements net.Conn.
 func (c *localConn) RemoteAddr() net.Addr { return c.peer }
 
-// addressOf is by what the limiter knows a client. All of a Unix socket are one, and the same as 127.0.0.1.
+// addressOf returns the address by which limits identify a client. All clients of a Unix socket count as 127.0.0.1.
 func addressOf(addr net.Addr) netip.Addr {
 	if tcp, ok := addr.(*net.TCPAddr); ok {
 		return clientOf(tcp.AddrPort().Addr())

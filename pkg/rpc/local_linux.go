@@ -5,7 +5,7 @@ import (
 	"syscall"
 )
 
-// credentialsOf is who connected, as the kernel noted it then: no client can make it up.
+// credentialsOf returns the process that connected, as recorded by the kernel, so that no client can forge it.
 func credentialsOf(c *net.UnixConn) (user uint32, pid int32, known bool) {
 	raw, err := c.SyscallConn()
 	if err != nil {

@@ -42,7 +42,7 @@ func dialed(t *testing.T, target string, opts ...grpc.DialOption) *grpc.ClientCo
 	return conn
 }
 
-// A Unix socket never leaves the machine: control calls and tokens go as over loopback, and the audit log says who called.
+// A Unix socket never leaves the machine. Control calls and tokens work as over loopback, and the audit log has the caller.
 func TestControlOverASocket(t *testing.T) {
 	from := "from=unix"
 	if runtime.GOOS == "linux" {
@@ -71,7 +71,7 @@ func TestControlOverASocket(t *testing.T) {
 	}
 }
 
-// The name that TLS looks for in the certificate of a Unix socket is localhost, unless the client is told another.
+// Over a Unix socket TLS expects a certificate for localhost, unless the client sets another name.
 func TestTLSOverASocket(t *testing.T) {
 	a := certstest.NewAuthority(t, "ca")
 	dir := t.TempDir()
@@ -80,9 +80,9 @@ func TestTLSOverASocket(t *testing.T) {
 		certificate, asked string
 		code               codes.Code
 	}{
-		"localhost":              {"localhost", "", codes.OK},
-		"another name, asked":    {"executor.desk", "executor.desk", codes.OK},
-		"another name, not told": {"executor.desk", "", codes.Unavailable},
+		"localhost":             {"localhost", "", codes.OK},
+		"another name, set":     {"executor.desk", "executor.desk", codes.OK},
+		"another name, not set": {"executor.desk", "", codes.Unavailable},
 	} {
 		t.Run(name, func(t *testing.T) {
 			own := a.Issue(tt.certificate)
@@ -99,7 +99,7 @@ func TestTLSOverASocket(t *testing.T) {
 	}
 }
 
-// All clients of a socket are one to the limiter, with those of loopback.
+// All clients of a Unix socket share one rate limit, with those of 127.0.0.1.
 func TestLimitOverASocket(t *testing.T) {
 	_, target := newLocal(t, rpc.ControlOptions{}, certs.Server{}, rpc.NewLimiter(1e-6))
 	for i, want := range []codes.Code{codes.OK, codes.ResourceExhausted} {
@@ -110,7 +110,7 @@ func TestLimitOverASocket(t *testing.T) {
 	}
 }
 
-// Targets are as gRPC has them; a path may be of the client's own folder.
+// Targets use gRPC's syntax; a path may be relative.
 func TestDialASocket(t *testing.T) {
 	_, target := newLocal(t, rpc.ControlOptions{}, certs.Server{}, nil)
 	path := strings.TrimPrefix(target, "unix:")

@@ -8,7 +8,8 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 )
 
-// plaintext is a client's connection without TLS that knows whether it leaves the machine: a token goes over none that does.
+// plaintext are credentials without TLS that record whether a connection leaves the machine. Tokens are sent only over
+// connections that do not.
 type plaintext struct {
 	credentials.TransportCredentials
 }
@@ -30,7 +31,7 @@ func (p plaintext) Clone() credentials.TransportCredentials {
 	return plaintext{p.TransportCredentials.Clone()}
 }
 
-// plaintextInfo is what a call may know of its connection.
+// plaintextInfo describes the connection of a call.
 type plaintextInfo struct {
 	credentials.CommonAuthInfo
 
@@ -41,8 +42,8 @@ type plaintextInfo struct {
 // AuthType implements credentials.AuthInfo.
 func (p plaintextInfo) AuthType() string { return p.kind }
 
-// onThisMachine says whether what is sent to the address, or comes from it, never leaves the machine. Addresses that are not
-// of IP are of sockets in the file system or in memory.
+// onThisMachine reports whether traffic with the address stays on this machine. Addresses other than IP are Unix sockets or
+// in memory.
 func onThisMachine(addr net.Addr) bool {
 	switch a := addr.(type) {
 	case *net.TCPAddr:

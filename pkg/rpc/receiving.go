@@ -8,34 +8,34 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/encoding"
-	_ "google.golang.org/grpc/encoding/gzip" // requests may be packed
+	_ "google.golang.org/grpc/encoding/gzip" // requests may be compressed
 	"google.golang.org/grpc/status"
 )
 
 const (
-	// receiveLimit is how long the message of a unary call may take to arrive, from the moment that the call has come.
+	// receiveLimit is how long the message of a unary call may take to arrive after its headers.
 	receiveLimit = 5 * time.Second
-	// receiveGrace is how long it may take when other calls wait for room. A message of 64 KiB takes a few milliseconds.
+	// receiveGrace is how long it may take while other calls wait for a slot. A message of 64 KiB takes a few milliseconds.
 	receiveGrace = 100 * time.Millisecond
-	// maxUnpacked bounds the memory of messages that are being unpacked: one of a few kilobytes becomes as large as a message may be.
+	// maxUnpacked bounds the memory of messages being decompressed: a few kilobytes can expand to the message limit.
 	maxUnpacked = 4 * MaxMessage
 )
 
 var (
-	errSlowMessage = status.Errorf(codes.DeadlineExceeded, "the message did not arrive within %v, or its end was not sent", receiveLimit)
+	errSlowMessage = status.Errorf(codes.DeadlineExceeded, "the message did not arrive completely within %v", receiveLimit)
 	errMakeRoom    = status.Errorf(codes.ResourceExhausted, "the message did not arrive within %v, and other calls wait: %d calls are open", receiveGrace, maxCalls)
 )
 
-// receiving are the unary calls whose message is not there yet, the oldest first. Most are there within microseconds.
+// receiving holds the unary calls whose message has not arrived yet, the oldest first. Most arrive within microseconds.
 type receiving struct {
 	mu    sync.Mutex
-	head  incoming // of a ring
+	head  incoming // of a circular list
 	timer *time.Timer
 
-	unpacking chan struct{} // a place for each packed message that is received
+	unpacking chan struct{} // a semaphore for compressed messages
 }
 
-// incoming is a call whose message is not there yet.
+// incoming is a call whose message has not arrived yet.
 type incoming struct {
 	prev, next *incoming
 	since      time.Time
@@ -43,12 +43,12 @@ type incoming struct {
 	refused    error
 }
 
-// transportStream is what gRPC's stream of a call has besides what it documents. TestHalfSentMessages and TestPackedMessages
-// fail when it does not.
+// transportStream are undocumented methods of gRPC's stream. TestHalfSentMessages and TestPackedMessages fail if gRPC
+// removes them.
 type transportStream interface {
-	// WriteStatus ends the call. gRPC has no other way to end one that reads its message: its context is gRPC's own.
+	// WriteStatus ends the call. There is no other way to end a call that is reading its message.
 	WriteStatus(st *status.Status) error
-	// RecvCompress is how the message is packed; empty for not at all.
+	// RecvCompress is the compression of the message; empty for none.
 	RecvCompress() string
 }
 
@@ -58,7 +58,7 @@ func newReceiving(maxMessage int) *receiving {
 	return r
 }
 
-// receive reads the message of a unary call; the call is refused when that takes too long.
+// receive reads the message of a unary call. The call is refused if that takes too long.
 func (r *receiving) receive(ctx context.Context, in *incoming, read func(any) error, message any) error {
 	stream, ok := grpc.ServerTransportStreamFromContext(ctx).(transportStream)
 	if !ok {
@@ -98,7 +98,8 @@ func (in *incoming) remove() {
 	in.prev, in.next = nil, nil
 }
 
-// refuseOldest refuses the call that has been at it the longest, if that is longer than it may. It reports whether there was one.
+// refuseOldest refuses the call that has waited longest for its message, if that is at least longest. It reports whether
+// it refused one.
 func (r *receiving) refuseOldest(longest time.Duration, because error) bool {
 	r.mu.Lock()
 	in := r.head.next
@@ -110,11 +111,11 @@ func (r *receiving) refuseOldest(longest time.Duration, because error) bool {
 	in.refused = because
 	r.mu.Unlock()
 	s, _ := status.FromError(because)
-	_ = in.stream.WriteStatus(s) // it fails when the connection is gone, and the call with it
+	_ = in.stream.WriteStatus(s) // an error means that the connection, and so the call, is gone
 	return true
 }
 
-// sweep refuses the calls that have taken too long.
+// sweep refuses the calls that exceed receiveLimit.
 func (r *receiving) sweep() {
 	for r.refuseOldest(receiveLimit, errSlowMessage) {
 	}
@@ -132,10 +133,10 @@ func packed(stream transportStream) bool {
 	return name != "" && name != encoding.Identity
 }
 
-// answerUnpacked makes the response of a call unpacked. gRPC would pack it as the request is: that takes a megabyte for each
-// response under way, and most are smaller when they are not.
+// answerUnpacked sends the response of a call uncompressed. By default gRPC compresses it like the request, which takes 1 MB
+// of memory per response and makes most responses larger.
 func answerUnpacked(ctx context.Context) {
 	if stream, ok := grpc.ServerTransportStreamFromContext(ctx).(transportStream); ok && packed(stream) {
-		_ = grpc.SetSendCompressor(ctx, encoding.Identity) // it is always known
+		_ = grpc.SetSendCompressor(ctx, encoding.Identity) // identity is always registered
 	}
 }

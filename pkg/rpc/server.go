@@ -1,12 +1,16 @@
-// Package rpc builds the gRPC servers and clients of the pair alike: interceptors, keepalive that the two ends agree on,
-// limits, errors with reasons.
+// Package rpc builds the gRPC servers and clients of both services: interceptors, matching keepalive, limits, and errors
+// with reasons.
 package rpc
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"log/slog"
 	"net"
+	"runtime/debug"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -25,76 +29,71 @@ import (
 )
 
 const (
-	// MaxMessage is the largest message that a server receives unless its options have a smaller one, and the largest response
-	// that a client does, in bytes; a larger one is RESOURCE_EXHAUSTED.
+	// MaxMessage is the default limit of a message that a server or a client receives, in bytes. A larger one is
+	// RESOURCE_EXHAUSTED.
 	MaxMessage = 4 << 20
-	// SmallMessage is the largest message of a server that needs no large ones, in bytes: 1,000 quotes fit.
+	// SmallMessage is the limit of a server that needs no large messages, in bytes: 1,000 quotes fit.
 	SmallMessage = 64 << 10
-	// window is how much a client may send of a call, and of a connection, before it is read. It is fixed: gRPC's own would grow
-	// with the bandwidth, for each of the calls.
+	// window is the flow-control window of a call and of a connection, in bytes. It is fixed, since gRPC's default grows
+	// with the bandwidth for every call.
 	window = 64 << 10
-	// partialMessages bounds the memory of all messages that have arrived in part: 12 of MaxMessage, and what goes with them.
-	// partialSmall does where messages are small: as many as there may be calls.
+	// partialMessages bounds the memory of all partially received messages: 12 of MaxMessage, plus overhead. partialSmall
+	// applies where messages are small: one for every possible call.
 	partialMessages, partialSmall = 12*MaxMessage + 2<<20, maxCalls * SmallMessage
-	// readBuffer is how much is read of a connection at once, in bytes, as each has such a buffer.
+	// readBuffer is the read buffer of each connection, in bytes.
 	readBuffer = 8 << 10
-	// MaxRequestID bounds a request's request_id, in bytes.
-	MaxRequestID = 256
-	// MaxSymbol bounds a request's symbol, in bytes.
-	MaxSymbol = 64
-	// maxStreams is how many calls one connection may have under way; a client of gRPC has more wait for their turn. So many
-	// are a quarter of what may be open, so that one connection cannot crowd out the others, and a small part of what the
-	// buffers of the system hold: what waits there is neither answered nor refused in time. With 1,000 of each of eight
-	// connections, a load of twice what can be answered had 9 % of the goodput left, with 256 it had 56 %, with 128 all of it:
-	// see "overload" in the faults.
+	// maxStreams limits the open calls of one connection; a gRPC client queues the rest. It is a quarter of maxCalls, so that
+	// one connection cannot lock out the others. Calls that wait in system buffers are neither answered nor refused in time,
+	// so the limit is low. With eight connections at twice the capacity, goodput was 9 % with a limit of 1,000, 56 % with
+	// 256, and 100 % with 128: see "overload" in the faults.
 	maxStreams = 128
-	// maxHeader is how large the headers of a call may be, in bytes as HTTP/2 counts them. gRPC's own limit is 16 MB.
+	// maxHeader limits the headers of a call, in bytes as HTTP/2 counts them. gRPC's default is 16 MB.
 	maxHeader = 16 << 10
-	// handlers is how many goroutines are kept for calls; calls beyond so many at once get one of their own. A new
-	// goroutine grows its stack three times on the way through a call, which is a sixth of the CPU time of a small one.
+	// handlers is the number of reused goroutines for calls; more concurrent calls get new ones. A new goroutine grows its
+	// stack three times during a call, which is a sixth of the CPU time of a small call.
 	handlers = 32
 
-	// A client may ping this often, and does so at twice the interval, so that a dead peer is noticed while no call
-	// is under way and the server never takes a ping for abuse.
+	// minPing is how often a client may ping. Clients ping at twice that interval, so that a dead peer is noticed without
+	// calls and the server never mistakes pings for abuse.
 	minPing      = 5 * time.Second
-	pingInterval = 2 * minPing // the least that gRPC lets a client have
+	pingInterval = 2 * minPing // the minimum that gRPC allows a client
 	pingTimeout  = 5 * time.Second
 )
 
 // ServerOptions configures a [Server].
 type ServerOptions struct {
-	// Logger is told of failed and slow calls. Required.
+	// Logger receives failed and slow calls. Required.
 	Logger *slog.Logger
-	// Registerer gets the grpc_server_* metrics. Required.
+	// Registerer receives the grpc_server_* metrics. Required.
 	Registerer prometheus.Registerer
-	// Reflection lets people list and call the services without the contract at hand.
+	// Reflection lets people list and call the services without the proto files.
 	Reflection bool
 	// SlowCall is how long a call may take before it is logged. Default 100 ms.
 	SlowCall time.Duration
-	// Credentials secure the connections; without them they are in the clear.
+	// Credentials secure the connections. Without them connections are not encrypted.
 	Credentials credentials.TransportCredentials
-	// Control, if set, guards the control services among those of the server.
+	// Control, if set, guards the control services of the server.
 	Control *Control
-	// Limiter, if set, bounds the calls of each client.
+	// Limiter, if set, limits the call rate of each client.
 	Limiter *Limiter
-	// Crowded names the service of which no more than 512 calls may be open. The others are those of operators, who must get
-	// through.
-	Crowded string
-	// MaxMessage is the largest message that is received, in bytes, packed and unpacked. Default [MaxMessage].
+	// Throttled is the service whose open calls are limited to 512. The other services are for operators, who must always
+	// get through.
+	Throttled string
+	// MaxMessage limits a received message, in bytes, both compressed and uncompressed. Default [MaxMessage].
 	MaxMessage int
-	// OnRefused, if set, is told of calls that gRPC itself refused before any handler saw them: RESOURCE_EXHAUSTED for a
-	// message over MaxMessage, INTERNAL for bytes that are not the message.
+	// OnRefused, if set, is called for calls that gRPC refused before any handler saw them: RESOURCE_EXHAUSTED for a message
+	// over MaxMessage, INTERNAL for bytes that do not decode.
 	OnRefused func(method string, code codes.Code)
 }
 
-// Server is a gRPC server with health, metrics, recovery and logging in place.
+// Server is a gRPC server with health, metrics, panic recovery and logging.
 type Server struct {
 	*grpc.Server
 
 	Health    *health.Server
 	metrics   *grpcprom.ServerMetrics
 	onRefused func(method string, code codes.Code)
-	crowd     *crowd
+	admission *admission
 	draining  chan struct{}
 	drain     sync.Once // closes draining
 }
@@ -114,7 +113,7 @@ func NewServer(opts ServerOptions) *Server {
 	metrics := grpcprom.NewServerMetrics()
 	opts.Registerer.MustRegister(metrics)
 	panics := promauto.With(opts.Registerer).NewCounter(prometheus.CounterOpts{
-		Name: "grpc_server_panics_recovered_total", Help: "Panics of handlers that were turned into INTERNAL.",
+		Name: "grpc_server_panics_recovered_total", Help: "Panics in handlers, which were answered with INTERNAL.",
 	})
 	onPanic := recovery.WithRecoveryHandlerContext(func(_ context.Context, p any) error {
 		panics.Inc()
@@ -122,8 +121,8 @@ func NewServer(opts ServerOptions) *Server {
 		return status.Error(codes.Internal, "internal error")
 	})
 	unary := []grpc.UnaryServerInterceptor{metrics.UnaryServerInterceptor(), logCalls(opts.Logger, opts.SlowCall)}
-	c := newCrowd(opts.Crowded, opts.MaxMessage, opts.Registerer)
-	s := &Server{Health: health.NewServer(), metrics: metrics, onRefused: opts.OnRefused, crowd: c, draining: make(chan struct{})}
+	c := newAdmission(opts.Throttled, opts.MaxMessage, opts.Registerer)
+	s := &Server{Health: health.NewServer(), metrics: metrics, onRefused: opts.OnRefused, admission: c, draining: make(chan struct{})}
 	stream := []grpc.StreamServerInterceptor{metrics.StreamServerInterceptor(), s.endOnDrain}
 	if opts.Limiter != nil {
 		limit := limited{opts.Limiter, opts.Control}
@@ -145,8 +144,8 @@ func NewServer(opts ServerOptions) *Server {
 		grpc.MaxConcurrentStreams(maxStreams),
 		grpc.NumStreamWorkers(handlers),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minPing, PermitWithoutStream: true}),
-		// There is no MaxConnectionAge: a client whose connection is taken away connects anew only with its next call, so the
-		// first decision after a quiet hour would wait for a handshake. A peer that is gone is noticed by the pings.
+		// There is no MaxConnectionAge: a client reconnects only with its next call, so the first decision after a quiet hour
+		// would wait for a handshake. Pings detect a dead peer.
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: pingInterval, Timeout: pingTimeout}),
 		grpc.ConnectionTimeout(10 * time.Second),
 	}
@@ -158,8 +157,8 @@ func NewServer(opts ServerOptions) *Server {
 	return s
 }
 
-// Ready is called once all services are registered: it creates their metric series at zero and reports each of them,
-// and the server as a whole, as serving.
+// Ready must be called once all services are registered. It creates their metric series at zero, and reports each service
+// and the server as serving.
 func (s *Server) Ready() {
 	s.metrics.InitializeMetrics(s.Server)
 	s.Health.SetServingStatus("", healthpb.HealthCheckResponse_SERVING)
@@ -168,7 +167,7 @@ func (s *Server) Ready() {
 	}
 }
 
-// Serve answers calls until the server is stopped, and returns nil then, also when it was stopped before it began.
+// Serve answers calls until the server is stopped. It returns nil then, even if the server was stopped before it began.
 func (s *Server) Serve(l net.Listener) error {
 	if err := s.Server.Serve(identified(l)); !errors.Is(err, grpc.ErrServerStopped) {
 		return err
@@ -176,24 +175,23 @@ func (s *Server) Serve(l net.Listener) error {
 	return nil
 }
 
-// Busy reports whether there is no time, or no room, for anything but answers: so many calls of the crowded service wait to
-// begin, or so many are open.
+// Busy reports whether the server has so many unstarted or open calls that it should do nothing but answer them.
 func (s *Server) Busy() bool {
-	return s.crowd.waiting.Load() > busyCrowd || s.crowd.open.Load() > busyCalls
+	return s.admission.waiting.Load() > busyWaiting || s.admission.open.Load() > busyCalls
 }
 
-// Drain reports NOT_SERVING, refuses new calls and waits for those under way; when ctx ends first it cuts them off.
+// Drain reports NOT_SERVING, refuses new calls and waits for open ones. When ctx ends first, it cancels them.
 func (s *Server) Drain(ctx context.Context) error {
 	s.Health.Shutdown()
 	s.drain.Do(func() { close(s.draining) })
-	// GracefulStop knows no deadline, so the timer that cuts it off must run before it is called.
+	// GracefulStop takes no deadline, so the function that cancels it must be registered first.
 	defer context.AfterFunc(ctx, s.Stop)()
 	s.GracefulStop()
 	return ctx.Err()
 }
 
-// logCalls logs failures that are the server's fault and calls that are slow. It is written here, and not taken from the
-// middleware's logging package, because that one builds its fields for every call before it knows whether it will log.
+// logCalls logs failures on the server's side and slow calls. The middleware's logging package is not used, since it builds
+// the log fields of every call before it decides whether to log.
 func logCalls(logger *slog.Logger, slow time.Duration) grpc.UnaryServerInterceptor {
 	return func(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
 		start := time.Now()
@@ -212,4 +210,58 @@ func logCalls(logger *slog.Logger, slow time.Duration) grpc.UnaryServerIntercept
 		}
 		return resp, err
 	}
+}
+
+// endOnDrain ends the streams of gRPC's own services, health and reflection, when the server drains. Their clients may keep
+// them open forever, so a single health watcher would use up the whole grace period of a stop.
+func (s *Server) endOnDrain(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+	if !strings.HasPrefix(info.FullMethod, "/grpc.") {
+		return handler(srv, ss)
+	}
+	// The return of this function ends the stream's context, and with it the handler.
+	done := make(chan error, 1)
+	go func() { done <- handler(srv, ss) }()
+	select {
+	case err := <-done:
+		return err
+	case <-s.draining:
+		return status.Error(codes.Unavailable, "the server is stopping: connect again when it is back")
+	}
+}
+
+// RegisterService implements grpc.ServiceRegistrar. It wraps unary methods to report calls whose message gRPC refuses.
+// Interceptors never see those, since a generated method decodes its message before it calls them. A stats.Handler would
+// see them too, but makes every call about 10 % slower: gRPC copies the header and emits seven events per call.
+func (s *Server) RegisterService(desc *grpc.ServiceDesc, impl any) {
+	if s.onRefused != nil {
+		reporting := *desc
+		reporting.Methods = slices.Clone(desc.Methods)
+		for i, m := range reporting.Methods {
+			reporting.Methods[i].Handler = reportRefusals(m.Handler, "/"+desc.ServiceName+"/"+m.MethodName, s.onRefused)
+		}
+		desc = &reporting
+	}
+	s.Server.RegisterService(s.admission.counted(desc), impl)
+}
+
+func reportRefusals(handler grpc.MethodHandler, method string, report func(string, codes.Code)) grpc.MethodHandler {
+	return func(impl any, ctx context.Context, read func(any) error, interceptor grpc.UnaryServerInterceptor) (any, error) {
+		return handler(impl, ctx, func(message any) error {
+			err := read(message)
+			// Other codes are not gRPC's refusal: the caller canceled or the connection broke before the message arrived.
+			if code := status.Code(err); code == codes.ResourceExhausted || code == codes.Internal {
+				report(method, code)
+			}
+			return err
+		}, interceptor)
+	}
+}
+
+// panicStack returns the stack of a handler that panicked, without the frames of the recovery.
+func panicStack() string {
+	stack := debug.Stack()
+	if i := bytes.Index(stack, []byte("\npanic(")); i >= 0 {
+		stack = stack[i+1:]
+	}
+	return string(stack)
 }

@@ -25,7 +25,7 @@ import (
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 )
 
-// stub is a ScoringService of functions.
+// stub is a ScoringService made of functions.
 type stub struct {
 	mlenginev1.UnimplementedScoringServiceServer
 
@@ -36,7 +36,7 @@ func (s *stub) Predict(ctx context.Context, req *mlenginev1.PredictRequest) (*ml
 	return s.predict(ctx, req)
 }
 
-// pair is a server of this package and a client of this package, over memory.
+// pair is a server and a client of this package, connected in memory.
 type pair struct {
 	server  *rpc.Server
 	conn    *grpc.ClientConn
@@ -109,7 +109,7 @@ func TestPanicIsInternal(t *testing.T) {
 			t.Errorf("log: got %q, want the panic with its stack", p.logged())
 		}
 		if err := testutil.GatherAndCompare(p.reg, strings.NewReader(`
-# HELP grpc_server_panics_recovered_total Panics of handlers that were turned into INTERNAL.
+# HELP grpc_server_panics_recovered_total Panics in handlers, which were answered with INTERNAL.
 # TYPE grpc_server_panics_recovered_total counter
 grpc_server_panics_recovered_total 1
 `), "grpc_server_panics_recovered_total"); err != nil {
@@ -118,7 +118,7 @@ grpc_server_panics_recovered_total 1
 	})
 }
 
-// raw sends bytes as they are.
+// raw is a codec that sends bytes unchanged.
 type raw struct{}
 
 func (raw) Marshal(v any) (mem.BufferSlice, error) {
@@ -245,7 +245,7 @@ func TestDrain(t *testing.T) {
 	}
 }
 
-// A service that is told to stop before it got around to serving has not failed.
+// A server that is stopped before it serves has not failed.
 func TestServeAfterStop(t *testing.T) {
 	s := rpc.NewServer(rpc.ServerOptions{Logger: slog.New(slog.DiscardHandler), Registerer: prometheus.NewRegistry()})
 	s.Stop()

@@ -9,8 +9,7 @@ import (
 	"strings"
 )
 
-// CheckTarget returns an error for an address that no connection can be made to, as a flag of a client has it. gRPC takes any
-// text, and tries for ever.
+// CheckTarget returns an error if target is not a valid gRPC address. gRPC itself accepts any text and then retries forever.
 func CheckTarget(target string) error {
 	if err := checkTarget(target); err != nil {
 		return fmt.Errorf("address %q: %w: want host:port, dns:///name:port or unix:/path", target, err)
@@ -32,11 +31,11 @@ func checkTarget(target string) error {
 		return nil
 	case scheme == "dns", scheme == "passthrough":
 		if at, ok := strings.CutPrefix(rest, "//"); ok {
-			_, rest, _ = strings.Cut(at, "/") // after the name server, which is empty as a rule
+			_, rest, _ = strings.Cut(at, "/") // skip the name server, which is usually empty
 		}
 		return checkHostPort(rest)
 	case strings.HasPrefix(rest, "//"):
-		return fmt.Errorf("%s:// is not of gRPC", scheme)
+		return fmt.Errorf("%s:// is not a gRPC scheme", scheme)
 	}
 	return checkHostPort(target)
 }
@@ -44,13 +43,13 @@ func checkTarget(target string) error {
 func checkHostPort(s string) error {
 	host, port, err := net.SplitHostPort(s)
 	if err != nil {
-		return errors.New("there is no host and port")
+		return errors.New("it is not host:port")
 	}
 	if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 {
 		return errors.New("the port must be a number from 1 to 65535")
 	}
 	if host == "" || strings.ContainsAny(host, "/\\@?#% \t\r\n") && !strings.Contains(host, ":") {
-		return errors.New("there is no host")
+		return errors.New("the host is missing or invalid")
 	}
 	return nil
 }

@@ -16,22 +16,22 @@ import (
 )
 
 const (
-	// maxTokens bounds a file of tokens, in bytes.
+	// maxTokens limits a token file, in bytes.
 	maxTokens = 64 << 10
-	// minToken is the least length of a token: 16 hexadecimal digits are 64 bits, which nobody guesses over a network.
+	// minToken is the least length of a token: 16 hexadecimal digits are 64 bits, which cannot be guessed over a network.
 	minToken = 16
-	// othersWrite and othersRead are the permissions of a file that let others make themselves operators, and see who is one.
+	// othersWrite and othersRead are file permissions that would let other users add tokens, and read them.
 	othersWrite, othersRead = 0o022, 0o004
 )
 
 // token is the bearer token of one operator.
 type token struct {
-	// name is the operator's; empty where the file names none.
+	// name is the operator's name; empty if the file has none.
 	name, secret string
 }
 
-// readTokens reads a file of tokens: one a line, after the operator's name and a blank if there are several. Empty lines and
-// lines that begin with # are passed over. exposed reports whether everybody on this machine may read it.
+// readTokens reads a token file: one token per line, optionally after the operator's name and a blank. Empty lines and lines
+// that begin with # are skipped. exposed reports whether every user of this machine can read the file.
 func readTokens(path string) (tokens []token, exposed bool, err error) {
 	f, err := durable.Open(path)
 	if err != nil {
@@ -43,7 +43,7 @@ func readTokens(path string) (tokens []token, exposed bool, err error) {
 		return nil, false, err
 	}
 	if info.Mode().Perm()&othersWrite != 0 {
-		return nil, false, fmt.Errorf("%s: others than its owner may write to it (mode %04o), and so make themselves operators: chmod go-w it", path, info.Mode().Perm())
+		return nil, false, fmt.Errorf("%s: users other than its owner can write to it (mode %04o), and so become operators: chmod go-w it", path, info.Mode().Perm())
 	}
 	raw, err := io.ReadAll(io.LimitReader(f, maxTokens+1))
 	if err != nil {
@@ -58,11 +58,11 @@ func readTokens(path string) (tokens []token, exposed bool, err error) {
 	return tokens, info.Mode().Perm()&othersRead != 0, nil
 }
 
-// parseTokens is the tokens of a file's text. Its errors are without the line: it holds a secret.
+// parseTokens parses the text of a token file. Its errors do not quote the line, which holds a secret.
 func parseTokens(text string) ([]token, error) {
-	text = strings.TrimPrefix(text, "\ufeff") // the byte order mark of some editors
+	text = strings.TrimPrefix(text, "\ufeff") // some editors write a byte order mark
 	if strings.ContainsRune(text, 0) {
-		return nil, errors.New(": it is not UTF-8 text (UTF-16 perhaps): save it as UTF-8")
+		return nil, errors.New(": it is not UTF-8 text (perhaps UTF-16): save it as UTF-8")
 	}
 	var tokens []token
 	n := 0
@@ -78,13 +78,13 @@ func parseTokens(text string) ([]token, error) {
 		}
 		switch {
 		case slices.ContainsFunc(fields, func(s string) bool { return s[0] == '#' }):
-			return nil, fmt.Errorf(", line %d: a comment must be a line of its own", n)
+			return nil, fmt.Errorf(", line %d: a comment must be on a separate line", n)
 		case len(fields) > 2:
 			return nil, fmt.Errorf(", line %d: want a token, or a name and a token", n)
 		case strings.ContainsFunc(t.secret, notOfToken):
-			return nil, fmt.Errorf(", line %d: a token has letters, digits and -._~+/= alone", n)
+			return nil, fmt.Errorf(", line %d: a token may have only letters, digits and -._~+/=", n)
 		case len(t.secret) < minToken:
-			return nil, fmt.Errorf(", line %d: the token has fewer than %d characters and could be guessed: make one with \"openssl rand -hex 24\"", n, minToken)
+			return nil, fmt.Errorf(", line %d: the token has fewer than %d characters and could be guessed: create one with \"openssl rand -hex 24\"", n, minToken)
 		case slices.ContainsFunc(tokens, func(o token) bool { return o.secret == t.secret && o.name != t.name }):
 			return nil, fmt.Errorf(", line %d: another operator has the same token", n)
 		}
@@ -101,8 +101,8 @@ func notOfToken(r rune) bool {
 	return !(r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || strings.ContainsRune("-._~+/=", r))
 }
 
-// match finds whose token was given. It looks at every token, and at digests of them, so that neither the place of the right
-// one nor the length of a wrong one shows in the time.
+// match finds the operator with the given token. It compares digests and always checks every token, so that timing reveals
+// neither the position nor the length of a token.
 func match(tokens []token, given string) (token, bool) {
 	want, found := sha256.Sum256([]byte(given)), -1
 	for i, t := range tokens {
@@ -115,9 +115,9 @@ func match(tokens []token, given string) (token, bool) {
 	return tokens[found], true
 }
 
-// Token returns the operator's token in a file, for a client. The file has one token, as a line of the server's file. It is
-// read at every call, so that a new one needs no restart of a command that runs for long. It is never sent in the clear to
-// another machine: such a call fails.
+// Token returns client credentials with the operator's token in a file. The file has one line in the format of the server's
+// file. It is read at every call, so that a long-running command picks up a new token. The token is never sent unencrypted
+// to another machine: such a call fails.
 func Token(file string) credentials.PerRPCCredentials { return fileToken{file} }
 
 type fileToken struct{ file string }
@@ -132,22 +132,22 @@ func (t fileToken) GetRequestMetadata(ctx context.Context, _ ...string) (map[str
 		return nil, fmt.Errorf("token: %w", err)
 	}
 	if len(tokens) > 1 {
-		return nil, fmt.Errorf("token: %s has %d tokens: want one's own", t.file, len(tokens))
+		return nil, fmt.Errorf("token: %s has %d tokens: want only your own", t.file, len(tokens))
 	}
 	return map[string]string{"authorization": "Bearer " + tokens[0].secret}, nil
 }
 
-// private fails when others could read what is sent.
+// private returns an error if the connection leaves this machine unencrypted.
 func private(ctx context.Context) error {
 	info, _ := credentials.RequestInfoFromContext(ctx)
 	if plain, ok := info.AuthInfo.(plaintextInfo); ok && plain.local {
 		return nil
 	}
 	if err := credentials.CheckSecurityLevel(info.AuthInfo, credentials.PrivacyAndIntegrity); err != nil {
-		return errors.New("the token is not sent without TLS to another machine: secure the connection with --tls-ca")
+		return errors.New("a token is never sent to another machine without TLS: secure the connection with --tls-ca")
 	}
 	return nil
 }
 
-// RequireTransportSecurity implements credentials.PerRPCCredentials. The rule is finer than gRPC's: see private.
+// RequireTransportSecurity implements credentials.PerRPCCredentials. It returns false because private applies a finer rule.
 func (fileToken) RequireTransportSecurity() bool { return false }

@@ -58,7 +58,7 @@ func TestTokenFiles(t *testing.T) {
 	}
 }
 
-// A token file that is a FIFO holds up nothing.
+// A token file that is a FIFO does not block.
 func TestTokenFileIsAFIFO(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "tokens")
 	if err := syscall.Mkfifo(path, 0o600); err != nil {
@@ -79,7 +79,7 @@ func TestTokenFileIsAFIFO(t *testing.T) {
 	}
 }
 
-// What is wrong with the token file is said at the start, and not first when an operator needs it.
+// A problem with the token file is logged at the start, not only when an operator needs it.
 func TestTokenFileIsCheckedAtTheStart(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "tokens")
 	for _, tt := range []struct {

@@ -15,7 +15,7 @@ import (
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 )
 
-// backOff opens the breaker and fails its probes n times.
+// backOff opens the breaker and makes its probes fail n times.
 func backOff(t *testing.T, b *Breaker, n int) {
 	t.Helper()
 	trip(t, b)
@@ -26,10 +26,10 @@ func backOff(t *testing.T, b *Breaker, n int) {
 	}
 }
 
-func TestSkipBackoffEndsTheBackoffAndNotTheOpenTime(t *testing.T) {
+func TestSkipBackoffKeepsTheOpenTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBreaker(t, nil)
-		b.skipBackoff() // closed: nothing to end
+		b.skipBackoff() // closed: nothing to skip
 		wantState(t, b, closed)
 		trip(t, b)
 		b.skipBackoff() // the first opening has no backoff
@@ -55,8 +55,8 @@ func TestSkipBackoffEndsTheBackoffAndNotTheOpenTime(t *testing.T) {
 	})
 }
 
-// Long after the breaker opened, probes begin at once.
-func TestSkipBackoffAfterALongTime(t *testing.T) {
+// When OpenFor has long passed, probes begin at once.
+func TestSkipBackoffLongAfterOpening(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBreaker(t, nil)
 		backOff(t, b, 5)
@@ -67,7 +67,7 @@ func TestSkipBackoffAfterALongTime(t *testing.T) {
 	})
 }
 
-// The rate is judged when a prediction fails: what successes have brought about shows at the next failure, not later.
+// The rate is judged when a prediction fails. If a success completed the window, the next failure opens the breaker.
 func TestBreakerJudgesAtTheNextFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBreaker(t, nil)
@@ -90,7 +90,7 @@ func (tr *trial) longOutage() {
 	}
 }
 
-// wantBack waits until shadows are compared again.
+// wantBack waits until a shadow is compared again, for at most 30 s.
 func (tr *trial) wantBack() {
 	tr.t.Helper()
 	back := time.Now()
@@ -105,7 +105,7 @@ func (tr *trial) wantBack() {
 	}
 }
 
-// However long ml-engine was away, half a minute after its return its shadows are compared again.
+// However long ml-engine was down, shadows are compared again within 30 s of its return.
 func TestRecoveryAfterALongOutage(t *testing.T) {
 	for name, ill := range map[string]func(*enginetest.Engine){
 		"stopped": (*enginetest.Engine).Stop,
@@ -124,7 +124,7 @@ func TestRecoveryAfterALongOutage(t *testing.T) {
 				if hold := time.Until(tr.breakerStatus().NextProbe); hold < 0 || tr.breakerState() != open {
 					t.Fatalf("after the outage: %+v, want open", tr.breakerStatus())
 				}
-				tr.engine.Mend()
+				tr.engine.Heal()
 				tr.engine.Restart()
 				tr.wantBack()
 			})
@@ -132,19 +132,19 @@ func TestRecoveryAfterALongOutage(t *testing.T) {
 	}
 }
 
-// A model that answers nonsense leaves nothing to see but its successor.
+// A model with invalid scores passes every probe. Only a new model shows that it was repaired.
 func TestRecoveryWithAnotherModel(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{}, nil)
 		tr.engine.Break(enginetest.Answer(2))
 		tr.longOutage()
-		tr.engine.Mend()
+		tr.engine.Heal()
 		tr.engine.Swap("v1.8.1", "v1.8.1-mended")
 		tr.wantBack()
 	})
 }
 
-// reconnected is a client over a connection whose port the test sets: in memory all connections have the same ends.
+// reconnected is a client whose connection has a port set by the test: in memory, all connections have the same ends.
 type reconnected struct {
 	mlenginev1.ScoringServiceClient
 
@@ -164,8 +164,8 @@ func (r *reconnected) GetModelInfo(
 	return resp, err
 }
 
-// An engine that answers nonsense looks well. It is tried anew once it is restarted with the same model, however fast; while it goes
-// on as it is, the backoff stands.
+// An engine with invalid scores passes every probe. A restart with the same model, however fast, skips the backoff. Without
+// a restart the backoff stays.
 func TestRecoveryOverAnotherConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client := &reconnected{}
@@ -175,20 +175,20 @@ func TestRecoveryOverAnotherConnection(t *testing.T) {
 		})
 		tr.engine.Break(enginetest.Answer(2))
 		tr.longOutage()
-		// 15, 30, 60 and 120 s less up to a quarter, then 180 s at least: nine in twenty minutes.
+		// 15, 30, 60 and 120 s minus up to a quarter, then at least 180 s: nine in twenty minutes.
 		if n := tr.breakerStatus().Trips; n > 10 {
 			t.Errorf("the same connection: the breaker opened %d times in 20 minutes, want 10 at most", n)
 		}
 		if hold := time.Until(tr.breakerStatus().NextProbe); hold < 0 {
 			t.Fatalf("after the outage: %+v, want open", tr.breakerStatus())
 		}
-		tr.engine.Mend()
+		tr.engine.Heal()
 		client.port.Add(1)
 		tr.wantBack()
 	})
 }
 
-// More connections than are remembered take no more memory.
+// The memory of connections is bounded.
 func TestConnectionsAreForgotten(t *testing.T) {
 	var w modelWatch
 	p := &peer.Peer{Addr: &net.TCPAddr{Port: 4010}}
@@ -206,12 +206,12 @@ func TestConnectionsAreForgotten(t *testing.T) {
 	}
 }
 
-// While the breaker is open ml-engine is looked at more often, so that a quick restart is noticed.
-func TestLooksWhileTheBreakerIsOpen(t *testing.T) {
+// While the breaker is open ml-engine is probed more often, so that a quick restart is noticed.
+func TestProbesMoreOftenWhileTheBreakerIsOpen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{}, nil)
 		backOff(t, tr.breaker, 4)
-		time.Sleep(modelPeriod) // until the look that was due before
+		time.Sleep(modelPeriod) // until the probe that was already scheduled
 		tr.engine.Stop()
 		time.Sleep(modelRetry + time.Millisecond)
 		tr.engine.Restart()

@@ -17,7 +17,7 @@ import (
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 )
 
-// instantEngine answers in process and in no time, so that what is left is the dispatcher's own cost.
+// instantEngine answers in process and at once, so that only the dispatcher's own cost is measured.
 type instantEngine struct {
 	mlenginev1.ScoringServiceClient
 
@@ -53,7 +53,7 @@ func newBench(b *testing.B) (*Dispatcher, State) {
 	return d, State{Schema: schema, Vector: make([]float64, schema.Len())}
 }
 
-// BenchmarkDetach is a detached shadow from its request to its outcome, less the call that it shares.
+// BenchmarkDetach measures a detached shadow from request to outcome, without the shared call.
 func BenchmarkDetach(b *testing.B) {
 	d, state := newBench(b)
 	b.ReportAllocs()
@@ -81,7 +81,7 @@ func BenchmarkWait(b *testing.B) {
 	}
 }
 
-// BenchmarkWatched is what a call of 64 rows costs more because its states have raw inputs and times.
+// BenchmarkWatched measures the extra cost of raw inputs and times in a call of 64 rows.
 func BenchmarkWatched(b *testing.B) {
 	model, _ := feature.Lookup("v1.8.1")
 	live, err := feature.NewSchema("live", append(model.Names(), feature.RawInputs()...)...)
@@ -102,7 +102,7 @@ func BenchmarkWatched(b *testing.B) {
 	}
 }
 
-// BenchmarkBatch is what a full call costs beside gRPC: its message is encoded, and its answer decoded.
+// BenchmarkBatch measures encoding a full call and decoding its answer, without gRPC.
 func BenchmarkBatch(b *testing.B) {
 	rows := DefaultOptions().MaxBatch
 	schema, _ := feature.Lookup("v1.8.1")

@@ -18,28 +18,26 @@ import (
 type BreakerOptions struct {
 	// MaxErrorRate is the share of failed predictions in the window above which the breaker opens, in (0,1).
 	MaxErrorRate float64
-	// Window is the length of the rolling window, counted in buckets of a sixtieth of it.
+	// Window is the length of the rolling window, which is kept in 60 buckets.
 	Window time.Duration
 	// MinRequests is how many predictions the window must hold before the rate is judged. Below it the breaker is
 	// blind, except for MaxConsecutive.
 	MinRequests uint32
-	// MaxConsecutive opens the breaker after so many failed predictions in a row, whatever the rate.
+	// MaxConsecutive is how many failed predictions in a row open the breaker, whatever the rate.
 	MaxConsecutive uint32
-	// Confidence, when > 0, also requires the lower end of the Wilson interval of the error rate to lie above
-	// MaxErrorRate. The value is the one-sided confidence, for example 0.99. At a true rate of 1 % a rolling look
-	// without it trips now and then by chance.
+	// Confidence, when > 0, also requires the lower bound of the error rate's Wilson interval to exceed MaxErrorRate.
+	// It is one-sided, for example 0.99. Without it, a true error rate of 1 % trips the breaker by chance now and then.
 	Confidence float64
-	// OpenFor is how long the breaker stays open the first time; each reopening from half-open doubles it, less up to
-	// a quarter by chance so that replicas do not probe in step, up to MaxOpenFor. It is OpenFor again when ml-engine is
-	// seen to be back.
+	// OpenFor is how long the breaker stays open the first time. Each failed probe doubles it, up to MaxOpenFor, minus a
+	// random part of up to a quarter so that replicas do not probe in step. A recovery of ml-engine resets it.
 	OpenFor, MaxOpenFor time.Duration
-	// Probes is how many predictions half-open lets through; as many successes in a row close the breaker.
+	// Probes is how many predictions the half-open state lets through. As many successes in a row close the breaker.
 	Probes uint32
-	// Logger gets every change of state. Required.
+	// Logger receives every change of state. Required.
 	Logger *slog.Logger
 }
 
-// DefaultBreakerOptions are the design's: more than 2 % of at least 100 predictions in 60 s, or 10 in a row.
+// DefaultBreakerOptions opens the breaker at more than 2 % failures of at least 100 predictions in 60 s, or at 10 in a row.
 func DefaultBreakerOptions() BreakerOptions {
 	return BreakerOptions{
 		MaxErrorRate: 0.02, Window: time.Minute, MinRequests: 100, MaxConsecutive: 10,
@@ -47,7 +45,7 @@ func DefaultBreakerOptions() BreakerOptions {
 	}
 }
 
-// Validate reports the first option that makes no sense.
+// Validate returns an error for the first option that is out of range.
 func (o BreakerOptions) Validate() error {
 	switch {
 	case !(o.MaxErrorRate > 0 && o.MaxErrorRate < 1): // NaN too
@@ -68,32 +66,32 @@ func (o BreakerOptions) Validate() error {
 	return nil
 }
 
-// Breaker is the circuit breaker in front of ml-engine: gobreaker's state machine over predictions, not calls, with a
-// backoff on top, since gobreaker's own open time is fixed.
+// Breaker is the circuit breaker in front of ml-engine. It is gobreaker's state machine over predictions, not calls, with
+// a backoff on top, since gobreaker's own open time is fixed.
 //
-// gobreaker goes from open to half-open only when it is asked, so after its own open time, the shortest there is,
-// calls are held back here until the backoff has passed, or until ml-engine is known to have recovered (see skipBackoff).
+// gobreaker moves from open to half-open only when it is asked. So after gobreaker's open time, which is the minimum,
+// Breaker keeps refusing until the backoff has passed or ml-engine is known to have recovered (see skipBackoff).
 type Breaker struct {
 	opts  BreakerOptions
 	cb    *gobreaker.TwoStepCircuitBreaker[struct{}]
 	start time.Time
 	z     float64
-	// heldUntil is when probes may begin, as nanoseconds since start; 0 while the breaker is not open. It is written
+	// backoffEnd is when probes may begin, in nanoseconds since start; 0 while the breaker is not open. It is written
 	// in OnStateChange, which runs under gobreaker's lock, so that it changes together with the state.
-	heldUntil atomic.Int64
-	// opened is when it opened last, likewise.
+	backoffEnd atomic.Int64
+	// opened is when the breaker last opened, in nanoseconds since start.
 	opened   atomic.Int64
 	reopened atomic.Int32
 	trips    atomic.Uint64
-	// trip is what opened it; nil while it is closed.
+	// trip is why the breaker opened; nil while it is closed.
 	trip atomic.Pointer[BreakerTrip]
 }
 
-// BreakerTrip says when and why a breaker opened.
+// BreakerTrip records when and why a breaker opened.
 type BreakerTrip struct {
 	Time   time.Time
 	Reason string
-	// Successes and Failures are the predictions in the window then, Consecutive the failures in a row.
+	// Successes and Failures are the predictions in the window at that time, Consecutive the failures in a row.
 	Successes, Failures, Consecutive uint32
 }
 
@@ -121,16 +119,16 @@ func NewBreaker(opts BreakerOptions) (*Breaker, error) {
 	return b, nil
 }
 
-// What a prediction tells gobreaker, which knows only errors.
+// gobreaker knows only errors, so the verdict on a prediction is one of these or nil.
 var (
 	errExcluded = errors.New("neither success nor failure")
 	errFailed   = errors.New("failed")
 )
 
-// Allow asks to send one prediction. It returns the function that must be called once with the prediction's outcome, or
-// nil when the prediction must not be sent.
+// Allow asks for permission to send one prediction. It returns nil if the prediction must not be sent. Otherwise the
+// caller must call done once with the verdict on the prediction.
 func (b *Breaker) Allow() (done func(error)) {
-	if _, held := b.held(); held {
+	if _, waiting := b.backingOff(); waiting {
 		return nil
 	}
 	done, err := b.cb.Allow()
@@ -140,7 +138,7 @@ func (b *Breaker) Allow() (done func(error)) {
 	return done
 }
 
-// verdict is what the outcome of a prediction tells the breaker.
+// verdict translates an outcome for the breaker.
 func verdict(o Outcome) error {
 	switch {
 	case o.Compared():
@@ -152,38 +150,38 @@ func verdict(o Outcome) error {
 	}
 }
 
-// held reports whether the backoff has not passed yet, and when it will have.
-func (b *Breaker) held() (until time.Time, held bool) {
-	nanos := b.heldUntil.Load()
+// backingOff reports whether the backoff is still running, and when it ends.
+func (b *Breaker) backingOff() (until time.Time, waiting bool) {
+	nanos := b.backoffEnd.Load()
 	return b.start.Add(time.Duration(nanos)), nanos != 0 && int64(time.Since(b.start)) < nanos
 }
 
 // skipBackoff allows probes again once OpenFor has passed. Call it when ml-engine is known to have recovered: after a long
-// outage the backoff has grown to minutes. An engine that comes and goes is still probed once in OpenFor at most.
+// outage the backoff has grown to minutes. An engine that flaps is still probed at most once per OpenFor.
 func (b *Breaker) skipBackoff() {
 	earliest := b.opened.Load() + int64(b.opts.OpenFor)
-	held := b.heldUntil.Load()
-	if held <= earliest { // also when it is not open
+	end := b.backoffEnd.Load()
+	if end <= earliest { // also when it is not open
 		return
 	}
-	// Only the value that was read is replaced: if the state has changed meanwhile, the news was of an earlier opening.
-	if b.heldUntil.CompareAndSwap(held, earliest) {
-		b.opts.Logger.Info("breaker probes early: ml-engine is back", "sooner_by", time.Duration(held-earliest))
+	// If the state has changed since the load, the recovery belongs to an earlier opening and the swap fails.
+	if b.backoffEnd.CompareAndSwap(end, earliest) {
+		b.opts.Logger.Info("breaker skips the rest of its backoff: ml-engine has recovered", "sooner_by", time.Duration(end-earliest))
 	}
 }
 
 // BreakerStatus is a reading of a breaker.
 type BreakerStatus struct {
 	State executorv1.BreakerState
-	// Blind says that the window holds too few predictions to be judged by rate.
+	// Blind is set while the window holds too few predictions to be judged by rate.
 	Blind bool
-	// Successes and Failures are the predictions in the window (since the last change of state, if that is shorter).
+	// Successes and Failures are the predictions in the window, or since the last change of state if that is shorter.
 	Successes, Failures uint32
 	// Trips is how often the breaker has opened.
 	Trips uint64
 	// NextProbe is when probes may begin; zero unless the breaker is open.
 	NextProbe time.Time
-	// Trip is what opened it, nil while it is closed; Reopened is how often a probe has failed since.
+	// Trip is why it opened, nil while it is closed; Reopened is how often a probe has failed since.
 	Trip     *BreakerTrip
 	Reopened int32
 }
@@ -192,12 +190,12 @@ type BreakerStatus struct {
 func (b *Breaker) Status() BreakerStatus {
 	s := b.state()
 	s.Trips = b.trips.Load()
-	s.Trip, s.Reopened = b.trip.Load(), b.reopened.Load() // after the state: what opened it is known before it is open
+	s.Trip, s.Reopened = b.trip.Load(), b.reopened.Load() // after the state: the trip is stored before the state changes
 	return s
 }
 
 func (b *Breaker) state() (s BreakerStatus) {
-	if until, held := b.held(); held {
+	if until, waiting := b.backingOff(); waiting {
 		s.State, s.Blind, s.NextProbe = executorv1.BreakerState_BREAKER_STATE_OPEN, true, until
 		return s
 	}
@@ -215,10 +213,9 @@ func (b *Breaker) state() (s BreakerStatus) {
 	return s
 }
 
-// readyToTrip is asked by gobreaker when a prediction fails, and only then. A success lowers the rate, so it can be too high
-// without having been judged in two cases alone: a success was the one that made the window large enough, or successes
-// have left the window sooner than failures. Then the next failure opens the breaker: at most one prediction more is
-// risked than the rule says, and none if all is well from then on.
+// readyToTrip is called by gobreaker when a prediction fails, and only then. So an excessive rate can go unjudged when a
+// success brought the window to MinRequests, or when successes left the window before failures did. The next failure
+// then opens the breaker: at most one more prediction is risked than the rule allows.
 func (b *Breaker) readyToTrip(c gobreaker.Counts) bool {
 	var reason string
 	n := c.TotalSuccesses + c.TotalFailures
@@ -230,7 +227,7 @@ func (b *Breaker) readyToTrip(c gobreaker.Counts) bool {
 	default:
 		return false
 	}
-	// The change of state that follows clears the counts.
+	// The following change of state clears the counts.
 	b.trip.Store(&BreakerTrip{
 		Time: time.Now(), Reason: reason,
 		Successes: c.TotalSuccesses, Failures: c.TotalFailures, Consecutive: c.ConsecutiveFailures,
@@ -255,16 +252,16 @@ func (b *Breaker) onStateChange(from, to gobreaker.State) {
 	switch to {
 	case gobreaker.StateOpen:
 		b.trips.Add(1)
-		hold := b.opts.OpenFor
+		wait := b.opts.OpenFor
 		if from == gobreaker.StateHalfOpen {
-			hold = b.backoff(b.reopened.Add(1))
+			wait = b.backoff(b.reopened.Add(1))
 		}
 		now := time.Since(b.start)
 		b.opened.Store(int64(now))
-		b.heldUntil.Store(int64(now + hold))
-		b.opts.Logger.Warn("breaker is open", "probe_in", hold)
+		b.backoffEnd.Store(int64(now + wait))
+		b.opts.Logger.Warn("breaker is open", "probe_in", wait)
 	case gobreaker.StateHalfOpen:
-		b.heldUntil.Store(0)
+		b.backoffEnd.Store(0)
 		b.opts.Logger.Info("breaker is half-open", "probes", b.opts.Probes)
 	case gobreaker.StateClosed:
 		b.reopened.Store(0)
@@ -275,13 +272,13 @@ func (b *Breaker) onStateChange(from, to gobreaker.State) {
 
 // backoff is how long the n-th reopening in a row lasts, n >= 1.
 func (b *Breaker) backoff(n int32) time.Duration {
-	hold := b.opts.OpenFor
+	wait := b.opts.OpenFor
 	for range n {
-		if hold >= b.opts.MaxOpenFor/2 {
-			hold = b.opts.MaxOpenFor
+		if wait >= b.opts.MaxOpenFor/2 {
+			wait = b.opts.MaxOpenFor
 			break
 		}
-		hold *= 2
+		wait *= 2
 	}
-	return hold - time.Duration(rand.Float64()*float64(hold)/4)
+	return wait - time.Duration(rand.Float64()*float64(wait)/4)
 }

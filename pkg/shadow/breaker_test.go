@@ -31,7 +31,7 @@ func newBreaker(t *testing.T, change func(*BreakerOptions)) *Breaker {
 	return b
 }
 
-// tell gives the breaker n predictions with the outcome, and reports how many of them it let through.
+// tell reports n predictions with the outcome to the breaker, and returns how many it let through.
 func tell(b *Breaker, n int, o Outcome) (allowed int) {
 	for range n {
 		if done := b.Allow(); done != nil {
@@ -49,7 +49,7 @@ func wantState(t *testing.T, b *Breaker, want executorv1.BreakerState) {
 	}
 }
 
-// Failures come last in these, one by one, since it is a failure that makes the breaker look.
+// Failures come last, one by one, since the breaker judges the rate only on a failure.
 func TestBreakerTripsOnRate(t *testing.T) {
 	for name, tt := range map[string]struct {
 		successes, failures int
@@ -82,7 +82,7 @@ func TestBreakerTripsOnFailuresInARow(t *testing.T) {
 		b := newBreaker(t, nil)
 		tell(b, 9, Unavailable)
 		wantState(t, b, closed)
-		tell(b, 1, Mismatch) // an answer breaks the row
+		tell(b, 1, Mismatch) // an answer ends the streak
 		tell(b, 9, Internal)
 		wantState(t, b, closed)
 		tell(b, 1, InvalidScore)
@@ -93,7 +93,7 @@ func TestBreakerTripsOnFailuresInARow(t *testing.T) {
 	})
 }
 
-func TestBreakerIgnoresWhatIsNotTheEnginesFault(t *testing.T) {
+func TestBreakerIgnoresOutcomesThatAreNotTheEnginesFault(t *testing.T) {
 	for _, o := range []Outcome{Canceled, Rejected} {
 		t.Run(o.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -163,7 +163,7 @@ func TestBreakerClosesAfterItsProbes(t *testing.T) {
 		if len(probes) != 5 {
 			t.Fatalf("probes: got %d, want 5", len(probes))
 		}
-		probes[0](errExcluded) // a caller who left proves nothing: another probe takes its place
+		probes[0](errExcluded) // a canceled caller proves nothing: another probe takes its place
 		if probes[0] = b.Allow(); probes[0] == nil {
 			t.Fatal("no probe in place of the one that proved nothing")
 		}
@@ -181,7 +181,7 @@ func TestBreakerClosesAfterItsProbes(t *testing.T) {
 func TestBreakerBacksOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBreaker(t, nil)
-		for round := range 3 { // the backoff begins anew after each recovery
+		for round := range 3 { // each recovery resets the backoff
 			trip(t, b)
 			for i, seconds := range []int{15, 30, 60, 120, 240, 240, 240} {
 				full := time.Duration(seconds) * time.Second
@@ -224,7 +224,7 @@ func TestBreakerBackoffDiffersBetweenReplicas(t *testing.T) {
 	}
 }
 
-// Many predictions end, and many looks are taken, while the breaker opens and half-opens: no deadlock, no race, and
+// Many predictions end and the status is read often while the breaker opens and half-opens: no deadlock, no race, and
 // never more probes than allowed.
 func TestBreakerConcurrency(t *testing.T) {
 	b := newBreaker(t, func(o *BreakerOptions) {
@@ -278,7 +278,7 @@ func TestBreakerOptions(t *testing.T) {
 	}
 }
 
-// While the breaker is not closed its status says when and why it opened.
+// While the breaker is not closed, its status has the time and the reason of the opening.
 func TestStatusSaysWhyTheBreakerOpened(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBreaker(t, nil)

@@ -11,42 +11,42 @@ import (
 // Result is how one shadow ended.
 type Result struct {
 	Outcome Outcome
-	// Score is the shadow's, in [0,1]; meaningful only when Outcome.Compared().
+	// Score is the shadow's score, in [0,1]; valid only if Outcome.Compared().
 	Score float64
-	// Delta is Score less the baseline's, in [-1,1].
+	// Delta is Score minus the baseline's score, in [-1,1].
 	Delta float64
 	// Version and Digest name the model that answered.
 	Version, Digest string
-	// Schema is what the state was scored as. For OnSettled alone it is, of a state that was not scored, what the model
-	// under trial takes; nil while that is not known.
+	// Schema is the schema that the state was scored with. OnSettled also gets it for a state that was not scored: then it
+	// is the schema of the model under trial, nil while that is not known.
 	Schema *feature.Schema
-	// Latency is from the arrival of the request to the end of its shadow.
+	// Latency is the time from the arrival of the request to the end of its shadow.
 	Latency time.Duration
-	// Err says why the shadow has no score, for people; nil when it has one.
+	// Err is the reason that the shadow has no score, for people; nil when it has one.
 	Err error
 }
 
-// call is one shadow on its way. Whoever settles it first, the worker that got its answer or the caller whose time is
-// up, decides its outcome; the other finds it settled and leaves it.
+// call is one shadow in progress. Either the worker with the answer or the caller whose time is up settles it, whichever
+// comes first. The other finds it settled and leaves it.
 type call struct {
 	Request
 
-	// deadline is when ml-engine's time is up: the shadow's full time after the arrival. limit is when the caller's is,
-	// which may be sooner; ml-engine is not to blame for what lies between the two.
+	// deadline is the end of ml-engine's time: the full timeout after the arrival. limit is the end of the caller's time,
+	// which may be sooner. ml-engine is not blamed for an answer between the two.
 	deadline, limit time.Time
 
-	schema  *feature.Schema // what values were projected to; nil while the engine's schema is not known
+	schema  *feature.Schema // the schema of values; nil while the engine's schema is not known
 	values  []float64
-	allowed func(error) // the breaker's answer to Allow, owed one outcome
+	allowed func(error) // from the breaker's Allow; must be called once with a verdict
 
 	settled atomic.Bool
-	result  Result        // written by whoever claims the call, before done is closed
+	result  Result        // written after a claim, before done is closed
 	done    chan struct{} // nil for a detached call
 	// ctx is the waiting caller's, nil for a detached call: a detached shadow outlives its request.
 	ctx context.Context //nolint:containedctx // the call is the caller's request on its way through the queue
 }
 
-// claim makes the caller the one who settles the call. It reports false when somebody was first.
+// claim gives its caller the right to settle the call. It reports false if the call is already claimed.
 func (c *call) claim() bool { return c.settled.CompareAndSwap(false, true) }
 
 // awaited is 1 for a call whose caller waits for the result, and 0 for a detached one.
@@ -57,25 +57,22 @@ func (c *call) awaited() int {
 	return 1
 }
 
-// release lets who waits for the call have its result.
+// release hands the result to the waiting caller, if there is one.
 func (c *call) release() {
 	if c.done != nil {
 		close(c.done)
 	}
 }
 
-// verdict is what the breaker is told of the call, which has been settled. The outcome that counts is the one it was
-// settled with, since a caller who left may have been first; but where it was the caller's own deadline that ran out,
-// what counts is engine, how the call to ml-engine ended, within its full time or not.
+// verdict returns what the breaker counts for a settled call. It is the outcome the call was settled with, since a caller
+// that left may have been first. If the caller's own shorter deadline ran out, it is engine: how the call to ml-engine
+// ended, within its full time or not.
 func (c *call) verdict(engine Outcome) error {
 	if c.done != nil {
 		<-c.done
 	}
-	if c.cut() && c.result.Outcome == Deadline {
+	if c.shortened() && c.result.Outcome == Deadline {
 		return verdict(engine)
 	}
 	return verdict(c.result.Outcome)
 }
-
-// cut says whether the caller has less time than the shadow.
-func (c *call) cut() bool { return c.limit.Before(c.deadline) }

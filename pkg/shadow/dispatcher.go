@@ -15,51 +15,41 @@ import (
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 )
 
-const (
-	// MatchTolerance is the largest |shadow - baseline| that still is a match.
-	MatchTolerance = 0.05
-
-	// usefulMinimum is the least time that is worth a call: less than a loopback round trip at a calm moment, so that
-	// a call that cannot succeed is not made.
-	usefulMinimum = time.Millisecond
-
-	// ReplyReserve is kept of the caller's deadline for the way back.
-	ReplyReserve = 5 * time.Millisecond
-)
+// MatchTolerance is the largest |shadow - baseline| that counts as a match.
+const MatchTolerance = 0.05
 
 // Options configures a [Dispatcher].
 type Options struct {
 	// Engine is the client of ml-engine. Required.
 	Engine mlenginev1.ScoringServiceClient
-	// Timeout is how long a shadow may take, from the arrival of its request. Default 60 ms.
+	// Timeout is how long a shadow may take, from the arrival of its request. Default [DefaultTimeout].
 	Timeout time.Duration
-	// QueueSize is how many shadows may wait; more are shed. Default 1024: at 60 ms each, what 17,000 requests a second
-	// can leave behind while every call hangs.
+	// QueueSize is how many shadows may wait; more are shed. Default 1024: 17,000 requests a second fill that in the 60 ms
+	// in which every call hangs.
 	QueueSize int
 	// MaxInFlight is how many calls may be under way at once. Default 4.
 	MaxInFlight int
 	// MaxBatch is how many rows a call may have. Default 64.
 	MaxBatch int
-	// Busy, if set, says that decisions wait: shadows are shed then, so that they are the first to go.
+	// Busy, if set, reports whether decisions are waiting. Shadows are shed then, so that load costs shadows first.
 	Busy func() bool
 	// Window is the rolling window of the report. Default 10 minutes.
 	Window time.Duration
-	// Breaker configures the circuit breaker; its Logger is the dispatcher's unless it is set.
+	// Breaker configures the circuit breaker. Without a Logger it uses the dispatcher's.
 	Breaker BreakerOptions
-	// OnSettled, if set, is told of every request and its result, exactly once, after it was counted, perhaps after Wait has
-	// returned it. Whoever settled it calls: the handler of the request, or a worker that others wait for and that Stop
-	// waits for. So it must not block, and it must not keep the numbers of Request.State: it copies what it needs.
+	// OnSettled, if set, is called exactly once for every request, after it was counted and perhaps after Wait returned.
+	// The request's handler or a worker calls it, so it must not block. It must copy what it needs of Request.State.
 	OnSettled func(Request, Result)
 	// Logger is required.
 	Logger *slog.Logger
-	// Registerer gets the metrics. Required.
+	// Registerer receives the metrics. Required.
 	Registerer prometheus.Registerer
 }
 
-// DefaultOptions are the design's numbers; Engine, Logger and Registerer are left to the caller.
+// DefaultOptions returns the defaults. The caller sets Engine, Logger and Registerer.
 func DefaultOptions() Options {
 	return Options{
-		Timeout: 60 * time.Millisecond, QueueSize: 1024, MaxInFlight: 4, MaxBatch: 64,
+		Timeout: DefaultTimeout, QueueSize: 1024, MaxInFlight: 4, MaxBatch: 64,
 		Window: 10 * time.Minute, Breaker: DefaultBreakerOptions(),
 	}
 }
@@ -80,9 +70,9 @@ func (o Options) validate() error {
 	return nil
 }
 
-// Dispatcher sends shadows to ml-engine: a bounded queue, and a few workers that each send whatever is queued as one
-// call (group commit; see queue for when). A lone request goes at once; under load a call carries many rows and the cost of
-// a shadow is a fraction of a call. Nothing here ever blocks the caller of Detach.
+// Dispatcher sends shadows to ml-engine. It has a bounded queue and a few workers, each of which sends queued rows as one
+// call (group commit; see queue for the timing). A lone request goes at once. Under load a call carries many rows, so a
+// shadow costs a fraction of a call. Detach never blocks.
 type Dispatcher struct {
 	opts     Options
 	breaker  *Breaker
@@ -90,8 +80,8 @@ type Dispatcher struct {
 	model    *modelWatch
 	queue    *queue
 
-	unwatch context.CancelFunc // ends the watch of the model
-	stop    context.CancelFunc // ends it too, and the calls in flight
+	unwatch context.CancelFunc // ends the model watch
+	stop    context.CancelFunc // ends the model watch and the calls in flight
 	workers sync.WaitGroup
 }
 
@@ -113,10 +103,10 @@ func New(opts Options) (*Dispatcher, error) {
 		model: newModelWatch(opts.Engine, opts.Logger, opts.Timeout/2),
 		queue: newQueue(opts.QueueSize, opts.MaxBatch),
 	}
-	d.model.back = breaker.skipBackoff
-	d.model.waiting = func() bool {
-		_, held := breaker.held()
-		return held
+	d.model.recovered = breaker.skipBackoff
+	d.model.backingOff = func() bool {
+		_, waiting := breaker.backingOff()
+		return waiting
 	}
 	if err := opts.Registerer.Register(collector{d}); err != nil {
 		return nil, err
@@ -137,18 +127,17 @@ func (d *Dispatcher) Skip(r Request) {
 	d.record(&r, Result{Outcome: NotSampled})
 }
 
-// Request is one decision, which may want a shadow.
+// Request is one decision, which may get a shadow.
 type Request struct {
-	// ID and Symbol name it to OnSettled; nothing else looks at them.
+	// ID and Symbol identify it for OnSettled; nothing else uses them.
 	ID, Symbol string
-	// Source is where it comes from.
-	Source Source
-	// EventTime is when the state was, zero when that is not known. It goes to OnSettled, and to ml-engine, whose drift may
-	// be counted by it; the score does not depend on it.
+	Source     Source
+	// EventTime is the time of the market state, zero if unknown. ml-engine may count drift by it; the score does not
+	// depend on it.
 	EventTime time.Time
 	// Arrival is when the request came in; its shadow's time runs from here.
 	Arrival time.Time
-	// Baseline is the baseline's score, in [0,1], and BaselineLatency what it took.
+	// Baseline is the baseline's score, in [0,1], and BaselineLatency the time it took.
 	Baseline        float64
 	BaselineLatency time.Duration
 	// State is what to score.
@@ -157,18 +146,13 @@ type Request struct {
 
 // Detach starts the request's shadow and returns at once. The shadow is recorded when it ends.
 func (d *Dispatcher) Detach(r Request) {
-	deadline := r.Arrival.Add(d.opts.Timeout)
-	d.submit(&call{Request: r, deadline: deadline, limit: deadline})
+	d.submit(newCall(r, d.opts.Timeout))
 }
 
 // Wait starts the request's shadow and waits for it: at most the timeout, and at most what is left of ctx's deadline
-// less the reply reserve. When ctx ends first, the outcome is [Canceled].
+// minus the reply reserve. If ctx is canceled first, the outcome is [Canceled].
 func (d *Dispatcher) Wait(ctx context.Context, r Request) Result {
-	deadline := r.Arrival.Add(d.opts.Timeout)
-	c := &call{Request: r, deadline: deadline, limit: deadline, ctx: ctx, done: make(chan struct{})}
-	if t, ok := ctx.Deadline(); ok && t.Add(-ReplyReserve).Before(deadline) {
-		c.limit = t.Add(-ReplyReserve)
-	}
+	c := newAwaitedCall(ctx, r, d.opts.Timeout)
 	d.submit(c)
 	timer := time.NewTimer(time.Until(c.limit))
 	defer timer.Stop()
@@ -179,19 +163,18 @@ func (d *Dispatcher) Wait(ctx context.Context, r Request) Result {
 	case <-ctx.Done():
 		d.settle(c, Result{Outcome: OutcomeOf(ctx.Err()), Err: ctx.Err()})
 	}
-	<-c.done // whoever settled it has written the result
+	<-c.done // the result is written
 	return c.result
 }
 
 var (
-	errDeadline = errors.New("the shadow's time was up before ml-engine answered")
-	errShed     = errors.New("the queue of shadows is full")
-	errBusy     = errors.New("decisions wait: there is no time for shadows")
-	errStopped  = errors.New("the executor stops")
-	errOpen     = errors.New("the circuit breaker is open")
-	errUnknown  = errors.New("ml-engine has not been reached yet")
-	errSchema   = errors.New("the model under trial needs a feature schema that this executor does not have")
-	errProject  = errors.New("the state lacks inputs of the model under trial")
+	errShed    = errors.New("the shadow queue is full")
+	errBusy    = errors.New("executor is busy with decisions, so shadows are shed")
+	errStopped = errors.New("executor is stopping")
+	errOpen    = errors.New("the circuit breaker is open")
+	errUnknown = errors.New("ml-engine has not been reached yet")
+	errSchema  = errors.New("the model under trial needs a feature schema that this executor does not have")
+	errProject = errors.New("the state lacks inputs of the model under trial")
 )
 
 // submit puts the call into the queue, or settles it.
@@ -201,13 +184,13 @@ func (d *Dispatcher) submit(c *call) {
 		d.settle(c, Result{Outcome: Rejected, Err: err})
 		return
 	}
-	if time.Until(c.limit) < usefulMinimum {
+	if c.tooLate(time.Now()) {
 		d.settle(c, Result{Outcome: Deadline, Err: errDeadline})
 		return
 	}
-	// The workers ask the breaker, row by row, as they send. While it refuses everything they are not even woken: a dead
-	// ml-engine then costs the requests nothing.
-	if _, held := d.breaker.held(); held {
+	// The workers ask the breaker for each row as they send. During the backoff they are not even woken, so a dead
+	// ml-engine costs the requests nothing.
+	if _, waiting := d.breaker.backingOff(); waiting {
 		d.settle(c, Result{Outcome: BreakerOpen, Err: errOpen})
 		return
 	}
@@ -230,7 +213,7 @@ func (d *Dispatcher) settle(c *call, r Result) {
 		return
 	}
 	c.result = r
-	d.record(&c.Request, r) // before the caller has its answer, so that who is answered is counted
+	d.record(&c.Request, r) // before the caller has its answer, so that every answered request is counted
 	c.release()
 }
 
@@ -249,14 +232,14 @@ func (d *Dispatcher) record(req *Request, r Result) {
 	d.opts.OnSettled(*req, r)
 }
 
-// answered settles the call with ml-engine's score, and returns what ml-engine made of it, whether or not the caller was
-// still there.
+// answered settles the call with ml-engine's score. It returns the outcome on ml-engine's side, even if the caller has
+// left already.
 func (d *Dispatcher) answered(c *call, score float64, version, digest string) Outcome {
 	r := Result{Version: version, Digest: digest, Schema: c.schema}
 	switch {
 	case !(score >= 0 && score <= 1): // NaN too
 		r.Outcome, r.Err = InvalidScore, fmt.Errorf("ml-engine answered %v: want a score in [0,1]", score)
-	case time.Now().After(c.deadline):
+	case c.missed(time.Now()):
 		r.Outcome, r.Err = Deadline, errDeadline
 	default:
 		r.Score, r.Delta, r.Outcome = score, score-c.Baseline, Mismatch
@@ -268,7 +251,7 @@ func (d *Dispatcher) answered(c *call, score float64, version, digest string) Ou
 	return r.Outcome
 }
 
-// Ready says whether ml-engine has been reached, and what was found there last.
+// Ready reports whether ml-engine is reachable, and the version of its model when it was last seen.
 func (d *Dispatcher) Ready() (model string, ok bool) {
 	m := d.model.current.Load()
 	if m == nil {
@@ -277,8 +260,8 @@ func (d *Dispatcher) Ready() (model string, ok bool) {
 	return m.version, m.reachable
 }
 
-// Stop refuses new shadows, waits for those under way, and records what cannot be sent any more as canceled. It returns
-// ctx's error when they take longer than that; those under way are then cut off.
+// Stop refuses new shadows and waits for those in flight. When ctx ends first, it cancels the rest, records them as
+// canceled and returns ctx's error.
 func (d *Dispatcher) Stop(ctx context.Context) error {
 	d.queue.close()
 
@@ -299,7 +282,7 @@ func (d *Dispatcher) Stop(ctx context.Context) error {
 	}
 }
 
-// schemaFor is the schema that the call's values have, projecting them now if it was not known before.
+// schemaFor returns the schema of the call's values. It projects the state if the schema was not known before.
 func (d *Dispatcher) schemaFor(c *call) (*feature.Schema, error) {
 	if c.schema != nil {
 		return c.schema, nil

@@ -16,7 +16,7 @@ import (
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 )
 
-// faults is every way in which an engine is ill, with the outcome of a shadow that meets it.
+// faults are all ways in which an engine can fail, each with the outcome of a shadow.
 var faults = map[string]struct {
 	fault enginetest.Fault
 	want  Outcome
@@ -71,7 +71,7 @@ func TestOutcomeOfEveryFault(t *testing.T) {
 	}
 }
 
-// Whatever the engine does, and whenever it begins or stops to do it, no request is lost or counted twice.
+// Whatever the engine does, and whenever that changes, no request is lost or counted twice.
 func TestConservation(t *testing.T) {
 	for name, tt := range faults {
 		t.Run(name, func(t *testing.T) {
@@ -89,10 +89,10 @@ func TestConservation(t *testing.T) {
 				o.Breaker.OpenFor, o.Breaker.MaxOpenFor = 50*time.Millisecond, 400*time.Millisecond
 			})
 			ills := []func(){
-				tr.engine.Mend, tr.engine.Stop, tr.engine.Restart,
+				tr.engine.Heal, tr.engine.Stop, tr.engine.Restart,
 				func() { tr.engine.Swap("v1.8", "v1.8-b0") }, func() { tr.engine.Swap("v1.8.1", "v1.8.1-b1") },
 			}
-			for _, name := range slices.Sorted(maps.Keys(faults)) { // in one order, so that the seed decides
+			for _, name := range slices.Sorted(maps.Keys(faults)) { // in a fixed order, so that the seed alone decides
 				ills = append(ills, func() { tr.engine.Break(faults[name].fault) })
 			}
 			kinds := func() (n int) {
@@ -103,7 +103,7 @@ func TestConservation(t *testing.T) {
 				}
 				return n
 			}
-			// At least 40 rounds, and more where they were too tame to say anything.
+			// At least 40 rounds, and more until there were enough kinds of outcome.
 			for round := 0; round < 40 || kinds() < 8; round++ {
 				if round == 400 {
 					t.Fatalf("only %d kinds of outcome came about in %d rounds: the chaos is too tame", kinds(), round)
@@ -115,7 +115,7 @@ func TestConservation(t *testing.T) {
 	})
 }
 
-// chaos sends n requests of every kind at random instants, looks at the law on the way, and again when all is quiet.
+// chaos sends n requests of every kind at random times. It checks conservation meanwhile, and again when all is quiet.
 func chaos(tr *trial, n int) {
 	tr.t.Helper()
 	waiters := make(chan struct{}, n)
@@ -132,7 +132,7 @@ func chaos(tr *trial, n int) {
 				defer func() { waiters <- struct{}{} }()
 				ctx, cancel := context.WithTimeout(tr.t.Context(), limit)
 				defer cancel()
-				if limit%2 == 0 { // a caller who leaves, rather than one whose time is up
+				if limit%2 == 0 { // a caller that cancels, rather than one with a deadline
 					ctx, cancel = context.WithCancel(tr.t.Context())
 					defer time.AfterFunc(limit, cancel).Stop()
 					defer cancel()
@@ -222,7 +222,7 @@ func TestWaitKeepsTheReplyReserve(t *testing.T) {
 	}
 }
 
-// Callers who are in a hurry, or who leave, say nothing about ml-engine: it is judged by its own full time.
+// Callers with a short deadline, or that cancel, prove nothing about ml-engine: it is judged by its full time.
 func TestCallersDoNotTripTheBreaker(t *testing.T) {
 	for name, tt := range map[string]struct {
 		fault enginetest.Fault
@@ -265,7 +265,7 @@ func TestFullQueueSheds(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{}, func(o *Options) { o.QueueSize = 8 })
 		tr.engine.Break(enginetest.Hang())
 		for range 4 {
-			time.Sleep(pace) // so that the call under way does not hold up the next
+			time.Sleep(pace) // so that the call in flight does not delay the next
 			tr.detach(1)
 			synctest.Wait() // a worker has taken it
 		}
@@ -306,7 +306,7 @@ func TestOpenBreakerSendsNothingAndRecovers(t *testing.T) {
 		if got := tr.breakerState(); got != open {
 			t.Fatalf("after 10 failures: got %v, want open", got)
 		}
-		tr.engine.Mend()
+		tr.engine.Heal()
 		tr.engine.Forget()
 		for range 14 {
 			time.Sleep(time.Second)
@@ -353,8 +353,8 @@ func TestOptions(t *testing.T) {
 	})
 }
 
-// However hurried the callers, a hung ml-engine opens the breaker.
-func TestHurriedCallersStillTripTheBreakerOfAHungEngine(t *testing.T) {
+// However short the callers' deadlines, a hung ml-engine opens the breaker.
+func TestShortDeadlinesStillTripTheBreakerOfAHungEngine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{}, nil)
 		tr.engine.Break(enginetest.Hang())
@@ -369,8 +369,8 @@ func TestHurriedCallersStillTripTheBreakerOfAHungEngine(t *testing.T) {
 	})
 }
 
-// Where decisions wait, no shadow is begun; each is counted.
-func TestShedsWhileDecisionsWait(t *testing.T) {
+// While executor is busy with decisions, every shadow is shed and counted.
+func TestShedsWhileBusy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		busy := false
 		tr := newTrial(t, enginetest.Options{}, func(o *Options) { o.Busy = func() bool { return busy } })

@@ -17,7 +17,7 @@ func newDistribution(limit int64) distribution {
 	return distribution{histogram: hdrhistogram.New(1, limit, 2), limit: limit}
 }
 
-// add counts the value, or the limit if that is less.
+// add counts the value, or the limit if the value exceeds it.
 func (d *distribution) add(v int64) {
 	v = min(v, d.limit)
 	d.largest = max(d.largest, v)
@@ -34,8 +34,8 @@ func (d *distribution) reset() {
 	d.histogram.Reset()
 }
 
-// quantiles are the contract's, in the unit. A histogram answers with the upper edge of a bucket, which can lie beyond
-// the largest value, and beyond what the value can be at all: that is cut off.
+// quantiles returns the contract's quantiles in the unit. hdrhistogram returns the upper edge of a bucket, which can
+// exceed the largest value seen, so the results are capped at that value.
 func (d *distribution) quantiles(unit float64) *executorv1.Quantiles {
 	at := func(q float64) float64 { return float64(min(d.histogram.ValueAtQuantile(q), d.largest)) * unit }
 	return &executorv1.Quantiles{

@@ -1,6 +1,8 @@
-// Package shadow runs the model under trial beside the baseline without ever getting in its way.
+// Package shadow scores requests with the model under trial and never delays the baseline's answer.
 //
-// A handler scores the baseline, decides with a [Sampler] whether the request gets a shadow, and hands it to the
-// [Dispatcher], which sends whatever is queued as one batch whenever one of its few call slots is free. A [Breaker]
-// stops the calls when ml-engine is ill. Every request ends in exactly one [Outcome], counted by the [Recorder].
+// A handler scores the baseline and asks a [Sampler] whether the request gets a shadow. If so, it hands the request to the
+// [Dispatcher], which sends queued rows in batches over a few call slots. A [Breaker] stops the calls while ml-engine is
+// unhealthy. Every request ends in exactly one [Outcome], counted by the [Recorder].
+//
+// The 60 ms are enforced in deadline.go.
 package shadow

@@ -17,31 +17,31 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/text"
 )
 
-// Bounds of what executor takes from ml-engine, whatever that sends. This file is the only place that applies them.
+// Limits on everything that executor accepts from ml-engine. They are applied in this file only.
 const (
-	// maxEngineName is in bytes, of a name, a version or a digest. A registry takes no longer name.
+	// maxEngineName limits a name, a version or a digest, in bytes. The registry accepts no longer names.
 	maxEngineName = 64
-	// maxEngineText is in bytes, of a text for people: an error, the reason of a verdict.
+	// maxEngineText limits a text for people, in bytes: an error, or the reason of a verdict.
 	maxEngineText = 512
-	// A row of a batch needs 9 bytes for its score and, if it failed, some 200 for its error. The description of a model
-	// and its drift need 10 KiB. So a response to 64 rows may have 64 KiB.
+	// A row of a batch needs 9 bytes for its score and about 200 for an error. The description of a model and its drift
+	// need 10 KiB. So the response to 64 rows may have 64 KiB.
 	engineRowBytes, engineBaseBytes = 512, 32 << 10
-	// maxEngineParts is how many messages a response may have in it, beyond one for each row of a batch.
+	// maxEngineParts is how many nested messages a response may have, in addition to one per row of a batch.
 	maxEngineParts = 1024
-	// maxEngineHeader is in bytes as HTTP/2 counts them. An error of [rpc.Error], the longest there is, needs 12 KiB.
+	// maxEngineHeader is in bytes as HTTP/2 counts them. The longest header is that of [rpc.Error], up to 12 KiB.
 	maxEngineHeader = 16 << 10
-	// engineWindow is what may be under way on a stream and on a connection, in bytes.
+	// engineWindow is the flow-control window of a stream and of a connection, in bytes.
 	engineWindow = 64 << 10
-	// engineBytesPerSecond is how much is read of a connection, engineBurst what may come at once. A full batch at
-	// saturation answers with 1 MB/s. A flood of frames of 9 bytes costs a small part of a core at this rate.
+	// engineBytesPerSecond limits reading from a connection, engineBurst a single burst, in bytes. Full batches at
+	// saturation need 1 MB/s. At this rate a flood of 9-byte frames costs a small part of a core.
 	engineBytesPerSecond, engineBurst = 4 << 20, 256 << 10
-	// engineDialsPerSecond is how many connections may be made, engineDialBurst how many at once.
+	// engineDialsPerSecond limits new connections, engineDialBurst a single burst of them.
 	engineDialsPerSecond, engineDialBurst = 5, 64
 )
 
-// DialOptions are the options of a connection to ml-engine that is asked for batches of at most maxBatch rows. Whatever
-// ml-engine sends, its texts arrive valid and short, its messages and headers are bounded, and so is what a flood of
-// frames or connections costs. A connection without credentials is in the clear.
+// DialOptions returns the options of a connection to ml-engine for batches of at most maxBatch rows. Texts from ml-engine
+// arrive valid and short, and its messages and headers are bounded. A flood of frames or connections has a bounded cost.
+// A connection without credentials is not encrypted.
 func DialOptions(c credentials.TransportCredentials, maxBatch int) []grpc.DialOption {
 	if c == nil {
 		c = insecure.NewCredentials()
@@ -52,7 +52,7 @@ func DialOptions(c credentials.TransportCredentials, maxBatch int) []grpc.DialOp
 		grpc.WithStaticStreamWindowSize(engineWindow),
 		grpc.WithStaticConnWindowSize(engineWindow),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(engineBaseBytes + engineRowBytes*maxBatch)),
-		grpc.WithDisableServiceConfig(), // that of a DNS record
+		grpc.WithDisableServiceConfig(), // which a DNS record could supply
 		grpc.WithChainUnaryInterceptor(cleanCalls(maxBatch)),
 	}
 }
@@ -72,8 +72,8 @@ func cleanCalls(maxBatch int) grpc.UnaryClientInterceptor {
 	}
 }
 
-// cleanError returns the error without details, with a short message and a code that gRPC defines: codes are labels of
-// metrics.
+// cleanError returns the error without details, with a short message and a code that gRPC defines. Codes are metric
+// labels, so their number must be bounded.
 func cleanError(err error) error {
 	s := status.Convert(err)
 	code := s.Code()
@@ -83,11 +83,11 @@ func cleanError(err error) error {
 	return status.Error(code, text.Clean(s.Message(), maxEngineText))
 }
 
-// cleaner bounds the texts of a response. left is how many more parts it may have.
+// cleaner bounds the texts of a response. left is how many more messages and texts the response may have.
 type cleaner struct{ left int }
 
-// message bounds the texts of m, and drops bytes and maps, which executor asks for nowhere. It reports whether the
-// response has few enough parts.
+// message bounds the texts of m and drops bytes and maps, which no response has. It reports whether the response has few
+// enough parts.
 func (c *cleaner) message(m protoreflect.Message, limit int) bool {
 	if c.left--; c.left < 0 {
 		return false
@@ -122,7 +122,7 @@ func (c *cleaner) message(m protoreflect.Message, limit int) bool {
 	return few && c.left >= 0
 }
 
-// slowed are credentials whose connections are made and read no faster than ml-engine needs.
+// slowed are credentials that limit the rate of new connections and of reading from them.
 type slowed struct {
 	credentials.TransportCredentials
 
@@ -142,7 +142,7 @@ func (s slowed) Clone() credentials.TransportCredentials {
 	return slowed{s.TransportCredentials.Clone(), s.dials}
 }
 
-// slowConn is a connection that is read at a limited rate: its peer waits, and its reader does not spin.
+// slowConn limits the rate of reading from a connection, which slows its peer down.
 type slowConn struct {
 	net.Conn
 
@@ -155,7 +155,7 @@ func (c *slowConn) Read(p []byte) (int, error) {
 	if n > 0 {
 		now := time.Now()
 		if wait := c.limiter.ReserveN(now, n).DelayFrom(now); wait > 0 {
-			time.Sleep(wait) // at most a burst's: 63 ms
+			time.Sleep(wait) // at most 63 ms, for a full burst
 		}
 	}
 	return n, err

@@ -27,7 +27,7 @@ import (
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 )
 
-// lie makes the engine fail every call with the error.
+// lie makes every call fail with the error.
 func lie(err error) enginetest.Fault {
 	return enginetest.Fault{Everywhere: true, Before: func(context.Context) error { return err }}
 }
@@ -45,7 +45,7 @@ func rowError(rows ...uint32) enginetest.Fault {
 	})
 }
 
-// Whatever ml-engine answers, the result of a shadow is an outcome with short, valid texts, in time.
+// Whatever ml-engine answers, a shadow ends in time, in an outcome with short, valid texts.
 func TestWhateverTheEngineAnswers(t *testing.T) {
 	const mega = 1 << 20
 	long := strings.Repeat("v", 3*mega)
@@ -102,8 +102,8 @@ func TestWhateverTheEngineAnswers(t *testing.T) {
 	}
 }
 
-// What ml-engine says of its model reaches executor short and valid too.
-func TestWhateverTheEngineSaysOfItsModel(t *testing.T) {
+// The description of the model arrives short and valid too.
+func TestWhateverTheEngineReportsAboutItsModel(t *testing.T) {
 	for name, info := range map[string]func(*mlenginev1.GetModelInfoResponse){
 		"a long version":    func(r *mlenginev1.GetModelInfoResponse) { r.Version = strings.Repeat("v", 60<<10) },
 		"escape codes":      func(r *mlenginev1.GetModelInfoResponse) { r.Version, r.Digest = "v\x1b[2J", "\nlevel=ERROR" },
@@ -139,7 +139,7 @@ func wantClean(t *testing.T, s string, limit int) {
 	}
 }
 
-// Every field of every response that executor asks for is bounded, also fields that are added later.
+// Every field of every response that executor requests is bounded, including fields added later.
 func TestEveryFieldOfAResponseIsBounded(t *testing.T) {
 	for _, m := range []proto.Message{
 		&mlenginev1.BatchPredictResponse{}, &mlenginev1.PredictResponse{}, &mlenginev1.GetModelInfoResponse{}, &mlenginev1.GetDriftResponse{},
@@ -158,7 +158,7 @@ func TestEveryFieldOfAResponseIsBounded(t *testing.T) {
 	}
 }
 
-// fill sets every field: texts and bytes are long and odd, lists have three entries.
+// fill sets every field. Texts and bytes are long and invalid, lists have three entries.
 func fill(m protoreflect.Message) {
 	const odd = "\x1b[2J\xff"
 	fields := m.Descriptor().Fields()
@@ -219,7 +219,7 @@ func checkTexts(t *testing.T, m protoreflect.Message, n *int) {
 	})
 }
 
-// A code that gRPC does not define would be a new series of grpc_client_handled_total each time.
+// Each code that gRPC does not define would add a series to grpc_client_handled_total.
 func TestCodesAreThoseOfGRPC(t *testing.T) {
 	for code := range codes.Code(40) {
 		got := status.Code(cleanError(status.Error(code, "x")))
@@ -229,7 +229,7 @@ func TestCodesAreThoseOfGRPC(t *testing.T) {
 	}
 }
 
-// A peer that sends without end is read at a limited rate, and one that drops connections gets new ones at a limited rate.
+// A peer that sends endlessly is read at a limited rate. One that drops connections gets new ones at a limited rate.
 func TestAFloodIsReadSlowly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		creds := slowed{insecure.NewCredentials(), rate.NewLimiter(engineDialsPerSecond, engineDialBurst)}
@@ -269,7 +269,7 @@ func TestAFloodIsReadSlowly(t *testing.T) {
 			}
 			_, _ = a.Close(), b.Close()
 		}
-		if took := time.Since(start); took > 11*time.Second || took < 5*time.Second { // the first phase has earned some
+		if took := time.Since(start); took > 11*time.Second || took < 5*time.Second { // the first phase has refilled part of the burst
 			t.Errorf("%d connections took %v", engineDialBurst, took)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
@@ -280,7 +280,7 @@ func TestAFloodIsReadSlowly(t *testing.T) {
 	})
 }
 
-// The bounds are what the largest honest answers need.
+// The limits leave room for the largest valid answers.
 func TestBoundsLeaveRoomForHonestAnswers(t *testing.T) {
 	for _, rows := range []int{1, 64, 10_000} {
 		r := &mlenginev1.BatchPredictResponse{

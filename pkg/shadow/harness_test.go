@@ -20,7 +20,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const timeout = 60 * time.Millisecond
 
-// trial is a dispatcher in front of an engine, in a synctest bubble.
+// trial is a dispatcher with an engine, in a synctest bubble.
 type trial struct {
 	*Dispatcher
 
@@ -30,7 +30,7 @@ type trial struct {
 	rng    *rand.Rand
 }
 
-// newTrial starts both, connected as executor connects, and waits until they know each other. change may be nil.
+// newTrial starts both, connected as executor connects, and waits until the model is known. change may be nil.
 func newTrial(t *testing.T, engine enginetest.Options, change func(*Options)) *trial {
 	t.Helper()
 	engine.Dial = DialOptions(nil, DefaultOptions().MaxBatch)
@@ -57,7 +57,7 @@ func newTrial(t *testing.T, engine enginetest.Options, change func(*Options)) *t
 	return tr
 }
 
-// request is a random state that arrives now, with a baseline that the healthy engine agrees with.
+// request is a random state that arrives now, with a baseline score that matches the healthy engine's.
 func (tr *trial) request() Request {
 	schema := tr.engine.Model().Schema
 	x := enginetest.Vector(tr.rng, schema)
@@ -66,7 +66,7 @@ func (tr *trial) request() Request {
 	}
 }
 
-// detach starts n shadows, in no time.
+// detach starts n shadows and checks that this takes no time.
 func (tr *trial) detach(n int) {
 	tr.t.Helper()
 	start := time.Now()
@@ -78,13 +78,13 @@ func (tr *trial) detach(n int) {
 	}
 }
 
-// quiet lets rows that wait for the next call have it.
+// quiet waits until queued rows have been sent.
 func (tr *trial) quiet() {
 	time.Sleep(pace)
 	synctest.Wait()
 }
 
-// wait waits for one shadow, and checks that it is not answered after its time.
+// wait waits for one shadow and checks that Wait returns in time.
 func (tr *trial) wait(ctx context.Context) Result {
 	tr.t.Helper()
 	start := time.Now()
@@ -95,7 +95,7 @@ func (tr *trial) wait(ctx context.Context) Result {
 	return r
 }
 
-// wantConserved checks that every request has one outcome or is in flight; inFlight < 0 is any number of those.
+// wantConserved checks that every request has one outcome or is in flight. inFlight < 0 allows any number in flight.
 func (tr *trial) wantConserved(inFlight int) {
 	tr.t.Helper()
 	r := tr.Report()
@@ -118,7 +118,7 @@ func (tr *trial) wantConserved(inFlight int) {
 	}
 }
 
-// wantTotals checks the outcomes so far; those not named are zero.
+// wantTotals checks the outcomes so far; the others must be zero.
 func (tr *trial) wantTotals(want map[Outcome]uint64) {
 	tr.t.Helper()
 	for _, o := range Outcomes() {
@@ -128,7 +128,7 @@ func (tr *trial) wantTotals(want map[Outcome]uint64) {
 	}
 }
 
-// breakerStatus reads the breaker once all is quiet: a waiter has its answer before the breaker is told of it.
+// breakerStatus reads the breaker once all is quiet: a waiting caller has its answer before the breaker counts it.
 func (tr *trial) breakerStatus() BreakerStatus {
 	synctest.Wait()
 	return tr.breaker.Status()

@@ -12,8 +12,8 @@ import (
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 )
 
-// metrics are the histograms that are fed on the way. What the recorder and the breaker count already is read from them
-// at scrape time by a collector, so that there is one count of everything.
+// metrics are the histograms that shadows feed directly. The collector reads all other numbers from the recorder and the
+// breaker at scrape time, so that everything is counted once.
 type metrics struct {
 	absDelta     prometheus.Histogram
 	latency      prometheus.Histogram
@@ -34,7 +34,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			"Time from the arrival of a request to the end of its shadow, in milliseconds, per shadow that answered or failed.",
 			telemetry.LatencyBucketsMS),
 		latencyDelta: histogram("ml_shadow_latency_delta_ms",
-			"Shadow latency less baseline latency, in milliseconds, per comparison.",
+			"Shadow latency minus baseline latency, in milliseconds, per comparison.",
 			telemetry.LatencyBucketsMS),
 		batchSize: histogram("ml_shadow_batch_size",
 			"Rows in a call to ml-engine.",
@@ -44,7 +44,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 
 func (m *metrics) observe(r Result, baseline time.Duration) {
 	if r.Outcome.Compared() || r.Outcome.Failed() {
-		// The failed ones too: most of them took the longest, and a quantile without them would never see an ill engine.
+		// Failed shadows count too: most of them took longest, and quantiles without them would hide an unhealthy engine.
 		m.latency.Observe(telemetry.Milliseconds(r.Latency))
 	}
 	if !r.Outcome.Compared() {
@@ -54,11 +54,11 @@ func (m *metrics) observe(r Result, baseline time.Duration) {
 	m.latencyDelta.Observe(telemetry.Milliseconds(r.Latency - baseline))
 }
 
-// latencies is the histogram of latency since start, with its buckets not cumulated: the one that is exported.
+// latencies returns the exported latency histogram since start, with non-cumulative buckets.
 func (m *metrics) latencies() *executorv1.Histogram {
 	var sample dto.Metric
 	if err := m.latency.Write(&sample); err != nil {
-		return nil // a histogram of ours can be read
+		return nil // a histogram that we registered can always be read
 	}
 	h := &executorv1.Histogram{}
 	below := uint64(0)
@@ -71,17 +71,17 @@ func (m *metrics) latencies() *executorv1.Histogram {
 	return h
 }
 
-// collector exports what a dispatcher counts.
+// collector exports the counts of a dispatcher.
 type collector struct {
 	d *Dispatcher
 }
 
 var (
 	outcomesDesc = prometheus.NewDesc("ml_shadow_outcomes_total",
-		"Requests by the outcome of their shadow; the sum over all outcomes is the requests that have ended.",
+		"Requests by the outcome of their shadow; the sum over all outcomes is the number of requests that have ended.",
 		[]string{"outcome"}, nil)
 	sourcesDesc = prometheus.NewDesc("ml_decision_requests_total",
-		"Requests that were answered with the baseline, by where they came from.", []string{"source"}, nil)
+		"Requests that were answered with the baseline, by source.", []string{"source"}, nil)
 	successDesc = prometheus.NewDesc("ml_shadow_success_total",
 		"Shadows that answered (match and mismatch).", nil, nil)
 	errorDesc = prometheus.NewDesc("ml_shadow_error_total",
@@ -93,14 +93,14 @@ var (
 	matchRateDesc = prometheus.NewDesc("ml_shadow_match_rate",
 		"Matches / (matches + mismatches) over the rolling window; NaN without comparisons.", nil, nil)
 	breakerStateDesc = prometheus.NewDesc("ml_shadow_breaker_state",
-		"1 for the state that the circuit breaker is in, 0 for the others.", []string{"state"}, nil)
+		"1 for the current state of the circuit breaker, 0 for the others.", []string{"state"}, nil)
 	breakerBlindDesc = prometheus.NewDesc("ml_shadow_breaker_blind",
 		"1 while the breaker's window holds too few predictions to be judged by rate.", nil, nil)
 	queueDepthDesc = prometheus.NewDesc("ml_shadow_queue_depth",
-		"Shadows that wait to be sent.", nil, nil)
+		"Shadows waiting to be sent.", nil, nil)
 )
 
-// breakerStates are the states by their word in labels and reports.
+// breakerStates maps the states to their names in labels and reports.
 var breakerStates = map[executorv1.BreakerState]string{
 	executorv1.BreakerState_BREAKER_STATE_CLOSED:    "closed",
 	executorv1.BreakerState_BREAKER_STATE_HALF_OPEN: "half_open",
@@ -126,7 +126,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
 	r := c.d.recorder
-	// Every total is read once, so that the sums of a scrape hold within it.
+	// Every total is read once, so that sums add up within a scrape.
 	var totals [outcomeEnd]uint64
 	var success, failure uint64
 	for _, o := range Outcomes() {

@@ -14,7 +14,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/testkit/enginetest"
 )
 
-// scrape is every series of the registry without a histogram's, by name and label values.
+// scrape returns every series of the registry except histograms, by name and label values.
 func (tr *trial) scrape() map[string]float64 {
 	tr.t.Helper()
 	families, err := tr.reg.Gather()
@@ -98,7 +98,7 @@ func TestQueueDepth(t *testing.T) {
 	})
 }
 
-// Everything is used from many goroutines at once while the engine falls ill and recovers, for the race detector.
+// Many goroutines use everything at once while the engine fails and recovers, for the race detector.
 func TestConcurrentUse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{}, func(o *Options) {
@@ -138,7 +138,7 @@ func TestConcurrentUse(t *testing.T) {
 				tr.engine.Break(f.fault)
 				time.Sleep(20 * time.Millisecond)
 			}
-			tr.engine.Mend()
+			tr.engine.Heal()
 		})
 		wg.Wait()
 		time.Sleep(2 * timeout)

@@ -15,46 +15,46 @@ import (
 )
 
 const (
-	// modelPeriod is how often the model is probed while all is well, modelRetry while ml-engine is unhealthy or rejects
-	// states, and modelGap is the least time between two probes.
+	// modelPeriod is how often a healthy ml-engine is probed for its model. modelRetry applies while it is unhealthy or
+	// rejects states. modelGap is the least time between two probes.
 	modelPeriod, modelRetry, modelGap = 5 * time.Second, 500 * time.Millisecond, 100 * time.Millisecond
 	// modelTimeout is how long a probe may take.
 	modelTimeout = 2 * time.Second
-	// modelMemory is how long after a rejection the model is still probed every modelRetry: a rollback that comes then is
-	// noticed before the next request.
+	// modelMemory is how long after a rejection the model is still probed every modelRetry, so that a rollback is noticed
+	// before the next request.
 	modelMemory = 30 * time.Second
 )
 
-// modelWatch knows which model ml-engine has active, and so which inputs a shadow needs.
+// modelWatch tracks ml-engine's active model, and so which inputs a shadow needs.
 type modelWatch struct {
 	engine  mlenginev1.ScoringServiceClient
 	logger  *slog.Logger
 	current atomic.Pointer[activeModel]
 	wake    chan struct{}
 	start   time.Time
-	// lastRejected is when a state was rejected last under the present model, in nanoseconds since start; 0 is never.
+	// lastRejected is when the current model last rejected a state, in nanoseconds since start; 0 is never.
 	lastRejected atomic.Int64
 
-	// prompt is how soon a probe must be answered for ml-engine to count as healthy. A probe is the cheapest call there is, so
-	// when one takes longer no shadow can succeed.
+	// prompt is how soon a healthy ml-engine answers a probe. A probe is the cheapest call, so when it takes longer no
+	// shadow can succeed.
 	prompt time.Duration
-	// back, if set, is called when ml-engine has recovered, has another model, or answers over a new connection: reasons to
-	// try it again. waiting, if set, reports whether that would change anything now.
-	back    func()
-	waiting func() bool
-	healthy bool // at the last probe; only run's
-	// connections are those that probes were answered over, the newest last; only run's.
+	// recovered, if set, is called when ml-engine has recovered, has another model, or answers over a new connection.
+	recovered func()
+	// backingOff, if set, reports whether the breaker waits for a recovery.
+	backingOff func() bool
+	healthy    bool // at the last probe; used by run only
+	// connections are those over which probes were answered, the newest last; used by run only.
 	connections []connection
 }
 
-// connection is one to ml-engine, by its two ends.
+// connection identifies a connection to ml-engine by its two ends.
 type connection struct{ local, remote string }
 
-// maxConnections is how many are remembered: more than an executor has, one to each ml-engine. One that was forgotten
+// maxConnections is how many connections are remembered. An executor has fewer: one to each ml-engine. A forgotten one
 // counts as new, which costs a probe.
 const maxConnections = 64
 
-// activeModel is what the last probe found.
+// activeModel is the result of the last probe.
 type activeModel struct {
 	version, digest string
 	schema          *feature.Schema // nil when this build does not know the schema
@@ -65,7 +65,8 @@ func newModelWatch(engine mlenginev1.ScoringServiceClient, logger *slog.Logger, 
 	return &modelWatch{engine: engine, logger: logger, wake: make(chan struct{}, 1), start: time.Now(), prompt: prompt}
 }
 
-// schema is the active model's; errUnknown while ml-engine was never reached, errSchema when this build lacks it.
+// schema returns the active model's schema. The error is errUnknown while ml-engine was never reached, and errSchema if
+// this build lacks the schema.
 func (w *modelWatch) schema() (*feature.Schema, error) {
 	m := w.current.Load()
 	switch {
@@ -77,8 +78,8 @@ func (w *modelWatch) schema() (*feature.Schema, error) {
 	return m.schema, nil
 }
 
-// rejected requests a probe because a state was rejected, as all are after a swap to a model of another schema. While
-// states go on being rejected, the model is probed every modelRetry and no more often.
+// rejected requests a probe because a state was rejected, which happens after a swap to a model of another schema. While
+// rejections continue, the model is probed every modelRetry and no more often.
 func (w *modelWatch) rejected() {
 	now := int64(time.Since(w.start))
 	if before := w.lastRejected.Swap(now); before == 0 || now-before > int64(modelMemory) {
@@ -92,7 +93,8 @@ func (w *modelWatch) rejects() bool {
 	return last != 0 && int64(time.Since(w.start))-last <= int64(modelMemory)
 }
 
-// requestProbe schedules a GetModelInfo now: a call failed in a way that a swap of models or a restart would explain.
+// requestProbe schedules an immediate GetModelInfo. Call it when a call failed in a way that a model swap or a restart
+// would explain.
 func (w *modelWatch) requestProbe() {
 	select {
 	case w.wake <- struct{}{}:
@@ -113,36 +115,35 @@ func (w *modelWatch) run(ctx context.Context) {
 	}
 	for ctx.Err() == nil {
 		next := modelPeriod
-		if !w.judge(ctx) || w.rejects() || w.waiting != nil && w.waiting() {
-			next = modelRetry // a restart, for example, may take less than the period
+		if !w.judge(ctx) || w.rejects() || w.backingOff != nil && w.backingOff() {
+			next = modelRetry // a restart may take less than modelPeriod
 		}
 		pause(modelGap, nil)
 		pause(next-modelGap, w.wake)
 	}
 }
 
-// judge probes ml-engine, reports whether it is healthy, and calls back when it has recovered.
+// judge probes ml-engine, reports whether it is healthy, and calls recovered if it has recovered.
 //
-// An engine whose scores alone are wrong or late answers every probe. Who repairs it restarts it, replaces it or changes
-// the route to it, and each of these takes a new connection. An engine that stays as it is keeps its connection, and its
-// backoff.
+// An engine whose scores are wrong or late still answers every probe. To repair it, someone restarts it, replaces it or
+// changes the route to it, and each of these needs a new connection. So a new connection counts as a recovery.
 func (w *modelWatch) judge(ctx context.Context) bool {
 	before, start := w.current.Load(), time.Now()
 	var p peer.Peer
 	healthy := w.probe(ctx, &p) && time.Since(start) <= w.prompt
 	swapped := before != nil && before.digest != w.current.Load().digest
-	news := !w.healthy || swapped
+	changed := !w.healthy || swapped
 	if healthy && w.isNew(&p) {
-		news = true
+		changed = true
 	}
-	if healthy && news && w.back != nil {
-		w.back()
+	if healthy && changed && w.recovered != nil {
+		w.recovered()
 	}
 	w.healthy = healthy
 	return healthy
 }
 
-// isNew reports whether no probe was answered over this connection before, and remembers it.
+// isNew reports whether this is the first probe answered over the connection, and remembers the connection.
 func (w *modelWatch) isNew(p *peer.Peer) bool {
 	if p.Addr == nil || p.LocalAddr == nil {
 		return false
@@ -158,8 +159,8 @@ func (w *modelWatch) isNew(p *peer.Peer) bool {
 	return true
 }
 
-// probe asks ml-engine for its model. A failure keeps what was known, so that a model that comes back the same loses no
-// request to a second probe. p becomes the peer that answered.
+// probe asks ml-engine for its model and reports whether it answered. After a failure the last known model is kept, so
+// that an engine that returns with the same model loses no request. p becomes the peer that answered.
 func (w *modelWatch) probe(ctx context.Context, p *peer.Peer) bool {
 	ctx, cancel := context.WithTimeout(ctx, modelTimeout)
 	defer cancel()
@@ -170,7 +171,7 @@ func (w *modelWatch) probe(ctx context.Context, p *peer.Peer) bool {
 			return false
 		}
 		if before == nil || before.reachable {
-			w.logger.Warn("ml-engine is not reached: baseline answers go on, shadows fail", "error", err)
+			w.logger.Warn("ml-engine cannot be reached: shadows fail, the baseline still answers", "error", err)
 		}
 		m := activeModel{}
 		if before != nil {
@@ -185,8 +186,8 @@ func (w *modelWatch) probe(ctx context.Context, p *peer.Peer) bool {
 		m.schema = s
 	}
 	if before == nil || !before.reachable || before.digest != m.digest {
-		w.logger.Info("ml-engine is reached", "model", m.version, "digest", m.digest, "schema", info.GetSchema())
-		w.lastRejected.Store(0) // the next rejection is news again
+		w.logger.Info("ml-engine is reachable", "model", m.version, "digest", m.digest, "schema", info.GetSchema())
+		w.lastRejected.Store(0) // so that the next rejection requests a probe
 		if m.schema == nil {
 			w.logger.Error("the active model needs a feature schema that this executor does not have: every shadow will be rejected",
 				"schema", info.GetSchema(), "schema_hash", info.GetSchemaHash())

@@ -19,7 +19,7 @@ import (
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 )
 
-// union is a state by name with the inputs of every schema, that matches the engine's model.
+// union is a state by name with the inputs of every schema; its score matches the engine's model.
 func (tr *trial) union() Request {
 	named := map[string]float64{}
 	for _, s := range feature.Schemas() {
@@ -63,7 +63,7 @@ func TestEngineAbsentAtStart(t *testing.T) {
 	})
 }
 
-// An engine that goes away and comes back is used again at once: what was known of its model still holds.
+// An engine that restarts with the same model is used again at once.
 func TestEngineRestarts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{}, nil)
@@ -86,7 +86,7 @@ func TestEngineRestarts(t *testing.T) {
 	})
 }
 
-// A stopped engine that nobody calls is noticed by the regular look.
+// Without traffic, the regular probe notices that the engine has stopped.
 func TestReadyWithoutTraffic(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{}, nil)
@@ -100,16 +100,16 @@ func TestReadyWithoutTraffic(t *testing.T) {
 				t.Errorf("%s: ready, want not", name)
 			}
 			tr.engine.Restart()
-			tr.engine.Mend()
+			tr.engine.Heal()
 			time.Sleep(modelTimeout + 2*time.Second)
 			if _, ok := tr.Ready(); !ok {
-				t.Errorf("%s, then well: not ready", name)
+				t.Errorf("%s, then healthy: not ready", name)
 			}
 		}
 	})
 }
 
-// After a swap the first shadows are refused for their schema; within a moment all go out as the new model needs them.
+// After a swap the first shadows are rejected for their schema. Within 100 ms all are sent in the new model's schema.
 func TestModelSwapToAnotherSchema(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{}, nil)
@@ -135,18 +135,18 @@ func TestModelSwapToAnotherSchema(t *testing.T) {
 	})
 }
 
-// Rows of both schemas in one queue leave as calls of one schema each.
+// Queued rows of two schemas are sent as one call per schema.
 func TestModelSwapWithQueuedRows(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{}, func(o *Options) { o.MaxInFlight = 1 })
 		held, release := gate()
 		tr.engine.Break(held)
 		for range 3 {
-			tr.Detach(tr.union()) // one under way, two queued: projected to v1.8.1
+			tr.Detach(tr.union()) // one in flight, two queued: projected to v1.8.1
 			synctest.Wait()
 		}
 		tr.engine.Swap("v1.8", "v1.8-b0")
-		m := *tr.model.current.Load() // as a look would find it, but before any shadow is refused
+		m := *tr.model.current.Load() // as a probe would find it, but before any shadow is rejected
 		m.schema = mustSchema(t, "v1.8")
 		tr.model.current.Store(&m)
 		for range 2 {
@@ -160,12 +160,12 @@ func TestModelSwapWithQueuedRows(t *testing.T) {
 		if len(calls) != 3 || calls[1].Rows != 2 || calls[1].Schema != "v1.8.1" || calls[2].Rows != 2 || calls[2].Schema != "v1.8" {
 			t.Errorf("calls: got %+v, want 1 and 2 rows of v1.8.1, then 2 of v1.8", calls)
 		}
-		// The call under way was scored by the model that it was begun with.
+		// The call in flight was scored by the model that was active when it began.
 		tr.wantTotals(map[Outcome]uint64{Match: 3, Rejected: 3})
 	})
 }
 
-// Rows that are put aside for the next call give back the probes that they were allowed.
+// Rows that are set aside for the next call return their probes to the breaker.
 func TestProbesOfBothSchemas(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{}, func(o *Options) { o.MaxInFlight = 1 })
@@ -182,7 +182,7 @@ func TestProbesOfBothSchemas(t *testing.T) {
 		for range 3 {
 			tr.Detach(tr.union())
 		}
-		tr.engine.Mend()
+		tr.engine.Heal()
 		release()
 		tr.quiet()
 		tr.wantTotals(map[Outcome]uint64{Match: 2, Rejected: 3})
@@ -196,8 +196,8 @@ func TestProbesOfBothSchemas(t *testing.T) {
 	})
 }
 
-// A schema counts as known only with the meaning that it has here.
-func TestLookComparesTheSchema(t *testing.T) {
+// A schema counts as known only if its hash agrees.
+func TestProbeComparesTheSchema(t *testing.T) {
 	known := mustSchema(t, "v1.8")
 	for name, tt := range map[string]struct {
 		info *mlenginev1.GetModelInfoResponse
@@ -210,10 +210,10 @@ func TestLookComparesTheSchema(t *testing.T) {
 	} {
 		w := newModelWatch(infoClient{info: tt.info}, slog.New(slog.DiscardHandler), timeout)
 		if _, err := w.schema(); !errors.Is(err, errUnknown) {
-			t.Errorf("%s, before a look: got %v, want errUnknown", name, err)
+			t.Errorf("%s, before a probe: got %v, want errUnknown", name, err)
 		}
 		if !w.probe(t.Context(), new(peer.Peer)) {
-			t.Errorf("%s: the look failed", name)
+			t.Errorf("%s: the probe failed", name)
 		}
 		if s, err := w.schema(); !errors.Is(err, tt.want) || (err == nil && s != known) {
 			t.Errorf("%s: got %v, %v; want %v", name, s, err, tt.want)
@@ -259,8 +259,8 @@ func TestStateOfAnotherSchemaIsRejected(t *testing.T) {
 	})
 }
 
-// rejectedOf starts a detached shadow every 10 ms for the time, with states that only a model of v1.8.1 can score, and
-// returns how many were rejected.
+// rejectedOf starts a detached shadow every 10 ms for d, with states that only a v1.8.1 model can score. It returns how
+// many were rejected.
 func (tr *trial) rejectedOf(d time.Duration) uint64 {
 	before := tr.recorder.Total(Rejected)
 	for range d / pace {
@@ -272,7 +272,7 @@ func (tr *trial) rejectedOf(d time.Duration) uint64 {
 	return tr.recorder.Total(Rejected) - before
 }
 
-// After a rollback to a model that can score the states again, shadows are lost for half a second at most, whether or not
+// After a rollback to a model that can score the states again, shadows are lost for at most half a second, whether or not
 // requests came in meanwhile.
 func TestRollbackToAnotherSchemaLosesNoShadowsForLong(t *testing.T) {
 	for name, quiet := range map[string]time.Duration{"under load": 0, "after a quiet second": time.Second} {
@@ -292,7 +292,7 @@ func TestRollbackToAnotherSchemaLosesNoShadowsForLong(t *testing.T) {
 						}
 					}
 					if n := tr.rejectedOf(3 * time.Second); n != 0 {
-						t.Errorf("%d shadows were rejected although the model before serves again", n)
+						t.Errorf("%d shadows were rejected although the previous model serves again", n)
 					}
 				}
 			})
@@ -300,7 +300,7 @@ func TestRollbackToAnotherSchemaLosesNoShadowsForLong(t *testing.T) {
 	}
 }
 
-// The first rejection after a long time is followed by a probe at once.
+// The first rejection after a long time triggers a probe at once.
 func TestARejectionRequestsAProbeAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{Schema: "v1.8"}, nil)
@@ -312,7 +312,7 @@ func TestARejectionRequestsAProbeAtOnce(t *testing.T) {
 	})
 }
 
-// An engine that rejects everything for good is not probed without end.
+// An engine that rejects everything is probed at a bounded rate.
 func TestRejectionsCauseFewProbes(t *testing.T) {
 	for name, schema := range map[string]string{"by executor": "v1.8", "by ml-engine": "v1.8.1"} {
 		t.Run(name, func(t *testing.T) {

@@ -10,8 +10,8 @@ import (
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 )
 
-// Outcome is how the shadow of one request ended. The set is closed; the same word is the metric label, the log field
-// and the report key. The values are those of the contract's ShadowOutcome.
+// Outcome is how the shadow of one request ended. The set is closed. Metric labels, log fields and report keys use the
+// same names. The values are those of the contract's ShadowOutcome.
 type Outcome uint8
 
 // The outcomes. See the comments of executorv1.ShadowOutcome.
@@ -28,7 +28,7 @@ const (
 	Canceled     = Outcome(executorv1.ShadowOutcome_SHADOW_OUTCOME_CANCELED)
 	NotSampled   = Outcome(executorv1.ShadowOutcome_SHADOW_OUTCOME_NOT_SAMPLED)
 
-	// outcomeEnd is one past the last outcome; arrays indexed by Outcome have this length and waste the zeroth entry.
+	// outcomeEnd is one past the last outcome. Arrays indexed by Outcome have this length; entry 0 is unused.
 	outcomeEnd = NotSampled + 1
 )
 
@@ -47,7 +47,7 @@ func Outcomes() []Outcome {
 	return all
 }
 
-// String returns the outcome's word, for example "breaker_open".
+// String returns the outcome's name, for example "breaker_open".
 func (o Outcome) String() string {
 	if o == 0 || o >= outcomeEnd {
 		return "unknown"
@@ -55,11 +55,11 @@ func (o Outcome) String() string {
 	return outcomeNames[o]
 }
 
-// Compared says whether the shadow answered, so that there is something to compare.
+// Compared reports whether the shadow answered and was compared with the baseline.
 func (o Outcome) Compared() bool { return o == Match || o == Mismatch }
 
-// Failed says whether the shadow was tried and failed. What was never sent on purpose (not_sampled, shed, breaker_open)
-// or was given up by the caller (canceled) did not fail.
+// Failed reports whether the shadow was tried and failed. A shadow that was deliberately not sent (not_sampled, shed,
+// breaker_open) or that its caller canceled did not fail.
 func (o Outcome) Failed() bool {
 	switch o {
 	case Deadline, Unavailable, InvalidScore, Rejected, Internal:
@@ -69,11 +69,11 @@ func (o Outcome) Failed() bool {
 	}
 }
 
-// trips says whether the breaker counts the outcome as a failure of ml-engine. A rejected state is a defect of the
-// schema, which no amount of waiting mends, so it is alerted apart and never opens the breaker.
+// trips reports whether the breaker counts the outcome as a failure of ml-engine. A rejected state is a schema mismatch,
+// which waiting does not fix. So it never opens the breaker and has an alert of its own.
 func (o Outcome) trips() bool { return o.Failed() && o != Rejected }
 
-// OutcomeOf classifies the error of a call to ml-engine. It is the only place that does.
+// OutcomeOf classifies the error of a call to ml-engine. No other function does.
 func OutcomeOf(err error) Outcome {
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):

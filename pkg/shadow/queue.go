@@ -5,32 +5,31 @@ import (
 	"time"
 )
 
-// pace is how long after the newest call another one begins that is not full. A row that has waited so long still has most
-// of its 60 ms, and 100 calls a second cost next to nothing, whatever the rate of requests: see "executor, 100 % shadow" in
-// the bench.
+// pace is the least time between the starts of two calls that are not full. A row that has waited this long still has
+// most of its 60 ms. 100 calls a second cost next to nothing: see "executor, 100 % shadow" in the benchmark.
 const pace = 10 * time.Millisecond
 
-// queue holds the shadows that wait and says when some of them go out as one call.
+// queue holds waiting shadows and decides when a batch of them is sent as one call.
 //
-// A call costs two processes far more than a row does, so a call is not made because there could be one more: rows that
-// come soon after a call wait, and go together. A call is made when a full batch waits; when the pace since the call before
-// is over, whether or not that has returned, which a timer tells when no further row comes to notice it; and for a caller
-// who waits for his shadow, as soon as no call is under way. So a lone request goes at once.
+// A call costs both processes far more than a row does. So rows that arrive soon after a call wait and go together. A call
+// is due in three cases: a full batch waits; the pace since the last call is over, even if that call has not returned (a
+// timer fires if no further row arrives); or a caller waits for its shadow and no call is in flight. So a lone request
+// goes at once.
 type queue struct {
 	maxBatch int
 
 	mu       sync.Mutex
 	due      sync.Cond // signaled when an idle worker should make a call
-	signaled bool      // and the worker has not looked yet
-	ring     []*call   // waiting holds its places from first on
+	signaled bool      // a worker was signaled and has not woken yet
+	ring     []*call   // a ring buffer of waiting rows, starting at first
 	first    int
 	waiting  int
-	awaited  int       // of those that wait, how many have a caller who waits for the answer
-	underWay int       // calls
-	newest   time.Time // when the newest of them began
+	awaited  int       // waiting rows whose caller waits for the answer
+	inFlight int       // calls in flight
+	newest   time.Time // when the latest call began
 	closed   bool
-	// timer fires when the pace since the newest call is over, if anything waited then. It is armed at most once per call,
-	// so it costs nothing at any rate of requests.
+	// timer fires when the pace since the latest call is over, if rows wait. It is armed at most once per call, so its cost
+	// does not grow with the request rate.
 	timer *time.Timer
 	armed bool
 }
@@ -43,7 +42,7 @@ func newQueue(size, maxBatch int) *queue {
 	return q
 }
 
-// overdue looks whether what waits has waited long enough.
+// overdue is the timer's callback: it wakes a worker if rows still wait.
 func (q *queue) overdue() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -54,7 +53,7 @@ func (q *queue) overdue() {
 	q.wake(time.Now())
 }
 
-// wake has an idle worker make a call of what waits if that is due, and sees to it that it will be otherwise.
+// wake signals an idle worker if a call is due, and otherwise arms the timer.
 func (q *queue) wake(now time.Time) {
 	switch {
 	case q.signaled:
@@ -84,13 +83,13 @@ func (q *queue) put(c *call) error {
 	return nil
 }
 
-// wantsCall says whether what waits is worth a call now.
+// wantsCall reports whether a call is due now.
 func (q *queue) wantsCall(now time.Time) bool {
-	return q.awaited > 0 && q.underWay == 0 || q.waiting >= q.maxBatch || now.Sub(q.newest) >= pace
+	return q.awaited > 0 && q.inFlight == 0 || q.waiting >= q.maxBatch || now.Sub(q.newest) >= pace
 }
 
-// take waits until a call is due and appends its rows to batch. It appends none when the queue is closed and empty. The
-// caller owes a call of next.
+// take waits until a call is due and appends its rows to batch. It appends none if the queue is closed and empty.
+// Otherwise the caller must call next.
 func (q *queue) take(batch []*call) []*call {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -104,12 +103,12 @@ func (q *queue) take(batch []*call) []*call {
 	return q.begin(batch)
 }
 
-// next ends the call that take or next began. If another is due it begins it, appends the rows to batch, and owes another
-// next; if not, it appends none.
+// next ends the call that take or next began. If another call is due, it begins it and appends its rows to batch; the
+// caller must then call next again.
 func (q *queue) next(batch []*call) []*call {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.underWay--
+	q.inFlight--
 	switch now := time.Now(); {
 	case q.waiting == 0:
 		return batch
@@ -128,16 +127,16 @@ func (q *queue) begin(batch []*call) []*call {
 		q.first = (q.first + 1) % len(q.ring)
 		q.waiting--
 	}
-	q.underWay++
+	q.inFlight++
 	q.newest = time.Now()
-	// What is left over, perhaps a full batch again, had its arrival signaled to this worker and no other.
+	// The rows left over, perhaps another full batch, were signaled to this worker only.
 	if q.signaled = false; q.waiting > 0 {
 		q.wake(q.newest)
 	}
 	return batch
 }
 
-// close refuses further calls. Those that wait are still taken.
+// close refuses further rows. Waiting rows are still taken.
 func (q *queue) close() {
 	q.mu.Lock()
 	defer q.mu.Unlock()

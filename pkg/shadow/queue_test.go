@@ -10,7 +10,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/testkit/enginetest"
 )
 
-// While a call is under way, rows wait for it and go together, although there are slots to spare.
+// While a call is in flight, rows wait and go together, although slots are free.
 func TestRowsGoTogetherWhenTheCallReturns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{}, nil)
@@ -26,7 +26,7 @@ func TestRowsGoTogetherWhenTheCallReturns(t *testing.T) {
 	})
 }
 
-// Rows that come soon after a call wait for the pace, however fast the calls return; one that comes late goes at once.
+// Rows that arrive soon after a call wait for the pace, however fast calls return. A row that arrives late goes at once.
 func TestCallsKeepThePace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{}, nil)
@@ -49,8 +49,8 @@ func TestCallsKeepThePace(t *testing.T) {
 	})
 }
 
-// A caller who waits for his shadow waits for no pace, and takes those along who do.
-func TestWhoWaitsForItGoesAtOnce(t *testing.T) {
+// A caller that waits for its shadow does not wait for the pace, and takes waiting rows along.
+func TestAwaitedRowGoesAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{}, nil)
 		tr.detach(1)
@@ -67,7 +67,7 @@ func TestWhoWaitsForItGoesAtOnce(t *testing.T) {
 	})
 }
 
-// A full batch does not wait for the call under way.
+// A full batch does not wait for the call in flight.
 func TestFullBatchOpensASlot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{}, nil)
@@ -104,7 +104,7 @@ func TestQueueKeepsTheOrderAndRefusesWhenItMust(t *testing.T) {
 		t.Errorf("take: got %v, want the first three", got)
 	}
 	put(calls[4], nil)
-	put(calls[5], nil) // round the end of the ring
+	put(calls[5], nil) // wraps around the ring
 	if got := q.next(nil); !slices.Equal(got, calls[3:6]) {
 		t.Errorf("next: got %v, want the other three, in order", got)
 	}
@@ -122,8 +122,8 @@ func TestQueueKeepsTheOrderAndRefusesWhenItMust(t *testing.T) {
 	}
 }
 
-// A lone row behind a call that hangs goes out after the pace, although no further row comes to notice it.
-func TestHungCallDoesNotHoldUpALoneRow(t *testing.T) {
+// A lone row behind a hung call is sent after the pace, even if no further row arrives.
+func TestHungCallDoesNotDelayALoneRow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{}, nil)
 		held, release := gate()

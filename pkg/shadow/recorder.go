@@ -14,10 +14,10 @@ const (
 	latencyUnit, latencyLimit = 1e-3, 10_000_000 // to milliseconds; 10 s
 )
 
-// Recorder counts every outcome: totals since start, and the quality over a rolling window.
+// Recorder counts every outcome, both since start and over a rolling window.
 type Recorder struct {
 	start time.Time
-	// requests are counted by their source; totals by their outcome, when they have one.
+	// requests are counted by source when they begin, totals by outcome when they end.
 	requests [sourceEnd]atomic.Uint64
 	totals   [outcomeEnd]atomic.Uint64
 	slotLen  time.Duration
@@ -25,20 +25,20 @@ type Recorder struct {
 
 	mu    sync.Mutex
 	slots [windowSlots]slot
-	// last names the model that answered last.
+	// The model that answered last.
 	lastVersion, lastDigest string
 }
 
 // slot is one sixtieth of the window.
 type slot struct {
-	epoch    int64 // which slot length since start it holds, plus one; 0 is never used
+	epoch    int64 // the number of the slot since start, from 1; 0 was never used
 	counts   [outcomeEnd]uint64
 	sumDelta float64
 	delta    distribution
 	latency  distribution
 }
 
-// newRecorder returns an empty recorder with a rolling window of the length.
+// newRecorder returns an empty recorder with a rolling window of that length.
 func newRecorder(window time.Duration, m *metrics) *Recorder {
 	return &Recorder{start: time.Now(), slotLen: window / windowSlots, metrics: m}
 }
@@ -66,10 +66,10 @@ func (r *Recorder) record(res Result, baselineLatency time.Duration) {
 	}
 }
 
-// epoch is the number of the slot length that this instant is in, from 1.
+// epoch returns the number of the current slot since start, from 1.
 func (r *Recorder) epoch() int64 { return int64(time.Since(r.start)/r.slotLen) + 1 }
 
-// slotNow returns the slot for this instant, emptied if it still held an older one.
+// slotNow returns the current slot, and empties it first if it holds an older epoch.
 func (r *Recorder) slotNow() *slot {
 	epoch := r.epoch()
 	s := &r.slots[epoch%windowSlots]
@@ -93,9 +93,9 @@ func (r *Recorder) begun() (n uint64) {
 	return n
 }
 
-// InFlight is how many requests have begun and not ended.
+// InFlight returns how many requests have begun and not ended.
 func (r *Recorder) InFlight() uint64 {
-	// Read the ends first: a request that begins in between then counts as in flight, never as minus one.
+	// Read the outcomes first: a request that begins in between then counts as in flight, never as minus one.
 	var ended uint64
 	for o := range r.totals {
 		ended += r.totals[o].Load()
@@ -103,18 +103,18 @@ func (r *Recorder) InFlight() uint64 {
 	return r.begun() - ended
 }
 
-// Total is how often the outcome came since start.
+// Total returns how many requests ended in the outcome since start.
 func (r *Recorder) Total(o Outcome) uint64 { return r.totals[o].Load() }
 
-// window is what the slots that are not older than the window add up to.
+// window is the sum of the slots in the rolling window.
 type window struct {
 	counts         [outcomeEnd]uint64
 	sumDelta       float64
 	delta, latency distribution
 }
 
-// window sums up. The lock, for which requests wait, is taken anew for every slot: merging one takes microseconds,
-// merging all of them most of a millisecond.
+// window sums the slots of the rolling window. Requests wait for the lock, so it is released after every slot: merging one
+// takes microseconds, merging all of them most of a millisecond.
 func (r *Recorder) window() window {
 	w := window{delta: newDistribution(deltaLimit), latency: newDistribution(latencyLimit)}
 	r.each(func(s *slot) {
@@ -128,7 +128,7 @@ func (r *Recorder) window() window {
 	return w
 }
 
-// compared is how many matches and comparisons there are in the window.
+// compared returns the matches and comparisons in the window.
 func (r *Recorder) compared() (matches, comparisons uint64) {
 	r.each(func(s *slot) {
 		matches += s.counts[Match]
@@ -137,7 +137,7 @@ func (r *Recorder) compared() (matches, comparisons uint64) {
 	return matches, comparisons
 }
 
-// each visits the slots of the window, each under the lock.
+// each visits the slots of the window, holding the lock for one slot at a time.
 func (r *Recorder) each(visit func(*slot)) {
 	now := r.epoch()
 	for i := range r.slots {
@@ -149,7 +149,7 @@ func (r *Recorder) each(visit func(*slot)) {
 	}
 }
 
-// last names the model that answered last.
+// last returns the model that answered last.
 func (r *Recorder) last() (version, digest string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -10,8 +10,8 @@ import (
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 )
 
-// Report is the quality of the shadow as the contract words it. The fields that a dispatcher cannot know (the baseline,
-// the sample) are left to the caller.
+// Report returns the quality of the shadow. The caller fills in what a dispatcher does not know: the baseline and the
+// sample.
 func (d *Dispatcher) Report() *executorv1.GetShadowReportResponse {
 	r := d.recorder
 	win := r.window()
@@ -30,7 +30,7 @@ func (d *Dispatcher) Report() *executorv1.GetShadowReportResponse {
 			sampled += counts[o]
 		}
 	}
-	// Read after the totals, so that requests never lag behind the outcomes they have had.
+	// Read after the totals, so that there are never more outcomes than requests.
 	requests, sources := uint64(0), make([]*executorv1.SourceCount, 0, sourceEnd)
 	for _, s := range Sources() {
 		n := r.Requests(s)
@@ -78,11 +78,11 @@ func (d *Dispatcher) Report() *executorv1.GetShadowReportResponse {
 	}
 }
 
-// snapshotTries is how often a snapshot is taken until nothing has ended meanwhile.
+// snapshotTries is how often a snapshot is tried before shadows that end meanwhile are accepted.
 const snapshotTries = 8
 
-// snapshot reads the totals and the histogram of latencies of one moment. While shadows end faster than both can be read,
-// the two differ by the few that ended in between.
+// snapshot reads the totals and the latency histogram at one moment. If shadows end faster than both can be read, the two
+// differ by the few that ended in between.
 func (r *Recorder) snapshot() (totals [outcomeEnd]uint64, latencies *executorv1.Histogram) {
 	read := func() (all [outcomeEnd]uint64) {
 		for o := range r.totals {
@@ -99,8 +99,8 @@ func (r *Recorder) snapshot() (totals [outcomeEnd]uint64, latencies *executorv1.
 	return totals, latencies
 }
 
-// MatchRate is matches / comparisons over the rolling window, in [0,1], and the number of comparisons. The rate is 0
-// when there are none.
+// MatchRate returns matches / comparisons over the rolling window, in [0,1], and the number of comparisons. The rate is 0
+// if there are none.
 func (r *Recorder) MatchRate() (rate float64, n uint64) {
 	matches, n := r.compared()
 	if n == 0 {

@@ -10,7 +10,7 @@ import (
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 )
 
-// note records a request that ended in the outcome.
+// note records a request with the result.
 func (tr *trial) note(r Result) {
 	tr.recorder.begin(Live)
 	tr.recorder.record(r, 0)
@@ -88,7 +88,7 @@ func TestReportRates(t *testing.T) {
 		} {
 			tr.note(r)
 		}
-		tr.recorder.begin(Replay) // one that still runs
+		tr.recorder.begin(Replay) // still in flight
 		r := tr.Report()
 		if r.GetRequestsTotal() != 15 || r.GetInFlight() != 1 {
 			t.Errorf("requests %d, in flight %d; want 15 and 1", r.GetRequestsTotal(), r.GetInFlight())
@@ -103,7 +103,7 @@ func TestReportRates(t *testing.T) {
 			t.Errorf("comparisons: got %d, want 4", w.GetComparisons())
 		}
 		within(t, "match_rate", w.MatchRate, 3./4, 0)
-		within(t, "match_rate_low", w.MatchRateLow, 0.3006418425824019, 1e-12) // Wilson, 3 of 4, computed apart
+		within(t, "match_rate_low", w.MatchRateLow, 0.3006418425824019, 1e-12) // Wilson, 3 of 4, computed independently
 		within(t, "match_rate_high", w.MatchRateHigh, 0.9544127391902995, 1e-12)
 		within(t, "coverage", w.Coverage, 4./12, 1e-15)
 		within(t, "match_rate_worst", w.MatchRateWorst, 3./12, 1e-15)
@@ -113,7 +113,7 @@ func TestReportRates(t *testing.T) {
 		within(t, "largest delta", &w.AbsDelta.Max, 1, 0)
 		within(t, "median delta", &w.AbsDelta.P50, 0.02, 0.0002)
 		within(t, "p99 of delta", &w.AbsDelta.P99, 1, 0)
-		within(t, "largest latency", &w.LatencyMs.Max, 10_000, 0) // held at 10 s
+		within(t, "largest latency", &w.LatencyMs.Max, 10_000, 0) // capped at 10 s
 		within(t, "median latency", &w.LatencyMs.P50, 2, 0.02)
 		if r.GetShadowVersion() != "v2" || r.GetShadowDigest() != "d2" {
 			t.Errorf("last model: got %s, want v2", r.GetShadowVersion())
@@ -129,7 +129,7 @@ func TestReportRates(t *testing.T) {
 	})
 }
 
-// A bucket's upper edge is never reported where it is more than what was seen.
+// A quantile never exceeds the largest value seen.
 func TestQuantilesStayWithinWhatWasSeen(t *testing.T) {
 	for _, v := range []int64{0, 1, 59_999, 60_000, 79_999, 80_000, 999_999, 1_000_000, 2_000_000} {
 		d := newDistribution(1_000_000)
@@ -177,8 +177,8 @@ func TestWindowRollsOver(t *testing.T) {
 	})
 }
 
-// However fast shadows end while it is read, a report accounts for every request, and has a latency of every shadow that
-// was tried, but for a few that ended in between.
+// However fast shadows end, a report accounts for every request. It has a latency for every shadow that was tried, except
+// for a few that ended while it was read.
 func TestReportIsOneSnapshot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{}, nil)

@@ -7,15 +7,15 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
-// Sampler decides which requests get a shadow, by a hash of the request id: the same id is in or out on every replica
-// that has the same salt, and the requests of a smaller percentage are among those of every larger one.
+// Sampler decides which requests get a shadow, by a hash of the request id. Replicas with the same salt choose the same
+// requests, and a larger percentage includes all requests of a smaller one.
 type Sampler struct {
 	salt  string
-	limit uint64 // the hashes below it are in
+	limit uint64 // hashes below it are sampled
 	all   bool
 }
 
-// NewSampler samples percent, in [0,100], of the requests.
+// NewSampler returns a sampler of percent, in [0,100], of the requests.
 func NewSampler(salt string, percent float64) (*Sampler, error) {
 	if math.IsNaN(percent) || percent < 0 || percent > 100 {
 		return nil, fmt.Errorf("sample percent %v: want a number in [0,100]", percent)
@@ -23,7 +23,7 @@ func NewSampler(salt string, percent float64) (*Sampler, error) {
 	return &Sampler{salt: salt, limit: uint64(percent / 100 * math.MaxUint64), all: percent == 100}, nil
 }
 
-// Sampled says whether the request gets a shadow.
+// Sampled reports whether the request gets a shadow.
 func (s *Sampler) Sampled(requestID string) bool {
 	if s.all {
 		return true

@@ -41,7 +41,7 @@ func TestSamplerIsNested(t *testing.T) {
 		larger := sampled(t, "salt", percent)
 		for id := range smaller {
 			if !larger[id] {
-				t.Fatalf("%s is in a smaller sample but not in that of %v %%", id, percent)
+				t.Fatalf("%s is in a smaller sample but not in the %v %% sample", id, percent)
 			}
 		}
 		smaller = larger
@@ -55,7 +55,7 @@ func TestSamplerIsTheSameOnEveryReplica(t *testing.T) {
 	}
 	for id := range first {
 		if !second[id] {
-			t.Fatalf("%s is in on one replica only", id)
+			t.Fatalf("%s is sampled on one replica only", id)
 		}
 	}
 	// Pinned, so that replicas of two releases agree as well.

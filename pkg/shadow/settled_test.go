@@ -13,23 +13,23 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/testkit/enginetest"
 )
 
-// settlements keeps what OnSettled was told.
+// settlements collects the calls of OnSettled.
 type settlements struct {
-	mu   sync.Mutex
-	told map[string][]Result
+	mu      sync.Mutex
+	results map[string][]Result
 }
 
 func (s *settlements) onSettled(r Request, res Result) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.told == nil {
-		s.told = map[string][]Result{}
+	if s.results == nil {
+		s.results = map[string][]Result{}
 	}
-	s.told[r.ID] = append(s.told[r.ID], res)
+	s.results[r.ID] = append(s.results[r.ID], res)
 }
 
-// Every request is told of exactly once, with the outcome that was counted, whoever settles it.
-func TestOnSettledIsToldOfEveryRequestOnce(t *testing.T) {
+// OnSettled is called exactly once for every request, with the outcome that was counted.
+func TestOnSettledIsCalledOncePerRequest(t *testing.T) {
 	for name, fault := range map[string]enginetest.Fault{
 		"healthy": {}, "slow": enginetest.Delay(50 * time.Millisecond), "hung": enginetest.Hang(),
 		"failing": enginetest.Fail(codes.Internal), "out of range": enginetest.Answer(17), "refusing": enginetest.Fail(codes.InvalidArgument),
@@ -67,9 +67,9 @@ func TestOnSettledIsToldOfEveryRequestOnce(t *testing.T) {
 				synctest.Wait()
 				tr.wantConserved(0)
 				counts := map[Outcome]uint64{}
-				for id, results := range s.told {
+				for id, results := range s.results {
 					if len(results) != 1 {
-						t.Errorf("%s: told %d times", id, len(results))
+						t.Errorf("%s: called %d times", id, len(results))
 					}
 					r := results[0]
 					counts[r.Outcome]++
@@ -80,8 +80,8 @@ func TestOnSettledIsToldOfEveryRequestOnce(t *testing.T) {
 						t.Errorf("%s: got %+v", id, r)
 					}
 				}
-				if len(s.told) != n {
-					t.Errorf("told of %d requests, want %d", len(s.told), n)
+				if len(s.results) != n {
+					t.Errorf("called for %d requests, want %d", len(s.results), n)
 				}
 				tr.wantTotals(counts)
 			})
@@ -96,27 +96,27 @@ func TestOnSettledBeforeTheModelIsKnown(t *testing.T) {
 		r := tr.request()
 		r.ID = "only"
 		tr.Wait(t.Context(), r)
-		synctest.Wait() // whoever settled it may tell after Wait has returned
-		if got := s.told["only"]; len(got) != 1 || got[0].Outcome != Unavailable || got[0].Schema != nil {
+		synctest.Wait() // OnSettled may be called after Wait has returned
+		if got := s.results["only"]; len(got) != 1 || got[0].Outcome != Unavailable || got[0].Schema != nil {
 			t.Errorf("got %+v, want unavailable without a schema", got)
 		}
 	})
 }
 
-// Nobody who listens costs nothing.
+// Without OnSettled a request that is not sampled allocates nothing.
 func TestOnSettledUnsetDoesNotAllocate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{Absent: true}, nil)
 		r := tr.request()
-		tr.Skip(r) // makes the slot of the window
+		tr.Skip(r) // allocates the slot of the window
 		if n := testing.AllocsPerRun(100, func() { tr.Skip(r) }); n != 0 {
 			t.Errorf("%v allocations for a request that is not sampled, want none", n)
 		}
 	})
 }
 
-// What is not defined is not there, for a model of any other schema than the state's own.
-func TestUndefinedFeaturesAreNotThere(t *testing.T) {
+// An undefined feature counts as missing for a model of any other schema than the state's own.
+func TestUndefinedFeaturesAreMissing(t *testing.T) {
 	newer, older := mustSchema(t, "v1.8.1"), mustSchema(t, "v1.8")
 	s := State{Schema: older, Vector: make([]float64, older.Len())}
 	s.Vector[older.Index("rsi14")] = math.NaN()

@@ -7,7 +7,7 @@ import (
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 )
 
-// A request without a mark is live. One with a mark that is not known is never live.
+// A request without a source is live. One with an unknown source is never live.
 func TestSourceOf(t *testing.T) {
 	for value, want := range map[executorv1.Source]Source{
 		executorv1.Source_SOURCE_UNSPECIFIED: Live, executorv1.Source_SOURCE_LIVE: Live,
@@ -20,14 +20,14 @@ func TestSourceOf(t *testing.T) {
 	}
 }
 
-// Every source of the contracts has a word, and the two contracts agree on the values.
+// Every source of the contracts has a name, and the two contracts agree on the values.
 func TestSourcesOfTheContracts(t *testing.T) {
 	if got, want := len(Sources()), len(executorv1.Source_name)-1; got != want {
 		t.Errorf("got %d sources, want %d", got, want)
 	}
 	for _, s := range Sources() {
 		if s.String() == "" || SourceOf(s.proto()) != s {
-			t.Errorf("%d: word %q, back from the contract %v", s, s, SourceOf(s.proto()))
+			t.Errorf("%d: name %q, back from the contract %v", s, s, SourceOf(s.proto()))
 		}
 		if a, b := s.proto().String(), mlenginev1.Source(s.proto()).String(); a != b {
 			t.Errorf("executor calls it %s, ml-engine %s", a, b)

@@ -6,19 +6,18 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 )
 
-// State is a market state on its way to the model under trial: numbers by schema, or numbers by name.
+// State is a market state to score: either a vector of a schema, or values by name.
 type State struct {
 	// Schema gives Vector its order; nil when the state came by name.
 	Schema *feature.Schema
-	// Vector has one value per feature of Schema, NaN where it is not defined. It must not be changed after it was handed
-	// over.
+	// Vector has one value per feature of Schema, NaN where it is not defined. It must not change after it was submitted.
 	Vector []float64
-	// Named is the state by feature name, when Schema is nil. It must not be changed either.
+	// Named is the state by feature name, if Schema is nil. It must not change either.
 	Named map[string]float64
 }
 
-// Project returns the values that the schema to names, in its order, and whether they are all there. It allocates
-// nothing, and looks for no NaN, when the state already has that schema.
+// Project returns the values of the features of the schema to, in its order, and reports whether the state has them all.
+// If the state already has that schema, it allocates nothing and does not check for NaN.
 func (s State) Project(to *feature.Schema) ([]float64, bool) {
 	if s.Schema == to {
 		return s.Vector, true
@@ -34,7 +33,7 @@ func (s State) Project(to *feature.Schema) ([]float64, bool) {
 	return values, true
 }
 
-// Value returns the named feature and whether the state has it, defined; bias is always there, as 1.
+// Value returns the named feature and reports whether the state defines it. Bias is always 1.
 func (s State) Value(name string) (float64, bool) {
 	if s.Schema != nil {
 		if i := s.Schema.Index(name); i >= 0 {

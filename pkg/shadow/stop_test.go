@@ -10,7 +10,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/testkit/enginetest"
 )
 
-func TestStopWaitsForWhatIsUnderWay(t *testing.T) {
+func TestStopWaitsForCallsInFlight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{}, func(o *Options) { o.MaxInFlight = 1 })
 		tr.engine.Break(enginetest.Delay(20 * time.Millisecond))
@@ -29,7 +29,7 @@ func TestStopWaitsForWhatIsUnderWay(t *testing.T) {
 	})
 }
 
-func TestStopOutlastsAHangingEngineByTheTimeout(t *testing.T) {
+func TestStopWaitsForAHungEngineAtMostTheTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{}, nil)
 		tr.engine.Break(enginetest.Hang())
@@ -45,7 +45,7 @@ func TestStopOutlastsAHangingEngineByTheTimeout(t *testing.T) {
 	})
 }
 
-func TestStopCutsOffWhatTakesTooLong(t *testing.T) {
+func TestStopCancelsWhatTakesTooLong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{}, nil)
 		tr.engine.Break(enginetest.Hang())
@@ -105,8 +105,8 @@ func TestStopWithoutAnEngine(t *testing.T) {
 	})
 }
 
-// Stop in the middle of a look at a model that hangs does not wait for the look.
-func TestStopDuringALook(t *testing.T) {
+// Stop does not wait for a probe that hangs.
+func TestStopDuringAProbe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{}, nil)
 		tr.engine.Break(enginetest.Hang())

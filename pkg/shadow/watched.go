@@ -9,13 +9,13 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 )
 
-// watched adds to a batch what ml-engine watches for drift and does not score: raw inputs, where states have them, and the
-// times and sources of the states. It looks names up once per schema, and its buffers live as long as the worker.
+// watched adds to a batch what ml-engine watches for drift but does not score: raw inputs, event times and sources. It
+// looks up names once per schema and reuses its buffers.
 type watched struct {
 	// names are the raw inputs that are not features of the model's schema.
 	model *feature.Schema
 	names []string
-	// states are the schemas that states came with.
+	// states are the schemas of the states seen so far.
 	states []inputColumns
 
 	values  []float64
@@ -23,19 +23,19 @@ type watched struct {
 	sources []mlenginev1.Source
 }
 
-// inputColumns are where a schema has the raw inputs, -1 where it has not.
+// inputColumns are the indexes of the raw inputs in a schema, -1 for those it lacks.
 type inputColumns struct {
 	schema *feature.Schema
 	at     []int
 }
 
-// maxStates is how many schemas are remembered: more than an executor takes states by.
+// maxStates is how many schemas are remembered, more than an executor accepts.
 const maxStates = 8
 
-// add fills the request's watched inputs, times and sources from the rows of the batch. It leaves the inputs and times empty
-// when no row has any, and the sources when all rows are live.
+// add fills the request's watched inputs, times and sources from the rows of the batch. It leaves inputs and times empty
+// if no row has any, and sources empty if all rows are live.
 func (w *watched) add(req *mlenginev1.BatchPredictRequest, batch []*call) {
-	w.of(batch[0].schema)
+	w.setModel(batch[0].schema)
 	w.values, w.times, w.sources = w.values[:0], w.times[:0], w.sources[:0]
 	inputs, times, sources := false, false, false
 	for _, c := range batch {
@@ -60,8 +60,8 @@ func (w *watched) add(req *mlenginev1.BatchPredictRequest, batch []*call) {
 	}
 }
 
-// of sets the names for the schema of the model under trial.
-func (w *watched) of(model *feature.Schema) {
+// setModel sets the names for the schema of the model under trial.
+func (w *watched) setModel(model *feature.Schema) {
 	if w.model == model {
 		return
 	}
@@ -69,7 +69,7 @@ func (w *watched) of(model *feature.Schema) {
 	w.names = slices.DeleteFunc(feature.RawInputs(), func(name string) bool { return model.Index(name) >= 0 })
 }
 
-// row adds the raw inputs of the state, NaN where it has none, and says whether it has any.
+// row appends the raw inputs of the state, NaN for those it lacks, and reports whether it has any.
 func (w *watched) row(s State) (some bool) {
 	if s.Schema == nil {
 		for _, name := range w.names {
@@ -93,7 +93,7 @@ func (w *watched) row(s State) (some bool) {
 	return some
 }
 
-// columns are where the schema has the names.
+// columns returns the indexes of the names in the schema.
 func (w *watched) columns(of *feature.Schema) []int {
 	for i := range w.states {
 		if w.states[i].schema == of {

@@ -52,7 +52,7 @@ func TestWatched(t *testing.T) {
 			marks: []mlenginev1.Source{mlenginev1.Source_SOURCE_LIVE, mlenginev1.Source_SOURCE_REPLAY},
 		},
 	}
-	var w watched // one for all: its buffers and look-ups live on
+	var w watched // shared, so that its buffers and look-ups are reused
 	req := &mlenginev1.BatchPredictRequest{}
 	for range 2 {
 		for _, tt := range tests {
@@ -74,7 +74,7 @@ func TestWatched(t *testing.T) {
 	}
 }
 
-// More schemas than are remembered make no difference but to the time it takes.
+// More schemas than are remembered change nothing but the cost.
 func TestWatchedOfManySchemas(t *testing.T) {
 	var states []State
 	var want []float64
@@ -107,7 +107,7 @@ func calls(model *feature.Schema, states []State) []*call {
 	return batch
 }
 
-// The call to ml-engine carries what the states have beside the model's features, and when they were.
+// The call to ml-engine carries the states' raw inputs and event times.
 func TestShadowsAreWatched(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{}, nil)
@@ -139,5 +139,5 @@ func TestShadowsAreWatched(t *testing.T) {
 	})
 }
 
-// alike takes NaN for equal to itself.
+// alike treats NaN as equal to NaN.
 func alike(a, b float64) bool { return a == b || math.IsNaN(a) && math.IsNaN(b) }

@@ -10,12 +10,12 @@ import (
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 )
 
-// worker owns one call slot. Its buffers live as long as it does.
+// worker owns one call slot and reuses its buffers.
 type worker struct {
 	d       *Dispatcher
 	metrics *metrics
 	batch   []*call
-	later   []*call // rows of another schema than the batch's, after a swap of models
+	later   []*call // after a model swap, rows of another schema than the batch's
 	request mlenginev1.BatchPredictRequest
 	watched watched
 }
@@ -24,7 +24,7 @@ func newWorker(d *Dispatcher, m *metrics) *worker {
 	return &worker{d: d, metrics: m, batch: make([]*call, 0, d.opts.MaxBatch)}
 }
 
-// run sends what is queued until the queue is closed and empty. ctx ends the calls that are under way.
+// run sends queued rows until the queue is closed and empty. Canceling ctx ends the calls in flight.
 func (w *worker) run(ctx context.Context) {
 	for {
 		if w.batch = w.d.queue.take(w.batch[:0]); len(w.batch) == 0 {
@@ -40,32 +40,28 @@ func (w *worker) run(ctx context.Context) {
 	}
 }
 
-// send makes one call of those rows of the batch that are still worth sending and share the first one's schema.
+// send makes one call with the rows of the batch that still have time and share the first one's schema.
 func (w *worker) send(ctx context.Context) {
 	w.admit(ctx)
 	if len(w.batch) == 0 {
 		return
 	}
-	last := w.batch[0].deadline
 	w.request.Schema = w.batch[0].schema.Name
 	w.request.Values = w.request.Values[:0]
 	for _, c := range w.batch {
 		w.request.Values = append(w.request.Values, c.values...)
-		if c.deadline.After(last) {
-			last = c.deadline
-		}
 	}
 	w.watched.add(&w.request, w.batch)
 	w.metrics.batchSize.Observe(float64(len(w.batch)))
-	callCtx, cancel := context.WithDeadline(ctx, last)
+	callCtx, cancel := context.WithDeadline(ctx, batchDeadline(w.batch))
 	response, err := w.d.opts.Engine.BatchPredict(callCtx, &w.request)
 	cancel()
 	if err != nil {
 		outcome := OutcomeOf(err)
 		if outcome == Canceled && ctx.Err() == nil {
-			outcome = Unavailable // ml-engine ended the call, not us: that is no excuse before the breaker
+			outcome = Unavailable // ml-engine canceled the call, not the executor: the breaker counts that
 		}
-		if outcome != Rejected { // a rejection requests a probe itself
+		if outcome != Rejected { // recording a rejection requests a probe
 			w.d.model.requestProbe()
 		}
 		w.fail(Result{Outcome: outcome, Err: err})
@@ -78,7 +74,7 @@ func (w *worker) send(ctx context.Context) {
 	w.answer(response)
 }
 
-// validate returns an error if the response is not one score or one error for each row, in their order.
+// validate returns an error unless the response has one score per row and its errors are in ascending row order.
 func validate(r *mlenginev1.BatchPredictResponse, rows int) error {
 	if n := len(r.GetScores()); n != rows {
 		return fmt.Errorf("ml-engine answered %s for %s", text.Count(n, "score"), text.Count(rows, "row"))
@@ -93,14 +89,14 @@ func validate(r *mlenginev1.BatchPredictResponse, rows int) error {
 	return nil
 }
 
-// admit drops the rows that have ended or are out of time, asks the breaker for each of the others, and puts the rows
-// of another schema aside.
+// admit drops the rows that are settled or out of time, asks the breaker about each of the others, and sets rows of another
+// schema aside.
 func (w *worker) admit(ctx context.Context) {
 	kept := w.batch[:0]
 	now := time.Now()
 	for _, c := range w.batch {
 		switch {
-		case c.settled.Load() || c.limit.Sub(now) < usefulMinimum:
+		case c.settled.Load() || c.tooLate(now):
 			w.expire(c)
 			continue
 		case ctx.Err() != nil:
@@ -131,11 +127,11 @@ func (w *worker) admit(ctx context.Context) {
 	w.batch = kept
 }
 
-// expire settles a row that was not sent in time, unless its caller gave it up before. The breaker is told of it too:
-// ml-engine, busy with the calls before it, is why the row waited so long, unless its caller had less time.
+// expire settles a row that was not sent in time, unless its caller already did. The breaker counts it as a failure: the
+// row waited because ml-engine was busy with earlier calls, unless its caller had less time than the timeout.
 func (w *worker) expire(c *call) {
 	w.d.settle(c, Result{Outcome: Deadline, Err: errDeadline})
-	if c.cut() {
+	if c.shortened() {
 		return
 	}
 	if c.allowed = w.d.breaker.Allow(); c.allowed != nil {
@@ -143,7 +139,7 @@ func (w *worker) expire(c *call) {
 	}
 }
 
-// end settles a row and tells the breaker.
+// end settles a row and reports it to the breaker.
 func (w *worker) end(c *call, r Result) {
 	w.d.settle(c, r)
 	c.allowed(c.verdict(r.Outcome))

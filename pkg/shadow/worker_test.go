@@ -10,7 +10,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/testkit/enginetest"
 )
 
-// gate is a fault that holds every scoring call until it is opened.
+// gate is a fault that blocks every scoring call until it is opened.
 func gate() (f enginetest.Fault, release func()) {
 	opened := make(chan struct{})
 	return enginetest.Fault{Before: func(ctx context.Context) error {
@@ -54,7 +54,7 @@ func TestGroupCommit(t *testing.T) {
 		held, release := gate()
 		tr.engine.Break(held)
 		tr.detach(1)
-		synctest.Wait() // the first is under way
+		synctest.Wait() // the first is in flight
 		tr.detach(64 + 64 + 22)
 		synctest.Wait()
 		if got := rows(tr.engine.Calls()); !slices.Equal(got, []int{1}) {
@@ -77,12 +77,12 @@ func TestAtMostFourCallsInFlight(t *testing.T) {
 		for range 5 { // within the 60 ms that the first has
 			tr.detach(1)
 			synctest.Wait()
-			time.Sleep(pace) // then the call under way no longer holds up the next
+			time.Sleep(pace) // then the call in flight no longer delays the next
 		}
 		tr.detach(500)
 		synctest.Wait()
 		if got := rows(tr.engine.Calls()); !slices.Equal(got, []int{1, 1, 1, 1}) {
-			t.Errorf("calls under way: got %v rows, want four calls", got)
+			t.Errorf("calls in flight: got %v rows, want four calls", got)
 		}
 		release()
 		tr.quiet()
@@ -107,7 +107,7 @@ func TestRowOutOfTimeIsNotSent(t *testing.T) {
 		tr.detach(1)
 		synctest.Wait()
 		time.Sleep(usefulMinimum / 2)
-		tr.detach(3) // half a millisecond is left of these when the call before them has been given up
+		tr.detach(3) // these have half a millisecond left when the previous call times out
 		time.Sleep(timeout)
 		synctest.Wait()
 		if got := rows(tr.engine.Calls()); !slices.Equal(got, []int{1}) {
@@ -121,8 +121,8 @@ func TestRowOutOfTimeIsNotSent(t *testing.T) {
 	})
 }
 
-// It makes no difference to the breaker whether somebody waited for the row that was out of time.
-func TestBreakerIsToldOfRowsThatTimeOutInTheQueue(t *testing.T) {
+// Rows that time out in the queue count for the breaker, whether or not a caller waited for them.
+func TestBreakerCountsRowsThatTimeOutInTheQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{}, func(o *Options) { o.MaxInFlight = 1 })
 		tr.engine.Break(enginetest.Hang())
@@ -141,7 +141,7 @@ func TestBreakerIsToldOfRowsThatTimeOutInTheQueue(t *testing.T) {
 	})
 }
 
-// The rows of one call have different deadlines: the call has the time of the last, and each row its own.
+// Rows of one call have different deadlines: the call has the time of the last row, and each row keeps its own.
 func TestRowsKeepTheirOwnDeadlines(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{}, func(o *Options) { o.MaxInFlight = 1 })
@@ -161,8 +161,8 @@ func TestRowsKeepTheirOwnDeadlines(t *testing.T) {
 	})
 }
 
-// A caller who has left, or whose time is up, has no row in the call that goes out later.
-func TestRowOfCallerWhoLeftIsNotSent(t *testing.T) {
+// The row of a caller that has canceled is not sent later.
+func TestRowOfACanceledCallerIsNotSent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{}, func(o *Options) { o.MaxInFlight = 1 })
 		tr.engine.Break(enginetest.Delay(40 * time.Millisecond))
@@ -182,7 +182,7 @@ func TestRowOfCallerWhoLeftIsNotSent(t *testing.T) {
 	})
 }
 
-// One bad row costs that row alone, and every row gets its own score back.
+// A bad row fails alone, and every row gets its own score.
 func TestRowsGetTheirOwnAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{}, func(o *Options) { o.MaxInFlight = 1 })

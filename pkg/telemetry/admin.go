@@ -9,7 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Readiness says whether a service can do its work, and if not, why.
+// Readiness reports whether a service can do its work, and describes its state.
 type Readiness func() (ok bool, reason string)
 
 // NewAdmin returns a mux with /metrics, /healthz (the process runs) and /readyz (it can do its work).
@@ -30,8 +30,7 @@ func NewAdmin(reg *prometheus.Registry, ready Readiness) *http.ServeMux {
 	return mux
 }
 
-// NewHTTPServer returns a server for the handler with limits that a slow client cannot outwait. What it has to say goes to
-// the logger.
+// NewHTTPServer returns a server for the handler with timeouts for slow clients. Its errors go to the logger.
 func NewHTTPServer(handler http.Handler, logger *slog.Logger) *http.Server {
 	return &http.Server{
 		Handler:           handler,
@@ -44,7 +43,7 @@ func NewHTTPServer(handler http.Handler, logger *slog.Logger) *http.Server {
 	}
 }
 
-// httpLog is a handler of what an HTTP server logs. Its texts name clients, so the message becomes a constant.
+// httpLog is the log handler of an HTTP server. The server's messages name clients, so they become an attribute.
 type httpLog struct{ slog.Handler }
 
 // Handle implements slog.Handler.

@@ -11,32 +11,32 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/text"
 )
 
-// Bounds of a log, so that no remote can fill the disk by what it sends or how often.
+// Limits of the log, so that no remote client can fill the disk by the size or the number of its requests.
 const (
-	// maxLogMessage, maxLogValue and maxLogLine are in bytes: of a message, of one value, and of all values of a line.
+	// maxLogMessage limits a message, maxLogValue one value and maxLogLine all values of a line, in bytes.
 	maxLogMessage, maxLogValue, maxLogLine = 256, 1 << 10, 8 << 10
-	// A message is logged logBurst times in a logPeriod. The rest is counted.
+	// A message is logged at most logBurst times per logPeriod. The rest is counted.
 	logBurst, logPeriod = 10, time.Minute
-	// maxLogMessages is how many messages are counted apart in a period. Messages are constants, so there are fewer. The
+	// maxLogMessages is how many messages have a separate count per period. Messages are constants, so there are fewer. Any
 	// others share one count.
 	maxLogMessages = 128
 )
 
-// bounded is a handler that bounds its lines, and how often each message is logged.
+// bounded is a handler that limits the length of lines and the rate of each message.
 type bounded struct {
 	slog.Handler
 
-	rates *logRates // nil: no message is suppressed
+	rates *logRates // nil suppresses no message
 }
 
-// BoundLog returns a handler whose lines are short, and whose messages are logged at a limited rate. The line after
-// suppressed ones says how many these were.
+// BoundLog returns a handler with bounded lines and a limited rate per message. The line after suppressed ones has their
+// number.
 func BoundLog(h slog.Handler) slog.Handler {
 	return bounded{h, &logRates{messages: map[string]*logRate{}}}
 }
 
-// Audit returns a logger that suppresses no line. It is for lines that operators cause and must find, not for what any
-// remote can trigger. Its lines are as short as those of logger.
+// Audit returns a logger that suppresses no line, with the same limit on their length. Use it for actions of operators, not
+// for lines that any remote client can trigger.
 func Audit(logger *slog.Logger) *slog.Logger {
 	if b, ok := logger.Handler().(bounded); ok {
 		return slog.New(bounded{b.Handler, nil})
@@ -82,7 +82,7 @@ func cleanAttrs(attrs []slog.Attr, room *int) []slog.Attr {
 	return clean
 }
 
-// cleanAttr bounds the value: numbers and times stay, everything else becomes a text.
+// cleanAttr bounds the value. Numbers and times stay, everything else becomes text.
 func cleanAttr(a slog.Attr, room *int) slog.Attr {
 	v := a.Value.Resolve()
 	switch v.Kind() {
@@ -105,7 +105,7 @@ func cleanValue(s string, room *int) slog.Value {
 	return slog.StringValue(s)
 }
 
-// cleanText is text.Clean of each line of s: handlers escape line breaks, and errors and stacks have them.
+// cleanText applies text.Clean to each line. Line breaks stay, since handlers escape them and errors and stacks have them.
 func cleanText(s string, limit int) string {
 	lines := strings.Split(strings.ReplaceAll(text.Cut(s, limit), "\t", " "), "\n")
 	for i, l := range lines {
@@ -114,15 +114,15 @@ func cleanText(s string, limit int) string {
 	return text.Cut(strings.Join(lines, "\n"), limit)
 }
 
-// logRates counts how often each message was logged in the current period. nil passes all.
+// logRates counts how often each message was logged in the current period. A nil logRates passes everything.
 type logRates struct {
 	mu       sync.Mutex
 	began    time.Time // when the period began
 	messages map[string]*logRate
-	others   logRate // of messages beyond maxLogMessages
+	others   logRate // shared by messages beyond maxLogMessages
 }
 
-// logRate is one message's count in the period, and how many lines were suppressed since one was logged.
+// logRate is a message's count in the period, and its suppressed lines since the last logged one.
 type logRate struct {
 	lines      int
 	suppressed uint64
@@ -155,7 +155,7 @@ func (l *logRates) pass(message string) (suppressed uint64, ok bool) {
 	return suppressed, true
 }
 
-// next begins a period. Messages that were not suppressed are forgotten, all of them if there are too many.
+// next starts a period. It drops messages without suppressed lines, and all messages if there are too many.
 func (l *logRates) next(now time.Time) {
 	l.began, l.others.lines = now, 0
 	if len(l.messages) == maxLogMessages {

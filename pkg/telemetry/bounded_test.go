@@ -31,7 +31,7 @@ type valuer struct{ s string }
 
 func (v valuer) LogValue() slog.Value { return slog.StringValue(v.s) }
 
-// No line is long, and none has bytes that move a terminal's cursor or begin another line, whatever the values are.
+// Whatever the values, lines are short and have no bytes that move a terminal's cursor or start another line.
 func TestLogLinesAreShort(t *testing.T) {
 	const evil = "v1\x1b[2J\xff\u009b\u202e\nlevel=ERROR msg=forged\r"
 	mega := evil + strings.Repeat("v", 3<<20)
@@ -43,7 +43,7 @@ func TestLogLinesAreShort(t *testing.T) {
 			"bytes":        func(l *slog.Logger) { l.Info("seen", "v", []byte(mega)) },
 			"a LogValuer":  func(l *slog.Logger) { l.Info("seen", "v", valuer{mega}) },
 			"a group":      func(l *slog.Logger) { l.Info("seen", slog.Group("g", "v", mega, "w", mega)) },
-			"the message":  func(l *slog.Logger) { l.Info(mega) }, //nolint:sloglint // what must not happen
+			"the message":  func(l *slog.Logger) { l.Info(mega) }, //nolint:sloglint // a misuse that must be bounded
 			"with":         func(l *slog.Logger) { l.With("v", mega).WithGroup("g").Info("seen", "w", mega) },
 			"many values":  func(l *slog.Logger) { l.Info("seen", manyValues(mega)...) },
 			"an audit":     func(l *slog.Logger) { telemetry.Audit(l).Info("seen", "v", mega) },
@@ -66,7 +66,7 @@ func manyValues(v string) (args []any) {
 	return args
 }
 
-// What is short stays as it was.
+// Short values are unchanged.
 func TestLogValuesStay(t *testing.T) {
 	var text, json strings.Builder
 	for _, l := range []*slog.Logger{newLogger(t, &text, "text"), newLogger(t, &json, "json")} {
@@ -110,9 +110,9 @@ func TestLogRates(t *testing.T) {
 		if got := out.String(); strings.Count(got, "suppressed=991") != 1 || lines() != 2 {
 			t.Errorf("a minute later: got %s", got)
 		}
-		// Messages that are different each time share one count.
+		// Messages that differ each time share one count.
 		for i := range 10_000 {
-			l.Info(fmt.Sprint("message ", i)) //nolint:sloglint // what must not happen
+			l.Info(fmt.Sprint("message ", i)) //nolint:sloglint // a misuse that must be bounded
 		}
 		if n := lines(); n > 150 {
 			t.Errorf("10,000 different messages: %d lines", n)
@@ -146,7 +146,7 @@ func TestLinesThatAreNotEnabledCostNothing(t *testing.T) {
 	}
 }
 
-// What an HTTP server says of its clients is bounded too.
+// The log of an HTTP server is bounded too.
 func TestTheLogOfAnHTTPServer(t *testing.T) {
 	var out strings.Builder
 	s := telemetry.NewHTTPServer(http.NotFoundHandler(), newLogger(t, &out, "text"))

@@ -1,21 +1,21 @@
-// Package telemetry holds what both services need to be watched: a metrics registry, bucket edges, the logger and the
-// admin pages.
+// Package telemetry has what both services need for monitoring: a metrics registry, bucket edges, the logger and the admin
+// pages.
 package telemetry
 
 import "time"
 
-// LatencyBucketsMS are the edges of every latency histogram, in milliseconds. 1, 60 (the shadow's limit), 80 (the SLO)
-// and 120 (the canary's abort) are exact edges, so that the share beyond a promise is a count and not an
-// interpolation; below 1 ms, where the system lives, the edges are dense.
+// LatencyBucketsMS are the edges of every latency histogram, in milliseconds. 1, 60 (the shadow's limit), 80 (the SLO) and
+// 120 (the canary's abort) are exact edges, so that the share beyond a limit needs no interpolation. Below 1 ms, where most
+// latencies are, the edges are dense.
 var LatencyBucketsMS = []float64{
 	.01, .02, .05, .1, .15, .2, .3, .4, .5, .75, 1, 1.5, 2, 3, 5, 7.5, 10, 15, 20, 30, 40, 50, 60, 80, 100, 120, 250,
 	500, 1000,
 }
 
-// Milliseconds is d as a number of milliseconds.
+// Milliseconds returns d as a number of milliseconds.
 func Milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
-// Bool is 1 for true and 0 for false.
+// Bool returns 1 for true and 0 for false.
 func Bool(b bool) float64 {
 	if b {
 		return 1

@@ -7,7 +7,7 @@ import (
 )
 
 // NewLogger returns a logger that writes to w at the level ("debug", "info", "warn", "error") in the format ("text",
-// "json"). Its lines are short, and a message is logged at most ten times a minute: see [Audit].
+// "json"). Its lines are bounded, and each message is logged at most ten times a minute; see [Audit].
 func NewLogger(w io.Writer, level, format string) (*slog.Logger, error) {
 	var l slog.Level
 	if err := l.UnmarshalText([]byte(level)); err != nil {

@@ -5,8 +5,8 @@ import (
 	"net/http/pprof"
 )
 
-// AddProfiles adds /debug/pprof/: where CPU time and memory go, for go tool pprof. It tells much of a process, and taking a
-// profile slows it down, so services add it only when asked to.
+// AddProfiles adds /debug/pprof/, for go tool pprof. Profiles reveal a lot about a process and slow it down, so services add
+// them only on request.
 func AddProfiles(mux *http.ServeMux) {
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)

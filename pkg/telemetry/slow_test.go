@@ -16,13 +16,13 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/telemetry"
 )
 
-// A client that sends a byte now and then, or none, or that does not read, is cut off in time; one whose headers are too
-// long is told so.
+// A client that sends a byte now and then, or none, or that does not read, is cut off in time. Headers that are too long are
+// an error.
 func TestSlowClientsAreCutOff(t *testing.T) {
 	const head = "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n"
 	for name, tt := range map[string]struct {
 		send  string // sent at once
-		drip  string // then again and again, every second
+		drip  string // then sent every second
 		want  string // beginning of the answer
 		after time.Duration
 	}{

@@ -9,15 +9,15 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// version and commit are set where the build cannot read the repository, as in an image:
+// version and commit are set by builds that cannot read the repository, such as image builds:
 //
 //	go build -ldflags "-X github.com/greenlight-ml/greenlight/pkg/telemetry.commit=..."
 var version, commit string
 
-// Build says what a program was built from.
+// Build describes the version of a program.
 type Build struct {
-	// Version is a release, a pseudo-version of Go, or "devel". Commit is the full hash, with "+changes" when files had been
-	// changed; "unknown" when the build was not told. Go is the version of the compiler.
+	// Version is a release, a Go pseudo-version, or "devel". Commit is the full hash, with "+changes" for uncommitted changes,
+	// or "unknown". Go is the version of the compiler.
 	Version, Commit, Go string
 }
 
@@ -56,7 +56,7 @@ func (b Build) String() string { return fmt.Sprintf("%s, commit %s, %s", b.Versi
 func registerBuild(reg prometheus.Registerer, program string) {
 	b := BuildOf()
 	info := prometheus.NewGauge(prometheus.GaugeOpts{
-		Name: "ml_build_info", Help: "1: which program this is, and what it was built from.",
+		Name: "ml_build_info", Help: "Always 1, with the program and its version.",
 		ConstLabels: prometheus.Labels{"program": program, "version": b.Version, "commit": b.Commit, "goversion": b.Go},
 	})
 	info.Set(1)

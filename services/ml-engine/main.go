@@ -3,8 +3,8 @@
 //	ml-engine --models models --model v1.8.1-rc1
 //
 // It loads one model of a registry folder, verifies it (digests, feature schema, golden scores) and answers
-// greenlight.mlengine.v1.ScoringService on gRPC (127.0.0.1:4010), with health and reflection. Beside it an HTTP listener
-// (127.0.0.1:4011) has the same for people, and what operators need:
+// greenlight.mlengine.v1.ScoringService on gRPC (127.0.0.1:4010), with health and reflection. An HTTP listener
+// (127.0.0.1:4011) offers the same for people, and what operators need:
 //
 //	GET  /ml/health        {"ok":true,"model":"v1.8.1-rc1"}
 //	GET  /ml/model/info    the active model
@@ -12,12 +12,12 @@
 //	GET  /ml/metrics       Prometheus metrics (also /metrics)
 //	GET  /healthz /readyz
 //
-// It counts what it scores, by the hour and by the bins of the model's reference, and answers
-// greenlight.mlengine.v1.DriftService from the last 28 days of it. With --state-dir the counts outlive a restart; a crash
-// costs at most the last minute of them.
+// It counts the rows that it scores, by hour and by the bins of the model's reference. From the last 28 days of counts it
+// answers greenlight.mlengine.v1.DriftService. With --state-dir the counts survive a restart; a crash loses at most the
+// last minute.
 //
-// Both listeners are on loopback. With --tls-cert they speak TLS, with --tls-client-ca clients need a certificate;
-// ModelRegistryService is for operators (--control-san, --control-token-file); docs/security.md has the rest.
+// By default both listeners are on loopback. --tls-cert enables TLS, and --tls-client-ca requires client certificates.
+// ModelRegistryService is for operators (--control-san, --control-token-file). See docs/security.md.
 //
 // Every flag can be given as an environment variable: --grpc-addr as ML_ENGINE_GRPC_ADDR. Logs go to standard error.
 // SIGTERM and SIGINT drain within --shutdown-grace. Exit codes: 0 stopped when asked, 1 failed, 2 wrong usage.

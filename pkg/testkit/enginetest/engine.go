@@ -4,7 +4,7 @@
 //	engine := enginetest.Start(t, enginetest.Options{})
 //	engine.Break(enginetest.Hang())
 //	... engine.Client() ...
-//	engine.Mend()
+//	engine.Heal()
 //
 // It runs inside a testing/synctest bubble, where its delays take no time; what it started has ended before the bubble
 // does.
@@ -87,7 +87,7 @@ func Start(t testing.TB, opts Options) *Engine {
 	}
 	e := &Engine{t: t, opts: opts, addr: "127.0.0.1:0"}
 	e.Swap(opts.Schema, opts.Version)
-	e.Mend()
+	e.Heal()
 	if !opts.Absent || opts.Loopback {
 		e.Restart()
 	}
@@ -176,11 +176,11 @@ func (e *Engine) listen() (net.Listener, error) {
 	return l, nil
 }
 
-// Break makes calls go wrong from now on, until Mend or another Break.
+// Break makes calls fail from now on, until Heal or another Break.
 func (e *Engine) Break(f Fault) { e.fault.Store(&f) }
 
-// Mend ends a fault.
-func (e *Engine) Mend() { e.fault.Store(&Fault{}) }
+// Heal ends a fault.
+func (e *Engine) Heal() { e.fault.Store(&Fault{}) }
 
 // Swap activates another model.
 func (e *Engine) Swap(schema, version string) {

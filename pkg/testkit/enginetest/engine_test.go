@@ -87,9 +87,9 @@ func TestEngineFaults(t *testing.T) {
 				if tt.check != nil {
 					tt.check(t, resp.GetScores(), len(resp.GetErrors()))
 				}
-				e.Mend()
+				e.Heal()
 				if _, err := e.Client().BatchPredict(t.Context(), batch(e.Model().Schema, 2)); err != nil {
-					t.Errorf("after Mend: %v", err)
+					t.Errorf("after Heal: %v", err)
 				}
 			})
 		})

@@ -1,4 +1,4 @@
-// Package app wires executor together.
+// Package app builds executor from its parts.
 package app
 
 import (
@@ -32,10 +32,10 @@ import (
 	"github.com/greenlight-ml/greenlight/services/executor/internal/rowlog"
 )
 
-// Run serves until ctx ends. It starts whether or not ml-engine is there.
+// Run serves until ctx ends. It starts even if ml-engine is absent.
 //
-// It is one straight function on purpose: it is read from top to bottom when the question is what exists and in which
-// order it starts and stops.
+// It is one straight function on purpose: read from top to bottom, it shows what exists and in which order it starts and
+// stops.
 func Run(ctx context.Context, opts *Options, logger *slog.Logger) error {
 	if err := opts.validate(); err != nil {
 		return lifecycle.Usage(err)
@@ -107,14 +107,14 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) error {
 
 	shadowOpts := opts.Shadow
 	shadowOpts.Engine, shadowOpts.Logger, shadowOpts.Registerer = mlenginev1.NewScoringServiceClient(conn), logger, reg
-	var server *rpc.Server // before any request
+	var server *rpc.Server // set before the first request
 	shadowOpts.Busy = func() bool { return server.Busy() }
 	if rows != nil {
 		shadowOpts.OnSettled = rows.Settled
 	}
 	dispatcher, err := shadow.New(shadowOpts)
 	if err != nil {
-		return fail(lifecycle.Usage(err)) // it opens nothing, so its options are wrong
+		return fail(lifecycle.Usage(err)) // it fails only for wrong options
 	}
 	stack.OnStop("shadows", dispatcher.Stop)
 
@@ -126,7 +126,7 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) error {
 	limiter := rpc.NewLimiter(opts.MaxRequestRate)
 	server = rpc.NewServer(rpc.ServerOptions{
 		Logger: logger, Registerer: reg, Reflection: opts.Reflection, Credentials: secured.ServerCredentials(), Limiter: limiter,
-		Crowded: executorv1.DecisionService_ServiceDesc.ServiceName, MaxMessage: rpc.SmallMessage,
+		Throttled: executorv1.DecisionService_ServiceDesc.ServiceName, MaxMessage: rpc.SmallMessage,
 		Control: rpc.NewControl(opts.Control, logger, executorv1.RolloutService_ServiceDesc.ServiceName, executorv1.FeedService_ServiceDesc.ServiceName),
 	})
 	executorv1.RegisterDecisionServiceServer(server, decisions)
@@ -136,10 +136,9 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) error {
 	server.Ready()
 
 	admin := telemetry.NewAdmin(reg, func() (bool, string) {
-		// An absent ml-engine does not make the executor unready: the baseline is what it is there for.
-		// Neither does a full disk.
+		// Neither an absent ml-engine nor a full disk makes executor unready: the baseline still answers.
 		troubles := slices.DeleteFunc([]string{rows.Trouble(), keeper.Trouble(), rollouts.Trouble(), book.Trouble()}, func(s string) bool { return s == "" })
-		shadows := "no shadow: ml-engine is not reached at " + opts.EngineAddr
+		shadows := "no shadow: ml-engine cannot be reached at " + opts.EngineAddr
 		if model, ok := dispatcher.Ready(); ok {
 			shadows = "shadow " + model
 		}
@@ -147,11 +146,11 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) error {
 	})
 	admin.Handle("POST /predict-with-shadow", facade.Unary(decisions.PredictWithShadow, facade.Route[*executorv1.PredictWithShadowRequest]{
 		Bodies: new(facade.Bodies), Prepare: func(r *executorv1.PredictWithShadowRequest) { facade.CanonicalNames(r.GetFeatures()) },
-		// A quote changes the features of its symbol, and with them the decisions for everybody.
+		// A quote changes the features of its symbol, and so the decisions of other clients.
 		Changes: func(r *executorv1.PredictWithShadowRequest) bool { return r.GetQuote() != nil },
 	}))
 	admin.Handle("GET /shadow/metrics", facade.Unary(reports.GetShadowReport, facade.Route[*executorv1.GetShadowReportRequest]{}))
-	host, _ := os.Hostname() // without one the page has its address
+	host, _ := os.Hostname() // without a name the page shows the address
 	status := page.New(page.Options{
 		Host:   host,
 		Report: reports.GetShadowReport, Rollout: rollouts.Report, Drift: mlenginev1.NewDriftServiceClient(conn).GetDrift,
@@ -164,8 +163,7 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) error {
 	web := telemetry.NewHTTPServer(limiter.LimitHTTP(facade.Guard(admin, opts.HTTPAddr, opts.HTTPHosts)), logger)
 	secured.SecureHTTP(web)
 
-	// Reverse order: refuse and drain calls first, then let the shadows they left behind finish, then write what they and
-	// the quotes have left.
+	// Parts stop in reverse order: first refuse and drain calls, then finish their shadows, then write features and rows.
 	stack.OnStop("http", lifecycle.Half(web.Shutdown))
 	stack.OnStop("status page", status.Stop)
 	stack.OnStop("grpc", lifecycle.Half(server.Drain))
@@ -189,14 +187,14 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) error {
 	return err
 }
 
-// ownState takes possession of the state folder, if there is one: its files have one writer.
+// ownState locks the state folder, if there is one, so that its files have one writer.
 func ownState(stack *lifecycle.Stack, dir string) error {
 	if dir == "" {
 		return nil
 	}
 	owner, err := durable.Own(dir)
 	if errors.Is(err, durable.ErrOwned) {
-		err = fmt.Errorf("%w: give each executor its own", err)
+		err = fmt.Errorf("%w: give each executor a separate folder", err)
 	}
 	if err != nil {
 		return fmt.Errorf("--state-dir: %w", err)
@@ -205,7 +203,7 @@ func ownState(stack *lifecycle.Stack, dir string) error {
 	return nil
 }
 
-// openBook goes on from the features of the state folder, if there is one, and keeps them there.
+// openBook restores the features from the state folder, if there is one, and saves them there.
 func openBook(stack *lifecycle.Stack, opts *Options, logger *slog.Logger, reg prometheus.Registerer) (*live.Book, *live.Keeper, error) {
 	folder := live.Folder(opts.StateDir)
 	features, err := folder.Load(feature.BuildersOptions{
@@ -221,7 +219,7 @@ func openBook(stack *lifecycle.Stack, opts *Options, logger *slog.Logger, reg pr
 	return book, keeper, nil
 }
 
-// latest bounds the times of quotes by the clock; nil is no bound.
+// latest returns the limit on the times of quotes; nil is no limit.
 func latest(ahead time.Duration) func() int64 {
 	if ahead == 0 {
 		return nil
@@ -229,7 +227,7 @@ func latest(ahead time.Duration) func() int64 {
 	return func() int64 { return time.Now().Add(ahead).UnixMilli() }
 }
 
-// openRows begins the feature log; nil when it is off.
+// openRows starts the feature log; nil if it is off.
 func openRows(stack *lifecycle.Stack, opts *Options, baseline *decision.Baseline, logger *slog.Logger) (*rowlog.Log, error) {
 	if opts.FeatureLog == "" {
 		return nil, nil //nolint:nilnil // nil is a log that is off

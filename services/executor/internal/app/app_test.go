@@ -26,7 +26,7 @@ func loopback(t *testing.T) *enginetest.Engine {
 	return enginetest.Start(t, enginetest.Options{Loopback: true})
 }
 
-// reached waits until the executor knows the engine.
+// reached waits until executor has reached the engine.
 func (r *running) reached() {
 	r.t.Helper()
 	for {
@@ -89,8 +89,8 @@ func TestPages(t *testing.T) {
 	}
 }
 
-// The names and labels of the metrics are API, and are all there before the first call. grpc_client_* is left out: its
-// library makes a series only when it is first needed.
+// The names and labels of the metrics are API, and all series exist before the first call. grpc_client_* is excluded: its
+// library creates a series at its first use.
 func TestMetrics(t *testing.T) {
 	r := start(t, options(t, loopback(t)))
 	prefixes := []string{"ml_", "grpc_server_"}
@@ -107,10 +107,10 @@ func TestMetrics(t *testing.T) {
 			}
 			continue
 		}
-		if strings.HasPrefix(name, "ml_build_info ") || strings.HasPrefix(name, "ml_executor_info ") { // they say what this is
+		if strings.HasPrefix(name, "ml_build_info ") || strings.HasPrefix(name, "ml_executor_info ") { // they describe the process
 			continue
 		}
-		if strings.HasPrefix(name, "ml_connections_open ") { // this page comes over one
+		if strings.HasPrefix(name, "ml_connections_open ") { // the scrape has a connection open
 			continue
 		}
 		if v != set[name] {
@@ -118,7 +118,7 @@ func TestMetrics(t *testing.T) {
 		}
 	}
 	telemetrytest.Lint(t, strings.NewReader(page), prefixes, map[string][]string{
-		// DESIGN section 5 gives these names: people read latencies in milliseconds, and the promises are 60 and 80 ms.
+		// DESIGN section 5 defines these names: latencies are in milliseconds, and so are the promises of 60 and 80 ms.
 		"metric names should not contain abbreviated units": {"*_ms"},
 	})
 }
@@ -145,11 +145,11 @@ func TestOverGRPC(t *testing.T) {
 	}
 }
 
-// The executor starts, is ready and answers without an engine, and says so.
+// Without an engine executor starts, is ready and answers, and /readyz shows that the engine is missing.
 func TestWithoutAnEngine(t *testing.T) {
 	engine := enginetest.Start(t, enginetest.Options{Loopback: true, Absent: true})
 	r := start(t, options(t, engine))
-	if code, body := r.Get("/readyz"); code != http.StatusOK || !strings.Contains(body, "no shadow: ml-engine is not reached at "+engine.Addr()) {
+	if code, body := r.Get("/readyz"); code != http.StatusOK || !strings.Contains(body, "no shadow: ml-engine cannot be reached at "+engine.Addr()) {
 		t.Errorf("/readyz: got %d %q", code, body)
 	}
 	code, body := r.Post("/predict-with-shadow", `{"features":`+features+`}`)
@@ -160,7 +160,7 @@ func TestWithoutAnEngine(t *testing.T) {
 	r.reached()
 }
 
-// A stop lets the calls under way and the shadows that others left behind finish, and counts them.
+// A stop lets open calls and detached shadows finish, and counts them.
 func TestStopDrains(t *testing.T) {
 	engine := loopback(t)
 	o := options(t, engine)
@@ -185,7 +185,7 @@ func TestStopDrains(t *testing.T) {
 		waited <- answer{resp, err}
 	}()
 	<-arrived
-	for { // until the waiting call is in
+	for { // until the waiting call has arrived
 		if _, body := r.Get("/shadow/metrics"); strings.Contains(strings.ReplaceAll(body, " ", ""), `"inFlight":"21"`) {
 			break
 		}
@@ -212,8 +212,8 @@ func TestStopDrains(t *testing.T) {
 	}
 }
 
-// An engine that hangs does not hold up a stop beyond the shadows' own time.
-func TestStopWithAnEngineThatHangs(t *testing.T) {
+// A hung engine delays a stop by at most the shadow timeout.
+func TestStopWithAHungEngine(t *testing.T) {
 	engine := loopback(t)
 	o := options(t, engine)
 	o.Shadow.Timeout = 60 * time.Millisecond

@@ -11,9 +11,9 @@ import (
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 )
 
-// Quotes ahead of the clock are left out, the request that has one says so, and a symbol that is locked is named until an
+// Quotes ahead of the clock are ignored, the error of a request with one explains it, and a locked symbol is named until an
 // operator resets it.
-func TestFeedsHealAndAreSeen(t *testing.T) {
+func TestLockedFeedsAreNamedAndReset(t *testing.T) {
 	o := options(t, loopback(t))
 	o.Control.Insecure = true
 	r := start(t, o)

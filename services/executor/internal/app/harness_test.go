@@ -18,19 +18,19 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// options are those of a service on free ports with a good baseline, and an engine.
+// options returns the options of a service on free ports with a valid baseline and an engine.
 func options(t *testing.T, engine *enginetest.Engine) *app.Options {
 	t.Helper()
 	o := app.Flags(flag.NewFlagSet("executor", flag.ContinueOnError))
 	o.Baseline = "heuristic=" + filepath.Join(enginetest.Registry(t, "v1.8.1", "v1"), "test", "v1", model.BaselineFile)
 	o.EngineAddr = engine.Addr()
-	o.Shadow.Timeout = 10 * time.Second // so that it is the answers that end the shadows, on a slow machine too
+	o.Shadow.Timeout = 10 * time.Second // so that shadows end with their answers, even on a slow machine
 	o.GRPCAddr, o.HTTPAddr = "127.0.0.1:0", "127.0.0.1:0"
 	o.AddressFile = filepath.Join(t.TempDir(), "addresses")
 	return o
 }
 
-// running is an executor that answers on real ports.
+// running is an executor on real ports.
 type running struct {
 	*lifecycletest.Service
 
@@ -44,7 +44,7 @@ func start(t *testing.T, o *app.Options) *running {
 	return &running{lifecycletest.Start(t, o.AddressFile, run), t}
 }
 
-// holdUntil is a fault that says of every call that it has arrived, and holds it until the channel is closed.
+// holdUntil is a fault that reports every call's arrival and holds the call until the channel is closed.
 func holdUntil(released <-chan struct{}, arrived chan<- struct{}) enginetest.Fault {
 	return enginetest.Fault{Before: func(ctx context.Context) error {
 		arrived <- struct{}{}

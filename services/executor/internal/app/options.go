@@ -19,49 +19,50 @@ import (
 
 // Options configures executor.
 type Options struct {
-	// Baseline says what decides: "heuristic=<file>" or "model=<registry entry>"; Models is the registry folder.
+	// Baseline is the scorer that decides: "heuristic=<file>" or "model=<registry entry>"; Models is the registry folder.
 	Baseline, Models string
-	// RequireSignature is a file of public keys: a baseline that is not of a model that one of them has signed decides
-	// nothing. Empty requires none.
+	// RequireSignature is a file of public keys. The baseline must be of a model signed with one of them. Empty requires no
+	// signature.
 	RequireSignature string
-	// EngineAddr is where ml-engine answers gRPC.
+	// EngineAddr is the gRPC address of ml-engine.
 	EngineAddr string
-	// GRPCAddr and HTTPAddr are where to listen; port 0 takes a free one. GRPCAddr may be a Unix socket, "unix:path", and
-	// GRPCSocketMode says who may connect to it.
+	// GRPCAddr and HTTPAddr are the listen addresses; port 0 takes a free one. GRPCAddr may be a Unix socket, "unix:path",
+	// with the file mode GRPCSocketMode.
 	GRPCAddr, HTTPAddr string
 	GRPCSocketMode     lifecycle.SocketMode
-	// HTTPHosts are names by which clients reach the HTTP address, besides localhost and addresses of IP.
+	// HTTPHosts are host names of the HTTP address that clients use, in addition to localhost and IP addresses.
 	HTTPHosts facade.Hosts
-	// AddressFile, if set, gets the addresses that were bound.
+	// AddressFile, if set, receives the bound addresses.
 	AddressFile string
 	// Reflection lets people explore the service with grpcurl.
 	Reflection bool
-	// Profiles serves /debug/pprof/ beside the other pages.
+	// Profiles serves /debug/pprof/ on the HTTP address.
 	Profiles bool
-	// ShutdownGrace is how long calls and shadows under way may take to finish after a signal.
+	// ShutdownGrace is how long open calls and shadows may take to finish after a signal.
 	ShutdownGrace time.Duration
 	// TLS secures both listeners, EngineTLS the connection to ml-engine.
 	TLS       certs.Server
 	EngineTLS certs.Client
-	// MaxRequestRate is how many calls a second each client address may begin; 0 is no limit.
+	// MaxRequestRate limits the calls per second of each client address; 0 is no limit.
 	MaxRequestRate float64
-	// MaxConnections is how many connections each listener may have open; 0 is no limit.
+	// MaxConnections limits the open connections of each listener; 0 is no limit.
 	MaxConnections int
-	// Control says who may change the rollout.
+	// Control configures who may change the rollout.
 	Control rpc.ControlOptions
-	// SamplePercent is the share of requests that get a shadow, in [0,100], until the rollout is set; SampleSalt makes the choice of requests.
+	// SamplePercent is the percentage of requests that get a shadow, in [0,100], until a rollout is set. SampleSalt determines
+	// which requests are sampled.
 	SamplePercent float64
 	SampleSalt    string
-	// MaxSymbols is how many symbols' features are computed from quotes, at least 1, about 100 kB each. KeepCrossed takes
-	// quotes whose bid is above their ask.
+	// MaxSymbols limits the symbols whose features are computed from quotes, at least 1, about 100 kB each. KeepCrossed
+	// accepts quotes whose bid is above their ask.
 	MaxSymbols  int
 	KeepCrossed bool
-	// MaxQuoteAhead is by how much the time of a quote, or an event_time, may be ahead of this machine's clock; 0 is no
-	// limit.
+	// MaxQuoteAhead is how far the time of a quote, or an event_time, may be ahead of this machine's clock; 0 is no limit.
 	MaxQuoteAhead time.Duration
-	// StateDir is the folder where those features, and the rollout, outlive a restart. Empty is none.
+	// StateDir is the folder that keeps features and rollout across restarts. Empty keeps nothing.
 	StateDir string
-	// FeatureLog is the folder that gets a row of every request, every FeatureLogInterval. Empty is none.
+	// FeatureLog is the folder of the feature log, which has a row per request and is written every FeatureLogInterval. Empty
+	// is off.
 	FeatureLog         string
 	FeatureLogInterval time.Duration
 	// Shadow configures the dispatcher.
@@ -71,37 +72,37 @@ type Options struct {
 // Flags declares the options as flags.
 func Flags(fs *flag.FlagSet) *Options {
 	o := &Options{Shadow: shadow.DefaultOptions(), GRPCSocketMode: lifecycle.DefaultSocketMode}
-	fs.StringVar(&o.Baseline, "baseline", "", "what decides: heuristic=`file`, a baseline.json, or model=entry of the registry (required)")
+	fs.StringVar(&o.Baseline, "baseline", "", "the scorer that decides: heuristic=`file` for a baseline.json, or model=entry of the registry (required)")
 	fs.StringVar(&o.Models, "models", "models", "registry `folder`, for --baseline model=...")
-	fs.StringVar(&o.RequireSignature, "require-signature", "", "`file` with public keys, PEM: a baseline of a model whose manifest none of them has signed is refused")
-	fs.StringVar(&o.EngineAddr, "engine-addr", "127.0.0.1:4010", "gRPC `address` of ml-engine, a gRPC target: host:port, dns:///name:port or unix:path")
+	fs.StringVar(&o.RequireSignature, "require-signature", "", "`file` with public keys (PEM); the baseline must be of a model signed with one of them")
+	fs.StringVar(&o.EngineAddr, "engine-addr", "127.0.0.1:4010", "gRPC `address` of ml-engine: host:port, dns:///name:port or unix:path")
 	fs.StringVar(&o.GRPCAddr, "grpc-addr", "127.0.0.1:4020", "`address` of the gRPC listener: host:port, or unix:path for a Unix socket")
-	fs.Var(&o.GRPCSocketMode, "grpc-socket-mode", "`mode` of that socket's file, octal: who may write to it may connect")
+	fs.Var(&o.GRPCSocketMode, "grpc-socket-mode", "octal file `mode` of that socket; write permission allows connecting")
 	fs.StringVar(&o.HTTPAddr, "http-addr", "127.0.0.1:4021", "`address` of the HTTP listener")
-	fs.Var(&o.HTTPHosts, "http-host", "`name` by which clients reach the HTTP address, such as that of a Kubernetes service; several by commas; a POST to any name but these, localhost and IP addresses is refused, since a web page may have sent it")
-	fs.StringVar(&o.AddressFile, "address-file", "", "`file` that gets the bound addresses, for whoever asked for port 0")
+	fs.Var(&o.HTTPHosts, "http-host", "host `name` that clients use for the HTTP address, such as a Kubernetes service name; separate several with commas; a POST to any other name, except localhost and IP addresses, is refused, since a web page could have sent it")
+	fs.StringVar(&o.AddressFile, "address-file", "", "`file` that receives the bound addresses, for use with port 0")
 	fs.BoolVar(&o.Reflection, "reflection", true, "serve gRPC reflection")
-	fs.BoolVar(&o.Profiles, "profiles", false, "serve CPU and memory profiles at /debug/pprof/ of the HTTP address, to whoever reaches it")
-	fs.DurationVar(&o.ShutdownGrace, "shutdown-grace", 10*time.Second, "how long calls and shadows under way may take to finish after a signal")
+	fs.BoolVar(&o.Profiles, "profiles", false, "serve CPU and memory profiles at /debug/pprof/ of the HTTP address, without authentication")
+	fs.DurationVar(&o.ShutdownGrace, "shutdown-grace", 10*time.Second, "how long open calls and shadows may take to finish after a signal")
 	o.TLS.Declare(fs)
 	o.EngineTLS.Declare(fs, enginePrefix, "ml-engine")
 	o.Control.Declare(fs, "RolloutService and FeedService")
-	fs.Float64Var(&o.MaxRequestRate, "max-request-rate", 0, "calls a `second` that each client address may begin, over gRPC and HTTP; 0 is no limit")
+	fs.Float64Var(&o.MaxRequestRate, "max-request-rate", 0, "calls per `second` that each client address may begin, over gRPC and HTTP together; 0 is no limit")
 	fs.IntVar(&o.MaxConnections, "max-connections", rpc.DefaultMaxConnections, "connections that each listener may have open; more are refused; 0 is no limit")
-	fs.Float64Var(&o.SamplePercent, "sample-percent", 100, "share of the requests that get a shadow, 0 to 100, until RolloutService sets it; what was set outlives a restart in --state-dir")
+	fs.Float64Var(&o.SamplePercent, "sample-percent", 100, "percentage of the requests that get a shadow, 0 to 100, until RolloutService sets it; with --state-dir a set rollout survives a restart")
 	fs.StringVar(&o.SampleSalt, "sample-salt", "greenlight", "`salt` of the sampling hash: replicas with the same one sample the same requests")
 
 	fs.IntVar(&o.MaxSymbols, "max-symbols", feature.DefaultMaxSymbols, "symbols whose features are computed from quotes, about 100 kB each; quotes of more are refused")
-	fs.BoolVar(&o.KeepCrossed, "keep-crossed", false, "take quotes whose bid is above their ask, for a model that was trained on such")
-	fs.DurationVar(&o.MaxQuoteAhead, "max-quote-ahead", time.Minute, "by how much the time of a quote, or an event_time, may be ahead of this machine's clock; a quote further ahead is left out, an event_time is ignored; 0 is no limit")
-	fs.StringVar(&o.StateDir, "state-dir", "", "`folder` where the rollout and the features of quotes outlive a restart; none when empty")
-	fs.StringVar(&o.FeatureLog, "feature-log", "", "`folder` that gets a row of every request, as Parquet; none when empty")
-	fs.DurationVar(&o.FeatureLogInterval, "feature-log-interval", featurelog.DefaultInterval, "how often those rows are written: what a kill can lose")
+	fs.BoolVar(&o.KeepCrossed, "keep-crossed", false, "accept quotes whose bid is above their ask, for a model that was trained on such quotes")
+	fs.DurationVar(&o.MaxQuoteAhead, "max-quote-ahead", time.Minute, "how far the time of a quote, or an event_time, may be ahead of this machine's clock; a quote or event_time further ahead is ignored; 0 is no limit")
+	fs.StringVar(&o.StateDir, "state-dir", "", "`folder` that keeps the rollout and the features of quotes across restarts; empty is off")
+	fs.StringVar(&o.FeatureLog, "feature-log", "", "`folder` of the feature log, Parquet files with a row per request; empty is off")
+	fs.DurationVar(&o.FeatureLogInterval, "feature-log-interval", featurelog.DefaultInterval, "how often those rows are written, and so how much a kill can lose")
 
 	s := &o.Shadow
 	fs.DurationVar(&s.Timeout, "shadow-timeout", s.Timeout, "how long a shadow may take from the arrival of its request")
 	fs.IntVar(&s.QueueSize, "shadow-queue", s.QueueSize, "shadows that may wait; more are shed")
-	fs.IntVar(&s.MaxInFlight, "shadow-in-flight", s.MaxInFlight, "calls to ml-engine that may be under way at once")
+	fs.IntVar(&s.MaxInFlight, "shadow-in-flight", s.MaxInFlight, "calls to ml-engine that may be in flight at once")
 	fs.IntVar(&s.MaxBatch, "shadow-batch", s.MaxBatch, "most shadows in one call")
 	fs.DurationVar(&s.Window, "report-window", s.Window, "rolling window of the match rate and the report")
 
@@ -111,13 +112,13 @@ func Flags(fs *flag.FlagSet) *Options {
 	uint32Var(fs, &b.MinRequests, "breaker-min-requests", "predictions that the window must hold before the rate is judged")
 	uint32Var(fs, &b.MaxConsecutive, "breaker-consecutive", "failed predictions in a row that open the breaker")
 	fs.Float64Var(&b.Confidence, "breaker-confidence", b.Confidence, "also require the rate to be too high with this confidence, for example 0.99; 0 is off")
-	fs.DurationVar(&b.OpenFor, "breaker-open", b.OpenFor, "how long the breaker stays open before it probes; doubles at each reopening")
-	fs.DurationVar(&b.MaxOpenFor, "breaker-open-max", b.MaxOpenFor, "longest that the breaker stays open, unless ml-engine is seen to be back before")
+	fs.DurationVar(&b.OpenFor, "breaker-open", b.OpenFor, "how long the breaker stays open before it probes; doubles with each failed probe")
+	fs.DurationVar(&b.MaxOpenFor, "breaker-open-max", b.MaxOpenFor, "longest time that the breaker stays open, unless ml-engine is known to have recovered")
 	uint32Var(fs, &b.Probes, "breaker-probes", "successful probes in a row that close the breaker")
 	return o
 }
 
-// enginePrefix is what the TLS flags of the connection to ml-engine begin with.
+// enginePrefix is the prefix of the TLS flags for the connection to ml-engine.
 const enginePrefix = "engine-"
 
 func uint32Var(fs *flag.FlagSet, p *uint32, name, usage string) {

@@ -36,7 +36,7 @@ func quotes(t *testing.T) (all []*executorv1.Quote) {
 	return all
 }
 
-// observe streams the quotes and returns the stream, still open.
+// observe streams the quotes and returns the open stream.
 func (r *running) observe(all []*executorv1.Quote) executorv1.DecisionService_ObserveQuotesClient {
 	r.t.Helper()
 	stream, err := executorv1.NewDecisionServiceClient(r.Conn).ObserveQuotes(r.t.Context())
@@ -51,8 +51,8 @@ func (r *running) observe(all []*executorv1.Quote) executorv1.DecisionService_Ob
 	return stream
 }
 
-// A restart with a state folder answers at once, with the same bits as without the restart; the stream that was open does
-// not hold up the stop, and every request left a row.
+// After a restart with a state folder executor answers at once, bit for bit as without the restart. An open stream does not
+// delay the stop, and every request leaves a row.
 func TestRestartWithState(t *testing.T) {
 	engine := loopback(t)
 	state, log := filepath.Join(t.TempDir(), "state"), filepath.Join(t.TempDir(), "log")
@@ -69,7 +69,7 @@ func TestRestartWithState(t *testing.T) {
 		}
 	}
 
-	steady := start(t, options(t, engine)) // has seen all without a break
+	steady := start(t, options(t, engine)) // sees all quotes without a restart
 	steady.reached()
 	if _, err := steady.observe(all[:half]).CloseAndRecv(); err != nil {
 		t.Fatal(err)
@@ -130,7 +130,7 @@ func TestRestartWithState(t *testing.T) {
 	}
 }
 
-// metric is a value of the page as a number, "" when it is not there.
+// metric returns the value of a metric on the page, "" if it is not there.
 func (r *running) metric(name string) string {
 	r.t.Helper()
 	_, page := r.Get("/metrics")
@@ -188,13 +188,13 @@ func TestQuotesOverHTTP(t *testing.T) {
 	}
 }
 
-// A log that cannot be written harms nobody, and is told of: by the metrics, and by the exit.
+// A log that cannot be written delays no request, and shows in the metrics and in the exit error.
 func TestFeatureLogThatCannotBeWritten(t *testing.T) {
 	o := options(t, loopback(t))
 	o.FeatureLog, o.FeatureLogInterval = t.TempDir(), time.Millisecond
 	r := start(t, o)
 	r.reached()
-	for _, day := range []int{0, 1} { // a file where a folder should be, on this day and the next
+	for _, day := range []int{0, 1} { // a file in place of the folder, for this day and the next
 		if err := os.WriteFile(filepath.Join(o.FeatureLog, time.Now().UTC().AddDate(0, 0, day).Format("date=2006-01-02")), nil, 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -244,7 +244,7 @@ func TestFlagsOfFeaturesAreChecked(t *testing.T) {
 	}
 }
 
-// A batch of 1,000 quotes with all their fields is a message that is taken.
+// A batch of 1,000 quotes with all fields fits into a message.
 func TestThousandQuotesFit(t *testing.T) {
 	req := &executorv1.ObserveQuotesRequest{Symbol: strings.Repeat("S", rpc.MaxSymbol)}
 	for range 1000 {

@@ -59,7 +59,7 @@ func TestRolloutNeedsAnOperator(t *testing.T) {
 			_, calls["get"] = rollouts.GetRollout(ctx, &executorv1.GetRolloutRequest{})
 			_, calls["abort"] = rollouts.AbortRollout(ctx, &executorv1.AbortRolloutRequest{})
 			_, calls["reset"] = executorv1.NewFeedServiceClient(r.Conn).ResetSymbol(ctx, &executorv1.ResetSymbolRequest{Symbol: "none"})
-			if status.Code(calls["reset"]) == codes.NotFound { // it was let in
+			if status.Code(calls["reset"]) == codes.NotFound { // it was admitted
 				calls["reset"] = nil
 			}
 			for call, err := range calls {
@@ -85,8 +85,8 @@ func TestInsecureControlIsForLoopback(t *testing.T) {
 	}
 }
 
-// The share changes while requests come in, and the baseline's answers do not. The report, the metrics and the answers tell
-// the same, and a restart goes on.
+// The percentage changes under load, and the baseline's answers do not. Report, metrics and answers agree, and a restart
+// continues with the percentage.
 func TestRolloutOfRunningExecutor(t *testing.T) {
 	o := options(t, loopback(t))
 	o.Control.Insecure, o.StateDir = true, t.TempDir()
@@ -144,7 +144,7 @@ func TestRolloutOfRunningExecutor(t *testing.T) {
 	if err := r.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	o.AddressFile += "-again" // the first one's addresses are gone
+	o.AddressFile += "-again" // the first process has removed its file
 	again := start(t, o)
 	rollouts = executorv1.NewRolloutServiceClient(again.Conn)
 	got, err := rollouts.GetRollout(t.Context(), &executorv1.GetRolloutRequest{})
@@ -156,7 +156,7 @@ func TestRolloutOfRunningExecutor(t *testing.T) {
 		t.Errorf("renewed: %v (%v), want %v", renewed, err, set)
 	}
 	o.AddressFile += "-second"
-	if err := app.Run(context.WithoutCancel(t.Context()), o, nil); err == nil || !strings.Contains(err.Error(), "give each executor its own") {
+	if err := app.Run(context.WithoutCancel(t.Context()), o, nil); err == nil || !strings.Contains(err.Error(), "give each executor a separate folder") {
 		t.Errorf("a second executor in the folder: got %v", err)
 	}
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/executor/internal/app"
 )
 
-// Executor on a Unix socket is executor on loopback: it decides, is rolled out, says where it is, and goes without a trace.
+// Executor on a Unix socket works as on loopback: it decides, accepts rollouts, reports its address, and removes the socket.
 func TestUnixSocket(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "executor.sock")
 	o := options(t, loopback(t))

@@ -9,8 +9,8 @@ import (
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 )
 
-// Streams that are given up at any moment leave nothing behind.
-func TestStreamsThatAreGivenUpLeaveNothing(t *testing.T) {
+// Streams that are canceled at any moment leave nothing behind.
+func TestCanceledStreamsLeaveNothing(t *testing.T) {
 	r := start(t, options(t, loopback(t)))
 	streams := r.Streams()
 	streams["quotes"] = func(ctx context.Context) error {
@@ -37,8 +37,8 @@ func TestStreamsThatAreGivenUpLeaveNothing(t *testing.T) {
 	r.WantStreamsEnd(t, streams)
 }
 
-// A client that keeps a stream open, for example to watch the health, does not hold up a stop.
-func TestAStopWaitsForNoStream(t *testing.T) {
+// A client that keeps a stream open, for example to watch the health, does not delay a stop.
+func TestAStopDoesNotWaitForStreams(t *testing.T) {
 	r := start(t, options(t, loopback(t)))
 	for name, open := range r.Streams() {
 		if err := open(t.Context()); err != nil {

@@ -1,4 +1,4 @@
-// Package decision is executor's DecisionService: the baseline's answer, and what is handed to the shadow beside it.
+// Package decision is executor's DecisionService. It answers with the baseline's score and hands requests to the shadow.
 package decision
 
 import (
@@ -13,20 +13,20 @@ import (
 // Baseline is the scorer whose answer is the decision.
 type Baseline struct {
 	Version, Digest string
-	// inputs are the features that score takes, in order.
+	// inputs are the features that the scorer takes, in order.
 	inputs *feature.Schema
 	score  model.Scorer
-	// columns are the positions of inputs in the vectors of each schema that has them all.
+	// columns are the indexes of the inputs in each schema that has them all.
 	columns map[*feature.Schema][]int
-	// live is the inputs and all features of every known schema: what is computed of quotes, so that any model can be tried.
+	// live is computed from quotes. It has the inputs and all features of every known schema, so that any model can be tried.
 	live *feature.Schema
 }
 
-// Inputs are the features that the baseline takes, in order.
+// Inputs returns the features that the baseline takes, in order.
 func (b *Baseline) Inputs() *feature.Schema { return b.inputs }
 
-// LoadBaseline reads what --baseline names: "heuristic=<file>", a baseline.json, or "model=<entry>", a model of the
-// registry folder, such as the incumbent. With keys, the model of either must be signed with one of them.
+// LoadBaseline loads the baseline that --baseline names: "heuristic=<file>" for a baseline.json, or "model=<entry>" for a
+// model of the registry folder. With keys, the model must be signed with one of them in both cases.
 func LoadBaseline(spec, registry string, keys model.Keys) (*Baseline, error) {
 	kind, what, ok := strings.Cut(spec, "=")
 	switch {

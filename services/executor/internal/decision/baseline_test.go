@@ -41,7 +41,7 @@ func TestLoadBaseline(t *testing.T) {
 	}
 }
 
-// With keys, neither form takes a baseline of a model that is not signed with one of them.
+// With keys, both forms refuse a baseline of a model that is not signed with one of them.
 func TestLoadSignedBaseline(t *testing.T) {
 	registry := enginetest.Registry(t, "v1.8.1", "v1")
 	private := filepath.Join(t.TempDir(), "key.pem")

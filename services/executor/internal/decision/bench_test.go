@@ -20,8 +20,8 @@ import (
 	"github.com/greenlight-ml/greenlight/services/executor/internal/decision"
 )
 
-// BenchmarkPredict is the handler alone, with no engine to reach: what the decision costs, and what handing it to the
-// shadow adds. That is where the shadow ends for want of a schema; pkg/shadow's BenchmarkDetach has the rest of it.
+// BenchmarkPredict measures the handler without an engine: the cost of a decision, and what submitting a shadow adds. The
+// shadow ends there for lack of a schema; BenchmarkDetach of pkg/shadow measures the rest.
 func BenchmarkPredict(b *testing.B) {
 	for name, percent := range map[string]float64{"shadow off": 0, "shadow half": 50, "shadow all": 100} {
 		b.Run(name, func(b *testing.B) {
@@ -61,7 +61,7 @@ func BenchmarkPredict(b *testing.B) {
 	}
 }
 
-// BenchmarkDecode is what gRPC does with the bytes of a request before the handler sees it.
+// BenchmarkDecode measures decoding a request, which gRPC does before it calls the handler.
 func BenchmarkDecode(b *testing.B) {
 	raw, err := protobuf.Marshal(&executorv1.PredictRequest{
 		RequestId: "SIM-PERP-1736121660000", Symbol: "SIM-PERP", EventTime: timestamppb.Now(),

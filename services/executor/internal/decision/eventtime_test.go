@@ -14,8 +14,8 @@ import (
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 )
 
-// An event_time that cannot be fails no decision, and goes no further: neither to the feature log nor to ml-engine.
-func TestEventTimesThatCannotBe(t *testing.T) {
+// An invalid event_time fails no decision. It is passed on neither to the feature log nor to ml-engine.
+func TestInvalidEventTimes(t *testing.T) {
 	s := schema(t, "v1.8.1")
 	synctest.Test(t, func(t *testing.T) {
 		var settled []time.Time

@@ -27,7 +27,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/executor/internal/decision"
 )
 
-// nobody is an ml-engine that is not there.
+// nobody is an absent ml-engine.
 type nobody struct {
 	mlenginev1.ScoringServiceClient
 }
@@ -42,7 +42,7 @@ func (nobody) GetModelInfo(context.Context, *mlenginev1.GetModelInfoRequest, ...
 	return nil, errNobody
 }
 
-// handlers is the service as a server calls it, with half of the requests sampled for a shadow that always fails.
+// handlers is the service as a server calls it. Half of the requests are sampled for a shadow that always fails.
 func handlers(f *testing.F) (*decision.Service, *shadow.Dispatcher) {
 	f.Helper()
 	path := filepath.Join(enginetest.Registry(f, "v1.8.1", "any"), "test", "any", model.BaselineFile)
@@ -62,7 +62,7 @@ func handlers(f *testing.F) (*decision.Service, *shadow.Dispatcher) {
 	return decision.New(baseline, fixed(f, 50), d, book, decision.NewMetrics(reg)), d
 }
 
-// accounted checks that requests are what their outcomes and those in flight add up to.
+// accounted checks that outcomes and requests in flight add up to all requests.
 func accounted(t *testing.T, d *shadow.Dispatcher, before, more uint64) {
 	t.Helper()
 	r := d.Report()
@@ -75,7 +75,7 @@ func accounted(t *testing.T, d *shadow.Dispatcher, before, more uint64) {
 	}
 }
 
-// refusal checks the error of a request: its own fault or the market's, with words that can be sent.
+// refusal checks the error of a request: a code for an invalid request or missing features, and a valid text.
 func refusal(t *testing.T, err error) {
 	t.Helper()
 	s := status.Convert(err)
@@ -89,8 +89,8 @@ func refusal(t *testing.T, err error) {
 	}
 }
 
-// FuzzPredict sends whatever bytes are a message: it is refused and counts nowhere, or the answer is a score, the same
-// again, and one outcome is counted.
+// FuzzPredict sends arbitrary messages. Each is either refused and not counted, or answered with a reproducible score and
+// one outcome.
 func FuzzPredict(f *testing.F) {
 	service, d := handlers(f)
 	wire := func(m *executorv1.PredictRequest) {
@@ -132,7 +132,7 @@ func FuzzPredict(f *testing.F) {
 	})
 }
 
-// FuzzPredictJSON posts whatever to the facade: the answer is JSON, with a score or a refusal.
+// FuzzPredictJSON posts arbitrary bodies to the facade: the answer is JSON with a score or an error.
 func FuzzPredictJSON(f *testing.F) {
 	service, _ := handlers(f)
 	handler := facade.Unary(service.PredictWithShadow, facade.Route[*executorv1.PredictWithShadowRequest]{

@@ -28,8 +28,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// executor is the services behind a real server and a real client over memory, in front of an engine that can be ill,
-// all in a synctest bubble.
+// executor is the services with a real server and client in memory, and an engine that can be made to fail, all in a
+// synctest bubble.
 type executor struct {
 	executorv1.DecisionServiceClient
 
@@ -44,7 +44,7 @@ type executor struct {
 	reg      *prometheus.Registry
 }
 
-// setup is what differs between tests. The zero value is an empty book, and nobody who is told of results.
+// setup is what differs between tests. The zero value is an empty book and no OnSettled.
 type setup struct {
 	book    *live.Book
 	settled func(shadow.Request, shadow.Result)
@@ -52,7 +52,7 @@ type setup struct {
 	queue int
 }
 
-// start starts it with a heuristic of schema v1.8.1 and the share of requests that are sampled.
+// start starts it with a heuristic of schema v1.8.1 and the percentage of sampled requests.
 func start(t *testing.T, engine enginetest.Options, percent float64, changes ...func(*setup)) *executor {
 	t.Helper()
 	s := setup{book: emptyBook(t)}
@@ -109,7 +109,7 @@ func start(t *testing.T, engine enginetest.Options, percent float64, changes ...
 	return e
 }
 
-// fixed is a rollout that nobody changes.
+// fixed is a rollout that never changes.
 func fixed(t testing.TB, percent float64) *rollout.Keeper {
 	t.Helper()
 	k, err := rollout.Open(rollout.Options{Percent: percent, Salt: "salt", Logger: slog.New(slog.DiscardHandler)})
@@ -119,7 +119,7 @@ func fixed(t testing.TB, percent float64) *rollout.Keeper {
 	return k
 }
 
-// emptyBook has seen nothing.
+// emptyBook is a book without quotes.
 func emptyBook(t testing.TB) *live.Book {
 	t.Helper()
 	return newBook(t, feature.BuildersOptions{})
@@ -134,7 +134,7 @@ func newBook(t testing.TB, opts feature.BuildersOptions) *live.Book {
 	return live.NewBook(b, slog.New(slog.DiscardHandler))
 }
 
-// report is what ShadowService says, and the outcomes so far by their word.
+// report returns ShadowService's report, and the outcomes so far by name.
 func (e *executor) report() (*executorv1.GetShadowReportResponse, map[string]uint64) {
 	e.t.Helper()
 	r, err := e.reports.GetShadowReport(e.t.Context(), &executorv1.GetShadowReportRequest{})
@@ -163,7 +163,7 @@ func schema(t *testing.T, name string) *feature.Schema {
 	return s
 }
 
-// named is the state by name.
+// named returns the state by name.
 func named(s *feature.Schema, x []float64) map[string]float64 {
 	m := map[string]float64{}
 	for i, f := range s.Features {
@@ -172,7 +172,7 @@ func named(s *feature.Schema, x []float64) map[string]float64 {
 	return m
 }
 
-// baselineOf is the decision for the state, computed apart from the service.
+// baselineOf returns the decision for the state, computed independently of the service.
 func (e *executor) baselineOf(s *feature.Schema, x []float64) float64 {
 	var inputs []float64
 	for _, name := range e.formula.Inputs() {

@@ -17,7 +17,7 @@ import (
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 )
 
-// The reasons of refused requests; see the contract of DecisionService.
+// The reasons of refused requests. The contract of DecisionService documents them.
 const (
 	reasonInputMissing   = "INPUT_MISSING"
 	reasonInputAmbiguous = "INPUT_AMBIGUOUS"
@@ -34,7 +34,7 @@ const (
 	reasonStopping       = "STOPPING"
 )
 
-// request is what PredictRequest and PredictWithShadowRequest have in common.
+// request has the fields common to PredictRequest and PredictWithShadowRequest.
 type request interface {
 	GetRequestId() string
 	GetSymbol() string
@@ -49,14 +49,14 @@ type request interface {
 type input struct {
 	shadow.State
 
-	// asOf is the end of the minute that the features are of, Unix milliseconds UTC; 0 when the caller computed them.
+	// asOf is the end of the minute of the features, in Unix milliseconds UTC; 0 if the caller computed them.
 	asOf int64
 }
 
-// inputOf checks the request and returns its market state. A quote is observed on the way.
+// inputOf checks the request and returns its market state. If the request has a quote, it observes the quote.
 func (s *Service) inputOf(req request) (input, error) {
 	if n := len(req.GetRequestId()); n > rpc.MaxRequestID {
-		return input{}, invalid(reasonFieldTooLong, nil, "request_id has %d bytes: at most %d", n, rpc.MaxRequestID)
+		return input{}, rpc.ExecutorError(codes.InvalidArgument, reasonFieldTooLong, "request_id has %d bytes: at most %d", n, rpc.MaxRequestID)
 	}
 	if err := checkLength(req.GetSymbol()); err != nil {
 		return input{}, err
@@ -66,7 +66,7 @@ func (s *Service) inputOf(req request) (input, error) {
 	var err error
 	switch {
 	case len(named) > 0 && (packed != nil || quote != nil) || packed != nil && quote != nil:
-		err = invalid(reasonInputAmbiguous, nil, "more than one of features, vector and quote is set: send one of them")
+		err = rpc.ExecutorError(codes.InvalidArgument, reasonInputAmbiguous, "more than one of features, vector and quote is set: send one of them")
 	case packed != nil:
 		in.State, err = packedState(packed)
 	case len(named) > 0:
@@ -74,14 +74,14 @@ func (s *Service) inputOf(req request) (input, error) {
 	case quote != nil:
 		in, err = s.quoteInput(req.GetSymbol(), quote)
 	default:
-		err = invalid(reasonInputMissing, nil, "no input: send features by name, a vector of a schema, or a quote")
+		err = rpc.ExecutorError(codes.InvalidArgument, reasonInputMissing, "no input: send features by name, a vector of a schema, or a quote")
 	}
 	return in, err
 }
 
 func checkLength(symbol string) error {
 	if n := len(symbol); n > rpc.MaxSymbol {
-		return invalid(reasonFieldTooLong, nil, "symbol has %d bytes: at most %d", n, rpc.MaxSymbol)
+		return rpc.ExecutorError(codes.InvalidArgument, reasonFieldTooLong, "symbol has %d bytes: at most %d", n, rpc.MaxSymbol)
 	}
 	return nil
 }
@@ -93,11 +93,11 @@ func packedState(v *executorv1.FeatureVector) (shadow.State, error) {
 		for _, s := range feature.Schemas() {
 			known = append(known, s.Name)
 		}
-		return shadow.State{}, invalid(reasonSchemaUnknown, nil, "schema %q is not known: it is one of %s", v.GetSchema(), strings.Join(known, ", "))
+		return shadow.State{}, rpc.ExecutorError(codes.InvalidArgument, reasonSchemaUnknown, "schema %q is not known: want one of %s", v.GetSchema(), strings.Join(known, ", "))
 	}
 	values := v.GetValues()
 	if len(values) != schema.Len() {
-		return shadow.State{}, invalid(reasonVectorLength, nil, "the vector has %s: schema %s has %d (%s)",
+		return shadow.State{}, rpc.ExecutorError(codes.InvalidArgument, reasonVectorLength, "the vector has %s: schema %s has %d (%s)",
 			text.Count(len(values), "value"), schema.Name, schema.Len(), strings.Join(schema.Names(), ", "))
 	}
 	for i, x := range values {
@@ -119,7 +119,7 @@ func namedState(named map[string]float64) (shadow.State, error) {
 	}
 	if len(unknown) > 0 {
 		slices.Sort(unknown)
-		return shadow.State{}, invalid(reasonFeatureUnknown, unknown, "no such feature: %s", rpc.Names(unknown))
+		return shadow.State{}, rpc.ExecutorError(codes.InvalidArgument, reasonFeatureUnknown, "no such feature: %s", rpc.Names(unknown)).About(unknown)
 	}
 	if bad {
 		return shadow.State{}, invalidValues(slices.Sorted(maps.Keys(named)), func(name string) float64 { return named[name] })
@@ -127,12 +127,12 @@ func namedState(named map[string]float64) (shadow.State, error) {
 	return shadow.State{Named: named}, nil
 }
 
-// valid says whether the feature can have the value.
+// valid reports whether the feature can have the value.
 func valid(name string, x float64) bool {
 	return !math.IsNaN(x) && !math.IsInf(x, 0) && (name != feature.Bias || x == 1)
 }
 
-// invalidValues refuses a state with the names of all values that are not valid.
+// invalidValues returns an error that names all invalid values of a state.
 func invalidValues(names []string, value func(name string) float64) error {
 	var bad, why []string
 	for _, name := range names {
@@ -147,39 +147,5 @@ func invalidValues(names []string, value func(name string) float64) error {
 		}
 		bad = append(bad, name)
 	}
-	return invalid(reasonFeatureInvalid, bad, "%s", strings.Join(why, "; "))
-}
-
-// inputsOf picks the baseline's inputs from the state into dst.
-func (b *Baseline) inputsOf(s shadow.State, dst []float64) ([]float64, error) {
-	if columns, ok := b.columns[s.Schema]; ok {
-		for _, c := range columns {
-			dst = append(dst, s.Vector[c])
-		}
-		return dst, nil
-	}
-	var missing []string
-	for _, f := range b.inputs.Features {
-		name := f.Name
-		x, ok := s.Value(name)
-		if !ok {
-			missing = append(missing, name)
-		}
-		dst = append(dst, x)
-	}
-	if len(missing) > 0 {
-		return nil, invalid(reasonFeatureMissing, missing, "the baseline %s needs %s", b.Version, rpc.Names(missing))
-	}
-	return dst, nil
-}
-
-func invalid(reason string, names []string, format string, args ...any) error {
-	return refused(codes.InvalidArgument, reason, names, format, args...)
-}
-
-func refused(code codes.Code, reason string, names []string, format string, args ...any) error {
-	return &rpc.Error{
-		Code: code, Domain: "executor.greenlight", Reason: reason,
-		Message: fmt.Sprintf(format, args...), Features: names,
-	}
+	return rpc.ExecutorError(codes.InvalidArgument, reasonFeatureInvalid, "%s", strings.Join(why, "; ")).About(bad)
 }

@@ -17,7 +17,7 @@ import (
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 )
 
-// Decisions and reports leave, small and in time, whatever an ml-engine sends.
+// Whatever ml-engine sends, decisions and reports are answered in time and stay small.
 func TestALyingEngineLosesNoDecision(t *testing.T) {
 	long := strings.Repeat("v", 4<<20)
 	fail := func(message string) enginetest.Fault {
@@ -59,8 +59,8 @@ func TestALyingEngineLosesNoDecision(t *testing.T) {
 	}
 }
 
-// A client that gives up its streams of quotes, at any moment, takes none of the calls that its connection may have.
-func TestStreamsThatAreGivenUpEnd(t *testing.T) {
+// A client that cancels quote streams at any moment frees their slots of its connection.
+func TestCanceledStreamsEnd(t *testing.T) {
 	minutes, _ := simulated(t)
 	synctest.Test(t, func(t *testing.T) {
 		e := start(t, enginetest.Options{}, 0)

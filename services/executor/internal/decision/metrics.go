@@ -7,7 +7,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/telemetry"
 )
 
-// Metrics are what the service exports.
+// Metrics are the metrics of the service.
 type Metrics struct {
 	latency      prometheus.Histogram
 	notReady     prometheus.Counter
@@ -25,11 +25,11 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		}),
 		notReady: f.NewCounter(prometheus.CounterOpts{
 			Name: "ml_feature_not_ready_total",
-			Help: "Requests with a quote that were refused because the features of their symbol are not defined, or too old.",
+			Help: "Requests with a quote that were refused because the features of the symbol are undefined or too old.",
 		}),
 		eventIgnored: f.NewCounter(prometheus.CounterOpts{
 			Name: "ml_event_time_ignored_total",
-			Help: "Requests whose event_time was ignored: it is before 1973, after 2199 or ahead of the clock, or is no time.",
+			Help: "Requests whose event_time was ignored: it is invalid, before 1973, after 2199 or ahead of the clock.",
 		}),
 	}
 }

@@ -9,10 +9,11 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/greenlight-ml/greenlight/pkg/feature"
+	"github.com/greenlight-ml/greenlight/pkg/rpc"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 )
 
-// quoteNotes are the notes in the words of the contract.
+// quoteNotes maps the notes to the contract's.
 var quoteNotes = map[feature.Note]executorv1.QuoteNote{
 	feature.Accepted:    executorv1.QuoteNote_QUOTE_NOTE_ACCEPTED,
 	feature.CrossedKept: executorv1.QuoteNote_QUOTE_NOTE_CROSSED_KEPT,
@@ -25,12 +26,12 @@ var quoteNotes = map[feature.Note]executorv1.QuoteNote{
 	feature.Ahead:       executorv1.QuoteNote_QUOTE_NOTE_AHEAD,
 }
 
-var errStopping = refused(codes.Unavailable, reasonStopping, nil, "executor stops: begin another stream when it is back")
+var errStopping = rpc.ExecutorError(codes.Unavailable, reasonStopping, "executor is stopping: open another stream when it is back")
 
-// quoteCounts counts the quotes of a stream by what was done with them.
+// quoteCounts counts the quotes of a stream by their note.
 type quoteCounts struct {
-	notes   map[feature.Note]uint64
-	crowded uint64
+	notes          map[feature.Note]uint64
+	tooManySymbols uint64
 }
 
 // ObserveQuotes implements DecisionService.
@@ -40,9 +41,9 @@ func (s *Service) ObserveQuotes(stream grpc.ClientStreamingServer[executorv1.Obs
 		return errStopping
 	default:
 	}
-	// A stream may last as long as the market, and a stop does not wait for it. Only the return of this handler ends Recv,
-	// so a goroutine receives. Both ends of the channel also wait for the end of the stream's context: a client that gives
-	// up the stream ends both.
+	// A stream may last as long as the market is open, and a stop does not wait for it. Only the return of this handler ends
+	// Recv, so a goroutine receives. Both sides also wait for the end of the stream's context, so that both end when the
+	// client cancels.
 	ctx := stream.Context()
 	type received struct {
 		req *executorv1.ObserveQuotesRequest
@@ -83,19 +84,19 @@ func (s *Service) ObserveQuotes(stream grpc.ClientStreamingServer[executorv1.Obs
 	}
 }
 
-// observe takes a batch of quotes.
+// observe feeds a batch of quotes into the features.
 func (s *Service) observe(req *executorv1.ObserveQuotesRequest, t *quoteCounts) error {
 	symbol := req.GetSymbol()
 	if symbol == "" {
-		return invalid(reasonSymbolMissing, nil, "symbol is empty: quotes are those of a symbol")
+		return rpc.ExecutorError(codes.InvalidArgument, reasonSymbolMissing, "symbol is empty: quotes need a symbol")
 	}
 	if err := checkLength(symbol); err != nil {
 		return err
 	}
 	for _, q := range req.GetQuotes() {
 		note, err := s.book.Observe(symbol, quoteOf(q))
-		if err != nil { // there is no room for the symbol: the others of the stream are none the worse
-			t.crowded++
+		if err != nil { // too many symbols; the other quotes of the stream are still observed
+			t.tooManySymbols++
 			continue
 		}
 		t.notes[note]++
@@ -104,7 +105,7 @@ func (s *Service) observe(req *executorv1.ObserveQuotesRequest, t *quoteCounts) 
 }
 
 func (t *quoteCounts) response() *executorv1.ObserveQuotesResponse {
-	resp := &executorv1.ObserveQuotesResponse{Ignored: t.crowded}
+	resp := &executorv1.ObserveQuotesResponse{Ignored: t.tooManySymbols}
 	for _, n := range feature.Notes() {
 		count := t.notes[n]
 		if n.Taken() {
@@ -115,11 +116,11 @@ func (t *quoteCounts) response() *executorv1.ObserveQuotesResponse {
 		resp.Notes = append(resp.Notes, &executorv1.QuoteCount{Note: quoteNotes[n], Count: count})
 	}
 	resp.Notes = append(resp.Notes, &executorv1.QuoteCount{
-		Note: executorv1.QuoteNote_QUOTE_NOTE_TOO_MANY_SYMBOLS, Count: t.crowded,
+		Note: executorv1.QuoteNote_QUOTE_NOTE_TOO_MANY_SYMBOLS, Count: t.tooManySymbols,
 	})
 	return resp
 }
 
-// EndStreams ends the streams of quotes, now and from now on, so that a graceful stop need not wait for them. It is called
-// once.
+// EndStreams ends open quote streams and refuses new ones, so that a graceful stop need not wait for them. It must be called
+// only once.
 func (s *Service) EndStreams() { close(s.stopping) }

@@ -19,8 +19,8 @@ import (
 	"github.com/greenlight-ml/greenlight/services/executor/internal/decision"
 )
 
-// What cannot be taken is counted by why, and changes no feature.
-func TestQuotesThatAreLeftOut(t *testing.T) {
+// A quote that is ignored is counted by its note, and changes no feature.
+func TestIgnoredQuotes(t *testing.T) {
 	minutes, _ := simulated(t)
 	synctest.Test(t, func(t *testing.T) {
 		e := start(t, enginetest.Options{}, 100)
@@ -71,7 +71,7 @@ func TestCrossedQuotesCanBeKept(t *testing.T) {
 	})
 }
 
-// Every note of the features has its own word in the contract, and the other way round.
+// Notes of the features and of the contract correspond one to one.
 func TestNotesOfTheContract(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := start(t, enginetest.Options{}, 0)
@@ -96,7 +96,7 @@ func TestTooManySymbols(t *testing.T) {
 		_, err := e.Predict(t.Context(), &executorv1.PredictRequest{Symbol: "SECOND", Quote: proto(q)})
 		wantReason(t, err, codes.ResourceExhausted, "TOO_MANY_SYMBOLS")
 
-		// In a stream, the symbols that have room are none the worse.
+		// The other symbols of the stream are still observed.
 		stream, err := e.ObserveQuotes(t.Context())
 		if err != nil {
 			t.Fatal(err)
@@ -144,7 +144,7 @@ func TestBadBatchesEndTheStream(t *testing.T) {
 	}
 }
 
-// A stop waits for no stream, and what a stream has observed is kept.
+// A stop does not wait for streams, and observed quotes are kept.
 func TestStreamsEndWithTheService(t *testing.T) {
 	minutes, _ := simulated(t)
 	book := emptyBook(t)

@@ -9,16 +9,16 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/market"
+	"github.com/greenlight-ml/greenlight/pkg/rpc"
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 )
 
-// maxAgeMS is by how much features may be older than the minute of the quote that asks for them: as long as a hole that
-// is filled with flat minutes, in training as here. After a longer one there are none until a minute is complete again.
+// maxAgeMS is the largest age of features relative to the minute of the quote. It is the longest gap that is filled with
+// flat minutes, here and in training. After a longer gap there are no features until a minute is complete again.
 const maxAgeMS = feature.MaxFill * market.MinuteMS
 
-// quoteOf is the quote of the contract. Without a time, or with one that is none, it has time 0, which is no time of a
-// market either.
+// quoteOf converts a quote of the contract. A missing or invalid time becomes 0, which no market quote has.
 func quoteOf(q *executorv1.Quote) market.Quote {
 	m := market.Quote{Bid: q.GetBid(), Ask: q.GetAsk()}
 	if t := q.GetTime(); t.IsValid() {
@@ -27,21 +27,21 @@ func quoteOf(q *executorv1.Quote) market.Quote {
 	return m
 }
 
-// quoteInput observes the quote and returns the features of its symbol, as of the end of the last completed minute. What
-// the baseline does not need may be undefined, NaN: that is between the shadow and its model.
+// quoteInput observes the quote and returns the features of its symbol at the end of the last complete minute. Features that
+// the baseline does not need may be undefined (NaN).
 func (s *Service) quoteInput(symbol string, proto *executorv1.Quote) (input, error) {
 	if symbol == "" {
-		return input{}, invalid(reasonSymbolMissing, nil, "symbol is empty: a quote is one of a symbol")
+		return input{}, rpc.ExecutorError(codes.InvalidArgument, reasonSymbolMissing, "symbol is empty: a quote needs a symbol")
 	}
 	q := quoteOf(proto)
 	note, err := s.book.Observe(symbol, q)
 	switch {
 	case err != nil:
-		return input{}, refused(codes.ResourceExhausted, reasonTooManySymbols, nil, "%v (--max-symbols)", err)
+		return input{}, rpc.ExecutorError(codes.ResourceExhausted, reasonTooManySymbols, "%v (--max-symbols)", err)
 	case note == feature.BadPrice:
-		return input{}, invalid(reasonQuoteInvalid, nil, "bid %v, ask %v: want prices of 1e-12 to 1e12", q.Bid, q.Ask)
+		return input{}, rpc.ExecutorError(codes.InvalidArgument, reasonQuoteInvalid, "bid %v, ask %v: want prices of 1e-12 to 1e12", q.Bid, q.Ask)
 	case note == feature.BadTime:
-		return input{}, invalid(reasonQuoteInvalid, nil, "the quote's time is %v: want one from 1973 to 2199", proto.GetTime().AsTime())
+		return input{}, rpc.ExecutorError(codes.InvalidArgument, reasonQuoteInvalid, "the quote's time is %v: want a time from 1973 to 2199", proto.GetTime().AsTime())
 	}
 	live := s.baseline.live
 	in := input{State: shadow.State{Schema: live, Vector: make([]float64, live.Len())}}
@@ -68,5 +68,5 @@ func (s *Service) quoteInput(symbol string, proto *executorv1.Quote) (input, err
 	if note == feature.Jump {
 		why += "; the quote is a jump in time and waits for a second one that agrees"
 	}
-	return input{}, refused(codes.FailedPrecondition, reasonNotReady, undefined, "symbol %q: %s", symbol, why)
+	return input{}, rpc.ExecutorError(codes.FailedPrecondition, reasonNotReady, "symbol %q: %s", symbol, why).About(undefined)
 }

@@ -21,14 +21,14 @@ import (
 
 const (
 	day  = 24 * time.Hour
-	warm = 1441 // minutes: with the first of the second day the first is complete, and every feature defined
+	warm = 1441 // minutes: with the first minute of the second day the first day is complete, and every feature defined
 )
 
 func proto(q market.Quote) *executorv1.Quote {
 	return &executorv1.Quote{Time: timestamppb.New(time.UnixMilli(q.Time)), Bid: q.Bid, Ask: q.Ask}
 }
 
-// simulated is two days of quotes by minute, and the features of the same market from the batch path.
+// simulated is two days of quotes by minute, with the features that the batch path computes from them.
 func simulated(t *testing.T) (minutes [][]market.Quote, frame *feature.Frame) {
 	t.Helper()
 	sim, err := market.Simulate(market.SimulateOptions{Seed: 3, Days: 2})
@@ -48,7 +48,7 @@ func simulated(t *testing.T) (minutes [][]market.Quote, frame *feature.Frame) {
 	return minutes, frame
 }
 
-// observe sends quotes as one stream, some hundred in a batch.
+// observe sends quotes in one stream, in batches of a few hundred.
 func (e *executor) observe(symbol string, quotes ...*executorv1.Quote) *executorv1.ObserveQuotesResponse {
 	e.t.Helper()
 	stream, err := e.ObserveQuotes(e.t.Context())
@@ -93,7 +93,7 @@ func notes(r *executorv1.ObserveQuotesResponse) map[string]uint64 {
 	return m
 }
 
-// What scores is, bit for bit, what trained: quotes by stream and by request against the batch path.
+// Serving features equal training features bit for bit: quotes by stream and by request against the batch path.
 func TestQuotesScoreLikeTheBatchPath(t *testing.T) {
 	minutes, frame := simulated(t)
 	s := schema(t, "v1.8.1")
@@ -167,7 +167,7 @@ func TestNotReady(t *testing.T) {
 			{800, "vol1m_log_rel,spread_bp_rel", []string{"sigma_ref needs one completed UTC day with 300 returns"}},
 		} {
 			e.observeMinutes("SIM", minutes[:step.until])
-			// The minutes before were observed by the steps before: what comes again is out of order.
+			// Earlier steps observed these minutes: repeated quotes are out of order.
 			message := e.wantNotReady("SIM", minutes[step.until][0], step.features)
 			for _, want := range step.want {
 				if !strings.Contains(message, want) {
@@ -183,7 +183,7 @@ func TestNotReady(t *testing.T) {
 			t.Errorf("ml_feature_not_ready_total: %d series, %v", n, err)
 		}
 		if err := testutil.GatherAndCompare(e.reg, strings.NewReader(`
-# HELP ml_feature_not_ready_total Requests with a quote that were refused because the features of their symbol are not defined, or too old.
+# HELP ml_feature_not_ready_total Requests with a quote that were refused because the features of the symbol are undefined or too old.
 # TYPE ml_feature_not_ready_total counter
 ml_feature_not_ready_total 2
 `), "ml_feature_not_ready_total"); err != nil {
@@ -195,8 +195,8 @@ ml_feature_not_ready_total 2
 	})
 }
 
-// After a hole that is not filled there is no decision before a minute is complete again; then the baseline decides,
-// although the model under trial still waits for a return.
+// After a gap that is not filled there is no decision until a minute is complete. Then the baseline decides, although a
+// feature of the model under trial is still undefined.
 func TestLongHole(t *testing.T) {
 	minutes, _ := simulated(t)
 	synctest.Test(t, func(t *testing.T) {
@@ -218,7 +218,7 @@ func TestLongHole(t *testing.T) {
 		if err != nil || got.GetBaseline().GetScore() <= 0 || got.GetOutcome() != executorv1.ShadowOutcome_SHADOW_OUTCOME_REJECTED {
 			t.Errorf("got %v, %v; want the baseline, and no shadow for want of a return", got, err)
 		}
-		// A crossed book is left out; the features go on to serve until they are too old.
+		// A crossed quote is ignored. The features still serve until they are too old.
 		crossed := at(41)
 		crossed.Bid, crossed.Ask = 2*crossed.Ask, crossed.Bid
 		if _, err := e.Predict(t.Context(), &executorv1.PredictRequest{Symbol: "SIM", Quote: proto(crossed)}); err != nil {

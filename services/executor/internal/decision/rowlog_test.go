@@ -22,7 +22,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/executor/internal/rowlog"
 )
 
-// openLog opens a log of the heuristic that start makes.
+// openLog opens a log for the heuristic of start.
 func openLog(t *testing.T, opts featurelog.Options) *rowlog.Log {
 	t.Helper()
 	inputs, err := feature.NewSchema("baseline", feature.BaselineInputs()...)
@@ -44,7 +44,7 @@ func closeLog(t *testing.T, l *rowlog.Log) {
 	}
 }
 
-// rowsOf reads the log back, by request.
+// rowsOf reads the rows of the log by request.
 func rowsOf(t *testing.T, dir string) map[string]featurelog.Row {
 	t.Helper()
 	rows := map[string]featurelog.Row{}
@@ -64,7 +64,7 @@ func sameBits(a, b []float64) bool {
 	return slices.EqualFunc(a, b, func(x, y float64) bool { return math.Float64bits(x) == math.Float64bits(y) })
 }
 
-// Every request leaves a row, whatever became of its shadow: the vector that was scored, both scores and the outcome.
+// Every request leaves a row, whatever the outcome of its shadow: the scored vector, both scores and the outcome.
 func TestEveryRequestLeavesARow(t *testing.T) {
 	for name, ill := range ills {
 		t.Run(name, func(t *testing.T) {
@@ -75,7 +75,7 @@ func TestEveryRequestLeavesARow(t *testing.T) {
 				e := start(t, enginetest.Options{}, 80, func(s *setup) { s.settled = log.Settled })
 				ill(e.engine)
 				if name == "of another schema" {
-					time.Sleep(6 * time.Second) // until the executor has looked
+					time.Sleep(6 * time.Second) // until the executor has probed
 				}
 				s := schema(t, "v1.8.1")
 				states, event := map[string][]float64{}, time.UnixMilli(1_736_121_600_000)
@@ -134,7 +134,7 @@ func TestEveryRequestLeavesARow(t *testing.T) {
 	}
 }
 
-// Rows of quotes say which minute they are of, in the schema of the model under trial where the state has it.
+// Rows of quotes have the minute of their features, in the schema of the model under trial if the state has it.
 func TestRowsOfOtherStates(t *testing.T) {
 	minutes, _ := simulated(t)
 	dir := t.TempDir()
@@ -174,7 +174,7 @@ func TestRowsOfOtherStates(t *testing.T) {
 				t.Errorf("%s: got %s in %s, want %s in %s", id, r.Outcome, r.Schema.Name, want.outcome, want.schema)
 			}
 		}
-		// The raw inputs are there wherever executor knows them.
+		// Rows have the raw inputs that executor knows.
 		q := rows["quote"]
 		older := schema(t, "v1.8")
 		for id, want := range map[string][2]featurelog.Optional{
@@ -191,8 +191,8 @@ func TestRowsOfOtherStates(t *testing.T) {
 	})
 }
 
-// The first law, with a disk that hangs: the log fills up and drops, and no decision waits for it.
-func TestAStuckLogHarmsNobody(t *testing.T) {
+// When the disk hangs, the log fills up and drops rows, and no decision waits for it.
+func TestAStuckLogDelaysNoDecision(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
 		log := openLog(t, featurelog.Options{Dir: dir, Capacity: 8, Instance: "stuck"})

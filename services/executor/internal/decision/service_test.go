@@ -17,7 +17,7 @@ import (
 
 const timeout = 60 * time.Millisecond
 
-// ills is what may be wrong with an engine.
+// ills are all ways in which an engine can fail.
 var ills = map[string]func(*enginetest.Engine){
 	"healthy":           func(*enginetest.Engine) {},
 	"slow":              func(e *enginetest.Engine) { e.Break(enginetest.Delay(50 * time.Millisecond)) },
@@ -33,8 +33,8 @@ var ills = map[string]func(*enginetest.Engine){
 	"short of scores":   func(e *enginetest.Engine) { e.Break(enginetest.Surplus(-1)) },
 }
 
-// The first law: whatever the shadow does, the decision is the baseline's, bit for bit, and each request has one outcome.
-func TestBaselineIsNeverHarmed(t *testing.T) {
+// Whatever the shadow does, the decision is the baseline's, bit for bit, and each request has one outcome.
+func TestTheShadowNeverChangesTheDecision(t *testing.T) {
 	const requests = 300
 	for name, ill := range ills {
 		t.Run(name, func(t *testing.T) {
@@ -142,8 +142,8 @@ func TestPredictWithShadow(t *testing.T) {
 	})
 }
 
-// A caller who leaves is an outcome, too.
-func TestCallerLeaves(t *testing.T) {
+// A canceled request has the outcome canceled.
+func TestCanceledRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := start(t, enginetest.Options{}, 100)
 		e.engine.Break(enginetest.Hang())
@@ -183,7 +183,7 @@ func TestEmptyRequestIDIsReplaced(t *testing.T) {
 	})
 }
 
-// A model of the older schema can be tried beside the heuristic when the caller sends the inputs of both.
+// A model of the older schema can be tried with the heuristic if the caller sends the inputs of both.
 func TestModelOfTheOlderSchema(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := start(t, enginetest.Options{Schema: "v1.8", Version: "v1.8-b0"}, 100)

@@ -1,4 +1,4 @@
-// Package live keeps the features of every symbol as its quotes come, over restarts too.
+// Package live computes the features of every symbol from its quotes, and keeps them across restarts.
 package live
 
 import (
@@ -12,19 +12,19 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/market"
 )
 
-// Book is a [feature.Builders] that counts from the start of the process, as counters of Prometheus do: one that went on
-// from a snapshot, and so began below what was scraped last, would be taken for that many new quotes.
+// Book is a [feature.Builders] whose counts begin at 0 with the process, as Prometheus counters do. Counts restored from a
+// snapshot would look like new quotes.
 type Book struct {
 	*feature.Builders
 
 	logger *slog.Logger
-	// before is what the snapshot had counted already.
+	// before are the counts of the snapshot.
 	before map[feature.Note]uint64
-	// crowded counts the quotes of symbols that there was no room for, resets the symbols that were reset.
-	crowded, resets atomic.Uint64
+	// tooMany counts the quotes of symbols over the limit, resets the symbols that were reset.
+	tooMany, resets atomic.Uint64
 }
 
-// NewBook returns a book that goes on from the features. It tells the logger when a symbol finds no room.
+// NewBook returns a book that continues from the features. It logs the first symbol over the limit.
 func NewBook(features *feature.Builders, logger *slog.Logger) *Book {
 	b := &Book{Builders: features, logger: logger, before: map[feature.Note]uint64{}}
 	for _, n := range feature.Notes() {
@@ -33,19 +33,19 @@ func NewBook(features *feature.Builders, logger *slog.Logger) *Book {
 	return b
 }
 
-// Observe is that of [feature.Builders].
+// Observe calls [feature.Builders.Observe] and counts the quotes of symbols over the limit.
 func (b *Book) Observe(symbol string, q market.Quote) (feature.Note, error) {
 	note, err := b.Builders.Observe(symbol, q)
-	if errors.Is(err, feature.ErrTooManySymbols) && b.crowded.Add(1) == 1 {
-		b.logger.Warn("a symbol finds no room: its quotes are left out, as those of every new one will be", "error", err)
+	if errors.Is(err, feature.ErrTooManySymbols) && b.tooMany.Add(1) == 1 {
+		b.logger.Warn("too many symbols: the quotes of this and every further symbol are ignored", "error", err)
 	}
 	return note, err
 }
 
-// Count is how many quotes since the start had that note.
+// Count returns how many quotes since the start had that note.
 func (b *Book) Count(n feature.Note) uint64 { return b.Builders.Count(n) - b.before[n] }
 
-// Reset drops a symbol and all that was learned of it, and reports whether there was one.
+// Reset drops a symbol and its features, and reports whether the symbol was known.
 func (b *Book) Reset(symbol string) bool {
 	known := b.Forget(symbol)
 	if known {
@@ -54,12 +54,12 @@ func (b *Book) Reset(symbol string) bool {
 	return known
 }
 
-// lockedAfter is how many quotes of a symbol in a row are left out before it counts as locked. A quote that waits is
-// followed by one that agrees, or by one that continues the feed.
+// lockedAfter is how many quotes in a row must be ignored before a symbol counts as locked. It exceeds what a single jump
+// in time costs.
 const lockedAfter = 10
 
-// held returns the symbols of which no quote is taken any more, and those with a quote that waits for a second one.
-func (b *Book) held() (locked, waiting []feature.Feed) {
+// blocked returns the symbols whose quotes are all ignored, and those with a quote that waits for a confirming second one.
+func (b *Book) blocked() (locked, waiting []feature.Feed) {
 	for _, f := range b.Refusing() {
 		if f.Refused >= lockedAfter {
 			locked = append(locked, f)
@@ -70,12 +70,12 @@ func (b *Book) held() (locked, waiting []feature.Feed) {
 	return locked, waiting
 }
 
-// named is how many symbols of a kind are named.
+// named is how many symbols of each kind are listed.
 const named = 3
 
-// Trouble says which symbols are locked and which wait; nothing when none does.
+// Trouble lists the symbols that are locked or waiting. It is empty if there are none.
 func (b *Book) Trouble() string {
-	locked, waiting := b.held()
+	locked, waiting := b.blocked()
 	var all []string
 	if len(locked) > 0 {
 		all = append(all, "no quote is taken of "+namesOf(locked))
@@ -98,10 +98,10 @@ func namesOf(feeds []feature.Feed) string {
 	return strings.Join(names, ", ") + more
 }
 
-// changes is how many quotes and resets since the start have changed the features.
+// changes returns how many quotes and resets have changed the features since the start.
 func (b *Book) changes() uint64 { return b.taken() + b.resets.Load() }
 
-// taken is how many quotes since the start have changed the features.
+// taken returns how many quotes have changed the features since the start.
 func (b *Book) taken() (n uint64) {
 	for _, note := range feature.Notes() {
 		if note.Taken() {

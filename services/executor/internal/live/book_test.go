@@ -18,7 +18,7 @@ import (
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 )
 
-// A symbol whose quotes are all left out is named, counted, and comes back with a reset or by itself.
+// A symbol whose quotes are all ignored is named and counted. It recovers with a reset or by itself.
 func TestLockedSymbols(t *testing.T) {
 	book, _ := load(t, "")
 	reg := prometheus.NewRegistry()
@@ -26,13 +26,13 @@ func TestLockedSymbols(t *testing.T) {
 	gauges := func(locked, waiting, resets string) {
 		t.Helper()
 		if err := testutil.GatherAndCompare(reg, strings.NewReader(`
-# HELP ml_feature_symbol_resets_total Symbols that an operator has reset.
+# HELP ml_feature_symbol_resets_total Symbols reset by an operator.
 # TYPE ml_feature_symbol_resets_total counter
 ml_feature_symbol_resets_total `+resets+`
-# HELP ml_feature_symbols_locked Symbols of which the last 10 quotes or more were all left out. /readyz names them.
+# HELP ml_feature_symbols_locked Symbols whose last 10 or more quotes were all ignored. /readyz names them.
 # TYPE ml_feature_symbols_locked gauge
 ml_feature_symbols_locked `+locked+`
-# HELP ml_feature_symbols_waiting Symbols with a quote after a jump in time that waits for a second one that agrees.
+# HELP ml_feature_symbols_waiting Symbols with a quote after a jump in time that waits for a confirming second quote.
 # TYPE ml_feature_symbols_waiting gauge
 ml_feature_symbols_waiting `+waiting+`
 `), "ml_feature_symbols_locked", "ml_feature_symbols_waiting", "ml_feature_symbol_resets_total"); err != nil {
@@ -85,7 +85,7 @@ ml_feature_symbols_waiting `+waiting+`
 	gauges("2", "0", "1")
 }
 
-// A reset is saved although no quote came after it, so that a restart does not bring the symbol back.
+// A reset is saved even if no quote follows, so that a restart does not restore the symbol.
 func TestResetIsSaved(t *testing.T) {
 	dir := t.TempDir()
 	book, _ := load(t, Folder(dir))
@@ -127,9 +127,9 @@ func TestResetSymbol(t *testing.T) {
 		{"no symbol", &executorv1.ResetSymbolRequest{}, codes.InvalidArgument, "symbol is empty: name the one to reset"},
 		{"long symbol", &executorv1.ResetSymbolRequest{Symbol: strings.Repeat("x", 65)}, codes.InvalidArgument, "symbol has 65 bytes: at most 64"},
 		{"long reason", &executorv1.ResetSymbolRequest{Symbol: "S", Reason: strings.Repeat("x", 257)}, codes.InvalidArgument, "reason has 257 bytes: at most 256"},
-		{"another symbol", &executorv1.ResetSymbolRequest{Symbol: "T"}, codes.NotFound, `symbol "T" has no features: none of its quotes was taken`},
+		{"another symbol", &executorv1.ResetSymbolRequest{Symbol: "T"}, codes.NotFound, `symbol "T" has no features: none of its quotes was accepted`},
 		{"the symbol", &executorv1.ResetSymbolRequest{Symbol: "S", Reason: "wrong prices"}, codes.OK, ""},
-		{"again", &executorv1.ResetSymbolRequest{Symbol: "S"}, codes.NotFound, `symbol "S" has no features: none of its quotes was taken`},
+		{"again", &executorv1.ResetSymbolRequest{Symbol: "S"}, codes.NotFound, `symbol "S" has no features: none of its quotes was accepted`},
 	} {
 		_, err := s.ResetSymbol(t.Context(), tt.req)
 		if got := status.Convert(err); got.Code() != tt.code || got.Message() != tt.text {

@@ -13,7 +13,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/testkit/crashtest"
 )
 
-// After every operation as many quotes of each of some symbols are in the snapshot as it has for a number.
+// After operation n the snapshot has n quotes of each symbol.
 func TestCrash(t *testing.T) {
 	const symbols = 20
 	quotes := func(b *feature.Builders) int { return int(b.Count(feature.Accepted)) / symbols }
@@ -59,7 +59,7 @@ func TestCrash(t *testing.T) {
 	})
 }
 
-// A snapshot that is cut anywhere is set aside: features are learned anew, and never half known.
+// A truncated snapshot is set aside, wherever it is cut: the features start empty and are never partial.
 func TestSnapshotCutAnywhere(t *testing.T) {
 	b, err := feature.NewBuilders(feature.BuildersOptions{})
 	if err != nil {

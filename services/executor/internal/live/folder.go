@@ -13,16 +13,16 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 )
 
-// snapshotName is the file of the features in the state folder.
+// snapshotName is the file with the features in the state folder.
 const snapshotName = "features.snapshot"
 
-// Folder is a state folder, which this process owns; empty is none.
+// Folder is a state folder, which this process owns. Empty is none.
 type Folder string
 
 func (f Folder) path() string { return filepath.Join(string(f), snapshotName) }
 
-// Load returns the features as they were saved last, or an empty book when there are none. A file that cannot be used is
-// set aside under a new name; what it held is learned anew from the market.
+// Load returns the features that were saved last, or an empty book if there are none. An unusable file is set aside under a
+// new name, and the features start empty.
 func (f Folder) Load(opts feature.BuildersOptions, logger *slog.Logger) (*feature.Builders, error) {
 	if f == "" {
 		return feature.NewBuilders(opts)
@@ -31,7 +31,7 @@ func (f Folder) Load(opts feature.BuildersOptions, logger *slog.Logger) (*featur
 	book, err := read(path, opts)
 	switch {
 	case err == nil:
-		logger.Info("features go on from their snapshot", "file", path, "symbols", len(book.Symbols()))
+		logger.Info("features restored from their snapshot", "file", path, "symbols", len(book.Symbols()))
 		return book, nil
 	case errors.Is(err, fs.ErrNotExist):
 		return feature.NewBuilders(opts)
@@ -40,11 +40,11 @@ func (f Folder) Load(opts feature.BuildersOptions, logger *slog.Logger) (*featur
 		if asideErr != nil && !durable.Unsure(asideErr) {
 			return nil, fmt.Errorf("%s: %w; and it cannot be set aside: %w", path, err, asideErr)
 		}
-		logger.Error("the snapshot of the features cannot be used: every symbol is learned anew, which takes a day of quotes",
+		logger.Error("the snapshot of the features cannot be used: every symbol starts empty and needs a day of quotes",
 			"error", err, "file", path, "set_aside_as", aside)
 		return feature.NewBuilders(opts)
 	case errors.Is(err, feature.ErrTooManySymbols):
-		return nil, fmt.Errorf("%s: %w: raise --max-symbols, or remove the file to begin anew", path, err)
+		return nil, fmt.Errorf("%s: %w: raise --max-symbols, or remove the file to start empty", path, err)
 	}
 	return nil, fmt.Errorf("state folder: %w", err)
 }
@@ -58,7 +58,7 @@ func read(path string, opts feature.BuildersOptions) (*feature.Builders, error) 
 	return feature.RestoreBuilders(bufio.NewReaderSize(file, 1<<16), opts)
 }
 
-// save writes the features. Whatever happens meanwhile, the file of that name is the old one or the new one, and whole.
+// save writes the features. At any moment the file is complete: either the old one or the new one.
 func (f Folder) save(book *feature.Builders) error {
 	return durable.WriteFile(f.path(), 0o644, book.Snapshot)
 }

@@ -8,26 +8,26 @@ import (
 	"time"
 )
 
-// savePeriod is how often the features are saved: what a kill can lose. Minutes are what they are made of.
+// savePeriod is how often the features are saved, and so what a kill can lose. Features change by the minute.
 const savePeriod = time.Minute
 
-// Keeper saves a book into its folder from time to time, and when it stops. One goroutine does it, and alone.
+// Keeper saves a book to its folder periodically and when it stops. Only its goroutine saves.
 type Keeper struct {
 	book   *Book
 	folder Folder
 	logger *slog.Logger
 	stop   chan struct{}
 	done   chan struct{}
-	// saved is the changes of the book when it was last saved, and err how the last save ended. Both are the goroutine's
+	// saved is the book's number of changes at the last save, err the error of the last save. Only the goroutine uses them
 	// until done is closed.
 	saved uint64
 	err   error
-	// writeErrors counts the saves that failed; failing says that the last did.
+	// writeErrors counts failed saves; failing is set if the last one failed.
 	writeErrors atomic.Uint64
 	failing     atomic.Bool
 }
 
-// Keep starts a keeper. Without a folder it keeps nothing.
+// Keep starts a keeper. Without a folder it saves nothing.
 func Keep(book *Book, folder Folder, logger *slog.Logger) *Keeper {
 	k := &Keeper{book: book, folder: folder, logger: logger, stop: make(chan struct{}), done: make(chan struct{})}
 	if folder == "" {
@@ -53,7 +53,7 @@ func (k *Keeper) run() {
 	}
 }
 
-// save saves the book unless nothing has changed. A failure is told, and tried again at the next turn.
+// save saves the book if it has changed. A failure is logged, and the next tick retries.
 func (k *Keeper) save() {
 	changes := k.book.changes()
 	if changes == k.saved && k.err == nil {
@@ -69,7 +69,7 @@ func (k *Keeper) save() {
 	k.saved = changes
 }
 
-// Trouble says what is wrong with the folder at the moment; nothing when the features are saved, or nowhere.
+// Trouble describes a failing folder. It is empty if the features are saved, or if there is no folder.
 func (k *Keeper) Trouble() string {
 	if k.failing.Load() {
 		return "the features are not saved"
@@ -77,7 +77,7 @@ func (k *Keeper) Trouble() string {
 	return ""
 }
 
-// Stop saves what was observed last. It returns an error when that failed or takes longer than ctx. It is called once.
+// Stop saves the latest features. It returns an error if that fails or ctx ends first. It must be called only once.
 func (k *Keeper) Stop(ctx context.Context) error {
 	close(k.stop)
 	select {

@@ -27,7 +27,7 @@ func quote(minute int) market.Quote {
 	return market.Quote{Time: 1_736_121_600_000 + int64(minute)*market.MinuteMS, Bid: 100 + float64(minute), Ask: 101 + float64(minute)}
 }
 
-// load is what a start finds, and what it logs.
+// load returns the book that a start loads, and its log.
 func load(t *testing.T, f Folder) (*Book, string) {
 	t.Helper()
 	var log bytes.Buffer
@@ -71,7 +71,7 @@ func files(t *testing.T, dir string) (names []string) {
 	return names
 }
 
-// The features are saved every minute and at the stop, and go on from there to the last bit.
+// The features are saved every minute and at the stop, and are restored bit for bit.
 func TestKeeper(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
@@ -104,7 +104,7 @@ func TestKeeper(t *testing.T) {
 		if got := snapshot(t, again); !bytes.Equal(got, want) || !strings.Contains(log, "symbols=1") {
 			t.Errorf("another state came back: %s", log)
 		}
-		// Counters begin at zero with the process.
+		// Counters start at zero with the process.
 		if got := again.Count(feature.Accepted); got != 0 {
 			t.Errorf("%d quotes counted after a restart, want 0", got)
 		}
@@ -126,7 +126,7 @@ func TestWithoutAFolder(t *testing.T) {
 	}
 }
 
-// A snapshot that cannot be used is kept under another name, told of, and no reason not to start.
+// An unusable snapshot is kept under another name and logged, and does not prevent a start.
 func TestUnusableSnapshots(t *testing.T) {
 	good := func(t *testing.T) []byte {
 		book, _ := load(t, "")
@@ -187,7 +187,7 @@ func TestLoadRefuses(t *testing.T) {
 	}
 }
 
-// A disk that fails is told of, and tried again.
+// A failing disk is logged, and the save is retried.
 func TestSaveFails(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
@@ -197,7 +197,7 @@ func TestSaveFails(t *testing.T) {
 		k := Keep(book, folder, slog.New(slog.NewTextHandler(&log, nil)))
 		observe(t, book, 0, 10)
 		blocked := filepath.Join(dir, "."+snapshotName+".tmp")
-		if err := os.MkdirAll(filepath.Join(blocked, "x"), 0o755); err != nil { // no file can be made of that name
+		if err := os.MkdirAll(filepath.Join(blocked, "x"), 0o755); err != nil { // so that no file can be created with that name
 			t.Fatal(err)
 		}
 		time.Sleep(savePeriod)
@@ -211,7 +211,7 @@ func TestSaveFails(t *testing.T) {
 		reg := prometheus.NewRegistry()
 		k.RegisterMetrics(reg)
 		if err := testutil.GatherAndCompare(reg, strings.NewReader(`
-# HELP ml_feature_state_write_errors_total Times that the features of the symbols could not be saved.
+# HELP ml_feature_state_write_errors_total Failed writes of the features to the state folder.
 # TYPE ml_feature_state_write_errors_total counter
 ml_feature_state_write_errors_total 1
 `)); err != nil {
@@ -250,11 +250,11 @@ func TestMetrics(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 	}
-	if n := strings.Count(log.String(), "finds no room"); n != 1 {
-		t.Errorf("told %d times of symbols without room, want once", n)
+	if n := strings.Count(log.String(), "too many symbols: the quotes"); n != 1 {
+		t.Errorf("logged %d times that there are too many symbols, want once", n)
 	}
 	if err := testutil.GatherAndCompare(reg, strings.NewReader(`
-# HELP ml_feature_quotes_total Quotes that were observed, by how they were judged.
+# HELP ml_feature_quotes_total Quotes observed, by what was done with them.
 # TYPE ml_feature_quotes_total counter
 ml_feature_quotes_total{note="accepted"} 3
 ml_feature_quotes_total{note="ahead"} 0
@@ -266,16 +266,16 @@ ml_feature_quotes_total{note="duplicate"} 0
 ml_feature_quotes_total{note="jump"} 0
 ml_feature_quotes_total{note="out_of_order"} 1
 ml_feature_quotes_total{note="too_many_symbols"} 2
-# HELP ml_feature_symbol_resets_total Symbols that an operator has reset.
+# HELP ml_feature_symbol_resets_total Symbols reset by an operator.
 # TYPE ml_feature_symbol_resets_total counter
 ml_feature_symbol_resets_total 0
 # HELP ml_feature_symbols Symbols whose features are computed from quotes.
 # TYPE ml_feature_symbols gauge
 ml_feature_symbols 1
-# HELP ml_feature_symbols_locked Symbols of which the last 10 quotes or more were all left out. /readyz names them.
+# HELP ml_feature_symbols_locked Symbols whose last 10 or more quotes were all ignored. /readyz names them.
 # TYPE ml_feature_symbols_locked gauge
 ml_feature_symbols_locked 0
-# HELP ml_feature_symbols_waiting Symbols with a quote after a jump in time that waits for a second one that agrees.
+# HELP ml_feature_symbols_waiting Symbols with a quote after a jump in time that waits for a confirming second quote.
 # TYPE ml_feature_symbols_waiting gauge
 ml_feature_symbols_waiting 0
 `)); err != nil {

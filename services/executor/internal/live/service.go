@@ -2,7 +2,6 @@ package live
 
 import (
 	"context"
-	"fmt"
 
 	"google.golang.org/grpc/codes"
 
@@ -20,7 +19,7 @@ type Service struct {
 // NewService returns a service that controls the book.
 func NewService(b *Book) *Service { return &Service{book: b} }
 
-// maxReason is the longest reason of a call, in bytes.
+// maxReason limits the reason of a call, in bytes.
 const maxReason = 256
 
 // ResetSymbol implements FeedService.
@@ -28,19 +27,15 @@ func (s *Service) ResetSymbol(ctx context.Context, req *executorv1.ResetSymbolRe
 	symbol := req.GetSymbol()
 	switch {
 	case symbol == "":
-		return nil, refused(codes.InvalidArgument, "SYMBOL_MISSING", "symbol is empty: name the one to reset")
+		return nil, rpc.ExecutorError(codes.InvalidArgument, "SYMBOL_MISSING", "symbol is empty: name the one to reset")
 	case len(symbol) > rpc.MaxSymbol:
-		return nil, refused(codes.InvalidArgument, "FIELD_TOO_LONG", "symbol has %d bytes: at most %d", len(symbol), rpc.MaxSymbol)
+		return nil, rpc.ExecutorError(codes.InvalidArgument, "FIELD_TOO_LONG", "symbol has %d bytes: at most %d", len(symbol), rpc.MaxSymbol)
 	case len(req.GetReason()) > maxReason:
-		return nil, refused(codes.InvalidArgument, "FIELD_TOO_LONG", "reason has %d bytes: at most %d", len(req.GetReason()), maxReason)
+		return nil, rpc.ExecutorError(codes.InvalidArgument, "FIELD_TOO_LONG", "reason has %d bytes: at most %d", len(req.GetReason()), maxReason)
 	case !s.book.Reset(symbol):
-		return nil, refused(codes.NotFound, "SYMBOL_UNKNOWN", "symbol %q has no features: none of its quotes was taken", symbol)
+		return nil, rpc.ExecutorError(codes.NotFound, "SYMBOL_UNKNOWN", "symbol %q has no features: none of its quotes was accepted", symbol)
 	}
 	s.book.logger.WarnContext(ctx, "the features of a symbol were reset: it is not ready until a day of quotes has come",
 		"symbol", symbol, "who", rpc.Caller(ctx), "reason", req.GetReason())
 	return &executorv1.ResetSymbolResponse{}, nil
-}
-
-func refused(code codes.Code, reason, format string, args ...any) error {
-	return &rpc.Error{Code: code, Domain: "executor.greenlight", Reason: reason, Message: fmt.Sprintf(format, args...)}
 }

@@ -14,11 +14,11 @@ type Answer struct {
 	Question string `json:"question"`
 	// Word is the answer: "yes", "no", "partly", "as far as seen", "off", "too early" or "not known".
 	Word string `json:"word"`
-	// Tone is what the word means for an operator: it colours the word, and says nothing that the word does not.
+	// Tone colours the word; it carries no information of its own.
 	Tone Tone `json:"tone"`
-	// Why has the figures behind the word, with their n.
+	// Why has the figures behind the word, each with its n.
 	Why string `json:"why"`
-	// Period is the time that the figures are of, for example "last 5 min" or "since start".
+	// Period is the period of the figures, for example "last 5 min" or "since start".
 	Period string `json:"period"`
 }
 
@@ -38,14 +38,14 @@ const (
 	neutral Tone = "neutral"
 )
 
-// The baseline's promise: this share of its answers within so many milliseconds, on enough of them to say.
+// The baseline's promise: the share baselineShare of its answers within baselineMillis, judged from baselineAnswers on.
 const (
 	baselineMillis  = 1
 	baselineShare   = 0.99
 	baselineAnswers = 500
 )
 
-// harmed judges the latencies of the baseline. What it answers cannot be harmed: no shadow is in reach of it.
+// harmed judges the latencies of the baseline. Its scores need no check: the shadow cannot change them.
 func harmed(h Histogram) Answer {
 	rule := gate.Rule{Name: "baseline within 1 ms", Op: gate.AtLeast, Threshold: baselineShare, Unit: gate.Ratio, MinSamples: baselineAnswers}
 	r := gate.Check(rule, gate.Rate(h.within(baselineMillis), h.N))
@@ -58,7 +58,7 @@ func harmed(h Histogram) Answer {
 	return a
 }
 
-// seen judges how much of the sample was compared: failures, shadows that were shed and an open breaker all count against it.
+// seen judges how much of the sample was compared. Failures, shed shadows and an open breaker all count against it.
 func seen(report *executorv1.GetShadowReportResponse, rollout *executorv1.Rollout) Answer {
 	w, breaker := report.GetWindow(), report.GetBreaker().GetState()
 	a := Answer{Question: "Is the shadow seen?"}
@@ -79,7 +79,7 @@ func seen(report *executorv1.GetShadowReportResponse, rollout *executorv1.Rollou
 	return a
 }
 
-// opened says since when the breaker is open, and why it opened.
+// opened describes when and why the breaker opened.
 func opened(report *executorv1.GetShadowReportResponse) string {
 	t := report.GetBreaker().GetTrip()
 	if t == nil {
@@ -101,8 +101,8 @@ func coverage(w *executorv1.ShadowWindow) (rule gate.Rule, sampled uint64, verdi
 	return rule, sampled, gate.Check(rule, gate.Rate(w.GetComparisons(), sampled)).Verdict
 }
 
-// agrees judges the match rate as a canary does. What was not compared is no fair sample of what was, so that a good rate
-// of a part is no plain yes.
+// agrees judges the match rate as a canary does. The compared shadows may not represent the others, so a good rate with low
+// coverage is not a plain yes.
 func agrees(w *executorv1.ShadowWindow) Answer {
 	a := Answer{Question: "Does it agree?"}
 	rule := shadowRule(gate.ShadowMatch)
@@ -123,14 +123,14 @@ func agrees(w *executorv1.ShadowWindow) Answer {
 		percent(matches, n), 100*w.GetMatchRateLow(), 100*w.GetMatchRateHigh(), rule.Target(), n)
 	if _, sampled, verdict := coverage(w); r.Verdict == gate.Pass && verdict == gate.Fail {
 		a.Word, a.Tone = "as far as seen", neutral
-		a.Why += fmt.Sprintf("; %s if all that is missing were a mismatch", percent(matches, sampled))
+		a.Why += fmt.Sprintf("; %s if every missing shadow were a mismatch", percent(matches, sampled))
 	}
 	return a
 }
 
-// moved repeats ml-engine's verdict on the overall index.
-func moved(d *mlenginev1.GetDriftResponse, failed error) Answer {
-	a := Answer{Question: "Has the world moved?", Word: "not known", Tone: neutral}
+// drifted repeats ml-engine's verdict on the overall index.
+func drifted(d *mlenginev1.GetDriftResponse, failed error) Answer {
+	a := Answer{Question: "Has the input drifted?", Word: "not known", Tone: neutral}
 	overall := d.GetOverall()
 	switch {
 	case failed != nil:
@@ -157,7 +157,7 @@ func moved(d *mlenginev1.GetDriftResponse, failed error) Answer {
 	return a
 }
 
-// word is the answer that a verdict gives.
+// word returns the answer and its tone for a verdict.
 func word(v gate.Verdict, pass, fail string) (string, Tone) {
 	switch v {
 	case gate.Pass:
@@ -171,7 +171,7 @@ func word(v gate.Verdict, pass, fail string) (string, Tone) {
 	return "not known", neutral
 }
 
-// shadowRule is the promise of that name.
+// shadowRule returns the shadow's rule with that name.
 func shadowRule(name string) gate.Rule {
 	for _, r := range gate.Shadow() {
 		if r.Name == name {

@@ -89,7 +89,7 @@ func TestAgrees(t *testing.T) {
 		"enough":              {475, 500, 0, "yes", good, "95.00 % of the comparisons match (95 % bounds 92.7 to 96.6 %), want >= 95 %, n = 500"},
 		"not enough":          {474, 500, 0, "no", bad, "94.80 %"},
 		"nearly all seen":     {500, 500, 10, "yes", good, "n = 500"},
-		"too much is missing": {500, 500, 11, "as far as seen", neutral, "97.85 % if all that is missing were a mismatch"},
+		"too much is missing": {500, 500, 11, "as far as seen", neutral, "97.85 % if every missing shadow were a mismatch"},
 		"bad, as far as seen": {474, 500, 500, "no", bad, "94.80 %"},
 	} {
 		low, high := .9271, .9663
@@ -103,7 +103,7 @@ func TestAgrees(t *testing.T) {
 	}
 }
 
-func TestMoved(t *testing.T) {
+func TestDrifted(t *testing.T) {
 	const pass, fail, open = mlenginev1.DriftVerdict_DRIFT_VERDICT_PASS, mlenginev1.DriftVerdict_DRIFT_VERDICT_FAIL, mlenginev1.DriftVerdict_DRIFT_VERDICT_INCONCLUSIVE
 	for name, tt := range map[string]struct {
 		overall *mlenginev1.DriftReading
@@ -123,6 +123,6 @@ func TestMoved(t *testing.T) {
 		if tt.err != nil {
 			d = nil
 		}
-		check(t, name, moved(d, tt.err), tt.word, tt.tone, tt.why)
+		check(t, name, drifted(d, tt.err), tt.word, tt.tone, tt.why)
 	}
 }

@@ -5,12 +5,12 @@ import (
 	"time"
 )
 
-// BenchmarkPublish is what it costs to make a status and to hand it to ten viewers, which happens once a second: less the
-// writing to their connections. `make bench-page` measures all of it, on the running program.
+// BenchmarkPublish measures making a status and sending it to ten viewers, which happens once a second, without writing to
+// their connections. `make bench-page` measures all of it on the running program.
 func BenchmarkPublish(b *testing.B) {
 	p := newWorld(b).start()
 	h := p.hub
-	_ = p.Stop(b.Context()) // the benchmark publishes, not the clock
+	_ = p.Stop(b.Context()) // the benchmark publishes, not the hub
 	for range 10 {
 		h.viewers[make(chan []byte, 1)] = struct{}{}
 	}

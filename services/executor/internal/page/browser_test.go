@@ -15,8 +15,8 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/testkit/need"
 )
 
-// frame shows the page at a width that a window of the browser cannot have, and sends the test what it holds once it has
-// its figures, and how wide it is in which width. The image keeps the browser from ending before.
+// frame shows the page at widths that a browser window cannot have. Once the page has its figures, it sends its content and
+// its width at each size to the test. The image keeps the browser from ending earlier.
 const frame = `<!doctype html><html><body><iframe id="f" src="/" width="%d" height="2600"></iframe><img src="/seen"><script>
 const t = setInterval(() => {
 	const d = document.getElementById("f").contentDocument;
@@ -27,7 +27,7 @@ const t = setInterval(() => {
 }, 50);
 </script></body></html>`
 
-// browser runs headless Chromium on the address and returns what its console said.
+// browser runs headless Chromium on the address and returns its console output.
 func browser(t *testing.T, url string, flags ...string) (console string) {
 	t.Helper()
 	path := need.Program(t, "chromium", "chromium")
@@ -49,8 +49,8 @@ func browser(t *testing.T, url string, flags ...string) (console string) {
 	return console
 }
 
-// lookAt shows the page of a new world in the browser and returns what it holds, or nothing when it got no figures, and
-// what the console said.
+// lookAt shows the page of a new world in the browser. It returns the content of the page, empty if it got no figures, and
+// the console output.
 func lookAt(t *testing.T, width int, flags []string) (body, console string) {
 	t.Helper()
 	p := newWorld(t).start()
@@ -64,7 +64,7 @@ func lookAt(t *testing.T, width int, flags []string) (body, console string) {
 	return s.body(), console
 }
 
-// sightings serves a frame and takes what its script sends.
+// sightings serves a frame and receives what its script sends.
 type sightings struct {
 	*http.ServeMux
 
@@ -90,7 +90,7 @@ func newSightings(frame string, width int) *sightings {
 	return s
 }
 
-// body is what was sent; empty if nothing was.
+// body returns what was sent; empty if nothing was.
 func (s *sightings) body() string {
 	select {
 	case body := <-s.seen:
@@ -143,7 +143,7 @@ func TestPageInABrowser(t *testing.T) {
 	}
 }
 
-// deadFrame shows the page, has the executor go silent once there are figures, and sends the test what the page says then.
+// deadFrame shows the page, makes the executor go silent once there are figures, and sends the page's content to the test.
 const deadFrame = `<!doctype html><html><body><iframe id="f" src="/" width="%d" height="1000"></iframe><img src="/seen"><script>
 let killed = false;
 const t = setInterval(() => {
@@ -158,7 +158,7 @@ const t = setInterval(() => {
 }, 50);
 </script></body></html>`
 
-// An executor that goes silent, with its connections open or not, is the loudest thing on its page.
+// When an executor goes silent, with or without closing its connections, the page shows it prominently.
 func TestADeadExecutorInABrowser(t *testing.T) {
 	for name, end := range map[string]func(w http.ResponseWriter, r *http.Request){
 		"frozen": func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() },
@@ -191,10 +191,10 @@ func TestADeadExecutorInABrowser(t *testing.T) {
 			server := httptest.NewServer(s)
 			defer server.Close()
 			defer func() { _ = p.Stop(t.Context()) }()
-			_ = browser(t, server.URL+"/frame") // the console says that requests fail
+			_ = browser(t, server.URL+"/frame") // the console shows failed requests
 			for _, want := range []string{
 				"NO ANSWER: trader-7, instance instance", "EXECUTOR DOES NOT ANSWER\n", "trader-7, instance instance has sent nothing for ",
-				" UTC. The figures below are of then.", "opacity 0.4",
+				" UTC. The figures below are from that time.", "opacity 0.4",
 			} {
 				if got := s.body(); !strings.Contains(got, want) {
 					t.Errorf("the page says %q, want %q", got, want)
@@ -204,7 +204,7 @@ func TestADeadExecutorInABrowser(t *testing.T) {
 	}
 }
 
-// framed lets the page be framed by this test; the rest of its policy stands.
+// framed lets this test frame the page; the rest of its policy applies.
 type framed struct{ http.ResponseWriter }
 
 func (w framed) Write(b []byte) (int, error) {

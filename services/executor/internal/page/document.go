@@ -18,10 +18,10 @@ var (
 	script string
 )
 
-// document is the page with its style and script in it: it needs nothing else but its own stream.
+// document is the page with its style and script inlined. It loads nothing else but its event stream.
 var document = strings.NewReplacer("/*style*/", style, "/*script*/", script).Replace(html)
 
-// policy lets exactly that style and that script run, lets the page read from where it came, and nothing else.
+// policy allows exactly this style, this script and connections to the page's own origin, and nothing else.
 var policy = "default-src 'none'; script-src '" + digest(script) + "'; style-src '" + digest(style) +
 	"'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
@@ -38,7 +38,7 @@ func (p *Page) serveDocument(w http.ResponseWriter, _ *http.Request) {
 	_, _ = w.Write([]byte(strings.Replace(document, "<!--build-->", template.HTMLEscapeString(p.build), 1)))
 }
 
-// secure sets what every answer of the page has: it is not stored, not guessed at, and not for other sites.
+// secure sets the headers of every response: no caching, no content sniffing, no use by other sites.
 func secure(h http.Header) {
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")

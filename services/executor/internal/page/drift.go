@@ -17,15 +17,15 @@ import (
 )
 
 const (
-	// driftInterval is how often ml-engine is asked: its index moves over days.
+	// driftInterval is how often ml-engine is asked. Its index changes over days.
 	driftInterval = 30 * time.Second
 	driftTimeout  = 5 * time.Second
 )
 
-// errNotAsked is what is known before the first answer.
+// errNotAsked is the state before the first answer.
 var errNotAsked = errors.New("ml-engine is being asked")
 
-// drift keeps ml-engine's latest answer. It asks in a goroutine of its own, so that an engine that hangs holds up nobody.
+// drift holds ml-engine's latest answer. A separate goroutine asks, so that a hung engine does not delay statuses.
 type drift struct {
 	ask    func(context.Context, *mlenginev1.GetDriftRequest, ...grpc.CallOption) (*mlenginev1.GetDriftResponse, error)
 	wanted chan struct{}
@@ -36,7 +36,7 @@ type drift struct {
 	answer *mlenginev1.GetDriftResponse
 	raw    json.RawMessage
 	err    error
-	next   time.Time // when the answer is too old
+	next   time.Time // when to ask again
 }
 
 func startDrift(ask func(context.Context, *mlenginev1.GetDriftRequest, ...grpc.CallOption) (*mlenginev1.GetDriftResponse, error)) *drift {
@@ -60,7 +60,8 @@ func (d *drift) stop() {
 	d.done.Wait()
 }
 
-// latest is the answer, as message and as JSON, or why there is none. It never waits; one that is too old is asked for.
+// latest returns the last answer, as message and as JSON, or an error if there is none. It never waits: if the answer is too
+// old, it requests a new one.
 func (d *drift) latest() (*mlenginev1.GetDriftResponse, json.RawMessage, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -73,19 +74,19 @@ func (d *drift) latest() (*mlenginev1.GetDriftResponse, json.RawMessage, error) 
 	return d.answer, d.raw, d.err
 }
 
-// reason is why there is no answer, in words for people who know neither gRPC nor sockets.
+// reason translates a gRPC error for people who do not know gRPC.
 func reason(err error) error {
 	switch s := status.Convert(err); s.Code() {
 	case codes.Unavailable:
-		return errors.New("ml-engine is not reached")
+		return errors.New("ml-engine cannot be reached")
 	case codes.DeadlineExceeded:
-		return fmt.Errorf("ml-engine does not answer within %v", driftTimeout)
+		return fmt.Errorf("ml-engine did not answer within %v", driftTimeout)
 	default:
 		return errors.New(s.Message())
 	}
 }
 
-// checkDrift returns an error if the page could not show the answer: a number or a verdict that there is none of.
+// checkDrift returns an error if the answer has an invalid number or an unknown verdict.
 func checkDrift(d *mlenginev1.GetDriftResponse) error {
 	check := func(name string, r *mlenginev1.DriftReading) error {
 		if r == nil {
@@ -93,11 +94,11 @@ func checkDrift(d *mlenginev1.GetDriftResponse) error {
 		}
 		for _, v := range []float64{r.GetPsi(), r.GetNullExpected(), r.GetNullQ95(), r.GetNullQ99(), r.GetPValue(), r.GetThreshold()} {
 			if !(v >= 0 && v <= math.MaxFloat64) { // NaN too
-				return fmt.Errorf("ml-engine's answer makes no sense: the index of %q has the number %v", name, v)
+				return fmt.Errorf("ml-engine's answer is invalid: the index of %q has the number %v", name, v)
 			}
 		}
 		if _, known := mlenginev1.DriftVerdict_name[int32(r.GetVerdict())]; !known {
-			return fmt.Errorf("ml-engine's answer makes no sense: the index of %q has the verdict %d", name, r.GetVerdict())
+			return fmt.Errorf("ml-engine's answer is invalid: the index of %q has the verdict %d", name, r.GetVerdict())
 		}
 		return nil
 	}
@@ -114,7 +115,7 @@ func checkDrift(d *mlenginev1.GetDriftResponse) error {
 
 func (d *drift) refresh(ctx context.Context) {
 	d.mu.Lock()
-	fresh := time.Now().Before(d.next) // it was wanted again while it was on its way
+	fresh := time.Now().Before(d.next) // it was requested again while this request was pending
 	d.mu.Unlock()
 	if fresh {
 		return

@@ -55,7 +55,7 @@ func TestDriftIsAskedSeldom(t *testing.T) {
 
 func TestReason(t *testing.T) {
 	for code, want := range map[codes.Code]string{
-		codes.Unavailable: "ml-engine is not reached", codes.DeadlineExceeded: "ml-engine does not answer within 5s", codes.FailedPrecondition: "what it said",
+		codes.Unavailable: "ml-engine cannot be reached", codes.DeadlineExceeded: "ml-engine did not answer within 5s", codes.FailedPrecondition: "what it said",
 	} {
 		if got := reason(status.Error(code, "what it said")); got.Error() != want {
 			t.Errorf("%s: got %q, want %q", code, got, want)
@@ -63,7 +63,7 @@ func TestReason(t *testing.T) {
 	}
 }
 
-// An engine that hangs holds up neither the statuses nor the end.
+// A hung engine delays neither the statuses nor the stop.
 func TestDriftOfAnEngineThatHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := startDrift(func(ctx context.Context, _ *mlenginev1.GetDriftRequest, _ ...grpc.CallOption) (*mlenginev1.GetDriftResponse, error) {
@@ -82,7 +82,7 @@ func TestDriftOfAnEngineThatHangs(t *testing.T) {
 			t.Errorf("got %v after the timeout", err)
 		}
 		time.Sleep(driftInterval)
-		_, _, _ = d.latest() // on its way once more
+		_, _, _ = d.latest() // requested again
 		synctest.Wait()
 		began = time.Now()
 		d.stop()

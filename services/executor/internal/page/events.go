@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// writeTimeout is how long a viewer may take to take in a status before it is let go.
+// writeTimeout is how long a viewer may take to receive a status before it is disconnected.
 const writeTimeout = 10 * time.Second
 
 // serveEvents streams the statuses as server-sent events.
@@ -23,7 +23,7 @@ func (h *hub) serveEvents(w http.ResponseWriter, r *http.Request) {
 	}
 	defer h.unsubscribe(v)
 	stream := http.NewResponseController(w)
-	// The server's own limits are for requests and answers: the one on reading would end a stream as well.
+	// The server's read deadline is for requests and would end the stream.
 	if err := stream.SetReadDeadline(time.Time{}); err != nil {
 		return
 	}

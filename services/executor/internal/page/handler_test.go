@@ -97,7 +97,7 @@ func between(t *testing.T, s, from, to string) string {
 	return inner
 }
 
-// The document asks for nothing but its own stream, and has no handlers or styles in its markup.
+// The document loads nothing but its event stream, and its markup has no inline handlers or styles.
 func TestDocumentIsSelfContained(t *testing.T) {
 	markup := strings.NewReplacer(script, "", style, "").Replace(document)
 	for _, m := range regexp.MustCompile(`(?i)\s(src|href|srcset|action|data|style|on[a-z]+)\s*=\s*"([^"]*)"`).FindAllStringSubmatch(markup, -1) {
@@ -117,7 +117,7 @@ func TestDocumentIsSelfContained(t *testing.T) {
 	}
 }
 
-// served is the page behind the executor's own HTTP server, in memory, under fake time.
+// served is the page on the executor's HTTP server, in memory and in fake time.
 func served(t *testing.T, p *Page) (*http.Server, *bufconn.Listener) {
 	t.Helper()
 	listener, server := bufconn.Listen(64<<10), telemetry.NewHTTPServer(p.mux(), slog.New(slog.DiscardHandler))
@@ -137,8 +137,7 @@ func dial(t *testing.T, l *bufconn.Listener, path string) net.Conn {
 	return conn
 }
 
-// The stream outlives the server's limits on reading and writing, and ends with the page, so that a shutdown does not
-// wait for it.
+// The stream outlives the server's read and write timeouts, and ends with the page, so that a shutdown does not wait for it.
 func TestStream(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newWorld(t).start()
@@ -174,8 +173,8 @@ func TestStream(t *testing.T) {
 	})
 }
 
-// A viewer that reads nothing is let go, and its place is free.
-func TestDeadViewerIsLetGo(t *testing.T) {
+// A viewer that reads nothing is disconnected, and its slot is free.
+func TestDeadViewerIsDisconnected(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newWorld(t).start()
 		server, listener := served(t, p)

@@ -24,7 +24,7 @@ const (
 	shadowDigest   = "2222222222222222222222222222222222222222222222222222222222222222"
 )
 
-// world is a made-up executor whose figures a test may change before it looks.
+// world is a fake executor whose figures a test may change.
 type world struct {
 	report  *executorv1.GetShadowReportResponse
 	rollout *executorv1.Rollout
@@ -47,7 +47,7 @@ func psi(v, q99 float64, verdict mlenginev1.DriftVerdict, reason string) *mlengi
 	return &mlenginev1.DriftReading{Psi: v, NullQ99: &q99, Threshold: 0.2, Verdict: verdict, Reason: reason, Status: "stable"}
 }
 
-// newWorld is an executor with whose shadow all is well.
+// newWorld returns an executor with a healthy shadow.
 func newWorld(t testing.TB) *world {
 	t.Helper()
 	counts := map[executorv1.ShadowOutcome]uint64{
@@ -103,7 +103,7 @@ func newWorld(t testing.TB) *world {
 	return w
 }
 
-// start returns a page of the world. The caller stops it.
+// start returns a page of the world. The caller must stop it.
 func (w *world) start() *Page {
 	return New(Options{
 		Report: func(context.Context, *executorv1.GetShadowReportRequest) (*executorv1.GetShadowReportResponse, error) {
@@ -117,7 +117,7 @@ func (w *world) start() *Page {
 	})
 }
 
-// decoded is the status that came.
+// decoded returns the received status.
 func decoded(t *testing.T, raw []byte) *Status {
 	t.Helper()
 	s := new(Status)

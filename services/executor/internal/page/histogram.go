@@ -12,7 +12,7 @@ type Histogram struct {
 	N uint64 `json:"n"`
 }
 
-// within is how many observations lie in the buckets up to the edge.
+// within returns the number of observations in the buckets up to the edge.
 func (h Histogram) within(edge float64) uint64 {
 	n := uint64(0)
 	for i, e := range h.Edges {
@@ -23,7 +23,7 @@ func (h Histogram) within(edge float64) uint64 {
 	return n
 }
 
-// less is h without the observations of an earlier reading of it.
+// less returns h without the observations of an earlier reading.
 func (h Histogram) less(earlier Histogram) Histogram {
 	if len(earlier.Counts) != len(h.Counts) {
 		return h
@@ -38,12 +38,12 @@ func (h Histogram) less(earlier Histogram) Histogram {
 const (
 	// longest is the length of the window.
 	longest = 5 * time.Minute
-	// shortest is how long somebody must have looked before the window replaces the time since the start.
+	// shortest is how long there must have been viewers before the window replaces the time since the start.
 	shortest = 30 * time.Second
 )
 
-// window turns histograms since the start into those of the last minutes, as far as somebody was looking: a baseline
-// that is slow now must not hide behind weeks in which it was fast.
+// window turns histograms since the start into those of the last minutes, as far as there were viewers. Otherwise weeks of
+// fast answers would hide a baseline that is slow now.
 type window struct {
 	readings []reading // oldest first
 }
@@ -53,7 +53,7 @@ type reading struct {
 	named map[string]Histogram
 }
 
-// add takes a reading and returns the histograms of the window that ends with it, and its length; 0 is since the start.
+// add adds a reading. It returns the histograms of the window that ends with it, and its length; 0 means since the start.
 func (w *window) add(now time.Time, named map[string]Histogram) (map[string]Histogram, time.Duration) {
 	for len(w.readings) > 0 && now.Sub(w.readings[0].time) > longest {
 		w.readings = w.readings[1:]

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// A baseline that turns slow is seen within five minutes, however long it was fast.
+// A baseline that becomes slow shows within five minutes, however long it was fast.
 func TestWindow(t *testing.T) {
 	w, start := window{}, time.Unix(1_700_000_000, 0)
 	// at returns the histogram of the window with one slow answer per second since the start, after a million fast ones.
@@ -26,7 +26,7 @@ func TestWindow(t *testing.T) {
 		{30, []uint64{0, 30}, 30 * time.Second},
 		{300, []uint64{0, 300}, 5 * time.Minute},
 		{310, []uint64{0, 281}, 281 * time.Second}, // the reading of second 29 is the oldest within five minutes
-		{7200, []uint64{1_000_000, 7200}, 0},       // nobody looked for two hours
+		{7200, []uint64{1_000_000, 7200}, 0},       // no viewers for two hours
 	} {
 		got, length := at(tt.second)
 		if !slices.Equal(got.Counts, tt.counts) || length != tt.length || got.N != tt.counts[0]+tt.counts[1] {

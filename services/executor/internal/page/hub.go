@@ -15,7 +15,7 @@ const (
 	maxViewers = 64
 )
 
-// hub hands every viewer the latest status. A viewer who is slow misses some; nobody waits for it.
+// hub sends every viewer the latest status. A slow viewer misses some and delays nobody.
 type hub struct {
 	make   func(context.Context) (*Status, error)
 	logger *slog.Logger
@@ -30,7 +30,7 @@ type hub struct {
 	stopped bool
 }
 
-// startHub returns a hub that makes statuses with the function, in one goroutine, until it is stopped.
+// startHub returns a hub that makes statuses with the function, in one goroutine, until stop is called.
 func startHub(status func(context.Context) (*Status, error), logger *slog.Logger) *hub {
 	ctx, cancel := context.WithCancel(context.Background())
 	h := &hub{make: status, logger: logger, cancel: cancel, viewers: map[chan []byte]struct{}{}, came: make(chan struct{}, 1)}
@@ -38,7 +38,7 @@ func startHub(status func(context.Context) (*Status, error), logger *slog.Logger
 	return h
 }
 
-// stop ends the streams and waits for the goroutine. It may be called again.
+// stop ends the streams and waits for the goroutine. It may be called more than once.
 func (h *hub) stop() {
 	h.cancel()
 	h.done.Wait()
@@ -51,8 +51,8 @@ func (h *hub) stop() {
 	}
 }
 
-// subscribe returns a channel with the statuses to come, the first at once; it is closed when the hub stops. It is nil
-// when there are too many viewers or the hub has stopped.
+// subscribe returns a channel of statuses, the first of which comes at once. It is closed when the hub stops. It is nil if
+// there are too many viewers or the hub has stopped.
 func (h *hub) subscribe() chan []byte {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -62,7 +62,7 @@ func (h *hub) subscribe() chan []byte {
 	v := make(chan []byte, 1)
 	h.viewers[v] = struct{}{}
 	if h.latest != nil && time.Since(h.made) < interval {
-		v <- h.latest // whoever asks often costs no more than whoever stays
+		v <- h.latest // frequent requests cost no more than a stream
 		return v
 	}
 	select {
@@ -78,7 +78,7 @@ func (h *hub) unsubscribe(v chan []byte) {
 	delete(h.viewers, v)
 }
 
-// run makes statuses while somebody looks, and sleeps without a timer while nobody does.
+// run makes statuses while there are viewers, and otherwise sleeps without a timer.
 func (h *hub) run(ctx context.Context) {
 	for {
 		select {
@@ -103,7 +103,7 @@ func (h *hub) watched() bool {
 	return len(h.viewers) > 0
 }
 
-// publish makes a status and gives it to all viewers: to a slow one in place of the one that it has not taken.
+// publish makes a status and sends it to all viewers. For a slow viewer it replaces the status not yet received.
 func (h *hub) publish(ctx context.Context) {
 	status, err := h.make(ctx)
 	var raw []byte
@@ -111,7 +111,7 @@ func (h *hub) publish(ctx context.Context) {
 		raw, err = json.Marshal(status)
 	}
 	if err != nil {
-		h.logger.Error("the status page cannot be brought up to date", "error", err)
+		h.logger.Error("the status page cannot be updated", "error", err)
 		return
 	}
 	h.mu.Lock()
@@ -122,6 +122,6 @@ func (h *hub) publish(ctx context.Context) {
 		case <-v:
 		default:
 		}
-		v <- raw // never blocks: there is room for one, and only the holder of the lock sends
+		v <- raw // never blocks: the buffer holds one, and only the holder of the lock sends
 	}
 }

@@ -10,14 +10,14 @@ import (
 	"time"
 )
 
-// counting makes statuses that differ, and counts them.
+// counting makes distinct statuses and counts them.
 func counting(made *atomic.Int64) func(context.Context) (*Status, error) {
 	return func(context.Context) (*Status, error) {
 		return &Status{MatchTarget: float64(made.Add(1))}, nil
 	}
 }
 
-func TestHubWorksOnlyWhileSomebodyLooks(t *testing.T) {
+func TestHubWorksOnlyWithViewers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var made atomic.Int64
 		h := startHub(counting(&made), slog.New(slog.DiscardHandler))
@@ -60,7 +60,7 @@ func TestHubMakesOneStatusForAll(t *testing.T) {
 		for _, v := range viewers {
 			<-v
 		}
-		// Asking again and again within the second does not make more of them.
+		// Repeated requests within the second make no more statuses.
 		for range 100 {
 			h.unsubscribe(viewers[0])
 			viewers[0] = h.subscribe()
@@ -74,7 +74,7 @@ func TestHubMakesOneStatusForAll(t *testing.T) {
 	})
 }
 
-// A viewer that takes nothing for a minute gets the latest status, and the other has missed none.
+// A viewer that receives nothing for a minute gets the latest status, and the other misses none.
 func TestHubGivesTheLatestToTheSlow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var made atomic.Int64
@@ -110,7 +110,7 @@ func TestHubStop(t *testing.T) {
 	})
 }
 
-// A status that cannot be made is not the end of the stream.
+// A status that cannot be made does not end the stream.
 func TestHubGoesOnAfterAFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fails := 3

@@ -6,17 +6,17 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Gatherer has the metrics that the page reads.
+// Gatherer is the source of the metrics on the page.
 type Gatherer = prometheus.Gatherer
 
-// Names of the histograms that are shown.
+// The histograms on the page.
 const (
 	baselineLatency = "ml_baseline_latency_ms"
 	shadowLatency   = "ml_shadow_latency_ms"
 	absDelta        = "ml_shadow_abs_delta"
 )
 
-// gather reads the histograms that are shown, since the start of the process.
+// gather reads the histograms since the start of the process.
 func gather(metrics prometheus.Gatherer) (map[string]Histogram, error) {
 	families, err := metrics.Gather()
 	if err != nil && len(families) == 0 {

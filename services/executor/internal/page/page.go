@@ -1,5 +1,5 @@
-// Package page is executor's status page: one self-contained HTML document, and the stream of server-sent events that
-// keeps it up to date. However many people look, a status is made once a second, and none while nobody looks.
+// Package page is executor's status page: one self-contained HTML document, updated by a stream of server-sent events. One
+// status per second serves all viewers, and without viewers none is made.
 package page
 
 import (
@@ -13,19 +13,19 @@ import (
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 )
 
-// Options are where a status comes from. All are required. None is called while nobody looks.
+// Options are the sources of a status. All are required. None is called without viewers.
 type Options struct {
-	// Report is the executor's own report of the shadow.
+	// Report returns the executor's report on the shadow.
 	Report func(context.Context, *executorv1.GetShadowReportRequest) (*executorv1.GetShadowReportResponse, error)
-	// Rollout is the rollout in force.
+	// Rollout returns the rollout in force.
 	Rollout func() *executorv1.Rollout
-	// Drift asks ml-engine. It may hang or fail: it is called beside the statuses, every 30 s, and given up after 5 s.
+	// Drift asks ml-engine. It may hang or fail: it is called every 30 s in a separate goroutine, with a timeout of 5 s.
 	Drift func(context.Context, *mlenginev1.GetDriftRequest, ...grpc.CallOption) (*mlenginev1.GetDriftResponse, error)
 	// Host is the name of this machine.
 	Host string
 	// Metrics has the histograms of both latencies and of the differences between shadow and baseline.
 	Metrics Gatherer
-	// Build is what the program was built from, for the footer.
+	// Build is the version of the program, for the footer.
 	Build string
 	// Logger gets the error of a status that could not be made.
 	Logger *slog.Logger
@@ -52,7 +52,7 @@ func (p *Page) Register(mux *http.ServeMux) {
 	mux.HandleFunc("GET /status/events", p.hub.serveEvents)
 }
 
-// Stop ends the streams, which an HTTP server waits for when it shuts down, and waits for the goroutines.
+// Stop ends the streams, which would block a shutdown of the HTTP server, and waits for the goroutines.
 func (p *Page) Stop(context.Context) error {
 	p.hub.stop()
 	p.drift.stop()

@@ -8,7 +8,7 @@
   const plural = (n, noun) => `${count(n)} ${noun}${Number(n) === 1 ? "" : "s"}`;
   const words = (name, prefix) => name.replace(prefix, "").toLowerCase().replaceAll("_", " ");
 
-  // span is a length of time for people.
+  // span formats a duration for people.
   const span = (seconds) => (seconds < 90 ? Math.max(0, Math.round(seconds)) + " s" :
     seconds < 5400 ? Math.round(seconds / 60) + " min" : (seconds / 3600).toFixed(1) + " h");
 
@@ -25,7 +25,7 @@
     e.append(...children);
     return e;
   };
-  // At x, a share of the width in [0,1]. Widths are shares and heights are pixels, so that a text has its size on any screen.
+  // at converts a share of the width in [0,1]. Widths are shares and heights are pixels, so that text keeps its size on any screen.
   const at = (share) => (100 * Math.min(1, Math.max(0, share))).toFixed(2) + "%";
   const bar = (kind, from, to, y, height) => draw("rect", { class: kind, x: at(from), y, width: at(Math.max(0.006, to - from)), height, rx: 2 });
   const line = (kind, x, from, to) => draw("line", { class: kind, x1: at(x), x2: at(x), y1: from, y2: to });
@@ -34,7 +34,7 @@
 
   const pairs = (id, entries) => $(id).replaceChildren(...entries.flatMap(([k, ...v]) => [el("dt", {}, k), el("dd", {}, ...v)]));
 
-  // answers are read out when a word changes, not each time that a figure does.
+  // answers: screen readers announce a changed word, but not every changed figure.
   const answers = (s) => {
     const list = $("answers");
     s.answers.forEach((a, i) => {
@@ -49,7 +49,7 @@
     });
   };
 
-  // facts are what is in force, in one line: the cards have the rest.
+  // facts shows the current state in one line; the cards have the details.
   const breakerTone = { closed: "good", open: "bad" };
   const facts = (s) => {
     const r = s.report, state = words(r.breaker.state, "BREAKER_STATE_");
@@ -69,7 +69,7 @@
       return;
     }
     const rate = w.matchRate, low = w.matchRateLow, high = w.matchRateHigh;
-    const from = low < 0.9 ? 0 : 0.9; // the scale begins where there is something to see
+    const from = low < 0.9 ? 0 : 0.9; // zoom in if the interval allows it
     const x = (v) => (v - from) / (1 - from);
     const slo = "SLO " + percent(s.matchTarget, 0);
     $("match").replaceChildren(
@@ -86,7 +86,7 @@
 
   const since = (d) => (d.seconds === 0 ? "since start" : "last " + span(d.seconds));
 
-  // latency is on a logarithmic scale: baseline and shadow are powers of ten apart.
+  // latency uses a logarithmic scale: baseline and shadow differ by powers of ten.
   const latency = (s) => {
     const least = 0.001, most = Math.max(100, s.baseline.p99, s.shadow.p99);
     const x = (v) => Math.log10(Math.max(v, least) / least) / Math.log10(most / least);
@@ -215,15 +215,15 @@
     for (const p of document.querySelectorAll(".period[data-of]")) p.textContent = s.answers[p.dataset.of].period;
   };
 
-  // name says which executor this is: its machine, and the beginning of the id of its process.
+  // name identifies the executor: its machine, and the first digits of its instance id.
   let executor = "";
   const name = (s) => {
     executor = `${s.host || location.host}, instance ${(s.report.instanceId || "not known").slice(0, 8)}`;
     $("name").textContent = executor;
   };
 
-  // The link to the executor: a stream, or one status at a time while there is none. A status comes every second; after
-  // patience without any answer, for whatever reason, the executor counts as dead.
+  // The connection to the executor: a stream, or polling if there is none. A status arrives every second. After patience
+  // milliseconds without an answer, the executor counts as dead.
   const patience = 4000, retry = 2000;
   let paused = false, stream = null, timer = 0, last = 0, answered = Date.now(), link = "";
   const say = (text) => {
@@ -236,14 +236,14 @@
   };
   const loaded = Date.now();
   const clock = (t) => new Date(t).toISOString().slice(11, 19) + " UTC";
-  // mourn makes an executor that does not answer the loudest thing on the page.
-  const mourn = (dead) => {
+  // showDead shows prominently whether the executor has stopped answering.
+  const showDead = (dead) => {
     document.documentElement.classList.toggle("stale", dead);
     $("dead").hidden = !dead;
     if (!dead) return;
     const since = last || loaded;
     $("dead-since").textContent = `${executor || location.host} has sent nothing for ${span((Date.now() - since) / 1000)}, since ${clock(since)}. ` +
-      (last ? "The figures below are of then." : "There are no figures.");
+      (last ? "The figures below are from that time." : "There are no figures.");
     title("NO ANSWER: ");
     say("not connected");
   };
@@ -254,17 +254,17 @@
     for (const part of [name, answers, periods, facts, match, latency, delta, outcomes, drift, rollout, breaker, models]) {
       try {
         part(s);
-      } catch (e) { // what one part cannot show must not hide the others
+      } catch (e) { // an error in one part must not hide the others
         console.error(e);
       }
     }
-    mourn(false);
+    showDead(false);
     const alarm = s.answers.find((a) => a.tone === "bad");
     title(alarm ? `${alarm.question} ${alarm.word.toUpperCase()}: ` : "");
     say("live");
   };
   setInterval(() => {
-    if (!paused && !document.hidden && Date.now() - answered > patience) mourn(true);
+    if (!paused && !document.hidden && Date.now() - answered > patience) showDead(true);
   }, 1000);
   const poll = async () => {
     try {
@@ -306,7 +306,7 @@
     answered = Date.now();
     open();
   });
-  // A tab that nobody sees costs the executor nothing.
+  // A hidden tab costs the executor nothing.
   document.addEventListener("visibilitychange", () => {
     if (paused) return;
     close();

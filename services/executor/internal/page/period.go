@@ -8,7 +8,7 @@ import (
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 )
 
-// period is the words for a length of time that ends now; 0 is since the start of the executor.
+// period describes a length of time that ends now; 0 means since the start of the executor.
 func period(length time.Duration) string {
 	switch seconds := int(length.Round(time.Second).Seconds()); {
 	case seconds == 0:
@@ -24,7 +24,7 @@ func period(length time.Duration) string {
 	}
 }
 
-// periodOf is that of the report's window, which begins with the executor.
+// periodOf describes the report's window, which cannot begin before the executor.
 func periodOf(r *executorv1.GetShadowReportResponse) string {
 	length := r.GetWindow().GetLength().AsDuration()
 	if r.GetReportTime().AsTime().Sub(r.GetStartTime().AsTime()) < length {
@@ -33,7 +33,7 @@ func periodOf(r *executorv1.GetShadowReportResponse) string {
 	return period(length)
 }
 
-// periodOfDrift is that of ml-engine's window; none while there is no answer.
+// periodOfDrift describes ml-engine's window. It is empty while there is no answer.
 func periodOfDrift(d *mlenginev1.GetDriftResponse) string {
 	if d.GetWindowStartTime() == nil || d.GetWindowEndTime() == nil {
 		return ""

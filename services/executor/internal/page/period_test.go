@@ -71,8 +71,8 @@ func TestStatusNamesPeriodsAndHost(t *testing.T) {
 	}
 }
 
-// An open breaker says since when it is open, and why it opened.
-func TestAnOpenBreakerSaysWhy(t *testing.T) {
+// An open breaker shows when and why it opened.
+func TestAnOpenBreakerShowsWhy(t *testing.T) {
 	w := newWorld(t)
 	w.report.Breaker = &executorv1.BreakerStatus{State: executorv1.BreakerState_BREAKER_STATE_OPEN, Trip: &executorv1.BreakerTrip{
 		OpenTime: timestamppb.New(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)), Reason: "error rate", Successes: 128, Failures: 12, ConsecutiveFailures: 2,
@@ -80,8 +80,8 @@ func TestAnOpenBreakerSaysWhy(t *testing.T) {
 	check(t, "open", seen(w.report, w.rollout), "no", bad, "the breaker is open since 03:04:05 UTC: error rate, 12 of 140 predictions failed, 2 in a row; ")
 }
 
-// What ml-engine says that makes no sense is an error on the page, and no figure.
-func TestDriftThatMakesNoSense(t *testing.T) {
+// An invalid answer of ml-engine is an error on the page, not a figure.
+func TestInvalidDriftAnswer(t *testing.T) {
 	for name, change := range map[string]func(*mlenginev1.GetDriftResponse){
 		"an index that is no number":    func(d *mlenginev1.GetDriftResponse) { d.Overall.Psi = math.NaN() },
 		"an infinite threshold":         func(d *mlenginev1.GetDriftResponse) { d.Overall.Threshold = math.Inf(1) },

@@ -12,7 +12,7 @@ import (
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 )
 
-// Status is what the page shows: the four answers, and the figures behind them as the contract words them.
+// Status is the content of the page: the four answers, and the figures behind them in the contract's JSON.
 type Status struct {
 	Time time.Time `json:"time"`
 	// Host is the name of the executor's machine; Report has the id of the process.
@@ -20,23 +20,23 @@ type Status struct {
 	Answers []Answer        `json:"answers"`
 	Report  json.RawMessage `json:"report"`
 	Rollout json.RawMessage `json:"rollout"`
-	// Drift is ml-engine's; absent, with DriftError, while it is not known.
+	// Drift is ml-engine's answer. While there is none, DriftError is set instead.
 	Drift      json.RawMessage `json:"drift,omitempty"`
 	DriftError string          `json:"driftError,omitempty"`
-	// Baseline and Shadow are latencies in milliseconds from the arrival of a request, that of shadows which failed
-	// included. Delta is the absolute difference of the scores.
+	// Baseline and Shadow are latencies in milliseconds from the arrival of a request, including failed shadows. Delta is the
+	// absolute difference of the scores.
 	Baseline Distribution `json:"baseline"`
 	Shadow   Distribution `json:"shadow"`
 	Delta    Distribution `json:"delta"`
-	// MatchTarget is the match rate that is promised, in [0,1].
+	// MatchTarget is the promised match rate, in [0,1].
 	MatchTarget float64 `json:"matchTarget"`
 }
 
-// Distribution is a histogram with its quantiles, which are 0 when it is empty.
+// Distribution is a histogram with its quantiles, which are 0 if it is empty.
 type Distribution struct {
 	Histogram
 
-	// Seconds is how long before the status it begins; 0 is since the start of the executor.
+	// Seconds is the length of the period before the status; 0 means since the start of the executor.
 	Seconds float64 `json:"seconds"`
 	P50     float64 `json:"p50"`
 	P95     float64 `json:"p95"`
@@ -45,14 +45,14 @@ type Distribution struct {
 
 func describe(h Histogram, length time.Duration) Distribution {
 	d := Distribution{Histogram: h, Seconds: length.Seconds()}
-	if h.N > 0 { // NaN is no JSON
+	if h.N > 0 { // JSON has no NaN
 		quantile := func(q float64) float64 { return gate.HistogramQuantile(q, h.Edges, h.Counts) }
 		d.P50, d.P95, d.P99 = quantile(.50), quantile(.95), quantile(.99)
 	}
 	return d
 }
 
-// source makes statuses. It is used by one goroutine, that of the hub.
+// source makes statuses. Only the hub's goroutine uses it.
 type source struct {
 	opts   Options
 	drift  *drift
@@ -78,7 +78,7 @@ func (s *source) status(ctx context.Context) (*Status, error) {
 		Baseline: describe(recent[baselineLatency], length), Shadow: describe(recent[shadowLatency], length), Delta: describe(recent[absDelta], length),
 		Answers: []Answer{
 			harmed(recent[baselineLatency]).over(inHistograms), seen(report, rollout).over(inWindow),
-			agrees(report.GetWindow()).over(inWindow), moved(answer, failed).over(periodOfDrift(answer)),
+			agrees(report.GetWindow()).over(inWindow), drifted(answer, failed).over(periodOfDrift(answer)),
 		},
 	}
 	if failed != nil {

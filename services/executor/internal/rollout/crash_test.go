@@ -13,7 +13,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/testkit/crashtest"
 )
 
-// Every operation sets another share, some of them for a while, some as an abort; the reason has its number.
+// Every operation sets another percentage, some under a lease, some by an abort. The reason has its number.
 func TestCrash(t *testing.T) {
 	begin := func(dir string) (*Keeper, error) {
 		return Open(Options{Dir: dir, Percent: 3, Salt: "salt", Logger: slog.New(slog.DiscardHandler)})
@@ -67,7 +67,7 @@ func TestCrash(t *testing.T) {
 			if err != nil {
 				return nil, nil // the first start
 			}
-			if r.Percent != percent(op) && r.Percent != 0 { // 0 between the abort and what was set after it
+			if r.Percent != percent(op) && r.Percent != 0 { // 0 between an abort and the next change
 				return nil, fmt.Errorf("operation %d left %v %%, want %v", op, r.Percent, percent(op))
 			}
 			return []int{op}, nil
@@ -76,7 +76,7 @@ func TestCrash(t *testing.T) {
 	})
 }
 
-// A file that is cut anywhere means that nothing is known, and 0 %: never another share.
+// A truncated file means 0 %, wherever it is cut, and never another percentage.
 func TestFileCutAnywhere(t *testing.T) {
 	dir := t.TempDir()
 	k, err := Open(Options{Dir: dir, Percent: 3, Salt: "salt", Logger: slog.New(slog.DiscardHandler)})

@@ -38,7 +38,7 @@ type file struct {
 
 func (k *Keeper) path() string { return filepath.Join(k.opts.Dir, fileName) }
 
-// save writes the rollout; without a folder it does nothing.
+// save writes the rollout. Without a folder it does nothing.
 func (k *Keeper) save(r *Rollout) error {
 	if k.opts.Dir == "" {
 		return nil
@@ -66,10 +66,10 @@ func (k *Keeper) save(r *Rollout) error {
 	return err
 }
 
-// maxFile is more than a rollout's file has, in bytes.
+// maxFile limits the file, in bytes. A rollout needs less.
 const maxFile = 64 << 10
 
-// first is the rollout to start with, and whether it must be written. It has no sampler yet.
+// first returns the rollout to start with, without its sampler, and reports whether it must be written.
 func (k *Keeper) first(now time.Time) (r *Rollout, write bool, err error) {
 	start := &Rollout{
 		Percent: k.opts.Percent, Mode: executorv1.RolloutMode_ROLLOUT_MODE_OBSERVE_ONLY, Revision: 1, By: byExecutor, Time: now,
@@ -95,24 +95,24 @@ func (k *Keeper) first(now time.Time) (r *Rollout, write bool, err error) {
 		if asideErr != nil && !durable.Unsure(asideErr) {
 			return nil, false, fmt.Errorf("%s: %w; and it cannot be set aside: %w", k.path(), err, asideErr)
 		}
-		k.opts.Logger.Error("the rollout cannot be read: no request gets a shadow until somebody sets it", "error", err, "file", k.path(), "set_aside_as", aside)
+		k.opts.Logger.Error("the rollout cannot be read: no request gets a shadow until an operator sets it", "error", err, "file", k.path(), "set_aside_as", aside)
 		return &Rollout{
-			// A revision that no canary has seen, so that none takes this for what it has set.
+			// A revision that no canary has seen, so that none mistakes this rollout for its own.
 			Mode: executorv1.RolloutMode_ROLLOUT_MODE_OFF, Revision: uint64(max(1, now.UnixMilli())), By: byExecutor, Time: now,
 			Reason: fileName + " could not be read",
-		}, true, nil // without a file, the next start would begin with --sample-percent
+		}, true, nil // without a file, the next start would use --sample-percent
 	}
 	if r.Holder != "" {
 		k.opts.Logger.Warn("the rollout is under a lease: no request gets a shadow until its holder renews it", "percent", r.Percent,
 			"mode", modeWord(r.Mode), "revision", r.Revision, "holder", r.Holder, "lease_left", r.left(now), "by", r.By, "reason", r.Reason)
 		return r.awaiting(), false, nil
 	}
-	k.opts.Logger.Info("the rollout continues as it was", "percent", r.Percent, "mode", modeWord(r.Mode), "revision", r.Revision,
+	k.opts.Logger.Info("the rollout continues after the restart", "percent", r.Percent, "mode", modeWord(r.Mode), "revision", r.Revision,
 		"by", r.By, "reason", r.Reason)
 	return r, false, nil
 }
 
-// parse reads a rollout, which must be one that could have been set.
+// parse decodes a rollout and checks that a call could have set it.
 func parse(raw []byte, now time.Time) (*Rollout, error) {
 	var f file
 	if err := json.Unmarshal(raw, &f); err != nil {
@@ -134,13 +134,120 @@ func parse(raw []byte, now time.Time) (*Rollout, error) {
 		By: f.By, From: f.From, Reason: f.Reason, Time: f.Time, Ended: f.Ended,
 	}
 	if f.Expires != nil {
-		// The clock may have been set back meanwhile: the holder has at most its lease to renew it.
+		// If the clock was set back meanwhile, the holder still has at most its full lease to renew it.
 		r.Expires = now.Add(min(f.Expires.Sub(now), lease))
 	}
 	return r, nil
 }
 
-// modeWord is the mode as files, logs and labels have it: "observe_only".
+// modeWord returns the mode for files, logs and labels, for example "observe_only".
 func modeWord(m executorv1.RolloutMode) string {
 	return strings.ToLower(strings.TrimPrefix(m.String(), "ROLLOUT_MODE_"))
+}
+
+const (
+	// writePeriod is the time between retries of a failed write.
+	writePeriod = time.Second
+	// writeWait bounds how long a call waits for the disk.
+	writeWait = 2 * time.Second
+)
+
+// errSlow is returned when the disk hangs.
+var errSlow = fmt.Errorf("the disk has not answered for %s", writeWait)
+
+// take acquires the semaphore for the disk and reports whether it succeeded within writeWait. [Keeper.give] releases it.
+func (k *Keeper) take() bool {
+	timer := time.NewTimer(writeWait)
+	defer timer.Stop()
+	select {
+	case k.disk <- struct{}{}:
+		return true
+	case <-timer.C:
+		return false
+	}
+}
+
+func (k *Keeper) give() { <-k.disk }
+
+// flush writes the rollout in force until the file has it. After a failure it schedules a retry. The caller holds the
+// semaphore.
+func (k *Keeper) flush() error {
+	for {
+		r := k.now.Load()
+		if r == k.saved {
+			if k.failing.Swap(false) {
+				k.opts.Logger.Info("the rollout is written again", "revision", r.Revision)
+			}
+			return nil
+		}
+		if err := k.save(r); err != nil {
+			if !k.failing.Swap(true) {
+				k.opts.Logger.Error("the rollout was not written: a restart may bring back the previous one", "error", err)
+			}
+			k.mu.Lock()
+			k.later(writePeriod)
+			k.mu.Unlock()
+			return err
+		}
+		k.saved = r
+	}
+}
+
+// later schedules a write of the rollout in force. The caller holds the lock.
+func (k *Keeper) later(after time.Duration) {
+	switch {
+	case k.stopped:
+	case k.again == nil:
+		k.again = time.AfterFunc(after, k.retry)
+	default:
+		k.again.Reset(after)
+	}
+}
+
+func (k *Keeper) retry() {
+	if k.take() {
+		defer k.give()
+		_ = k.flush() // logged and counted
+		return
+	}
+	k.mu.Lock()
+	k.later(writePeriod)
+	k.mu.Unlock()
+}
+
+// write is flush for a call, which waits at most writeWait. What is not written by then is written later.
+func (k *Keeper) write() error {
+	written := make(chan error, 1)
+	go func() {
+		if !k.take() {
+			k.failing.Store(true)
+			k.mu.Lock()
+			k.later(writePeriod)
+			k.mu.Unlock()
+			written <- errSlow
+			return
+		}
+		defer k.give()
+		written <- k.flush()
+	}()
+	timer := time.NewTimer(writeWait)
+	defer timer.Stop()
+	select {
+	case err := <-written:
+		return err
+	case <-timer.C:
+		k.failing.Store(true)
+		k.mu.Lock()
+		k.later(writePeriod)
+		k.mu.Unlock()
+		return errSlow
+	}
+}
+
+// Trouble describes a failing folder. It is empty if the rollout is written, or if there is no folder.
+func (k *Keeper) Trouble() string {
+	if k.failing.Load() {
+		return "the rollout is not written"
+	}
+	return ""
 }

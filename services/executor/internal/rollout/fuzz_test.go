@@ -16,7 +16,7 @@ import (
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 )
 
-// sane is what every rollout in force is.
+// sane checks the invariants of a rollout in force.
 func sane(t *testing.T, r *Rollout, now time.Time) {
 	t.Helper()
 	leased := !r.Expires.IsZero()
@@ -32,8 +32,8 @@ func sane(t *testing.T, r *Rollout, now time.Time) {
 	}
 }
 
-// FuzzFile reads whatever rollout file: it is set aside and means 0 %, or it is a rollout that could have been set, and is
-// written as it was read.
+// FuzzFile reads arbitrary rollout files. Each is either set aside and means 0 %, or is a valid rollout that is written as
+// it was read.
 func FuzzFile(f *testing.F) {
 	f.Add([]byte(`{"schema":"greenlight/rollout/v1","percent":5,"mode":"observe_only","revision":7,"holder":"c","lease_expire_time":"2100-01-01T00:00:00Z","lease_s":30,"set_by":"token","reason":"r","set_time":"2026-01-01T00:00:00Z"}`))
 	f.Add([]byte(`{"schema":"greenlight/rollout/v1","percent":100,"mode":"observe_only","revision":1,"set_by":"x","reason":"","set_time":"2026-01-01T00:00:00Z"}`))
@@ -79,7 +79,7 @@ func FuzzFile(f *testing.F) {
 	})
 }
 
-// FuzzSetRollout sends whatever bytes are a message: it is refused and nothing changes, or the rollout in force is as asked.
+// FuzzSetRollout sends arbitrary messages. Each is either refused and changes nothing, or is in force as requested.
 func FuzzSetRollout(f *testing.F) {
 	add := func(r *executorv1.SetRolloutRequest) {
 		raw, err := proto.Marshal(r)

@@ -2,10 +2,8 @@ package rollout
 
 import (
 	"crypto/rand"
-	"fmt"
 	"log/slog"
 	"math"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,18 +16,18 @@ import (
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 )
 
-// Options of a keeper.
+// Options configures a keeper.
 type Options struct {
-	// Percent is the share at the first start, in [0,100]: later starts go on from the folder. Salt makes the choice of
-	// requests.
+	// Percent is the share at the first start, in [0,100]; later starts continue from the folder. Salt determines which
+	// requests are sampled.
 	Percent float64
 	Salt    string
-	// Dir is the state folder, which this process owns. Empty keeps the rollout in memory alone.
+	// Dir is the state folder, which this process owns. If empty, the rollout is only in memory.
 	Dir    string
 	Logger *slog.Logger
 }
 
-// Keeper is the rollout in force. It is safe for concurrent use.
+// Keeper holds the rollout in force. It is safe for concurrent use.
 type Keeper struct {
 	opts     Options
 	instance string
@@ -37,20 +35,20 @@ type Keeper struct {
 	// writeErrors counts the saves that failed.
 	writeErrors atomic.Uint64
 
-	mu      sync.Mutex // for what is in force; requests do not wait for it, and nothing under it waits for the disk
+	mu      sync.Mutex // guards changes of now; requests do not take it, and nobody waits for the disk under it
 	lapse   *time.Timer
-	again   *time.Timer // writes what is in force; nil before the first time
+	again   *time.Timer // retries a write; nil before the first retry
 	stopped bool
 
-	// disk has room for one: who puts something into it may write, and knows saved, the rollout in the file. An abort is in
-	// force before it waits for that.
+	// disk is a semaphore for writing the file and for saved, the rollout in the file. An abort takes effect before it waits
+	// for the semaphore.
 	disk    chan struct{}
 	saved   *Rollout
 	failing atomic.Bool // the last write failed
 }
 
 // Open continues with the rollout in the folder, or starts with the percentage of the options. A rollout under a lease is
-// 0 % until its holder renews it. One that cannot be read is set aside and means 0 %. The caller stops the keeper.
+// 0 % until its holder renews it. An unreadable file is set aside and means 0 %. The caller must call Stop.
 func Open(opts Options) (*Keeper, error) {
 	k := &Keeper{opts: opts, instance: rand.Text(), disk: make(chan struct{}, 1)}
 	r, write, err := k.first(time.Now())
@@ -73,7 +71,7 @@ func Open(opts Options) (*Keeper, error) {
 	return k, nil
 }
 
-// Stop ends the watch over the lease. What was set stays in the folder.
+// Stop stops the timers and writes what is not written yet.
 func (k *Keeper) Stop() {
 	k.mu.Lock()
 	stopped := k.stopped
@@ -91,233 +89,83 @@ func (k *Keeper) Stop() {
 	_ = k.flush() // logged and counted
 }
 
-// Instance is a random id of this process.
+// Instance returns a random id of this process.
 func (k *Keeper) Instance() string { return k.instance }
 
-// Sampled says whether the request that arrived then gets a shadow.
+// Sampled reports whether a request with that arrival time gets a shadow.
 func (k *Keeper) Sampled(requestID string, arrival time.Time) bool {
 	r := k.now.Load()
 	return r.Percent > 0 && !r.lapsed(arrival) && r.sampler.Sampled(requestID)
 }
 
-// Percent is the share of the requests that get a shadow now, in [0,100].
+// Percent returns the current percentage of requests that get a shadow, in [0,100].
 func (k *Keeper) Percent() float64 { return k.current(time.Now()).Percent }
 
-// Report is the rollout in force, as the contract words it.
+// Report returns the rollout in force.
 func (k *Keeper) Report() *executorv1.Rollout { return k.current(time.Now()).proto() }
 
-// current is the rollout in force at the time.
-func (k *Keeper) current(now time.Time) *Rollout {
-	if r := k.now.Load(); !r.lapsed(now) {
-		return r
-	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.settle(now)
-	return k.now.Load()
-}
-
-// settle notes a lapse. It holds the lock.
-func (k *Keeper) settle(now time.Time) {
-	r := k.now.Load()
-	if !r.lapsed(now) {
-		return
-	}
-	next := r.after()
-	k.opts.Logger.Warn("a lease has lapsed: no request gets a shadow", "holder", r.Holder, "percent", r.wanted().Percent, "revision", next.Revision)
-	k.put(next)
-	k.later(0) // without it the lease is found lapsed at the next start as well
-}
-
-const (
-	// writePeriod is how often a write is tried again that failed.
-	writePeriod = time.Second
-	// writeWait bounds how long a call waits for the disk.
-	writeWait = 2 * time.Second
-)
-
-// errSlow is the error of a disk that hangs.
-var errSlow = fmt.Errorf("the disk has not answered for %s", writeWait)
-
-// take waits for the right to write, for a bounded time, and reports whether it has it. [Keeper.give] returns it.
-func (k *Keeper) take() bool {
-	timer := time.NewTimer(writeWait)
-	defer timer.Stop()
-	select {
-	case k.disk <- struct{}{}:
-		return true
-	case <-timer.C:
-		return false
-	}
-}
-
-func (k *Keeper) give() { <-k.disk }
-
-// flush writes what is in force until the file has it. It has the right to write. After a failure it is tried again later.
-func (k *Keeper) flush() error {
-	for {
-		r := k.now.Load()
-		if r == k.saved {
-			if k.failing.Swap(false) {
-				k.opts.Logger.Info("the rollout is written again", "revision", r.Revision)
-			}
-			return nil
-		}
-		if err := k.save(r); err != nil {
-			if !k.failing.Swap(true) {
-				k.opts.Logger.Error("the rollout was not written: a restart may bring back the one before", "error", err)
-			}
-			k.mu.Lock()
-			k.later(writePeriod)
-			k.mu.Unlock()
-			return err
-		}
-		k.saved = r
-	}
-}
-
-// later writes what is in force after the time. It holds the lock.
-func (k *Keeper) later(after time.Duration) {
-	switch {
-	case k.stopped:
-	case k.again == nil:
-		k.again = time.AfterFunc(after, k.retry)
-	default:
-		k.again.Reset(after)
-	}
-}
-
-func (k *Keeper) retry() {
-	if k.take() {
-		defer k.give()
-		_ = k.flush() // logged and counted
-		return
-	}
-	k.mu.Lock()
-	k.later(writePeriod)
-	k.mu.Unlock()
-}
-
-// write is flush for a call, which waits for a bounded time. What is not written then is written later.
-func (k *Keeper) write() error {
-	written := make(chan error, 1)
-	go func() {
-		if !k.take() {
-			k.failing.Store(true)
-			k.mu.Lock()
-			k.later(writePeriod)
-			k.mu.Unlock()
-			written <- errSlow
-			return
-		}
-		defer k.give()
-		written <- k.flush()
-	}()
-	timer := time.NewTimer(writeWait)
-	defer timer.Stop()
-	select {
-	case err := <-written:
-		return err
-	case <-timer.C:
-		k.failing.Store(true)
-		k.mu.Lock()
-		k.later(writePeriod)
-		k.mu.Unlock()
-		return errSlow
-	}
-}
-
-// Trouble says what is wrong with the folder at the moment. It is empty when the rollout in force is written, or nowhere.
-func (k *Keeper) Trouble() string {
-	if k.failing.Load() {
-		return "the rollout is not written"
-	}
-	return ""
-}
-
-// put makes the rollout that in force, and watches over its lease. It holds the lock.
-func (k *Keeper) put(r *Rollout) {
-	k.now.Store(r)
-	if k.lapse != nil {
-		k.lapse.Stop()
-	}
-	if !r.Expires.IsZero() && !k.stopped {
-		k.lapse = time.AfterFunc(time.Until(r.Expires), k.watch)
-	}
-}
-
-func (k *Keeper) watch() {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if !k.stopped {
-		k.settle(time.Now())
-	}
-}
-
-// change is what somebody wants.
+// change is a requested change of the rollout.
 type change struct {
 	percent          float64
 	mode             executorv1.RolloutMode
-	lease            time.Duration // 0 is for good
+	lease            time.Duration // 0 is no lease
 	holder           string
 	by, from, reason string
 	expected         uint64 // 0 is any
 }
 
 const (
-	minLease = time.Second
-	maxLease = time.Hour
-	// maxHolder and maxReason are in bytes.
+	// maxHolder and maxReason limit texts, in bytes.
 	maxHolder = 128
 	maxReason = 512
 )
 
-// validate says what is out of its range.
+// validate returns an error for the first value that is out of range.
 func (c *change) validate() error {
 	off := c.mode == executorv1.RolloutMode_ROLLOUT_MODE_OFF
 	switch {
 	case math.IsNaN(c.percent) || c.percent < 0 || c.percent > 100:
-		return invalid(executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_PERCENT_INVALID, "percent is %v: want a number from 0 to 100", c.percent)
+		return rpc.ExecutorError(codes.InvalidArgument, executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_PERCENT_INVALID, "percent is %v: want a number from 0 to 100", c.percent)
 	case !off && c.mode != executorv1.RolloutMode_ROLLOUT_MODE_OBSERVE_ONLY:
-		return invalid(executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_MODE_INVALID, "mode is %d: want OFF or OBSERVE_ONLY", c.mode)
+		return rpc.ExecutorError(codes.InvalidArgument, executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_MODE_INVALID, "mode is %d: want OFF or OBSERVE_ONLY", c.mode)
 	case off && c.percent != 0:
-		return invalid(executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_PERCENT_INVALID, "percent is %v with mode OFF: want 0, or mode OBSERVE_ONLY", c.percent)
+		return rpc.ExecutorError(codes.InvalidArgument, executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_PERCENT_INVALID, "percent is %v with mode OFF: want 0, or mode OBSERVE_ONLY", c.percent)
 	case c.lease != 0 && (c.lease < minLease || c.lease > maxLease):
-		return invalid(executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_LEASE_INVALID, "lease is %s: want %s to %s, or none", c.lease, minLease, maxLease)
+		return rpc.ExecutorError(codes.InvalidArgument, executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_LEASE_INVALID, "lease is %s: want %s to %s, or none", c.lease, minLease, maxLease)
 	case c.lease != 0 && c.holder == "":
-		return invalid(executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_FIELD_INVALID, "holder is empty: say whose lease it is")
+		return rpc.ExecutorError(codes.InvalidArgument, executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_FIELD_INVALID, "holder is empty: a lease needs one")
 	case c.lease == 0 && c.holder != "":
-		return invalid(executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_FIELD_INVALID, "holder is %q without a lease: give both or none", c.holder)
+		return rpc.ExecutorError(codes.InvalidArgument, executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_FIELD_INVALID, "holder is %q without a lease: give both or none", c.holder)
 	case len(c.holder) > maxHolder:
-		return invalid(executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_FIELD_INVALID, "holder has %d bytes: want at most %d", len(c.holder), maxHolder)
+		return rpc.ExecutorError(codes.InvalidArgument, executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_FIELD_INVALID, "holder has %d bytes: want at most %d", len(c.holder), maxHolder)
 	}
 	return validReason(c.reason)
 }
 
 func validReason(reason string) error {
 	if len(reason) > maxReason {
-		return invalid(executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_FIELD_INVALID, "reason has %d bytes: want at most %d", len(reason), maxReason)
+		return rpc.ExecutorError(codes.InvalidArgument, executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_FIELD_INVALID, "reason has %d bytes: want at most %d", len(reason), maxReason)
 	}
 	return nil
 }
 
-// refusedBy says why the change is not made to the rollout in force; nil when it is.
+// refusedBy returns an error if the rollout in force does not allow the change.
 func (c *change) refusedBy(r *Rollout) error {
 	switch {
 	case c.expected != 0 && c.expected != r.Revision:
-		return fail(codes.Aborted, executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_REVISION_CHANGED,
+		return rpc.ExecutorError(codes.Aborted, executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_REVISION_CHANGED,
 			"the rollout is at revision %d, not %d: %s has set it to %g %% (%q); read it with GetRollout and decide again", r.Revision, c.expected, r.By, r.Percent, r.Reason)
 	case r.Holder != "" && r.Holder != c.holder:
-		return fail(codes.FailedPrecondition, executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_LEASE_HELD,
+		return rpc.ExecutorError(codes.FailedPrecondition, executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_LEASE_HELD,
 			"%s holds the rollout until %s: wait for it, or end it with AbortRollout", r.Holder, r.Expires.UTC().Format(time.RFC3339))
 	case c.expected == 0 && c.holder != "" && r.Ended == c.holder:
-		return fail(codes.Aborted, executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_REVISION_CHANGED,
+		return rpc.ExecutorError(codes.Aborted, executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_REVISION_CHANGED,
 			"the lease of %s was ended by an abort (%q): to set it again, give expected_revision %d", c.holder, r.Reason, r.Revision)
 	}
 	return nil
 }
 
-// set makes the change, or returns why not. It is in force, and on disk, when it returns.
+// set makes the change. When it returns without an error, the change is in force and on disk.
 func (k *Keeper) set(c change) (*Rollout, error) {
 	if err := c.validate(); err != nil {
 		return nil, err
@@ -336,14 +184,14 @@ func (k *Keeper) set(c change) (*Rollout, error) {
 	}
 	if err := k.save(next); err != nil {
 		if durable.Unsure(err) {
-			k.saved = nil // nobody knows
+			k.saved = nil // unknown
 		}
 		return nil, k.notWritten(before, err)
 	}
 	k.saved = next
 	k.mu.Lock()
 	k.settle(time.Now())
-	if now := k.now.Load(); now != before { // by an abort or a lapse, which did not wait for the disk
+	if now := k.now.Load(); now != before { // an abort or a lapse, which do not wait for the disk
 		k.mu.Unlock()
 		if err := k.flush(); err != nil {
 			return nil, unknown(now, err)
@@ -367,7 +215,7 @@ func (k *Keeper) set(c change) (*Rollout, error) {
 	return next, nil
 }
 
-// next is what the change makes of the rollout in force, or why it is refused.
+// next returns the rollout in force and the one that the change makes of it, or an error if the change is refused.
 func (k *Keeper) next(c change, sampler *shadow.Sampler) (before, next *Rollout, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -390,32 +238,26 @@ func (k *Keeper) next(c change, sampler *shadow.Sampler) (before, next *Rollout,
 	return before, next, nil
 }
 
-// notWritten is the answer to a change that failed to be saved, and that is not in force. If the file may have it all the
-// same, what is in force is written back.
+// notWritten returns the error of a change that was not saved and is not in force. If the file may have it anyway, the
+// rollout in force is written back.
 func (k *Keeper) notWritten(before *Rollout, err error) error {
 	if durable.Unsure(err) {
 		if back := k.flush(); back != nil {
 			return unknown(before, err)
 		}
 	}
-	return fail(codes.Internal, executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_STATE_NOT_WRITTEN,
+	return rpc.ExecutorError(codes.Internal, executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_STATE_NOT_WRITTEN,
 		"the rollout could not be written, and nothing was changed: %v", err)
 }
 
-// unknown is the answer to a change that is not in force, and that the file may have.
+// unknown returns the error of a change that is not in force but may be in the file.
 func unknown(inForce *Rollout, err error) error {
-	return fail(codes.Internal, executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_STATE_NOT_WRITTEN,
-		"revision %d stays in force, but what a restart would find is unknown until it is written back, which is tried every %s: %v",
+	return rpc.ExecutorError(codes.Internal, executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_STATE_NOT_WRITTEN,
+		"revision %d stays in force, but what a restart would load is unknown until that revision is written back, which is retried every %s: %v",
 		inForce.Revision, writePeriod, err)
 }
 
-// renews reports whether nothing changes but when the lease lapses.
-func renews(before, next *Rollout) bool {
-	before = before.wanted()
-	return before.Holder != "" && before.Holder == next.Holder && before.Percent == next.Percent && before.Mode == next.Mode && before.Reason == next.Reason
-}
-
-// abort sets 0 % at once, whether or not the folder can be written.
+// abort sets 0 % at once, even if the folder cannot be written.
 func (k *Keeper) abort(by, from, reason string) (*Rollout, error) {
 	if err := validReason(reason); err != nil {
 		return nil, err
@@ -436,20 +278,8 @@ func (k *Keeper) abort(by, from, reason string) (*Rollout, error) {
 	k.opts.Logger.Warn("rollout aborted: no request gets a shadow", "revision", next.Revision, "was", before.wanted().Percent, "holder", before.Holder,
 		"by", by, "from", from, "reason", reason)
 	if err := k.write(); err != nil {
-		return nil, fail(codes.Internal, executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_STATE_NOT_WRITTEN,
-			"no request gets a shadow, but that could not be written, and is tried every %s: a restart until then may bring back %g %%: %v", writePeriod, before.wanted().Percent, err)
+		return nil, rpc.ExecutorError(codes.Internal, executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_STATE_NOT_WRITTEN,
+			"no request gets a shadow, but this could not be written: a restart may bring back %[2]g %% until it is; the write is retried every %[1]s: %[3]v", writePeriod, before.wanted().Percent, err)
 	}
 	return next, nil
-}
-
-// fail is a refused call with its reason.
-func fail(code codes.Code, reason executorv1.RolloutErrorReason, format string, args ...any) error {
-	return &rpc.Error{
-		Code: code, Domain: "executor.greenlight", Reason: strings.TrimPrefix(reason.String(), "ROLLOUT_ERROR_REASON_"),
-		Message: fmt.Sprintf(format, args...),
-	}
-}
-
-func invalid(reason executorv1.RolloutErrorReason, format string, args ...any) error {
-	return fail(codes.InvalidArgument, reason, format, args...)
 }

@@ -30,7 +30,7 @@ const (
 	observe = executorv1.RolloutMode_ROLLOUT_MODE_OBSERVE_ONLY
 )
 
-// open is a keeper with the options, and what it logs.
+// open returns a keeper with the options, and its log.
 func open(t *testing.T, o Options) (*Keeper, *bytes.Buffer) {
 	t.Helper()
 	log := &bytes.Buffer{}
@@ -52,7 +52,7 @@ func must(t *testing.T, k *Keeper, c change) *Rollout {
 	return r
 }
 
-// refusal is the code and the reason of an error: "Aborted REVISION_CHANGED".
+// refusal returns the code and the reason of an error: "Aborted REVISION_CHANGED".
 func refusal(t *testing.T, err error) string {
 	t.Helper()
 	s := status.Convert(err)
@@ -64,7 +64,7 @@ func refusal(t *testing.T, err error) string {
 	return fmt.Sprint(err)
 }
 
-// canary is a change as a canary makes it.
+// canary returns a change as a canary makes it.
 func canary(percent float64, lease time.Duration) change {
 	return change{percent: percent, mode: observe, lease: lease, holder: "run-1", by: "token", reason: "phase"}
 }
@@ -87,7 +87,7 @@ func TestSetIsInForceForTheNextRequest(t *testing.T) {
 	}
 }
 
-// The requests of a smaller share are among those of every larger one, and there are as many as the share says.
+// A larger percentage includes the requests of every smaller one, and the share of requests is right.
 func TestSharesAreNested(t *testing.T) {
 	const n = 20_000
 	k, _ := open(t, Options{Salt: "salt"})
@@ -133,7 +133,7 @@ func TestLease(t *testing.T) {
 			t.Errorf("lease of %g s left, want 1", got)
 		}
 		lapse := time.Now().Add(time.Second)
-		// Judged by the arrival: nobody has to have noticed the lapse.
+		// The arrival decides: no timer has to fire first.
 		if !k.Sampled("a", lapse.Add(-time.Nanosecond)) || k.Sampled("a", lapse) {
 			t.Error("a request at the lapse: want none, and one just before it")
 		}
@@ -147,7 +147,7 @@ func TestLease(t *testing.T) {
 		if !strings.Contains(log.String(), "a lease has lapsed") || gauge(t, reg, "ml_rollout_percent") != 0 || gauge(t, reg, "ml_rollout_lease_seconds") != 0 {
 			t.Errorf("the lapse is not told: %s", log)
 		}
-		// Its holder may take it up again, and has seen what happened.
+		// Its holder may set it again with the new revision.
 		_, err := k.set(change{percent: 5, mode: observe, lease: time.Minute, holder: "run-1", expected: first.Revision})
 		if got := refusal(t, err); got != "Aborted REVISION_CHANGED" {
 			t.Errorf("a change that knows of no lapse: %s", got)
@@ -175,20 +175,20 @@ func TestMetrics(t *testing.T) {
 	k, _ := open(t, Options{Percent: 0})
 	must(t, k, change{percent: 25, mode: observe, by: "token"})
 	want := `
-# HELP ml_executor_info 1, with the random id of this process: the same id scraped twice is one executor.
+# HELP ml_executor_info Always 1, with the random id of this process: two scrapes with the same id are of one executor.
 # TYPE ml_executor_info gauge
 ml_executor_info{instance_id="` + k.instance + `"} 1
-# HELP ml_rollout_lease_seconds How long the rollout is held unless it is renewed, in seconds; 0 without a lease.
+# HELP ml_rollout_lease_seconds Remaining time of the rollout's lease, in seconds; 0 without a lease.
 # TYPE ml_rollout_lease_seconds gauge
 ml_rollout_lease_seconds 0
-# HELP ml_rollout_mode 1 for the mode of the rollout, 0 for the others.
+# HELP ml_rollout_mode 1 for the current mode of the rollout, 0 for the others.
 # TYPE ml_rollout_mode gauge
 ml_rollout_mode{mode="observe_only"} 1
 ml_rollout_mode{mode="off"} 0
-# HELP ml_rollout_percent Share of the requests that get a shadow, in percent.
+# HELP ml_rollout_percent Percentage of the requests that get a shadow, in [0,100].
 # TYPE ml_rollout_percent gauge
 ml_rollout_percent 25
-# HELP ml_rollout_state_write_errors_total Times that the rollout could not be saved.
+# HELP ml_rollout_state_write_errors_total Failed writes of the rollout to the state folder.
 # TYPE ml_rollout_state_write_errors_total counter
 ml_rollout_state_write_errors_total 0
 `
@@ -254,7 +254,7 @@ func TestAbort(t *testing.T) {
 	}
 }
 
-// A lease starts at 0 % after a restart. Its holder's next renewal brings the share back; nothing else does.
+// After a restart a rollout under a lease is 0 %. Only its holder's next renewal restores it.
 func TestRestartUnderALease(t *testing.T) {
 	for name, tt := range map[string]struct {
 		away    time.Duration
@@ -307,8 +307,8 @@ func TestRestartUnderALease(t *testing.T) {
 	}
 }
 
-// However often the executor restarts, and however its clock is set meanwhile, a share under a lease ends with the process
-// that its holder renewed it in.
+// However often the executor restarts, and however its clock is set, a percentage under a lease ends with the process in
+// which its holder last renewed it.
 func TestRestartsDoNotGrantTheLeaseAgain(t *testing.T) {
 	for name, shift := range map[string]time.Duration{"a right clock": 0, "set back by a day": 24 * time.Hour, "set forward by a day": -24 * time.Hour} {
 		t.Run(name, func(t *testing.T) {
@@ -339,7 +339,7 @@ func TestRestartsDoNotGrantTheLeaseAgain(t *testing.T) {
 					again.Stop()
 				}
 				last, _ := open(t, Options{Dir: dir})
-				time.Sleep(30 * time.Second) // it waits for its holder no longer than the lease was
+				time.Sleep(30 * time.Second) // it waits for its holder at most the length of the lease
 				if got := last.Report(); got.GetHolder() != "" || got.GetAwaitingRenewal() {
 					t.Errorf("still held: %v", got)
 				}
@@ -349,7 +349,7 @@ func TestRestartsDoNotGrantTheLeaseAgain(t *testing.T) {
 	}
 }
 
-// A rollout that an operator set for good continues after a restart.
+// A rollout without a lease continues after a restart.
 func TestRestartWithoutALease(t *testing.T) {
 	dir := t.TempDir()
 	k, _ := open(t, Options{Dir: dir})
@@ -398,7 +398,7 @@ func TestUnreadableFile(t *testing.T) {
 	}
 }
 
-// unwritable makes the folder one in which the rollout cannot be written.
+// unwritable makes the rollout impossible to write in the folder.
 func unwritable(t *testing.T, dir string) {
 	t.Helper()
 	if err := os.MkdirAll(filepath.Join(dir, "."+fileName+".tmp", "x"), 0o755); err != nil {
@@ -427,7 +427,7 @@ func TestUnwritableFolder(t *testing.T) {
 	}
 }
 
-// "Nothing was changed" is true after a restart, or it is not said.
+// An error that reports "nothing was changed" is still true after a restart.
 func TestRefusedChangeIsNotInForceAfterARestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
@@ -470,8 +470,8 @@ func TestRefusedChangeIsNotInForceAfterARestart(t *testing.T) {
 	})
 }
 
-// A disk that hangs under a change holds up no abort, no report and no lapse, and what was aborted is not set by the change.
-func TestAbortDoesNotWaitForADiskThatHangs(t *testing.T) {
+// A change on a hung disk delays no abort, report or lapse, and does not override the abort later.
+func TestAbortDoesNotWaitForAHungDisk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
 		k, _ := open(t, Options{Dir: dir})
@@ -515,7 +515,7 @@ func TestAbortDoesNotWaitForADiskThatHangs(t *testing.T) {
 	})
 }
 
-// A reader that asks while others change sees one rollout or another, and never a mixture.
+// A concurrent reader sees one rollout or another, and never a mixture.
 func TestChangesUnderLoad(t *testing.T) {
 	k, _ := open(t, Options{Percent: 100, Salt: "salt"})
 	stop := make(chan struct{})
@@ -562,9 +562,9 @@ func BenchmarkSampled(b *testing.B) {
 	}
 }
 
-// An abort that a full disk refused is written as soon as there is room, or at the latest at the stop; so is a lapse. What
-// is set meanwhile takes its place.
-func TestUnwrittenAbortIsTriedAgain(t *testing.T) {
+// An abort that a full disk refused is written once there is space, or at the stop. So is a lapse. A later change replaces
+// it.
+func TestUnwrittenAbortIsRetried(t *testing.T) {
 	percentOf := func(t *testing.T, dir string) float64 {
 		t.Helper()
 		raw, err := os.ReadFile(filepath.Join(dir, fileName))
@@ -585,7 +585,7 @@ func TestUnwrittenAbortIsTriedAgain(t *testing.T) {
 	}
 	for name, test := range map[string]func(t *testing.T, k *Keeper, dir string) (want float64){
 		"room": func(t *testing.T, _ *Keeper, dir string) float64 {
-			time.Sleep(10*writePeriod + writePeriod/2) // between two tries
+			time.Sleep(10*writePeriod + writePeriod/2) // between two retries
 			room(t, dir)
 			time.Sleep(writePeriod)
 			return 0

@@ -11,18 +11,18 @@ import (
 
 var (
 	percentDesc = prometheus.NewDesc("ml_rollout_percent",
-		"Share of the requests that get a shadow, in percent.", nil, nil)
+		"Percentage of the requests that get a shadow, in [0,100].", nil, nil)
 	modeDesc = prometheus.NewDesc("ml_rollout_mode",
-		"1 for the mode of the rollout, 0 for the others.", []string{"mode"}, nil)
+		"1 for the current mode of the rollout, 0 for the others.", []string{"mode"}, nil)
 	leaseDesc = prometheus.NewDesc("ml_rollout_lease_seconds",
-		"How long the rollout is held unless it is renewed, in seconds; 0 without a lease.", nil, nil)
+		"Remaining time of the rollout's lease, in seconds; 0 without a lease.", nil, nil)
 	infoDesc = prometheus.NewDesc("ml_executor_info",
-		"1, with the random id of this process: the same id scraped twice is one executor.", []string{"instance_id"}, nil)
+		"Always 1, with the random id of this process: two scrapes with the same id are of one executor.", []string{"instance_id"}, nil)
 	writeErrorsDesc = prometheus.NewDesc("ml_rollout_state_write_errors_total",
-		"Times that the rollout could not be saved.", nil, nil)
+		"Failed writes of the rollout to the state folder.", nil, nil)
 )
 
-// modes are those that there are.
+// modes are all modes.
 var modes = []executorv1.RolloutMode{executorv1.RolloutMode_ROLLOUT_MODE_OFF, executorv1.RolloutMode_ROLLOUT_MODE_OBSERVE_ONLY}
 
 // Describe implements prometheus.Collector.
@@ -32,7 +32,7 @@ func (k *Keeper) Describe(to chan<- *prometheus.Desc) {
 	}
 }
 
-// Collect implements prometheus.Collector: what is in force when it is asked.
+// Collect implements prometheus.Collector.
 func (k *Keeper) Collect(to chan<- prometheus.Metric) {
 	now := time.Now()
 	r := k.current(now)

@@ -1,15 +1,14 @@
 // Package rollout holds the percentage of requests that get a shadow, who set it, and for how long.
 //
-// A percentage under a lease is in force until the lease lapses. From that instant on no request gets a shadow, even if
-// nobody has noticed the lapse yet, since every request compares its own arrival with it. The comparison is by the
-// monotonic clock: setting the clock of the machine changes no lease.
+// A percentage under a lease is in force until the lease lapses. From then on no request gets a shadow: every request
+// compares its own arrival with the expiry, so no timer has to fire first. The comparison uses the monotonic clock, so
+// setting the machine's clock changes no lease.
 //
-// After a restart a percentage under a lease is not in force: the clock cannot tell how long the executor was away. It is
-// 0 % until the holder renews the lease, and lapses if the holder does not.
+// After a restart a percentage under a lease is not in force, since the clock cannot tell how long the executor was down.
+// It is 0 % until the holder renews the lease, which lapses otherwise.
 package rollout
 
 import (
-	"fmt"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -18,70 +17,36 @@ import (
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 )
 
-// Rollout is a percentage of requests that get a shadow. It is immutable: a change makes another one.
+// Rollout is a percentage of requests that get a shadow. It is immutable: a change makes a new one.
 type Rollout struct {
 	// Percent is the percentage of requests that get a shadow, in [0,100].
 	Percent float64
 	Mode    executorv1.RolloutMode
-	// Revision rises with every change, from 1 to [maxRevision].
+	// Revision increases with every change, from 1 to [maxRevision].
 	Revision uint64
-	// Holder owns the lease, Expires is when it lapses, Lease how long it was when it was given. All are zero without one.
+	// Holder owns the lease, Expires is when it lapses, Lease is its full length. All are zero without a lease.
 	Holder  string
 	Expires time.Time
 	Lease   time.Duration
-	// By is who set it, From the address of the call, Reason what the caller said, and Time is when.
+	// By is who set it, From the address of the call, Reason the caller's reason, and Time when it was set.
 	By, From, Reason string
 	Time             time.Time
-	// Ended is the holder whose lease was ended by an abort, until the next change.
+	// Ended is the holder whose lease an abort ended, until the next change.
 	Ended string
-	// Awaited is what the holder's renewal brings back into force after a restart; nil otherwise.
+	// Awaited is the rollout that a renewal by the holder restores after a restart; nil otherwise.
 	Awaited *Rollout
 
 	sampler *shadow.Sampler
 }
 
-// Who set a rollout when it was no call.
+// byExecutor is who set a rollout that no call has set.
 const byExecutor = "executor"
 
-// maxRevision is the largest revision: 2^53, up to which every reader of JSON is exact. A file may have half of it, so that no
-// number of changes gets there, or wraps to 0.
+// maxRevision is the largest revision: 2^53, up to which JSON numbers are exact. A file may have up to half of it, so that
+// changes never reach the limit.
 const maxRevision = 1 << 53
 
-// awaiting is the rollout after a restart under a lease: 0 % until the holder renews it.
-func (r *Rollout) awaiting() *Rollout {
-	a := *r
-	a.Percent, a.Mode, a.Awaited = 0, executorv1.RolloutMode_ROLLOUT_MODE_OFF, r
-	return &a
-}
-
-// wanted is the rollout as it was set.
-func (r *Rollout) wanted() *Rollout {
-	if r.Awaited != nil {
-		return r.Awaited
-	}
-	return r
-}
-
-// lapsed reports whether the lease has lapsed at the time.
-func (r *Rollout) lapsed(at time.Time) bool { return !r.Expires.IsZero() && !at.Before(r.Expires) }
-
-// left is how long the lease is good from now on; 0 without one.
-func (r *Rollout) left(now time.Time) time.Duration {
-	if r.Expires.IsZero() {
-		return 0
-	}
-	return max(0, r.Expires.Sub(now))
-}
-
-// after is the rollout once its lease has lapsed.
-func (r *Rollout) after() *Rollout {
-	return &Rollout{
-		Mode: executorv1.RolloutMode_ROLLOUT_MODE_OFF, Revision: r.Revision + 1, By: byExecutor, Time: r.Expires,
-		Reason: fmt.Sprintf("the lease of %s was not renewed for %s", r.Holder, r.Lease),
-	}
-}
-
-// proto is the rollout as the contract words it.
+// proto returns the rollout in the contract's form.
 func (r *Rollout) proto() *executorv1.Rollout {
 	p := &executorv1.Rollout{
 		Percent: r.Percent, Mode: r.Mode, Revision: r.Revision, Holder: r.Holder,

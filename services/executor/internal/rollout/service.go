@@ -16,7 +16,7 @@ type Service struct {
 	keeper *Keeper
 }
 
-// NewService returns a service.
+// NewService returns a service that controls the keeper's rollout.
 func NewService(k *Keeper) *Service { return &Service{keeper: k} }
 
 // GetRollout implements RolloutService.
@@ -31,7 +31,7 @@ func (s *Service) SetRollout(ctx context.Context, req *executorv1.SetRolloutRequ
 		by: rpc.Caller(ctx), from: from(ctx), reason: req.GetReason(), expected: req.GetExpectedRevision(),
 	}
 	if l := req.GetLease(); l != nil {
-		// One that is no duration, or none at all, is out of the range as well.
+		// An invalid or zero duration is out of range as well.
 		if c.lease = l.AsDuration(); !l.IsValid() || c.lease == 0 {
 			c.lease = -1
 		}
@@ -52,7 +52,7 @@ func (s *Service) AbortRollout(ctx context.Context, req *executorv1.AbortRollout
 	return &executorv1.AbortRolloutResponse{Rollout: r.proto(), InstanceId: s.keeper.instance}, nil
 }
 
-// from is the address that the call came from.
+// from returns the address that the call came from.
 func from(ctx context.Context) string {
 	if p, ok := peer.FromContext(ctx); ok {
 		return p.Addr.String()

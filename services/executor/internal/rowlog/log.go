@@ -3,6 +3,7 @@ package rowlog
 
 import (
 	"context"
+	"log/slog"
 	"slices"
 
 	"github.com/greenlight-ml/greenlight/pkg/feature"
@@ -11,25 +12,33 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/telemetry"
 )
 
+// Options configures a [Log].
+type Options struct {
+	// Files configures where rows are written, and how often.
+	Files featurelog.Options
+	// Logger receives failed writes and lost rows. Required.
+	Logger *slog.Logger
+}
+
 // Baseline is the scorer that decided.
 type Baseline struct {
 	Version, Digest string
-	// Inputs are the features that it takes: of any state that it has scored, at least these are there.
+	// Inputs are the features that it takes. Every state that it scored has at least these.
 	Inputs *feature.Schema
 }
 
-// Log writes the rows. nil is a log that is off.
+// Log writes the rows. A nil Log is off.
 type Log struct {
 	files    *featurelog.Logger
 	baseline Baseline
-	// schemas are the layouts of all schemas that a row can have. It is not changed after Open.
+	// schemas are the layouts of all schemas that a row can have. It does not change after Open.
 	schemas map[*feature.Schema]*featurelog.Schema
-	// known are the schemas that a model can have, newest first.
+	// known are the schemas of models, newest first.
 	known []*feature.Schema
 	watch *watch
 }
 
-// Open begins a log.
+// Open starts a log.
 func Open(opts Options, baseline Baseline) (*Log, error) {
 	l := &Log{baseline: baseline, schemas: map[*feature.Schema]*featurelog.Schema{}, known: feature.Schemas()}
 	slices.Reverse(l.known)
@@ -49,7 +58,7 @@ func Open(opts Options, baseline Baseline) (*Log, error) {
 	return l, nil
 }
 
-// Settled logs a request and its result. It never waits for the disk: a row that there is no room for is dropped and
+// Settled logs a request and its result. It never waits for the disk: when the buffer is full, the row is dropped and
 // counted.
 func (l *Log) Settled(req shadow.Request, r shadow.Result) {
 	schema, values := l.stateOf(req.State, r.Schema)
@@ -69,15 +78,15 @@ func (l *Log) Settled(req shadow.Request, r shadow.Result) {
 	l.files.Log(row)
 }
 
-// input is a raw input of the state, absent when it is not known.
+// input returns a raw input of the state, absent if it is not known.
 func input(s shadow.State, name string) featurelog.Optional {
 	x, ok := s.Value(name)
 	return featurelog.Optional{Value: x, Present: ok}
 }
 
-// stateOf is the state as it is logged: in the schema of the model under trial, bit for bit as that was asked; if the
-// state does not have all of it, or the model is not known yet, in the newest schema that it has; and if there is none
-// either, as the inputs of the baseline.
+// stateOf returns the state for the log. It uses the schema of the model under trial, so that the row has exactly what was
+// scored. If the model is not known or the state lacks features, it uses the newest schema that the state has, or else the
+// inputs of the baseline.
 func (l *Log) stateOf(s shadow.State, trial *feature.Schema) (*feature.Schema, []float64) {
 	if trial != nil {
 		if values, ok := s.Project(trial); ok {
@@ -96,7 +105,7 @@ func (l *Log) stateOf(s shadow.State, trial *feature.Schema) (*feature.Schema, [
 	return l.baseline.Inputs, values
 }
 
-// Stats are the counts so far, all 0 of a log that is off.
+// Stats returns the counts so far, all 0 if the log is off.
 func (l *Log) Stats() featurelog.Stats {
 	if l == nil {
 		return featurelog.Stats{}
@@ -104,7 +113,7 @@ func (l *Log) Stats() featurelog.Stats {
 	return l.files.Stats()
 }
 
-// Trouble says what is wrong with the log at the moment; nothing when it is written, or off.
+// Trouble describes a failing log. It is empty if the log is written or off.
 func (l *Log) Trouble() string {
 	if failing(l.Stats()) {
 		return "the feature log is not written"
@@ -112,7 +121,7 @@ func (l *Log) Trouble() string {
 	return ""
 }
 
-// Close writes what is pending. Rows that are settled later are dropped.
+// Close writes pending rows. Later rows are dropped.
 func (l *Log) Close(ctx context.Context) error {
 	if l == nil {
 		return nil

@@ -7,7 +7,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/featurelog"
 )
 
-// RegisterMetrics exports what the log counts, at zero when it is off.
+// RegisterMetrics exports the counts of the log, at zero if it is off.
 func (l *Log) RegisterMetrics(reg prometheus.Registerer) {
 	f := promauto.With(reg)
 	counter := func(name, help string, count func(featurelog.Stats) uint64) {
@@ -15,7 +15,7 @@ func (l *Log) RegisterMetrics(reg prometheus.Registerer) {
 	}
 	counter("ml_feature_log_rows_total", "Rows of the feature log that are on disk.",
 		func(s featurelog.Stats) uint64 { return s.Written })
-	counter("ml_feature_log_dropped_total", "Rows of the feature log that were dropped, because the disk was slower than they or failed.", lostOf)
-	counter("ml_feature_log_write_errors_total", "Files of the feature log that could not be written. Their rows wait for the next try.",
+	counter("ml_feature_log_dropped_total", "Rows of the feature log that were dropped because the disk was too slow or failed.", lostOf)
+	counter("ml_feature_log_write_errors_total", "Failed writes of feature log files. Their rows wait for the next try.",
 		func(s featurelog.Stats) uint64 { return s.WriteErrors })
 }

@@ -7,10 +7,10 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/featurelog"
 )
 
-// watchPeriod is how often the log is looked at.
+// watchPeriod is how often the log is polled.
 const watchPeriod = 10 * time.Second
 
-// watch tells people of a log that is not written. The log itself only counts.
+// watch logs when the feature log is not written. The feature log itself only counts.
 type watch struct {
 	stats    func() featurelog.Stats
 	logger   *slog.Logger
@@ -32,20 +32,20 @@ func (w *watch) run() {
 	for {
 		select {
 		case <-tick.C:
-			w.look()
+			w.poll()
 		case <-w.quit:
-			w.look()
+			w.poll()
 			return
 		}
 	}
 }
 
-func (w *watch) look() {
+func (w *watch) poll() {
 	s := w.stats()
 	failing := failing(s)
 	switch {
 	case failing && !w.failing:
-		w.logger.Error("the feature log is not written: rows wait, and are dropped when there are too many", "error", s.LastError, "waiting", s.Pending)
+		w.logger.Error("the feature log is not written: rows wait, and are dropped if there are too many", "error", s.LastError, "waiting", s.Pending)
 	case !failing && w.failing:
 		w.logger.Info("the feature log is written again", "waiting", s.Pending)
 	}
@@ -56,10 +56,10 @@ func (w *watch) look() {
 	}
 }
 
-// failing says that the last try to write has failed.
+// failing reports whether the last write failed.
 func failing(s featurelog.Stats) bool { return s.LastErrorTime.After(s.LastWriteTime) }
 
-// lostOf is how many rows are on disk nowhere and never will be.
+// lostOf returns how many rows were lost and will never be written.
 func lostOf(s featurelog.Stats) uint64 { return s.Dropped + s.Invalid }
 
 func (w *watch) stop() {

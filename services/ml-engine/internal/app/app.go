@@ -1,4 +1,4 @@
-// Package app wires ml-engine together.
+// Package app builds ml-engine from its parts.
 package app
 
 import (
@@ -23,10 +23,10 @@ import (
 	"github.com/greenlight-ml/greenlight/services/ml-engine/internal/scoring"
 )
 
-// Run serves until ctx ends. Everything is bound and verified before the first call is taken.
+// Run serves until ctx ends. Everything is bound and verified before the first call is accepted.
 //
-// It is one straight function on purpose: it is read from top to bottom when the question is what exists and in which
-// order it starts and stops.
+// It is one straight function on purpose: read from top to bottom, it shows what exists and in which order it starts and
+// stops.
 func Run(ctx context.Context, opts *Options, logger *slog.Logger) error {
 	if err := opts.validate(); err != nil {
 		return lifecycle.Usage(err)
@@ -83,8 +83,8 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) error {
 	server := rpc.NewServer(rpc.ServerOptions{
 		Logger: logger, Registerer: reg, Reflection: opts.Reflection, OnRefused: service.Refused,
 		Credentials: secured.ServerCredentials(), Limiter: limiter,
-		Crowded: mlenginev1.ScoringService_ServiceDesc.ServiceName,
-		Control: rpc.NewControl(opts.Control, logger, mlenginev1.ModelRegistryService_ServiceDesc.ServiceName),
+		Throttled: mlenginev1.ScoringService_ServiceDesc.ServiceName,
+		Control:   rpc.NewControl(opts.Control, logger, mlenginev1.ModelRegistryService_ServiceDesc.ServiceName),
 	})
 	mlenginev1.RegisterScoringServiceServer(server, service)
 	mlenginev1.RegisterModelRegistryServiceServer(server, registry.New(registry.Options{
@@ -125,7 +125,7 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) error {
 	web := telemetry.NewHTTPServer(limiter.LimitHTTP(facade.Guard(admin, opts.HTTPAddr, opts.HTTPHosts)), logger)
 	secured.SecureHTTP(web)
 
-	// Reverse order: refuse and drain calls first, then take the pages away.
+	// Parts stop in reverse order: first drain calls, then close the pages.
 	stack.OnStop("http", lifecycle.Half(web.Shutdown))
 	stack.OnStop("grpc", lifecycle.Half(server.Drain))
 	stack.Serve("grpc", func() error { return server.Serve(grpcListener) })

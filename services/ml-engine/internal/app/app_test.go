@@ -98,7 +98,7 @@ func TestPredictOverHTTP(t *testing.T) {
 	}
 }
 
-// The names and labels of the metrics are API, and are all there before the first call.
+// The names and labels of the metrics are API, and all series exist before the first call.
 func TestMetrics(t *testing.T) {
 	r := start(t, options(t))
 	_, page := r.Get("/metrics")
@@ -107,7 +107,7 @@ func TestMetrics(t *testing.T) {
 	for name, v := range telemetrytest.Values(families, "ml_") {
 		family, _, _ := strings.Cut(name, " ")
 		switch family {
-		case "ml_model_info", "ml_build_info", "ml_feature_role", "ml_feature_reference_ratio", "ml_psi_reference_days", "ml_connections_open": // say what there is, and count nothing
+		case "ml_model_info", "ml_build_info", "ml_feature_role", "ml_feature_reference_ratio", "ml_psi_reference_days", "ml_connections_open": // these describe state and count nothing
 		case "ml_psi_score", "ml_psi_score_28d", "ml_psi_null_q99":
 			if !math.IsNaN(v) {
 				t.Errorf("%s: got %v without rows, want NaN", name, v)
@@ -119,9 +119,9 @@ func TestMetrics(t *testing.T) {
 		}
 	}
 	telemetrytest.Lint(t, strings.NewReader(page), prefixes, map[string][]string{
-		// DESIGN section 5 gives these names: people read latencies in milliseconds, and the promises are 60 and 80 ms.
+		// DESIGN section 5 defines these names: latencies are in milliseconds, and so are the promises of 60 and 80 ms.
 		`metric names should not contain abbreviated units`: {"*_ms"},
-		// Days are counted here, not measured: those that have a row.
+		// Days is a count here, not a unit.
 		`use base unit "seconds" instead of "days"`: {"ml_psi_days", "ml_psi_reference_days"},
 	})
 }

@@ -24,8 +24,8 @@ import (
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 )
 
-// replay has 600 states of 6 days scored, one by one, half of them with raw inputs, and returns their counts as they are
-// by definition.
+// replay scores 600 states of 6 days, one by one, half of them with raw inputs. It returns their counts, computed by
+// definition.
 func replay(t *testing.T, r *lifecycletest.Service, a *model.Artifact) *drift.Counts {
 	t.Helper()
 	const rows, days = 600, 6
@@ -37,7 +37,7 @@ func replay(t *testing.T, r *lifecycletest.Service, a *model.Artifact) *drift.Co
 		req := &mlenginev1.PredictRequest{
 			EventTime: timestamppb.New(at), Vector: &mlenginev1.FeatureVector{Schema: a.Schema.Name, Values: x},
 		}
-		row := append(slices.Clone(x[1:]), a.Scorer.Score(x)) // less bias
+		row := append(slices.Clone(x[1:]), a.Scorer.Score(x)) // without bias
 		if i%2 == 0 {
 			mid := 100 + rng.NormFloat64()
 			req.Watched = map[string]float64{"mid": mid, "rsi14": 101}
@@ -51,8 +51,8 @@ func replay(t *testing.T, r *lifecycletest.Service, a *model.Artifact) *drift.Co
 	return counts
 }
 
-// What the service says of the drift of what it has scored is, to the last bit, what the numerics make of the same vectors;
-// its metrics say the same; and so it does after a restart.
+// The service's drift equals, bit for bit, the drift computed from the same rows. Its metrics agree, and so does the service
+// after a restart.
 func TestDrift(t *testing.T) {
 	o := options(t)
 	o.DriftClock, o.StateDir = "event", filepath.Join(t.TempDir(), "state")
@@ -115,7 +115,7 @@ func sameReading(t *testing.T, name string, got *mlenginev1.DriftReading, want *
 	}
 }
 
-// metricsAgree holds every series of the page against the answer.
+// metricsAgree compares every series of the metrics page with the answer.
 func metricsAgree(t *testing.T, r *lifecycletest.Service, d *mlenginev1.GetDriftResponse) {
 	t.Helper()
 	want := map[string]float64{
@@ -155,7 +155,7 @@ func metricsAgree(t *testing.T, r *lifecycletest.Service, d *mlenginev1.GetDrift
 	}
 }
 
-// A model without a reference is scored as any other; its drift is not measured, which is said and not shown as 0.
+// A model without a reference scores like any other. Its drift is an error, not 0.
 func TestDriftWithoutReference(t *testing.T) {
 	o := options(t)
 	o.Models = registry(t, func(a *model.Artifact) { a.Reference = nil })
@@ -170,12 +170,12 @@ func TestDriftWithoutReference(t *testing.T) {
 	if _, page := r.Get("/metrics"); strings.Contains(page, "ml_psi_") || !strings.Contains(page, "ml_drift_state_write_errors_total 0") {
 		t.Error("metrics of drift: want none but the errors of writing")
 	}
-	if !strings.Contains(r.Log(), "no reference profile") || !strings.Contains(r.Log(), "in memory alone") {
+	if !strings.Contains(r.Log(), "no reference profile") || !strings.Contains(r.Log(), "in memory only") {
 		t.Errorf("log: got %s", r.Log())
 	}
 }
 
-// Raw inputs over HTTP have the older spelling too.
+// Raw inputs over HTTP may have the older spelling too.
 func TestDriftOverHTTP(t *testing.T) {
 	r := start(t, options(t))
 	for _, watched := range []string{`{"spreadBp":2}`, `{"spread_bp":2,"vol1m":3}`, `{}`} {

@@ -15,7 +15,7 @@ import (
 
 const version = "v1.8.1-test"
 
-// options are those of a service on free ports with a good model.
+// options returns the options of a service on free ports with a valid model.
 func options(t *testing.T) *app.Options {
 	t.Helper()
 	o := app.Flags(flag.NewFlagSet("ml-engine", flag.ContinueOnError))
@@ -31,7 +31,7 @@ func start(t *testing.T, o *app.Options) *lifecycletest.Service {
 	return lifecycletest.Start(t, o.AddressFile, func(ctx context.Context, logger *slog.Logger) error { return app.Run(ctx, o, logger) })
 }
 
-// registry is a folder with the good model, changed.
+// registry is a folder with a changed copy of the valid model.
 func registry(t *testing.T, change func(*model.Artifact)) (dir string) {
 	t.Helper()
 	dir = t.TempDir()

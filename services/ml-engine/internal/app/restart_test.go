@@ -20,7 +20,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/ml-engine/internal/app"
 )
 
-// starts of ml-engine with one registry of the models a and b, and one state folder. --model is a.
+// starts is several starts of ml-engine with the same registry of models a and b, and the same state folder. --model is a.
 type starts struct {
 	*testing.T
 
@@ -63,7 +63,7 @@ func models(r *lifecycletest.Service) mlenginev1.ModelRegistryServiceClient {
 	return mlenginev1.NewModelRegistryServiceClient(r.Conn)
 }
 
-// serves checks what scores and what is before it; "" is nothing.
+// serves checks the active and the previous model; "" is none.
 func (s *starts) serves(r *lifecycletest.Service, active, previous string) {
 	s.Helper()
 	list, err := models(r).ListModels(s.Context(), &mlenginev1.ListModelsRequest{})
@@ -84,7 +84,7 @@ func (s *starts) activate(r *lifecycletest.Service, version string) (warning str
 	return resp.GetWarning()
 }
 
-func TestActivationOutlivesARestart(t *testing.T) {
+func TestActivationSurvivesARestart(t *testing.T) {
 	s := newStarts(t)
 	r := s.start()
 	s.serves(r, "v1.8.1-a", "")
@@ -95,8 +95,8 @@ func TestActivationOutlivesARestart(t *testing.T) {
 
 	r = s.start()
 	s.serves(r, "v1.8.1-b", "v1.8.1-a")
-	if !strings.Contains(r.Log(), "--model names another model") {
-		t.Errorf("the log does not say that --model is not what serves:\n%s", r.Log())
+	if !strings.Contains(r.Log(), "--model differs from the model that is served") {
+		t.Errorf("the log does not warn that --model differs from the model that is served:\n%s", r.Log())
 	}
 	back, err := models(r).RollbackModel(t.Context(), &mlenginev1.RollbackModelRequest{})
 	if err != nil || back.GetWarning() != "" || !back.GetActive().GetLoadTime().AsTime().Before(back.GetPrevious().GetLoadTime().AsTime()) {
@@ -132,13 +132,13 @@ func TestModelThatNoLongerVerifiesIsNotServedAfterARestart(t *testing.T) {
 			if err := os.WriteFile(filepath.Join(s.opts.StateDir, "active-model.json"), []byte(`{"schema":"x"}`), 0o600); err != nil {
 				s.Fatal(err)
 			}
-		}, "", "active-model.json could not be read, so --model serves"},
+		}, "", "active-model.json could not be read, so --model is served"},
 		"the state leads out of the registry": {func(s *starts) {
 			raw := `{"schema":"greenlight/active-model/v1","active":{"name":"..","version":"..","digest":""}}`
 			if err := os.WriteFile(filepath.Join(s.opts.StateDir, "active-model.json"), []byte(raw), 0o600); err != nil {
 				s.Fatal(err)
 			}
-		}, "", "active-model.json could not be read, so --model serves"},
+		}, "", "active-model.json could not be read, so --model is served"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newStarts(t)
@@ -155,12 +155,12 @@ func TestModelThatNoLongerVerifiesIsNotServedAfterARestart(t *testing.T) {
 	}
 }
 
-func TestActivationThatARestartForgetsSaysSo(t *testing.T) {
+func TestActivationThatMayNotSurviveARestartWarns(t *testing.T) {
 	t.Run("no state folder", func(t *testing.T) {
 		s := newStarts(t)
 		s.opts.StateDir = ""
 		r := s.start()
-		if warning := s.activate(r, "v1.8.1-b"); !strings.Contains(warning, "--state-dir") || !strings.Contains(r.Log(), "may not outlive a restart") {
+		if warning := s.activate(r, "v1.8.1-b"); !strings.Contains(warning, "--state-dir") || !strings.Contains(r.Log(), "may not survive a restart") {
 			t.Errorf("warning %q, log:\n%s", warning, r.Log())
 		}
 	})
@@ -172,7 +172,7 @@ func TestActivationThatARestartForgetsSaysSo(t *testing.T) {
 			s := newStarts(t)
 			r := s.start()
 			repair := fail(t, s.opts.StateDir)
-			if warning := s.activate(r, "v1.8.1-b"); !strings.Contains(warning, "a restart may serve the model before") {
+			if warning := s.activate(r, "v1.8.1-b"); !strings.Contains(warning, "a restart may serve the previous model") {
 				t.Errorf("warning: %q", warning)
 			}
 			s.serves(r, "v1.8.1-b", "v1.8.1-a")
@@ -180,14 +180,14 @@ func TestActivationThatARestartForgetsSaysSo(t *testing.T) {
 				t.Errorf("/readyz: %q", body)
 			}
 			repair()
-			s.stop(r) // writes it at the latest
+			s.stop(r) // writes it if it is not written yet
 			s.serves(s.start(), "v1.8.1-b", "v1.8.1-a")
 		})
 	}
 }
 
-// A FIFO in the registry is named as what it is, and holds up nothing.
-func TestFIFOInTheRegistryHoldsUpNothing(t *testing.T) {
+// A FIFO in the registry is reported as such, and blocks nothing.
+func TestFIFOInTheRegistryBlocksNothing(t *testing.T) {
 	s := newStarts(t)
 	r := s.start()
 	s.activate(r, "v1.8.1-b")

@@ -18,7 +18,7 @@ import (
 )
 
 // With --require-signature a model that is unsigned, signed with another key or tampered with is neither served at the start
-// nor activated later, and the one that is served stays.
+// nor activated later. The active model stays.
 func TestRequireSignature(t *testing.T) {
 	o := options(t)
 	o.Control.Insecure = true

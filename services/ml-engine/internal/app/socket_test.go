@@ -12,7 +12,7 @@ import (
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 )
 
-// ml-engine takes the path of one that was killed, counts it as loopback, and removes it at its end.
+// ml-engine takes over the socket of a killed process, treats it as loopback, and removes it at its stop.
 func TestUnixSocket(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "ml-engine.sock")
 	lifecycletest.StaleSocket(t, path)

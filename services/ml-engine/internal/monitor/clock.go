@@ -8,37 +8,36 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
 )
 
-// clock says in what hour a row counts, and bears with wrong times: those of one row, and those of this machine for a
-// while. It is not safe for concurrent use.
+// clock decides in which hour a row counts. It tolerates wrong times, of single rows and for a while of this machine. It is
+// not safe for concurrent use.
 type clock struct {
-	// event counts rows by the times of their events, ahead is by how much these may be ahead of this machine's clock; 0 is
-	// no limit.
+	// event selects event time; ahead is how far an event time may be ahead of this machine's clock, 0 is no limit.
 	event bool
 	ahead time.Duration
 
-	// last is the newest time of this machine that was believed, leapt the hour of one that was not, 0 without one.
+	// last is the latest accepted time of this machine, leapt the hour of a time not accepted yet, 0 without one.
 	last  time.Time
 	leapt int64
-	// behind is the hour since when the present of the ring is ahead of what events can have; 0 while it is not.
+	// behind is the hour since which the ring's present has been later than any valid event; 0 while it is not.
 	behind int64
-	// unsure says that the present rests on a guess, or on one event alone.
+	// unsure is set while the present rests on a guess or on a single event.
 	unsure bool
-	// jumped is the event of the last row, in milliseconds, if it was too far after the present to be believed; else 0.
+	// jumped is the event time of the last row in milliseconds, if it was too far after the present to be accepted; else 0.
 	jumped int64
-	// ignored counts the rows whose event has a time that cannot be.
+	// ignored counts the rows with an invalid event time.
 	ignored *atomic.Uint64
 }
 
-// maxStep is by how many hours time may step ahead before it has to be confirmed.
+// maxStep is how many hours time may step ahead without confirmation.
 const maxStep = 24
 
-// tick gives the time of this machine to the ring, and returns how many rows were dropped, because events cannot have the
-// time that they were counted at.
+// tick passes the time of this machine to the ring. It returns how many rows were dropped because they were counted at a
+// time that no event can have.
 func (c *clock) tick(ring *drift.Ring, now time.Time) (dropped uint64) {
 	if c.event {
-		return c.heal(ring, now)
+		return c.dropAhead(ring, now)
 	}
-	passed := time.Duration(0) // by the monotonic clock, which does not leap
+	passed := time.Duration(0) // by the monotonic clock, which never jumps
 	if !c.last.IsZero() {
 		passed = now.Sub(c.last)
 	}
@@ -49,8 +48,8 @@ func (c *clock) tick(ring *drift.Ring, now time.Time) (dropped uint64) {
 	return 0
 }
 
-// step reports whether the hour of the wall clock is believed. After one that was believed, and so much time, the wall clock
-// may have been set far ahead, or the machine may have slept: that is believed when it has moved on to its next hour.
+// step reports whether the hour of the wall clock is accepted. passed is the monotonic time since the last accepted one. If
+// the wall clock is far ahead of that, it was set wrong or the machine has slept: the new time is accepted in its next hour.
 func (c *clock) step(hour int64, passed time.Duration) bool {
 	leap := hour - hourOf(c.last) - int64(passed/time.Hour)
 	switch {
@@ -63,9 +62,9 @@ func (c *clock) step(hour int64, passed time.Duration) bool {
 	return false
 }
 
-// heal drops the rows that are ahead of what events can have, once the clock has moved on to its next hour: until then it
-// may be the clock that is wrong.
-func (c *clock) heal(ring *drift.Ring, now time.Time) (dropped uint64) {
+// dropAhead drops the rows that are later than any valid event. It waits for the clock's next hour, since the clock itself
+// may be wrong.
+func (c *clock) dropAhead(ring *drift.Ring, now time.Time) (dropped uint64) {
 	latest, hour := hourOf(now.Add(c.ahead)), hourOf(now)
 	switch {
 	case c.ahead == 0 || ring.Present() <= latest:
@@ -79,10 +78,11 @@ func (c *clock) heal(ring *drift.Ring, now time.Time) (dropped uint64) {
 	return 0
 }
 
-// hourOf is where a row counts: in the present hour, or in that of its event, in milliseconds. A row whose event has no time
-// goes with the newest there is, since with the time of its arrival it would end the replay that the others are of. So does
-// one that is more than a day after the present, unless the event before was near it: one wild time must not empty the
-// window. Where the present rests on one row alone, an event of long before takes its place.
+// hourOf returns the hour in which a row counts: the present hour, or that of its event time in milliseconds.
+//
+// A row without a valid event time counts in the newest hour, since its arrival would end the replay of the other rows. So
+// does an event more than a day after the present, unless the previous event was near it: one wrong time must not empty the
+// window. If the present rests on a single row, a much earlier event replaces it.
 func (c *clock) hourOf(ring *drift.Ring, now time.Time, eventMS int64) int64 {
 	present := ring.Present()
 	if !c.event {
@@ -114,7 +114,7 @@ func (c *clock) hourOf(ring *drift.Ring, now time.Time, eventMS int64) int64 {
 	return hour
 }
 
-// near reports whether two events are at different times of about a day.
+// near reports whether two event times differ, by at most a day.
 func near(a, b int64) bool {
 	step := max(a-b, b-a)
 	return b != 0 && step != 0 && step <= maxStep*time.Hour.Milliseconds()

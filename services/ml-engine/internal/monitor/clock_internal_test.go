@@ -9,8 +9,8 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/testkit/enginetest"
 )
 
-// The wall clock is set wrong for a moment, or for good; the monotonic clock tells. Each step is the hour that the wall
-// clock says, the hours that have passed since the last that was believed, and whether it is believed.
+// The wall clock is set wrong, for a moment or permanently, and the monotonic clock shows it. Each step has the hour of the
+// wall clock, the hours since the last accepted one, and whether it is accepted.
 func TestClockLeaps(t *testing.T) {
 	const h, day = 480_000, 24
 	type step struct {
@@ -43,7 +43,7 @@ func TestClockLeaps(t *testing.T) {
 	}
 }
 
-// Rows that were counted under a wrong clock ahead are dropped when the clock has gone back and moved on.
+// Rows counted while the clock was ahead are dropped once the clock was set back and its next hour has come.
 func TestEventsOfAWrongClockAreDropped(t *testing.T) {
 	ring := drift.NewRing(enginetest.Artifact(t, "v1.8.1", "v1").Reference)
 	c := clock{event: true, ahead: time.Minute, ignored: &atomic.Uint64{}}

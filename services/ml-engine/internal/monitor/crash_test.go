@@ -14,7 +14,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/testkit/enginetest"
 )
 
-// After every operation as many rows are counted as it has for a number, and saved.
+// After operation n the counts have n rows and are saved.
 func TestCrash(t *testing.T) {
 	begin := func(dir string) (*Monitor, *Watch, int, error) {
 		m, err := Open(Options{Dir: dir, Logger: slog.New(slog.DiscardHandler)})

@@ -24,8 +24,8 @@ import (
 // rules are the recording rules that operators load.
 const rules = "../../../../deploy/prometheus/rules/ml-psi.yml"
 
-// A real Prometheus with the rules as they are shipped, and the counters of two replicas that have seen different traffic
-// for six and a half days, one of which was restarted: its PSI of the fleet is that of GetDrift on the merged counts.
+// A real Prometheus with the shipped rules computes the same fleet PSI as GetDrift on the merged counts. The counters are
+// those of two replicas with different traffic for six and a half days, one of which was restarted.
 func TestFleetPSI(t *testing.T) {
 	promtool := promtest.Program(t, "promtool")
 	promtest.Program(t, "prometheus")
@@ -34,7 +34,7 @@ func TestFleetPSI(t *testing.T) {
 	var want map[string]float64
 	synctest.Test(t, func(t *testing.T) { samples, want = fleet(t, a) })
 	var text strings.Builder
-	now := time.Now() // the last samples are of now: older than five minutes, a rule does not see them
+	now := time.Now() // the last samples are of now: rules ignore samples older than five minutes
 	for _, s := range samples {
 		fmt.Fprintf(&text, "%s %.3f\n", s.line, float64(now.Add(-s.age).UnixMilli())/1000)
 	}
@@ -82,14 +82,13 @@ func TestFleetPSI(t *testing.T) {
 	t.Logf("overall: Prometheus %.12f, GetDrift on merged counts %.12f", got["overall"], want["overall"])
 }
 
-// sample is one line of an exposition, so long before the end.
+// sample returns a line of an exposition, with a time before the end.
 type sample struct {
 	age  time.Duration
 	line string
 }
 
-// fleet lets two replicas score in fake time, and returns what they would be scraped for and the indices of their merged
-// counts.
+// fleet makes two replicas score in fake time. It returns their scraped metrics and the indices of their merged counts.
 func fleet(t *testing.T, a *model.Artifact) (samples []sample, want map[string]float64) {
 	t.Helper()
 	const interval = 2 * time.Hour
@@ -126,7 +125,7 @@ func fleet(t *testing.T, a *model.Artifact) (samples []sample, want map[string]f
 	rng := rand.New(rand.NewPCG(5, 0))
 	for i := range scrapes {
 		scrape()
-		if i == 25 { // one is restarted, and its counters begin anew while its counts go on
+		if i == 25 { // one restarts: its counters reset and its counts continue
 			replicas[1].stop()
 			replicas[1] = begin(replicas[1].dir)
 		}

@@ -32,7 +32,7 @@ func open(t testing.TB, a *model.Artifact, dir string, event bool) *trial {
 	return openWith(t, a, monitor.Options{Dir: dir, EventClock: event})
 }
 
-// limited counts by event time, and believes no event that is further ahead of the clock.
+// limited counts by event time, with a limit on events ahead of the clock.
 func limited(t testing.TB, a *model.Artifact, dir string, ahead time.Duration) *trial {
 	t.Helper()
 	return openWith(t, a, monitor.Options{Dir: dir, EventClock: true, MaxEventAhead: ahead})
@@ -54,7 +54,7 @@ func openWith(t testing.TB, a *model.Artifact, o monitor.Options) *trial {
 	return &trial{t: t, Monitor: m, model: a, watch: w, log: log}
 }
 
-// observe counts n random vectors, with raw inputs or not, and returns them as the profile has them.
+// observe counts n random rows, with or without raw inputs, and returns them in the profile's order.
 func (tr *trial) observe(rng *rand.Rand, n int, inputs bool, event time.Time) [][]float64 {
 	var vectors [][]float64
 	for range n {
@@ -74,7 +74,7 @@ func (tr *trial) observe(rng *rand.Rand, n int, inputs bool, event time.Time) []
 	return vectors
 }
 
-// shifted counts n vectors that have moved, without raw inputs.
+// shifted counts n drifted rows without raw inputs.
 func (tr *trial) shifted(rng *rand.Rand, n int) {
 	for range n {
 		x := enginetest.Vector(rng, tr.model.Schema)
@@ -94,7 +94,7 @@ func (tr *trial) drift(req *mlenginev1.GetDriftRequest) *mlenginev1.GetDriftResp
 	return resp
 }
 
-// window asks for a window of that length.
+// window requests a window of that length.
 func window(length time.Duration) *mlenginev1.GetDriftRequest {
 	return &mlenginev1.GetDriftRequest{Window: durationpb.New(length)}
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/drift"
 )
 
-// The names of the means over the model's features among the features: the plain mean, and that by the features' weights.
+// The feature labels of the means over the model's features: the plain mean, and the mean by the features' weights.
 const (
 	overall         = "overall"
 	overallWeighted = "overall_weighted"
@@ -23,25 +23,25 @@ var (
 	psi28Desc = prometheus.NewDesc("ml_psi_score_28d",
 		"Population stability index of the last 28 days against the model's reference; NaN without rows.", []string{"feature"}, nil)
 	samplesDesc = prometheus.NewDesc("ml_psi_samples",
-		"Rows of the last 7 days that ml_psi_score is of.", []string{"feature"}, nil)
+		"Rows of the last 7 days behind ml_psi_score.", []string{"feature"}, nil)
 	q99Desc = prometheus.NewDesc("ml_psi_null_q99",
-		"What ml_psi_score reaches once in a hundred times without drift; NaN where that is not known.", []string{"feature"}, nil)
+		"The 99 % quantile of ml_psi_score without drift; NaN if not known.", []string{"feature"}, nil)
 	daysDesc = prometheus.NewDesc("ml_psi_days",
-		"Days of the last 7 that have a row; an index of fewer than 5 is not judged.", []string{"feature"}, nil)
+		"Days of the last 7 with at least one row; an index of fewer than 5 is not judged.", []string{"feature"}, nil)
 	referenceDaysDesc = prometheus.NewDesc("ml_psi_reference_days",
 		"Days of the reference; an index against fewer than 5 is not judged.", nil, nil)
 	binDesc = prometheus.NewDesc("ml_feature_bin_total",
 		"Rows by bin of the reference since start, or since the model was activated. The bin's name ends in the first digits of the "+
-			"reference's digest, so that rows of two references are never added up.", []string{"feature", "bin"}, nil)
+			"reference's digest, so that rows of different references are never added.", []string{"feature", "bin"}, nil)
 	ratioDesc = prometheus.NewDesc("ml_feature_reference_ratio",
 		"Share of the reference's rows by bin, in [0,1].", []string{"feature", "bin"}, nil)
 	roleDesc = prometheus.NewDesc("ml_feature_role",
-		"1 for what a watched feature is to the model: feature, score or input. The overall index is the mean over those of role feature.",
+		"Always 1; the role of a watched feature is feature, score or input. The overall index is the mean over role feature.",
 		[]string{"feature", "role"}, nil)
 	ignoredDesc = prometheus.NewDesc("ml_drift_event_time_ignored_total",
-		"Rows, counted by event time, whose event has a time that cannot be: before 1973, after 2199 or ahead of the clock. They count in the newest hour.", nil, nil)
+		"Rows counted by event time whose event time is invalid: before 1973, after 2199 or ahead of the clock. They count in the newest hour.", nil, nil)
 	writeErrorsDesc = prometheus.NewDesc("ml_drift_state_write_errors_total",
-		"Times that the counts of drift could not be saved.", nil, nil)
+		"Failed writes of the drift counts to the state folder.", nil, nil)
 )
 
 // RegisterMetrics exports the active watch.
@@ -57,7 +57,7 @@ type collector struct {
 	latest gauges
 }
 
-// gauges are indices that were computed once for several scrapes.
+// gauges are indices, cached between scrapes.
 type gauges struct {
 	watch       *Watch
 	rows        uint64
@@ -65,10 +65,10 @@ type gauges struct {
 	week, month indices
 }
 
-// indices are those of one window.
+// indices are the indices of one window.
 type indices struct {
 	counts   *drift.Counts
-	overall  float64 // NaN without rows, as is each
+	overall  float64 // NaN without rows, as are features
 	features []float64
 }
 
@@ -78,7 +78,7 @@ func indicesOf(p *drift.Profile, c *drift.Counts) indices {
 	return v
 }
 
-// staleAfter is how old the gauges may get while rows come in: they are of days.
+// staleAfter is how old the gauges may be while rows arrive; they are about days.
 const staleAfter = 5 * time.Second
 
 // Describe implements prometheus.Collector.
@@ -136,8 +136,8 @@ func (c *collector) Collect(to chan<- prometheus.Metric) {
 	}
 }
 
-// q99 is a quantile without drift for a present of so many days; NaN without days, and while it is being computed, for
-// which no scrape waits.
+// q99 returns the 99 % quantile without drift for so many days. It is NaN without days and while it is being computed: no
+// scrape waits for it.
 func q99(w *Watch, days int, of func(*drift.Null) drift.Noise) float64 {
 	if null := w.nulls.Made(days); null != nil {
 		return of(null).Q99
@@ -145,7 +145,7 @@ func q99(w *Watch, days int, of func(*drift.Null) drift.Noise) float64 {
 	return math.NaN()
 }
 
-// binNames are the names of the bins of each feature, with the reference that they are of.
+// binNames returns the bin labels of each feature, which include the reference's digest.
 func binNames(p *drift.Profile, reference string) [][]string {
 	all := make([][]string, len(p.Features))
 	for i := range p.Features {
@@ -157,8 +157,8 @@ func binNames(p *drift.Profile, reference string) [][]string {
 	return all
 }
 
-// gauges computes the indices, unless those there are of the same rows or young enough. Time alone ages a window as well,
-// but by the hour.
+// gauges returns the cached indices if they have the same rows or are recent, and otherwise computes them. Time moves the
+// window too, but only every hour.
 func (c *collector) gauges(w *Watch) gauges {
 	c.mu.Lock()
 	defer c.mu.Unlock()

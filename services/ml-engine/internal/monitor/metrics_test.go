@@ -33,7 +33,7 @@ func TestMetrics(t *testing.T) {
 			tr.observe(rng, 100, true, time.Time{})
 			time.Sleep(24 * time.Hour)
 		}
-		got := scrape(t, reg) // first: what is needed for it has been prepared, and not by a call
+		got := scrape(t, reg) // before any call: everything is prepared without one
 		want := tr.drift(&mlenginev1.GetDriftRequest{Bins: true})
 		check := func(name string, want float64) {
 			t.Helper()
@@ -52,7 +52,7 @@ func TestMetrics(t *testing.T) {
 			check("ml_feature_role "+f.GetFeature()+" "+f.GetRole(), 1)
 			for _, b := range f.GetBins() {
 				bin := f.GetFeature() + " " + b.GetBin() + "@" + a.Manifest.Files[model.ReferenceFile][:8]
-				for series, v := range got { // labels come in the order of their names: bin, feature
+				for series, v := range got { // labels are sorted by name: bin, feature
 					if parts := strings.Fields(series); len(parts) == 3 && parts[2]+" "+parts[1] == bin {
 						if w := map[string]float64{"ml_feature_bin_total": float64(b.GetCount()), "ml_feature_reference_ratio": b.GetReference()}[parts[0]]; v != w {
 							t.Errorf("%s: got %v, want %v", series, v, w)
@@ -67,7 +67,7 @@ func TestMetrics(t *testing.T) {
 	})
 }
 
-// scrape is every series by its name and the values of its labels.
+// scrape returns every series by name and label values.
 func scrape(t *testing.T, reg *prometheus.Registry) map[string]float64 {
 	t.Helper()
 	families, err := reg.Gather()
@@ -87,7 +87,7 @@ func scrape(t *testing.T, reg *prometheus.Registry) map[string]float64 {
 	return all
 }
 
-// BenchmarkScrape is a page of 28 days of rows, computed anew each time: of two models in turn.
+// BenchmarkScrape measures a page with 28 days of rows. Two models alternate, so that nothing is cached.
 func BenchmarkScrape(b *testing.B) {
 	tr := open(b, enginetest.Artifact(b, "v1.8.1", "v1"), "", true)
 	other, err := tr.Watch(enginetest.Artifact(b, "v1.8.1", "v2"))
@@ -107,7 +107,7 @@ func BenchmarkScrape(b *testing.B) {
 			})
 		}
 	}
-	tr.stop() // and with it what computes nulls beside the benchmark
+	tr.stop() // also stops the computation of nulls
 	b.ReportAllocs()
 	i := 0
 	for b.Loop() {

@@ -1,5 +1,5 @@
-// Package monitor watches the drift of what ml-engine scores: a ring of hourly counts per model, kept over restarts, and
-// read as indices by DriftService and by metrics.
+// Package monitor watches the drift of the rows that ml-engine scores. It keeps a ring of hourly counts per model across
+// restarts, and DriftService and metrics read it as indices.
 package monitor
 
 import (
@@ -24,22 +24,22 @@ import (
 
 // Options configures a Monitor.
 type Options struct {
-	// Dir is the folder where counts outlive a restart; empty is none. It belongs to one process.
+	// Dir is the folder that keeps counts across restarts; empty keeps none. It belongs to one process.
 	Dir string
-	// EventClock counts a vector in the hour of its event time, where it has one, and takes the newest for the present: for
-	// replays of past data. Otherwise the hour is that of its arrival, which no caller can get wrong.
+	// EventClock counts a row in the hour of its event time, if it has one, and treats the newest hour as the present. It is
+	// for replays of past data. Otherwise rows count in the hour of their arrival, which no caller can get wrong.
 	EventClock bool
-	// MaxEventAhead is by how much the time of an event may be ahead of this machine's clock; 0 is no limit.
+	// MaxEventAhead is how far an event time may be ahead of this machine's clock; 0 is no limit.
 	MaxEventAhead time.Duration
 	// Logger is required.
 	Logger *slog.Logger
 }
 
-// maxWatches is how many models are watched or can go on from counts in memory, at about 1 MB each. The counts of others
-// are in the folder, if there is one.
+// maxWatches is how many models have counts in memory, at about 1 MB each. The counts of others are in the folder, if there
+// is one.
 const maxWatches = 8
 
-// savePeriod is how often counts are saved: what a crash can lose.
+// savePeriod is how often counts are saved, and so how much a crash can lose.
 const savePeriod = time.Minute
 
 // Monitor has a [Watch] per model.
@@ -47,25 +47,25 @@ type Monitor struct {
 	opts  Options
 	owner io.Closer // nil without a folder
 	stop  chan struct{}
-	// running are the saver, and what computes nulls.
+	// running are the goroutines that save and that compute nulls.
 	running sync.WaitGroup
 
 	active      atomic.Pointer[Watch]
 	writeErrors atomic.Uint64
-	ignored     atomic.Uint64 // rows whose event had a time that cannot be
-	failing     atomic.Bool   // the last save has
+	ignored     atomic.Uint64 // rows with an invalid event time
+	failing     atomic.Bool   // the last save failed
 
 	mu      sync.Mutex
 	stopped bool
 	watches map[string]*Watch
-	used    []string // keys of watches, the one used last at the end
+	used    []string // keys of watches, least recently used first
 }
 
-// Open takes the folder and begins to save into it. The caller stops the monitor.
+// Open locks the folder and starts saving to it. The caller must call Stop.
 func Open(opts Options) (*Monitor, error) {
 	m := &Monitor{opts: opts, stop: make(chan struct{}), watches: make(map[string]*Watch)}
 	if opts.Dir == "" {
-		opts.Logger.Info("drift is counted in memory alone: a restart begins anew", "flag", "--state-dir")
+		opts.Logger.Info("drift is counted in memory only: a restart resets the counts", "flag", "--state-dir")
 		return m, nil
 	}
 	owner, err := durable.Own(opts.Dir)
@@ -77,13 +77,13 @@ func Open(opts Options) (*Monitor, error) {
 	return m, nil
 }
 
-// Watch returns what counts the vectors of the model: the same for the same model and reference, so that a model that
-// comes back goes on where it was. Counts that were saved are read; a file that cannot be used is set aside. It is nil
-// for a model without a reference, and fails when the reference is not of the model's features.
+// Watch returns the watch of the model. The same model and reference share a watch, so that a model that returns continues
+// its counts. Saved counts are restored; an unusable file is set aside. The watch is nil for a model without a reference. It
+// returns an error if the reference does not have the model's features.
 func (m *Monitor) Watch(a *model.Artifact) (*Watch, error) {
 	if a.Reference == nil {
 		m.opts.Logger.Warn("the model has no reference profile: its drift is not watched", "model", a.Manifest.Version)
-		return nil, nil //nolint:nilnil // a model that is not watched has no watch, and a nil one counts nothing
+		return nil, nil //nolint:nilnil // a nil watch counts nothing
 	}
 	key := keyOf(a)
 	m.mu.Lock()
@@ -108,8 +108,7 @@ func (m *Monitor) Watch(a *model.Artifact) (*Watch, error) {
 	return w, nil
 }
 
-// evict forgets the watch that was not used for longest, once there are too many. It is saved before; if that fails, it
-// stays.
+// evict removes the least recently used watch if there are too many. It saves the watch first, and keeps it if that fails.
 func (m *Monitor) evict() {
 	if len(m.watches) <= maxWatches {
 		return
@@ -120,7 +119,7 @@ func (m *Monitor) evict() {
 			continue
 		}
 		if m.owner == nil {
-			m.opts.Logger.Warn("the counts of drift of a model that was replaced are forgotten: a state folder keeps them", "model", w.version, "flag", "--state-dir")
+			m.opts.Logger.Warn("the drift counts of a replaced model are dropped from memory: a state folder would keep them", "model", w.version, "flag", "--state-dir")
 		} else if m.saveWatch(w) != nil {
 			return
 		}
@@ -130,18 +129,18 @@ func (m *Monitor) evict() {
 	}
 }
 
-// Activate makes the watch, or none, the one that metrics and DriftService speak of.
+// Activate makes w, which may be nil, the watch of metrics and DriftService.
 func (m *Monitor) Activate(w *Watch) { m.active.Store(w) }
 
-// Active is the watch of the model that scores; nil when it is not watched.
+// Active returns the watch of the active model; nil if it is not watched.
 func (m *Monitor) Active() *Watch { return m.active.Load() }
 
 func (m *Monitor) path(w *Watch) string { return filepath.Join(m.opts.Dir, "drift-"+w.key+".json") }
 
-// maxState is more than the counts of a model have, in bytes.
+// maxState limits a file of counts, in bytes. A model needs less.
 const maxState = 64 << 20
 
-// restore reads the counts of a watch, if there are any.
+// restore reads the saved counts of a watch, if there are any.
 func (m *Monitor) restore(w *Watch) error {
 	if m.owner == nil {
 		return nil
@@ -160,7 +159,7 @@ func (m *Monitor) restore(w *Watch) error {
 		if asideErr != nil && !durable.Unsure(asideErr) {
 			return fmt.Errorf("%s: %w; and it cannot be set aside: %w", path, err, asideErr)
 		}
-		m.opts.Logger.Error("the counts of drift cannot be used: they start at zero, and so does ml_psi_samples",
+		m.opts.Logger.Error("the saved drift counts cannot be used: counts and ml_psi_samples start at zero",
 			"error", err, "file", path, "set_aside_as", aside)
 		return nil
 	}
@@ -168,12 +167,12 @@ func (m *Monitor) restore(w *Watch) error {
 	if err := m.rewind(w, path); err != nil {
 		return err
 	}
-	m.opts.Logger.Info("drift goes on from its counts", "file", path, "model", w.version)
+	m.opts.Logger.Info("drift continues from the saved counts", "file", path, "model", w.version)
 	return nil
 }
 
-// rewind takes a ring back whose present is ahead of the clock, since an older version has believed an event of any time. The
-// file is kept under another name. It is left alone where it may be the clock that is wrong: see [clock].
+// rewind moves back a ring whose present is ahead of the clock, since an older version accepted any event time. The file is
+// kept under another name. If the clock may be the wrong one, the ring is left to [clock].
 func (m *Monitor) rewind(w *Watch, path string) error {
 	now := time.Now()
 	latest := hourOf(now.Add(m.opts.MaxEventAhead))
@@ -186,7 +185,7 @@ func (m *Monitor) rewind(w *Watch, path string) error {
 		return fmt.Errorf("drift state: %w", err)
 	}
 	if !m.opts.EventClock || info.ModTime().After(now) {
-		log.Warn("the counts of drift end ahead of the clock: they are put right when the clock has moved on to its next hour")
+		log.Warn("the drift counts end ahead of the clock: they are corrected in the clock's next hour")
 		return nil
 	}
 	aside, err := durable.SetAside(path, now)
@@ -195,11 +194,11 @@ func (m *Monitor) rewind(w *Watch, path string) error {
 	}
 	rows := w.ring.DropAfter(latest)
 	w.saved = unsaved
-	log.Warn("the counts of drift ended ahead of the clock: rows of hours to come are dropped", "rows", rows, "set_aside_as", aside)
+	log.Warn("the drift counts ended ahead of the clock: rows of future hours are dropped", "rows", rows, "set_aside_as", aside)
 	return nil
 }
 
-// unsaved is no number of rows, so that the counts are saved.
+// unsaved differs from every number of rows, so that the counts are saved.
 const unsaved = math.MaxUint64
 
 // run saves every minute.
@@ -209,15 +208,14 @@ func (m *Monitor) run() {
 	for {
 		select {
 		case <-tick.C:
-			_ = m.save() // has been logged and counted
+			_ = m.save() // logged and counted
 		case <-m.stop:
 			return
 		}
 	}
 }
 
-// save writes the counts of every watch that has counted since it was written. A failure is logged, counted, and tried
-// again after savePeriod.
+// save writes the counts of every watch that has changed. A failure is logged, counted, and retried after savePeriod.
 func (m *Monitor) save() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -231,7 +229,7 @@ func (m *Monitor) save() error {
 	return errors.Join(errs...)
 }
 
-// saveWatch writes the counts of a watch, unless they are written.
+// saveWatch writes the counts of a watch if they have changed.
 func (m *Monitor) saveWatch(w *Watch) error {
 	counted := w.counted()
 	if counted == w.saved {
@@ -246,22 +244,22 @@ func (m *Monitor) saveWatch(w *Watch) error {
 	}
 	if err != nil {
 		m.writeErrors.Add(1)
-		m.opts.Logger.Error("the counts of drift were not saved: a restart may continue with older ones", "model", w.version, "error", err)
+		m.opts.Logger.Error("the drift counts were not saved: a restart may continue with older ones", "model", w.version, "error", err)
 		return err
 	}
 	w.saved = counted
 	return nil
 }
 
-// Trouble says what is wrong with the folder at the moment; nothing when the counts are saved, or nowhere.
+// Trouble describes a failing folder. It is empty if the counts are saved, or if there is no folder.
 func (m *Monitor) Trouble() string {
 	if m.failing.Load() {
-		return "the counts of drift are not saved"
+		return "the drift counts are not saved"
 	}
 	return ""
 }
 
-// Stop saves what was counted last and gives the folder up. It is called once.
+// Stop saves the latest counts and unlocks the folder. It must be called only once.
 func (m *Monitor) Stop(context.Context) error {
 	m.mu.Lock()
 	m.stopped = true

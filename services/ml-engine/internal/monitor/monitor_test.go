@@ -20,7 +20,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/ml-engine/internal/monitor"
 )
 
-// A restart goes on from the counts, a crash loses at most a minute, and what cannot be used is set aside.
+// A restart continues from the counts, a crash loses at most a minute, and an unusable file is set aside.
 func TestRestart(t *testing.T) {
 	a := enginetest.Artifact(t, "v1.8.1", "v1")
 	dir := t.TempDir()
@@ -74,7 +74,7 @@ func TestRestart(t *testing.T) {
 	})
 }
 
-// A model that comes back goes on where it was, over a restart too, and metrics are of the active model alone.
+// A model that returns continues its counts, also across a restart. Metrics are of the active model only.
 func TestSwap(t *testing.T) {
 	a, b := enginetest.Artifact(t, "v1.8.1", "v1"), enginetest.Artifact(t, "v1.8.1", "v2")
 	dir := t.TempDir()
@@ -137,7 +137,7 @@ func TestSwap(t *testing.T) {
 	})
 }
 
-// However many models come and go, few are kept in memory. With a folder, one that comes back goes on where it was.
+// The number of watches in memory is bounded. With a folder, a model that returns continues its counts.
 func TestFewModelsAreKept(t *testing.T) {
 	for name, want := range map[string]uint64{"in memory": 0, "in a folder": 3} {
 		t.Run(name, func(t *testing.T) {
@@ -197,7 +197,7 @@ func TestForeignState(t *testing.T) {
 	}
 }
 
-// only is the one file of the folder that is not hidden.
+// only returns the single visible file of the folder.
 func only(t *testing.T, dir string) string {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(dir, "[^.]*"))
@@ -207,7 +207,7 @@ func only(t *testing.T, dir string) string {
 	return filepath.Base(files[0])
 }
 
-// A folder that cannot be written costs no vector, is told, and counted.
+// A folder that cannot be written is logged and counted, and loses no rows.
 func TestUnwritable(t *testing.T) {
 	a := enginetest.Artifact(t, "v1.8.1", "v1")
 	dir := filepath.Join(t.TempDir(), "state")
@@ -220,7 +220,7 @@ func TestUnwritable(t *testing.T) {
 		}
 		tr.observe(rand.New(rand.NewPCG(4, 0)), 5, true, time.Time{})
 		time.Sleep(190 * time.Second)
-		synctest.Wait() // for the saver, whose words are read
+		synctest.Wait() // until the saver has logged
 		if got := scrape(t, reg)["ml_drift_state_write_errors_total"]; got < 2 || !strings.Contains(tr.log.String(), "not saved") || tr.Trouble() == "" {
 			t.Errorf("got %v write errors, trouble %q, log %s", got, tr.Trouble(), tr.log)
 		}

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -18,7 +17,7 @@ import (
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 )
 
-// weekHours is the window of the gauges and of [Service.GetDrift] unless it is asked for another.
+// weekHours is the window of the gauges, and the default of [Service.GetDrift].
 const weekHours = 7 * 24
 
 // Service is ml-engine's DriftService.
@@ -26,11 +25,11 @@ type Service struct {
 	mlenginev1.UnimplementedDriftServiceServer
 
 	monitor *Monitor
-	// instance is drawn at random for this process.
+	// instance is a random id of this process.
 	instance string
 }
 
-// NewService answers from the monitor's active watch.
+// NewService returns a service that answers from the monitor's active watch.
 func NewService(m *Monitor) *Service { return &Service{monitor: m, instance: rand.Text()} }
 
 // GetDrift implements DriftService.
@@ -40,16 +39,16 @@ func (s *Service) GetDrift(_ context.Context, req *mlenginev1.GetDriftRequest) (
 		length := d.AsDuration()
 		hours = int(length / time.Hour)
 		if !d.IsValid() || length%time.Hour != 0 || hours < 1 || hours > drift.RingHours {
-			return nil, fail(codes.InvalidArgument, mlenginev1.ErrorReason_ERROR_REASON_WINDOW_INVALID,
+			return nil, rpc.EngineError(codes.InvalidArgument, mlenginev1.ErrorReason_ERROR_REASON_WINDOW_INVALID,
 				"window %v: want whole hours from 1 to %d", length, drift.RingHours)
 		}
 	}
 	w := s.monitor.Active()
 	if w == nil {
-		return nil, fail(codes.FailedPrecondition, mlenginev1.ErrorReason_ERROR_REASON_REFERENCE_MISSING,
+		return nil, rpc.EngineError(codes.FailedPrecondition, mlenginev1.ErrorReason_ERROR_REASON_REFERENCE_MISSING,
 			"the active model has no reference profile: train it, or import it with its training data, to get one")
 	}
-	ring := w.view(time.Now()) // all of the answer is of one moment
+	ring := w.view(time.Now()) // one copy, so that the whole answer is consistent
 	seen := windowOf(ring, hours, 0)
 	resp := &mlenginev1.GetDriftResponse{
 		ModelVersion: w.version, ModelDigest: w.owner.Model, ReferenceDigest: w.owner.Reference,
@@ -82,27 +81,27 @@ func (s *Service) GetDrift(_ context.Context, req *mlenginev1.GetDriftRequest) (
 	return resp, nil
 }
 
-// window is what was counted in some hours.
+// window is the counts of some hours.
 type window struct {
 	counts         *drift.Counts
 	end            int64 // the newest hour
 	scored, inputs []int64
 }
 
-// windowOf reads the given number of hours, which end the given number of hours ago.
+// windowOf returns the counts of a window of so many hours that ended so many hours ago.
 func windowOf(ring *drift.Ring, hours, ago int) window {
 	v := window{end: ring.Present() - int64(ago)}
 	v.counts, v.scored, v.inputs = ring.Window(v.end, hours)
 	return v
 }
 
-// referenceOf is the profile to the byte as the model's folder has it, so that it has the digest that it is known by.
+// referenceOf returns the profile exactly as in the model's folder, so that its digest matches.
 func referenceOf(p *drift.Profile) ([]byte, error) {
 	raw, err := json.MarshalIndent(p, "", "  ")
 	return append(raw, '\n'), err
 }
 
-// features are those of the profile, with a reading where there are rows.
+// features returns the features of the profile, with a reading if there are rows.
 func features(w *Watch, seen window, snapshot *drift.Snapshot, bins bool) []*mlenginev1.FeatureDrift {
 	readings := make(map[string]*drift.FeatureReading, len(snapshot.Features))
 	for i := range snapshot.Features {
@@ -135,7 +134,7 @@ func features(w *Watch, seen window, snapshot *drift.Snapshot, bins bool) []*mle
 	return all
 }
 
-// history is the index of windows of 7 days that ended 21, 20, ... 0 days ago, as far as they have rows.
+// history returns the index of the 7-day windows that ended 21, 20, ... 0 days ago, without empty ones.
 func history(p *drift.Profile, ring *drift.Ring) []*mlenginev1.DriftPoint {
 	var points []*mlenginev1.DriftPoint
 	for ago := drift.RingHours - weekHours; ago >= 0; ago -= 24 {
@@ -169,9 +168,3 @@ func readingOf(r drift.Reading) *mlenginev1.DriftReading {
 }
 
 func hourTime(hour int64) *timestamppb.Timestamp { return &timestamppb.Timestamp{Seconds: hour * 3600} }
-
-func fail(code codes.Code, reason mlenginev1.ErrorReason, format string, args ...any) error {
-	return &rpc.Error{
-		Code: code, Domain: "mlengine.greenlight", Reason: strings.TrimPrefix(reason.String(), "ERROR_REASON_"), Message: fmt.Sprintf(format, args...),
-	}
-}

@@ -18,7 +18,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/ml-engine/internal/monitor"
 )
 
-// What GetDrift answers is what the numerics make of the same vectors, to the last bit, by the clock and by event time.
+// GetDrift equals, bit for bit, the drift computed from the same rows, by arrival and by event time.
 func TestGetDrift(t *testing.T) {
 	for name, event := range map[string]bool{"arrival": false, "event": true} {
 		t.Run(name, func(t *testing.T) {
@@ -28,7 +28,7 @@ func TestGetDrift(t *testing.T) {
 				defer tr.stop()
 				rng := rand.New(rand.NewPCG(3, 0))
 				counts := drift.NewCounts(a.Reference)
-				at := time.Now().Add(-40 * time.Minute) // synctest begins at midnight: the first hour is of the day before
+				at := time.Now().Add(-40 * time.Minute) // synctest begins at midnight: the first hour is of the previous day
 				for i := range 6 * 24 {
 					when := time.Time{}
 					if event {
@@ -92,7 +92,7 @@ func TestGetDrift(t *testing.T) {
 	}
 }
 
-// countsOf are the counts that an answer with bins holds.
+// countsOf returns the counts in an answer with bins.
 func countsOf(t *testing.T, p *drift.Profile, resp *mlenginev1.GetDriftResponse) *drift.Counts {
 	t.Helper()
 	end := resp.GetWindowEndTime().GetSeconds()/3600 - 1
@@ -110,7 +110,7 @@ func countsOf(t *testing.T, p *drift.Profile, resp *mlenginev1.GetDriftResponse)
 	return c
 }
 
-// Two replicas that have seen the halves of the traffic make, merged, what one would have that had seen it all.
+// The merged counts of two replicas with half the traffic each equal those of one with all of it.
 func TestReplicasMerge(t *testing.T) {
 	a := enginetest.Artifact(t, "v1.8.1", "v1")
 	synctest.Test(t, func(t *testing.T) {
@@ -160,7 +160,7 @@ func TestGetDriftRefuses(t *testing.T) {
 		t.Errorf("no reference: got %v, %v", w, err)
 	}
 	tr.Activate(w)
-	w.Observe(time.Now(), monitor.Rows{X: []float64{1}, Scores: []float64{1}}) // counts nothing, and does not fall over
+	w.Observe(time.Now(), monitor.Rows{X: []float64{1}, Scores: []float64{1}}) // counts nothing and does not panic
 	if _, err := service.GetDrift(t.Context(), &mlenginev1.GetDriftRequest{}); status.Code(err) != codes.FailedPrecondition {
 		t.Errorf("no reference: got %v", err)
 	}

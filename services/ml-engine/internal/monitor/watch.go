@@ -14,16 +14,16 @@ import (
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 )
 
-// MaxInputs is how many raw inputs may come with a vector.
+// MaxInputs limits the raw inputs of a row.
 const MaxInputs = 16
 
-// replicates of the null: its 99 % quantile is the tenth largest, and a p-value at least 0.001.
+// replicates is the size of the null's simulation: its 99 % quantile is the tenth largest, and p-values are at least 0.001.
 const (
 	replicates = 1000
 	seed       = 1
 )
 
-// Watch counts the vectors that one model has scored. A nil one counts nothing.
+// Watch counts the rows that one model has scored. A nil Watch counts nothing.
 type Watch struct {
 	key, version string
 	owner        drift.Owner
@@ -32,23 +32,23 @@ type Watch struct {
 	nulls   *drift.Nulls
 	clock   clock
 	logger  *slog.Logger
-	// columns are the positions in the schema of the profile's first features; the score follows them, then inputs.
+	// columns are the schema indexes of the profile's first features. The score follows them, then inputs.
 	columns []int
 	inputs  []string
-	// bins are the names of the bins of each feature, as metrics have them.
+	// bins are the bin labels of each feature in metrics.
 	bins [][]string
 
-	// saved is how many rows the state folder has; the monitor's.
+	// saved is how many rows are in the state folder; used by the monitor only.
 	saved uint64
 
 	mu   sync.Mutex
 	ring *drift.Ring
 	rows uint64    // since start
-	x    []float64 // a vector in the order of the profile
+	x    []float64 // buffer for a row in the profile's order
 }
 
-// newWatch is the watch of a model with a reference. It fails when that has not the model's features, in their order, then
-// the score, then raw inputs.
+// newWatch returns the watch of a model with a reference. It returns an error unless the reference has the model's features
+// in order, then the score, then raw inputs.
 func newWatch(a *model.Artifact, o Options) (*Watch, error) {
 	p := a.Reference
 	w := &Watch{
@@ -73,11 +73,11 @@ func newWatch(a *model.Artifact, o Options) (*Watch, error) {
 		case f.Role == drift.RawInput && i > len(want):
 			w.inputs = append(w.inputs, f.Name)
 		default:
-			return nil, fmt.Errorf("%s %q at place %d: want the features of schema %s, the score, then raw inputs", f.Role, f.Name, i+1, a.Spec.Schema)
+			return nil, fmt.Errorf("%s %q at position %d: want the features of schema %s, the score, then raw inputs", f.Role, f.Name, i+1, a.Spec.Schema)
 		}
 	}
 	if !slices.Equal(have, want) || p.Scored() != len(want)+1 {
-		return nil, fmt.Errorf("features %v, %d scored: want those of schema %s but bias, %v, and the score", have, p.Scored(), a.Spec.Schema, want)
+		return nil, fmt.Errorf("features %v, %d scored: want the features of schema %s without bias, %v, and the score", have, p.Scored(), a.Spec.Schema, want)
 	}
 	if len(w.inputs) > MaxInputs {
 		return nil, fmt.Errorf("%d raw inputs: want at most %d", len(w.inputs), MaxInputs)
@@ -85,27 +85,27 @@ func newWatch(a *model.Artifact, o Options) (*Watch, error) {
 	return w, nil
 }
 
-// keyOf names the counts: a model, and the reference that they are counted by.
+// keyOf returns the key of the counts: the model and its reference.
 func keyOf(a *model.Artifact) string {
 	return fmt.Sprintf("%.12s-%.8s", a.Digest(), a.Manifest.Files[model.ReferenceFile])
 }
 
-// Rows are vectors that a model has scored.
+// Rows are rows that a model has scored.
 type Rows struct {
-	// X are the vectors, one after the other, as the model's schema has them; Scores one per vector, NaN where it has
-	// none, and then it is not counted.
+	// X are the vectors one after the other, in the order of the model's schema. Scores has one score per vector; a vector
+	// with NaN is not counted.
 	X      []float64
 	Scores []float64
-	// Inputs are the names of raw inputs, Values one per name and vector, NaN where there is none. Both may be empty.
+	// Inputs are the names of raw inputs, Values one per name and vector, NaN if missing. Both may be empty.
 	Inputs []string
 	Values []float64
-	// EventMS are times in milliseconds since 1970-01-01 UTC, one per vector, 0 where it is not known. It may be empty.
+	// EventMS are event times in Unix milliseconds, one per vector, 0 if not known. It may be empty.
 	EventMS []int64
-	// Sources are where the vectors come from, one per vector. It may be empty: then all are live.
+	// Sources are the sources of the vectors, one per vector. If it is empty, all are live.
 	Sources []mlenginev1.Source
 }
 
-// turn is how many rows of a batch are counted before others get their turn: some 20 microseconds.
+// turn is how many rows of a batch are counted under one lock, about 20 microseconds.
 const turn = 256
 
 // Observe counts rows that arrived now. It allocates nothing.
@@ -113,7 +113,7 @@ func (w *Watch) Observe(now time.Time, r Rows) {
 	if w == nil || len(r.Scores) == 0 {
 		return
 	}
-	var at [MaxInputs]int // where the profile's inputs are among the row's, -1 where they are not
+	var at [MaxInputs]int // indexes of the profile's inputs in the row's, -1 if missing
 	for i, name := range w.inputs {
 		at[i] = slices.Index(r.Inputs, name)
 	}
@@ -122,7 +122,7 @@ func (w *Watch) Observe(now time.Time, r Rows) {
 	}
 }
 
-// count counts the rows from from to to, which arrived now.
+// count counts the rows in [from,to), which arrived now.
 func (w *Watch) count(now time.Time, r *Rows, from, to int, at []int) {
 	width := len(r.X) / len(r.Scores)
 	w.mu.Lock()
@@ -155,7 +155,7 @@ func (w *Watch) count(now time.Time, r *Rows, from, to int, at []int) {
 	}
 }
 
-// markOf returns how far from live a source is: 0 is live. A source that is not known counts as simulated.
+// markOf returns the distance of a source from live: 0 is live. An unknown source counts as simulated.
 func markOf(s mlenginev1.Source) uint8 {
 	switch s {
 	case mlenginev1.Source_SOURCE_UNSPECIFIED, mlenginev1.Source_SOURCE_LIVE:
@@ -167,19 +167,19 @@ func markOf(s mlenginev1.Source) uint8 {
 	return 2
 }
 
-// sourceOf is the source of a mark.
+// sourceOf returns the source of a mark.
 func sourceOf(mark uint8) mlenginev1.Source {
 	return mlenginev1.Source_SOURCE_LIVE + mlenginev1.Source(min(mark, 2))
 }
 
-// tick gives the time to the ring.
+// tick passes the time to the ring.
 func (w *Watch) tick(now time.Time) {
 	if rows := w.clock.tick(w.ring, now); rows > 0 {
-		w.logger.Warn("the clock has gone back: rows that it had counted ahead of it are dropped from the drift window", "rows", rows, "model", w.version)
+		w.logger.Warn("the clock was set back: rows counted ahead of it are dropped from the drift window", "rows", rows, "model", w.version)
 	}
 }
 
-// fill puts a row's raw inputs into the vector, and says whether it has any.
+// fill copies a row's raw inputs into the buffer and reports whether there are any.
 func (w *Watch) fill(values []float64, at []int) bool {
 	some := false
 	for i, c := range at {
@@ -195,14 +195,14 @@ func (w *Watch) fill(values []float64, at []int) bool {
 
 func hourOf(t time.Time) int64 { return t.Unix() / 3600 }
 
-// counted is the number of rows since start.
+// counted returns the number of rows since start.
 func (w *Watch) counted() uint64 {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.rows
 }
 
-// view is a copy of the counts as they are now. Requests wait for the copying alone.
+// view returns a copy of the current counts. Requests wait only for the copying.
 func (w *Watch) view(now time.Time) *drift.Ring {
 	ring := drift.NewRing(w.profile)
 	w.mu.Lock()
@@ -212,8 +212,8 @@ func (w *Watch) view(now time.Time) *drift.Ring {
 	return ring
 }
 
-// prepare computes the nulls of windows of any length, unless it is stopped before: nobody who asks has to wait for them,
-// as a rule. A reference of one day has none.
+// prepare computes the nulls of windows of every length until it is stopped, so that requests rarely wait for them. A
+// reference of one day has none.
 func (w *Watch) prepare(stop <-chan struct{}) {
 	for days := 1; days <= drift.RingHours/24; days++ {
 		select {
@@ -227,7 +227,7 @@ func (w *Watch) prepare(stop <-chan struct{}) {
 	}
 }
 
-// totals are the rows since start in every bin of every feature.
+// totals returns the rows since start in every bin of every feature.
 func (w *Watch) totals() [][]uint64 {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -19,7 +19,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/ml-engine/internal/monitor"
 )
 
-// rowsOf are the rows by feature, and of those the ones whose value is missing.
+// rowsOf returns the rows by feature, and how many of them have no value.
 func rowsOf(resp *mlenginev1.GetDriftResponse) (rows, missing map[string]uint64) {
 	rows, missing = map[string]uint64{}, map[string]uint64{}
 	for _, f := range resp.GetFeatures() {
@@ -72,7 +72,7 @@ func TestObserve(t *testing.T) {
 	}
 }
 
-// A clock that was ahead for a day, and is set right: its rows are in the window that ends now, and none lies ahead.
+// A clock was ahead for a day and is corrected: its rows are in the window that ends now, and none is in the future.
 func TestClockIsSetBack(t *testing.T) {
 	a := enginetest.Artifact(t, "v1.8.1", "v1")
 	synctest.Test(t, func(t *testing.T) {
@@ -83,14 +83,14 @@ func TestClockIsSetBack(t *testing.T) {
 		const day = 24 * time.Hour
 		for hour := range 24 {
 			observe(time.Now())
-			observe(time.Now().Add(-time.Duration(hour) * time.Second)) // as a handler that was slow to get its turn
+			observe(time.Now().Add(-time.Duration(hour) * time.Second)) // as from a delayed handler
 			time.Sleep(time.Hour)
 		}
 		for range 3 {
 			observe(time.Now().Add(3 * day))
 		}
 		for range 2 {
-			observe(time.Now()) // right again: believed in its second hour
+			observe(time.Now()) // correct again: accepted in its second hour
 			time.Sleep(time.Hour)
 		}
 		got := tr.drift(&mlenginev1.GetDriftRequest{Bins: true})
@@ -100,7 +100,7 @@ func TestClockIsSetBack(t *testing.T) {
 	})
 }
 
-// By event time, the newest hour is the present; an event without a time that can be goes with it.
+// By event time, the newest hour is the present. A row without a valid event time counts there.
 func TestEventClock(t *testing.T) {
 	a := enginetest.Artifact(t, "v1.8.1", "v1")
 	event := time.Date(2020, 5, 1, 10, 30, 0, 0, time.UTC).UnixMilli()
@@ -146,7 +146,7 @@ func TestEventClock(t *testing.T) {
 	}
 }
 
-// An event ahead of the clock is ignored, counted, and goes with the newest.
+// An event time ahead of the clock is ignored and counted. The row counts in the newest hour.
 func TestEventsAheadOfTheClock(t *testing.T) {
 	a := enginetest.Artifact(t, "v1.8.1", "v1")
 	synctest.Test(t, func(t *testing.T) {
@@ -162,7 +162,7 @@ func TestEventsAheadOfTheClock(t *testing.T) {
 		reg := prometheus.NewRegistry()
 		tr.RegisterMetrics(reg)
 		if err := testutil.GatherAndCompare(reg, strings.NewReader(`
-# HELP ml_drift_event_time_ignored_total Rows, counted by event time, whose event has a time that cannot be: before 1973, after 2199 or ahead of the clock. They count in the newest hour.
+# HELP ml_drift_event_time_ignored_total Rows counted by event time whose event time is invalid: before 1973, after 2199 or ahead of the clock. They count in the newest hour.
 # TYPE ml_drift_event_time_ignored_total counter
 ml_drift_event_time_ignored_total 3
 `), "ml_drift_event_time_ignored_total"); err != nil {
@@ -171,15 +171,15 @@ ml_drift_event_time_ignored_total 3
 	})
 }
 
-// Counts that an older version has saved with an hour of the year 9999 go on with the true ones; the file is kept. So does
-// a process whose clock was wrong, when the clock has moved on.
+// Counts saved by an older version with an hour in the year 9999 continue without that hour, and the file is kept. The same
+// happens in a process whose clock was wrong, in its next hour.
 func TestCountsAheadOfTheClock(t *testing.T) {
 	a := enginetest.Artifact(t, "v1.8.1", "v1")
 	dir := t.TempDir()
 	rng := rand.New(rand.NewPCG(1, 0))
 	synctest.Test(t, func(t *testing.T) {
 		past := time.Date(1999, 12, 1, 0, 0, 0, 0, time.UTC)
-		old := open(t, a, dir, true) // without a limit, as it was
+		old := open(t, a, dir, true) // without a limit, as older versions
 		for i := range 20 {
 			old.observe(rng, 1, false, past.Add(time.Duration(i)*time.Hour))
 		}
@@ -193,17 +193,17 @@ func TestCountsAheadOfTheClock(t *testing.T) {
 		if err != nil || len(files) != 1 {
 			t.Fatal(files, err)
 		}
-		if err := os.Chtimes(files[0], time.Now(), time.Now()); err != nil { // the bubble has a clock of its own
+		if err := os.Chtimes(files[0], time.Now(), time.Now()); err != nil { // in the bubble's time
 			t.Fatal(err)
 		}
 		tr := limited(t, a, dir, time.Minute)
 		defer tr.stop()
 		want := past.Add(20 * time.Hour)
-		if got := tr.drift(window(24 * time.Hour)); got.GetRows() != 21 || !got.GetWindowEndTime().AsTime().Equal(want) { // with the one that waited
+		if got := tr.drift(window(24 * time.Hour)); got.GetRows() != 21 || !got.GetWindowEndTime().AsTime().Equal(want) { // including the one that waited
 			t.Errorf("got %d rows up to %v, want 21 up to %v", got.GetRows(), got.GetWindowEndTime().AsTime(), want)
 		}
 		aside, err := filepath.Glob(files[0] + ".unusable-*")
-		if err != nil || len(aside) != 1 || !strings.Contains(tr.log.String(), "rows of hours to come are dropped") {
+		if err != nil || len(aside) != 1 || !strings.Contains(tr.log.String(), "rows of future hours are dropped") {
 			t.Errorf("set aside: %v, %v; log %s", aside, err, tr.log)
 		}
 	})

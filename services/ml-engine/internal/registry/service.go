@@ -1,5 +1,5 @@
-// Package registry is ml-engine's ModelRegistryService: it lists the models, and swaps the one that scores. With a state
-// folder the active model and the one before outlive a restart.
+// Package registry is ml-engine's ModelRegistryService. It lists the models and swaps the active one. With a state folder
+// the active and the previous model survive a restart.
 package registry
 
 import (
@@ -28,40 +28,40 @@ type Service struct {
 
 	Options
 
-	// loading has room for one: models are loaded one after the other. A rollback does not wait for it.
+	// loading is a semaphore: models are loaded one at a time. A rollback does not wait for it.
 	loading chan struct{}
 
-	mu       sync.Mutex // one swap at a time; scoring does not wait for it, and nothing under it touches a disk
+	mu       sync.Mutex // held during a swap; scoring does not take it, and nothing under it touches a disk
 	previous *scoring.Loaded
-	// rollbacks counts them, so that an activation that was begun before one does not undo it.
+	// rollbacks counts rollbacks, so that an activation that began before a rollback does not undo it.
 	rollbacks int
 }
 
-// Options of a service.
+// Options configures a service.
 type Options struct {
 	Models  *model.Registry
 	Scoring *scoring.Service
-	// Monitor counts what the models score.
+	// Monitor counts the drift of scored rows.
 	Monitor *monitor.Monitor
-	// Memory keeps the swaps; nil keeps none. Previous is the model before, from an earlier process; nil is none.
+	// Memory saves swaps; nil saves none. Previous is the previous model from before the restart; nil is none.
 	Memory   *Memory
 	Previous *scoring.Loaded
 	Logger   *slog.Logger
 }
 
-// New returns a service.
+// New returns a service that swaps the models of opts.Scoring.
 func New(opts Options) *Service {
 	return &Service{Options: opts, previous: opts.Previous, loading: make(chan struct{}, 1)}
 }
 
-// maxProblem bounds the text of a model that cannot be read, in bytes.
+// maxProblem limits the error text of an unreadable model, in bytes.
 const maxProblem = 300
 
 // ListModels implements ModelRegistryService.
 func (s *Service) ListModels(ctx context.Context, _ *mlenginev1.ListModelsRequest) (*mlenginev1.ListModelsResponse, error) {
 	entries, err := s.Models.List()
 	if err != nil {
-		return nil, fail(codes.Internal, "REGISTRY_UNREADABLE", "%v", err)
+		return nil, rpc.EngineError(codes.Internal, "REGISTRY_UNREADABLE", "%v", err)
 	}
 	resp := &mlenginev1.ListModelsResponse{}
 	for _, e := range entries {
@@ -87,13 +87,13 @@ func (s *Service) ListModels(ctx context.Context, _ *mlenginev1.ListModelsReques
 	return resp, nil
 }
 
-// maxField bounds what a list repeats of a manifest that nobody has verified, in bytes.
+// maxField limits the fields of unverified manifests in a list, in bytes.
 const maxField = 128
 
 // ActivateModel implements ModelRegistryService.
 func (s *Service) ActivateModel(ctx context.Context, req *mlenginev1.ActivateModelRequest) (*mlenginev1.ActivateModelResponse, error) {
 	if req.GetModel() == "" {
-		return nil, fail(codes.InvalidArgument, "MODEL_MISSING", "name the model to activate: name/version, or a version")
+		return nil, rpc.EngineError(codes.InvalidArgument, "MODEL_MISSING", "no model to activate: give name/version, or a version")
 	}
 	select {
 	case s.loading <- struct{}{}:
@@ -108,22 +108,22 @@ func (s *Service) ActivateModel(ctx context.Context, req *mlenginev1.ActivateMod
 	if err != nil {
 		return nil, err
 	}
-	if ctx.Err() != nil { // the caller has given up, and would take this for an activation that failed
+	if ctx.Err() != nil { // the caller has timed out and believes that the activation failed
 		return nil, status.FromContextError(ctx.Err()).Err()
 	}
 	s.mu.Lock()
 	if s.rollbacks != rollbacks {
 		s.mu.Unlock()
-		return nil, fail(codes.Aborted, "ROLLED_BACK", "RollbackModel was called while %s was loaded: %s stays active", req.GetModel(), s.Scoring.Version())
+		return nil, rpc.EngineError(codes.Aborted, "ROLLED_BACK", "RollbackModel was called while %s was loaded: %s stays active", req.GetModel(), s.Scoring.Version())
 	}
 	resp := &mlenginev1.ActivateModelResponse{}
 	before := s.Scoring.Active()
-	if same(before, *next) { // nothing changes
+	if same(before, *next) {
 		resp.Active, resp.Previous = describe(&before), describe(&before)
 		s.mu.Unlock()
 		return resp, nil
 	}
-	// Later than the model before, whatever the clock says: that is how a rollback is told from an activation.
+	// Always later than the previous model's time: this order distinguishes activations from rollbacks.
 	if next.At = time.Now(); !next.At.After(before.At) {
 		next.At = before.At.Add(time.Millisecond)
 	}
@@ -137,15 +137,15 @@ func (s *Service) ActivateModel(ctx context.Context, req *mlenginev1.ActivateMod
 func (s *Service) load(req *mlenginev1.ActivateModelRequest) (*scoring.Loaded, error) {
 	entry, err := s.Models.Find(req.GetModel())
 	if err != nil {
-		return nil, fail(codes.NotFound, "MODEL_NOT_FOUND", "%v", err)
+		return nil, rpc.EngineError(codes.NotFound, "MODEL_NOT_FOUND", "%v", err)
 	}
-	// Load verifies digests, schema and golden scores; scoring those is also what warms the model up.
+	// Load verifies digests, schema and golden scores. Computing those scores also warms up the model.
 	a, err := s.Models.Load(entry.String())
 	if err == nil && !strings.HasPrefix(a.Digest(), req.GetDigest()) {
 		err = fmt.Errorf("model %s has the digest %.12s, and %.12s was expected", entry, a.Digest(), req.GetDigest())
 	}
 	if n := len(req.GetDigest()); err == nil && n > 0 && n < minDigest {
-		err = fmt.Errorf("a digest of %d digits says too little: give at least %d", n, minDigest)
+		err = fmt.Errorf("a digest prefix of %d digits is too short: give at least %d", n, minDigest)
 	}
 	var watch *monitor.Watch
 	if err == nil {
@@ -153,12 +153,12 @@ func (s *Service) load(req *mlenginev1.ActivateModelRequest) (*scoring.Loaded, e
 	}
 	if err != nil {
 		s.Logger.Error("model is not activated", "model", entry.String(), "active", s.Scoring.Version(), "error", err)
-		return nil, fail(codes.FailedPrecondition, "MODEL_INVALID", "%v; %s stays active", err, s.Scoring.Version())
+		return nil, rpc.EngineError(codes.FailedPrecondition, "MODEL_INVALID", "%v; %s stays active", err, s.Scoring.Version())
 	}
 	return &scoring.Loaded{Artifact: a, Watch: watch}, nil
 }
 
-// minDigest is how many digits name a digest.
+// minDigest is the shortest accepted prefix of a digest, in hexadecimal digits.
 const minDigest = 12
 
 // RollbackModel implements ModelRegistryService.
@@ -168,7 +168,7 @@ func (s *Service) RollbackModel(context.Context, *mlenginev1.RollbackModelReques
 	next := s.previous
 	if next == nil {
 		s.mu.Unlock()
-		return nil, fail(codes.FailedPrecondition, "NO_PREVIOUS_MODEL", "%s is the only model that was active: there is nothing to return to", s.Scoring.Version())
+		return nil, rpc.EngineError(codes.FailedPrecondition, "NO_PREVIOUS_MODEL", "no previous model: %s is the only one that was active", s.Scoring.Version())
 	}
 	before := s.Scoring.Active()
 	written := s.swap(next, &before)
@@ -176,12 +176,12 @@ func (s *Service) RollbackModel(context.Context, *mlenginev1.RollbackModelReques
 	return &mlenginev1.RollbackModelResponse{Active: describe(next), Previous: describe(&before), Warning: s.warning(written)}, nil
 }
 
-// same reports whether two models are one.
+// same reports whether a and b are the same model.
 func same(a, b scoring.Loaded) bool {
 	return a.Digest() == b.Digest() && a.Manifest.Version == b.Manifest.Version && a.Manifest.Name == b.Manifest.Name
 }
 
-// swap makes the model active and remembers the one before. It holds the lock.
+// swap makes next active and before the previous model. The caller holds the lock.
 func (s *Service) swap(next, before *scoring.Loaded) *write {
 	s.Scoring.Activate(*next)
 	s.Monitor.Activate(next.Watch)
@@ -191,11 +191,11 @@ func (s *Service) swap(next, before *scoring.Loaded) *write {
 	return s.Memory.keep(next, before)
 }
 
-// warning is why a restart may serve another model than the swap's; empty when it serves this one.
+// warning returns the reason that a restart may serve another model than the swap's; empty if there is none.
 func (s *Service) warning(w *write) string {
 	warning := s.Memory.warning(w)
 	if warning != "" {
-		s.Logger.Warn("the active model may not outlive a restart", "reason", warning)
+		s.Logger.Warn("the active model may not survive a restart", "reason", warning)
 	}
 	return warning
 }
@@ -205,8 +205,4 @@ func describe(l *scoring.Loaded) *mlenginev1.ActiveModel {
 		Name: l.Manifest.Name, Version: l.Manifest.Version, Digest: l.Digest(), Schema: l.Spec.Schema,
 		LoadTime: timestamppb.New(l.At),
 	}
-}
-
-func fail(code codes.Code, reason, format string, args ...any) error {
-	return &rpc.Error{Code: code, Domain: "mlengine.greenlight", Reason: reason, Message: fmt.Errorf(format, args...).Error()}
 }

@@ -30,7 +30,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/ml-engine/internal/scoring"
 )
 
-// engine is the registry and the scoring service behind a real server and a real client, over memory.
+// engine is the registry and the scoring service with a real server and client in memory.
 type engine struct {
 	dir     string
 	models  mlenginev1.ModelRegistryServiceClient
@@ -92,7 +92,7 @@ func start(t *testing.T, control rpc.ControlOptions, versions ...string) *engine
 
 var insecure = rpc.ControlOptions{Insecure: true}
 
-// Under load, 1,000 swaps fail no request, and every answer is wholly of one model: its version, digest and score.
+// Under load, 1,000 swaps fail no request. Version, digest and score of every answer are of one model.
 func TestSwapsUnderLoad(t *testing.T) {
 	versions := []string{"v1.8.1-a", "v1.8.1-bb"}
 	e := start(t, insecure, versions...)
@@ -145,10 +145,10 @@ func TestSwapsUnderLoad(t *testing.T) {
 func TestRollback(t *testing.T) {
 	e := start(t, insecure, "v1.8.1-a", "v1.8.1-bb")
 	_, err := e.models.RollbackModel(t.Context(), &mlenginev1.RollbackModelRequest{})
-	wantCode(t, err, codes.FailedPrecondition, "nothing to return to")
+	wantCode(t, err, codes.FailedPrecondition, "no previous model")
 	activate(t, e, "v1.8.1-bb")
-	activate(t, e, "v1.8.1-bb") // again: no swap, so the model before stays the one to return to
-	// What the registry folder has become does not matter: the model before is in memory.
+	activate(t, e, "v1.8.1-bb") // again: no swap, so the previous model stays the same
+	// Changes of the registry folder do not matter: the previous model is in memory.
 	if err := os.RemoveAll(e.dir); err != nil {
 		t.Fatal(err)
 	}
@@ -162,7 +162,7 @@ func TestRollback(t *testing.T) {
 	}
 }
 
-// What cannot be activated leaves the active model where it is.
+// A failed activation leaves the active model in place.
 func TestActivateRefuses(t *testing.T) {
 	e := start(t, insecure, "v1.8.1-a", "v1.8.1-bb", "v1.8.1-ccc")
 	damaged := filepath.Join(e.dir, "test", "v1.8.1-ccc", model.ModelFile)
@@ -174,7 +174,7 @@ func TestActivateRefuses(t *testing.T) {
 		code codes.Code
 		text string
 	}{
-		"no name":      {&mlenginev1.ActivateModelRequest{}, codes.InvalidArgument, "name the model"},
+		"no name":      {&mlenginev1.ActivateModelRequest{}, codes.InvalidArgument, "no model to activate"},
 		"unknown":      {&mlenginev1.ActivateModelRequest{Model: "v9"}, codes.NotFound, "it has test/v1.8.1-a"},
 		"path":         {&mlenginev1.ActivateModelRequest{Model: "../../etc"}, codes.NotFound, "has no model"},
 		"damaged":      {&mlenginev1.ActivateModelRequest{Model: "v1.8.1-ccc"}, codes.FailedPrecondition, "v1.8.1-a stays active"},
@@ -253,8 +253,8 @@ func wantCode(t *testing.T, err error, code codes.Code, text string) {
 	}
 }
 
-// Every vector is counted for the model that scored it, however often models are swapped under load, and a model that comes
-// back goes on where it was.
+// Every row is counted for the model that scored it, however often models are swapped under load. A model that returns
+// continues its counts.
 func TestDriftFollowsTheModel(t *testing.T) {
 	e := start(t, insecure, "a", "b")
 	schema, _ := feature.Lookup("v1.8.1")

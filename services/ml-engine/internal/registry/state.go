@@ -20,23 +20,23 @@ import (
 const (
 	stateName   = "active-model.json"
 	stateSchema = "greenlight/active-model/v1"
-	// maxState is more than the file has, in bytes.
+	// maxState limits the file, in bytes. It needs less.
 	maxState = 64 << 10
 )
 
-// state is the content of the file: which model scores, and which one RollbackModel returns to.
+// state is the content of the file: the active model, and the one that RollbackModel returns to.
 type state struct {
 	Schema   string `json:"schema"`
 	Active   saved  `json:"active"`
 	Previous *saved `json:"previous,omitempty"`
 }
 
-// saved names a model that was loaded.
+// saved identifies a model.
 type saved struct {
 	Name    string `json:"name"`
 	Version string `json:"version"`
 	Digest  string `json:"digest"`
-	// Loaded is when it was activated first. Rollbacks are told from activations by the order of these times.
+	// Loaded is when it was first activated. The order of these times distinguishes activations from rollbacks.
 	Loaded time.Time `json:"load_time"`
 }
 
@@ -44,8 +44,8 @@ func savedOf(l *scoring.Loaded) saved {
 	return saved{Name: l.Manifest.Name, Version: l.Manifest.Version, Digest: l.Digest(), Loaded: l.At.UTC()}
 }
 
-// Memory keeps in the state folder which model is active, and which one was before. What is in force is written by a
-// goroutine, again and again until it succeeds, so that no swap waits for a disk. It is safe for concurrent use.
+// Memory saves the active and the previous model to the state folder. A goroutine writes, with retries until it succeeds, so
+// that no swap waits for a disk. It is safe for concurrent use.
 type Memory struct {
 	path   string
 	logger *slog.Logger
@@ -55,20 +55,20 @@ type Memory struct {
 	done chan struct{}
 
 	mu      sync.Mutex
-	pending *write // what is not written yet
+	pending *write // not written yet
 	failing bool
-	// lost is why the model that was active before the restart does not serve; empty when it does.
+	// lost is the reason that the model from before the restart is not active; empty if it is.
 	lost string
 }
 
-// write is a state to write. written is closed when it, or a newer one, is on disk; failed at the first failure.
+// write is a state to write. written is closed once it or a newer one is on disk, failed at the first failure.
 type write struct {
 	state           state
 	written, failed chan struct{}
 	tried           bool
 }
 
-// OpenMemory returns the memory in the folder, which this process owns; nil without a folder. The caller stops it.
+// OpenMemory returns the memory in the folder, which this process owns; nil without a folder. The caller must call Stop.
 func OpenMemory(dir string, logger *slog.Logger) *Memory {
 	if dir == "" {
 		return nil
@@ -81,14 +81,14 @@ func OpenMemory(dir string, logger *slog.Logger) *Memory {
 	return m
 }
 
-// Restored is what scores after a start.
+// Restored has the models after a start.
 type Restored struct {
 	Active   scoring.Loaded
 	Previous *scoring.Loaded
 }
 
-// Restore loads the models that were active before a restart. The flag's model is the first choice of an empty folder only;
-// it also serves when the one that was active does not verify any more, which [Memory.Trouble] reports.
+// Restore loads the active and the previous model from before a restart. The flag's model is used if the folder is empty, or
+// if the active model no longer verifies, which [Memory.Trouble] reports.
 func (m *Memory) Restore(models *model.Registry, watching *monitor.Monitor, flag string) (Restored, error) {
 	load := func(ref string, at time.Time) (scoring.Loaded, error) {
 		a, err := models.Load(ref)
@@ -120,16 +120,16 @@ func (m *Memory) Restore(models *model.Registry, watching *monitor.Monitor, flag
 	r.Active, err = again(s.Active)
 	if err != nil {
 		m.lost = fmt.Sprintf("not %s, which was active before the restart: it does not verify", s.Active.Version)
-		m.logger.Error("the model that was active before the restart is not served: --model serves instead", "model", flag,
+		m.logger.Error("the model that was active before the restart does not verify: --model is served instead", "model", flag,
 			"active", s.Active.Name+"/"+s.Active.Version, "digest", s.Active.Digest, "file", m.path, "error", err)
 		if r, err = first(); err != nil {
 			return r, err
 		}
 	} else {
-		m.logger.Info("the model that was activated serves again after the restart; --model is for the first start", "model", s.Active.Version,
+		m.logger.Info("the activated model is served again after the restart; --model applies to the first start only", "model", s.Active.Version,
 			"digest", s.Active.Digest, "flag", flag, "file", m.path)
 		if e, err := models.Find(flag); err != nil || e.Name != s.Active.Name || e.Version != s.Active.Version {
-			m.logger.Warn("--model names another model than the one that serves: activate it, or remove the file to start with it",
+			m.logger.Warn("--model differs from the model that is served: activate it, or remove the file to start with it",
 				"flag", flag, "model", s.Active.Name+"/"+s.Active.Version, "file", m.path)
 		}
 	}
@@ -139,14 +139,14 @@ func (m *Memory) Restore(models *model.Registry, watching *monitor.Monitor, flag
 	previous, err := again(*s.Previous)
 	switch {
 	case err != nil:
-		m.logger.Error("there is no model to roll back to: the previous one does not verify", "previous", s.Previous.Name+"/"+s.Previous.Version, "error", err)
+		m.logger.Error("no model to roll back to: the previous one does not verify", "previous", s.Previous.Name+"/"+s.Previous.Version, "error", err)
 	case !same(previous, r.Active):
 		r.Previous = &previous
 	}
 	return r, nil
 }
 
-// read returns what was saved; nil when nothing was. A file that cannot be used is set aside.
+// read returns the saved state, nil if there is none. An unusable file is set aside.
 func (m *Memory) read() (*state, error) {
 	if m == nil {
 		return nil, nil //nolint:nilnil // there is no state
@@ -171,8 +171,8 @@ func (m *Memory) read() (*state, error) {
 	if asideErr != nil && !durable.Unsure(asideErr) {
 		return nil, fmt.Errorf("%s: %w; and it cannot be set aside: %w", m.path, err, asideErr)
 	}
-	m.lost = stateName + " could not be read, so --model serves"
-	m.logger.Error("which model was active before the restart cannot be read: --model serves", "error", err, "file", m.path, "set_aside_as", aside)
+	m.lost = stateName + " could not be read, so --model is served"
+	m.logger.Error("the file with the active model cannot be read: --model is served", "error", err, "file", m.path, "set_aside_as", aside)
 	return nil, nil //nolint:nilnil // it is set aside
 }
 
@@ -192,7 +192,7 @@ func (s *state) validate() error {
 	return nil
 }
 
-// keep begins to write the state, and returns it. It does not wait.
+// keep queues the state for writing and returns at once.
 func (m *Memory) keep(active, previous *scoring.Loaded) *write {
 	if m == nil {
 		return nil
@@ -204,7 +204,7 @@ func (m *Memory) keep(active, previous *scoring.Loaded) *write {
 	}
 	m.mu.Lock()
 	if m.pending != nil {
-		close(m.pending.written) // the newer one takes its place
+		close(m.pending.written) // the newer one replaces it
 	}
 	m.pending, m.lost = w, ""
 	m.mu.Unlock()
@@ -216,14 +216,14 @@ func (m *Memory) keep(active, previous *scoring.Loaded) *write {
 }
 
 const (
-	// retryPeriod is how often a state is written that could not be.
+	// retryPeriod is the time between retries of a failed write.
 	retryPeriod = time.Second
 	// writeWait bounds how long the answer to a swap waits for the disk.
 	writeWait = time.Second
 )
 
-// warning waits for the write for a bounded time, and returns why a restart may serve another model; empty when it serves
-// this one.
+// warning waits for the write, at most writeWait. It returns the reason that a restart may serve another model; empty if it
+// serves this one.
 func (m *Memory) warning(w *write) string {
 	if m == nil {
 		return "ml-engine has no --state-dir: after a restart it serves --model again, and there is no model to roll back to"
@@ -239,10 +239,10 @@ func (m *Memory) warning(w *write) string {
 		m.failing = m.failing || m.pending == w
 		m.mu.Unlock()
 	}
-	return "the swap is in force, but not written to --state-dir yet: a restart may serve the model before; it is tried again until it succeeds"
+	return "the swap is in force, but not written to --state-dir yet: a restart may serve the previous model; the write is retried until it succeeds"
 }
 
-// run writes what is pending.
+// run writes pending states.
 func (m *Memory) run() {
 	defer close(m.done)
 	retry := time.NewTicker(retryPeriod)
@@ -259,7 +259,7 @@ func (m *Memory) run() {
 	}
 }
 
-// flush tries once to write what is pending.
+// flush tries once to write the pending state.
 func (m *Memory) flush() {
 	m.mu.Lock()
 	w := m.pending
@@ -298,8 +298,8 @@ func (m *Memory) write(s *state) error {
 	})
 }
 
-// Trouble says what is wrong at the moment: the model that was active does not serve, or the one that does is not written.
-// It is empty when neither is the case.
+// Trouble describes a current problem: the model from before the restart is not active, or the active one is not written.
+// It is empty if there is none.
 func (m *Memory) Trouble() string {
 	if m == nil {
 		return ""
@@ -312,7 +312,7 @@ func (m *Memory) Trouble() string {
 	return m.lost
 }
 
-// Stop writes what is pending and ends the goroutine.
+// Stop writes the pending state and ends the goroutine.
 func (m *Memory) Stop() {
 	if m != nil {
 		close(m.stop)

@@ -15,7 +15,7 @@ import (
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 )
 
-// waitFor polls for what happens just after a call has been answered, such as the last words of a stats handler.
+// waitFor polls for a condition that becomes true just after a call was answered.
 func waitFor(t *testing.T, done func() bool) {
 	t.Helper()
 	for range 1000 {
@@ -72,7 +72,7 @@ func TestBatchRefuses(t *testing.T) {
 	}
 }
 
-// A bad row costs that row alone.
+// A bad row fails alone.
 func TestBatchRowErrors(t *testing.T) {
 	e := startTest(t)
 	var values []float64
@@ -106,7 +106,7 @@ func TestBatchRowErrors(t *testing.T) {
 	e.wantCounts(t, map[string]float64{"ok": 2, "invalid_argument": 3})
 }
 
-// The engine of the tests answers as this one does where a shadow can tell the difference.
+// enginetest answers like this service in everything that a shadow can observe.
 func TestEnginetestAgrees(t *testing.T) {
 	fake := enginetest.Start(t, enginetest.Options{Version: version})
 	e := startTest(t)

@@ -17,8 +17,8 @@ import (
 	"github.com/greenlight-ml/greenlight/services/ml-engine/internal/scoring"
 )
 
-// BenchmarkPredict is the handler alone: gRPC costs a hundred times as much. What the drift costs is the difference to a
-// model that is not watched: at most 100 ns, and no allocation.
+// BenchmarkPredict measures the handler; gRPC costs a hundred times as much. The cost of drift is the difference to a model
+// that is not watched: at most 100 ns and no allocation.
 func BenchmarkPredict(b *testing.B) {
 	a := enginetest.Artifact(b, "v1.8.1", version)
 	x := enginetest.Vector(rand.New(rand.NewPCG(1, 1)), a.Schema)
@@ -45,7 +45,7 @@ func BenchmarkPredict(b *testing.B) {
 	}
 }
 
-// watch counts the drift of what the model scores. Its monitor has been stopped, so that nothing runs beside a benchmark.
+// watch counts the drift of the scored rows. Its monitor is stopped, so that nothing runs during a benchmark.
 func watch(b *testing.B, a *model.Artifact) *monitor.Watch {
 	b.Helper()
 	m, err := monitor.Open(monitor.Options{Logger: slog.New(slog.DiscardHandler)})
@@ -85,7 +85,7 @@ func BenchmarkBatchPredict(b *testing.B) {
 	}
 }
 
-// BenchmarkDecode is what gRPC does with the bytes of a request before the handler sees it.
+// BenchmarkDecode measures decoding a request, which gRPC does before it calls the handler.
 func BenchmarkDecode(b *testing.B) {
 	raw, err := proto.Marshal(&mlenginev1.PredictRequest{
 		RequestId: "SIM-PERP-1736121660000", Symbol: "SIM-PERP", EventTime: timestamppb.Now(),

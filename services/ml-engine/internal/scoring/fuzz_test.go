@@ -22,7 +22,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/ml-engine/internal/scoring"
 )
 
-// handlers are the services as a server calls them, with a drift watch behind them.
+// handlers are the services as a server calls them, with a drift watch.
 func handlers(f *testing.F) (*scoring.Service, *monitor.Monitor, *feature.Schema) {
 	f.Helper()
 	a := enginetest.Artifact(f, "v1.8.1", version)
@@ -48,7 +48,7 @@ func wire(f *testing.F, m proto.Message) []byte {
 	return raw
 }
 
-// refusal checks the error of a request: its own fault, with words that can be sent.
+// refusal checks the error of a request: a code for an invalid request, and a valid text.
 func refusal(t *testing.T, err error) {
 	t.Helper()
 	if s := status.Convert(err); s.Code() != codes.InvalidArgument || s.Message() == "" || len(s.Message()) > 4096 {
@@ -56,7 +56,7 @@ func refusal(t *testing.T, err error) {
 	}
 }
 
-// FuzzPredict sends whatever bytes are a message: it is refused as invalid, or the answer is a score.
+// FuzzPredict sends arbitrary messages. Each is refused as invalid or answered with a score.
 func FuzzPredict(f *testing.F) {
 	service, _, schema := handlers(f)
 	f.Add(wire(f, &mlenginev1.PredictRequest{RequestId: "r", Symbol: "S", Features: good(schema)}))
@@ -82,7 +82,7 @@ func FuzzPredict(f *testing.F) {
 	})
 }
 
-// FuzzBatchPredict sends whatever bytes are a message: it is refused, or every row has a score or an error.
+// FuzzBatchPredict sends arbitrary messages. Each is refused, or every row has a score or an error.
 func FuzzBatchPredict(f *testing.F) {
 	service, _, schema := handlers(f)
 	x := goodVector(schema)
@@ -114,7 +114,7 @@ func FuzzBatchPredict(f *testing.F) {
 	})
 }
 
-// FuzzGetDrift asks for whatever window.
+// FuzzGetDrift requests arbitrary windows.
 func FuzzGetDrift(f *testing.F) {
 	_, m, _ := handlers(f)
 	service := monitor.NewService(m)
@@ -137,7 +137,7 @@ func FuzzGetDrift(f *testing.F) {
 	})
 }
 
-// FuzzPredictJSON posts whatever to the facade: the answer is JSON, with a score or the refusal of an invalid request.
+// FuzzPredictJSON posts arbitrary bodies to the facade: the answer is JSON with a score or an error.
 func FuzzPredictJSON(f *testing.F) {
 	service, _, schema := handlers(f)
 	handler := facade.Unary(service.Predict, facade.Route[*mlenginev1.PredictRequest]{

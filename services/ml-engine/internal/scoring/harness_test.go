@@ -25,7 +25,7 @@ import (
 
 const version = "v1.8.1-test"
 
-// engine is the service behind a real server and a real client, over memory.
+// engine is the service with a real server and client in memory.
 type engine struct {
 	client mlenginev1.ScoringServiceClient
 	drift  *monitor.Service
@@ -97,7 +97,7 @@ func (e *engine) counts(t *testing.T) map[string]float64 {
 	return counts
 }
 
-// wantCounts checks all statuses; those not named are zero.
+// wantCounts checks all statuses; the others must be zero.
 func (e *engine) wantCounts(t *testing.T, want map[string]float64) {
 	t.Helper()
 	got := e.counts(t)
@@ -108,7 +108,7 @@ func (e *engine) wantCounts(t *testing.T, want map[string]float64) {
 	}
 }
 
-// wantError checks code, reason and names of a failed call.
+// wantError checks the code, reason and names of a failed call.
 func wantError(t *testing.T, err error, code codes.Code, reason, names string) {
 	t.Helper()
 	s := status.Convert(err)
@@ -127,7 +127,7 @@ func wantError(t *testing.T, err error, code codes.Code, reason, names string) {
 	}
 }
 
-// good is a state by name.
+// good is a valid state by name.
 func good(schema *feature.Schema) map[string]float64 {
 	m := map[string]float64{}
 	for i, f := range schema.Features {
@@ -137,7 +137,7 @@ func good(schema *feature.Schema) map[string]float64 {
 	return m
 }
 
-// goodVector is the same state packed.
+// goodVector is the same state as a vector.
 func goodVector(schema *feature.Schema) []float64 {
 	x := make([]float64, schema.Len())
 	for i, f := range schema.Features {

@@ -14,26 +14,24 @@ import (
 	"github.com/greenlight-ml/greenlight/services/ml-engine/internal/monitor"
 )
 
-const domain = "mlengine.greenlight"
-
-// vectorOf checks the request's input and returns it in the order of the schema.
+// vectorOf checks the request's input and returns it in the schema's order.
 func vectorOf(schema *feature.Schema, req *mlenginev1.PredictRequest) ([]float64, error) {
 	if n := len(req.GetRequestId()); n > rpc.MaxRequestID {
-		return nil, invalid(mlenginev1.ErrorReason_ERROR_REASON_FIELD_TOO_LONG, nil, "request_id has %d bytes: at most %d", n, rpc.MaxRequestID)
+		return nil, rpc.EngineError(codes.InvalidArgument, mlenginev1.ErrorReason_ERROR_REASON_FIELD_TOO_LONG, "request_id has %d bytes: at most %d", n, rpc.MaxRequestID)
 	}
 	if n := len(req.GetSymbol()); n > rpc.MaxSymbol {
-		return nil, invalid(mlenginev1.ErrorReason_ERROR_REASON_FIELD_TOO_LONG, nil, "symbol has %d bytes: at most %d", n, rpc.MaxSymbol)
+		return nil, rpc.EngineError(codes.InvalidArgument, mlenginev1.ErrorReason_ERROR_REASON_FIELD_TOO_LONG, "symbol has %d bytes: at most %d", n, rpc.MaxSymbol)
 	}
 	named, packed := req.GetFeatures(), req.GetVector()
 	switch {
 	case len(named) > 0 && packed != nil:
-		return nil, invalid(mlenginev1.ErrorReason_ERROR_REASON_INPUT_AMBIGUOUS, nil, "features and vector are both set: send one of them")
+		return nil, rpc.EngineError(codes.InvalidArgument, mlenginev1.ErrorReason_ERROR_REASON_INPUT_AMBIGUOUS, "features and vector are both set: send one of them")
 	case packed != nil:
 		return packedVector(schema, packed)
 	case len(named) > 0:
 		return namedVector(schema, named)
 	}
-	return nil, invalid(mlenginev1.ErrorReason_ERROR_REASON_INPUT_MISSING, schema.Names(), "no input: send features (%s) or a vector", strings.Join(schema.Names(), ", "))
+	return nil, rpc.EngineError(codes.InvalidArgument, mlenginev1.ErrorReason_ERROR_REASON_INPUT_MISSING, "no input: send features (%s) or a vector", strings.Join(schema.Names(), ", ")).About(schema.Names())
 }
 
 func packedVector(schema *feature.Schema, v *mlenginev1.FeatureVector) ([]float64, error) {
@@ -42,7 +40,7 @@ func packedVector(schema *feature.Schema, v *mlenginev1.FeatureVector) ([]float6
 	}
 	x := v.GetValues()
 	if len(x) != schema.Len() {
-		return nil, invalid(mlenginev1.ErrorReason_ERROR_REASON_VECTOR_LENGTH, nil,
+		return nil, rpc.EngineError(codes.InvalidArgument, mlenginev1.ErrorReason_ERROR_REASON_VECTOR_LENGTH,
 			"the vector has %d values: schema %s has %d (%s)", len(x), schema.Name, schema.Len(), strings.Join(schema.Names(), ", "))
 	}
 	return x, checkValues(schema, x)
@@ -72,17 +70,17 @@ func namedVector(schema *feature.Schema, named map[string]float64) ([]float64, e
 			}
 		}
 		slices.Sort(unknown)
-		return nil, invalid(mlenginev1.ErrorReason_ERROR_REASON_FEATURE_UNKNOWN, unknown,
-			"%s not in schema %s (%s)", rpc.Names(unknown), schema.Name, strings.Join(schema.Names(), ", "))
+		return nil, rpc.EngineError(codes.InvalidArgument, mlenginev1.ErrorReason_ERROR_REASON_FEATURE_UNKNOWN,
+			"unknown features: %s; schema %s has %s", rpc.Names(unknown), schema.Name, strings.Join(schema.Names(), ", ")).About(unknown)
 	}
 	if len(missing) > 0 {
-		return nil, invalid(mlenginev1.ErrorReason_ERROR_REASON_FEATURE_MISSING, missing,
-			"schema %s needs %s", schema.Name, rpc.Names(missing))
+		return nil, rpc.EngineError(codes.InvalidArgument, mlenginev1.ErrorReason_ERROR_REASON_FEATURE_MISSING,
+			"schema %s needs %s", schema.Name, rpc.Names(missing)).About(missing)
 	}
 	return x, checkValues(schema, x)
 }
 
-// shapeOf checks the frame of a batch and returns its number of rows.
+// shapeOf checks the shape of a batch and returns its number of rows.
 func shapeOf(schema *feature.Schema, req *mlenginev1.BatchPredictRequest) (rows int, err error) {
 	if err := checkSchema(schema, req.GetSchema()); err != nil {
 		return 0, err
@@ -90,12 +88,12 @@ func shapeOf(schema *feature.Schema, req *mlenginev1.BatchPredictRequest) (rows 
 	n, k := len(req.GetValues()), schema.Len()
 	switch {
 	case n == 0:
-		return 0, invalid(mlenginev1.ErrorReason_ERROR_REASON_BATCH_EMPTY, nil, "the batch has no rows: send 1 to %d", MaxRows)
+		return 0, rpc.EngineError(codes.InvalidArgument, mlenginev1.ErrorReason_ERROR_REASON_BATCH_EMPTY, "the batch has no rows: send 1 to %d", MaxRows)
 	case n%k != 0:
-		return 0, invalid(mlenginev1.ErrorReason_ERROR_REASON_VECTOR_LENGTH, nil,
+		return 0, rpc.EngineError(codes.InvalidArgument, mlenginev1.ErrorReason_ERROR_REASON_VECTOR_LENGTH,
 			"the batch has %d values: not a multiple of the %d of schema %s", n, k, schema.Name)
 	case n/k > MaxRows:
-		return 0, invalid(mlenginev1.ErrorReason_ERROR_REASON_BATCH_TOO_LARGE, nil,
+		return 0, rpc.EngineError(codes.InvalidArgument, mlenginev1.ErrorReason_ERROR_REASON_BATCH_TOO_LARGE,
 			"the batch has %d rows: send at most %d", n/k, MaxRows)
 	}
 	rows = n / k
@@ -111,7 +109,7 @@ func shapeOf(schema *feature.Schema, req *mlenginev1.BatchPredictRequest) (rows 
 		{"sources", len(req.GetSources()), rows},
 	} {
 		if v.have != v.want && (v.name == "watched_values" || v.have > 0) {
-			return 0, invalid(mlenginev1.ErrorReason_ERROR_REASON_VECTOR_LENGTH, nil,
+			return 0, rpc.EngineError(codes.InvalidArgument, mlenginev1.ErrorReason_ERROR_REASON_VECTOR_LENGTH,
 				"%s has %d entries: want %d for %d rows", v.name, v.have, v.want, rows)
 		}
 	}
@@ -120,12 +118,12 @@ func shapeOf(schema *feature.Schema, req *mlenginev1.BatchPredictRequest) (rows 
 
 func checkWatched(n int) error {
 	if n > monitor.MaxInputs {
-		return invalid(mlenginev1.ErrorReason_ERROR_REASON_FIELD_TOO_LONG, nil, "watched has %d names: at most %d", n, monitor.MaxInputs)
+		return rpc.EngineError(codes.InvalidArgument, mlenginev1.ErrorReason_ERROR_REASON_FIELD_TOO_LONG, "watched has %d names: at most %d", n, monitor.MaxInputs)
 	}
 	return nil
 }
 
-// watchedInputs are the raw inputs of one request, without a slice of their own on the heap.
+// watchedInputs are the raw inputs of one request, without a heap allocation.
 type watchedInputs struct {
 	n      int
 	names  [monitor.MaxInputs]string
@@ -143,7 +141,7 @@ func (w *watchedInputs) of(req *mlenginev1.PredictRequest) error {
 	return nil
 }
 
-// eventMS is the time of the state in milliseconds since 1970, 0 when it is not known.
+// eventMS returns the event time in Unix milliseconds, 0 if it is not known.
 func eventMS(req *mlenginev1.PredictRequest) int64 {
 	if t := req.GetEventTime(); t != nil && t.IsValid() {
 		return t.AsTime().UnixMilli()
@@ -155,11 +153,11 @@ func checkSchema(schema *feature.Schema, name string) error {
 	if name == schema.Name {
 		return nil
 	}
-	return invalid(mlenginev1.ErrorReason_ERROR_REASON_SCHEMA_MISMATCH, nil,
+	return rpc.EngineError(codes.InvalidArgument, mlenginev1.ErrorReason_ERROR_REASON_SCHEMA_MISMATCH,
 		"schema %q: the active model needs %q", name, schema.Name)
 }
 
-// firstInvalid is the position of the first value that no model can take, or -1.
+// firstInvalid returns the index of the first value that no model can score, or -1.
 func firstInvalid(schema *feature.Schema, x []float64) int {
 	for i, v := range x {
 		if !finite(v) {
@@ -172,7 +170,7 @@ func firstInvalid(schema *feature.Schema, x []float64) int {
 	return -1
 }
 
-// checkValues refuses the vector with the names of all values that no model can take.
+// checkValues returns an error that names all values that no model can score.
 func checkValues(schema *feature.Schema, x []float64) error {
 	if firstInvalid(schema, x) < 0 {
 		return nil
@@ -183,7 +181,7 @@ func checkValues(schema *feature.Schema, x []float64) error {
 			names, why = append(names, name), append(why, invalidValue(schema, i, v))
 		}
 	}
-	return invalid(mlenginev1.ErrorReason_ERROR_REASON_FEATURE_INVALID, names, "%s", strings.Join(why, "; "))
+	return rpc.EngineError(codes.InvalidArgument, mlenginev1.ErrorReason_ERROR_REASON_FEATURE_INVALID, "%s", strings.Join(why, "; ")).About(names)
 }
 
 func finite(v float64) bool { return !math.IsNaN(v) && !math.IsInf(v, 0) }
@@ -193,15 +191,4 @@ func invalidValue(schema *feature.Schema, i int, v float64) string {
 		return fmt.Sprintf("%s is %v: want a finite number", name, v)
 	}
 	return fmt.Sprintf("bias is %v: it is always 1", v)
-}
-
-func invalid(reason mlenginev1.ErrorReason, names []string, format string, args ...any) error {
-	return fail(codes.InvalidArgument, reason, names, format, args...)
-}
-
-func fail(code codes.Code, reason mlenginev1.ErrorReason, names []string, format string, args ...any) error {
-	return &rpc.Error{
-		Code: code, Domain: domain, Reason: strings.TrimPrefix(reason.String(), "ERROR_REASON_"),
-		Message: fmt.Sprintf(format, args...), Features: names,
-	}
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/telemetry"
 )
 
-// Metrics are what the service exports: the families; a snapshot holds its model's children of them. There are series of
-// the active version and of the one before, so that their number is bounded however many models come and go.
+// Metrics are the metric families of the service; a snapshot holds its model's series. Only the active and the previous
+// version have series, so that their number is bounded.
 type Metrics struct {
 	requests *prometheus.CounterVec
 	latency  *prometheus.HistogramVec
@@ -28,16 +28,16 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	return &Metrics{
 		requests: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "ml_predict_requests_total",
-			Help: "Predictions asked for, by how they ended; each row of a batch is one.",
+			Help: "Requested predictions by status; each row of a batch counts as one.",
 		}, []string{"model_version", "status"}),
 		latency: f.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "ml_predict_latency_ms",
-			Help:    "Time that a call to Predict or BatchPredict took in the handler, in milliseconds.",
+			Help:    "Time in the handler of Predict or BatchPredict, in milliseconds.",
 			Buckets: telemetry.LatencyBucketsMS,
 		}, []string{"model_version"}),
 		score: f.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "ml_prediction_score",
-			Help:    "Scores, in [0,1].",
+			Help:    "Scores in [0,1].",
 			Buckets: []float64{.05, .1, .15, .2, .25, .3, .35, .4, .45, .5, .55, .6, .65, .7, .75, .8, .85, .9, .95, 1},
 		}, []string{"model_version"}),
 		info: f.NewGaugeVec(prometheus.GaugeOpts{
@@ -55,7 +55,7 @@ const (
 	statusInternal  = "internal"
 )
 
-// modelMetrics are one model's children, resolved once so that a prediction looks nothing up.
+// modelMetrics are one model's series, resolved once so that a prediction needs no look-up.
 type modelMetrics struct {
 	ok, invalid, exhausted, internal prometheus.Counter
 	latency, score                   prometheus.Observer
@@ -83,7 +83,7 @@ func (m *Metrics) of(a *model.Artifact) modelMetrics {
 	}
 }
 
-// forget deletes the series of a version. A request that is still under way counts in a series that nobody reads.
+// forget deletes the series of a version. A request in flight may still count in a deleted series.
 func (m *Metrics) forget(version string) {
 	labels := prometheus.Labels{"model_version": version}
 	m.requests.DeletePartialMatch(labels)

@@ -14,10 +14,10 @@ import (
 	"github.com/greenlight-ml/greenlight/services/ml-engine/internal/scoring"
 )
 
-// However many models come and go, there are series of the active version and of the one before.
+// Only the active and the previous version have series, however many models come and go.
 func TestSeriesOfReplacedModelsAreDeleted(t *testing.T) {
 	reg := prometheus.NewRegistry()
-	// versions are those in labels, with the requests that were counted.
+	// versions returns the versions in labels, with their counted requests.
 	versions := func() string {
 		families, err := reg.Gather()
 		if err != nil {
@@ -46,7 +46,7 @@ func TestSeriesOfReplacedModelsAreDeleted(t *testing.T) {
 	for _, step := range []struct{ activate, want string }{
 		{"a", "a=1"}, // again
 		{"b", "a=1 b=1"},
-		{"a", "a=2 b=1"}, // a rollback goes on counting
+		{"a", "a=2 b=1"}, // a rollback continues the counts
 		{"b", "a=2 b=2"},
 		{"c", "b=2 c=1"},
 		{"d", "c=1 d=1"},

@@ -93,12 +93,12 @@ func TestPredictRefuses(t *testing.T) {
 	}
 }
 
-// bent scores what no model may.
+// bent is a scorer with an invalid score.
 type bent float64
 
 func (b bent) Score([]float64) float64 { return float64(b) }
 
-func TestPredictOfAModelThatIsBroken(t *testing.T) {
+func TestPredictOfABrokenModel(t *testing.T) {
 	for _, score := range []float64{math.NaN(), math.Inf(1), -0.1, 1.1} {
 		a := enginetest.Artifact(t, "v1.8.1", version)
 		a.Scorer = bent(score)
@@ -113,7 +113,7 @@ func TestPredictOfAModelThatIsBroken(t *testing.T) {
 	}
 }
 
-// A message that gRPC refuses before the handler is counted too.
+// A message that gRPC refuses is counted too.
 func TestMessageOverTheLimit(t *testing.T) {
 	e := startTest(t)
 	_, err := e.client.Predict(t.Context(), &mlenginev1.PredictRequest{RequestId: strings.Repeat("x", 5<<20)})
@@ -143,10 +143,10 @@ func TestModelInfo(t *testing.T) {
 	if len(got.GetFeatures()) != 7 || !got.GetTrainStartTime().AsTime().Equal(training.Start) || !got.GetTrainEndTime().AsTime().Equal(training.End) {
 		t.Errorf("got %d features, trained %v to %v", len(got.GetFeatures()), got.GetTrainStartTime().AsTime(), got.GetTrainEndTime().AsTime())
 	}
-	e.wantCounts(t, nil) // a look at the model is not a prediction
+	e.wantCounts(t, nil) // GetModelInfo is not a prediction
 }
 
-// Scores are the model's to the last bit, alone and in a batch.
+// Scores equal the model's bit for bit, alone and in a batch.
 func TestScoresAreTheModels(t *testing.T) {
 	e := startTest(t)
 	rng := rand.New(rand.NewPCG(8, 8))

@@ -11,6 +11,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/greenlight-ml/greenlight/pkg/model"
+	"github.com/greenlight-ml/greenlight/pkg/rpc"
 	"github.com/greenlight-ml/greenlight/pkg/telemetry"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 	"github.com/greenlight-ml/greenlight/services/ml-engine/internal/monitor"
@@ -27,26 +29,45 @@ type Service struct {
 	active  atomic.Pointer[snapshot]
 }
 
-// snapshot is a model with all that a request needs of it. A request takes one snapshot and sees one model from end to
-// end.
+// Loaded is a model that is ready to score.
+type Loaded struct {
+	*model.Artifact
+
+	// Watch counts what the model scores; nil counts nothing.
+	Watch *monitor.Watch
+	// At is when it was loaded.
+	At time.Time
+}
+
+// snapshot is a model with everything that a request needs. A request uses one snapshot, and so one model, throughout.
 type snapshot struct {
 	Loaded
 
 	metrics modelMetrics
 }
 
-// New returns a service with the model active.
+// New returns a service whose active model is l.
 func New(l Loaded, m *Metrics) *Service {
 	s := &Service{metrics: m}
 	s.active.Store(&snapshot{Loaded: l, metrics: s.metrics.of(l.Artifact)})
 	return s
 }
 
-// Version is the active model's.
+// Version returns the active model's version.
 func (s *Service) Version() string { return s.active.Load().Manifest.Version }
 
-// Refused counts a call that was refused before it reached Predict or BatchPredict: by gRPC, or by the HTTP facade.
-// Calls of other methods, which share the server, are not predictions.
+// Active returns the active model.
+func (s *Service) Active() Loaded {
+	return s.active.Load().Loaded
+}
+
+// Activate makes next active and returns the previous model. Requests in flight finish with the model that they began with.
+func (s *Service) Activate(next Loaded) (previous Loaded) {
+	return s.active.Swap(&snapshot{Loaded: next, metrics: s.metrics.of(next.Artifact)}).Loaded
+}
+
+// Refused counts a call that gRPC or the HTTP facade refused before it reached Predict or BatchPredict. Calls of other
+// methods are not predictions and not counted.
 func (s *Service) Refused(method string, code codes.Code) {
 	m := s.active.Load().metrics
 	switch method {
@@ -58,7 +79,7 @@ func (s *Service) Refused(method string, code codes.Code) {
 		m.exhausted.Inc()
 		return
 	}
-	m.invalid.Inc() // whatever the code: bytes that are not the message are the caller's fault, which gRPC calls INTERNAL
+	m.invalid.Inc() // whatever the code: gRPC answers undecodable bytes with INTERNAL, but they are the caller's error
 }
 
 // Predict implements ScoringService.
@@ -79,7 +100,7 @@ func (s *Service) Predict(_ context.Context, req *mlenginev1.PredictRequest) (*m
 	score := m.Scorer.Score(x)
 	if !valid(score) {
 		m.metrics.internal.Inc()
-		return nil, fail(codes.Internal, mlenginev1.ErrorReason_ERROR_REASON_SCORE_INVALID, nil,
+		return nil, rpc.EngineError(codes.Internal, mlenginev1.ErrorReason_ERROR_REASON_SCORE_INVALID,
 			"model %s scored %v: want a number in [0,1]; activate another model", m.Manifest.Version, score)
 	}
 	m.metrics.ok.Inc()
@@ -162,5 +183,5 @@ func (s *Service) GetModelInfo(context.Context, *mlenginev1.GetModelInfoRequest)
 	}, nil
 }
 
-// valid says whether a score is a number in [0,1]; NaN is not.
+// valid reports whether a score is a number in [0,1]; NaN is not.
 func valid(score float64) bool { return score >= 0 && score <= 1 }

@@ -13,8 +13,8 @@ import (
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 )
 
-// wantDrift checks how many rows were counted by the drift monitor, and how many of them with each raw input; an input that
-// came without its fellows counts as their being missing.
+// wantDrift checks how many rows the drift monitor counted, and how many of them have each raw input. If a row has only some
+// of the inputs, the others count as missing.
 func (e *engine) wantDrift(t *testing.T, rows uint64, inputs map[string]uint64) {
 	t.Helper()
 	resp, err := e.drift.GetDrift(t.Context(), &mlenginev1.GetDriftRequest{Bins: true})
@@ -40,7 +40,7 @@ func (e *engine) wantDrift(t *testing.T, rows uint64, inputs map[string]uint64) 
 	}
 }
 
-// names are n names of raw inputs, of which the first is known.
+// names returns n names of raw inputs, only the first of which is known.
 func names(n int) []string {
 	all := []string{"mid"}
 	for i := 1; i < n; i++ {

@@ -8,8 +8,14 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/market"
 )
 
-// EventTime returns the time that a caller gave to a state, and whether it can be one: from 1973 to 2199, and no further
-// ahead of now than ahead, where 0 is no limit. Other times would open days and windows that never end.
+// Limits on the fields of requests to both services, in bytes.
+const (
+	MaxRequestID = 256
+	MaxSymbol    = 64
+)
+
+// EventTime returns the event time of a request, and reports whether it is valid: from 1973 to 2199, and at most ahead of
+// now by ahead, where 0 is no limit. Other times would open days and windows that never end.
 func EventTime(t *timestamppb.Timestamp, now time.Time, ahead time.Duration) (at time.Time, ok bool) {
 	if t == nil || !t.IsValid() {
 		return time.Time{}, false

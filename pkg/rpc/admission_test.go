@@ -14,16 +14,16 @@ import (
 	"google.golang.org/grpc/tap"
 )
 
-// elsewhere is the context of a call that comes on a connection of its own.
-func elsewhere(ctx context.Context) context.Context { return peer.NewContext(ctx, &peer.Peer{}) }
+// onOwnConnection returns the context of a call on a new connection.
+func onOwnConnection(ctx context.Context) context.Context { return peer.NewContext(ctx, &peer.Peer{}) }
 
-// crowdOf is a crowd of n calls that have come and not begun, each with its way to end.
-func crowdOf(t *testing.T, n int) (c *crowd, calls []context.Context, end context.CancelFunc) {
+// admitted returns an admission with n unstarted calls, and the function that ends them.
+func admitted(t *testing.T, n int) (c *admission, calls []context.Context, end context.CancelFunc) {
 	t.Helper()
-	c = newCrowd("s.S", MaxMessage, prometheus.NewRegistry())
+	c = newAdmission("s.S", MaxMessage, prometheus.NewRegistry())
 	ctx, end := context.WithCancel(t.Context())
 	for range n {
-		call, err := c.tap(elsewhere(ctx), &tap.Info{FullMethodName: "/s.S/M"})
+		call, err := c.tap(onOwnConnection(ctx), &tap.Info{FullMethodName: "/s.S/M"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -34,14 +34,14 @@ func crowdOf(t *testing.T, n int) (c *crowd, calls []context.Context, end contex
 
 func TestOpenCallsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c, calls, end := crowdOf(t, maxCalls)
+		c, calls, end := admitted(t, maxCalls)
 		defer end()
 		one := &tap.Info{FullMethodName: "/s.S/M"}
-		if _, err := c.tap(elsewhere(t.Context()), one); status.Code(err) != codes.ResourceExhausted {
+		if _, err := c.tap(onOwnConnection(t.Context()), one); status.Code(err) != codes.ResourceExhausted {
 			t.Errorf("one too many: got %v, want RESOURCE_EXHAUSTED", err)
 		}
 		for i := range reservedCalls + 1 {
-			_, err := c.tap(elsewhere(t.Context()), &tap.Info{FullMethodName: "/other.S/M"})
+			_, err := c.tap(onOwnConnection(t.Context()), &tap.Info{FullMethodName: "/other.S/M"})
 			if want := i == reservedCalls; (err != nil) != want {
 				t.Fatalf("call %d of another service: got %v, want it refused: %t", i, err, want)
 			}
@@ -51,7 +51,7 @@ func TestOpenCallsAreBounded(t *testing.T) {
 			early bool
 		}{{time.Second, true}, {time.Hour, false}} {
 			ctx, cancel := context.WithTimeout(t.Context(), tt.left)
-			ctx, err := c.tap(elsewhere(ctx), one)
+			ctx, err := c.tap(onOwnConnection(ctx), one)
 			if early := err != nil; early != tt.early {
 				t.Errorf("with %v left: got %v, want it refused early: %t", tt.left, err, tt.early)
 			}
@@ -65,7 +65,7 @@ func TestOpenCallsAreBounded(t *testing.T) {
 		if got := testutil.ToFloat64(c.refused); got != 4 {
 			t.Errorf("%v refusals counted, want 4", got)
 		}
-		// A call that has begun does not wait, one that is answered makes room, and so does one whose context ends before.
+		// A started call does not count as waiting. An answered call frees its slot, and so does one whose context ends.
 		a, err := begun(calls[0])
 		if err != nil {
 			t.Fatal(err)
@@ -85,19 +85,19 @@ func TestOpenCallsAreBounded(t *testing.T) {
 	})
 }
 
-// However many calls a few connections want, others get through with theirs.
+// However many calls a few connections make, others get through.
 func TestOpenCallsAreShared(t *testing.T) {
-	c := newCrowd("s.S", MaxMessage, prometheus.NewRegistry())
+	c := newAdmission("s.S", MaxMessage, prometheus.NewRegistry())
 	ctx, end := context.WithCancel(t.Context())
 	defer end()
 	one := &tap.Info{FullMethodName: "/s.S/M"}
 	for range 4 {
-		greedy := elsewhere(ctx)
+		greedy := onOwnConnection(ctx)
 		for range maxCalls {
 			_, _ = c.tap(greedy, one)
 		}
 	}
-	modest := elsewhere(ctx)
+	modest := onOwnConnection(ctx)
 	for i := range 2 * fewCalls {
 		if _, err := c.tap(modest, one); (err == nil) != (i < fewCalls) {
 			t.Fatalf("call %d of another connection: %v, want %d answered", i, err, fewCalls)
@@ -106,21 +106,21 @@ func TestOpenCallsAreShared(t *testing.T) {
 }
 
 func TestBusy(t *testing.T) {
-	c, calls, end := crowdOf(t, busyCrowd)
+	c, calls, end := admitted(t, busyWaiting)
 	defer end()
-	s := &Server{crowd: c}
+	s := &Server{admission: c}
 	if s.Busy() {
-		t.Error("busy without a crowd")
+		t.Error("busy without a admission")
 	}
 	one := &tap.Info{FullMethodName: "/s.S/M"}
-	if _, err := c.tap(elsewhere(t.Context()), one); err != nil || !s.Busy() {
+	if _, err := c.tap(onOwnConnection(t.Context()), one); err != nil || !s.Busy() {
 		t.Errorf("one more waits: busy %v, %v", s.Busy(), err)
 	}
 	if _, err := begun(calls[0]); err != nil || s.Busy() {
 		t.Errorf("it has begun: busy %v, %v", s.Busy(), err)
 	}
-	for range busyCalls - busyCrowd {
-		ctx, err := c.tap(elsewhere(t.Context()), one)
+	for range busyCalls - busyWaiting {
+		ctx, err := c.tap(onOwnConnection(t.Context()), one)
 		if err == nil {
 			_, err = begun(ctx)
 		}
@@ -133,8 +133,8 @@ func TestBusy(t *testing.T) {
 	}
 }
 
-func BenchmarkCrowd(b *testing.B) {
-	c := newCrowd("s.S", MaxMessage, prometheus.NewRegistry())
+func BenchmarkAdmission(b *testing.B) {
+	c := newAdmission("s.S", MaxMessage, prometheus.NewRegistry())
 	info := &tap.Info{FullMethodName: "/s.S/M"}
 	b.ReportAllocs()
 	for b.Loop() {

@@ -1,0 +1,57 @@
+package shadow
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// The time budget of a shadow. The 60 ms run from the arrival of the request and include the queue, the call to ml-engine
+// and the way back. A caller with less time shortens the budget for its own answer, but not for the verdict on ml-engine.
+const (
+	// DefaultTimeout is how long a shadow may take from the arrival of its request.
+	DefaultTimeout = 60 * time.Millisecond
+	// ReplyReserve is the part of the caller's deadline that is kept for sending the reply.
+	ReplyReserve = 5 * time.Millisecond
+	// usefulMinimum is the least time that is worth a call: less than a loopback round trip on an idle machine, so that
+	// no call is made that cannot succeed.
+	usefulMinimum = time.Millisecond
+)
+
+var errDeadline = errors.New("the shadow's deadline passed before ml-engine answered")
+
+// newCall returns a detached call, which has the full timeout from the arrival of its request.
+func newCall(r Request, timeout time.Duration) *call {
+	deadline := r.Arrival.Add(timeout)
+	return &call{Request: r, deadline: deadline, limit: deadline}
+}
+
+// newAwaitedCall returns a call whose caller waits, at most until its own deadline minus the reply reserve.
+func newAwaitedCall(ctx context.Context, r Request, timeout time.Duration) *call {
+	c := newCall(r, timeout)
+	c.ctx, c.done = ctx, make(chan struct{})
+	if t, ok := ctx.Deadline(); ok && t.Add(-ReplyReserve).Before(c.deadline) {
+		c.limit = t.Add(-ReplyReserve)
+	}
+	return c
+}
+
+// tooLate reports whether the time left for the call is below the useful minimum.
+func (c *call) tooLate(now time.Time) bool { return c.limit.Sub(now) < usefulMinimum }
+
+// shortened reports whether the caller has less time than the full timeout.
+func (c *call) shortened() bool { return c.limit.Before(c.deadline) }
+
+// missed reports whether ml-engine's full time has passed.
+func (c *call) missed(now time.Time) bool { return now.After(c.deadline) }
+
+// batchDeadline is the latest deadline of the rows: the call has the time of its last row, and each row keeps its own.
+func batchDeadline(batch []*call) time.Time {
+	latest := batch[0].deadline
+	for _, c := range batch[1:] {
+		if c.deadline.After(latest) {
+			latest = c.deadline
+		}
+	}
+	return latest
+}

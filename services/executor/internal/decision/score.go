@@ -1,0 +1,91 @@
+package decision
+
+import (
+	"crypto/rand"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/greenlight-ml/greenlight/pkg/rpc"
+	"github.com/greenlight-ml/greenlight/pkg/shadow"
+	"github.com/greenlight-ml/greenlight/pkg/telemetry"
+)
+
+// answer is a decision: the baseline's score, and what the shadow needs.
+type answer struct {
+	id, symbol string
+	source     shadow.Source
+	event      time.Time
+	input      input
+	score      float64
+	arrival    time.Time
+	took       time.Duration
+}
+
+// answer scores the request with the baseline. No shadow is involved: the decision is complete before a shadow begins.
+func (s *Service) answer(req request) (answer, error) {
+	a := answer{arrival: time.Now(), id: req.GetRequestId(), symbol: req.GetSymbol(), source: shadow.SourceOf(req.GetSource())}
+	var err error
+	if a.input, err = s.inputOf(req); err != nil {
+		return a, err
+	}
+	var buffer [16]float64
+	x, err := s.baseline.inputsOf(a.input.State, buffer[:0])
+	if err != nil {
+		return a, err
+	}
+	a.score = s.baseline.score.Score(x)
+	if a.id == "" {
+		a.id = rand.Text()
+	}
+	if t := req.GetEventTime(); a.input.asOf > 0 {
+		a.event = time.UnixMilli(a.input.asOf)
+	} else if t != nil {
+		var ok bool
+		if a.event, ok = rpc.EventTime(t, a.arrival, s.ahead); !ok {
+			s.metrics.eventIgnored.Inc()
+		}
+	}
+	a.took = time.Since(a.arrival)
+	s.metrics.latency.Observe(telemetry.Milliseconds(a.took))
+	return a, nil
+}
+
+func (a *answer) shadowRequest() shadow.Request {
+	return shadow.Request{
+		ID: a.id, Symbol: a.symbol, Source: a.source, EventTime: a.event, Arrival: a.arrival,
+		Baseline: a.score, BaselineLatency: a.took, State: a.input.State,
+	}
+}
+
+// featureTime returns the time of the features, nil if the caller computed them.
+func (a *answer) featureTime() *timestamppb.Timestamp {
+	if a.input.asOf == 0 {
+		return nil
+	}
+	return timestamppb.New(time.UnixMilli(a.input.asOf))
+}
+
+// inputsOf appends the baseline's inputs of the state to dst.
+func (b *Baseline) inputsOf(s shadow.State, dst []float64) ([]float64, error) {
+	if columns, ok := b.columns[s.Schema]; ok {
+		for _, c := range columns {
+			dst = append(dst, s.Vector[c])
+		}
+		return dst, nil
+	}
+	var missing []string
+	for _, f := range b.inputs.Features {
+		name := f.Name
+		x, ok := s.Value(name)
+		if !ok {
+			missing = append(missing, name)
+		}
+		dst = append(dst, x)
+	}
+	if len(missing) > 0 {
+		return nil, rpc.ExecutorError(codes.InvalidArgument, reasonFeatureMissing, "the baseline %s needs %s", b.Version, rpc.Names(missing)).About(missing)
+	}
+	return dst, nil
+}

@@ -1,0 +1,97 @@
+package rollout
+
+import (
+	"fmt"
+	"time"
+
+	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+)
+
+// The range of a lease's length.
+const (
+	minLease = time.Second
+	maxLease = time.Hour
+)
+
+// awaiting returns the rollout after a restart under a lease: 0 % until the holder renews it.
+func (r *Rollout) awaiting() *Rollout {
+	a := *r
+	a.Percent, a.Mode, a.Awaited = 0, executorv1.RolloutMode_ROLLOUT_MODE_OFF, r
+	return &a
+}
+
+// wanted returns the rollout as it was set.
+func (r *Rollout) wanted() *Rollout {
+	if r.Awaited != nil {
+		return r.Awaited
+	}
+	return r
+}
+
+// lapsed reports whether the lease has lapsed at that time.
+func (r *Rollout) lapsed(at time.Time) bool { return !r.Expires.IsZero() && !at.Before(r.Expires) }
+
+// left returns the remaining time of the lease; 0 without one.
+func (r *Rollout) left(now time.Time) time.Duration {
+	if r.Expires.IsZero() {
+		return 0
+	}
+	return max(0, r.Expires.Sub(now))
+}
+
+// after returns the rollout that follows the lapse of the lease.
+func (r *Rollout) after() *Rollout {
+	return &Rollout{
+		Mode: executorv1.RolloutMode_ROLLOUT_MODE_OFF, Revision: r.Revision + 1, By: byExecutor, Time: r.Expires,
+		Reason: fmt.Sprintf("the lease of %s was not renewed for %s", r.Holder, r.Lease),
+	}
+}
+
+// renews reports whether next changes nothing but the expiry of the lease.
+func renews(before, next *Rollout) bool {
+	before = before.wanted()
+	return before.Holder != "" && before.Holder == next.Holder && before.Percent == next.Percent && before.Mode == next.Mode && before.Reason == next.Reason
+}
+
+// current returns the rollout in force at that time.
+func (k *Keeper) current(now time.Time) *Rollout {
+	if r := k.now.Load(); !r.lapsed(now) {
+		return r
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.settle(now)
+	return k.now.Load()
+}
+
+// settle replaces a rollout whose lease has lapsed. The caller holds the lock.
+func (k *Keeper) settle(now time.Time) {
+	r := k.now.Load()
+	if !r.lapsed(now) {
+		return
+	}
+	next := r.after()
+	k.opts.Logger.Warn("a lease has lapsed: no request gets a shadow", "holder", r.Holder, "percent", r.wanted().Percent, "revision", next.Revision)
+	k.put(next)
+	k.later(0) // not urgent: the next start would find the lease lapsed as well
+}
+
+// put makes the rollout the one in force and starts the timer of its lease. The caller holds the lock.
+func (k *Keeper) put(r *Rollout) {
+	k.now.Store(r)
+	if k.lapse != nil {
+		k.lapse.Stop()
+	}
+	if !r.Expires.IsZero() && !k.stopped {
+		k.lapse = time.AfterFunc(time.Until(r.Expires), k.expire)
+	}
+}
+
+// expire is the timer's callback.
+func (k *Keeper) expire() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if !k.stopped {
+		k.settle(time.Now())
+	}
+}
