@@ -5,7 +5,7 @@ import (
 	"fmt"
 
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/confirmation"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/pair"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
 // Why a canary is not planned, not started or not resumed. Each is one of these errors, with what to do as its hint; see
@@ -59,7 +59,7 @@ var (
 // Hint is what to do about an error; empty when nobody knows.
 func Hint(err error) string {
 	if errors.Is(err, errUnreached) || errors.Is(err, errDenied) {
-		if hint := pair.Hint(err); hint != "" {
+		if hint := fleet.Hint(err); hint != "" {
 			return "nothing was changed; " + hint
 		}
 	}
@@ -73,7 +73,7 @@ func Hint(err error) string {
 
 // unanswered is the kind of a call that failed: a service that refuses the caller was reached.
 func unanswered(err error) error {
-	if pair.Denied(err) {
+	if fleet.Denied(err) {
 		return errDenied
 	}
 	return errUnreached

@@ -24,7 +24,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/confirmation"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/pair"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
 // fakeEngine serves a model and knows no drift.
@@ -83,7 +83,7 @@ func (s *setting) writeEvidence(m evidence.Model, result gate.Verdict) {
 }
 
 func (s *setting) pair() Pair {
-	return Pair{Executors: []Executor{s.fake.executor()}, Engines: []pair.Engine{{Addr: "engine-a", Scoring: s.engine, Drift: s.engine}}}
+	return Pair{Executors: []Executor{s.fake.executor()}, Engines: []fleet.Engine{{Addr: "engine-a", Scoring: s.engine, Drift: s.engine}}}
 }
 
 func (s *setting) survey() *World { return Survey(s.t.Context(), s.pair(), s.target) }

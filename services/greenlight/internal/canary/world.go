@@ -21,17 +21,17 @@ import (
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/answer"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftfleet"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/pair"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
 // Pair is the services of a target, connected.
 type Pair struct {
 	Executors []Executor
-	Engines   []pair.Engine
+	Engines   []fleet.Engine
 }
 
 // NewPair is the services as a canary uses them.
-func NewPair(services *pair.Pair) Pair {
+func NewPair(services *fleet.Services) Pair {
 	p := Pair{Engines: services.Engines}
 	for _, e := range services.Executors {
 		p.Executors = append(p.Executors, Executor{Addr: e.Addr, Rollouts: e.Rollouts, Shadows: e.Shadows})
@@ -50,10 +50,10 @@ func (p Pair) From(w *World) Pair {
 
 // ActiveModels are those that the ml-engines serve, of those that answer.
 func (p Pair) ActiveModels(ctx context.Context) ([]evidence.Model, error) {
-	answers, errs := each(p.Engines, func(e pair.Engine) (evidence.Model, error) {
+	answers, errs := each(p.Engines, func(e fleet.Engine) (evidence.Model, error) {
 		info, err := e.Scoring.GetModelInfo(ctx, &mlenginev1.GetModelInfoRequest{})
 		if err != nil {
-			return evidence.Model{}, fmt.Errorf("%w: ml-engine %s: %s", unanswered(err), e.Addr, text.Clean(pair.Plain(err).Error(), maxShownError))
+			return evidence.Model{}, fmt.Errorf("%w: ml-engine %s: %s", unanswered(err), e.Addr, text.Clean(fleet.Plain(err).Error(), maxShownError))
 		}
 		if err := answer.Model(info); err != nil {
 			return evidence.Model{}, contradicts("ml-engine "+e.Addr+", GetModelInfo", err)

@@ -13,7 +13,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/pair"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
 func canaryCommand(c console) *cobra.Command {
@@ -116,7 +116,7 @@ func (f *policyFlags) policy() (gate.Policy, error) {
 
 // survey connects to the pair and reads what there is.
 func (f *canaryFlags) survey(ctx context.Context, use func(context.Context, canary.Pair, *canary.World) error) error {
-	return f.use(ctx, func(ctx context.Context, services *pair.Pair) error {
+	return f.use(ctx, func(ctx context.Context, services *fleet.Services) error {
 		p := canary.NewPair(services)
 		return use(ctx, p, canary.Survey(ctx, p, canary.Target{Evidence: f.evidence, Models: f.models}))
 	})
@@ -200,7 +200,7 @@ func psiText(psi *float64, reason string) string {
 
 // unstopped is what to do about executors that were not stopped.
 func unstopped(err error) string {
-	hint := pair.Hint(err)
+	hint := fleet.Hint(err)
 	if hint == "" {
 		hint = "look at the log of the executor"
 	}
@@ -217,11 +217,11 @@ at its next renewal. It needs no confirmation and no state folder. It exits 1 wh
 rollback also takes the model back.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return p.use(cmd.Context(), func(ctx context.Context, services *pair.Pair) error {
+			return p.use(cmd.Context(), func(ctx context.Context, services *fleet.Services) error {
 				var failed error
 				for _, stop := range canary.Abort(ctx, canary.NewPair(services).Executors, reason) {
 					if stop.Err != nil {
-						c.say("executor  %s NOT DONE: %v", stop.Addr, pair.Plain(stop.Err))
+						c.say("executor  %s NOT DONE: %v", stop.Addr, fleet.Plain(stop.Err))
 						failed = errors.Join(failed, stop.Err)
 						continue
 					}

@@ -19,8 +19,8 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canaryview"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/process"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/pair"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
 
@@ -137,7 +137,7 @@ const dryRunName = "canary_dryrun_observe"
 
 // run runs the phases while it sends, and writes the evidence. The results are for a scorecard.
 func (d *dryRun) run(ctx context.Context, c console) (_ *canary.Record, _ []gate.Result, err error) {
-	services, err := pair.Dial(pair.Options{Engines: d.target.Engines, Executors: d.target.Executors})
+	services, err := fleet.Dial(fleet.Options{Engines: d.target.Engines, Executors: d.target.Executors})
 	if err != nil {
 		return nil, nil, err
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canaryview"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/pair"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
 // canaryStart starts a canary, or goes on with one.
@@ -129,7 +129,7 @@ func (s *canaryStart) goOn(ctx context.Context, c console) error {
 
 // reach connects to the services of the plan.
 func (s *canaryStart) reach(plan *canary.Plan, use func(canary.Pair) error) error {
-	services, err := pair.Dial(pair.Options{Access: s.access.Access, Engines: plan.Engines, Executors: plan.Executors})
+	services, err := fleet.Dial(fleet.Options{Access: s.access.Access, Engines: plan.Engines, Executors: plan.Executors})
 	if err != nil {
 		return err
 	}

@@ -8,7 +8,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canaryview"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/pair"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
 func canaryStatusCommand(c console) *cobra.Command {
@@ -60,7 +60,7 @@ func showStatus(ctx context.Context, c console, state canary.State, id string, a
 // sayRollouts says what the executors of the plan do now. One that is not reached is said, and no error: the journal is
 // what was asked for.
 func sayRollouts(ctx context.Context, c console, plan *canary.Plan, access accessFlags) error {
-	services, err := pair.Dial(pair.Options{Access: access.Access, Executors: plan.Executors})
+	services, err := fleet.Dial(fleet.Options{Access: access.Access, Executors: plan.Executors})
 	if err != nil {
 		return err
 	}
@@ -69,7 +69,7 @@ func sayRollouts(ctx context.Context, c console, plan *canary.Plan, access acces
 	for _, now := range canary.Rollouts(ctx, canary.NewPair(services).Executors) {
 		if now.Err != nil {
 			c.say("executor  %v", now.Err)
-			if hint := pair.Hint(now.Err); hint != "" {
+			if hint := fleet.Hint(now.Err); hint != "" {
 				c.say("          hint: %s", hint)
 			}
 			continue

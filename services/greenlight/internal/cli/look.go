@@ -12,7 +12,7 @@ import (
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/answer"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftfleet"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/pair"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/report"
 )
 
@@ -20,7 +20,7 @@ import (
 // being seen. One that says nothing is missing in the sample.
 func (f *agentFlags) look(ctx context.Context, now time.Time) (report.Sample, *driftfleet.Report) {
 	answers, errs := make([]report.Counters, len(f.executors)), make([]error, len(f.executors))
-	var fleet *driftfleet.Report
+	var drift *driftfleet.Report
 	var missing string
 	var wg sync.WaitGroup
 	for i, addr := range f.executors {
@@ -28,12 +28,12 @@ func (f *agentFlags) look(ctx context.Context, now time.Time) (report.Sample, *d
 	}
 	wg.Go(func() {
 		if err := f.engines.dial(func(replicas []driftfleet.Replica) (err error) {
-			fleet, err = f.engines.read(ctx, replicas, true)
+			drift, err = f.engines.read(ctx, replicas, true)
 			return err
 		}); err != nil {
-			fleet, missing = nil, err.Error()
-		} else if fleet.Overall == nil {
-			missing = fleet.Reason
+			drift, missing = nil, err.Error()
+		} else if drift.Overall == nil {
+			missing = drift.Reason
 		}
 	})
 	wg.Wait()
@@ -47,7 +47,7 @@ func (f *agentFlags) look(ctx context.Context, now time.Time) (report.Sample, *d
 			}
 		}
 		if errs[i] != nil {
-			s.Missing = append(s.Missing, report.Missing{Service: report.Executor, Address: addr, Reason: pair.Plain(errs[i]).Error()})
+			s.Missing = append(s.Missing, report.Missing{Service: report.Executor, Address: addr, Reason: fleet.Plain(errs[i]).Error()})
 			continue
 		}
 		s.Executors = append(s.Executors, answers[i])
@@ -55,10 +55,10 @@ func (f *agentFlags) look(ctx context.Context, now time.Time) (report.Sample, *d
 	if missing != "" {
 		s.Missing = append(s.Missing, report.Missing{Service: report.Engine, Address: strings.Join(f.engines.addrs, ","), Reason: missing})
 	}
-	if fleet != nil {
-		s.Drift = report.DriftOf(fleet, now)
+	if drift != nil {
+		s.Drift = report.DriftOf(drift, now)
 	}
-	return s, fleet
+	return s, drift
 }
 
 // counters are those of one executor.

@@ -10,7 +10,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/confirmation"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/pair"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
 // Validity is how long a phrase works: long enough to read what it stands for, and to ask a second person.
@@ -126,7 +126,7 @@ func Redeem(l *confirmation.Ledger, text string) (*Pledge, error) {
 }
 
 // Question is what the phrase was issued for, asked again. The services are those of Engines and Executors.
-func (p *Pledge) Question(services *pair.Pair) Question {
+func (p *Pledge) Question(services *fleet.Services) Question {
 	return Question{
 		Models: p.Models, Model: p.Model, As: p.To, Evidence: p.Evidence, Policy: p.Policy,
 		Engines: services.Engines, Executors: services.Executors,

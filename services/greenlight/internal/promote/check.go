@@ -20,7 +20,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/pair"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
 // The evidence that a promotion writes.
@@ -41,8 +41,8 @@ type Question struct {
 	// Head is what the hash of the newest line of the evidence chain must begin with; empty is any.
 	Head string
 	// Engines must serve the model, Executors must have shadowed it last; none are not asked.
-	Engines   []pair.Engine
-	Executors []pair.Executor
+	Engines   []fleet.Engine
+	Executors []fleet.Executor
 }
 
 // Check is every blocker of a promotion at one time: the body of promotion_check.json.

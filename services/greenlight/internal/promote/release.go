@@ -17,7 +17,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/confirmation"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/pair"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
 // The evidence of a promotion.
@@ -63,7 +63,7 @@ type Activation struct {
 type Releaser struct {
 	Ledger *confirmation.Ledger
 	// Engines are told to serve the release; there may be none.
-	Engines []pair.Engine
+	Engines []fleet.Engine
 	// Git is the commit of the program.
 	Git string
 	// Key signs the release before an engine is told to serve it; nil signs nothing.
@@ -174,7 +174,7 @@ func (r *Releaser) written(folder string) (*Record, error) {
 }
 
 // complete takes the steps after the release.
-func (r *Releaser) complete(ctx context.Context, p *Pledge, rec *Record, engines []pair.Engine) error {
+func (r *Releaser) complete(ctx context.Context, p *Pledge, rec *Record, engines []fleet.Engine) error {
 	if r.Key != nil {
 		if err := model.OpenRegistry(p.Models).Sign(model.Entry{Name: rec.Name, Version: rec.To}, r.Key); err != nil {
 			return err
@@ -201,16 +201,16 @@ func (r *Releaser) complete(ctx context.Context, p *Pledge, rec *Record, engines
 }
 
 // activate tells an engine to serve the release, and reads back what it serves.
-func activate(ctx context.Context, e pair.Engine, rec *Record) Activation {
+func activate(ctx context.Context, e fleet.Engine, rec *Record) Activation {
 	a := Activation{Address: e.Addr}
 	_, err := e.Models.ActivateModel(ctx, &mlenginev1.ActivateModelRequest{Model: rec.Name + "/" + rec.To, Digest: rec.Digest})
 	if err != nil {
-		a.Error = pair.Plain(err).Error()
+		a.Error = fleet.Plain(err).Error()
 	}
 	info, err := e.Scoring.GetModelInfo(ctx, &mlenginev1.GetModelInfoRequest{})
 	switch {
 	case err != nil && a.Error == "":
-		a.Error = "read back: " + pair.Plain(err).Error()
+		a.Error = "read back: " + fleet.Plain(err).Error()
 	case err == nil:
 		a.Version, a.Digest = info.GetVersion(), info.GetDigest()
 		if a.Error == "" && (a.Version != rec.To || a.Digest != rec.Digest) {

@@ -11,7 +11,7 @@ import (
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/answer"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/pair"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
 // maxVersion bounds a version that a service reports.
@@ -60,8 +60,8 @@ func ask[T any](name string, all []T, one func(T) finding) Row {
 }
 
 // engines judges whether every ml-engine serves the model.
-func (j *judgment) engines(ctx context.Context, engines []pair.Engine) Row {
-	return ask(EngineServes, engines, func(e pair.Engine) finding {
+func (j *judgment) engines(ctx context.Context, engines []fleet.Engine) Row {
+	return ask(EngineServes, engines, func(e fleet.Engine) finding {
 		info, err := e.Scoring.GetModelInfo(ctx, &mlenginev1.GetModelInfoRequest{})
 		if err == nil {
 			err = answer.Model(info)
@@ -71,8 +71,8 @@ func (j *judgment) engines(ctx context.Context, engines []pair.Engine) Row {
 }
 
 // executors judges whether the model is what answered every executor last.
-func (j *judgment) executors(ctx context.Context, executors []pair.Executor) Row {
-	return ask(ExecutorAsks, executors, func(e pair.Executor) finding {
+func (j *judgment) executors(ctx context.Context, executors []fleet.Executor) Row {
+	return ask(ExecutorAsks, executors, func(e fleet.Executor) finding {
 		report, err := e.Shadows.GetShadowReport(ctx, &executorv1.GetShadowReportRequest{})
 		if err == nil {
 			err = answer.Report(report, time.Now())
@@ -89,7 +89,7 @@ func (j *judgment) executors(ctx context.Context, executors []pair.Executor) Row
 func (j *judgment) serves(who, verb, version, digest string, err error) finding {
 	switch {
 	case err != nil:
-		return finding{verdict: gate.Error, what: fmt.Sprintf("%s: %v", who, pair.Plain(err))}
+		return finding{verdict: gate.Error, what: fmt.Sprintf("%s: %v", who, fleet.Plain(err))}
 	case digest != j.digest:
 		return finding{verdict: gate.Fail, what: fmt.Sprintf("%s %s %s with digest %s", who, verb, text.Clean(version, maxVersion), short(digest))}
 	default:

@@ -16,7 +16,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/pair"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
 // Schema names the kind of evidence of rollback_<time>.json.
@@ -66,7 +66,7 @@ type Executor struct {
 }
 
 // Run rolls the pair back. It waits for all, at most until ctx ends.
-func Run(ctx context.Context, p *pair.Pair, reason string) *Result {
+func Run(ctx context.Context, p *fleet.Services, reason string) *Result {
 	start := time.Now()
 	r := &Result{
 		Reason: reason, StartTime: start.UTC().Truncate(time.Millisecond),
@@ -159,7 +159,7 @@ const attempts = 4
 // A second call of RollbackModel would bring the model back that the first has taken away, so that whoever pulls the
 // brake twice, or again after a part of it failed, would undo it. What tells is which of the two was loaded later: after
 // an activation the active one, after a rollback the other. An engine that has returned already is left there.
-func back(ctx context.Context, e pair.Engine) (r Engine) {
+func back(ctx context.Context, e fleet.Engine) (r Engine) {
 	r.Address = e.Addr
 	// If the list cannot be read, say since the registry's disk is broken, the engine is told all the same: RollbackModel
 	// needs no disk, and its answer says the same.
@@ -179,7 +179,7 @@ func back(ctx context.Context, e pair.Engine) (r Engine) {
 	for range attempts {
 		answer, err := e.Models.RollbackModel(ctx, &mlenginev1.RollbackModelRequest{})
 		if err != nil {
-			r.Error, r.Hint = pair.Plain(err).Error(), pair.Hint(err)
+			r.Error, r.Hint = fleet.Plain(err).Error(), fleet.Hint(err)
 			return r
 		}
 		if r.From == nil {
@@ -212,10 +212,10 @@ func described(m *mlenginev1.ActiveModel) *evidence.Model {
 }
 
 // readBack asks the engine what it scores with.
-func readBack(ctx context.Context, e pair.Engine, r Engine, want *evidence.Model) Engine {
+func readBack(ctx context.Context, e fleet.Engine, r Engine, want *evidence.Model) Engine {
 	info, err := e.Scoring.GetModelInfo(ctx, &mlenginev1.GetModelInfoRequest{})
 	if err != nil {
-		r.Error, r.Hint = "told, and not read back: "+pair.Plain(err).Error(), pair.Hint(err)
+		r.Error, r.Hint = "told, and not read back: "+fleet.Plain(err).Error(), fleet.Hint(err)
 		return r
 	}
 	r.To = &evidence.Model{Version: info.GetVersion(), Digest: info.GetDigest()}
@@ -226,23 +226,23 @@ func readBack(ctx context.Context, e pair.Engine, r Engine, want *evidence.Model
 }
 
 // stop ends the shadows of the executor.
-func stop(ctx context.Context, e pair.Executor, reason string) (r Executor) {
+func stop(ctx context.Context, e fleet.Executor, reason string) (r Executor) {
 	r.Address = e.Addr
 	_, aborted := e.Rollouts.AbortRollout(ctx, &executorv1.AbortRolloutRequest{Reason: clip(reason)})
 	if aborted != nil {
-		r.Error, r.Hint = pair.Plain(aborted).Error(), pair.Hint(aborted)
+		r.Error, r.Hint = fleet.Plain(aborted).Error(), fleet.Hint(aborted)
 	}
 	// Read back even so: an abort that could not be written to disk is in force.
 	answer, err := e.Rollouts.GetRollout(ctx, &executorv1.GetRolloutRequest{})
 	if err != nil {
 		if r.Error == "" {
-			r.Error, r.Hint = "told, and not read back: "+pair.Plain(err).Error(), pair.Hint(err)
+			r.Error, r.Hint = "told, and not read back: "+fleet.Plain(err).Error(), fleet.Hint(err)
 		}
 		return r
 	}
 	rollout := answer.GetRollout()
 	percent := rollout.GetPercent()
-	r.Percent, r.Mode = &percent, pair.Mode(rollout.GetMode())
+	r.Percent, r.Mode = &percent, fleet.Mode(rollout.GetMode())
 	r.Done = percent == 0 && rollout.GetMode() == executorv1.RolloutMode_ROLLOUT_MODE_OFF
 	if !r.Done && r.Error == "" {
 		r.Error = fmt.Sprintf("told to stop, and it says %v %%, %s", percent, r.Mode)

@@ -11,7 +11,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/pair"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
 // Engine is one ml-engine.
@@ -91,10 +91,10 @@ type Rollout struct {
 	Reason     string     `json:"reason"`
 }
 
-func readEngine(ctx context.Context, e pair.Engine) Engine {
+func readEngine(ctx context.Context, e fleet.Engine) Engine {
 	info, err := e.Scoring.GetModelInfo(ctx, &mlenginev1.GetModelInfoRequest{})
 	if err != nil {
-		return Engine{Address: e.Addr, Error: pair.Plain(err).Error(), Hint: pair.Hint(err)}
+		return Engine{Address: e.Addr, Error: fleet.Plain(err).Error(), Hint: fleet.Hint(err)}
 	}
 	since := info.GetLoadTime().AsTime()
 	return Engine{
@@ -103,13 +103,13 @@ func readEngine(ctx context.Context, e pair.Engine) Engine {
 	}
 }
 
-func readDrift(ctx context.Context, e pair.Engine) *Drift {
+func readDrift(ctx context.Context, e fleet.Engine) *Drift {
 	answer, err := e.Drift.GetDrift(ctx, &mlenginev1.GetDriftRequest{})
 	switch {
 	case status.Code(err) == codes.FailedPrecondition: // an answer: there is no drift to be had of this model
 		return &Drift{Reason: status.Convert(err).Message()}
 	case err != nil:
-		return &Drift{Error: pair.Plain(err).Error(), Hint: pair.Hint(err)}
+		return &Drift{Error: fleet.Plain(err).Error(), Hint: fleet.Hint(err)}
 	}
 	d := &Drift{Rows: answer.GetRows(), Days: answer.GetDays()}
 	if o := answer.GetOverall(); o == nil {
@@ -127,11 +127,11 @@ func readDrift(ctx context.Context, e pair.Engine) *Drift {
 	return d
 }
 
-func readExecutor(ctx context.Context, e pair.Executor) Executor {
+func readExecutor(ctx context.Context, e fleet.Executor) Executor {
 	x := Executor{Address: e.Addr, Rollout: readRollout(ctx, e)}
 	r, err := e.Shadows.GetShadowReport(ctx, &executorv1.GetShadowReportRequest{})
 	if err != nil {
-		x.Error, x.Hint = pair.Plain(err).Error(), pair.Hint(err)
+		x.Error, x.Hint = fleet.Plain(err).Error(), fleet.Hint(err)
 		return x
 	}
 	since := r.GetStartTime().AsTime()
@@ -153,15 +153,15 @@ func readExecutor(ctx context.Context, e pair.Executor) Executor {
 	return x
 }
 
-func readRollout(ctx context.Context, e pair.Executor) Rollout {
+func readRollout(ctx context.Context, e fleet.Executor) Rollout {
 	asked := time.Now()
 	answer, err := e.Rollouts.GetRollout(ctx, &executorv1.GetRolloutRequest{})
 	if err != nil {
-		return Rollout{Error: pair.Plain(err).Error(), Hint: pair.Hint(err)}
+		return Rollout{Error: fleet.Plain(err).Error(), Hint: fleet.Hint(err)}
 	}
 	r := answer.GetRollout()
 	out := Rollout{
-		Percent: r.GetPercent(), Mode: pair.Mode(r.GetMode()), Holder: r.GetHolder(), SetBy: r.GetSetBy(), SetFrom: r.GetSetFrom(), Reason: r.GetReason(),
+		Percent: r.GetPercent(), Mode: fleet.Mode(r.GetMode()), Holder: r.GetHolder(), SetBy: r.GetSetBy(), SetFrom: r.GetSetFrom(), Reason: r.GetReason(),
 	}
 	if t := r.GetSetTime(); t != nil {
 		set := t.AsTime()

@@ -14,7 +14,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/pair"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
 // Status is everything. Each part has an error of its own: what cannot be reached says so, and hides nothing else.
@@ -31,7 +31,7 @@ type Status struct {
 
 // Read asks everybody at once, and waits for all, at most until ctx ends. folder is that of the evidence, state that of the
 // canaries' journals.
-func Read(ctx context.Context, p *pair.Pair, folder string, state canary.State) *Status {
+func Read(ctx context.Context, p *fleet.Services, folder string, state canary.State) *Status {
 	s := &Status{
 		Time: time.Now().UTC().Truncate(time.Millisecond), Engines: make([]Engine, len(p.Engines)), Executors: make([]Executor, len(p.Executors)),
 		state: state,
