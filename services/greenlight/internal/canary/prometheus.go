@@ -19,7 +19,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
 	"github.com/greenlight-ml/greenlight/pkg/text"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/answer"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
 // DefaultMatch selects the executors' series in a Prometheus that is configured as deploy/prometheus is.
@@ -141,7 +141,7 @@ func scrapedTwice(all []Counters) error {
 		}
 		names, processes = append(names, text.Clean(c.Executor, maxShownError)), append(processes, process)
 	}
-	return answer.Distinct("executor", names, processes)
+	return fleet.CheckDistinct("executor", names, processes)
 }
 
 func (p *Prometheus) query(ctx context.Context, expr string) (model.Vector, error) {
@@ -165,7 +165,7 @@ func (p *Prometheus) query(ctx context.Context, expr string) (model.Vector, erro
 		switch {
 		case s == nil || s.Histogram != nil:
 			return nil, p.fail("the answer has an entry that is not a sample")
-		case time.Since(s.Timestamp.Time()).Abs() > answer.MaxClockDifference:
+		case time.Since(s.Timestamp.Time()).Abs() > fleet.MaxClockDifference:
 			return nil, p.fail("the answer is of %s, and the time here is %s", s.Timestamp.Time().UTC().Format(time.RFC3339), time.Now().UTC().Format(time.RFC3339))
 		}
 	}
@@ -290,7 +290,7 @@ func (r *replica) counters(name string, asked time.Time) (Counters, error) {
 		return Counters{}, fmt.Errorf("%s is %v", percentSeries, *r.percent)
 	case r.process == nil:
 		return Counters{}, fmt.Errorf("no series %s", processSeries)
-	case !(*r.process > 0) || *r.process > float64(asked.Add(answer.MaxClockDifference).Unix()):
+	case !(*r.process > 0) || *r.process > float64(asked.Add(fleet.MaxClockDifference).Unix()):
 		return Counters{}, fmt.Errorf("%s is %v", processSeries, *r.process)
 	case r.age == nil:
 		return Counters{}, errors.New("the age of its figures is not known")

@@ -13,7 +13,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
 	"github.com/greenlight-ml/greenlight/pkg/text"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/answer"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
 // Executor is one executor under control.
@@ -37,7 +37,7 @@ func (r Reports) Read(ctx context.Context) ([]Counters, error) {
 		if err != nil {
 			return Counters{}, &callError{e.Addr, err}
 		}
-		if err := answer.Report(report, time.Now()); err != nil {
+		if err := fleet.CheckReport(report, time.Now()); err != nil {
 			return Counters{}, contradicts("executor "+e.Addr, err)
 		}
 		return countersOf(e.Addr, report, asked), nil
@@ -50,7 +50,7 @@ func (r Reports) Read(ctx context.Context) ([]Counters, error) {
 			continue
 		}
 		names, processes = append(names, c.Executor), append(processes, c.Process)
-		if err := answer.Distinct("executor", names, processes); err != nil {
+		if err := fleet.CheckDistinct("executor", names, processes); err != nil {
 			return all, errors.Join(append(errs, err)...)
 		}
 		all = append(all, c)
@@ -61,7 +61,7 @@ func (r Reports) Read(ctx context.Context) ([]Counters, error) {
 func countersOf(addr string, r *executorv1.GetShadowReportResponse, at time.Time) Counters {
 	c := Counters{
 		Executor: addr, Process: r.GetInstanceId(), Instance: r.GetInstanceId(), Start: r.GetStartTime().AsTime(), Time: at, Percent: r.GetSamplePercent(), Requests: r.GetRequestsTotal(),
-		Outcomes: make(map[string]uint64), Sources: answer.Sources(r), Edges: r.GetLatencyMsTotal().GetEdges(), Latency: r.GetLatencyMsTotal().GetCounts(),
+		Outcomes: make(map[string]uint64), Sources: fleet.SourcesOf(r), Edges: r.GetLatencyMsTotal().GetEdges(), Latency: r.GetLatencyMsTotal().GetCounts(),
 		Baseline: evidence.Model{Version: r.GetBaselineVersion(), Digest: r.GetBaselineDigest()},
 		Model:    evidence.Model{Version: r.GetShadowVersion(), Digest: r.GetShadowDigest()},
 	}

@@ -14,7 +14,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/text"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/answer"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
 // anewError is an executor with which the phase must begin anew.
@@ -101,7 +101,7 @@ func (s *share) try(ctx context.Context, percent float64, what string) error {
 	if err != nil {
 		return &callError{s.Addr, err}
 	}
-	if err := answer.Set(req, resp); err != nil {
+	if err := fleet.CheckSet(req, resp); err != nil {
 		return contradicts("executor "+s.Addr+", SetRollout", err)
 	}
 	before := s.process
@@ -164,7 +164,7 @@ func (e Executor) rollout(ctx context.Context) (*executorv1.GetRolloutResponse, 
 	if err != nil {
 		return nil, &callError{e.Addr, err}
 	}
-	if err := answer.Rollout(got.GetInstanceId(), got.GetRollout()); err != nil {
+	if err := fleet.CheckRollout(got.GetInstanceId(), got.GetRollout()); err != nil {
 		return nil, contradicts("executor "+e.Addr+", GetRollout", err)
 	}
 	return got, nil

@@ -19,7 +19,6 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/text"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/answer"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftfleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
@@ -55,7 +54,7 @@ func (p Pair) ActiveModels(ctx context.Context) ([]evidence.Model, error) {
 		if err != nil {
 			return evidence.Model{}, fmt.Errorf("%w: ml-engine %s: %s", unanswered(err), e.Addr, text.Clean(fleet.Plain(err).Error(), maxShownError))
 		}
-		if err := answer.Model(info); err != nil {
+		if err := fleet.CheckModel(info); err != nil {
 			return evidence.Model{}, contradicts("ml-engine "+e.Addr+", GetModelInfo", err)
 		}
 		return evidence.Model{Version: info.GetVersion(), Digest: info.GetDigest()}, nil
@@ -179,7 +178,7 @@ func (w *World) ask(ctx context.Context, i int, e Executor) error {
 		return fmt.Errorf("%w: %w", unanswered(err), &callError{e.Addr, err})
 	}
 	took := time.Since(asked)
-	if err := answer.Report(report, time.Now()); err != nil {
+	if err := fleet.CheckReport(report, time.Now()); err != nil {
 		return contradicts("executor "+e.Addr, err)
 	}
 	w.Reports[i], w.Rollouts[i] = report, rollout
@@ -221,8 +220,8 @@ func (w *World) twice() error {
 			names, processes = append(names, w.Addrs[i]), append(processes, r.GetInstanceId())
 		}
 	}
-	err := answer.Distinct("executor", names, processes)
-	if engine := (*answer.TwiceError)(nil); err == nil && errors.As(w.PSIErr, &engine) {
+	err := fleet.CheckDistinct("executor", names, processes)
+	if engine := (*fleet.DuplicateError)(nil); err == nil && errors.As(w.PSIErr, &engine) {
 		err = engine
 	}
 	if err != nil {

@@ -10,7 +10,6 @@ import (
 	"google.golang.org/grpc"
 
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/answer"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftfleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/report"
@@ -42,7 +41,7 @@ func (f *agentFlags) look(ctx context.Context, now time.Time) (report.Sample, *d
 	for i, addr := range f.executors {
 		if errs[i] == nil { // one process under two names counts once
 			names, processes = append(names, addr), append(processes, answers[i].Instance)
-			if errs[i] = answer.Distinct("executor", names, processes); errs[i] != nil {
+			if errs[i] = fleet.CheckDistinct("executor", names, processes); errs[i] != nil {
 				names, processes = names[:len(names)-1], processes[:len(processes)-1]
 			}
 		}
@@ -71,7 +70,7 @@ func (f *agentFlags) counters(ctx context.Context, addr string) (c report.Counte
 		if err != nil {
 			return err
 		}
-		if err := answer.Report(got, time.Now()); err != nil {
+		if err := fleet.CheckReport(got, time.Now()); err != nil {
 			return fmt.Errorf("the report contradicts itself: %w", err)
 		}
 		c = report.CountersOf(addr, got)

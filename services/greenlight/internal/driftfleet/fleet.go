@@ -13,8 +13,8 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/drift"
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/answer"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftview"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
 // Schema names the kind of evidence of psi_snapshot.json.
@@ -57,7 +57,7 @@ const attempts = 3
 
 // Read reads the last hours, 1 to [drift.RingHours], of all replicas, of which there is at least one, and with history
 // the indices of earlier weeks. It fails when a replica does not answer, since its counts would be missing, and with
-// [*MismatchError], and with [*answer.TwiceError] if two of them are one process. No row at all is a report that says so.
+// [*MismatchError], and with [*fleet.DuplicateError] if two of them are one process. No row at all is a report that says so.
 func Read(ctx context.Context, replicas []Replica, hours int, history bool) (*Report, error) {
 	if len(replicas) == 0 {
 		return nil, errors.New("no ml-engine to ask")
@@ -71,7 +71,7 @@ func Read(ctx context.Context, replicas []Replica, hours int, history bool) (*Re
 }
 
 func read(ctx context.Context, replicas []Replica, hours int, history bool) (*Report, error) {
-	f := &fleet{}
+	f := &group{}
 	var err error
 	for _, r := range replicas {
 		f.replicas = append(f.replicas, &replica{Replica: r})
@@ -127,8 +127,8 @@ func sourceOf(s mlenginev1.Source) evidence.Source {
 	return evidence.Simulated
 }
 
-// fleet is replicas that count by one profile.
-type fleet struct {
+// group is replicas that count by one profile.
+type group struct {
 	replicas []*replica
 	profile  *drift.Profile
 	// end is the hour with which the newest window ends, exclusive, in hours since 1970-01-01 UTC.
@@ -136,7 +136,7 @@ type fleet struct {
 }
 
 // open asks every replica for the first time, and holds them to one model, one reference and one time.
-func (f *fleet) open(ctx context.Context, hours int, history bool) error {
+func (f *group) open(ctx context.Context, hours int, history bool) error {
 	for i, r := range f.replicas {
 		a, err := r.ask(ctx, &mlenginev1.GetDriftRequest{Reference: i == 0, History: history && len(f.replicas) == 1}, hours)
 		if err != nil {
@@ -166,7 +166,7 @@ func (f *fleet) open(ctx context.Context, hours int, history bool) error {
 	for _, r := range f.replicas {
 		names, processes = append(names, r.Addr), append(processes, r.first.GetInstanceId())
 	}
-	return answer.Distinct("ml-engine", names, processes)
+	return fleet.CheckDistinct("ml-engine", names, processes)
 }
 
 // maxAhead is by how much the window of a replica may end ahead of this machine's clock: the hour that has begun, and another
@@ -183,7 +183,7 @@ func hourTime(hour int64) time.Time { return time.Unix(hour*3600, 0).UTC() }
 
 // history is the indices of the weeks that ended 21, 20, ... 0 days ago, of those that have rows. A single replica has
 // said them already; of several the counts of every week are added up.
-func (f *fleet) history(ctx context.Context) ([]driftview.Point, error) {
+func (f *group) history(ctx context.Context) ([]driftview.Point, error) {
 	points, err := f.weeks(ctx)
 	if len(points) == 0 || len(points) > (drift.RingHours-historyHours)/24 {
 		return points, err // as far back as there can be any: whether the first were full is not known
@@ -195,7 +195,7 @@ func (f *fleet) history(ctx context.Context) ([]driftview.Point, error) {
 	return points, err
 }
 
-func (f *fleet) weeks(ctx context.Context) ([]driftview.Point, error) {
+func (f *group) weeks(ctx context.Context) ([]driftview.Point, error) {
 	points := []driftview.Point{}
 	if len(f.replicas) == 1 {
 		for _, p := range f.replicas[0].first.GetHistory() {
@@ -223,7 +223,7 @@ func (f *fleet) weeks(ctx context.Context) ([]driftview.Point, error) {
 }
 
 // point is a point with the names of the profile; values without rows are left out.
-func (f *fleet) point(end time.Time, rows uint64, overall float64, each []float64) driftview.Point {
+func (f *group) point(end time.Time, rows uint64, overall float64, each []float64) driftview.Point {
 	p := driftview.Point{End: end, Rows: int(rows), Overall: overall, Features: map[string]float64{}}
 	for i, v := range each {
 		if i < len(f.profile.Features) && !math.IsNaN(v) {

@@ -10,7 +10,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/drift"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/answer"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
 // Replica is one ml-engine.
@@ -40,7 +40,7 @@ func (r *replica) ask(ctx context.Context, req *mlenginev1.GetDriftRequest, hour
 	if err != nil {
 		return nil, fmt.Errorf("drift of %s: %w", r.Addr, err)
 	}
-	if err := answer.Drift(a, hours); err != nil {
+	if err := fleet.CheckDrift(a, hours); err != nil {
 		return nil, fmt.Errorf("drift of %s: the answer contradicts itself: %w", r.Addr, err)
 	}
 	if r.first == nil {

@@ -10,7 +10,6 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/text"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/answer"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
@@ -38,7 +37,7 @@ func ask[T any](name string, all []T, one func(T) finding) Row {
 	for i := range findings {
 		f := &findings[i]
 		names, processes = append(names, f.name), append(processes, f.process)
-		if err := answer.Distinct("executor", names, processes); err != nil && f.verdict.OK() {
+		if err := fleet.CheckDistinct("executor", names, processes); err != nil && f.verdict.OK() {
 			f.verdict, f.what = gate.Error, err.Error()
 		}
 		if !f.verdict.OK() {
@@ -64,7 +63,7 @@ func (j *judgment) engines(ctx context.Context, engines []fleet.Engine) Row {
 	return ask(EngineServes, engines, func(e fleet.Engine) finding {
 		info, err := e.Scoring.GetModelInfo(ctx, &mlenginev1.GetModelInfoRequest{})
 		if err == nil {
-			err = answer.Model(info)
+			err = fleet.CheckModel(info)
 		}
 		return j.serves("ml-engine "+e.Addr, "serves", info.GetVersion(), info.GetDigest(), err)
 	})
@@ -75,7 +74,7 @@ func (j *judgment) executors(ctx context.Context, executors []fleet.Executor) Ro
 	return ask(ExecutorAsks, executors, func(e fleet.Executor) finding {
 		report, err := e.Shadows.GetShadowReport(ctx, &executorv1.GetShadowReportRequest{})
 		if err == nil {
-			err = answer.Report(report, time.Now())
+			err = fleet.CheckReport(report, time.Now())
 		}
 		if err == nil && report.GetShadowDigest() == "" {
 			return finding{verdict: gate.Inconclusive, what: "no model has answered executor " + e.Addr + " yet"}

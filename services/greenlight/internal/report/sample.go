@@ -8,8 +8,8 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/answer"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftfleet"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
 // Sample is one look at the services: a line of the journal.
@@ -70,7 +70,7 @@ func CountersOf(addr string, r *executorv1.GetShadowReportResponse) Counters {
 		Executor: addr, Instance: r.GetInstanceId(), Requests: r.GetRequestsTotal(),
 		Model: evidence.Model{Version: r.GetShadowVersion(), Digest: r.GetShadowDigest()},
 		Edges: r.GetLatencyMsTotal().GetEdges(), Latency: r.GetLatencyMsTotal().GetCounts(),
-		Sources: answer.Sources(r),
+		Sources: fleet.SourcesOf(r),
 	}
 	if t := r.GetStartTime(); t.IsValid() { // others are no time that the journal can have
 		c.Start = t.AsTime()
