@@ -10,6 +10,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/text"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
 // Options are what a controller runs.
@@ -21,7 +22,10 @@ type Options struct {
 	// Source says where the requests come from.
 	Source evidence.Source
 	// Executors are those under control, at least one.
-	Executors []Executor
+	Executors []fleet.Executor
+	// Revisions, which may be nil, are the rollout revisions that the run starts from, in the order of Executors. A change
+	// since then was made by somebody else.
+	Revisions []uint64
 	// Metrics is where the counts come from; nil asks the executors.
 	Metrics Source
 	// Model is the one under trial, Baseline what decides: others abort the run.
@@ -45,7 +49,7 @@ type Controller struct {
 	policy  gate.Policy
 	record  *Record
 	reports Reports
-	shares  []*share
+	leases  []*lease
 	// timeout bounds every call.
 	timeout time.Duration
 	// fault is why the run cannot go on, whatever the figures say.
@@ -71,11 +75,15 @@ const (
 // NewController returns a controller that has done nothing yet.
 func NewController(opts Options) *Controller {
 	c := &Controller{opts: opts, policy: opts.Record.Policy, record: opts.Record, reports: opts.Executors}
-	lease := time.Duration(c.policy.Lease)
-	c.timeout = min(maxTimeout, lease/callsPerLease)
-	held := holding{run: c.record.ID, mark: fmt.Sprintf("canary, controller %s: ", opts.Controller), lease: lease}
-	for _, e := range opts.Executors {
-		c.shares = append(c.shares, &share{Executor: e, holding: held, revision: e.Revision})
+	length := time.Duration(c.policy.Lease)
+	c.timeout = min(maxTimeout, length/callsPerLease)
+	common := terms{holder: c.record.ID, mark: fmt.Sprintf("canary, controller %s: ", opts.Controller), length: length}
+	for i, e := range opts.Executors {
+		l := &lease{Executor: e, terms: common}
+		if opts.Revisions != nil {
+			l.revision = opts.Revisions[i]
+		}
+		c.leases = append(c.leases, l)
 	}
 	return c
 }
@@ -85,7 +93,7 @@ func NewController(opts Options) *Controller {
 func (c *Controller) Run(ctx context.Context) (*Record, error) {
 	var decision Decision
 	var reason string
-	if err := guard(func() { decision, reason = c.phases(ctx) }); err != nil {
+	if err := fleet.Guard(func() { decision, reason = c.phases(ctx) }); err != nil {
 		decision, reason = Aborted, "the controller failed: "+err.Error()
 	}
 	if c.fault != nil && decision != Aborted {
@@ -116,7 +124,7 @@ func (c *Controller) phases(ctx context.Context) (Decision, string) {
 func (c *Controller) phase(ctx context.Context, index int) (Decision, string) {
 	var giveUp time.Time
 	for first := time.Now(); ; {
-		b := &beginning{Controller: c, index: index, percent: c.policy.Phases[index], first: first, giveUp: giveUp}
+		b := &attempt{Controller: c, index: index, percent: c.policy.Phases[index], first: first, giveUp: giveUp}
 		c.emit(b.event(PhaseBegun))
 		last := b.run(ctx)
 		b.keepLast()
@@ -126,7 +134,7 @@ func (c *Controller) phase(ctx context.Context, index int) (Decision, string) {
 			ended.PSI, ended.PSIReason = b.psi(ctx)
 		}
 		c.emit(ended)
-		if !last.anew {
+		if !last.retry {
 			return last.decision, last.reason
 		}
 		giveUp = b.giveUp
@@ -163,8 +171,8 @@ func (c *Controller) end(ctx context.Context, decision Decision, reason string) 
 	}
 	c.emit(Event{Kind: RollingBack, Decision: decision, Reason: reason})
 	start := time.Now()
-	_, errs := each(c.shares, func(s *share) (struct{}, error) {
-		return struct{}{}, s.release(ctx, c.timeout, shorten(why))
+	_, errs := fleet.Each(c.leases, func(l *lease) (struct{}, error) {
+		return struct{}{}, l.release(ctx, c.timeout, shorten(why))
 	})
 	rolled := Event{Kind: RolledBack, TookMS: float64(time.Since(start)) / float64(time.Millisecond)}
 	if err := errors.Join(errs...); err != nil {
@@ -182,7 +190,7 @@ func (c *Controller) emit(e Event) {
 	keep := e.Kind != Looked || e.Look.Keep
 	if keep && c.opts.Journal != nil {
 		var err error
-		if broken := guard(func() { err = c.opts.Journal(e) }); broken != nil {
+		if broken := fleet.Guard(func() { err = c.opts.Journal(e) }); broken != nil {
 			err = broken
 		}
 		if err != nil && c.fault == nil {
@@ -193,7 +201,7 @@ func (c *Controller) emit(e Event) {
 	if c.opts.Observe == nil {
 		return
 	}
-	if err := guard(func() { c.opts.Observe(e) }); err != nil {
+	if err := fleet.Guard(func() { c.opts.Observe(e) }); err != nil {
 		c.opts.Observe = nil
 		if !c.ending {
 			panic(err) //nolint:forbidigo // it was one, and ends the run

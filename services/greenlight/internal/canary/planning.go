@@ -2,6 +2,7 @@ package canary
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"path/filepath"
@@ -16,41 +17,41 @@ import (
 )
 
 // NewPlan is a plan for the world as it is.
-func NewPlan(w *World, t Target, policy gate.Policy, interval time.Duration, source evidence.Source) (*Plan, error) {
+func NewPlan(in *Inspection, t Target, policy gate.Policy, interval time.Duration, source evidence.Source) (*Plan, error) {
 	if err := policy.Validate(); err != nil {
 		return nil, err
 	}
-	model, baseline, err := w.pair()
+	model, baseline, err := in.agreed()
 	if err != nil {
 		return nil, err
 	}
-	if w.OfflineErr != nil {
-		return nil, w.OfflineErr
+	if in.OfflineErr != nil {
+		return nil, in.OfflineErr
 	}
-	if w.Offline.Model.Digest != model.Digest {
-		return nil, refuse(errNotActive, "the offline evidence is of %s, and %s is served", named(w.Offline.Model), named(model))
+	if in.Offline.Model.Digest != model.Digest {
+		return nil, refuse(errNotActive, "the offline evidence is of %s, and %s is served", named(in.Offline.Model), named(model))
 	}
 	p := &Plan{
 		Schema: planSchema, CreateTime: time.Now().UTC().Truncate(time.Millisecond), Target: t, Source: source,
-		Interval: gate.Duration(interval), Policy: policy, Model: model, Baseline: baseline, PSI: w.PSI, PSIVerdict: w.PSIVerdict, Inputs: w.Offline.Inputs,
+		Interval: gate.Duration(interval), Policy: policy, Model: model, Baseline: baseline, PSI: in.PSI, PSIVerdict: in.PSIVerdict, Inputs: in.Offline.Inputs,
 	}
-	if w.PSIErr != nil {
-		p.PSIReason = oneLine(w.PSIErr)
+	if in.PSIErr != nil {
+		p.PSIReason = oneLine(in.PSIErr)
 	}
 	return p, nil
 }
 
 // Check says what is not as it was planned. Each difference is an error of its own, with a hint.
-func (p *Plan) Check(w *World) error {
-	if err := w.reached(); err != nil {
+func (p *Plan) Check(in *Inspection) error {
+	if err := errors.Join(in.failures()...); err != nil {
 		return err
 	}
-	for _, m := range w.Models {
+	for _, m := range in.Models() {
 		if m != p.Model {
 			return refuse(errModelChanged, "%s, not %s", named(m), named(p.Model))
 		}
 	}
-	for _, b := range w.baselines() {
+	for _, b := range in.Baselines() {
 		if b != p.Baseline {
 			return refuse(errBaselineChanged, "%s, not %s", named(b), named(p.Baseline))
 		}
@@ -59,11 +60,11 @@ func (p *Plan) Check(w *World) error {
 }
 
 // Free says which executors somebody holds who is not the run; an empty run is a new one.
-func (w *World) Free(run string) error {
+func (in *Inspection) Free(run string) error {
 	var held []string
-	for i, r := range w.Rollouts {
-		if h := r.GetRollout().GetHolder(); h != "" && h != run {
-			held = append(held, fmt.Sprintf("executor %s: %s", w.Addrs[i], described(r.GetRollout())))
+	for _, e := range in.Executors {
+		if h := e.Rollout.GetRollout().GetHolder(); h != "" && h != run {
+			held = append(held, fmt.Sprintf("executor %s: %s", e.Addr, described(e.Rollout.GetRollout())))
 		}
 	}
 	if len(held) > 0 {
@@ -73,19 +74,19 @@ func (w *World) Free(run string) error {
 }
 
 // CheckAll is Check, and whether the evidence and the drift are those that were confirmed.
-func (p *Plan) CheckAll(w *World, phrase, nonce string) error {
-	if err := p.Check(w); err != nil {
+func (p *Plan) CheckAll(in *Inspection, phrase, nonce string) error {
+	if err := p.Check(in); err != nil {
 		return err
 	}
-	if w.OfflineErr != nil {
-		return w.OfflineErr
+	if in.OfflineErr != nil {
+		return in.OfflineErr
 	}
-	if !slices.Equal(w.Offline.Inputs, p.Inputs) {
+	if !slices.Equal(in.Offline.Inputs, p.Inputs) {
 		return refuse(errEvidenceChanged, "%s has been written anew", p.Evidence)
 	}
-	if p.drifted(w) {
+	if p.drifted(in) {
 		return refuse(errPSIChanged, "PSI is %s now, not %s: its verdict must stay, and it may move by %g or a tenth",
-			found(w.PSI, w.PSIVerdict), found(p.PSI, p.PSIVerdict), psiRoom)
+			found(in.PSI, in.PSIVerdict), found(p.PSI, p.PSIVerdict), psiRoom)
 	}
 	if !confirmation.Equal(phrase, p.Phrase(nonce)) {
 		return refuse(errPhraseChanged, "%s", p.Phrase(nonce))
@@ -99,14 +100,14 @@ const psiRoom = 0.05
 
 // drifted reports whether the drift is not what was confirmed: its verdict is another, or the index, as the phrase has it,
 // has moved too far. An index that is INCONCLUSIVE moves with every row, and says nothing; none at all is the same.
-func (p *Plan) drifted(w *World) bool {
+func (p *Plan) drifted(in *Inspection) bool {
 	verdict := func(psi *float64, v gate.Verdict) gate.Verdict {
 		if psi == nil {
 			return gate.Inconclusive
 		}
 		return v
 	}
-	was, now := verdict(p.PSI, p.PSIVerdict), verdict(w.PSI, w.PSIVerdict)
+	was, now := verdict(p.PSI, p.PSIVerdict), verdict(in.PSI, in.PSIVerdict)
 	if was != "" && was != now {
 		return true
 	}
@@ -114,7 +115,7 @@ func (p *Plan) drifted(w *World) bool {
 		return false
 	}
 	hundredths := func(v float64) float64 { return math.Round(100 * v) }
-	return math.Abs(hundredths(*w.PSI)-hundredths(*p.PSI)) > max(100*psiRoom, hundredths(*p.PSI)/10)
+	return math.Abs(hundredths(*in.PSI)-hundredths(*p.PSI)) > max(100*psiRoom, hundredths(*p.PSI)/10)
 }
 
 // found is an index with its verdict.

@@ -121,7 +121,7 @@ func (o *PrometheusOptions) client() (promv1.API, error) {
 	if _, err := o.credential(); err != nil {
 		return nil, err
 	}
-	dialer := &net.Dialer{Timeout: worldTimeout}
+	dialer := &net.Dialer{Timeout: callTimeout}
 	if secret := o.TokenFile != "" || o.BasicFile != "" || o.user != nil; secret && strings.HasPrefix(o.URL, "http:") {
 		if u, err := url.Parse(o.URL); err != nil || !loopback(u.Hostname()) {
 			return nil, fmt.Errorf("%s: %w", o.URL, errInTheClear)
@@ -140,7 +140,7 @@ func (o *PrometheusOptions) client() (promv1.API, error) {
 	}
 	transport := &http.Transport{
 		Proxy: nil, DialContext: dialer.DialContext, TLSClientConfig: trust, ForceAttemptHTTP2: true,
-		TLSHandshakeTimeout: worldTimeout, MaxResponseHeaderBytes: maxHeader, MaxIdleConnsPerHost: 2, IdleConnTimeout: time.Minute,
+		TLSHandshakeTimeout: callTimeout, MaxResponseHeaderBytes: maxHeader, MaxIdleConnsPerHost: 2, IdleConnTimeout: time.Minute,
 	}
 	c, err := api.NewClient(api.Config{Address: o.URL, Client: &http.Client{
 		Transport: guarded{transport, o},

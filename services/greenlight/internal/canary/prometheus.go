@@ -61,7 +61,7 @@ func Readable(ctx context.Context, p *Plan) error {
 	if source == nil || err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, worldTimeout)
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	if _, err := source.Read(ctx); err != nil {
 		return refuse(errNoMetrics, "%s", oneLine(err))
@@ -91,7 +91,7 @@ func (p *Prometheus) fail(format string, args ...any) error {
 }
 
 // Read implements [Source].
-func (p *Prometheus) Read(ctx context.Context) ([]Counters, error) {
+func (p *Prometheus) Read(ctx context.Context) ([]fleet.Counters, error) {
 	// The ages first, so that the counts are at least as new. Both at the server's own time: its clock may differ.
 	asked := time.Now()
 	ages, err := p.query(ctx, fmt.Sprintf("time() - timestamp(%s{%s})", percentSeries, p.match))
@@ -110,7 +110,7 @@ func (p *Prometheus) Read(ctx context.Context) ([]Counters, error) {
 	for _, s := range samples {
 		replicaOf(replicas, s, ownLabel[s.Metric[model.MetricNameLabel]]).add(s)
 	}
-	var all []Counters
+	var all []fleet.Counters
 	var errs []error
 	for _, name := range slices.Sorted(maps.Keys(replicas)) {
 		c, err := replicas[name].counters(name, asked)
@@ -131,9 +131,9 @@ func (p *Prometheus) Read(ctx context.Context) ([]Counters, error) {
 
 // scrapedTwice returns an error if two of the replicas are one process: it is scraped by two jobs, or under two names. If
 // not every replica says which it is, two that started at the same time are one.
-func scrapedTwice(all []Counters) error {
+func scrapedTwice(all []fleet.Counters) error {
 	var names, processes []string
-	known := !slices.ContainsFunc(all, func(c Counters) bool { return c.Instance == "" })
+	known := !slices.ContainsFunc(all, func(c fleet.Counters) bool { return c.Instance == "" })
 	for _, c := range all {
 		process := c.Instance
 		if !known {
@@ -280,38 +280,38 @@ func (r *replica) count(v float64) uint64 {
 }
 
 // counters is the replica as a reading of a look that was asked for then.
-func (r *replica) counters(name string, asked time.Time) (Counters, error) {
+func (r *replica) counters(name string, asked time.Time) (fleet.Counters, error) {
 	switch {
 	case r.fault != nil:
-		return Counters{}, r.fault
+		return fleet.Counters{}, r.fault
 	case r.percent == nil:
-		return Counters{}, fmt.Errorf("no series %s", percentSeries)
+		return fleet.Counters{}, fmt.Errorf("no series %s", percentSeries)
 	case !(*r.percent >= 0 && *r.percent <= 100):
-		return Counters{}, fmt.Errorf("%s is %v", percentSeries, *r.percent)
+		return fleet.Counters{}, fmt.Errorf("%s is %v", percentSeries, *r.percent)
 	case r.process == nil:
-		return Counters{}, fmt.Errorf("no series %s", processSeries)
+		return fleet.Counters{}, fmt.Errorf("no series %s", processSeries)
 	case !(*r.process > 0) || *r.process > float64(asked.Add(fleet.MaxClockDifference).Unix()):
-		return Counters{}, fmt.Errorf("%s is %v", processSeries, *r.process)
+		return fleet.Counters{}, fmt.Errorf("%s is %v", processSeries, *r.process)
 	case r.age == nil:
-		return Counters{}, errors.New("the age of its figures is not known")
+		return fleet.Counters{}, errors.New("the age of its figures is not known")
 	}
 	age := time.Duration(*r.age * float64(time.Second))
 	if age > maxSampleAge {
-		return Counters{}, fmt.Errorf("its figures are %s old: it is not scraped any more, or too seldom", age.Round(time.Second))
+		return fleet.Counters{}, fmt.Errorf("its figures are %s old: it is not scraped any more, or too seldom", age.Round(time.Second))
 	}
-	c := Counters{
+	c := fleet.Counters{
 		Executor: name, Process: strings.TrimSpace(strconv.FormatFloat(*r.process, 'f', -1, 64) + " " + r.instance), Instance: r.instance,
-		Time: asked.Add(-age), Percent: *r.percent, Outcomes: r.outcomes, Sources: r.sources,
+		Time: asked.Add(-age), Percent: *r.percent, Counts: fleet.Counts{Outcomes: r.outcomes, Sources: r.sources},
 	}
 	for _, o := range shadow.Outcomes() {
 		n, ok := r.outcomes[o.String()]
 		if !ok {
-			return Counters{}, fmt.Errorf("no series %s{outcome=%q}", outcomesSeries, o)
+			return fleet.Counters{}, fmt.Errorf("no series %s{outcome=%q}", outcomesSeries, o)
 		}
 		c.Requests += n
 	}
 	if len(r.outcomes) != len(shadow.Outcomes()) {
-		return Counters{}, fmt.Errorf("%s has an unknown outcome", outcomesSeries)
+		return fleet.Counters{}, fmt.Errorf("%s has an unknown outcome", outcomesSeries)
 	}
 	if r.requests != nil {
 		c.Requests = uint64(*r.requests)
@@ -321,7 +321,7 @@ func (r *replica) counters(name string, asked time.Time) (Counters, error) {
 }
 
 // latencies adds the histogram.
-func (r *replica) latencies(c *Counters) error {
+func (r *replica) latencies(c *fleet.Counters) error {
 	var below uint64
 	before := 0.0
 	slices.SortFunc(r.buckets, func(a, b bucket) int { return cmp.Compare(a.edge, b.edge) })
@@ -333,9 +333,9 @@ func (r *replica) latencies(c *Counters) error {
 			return fmt.Errorf("%s falls at %g ms", latencySeries, b.edge)
 		}
 		if !math.IsInf(b.edge, 1) {
-			c.Edges = append(c.Edges, b.edge)
+			c.Latency.Edges = append(c.Latency.Edges, b.edge)
 		}
-		c.Latency = append(c.Latency, b.count-below)
+		c.Latency.Counts = append(c.Latency.Counts, b.count-below)
 		below, before = b.count, b.edge
 	}
 	if n := len(r.buckets); n == 0 || !math.IsInf(r.buckets[n-1].edge, 1) {

@@ -20,6 +20,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
 	"github.com/greenlight-ml/greenlight/pkg/testkit/promtest"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
 // exposed is the series of one executor.
@@ -171,8 +172,8 @@ func TestPrometheusCounters(t *testing.T) {
 	if c.Requests != requests || c.Percent != 5 || c.Process != "1000" || !strings.Contains(c.Executor, "a:1") {
 		t.Errorf("%+v", c)
 	}
-	if !slices.Equal(c.Edges, []float64{1, 60, 80}) || !slices.Equal(c.Latency, []uint64{90, 9, 1, 0}) {
-		t.Errorf("edges %v, latencies %v", c.Edges, c.Latency)
+	if !slices.Equal(c.Latency.Edges, []float64{1, 60, 80}) || !slices.Equal(c.Latency.Counts, []uint64{90, 9, 1, 0}) {
+		t.Errorf("edges %v, latencies %v", c.Latency.Edges, c.Latency.Counts)
 	}
 	if age := asked.Sub(c.Time); age > 7*time.Second || age < 6*time.Second {
 		t.Errorf("its figures are %v old, want 7 s", age)
@@ -564,22 +565,22 @@ scrape_configs:
 	if err != nil {
 		t.Fatal(err)
 	}
-	var all []Counters
+	var all []fleet.Counters
 	p.Await("have scraped both", func() bool {
 		all, err = source.Read(t.Context())
 		return err == nil
 	})
-	if len(all) != 2 || !slices.Equal(all[0].Latency, []uint64{90, 9, 1, 0}) || all[0].Percent != 5 || time.Since(all[0].Time) > maxSampleAge {
+	if len(all) != 2 || !slices.Equal(all[0].Latency.Counts, []uint64{90, 9, 1, 0}) || all[0].Percent != 5 || time.Since(all[0].Time) > maxSampleAge {
 		t.Fatalf("%+v", all)
 	}
-	var counted tally
-	counted.begin(all)
+	var counted fleet.Span
+	counted.Begin(all)
 	b.change(func(x *exposed) { x.process, x.outcomes[shadow.Match] = 2000, 1 })
 	p.Await("have seen the restart", func() bool {
 		all, err = source.Read(t.Context())
-		return err == nil && counted.add(all) != nil
+		return err == nil && counted.Extend(all) != nil
 	})
-	if err := counted.add(all); !strings.Contains(err.Error(), restarted) || !strings.Contains(err.Error(), host(serverB)) {
+	if err := counted.Extend(all); !strings.Contains(err.Error(), fleet.Restarted) || !strings.Contains(err.Error(), host(serverB)) {
 		t.Errorf("got %v", err)
 	}
 	serverB.Close()

@@ -12,7 +12,6 @@ import (
 // [Hint].
 var (
 	errUnreached       = errors.New("not reached")
-	errContradicts     = errors.New("an answer contradicts itself")
 	errTwice           = errors.New("a service is named twice")
 	errDenied          = errors.New("refused")
 	errDisagree        = errors.New("the replicas differ")
@@ -32,7 +31,7 @@ var (
 	planAgain          = "nothing was changed; look at what is new with greenlight canary plan, and confirm its phrase"
 	hints              = map[error]string{
 		errUnreached:             "nothing was changed; start it, or name its address with --executor or --engine",
-		errContradicts:           "nothing was changed; see that the address is that of an executor or ml-engine of this version, then restart it",
+		fleet.ErrContradicts:     "nothing was changed; see that the address is that of an executor or ml-engine of this version, then restart it",
 		errTwice:                 "nothing was changed; name each process once: 127.0.0.1 and localhost are one, and so are two forwards to one pod",
 		errDisagree:              "nothing was changed; a canary is of one model beside one baseline: bring all replicas to the same",
 		errNoEvidence:            "the model's own is in the registry folder, which --models names; greenlight eval --model writes it to the folder that --evidence names",

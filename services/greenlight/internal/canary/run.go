@@ -16,6 +16,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/durable"
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/confirmation"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
 // Run is a run that this process alone may go on with, until it is closed.
@@ -192,13 +193,19 @@ func (s State) newest(id string) (string, error) {
 	return id, nil
 }
 
-// Go runs the phases that are left, and returns what came of it; see [Controller.Run].
-func (r *Run) Go(ctx context.Context, pair Pair, metrics Source, observe func(Event)) (*Record, error) {
+// Go runs the remaining phases and returns the record; see [Controller.Run]. A rollout that was changed since the inspection
+// was changed by somebody else; nil accepts any.
+func (r *Run) Go(ctx context.Context, services *fleet.Services, from *Inspection, metrics Source, observe func(Event)) (*Record, error) {
 	o := Options{
 		Record: r.Record, Controller: strings.ToLower(rand.Text()[:8]), Source: r.Plan.Source,
-		Executors: pair.Executors, Metrics: metrics, Model: r.Plan.Model, Baseline: r.Plan.Baseline,
-		ActiveModels: pair.ActiveModels, PSI: pair.PSI, Interval: time.Duration(r.Plan.Interval),
-		Journal: func(e Event) error { return r.journal.add(e) }, Observe: observe,
+		Executors: services.Executors, Revisions: from.revisions(), Metrics: metrics, Model: r.Plan.Model, Baseline: r.Plan.Baseline,
+		ActiveModels: func(ctx context.Context) ([]evidence.Model, error) { return activeModels(ctx, services.Engines) },
+		PSI: func(ctx context.Context) (float64, error) {
+			v, _, err := psi(ctx, services.Engines)
+			return v, err
+		},
+		Interval: time.Duration(r.Plan.Interval),
+		Journal:  func(e Event) error { return r.journal.add(e) }, Observe: observe,
 	}
 	return NewController(o).Run(ctx)
 }

@@ -82,16 +82,16 @@ func (s *setting) writeEvidence(m evidence.Model, result gate.Verdict) {
 	}
 }
 
-func (s *setting) pair() Pair {
-	return Pair{Executors: []Executor{s.fake.executor()}, Engines: []fleet.Engine{{Addr: "engine-a", Scoring: s.engine, Drift: s.engine}}}
+func (s *setting) services() *fleet.Services {
+	return &fleet.Services{Executors: []fleet.Executor{s.fake.executor()}, Engines: []fleet.Engine{{Addr: "engine-a", Scoring: s.engine, Drift: s.engine}}}
 }
 
-func (s *setting) survey() *World { return Survey(s.t.Context(), s.pair(), s.target) }
+func (s *setting) inspect() *Inspection { return Inspect(s.t.Context(), s.services(), s.target) }
 
 // plan plans and returns the phrase.
 func (s *setting) plan() *confirmation.Ticket {
 	s.t.Helper()
-	p, err := NewPlan(s.survey(), s.target, s.policy, 5*time.Second, evidence.Live)
+	p, err := NewPlan(s.inspect(), s.target, s.policy, 5*time.Second, evidence.Live)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -109,7 +109,7 @@ func (s *setting) begin(phrase string) (*Run, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := p.CheckAll(s.survey(), phrase, ticket.Nonce); err != nil {
+	if err := p.CheckAll(s.inspect(), phrase, ticket.Nonce); err != nil {
 		return nil, err
 	}
 	return s.state.Begin(p, ticket)
@@ -241,12 +241,15 @@ func TestRefusedForDrift(t *testing.T) {
 		"a plan without its verdict": {v(0.12), v(0.13), "", gate.Pass, nil},
 	} {
 		p := &Plan{Policy: gate.DefaultPolicy(), Model: testModel, Baseline: testBaseline, PSI: test.was, PSIVerdict: test.verdictWas}
-		w := &World{Models: []evidence.Model{testModel}, PSI: test.now, PSIVerdict: test.verdictNow}
-		if err := p.CheckAll(w, p.Phrase("n"), "n"); !errors.Is(err, test.want) {
+		in := &Inspection{
+			Snapshot: &fleet.Snapshot{Engines: []fleet.EngineReading{{Info: &mlenginev1.GetModelInfoResponse{Version: testModel.Version, Digest: testModel.Digest}}}},
+			PSI:      test.now, PSIVerdict: test.verdictNow,
+		}
+		if err := p.CheckAll(in, p.Phrase("n"), "n"); !errors.Is(err, test.want) {
 			t.Errorf("%s: got %v, want %v", name, err, test.want)
 		}
-		w.PSI, w.PSIVerdict = test.was, test.verdictWas
-		if err := p.CheckAll(w, p.Phrase("m"), "n"); !errors.Is(err, errPhraseChanged) {
+		in.PSI, in.PSIVerdict = test.was, test.verdictWas
+		if err := p.CheckAll(in, p.Phrase("m"), "n"); !errors.Is(err, errPhraseChanged) {
 			t.Errorf("%s, another phrase: got %v", name, err)
 		}
 	}
@@ -271,7 +274,7 @@ func TestPlansThatAreRefused(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := newSetting(t)
 				test.spoil(s)
-				if _, err := NewPlan(s.survey(), s.target, s.policy, time.Second, evidence.Live); err == nil || !strings.Contains(err.Error(), test.want) {
+				if _, err := NewPlan(s.inspect(), s.target, s.policy, time.Second, evidence.Live); err == nil || !strings.Contains(err.Error(), test.want) {
 					t.Errorf("got %v, want %q", err, test.want)
 				}
 			})
@@ -285,7 +288,7 @@ func (s *setting) kill(run *Run, at func(kill func()) func(Event)) {
 	go func() {
 		defer close(done)
 		defer run.Close() // the lock of a process ends with it
-		_, _ = run.Go(s.t.Context(), s.pair(), nil, at(runtime.Goexit))
+		_, _ = run.Go(s.t.Context(), s.services(), nil, nil, at(runtime.Goexit))
 	}()
 	<-done
 }
@@ -308,7 +311,7 @@ func TestResume(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r, err := again.Go(t.Context(), s.pair(), nil, nil)
+		r, err := again.Go(t.Context(), s.services(), nil, nil, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -354,7 +357,7 @@ func TestResumeAfterAnInterruption(t *testing.T) {
 		s := newSetting(t)
 		run := s.started()
 		ctx, cancel := context.WithCancel(t.Context())
-		if r, err := run.Go(ctx, s.pair(), nil, after(4, time.Minute, cancel)); err != nil || r.Decision != Interrupted {
+		if r, err := run.Go(ctx, s.services(), nil, nil, after(4, time.Minute, cancel)); err != nil || r.Decision != Interrupted {
 			t.Fatal(r.Decision, err)
 		}
 		if _, err := s.state.Resume(""); !errors.Is(err, errRunning) || Hint(err) == "" {
@@ -370,7 +373,7 @@ func TestResumeAfterAnInterruption(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r, err := again.Go(t.Context(), s.pair(), nil, nil)
+		r, err := again.Go(t.Context(), s.services(), nil, nil, nil)
 		if err != nil || r.Decision != Passed || len(r.Phases) != 6 {
 			t.Errorf("got %s %q, %d phases, %v", r.Decision, r.Reason, len(r.Phases), err)
 		}
@@ -386,7 +389,7 @@ func TestAbortedRunIsNotResumed(t *testing.T) {
 		s := newSetting(t)
 		s.fake.health = down
 		run := s.started()
-		if r, err := run.Go(t.Context(), s.pair(), nil, nil); err != nil || r.Decision != Aborted {
+		if r, err := run.Go(t.Context(), s.services(), nil, nil, nil); err != nil || r.Decision != Aborted {
 			t.Fatal(r.Decision, err)
 		}
 		if err := run.Close(); err != nil {

@@ -115,10 +115,9 @@ func (f *policyFlags) policy() (gate.Policy, error) {
 }
 
 // survey connects to the pair and reads what there is.
-func (f *canaryFlags) survey(ctx context.Context, use func(context.Context, canary.Pair, *canary.World) error) error {
+func (f *canaryFlags) survey(ctx context.Context, use func(context.Context, *fleet.Services, *canary.Inspection) error) error {
 	return f.use(ctx, func(ctx context.Context, services *fleet.Services) error {
-		p := canary.NewPair(services)
-		return use(ctx, p, canary.Survey(ctx, p, canary.Target{Evidence: f.evidence, Models: f.models}))
+		return use(ctx, services, canary.Inspect(ctx, services, canary.Target{Evidence: f.evidence, Models: f.models}))
 	})
 }
 
@@ -153,22 +152,22 @@ passed offline, nobody else's canary, closed breakers, clocks that agree, traffi
 canary_preflight.json, and exits 3 when something is not so. Drift is shown and blocks nothing.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return f.survey(cmd.Context(), func(_ context.Context, _ canary.Pair, w *canary.World) error {
-				card := canary.Preflight(w)
-				body := preflightFile{Result: card.Verdict(), Checks: card.Results, Executors: f.Executors, Engines: f.Engines, PSI: w.PSI}
-				if w.PSIErr != nil {
-					body.PSIReason = w.PSIErr.Error()
+			return f.survey(cmd.Context(), func(_ context.Context, _ *fleet.Services, in *canary.Inspection) error {
+				card := canary.Preflight(in)
+				body := preflightFile{Result: card.Verdict(), Checks: card.Results, Executors: f.Executors, Engines: f.Engines, PSI: in.PSI}
+				if in.PSIErr != nil {
+					body.PSIReason = in.PSIErr.Error()
 				}
-				header := evidence.Header{Schema: preflightSchema, Source: evidence.Live, Inputs: w.Offline.Inputs, Git: revision()}
-				if len(w.Models) > 0 {
-					header.Model = &w.Models[0]
+				header := evidence.Header{Schema: preflightSchema, Source: evidence.Live, Inputs: in.Offline.Inputs, Git: revision()}
+				if served := in.Models(); len(served) > 0 {
+					header.Model = &served[0]
 				}
 				if err := f.keep(func(store *evidence.Store) error {
 					return store.WriteJSON("canary_preflight.json", header, body)
 				}); err != nil {
 					return err
 				}
-				c.say("drift     %s; monitored, blocks nothing", psiText(w.PSI, body.PSIReason))
+				c.say("drift     %s; monitored, blocks nothing", psiText(in.PSI, body.PSIReason))
 				c.say("evidence  %s\n", filepath.Join(f.evidence, "canary_preflight.json"))
 				return c.verdict(card)
 			})
@@ -219,7 +218,7 @@ rollback also takes the model back.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return p.use(cmd.Context(), func(ctx context.Context, services *fleet.Services) error {
 				var failed error
-				for _, stop := range canary.Abort(ctx, canary.NewPair(services).Executors, reason) {
+				for _, stop := range canary.Abort(ctx, services.Executors, reason) {
 					if stop.Err != nil {
 						c.say("executor  %s NOT DONE: %v", stop.Addr, fleet.Plain(stop.Err))
 						failed = errors.Join(failed, stop.Err)

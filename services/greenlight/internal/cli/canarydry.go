@@ -142,9 +142,8 @@ func (d *dryRun) run(ctx context.Context, c console) (_ *canary.Record, _ []gate
 		return nil, nil, err
 	}
 	defer func() { err = errors.Join(err, services.Close()) }()
-	p := canary.NewPair(services)
-	w := canary.Survey(ctx, p, d.target)
-	plan, err := canary.NewPlan(w, d.target, d.policy, rehearsalInterval, d.data.Source())
+	in := canary.Inspect(ctx, services, d.target)
+	plan, err := canary.NewPlan(in, d.target, d.policy, rehearsalInterval, d.data.Source())
 	if err != nil {
 		return nil, nil, refusedCanary(err)
 	}
@@ -154,7 +153,7 @@ func (d *dryRun) run(ctx context.Context, c console) (_ *canary.Record, _ []gate
 	}
 	defer func() { err = errors.Join(err, run.Close()) }()
 	stop := d.send(ctx)
-	record, err := show(ctx, c, run, p.From(w))
+	record, err := show(ctx, c, run, services, in)
 	sent := stop()
 	if err = errors.Join(err, sent.err); err != nil {
 		return nil, nil, err

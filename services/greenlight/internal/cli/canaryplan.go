@@ -13,6 +13,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/text"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
 // canaryPlan is what a plan is made of.
@@ -51,8 +52,8 @@ selects there.`,
 			if err != nil {
 				return err
 			}
-			return p.survey(cmd.Context(), func(ctx context.Context, _ canary.Pair, w *canary.World) error {
-				return refusedCanary(p.plan(ctx, c, policy, w))
+			return p.survey(cmd.Context(), func(ctx context.Context, _ *fleet.Services, in *canary.Inspection) error {
+				return refusedCanary(p.plan(ctx, c, policy, in))
 			})
 		},
 	}
@@ -107,12 +108,12 @@ func (p *canaryPlan) target() canary.Target {
 	return t
 }
 
-func (p *canaryPlan) plan(ctx context.Context, c console, policy gate.Policy, w *canary.World) error {
-	plan, err := canary.NewPlan(w, p.target(), policy, p.interval, evidence.Source(p.source))
+func (p *canaryPlan) plan(ctx context.Context, c console, policy gate.Policy, in *canary.Inspection) error {
+	plan, err := canary.NewPlan(in, p.target(), policy, p.interval, evidence.Source(p.source))
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(w.Free(""), canary.Readable(ctx, plan)); err != nil {
+	if err := errors.Join(in.Free(""), canary.Readable(ctx, plan)); err != nil {
 		return err
 	}
 	state := canary.State(p.state)
@@ -120,7 +121,7 @@ func (p *canaryPlan) plan(ctx context.Context, c console, policy gate.Policy, w 
 	if err != nil {
 		return err
 	}
-	c.sayPlan(plan, w)
+	c.sayPlan(plan, in)
 	c.say("plan      %s", state.PlanPath(ticket))
 	if plan.Secret() {
 		c.say("note      the user and the password of --prometheus are not kept: canary start has them from --prometheus-basic-file alone")
@@ -137,13 +138,13 @@ const onay = "ONAY is Turkish for approval"
 func quoted(s string) string { return `"` + s + `"` }
 
 // sayPlan says what would be done.
-func (c console) sayPlan(p *canary.Plan, w *canary.World) {
+func (c console) sayPlan(p *canary.Plan, in *canary.Inspection) {
 	policy := p.Policy
 	c.say("model     %s, digest %.12s, beside %s", p.Model.Version, p.Model.Digest, p.Baseline.Version)
-	c.say("offline   %s (%s)", w.Offline.Result, text.Count(len(p.Inputs), "file"))
+	c.say("offline   %s (%s)", in.Offline.Result, text.Count(len(p.Inputs), "file"))
 	c.say("drift     %s; monitored, blocks nothing", psiText(p.PSI, p.PSIReason))
 	for i, addr := range p.Executors {
-		r := w.Rollouts[i].GetRollout()
+		r := in.Executors[i].Rollout.GetRollout()
 		c.say("executor  %s shadows %g %% now; 0 %% when the canary has ended, however it ends", addr, r.GetPercent())
 	}
 	counts := "the executors' reports"

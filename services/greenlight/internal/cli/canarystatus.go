@@ -66,7 +66,7 @@ func sayRollouts(ctx context.Context, c console, plan *canary.Plan, access acces
 	}
 	ctx, cancel := context.WithTimeout(ctx, brakeTimeout)
 	defer cancel()
-	for _, now := range canary.Rollouts(ctx, canary.NewPair(services).Executors) {
+	for _, now := range canary.Rollouts(ctx, services.Executors) {
 		if now.Err != nil {
 			c.say("executor  %v", now.Err)
 			if hint := fleet.Hint(now.Err); hint != "" {

@@ -127,8 +127,8 @@ func (c *contradictions) sources(list []*executorv1.SourceCount, requests uint64
 	c.add(sum == requests, "%d requests, but %d by source", requests, sum)
 }
 
-// SourcesOf returns an executor's requests by source; nil if it sends none.
-func SourcesOf(r *executorv1.GetShadowReportResponse) evidence.Sources {
+// sourcesOf returns an executor's requests by source; nil if it sends none.
+func sourcesOf(r *executorv1.GetShadowReportResponse) evidence.Sources {
 	if len(r.GetSourcesTotal()) == 0 {
 		return nil
 	}

@@ -49,12 +49,17 @@ type Options struct {
 
 // Dial connects in the background. A service that cannot be reached fails its calls. Dial returns an error if an address
 // is invalid, or is given twice: its counts would count twice.
-func Dial(o Options) (_ *Services, err error) {
-	if err := errors.Join(distinct("ml-engine", o.Engines), distinct("executor", o.Executors)); err != nil {
-		return nil, err
-	}
+func Dial(o Options) (*Services, error) {
 	dial, err := o.Dialer()
 	if err != nil {
+		return nil, err
+	}
+	return Connect(dial, o.Engines, o.Executors)
+}
+
+// Connect is [Dial] with a dialer that was made before.
+func Connect(dial Dialer, engines, executors []string) (_ *Services, err error) {
+	if err := errors.Join(distinct("ml-engine", engines), distinct("executor", executors)); err != nil {
 		return nil, err
 	}
 	p := &Services{}
@@ -70,7 +75,7 @@ func Dial(o Options) (_ *Services, err error) {
 			err = errors.Join(err, p.Close())
 		}
 	}()
-	for _, addr := range o.Engines {
+	for _, addr := range engines {
 		conn, err := connect(addr)
 		if err != nil {
 			return nil, fmt.Errorf("ml-engine: %w", err)
@@ -79,7 +84,7 @@ func Dial(o Options) (_ *Services, err error) {
 			addr, mlenginev1.NewScoringServiceClient(conn), mlenginev1.NewModelRegistryServiceClient(conn), mlenginev1.NewDriftServiceClient(conn),
 		})
 	}
-	for _, addr := range o.Executors {
+	for _, addr := range executors {
 		conn, err := connect(addr)
 		if err != nil {
 			return nil, fmt.Errorf("executor: %w", err)

@@ -13,6 +13,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
 // runPattern is the names of the runs of canaries. A dry run has another name, and does not count.
@@ -235,9 +236,9 @@ func countsOf(p *canary.Phase) (gate.PhaseCounts, error) {
 	switch {
 	case known != len(p.Outcomes):
 		return c, errors.New("it has outcomes that are not known")
-	case !canary.Accounted(p.Requests, ended):
+	case !fleet.Accounted(p.Requests, ended):
 		return c, fmt.Errorf("it has %d requests and %d outcomes", p.Requests, ended)
-	case p.Sources != nil && !canary.Accounted(p.Requests, bySource):
+	case p.Sources != nil && !fleet.Accounted(p.Requests, bySource):
 		return c, fmt.Errorf("it has %d requests, and by their sources %d", p.Requests, bySource)
 	}
 	return c, nil
