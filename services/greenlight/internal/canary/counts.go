@@ -27,6 +27,28 @@ func (r Reports) Read(ctx context.Context) ([]fleet.Counters, error) {
 	return all, errors.Join(errs...)
 }
 
+// SourceOf returns the source of a plan's counts; nil asks the executors.
+func SourceOf(p *Plan) (Source, error) {
+	if p.URL == "" {
+		return nil, nil //nolint:nilnil // no source is one of the two answers
+	}
+	return fleet.NewPrometheus(p.PrometheusOptions, len(p.Executors))
+}
+
+// Readable returns an error if the counts cannot be read now. A canary would hold its first phase, and then stop.
+func Readable(ctx context.Context, p *Plan) error {
+	source, err := SourceOf(p)
+	if source == nil || err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	if _, err := source.Read(ctx); err != nil {
+		return refuse(errNoMetrics, "%s", oneLine(err))
+	}
+	return nil
+}
+
 // counts is what a phase is judged by.
 type counts struct {
 	fleet.Sum

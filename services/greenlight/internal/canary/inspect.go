@@ -98,7 +98,7 @@ func psi(ctx context.Context, engines []fleet.Engine) (float64, gate.Verdict, er
 	case err == nil:
 		return r.Overall.PSI, r.Overall.Verdict, nil
 	case code == codes.FailedPrecondition, code == codes.Unimplemented:
-		return 0, "", fmt.Errorf("%w: %s", errNoPSI, text.Clean(status.Convert(err).Message(), maxShownError))
+		return 0, "", fmt.Errorf("%w: %s", errNoPSI, text.Clean(status.Convert(err).Message(), maxReason))
 	}
 	return 0, "", err
 }

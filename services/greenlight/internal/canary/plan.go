@@ -13,6 +13,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/durable"
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
 // maxPlan bounds the file of a plan.
@@ -49,7 +50,7 @@ type Target struct {
 	Executors []string `json:"executors"`
 	Engines   []string `json:"engines"`
 	// The Prometheus that the counts are read from; without a URL the executors are asked.
-	PrometheusOptions
+	fleet.PrometheusOptions
 	// Evidence is the folder of the evidence.
 	Evidence string `json:"evidence"`
 	// Models is the registry folder, in which the model has its own evaluation; empty to use that of the evidence folder.

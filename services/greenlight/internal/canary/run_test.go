@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -489,5 +491,55 @@ func TestJournalCutAnywhere(t *testing.T) {
 		if _, after, _, _, err := readJournal(path); err != nil || len(after) != len(events)+1 {
 			t.Fatalf("cut at %d: went on to %d events, %v", cut, len(after), err)
 		}
+	}
+}
+
+// A plan from before credentials came from files may have a password in its URL: it is used, and not written again.
+func TestOldPlanWithAPassword(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "plan.json")
+	old := &Plan{Schema: planSchema, Policy: gate.DefaultPolicy(), Target: Target{PrometheusOptions: fleet.PrometheusOptions{URL: "http://ops:s3cret@127.0.0.1:9/", Match: fleet.DefaultMatch}}}
+	digest, err := old.write(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := readPlan(path, digest)
+	if err != nil || !p.Secret() || p.URL != "http://127.0.0.1:9/" {
+		t.Fatalf("%+v, %v", p, err)
+	}
+	if err := Readable(t.Context(), p); err == nil || strings.Contains(err.Error(), "s3cret") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// A password in the URL of the Prometheus is neither in the plan nor in the record.
+func TestPlanKeepsNoPassword(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "plan.json")
+	p := &Plan{Schema: planSchema, Policy: gate.DefaultPolicy()}
+	p.Match = fleet.DefaultMatch
+	if err := p.SetURL("http://ops:s3cret@127.0.0.1:9/"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.write(path); err != nil {
+		t.Fatal(err)
+	}
+	if raw, err := os.ReadFile(path); err != nil || strings.Contains(string(raw), "s3cret") || strings.Contains(recordOf(p, head{}).Metrics, "s3cret") {
+		t.Errorf("it is in the plan or the record: %s, %v", raw, err)
+	}
+}
+
+// Counts that cannot be read are refused before a run, with a hint.
+func TestReadable(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(http.NotFoundHandler())
+	plan := &Plan{Target: Target{Executors: []string{"a"}, PrometheusOptions: fleet.PrometheusOptions{URL: server.URL, Match: fleet.DefaultMatch}}}
+	server.Close()
+	err := Readable(t.Context(), plan)
+	if err == nil || !strings.Contains(err.Error(), "connection refused") || Hint(err) == "" || strings.Count(err.Error(), server.URL) != 1 {
+		t.Errorf("%v (hint %q)", err, Hint(err))
+	}
+	if err := Readable(t.Context(), &Plan{}); err != nil {
+		t.Errorf("executors need no Prometheus: %v", err)
 	}
 }

@@ -22,7 +22,7 @@ type canaryPlan struct {
 	policyFlags
 
 	prometheus, source string
-	metrics            canary.PrometheusOptions
+	metrics            fleet.PrometheusOptions
 	interval, expires  time.Duration
 }
 
@@ -64,7 +64,7 @@ selects there.`,
 	fs.StringVar(&p.metrics.TokenFile, "prometheus-token-file", "", "file with a bearer token for it; canary start reads it again")
 	fs.StringVar(&p.metrics.BasicFile, "prometheus-basic-file", "", "file with user:password for it; canary start reads it again")
 	fs.StringVar(&p.metrics.CA, "prometheus-ca", "", "file with the CA certificates that are trusted for it; those of the system without it")
-	fs.StringVar(&p.metrics.Match, "match", canary.DefaultMatch, "what selects the executors' series there, as in PromQL's braces")
+	fs.StringVar(&p.metrics.Match, "match", fleet.DefaultMatch, "what selects the executors' series there, as in PromQL's braces")
 	fs.StringVar(&p.source, "source", string(evidence.Live), "where the requests come from: live, replay or simulated; only live counts for a promotion")
 	fs.DurationVar(&p.interval, "interval", lookInterval, "time between two looks; a tenth of a phase when that is less and it is not given")
 	fs.DurationVar(&p.expires, "expires", phraseValidity, "how long the phrase works")
@@ -91,7 +91,7 @@ func (p *canaryPlan) validate() (gate.Policy, error) {
 		if err := p.metrics.SetURL(p.prometheus); err != nil {
 			return policy, usageError{err}
 		}
-		if _, err := canary.NewPrometheus(p.metrics, len(p.Executors)); err != nil {
+		if _, err := fleet.NewPrometheus(p.metrics, len(p.Executors)); err != nil {
 			return policy, usageError{err}
 		}
 	case p.metrics.TokenFile+p.metrics.BasicFile+p.metrics.CA != "":
