@@ -8,15 +8,15 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
-// Stop is what became of one executor that was told to stop.
+// Stop is the result of stopping one executor.
 type Stop struct {
 	Addr string
-	// Took is until 0 % was read back; Err why it was not.
+	// Took is the time until 0 % was read back. Err is why it was not.
 	Took time.Duration
 	Err  error
 }
 
-// Abort sets 0 % on all executors at once, whoever holds them, and reads it back.
+// Abort sets 0 % on all executors at once, regardless of leases, and reads it back.
 func Abort(ctx context.Context, executors []fleet.Executor, reason string) []Stop {
 	start := time.Now()
 	stops, _ := fleet.Each(executors, func(e fleet.Executor) (Stop, error) {
@@ -40,15 +40,15 @@ func stop(ctx context.Context, e fleet.Executor, reason string) error {
 	return nil
 }
 
-// Now is what one executor does now.
+// Now is the rollout of one executor.
 type Now struct {
 	Addr string
-	// Text says what its rollout is and who has set it; Err why it is not known.
+	// Text describes the rollout and who has set it. Err is why it is unknown.
 	Text string
 	Err  error
 }
 
-// Rollouts asks all executors at once.
+// Rollouts reads the rollouts of all executors at once.
 func Rollouts(ctx context.Context, executors []fleet.Executor) []Now {
 	all, _ := fleet.Each(executors, func(e fleet.Executor) (Now, error) {
 		got, err := e.Rollout(ctx)

@@ -59,7 +59,7 @@ func (a *attempt) run(ctx context.Context) ending {
 	for {
 		select {
 		case <-ctx.Done():
-			return ending{decision: Interrupted, reason: toldToStop}
+			return ending{decision: Interrupted, reason: stopRequested}
 		case <-timer.C:
 		}
 		var end *ending
@@ -134,7 +134,7 @@ func (a *attempt) endFor(errs []error) *ending {
 			err = &retryError{restart.Executor, restart.Reason}
 		}
 		if retry := (*retryError)(nil); errors.As(err, &retry) {
-			e := a.event(BeginAnew)
+			e := a.event(PhaseRetried)
 			e.Executor, e.Reason = retry.executor, retry.reason
 			a.emit(e)
 			end = &ending{decision: Interrupted, reason: retry.Error(), retry: true}

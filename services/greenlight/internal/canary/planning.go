@@ -16,7 +16,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/confirmation"
 )
 
-// NewPlan is a plan for the world as it is.
+// NewPlan returns a plan for the inspected services.
 func NewPlan(in *Inspection, t Target, policy gate.Policy, interval time.Duration, source evidence.Source) (*Plan, error) {
 	if err := policy.Validate(); err != nil {
 		return nil, err
@@ -41,7 +41,7 @@ func NewPlan(in *Inspection, t Target, policy gate.Policy, interval time.Duratio
 	return p, nil
 }
 
-// Check says what is not as it was planned. Each difference is an error of its own, with a hint.
+// Check returns an error if the services are not as planned. Each kind of difference has its own error and hint.
 func (p *Plan) Check(in *Inspection) error {
 	if err := errors.Join(in.failures()...); err != nil {
 		return err
@@ -59,7 +59,7 @@ func (p *Plan) Check(in *Inspection) error {
 	return nil
 }
 
-// Free says which executors somebody holds who is not the run; an empty run is a new one.
+// Free returns an error if an executor's rollout is held, unless by the run. An empty run is a new one.
 func (in *Inspection) Free(run string) error {
 	var held []string
 	for _, e := range in.Executors {
@@ -73,7 +73,7 @@ func (in *Inspection) Free(run string) error {
 	return nil
 }
 
-// CheckAll is Check, and whether the evidence and the drift are those that were confirmed.
+// CheckAll is [Plan.Check], and also compares the evidence, the drift and the phrase with the confirmed ones.
 func (p *Plan) CheckAll(in *Inspection, phrase, nonce string) error {
 	if err := p.Check(in); err != nil {
 		return err
@@ -82,7 +82,7 @@ func (p *Plan) CheckAll(in *Inspection, phrase, nonce string) error {
 		return in.OfflineErr
 	}
 	if !slices.Equal(in.Offline.Inputs, p.Inputs) {
-		return refuse(errEvidenceChanged, "%s has been written anew", p.Evidence)
+		return refuse(errEvidenceChanged, "%s has changed", p.Evidence)
 	}
 	if p.drifted(in) {
 		return refuse(errPSIChanged, "PSI is %s now, not %s: its verdict must stay, and it may move by %g or a tenth",
@@ -94,12 +94,11 @@ func (p *Plan) CheckAll(in *Inspection, phrase, nonce string) error {
 	return nil
 }
 
-// psiRoom is how far the index may move between plan and start; a tenth of it is allowed as well. It moves with every
-// request that is scored.
+// psiRoom is how far the index may move between plan and start: this much or a tenth of it. Every scored request moves it.
 const psiRoom = 0.05
 
-// drifted reports whether the drift is not what was confirmed: its verdict is another, or the index, as the phrase has it,
-// has moved too far. An index that is INCONCLUSIVE moves with every row, and says nothing; none at all is the same.
+// drifted reports whether the drift is not the confirmed one: its verdict differs, or the index has moved too far. It
+// compares the hundredths that the phrase shows. INCONCLUSIVE indices are not compared, and no index counts as one.
 func (p *Plan) drifted(in *Inspection) bool {
 	verdict := func(psi *float64, v gate.Verdict) gate.Verdict {
 		if psi == nil {
@@ -118,7 +117,7 @@ func (p *Plan) drifted(in *Inspection) bool {
 	return math.Abs(hundredths(*in.PSI)-hundredths(*p.PSI)) > max(100*psiRoom, hundredths(*p.PSI)/10)
 }
 
-// found is an index with its verdict.
+// found returns an index with its verdict.
 func found(psi *float64, v gate.Verdict) string {
 	if psi == nil || v == "" {
 		return index(psi)
@@ -126,7 +125,7 @@ func found(psi *float64, v gate.Verdict) string {
 	return fmt.Sprintf("%s (%s)", index(psi), v)
 }
 
-// index is a PSI as the phrase has it.
+// index returns a PSI as the phrase shows it.
 func index(psi *float64) string {
 	if psi == nil {
 		return "n/a"
@@ -148,12 +147,12 @@ func (s State) ledger() *confirmation.Ledger {
 	return confirmation.NewLedger(filepath.Join(string(s), "phrases"))
 }
 
-// confirmed is what a phrase stands for.
+// confirmed is what a phrase confirms.
 type confirmed struct {
 	PlanSHA256 string `json:"plan_sha256"`
 }
 
-// Issue keeps the plan and returns its phrase, which works once and until it expires.
+// Issue stores the plan and returns its phrase, which is valid once and until it expires.
 func (s State) Issue(p *Plan, validity time.Duration) (*confirmation.Ticket, error) {
 	if err := durable.MkdirAll(filepath.Join(string(s), "plans"), 0o755); err != nil {
 		return nil, err
@@ -164,10 +163,10 @@ func (s State) Issue(p *Plan, validity time.Duration) (*confirmation.Ticket, err
 	})
 }
 
-// PlanPath is where the plan of a phrase is.
+// PlanPath returns the path of a phrase's plan.
 func (s State) PlanPath(t *confirmation.Ticket) string { return s.plan(t.Nonce) }
 
-// Confirmed returns the plan that the phrase stands for, if the phrase would work now. Nothing is changed.
+// Confirmed returns the plan that the phrase confirms, if the phrase is valid now. It changes nothing.
 func (s State) Confirmed(phrase string) (*Plan, *confirmation.Ticket, error) {
 	t, err := s.ledger().Find(phrase)
 	if err != nil {
