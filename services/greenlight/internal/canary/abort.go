@@ -5,32 +5,32 @@ import (
 	"fmt"
 	"time"
 
-	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
-// Stop is what became of one executor that was told to stop.
+// Stop is the result of stopping one executor.
 type Stop struct {
 	Addr string
-	// Took is until 0 % was read back; Err why it was not.
+	// Took is the time until 0 % was read back. Err is why it was not.
 	Took time.Duration
 	Err  error
 }
 
-// Abort sets 0 % on all executors at once, whoever holds them, and reads it back.
-func Abort(ctx context.Context, executors []Executor, reason string) []Stop {
+// Abort sets 0 % on all executors at once, regardless of leases, and reads it back.
+func Abort(ctx context.Context, executors []fleet.Executor, reason string) []Stop {
 	start := time.Now()
-	stops, _ := each(executors, func(e Executor) (Stop, error) {
+	stops, _ := fleet.Each(executors, func(e fleet.Executor) (Stop, error) {
 		err := stop(ctx, e, reason)
 		return Stop{e.Addr, time.Since(start), err}, nil
 	})
 	return stops
 }
 
-func stop(ctx context.Context, e Executor, reason string) error {
-	if _, err := e.Rollouts.AbortRollout(ctx, &executorv1.AbortRolloutRequest{Reason: shorten(reason)}); err != nil {
-		return &callError{e.Addr, err}
+func stop(ctx context.Context, e fleet.Executor, reason string) error {
+	if err := e.AbortRollout(ctx, shorten(reason)); err != nil {
+		return err
 	}
-	got, err := e.rollout(ctx)
+	got, err := e.Rollout(ctx)
 	if err != nil {
 		return err
 	}
@@ -40,18 +40,18 @@ func stop(ctx context.Context, e Executor, reason string) error {
 	return nil
 }
 
-// Now is what one executor does now.
+// Now is the rollout of one executor.
 type Now struct {
 	Addr string
-	// Text says what its rollout is and who has set it; Err why it is not known.
+	// Text describes the rollout and who has set it. Err is why it is unknown.
 	Text string
 	Err  error
 }
 
-// Rollouts asks all executors at once.
-func Rollouts(ctx context.Context, executors []Executor) []Now {
-	all, _ := each(executors, func(e Executor) (Now, error) {
-		got, err := e.rollout(ctx)
+// Rollouts reads the rollouts of all executors at once.
+func Rollouts(ctx context.Context, executors []fleet.Executor) []Now {
+	all, _ := fleet.Each(executors, func(e fleet.Executor) (Now, error) {
+		got, err := e.Rollout(ctx)
 		if err != nil {
 			return Now{Addr: e.Addr, Err: err}, nil //nolint:nilerr // it is in the answer
 		}

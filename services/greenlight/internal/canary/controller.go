@@ -10,32 +10,35 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/text"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
-// Options are what a controller runs.
+// Options configure a controller.
 type Options struct {
-	// Record is the run so far: a new one, or that of a controller which died. Its ID is the holder of the leases. Required.
+	// Record is the run so far: a new one, or one whose controller died. Its ID is the holder of the leases. Required.
 	Record *Record
-	// Controller tells this controller from every other one of the same run. Required.
+	// Controller identifies this controller among those of the same run. Required.
 	Controller string
-	// Source says where the requests come from.
+	// Source is where the requests come from.
 	Source evidence.Source
 	// Executors are those under control, at least one.
-	Executors []Executor
-	// Metrics is where the counts come from; nil asks the executors.
+	Executors []fleet.Executor
+	// Revisions, which may be nil, are the rollout revisions that the run starts from, in the order of Executors. A change
+	// since then was made by somebody else.
+	Revisions []uint64
+	// Metrics is the source of the counts; nil asks the executors.
 	Metrics Source
-	// Model is the one under trial, Baseline what decides: others abort the run.
+	// Model is under trial, Baseline makes the decisions. Any other aborts the run.
 	Model, Baseline evidence.Model
 	// ActiveModels, which may be nil, are those that the ml-engines serve now.
 	ActiveModels func(context.Context) ([]evidence.Model, error)
 	// PSI, which may be nil, is the overall index of the last 7 days.
 	PSI func(context.Context) (float64, error)
-	// Interval is the time between two looks. Required.
+	// Interval is the time between two polls. Required.
 	Interval time.Duration
-	// Journal, which may be nil, keeps what happens before it is told. A failure ends the run.
+	// Journal, which may be nil, stores every event before it is observed. A failure ends the run.
 	Journal func(Event) error
-	// Observe, which may be nil, is told what happens. It is called by the loop that renews the leases: when it hangs,
-	// they lapse.
+	// Observe, which may be nil, gets every event. The loop that renews the leases calls it: if it hangs, they lapse.
 	Observe func(Event)
 }
 
@@ -45,47 +48,51 @@ type Controller struct {
 	policy  gate.Policy
 	record  *Record
 	reports Reports
-	shares  []*share
+	leases  []*lease
 	// timeout bounds every call.
 	timeout time.Duration
-	// fault is why the run cannot go on, whatever the figures say.
+	// fault is why the run cannot continue.
 	fault error
-	// ending is set once 0 % is being set, which nothing may interrupt.
+	// ending reports whether 0 % is being set. Nothing may interrupt that.
 	ending bool
 }
 
 const (
-	// renewals is how often a lease is renewed while it would last.
+	// renewals is how many times a lease is renewed within its length.
 	renewals = 3
-	// callsPerLease and maxTimeout bound a call. A renewal, a look at the executors and the next renewal take at most
-	// 1/3 + 3/6 of a lease, so that calls which hang cost no lease.
+	// callsPerLease and maxTimeout bound a call. A renewal, a poll of the executors and the next renewal take at most
+	// 1/3 + 3/6 of a lease. Calls that hang therefore cost no lease.
 	callsPerLease = 6
 	maxTimeout    = 2 * time.Second
-	// settle is from the confirmation of a share to the first counts: more than the 60 ms that a shadow may live, so that
-	// those of the share before have ended.
+	// settle is the time from the confirmation of a share to the first counts. Shadows live for at most 60 ms: those of
+	// the previous share have ended by then.
 	settle = 250 * time.Millisecond
-	// keptLooks is how many looks of a phase's time go to the journal at most.
+	// keptLooks bounds the looks of a phase in the journal.
 	keptLooks = maxSamples
 )
 
-// NewController returns a controller that has done nothing yet.
+// NewController returns a controller. It calls no executor.
 func NewController(opts Options) *Controller {
 	c := &Controller{opts: opts, policy: opts.Record.Policy, record: opts.Record, reports: opts.Executors}
-	lease := time.Duration(c.policy.Lease)
-	c.timeout = min(maxTimeout, lease/callsPerLease)
-	held := holding{run: c.record.ID, mark: fmt.Sprintf("canary, controller %s: ", opts.Controller), lease: lease}
-	for _, e := range opts.Executors {
-		c.shares = append(c.shares, &share{Executor: e, holding: held, revision: e.Revision})
+	length := time.Duration(c.policy.Lease)
+	c.timeout = min(maxTimeout, length/callsPerLease)
+	common := terms{holder: c.record.ID, mark: fmt.Sprintf("canary, controller %s: ", opts.Controller), length: length}
+	for i, e := range opts.Executors {
+		l := &lease{Executor: e, terms: common}
+		if opts.Revisions != nil {
+			l.revision = opts.Revisions[i]
+		}
+		c.leases = append(c.leases, l)
 	}
 	return c
 }
 
-// Run runs the phases that have not passed yet, and sets 0 % when it ends, however it ends; for that it takes the time
-// that it needs, also when ctx has ended. The record says what came of it. The error is of the journal alone.
+// Run runs the phases that have not passed yet, and then always sets 0 %. It does so even after ctx has ended, and takes as
+// long as it needs. The record holds the result. Errors are those of the journal.
 func (c *Controller) Run(ctx context.Context) (*Record, error) {
 	var decision Decision
 	var reason string
-	if err := guard(func() { decision, reason = c.phases(ctx) }); err != nil {
+	if err := fleet.Guard(func() { decision, reason = c.phases(ctx) }); err != nil {
 		decision, reason = Aborted, "the controller failed: "+err.Error()
 	}
 	if c.fault != nil && decision != Aborted {
@@ -112,11 +119,11 @@ func (c *Controller) phases(ctx context.Context) (Decision, string) {
 	return Passed, ""
 }
 
-// phase begins a phase as often as it takes.
+// phase runs a phase, and retries it after a restart of an executor.
 func (c *Controller) phase(ctx context.Context, index int) (Decision, string) {
 	var giveUp time.Time
 	for first := time.Now(); ; {
-		b := &beginning{Controller: c, index: index, percent: c.policy.Phases[index], first: first, giveUp: giveUp}
+		b := &attempt{Controller: c, index: index, percent: c.policy.Phases[index], first: first, giveUp: giveUp}
 		c.emit(b.event(PhaseBegun))
 		last := b.run(ctx)
 		b.keepLast()
@@ -126,20 +133,20 @@ func (c *Controller) phase(ctx context.Context, index int) (Decision, string) {
 			ended.PSI, ended.PSIReason = b.psi(ctx)
 		}
 		c.emit(ended)
-		if !last.anew {
+		if !last.retry {
 			return last.decision, last.reason
 		}
 		giveUp = b.giveUp
 		switch now := time.Now(); {
 		case !giveUp.IsZero() && now.Add(time.Duration(c.policy.PhaseDuration)).After(giveUp), now.After(b.limit()):
-			return Stopped, "no time is left to begin the phase anew: " + last.reason
+			return Stopped, "no time is left to retry the phase: " + last.reason
 		case !c.pause(ctx):
-			return Interrupted, toldToStop
+			return Interrupted, stopRequested
 		}
 	}
 }
 
-// pause lets an executor that restarts again and again do so for less than the machine can.
+// pause limits the rate of retries if an executor keeps restarting.
 func (c *Controller) pause(ctx context.Context) bool {
 	timer := time.NewTimer(min(c.opts.Interval, c.timeout))
 	defer timer.Stop()
@@ -158,13 +165,13 @@ func (c *Controller) end(ctx context.Context, decision Decision, reason string) 
 		why += ": " + reason
 	}
 	c.ending = true
-	if p := c.record.running(); p != nil { // a panic has left it
+	if p := c.record.running(); p != nil { // left by a panic
 		c.emit(Event{Kind: PhaseEnded, Phase: p.Index, Percent: p.Percent, Decision: decision, Reason: reason})
 	}
 	c.emit(Event{Kind: RollingBack, Decision: decision, Reason: reason})
 	start := time.Now()
-	_, errs := each(c.shares, func(s *share) (struct{}, error) {
-		return struct{}{}, s.release(ctx, c.timeout, shorten(why))
+	_, errs := fleet.Each(c.leases, func(l *lease) (struct{}, error) {
+		return struct{}{}, l.release(ctx, c.timeout, shorten(why))
 	})
 	rolled := Event{Kind: RolledBack, TookMS: float64(time.Since(start)) / float64(time.Millisecond)}
 	if err := errors.Join(errs...); err != nil {
@@ -175,14 +182,14 @@ func (c *Controller) end(ctx context.Context, decision Decision, reason string) 
 	c.record.judge(c.opts.Source)
 }
 
-// emit keeps an event, adds it to the record, and passes it to the observer. A journal that panics has failed. An observer
-// that panics is not called again, and its panic goes on, unless the run is ending.
+// emit journals an event, adds it to the record and passes it to the observer. A panic of the journal is a failure. An
+// observer that panics is not called again. Its panic continues, unless the run is ending.
 func (c *Controller) emit(e Event) {
 	e.Time = time.Now().UTC()
 	keep := e.Kind != Looked || e.Look.Keep
 	if keep && c.opts.Journal != nil {
 		var err error
-		if broken := guard(func() { err = c.opts.Journal(e) }); broken != nil {
+		if broken := fleet.Guard(func() { err = c.opts.Journal(e) }); broken != nil {
 			err = broken
 		}
 		if err != nil && c.fault == nil {
@@ -193,18 +200,18 @@ func (c *Controller) emit(e Event) {
 	if c.opts.Observe == nil {
 		return
 	}
-	if err := guard(func() { c.opts.Observe(e) }); err != nil {
+	if err := fleet.Guard(func() { c.opts.Observe(e) }); err != nil {
 		c.opts.Observe = nil
 		if !c.ending {
-			panic(err) //nolint:forbidigo // it was one, and ends the run
+			panic(err) //nolint:forbidigo // it was a panic, and ends the run
 		}
 	}
 }
 
-// toldToStop is why a run is interrupted.
-const toldToStop = "the controller was told to stop"
+// stopRequested is why a run is interrupted.
+const stopRequested = "the controller was asked to stop"
 
-// maxReason is how long a reason may be that an executor takes, less what stands before it.
+// maxReason bounds a reason that is sent to an executor, in bytes, without its mark.
 const maxReason = 400
 
 func shorten(s string) string {
@@ -214,10 +221,10 @@ func shorten(s string) string {
 	return strings.ToValidUTF8(s[:maxReason], "") + "..."
 }
 
-// maxLine bounds what is kept of an error: what a remote says of it goes into the journal and the evidence.
+// maxLine bounds the text of an error, in bytes: messages of services go into the journal and the evidence.
 const maxLine = 2000
 
-// oneLine is an error that may be several, without what would steer a terminal.
+// oneLine returns the text of an error, or of joined errors, in one line without control characters.
 func oneLine(err error) string {
 	if err == nil {
 		return ""

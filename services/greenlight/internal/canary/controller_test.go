@@ -11,6 +11,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
 // trial is one run in a test.
@@ -230,7 +231,7 @@ func TestHolds(t *testing.T) {
 
 type absentSource struct{}
 
-func (absentSource) Read(context.Context) ([]Counters, error) {
+func (absentSource) Read(context.Context) ([]fleet.Counters, error) {
 	return nil, errors.New("prometheus is down")
 }
 

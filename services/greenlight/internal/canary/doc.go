@@ -1,45 +1,44 @@
-// Package canary puts a model under trial beside the production heuristic for a growing share of the requests, phase by
-// phase, and takes it away again when it does not do well.
+// Package canary shadows a model for a growing share of the production requests, phase by phase. It stops the shadows when
+// the model does not meet the policy.
 //
-// A canary is observe-only: whatever happens, the decision that leaves an executor is the baseline's. What is at stake is
-// load, and the worth of the evidence.
+// A canary is observe-only: the baseline always makes the decisions of an executor. A canary can cost load and invalid
+// evidence, but never a decision.
 //
 // # A run
 //
-//	plan       what is there now: executors, baseline, model, drift, offline evidence, policy; a phrase to confirm it by
-//	preflight  whether the pair is fit to be judged
-//	start      the phrase is given back, once, and nothing has changed meanwhile
-//	phases     a share each, until its time is over, it has enough comparisons, and its verdict is PASS
-//	end        0 %, read back from every executor
+//	plan       records executors, baseline, model, drift, offline evidence and policy; prints a phrase to confirm them
+//	preflight  checks that the services can be judged
+//	start      takes the phrase once, and refuses if anything has changed since the plan
+//	phases     each lasts until its time is over, it has enough comparisons, and its verdict is PASS
+//	end        sets 0 %, and reads it back from every executor
 //
-// An abort rule that holds ends the run at once. A verdict that is not PASS when the time is over holds the phase, at most
-// for the policy's hold limit; then the run is stopped.
+// An abort rule that applies ends the run at once. If the verdict is not PASS at the end of its time, the phase is held, at
+// most for the policy's hold limit. Then the run is stopped.
 //
-// # What can go wrong
+// # Failures
 //
-// Every share is set under a lease, which the [Controller] renews three times as often as it must. All it does is one
-// loop, so that a controller which hangs, wherever it hangs, renews nothing, and the executors go back to 0 % by
-// themselves. Every call has a timeout far below the lease. Every change names the revision that it is based on, so that
-// a call which was given up and arrives late changes nothing.
+// Every share is set under a lease, which the [Controller] renews three times within its length. The controller is a single
+// loop: if it hangs anywhere, it renews nothing, and the executors return to 0 % by themselves. Every call has a timeout far
+// below the lease. Every change names the revision that it is based on: a call that timed out and arrives late changes
+// nothing.
 //
-// Answers are validated as a whole before they are judged, by package answer, and answers of Prometheus are bounded. What
-// contradicts itself, or lacks what it must have, is an error of its source: the verdict is ERROR, the phase is held, and
-// then the run is stopped. One process under two names is refused, since it would count twice.
+// Package fleet validates answers before they are judged, and bounds answers of Prometheus. An answer that contradicts
+// itself, or lacks a required field, is an error of its source. The verdict is then ERROR, the phase is held, and the run is
+// stopped at the hold limit. One process under two names is refused: it would count twice.
 //
-// A panic anywhere in the controller aborts the run: every executor that a change may have reached is set to 0 %, and the
-// record and the journal give the reason.
+// A panic anywhere in the controller aborts the run. Every executor that a change may have reached is set to 0 %. The record
+// and the journal give the reason.
 //
-// An executor that restarts, or whose lease has lapsed while it was cut off, makes the phase begin anew: fresh counts and
-// the whole duration. Somebody else's change of a rollout, and another model or baseline than the one that was confirmed,
-// abort the run.
+// If an executor restarts, or its lease lapses while it cannot be reached, the phase is retried: new counts and the whole
+// duration. The run is aborted if somebody else changes a rollout, or if the model or the baseline is not the confirmed
+// one.
 //
 // # Counts
 //
-// Counts of a phase are the differences of two reports of the same process. The first is taken [settle] after the last
-// executor has confirmed the share: shadows live for at most 60 ms, so that those of the share before have ended by then
-// and are in neither. A request that is under way at the last look is counted in requests and in no outcome; but for a few
-// of those, requests are as many as outcomes.
+// The counts of a phase are a [fleet.Delta] of two readings of the same processes. The first is taken [settle] after the last
+// executor has confirmed the share. Shadows live for at most 60 ms: those of the previous share have ended by then. A request
+// in flight at the last poll is counted as a request without an outcome. Apart from those, requests equal outcomes.
 //
-// Coverage is comparisons / sampled shadows. It keeps a phase from passing on the shadows that were seen while an open
-// breaker or a full queue hides the others.
+// Coverage is comparisons / sampled shadows. Without it a phase could pass on a few shadows while an open breaker or a full
+// queue hides the rest.
 package canary

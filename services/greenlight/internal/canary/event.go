@@ -7,33 +7,33 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 )
 
-// Kind is what an [Event] tells. The set is closed.
+// Kind is the kind of an [Event]. The set is closed.
 type Kind string
 
-// The kinds, and which fields they fill beside Kind and Time.
+// The kinds, and the fields that they set in addition to Kind and Time.
 const (
 	// Started is the first event of a run.
 	Started Kind = "started"
-	// Resumed is a controller that took the run up again. Reason says what had become of the one before.
+	// Resumed is a controller that resumed the run. Reason is how the previous one ended.
 	Resumed Kind = "resumed"
-	// PhaseBegun is the beginning of a phase, before anything was set: Phase, Percent. A phase may begin several times.
+	// PhaseBegun is the start of an attempt at a phase, before anything was set: Phase, Percent.
 	PhaseBegun Kind = "phase_begun"
-	// Counting is when every executor had confirmed the share and the first counts were read: Phase, Percent. The time of
-	// the phase runs from here.
+	// Counting means that every executor has confirmed the share and the first counts were read: Phase, Percent. The time
+	// of the phase starts here.
 	Counting Kind = "counting"
-	// Looked is a look at the counts: Phase, Percent, Look.
+	// Looked is a poll of the counts: Phase, Percent, Look.
 	Looked Kind = "looked"
-	// Held is a phase whose time is over and whose verdict is not PASS: Phase, Percent, Reason. It comes again when
-	// the reason is another one than before; that its figures have moved is not.
+	// Held is a phase whose time is over and whose verdict is not PASS: Phase, Percent, Reason. It is repeated if the
+	// reason changes in more than its figures.
 	Held Kind = "held"
-	// BeginAnew is an executor that restarted or whose lease lapsed: Phase, Percent, Executor, Reason. The phase ends as
-	// Interrupted and begins again.
-	BeginAnew Kind = "begin_anew"
-	// PhaseEnded is the end of one beginning of a phase: Phase, Percent, Decision, Reason, PSI or PSIReason.
+	// PhaseRetried is an executor that restarted or whose lease lapsed: Phase, Percent, Executor, Reason. The attempt ends as
+	// Interrupted, and the phase is retried.
+	PhaseRetried Kind = "begin_anew"
+	// PhaseEnded is the end of an attempt at a phase: Phase, Percent, Decision, Reason, PSI or PSIReason.
 	PhaseEnded Kind = "phase_ended"
-	// RollingBack is that 0 % is being set, and why: Decision, Reason.
+	// RollingBack means that 0 % is being set: Decision, Reason.
 	RollingBack Kind = "rolling_back"
-	// RolledBack is that 0 % was read back from every executor: TookMS. Otherwise it is NotRolledBack, with Reason.
+	// RolledBack means that 0 % was read back from every executor: TookMS.
 	RolledBack Kind = "rolled_back"
 	// NotRolledBack names the executors from which 0 % was not read back: TookMS, Reason.
 	NotRolledBack Kind = "not_rolled_back"
@@ -41,42 +41,41 @@ const (
 	Finished Kind = "finished"
 )
 
-// Event is something that happened in a run, in order. A [Record] is what a run's events add up to, and the journal is
-// the events, a line each.
+// Event is one step of a run. The journal holds the events, one a line, and a [Record] is computed from them.
 type Event struct {
 	Kind Kind      `json:"kind"`
 	Time time.Time `json:"time"`
-	// Phase is the place of the phase in the policy, from 0; Percent its share.
+	// Phase is the index of the phase in the policy, from 0. Percent is its share of the requests.
 	Phase   int     `json:"phase"`
 	Percent float64 `json:"percent,omitempty"`
-	// Executor is the address of the one that it is about.
+	// Executor is the address of the executor concerned.
 	Executor string   `json:"executor,omitempty"`
 	Decision Decision `json:"decision,omitempty"`
-	// Reason is for people. Empty when there is nothing to say.
+	// Reason is for people; it may be empty.
 	Reason string `json:"reason,omitempty"`
 	Look   *Look  `json:"look,omitempty"`
-	// PSI is the overall index of the last 7 days; nil when it is not known, for which PSIReason says why.
+	// PSI is the overall index of the last 7 days; nil if it is unknown, and PSIReason is then the reason.
 	PSI       *float64 `json:"psi,omitempty"`
 	PSIReason string   `json:"psi_reason,omitempty"`
 	// TookMS is how long the rollback took, in milliseconds.
 	TookMS float64 `json:"took_ms,omitempty"`
 }
 
-// Look is a look at the counts of a phase, from its beginning until then.
+// Look is the counts of an attempt, from its start to one poll.
 type Look struct {
 	Sample
 
-	// Outcomes are how the requests' shadows ended, by the outcome's word.
+	// Outcomes are the ended shadows by the word of their outcome.
 	Outcomes map[string]uint64 `json:"outcomes"`
-	// Sources are the requests by where they came from; nil when an executor does not say.
+	// Sources are the requests by where they came from; nil if an executor does not say.
 	Sources evidence.Sources `json:"sources,omitempty"`
-	// Card is the judged SLOs. Its verdict is that of the sample.
+	// Card holds the judged SLOs. Its verdict is that of the sample.
 	Card gate.Scorecard `json:"card"`
-	// Left is what is left of the phase's time, 0 when it is over; HoldLeft is until the phase is given up.
+	// Left is the remaining time of the phase, 0 once it is over. HoldLeft is the time until the phase is stopped.
 	Left     gate.Duration `json:"left"`
 	HoldLeft gate.Duration `json:"hold_left"`
-	// Needed is how many comparisons are missing until the phase can be judged.
+	// Needed is the number of comparisons that are missing before the phase can be judged.
 	Needed uint64 `json:"needed"`
-	// Keep says that the look is kept in the journal and the record; the others are for watching only.
+	// Keep reports whether the journal and the record keep the look. The others are only displayed.
 	Keep bool `json:"-"`
 }

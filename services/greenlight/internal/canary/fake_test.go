@@ -17,6 +17,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
 	"github.com/greenlight-ml/greenlight/pkg/telemetry"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
 // health is how the shadows of a fake executor end: shares that add up to 1, and the time that each takes.
@@ -115,7 +116,9 @@ func (f *fakeExecutor) change(fn func()) {
 	fn()
 }
 
-func (f *fakeExecutor) executor() Executor { return Executor{Addr: f.addr, Rollouts: f, Shadows: f} }
+func (f *fakeExecutor) executor() fleet.Executor {
+	return fleet.Executor{Addr: f.addr, Rollouts: f, Shadows: f}
+}
 
 func (f *fakeExecutor) percent() float64 {
 	f.mu.Lock()

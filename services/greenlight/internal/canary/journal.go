@@ -14,17 +14,17 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/durable"
 )
 
-// maxJournal bounds the file of a journal: a phase keeps at most [maxSamples] looks, of 2 KB each.
+// maxJournal bounds the file of a journal. A phase keeps at most [maxSamples] looks of 2 KB each.
 const maxJournal = 256 << 20
 
-// journalSchema names the form of a journal.
+// journalSchema is the schema of a journal.
 const journalSchema = "greenlight/canary-journal/v1"
 
 // head is the first entry of a journal.
 type head struct {
 	Schema string `json:"schema"`
 	Run    string `json:"run"`
-	// PlanSHA256 is the digest of the plan that the run is of.
+	// PlanSHA256 is the digest of the run's plan.
 	PlanSHA256 string `json:"plan_sha256"`
 	// Confirmation is the phrase that started the run; empty in a dry run.
 	Confirmation string `json:"confirmation"`
@@ -34,26 +34,26 @@ type head struct {
 type line struct {
 	// Seq counts the lines from 1.
 	Seq int `json:"seq"`
-	// Sum is over the sum of the line before and the entry, so that a line that is changed, lost or moved is found.
+	// Sum covers the previous line's sum and the entry. It reveals a line that was changed, lost or moved.
 	Sum string `json:"sum"`
 	// Entry is the head, then the events.
 	Entry json.RawMessage `json:"entry"`
 }
 
-// sumOf is the first 64 bits, in hexadecimal digits: it guards against accidents.
+// sumOf returns the first 64 bits of the SHA-256 in hexadecimal digits. It guards against accidents only.
 func sumOf(before string, entry []byte) string {
 	sum := sha256.Sum256(append([]byte(before), entry...))
 	return hex.EncodeToString(sum[:8])
 }
 
-// journal is a file that entries are added to, each on disk before the next.
+// journal is a file of entries. Each is on disk before the next is added.
 type journal struct {
 	file *os.File
 	tail *durable.Appender
 	last line
 }
 
-// createJournal begins a journal, whose file must not be there. It appears with its head: what has no journal never began.
+// createJournal creates a journal with its head in one step. The file must not exist. A run without a journal never started.
 func createJournal(path string, h head) (*journal, error) {
 	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
 		return nil, errors.Join(err, fmt.Errorf("journal %s: %w", path, fs.ErrExist))
@@ -73,7 +73,7 @@ func createJournal(path string, h head) (*journal, error) {
 	return j, err
 }
 
-// openJournal reads a journal and goes on behind its last whole line.
+// openJournal reads a journal and opens it for appending after its last whole line.
 func openJournal(path string) (*journal, head, []Event, error) {
 	file, err := durable.OpenFile(path, os.O_RDWR|os.O_APPEND, 0)
 	if err != nil {
@@ -90,8 +90,8 @@ func openJournal(path string) (*journal, head, []Event, error) {
 	return &journal{file: file, tail: tail, last: last}, h, events, nil
 }
 
-// readJournal returns what is in a journal, its last whole line, and where that ends. What follows it, without a line
-// end, was being written when the machine or the controller went down. Any other damage is an error with its line.
+// readJournal returns the content of a journal, its last whole line, and where that line ends. An unterminated line after it
+// was being written when the machine or the controller went down. Any other damage is an error that names the line.
 func readJournal(path string) (h head, events []Event, last line, end int64, err error) {
 	raw, err := durable.ReadFile(path, maxJournal)
 	if err != nil {
@@ -132,7 +132,7 @@ func readJournal(path string) (h head, events []Event, last line, end int64, err
 	return h, events, last, end, nil
 }
 
-// next is the line of the entry that follows, and how it is written.
+// next returns the line of the next entry, and its JSON.
 func (l line) next(entry any) (line, []byte, error) {
 	raw, err := json.Marshal(entry)
 	if err != nil {
@@ -143,7 +143,7 @@ func (l line) next(entry any) (line, []byte, error) {
 	return n, append(text, '\n'), err
 }
 
-// add writes an entry; it is on disk when it returns, and not there after an error.
+// add writes an entry. When it returns, the entry is on disk; after an error, it is not in the file.
 func (j *journal) add(entry any) error {
 	next, text, err := j.last.next(entry)
 	if err != nil {

@@ -9,9 +9,9 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
 )
 
-// offlineOf is the offline evidence of the served model: its own evaluation, if the registry folder has the model and the
-// model has one, judged here, with what greenlight train and eval have written to the evidence folder about it; without an
-// evaluation of its own, that alone.
+// offlineOf returns the offline evidence of the served model. If the model in the registry folder has its own evaluation,
+// that is judged, together with what greenlight train and eval have written about the model to the evidence folder.
+// Otherwise the evidence folder alone counts.
 func offlineOf(t Target, served []evidence.Model) (Offline, error) {
 	written, err := readOffline(t.Evidence)
 	m, ok := same(served)
@@ -29,8 +29,8 @@ func offlineOf(t Target, served []evidence.Model) (Offline, error) {
 	return own, nil
 }
 
-// ownOffline is the model's own evaluation, of the entries with its digest the first that has one and verifies; the entry
-// that is served under its version comes first.
+// ownOffline returns the model's own evaluation. Of the entries with its digest it prefers the one with the served version,
+// and otherwise takes the first that has an evaluation and verifies.
 func ownOffline(models string, m evidence.Model) (Offline, bool) {
 	registry := model.OpenRegistry(models)
 	entries, err := registry.List()

@@ -2,6 +2,7 @@ package canary
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"path/filepath"
@@ -15,42 +16,42 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/confirmation"
 )
 
-// NewPlan is a plan for the world as it is.
-func NewPlan(w *World, t Target, policy gate.Policy, interval time.Duration, source evidence.Source) (*Plan, error) {
+// NewPlan returns a plan for the inspected services.
+func NewPlan(in *Inspection, t Target, policy gate.Policy, interval time.Duration, source evidence.Source) (*Plan, error) {
 	if err := policy.Validate(); err != nil {
 		return nil, err
 	}
-	model, baseline, err := w.pair()
+	model, baseline, err := in.agreed()
 	if err != nil {
 		return nil, err
 	}
-	if w.OfflineErr != nil {
-		return nil, w.OfflineErr
+	if in.OfflineErr != nil {
+		return nil, in.OfflineErr
 	}
-	if w.Offline.Model.Digest != model.Digest {
-		return nil, refuse(errNotActive, "the offline evidence is of %s, and %s is served", named(w.Offline.Model), named(model))
+	if in.Offline.Model.Digest != model.Digest {
+		return nil, refuse(errNotActive, "the offline evidence is of %s, and %s is served", named(in.Offline.Model), named(model))
 	}
 	p := &Plan{
 		Schema: planSchema, CreateTime: time.Now().UTC().Truncate(time.Millisecond), Target: t, Source: source,
-		Interval: gate.Duration(interval), Policy: policy, Model: model, Baseline: baseline, PSI: w.PSI, PSIVerdict: w.PSIVerdict, Inputs: w.Offline.Inputs,
+		Interval: gate.Duration(interval), Policy: policy, Model: model, Baseline: baseline, PSI: in.PSI, PSIVerdict: in.PSIVerdict, Inputs: in.Offline.Inputs,
 	}
-	if w.PSIErr != nil {
-		p.PSIReason = oneLine(w.PSIErr)
+	if in.PSIErr != nil {
+		p.PSIReason = oneLine(in.PSIErr)
 	}
 	return p, nil
 }
 
-// Check says what is not as it was planned. Each difference is an error of its own, with a hint.
-func (p *Plan) Check(w *World) error {
-	if err := w.reached(); err != nil {
+// Check returns an error if the services are not as planned. Each kind of difference has its own error and hint.
+func (p *Plan) Check(in *Inspection) error {
+	if err := errors.Join(in.failures()...); err != nil {
 		return err
 	}
-	for _, m := range w.Models {
+	for _, m := range in.Models() {
 		if m != p.Model {
 			return refuse(errModelChanged, "%s, not %s", named(m), named(p.Model))
 		}
 	}
-	for _, b := range w.baselines() {
+	for _, b := range in.Baselines() {
 		if b != p.Baseline {
 			return refuse(errBaselineChanged, "%s, not %s", named(b), named(p.Baseline))
 		}
@@ -58,12 +59,12 @@ func (p *Plan) Check(w *World) error {
 	return nil
 }
 
-// Free says which executors somebody holds who is not the run; an empty run is a new one.
-func (w *World) Free(run string) error {
+// Free returns an error if an executor's rollout is held, unless by the run. An empty run is a new one.
+func (in *Inspection) Free(run string) error {
 	var held []string
-	for i, r := range w.Rollouts {
-		if h := r.GetRollout().GetHolder(); h != "" && h != run {
-			held = append(held, fmt.Sprintf("executor %s: %s", w.Addrs[i], described(r.GetRollout())))
+	for _, e := range in.Executors {
+		if h := e.Rollout.GetRollout().GetHolder(); h != "" && h != run {
+			held = append(held, fmt.Sprintf("executor %s: %s", e.Addr, described(e.Rollout.GetRollout())))
 		}
 	}
 	if len(held) > 0 {
@@ -72,20 +73,20 @@ func (w *World) Free(run string) error {
 	return nil
 }
 
-// CheckAll is Check, and whether the evidence and the drift are those that were confirmed.
-func (p *Plan) CheckAll(w *World, phrase, nonce string) error {
-	if err := p.Check(w); err != nil {
+// CheckAll is [Plan.Check], and also compares the evidence, the drift and the phrase with the confirmed ones.
+func (p *Plan) CheckAll(in *Inspection, phrase, nonce string) error {
+	if err := p.Check(in); err != nil {
 		return err
 	}
-	if w.OfflineErr != nil {
-		return w.OfflineErr
+	if in.OfflineErr != nil {
+		return in.OfflineErr
 	}
-	if !slices.Equal(w.Offline.Inputs, p.Inputs) {
-		return refuse(errEvidenceChanged, "%s has been written anew", p.Evidence)
+	if !slices.Equal(in.Offline.Inputs, p.Inputs) {
+		return refuse(errEvidenceChanged, "%s has changed", p.Evidence)
 	}
-	if p.drifted(w) {
+	if p.drifted(in) {
 		return refuse(errPSIChanged, "PSI is %s now, not %s: its verdict must stay, and it may move by %g or a tenth",
-			found(w.PSI, w.PSIVerdict), found(p.PSI, p.PSIVerdict), psiRoom)
+			found(in.PSI, in.PSIVerdict), found(p.PSI, p.PSIVerdict), psiRoom)
 	}
 	if !confirmation.Equal(phrase, p.Phrase(nonce)) {
 		return refuse(errPhraseChanged, "%s", p.Phrase(nonce))
@@ -93,20 +94,19 @@ func (p *Plan) CheckAll(w *World, phrase, nonce string) error {
 	return nil
 }
 
-// psiRoom is how far the index may move between plan and start; a tenth of it is allowed as well. It moves with every
-// request that is scored.
+// psiRoom is how far the index may move between plan and start: this much or a tenth of it. Every scored request moves it.
 const psiRoom = 0.05
 
-// drifted reports whether the drift is not what was confirmed: its verdict is another, or the index, as the phrase has it,
-// has moved too far. An index that is INCONCLUSIVE moves with every row, and says nothing; none at all is the same.
-func (p *Plan) drifted(w *World) bool {
+// drifted reports whether the drift is not the confirmed one: its verdict differs, or the index has moved too far. It
+// compares the hundredths that the phrase shows. INCONCLUSIVE indices are not compared, and no index counts as one.
+func (p *Plan) drifted(in *Inspection) bool {
 	verdict := func(psi *float64, v gate.Verdict) gate.Verdict {
 		if psi == nil {
 			return gate.Inconclusive
 		}
 		return v
 	}
-	was, now := verdict(p.PSI, p.PSIVerdict), verdict(w.PSI, w.PSIVerdict)
+	was, now := verdict(p.PSI, p.PSIVerdict), verdict(in.PSI, in.PSIVerdict)
 	if was != "" && was != now {
 		return true
 	}
@@ -114,10 +114,10 @@ func (p *Plan) drifted(w *World) bool {
 		return false
 	}
 	hundredths := func(v float64) float64 { return math.Round(100 * v) }
-	return math.Abs(hundredths(*w.PSI)-hundredths(*p.PSI)) > max(100*psiRoom, hundredths(*p.PSI)/10)
+	return math.Abs(hundredths(*in.PSI)-hundredths(*p.PSI)) > max(100*psiRoom, hundredths(*p.PSI)/10)
 }
 
-// found is an index with its verdict.
+// found returns an index with its verdict.
 func found(psi *float64, v gate.Verdict) string {
 	if psi == nil || v == "" {
 		return index(psi)
@@ -125,7 +125,7 @@ func found(psi *float64, v gate.Verdict) string {
 	return fmt.Sprintf("%s (%s)", index(psi), v)
 }
 
-// index is a PSI as the phrase has it.
+// index returns a PSI as the phrase shows it.
 func index(psi *float64) string {
 	if psi == nil {
 		return "n/a"
@@ -147,12 +147,12 @@ func (s State) ledger() *confirmation.Ledger {
 	return confirmation.NewLedger(filepath.Join(string(s), "phrases"))
 }
 
-// confirmed is what a phrase stands for.
+// confirmed is what a phrase confirms.
 type confirmed struct {
 	PlanSHA256 string `json:"plan_sha256"`
 }
 
-// Issue keeps the plan and returns its phrase, which works once and until it expires.
+// Issue stores the plan and returns its phrase, which is valid once and until it expires.
 func (s State) Issue(p *Plan, validity time.Duration) (*confirmation.Ticket, error) {
 	if err := durable.MkdirAll(filepath.Join(string(s), "plans"), 0o755); err != nil {
 		return nil, err
@@ -163,10 +163,10 @@ func (s State) Issue(p *Plan, validity time.Duration) (*confirmation.Ticket, err
 	})
 }
 
-// PlanPath is where the plan of a phrase is.
+// PlanPath returns the path of a phrase's plan.
 func (s State) PlanPath(t *confirmation.Ticket) string { return s.plan(t.Nonce) }
 
-// Confirmed returns the plan that the phrase stands for, if the phrase would work now. Nothing is changed.
+// Confirmed returns the plan that the phrase confirms, if the phrase is valid now. It changes nothing.
 func (s State) Confirmed(phrase string) (*Plan, *confirmation.Ticket, error) {
 	t, err := s.ledger().Find(phrase)
 	if err != nil {

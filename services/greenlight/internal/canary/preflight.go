@@ -2,33 +2,34 @@ package canary
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
-// maxSkew is how far the clocks of the executors may be from this one: a phase is minutes, but evidence is compared with
-// the logs of other machines.
+// maxSkew bounds how far the clock of an executor may be from this machine's. Phases take minutes, but evidence is compared
+// with the logs of other machines.
 const maxSkew = time.Second
 
-// finding is what was observed, and what is wrong with it in particular.
+// finding is an observation and the reasons why it fails.
 type finding struct {
 	gate.Observation
 
 	reasons []string
 }
 
-// missing is that nothing could be observed.
+// missing returns the finding that nothing could be observed.
 func missing(format string, args ...any) finding {
 	return finding{Observation: gate.Missing(fmt.Sprintf(format, args...))}
 }
 
-// Preflight says whether the pair is fit to be judged: it changes nothing. Drift is not in it, since it blocks no canary.
-func Preflight(w *World) gate.Scorecard {
+// Preflight reports what speaks against a canary of the services. It changes nothing. Drift is not part of it: it blocks
+// no canary.
+func Preflight(in *Inspection) gate.Scorecard {
 	var card gate.Scorecard
 	check := func(r gate.Rule, f finding) {
 		result := gate.Check(r, f.Observation)
@@ -42,44 +43,42 @@ func Preflight(w *World) gate.Scorecard {
 			finding{gate.Measured(float64(len(found)), uint64(of)), found})
 	}
 
-	none("services not reached", "executors and ml-engines that did not answer, contradict themselves, or are named twice", len(w.Addrs)+len(w.Models), w.unreached())
+	none("services not reached", "executors and ml-engines that did not answer, contradict themselves, or are named twice", len(in.Executors)+len(in.Models()), in.unreached())
 	check(gate.Rule{Name: "models served", What: "different models that the ml-engines serve", Op: gate.AtMost, Threshold: 1, Unit: gate.Count},
-		different(w.Models))
+		different(in.Models()))
 	check(gate.Rule{Name: "baselines", What: "different baselines that the executors decide by", Op: gate.AtMost, Threshold: 1, Unit: gate.Count},
-		different(w.baselines()))
+		different(in.Baselines()))
 	check(gate.Rule{Name: "offline verdict", What: "whether the model that is served has passed offline: 1 for yes", Op: gate.AtLeast, Threshold: 1, Unit: gate.Count},
-		w.offline())
-	none("rollouts held", "executors whose rollout somebody holds", len(w.Addrs), w.each(func(_ *executorv1.GetShadowReportResponse, got *executorv1.GetRolloutResponse) string {
-		if got.GetRollout().GetHolder() == "" {
+		in.offline())
+	none("rollouts held", "executors whose rollout somebody holds", len(in.Executors), in.each(func(e fleet.ExecutorReading) string {
+		if e.Rollout.GetRollout().GetHolder() == "" {
 			return ""
 		}
-		return described(got.GetRollout())
+		return described(e.Rollout.GetRollout())
 	}))
-	none("breakers not closed", "executors that do not ask ml-engine", len(w.Addrs), w.each(func(r *executorv1.GetShadowReportResponse, _ *executorv1.GetRolloutResponse) string {
-		if s := r.GetBreaker().GetState(); s != executorv1.BreakerState_BREAKER_STATE_CLOSED {
+	none("breakers not closed", "executors that do not ask ml-engine", len(in.Executors), in.each(func(e fleet.ExecutorReading) string {
+		if s := e.Report.GetBreaker().GetState(); s != executorv1.BreakerState_BREAKER_STATE_CLOSED {
 			return "its breaker is " + strings.ToLower(strings.TrimPrefix(s.String(), "BREAKER_STATE_"))
 		}
 		return ""
 	}))
 	check(gate.Rule{Name: "clock skew", What: "how far the clock of an executor is from this one", Op: gate.AtMost, Threshold: float64(maxSkew.Milliseconds()), Unit: gate.Millis},
-		w.skew())
+		in.skew())
 	check(gate.Rule{Name: "requests seen", What: "requests since the executors started: without traffic nothing is judged", Op: gate.AtLeast, Threshold: 1, Unit: gate.Count},
-		w.traffic())
+		in.traffic())
 	return card
 }
 
-// unreached names the services that did not answer.
-func (w *World) unreached() []string {
+// unreached returns the lines of all failures.
+func (in *Inspection) unreached() []string {
 	var all []string
-	for _, err := range append(slices.Clone(w.Errs), w.ModelsErr, w.twice()) {
-		if err != nil {
-			all = append(all, oneLine(err))
-		}
+	for _, err := range in.failures() {
+		all = append(all, oneLine(err))
 	}
 	return all
 }
 
-// different counts the models, and names them when there are several.
+// different counts the models, and names them if there are several.
 func different(all []evidence.Model) finding {
 	distinct := make(map[string]bool)
 	for _, m := range all {
@@ -95,55 +94,56 @@ func different(all []evidence.Model) finding {
 	return f
 }
 
-func (w *World) offline() finding {
-	model, ok := same(w.Models)
+func (in *Inspection) offline() finding {
+	model, ok := same(in.Models())
 	switch {
-	case w.OfflineErr != nil:
-		return missing("%s", oneLine(w.OfflineErr))
+	case in.OfflineErr != nil:
+		return missing("%s", oneLine(in.OfflineErr))
 	case !ok:
 		return missing("no one model is served")
-	case model.Digest != w.Offline.Model.Digest:
-		return missing("the evidence is of %s, and %s is served", named(w.Offline.Model), named(model))
-	case !w.Offline.Result.OK():
-		return finding{gate.Measured(0, 1), []string{"greenlight eval said " + string(w.Offline.Result)}}
+	case model.Digest != in.Offline.Model.Digest:
+		return missing("the evidence is of %s, and %s is served", named(in.Offline.Model), named(model))
+	case !in.Offline.Result.OK():
+		return finding{gate.Measured(0, 1), []string{"greenlight eval said " + string(in.Offline.Result)}}
 	}
 	return finding{Observation: gate.Measured(1, 1)}
 }
 
-// each asks something of every executor that answered, and returns what was said, with the address before it.
-func (w *World) each(fn func(*executorv1.GetShadowReportResponse, *executorv1.GetRolloutResponse) string) []string {
+// each returns what fn says of every executor that answered, with its address, unless it is empty.
+func (in *Inspection) each(fn func(fleet.ExecutorReading) string) []string {
 	var all []string
-	for i, r := range w.Reports {
-		if r == nil {
+	for _, e := range in.Executors {
+		if e.Err() != nil {
 			continue
 		}
-		if text := fn(r, w.Rollouts[i]); text != "" {
-			all = append(all, fmt.Sprintf("executor %s: %s", w.Addrs[i], text))
+		if text := fn(e); text != "" {
+			all = append(all, fmt.Sprintf("executor %s: %s", e.Addr, text))
 		}
 	}
 	return all
 }
 
-func (w *World) skew() finding {
+func (in *Inspection) skew() finding {
 	worst, n := time.Duration(0), uint64(0)
-	var reasons []string
-	for i, r := range w.Reports {
-		if r == nil {
-			continue
-		}
-		n++
-		worst = max(worst, w.Skew[i].Abs())
-		if s := w.Skew[i]; s.Abs() > maxSkew {
-			reasons = append(reasons, fmt.Sprintf("executor %s: its clock is %s ahead of this one", w.Addrs[i], s.Round(time.Millisecond)))
+	for _, e := range in.Executors {
+		if e.Report != nil {
+			n++
+			worst = max(worst, e.Ahead.Abs())
 		}
 	}
+	reasons := in.each(func(e fleet.ExecutorReading) string {
+		if e.Ahead.Abs() <= maxSkew {
+			return ""
+		}
+		return fmt.Sprintf("its clock is %s ahead of this one", e.Ahead.Round(time.Millisecond))
+	})
 	return finding{gate.Measured(float64(worst)/float64(time.Millisecond), n), reasons}
 }
 
-func (w *World) traffic() finding {
+func (in *Inspection) traffic() finding {
 	n := uint64(0)
-	for _, r := range w.Reports {
-		n += r.GetRequestsTotal()
+	for _, e := range in.Executors {
+		n += e.Report.GetRequestsTotal()
 	}
 	return finding{Observation: gate.Measured(float64(n), n)}
 }

@@ -20,30 +20,30 @@ type Decision string
 const (
 	// Running is no decision yet.
 	Running Decision = "RUNNING"
-	// Passed is a phase whose time was over with enough comparisons and a PASS, or a run whose phases all did.
+	// Passed is a phase that had enough comparisons and a PASS at the end of its time, or a run whose phases all passed.
 	Passed Decision = "PASSED"
-	// Aborted is a rule of abortion that held, or an operator who stopped it.
+	// Aborted means that an abort rule applied or an operator stopped it.
 	Aborted Decision = "ABORTED"
-	// Stopped is a phase that could not be judged for as long as it may be held.
+	// Stopped means that a phase reached the hold limit without a PASS.
 	Stopped Decision = "STOPPED"
-	// Interrupted is a run whose controller ended before it did: it can be resumed.
+	// Interrupted means that the controller ended before the run: it can be resumed.
 	Interrupted Decision = "INTERRUPTED"
 )
 
-// Record is a run of a canary: the body of canary_run_<time>.json and canary_dryrun_observe.json. It holds the counts
-// that every verdict was computed from.
+// Record is a run of a canary: the body of canary_run_<time>.json and canary_dryrun_observe.json. It holds the counts behind
+// every verdict.
 type Record struct {
 	// ID names the run, its journal and its lease.
 	ID string `json:"id"`
-	// DryRun says that no executor in production was touched.
+	// DryRun reports whether the run used no executor in production.
 	DryRun bool `json:"dry_run"`
-	// Executors are the gRPC addresses, Metrics where the figures came from: "executor" or the URL of a Prometheus.
+	// Executors are the gRPC addresses. Metrics is the source of the figures: "executor" or the URL of a Prometheus.
 	Executors []string `json:"executors"`
 	Metrics   string   `json:"metrics"`
-	// Baseline decided; the model under trial is in the header.
+	// The baseline made the decisions. The model under trial is in the header.
 	BaselineVersion string `json:"baseline_version"`
 	BaselineDigest  string `json:"baseline_digest"`
-	// Policy is what was judged by.
+	// Policy is the policy of the run.
 	Policy gate.Policy `json:"policy"`
 	// Confirmation is the phrase that started the run; empty in a dry run.
 	Confirmation string `json:"confirmation"`
@@ -51,78 +51,78 @@ type Record struct {
 	PlanDigest string    `json:"plan_digest"`
 	StartTime  time.Time `json:"start_time"`
 	EndTime    time.Time `json:"end_time"`
-	// Phases are those that began, in order. A phase that was begun again, after a resumption or a restart of an
-	// executor, stands here once for every beginning.
+	// Phases are the attempts at phases, in order. A phase that was retried, after a resumption or a restart of an executor,
+	// has several.
 	Phases []Phase `json:"phases"`
-	// Decision is of the whole run, Reason why it is not [Passed].
+	// Decision is the result of the run. Reason is why it is not [Passed].
 	Decision Decision `json:"decision"`
 	Reason   string   `json:"reason"`
-	// Aborted is true for [Aborted] and [Stopped]; RolledBack says that 0 % was read back from every executor after it,
-	// RollbackMS how long that took, in milliseconds.
+	// Aborted is true for [Aborted] and [Stopped]. RolledBack reports whether 0 % was read back from every executor, and
+	// RollbackMS is how long that took, in milliseconds.
 	Aborted    bool    `json:"aborted"`
 	RolledBack bool    `json:"rolled_back"`
 	RollbackMS float64 `json:"rollback_ms"`
-	// Resumptions are when a controller took the run up again.
+	// Resumptions are the times at which a controller resumed the run.
 	Resumptions []time.Time `json:"resumptions"`
-	// PromoteEligible says that all phases passed, up to 100 %, live, by a policy that asks for no less than the default.
-	// PromoteReason says why it is false.
+	// PromoteEligible reports whether all phases passed, up to 100 %, live, by a policy that is not laxer than the default.
+	// PromoteReason is why not.
 	PromoteEligible bool   `json:"promote_eligible"`
 	PromoteReason   string `json:"promote_reason"`
 }
 
-// Phase is one beginning of one phase.
+// Phase is one attempt at a phase.
 type Phase struct {
-	// Index is its place in the policy, from 0.
+	// Index is the index of the phase in the policy, from 0.
 	Index     int       `json:"index"`
 	Percent   float64   `json:"percent"`
 	StartTime time.Time `json:"start_time"`
 	EndTime   time.Time `json:"end_time"`
-	// Requests are those of the executors during the phase, whether or not they got a shadow.
+	// Requests are all requests to the executors during the phase, shadowed or not.
 	Requests uint64 `json:"requests"`
-	// Outcomes are how the requests' shadows ended, by the outcome's word.
+	// Outcomes are the ended shadows by the word of their outcome.
 	Outcomes map[string]uint64 `json:"outcomes"`
-	// Sources are the requests by where they came from: live, replay or simulated. It is not there when an executor does not
-	// say.
+	// Sources are the requests by where they came from: live, replay or simulated. The key is missing if an executor does
+	// not say.
 	Sources evidence.Sources `json:"sources,omitempty"`
-	// P95MS is nil without a shadow that was tried; ErrorRate is failures / (comparisons + failures), MatchRate matches /
-	// comparisons, both in [0,1] and nil when there are none.
+	// P95MS is nil without tried shadows. ErrorRate is failures / (comparisons + failures), MatchRate is matches /
+	// comparisons. Both are in [0,1], and nil if they are undefined.
 	P95MS     *float64 `json:"p95_ms"`
 	ErrorRate *float64 `json:"error_rate"`
 	MatchRate *float64 `json:"match_rate"`
 	// Coverage is comparisons / sampled shadows, in [0,1]; nil without a sampled shadow.
 	Coverage *float64 `json:"coverage"`
-	// PSI is the overall index of the last 7 days at the end of the phase, monitored and not judged; nil if it is not
-	// known, for which PSIReason says why.
+	// PSI is the overall index of the last 7 days at the end of the phase. It is monitored, not judged. It is nil if unknown,
+	// and PSIReason is then the reason.
 	PSI       *float64 `json:"psi"`
 	PSIReason string   `json:"psi_reason,omitempty"`
-	// Verdicts are those of the last look, Decision what came of it, Reason why it is not [Passed].
+	// Verdicts are those of the last poll. Decision is the result, Reason why it is not [Passed].
 	Verdicts []gate.Result `json:"verdicts"`
 	Decision Decision      `json:"decision"`
 	Reason   string        `json:"reason"`
-	// Restarted are the executors that restarted during this beginning of the phase.
+	// Restarted are the executors that restarted during this attempt.
 	Restarted []string `json:"restarted"`
-	// Samples are looks during the phase, oldest first, at most a few hundred: what the plots are drawn from.
+	// Samples are polls during the attempt, oldest first, at most a few hundred. The plots show them.
 	Samples []Sample `json:"samples"`
 }
 
-// Sample is one look at a phase: its counts from the beginning of the phase to that time.
+// Sample is one poll of a phase: its counts from the start of the attempt to that time.
 type Sample struct {
 	Time time.Time `json:"time"`
-	// Percent is what the executors said they sample.
+	// Percent is the share of requests that the executors reported.
 	Percent  float64 `json:"percent"`
 	Requests uint64  `json:"requests"`
 	// Comparisons are matches and mismatches, Errors failed shadows.
 	Comparisons uint64 `json:"comparisons"`
 	Matches     uint64 `json:"matches"`
 	Errors      uint64 `json:"errors"`
-	// Unseen are the sampled shadows that neither answered nor failed.
+	// Unseen are the sampled shadows that were neither compared nor failed.
 	Unseen uint64 `json:"unseen"`
-	// P95MS is nil without a shadow that was tried.
+	// P95MS is nil without tried shadows.
 	P95MS *float64 `json:"p95_ms"`
-	// MatchE and ErrorE are the wealths of the tests of mismatches and of errors, >= 0; the test rejects at 1/alpha.
+	// MatchE and ErrorE are the e-values of the tests for mismatches and errors, >= 0. A test rejects at 1/alpha.
 	MatchE float64 `json:"match_e"`
 	ErrorE float64 `json:"error_e"`
-	// Verdict is that of this look.
+	// Verdict is that of this poll.
 	Verdict gate.Verdict `json:"verdict"`
 	Reason  string       `json:"reason"`
 }

@@ -5,14 +5,12 @@ import (
 	"fmt"
 
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/confirmation"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/pair"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
-// Why a canary is not planned, not started or not resumed. Each is one of these errors, with what to do as its hint; see
-// [Hint].
+// The kinds of errors for which a canary is not planned, started or resumed. Each has a hint: see [Hint].
 var (
 	errUnreached       = errors.New("not reached")
-	errContradicts     = errors.New("an answer contradicts itself")
 	errTwice           = errors.New("a service is named twice")
 	errDenied          = errors.New("refused")
 	errDisagree        = errors.New("the replicas differ")
@@ -20,23 +18,23 @@ var (
 	errNotActive       = errors.New("the model that was judged offline is not active")
 	errNoMetrics       = errors.New("no counts to judge by")
 	errPlanChanged     = errors.New("the plan was changed after it was confirmed")
-	errModelChanged    = errors.New("another model is active than the one that was confirmed")
-	errBaselineChanged = errors.New("another baseline decides than the one that was confirmed")
-	errEvidenceChanged = errors.New("the offline evidence is not that which was confirmed")
-	errPSIChanged      = errors.New("the drift is not that which was confirmed")
-	errPhraseChanged   = errors.New("the phrase of the plan is another one now")
+	errModelChanged    = errors.New("the active model is not the confirmed one")
+	errBaselineChanged = errors.New("the baseline is not the confirmed one")
+	errEvidenceChanged = errors.New("the offline evidence is not the confirmed one")
+	errPSIChanged      = errors.New("the drift is not the confirmed one")
+	errPhraseChanged   = errors.New("the plan has another phrase now")
 	errNotResumable    = errors.New("this run cannot be resumed")
 	errNoRun           = errors.New("there is no such run")
-	errRunning         = errors.New("a controller runs this run already")
+	errRunning         = errors.New("a controller already runs this run")
 	errHeld            = errors.New("somebody else holds the rollout")
-	planAgain          = "nothing was changed; look at what is new with greenlight canary plan, and confirm its phrase"
+	planAgain          = "nothing was changed; review the new state with greenlight canary plan, and confirm its phrase"
 	hints              = map[error]string{
 		errUnreached:             "nothing was changed; start it, or name its address with --executor or --engine",
-		errContradicts:           "nothing was changed; see that the address is that of an executor or ml-engine of this version, then restart it",
+		fleet.ErrContradicts:     "nothing was changed; see that the address is that of an executor or ml-engine of this version, then restart it",
 		errTwice:                 "nothing was changed; name each process once: 127.0.0.1 and localhost are one, and so are two forwards to one pod",
-		errDisagree:              "nothing was changed; a canary is of one model beside one baseline: bring all replicas to the same",
+		errDisagree:              "nothing was changed; a canary compares one model with one baseline: give all replicas the same ones",
 		errNoEvidence:            "the model's own is in the registry folder, which --models names; greenlight eval --model writes it to the folder that --evidence names",
-		errNotActive:             "nothing was changed; activate it on every ml-engine, or judge the one that is served: greenlight train, greenlight eval",
+		errNotActive:             "nothing was changed; activate it on every ml-engine, or evaluate the served model: greenlight train, greenlight eval",
 		errNoMetrics:             "nothing was changed; see that Prometheus is up and scrapes every executor, and that --match selects their series alone; a user and a password come from --prometheus-basic-file, a token from --prometheus-token-file of canary plan",
 		errPlanChanged:           planAgain,
 		errModelChanged:          planAgain + "; or activate the model again",
@@ -44,9 +42,9 @@ var (
 		errEvidenceChanged:       planAgain,
 		errPSIChanged:            planAgain,
 		errPhraseChanged:         planAgain,
-		confirmation.ErrForm:     "give back the whole line that greenlight canary plan printed, in quotes",
-		confirmation.ErrUnknown:  "--state names the folder in which it was planned",
-		confirmation.ErrMismatch: "give back the line as greenlight canary plan printed it, letter for letter",
+		confirmation.ErrForm:     "repeat the whole line that greenlight canary plan printed, in quotes",
+		confirmation.ErrUnknown:  "--state must name the folder in which it was planned",
+		confirmation.ErrMismatch: "repeat the line exactly as greenlight canary plan printed it",
 		confirmation.ErrUsed:     "a phrase works once: print a new one with greenlight canary plan",
 		confirmation.ErrExpired:  "print a new one with greenlight canary plan; --expires says for how long it is good",
 		errNotResumable:          "begin a new one with greenlight canary plan",
@@ -56,10 +54,10 @@ var (
 	}
 )
 
-// Hint is what to do about an error; empty when nobody knows.
+// Hint returns what to do about an error; empty if nothing is known to help.
 func Hint(err error) string {
 	if errors.Is(err, errUnreached) || errors.Is(err, errDenied) {
-		if hint := pair.Hint(err); hint != "" {
+		if hint := fleet.Hint(err); hint != "" {
 			return "nothing was changed; " + hint
 		}
 	}
@@ -71,15 +69,7 @@ func Hint(err error) string {
 	return ""
 }
 
-// unanswered is the kind of a call that failed: a service that refuses the caller was reached.
-func unanswered(err error) error {
-	if pair.Denied(err) {
-		return errDenied
-	}
-	return errUnreached
-}
-
-// refuse is an error of the kind.
+// refuse returns an error of the kind.
 func refuse(kind error, format string, args ...any) error {
 	return fmt.Errorf("%w: %s", kind, fmt.Sprintf(format, args...))
 }

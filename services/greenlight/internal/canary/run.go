@@ -16,9 +16,10 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/durable"
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/confirmation"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
-// Run is a run that this process alone may go on with, until it is closed.
+// Run is a run that this process owns until it is closed.
 type Run struct {
 	Plan   *Plan
 	Record *Record
@@ -34,7 +35,7 @@ const (
 	journalName = "journal.jsonl"
 )
 
-// Begin makes a run of a confirmed plan. The phrase is used up by it, before anything else is changed.
+// Begin creates a run of a confirmed plan. It first uses up the phrase.
 func (s State) Begin(p *Plan, t *confirmation.Ticket) (*Run, error) {
 	if err := s.ledger().Use(t); err != nil {
 		return nil, err
@@ -42,7 +43,7 @@ func (s State) Begin(p *Plan, t *confirmation.Ticket) (*Run, error) {
 	return s.begin(p, t.Phrase)
 }
 
-// Rehearse makes a run without a phrase, for a dry run.
+// Rehearse creates a dry run, which needs no phrase.
 func (s State) Rehearse(p *Plan) (*Run, error) { return s.begin(p, "") }
 
 func (s State) begin(p *Plan, phrase string) (_ *Run, err error) {
@@ -70,7 +71,7 @@ func (s State) begin(p *Plan, phrase string) (_ *Run, err error) {
 
 func (s State) run(id string) string { return filepath.Join(string(s), "runs", id) }
 
-// recordOf is a run before its first event.
+// recordOf returns the record of a run before its first event.
 func recordOf(p *Plan, h head) *Record {
 	r := &Record{
 		ID: h.Run, DryRun: h.Confirmation == "", Executors: p.Executors, Metrics: "executor",
@@ -86,7 +87,7 @@ func recordOf(p *Plan, h head) *Record {
 	return r
 }
 
-// Resume takes up a run whose controller has ended before it did. An empty id is the newest run.
+// Resume opens a run whose controller ended before the run did. An empty id is the newest run.
 func (s State) Resume(id string) (_ *Run, err error) {
 	if id, err = s.newest(id); err != nil {
 		return nil, err
@@ -116,7 +117,8 @@ func (s State) Resume(id string) (_ *Run, err error) {
 	return r, nil
 }
 
-// Read returns a run as its journal has it, whoever runs it. An empty id is the newest run.
+// Read returns the plan and record of a run from its journal, also while another process runs it. An empty id is the newest
+// run.
 func (s State) Read(id string) (*Plan, *Record, error) {
 	id, err := s.newest(id)
 	if err != nil {
@@ -144,7 +146,7 @@ func (s State) replay(h head, events []Event) (*Plan, *Record, error) {
 	return p, r, nil
 }
 
-// Running says whether a controller on this machine runs the run now.
+// Running reports whether a controller on this machine runs the run now.
 func (s State) Running(id string) (bool, error) {
 	owner, err := durable.Own(s.run(id))
 	if errors.Is(err, durable.ErrOwned) {
@@ -156,7 +158,7 @@ func (s State) Running(id string) (bool, error) {
 	return false, owner.Close()
 }
 
-// Runs are the ids of all runs, oldest first. What was cut off before its journal is no run: it has done nothing.
+// Runs returns the ids of all runs, oldest first. A folder without a journal is not a run: it has done nothing.
 func (s State) Runs() ([]string, error) {
 	entries, err := durable.ReadDir(s.run(""), durable.MaxEntries)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -176,7 +178,7 @@ func (s State) Runs() ([]string, error) {
 	return ids, nil
 }
 
-// newest is the id, which must be that of a run, or the newest one for an empty id.
+// newest returns the id, which must be that of a run. An empty id is the newest run.
 func (s State) newest(id string) (string, error) {
 	ids, err := s.Runs()
 	switch {
@@ -192,18 +194,24 @@ func (s State) newest(id string) (string, error) {
 	return id, nil
 }
 
-// Go runs the phases that are left, and returns what came of it; see [Controller.Run].
-func (r *Run) Go(ctx context.Context, pair Pair, metrics Source, observe func(Event)) (*Record, error) {
+// Go runs the remaining phases and returns the record; see [Controller.Run]. A rollout that was changed since the inspection
+// was changed by somebody else; nil accepts any.
+func (r *Run) Go(ctx context.Context, services *fleet.Services, from *Inspection, metrics Source, observe func(Event)) (*Record, error) {
 	o := Options{
 		Record: r.Record, Controller: strings.ToLower(rand.Text()[:8]), Source: r.Plan.Source,
-		Executors: pair.Executors, Metrics: metrics, Model: r.Plan.Model, Baseline: r.Plan.Baseline,
-		ActiveModels: pair.ActiveModels, PSI: pair.PSI, Interval: time.Duration(r.Plan.Interval),
-		Journal: func(e Event) error { return r.journal.add(e) }, Observe: observe,
+		Executors: services.Executors, Revisions: from.revisions(), Metrics: metrics, Model: r.Plan.Model, Baseline: r.Plan.Baseline,
+		ActiveModels: func(ctx context.Context) ([]evidence.Model, error) { return activeModels(ctx, services.Engines) },
+		PSI: func(ctx context.Context) (float64, error) {
+			v, _, err := psi(ctx, services.Engines)
+			return v, err
+		},
+		Interval: time.Duration(r.Plan.Interval),
+		Journal:  func(e Event) error { return r.journal.add(e) }, Observe: observe,
 	}
 	return NewController(o).Run(ctx)
 }
 
-// Inputs are the files that the record can be computed from.
+// Inputs returns the files that the record can be computed from.
 func (r *Run) Inputs() ([]evidence.Input, error) {
 	inputs := slices.Clone(r.Plan.Inputs)
 	for _, name := range []string{planName, journalName} {
@@ -216,7 +224,7 @@ func (r *Run) Inputs() ([]evidence.Input, error) {
 	return inputs, nil
 }
 
-// Close lets others go on with the run.
+// Close releases the run to other processes.
 func (r *Run) Close() error {
 	var errs []error
 	if r.journal != nil {

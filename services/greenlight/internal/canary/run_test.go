@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -24,7 +26,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/confirmation"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/pair"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
 // fakeEngine serves a model and knows no drift.
@@ -82,16 +84,16 @@ func (s *setting) writeEvidence(m evidence.Model, result gate.Verdict) {
 	}
 }
 
-func (s *setting) pair() Pair {
-	return Pair{Executors: []Executor{s.fake.executor()}, Engines: []pair.Engine{{Addr: "engine-a", Scoring: s.engine, Drift: s.engine}}}
+func (s *setting) services() *fleet.Services {
+	return &fleet.Services{Executors: []fleet.Executor{s.fake.executor()}, Engines: []fleet.Engine{{Addr: "engine-a", Scoring: s.engine, Drift: s.engine}}}
 }
 
-func (s *setting) survey() *World { return Survey(s.t.Context(), s.pair(), s.target) }
+func (s *setting) inspect() *Inspection { return Inspect(s.t.Context(), s.services(), s.target) }
 
 // plan plans and returns the phrase.
 func (s *setting) plan() *confirmation.Ticket {
 	s.t.Helper()
-	p, err := NewPlan(s.survey(), s.target, s.policy, 5*time.Second, evidence.Live)
+	p, err := NewPlan(s.inspect(), s.target, s.policy, 5*time.Second, evidence.Live)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -109,7 +111,7 @@ func (s *setting) begin(phrase string) (*Run, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := p.CheckAll(s.survey(), phrase, ticket.Nonce); err != nil {
+	if err := p.CheckAll(s.inspect(), phrase, ticket.Nonce); err != nil {
 		return nil, err
 	}
 	return s.state.Begin(p, ticket)
@@ -241,12 +243,15 @@ func TestRefusedForDrift(t *testing.T) {
 		"a plan without its verdict": {v(0.12), v(0.13), "", gate.Pass, nil},
 	} {
 		p := &Plan{Policy: gate.DefaultPolicy(), Model: testModel, Baseline: testBaseline, PSI: test.was, PSIVerdict: test.verdictWas}
-		w := &World{Models: []evidence.Model{testModel}, PSI: test.now, PSIVerdict: test.verdictNow}
-		if err := p.CheckAll(w, p.Phrase("n"), "n"); !errors.Is(err, test.want) {
+		in := &Inspection{
+			Snapshot: &fleet.Snapshot{Engines: []fleet.EngineReading{{Info: &mlenginev1.GetModelInfoResponse{Version: testModel.Version, Digest: testModel.Digest}}}},
+			PSI:      test.now, PSIVerdict: test.verdictNow,
+		}
+		if err := p.CheckAll(in, p.Phrase("n"), "n"); !errors.Is(err, test.want) {
 			t.Errorf("%s: got %v, want %v", name, err, test.want)
 		}
-		w.PSI, w.PSIVerdict = test.was, test.verdictWas
-		if err := p.CheckAll(w, p.Phrase("m"), "n"); !errors.Is(err, errPhraseChanged) {
+		in.PSI, in.PSIVerdict = test.was, test.verdictWas
+		if err := p.CheckAll(in, p.Phrase("m"), "n"); !errors.Is(err, errPhraseChanged) {
 			t.Errorf("%s, another phrase: got %v", name, err)
 		}
 	}
@@ -271,7 +276,7 @@ func TestPlansThatAreRefused(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := newSetting(t)
 				test.spoil(s)
-				if _, err := NewPlan(s.survey(), s.target, s.policy, time.Second, evidence.Live); err == nil || !strings.Contains(err.Error(), test.want) {
+				if _, err := NewPlan(s.inspect(), s.target, s.policy, time.Second, evidence.Live); err == nil || !strings.Contains(err.Error(), test.want) {
 					t.Errorf("got %v, want %q", err, test.want)
 				}
 			})
@@ -285,7 +290,7 @@ func (s *setting) kill(run *Run, at func(kill func()) func(Event)) {
 	go func() {
 		defer close(done)
 		defer run.Close() // the lock of a process ends with it
-		_, _ = run.Go(s.t.Context(), s.pair(), nil, at(runtime.Goexit))
+		_, _ = run.Go(s.t.Context(), s.services(), nil, nil, at(runtime.Goexit))
 	}()
 	<-done
 }
@@ -308,7 +313,7 @@ func TestResume(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r, err := again.Go(t.Context(), s.pair(), nil, nil)
+		r, err := again.Go(t.Context(), s.services(), nil, nil, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -354,7 +359,7 @@ func TestResumeAfterAnInterruption(t *testing.T) {
 		s := newSetting(t)
 		run := s.started()
 		ctx, cancel := context.WithCancel(t.Context())
-		if r, err := run.Go(ctx, s.pair(), nil, after(4, time.Minute, cancel)); err != nil || r.Decision != Interrupted {
+		if r, err := run.Go(ctx, s.services(), nil, nil, after(4, time.Minute, cancel)); err != nil || r.Decision != Interrupted {
 			t.Fatal(r.Decision, err)
 		}
 		if _, err := s.state.Resume(""); !errors.Is(err, errRunning) || Hint(err) == "" {
@@ -370,7 +375,7 @@ func TestResumeAfterAnInterruption(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r, err := again.Go(t.Context(), s.pair(), nil, nil)
+		r, err := again.Go(t.Context(), s.services(), nil, nil, nil)
 		if err != nil || r.Decision != Passed || len(r.Phases) != 6 {
 			t.Errorf("got %s %q, %d phases, %v", r.Decision, r.Reason, len(r.Phases), err)
 		}
@@ -386,7 +391,7 @@ func TestAbortedRunIsNotResumed(t *testing.T) {
 		s := newSetting(t)
 		s.fake.health = down
 		run := s.started()
-		if r, err := run.Go(t.Context(), s.pair(), nil, nil); err != nil || r.Decision != Aborted {
+		if r, err := run.Go(t.Context(), s.services(), nil, nil, nil); err != nil || r.Decision != Aborted {
 			t.Fatal(r.Decision, err)
 		}
 		if err := run.Close(); err != nil {
@@ -486,5 +491,55 @@ func TestJournalCutAnywhere(t *testing.T) {
 		if _, after, _, _, err := readJournal(path); err != nil || len(after) != len(events)+1 {
 			t.Fatalf("cut at %d: went on to %d events, %v", cut, len(after), err)
 		}
+	}
+}
+
+// A plan from before credentials came from files may have a password in its URL: it is used, and not written again.
+func TestOldPlanWithAPassword(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "plan.json")
+	old := &Plan{Schema: planSchema, Policy: gate.DefaultPolicy(), Target: Target{PrometheusOptions: fleet.PrometheusOptions{URL: "http://ops:s3cret@127.0.0.1:9/", Match: fleet.DefaultMatch}}}
+	digest, err := old.write(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := readPlan(path, digest)
+	if err != nil || !p.Secret() || p.URL != "http://127.0.0.1:9/" {
+		t.Fatalf("%+v, %v", p, err)
+	}
+	if err := Readable(t.Context(), p); err == nil || strings.Contains(err.Error(), "s3cret") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// A password in the URL of the Prometheus is neither in the plan nor in the record.
+func TestPlanKeepsNoPassword(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "plan.json")
+	p := &Plan{Schema: planSchema, Policy: gate.DefaultPolicy()}
+	p.Match = fleet.DefaultMatch
+	if err := p.SetURL("http://ops:s3cret@127.0.0.1:9/"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.write(path); err != nil {
+		t.Fatal(err)
+	}
+	if raw, err := os.ReadFile(path); err != nil || strings.Contains(string(raw), "s3cret") || strings.Contains(recordOf(p, head{}).Metrics, "s3cret") {
+		t.Errorf("it is in the plan or the record: %s, %v", raw, err)
+	}
+}
+
+// Counts that cannot be read are refused before a run, with a hint.
+func TestReadable(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(http.NotFoundHandler())
+	plan := &Plan{Target: Target{Executors: []string{"a"}, PrometheusOptions: fleet.PrometheusOptions{URL: server.URL, Match: fleet.DefaultMatch}}}
+	server.Close()
+	err := Readable(t.Context(), plan)
+	if err == nil || !strings.Contains(err.Error(), "connection refused") || Hint(err) == "" || strings.Count(err.Error(), server.URL) != 1 {
+		t.Errorf("%v (hint %q)", err, Hint(err))
+	}
+	if err := Readable(t.Context(), &Plan{}); err != nil {
+		t.Errorf("executors need no Prometheus: %v", err)
 	}
 }

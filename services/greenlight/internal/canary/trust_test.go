@@ -17,6 +17,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
 // hidden is how shadows end when so large a share of them is not asked, for the reason.
@@ -155,7 +156,7 @@ func TestLyingEngine(t *testing.T) {
 		s.policy.Phases, s.policy.HoldLimit = []float64{100}, gate.Duration(10*time.Minute)
 		run := s.started()
 		s.engine.model = evidence.Model{}
-		r, err := run.Go(t.Context(), s.pair(), nil, nil)
+		r, err := run.Go(t.Context(), s.services(), nil, nil, nil)
 		if err != nil || r.Decision != Stopped || !strings.Contains(r.Reason, "ml-engine engine-a, GetModelInfo: model_version is empty") {
 			t.Errorf("got %s %q, %v", r.Decision, r.Reason, err)
 		}
@@ -170,19 +171,19 @@ func TestOneExecutorUnderTwoNames(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := newSetting(t)
-		pair := s.pair()
-		again := pair.Executors[0]
+		services := s.services()
+		again := services.Executors[0]
 		again.Addr = "localhost:4020"
-		pair.Executors = append(pair.Executors, again)
-		w := Survey(t.Context(), pair, s.target)
-		_, err := NewPlan(w, s.target, s.policy, time.Second, evidence.Live)
+		services.Executors = append(services.Executors, again)
+		in := Inspect(t.Context(), services, s.target)
+		_, err := NewPlan(in, s.target, s.policy, time.Second, evidence.Live)
 		if !errors.Is(err, errTwice) || Hint(err) == "" || !strings.Contains(err.Error(), "executor-a and localhost:4020 are one process") {
 			t.Errorf("planned: %v (hint %q)", err, Hint(err))
 		}
-		if card := Preflight(w); card.Verdict().OK() {
+		if card := Preflight(in); card.Verdict().OK() {
 			t.Error("the preflight passes")
 		}
-		all, err := Reports(pair.Executors).Read(t.Context())
+		all, err := Reports(services.Executors).Read(t.Context())
 		if len(all) != 1 || err == nil || !strings.Contains(err.Error(), "would count twice") {
 			t.Errorf("read %d of them, %v", len(all), err)
 		}
@@ -228,7 +229,7 @@ func (b *broken) GetShadowReport(ctx context.Context, req *executorv1.GetShadowR
 }
 
 // Read implements Source.
-func (b *broken) Read(ctx context.Context) ([]Counters, error) {
+func (b *broken) Read(ctx context.Context) ([]fleet.Counters, error) {
 	b.at("Metrics")
 	return Reports{{Addr: b.addr, Shadows: b.fakeExecutor}}.Read(ctx)
 }

@@ -175,7 +175,7 @@ func (v *View) line(e canary.Event) string {
 		return fmt.Sprintf("%s: %s left; %s", phase, left(e.Look), figures(e.Look))
 	case canary.Held:
 		return fmt.Sprintf("%s: held after its time was up: %s", phase, e.Reason)
-	case canary.BeginAnew:
+	case canary.PhaseRetried:
 		return fmt.Sprintf("%s starts again: executor %s: %s", phase, e.Executor, e.Reason)
 	case canary.PhaseEnded:
 		text := fmt.Sprintf("%s: %s%s", phase, e.Decision, because(e.Reason))

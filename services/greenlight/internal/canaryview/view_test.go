@@ -62,7 +62,7 @@ func story() []canary.Event {
 		look(75, 74, 0, 5, good),
 		{Kind: canary.PhaseEnded, Time: at(75), Percent: 5, Decision: canary.Passed},
 		{Kind: canary.PhaseBegun, Time: at(75), Phase: 1, Percent: 100},
-		{Kind: canary.BeginAnew, Time: at(76), Phase: 1, Percent: 100, Executor: "executor-a", Reason: "it restarted"},
+		{Kind: canary.PhaseRetried, Time: at(76), Phase: 1, Percent: 100, Executor: "executor-a", Reason: "it restarted"},
 		{Kind: canary.PhaseEnded, Time: at(76), Phase: 1, Percent: 100, Decision: canary.Interrupted, Reason: "executor executor-a: it restarted"},
 		{Kind: canary.PhaseBegun, Time: at(77), Phase: 1, Percent: 100},
 		{Kind: canary.Counting, Time: at(78), Phase: 1, Percent: 100},

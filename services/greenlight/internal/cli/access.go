@@ -10,15 +10,15 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/greenlight-ml/greenlight/pkg/telemetry"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/pair"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
 // accessFlags say how the services are reached. Every command that calls a service has them, all of them: a new flag here
 // is a new flag of each.
 type accessFlags struct {
-	pair.Access
+	fleet.Access
 
-	connect pair.Dialer // once it is open
+	connect fleet.Dialer // once it is open
 }
 
 // open reads the certificates. It is for commands that connect again and again; the others do so when they dial.

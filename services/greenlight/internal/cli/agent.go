@@ -114,7 +114,7 @@ func (f *agentFlags) run(ctx context.Context, c Console) (err error) {
 		_, err := snapshotEvidence(r, evidence.Header{Schema: driftfleet.Schema, Source: o.Source, Model: &r.Model, Git: o.Git}).write(store)
 		return err
 	}
-	o.Read, o.Classify = f.look, f.nightly.classifier(c.quiet())
+	o.Read, o.Classify = f.sample, f.nightly.classifier(c.quiet())
 	a, err := agent.New(*o)
 	if err != nil {
 		return err

@@ -13,7 +13,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/pair"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
 func canaryCommand(c Console) *cobra.Command {
@@ -115,10 +115,9 @@ func (f *policyFlags) policy() (gate.Policy, error) {
 }
 
 // survey connects to the pair and reads what there is.
-func (f *canaryFlags) survey(ctx context.Context, use func(context.Context, canary.Pair, *canary.World) error) error {
-	return f.use(ctx, func(ctx context.Context, services *pair.Pair) error {
-		p := canary.NewPair(services)
-		return use(ctx, p, canary.Survey(ctx, p, canary.Target{Evidence: f.evidence, Models: f.models}))
+func (f *canaryFlags) survey(ctx context.Context, use func(context.Context, *fleet.Services, *canary.Inspection) error) error {
+	return f.use(ctx, func(ctx context.Context, services *fleet.Services) error {
+		return use(ctx, services, canary.Inspect(ctx, services, canary.Target{Evidence: f.evidence, Models: f.models}))
 	})
 }
 
@@ -153,22 +152,22 @@ passed offline, nobody else's canary, closed breakers, clocks that agree, traffi
 canary_preflight.json, and exits 3 when something is not so. Drift is shown and blocks nothing.`,
 		Args: NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return f.survey(cmd.Context(), func(_ context.Context, _ canary.Pair, w *canary.World) error {
-				card := canary.Preflight(w)
-				body := preflightFile{Result: card.Verdict(), Checks: card.Results, Executors: f.Executors, Engines: f.Engines, PSI: w.PSI}
-				if w.PSIErr != nil {
-					body.PSIReason = w.PSIErr.Error()
+			return f.survey(cmd.Context(), func(_ context.Context, _ *fleet.Services, in *canary.Inspection) error {
+				card := canary.Preflight(in)
+				body := preflightFile{Result: card.Verdict(), Checks: card.Results, Executors: f.Executors, Engines: f.Engines, PSI: in.PSI}
+				if in.PSIErr != nil {
+					body.PSIReason = in.PSIErr.Error()
 				}
-				header := evidence.Header{Schema: preflightSchema, Source: evidence.Live, Inputs: w.Offline.Inputs, Git: Revision()}
-				if len(w.Models) > 0 {
-					header.Model = &w.Models[0]
+				header := evidence.Header{Schema: preflightSchema, Source: evidence.Live, Inputs: in.Offline.Inputs, Git: Revision()}
+				if served := in.Models(); len(served) > 0 {
+					header.Model = &served[0]
 				}
 				if err := f.keep(func(store *evidence.Store) error {
 					return store.WriteJSON("canary_preflight.json", header, body)
 				}); err != nil {
 					return err
 				}
-				c.Say("drift     %s; monitored, blocks nothing", psiText(w.PSI, body.PSIReason))
+				c.Say("drift     %s; monitored, blocks nothing", psiText(in.PSI, body.PSIReason))
 				c.Say("evidence  %s\n", filepath.Join(f.evidence, "canary_preflight.json"))
 				return c.Verdict(card)
 			})
@@ -200,7 +199,7 @@ func psiText(psi *float64, reason string) string {
 
 // unstopped is what to do about executors that were not stopped.
 func unstopped(err error) string {
-	hint := pair.Hint(err)
+	hint := fleet.Hint(err)
 	if hint == "" {
 		hint = "look at the log of the executor"
 	}
@@ -217,11 +216,11 @@ at its next renewal. It needs no confirmation and no state folder. It exits 1 wh
 rollback also takes the model back.`,
 		Args: NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return p.use(cmd.Context(), func(ctx context.Context, services *pair.Pair) error {
+			return p.use(cmd.Context(), func(ctx context.Context, services *fleet.Services) error {
 				var failed error
-				for _, stop := range canary.Abort(ctx, canary.NewPair(services).Executors, reason) {
+				for _, stop := range canary.Abort(ctx, services.Executors, reason) {
 					if stop.Err != nil {
-						c.Say("executor  %s NOT DONE: %v", stop.Addr, pair.Plain(stop.Err))
+						c.Say("executor  %s NOT DONE: %v", stop.Addr, fleet.Plain(stop.Err))
 						failed = errors.Join(failed, stop.Err)
 						continue
 					}

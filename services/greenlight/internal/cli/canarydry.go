@@ -19,8 +19,8 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canaryview"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/process"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/pair"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
 
@@ -179,14 +179,13 @@ const dryRunName = "canary_dryrun_observe"
 
 // run runs the phases while it sends, and writes the evidence. The results are for a scorecard.
 func (d *dryRun) run(ctx context.Context, c Console) (_ *canary.Record, _ []gate.Result, err error) {
-	services, err := pair.Dial(pair.Options{Engines: d.target.Engines, Executors: d.target.Executors})
+	services, err := fleet.Dial(fleet.Options{Engines: d.target.Engines, Executors: d.target.Executors})
 	if err != nil {
 		return nil, nil, err
 	}
 	defer func() { err = errors.Join(err, services.Close()) }()
-	p := canary.NewPair(services)
-	w := canary.Survey(ctx, p, d.target)
-	plan, err := canary.NewPlan(w, d.target, d.policy, rehearsalInterval, d.data.Source())
+	in := canary.Inspect(ctx, services, d.target)
+	plan, err := canary.NewPlan(in, d.target, d.policy, rehearsalInterval, d.data.Source())
 	if err != nil {
 		return nil, nil, refusedCanary(err)
 	}
@@ -196,7 +195,7 @@ func (d *dryRun) run(ctx context.Context, c Console) (_ *canary.Record, _ []gate
 	}
 	defer func() { err = errors.Join(err, run.Close()) }()
 	stop := d.send(ctx)
-	record, err := show(ctx, c, run, p.From(w))
+	record, err := show(ctx, c, run, services, in)
 	sent := stop()
 	if err = errors.Join(err, sent.err); err != nil {
 		return nil, nil, err

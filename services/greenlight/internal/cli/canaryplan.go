@@ -13,6 +13,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/text"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
 // canaryPlan is what a plan is made of.
@@ -21,7 +22,7 @@ type canaryPlan struct {
 	policyFlags
 
 	prometheus, source string
-	metrics            canary.PrometheusOptions
+	metrics            fleet.PrometheusOptions
 	interval, expires  time.Duration
 }
 
@@ -51,8 +52,8 @@ selects there.`,
 			if err != nil {
 				return err
 			}
-			return p.survey(cmd.Context(), func(ctx context.Context, _ canary.Pair, w *canary.World) error {
-				return refusedCanary(p.plan(ctx, c, policy, w))
+			return p.survey(cmd.Context(), func(ctx context.Context, _ *fleet.Services, in *canary.Inspection) error {
+				return refusedCanary(p.plan(ctx, c, policy, in))
 			})
 		},
 	}
@@ -63,7 +64,7 @@ selects there.`,
 	fs.StringVar(&p.metrics.TokenFile, "prometheus-token-file", "", "file with a bearer token for it; canary start reads it again")
 	fs.StringVar(&p.metrics.BasicFile, "prometheus-basic-file", "", "file with user:password for it; canary start reads it again")
 	fs.StringVar(&p.metrics.CA, "prometheus-ca", "", "file with the CA certificates that are trusted for it; those of the system without it")
-	fs.StringVar(&p.metrics.Match, "match", canary.DefaultMatch, "what selects the executors' series there, as in PromQL's braces")
+	fs.StringVar(&p.metrics.Match, "match", fleet.DefaultMatch, "what selects the executors' series there, as in PromQL's braces")
 	fs.StringVar(&p.source, "source", string(evidence.Live), "where the requests come from: live, replay or simulated; only live counts for a promotion")
 	fs.DurationVar(&p.interval, "interval", lookInterval, "time between two looks; a tenth of a phase when that is less and it is not given")
 	fs.DurationVar(&p.expires, "expires", phraseValidity, "how long the phrase works")
@@ -90,7 +91,7 @@ func (p *canaryPlan) validate() (gate.Policy, error) {
 		if err := p.metrics.SetURL(p.prometheus); err != nil {
 			return policy, usageError{err}
 		}
-		if _, err := canary.NewPrometheus(p.metrics, len(p.Executors)); err != nil {
+		if _, err := fleet.NewPrometheus(p.metrics, len(p.Executors)); err != nil {
 			return policy, usageError{err}
 		}
 	case p.metrics.TokenFile+p.metrics.BasicFile+p.metrics.CA != "":
@@ -107,12 +108,12 @@ func (p *canaryPlan) target() canary.Target {
 	return t
 }
 
-func (p *canaryPlan) plan(ctx context.Context, c Console, policy gate.Policy, w *canary.World) error {
-	plan, err := canary.NewPlan(w, p.target(), policy, p.interval, evidence.Source(p.source))
+func (p *canaryPlan) plan(ctx context.Context, c Console, policy gate.Policy, in *canary.Inspection) error {
+	plan, err := canary.NewPlan(in, p.target(), policy, p.interval, evidence.Source(p.source))
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(w.Free(""), canary.Readable(ctx, plan)); err != nil {
+	if err := errors.Join(in.Free(""), canary.Readable(ctx, plan)); err != nil {
 		return err
 	}
 	state := canary.State(p.state)
@@ -120,7 +121,7 @@ func (p *canaryPlan) plan(ctx context.Context, c Console, policy gate.Policy, w 
 	if err != nil {
 		return err
 	}
-	c.sayPlan(plan, w)
+	c.sayPlan(plan, in)
 	c.Say("plan      %s", state.PlanPath(ticket))
 	if plan.Secret() {
 		c.Say("note      the user and the password of --prometheus are not kept: canary start has them from --prometheus-basic-file alone")
@@ -137,13 +138,13 @@ const onay = "ONAY is Turkish for approval"
 func quoted(s string) string { return `"` + s + `"` }
 
 // sayPlan says what would be done.
-func (c Console) sayPlan(p *canary.Plan, w *canary.World) {
+func (c Console) sayPlan(p *canary.Plan, in *canary.Inspection) {
 	policy := p.Policy
 	c.Say("model     %s, digest %.12s, beside %s", p.Model.Version, p.Model.Digest, p.Baseline.Version)
-	c.Say("offline   %s (%s)", w.Offline.Result, text.Count(len(p.Inputs), "file"))
+	c.Say("offline   %s (%s)", in.Offline.Result, text.Count(len(p.Inputs), "file"))
 	c.Say("drift     %s; monitored, blocks nothing", psiText(p.PSI, p.PSIReason))
 	for i, addr := range p.Executors {
-		r := w.Rollouts[i].GetRollout()
+		r := in.Executors[i].Rollout.GetRollout()
 		c.Say("executor  %s shadows %g %% now; 0 %% when the canary has ended, however it ends", addr, r.GetPercent())
 	}
 	counts := "the executors' reports"

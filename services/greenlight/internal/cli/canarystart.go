@@ -12,7 +12,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canaryview"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/pair"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
 // canaryStart starts a canary, or goes on with one.
@@ -98,16 +98,16 @@ func (s *canaryStart) begin(ctx context.Context, c Console) error {
 	if err != nil {
 		return err
 	}
-	return s.reach(plan, func(p canary.Pair) error {
-		w := canary.Survey(ctx, p, plan.Target)
-		if err := errors.Join(plan.CheckAll(w, ticket.Phrase, ticket.Nonce), w.Free(""), canary.Readable(ctx, plan)); err != nil {
+	return s.reach(plan, func(services *fleet.Services) error {
+		in := canary.Inspect(ctx, services, plan.Target)
+		if err := errors.Join(plan.CheckAll(in, ticket.Phrase, ticket.Nonce), in.Free(""), canary.Readable(ctx, plan)); err != nil {
 			return err
 		}
 		run, err := state.Begin(plan, ticket)
 		if err != nil {
 			return err
 		}
-		return errors.Join(s.conduct(ctx, c, run, p.From(w), canaryRunName(run)), run.Close())
+		return errors.Join(s.conduct(ctx, c, run, services, in, canaryRunName(run)), run.Close())
 	})
 }
 
@@ -117,23 +117,23 @@ func (s *canaryStart) goOn(ctx context.Context, c Console) error {
 	if err != nil {
 		return err
 	}
-	err = s.reach(run.Plan, func(p canary.Pair) error {
-		w := canary.Survey(ctx, p, run.Plan.Target)
-		if err := errors.Join(run.Plan.Check(w), w.Free(run.Record.ID)); err != nil {
+	err = s.reach(run.Plan, func(services *fleet.Services) error {
+		in := canary.Inspect(ctx, services, run.Plan.Target)
+		if err := errors.Join(run.Plan.Check(in), in.Free(run.Record.ID)); err != nil {
 			return err
 		}
-		return s.conduct(ctx, c, run, p, canaryRunName(run))
+		return s.conduct(ctx, c, run, services, nil, canaryRunName(run))
 	})
 	return errors.Join(err, run.Close())
 }
 
 // reach connects to the services of the plan.
-func (s *canaryStart) reach(plan *canary.Plan, use func(canary.Pair) error) error {
-	services, err := pair.Dial(pair.Options{Access: s.access.Access, Engines: plan.Engines, Executors: plan.Executors})
+func (s *canaryStart) reach(plan *canary.Plan, use func(*fleet.Services) error) error {
+	services, err := fleet.Dial(fleet.Options{Access: s.access.Access, Engines: plan.Engines, Executors: plan.Executors})
 	if err != nil {
 		return err
 	}
-	return errors.Join(use(canary.NewPair(services)), services.Close())
+	return errors.Join(use(services), services.Close())
 }
 
 // canaryRunName is the evidence of a run, without its ending.
@@ -147,8 +147,8 @@ const canaryRunSchema = "greenlight/canary_run/v1"
 var errInterrupted = errors.New("the canary was interrupted, and shadows nothing now")
 
 // conduct runs the phases that are left and writes the evidence, under the name, once the run has ended.
-func (s *canaryStart) conduct(ctx context.Context, c Console, run *canary.Run, p canary.Pair, name string) error {
-	record, err := show(ctx, c, run, p)
+func (s *canaryStart) conduct(ctx context.Context, c Console, run *canary.Run, services *fleet.Services, from *canary.Inspection, name string) error {
+	record, err := show(ctx, c, run, services, from)
 	if err != nil {
 		return err
 	}
@@ -184,7 +184,7 @@ func because(reason string) string {
 }
 
 // show runs the phases, and shows them.
-func show(ctx context.Context, c Console, run *canary.Run, p canary.Pair) (*canary.Record, error) {
+func show(ctx context.Context, c Console, run *canary.Run, services *fleet.Services, from *canary.Inspection) (*canary.Record, error) {
 	metrics, err := canary.SourceOf(run.Plan)
 	if err != nil {
 		return nil, err
@@ -192,7 +192,7 @@ func show(ctx context.Context, c Console, run *canary.Run, p canary.Pair) (*cana
 	c.Say("run       %s, journal in %s", run.Record.ID, run.Dir)
 	view := canaryview.New(c.Out, c.screen, run.Plan.Policy)
 	defer view.Close()
-	return run.Go(ctx, p, metrics, view.Observe)
+	return run.Go(ctx, services, from, metrics, view.Observe)
 }
 
 // keepCanary writes the record, its plot and its table.

@@ -8,7 +8,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canaryview"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/pair"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
 func canaryStatusCommand(c Console) *cobra.Command {
@@ -60,16 +60,16 @@ func showStatus(ctx context.Context, c Console, state canary.State, id string, a
 // sayRollouts says what the executors of the plan do now. One that is not reached is said, and no error: the journal is
 // what was asked for.
 func sayRollouts(ctx context.Context, c Console, plan *canary.Plan, access accessFlags) error {
-	services, err := pair.Dial(pair.Options{Access: access.Access, Executors: plan.Executors})
+	services, err := fleet.Dial(fleet.Options{Access: access.Access, Executors: plan.Executors})
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, brakeTimeout)
 	defer cancel()
-	for _, now := range canary.Rollouts(ctx, canary.NewPair(services).Executors) {
+	for _, now := range canary.Rollouts(ctx, services.Executors) {
 		if now.Err != nil {
 			c.Say("executor  %v", now.Err)
-			if hint := pair.Hint(now.Err); hint != "" {
+			if hint := fleet.Hint(now.Err); hint != "" {
 				c.Say("          hint: %s", hint)
 			}
 			continue

@@ -13,7 +13,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/telemetry"
 	"github.com/greenlight-ml/greenlight/pkg/text"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/pair"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
 // Exit codes.
@@ -135,7 +135,7 @@ func exitCode(ctx context.Context, cmd *cobra.Command, err error, stderr io.Writ
 	}
 	err = suggested(cmd, err)
 	_, _ = fmt.Fprintf(stderr, "%s: %v\n", cmd.Root().Name(), err)
-	hint := pair.Hint(err)
+	hint := fleet.Hint(err)
 	if errors.As(err, &hinted) {
 		hint = hinted.hint
 	}

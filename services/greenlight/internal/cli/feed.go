@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/pair"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
 func feedCommand(c Console) *cobra.Command {
@@ -59,7 +59,7 @@ Decisions on quotes of the symbol are refused as NOT_READY until it has 720 minu
 	return cmd
 }
 
-func resetSymbol(ctx context.Context, connect pair.Dialer, addr, symbol, reason string) error {
+func resetSymbol(ctx context.Context, connect fleet.Dialer, addr, symbol, reason string) error {
 	conn, err := connect(addr)
 	if err != nil {
 		return err

@@ -2,79 +2,63 @@ package cli
 
 import (
 	"context"
-	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
-	"google.golang.org/grpc"
-
-	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/answer"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftfleet"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/pair"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/report"
 )
 
-// look looks at all services at once, each within the timeout of its own, so that one that hangs keeps no other from
-// being seen. One that says nothing is missing in the sample.
-func (f *agentFlags) look(ctx context.Context, now time.Time) (report.Sample, *driftfleet.Report) {
-	answers, errs := make([]report.Counters, len(f.executors)), make([]error, len(f.executors))
-	var fleet *driftfleet.Report
+// sample reads all services at once, each within its own timeout: one that hangs does not hide the others. A service that
+// does not answer is missing in the sample.
+func (f *agentFlags) sample(ctx context.Context, now time.Time) (report.Sample, *driftfleet.Report) {
+	var executors []fleet.Counters
+	var errs []error
+	var drift *driftfleet.Report
 	var missing string
 	var wg sync.WaitGroup
-	for i, addr := range f.executors {
-		wg.Go(func() { answers[i], errs[i] = f.counters(ctx, addr) })
-	}
+	wg.Go(func() { executors, errs = f.counters(ctx) })
 	wg.Go(func() {
 		if err := f.engines.dial(func(replicas []driftfleet.Replica) (err error) {
-			fleet, err = f.engines.read(ctx, replicas, true)
+			drift, err = f.engines.read(ctx, replicas, true)
 			return err
 		}); err != nil {
-			fleet, missing = nil, err.Error()
-		} else if fleet.Overall == nil {
-			missing = fleet.Reason
+			drift, missing = nil, err.Error()
+		} else if drift.Overall == nil {
+			missing = drift.Reason
 		}
 	})
 	wg.Wait()
 	s := report.Sample{Time: now, Executors: []report.Counters{}}
-	var names, processes []string
+	for _, c := range executors {
+		s.Executors = append(s.Executors, report.CountersOf(c))
+	}
 	for i, addr := range f.executors {
-		if errs[i] == nil { // one process under two names counts once
-			names, processes = append(names, addr), append(processes, answers[i].Instance)
-			if errs[i] = answer.Distinct("executor", names, processes); errs[i] != nil {
-				names, processes = names[:len(names)-1], processes[:len(processes)-1]
-			}
-		}
 		if errs[i] != nil {
-			s.Missing = append(s.Missing, report.Missing{Service: report.Executor, Address: addr, Reason: pair.Plain(errs[i]).Error()})
-			continue
+			s.Missing = append(s.Missing, report.Missing{Service: report.Executor, Address: addr, Reason: fleet.Plain(errs[i]).Error()})
 		}
-		s.Executors = append(s.Executors, answers[i])
 	}
 	if missing != "" {
 		s.Missing = append(s.Missing, report.Missing{Service: report.Engine, Address: strings.Join(f.engines.addrs, ","), Reason: missing})
 	}
-	if fleet != nil {
-		s.Drift = report.DriftOf(fleet, now)
+	if drift != nil {
+		s.Drift = report.DriftOf(drift, now)
 	}
-	return s, fleet
+	return s, drift
 }
 
-// counters are those of one executor.
-func (f *agentFlags) counters(ctx context.Context, addr string) (c report.Counters, err error) {
+// counters reads the counters of all executors: of those that answer, and the error of each.
+func (f *agentFlags) counters(ctx context.Context) ([]fleet.Counters, []error) {
 	ctx, cancel := context.WithTimeout(ctx, f.engines.timeout)
 	defer cancel()
-	at := endpoint{f.engines.accessFlags, addr}
-	return c, at.dial(func(conn *grpc.ClientConn) error {
-		got, err := executorv1.NewShadowServiceClient(conn).GetShadowReport(ctx, &executorv1.GetShadowReportRequest{})
-		if err != nil {
-			return err
-		}
-		if err := answer.Report(got, time.Now()); err != nil {
-			return fmt.Errorf("the report contradicts itself: %w", err)
-		}
-		c = report.CountersOf(addr, got)
-		return nil
-	})
+	services, err := fleet.Connect(f.engines.connect, nil, f.executors)
+	if err != nil {
+		return nil, slices.Repeat([]error{err}, len(f.executors))
+	}
+	all, errs := fleet.ReadCounters(ctx, services.Executors)
+	_ = services.Close() // the answers are there
+	return all, errs
 }

@@ -10,7 +10,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/text"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/pair"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/rollback"
 )
 
@@ -46,7 +46,7 @@ It exits 1 when an ml-engine does not answer or refuses, and says which did.`,
 				return err
 			}
 			req := &mlenginev1.ActivateModelRequest{Model: args[0], Digest: digest}
-			return e.use(cmd.Context(), func(ctx context.Context, services *pair.Pair) error {
+			return e.use(cmd.Context(), func(ctx context.Context, services *fleet.Services) error {
 				answers, errs := make([]*mlenginev1.ActivateModelResponse, len(services.Engines)), make([]error, len(services.Engines))
 				var calls sync.WaitGroup
 				for i, engine := range services.Engines {
@@ -62,12 +62,12 @@ It exits 1 when an ml-engine does not answer or refuses, and says which did.`,
 	return cmd
 }
 
-func (c Console) sayActivated(engines []pair.Engine, answers []*mlenginev1.ActivateModelResponse, errs []error) error {
+func (c Console) sayActivated(engines []fleet.Engine, answers []*mlenginev1.ActivateModelResponse, errs []error) error {
 	var failed error
 	for i, engine := range engines {
 		if errs[i] != nil {
 			c.Say("engine    %s FAILED: %s", engine.Addr, said(errs[i]))
-			failed = errors.Join(failed, fmt.Errorf("ml-engine %s: %w", engine.Addr, pair.Plain(errs[i])))
+			failed = errors.Join(failed, fmt.Errorf("ml-engine %s: %w", engine.Addr, fleet.Plain(errs[i])))
 			continue
 		}
 		active, before := answers[i].GetActive(), answers[i].GetPrevious()
@@ -106,7 +106,7 @@ It exits 1 when an ml-engine does not answer or has no model to return to, and s
 				return err
 			}
 			var r *rollback.Result
-			err := e.use(cmd.Context(), func(ctx context.Context, services *pair.Pair) error {
+			err := e.use(cmd.Context(), func(ctx context.Context, services *fleet.Services) error {
 				r = rollback.Run(ctx, services, "")
 				return nil
 			})

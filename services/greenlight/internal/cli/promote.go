@@ -16,8 +16,8 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/confirmation"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/pair"
 )
 
 // promoteFlags say what to promote, and by which evidence.
@@ -88,7 +88,7 @@ func (p *promoteFlags) runCheck(ctx context.Context, c Console) error {
 	if err != nil {
 		return err
 	}
-	return p.use(ctx, func(ctx context.Context, services *pair.Pair) error {
+	return p.use(ctx, func(ctx context.Context, services *fleet.Services) error {
 		q := promote.Question{
 			Models: p.models, Model: p.model, As: p.as, Evidence: p.evidence, Policy: policy, Head: p.head,
 			Engines: services.Engines, Executors: services.Executors,
@@ -167,8 +167,8 @@ func (p *promoteFlags) runConfirm(ctx context.Context, c Console) error {
 			p.Engines = append(p.Engines, addr)
 		}
 	}
-	return p.use(ctx, func(ctx context.Context, services *pair.Pair) error {
-		var told []pair.Engine
+	return p.use(ctx, func(ctx context.Context, services *fleet.Services) error {
+		var told []fleet.Engine
 		for _, e := range services.Engines {
 			if slices.Contains(tell, e.Addr) {
 				told = append(told, e)

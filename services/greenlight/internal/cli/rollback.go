@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/pair"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/rollback"
 )
 
@@ -32,8 +32,8 @@ func (p *pairFlags) declare(fs *pflag.FlagSet, c Console, engines, executors []s
 }
 
 // use connects to the services, and hands them to fn with the time that they have.
-func (p *pairFlags) use(ctx context.Context, fn func(context.Context, *pair.Pair) error) error {
-	services, err := pair.Dial(pair.Options{Access: p.Access, Engines: p.Engines, Executors: p.Executors})
+func (p *pairFlags) use(ctx context.Context, fn func(context.Context, *fleet.Services) error) error {
+	services, err := fleet.Dial(fleet.Options{Access: p.Access, Engines: p.Engines, Executors: p.Executors})
 	if err != nil {
 		return usageError{err}
 	}
@@ -69,7 +69,7 @@ which did and which did not.`,
 		Args: NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var r *rollback.Result
-			err := p.use(cmd.Context(), func(ctx context.Context, services *pair.Pair) error {
+			err := p.use(cmd.Context(), func(ctx context.Context, services *fleet.Services) error {
 				r = rollback.Run(ctx, services, reason)
 				return nil
 			})

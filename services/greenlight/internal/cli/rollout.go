@@ -16,7 +16,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/text"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/pair"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
 const (
@@ -46,11 +46,11 @@ func (e *executorFlags) declare(cmd *cobra.Command, c Console) {
 
 // each calls every executor at once and prints a line for each: what it answers, or its error. The error names those that
 // failed.
-func (e *executorFlags) each(ctx context.Context, c Console, call func(context.Context, pair.Executor) (*executorv1.Rollout, error)) error {
+func (e *executorFlags) each(ctx context.Context, c Console, call func(context.Context, fleet.Executor) (*executorv1.Rollout, error)) error {
 	if len(e.Executors) == 0 {
 		return usageError{errors.New("want at least one --executor")}
 	}
-	return e.use(ctx, func(ctx context.Context, services *pair.Pair) error {
+	return e.use(ctx, func(ctx context.Context, services *fleet.Services) error {
 		rollouts, errs := make([]*executorv1.Rollout, len(services.Executors)), make([]error, len(services.Executors))
 		var calls sync.WaitGroup
 		for i, x := range services.Executors {
@@ -61,7 +61,7 @@ func (e *executorFlags) each(ctx context.Context, c Console, call func(context.C
 		for i, x := range services.Executors {
 			if errs[i] != nil {
 				c.Say("executor  %s FAILED: %s", x.Addr, said(errs[i]))
-				failed = errors.Join(failed, fmt.Errorf("executor %s: %w", x.Addr, pair.Plain(errs[i])))
+				failed = errors.Join(failed, fmt.Errorf("executor %s: %w", x.Addr, fleet.Plain(errs[i])))
 				continue
 			}
 			c.Say("executor  %s %s", x.Addr, rolloutText(rollouts[i]))
@@ -78,7 +78,7 @@ func (e *executorFlags) each(ctx context.Context, c Console, call func(context.C
 
 // rolloutText is a rollout for people.
 func rolloutText(r *executorv1.Rollout) string {
-	line := fmt.Sprintf("%v %%, %s, revision %d, ", r.GetPercent(), pair.Mode(r.GetMode()), r.GetRevision())
+	line := fmt.Sprintf("%v %%, %s, revision %d, ", r.GetPercent(), fleet.Mode(r.GetMode()), r.GetRevision())
 	switch holder := text.Clean(r.GetHolder(), maxShown); {
 	case r.GetAwaitingRenewal():
 		line += fmt.Sprintf("until %s renews its lease after a restart", holder)
@@ -95,7 +95,7 @@ func rolloutText(r *executorv1.Rollout) string {
 }
 
 // said is the error of a call, on one line.
-func said(err error) string { return text.Clean(pair.Plain(err).Error(), maxShown) }
+func said(err error) string { return text.Clean(fleet.Plain(err).Error(), maxShown) }
 
 // controlHint is what to do about the first error that has a hint.
 func controlHint(errs ...error) string {
@@ -133,7 +133,7 @@ func rolloutGet(c Console) *cobra.Command {
 		Long: `Get shows what every executor samples now: the percentage of requests that get a shadow, the mode, the revision, the holder
 of a lease and how long it lasts, and who set it when and why. It exits 1 when an executor does not answer.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return e.each(cmd.Context(), c, func(ctx context.Context, x pair.Executor) (*executorv1.Rollout, error) {
+			return e.each(cmd.Context(), c, func(ctx context.Context, x fleet.Executor) (*executorv1.Rollout, error) {
 				got, err := x.Rollouts.GetRollout(ctx, &executorv1.GetRolloutRequest{})
 				return got.GetRollout(), err
 			})
@@ -182,7 +182,7 @@ It exits 1 when an executor does not answer or refuses, and says which did.`,
 			if req.GetMode() == executorv1.RolloutMode_ROLLOUT_MODE_UNSPECIFIED {
 				return usageError{fmt.Errorf("--mode %q: want off or observe-only", mode)}
 			}
-			return e.each(cmd.Context(), c, func(ctx context.Context, x pair.Executor) (*executorv1.Rollout, error) {
+			return e.each(cmd.Context(), c, func(ctx context.Context, x fleet.Executor) (*executorv1.Rollout, error) {
 				got, err := x.Rollouts.SetRollout(ctx, req)
 				return got.GetRollout(), err
 			})

@@ -20,7 +20,7 @@ import (
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/pair"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
 
@@ -157,8 +157,8 @@ func executorClient(conn *grpc.ClientConn) traffic.Executor {
 // sayErrors says how many calls failed, and the first failure of each kind with what to do.
 func (c Console) sayErrors(counts map[string]int, first map[string]error) {
 	for _, code := range slices.Sorted(maps.Keys(counts)) {
-		c.Say("          %s failed: %v", text.Count(counts[code], "call"), pair.Plain(first[code]))
-		if hint := pair.Hint(first[code]); hint != "" {
+		c.Say("          %s failed: %v", text.Count(counts[code], "call"), fleet.Plain(first[code]))
+		if hint := fleet.Hint(first[code]); hint != "" {
 			c.Say("          hint: %s", hint)
 		}
 	}

@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/pair"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/status"
 )
 
@@ -33,7 +33,7 @@ executors' leases (holder, time left), so that one of another machine is seen to
 error and what to do, and the command exits 1 then.`,
 		Args: NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return p.use(cmd.Context(), func(ctx context.Context, services *pair.Pair) error {
+			return p.use(cmd.Context(), func(ctx context.Context, services *fleet.Services) error {
 				s := status.Read(ctx, services, folder, canary.State(state))
 				if err := c.show(s, machine); err != nil {
 					return err

@@ -1,5 +1,5 @@
-// Package driftfleet asks one or several ml-engines for what they have counted, and judges it as if one had counted all:
-// the index of a fleet is that of the sum of its counts, not the mean of its indices.
+// Package driftfleet reads the drift counts of one or several ml-engines and judges their sum. The index of a fleet is that of
+// the summed counts, not the mean of the indices.
 package driftfleet
 
 import (
@@ -13,37 +13,37 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/drift"
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/answer"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftview"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
-// Schema names the kind of evidence of psi_snapshot.json.
+// Schema is the schema of psi_snapshot.json.
 const Schema = "greenlight/psi_snapshot/v1"
 
-// historyHours is the length of the windows of a history, which ml-engine has too.
+// historyHours is the length of a history's windows, as in ml-engine.
 const historyHours = 7 * 24
 
 // Report is the drift of a fleet: the body of psi_snapshot.json.
 type Report struct {
 	driftview.Report
-	// ReferenceDigest is the SHA-256 of the reference profile that all replicas count by.
+	// ReferenceDigest is the SHA-256 of the reference profile, the same for all replicas.
 	ReferenceDigest string         `json:"reference_digest"`
 	Replicas        []ReplicaCount `json:"replicas"`
-	// Model is what all replicas score with, Sources counts the replicas by the least live source of their rows. Both belong
-	// into the header.
+	// Model is served by all replicas. Sources counts the replicas by the least live source of their rows. Both belong in the
+	// header.
 	Model   evidence.Model   `json:"-"`
 	Sources evidence.Sources `json:"-"`
 }
 
-// ReplicaCount is what one replica brought.
+// ReplicaCount is the number of rows of one replica.
 type ReplicaCount struct {
 	Address string `json:"address"`
 	Rows    uint64 `json:"rows"`
 }
 
-// MismatchError is a fleet that cannot be judged as one.
+// MismatchError is a fleet whose counts cannot be added up.
 type MismatchError struct {
-	// What is "model" or "reference"; A and B are two replicas, and what they have.
+	// What is "model" or "reference". A and B are two replicas, HasA and HasB what they have.
 	What, A, HasA, B, HasB string
 }
 
@@ -52,12 +52,13 @@ func (e *MismatchError) Error() string {
 	return fmt.Sprintf("%s and %s have different %ss, %s and %s: their counts cannot be merged", e.A, e.B, e.What, e.HasA, e.HasB)
 }
 
-// attempts is how often a fleet is read whose counts move on meanwhile: once an hour they do.
+// attempts bounds how often a fleet is read if its hour changes meanwhile.
 const attempts = 3
 
-// Read reads the last hours, 1 to [drift.RingHours], of all replicas, of which there is at least one, and with history
-// the indices of earlier weeks. It fails when a replica does not answer, since its counts would be missing, and with
-// [*MismatchError], and with [*answer.TwiceError] if two of them are one process. No row at all is a report that says so.
+// Read reads the last hours, 1 to [drift.RingHours], of at least one replica. With history it also reads the indices of
+// earlier weeks. It returns an error if a replica does not answer: its counts would be missing. It returns a
+// [*MismatchError] if the replicas differ, and a [*fleet.DuplicateError] if two are one process. A report without rows has a
+// reason.
 func Read(ctx context.Context, replicas []Replica, hours int, history bool) (*Report, error) {
 	if len(replicas) == 0 {
 		return nil, errors.New("no ml-engine to ask")
@@ -71,7 +72,7 @@ func Read(ctx context.Context, replicas []Replica, hours int, history bool) (*Re
 }
 
 func read(ctx context.Context, replicas []Replica, hours int, history bool) (*Report, error) {
-	f := &fleet{}
+	f := &group{}
 	var err error
 	for _, r := range replicas {
 		f.replicas = append(f.replicas, &replica{Replica: r})
@@ -115,7 +116,7 @@ func read(ctx context.Context, replicas []Replica, hours int, history bool) (*Re
 	return report, err
 }
 
-// sourceOf returns the source that an ml-engine names: live if it names none, and simulated if it is not known.
+// sourceOf returns the source that an ml-engine reports: live if it reports none, and simulated if it is unknown.
 func sourceOf(s mlenginev1.Source) evidence.Source {
 	switch s {
 	case mlenginev1.Source_SOURCE_UNSPECIFIED, mlenginev1.Source_SOURCE_LIVE:
@@ -127,16 +128,16 @@ func sourceOf(s mlenginev1.Source) evidence.Source {
 	return evidence.Simulated
 }
 
-// fleet is replicas that count by one profile.
-type fleet struct {
+// group is replicas with one reference profile.
+type group struct {
 	replicas []*replica
 	profile  *drift.Profile
-	// end is the hour with which the newest window ends, exclusive, in hours since 1970-01-01 UTC.
+	// end is the exclusive end of the newest window, in hours since 1970-01-01 UTC.
 	end int64
 }
 
-// open asks every replica for the first time, and holds them to one model, one reference and one time.
-func (f *fleet) open(ctx context.Context, hours int, history bool) error {
+// open reads every replica once, and checks that they have one model, one reference and plausible clocks.
+func (f *group) open(ctx context.Context, hours int, history bool) error {
 	for i, r := range f.replicas {
 		a, err := r.ask(ctx, &mlenginev1.GetDriftRequest{Reference: i == 0, History: history && len(f.replicas) == 1}, hours)
 		if err != nil {
@@ -166,11 +167,11 @@ func (f *fleet) open(ctx context.Context, hours int, history bool) error {
 	for _, r := range f.replicas {
 		names, processes = append(names, r.Addr), append(processes, r.first.GetInstanceId())
 	}
-	return answer.Distinct("ml-engine", names, processes)
+	return fleet.CheckDistinct("ml-engine", names, processes)
 }
 
-// maxAhead is by how much the window of a replica may end ahead of this machine's clock: the hour that has begun, and another
-// for clocks that differ.
+// maxAhead bounds how far the window of a replica may end ahead of this machine's clock: the current hour, and one more for
+// clocks that differ.
 const maxAhead = 2 * time.Hour
 
 func named(a *mlenginev1.GetDriftResponse) string {
@@ -181,21 +182,21 @@ func short(digest string) string { return fmt.Sprintf("%.12s", digest) }
 
 func hourTime(hour int64) time.Time { return time.Unix(hour*3600, 0).UTC() }
 
-// history is the indices of the weeks that ended 21, 20, ... 0 days ago, of those that have rows. A single replica has
-// said them already; of several the counts of every week are added up.
-func (f *fleet) history(ctx context.Context) ([]driftview.Point, error) {
+// history returns the indices of the weeks that ended 21, 20, ... 0 days ago and have rows. A single replica sends them. For
+// several, the counts of every week are added up.
+func (f *group) history(ctx context.Context) ([]driftview.Point, error) {
 	points, err := f.weeks(ctx)
 	if len(points) == 0 || len(points) > (drift.RingHours-historyHours)/24 {
-		return points, err // as far back as there can be any: whether the first were full is not known
+		return points, err // as far back as the counts go: whether the first week was full is unknown
 	}
-	// The week that ended a day before the first has no row, so that counting began in the day between.
+	// The week that ended a day before the first has no rows: counting started in that day.
 	for i := range points {
 		points[i].Partial = points[i].End.Before(points[0].End.Add((historyHours - 24) * time.Hour))
 	}
 	return points, err
 }
 
-func (f *fleet) weeks(ctx context.Context) ([]driftview.Point, error) {
+func (f *group) weeks(ctx context.Context) ([]driftview.Point, error) {
 	points := []driftview.Point{}
 	if len(f.replicas) == 1 {
 		for _, p := range f.replicas[0].first.GetHistory() {
@@ -222,8 +223,8 @@ func (f *fleet) weeks(ctx context.Context) ([]driftview.Point, error) {
 	return points, nil
 }
 
-// point is a point with the names of the profile; values without rows are left out.
-func (f *fleet) point(end time.Time, rows uint64, overall float64, each []float64) driftview.Point {
+// point returns a point with the feature names of the profile. It omits features without rows.
+func (f *group) point(end time.Time, rows uint64, overall float64, each []float64) driftview.Point {
 	p := driftview.Point{End: end, Rows: int(rows), Overall: overall, Features: map[string]float64{}}
 	for i, v := range each {
 		if i < len(f.profile.Features) && !math.IsNaN(v) {

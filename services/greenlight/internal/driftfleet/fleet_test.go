@@ -15,8 +15,8 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/answer"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftview"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
 func fleetOf(t *testing.T, hours int, history bool, engines ...*engine) *Report {
@@ -166,7 +166,7 @@ func TestOneEngineUnderTwoNames(t *testing.T) {
 		e.ring.Observe(newest, []float64{0, 1, 0.5})
 	}
 	a.spoil, c.spoil = name, name
-	var twice *answer.TwiceError
+	var twice *fleet.DuplicateError
 	if _, err := Read(t.Context(), replicas(a, b, c), 168, false); !errors.As(err, &twice) || !strings.Contains(err.Error(), "ml-engines A and C are one process") {
 		t.Errorf("got %v", err)
 	}

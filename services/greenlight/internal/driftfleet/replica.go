@@ -10,21 +10,20 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/drift"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/answer"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
 // Replica is one ml-engine.
 type Replica struct {
-	// Addr is how it is named in messages and evidence.
+	// Addr names it in messages and evidence.
 	Addr   string
 	Client mlenginev1.DriftServiceClient
 }
 
-// errMoved is the error of a replica that began a new hour, or another model, between two answers, which then are not of
-// the same counts.
+// errMoved is the error of a replica whose hour or model changed between two answers. They are then not of the same counts.
 var errMoved = errors.New("its counts moved on while they were read")
 
-// replica is one ml-engine with its first answer, which the others must go with.
+// replica is one ml-engine with its first answer. Later answers must match it.
 type replica struct {
 	Replica
 
@@ -33,14 +32,14 @@ type replica struct {
 	hours int
 }
 
-// ask returns the counts of so many hours, which end with the newest.
+// ask returns the counts of the last hours.
 func (r *replica) ask(ctx context.Context, req *mlenginev1.GetDriftRequest, hours int) (*mlenginev1.GetDriftResponse, error) {
 	req.Window, req.Bins = durationpb.New(time.Duration(hours)*time.Hour), true
 	a, err := r.Client.GetDrift(ctx, req)
 	if err != nil {
 		return nil, fmt.Errorf("drift of %s: %w", r.Addr, err)
 	}
-	if err := answer.Drift(a, hours); err != nil {
+	if err := fleet.CheckDrift(a, hours); err != nil {
 		return nil, fmt.Errorf("drift of %s: the answer contradicts itself: %w", r.Addr, err)
 	}
 	if r.first == nil {
@@ -53,14 +52,14 @@ func (r *replica) ask(ctx context.Context, req *mlenginev1.GetDriftRequest, hour
 	return a, nil
 }
 
-// endHour is the hour with which a window ends, exclusive, in whole hours since 1970-01-01 UTC.
+// endHour returns the exclusive end of a window, in hours since 1970-01-01 UTC.
 func endHour(a *mlenginev1.GetDriftResponse) int64 { return a.GetWindowEndTime().GetSeconds() / 3600 }
 
-// counts are those of the given length in hours that ended so many hours before end, in hours since 1970-01-01 UTC. An
-// older window is what a longer one has beyond a shorter one, which is asked for first, so that nothing is missing of it;
-// what is scored between the two answers, some milliseconds, is counted in it.
+// counts returns the counts of a window of length hours that ended ago hours before end, which is in hours since 1970-01-01
+// UTC. An older window is the difference of a longer and a shorter one. The shorter one is read first, so that no row is
+// missing. Rows that are scored between the two answers, within milliseconds, count in the older window.
 func (r *replica) counts(ctx context.Context, p *drift.Profile, end int64, length, ago int) (*drift.Counts, error) {
-	// A replica that takes the time from what it scores may be behind the others.
+	// A replica that takes the time from the scored events may be behind the others.
 	lag := int(end - endHour(r.first))
 	outer, inner := ago+length-lag, ago-lag
 	if outer <= 0 {
@@ -103,7 +102,7 @@ func (r *replica) counts(ctx context.Context, p *drift.Profile, end int64, lengt
 	return c, nil
 }
 
-// less is the counts by feature and bin that far has beyond near, which may be empty.
+// less returns the counts by feature and bin that far has beyond near, which may be empty.
 func less(p *drift.Profile, far, near *mlenginev1.GetDriftResponse) ([][]uint64, error) {
 	bins, err := binsOf(p, far)
 	if err != nil || len(near.GetFeatures()) == 0 {
@@ -124,7 +123,7 @@ func less(p *drift.Profile, far, near *mlenginev1.GetDriftResponse) ([][]uint64,
 	return bins, nil
 }
 
-// binsOf is the counts of an answer by feature and bin.
+// binsOf returns the counts of an answer by feature and bin.
 func binsOf(p *drift.Profile, a *mlenginev1.GetDriftResponse) ([][]uint64, error) {
 	if len(a.GetFeatures()) != len(p.Features) {
 		return nil, fmt.Errorf("%d features, but the reference has %d", len(a.GetFeatures()), len(p.Features))

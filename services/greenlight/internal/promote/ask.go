@@ -10,29 +10,29 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/confirmation"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/pair"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
-// Validity is how long a phrase works: long enough to read what it stands for, and to ask a second person.
+// Validity is how long a phrase is valid: long enough to read what it confirms, and to ask a second person.
 const Validity = 30 * time.Minute
 
-// Why a phrase that works is refused all the same. Nothing was changed by then, and it still works.
+// Why a valid phrase is refused. Nothing has changed then, and the phrase remains valid.
 var (
-	// ErrOtherModel is a model that is not the one which was checked.
-	ErrOtherModel = errors.New("the model is another one than was checked")
-	// ErrOtherEvidence is evidence that was written to since.
+	// ErrOtherModel is a model that is not the checked one.
+	ErrOtherModel = errors.New("the model is not the one that was checked")
+	// ErrOtherEvidence is evidence that has changed since the check.
 	ErrOtherEvidence = errors.New("the evidence has changed since it was checked")
-	// ErrOtherPSI is drift that was measured again since.
-	ErrOtherPSI = errors.New("the drift is another one than was checked")
-	// ErrOtherTicket is a phrase that does not say what was kept with it: the ledger was edited.
-	ErrOtherTicket = errors.New("the phrase does not say what was kept with it")
-	// ErrBlocked is a blocker that has come up since.
+	// ErrOtherPSI is drift that has changed since the check.
+	ErrOtherPSI = errors.New("the drift is not the one that was checked")
+	// ErrOtherTicket is a phrase that differs from its pledge in the ledger: somebody edited the ledger.
+	ErrOtherTicket = errors.New("the phrase differs from its entry in the ledger")
+	// ErrBlocked is a blocker that appeared after the check.
 	ErrBlocked = errors.New("the promotion is blocked")
-	// ErrNotReady is a check with a blocker beside the confirmation: there is no phrase for it.
+	// ErrNotReady is a check with a blocker other than the confirmation: it gets no phrase.
 	ErrNotReady = errors.New("no phrase while something else blocks")
 )
 
-// Pledge is what a phrase stands for: all that was asked, and what was found.
+// Pledge is what a phrase confirms: the question and the findings.
 type Pledge struct {
 	// Models and Evidence are absolute folders, Model is "name/version".
 	Models   string      `json:"models"`
@@ -40,11 +40,11 @@ type Pledge struct {
 	To       string      `json:"to"`
 	Evidence string      `json:"evidence"`
 	Policy   gate.Policy `json:"policy"`
-	// Engines and Executors are the addresses that were asked.
+	// Engines and Executors are the addresses of the services.
 	Engines   []string `json:"engines"`
 	Executors []string `json:"executors"`
-	// Digest, PSI, Head and Files are what was found: the model's digest, the overall index, the hash of the newest line of
-	// the evidence chain, and the SHA-256 of every file that was judged.
+	// Digest, PSI, Head and Files are the findings: the model's digest, the overall index, the hash of the newest line of
+	// the evidence chain, and the SHA-256 of every judged file.
 	Digest string            `json:"digest"`
 	PSI    float64           `json:"psi"`
 	Head   string            `json:"evidence_head"`
@@ -53,8 +53,8 @@ type Pledge struct {
 	ticket *confirmation.Ticket
 }
 
-// Keep writes the check to the evidence folder, and returns the hash of the newest line of the chain after it. The folder
-// must hold then.
+// Keep writes the check to the evidence folder, and returns the hash of the chain's newest line after that. The folder must
+// then verify.
 func (c *Check) Keep(folder, git string) (head string, err error) {
 	store, err := evidence.Open(folder, evidence.Options{})
 	if err != nil {
@@ -71,7 +71,7 @@ func (c *Check) Keep(folder, git string) (head string, err error) {
 	return report.Head, report.Err()
 }
 
-// Ask issues the phrase of a check that is ready, for the evidence chain with that head.
+// Ask issues the phrase of a ready check, for the evidence chain with the given head.
 func Ask(l *confirmation.Ledger, q Question, c *Check, head string) (*confirmation.Ticket, error) {
 	if !c.Ready() {
 		return nil, ErrNotReady
@@ -102,8 +102,8 @@ func Ask(l *confirmation.Ledger, q Question, c *Check, head string) (*confirmati
 	})
 }
 
-// Redeem finds what a phrase stands for. The error is that of a text that is no phrase, one of those of package confirm,
-// or [ErrOtherTicket]. With [confirmation.ErrUsed] there is a pledge as well, for [Pledge.Finish].
+// Redeem returns what a phrase confirms. The error is [ErrPhrase], one of package confirmation, or [ErrOtherTicket]. With
+// [confirmation.ErrUsed] it also returns the pledge, for [Releaser.Finish].
 func Redeem(l *confirmation.Ledger, text string) (*Pledge, error) {
 	phrase, err := ParsePhrase(text)
 	if err != nil {
@@ -125,16 +125,16 @@ func Redeem(l *confirmation.Ledger, text string) (*Pledge, error) {
 	return p, err
 }
 
-// Question is what the phrase was issued for, asked again. The services are those of Engines and Executors.
-func (p *Pledge) Question(services *pair.Pair) Question {
+// Question returns the question that the phrase was issued for. The services are those of Engines and Executors.
+func (p *Pledge) Question(services *fleet.Services) Question {
 	return Question{
 		Models: p.Models, Model: p.Model, As: p.To, Evidence: p.Evidence, Policy: p.Policy,
 		Engines: services.Engines, Executors: services.Executors,
 	}
 }
 
-// Holds compares a new check with what was confirmed. The error is [ErrOtherModel], [ErrOtherEvidence], [ErrOtherPSI] or
-// [ErrBlocked].
+// Holds compares a new check with the confirmed findings. The error is [ErrOtherModel], [ErrOtherEvidence], [ErrOtherPSI]
+// or [ErrBlocked].
 func (p *Pledge) Holds(c *Check) error {
 	if !confirmation.Equal(c.Digest, p.Digest) {
 		return fmt.Errorf("%w: %s has the digest %s, and the phrase is for %s", ErrOtherModel, p.Model, short(c.Digest), short(p.Digest))

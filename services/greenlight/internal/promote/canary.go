@@ -13,15 +13,16 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
-// runPattern is the names of the runs of canaries. A dry run has another name, and does not count.
+// runPattern matches the files of canary runs. Dry runs have another name, and do not count.
 const runPattern = "canary_run_*.json"
 
-// sourceUnknown is the reason of a phase that nobody knows to be live.
+// sourceUnknown is the reason of a phase whose requests may not be live.
 const sourceUnknown = "the executors did not say whether its requests were live: run the canary again with executors that do"
 
-// full is the share of all requests, in percent.
+// full is the share for all requests, in percent.
 const full = 100
 
 // run is a live run of a canary of the model.
@@ -30,7 +31,7 @@ type run struct {
 
 	canary.Record
 
-	// contradictions are what of the record does not follow from its own counts and times.
+	// contradictions are the parts of the record that do not follow from its counts and times.
 	contradictions []string
 }
 
@@ -40,8 +41,8 @@ type runRecord struct {
 	canary.Record
 }
 
-// runs reads the live runs of the model, newest first. Those that are not live come as other, with one sentence each.
-// A file that cannot be read is an error, since it might be the newest.
+// runs reads the live runs of the model, newest first. other has one sentence for each run that is not live. A file that
+// cannot be read is an error: it might be the newest.
 func (j *judgment) runs() (live []*run, other []string, err error) {
 	names, err := fs.Glob(os.DirFS(j.folder), runPattern)
 	if err != nil {
@@ -76,10 +77,10 @@ func (j *judgment) runs() (live []*run, other []string, err error) {
 	return live, other, nil
 }
 
-// soaks says whether the run was made for the soak alone, and not to climb up to 100 %.
+// soaks reports whether the run is a soak: it has one phase, of 100 %.
 func (r *run) soaks() bool { return slices.Equal(r.Policy.Phases, []float64{full}) }
 
-// canary judges the newest live run that climbs through the phases: that it passed them all, and by which policy.
+// canary judges whether the newest live run with several phases passed them all, and by which policy.
 func (j *judgment) canary(live []*run, other []string, err error) (phases, policy Row) {
 	rules := [2]gate.Rule{
 		{
@@ -101,7 +102,7 @@ func (j *judgment) canary(live []*run, other []string, err error) (phases, polic
 	phases = newRow(gate.Check(rules[0], gate.Measured(float64(passed), compared)), climbing.file)
 	phases.Note = fmt.Sprintf("run %s of %s", climbing.ID, minute(climbing.StartTime))
 	for _, what := range why {
-		phases.worsen(gate.Inconclusive, "%s", what) // that phases are lacking is judged already
+		phases.worsen(gate.Inconclusive, "%s", what) // missing phases are judged already
 	}
 	for _, what := range climbing.contradictions {
 		phases.worsen(gate.Error, "%s: %s", climbing.Path, what)
@@ -112,7 +113,7 @@ func (j *judgment) canary(live []*run, other []string, err error) (phases, polic
 	}
 	phases.ended(climbing)
 	if climbing.Confirmation == "" {
-		phases.worsen(gate.Fail, "%s was not confirmed by anybody", climbing.Path)
+		phases.worsen(gate.Fail, "%s was not confirmed", climbing.Path)
 	}
 	laxer := climbing.Policy.Laxer(j.policy)
 	policy = problems(CanaryPolicy, laxer, len(climbing.Policy.Phases), climbing.file)
@@ -122,7 +123,7 @@ func (j *judgment) canary(live []*run, other []string, err error) (phases, polic
 	return phases, policy
 }
 
-// dismiss says that there are runs, and why they do not count: of the newest, which stands for those before it.
+// dismiss adds that there are runs that do not count, and why the newest of them does not.
 func (r *Row) dismiss(other []string) {
 	switch n := len(other); n {
 	case 0:
@@ -133,7 +134,7 @@ func (r *Row) dismiss(other []string) {
 	}
 }
 
-// climbing is the newest run that is not for the soak alone; if the policy in force asks for 100 % at once, the newest.
+// climbing returns the newest run that is not a soak; if the policy in force starts with 100 %, the newest run.
 func (j *judgment) climbing(live []*run) *run {
 	atOnce := slices.Equal(j.policy.Phases, []float64{full})
 	for _, r := range live {
@@ -144,7 +145,7 @@ func (j *judgment) climbing(live []*run) *run {
 	return nil
 }
 
-// ended worsens the row by how the run ended, if it did not pass.
+// ended worsens the row if the run did not pass.
 func (r *Row) ended(by *run) {
 	switch {
 	case by.Aborted, by.Decision == canary.Aborted, by.Decision == canary.Stopped:
@@ -154,8 +155,8 @@ func (r *Row) ended(by *run) {
 	}
 }
 
-// passed counts the phases of the policy in force that the run has passed, by its own policy and by the one in force,
-// with their comparisons, and says which are lacking. Of a phase that was begun several times the last time decides.
+// passed counts the phases of the policy in force that the run has passed, by its own policy and by the one in force, and
+// their comparisons. It also names the missing phases. The last attempt at a phase decides.
 func (j *judgment) passed(r *run) (n int, compared uint64, lacking []string) {
 	for _, percent := range j.policy.Phases {
 		p := last(r.Phases, percent)
@@ -176,7 +177,7 @@ func (j *judgment) passed(r *run) (n int, compared uint64, lacking []string) {
 			lacking = append(lacking, fmt.Sprintf("%v %%: %s", percent, sourceUnknown))
 		default:
 			n, compared = n+1, compared+counts.Comparisons()
-			if percent == full { // written down and never computed
+			if percent == full { // an exact value, never computed
 				j.check.Canary = &Canary{
 					Run: r.ID, Comparisons: counts.Comparisons(), P95MS: counts.P95MS,
 					MatchRate: float64(counts.Matches) / float64(counts.Comparisons()), ErrorRate: float64(counts.Errors) / float64(counts.Tried()),
@@ -189,7 +190,7 @@ func (j *judgment) passed(r *run) (n int, compared uint64, lacking []string) {
 
 func last(phases []canary.Phase, percent float64) *canary.Phase {
 	for i := range slices.Backward(phases) {
-		if phases[i].Percent == percent { // shares are written down and never computed
+		if phases[i].Percent == percent { // shares are exact values, never computed
 			return &phases[i]
 		}
 	}
@@ -206,7 +207,7 @@ func reasons(card gate.Scorecard) string {
 	return strings.Join(why, "; ")
 }
 
-// countsOf is what the verdict of a phase is computed from. It returns an error if the counts contradict each other.
+// countsOf returns the counts behind the verdict of a phase. It returns an error if they contradict each other.
 func countsOf(p *canary.Phase) (gate.PhaseCounts, error) {
 	c := gate.PhaseCounts{P95MS: math.NaN()}
 	if p.P95MS != nil {
@@ -235,16 +236,16 @@ func countsOf(p *canary.Phase) (gate.PhaseCounts, error) {
 	switch {
 	case known != len(p.Outcomes):
 		return c, errors.New("it has outcomes that are not known")
-	case !canary.Accounted(p.Requests, ended):
+	case !fleet.Accounted(p.Requests, ended):
 		return c, fmt.Errorf("it has %d requests and %d outcomes", p.Requests, ended)
-	case p.Sources != nil && !canary.Accounted(p.Requests, bySource):
+	case p.Sources != nil && !fleet.Accounted(p.Requests, bySource):
 		return c, fmt.Errorf("it has %d requests, and by their sources %d", p.Requests, bySource)
 	}
 	return c, nil
 }
 
-// contradictions says what of the record does not follow from its counts and times, as far as its PASSED goes: what did
-// not pass counts for nothing.
+// contradictions returns the parts of the record that do not follow from its counts and times. It checks only what PASSED:
+// nothing else counts.
 func contradictions(r *canary.Record) []string {
 	var found []string
 	add := func(wrong bool, format string, args ...any) {
@@ -282,7 +283,7 @@ func contradictions(r *canary.Record) []string {
 	return found
 }
 
-// same says whether two results are of one judgment.
+// same reports whether two results are equal.
 func same(a, b gate.Result) bool {
 	if a.Name != b.Name || a.Verdict != b.Verdict || a.N != b.N || a.Op != b.Op || !agree(a.Threshold, b.Threshold) {
 		return false

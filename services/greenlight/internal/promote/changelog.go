@@ -7,7 +7,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 )
 
-// Canary is how the model did beside the baseline when all requests were shadowed, in the canary that was judged.
+// Canary compares the model with the baseline while all requests were shadowed, in the judged canary.
 type Canary struct {
 	Run         string `json:"run"`
 	Comparisons uint64 `json:"comparisons"`
@@ -17,7 +17,7 @@ type Canary struct {
 	P95MS     float64 `json:"p95_ms"`
 }
 
-// Changelog is the entry of CHANGELOG.md for the release.
+// Changelog returns the entry of CHANGELOG.md for the release.
 func (c *Check) Changelog() string {
 	m := c.manifest
 	var out strings.Builder
@@ -27,7 +27,7 @@ func (c *Check) Changelog() string {
 		fmt.Fprintf(&out, " on %d rows", r.N)
 	}
 	if k := c.Canary; k != nil {
-		fmt.Fprintf(&out, "; beside the baseline on all requests: match rate %s of %d comparisons, error rate %s, p95 %s",
+		fmt.Fprintf(&out, "; compared with the baseline on all requests: match rate %s of %d comparisons, error rate %s, p95 %s",
 			gate.Ratio.Format(k.MatchRate), k.Comparisons, gate.Ratio.Format(k.ErrorRate), gate.Millis.Format(k.P95MS))
 	}
 	if c.Policy.Promotion.Soak > 0 {
@@ -49,7 +49,7 @@ func (c *Check) row(name string) *Row {
 	return nil
 }
 
-// figure is the value of a blocker for people, without its bounds.
+// figure returns the value of a blocker for people, without its bounds.
 func (c *Check) figure(name string) string {
 	r := c.row(name)
 	if r == nil || r.Value == nil {

@@ -1,10 +1,9 @@
-// Package promote says whether a model may be promoted, and why not: every blocker judged anew from the figures of the
-// evidence, never from a verdict that stands in it. When nothing blocks but the confirmation, [Ask] makes a phrase for
-// exactly this model, this evidence and this drift; [Confirm] takes it back, once, judges everything again, and releases
-// the model.
+// Package promote decides whether a model may be promoted. It judges every blocker from the figures of the evidence, never
+// from a verdict in it. If only the confirmation is missing, [Ask] issues a phrase for exactly this model, this evidence and
+// this drift. [Redeem] accepts it once, everything is judged again, and [Releaser] releases the model.
 //
-// What blocks is a missing file, an old one, one about another model, one that was not measured where it must have been,
-// one that contradicts itself, and any figure beyond the policy's limit. Missing is ERROR and never PASS.
+// A promotion is blocked by a file that is missing, old, about another model, not measured on running services, or
+// contradictory, and by any figure beyond the policy's limit. Missing is ERROR and never PASS.
 package promote
 
 import (
@@ -20,7 +19,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/pair"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
 // The evidence that a promotion writes.
@@ -29,25 +28,25 @@ const (
 	CheckSchema = "greenlight/promotion_check/v1"
 )
 
-// Question is what may be promoted, and what it is judged by.
+// Question is a model that may be promoted, and what it is judged by.
 type Question struct {
-	// Models is the registry folder, Model the entry: "name/version", or a version that one name alone has.
+	// Models is the registry folder. Model is the entry: "name/version", or a version that only one name has.
 	Models, Model string
-	// As is the version of the release; empty is the candidate's without its -rcN.
+	// As is the version of the release; empty means the candidate's without -rcN.
 	As string
 	// Evidence is the folder of the evidence.
 	Evidence string
 	Policy   gate.Policy
-	// Head is what the hash of the newest line of the evidence chain must begin with; empty is any.
+	// Head is a prefix that the hash of the evidence chain's newest line must have; empty accepts any.
 	Head string
-	// Engines must serve the model, Executors must have shadowed it last; none are not asked.
-	Engines   []pair.Engine
-	Executors []pair.Executor
+	// Engines must serve the model, Executors must have shadowed it last. Both may be empty.
+	Engines   []fleet.Engine
+	Executors []fleet.Executor
 }
 
-// Check is every blocker of a promotion at one time: the body of promotion_check.json.
+// Check is all blockers of a promotion at one time: the body of promotion_check.json.
 type Check struct {
-	// Verdict is the worst of the blockers, the confirmation among them.
+	// Verdict is the worst of the blockers, including the confirmation.
 	Verdict gate.Verdict `json:"verdict"`
 	// Name, From and To are the model and its version before and after, Digest its identity.
 	Name   string `json:"name"`
@@ -56,13 +55,13 @@ type Check struct {
 	Digest string `json:"digest"`
 	// Head is the hash of the newest line of the evidence chain.
 	Head string `json:"evidence_head"`
-	// PSI is the overall index; 0 when there is none, which then blocks.
+	// PSI is the overall index; 0 if there is none, which blocks.
 	PSI float64 `json:"psi"`
-	// Canary is null when no canary has reached 100 %.
+	// Canary is null if no canary has reached 100 %.
 	Canary *Canary `json:"canary"`
 	// Blockers are all that must be PASS.
 	Blockers []Row `json:"blockers"`
-	// Watched are indices that are shown and do not block.
+	// Watched are indices that are shown but do not block.
 	Watched []Watched   `json:"watched"`
 	Policy  gate.Policy `json:"policy"`
 
@@ -70,7 +69,7 @@ type Check struct {
 	files    []*file
 }
 
-// judgment is the making of a [Check].
+// judgment computes a [Check].
 type judgment struct {
 	folder string
 	policy gate.Policy
@@ -80,13 +79,12 @@ type judgment struct {
 	dir      string
 	manifest *model.Manifest
 	digest   string
-	// artifact is nil when the model does not verify.
+	// artifact is nil if the model does not verify.
 	artifact *model.Artifact
 	check    *Check
 }
 
-// Judge judges every blocker as of now. It fails when there is nothing to judge: no such model, no version to release it
-// as.
+// Judge judges every blocker as of now. It returns an error if there is no such model or no version for the release.
 func Judge(ctx context.Context, q Question, now time.Time) (*Check, error) {
 	registry := model.OpenRegistry(q.Models)
 	entry, err := registry.Find(q.Model)
@@ -126,7 +124,7 @@ func Judge(ctx context.Context, q Question, now time.Time) (*Check, error) {
 	return c, nil
 }
 
-// Ready says whether nothing blocks but the confirmation.
+// Ready reports whether only the confirmation blocks.
 func (c *Check) Ready() bool {
 	return c.scorecard(slices.DeleteFunc(slices.Clone(c.Blockers), func(r Row) bool { return r.Name == Confirmation })).Verdict().OK()
 }
@@ -139,8 +137,8 @@ func (c *Check) scorecard(rows []Row) gate.Scorecard {
 	return card
 }
 
-// Header is that of the check's evidence. It is as little live as the least live of its files, except for the offline
-// report, which is recorded data by its nature.
+// Header returns the header of the check's evidence. Its source is the least live of its files'. The offline report does not
+// count: it is always of recorded data.
 func (c *Check) Header(git string) evidence.Header {
 	h := evidence.Header{
 		Schema: CheckSchema, Source: evidence.Live, Model: &evidence.Model{Version: c.From, Digest: c.Digest}, Git: git,
@@ -157,7 +155,7 @@ func (c *Check) Header(git string) evidence.Header {
 	return h
 }
 
-// digests are the SHA-256 of the files that were judged, by name.
+// digests returns the SHA-256 of the judged files by name.
 func (c *Check) digests() map[string]string {
 	sums := make(map[string]string, len(c.files))
 	for _, f := range c.files {
@@ -175,7 +173,7 @@ func (j *judgment) read(name, writer string) (*file, error) {
 	return f, err
 }
 
-// model judges the artifact, and whether the registry is free for the release.
+// model judges the artifact, and whether the registry has no entry for the release yet.
 func (j *judgment) model(registry *model.Registry, to string) (holds, free Row) {
 	artifact, err := registry.Load(j.entry.String())
 	rule := gate.Rule{Name: ModelHolds, Op: gate.AtMost, Threshold: 0, Unit: gate.Count}
@@ -198,13 +196,13 @@ func (j *judgment) model(registry *model.Registry, to string) (holds, free Row) 
 	return holds, free
 }
 
-// recordsOfTheirTime are files that keep what they were computed from then: decisions, runs, reports of a day. That an
-// input of theirs was measured again since takes nothing from them, and what they are worth is judged by their own times.
+// recordsOfTheirTime are files about one point in time: decisions, runs, daily reports. They stay valid when an input is
+// measured again. Their age is judged by their own times.
 var recordsOfTheirTime = []string{
 	CheckName, PromotionName, "rollback_*.json", "canary_*.json", "daily/*", "weekly/*",
 }
 
-// chain judges whether the evidence as a whole holds.
+// chain judges whether the evidence folder verifies.
 func (j *judgment) chain(head string) Row {
 	report, err := evidence.Verify(j.folder)
 	if err != nil {
@@ -231,7 +229,7 @@ func (j *judgment) chain(head string) Row {
 	return r
 }
 
-// moved names the files that are not what they were, in the order of their names.
+// moved returns the names of the files that have changed, sorted.
 func moved(before, after map[string]string) []string {
 	all := maps.Clone(before)
 	maps.Copy(all, after)

@@ -193,7 +193,7 @@ func TestBlockers(t *testing.T) {
 		{name: "phase left out", blocker: CanaryPhases, verdict: gate.Fail, reason: "50 %: not begun", spoil: func(s *setting) {
 			s.made.Canary = with(func(_ *evidence.Header, r *canary.Record) { r.Phases = slices.Delete(r.Phases, 3, 4) })
 		}},
-		{name: "not confirmed", blocker: CanaryPhases, verdict: gate.Fail, reason: "was not confirmed by anybody", spoil: func(s *setting) {
+		{name: "not confirmed", blocker: CanaryPhases, verdict: gate.Fail, reason: "was not confirmed", spoil: func(s *setting) {
 			s.made.Canary = with(func(_ *evidence.Header, r *canary.Record) { r.Confirmation = "" })
 		}},
 		{name: "verdict edited", blocker: CanaryPhases, verdict: gate.Fail, reason: "phase 100 % says PASSED, and by its counts it is FAIL", spoil: func(s *setting) {

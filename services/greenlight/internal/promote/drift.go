@@ -16,16 +16,16 @@ import (
 
 const (
 	psiName = "psi_snapshot.json"
-	// psiAge is how old drift may be: what was scored in the last day may be of another market.
+	// psiAge bounds the age of drift: the market may have changed within a day.
 	psiAge = 24 * time.Hour
-	// ahead is how far the clock of another machine may be before ours. A snapshot's window ends with the hour that has
-	// begun, so it may be an hour more.
+	// ahead bounds how far the clock of another machine may be ahead. A snapshot's window ends with the current hour, so it
+	// may be an hour further ahead.
 	ahead = 5 * time.Minute
-	// roundingError is how far two sums of the same figures may be apart, relative to them.
+	// roundingError bounds the relative difference of two sums of the same figures.
 	roundingError = 1e-9
 )
 
-// Watched is an index that is shown and blocks nothing: that of a raw input or of the score.
+// Watched is an index that is shown but does not block: that of a raw input or of the score.
 type Watched struct {
 	Feature string     `json:"feature"`
 	Role    drift.Role `json:"role"`
@@ -39,7 +39,7 @@ type psiSnapshot struct {
 	driftfleet.Report
 }
 
-// psi judges the drift of the model's features again, from the figures of the snapshot.
+// psi judges the drift of the model's features from the figures of the snapshot.
 func (j *judgment) psi() (overall, feature Row) {
 	limits := drift.DefaultLimits()
 	limits.Overall, limits.Feature = j.policy.Promotion.PSI, j.policy.Promotion.FeaturePSI
@@ -93,8 +93,8 @@ func (j *judgment) psi() (overall, feature Row) {
 	return overall, feature
 }
 
-// fresh asks the snapshot, and what it is of, to be of the last day. A snapshot made just now of an engine that scores
-// nothing any more is old.
+// fresh requires the snapshot, and the rows that it counts, to be of the last day. A new snapshot of an engine that no longer
+// scores is old.
 func (j *judgment) fresh(r *Row, f *file, end time.Time) {
 	switch made := f.header.CreatedTime; {
 	case made.After(j.now.Add(ahead)) || end.After(j.now.Add(time.Hour+ahead)):
@@ -106,7 +106,7 @@ func (j *judgment) fresh(r *Row, f *file, end time.Time) {
 	}
 }
 
-// reading judges one index as [drift.Judge] does, given enough rows and days.
+// reading judges one index as [drift.Judge] does, if there are enough rows and days.
 func reading(rule gate.Rule, r drift.Reading, days int, p *drift.Profile, l drift.Limits, f *file) Row {
 	row := newRow(gate.Check(rule, gate.Measured(r.PSI, uint64(max(r.Samples, 0)))), f)
 	if row.Verdict == gate.Error || row.Verdict == gate.Inconclusive {
@@ -125,9 +125,9 @@ func reading(rule gate.Rule, r drift.Reading, days int, p *drift.Profile, l drif
 	return row
 }
 
-// follow computes the indices of the snapshot again from its bins and the model's reference, and returns the feature of
-// the model whose index has the worst verdict, and among those the largest index. It fails when a feature is not there,
-// or an index is not what its bins say.
+// follow recomputes the indices of the snapshot from its bins and the model's reference. It returns the feature with the
+// worst verdict, and among those the one with the largest index. It returns an error if a feature is missing, or if an index
+// does not follow from its bins.
 func follow(p *drift.Profile, s *driftview.Report, l drift.Limits) (*drift.FeatureReading, error) {
 	read := make(map[string]*drift.FeatureReading, len(s.Features))
 	for i := range s.Features {
@@ -159,7 +159,7 @@ func follow(p *drift.Profile, s *driftview.Report, l drift.Limits) (*drift.Featu
 	return worst, nil
 }
 
-// recount computes the index of one feature from its bins.
+// recount recomputes the index of one feature from its bins.
 func recount(f drift.Feature, r *drift.FeatureReading, rows int) error {
 	if len(r.Bins) != len(f.Shares) || r.Samples != rows {
 		return fmt.Errorf("%d bins of %d rows, want %d of %d", len(r.Bins), r.Samples, len(f.Shares), rows)
@@ -181,7 +181,7 @@ func recount(f drift.Feature, r *drift.FeatureReading, rows int) error {
 	return nil
 }
 
-// agree says whether two sums of the same figures agree.
+// agree reports whether two sums of the same figures agree.
 func agree(a, b float64) bool {
 	return math.Abs(a-b) <= roundingError*max(1, math.Abs(a), math.Abs(b))
 }

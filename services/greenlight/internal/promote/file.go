@@ -13,7 +13,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 )
 
-// file is a JSON file of the evidence folder as it was read, once: the digest is that of the bytes that were judged.
+// file is a JSON file of the evidence folder. It is read once: the digest is that of the judged bytes.
 type file struct {
 	evidence.Input
 
@@ -21,14 +21,14 @@ type file struct {
 	raw    []byte
 }
 
-// errMissing is the error of a file that is not there.
+// errMissing is the error of a missing file.
 var errMissing = errors.New("not there")
 
 // maxFile bounds a file of evidence.
 const maxFile = 256 << 20
 
-// readFile reads the file of the folder. It may return the file with an error, when its content is what is wrong. A file
-// that is not there is [errMissing], with who writes it.
+// readFile reads a file of the folder. If the content is wrong, it returns both the file and an error. The error of a
+// missing file is [errMissing] and names the writer.
 func readFile(folder, name, writer string) (*file, error) {
 	raw, err := durable.ReadFile(filepath.Join(folder, filepath.FromSlash(name)), maxFile)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -55,7 +55,7 @@ func (f *file) decode(into any) error {
 	return nil
 }
 
-// as reads the file as one of the schema.
+// as decodes a file of the schema.
 func (f *file) as(schema string, into any) error {
 	if f.header.Schema != schema {
 		return fmt.Errorf("%s: schema %q: want %q", f.Path, f.header.Schema, schema)

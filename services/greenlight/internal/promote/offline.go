@@ -13,11 +13,11 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
 )
 
-// offline judges how the model did out of time, by its own evaluation: the one that it was registered with. A model of an
-// older version has none; then the evidence folder's is taken, which must be about it.
+// offline judges the model's out-of-time figures by the evaluation that it was registered with. Older models have none: then
+// the report in the evidence folder counts, which must be about the model.
 //
-// The report of a model that was trained here is of walk-forward folds: each has a model of its own, and the model of the
-// last is the one that was registered.
+// The report of a model that was trained here covers walk-forward folds. Each fold has a model, and that of the last fold is
+// the registered one.
 func (j *judgment) offline() []Row {
 	rules := gate.Offline()
 	for i := range rules {
@@ -45,7 +45,7 @@ func (j *judgment) offline() []Row {
 		if report.Model != nil {
 			r.about(f, j.digest)
 		} else if want := j.manifest.Training.DataDigest; report.DatasetDigest != want {
-			r.worsen(gate.Fail, "%s is of other data, %s, and the model was trained on %s", f.Path, short(report.DatasetDigest), short(want))
+			r.worsen(gate.Fail, "%s is of other data, %s; the model was trained on %s", f.Path, short(report.DatasetDigest), short(want))
 		}
 		if report.Source == evidence.Simulated {
 			r.worsen(gate.Fail, "%s is %s: it says nothing of any market", f.Path, report.Source)
@@ -55,7 +55,7 @@ func (j *judgment) offline() []Row {
 	return rows
 }
 
-// concerns reports whether the figure rests on what the other rule judges.
+// concerns reports whether the figure depends on what the other rule judges.
 func concerns(rule, figure string) bool {
 	switch rule {
 	case gate.AUC, gate.PrecisionAt20:
@@ -68,7 +68,7 @@ func concerns(rule, figure string) bool {
 	return true
 }
 
-// offlineReport is the evaluation to judge the model by, and the file that it is from.
+// offlineReport returns the evaluation to judge the model by, and its file.
 func (j *judgment) offlineReport() (*file, *experiment.OfflineFile, error) {
 	if j.artifact == nil {
 		return nil, nil, errors.New("the model does not verify, and its own evaluation is one of its files")
@@ -80,7 +80,7 @@ func (j *judgment) offlineReport() (*file, *experiment.OfflineFile, error) {
 			Input:  evidence.Input{Path: filepath.ToSlash(filepath.Join(j.dir, model.OfflineFile)), SHA256: hex.EncodeToString(sum[:])},
 			header: own.Header, raw: j.artifact.Offline,
 		}
-		// The same file in the evidence folder is the better one to name: evidence verify finds it there.
+		// Prefer the same file in the evidence folder: evidence verify finds it there.
 		if g, err := readFile(j.folder, model.OfflineFile, ""); err == nil && g.SHA256 == f.SHA256 {
 			f = g
 		}

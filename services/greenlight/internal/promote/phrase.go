@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// Phrase is what a person says to promote a model:
+// Phrase is what an operator repeats to promote a model:
 //
 //	ONAY: Promote v1.8.1-rc1 -> v1.8.1 model=0f3a5b7c9d1e evidence=5d1c3b2a4f6e psi=0.1432 expires=2026-09-01T12:30Z nonce=k3vq6xj2rw5pzt4m
 type Phrase struct {
@@ -24,22 +24,22 @@ type Phrase struct {
 	Nonce   string
 }
 
-// ErrPhrase is the error of a text that is no phrase of a promotion.
+// ErrPhrase is the error of a text that is not the phrase of a promotion.
 var ErrPhrase = errors.New("not the phrase of a promotion")
 
-// phraseForm is strict: a phrase is pasted, and what differs was edited.
+// phraseForm is strict: phrases are pasted, and one that differs was edited.
 var phraseForm = regexp.MustCompile(`^ONAY: Promote ([A-Za-z0-9._-]{1,64}) -> ([A-Za-z0-9._-]{1,64}) ` +
 	`model=([0-9a-f]{12}) evidence=([0-9a-f]{12}) psi=([0-9.e+-]{1,16}) expires=([0-9TZ:-]{17}) nonce=([a-z2-7]{16})$`)
 
 const minuteForm = "2006-01-02T15:04Z"
 
-// String is the phrase as it is said.
+// String returns the text of the phrase.
 func (p Phrase) String() string {
 	return fmt.Sprintf("ONAY: Promote %s -> %s model=%s evidence=%s psi=%s expires=%s nonce=%s",
 		p.From, p.To, p.Model, p.Evidence, p.PSI, p.Expires.UTC().Format(minuteForm), p.Nonce)
 }
 
-// ParsePhrase reads a phrase. Blanks around it do not count. What it returns says the same text again.
+// ParsePhrase parses a phrase, without the blanks around it. The String of the result is the same text.
 func ParsePhrase(text string) (Phrase, error) {
 	m := phraseForm.FindStringSubmatch(strings.TrimSpace(text))
 	if m == nil {

@@ -10,9 +10,9 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
 )
 
-// Recheck says what of a run does not follow from its own counts, times and policy, whatever it says of itself: a verdict,
-// a rate, a decision, whether it counts for a promotion. A phase whose counts were missing at the last look cannot be
-// judged again, and does not pass.
+// Recheck returns the parts of a run that do not follow from its own counts, times and policy: a verdict, a rate, a decision,
+// or whether it counts for a promotion. A phase whose counts were missing at the last poll cannot be judged again, and does
+// not pass.
 func Recheck(r *canary.Record, source evidence.Source) []string {
 	found := contradictions(r)
 	add := func(wrong bool, format string, args ...any) {
@@ -24,7 +24,7 @@ func Recheck(r *canary.Record, source evidence.Source) []string {
 		p := &r.Phases[i]
 		counts, err := countsOf(p)
 		if err != nil || len(p.Verdicts) == 0 {
-			continue // nothing was seen of it, or contradictions has it
+			continue // there are no counts, or contradictions reports it
 		}
 		name := fmt.Sprintf("phase %v %%", p.Percent)
 		missing := slices.ContainsFunc(p.Verdicts, func(v gate.Result) bool { return v.Verdict == gate.Error })
@@ -58,7 +58,7 @@ func Recheck(r *canary.Record, source evidence.Source) []string {
 	return found
 }
 
-// ratio says whether v is k of n; nil is no statement.
+// ratio reports whether v is nil or k/n.
 func ratio(v *float64, k, n uint64) bool {
 	return v == nil || n > 0 && agree(*v, float64(k)/float64(n))
 }

@@ -17,7 +17,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/confirmation"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/pair"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
 // The evidence of a promotion.
@@ -26,7 +26,7 @@ const (
 	PromotionSchema = "greenlight/promotion/v1"
 )
 
-// Record is a promotion that was made: the record of release.json in the registry, and the body of promotion.json.
+// Record is a promotion: the record of release.json in the registry, and the body of promotion.json.
 type Record struct {
 	// Name, From and To are the model and its version before and after, Digest its identity.
 	Name   string    `json:"name"`
@@ -37,7 +37,7 @@ type Record struct {
 	// Confirmation is the phrase, Nonce its nonce.
 	Confirmation string `json:"confirmation"`
 	Nonce        string `json:"nonce"`
-	// Head is the hash of the newest line of the evidence chain by which it was judged.
+	// Head is the hash of the newest line of the evidence chain at the judgment.
 	Head      string           `json:"evidence_head"`
 	PSI       float64          `json:"psi"`
 	Blockers  []Row            `json:"blockers"`
@@ -45,36 +45,36 @@ type Record struct {
 	Policy    gate.Policy      `json:"policy"`
 	Inputs    []evidence.Input `json:"judged_by"`
 	Changelog string           `json:"changelog"`
-	// Activated is what became of the engines that were told to serve it.
+	// Activated are the activations on ml-engines.
 	Activated []Activation `json:"activated"`
 }
 
-// Activation is one ml-engine that was told to serve a release.
+// Activation is the activation of a release on one ml-engine.
 type Activation struct {
 	Address string `json:"address"`
-	// Version and Digest are what it serves, as it said afterwards.
+	// Version and Digest are what it reported to serve afterwards.
 	Version string `json:"version"`
 	Digest  string `json:"digest"`
-	// Error is why it is not the release; empty when it is.
+	// Error is why that is not the release; empty if it is.
 	Error string `json:"error"`
 }
 
 // Releaser makes releases.
 type Releaser struct {
 	Ledger *confirmation.Ledger
-	// Engines are told to serve the release; there may be none.
-	Engines []pair.Engine
+	// Engines, which may be empty, are to serve the release.
+	Engines []fleet.Engine
 	// Git is the commit of the program.
 	Git string
-	// Key signs the release before an engine is told to serve it; nil signs nothing.
+	// Key signs the release before it is activated; nil does not sign.
 	Key ed25519.PrivateKey
 
-	// killed, if set, is asked after every step, by tests that stop there.
+	// killed, if set, is called after every step. Tests stop there.
 	killed func(step string) error
 }
 
-// The steps of a release, in order. The release is made by the second: it is one rename. A kill before it leaves a used
-// phrase and nothing else; a kill after it is finished by [Releaser.Finish].
+// The steps of a release, in order. The second is one rename and creates the release. A kill before it leaves only a used
+// phrase. [Releaser.Finish] completes the release after a later kill.
 const (
 	stepUsed      = "phrase used"
 	stepReleased  = "released"
@@ -89,9 +89,9 @@ func (r *Releaser) after(step string) error {
 	return r.killed(step)
 }
 
-// Release makes the release that the phrase stands for, by a check that holds it: the phrase is used up, the release is
-// recorded in the registry, the engines are told to serve it, and promotion.json is written. An engine that does not
-// serve it is in the record and fails nothing. With an error after the release was made there is a record as well.
+// Release makes the release that the phrase confirms. It uses up the phrase, records the release in the registry, activates it
+// on the engines, and writes promotion.json. An engine that does not serve it is noted in the record. It is not an error. If
+// an error occurs after the release was made, Release returns the record too.
 func (r *Releaser) Release(ctx context.Context, p *Pledge, c *Check) (*Record, error) {
 	if err := p.Holds(c); err != nil {
 		return nil, err
@@ -121,9 +121,9 @@ func (r *Releaser) Release(ctx context.Context, p *Pledge, c *Check) (*Record, e
 	return rec, r.complete(ctx, p, rec, r.Engines)
 }
 
-// Finish does what is left to do after a release whose making was cut short, and fails with [confirmation.ErrUsed] when there
-// is nothing: no release was made by this phrase, or all is done. Engines are told within the phrase's time alone: later
-// the model may have been taken back.
+// Finish completes a release that was interrupted. It returns [confirmation.ErrUsed] if there is nothing to do: the phrase
+// made no release, or the release is complete. It activates the release only while the phrase is valid: later the model may
+// have been rolled back.
 func (r *Releaser) Finish(ctx context.Context, p *Pledge, now time.Time) (*Record, error) {
 	name, _, _ := cut(p.Model)
 	release := model.Entry{Name: name, Version: p.To}
@@ -160,7 +160,7 @@ func (r *Releaser) Finish(ctx context.Context, p *Pledge, now time.Time) (*Recor
 	return rec, r.complete(ctx, p, rec, engines)
 }
 
-// written is the newest promotion of the evidence folder; nil if there is none.
+// written returns the newest promotion in the evidence folder; nil if there is none.
 func (r *Releaser) written(folder string) (*Record, error) {
 	f, err := readFile(folder, PromotionName, "greenlight promote")
 	if errors.Is(err, errMissing) {
@@ -173,8 +173,8 @@ func (r *Releaser) written(folder string) (*Record, error) {
 	return rec, f.as(PromotionSchema, rec)
 }
 
-// complete takes the steps after the release.
-func (r *Releaser) complete(ctx context.Context, p *Pledge, rec *Record, engines []pair.Engine) error {
+// complete runs the steps after the release.
+func (r *Releaser) complete(ctx context.Context, p *Pledge, rec *Record, engines []fleet.Engine) error {
 	if r.Key != nil {
 		if err := model.OpenRegistry(p.Models).Sign(model.Entry{Name: rec.Name, Version: rec.To}, r.Key); err != nil {
 			return err
@@ -200,17 +200,17 @@ func (r *Releaser) complete(ctx context.Context, p *Pledge, rec *Record, engines
 	return r.after(stepWritten)
 }
 
-// activate tells an engine to serve the release, and reads back what it serves.
-func activate(ctx context.Context, e pair.Engine, rec *Record) Activation {
+// activate activates the release on an engine, and reads back what it serves.
+func activate(ctx context.Context, e fleet.Engine, rec *Record) Activation {
 	a := Activation{Address: e.Addr}
 	_, err := e.Models.ActivateModel(ctx, &mlenginev1.ActivateModelRequest{Model: rec.Name + "/" + rec.To, Digest: rec.Digest})
 	if err != nil {
-		a.Error = pair.Plain(err).Error()
+		a.Error = fleet.Plain(err).Error()
 	}
 	info, err := e.Scoring.GetModelInfo(ctx, &mlenginev1.GetModelInfoRequest{})
 	switch {
 	case err != nil && a.Error == "":
-		a.Error = "read back: " + pair.Plain(err).Error()
+		a.Error = "read back: " + fleet.Plain(err).Error()
 	case err == nil:
 		a.Version, a.Digest = info.GetVersion(), info.GetDigest()
 		if a.Error == "" && (a.Version != rec.To || a.Digest != rec.Digest) {
@@ -220,7 +220,7 @@ func activate(ctx context.Context, e pair.Engine, rec *Record) Activation {
 	return a
 }
 
-// record is what is written down of the promotion.
+// record returns the record of the promotion.
 func (p *Pledge) record(c *Check) *Record {
 	rec := &Record{
 		Name: c.Name, From: c.From, To: c.To, Digest: c.Digest, Time: time.Now().UTC().Truncate(time.Millisecond),

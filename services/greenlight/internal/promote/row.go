@@ -30,16 +30,16 @@ const (
 	liveIsRequired = "is %s: a promotion takes what was measured on running services"
 )
 
-// Row is one blocker with its verdict, and what it was judged by.
+// Row is one blocker with its verdict and evidence.
 type Row struct {
 	gate.Result
-	// Evidence are the files that it was judged by; paths are relative to the evidence folder.
+	// Evidence are the judged files, with paths relative to the evidence folder.
 	Evidence []evidence.Input `json:"evidence"`
-	// Note is what else people want to know, whatever the verdict: which feature, which window.
+	// Note is more information for people: which feature, which window.
 	Note string `json:"note,omitempty"`
 }
 
-// newRow is a row that was judged by one rule, and by files that may be nil.
+// newRow returns a row judged by one rule and by files, which may be nil.
 func newRow(result gate.Result, files ...*file) Row {
 	r := Row{Result: result, Evidence: []evidence.Input{}}
 	for _, f := range files {
@@ -50,12 +50,12 @@ func newRow(result gate.Result, files ...*file) Row {
 	return r
 }
 
-// missing is a row that nothing could be judged of.
+// missing returns a row without anything to judge.
 func missing(rule gate.Rule, reason string, files ...*file) Row {
 	return newRow(gate.Check(rule, gate.Missing(reason)), files...)
 }
 
-// problems is a row that passes when there are none, in n things looked at.
+// problems returns a row that passes if no problem was found among n things.
 func problems(name string, found []string, n int, files ...*file) Row {
 	rule := gate.Rule{Name: name, Op: gate.AtMost, Threshold: 0, Unit: gate.Count}
 	r := newRow(gate.Check(rule, gate.Measured(float64(len(found)), uint64(max(n, len(found))))), files...)
@@ -65,7 +65,7 @@ func problems(name string, found []string, n int, files ...*file) Row {
 	return r
 }
 
-// worsen adds a reason with its verdict; the worst verdict stays.
+// worsen adds a reason with its verdict. The row keeps the worst verdict.
 func (r *Row) worsen(v gate.Verdict, format string, args ...any) {
 	r.Verdict = gate.Worst(r.Verdict, v)
 	reason := fmt.Sprintf(format, args...)
@@ -75,7 +75,7 @@ func (r *Row) worsen(v gate.Verdict, format string, args ...any) {
 	r.Reason = reason
 }
 
-// about asks the file to be about the model of the digest.
+// about requires the file to be about the model with the digest.
 func (r *Row) about(f *file, digest string) {
 	switch m := f.header.Model; {
 	case m == nil:
@@ -85,7 +85,7 @@ func (r *Row) about(f *file, digest string) {
 	}
 }
 
-// live asks the file to be measured on running services.
+// live requires the file to be measured on running services.
 func (r *Row) live(f *file) {
 	if f.header.Source != evidence.Live {
 		r.worsen(gate.Fail, "%s "+liveIsRequired, f.Path, f.header.Source)
@@ -97,7 +97,7 @@ func short(digest string) string { return fmt.Sprintf("%.*s", shownDigits, diges
 // columns are the headings of the table.
 var columns = []string{"blocker", "target", "achieved", "n", "verdict", "evidence", "reason"}
 
-// Table writes a line per blocker, and the overall verdict as the last.
+// Table writes a line per blocker, and then the overall verdict.
 func (c *Check) Table(w io.Writer) error {
 	var aligned bytes.Buffer
 	tw := tabwriter.NewWriter(&aligned, 0, 0, 2, ' ', 0)

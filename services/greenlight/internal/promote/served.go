@@ -3,50 +3,32 @@ package promote
 import (
 	"context"
 	"fmt"
-	"sync"
-	"time"
 
+	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/text"
-	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
-	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/answer"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/pair"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
 // maxVersion bounds a version that a service reports.
 const maxVersion = 80
 
-// finding is what one service said.
+// finding is the verdict on one service. what is its reason; empty with PASS.
 type finding struct {
 	verdict gate.Verdict
 	what    string
-	// name is how the service was asked for, process its identity; empty when that is not known.
-	name, process string
 }
 
-// ask asks every one of them at once, and makes a row of those that say something else than the model.
-func ask[T any](name string, all []T, one func(T) finding) Row {
-	findings := make([]finding, len(all))
-	var wg sync.WaitGroup
-	for i, s := range all {
-		wg.Go(func() { findings[i] = one(s) })
-	}
-	wg.Wait()
+// served returns a row that is PASS if all findings are.
+func served(name string, findings []finding) Row {
 	bad := 0
-	var names, processes []string
-	for i := range findings {
-		f := &findings[i]
-		names, processes = append(names, f.name), append(processes, f.process)
-		if err := answer.Distinct("executor", names, processes); err != nil && f.verdict.OK() {
-			f.verdict, f.what = gate.Error, err.Error()
-		}
+	for _, f := range findings {
 		if !f.verdict.OK() {
 			bad++
 		}
 	}
 	rule := gate.Rule{Name: name, Op: gate.AtMost, Threshold: 0, Unit: gate.Count}
-	row := newRow(gate.Check(rule, gate.Measured(float64(bad), uint64(len(all)))))
+	row := newRow(gate.Check(rule, gate.Measured(float64(bad), uint64(len(findings)))))
 	if bad == 0 {
 		return row
 	}
@@ -60,39 +42,42 @@ func ask[T any](name string, all []T, one func(T) finding) Row {
 }
 
 // engines judges whether every ml-engine serves the model.
-func (j *judgment) engines(ctx context.Context, engines []pair.Engine) Row {
-	return ask(EngineServes, engines, func(e pair.Engine) finding {
-		info, err := e.Scoring.GetModelInfo(ctx, &mlenginev1.GetModelInfoRequest{})
-		if err == nil {
-			err = answer.Model(info)
-		}
-		return j.serves("ml-engine "+e.Addr, "serves", info.GetVersion(), info.GetDigest(), err)
-	})
+func (j *judgment) engines(ctx context.Context, engines []fleet.Engine) Row {
+	models, errs := fleet.Each(engines, func(e fleet.Engine) (evidence.Model, error) { return e.Model(ctx) })
+	fleet.Rethrow(errs...)
+	var findings []finding
+	for i, e := range engines {
+		findings = append(findings, j.is("ml-engine "+e.Addr, "serves", models[i], errs[i]))
+	}
+	return served(EngineServes, findings)
 }
 
 // executors judges whether the model is what answered every executor last.
-func (j *judgment) executors(ctx context.Context, executors []pair.Executor) Row {
-	return ask(ExecutorAsks, executors, func(e pair.Executor) finding {
-		report, err := e.Shadows.GetShadowReport(ctx, &executorv1.GetShadowReportRequest{})
-		if err == nil {
-			err = answer.Report(report, time.Now())
+func (j *judgment) executors(ctx context.Context, executors []fleet.Executor) Row {
+	counters, errs := fleet.ReadCounters(ctx, executors)
+	fleet.Rethrow(errs...)
+	var findings []finding
+	for i, e := range executors {
+		var answered evidence.Model
+		if errs[i] == nil {
+			answered, counters = counters[0].Model, counters[1:]
 		}
-		if err == nil && report.GetShadowDigest() == "" {
-			return finding{verdict: gate.Inconclusive, what: "no model has answered executor " + e.Addr + " yet"}
+		if errs[i] == nil && answered.Digest == "" {
+			findings = append(findings, finding{gate.Inconclusive, "no model has answered executor " + e.Addr + " yet"})
+			continue
 		}
-		f := j.serves("executor "+e.Addr, "was answered by", report.GetShadowVersion(), report.GetShadowDigest(), err)
-		f.name, f.process = e.Addr, report.GetInstanceId()
-		return f
-	})
+		findings = append(findings, j.is("executor "+e.Addr, "was answered by", answered, errs[i]))
+	}
+	return served(ExecutorAsks, findings)
 }
 
-func (j *judgment) serves(who, verb, version, digest string, err error) finding {
+// is judges whether a service has the model. The errors of package fleet name the service.
+func (j *judgment) is(service, verb string, m evidence.Model, err error) finding {
 	switch {
 	case err != nil:
-		return finding{verdict: gate.Error, what: fmt.Sprintf("%s: %v", who, pair.Plain(err))}
-	case digest != j.digest:
-		return finding{verdict: gate.Fail, what: fmt.Sprintf("%s %s %s with digest %s", who, verb, text.Clean(version, maxVersion), short(digest))}
-	default:
-		return finding{verdict: gate.Pass}
+		return finding{gate.Error, err.Error()}
+	case m.Digest != j.digest:
+		return finding{gate.Fail, fmt.Sprintf("%s %s %s with digest %s", service, verb, text.Clean(m.Version, maxVersion), short(m.Digest))}
 	}
+	return finding{verdict: gate.Pass}
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/pair"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
 // engine is an ml-engine in memory.
@@ -68,13 +68,13 @@ func (e *executor) GetShadowReport(context.Context, *executorv1.GetShadowReportR
 	return r, e.err
 }
 
-func pairOf(engines []*engine, executors []*executor) *pair.Pair {
-	p := &pair.Pair{}
+func pairOf(engines []*engine, executors []*executor) *fleet.Services {
+	p := &fleet.Services{}
 	for _, e := range engines {
-		p.Engines = append(p.Engines, pair.Engine{Addr: "engine", Scoring: e, Models: e})
+		p.Engines = append(p.Engines, fleet.Engine{Addr: "engine", Scoring: e, Models: e})
 	}
 	for _, e := range executors {
-		p.Executors = append(p.Executors, pair.Executor{Addr: "executor", Shadows: e})
+		p.Executors = append(p.Executors, fleet.Executor{Addr: "executor", Shadows: e})
 	}
 	return p
 }

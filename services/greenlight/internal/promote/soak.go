@@ -10,15 +10,13 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
 )
 
-// span is a time in which all requests were shadowed.
+// span is a period in which all requests were shadowed.
 type span struct{ from, to time.Time }
 
-// soak judges how long all requests were shadowed without harm: the phases of 100 % that passed, of all live runs of the
-// model, that ended within the policy's time. A phase counts whole, as it was judged whole. What two runs have seen at
-// the same time counts once.
+// soak judges how long all requests were shadowed and passed. It adds up the phases of 100 % that passed, of all live runs of
+// the model, if they ended within the policy's time. A phase counts as a whole. Time that two runs share counts once.
 //
-// A soak is a canary run whose policy has one phase, of 100 % and of the policy's length; the last phase of a canary
-// counts as well.
+// A soak is a canary run with one phase, of 100 % and of the policy's length. The last phase of a canary counts too.
 func (j *judgment) soak(live []*run, other []string, err error) Row {
 	limits := j.policy.Promotion
 	rule := gate.Rule{
@@ -77,7 +75,7 @@ func (j *judgment) soak(live []*run, other []string, err error) Row {
 	return row
 }
 
-// soaked is the counts of a phase of 100 %, or why it does not count.
+// soaked returns the counts of a phase of 100 %, or why it does not count.
 func (j *judgment) soaked(r *run, p *canary.Phase) (c gate.PhaseCounts, why string) {
 	if len(r.contradictions) > 0 {
 		return c, r.contradictions[0]
@@ -103,7 +101,7 @@ func (j *judgment) soaked(r *run, p *canary.Phase) (c gate.PhaseCounts, why stri
 	return c, ""
 }
 
-// together is how long the spans are, what they share counted once.
+// together returns the length of the union of the spans.
 func together(spans []span) time.Duration {
 	slices.SortFunc(spans, func(a, b span) int { return a.from.Compare(b.from) })
 	var sum time.Duration

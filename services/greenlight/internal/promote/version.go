@@ -7,16 +7,16 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/model"
 )
 
-// candidateForm is a version under trial: that of the release, and a number.
+// candidateForm is the version of a candidate: that of the release, and a number.
 var candidateForm = regexp.MustCompile(`^(.+)-rc[0-9]+$`)
 
-// ReleaseVersion is what the candidate is released as: as, if that is given, otherwise the version without -rcN. It fails
-// when there is nothing to drop, nothing would change, or it is no version.
+// ReleaseVersion returns the version of a candidate's release: as, or the version without -rcN if as is empty. It returns an
+// error if the version has no -rcN, if as is the candidate's version, or if the result is not a version.
 func ReleaseVersion(version, as string) (string, error) {
 	if as == "" {
 		m := candidateForm.FindStringSubmatch(version)
 		if m == nil {
-			return "", fmt.Errorf("version %q is not that of a candidate (v1.8.1-rc1): say what it is released as", version)
+			return "", fmt.Errorf("version %q is not that of a candidate (v1.8.1-rc1): name the version of the release with --as", version)
 		}
 		as = m[1]
 	}

@@ -1,5 +1,5 @@
-// Package report sums up what was seen of the services over UTC days and ISO weeks. Every look at them is a [Sample] in a
-// [Journal]; what happened in a period is the sum of the differences between one sample and the next.
+// Package report sums up the services over UTC days and ISO weeks. Every reading of them is a [Sample] in a [Journal]. The
+// counts of a period are the sum of the differences between consecutive samples.
 package report
 
 import (
@@ -21,14 +21,14 @@ import (
 // journalName is the journal in a state folder.
 const journalName = "samples.jsonl"
 
-// Journal is a file of samples, one JSON line each, that only ever grows. One process at a time appends to it.
+// Journal is an append-only file of samples, one JSON line each. Only one process at a time may append to it.
 type Journal struct {
 	file *os.File
 	tail *durable.Appender
 }
 
-// OpenJournal opens the journal of a state folder to append to it, and makes it if there is none. A last line that was
-// cut short by a kill is removed: the sample was never promised.
+// OpenJournal opens the journal of a state folder for appending, or creates it. It removes a last line that a kill cut short:
+// that sample was never acknowledged.
 func OpenJournal(dir string) (*Journal, error) {
 	file, err := durable.OpenFile(filepath.Join(dir, journalName), os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o644)
 	if err != nil {
@@ -48,10 +48,10 @@ func OpenJournal(dir string) (*Journal, error) {
 	return &Journal{file, tail}, nil
 }
 
-// maxLine bounds a sample's line, in bytes: thousands of executors.
+// maxLine bounds the line of a sample, in bytes. It is enough for thousands of executors.
 const maxLine = 16 << 20
 
-// lastLineEnd is where the last whole line ends. What follows it is shorter than a line.
+// lastLineEnd returns where the last whole line ends. Less than a line follows it.
 func lastLineEnd(file *os.File) (int64, error) {
 	info, err := file.Stat()
 	if err != nil {
@@ -69,7 +69,7 @@ func lastLineEnd(file *os.File) (int64, error) {
 	return start + int64(end) + 1, nil
 }
 
-// Append adds a sample, which is on disk when it returns. After an error [durable.Unsure] reports whether it may be there.
+// Append adds a sample. It is on disk when Append returns. After an error [durable.Unsure] reports whether it may be there.
 func (j *Journal) Append(s Sample) error {
 	line, err := json.Marshal(s)
 	if err != nil {
@@ -81,8 +81,8 @@ func (j *Journal) Append(s Sample) error {
 // Close closes the file.
 func (j *Journal) Close() error { return j.file.Close() }
 
-// Scan calls visit for every sample of a state folder, in their order, and holds one at a time; a line that is being
-// written is left out. A folder without a journal is an error, and so is a line that is not a sample, which names it.
+// Scan calls visit for every sample of a state folder in file order. It holds one sample at a time and skips a line that is
+// still being written. It returns an error if there is no journal, or if a line is not a sample.
 func Scan(dir string, visit func(Sample)) error {
 	file, err := durable.Open(filepath.Join(dir, journalName))
 	if err != nil {
@@ -107,7 +107,7 @@ func Scan(dir string, visit func(Sample)) error {
 	return nil
 }
 
-// wholeLines is [bufio.ScanLines] without a last line that has no end.
+// wholeLines is [bufio.ScanLines], but drops an unterminated last line.
 func wholeLines(data []byte, atEOF bool) (advance int, token []byte, err error) {
 	if atEOF && bytes.IndexByte(data, '\n') < 0 {
 		return len(data), nil, nil
@@ -115,9 +115,9 @@ func wholeLines(data []byte, atEOF bool) (advance int, token []byte, err error) 
 	return bufio.ScanLines(data, atEOF)
 }
 
-// ReadJournal reads the samples since a time, in order of time: those of a clock that was wrong for a while are left out. And before them, as samples of their own, the newest counters of every
-// executor before that time: what the first differences are from. So it holds no more than the time asks for, however
-// long the journal is.
+// ReadJournal reads the samples since a time, in order of time. It drops samples that were taken by a wrong clock. Before them
+// it returns, as separate samples, the newest earlier counters of every executor: the base of the first differences. Its
+// memory depends on the time span, not on the length of the journal.
 func ReadJournal(dir string, since time.Time) ([]Sample, error) {
 	var samples []Sample
 	before := map[string]Sample{}
@@ -140,12 +140,12 @@ func ReadJournal(dir string, since time.Time) ([]Sample, error) {
 	return append(carried, inOrder(samples)...), nil
 }
 
-// inOrder returns the most samples that are in order of time. What does not fit among them was taken by a wrong clock.
+// inOrder returns the longest run of samples in order of time. The others were taken by a wrong clock.
 func inOrder(samples []Sample) []Sample {
 	if slices.IsSortedFunc(samples, func(a, b Sample) int { return a.Time.Compare(b.Time) }) {
 		return samples
 	}
-	// ends[n] is the sample with which the earliest run of n+1 ends, before the one that comes before each in its run.
+	// ends[n] is the last sample of the run of n+1 samples that ends earliest. before[i] is the predecessor of i in its run.
 	var ends []int
 	before := make([]int, len(samples))
 	for i, s := range samples {

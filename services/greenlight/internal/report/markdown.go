@@ -11,7 +11,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/twosample"
 )
 
-// Markdown is the summary as people read it.
+// Markdown returns the summary for people.
 func (w *Weekly) Markdown(source evidence.Source) []byte {
 	var out bytes.Buffer
 	fmt.Fprintf(&out, "# Week %s: %s\n\n%s to %s (UTC), source %s. Counts cover %.1f %% of it; %d requests, %d restarts, %d samples.\n",
@@ -52,7 +52,7 @@ func (w *Weekly) Markdown(source evidence.Source) []byte {
 	return out.Bytes()
 }
 
-// Apart is the classifier's answer in a line; empty when it was not asked.
+// Apart returns the classifier's result in a line; empty without one.
 func Apart(c *twosample.Result) string {
 	switch {
 	case c == nil:
@@ -64,7 +64,7 @@ func Apart(c *twosample.Result) string {
 	}
 }
 
-// oneLine keeps a cell on its line and within its column.
+// oneLine escapes a table cell: one line, without column separators.
 func oneLine(s string) string {
 	return strings.ReplaceAll(strings.Join(strings.Fields(s), " "), "|", `\|`)
 }

@@ -16,13 +16,13 @@ type Period struct {
 
 const day = 24 * time.Hour
 
-// Day is the UTC day of t.
+// Day returns the UTC day of t.
 func Day(t time.Time) Period {
 	start := t.UTC().Truncate(day)
 	return Period{start.Format(time.DateOnly), start, start.Add(day)}
 }
 
-// Week is the ISO week of t, Monday to Sunday in UTC.
+// Week returns the ISO week of t, Monday to Sunday in UTC.
 func Week(t time.Time) Period {
 	start := t.UTC().Truncate(day)
 	start = start.AddDate(0, 0, -(int(start.Weekday())+6)%7)
@@ -30,17 +30,17 @@ func Week(t time.Time) Period {
 	return Period{fmt.Sprintf("%d-W%02d", year, week), start, start.Add(7 * day)}
 }
 
-// slack is how far a sample may miss the end of a period that it was meant for.
+// slack is how far a sample may miss the end of its period.
 const slack = time.Minute
 
-// has says whether what happened from one time to another counts to the period: it does when its middle is in it and it
-// sticks out by no more than the slack, so that it never counts to two days, and to none when it is across midnight.
+// has reports whether an interval belongs to the period: its middle is in the period, and it exceeds the period by at most the
+// slack. An interval never belongs to two days. One across midnight may belong to none.
 func (p Period) has(from, to time.Time) bool {
 	middle := from.Add(to.Sub(from) / 2)
 	return !middle.Before(p.Start) && middle.Before(p.End) && !from.Before(p.Start.Add(-slack)) && !to.After(p.End.Add(slack))
 }
 
-// within is how much of the time between is in the period.
+// within returns how much of the interval is in the period.
 func (p Period) within(from, to time.Time) time.Duration {
 	if from.Before(p.Start) {
 		from = p.Start

@@ -14,6 +14,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
 func TestWeek(t *testing.T) {
@@ -145,7 +146,7 @@ func TestStartsThatCannotBe(t *testing.T) {
 	}
 	now := time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC)
 	for _, start := range []*timestamppb.Timestamp{nil, {Seconds: math.MaxInt64}, {Seconds: math.MinInt64}, {Nanos: -1}, {Seconds: 253_402_300_799}} {
-		s := Sample{Time: now, Executors: []Counters{CountersOf("a", &executorv1.GetShadowReportResponse{StartTime: start, InstanceId: start.String()})}}
+		s := Sample{Time: now, Executors: []Counters{CountersOf(fleet.CountersOf("a", &executorv1.GetShadowReportResponse{StartTime: start, InstanceId: start.String()}, now))}}
 		if err := j.Append(s); err != nil {
 			t.Errorf("%v: %v", start, err)
 		}

@@ -7,26 +7,25 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
-	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/answer"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftfleet"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
-// Sample is one look at the services: a line of the journal.
+// Sample is one reading of the services: a line of the journal.
 type Sample struct {
 	// Time is when it was taken, by the clock of the collector, UTC.
 	Time time.Time `json:"time"`
-	// Source says where the requests come from.
+	// Source is where the requests come from.
 	Source evidence.Source `json:"source"`
 	// Executors are those that answered.
 	Executors []Counters `json:"executors"`
-	// Drift is nil when no index could be had.
+	// Drift is nil if there was no index.
 	Drift *Drift `json:"drift"`
-	// Missing are the services that were asked and said nothing.
+	// Missing are the services that did not answer.
 	Missing []Missing `json:"missing,omitempty"`
 }
 
-// Service is what kind of service was asked.
+// Service is a kind of service.
 type Service string
 
 // The services.
@@ -35,83 +34,77 @@ const (
 	Engine   Service = "ml-engine"
 )
 
-// Missing is a service without an answer.
+// Missing is a service that did not answer.
 type Missing struct {
 	Service Service `json:"service"`
-	// Address is that of an executor; of several engines, which are asked as one, all of them.
+	// Address is that of an executor. ml-engines are read as one: it is then all their addresses.
 	Address string `json:"address"`
 	Reason  string `json:"reason"`
 }
 
 // Counters are what one executor has counted since its process started.
 type Counters struct {
-	// Executor is its address, Instance another one after every restart.
+	// Executor is its address. Instance changes with every restart.
 	Executor string `json:"executor"`
 	Instance string `json:"instance"`
 	// Start is when the process started, by its own clock, UTC.
 	Start time.Time `json:"start_time"`
-	// Model is what the shadow answered with last; empty before its first answer.
+	// Model answered last; empty before the first answer.
 	Model evidence.Model `json:"model"`
-	// Requests are those that were accepted; Matches, Mismatches and Failed are how their shadows ended.
+	// Requests are the accepted ones. Matches, Mismatches and Failed are how their shadows ended.
 	Requests   uint64 `json:"requests"`
 	Matches    uint64 `json:"matches"`
 	Mismatches uint64 `json:"mismatches"`
 	Failed     uint64 `json:"failed"`
-	// Sources are the requests by where they came from; empty when the executor does not say.
+	// Sources are the requests by where they came from; empty if the executor does not say.
 	Sources evidence.Sources `json:"sources,omitempty"`
 	// Latency counts shadows by the time until their end, in milliseconds: one more bucket than there are upper Edges.
 	Edges   []float64 `json:"latency_edges_ms"`
 	Latency []uint64  `json:"latency"`
 }
 
-// CountersOf are the counters in an executor's answer.
-func CountersOf(addr string, r *executorv1.GetShadowReportResponse) Counters {
-	c := Counters{
-		Executor: addr, Instance: r.GetInstanceId(), Requests: r.GetRequestsTotal(),
-		Model: evidence.Model{Version: r.GetShadowVersion(), Digest: r.GetShadowDigest()},
-		Edges: r.GetLatencyMsTotal().GetEdges(), Latency: r.GetLatencyMsTotal().GetCounts(),
-		Sources: answer.Sources(r),
+// CountersOf returns the counters of an executor as the journal keeps them.
+func CountersOf(c fleet.Counters) Counters {
+	return Counters{
+		Executor: c.Executor, Instance: c.Instance, Start: c.Start, Model: c.Model, Requests: c.Requests,
+		Matches: c.Outcomes[shadow.Match.String()], Mismatches: c.Outcomes[shadow.Mismatch.String()], Failed: c.Failed(),
+		Sources: c.Sources, Edges: c.Latency.Edges, Latency: c.Latency.Counts,
 	}
-	if t := r.GetStartTime(); t.IsValid() { // others are no time that the journal can have
-		c.Start = t.AsTime()
-	}
-	for _, o := range r.GetOutcomesTotal() {
-		switch outcome := shadow.Outcome(o.GetOutcome()); {
-		case outcome == shadow.Match:
-			c.Matches += o.GetCount()
-		case outcome == shadow.Mismatch:
-			c.Mismatches += o.GetCount()
-		case outcome.Failed():
-			c.Failed += o.GetCount()
-		}
-	}
-	return c
 }
 
-// goesOn says whether later counters are of the same process, whose counts only grow.
-func (c Counters) goesOn(later Counters) bool {
-	return c.Instance == later.Instance && c.Requests <= later.Requests && c.Matches <= later.Matches &&
-		c.Mismatches <= later.Mismatches && c.Failed <= later.Failed
+// anyFailure stands for all outcomes of failed shadows, which the journal keeps as one.
+const anyFailure = "failed"
+
+// counters returns the counters of a line of the journal.
+func (c Counters) counters() fleet.Counters {
+	return fleet.Counters{
+		Executor: c.Executor, Process: c.Instance, Instance: c.Instance, Start: c.Start, Model: c.Model,
+		Counts: fleet.Counts{
+			Requests: c.Requests,
+			Outcomes: map[string]uint64{shadow.Match.String(): c.Matches, shadow.Mismatch.String(): c.Mismatches, anyFailure: c.Failed},
+			Sources:  c.Sources, Latency: fleet.Histogram{Edges: c.Edges, Counts: c.Latency},
+		},
+	}
 }
 
-// Drift is the overall index over the last 7 days at the time of a sample, and all that it is judged by.
+// Drift is the overall index of the 7 days before a sample, and all that it is judged by.
 type Drift struct {
 	// Time is that of the sample, UTC.
 	Time time.Time `json:"time"`
 	PSI  float64   `json:"psi"`
-	// Rows and Days are those of the present, ReferenceRows and ReferenceDays those of the reference.
+	// Rows and Days are those of the 7 days, ReferenceRows and ReferenceDays those of the reference.
 	Rows          int `json:"rows"`
 	Days          int `json:"days"`
 	ReferenceRows int `json:"reference_rows"`
 	ReferenceDays int `json:"reference_days"`
-	// Q99 is what PSI reaches without drift once in a hundred times; nil when that is not known.
+	// Q99 is the 99 % quantile of PSI without drift; nil if it is unknown.
 	Q99     *float64     `json:"null_q99"`
 	Verdict gate.Verdict `json:"verdict"`
-	// Reason says why the verdict is not PASS; empty with PASS.
+	// Reason is why the verdict is not PASS; empty with PASS.
 	Reason string `json:"reason"`
 }
 
-// DriftOf is the overall index of a fleet at a time; nil when it has no rows.
+// DriftOf returns the overall index of a fleet at a time; nil if it has no rows.
 func DriftOf(r *driftfleet.Report, now time.Time) *Drift {
 	if r.Overall == nil {
 		return nil

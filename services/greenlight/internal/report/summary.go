@@ -13,63 +13,63 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/twosample"
 )
 
-// Rule names of a summary beside those of [gate.Shadow].
+// Rule names of a summary in addition to those of [gate.Shadow].
 const (
 	PSI      = "PSI"
 	Coverage = "coverage"
 )
 
 const (
-	// fullCoverage is the share of a period from which on it counts as complete: the weekly summary is made a minute early.
+	// fullCoverage is the coverage at which a period is complete. It is below 1: the weekly summary is made a minute early.
 	fullCoverage = 0.999
-	// minCoverage is the share of a period that the counts of every executor must be of for the figures to speak for all
-	// of it. Samples are an hour apart, 4 % of a day: the hours of two restarts may be lost.
+	// minCoverage is the coverage that every executor needs for its figures to represent the period. Samples are an hour
+	// apart, 4 % of a day: two hours may be lost to restarts.
 	minCoverage = 0.9
-	// indexAge is how long before the end of a period its newest index may be: three samples.
+	// indexAge bounds the time from the newest index to the end of the period: three samples.
 	indexAge = 3 * time.Hour
 )
 
-// Summary is what was seen in a period: the body of report_<date>.json and, with the days, of summary_<week>.json. Its
-// verdicts follow from the rest of it: see [Summary.Judge].
+// Summary is the body of report_<date>.json and, with the days, of summary_<week>.json. Its verdicts follow from its other
+// fields: see [Summary.Judge].
 type Summary struct {
 	Period
-	// Coverage is the share of the period that the counts are of, in [0,1], the mean over the executors; Complete says
-	// that it is all but a thousandth of it.
+	// Coverage is the share of the period that the counts cover, in [0,1]: the mean over the executors. Complete reports
+	// whether it is all but a thousandth.
 	Coverage float64 `json:"coverage"`
 	Complete bool    `json:"complete"`
-	// Requests are those of all executors, Restarts how often one of them was seen to have restarted.
+	// Requests are those of all executors. Restarts is the number of observed restarts.
 	Requests uint64 `json:"requests"`
 	Restarts int    `json:"restarts"`
-	// Samples is how many looks at the services there were, Missing which of them had no answer from one.
+	// Samples is the number of readings. Missing are the services that did not answer in some of them.
 	Samples int      `json:"samples"`
 	Missing []Absent `json:"missing"`
-	// Executors are all that were asked, by address.
+	// Executors are all executors that were asked, by address.
 	Executors []Share `json:"executors"`
-	// Models are those that shadows answered with, in the order in which they were seen.
+	// Models are the models that answered, in order of their first sample.
 	Models []evidence.Model `json:"models"`
-	// Counts are what the figures of the shadow are computed from.
+	// Counts are what the shadow's figures are computed from.
 	Counts Counts `json:"counts"`
 	// Drift is the newest index, PSIMax the largest; nil without one.
 	Drift  *Drift   `json:"drift"`
 	PSIMax *float64 `json:"psi_max"`
-	// Classifier is what a classifier makes of the week that ends with the period, beside the index, and changes no
-	// verdict; nil when it was not asked.
+	// Classifier is the result of a classifier for the week that ends with the period. It changes no verdict. It is nil if
+	// the classifier did not run.
 	Classifier *twosample.Result `json:"classifier,omitempty"`
 	// Verdict is the worst of the figures.
 	Verdict gate.Verdict `json:"verdict"`
 	Figures []Figure     `json:"figures"`
 }
 
-// Absent is a service that said nothing in some of the samples.
+// Absent is a service that did not answer in some of the samples.
 type Absent struct {
 	Service Service `json:"service"`
 	Address string  `json:"address"`
-	// Samples is how many of the period's it said nothing in, Reason why, the last time.
+	// Samples is how many of the period's samples lack its answer. Reason is why, the last time.
 	Samples int    `json:"samples"`
 	Reason  string `json:"reason"`
 }
 
-// Share is how much of the period the counts of one executor are of, in [0,1].
+// Share is the share of the period that the counts of one executor cover, in [0,1].
 type Share struct {
 	Executor string  `json:"executor"`
 	Coverage float64 `json:"coverage"`
@@ -83,7 +83,7 @@ type Counts struct {
 	// Latency counts shadows by the time until their end, in milliseconds: one more bucket than there are upper Edges.
 	Edges   []float64 `json:"latency_edges_ms"`
 	Latency []uint64  `json:"latency"`
-	// Unlike says why latencies could not be added up; empty when they could.
+	// Unlike is why latencies could not be added up; empty if they could.
 	Unlike string `json:"latency_missing,omitempty"`
 }
 
@@ -93,7 +93,7 @@ type Figure struct {
 	Action string `json:"action"`
 }
 
-// rules are what a period is judged by: the shadow's, the index of drift, and how much of the period was seen.
+// rules returns the rules for a period: those of the shadow, the drift and the coverage.
 func rules() []gate.Rule {
 	limits := drift.DefaultLimits()
 	return append(gate.Shadow(),
@@ -108,7 +108,7 @@ func rules() []gate.Rule {
 	)
 }
 
-// actions say what to do about a figure that failed.
+// actions are what to do about a figure that failed.
 var actions = map[string]string{
 	gate.ShadowMatch:     "compare the model with the baseline where they differ; do not promote",
 	gate.ShadowErrorRate: "look at the outcomes and the breaker of the executor; do not promote",
@@ -119,7 +119,7 @@ var actions = map[string]string{
 // lookInto is what to do where there is no data.
 const lookInto = "find out why nothing was measured"
 
-// actionOf is what to do about a result.
+// actionOf returns what to do about a result.
 func actionOf(r gate.Result) string {
 	switch r.Verdict {
 	case gate.Pass:
@@ -133,7 +133,7 @@ func actionOf(r gate.Result) string {
 	}
 }
 
-// Judge judges the period anew by its counts, its newest index and its coverage.
+// Judge judges the period by its counts, its newest index and its coverage.
 func (s *Summary) Judge() (gate.Verdict, []Figure) {
 	card := gate.Judge(rules(), s.observations())
 	figures := make([]Figure, 0, len(card.Results))
@@ -148,7 +148,7 @@ func (s *Summary) Judge() (gate.Verdict, []Figure) {
 				r.Reason = strings.TrimPrefix(r.Reason+"; ", "; ") + fmt.Sprintf("the newest index is of %s, %s before the end",
 					s.Drift.Time.UTC().Format("2006-01-02 15:04"), gate.Duration(age.Round(time.Minute)))
 			}
-		case r.Name == Coverage && r.Verdict == gate.Fail: // not harm, but not enough to say that there is none
+		case r.Name == Coverage && r.Verdict == gate.Fail: // no failure of the model, but too little data for a PASS
 			r.Verdict, action = gate.Inconclusive, lookInto
 			r.Reason = fmt.Sprintf("executor %s was seen for %s of it, and it takes %s", s.least().Executor, gate.Ratio.Format(*r.Value), gate.Ratio.Format(r.Threshold))
 		}
@@ -160,7 +160,7 @@ func (s *Summary) Judge() (gate.Verdict, []Figure) {
 	return gate.Worst(verdicts...), figures
 }
 
-// observations are what the rules are judged on.
+// observations returns what the rules are judged on.
 func (s *Summary) observations() map[string]gate.Observation {
 	c := &s.Counts
 	seen := map[string]gate.Observation{}
@@ -191,12 +191,12 @@ func (s *Summary) observations() map[string]gate.Observation {
 	return seen
 }
 
-// least is the executor that was seen least, of those there are.
+// least returns the executor with the least coverage.
 func (s *Summary) least() Share {
 	return slices.MinFunc(s.Executors, func(a, b Share) int { return cmp.Compare(a.Coverage, b.Coverage) })
 }
 
-// why says why there is no data for a rule.
+// why returns why there is no data for a rule.
 func (s *Summary) why(rule string) string {
 	if s.Samples == 0 {
 		return "no sample was taken"
@@ -213,7 +213,7 @@ func (s *Summary) why(rule string) string {
 	return "nothing was shadowed"
 }
 
-// Scorecard is the figures, for tables.
+// Scorecard returns the figures for tables.
 func (s *Summary) Scorecard() gate.Scorecard {
 	var card gate.Scorecard
 	for _, f := range s.Figures {

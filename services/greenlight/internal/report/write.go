@@ -24,17 +24,17 @@ type Weekly struct {
 	Days []Summary `json:"days"`
 }
 
-// DailyFiles are the names of a day's report in the evidence folder; the last is written last.
+// DailyFiles returns the names of a day's report in the evidence folder. The last is written last.
 func DailyFiles(p Period) (table, document string) {
 	return "daily/report_" + p.Name + ".csv", "daily/report_" + p.Name + ".json"
 }
 
-// WeeklyFiles are the names of a week's summary; the last is written last.
+// WeeklyFiles returns the names of a week's summary. The last is written last.
 func WeeklyFiles(p Period) (text, document string) {
 	return "weekly/summary_" + p.Name + ".md", "weekly/summary_" + p.Name + ".json"
 }
 
-// Written says whether the document is in the evidence folder. It is written after all that goes with it.
+// Written reports whether the document is in the evidence folder. It is written after the files that belong to it.
 func Written(folder, document string) (bool, error) {
 	_, err := os.Stat(filepath.Join(folder, filepath.FromSlash(document)))
 	if os.IsNotExist(err) {
@@ -43,8 +43,8 @@ func Written(folder, document string) (bool, error) {
 	return err == nil, err
 }
 
-// Stands reports whether the document is in the evidence folder and has seen at least so many samples. One that has seen
-// fewer was written before its period was over, by a clock that was wrong or by hand.
+// Stands reports whether the document is in the evidence folder and covers at least the given number of samples. One with
+// fewer was written before its period was over: by a wrong clock or by hand.
 func Stands(folder, document string, samples int) (bool, error) {
 	path := filepath.Join(folder, filepath.FromSlash(document))
 	raw, err := durable.ReadFile(path, maxDocument)
@@ -63,11 +63,11 @@ func Stands(folder, document string, samples int) (bool, error) {
 	return seen.Samples >= samples, nil
 }
 
-// maxDocument bounds what is read of a document, in bytes.
+// maxDocument bounds a document, in bytes.
 const maxDocument = 16 << 20
 
-// WriteDaily writes the report of a day to the evidence folder: its table, its lines in the table of all days, in place of
-// those it may have there, and its document. A report that stands is left as it is, which is then false: see [Stands].
+// WriteDaily writes the report of a day to the evidence folder: its table, its lines in the table of all days, and its
+// document. It replaces an earlier report, unless that stands: see [Stands]. It reports whether it wrote.
 func WriteDaily(folder string, store *evidence.Store, h evidence.Header, s Summary) (wrote bool, err error) {
 	table, document := DailyFiles(s.Period)
 	if there, err := Stands(folder, document, s.Samples); err != nil || there {
@@ -91,8 +91,8 @@ func WriteDaily(folder string, store *evidence.Store, h evidence.Header, s Summa
 	return true, store.WriteJSON(document, h, s)
 }
 
-// WriteWeekly writes the summary of a week with its days. A summary that stands is left as it is, which is then
-// false: see [Stands].
+// WriteWeekly writes the summary of a week with its days, unless there is one that stands: see [Stands]. It reports whether
+// it wrote.
 func WriteWeekly(folder string, store *evidence.Store, h evidence.Header, p Period, samples []Sample) (wrote bool, err error) {
 	text, document := WeeklyFiles(p)
 	w := Weekly{Summary: Summarize(p, samples)}
@@ -109,7 +109,7 @@ func WriteWeekly(folder string, store *evidence.Store, h evidence.Header, p Peri
 	return true, store.WriteJSON(document, h, w)
 }
 
-// model is the one that all shadows answered with; nil when there were several or none.
+// model returns the model that answered all shadows; nil if there were several or none.
 func (s *Summary) model() *evidence.Model {
 	if len(s.Models) != 1 {
 		return nil

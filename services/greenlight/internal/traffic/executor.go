@@ -7,55 +7,45 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
-// Executor has the clients of an executor's services.
+// Executor is the services of one executor.
 type Executor struct {
 	Decisions executorv1.DecisionServiceClient
 	Shadows   executorv1.ShadowServiceClient
 }
 
-// counts are an executor's counts since it started.
-type counts struct {
-	start    time.Time
-	requests int64
-	ended    int64
-	inFlight int64
-}
-
-// Baseline asks the executor which baseline it decides by.
+// Baseline returns the baseline that the executor decides by.
 func (e Executor) Baseline(ctx context.Context) (evidence.Model, error) {
-	r, err := e.Shadows.GetShadowReport(ctx, &executorv1.GetShadowReportRequest{})
-	if err != nil {
-		return evidence.Model{}, fmt.Errorf("read the executor's report: %w", err)
-	}
-	return evidence.Model{Version: r.GetBaselineVersion(), Digest: r.GetBaselineDigest()}, nil
+	c, err := e.counters(ctx)
+	return c.Baseline, err
 }
 
-func (e Executor) counts(ctx context.Context) (counts, error) {
+// counters reads what the executor has counted.
+func (e Executor) counters(ctx context.Context) (fleet.Counters, error) {
+	requested := time.Now()
 	r, err := e.Shadows.GetShadowReport(ctx, &executorv1.GetShadowReportRequest{})
 	if err != nil {
-		return counts{}, fmt.Errorf("read the executor's report: %w", err)
+		return fleet.Counters{}, fmt.Errorf("read the executor's report: %w", err)
 	}
-	c := counts{start: r.GetStartTime().AsTime(), requests: int64(r.GetRequestsTotal()), inFlight: int64(r.GetInFlight())}
-	for _, o := range r.GetOutcomesTotal() {
-		c.ended += int64(o.GetCount())
-	}
-	return c, nil
+	return fleet.CountersOf("", r, requested), nil
 }
 
-// since returns how many requests between two readings have no outcome, plus the difference between the executor's
-// requests and those that this client sent. No other client may use the executor meanwhile.
-func (c counts) since(before counts, sent int) int64 {
-	if !c.start.Equal(before.start) {
-		return int64(sent) // a restart lost the counts: none of the requests is accounted for
+// unaccounted returns how many requests between two readings have no outcome, plus the difference to what this client sent.
+// Nobody else may use the executor meanwhile. After a restart all that was sent is unaccounted.
+func unaccounted(before, after fleet.Counters, sent int) int64 {
+	d, err := fleet.Delta(before, after, fleet.Refuse)
+	if err != nil {
+		return int64(sent)
 	}
-	lost := (c.requests - before.requests) - (c.ended + c.inFlight - before.ended - before.inFlight)
-	foreign := (c.requests - before.requests) - int64(sent)
+	requests := int64(d.Requests)
+	lost := requests - int64(d.Ended()) - (int64(after.InFlight) - int64(before.InFlight))
+	foreign := requests - int64(sent)
 	return max(lost, -lost) + max(foreign, -foreign)
 }
 
-// timed records the duration of a successful call.
+// timed adds the duration of a call that succeeds.
 func timed[T any](w *stopwatch, call func() (T, error)) (T, error) {
 	start := time.Now()
 	v, err := call()

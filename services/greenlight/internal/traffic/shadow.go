@@ -59,7 +59,7 @@ type ShadowResult struct {
 // Shadow sends the states to the executor and waits for their shadows. A call succeeds if its baseline score equals, in
 // every bit, what the executor's baseline computes in process.
 func Shadow(ctx context.Context, conn Executor, a *model.Artifact, states []State, pace Pace) (*ShadowResult, error) {
-	before, err := conn.counts(ctx)
+	before, err := conn.counters(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -111,7 +111,7 @@ func Shadow(ctx context.Context, conn Executor, a *model.Artifact, states []Stat
 	if err != nil {
 		return nil, err
 	}
-	after, err := conn.counts(ctx)
+	after, err := conn.counters(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -122,7 +122,7 @@ func Shadow(ctx context.Context, conn Executor, a *model.Artifact, states []Stat
 	r.MatchRate, r.Distinct = ratio(r.Outcomes[shadow.Match.String()], r.Comparisons), len(distinct)
 	r.SuccessRate, r.DurationS = ratio(r.Succeeded, r.Total), took.Seconds()
 	r.Latency, r.ShadowLatency = calls.latency(), shadows.latency()
-	r.Unaccounted = after.since(before, r.Total-total(r.Errors))
+	r.Unaccounted = unaccounted(before, after, r.Total-total(r.Errors))
 	r.SLO = r.Judge()
 	return r, nil
 }

@@ -1,5 +1,5 @@
-// Package rollback is the emergency brake: every ml-engine returns to the model before, and every executor stops its
-// shadows. All are told at once, nothing is asked, and what they do afterwards is read back.
+// Package rollback is the emergency brake: every ml-engine returns to its previous model, and every executor stops its
+// shadows. It calls all services at once, without asking for confirmation, and reads back the result.
 package rollback
 
 import (
@@ -16,57 +16,57 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/pair"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
-// Schema names the kind of evidence of rollback_<time>.json.
+// Schema is the schema of rollback_<time>.json.
 const Schema = "greenlight/rollback/v1"
 
-// maxReason is how long a reason may be for an executor, in bytes.
+// maxReason bounds a reason that is sent to an executor, in bytes.
 const maxReason = 512
 
-// Result is what was done: the body of rollback_<time>.json.
+// Result is the body of rollback_<time>.json.
 type Result struct {
 	Reason    string    `json:"reason"`
 	StartTime time.Time `json:"start_time"`
-	// TookMS is from the beginning until all had been read back, in milliseconds.
+	// TookMS is the time from the start until all was read back, in milliseconds.
 	TookMS float64 `json:"took_ms"`
-	// Complete says that every service was told and has obeyed.
+	// Complete reports whether every service was rolled back.
 	Complete  bool       `json:"complete"`
 	Engines   []Engine   `json:"engines"`
 	Executors []Executor `json:"executors"`
 }
 
-// Engine is what became of one ml-engine.
+// Engine is the result for one ml-engine.
 type Engine struct {
 	Address string `json:"address"`
-	// From is what it served before, To what it serves now, as far as it said; null otherwise.
+	// From is the model it served before, To the one it serves now; null if unknown.
 	From *evidence.Model `json:"from"`
 	To   *evidence.Model `json:"to"`
-	// Already says that it had returned to the model before, and was left there.
+	// Already reports whether it had been rolled back before, and was left unchanged.
 	Already bool `json:"already"`
 	Done    bool `json:"done"`
-	// Error is why it is not done, or what else was wrong; empty when nothing was. Hint is what to do about it.
+	// Error is why it is not done, or another problem; empty without one. Hint is what to do about it.
 	Error  string  `json:"error"`
 	Hint   string  `json:"-"`
 	TookMS float64 `json:"took_ms"`
 }
 
-// Executor is what became of one executor.
+// Executor is the result for one executor.
 type Executor struct {
 	Address string `json:"address"`
-	// Percent and Mode are what was read back; null and empty when it was not.
+	// Percent and Mode were read back; null and empty if that failed.
 	Percent *float64 `json:"percent"`
 	Mode    string   `json:"mode"`
 	Done    bool     `json:"done"`
-	// Error is why it is not done, or what else was wrong; empty when nothing was. Hint is what to do about it.
+	// Error is why it is not done, or another problem; empty without one. Hint is what to do about it.
 	Error  string  `json:"error"`
 	Hint   string  `json:"-"`
 	TookMS float64 `json:"took_ms"`
 }
 
-// Run rolls the pair back. It waits for all, at most until ctx ends.
-func Run(ctx context.Context, p *pair.Pair, reason string) *Result {
+// Run rolls all services back. It waits at most until ctx ends.
+func Run(ctx context.Context, p *fleet.Services, reason string) *Result {
 	start := time.Now()
 	r := &Result{
 		Reason: reason, StartTime: start.UTC().Truncate(time.Millisecond),
@@ -93,7 +93,7 @@ func Run(ctx context.Context, p *pair.Pair, reason string) *Result {
 
 func since(start time.Time) float64 { return float64(time.Since(start)) / float64(time.Millisecond) }
 
-// Err names what was not done, and what was; nil when everything was.
+// Err returns an error that names what was not rolled back, and what was; nil if everything was.
 func (r *Result) Err() error {
 	var done, not []string
 	add := func(ok bool, who, why string) {
@@ -126,7 +126,7 @@ const (
 	pullAgain     = "pull it again for those: greenlight rollback leaves alone what has obeyed"
 )
 
-// Hint is what to do about what was not done: each thing once.
+// Hint returns what to do about what was not done, without repetition.
 func (r *Result) Hint() string {
 	var hints []string
 	add := func(done bool, hint string) {
@@ -150,19 +150,19 @@ func (r *Result) Hint() string {
 	return strings.Join(hints, "; ")
 }
 
-// attempts is how often an engine is told. Once is enough unless two brakes are pulled at the same time: RollbackModel
-// swaps, and twice is where one was.
+// attempts bounds the calls to an engine. One is enough unless two operators roll back at the same time: RollbackModel swaps
+// the models, and two swaps cancel out.
 const attempts = 4
 
-// back returns the engine to the model before.
+// back returns the engine to its previous model.
 //
-// A second call of RollbackModel would bring the model back that the first has taken away, so that whoever pulls the
-// brake twice, or again after a part of it failed, would undo it. What tells is which of the two was loaded later: after
-// an activation the active one, after a rollback the other. An engine that has returned already is left there.
-func back(ctx context.Context, e pair.Engine) (r Engine) {
+// A second RollbackModel would undo the first. That would happen to an operator who rolls back twice, or retries after a part
+// has failed. The load times show the state: after an activation the active model was loaded later, after a rollback the
+// other one. An engine that was rolled back already is left unchanged.
+func back(ctx context.Context, e fleet.Engine) (r Engine) {
 	r.Address = e.Addr
-	// If the list cannot be read, say since the registry's disk is broken, the engine is told all the same: RollbackModel
-	// needs no disk, and its answer says the same.
+	// If the list cannot be read, for example because the registry's disk failed, RollbackModel is called anyway: it needs no
+	// disk, and its answer has the same models.
 	if list, err := e.Models.ListModels(ctx, &mlenginev1.ListModelsRequest{}); err == nil {
 		r.From = described(list.GetActive())
 		switch {
@@ -179,7 +179,7 @@ func back(ctx context.Context, e pair.Engine) (r Engine) {
 	for range attempts {
 		answer, err := e.Models.RollbackModel(ctx, &mlenginev1.RollbackModelRequest{})
 		if err != nil {
-			r.Error, r.Hint = pair.Plain(err).Error(), pair.Hint(err)
+			r.Error, r.Hint = fleet.Plain(err).Error(), fleet.Hint(err)
 			return r
 		}
 		if r.From == nil {
@@ -193,7 +193,7 @@ func back(ctx context.Context, e pair.Engine) (r Engine) {
 	return r
 }
 
-// returned says whether the last swap was a rollback: the active model was loaded before the other.
+// returned reports whether the last swap was a rollback: the active model was loaded before the other.
 func returned(active, previous *mlenginev1.ActiveModel) bool {
 	return loaded(active).Before(loaded(previous))
 }
@@ -211,11 +211,11 @@ func described(m *mlenginev1.ActiveModel) *evidence.Model {
 	return &evidence.Model{Version: m.GetVersion(), Digest: m.GetDigest()}
 }
 
-// readBack asks the engine what it scores with.
-func readBack(ctx context.Context, e pair.Engine, r Engine, want *evidence.Model) Engine {
+// readBack reads which model the engine serves.
+func readBack(ctx context.Context, e fleet.Engine, r Engine, want *evidence.Model) Engine {
 	info, err := e.Scoring.GetModelInfo(ctx, &mlenginev1.GetModelInfoRequest{})
 	if err != nil {
-		r.Error, r.Hint = "told, and not read back: "+pair.Plain(err).Error(), pair.Hint(err)
+		r.Error, r.Hint = "told, and not read back: "+fleet.Plain(err).Error(), fleet.Hint(err)
 		return r
 	}
 	r.To = &evidence.Model{Version: info.GetVersion(), Digest: info.GetDigest()}
@@ -226,23 +226,23 @@ func readBack(ctx context.Context, e pair.Engine, r Engine, want *evidence.Model
 }
 
 // stop ends the shadows of the executor.
-func stop(ctx context.Context, e pair.Executor, reason string) (r Executor) {
+func stop(ctx context.Context, e fleet.Executor, reason string) (r Executor) {
 	r.Address = e.Addr
 	_, aborted := e.Rollouts.AbortRollout(ctx, &executorv1.AbortRolloutRequest{Reason: clip(reason)})
 	if aborted != nil {
-		r.Error, r.Hint = pair.Plain(aborted).Error(), pair.Hint(aborted)
+		r.Error, r.Hint = fleet.Plain(aborted).Error(), fleet.Hint(aborted)
 	}
-	// Read back even so: an abort that could not be written to disk is in force.
+	// Read back even after an error: an abort that could not be written to disk is in force.
 	answer, err := e.Rollouts.GetRollout(ctx, &executorv1.GetRolloutRequest{})
 	if err != nil {
 		if r.Error == "" {
-			r.Error, r.Hint = "told, and not read back: "+pair.Plain(err).Error(), pair.Hint(err)
+			r.Error, r.Hint = "told, and not read back: "+fleet.Plain(err).Error(), fleet.Hint(err)
 		}
 		return r
 	}
 	rollout := answer.GetRollout()
 	percent := rollout.GetPercent()
-	r.Percent, r.Mode = &percent, pair.Mode(rollout.GetMode())
+	r.Percent, r.Mode = &percent, fleet.Mode(rollout.GetMode())
 	r.Done = percent == 0 && rollout.GetMode() == executorv1.RolloutMode_ROLLOUT_MODE_OFF
 	if !r.Done && r.Error == "" {
 		r.Error = fmt.Sprintf("told to stop, and it says %v %%, %s", percent, r.Mode)
@@ -250,7 +250,7 @@ func stop(ctx context.Context, e pair.Executor, reason string) (r Executor) {
 	return r
 }
 
-// clip cuts the reason to what an executor takes, between characters.
+// clip cuts the reason between characters to at most maxReason bytes.
 func clip(reason string) string {
 	if len(reason) <= maxReason {
 		return reason

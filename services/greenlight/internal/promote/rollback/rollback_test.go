@@ -15,7 +15,7 @@ import (
 
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/pair"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
 // engine is an ml-engine in memory, whose RollbackModel swaps the two models as the real one does.
@@ -119,13 +119,13 @@ func (e *executor) GetRollout(ctx context.Context, _ *executorv1.GetRolloutReque
 	return &executorv1.GetRolloutResponse{Rollout: &executorv1.Rollout{Percent: e.percent, Mode: mode}}, e.getErr
 }
 
-func pairOf(engines []*engine, executors []*executor) *pair.Pair {
-	p := &pair.Pair{}
+func pairOf(engines []*engine, executors []*executor) *fleet.Services {
+	p := &fleet.Services{}
 	for i, e := range engines {
-		p.Engines = append(p.Engines, pair.Engine{Addr: "engine-" + string(rune('a'+i)), Scoring: e, Models: e})
+		p.Engines = append(p.Engines, fleet.Engine{Addr: "engine-" + string(rune('a'+i)), Scoring: e, Models: e})
 	}
 	for i, e := range executors {
-		p.Executors = append(p.Executors, pair.Executor{Addr: "executor-" + string(rune('a'+i)), Rollouts: e})
+		p.Executors = append(p.Executors, fleet.Executor{Addr: "executor-" + string(rune('a'+i)), Rollouts: e})
 	}
 	return p
 }
@@ -242,7 +242,7 @@ func TestExecutors(t *testing.T) {
 
 func TestNobody(t *testing.T) {
 	t.Parallel()
-	if r := Run(t.Context(), &pair.Pair{}, ""); r.Complete || r.Err() == nil {
+	if r := Run(t.Context(), &fleet.Services{}, ""); r.Complete || r.Err() == nil {
 		t.Errorf("%+v: nothing was rolled back", r)
 	}
 }

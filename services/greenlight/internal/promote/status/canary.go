@@ -10,30 +10,30 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
 )
 
-// Run is a canary as its journal has it: what runs now, or ended last.
+// Run is the canary that runs now or ended last, from its journal.
 type Run struct {
 	ID string `json:"id"`
-	// Error is why the journal could not be read; all else is then empty.
+	// Error is why the journal could not be read. The other fields are then empty.
 	Error string `json:"error"`
 	// Controlled reports whether its controller runs on this machine now.
 	Controlled bool            `json:"controlled"`
 	Decision   canary.Decision `json:"decision"`
 	Model      *evidence.Model `json:"model"`
 	DryRun     bool            `json:"dry_run"`
-	// Phase is the newest one, from 1 to Phases; 0 before the first. Percent is its share of the requests, in percent, and
-	// Since its start.
+	// Phase is the newest phase, from 1 to Phases; 0 before the first. Percent is its share of the requests. Since is its
+	// start.
 	Phase   int       `json:"phase"`
 	Phases  int       `json:"phases"`
 	Percent float64   `json:"percent"`
 	Since   time.Time `json:"since"`
 }
 
-// ended reports whether the run can be neither under way nor resumed.
+// ended reports whether the run is over and cannot be resumed.
 func (r *Run) ended() bool {
 	return r.Error == "" && r.Decision != canary.Running && r.Decision != canary.Interrupted
 }
 
-// readRun reads the newest run of the state folder; nil when there is none.
+// readRun reads the newest run of the state folder; nil if there is none.
 func readRun(state canary.State) *Run {
 	ids, err := state.Runs()
 	if err != nil {
@@ -62,8 +62,8 @@ func readRun(state canary.State) *Run {
 	return run
 }
 
-// newestCanary is the run that began last, dry runs included; nil when there is none. A file that cannot be read is the
-// answer if it is the only one; otherwise evidence that does not verify says so.
+// newestCanary returns the run that started last, including dry runs; nil if there is none. A file that cannot be read is
+// returned only if there is no other: evidence that does not verify is reported elsewhere.
 func newestCanary(folder fs.FS) *Canary {
 	names, err := fs.Glob(folder, "canary_*.json")
 	if err != nil {

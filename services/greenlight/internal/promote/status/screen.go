@@ -51,7 +51,7 @@ func (s *Status) Screen(w io.Writer) error {
 	for _, text := range held {
 		line("canary", "%s", text)
 	}
-	// How the last one ended is shown below what runs now.
+	// The result of the last canary is shown below the current run.
 	if v.Error == "" && (v.Canary != nil || len(held) == 0 && (s.Run == nil || s.Run.ended())) {
 		line("canary", "%s", s.canary(v.Canary))
 	}
@@ -59,7 +59,7 @@ func (s *Status) Screen(w io.Writer) error {
 	return err
 }
 
-// running is a run that is under way, or can be resumed.
+// running describes a run that is in progress or can be resumed.
 func (s *Status) running(r *Run) string {
 	if r.Error != "" {
 		return fmt.Sprintf("the journal of run %s in %s cannot be read: %s", r.ID, s.state, r.Error)
@@ -86,7 +86,7 @@ func (s *Status) running(r *Run) string {
 	return text
 }
 
-// held are the executors that a holder has the lease of, with what is left of it; empty when there are none.
+// held returns the executors whose lease a holder has, with its remaining time; empty if there are none.
 func (s *Status) held(holder string) string {
 	var all []string
 	for _, e := range s.Executors {
@@ -97,7 +97,7 @@ func (s *Status) held(holder string) string {
 	return strings.Join(all, ", ")
 }
 
-// heldElsewhere is what holds executors and has no journal here.
+// heldElsewhere describes holders of executors that have no journal here.
 func (s *Status) heldElsewhere() []string {
 	var texts, seen []string
 	for _, e := range s.Executors {
@@ -209,7 +209,7 @@ func figure(v *float64, u gate.Unit) string {
 	return u.Format(*v)
 }
 
-// ago is a time with how long ago it was, to the second below an hour and to the minute above.
+// ago returns a time and how long ago it was: to the second below an hour, to the minute above.
 func (s *Status) ago(t time.Time) string {
 	past := s.Time.Sub(t)
 	round := time.Second

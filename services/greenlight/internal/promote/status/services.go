@@ -11,16 +11,16 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/pair"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
 // Engine is one ml-engine.
 type Engine struct {
 	Address string `json:"address"`
-	// Error is why it could not be asked, Hint what to do about it; all else is then empty.
+	// Error is why it could not be read, Hint what to do about it. The other fields are then empty.
 	Error string `json:"error"`
 	Hint  string `json:"hint,omitempty"`
-	// Model is what it serves, Since when it loaded that.
+	// Model is the served model, Since when it was loaded.
 	Model *evidence.Model `json:"model"`
 	Since *time.Time      `json:"since"`
 	Drift *Drift          `json:"drift"`
@@ -28,10 +28,10 @@ type Engine struct {
 
 // Drift is the population stability index of what an engine has scored in the last 7 days.
 type Drift struct {
-	// Error is why it could not be asked, Hint what to do about it.
+	// Error is why it could not be read, Hint what to do about it.
 	Error string `json:"error"`
 	Hint  string `json:"hint,omitempty"`
-	// PSI is the overall index; null without one, for which Reason says why.
+	// PSI is the overall index; null without one, and Reason is then why.
 	PSI     *float64 `json:"psi"`
 	Q99     *float64 `json:"null_q99"`
 	Verdict string   `json:"verdict"`
@@ -46,21 +46,20 @@ type Drift struct {
 // Executor is one executor.
 type Executor struct {
 	Address string `json:"address"`
-	// Error is why it could not be asked, Hint what to do about it; all but Rollout is then empty.
+	// Error is why it could not be read, Hint what to do about it. All fields but Rollout are then empty.
 	Error string `json:"error"`
 	Hint  string `json:"hint,omitempty"`
-	// Baseline decides, Shadow answered last; null until one did.
+	// Baseline makes the decisions. Shadow answered last; null before the first answer.
 	Baseline *evidence.Model `json:"baseline"`
 	Shadow   *evidence.Model `json:"shadow"`
-	// Requests are those since Since, when it started.
+	// Requests are counted since Since, when it started.
 	Requests uint64     `json:"requests"`
 	Since    *time.Time `json:"since"`
 	Quality  *Quality   `json:"quality"`
 	Rollout  Rollout    `json:"rollout"`
 }
 
-// Quality is that of the shadow over the rolling window. Rates are in [0,1] and null when there is nothing to compute
-// them from.
+// Quality is that of the shadow over the rolling window. Rates are in [0,1], and null if they are undefined.
 type Quality struct {
 	WindowS     float64  `json:"window_s"`
 	Comparisons uint64   `json:"comparisons"`
@@ -70,19 +69,19 @@ type Quality struct {
 	Coverage    *float64 `json:"coverage"`
 	ErrorRate   *float64 `json:"error_rate"`
 	P95MS       *float64 `json:"p95_ms"`
-	// Breaker is "CLOSED", "HALF_OPEN" or "OPEN"; Blind says that it has too few requests to judge.
+	// Breaker is "CLOSED", "HALF_OPEN" or "OPEN". Blind reports whether it has too few requests to judge.
 	Breaker string `json:"breaker"`
 	Blind   bool   `json:"blind"`
 }
 
-// Rollout is which share of the requests gets a shadow, and by whose word.
+// Rollout is the share of requests that get a shadow, and who has set it.
 type Rollout struct {
-	// Error is why it could not be asked, Hint what to do about it; all else is then empty.
+	// Error is why it could not be read, Hint what to do about it. The other fields are then empty.
 	Error   string  `json:"error"`
 	Hint    string  `json:"hint,omitempty"`
 	Percent float64 `json:"percent"`
 	Mode    string  `json:"mode"`
-	// Holder has the lease, of which LeaseLeftS seconds are left; empty and null without one.
+	// Holder has the lease, which lasts for another LeaseLeftS seconds; empty and null without one.
 	Holder     string     `json:"holder"`
 	LeaseLeftS *float64   `json:"lease_left_s"`
 	SetBy      string     `json:"set_by"`
@@ -91,10 +90,10 @@ type Rollout struct {
 	Reason     string     `json:"reason"`
 }
 
-func readEngine(ctx context.Context, e pair.Engine) Engine {
+func readEngine(ctx context.Context, e fleet.Engine) Engine {
 	info, err := e.Scoring.GetModelInfo(ctx, &mlenginev1.GetModelInfoRequest{})
 	if err != nil {
-		return Engine{Address: e.Addr, Error: pair.Plain(err).Error(), Hint: pair.Hint(err)}
+		return Engine{Address: e.Addr, Error: fleet.Plain(err).Error(), Hint: fleet.Hint(err)}
 	}
 	since := info.GetLoadTime().AsTime()
 	return Engine{
@@ -103,13 +102,13 @@ func readEngine(ctx context.Context, e pair.Engine) Engine {
 	}
 }
 
-func readDrift(ctx context.Context, e pair.Engine) *Drift {
+func readDrift(ctx context.Context, e fleet.Engine) *Drift {
 	answer, err := e.Drift.GetDrift(ctx, &mlenginev1.GetDriftRequest{})
 	switch {
-	case status.Code(err) == codes.FailedPrecondition: // an answer: there is no drift to be had of this model
+	case status.Code(err) == codes.FailedPrecondition: // an answer: the model has no drift profile
 		return &Drift{Reason: status.Convert(err).Message()}
 	case err != nil:
-		return &Drift{Error: pair.Plain(err).Error(), Hint: pair.Hint(err)}
+		return &Drift{Error: fleet.Plain(err).Error(), Hint: fleet.Hint(err)}
 	}
 	d := &Drift{Rows: answer.GetRows(), Days: answer.GetDays()}
 	if o := answer.GetOverall(); o == nil {
@@ -127,11 +126,11 @@ func readDrift(ctx context.Context, e pair.Engine) *Drift {
 	return d
 }
 
-func readExecutor(ctx context.Context, e pair.Executor) Executor {
+func readExecutor(ctx context.Context, e fleet.Executor) Executor {
 	x := Executor{Address: e.Addr, Rollout: readRollout(ctx, e)}
 	r, err := e.Shadows.GetShadowReport(ctx, &executorv1.GetShadowReportRequest{})
 	if err != nil {
-		x.Error, x.Hint = pair.Plain(err).Error(), pair.Hint(err)
+		x.Error, x.Hint = fleet.Plain(err).Error(), fleet.Hint(err)
 		return x
 	}
 	since := r.GetStartTime().AsTime()
@@ -153,15 +152,15 @@ func readExecutor(ctx context.Context, e pair.Executor) Executor {
 	return x
 }
 
-func readRollout(ctx context.Context, e pair.Executor) Rollout {
+func readRollout(ctx context.Context, e fleet.Executor) Rollout {
 	asked := time.Now()
 	answer, err := e.Rollouts.GetRollout(ctx, &executorv1.GetRolloutRequest{})
 	if err != nil {
-		return Rollout{Error: pair.Plain(err).Error(), Hint: pair.Hint(err)}
+		return Rollout{Error: fleet.Plain(err).Error(), Hint: fleet.Hint(err)}
 	}
 	r := answer.GetRollout()
 	out := Rollout{
-		Percent: r.GetPercent(), Mode: pair.Mode(r.GetMode()), Holder: r.GetHolder(), SetBy: r.GetSetBy(), SetFrom: r.GetSetFrom(), Reason: r.GetReason(),
+		Percent: r.GetPercent(), Mode: fleet.Mode(r.GetMode()), Holder: r.GetHolder(), SetBy: r.GetSetBy(), SetFrom: r.GetSetFrom(), Reason: r.GetReason(),
 	}
 	if t := r.GetSetTime(); t != nil {
 		set := t.AsTime()

@@ -1,5 +1,6 @@
-// Package status is what is true now of a pair and its evidence, on one screen: which model is served, how much of it is
-// shadowed and by whose word, how it does, how far its inputs have moved, and whether the evidence holds.
+// Package status shows services and evidence on one screen: the served model, the rollout and who has set it, the quality of
+// the shadow, the drift of the inputs, and whether the evidence verifies. It shows what services answer, even if that
+// contradicts itself: an operator must see it.
 package status
 
 import (
@@ -14,24 +15,24 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/pair"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
-// Status is everything. Each part has an error of its own: what cannot be reached says so, and hides nothing else.
+// Status is the whole screen. Each part has its own error, and hides no other part.
 type Status struct {
 	Time      time.Time  `json:"time"`
 	Engines   []Engine   `json:"engines"`
 	Executors []Executor `json:"executors"`
 	Evidence  Evidence   `json:"evidence"`
-	// Run is the newest canary in the state folder of this machine; null when there is none.
+	// Run is the newest canary in the state folder of this machine; null if there is none.
 	Run *Run `json:"canary_run"`
 
 	state canary.State
 }
 
-// Read asks everybody at once, and waits for all, at most until ctx ends. folder is that of the evidence, state that of the
-// canaries' journals.
-func Read(ctx context.Context, p *pair.Pair, folder string, state canary.State) *Status {
+// Read reads everything at once, and waits at most until ctx ends. folder is the evidence folder, state has the journals of
+// canaries.
+func Read(ctx context.Context, p *fleet.Services, folder string, state canary.State) *Status {
 	s := &Status{
 		Time: time.Now().UTC().Truncate(time.Millisecond), Engines: make([]Engine, len(p.Engines)), Executors: make([]Executor, len(p.Executors)),
 		state: state,
@@ -49,7 +50,7 @@ func Read(ctx context.Context, p *pair.Pair, folder string, state canary.State) 
 	return s
 }
 
-// Reached says whether every part could be read.
+// Reached reports whether every part could be read.
 func (s *Status) Reached() bool {
 	reached := s.Evidence.Error == "" && (s.Run == nil || s.Run.Error == "")
 	for _, e := range s.Engines {
@@ -61,7 +62,7 @@ func (s *Status) Reached() bool {
 	return reached
 }
 
-// Hints are what to do about the calls that failed, each once.
+// Hints returns what to do about failed calls, without repetition.
 func (s *Status) Hints() []string {
 	var hints []string
 	add := func(hint string) {
@@ -85,14 +86,14 @@ func (s *Status) Hints() []string {
 // Evidence is the state of the evidence folder.
 type Evidence struct {
 	Folder string `json:"folder"`
-	// Error is why it could not be read; all else is then empty.
+	// Error is why it could not be read. The other fields are then empty.
 	Error string `json:"error"`
-	// Holds says whether all of it verifies, Problem what is the first thing that does not.
+	// Holds reports whether all of it verifies. Problem is the first thing that does not.
 	Holds   bool   `json:"holds"`
 	Problem string `json:"problem"`
 	Files   int    `json:"files"`
 	Head    string `json:"head"`
-	// Canary is the newest run, live or not; null when there is none.
+	// Canary is the newest run, live or not; null if there is none.
 	Canary *Canary `json:"canary"`
 }
 
@@ -104,7 +105,7 @@ type Canary struct {
 	StartTime time.Time       `json:"start_time"`
 	Decision  string          `json:"decision"`
 	Reason    string          `json:"reason"`
-	// Error is why it could not be read; all but File is then empty.
+	// Error is why it could not be read. All fields but File are then empty.
 	Error string `json:"error"`
 }
 

@@ -23,7 +23,7 @@ import (
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/pair"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
 const digest = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
@@ -87,10 +87,10 @@ func (s *services) GetRollout(context.Context, *executorv1.GetRolloutRequest, ..
 	return &executorv1.GetRolloutResponse{Rollout: r}, s.rollout
 }
 
-func (s *services) pair() *pair.Pair {
-	return &pair.Pair{
-		Engines:   []pair.Engine{{Addr: "engine-a", Scoring: s, Drift: s}},
-		Executors: []pair.Executor{{Addr: "executor-a", Shadows: s, Rollouts: s}},
+func (s *services) pair() *fleet.Services {
+	return &fleet.Services{
+		Engines:   []fleet.Engine{{Addr: "engine-a", Scoring: s, Drift: s}},
+		Executors: []fleet.Executor{{Addr: "executor-a", Shadows: s, Rollouts: s}},
 	}
 }
 

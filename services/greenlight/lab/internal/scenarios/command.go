@@ -121,7 +121,7 @@ func (s *stage) start(ctx context.Context, flags ...string) (*command, error) {
 		if err != nil || s.record() != nil {
 			return c, err
 		}
-		if !strings.Contains(c.said(), "the drift is not that which was confirmed") {
+		if !strings.Contains(c.said(), "the drift is not the confirmed one") {
 			return nil, fmt.Errorf("not begun: %s", strings.TrimSpace(c.said()))
 		}
 	}

@@ -261,7 +261,7 @@ func second(ctx context.Context, s *stage) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if again.code != 1 || !strings.Contains(again.said(), "a controller runs this run already") {
+	if again.code != 1 || !strings.Contains(again.said(), "a controller already runs this run") {
 		return "", fmt.Errorf("a second controller of the same run was not refused: %s", lastLine(again))
 	}
 	if _, err := s.finished(ctx, c, canary.Passed); err != nil {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
 // monitoring is a Prometheus that scrapes the executor every second.
@@ -62,7 +63,7 @@ func (s *stage) serve(ctx context.Context, m *monitoring) error {
 		defer close(done)
 		_ = cmd.Wait()
 	}()
-	source, err := canary.NewPrometheus(canary.PrometheusOptions{URL: m.url(), Match: canary.DefaultMatch}, 1)
+	source, err := fleet.NewPrometheus(fleet.PrometheusOptions{URL: m.url(), Match: fleet.DefaultMatch}, 1)
 	if err != nil {
 		return err
 	}

@@ -1,5 +1,5 @@
-// Package pair reaches the services that a model runs on: ml-engines, and the executors beside the trading processes.
-package pair
+// Package fleet reaches running ml-engines and executors, validates what they answer, and reads their counters.
+package fleet
 
 import (
 	"errors"
@@ -16,7 +16,7 @@ import (
 
 // Engine is one ml-engine.
 type Engine struct {
-	// Addr is its gRPC address, by which it is named.
+	// Addr is its gRPC address, which names it.
 	Addr    string
 	Scoring mlenginev1.ScoringServiceClient
 	Models  mlenginev1.ModelRegistryServiceClient
@@ -25,21 +25,21 @@ type Engine struct {
 
 // Executor is one executor.
 type Executor struct {
-	// Addr is its gRPC address, by which it is named.
+	// Addr is its gRPC address, which names it.
 	Addr     string
 	Shadows  executorv1.ShadowServiceClient
 	Rollouts executorv1.RolloutServiceClient
 }
 
-// Pair is connections to engines and executors. Close it.
-type Pair struct {
+// Services are connections to engines and executors. Close them after use.
+type Services struct {
 	Engines   []Engine
 	Executors []Executor
 
 	conns []*grpc.ClientConn
 }
 
-// Options say how to reach a pair.
+// Options name the services and how to reach them.
 type Options struct {
 	Access
 
@@ -47,17 +47,22 @@ type Options struct {
 	Engines, Executors []string
 }
 
-// Dial begins to connect, and does not wait for it: who cannot be reached fails the calls. It fails on an address that is
-// none, and on one that is named twice, whose counts would count twice.
-func Dial(o Options) (_ *Pair, err error) {
-	if err := errors.Join(distinct("ml-engine", o.Engines), distinct("executor", o.Executors)); err != nil {
-		return nil, err
-	}
+// Dial connects in the background. A service that cannot be reached fails its calls. Dial returns an error if an address
+// is invalid, or is given twice: its counts would count twice.
+func Dial(o Options) (*Services, error) {
 	dial, err := o.Dialer()
 	if err != nil {
 		return nil, err
 	}
-	p := &Pair{}
+	return Connect(dial, o.Engines, o.Executors)
+}
+
+// Connect is [Dial] with a dialer that was made before.
+func Connect(dial Dialer, engines, executors []string) (_ *Services, err error) {
+	if err := errors.Join(distinct("ml-engine", engines), distinct("executor", executors)); err != nil {
+		return nil, err
+	}
+	p := &Services{}
 	connect := func(addr string) (*grpc.ClientConn, error) {
 		conn, err := dial(addr)
 		if err == nil {
@@ -70,7 +75,7 @@ func Dial(o Options) (_ *Pair, err error) {
 			err = errors.Join(err, p.Close())
 		}
 	}()
-	for _, addr := range o.Engines {
+	for _, addr := range engines {
 		conn, err := connect(addr)
 		if err != nil {
 			return nil, fmt.Errorf("ml-engine: %w", err)
@@ -79,7 +84,7 @@ func Dial(o Options) (_ *Pair, err error) {
 			addr, mlenginev1.NewScoringServiceClient(conn), mlenginev1.NewModelRegistryServiceClient(conn), mlenginev1.NewDriftServiceClient(conn),
 		})
 	}
-	for _, addr := range o.Executors {
+	for _, addr := range executors {
 		conn, err := connect(addr)
 		if err != nil {
 			return nil, fmt.Errorf("executor: %w", err)
@@ -104,7 +109,7 @@ func distinct(what string, addrs []string) error {
 }
 
 // Close closes the connections.
-func (p *Pair) Close() error {
+func (p *Services) Close() error {
 	var errs []error
 	for _, conn := range p.conns {
 		errs = append(errs, conn.Close())
@@ -112,11 +117,11 @@ func (p *Pair) Close() error {
 	return errors.Join(errs...)
 }
 
-// Mode is the mode's word, for example "OBSERVE_ONLY".
+// Mode returns the short name of a mode, for example "OBSERVE_ONLY".
 func Mode(m executorv1.RolloutMode) string { return strings.TrimPrefix(m.String(), "ROLLOUT_MODE_") }
 
-// Plain is the error of a call for people: the code and what was said, without the form that gRPC gives it and without what
-// was wrapped around it. It is still the status that it was.
+// Plain returns the error of a call for people: its code and message, without gRPC's format and without wrapping.
+// status.Code still finds the code.
 func Plain(err error) error {
 	var call interface{ GRPCStatus() *status.Status }
 	if !errors.As(err, &call) {

@@ -1,4 +1,4 @@
-package pair
+package fleet
 
 import (
 	"log/slog"
@@ -10,21 +10,21 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
 )
 
-// Access is how the services are reached, whichever they are. The zero value is in the clear and as nobody.
+// Access is how to reach services. The zero value dials without TLS and without a token.
 type Access struct {
 	// TLS secures the connections.
 	TLS certs.Client
-	// TokenFile holds the operator's token, which control calls need where neither a certificate nor --insecure-control
-	// lets them in; empty is none.
+	// TokenFile holds the operator's token. Control calls need it unless a client certificate or --insecure-control
+	// admits them. Empty sends no token.
 	TokenFile string
-	// Logger is told when certificates are read again, or cannot be; nil is nobody.
+	// Logger logs certificates that are reloaded or cannot be read. Nil discards the messages.
 	Logger *slog.Logger
 }
 
-// Dialer begins to connect to a service, and does not wait for it. The errors of its calls are for people: see [Hint].
+// Dialer returns a connection to a service without waiting for it. The errors of its calls are for people: see [Hint].
 type Dialer func(addr string) (*grpc.ClientConn, error)
 
-// Dialer reads the certificates, and returns what connects with them, or with those that are in the files later.
+// Dialer reads the certificates. Connections use them, and later the certificates that replace them in the files.
 func (a Access) Dialer() (Dialer, error) {
 	logger := a.Logger
 	if logger == nil {
@@ -38,8 +38,8 @@ func (a Access) Dialer() (Dialer, error) {
 	if a.TokenFile != "" {
 		opts = append(opts, grpc.WithPerRPCCredentials(rpc.Token(a.TokenFile)))
 	}
-	made := a.made()
+	transport := a.transport()
 	return func(addr string) (*grpc.ClientConn, error) {
-		return rpc.Dial(addr, nil, append(slices.Clip(opts), grpc.WithChainUnaryInterceptor(explained(addr, made)))...)
+		return rpc.Dial(addr, nil, append(slices.Clip(opts), grpc.WithChainUnaryInterceptor(explained(addr, transport)))...)
 	}, nil
 }

@@ -1,4 +1,4 @@
-package canary
+package fleet
 
 import (
 	"compress/gzip"
@@ -17,7 +17,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
 	"github.com/greenlight-ml/greenlight/pkg/testkit/promtest"
 )
@@ -171,8 +170,8 @@ func TestPrometheusCounters(t *testing.T) {
 	if c.Requests != requests || c.Percent != 5 || c.Process != "1000" || !strings.Contains(c.Executor, "a:1") {
 		t.Errorf("%+v", c)
 	}
-	if !slices.Equal(c.Edges, []float64{1, 60, 80}) || !slices.Equal(c.Latency, []uint64{90, 9, 1, 0}) {
-		t.Errorf("edges %v, latencies %v", c.Edges, c.Latency)
+	if !slices.Equal(c.Latency.Edges, []float64{1, 60, 80}) || !slices.Equal(c.Latency.Counts, []uint64{90, 9, 1, 0}) {
+		t.Errorf("edges %v, latencies %v", c.Latency.Edges, c.Latency.Counts)
 	}
 	if age := asked.Sub(c.Time); age > 7*time.Second || age < 6*time.Second {
 		t.Errorf("its figures are %v old, want 7 s", age)
@@ -470,33 +469,10 @@ func TestPrometheusCredentials(t *testing.T) {
 			if test.fault == "" && seen != test.authorization {
 				t.Errorf("Prometheus saw %q, want %q", seen, test.authorization)
 			}
-			path := filepath.Join(t.TempDir(), "plan.json")
-			p := &Plan{Schema: planSchema, Policy: gate.DefaultPolicy(), Target: Target{PrometheusOptions: o}}
-			if _, err := p.write(path); err != nil {
-				t.Fatal(err)
-			}
-			if raw, err := os.ReadFile(path); err != nil || strings.Contains(string(raw), "s3cret") || strings.Contains(recordOf(p, head{}).Metrics, "s3cret") {
-				t.Errorf("it is in the plan or the record: %s, %v", raw, err)
+			if raw, err := json.Marshal(o); err != nil || strings.Contains(string(raw), "s3cret") || strings.Contains(o.URL, "s3cret") {
+				t.Errorf("it is in the options: %s, %v", raw, err)
 			}
 		})
-	}
-}
-
-// A plan from before credentials came from files may have a password in its URL: it is used, and not written again.
-func TestOldPlanWithAPassword(t *testing.T) {
-	t.Parallel()
-	path := filepath.Join(t.TempDir(), "plan.json")
-	old := &Plan{Schema: planSchema, Policy: gate.DefaultPolicy(), Target: Target{PrometheusOptions: PrometheusOptions{URL: "http://ops:s3cret@127.0.0.1:9/", Match: DefaultMatch}}}
-	digest, err := old.write(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p, err := readPlan(path, digest)
-	if err != nil || !p.Secret() || p.URL != "http://127.0.0.1:9/" {
-		t.Fatalf("%+v, %v", p, err)
-	}
-	if err := Readable(t.Context(), p); err == nil || strings.Contains(err.Error(), "s3cret") {
-		t.Errorf("got %v", err)
 	}
 }
 
@@ -527,21 +503,11 @@ func TestPrometheusDown(t *testing.T) {
 			t.Errorf("%s: %+v, %v", name, all, err)
 		}
 	}
-	server := httptest.NewServer(http.NotFoundHandler())
-	plan := &Plan{Target: Target{Executors: []string{"a"}, PrometheusOptions: PrometheusOptions{URL: server.URL, Match: DefaultMatch}}}
-	server.Close()
-	err := Readable(t.Context(), plan)
-	if err == nil || !strings.Contains(err.Error(), "connection refused") || Hint(err) == "" || strings.Count(err.Error(), server.URL) != 1 {
-		t.Errorf("%v (hint %q)", err, Hint(err))
-	}
 	for _, address := range []string{"", "127.0.0.1:9090", "ftp://127.0.0.1", "http://", "http://:9090", "%", "http://ops:s3cret@h:%zz/", "http://h/?token=s3cret", "http://h/#s3cret"} {
 		var o PrometheusOptions
 		if err := o.SetURL(address); err == nil || strings.Contains(err.Error(), "s3cret") {
 			t.Errorf("%q: %v", address, err)
 		}
-	}
-	if err := Readable(t.Context(), &Plan{}); err != nil {
-		t.Errorf("executors need no Prometheus: %v", err)
 	}
 }
 
@@ -569,17 +535,17 @@ scrape_configs:
 		all, err = source.Read(t.Context())
 		return err == nil
 	})
-	if len(all) != 2 || !slices.Equal(all[0].Latency, []uint64{90, 9, 1, 0}) || all[0].Percent != 5 || time.Since(all[0].Time) > maxSampleAge {
+	if len(all) != 2 || !slices.Equal(all[0].Latency.Counts, []uint64{90, 9, 1, 0}) || all[0].Percent != 5 || time.Since(all[0].Time) > maxSampleAge {
 		t.Fatalf("%+v", all)
 	}
-	var counted tally
-	counted.begin(all)
+	var counted Span
+	counted.Begin(all)
 	b.change(func(x *exposed) { x.process, x.outcomes[shadow.Match] = 2000, 1 })
 	p.Await("have seen the restart", func() bool {
 		all, err = source.Read(t.Context())
-		return err == nil && counted.add(all) != nil
+		return err == nil && counted.Extend(all) != nil
 	})
-	if err := counted.add(all); !strings.Contains(err.Error(), restarted) || !strings.Contains(err.Error(), host(serverB)) {
+	if err := counted.Extend(all); !strings.Contains(err.Error(), Restarted) || !strings.Contains(err.Error(), host(serverB)) {
 		t.Errorf("got %v", err)
 	}
 	serverB.Close()

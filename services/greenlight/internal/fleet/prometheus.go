@@ -1,4 +1,4 @@
-package canary
+package fleet
 
 import (
 	"cmp"
@@ -19,14 +19,13 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
 	"github.com/greenlight-ml/greenlight/pkg/text"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/answer"
 )
 
-// DefaultMatch selects the executors' series in a Prometheus that is configured as deploy/prometheus is.
+// DefaultMatch selects the executors' series in a Prometheus with the configuration of deploy/prometheus.
 const DefaultMatch = `job="executor"`
 
-// The series of a look. The start and the id of the process tell restarts and replicas apart; the others are what an
-// executor's own report has. Older executors export neither infoSeries nor sourcesSeries.
+// The series that are read. The start and the id of the process tell restarts and replicas apart. The others are those of
+// an executor's own report. Older executors export neither infoSeries nor sourcesSeries.
 const (
 	outcomesSeries = "ml_shadow_outcomes_total"
 	latencySeries  = "ml_shadow_latency_ms_bucket"
@@ -38,38 +37,11 @@ const (
 	instanceLabel  = "instance_id"
 )
 
-const (
-	// maxSampleAge is how old the newest sample of an executor may be. An older one is of a target that is not scraped any
-	// more: Prometheus goes on to answer with it for five minutes.
-	maxSampleAge = time.Minute
-	// maxShownError bounds what Prometheus says of an error.
-	maxShownError = 300
-)
+// maxSampleAge bounds the age of the newest sample of an executor. An older one is of a target that is no longer scraped:
+// Prometheus still returns it for five minutes.
+const maxSampleAge = time.Minute
 
-// SourceOf returns where the plan reads the counts; nil asks the executors.
-func SourceOf(p *Plan) (Source, error) {
-	if p.URL == "" {
-		return nil, nil //nolint:nilnil // no source is one of the two answers
-	}
-	return NewPrometheus(p.PrometheusOptions, len(p.Executors))
-}
-
-// Readable returns an error if the counts cannot be read now. A canary that starts all the same would hold its first phase,
-// and stop.
-func Readable(ctx context.Context, p *Plan) error {
-	source, err := SourceOf(p)
-	if source == nil || err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(ctx, worldTimeout)
-	defer cancel()
-	if _, err := source.Read(ctx); err != nil {
-		return refuse(errNoMetrics, "%s", oneLine(err))
-	}
-	return nil
-}
-
-// Prometheus is the source that asks a Prometheus for the series of all replicas.
+// Prometheus reads the counters of all executors from a Prometheus.
 type Prometheus struct {
 	api      promv1.API
 	url      string
@@ -77,7 +49,7 @@ type Prometheus struct {
 	replicas int
 }
 
-// NewPrometheus returns the source. Its series have to be those of so many executors.
+// NewPrometheus returns a reader. The series must be those of exactly the given number of executors.
 func NewPrometheus(o PrometheusOptions, replicas int) (*Prometheus, error) {
 	client, err := o.client()
 	if err != nil {
@@ -90,9 +62,9 @@ func (p *Prometheus) fail(format string, args ...any) error {
 	return fmt.Errorf("prometheus %s: %w", p.url, fmt.Errorf(format, args...))
 }
 
-// Read implements [Source].
+// Read returns the counters that could be read, and an error that names those that could not. Both may be set.
 func (p *Prometheus) Read(ctx context.Context) ([]Counters, error) {
-	// The ages first, so that the counts are at least as new. Both at the server's own time: its clock may differ.
+	// Ages first, so that the counts are not older. Both use the server's own time: its clock may differ.
 	asked := time.Now()
 	ages, err := p.query(ctx, fmt.Sprintf("time() - timestamp(%s{%s})", percentSeries, p.match))
 	if err != nil {
@@ -115,7 +87,7 @@ func (p *Prometheus) Read(ctx context.Context) ([]Counters, error) {
 	for _, name := range slices.Sorted(maps.Keys(replicas)) {
 		c, err := replicas[name].counters(name, asked)
 		if err != nil {
-			errs = append(errs, p.fail("%s: %w", text.Clean(name, maxShownError), err))
+			errs = append(errs, p.fail("%s: %w", text.Clean(name, maxMessageShown), err))
 			continue
 		}
 		all = append(all, c)
@@ -129,8 +101,8 @@ func (p *Prometheus) Read(ctx context.Context) ([]Counters, error) {
 	return all, errors.Join(errs...)
 }
 
-// scrapedTwice returns an error if two of the replicas are one process: it is scraped by two jobs, or under two names. If
-// not every replica says which it is, two that started at the same time are one.
+// scrapedTwice returns an error if two replicas are one process: two jobs scrape it, or it has two names. Unless all
+// replicas export their ids, two that started at the same time are one.
 func scrapedTwice(all []Counters) error {
 	var names, processes []string
 	known := !slices.ContainsFunc(all, func(c Counters) bool { return c.Instance == "" })
@@ -139,23 +111,23 @@ func scrapedTwice(all []Counters) error {
 		if !known {
 			process, _, _ = strings.Cut(c.Process, " ")
 		}
-		names, processes = append(names, text.Clean(c.Executor, maxShownError)), append(processes, process)
+		names, processes = append(names, text.Clean(c.Executor, maxMessageShown)), append(processes, process)
 	}
-	return answer.Distinct("executor", names, processes)
+	return CheckDistinct("executor", names, processes)
 }
 
 func (p *Prometheus) query(ctx context.Context, expr string) (model.Vector, error) {
 	value, warnings, _, err := p.api.Query(ctx, expr, time.Time{})
 	if call := (*url.Error)(nil); errors.As(err, &call) {
-		err = call.Err // its own text has the address once more
+		err = call.Err // its own text repeats the address
 	}
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return nil, p.fail("%w", context.Cause(ctx))
 	case err != nil:
-		return nil, p.fail("%s", text.Clean(err.Error(), maxShownError))
+		return nil, p.fail("%s", text.Clean(err.Error(), maxMessageShown))
 	case len(warnings) > 0: // part of the answer is missing
-		return nil, p.fail("%s", text.Clean(strings.Join(warnings, "; "), maxShownError))
+		return nil, p.fail("%s", text.Clean(strings.Join(warnings, "; "), maxMessageShown))
 	}
 	vector, ok := value.(model.Vector)
 	if !ok {
@@ -165,34 +137,34 @@ func (p *Prometheus) query(ctx context.Context, expr string) (model.Vector, erro
 		switch {
 		case s == nil || s.Histogram != nil:
 			return nil, p.fail("the answer has an entry that is not a sample")
-		case time.Since(s.Timestamp.Time()).Abs() > answer.MaxClockDifference:
+		case time.Since(s.Timestamp.Time()).Abs() > MaxClockDifference:
 			return nil, p.fail("the answer is of %s, and the time here is %s", s.Timestamp.Time().UTC().Format(time.RFC3339), time.Now().UTC().Format(time.RFC3339))
 		}
 	}
 	return vector, nil
 }
 
-// replica is what the series of one executor say.
+// replica is the series of one executor.
 type replica struct {
 	age, percent, process, requests *float64
 	instance                        string
 	outcomes                        map[string]uint64
 	sources                         evidence.Sources
 	buckets                         []bucket
-	// fault is a value that cannot be.
+	// fault is the first impossible value.
 	fault error
 }
 
-// bucket is how many latencies are at most the edge.
+// bucket counts the latencies up to its edge.
 type bucket struct {
 	edge  float64
 	count uint64
 }
 
-// ownLabel is the label that tells the series of one replica apart, by their name.
+// ownLabel is the label in which the series of one replica differ, by their name.
 var ownLabel = map[model.LabelValue]model.LabelName{outcomesSeries: "outcome", latencySeries: model.BucketLabel, infoSeries: instanceLabel, sourcesSeries: "source"}
 
-// replicaOf returns the replica whose labels the sample has, without its name and the label that is its own.
+// replicaOf returns the replica of a sample: all its labels but the name and the own label.
 func replicaOf(all map[string]*replica, s *model.Sample, own model.LabelName) *replica {
 	labels := s.Metric.Clone()
 	delete(labels, model.MetricNameLabel)
@@ -210,7 +182,7 @@ func (r *replica) fail(format string, args ...any) {
 	}
 }
 
-// setAge takes the age of the newest sample, in seconds.
+// setAge sets the age of the newest sample, in seconds.
 func (r *replica) setAge(seconds float64) {
 	if !(seconds >= 0 && seconds < float64(math.MaxInt32)) {
 		r.fail("its figures are %v s old", seconds)
@@ -219,7 +191,7 @@ func (r *replica) setAge(seconds float64) {
 	r.once(&r.age, "age", seconds)
 }
 
-// once takes a value that there must not be twice.
+// once sets a value that must not occur twice.
 func (r *replica) once(at **float64, name string, v float64) {
 	if *at != nil {
 		r.fail("%s is there twice", name)
@@ -240,17 +212,17 @@ func (r *replica) add(s *model.Sample) {
 		if r.instance != "" {
 			r.fail("%s is there twice", name)
 		}
-		r.instance = text.Clean(string(s.Metric[instanceLabel]), maxShownError)
+		r.instance = text.Clean(string(s.Metric[instanceLabel]), maxMessageShown)
 	case outcomesSeries:
 		word := string(s.Metric["outcome"])
 		if _, twice := r.outcomes[word]; twice {
-			r.fail("%s{outcome=%q} is there twice", outcomesSeries, text.Clean(word, maxShownError))
+			r.fail("%s{outcome=%q} is there twice", outcomesSeries, text.Clean(word, maxMessageShown))
 		}
 		r.outcomes[word] = r.count(v)
 	case sourcesSeries:
 		source := evidence.Source(s.Metric["source"])
 		if _, twice := r.sources[source]; twice || !source.Valid() {
-			r.fail("%s{source=%q} is there twice or not known", sourcesSeries, text.Clean(string(source), maxShownError))
+			r.fail("%s{source=%q} is there twice or not known", sourcesSeries, text.Clean(string(source), maxMessageShown))
 			return
 		}
 		if r.sources == nil {
@@ -261,16 +233,16 @@ func (r *replica) add(s *model.Sample) {
 		label := string(s.Metric[model.BucketLabel])
 		edge, err := strconv.ParseFloat(label, 64)
 		if err != nil || !(edge > 0) {
-			r.fail("%s has the bucket %q", latencySeries, text.Clean(label, maxShownError))
+			r.fail("%s has the bucket %q", latencySeries, text.Clean(label, maxMessageShown))
 			return
 		}
 		r.buckets = append(r.buckets, bucket{edge, r.count(v)})
 	default:
-		r.fail("%q was not asked for", text.Clean(string(name), maxShownError))
+		r.fail("%q was not asked for", text.Clean(string(name), maxMessageShown))
 	}
 }
 
-// count is a value that counts something.
+// count returns a value that must be a count.
 func (r *replica) count(v float64) uint64 {
 	if !(v >= 0 && v < 1<<53) || v != math.Trunc(v) {
 		r.fail("a count of %v", v)
@@ -279,7 +251,7 @@ func (r *replica) count(v float64) uint64 {
 	return uint64(v)
 }
 
-// counters is the replica as a reading of a look that was asked for then.
+// counters returns the counters of the replica, which were requested at the given time.
 func (r *replica) counters(name string, asked time.Time) (Counters, error) {
 	switch {
 	case r.fault != nil:
@@ -290,7 +262,7 @@ func (r *replica) counters(name string, asked time.Time) (Counters, error) {
 		return Counters{}, fmt.Errorf("%s is %v", percentSeries, *r.percent)
 	case r.process == nil:
 		return Counters{}, fmt.Errorf("no series %s", processSeries)
-	case !(*r.process > 0) || *r.process > float64(asked.Add(answer.MaxClockDifference).Unix()):
+	case !(*r.process > 0) || *r.process > float64(asked.Add(MaxClockDifference).Unix()):
 		return Counters{}, fmt.Errorf("%s is %v", processSeries, *r.process)
 	case r.age == nil:
 		return Counters{}, errors.New("the age of its figures is not known")
@@ -301,7 +273,7 @@ func (r *replica) counters(name string, asked time.Time) (Counters, error) {
 	}
 	c := Counters{
 		Executor: name, Process: strings.TrimSpace(strconv.FormatFloat(*r.process, 'f', -1, 64) + " " + r.instance), Instance: r.instance,
-		Time: asked.Add(-age), Percent: *r.percent, Outcomes: r.outcomes, Sources: r.sources,
+		Time: asked.Add(-age), Percent: *r.percent, Counts: Counts{Outcomes: r.outcomes, Sources: r.sources},
 	}
 	for _, o := range shadow.Outcomes() {
 		n, ok := r.outcomes[o.String()]
@@ -333,9 +305,9 @@ func (r *replica) latencies(c *Counters) error {
 			return fmt.Errorf("%s falls at %g ms", latencySeries, b.edge)
 		}
 		if !math.IsInf(b.edge, 1) {
-			c.Edges = append(c.Edges, b.edge)
+			c.Latency.Edges = append(c.Latency.Edges, b.edge)
 		}
-		c.Latency = append(c.Latency, b.count-below)
+		c.Latency.Counts = append(c.Latency.Counts, b.count-below)
 		below, before = b.count, b.edge
 	}
 	if n := len(r.buckets); n == 0 || !math.IsInf(r.buckets[n-1].edge, 1) {

@@ -1,4 +1,4 @@
-package answer_test
+package fleet_test
 
 import (
 	"errors"
@@ -15,7 +15,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/stats"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/answer"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
 var now = time.Date(2026, 11, 30, 12, 0, 0, 0, time.UTC)
@@ -51,7 +51,7 @@ func outcomes(n map[shadow.Outcome]uint64) []*executorv1.OutcomeCount {
 }
 
 // A report that contradicts itself is an error that names the contradiction.
-func TestReport(t *testing.T) {
+func TestCheckReport(t *testing.T) {
 	type report = executorv1.GetShadowReportResponse
 	at := func(o shadow.Outcome) int { return int(o) - 1 }
 	for name, test := range map[string]struct {
@@ -148,7 +148,7 @@ func TestReport(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := sound()
 			test.spoil(r)
-			err := answer.Report(r, now)
+			err := fleet.CheckReport(r, now)
 			if (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
 				t.Errorf("got %v, want %q", err, test.want)
 			}
@@ -157,7 +157,7 @@ func TestReport(t *testing.T) {
 			}
 		})
 	}
-	if err := answer.Report(nil, now); err == nil {
+	if err := fleet.CheckReport(nil, now); err == nil {
 		t.Error("no report is one")
 	}
 }
@@ -176,7 +176,7 @@ func fresh() *executorv1.GetShadowReportResponse {
 }
 
 // An answer that is empty, or is of something else than what was asked for, confirms nothing.
-func TestSet(t *testing.T) {
+func TestCheckSet(t *testing.T) {
 	type response = executorv1.SetRolloutResponse
 	req := &executorv1.SetRolloutRequest{
 		Percent: 25, Mode: executorv1.RolloutMode_ROLLOUT_MODE_OBSERVE_ONLY, Lease: durationpb.New(time.Minute), Holder: "run-1",
@@ -206,36 +206,36 @@ func TestSet(t *testing.T) {
 				Percent: 25, Mode: req.GetMode(), Revision: 3, Holder: "run-1", LeaseExpireTime: timestamppb.New(now), SetTime: timestamppb.New(now),
 			}}
 			test.spoil(resp)
-			err := answer.Set(req, resp)
+			err := fleet.CheckSet(req, resp)
 			if (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
 				t.Errorf("got %v, want %q", err, test.want)
 			}
 		})
 	}
-	if err := answer.Set(req, nil); err == nil {
+	if err := fleet.CheckSet(req, nil); err == nil {
 		t.Error("nothing confirms it")
 	}
 }
 
-func TestModel(t *testing.T) {
-	if err := answer.Model(&mlenginev1.GetModelInfoResponse{Version: "v1.8.1", Digest: strings.Repeat("a", 64)}); err != nil {
+func TestCheckModel(t *testing.T) {
+	if err := fleet.CheckModel(&mlenginev1.GetModelInfoResponse{Version: "v1.8.1", Digest: strings.Repeat("a", 64)}); err != nil {
 		t.Error(err)
 	}
 	for _, info := range []*mlenginev1.GetModelInfoResponse{nil, {}, {Version: "v1.8.1"}, {Version: "v1.8.1", Digest: "ab"}, {Digest: strings.Repeat("a", 64)}} {
-		if err := answer.Model(info); err == nil {
+		if err := fleet.CheckModel(info); err == nil {
 			t.Errorf("%v names a model", info)
 		}
 	}
 }
 
 // One process under two names is refused with both.
-func TestDistinct(t *testing.T) {
+func TestCheckDistinct(t *testing.T) {
 	names := []string{"a:1", "b:1", "localhost:1"}
-	err := answer.Distinct("executor", names, []string{"x", "y", "x"})
-	if twice := (*answer.TwiceError)(nil); !errors.As(err, &twice) || !strings.Contains(err.Error(), "a:1 and localhost:1 are one process") {
+	err := fleet.CheckDistinct("executor", names, []string{"x", "y", "x"})
+	if twice := (*fleet.DuplicateError)(nil); !errors.As(err, &twice) || !strings.Contains(err.Error(), "a:1 and localhost:1 are one process") {
 		t.Errorf("got %v", err)
 	}
-	if err := errors.Join(answer.Distinct("executor", names, []string{"x", "y", "z"}), answer.Distinct("executor", names, []string{"", "", ""})); err != nil {
+	if err := errors.Join(fleet.CheckDistinct("executor", names, []string{"x", "y", "z"}), fleet.CheckDistinct("executor", names, []string{"", "", ""})); err != nil {
 		t.Error(err)
 	}
 }

@@ -1,4 +1,4 @@
-package canary
+package fleet
 
 import (
 	"context"
@@ -20,7 +20,9 @@ import (
 )
 
 const (
-	// maxAnswer bounds an answer of Prometheus, after unpacking. A replica takes about 10 KB of it.
+	// promTimeout bounds dialing and the TLS handshake.
+	promTimeout = 3 * time.Second
+	// maxAnswer bounds an unpacked answer of Prometheus. A replica needs about 10 KB.
 	maxAnswer = 8 << 20
 	// maxHeader bounds the header of an answer.
 	maxHeader = 64 << 10
@@ -28,27 +30,27 @@ const (
 	maxSecret, maxCA = 4 << 10, 1 << 20
 )
 
-// PrometheusOptions say which Prometheus is read, and how it is reached. Only paths of credentials are in it: a plan keeps
-// it as JSON.
+// PrometheusOptions say which Prometheus to read, and how to reach it. They hold paths of credentials, not credentials: the
+// plan of a canary keeps them as JSON.
 type PrometheusOptions struct {
-	// URL has no user and no password; see [PrometheusOptions.SetURL]. Empty is no Prometheus.
+	// URL has no user and no password: see [PrometheusOptions.SetURL]. Empty means no Prometheus.
 	URL string `json:"prometheus,omitempty"`
 	// Match selects the executors' series there, as in PromQL's braces.
 	Match string `json:"match,omitempty"`
-	// TokenFile holds a bearer token, BasicFile a user and a password as "user:password". At most one is given.
+	// TokenFile holds a bearer token, BasicFile a user and a password as "user:password". At most one may be set.
 	TokenFile string `json:"prometheus_token_file,omitempty"`
 	BasicFile string `json:"prometheus_basic_file,omitempty"`
-	// CA is a file with the certificates that are trusted; empty is those of the system.
+	// CA is a file with the trusted certificates; empty means the system's.
 	CA string `json:"prometheus_ca,omitempty"`
 
-	// user is what stood in the URL. It is never written.
+	// user is from the URL. It is never written.
 	user *url.Userinfo
 }
 
-// errPromURL is the error of an address that cannot be used. It does not repeat the address, which may hold a password.
+// errPromURL is the error of an unusable address. It does not repeat the address, which may hold a password.
 var errPromURL = errors.New("--prometheus: want a URL such as http://127.0.0.1:9090, without a query")
 
-// SetURL takes the address. A user and a password in it are used by this process alone, and not kept.
+// SetURL sets the address. Only this process uses a user and a password in it: they are not kept.
 func (o *PrometheusOptions) SetURL(address string) error {
 	u, err := url.Parse(address)
 	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "" || u.RawQuery != "" || u.Fragment != "" {
@@ -59,10 +61,10 @@ func (o *PrometheusOptions) SetURL(address string) error {
 	return nil
 }
 
-// Secret reports whether a password came with the URL, which the next process will not have.
+// Secret reports whether the URL had a password. The next process will not have it.
 func (o *PrometheusOptions) Secret() bool { return o.user != nil }
 
-// credential returns the Authorization header; empty is none. The files are read each time, since credentials change.
+// credential returns the Authorization header; empty without one. It reads the files each time: credentials change.
 func (o *PrometheusOptions) credential() (string, error) {
 	switch {
 	case o.TokenFile != "":
@@ -91,7 +93,7 @@ func basic(user, password string) string {
 	return r.Header.Get("Authorization")
 }
 
-// readSecret returns the only line of a file. No error has any of its content.
+// readSecret returns the only line of a file. Errors have none of its content.
 func readSecret(flag, path string) (string, error) {
 	raw, err := durable.ReadFile(path, maxSecret)
 	if err != nil {
@@ -109,8 +111,8 @@ func readSecret(flag, path string) (string, error) {
 	return line, nil
 }
 
-// client returns the client of the Prometheus. It goes through no proxy, follows no redirect, reads at most [maxAnswer] of
-// an answer, and sends a credential in the clear to nothing but this machine.
+// client returns the client of the Prometheus. It uses no proxy, follows no redirect and reads at most [maxAnswer] bytes of
+// an answer. Without TLS it sends credentials to this machine only.
 func (o *PrometheusOptions) client() (promv1.API, error) {
 	if err := (&PrometheusOptions{}).SetURL(o.URL); err != nil {
 		return nil, err
@@ -121,12 +123,12 @@ func (o *PrometheusOptions) client() (promv1.API, error) {
 	if _, err := o.credential(); err != nil {
 		return nil, err
 	}
-	dialer := &net.Dialer{Timeout: worldTimeout}
+	dialer := &net.Dialer{Timeout: promTimeout}
 	if secret := o.TokenFile != "" || o.BasicFile != "" || o.user != nil; secret && strings.HasPrefix(o.URL, "http:") {
 		if u, err := url.Parse(o.URL); err != nil || !loopback(u.Hostname()) {
 			return nil, fmt.Errorf("%s: %w", o.URL, errInTheClear)
 		}
-		// What the name of this machine resolves to is checked again when it is dialled.
+		// Check again when dialing what the name of this machine resolves to.
 		dialer.ControlContext = func(_ context.Context, _, address string, _ syscall.RawConn) error {
 			if host, _, err := net.SplitHostPort(address); err != nil || !net.ParseIP(host).IsLoopback() {
 				return errInTheClear
@@ -140,7 +142,7 @@ func (o *PrometheusOptions) client() (promv1.API, error) {
 	}
 	transport := &http.Transport{
 		Proxy: nil, DialContext: dialer.DialContext, TLSClientConfig: trust, ForceAttemptHTTP2: true,
-		TLSHandshakeTimeout: worldTimeout, MaxResponseHeaderBytes: maxHeader, MaxIdleConnsPerHost: 2, IdleConnTimeout: time.Minute,
+		TLSHandshakeTimeout: promTimeout, MaxResponseHeaderBytes: maxHeader, MaxIdleConnsPerHost: 2, IdleConnTimeout: time.Minute,
 	}
 	c, err := api.NewClient(api.Config{Address: o.URL, Client: &http.Client{
 		Transport: guarded{transport, o},

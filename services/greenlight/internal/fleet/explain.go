@@ -1,4 +1,4 @@
-package pair
+package fleet
 
 import (
 	"context"
@@ -13,7 +13,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/text"
 )
 
-// failure is a call that failed, for people: what happened, and what to do.
+// failure is the error of a call, for people: what happened and what to do.
 type failure struct {
 	*status.Status
 
@@ -26,10 +26,10 @@ func (f *failure) Error() string { return fmt.Sprintf("%s: %s", f.Code(), f.Mess
 // GRPCStatus lets status.Code find the code.
 func (f *failure) GRPCStatus() *status.Status { return f.Status }
 
-// Hint is what to do; empty where nothing is known to help.
+// Hint returns what to do; empty if nothing is known to help.
 func (f *failure) Hint() string { return f.hint }
 
-// Hint is what to do about the failed call in err; empty without one, or where nothing is known to help.
+// Hint returns what to do about the failed call in err; empty without one, or if nothing is known to help.
 func Hint(err error) string {
 	var f *failure
 	if !errors.As(err, &f) {
@@ -38,28 +38,27 @@ func Hint(err error) string {
 	return f.hint
 }
 
-// Denied reports whether err is a call that was answered, and refused for who made it.
+// Denied reports whether err is a call that the service refused because of the caller's identity.
 func Denied(err error) bool {
 	code := status.Code(err)
 	return code == codes.Unauthenticated || code == codes.PermissionDenied
 }
 
-// how says how a connection is made; an explanation may depend on it.
-type how uint8
+// transport is how a connection is secured. An explanation may depend on it.
+type transport uint8
 
 const (
-	inTheClear how = 1 + iota // without TLS
-	anonymous                 // with TLS, without a client certificate
-	shown                     // with TLS and a client certificate
+	plaintext transport = 1 + iota // without TLS
+	anonymous                      // with TLS, without a client certificate
+	certified                      // with TLS and a client certificate
 )
 
 // explanation is a row of the table of failed calls.
 type explanation struct {
-	// code and one of contains must match, and the connection must have been made in this way; the zero value of each matches
-	// everything.
-	code     codes.Code
-	contains []string
-	how      how
+	// code, one of contains and transport must match. The zero value of each matches everything.
+	code      codes.Code
+	contains  []string
+	transport transport
 	// what replaces the message: %[1]s is the address, %[2]s the message from the match on. Empty keeps the message.
 	what string
 	hint string
@@ -67,8 +66,8 @@ type explanation struct {
 
 const wrongPort = "name the gRPC port: by default 4010 for ml-engine and 4020 for executor, whose HTTP ports are 4011 and 4021"
 
-// explanations are what failed calls mean, most special first. What gRPC says of a connection has no code and no type, only a
-// text; TestExplanations makes each of these failures happen.
+// explanations are what failed calls mean, most specific first. gRPC's errors about connections have neither a code nor a
+// type, only a text. TestExplanations causes each of these failures.
 var explanations = []explanation{
 	{
 		contains: []string{"too many colons in address", "missing port in address", "invalid target address"},
@@ -106,23 +105,23 @@ var explanations = []explanation{
 		what:     "the certificate of %[1]s is for another name: %[2]s", hint: "dial by a name that is in it, or give such a name with --tls-server-name",
 	},
 	{
-		contains: []string{"tls: certificate required"}, how: anonymous,
+		contains: []string{"tls: certificate required"}, transport: anonymous,
 		what: "%[1]s lets nobody in without a client certificate", hint: "give yours with --tls-cert and --tls-key",
 	},
 	{
-		contains: []string{"tls: certificate required", "tls: bad certificate", "tls: unknown certificate", "tls: expired certificate"}, how: shown,
+		contains: []string{"tls: certificate required", "tls: bad certificate", "tls: unknown certificate", "tls: expired certificate"}, transport: certified,
 		what: "%[1]s does not accept the certificate in --tls-cert", hint: "look at its dates, and that an authority in --tls-client-ca of the service has signed it; the service's log says more",
 	},
 	{
-		contains: []string{"error reading server preface", "connection reset by peer", "broken pipe"}, how: shown,
+		contains: []string{"error reading server preface", "connection reset by peer", "broken pipe"}, transport: certified,
 		what: "%[1]s closed the connection after the TLS handshake: it does not seem to accept the certificate in --tls-cert", hint: "look at its dates, and that an authority in --tls-client-ca of the service has signed it; the service's log says more",
 	},
 	{
-		contains: []string{"error reading server preface", "connection reset by peer", "broken pipe"}, how: anonymous,
+		contains: []string{"error reading server preface", "connection reset by peer", "broken pipe"}, transport: anonymous,
 		what: "%[1]s closed the connection after the TLS handshake: it seems to ask for a client certificate", hint: "give yours with --tls-cert and --tls-key",
 	},
 	{
-		contains: []string{"error reading server preface: EOF", "connection reset by peer", "broken pipe"}, how: inTheClear,
+		contains: []string{"error reading server preface: EOF", "connection reset by peer", "broken pipe"}, transport: plaintext,
 		what: "%[1]s closed the connection at the first word: it looks like a service with TLS", hint: "give --tls-ca, and --tls-cert and --tls-key where it asks for a client certificate",
 	},
 	{
@@ -154,11 +153,11 @@ var explanations = []explanation{
 	{code: codes.DeadlineExceeded, what: "%[1]s did not answer in time", hint: "look whether the service hangs (its log, /readyz); --timeout gives it more time"},
 }
 
-// maxMessage bounds what is shown of a remote's message, in bytes.
+// maxMessage bounds the message of a service, in bytes.
 const maxMessage = 1024
 
-// explain is what a failed call of the address means. The status keeps its code and its details.
-func explain(err error, addr string, made how) error {
+// explain returns what a failed call to the address means. The status keeps its code and details.
+func explain(err error, addr string, made transport) error {
 	if err == nil {
 		return nil
 	}
@@ -178,9 +177,9 @@ func explain(err error, addr string, made how) error {
 	return &failure{status.FromProto(p), hint}
 }
 
-// match reports whether the row is about the failure, and returns the rest of the message that says what it was.
-func (e explanation) match(code codes.Code, message string, made how) (rest string, ok bool) {
-	if e.code != 0 && e.code != code || e.how != 0 && e.how != made {
+// match reports whether the row explains the failure. rest is the message from the match on.
+func (e explanation) match(code codes.Code, message string, made transport) (rest string, ok bool) {
+	if e.code != 0 && e.code != code || e.transport != 0 && e.transport != made {
 		return "", false
 	}
 	if len(e.contains) == 0 {
@@ -195,19 +194,19 @@ func (e explanation) match(code codes.Code, message string, made how) (rest stri
 	return "", false
 }
 
-// made is how the connections are made.
-func (a Access) made() how {
+// transport returns how connections are secured.
+func (a Access) transport() transport {
 	switch {
 	case a.TLS.CA == "":
-		return inTheClear
+		return plaintext
 	case a.TLS.Cert == "":
 		return anonymous
 	}
-	return shown
+	return certified
 }
 
-// explained makes the errors of calls ones for people.
-func explained(addr string, made how) grpc.UnaryClientInterceptor {
+// explained replaces the errors of calls with errors for people.
+func explained(addr string, made transport) grpc.UnaryClientInterceptor {
 	return func(ctx context.Context, method string, req, reply any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
 		return explain(invoke(ctx, method, req, reply, conn, opts...), addr, made)
 	}

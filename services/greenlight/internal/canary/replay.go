@@ -11,15 +11,15 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
 )
 
-// maxSamples is how many looks a phase keeps. Beyond it every second one is left out, but for the newest.
+// maxSamples bounds the samples of a phase. Beyond it every second one is dropped, except for the newest.
 const maxSamples = 400
 
-// newRecord is a run of which nothing has happened.
+// newRecord returns the record of a run before its first event.
 func newRecord() *Record {
 	return &Record{Phases: []Phase{}, Decision: Running}
 }
 
-// apply adds an event. The record of a run that is going on and that which is read back from its journal are the same.
+// apply adds an event. Replaying the journal of a run gives the same record as the run itself.
 func (r *Record) apply(e Event) {
 	switch e.Kind {
 	case Started:
@@ -37,15 +37,15 @@ func (r *Record) apply(e Event) {
 		r.Aborted = e.Decision == Aborted || e.Decision == Stopped
 	case RolledBack, NotRolledBack:
 		r.RolledBack, r.RollbackMS = e.Kind == RolledBack, e.TookMS
-	case Counting, Looked, BeginAnew, PhaseEnded:
+	case Counting, Looked, PhaseRetried, PhaseEnded:
 		if p := r.running(); p != nil {
 			p.apply(e)
 		}
-	case Held, RollingBack: // told, and in the phase's and the run's decision
+	case Held, RollingBack: // the decisions of the phase and the run say the same
 	}
 }
 
-// running is the phase that has not ended; nil when there is none.
+// running returns the phase that has not ended; nil if there is none.
 func (r *Record) running() *Phase {
 	if n := len(r.Phases); n > 0 && r.Phases[n-1].Decision == Running {
 		return &r.Phases[n-1]
@@ -53,7 +53,7 @@ func (r *Record) running() *Phase {
 	return nil
 }
 
-// next is the phase of the policy that comes after those that passed.
+// next returns the index of the first phase that has not passed.
 func (r *Record) next() int {
 	next := 0
 	for _, p := range r.Phases {
@@ -81,9 +81,9 @@ func (p *Phase) apply(e Event) {
 		p.StartTime = e.Time
 	case Looked:
 		if e.Look != nil && e.Look.Keep {
-			p.look(e.Look)
+			p.sample(e.Look)
 		}
-	case BeginAnew:
+	case PhaseRetried:
 		p.Restarted = append(p.Restarted, e.Executor)
 	case PhaseEnded:
 		p.PSI, p.PSIReason = e.PSI, e.PSIReason
@@ -96,7 +96,7 @@ func (p *Phase) end(e Event, d Decision, reason string) {
 	p.EndTime, p.Decision, p.Reason = e.Time, d, reason
 }
 
-func (p *Phase) look(l *Look) {
+func (p *Phase) sample(l *Look) {
 	p.Requests, p.Outcomes, p.Sources, p.Verdicts, p.P95MS = l.Requests, l.Outcomes, l.Sources, l.Card.Results, l.P95MS
 	p.MatchRate = rate(l.Matches, l.Comparisons)
 	p.ErrorRate = rate(l.Errors, l.Errors+l.Comparisons)
@@ -121,7 +121,7 @@ func rate(k, n uint64) *float64 {
 	return &v
 }
 
-// LeastSource returns where the requests of the run came from: what was planned, or less live if a phase has seen less.
+// LeastSource returns the source of the run's requests: the planned one, or a less live one if a phase has seen that.
 func (r *Record) LeastSource(planned evidence.Source) evidence.Source {
 	for _, p := range r.Phases {
 		planned = p.Sources.Least(planned)
@@ -129,7 +129,13 @@ func (r *Record) LeastSource(planned evidence.Source) evidence.Source {
 	return planned
 }
 
-// judge says whether the run counts for a promotion.
+// Eligible reports whether a run with requests from the source counts for a promotion. If not, reason says why.
+func (r Record) Eligible(source evidence.Source) (eligible bool, reason string) {
+	r.judge(source)
+	return r.PromoteEligible, r.PromoteReason
+}
+
+// judge decides whether the run counts for a promotion.
 func (r *Record) judge(source evidence.Source) {
 	source = r.LeastSource(source)
 	var against []string

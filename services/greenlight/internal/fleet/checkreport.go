@@ -1,13 +1,9 @@
-// Package answer validates what services answer, before anything is judged by it. An answer that lacks what it must have,
-// or whose fields contradict each other, is an error of its source: it is never a figure, and never a confirmation.
-package answer
+package fleet
 
 import (
 	"errors"
-	"fmt"
 	"math"
 	"slices"
-	"strings"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -15,60 +11,24 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
 	"github.com/greenlight-ml/greenlight/pkg/stats"
-	"github.com/greenlight-ml/greenlight/pkg/text"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 )
 
 const (
-	// MaxClockDifference bounds how far a time in an answer may be from this machine's clock. Clocks that differ by less are
-	// for the preflight to judge.
+	// MaxClockDifference bounds how far a time in an answer may be from this machine's clock. The preflight judges smaller
+	// differences.
 	MaxClockDifference = 5 * time.Minute
-	// lateSamples is how many shadows the histogram of latencies may be away from the outcomes: an executor of version 1.8
-	// and before reads the two one after the other.
+	// lateSamples is by how many shadows the histogram of latencies may differ from the outcomes. Executors up to version
+	// 1.8 read the two one after the other.
 	lateSamples = 64
 	// maxEdges bounds the buckets of a histogram.
 	maxEdges = 1000
-	// maxShown bounds a text of a service within an error.
-	maxShown = 80
-	// maxVersion bounds the version of a model or a baseline.
-	maxVersion = 256
-	// closeEnough is the difference of two floating point numbers that were computed alike.
+	// closeEnough bounds the difference of two floating point numbers that are computed by the same formula.
 	closeEnough = 1e-9
 )
 
-// contradictions collects what is wrong with an answer.
-type contradictions []error
-
-// add adds an error unless ok. Texts among the arguments that a service sent have to be cut by [shown].
-func (c *contradictions) add(ok bool, format string, args ...any) {
-	if !ok {
-		*c = append(*c, fmt.Errorf(format, args...))
-	}
-}
-
-// most is how many contradictions of one answer are named.
-const most = 3
-
-// err is one error of one line.
-func (c contradictions) err() error {
-	if len(c) == 0 {
-		return nil
-	}
-	var all []string
-	for i, err := range c {
-		if i == most {
-			all = append(all, fmt.Sprintf("and %d more", len(c)-most))
-			break
-		}
-		all = append(all, err.Error())
-	}
-	return errors.New(strings.Join(all, "; "))
-}
-
-func shown(s string) string { return fmt.Sprintf("%q", text.Clean(s, maxShown)) }
-
-// Report returns an error if an executor's report, which was received at the given time, contradicts itself.
-func Report(r *executorv1.GetShadowReportResponse, now time.Time) error {
+// CheckReport returns an error if an executor's report, received at the given time, contradicts itself.
+func CheckReport(r *executorv1.GetShadowReportResponse, now time.Time) error {
 	if r == nil {
 		return errors.New("the report is empty")
 	}
@@ -87,7 +47,7 @@ func Report(r *executorv1.GetShadowReportResponse, now time.Time) error {
 	compared, tried := totals.compared(), totals.tried()
 	c.add(r.GetInFlight() <= math.MaxUint64-ended && ended+r.GetInFlight() == r.GetRequestsTotal(),
 		"%d requests, but %d outcomes and %d in flight", r.GetRequestsTotal(), ended, r.GetInFlight())
-	// An executor of version 1.8 and before does not count baseline answers.
+	// Executors up to version 1.8 do not count baseline answers.
 	c.add(r.GetBaselineTotal() == 0 || r.GetBaselineTotal() == r.GetRequestsTotal(),
 		"%d baseline answers to %d requests", r.GetBaselineTotal(), r.GetRequestsTotal())
 	c.add(compared == 0 || r.GetShadowDigest() != "", "%d comparisons, but no digest of the model that answered", compared)
@@ -98,11 +58,6 @@ func Report(r *executorv1.GetShadowReportResponse, now time.Time) error {
 	}
 	c.breaker(r.GetBreaker())
 	return c.err()
-}
-
-func (c *contradictions) instance(id string) {
-	c.add(id != "", "instance_id is empty")
-	c.add(len(id) <= maxShown && text.Clean(id, maxShown) == id, "instance_id is %s", shown(id))
 }
 
 func (c *contradictions) times(r *executorv1.GetShadowReportResponse, now time.Time) {
@@ -117,37 +72,12 @@ func (c *contradictions) times(r *executorv1.GetShadowReportResponse, now time.T
 
 func clock(t *timestamppb.Timestamp) string { return t.AsTime().Format(time.RFC3339) }
 
-func percentage(v float64) bool { return v >= 0 && v <= 100 }
+// outcomes are counts by outcome.
+type outcomes map[shadow.Outcome]uint64
 
-// model checks a version and a digest; optional are those that may both be empty.
-func (c *contradictions) model(name, version, digest string, optional bool) {
-	if optional && version == "" && digest == "" {
-		return
-	}
-	c.add(version != "", "%s_version is empty", name)
-	c.add(text.Clean(version, maxVersion) == version, "%s_version is %s", name, shown(version))
-	c.add(Digest(digest), "%s_digest is %s: want 64 lower-case hexadecimal digits", name, shown(digest))
-}
+func (n outcomes) compared() uint64 { return n[shadow.Match] + n[shadow.Mismatch] }
 
-// Digest reports whether s is a SHA-256 in lower-case hexadecimal digits.
-func Digest(s string) bool {
-	if len(s) != 64 {
-		return false
-	}
-	for _, r := range s {
-		if (r < '0' || r > '9') && (r < 'a' || r > 'f') {
-			return false
-		}
-	}
-	return true
-}
-
-// counts are counts by outcome.
-type counts map[shadow.Outcome]uint64
-
-func (n counts) compared() uint64 { return n[shadow.Match] + n[shadow.Mismatch] }
-
-func (n counts) failed() (sum uint64) {
+func (n outcomes) failed() (sum uint64) {
 	for o, k := range n {
 		if o.Failed() {
 			sum += k
@@ -156,15 +86,15 @@ func (n counts) failed() (sum uint64) {
 	return sum
 }
 
-func (n counts) tried() uint64 { return n.compared() + n.failed() }
+func (n outcomes) tried() uint64 { return n.compared() + n.failed() }
 
 // maxCount bounds a counter: 1,000 executors of a million requests a second reach it after 285 years, and sums of counters
 // do not overflow.
 const maxCount = 1 << 53
 
-// outcomes reads a list of counts by outcome. An outcome that is absent is zero.
-func (c *contradictions) outcomes(name string, list []*executorv1.OutcomeCount) counts {
-	all := counts{}
+// outcomes reads a list of counts by outcome. A missing outcome is zero.
+func (c *contradictions) outcomes(name string, list []*executorv1.OutcomeCount) outcomes {
+	all := outcomes{}
 	for _, o := range list {
 		value := o.GetOutcome()
 		if value <= 0 || int(value) > len(shadow.Outcomes()) {
@@ -180,7 +110,7 @@ func (c *contradictions) outcomes(name string, list []*executorv1.OutcomeCount) 
 	return all
 }
 
-// sources checks the requests by source. Older executors do not count them.
+// sources checks the requests by source. Older executors send none.
 func (c *contradictions) sources(list []*executorv1.SourceCount, requests uint64) {
 	if len(list) == 0 {
 		return
@@ -197,8 +127,8 @@ func (c *contradictions) sources(list []*executorv1.SourceCount, requests uint64
 	c.add(sum == requests, "%d requests, but %d by source", requests, sum)
 }
 
-// Sources returns an executor's requests by where they came from; nil when it does not say.
-func Sources(r *executorv1.GetShadowReportResponse) evidence.Sources {
+// sourcesOf returns an executor's requests by source; nil if it sends none.
+func sourcesOf(r *executorv1.GetShadowReportResponse) evidence.Sources {
 	if len(r.GetSourcesTotal()) == 0 {
 		return nil
 	}
@@ -209,7 +139,7 @@ func Sources(r *executorv1.GetShadowReportResponse) evidence.Sources {
 	return all
 }
 
-// histogram checks the latencies of so many shadows that were tried.
+// histogram checks the latencies of the given number of tried shadows.
 func (c *contradictions) histogram(h *executorv1.Histogram, tried uint64) {
 	edges, buckets := h.GetEdges(), h.GetCounts()
 	if len(edges) == 0 || len(edges) > maxEdges || len(buckets) != len(edges)+1 {
@@ -237,7 +167,7 @@ func ascending(edges []float64) bool {
 }
 
 // window checks the rolling window against itself and against the totals since start.
-func (c *contradictions) window(w *executorv1.ShadowWindow, totals counts) {
+func (c *contradictions) window(w *executorv1.ShadowWindow, totals outcomes) {
 	seen := c.outcomes("window.outcomes", w.GetOutcomes())
 	for o, n := range seen {
 		c.add(n <= totals[o], "%d of %s in the window, and %d since start", n, o, totals[o])
@@ -270,7 +200,7 @@ func (c *contradictions) window(w *executorv1.ShadowWindow, totals counts) {
 	c.add(math.Abs(mean) <= w.GetAbsDelta().GetMax()+1e-6, "window.mean_delta is %v, and no difference is above %v", mean, w.GetAbsDelta().GetMax())
 }
 
-// ratio checks a rate that is k of n, and absent when n is 0.
+// ratio checks the rate k/n, which must be missing if n is 0.
 func (c *contradictions) ratio(name string, v *float64, k, n uint64) {
 	switch {
 	case n == 0:

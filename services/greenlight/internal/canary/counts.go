@@ -1,0 +1,93 @@
+package canary
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+
+	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/pkg/shadow"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
+)
+
+// Source reads what the executors have counted.
+type Source interface {
+	// Read returns the counters that could be read, and an error that names those that could not. Both may be set.
+	Read(ctx context.Context) ([]fleet.Counters, error)
+}
+
+// Reports is the source that asks the executors themselves.
+type Reports []fleet.Executor
+
+// Read implements [Source].
+func (r Reports) Read(ctx context.Context) ([]fleet.Counters, error) {
+	all, errs := fleet.ReadCounters(ctx, r)
+	fleet.Rethrow(errs...)
+	return all, errors.Join(errs...)
+}
+
+// SourceOf returns the source of a plan's counts; nil asks the executors.
+func SourceOf(p *Plan) (Source, error) {
+	if p.URL == "" {
+		return nil, nil //nolint:nilnil // no source is one of the two answers
+	}
+	return fleet.NewPrometheus(p.PrometheusOptions, len(p.Executors))
+}
+
+// Readable returns an error if the counts cannot be read now. A canary would hold its first phase, and then stop.
+func Readable(ctx context.Context, p *Plan) error {
+	source, err := SourceOf(p)
+	if source == nil || err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	if _, err := source.Read(ctx); err != nil {
+		return refuse(errNoMetrics, "%s", oneLine(err))
+	}
+	return nil
+}
+
+// counts is what a phase is judged by.
+type counts struct {
+	fleet.Sum
+
+	phase gate.PhaseCounts
+	// wrong names the counts that do not add up.
+	wrong []string
+}
+
+// countsOf returns the counts of a phase at the given share of requests, in percent.
+func countsOf(sum fleet.Sum, percent float64) counts {
+	c := counts{Sum: sum, phase: gate.PhaseCounts{P95MS: math.NaN(), P95Missing: sum.LatencyMissing}}
+	if c.Outcomes == nil {
+		c.Outcomes = make(map[string]uint64)
+	}
+	for _, o := range shadow.Outcomes() {
+		n := c.Outcomes[o.String()]
+		switch {
+		case o == shadow.Match:
+			c.phase.Matches = n
+		case o == shadow.Mismatch:
+			c.phase.Mismatches = n
+		case o.Failed():
+			c.phase.Errors += n
+		case o != shadow.NotSampled:
+			c.phase.Unseen += n
+		}
+	}
+	if ended := c.Ended(); !fleet.Accounted(c.Requests, ended) {
+		c.wrong = append(c.wrong, fmt.Sprintf("there were %d requests and %d outcomes", c.Requests, ended))
+	}
+	if n := c.Outcomes[shadow.NotSampled.String()]; percent == 100 && n > 0 {
+		c.wrong = append(c.wrong, fmt.Sprintf("requests that were not sampled at 100 %%: %d", n))
+	}
+	if timed, tried := c.Latency.Total(), c.phase.Tried(); c.phase.P95Missing == "" && !fleet.Accounted(timed, tried) {
+		c.phase.P95Missing = fmt.Sprintf("there are %d latencies of %d shadows", timed, tried)
+	}
+	if c.phase.P95Missing == "" {
+		c.phase.P95MS = c.Latency.Quantile(0.95)
+	}
+	return c
+}

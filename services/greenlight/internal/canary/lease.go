@@ -1,0 +1,212 @@
+package canary
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/greenlight-ml/greenlight/pkg/text"
+	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
+)
+
+// retryError is an executor that forces the phase to start again: it restarted, or its lease lapsed.
+type retryError struct{ executor, reason string }
+
+// Error implements error.
+func (e *retryError) Error() string { return fmt.Sprintf("executor %s: %s", e.executor, e.reason) }
+
+// takenError is an executor whose rollout somebody else has changed.
+type takenError struct{ executor, rollout string }
+
+// Error implements error.
+func (e *takenError) Error() string { return fmt.Sprintf("executor %s: %s", e.executor, e.rollout) }
+
+// terms are what all leases of a controller have in common.
+type terms struct {
+	// holder is the id of the run. mark starts every reason that this controller gives. No other controller uses it, not
+	// even one of the same run.
+	holder, mark string
+	// length is how long a lease is valid after each renewal.
+	length time.Duration
+}
+
+// lease is the rollout of one executor, held by this controller.
+type lease struct {
+	fleet.Executor
+	terms
+
+	// process and revision are those of the last answer. process is empty if unknown: before the first answer, and after a
+	// restart that a report has shown. revision 0 is unknown.
+	process  string
+	revision uint64
+	// set reports whether the executor has confirmed the current percentage. err is why it has not, or why the last renewal
+	// failed.
+	set bool
+	err error
+	// touched reports whether a change may have reached the executor. The lease has lapsed by until, whether or not the
+	// calls succeeded.
+	touched bool
+	until   time.Time
+}
+
+// renew sets the percentage or renews the lease. The error is a *takenError, a *retryError, or that of a call.
+func (l *lease) renew(ctx context.Context, percent float64, what string) error {
+	if l.revision == 0 {
+		got, err := l.Rollout(ctx)
+		if err != nil {
+			return err
+		}
+		l.process, l.revision = got.GetInstanceId(), got.GetRollout().GetRevision()
+	}
+	err := l.request(ctx, percent, what)
+	if !refused(err) {
+		return err
+	}
+	// Another caller changed the rollout, the lease lapsed, or an earlier call succeeded although its answer was lost.
+	got, err := l.Rollout(ctx)
+	if err != nil {
+		return err
+	}
+	if err := l.adopt(got); err != nil {
+		return err
+	}
+	err = l.request(ctx, percent, what)
+	if refused(err) {
+		return &takenError{l.Addr, "others keep changing its rollout"}
+	}
+	return err
+}
+
+// request makes one SetRollout call.
+func (l *lease) request(ctx context.Context, percent float64, what string) error {
+	req := &executorv1.SetRolloutRequest{
+		Percent: percent, Mode: executorv1.RolloutMode_ROLLOUT_MODE_OBSERVE_ONLY, Lease: durationpb.New(l.length),
+		Holder: l.holder, Reason: l.mark + what, ExpectedRevision: l.revision,
+	}
+	refusal := false
+	defer func() { // also when the call panics
+		if !refusal {
+			// A call that failed for another reason may still take effect, now or later.
+			l.touched, l.until = true, time.Now().Add(l.length)
+		}
+	}()
+	resp, err := l.SetRollout(ctx, req)
+	refusal = refused(err)
+	if err != nil {
+		return err
+	}
+	before := l.process
+	l.process, l.revision = resp.GetInstanceId(), resp.GetRollout().GetRevision()
+	if before != "" && before != l.process {
+		return &retryError{l.Addr, fleet.Restarted}
+	}
+	return nil
+}
+
+// adopt takes the rollout that caused a refusal. It returns nil if the change can be requested again: the rollout is as
+// this controller left it, or as an executor sets it by itself.
+func (l *lease) adopt(got *executorv1.GetRolloutResponse) error {
+	r, before := got.GetRollout(), l.process
+	ours, nobodys := r.GetHolder() == l.holder && strings.HasPrefix(r.GetReason(), l.mark), r.GetSetBy() == setByExecutor && r.GetHolder() == ""
+	if !ours && !nobodys {
+		return &takenError{l.Addr, described(r)}
+	}
+	l.process, l.revision = got.GetInstanceId(), r.GetRevision()
+	switch {
+	case before == "":
+		return nil
+	case before != l.process:
+		return &retryError{l.Addr, fleet.Restarted}
+	case nobodys:
+		return &retryError{l.Addr, "its lease lapsed: " + r.GetReason()}
+	}
+	return nil
+}
+
+// setByExecutor is the author of a rollout that the executor has set by itself: at the start, and after a lapse.
+const setByExecutor = "executor"
+
+// described returns who has set a rollout, and to what.
+func described(r *executorv1.Rollout) string {
+	clean := func(s string) string { return text.Clean(s, maxReason) }
+	who := clean(r.GetSetBy())
+	if from := r.GetSetFrom(); from != "" {
+		who += " at " + clean(from)
+	}
+	line := fmt.Sprintf("its rollout was set to %g %% by %s", r.GetPercent(), who)
+	if h := r.GetHolder(); h != "" {
+		line += ", held by " + clean(h)
+		if r.GetAwaitingRenewal() {
+			line += ", which has not renewed it since a restart"
+		}
+	}
+	if t := r.GetSetTime(); t != nil {
+		line += ", at " + t.AsTime().Format(time.TimeOnly) + " UTC"
+	}
+	return fmt.Sprintf("%s: %q", line, clean(r.GetReason()))
+}
+
+// retryPause is the time between two attempts to set 0 %.
+const retryPause = 100 * time.Millisecond
+
+// release sets 0 % and reads it back. It retries until the lease must have lapsed, and once more then. It leaves a rollout
+// of somebody else alone. nil means that 0 % was read back.
+func (l *lease) release(ctx context.Context, timeout time.Duration, why string) error {
+	if !l.touched {
+		return nil
+	}
+	for {
+		var err error
+		if broken := fleet.Guard(func() { err = l.abort(ctx, timeout, why) }); broken != nil {
+			err = broken
+		}
+		if taken := (*takenError)(nil); err == nil || errors.As(err, &taken) || !time.Now().Before(l.until) {
+			return err
+		}
+		time.Sleep(max(0, min(retryPause, time.Until(l.until))))
+	}
+}
+
+// abort tries once to set 0 %.
+func (l *lease) abort(ctx context.Context, timeout time.Duration, why string) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	got, err := l.Rollout(ctx)
+	if err != nil {
+		return err
+	}
+	if r := got.GetRollout(); r.GetHolder() != l.holder && r.GetSetBy() != setByExecutor {
+		if r.GetPercent() == 0 {
+			return nil
+		}
+		return &takenError{l.Addr, described(r)}
+	}
+	if err := l.AbortRollout(ctx, l.mark+why); err != nil {
+		return err
+	}
+	if got, err = l.Rollout(ctx); err != nil {
+		return err
+	}
+	if p := got.GetRollout().GetPercent(); p != 0 {
+		return &takenError{l.Addr, described(got.GetRollout())}
+	}
+	return nil
+}
+
+// refused reports whether an executor refused a call because its rollout is not what the caller expected.
+func refused(err error) bool {
+	for _, d := range status.Convert(err).Details() {
+		if info, ok := d.(*errdetails.ErrorInfo); ok && slices.Contains([]string{"REVISION_CHANGED", "LEASE_HELD"}, info.GetReason()) {
+			return true
+		}
+	}
+	return false
+}

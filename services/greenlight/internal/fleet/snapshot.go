@@ -1,0 +1,103 @@
+package fleet
+
+import (
+	"context"
+	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/evidence"
+	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
+)
+
+// Snapshot is one reading of all services, in their order.
+type Snapshot struct {
+	Executors []ExecutorReading
+	Engines   []EngineReading
+}
+
+// ExecutorReading is what one executor answered. Every answer is nil or valid; its error is then nil.
+type ExecutorReading struct {
+	Addr       string
+	Report     *executorv1.GetShadowReportResponse
+	ReportErr  error
+	Rollout    *executorv1.GetRolloutResponse
+	RolloutErr error
+	// Ahead is how far the executor's clock is ahead of this machine's; zero if the round trip explains the difference.
+	Ahead time.Duration
+}
+
+// Err returns the first error of the executor.
+func (r *ExecutorReading) Err() error {
+	if r.RolloutErr != nil {
+		return r.RolloutErr
+	}
+	return r.ReportErr
+}
+
+// EngineReading is what one ml-engine answered. Info is nil if Err is not.
+type EngineReading struct {
+	Addr string
+	Info *mlenginev1.GetModelInfoResponse
+	Err  error
+}
+
+// Snapshot asks all services at once, and waits until they answer or ctx ends.
+func (s *Services) Snapshot(ctx context.Context) *Snapshot {
+	now := &Snapshot{Executors: make([]ExecutorReading, len(s.Executors)), Engines: make([]EngineReading, len(s.Engines))}
+	var calls []func()
+	for i, e := range s.Executors {
+		r := &now.Executors[i]
+		r.Addr = e.Addr
+		calls = append(calls, func() { r.Rollout, r.RolloutErr = e.Rollout(ctx) }, func() {
+			sent := time.Now()
+			if r.Report, r.ReportErr = e.Report(ctx); r.ReportErr != nil {
+				return
+			}
+			took := time.Since(sent)
+			if ahead := r.Report.GetReportTime().AsTime().Sub(sent.Add(took / 2)); ahead.Abs() > took/2 {
+				r.Ahead = ahead
+			}
+		})
+	}
+	for i, e := range s.Engines {
+		r := &now.Engines[i]
+		r.Addr = e.Addr
+		calls = append(calls, func() { r.Info, r.Err = e.Info(ctx) })
+	}
+	_, errs := Each(calls, func(call func()) (struct{}, error) { call(); return struct{}{}, nil })
+	Rethrow(errs...)
+	return now
+}
+
+// Models returns the models that the ml-engines serve, of those that answered.
+func (s *Snapshot) Models() []evidence.Model {
+	var all []evidence.Model
+	for _, e := range s.Engines {
+		if e.Info != nil {
+			all = append(all, modelOf(e.Info))
+		}
+	}
+	return all
+}
+
+// Baselines returns the baselines of the executors that answered.
+func (s *Snapshot) Baselines() []evidence.Model {
+	var all []evidence.Model
+	for _, e := range s.Executors {
+		if e.Report != nil {
+			all = append(all, evidence.Model{Version: e.Report.GetBaselineVersion(), Digest: e.Report.GetBaselineDigest()})
+		}
+	}
+	return all
+}
+
+// Duplicate returns a [*DuplicateError] if two of the executors are one process.
+func (s *Snapshot) Duplicate() error {
+	var names, processes []string
+	for _, e := range s.Executors {
+		if e.Report != nil {
+			names, processes = append(names, e.Addr), append(processes, e.Report.GetInstanceId())
+		}
+	}
+	return CheckDistinct("executor", names, processes)
+}
