@@ -66,7 +66,7 @@ func CountsOf(p *Profile, bins [][]uint64, days, inputDays []int) (*Counts, erro
 		rows := uint64(0)
 		for b, n := range counts {
 			if n > maxRows-rows {
-				return nil, fmt.Errorf("counts of feature %q: more than %d rows, which nobody has counted", f.Name, uint64(maxRows))
+				return nil, fmt.Errorf("counts of feature %q: more than %d rows, which is the limit", f.Name, uint64(maxRows))
 			}
 			c.Bins(i)[b] = n
 			rows += n

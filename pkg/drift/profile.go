@@ -163,7 +163,7 @@ func (p *Profile) assign() error {
 		}
 	}
 	if features == 0 {
-		return errors.New("no feature of the model: nothing for the overall index to be the mean of")
+		return errors.New("no feature of the model: the overall index needs at least one")
 	}
 	if p.weighted = weights != 0; p.weighted && !(math.Abs(weights-1) <= 1e-6) {
 		return fmt.Errorf("the weights of the features add up to %v: want 1", weights)

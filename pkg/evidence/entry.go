@@ -81,7 +81,7 @@ func parseEntry(line []byte, last entry) (entry, error) {
 		return entry{}, err
 	}
 	if !bytes.Equal(line, canonical) {
-		return entry{}, fmt.Errorf("not written as a chain line is written")
+		return entry{}, fmt.Errorf("not the canonical form of a chain line")
 	}
 	hash, err := e.hash()
 	if err != nil {

@@ -82,7 +82,7 @@ func completeFile(f folder, e entry) error {
 			return f.publish(e.File)
 		}
 	}
-	return fmt.Errorf("%w: %s has line %d about %s, and the content is nowhere", ErrBroken, headName, e.Seq, e.File)
+	return fmt.Errorf("%w: %s has line %d about %s, but its content is missing", ErrBroken, headName, e.Seq, e.File)
 }
 
 // setAside moves the torn end of the chain to its own file, which becomes part of the chain.

@@ -54,11 +54,11 @@ func (r *Report) Pin(head string) {
 	}
 	for i, hash := range r.hashes {
 		if strings.HasPrefix(hash, head) {
-			r.problem(chainName, i+1, "has the head %s that was asked for: %s written since", short(head), lines(len(r.hashes)-i-1))
+			r.problem(chainName, i+1, "has the requested head %s: %s written since", short(head), lines(len(r.hashes)-i-1))
 			return
 		}
 	}
-	r.problem(chainName, 0, "has no line with the head %s that was asked for: lines were removed, or the folder was made again; its head is %s",
+	r.problem(chainName, 0, "has no line with the requested head %s: lines were removed, or the folder was rebuilt; its head is %s",
 		short(head), short(r.Head))
 }
 

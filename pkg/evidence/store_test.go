@@ -287,7 +287,7 @@ func TestOneWriterAtATime(t *testing.T) {
 			t.Errorf("got %v after %v, want %v at once", err, time.Since(start), evidence.ErrLocked)
 		}
 		if _, err := evidence.Verify(dir); !errors.Is(err, evidence.ErrLocked) {
-			t.Errorf("Verify beside a writer: %v, want %v", err, evidence.ErrLocked)
+			t.Errorf("Verify during a write: %v, want %v", err, evidence.ErrLocked)
 		}
 		time.AfterFunc(time.Second, func() { first.Close() })
 		second, err := evidence.Open(dir, evidence.Options{})

@@ -242,7 +242,7 @@ func TestPinFindsADroppedTail(t *testing.T) {
 	}
 	for h, want := range map[string]string{
 		"": "want what greenlight evidence verify printed", head[:11]: "want what", head + "00": "want what", "z" + head[1:]: "want what",
-		strings.Repeat("0", 64): "lines were removed, or the folder was made again",
+		strings.Repeat("0", 64): "lines were removed, or the folder was rebuilt",
 	} {
 		if got := pin(h); !strings.Contains(got, want) {
 			t.Errorf("the head %q: got %q, want %q", h, got, want)
@@ -262,7 +262,7 @@ func TestPinFindsADroppedTail(t *testing.T) {
 	s := open(t, dir)
 	must(t, s.WriteFile("new.txt", []byte("x")))
 	must(t, s.Close())
-	if got := pin(older); !strings.Contains(got, "has the head "+older[:12]+" that was asked for: 1 line was written since") {
+	if got := pin(older); !strings.Contains(got, "has the requested head "+older[:12]+": 1 line was written since") {
 		t.Errorf("a folder that was written to: got %q", got)
 	}
 }

@@ -21,7 +21,7 @@ var (
 		if n, lacks := count(b.minutes, 2, "needs 2 completed minutes, has %d", min(b.minutes, 2)); lacks {
 			return n, true
 		}
-		return Need{Have: 1, Want: 2, Reason: fmt.Sprintf("needs the minute after the present one: a hole of more than %d minutes came before", MaxFill)},
+		return Need{Have: 1, Want: 2, Reason: fmt.Sprintf("needs one more minute: a hole of more than %d minutes came before this one", MaxFill)},
 			math.IsNaN(b.r1)
 	}}
 	inReturns = &input{"mid_logret_5m", func(b *Builder) (Need, bool) {
@@ -51,10 +51,10 @@ var (
 	}}
 	inSigmaRef = &input{"sigma_ref", func(b *Builder) (Need, bool) {
 		if b.days.short() {
-			return count(b.days.days, 1, "needs one completed UTC day with %d returns, or %d shorter ones of which the last has %d and half of what is usual (the present day has %.0f so far)",
+			return count(b.days.days, 1, "needs one completed UTC day with %d returns, or %d shorter ones, the last with at least %d and half the usual number (today has %.0f so far)",
 				minDayReturns, minSessionDays, minSessionReturns, b.days.returns)
 		}
-		return count(b.days.days, 1, "needs one completed UTC day with %d returns (the present day has %.0f so far)", minDayReturns, b.days.returns)
+		return count(b.days.days, 1, "needs one completed UTC day with %d returns (today has %.0f so far)", minDayReturns, b.days.returns)
 	}}
 	inSpreadRef = &input{"spread_ref", func(b *Builder) (Need, bool) {
 		if n, lacks := inSigmaRef.lacks(b); lacks {

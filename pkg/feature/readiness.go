@@ -58,7 +58,7 @@ func (b *Builder) Readiness(s *Schema) Readiness {
 
 // String is one line for people: "ready", or what is missing, for example
 //
-//	not ready: rsi14_z needs 720 minutes of rsi14, has 300; sigma_ref needs one completed UTC day with 300 returns (the present day has 299 so far)
+//	not ready: rsi14_z needs 720 minutes of rsi14, has 300; sigma_ref needs one completed UTC day with 300 returns (today has 299 so far)
 func (r Readiness) String() string {
 	var b strings.Builder
 	switch {

@@ -82,9 +82,9 @@ func TestReadinessOfAWarmUp(t *testing.T) {
 		{15, v18, "not ready: vol1m needs 30 returns, has 14"},
 		{30, v18, "not ready: vol1m needs 30 returns, has 29"},
 		{31, v18, "ready"},
-		{300, v181, "not ready: sigma_ref needs one completed UTC day with 300 returns (the present day has 299 so far); spread_ref needs one completed UTC day with 300 returns (the present day has 299 so far); rsi14_z needs 720 minutes of rsi14, has 286; zscore_mid_24h needs 720 minutes of mid, has 300"},
-		{734, v181, "not ready: sigma_ref needs one completed UTC day with 300 returns (the present day has 733 so far); spread_ref needs one completed UTC day with 300 returns (the present day has 733 so far)"},
-		{1440, v181, "not ready: sigma_ref needs one completed UTC day with 300 returns (the present day has 1439 so far); spread_ref needs one completed UTC day with 300 returns (the present day has 1439 so far)"},
+		{300, v181, "not ready: sigma_ref needs one completed UTC day with 300 returns (today has 299 so far); spread_ref needs one completed UTC day with 300 returns (today has 299 so far); rsi14_z needs 720 minutes of rsi14, has 286; zscore_mid_24h needs 720 minutes of mid, has 300"},
+		{734, v181, "not ready: sigma_ref needs one completed UTC day with 300 returns (today has 733 so far); spread_ref needs one completed UTC day with 300 returns (today has 733 so far)"},
+		{1440, v181, "not ready: sigma_ref needs one completed UTC day with 300 returns (today has 1439 so far); spread_ref needs one completed UTC day with 300 returns (today has 1439 so far)"},
 		{1441, v181, "ready"},
 	}
 	minute := 0
@@ -132,7 +132,7 @@ func TestReadinessAfterASessionBreak(t *testing.T) {
 	minute += 47 * 60 // the weekend
 	for i, want := range []string{
 		"ready; the last observation was left out (jump)", // it waits for the next one
-		"not ready: mid_logret_1m needs the minute after the present one: a hole of more than 10 minutes came before; mid_logret_5m needs 5 returns without a hole of more than 10 minutes, has 0",
+		"not ready: mid_logret_1m needs one more minute: a hole of more than 10 minutes came before this one; mid_logret_5m needs 5 returns without a hole of more than 10 minutes, has 0",
 		"not ready: mid_logret_5m needs 5 returns without a hole of more than 10 minutes, has 1",
 		"not ready: mid_logret_5m needs 5 returns without a hole of more than 10 minutes, has 2",
 		"not ready: mid_logret_5m needs 5 returns without a hole of more than 10 minutes, has 3",

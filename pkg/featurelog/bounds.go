@@ -29,11 +29,11 @@ const (
 )
 
 // errBeyond tells the reader what to do about a file that exceeds a limit.
-var errBeyond = errors.New("executor writes no such file: move it out of the folder, and find out where it comes from")
+var errBeyond = errors.New("executor never writes such a file: move it out of the folder and find out where it comes from")
 
 // beyond returns the error for a file whose what is n, above limit.
 func beyond(what string, n, limit int64) error {
-	return fmt.Errorf("%s: %d, of which at most %d are read; %w", what, n, limit, errBeyond)
+	return fmt.Errorf("%s: %d, but at most %d are read; %w", what, n, limit, errBeyond)
 }
 
 // checkFooter checks the metadata before it is decoded.

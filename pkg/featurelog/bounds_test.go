@@ -230,7 +230,7 @@ func TestBombs(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), tt.says) {
 				t.Fatalf("got %v, want an error that names the file and says %q", err, tt.says)
 			}
-			beyond := strings.Contains(err.Error(), "at most "+tt.limit+" are read; executor writes no such file: move it out")
+			beyond := strings.Contains(err.Error(), "at most "+tt.limit+" are read; executor never writes such a file: move it out")
 			if errors.Is(err, errBeyond) != (tt.limit != "") || (tt.limit != "" && !beyond) {
 				t.Errorf("got %v, want the limit %s and what to do", err, tt.limit)
 			}

@@ -33,7 +33,7 @@ func TestReadBadRows(t *testing.T) {
 		want       string
 	}{
 		{"column missing", goodRows + "2024-01-02 00:02:00,1,1,1,1\n", ReasonColumns, `bars.csv:4: has 5 columns, the header has 6`},
-		{"another instrument", "timestamp,symbol,open,high,low,close\n2024-01-02 00:00:00,AAA,10,12,9,11\n2024-01-02 00:01:00,BBB,10,12,9,11\n", ReasonSymbol, `bars.csv:3: column "symbol": "BBB" is another instrument than the "AAA" before it: use one file per instrument`},
+		{"another instrument", "timestamp,symbol,open,high,low,close\n2024-01-02 00:00:00,AAA,10,12,9,11\n2024-01-02 00:01:00,BBB,10,12,9,11\n", ReasonSymbol, `bars.csv:3: column "symbol": "BBB" is another instrument than "AAA" in the rows before: use one file per instrument`},
 		{"column too many", goodRows + "2024-01-02 00:02:00,1,1,1,12,5,0\n", ReasonColumns, `bars.csv:4: has 7 columns, the header has 6`},
 		{"open quotation", goodRows + "2024-01-02 00:02:00,\"1,1,1,1,1\n", ReasonColumns, `bars.csv:4: has a quotation mark out of place`},
 		{"decimal comma", goodRows + "2024-01-02 00:02:00,11,13,11,\"12,5\",0\n", ReasonNumber, `bars.csv:4: column "close": "12,5" is not a number`},
@@ -56,9 +56,9 @@ func TestReadBadRows(t *testing.T) {
 		{"no time", goodRows + "yesterday,10,12,9,11,5\n", ReasonTime, `bars.csv:4: column "timestamp": "yesterday" is not a time: expected like 2006-01-02 15:04:05, or the epoch in s, ms, us or ns`},
 		{"no such day", goodRows + "2024-02-30 00:00:00,10,12,9,11,5\n", ReasonTime, `bars.csv:4: column "timestamp": "2024-02-30 00:00:00" is not a time`},
 		{"between minutes", goodRows + "2024-01-02 00:02:30,10,12,9,11,5\n", ReasonMinute, `bars.csv:4: column "timestamp": "2024-01-02 00:02:30" is not on a minute`},
-		{"backwards", goodRows + "2024-01-01 23:00:00,10,12,9,11,5\n", ReasonBackwards, `bars.csv:4: column "timestamp": "2024-01-01 23:00:00" goes back in time: the row before is of 2024-01-02T00:01:00Z`},
-		{"repeated", goodRows + "2024-01-02 00:01:00,10,12,9,11,5\n", ReasonRepeated, `bars.csv:4: column "timestamp": "2024-01-02 00:01:00" is the minute of the row before, with other values`},
-		{"duplicate", goodRows + "2024-01-02 00:01:00,11,12,10,12,0\n", ReasonDuplicate, `bars.csv:4: repeats the row before it, byte for byte`},
+		{"backwards", goodRows + "2024-01-01 23:00:00,10,12,9,11,5\n", ReasonBackwards, `bars.csv:4: column "timestamp": "2024-01-01 23:00:00" goes back in time: the previous row is at 2024-01-02T00:01:00Z`},
+		{"repeated", goodRows + "2024-01-02 00:01:00,10,12,9,11,5\n", ReasonRepeated, `bars.csv:4: column "timestamp": "2024-01-02 00:01:00" repeats the minute of the previous row with other values`},
+		{"duplicate", goodRows + "2024-01-02 00:01:00,11,12,10,12,0\n", ReasonDuplicate, `bars.csv:4: repeats the previous row byte for byte`},
 		{"long text", goodRows + "2024-01-02 00:02:00," + strings.Repeat("9", 100) + ",13,11,12,0\n", ReasonPrice, `column "open": "` + strings.Repeat("9", 60) + `..." is not a price`},
 		{"first row", header + "x,1,1,1,1,1\n" + strings.TrimPrefix(goodRows, header), ReasonTime, `bars.csv:2: column "timestamp": "x" is not a time`},
 		{"after blank lines and a comment", "# from my broker\r\n\r\n" + strings.ReplaceAll(goodRows, "\n", "\r\n") + "2024-01-02 00:02:00,x,1,1,1,1\r\n", ReasonNumber, `bars.csv:6: column "open": "x" is not a number`},

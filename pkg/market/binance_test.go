@@ -43,7 +43,7 @@ func TestReadCaptureBadRows(t *testing.T) {
 		{"crossed", first + "1704153600000000002 " + strings.Replace(bookTicker, `"10.0"`, `"11.5"`, 1) + "\n", `abc.txt:2: column "b": "11.5" is above the ask 11`},
 		{"size", first + "1704153600000000002 " + strings.Replace(bookTicker, `"3"`, `"-3"`, 1) + "\n", `abc.txt:2: column "B": "-3" is negative`},
 		{"instrument", first + "1704153600000000002 " + strings.ReplaceAll(bookTicker, "ABC", "XYZ") + "\n", `abc.txt:2: column "s": "XYZ" is another instrument than ABC`},
-		{"duplicate", first + first, "abc.txt:2: repeats the row before it, byte for byte"},
+		{"duplicate", first + first, "abc.txt:2: repeats the previous row byte for byte"},
 		{"first line", "1704153600000000001 {}\n", "abc.txt: expected lines like: 1723161256207640365"},
 		{"no quotes", "1704153600000000001 " + tradeEvent + "\n", "abc.txt: no row could be used"},
 	}

@@ -81,7 +81,7 @@ func TestReadQuotesCSV(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
-	wantErr := `xyz.csv:5: goes back in time: it is of 2024-01-02T00:00:00Z, the row before of 2024-01-02T00:00:01Z`
+	wantErr := `xyz.csv:5: goes back in time: it is at 2024-01-02T00:00:00Z, the previous row at 2024-01-02T00:00:01Z`
 	if last == nil || last.Error() != wantErr {
 		t.Errorf("got %v, want %s", last, wantErr)
 	}

@@ -125,7 +125,7 @@ func (h header) only() func(cells []string) error {
 			first = text
 		}
 		if text != first {
-			return badCell(ReasonSymbol, h.names[h.instrument], text, fmt.Sprintf("is another instrument than the %q before it: use one file per instrument", first))
+			return badCell(ReasonSymbol, h.names[h.instrument], text, fmt.Sprintf("is another instrument than %q in the rows before: use one file per instrument", first))
 		}
 		return nil
 	}

@@ -34,7 +34,7 @@ func (s *stored) recogniseLean(m []string) error {
 	if m[3] == "tick" {
 		s.kind = kindTick
 		if s.trades {
-			return fmt.Errorf("single trades (%s) are not read; take the minutes, or the quotes", s.name)
+			return fmt.Errorf("single trades (%s) are not read; use the minutes or the quotes", s.name)
 		}
 	}
 	s.skip = 0

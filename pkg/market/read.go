@@ -239,7 +239,7 @@ func (r *reading) rows(f stored, row func(line string) error) error {
 		}
 		r.line = l.no
 		if line == previous && f.kind != kindTick { // OANDA's ticks repeat if a price changes and returns within a millisecond
-			err = badRow(ReasonDuplicate, "repeats the row before it, byte for byte")
+			err = badRow(ReasonDuplicate, "repeats the previous row byte for byte")
 		} else {
 			err = row(line)
 		}
@@ -276,15 +276,15 @@ func (r *reading) progress(done int64) {
 func (r *reading) after(start int64, column, text string) error {
 	switch {
 	case start == r.last:
-		return badCell(ReasonRepeated, column, text, "is the minute of the row before, with other values")
+		return badCell(ReasonRepeated, column, text, "repeats the minute of the previous row with other values")
 	case start < r.last:
-		return badCell(ReasonBackwards, column, text, "goes back in time: the row before is of "+utc(r.last))
+		return badCell(ReasonBackwards, column, text, "goes back in time: the previous row is at "+utc(r.last))
 	}
 	return nil
 }
 
 func backwardsRow(time, last int64) error {
-	return badRow(ReasonBackwards, "goes back in time: it is of "+utc(time)+", the row before of "+utc(last))
+	return badRow(ReasonBackwards, "goes back in time: it is at "+utc(time)+", the previous row at "+utc(last))
 }
 
 // checkMinutes finds bars that are longer than a minute, which single times do not show.
@@ -351,9 +351,9 @@ func (r *reading) withoutStrays(bars []Bar) ([]Bar, error) {
 		}
 		rows := fmt.Sprintf("%d rows from %s on stand alone", n, utc(bars[g.from].Start))
 		if n == 1 {
-			rows = fmt.Sprintf("the row of %s stands alone", utc(bars[g.from].Start))
+			rows = fmt.Sprintf("the row at %s stands alone", utc(bars[g.from].Start))
 		}
-		return nil, fmt.Errorf("%s: the nearest other row is of %s; correct the time or take it out, or allow bad rows", rows, utc(near))
+		return nil, fmt.Errorf("%s: the nearest other row is at %s; correct the time, remove the row, or allow bad rows", rows, utc(near))
 	}
 	return kept, nil
 }

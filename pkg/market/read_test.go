@@ -295,9 +295,9 @@ func TestReadRefusesStrayRows(t *testing.T) {
 		name, rows, want string
 		allowed, kept    int
 	}{
-		{"a row of 2189", sound.String() + row(time.Date(2189, 1, 1, 0, 0, 0, 0, time.UTC)), "the row of 2189-01-01T00:00:00Z stands alone: the nearest other row is of 2024-05-01T03:20:00Z", 0, 0},
-		{"a row of 1975", row(time.Date(1975, 1, 1, 0, 0, 0, 0, time.UTC)) + sound.String(), "the row of 1975-01-01T00:00:00Z stands alone: the nearest other row is of 2024-05-01T00:00:00Z", 0, 0},
-		{"two of them, one allowed", row(time.Date(1975, 1, 1, 0, 0, 0, 0, time.UTC)) + sound.String() + row(time.Date(2189, 1, 1, 0, 0, 0, 0, time.UTC)), "the row of 2189", 1, 0},
+		{"a row of 2189", sound.String() + row(time.Date(2189, 1, 1, 0, 0, 0, 0, time.UTC)), "the row at 2189-01-01T00:00:00Z stands alone: the nearest other row is at 2024-05-01T03:20:00Z", 0, 0},
+		{"a row of 1975", row(time.Date(1975, 1, 1, 0, 0, 0, 0, time.UTC)) + sound.String(), "the row at 1975-01-01T00:00:00Z stands alone: the nearest other row is at 2024-05-01T00:00:00Z", 0, 0},
+		{"two of them, one allowed", row(time.Date(1975, 1, 1, 0, 0, 0, 0, time.UTC)) + sound.String() + row(time.Date(2189, 1, 1, 0, 0, 0, 0, time.UTC)), "the row at 2189", 1, 0},
 		{"two of them, both allowed", row(time.Date(1975, 1, 1, 0, 0, 0, 0, time.UTC)) + sound.String() + row(time.Date(2189, 1, 1, 0, 0, 0, 0, time.UTC)), "", 2, 200},
 		{"an hour of another year", sound.String() + later.String(), "", 0, 260},
 		{"a few rows, far apart", row(start) + row(start.AddDate(1, 0, 0)), "", 0, 2},

@@ -26,7 +26,7 @@ func (r *reading) barsOfSides() ([]Bar, error) {
 		switch {
 		case len(pair) == 1:
 			other := map[string]string{"bid": "ask", "ask": "bid"}[pair[0].side]
-			return nil, fmt.Errorf("%s: has only the %s; there is no file of the %s in the same folder", pair[0].path, pair[0].side, other)
+			return nil, fmt.Errorf("%s: has only the %s; there is no %s file in the same folder", pair[0].path, pair[0].side, other)
 		case len(pair) > 2 || pair[0].side == pair[1].side:
 			return nil, fmt.Errorf("%s: is the same side as %s; remove one", pair[0].path, pair[1].path)
 		case pair[0].side == "ask":
@@ -109,7 +109,7 @@ func (r *reading) join(bid, ask []sided) ([]Bar, error) {
 func oneSided(s sided, missing string) *RowError {
 	return &RowError{
 		File: s.file, Line: s.line, Reason: ReasonOneSide,
-		Problem: fmt.Sprintf("is of %s, a minute that the file of the %s does not have", utc(s.Start), missing),
+		Problem: fmt.Sprintf("is at %s, a minute that the %s file does not have", utc(s.Start), missing),
 	}
 }
 

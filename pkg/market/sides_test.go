@@ -20,10 +20,10 @@ func TestReadSides(t *testing.T) {
 		bars    int
 		want    string
 	}{
-		{"strict", ReadOptions{}, nil, 0, "abc-bid.csv:3: is of 2024-01-02T00:01:00Z, a minute that the file of the ask does not have"},
+		{"strict", ReadOptions{}, nil, 0, "abc-bid.csv:3: is at 2024-01-02T00:01:00Z, a minute that the ask file does not have"},
 		{"one sided allowed", ReadOptions{MaxBadRows: 2}, map[string]int{ReasonOneSide: 2}, 2, ""},
 		{"crossed is bad", ReadOptions{MaxBadRows: 3, Crossed: CrossedBad}, map[string]int{ReasonOneSide: 2, ReasonCrossed: 1}, 1, ""},
-		{"too many", ReadOptions{MaxBadRows: 1}, nil, 0, "2 bad rows, 1 allowed; the first: abc-bid.csv:3: is of"},
+		{"too many", ReadOptions{MaxBadRows: 1}, nil, 0, "2 bad rows, 1 allowed; the first: abc-bid.csv:3: is at"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -62,8 +62,8 @@ func TestReadSideAlone(t *testing.T) {
 		opts ReadOptions
 		want string
 	}{
-		{"set/abc-bid.csv", ReadOptions{}, "set/abc-bid.csv: has only the bid; there is no file of the ask in the same folder"},
-		{"set", ReadOptions{Symbol: "other"}, "set/other-ask.csv: has only the ask; there is no file of the bid in the same folder"},
+		{"set/abc-bid.csv", ReadOptions{}, "set/abc-bid.csv: has only the bid; there is no ask file in the same folder"},
+		{"set", ReadOptions{Symbol: "other"}, "set/other-ask.csv: has only the ask; there is no bid file in the same folder"},
 	}
 	for _, tt := range tests {
 		if _, err := Read(tt.path, tt.opts); err == nil || err.Error() != tt.want {

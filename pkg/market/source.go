@@ -241,7 +241,7 @@ func otherSide(s stored, opts ReadOptions) (stored, error) {
 			return o, nil
 		}
 	}
-	return stored{}, fmt.Errorf("%s: has only the %s; there is no file of the %s in the same folder", s.path, s.side, wantSide)
+	return stored{}, fmt.Errorf("%s: has only the %s; there is no %s file in the same folder", s.path, s.side, wantSide)
 }
 
 // sideless returns what the names of both sides have in common.

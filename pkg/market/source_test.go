@@ -52,7 +52,7 @@ func TestReadFolder(t *testing.T) {
 		want  string // error
 	}{
 		{"one series of files", map[string]string{"abc-2.csv": barRows(0, 3), "abc-1.csv": barRows(3, 4)}, ReadOptions{}, 7, ""},
-		{"overlap", map[string]string{"abc-1.csv": barRows(0, 3), "abc-2.csv": barRows(2, 3)}, ReadOptions{}, 0, `abc-2.csv:2: column "timestamp": "2024-01-02 00:02:00" is the minute of the row before`},
+		{"overlap", map[string]string{"abc-1.csv": barRows(0, 3), "abc-2.csv": barRows(2, 3)}, ReadOptions{}, 0, `abc-2.csv:2: column "timestamp": "2024-01-02 00:02:00" repeats the minute of the previous row`},
 		{"overlap allowed", map[string]string{"abc-1.csv": barRows(0, 3), "abc-2.csv": barRows(2, 3)}, ReadOptions{MaxBadRows: 1}, 5, ""},
 		{"two instruments", map[string]string{"abc.csv": barRows(0, 3), "xyz.csv": barRows(0, 4)}, ReadOptions{}, 0, "set: there are several; name one: ABC, XYZ"},
 		{"one of two", map[string]string{"abc.csv": barRows(0, 3), "xyz.csv": barRows(0, 4)}, ReadOptions{Symbol: "xyz"}, 4, ""},

@@ -91,9 +91,9 @@ func (f figure) write(w io.Writer) error {
 		if f.side > 0 {
 			p.Legend.Top, p.Legend.Left = true, true
 			p.Legend.XOffs, p.Legend.YOffs = 0, 0
-			beside := c
-			beside.Min.X, beside.Max.X = area.Max.X-f.side+margin, area.Max.X
-			p.Legend.Draw(beside)
+			legend := c
+			legend.Min.X, legend.Max.X = area.Max.X-f.side+margin, area.Max.X
+			p.Legend.Draw(legend)
 			p.Legend = plot.NewLegend()
 		}
 		canvases[i] = c

@@ -186,8 +186,9 @@ func (p *problem) evaluateBlock(block int, beta []float64) {
 	d.loss = loss
 }
 
-// solve finds x with A x = b for a positive definite A, given as its lower triangle row by row, by Cholesky
-// decomposition. It reports false if A is not positive definite within rounding.
+// solve finds x with A x = b for a positive definite A, given as its lower triangle row by row, by Cholesky decomposition.
+// It reports false if A is not positive definite within rounding. It is written out because gonum rounds differently,
+// which would change the digests of models, and takes ten times as long for the seven features of a model.
 func solve(a, b, x []float64) bool {
 	n := len(b)
 	l := append([]float64(nil), a...)

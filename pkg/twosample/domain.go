@@ -51,7 +51,7 @@ func DefaultOptions() Options {
 // to a shift of one feature by 0.36 standard deviations (Phi(0.36/sqrt 2)).
 const (
 	significant = 0.01
-	doubtful    = 0.05
+	maxP        = 0.05
 	relevantAUC = 0.6
 )
 
@@ -147,7 +147,7 @@ func (r *Result) test(t *table, o Options) error {
 		return err
 	}
 	r.AUC = auc
-	enough := int(doubtful*float64(o.Permutations)) + 1 // out of all, this is a p-value above the limit
+	enough := int(maxP*float64(o.Permutations)) + 1 // out of all, this is a p-value above the limit
 	reached, rng := 0, rand.New(rand.NewPCG(o.Seed, 0))
 	for made := 0; made < o.Permutations; made += round {
 		exchanged := make([][]bool, min(round, o.Permutations-made))
@@ -214,7 +214,7 @@ func (r *Result) Judge() (verdict gate.Verdict, reason string) {
 	switch {
 	case math.IsNaN(r.AUC):
 		return gate.Error, "the classifier gives no AUC"
-	case r.AUC < relevantAUC || r.P > doubtful:
+	case r.AUC < relevantAUC || r.P > maxP:
 		return gate.Pass, ""
 	case r.P > significant:
 		return gate.Inconclusive, fmt.Sprintf("AUC %.3f, but p = %.3f is not below %.2f", r.AUC, r.P, significant)
