@@ -40,7 +40,7 @@ func TestMistypedCommandLines(t *testing.T) {
 		{"train --dta x", "unknown flag: --dta: did you mean --data?"},
 		{"train -data x", "did you mean --data"},
 		{"canary start --confrim x", "did you mean --confirm?"},
-		{"bench --quik", "did you mean --quick?"},
+		{"replay --lop", "did you mean --loop?"},
 		{"--verson", "did you mean --version?"},
 		{"evidence verify now", `unexpected argument "now": everything is a flag`},
 		{"model list v1", `unexpected argument "v1"`},
@@ -73,7 +73,7 @@ func TestHelp(t *testing.T) {
 			t.Errorf("greenlight %s: exit %d, stdout %q, stderr %q; want 0 and %q", c.line, code, stdout, stderr, c.want)
 		}
 	}
-	for line, want := range map[string]bool{"drift --help": false, "bench --help": true, "drift watch --help": true} {
+	for line, want := range map[string]bool{"drift --help": false, "replay --help": true, "drift watch --help": true} {
 		if _, stdout, _ := run(t, strings.Fields(line)...); strings.Contains(stdout, " [flags]\n") != want {
 			t.Errorf("greenlight %s: %q; want it shown as a command of itself: %t", line, stdout, want)
 		}

@@ -164,7 +164,7 @@ func TestBlockers(t *testing.T) {
 		{name: "interval down to a coin", blocker: gate.AUC, verdict: gate.Inconclusive, reason: "AUC, lower end: 0.386 is not >= 0.5", spoil: func(s *setting) {
 			s.made.Offline = with(func(_ *evidence.Header, r *experiment.OfflineReport) { r.Intervals.AUC.Low = 0.386 })
 		}},
-		{name: "a report from before data were examined", blocker: gate.AUC, verdict: gate.Inconclusive, reason: "frozen minutes: not examined: the report is of an older version", spoil: func(s *setting) {
+		{name: "a report from before data were examined", blocker: gate.AUC, verdict: gate.Inconclusive, reason: "frozen minutes: not examined: an older version wrote the report", spoil: func(s *setting) {
 			s.made.Offline = with(func(h *evidence.Header, r *experiment.OfflineReport) {
 				h.Schema, r.TestDays, r.Quality = experiment.OfflineSchemaV1, 0, nil
 			})
