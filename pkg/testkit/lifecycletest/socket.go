@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// StaleSocket leaves the file of a Unix socket behind, as a process that was killed does.
+// StaleSocket creates the socket file that a killed process leaves behind.
 func StaleSocket(t testing.TB, path string) {
 	t.Helper()
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
