@@ -3,6 +3,7 @@ package lifecycletest
 import (
 	"context"
 	"math/rand/v2"
+	"net"
 	"runtime"
 	"runtime/pprof"
 	"strings"
@@ -57,5 +58,18 @@ func (s *Service) WantStreamsEnd(t *testing.T, streams map[string]func(context.C
 			case <-time.After(5 * time.Millisecond):
 			}
 		}
+	}
+}
+
+// StaleSocket creates the socket file that a killed process leaves behind.
+func StaleSocket(t testing.TB, path string) {
+	t.Helper()
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.SetUnlinkOnClose(false)
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
 	}
 }
