@@ -1,12 +1,11 @@
-// Package certs keeps the TLS certificates of the pair: PEM files that are re-read when they change, so that a rotation
+// Package certs manages the TLS certificates of both services. It re-reads PEM files when they change, so that a rotation
 // needs no restart and fails no call.
 //
-// The files are looked at before every handshake and every ten seconds besides. New ones are taken when they belong
-// together; until then the old ones stay in use, which is logged and shows in the metrics. TLS 1.3 is spoken, and nothing
-// older.
+// The files are checked before every handshake and every ten seconds. New files are used once they match each other. Until
+// then the old ones stay in use, which is logged and shows in the metrics. Only TLS 1.3 is allowed.
 //
-// gRPC's own provider of certificates in files (credentials/tls/certprovider/pemfile) does much of this, but says nothing
-// of files that it refuses, or of an end that comes near, where an operator would see it.
+// gRPC's provider of certificate files (credentials/tls/certprovider/pemfile) does much of this, but does not report refused
+// files or a near expiry where operators would see it.
 package certs
 
 import (
@@ -17,44 +16,44 @@ import (
 
 // Files are the PEM files of one end of a connection.
 type Files struct {
-	// Cert is the own certificate, followed by its chain; Key is its private key. Both or neither.
+	// Cert is this end's certificate, followed by its chain; Key is its private key. Both or neither.
 	Cert, Key string
-	// CA has the authorities of which one must have signed the certificate of the other end.
+	// CA has the authorities, one of which must have signed the other end's certificate.
 	CA string
 }
 
-// Server says how a server is secured. The zero value is not at all.
+// Server configures the TLS of a server. The zero value is no TLS.
 type Server struct {
-	// Cert and Key turn TLS on. ClientCA, besides, makes it mutual: clients need a certificate of these authorities.
+	// Cert and Key turn on TLS. ClientCA makes it mutual: clients need a certificate of these authorities.
 	Cert, Key, ClientCA string
 }
 
-// Client says how a client's connections are secured. The zero value is not at all.
+// Client configures the TLS of a client's connections. The zero value is no TLS.
 type Client struct {
-	// CA turns TLS on: who must have signed the server's certificate. Cert and Key are shown to a server that asks.
+	// CA turns on TLS and has the authorities of the server's certificate. Cert and Key are sent to a server that asks.
 	CA, Cert, Key string
-	// ServerName is the name that the server's certificate must have, where it is not that of the address.
+	// ServerName is the name that the server's certificate must have, if it differs from the address.
 	ServerName string
 }
 
-// flagSet is what the flag sets of the services and of the command have in common.
+// flagSet is the common part of the flag sets of the services and the command.
 type flagSet interface {
 	StringVar(p *string, name, value, usage string)
 }
 
 // Declare declares --tls-cert, --tls-key and --tls-client-ca.
 func (s *Server) Declare(fs flagSet) {
-	fs.StringVar(&s.Cert, "tls-cert", "", "`file` with the server's certificate and its chain, PEM; turns on TLS for gRPC and HTTP; re-read when it changes")
-	fs.StringVar(&s.Key, "tls-key", "", "`file` with the private key of --tls-cert, PEM")
-	fs.StringVar(&s.ClientCA, "tls-client-ca", "", "`file` with the authorities that sign clients' certificates, PEM; clients must have one then (/healthz and /readyz excepted)")
+	fs.StringVar(&s.Cert, "tls-cert", "", "`file` with the server's certificate and its chain (PEM); turns on TLS for gRPC and HTTP; re-read when it changes")
+	fs.StringVar(&s.Key, "tls-key", "", "`file` with the private key of --tls-cert (PEM)")
+	fs.StringVar(&s.ClientCA, "tls-client-ca", "", "`file` with the authorities that sign clients' certificates (PEM); requires a client certificate, except for /healthz and /readyz")
 }
 
-// Declare declares --<prefix>tls-ca, -cert, -key and -server-name; of is whose server it is.
+// Declare declares --<prefix>tls-ca, -cert, -key and -server-name. of names the server in the help.
 func (c *Client) Declare(fs flagSet, prefix, of string) {
-	fs.StringVar(&c.CA, prefix+"tls-ca", "", "`file` with the authorities that sign the certificate of "+of+", PEM; turns on TLS")
-	fs.StringVar(&c.Cert, prefix+"tls-cert", "", "`file` with the certificate that is shown to "+of+", PEM")
-	fs.StringVar(&c.Key, prefix+"tls-key", "", "`file` with the private key of that certificate, PEM")
-	fs.StringVar(&c.ServerName, prefix+"tls-server-name", "", "`name` in the certificate of "+of+", where it is not that of the address")
+	fs.StringVar(&c.CA, prefix+"tls-ca", "", "`file` with the authorities that sign the certificate of "+of+" (PEM); turns on TLS")
+	fs.StringVar(&c.Cert, prefix+"tls-cert", "", "`file` with the client certificate for "+of+" (PEM)")
+	fs.StringVar(&c.Key, prefix+"tls-key", "", "`file` with the private key of that certificate (PEM)")
+	fs.StringVar(&c.ServerName, prefix+"tls-server-name", "", "`name` in the certificate of "+of+", if it differs from the address")
 }
 
 func (s Server) validate() error {
@@ -62,7 +61,7 @@ func (s Server) validate() error {
 	case (s.Cert == "") != (s.Key == ""):
 		return errors.New("--tls-cert and --tls-key belong together")
 	case s.ClientCA != "" && s.Cert == "":
-		return errors.New("--tls-client-ca needs --tls-cert and --tls-key: without TLS no client can show a certificate")
+		return errors.New("--tls-client-ca needs --tls-cert and --tls-key: without TLS clients cannot send a certificate")
 	}
 	return nil
 }
@@ -72,12 +71,12 @@ func (c Client) validate(prefix string) error {
 	case (c.Cert == "") != (c.Key == ""):
 		return fmt.Errorf("--%[1]stls-cert and --%[1]stls-key belong together", prefix)
 	case c.CA == "" && (c.Cert != "" || c.ServerName != ""):
-		return fmt.Errorf("--%[1]stls-cert and --%[1]stls-server-name need --%[1]stls-ca: it says whom to trust, and turns on TLS", prefix)
+		return fmt.Errorf("--%[1]stls-cert and --%[1]stls-server-name need --%[1]stls-ca, which turns on TLS and has the trusted authorities", prefix)
 	}
 	return nil
 }
 
-// Open opens the server's certificates; nil without --tls-cert.
+// Open opens the server's certificates. The store is nil without --tls-cert.
 func (s Server) Open(logger *slog.Logger) (*Store, error) {
 	if err := s.validate(); err != nil {
 		return nil, err
@@ -89,8 +88,8 @@ func (s Server) Open(logger *slog.Logger) (*Store, error) {
 	return store, nil
 }
 
-// Open opens the certificates of connections to a server; nil without --<prefix>tls-ca. end is what the server is called in
-// the log and the metrics.
+// Open opens the certificates of connections to a server. The store is nil without --<prefix>tls-ca. end is the server's
+// name in the log and the metrics.
 func (c Client) Open(prefix, end string, logger *slog.Logger) (*Store, error) {
 	if err := c.validate(prefix); err != nil {
 		return nil, err

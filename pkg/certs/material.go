@@ -13,17 +13,17 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/durable"
 )
 
-// maxFile bounds what is read of a file, in bytes: far more than any chain.
+// maxFile limits a file, in bytes: far more than any chain.
 const maxFile = 1 << 20
 
-// contents are the bytes of the files.
+// contents are the raw files.
 type contents struct{ cert, key, ca []byte }
 
 func (c contents) equal(o contents) bool {
 	return bytes.Equal(c.cert, o.cert) && bytes.Equal(c.key, o.key) && bytes.Equal(c.ca, o.ca)
 }
 
-// read reads the files that there are.
+// read reads the configured files.
 func (f Files) read() (c contents, err error) {
 	for _, part := range []struct {
 		path string
@@ -44,19 +44,19 @@ type validity struct{ from, to time.Time }
 
 func (v validity) at(t time.Time) bool { return !t.Before(v.from) && !t.After(v.to) }
 
-// material is files that belong together.
+// material is a matching set of parsed files.
 type material struct {
-	// cert is nil when there is no certificate of one's own, pool when the other end's is not asked for.
+	// cert is nil if this end has no certificate, pool if the other end needs none.
 	cert *tls.Certificate
 	pool *x509.CertPool
-	// own is when the whole chain of cert is valid. trusted is when any of the authorities is: while they change, the file
-	// has the old one and the new one.
+	// own is the validity of the whole chain of cert. trusted is when any of the authorities is valid: during a rotation the
+	// file has the old one and the new one.
 	own, trusted validity
-	// names are the certificate's, for the log.
+	// names are the names in the certificate, for the log.
 	names []string
 }
 
-// parse takes the files for what they should be.
+// parse parses the files.
 func (f Files) parse(c contents) (*material, error) {
 	m := &material{}
 	if f.Cert != "" {
@@ -83,21 +83,21 @@ func (f Files) parse(c contents) (*material, error) {
 	return m, nil
 }
 
-// authorities are the certificates of a file. Unlike x509.CertPool's own reader it refuses a file of which a part cannot be
-// read: one that was half written would lock out whoever is in its second half.
+// authorities parses the certificates of a file. Unlike x509.CertPool, it refuses a file that is only partly readable: a
+// half-written file would lock out the clients of the missing authorities.
 func authorities(raw []byte) (*x509.CertPool, validity, error) {
 	pool, v, n := x509.NewCertPool(), validity{}, 0
 	for {
 		block, rest := pem.Decode(raw)
 		if block == nil {
 			if len(bytes.TrimSpace(raw)) > 0 {
-				return nil, v, errors.New("text that is no PEM at its end: the file is not whole")
+				return nil, v, errors.New("the end of the file is not PEM: the file is incomplete")
 			}
 			break
 		}
 		raw = rest
 		if block.Type != "CERTIFICATE" {
-			return nil, v, fmt.Errorf("a PEM block %q: want certificates alone", block.Type)
+			return nil, v, fmt.Errorf("a PEM block %q: want only certificates", block.Type)
 		}
 		cert, err := x509.ParseCertificate(block.Bytes)
 		if err != nil {
@@ -110,7 +110,7 @@ func authorities(raw []byte) (*x509.CertPool, validity, error) {
 		v.from, v.to = earlier(v.from, cert.NotBefore), later(v.to, cert.NotAfter)
 	}
 	if n == 0 {
-		return nil, v, errors.New("no certificate in it")
+		return nil, v, errors.New("it has no certificate")
 	}
 	return pool, v, nil
 }
@@ -137,7 +137,7 @@ func uris(cert *x509.Certificate) []string {
 	return names
 }
 
-// Names are the DNS and URI names of a certificate.
+// Names returns the DNS and URI names of a certificate.
 func Names(cert *x509.Certificate) []string {
 	return append(append([]string(nil), cert.DNSNames...), uris(cert)...)
 }

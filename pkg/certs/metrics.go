@@ -6,8 +6,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// RegisterMetrics registers when the certificates end, and whether files were refused. A nil Store has no metrics: an end
-// of 0 would look like one that is long past.
+// RegisterMetrics registers the expiry of the certificates, and whether files were refused. A nil Store has no metrics, since
+// an expiry of 0 would look like an expired certificate.
 func (s *Store) RegisterMetrics(reg prometheus.Registerer) {
 	if s == nil {
 		return
@@ -16,7 +16,7 @@ func (s *Store) RegisterMetrics(reg prometheus.Registerer) {
 	notAfter := func(certificate string, of func(*material) time.Time) prometheus.Collector {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name:        "ml_tls_certificate_not_after_seconds",
-			Help:        "When the certificate in use stops being valid, in seconds since 1970: the own one with its chain (own), the last of the authorities that sign the other end's (ca).",
+			Help:        "Expiry of the certificate in use, in seconds since 1970: of this end's certificate with its chain (own), or of the last authority for the other end (ca).",
 			ConstLabels: prometheus.Labels{"end": s.end, "certificate": certificate},
 		}, func() float64 { return float64(of(s.current.Load()).Unix()) })
 	}
@@ -28,10 +28,10 @@ func (s *Store) RegisterMetrics(reg prometheus.Registerer) {
 	}
 	reg.MustRegister(
 		prometheus.NewCounterFunc(prometheus.CounterOpts{
-			Name: "ml_tls_reload_errors_total", Help: "Certificate files that had changed and were refused; the old ones stayed in use.", ConstLabels: end,
+			Name: "ml_tls_reload_errors_total", Help: "Changed certificate files that were refused; the old ones stay in use.", ConstLabels: end,
 		}, func() float64 { return float64(s.errors.Load()) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "ml_tls_reload_failing", Help: "1 while the certificate files are not what is in use, because they were refused.", ConstLabels: end,
+			Name: "ml_tls_reload_failing", Help: "1 while changed certificate files are refused and the old ones are in use.", ConstLabels: end,
 		}, func() float64 {
 			if s.failing.Load() {
 				return 1

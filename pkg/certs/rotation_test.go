@@ -39,7 +39,7 @@ func (namer) Predict(ctx context.Context, _ *mlenginev1.PredictRequest) (*mlengi
 	return &mlenginev1.PredictResponse{ModelVersion: certs.Names(info.State.PeerCertificates[0])[0]}, nil
 }
 
-// journal is a log that is read while it is written.
+// journal is a log that can be read while it is written.
 type journal struct {
 	mu  sync.Mutex
 	log bytes.Buffer
@@ -57,7 +57,7 @@ func (j *journal) count(text string) int {
 	return strings.Count(j.log.String(), text)
 }
 
-// ends are the two ends of a connection with mutual TLS, and their files.
+// ends are the two ends of a mutual TLS connection, with their files.
 type ends struct {
 	server, client                       *certs.Store
 	log                                  *journal
@@ -113,8 +113,8 @@ func predict(ctx context.Context, conn *grpc.ClientConn) (name string, err error
 	return resp.GetModelVersion(), err
 }
 
-// Certificates of both ends, and the authority of both, are rotated again and again while calls run, on a connection that
-// lasts and on connections that are made anew: no call fails, and what was taken out of the files lets nobody in.
+// The certificates and authorities of both ends are rotated repeatedly while calls run, on a lasting connection and on new
+// ones. No call fails, and removed certificates are refused.
 func TestRotationUnderLoad(t *testing.T) {
 	authority := certstest.NewAuthority(t, "ca-0")
 	e := serve(t, authority)
@@ -150,7 +150,7 @@ func TestRotationUnderLoad(t *testing.T) {
 			}
 		})
 	}
-	// Every step waits until connections have been made with what it has changed.
+	// Every step waits until connections use its change.
 	step := func(write func()) {
 		write()
 		for n := handshakes.Load(); handshakes.Load() < n+6 && !t.Failed(); {
@@ -168,7 +168,7 @@ func TestRotationUnderLoad(t *testing.T) {
 		own, theirs := next.Issue("server.test", "127.0.0.1"), next.Issue("client-"+string(rune('a'+i)))
 		step(func() {
 			certstest.Write(t, e.dir, "server.pem", own.Cert)
-			time.Sleep(5 * time.Millisecond) // handshakes meet the new certificate with the old key, and go on with the old pair
+			time.Sleep(5 * time.Millisecond) // handshakes find the new certificate with the old key, and continue with the old pair
 			certstest.Write(t, e.dir, "server.key", own.Key)
 		})
 		step(func() {
@@ -206,7 +206,7 @@ func TestRotationUnderLoad(t *testing.T) {
 	}
 }
 
-// store is a client's certificates that stay as they are.
+// store returns a client's certificates, which do not change.
 func (e *ends) store(t *testing.T, own certstest.Pair, ca *certstest.Authority) *certs.Store {
 	t.Helper()
 	dir := t.TempDir()
@@ -219,7 +219,7 @@ func (e *ends) store(t *testing.T, own certstest.Pair, ca *certstest.Authority) 
 	return s
 }
 
-// anonymous is a client without a certificate of its own.
+// anonymous is a client without a certificate.
 func (e *ends) anonymous(t *testing.T, ca *certstest.Authority) *certs.Store {
 	t.Helper()
 	s, err := certs.Client{CA: certstest.Write(t, t.TempDir(), "ca.pem", ca.PEM)}.Open("", "client", slog.New(slog.DiscardHandler))

@@ -14,17 +14,16 @@ import (
 )
 
 const (
-	// interval is how often the files are looked at when nobody shakes hands, so that what is wrong with them is said at
-	// once and not when the next connection is made.
+	// interval is how often the files are checked without handshakes, so that problems are logged before the next connection.
 	interval = 10 * time.Second
-	// nag is the time between two warnings about the same end.
+	// nag is the time between two warnings about the same expiry.
 	nag = time.Hour
-	// lastPart is the part of a certificate's life in which its end is warned of. Those who renew certificates by machine
-	// do it in the last third.
+	// lastPart is the part of a certificate's life in which warnings begin: the last fifth. Automatic renewal happens in the
+	// last third.
 	lastPart = 5
 )
 
-// Store is the certificates of one end, as they are in their files. A nil Store is an end without TLS.
+// Store holds the certificates of one end and re-reads their files. A nil Store is an end without TLS.
 type Store struct {
 	files  Files
 	end    string
@@ -33,21 +32,21 @@ type Store struct {
 	current atomic.Pointer[material]
 	failing atomic.Bool
 	errors  atomic.Uint64
-	// refusals are logged, and not so often that they fill the log.
+	// refusals limits the log lines about refused clients.
 	refusals rate.Sometimes
 
-	mu      sync.Mutex // one look at a time
-	seen    contents   // what the last look found, whether it was taken over or not
-	refused string     // why it was not, if so
-	warned  time.Time  // when an end was warned of last, and in which words
+	mu      sync.Mutex // held during a check
+	seen    contents   // the files at the last check, used or refused
+	refused string     // the reason that they were refused, if so
+	warned  time.Time  // the last warning about an expiry, and its text
 	warning string
 
 	stop chan struct{}
 	once sync.Once
 }
 
-// Open reads the files, and fails when they do not belong together. end is whose certificates they are, for the log and the
-// metrics: "server", or the name of the server that a client connects to. Without any file it returns nil.
+// Open reads the files. It returns an error if they do not match each other. end names the certificates in the log and the
+// metrics: "server", or the server that a client connects to. Without files the store is nil.
 func Open(files Files, end string, logger *slog.Logger) (*Store, error) {
 	if files == (Files{}) {
 		return nil, nil //nolint:nilnil // nil is an end without TLS
@@ -66,7 +65,7 @@ func Open(files Files, end string, logger *slog.Logger) (*Store, error) {
 	return s, nil
 }
 
-// Keep has the stack run the Store until it stops. A nil Store needs none.
+// Keep makes the stack run the Store until it stops. A nil Store does nothing.
 func (s *Store) Keep(stack *lifecycle.Stack) {
 	if s != nil {
 		stack.OnStop("certificates of "+s.end, s.Stop)
@@ -74,7 +73,7 @@ func (s *Store) Keep(stack *lifecycle.Stack) {
 	}
 }
 
-// Run looks at the files from time to time until Stop is called, and returns nil then.
+// Run checks the files periodically until Stop is called, and then returns nil.
 func (s *Store) Run() error {
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
@@ -94,7 +93,7 @@ func (s *Store) Stop(context.Context) error {
 	return nil
 }
 
-// refresh takes over files that have changed, if they are good, and returns what is in use.
+// refresh starts using changed files if they are valid, and returns the material in use.
 func (s *Store) refresh() *material {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -105,7 +104,7 @@ func (s *Store) refresh() *material {
 		s.refuse(err)
 		return s.current.Load()
 	}
-	// What was refused is judged again: files that were away are back, or a certificate has become valid.
+	// Refused files are checked again: a missing file may be back, or a certificate may have become valid.
 	if raw.equal(s.seen) && !s.failing.Load() {
 		return s.current.Load()
 	}
@@ -124,11 +123,11 @@ func (s *Store) refresh() *material {
 	return m
 }
 
-// outdated refuses a certificate that is not valid now while the one in use is.
+// outdated returns an error if a new certificate is not valid now and the one in use is.
 func (s *Store) outdated(m *material, now time.Time) error {
 	before := s.current.Load()
 	if m.cert != nil && !m.own.at(now) && before.own.at(now) {
-		return fmt.Errorf("%s is valid from %s to %s, which is not now", s.files.Cert, m.own.from.UTC().Format(time.RFC3339), m.own.to.UTC().Format(time.RFC3339))
+		return fmt.Errorf("%s is valid from %s to %s only, so not now", s.files.Cert, m.own.from.UTC().Format(time.RFC3339), m.own.to.UTC().Format(time.RFC3339))
 	}
 	if m.pool != nil && !m.trusted.at(now) && before.trusted.at(now) {
 		return fmt.Errorf("%s has no authority that is valid now", s.files.CA)
@@ -136,7 +135,7 @@ func (s *Store) outdated(m *material, now time.Time) error {
 	return nil
 }
 
-// refuse keeps what is in use, and says so once for each reason.
+// refuse keeps the material in use, and logs each reason once.
 func (s *Store) refuse(err error) {
 	s.failing.Store(true)
 	if err.Error() == s.refused {
@@ -147,7 +146,7 @@ func (s *Store) refuse(err error) {
 	s.logger.Error("certificates were NOT read again: the old ones stay in use", "end", s.end, "error", err)
 }
 
-// warn says when an end is near or past: at once, and then once an hour.
+// warn logs a near or past expiry, at once and then once an hour.
 func (s *Store) warn(now time.Time) {
 	m := s.current.Load()
 	for _, v := range []struct {

@@ -17,7 +17,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/testkit/telemetrytest"
 )
 
-// failing are the metrics of a store that has refused files so often.
+// failing returns the metrics of a store that has refused files so many times.
 func failing(t *testing.T, reg *prometheus.Registry, refused, now float64) {
 	t.Helper()
 	families, err := reg.Gather()
@@ -35,8 +35,8 @@ func failing(t *testing.T, reg *prometheus.Registry, refused, now float64) {
 	}
 }
 
-// Files that do not belong together, that are half there or that are not valid leave the old certificate in use, which is
-// logged once and shows in the metrics, until they are good.
+// Files that do not match, are incomplete or are not valid leave the old certificate in use. That is logged once and shows
+// in the metrics until the files are valid.
 func TestBadFilesKeepTheOldOnes(t *testing.T) {
 	a := certstest.NewAuthority(t, "ca")
 	for name, tt := range map[string]struct {
@@ -54,17 +54,17 @@ func TestBadFilesKeepTheOldOnes(t *testing.T) {
 			p := a.IssueFor(time.Now().Add(-2*time.Hour), time.Now().Add(-time.Hour), "server.test")
 			certstest.Write(t, e.dir, "server.pem", p.Cert)
 			certstest.Write(t, e.dir, "server.key", p.Key)
-		}, "which is not now"},
+		}, "so not now"},
 		"not valid yet": {func(t *testing.T, e *ends) {
 			p := a.IssueFor(time.Now().Add(time.Hour), time.Now().Add(2*time.Hour), "server.test")
 			certstest.Write(t, e.dir, "server.pem", p.Cert)
 			certstest.Write(t, e.dir, "server.key", p.Key)
-		}, "which is not now"},
+		}, "so not now"},
 		"half a list of authorities": {func(t *testing.T, e *ends) {
 			certstest.Write(t, e.dir, "clients-ca.pem", append(a.PEM, a.PEM[:len(a.PEM)/2]...))
-		}, "the file is not whole"},
-		"no authority":        {func(t *testing.T, e *ends) { certstest.Write(t, e.dir, "clients-ca.pem", []byte("\n")) }, "no certificate in it"},
-		"key as an authority": {func(t *testing.T, e *ends) { certstest.Write(t, e.dir, "clients-ca.pem", a.Issue("x").Key) }, "want certificates alone"},
+		}, "the file is incomplete"},
+		"no authority":        {func(t *testing.T, e *ends) { certstest.Write(t, e.dir, "clients-ca.pem", []byte("\n")) }, "it has no certificate"},
+		"key as an authority": {func(t *testing.T, e *ends) { certstest.Write(t, e.dir, "clients-ca.pem", a.Issue("x").Key) }, "want only certificates"},
 		"huge file":           {func(t *testing.T, e *ends) { certstest.Write(t, e.dir, "clients-ca.pem", make([]byte, 2<<20)) }, "too large"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -108,12 +108,12 @@ func remove(t *testing.T, path string) {
 	}
 }
 
-// Run sees to it that what is wrong is said though nobody connects, and warns of an end before it comes: once an hour in the
-// last fifth of the certificate's life.
+// Run logs problems even without connections, and warns about an expiry once an hour in the last fifth of the certificate's
+// life.
 func TestRunWarns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir, log := t.TempDir(), &journal{}
-		a := certstest.NewAuthority(t, "ca") // valid for 24 hours to come
+		a := certstest.NewAuthority(t, "ca") // valid for the next 24 hours
 		p := a.IssueFor(time.Now(), time.Now().Add(10*time.Hour), "x")
 		server := certs.Server{Cert: certstest.Write(t, dir, "c.pem", p.Cert), Key: certstest.Write(t, dir, "c.key", p.Key)}
 		s, err := server.Open(slog.New(slog.NewTextHandler(log, nil)))

@@ -12,7 +12,7 @@ import (
 	"google.golang.org/grpc/credentials"
 )
 
-// serverConfig is for a listener. Every handshake gets the certificates that are in the files then.
+// serverConfig returns a listener's configuration. Every handshake uses the current files.
 func (s *Store) serverConfig(clients tls.ClientAuthType, protocol string) *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS13,
@@ -20,7 +20,7 @@ func (s *Store) serverConfig(clients tls.ClientAuthType, protocol string) *tls.C
 			m := s.refresh()
 			c := &tls.Config{
 				MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{*m.cert}, NextProtos: []string{protocol},
-				// A resumed session would be let in by what was true when it began.
+				// A resumed session would be accepted with outdated authorities.
 				SessionTicketsDisabled: true,
 			}
 			if m.pool != nil {
@@ -31,7 +31,7 @@ func (s *Store) serverConfig(clients tls.ClientAuthType, protocol string) *tls.C
 	}
 }
 
-// ServerCredentials secure a gRPC server; nil for a nil Store.
+// ServerCredentials returns the credentials of a gRPC server; nil for a nil Store.
 func (s *Store) ServerCredentials() credentials.TransportCredentials {
 	if s == nil {
 		return nil
@@ -39,7 +39,7 @@ func (s *Store) ServerCredentials() credentials.TransportCredentials {
 	return serverCredentials{credentials.NewTLS(s.serverConfig(tls.RequireAndVerifyClientCert, "h2")), s}
 }
 
-// serverCredentials log whom they turn away, which gRPC keeps to itself.
+// serverCredentials log refused clients, which gRPC does not.
 type serverCredentials struct {
 	credentials.TransportCredentials
 
@@ -49,7 +49,7 @@ type serverCredentials struct {
 // ServerHandshake implements credentials.TransportCredentials.
 func (c serverCredentials) ServerHandshake(conn net.Conn) (net.Conn, credentials.AuthInfo, error) {
 	secured, info, err := c.TransportCredentials.ServerHandshake(conn)
-	if err != nil && !errors.Is(err, io.EOF) { // who only looks whether the port is open has left
+	if err != nil && !errors.Is(err, io.EOF) { // EOF is a port check
 		c.store.refusals.Do(func() {
 			c.store.logger.Warn("a client was turned away in the TLS handshake", "from", conn.RemoteAddr().String(), "error", err)
 		})
@@ -62,18 +62,18 @@ func (c serverCredentials) Clone() credentials.TransportCredentials {
 	return serverCredentials{c.TransportCredentials.Clone(), c.store}
 }
 
-// Mutual says whether clients must show a certificate.
+// Mutual reports whether clients need a certificate.
 func (s *Store) Mutual() bool { return s != nil && s.files.CA != "" }
 
-// SecureHTTP makes the server speak TLS, and ask for clients' certificates where the Store has their authorities: for every
-// page but /healthz and /readyz, since those who probe a service have none. A nil Store changes nothing.
+// SecureHTTP enables TLS on the server. If the Store has clients' authorities, every page except /healthz and /readyz needs a
+// client certificate; health probes have none. A nil Store changes nothing.
 func (s *Store) SecureHTTP(srv *http.Server) {
 	if s == nil {
 		return
 	}
 	srv.TLSConfig = s.serverConfig(tls.VerifyClientCertIfGiven, "http/1.1")
 	srv.ErrorLog = slog.NewLogLogger(s.logger.Handler(), slog.LevelWarn)
-	// HTTP/1.1 alone: people and scrapers need no more, and HTTP/2 is one more thing to attack.
+	// HTTP/1.1 only: people and scrapers need no more, and HTTP/2 adds attack surface.
 	srv.Protocols = new(http.Protocols)
 	srv.Protocols.SetHTTP1(true)
 	if s.Mutual() {
@@ -92,11 +92,11 @@ func identified(next http.Handler) http.Handler {
 	})
 }
 
-// errClientOnly is a client's credentials on a server.
+// errClientOnly is returned if client credentials are used on a server.
 var errClientOnly = errors.New("these are the credentials of a client")
 
-// Credentials secure a client's connections; nil for a nil Store. serverName, if not empty, is whom the server's
-// certificate must be for, in place of the host of the address.
+// Credentials returns the credentials of a client's connections; nil for a nil Store. serverName, if not empty, is the name
+// that the server's certificate must have, in place of the host of the address.
 func (s *Store) Credentials(serverName string) credentials.TransportCredentials {
 	if s == nil {
 		return nil
@@ -104,8 +104,8 @@ func (s *Store) Credentials(serverName string) credentials.TransportCredentials 
 	return &clientCredentials{store: s, serverName: serverName}
 }
 
-// clientCredentials make TLS credentials anew for each handshake, of what is in the files then. A tls.Config can ask for the
-// certificate again, but not for the authorities.
+// clientCredentials create TLS credentials for each handshake from the current files. A tls.Config can reload the
+// certificate, but not the authorities.
 type clientCredentials struct {
 	store      *Store
 	serverName string
@@ -113,7 +113,7 @@ type clientCredentials struct {
 
 // ClientHandshake implements credentials.TransportCredentials.
 func (c *clientCredentials) ClientHandshake(ctx context.Context, authority string, conn net.Conn) (net.Conn, credentials.AuthInfo, error) {
-	m := c.store.refresh() //nolint:contextcheck // what it logs is not of this call
+	m := c.store.refresh() //nolint:contextcheck // its log lines do not belong to this call
 	config := &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: m.pool}
 	if m.cert != nil {
 		config.Certificates = []tls.Certificate{*m.cert}
@@ -126,9 +126,9 @@ func (c *clientCredentials) ServerHandshake(net.Conn) (net.Conn, credentials.Aut
 	return nil, nil, errClientOnly
 }
 
-// Info implements credentials.TransportCredentials. gRPC makes the server's name the authority.
+// Info implements credentials.TransportCredentials. gRPC uses the server's name as the authority.
 func (c *clientCredentials) Info() credentials.ProtocolInfo {
-	return credentials.ProtocolInfo{SecurityProtocol: "tls", ServerName: c.serverName} //nolint:staticcheck // the authority must stay what gRPC makes of it
+	return credentials.ProtocolInfo{SecurityProtocol: "tls", ServerName: c.serverName} //nolint:staticcheck // gRPC still takes the authority from it
 }
 
 // Clone implements credentials.TransportCredentials.

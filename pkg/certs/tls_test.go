@@ -16,7 +16,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/testkit/certstest"
 )
 
-// Over HTTP every page but the two for probes needs a certificate, and over gRPC every call.
+// Every gRPC call and every HTTP page except the two for probes needs a certificate.
 func TestClientsNeedACertificate(t *testing.T) {
 	a := certstest.NewAuthority(t, "ca")
 	e := serve(t, a)
@@ -52,7 +52,7 @@ func TestClientsNeedACertificate(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			config := &tls.Config{
 				RootCAs: pool, ServerName: "server.test", MinVersion: tls.VersionTLS12,
-				// Shown whoever the server says that it trusts.
+				// Sent whatever authorities the server lists.
 				GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
 					if tt.certificate == nil {
 						return &tls.Certificate{}, nil
@@ -96,7 +96,7 @@ func TestClientsNeedACertificate(t *testing.T) {
 	}
 }
 
-// The client checks whom it talks to, by the address or by the name that it was given.
+// The client verifies the server by the address or by the configured name.
 func TestServerName(t *testing.T) {
 	a := certstest.NewAuthority(t, "ca")
 	e := serve(t, a)

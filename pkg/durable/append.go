@@ -7,31 +7,31 @@ import (
 	"os"
 )
 
-// Appender adds to the end of a file, all of it or nothing: after a disk that was full has room, the next addition does not
-// follow a part of the last one. Only a kill leaves a part, at the very end, which readers of such files have to expect. It
-// is not safe for concurrent use.
+// Appender appends to a file, all or nothing: after a full disk has space again, the next record does not follow a partial
+// one. Only a kill leaves a partial record, at the very end, and readers must expect that. Appender is not safe for
+// concurrent use.
 type Appender struct {
 	file file
 	name string
-	// end is where the last whole addition ends; torn reports that something may follow it.
+	// end is the end of the last complete record; torn is set if something may follow it.
 	end  int64
 	torn bool
 }
 
-// file is what appending takes of an [os.File].
+// file is the part of [os.File] that appending needs.
 type file interface {
 	io.Writer
 	Sync() error
 	Truncate(size int64) error
 }
 
-// onDisk is an [os.File] whose Sync tests can make fail.
+// onDisk is an [os.File] with the Sync of this package, which tests can make fail.
 type onDisk struct{ *os.File }
 
 func (f onDisk) Sync() error { return Sync(f.File) }
 
-// AppendTo appends to a file that was opened with O_APPEND, behind its first end bytes. What is there behind them, as a
-// kill leaves it, is removed.
+// AppendTo returns an appender for a file that was opened with O_APPEND. It keeps the first end bytes and removes the rest,
+// which a kill may have left.
 func AppendTo(f *os.File, end int64) (*Appender, error) {
 	a := &Appender{file: onDisk{f}, name: f.Name(), end: end}
 	if err := a.repair(); err != nil {
@@ -40,8 +40,8 @@ func AppendTo(f *os.File, end int64) (*Appender, error) {
 	return a, nil
 }
 
-// Append adds the data, which are on disk when it returns. After an error nothing was added, unless it is an [UnsureError]:
-// then all or a part of the data may be in the file, until the next Append removes them.
+// Append appends the data, which are on disk when it returns. After an error nothing was added, unless it is an
+// [UnsureError]: then all or part of the data may be in the file until the next Append removes them.
 func (a *Appender) Append(data []byte) error {
 	if a.torn {
 		if err := a.repair(); err != nil {
@@ -60,7 +60,7 @@ func (a *Appender) Append(data []byte) error {
 	return nil
 }
 
-// repair removes what follows the last whole addition.
+// repair removes everything after the last complete record.
 func (a *Appender) repair() error {
 	if err := errors.Join(a.file.Truncate(a.end), a.file.Sync()); err != nil {
 		a.torn = true

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// faulty is a file whose steps fail when the test says so: a disk that is full writes a part.
+// faulty is a file whose steps fail on request: a full disk writes a part.
 type faulty struct {
 	*os.File
 

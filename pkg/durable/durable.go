@@ -1,6 +1,6 @@
-// Package durable writes and reads files. It writes whole ones: after a kill or a power cut at any moment a reader finds the
-// old file or the new one, never a part of one. To files that grow it adds whole lines. It opens regular files alone, and
-// reads a bounded number of bytes.
+// Package durable writes and reads files. Writes are atomic: after a kill or a power cut at any moment, a reader finds the
+// old file or the new one, never a part of one. Files that grow get whole records. Only regular files are opened, and reads
+// are bounded.
 package durable
 
 import (
@@ -15,12 +15,12 @@ import (
 	"time"
 )
 
-// WriteFile makes what write produces the content of the file: it goes to a temporary file in the same folder, which is
-// synced and renamed, and then the folder is synced. One writer at a time: the temporary file has a fixed name, so that
-// a kill leaves at most one, which the next write replaces. The file has the mode perm, whatever it had before.
+// WriteFile replaces the file with the output of write. It writes a temporary file in the same folder, syncs and renames it,
+// and then syncs the folder. A file must have one writer at a time: the temporary file has a fixed name, so that a kill
+// leaves at most one, which the next write replaces. The file gets the mode perm, whatever it had before.
 //
-// After an error the old file is there, unless it is an [UnsureError]: then the new one is, and a power cut may bring back
-// the old one.
+// After an error the old file is there, unless it is an [UnsureError]: then the new one is there, and a power cut may bring
+// back the old one.
 func WriteFile(path string, perm fs.FileMode, write func(io.Writer) error) error {
 	dir, name := filepath.Split(path)
 	temporary := filepath.Join(dir, "."+name+".tmp")
@@ -34,7 +34,7 @@ func WriteFile(path string, perm fs.FileMode, write func(io.Writer) error) error
 	return unsure(path, SyncDir(dir))
 }
 
-// create writes a synced file that no reader knows.
+// create writes and syncs the temporary file.
 func create(path string, perm fs.FileMode, write func(io.Writer) error) (err error) {
 	if err := discard(path); err != nil {
 		return err
@@ -61,7 +61,7 @@ func discard(path string) error {
 	return nil
 }
 
-// SyncDir makes what was created, renamed or removed in the folder survive a power cut. An empty dir is the current one.
+// SyncDir makes changes of the folder's entries survive a power cut. An empty dir is the current folder.
 func SyncDir(dir string) error {
 	f, err := OpenDir(dir)
 	if err != nil {
@@ -70,8 +70,7 @@ func SyncDir(dir string) error {
 	return errors.Join(Sync(f), f.Close())
 }
 
-// MkdirAll makes the folder and those above it that are missing, so that they are there after a power cut. Folders that
-// exist are left as they are.
+// MkdirAll creates the folder and its missing parents, durably. Existing folders are left unchanged.
 func MkdirAll(dir string, perm fs.FileMode) error {
 	dir = filepath.Clean(dir)
 	switch info, err := os.Stat(dir); {
@@ -90,8 +89,8 @@ func MkdirAll(dir string, perm fs.FileMode) error {
 	return SyncDir(above)
 }
 
-// SetAside renames a file that cannot be used to a name that no file has, which it returns, so that its content is not
-// lost when a new one is begun. After an [UnsureError] it has that name, until a power cut may undo it.
+// SetAside renames an unusable file to a new name and returns that name, so that its content is not lost when a new file is
+// written. After an [UnsureError] the file has that name, but a power cut may undo the rename.
 func SetAside(path string, now time.Time) (aside string, err error) {
 	stamp := now.UTC().Format("20060102T150405.000Z")
 	for n := range 100 {
@@ -115,8 +114,8 @@ func SetAside(path string, now time.Time) (aside string, err error) {
 // ErrOwned is the error of a folder that another process owns.
 var ErrOwned = errors.New("another process owns it")
 
-// Own makes the folder if need be and takes possession of it, until the closer is closed or the process ends, however it
-// ends. It fails with [ErrOwned] when another one has it.
+// Own creates the folder if it is missing and locks it until the closer is closed or the process ends. It returns [ErrOwned]
+// if another process owns it.
 func Own(dir string) (io.Closer, error) {
 	if err := MkdirAll(dir, 0o755); err != nil {
 		return nil, err

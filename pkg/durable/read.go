@@ -19,10 +19,9 @@ var ErrNotRegular = errors.New("not a regular file")
 var ErrTooLarge = errors.New("file is too large")
 
 const (
-	// MaxDocument bounds what is read of a document that a person or a program has written, in bytes: a plan, a policy, a
-	// report, a journal of a run.
+	// MaxDocument limits a document, in bytes: a plan, a policy, a report, or the journal of a run.
 	MaxDocument = 64 << 20
-	// MaxEntries bounds how many entries are read of a folder.
+	// MaxEntries limits the entries read from a folder.
 	MaxEntries = 100_000
 )
 
@@ -46,7 +45,7 @@ func OpenDir(dir string) (*os.File, error) { return os.Open(folder(dir)) }
 // OpenDirIn opens a folder below root, as [OpenDir] does.
 func OpenDirIn(root *os.Root, name string) (*os.File, error) { return root.Open(folder(name)) }
 
-// folder is the path of a folder. The dot makes anything else an error when it is opened, where a FIFO would block.
+// folder returns the path of a folder. With the dot, opening anything else is an error; opening a FIFO would block.
 func folder(dir string) string {
 	if dir == "" {
 		return "."
@@ -64,7 +63,7 @@ func OpenFileIn(root *os.Root, name string, flag int, perm fs.FileMode) (*os.Fil
 	return regular(name, func() (*os.File, error) { return root.OpenFile(name, flag|syscall.O_NONBLOCK, perm) })
 }
 
-// regular checks what was opened without blocking, so that the path cannot be exchanged in between.
+// regular checks the file after opening it without blocking, so that the path cannot change in between.
 func regular(path string, open func() (*os.File, error)) (*os.File, error) {
 	f, err := open()
 	if errors.Is(err, syscall.ENXIO) { // a FIFO that nobody reads, or a socket
@@ -103,8 +102,8 @@ func ReadFileIn(root *os.Root, name string, limit int64) ([]byte, error) {
 	return ReadAll(f, limit)
 }
 
-// ReadAll returns what is left of an open file, at most limit bytes; more is [ErrTooLarge]. What the file says of its size
-// is enough to refuse it.
+// ReadAll returns the rest of an open file, at most limit bytes; more is [ErrTooLarge]. A file whose reported size exceeds
+// the limit is refused without reading it.
 func ReadAll(f *os.File, limit int64) ([]byte, error) {
 	tooLarge := &fs.PathError{Op: "read", Path: f.Name(), Err: fmt.Errorf("%w: over %d bytes", ErrTooLarge, limit)}
 	if info, err := f.Stat(); err != nil {
@@ -124,8 +123,8 @@ func ReadAll(f *os.File, limit int64) ([]byte, error) {
 	return raw, nil
 }
 
-// ReadDir returns the entries of a folder in the order of their names. More than limit of them are [ErrTooLarge], so that no
-// folder takes the memory of a service.
+// ReadDir returns the entries of a folder, sorted by name. More than limit of them are [ErrTooLarge], so that a large folder
+// cannot exhaust memory.
 func ReadDir(dir string, limit int) ([]fs.DirEntry, error) {
 	return readDir(dir, limit, OpenDir)
 }
@@ -152,7 +151,8 @@ func readDir(dir string, limit int, open func(string) (*os.File, error)) ([]fs.D
 	return entries, nil
 }
 
-// Interruptible returns a reader that fails with the cause of ctx once that has ended, so that a long file holds up nothing.
+// Interruptible returns a reader that fails with the cause of ctx once ctx has ended, so that reading a long file can be
+// interrupted.
 func Interruptible(ctx context.Context, r io.Reader) io.Reader { return &interruptible{ctx, r} }
 
 type interruptible struct {

@@ -63,7 +63,7 @@ func TestReadFile(t *testing.T) {
 	}
 }
 
-// A manifest of 50 GB with nothing in it is refused for its size, before it is read.
+// An empty sparse file of 50 GB is refused for its size, before it is read.
 func TestReadFileOfAGiantSparseFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "giant")
 	f, err := os.Create(path)
@@ -97,7 +97,7 @@ func TestOpenFileForWritingDoesNotWaitForAReader(t *testing.T) {
 	}
 }
 
-// Where a folder is expected, a FIFO is an error too.
+// A FIFO in place of a folder is an error too.
 func TestOpenFolderThatIsAFIFO(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "fifo")

@@ -8,8 +8,8 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/internal/fault"
 )
 
-// UnsureError is the error of a write that failed after its result was in place. Readers may see the new content, and a
-// power cut may bring back the old one. Every other error of a write means that the old content is there.
+// UnsureError is the error of a write that failed after the new content was in place. Readers may see the new content, and a
+// power cut may bring back the old one. After every other error of a write the old content is there.
 type UnsureError struct {
 	// Path is the file or folder that was being changed.
 	Path string
@@ -30,7 +30,7 @@ func Unsure(err error) bool {
 	return errors.As(err, &unsure)
 }
 
-// unsure is an error of the step that makes a change durable; nil stays nil.
+// unsure returns err, from the step that makes a change durable, as an UnsureError; nil stays nil.
 func unsure(path string, err error) error {
 	if err == nil {
 		return nil
@@ -38,8 +38,8 @@ func unsure(path string, err error) error {
 	return &UnsureError{Path: path, Err: err}
 }
 
-// Sync puts the file or folder on disk. Everything that promises to survive a power cut calls it, so that tests can make it
-// fail: see package durabletest.
+// Sync flushes the file or folder to disk. Every durable write calls it, so that tests can make it fail: see package
+// durabletest.
 func Sync(f *os.File) error {
 	if hook := fault.Sync.Load(); hook != nil {
 		if err := (*hook)(f); err != nil {

@@ -12,8 +12,8 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/testkit/durabletest"
 )
 
-// "Not written" and "written, but a power cut may undo it" are two errors: who promises something must not confuse them.
-func TestFailedWriteSaysWhetherItTookEffect(t *testing.T) {
+// "Not written" and "written, but a power cut may undo it" are distinct errors that callers must not confuse.
+func TestFailedWriteReportsWhetherItTookEffect(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "state.json")
 	if err := durable.WriteFile(path, 0o644, content("old")); err != nil {

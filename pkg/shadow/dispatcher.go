@@ -127,23 +127,6 @@ func (d *Dispatcher) Skip(r Request) {
 	d.record(&r, Result{Outcome: NotSampled})
 }
 
-// Request is one decision, which may get a shadow.
-type Request struct {
-	// ID and Symbol identify it for OnSettled; nothing else uses them.
-	ID, Symbol string
-	Source     Source
-	// EventTime is the time of the market state, zero if unknown. ml-engine may count drift by it; the score does not
-	// depend on it.
-	EventTime time.Time
-	// Arrival is when the request came in; its shadow's time runs from here.
-	Arrival time.Time
-	// Baseline is the baseline's score, in [0,1], and BaselineLatency the time it took.
-	Baseline        float64
-	BaselineLatency time.Duration
-	// State is what to score.
-	State State
-}
-
 // Detach starts the request's shadow and returns at once. The shadow is recorded when it ends.
 func (d *Dispatcher) Detach(r Request) {
 	d.submit(newCall(r, d.opts.Timeout))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"net/http/pprof"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -51,4 +52,12 @@ func (h httpLog) Handle(ctx context.Context, r slog.Record) error {
 	line := slog.NewRecord(r.Time, r.Level, "HTTP server", r.PC)
 	line.AddAttrs(slog.String("problem", r.Message))
 	return h.Handler.Handle(ctx, line)
+}
+
+// AddProfiles adds /debug/pprof/, for go tool pprof. Profiles reveal a lot about a process and slow it down, so services add
+// them only on request.
+func AddProfiles(mux *http.ServeMux) {
+	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 }

@@ -1,7 +1,10 @@
+// Package telemetry has what both services need for monitoring: a metrics registry, bucket edges, the logger and the admin
+// pages.
 package telemetry
 
 import (
 	"net/http"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -23,4 +26,23 @@ func NewRegistry(program string) *prometheus.Registry {
 // MetricsHandler serves the registry in the Prometheus exposition format.
 func MetricsHandler(reg *prometheus.Registry) http.Handler {
 	return promhttp.HandlerFor(reg, promhttp.HandlerOpts{Registry: reg, EnableOpenMetrics: true})
+}
+
+// LatencyBucketsMS are the edges of every latency histogram, in milliseconds. 1, 60 (the shadow's limit), 80 (the SLO) and
+// 120 (the canary's abort) are exact edges, so that the share beyond a limit needs no interpolation. Below 1 ms, where most
+// latencies are, the edges are dense.
+var LatencyBucketsMS = []float64{
+	.01, .02, .05, .1, .15, .2, .3, .4, .5, .75, 1, 1.5, 2, 3, 5, 7.5, 10, 15, 20, 30, 40, 50, 60, 80, 100, 120, 250,
+	500, 1000,
+}
+
+// Milliseconds returns d as a number of milliseconds.
+func Milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+
+// Bool returns 1 for true and 0 for false.
+func Bool(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
 }

@@ -1,4 +1,4 @@
-// Package fault is where tests make a disk fail. Nothing but durable and durabletest imports it.
+// Package fault lets tests make the disk fail. Only durable and durabletest import it.
 package fault
 
 import (
@@ -6,5 +6,5 @@ import (
 	"sync/atomic"
 )
 
-// Sync is asked before a file or folder is synced, when it is set; its error is that of the sync.
+// Sync, if set, is called before a file or folder is synced. Its error becomes the error of the sync.
 var Sync atomic.Pointer[func(f *os.File) error]

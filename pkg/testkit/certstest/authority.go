@@ -23,7 +23,7 @@ type Authority struct {
 	t    testing.TB
 	cert *x509.Certificate
 	key  *ecdsa.PrivateKey
-	// PEM is its certificate.
+	// PEM is the authority's certificate.
 	PEM []byte
 }
 
@@ -49,14 +49,14 @@ func NewAuthority(t testing.TB, name string) *Authority {
 // Pair is a certificate and its key, PEM.
 type Pair struct{ Cert, Key []byte }
 
-// Issue makes a certificate for the names, valid for the hours to come: those with "://" are URIs, those that are IP
-// addresses are that, the rest are DNS names.
+// Issue makes a certificate for the names, valid for the next hours. Names with "://" become URIs, IP addresses stay IP
+// addresses, and the rest become DNS names.
 func (a *Authority) Issue(names ...string) Pair {
 	a.t.Helper()
 	return a.IssueFor(time.Now().Add(-time.Hour), time.Now().Add(12*time.Hour), names...)
 }
 
-// IssueFor is Issue with the period in which the certificate is valid.
+// IssueFor is Issue with the certificate's period of validity.
 func (a *Authority) IssueFor(from, to time.Time, names ...string) Pair {
 	a.t.Helper()
 	template := &x509.Certificate{
@@ -86,7 +86,7 @@ func (a *Authority) IssueFor(from, to time.Time, names ...string) Pair {
 	}
 }
 
-// Write writes the file, whole, into the folder, and returns its path.
+// Write writes the file into the folder atomically, and returns its path.
 func Write(t testing.TB, dir, name string, raw []byte) string {
 	t.Helper()
 	path := filepath.Join(dir, name)

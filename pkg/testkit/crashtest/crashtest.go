@@ -1,5 +1,5 @@
-// Package crashtest kills programs in the middle of writing, and holds what they leave to what they promise: nothing that
-// was acknowledged is lost, nothing half is there, nothing is there that was never begun, and all of it opens again.
+// Package crashtest kills programs while they write and checks what they leave behind: every acknowledged operation is there,
+// nothing is partial, nothing is there that was never begun, and all of it can be opened.
 package crashtest
 
 import (
@@ -18,40 +18,40 @@ import (
 	"time"
 )
 
-// Writer is what is killed: the code of a program that writes files.
+// Writer is the code of a program that writes files, which is killed.
 type Writer struct {
-	// Name is its line in the table.
+	// Name is its name in the table.
 	Name string
-	// Write does one operation after another in the folder, which may not exist yet, and never returns without an error.
-	// The first has the number op; of each it tells when it is begun and when it is done. It runs in a process of its own.
+	// Write does one operation after another in the folder, which may not exist yet, and returns only with an error. The first
+	// operation has the number op. Write reports the start and the end of each operation. It runs in a separate process.
 	Write func(dir string, op int, tell *Teller) error
-	// Read opens what was left, as the program would, and returns the numbers of the operations that are there. An error
-	// means that it cannot be read.
+	// Read opens the folder as the program would, and returns the numbers of the operations that are there. An error means
+	// that it cannot be read.
 	Read func(dir string) ([]int, error)
-	// Latest says that each operation replaces the one before, so that only the newest is there.
+	// Latest is set if each operation replaces the previous one, so that only the newest is there.
 	Latest bool
 }
 
 const (
-	// roundsEnv and seedEnv are for the tests that kill; the defaults are lean.
+	// roundsEnv and seedEnv configure the tests; the defaults are small.
 	roundsEnv, seedEnv = "CRASH_ROUNDS", "CRASH_SEED"
-	// tableEnv names a file that gets a line for every writer.
+	// tableEnv names a file that receives a line for every writer.
 	tableEnv = "CRASH_TABLE"
-	// dirEnv, opEnv and opsEnv are for the process that writes: where, from which operation on, and how many of them, 0 for
-	// as many as there is time for.
+	// dirEnv, opEnv and opsEnv are for the process that writes: the folder, the first operation, and the number of operations,
+	// 0 for no limit.
 	dirEnv, opEnv, opsEnv = "CRASH_DIR", "CRASH_OP", "CRASH_OPS"
 
 	defaultRounds = 10
-	// lives is how many rounds share a folder: a process goes on from what a kill left, and is killed.
+	// lives is how many rounds share a folder: each process continues from the leftovers of the previous kill.
 	lives = 8
-	// longest is how long a process may write before it is killed: some operations.
+	// longest is the longest time that a process writes before it is killed: a few operations.
 	longest = 60 * time.Millisecond
-	// patience is how long a process may take to begin.
+	// patience is how long a process may take to start.
 	patience = time.Minute
 )
 
-// Run kills the writer again and again, then looks in which order it syncs. The test must have a name of its own and do
-// nothing else: the process that writes runs it too.
+// Run kills the writer repeatedly, then checks the order of its syncs. The test must have a unique name and do nothing else,
+// since the process that writes runs it too.
 func Run(t *testing.T, w Writer) {
 	if dir := os.Getenv(dirEnv); dir != "" {
 		write(t, w, dir)
@@ -61,26 +61,26 @@ func Run(t *testing.T, w Writer) {
 	t.Run("power", func(t *testing.T) { power(t, strings.SplitN(t.Name(), "/", 2)[0]) })
 }
 
-// Teller is how a process tells its parent, over a pipe that survives it.
+// Teller reports the progress of a process to its parent, over a pipe that survives the process.
 type Teller struct {
 	pipe io.Writer
 	left int
 }
 
-// Begin is called before the operation.
+// Begin reports the start of an operation.
 func (t *Teller) Begin(op int) { t.say("begin %d\n", op) }
 
-// Done is called when the operation has returned: from then on it is promised.
+// Done reports that an operation has returned: from then on it must not be lost.
 func (t *Teller) Done(op int) {
 	t.say("done %d\n", op)
 	if t.left--; t.left == 0 {
-		os.Exit(0) // without any tidying up
+		os.Exit(0) // without cleanup
 	}
 }
 
 func (t *Teller) say(format string, args ...any) {
 	if _, err := fmt.Fprintf(t.pipe, format, args...); err != nil {
-		os.Exit(2) // nobody listens any more
+		os.Exit(2) // the parent is gone
 	}
 }
 
@@ -94,7 +94,7 @@ func write(t *testing.T, w Writer, dir string) {
 	t.Fatal(w.Write(dir, op, tell))
 }
 
-// process is a writer's.
+// process is the process of a writer.
 type process struct {
 	*exec.Cmd
 
@@ -102,7 +102,7 @@ type process struct {
 	out  bytes.Buffer
 }
 
-// start runs the test in a process of its own, behind the words of a command.
+// start runs the test in a separate process, prefixed with the command in before.
 func start(t *testing.T, test, dir string, op, ops int, before ...string) *process {
 	t.Helper()
 	args := slices.Concat(before, []string{os.Args[0], "-test.run=^" + test + "$", "-test.timeout=2m", "-test.count=1"})
@@ -121,16 +121,16 @@ func start(t *testing.T, test, dir string, op, ops int, before ...string) *proce
 	return p
 }
 
-// ledger is what was told of one folder.
+// ledger records the reported operations of one folder.
 type ledger struct {
 	begun map[int]bool
 	done  []int
 	next  int
-	// writing says that the last process was killed between a beginning and its end.
+	// writing is set if the last process was killed during an operation.
 	writing bool
 }
 
-// listen takes in what the process tells until it ends, and calls first when an operation has begun.
+// listen reads the reports of the process until it ends, and calls first when an operation has begun.
 func (l *ledger) listen(p *process, first func()) {
 	l.writing = false
 	for lines := bufio.NewScanner(p.told); lines.Scan(); {
@@ -150,10 +150,10 @@ func (l *ledger) listen(p *process, first func()) {
 	_ = p.told.Close()
 }
 
-// tally is a line of the table.
-type tally struct{ rounds, writing, acknowledged, lost, invented, unreadable int }
+// counts is a line of the table.
+type counts struct{ rounds, writing, acknowledged, lost, invented, unreadable int }
 
-// judge holds what is there to what was told.
+// judge compares the operations that are there with the reported ones.
 func (l *ledger) judge(found []int, latest bool) (lost, invented []int) {
 	there := map[int]bool{}
 	for _, op := range found {
@@ -194,7 +194,7 @@ func number(t *testing.T, name string, otherwise int) int {
 }
 
 func kill(t *testing.T, w Writer, test string) {
-	var sum tally
+	var sum counts
 	rounds, seed := number(t, roundsEnv, defaultRounds), number(t, seedEnv, 1)
 	rng := rand.New(rand.NewPCG(uint64(seed), uint64(len(test))))
 	var dir string
@@ -215,9 +215,9 @@ func kill(t *testing.T, w Writer, test string) {
 			}
 		})
 		alarm.Stop()
-		_ = p.Wait() // it was killed, which is an error
+		_ = p.Wait() // returns an error, since it was killed
 		if !begun {
-			t.Fatalf("round %d: the writer has not begun:\n%s", round, p.out.String())
+			t.Fatalf("round %d: the writer has not started:\n%s", round, p.out.String())
 		}
 		if p.ProcessState.Exited() {
 			t.Fatalf("round %d: the writer ended by itself:\n%s", round, p.out.String())
@@ -248,7 +248,7 @@ func kill(t *testing.T, w Writer, test string) {
 }
 
 // print adds a line to the table, if there is one.
-func (s *tally) print(t *testing.T, name string) {
+func (s *counts) print(t *testing.T, name string) {
 	path := os.Getenv(tableEnv)
 	if path == "" {
 		return
@@ -264,7 +264,7 @@ func (s *tally) print(t *testing.T, name string) {
 	}
 }
 
-// listing is the files of the folder with their sizes, for a failure.
+// listing lists the files of the folder with their sizes, for a failure message.
 func listing(dir string) string {
 	var b strings.Builder
 	_ = filepath.Walk(dir, func(path string, info os.FileInfo, err error) error {

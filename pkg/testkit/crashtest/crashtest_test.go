@@ -15,7 +15,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/durable"
 )
 
-// A writer that keeps what it promises.
+// A correct writer passes.
 func TestCrashWholeFile(t *testing.T) {
 	Run(t, Writer{
 		Name: "whole file (durable)",
@@ -46,7 +46,7 @@ func TestCrashWholeFile(t *testing.T) {
 	})
 }
 
-// What the ledger finds fault with.
+// The faults that the ledger finds.
 func TestJudge(t *testing.T) {
 	for name, tt := range map[string]struct {
 		done, begun, found []int
@@ -76,7 +76,7 @@ func TestJudge(t *testing.T) {
 	}
 }
 
-// What a trace is faulted for.
+// The faults that a trace shows.
 func TestDisk(t *testing.T) {
 	const good = `7 mkdirat(AT_FDCWD</>, "/b/state", 0755) = 0
 7 fsync(4</b>) = 0
@@ -112,7 +112,7 @@ func TestDisk(t *testing.T) {
 	}
 }
 
-// content is a number, and enough blanks that it takes several writes.
+// content is a number with enough blanks to need several writes.
 func content(op int) func(io.Writer) error {
 	return func(w io.Writer) error {
 		_, err := fmt.Fprintf(w, "%d%s\n", op, strings.Repeat(" ", 1<<18))

@@ -14,15 +14,15 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/testkit/need"
 )
 
-// tracedOps is how many operations are looked at.
+// tracedOps is how many operations are traced.
 const tracedOps = 6
 
-// calls are the system calls that change what is on disk, or put it there.
+// calls are the system calls that change or sync what is on disk.
 const calls = "openat,mkdirat,write,pwrite64,writev,fsync,fdatasync,rename,renameat,renameat2,unlinkat,ftruncate"
 
-// power looks at what a loss of power would do, which a kill does not show, since the kernel keeps what was written: the
-// system calls of the writer must leave nothing unsynced when an operation is acknowledged, and rename no file whose
-// content is not synced.
+// power checks the effect of a power cut. A kill does not show that, since the kernel keeps what was written. When an
+// operation is acknowledged, the writer's system calls must have synced everything, and it must not rename a file with
+// unsynced content.
 func power(t *testing.T, test string) {
 	strace := need.Program(t, "strace", "strace")
 	base, err := filepath.EvalSymlinks(t.TempDir())
@@ -35,7 +35,7 @@ func power(t *testing.T, test string) {
 	told.listen(p, func() {})
 	if err := p.Wait(); err != nil {
 		if len(told.begun) == 0 {
-			need.Missing(t, "strace cannot look here: %v\n%s", err, p.out.String())
+			need.Missing(t, "strace cannot trace here: %v\n%s", err, p.out.String())
 		}
 		t.Fatalf("%v\n%s", err, p.out.String())
 	}
@@ -56,11 +56,11 @@ func power(t *testing.T, test string) {
 	}
 }
 
-// disk is what would be lost with the power, below a folder. Names that begin with a dot are temporary files and locks,
-// which nobody misses; that they are there is not looked at, only what is in them when they are renamed.
+// disk tracks what a power cut would lose below a folder. Names that begin with a dot are temporary files and locks, which
+// may be lost. Only their content at a rename matters.
 type disk struct {
 	base string
-	// files have content, folders have names, that are not on disk.
+	// files have unsynced content, folders have unsynced names.
 	files, folders map[string]bool
 	there          map[string]bool
 	faults         []string
@@ -73,16 +73,16 @@ func newDisk(base string) *disk {
 }
 
 var (
-	// unfinished calls are those during which another thread was seen; the rest of the line comes later.
+	// unfinished calls were interrupted by another thread in the trace; the rest of the line comes later.
 	unfinished = regexp.MustCompile(`^(\d+) +(.*) <unfinished \.\.\.>$`)
 	resumed    = regexp.MustCompile(`^(\d+) +<\.\.\. \w+ resumed>(.*)$`)
 	call       = regexp.MustCompile(`^\d+ +(\w+)\((.*)\) += (-?\d+)`)
-	// described is a descriptor with what it is of, named a path below one.
+	// described is a descriptor with its path, named a path relative to one.
 	described = regexp.MustCompile(`^\d+<([^>]*)>`)
 	named     = regexp.MustCompile(`(?:AT_FDCWD|\d+)<([^>]*)>, "([^"]*)"`)
 )
 
-// follow takes in a trace of strace -f -y.
+// follow reads a trace of strace -f -y.
 func (d *disk) follow(trace io.Reader) error {
 	begun := map[string]string{}
 	lines := bufio.NewScanner(trace)
@@ -103,7 +103,7 @@ func (d *disk) follow(trace io.Reader) error {
 	return lines.Err()
 }
 
-// take takes in one call that succeeded.
+// take processes one successful call.
 func (d *disk) take(name, args string) {
 	file := ""
 	if m := described.FindStringSubmatch(args); m != nil {
@@ -174,7 +174,7 @@ func (d *disk) rename(from, to string) {
 	d.appear(to)
 }
 
-// acknowledge is the moment from which nothing may be lost.
+// acknowledge records the end of an operation, after which nothing may be lost.
 func (d *disk) acknowledge(what string) {
 	d.acknowledged++
 	var lost []string

@@ -12,8 +12,8 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/internal/fault"
 )
 
-// FailFolders makes every sync of dir, or of a folder below it, fail with EIO: a file is replaced, and nobody knows whether
-// that survives a power cut. The returned function ends it, as does the end of the test.
+// FailFolders makes every sync of dir, or of a folder below it, fail with EIO: a file is replaced, but a power cut may undo
+// that. The returned function ends the fault, as does the end of the test.
 func FailFolders(t *testing.T, dir string) (repair func()) {
 	return fail(t, dir, true)
 }
@@ -23,8 +23,7 @@ func FailFiles(t *testing.T, dir string) (repair func()) {
 	return fail(t, dir, false)
 }
 
-// Hang makes every sync of a file below dir wait, as a disk does that hangs, until the returned function is called or the
-// test ends.
+// Hang makes every sync of a file below dir wait, like a hung disk, until the returned function is called or the test ends.
 func Hang(t *testing.T, dir string) (release func()) {
 	t.Helper()
 	dir = filepath.Clean(dir)

@@ -11,8 +11,8 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/model"
 )
 
-// Artifact returns a small model of the schema, verified as one from a registry is. The same schema and version give the
-// same model; another version gives other scores.
+// Artifact returns a small model of the schema, verified like one from a registry. The same schema and version give the same
+// model; another version gives different scores.
 func Artifact(t testing.TB, schema, version string) *model.Artifact {
 	t.Helper()
 	a := draft(t, schema, version)
@@ -27,7 +27,7 @@ func Artifact(t testing.TB, schema, version string) *model.Artifact {
 	return loaded
 }
 
-// Registry returns a registry folder with the models of [Artifact] of the versions, all of the schema and of the name
+// Registry returns a registry folder with the models of [Artifact] for the versions, all with the same schema and the name
 // "test".
 func Registry(t testing.TB, schema string, versions ...string) (dir string) {
 	t.Helper()
@@ -77,13 +77,13 @@ func draft(t testing.TB, schema, version string) *model.Artifact {
 	return a
 }
 
-// reference is the drift profile of 10 days of vectors as [Vector] makes them, with raw inputs beside them.
+// reference returns the drift profile of 10 days of random vectors from [Vector], with raw inputs.
 func reference(t testing.TB, rng *rand.Rand, schema *feature.Schema, formula model.Logistic) *drift.Profile {
 	t.Helper()
 	const days, perDay = 10, 100
 	weights := model.Importance(&formula, schema)
 	var columns []drift.Column
-	var from []int // the schema's place of each column
+	var from []int // the schema index of each column
 	for i, f := range schema.Features {
 		if f.Name != feature.Bias {
 			columns, from = append(columns, drift.Column{Name: f.Name, Weight: weights[f.Name]}), append(from, i)
@@ -115,7 +115,7 @@ func reference(t testing.TB, rng *rand.Rand, schema *feature.Schema, formula mod
 	return p
 }
 
-// logistic is a formula of the inputs with weights that let each of them matter; bias has none.
+// logistic returns a formula of the inputs in which each input has a weight, except bias.
 func logistic(rng *rand.Rand, inputs []string) model.Logistic {
 	m := model.Logistic{Features: inputs, Intercept: -0.8, Clip: 8}
 	for _, name := range inputs {
@@ -128,7 +128,7 @@ func logistic(rng *rand.Rand, inputs []string) model.Logistic {
 	return m
 }
 
-// Vector is a random market state of the schema: standard normal, with a bias of 1.
+// Vector returns a random market state of the schema: standard normal, with a bias of 1.
 func Vector(rng *rand.Rand, schema *feature.Schema) []float64 {
 	x := make([]float64, schema.Len())
 	for i, f := range schema.Features {

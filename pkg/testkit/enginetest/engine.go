@@ -1,13 +1,12 @@
-// Package enginetest is a real ml-engine in memory, for tests: the contract over gRPC, scored by a real logistic model,
-// with faults that are switched while it runs.
+// Package enginetest is an ml-engine in memory, for tests. It implements the contract over gRPC with a real logistic model,
+// and has faults that can be switched while it runs.
 //
 //	engine := enginetest.Start(t, enginetest.Options{})
 //	engine.Break(enginetest.Hang())
 //	... engine.Client() ...
 //	engine.Heal()
 //
-// It runs inside a testing/synctest bubble, where its delays take no time; what it started has ended before the bubble
-// does.
+// It runs inside a testing/synctest bubble, where its delays take no time. Everything it starts ends before the bubble.
 package enginetest
 
 import (
@@ -31,16 +30,16 @@ import (
 
 // Options configures an [Engine]. The zero value is a healthy engine in memory.
 type Options struct {
-	// Schema is what the model takes. Default is feature.DefaultSchema.
+	// Schema is the model's feature schema. Default feature.DefaultSchema.
 	Schema string
-	// Version is the model's. Default the schema's name and "-test".
+	// Version is the model's version. Default the schema's name and "-test".
 	Version string
-	// Absent starts without a server: calls fail as they do to a port where nobody listens, until Restart.
+	// Absent starts without a server: calls fail as to a closed port, until Restart.
 	Absent bool
 	// Loopback listens on a real TCP port of 127.0.0.1 instead of in memory, for tests of whole programs. It does not
 	// work inside a synctest bubble.
 	Loopback bool
-	// Dial are further options of the client's connection, for example executor's.
+	// Dial are additional options of the client's connection, for example executor's.
 	Dial []grpc.DialOption
 }
 
@@ -51,11 +50,11 @@ type Engine struct {
 	conn  *grpc.ClientConn
 	model atomic.Pointer[model.Artifact]
 	fault atomic.Pointer[Fault]
-	addr  string // of a loopback engine, kept over a restart
+	addr  string // of a loopback engine, kept across a restart
 
 	mu       sync.Mutex
 	server   *grpc.Server      // nil while the engine is stopped
-	buffer   *bufconn.Listener // likewise, and nil for a loopback engine
+	buffer   *bufconn.Listener // nil while the engine is stopped, and for a loopback engine
 	served   chan struct{}
 	calls    []Call
 	inFlight int
@@ -66,11 +65,11 @@ type Engine struct {
 type Call struct {
 	Schema string
 	Rows   int
-	// Arrival is when it came, Timeout the time that the caller gave it.
+	// Arrival is when it arrived, Timeout the caller's remaining time.
 	Arrival time.Time
 	Timeout time.Duration
-	// Watched are the names of the raw inputs that came with the rows, WatchedValues one per name and row, EventTimesMS one
-	// per row. They are empty when the caller sent none.
+	// Watched are the names of the raw inputs, WatchedValues one value per name and row, EventTimesMS one time per row. They
+	// are empty if the caller sent none.
 	Watched       []string
 	WatchedValues []float64
 	EventTimesMS  []int64
@@ -108,12 +107,12 @@ func Start(t testing.TB, opts Options) *Engine {
 	return e
 }
 
-// Client is a client of the engine, connected as executor's is.
+// Client returns a client of the engine, connected as executor's.
 func (e *Engine) Client() mlenginev1.ScoringServiceClient {
 	return mlenginev1.NewScoringServiceClient(e.conn)
 }
 
-// Addr is where a loopback engine listens.
+// Addr returns the address of a loopback engine.
 func (e *Engine) Addr() string { return e.addr }
 
 func (e *Engine) dial(ctx context.Context, _ string) (net.Conn, error) {
@@ -126,7 +125,7 @@ func (e *Engine) dial(ctx context.Context, _ string) (net.Conn, error) {
 	return buffer.DialContext(ctx)
 }
 
-// Stop kills the engine: connections break, calls under way fail, new ones find nobody. A second call does nothing.
+// Stop kills the engine: connections break, open calls fail, and so do new ones. A second call does nothing.
 func (e *Engine) Stop() {
 	e.mu.Lock()
 	server, served := e.server, e.served
@@ -188,17 +187,17 @@ func (e *Engine) Swap(schema, version string) {
 	e.model.Store(Artifact(e.t, schema, version))
 }
 
-// Model is the active model.
+// Model returns the active model.
 func (e *Engine) Model() *model.Artifact { return e.model.Load() }
 
-// Calls lists the scoring calls that have reached the engine, in the order of arrival.
+// Calls returns the scoring calls that have reached the engine, in order of arrival.
 func (e *Engine) Calls() []Call {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return append([]Call(nil), e.calls...)
 }
 
-// Peak is how many scoring calls were under way at once, at most.
+// Peak returns the largest number of concurrent scoring calls.
 func (e *Engine) Peak() int {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -114,7 +114,7 @@ func TestEngineStopsAndRestarts(t *testing.T) {
 			t.Errorf("absent: got %v, want Unavailable", got)
 		}
 		e.Restart()
-		time.Sleep(2 * time.Second) // fake: longer than the client's longest pause between attempts
+		time.Sleep(2 * time.Second) // fake time, longer than the client's longest reconnect backoff
 		if err := info(); err != nil {
 			t.Errorf("restarted: %v", err)
 		}

@@ -10,16 +10,16 @@ import (
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 )
 
-// Fault is what goes wrong with a call. The zero value is health. A fault that is not among the functions below is
-// written as a Fault with a function of its own.
+// Fault is what goes wrong with a call. The zero value is no fault. For a fault that is not among the functions below, write
+// a Fault with a custom function.
 type Fault struct {
-	// Before, if set, runs before a call is scored; an error it returns is the call's.
+	// Before, if set, runs before a call is scored. Its error becomes the error of the call.
 	Before func(ctx context.Context) error
-	// After, if set, may change the answer of a batch before it leaves; Predict answers with the first row.
+	// After, if set, may change the answer of a batch before it is sent. Predict answers with the first row.
 	After func(*mlenginev1.BatchPredictResponse)
-	// Info, if set, may change the answer of GetModelInfo before it leaves.
+	// Info, if set, may change the answer of GetModelInfo before it is sent.
 	Info func(*mlenginev1.GetModelInfoResponse)
-	// Everywhere says that Before holds for GetModelInfo as well: the process is ill, not only its scoring.
+	// Everywhere applies Before to GetModelInfo too: the whole process is unhealthy, not only its scoring.
 	Everywhere bool
 }
 
@@ -37,7 +37,7 @@ func Delay(d time.Duration) Fault {
 	}}
 }
 
-// Hang never answers any call: it ends when its caller gives it up.
+// Hang never answers any call. A call ends when its caller cancels it.
 func Hang() Fault {
 	return Fault{Everywhere: true, Before: func(ctx context.Context) error {
 		<-ctx.Done()
@@ -50,7 +50,7 @@ func Fail(code codes.Code) Fault {
 	return Fault{Before: func(context.Context) error { return status.Error(code, "enginetest: made to fail") }}
 }
 
-// Answer gives every row the score, which may be NaN, infinite or out of range.
+// Answer gives every row the same score, which may be NaN, infinite or out of range.
 func Answer(score float64) Fault {
 	return Fault{After: func(r *mlenginev1.BatchPredictResponse) {
 		for i := range r.GetScores() {
@@ -68,7 +68,7 @@ func Shift(by float64) Fault {
 	}}
 }
 
-// Surplus answers with n scores too many, or too few when n is negative.
+// Surplus answers with n scores too many, or with -n too few if n is negative.
 func Surplus(n int) Fault {
 	return Fault{After: func(r *mlenginev1.BatchPredictResponse) {
 		if n <= 0 {
@@ -79,7 +79,7 @@ func Surplus(n int) Fault {
 	}}
 }
 
-// RefuseRows lists every row as an error of the reason.
+// RefuseRows lists every row as an error with the reason.
 func RefuseRows(reason mlenginev1.ErrorReason) Fault {
 	return Fault{After: func(r *mlenginev1.BatchPredictResponse) {
 		r.Errors = nil
@@ -89,7 +89,7 @@ func RefuseRows(reason mlenginev1.ErrorReason) Fault {
 	}}
 }
 
-// Version makes the answers name another model than GetModelInfo does.
+// Version makes the answers name another model than GetModelInfo.
 func Version(version, digest string) Fault {
 	return Fault{After: func(r *mlenginev1.BatchPredictResponse) { r.ModelVersion, r.ModelDigest = version, digest }}
 }

@@ -13,8 +13,8 @@ import (
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 )
 
-// service answers as ml-engine does where a shadow can tell the difference; a test of ml-engine holds the two against
-// each other. What only a person would send (features by name with a mistake) is not looked at closely.
+// service answers like ml-engine in everything that a shadow can observe; a test of ml-engine compares the two. Invalid
+// features by name, which only people send, are not checked closely.
 type service struct {
 	mlenginev1.UnimplementedScoringServiceServer
 
@@ -22,9 +22,7 @@ type service struct {
 }
 
 func refuse(reason, format string, args ...any) error {
-	return &rpc.Error{
-		Code: codes.InvalidArgument, Domain: "mlengine.greenlight", Reason: reason, Message: fmt.Sprintf(format, args...),
-	}
+	return rpc.EngineError(codes.InvalidArgument, reason, format, args...)
 }
 
 // Predict implements ScoringService: a batch of one row.
@@ -111,7 +109,7 @@ func invalidColumn(schema *feature.Schema, x []float64) int {
 	return -1
 }
 
-// enter notes a call; the function that it returns notes its end.
+// enter records a call. The returned function records its end.
 func (e *Engine) enter(ctx context.Context, req *mlenginev1.BatchPredictRequest, k int) (leave func()) {
 	c := Call{
 		Schema: req.GetSchema(), Rows: len(req.GetValues()) / k, Arrival: time.Now(),

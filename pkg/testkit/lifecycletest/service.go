@@ -19,9 +19,9 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/telemetry"
 )
 
-// Service is a service that answers.
+// Service is a running service.
 type Service struct {
-	// HTTP is the address of its pages, "http://127.0.0.1:port"; Conn is a connection to its gRPC server.
+	// HTTP is the base URL of its pages, "http://127.0.0.1:port"; Conn is a connection to its gRPC server.
 	HTTP string
 	Conn *grpc.ClientConn
 
@@ -31,7 +31,7 @@ type Service struct {
 	log  journal
 }
 
-// Start runs the service until the test ends, or Stop is called. run must write its addresses to the file.
+// Start runs the service until the test ends or Stop is called. run must write its addresses to the file.
 func Start(t testing.TB, addressFile string, run func(context.Context, *slog.Logger) error) *Service {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -84,7 +84,7 @@ func (s *Service) addresses(path string) map[string]string {
 // End asks the service to stop, and returns at once.
 func (s *Service) End() { s.end() }
 
-// Stop asks the service to stop and returns how it ended.
+// Stop asks the service to stop and returns its error.
 func (s *Service) Stop() error {
 	s.end()
 	err := <-s.done
@@ -92,7 +92,7 @@ func (s *Service) Stop() error {
 	return err
 }
 
-// Log is what the service has logged.
+// Log returns the log of the service.
 func (s *Service) Log() string { return s.log.String() }
 
 // Get returns the status and the body of a page.
@@ -127,7 +127,7 @@ func (s *Service) do(method, path, body string) (int, string) {
 	return resp.StatusCode, string(raw)
 }
 
-// journal keeps what was logged.
+// journal collects the log.
 type journal struct {
 	mu  sync.Mutex
 	log bytes.Buffer
@@ -140,7 +140,7 @@ func (j *journal) Write(b []byte) (int, error) {
 	return j.log.Write(b)
 }
 
-// String is all of it.
+// String returns the whole log.
 func (j *journal) String() string {
 	j.mu.Lock()
 	defer j.mu.Unlock()

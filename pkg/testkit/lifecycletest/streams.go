@@ -3,6 +3,7 @@ package lifecycletest
 import (
 	"context"
 	"math/rand/v2"
+	"net"
 	"runtime"
 	"runtime/pprof"
 	"strings"
@@ -13,7 +14,7 @@ import (
 	reflectionpb "google.golang.org/grpc/reflection/grpc_reflection_v1"
 )
 
-// Streams are the streaming calls that every service has, each with one message sent.
+// Streams returns the streaming calls that every service has, each with one message sent.
 func (s *Service) Streams() map[string]func(context.Context) error {
 	return map[string]func(context.Context) error{
 		"health watch": func(ctx context.Context) error {
@@ -32,8 +33,7 @@ func (s *Service) Streams() map[string]func(context.Context) error {
 	}
 }
 
-// WantStreamsEnd opens streams and gives each up at a random moment, and checks that no goroutine of the service stays
-// behind.
+// WantStreamsEnd opens streams, cancels each at a random moment, and checks that no goroutine of the service remains.
 func (s *Service) WantStreamsEnd(t *testing.T, streams map[string]func(context.Context) error) {
 	t.Helper()
 	rng := rand.New(rand.NewPCG(5, 6))
@@ -44,12 +44,12 @@ func (s *Service) WantStreamsEnd(t *testing.T, streams map[string]func(context.C
 			if err := open(ctx); err != nil {
 				t.Errorf("%s: %v", name, err)
 			}
-			for range rng.IntN(200) { // from at once to after the answer, without a clock
+			for range rng.IntN(200) { // from at once to after the answer, without waiting by the clock
 				runtime.Gosched()
 			}
 			cancel()
 		}
-		for runtime.NumGoroutine() > before+10 { // a few that others start and end
+		for runtime.NumGoroutine() > before+10 { // unrelated goroutines come and go
 			select {
 			case <-t.Context().Done():
 				var stacks strings.Builder
@@ -58,5 +58,18 @@ func (s *Service) WantStreamsEnd(t *testing.T, streams map[string]func(context.C
 			case <-time.After(5 * time.Millisecond):
 			}
 		}
+	}
+}
+
+// StaleSocket creates the socket file that a killed process leaves behind.
+func StaleSocket(t testing.TB, path string) {
+	t.Helper()
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.SetUnlinkOnClose(false)
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
 	}
 }

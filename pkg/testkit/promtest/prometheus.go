@@ -1,4 +1,4 @@
-// Package promtest runs the real Prometheus in tests, on loopback. Tests that need it are skipped where it is not
+// Package promtest runs the real Prometheus in tests, on loopback. Tests that need it are skipped if it is not
 // installed.
 package promtest
 
@@ -44,7 +44,7 @@ func Program(t *testing.T, name string) string {
 	return need.Program(t, name, "prometheus")
 }
 
-// Start returns a server that is ready.
+// Start returns a ready server.
 func Start(t *testing.T, o Options) *Server {
 	t.Helper()
 	program, dir := Program(t, "prometheus"), t.TempDir()
@@ -82,7 +82,7 @@ func Start(t *testing.T, o Options) *Server {
 	return s
 }
 
-// freeAddr is an address on loopback that was free a moment ago: Prometheus does not tell which port it took.
+// freeAddr returns a loopback address that was free a moment ago: Prometheus does not report the port that it binds.
 func freeAddr(t *testing.T) string {
 	t.Helper()
 	var listen net.ListenConfig
@@ -94,7 +94,7 @@ func freeAddr(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// patience is for a busy machine: what is awaited comes within seconds.
+// patience is for a busy machine; normally conditions are met within seconds.
 const patience = 90 * time.Second
 
 // Await polls until ok.
@@ -111,7 +111,7 @@ func (s *Server) Await(what string, ok func() bool) {
 	}
 }
 
-// Query is the series that the expression gives now, by their labels ("{...}" without the name).
+// Query returns the current series of the expression, by their labels ("{...}" without the name).
 func (s *Server) Query(expr string) (map[string]float64, error) {
 	value, _, _, err := s.API.Query(s.t.Context(), expr, time.Now())
 	if err != nil {

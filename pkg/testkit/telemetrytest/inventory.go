@@ -16,7 +16,7 @@ import (
 	"github.com/prometheus/common/model"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "rewrite the golden files")
 
 // Parse reads a page of metrics in the text format.
 func Parse(t testing.TB, page io.Reader) map[string]*dto.MetricFamily {
@@ -29,8 +29,8 @@ func Parse(t testing.TB, page io.Reader) map[string]*dto.MetricFamily {
 	return families
 }
 
-// Inventory lists the families whose names begin with one of the prefixes: type, edges of the buckets, every label with
-// its values, and the number of series. A label in hide has its values left out.
+// Inventory lists the families whose names begin with one of the prefixes: type, bucket edges, every label with its values,
+// and the number of series. The values of labels in hide are omitted.
 func Inventory(families map[string]*dto.MetricFamily, prefixes, hide []string) string {
 	var b strings.Builder
 	for _, name := range slices.Sorted(maps.Keys(families)) {
@@ -83,8 +83,8 @@ func Golden(t testing.TB, path, got string) {
 	}
 }
 
-// Values are the counters and gauges whose names begin with prefix, by name and label values (in
-// the order of the labels' names); of a histogram it is the count.
+// Values returns the counters and gauges whose names begin with prefix, by name and label values, sorted by label name. Of a
+// histogram it returns the count.
 func Values(families map[string]*dto.MetricFamily, prefix string) map[string]float64 {
 	values := map[string]float64{}
 	for name, f := range families {

@@ -4,8 +4,8 @@
 // 	protoc        (unknown)
 // source: greenlight/executor/v1/decision.proto
 
-// Package greenlight.executor.v1 is the contract of executor, the sidecar of a trading executor: the baseline
-// decision, and beside it a shadow of the model under trial.
+// Package greenlight.executor.v1 is the contract of executor, the sidecar of a trading executor. It returns the baseline's
+// decision and compares it with a shadow score of the model under trial.
 
 package executorv1
 
@@ -25,7 +25,7 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// FeatureVector is a market state as packed numbers, in the order of a named schema.
+// FeatureVector is a market state as an array of numbers, in the order of a named schema.
 type FeatureVector struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Name of the feature schema that gives values their meaning and order, for example "v1.8.1". Required.
@@ -83,29 +83,29 @@ func (x *FeatureVector) GetValues() []float64 {
 // PredictRequest is one market state to decide on. Exactly one of features, vector and quote must be set.
 type PredictRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Caller's id, echoed in the response. Sampling is a function of it, so the same id is in or out on every replica.
+	// Caller's id, echoed in the response. Sampling is a function of it, so every replica makes the same choice for an id.
 	// At most 256 bytes; an empty one is replaced by a random id.
 	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// Instrument, for example "BTC-PERP". At most 64 bytes; may be empty unless quote is set.
 	Symbol string `protobuf:"bytes,2,opt,name=symbol,proto3" json:"symbol,omitempty"`
 	// Instant of the decision that the state describes (the end of a minute), UTC, from 1973 to 2199 and at most a minute
-	// ahead of executor's clock (--max-quote-ahead). It names the state in the feature log and the drift window, and changes
-	// no decision: one out of that range is ignored and counted. With a quote it is not used: the features say of which
-	// minute they are.
+	// ahead of executor's clock (--max-quote-ahead). The feature log and the drift window use it. It does not change the
+	// decision: a time out of that range is ignored and counted. It is not used with a quote, whose features have their own
+	// minute.
 	EventTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=event_time,json=eventTime,proto3" json:"event_time,omitempty"`
-	// The state by feature name, for people: at least the inputs of the baseline; a shadow is possible when the inputs
-	// of the model under trial are there as well. Each a finite number in its unit. "bias" may be left out; it is 1.
+	// The state by feature name, for people: at least the inputs of the baseline. A shadow also needs the inputs of the model
+	// under trial. Each is a finite number in its unit. "bias" may be omitted; it is 1.
 	Features map[string]float64 `protobuf:"bytes,4,rep,name=features,proto3" json:"features,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
-	// The state as packed numbers, for machines.
+	// The state as an array of numbers, for programs.
 	Vector *FeatureVector `protobuf:"bytes,5,opt,name=vector,proto3" json:"vector,omitempty"`
-	// The state as the latest quote of the symbol, for callers that compute no features. It is observed like one of
-	// ObserveQuotes; then the decision is made of the features as of the end of the symbol's last completed minute. A quote
-	// of a later minute completes one. A quote that is crossed, out of order, a duplicate, a jump or ahead of the clock is
-	// left out, and the decision made all the same; with a bad price or time it is QUOTE_INVALID. Features more than 10
-	// minutes older than the minute of the quote are NOT_READY.
+	// The state as the latest quote of the symbol, for callers that compute no features. The quote is observed as in
+	// ObserveQuotes, and the decision uses the features at the end of the symbol's last complete minute. A quote of a later
+	// minute completes a minute. A quote that is crossed, out of order, a duplicate, a jump or ahead of the clock is ignored,
+	// and the decision is still made; a bad price or time is QUOTE_INVALID. If the features are more than 10 minutes older
+	// than the minute of the quote, the decision is NOT_READY.
 	Quote *Quote `protobuf:"bytes,6,opt,name=quote,proto3" json:"quote,omitempty"`
-	// Where the request comes from. The answer does not depend on it; executor counts and logs it, so that a replay is never
-	// reported as live.
+	// Source of the request. The answer does not depend on it. executor counts and logs it, so that a replay is never reported
+	// as live.
 	Source        Source `protobuf:"varint,7,opt,name=source,proto3,enum=greenlight.executor.v1.Source" json:"source,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -193,7 +193,7 @@ func (x *PredictRequest) GetSource() Source {
 // PredictResponse is the baseline's answer.
 type PredictResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The request's id, or the one made up for it.
+	// The request's id, or a generated one.
 	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// The baseline's probability in [0,1] that a tradeable move begins within 15 minutes. This is the decision.
 	Score float64 `protobuf:"fixed64,2,opt,name=score,proto3" json:"score,omitempty"`
@@ -201,9 +201,9 @@ type PredictResponse struct {
 	ModelVersion string `protobuf:"bytes,3,opt,name=model_version,json=modelVersion,proto3" json:"model_version,omitempty"`
 	// SHA-256 of the baseline's parameters, 64 lower-case hexadecimal digits.
 	ModelDigest string `protobuf:"bytes,4,opt,name=model_digest,json=modelDigest,proto3" json:"model_digest,omitempty"`
-	// Whether the request was sampled for a shadow. Says nothing about how that shadow ended.
+	// Whether the request was sampled for a shadow, however that shadow ends.
 	ShadowSampled bool `protobuf:"varint,5,opt,name=shadow_sampled,json=shadowSampled,proto3" json:"shadow_sampled,omitempty"`
-	// End of the minute that the features describe, UTC. Set only when executor computed them of quotes.
+	// End of the minute that the features describe, UTC. Set only if executor computed them from quotes.
 	FeatureTime   *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=feature_time,json=featureTime,proto3" json:"feature_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -289,17 +289,17 @@ type PredictWithShadowRequest struct {
 	// Instrument, for example "BTC-PERP". At most 64 bytes; may be empty unless quote is set.
 	Symbol string `protobuf:"bytes,2,opt,name=symbol,proto3" json:"symbol,omitempty"`
 	// Instant of the decision that the state describes (the end of a minute), UTC, from 1973 to 2199 and at most a minute
-	// ahead of executor's clock (--max-quote-ahead). It names the state in the feature log and the drift window, and changes
-	// no decision: one out of that range is ignored and counted. With a quote it is not used: the features say of which
-	// minute they are.
+	// ahead of executor's clock (--max-quote-ahead). The feature log and the drift window use it. It does not change the
+	// decision: a time out of that range is ignored and counted. It is not used with a quote, whose features have their own
+	// minute.
 	EventTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=event_time,json=eventTime,proto3" json:"event_time,omitempty"`
 	// The state by feature name; see PredictRequest.features.
 	Features map[string]float64 `protobuf:"bytes,4,rep,name=features,proto3" json:"features,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
-	// The state as packed numbers; see PredictRequest.vector.
+	// The state as an array of numbers; see PredictRequest.vector.
 	Vector *FeatureVector `protobuf:"bytes,5,opt,name=vector,proto3" json:"vector,omitempty"`
 	// The state as the latest quote of the symbol; see PredictRequest.quote.
 	Quote *Quote `protobuf:"bytes,6,opt,name=quote,proto3" json:"quote,omitempty"`
-	// Where the request comes from; see PredictRequest.source.
+	// Source of the request; see PredictRequest.source.
 	Source        Source `protobuf:"varint,7,opt,name=source,proto3,enum=greenlight.executor.v1.Source" json:"source,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -384,12 +384,12 @@ func (x *PredictWithShadowRequest) GetSource() Source {
 	return Source_SOURCE_UNSPECIFIED
 }
 
-// PredictWithShadowResponse is the baseline's answer and what became of the shadow.
+// PredictWithShadowResponse is the baseline's answer and the outcome of the shadow.
 type PredictWithShadowResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The request's id, or the one made up for it.
+	// The request's id, or a generated one.
 	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
-	// The baseline's answer: the decision, the same bits as without a shadow.
+	// The baseline's answer, which is the decision. It is bit for bit the same as without a shadow.
 	Baseline *Score `protobuf:"bytes,2,opt,name=baseline,proto3" json:"baseline,omitempty"`
 	// How the shadow ended.
 	Outcome ShadowOutcome `protobuf:"varint,3,opt,name=outcome,proto3,enum=greenlight.executor.v1.ShadowOutcome" json:"outcome,omitempty"`
@@ -399,9 +399,9 @@ type PredictWithShadowResponse struct {
 	Comparison *Comparison `protobuf:"bytes,5,opt,name=comparison,proto3" json:"comparison,omitempty"`
 	// Time from the arrival of the request to the end of its shadow, in milliseconds, >= 0; 0 when it was not sampled.
 	ShadowLatencyMs float64 `protobuf:"fixed64,6,opt,name=shadow_latency_ms,json=shadowLatencyMs,proto3" json:"shadow_latency_ms,omitempty"`
-	// Why the shadow failed, for people. Empty unless it did.
+	// Reason of a failed shadow, for people. Empty unless it failed.
 	ShadowError string `protobuf:"bytes,7,opt,name=shadow_error,json=shadowError,proto3" json:"shadow_error,omitempty"`
-	// End of the minute that the features describe, UTC. Set only when executor computed them of quotes.
+	// End of the minute that the features describe, UTC. Set only if executor computed them from quotes.
 	FeatureTime   *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=feature_time,json=featureTime,proto3" json:"feature_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -557,10 +557,10 @@ func (x *Score) GetModelDigest() string {
 	return ""
 }
 
-// Comparison sets a shadow beside its baseline.
+// Comparison compares a shadow with its baseline.
 type Comparison struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Shadow score less baseline score, in [-1,1].
+	// Shadow score minus baseline score, in [-1,1].
 	Delta float64 `protobuf:"fixed64,1,opt,name=delta,proto3" json:"delta,omitempty"`
 	// Whether |delta| <= 0.05.
 	Match         bool `protobuf:"varint,2,opt,name=match,proto3" json:"match,omitempty"`

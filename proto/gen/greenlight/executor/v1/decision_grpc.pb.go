@@ -4,8 +4,8 @@
 // - protoc             (unknown)
 // source: greenlight/executor/v1/decision.proto
 
-// Package greenlight.executor.v1 is the contract of executor, the sidecar of a trading executor: the baseline
-// decision, and beside it a shadow of the model under trial.
+// Package greenlight.executor.v1 is the contract of executor, the sidecar of a trading executor. It returns the baseline's
+// decision and compares it with a shadow score of the model under trial.
 
 package executorv1
 
@@ -31,31 +31,31 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// DecisionService answers with the baseline score, always.
+// DecisionService always answers with the baseline score.
 //
-// Failures are gRPC status codes with one google.rpc.ErrorInfo (domain "executor.greenlight") whose reason is constant,
-// and whose metadata names the features at fault:
+// Failures are gRPC status codes with one google.rpc.ErrorInfo (domain "executor.greenlight"). Its reason is constant, and
+// its metadata names the invalid features:
 //
 //	INVALID_ARGUMENT     INPUT_MISSING, INPUT_AMBIGUOUS, SCHEMA_UNKNOWN, VECTOR_LENGTH, FEATURE_MISSING, FEATURE_UNKNOWN,
 //	                     FEATURE_INVALID, FIELD_TOO_LONG, SYMBOL_MISSING, QUOTE_INVALID
-//	FAILED_PRECONDITION  NOT_READY: the quotes of the symbol so far do not make the baseline's inputs; the message says
+//	FAILED_PRECONDITION  NOT_READY: the symbol's quotes so far do not define the baseline's inputs; the message explains
 //	                     what is missing
-//	RESOURCE_EXHAUSTED   (no reason) the message is larger than 64 KiB, before or after it is unpacked; or 512 calls are open
-//	RESOURCE_EXHAUSTED   TOO_MANY_SYMBOLS: a quote of a new symbol when executor has as many as it may
-//	UNAVAILABLE          STOPPING: executor stops, and the stream ends with it
+//	RESOURCE_EXHAUSTED   (no reason) the message is larger than 64 KiB, compressed or not; or 512 calls are open
+//	RESOURCE_EXHAUSTED   TOO_MANY_SYMBOLS: a quote of a new symbol over the limit of symbols
+//	UNAVAILABLE          STOPPING: executor is stopping and ends the stream
 //
-// Nothing that the model under trial does is ever a failure of these calls.
+// A failure of the model under trial never fails these calls.
 type DecisionServiceClient interface {
 	// Predict returns the baseline score at once. If the request is sampled, its shadow runs detached, after the answer.
-	// This is the call for a trader who counts microseconds.
+	// Use this call where microseconds matter.
 	Predict(ctx context.Context, in *PredictRequest, opts ...grpc.CallOption) (*PredictResponse, error)
 	// PredictWithShadow returns the baseline score and, if the request is sampled, waits for the shadow: at most 60 ms,
-	// and at most what is left of the caller's deadline less 5 ms for the reply. A failed shadow is an outcome in the
+	// and at most what is left of the caller's deadline minus 5 ms for the reply. A failed shadow is an outcome in the
 	// reply, never an error of the call.
 	PredictWithShadow(ctx context.Context, in *PredictWithShadowRequest, opts ...grpc.CallOption) (*PredictWithShadowResponse, error)
-	// ObserveQuotes takes quotes, of which executor makes the features of each symbol, so that callers need not: a decision
-	// then takes a quote for its input. Every symbol needs its quotes of at least 720 minutes and one whole UTC day.
-	// The answer, when the caller has closed the stream, says what became of the quotes. Those before a failure are kept.
+	// ObserveQuotes receives quotes, from which executor computes the features of each symbol. A decision can then have a
+	// quote as its input. Every symbol needs quotes of at least 720 minutes and one complete UTC day. When the caller closes
+	// the stream, the response has the counts of accepted and ignored quotes. Quotes before a failure are kept.
 	ObserveQuotes(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[ObserveQuotesRequest, ObserveQuotesResponse], error)
 }
 
@@ -104,31 +104,31 @@ type DecisionService_ObserveQuotesClient = grpc.ClientStreamingClient[ObserveQuo
 // All implementations must embed UnimplementedDecisionServiceServer
 // for forward compatibility.
 //
-// DecisionService answers with the baseline score, always.
+// DecisionService always answers with the baseline score.
 //
-// Failures are gRPC status codes with one google.rpc.ErrorInfo (domain "executor.greenlight") whose reason is constant,
-// and whose metadata names the features at fault:
+// Failures are gRPC status codes with one google.rpc.ErrorInfo (domain "executor.greenlight"). Its reason is constant, and
+// its metadata names the invalid features:
 //
 //	INVALID_ARGUMENT     INPUT_MISSING, INPUT_AMBIGUOUS, SCHEMA_UNKNOWN, VECTOR_LENGTH, FEATURE_MISSING, FEATURE_UNKNOWN,
 //	                     FEATURE_INVALID, FIELD_TOO_LONG, SYMBOL_MISSING, QUOTE_INVALID
-//	FAILED_PRECONDITION  NOT_READY: the quotes of the symbol so far do not make the baseline's inputs; the message says
+//	FAILED_PRECONDITION  NOT_READY: the symbol's quotes so far do not define the baseline's inputs; the message explains
 //	                     what is missing
-//	RESOURCE_EXHAUSTED   (no reason) the message is larger than 64 KiB, before or after it is unpacked; or 512 calls are open
-//	RESOURCE_EXHAUSTED   TOO_MANY_SYMBOLS: a quote of a new symbol when executor has as many as it may
-//	UNAVAILABLE          STOPPING: executor stops, and the stream ends with it
+//	RESOURCE_EXHAUSTED   (no reason) the message is larger than 64 KiB, compressed or not; or 512 calls are open
+//	RESOURCE_EXHAUSTED   TOO_MANY_SYMBOLS: a quote of a new symbol over the limit of symbols
+//	UNAVAILABLE          STOPPING: executor is stopping and ends the stream
 //
-// Nothing that the model under trial does is ever a failure of these calls.
+// A failure of the model under trial never fails these calls.
 type DecisionServiceServer interface {
 	// Predict returns the baseline score at once. If the request is sampled, its shadow runs detached, after the answer.
-	// This is the call for a trader who counts microseconds.
+	// Use this call where microseconds matter.
 	Predict(context.Context, *PredictRequest) (*PredictResponse, error)
 	// PredictWithShadow returns the baseline score and, if the request is sampled, waits for the shadow: at most 60 ms,
-	// and at most what is left of the caller's deadline less 5 ms for the reply. A failed shadow is an outcome in the
+	// and at most what is left of the caller's deadline minus 5 ms for the reply. A failed shadow is an outcome in the
 	// reply, never an error of the call.
 	PredictWithShadow(context.Context, *PredictWithShadowRequest) (*PredictWithShadowResponse, error)
-	// ObserveQuotes takes quotes, of which executor makes the features of each symbol, so that callers need not: a decision
-	// then takes a quote for its input. Every symbol needs its quotes of at least 720 minutes and one whole UTC day.
-	// The answer, when the caller has closed the stream, says what became of the quotes. Those before a failure are kept.
+	// ObserveQuotes receives quotes, from which executor computes the features of each symbol. A decision can then have a
+	// quote as its input. Every symbol needs quotes of at least 720 minutes and one complete UTC day. When the caller closes
+	// the stream, the response has the counts of accepted and ignored quotes. Quotes before a failure are kept.
 	ObserveQuotes(grpc.ClientStreamingServer[ObserveQuotesRequest, ObserveQuotesResponse]) error
 	mustEmbedUnimplementedDecisionServiceServer()
 }

@@ -26,7 +26,7 @@ type ResetSymbolRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Instrument, for example "BTC-PERP". 1 to 64 bytes.
 	Symbol string `protobuf:"bytes,1,opt,name=symbol,proto3" json:"symbol,omitempty"`
-	// Why, for the audit log. At most 256 bytes.
+	// Reason, for the audit log. At most 256 bytes.
 	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

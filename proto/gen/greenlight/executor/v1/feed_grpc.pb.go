@@ -26,7 +26,7 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// FeedService controls the features that executor makes of quotes.
+// FeedService controls the features that executor computes from quotes.
 //
 // It is a control service: callers need the operator role, as for RolloutService. Every call is written to the audit log.
 //
@@ -35,9 +35,9 @@ const (
 //	INVALID_ARGUMENT  SYMBOL_MISSING, FIELD_TOO_LONG
 //	NOT_FOUND         SYMBOL_UNKNOWN: executor has no features of the symbol
 type FeedServiceClient interface {
-	// ResetSymbol drops all that was learned from the quotes of a symbol, for a feed that cannot heal by itself: two quotes
-	// of a wrong time have agreed, or wrong prices were taken. The next quote begins the symbol again, and decisions on
-	// its quotes are NOT_READY until they have made 720 minutes and one whole UTC day.
+	// ResetSymbol drops the features of a symbol, for a feed that cannot recover by itself: two quotes with a wrong time have
+	// agreed, or wrong prices were accepted. The symbol starts empty with its next quote. Decisions on its quotes are NOT_READY
+	// until there are 720 minutes and one complete UTC day.
 	ResetSymbol(ctx context.Context, in *ResetSymbolRequest, opts ...grpc.CallOption) (*ResetSymbolResponse, error)
 }
 
@@ -63,7 +63,7 @@ func (c *feedServiceClient) ResetSymbol(ctx context.Context, in *ResetSymbolRequ
 // All implementations must embed UnimplementedFeedServiceServer
 // for forward compatibility.
 //
-// FeedService controls the features that executor makes of quotes.
+// FeedService controls the features that executor computes from quotes.
 //
 // It is a control service: callers need the operator role, as for RolloutService. Every call is written to the audit log.
 //
@@ -72,9 +72,9 @@ func (c *feedServiceClient) ResetSymbol(ctx context.Context, in *ResetSymbolRequ
 //	INVALID_ARGUMENT  SYMBOL_MISSING, FIELD_TOO_LONG
 //	NOT_FOUND         SYMBOL_UNKNOWN: executor has no features of the symbol
 type FeedServiceServer interface {
-	// ResetSymbol drops all that was learned from the quotes of a symbol, for a feed that cannot heal by itself: two quotes
-	// of a wrong time have agreed, or wrong prices were taken. The next quote begins the symbol again, and decisions on
-	// its quotes are NOT_READY until they have made 720 minutes and one whole UTC day.
+	// ResetSymbol drops the features of a symbol, for a feed that cannot recover by itself: two quotes with a wrong time have
+	// agreed, or wrong prices were accepted. The symbol starts empty with its next quote. Decisions on its quotes are NOT_READY
+	// until there are 720 minutes and one complete UTC day.
 	ResetSymbol(context.Context, *ResetSymbolRequest) (*ResetSymbolResponse, error)
 	mustEmbedUnimplementedFeedServiceServer()
 }

@@ -36,7 +36,7 @@ const (
 	ShadowOutcome_SHADOW_OUTCOME_DEADLINE ShadowOutcome = 3
 	// The circuit breaker was open, or half-open and out of probes; nothing was sent.
 	ShadowOutcome_SHADOW_OUTCOME_BREAKER_OPEN ShadowOutcome = 4
-	// The queue of shadows was full; nothing was sent.
+	// The queue of shadows was full, or executor was busy with decisions; nothing was sent.
 	ShadowOutcome_SHADOW_OUTCOME_SHED ShadowOutcome = 5
 	// ml-engine could not be reached, refused the call, or went away.
 	ShadowOutcome_SHADOW_OUTCOME_UNAVAILABLE ShadowOutcome = 6
@@ -44,9 +44,9 @@ const (
 	ShadowOutcome_SHADOW_OUTCOME_INVALID_SCORE ShadowOutcome = 7
 	// The state lacks what the model under trial needs, or ml-engine called it invalid: a schema error, not an outage.
 	ShadowOutcome_SHADOW_OUTCOME_REJECTED ShadowOutcome = 8
-	// ml-engine failed in a way that is none of the above.
+	// ml-engine failed in any other way.
 	ShadowOutcome_SHADOW_OUTCOME_INTERNAL ShadowOutcome = 9
-	// The caller went away, or the executor stopped, before the shadow was answered.
+	// The caller canceled, or executor stopped, before the shadow was answered.
 	ShadowOutcome_SHADOW_OUTCOME_CANCELED ShadowOutcome = 10
 	// The request was not in the sample; no shadow was wanted.
 	ShadowOutcome_SHADOW_OUTCOME_NOT_SAMPLED ShadowOutcome = 11

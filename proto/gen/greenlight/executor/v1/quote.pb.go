@@ -22,7 +22,7 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// QuoteNote says how a quote was judged. The set is closed. A quote that is not taken changes no feature.
+// QuoteNote is how a quote was judged. The set is closed. An ignored quote changes no feature.
 type QuoteNote int32
 
 const (
@@ -30,7 +30,7 @@ const (
 	QuoteNote_QUOTE_NOTE_UNSPECIFIED QuoteNote = 0
 	// It is part of its minute.
 	QuoteNote_QUOTE_NOTE_ACCEPTED QuoteNote = 1
-	// It is part of its minute although its bid is above its ask, as executor was told by --keep-crossed.
+	// It is part of its minute although its bid is above its ask, because of --keep-crossed.
 	QuoteNote_QUOTE_NOTE_CROSSED_KEPT QuoteNote = 2
 	// It repeats the last one of its symbol.
 	QuoteNote_QUOTE_NOTE_DUPLICATE QuoteNote = 3
@@ -42,12 +42,12 @@ const (
 	QuoteNote_QUOTE_NOTE_BAD_PRICE QuoteNote = 6
 	// Its time is missing, not a time, before 1973 or after 2199.
 	QuoteNote_QUOTE_NOTE_BAD_TIME QuoteNote = 7
-	// It is more than an hour later than the last one of its symbol, or as much earlier than one that is in question. It
-	// waits: when the next quote follows it within an hour, both are taken.
+	// It is more than an hour later than the last one of its symbol, or more than an hour earlier than one that is waiting. It
+	// waits: if the next quote follows it within an hour, both are accepted.
 	QuoteNote_QUOTE_NOTE_JUMP QuoteNote = 8
-	// It is of a new symbol, and executor has as many as --max-symbols allows.
+	// It is of a new symbol over the limit of --max-symbols.
 	QuoteNote_QUOTE_NOTE_TOO_MANY_SYMBOLS QuoteNote = 9
-	// Its time is ahead of executor's clock by more than --max-quote-ahead: a clock is wrong, of the feed or of executor.
+	// Its time is more than --max-quote-ahead ahead of executor's clock: the clock of the feed or of executor is wrong.
 	QuoteNote_QUOTE_NOTE_AHEAD QuoteNote = 10
 )
 
@@ -108,20 +108,19 @@ func (QuoteNote) EnumDescriptor() ([]byte, []int) {
 	return file_greenlight_executor_v1_quote_proto_rawDescGZIP(), []int{0}
 }
 
-// Quote is the state of the top of the book of one instrument. What holds it says of which.
+// Quote is the top of the book of one instrument, which the enclosing message names.
 type Quote struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// When the book was so, by the clock of the market, UTC, from 1973 to 2199, and not ahead of executor's clock by more than
-	// --max-quote-ahead (a minute); finer digits than milliseconds are cut off. Required.
+	// Time of the quote by the market's clock, UTC, from 1973 to 2199, and at most --max-quote-ahead (a minute) ahead of
+	// executor's clock. It is truncated to milliseconds. Required.
 	Time *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=time,proto3" json:"time,omitempty"`
 	// Best bid, in units of the quote currency, 1e-12 to 1e12. Required.
 	Bid float64 `protobuf:"fixed64,2,opt,name=bid,proto3" json:"bid,omitempty"`
 	// Best ask, in units of the quote currency, 1e-12 to 1e12. Required.
 	Ask float64 `protobuf:"fixed64,3,opt,name=ask,proto3" json:"ask,omitempty"`
-	// Price of the last trade, in units of the quote currency, > 0; 0 when it is not known. No feature is made of it yet.
+	// Price of the last trade, in units of the quote currency, > 0; 0 if not known. No feature uses it yet.
 	Last float64 `protobuf:"fixed64,4,opt,name=last,proto3" json:"last,omitempty"`
-	// Volume traded since the last quote, in units of the instrument, >= 0; 0 when it is not known. No feature is made of
-	// it yet.
+	// Volume traded since the last quote, in units of the instrument, >= 0; 0 if not known. No feature uses it yet.
 	Volume        float64 `protobuf:"fixed64,5,opt,name=volume,proto3" json:"volume,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -192,12 +191,12 @@ func (x *Quote) GetVolume() float64 {
 	return 0
 }
 
-// QuoteCount is how often one note was given.
+// QuoteCount is the number of quotes with a note.
 type QuoteCount struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The note.
 	Note QuoteNote `protobuf:"varint,1,opt,name=note,proto3,enum=greenlight.executor.v1.QuoteNote" json:"note,omitempty"`
-	// How often it was given, >= 0.
+	// Number of quotes, >= 0.
 	Count         uint64 `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -247,7 +246,7 @@ func (x *QuoteCount) GetCount() uint64 {
 	return 0
 }
 
-// ObserveQuotesRequest is a batch of quotes of one symbol. A single quote is a batch, too.
+// ObserveQuotesRequest is a batch of quotes of one symbol, which may be a single quote.
 type ObserveQuotesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Instrument, for example "BTC-PERP". 1 to 64 bytes.
@@ -302,14 +301,14 @@ func (x *ObserveQuotesRequest) GetQuotes() []*Quote {
 	return nil
 }
 
-// ObserveQuotesResponse is what became of the quotes of a stream.
+// ObserveQuotesResponse counts the quotes of a stream.
 type ObserveQuotesResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Quotes that were taken, >= 0: ACCEPTED and CROSSED_KEPT.
+	// Quotes that were accepted, >= 0: ACCEPTED and CROSSED_KEPT.
 	Accepted uint64 `protobuf:"varint,1,opt,name=accepted,proto3" json:"accepted,omitempty"`
-	// Quotes that were left out, >= 0: all others.
+	// Quotes that were ignored, >= 0: all others.
 	Ignored uint64 `protobuf:"varint,2,opt,name=ignored,proto3" json:"ignored,omitempty"`
-	// Quotes by note; every note is listed, at zero too.
+	// Quotes by note; every note is listed, including zeros.
 	Notes         []*QuoteCount `protobuf:"bytes,3,rep,name=notes,proto3" json:"notes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -23,7 +23,7 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// RolloutMode is what shadows are for. The set is closed.
+// RolloutMode is the use of shadows. The set is closed.
 type RolloutMode int32
 
 const (
@@ -88,14 +88,14 @@ const (
 	RolloutErrorReason_ROLLOUT_ERROR_REASON_MODE_INVALID RolloutErrorReason = 2
 	// lease is negative, or shorter than 1 s or longer than 1 h.
 	RolloutErrorReason_ROLLOUT_ERROR_REASON_LEASE_INVALID RolloutErrorReason = 3
-	// holder is empty while lease is set or set while it is not, or holder or reason is too long.
+	// Only one of holder and lease is set, or holder or reason is too long.
 	RolloutErrorReason_ROLLOUT_ERROR_REASON_FIELD_INVALID RolloutErrorReason = 4
 	// expected_revision is not the revision in force.
 	RolloutErrorReason_ROLLOUT_ERROR_REASON_REVISION_CHANGED RolloutErrorReason = 5
 	// Another holder's lease has not lapsed.
 	RolloutErrorReason_ROLLOUT_ERROR_REASON_LEASE_HELD RolloutErrorReason = 6
-	// The rollout could not be written to the state folder. After SetRollout nothing was changed, or the message says that
-	// what a restart would find is unknown; the rollout before stays in force. AbortRollout is in force all the same.
+	// The rollout could not be written to the state folder. After SetRollout the previous rollout stays in force; either nothing
+	// was changed, or the message says that the content of the file is unknown. AbortRollout is in force anyway.
 	RolloutErrorReason_ROLLOUT_ERROR_REASON_STATE_NOT_WRITTEN RolloutErrorReason = 7
 )
 
@@ -150,32 +150,32 @@ func (RolloutErrorReason) EnumDescriptor() ([]byte, []int) {
 	return file_greenlight_executor_v1_rollout_proto_rawDescGZIP(), []int{1}
 }
 
-// Rollout is which share of the requests gets a shadow, who said so and for how long.
+// Rollout is the percentage of requests that get a shadow, who set it, and for how long.
 type Rollout struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Share of the requests that get a shadow, in percent, [0,100]. 0 once the lease has lapsed, and after a restart under a
-	// lease until the holder renews it.
+	// Percentage of the requests that get a shadow, [0,100]. 0 once the lease has lapsed, and after a restart under a lease
+	// until the holder renews it.
 	Percent float64 `protobuf:"fixed64,1,opt,name=percent,proto3" json:"percent,omitempty"`
-	// What shadows are for. OFF when the share is 0 for one of those reasons.
+	// Use of shadows. OFF if percent is 0 for one of those reasons.
 	Mode RolloutMode `protobuf:"varint,2,opt,name=mode,proto3,enum=greenlight.executor.v1.RolloutMode" json:"mode,omitempty"`
-	// Rises with every change, from 1 to 2^53. A renewal that changes nothing else keeps it, and so does a restart; a lapse
-	// raises it.
+	// Increases with every change, from 1 to 2^53, and with a lapse. A renewal that changes nothing else keeps it, and so does a
+	// restart.
 	Revision uint64 `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
 	// Whose lease it is, for example the id of a canary run. Empty without a lease.
 	Holder string `protobuf:"bytes,4,opt,name=holder,proto3" json:"holder,omitempty"`
 	// When the lease lapses, UTC. Absent without a lease.
 	LeaseExpireTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=lease_expire_time,json=leaseExpireTime,proto3" json:"lease_expire_time,omitempty"`
-	// Who set it: "san:" and a name of the caller's client certificate, "token:" and the name of its token, "token" for one
+	// Who set it: "san:" and a name in the caller's client certificate, "token:" and the name of its token, "token" for a token
 	// without a name, "loopback", or "executor" for the first start and for a lapse.
 	SetBy string `protobuf:"bytes,6,opt,name=set_by,json=setBy,proto3" json:"set_by,omitempty"`
-	// Where that call came from: address and port of the peer. Empty when it was not a call.
+	// Address and port of the caller. Empty if it was not set by a call.
 	SetFrom string `protobuf:"bytes,7,opt,name=set_from,json=setFrom,proto3" json:"set_from,omitempty"`
-	// Why it was set, as the caller said.
+	// The caller's reason.
 	Reason string `protobuf:"bytes,8,opt,name=reason,proto3" json:"reason,omitempty"`
 	// When it was set, UTC. Renewals do not change it.
 	SetTime *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=set_time,json=setTime,proto3" json:"set_time,omitempty"`
-	// True after a restart of the executor under a lease: the share is 0 % until the holder makes its call again, which it
-	// can until lease_expire_time.
+	// True after a restart of executor under a lease: percent is 0 until the holder repeats its call, which it can do until
+	// lease_expire_time.
 	AwaitingRenewal bool `protobuf:"varint,10,opt,name=awaiting_renewal,json=awaitingRenewal,proto3" json:"awaiting_renewal,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
@@ -323,7 +323,7 @@ type GetRolloutResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The rollout.
 	Rollout *Rollout `protobuf:"bytes,1,opt,name=rollout,proto3" json:"rollout,omitempty"`
-	// Random id of this process: another one means that the executor has restarted.
+	// Random id of this process. A different id means that executor has restarted.
 	InstanceId    string `protobuf:"bytes,2,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -376,17 +376,17 @@ func (x *GetRolloutResponse) GetInstanceId() string {
 // SetRolloutRequest changes or renews the rollout.
 type SetRolloutRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Share of the requests that get a shadow, in percent, [0,100]. 0 with mode OFF.
+	// Percentage of the requests that get a shadow, [0,100]. 0 with mode OFF.
 	Percent float64 `protobuf:"fixed64,1,opt,name=percent,proto3" json:"percent,omitempty"`
 	// OFF or OBSERVE_ONLY.
 	Mode RolloutMode `protobuf:"varint,2,opt,name=mode,proto3,enum=greenlight.executor.v1.RolloutMode" json:"mode,omitempty"`
-	// How long it stays in force unless it is renewed, 1 s to 1 h. Absent: for good.
+	// How long it stays in force unless it is renewed, 1 s to 1 h. Absent: permanently.
 	Lease *durationpb.Duration `protobuf:"bytes,3,opt,name=lease,proto3" json:"lease,omitempty"`
 	// Who holds the lease, for example the id of a canary run. Required with lease; at most 128 bytes.
 	Holder string `protobuf:"bytes,4,opt,name=holder,proto3" json:"holder,omitempty"`
-	// Why, for people and the audit log. At most 512 bytes.
+	// Reason, for people and the audit log. At most 512 bytes.
 	Reason string `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
-	// The revision that the caller has seen: if it is no longer in force, nothing is changed. 0 is any.
+	// The revision that the caller expects. If another one is in force, nothing is changed. 0 is any.
 	ExpectedRevision uint64 `protobuf:"varint,6,opt,name=expected_revision,json=expectedRevision,proto3" json:"expected_revision,omitempty"`
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
@@ -522,7 +522,7 @@ func (x *SetRolloutResponse) GetInstanceId() string {
 // AbortRolloutRequest stops all shadows.
 type AbortRolloutRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Why, for people and the audit log. At most 512 bytes.
+	// Reason, for people and the audit log. At most 512 bytes.
 	Reason        string `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -28,10 +28,10 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// RolloutService says which share of the requests gets a shadow. Whatever it is set to, the decision that leaves the
-// executor is the baseline's.
+// RolloutService sets the percentage of requests that get a shadow. Whatever it is set to, executor's decision is the
+// baseline's.
 //
-// It is a control service: callers need the operator role (a bearer token), unless the executor listens on loopback with
+// It is a control service: callers need the operator role (a bearer token), unless executor listens on loopback with
 // --insecure-control. Every call is written to the audit log.
 //
 // Failures carry one google.rpc.ErrorInfo (domain "executor.greenlight") whose reason is a [RolloutErrorReason] without
@@ -39,13 +39,13 @@ const (
 type RolloutServiceClient interface {
 	// GetRollout returns the rollout that is in force.
 	GetRollout(ctx context.Context, in *GetRolloutRequest, opts ...grpc.CallOption) (*GetRolloutResponse, error)
-	// SetRollout sets share and mode, for good or for as long as a lease is renewed. It is in force for the next request
-	// once it has returned, and on disk when the executor has a state folder. A renewal is the same call again.
+	// SetRollout sets percentage and mode, permanently or as long as a lease is renewed. When it returns, the rollout is in
+	// force for the next request, and on disk if executor has a state folder. A renewal repeats the same call.
 	//
-	// INVALID_ARGUMENT: a field is out of its range. ABORTED: somebody has changed the rollout since expected_revision.
+	// INVALID_ARGUMENT: a field is out of range. ABORTED: the rollout has changed since expected_revision.
 	// FAILED_PRECONDITION: another holder's lease has not lapsed.
 	SetRollout(ctx context.Context, in *SetRolloutRequest, opts ...grpc.CallOption) (*SetRolloutResponse, error)
-	// AbortRollout sets the share to 0 % at once and ends any lease: its holder's next renewal is refused.
+	// AbortRollout sets 0 % at once and ends any lease: the holder's next renewal is refused.
 	AbortRollout(ctx context.Context, in *AbortRolloutRequest, opts ...grpc.CallOption) (*AbortRolloutResponse, error)
 }
 
@@ -91,10 +91,10 @@ func (c *rolloutServiceClient) AbortRollout(ctx context.Context, in *AbortRollou
 // All implementations must embed UnimplementedRolloutServiceServer
 // for forward compatibility.
 //
-// RolloutService says which share of the requests gets a shadow. Whatever it is set to, the decision that leaves the
-// executor is the baseline's.
+// RolloutService sets the percentage of requests that get a shadow. Whatever it is set to, executor's decision is the
+// baseline's.
 //
-// It is a control service: callers need the operator role (a bearer token), unless the executor listens on loopback with
+// It is a control service: callers need the operator role (a bearer token), unless executor listens on loopback with
 // --insecure-control. Every call is written to the audit log.
 //
 // Failures carry one google.rpc.ErrorInfo (domain "executor.greenlight") whose reason is a [RolloutErrorReason] without
@@ -102,13 +102,13 @@ func (c *rolloutServiceClient) AbortRollout(ctx context.Context, in *AbortRollou
 type RolloutServiceServer interface {
 	// GetRollout returns the rollout that is in force.
 	GetRollout(context.Context, *GetRolloutRequest) (*GetRolloutResponse, error)
-	// SetRollout sets share and mode, for good or for as long as a lease is renewed. It is in force for the next request
-	// once it has returned, and on disk when the executor has a state folder. A renewal is the same call again.
+	// SetRollout sets percentage and mode, permanently or as long as a lease is renewed. When it returns, the rollout is in
+	// force for the next request, and on disk if executor has a state folder. A renewal repeats the same call.
 	//
-	// INVALID_ARGUMENT: a field is out of its range. ABORTED: somebody has changed the rollout since expected_revision.
+	// INVALID_ARGUMENT: a field is out of range. ABORTED: the rollout has changed since expected_revision.
 	// FAILED_PRECONDITION: another holder's lease has not lapsed.
 	SetRollout(context.Context, *SetRolloutRequest) (*SetRolloutResponse, error)
-	// AbortRollout sets the share to 0 % at once and ends any lease: its holder's next renewal is refused.
+	// AbortRollout sets 0 % at once and ends any lease: the holder's next renewal is refused.
 	AbortRollout(context.Context, *AbortRolloutRequest) (*AbortRolloutResponse, error)
 	mustEmbedUnimplementedRolloutServiceServer()
 }

@@ -29,11 +29,11 @@ type BreakerState int32
 const (
 	// Never sent.
 	BreakerState_BREAKER_STATE_UNSPECIFIED BreakerState = 0
-	// Shadows go out.
+	// Shadows are sent.
 	BreakerState_BREAKER_STATE_CLOSED BreakerState = 1
-	// A few probes go out; their success closes the breaker.
+	// A few probes are sent; their success closes the breaker.
 	BreakerState_BREAKER_STATE_HALF_OPEN BreakerState = 2
-	// No shadow goes out.
+	// No shadow is sent.
 	BreakerState_BREAKER_STATE_OPEN BreakerState = 3
 )
 
@@ -120,21 +120,21 @@ func (*GetShadowReportRequest) Descriptor() ([]byte, []int) {
 // GetShadowReportResponse is the quality of the shadow.
 type GetShadowReportResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// When the executor started, UTC. Counts begin here; a later start_time than before means that they began anew.
+	// When executor started, UTC. Counts begin here; a later start_time than before means that they were reset.
 	StartTime *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
 	// When the report was made, UTC.
 	ReportTime *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=report_time,json=reportTime,proto3" json:"report_time,omitempty"`
-	// Requests accepted since start: the sum of the counts of all outcomes, and of those that still run.
+	// Requests accepted since start: the sum of the counts of all outcomes and of the requests in flight.
 	RequestsTotal uint64 `protobuf:"varint,3,opt,name=requests_total,json=requestsTotal,proto3" json:"requests_total,omitempty"`
 	// Shadows that are queued or in flight now.
 	InFlight uint64 `protobuf:"varint,4,opt,name=in_flight,json=inFlight,proto3" json:"in_flight,omitempty"`
-	// Shadows by outcome since start; every outcome is listed, at zero too.
+	// Shadows by outcome since start; every outcome is listed, including zeros.
 	OutcomesTotal []*OutcomeCount `protobuf:"bytes,5,rep,name=outcomes_total,json=outcomesTotal,proto3" json:"outcomes_total,omitempty"`
 	// Quality over the rolling window.
 	Window *ShadowWindow `protobuf:"bytes,6,opt,name=window,proto3" json:"window,omitempty"`
 	// The circuit breaker.
 	Breaker *BreakerStatus `protobuf:"bytes,7,opt,name=breaker,proto3" json:"breaker,omitempty"`
-	// Share of the requests that get a shadow, in percent, [0,100].
+	// Percentage of the requests that get a shadow, [0,100].
 	SamplePercent float64 `protobuf:"fixed64,8,opt,name=sample_percent,json=samplePercent,proto3" json:"sample_percent,omitempty"`
 	// Version of the baseline.
 	BaselineVersion string `protobuf:"bytes,9,opt,name=baseline_version,json=baselineVersion,proto3" json:"baseline_version,omitempty"`
@@ -144,15 +144,15 @@ type GetShadowReportResponse struct {
 	ShadowVersion string `protobuf:"bytes,11,opt,name=shadow_version,json=shadowVersion,proto3" json:"shadow_version,omitempty"`
 	// SHA-256 of that model's artifact, 64 lower-case hexadecimal digits. Empty until one answered.
 	ShadowDigest string `protobuf:"bytes,12,opt,name=shadow_digest,json=shadowDigest,proto3" json:"shadow_digest,omitempty"`
-	// Random id of this process: another one means that the executor has restarted and all counts began anew.
+	// Random id of this process. A different id means that executor has restarted and all counts were reset.
 	InstanceId string `protobuf:"bytes,13,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
 	// Time from arrival to the end of every shadow that was tried (compared or failed) since start, as a histogram: two
 	// reports of one instance can be subtracted.
 	LatencyMsTotal *Histogram `protobuf:"bytes,14,opt,name=latency_ms_total,json=latencyMsTotal,proto3" json:"latency_ms_total,omitempty"`
-	// Baseline answers since start, >= 0: requests that were accepted, whatever became of their shadow.
+	// Baseline answers since start, >= 0: accepted requests, whatever the outcome of their shadow.
 	BaselineTotal uint64 `protobuf:"varint,15,opt,name=baseline_total,json=baselineTotal,proto3" json:"baseline_total,omitempty"`
-	// Requests accepted since start by where they came from: live, replay and simulated are each listed once, at zero too.
-	// Their sum is requests_total.
+	// Requests accepted since start by source: live, replay and simulated are each listed once, including zeros. Their sum is
+	// requests_total.
 	SourcesTotal  []*SourceCount `protobuf:"bytes,16,rep,name=sources_total,json=sourcesTotal,proto3" json:"sources_total,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -300,12 +300,12 @@ func (x *GetShadowReportResponse) GetSourcesTotal() []*SourceCount {
 	return nil
 }
 
-// SourceCount is how many requests came from one source.
+// SourceCount is the number of requests from one source.
 type SourceCount struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The source: never SOURCE_UNSPECIFIED, which counts as SOURCE_LIVE.
 	Source Source `protobuf:"varint,1,opt,name=source,proto3,enum=greenlight.executor.v1.Source" json:"source,omitempty"`
-	// How many requests came from it, >= 0.
+	// Number of requests, >= 0.
 	Count         uint64 `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -358,10 +358,10 @@ func (x *SourceCount) GetCount() uint64 {
 // Histogram counts observations in buckets.
 type Histogram struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Upper edges of the buckets, inclusive, ascending, in the unit of the field that holds it. One more bucket without an
-	// edge follows the last.
+	// Upper edges of the buckets, inclusive, ascending, in the unit of the enclosing field. One more bucket without an edge
+	// follows the last.
 	Edges []float64 `protobuf:"fixed64,1,rep,packed,name=edges,proto3" json:"edges,omitempty"`
-	// Observations per bucket, not cumulated: one more entry than edges.
+	// Observations per bucket, not cumulative: one more entry than edges.
 	Counts        []uint64 `protobuf:"varint,2,rep,packed,name=counts,proto3" json:"counts,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -411,12 +411,12 @@ func (x *Histogram) GetCounts() []uint64 {
 	return nil
 }
 
-// OutcomeCount is how often one outcome came.
+// OutcomeCount is the number of requests with one outcome.
 type OutcomeCount struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The outcome.
 	Outcome ShadowOutcome `protobuf:"varint,1,opt,name=outcome,proto3,enum=greenlight.executor.v1.ShadowOutcome" json:"outcome,omitempty"`
-	// How often it came, >= 0.
+	// Number of requests, >= 0.
 	Count         uint64 `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -471,17 +471,17 @@ type ShadowWindow struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Length of the window; the counts cover at most this much time before report_time.
 	Length *durationpb.Duration `protobuf:"bytes,1,opt,name=length,proto3" json:"length,omitempty"`
-	// Outcomes in the window; every outcome is listed, at zero too.
+	// Outcomes in the window; every outcome is listed, including zeros.
 	Outcomes []*OutcomeCount `protobuf:"bytes,2,rep,name=outcomes,proto3" json:"outcomes,omitempty"`
 	// Comparisons in the window: matches and mismatches, >= 0. The n of match_rate.
 	Comparisons uint64 `protobuf:"varint,3,opt,name=comparisons,proto3" json:"comparisons,omitempty"`
-	// Matches / comparisons, in [0,1]. Absent when there are no comparisons: no data is not a rate.
+	// Matches / comparisons, in [0,1]. Absent without comparisons.
 	MatchRate *float64 `protobuf:"fixed64,4,opt,name=match_rate,json=matchRate,proto3,oneof" json:"match_rate,omitempty"`
 	// Lower end of the 95 % Wilson interval of match_rate, in [0,1]. Absent with it.
 	MatchRateLow *float64 `protobuf:"fixed64,5,opt,name=match_rate_low,json=matchRateLow,proto3,oneof" json:"match_rate_low,omitempty"`
 	// Upper end of the 95 % Wilson interval of match_rate, in [0,1]. Absent with it.
 	MatchRateHigh *float64 `protobuf:"fixed64,6,opt,name=match_rate_high,json=matchRateHigh,proto3,oneof" json:"match_rate_high,omitempty"`
-	// Comparisons / sampled shadows, in [0,1]: how much of the sample match_rate speaks for. Absent without shadows.
+	// Comparisons / sampled shadows, in [0,1]: the part of the sample behind match_rate. Absent without shadows.
 	Coverage *float64 `protobuf:"fixed64,7,opt,name=coverage,proto3,oneof" json:"coverage,omitempty"`
 	// Match rate if every shadow without a comparison were a mismatch, in [0,1]: match / all. Absent without shadows.
 	MatchRateWorst *float64 `protobuf:"fixed64,8,opt,name=match_rate_worst,json=matchRateWorst,proto3,oneof" json:"match_rate_worst,omitempty"`
@@ -621,10 +621,10 @@ func (x *ShadowWindow) GetLatencyMs() *Quantiles {
 	return nil
 }
 
-// Quantiles describes a distribution. The unit is that of the field which holds it.
+// Quantiles describes a distribution, in the unit of the enclosing field.
 type Quantiles struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Number of observations, >= 0. All else is 0 when this is 0.
+	// Number of observations, >= 0. If it is 0, all other fields are 0.
 	Count uint64 `protobuf:"varint,1,opt,name=count,proto3" json:"count,omitempty"`
 	// Median, to two significant digits.
 	P50 float64 `protobuf:"fixed64,2,opt,name=p50,proto3" json:"p50,omitempty"`
@@ -718,7 +718,7 @@ type BreakerStatus struct {
 	TripsTotal uint64 `protobuf:"varint,5,opt,name=trips_total,json=tripsTotal,proto3" json:"trips_total,omitempty"`
 	// When it may next probe, UTC. Set only while it is open.
 	NextProbeTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=next_probe_time,json=nextProbeTime,proto3" json:"next_probe_time,omitempty"`
-	// What opened it. Set while it is not closed.
+	// Why it opened. Set while it is not closed.
 	Trip          *BreakerTrip `protobuf:"bytes,7,opt,name=trip,proto3" json:"trip,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -803,10 +803,10 @@ func (x *BreakerStatus) GetTrip() *BreakerTrip {
 	return nil
 }
 
-// BreakerTrip says when and why the circuit breaker opened.
+// BreakerTrip is when and why the circuit breaker opened.
 type BreakerTrip struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// When it opened, UTC. Shadows have been held back since, except for probes.
+	// When it opened, UTC. Since then only probes have been sent.
 	OpenTime *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=open_time,json=openTime,proto3" json:"open_time,omitempty"`
 	// Why, for people: "error rate" or "failures in a row".
 	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`

@@ -26,7 +26,7 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// ShadowService reports how the model under trial is doing beside the baseline.
+// ShadowService reports how the model under trial compares with the baseline.
 type ShadowServiceClient interface {
 	// GetShadowReport returns the counts since start and the quality over the rolling window.
 	GetShadowReport(ctx context.Context, in *GetShadowReportRequest, opts ...grpc.CallOption) (*GetShadowReportResponse, error)
@@ -54,7 +54,7 @@ func (c *shadowServiceClient) GetShadowReport(ctx context.Context, in *GetShadow
 // All implementations must embed UnimplementedShadowServiceServer
 // for forward compatibility.
 //
-// ShadowService reports how the model under trial is doing beside the baseline.
+// ShadowService reports how the model under trial compares with the baseline.
 type ShadowServiceServer interface {
 	// GetShadowReport returns the counts since start and the quality over the rolling window.
 	GetShadowReport(context.Context, *GetShadowReportRequest) (*GetShadowReportResponse, error)

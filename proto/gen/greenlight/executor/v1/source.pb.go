@@ -21,8 +21,8 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// Source says where a request comes from. Figures are only as live as the least live request behind them: simulated is
-// less live than replay, and replay less than live. A value that executor does not know counts as simulated.
+// Source is where a request comes from. Figures are only as live as the least live request behind them: simulated is less
+// live than replay, and replay less than live. An unknown value counts as simulated.
 type Source int32
 
 const (
@@ -30,9 +30,9 @@ const (
 	Source_SOURCE_UNSPECIFIED Source = 0
 	// A decision that a trading platform asks for now.
 	Source_SOURCE_LIVE Source = 1
-	// A market of the past that is sent again.
+	// Past market data that is replayed.
 	Source_SOURCE_REPLAY Source = 2
-	// A market that was made up.
+	// Simulated market data.
 	Source_SOURCE_SIMULATED Source = 3
 )
 

@@ -23,7 +23,7 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// DriftVerdict is what an index means. The set is closed.
+// DriftVerdict is the verdict on an index. The set is closed.
 type DriftVerdict int32
 
 const (
@@ -31,9 +31,9 @@ const (
 	DriftVerdict_DRIFT_VERDICT_UNSPECIFIED DriftVerdict = 0
 	// The index is below its threshold.
 	DriftVerdict_DRIFT_VERDICT_PASS DriftVerdict = 1
-	// The index is above its threshold and above what it reaches once in a hundred times without drift.
+	// The index is above its threshold and above its 99 % quantile without drift.
 	DriftVerdict_DRIFT_VERDICT_FAIL DriftVerdict = 2
-	// There are too few rows or days, or the index is above its threshold and so is the noise.
+	// There are too few rows or days, or the index is above its threshold but within the noise.
 	DriftVerdict_DRIFT_VERDICT_INCONCLUSIVE DriftVerdict = 3
 	// The index could not be computed.
 	DriftVerdict_DRIFT_VERDICT_ERROR DriftVerdict = 4
@@ -91,9 +91,9 @@ type GetDriftRequest struct {
 	Window *durationpb.Duration `protobuf:"bytes,1,opt,name=window,proto3" json:"window,omitempty"`
 	// Whether to return the counts of each bin.
 	Bins bool `protobuf:"varint,2,opt,name=bins,proto3" json:"bins,omitempty"`
-	// Whether to return the model's reference profile, with which the counts of several replicas can be merged and judged.
+	// Whether to return the model's reference profile, to merge and judge the counts of several replicas.
 	Reference bool `protobuf:"varint,3,opt,name=reference,proto3" json:"reference,omitempty"`
-	// Whether to return the index as it was at the end of each of the days before, as far as the counts reach.
+	// Whether to return the index at the end of each earlier day, as far as the counts reach.
 	History       bool `protobuf:"varint,4,opt,name=history,proto3" json:"history,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -168,31 +168,31 @@ type GetDriftResponse struct {
 	ReferenceDigest string `protobuf:"bytes,3,opt,name=reference_digest,json=referenceDigest,proto3" json:"reference_digest,omitempty"`
 	// When the window begins (inclusive), UTC, a whole hour.
 	WindowStartTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=window_start_time,json=windowStartTime,proto3" json:"window_start_time,omitempty"`
-	// When the window ends (exclusive), UTC, a whole hour: that after the newest one counted.
+	// When the window ends (exclusive), UTC: the whole hour after the newest one counted.
 	WindowEndTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=window_end_time,json=windowEndTime,proto3" json:"window_end_time,omitempty"`
-	// Vectors that were scored in the window, >= 0.
+	// States scored in the window, >= 0.
 	Rows uint64 `protobuf:"varint,6,opt,name=rows,proto3" json:"rows,omitempty"`
-	// Blocks of 24 hours, counted back from the end of the window, that have a vector: 0 to 28.
+	// 24-hour blocks with at least one state, counted back from the end of the window: 0 to 28.
 	Days uint32 `protobuf:"varint,7,opt,name=days,proto3" json:"days,omitempty"`
 	// Rows of the reference, > 0.
 	ReferenceRows uint64 `protobuf:"varint,8,opt,name=reference_rows,json=referenceRows,proto3" json:"reference_rows,omitempty"`
 	// UTC days of the reference, > 0.
 	ReferenceDays uint32 `protobuf:"varint,9,opt,name=reference_days,json=referenceDays,proto3" json:"reference_days,omitempty"`
-	// The mean over the features of the model's schema. Absent without rows: no data is not an index of zero.
+	// The mean over the features of the model's schema. Absent without rows.
 	Overall *DriftReading `protobuf:"bytes,10,opt,name=overall,proto3" json:"overall,omitempty"`
-	// One entry per feature of the reference: those of the schema but bias, the score, the raw inputs.
+	// One entry per feature of the reference: the schema's features without bias, the score, the raw inputs.
 	Features []*FeatureDrift `protobuf:"bytes,11,rep,name=features,proto3" json:"features,omitempty"`
-	// The reference profile as JSON (reference.json of the model), if it was asked for.
+	// The reference profile as JSON (reference.json of the model), if requested.
 	Reference []byte `protobuf:"bytes,12,opt,name=reference,proto3" json:"reference,omitempty"`
-	// One point per day, oldest first, if it was asked for.
+	// One point per day, oldest first, if requested.
 	History []*DriftPoint `protobuf:"bytes,13,rep,name=history,proto3" json:"history,omitempty"`
 	// The least live source of the rows in the window; SOURCE_LIVE for a window without rows.
 	Source Source `protobuf:"varint,14,opt,name=source,proto3,enum=greenlight.mlengine.v1.Source" json:"source,omitempty"`
-	// Random id of this process: two answers with one id are of one process, whose counts are added up once. At most 80
-	// bytes; empty from an older ml-engine.
+	// Random id of this process. Two answers with the same id are of one process, whose counts must be added only once. At most
+	// 80 bytes; empty from an older ml-engine.
 	InstanceId string `protobuf:"bytes,15,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
-	// The mean over the features of the model's schema by their weights. Absent without rows, and where the weights are not
-	// known. No gate asks for it.
+	// The mean over the features of the model's schema, weighted by feature. Absent without rows, and if the weights are not
+	// known. No gate uses it.
 	OverallWeighted *DriftReading `protobuf:"bytes,16,opt,name=overall_weighted,json=overallWeighted,proto3" json:"overall_weighted,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
@@ -340,24 +340,24 @@ func (x *GetDriftResponse) GetOverallWeighted() *DriftReading {
 	return nil
 }
 
-// DriftReading is one index with what to make of it.
+// DriftReading is one index and the verdict on it.
 type DriftReading struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The index, >= 0.
 	Psi float64 `protobuf:"fixed64,1,opt,name=psi,proto3" json:"psi,omitempty"`
-	// Its mean without drift, >= 0. Absent when the reference has too few days to know.
+	// Its mean without drift, >= 0. Absent if the reference has too few days.
 	NullExpected *float64 `protobuf:"fixed64,2,opt,name=null_expected,json=nullExpected,proto3,oneof" json:"null_expected,omitempty"`
 	// Its 95 % quantile without drift, >= 0. Absent with null_expected.
 	NullQ95 *float64 `protobuf:"fixed64,3,opt,name=null_q95,json=nullQ95,proto3,oneof" json:"null_q95,omitempty"`
 	// Its 99 % quantile without drift, >= 0. Absent with null_expected.
 	NullQ99 *float64 `protobuf:"fixed64,4,opt,name=null_q99,json=nullQ99,proto3,oneof" json:"null_q99,omitempty"`
-	// How often such an index or a larger one comes without drift, in (0,1]. Absent with null_expected.
+	// Probability of such an index or a larger one without drift, in (0,1]. Absent with null_expected.
 	PValue *float64 `protobuf:"fixed64,5,opt,name=p_value,json=pValue,proto3,oneof" json:"p_value,omitempty"`
-	// What the index is judged against, > 0.
+	// The threshold of the index, > 0.
 	Threshold float64 `protobuf:"fixed64,6,opt,name=threshold,proto3" json:"threshold,omitempty"`
-	// What it means.
+	// The verdict.
 	Verdict DriftVerdict `protobuf:"varint,7,opt,name=verdict,proto3,enum=greenlight.mlengine.v1.DriftVerdict" json:"verdict,omitempty"`
-	// Why the verdict is not PASS, for people. Empty with PASS.
+	// Reason of a verdict other than PASS, for people. Empty with PASS.
 	Reason string `protobuf:"bytes,8,opt,name=reason,proto3" json:"reason,omitempty"`
 	// The textbook reading that knows nothing of noise: "stable" below 0.1, "warning" from 0.1 to 0.2, "critical" above.
 	Status        string `protobuf:"bytes,9,opt,name=status,proto3" json:"status,omitempty"`
@@ -463,20 +463,19 @@ type FeatureDrift struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Name, for example "spread_bp_rel"; "score" is the model's answer.
 	Feature string `protobuf:"bytes,1,opt,name=feature,proto3" json:"feature,omitempty"`
-	// What it is to the model: "feature" of its schema, its "score", or a raw "input" that is watched beside them.
+	// Its role: "feature" of the model's schema, the model's "score", or a raw "input" that is only watched.
 	Role string `protobuf:"bytes,2,opt,name=role,proto3" json:"role,omitempty"`
-	// Rows that the index is of, >= 0. Raw inputs are counted only where a caller sent them.
+	// Rows behind the index, >= 0. Raw inputs are counted only if a caller sent them.
 	Rows uint64 `protobuf:"varint,3,opt,name=rows,proto3" json:"rows,omitempty"`
-	// Independent rows that these are worth, given how the feature's days differ, >= 0. 0 when that is not known.
+	// Equivalent number of independent rows, given how the feature's days differ, >= 0. 0 if not known.
 	EffectiveRows float64 `protobuf:"fixed64,4,opt,name=effective_rows,json=effectiveRows,proto3" json:"effective_rows,omitempty"`
 	// The index. Absent without rows.
 	Reading *DriftReading `protobuf:"bytes,5,opt,name=reading,proto3" json:"reading,omitempty"`
-	// The bins in the order of the reference, if they were asked for.
+	// The bins in the order of the reference, if requested.
 	Bins []*DriftBin `protobuf:"bytes,6,rep,name=bins,proto3" json:"bins,omitempty"`
-	// UTC hours in which the rows came, in whole hours since 1970-01-01, ascending, if bins were asked for.
+	// UTC hours of the rows, in whole hours since 1970-01-01, ascending, if bins were requested.
 	Hours []int64 `protobuf:"varint,7,rep,packed,name=hours,proto3" json:"hours,omitempty"`
-	// Share of what the model makes of its features that it makes of this one, in [0,1]; those of all add up to 1. 0 where
-	// that is not known, and for the score and raw inputs.
+	// Weight of the feature in the model, in [0,1]; all weights add up to 1. 0 if not known, and for the score and raw inputs.
 	Weight        float64 `protobuf:"fixed64,8,opt,name=weight,proto3" json:"weight,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -573,13 +572,13 @@ type DriftBin struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Name, for example "q3" (between edges), "v1" (a single value), "missing", "out_of_domain".
 	Bin string `protobuf:"bytes,1,opt,name=bin,proto3" json:"bin,omitempty"`
-	// What is in it, for people, for example "(0.1, 0.25]".
+	// Range of its values, for people, for example "(0.1, 0.25]".
 	Range string `protobuf:"bytes,2,opt,name=range,proto3" json:"range,omitempty"`
 	// Share of the reference's rows, in [0,1].
 	Reference float64 `protobuf:"fixed64,3,opt,name=reference,proto3" json:"reference,omitempty"`
 	// Rows in the window, >= 0.
 	Count uint64 `protobuf:"varint,4,opt,name=count,proto3" json:"count,omitempty"`
-	// What the bin adds to the index, >= 0.
+	// Contribution of the bin to the index, >= 0.
 	Psi           float64 `protobuf:"fixed64,5,opt,name=psi,proto3" json:"psi,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -655,7 +654,7 @@ type DriftPoint struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// When that window ended (exclusive), UTC.
 	WindowEndTime *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=window_end_time,json=windowEndTime,proto3" json:"window_end_time,omitempty"`
-	// Vectors in it, > 0.
+	// States in it, > 0.
 	Rows uint64 `protobuf:"varint,2,opt,name=rows,proto3" json:"rows,omitempty"`
 	// The mean over the features of the model's schema, >= 0.
 	Overall float64 `protobuf:"fixed64,3,opt,name=overall,proto3" json:"overall,omitempty"`

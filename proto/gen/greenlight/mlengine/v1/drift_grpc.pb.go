@@ -26,10 +26,10 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// DriftService says whether what ml-engine is asked about still looks like what the active model was trained on.
+// DriftService compares the market states that ml-engine scores with the training data of the active model.
 //
-// It counts every vector that was scored, by the hour, in the bins of the model's frozen reference, and so answers for
-// any window of up to 28 days. The counts survive a restart and belong to the model: another model has its own.
+// It counts every scored state, by hour, in the bins of the model's frozen reference, and so can answer for any window of up
+// to 28 days. The counts survive a restart. Every model has separate counts.
 type DriftServiceClient interface {
 	// GetDrift returns the population stability index (PSI) of every feature over a window, with the index that would be
 	// expected without any drift, and the counts behind it.
@@ -61,10 +61,10 @@ func (c *driftServiceClient) GetDrift(ctx context.Context, in *GetDriftRequest, 
 // All implementations must embed UnimplementedDriftServiceServer
 // for forward compatibility.
 //
-// DriftService says whether what ml-engine is asked about still looks like what the active model was trained on.
+// DriftService compares the market states that ml-engine scores with the training data of the active model.
 //
-// It counts every vector that was scored, by the hour, in the bins of the model's frozen reference, and so answers for
-// any window of up to 28 days. The counts survive a restart and belong to the model: another model has its own.
+// It counts every scored state, by hour, in the bins of the model's frozen reference, and so can answer for any window of up
+// to 28 days. The counts survive a restart. Every model has separate counts.
 type DriftServiceServer interface {
 	// GetDrift returns the population stability index (PSI) of every feature over a window, with the index that would be
 	// expected without any drift, and the counts behind it.

@@ -64,9 +64,9 @@ type ListModelsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The models of the registry folder.
 	Models []*RegisteredModel `protobuf:"bytes,1,rep,name=models,proto3" json:"models,omitempty"`
-	// The model that scores now.
+	// The active model.
 	Active *ActiveModel `protobuf:"bytes,2,opt,name=active,proto3" json:"active,omitempty"`
-	// The model that RollbackModel would return to. Not set when there is none.
+	// The model that RollbackModel would return to. Not set if there is none.
 	Previous      *ActiveModel `protobuf:"bytes,3,opt,name=previous,proto3" json:"previous,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -134,7 +134,7 @@ type RegisteredModel struct {
 	Digest string `protobuf:"bytes,3,opt,name=digest,proto3" json:"digest,omitempty"`
 	// Name of the feature schema that it needs.
 	Schema string `protobuf:"bytes,4,opt,name=schema,proto3" json:"schema,omitempty"`
-	// Why the manifest could not be read. Empty when it could.
+	// Error of reading the manifest. Empty if it is readable.
 	Problem       string `protobuf:"bytes,5,opt,name=problem,proto3" json:"problem,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -290,7 +290,7 @@ func (x *ActiveModel) GetLoadTime() *timestamppb.Timestamp {
 // ActivateModelRequest names the model to activate.
 type ActivateModelRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// "name/version", or a version that one name alone has. Required.
+	// "name/version", or a version that only one name has. Required.
 	Model string `protobuf:"bytes,1,opt,name=model,proto3" json:"model,omitempty"`
 	// The digest that the model must have, or its first 12 digits or more. Empty: any.
 	Digest        string `protobuf:"bytes,2,opt,name=digest,proto3" json:"digest,omitempty"`
@@ -342,15 +342,15 @@ func (x *ActivateModelRequest) GetDigest() string {
 	return ""
 }
 
-// ActivateModelResponse says what scores now.
+// ActivateModelResponse is the result of the swap.
 type ActivateModelResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The model that scores now.
+	// The active model.
 	Active *ActiveModel `protobuf:"bytes,1,opt,name=active,proto3" json:"active,omitempty"`
-	// The model that scored before.
+	// The previous model.
 	Previous *ActiveModel `protobuf:"bytes,2,opt,name=previous,proto3" json:"previous,omitempty"`
-	// Why a restart of ml-engine may serve another model: it has no state folder, or that cannot be written. Empty when the
-	// swap outlives a restart.
+	// Reason that a restart of ml-engine may serve another model: it has no state folder, or cannot write to it. Empty if the
+	// swap survives a restart.
 	Warning       string `protobuf:"bytes,3,opt,name=warning,proto3" json:"warning,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -444,15 +444,15 @@ func (*RollbackModelRequest) Descriptor() ([]byte, []int) {
 	return file_greenlight_mlengine_v1_registry_proto_rawDescGZIP(), []int{6}
 }
 
-// RollbackModelResponse says what scores now.
+// RollbackModelResponse is the result of the swap.
 type RollbackModelResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The model that scores now.
+	// The active model.
 	Active *ActiveModel `protobuf:"bytes,1,opt,name=active,proto3" json:"active,omitempty"`
-	// The model that scored before.
+	// The previous model.
 	Previous *ActiveModel `protobuf:"bytes,2,opt,name=previous,proto3" json:"previous,omitempty"`
-	// Why a restart of ml-engine may serve another model: it has no state folder, or that cannot be written. Empty when the
-	// swap outlives a restart.
+	// Reason that a restart of ml-engine may serve another model: it has no state folder, or cannot write to it. Empty if the
+	// swap survives a restart.
 	Warning       string `protobuf:"bytes,3,opt,name=warning,proto3" json:"warning,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

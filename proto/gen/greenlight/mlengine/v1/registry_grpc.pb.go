@@ -28,23 +28,22 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// ModelRegistryService says which models there are and which one scores. It is a control service: calls need the
-// operator role (a bearer token), unless the server listens on loopback and was told to do without.
+// ModelRegistryService lists the models and swaps the active one. It is a control service: callers need the operator role (a
+// bearer token), unless the server listens on loopback with --insecure-control.
 //
-// A swap is one step: a request that is under way is scored by one model from end to end, and no request fails because
-// of a swap.
+// A swap is atomic: every request is scored by exactly one model, and no request fails because of a swap.
 type ModelRegistryServiceClient interface {
-	// ListModels lists the models in the registry folder, in the order of their names, and which of them is active.
+	// ListModels lists the models in the registry folder, sorted by name, and the active one.
 	ListModels(ctx context.Context, in *ListModelsRequest, opts ...grpc.CallOption) (*ListModelsResponse, error)
 	// ActivateModel loads a model, verifies it (digests, schema, golden scores), warms it up and swaps it in.
 	//
-	// NOT_FOUND: no such model. FAILED_PRECONDITION: the model does not verify, or is not of the digest that was expected.
-	// Either way the active model stays.
+	// NOT_FOUND: no such model. FAILED_PRECONDITION: the model does not verify, or does not have the expected digest. The
+	// active model stays in both cases.
 	ActivateModel(ctx context.Context, in *ActivateModelRequest, opts ...grpc.CallOption) (*ActivateModelResponse, error)
-	// RollbackModel swaps back to the model that was active before the last swap. It is kept in memory, so nothing is read
-	// and nothing can fail to load; with a state folder it is loaded at start. Rolling back twice returns to where one was.
+	// RollbackModel swaps back to the model that was active before the last swap. That model is kept in memory, so nothing has
+	// to be loaded; with a state folder it is loaded at the start. A second rollback undoes the first.
 	//
-	// FAILED_PRECONDITION: there is no model to return to.
+	// FAILED_PRECONDITION: there is no previous model.
 	RollbackModel(ctx context.Context, in *RollbackModelRequest, opts ...grpc.CallOption) (*RollbackModelResponse, error)
 }
 
@@ -90,23 +89,22 @@ func (c *modelRegistryServiceClient) RollbackModel(ctx context.Context, in *Roll
 // All implementations must embed UnimplementedModelRegistryServiceServer
 // for forward compatibility.
 //
-// ModelRegistryService says which models there are and which one scores. It is a control service: calls need the
-// operator role (a bearer token), unless the server listens on loopback and was told to do without.
+// ModelRegistryService lists the models and swaps the active one. It is a control service: callers need the operator role (a
+// bearer token), unless the server listens on loopback with --insecure-control.
 //
-// A swap is one step: a request that is under way is scored by one model from end to end, and no request fails because
-// of a swap.
+// A swap is atomic: every request is scored by exactly one model, and no request fails because of a swap.
 type ModelRegistryServiceServer interface {
-	// ListModels lists the models in the registry folder, in the order of their names, and which of them is active.
+	// ListModels lists the models in the registry folder, sorted by name, and the active one.
 	ListModels(context.Context, *ListModelsRequest) (*ListModelsResponse, error)
 	// ActivateModel loads a model, verifies it (digests, schema, golden scores), warms it up and swaps it in.
 	//
-	// NOT_FOUND: no such model. FAILED_PRECONDITION: the model does not verify, or is not of the digest that was expected.
-	// Either way the active model stays.
+	// NOT_FOUND: no such model. FAILED_PRECONDITION: the model does not verify, or does not have the expected digest. The
+	// active model stays in both cases.
 	ActivateModel(context.Context, *ActivateModelRequest) (*ActivateModelResponse, error)
-	// RollbackModel swaps back to the model that was active before the last swap. It is kept in memory, so nothing is read
-	// and nothing can fail to load; with a state folder it is loaded at start. Rolling back twice returns to where one was.
+	// RollbackModel swaps back to the model that was active before the last swap. That model is kept in memory, so nothing has
+	// to be loaded; with a state folder it is loaded at the start. A second rollback undoes the first.
 	//
-	// FAILED_PRECONDITION: there is no model to return to.
+	// FAILED_PRECONDITION: there is no previous model.
 	RollbackModel(context.Context, *RollbackModelRequest) (*RollbackModelResponse, error)
 	mustEmbedUnimplementedModelRegistryServiceServer()
 }

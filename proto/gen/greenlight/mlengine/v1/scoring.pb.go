@@ -4,8 +4,8 @@
 // 	protoc        (unknown)
 // source: greenlight/mlengine/v1/scoring.proto
 
-// Package greenlight.mlengine.v1 is the contract of ml-engine, the service that scores market states with a
-// versioned model. It answers questions; it never decides about an order.
+// Package greenlight.mlengine.v1 is the contract of ml-engine, the service that scores market states with a versioned
+// model. It only returns scores and never decides about an order.
 
 package mlenginev1
 
@@ -31,13 +31,13 @@ type ErrorReason int32
 const (
 	// Never sent.
 	ErrorReason_ERROR_REASON_UNSPECIFIED ErrorReason = 0
-	// The request carries no input at all.
+	// The request has no input.
 	ErrorReason_ERROR_REASON_INPUT_MISSING ErrorReason = 1
-	// The request carries more than one kind of input.
+	// The request has more than one kind of input.
 	ErrorReason_ERROR_REASON_INPUT_AMBIGUOUS ErrorReason = 2
 	// The schema is not known, or not the one that the active model needs.
 	ErrorReason_ERROR_REASON_SCHEMA_MISMATCH ErrorReason = 3
-	// The number of values is not the schema's (or, in a batch, not a multiple of it).
+	// The number of values is not that of the schema (or, in a batch, not a multiple of it).
 	ErrorReason_ERROR_REASON_VECTOR_LENGTH ErrorReason = 4
 	// One or more features of the schema are absent.
 	ErrorReason_ERROR_REASON_FEATURE_MISSING ErrorReason = 5
@@ -51,7 +51,7 @@ const (
 	ErrorReason_ERROR_REASON_BATCH_TOO_LARGE ErrorReason = 9
 	// The model returned a score that is not a finite number in [0,1]. A defect of the model; the call is INTERNAL.
 	ErrorReason_ERROR_REASON_SCORE_INVALID ErrorReason = 10
-	// request_id or symbol is longer than it may be, or watched has too many names.
+	// request_id or symbol is too long, or watched has too many names.
 	ErrorReason_ERROR_REASON_FIELD_TOO_LONG ErrorReason = 11
 	// The active model has no reference profile, so that its drift cannot be measured.
 	ErrorReason_ERROR_REASON_REFERENCE_MISSING ErrorReason = 12
@@ -122,7 +122,7 @@ func (ErrorReason) EnumDescriptor() ([]byte, []int) {
 	return file_greenlight_mlengine_v1_scoring_proto_rawDescGZIP(), []int{0}
 }
 
-// FeatureVector is a market state as packed numbers, in the order of a named schema.
+// FeatureVector is a market state as an array of numbers, in the order of a named schema.
 type FeatureVector struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Name of the feature schema that gives values their meaning and order, for example "v1.8.1". Required.
@@ -185,18 +185,18 @@ type PredictRequest struct {
 	// Instrument, for example "BTC-PERP". At most 64 bytes; informational, the score does not depend on it.
 	Symbol string `protobuf:"bytes,2,opt,name=symbol,proto3" json:"symbol,omitempty"`
 	// Instant of the decision that the state describes (the end of a minute), UTC, from 1973 to 2199 and at most a minute
-	// ahead of the server's clock (--max-event-ahead). The score does not depend on it; a server that counts drift by event
-	// time takes the hour from it, and ignores one out of that range.
+	// ahead of the server's clock (--max-event-ahead). The score does not depend on it. A server that counts drift by event
+	// time uses its hour, and ignores a time out of that range.
 	EventTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=event_time,json=eventTime,proto3" json:"event_time,omitempty"`
 	// The state by feature name, for people: every feature of the active model's schema and no other, each a finite
-	// number in the schema's unit. "bias" may be left out; it is 1.
+	// number in the schema's unit. "bias" may be omitted; it is 1.
 	Features map[string]float64 `protobuf:"bytes,4,rep,name=features,proto3" json:"features,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
-	// The state as packed numbers, for machines.
+	// The state as an array of numbers, for programs.
 	Vector *FeatureVector `protobuf:"bytes,5,opt,name=vector,proto3" json:"vector,omitempty"`
-	// Raw inputs by name ("mid", "spread_bp", "vol1m", "rsi14") that are not scored but watched for drift beside the
-	// features. Names that the model's reference does not know are ignored. At most 16.
+	// Raw inputs by name ("mid", "spread_bp", "vol1m", "rsi14") that are not scored but watched for drift. Names that are not in
+	// the model's reference are ignored. At most 16.
 	Watched map[string]float64 `protobuf:"bytes,6,rep,name=watched,proto3" json:"watched,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
-	// Where the state comes from. The score does not depend on it; drift names the least live source of its window.
+	// Source of the state. The score does not depend on it; drift reports the least live source of its window.
 	Source        Source `protobuf:"varint,7,opt,name=source,proto3,enum=greenlight.mlengine.v1.Source" json:"source,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -360,18 +360,18 @@ type BatchPredictRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Name of the feature schema of every row. Required; must be the active model's.
 	Schema string `protobuf:"bytes,1,opt,name=schema,proto3" json:"schema,omitempty"`
-	// Row-major packed values: row i is values[i*k .. (i+1)*k) for a schema of k features. 1 to 10,000 rows.
+	// Row-major values: row i is values[i*k .. (i+1)*k) for a schema of k features. 1 to 10,000 rows.
 	Values []float64 `protobuf:"fixed64,2,rep,packed,name=values,proto3" json:"values,omitempty"`
-	// Names of the raw inputs in watched_values, for example "mid". They are not scored but watched for drift beside the
-	// features; names that the model's reference does not know are ignored. At most 16; may be empty.
+	// Names of the raw inputs in watched_values, for example "mid". They are not scored but watched for drift. Names that are
+	// not in the model's reference are ignored. At most 16; may be empty.
 	Watched []string `protobuf:"bytes,3,rep,name=watched,proto3" json:"watched,omitempty"`
-	// Row-major packed raw inputs, one per name of watched and row; NaN where a row has none.
+	// Row-major raw inputs, one per name of watched and row; NaN if a row has none.
 	WatchedValues []float64 `protobuf:"fixed64,4,rep,packed,name=watched_values,json=watchedValues,proto3" json:"watched_values,omitempty"`
-	// Instants of the decisions that the rows describe, in milliseconds since 1970-01-01 UTC, one per row, 0 where it is
-	// not known. May be empty. The scores do not depend on it; a server that counts drift by event time takes the hours
-	// from it, as from PredictRequest.event_time.
+	// Instants of the decisions that the rows describe, in milliseconds since 1970-01-01 UTC, one per row, 0 if not known. May
+	// be empty. The scores do not depend on it. A server that counts drift by event time uses the hours, as for
+	// PredictRequest.event_time.
 	EventTimesMs []int64 `protobuf:"varint,5,rep,packed,name=event_times_ms,json=eventTimesMs,proto3" json:"event_times_ms,omitempty"`
-	// Where the rows come from, one per row. May be empty: then all are live.
+	// Sources of the rows, one per row. If empty, all are live.
 	Sources       []Source `protobuf:"varint,6,rep,packed,name=sources,proto3,enum=greenlight.mlengine.v1.Source" json:"sources,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -455,7 +455,7 @@ type BatchPredictResponse struct {
 	// One entry per row, in the order of the request: the probability in [0,1] as in PredictResponse.score, or NaN
 	// for a row that is listed in errors.
 	Scores []float64 `protobuf:"fixed64,1,rep,packed,name=scores,proto3" json:"scores,omitempty"`
-	// The rows that could not be scored, in ascending order of row. Empty when all were.
+	// The rows that could not be scored, in ascending order of row. Empty if all were scored.
 	Errors []*RowError `protobuf:"bytes,2,rep,name=errors,proto3" json:"errors,omitempty"`
 	// Version of the model that scored every row.
 	ModelVersion string `protobuf:"bytes,3,opt,name=model_version,json=modelVersion,proto3" json:"model_version,omitempty"`
@@ -523,12 +523,12 @@ func (x *BatchPredictResponse) GetModelDigest() string {
 	return ""
 }
 
-// RowError says why one row of a batch has no score.
+// RowError is the reason that one row of a batch has no score.
 type RowError struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Zero-based index of the row.
 	Row uint32 `protobuf:"varint,1,opt,name=row,proto3" json:"row,omitempty"`
-	// Why the row was refused.
+	// Reason of the refusal.
 	Reason ErrorReason `protobuf:"varint,2,opt,name=reason,proto3,enum=greenlight.mlengine.v1.ErrorReason" json:"reason,omitempty"`
 	// The same for people, with the name of the feature.
 	Message       string `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`

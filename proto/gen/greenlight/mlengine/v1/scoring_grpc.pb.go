@@ -4,8 +4,8 @@
 // - protoc             (unknown)
 // source: greenlight/mlengine/v1/scoring.proto
 
-// Package greenlight.mlengine.v1 is the contract of ml-engine, the service that scores market states with a
-// versioned model. It answers questions; it never decides about an order.
+// Package greenlight.mlengine.v1 is the contract of ml-engine, the service that scores market states with a versioned
+// model. It only returns scores and never decides about an order.
 
 package mlenginev1
 
@@ -34,17 +34,18 @@ const (
 // ScoringService scores market states with the active model.
 //
 // Failures are gRPC status codes with one google.rpc.ErrorInfo (domain "mlengine.greenlight") whose reason is an
-// [ErrorReason] without its prefix, and whose metadata names the features at fault.
+// [ErrorReason] without its prefix, and whose metadata names the invalid features.
 type ScoringServiceClient interface {
 	// Predict scores one market state.
 	//
 	// INVALID_ARGUMENT: a feature is missing, unknown, NaN or infinite, the vector has the wrong length, or the schema
-	// is not the active model's. RESOURCE_EXHAUSTED: the message is larger than 4 MiB, before or after it is unpacked; or 512 calls are open.
+	// is not the active model's. RESOURCE_EXHAUSTED: the message is larger than 4 MiB, compressed or not; or 512 calls are
+	// open.
 	Predict(ctx context.Context, in *PredictRequest, opts ...grpc.CallOption) (*PredictResponse, error)
-	// BatchPredict scores up to 10,000 market states of one schema in one call. Rows succeed or fail one by one: a row
-	// with a bad value costs that row alone, while a wrong schema or shape fails the call.
+	// BatchPredict scores up to 10,000 market states of one schema in one call. A row with an invalid value fails alone, while
+	// a wrong schema or shape fails the call.
 	BatchPredict(ctx context.Context, in *BatchPredictRequest, opts ...grpc.CallOption) (*BatchPredictResponse, error)
-	// GetModelInfo describes the active model: what it needs, what it is, how it was judged.
+	// GetModelInfo describes the active model: its inputs, its identity and its evaluation.
 	GetModelInfo(ctx context.Context, in *GetModelInfoRequest, opts ...grpc.CallOption) (*GetModelInfoResponse, error)
 }
 
@@ -93,17 +94,18 @@ func (c *scoringServiceClient) GetModelInfo(ctx context.Context, in *GetModelInf
 // ScoringService scores market states with the active model.
 //
 // Failures are gRPC status codes with one google.rpc.ErrorInfo (domain "mlengine.greenlight") whose reason is an
-// [ErrorReason] without its prefix, and whose metadata names the features at fault.
+// [ErrorReason] without its prefix, and whose metadata names the invalid features.
 type ScoringServiceServer interface {
 	// Predict scores one market state.
 	//
 	// INVALID_ARGUMENT: a feature is missing, unknown, NaN or infinite, the vector has the wrong length, or the schema
-	// is not the active model's. RESOURCE_EXHAUSTED: the message is larger than 4 MiB, before or after it is unpacked; or 512 calls are open.
+	// is not the active model's. RESOURCE_EXHAUSTED: the message is larger than 4 MiB, compressed or not; or 512 calls are
+	// open.
 	Predict(context.Context, *PredictRequest) (*PredictResponse, error)
-	// BatchPredict scores up to 10,000 market states of one schema in one call. Rows succeed or fail one by one: a row
-	// with a bad value costs that row alone, while a wrong schema or shape fails the call.
+	// BatchPredict scores up to 10,000 market states of one schema in one call. A row with an invalid value fails alone, while
+	// a wrong schema or shape fails the call.
 	BatchPredict(context.Context, *BatchPredictRequest) (*BatchPredictResponse, error)
-	// GetModelInfo describes the active model: what it needs, what it is, how it was judged.
+	// GetModelInfo describes the active model: its inputs, its identity and its evaluation.
 	GetModelInfo(context.Context, *GetModelInfoRequest) (*GetModelInfoResponse, error)
 	mustEmbedUnimplementedScoringServiceServer()
 }

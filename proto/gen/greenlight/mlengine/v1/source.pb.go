@@ -21,18 +21,18 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// Source says where a market state comes from. Figures are only as live as the least live state behind them: simulated is
-// less live than replay, and replay less than live. A value that ml-engine does not know counts as simulated.
+// Source is where a market state comes from. Figures are only as live as the least live state behind them: simulated is less
+// live than replay, and replay less than live. An unknown value counts as simulated.
 type Source int32
 
 const (
 	// Counts as live: a caller need not set it.
 	Source_SOURCE_UNSPECIFIED Source = 0
-	// A state of a market now.
+	// A current market state.
 	Source_SOURCE_LIVE Source = 1
-	// A market of the past that is sent again.
+	// Past market data that is replayed.
 	Source_SOURCE_REPLAY Source = 2
-	// A market that was made up.
+	// Simulated market data.
 	Source_SOURCE_SIMULATED Source = 3
 )
 
