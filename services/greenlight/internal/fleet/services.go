@@ -62,17 +62,17 @@ func Connect(dial Dialer, engines, executors []string) (_ *Services, err error) 
 	if err := errors.Join(distinct("ml-engine", engines), distinct("executor", executors)); err != nil {
 		return nil, err
 	}
-	p := &Services{}
+	s := &Services{}
 	connect := func(addr string) (*grpc.ClientConn, error) {
 		conn, err := dial(addr)
 		if err == nil {
-			p.conns = append(p.conns, conn)
+			s.conns = append(s.conns, conn)
 		}
 		return conn, err
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, p.Close())
+			err = errors.Join(err, s.Close())
 		}
 	}()
 	for _, addr := range engines {
@@ -80,7 +80,7 @@ func Connect(dial Dialer, engines, executors []string) (_ *Services, err error) 
 		if err != nil {
 			return nil, fmt.Errorf("ml-engine: %w", err)
 		}
-		p.Engines = append(p.Engines, Engine{
+		s.Engines = append(s.Engines, Engine{
 			addr, mlenginev1.NewScoringServiceClient(conn), mlenginev1.NewModelRegistryServiceClient(conn), mlenginev1.NewDriftServiceClient(conn),
 		})
 	}
@@ -89,11 +89,11 @@ func Connect(dial Dialer, engines, executors []string) (_ *Services, err error) 
 		if err != nil {
 			return nil, fmt.Errorf("executor: %w", err)
 		}
-		p.Executors = append(p.Executors, Executor{
+		s.Executors = append(s.Executors, Executor{
 			addr, executorv1.NewShadowServiceClient(conn), executorv1.NewRolloutServiceClient(conn),
 		})
 	}
-	return p, nil
+	return s, nil
 }
 
 func distinct(what string, addrs []string) error {
@@ -109,9 +109,9 @@ func distinct(what string, addrs []string) error {
 }
 
 // Close closes the connections.
-func (p *Services) Close() error {
+func (s *Services) Close() error {
 	var errs []error
-	for _, conn := range p.conns {
+	for _, conn := range s.conns {
 		errs = append(errs, conn.Close())
 	}
 	return errors.Join(errs...)

@@ -188,3 +188,31 @@ func TestJournalOfAWrongClock(t *testing.T) {
 		}
 	}
 }
+
+// The agent's journal of earlier versions is read, and a restart counts from the start of the new process.
+func TestJournalOfVersion19(t *testing.T) {
+	dir := t.TempDir()
+	line := func(at, instance, start, counts string) string {
+		return `{"time":"2026-06-01T` + at + `:00Z","source":"live","executors":[{"executor":"a:1","instance":"` + instance + `","start_time":"2026-06-01T` + start +
+			`:00Z","model":{"version":"v1","digest":"d"},` + counts + `,"latency_edges_ms":[1,60]}],"drift":null}` + "\n"
+	}
+	lines := line("01:00", "p", "00:00", `"requests":10,"matches":8,"mismatches":1,"failed":1,"sources":{"live":10},"latency":[8,1,1]`) +
+		line("02:00", "p", "00:00", `"requests":30,"matches":24,"mismatches":3,"failed":3,"sources":{"live":29,"replay":1},"latency":[24,3,3]`) +
+		line("03:00", "q", "02:30", `"requests":5,"matches":5,"mismatches":0,"failed":0,"latency":[5,0,0]`)
+	if err := os.WriteFile(filepath.Join(dir, journalName), []byte(lines), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	samples, err := ReadJournal(dir, time.Time{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	day := Day(samples[0].Time)
+	got := Summarize(day, samples)
+	want := Counts{Matches: 29, Mismatches: 3, Failed: 3, Edges: []float64{1, 60}, Latency: []uint64{29, 3, 3}}
+	if !reflect.DeepEqual(got.Counts, want) || got.Requests != 35 || got.Restarts != 1 {
+		t.Errorf("got %+v of %d requests with %d restarts, want %+v of 35 with 1", got.Counts, got.Requests, got.Restarts, want)
+	}
+	if source := SourceOf(day, samples); source != evidence.Replay {
+		t.Errorf("the source is %s, want the least live of the requests, replay", source)
+	}
+}
