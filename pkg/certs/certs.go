@@ -84,7 +84,7 @@ func (s Server) Open(logger *slog.Logger) (*Store, error) {
 	}
 	store, err := Open(Files{Cert: s.Cert, Key: s.Key, CA: s.ClientCA}, "server", logger)
 	if err != nil {
-		return nil, fmt.Errorf("--tls-cert: %w", err)
+		return nil, fmt.Errorf("--%s: %w", flagOf(err, "tls-client-ca", "tls-cert"), err)
 	}
 	return store, nil
 }
@@ -97,7 +97,7 @@ func (c Client) Open(prefix, end string, logger *slog.Logger) (*Store, error) {
 	}
 	store, err := Open(Files{Cert: c.Cert, Key: c.Key, CA: c.CA}, end, logger)
 	if err != nil {
-		return nil, fmt.Errorf("--%stls-ca: %w", prefix, err)
+		return nil, fmt.Errorf("--%s%s: %w", prefix, flagOf(err, "tls-ca", "tls-cert"), err)
 	}
 	return store, nil
 }

@@ -38,8 +38,18 @@ func Preflight(w *World) gate.Scorecard {
 		card.Results = append(card.Results, result)
 	}
 	none := func(name, what string, of int, found []string) {
-		check(gate.Rule{Name: name, What: what, Op: gate.AtMost, Unit: gate.Count},
-			finding{gate.Measured(float64(len(found)), uint64(of)), found})
+		rule := gate.Rule{Name: name, What: what, Op: gate.AtMost, Unit: gate.Count}
+		if of == 0 {
+			check(rule, missing("nobody answered"))
+			return
+		}
+		check(rule, finding{gate.Measured(float64(len(found)), uint64(of)), found})
+	}
+	answered := 0
+	for _, r := range w.Reports {
+		if r != nil {
+			answered++
+		}
 	}
 
 	none("services not reached", "executors and ml-engines that did not answer, contradict themselves, or are named twice", len(w.Addrs)+len(w.Models), w.unreached())
@@ -49,13 +59,13 @@ func Preflight(w *World) gate.Scorecard {
 		different(w.baselines()))
 	check(gate.Rule{Name: "offline verdict", What: "whether the model that is served has passed offline: 1 for yes", Op: gate.AtLeast, Threshold: 1, Unit: gate.Count},
 		w.offline())
-	none("rollouts held", "executors whose rollout somebody holds", len(w.Addrs), w.each(func(_ *executorv1.GetShadowReportResponse, got *executorv1.GetRolloutResponse) string {
+	none("rollouts held", "executors whose rollout somebody holds", answered, w.each(func(_ *executorv1.GetShadowReportResponse, got *executorv1.GetRolloutResponse) string {
 		if got.GetRollout().GetHolder() == "" {
 			return ""
 		}
 		return described(got.GetRollout())
 	}))
-	none("breakers not closed", "executors that do not ask ml-engine", len(w.Addrs), w.each(func(r *executorv1.GetShadowReportResponse, _ *executorv1.GetRolloutResponse) string {
+	none("breakers not closed", "executors that do not ask ml-engine", answered, w.each(func(r *executorv1.GetShadowReportResponse, _ *executorv1.GetRolloutResponse) string {
 		if s := r.GetBreaker().GetState(); s != executorv1.BreakerState_BREAKER_STATE_CLOSED {
 			return "its breaker is " + strings.ToLower(strings.TrimPrefix(s.String(), "BREAKER_STATE_"))
 		}

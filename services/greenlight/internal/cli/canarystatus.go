@@ -68,7 +68,7 @@ func sayRollouts(ctx context.Context, c console, plan *canary.Plan, access acces
 	defer cancel()
 	for _, now := range canary.Rollouts(ctx, canary.NewPair(services).Executors) {
 		if now.Err != nil {
-			c.say("executor  %v", now.Err)
+			c.say("executor  %s: %v", now.Addr, pair.Plain(now.Err))
 			if hint := pair.Hint(now.Err); hint != "" {
 				c.say("          hint: %s", hint)
 			}

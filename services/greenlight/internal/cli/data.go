@@ -30,6 +30,7 @@ func (d *dataFlags) declare(fs *pflag.FlagSet) {
 	fs.StringVar(&d.path, "data", "", "file or folder of bars or quotes; simulated when it is not given")
 	fs.StringVar(&d.symbol, "symbol", "", "instrument, where the folder has several")
 	fs.IntVar(&d.maxBadRows, "max-bad-rows", 0, "how many broken rows may be left out before it is an error")
+	require(fs, "max-bad-rows", "0 or more", func() bool { return d.maxBadRows >= 0 })
 	fs.DurationVar(&d.utcOffset, "utc-offset", 0, "what the clock of the files is ahead of UTC, for example -5h")
 	fs.BoolVar(&d.tradesOnly, "trades-only", false, "read the trades of a folder that has quotes as well")
 	d.offsetSet = func() bool { return fs.Changed("utc-offset") }
@@ -39,6 +40,7 @@ func (d *dataFlags) declare(fs *pflag.FlagSet) {
 func (d *dataFlags) declareSimulation(fs *pflag.FlagSet) {
 	fs.Uint64Var(&d.simulation.Seed, "seed", defaultSeed, "seed of the simulated market")
 	fs.IntVar(&d.simulation.Days, "days", 42, "length of the simulated market in days")
+	require(fs, "days", "1 to 3660", func() bool { return d.simulation.Days >= 1 && d.simulation.Days <= 3660 })
 }
 
 // ignoredLine names the columns that were not read; empty when all were.
