@@ -213,6 +213,12 @@ func TestOpenRefuses(t *testing.T) {
 			t.Errorf("%s: got %v, %v; want %q", name, s, err, tt.want)
 		}
 	}
+	// Flags that do not go together are found without any file, so that a service can say that it was called wrongly.
+	for _, err := range []error{certs.Server{Key: "k"}.Validate(), certs.Server{ClientCA: "c"}.Validate(), certs.Client{Cert: "c"}.Validate("engine-")} {
+		if err == nil {
+			t.Error("flags that do not go together are taken")
+		}
+	}
 	for name, open := range map[string]func() (*certs.Store, error){
 		"server": func() (*certs.Store, error) { return certs.Server{}.Open(logger) },
 		"client": func() (*certs.Store, error) { return certs.Client{}.Open("", "x", logger) },
