@@ -172,12 +172,12 @@ func (v *verifier) strangers() {
 		groups[group] = append(groups[group], name)
 	}
 	for _, group := range slices.Sorted(maps.Keys(groups)) {
-		all := groups[group]
-		if len(all) == 1 && all[0] == v.lost {
+		switch all := groups[group]; {
+		case len(all) == 1 && all[0] == v.lost:
 			v.problem(v.lost, 0, "not in the chain: its line is in %s alone", headName)
-		} else if len(all) == 1 {
+		case len(all) == 1:
 			v.problem(all[0], 0, "not in the chain: no greenlight command wrote it here, so it is no evidence; move it out of the folder")
-		} else {
+		default:
 			v.problem(group+"/", 0, "a folder with %d files that are not in the chain, such as %s: no greenlight command wrote them here, so they are no evidence; move it out of the evidence folder", len(all), all[0])
 		}
 	}

@@ -140,6 +140,7 @@ func TestExplanations(t *testing.T) {
 	gone := listen(t, func(l net.Listener) error { return l.Close() }, func() {})
 	other2 := secure
 	other2.TLS.CA = strange
+	shortToken := certstest.Write(t, dir, "short", []byte("s3cret\n"))
 	wrongName := secure
 	wrongName.TLS.ServerName = "x.desk"
 
@@ -183,7 +184,7 @@ func TestExplanations(t *testing.T) {
 		},
 		{"no token file", grpcServer(t, certs.Server{}, fine), Access{TokenFile: filepath.Join(dir, "none")}, codes.Unauthenticated, "the token was not sent: token: open", "a file with one token"},
 		{
-			"a short token", grpcServer(t, certs.Server{}, fine), Access{TokenFile: certstest.Write(t, dir, "short", []byte("s3cret\n"))},
+			"a short token", grpcServer(t, certs.Server{}, fine), Access{TokenFile: shortToken},
 			codes.Unauthenticated, `make one with "openssl rand -hex 24"`, "a file with one token",
 		},
 		{
