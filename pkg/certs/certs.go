@@ -56,7 +56,8 @@ func (c *Client) Declare(fs flagSet, prefix, of string) {
 	fs.StringVar(&c.ServerName, prefix+"tls-server-name", "", "`name` in the certificate of "+of+", if it differs from the address")
 }
 
-func (s Server) validate() error {
+// Validate returns an error if the flags do not go together. It reads no file.
+func (s Server) Validate() error {
 	switch {
 	case (s.Cert == "") != (s.Key == ""):
 		return errors.New("--tls-cert and --tls-key belong together")
@@ -66,7 +67,8 @@ func (s Server) validate() error {
 	return nil
 }
 
-func (c Client) validate(prefix string) error {
+// Validate returns an error if the flags, which begin with the prefix, do not go together. It reads no file.
+func (c Client) Validate(prefix string) error {
 	switch {
 	case (c.Cert == "") != (c.Key == ""):
 		return fmt.Errorf("--%[1]stls-cert and --%[1]stls-key belong together", prefix)
@@ -78,12 +80,12 @@ func (c Client) validate(prefix string) error {
 
 // Open opens the server's certificates. The store is nil without --tls-cert.
 func (s Server) Open(logger *slog.Logger) (*Store, error) {
-	if err := s.validate(); err != nil {
+	if err := s.Validate(); err != nil {
 		return nil, err
 	}
 	store, err := Open(Files{Cert: s.Cert, Key: s.Key, CA: s.ClientCA}, "server", logger)
 	if err != nil {
-		return nil, fmt.Errorf("--tls-cert: %w", err)
+		return nil, fmt.Errorf("--%s: %w", flagOf(err, "tls-client-ca", "tls-cert"), err)
 	}
 	return store, nil
 }
@@ -91,12 +93,12 @@ func (s Server) Open(logger *slog.Logger) (*Store, error) {
 // Open opens the certificates of connections to a server. The store is nil without --<prefix>tls-ca. end is the server's
 // name in the log and the metrics.
 func (c Client) Open(prefix, end string, logger *slog.Logger) (*Store, error) {
-	if err := c.validate(prefix); err != nil {
+	if err := c.Validate(prefix); err != nil {
 		return nil, err
 	}
 	store, err := Open(Files{Cert: c.Cert, Key: c.Key, CA: c.CA}, end, logger)
 	if err != nil {
-		return nil, fmt.Errorf("--%stls-ca: %w", prefix, err)
+		return nil, fmt.Errorf("--%s%s: %w", prefix, flagOf(err, "tls-ca", "tls-cert"), err)
 	}
 	return store, nil
 }

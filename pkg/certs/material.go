@@ -23,6 +23,20 @@ func (c contents) equal(o contents) bool {
 	return bytes.Equal(c.cert, o.cert) && bytes.Equal(c.key, o.key) && bytes.Equal(c.ca, o.ca)
 }
 
+// authorityError is an error of the authorities' file, whose flag is not that of the certificate.
+type authorityError struct{ error }
+
+// Unwrap implements errors.Unwrap.
+func (e authorityError) Unwrap() error { return e.error }
+
+// flagOf is the flag whose file err is about.
+func flagOf(err error, authority, certificate string) string {
+	if errors.As(err, new(authorityError)) {
+		return authority
+	}
+	return certificate
+}
+
 // read reads the configured files.
 func (f Files) read() (c contents, err error) {
 	for _, part := range []struct {
@@ -33,6 +47,9 @@ func (f Files) read() (c contents, err error) {
 			continue
 		}
 		if *part.into, err = durable.ReadFile(part.path, maxFile); err != nil {
+			if part.into == &c.ca {
+				err = authorityError{err}
+			}
 			return contents{}, err
 		}
 	}
@@ -77,7 +94,7 @@ func (f Files) parse(c contents) (*material, error) {
 	if f.CA != "" {
 		var err error
 		if m.pool, m.trusted, err = authorities(c.ca); err != nil {
-			return nil, fmt.Errorf("%s: %w", f.CA, err)
+			return nil, authorityError{fmt.Errorf("%s: %w", f.CA, err)}
 		}
 	}
 	return m, nil

@@ -195,10 +195,28 @@ func TestOpenRefuses(t *testing.T) {
 		"client: no key": {func() (*certs.Store, error) {
 			return certs.Client{CA: cert, Cert: cert}.Open("engine-", "ml-engine", logger)
 		}, "--engine-tls-cert and --engine-tls-key belong together"},
+		"server: no authority": {func() (*certs.Store, error) {
+			return certs.Server{Cert: cert, Key: key, ClientCA: filepath.Join(dir, "no")}.Open(logger)
+		}, "--tls-client-ca: open "},
+		"client: no such authority": {func() (*certs.Store, error) {
+			return certs.Client{CA: filepath.Join(dir, "no")}.Open("engine-", "ml-engine", logger)
+		}, "--engine-tls-ca: open "},
+		"client: a key for an authority": {func() (*certs.Store, error) {
+			return certs.Client{CA: key}.Open("", "x", logger)
+		}, "--tls-ca: "},
+		"client: swapped": {func() (*certs.Store, error) {
+			return certs.Client{CA: cert, Cert: key, Key: cert}.Open("", "x", logger)
+		}, "--tls-cert: "},
 		"client: name only": {func() (*certs.Store, error) { return certs.Client{ServerName: "x"}.Open("", "x", logger) }, "need --tls-ca"},
 	} {
 		if s, err := tt.open(); s != nil || err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: got %v, %v; want %q", name, s, err, tt.want)
+		}
+	}
+	// Flags that do not go together are found without any file, so that a service can say that it was called wrongly.
+	for _, err := range []error{certs.Server{Key: "k"}.Validate(), certs.Server{ClientCA: "c"}.Validate(), certs.Client{Cert: "c"}.Validate("engine-")} {
+		if err == nil {
+			t.Error("flags that do not go together are taken")
 		}
 	}
 	for name, open := range map[string]func() (*certs.Store, error){

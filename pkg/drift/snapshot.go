@@ -7,6 +7,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/stats"
+	"github.com/greenlight-ml/greenlight/pkg/text"
 )
 
 // Limits are the limits that drift is judged by.
@@ -182,16 +183,16 @@ func (r *Reading) against(n Noise, draws []float64) {
 // verdict and reason are ignored, since evidence is judged again with it.
 func (s *Snapshot) Judge(r Reading, days int, l Limits) (verdict gate.Verdict, reason string) {
 	for _, v := range []struct {
-		what       string
+		what, of   string
 		have, want int
 	}{
-		{"rows", r.Samples, l.MinRows},
-		{"days", days, l.MinDays},
-		{"rows of reference", s.ReferenceRows, l.MinRows},
-		{"days of reference", s.ReferenceDays, l.MinDays},
+		{"row", "", r.Samples, l.MinRows},
+		{"day", "", days, l.MinDays},
+		{"row", " of reference", s.ReferenceRows, l.MinRows},
+		{"day", " of reference", s.ReferenceDays, l.MinDays},
 	} {
 		if v.have < v.want {
-			return gate.Inconclusive, fmt.Sprintf("%d %s, %d needed", v.have, v.what, v.want)
+			return gate.Inconclusive, fmt.Sprintf("%s%s, %d needed", text.Count(v.have, v.what), v.of, v.want)
 		}
 	}
 	if r.Noise == nil {

@@ -70,6 +70,9 @@ func regular(path string, open func() (*os.File, error)) (*os.File, error) {
 		err = &fs.PathError{Op: "open", Path: path, Err: ErrNotRegular}
 	}
 	if err != nil {
+		if failed := (*fs.PathError)(nil); errors.As(err, &failed) && failed.Op == "openat" { // of a root: for people it is the same
+			failed.Op = "open"
+		}
 		return nil, err
 	}
 	info, err := f.Stat()

@@ -47,6 +47,8 @@ type verifier struct {
 	*Report
 	folder folder
 	chain  chain
+	// lost is the file of a line that chain.head has and chain.jsonl has not.
+	lost string
 	// unknown lists the files that are neither in the chain nor the store's.
 	unknown []string
 }
@@ -106,6 +108,7 @@ func (v *verifier) head() error {
 	if head == nil {
 		v.problem(headName, 0, "missing")
 	} else if e, err := parseEntry(head, v.chain.last()); err == nil {
+		v.lost = e.File
 		v.problem(headName, 0, "has line %d about %s, which is not in %s: a write was cut short (the next Open completes it) "+
 			"or the last line was removed", e.Seq, e.File, chainName)
 	} else {
@@ -169,9 +172,12 @@ func (v *verifier) strangers() {
 		groups[group] = append(groups[group], name)
 	}
 	for _, group := range slices.Sorted(maps.Keys(groups)) {
-		if all := groups[group]; len(all) == 1 {
+		switch all := groups[group]; {
+		case len(all) == 1 && all[0] == v.lost:
+			v.problem(v.lost, 0, "not in the chain: its line is in %s alone", headName)
+		case len(all) == 1:
 			v.problem(all[0], 0, "not in the chain: no greenlight command wrote it here, so it is no evidence; move it out of the folder")
-		} else {
+		default:
 			v.problem(group+"/", 0, "a folder with %d files that are not in the chain, such as %s: no greenlight command wrote them here, so they are no evidence; move it out of the evidence folder", len(all), all[0])
 		}
 	}

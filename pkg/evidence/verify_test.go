@@ -151,6 +151,22 @@ func TestVerifyFindsChangedLines(t *testing.T) {
 	}
 }
 
+// A file whose line was removed was written by greenlight: nobody is to move it out.
+func TestVerifyNamesTheFileOfTheLostLine(t *testing.T) {
+	dir := lay(t, small(t))
+	lines := strings.SplitAfter(snapshot(t, dir)["chain.jsonl"], "\n")
+	put(t, dir, "chain.jsonl", strings.Join(lines[:len(lines)-2], ""))
+	report, err := evidence.Verify(dir)
+	must(t, err)
+	var got []string
+	for _, p := range report.Problems {
+		got = append(got, p.String())
+	}
+	if want := "eval_result.txt: not in the chain: its line is in chain.head alone"; !slices.Contains(got, want) {
+		t.Errorf("got %q, want %q among them", got, want)
+	}
+}
+
 func TestVerifyNamesWhatDoesNotHold(t *testing.T) {
 	tests := []struct {
 		name   string

@@ -106,6 +106,8 @@ func TestReadBrokenFiles(t *testing.T) {
 		{"one byte too many", "a.csv", text, ReadOptions{MaxBytes: int64(len(text)) - 1}, "a.csv: the text is larger than"},
 		{"endless line", "a.csv", strings.Repeat("x", 3<<20), ReadOptions{}, "a.csv: line 1 is longer than 1048576 bytes; this is not a file of quotes or bars"},
 		{"prose", "a.csv", "hello\nworld\n", ReadOptions{}, "a.csv: unknown format: expected a CSV with the columns timestamp, open, high, low, close"},
+		{"semicolons", "a.csv", "timestamp;open;high;low;close\n1704153600;1;1;1;1\n", ReadOptions{}, `a.csv: the columns are separated by ";": want commas`},
+		{"tabs", "a.csv", "timestamp\topen\thigh\tlow\tclose\n1704153600\t1\t1\t1\t1\n", ReadOptions{}, `a.csv: the columns are separated by "\t": want commas`},
 		{"headerless", "a.csv", "1704153600,1,1,1,1\n", ReadOptions{}, "a.csv: unknown format"},
 		{"column missing", "a.csv", "timestamp,open,high,low\n1704153600,1,1,1\n", ReadOptions{}, `a.csv: no column "close"; the header has: timestamp, open, high, low`},
 		{"columns missing", "a.csv", "when,open,high,low\n1704153600,1,1,1\n", ReadOptions{}, `a.csv: no column "timestamp", "close"; the header has: when, open, high, low`},

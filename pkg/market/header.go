@@ -80,7 +80,7 @@ func (h header) complete() error {
 	}
 	noBars, noQuotes := missing(bars), missing(quotes)
 	if len(noBars) == len(bars) && len(noQuotes) == len(quotes) {
-		return errUnknownFormat
+		return h.unknown()
 	}
 	lacks := noBars
 	if len(noBars) == len(bars) || len(noQuotes) == 1 {
@@ -93,6 +93,16 @@ func (h header) complete() error {
 		return fmt.Errorf("no column %s; the header has: %s", strings.Join(lacks, ", "), strings.Join(h.names, ", "))
 	}
 	return nil
+}
+
+// unknown is the error of a header without any column that is known; another separator than a comma hides them all.
+func (h header) unknown() error {
+	for _, separator := range []string{";", "\t", "|"} {
+		if len(h.names) == 1 && strings.Count(h.names[0], separator) > 1 {
+			return fmt.Errorf("the columns are separated by %q: want commas, and a point before the decimals", separator)
+		}
+	}
+	return errUnknownFormat
 }
 
 // ignored returns the columns that are not read.

@@ -142,6 +142,9 @@ func (o *Options) validate() error {
 	if o.ShutdownGrace <= 0 {
 		return errors.New("--shutdown-grace must be positive")
 	}
+	if err := errors.Join(o.TLS.Validate(), o.EngineTLS.Validate(enginePrefix)); err != nil {
+		return err
+	}
 	if err := lifecycle.CheckListen(o.GRPCAddr, "--grpc-addr", true); err != nil {
 		return err
 	}

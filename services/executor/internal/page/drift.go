@@ -19,7 +19,9 @@ import (
 const (
 	// driftInterval is how often ml-engine is asked. Its index changes over days.
 	driftInterval = 30 * time.Second
-	driftTimeout  = 5 * time.Second
+	// driftRetry is how soon it is asked again after an error: an engine that is back is seen to be back.
+	driftRetry   = 2 * time.Second
+	driftTimeout = 5 * time.Second
 )
 
 // errNotAsked is the state before the first answer.
@@ -130,10 +132,11 @@ func (d *drift) refresh(ctx context.Context) {
 	if err == nil {
 		raw, err = message(answer)
 	}
+	keep := driftInterval
 	if err != nil {
-		answer, err = nil, reason(err)
+		answer, err, keep = nil, reason(err), driftRetry
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.answer, d.raw, d.err, d.next = answer, raw, err, time.Now().Add(driftInterval)
+	d.answer, d.raw, d.err, d.next = answer, raw, err, time.Now().Add(keep)
 }

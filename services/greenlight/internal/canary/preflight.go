@@ -39,8 +39,18 @@ func Preflight(in *Inspection) gate.Scorecard {
 		card.Results = append(card.Results, result)
 	}
 	none := func(name, what string, of int, found []string) {
-		check(gate.Rule{Name: name, What: what, Op: gate.AtMost, Unit: gate.Count},
-			finding{gate.Measured(float64(len(found)), uint64(of)), found})
+		rule := gate.Rule{Name: name, What: what, Op: gate.AtMost, Unit: gate.Count}
+		if of == 0 {
+			check(rule, missing("nobody answered"))
+			return
+		}
+		check(rule, finding{gate.Measured(float64(len(found)), uint64(of)), found})
+	}
+	answered := 0
+	for _, e := range in.Executors {
+		if e.Report != nil {
+			answered++
+		}
 	}
 
 	none("services not reached", "executors and ml-engines that did not answer, contradict themselves, or are named twice", len(in.Executors)+len(in.Models()), in.unreached())
@@ -50,13 +60,13 @@ func Preflight(in *Inspection) gate.Scorecard {
 		different(in.Baselines()))
 	check(gate.Rule{Name: "offline verdict", What: "whether the model that is served has passed offline: 1 for yes", Op: gate.AtLeast, Threshold: 1, Unit: gate.Count},
 		in.offline())
-	none("rollouts held", "executors whose rollout somebody holds", len(in.Executors), in.each(func(e fleet.ExecutorReading) string {
+	none("rollouts held", "executors whose rollout somebody holds", answered, in.each(func(e fleet.ExecutorReading) string {
 		if e.Rollout.GetRollout().GetHolder() == "" {
 			return ""
 		}
 		return described(e.Rollout.GetRollout())
 	}))
-	none("breakers not closed", "executors that do not ask ml-engine", len(in.Executors), in.each(func(e fleet.ExecutorReading) string {
+	none("breakers not closed", "executors that do not ask ml-engine", answered, in.each(func(e fleet.ExecutorReading) string {
 		if s := e.Report.GetBreaker().GetState(); s != executorv1.BreakerState_BREAKER_STATE_CLOSED {
 			return "its breaker is " + strings.ToLower(strings.TrimPrefix(s.String(), "BREAKER_STATE_"))
 		}

@@ -21,12 +21,14 @@ type accessFlags struct {
 	connect fleet.Dialer // once it is open
 }
 
-// open reads the certificates. It is for commands that connect again and again; the others do so when they dial.
+// open reads the certificates: flags that name no good ones are wrong usage. It is for commands that connect again and again; the others do so when they dial.
 func (a *accessFlags) open() (err error) {
 	if a.connect == nil {
-		a.connect, err = a.Dialer()
+		if a.connect, err = a.Dialer(); err != nil {
+			return usageError{err}
+		}
 	}
-	return err
+	return nil
 }
 
 func (a *accessFlags) declare(fs *pflag.FlagSet, c Console) {

@@ -235,6 +235,6 @@ rollback also takes the model back.`,
 	}
 	fs := cmd.Flags()
 	p.declare(fs, c, nil, localExecutor, brakeTimeout)
-	cmd.Flags().StringVar(&reason, "reason", "no reason given", "why, for the audit log")
+	cmd.Flags().StringVar(&reason, "reason", "greenlight canary abort", "why, for the audit log")
 	return cmd
 }

@@ -68,7 +68,7 @@ func sayRollouts(ctx context.Context, c Console, plan *canary.Plan, access acces
 	defer cancel()
 	for _, now := range canary.Rollouts(ctx, services.Executors) {
 		if now.Err != nil {
-			c.Say("executor  %v", now.Err)
+			c.Say("executor  %s: %v", now.Addr, fleet.Plain(now.Err))
 			if hint := fleet.Hint(now.Err); hint != "" {
 				c.Say("          hint: %s", hint)
 			}

@@ -33,6 +33,7 @@ func (d *DataFlags) Declare(fs *pflag.FlagSet) {
 	fs.StringVar(&d.Path, "data", "", "file or folder of bars or quotes; simulated when it is not given")
 	fs.StringVar(&d.symbol, "symbol", "", "instrument, where the folder has several")
 	fs.IntVar(&d.maxBadRows, "max-bad-rows", 0, "how many broken rows may be left out before it is an error")
+	require(fs, "max-bad-rows", "0 or more", func() bool { return d.maxBadRows >= 0 })
 	fs.DurationVar(&d.utcOffset, "utc-offset", 0, "what the clock of the files is ahead of UTC, for example -5h")
 	fs.BoolVar(&d.tradesOnly, "trades-only", false, "read the trades of a folder that has quotes as well")
 	d.offsetSet = func() bool { return fs.Changed("utc-offset") }
@@ -42,6 +43,7 @@ func (d *DataFlags) Declare(fs *pflag.FlagSet) {
 func (d *DataFlags) declareSimulation(fs *pflag.FlagSet) {
 	fs.Uint64Var(&d.Simulation.Seed, "seed", DefaultSeed, "seed of the simulated market")
 	fs.IntVar(&d.Simulation.Days, "days", 42, "length of the simulated market in days")
+	require(fs, "days", "1 to 3660", func() bool { return d.Simulation.Days >= 1 && d.Simulation.Days <= 3660 })
 }
 
 // ignoredLine names the columns that were not read; empty when all were.

@@ -40,6 +40,7 @@ func (e *engineFlags) declare(fs *pflag.FlagSet, c Console) {
 	targetsVar(fs, &e.addrs, "engine", []string{"127.0.0.1:4010"}, "gRPC addresses of ml-engine, one per replica")
 	fs.DurationVar(&e.window, "window", week, "how far to look back: whole hours, at most 672h")
 	fs.DurationVar(&e.timeout, "timeout", driftTimeout, "how long the answers may take")
+	require(fs, "timeout", "more than 0", func() bool { return e.timeout > 0 })
 }
 
 func (e *engineFlags) validate() error {

@@ -38,7 +38,7 @@ Decisions on quotes of the symbol are refused as NOT_READY until it has 720 minu
 				return usageError{errors.New("--symbol is not given")}
 			}
 			if err := access.open(); err != nil {
-				return usageError{err}
+				return err
 			}
 			var errs []error
 			for _, addr := range executors {
@@ -53,9 +53,9 @@ Decisions on quotes of the symbol are refused as NOT_READY until it has 720 minu
 	}
 	fs := cmd.Flags()
 	access.declare(fs, c)
-	fs.StringSliceVar(&executors, "executor", localExecutor, "gRPC addresses of executor, one per replica")
+	targetsVar(fs, &executors, "executor", localExecutor, "gRPC addresses of executor, one per replica")
 	fs.StringVar(&symbol, "symbol", "", "instrument to reset (required)")
-	fs.StringVar(&reason, "reason", "no reason given", "why, for the audit log")
+	fs.StringVar(&reason, "reason", "greenlight feed reset", "why, for the audit log")
 	return cmd
 }
 

@@ -19,9 +19,8 @@ type servingFlags struct{ pairFlags }
 
 func (e *servingFlags) declare(cmd *cobra.Command, c Console) {
 	fs := cmd.Flags()
-	fs.StringSliceVar(&e.Engines, "engine", localEngine, "gRPC addresses of ml-engine, one per replica")
-	e.accessFlags.declare(fs, c)
-	fs.DurationVar(&e.timeout, "timeout", controlTimeout, "how long the services may take to answer")
+	targetsVar(fs, &e.Engines, "engine", localEngine, "gRPC addresses of ml-engine, one per replica")
+	e.declareAccess(fs, c, controlTimeout)
 }
 
 func (e *servingFlags) validate() error {
@@ -82,9 +81,6 @@ func (c Console) sayActivated(engines []fleet.Engine, answers []*mlenginev1.Acti
 			_, _ = fmt.Fprintf(c.Err, "warning: ml-engine %s: %s\n", engine.Addr, text.Clean(warning, maxShown))
 		}
 	}
-	if hint := controlHint(errs...); failed != nil && hint != "" {
-		return WithHint(failed, "%s", hint)
-	}
 	return failed
 }
 
@@ -114,7 +110,10 @@ It exits 1 when an ml-engine does not answer or has no model to return to, and s
 				return err
 			}
 			c.sayRollback(r)
-			return errors.Join(r.Err(), err)
+			if undone := r.Err(); undone != nil {
+				return WithHint(errors.Join(undone, err), "%s", r.Hint())
+			}
+			return err
 		},
 	}
 	e.declare(cmd, c)

@@ -27,8 +27,14 @@ type pairFlags struct {
 func (p *pairFlags) declare(fs *pflag.FlagSet, c Console, engines, executors []string, timeout time.Duration) {
 	targetsVar(fs, &p.Engines, "engine", engines, "gRPC addresses of ml-engine, one per replica")
 	targetsVar(fs, &p.Executors, "executor", executors, "gRPC addresses of executor, one per replica")
+	p.declareAccess(fs, c, timeout)
+}
+
+// declareAccess declares how the services are reached, and how long they may take.
+func (p *pairFlags) declareAccess(fs *pflag.FlagSet, c Console, timeout time.Duration) {
 	p.accessFlags.declare(fs, c)
 	fs.DurationVar(&p.timeout, "timeout", timeout, "how long the services may take to answer")
+	require(fs, "timeout", "more than 0", func() bool { return p.timeout > 0 })
 }
 
 // use connects to the services, and hands them to fn with the time that they have.
@@ -88,7 +94,7 @@ which did and which did not.`,
 	}
 	fs := cmd.Flags()
 	p.declare(fs, c, localEngine, localExecutor, brakeTimeout)
-	fs.StringVar(&reason, "reason", "no reason given", "why, for the audit log and the evidence")
+	fs.StringVar(&reason, "reason", "greenlight rollback", "why, for the audit log and the evidence")
 	DeclareEvidence(fs, &folder)
 	return cmd
 }

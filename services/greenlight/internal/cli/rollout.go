@@ -9,9 +9,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"google.golang.org/genproto/googleapis/rpc/errdetails"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/greenlight-ml/greenlight/pkg/text"
@@ -39,9 +36,8 @@ type executorFlags struct{ pairFlags }
 
 func (e *executorFlags) declare(cmd *cobra.Command, c Console) {
 	fs := cmd.Flags()
-	fs.StringSliceVar(&e.Executors, "executor", localExecutor, "gRPC addresses of executor, one per replica")
-	e.accessFlags.declare(fs, c)
-	fs.DurationVar(&e.timeout, "timeout", controlTimeout, "how long the services may take to answer")
+	targetsVar(fs, &e.Executors, "executor", localExecutor, "gRPC addresses of executor, one per replica")
+	e.declareAccess(fs, c, controlTimeout)
 }
 
 // each calls every executor at once and prints a line for each: what it answers, or its error. The error names those that
@@ -66,12 +62,6 @@ func (e *executorFlags) each(ctx context.Context, c Console, call func(context.C
 			}
 			c.Say("executor  %s %s", x.Addr, rolloutText(rollouts[i]))
 		}
-		if failed == nil {
-			return nil
-		}
-		if hint := controlHint(errs...); hint != "" {
-			return WithHint(failed, "%s", hint)
-		}
 		return failed
 	})
 }
@@ -83,7 +73,7 @@ func rolloutText(r *executorv1.Rollout) string {
 	case r.GetAwaitingRenewal():
 		line += fmt.Sprintf("until %s renews its lease after a restart", holder)
 	case holder != "":
-		line += fmt.Sprintf("held by %s for another %s", holder, time.Until(r.GetLeaseExpireTime().AsTime()).Round(time.Second))
+		line += fmt.Sprintf("held by %s for %s more", holder, time.Until(r.GetLeaseExpireTime().AsTime()).Round(time.Second))
 	default:
 		line += "without a lease"
 	}
@@ -96,35 +86,6 @@ func rolloutText(r *executorv1.Rollout) string {
 
 // said is the error of a call, on one line.
 func said(err error) string { return text.Clean(fleet.Plain(err).Error(), maxShown) }
-
-// controlHint is what to do about the first error that has a hint.
-func controlHint(errs ...error) string {
-	for _, err := range errs {
-		s := status.Convert(err)
-		for _, d := range s.Details() {
-			info, ok := d.(*errdetails.ErrorInfo)
-			if !ok {
-				continue
-			}
-			switch info.GetReason() {
-			case "LEASE_HELD":
-				return "a canary holds the rollout: greenlight canary abort ends it"
-			case "REVISION_CHANGED":
-				return "greenlight rollout get shows what it is now"
-			case "MODEL_NOT_FOUND", "MODEL_INVALID":
-				return "greenlight model list and greenlight model verify show the models of a registry folder"
-			case "NO_PREVIOUS_MODEL":
-				return "greenlight model activate swaps another model in"
-			}
-		}
-		if c := s.Code(); c == codes.Unauthenticated || c == codes.PermissionDenied {
-			return "the service wants an operator: give --control-token-file, or --tls-cert and --tls-key"
-		} else if c == codes.Unavailable || c == codes.DeadlineExceeded {
-			return "see that the service runs at this address, and whether it wants --tls-ca"
-		}
-	}
-	return ""
-}
 
 func rolloutGet(c Console) *cobra.Command {
 	var e executorFlags
@@ -194,7 +155,7 @@ It exits 1 when an executor does not answer or refuses, and says which did.`,
 	fs.StringVar(&mode, "mode", "", "off or observe-only; off at 0 % and observe-only otherwise when it is not given")
 	fs.DurationVar(&lease, "lease", 0, "how long it stays in force unless it is set again, 1s to 1h")
 	fs.StringVar(&holder, "holder", "", "who holds the lease")
-	fs.StringVar(&reason, "reason", "no reason given", "why, for the audit log")
+	fs.StringVar(&reason, "reason", "greenlight rollout set", "why, for the audit log")
 	fs.Uint64Var(&revision, "if-revision", 0, "change nothing unless this is the revision in force; 0 is any")
 	return cmd
 }

@@ -42,6 +42,9 @@ func (l *loadFlags) declare(fs *pflag.FlagSet) {
 	fs.IntVar(&l.concurrency, "concurrency", 4, "calls under way at once")
 	fs.Float64Var(&l.rate, "rate", 0, "calls a second; 0 is as fast as the answers come")
 	fs.DurationVar(&l.timeout, "timeout", 2*time.Second, "how long a call may take")
+	require(fs, "concurrency", "at least 1", func() bool { return l.concurrency >= 1 })
+	require(fs, "rate", "0 or more", func() bool { return l.rate >= 0 })
+	require(fs, "timeout", "more than 0", func() bool { return l.timeout > 0 })
 	DeclareEvidence(fs, &l.evidence)
 }
 
@@ -189,6 +192,9 @@ func smokeCommand(c Console) *cobra.Command {
 to the last bit, with what the same model computes in process. It writes smoke_1k.json and exits 3 when an SLO is missed.`,
 		Args: NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := at.open(); err != nil {
+				return err
+			}
 			return l.withStates(c, released, func(data *experiment.Data, a *model.Artifact, states []traffic.State, store *evidence.Store) error {
 				r, err := smoke(cmd.Context(), c, store, at, data, a, Varied(states, n), l.pace(c.Progress("smoke")))
 				if err != nil {
@@ -201,6 +207,7 @@ to the last bit, with what the same model computes in process. It writes smoke_1
 	l.declare(cmd.Flags())
 	at.declare(cmd.Flags(), c, "engine", "127.0.0.1:4010", "gRPC address of ml-engine")
 	cmd.Flags().IntVar(&n, "n", 1000, "how many predictions")
+	require(cmd.Flags(), "n", "at least 1", func() bool { return n >= 1 })
 	return cmd
 }
 
@@ -228,6 +235,7 @@ no PASS. It writes shadow_smoke_1k.json and exits 3 when an SLO is missed.`,
 	l.declare(cmd.Flags())
 	at.declare(cmd.Flags(), c, "executor", "127.0.0.1:4020", "gRPC address of executor")
 	cmd.Flags().IntVar(&n, "n", 1000, "how many decisions")
+	require(cmd.Flags(), "n", "at least 1", func() bool { return n >= 1 })
 	return cmd
 }
 

@@ -86,6 +86,31 @@ func flagError(cmd *cobra.Command, err error) error {
 	return usageError{fmt.Errorf("%w%s", err, didYouMean("--", word, names))}
 }
 
+// require makes values of a flag that was declared wrong usage unless ok.
+func require(fs *pflag.FlagSet, name, want string, ok func() bool) {
+	f := fs.Lookup(name)
+	f.Value = checked{f.Value, want, ok}
+}
+
+// checked is the value of a flag that must be in a range.
+type checked struct {
+	pflag.Value
+
+	want string
+	ok   func() bool
+}
+
+// Set implements pflag.Value.
+func (c checked) Set(s string) error {
+	if err := c.Value.Set(s); err != nil {
+		return err
+	}
+	if !c.ok() {
+		return errors.New("want " + c.want)
+	}
+	return nil
+}
+
 // didYouMean is a question with the names that are close to the word; empty when none is. It is cobra's measure.
 func didYouMean(prefix, word string, names []string) string {
 	near := &cobra.Command{SuggestionsMinimumDistance: 2}

@@ -140,8 +140,8 @@ func TestTooFew(t *testing.T) {
 		{"no reference", none, current, "0 rows of reference, 500 needed"},
 		{"nothing current", reference, none, "0 rows of the current data, 500 needed"},
 		{"few rows", reference, &short, "100 rows, 500 needed"},
-		{"few days", reference, day, "1 days, 5 needed"},
-		{"short reference", day, current, "1 days of reference, 5 needed"},
+		{"few days", reference, day, "1 day, 5 needed"},
+		{"short reference", day, current, "1 day of reference, 5 needed"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/pkg/table"
+	"github.com/greenlight-ml/greenlight/pkg/text"
 )
 
 // The evidence schemas of offline reports and evaluations. Those of v1 have no data quality, and are judged only by AUC
@@ -166,13 +167,13 @@ func (r *OfflineReport) Table(w io.Writer) error {
 		return err
 	}
 	if ci := r.Intervals; ci != nil {
-		_, err := fmt.Fprintf(w, "%s: AUC %.3f (%.3f to %.3f), P@20 %.3f (%.3f to %.3f), base rate %.3f, lift %.2f, n %d in %d folds\n",
+		_, err := fmt.Fprintf(w, "%s: AUC %.3f (%.3f to %.3f), P@20 %.3f (%.3f to %.3f), base rate %.3f, lift %.2f, n %d in %s\n",
 			r.Version, r.AUC, ci.AUC.Low, ci.AUC.High, r.PrecisionAt20, ci.PrecisionAt20.Low, ci.PrecisionAt20.High,
-			r.BaseRate, r.Lift, r.N, r.Split.Folds)
+			r.BaseRate, r.Lift, r.N, text.Count(r.Split.Folds, "fold"))
 		return err
 	}
-	_, err := fmt.Fprintf(w, "%s: AUC %.3f, P@20 %.3f, base rate %.3f, lift %.2f, n %d in %d folds (too few days for intervals)\n",
-		r.Version, r.AUC, r.PrecisionAt20, r.BaseRate, r.Lift, r.N, r.Split.Folds)
+	_, err := fmt.Fprintf(w, "%s: AUC %.3f, P@20 %.3f, base rate %.3f, lift %.2f, n %d in %s (too few days for intervals)\n",
+		r.Version, r.AUC, r.PrecisionAt20, r.BaseRate, r.Lift, r.N, text.Count(r.Split.Folds, "fold"))
 	return err
 }
 

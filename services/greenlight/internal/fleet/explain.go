@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -55,8 +56,9 @@ const (
 
 // explanation is a row of the table of failed calls.
 type explanation struct {
-	// code, one of contains and transport must match. The zero value of each matches everything.
+	// code, reason, one of contains and transport must match. The zero value of each matches everything.
 	code      codes.Code
+	reason    string // of the ErrorInfo in its details
 	contains  []string
 	transport transport
 	// what replaces the message: %[1]s is the address, %[2]s the message from the match on. Empty keeps the message.
@@ -65,6 +67,8 @@ type explanation struct {
 }
 
 const wrongPort = "name the gRPC port: by default 4010 for ml-engine and 4020 for executor, whose HTTP ports are 4011 and 4021"
+
+const registryHint = "greenlight model list and greenlight model verify show the models of a registry folder"
 
 // explanations are what failed calls mean, most specific first. gRPC's errors about connections have neither a code nor a
 // type, only a text. TestExplanations causes each of these failures.
@@ -132,6 +136,12 @@ var explanations = []explanation{
 		contains: []string{"per-RPC creds failed due to error: "},
 		what:     "the token was not sent: %[2]s", hint: "--control-token-file names a file with one token, and a token leaves this machine over TLS alone",
 	},
+	{reason: "LEASE_HELD", hint: "greenlight canary abort ends the lease, and the canary that holds it"},
+	{reason: "REVISION_CHANGED", hint: "greenlight rollout get shows what it is now"},
+	{reason: "MODEL_NOT_FOUND", hint: registryHint},
+	{reason: "MODEL_INVALID", hint: registryHint},
+	{reason: "NO_PREVIOUS_MODEL", hint: "greenlight model activate swaps another model in"},
+	{reason: "SYMBOL_UNKNOWN", hint: "give the symbol as the quotes name it; an executor without quotes of it has nothing to reset"},
 	{
 		code: codes.PermissionDenied, contains: []string{"control is off"},
 		hint: "start the service with --control-token-file or --control-san, or on loopback with --insecure-control",
@@ -161,9 +171,13 @@ func explain(err error, addr string, made transport) error {
 	if err == nil {
 		return nil
 	}
-	p := status.Convert(err).Proto()
+	s := status.Convert(err)
+	p, reason := s.Proto(), reasonOf(s)
 	hint := ""
 	for _, e := range explanations {
+		if e.reason != "" && e.reason != reason {
+			continue
+		}
 		match, ok := e.match(codes.Code(p.GetCode()), p.GetMessage(), made)
 		if !ok {
 			continue
@@ -177,6 +191,16 @@ func explain(err error, addr string, made transport) error {
 	return &failure{status.FromProto(p), hint}
 }
 
+// reasonOf returns the reason of the ErrorInfo in the details; empty without one.
+func reasonOf(s *status.Status) string {
+	for _, d := range s.Details() {
+		if info, ok := d.(*errdetails.ErrorInfo); ok {
+			return info.GetReason()
+		}
+	}
+	return ""
+}
+
 // match reports whether the row explains the failure. rest is the message from the match on.
 func (e explanation) match(code codes.Code, message string, made transport) (rest string, ok bool) {
 	if e.code != 0 && e.code != code || e.transport != 0 && e.transport != made {
@@ -188,7 +212,10 @@ func (e explanation) match(code codes.Code, message string, made transport) (res
 	for _, c := range e.contains {
 		if at := strings.Index(message, c); at >= 0 {
 			rest = strings.TrimPrefix(message[at:], "per-RPC creds failed due to error: ")
-			return strings.TrimSuffix(rest, `"`), true
+			if strings.Count(rest, `"`)%2 == 1 { // gRPC quotes the error of a connection, from before the match on
+				rest = strings.TrimSuffix(rest, `"`)
+			}
+			return rest, true
 		}
 	}
 	return "", false

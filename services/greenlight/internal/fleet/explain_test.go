@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -86,6 +87,16 @@ func httpServer(t *testing.T, tls certs.Server) string {
 	}, func() { _ = s.Close() })
 }
 
+// refusal is the error of a service that says why in an ErrorInfo.
+func refusal(t *testing.T, code codes.Code, reason string) error {
+	t.Helper()
+	s, err := status.New(code, "refused").WithDetails(&errdetails.ErrorInfo{Reason: reason, Domain: "greenlight"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.Err()
+}
+
 // Each way in which a call can fail is one sentence of what happened, and one of what to do.
 func TestExplanations(t *testing.T) {
 	t.Parallel()
@@ -129,6 +140,7 @@ func TestExplanations(t *testing.T) {
 	gone := listen(t, func(l net.Listener) error { return l.Close() }, func() {})
 	other2 := secure
 	other2.TLS.CA = strange
+	shortToken := certstest.Write(t, dir, "short", []byte("s3cret\n"))
 	wrongName := secure
 	wrongName.TLS.ServerName = "x.desk"
 
@@ -171,6 +183,26 @@ func TestExplanations(t *testing.T) {
 			codes.PermissionDenied, "control is off", "start the service with --control-token-file",
 		},
 		{"no token file", grpcServer(t, certs.Server{}, fine), Access{TokenFile: filepath.Join(dir, "none")}, codes.Unauthenticated, "the token was not sent: token: open", "a file with one token"},
+		{
+			"a short token", grpcServer(t, certs.Server{}, fine), Access{TokenFile: shortToken},
+			codes.Unauthenticated, `make one with "openssl rand -hex 24"`, "a file with one token",
+		},
+		{
+			"a lease is held", grpcServer(t, certs.Server{}, rollouts(refusal(t, codes.FailedPrecondition, "LEASE_HELD"))), plain,
+			codes.FailedPrecondition, "refused", "greenlight canary abort",
+		},
+		{
+			"the revision has changed", grpcServer(t, certs.Server{}, rollouts(refusal(t, codes.Aborted, "REVISION_CHANGED"))), plain,
+			codes.Aborted, "refused", "greenlight rollout get",
+		},
+		{
+			"no such model", grpcServer(t, certs.Server{}, rollouts(refusal(t, codes.NotFound, "MODEL_NOT_FOUND"))), plain,
+			codes.NotFound, "refused", "greenlight model list",
+		},
+		{
+			"no such symbol", grpcServer(t, certs.Server{}, rollouts(refusal(t, codes.NotFound, "SYMBOL_UNKNOWN"))), plain,
+			codes.NotFound, "refused", "as the quotes name it",
+		},
 		{"slow", grpcServer(t, certs.Server{}, rollouts(status.Error(codes.DeadlineExceeded, "context deadline exceeded"))), plain, codes.DeadlineExceeded, "ADDR did not answer in time", "--timeout"},
 		{
 			"what a remote says", grpcServer(t, certs.Server{}, rollouts(status.Error(codes.NotFound, "no such model\x1b[2J\r"+strings.Repeat("x", 4000)))), plain,

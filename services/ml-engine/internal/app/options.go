@@ -87,6 +87,9 @@ func (o *Options) validate() error {
 	if o.Model == "" {
 		return errors.New("no model: give --model (greenlight train makes one)")
 	}
+	if err := o.TLS.Validate(); err != nil {
+		return err
+	}
 	if err := lifecycle.CheckListen(o.GRPCAddr, "--grpc-addr", true); err != nil {
 		return err
 	}

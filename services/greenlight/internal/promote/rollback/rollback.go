@@ -122,8 +122,8 @@ func (r *Result) Err() error {
 }
 
 const (
-	noModelBefore = "greenlight model activate makes another model the active one; the executors are stopped without it"
-	pullAgain     = "pull it again for those: greenlight rollback leaves alone what has obeyed"
+	noModelBefore = "greenlight model activate makes another model the active one"
+	pullAgain     = "give the command again for those: it leaves alone what has obeyed"
 )
 
 // Hint returns what to do about what was not done, without repetition.
