@@ -99,7 +99,7 @@ type process struct {
 	*exec.Cmd
 
 	reports *os.File
-	out  bytes.Buffer
+	out     bytes.Buffer
 }
 
 // start runs the test in a separate process, prefixed with the command in before.
