@@ -107,7 +107,7 @@ func (tr *trial) wantBack() {
 
 // However long ml-engine was down, shadows are compared again within 30 s of its return.
 func TestRecoveryAfterALongOutage(t *testing.T) {
-	for name, ill := range map[string]func(*enginetest.Engine){
+	for name, breakEngine := range map[string]func(*enginetest.Engine){
 		"stopped": (*enginetest.Engine).Stop,
 		"hangs":   func(e *enginetest.Engine) { e.Break(enginetest.Hang()) },
 		"slow": func(e *enginetest.Engine) {
@@ -119,7 +119,7 @@ func TestRecoveryAfterALongOutage(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				tr := newTrial(t, enginetest.Options{}, nil)
-				ill(tr.engine)
+				breakEngine(tr.engine)
 				tr.longOutage()
 				if hold := time.Until(tr.breakerStatus().NextProbe); hold < 0 || tr.breakerState() != open {
 					t.Fatalf("after the outage: %+v, want open", tr.breakerStatus())
@@ -139,7 +139,7 @@ func TestRecoveryWithAnotherModel(t *testing.T) {
 		tr.engine.Break(enginetest.Answer(2))
 		tr.longOutage()
 		tr.engine.Heal()
-		tr.engine.Swap("v1.8.1", "v1.8.1-mended")
+		tr.engine.Swap("v1.8.1", "v1.8.1-repaired")
 		tr.wantBack()
 	})
 }

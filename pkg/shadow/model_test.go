@@ -90,10 +90,10 @@ func TestEngineRestarts(t *testing.T) {
 func TestReadyWithoutTraffic(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{}, nil)
-		for name, ill := range map[string]func(){
+		for name, breakEngine := range map[string]func(){
 			"stopped": tr.engine.Stop, "hangs": func() { tr.engine.Break(enginetest.Hang()) },
 		} {
-			ill()
+			breakEngine()
 			time.Sleep(modelPeriod + modelTimeout)
 			synctest.Wait()
 			if _, ok := tr.Ready(); ok {

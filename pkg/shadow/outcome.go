@@ -70,7 +70,7 @@ func (o Outcome) Failed() bool {
 }
 
 // trips reports whether the breaker counts the outcome as a failure of ml-engine. A rejected state is a schema mismatch,
-// which waiting does not fix. So it never opens the breaker and has an alert of its own.
+// which waiting does not fix. So it never opens the breaker and has a separate alert.
 func (o Outcome) trips() bool { return o.Failed() && o != Rejected }
 
 // OutcomeOf classifies the error of a call to ml-engine. No other function does.

@@ -57,7 +57,7 @@ func TestOutcomeOfOtherErrors(t *testing.T) {
 		"context canceled":  {context.Canceled, Canceled},
 		"wrapped deadline":  {fmt.Errorf("call: %w", context.DeadlineExceeded), Deadline},
 		"unknown to gRPC":   {errors.New("disk on fire"), Internal},
-		"a code of its own": {status.Error(codes.Code(99), "made up"), Internal},
+		"an undefined code": {status.Error(codes.Code(99), "made up"), Internal},
 	} {
 		if got := OutcomeOf(tt.err); got != tt.want {
 			t.Errorf("%s: got %v, want %v", name, got, tt.want)

@@ -98,8 +98,8 @@ func write(t *testing.T, w Writer, dir string) {
 type process struct {
 	*exec.Cmd
 
-	told *os.File
-	out  bytes.Buffer
+	reports *os.File
+	out     bytes.Buffer
 }
 
 // start runs the test in a separate process, prefixed with the command in before.
@@ -109,11 +109,11 @@ func start(t *testing.T, test, dir string, op, ops int, before ...string) *proce
 	p := &process{Cmd: exec.CommandContext(t.Context(), args[0], args[1:]...)}
 	p.Env = append(os.Environ(), dirEnv+"="+dir, opEnv+"="+strconv.Itoa(op), opsEnv+"="+strconv.Itoa(ops))
 	p.Stdout, p.Stderr = &p.out, &p.out
-	told, pipe, err := os.Pipe()
+	reports, pipe, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.told, p.ExtraFiles = told, []*os.File{pipe}
+	p.reports, p.ExtraFiles = reports, []*os.File{pipe}
 	if err := p.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -133,7 +133,7 @@ type ledger struct {
 // listen reads the reports of the process until it ends, and calls first when an operation has begun.
 func (l *ledger) listen(p *process, first func()) {
 	l.writing = false
-	for lines := bufio.NewScanner(p.told); lines.Scan(); {
+	for lines := bufio.NewScanner(p.reports); lines.Scan(); {
 		word, number, _ := strings.Cut(lines.Text(), " ")
 		op, err := strconv.Atoi(number)
 		if err != nil {
@@ -147,7 +147,7 @@ func (l *ledger) listen(p *process, first func()) {
 			l.done, l.writing = append(l.done, op), false
 		}
 	}
-	_ = p.told.Close()
+	_ = p.reports.Close()
 }
 
 // counts is a line of the table.
@@ -198,17 +198,17 @@ func kill(t *testing.T, w Writer, test string) {
 	rounds, seed := number(t, roundsEnv, defaultRounds), number(t, seedEnv, 1)
 	rng := rand.New(rand.NewPCG(uint64(seed), uint64(len(test))))
 	var dir string
-	var told *ledger
+	var reports *ledger
 	for round := range rounds {
 		if round%lives == 0 {
 			dir = filepath.Join(t.TempDir(), "state")
-			told = &ledger{begun: map[int]bool{}, next: 1}
+			reports = &ledger{begun: map[int]bool{}, next: 1}
 		}
-		p := start(t, test, dir, told.next, 0)
+		p := start(t, test, dir, reports.next, 0)
 		after := time.Duration(rng.Int64N(int64(longest)))
 		alarm := time.AfterFunc(patience, func() { _ = p.Process.Kill() })
 		begun := false
-		told.listen(p, func() {
+		reports.listen(p, func() {
 			if !begun {
 				begun = true
 				alarm.Reset(after)
@@ -223,7 +223,7 @@ func kill(t *testing.T, w Writer, test string) {
 			t.Fatalf("round %d: the writer ended by itself:\n%s", round, p.out.String())
 		}
 		sum.rounds++
-		if told.writing {
+		if reports.writing {
 			sum.writing++
 		}
 		found, err := w.Read(dir)
@@ -232,14 +232,14 @@ func kill(t *testing.T, w Writer, test string) {
 			t.Errorf("round %d, killed after %v: what is left cannot be read: %v\n%s", round, after, err, listing(dir))
 			continue
 		}
-		lost, invented := told.judge(found, w.Latest)
+		lost, invented := reports.judge(found, w.Latest)
 		if len(lost)+len(invented) > 0 {
 			t.Errorf("round %d, killed after %v: lost %v, and %v are there that were not begun or are there twice; %d of %d acknowledged\n%s",
-				round, after, lost, invented, len(told.done), len(told.begun), listing(dir))
+				round, after, lost, invented, len(reports.done), len(reports.begun), listing(dir))
 		}
 		sum.lost, sum.invented = sum.lost+len(lost), sum.invented+len(invented)
 		if (round+1)%lives == 0 || round+1 == rounds {
-			sum.acknowledged += len(told.done)
+			sum.acknowledged += len(reports.done)
 		}
 	}
 	t.Logf("%s: %d rounds, %d killed while writing, %d acknowledged, %d lost, %d invented, %d unreadable",

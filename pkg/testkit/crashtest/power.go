@@ -31,10 +31,10 @@ func power(t *testing.T, test string) {
 	}
 	dir, trace := filepath.Join(base, "state"), filepath.Join(base, "trace")
 	p := start(t, test, dir, 1, tracedOps, strace, "-f", "-y", "-s", "4096", "-e", "trace="+calls, "-e", "signal=none", "-o", trace)
-	told := &ledger{begun: map[int]bool{}}
-	told.listen(p, func() {})
+	reports := &ledger{begun: map[int]bool{}}
+	reports.listen(p, func() {})
 	if err := p.Wait(); err != nil {
-		if len(told.begun) == 0 {
+		if len(reports.begun) == 0 {
 			need.Missing(t, "strace cannot trace here: %v\n%s", err, p.out.String())
 		}
 		t.Fatalf("%v\n%s", err, p.out.String())

@@ -66,14 +66,14 @@ func sameBits(a, b []float64) bool {
 
 // Every request leaves a row, whatever the outcome of its shadow: the scored vector, both scores and the outcome.
 func TestEveryRequestLeavesARow(t *testing.T) {
-	for name, ill := range ills {
+	for name, breakEngine := range engineFaults {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			var want, absent uint64
 			synctest.Test(t, func(t *testing.T) {
 				log := openLog(t, featurelog.Options{Dir: dir})
 				e := start(t, enginetest.Options{}, 80, func(s *setup) { s.settled = log.Settled })
-				ill(e.engine)
+				breakEngine(e.engine)
 				if name == "of another schema" {
 					time.Sleep(6 * time.Second) // until the executor has probed
 				}

@@ -17,8 +17,8 @@ import (
 
 const timeout = 60 * time.Millisecond
 
-// ills are all ways in which an engine can fail.
-var ills = map[string]func(*enginetest.Engine){
+// engineFaults are all ways in which an engine can fail.
+var engineFaults = map[string]func(*enginetest.Engine){
 	"healthy":           func(*enginetest.Engine) {},
 	"slow":              func(e *enginetest.Engine) { e.Break(enginetest.Delay(50 * time.Millisecond)) },
 	"hung":              func(e *enginetest.Engine) { e.Break(enginetest.Hang()) },
@@ -36,11 +36,11 @@ var ills = map[string]func(*enginetest.Engine){
 // Whatever the shadow does, the decision is the baseline's, bit for bit, and each request has one outcome.
 func TestTheShadowNeverChangesTheDecision(t *testing.T) {
 	const requests = 300
-	for name, ill := range ills {
+	for name, breakEngine := range engineFaults {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				e := start(t, enginetest.Options{}, 80)
-				ill(e.engine)
+				breakEngine(e.engine)
 				s := schema(t, "v1.8.1")
 				for i := range requests {
 					x := enginetest.Vector(e.rng, s)

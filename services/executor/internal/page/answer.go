@@ -14,7 +14,7 @@ type Answer struct {
 	Question string `json:"question"`
 	// Word is the answer: "yes", "no", "partly", "as far as seen", "off", "too early" or "not known".
 	Word string `json:"word"`
-	// Tone colours the word; it carries no information of its own.
+	// Tone colours the word; it adds no information.
 	Tone Tone `json:"tone"`
 	// Why has the figures behind the word, each with its n.
 	Why string `json:"why"`

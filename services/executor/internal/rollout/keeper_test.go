@@ -145,7 +145,7 @@ func TestLease(t *testing.T) {
 			t.Errorf("after the lapse: %v", got)
 		}
 		if !strings.Contains(log.String(), "a lease has lapsed") || gauge(t, reg, "ml_rollout_percent") != 0 || gauge(t, reg, "ml_rollout_lease_seconds") != 0 {
-			t.Errorf("the lapse is not told: %s", log)
+			t.Errorf("the lapse is not logged: %s", log)
 		}
 		// Its holder may set it again with the new revision.
 		_, err := k.set(change{percent: 5, mode: observe, lease: time.Minute, holder: "run-1", expected: first.Revision})
@@ -621,7 +621,7 @@ func TestUnwrittenAbortIsRetried(t *testing.T) {
 					t.Errorf("%v %% on disk and %v %% in force, want %v", got, k.Percent(), want)
 				}
 				if n := strings.Count(log.String(), "the rollout was not written"); n != 1 {
-					t.Errorf("told %d times: %s", n, log)
+					t.Errorf("logged %d times: %s", n, log)
 				}
 			})
 		})
