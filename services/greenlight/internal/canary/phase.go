@@ -405,7 +405,7 @@ func (a *attempt) changed(s reading) string {
 	}
 	for _, c := range s.reports {
 		if c.Baseline.Digest != a.opts.Baseline.Digest {
-			return fmt.Sprintf("executor %s decides by %s now, and the canary is beside %s", c.Executor, named(c.Baseline), named(a.opts.Baseline))
+			return fmt.Sprintf("executor %s decides by %s now, and the canary compares with %s", c.Executor, named(c.Baseline), named(a.opts.Baseline))
 		}
 		// Until the first comparison of the phase, the model is the one that answered before it.
 		if !a.counting.IsZero() && c.Model.Digest != "" && c.Model.Digest != a.opts.Model.Digest && c.Compared() > a.answered[c.Executor] {

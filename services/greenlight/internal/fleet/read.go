@@ -105,7 +105,7 @@ func (e Executor) SetRollout(ctx context.Context, req *executorv1.SetRolloutRequ
 	return resp, nil
 }
 
-// AbortRollout sets 0 %, whoever holds the rollout. The error is a [*CallError].
+// AbortRollout sets 0 %, regardless of leases. The error is a [*CallError].
 func (e Executor) AbortRollout(ctx context.Context, reason string) error {
 	if _, err := e.Rollouts.AbortRollout(ctx, &executorv1.AbortRolloutRequest{Reason: reason}); err != nil {
 		return &CallError{"executor " + e.Addr, err}
