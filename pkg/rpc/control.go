@@ -154,7 +154,11 @@ func (c *Control) authorize(ctx context.Context) (who string, err error) {
 
 // shown are the names of the verified certificate that the caller has shown.
 func shown(p *peer.Peer) (names []string, encrypted bool) {
-	info, ok := p.AuthInfo.(credentials.TLSInfo)
+	known := p.AuthInfo
+	if w, ok := known.(watchedInfo); ok {
+		known = w.AuthInfo
+	}
+	info, ok := known.(credentials.TLSInfo)
 	if !ok || len(info.State.VerifiedChains) == 0 {
 		return nil, ok
 	}

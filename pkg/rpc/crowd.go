@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/tap"
+	"google.golang.org/protobuf/proto"
 )
 
 const (
@@ -26,8 +27,11 @@ const (
 	// keptCalls of them are for connections that have no more than fewCalls open, so that a few connections cannot keep out the
 	// others.
 	keptCalls, fewCalls = maxCalls / 4, 32
-	// reservedCalls are for the other services: those of operators, health and reflection. They must get through.
-	reservedCalls = 64
+	// maxOthers is how many calls of the other services may be open beside them: those of operators, reports, health and
+	// reflection. They must get through, and must not take the place of decisions. keptOthers of them are for connections that
+	// have no more than fewOthers calls open.
+	maxOthers             = 128
+	keptOthers, fewOthers = maxOthers / 2, 8
 	// maxStreamCalls is how many of the calls may be streams, which stay open for long: decisions keep the rest.
 	maxStreamCalls = maxCalls / 2
 	// busyCrowd is how many wait to begin when there is no time for anything but answers: more than a connection has.
@@ -42,31 +46,44 @@ const (
 // Three connections fill what is not kept for others.
 var _ [maxCalls - keptCalls - 3*maxStreams]struct{}
 
+// room is how many calls of some services may be open, and how many are.
+type room struct {
+	limit, kept, few int64
+	open             atomic.Int64
+}
+
 // crowd counts the calls of a server that are open, and those of its crowded service that wait to begin.
 type crowd struct {
 	prefix  string // of the full names of the crowded service's methods
-	open    atomic.Int64
+	own     room   // of the crowded service
+	others  room
 	streams atomic.Int64
 	waiting atomic.Int64
 	*receiving
 	refused prometheus.Counter
+	// largeAnswers is true where answers are large, as the messages are: those that are not read are counted.
+	largeAnswers bool
 
 	mu sync.Mutex
 	of map[*peer.Peer]int64 // the open calls of each connection; none is 0
 }
 
 func newCrowd(service string, maxMessage int, reg prometheus.Registerer) *crowd {
-	c := &crowd{prefix: "/" + service + "/", of: map[*peer.Peer]int64{}, receiving: newReceiving(maxMessage), refused: promauto.With(reg).NewCounter(prometheus.CounterOpts{
-		Name: "grpc_server_crowded_out_total", Help: "Calls that were refused because too many were open.",
-	})}
+	c := &crowd{
+		prefix: "/" + service + "/", largeAnswers: maxMessage > SmallMessage,
+		own: room{limit: maxCalls, kept: keptCalls, few: fewCalls}, others: room{limit: maxOthers, kept: keptOthers, few: fewOthers},
+		of: map[*peer.Peer]int64{}, receiving: newReceiving(maxMessage), refused: promauto.With(reg).NewCounter(prometheus.CounterOpts{
+			Name: "grpc_server_crowded_out_total", Help: "Calls that were refused because too many were open.",
+		})}
 	promauto.With(reg).NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "grpc_server_open_calls", Help: "Calls that have come and are not answered.",
-	}, func() float64 { return float64(c.open.Load()) })
+	}, func() float64 { return float64(c.own.open.Load() + c.others.open.Load()) })
 	return c
 }
 
 var (
 	errCrowded = status.Errorf(codes.ResourceExhausted, "%d calls are open: this is more than the server can answer in time", maxCalls-keptCalls)
+	errOthers  = status.Errorf(codes.ResourceExhausted, "%d calls of this kind are open, and decisions need the rest of the room", maxOthers-keptOthers)
 	errStreams = status.Errorf(codes.ResourceExhausted, "%d streams are open, and the other calls need the rest of the room: send more on each", maxStreamCalls)
 )
 
@@ -106,7 +123,7 @@ func (a *arrival) begin() {
 // end notes that the call is not open any more.
 func (a *arrival) end() {
 	c := a.crowd
-	c.open.Add(-1)
+	a.room().open.Add(-1)
 	c.mu.Lock()
 	if c.of[a.peer]--; c.of[a.peer] == 0 {
 		delete(c.of, a.peer)
@@ -114,20 +131,34 @@ func (a *arrival) end() {
 	c.mu.Unlock()
 }
 
-// room takes room for a call. It reports whether there was some.
-func (c *crowd) room(a *arrival) bool {
+// room is where the call counts.
+func (a *arrival) room() *room {
+	if a.crowded {
+		return &a.crowd.own
+	}
+	return &a.crowd.others
+}
+
+// enter takes room for a call. It reports whether there was some.
+func (c *crowd) enter(a *arrival) bool {
 	c.mu.Lock()
 	c.of[a.peer]++
 	own := c.of[a.peer]
 	c.mu.Unlock()
-	limit := int64(maxCalls)
-	switch {
-	case !a.crowded:
-		limit += reservedCalls
-	case own > fewCalls:
-		limit -= keptCalls
+	r := a.room()
+	limit := r.limit
+	if own > r.few {
+		limit -= r.kept
 	}
-	return c.open.Add(1) <= limit
+	return r.open.Add(1) <= limit
+}
+
+// tooMany is why a call is refused for which there is no room.
+func (a *arrival) tooMany() error {
+	if a.crowded {
+		return errCrowded
+	}
+	return errOthers
 }
 
 // leave notes that the call has ended before it came to its handler.
@@ -140,13 +171,13 @@ func (a *arrival) leave() {
 func (c *crowd) tap(ctx context.Context, info *tap.Info) (context.Context, error) {
 	a := &arrival{Context: ctx, crowd: c, crowded: strings.HasPrefix(info.FullMethodName, c.prefix)}
 	a.peer, _ = peer.FromContext(ctx)
-	if !c.room(a) && !c.refuseOldest(receiveGrace, errMakeRoom) {
+	if !c.enter(a) && !c.refuseOldest(receiveGrace, errMakeRoom) {
 		a.end()
 		c.refused.Inc()
 		if t, ok := ctx.Deadline(); ok && time.Until(t) > cheapRefusal {
 			return a, nil
 		}
-		return nil, errCrowded
+		return nil, a.tooMany()
 	}
 	if a.counted = true; a.crowded {
 		c.waiting.Add(1)
@@ -163,7 +194,7 @@ func begun(ctx context.Context) (*arrival, error) {
 	case !ok:
 		return nil, nil //nolint:nilnil // as documented
 	case !a.counted:
-		return nil, errCrowded
+		return nil, a.tooMany()
 	}
 	if a.inHandler = a.stop(); a.inHandler {
 		a.begin()
@@ -194,7 +225,11 @@ func (c *crowd) counted(desc *grpc.ServiceDesc) *grpc.ServiceDesc {
 			if a == nil {
 				return m.Handler(impl, ctx, read, interceptor)
 			}
-			return m.Handler(impl, ctx, func(message any) error { return c.receive(ctx, &a.incoming, read, message) }, interceptor)
+			answer, err := m.Handler(impl, ctx, func(message any) error { return c.receive(ctx, &a.incoming, read, message) }, interceptor)
+			if err == nil && c.largeAnswers {
+				hold(a.peer, answer)
+			}
+			return answer, err
 		}
 	}
 	for i, m := range desc.Streams {
@@ -210,8 +245,32 @@ func (c *crowd) counted(desc *grpc.ServiceDesc) *grpc.ServiceDesc {
 				c.refused.Inc()
 				return errStreams
 			}
+			if a != nil && c.largeAnswers {
+				stream = held{stream, a.peer}
+			}
 			return m.Handler(impl, stream)
 		}
 	}
 	return &wrapped
+}
+
+// hold counts an answer that the client has to read.
+func hold(client *peer.Peer, answer any) {
+	conn := connOf(client)
+	if m, ok := answer.(proto.Message); ok && conn != nil {
+		conn.answer(int64(proto.Size(m)) + messageHeader)
+	}
+}
+
+// held is a stream whose answers are counted.
+type held struct {
+	grpc.ServerStream
+
+	client *peer.Peer
+}
+
+// SendMsg implements grpc.ServerStream.
+func (s held) SendMsg(m any) error {
+	hold(s.client, m)
+	return s.ServerStream.SendMsg(m)
 }

@@ -32,6 +32,7 @@ type open struct {
 	l      *bufconn.Listener
 	reg    *prometheus.Registry
 	polite mlenginev1.ScoringServiceClient
+	answer string // the model version of each
 }
 
 // newOpen returns a server whose messages have at most the size; 0 for the default. It must be in a bubble.
@@ -41,7 +42,9 @@ func newOpen(t *testing.T, maxMessage int) *open {
 	server := rpc.NewServer(rpc.ServerOptions{
 		Logger: slog.New(slog.DiscardHandler), Registerer: o.reg, MaxMessage: maxMessage, Crowded: mlenginev1.ScoringService_ServiceDesc.ServiceName,
 	})
-	mlenginev1.RegisterScoringServiceServer(server, &stub{predict: answer})
+	mlenginev1.RegisterScoringServiceServer(server, &stub{predict: func(context.Context, *mlenginev1.PredictRequest) (*mlenginev1.PredictResponse, error) {
+		return &mlenginev1.PredictResponse{ModelVersion: o.answer}, nil
+	}})
 	server.Ready()
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(o.l) }()
@@ -224,6 +227,45 @@ func TestHalfSentLargeMessages(t *testing.T) {
 		}
 		if n := o.value("grpc_server_connections_closed_total"); n == 0 {
 			t.Error("no connection was closed for the memory that it held")
+		}
+	})
+}
+
+// Answers that nobody reads take a bounded amount of memory: the connection that holds most is closed. What is read, and
+// what its client gives up, is not counted any more.
+func TestUnreadAnswers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newOpen(t, 0)
+		o.answer = strings.Repeat("x", 100_000)
+		for range 8 {
+			r := o.rude()
+			_ = r.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0})
+			for i := range uint32(100) {
+				if r.call(2*i+1) != nil || r.WriteData(2*i+1, true, make([]byte, 5)) != nil {
+					break // cut off
+				}
+			}
+			synctest.Wait()
+			if held := o.value("grpc_server_partial_message_bytes"); held > 51<<20 {
+				t.Errorf("%v bytes are held, want at most 50 MiB", held)
+			}
+			o.ask()
+		}
+		if n := o.value("grpc_server_connections_closed_total"); n < 4 {
+			t.Errorf("%v connections were closed for answers that they do not read", n)
+		}
+		given := o.rude()
+		_ = given.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0})
+		before := o.value("grpc_server_partial_message_bytes")
+		for i := range uint32(3) {
+			_ = given.call(2*i + 1)
+			_ = given.WriteData(2*i+1, true, make([]byte, 5))
+			synctest.Wait()
+			_ = given.WriteRSTStream(2*i+1, http2.ErrCodeCancel)
+		}
+		synctest.Wait()
+		if held := o.value("grpc_server_partial_message_bytes"); held > before {
+			t.Errorf("%v bytes of calls that were given up are held", held-before)
 		}
 	})
 }

@@ -77,8 +77,8 @@ type ServerOptions struct {
 	Control *Control
 	// Limiter, if set, bounds the calls of each client.
 	Limiter *Limiter
-	// Crowded names the service of which no more than 512 calls may be open. The others are those of operators, who must get
-	// through.
+	// Crowded names the service of which no more than 512 calls may be open. The others have 128 of their own: operators must
+	// get through, and take no place of the crowded service.
 	Crowded string
 	// MaxMessage is the largest message that is received, in bytes, packed and unpacked. Default [MaxMessage].
 	MaxMessage int
@@ -179,7 +179,7 @@ func (s *Server) Serve(l net.Listener) error {
 // Busy reports whether there is no time, or no room, for anything but answers: so many calls of the crowded service wait to
 // begin, or so many are open.
 func (s *Server) Busy() bool {
-	return s.crowd.waiting.Load() > busyCrowd || s.crowd.open.Load() > busyCalls
+	return s.crowd.waiting.Load() > busyCrowd || s.crowd.own.open.Load() > busyCalls
 }
 
 // Drain reports NOT_SERVING, refuses new calls and waits for those under way; when ctx ends first it cuts them off.

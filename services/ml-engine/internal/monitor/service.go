@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/greenlight-ml/greenlight/pkg/drift"
@@ -28,13 +29,18 @@ type Service struct {
 	monitor *Monitor
 	// instance is drawn at random for this process.
 	instance string
+	// places are for the answers that are worked out now: each takes up to a megabyte until it is done.
+	places chan struct{}
 }
 
+// maxAnswers is how many answers are worked out at once. The others wait for their turn.
+const maxAnswers = 4
+
 // NewService answers from the monitor's active watch.
-func NewService(m *Monitor) *Service { return &Service{monitor: m, instance: rand.Text()} }
+func NewService(m *Monitor) *Service { return &Service{monitor: m, instance: rand.Text(), places: make(chan struct{}, maxAnswers)} }
 
 // GetDrift implements DriftService.
-func (s *Service) GetDrift(_ context.Context, req *mlenginev1.GetDriftRequest) (*mlenginev1.GetDriftResponse, error) {
+func (s *Service) GetDrift(ctx context.Context, req *mlenginev1.GetDriftRequest) (*mlenginev1.GetDriftResponse, error) {
 	hours := weekHours
 	if d := req.GetWindow(); d != nil {
 		length := d.AsDuration()
@@ -43,6 +49,12 @@ func (s *Service) GetDrift(_ context.Context, req *mlenginev1.GetDriftRequest) (
 			return nil, fail(codes.InvalidArgument, mlenginev1.ErrorReason_ERROR_REASON_WINDOW_INVALID,
 				"window %v: want whole hours from 1 to %d", length, drift.RingHours)
 		}
+	}
+	select {
+	case s.places <- struct{}{}:
+		defer func() { <-s.places }()
+	case <-ctx.Done():
+		return nil, status.FromContextError(ctx.Err()).Err()
 	}
 	w := s.monitor.Active()
 	if w == nil {
