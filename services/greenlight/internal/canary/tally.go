@@ -112,6 +112,10 @@ func Accounted(requests, ended uint64) bool {
 	return max(requests, ended)-min(requests, ended) <= max(100, ended/20)
 }
 
+// maxUntimed is that at most one in so many shadows may be without a latency: those that are missing may be the slow ones, and
+// p95 is about one in twenty.
+const maxUntimed = 40
+
 // sum adds up what is known of a phase of so many percent. A reading that is older than another counts as it was.
 func (t *tally) sum(percent float64) sum {
 	s := sum{outcomes: make(map[string]uint64), sources: make(evidence.Sources), counts: gate.PhaseCounts{P95MS: math.NaN()}}
@@ -162,6 +166,8 @@ func (t *tally) sum(percent float64) sum {
 	}
 	if !Accounted(s.requests, ended) {
 		s.wrong = append(s.wrong, fmt.Sprintf("there were %d requests and %d outcomes", s.requests, ended))
+	} else {
+		s.counts.Unseen += s.requests - min(ended, s.requests) // in flight, or never counted
 	}
 	if n := s.outcomes[shadow.NotSampled.String()]; percent == 100 && n > 0 {
 		s.wrong = append(s.wrong, fmt.Sprintf("requests that were not sampled at 100 %%: %d", n))
@@ -169,10 +175,15 @@ func (t *tally) sum(percent float64) sum {
 	for _, n := range latency {
 		timed += n
 	}
-	if tried := s.counts.Tried(); s.counts.P95Missing == "" && !Accounted(timed, tried) {
+	tried := s.counts.Tried()
+	untimed := tried - min(timed, tried)
+	if s.counts.P95Missing == "" && (!Accounted(timed, tried) || untimed > tried/maxUntimed) {
 		s.counts.P95Missing = fmt.Sprintf("there are %d latencies of %d shadows", timed, tried)
 	}
 	if s.counts.P95Missing == "" {
+		if n := len(latency); n > 0 {
+			latency[n-1] += untimed // as if they were the slowest
+		}
 		s.counts.P95MS = gate.HistogramQuantile(0.95, edges, latency)
 	}
 	return s

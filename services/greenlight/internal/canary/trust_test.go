@@ -72,6 +72,43 @@ func hiddenShare(h health) (hidden float64) {
 	return hidden
 }
 
+// What is missing of the counts is taken for what is worst: requests without an outcome were not seen, and shadows without a
+// latency were slow.
+func TestMissingCountsAreTheWorst(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		requests, match, timed uint64
+		coverage, p95          gate.Verdict
+	}{
+		"nothing is missing":       {1000, 1000, 1000, gate.Pass, gate.Pass},
+		"4 % have no outcome":      {1000, 960, 960, gate.Pass, gate.Pass},
+		"9 % have no outcome":      {1000, 910, 910, gate.Fail, gate.Pass},
+		"2 % have no latency":      {1000, 1000, 980, gate.Pass, gate.Pass},
+		"9 % have no latency":      {1000, 1000, 910, gate.Pass, gate.Error},
+		"a fifth has no latency":   {500, 500, 400, gate.Pass, gate.Error},
+		"more latencies than runs": {1000, 1000, 1090, gate.Pass, gate.Pass},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var counted tally
+			one := Counters{Executor: "e", Process: "p", Outcomes: map[string]uint64{}, Edges: []float64{1, 60, 80}, Latency: make([]uint64, 4)}
+			counted.begin([]Counters{one})
+			one.Requests, one.Outcomes, one.Latency = test.requests, map[string]uint64{shadow.Match.String(): test.match}, []uint64{test.timed, 0, 0, 0}
+			if err := counted.add([]Counters{one}); err != nil {
+				t.Fatal(err)
+			}
+			card := gate.DefaultPolicy().JudgePhase(counted.sum(100).counts)
+			for name, want := range map[string]gate.Verdict{gate.PhaseCoverage: test.coverage, gate.PhaseP95: test.p95} {
+				for _, r := range card.Results {
+					if r.Name == name && r.Verdict != want {
+						t.Errorf("%s is %s (%s), want %s", name, r.Verdict, r.Reason, want)
+					}
+				}
+			}
+		})
+	}
+}
+
 // liar changes every report of a fake executor while it lies.
 type liar struct {
 	*fakeExecutor
