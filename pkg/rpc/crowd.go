@@ -153,6 +153,17 @@ func (c *crowd) enter(a *arrival) bool {
 	return r.open.Add(1) <= limit
 }
 
+// refuseGreedy makes room for a call of a connection that has few open: it refuses one whose message is not there yet, of a
+// connection that has more than its share. It reports whether there was one.
+func (c *crowd) refuseGreedy(a *arrival) bool {
+	many := func(p *peer.Peer) bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.of[p] > a.room().few
+	}
+	return !many(a.peer) && c.refuse(leastGrace, errMakeRoom, many)
+}
+
 // tooMany is why a call is refused for which there is no room.
 func (a *arrival) tooMany() error {
 	if a.crowded {
@@ -171,7 +182,8 @@ func (a *arrival) leave() {
 func (c *crowd) tap(ctx context.Context, info *tap.Info) (context.Context, error) {
 	a := &arrival{Context: ctx, crowd: c, crowded: strings.HasPrefix(info.FullMethodName, c.prefix)}
 	a.peer, _ = peer.FromContext(ctx)
-	if !c.enter(a) && !c.refuseOldest(receiveGrace, errMakeRoom) {
+	a.incoming.client = a.peer
+	if !c.enter(a) && !c.refuseOldest(receiveGrace, errMakeRoom) && !c.refuseGreedy(a) {
 		a.end()
 		c.refused.Inc()
 		if t, ok := ctx.Deadline(); ok && time.Until(t) > cheapRefusal {

@@ -399,6 +399,27 @@ func TestFrameFloods(t *testing.T) {
 	}
 }
 
+// However fast clients fill the room with calls whose end they do not send, one with few calls is answered.
+func TestOpenCallsOfGreedyClientsMakeRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newOpen(t, 0)
+		o.ask()
+		for range 20 { // their first 32 calls each take what is kept for such
+			r := o.rude()
+			for i := range uint32(100) {
+				if r.call(2*i+1) != nil || r.WriteData(2*i+1, false, make([]byte, 5)) != nil {
+					break
+				}
+			}
+		}
+		synctest.Wait()
+		time.Sleep(10 * time.Millisecond) // less than others have
+		for range 100 {
+			o.ask()
+		}
+	})
+}
+
 // Whole messages of any kind cost their client nothing: none is slowed down or cut off.
 func TestPoliteClientsAreLeftAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
