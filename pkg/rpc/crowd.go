@@ -74,7 +74,8 @@ func newCrowd(service string, maxMessage int, reg prometheus.Registerer) *crowd 
 		own: room{limit: maxCalls, kept: keptCalls, few: fewCalls}, others: room{limit: maxOthers, kept: keptOthers, few: fewOthers},
 		of: map[*peer.Peer]int64{}, receiving: newReceiving(maxMessage), refused: promauto.With(reg).NewCounter(prometheus.CounterOpts{
 			Name: "grpc_server_crowded_out_total", Help: "Calls that were refused because too many were open.",
-		})}
+		}),
+	}
 	promauto.With(reg).NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "grpc_server_open_calls", Help: "Calls that have come and are not answered.",
 	}, func() float64 { return float64(c.own.open.Load() + c.others.open.Load()) })

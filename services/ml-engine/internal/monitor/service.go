@@ -37,7 +37,9 @@ type Service struct {
 const maxAnswers = 4
 
 // NewService answers from the monitor's active watch.
-func NewService(m *Monitor) *Service { return &Service{monitor: m, instance: rand.Text(), places: make(chan struct{}, maxAnswers)} }
+func NewService(m *Monitor) *Service {
+	return &Service{monitor: m, instance: rand.Text(), places: make(chan struct{}, maxAnswers)}
+}
 
 // GetDrift implements DriftService.
 func (s *Service) GetDrift(ctx context.Context, req *mlenginev1.GetDriftRequest) (*mlenginev1.GetDriftResponse, error) {
