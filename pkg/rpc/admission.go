@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/tap"
+	"google.golang.org/protobuf/proto"
 )
 
 const (
@@ -26,8 +27,11 @@ const (
 	// keptCalls of them are reserved for connections with at most fewCalls open, so that a few connections cannot lock out
 	// the others.
 	keptCalls, fewCalls = maxCalls / 4, 32
-	// reservedCalls are reserved for the other services: control, health and reflection.
-	reservedCalls = 64
+	// maxOthers limits the open calls of the other services: control, reports, drift, health and reflection. They have calls of
+	// their own, so that they get through and take no place of decisions. keptOthers of them are reserved for connections with
+	// at most fewOthers open.
+	maxOthers             = 128
+	keptOthers, fewOthers = maxOthers / 2, 8
 	// maxStreamCalls limits the streams among the calls, which stay open for long. Decisions keep the rest.
 	maxStreamCalls = maxCalls / 2
 	// busyWaiting is how many unstarted calls make a server busy: more than one connection can have.
@@ -42,31 +46,48 @@ const (
 // It takes more than two connections to fill the calls that are not reserved.
 var _ [maxCalls - keptCalls - 3*maxStreams]struct{}
 
+// calls is how many calls of some services may be open, and how many are.
+type calls struct {
+	// kept of limit are reserved for connections with at most few calls open.
+	limit, kept, few int64
+	open             atomic.Int64
+}
+
 // admission counts the open calls of a server and the unstarted calls of its throttled service, and refuses excess calls.
 type admission struct {
 	prefix  string // of the full method names of the throttled service
-	open    atomic.Int64
+	own     calls  // of the throttled service
+	others  calls
 	streams atomic.Int64
 	waiting atomic.Int64
 	*receiving
 	refused prometheus.Counter
+	// largeAnswers is true where answers are as large as messages: those that are not read are counted.
+	largeAnswers bool
 
 	mu sync.Mutex
 	of map[*peer.Peer]int64 // open calls per connection; no entry is 0
 }
 
 func newAdmission(service string, maxMessage int, reg prometheus.Registerer) *admission {
-	c := &admission{prefix: "/" + service + "/", of: map[*peer.Peer]int64{}, receiving: newReceiving(maxMessage), refused: promauto.With(reg).NewCounter(prometheus.CounterOpts{
-		Name: "grpc_server_crowded_out_total", Help: "Calls that were refused because too many were open.",
-	})}
+	c := &admission{
+		prefix: "/" + service + "/", largeAnswers: maxMessage > SmallMessage,
+		own:    calls{limit: maxCalls, kept: keptCalls, few: fewCalls},
+		others: calls{limit: maxOthers, kept: keptOthers, few: fewOthers},
+		of:     map[*peer.Peer]int64{}, receiving: newReceiving(maxMessage),
+		refused: promauto.With(reg).NewCounter(prometheus.CounterOpts{
+			Name: "grpc_server_crowded_out_total", Help: "Calls that were refused because too many were open.",
+		}),
+	}
 	promauto.With(reg).NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "grpc_server_open_calls", Help: "Calls that were received and are not answered yet.",
-	}, func() float64 { return float64(c.open.Load()) })
+	}, func() float64 { return float64(c.own.open.Load() + c.others.open.Load()) })
 	return c
 }
 
 var (
 	errTooManyCalls   = status.Errorf(codes.ResourceExhausted, "%d calls are open, more than the server can answer in time: retry later", maxCalls-keptCalls)
+	errTooManyOthers  = status.Errorf(codes.ResourceExhausted, "%d calls of this kind are open, and the remaining calls are reserved for decisions: retry later", maxOthers-keptOthers)
 	errTooManyStreams = status.Errorf(codes.ResourceExhausted, "%d streams are open, and the remaining calls are reserved for decisions: send more on each stream", maxStreamCalls)
 )
 
@@ -106,7 +127,7 @@ func (a *arrival) begin() {
 // end records that the call is no longer open.
 func (a *arrival) end() {
 	c := a.admission
-	c.open.Add(-1)
+	a.calls().open.Add(-1)
 	c.mu.Lock()
 	if c.of[a.peer]--; c.of[a.peer] == 0 {
 		delete(c.of, a.peer)
@@ -114,20 +135,45 @@ func (a *arrival) end() {
 	c.mu.Unlock()
 }
 
-// room counts the call as open and reports whether it is within the limits.
-func (c *admission) room(a *arrival) bool {
+// calls returns where the call counts.
+func (a *arrival) calls() *calls {
+	if a.throttled {
+		return &a.admission.own
+	}
+	return &a.admission.others
+}
+
+// enter counts the call as open and reports whether it is within the limits.
+func (c *admission) enter(a *arrival) bool {
 	c.mu.Lock()
 	c.of[a.peer]++
 	own := c.of[a.peer]
 	c.mu.Unlock()
-	limit := int64(maxCalls)
-	switch {
-	case !a.throttled:
-		limit += reservedCalls
-	case own > fewCalls:
-		limit -= keptCalls
+	r := a.calls()
+	limit := r.limit
+	if own > r.few {
+		limit -= r.kept
 	}
-	return c.open.Add(1) <= limit
+	return r.open.Add(1) <= limit
+}
+
+// refuseGreedy admits a call of a connection with few open calls: it refuses one that is still incomplete, of a connection
+// with more than its share. It reports whether there was one.
+func (c *admission) refuseGreedy(a *arrival) bool {
+	many := func(p *peer.Peer) bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.of[p] > a.calls().few
+	}
+	return !many(a.peer) && c.refuse(leastGrace, errMakeRoom, many)
+}
+
+// tooMany returns the error of a call that is not admitted.
+func (a *arrival) tooMany() error {
+	if a.throttled {
+		return errTooManyCalls
+	}
+	return errTooManyOthers
 }
 
 // leave records that the call ended before it reached its handler.
@@ -140,13 +186,14 @@ func (a *arrival) leave() {
 func (c *admission) tap(ctx context.Context, info *tap.Info) (context.Context, error) {
 	a := &arrival{Context: ctx, admission: c, throttled: strings.HasPrefix(info.FullMethodName, c.prefix)}
 	a.peer, _ = peer.FromContext(ctx)
-	if !c.room(a) && !c.refuseOldest(receiveGrace, errMakeRoom) {
+	a.incoming.client = a.peer
+	if !c.enter(a) && !c.refuseOldest(receiveGrace, errMakeRoom) && !c.refuseGreedy(a) {
 		a.end()
 		c.refused.Inc()
 		if t, ok := ctx.Deadline(); ok && time.Until(t) > cheapRefusal {
 			return a, nil
 		}
-		return nil, errTooManyCalls
+		return nil, a.tooMany()
 	}
 	if a.counted = true; a.throttled {
 		c.waiting.Add(1)
@@ -164,7 +211,7 @@ func begun(ctx context.Context) (*arrival, error) {
 	case !ok:
 		return nil, nil //nolint:nilnil // as documented
 	case !a.counted:
-		return nil, errTooManyCalls
+		return nil, a.tooMany()
 	}
 	if a.inHandler = a.stop(); a.inHandler {
 		a.begin()
@@ -194,7 +241,11 @@ func (c *admission) counted(desc *grpc.ServiceDesc) *grpc.ServiceDesc {
 			if a == nil {
 				return m.Handler(impl, ctx, read, interceptor)
 			}
-			return m.Handler(impl, ctx, func(message any) error { return c.receive(ctx, &a.incoming, read, message) }, interceptor)
+			answer, err := m.Handler(impl, ctx, func(message any) error { return c.receive(ctx, &a.incoming, read, message) }, interceptor)
+			if err == nil && c.largeAnswers {
+				hold(a.peer, answer)
+			}
+			return answer, err
 		}
 	}
 	for i, m := range desc.Streams {
@@ -210,8 +261,32 @@ func (c *admission) counted(desc *grpc.ServiceDesc) *grpc.ServiceDesc {
 				c.refused.Inc()
 				return errTooManyStreams
 			}
+			if a != nil && c.largeAnswers {
+				stream = held{stream, a.peer}
+			}
 			return m.Handler(impl, stream)
 		}
 	}
 	return &wrapped
+}
+
+// hold counts an answer that the client has to read.
+func hold(client *peer.Peer, answer any) {
+	conn := connOf(client)
+	if m, ok := answer.(proto.Message); ok && conn != nil {
+		conn.answer(int64(proto.Size(m)) + messageHeader)
+	}
+}
+
+// held is a stream whose answers are counted.
+type held struct {
+	grpc.ServerStream
+
+	client *peer.Peer
+}
+
+// SendMsg implements grpc.ServerStream.
+func (s held) SendMsg(m any) error {
+	hold(s.client, m)
+	return s.ServerStream.SendMsg(m)
 }

@@ -40,9 +40,9 @@ func TestOpenCallsAreBounded(t *testing.T) {
 		if _, err := c.tap(onOwnConnection(t.Context()), one); status.Code(err) != codes.ResourceExhausted {
 			t.Errorf("one too many: got %v, want RESOURCE_EXHAUSTED", err)
 		}
-		for i := range reservedCalls + 1 {
+		for i := range maxOthers + 1 {
 			_, err := c.tap(onOwnConnection(t.Context()), &tap.Info{FullMethodName: "/other.S/M"})
-			if want := i == reservedCalls; (err != nil) != want {
+			if want := i == maxOthers; (err != nil) != want {
 				t.Fatalf("call %d of another service: got %v, want it refused: %t", i, err, want)
 			}
 		}
@@ -74,13 +74,13 @@ func TestOpenCallsAreBounded(t *testing.T) {
 			t.Errorf("one has begun: %d wait, want %d", got, maxCalls-1)
 		}
 		a.done()
-		if got := c.open.Load(); got != maxCalls+reservedCalls-1 {
-			t.Errorf("one is answered: %d are open, want %d", got, maxCalls+reservedCalls-1)
+		if got := c.own.open.Load(); got != maxCalls-1 {
+			t.Errorf("one is answered: %d are open, want %d", got, maxCalls-1)
 		}
 		end()
 		synctest.Wait()
-		if waiting, open := c.waiting.Load(), c.open.Load(); waiting != 0 || open != reservedCalls {
-			t.Errorf("all have ended: %d wait and %d are open, want those of the other service alone", waiting, open)
+		if waiting, open, others := c.waiting.Load(), c.own.open.Load(), c.others.open.Load(); waiting != 0 || open != 0 || others != maxOthers {
+			t.Errorf("all have ended: %d wait, %d are open and %d of the other service, want those alone", waiting, open, others)
 		}
 	})
 }
@@ -102,6 +102,32 @@ func TestOpenCallsAreShared(t *testing.T) {
 		if _, err := c.tap(modest, one); (err == nil) != (i < fewCalls) {
 			t.Fatalf("call %d of another connection: %v, want %d answered", i, err, fewCalls)
 		}
+	}
+}
+
+// Calls of other services, such as reports, never take the place of decisions, and a few connections never take those of an
+// operator.
+func TestOtherCallsHaveTheirOwnRoom(t *testing.T) {
+	c := newAdmission("s.S", MaxMessage, prometheus.NewRegistry())
+	ctx, end := context.WithCancel(t.Context())
+	defer end()
+	for range 4 {
+		greedy := onOwnConnection(ctx)
+		for range maxCalls {
+			_, _ = c.tap(greedy, &tap.Info{FullMethodName: "/other.S/M"})
+		}
+	}
+	if _, err := c.tap(onOwnConnection(ctx), &tap.Info{FullMethodName: "/other.S/M"}); err != nil {
+		t.Errorf("an operator: %v", err)
+	}
+	trader := onOwnConnection(ctx)
+	for i := range maxStreams {
+		if _, err := c.tap(trader, &tap.Info{FullMethodName: "/s.S/M"}); err != nil {
+			t.Fatalf("decision %d: %v", i, err)
+		}
+	}
+	if s := (&Server{admission: c}); c.waiting.Load() != maxStreams || s.Busy() {
+		t.Errorf("%d wait, busy %t: want the decisions alone", c.waiting.Load(), s.Busy())
 	}
 }
 
@@ -129,7 +155,7 @@ func TestBusy(t *testing.T) {
 		}
 	}
 	if !s.Busy() {
-		t.Errorf("not busy with %d calls open, of which none may wait", c.open.Load())
+		t.Errorf("not busy with %d calls open, of which none may wait", c.own.open.Load())
 	}
 }
 

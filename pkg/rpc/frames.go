@@ -14,6 +14,7 @@ import (
 	"golang.org/x/net/http2"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/peer"
 )
 
 const (
@@ -25,6 +26,9 @@ const (
 	smallFragment, maxFragments = 1 << 10, 128
 	// fragmentCost is gRPC's memory overhead for each fragment of a message, in bytes.
 	fragmentCost = 64
+	// answerCost is how much memory goes with each byte of an answer that is not read: its buffer is up to twice as large, and
+	// there is the garbage of working it out.
+	answerCost = 3
 
 	// maxStray is how many bytes a client may send for calls that are already answered, without a complete call in between.
 	// A gRPC client stops when it reads the refusal; until then up to one window per call is in flight.
@@ -52,8 +56,8 @@ const (
 	closedUnread    = "unread"
 )
 
-// wire bounds the memory and work that clients can cause before a message is complete. gRPC bounds one message and one
-// connection; wire bounds the sum over all connections. It inspects the frames of each connection.
+// wire bounds the memory and work that clients can cause before a message is complete, and before an answer is read. gRPC
+// bounds one message and one connection; wire bounds the sum over all connections. It inspects the frames of each connection.
 type wire struct {
 	limit  int64 // bytes
 	held   atomic.Int64
@@ -66,15 +70,15 @@ type wire struct {
 	said  time.Time
 }
 
-// newWire returns a wire that holds at most limit bytes of incomplete messages.
+// newWire returns a wire that holds at most limit bytes of incomplete messages and of unread answers.
 func newWire(limit int64, logger *slog.Logger, reg prometheus.Registerer) *wire {
 	w := &wire{limit: limit, logger: logger, conns: map[*framed]struct{}{}, closed: map[string]prometheus.Counter{}}
 	f := promauto.With(reg)
 	f.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "grpc_server_partial_message_bytes", Help: "Memory of partially received messages, in bytes.",
+		Name: "grpc_server_partial_message_bytes", Help: "Memory of partially received messages and of large answers that clients have not read, in bytes.",
 	}, func() float64 { return float64(w.held.Load()) })
 	closed := f.NewCounterVec(prometheus.CounterOpts{
-		Name: "grpc_server_connections_closed_total", Help: "Connections closed by reason: they held the most memory of partially received messages (memory), sent a message in too many fragments (fragments), kept sending refused calls (stray), or had the most unread answers (unread).",
+		Name: "grpc_server_connections_closed_total", Help: "Connections that were closed because they held most of the memory for messages that have arrived in part and answers that are not read, sent a message in too many parts, went on to send calls that were refused, or did not read most of the answers that wait to be read.",
 	}, []string{"reason"})
 	for _, reason := range []string{closedMemory, closedFragments, closedStray, closedUnread} {
 		w.closed[reason] = closed.WithLabelValues(reason)
@@ -110,7 +114,23 @@ func (c watched) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, 
 	c.wire.mu.Lock()
 	c.wire.conns[f] = struct{}{}
 	c.wire.mu.Unlock()
-	return f, info, nil
+	return f, watchedInfo{info, f}, nil
+}
+
+// watchedInfo is what is known of a client, with its connection.
+type watchedInfo struct {
+	credentials.AuthInfo
+
+	conn *framed
+}
+
+// connOf is the connection of a peer; nil if it is not watched.
+func connOf(p *peer.Peer) *framed {
+	if p == nil {
+		return nil
+	}
+	info, _ := p.AuthInfo.(watchedInfo)
+	return info.conn
 }
 
 // Clone implements credentials.TransportCredentials.
@@ -288,6 +308,8 @@ type framed struct {
 	mu    sync.Mutex
 	calls map[uint32]message // calls without an answer, by stream
 	ended int                // calls ended since the last read
+	// unread is the memory of answers that are not written yet, and is held; largest is that of the largest answer so far.
+	unread, largest int64
 }
 
 // Read implements net.Conn.
@@ -403,6 +425,26 @@ func (f *framed) end(stream uint32) {
 	if m.cost > 0 {
 		f.wire.hold(f, -int64(m.cost))
 	}
+	// What is left of the answer to a call that its client has ended is not written any more.
+	f.written(f.unread - f.open.Load()*f.largest)
+}
+
+// answer counts the answer to a call, or one of several, of so many bytes: gRPC keeps it until the client reads it.
+func (f *framed) answer(n int64) {
+	n *= answerCost
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.unread += n
+	f.largest = max(f.largest, n)
+	f.wire.hold(f, n)
+}
+
+// written gives back bytes of answers.
+func (f *framed) written(n int64) {
+	if n = min(n, f.unread); n > 0 {
+		f.unread -= n
+		f.wire.hold(f, -n)
+	}
 }
 
 // release gives back everything that the connection holds, and returns its bytes.
@@ -416,7 +458,10 @@ func (f *framed) release() int64 {
 // Write implements net.Conn.
 func (f *framed) Write(b []byte) (int, error) {
 	f.mu.Lock()
-	f.out.walk(b, func(_ []byte, last bool) {
+	f.out.walk(b, func(payload []byte, last bool) {
+		if f.out.kind() == http2.FrameData {
+			f.written(answerCost * int64(len(payload)))
+		}
 		reset := f.out.kind() == http2.FrameRSTStream
 		ends := f.out.kind() == http2.FrameHeaders && f.out.flags().Has(http2.FlagHeadersEndStream)
 		if last && (reset || ends) {

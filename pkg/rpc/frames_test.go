@@ -32,6 +32,7 @@ type open struct {
 	l      *bufconn.Listener
 	reg    *prometheus.Registry
 	polite mlenginev1.ScoringServiceClient
+	answer string // the model version of each
 }
 
 // newOpen returns a server with a message limit; 0 for the default. It must run in a synctest bubble.
@@ -41,7 +42,9 @@ func newOpen(t *testing.T, maxMessage int) *open {
 	server := rpc.NewServer(rpc.ServerOptions{
 		Logger: slog.New(slog.DiscardHandler), Registerer: o.reg, MaxMessage: maxMessage, Throttled: mlenginev1.ScoringService_ServiceDesc.ServiceName,
 	})
-	mlenginev1.RegisterScoringServiceServer(server, &stub{predict: answer})
+	mlenginev1.RegisterScoringServiceServer(server, &stub{predict: func(context.Context, *mlenginev1.PredictRequest) (*mlenginev1.PredictResponse, error) {
+		return &mlenginev1.PredictResponse{ModelVersion: o.answer}, nil
+	}})
 	server.Ready()
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(o.l) }()
@@ -228,6 +231,45 @@ func TestHalfSentLargeMessages(t *testing.T) {
 	})
 }
 
+// Answers that nobody reads take a bounded amount of memory: the connection that holds most is closed. What is read, and
+// what its client gives up, is not counted any more.
+func TestUnreadAnswers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newOpen(t, 0)
+		o.answer = strings.Repeat("x", 100_000)
+		for range 8 {
+			r := o.rude()
+			_ = r.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0})
+			for i := range uint32(100) {
+				if r.call(2*i+1) != nil || r.WriteData(2*i+1, true, make([]byte, 5)) != nil {
+					break // cut off
+				}
+			}
+			synctest.Wait()
+			if held := o.value("grpc_server_partial_message_bytes"); held > 51<<20 {
+				t.Errorf("%v bytes are held, want at most 50 MiB", held)
+			}
+			o.ask()
+		}
+		if n := o.value("grpc_server_connections_closed_total"); n < 4 {
+			t.Errorf("%v connections were closed for answers that they do not read", n)
+		}
+		given := o.rude()
+		_ = given.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0})
+		before := o.value("grpc_server_partial_message_bytes")
+		for i := range uint32(3) {
+			_ = given.call(2*i + 1)
+			_ = given.WriteData(2*i+1, true, make([]byte, 5))
+			synctest.Wait()
+			_ = given.WriteRSTStream(2*i+1, http2.ErrCodeCancel)
+		}
+		synctest.Wait()
+		if held := o.value("grpc_server_partial_message_bytes"); held > before {
+			t.Errorf("%v bytes of calls that were given up are held", held-before)
+		}
+	})
+}
+
 // A call without a message is ended, and so is one without an end of stream.
 func TestCallsThatSendNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -355,6 +397,27 @@ func TestFrameFloods(t *testing.T) {
 			})
 		})
 	}
+}
+
+// However fast clients fill the room with calls whose end they do not send, one with few calls is answered.
+func TestOpenCallsOfGreedyClientsMakeRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newOpen(t, 0)
+		o.ask()
+		for range 20 { // their first 32 calls each take what is kept for such
+			r := o.rude()
+			for i := range uint32(100) {
+				if r.call(2*i+1) != nil || r.WriteData(2*i+1, false, make([]byte, 5)) != nil {
+					break
+				}
+			}
+		}
+		synctest.Wait()
+		time.Sleep(10 * time.Millisecond) // less than others have
+		for range 100 {
+			o.ask()
+		}
+	})
 }
 
 // Clients that send complete messages are neither slowed down nor cut off.

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/encoding"
 	_ "google.golang.org/grpc/encoding/gzip" // requests may be compressed
+	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 )
 
@@ -17,6 +18,8 @@ const (
 	receiveLimit = 5 * time.Second
 	// receiveGrace is how long it may take while other calls wait for a slot. A message of 64 KiB takes a few milliseconds.
 	receiveGrace = 100 * time.Millisecond
+	// leastGrace is how long it may take while a connection with few calls waits for a slot, and this one has many.
+	leastGrace = 5 * time.Millisecond
 	// maxUnpacked bounds the memory of messages being decompressed: a few kilobytes can expand to the message limit.
 	maxUnpacked = 4 * MaxMessage
 )
@@ -40,6 +43,7 @@ type incoming struct {
 	prev, next *incoming
 	since      time.Time
 	stream     transportStream
+	client     *peer.Peer
 	refused    error
 }
 
@@ -101,8 +105,16 @@ func (in *incoming) remove() {
 // refuseOldest refuses the call that has waited longest for its message, if that is at least longest. It reports whether
 // it refused one.
 func (r *receiving) refuseOldest(longest time.Duration, because error) bool {
+	return r.refuse(longest, because, func(*peer.Peer) bool { return true })
+}
+
+// refuse is refuseOldest among the calls of some clients.
+func (r *receiving) refuse(longest time.Duration, because error, of func(*peer.Peer) bool) bool {
 	r.mu.Lock()
 	in := r.head.next
+	for in != &r.head && !of(in.client) {
+		in = in.next
+	}
 	if in == &r.head || time.Since(in.since) < longest {
 		r.mu.Unlock()
 		return false

@@ -76,8 +76,8 @@ type ServerOptions struct {
 	Control *Control
 	// Limiter, if set, limits the call rate of each client.
 	Limiter *Limiter
-	// Throttled is the service whose open calls are limited to 512. The other services are for operators, who must always
-	// get through.
+	// Throttled is the service whose open calls are limited to 512. The other services have 128 of their own, so that operators
+	// get through and take no place of the throttled service.
 	Throttled string
 	// MaxMessage limits a received message, in bytes, both compressed and uncompressed. Default [MaxMessage].
 	MaxMessage int
@@ -177,7 +177,7 @@ func (s *Server) Serve(l net.Listener) error {
 
 // Busy reports whether the server has so many unstarted or open calls that it should do nothing but answer them.
 func (s *Server) Busy() bool {
-	return s.admission.waiting.Load() > busyWaiting || s.admission.open.Load() > busyCalls
+	return s.admission.waiting.Load() > busyWaiting || s.admission.own.open.Load() > busyCalls
 }
 
 // Drain reports NOT_SERVING, refuses new calls and waits for open ones. When ctx ends first, it cancels them.

@@ -23,9 +23,52 @@ func NewRegistry(program string) *prometheus.Registry {
 	return reg
 }
 
+// maxGathers is how many requests for metrics are worked on at once. One takes some hundred kilobytes while the metrics are
+// gathered and encoded, which a thousand connections could make a server keep all together.
+const maxGathers = 4
+
 // MetricsHandler serves the registry in the Prometheus exposition format.
 func MetricsHandler(reg *prometheus.Registry) http.Handler {
-	return promhttp.HandlerFor(reg, promhttp.HandlerOpts{Registry: reg, EnableOpenMetrics: true})
+	return oneAfterAnother(promhttp.HandlerFor(reg, promhttp.HandlerOpts{Registry: reg, EnableOpenMetrics: true}), maxGathers)
+}
+
+// oneAfterAnother lets at most n requests in at once; the others wait. A client that does not read its answer keeps nobody
+// out: the answer is whole before it is sent.
+func oneAfterAnother(next http.Handler, n int) http.Handler {
+	places := make(chan struct{}, n)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case places <- struct{}{}:
+		case <-r.Context().Done():
+			return
+		}
+		whole := answer{header: w.Header(), code: http.StatusOK}
+		func() {
+			defer func() { <-places }()
+			next.ServeHTTP(&whole, r)
+		}()
+		w.WriteHeader(whole.code)
+		_, _ = w.Write(whole.body)
+	})
+}
+
+// answer is a http.ResponseWriter that keeps what is written.
+type answer struct {
+	header http.Header
+	code   int
+	body   []byte
+}
+
+// Header implements http.ResponseWriter.
+func (a *answer) Header() http.Header { return a.header }
+
+// WriteHeader implements http.ResponseWriter.
+func (a *answer) WriteHeader(code int) { a.code = code }
+
+// Write implements io.Writer.
+func (a *answer) Write(b []byte) (int, error) {
+	a.body = append(a.body, b...)
+	return len(b), nil
 }
 
 // LatencyBucketsMS are the edges of every latency histogram, in milliseconds. 1, 60 (the shadow's limit), 80 (the SLO) and

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
@@ -58,6 +59,10 @@ type counts struct {
 	wrong []string
 }
 
+// maxUntimed is that at most one in so many shadows may be without a latency: those that are missing may be the slow ones, and
+// p95 is about one in twenty.
+const maxUntimed = 40
+
 // countsOf returns the counts of a phase at the given share of requests, in percent.
 func countsOf(sum fleet.Sum, percent float64) counts {
 	c := counts{Sum: sum, phase: gate.PhaseCounts{P95MS: math.NaN(), P95Missing: sum.LatencyMissing}}
@@ -79,15 +84,24 @@ func countsOf(sum fleet.Sum, percent float64) counts {
 	}
 	if ended := c.Ended(); !fleet.Accounted(c.Requests, ended) {
 		c.wrong = append(c.wrong, fmt.Sprintf("there were %d requests and %d outcomes", c.Requests, ended))
+	} else {
+		c.phase.Unseen += c.Requests - min(ended, c.Requests) // in flight, or never counted
 	}
 	if n := c.Outcomes[shadow.NotSampled.String()]; percent == 100 && n > 0 {
 		c.wrong = append(c.wrong, fmt.Sprintf("requests that were not sampled at 100 %%: %d", n))
 	}
-	if timed, tried := c.Latency.Total(), c.phase.Tried(); c.phase.P95Missing == "" && !fleet.Accounted(timed, tried) {
+	timed, tried := c.Latency.Total(), c.phase.Tried()
+	untimed := tried - min(timed, tried)
+	if c.phase.P95Missing == "" && (!fleet.Accounted(timed, tried) || untimed > tried/maxUntimed) {
 		c.phase.P95Missing = fmt.Sprintf("there are %d latencies of %d shadows", timed, tried)
 	}
 	if c.phase.P95Missing == "" {
-		c.phase.P95MS = c.Latency.Quantile(0.95)
+		latency := c.Latency
+		latency.Counts = slices.Clone(latency.Counts)
+		if n := len(latency.Counts); n > 0 {
+			latency.Counts[n-1] += untimed // as if they were the slowest
+		}
+		c.phase.P95MS = latency.Quantile(0.95)
 	}
 	return c
 }

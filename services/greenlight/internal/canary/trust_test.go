@@ -73,6 +73,41 @@ func hiddenShare(h health) (hidden float64) {
 	return hidden
 }
 
+// What is missing of the counts is taken for what is worst: requests without an outcome were not seen, and shadows without a
+// latency were slow.
+func TestMissingCountsAreTheWorst(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		requests, match, timed uint64
+		coverage, p95          gate.Verdict
+	}{
+		"nothing is missing":       {1000, 1000, 1000, gate.Pass, gate.Pass},
+		"4 % have no outcome":      {1000, 960, 960, gate.Pass, gate.Pass},
+		"9 % have no outcome":      {1000, 910, 910, gate.Fail, gate.Pass},
+		"2 % have no latency":      {1000, 1000, 980, gate.Pass, gate.Pass},
+		"9 % have no latency":      {1000, 1000, 910, gate.Pass, gate.Error},
+		"a fifth has no latency":   {500, 500, 400, gate.Pass, gate.Error},
+		"more latencies than runs": {1000, 1000, 1090, gate.Pass, gate.Pass},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			sum := fleet.Sum{Counts: fleet.Counts{
+				Requests: test.requests,
+				Outcomes: map[string]uint64{shadow.Match.String(): test.match},
+				Latency:  fleet.Histogram{Edges: []float64{1, 60, 80}, Counts: []uint64{test.timed, 0, 0, 0}},
+			}}
+			card := gate.DefaultPolicy().JudgePhase(countsOf(sum, 100).phase)
+			for name, want := range map[string]gate.Verdict{gate.PhaseCoverage: test.coverage, gate.PhaseP95: test.p95} {
+				for _, r := range card.Results {
+					if r.Name == name && r.Verdict != want {
+						t.Errorf("%s is %s (%s), want %s", name, r.Verdict, r.Reason, want)
+					}
+				}
+			}
+		})
+	}
+}
+
 // liar changes every report of a fake executor while it lies.
 type liar struct {
 	*fakeExecutor

@@ -72,6 +72,7 @@ func TestCheckReport(t *testing.T) {
 		"instance moves the cursor": {func(r *report) { r.InstanceId = "a\x1b[2J" }, "instance_id is"},
 		"no start":                  {func(r *report) { r.StartTime = nil }, "start_time or report_time is missing"},
 		"no report time":            {func(r *report) { r.ReportTime = nil }, "start_time or report_time is missing"},
+		"started in 1970":           {func(r *report) { r.StartTime = &timestamppb.Timestamp{} }, "start_time or report_time is missing"},
 		"start is no time":          {func(r *report) { r.StartTime.Nanos = -5 }, "not a time"},
 		"started in the future":     {func(r *report) { r.StartTime = timestamppb.New(now.Add(time.Minute)) }, "is after report_time"},
 		"report of yesterday":       {func(r *report) { r.ReportTime = timestamppb.New(now.Add(-6 * time.Minute)) }, "report_time is"},
@@ -141,9 +142,18 @@ func TestCheckReport(t *testing.T) {
 		"quantile NaN":                     {func(r *report) { r.Window.LatencyMs.P50 = math.NaN() }, "window.latency_ms does not rise"},
 		"quantile negative":                {func(r *report) { r.Window.LatencyMs.P50 = -1 }, "window.latency_ms does not rise"},
 		"no quantiles":                     {func(r *report) { r.Window.LatencyMs = nil }, "window.latency_ms has 0 values"},
-		"no breaker":                       {func(r *report) { r.Breaker = nil }, "breaker.state is 0"},
-		"breaker of tomorrow":              {func(r *report) { r.Breaker.State = 7 }, "breaker.state is 7"},
-		"probe of a closed breaker":        {func(r *report) { r.Breaker.NextProbeTime = timestamppb.Now() }, "next_probe_time is set, and it is not open"},
+		"difference without a mismatch": {func(r *report) {
+			r.Window.AbsDelta.Max = 0.04 // of 10 mismatches
+			r.Window.AbsDelta.P95, r.Window.AbsDelta.P99 = 0.03, 0.03
+		}, "window has 10 mismatches, and no difference above 0.04"},
+		"slow in the window alone": {func(r *report) {
+			r.Window.LatencyMs = &executorv1.Quantiles{Count: 100, P50: 200, P95: 300, P99: 300, Max: 300}
+			r.LatencyMsTotal.Counts = []uint64{210, 0, 0, 0}
+			r.Window.LatencyMs.Count, r.Window.Comparisons = 1000, 1000
+		}, "window.latency_ms.p50 is 200, and since start 0 shadows were as slow"},
+		"no breaker":                {func(r *report) { r.Breaker = nil }, "breaker.state is 0"},
+		"breaker of tomorrow":       {func(r *report) { r.Breaker.State = 7 }, "breaker.state is 7"},
+		"probe of a closed breaker": {func(r *report) { r.Breaker.NextProbeTime = timestamppb.Now() }, "next_probe_time is set, and it is not open"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := sound()

@@ -55,6 +55,7 @@ func CheckReport(r *executorv1.GetShadowReportResponse, now time.Time) error {
 	c.sources(r.GetSourcesTotal(), r.GetRequestsTotal())
 	if r.GetWindow() != nil {
 		c.window(r.GetWindow(), totals)
+		c.slow(r.GetWindow().GetLatencyMs(), r.GetLatencyMsTotal())
 	}
 	c.breaker(r.GetBreaker())
 	return c.err()
@@ -62,7 +63,7 @@ func CheckReport(r *executorv1.GetShadowReportResponse, now time.Time) error {
 
 func (c *contradictions) times(r *executorv1.GetShadowReportResponse, now time.Time) {
 	start, made := r.GetStartTime(), r.GetReportTime()
-	if !start.IsValid() || !made.IsValid() {
+	if !start.IsValid() || !made.IsValid() || start.GetSeconds() <= 0 {
 		c.add(false, "start_time or report_time is missing or not a time")
 		return
 	}
@@ -196,7 +197,10 @@ func (c *contradictions) window(w *executorv1.ShadowWindow, totals outcomes) {
 	c.add(mean >= -1 && mean <= 1, "window.mean_delta is %v", mean)
 	c.quantiles("window.abs_delta", w.GetAbsDelta(), compared, 1)
 	c.quantiles("window.latency_ms", w.GetLatencyMs(), compared, math.MaxFloat64)
-	// The largest difference is kept in millionths.
+	// The largest difference is kept in millionths. That of a match is at most the tolerance, that of a mismatch above.
+	largest, mismatches := w.GetAbsDelta().GetMax(), seen[shadow.Mismatch]
+	c.add(mismatches > 0 || largest <= shadow.MatchTolerance+1e-6, "window has no mismatch, and a difference of %v", largest)
+	c.add(mismatches == 0 || largest >= shadow.MatchTolerance-1e-6, "window has %d mismatches, and no difference above %v", mismatches, largest)
 	c.add(math.Abs(mean) <= w.GetAbsDelta().GetMax()+1e-6, "window.mean_delta is %v, and no difference is above %v", mean, w.GetAbsDelta().GetMax())
 }
 
@@ -219,6 +223,25 @@ func (c *contradictions) quantiles(name string, q *executorv1.Quantiles, n uint6
 	c.add(q.GetCount() == n, "%s has %d values of %d comparisons", name, q.GetCount(), n)
 	order := []float64{0, q.GetP50(), q.GetP95(), q.GetP99(), q.GetMax(), limit}
 	c.add(!slices.ContainsFunc(order, math.IsNaN) && slices.IsSorted(order), "%s does not rise from 0 over p50, p95, p99 and max to %v", name, limit)
+}
+
+// slow checks that as many shadows were slow since start as the quantiles of the window say.
+func (c *contradictions) slow(q *executorv1.Quantiles, since *executorv1.Histogram) {
+	for _, p := range []struct {
+		name  string
+		above float64 // share of the values that are at least v
+		v     float64
+	}{{"p50", 0.5, q.GetP50()}, {"p95", 0.05, q.GetP95()}, {"p99", 0.01, q.GetP99()}} {
+		var slow uint64
+		for i, n := range since.GetCounts() {
+			// A quantile is to two significant digits.
+			if edges := since.GetEdges(); i >= len(edges) || edges[i] >= 0.98*p.v {
+				slow += min(n, maxCount)
+			}
+		}
+		least := p.above * float64(min(q.GetCount(), maxCount))
+		c.add(float64(slow)+lateSamples >= least, "window.latency_ms.%s is %v, and since start %d shadows were as slow", p.name, p.v, slow)
+	}
 }
 
 func (c *contradictions) breaker(b *executorv1.BreakerStatus) {

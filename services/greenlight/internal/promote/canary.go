@@ -241,6 +241,7 @@ func countsOf(p *canary.Phase) (gate.PhaseCounts, error) {
 	case p.Sources != nil && !fleet.Accounted(p.Requests, bySource):
 		return c, fmt.Errorf("it has %d requests, and by their sources %d", p.Requests, bySource)
 	}
+	c.Unseen += p.Requests - min(ended, p.Requests) // as the canary counts them
 	return c, nil
 }
 

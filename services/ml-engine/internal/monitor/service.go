@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/greenlight-ml/greenlight/pkg/drift"
@@ -27,13 +28,20 @@ type Service struct {
 	monitor *Monitor
 	// instance is a random id of this process.
 	instance string
+	// slots limits the answers that are computed at once: each takes up to a megabyte.
+	slots chan struct{}
 }
 
+// maxAnswers is how many answers are computed at once. The others wait.
+const maxAnswers = 4
+
 // NewService returns a service that answers from the monitor's active watch.
-func NewService(m *Monitor) *Service { return &Service{monitor: m, instance: rand.Text()} }
+func NewService(m *Monitor) *Service {
+	return &Service{monitor: m, instance: rand.Text(), slots: make(chan struct{}, maxAnswers)}
+}
 
 // GetDrift implements DriftService.
-func (s *Service) GetDrift(_ context.Context, req *mlenginev1.GetDriftRequest) (*mlenginev1.GetDriftResponse, error) {
+func (s *Service) GetDrift(ctx context.Context, req *mlenginev1.GetDriftRequest) (*mlenginev1.GetDriftResponse, error) {
 	hours := weekHours
 	if d := req.GetWindow(); d != nil {
 		length := d.AsDuration()
@@ -42,6 +50,12 @@ func (s *Service) GetDrift(_ context.Context, req *mlenginev1.GetDriftRequest) (
 			return nil, rpc.EngineError(codes.InvalidArgument, mlenginev1.ErrorReason_ERROR_REASON_WINDOW_INVALID,
 				"window %v: want whole hours from 1 to %d", length, drift.RingHours)
 		}
+	}
+	select {
+	case s.slots <- struct{}{}:
+		defer func() { <-s.slots }()
+	case <-ctx.Done():
+		return nil, status.FromContextError(ctx.Err()).Err()
 	}
 	w := s.monitor.Active()
 	if w == nil {
