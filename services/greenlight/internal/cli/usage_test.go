@@ -30,7 +30,7 @@ func TestMistypedCommandLines(t *testing.T) {
 		{"model --models x lst", `did you mean list?`},
 		{"drift snapshto", `did you mean snapshot?`},
 		{"report dayly", `did you mean daily?`},
-		{"bench sacle", `did you mean scale?`},
+		{"rollout gte", `did you mean get?`},
 		{"evidence xyzzy", `unknown command "xyzzy" for "greenlight evidence"`},
 		{"completion bahs", `did you mean bash`},
 		{"evidence", "greenlight evidence needs a subcommand: render, verify"},

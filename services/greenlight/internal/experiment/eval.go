@@ -26,7 +26,7 @@ func (r *OfflineReport) Judge() gate.Scorecard {
 		card.Results = append(card.Results, NewDataQuality(r.Quality.Quality).Checks...)
 	} else {
 		for _, check := range gate.Judge(gate.DataQuality(), unexamined()).Results {
-			check.Reason = "not examined: the report is of an older version"
+			check.Reason = "not examined: an older version wrote the report"
 			card.Results = append(card.Results, check)
 		}
 	}

@@ -185,7 +185,7 @@ func TestExplanations(t *testing.T) {
 		{"no token file", grpcServer(t, certs.Server{}, fine), Access{TokenFile: filepath.Join(dir, "none")}, codes.Unauthenticated, "the token was not sent: token: open", "a file with one token"},
 		{
 			"a short token", grpcServer(t, certs.Server{}, fine), Access{TokenFile: shortToken},
-			codes.Unauthenticated, `make one with "openssl rand -hex 24"`, "a file with one token",
+			codes.Unauthenticated, `create one with "openssl rand -hex 24"`, "a file with one token",
 		},
 		{
 			"a lease is held", grpcServer(t, certs.Server{}, rollouts(refusal(t, codes.FailedPrecondition, "LEASE_HELD"))), plain,
