@@ -184,7 +184,8 @@ func TestExplanations(t *testing.T) {
 		},
 		{"no token file", grpcServer(t, certs.Server{}, fine), Access{TokenFile: filepath.Join(dir, "none")}, codes.Unauthenticated, "the token was not sent: token: open", "a file with one token"},
 		{
-			"a short token", grpcServer(t, certs.Server{}, fine), Access{TokenFile: shortToken},
+			"a short token", grpcServer(t, certs.Server{}, fine),
+			Access{TokenFile: shortToken},
 			codes.Unauthenticated, `create one with "openssl rand -hex 24"`, "a file with one token",
 		},
 		{
