@@ -155,11 +155,7 @@ func (c *Control) authorize(ctx context.Context) (who string, err error) {
 
 // certificateNames returns the names in the caller's verified certificate, and reports whether the connection is encrypted.
 func certificateNames(p *peer.Peer) (names []string, encrypted bool) {
-	known := p.AuthInfo
-	if w, ok := known.(watchedInfo); ok {
-		known = w.AuthInfo
-	}
-	info, ok := known.(credentials.TLSInfo)
+	info, ok := p.AuthInfo.(credentials.TLSInfo)
 	if !ok || len(info.State.VerifiedChains) == 0 {
 		return nil, ok
 	}

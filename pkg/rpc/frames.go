@@ -114,23 +114,26 @@ func (c watched) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, 
 	c.wire.mu.Lock()
 	c.wire.conns[f] = struct{}{}
 	c.wire.mu.Unlock()
-	return f, watchedInfo{info, f}, nil
+	return f, info, nil
 }
 
-// watchedInfo is what is known of a client, with its connection.
-type watchedInfo struct {
-	credentials.AuthInfo
+// framedAddr is the local address of a watched connection. It leads from the peer of a call to the connection.
+type framedAddr struct {
+	net.Addr
 
 	conn *framed
 }
+
+// LocalAddr implements net.Conn.
+func (f *framed) LocalAddr() net.Addr { return framedAddr{f.Conn.LocalAddr(), f} }
 
 // connOf is the connection of a peer; nil if it is not watched.
 func connOf(p *peer.Peer) *framed {
 	if p == nil {
 		return nil
 	}
-	info, _ := p.AuthInfo.(watchedInfo)
-	return info.conn
+	a, _ := p.LocalAddr.(framedAddr)
+	return a.conn
 }
 
 // Clone implements credentials.TransportCredentials.

@@ -6,5 +6,5 @@ import (
 	"sync/atomic"
 )
 
-// Sync, if set, is called before a file or folder is synced. Its error becomes the error of the sync.
+// Sync is called, if set, before a file or folder is synced. Its error becomes the error of the sync.
 var Sync atomic.Pointer[func(f *os.File) error]

@@ -128,6 +128,7 @@ other minutes) are left out like holes, and more than a little of them fails the
 	return cmd
 }
 
+// DeclareEvidence declares the flag of the folder of the evidence.
 func DeclareEvidence(fs *pflag.FlagSet, folder *string) {
 	fs.StringVar(folder, "evidence", evidence.DefaultDir, "folder of the evidence")
 }

@@ -66,6 +66,11 @@ func TestPrometheusSeesThePair(t *testing.T) {
 		if last != nil {
 			t.Fatal(last)
 		}
+		select {
+		case err := <-p.replayed:
+			t.Fatalf("the replay ended: %v", err)
+		default:
+		}
 		if time.Since(began) > time.Minute {
 			t.Fatalf("no data after %v: %s", time.Since(began), strings.Join(missing, "\n"))
 		}
@@ -179,7 +184,7 @@ func (p *pair) replay(t testing.TB, rate float64) (stop func()) {
 		}
 		states[i] = traffic.State{
 			ID: fmt.Sprint("state-", i), Symbol: "SIM-PERP", Time: timestamppb.New(time.Now().Add(apart * time.Duration(i-len(states)))), Vector: x, Named: named,
-			Score: a.Scorer.Score(x), Baseline: a.Baseline.Score(inputs),
+			Score: a.Scorer.Score(x), Baseline: a.Baseline.Score(inputs), Decides: traffic.Heuristic(a).Model,
 		}
 	}
 	ctx, cancel := context.WithCancel(t.Context())
