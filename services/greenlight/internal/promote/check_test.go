@@ -205,6 +205,14 @@ func TestBlockers(t *testing.T) {
 		{name: "coverage", blocker: CanaryPhases, verdict: gate.Fail, reason: "phase 100 % says PASSED, and by its counts it is FAIL: coverage: 83.3 % is not >= 95 %", spoil: func(s *setting) {
 			s.made.Canary = with(func(_ *evidence.Header, r *canary.Record) { hide(r, 1000) })
 		}},
+		{name: "coverage with requests whose end nobody saw", blocker: CanaryPhases, verdict: gate.Fail, reason: "phase 100 % says PASSED, and by its counts it is FAIL: coverage: 94.3 % is not >= 95 %", spoil: func(s *setting) {
+			s.made.Canary = with(func(_ *evidence.Header, r *canary.Record) {
+				p := &r.Phases[len(r.Phases)-1]
+				hide(r, 100)
+				p.Requests += 200
+				p.Sources = evidence.Sources{evidence.Live: p.Requests}
+			})
+		}},
 		{name: "coverage of a run from before it was judged", blocker: CanaryPhases, verdict: gate.Fail, reason: "100 %: by the policy in force FAIL (3 of 4 pass): coverage: 83.3 % is not >= 95 %", spoil: func(s *setting) {
 			s.made.Canary = with(func(_ *evidence.Header, r *canary.Record) { hide(r, 1000); old(r) })
 		}},
