@@ -107,7 +107,7 @@ func prometheusDown(ctx context.Context, s *stage) (string, error) {
 			return false, fmt.Errorf("it ended without Prometheus: %s", lastLine(c))
 		}
 		held = s.lastPhase()
-		return held != nil && held.Index == 1 && strings.Contains(c.said(), "it is held: prometheus http"), nil
+		return held != nil && held.Index == 1 && strings.Contains(c.said(), "held after its time was up: prometheus http"), nil
 	})
 	if err != nil {
 		return "", err
