@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 
 	"github.com/greenlight-ml/greenlight/pkg/gate"
@@ -65,27 +64,13 @@ const maxUntimed = 40
 
 // countsOf returns the counts of a phase at the given share of requests, in percent.
 func countsOf(sum fleet.Sum, percent float64) counts {
-	c := counts{Sum: sum, phase: gate.PhaseCounts{P95MS: math.NaN(), P95Missing: sum.LatencyMissing}}
+	c := counts{Sum: sum, phase: sum.Phase()}
+	c.phase.P95Missing = sum.LatencyMissing
 	if c.Outcomes == nil {
 		c.Outcomes = make(map[string]uint64)
 	}
-	for _, o := range shadow.Outcomes() {
-		n := c.Outcomes[o.String()]
-		switch {
-		case o == shadow.Match:
-			c.phase.Matches = n
-		case o == shadow.Mismatch:
-			c.phase.Mismatches = n
-		case o.Failed():
-			c.phase.Errors += n
-		case o != shadow.NotSampled:
-			c.phase.Unseen += n
-		}
-	}
 	if ended := c.Ended(); !fleet.Accounted(c.Requests, ended) {
 		c.wrong = append(c.wrong, fmt.Sprintf("there were %d requests and %d outcomes", c.Requests, ended))
-	} else {
-		c.phase.Unseen += c.Requests - min(ended, c.Requests) // in flight, or never counted
 	}
 	if n := c.Outcomes[shadow.NotSampled.String()]; percent == 100 && n > 0 {
 		c.wrong = append(c.wrong, fmt.Sprintf("requests that were not sampled at 100 %%: %d", n))

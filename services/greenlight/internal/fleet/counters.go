@@ -3,6 +3,7 @@ package fleet
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -73,6 +74,29 @@ func (c Counts) Failed() (n uint64) {
 // Prometheus, may be missing: at most a twentieth, or 100.
 func Accounted(requests, ended uint64) bool {
 	return max(requests, ended)-min(requests, ended) <= max(100, ended/20)
+}
+
+// Phase returns the counts as a phase is judged by them, without a latency. Requests without an outcome are in flight or
+// were never counted: as long as nearly all are accounted for, they are unseen.
+func (c Counts) Phase() gate.PhaseCounts {
+	p := gate.PhaseCounts{P95MS: math.NaN()}
+	for _, o := range shadow.Outcomes() {
+		n := c.Outcomes[o.String()]
+		switch {
+		case o == shadow.Match:
+			p.Matches = n
+		case o == shadow.Mismatch:
+			p.Mismatches = n
+		case o.Failed():
+			p.Errors += n
+		case o != shadow.NotSampled:
+			p.Unseen += n
+		}
+	}
+	if ended := c.Ended(); Accounted(c.Requests, ended) {
+		p.Unseen += c.Requests - min(ended, c.Requests)
+	}
+	return p
 }
 
 // Histogram counts shadows by the time until their end. A histogram without counts is unknown.

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"math"
 	"os"
 	"slices"
 	"strings"
@@ -209,26 +208,17 @@ func reasons(card gate.Scorecard) string {
 
 // countsOf returns the counts behind the verdict of a phase. It returns an error if they contradict each other.
 func countsOf(p *canary.Phase) (gate.PhaseCounts, error) {
-	c := gate.PhaseCounts{P95MS: math.NaN()}
+	counts := fleet.Counts{Requests: p.Requests, Outcomes: p.Outcomes}
+	c, ended := counts.Phase(), counts.Ended()
 	if p.P95MS != nil {
 		c.P95MS = *p.P95MS
 	}
 	known := 0
-	var ended uint64
 	for _, o := range shadow.Outcomes() {
-		n, ok := p.Outcomes[o.String()]
-		if ok {
+		if _, ok := p.Outcomes[o.String()]; ok {
 			known++
 		}
-		ended += n
-		switch {
-		case o.Failed():
-			c.Errors += n
-		case !o.Compared() && o != shadow.NotSampled:
-			c.Unseen += n
-		}
 	}
-	c.Matches, c.Mismatches = p.Outcomes[shadow.Match.String()], p.Outcomes[shadow.Mismatch.String()]
 	var bySource uint64
 	for _, n := range p.Sources {
 		bySource += n
@@ -241,7 +231,6 @@ func countsOf(p *canary.Phase) (gate.PhaseCounts, error) {
 	case p.Sources != nil && !fleet.Accounted(p.Requests, bySource):
 		return c, fmt.Errorf("it has %d requests, and by their sources %d", p.Requests, bySource)
 	}
-	c.Unseen += p.Requests - min(ended, p.Requests) // as the canary counts them
 	return c, nil
 }
 
