@@ -66,7 +66,7 @@ once, writes what is due, and ends: for a look now, and for a scheduler of your 
 	f.nightly.declare(fs)
 	fs.BoolVar(&f.once, "once", false, "look once, write what is due, and end")
 	fs.StringVar(&f.metrics, "metrics-listen", "127.0.0.1:4031", "HTTP address of /metrics and /healthz")
-	fs.StringVar(&f.addresses, "address-file", "", "file that gets the bound address, for whoever asked for port 0")
+	fs.StringVar(&f.addresses, "address-file", "", "file that gets the bound address, for programs that ask for port 0")
 	DeclareEvidence(fs, &f.options.Evidence)
 	return cmd
 }

@@ -46,7 +46,7 @@ func runCommand(c Console) *cobra.Command {
 		Long: `Run does all of it in one go: reads (or simulates) a market, trains and judges the models, starts ml-engine and
 executor as processes, smoke-tests them, replays the held-out period through the executor with the model as its shadow,
 looks at the drift, rehearses a canary (observe-only, with phases of seconds), stops them, and prints the scorecard.
-Evidence goes to the evidence folder; models and logs of the run to a folder of its own below --work.
+Evidence goes to the evidence folder; models and logs of the run to a new folder below --work.
 
 It exits 3 when a target is missed: that is a result. It exits 1 when a stage could not run.`,
 		Args: NoArgs,

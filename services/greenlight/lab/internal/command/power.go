@@ -24,7 +24,7 @@ alarms. A run is one phase; --requests are those that get a shadow, of which a p
 
 A truth of 95 % matches, or of 2 % errors, is the edge of what the tests allow: whatever they abort there is a false alarm.
 The threshold for errors is 2 % as well. A run at exactly that rate is above it half of the time, and is aborted for it
-once it has 500 shadows; that is no false alarm, since the SLO is 1 %, and stands in a column of its own.
+once it has 500 shadows; that is no false alarm, since the SLO is 1 %, and has a separate column.
 
 Beside it stands the naive rule: ` + power.Naive() + `.
 

@@ -30,7 +30,7 @@ func scenariosCommand(c cli.Console) *cobra.Command {
 	var only []string
 	cmd := &cobra.Command{
 		Use: "scenarios", Short: "Prove what a canary does when something goes wrong",
-		Long: `Scenarios starts a pair of its own for every scenario, sends market states to it, runs a canary as a process of its own, and
+		Long: `Scenarios starts a separate pair for every scenario, sends market states to it, runs a canary as a separate process, and
 breaks something: ml-engine is slow, wrong or dead, there is no traffic, Prometheus is down, the canary is killed or halted,
 a second one is started, the executor restarts. Each must end as the table says, every answer must be the baseline's, the
 executor must be at 0 % in the end, and the evidence must verify.
