@@ -13,6 +13,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/text"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
@@ -27,15 +28,15 @@ type canaryPlan struct {
 }
 
 const (
-	// lookInterval is the time between two looks at a live canary.
-	lookInterval = 5 * time.Second
-	// looksPerPhase is how many looks a phase has at least, unless the interval is given.
-	looksPerPhase = 10
+	// pollInterval is the default time between two polls of a live canary.
+	pollInterval = 5 * time.Second
+	// pollsPerPhase is the smallest number of polls of a phase, unless the interval is given.
+	pollsPerPhase = 10
 	// phraseValidity is how long a phrase works: a decision is about what is there now.
 	phraseValidity = 30 * time.Minute
 )
 
-func canaryPlanCommand(c Console) *cobra.Command {
+func canaryPlanCommand(c console.Console) *cobra.Command {
 	var p canaryPlan
 	cmd := &cobra.Command{
 		Use: "plan", Short: "Say what a canary would do, and print the phrase that confirms it",
@@ -46,13 +47,13 @@ on the services.
 
 The counts come from the executors' own reports, or, with --prometheus, from the series of all replicas that --match
 selects there.`,
-		Args: NoArgs,
+		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			policy, err := p.validate()
 			if err != nil {
 				return err
 			}
-			return p.survey(cmd.Context(), func(ctx context.Context, _ *fleet.Services, in *canary.Inspection) error {
+			return p.inspect(cmd.Context(), func(ctx context.Context, _ *fleet.Services, in *canary.Inspection) error {
 				return refusedCanary(p.plan(ctx, c, policy, in))
 			})
 		},
@@ -66,36 +67,36 @@ selects there.`,
 	fs.StringVar(&p.metrics.CA, "prometheus-ca", "", "file with the CA certificates that are trusted for it; those of the system without it")
 	fs.StringVar(&p.metrics.Match, "match", fleet.DefaultMatch, "what selects the executors' series there, as in PromQL's braces")
 	fs.StringVar(&p.source, "source", string(evidence.Live), "where the requests come from: live, replay or simulated; only live counts for a promotion")
-	fs.DurationVar(&p.interval, "interval", lookInterval, "time between two looks; a tenth of a phase when that is less and it is not given")
+	fs.DurationVar(&p.interval, "interval", pollInterval, "time between two polls; a tenth of a phase when that is less and it is not given")
 	fs.DurationVar(&p.expires, "expires", phraseValidity, "how long the phrase works")
 	return cmd
 }
 
 func (p *canaryPlan) validate() (gate.Policy, error) {
 	policy, err := p.policy()
-	if !p.changed("interval") { // some looks at a phase that is short
-		p.interval = min(p.interval, time.Duration(policy.PhaseDuration)/looksPerPhase)
+	if !p.changed("interval") { // a short phase needs some polls too
+		p.interval = min(p.interval, time.Duration(policy.PhaseDuration)/pollsPerPhase)
 	}
 	switch {
 	case err != nil:
 		return policy, err
 	case len(p.Executors) == 0 || len(p.Engines) == 0:
-		return policy, usageError{errors.New("want at least one --executor and one --engine")}
+		return policy, console.Usagef("want at least one --executor and one --engine")
 	case p.interval <= 0 || p.interval > time.Duration(policy.PhaseDuration):
-		return policy, usageError{fmt.Errorf("--interval %s: want more than 0 and at most the %s of a phase", p.interval, policy.PhaseDuration)}
+		return policy, console.Usagef("--interval %s: want more than 0 and at most the %s of a phase", p.interval, policy.PhaseDuration)
 	case p.expires < time.Minute:
-		return policy, usageError{fmt.Errorf("--expires %s: want at least 1m", p.expires)}
+		return policy, console.Usagef("--expires %s: want at least 1m", p.expires)
 	case !evidence.Source(p.source).Valid():
-		return policy, usageError{fmt.Errorf("--source %s: want live, replay or simulated", p.source)}
+		return policy, console.Usagef("--source %s: want live, replay or simulated", p.source)
 	case p.prometheus != "":
 		if err := p.metrics.SetURL(p.prometheus); err != nil {
-			return policy, usageError{err}
+			return policy, console.Usage(err)
 		}
 		if _, err := fleet.NewPrometheus(p.metrics, len(p.Executors)); err != nil {
-			return policy, usageError{err}
+			return policy, console.Usage(err)
 		}
 	case p.metrics.TokenFile+p.metrics.BasicFile+p.metrics.CA != "":
-		return policy, usageError{errors.New("--prometheus-token-file, --prometheus-basic-file and --prometheus-ca go with --prometheus")}
+		return policy, console.Usagef("--prometheus-token-file, --prometheus-basic-file and --prometheus-ca go with --prometheus")
 	}
 	return policy, nil
 }
@@ -108,7 +109,7 @@ func (p *canaryPlan) target() canary.Target {
 	return t
 }
 
-func (p *canaryPlan) plan(ctx context.Context, c Console, policy gate.Policy, in *canary.Inspection) error {
+func (p *canaryPlan) plan(ctx context.Context, c console.Console, policy gate.Policy, in *canary.Inspection) error {
 	plan, err := canary.NewPlan(in, p.target(), policy, p.interval, evidence.Source(p.source))
 	if err != nil {
 		return err
@@ -121,7 +122,7 @@ func (p *canaryPlan) plan(ctx context.Context, c Console, policy gate.Policy, in
 	if err != nil {
 		return err
 	}
-	c.sayPlan(plan, in)
+	sayPlan(c, plan, in)
 	c.Say("plan      %s", state.PlanPath(ticket))
 	if plan.Secret() {
 		c.Say("note      the user and the password of --prometheus are not kept: canary start has them from --prometheus-basic-file alone")
@@ -134,11 +135,11 @@ func (p *canaryPlan) plan(ctx context.Context, c Console, policy gate.Policy, in
 // onay explains the word that every confirmation begins with.
 const onay = "ONAY is Turkish for approval"
 
-// quoted is the text as one word for a shell.
+// quoted returns the text as one word for a shell.
 func quoted(s string) string { return `"` + s + `"` }
 
-// sayPlan says what would be done.
-func (c Console) sayPlan(p *canary.Plan, in *canary.Inspection) {
+// sayPlan prints what would be done.
+func sayPlan(c console.Console, p *canary.Plan, in *canary.Inspection) {
 	policy := p.Policy
 	c.Say("model     %s, digest %.12s, beside %s", p.Model.Version, p.Model.Digest, p.Baseline.Version)
 	c.Say("offline   %s (%s)", in.Offline.Result, text.Count(len(p.Inputs), "file"))
@@ -158,5 +159,5 @@ func (c Console) sayPlan(p *canary.Plan, in *canary.Inspection) {
 	c.Say("lease     %s", policy.Lease)
 }
 
-// percentOf is a ratio in percent, without the noise of binary fractions.
+// percentOf returns a ratio in percent, without the noise of binary fractions.
 func percentOf(ratio float64) float64 { return float64(int64(ratio*1e8+0.5)) / 1e6 }

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"unicode"
+
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
 )
 
 // Names that come from files reach the terminal without their control characters, whatever prints them.
@@ -50,7 +52,7 @@ func TestNamesOfFilesCannotSteerTheTerminal(t *testing.T) {
 		"a model":                {"model", "show", evil + "owned", "--models", dir},
 	} {
 		code, stdout, stderr := run(t, args...)
-		if code == exitOK {
+		if code == console.ExitOK {
 			t.Errorf("%s: exit %d, %q, %q", name, code, stdout, stderr)
 		}
 		if at := strings.IndexFunc(stdout+stderr, func(r rune) bool {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/market"
 	"github.com/greenlight-ml/greenlight/pkg/text"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
 )
 
@@ -33,7 +34,7 @@ func (d *DataFlags) Declare(fs *pflag.FlagSet) {
 	fs.StringVar(&d.Path, "data", "", "file or folder of bars or quotes; simulated when it is not given")
 	fs.StringVar(&d.symbol, "symbol", "", "instrument, where the folder has several")
 	fs.IntVar(&d.maxBadRows, "max-bad-rows", 0, "how many broken rows may be left out before it is an error")
-	require(fs, "max-bad-rows", "0 or more", func() bool { return d.maxBadRows >= 0 })
+	console.Require(fs, "max-bad-rows", "0 or more", func() bool { return d.maxBadRows >= 0 })
 	fs.DurationVar(&d.utcOffset, "utc-offset", 0, "what the clock of the files is ahead of UTC, for example -5h")
 	fs.BoolVar(&d.tradesOnly, "trades-only", false, "read the trades of a folder that has quotes as well")
 	d.offsetSet = func() bool { return fs.Changed("utc-offset") }
@@ -43,7 +44,7 @@ func (d *DataFlags) Declare(fs *pflag.FlagSet) {
 func (d *DataFlags) declareSimulation(fs *pflag.FlagSet) {
 	fs.Uint64Var(&d.Simulation.Seed, "seed", DefaultSeed, "seed of the simulated market")
 	fs.IntVar(&d.Simulation.Days, "days", 42, "length of the simulated market in days")
-	require(fs, "days", "1 to 3660", func() bool { return d.Simulation.Days >= 1 && d.Simulation.Days <= 3660 })
+	console.Require(fs, "days", "1 to 3660", func() bool { return d.Simulation.Days >= 1 && d.Simulation.Days <= 3660 })
 }
 
 // ignoredLine names the columns that were not read; empty when all were.
@@ -64,7 +65,7 @@ func ignoredLine(columns []string) string {
 }
 
 // Load reads or simulates the data and says what it got.
-func (d *DataFlags) Load(c Console) (*experiment.Data, error) {
+func (d *DataFlags) Load(c console.Console) (*experiment.Data, error) {
 	var data *experiment.Data
 	var err error
 	if d.Path == "" {
@@ -98,11 +99,11 @@ func (d *DataFlags) Load(c Console) (*experiment.Data, error) {
 	if line := ignoredLine(data.Ignored); line != "" {
 		c.Say("          %s", line)
 	}
-	if err := c.indented(experiment.NewDataQuality(data.Quality).Lines); err != nil {
+	if err := c.Indented(experiment.NewDataQuality(data.Quality).Lines); err != nil {
 		return nil, err
 	}
 	if len(data.Bars) == 0 {
-		return nil, WithHint(fmt.Errorf("%s: no market made any of the bars: all are frozen", data.Name), "look at the feed")
+		return nil, console.WithHint(fmt.Errorf("%s: no market made any of the bars: all are frozen", data.Name), "look at the feed")
 	}
 	if data.Crossed > 0 {
 		c.Say("          kept %s with bid above ask, as this set has them", text.Count(data.Crossed, "minute"))

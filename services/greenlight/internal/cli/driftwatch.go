@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftfleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftview"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
@@ -25,20 +26,20 @@ type driftWatch struct {
 	out      string
 }
 
-func driftWatchCommand(c Console) *cobra.Command {
+func driftWatchCommand(c console.Console) *cobra.Command {
 	var w driftWatch
 	cmd := &cobra.Command{
 		Use: "watch", Short: "Show the drift of what ml-engine scores, over and over",
 		Long: `Watch asks for drift as snapshot does, every --interval, and shows it: a table that is redrawn on a terminal, a line per
 sample in a pipe. With --out it appends every sample to psi_series.csv in that folder. An ml-engine that does not answer is
-told and asked again. It ends when it is interrupted, or after --for.`,
-		Args: NoArgs,
+printed and asked again. It ends when it is interrupted, or after --for.`,
+		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := w.engines.validate(); err != nil {
 				return err
 			}
 			if w.interval <= 0 || w.length < 0 {
-				return usageError{errors.New("--interval is more than 0, --for 0 or more")}
+				return console.Usagef("--interval is more than 0, --for 0 or more")
 			}
 			return w.engines.dial(func(replicas []driftfleet.Replica) error {
 				return w.watch(cmd.Context(), c, func(ctx context.Context) (*driftfleet.Report, error) {
@@ -56,7 +57,7 @@ told and asked again. It ends when it is interrupted, or after --for.`,
 }
 
 // watch shows and keeps what read says, until it is interrupted or its time is over.
-func (w *driftWatch) watch(ctx context.Context, c Console, read func(context.Context) (*driftfleet.Report, error)) (err error) {
+func (w *driftWatch) watch(ctx context.Context, c console.Console, read func(context.Context) (*driftfleet.Report, error)) (err error) {
 	keep := func(time.Time, *driftfleet.Report) error { return nil }
 	if w.out != "" {
 		if err := os.MkdirAll(w.out, 0o755); err != nil {
@@ -77,12 +78,12 @@ func (w *driftWatch) watch(ctx context.Context, c Console, read func(context.Con
 	for {
 		r, err := read(ctx)
 		if ctx.Err() != nil {
-			return nil // stopped, as one stops a watch
+			return nil // the operator stopped the watch
 		}
 		now := time.Now()
 		if err != nil {
 			c.Say("%s  no answer, asking again: %v", stamp(now), err)
-		} else if err := errors.Join(c.showDrift(now, r), keep(now, r)); err != nil {
+		} else if err := errors.Join(showDrift(c, now, r), keep(now, r)); err != nil {
 			return err
 		}
 		if !traffic.Pause(ctx, w.interval) {
@@ -92,12 +93,12 @@ func (w *driftWatch) watch(ctx context.Context, c Console, read func(context.Con
 }
 
 // showDrift shows one sample.
-func (c Console) showDrift(now time.Time, r *driftfleet.Report) error {
-	if c.screen == nil {
+func showDrift(c console.Console, now time.Time, r *driftfleet.Report) error {
+	if c.Screen == nil {
 		c.Say("%s  %s  %s", stamp(now), r.Model.Version, r.Line())
 		return nil
 	}
-	if _, err := c.screen.WriteString(clearScreen); err != nil {
+	if _, err := c.Screen.WriteString(clearScreen); err != nil {
 		return err
 	}
 	c.Say("%s  %s  %s", stamp(now), r.Model.Version, r.Line())

@@ -14,6 +14,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/drift"
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftfleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftview"
 )
@@ -33,7 +34,7 @@ func TestWatch(t *testing.T) {
 		var told bytes.Buffer
 		w := driftWatch{interval: 10 * time.Second, length: 45 * time.Second, out: out}
 		start, samples := time.Now(), 0
-		err := w.watch(t.Context(), Console{Out: &told, Err: io.Discard}, func(context.Context) (*driftfleet.Report, error) {
+		err := w.watch(t.Context(), console.Console{Out: &told, Err: io.Discard}, func(context.Context) (*driftfleet.Report, error) {
 			samples++
 			if samples == 2 || samples == 3 {
 				return nil, errAway
@@ -71,7 +72,7 @@ func TestWatchInterrupted(t *testing.T) {
 		done := make(chan error)
 		go func() {
 			w := driftWatch{interval: time.Second}
-			done <- w.watch(ctx, Console{Out: &told, Err: io.Discard}, func(ctx context.Context) (*driftfleet.Report, error) {
+			done <- w.watch(ctx, console.Console{Out: &told, Err: io.Discard}, func(ctx context.Context) (*driftfleet.Report, error) {
 				<-ctx.Done()
 				return nil, ctx.Err()
 			})
@@ -91,7 +92,7 @@ func TestWatchWithoutASeries(t *testing.T) {
 		t.Fatal(err)
 	}
 	w := driftWatch{interval: time.Second, out: file}
-	if err := w.watch(t.Context(), Console{Out: io.Discard}, nil); err == nil {
+	if err := w.watch(t.Context(), console.Console{Out: io.Discard}, nil); err == nil {
 		t.Error("a watch began without its series")
 	}
 }

@@ -15,20 +15,21 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/durable"
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/text"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/evidencedoc"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote"
 )
 
-func evidenceCommand(c Console) *cobra.Command {
-	cmd := &cobra.Command{Use: "evidence", Short: "Check the evidence folder, and render it", Args: NoArgs}
+func evidenceCommand(c console.Console) *cobra.Command {
+	cmd := &cobra.Command{Use: "evidence", Short: "Check the evidence folder, and render it", Args: console.NoArgs}
 	cmd.AddCommand(evidenceVerifyCommand(c), evidenceRenderCommand(c))
 	return cmd
 }
 
-func evidenceVerifyCommand(c Console) *cobra.Command {
+func evidenceVerifyCommand(c console.Console) *cobra.Command {
 	var folder, head string
 	cmd := &cobra.Command{
-		Use: "verify", Short: "Recompute every digest, chain link and verdict, and name the first that does not hold",
+		Use: "verify", Short: "Recompute every digest, chain link and verdict, and name the first that does not verify",
 		Long: `Verify computes everything again that the evidence folder says: the links of its chain, the digest of each file, and every
 verdict from its figures. A file that is not in the chain is no evidence: it fails the folder. What file managers and
 editors leave behind (.DS_Store, Thumbs.db, x~ and the like) is ignored with a note, unless it ends in .json.
@@ -36,8 +37,8 @@ editors leave behind (.DS_Store, Thumbs.db, x~ and the like) is ignored with a n
 The folder alone cannot show that lines were removed from the end of the chain. Write down the head that verify prints,
 elsewhere, and give it back with --head.
 
-It exits 0 when all of it holds and 3 when something does not.`,
-		Args: NoArgs,
+It exits 0 when everything verifies and 3 when something does not.`,
+		Args: console.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			report, err := evidencedoc.Verify(folder)
 			if err != nil {
@@ -53,10 +54,10 @@ It exits 0 when all of it holds and 3 when something does not.`,
 				c.Say("note: %v", s)
 			}
 			if !report.OK() {
-				c.Say("%s does not hold", folder)
-				return ErrGate
+				c.Say("%s does not verify", folder)
+				return console.ErrGate
 			}
-			c.Say("%s holds: %s, %s, head %s", folder, text.Count(report.Files, "file"), text.Count(report.Lines, "line"), report.Head)
+			c.Say("%s verifies: %s, %s, head %s", folder, text.Count(report.Files, "file"), text.Count(report.Lines, "line"), report.Head)
 			return nil
 		},
 	}
@@ -65,7 +66,21 @@ It exits 0 when all of it holds and 3 when something does not.`,
 	return cmd
 }
 
-// headFlag is the head of an evidence chain that was written down; an empty one was not, and is refused.
+// DeclareEvidence declares the flag of the evidence folder.
+func DeclareEvidence(fs *pflag.FlagSet, folder *string) {
+	fs.StringVar(folder, "evidence", evidence.DefaultDir, "folder of the evidence")
+}
+
+// withEvidence opens the evidence folder for write, and closes it.
+func withEvidence(folder string, write func(*evidence.Store) error) error {
+	store, err := evidence.Open(folder, evidence.Options{})
+	if err != nil {
+		return err
+	}
+	return errors.Join(write(store), store.Close())
+}
+
+// headFlag is the head of an evidence chain that was written down before. An empty head is refused.
 type headFlag struct{ head *string }
 
 func declareHead(fs *pflag.FlagSet, head *string) {
@@ -93,17 +108,17 @@ func (f headFlag) String() string {
 // Type implements pflag.Value.
 func (headFlag) Type() string { return "string" }
 
-func evidenceRenderCommand(c Console) *cobra.Command {
+func evidenceRenderCommand(c console.Console) *cobra.Command {
 	var folder, out, models, policyFile string
 	cmd := &cobra.Command{
 		Use: "render", Short: "Write GREEN_EVIDENCE.md from the files of the evidence folder",
 		Long: `Render writes one document of what the evidence folder says: a scorecard, what blocks the promotion of the model that the
 folder is about, the tables and plots of every part, all files, and what is missing. The same folder gives the same
-document. A folder that does not verify is refused with the first thing that does not hold.
+document. A folder that does not verify is refused with the first problem.
 
-What blocks is judged anew, as promote --check does, as of the newest file, with the model from --models; without it, what
+What blocks is judged again, as promote --check does, as of the newest file, with the model from --models; without it, what
 promotion_check.json says is shown.`,
-		Args: NoArgs,
+		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			policy, err := readPolicy(policyFile)
 			if err != nil {
@@ -123,7 +138,7 @@ promotion_check.json says is shown.`,
 				},
 			})
 			if errors.Is(err, evidence.ErrBroken) {
-				return WithHint(err, "greenlight evidence verify lists all that does not hold")
+				return console.WithHint(err, "greenlight evidence verify lists all problems")
 			}
 			if err == nil {
 				err = os.MkdirAll(filepath.Dir(out), 0o755)
@@ -148,7 +163,7 @@ promotion_check.json says is shown.`,
 	return cmd
 }
 
-// relative is the path of a file or folder as seen from a folder.
+// relative returns the path of a file or folder relative to a folder.
 func relative(from, to string) (string, error) {
 	from, err := filepath.Abs(from)
 	if err != nil {

@@ -9,11 +9,12 @@ import (
 	"github.com/spf13/cobra"
 
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
-func feedCommand(c Console) *cobra.Command {
-	cmd := &cobra.Command{Use: "feed", Short: "Control what executors learn from quotes", Args: NoArgs}
+func feedCommand(c console.Console) *cobra.Command {
+	cmd := &cobra.Command{Use: "feed", Short: "Control what executors learn from quotes", Args: console.NoArgs}
 	cmd.AddCommand(feedResetCommand(c))
 	return cmd
 }
@@ -21,7 +22,7 @@ func feedCommand(c Console) *cobra.Command {
 // feedTimeout is how long an executor may take to reset a symbol.
 const feedTimeout = 5 * time.Second
 
-func feedResetCommand(c Console) *cobra.Command {
+func feedResetCommand(c console.Console) *cobra.Command {
 	var access accessFlags
 	var executors []string
 	var symbol, reason string
@@ -32,10 +33,10 @@ for a symbol that does not heal by itself: two quotes of a wrong time have agree
 an executor names the symbols of which no quote is taken any more.
 
 Decisions on quotes of the symbol are refused as NOT_READY until it has 720 minutes of quotes and one whole UTC day.`,
-		Args: NoArgs,
+		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if symbol == "" {
-				return usageError{errors.New("--symbol is not given")}
+				return console.Usagef("--symbol is not given")
 			}
 			if err := access.open(); err != nil {
 				return err

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"time"
 
@@ -12,10 +11,11 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/pkg/trees"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
 )
 
-func modelImport(c Console, folder *string) *cobra.Command {
+func modelImport(c console.Console, folder *string) *cobra.Command {
 	var d DataFlags
 	var file, schemaName, name, version, trainedTo string
 	var allTrees bool
@@ -30,20 +30,20 @@ The data gives what the file lacks: the baseline, golden vectors, the drift prof
 which the model keeps: eval, canary and promote judge the model by it. Say with --trained-to where the model's own training
 data ended: it is evaluated on the days after. Without it the evaluation may be of days that the model was trained on, and
 is INCONCLUSIVE.`,
-		Args: NoArgs,
+		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if file == "" || version == "" {
-				return usageError{errors.New("--file and --version are required")}
+				return console.Usagef("--file and --version are required")
 			}
 			schema, ok := feature.Lookup(schemaName)
 			if !ok {
-				return usageError{fmt.Errorf("unknown feature schema %q", schemaName)}
+				return console.Usagef("unknown feature schema %q", schemaName)
 			}
 			f := experiment.Foreign{Schema: schema, Name: name, Version: version, AllTrees: allTrees}
 			if trainedTo != "" {
 				t, err := time.Parse(time.DateOnly, trainedTo)
 				if err != nil {
-					return usageError{fmt.Errorf("--trained-to %q: want a date, YYYY-MM-DD", trainedTo)}
+					return console.Usagef("--trained-to %q: want a date, YYYY-MM-DD", trainedTo)
 				}
 				f.TrainedTo = t
 			}
@@ -66,7 +66,7 @@ is INCONCLUSIVE.`,
 			if err != nil {
 				return err
 			}
-			a, report, err := s.Import(f, Revision(), time.Now())
+			a, report, err := s.Import(f, console.Revision(), time.Now())
 			if err != nil {
 				return fmt.Errorf("%s: %w", file, err)
 			}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/text"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/rollback"
 )
@@ -17,7 +18,7 @@ import (
 // servingFlags say which ml-engines to talk to.
 type servingFlags struct{ pairFlags }
 
-func (e *servingFlags) declare(cmd *cobra.Command, c Console) {
+func (e *servingFlags) declare(cmd *cobra.Command, c console.Console) {
 	fs := cmd.Flags()
 	targetsVar(fs, &e.Engines, "engine", localEngine, "gRPC addresses of ml-engine, one per replica")
 	e.declareAccess(fs, c, controlTimeout)
@@ -25,12 +26,12 @@ func (e *servingFlags) declare(cmd *cobra.Command, c Console) {
 
 func (e *servingFlags) validate() error {
 	if len(e.Engines) == 0 {
-		return usageError{errors.New("want at least one --engine")}
+		return console.Usagef("want at least one --engine")
 	}
 	return nil
 }
 
-func modelActivate(c Console) *cobra.Command {
+func modelActivate(c console.Console) *cobra.Command {
 	var e servingFlags
 	var digest string
 	cmd := &cobra.Command{
@@ -52,7 +53,7 @@ It exits 1 when an ml-engine does not answer or refuses, and says which did.`,
 					calls.Go(func() { answers[i], errs[i] = engine.Models.ActivateModel(ctx, req) })
 				}
 				calls.Wait()
-				return c.sayActivated(services.Engines, answers, errs)
+				return sayActivated(c, services.Engines, answers, errs)
 			})
 		},
 	}
@@ -61,7 +62,7 @@ It exits 1 when an ml-engine does not answer or refuses, and says which did.`,
 	return cmd
 }
 
-func (c Console) sayActivated(engines []fleet.Engine, answers []*mlenginev1.ActivateModelResponse, errs []error) error {
+func sayActivated(c console.Console, engines []fleet.Engine, answers []*mlenginev1.ActivateModelResponse, errs []error) error {
 	var failed error
 	for i, engine := range engines {
 		if errs[i] != nil {
@@ -89,10 +90,10 @@ func modelText(m *mlenginev1.ActiveModel) string {
 	return fmt.Sprintf("%s/%s (digest %.12s)", text.Clean(m.GetName(), maxShown), text.Clean(m.GetVersion(), maxShown), text.Clean(m.GetDigest(), maxShown))
 }
 
-func modelRollback(c Console) *cobra.Command {
+func modelRollback(c console.Console) *cobra.Command {
 	var e servingFlags
 	cmd := &cobra.Command{
-		Use: "rollback", Short: "Let every ml-engine serve the model before the last activation", Args: NoArgs,
+		Use: "rollback", Short: "Let every ml-engine serve the model before the last activation", Args: console.NoArgs,
 		Long: `Rollback tells every ml-engine to return to the model that was active before the last activation, and reads back what it
 serves. Shadows go on; greenlight rollback stops them as well, and writes evidence. Given again, it does nothing more.
 
@@ -109,9 +110,9 @@ It exits 1 when an ml-engine does not answer or has no model to return to, and s
 			if r == nil {
 				return err
 			}
-			c.sayRollback(r)
+			sayRollback(c, r)
 			if undone := r.Err(); undone != nil {
-				return WithHint(errors.Join(undone, err), "%s", r.Hint())
+				return console.WithHint(errors.Join(undone, err), "%s", r.Hint())
 			}
 			return err
 		},

@@ -1,100 +1,61 @@
 package cli
 
 import (
-	"context"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"time"
 
-	"google.golang.org/grpc"
+	"github.com/spf13/pflag"
 
-	"github.com/greenlight-ml/greenlight/pkg/model"
-	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+	"github.com/greenlight-ml/greenlight/pkg/shadow"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/process"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
 
-// pairOptions are a pair of services to start.
-type pairOptions struct {
-	// bin is the folder of the programs, dir that of their logs, models the registry.
-	bin, dir, models string
-	artifact         *model.Artifact
-	engine, executor serviceFlags
-	shadowTimeout    time.Duration
+// findPrograms is [process.FindPrograms], with what to do when they are missing.
+func findPrograms(dir string) (string, error) {
+	dir, err := process.FindPrograms(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		err = console.WithHint(err, "make run builds all three programs; --bin names their folder")
+	}
+	return dir, err
 }
 
-// withPair starts ml-engine and executor as processes, hands them to use, and stops them. A service that ends on its own
-// is an error.
-func withPair(ctx context.Context, o pairOptions, use func(engine, executor *process.Process) error) (err error) {
-	m := o.artifact.Manifest
-	engine, err := process.Start(ctx, filepath.Join(o.bin, "ml-engine"), o.dir,
-		"--models", o.models, "--model", m.Name+"/"+m.Version, "--grpc-addr", o.engine.grpc, "--http-addr", o.engine.http,
-		"--drift-clock", "event") // the held-out days are in the past
-	if err != nil {
-		return WithHint(err, "the addresses can be moved with --engine-grpc and --engine-http")
+// withStartHint adds what to do when a service of a pair cannot listen.
+func withStartHint(err error) error {
+	var start *process.StartError
+	if errors.As(err, &start) {
+		return console.WithHint(err, "the addresses can be moved with --%s-grpc and --%[1]s-http", start.Service)
 	}
-	defer func() { err = errors.Join(err, engine.Stop(stopGrace)) }()
-	executor, err := process.Start(ctx, filepath.Join(o.bin, "executor"), o.dir,
-		"--baseline", "heuristic="+filepath.Join(o.models, m.Name, m.Version, "baseline.json"), "--insecure-control",
-		"--shadow-timeout", o.shadowTimeout.String(), "--engine-addr", engine.Addr("grpc"), "--grpc-addr", o.executor.grpc, "--http-addr", o.executor.http)
-	if err != nil {
-		return WithHint(err, "the addresses can be moved with --executor-grpc and --executor-http")
-	}
-	defer func() { err = errors.Join(err, executor.Stop(stopGrace)) }()
-	return errors.Join(use(engine, executor), engine.Err(), executor.Err())
+	return err
 }
 
-// Programs is the folder of the services' programs: the one given, or that of this program.
-func Programs(given string) (string, error) {
-	if given == "" {
-		self, err := os.Executable()
-		if err != nil {
-			return "", err
-		}
-		given = filepath.Dir(self)
-	}
-	for _, name := range []string{"ml-engine", "executor"} {
-		if _, err := os.Stat(filepath.Join(given, name)); err != nil {
-			return "", WithHint(err, "make run builds all three programs; --bin names their folder")
-		}
-	}
-	return given, nil
+// declareShadowTimeout declares how long a shadow may take on a pair that the command starts.
+func declareShadowTimeout(fs *pflag.FlagSet, timeout *time.Duration) {
+	fs.DurationVar(timeout, "shadow-timeout", shadow.DefaultOptions().Timeout, "how long a shadow may take; longer where the machine has other things to do, and shadows are late for that")
 }
 
-// serviceFlags are where a service listens.
-type serviceFlags struct {
-	grpc, http string
+// WorkFlags are the folders of a command that starts a pair.
+type WorkFlags struct {
+	// Dir is the folder in which each run gets a folder, Programs that of the services' programs.
+	Dir, Programs string
 }
 
-// stopGrace is how long a service may take to drain before it is killed: its own grace, and some.
-const stopGrace = 12 * time.Second
+// Declare declares the flags; dir is the default of --work.
+func (w *WorkFlags) Declare(fs *pflag.FlagSet, dir string) {
+	fs.StringVar(&w.Dir, "work", dir, "folder in which each run gets a folder for its models, state and logs")
+	fs.StringVar(&w.Programs, "bin", "", "folder of the programs ml-engine and executor; that of this program when it is not given")
+}
 
-// warmUp is how long the pair may take to answer with a shadow: far more than it needs, for a machine that is busy.
-const warmUp = 30 * time.Second
-
-// awaitShadow sends one state until its shadow is answered: connections are made and caches are warm before the clock of
-// the stages runs.
-func awaitShadow(ctx context.Context, addr string, states []traffic.State) error {
-	ctx, cancel := context.WithTimeout(ctx, warmUp)
-	defer cancel()
-	at := endpoint{addr: addr}
-	return at.dial(func(conn *grpc.ClientConn) error {
-		client := executorv1.NewDecisionServiceClient(conn)
-		for {
-			resp, err := client.PredictWithShadow(ctx, &executorv1.PredictWithShadowRequest{
-				RequestId: "warm-up", Features: states[0].Named, EventTime: states[0].Time, Source: states[0].Source,
-			}, grpc.WaitForReady(true))
-			if err != nil {
-				return fmt.Errorf("warm up the pair: %w", err)
-			}
-			if resp.GetShadow() != nil {
-				return nil
-			}
-			if !traffic.Pause(ctx, 50*time.Millisecond) {
-				return fmt.Errorf("warm up the pair: no shadow within %v: %s", warmUp, resp.GetShadowError())
-			}
-		}
-	})
+// Folder finds the programs, and makes the folder of this run.
+func (w *WorkFlags) Folder(now time.Time) (_ string, err error) {
+	if w.Programs, err = findPrograms(w.Programs); err != nil {
+		return "", err
+	}
+	if err := os.MkdirAll(w.Dir, 0o755); err != nil {
+		return "", err
+	}
+	dir := filepath.Join(w.Dir, now.UTC().Format("20060102T150405.000Z"))
+	return dir, os.Mkdir(dir, 0o755)
 }

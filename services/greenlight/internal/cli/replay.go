@@ -9,14 +9,14 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/pkg/text"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/rehearsal"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
 
-func replayCommand(c Console) *cobra.Command {
+func replayCommand(c console.Console) *cobra.Command {
 	var l loadFlags
 	var at endpoint
 	var loop bool
@@ -27,18 +27,12 @@ and checks them as shadow-smoke does. It writes shadow_replay.json and exits 3 w
 
 With --loop it goes round and round until it is stopped, as the load of a demonstration; give it a --rate. It then
 writes no evidence, and prints a line per round.`,
-		Args: NoArgs,
+		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if loop {
 				return l.loop(cmd.Context(), c, at)
 			}
-			return l.withStates(c, l.decidesAt(cmd.Context(), c, at), func(data *experiment.Data, a *model.Artifact, states []traffic.State, store *evidence.Store) error {
-				r, err := shadowLoad(cmd.Context(), c, store, "replay", "shadow_replay.json", at, data, a, states, l.pace(c.Progress("replay")))
-				if err != nil {
-					return err
-				}
-				return c.Verdict(r.SLO)
-			})
+			return l.shadow(cmd.Context(), c, at, "replay", rehearsal.ReplayFile, func(states []traffic.State) []traffic.State { return states })
 		},
 	}
 	l.declare(cmd.Flags())
@@ -47,9 +41,9 @@ writes no evidence, and prints a line per round.`,
 	return cmd
 }
 
-// loop replays until it is stopped. An executor that is away is waited for.
-func (l *loadFlags) loop(ctx context.Context, c Console, at endpoint) error {
-	data, a, states, err := l.states(c, func(a *model.Artifact) (traffic.Baseline, error) {
+// loop replays until it is stopped. It waits for an executor that is not reached.
+func (l *loadFlags) loop(ctx context.Context, c console.Console, at endpoint) error {
+	t, states, err := l.states(c, func(a *model.Artifact) (traffic.Baseline, error) {
 		for {
 			b, err := l.decidesAt(ctx, c, at)(a)
 			if code := status.Code(err); code != codes.Unavailable && code != codes.DeadlineExceeded || ctx.Err() != nil {
@@ -62,28 +56,20 @@ func (l *loadFlags) loop(ctx context.Context, c Console, at endpoint) error {
 		}
 	})
 	if ctx.Err() != nil {
-		return nil //nolint:nilerr // stopped, as one stops a loop
+		return nil //nolint:nilerr // the operator stopped the loop
 	}
 	if err != nil {
 		return err
 	}
-	const round = 10_000 // states between two lines
 	return at.dial(func(conn *grpc.ClientConn) error {
-		for from := 0; ; from = (from + round) % len(states) {
-			part := states[from:min(from+round, len(states))]
-			r, err := traffic.Shadow(ctx, executorClient(conn), a, part, l.pace(nil))
-			if ctx.Err() != nil {
-				return nil //nolint:nilerr // stopped, as one stops a loop
-			}
+		traffic.Loop(ctx, traffic.NewExecutor(conn), t.Artifact, states, l.pace(nil), func(r *traffic.ShadowResult, err error) {
 			if err != nil {
-				c.Say("%s  executor is not reached, trying again: %v", data.Name, err)
-				if !traffic.Pause(ctx, time.Second) {
-					return nil
-				}
-				continue
+				c.Say("%s  executor is not reached, trying again: %v", t.Data.Name, err)
+				return
 			}
 			c.Say("%s  %s, match rate %.1f %% of %d, %s, shadow p95 %.2f ms",
-				data.Name, text.Count(r.Total, "decision"), 100*r.MatchRate, r.Comparisons, text.Count(r.ShadowErrors, "shadow error"), r.ShadowLatency.P95)
-		}
+				t.Data.Name, text.Count(r.Total, "decision"), 100*r.MatchRate, r.Comparisons, text.Count(r.ShadowErrors, "shadow error"), r.ShadowLatency.P95)
+		})
+		return nil
 	})
 }

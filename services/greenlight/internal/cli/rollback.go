@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/rollback"
 )
@@ -24,24 +25,24 @@ type pairFlags struct {
 }
 
 // declare declares the flags with the addresses of a pair on this machine, or none.
-func (p *pairFlags) declare(fs *pflag.FlagSet, c Console, engines, executors []string, timeout time.Duration) {
+func (p *pairFlags) declare(fs *pflag.FlagSet, c console.Console, engines, executors []string, timeout time.Duration) {
 	targetsVar(fs, &p.Engines, "engine", engines, "gRPC addresses of ml-engine, one per replica")
 	targetsVar(fs, &p.Executors, "executor", executors, "gRPC addresses of executor, one per replica")
 	p.declareAccess(fs, c, timeout)
 }
 
 // declareAccess declares how the services are reached, and how long they may take.
-func (p *pairFlags) declareAccess(fs *pflag.FlagSet, c Console, timeout time.Duration) {
+func (p *pairFlags) declareAccess(fs *pflag.FlagSet, c console.Console, timeout time.Duration) {
 	p.accessFlags.declare(fs, c)
 	fs.DurationVar(&p.timeout, "timeout", timeout, "how long the services may take to answer")
-	require(fs, "timeout", "more than 0", func() bool { return p.timeout > 0 })
+	console.Require(fs, "timeout", "more than 0", func() bool { return p.timeout > 0 })
 }
 
 // use connects to the services, and hands them to fn with the time that they have.
 func (p *pairFlags) use(ctx context.Context, fn func(context.Context, *fleet.Services) error) error {
 	services, err := fleet.Dial(fleet.Options{Access: p.Access, Engines: p.Engines, Executors: p.Executors})
 	if err != nil {
-		return usageError{err}
+		return console.Usage(err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, p.timeout)
 	defer cancel()
@@ -53,14 +54,10 @@ var (
 	localExecutor = []string{"127.0.0.1:4020"}
 )
 
-const (
-	// brakeTimeout is how long a rollback waits for a service that does not answer. A healthy pair takes milliseconds.
-	brakeTimeout = 2 * time.Second
-	// rollbackForm is the time in the name of a rollback's evidence.
-	rollbackForm = "20060102T150405.000Z"
-)
+// brakeTimeout is how long a rollback waits for a service that does not answer. A healthy pair takes milliseconds.
+const brakeTimeout = 2 * time.Second
 
-func rollbackCommand(c Console) *cobra.Command {
+func rollbackCommand(c console.Console) *cobra.Command {
 	var p pairFlags
 	var folder, reason string
 	cmd := &cobra.Command{
@@ -72,7 +69,7 @@ ends with it, and the canary aborts.
 Pulled again, it does nothing more: an ml-engine that has returned already is left where it is. It writes
 rollback_<time>.json to the evidence folder, after the brake was pulled. It exits 1 when a service has not obeyed, and says
 which did and which did not.`,
-		Args: NoArgs,
+		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var r *rollback.Result
 			err := p.use(cmd.Context(), func(ctx context.Context, services *fleet.Services) error {
@@ -82,12 +79,12 @@ which did and which did not.`,
 			if r == nil {
 				return err
 			}
-			c.sayRollback(r)
+			sayRollback(c, r)
 			if kept := keepRollback(c, folder, r); kept != nil {
 				err = errors.Join(err, fmt.Errorf("the evidence was not written: %w", kept))
 			}
 			if undone := r.Err(); undone != nil {
-				return WithHint(errors.Join(undone, err), "%s", r.Hint())
+				return console.WithHint(errors.Join(undone, err), "%s", r.Hint())
 			}
 			return err
 		},
@@ -99,7 +96,7 @@ which did and which did not.`,
 	return cmd
 }
 
-func (c Console) sayRollback(r *rollback.Result) {
+func sayRollback(c console.Console, r *rollback.Result) {
 	for _, e := range r.Engines {
 		switch {
 		case e.Done && e.Already:
@@ -107,7 +104,7 @@ func (c Console) sayRollback(r *rollback.Result) {
 		case e.Done:
 			c.Say("engine    %s serves %s again, and not %s: %.1f ms", e.Address, e.To.Version, e.From.Version, e.TookMS)
 		default:
-			c.Say("engine    %s NOT DONE: %s", e.Address, e.Error)
+			c.Say("engine    %s FAILED: %s", e.Address, e.Error)
 		}
 	}
 	for _, e := range r.Executors {
@@ -117,7 +114,7 @@ func (c Console) sayRollback(r *rollback.Result) {
 		case e.Done:
 			c.Say("executor  %s shadows nothing (%v %%, %s): %.1f ms", e.Address, *e.Percent, e.Mode, e.TookMS)
 		default:
-			c.Say("executor  %s NOT DONE: %s", e.Address, e.Error)
+			c.Say("executor  %s FAILED: %s", e.Address, e.Error)
 		}
 	}
 	if r.Complete {
@@ -125,18 +122,14 @@ func (c Console) sayRollback(r *rollback.Result) {
 	}
 }
 
-// keepRollback writes the evidence. The model is the one that the first ml-engine was taken back from.
-func keepRollback(c Console, folder string, r *rollback.Result) error {
-	store, err := evidence.Open(folder, evidence.Options{})
-	if err != nil {
+// keepRollback writes the evidence.
+func keepRollback(c console.Console, folder string, r *rollback.Result) error {
+	var name string
+	err := withEvidence(folder, func(store *evidence.Store) (err error) {
+		name, err = r.Write(store, console.Revision())
 		return err
-	}
-	header := evidence.Header{Schema: rollback.Schema, Source: evidence.Live, Git: Revision()}
-	if len(r.Engines) > 0 {
-		header.Model = r.Engines[0].From
-	}
-	name := "rollback_" + r.StartTime.Format(rollbackForm) + ".json"
-	if err := errors.Join(store.WriteJSON(name, header, r), store.Close()); err != nil {
+	})
+	if err != nil {
 		return err
 	}
 	c.Say("evidence  %s", filepath.Join(folder, name))

@@ -13,6 +13,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/text"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
@@ -25,8 +26,8 @@ const (
 	maxShown = 512
 )
 
-func rolloutCommand(c Console) *cobra.Command {
-	cmd := &cobra.Command{Use: "rollout", Short: "Read or set the percentage of requests that get a shadow", Args: NoArgs}
+func rolloutCommand(c console.Console) *cobra.Command {
+	cmd := &cobra.Command{Use: "rollout", Short: "Read or set the percentage of requests that get a shadow", Args: console.NoArgs}
 	cmd.AddCommand(rolloutGet(c), rolloutSet(c))
 	return cmd
 }
@@ -34,7 +35,7 @@ func rolloutCommand(c Console) *cobra.Command {
 // executorFlags say which executors to talk to.
 type executorFlags struct{ pairFlags }
 
-func (e *executorFlags) declare(cmd *cobra.Command, c Console) {
+func (e *executorFlags) declare(cmd *cobra.Command, c console.Console) {
 	fs := cmd.Flags()
 	targetsVar(fs, &e.Executors, "executor", localExecutor, "gRPC addresses of executor, one per replica")
 	e.declareAccess(fs, c, controlTimeout)
@@ -42,9 +43,9 @@ func (e *executorFlags) declare(cmd *cobra.Command, c Console) {
 
 // each calls every executor at once and prints a line for each: what it answers, or its error. The error names those that
 // failed.
-func (e *executorFlags) each(ctx context.Context, c Console, call func(context.Context, fleet.Executor) (*executorv1.Rollout, error)) error {
+func (e *executorFlags) each(ctx context.Context, c console.Console, call func(context.Context, fleet.Executor) (*executorv1.Rollout, error)) error {
 	if len(e.Executors) == 0 {
-		return usageError{errors.New("want at least one --executor")}
+		return console.Usagef("want at least one --executor")
 	}
 	return e.use(ctx, func(ctx context.Context, services *fleet.Services) error {
 		rollouts, errs := make([]*executorv1.Rollout, len(services.Executors)), make([]error, len(services.Executors))
@@ -87,10 +88,10 @@ func rolloutText(r *executorv1.Rollout) string {
 // said is the error of a call, on one line.
 func said(err error) string { return text.Clean(fleet.Plain(err).Error(), maxShown) }
 
-func rolloutGet(c Console) *cobra.Command {
+func rolloutGet(c console.Console) *cobra.Command {
 	var e executorFlags
 	cmd := &cobra.Command{
-		Use: "get", Short: "Show the rollout of every executor", Args: NoArgs,
+		Use: "get", Short: "Show the rollout of every executor", Args: console.NoArgs,
 		Long: `Get shows what every executor samples now: the percentage of requests that get a shadow, the mode, the revision, the holder
 of a lease and how long it lasts, and who set it when and why. It exits 1 when an executor does not answer.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -104,14 +105,14 @@ of a lease and how long it lasts, and who set it when and why. It exits 1 when a
 	return cmd
 }
 
-func rolloutSet(c Console) *cobra.Command {
+func rolloutSet(c console.Console) *cobra.Command {
 	var e executorFlags
 	var percent float64
 	var mode, holder, reason string
 	var lease time.Duration
 	var revision uint64
 	cmd := &cobra.Command{
-		Use: "set --percent P", Short: "Set the rollout of every executor", Args: NoArgs,
+		Use: "set --percent P", Short: "Set the rollout of every executor", Args: console.NoArgs,
 		Long: `Set gives every executor the percentage of requests that get a shadow. The decision that leaves an executor stays the
 baseline's. Without --lease it stays until the next set; with --lease and --holder it falls to 0 % unless the same command is
 given again within that time. A rollout that a canary holds is refused: greenlight canary abort ends it.
@@ -121,13 +122,13 @@ It exits 1 when an executor does not answer or refuses, and says which did.`,
 			req := &executorv1.SetRolloutRequest{Percent: percent, Holder: holder, Reason: reason, ExpectedRevision: revision}
 			switch {
 			case !cmd.Flags().Changed("percent"):
-				return usageError{errors.New("give --percent, 0 to 100")}
+				return console.Usagef("give --percent, 0 to 100")
 			case !(percent >= 0 && percent <= 100):
-				return usageError{fmt.Errorf("--percent %v: want 0 to 100", percent)}
+				return console.Usagef("--percent %v: want 0 to 100", percent)
 			case revision > maxRevision:
-				return usageError{fmt.Errorf("--if-revision %d: want at most %d", revision, uint64(maxRevision))}
+				return console.Usagef("--if-revision %d: want at most %d", revision, uint64(maxRevision))
 			case cmd.Flags().Changed("lease") != (holder != ""):
-				return usageError{errors.New("give both --lease and --holder, or none")}
+				return console.Usagef("give both --lease and --holder, or none")
 			}
 			if cmd.Flags().Changed("lease") {
 				req.Lease = durationpb.New(lease)
@@ -141,7 +142,7 @@ It exits 1 when an executor does not answer or refuses, and says which did.`,
 			word := "ROLLOUT_MODE_" + strings.ToUpper(strings.ReplaceAll(mode, "-", "_"))
 			req.Mode = executorv1.RolloutMode(executorv1.RolloutMode_value[word])
 			if req.GetMode() == executorv1.RolloutMode_ROLLOUT_MODE_UNSPECIFIED {
-				return usageError{fmt.Errorf("--mode %q: want off or observe-only", mode)}
+				return console.Usagef("--mode %q: want off or observe-only", mode)
 			}
 			return e.each(cmd.Context(), c, func(ctx context.Context, x fleet.Executor) (*executorv1.Rollout, error) {
 				got, err := x.Rollouts.SetRollout(ctx, req)

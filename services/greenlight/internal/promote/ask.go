@@ -153,3 +153,26 @@ func (p *Pledge) Holds(c *Check) error {
 	}
 	return nil
 }
+
+// Hint returns what to do about a refused phrase; empty if nothing is known to help. state is the folder of the ledger.
+func Hint(err error, state string) string {
+	for _, r := range []struct {
+		err  error
+		hint string
+	}{
+		{confirmation.ErrUnknown, "phrases are kept in --state " + state + " of the machine that issued them; greenlight promote --check issues one"},
+		{confirmation.ErrMismatch, "copy the whole phrase as greenlight promote --check printed it"},
+		{confirmation.ErrUsed, "a phrase works once; greenlight promote --check issues another"},
+		{confirmation.ErrExpired, "check again: greenlight promote --check issues another"},
+		{ErrOtherModel, "check the model that is to be promoted: greenlight promote --check --model ..."},
+		{ErrOtherEvidence, "check what is there now: greenlight promote --check"},
+		{ErrOtherPSI, "check the drift as it is now: greenlight promote --check"},
+		{ErrOtherTicket, "the files in --state " + state + " were edited; greenlight promote --check issues another phrase"},
+		{ErrPhrase, "copy the whole phrase as greenlight promote --check printed it, in quotes"},
+	} {
+		if errors.Is(err, r.err) {
+			return r.hint
+		}
+	}
+	return ""
+}

@@ -257,3 +257,14 @@ func clip(reason string) string {
 	}
 	return strings.ToValidUTF8(reason[:maxReason], "")
 }
+
+// Write writes the result to a file of the evidence, and returns its name. The header has the model that the first ml-engine
+// has left. git is the revision of the program.
+func (r *Result) Write(store *evidence.Store, git string) (string, error) {
+	header := evidence.Header{Schema: Schema, Source: evidence.Live, Git: git}
+	if len(r.Engines) > 0 {
+		header.Model = r.Engines[0].From
+	}
+	name := "rollback_" + r.StartTime.Format("20060102T150405.000Z") + ".json"
+	return name, store.WriteJSON(name, header, r)
+}

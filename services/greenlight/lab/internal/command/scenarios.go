@@ -1,7 +1,6 @@
 package command
 
 import (
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -10,6 +9,7 @@ import (
 	"time"
 
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/cli"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
 
 	"github.com/spf13/cobra"
 
@@ -24,7 +24,7 @@ const (
 	scenarioLease = 5 * time.Second
 )
 
-func scenariosCommand(c cli.Console) *cobra.Command {
+func scenariosCommand(c console.Console) *cobra.Command {
 	var flags cli.RehearsalFlags
 	var dir string
 	var only []string
@@ -37,12 +37,12 @@ executor must be at 0 % in the end, and the evidence must verify.
 
 Each leaves a folder below --dir with its logs, journal and evidence; the table is in scenarios.md there as well. Exits 3
 when one did not end as it must. What lacks a program to be played with (prometheus) is ERROR.`,
-		Args: cli.NoArgs,
+		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			all := scenarios.All()
 			for _, name := range only {
 				if !slices.ContainsFunc(all, func(s scenarios.Scenario) bool { return s.Name == name }) {
-					return cli.Usage(fmt.Errorf("--only %s: want some of %s", name, strings.Join(names(all), ", ")))
+					return console.Usagef("--only %s: want some of %s", name, strings.Join(names(all), ", "))
 				}
 			}
 			o, err := options(c, &flags, dir)
@@ -71,7 +71,7 @@ when one did not end as it must. What lacks a program to be played with (prometh
 			card := scenarios.Scorecard(results)
 			c.Say("evidence  %s\noverall: %s", o.Dir, card.Summary())
 			if !card.Verdict().OK() {
-				return cli.ErrGate
+				return console.ErrGate
 			}
 			return nil
 		},
@@ -91,7 +91,7 @@ func names(all []scenarios.Scenario) []string {
 }
 
 // options are what the scenarios run on.
-func options(c cli.Console, flags *cli.RehearsalFlags, dir string) (*scenarios.Options, error) {
+func options(c console.Console, flags *cli.RehearsalFlags, dir string) (*scenarios.Options, error) {
 	r, err := flags.Prepare(c)
 	if err != nil {
 		return nil, err

@@ -73,10 +73,7 @@ func (s *stage) setUp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	m := s.opts.Artifact.Manifest
-	s.engine, err = process.Start(ctx, filepath.Join(s.opts.Bin, "ml-engine"), s.dir, "--models", s.opts.Models, "--model", m.Name+"/"+m.Version,
-		"--grpc-addr", anyPort, "--http-addr", anyPort, "--drift-clock", "event")
-	if err != nil {
+	if s.engine, err = s.services().Engine(ctx, s.dir, process.Listen{}, "--drift-clock", "event"); err != nil {
 		return err
 	}
 	s.closers = append(s.closers, s.engine.Kill)
@@ -88,7 +85,7 @@ func (s *stage) setUp(ctx context.Context) error {
 		return err
 	}
 	s.closers = append(s.closers, s.relay.stop)
-	if err := s.startExecutor(ctx, anyPort, anyPort); err != nil {
+	if err := s.startExecutor(ctx, process.Listen{}); err != nil {
 		return err
 	}
 	s.closers = append(s.closers, func() error { return s.executor.Kill() }) // the one that runs then
@@ -96,29 +93,19 @@ func (s *stage) setUp(ctx context.Context) error {
 		return err
 	}
 	s.rollouts, s.decisions = executorv1.NewRolloutServiceClient(conn), executorv1.NewDecisionServiceClient(conn)
-	return s.await(ctx, "the first shadow", func() (bool, error) { return s.shadowed(ctx) })
-}
-
-const anyPort = "127.0.0.1:0"
-
-// startExecutor starts the executor, whose rollout outlives it.
-func (s *stage) startExecutor(ctx context.Context, grpc, http string) (err error) {
-	m := s.opts.Artifact.Manifest
-	s.executor, err = process.Start(ctx, filepath.Join(s.opts.Bin, "executor"), s.dir,
-		"--baseline", "heuristic="+filepath.Join(s.opts.Models, m.Name, m.Version, "baseline.json"), "--insecure-control",
-		"--engine-addr", s.relay.addr, "--grpc-addr", grpc, "--http-addr", http, "--state-dir", filepath.Join(s.dir, "state"),
-		"--shadow-timeout", s.opts.ShadowTimeout.String())
+	_, err = process.AwaitShadow(ctx, s.decisions, s.opts.States[0])
 	return err
 }
 
-// shadowed sends one state and says whether it got a shadow.
-func (s *stage) shadowed(ctx context.Context) (bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
-	defer cancel()
-	resp, err := s.decisions.PredictWithShadow(ctx, &executorv1.PredictWithShadowRequest{
-		RequestId: "warm-up", Features: s.opts.States[0].Named, EventTime: s.opts.States[0].Time, Source: s.opts.States[0].Source,
-	}, grpc.WaitForReady(true))
-	return err == nil && resp.GetShadow() != nil, nil
+func (s *stage) services() process.Services {
+	return process.Services{Programs: s.opts.Bin, Models: s.opts.Models, Artifact: s.opts.Artifact}
+}
+
+// startExecutor starts the executor, whose rollout survives a restart.
+func (s *stage) startExecutor(ctx context.Context, at process.Listen) (err error) {
+	s.executor, err = s.services().Executor(ctx, s.dir, s.relay.addr, at, "--insecure-control",
+		"--state-dir", filepath.Join(s.dir, "state"), "--shadow-timeout", s.opts.ShadowTimeout.String())
+	return err
 }
 
 func (s *stage) dial(addr string) (*grpc.ClientConn, error) {
