@@ -17,6 +17,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/telemetry"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/agent"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
 )
 
 // agentGrace is how long the agent may take to stop.
@@ -27,9 +28,9 @@ const agentState = "state/agent"
 
 // agentFlags configure greenlight agent.
 type agentFlags struct {
-	engines   engineFlags
+	engines   flags.Engines
 	executors []string
-	nightly   nightlyFlags
+	nightly   flags.Recent
 	options   agent.Options
 	source    string
 	once      bool
@@ -60,16 +61,16 @@ sample, writes what is due, and ends: for a reading now, and for a scheduler of 
 		},
 	}
 	fs := cmd.Flags()
-	f.engines.declare(fs, c)
-	targetsVar(fs, &f.executors, "executor", localExecutor, "gRPC addresses of the executors, one per replica")
+	f.engines.Declare(fs, c)
+	flags.TargetsVar(fs, &f.executors, "executor", flags.LocalExecutor, "gRPC addresses of the executors, one per replica")
 	fs.StringVar(&f.options.State, "state", agentState, "folder of the journal")
 	fs.StringVar(&f.source, "source", string(evidence.Live), "where the requests come from: live, replay or simulated")
 	fs.IntVar(&f.options.CriticalHours, "critical-hours", 24, "hours in a row above 0.3 after which a retraining is suggested")
-	f.nightly.declare(fs)
+	f.nightly.Declare(fs)
 	fs.BoolVar(&f.once, "once", false, "take one sample, write what is due, and end")
 	fs.StringVar(&f.metrics, "metrics-listen", "127.0.0.1:4031", "HTTP address of /metrics and /healthz")
 	fs.StringVar(&f.addresses, "address-file", "", "file that gets the bound address, for programs that ask for port 0")
-	DeclareEvidence(fs, &f.options.Evidence)
+	flags.Evidence(fs, &f.options.Evidence)
 	return cmd
 }
 
@@ -85,17 +86,17 @@ func (f *agentFlags) validate() error {
 			return console.Usagef("--executor: %s is there twice", addr)
 		}
 	}
-	if err := f.nightly.validate(); err != nil {
+	if err := f.nightly.Validate(); err != nil {
 		return err
 	}
 	if err := checkSource(f.source); err != nil {
 		return err
 	}
-	return f.engines.validate()
+	return f.engines.Validate()
 }
 
 func (f *agentFlags) run(ctx context.Context, c console.Console) (err error) {
-	if err := f.engines.open(); err != nil {
+	if err := f.engines.Open(); err != nil {
 		return err
 	}
 	owner, err := durable.Own(f.options.State)
@@ -113,9 +114,9 @@ func (f *agentFlags) run(ctx context.Context, c console.Console) (err error) {
 	o := &f.options
 	o.Metrics, o.Source, o.Git = agent.NewMetrics(registry), evidence.Source(f.source), console.Revision()
 	services := agent.Services{
-		Dial: f.engines.connect, Engines: f.engines.addrs, Executors: f.executors, Hours: f.engines.hours(), Timeout: f.engines.timeout,
+		Dial: f.engines.Connect, Engines: f.engines.Addrs, Executors: f.executors, Hours: f.engines.Hours(), Timeout: f.engines.Timeout,
 	}
-	o.Read, o.Classify = services.Sample, f.nightly.classifier(c.Quiet())
+	o.Read, o.Classify = services.Sample, f.nightly.Classifier(c.Quiet())
 	a, err := agent.New(*o)
 	if err != nil {
 		return err

@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"errors"
-	"fmt"
 	"path/filepath"
 	"time"
 
@@ -13,7 +12,9 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canaryview"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
@@ -43,14 +44,14 @@ const canaryTimeout = 20 * time.Second
 
 // canaryFlags say what a canary is run on.
 type canaryFlags struct {
-	pairFlags
+	flags.Pair
 
 	evidence, models, state string
 }
 
 func (f *canaryFlags) declare(fs *pflag.FlagSet, c console.Console) {
-	f.pairFlags.declare(fs, c, localEngine, localExecutor, canaryTimeout)
-	DeclareEvidence(fs, &f.evidence)
+	f.Pair.Declare(fs, c, flags.LocalEngine, flags.LocalExecutor, canaryTimeout)
+	flags.Evidence(fs, &f.evidence)
 	fs.StringVar(&f.models, "models", "models", "registry folder, in which the model has its own offline evaluation; without one, that in --evidence counts")
 	declareCanaryState(fs, &f.state)
 }
@@ -67,12 +68,12 @@ func stateFlag(state string) string {
 	if state == canaryState {
 		return ""
 	}
-	return flagged("state", state)
+	return flags.Flagged("state", state)
 }
 
 // inspect connects to the pair and inspects it.
 func (f *canaryFlags) inspect(ctx context.Context, use func(context.Context, *fleet.Services, *canary.Inspection) error) error {
-	return f.use(ctx, func(ctx context.Context, services *fleet.Services) error {
+	return f.Use(ctx, func(ctx context.Context, services *fleet.Services) error {
 		return use(ctx, services, canary.Inspect(ctx, services, canary.Target{Evidence: f.evidence, Models: f.models}))
 	})
 }
@@ -102,7 +103,7 @@ canary_preflight.json, and exits 3 when something is not so. Drift is shown and 
 				}); err != nil {
 					return err
 				}
-				c.Say("drift     %s; monitored, blocks nothing", psiText(in.PSI, report.PSIReason))
+				c.Say("drift     %s; monitored, blocks nothing", canaryview.PSI(in.PSI, report.PSIReason))
 				c.Say("evidence  %s\n", filepath.Join(f.evidence, canary.PreflightFile))
 				return c.Verdict(gate.Scorecard{Results: report.Checks})
 			})
@@ -110,13 +111,6 @@ canary_preflight.json, and exits 3 when something is not so. Drift is shown and 
 	}
 	f.declare(cmd.Flags(), c)
 	return cmd
-}
-
-func psiText(psi *float64, reason string) string {
-	if psi == nil {
-		return "PSI is not known: " + reason
-	}
-	return fmt.Sprintf("PSI %.3f", *psi)
 }
 
 // unstopped returns what to do about executors that were not stopped.
@@ -129,7 +123,7 @@ func unstopped(err error) string {
 }
 
 func canaryAbortCommand(c console.Console) *cobra.Command {
-	var p pairFlags
+	var p flags.Pair
 	var reason string
 	cmd := &cobra.Command{
 		Use: "abort", Short: "Set 0 % on every executor now, and read it back",
@@ -138,7 +132,7 @@ at its next renewal. It needs no confirmation and no state folder. It exits 1 wh
 rollback also takes the model back.`,
 		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return p.use(cmd.Context(), func(ctx context.Context, services *fleet.Services) error {
+			return p.Use(cmd.Context(), func(ctx context.Context, services *fleet.Services) error {
 				var failed error
 				for _, stop := range canary.Abort(ctx, services.Executors, reason) {
 					if stop.Err != nil {
@@ -156,7 +150,7 @@ rollback also takes the model back.`,
 		},
 	}
 	fs := cmd.Flags()
-	p.declare(fs, c, nil, localExecutor, brakeTimeout)
+	p.Declare(fs, c, nil, flags.LocalExecutor, brakeTimeout)
 	cmd.Flags().StringVar(&reason, "reason", "greenlight canary abort", "why, for the audit log")
 	return cmd
 }

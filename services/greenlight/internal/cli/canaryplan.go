@@ -3,24 +3,23 @@ package cli
 import (
 	"context"
 	"errors"
-	"fmt"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
-	"github.com/greenlight-ml/greenlight/pkg/text"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canaryview"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
 // canaryPlan is what a plan is made of.
 type canaryPlan struct {
 	canaryFlags
-	policyFlags
+	flags.Policy
 
 	prometheus, source string
 	metrics            fleet.PrometheusOptions
@@ -60,7 +59,7 @@ selects there.`,
 	}
 	fs := cmd.Flags()
 	p.canaryFlags.declare(fs, c)
-	p.policyFlags.declare(fs)
+	p.Policy.Declare(fs)
 	fs.StringVar(&p.prometheus, "prometheus", "", "URL of a Prometheus to read the counts from; without it, the executors are asked")
 	fs.StringVar(&p.metrics.TokenFile, "prometheus-token-file", "", "file with a bearer token for it; canary start reads it again")
 	fs.StringVar(&p.metrics.BasicFile, "prometheus-basic-file", "", "file with user:password for it; canary start reads it again")
@@ -73,8 +72,8 @@ selects there.`,
 }
 
 func (p *canaryPlan) validate() (gate.Policy, error) {
-	policy, err := p.policy()
-	if !p.changed("interval") { // a short phase needs some polls too
+	policy, err := p.Policy.Read()
+	if !p.Changed("interval") { // a short phase needs some polls too
 		p.interval = min(p.interval, time.Duration(policy.PhaseDuration)/pollsPerPhase)
 	}
 	switch {
@@ -122,13 +121,13 @@ func (p *canaryPlan) plan(ctx context.Context, c console.Console, policy gate.Po
 	if err != nil {
 		return err
 	}
-	sayPlan(c, plan, in)
+	canaryview.Plan(c.Out, plan, in)
 	c.Say("plan      %s", state.PlanPath(ticket))
 	if plan.Secret() {
 		c.Say("note      the user and the password of --prometheus are not kept: canary start has them from --prometheus-basic-file alone")
 	}
 	c.Say("\nNothing was changed. To start it, until %s, once (%s, and 30dk is 30 minutes):", ticket.ExpiryTime.Format("15:04 UTC"), onay)
-	c.Say("greenlight canary start --confirm %s%s%s", quoted(ticket.Phrase), stateFlag(p.state), p.again())
+	c.Say("greenlight canary start --confirm %s%s%s", quoted(ticket.Phrase), stateFlag(p.state), p.Again())
 	return nil
 }
 
@@ -137,27 +136,3 @@ const onay = "ONAY is Turkish for approval"
 
 // quoted returns the text as one word for a shell.
 func quoted(s string) string { return `"` + s + `"` }
-
-// sayPlan prints what would be done.
-func sayPlan(c console.Console, p *canary.Plan, in *canary.Inspection) {
-	policy := p.Policy
-	c.Say("model     %s, digest %.12s, beside %s", p.Model.Version, p.Model.Digest, p.Baseline.Version)
-	c.Say("offline   %s (%s)", in.Offline.Result, text.Count(len(p.Inputs), "file"))
-	c.Say("drift     %s; monitored, blocks nothing", psiText(p.PSI, p.PSIReason))
-	for i, addr := range p.Executors {
-		r := in.Executors[i].Rollout.GetRollout()
-		c.Say("executor  %s shadows %g %% now; 0 %% when the canary has ended, however it ends", addr, r.GetPercent())
-	}
-	counts := "the executors' reports"
-	if p.URL != "" {
-		counts = fmt.Sprintf("%s {%s}", p.URL, p.Match)
-	}
-	c.Say("counts    %s, every %s; requests are %s", counts, p.Interval, p.Source)
-	c.Say("phases    %s %%, %s each and at least %s, held for at most %s", strings.ReplaceAll(percents{&policy.Phases}.String(), ",", ", "), policy.PhaseDuration, text.Count(policy.MinComparisons, "comparison"), policy.HoldLimit)
-	c.Say("pass      p95 < %g ms, errors < %g %%, match >= %g %%, coverage >= %g %%", policy.SLO.P95MS, percentOf(policy.SLO.ErrorRate), percentOf(policy.SLO.MatchRate), percentOf(policy.SLO.Coverage))
-	c.Say("abort     p95 > %g ms, errors > %g %%, match < %g %%, coverage < %g %%, or a test at alpha %g", policy.Abort.P95MS, percentOf(policy.Abort.ErrorRate), percentOf(policy.Abort.MatchRate), percentOf(policy.Abort.Coverage), policy.Alpha)
-	c.Say("lease     %s", policy.Lease)
-}
-
-// percentOf returns a ratio in percent, without the noise of binary fractions.
-func percentOf(ratio float64) float64 { return float64(int64(ratio*1e8+0.5)) / 1e6 }

@@ -12,14 +12,15 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canaryview"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
 // canaryStart starts a canary, or goes on with one.
 type canaryStart struct {
-	RehearsalFlags
+	flags.Rehearsal
 
-	access             accessFlags
+	access             flags.Access
 	state, phrase, run string
 	resume, dry        bool
 }
@@ -59,9 +60,9 @@ Exits 0 when all phases have passed, 3 when it was aborted or stopped, 1 when it
 			case s.dry:
 				return s.rehearse(cmd.Context(), c)
 			case s.resume:
-				return refusedCanary(s.goOn(cmd.Context(), c))
+				return refusedCanary(canary.State(s.state).Continue(cmd.Context(), s.run, s.access.Access, s.conduct(cmd.Context(), c)))
 			default:
-				return refusedCanary(s.begin(cmd.Context(), c))
+				return refusedCanary(canary.State(s.state).Start(cmd.Context(), s.phrase, s.access.Access, s.conduct(cmd.Context(), c)))
 			}
 		},
 	}
@@ -71,8 +72,8 @@ Exits 0 when all phases have passed, 3 when it was aborted or stopped, 1 when it
 	fs.StringVar(&s.run, "run", "", "the run to go on with; the newest when it is not given")
 	fs.BoolVar(&s.dry, "dry-run", false, "rehearse against a pair of its own")
 	declareCanaryState(fs, &s.state)
-	s.access.declare(access, c)
-	s.RehearsalFlags.Declare(rehearsed)
+	s.access.Declare(access, c)
+	s.Rehearsal.Declare(rehearsed)
 	fs.AddFlagSet(access)
 	fs.AddFlagSet(rehearsed)
 	return cmd
@@ -89,90 +90,42 @@ func given(fs, set *pflag.FlagSet) (name string) {
 }
 
 // again returns the flags that another command needs to find the run and its services.
-func (s *canaryStart) again() string { return stateFlag(s.state) + s.access.again() }
-
-// begin begins the run that the phrase confirms.
-func (s *canaryStart) begin(ctx context.Context, c console.Console) error {
-	state := canary.State(s.state)
-	plan, ticket, err := state.Confirmed(s.phrase)
-	if err != nil {
-		return err
-	}
-	return s.reach(plan, func(services *fleet.Services) error {
-		in := canary.Inspect(ctx, services, plan.Target)
-		if err := errors.Join(plan.CheckAll(in, ticket.Phrase, ticket.Nonce), in.Free(""), canary.Readable(ctx, plan)); err != nil {
-			return err
-		}
-		run, err := state.Begin(plan, ticket)
-		if err != nil {
-			return err
-		}
-		return errors.Join(s.conduct(ctx, c, run, services, in, canaryRunName(run)), run.Close())
-	})
-}
-
-// goOn goes on with a run whose controller has ended.
-func (s *canaryStart) goOn(ctx context.Context, c console.Console) error {
-	run, err := canary.State(s.state).Resume(s.run)
-	if err != nil {
-		return err
-	}
-	err = s.reach(run.Plan, func(services *fleet.Services) error {
-		in := canary.Inspect(ctx, services, run.Plan.Target)
-		if err := errors.Join(run.Plan.Check(in), in.Free(run.Record.ID)); err != nil {
-			return err
-		}
-		return s.conduct(ctx, c, run, services, nil, canaryRunName(run))
-	})
-	return errors.Join(err, run.Close())
-}
-
-// reach connects to the services of the plan.
-func (s *canaryStart) reach(plan *canary.Plan, use func(*fleet.Services) error) error {
-	services, err := fleet.Dial(fleet.Options{Access: s.access.Access, Engines: plan.Engines, Executors: plan.Executors})
-	if err != nil {
-		return err
-	}
-	return errors.Join(use(services), services.Close())
-}
-
-// canaryRunName returns the name of a run's evidence, without its extension.
-func canaryRunName(r *canary.Run) string {
-	return "canary_run_" + r.Record.ID[:len("20060102T150405Z")]
-}
+func (s *canaryStart) again() string { return stateFlag(s.state) + s.access.Again() }
 
 // errInterrupted is the error of a run that can be resumed.
 var errInterrupted = errors.New("the canary was interrupted, and shadows nothing now")
 
-// conduct runs the phases that are left and writes the evidence, under the name, once the run has ended.
-func (s *canaryStart) conduct(ctx context.Context, c console.Console, run *canary.Run, services *fleet.Services, from *canary.Inspection, name string) error {
-	record, err := show(ctx, c, run, services, from)
-	if err != nil {
-		return err
+// conduct returns a function that runs the remaining phases and writes the evidence once the run has ended.
+func (s *canaryStart) conduct(ctx context.Context, c console.Console) func(*canary.Run, *fleet.Services, *canary.Inspection) error {
+	return func(run *canary.Run, services *fleet.Services, from *canary.Inspection) error {
+		record, err := show(ctx, c, run, services, from)
+		if err != nil {
+			return err
+		}
+		if record.Decision == canary.Interrupted {
+			return console.WithHint(errInterrupted, "greenlight canary start --resume --run %s%s%s resumes it at the phase that it was in", record.ID, stateFlag(s.state), s.access.Again())
+		}
+		name := run.EvidenceName()
+		if err := withEvidence(run.Plan.Evidence, func(store *evidence.Store) error {
+			return canaryview.Write(store, run, record, name, console.Revision())
+		}); err != nil {
+			return err
+		}
+		if err := canaryview.Table(c.Out, record); err != nil {
+			return err
+		}
+		c.Say("evidence  %s.json, with .svg and .md", filepath.Join(run.Plan.Evidence, name))
+		c.Say("canary    %s%s", record.Decision, because(record.Reason))
+		switch {
+		case !record.RolledBack:
+			return errors.New("0 % was not read back from every executor: each lease lapses by itself within " + record.Policy.Lease.String())
+		case record.Decision != canary.Passed:
+			return console.ErrGate
+		case !record.PromoteEligible:
+			c.Say("          it does not count for a promotion: %s", record.PromoteReason)
+		}
+		return nil
 	}
-	if record.Decision == canary.Interrupted {
-		return console.WithHint(errInterrupted, "greenlight canary start --resume --run %s%s resumes it at the phase that it was in", record.ID, s.again())
-	}
-	if err := withEvidence(run.Plan.Evidence, func(store *evidence.Store) error {
-		return canaryview.Write(store, run, record, name, console.Revision())
-	}); err != nil {
-		return err
-	}
-	if err := canaryview.Table(c.Out, record); err != nil {
-		return err
-	}
-	c.Say("evidence  %s.json, with .svg and .md", filepath.Join(run.Plan.Evidence, name))
-	c.Say("canary    %s%s", record.Decision, because(record.Reason))
-	if !record.RolledBack {
-		return errors.New("0 % was not read back from every executor: each lease lapses by itself within " + record.Policy.Lease.String())
-	}
-	if record.Decision != canary.Passed {
-		return console.ErrGate
-	}
-	if !record.PromoteEligible {
-		c.Say("          it does not count for a promotion: %s", record.PromoteReason)
-	}
-	return nil
 }
 
 func because(reason string) string {

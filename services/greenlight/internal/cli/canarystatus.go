@@ -9,12 +9,13 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canaryview"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
 func canaryStatusCommand(c console.Console) *cobra.Command {
 	var state, run string
-	var access accessFlags
+	var access flags.Access
 	cmd := &cobra.Command{
 		Use: "status", Short: "Show a canary: the one that runs, or the last one",
 		Long: `Status shows a run from its journal, phase by phase, and asks its executors what they shadow now. It changes nothing and may
@@ -26,11 +27,11 @@ be called while the canary runs. Without --run it shows the newest run, and list
 	}
 	declareCanaryState(cmd.Flags(), &state)
 	cmd.Flags().StringVar(&run, "run", "", "the run to show; the newest when it is not given")
-	access.declare(cmd.Flags(), c)
+	access.Declare(cmd.Flags(), c)
 	return cmd
 }
 
-func showCanary(ctx context.Context, c console.Console, state canary.State, id string, access accessFlags) error {
+func showCanary(ctx context.Context, c console.Console, state canary.State, id string, access flags.Access) error {
 	plan, record, err := state.Read(id)
 	if err != nil {
 		return err
@@ -59,7 +60,7 @@ func showCanary(ctx context.Context, c console.Console, state canary.State, id s
 }
 
 // sayRollouts prints what the executors of the plan do now. An executor that is not reached is printed, and is no error.
-func sayRollouts(ctx context.Context, c console.Console, plan *canary.Plan, access accessFlags) error {
+func sayRollouts(ctx context.Context, c console.Console, plan *canary.Plan, access flags.Access) error {
 	services, err := fleet.Dial(fleet.Options{Access: access.Access, Executors: plan.Executors})
 	if err != nil {
 		return err

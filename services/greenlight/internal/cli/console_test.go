@@ -45,8 +45,8 @@ func TestNamesOfFilesCannotSteerTheTerminal(t *testing.T) {
 	}
 	for name, args := range map[string][]string{
 		"a file of the evidence": {"evidence", "verify", "--evidence", filepath.Join(dir, "evidence")},
-		"columns":                {"train", "--data", columns, "--models", filepath.Join(dir, "models")},
-		"a member of an archive": {"train", "--data", archive, "--models", filepath.Join(dir, "models")},
+		"columns":                {"train", "--data", columns, "--models", filepath.Join(dir, "models"), "--evidence", filepath.Join(dir, "new")},
+		"a member of an archive": {"train", "--data", archive, "--models", filepath.Join(dir, "models"), "--evidence", filepath.Join(dir, "new")},
 		"a command":              {evil + "owned"},
 		"a flag":                 {"train", "--" + evil + "owned"},
 		"a model":                {"model", "show", evil + "owned", "--models", dir},

@@ -12,11 +12,12 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftcompare"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
 )
 
 // compareFlags say what to compare with what.
 type compareFlags struct {
-	reference, current DataFlags
+	reference, current flags.Data
 	referenceDays      int
 	currentDays        int
 	options            driftcompare.Options
@@ -61,18 +62,18 @@ quality of market data is judged too, and fails --check: an index of a frozen fe
 	fs.IntVar(&f.options.Classifier.Permutations, "permutations", f.options.Classifier.Permutations, "how often the days are exchanged at most to judge the classifier; 0 leaves it out")
 	f.declareData(fs)
 	declareCheck(fs, &f.check)
-	DeclareEvidence(fs, &f.evidence)
+	flags.Evidence(fs, &f.evidence)
 	return cmd
 }
 
 // declareData declares how both sets are read.
 func (f *compareFlags) declareData(fs *pflag.FlagSet) {
-	fs.StringVar(&f.reference.symbol, "symbol", "", "instrument of the reference, where there are several, and of --current unless --current-symbol is given")
-	fs.StringVar(&f.current.symbol, "current-symbol", "", "instrument of the current set")
-	fs.IntVar(&f.reference.maxBadRows, "max-bad-rows", 0, "how many broken rows of a set may be left out before it is an error")
-	fs.DurationVar(&f.reference.utcOffset, "utc-offset", 0, "what the clock of the files is ahead of UTC, for example -5h")
-	fs.BoolVar(&f.reference.tradesOnly, "trades-only", false, "read the trades of a folder that has quotes as well")
-	f.reference.offsetSet = func() bool { return fs.Changed("utc-offset") }
+	fs.StringVar(&f.reference.Symbol, "symbol", "", "instrument of the reference, where there are several, and of --current unless --current-symbol is given")
+	fs.StringVar(&f.current.Symbol, "current-symbol", "", "instrument of the current set")
+	fs.IntVar(&f.reference.MaxBadRows, "max-bad-rows", 0, "how many broken rows of a set may be left out before it is an error")
+	fs.DurationVar(&f.reference.UTCOffset, "utc-offset", 0, "what the clock of the files is ahead of UTC, for example -5h")
+	fs.BoolVar(&f.reference.TradesOnly, "trades-only", false, "read the trades of a folder that has quotes as well")
+	f.reference.OffsetSet = func() bool { return fs.Changed("utc-offset") }
 }
 
 func (f *compareFlags) validate(changed func(string) bool) error {
@@ -86,11 +87,11 @@ func (f *compareFlags) validate(changed func(string) bool) error {
 	case changed("current-symbol") && f.current.Path == "":
 		return errors.New("--current-symbol has no meaning without --current")
 	}
-	path, symbol := f.current.Path, f.current.symbol
+	path, symbol := f.current.Path, f.current.Symbol
 	f.current = f.reference
 	f.current.Path = path
 	if symbol != "" {
-		f.current.symbol = symbol
+		f.current.Symbol = symbol
 	}
 	return nil
 }
@@ -144,45 +145,16 @@ func (f *compareFlags) compare(c console.Console, named bool) error {
 
 // sets reads the two sets.
 func (f *compareFlags) sets(c console.Console, schema *feature.Schema, scorer model.Scorer) (reference, current *driftcompare.Set, err error) {
-	if reference, err = readSet(c, &f.reference, schema, scorer); err != nil {
+	if reference, err = flags.ReadSet(c, &f.reference, schema, scorer); err != nil {
 		return nil, nil, err
 	}
 	if f.current.Path == "" {
 		reference, current = reference.Split(f.referenceDays)
-	} else if current, err = readSet(c, &f.current, schema, scorer); err != nil {
+	} else if current, err = flags.ReadSet(c, &f.current, schema, scorer); err != nil {
 		return nil, nil, err
 	}
 	if f.currentDays > 0 {
 		current, _ = current.Split(f.currentDays)
 	}
 	return reference, current, nil
-}
-
-// sayUntimely prints how many rows of a feature log have impossible times.
-func sayUntimely(c console.Console, rows int) {
-	if rows > 0 {
-		c.Say("          %d rows are left out for their times: before 1973, after 2199, or more than a day ahead of their arrival or of the clock", rows)
-	}
-}
-
-// readSet reads market data, or a feature log.
-func readSet(c console.Console, d *DataFlags, schema *feature.Schema, scorer model.Scorer) (*driftcompare.Set, error) {
-	if !driftcompare.IsLog(d.Path) {
-		data, err := d.Load(c)
-		if err != nil {
-			return nil, err
-		}
-		return driftcompare.FromMarket(data, schema, scorer)
-	}
-	s, err := driftcompare.FromLog(d.Path, d.symbol, schema, scorer)
-	var other *driftcompare.SchemaError
-	if errors.As(err, &other) {
-		return nil, console.WithHint(err, "--schema names the one to compare by; both sets must have its features")
-	}
-	if err != nil {
-		return nil, err
-	}
-	c.Say("data      %s: %d rows of a feature log, of %v; %d left out; source %s", d.Path, s.Rows(), s.Symbols, s.Left, s.Sources)
-	sayUntimely(c, s.Untimely)
-	return s, nil
 }

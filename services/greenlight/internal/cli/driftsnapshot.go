@@ -7,10 +7,11 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/text"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftfleet"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
 )
 
 func driftSnapshotCommand(c console.Console) *cobra.Command {
-	var e engineFlags
+	var e flags.Engines
 	var folder, source string
 	var check bool
 	cmd := &cobra.Command{
@@ -24,15 +25,15 @@ threshold alone it is INCONCLUSIVE, and so are fewer than 500 rows or 5 days. Re
 are refused. It exits 0 whatever the verdict, and with --check it exits 3 when it is not PASS.`,
 		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := e.validate(); err != nil {
+			if err := e.Validate(); err != nil {
 				return err
 			}
 			if err := checkSource(source); err != nil {
 				return err
 			}
 			var r *driftfleet.Report
-			if err := e.dial(func(replicas []driftfleet.Replica) (err error) {
-				r, err = e.read(cmd.Context(), replicas, true)
+			if err := e.Dial(func(replicas []driftfleet.Replica) (err error) {
+				r, err = e.Read(cmd.Context(), replicas, true)
 				return err
 			}); err != nil {
 				return err
@@ -53,9 +54,9 @@ are refused. It exits 0 whatever the verdict, and with --check it exits 3 when i
 		},
 	}
 	fs := cmd.Flags()
-	e.declare(fs, c)
+	e.Declare(fs, c)
 	fs.StringVar(&source, "source", string(evidence.Live), "where the scored states come from: live, replay or simulated")
 	declareCheck(fs, &check)
-	DeclareEvidence(fs, &folder)
+	flags.Evidence(fs, &folder)
 	return cmd
 }

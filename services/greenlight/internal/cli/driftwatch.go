@@ -12,6 +12,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftfleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftview"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
 
@@ -20,7 +21,7 @@ const clearScreen = "\x1b[H\x1b[2J"
 
 // driftWatch samples drift again and again.
 type driftWatch struct {
-	engines  engineFlags
+	engines  flags.Engines
 	interval time.Duration
 	length   time.Duration
 	out      string
@@ -35,21 +36,21 @@ sample in a pipe. With --out it appends every sample to psi_series.csv in that f
 printed and asked again. It ends when it is interrupted, or after --for.`,
 		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := w.engines.validate(); err != nil {
+			if err := w.engines.Validate(); err != nil {
 				return err
 			}
 			if w.interval <= 0 || w.length < 0 {
 				return console.Usagef("--interval is more than 0, --for 0 or more")
 			}
-			return w.engines.dial(func(replicas []driftfleet.Replica) error {
+			return w.engines.Dial(func(replicas []driftfleet.Replica) error {
 				return w.watch(cmd.Context(), c, func(ctx context.Context) (*driftfleet.Report, error) {
-					return w.engines.read(ctx, replicas, false)
+					return w.engines.Read(ctx, replicas, false)
 				})
 			})
 		},
 	}
 	fs := cmd.Flags()
-	w.engines.declare(fs, c)
+	w.engines.Declare(fs, c)
 	fs.DurationVar(&w.interval, "interval", 10*time.Second, "time between two samples")
 	fs.DurationVar(&w.length, "for", 0, "how long to watch; 0 is until interrupted")
 	fs.StringVar(&w.out, "out", "", "folder for psi_series.csv; not written when it is not given")

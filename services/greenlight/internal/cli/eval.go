@@ -12,6 +12,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
 )
 
 // judgeOffline judges offline_report.json of the evidence folder, and writes eval_result.json and eval_result.txt.
@@ -69,6 +70,6 @@ folder's offline_report.json is then that one. Without, it is the offline_report
 	}
 	cmd.Flags().StringVar(&ref, "model", "", "the model to judge by its own evaluation: name/version, or version")
 	cmd.Flags().StringVar(&models, "models", "models", "registry folder with the model")
-	DeclareEvidence(cmd.Flags(), &folder)
+	flags.Evidence(cmd.Flags(), &folder)
 	return cmd
 }

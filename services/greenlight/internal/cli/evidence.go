@@ -2,21 +2,17 @@ package cli
 
 import (
 	"errors"
-	"io"
-	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
-	"github.com/greenlight-ml/greenlight/pkg/durable"
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/text"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/evidencedoc"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote"
 )
 
@@ -61,14 +57,9 @@ It exits 0 when everything verifies and 3 when something does not.`,
 			return nil
 		},
 	}
-	DeclareEvidence(cmd.Flags(), &folder)
-	declareHead(cmd.Flags(), &head)
+	flags.Evidence(cmd.Flags(), &folder)
+	flags.Head(cmd.Flags(), &head)
 	return cmd
-}
-
-// DeclareEvidence declares the flag of the evidence folder.
-func DeclareEvidence(fs *pflag.FlagSet, folder *string) {
-	fs.StringVar(folder, "evidence", evidence.DefaultDir, "folder of the evidence")
 }
 
 // withEvidence opens the evidence folder for write, and closes it.
@@ -79,34 +70,6 @@ func withEvidence(folder string, write func(*evidence.Store) error) error {
 	}
 	return errors.Join(write(store), store.Close())
 }
-
-// headFlag is the head of an evidence chain that was written down before. An empty head is refused.
-type headFlag struct{ head *string }
-
-func declareHead(fs *pflag.FlagSet, head *string) {
-	fs.Var(headFlag{head}, "head", "what the head of the evidence chain must be, or its first 12 digits or more: as it was written down elsewhere")
-}
-
-// Set implements pflag.Value.
-func (f headFlag) Set(s string) error {
-	s = strings.ToLower(strings.TrimSpace(s))
-	if err := evidence.CheckHead(s); err != nil {
-		return err
-	}
-	*f.head = s
-	return nil
-}
-
-// String implements pflag.Value.
-func (f headFlag) String() string {
-	if f.head == nil {
-		return ""
-	}
-	return *f.head
-}
-
-// Type implements pflag.Value.
-func (headFlag) Type() string { return "string" }
 
 func evidenceRenderCommand(c console.Console) *cobra.Command {
 	var folder, out, models, policyFile string
@@ -120,57 +83,29 @@ What blocks is judged again, as promote --check does, as of the newest file, wit
 promotion_check.json says is shown.`,
 		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			policy, err := readPolicy(policyFile)
+			policy, err := flags.ReadPolicy(policyFile)
 			if err != nil {
 				return err
 			}
 			if out == "" {
-				out = filepath.Join(filepath.Dir(filepath.Clean(folder)), "GREEN_EVIDENCE.md")
+				out = filepath.Join(filepath.Dir(filepath.Clean(folder)), evidencedoc.File)
 			}
-			link, err := relative(filepath.Dir(out), folder)
-			if err != nil {
-				return err
-			}
-			text, err := evidencedoc.Render(folder, evidencedoc.Options{
-				Link: filepath.ToSlash(link),
-				Judge: func(model string, now time.Time) (*promote.Check, error) {
-					return promote.Judge(cmd.Context(), promote.Question{Models: models, Model: model, Evidence: folder, Policy: policy}, now)
-				},
+			err = evidencedoc.Write(out, folder, func(model string, now time.Time) (*promote.Check, error) {
+				return promote.Judge(cmd.Context(), promote.Question{Models: models, Model: model, Evidence: folder, Policy: policy}, now)
 			})
 			if errors.Is(err, evidence.ErrBroken) {
 				return console.WithHint(err, "greenlight evidence verify lists all problems")
 			}
-			if err == nil {
-				err = os.MkdirAll(filepath.Dir(out), 0o755)
-			}
 			if err != nil {
-				return err
-			}
-			if err := durable.WriteFile(out, 0o644, func(w io.Writer) error {
-				_, err := w.Write(text)
-				return err
-			}); err != nil {
 				return err
 			}
 			c.Say("document  %s", out)
 			return nil
 		},
 	}
-	DeclareEvidence(cmd.Flags(), &folder)
+	flags.Evidence(cmd.Flags(), &folder)
 	cmd.Flags().StringVar(&models, "models", "models", "registry folder with the model that the evidence is about")
 	cmd.Flags().StringVar(&policyFile, "policy", "", "file with the policy of the promotion, YAML; without it, the built-in one")
 	cmd.Flags().StringVar(&out, "out", "", "file to write; GREEN_EVIDENCE.md beside the evidence folder when it is not given")
 	return cmd
-}
-
-// relative returns the path of a file or folder relative to a folder.
-func relative(from, to string) (string, error) {
-	from, err := filepath.Abs(from)
-	if err != nil {
-		return "", err
-	}
-	if to, err = filepath.Abs(to); err != nil {
-		return "", err
-	}
-	return filepath.Rel(from, to)
 }

@@ -10,6 +10,7 @@ import (
 
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
@@ -23,7 +24,7 @@ func feedCommand(c console.Console) *cobra.Command {
 const feedTimeout = 5 * time.Second
 
 func feedResetCommand(c console.Console) *cobra.Command {
-	var access accessFlags
+	var access flags.Access
 	var executors []string
 	var symbol, reason string
 	cmd := &cobra.Command{
@@ -38,12 +39,12 @@ Decisions on quotes of the symbol are refused as NOT_READY until it has 720 minu
 			if symbol == "" {
 				return console.Usagef("--symbol is not given")
 			}
-			if err := access.open(); err != nil {
+			if err := access.Open(); err != nil {
 				return err
 			}
 			var errs []error
 			for _, addr := range executors {
-				err := resetSymbol(cmd.Context(), access.connect, addr, symbol, reason)
+				err := resetSymbol(cmd.Context(), access.Connect, addr, symbol, reason)
 				if err == nil {
 					c.Say("reset     %s has dropped symbol %q: it is not ready until a day of quotes has come", addr, symbol)
 				}
@@ -53,8 +54,8 @@ Decisions on quotes of the symbol are refused as NOT_READY until it has 720 minu
 		},
 	}
 	fs := cmd.Flags()
-	access.declare(fs, c)
-	targetsVar(fs, &executors, "executor", localExecutor, "gRPC addresses of executor, one per replica")
+	access.Declare(fs, c)
+	flags.TargetsVar(fs, &executors, "executor", flags.LocalExecutor, "gRPC addresses of executor, one per replica")
 	fs.StringVar(&symbol, "symbol", "", "instrument to reset (required)")
 	fs.StringVar(&reason, "reason", "greenlight feed reset", "why, for the audit log")
 	return cmd

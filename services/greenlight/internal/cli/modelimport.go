@@ -13,10 +13,11 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/trees"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
 )
 
 func modelImport(c console.Console, folder *string) *cobra.Command {
-	var d DataFlags
+	var d flags.Data
 	var file, schemaName, name, version, trainedTo string
 	var allTrees bool
 	cmd := &cobra.Command{

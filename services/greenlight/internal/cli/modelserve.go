@@ -11,17 +11,18 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/text"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/rollback"
 )
 
 // servingFlags say which ml-engines to talk to.
-type servingFlags struct{ pairFlags }
+type servingFlags struct{ flags.Pair }
 
 func (e *servingFlags) declare(cmd *cobra.Command, c console.Console) {
 	fs := cmd.Flags()
-	targetsVar(fs, &e.Engines, "engine", localEngine, "gRPC addresses of ml-engine, one per replica")
-	e.declareAccess(fs, c, controlTimeout)
+	flags.TargetsVar(fs, &e.Engines, "engine", flags.LocalEngine, "gRPC addresses of ml-engine, one per replica")
+	e.DeclareAccess(fs, c, controlTimeout)
 }
 
 func (e *servingFlags) validate() error {
@@ -46,7 +47,7 @@ It exits 1 when an ml-engine does not answer or refuses, and says which did.`,
 				return err
 			}
 			req := &mlenginev1.ActivateModelRequest{Model: args[0], Digest: digest}
-			return e.use(cmd.Context(), func(ctx context.Context, services *fleet.Services) error {
+			return e.Use(cmd.Context(), func(ctx context.Context, services *fleet.Services) error {
 				answers, errs := make([]*mlenginev1.ActivateModelResponse, len(services.Engines)), make([]error, len(services.Engines))
 				var calls sync.WaitGroup
 				for i, engine := range services.Engines {
@@ -103,14 +104,14 @@ It exits 1 when an ml-engine does not answer or has no model to return to, and s
 				return err
 			}
 			var r *rollback.Result
-			err := e.use(cmd.Context(), func(ctx context.Context, services *fleet.Services) error {
+			err := e.Use(cmd.Context(), func(ctx context.Context, services *fleet.Services) error {
 				r = rollback.Run(ctx, services, "")
 				return nil
 			})
 			if r == nil {
 				return err
 			}
-			sayRollback(c, r)
+			r.Text(c.Out)
 			if undone := r.Err(); undone != nil {
 				return console.WithHint(errors.Join(undone, err), "%s", r.Hint())
 			}

@@ -17,13 +17,14 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/confirmation"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote"
 )
 
 // promoteFlags say what to promote, and by which evidence.
 type promoteFlags struct {
-	pairFlags
+	flags.Pair
 
 	models, model, as, evidence, policy, head, state, phrase, key string
 	check                                                         bool
@@ -69,27 +70,27 @@ phrase is refused or a part was not done. A promotion that was cut short is fini
 }
 
 func (p *promoteFlags) declareAll(fs *pflag.FlagSet, c console.Console) {
-	p.declare(fs, c, nil, nil, promoteTimeout)
+	p.Declare(fs, c, nil, nil, promoteTimeout)
 	fs.BoolVar(&p.check, "check", false, "judge, print and write down what blocks, and change nothing else")
 	fs.StringVar(&p.phrase, "confirm", "", "the phrase that --check printed")
 	fs.StringVar(&p.models, "models", "models", "registry folder")
-	fs.StringVar(&p.model, "model", DefaultModel, "the model to promote: name/version, or version")
+	fs.StringVar(&p.model, "model", flags.DefaultModel, "the model to promote: name/version, or version")
 	fs.StringVar(&p.as, "as", "", "version of the release; without it, the model's version less its -rcN")
 	fs.StringVar(&p.policy, "policy", "", "file with the policy in force, YAML; without it, the built-in one")
-	declareHead(fs, &p.head)
+	flags.Head(fs, &p.head)
 	fs.StringVar(&p.key, "sign-key", "", "file with the private key that signs the release, for services with --require-signature")
 	fs.StringVar(&p.state, "state", filepath.Join("var", "promote"), "folder of the phrases that were issued and used")
-	DeclareEvidence(fs, &p.evidence)
+	flags.Evidence(fs, &p.evidence)
 }
 
 func (p *promoteFlags) ledger() *confirmation.Ledger { return confirmation.NewLedger(p.state) }
 
 func (p *promoteFlags) runCheck(ctx context.Context, c console.Console) error {
-	policy, err := readPolicy(p.policy)
+	policy, err := flags.ReadPolicy(p.policy)
 	if err != nil {
 		return err
 	}
-	return p.use(ctx, func(ctx context.Context, services *fleet.Services) error {
+	return p.Use(ctx, func(ctx context.Context, services *fleet.Services) error {
 		q := promote.Question{
 			Models: p.models, Model: p.model, As: p.as, Evidence: p.evidence, Policy: policy, Head: p.head,
 			Engines: services.Engines, Executors: services.Executors,
@@ -121,10 +122,10 @@ func (p *promoteFlags) runCheck(ctx context.Context, c console.Console) error {
 
 // again returns the flags that --confirm needs as well.
 func (p *promoteFlags) again() string {
-	text := p.accessFlags.again()
+	text := p.Access.Again()
 	for _, f := range []struct{ name, value string }{{"state", p.state}, {"sign-key", p.key}, {"engine", strings.Join(p.Engines, ",")}} {
 		if p.given(f.name) {
-			text += flagged(f.name, f.value)
+			text += flags.Flagged(f.name, f.value)
 		}
 	}
 	return text
@@ -168,7 +169,7 @@ func (p *promoteFlags) runConfirm(ctx context.Context, c console.Console) error 
 			p.Engines = append(p.Engines, addr)
 		}
 	}
-	return p.use(ctx, func(ctx context.Context, services *fleet.Services) error {
+	return p.Use(ctx, func(ctx context.Context, services *fleet.Services) error {
 		var activate []fleet.Engine
 		for _, e := range services.Engines {
 			if slices.Contains(given, e.Addr) {
@@ -244,7 +245,7 @@ func (p *promoteFlags) contradicts(pledge *promote.Pledge) error {
 		return fmt.Errorf("--as %s: the phrase is for %s", p.as, pledge.To)
 	}
 	if p.given("policy") {
-		policy, err := readPolicy(p.policy)
+		policy, err := flags.ReadPolicy(p.policy)
 		if err != nil {
 			return err
 		}

@@ -12,13 +12,14 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/pkg/text"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/rehearsal"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
 
 func replayCommand(c console.Console) *cobra.Command {
-	var l loadFlags
-	var at endpoint
+	var l flags.Load
+	var at flags.Endpoint
 	var loop bool
 	cmd := &cobra.Command{
 		Use: "replay", Short: "Send a market to executor in the order of its minutes",
@@ -30,22 +31,22 @@ writes no evidence, and prints a line per round.`,
 		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if loop {
-				return l.loop(cmd.Context(), c, at)
+				return loopReplay(cmd.Context(), c, &l, at)
 			}
-			return l.shadow(cmd.Context(), c, at, "replay", rehearsal.ReplayFile, func(states []traffic.State) []traffic.State { return states })
+			return sendShadows(cmd.Context(), c, &l, at, "replay", rehearsal.ReplayFile, func(states []traffic.State) []traffic.State { return states })
 		},
 	}
-	l.declare(cmd.Flags())
-	at.declare(cmd.Flags(), c, "executor", "127.0.0.1:4020", "gRPC address of executor")
+	l.Declare(cmd.Flags())
+	at.Declare(cmd.Flags(), c, "executor", "127.0.0.1:4020", "gRPC address of executor")
 	cmd.Flags().BoolVar(&loop, "loop", false, "repeat until stopped")
 	return cmd
 }
 
-// loop replays until it is stopped. It waits for an executor that is not reached.
-func (l *loadFlags) loop(ctx context.Context, c console.Console, at endpoint) error {
-	t, states, err := l.states(c, func(a *model.Artifact) (traffic.Baseline, error) {
+// loopReplay replays until it is stopped. It waits for an executor that is not reached.
+func loopReplay(ctx context.Context, c console.Console, l *flags.Load, at flags.Endpoint) error {
+	t, states, err := l.States(c, func(a *model.Artifact) (traffic.Baseline, error) {
 		for {
-			b, err := l.decidesAt(ctx, c, at)(a)
+			b, err := l.DecidesAt(ctx, c, at)(a)
 			if code := status.Code(err); code != codes.Unavailable && code != codes.DeadlineExceeded || ctx.Err() != nil {
 				return b, err
 			}
@@ -61,8 +62,8 @@ func (l *loadFlags) loop(ctx context.Context, c console.Console, at endpoint) er
 	if err != nil {
 		return err
 	}
-	return at.dial(func(conn *grpc.ClientConn) error {
-		traffic.Loop(ctx, traffic.NewExecutor(conn), t.Artifact, states, l.pace(nil), func(r *traffic.ShadowResult, err error) {
+	return at.Dial(func(conn *grpc.ClientConn) error {
+		traffic.Loop(ctx, traffic.NewExecutor(conn), t.Artifact, states, l.Pace(nil), func(r *traffic.ShadowResult, err error) {
 			if err != nil {
 				c.Say("%s  executor is not reached, trying again: %v", t.Data.Name, err)
 				return

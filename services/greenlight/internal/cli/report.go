@@ -8,16 +8,16 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
-	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/text"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/report"
 )
 
 // reportFlags say what to report on.
 type reportFlags struct {
 	state, date, evidence string
-	nightly               nightlyFlags
+	nightly               flags.Recent
 	check                 bool
 }
 
@@ -36,21 +36,20 @@ func reportCommand(c console.Console) *cobra.Command {
 		"daily", "Write the report of a UTC day: match rate, error rate, p95, PSI", report.Day, report.DailyFiles,
 		func(store *evidence.Store, h evidence.Header, p report.Period, samples []report.Sample) (bool, error) {
 			s := report.Summarize(p, samples)
-			if classify := day.nightly.classifier(c.Quiet()); classify != nil {
+			if classify := day.nightly.Classifier(c.Quiet()); classify != nil {
 				s.Classifier, h.Inputs = classify(p)
 				c.Say("apart     %s", report.Apart(s.Classifier))
 			}
 			return report.WriteDaily(day.evidence, store, h, s)
 		},
 	})
-	day.nightly.declare(daily.Flags())
+	day.nightly.Declare(daily.Flags())
 	weekly := week.command(c, reportKind{
 		"weekly", "Write the summary of the ISO week of a day", report.Week, report.WeeklyFiles,
 		func(store *evidence.Store, h evidence.Header, p report.Period, samples []report.Sample) (bool, error) {
 			return report.WriteWeekly(week.evidence, store, h, p, samples)
 		},
 	})
-	week.nightly.schema = feature.DefaultSchema
 	cmd.AddCommand(daily, weekly)
 	return cmd
 }
@@ -66,7 +65,7 @@ that is there already is left as it is. A period that is not over is refused.`,
 		RunE: func(*cobra.Command, []string) error {
 			p, err := f.over(kind.period, time.Now())
 			if err == nil {
-				err = f.nightly.validate()
+				err = f.nightly.Validate()
 			}
 			if err != nil {
 				return err
@@ -78,7 +77,7 @@ that is there already is left as it is. A period that is not over is refused.`,
 	fs.StringVar(&f.date, "date", "", "UTC day, as 2006-01-02: the day, or one of the week; the last that is over when it is not given")
 	fs.StringVar(&f.state, "state", agentState, "folder of the agent's journal")
 	declareCheck(fs, &f.check)
-	DeclareEvidence(fs, &f.evidence)
+	flags.Evidence(fs, &f.evidence)
 	return cmd
 }
 

@@ -15,12 +15,13 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/train"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/retrain"
 )
 
 // retrainFlags say what to retrain on, and where the candidate and the report go.
 type retrainFlags struct {
-	data     DataFlags
+	data     flags.Data
 	log      string
 	name     string
 	options  retrain.Options
@@ -69,7 +70,7 @@ A log tells prices only by mid and spread_bp, which schema v1.8 has; the label i
 	fs.IntVar(&o.Limits.MinPositives, "min-positives", o.Limits.MinPositives, "fewest positive rows")
 	fs.DurationVar(&o.Limits.MaxGap, "max-gap", o.Limits.MaxGap, "longest stretch without data")
 	fs.StringVar(&r.models, "models", "models", "registry folder")
-	DeclareEvidence(fs, &r.evidence)
+	flags.Evidence(fs, &r.evidence)
 	return cmd
 }
 
@@ -110,9 +111,9 @@ func (r *retrainFlags) collect(c console.Console) (data *experiment.Data, log *r
 	days := r.options.WindowDays
 	if r.log == "" {
 		data, err = r.data.Load(c)
-	} else if data, log, err = retrain.FromLog(r.log, r.data.symbol, days); err == nil {
+	} else if data, log, err = retrain.FromLog(r.log, r.data.Symbol, days); err == nil {
 		c.Say("data      %s: %d rows of the feature log %s, %d minutes with a price, %d rows without; source %s", data.Symbol, log.Rows, r.log, log.Used, log.Unusable, log.Sources)
-		sayUntimely(c, log.Untimely)
+		flags.SayUntimely(c, log.Untimely)
 		c.Say("          labels are the %s", log.Label)
 	}
 	if err != nil {

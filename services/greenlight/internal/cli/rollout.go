@@ -14,6 +14,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/text"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
@@ -33,12 +34,12 @@ func rolloutCommand(c console.Console) *cobra.Command {
 }
 
 // executorFlags say which executors to talk to.
-type executorFlags struct{ pairFlags }
+type executorFlags struct{ flags.Pair }
 
 func (e *executorFlags) declare(cmd *cobra.Command, c console.Console) {
 	fs := cmd.Flags()
-	targetsVar(fs, &e.Executors, "executor", localExecutor, "gRPC addresses of executor, one per replica")
-	e.declareAccess(fs, c, controlTimeout)
+	flags.TargetsVar(fs, &e.Executors, "executor", flags.LocalExecutor, "gRPC addresses of executor, one per replica")
+	e.DeclareAccess(fs, c, controlTimeout)
 }
 
 // each calls every executor at once and prints a line for each: what it answers, or its error. The error names those that
@@ -47,7 +48,7 @@ func (e *executorFlags) each(ctx context.Context, c console.Console, call func(c
 	if len(e.Executors) == 0 {
 		return console.Usagef("want at least one --executor")
 	}
-	return e.use(ctx, func(ctx context.Context, services *fleet.Services) error {
+	return e.Use(ctx, func(ctx context.Context, services *fleet.Services) error {
 		rollouts, errs := make([]*executorv1.Rollout, len(services.Executors)), make([]error, len(services.Executors))
 		var calls sync.WaitGroup
 		for i, x := range services.Executors {

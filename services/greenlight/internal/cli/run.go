@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -14,6 +15,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/process"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/rehearsal"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
@@ -24,9 +26,9 @@ type runFlags struct {
 	trainFlags
 
 	evidence string
-	work     WorkFlags
+	work     flags.Work
 	pair     process.Pair
-	policy   policyFlags
+	policy   flags.Policy
 	// rehearsal is what the canary is judged by.
 	rehearsal gate.Policy
 }
@@ -44,7 +46,7 @@ It exits 3 when a target is missed: that is a result. It exits 1 when a stage co
 		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var err error
-			if r.rehearsal, err = r.policy.rehearsalPolicy(); err != nil { // before anything takes its time
+			if r.rehearsal, err = r.policy.ReadShort(); err != nil { // before anything takes its time
 				return err
 			}
 			var card gate.Scorecard
@@ -60,9 +62,9 @@ It exits 3 when a target is missed: that is a result. It exits 1 when a stage co
 	}
 	fs := cmd.Flags()
 	r.declare(fs)
-	r.policy.declare(fs)
-	declareShadowTimeout(fs, &r.pair.ShadowTimeout)
-	DeclareEvidence(fs, &r.evidence)
+	r.policy.Declare(fs)
+	flags.ShadowTimeout(fs, &r.pair.ShadowTimeout)
+	flags.Evidence(fs, &r.evidence)
 	r.work.Declare(fs, "var/run")
 	fs.StringVar(&r.pair.Engine.GRPC, "engine-grpc", "127.0.0.1:4010", "gRPC address for ml-engine")
 	fs.StringVar(&r.pair.Engine.HTTP, "engine-http", "127.0.0.1:4011", "HTTP address for ml-engine")
@@ -165,4 +167,13 @@ func (r *runFlags) stages(ctx context.Context, c console.Console, store *evidenc
 		return nil, err
 	}
 	return slices.Concat(s.SLO.Results, replay.SLO.Results, rehearsed.Checks), nil
+}
+
+// withStartHint adds what to do when a service of a pair cannot listen.
+func withStartHint(err error) error {
+	var start *process.StartError
+	if errors.As(err, &start) {
+		return console.WithHint(err, "the addresses can be moved with --%s-grpc and --%[1]s-http", start.Service)
+	}
+	return err
 }

@@ -13,10 +13,11 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/market"
 	"github.com/greenlight-ml/greenlight/pkg/text"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
 )
 
 func simulateCommand(c console.Console) *cobra.Command {
-	var d DataFlags
+	var d flags.Data
 	var out string
 	cmd := &cobra.Command{
 		Use: "simulate", Short: "Make up a market: quotes and one-minute bars from a seed",
@@ -48,7 +49,7 @@ comes of it says that it is simulated.`,
 			return nil
 		},
 	}
-	d.declareSimulation(cmd.Flags())
+	d.DeclareSimulation(cmd.Flags())
 	cmd.Flags().StringVar(&out, "out", "var/simulated", "folder to write to")
 	return cmd
 }

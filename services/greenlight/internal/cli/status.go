@@ -11,6 +11,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/status"
 )
@@ -22,7 +23,7 @@ const statusTimeout = 5 * time.Second
 var errUnreached = errors.New("a part of the status is missing: see above")
 
 func statusCommand(c console.Console) *cobra.Command {
-	var p pairFlags
+	var p flags.Pair
 	var folder, state string
 	var machine bool
 	cmd := &cobra.Command{
@@ -34,7 +35,7 @@ executors' leases (holder, time left), so that one of another machine is seen to
 error and what to do, and the command exits 1 then.`,
 		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return p.use(cmd.Context(), func(ctx context.Context, services *fleet.Services) error {
+			return p.Use(cmd.Context(), func(ctx context.Context, services *fleet.Services) error {
 				s := status.Read(ctx, services, folder, canary.State(state))
 				if err := showStatus(c, s, machine); err != nil {
 					return err
@@ -50,9 +51,9 @@ error and what to do, and the command exits 1 then.`,
 		},
 	}
 	fs := cmd.Flags()
-	p.declare(fs, c, localEngine, localExecutor, statusTimeout)
+	p.Declare(fs, c, flags.LocalEngine, flags.LocalExecutor, statusTimeout)
 	fs.BoolVar(&machine, "json", false, "print JSON")
-	DeclareEvidence(fs, &folder)
+	flags.Evidence(fs, &folder)
 	declareCanaryState(fs, &state)
 	return cmd
 }

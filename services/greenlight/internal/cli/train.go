@@ -14,14 +14,12 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/train"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
 )
-
-// DefaultModel is the model under trial unless --model says otherwise.
-const DefaultModel = "v1.8.1-rc1"
 
 // trainFlags say what to train and where to keep it.
 type trainFlags struct {
-	data     DataFlags
+	data     flags.Data
 	models   string
 	model    string
 	versions map[string]string
@@ -29,7 +27,7 @@ type trainFlags struct {
 
 func (t *trainFlags) declare(fs *pflag.FlagSet) {
 	t.data.Declare(fs)
-	fs.StringVar(&t.model, "model", DefaultModel, "version of the model under trial: the one that the report is about")
+	fs.StringVar(&t.model, "model", flags.DefaultModel, "version of the model under trial: the one that the report is about")
 	fs.StringToStringVar(&t.versions, "versions", experiment.DefaultVersions(), "version of the model to train, by feature schema")
 }
 
@@ -100,6 +98,6 @@ other minutes) are left out like holes, and more than a little of them fails the
 	}
 	t.declare(cmd.Flags())
 	cmd.Flags().StringVar(&t.models, "models", "models", "registry folder")
-	DeclareEvidence(cmd.Flags(), &folder)
+	flags.Evidence(cmd.Flags(), &folder)
 	return cmd
 }

@@ -8,8 +8,8 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/cli"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -24,7 +24,7 @@ import (
 
 // benchFlags are what the measurements have in common.
 type benchFlags struct {
-	work cli.WorkFlags
+	work flags.Work
 	json string
 }
 
@@ -97,11 +97,11 @@ A missed target is a result and exits 0; bench exits 1 only when it could not be
 // are does not matter to their price.
 func benchStates(ctx context.Context, models string) (*model.Artifact, []traffic.State, error) {
 	const schema = feature.DefaultSchema // it has the inputs of the baseline, so that one vector serves both services
-	data, err := experiment.Simulate(market.SimulateOptions{Seed: cli.DefaultSeed, Days: 42})
+	data, err := experiment.Simulate(market.SimulateOptions{Seed: flags.DefaultSeed, Days: 42})
 	if err != nil {
 		return nil, nil, err
 	}
-	s, err := experiment.Run(ctx, data, experiment.Options{Versions: map[string]string{schema: cli.DefaultModel}})
+	s, err := experiment.Run(ctx, data, experiment.Options{Versions: map[string]string{schema: flags.DefaultModel}})
 	if err != nil {
 		return nil, nil, err
 	}

@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"path/filepath"
 
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/cli"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
 
 	"github.com/spf13/cobra"
 
@@ -20,7 +20,7 @@ import (
 
 // calibrateFlags configure greenlight-lab calibrate.
 type calibrateFlags struct {
-	cli.DataFlags
+	flags.Data
 
 	trials   int
 	draw     uint64
@@ -68,7 +68,7 @@ It writes drift_calibration.json and exits 3 when a target is missed: at most 5 
 	fs.Lookup("days").DefValue = fmt.Sprint(calibrationDays)
 	fs.IntVar(&f.trials, "trials", 1000, "how often each row is tried")
 	fs.Uint64Var(&f.draw, "draw-seed", 1, "seed of the draws")
-	cli.DeclareEvidence(fs, &f.evidence)
+	flags.Evidence(fs, &f.evidence)
 	return cmd
 }
 
@@ -120,7 +120,7 @@ func (f *calibrateFlags) pools(c console.Console, header *evidence.Header) ([]*c
 	if !ok {
 		return nil, fmt.Errorf("no schema %s", feature.DefaultSchema)
 	}
-	market := func(d *cli.DataFlags, name string) (*calibrate.Pool, error) {
+	market := func(d *flags.Data, name string) (*calibrate.Pool, error) {
 		data, err := d.Load(c)
 		if err != nil {
 			return nil, err
@@ -135,7 +135,7 @@ func (f *calibrateFlags) pools(c console.Console, header *evidence.Header) ([]*c
 		}
 		return calibrate.MarketPool(name, frame, schema), nil
 	}
-	simulated := f.DataFlags
+	simulated := f.Data
 	simulated.Path = ""
 	first, err := market(&simulated, "simulated")
 	if err != nil {
@@ -145,7 +145,7 @@ func (f *calibrateFlags) pools(c console.Console, header *evidence.Header) ([]*c
 		first, calibrate.AutoregressivePool(f.Simulation.Days, []float64{0, 0.9, 0.99, 0.999}, f.draw),
 	}
 	if f.Path != "" {
-		traded, err := market(&f.DataFlags, "")
+		traded, err := market(&f.Data, "")
 		if err != nil {
 			return nil, err
 		}

@@ -5,8 +5,8 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/cli"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
 
 	"github.com/spf13/cobra"
 
@@ -19,7 +19,7 @@ import (
 )
 
 func chaosCommand(c console.Console) *cobra.Command {
-	var work cli.WorkFlags
+	var work flags.Work
 	var opts chaos.Options
 	var out string
 	var schedule bool
@@ -80,16 +80,16 @@ It exits 3 when something went wrong, and 1 when it could not be run. --schedule
 
 // chaosModels trains a model of each schema on a short simulated market and makes states that both can score.
 func chaosModels(ctx context.Context, opts *chaos.Options) error {
-	data, err := experiment.Simulate(market.SimulateOptions{Seed: cli.DefaultSeed, Days: 42})
+	data, err := experiment.Simulate(market.SimulateOptions{Seed: flags.DefaultSeed, Days: 42})
 	if err != nil {
 		return err
 	}
-	s, err := experiment.Run(ctx, data, experiment.Options{Versions: map[string]string{feature.DefaultSchema: cli.DefaultModel, "v1.8": "v1.8-b0"}})
+	s, err := experiment.Run(ctx, data, experiment.Options{Versions: map[string]string{feature.DefaultSchema: flags.DefaultModel, "v1.8": "v1.8-b0"}})
 	if err != nil {
 		return err
 	}
 	registry := model.OpenRegistry(opts.Stage.Models)
-	for _, version := range []string{cli.DefaultModel, "v1.8-b0"} {
+	for _, version := range []string{flags.DefaultModel, "v1.8-b0"} {
 		candidate, err := s.Candidate(version)
 		if err != nil {
 			return err

@@ -12,8 +12,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/cli"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -24,7 +24,7 @@ import (
 
 // faultFlags are of the command faults.
 type faultFlags struct {
-	work           cli.WorkFlags
+	work           flags.Work
 	quick, resume  bool
 	requests       int
 	rounds         int

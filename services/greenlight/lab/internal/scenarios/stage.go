@@ -14,7 +14,6 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
-	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
@@ -25,13 +24,13 @@ import (
 
 // Options are what the scenarios run on. All are required but Prometheus.
 type Options struct {
-	// Self is this program, Bin the folder of the services, Prometheus its program; empty if there is none.
-	Self, Bin, Prometheus string
+	// Self is the program greenlight, Prometheus that of Prometheus; empty if there is none.
+	Self, Prometheus string
+	// Services are the programs and the model.
+	Services process.Services
 	// Dir gets a folder for every scenario.
 	Dir string
-	// Models is the registry, Artifact the model in it, Evidence the folder with its offline evidence.
-	Models   string
-	Artifact *model.Artifact
+	// Evidence is the folder with the offline evidence of the model.
 	Evidence string
 	// States are sent, Rate a second; Source says where they are from.
 	States []traffic.State
@@ -73,7 +72,7 @@ func (s *stage) setUp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if s.engine, err = s.services().Engine(ctx, s.dir, process.Listen{}, "--drift-clock", "event"); err != nil {
+	if s.engine, err = s.opts.Services.Engine(ctx, s.dir, process.Listen{}, "--drift-clock", "event"); err != nil {
 		return err
 	}
 	s.closers = append(s.closers, s.engine.Kill)
@@ -97,13 +96,9 @@ func (s *stage) setUp(ctx context.Context) error {
 	return err
 }
 
-func (s *stage) services() process.Services {
-	return process.Services{Programs: s.opts.Bin, Models: s.opts.Models, Artifact: s.opts.Artifact}
-}
-
 // startExecutor starts the executor, whose rollout survives a restart.
 func (s *stage) startExecutor(ctx context.Context, at process.Listen) (err error) {
-	s.executor, err = s.services().Executor(ctx, s.dir, s.relay.addr, at, "--insecure-control",
+	s.executor, err = s.opts.Services.Executor(ctx, s.dir, s.relay.addr, at, "--insecure-control",
 		"--state-dir", filepath.Join(s.dir, "state"), "--shadow-timeout", s.opts.ShadowTimeout.String())
 	return err
 }
@@ -120,7 +115,7 @@ func (s *stage) dial(addr string) (*grpc.ClientConn, error) {
 func (s *stage) send(ctx context.Context) {
 	ctx, s.quiet = context.WithCancel(ctx)
 	pace := traffic.Pace{Concurrency: 8, Rate: s.rate}
-	s.sending.Go(func() { s.answers = traffic.Decide(ctx, s.decisions, s.opts.Artifact, s.opts.States, pace) })
+	s.sending.Go(func() { s.answers = traffic.Decide(ctx, s.decisions, s.opts.Services.Artifact, s.opts.States, pace) })
 }
 
 // tearDown ends all that was started, the last first.

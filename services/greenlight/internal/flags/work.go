@@ -1,4 +1,4 @@
-package cli
+package flags
 
 import (
 	"errors"
@@ -13,8 +13,8 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/process"
 )
 
-// findPrograms is [process.FindPrograms], with what to do when they are missing.
-func findPrograms(dir string) (string, error) {
+// Programs is [process.FindPrograms], with what to do when they are missing.
+func Programs(dir string) (string, error) {
 	dir, err := process.FindPrograms(dir)
 	if errors.Is(err, os.ErrNotExist) {
 		err = console.WithHint(err, "make run builds all three programs; --bin names their folder")
@@ -22,35 +22,26 @@ func findPrograms(dir string) (string, error) {
 	return dir, err
 }
 
-// withStartHint adds what to do when a service of a pair cannot listen.
-func withStartHint(err error) error {
-	var start *process.StartError
-	if errors.As(err, &start) {
-		return console.WithHint(err, "the addresses can be moved with --%s-grpc and --%[1]s-http", start.Service)
-	}
-	return err
-}
-
-// declareShadowTimeout declares how long a shadow may take on a pair that the command starts.
-func declareShadowTimeout(fs *pflag.FlagSet, timeout *time.Duration) {
+// ShadowTimeout declares how long a shadow may take on a pair that the command starts.
+func ShadowTimeout(fs *pflag.FlagSet, timeout *time.Duration) {
 	fs.DurationVar(timeout, "shadow-timeout", shadow.DefaultOptions().Timeout, "how long a shadow may take; longer where the machine has other things to do, and shadows are late for that")
 }
 
-// WorkFlags are the folders of a command that starts a pair.
-type WorkFlags struct {
+// Work has the folders of a command that starts a pair.
+type Work struct {
 	// Dir is the folder in which each run gets a folder, Programs that of the services' programs.
 	Dir, Programs string
 }
 
 // Declare declares the flags; dir is the default of --work.
-func (w *WorkFlags) Declare(fs *pflag.FlagSet, dir string) {
+func (w *Work) Declare(fs *pflag.FlagSet, dir string) {
 	fs.StringVar(&w.Dir, "work", dir, "folder in which each run gets a folder for its models, state and logs")
 	fs.StringVar(&w.Programs, "bin", "", "folder of the programs ml-engine and executor; that of this program when it is not given")
 }
 
 // Folder finds the programs, and makes the folder of this run.
-func (w *WorkFlags) Folder(now time.Time) (_ string, err error) {
-	if w.Programs, err = findPrograms(w.Programs); err != nil {
+func (w *Work) Folder(now time.Time) (_ string, err error) {
+	if w.Programs, err = Programs(w.Programs); err != nil {
 		return "", err
 	}
 	if err := os.MkdirAll(w.Dir, 0o755); err != nil {
