@@ -3,25 +3,18 @@ package cli
 import (
 	"context"
 	"errors"
-	"net"
-	"net/http"
 	"slices"
 	"time"
 
-	"github.com/jonboulle/clockwork"
 	"github.com/spf13/cobra"
 
 	"github.com/greenlight-ml/greenlight/pkg/durable"
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
-	"github.com/greenlight-ml/greenlight/pkg/lifecycle"
 	"github.com/greenlight-ml/greenlight/pkg/telemetry"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/agent"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
 )
-
-// agentGrace is how long the agent may take to stop.
-const agentGrace = 12 * time.Second
 
 // agentState is the folder of the agent's journal in a working copy.
 const agentState = "state/agent"
@@ -125,25 +118,6 @@ func (f *agentFlags) run(ctx context.Context, c console.Console) (err error) {
 	if f.once {
 		return a.Tick(ctx, time.Now())
 	}
-	return f.serve(ctx, a, telemetry.NewHTTPServer(telemetry.NewAdmin(registry, func() (bool, string) { return true, "running" }), f.options.Logger))
-}
-
-// serve runs the agent beside its metrics until ctx ends.
-func (f *agentFlags) serve(ctx context.Context, a *agent.Agent, srv *http.Server) error {
-	var stack lifecycle.Stack
-	listener, err := stack.Listen(ctx, f.metrics, "--metrics-listen")
-	if err != nil {
-		return err
-	}
-	stack.OnStop("metrics", srv.Shutdown)
-	stack.Serve("metrics", func() error { return lifecycle.ServeHTTP(srv, listener) })
-	agentCtx, stop := context.WithCancel(ctx)
-	defer stop()
-	stack.OnStop("agent", func(context.Context) error { stop(); return nil })
-	stack.Serve("agent", func() error { return a.Run(agentCtx, clockwork.NewRealClock()) })
-	a.Logger.Info("listening", "metrics", listener.Addr().String())
-	if err := lifecycle.WriteAddresses(f.addresses, map[string]net.Addr{"metrics": listener.Addr()}); err != nil {
-		return errors.Join(err, stack.Close(ctx))
-	}
-	return stack.Run(ctx, agentGrace, a.Logger)
+	admin := telemetry.NewAdmin(registry, func() (bool, string) { return true, "running" })
+	return a.Serve(ctx, telemetry.NewHTTPServer(admin, o.Logger), f.metrics, f.addresses)
 }

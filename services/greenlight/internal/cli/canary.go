@@ -133,15 +133,7 @@ rollback also takes the model back.`,
 		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return p.Use(cmd.Context(), func(ctx context.Context, services *fleet.Services) error {
-				var failed error
-				for _, stop := range canary.Abort(ctx, services.Executors, reason) {
-					if stop.Err != nil {
-						c.Say("executor  %s FAILED: %v", stop.Addr, fleet.Plain(stop.Err))
-						failed = errors.Join(failed, stop.Err)
-						continue
-					}
-					c.Say("executor  %s shadows nothing, read back in %.1f ms", stop.Addr, float64(stop.Took)/float64(time.Millisecond))
-				}
+				failed := canaryview.Stops(c.Out, canary.Abort(ctx, services.Executors, reason))
 				if failed != nil {
 					return console.WithHint(errors.New("not every executor was stopped: see above"), "%s", unstopped(failed))
 				}

@@ -89,9 +89,6 @@ func given(fs, set *pflag.FlagSet) (name string) {
 	return name
 }
 
-// again returns the flags that another command needs to find the run and its services.
-func (s *canaryStart) again() string { return stateFlag(s.state) + s.access.Again() }
-
 // errInterrupted is the error of a run that can be resumed.
 var errInterrupted = errors.New("the canary was interrupted, and shadows nothing now")
 

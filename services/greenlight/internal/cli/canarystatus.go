@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 
 	"github.com/spf13/cobra"
 
@@ -67,15 +66,6 @@ func sayRollouts(ctx context.Context, c console.Console, plan *canary.Plan, acce
 	}
 	ctx, cancel := context.WithTimeout(ctx, brakeTimeout)
 	defer cancel()
-	for _, now := range canary.Rollouts(ctx, services.Executors) {
-		if now.Err != nil {
-			c.Say("executor  %s: %v", now.Addr, fleet.Plain(now.Err))
-			if hint := fleet.Hint(now.Err); hint != "" {
-				c.Say("          hint: %s", hint)
-			}
-			continue
-		}
-		c.Say("executor  %s: %s", now.Addr, now.Text)
-	}
-	return errors.Join(services.Close())
+	canaryview.Rollouts(ctx, c.Out, services.Executors)
+	return services.Close()
 }

@@ -29,8 +29,8 @@ func feedResetCommand(c console.Console) *cobra.Command {
 	var symbol, reason string
 	cmd := &cobra.Command{
 		Use: "reset", Short: "Drop what executors have learned from the quotes of a symbol",
-		Long: `Reset drops the features that executors have made of the quotes of a symbol, so that the next quote begins it again. It is
-for a symbol that does not heal by itself: two quotes of a wrong time have agreed, or wrong prices were taken. /readyz of
+		Long: `Reset drops the features that executors have made of the quotes of a symbol, so that the next quote starts it again. It is
+for a symbol that does not recover by itself: two quotes of a wrong time have agreed, or wrong prices were taken. /readyz of
 an executor names the symbols of which no quote is taken any more.
 
 Decisions on quotes of the symbol are refused as NOT_READY until it has 720 minutes of quotes and one whole UTC day.`,
@@ -42,15 +42,13 @@ Decisions on quotes of the symbol are refused as NOT_READY until it has 720 minu
 			if err := access.Open(); err != nil {
 				return err
 			}
-			var errs []error
-			for _, addr := range executors {
-				err := resetSymbol(cmd.Context(), access.Connect, addr, symbol, reason)
-				if err == nil {
-					c.Say("reset     %s has dropped symbol %q: it is not ready until a day of quotes has come", addr, symbol)
-				}
-				errs = append(errs, err)
-			}
-			return errors.Join(errs...)
+			return callAll(c, "executor", executors, func(addr string) string { return addr },
+				func(addr string) (struct{}, error) {
+					return struct{}{}, resetSymbol(cmd.Context(), access.Connect, addr, symbol, reason)
+				},
+				func(string, struct{}) string {
+					return fmt.Sprintf("has dropped symbol %q: it is not ready until a day of quotes has come", symbol)
+				})
 		},
 	}
 	fs := cmd.Flags()
@@ -69,8 +67,5 @@ func resetSymbol(ctx context.Context, connect fleet.Dialer, addr, symbol, reason
 	ctx, cancel := context.WithTimeout(ctx, feedTimeout)
 	defer cancel()
 	_, err = executorv1.NewFeedServiceClient(conn).ResetSymbol(ctx, &executorv1.ResetSymbolRequest{Symbol: symbol, Reason: reason})
-	if err != nil {
-		err = fmt.Errorf("executor %s: %w", addr, err)
-	}
 	return errors.Join(err, conn.Close())
 }

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"bytes"
 	"fmt"
 	"time"
 
@@ -60,33 +59,19 @@ is INCONCLUSIVE.`,
 			if err != nil {
 				return err
 			}
-			if f.Name == "" {
-				f.Name = data.Name
-			}
-			s, err := experiment.Run(cmd.Context(), data, experiment.Options{Progress: c.Progress("baseline")})
-			if err != nil {
-				return err
-			}
-			a, report, err := s.Import(f, console.Revision(), time.Now())
+			r, err := f.Register(cmd.Context(), data, model.OpenRegistry(*folder), console.Revision(), c.Progress("baseline"))
 			if err != nil {
 				return fmt.Errorf("%s: %w", file, err)
 			}
-			registry := model.OpenRegistry(*folder)
-			if err := registry.Add(a); err != nil {
-				return err
-			}
-			kept, err := registry.Load(f.Name + "/" + f.Version)
-			if err != nil {
-				return err
-			}
-			c.Say("model     %s/%s/%s, digest %.12s", *folder, f.Name, f.Version, a.Digest())
-			c.Say("          %s", a.Manifest.Card)
-			c.Say("          lift %.2f, Brier %.4f, ECE %.3f", report.Lift, report.Brier, report.ECE)
-			if !bytes.Equal(kept.Offline, a.Offline) {
+			m := r.Artifact.Manifest
+			c.Say("model     %s/%s/%s, digest %.12s", *folder, m.Name, m.Version, r.Artifact.Digest())
+			c.Say("          %s", m.Card)
+			c.Say("          lift %.2f, Brier %.4f, ECE %.3f", r.Report.Lift, r.Report.Brier, r.Report.ECE)
+			if r.Known {
 				c.Say("          note: the registry had this model already, and keeps the evaluation that came with it; give another --version to keep this one")
 			}
-			if own, err := experiment.Own(kept); err == nil {
-				c.Say("offline   %s: greenlight eval --model %s/%s shows why", own.Judge().Verdict(), f.Name, f.Version)
+			if own, err := experiment.Own(r.Kept); err == nil {
+				c.Say("offline   %s: greenlight eval --model %s/%s shows why", own.Judge().Verdict(), m.Name, m.Version)
 			}
 			return nil
 		},

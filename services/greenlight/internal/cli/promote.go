@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"reflect"
-	"slices"
 	"strings"
 	"time"
 
@@ -137,12 +135,8 @@ func sayCheck(c console.Console, check *promote.Check) error {
 	if err := check.Table(c.Out); err != nil {
 		return err
 	}
-	var watched []string
-	for _, w := range check.Watched {
-		watched = append(watched, fmt.Sprintf("%s (%s) %.3f", w.Feature, w.Role, w.PSI))
-	}
-	if len(watched) > 0 {
-		c.Say("PSI of what is watched and does not block: %s", strings.Join(watched, ", "))
+	if len(check.Watched) > 0 {
+		c.Say("PSI of what is watched and does not block: %s", check.WatchedText())
 	}
 	return nil
 }
@@ -162,36 +156,16 @@ func (p *promoteFlags) runConfirm(ctx context.Context, c console.Console) error 
 			return console.Usagef("--sign-key: %w", err)
 		}
 	}
-	given := p.Engines
-	p.Engines, p.Executors = slices.Clone(pledge.Engines), pledge.Executors
-	for _, addr := range given {
-		if !slices.Contains(p.Engines, addr) {
-			p.Engines = append(p.Engines, addr)
-		}
-	}
+	activate := p.Engines
+	p.Engines, p.Executors = pledge.Dialed(activate), pledge.Executors
 	return p.Use(ctx, func(ctx context.Context, services *fleet.Services) error {
-		var activate []fleet.Engine
-		for _, e := range services.Engines {
-			if slices.Contains(given, e.Addr) {
-				activate = append(activate, e)
-			}
-		}
-		services.Engines = services.Engines[:len(pledge.Engines)] // those that the check asked
-		r := promote.Releaser{Ledger: p.ledger(), Engines: activate, Git: console.Revision(), Key: key}
-		if used {
-			record, err := r.Finish(ctx, pledge, time.Now())
-			if record != nil {
-				c.Say("a promotion that was cut short is finished")
-			}
-			return p.promoted(c, record, err)
-		}
-		check, err := promote.Judge(ctx, pledge.Question(services), time.Now())
-		if err != nil {
-			return err
-		}
-		record, err := r.Release(ctx, pledge, check)
-		if errors.Is(err, promote.ErrBlocked) {
+		r := promote.Releaser{Ledger: p.ledger(), Git: console.Revision(), Key: key}
+		record, check, err := r.Confirm(ctx, pledge, used, services, activate)
+		if errors.Is(err, promote.ErrBlocked) && check != nil {
 			return errors.Join(sayCheck(c, check), console.ErrGate)
+		}
+		if used && record != nil {
+			c.Say("a promotion that was cut short is finished")
 		}
 		return p.promoted(c, record, err)
 	})
@@ -227,33 +201,24 @@ func (p *promoteFlags) promoted(c console.Console, r *promote.Record, err error)
 
 // contradicts returns an error if a given flag differs from what the phrase was issued for.
 func (p *promoteFlags) contradicts(pledge *promote.Pledge) error {
-	for _, f := range []struct{ name, value, want string }{{"models", p.models, pledge.Models}, {"evidence", p.evidence, pledge.Evidence}} {
-		if abs, err := filepath.Abs(f.value); err == nil && p.given(f.name) && abs != f.want {
-			return fmt.Errorf("--%s %s: the phrase is for %s", f.name, f.value, f.want)
+	var g promote.Given
+	for _, f := range []struct {
+		name   string
+		target *string
+		value  string
+	}{{"models", &g.Models, p.models}, {"evidence", &g.Evidence, p.evidence}, {"model", &g.Model, p.model}, {"as", &g.As, p.as}} {
+		if p.given(f.name) {
+			*f.target = f.value
 		}
-	}
-	if p.given("model") {
-		entry, err := model.OpenRegistry(pledge.Models).Find(p.model)
-		if err != nil {
-			return err
-		}
-		if entry.String() != pledge.Model {
-			return fmt.Errorf("%w: --model %s, and the phrase is for %s", promote.ErrOtherModel, entry, pledge.Model)
-		}
-	}
-	if p.given("as") && p.as != pledge.To {
-		return fmt.Errorf("--as %s: the phrase is for %s", p.as, pledge.To)
 	}
 	if p.given("policy") {
 		policy, err := flags.ReadPolicy(p.policy)
 		if err != nil {
 			return err
 		}
-		if !reflect.DeepEqual(policy, pledge.Policy) {
-			return fmt.Errorf("--policy %s: the phrase is for another policy", p.policy)
-		}
+		g.Policy = &policy
 	}
-	return nil
+	return pledge.Contradicts(g)
 }
 
 // refused adds to a refusal what to do about it.

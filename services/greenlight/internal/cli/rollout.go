@@ -5,14 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/types/known/durationpb"
 
-	"github.com/greenlight-ml/greenlight/pkg/text"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canaryview"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
@@ -23,8 +22,6 @@ const (
 	controlTimeout = 5 * time.Second
 	// maxRevision is the largest revision of a rollout.
 	maxRevision = 1 << 53
-	// maxShown is how much of a text that came from a service is printed, in bytes.
-	maxShown = 512
 )
 
 func rolloutCommand(c console.Console) *cobra.Command {
@@ -42,52 +39,35 @@ func (e *executorFlags) declare(cmd *cobra.Command, c console.Console) {
 	e.DeclareAccess(fs, c, controlTimeout)
 }
 
-// each calls every executor at once and prints a line for each: what it answers, or its error. The error names those that
-// failed.
+// each calls every executor at once and prints its rollout.
 func (e *executorFlags) each(ctx context.Context, c console.Console, call func(context.Context, fleet.Executor) (*executorv1.Rollout, error)) error {
 	if len(e.Executors) == 0 {
 		return console.Usagef("want at least one --executor")
 	}
 	return e.Use(ctx, func(ctx context.Context, services *fleet.Services) error {
-		rollouts, errs := make([]*executorv1.Rollout, len(services.Executors)), make([]error, len(services.Executors))
-		var calls sync.WaitGroup
-		for i, x := range services.Executors {
-			calls.Go(func() { rollouts[i], errs[i] = call(ctx, x) })
-		}
-		calls.Wait()
-		var failed error
-		for i, x := range services.Executors {
-			if errs[i] != nil {
-				c.Say("executor  %s FAILED: %s", x.Addr, said(errs[i]))
-				failed = errors.Join(failed, fmt.Errorf("executor %s: %w", x.Addr, fleet.Plain(errs[i])))
-				continue
-			}
-			c.Say("executor  %s %s", x.Addr, rolloutText(rollouts[i]))
-		}
-		return failed
+		return callAll(c, "executor", services.Executors, func(x fleet.Executor) string { return x.Addr },
+			func(x fleet.Executor) (*executorv1.Rollout, error) { return call(ctx, x) },
+			func(_ fleet.Executor, r *executorv1.Rollout) string { return canaryview.Rollout(r) })
 	})
 }
 
-// rolloutText is a rollout for people.
-func rolloutText(r *executorv1.Rollout) string {
-	line := fmt.Sprintf("%v %%, %s, revision %d, ", r.GetPercent(), fleet.Mode(r.GetMode()), r.GetRevision())
-	switch holder := text.Clean(r.GetHolder(), maxShown); {
-	case r.GetAwaitingRenewal():
-		line += fmt.Sprintf("until %s renews its lease after a restart", holder)
-	case holder != "":
-		line += fmt.Sprintf("held by %s for %s more", holder, time.Until(r.GetLeaseExpireTime().AsTime()).Round(time.Second))
-	default:
-		line += "without a lease"
+// callAll calls all services at once, and prints a line for each: its answer as text, or its error. The error names those
+// that failed.
+func callAll[T, R any](c console.Console, kind string, all []T, addr func(T) string, call func(T) (R, error), text func(T, R) string) error {
+	answers, errs := fleet.Each(all, call)
+	fleet.Rethrow(errs...)
+	var failed error
+	for i, one := range all {
+		label := fmt.Sprintf("%-9s %s", strings.TrimPrefix(kind, "ml-"), addr(one))
+		if errs[i] != nil {
+			c.Say("%s FAILED: %s", label, canaryview.Line(fleet.Plain(errs[i]).Error()))
+			failed = errors.Join(failed, fmt.Errorf("%s %s: %w", kind, addr(one), fleet.Plain(errs[i])))
+			continue
+		}
+		c.Say("%s %s", label, text(one, answers[i]))
 	}
-	line += ", set by " + text.Clean(r.GetSetBy(), maxShown)
-	if t := r.GetSetTime(); t != nil {
-		line += " at " + t.AsTime().UTC().Format(time.RFC3339)
-	}
-	return line + ": " + text.Clean(r.GetReason(), maxShown)
+	return failed
 }
-
-// said is the error of a call, on one line.
-func said(err error) string { return text.Clean(fleet.Plain(err).Error(), maxShown) }
 
 func rolloutGet(c console.Console) *cobra.Command {
 	var e executorFlags

@@ -139,17 +139,17 @@ func (r *runFlags) stages(ctx context.Context, c console.Console, store *evidenc
 	if err != nil {
 		return nil, err
 	}
-	saySmoke(c, s)
+	c.Say("smoke     %s", s)
 	shadow, err := t.Shadow(ctx, store, rehearsal.ShadowFile, pair.Executor, varied, pace("shadow smoke"))
 	if err != nil {
 		return nil, err
 	}
-	sayShadow(c, "shadow", shadow)
+	c.Say("shadow    %s", shadow)
 	replay, err := t.Shadow(ctx, store, rehearsal.ReplayFile, pair.Executor, heldOut, pace("replay"))
 	if err != nil {
 		return nil, err
 	}
-	sayShadow(c, "replay", replay)
+	c.Say("replay    %s", replay)
 	drift, err := t.Drift(ctx, store, pair.Services.Engines[0])
 	if err != nil {
 		return nil, err

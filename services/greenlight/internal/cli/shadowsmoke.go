@@ -41,7 +41,7 @@ func sendShadows(ctx context.Context, c console.Console, l *flags.Load, at flags
 		if err != nil {
 			return err
 		}
-		sayShadow(c, stage, r)
+		c.Say("%-9s %s", stage, r)
 		return c.Verdict(r.SLO)
 	})
 }

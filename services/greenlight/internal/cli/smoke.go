@@ -1,19 +1,14 @@
 package cli
 
 import (
-	"maps"
-	"slices"
-
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"google.golang.org/grpc"
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
-	"github.com/greenlight-ml/greenlight/pkg/text"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/rehearsal"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
@@ -33,7 +28,7 @@ to the last bit, with what the same model computes in process. It writes smoke_1
 				if err != nil {
 					return err
 				}
-				saySmoke(c, r)
+				c.Say("smoke     %s", r)
 				return c.Verdict(r.SLO)
 			})
 		},
@@ -62,27 +57,4 @@ func send(c console.Console, l *flags.Load, at flags.Endpoint, decides flags.Dec
 	return withEvidence(l.Evidence, func(store *evidence.Store) error {
 		return at.Dial(func(conn *grpc.ClientConn) error { return fn(t, states, conn, store) })
 	})
-}
-
-func saySmoke(c console.Console, r *traffic.SmokeResult) {
-	c.Say("smoke     %s, %.1f %% right, %s, p50 %.2f ms, p95 %.2f ms, p99 %.2f ms: %s",
-		text.Count(r.Total, "prediction"), 100*r.SuccessRate, text.Count(r.Distinct, "distinct score"), r.Latency.P50, r.Latency.P95, r.Latency.P99, r.SLO.Verdict())
-	sayErrors(c, r.Errors, r.Examples)
-}
-
-// sayShadow prints the result of a stage.
-func sayShadow(c console.Console, stage string, r *traffic.ShadowResult) {
-	c.Say("%-9s %s, match rate %.1f %% of %s, %s, shadow p95 %.2f ms: %s",
-		stage, text.Count(r.Total, "decision"), 100*r.MatchRate, text.Count(r.Comparisons, "comparison"), text.Count(r.ShadowErrors, "shadow error"), r.ShadowLatency.P95, r.SLO.Verdict())
-	sayErrors(c, r.Errors, r.Examples)
-}
-
-// sayErrors prints how many calls failed, and the first failure of each kind with what to do.
-func sayErrors(c console.Console, counts map[string]int, first map[string]error) {
-	for _, code := range slices.Sorted(maps.Keys(counts)) {
-		c.Say("          %s failed: %v", text.Count(counts[code], "call"), fleet.Plain(first[code]))
-		if hint := fleet.Hint(first[code]); hint != "" {
-			c.Say("          hint: %s", hint)
-		}
-	}
 }

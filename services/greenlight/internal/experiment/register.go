@@ -1,6 +1,9 @@
 package experiment
 
 import (
+	"bytes"
+	"cmp"
+	"context"
 	"fmt"
 	"time"
 
@@ -50,4 +53,36 @@ func (s *Study) Register(registry *model.Registry, store *evidence.Store, c *Can
 		}
 	}
 	return artifact, report, nil
+}
+
+// Imported is a foreign model in the registry.
+type Imported struct {
+	Artifact *model.Artifact
+	Report   *OfflineReport
+	// Kept is the model as the registry has it. Known reports whether it was there before, with another evaluation.
+	Kept  *model.Artifact
+	Known bool
+}
+
+// Register trains the baseline on the data, evaluates the foreign model beside it, and adds the model to the registry. An
+// empty name becomes that of the data.
+func (f Foreign) Register(ctx context.Context, data *Data, registry *model.Registry, git string, progress func(done, total int)) (*Imported, error) {
+	f.Name = cmp.Or(f.Name, data.Name)
+	s, err := Run(ctx, data, Options{Progress: progress})
+	if err != nil {
+		return nil, err
+	}
+	i := &Imported{}
+	if i.Artifact, i.Report, err = s.Import(f, git, time.Now()); err != nil {
+		return nil, err
+	}
+	if err := registry.Add(i.Artifact); err != nil {
+		return nil, err
+	}
+	i.Kept, err = registry.Load(f.Name + "/" + f.Version)
+	if err != nil {
+		return nil, err
+	}
+	i.Known = !bytes.Equal(i.Kept.Offline, i.Artifact.Offline)
+	return i, nil
 }

@@ -1,3 +1,5 @@
+// Package flags has the groups of flags that several commands of greenlight and greenlight-lab share, with what they name:
+// services, data, a policy, requests.
 package flags
 
 import (

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"reflect"
 	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/confirmation"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
@@ -150,6 +152,37 @@ func (p *Pledge) Holds(c *Check) error {
 	}
 	if !c.Ready() {
 		return ErrBlocked
+	}
+	return nil
+}
+
+// Given is what an operator gives with a phrase, under the names of the flags. Empty fields are not given.
+type Given struct {
+	Models, Evidence, Model, As string
+	Policy                      *gate.Policy
+}
+
+// Contradicts returns an error if something given differs from what the phrase was issued for.
+func (p *Pledge) Contradicts(g Given) error {
+	for _, f := range []struct{ name, value, want string }{{"models", g.Models, p.Models}, {"evidence", g.Evidence, p.Evidence}} {
+		if abs, err := filepath.Abs(f.value); err == nil && f.value != "" && abs != f.want {
+			return fmt.Errorf("--%s %s: the phrase is for %s", f.name, f.value, f.want)
+		}
+	}
+	if g.Model != "" {
+		entry, err := model.OpenRegistry(p.Models).Find(g.Model)
+		if err != nil {
+			return err
+		}
+		if entry.String() != p.Model {
+			return fmt.Errorf("%w: --model %s, and the phrase is for %s", ErrOtherModel, entry, p.Model)
+		}
+	}
+	if g.As != "" && g.As != p.To {
+		return fmt.Errorf("--as %s: the phrase is for %s", g.As, p.To)
+	}
+	if g.Policy != nil && !reflect.DeepEqual(*g.Policy, p.Policy) {
+		return errors.New("--policy: the phrase is for another policy")
 	}
 	return nil
 }

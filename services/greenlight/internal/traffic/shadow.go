@@ -12,6 +12,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
+	"github.com/greenlight-ml/greenlight/pkg/text"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 )
 
@@ -185,4 +186,11 @@ func total(counts map[string]int) (n int) {
 		n += c
 	}
 	return n
+}
+
+// String returns the result as a line of text, with more lines, indented, for the calls that failed.
+func (r *ShadowResult) String() string {
+	return fmt.Sprintf("%s, match rate %.1f %% of %s, %s, shadow p95 %.2f ms: %s%s",
+		text.Count(r.Total, "decision"), 100*r.MatchRate, text.Count(r.Comparisons, "comparison"), text.Count(r.ShadowErrors, "shadow error"),
+		r.ShadowLatency.P95, r.SLO.Verdict(), failures(r.Errors, r.Examples))
 }
