@@ -10,9 +10,11 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
 )
 
-// The evidence schemas of a retrain report. A report of v1 is judged only by AUC and P@20.
+// The evidence schemas of a retrain report. Reports of v1 and v2 have the bands of [drift.StatusOfV1]. A report of v1 is
+// judged only by AUC and P@20.
 const (
-	ReportSchema   = "greenlight/retrain_report/v2"
+	ReportSchema   = "greenlight/retrain_report/v3"
+	ReportSchemaV2 = "greenlight/retrain_report/v2"
 	ReportSchemaV1 = "greenlight/retrain_report/v1"
 )
 
