@@ -66,11 +66,14 @@ func (r *Report) FeatureTable() *table.Table {
 	return t
 }
 
+// stableFolds heads the column of [HoldoutSet.Stable].
+func stableFolds() string { return fmt.Sprintf("folds < %v", drift.DefaultLimits().Overall) }
+
 func decimals(v float64) string { return fmt.Sprintf("%.3f", v) }
 
 // DriftTable has the medians of the feature sets and of the raw price.
 func (r *Report) DriftTable() *table.Table {
-	t := table.New("PSI on the holdout", "folds", "median", "null 99 %", "folds < 0.2")
+	t := table.New("PSI on the holdout", "folds", "median", "null 99 %", stableFolds())
 	for _, window := range r.Drift.Windows {
 		if window.Folds == 0 {
 			t.Row(fmt.Sprintf("%d days", window.Days), 0, "-", "-", "no fold has so many test days")
