@@ -16,8 +16,11 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
 )
 
-// Schema is the evidence schema of psi_compare.json.
-const Schema = "greenlight/psi_compare/v1"
+// The evidence schemas of psi_compare.json. A file of v1 has the bands of [drift.StatusOfV1].
+const (
+	Schema   = "greenlight/psi_compare/v2"
+	SchemaV1 = "greenlight/psi_compare/v1"
+)
 
 // File is the name of the report in the evidence.
 const File = "psi_compare.json"

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/greenlight-ml/greenlight/pkg/drift"
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
@@ -171,7 +172,7 @@ func calibrationTargets(r calibrationReport) gate.Scorecard {
 		if i == 0 {
 			add("found: "+p.Change, gate.AtLeast, 0.9, p.Failed, p.Trials)
 		} else {
-			add("warned: "+p.Change, gate.AtLeast, 0.9, p.Warned, p.Trials)
+			add("moderate: "+p.Change, gate.AtLeast, 0.9, p.Warned, p.Trials)
 		}
 	}
 	return gate.Judge(rules, seen)
@@ -180,7 +181,7 @@ func calibrationTargets(r calibrationReport) gate.Scorecard {
 func sayCalibration(c console.Console, r calibrationReport) error {
 	share := func(k, n int) string { return fmt.Sprintf("%.1f %%", 100*float64(k)/float64(n)) }
 	psi := func(v float64) string { return fmt.Sprintf("%.3f", v) }
-	alarms := table.New("Nothing has changed", ">rows", ">days", ">trials", ">mean PSI", ">literal PSI > 0.2", ">gate FAIL", ">any feature FAIL")
+	alarms := table.New("Nothing has changed", ">rows", ">days", ">trials", ">mean PSI", fmt.Sprintf(">literal PSI > %v", drift.DefaultLimits().Overall), ">gate FAIL", ">any feature FAIL")
 	for _, a := range r.FalseAlarms {
 		name := a.Pool
 		if a.Consecutive {
@@ -188,7 +189,7 @@ func sayCalibration(c console.Console, r calibrationReport) error {
 		}
 		alarms.Row(name, a.Rows, a.Days, a.Trials, psi(a.MeanPSI), share(a.Literal, a.Trials), share(a.Gate, a.Trials), share(a.GateFeature, a.Trials))
 	}
-	power := table.New("Changed", ">rows", ">trials", ">mean PSI", ">by the formula", ">gate FAIL", ">at least a warning")
+	power := table.New("Changed", ">rows", ">trials", ">mean PSI", ">by the formula", ">gate FAIL", ">at least moderate")
 	for _, p := range r.Power {
 		power.Row(p.Change, p.Rows, p.Trials, psi(p.MeanPSI), psi(p.TheoryPSI), share(p.Failed, p.Trials), share(p.Warned, p.Trials))
 	}
