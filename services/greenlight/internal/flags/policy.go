@@ -120,4 +120,4 @@ func (p Percents) String() string {
 }
 
 // Type implements pflag.Value.
-func (Percents) Type() string { return "Percents" }
+func (Percents) Type() string { return "percents" }
