@@ -1,5 +1,4 @@
-// Package telemetry has what both services need for monitoring: a metrics registry, bucket edges, the logger and the admin
-// pages.
+// Package telemetry has what both services need for monitoring: a metrics registry, bucket edges and the logger.
 package telemetry
 
 import (
