@@ -1,6 +1,7 @@
 package rpc
 
 import (
+	"context"
 	"encoding/binary"
 	"log/slog"
 	"math/bits"
@@ -127,13 +128,14 @@ type framedAddr struct {
 // LocalAddr implements net.Conn.
 func (f *framed) LocalAddr() net.Addr { return framedAddr{f.Conn.LocalAddr(), f} }
 
-// connOf is the connection of a peer; nil if it is not watched.
-func connOf(p *peer.Peer) *framed {
-	if p == nil {
-		return nil
+// connOf returns the connection of a call.
+func connOf(ctx context.Context) *framed {
+	if p, ok := peer.FromContext(ctx); ok {
+		if a, ok := p.LocalAddr.(framedAddr); ok {
+			return a.conn
+		}
 	}
-	a, _ := p.LocalAddr.(framedAddr)
-	return a.conn
+	return &framed{} // not watched: it counts alone
 }
 
 // Clone implements credentials.TransportCredentials.
@@ -293,6 +295,8 @@ type framed struct {
 	held atomic.Int64
 	open atomic.Int64 // len(calls)
 	gone atomic.Bool  // it is closed, or being closed
+	// admitted is how many calls of it are open, as admission counts them: a refused call is not.
+	admitted atomic.Int64
 	// progress is when a call last ended, in nanoseconds.
 	progress atomic.Int64
 	once     sync.Once
