@@ -89,8 +89,8 @@ func (a *App) listen(ctx context.Context, secured *certs.Store) (err error) {
 		return err
 	}
 	rpc.WarnExposed(a.logger, secured != nil, a.grpc.Addr(), a.http.Addr())
-	connections := rpc.NewConnections(a.opts.MaxConnections, a.logger, a.Registry)
-	a.grpc, a.http = connections.Limit("grpc", a.grpc), connections.Limit("http", a.http)
+	a.grpc = rpc.LimitConnections(a.grpc, "grpc", a.opts.MaxConnections, a.logger, a.Registry)
+	a.http = rpc.LimitConnections(a.http, "http", a.opts.MaxConnections, a.logger, a.Registry)
 	return nil
 }
 
