@@ -14,8 +14,8 @@ import (
 const (
 	// interval is how often the files are checked without handshakes, so that problems are logged before the next connection.
 	interval = 10 * time.Second
-	// nag is the time between two warnings about the same expiry.
-	nag = time.Hour
+	// warningPause is the time between two warnings about the same expiry.
+	warningPause = time.Hour
 	// lastPart is the part of a certificate's life in which warnings begin: the last fifth. Automatic renewal happens in the
 	// last third.
 	lastPart = 5
@@ -155,7 +155,7 @@ func (s *Store) warn(now time.Time) {
 		if left < 0 {
 			log, warning = s.logger.Error, "a certificate has EXPIRED: the other end refuses it"
 		}
-		if warning == s.warning && now.Sub(s.warned) < nag {
+		if warning == s.warning && now.Sub(s.warned) < warningPause {
 			continue
 		}
 		s.warning, s.warned = warning, now

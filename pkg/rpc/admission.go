@@ -26,7 +26,7 @@ const (
 	// the others.
 	keptCalls, fewCalls = maxCalls / 4, 32
 	// maxOthers limits the open calls of the other services: control, reports, drift, health and reflection. They have calls of
-	// their own, so that they get through and take no place of decisions. keptOthers of them are reserved for connections with
+	// their own, so that they get through and take no slot of a decision. keptOthers of them are reserved for connections with
 	// at most fewOthers open.
 	maxOthers             = 128
 	keptOthers, fewOthers = maxOthers / 2, 8

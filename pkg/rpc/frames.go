@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 	"golang.org/x/net/http2"
+	"golang.org/x/time/rate"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/peer"
@@ -66,14 +67,15 @@ type wire struct {
 	logger *slog.Logger
 	closed map[string]prometheus.Counter
 
+	logged rate.Sometimes
+
 	mu    sync.Mutex
 	conns map[*framed]struct{}
-	said  time.Time
 }
 
 // newWire returns a wire that holds at most limit bytes of incomplete messages and of unread answers.
 func newWire(limit int64, logger *slog.Logger, reg prometheus.Registerer) *wire {
-	w := &wire{limit: limit, logger: logger, conns: map[*framed]struct{}{}, closed: map[string]prometheus.Counter{}}
+	w := &wire{limit: limit, logger: logger, logged: rate.Sometimes{Interval: closedPause}, conns: map[*framed]struct{}{}, closed: map[string]prometheus.Counter{}}
 	f := promauto.With(reg)
 	f.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "grpc_server_partial_message_bytes", Help: "Memory of partially received messages and of large answers that clients have not read, in bytes.",
@@ -150,17 +152,10 @@ func (w *wire) close(f *framed, reason string) {
 	}
 	held := f.release()
 	w.closed[reason].Inc()
-	w.mu.Lock()
-	now := time.Now()
-	due := now.Sub(w.said) >= closedPause
-	if due {
-		w.said = now
-	}
-	w.mu.Unlock()
-	if due {
+	w.logged.Do(func() {
 		w.logger.Warn("a connection was closed: its incomplete messages or unread answers took too much memory", "reason", reason,
 			"from", f.RemoteAddr().String(), "bytes", held)
-	}
+	})
 	_ = f.raw.Close() // its reader then ends and closes the rest
 }
 

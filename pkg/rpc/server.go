@@ -103,8 +103,8 @@ type ServerOptions struct {
 	Control *Control
 	// Limiter, if set, limits the call rate of each client.
 	Limiter *Limiter
-	// Throttled is the service whose open calls are limited to 512. The other services have 128 of their own, so that operators
-	// get through and take no place of the throttled service.
+	// Throttled is the service whose open calls are limited to 512. The other services have 128 for themselves, so that operators
+	// get through and take no slot of the throttled service.
 	Throttled string
 	// MaxMessage limits a received message, in bytes, both compressed and uncompressed. Default [MaxMessage].
 	MaxMessage int

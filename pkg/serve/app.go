@@ -30,7 +30,7 @@ type Service struct {
 	OnRefused func(method string, code codes.Code)
 }
 
-// App is a service that listens, and serves once its parts are in place.
+// App is a service: it listens after New, and serves after Start.
 type App struct {
 	// Registry has the metrics, Server the gRPC services and Pages the HTTP pages. Add to them before Start.
 	Registry *prometheus.Registry
