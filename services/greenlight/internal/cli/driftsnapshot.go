@@ -10,14 +10,13 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
-	"google.golang.org/grpc"
 
 	"github.com/greenlight-ml/greenlight/pkg/drift"
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/text"
-	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftfleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftview"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
 // engineFlags say which ml-engines to ask for their drift, and over how long.
@@ -59,23 +58,19 @@ func (e *engineFlags) validate() error {
 }
 
 // dial connects to all replicas, hands them to use, and closes the connections.
-func (e *engineFlags) dial(use func([]driftfleet.Replica) error) error {
-	return e.dialAll(e.addrs, nil, use)
-}
-
-func (e *engineFlags) dialAll(addrs []string, replicas []driftfleet.Replica, use func([]driftfleet.Replica) error) error {
-	if len(addrs) == 0 {
-		return use(replicas)
+func (e *engineFlags) dial(use func([]fleet.Engine) error) error {
+	if err := e.open(); err != nil {
+		return err
 	}
-	at := endpoint{e.accessFlags, addrs[0]}
-	return at.dial(func(conn *grpc.ClientConn) error {
-		replica := driftfleet.Replica{Addr: addrs[0], Client: mlenginev1.NewDriftServiceClient(conn)}
-		return e.dialAll(addrs[1:], append(replicas, replica), use)
-	})
+	services, err := fleet.Connect(e.connect, e.addrs, nil)
+	if err != nil {
+		return err
+	}
+	return errors.Join(use(services.Engines), services.Close())
 }
 
 // read asks the replicas within the timeout.
-func (e *engineFlags) read(ctx context.Context, replicas []driftfleet.Replica, history bool) (*driftfleet.Report, error) {
+func (e *engineFlags) read(ctx context.Context, replicas []fleet.Engine, history bool) (*driftfleet.Report, error) {
 	ctx, cancel := context.WithTimeout(ctx, e.timeout)
 	defer cancel()
 	return driftfleet.Read(ctx, replicas, int(e.window/time.Hour), history)
@@ -103,7 +98,7 @@ are refused. It exits 0 whatever the verdict, and with --check it exits 3 when i
 				return usageError{fmt.Errorf("--source %q: want %s, %s or %s", source, evidence.Live, evidence.Replay, evidence.Simulated)}
 			}
 			var r *driftfleet.Report
-			if err := e.dial(func(replicas []driftfleet.Replica) (err error) {
+			if err := e.dial(func(replicas []fleet.Engine) (err error) {
 				r, err = e.read(cmd.Context(), replicas, true)
 				return err
 			}); err != nil {

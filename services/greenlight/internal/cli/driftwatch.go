@@ -11,6 +11,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftfleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftview"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
 
@@ -40,7 +41,7 @@ told and asked again. It ends when it is interrupted, or after --for.`,
 			if w.interval <= 0 || w.length < 0 {
 				return usageError{errors.New("--interval is more than 0, --for 0 or more")}
 			}
-			return w.engines.dial(func(replicas []driftfleet.Replica) error {
+			return w.engines.dial(func(replicas []fleet.Engine) error {
 				return w.watch(cmd.Context(), c, func(ctx context.Context) (*driftfleet.Report, error) {
 					return w.engines.read(ctx, replicas, false)
 				})

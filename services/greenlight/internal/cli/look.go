@@ -22,7 +22,7 @@ func (f *agentFlags) sample(ctx context.Context, now time.Time) (report.Sample, 
 	var wg sync.WaitGroup
 	wg.Go(func() { executors, errs = f.counters(ctx) })
 	wg.Go(func() {
-		if err := f.engines.dial(func(replicas []driftfleet.Replica) (err error) {
+		if err := f.engines.dial(func(replicas []fleet.Engine) (err error) {
 			drift, err = f.engines.read(ctx, replicas, true)
 			return err
 		}); err != nil {

@@ -20,6 +20,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftfleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/process"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
@@ -171,7 +172,7 @@ func (r *runFlags) stages(ctx context.Context, c Console, store *evidence.Store,
 // is a fact about the market of the held-out period, and no promise of the pair.
 func runDrift(ctx context.Context, c Console, store *evidence.Store, addr string, t *trained) error {
 	e := engineFlags{addrs: []string{addr}, window: week, timeout: driftTimeout}
-	return e.dial(func(replicas []driftfleet.Replica) error {
+	return e.dial(func(replicas []fleet.Engine) error {
 		report, err := e.read(ctx, replicas, true)
 		if err != nil {
 			return err

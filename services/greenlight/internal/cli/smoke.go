@@ -17,7 +17,6 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/pkg/text"
-	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
@@ -64,9 +63,9 @@ func (l *loadFlags) decidesAt(ctx context.Context, c Console, at endpoint) decid
 		ctx, cancel := context.WithTimeout(ctx, baselineTimeout)
 		defer cancel()
 		err = at.dial(func(conn *grpc.ClientConn) error {
-			named, err := executorClient(conn).Baseline(ctx)
+			executor, err := executorClient(conn).Counters(ctx)
 			if err == nil {
-				b, err = traffic.FindBaseline(model.OpenRegistry(l.models), a, named)
+				b, err = traffic.FindBaseline(model.OpenRegistry(l.models), a, executor.Baseline)
 			}
 			return err
 		})
@@ -153,8 +152,8 @@ func shadowLoad(ctx context.Context, c Console, store *evidence.Store, stage, fi
 	return r, nil
 }
 
-func executorClient(conn *grpc.ClientConn) traffic.Executor {
-	return traffic.Executor{Decisions: executorv1.NewDecisionServiceClient(conn), Shadows: executorv1.NewShadowServiceClient(conn)}
+func executorClient(conn *grpc.ClientConn) fleet.Executor {
+	return fleet.NewExecutor(conn.Target(), conn)
 }
 
 // sayErrors says how many calls failed, and the first failure of each kind with what to do.

@@ -62,7 +62,7 @@ const attempts = 3
 // earlier weeks. It returns an error if a replica does not answer: its counts would be missing. It returns a
 // [*MismatchError] if the replicas differ, and a [*fleet.DuplicateError] if two are one process. A report without rows has a
 // reason.
-func Read(ctx context.Context, replicas []Replica, hours int, history bool) (*Report, error) {
+func Read(ctx context.Context, replicas []fleet.Engine, hours int, history bool) (*Report, error) {
 	if len(replicas) == 0 {
 		return nil, errors.New("no ml-engine to ask")
 	}
@@ -74,11 +74,11 @@ func Read(ctx context.Context, replicas []Replica, hours int, history bool) (*Re
 	}
 }
 
-func read(ctx context.Context, replicas []Replica, hours int, history bool) (*Report, error) {
+func read(ctx context.Context, replicas []fleet.Engine, hours int, history bool) (*Report, error) {
 	f := &group{}
 	var err error
 	for _, r := range replicas {
-		f.replicas = append(f.replicas, &replica{Replica: r})
+		f.replicas = append(f.replicas, &replica{Engine: r})
 	}
 	if err = f.open(ctx, hours, history); err != nil {
 		return nil, err

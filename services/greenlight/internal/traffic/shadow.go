@@ -13,6 +13,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
 // ShadowResult is the body of shadow_smoke_1k.json and shadow_replay.json: the executor's answers and their shadows.
@@ -58,8 +59,8 @@ type ShadowResult struct {
 
 // Shadow sends the states to the executor and waits for their shadows. A call succeeds if its baseline score equals, in
 // every bit, what the executor's baseline computes in process.
-func Shadow(ctx context.Context, conn Executor, a *model.Artifact, states []State, pace Pace) (*ShadowResult, error) {
-	before, err := conn.counters(ctx)
+func Shadow(ctx context.Context, e fleet.Executor, a *model.Artifact, states []State, pace Pace) (*ShadowResult, error) {
+	before, err := e.Counters(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -77,7 +78,7 @@ func Shadow(ctx context.Context, conn Executor, a *model.Artifact, states []Stat
 	took, err := pace.each(ctx, len(states), func(ctx context.Context, i int) {
 		s := states[i]
 		resp, err := timed(calls, func() (*executorv1.PredictWithShadowResponse, error) {
-			return conn.Decisions.PredictWithShadow(ctx, s.request())
+			return e.Decisions.PredictWithShadow(ctx, s.request())
 		})
 		mu.Lock()
 		defer mu.Unlock()
@@ -111,7 +112,7 @@ func Shadow(ctx context.Context, conn Executor, a *model.Artifact, states []Stat
 	if err != nil {
 		return nil, err
 	}
-	after, err := conn.counters(ctx)
+	after, err := e.Counters(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -122,7 +123,7 @@ func Shadow(ctx context.Context, conn Executor, a *model.Artifact, states []Stat
 	r.MatchRate, r.Distinct = ratio(r.Outcomes[shadow.Match.String()], r.Comparisons), len(distinct)
 	r.SuccessRate, r.DurationS = ratio(r.Succeeded, r.Total), took.Seconds()
 	r.Latency, r.ShadowLatency = calls.latency(), shadows.latency()
-	r.Unaccounted = unaccounted(before, after, r.Total-total(r.Errors))
+	r.Unaccounted = fleet.Unaccounted(before, after, int64(r.Total-total(r.Errors)))
 	r.SLO = r.Judge()
 	return r, nil
 }
