@@ -49,6 +49,9 @@ type Counts struct {
 	Latency Histogram
 }
 
+// Of returns the number of shadows with the outcome.
+func (c Counts) Of(o shadow.Outcome) uint64 { return c.Outcomes[o.String()] }
+
 // Ended returns the number of shadows that have an outcome.
 func (c Counts) Ended() (n uint64) {
 	for _, k := range c.Outcomes {
@@ -59,14 +62,14 @@ func (c Counts) Ended() (n uint64) {
 
 // Compared returns the number of comparisons.
 func (c Counts) Compared() uint64 {
-	return c.Outcomes[shadow.Match.String()] + c.Outcomes[shadow.Mismatch.String()]
+	return c.Of(shadow.Match) + c.Of(shadow.Mismatch)
 }
 
 // Failed returns the number of shadows that were tried and failed.
 func (c Counts) Failed() (n uint64) {
 	for _, o := range shadow.Outcomes() {
 		if o.Failed() {
-			n += c.Outcomes[o.String()]
+			n += c.Of(o)
 		}
 	}
 	return n
@@ -83,7 +86,7 @@ func Accounted(requests, ended uint64) bool {
 func (c Counts) Phase() gate.PhaseCounts {
 	p := gate.PhaseCounts{P95MS: math.NaN()}
 	for _, o := range shadow.Outcomes() {
-		n := c.Outcomes[o.String()]
+		n := c.Of(o)
 		switch {
 		case o == shadow.Match:
 			p.Matches = n

@@ -78,6 +78,28 @@ func (e Executor) Counters(ctx context.Context) (Counters, error) {
 	return CountersOf(e.Addr, r, requested), nil
 }
 
+// settleTime bounds [Executor.Settle], settlePoll is how often it asks.
+const settleTime, settlePoll = 10 * time.Second, 20 * time.Millisecond
+
+// Settle asks for the counters until no shadow is in flight. It returns an error after 10 s.
+func (e Executor) Settle(ctx context.Context) (Counters, error) {
+	ctx, cancel := context.WithTimeout(ctx, settleTime)
+	defer cancel()
+	poll := time.NewTicker(settlePoll)
+	defer poll.Stop()
+	for {
+		c, err := e.Counters(ctx)
+		if err != nil || c.InFlight == 0 {
+			return c, err
+		}
+		select {
+		case <-ctx.Done():
+			return c, fmt.Errorf("executor %s: %d shadows are still in flight: %w", e.Addr, c.InFlight, ctx.Err())
+		case <-poll.C:
+		}
+	}
+}
+
 // ReadCounters asks all executors at once. It returns the counters of those that answered, and the error of each in the
 // order of the executors. An executor whose process answers under another name too has a [*DuplicateError].
 func ReadCounters(ctx context.Context, executors []Executor) ([]Counters, []error) {

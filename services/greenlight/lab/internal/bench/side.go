@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math"
 	"sync/atomic"
-	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -16,6 +15,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
+	live "github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/process"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
@@ -177,31 +177,12 @@ func (s *side) timed(measure func() (sample, error)) (sample, error) {
 	return result, nil
 }
 
-// settle waits until the executor has no shadow under way and checks that every request has had exactly one outcome. It
-// returns how often each outcome came.
-func (s *side) settle(ctx context.Context) (map[executorv1.ShadowOutcome]uint64, error) {
-	client := executorv1.NewShadowServiceClient(s.conn)
-	for range 100 {
-		report, err := client.GetShadowReport(ctx, &executorv1.GetShadowReportRequest{})
-		if err != nil {
-			return nil, fmt.Errorf("%s: read the report: %w", s.name, err)
-		}
-		if report.GetInFlight() == 0 {
-			counts, sum := map[executorv1.ShadowOutcome]uint64{}, uint64(0)
-			for _, o := range report.GetOutcomesTotal() {
-				counts[o.GetOutcome()] = o.GetCount()
-				sum += o.GetCount()
-			}
-			if sum != report.GetRequestsTotal() {
-				return nil, fmt.Errorf("%s: %d requests have %d outcomes", s.name, report.GetRequestsTotal(), sum)
-			}
-			return counts, nil
-		}
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-time.After(20 * time.Millisecond):
-		}
+// settle waits until the executor has no shadow in flight, and returns its counters. It returns an error unless every request
+// has had exactly one outcome.
+func (s *side) settle(ctx context.Context) (live.Counters, error) {
+	c, err := live.NewExecutor(s.name, s.conn).Settle(ctx)
+	if err == nil && c.Ended() != c.Requests {
+		err = fmt.Errorf("%s: %d requests have %d outcomes", s.name, c.Requests, c.Ended())
 	}
-	return nil, fmt.Errorf("%s: shadows are still under way 2 s after the last request", s.name)
+	return c, err
 }

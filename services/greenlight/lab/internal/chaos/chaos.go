@@ -65,7 +65,7 @@ func Run(ctx context.Context, opts Options) (_ *Result, err error) {
 		return nil, fmt.Errorf("chaos: two models, states, and at least %v are needed", MinDuration)
 	}
 	watch := bench.WatchMachine()
-	r := &run{opts: opts, book: &book{of: map[string]*Tally{}}, counts: map[string]int{}, errs: make(chan error, 8)}
+	r := &run{opts: opts, book: &book{of: map[string]*Calls{}}, counts: map[string]int{}, errs: make(chan error, 8)}
 	if r.stage, err = faults.NewStage(ctx, opts.Stage); err != nil {
 		return nil, err
 	}
@@ -162,7 +162,7 @@ func (r *run) look(ctx context.Context, i int) {
 		r.book.lost("metrics", err)
 		return
 	}
-	counts, err := r.steady.Counts(ctx)
+	counts, err := r.steady.Counters(ctx)
 	if err != nil {
 		r.book.lost("report", err)
 		return

@@ -10,7 +10,6 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/greenlight-ml/greenlight/pkg/shadow"
 	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/bench"
 	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/faults"
 )
@@ -30,7 +29,7 @@ type Result struct {
 	Schedule []Event        `json:"schedule"`
 	Events   map[string]int `json:"events"`
 	// Calls by kind, and the first that went wrong in words.
-	Calls map[string]*Tally `json:"calls"`
+	Calls map[string]*Calls `json:"calls"`
 	Notes []string          `json:"notes,omitempty"`
 	// Outcomes are the steady executor's. Requests are those that all lives of both executors have counted; Unaccounted are
 	// those without exactly one outcome, and those beyond what was sent or short of it.
@@ -53,23 +52,21 @@ func (r *run) result(ctx context.Context, watch bench.Watch) (*Result, error) {
 	res := &Result{
 		Schema: Schema, Time: r.start.UTC(), DurationS: time.Since(r.start).Seconds(), Seed: r.opts.Seed,
 		Machine: r.stage.Machine(watch), Schedule: Schedule(r.opts.Seed, r.opts.Duration), Events: r.counts, Calls: r.book.of,
-		Breaker: r.breaks, Outcomes: map[string]uint64{},
+		Breaker: r.breaks,
 	}
 	res.Recovered = r.steady.AwaitShadow(ctx) == nil
 	counts, err := r.steady.Settle(ctx)
 	if err != nil {
 		return nil, err
 	}
-	for _, o := range shadow.Outcomes() {
-		res.Outcomes[o.String()] = counts.Outcomes[o]
-	}
+	res.Outcomes = counts.Outcomes
 	if err := r.second.end(); err != nil {
 		return nil, err
 	}
 	res.Lives = len(r.second.ended)
 	sent := uint64(r.steady.Sent()) + r.answered(predicts, withs, facades)
 	res.Requests = counts.Requests
-	res.Unaccounted = distance(counts.Requests, counts.Sum()) + distance(counts.Requests, sent)
+	res.Unaccounted = distance(counts.Requests, counts.Ended()) + distance(counts.Requests, sent)
 	lives := uint64(0)
 	for _, l := range r.second.ended {
 		lives += l.requests

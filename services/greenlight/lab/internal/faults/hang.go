@@ -48,7 +48,7 @@ func (s *Stage) hang(ctx context.Context, e *Executor, length time.Duration) (_ 
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, s.Engine.Thaw()) }()
-	sent, lost, changed := e.tally.sent.Load(), e.tally.lost.Load(), e.tally.changed.Load()
+	sent, lost, changed := e.calls.sent.Load(), e.calls.lost.Load(), e.calls.changed.Load()
 	var seen []Resources
 	stop := repeat(ctx, func(ctx context.Context) error {
 		r, err := e.Resources(ctx)
@@ -64,7 +64,7 @@ func (s *Stage) hang(ctx context.Context, e *Executor, length time.Duration) (_ 
 		return nil, err
 	}
 	h := &Hang{
-		DurationS: length.Seconds(), Requests: e.tally.sent.Load() - sent, Lost: e.tally.lost.Load() - lost, Changed: e.tally.changed.Load() - changed,
+		DurationS: length.Seconds(), Requests: e.calls.sent.Load() - sent, Lost: e.calls.lost.Load() - lost, Changed: e.calls.changed.Load() - changed,
 	}
 	if len(seen) < 5 {
 		return nil, errors.New("hang: too few readings of memory")

@@ -56,11 +56,11 @@ func watchBreaker(ctx context.Context, on, off *Executor, begin func() time.Time
 	var line Timeline
 	last := executorv1.BreakerState_BREAKER_STATE_CLOSED
 	end := repeat(ctx, func(ctx context.Context) error {
-		if c, err := on.Counts(ctx); err == nil && c.Breaker != last {
+		if c, err := on.Counters(ctx); err == nil && c.Breaker != last {
 			last = c.Breaker
 			line = append(line, Change{AtS: time.Since(begin()).Seconds(), State: StateWord(last)})
 		}
-		_, _ = off.Counts(ctx)
+		_, _ = off.Counters(ctx)
 		traffic.Pause(ctx, lookEvery)
 		return nil
 	})
