@@ -68,7 +68,7 @@ func (in *Inspection) Free(run string) error {
 		}
 	}
 	if len(held) > 0 {
-		return refuse(errHeld, "%s", strings.Join(held, "; "))
+		return refuse(ErrHeld, "%s", strings.Join(held, "; "))
 	}
 	return nil
 }
@@ -85,7 +85,7 @@ func (p *Plan) CheckAll(in *Inspection, phrase, nonce string) error {
 		return refuse(errEvidenceChanged, "%s has changed", p.Evidence)
 	}
 	if p.drifted(in) {
-		return refuse(errPSIChanged, "PSI is %s now, not %s: its verdict must stay, and it may move by %g or a tenth",
+		return refuse(ErrPSIChanged, "PSI is %s now, not %s: its verdict must stay, and it may move by %g or a tenth",
 			found(in.PSI, in.PSIVerdict), found(p.PSI, p.PSIVerdict), psiRoom)
 	}
 	if !confirmation.Equal(phrase, p.Phrase(nonce)) {

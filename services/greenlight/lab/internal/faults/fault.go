@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"syscall"
 	"time"
 
-	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
 
@@ -36,7 +36,8 @@ func Faults() []Fault {
 		{Name: "half-open: packets vanish", begin: vanished},
 		{Name: "connection refused", begin: refused},
 		{Name: "garbage instead of HTTP/2", begin: garbage},
-		lying("answers NaN", notANumber), lying("answers infinity", infinite),
+		lying("answers NaN", Scored(func(float64) float64 { return math.NaN() })),
+		lying("answers infinity", Scored(func(float64) float64 { return math.Inf(1) })),
 		lying("answers with a row too many", oneRowTooMany), lying("answers of another version", anotherVersion),
 		{Name: "name stops resolving, and refused", begin: unresolved, named: true},
 		{Name: "executor's CPU starved", begin: starved, both: true},
@@ -160,13 +161,14 @@ func garbage(ctx context.Context, t *trial) (func(context.Context) error, error)
 	return t.detour(g.listener.Addr().String(), g.Close)
 }
 
-func lying(name string, lie func(*mlenginev1.BatchPredictResponse)) Fault {
+func lying(name string, lie Lie) Fault {
 	return Fault{Name: name, begin: func(ctx context.Context, t *trial) (func(context.Context) error, error) {
-		l, err := startLiar(ctx, t.stage.Engine.Addr(), lie)
+		l, err := StartLiar(ctx, t.stage.Engine.Addr())
 		if err != nil {
 			return nil, err
 		}
-		return t.detour(l.addr, l.Close)
+		l.Tell(lie)
+		return t.detour(l.Addr(), l.Close)
 	}}
 }
 

@@ -4,14 +4,17 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"math"
 	"net"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/status"
 
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
 
 func listen(ctx context.Context) (net.Listener, error) {
@@ -19,36 +22,45 @@ func listen(ctx context.Context) (net.Listener, error) {
 	return lc.Listen(ctx, "tcp", "127.0.0.1:0")
 }
 
-// Liar is an ml-engine whose answers are not what the model says. It passes calls on and changes what comes back.
+// Liar is an ml-engine whose answers are not those of its model. It passes calls on and changes the scores that come back.
 type Liar struct {
 	mlenginev1.UnimplementedScoringServiceServer
 
 	engine mlenginev1.ScoringServiceClient
-	lie    func(*mlenginev1.BatchPredictResponse)
+	lie    atomic.Pointer[Lie]
 	server *grpc.Server
 	conn   *grpc.ClientConn
 	served chan error
 	addr   string
 }
 
-// startLiar serves on a free port in front of the ml-engine at the address.
-func startLiar(ctx context.Context, engine string, lie func(*mlenginev1.BatchPredictResponse)) (*Liar, error) {
+// Lie changes an answer. An error is answered instead.
+type Lie func(context.Context, *mlenginev1.BatchPredictResponse) error
+
+// StartLiar serves on a free port in front of the ml-engine at the address. It changes nothing until [Liar.Tell].
+func StartLiar(ctx context.Context, engine string) (*Liar, error) {
 	conn, err := rpc.Dial(engine, nil)
 	if err != nil {
 		return nil, err
 	}
-	l, err := listen(ctx)
+	listener, err := listen(ctx)
 	if err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
-	liar := &Liar{
-		engine: mlenginev1.NewScoringServiceClient(conn), lie: lie, conn: conn, addr: l.Addr().String(),
+	l := &Liar{
+		engine: mlenginev1.NewScoringServiceClient(conn), conn: conn, addr: listener.Addr().String(),
 		server: grpc.NewServer(grpc.MaxRecvMsgSize(rpc.MaxMessage)), served: make(chan error, 1),
 	}
-	mlenginev1.RegisterScoringServiceServer(liar.server, liar)
-	go func() { liar.served <- liar.server.Serve(l) }()
-	return liar, nil
+	mlenginev1.RegisterScoringServiceServer(l.server, l)
+	go func() { l.served <- l.server.Serve(listener) }()
+	return l, nil
 }
+
+// Addr is its gRPC address.
+func (l *Liar) Addr() string { return l.addr }
+
+// Tell changes all further answers by the lie.
+func (l *Liar) Tell(lie Lie) { l.lie.Store(&lie) }
 
 // Close ends the liar.
 func (l *Liar) Close() error {
@@ -59,8 +71,8 @@ func (l *Liar) Close() error {
 // BatchPredict implements ScoringService.
 func (l *Liar) BatchPredict(ctx context.Context, req *mlenginev1.BatchPredictRequest) (*mlenginev1.BatchPredictResponse, error) {
 	resp, err := l.engine.BatchPredict(ctx, req)
-	if err == nil {
-		l.lie(resp)
+	if lie := l.lie.Load(); err == nil && lie != nil {
+		err = (*lie)(ctx, resp)
 	}
 	return resp, err
 }
@@ -70,26 +82,34 @@ func (l *Liar) GetModelInfo(ctx context.Context, req *mlenginev1.GetModelInfoReq
 	return l.engine.GetModelInfo(ctx, req)
 }
 
-// Lies.
-
-// answers is the lie that gives every row the score.
-func answers(score float64) func(*mlenginev1.BatchPredictResponse) {
-	return func(r *mlenginev1.BatchPredictResponse) {
-		for i := range r.GetScores() {
-			r.Scores[i] = score
+// Scored is the lie that changes every score.
+func Scored(change func(float64) float64) Lie {
+	return func(_ context.Context, r *mlenginev1.BatchPredictResponse) error {
+		for i, s := range r.GetScores() {
+			r.Scores[i] = change(s)
 		}
+		return nil
 	}
 }
 
-var (
-	notANumber = answers(math.NaN())
-	infinite   = answers(math.Inf(1))
-)
+// Late is the lie that answers later by d.
+func Late(d time.Duration) Lie {
+	return func(ctx context.Context, _ *mlenginev1.BatchPredictResponse) error {
+		if !traffic.Pause(ctx, d) {
+			return status.FromContextError(ctx.Err()).Err()
+		}
+		return nil
+	}
+}
 
-func oneRowTooMany(r *mlenginev1.BatchPredictResponse) { r.Scores = append(r.GetScores(), 0.5) }
+func oneRowTooMany(_ context.Context, r *mlenginev1.BatchPredictResponse) error {
+	r.Scores = append(r.GetScores(), 0.5)
+	return nil
+}
 
-func anotherVersion(r *mlenginev1.BatchPredictResponse) {
+func anotherVersion(_ context.Context, r *mlenginev1.BatchPredictResponse) error {
 	r.ModelVersion, r.ModelDigest = "v0.0-unheard-of", "sha256:00"
+	return nil
 }
 
 // Garbage is a server that answers whatever comes with bytes that are no HTTP/2.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
+	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/faults"
 )
 
 // All are the scenarios, in the order in which they are played.
@@ -18,12 +19,11 @@ func All() []Scenario {
 	return []Scenario{
 		{Name: "healthy", Expect: "passes all phases", act: healthy},
 		{Name: "slow", Expect: "aborts: ml-engine takes 130 ms", act: broken([]string{"error", "p95", "coverage"}, func(s *stage) error {
-			s.relay.delay.Store(int64(130 * time.Millisecond))
+			s.relay.Tell(faults.Late(130 * time.Millisecond))
 			return nil
 		})},
 		{Name: "wrong", Expect: "aborts on match: scores are 0.1 off", act: broken([]string{"match"}, func(s *stage) error {
-			by := 0.1
-			s.relay.shift.Store(&by)
+			s.relay.Tell(faults.Scored(func(score float64) float64 { return min(1, score+0.1) }))
 			return nil
 		})},
 		{Name: "down", Expect: "aborts on errors or coverage: ml-engine is killed", act: broken([]string{"error", "coverage"}, func(s *stage) error { return s.engine.Kill() })},
@@ -240,7 +240,6 @@ func second(ctx context.Context, s *stage) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	const held = "somebody else holds the rollout"
 	other, err := s.begin("second-start", "second", early)
 	if err == nil {
 		err = s.awaitEnd(ctx, other)
@@ -248,10 +247,10 @@ func second(ctx context.Context, s *stage) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if other.code != 1 || !strings.Contains(other.said(), held) {
+	if !other.refused(canary.ErrHeld) {
 		return "", fmt.Errorf("the second was not refused: exit %d: %s", other.code, lastLine(other))
 	}
-	if _, refused, err = s.plan("third"); err != nil || refused == nil || !strings.Contains(refused.said(), held) {
+	if _, refused, err = s.plan("third"); err != nil || refused == nil || !refused.refused(canary.ErrHeld) {
 		return "", errors.Join(err, errors.New("another plan was not refused"))
 	}
 	again, err := s.begin("again", firstState, "")
@@ -261,7 +260,7 @@ func second(ctx context.Context, s *stage) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if again.code != 1 || !strings.Contains(again.said(), "a controller already runs this run") {
+	if !again.refused(canary.ErrRunning) {
 		return "", fmt.Errorf("a second controller of the same run was not refused: %s", lastLine(again))
 	}
 	if _, err := s.finished(ctx, c, canary.Passed); err != nil {
