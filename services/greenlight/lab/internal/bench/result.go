@@ -8,6 +8,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/table"
 )
 
 // Schema names the kind of the JSON.
@@ -135,17 +137,16 @@ func reached(op string, v, target float64) bool {
 
 // Table writes the rows for people, with what else the machine did.
 func (res *Result) Table(w io.Writer) error {
-	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintln(tw, "what\tmeasure\ttarget\tachieved\tspread\t")
+	t := table.New("what", "measure", "target", "achieved", "spread", "")
 	for _, r := range res.Rows {
 		verdict := "reached"
 		if !r.Reached {
 			verdict = "MISSED"
 		}
-		_, _ = fmt.Fprintf(tw, "%s\t%s\t%s %s\t%s\t%s..%s\t%s\n", r.What, r.Measure, r.Op, figure(r.Target, r.Unit),
-			figure(r.Achieved.Median, r.Unit), figure(r.Achieved.Min, r.Unit), figure(r.Achieved.Max, r.Unit), verdict)
+		t.Row(r.What, r.Measure, r.Op+" "+figure(r.Target, r.Unit), figure(r.Achieved.Median, r.Unit),
+			figure(r.Achieved.Min, r.Unit)+".."+figure(r.Achieved.Max, r.Unit), verdict)
 	}
-	if err := tw.Flush(); err != nil {
+	if err := t.Text(w); err != nil {
 		return err
 	}
 	_, err := fmt.Fprintf(w, "\nmedians of %d rounds (closed loops of %.2f s, open ones of %.2f s), in %.0f s, on %d CPUs (%s)\n",

@@ -5,9 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"text/tabwriter"
-
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/cli"
 
 	"github.com/spf13/cobra"
 
@@ -15,6 +12,8 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/pkg/table"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/cli"
 	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/calibrate"
 )
 
@@ -178,22 +177,25 @@ func calibrationTargets(r calibrationReport) gate.Scorecard {
 }
 
 func sayCalibration(c cli.Console, r calibrationReport) error {
-	w := tabwriter.NewWriter(c.Out, 0, 0, 2, ' ', 0)
 	share := func(k, n int) string { return fmt.Sprintf("%.1f %%", 100*float64(k)/float64(n)) }
-	fmt.Fprintf(w, "\nNothing has changed\trows\tdays\ttrials\tmean PSI\tliteral PSI > %v\tgate FAIL\tany feature FAIL\n", drift.DefaultLimits().Overall)
+	same := table.New("Nothing has changed", "rows", "days", "trials", "mean PSI", fmt.Sprintf("literal PSI > %v", drift.DefaultLimits().Overall), "gate FAIL", "any feature FAIL")
 	for _, a := range r.FalseAlarms {
 		name := a.Pool
 		if a.Consecutive {
 			name += ", in a row"
 		}
-		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%.3f\t%s\t%s\t%s\n", name, a.Rows, a.Days, a.Trials, a.MeanPSI,
-			share(a.Literal, a.Trials), share(a.Gate, a.Trials), share(a.GateFeature, a.Trials))
+		same.Row(name, a.Rows, a.Days, a.Trials, fmt.Sprintf("%.3f", a.MeanPSI), share(a.Literal, a.Trials), share(a.Gate, a.Trials), share(a.GateFeature, a.Trials))
 	}
-	fmt.Fprintf(w, "\t\t\t\t\t\t\t\nChanged\trows\t\ttrials\tmean PSI\tby the formula\tgate FAIL\tat least moderate\n")
+	changed := table.New("Changed", "rows", "trials", "mean PSI", "by the formula", "gate FAIL", "at least moderate")
 	for _, p := range r.Power {
-		fmt.Fprintf(w, "%s\t%d\t\t%d\t%.3f\t%.3f\t%s\t%s\n", p.Change, p.Rows, p.Trials, p.MeanPSI, p.TheoryPSI,
-			share(p.Failed, p.Trials), share(p.Warned, p.Trials))
+		changed.Row(p.Change, p.Rows, p.Trials, fmt.Sprintf("%.3f", p.MeanPSI), fmt.Sprintf("%.3f", p.TheoryPSI), share(p.Failed, p.Trials), share(p.Warned, p.Trials))
 	}
-	fmt.Fprintln(w)
-	return w.Flush()
+	for _, t := range []*table.Table{same, changed} {
+		fmt.Fprintln(c.Out)
+		if err := t.Text(c.Out); err != nil {
+			return err
+		}
+	}
+	_, err := fmt.Fprintln(c.Out)
+	return err
 }

@@ -1,44 +1,30 @@
 package scenarios
 
 import (
+	"bytes"
 	"fmt"
 	"io"
-	"strings"
-	"text/tabwriter"
 
 	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/pkg/table"
 )
 
-var heads = []string{"scenario", "verdict", "time", "answers", "changed", "expected", "seen"}
-
-func (r Result) cells() []string {
-	return []string{
-		r.Name, string(r.Verdict), fmt.Sprintf("%.1f s", r.Took.Seconds()), fmt.Sprint(r.Answers.Total - r.Answers.Away), fmt.Sprint(r.Answers.Changed), r.Expect, r.Seen,
+func tableOf(all []Result) *table.Table {
+	t := table.New("scenario", "verdict", "time", "answers", "changed", "expected", "seen")
+	for _, r := range all {
+		t.Row(r.Name, r.Verdict, fmt.Sprintf("%.1f s", r.Took.Seconds()), r.Answers.Total-r.Answers.Away, r.Answers.Changed, r.Expect, r.Seen)
 	}
+	return t
 }
 
 // Table writes a line per scenario for people.
-func Table(out io.Writer, all []Result) error {
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, strings.Join(heads, "\t"))
-	for _, r := range all {
-		fmt.Fprintln(w, strings.Join(r.cells(), "\t"))
-	}
-	return w.Flush()
-}
+func Table(out io.Writer, all []Result) error { return tableOf(all).Text(out) }
 
 // Markdown is the table as a document.
 func Markdown(all []Result) []byte {
-	var out strings.Builder
-	fmt.Fprintf(&out, "# Scenarios of a canary\n\n| %s |\n|%s\n", strings.Join(heads, " | "), strings.Repeat("---|", len(heads)))
-	for _, r := range all {
-		cells := r.cells()
-		for i := range cells {
-			cells[i] = strings.ReplaceAll(cells[i], "|", `\|`)
-		}
-		fmt.Fprintf(&out, "| %s |\n", strings.Join(cells, " | "))
-	}
-	return []byte(out.String())
+	out := bytes.NewBufferString("# Scenarios of a canary\n\n")
+	_ = tableOf(all).Markdown(out) // a bytes.Buffer does not fail
+	return out.Bytes()
 }
 
 // Scorecard judges the scenarios together: all must pass.
