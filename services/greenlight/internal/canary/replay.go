@@ -14,11 +14,6 @@ import (
 // maxSamples bounds the samples of a phase. Beyond it every second one is dropped, except for the newest.
 const maxSamples = 400
 
-// newRecord returns the record of a run before its first event.
-func newRecord() *Record {
-	return &Record{Phases: []Phase{}, Decision: Running}
-}
-
 // apply adds an event. Replaying the journal of a run gives the same record as the run itself.
 func (r *Record) apply(e Event) {
 	switch e.Kind {
