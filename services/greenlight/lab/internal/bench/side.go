@@ -54,49 +54,39 @@ func connect(name string, p *process.Process) (*side, error) {
 	return &side{name: name, process: p, conn: conn}, nil
 }
 
-// scoring makes the side call ScoringService.Predict with the states as vectors. want is the score that the i-th state
-// must get.
+// scoring makes the side call ScoringService.Predict with the states as vectors. want returns the score that a state must get.
 func (s *side) scoring(ctx context.Context, a *model.Artifact, states []traffic.State, want func(traffic.State) float64) error {
-	requests := make([]*mlenginev1.PredictRequest, len(states))
-	for i, st := range states {
-		requests[i] = &mlenginev1.PredictRequest{
-			RequestId: st.ID, Symbol: st.Symbol, EventTime: st.Time,
-			Vector: &mlenginev1.FeatureVector{Schema: a.Schema.Name, Values: st.Vector},
+	return calling(ctx, s, states, want, mlenginev1.NewScoringServiceClient(s.conn).Predict, func(st traffic.State) *mlenginev1.PredictRequest {
+		return &mlenginev1.PredictRequest{
+			RequestId: st.ID, Symbol: st.Symbol, EventTime: st.Time, Vector: &mlenginev1.FeatureVector{Schema: a.Schema.Name, Values: st.Vector},
 		}
-	}
-	client := mlenginev1.NewScoringServiceClient(s.conn)
-	s.call = func(ctx context.Context, i int) error {
-		k := i % len(states)
-		resp, err := client.Predict(ctx, requests[k])
-		if err != nil {
-			return err
-		}
-		return s.check(resp, want(states[k]), states[k].ID)
-	}
-	resp, err := client.Predict(ctx, requests[0], grpc.WaitForReady(true))
-	s.answerSize = proto.Size(resp)
-	return err
+	})
 }
 
 // decision is scoring for DecisionService.Predict.
 func (s *side) decision(ctx context.Context, a *model.Artifact, states []traffic.State, want func(traffic.State) float64) error {
-	requests := make([]*executorv1.PredictRequest, len(states))
+	return calling(ctx, s, states, want, executorv1.NewDecisionServiceClient(s.conn).Predict, func(st traffic.State) *executorv1.PredictRequest {
+		return st.VectorRequest(a.Schema.Name)
+	})
+}
+
+// calling makes the side call predict with the states. It waits until the server answers the first.
+func calling[Req any, Resp answer](ctx context.Context, s *side, states []traffic.State, want func(traffic.State) float64,
+	predict func(context.Context, Req, ...grpc.CallOption) (Resp, error), request func(traffic.State) Req,
+) error {
+	requests := make([]Req, len(states))
 	for i, st := range states {
-		requests[i] = &executorv1.PredictRequest{
-			RequestId: st.ID, Symbol: st.Symbol, EventTime: st.Time,
-			Vector: &executorv1.FeatureVector{Schema: a.Schema.Name, Values: st.Vector},
-		}
+		requests[i] = request(st)
 	}
-	client := executorv1.NewDecisionServiceClient(s.conn)
 	s.call = func(ctx context.Context, i int) error {
 		k := i % len(states)
-		resp, err := client.Predict(ctx, requests[k])
+		resp, err := predict(ctx, requests[k])
 		if err != nil {
 			return err
 		}
 		return s.check(resp, want(states[k]), states[k].ID)
 	}
-	resp, err := client.Predict(ctx, requests[0], grpc.WaitForReady(true))
+	resp, err := predict(ctx, requests[0], grpc.WaitForReady(true))
 	s.answerSize = proto.Size(resp)
 	return err
 }
@@ -127,6 +117,7 @@ func (s *side) batch(a *model.Artifact, states []traffic.State, rows int) {
 
 // answer is what both services' answers have in common.
 type answer interface {
+	proto.Message
 	GetRequestId() string
 	GetScore() float64
 }

@@ -56,10 +56,9 @@ func every(ctx context.Context, rate float64, fn func(ctx context.Context, i int
 func (t *callers) predict(e *faults.Executor) func(context.Context, int) {
 	return func(ctx context.Context, i int) {
 		s := t.states[i%len(t.states)]
-		resp, err := e.Decisions.Predict(ctx, &executorv1.PredictRequest{
-			RequestId: fmt.Sprintf("p-%d", i), Symbol: s.Symbol, EventTime: s.Time,
-			Vector: &executorv1.FeatureVector{Schema: feature.DefaultSchema, Values: s.Vector},
-		})
+		req := s.VectorRequest(feature.DefaultSchema)
+		req.RequestId = fmt.Sprintf("p-%d", i)
+		resp, err := e.Decisions.Predict(ctx, req)
 		switch {
 		case err != nil:
 			t.book.lost(predicts, err)

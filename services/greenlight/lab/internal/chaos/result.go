@@ -79,11 +79,9 @@ func (r *run) result(ctx context.Context, watch bench.Watch) (*Result, error) {
 	if n < 10 {
 		return nil, fmt.Errorf("chaos: %d readings of what executor holds are too few", n)
 	}
-	res.Early, res.Late = median(r.held[n/5:2*n/5]), median(r.held[n-n/5:])
+	res.Early, res.Late = faults.Median(r.held[n/5:2*n/5]), faults.Median(r.held[n-n/5:])
 	for _, h := range r.held {
-		res.Peak = faults.Resources{
-			Goroutines: max(res.Peak.Goroutines, h.Goroutines), FDs: max(res.Peak.FDs, h.FDs), RSS: max(res.Peak.RSS, h.RSS), Heap: max(res.Peak.Heap, h.Heap),
-		}
+		res.Peak = res.Peak.Peak(h)
 	}
 	return res, nil
 }
@@ -100,29 +98,8 @@ func (r *run) answered(kinds ...string) (n uint64) {
 
 func distance(a, b uint64) int64 { return max(int64(a)-int64(b), int64(b)-int64(a)) }
 
-func median(held []faults.Resources) faults.Resources {
-	of := func(figure func(faults.Resources) int64) int64 {
-		values := make([]int64, len(held))
-		for i, h := range held {
-			values[i] = figure(h)
-		}
-		slices.Sort(values)
-		return values[len(values)/2]
-	}
-	return faults.Resources{
-		Goroutines: int(of(func(r faults.Resources) int64 { return int64(r.Goroutines) })),
-		FDs:        int(of(func(r faults.Resources) int64 { return int64(r.FDs) })),
-		RSS:        of(func(r faults.Resources) int64 { return r.RSS }),
-		Heap:       of(func(r faults.Resources) int64 { return r.Heap }),
-	}
-}
-
-// What may be more at the end than early on, and still be steady.
-const (
-	slackGoroutines = 20
-	slackFDs        = 8
-	slackRSS        = 1.10
-)
+// slackRSS is how much more memory there may be late than early on.
+const slackRSS = 1.10
 
 // Missed lists what went wrong.
 func (res *Result) Missed() []string {
@@ -139,8 +116,7 @@ func (res *Result) Missed() []string {
 	}
 	add(res.Unaccounted != 0, "%d requests unaccounted for", res.Unaccounted)
 	add(!res.Recovered, "shadows were not back at the end")
-	add(res.Late.Goroutines > res.Early.Goroutines+slackGoroutines, "goroutines grew from %d to %d", res.Early.Goroutines, res.Late.Goroutines)
-	add(res.Late.FDs > res.Early.FDs+slackFDs, "file descriptors grew from %d to %d", res.Early.FDs, res.Late.FDs)
+	missed = append(missed, res.Early.Grew(res.Late)...)
 	add(float64(res.Late.RSS) > slackRSS*float64(res.Early.RSS), "memory grew from %.1f to %.1f MB", float64(res.Early.RSS)/1e6, float64(res.Late.RSS)/1e6)
 	return missed
 }

@@ -52,10 +52,7 @@ func newExecutor(name string, p *process.Process, o StageOptions) (*Executor, er
 		Executor: fleet.NewExecutor(p.Addr("grpc"), conn), Name: name, Process: p, conn: conn, states: o.States, digest: o.Artifact.Baseline.Digest(),
 	}
 	for _, s := range o.States {
-		e.requests = append(e.requests, &executorv1.PredictRequest{
-			RequestId: s.ID, Symbol: s.Symbol, EventTime: s.Time,
-			Vector: &executorv1.FeatureVector{Schema: o.Artifact.Schema.Name, Values: s.Vector},
-		})
+		e.requests = append(e.requests, s.VectorRequest(o.Artifact.Schema.Name))
 	}
 	return e, nil
 }

@@ -6,10 +6,13 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
+	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
+	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/relay"
 )
 
 // Fault is something that goes wrong.
@@ -37,8 +40,8 @@ func Faults() []Fault {
 		{Name: "half-open: packets vanish", begin: vanished},
 		{Name: "connection refused", begin: refused},
 		{Name: "garbage instead of HTTP/2", begin: garbage},
-		lying("answers NaN", Scored(func(float64) float64 { return math.NaN() })),
-		lying("answers infinity", Scored(func(float64) float64 { return math.Inf(1) })),
+		lying("answers NaN", relay.Scores(func(float64) float64 { return math.NaN() })),
+		lying("answers infinity", relay.Scores(func(float64) float64 { return math.Inf(1) })),
 		lying("answers with a row too many", oneRowTooMany), lying("answers of another version", anotherVersion),
 		{Name: "name stops resolving, and refused", begin: unresolved, named: true},
 		{Name: "executor's CPU starved", begin: starved, both: true},
@@ -162,15 +165,25 @@ func garbage(ctx context.Context, t *trial) (func(context.Context) error, error)
 	return t.detour(g.listener.Addr().String(), g.Close)
 }
 
-func lying(name string, lie Lie) Fault {
+func lying(name string, change relay.Change) Fault {
 	return Fault{Name: name, begin: func(ctx context.Context, t *trial) (func(context.Context) error, error) {
-		l, err := StartLiar(ctx, t.stage.Engine.Addr())
+		r, err := relay.Start(ctx, t.stage.Engine.Addr())
 		if err != nil {
 			return nil, err
 		}
-		l.Tell(lie)
-		return t.detour(l.Addr(), l.Close)
+		r.Set(change)
+		return t.detour(r.Addr(), r.Close)
 	}}
+}
+
+func oneRowTooMany(_ context.Context, r *mlenginev1.BatchPredictResponse) error {
+	r.Scores = append(r.GetScores(), 0.5)
+	return nil
+}
+
+func anotherVersion(_ context.Context, r *mlenginev1.BatchPredictResponse) error {
+	r.ModelVersion, r.ModelDigest = "v0.0-unknown", strings.Repeat("0", 64)
+	return nil
 }
 
 // detour leads the proxy elsewhere; the end of it leads it back and closes what is there.

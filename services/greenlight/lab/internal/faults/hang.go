@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -69,27 +68,20 @@ func (s *Stage) hang(ctx context.Context, e *Executor, length time.Duration) (_ 
 	if len(seen) < 5 {
 		return nil, errors.New("hang: too few readings of memory")
 	}
+	var peak Resources
 	for _, r := range seen {
-		h.Peak, h.GoroutinesPeak, h.FDsPeak = max(h.Peak, r.RSS), max(h.GoroutinesPeak, r.Goroutines), max(h.FDsPeak, r.FDs)
+		peak = peak.Peak(r)
 	}
+	h.Peak, h.GoroutinesPeak, h.FDsPeak = peak.RSS, peak.Goroutines, peak.FDs
 	n := len(seen)
-	rss := func(r Resources) int64 { return r.RSS }
-	h.First, h.Last = medianOf(seen[n/5:2*n/5], rss), medianOf(seen[n-n/5:], rss)
+	h.First, h.Last = Median(seen[n/5:2*n/5]).RSS, Median(seen[n-n/5:]).RSS
 	for i := range 10 {
 		if part := seen[i*n/10 : (i+1)*n/10]; len(part) > 0 {
-			h.Tenths = append(h.Tenths, Memory{medianOf(part, rss), medianOf(part, func(r Resources) int64 { return r.Heap })})
+			m := Median(part)
+			h.Tenths = append(h.Tenths, Memory{m.RSS, m.Heap})
 		}
 	}
 	return h, nil
-}
-
-func medianOf(seen []Resources, of func(Resources) int64) int64 {
-	values := make([]int64, len(seen))
-	for i, r := range seen {
-		values[i] = of(r)
-	}
-	slices.Sort(values)
-	return values[len(values)/2]
 }
 
 // notes are what is said of it.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/table"
 )
 
@@ -84,7 +85,7 @@ func (o *Overload) missed() []string {
 	}
 	for _, l := range o.Levels {
 		add(l.OfferedPerS < offeredShare*l.Times*o.SaturationPerS, "%.1fx saturation: the load made only %.1fx", l.Times, l.OfferedPerS/o.SaturationPerS)
-		add(o.judge(l) == missedIt, "%.1fx saturation: goodput is %.0f %% of its peak", l.Times, 100*l.GoodPerS/o.PeakPerS)
+		add(o.judge(l) == gate.Fail, "%.1fx saturation: goodput is %.0f %% of its peak", l.Times, 100*l.GoodPerS/o.PeakPerS)
 	}
 	add(o.RecoveryS < 0 || o.RecoveryS > overloadRecovery, "overload: over %s", o.recovery())
 	for _, b := range o.Clients {
@@ -99,14 +100,14 @@ func (o *Overload) missed() []string {
 const deprived = 0.8
 
 // judge compares the goodput under overload to the peak.
-func (o *Overload) judge(l Level) verdict {
+func (o *Overload) judge(l Level) gate.Verdict {
 	switch {
 	case l.Times <= 1 || l.GoodPerS >= goodputKept*o.PeakPerS:
-		return reached
+		return gate.Pass
 	case l.ServerCPU < deprived*o.peakCPU():
-		return notToldApart
+		return gate.Inconclusive
 	default:
-		return missedIt
+		return gate.Fail
 	}
 }
 
@@ -120,13 +121,13 @@ func (o *Overload) peakCPU() float64 {
 	return 0
 }
 
-func (o *Overload) notToldApart() []string {
+func (o *Overload) inconclusive() []string {
 	if o == nil {
 		return nil
 	}
 	var open []string
 	for _, l := range o.Levels {
-		if o.judge(l) == notToldApart {
+		if o.judge(l) == gate.Inconclusive {
 			open = append(open, fmt.Sprintf("%.1fx saturation: goodput is %.0f %% of its peak, but the executor had %.2f CPUs and %.2f at its peak",
 				l.Times, 100*l.GoodPerS/o.PeakPerS, l.ServerCPU, o.peakCPU()))
 		}

@@ -1,9 +1,11 @@
 package faults
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/prometheus/common/expfmt"
@@ -20,6 +22,43 @@ type Resources struct {
 	// RSS is resident memory, Heap what Go's heap has in use, in bytes.
 	RSS  int64 `json:"rss_bytes"`
 	Heap int64 `json:"heap_bytes"`
+}
+
+// What a process may hold more later, and still be steady: a connection more, or a collection of garbage to come.
+const slackGoroutines, slackFDs = 20, 8
+
+// Grew lists in words what later has more of than is steady. Memory is judged by each test.
+func (r Resources) Grew(later Resources) []string {
+	var grew []string
+	if later.Goroutines > r.Goroutines+slackGoroutines {
+		grew = append(grew, fmt.Sprintf("goroutines grew from %d to %d", r.Goroutines, later.Goroutines))
+	}
+	if later.FDs > r.FDs+slackFDs {
+		grew = append(grew, fmt.Sprintf("file descriptors grew from %d to %d", r.FDs, later.FDs))
+	}
+	return grew
+}
+
+// Peak returns the largest of both, figure by figure.
+func (r Resources) Peak(other Resources) Resources {
+	return Resources{max(r.Goroutines, other.Goroutines), max(r.FDs, other.FDs), max(r.RSS, other.RSS), max(r.Heap, other.Heap)}
+}
+
+// Median returns the median of every figure.
+func Median(readings []Resources) Resources {
+	return Resources{
+		median(readings, func(r Resources) int { return r.Goroutines }), median(readings, func(r Resources) int { return r.FDs }),
+		median(readings, func(r Resources) int64 { return r.RSS }), median(readings, func(r Resources) int64 { return r.Heap }),
+	}
+}
+
+func median[T cmp.Ordered](readings []Resources, of func(Resources) T) T {
+	values := make([]T, len(readings))
+	for i, r := range readings {
+		values[i] = of(r)
+	}
+	slices.Sort(values)
+	return values[len(values)/2]
 }
 
 // Resources reads what the executor holds: from outside, in /proc, and from its metrics.

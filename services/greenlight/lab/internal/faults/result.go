@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/table"
 	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/bench"
 )
@@ -43,8 +44,6 @@ type RunOf struct {
 const (
 	maxRatio    = 1.10
 	maxRecovery = 30.0 // s
-	// What an executor may hold more after a fault than before: a connection more, or a collection of garbage to come.
-	slackFDs, slackGoroutines = 8, 20
 )
 
 // Missed lists what the row misses, in words; none if it is all right.
@@ -59,12 +58,10 @@ func (r Row) Missed() []string {
 	add(r.Changed > 0, "%d decisions changed", r.Changed)
 	add(!r.Identical, "the executors' answers differ")
 	add(r.Unaccounted != 0, "%d requests unaccounted for", r.Unaccounted)
-	add(r.P99.judge() == missedIt, "p99 %.2fx (%.2f..%.2f)", r.P99.Ratio, r.P99.Low, r.P99.High)
+	add(r.P99.judge() == gate.Fail, "p99 %.2fx (%.2f..%.2f)", r.P99.Ratio, r.P99.Low, r.P99.High)
 	add(r.RecoveryS < 0, "no recovery")
 	add(r.RecoveryS > maxRecovery, "recovery took %.1f s", r.RecoveryS)
-	add(r.After.FDs > r.Before.FDs+slackFDs, "%d file descriptors more", r.After.FDs-r.Before.FDs)
-	add(r.After.Goroutines > r.Before.Goroutines+slackGoroutines, "%d goroutines more", r.After.Goroutines-r.Before.Goroutines)
-	return missed
+	return append(missed, r.Before.Grew(r.After)...)
 }
 
 // Missed lists what is missed, by row.
@@ -87,15 +84,15 @@ func (res *Result) Missed() []string {
 	return missed
 }
 
-// notToldApart lists what is above its target, and may be so because of what the machine did besides.
-func (res *Result) notToldApart() []string {
+// inconclusive lists what is above its target, and may be so because of what the machine did besides.
+func (res *Result) inconclusive() []string {
 	var open []string
 	for _, r := range res.Rows {
-		if r.P99.judge() == notToldApart {
+		if r.P99.judge() == gate.Inconclusive {
 			open = append(open, fmt.Sprintf("%s: p99 %.2fx (%.2f..%.2f)", r.Fault, r.P99.Ratio, r.P99.Low, r.P99.High))
 		}
 	}
-	return append(open, res.Overload.notToldApart()...)
+	return append(open, res.Overload.inconclusive()...)
 }
 
 // sums are of all rows, and of the hang.
@@ -181,12 +178,9 @@ func (r Row) summary() []any {
 	if r.RecoveryS >= 0 {
 		recovery = fmt.Sprintf("%.1f s", r.RecoveryS)
 	}
-	judged := "PASS"
-	switch {
-	case len(r.Missed()) > 0:
-		judged = "FAIL"
-	case r.P99.judge() == notToldApart:
-		judged = "INCONCLUSIVE"
+	judged := r.P99.judge()
+	if len(r.Missed()) > 0 {
+		judged = gate.Fail
 	}
 	return []any{
 		r.Fault, r.Requests, r.Lost + r.Changed,
@@ -228,7 +222,7 @@ func (res *Result) notes() []string {
 		missed = "Missed: " + strings.Join(m, "; ") + "."
 	}
 	notes = append(notes, missed)
-	if open := res.notToldApart(); len(open) > 0 {
+	if open := res.inconclusive(); len(open) > 0 {
 		notes = append(notes, "Inconclusive: "+strings.Join(open, "; ")+".")
 	}
 	for _, r := range res.Runs {

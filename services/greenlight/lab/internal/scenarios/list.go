@@ -11,7 +11,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
-	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/faults"
+	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/relay"
 )
 
 // All are the scenarios, in the order in which they are played.
@@ -19,11 +19,11 @@ func All() []Scenario {
 	return []Scenario{
 		{Name: "healthy", Expect: "passes all phases", act: healthy},
 		{Name: "slow", Expect: "aborts: ml-engine takes 130 ms", act: broken([]string{"error", "p95", "coverage"}, func(s *stage) error {
-			s.relay.Tell(faults.Late(130 * time.Millisecond))
+			s.relay.Set(relay.Late(130 * time.Millisecond))
 			return nil
 		})},
 		{Name: "wrong", Expect: "aborts on match: scores are 0.1 off", act: broken([]string{"match"}, func(s *stage) error {
-			s.relay.Tell(faults.Scored(func(score float64) float64 { return min(1, score+0.1) }))
+			s.relay.Set(relay.Scores(func(score float64) float64 { return min(1, score+0.1) }))
 			return nil
 		})},
 		{Name: "down", Expect: "aborts on errors or coverage: ml-engine is killed", act: broken([]string{"error", "coverage"}, func(s *stage) error { return s.engine.Kill() })},
@@ -99,10 +99,7 @@ func healthy(ctx context.Context, s *stage) (string, error) {
 // broken is a canary in whose second phase something breaks, and which aborts for one of the reasons.
 func broken(reasons []string, fault func(*stage) error) func(context.Context, *stage) (string, error) {
 	return func(ctx context.Context, s *stage) (string, error) {
-		c, err := s.start(ctx)
-		if err == nil {
-			err = s.awaitPhase(ctx, c, 1)
-		}
+		c, err := s.startTo(ctx, 1)
 		if err != nil {
 			return "", err
 		}
@@ -176,10 +173,7 @@ func (s *stage) lapsed(ctx context.Context) (string, error) {
 }
 
 func killed(ctx context.Context, s *stage) (string, error) {
-	c, err := s.start(ctx)
-	if err == nil {
-		err = s.awaitPhase(ctx, c, 1)
-	}
+	c, err := s.startTo(ctx, 1)
 	if err == nil {
 		err = c.kill()
 	}
@@ -204,10 +198,7 @@ func killed(ctx context.Context, s *stage) (string, error) {
 }
 
 func halted(ctx context.Context, s *stage) (string, error) {
-	c, err := s.start(ctx)
-	if err == nil {
-		err = s.awaitPhase(ctx, c, 1)
-	}
+	c, err := s.startTo(ctx, 1)
 	if err == nil {
 		err = c.signal(syscall.SIGSTOP)
 	}
@@ -233,10 +224,7 @@ func second(ctx context.Context, s *stage) (string, error) {
 	if err != nil || refused != nil {
 		return "", errors.Join(err, errors.New("the second was not planned"))
 	}
-	c, err := s.start(ctx)
-	if err == nil {
-		err = s.awaitPhase(ctx, c, 0)
-	}
+	c, err := s.startTo(ctx, 0)
 	if err != nil {
 		return "", err
 	}
@@ -270,10 +258,7 @@ func second(ctx context.Context, s *stage) (string, error) {
 }
 
 func restart(ctx context.Context, s *stage) (string, error) {
-	c, err := s.start(ctx)
-	if err == nil {
-		err = s.awaitPhase(ctx, c, 1)
-	}
+	c, err := s.startTo(ctx, 1)
 	if err == nil {
 		err = s.executor.Kill()
 	}

@@ -90,10 +90,7 @@ func prometheusDown(ctx context.Context, s *stage) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	c, err := s.start(ctx, "--prometheus", m.url())
-	if err == nil {
-		err = s.awaitPhase(ctx, c, 1)
-	}
+	c, err := s.startTo(ctx, 1, "--prometheus", m.url())
 	if err == nil {
 		err = m.kill()
 	}

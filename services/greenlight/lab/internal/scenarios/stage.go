@@ -21,7 +21,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/process"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
-	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/faults"
+	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/relay"
 )
 
 // Options are what the scenarios run on. All are required but Prometheus.
@@ -52,7 +52,7 @@ type stage struct {
 	rate   float64
 
 	engine, executor *process.Process
-	relay            *faults.Liar // between the two
+	relay            *relay.Relay // between the two
 	decider          fleet.Executor
 	closers          []func() error
 
@@ -80,7 +80,7 @@ func (s *stage) setUp(ctx context.Context) error {
 		return err
 	}
 	s.closers = append(s.closers, s.engine.Kill)
-	if s.relay, err = faults.StartLiar(ctx, s.engine.Addr("grpc")); err != nil {
+	if s.relay, err = relay.Start(ctx, s.engine.Addr("grpc")); err != nil {
 		return err
 	}
 	s.closers = append(s.closers, s.relay.Close)
@@ -204,6 +204,15 @@ func (s *stage) awaitPhase(ctx context.Context, c *command, index int) error {
 		return e.Kind == canary.Looked && e.Phase == index && e.Look.Comparisons > 0
 	})
 	return err
+}
+
+// startTo starts a canary and waits until its phase has compared something.
+func (s *stage) startTo(ctx context.Context, index int, flags ...string) (*command, error) {
+	c, err := s.start(ctx, flags...)
+	if err == nil {
+		err = s.awaitPhase(ctx, c, index)
+	}
+	return c, err
 }
 
 func ended(c *command) bool {

@@ -1,4 +1,4 @@
-package faults
+package relay_test
 
 import (
 	"context"
@@ -11,23 +11,24 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
 	"github.com/greenlight-ml/greenlight/pkg/testkit/enginetest"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
+	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/relay"
 )
 
-// A liar changes nothing before it gets a lie, and then exactly that.
-func TestLiar(t *testing.T) {
+// A relay changes nothing at first, and then exactly what it is set to.
+func TestRelay(t *testing.T) {
 	t.Parallel()
 	engine := enginetest.Start(t, enginetest.Options{Loopback: true})
-	l, err := StartLiar(t.Context(), engine.Addr())
+	r, err := relay.Start(t.Context(), engine.Addr())
 	if err != nil {
 		t.Fatal(err)
 	}
-	conn, err := rpc.Dial(l.Addr(), nil)
+	conn, err := rpc.Dial(r.Addr(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
 		_ = conn.Close()
-		if err := l.Close(); err != nil {
+		if err := r.Close(); err != nil {
 			t.Error(err)
 		}
 	})
@@ -47,12 +48,12 @@ func TestLiar(t *testing.T) {
 	if err != nil || info.GetDigest() != engine.Model().Digest() {
 		t.Errorf("%v, %v", info, err)
 	}
-	l.Tell(Scored(func(s float64) float64 { return s / 2 }))
+	r.Set(relay.Scores(func(s float64) float64 { return s / 2 }))
 	if got, err := score(t.Context()); got != x.Score/2 || err != nil {
 		t.Errorf("halved: got %v and %v, want %v", got, err, x.Score/2)
 	}
 	// An answer that is an hour late reaches nobody.
-	l.Tell(Late(time.Hour))
+	r.Set(relay.Late(time.Hour))
 	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 	defer cancel()
 	if _, err := score(ctx); status.Code(err) != codes.DeadlineExceeded {
