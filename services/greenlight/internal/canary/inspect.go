@@ -182,7 +182,7 @@ func (in *Inspection) agreed() (model, baseline evidence.Model, err error) {
 func names(all []evidence.Model) string {
 	var texts []string
 	for _, m := range all {
-		texts = append(texts, named(m))
+		texts = append(texts, m.String())
 	}
 	return strings.Join(texts, ", ")
 }
@@ -211,7 +211,7 @@ func readOffline(folder string) (Offline, error) {
 		}
 		o.Inputs = append(o.Inputs, evidence.Input{Path: filepath.ToSlash(path), SHA256: digestOf(raw)})
 		if o.Model != (evidence.Model{}) && o.Model != *file.Model {
-			return o, refuse(errNoEvidence, "offline_report.json is of %s and eval_result.json of %s", named(o.Model), named(*file.Model))
+			return o, refuse(errNoEvidence, "offline_report.json is of %s and eval_result.json of %s", o.Model, *file.Model)
 		}
 		o.Model, o.Result = *file.Model, file.Result
 	}

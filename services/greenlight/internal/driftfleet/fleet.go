@@ -86,7 +86,7 @@ func read(ctx context.Context, replicas []fleet.Engine, hours int, history bool)
 	first := f.replicas[0].first
 	report := &Report{
 		ReferenceDigest: first.GetReferenceDigest(),
-		Model:           evidence.Model{Version: first.GetModelVersion(), Digest: first.GetModelDigest()},
+		Model:           modelOf(first),
 		Sources:         make(evidence.Sources),
 	}
 	total := drift.NewCounts(f.profile)
@@ -149,7 +149,7 @@ func (f *group) open(ctx context.Context, hours int, history bool) error {
 		lead := f.replicas[0]
 		switch {
 		case a.GetModelDigest() != lead.first.GetModelDigest():
-			return &MismatchError{"model", lead.Addr, named(lead.first), r.Addr, named(a)}
+			return &MismatchError{"model", lead.Addr, modelOf(lead.first).String(), r.Addr, modelOf(a).String()}
 		case a.GetReferenceDigest() != lead.first.GetReferenceDigest():
 			return &MismatchError{"reference", lead.Addr, short(lead.first.GetReferenceDigest()), r.Addr, short(a.GetReferenceDigest())}
 		}
@@ -177,8 +177,8 @@ func (f *group) open(ctx context.Context, hours int, history bool) error {
 // clocks that differ.
 const maxAhead = 2 * time.Hour
 
-func named(a *mlenginev1.GetDriftResponse) string {
-	return fmt.Sprintf("%s (%s)", a.GetModelVersion(), short(a.GetModelDigest()))
+func modelOf(a *mlenginev1.GetDriftResponse) evidence.Model {
+	return evidence.Model{Version: a.GetModelVersion(), Digest: a.GetModelDigest()}
 }
 
 func short(digest string) string { return fmt.Sprintf("%.12s", digest) }

@@ -131,6 +131,11 @@ func (s *Services) Close() error {
 // Mode returns the short name of a mode, for example "OBSERVE_ONLY".
 func Mode(m executorv1.RolloutMode) string { return strings.TrimPrefix(m.String(), "ROLLOUT_MODE_") }
 
+// Breaker returns the short name of a state, for example "CLOSED".
+func Breaker(s executorv1.BreakerState) string {
+	return strings.TrimPrefix(s.String(), "BREAKER_STATE_")
+}
+
 // Plain returns the error of a call for people: its code and message, without gRPC's format and without wrapping.
 // status.Code still finds the code.
 func Plain(err error) error {

@@ -144,7 +144,7 @@ func (r *ShadowResult) observations() map[string]gate.Observation {
 	if r.BaselineUnchecked > 0 {
 		changed = gate.Missing("the executor's baseline is not in the registry: its answers could not be checked")
 		if r.Baseline != nil {
-			changed = gate.Missing(fmt.Sprintf("the executor's baseline %s (%.12s) is not in the registry: its answers could not be checked", r.Baseline.Version, r.Baseline.Digest))
+			changed = gate.Missing(fmt.Sprintf("the executor's baseline %s is not in the registry: its answers could not be checked", r.Baseline))
 		}
 	}
 	return map[string]gate.Observation{

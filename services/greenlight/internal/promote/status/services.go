@@ -137,7 +137,7 @@ func executorOf(r *fleet.ExecutorReading, asked time.Time) Executor {
 		x.Shadow = &evidence.Model{Version: report.GetShadowVersion(), Digest: report.GetShadowDigest()}
 	}
 	w, b := report.GetWindow(), report.GetBreaker()
-	x.Quality = &Quality{Breaker: strings.TrimPrefix(b.GetState().String(), "BREAKER_STATE_"), Blind: b.GetBlind()}
+	x.Quality = &Quality{Breaker: fleet.Breaker(b.GetState()), Blind: b.GetBlind()}
 	if w == nil {
 		return x
 	}

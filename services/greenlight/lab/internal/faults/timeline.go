@@ -7,6 +7,7 @@ import (
 	"time"
 
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
 
@@ -47,7 +48,7 @@ const maxChanges = 6
 
 // StateWord is the state as metrics and reports name it.
 func StateWord(s executorv1.BreakerState) string {
-	return strings.ToLower(strings.TrimPrefix(s.String(), "BREAKER_STATE_"))
+	return strings.ToLower(fleet.Breaker(s))
 }
 
 // watchBreaker looks at the breaker until it is stopped, and at the other executor as often, so that looking costs both the
