@@ -191,7 +191,7 @@ func sayCalibration(c cli.Console, r calibrationReport) error {
 		changed.Row(p.Change, p.Rows, p.Trials, fmt.Sprintf("%.3f", p.MeanPSI), fmt.Sprintf("%.3f", p.TheoryPSI), share(p.Failed, p.Trials), share(p.Warned, p.Trials))
 	}
 	for _, t := range []*table.Table{same, changed} {
-		fmt.Fprintln(c.Out)
+		_, _ = fmt.Fprintln(c.Out)
 		if err := t.Text(c.Out); err != nil {
 			return err
 		}
