@@ -62,7 +62,7 @@ func QuickOptions() Options {
 }
 
 // closedModes are the calls under way in the closed loops, steady the sides that are measured in them and in the open loops,
-// fresh the executors that are started anew in each round for the latter. Then there are the busy one and the batches.
+// fresh the executors that are started again in each round for the latter. Then there are the busy one and the batches.
 var (
 	closedModes = []int{1, manyUnderWay}
 	steady      = []string{echoScoring, engineSide, echoDecision, shadowOff, shadowOn}
