@@ -124,3 +124,12 @@ func (r Row) cells() []any {
 	}
 	return []any{r.Name, target, r.Achieved(), r.N, r.Verdict, strings.Join(files, ", "), reason}
 }
+
+// WatchedText returns the indices that do not block.
+func (c *Check) WatchedText() string {
+	texts := make([]string, len(c.Watched))
+	for i, w := range c.Watched {
+		texts[i] = fmt.Sprintf("%s (%s) %.3f", w.Feature, w.Role, w.PSI)
+	}
+	return strings.Join(texts, ", ")
+}

@@ -123,23 +123,24 @@ func (res *Result) Missed() []string {
 
 // Table writes the summary.
 func (res *Result) Table(w io.Writer) error {
-	calls := table.New("calls", "right", "with a shadow's score", "wrong", "lost", "refused by a drain")
+	calls := table.New("calls", ">right", ">with a shadow's score", ">wrong", ">lost", ">refused by a drain")
 	for _, kind := range slices.Sorted(maps.Keys(res.Calls)) {
-		c := res.Calls[kind]
-		calls.Row(kind, c.Answered, c.Shadows, c.Wrong, c.Lost, c.Refused)
+		t := res.Calls[kind]
+		calls.Row(kind, t.Answered, t.Shadows, t.Wrong, t.Lost, t.Refused)
 	}
-	held := table.New("steady executor", "early", "late", "largest")
+	held := table.New("steady executor", ">early", ">late", ">largest")
+	mb := func(n int64) string { return fmt.Sprintf("%.1f", float64(n)/1e6) }
 	held.Row("goroutines", res.Early.Goroutines, res.Late.Goroutines, res.Peak.Goroutines)
 	held.Row("file descriptors", res.Early.FDs, res.Late.FDs, res.Peak.FDs)
-	mb := func(bytes int64) string { return fmt.Sprintf("%.1f", float64(bytes)/1e6) }
 	held.Row("resident memory, MB", mb(res.Early.RSS), mb(res.Late.RSS), mb(res.Peak.RSS))
 	held.Row("heap, MB", mb(res.Early.Heap), mb(res.Late.Heap), mb(res.Peak.Heap))
-	if err := calls.Text(w); err != nil {
-		return err
-	}
-	_, _ = fmt.Fprintln(w)
-	if err := held.Text(w); err != nil {
-		return err
+	for i, t := range []*table.Table{calls, held} {
+		if i > 0 {
+			_, _ = fmt.Fprintln(w)
+		}
+		if err := t.Text(w); err != nil {
+			return err
+		}
 	}
 	var events []string
 	for _, what := range slices.Sorted(maps.Keys(res.Events)) {

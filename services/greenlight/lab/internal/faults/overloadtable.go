@@ -142,7 +142,7 @@ func (o *Overload) recovery() string {
 	return fmt.Sprintf("within %.1f s", o.RecoveryS)
 }
 
-// notes are what the tables do not hold.
+// notes returns what the tables do not have.
 func (o *Overload) notes() []string {
 	if o == nil {
 		return nil

@@ -205,7 +205,7 @@ func (res *Result) Markdown(w io.Writer) error {
 	return err
 }
 
-// notes are what the table does not hold.
+// notes returns what the table does not have.
 func (res *Result) notes() []string {
 	requests, lost, changed, unaccounted := res.sums()
 	notes := []string{

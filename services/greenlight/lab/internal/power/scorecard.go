@@ -39,7 +39,7 @@ func (r Row) observation() gate.Observation {
 
 // Table writes the rows for people.
 func Table(out io.Writer, rows []Row) error {
-	t := table.New("the truth", "aborted", "median shadows", "by a test", "by a threshold", "by the naive rule")
+	t := table.New("the truth", ">aborted", ">median shadows", ">by a test", ">by a threshold", ">by the naive rule")
 	for _, r := range rows {
 		median := "-"
 		if r.Median > 0 {

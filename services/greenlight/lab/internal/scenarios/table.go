@@ -17,13 +17,14 @@ func tableOf(all []Result) *table.Table {
 	return t
 }
 
-// Table writes a line per scenario for people.
+// Table writes a line per scenario.
 func Table(out io.Writer, all []Result) error { return tableOf(all).Text(out) }
 
-// Markdown is the table as a document.
+// Markdown returns the table as a document.
 func Markdown(all []Result) []byte {
-	out := bytes.NewBufferString("# Scenarios of a canary\n\n")
-	_ = tableOf(all).Markdown(out) // a bytes.Buffer does not fail
+	var out bytes.Buffer
+	out.WriteString("# Scenarios of a canary\n\n")
+	_ = tableOf(all).Markdown(&out) // a bytes.Buffer does not fail
 	return out.Bytes()
 }
 
