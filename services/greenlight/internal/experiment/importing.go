@@ -97,7 +97,8 @@ func (s *Study) evaluate(f Foreign, a *model.Artifact, now time.Time) (*OfflineR
 	}
 	row := make([]float64, f.Schema.Len())
 	var folds []eval.Fold
-	var ours, theirs eval.Sample
+	var tested []eval.Sample
+	var theirs eval.Sample
 	for _, fold := range s.Baseline.Folds {
 		test := eval.Fold{
 			TrainFrom: fold.TrainFrom, TrainTo: fold.TrainTo, TestFrom: max(fold.TestFrom, from), TestTo: fold.TestTo,
@@ -116,9 +117,10 @@ func (s *Study) evaluate(f Foreign, a *model.Artifact, now time.Time) (*OfflineR
 		test.Sample.Scores = make([]float64, len(test.Sample.Labels))
 		a.Scorer.Scores(test.Sample.Scores, x)
 		if test.Sample.Len() > 0 {
-			folds, ours = append(folds, test), ours.Append(test.Sample)
+			folds, tested = append(folds, test), append(tested, test.Sample)
 		}
 	}
+	ours := eval.Pool(tested...)
 	theirs.Labels, theirs.Days = ours.Labels, ours.Days
 	measured, err := eval.NewReport(folds, eval.DefaultBootstrap())
 	if err != nil {
