@@ -140,12 +140,17 @@ func (e *Ensemble) Scores(scores, x []float64) {
 // if x is shorter than the features.
 func (e *Ensemble) Margin(x []float64) float64 {
 	var m [1]float64
-	var buffer [256]int64
-	keys := buffer[:]
-	if n := e.room(1); n > len(keys) {
-		keys = make([]int64, n)
+	// A small array, since clearing it takes as long as some trees.
+	switch n := e.room(1); {
+	case n <= 64:
+		var keys [64]int64
+		e.margins(m[:], x, keys[:])
+	case n <= 512:
+		var keys [512]int64
+		e.margins(m[:], x, keys[:])
+	default:
+		e.margins(m[:], x, make([]int64, n))
 	}
-	e.margins(m[:], x, keys)
 	return m[0]
 }
 

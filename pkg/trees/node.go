@@ -67,20 +67,21 @@ const lanes = 4
 // all rows, then the second, and so on.
 func (e *Ensemble) prepare(keys []int64, x []float64) {
 	for i := range e.columns {
-		c, key := &e.columns[i], alwaysLeft
-		if c.kind != kindLeaf {
-			v := x[c.input]
-			switch {
-			// LightGBM, Tree::NumericalDecision: missing type Zero treats |x| <= kZeroThreshold as missing.
-			case math.IsNaN(v) || c.kind == kindNumberZero && math.Abs(v) <= lightGBMZero:
-				if c.missingRight {
-					key = alwaysRight
-				}
-			case c.kind == kindSet:
-				key = e.category(v)
-			default:
-				key = keyOf(v)
+		c := &e.columns[i]
+		v, key := x[c.input], alwaysLeft
+		switch {
+		case c.kind == kindNumber && !math.IsNaN(v):
+			key = keyOf(v)
+		case c.kind == kindLeaf:
+		// LightGBM, Tree::NumericalDecision: missing type Zero treats |x| <= kZeroThreshold as missing.
+		case math.IsNaN(v) || c.kind == kindNumberZero && math.Abs(v) <= lightGBMZero:
+			if c.missingRight {
+				key = alwaysRight
 			}
+		case c.kind == kindSet:
+			key = e.category(v)
+		default:
+			key = keyOf(v)
 		}
 		keys[i*lanes] = key
 	}
