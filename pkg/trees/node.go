@@ -119,6 +119,12 @@ func (e *Ensemble) outside(set, category int64) uint32 {
 // add adds each row's leaves to its sum, tree by tree: a tree stays in the cache for all rows. keys holds the groups of
 // rows one after the other.
 func add[T float32 | float64](e *Ensemble, sums []T, keys []int64) {
+	if len(sums) == 1 {
+		for t, root := range e.roots[:e.used] {
+			sums[0] += T(e.leaf(root, int(e.steps[t]), keys))
+		}
+		return
+	}
 	group := lanes * len(e.columns)
 	for t, root := range e.roots[:e.used] {
 		steps := int(e.steps[t])
@@ -172,15 +178,16 @@ func (e *Ensemble) together(i uint32, steps int, keys []int64) (a, b, c, d uint3
 
 // leaf returns the value of the leaf that a row reaches from node i. It is not tested for in the first steps.
 func (e *Ensemble) leaf(i uint32, steps int, keys []int64) float64 {
+	nodes := e.nodes
 	for range steps {
-		n, right := &e.nodes[i], uint32(0)
+		n, right := &nodes[i], uint32(0)
 		if keys[n.at] > n.key {
 			right = 1
 		}
 		i = n.left + right
 	}
 	for {
-		n, right := &e.nodes[i], uint32(0)
+		n, right := &nodes[i], uint32(0)
 		switch {
 		case n.left == i:
 			return n.value()
