@@ -93,7 +93,7 @@ A missed target is a result and exits 0; bench exits 1 only when it could not be
 	return cmd
 }
 
-func treesCommand(c cli.Console) *cobra.Command {
+func treesCommand(c console.Console) *cobra.Command {
 	var f benchFlags
 	opts := bench.TreesOptions{Slice: 300 * time.Millisecond}
 	cmd := &cobra.Command{
@@ -103,10 +103,10 @@ the same rows with the same files in a Python process: CPU time on one thread ea
 must give the same scores. Without XGBoost (Debian: python3-xgboost) it measures only Greenlight. It takes half a minute.
 
 A missed target is a result and exits 0.`,
-		Args: cli.NoArgs,
+		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if opts.Rounds < 1 {
-				return cli.Usage(fmt.Errorf("--rounds %d: want at least 1", opts.Rounds))
+				return console.Usagef("--rounds %d: want at least 1", opts.Rounds)
 			}
 			if opts.Dir, err = f.work.Folder(time.Now()); err != nil {
 				return err
