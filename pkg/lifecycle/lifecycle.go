@@ -9,14 +9,14 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/greenlight-ml/greenlight/pkg/durable"
 )
 
 // Stack holds the open resources and the serving loops of a service. The zero value is ready to use.
@@ -159,16 +159,8 @@ func WriteAddresses(path string, addrs map[string]net.Addr) error {
 		lines = append(lines, name+"="+Target(a)+"\n")
 	}
 	slices.Sort(lines)
-	tmp, err := os.CreateTemp(filepath.Dir(path), ".addresses-*")
-	if err != nil {
+	if err := durable.WriteFile(path, []byte(strings.Join(lines, "")), 0o600); err != nil {
 		return fmt.Errorf("address file: %w", err)
-	}
-	_, err = tmp.WriteString(strings.Join(lines, ""))
-	if err = errors.Join(err, tmp.Close()); err == nil {
-		err = os.Rename(tmp.Name(), path)
-	}
-	if err != nil {
-		return errors.Join(fmt.Errorf("address file: %w", err), os.Remove(tmp.Name()))
 	}
 	return nil
 }

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"errors"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -131,10 +130,7 @@ promotion_check.json says is shown.`,
 			if err != nil {
 				return err
 			}
-			if err := durable.WriteFile(out, 0o644, func(w io.Writer) error {
-				_, err := w.Write(text)
-				return err
-			}); err != nil {
+			if err := durable.WriteFile(out, text, 0o644); err != nil {
 				return err
 			}
 			c.Say("document  %s", out)

@@ -1,16 +1,14 @@
 package cli
 
 import (
-	"bufio"
 	"compress/gzip"
 	"errors"
-	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
 
+	"github.com/greenlight-ml/greenlight/pkg/durable"
 	"github.com/greenlight-ml/greenlight/pkg/market"
 	"github.com/greenlight-ml/greenlight/pkg/text"
 )
@@ -54,24 +52,12 @@ comes of it says that it is simulated.`,
 }
 
 // writeGzip writes a compressed file, whole or not at all.
-func writeGzip(path string, write func(io.Writer) error) (err error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+func writeGzip(path string, write func(io.Writer) error) error {
+	if err := durable.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
-	tmp, err := os.CreateTemp(filepath.Dir(path), ".new-*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(fmt.Errorf("write %s: %w", path, err), os.Remove(tmp.Name()))
-		}
-	}()
-	buffered := bufio.NewWriter(tmp)
-	zip := gzip.NewWriter(buffered)
-	err = errors.Join(write(zip), zip.Close(), buffered.Flush(), tmp.Chmod(0o644), tmp.Sync(), tmp.Close())
-	if err != nil {
-		return err
-	}
-	return os.Rename(tmp.Name(), path)
+	return durable.Write(path, 0o644, func(w io.Writer) error {
+		zip := gzip.NewWriter(w)
+		return errors.Join(write(zip), zip.Close())
+	})
 }

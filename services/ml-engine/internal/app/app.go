@@ -53,8 +53,8 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) error {
 	stack.OnStop("drift monitor", watching.Stop)
 	watching.RegisterMetrics(reg)
 	memory := registry.OpenMemory(opts.StateDir, logger)
-	stack.OnStop("active model", func(context.Context) error {
-		memory.Stop()
+	stack.OnStop("active model", func(ctx context.Context) error {
+		memory.Stop(ctx)
 		return nil
 	})
 	first, err := memory.Restore(models, watching, opts.Model)
