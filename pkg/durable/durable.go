@@ -1,6 +1,7 @@
 // Package durable writes and reads files. Writes are atomic: after a kill or a power cut at any moment, a reader finds the
-// old file or the new one, never a part of one. Files that grow get whole records. Only regular files are opened, and reads
-// are bounded.
+// old file or the new one, never a part of one. Files that grow get whole [Lines]. A [State] is the file of a service that
+// continues after a restart, and a [Saver] writes such a file in the background, with retries. [Own] and [Lock] exclude other
+// processes. Only regular files are opened, and reads are bounded.
 package durable
 
 import (

@@ -43,8 +43,7 @@ type Keeper struct {
 
 	file  durable.State[file]
 	saver *durable.Saver
-	// saved is the rollout in the file. Only the saver uses it, or who holds the saver. An abort takes effect before it waits
-	// for the saver.
+	// saved is the rollout in the file. The saver guards it. An abort takes effect before it waits for the saver.
 	saved *Rollout
 }
 

@@ -13,7 +13,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/durable"
 )
 
-// maxJournal bounds the file of a journal. A phase keeps at most [maxSamples] looks of 2 KB each.
+// maxJournal bounds the file of a journal. A phase keeps at most [maxSamples] samples of 2 KB each.
 const maxJournal = 256 << 20
 
 // journalSchema is the schema of a journal.
