@@ -17,8 +17,11 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
-// Schema is the schema of psi_snapshot.json.
-const Schema = "greenlight/psi_snapshot/v1"
+// The schemas of psi_snapshot.json. A file of v1 has the bands of [drift.StatusOfV1].
+const (
+	Schema   = "greenlight/psi_snapshot/v2"
+	SchemaV1 = "greenlight/psi_snapshot/v1"
+)
 
 // historyHours is the length of a history's windows, as in ml-engine.
 const historyHours = 7 * 24
@@ -50,6 +53,16 @@ type MismatchError struct {
 // Error implements error.
 func (e *MismatchError) Error() string {
 	return fmt.Sprintf("%s and %s have different %ss, %s and %s: their counts cannot be merged", e.A, e.B, e.What, e.HasA, e.HasB)
+}
+
+// File is the name of the report in the evidence.
+const File = "psi_snapshot.json"
+
+// Write writes the report and its figures, and returns the number of figures. The source in the header becomes that of the
+// rows if theirs is less live.
+func (r *Report) Write(store *evidence.Store, header evidence.Header) (int, error) {
+	header.Source = r.Sources.Least(header.Source)
+	return r.Report.Write(store, File, "", r.Title(r.Model.Version, header.Source), header, r)
 }
 
 // attempts bounds how often a fleet is read if its hour changes meanwhile.
