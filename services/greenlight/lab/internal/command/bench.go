@@ -2,8 +2,6 @@ package command
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
 	"os"
 	"path/filepath"
 	"time"
@@ -157,11 +155,7 @@ func writeResult(c console.Console, path string, result any) error {
 	if path == "" {
 		return nil
 	}
-	raw, err := json.MarshalIndent(result, "", "  ")
-	if err != nil {
-		return fmt.Errorf("%s: %w", path, err)
-	}
-	if err := os.WriteFile(path, append(raw, '\n'), 0o644); err != nil {
+	if err := writeJSON(path, result); err != nil {
 		return err
 	}
 	c.Say("written to %s", path)
