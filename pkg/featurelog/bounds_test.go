@@ -199,7 +199,7 @@ func TestBombs(t *testing.T) {
 		},
 		"many columns": {
 			bomb{meta: func(m *format.FileMetaData) {
-				for range maxItems {
+				for range limits.Items {
 					m.Schema = append(m.Schema, format.SchemaElement{Name: "x"})
 				}
 			}}, "65536", "items of metadata",

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -13,6 +12,7 @@ import (
 	"github.com/parquet-go/parquet-go"
 
 	"github.com/greenlight-ml/greenlight/pkg/durable"
+	"github.com/greenlight-ml/greenlight/pkg/parquetbound"
 )
 
 // readRows is how many rows are read at a time.
@@ -49,7 +49,11 @@ func readFile(path string, yield func(Row) bool) error {
 		return err
 	}
 	defer f.Close()
-	p, err := openParquet(f)
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	p, err := limits.Open(f, info.Size())
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
@@ -57,7 +61,7 @@ func readFile(path string, yield func(Row) bool) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
-	if err := checkPages(f, p.Size(), p.Metadata()); err != nil {
+	if err := limits.CheckPages(f, p.Size(), p.Metadata()); err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
 	for _, g := range p.RowGroups() {
@@ -71,37 +75,21 @@ func readFile(path string, yield func(Row) bool) error {
 	return nil
 }
 
-// openParquet reads the footer.
-func openParquet(f *os.File) (_ *parquet.File, err error) {
-	defer func() { damaged(&err, recover()) }()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	err = checkFooter(f, info.Size())
-	if errors.Is(err, errBeyond) {
-		return nil, err
-	}
-	var p *parquet.File
-	if err == nil {
-		p, err = parquet.OpenFile(f, info.Size(), options...)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("not a whole Parquet file (truncated, or another kind): %w", err)
-	}
-	return p, nil
+// limits leave room for what executor writes, and for little more.
+var limits = parquetbound.Limits{
+	Footer: 1 << 20, Items: 1 << 16,
+	Rows:   1 << 20, // a flush writes no more rows than may wait
+	Page:   16 << 20,
+	Value:  3 * maxText, // each byte may have been replaced by three
+	Advice: errBeyond,
 }
 
-// damaged turns a panic of the decoder, which damaged pages can cause, into an error.
-func damaged(err *error, panicked any) {
-	if panicked != nil {
-		*err = fmt.Errorf("damaged: %v", panicked)
-	}
-}
+// errBeyond tells the reader what to do about a file that exceeds a limit.
+var errBeyond = errors.New("executor never writes such a file: move it out of the folder and find out where it comes from")
 
 // schemaOf checks the columns of a file, and also returns those before the features.
 func schemaOf(p *parquet.File) (_ *Schema, own []column, err error) {
-	defer func() { damaged(&err, recover()) }()
+	defer func() { parquetbound.Damaged(&err, recover()) }()
 	fields := p.Schema().Fields()
 	own = columnsOf(fields)
 	if len(fields) < len(own) {
@@ -164,6 +152,6 @@ func readGroup(g parquet.RowGroup, s *Schema, own []column, yield func(Row) bool
 }
 
 func readSome(rows parquet.Rows, buf []parquet.Row) (n int, err error) {
-	defer func() { damaged(&err, recover()) }()
+	defer func() { parquetbound.Damaged(&err, recover()) }()
 	return rows.ReadRows(buf)
 }

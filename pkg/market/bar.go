@@ -53,6 +53,8 @@ type Series struct {
 	// Ignored are the CSV columns that were not read, as named in the headers, each once. They may include features and
 	// labels of other programs.
 	Ignored []string
+	// Taken says what was guessed about the files, each guess once: columns by their shape, the order of dates.
+	Taken []string
 	// Crossed counts the bars kept although their closing bid is above their closing ask: see CrossedPolicy.
 	Crossed int
 }

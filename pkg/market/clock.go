@@ -1,6 +1,7 @@
 package market
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -10,6 +11,10 @@ import (
 type clock struct {
 	// ahead is how far the file's clock is ahead of UTC, in milliseconds: negative west of Greenwich.
 	ahead int64
+	// monthFirst reports that 01/02/2024 is in January.
+	monthFirst bool
+	// midnight is the day of a file whose times are milliseconds since midnight, in Unix milliseconds; 0 for others.
+	midnight int64
 }
 
 const timeExpected = "is not a time: expected like 2006-01-02 15:04:05, or the epoch in s, ms, us or ns"
@@ -20,16 +25,18 @@ const (
 	maxTimeMS = 7258118400 * 1000
 )
 
+const dayMS = 24 * 60 * MinuteMS
+
 // parse reads a time as Unix milliseconds UTC, rounded down, and reports whether it was a whole number of them. A time
 // with a zone uses that zone; every other time, epochs included, uses the file's clock.
 func (c clock) parse(column, text string) (ms int64, whole bool, err error) {
+	if c.midnight != 0 {
+		return c.parseSinceMidnight(column, text)
+	}
 	t := strings.TrimSpace(text)
-	var ok bool
-	if len(t) > 4 && t[4] == '-' {
-		ms, whole, ok = c.parseISO(t)
-	} else {
-		ms, whole, ok = parseEpoch(t)
-		ms -= c.ahead
+	ms, whole, ok := parseEpoch(t)
+	if ms -= c.ahead; !ok || ms > maxTimeMS { // 20240102030405 is no epoch before 2200
+		ms, whole, ok = c.parseCalendar(t)
 	}
 	if !ok || ms < minTimeMS || ms > maxTimeMS {
 		return 0, false, badCell(ReasonTime, column, text, timeExpected)
@@ -44,6 +51,14 @@ func (c clock) parseMinute(column, text string) (int64, error) {
 		err = badCell(ReasonMinute, column, text, "is not on a minute")
 	}
 	return ms, err
+}
+
+func (c clock) parseSinceMidnight(column, text string) (int64, bool, error) {
+	x, err := parseNumber(column, text)
+	if err == nil && (x < 0 || x >= dayMS) {
+		err = badCell(ReasonTime, column, text, "is not a time of day: expected ms since midnight, 0 to 86399999")
+	}
+	return c.midnight + int64(x) - c.ahead, true, err
 }
 
 // parseEpoch reads an epoch; its unit follows from its magnitude, which is unambiguous from 1973 to 5138.
@@ -66,54 +81,153 @@ func parseEpoch(t string) (ms int64, whole, ok bool) {
 	return n / 1e6, n%1e6 == 0 && rest == "", true
 }
 
-// parseISO reads 2006-01-02 15:04[:05[.999]], with a T or a space in the middle, optionally followed by Z, UTC, +01:00
-// or +0100. It is hand-written because time.Parse is several times slower, and a file has a time in every row.
-func (c clock) parseISO(t string) (ms int64, whole, ok bool) {
-	if len(t) < 16 || t[7] != '-' || t[10] != ' ' && t[10] != 'T' || t[13] != ':' {
+// parseCalendar reads a day and a time of day, with a T, a space or nothing in the middle, and perhaps a zone. It is
+// hand-written because time.Parse is several times slower, and a file has a time in every row.
+func (c clock) parseCalendar(t string) (ms int64, whole, ok bool) {
+	day, rest, ok := c.parseDay(t)
+	if !ok || rest == "" {
 		return 0, false, false
 	}
-	year, month, day := twoDigits(t[0:])*100+twoDigits(t[2:]), twoDigits(t[5:]), twoDigits(t[8:])
-	hour, minute, second, milli := twoDigits(t[11:]), twoDigits(t[14:]), 0, 0
-	whole = true
-	rest := t[16:]
-	if len(rest) >= 3 && rest[0] == ':' {
-		second, rest = twoDigits(rest[1:]), rest[3:]
-		if len(rest) > 0 && rest[0] == '.' {
-			n := 1
-			for n < len(rest) && rest[n] >= '0' && rest[n] <= '9' {
-				n++
-			}
-			fraction := rest[1:n]
-			if fraction == "" {
-				return 0, false, false
-			}
-			milli, _ = strconv.Atoi((fraction + "000")[:3])
-			whole = len(strings.TrimRight(fraction, "0")) <= 3
-			rest = rest[n:]
-		}
+	if strings.IndexByte(" T,;", rest[0]) >= 0 {
+		rest = strings.TrimLeft(rest[1:], " ")
+	} else if !allDigits(t) || len(t) != len("20060102150405") {
+		return 0, false, false
 	}
-	ahead, zoned := parseZone(rest)
+	ofDay, whole, zone, ok := parseOfDay(rest)
+	if !ok {
+		return 0, false, false
+	}
+	ahead, zoned := parseZone(zone)
 	if !zoned {
 		ahead = c.ahead
 	}
-	if month < 1 || day < 1 || hour < 0 || hour > 23 || minute < 0 || minute > 59 || second < 0 || second > 59 ||
-		year < 0 || rest != "" && !zoned {
-		return 0, false, false
+	return day + ofDay - ahead, whole, zone == "" || zoned
+}
+
+// parseDay reads 2006-01-02, 20060102, 02.01.2006, 1/2/2006 or 02-Jan-06 as Unix milliseconds, and returns what follows.
+// Years come first or last; see clock.monthFirst for the rest.
+func (c clock) parseDay(t string) (ms int64, rest string, ok bool) {
+	first, second, third, rest, ok := dayParts(t)
+	if !ok {
+		return 0, "", false
 	}
-	at := time.Date(year, time.Month(month), day, hour, minute, second, milli*1e6, time.UTC)
-	if int(at.Month()) != month || at.Day() != day {
-		return 0, false, false
+	y, m, d := first, second, third
+	if len(first) != 4 {
+		y, m, d = third, second, first
+		if c.monthFirst && m[0] <= '9' {
+			m, d = first, second
+		}
 	}
-	return at.UnixMilli() - ahead, whole, true
+	year, _ := strconv.Atoi(y)
+	if len(y) == 2 {
+		year += 2000
+	}
+	month, _ := strconv.Atoi(m)
+	if m[0] > '9' {
+		month = 1 + slices.IndexFunc(months, func(name string) bool { return strings.EqualFold(name, m) })
+	}
+	day, _ := strconv.Atoi(d)
+	if month < 1 || month > 12 {
+		return 0, "", false
+	}
+	at := time.Date(year, time.Month(month), day, 0, 0, 0, 0, time.UTC)
+	return at.UnixMilli(), rest, at.Day() == day
+}
+
+var months = []string{"Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"}
+
+// dayParts splits a day into its three parts, of at least a byte each, and the rest.
+func dayParts(t string) (first, second, third, rest string, ok bool) {
+	n := digits(t)
+	switch {
+	case n == 8 || n == len("20060102150405") && n == len(t):
+		return t[:4], t[4:6], t[6:8], t[8:], true
+	case n == 0 || n > 4 || n == 3 || n == len(t) || strings.IndexByte("-./", t[n]) < 0:
+		return "", "", "", "", false
+	}
+	first, separator, t := t[:n], t[n], t[n+1:]
+	if n = digits(t); n == 0 {
+		for n < len(t) && (t[n]|0x20) >= 'a' && (t[n]|0x20) <= 'z' {
+			n++
+		}
+		if n != 3 {
+			return "", "", "", "", false
+		}
+	} else if n > 2 {
+		return "", "", "", "", false
+	}
+	if n == 0 || n == len(t) || t[n] != separator {
+		return "", "", "", "", false
+	}
+	second, t = t[:n], t[n+1:]
+	n = digits(t)
+	if len(first) == 4 && (n == 0 || n > 2) || len(first) != 4 && n != 4 && n != 2 {
+		return "", "", "", "", false
+	}
+	return first, second, t[:n], t[n:], true
+}
+
+// parseOfDay reads 15:04, 15:04:05, 15:04:05.999, 3:04 PM, 1504, 150405 or 150405999 as milliseconds, and returns what
+// follows.
+func parseOfDay(t string) (ms int64, whole bool, rest string, ok bool) {
+	var hour, minute, second int
+	fraction := ""
+	n := digits(t)
+	switch {
+	case (n == 1 || n == 2) && len(t) >= n+3 && t[n] == ':':
+		hour, minute, rest = twoDigits(("0" + t[:n])[n-1:]), twoDigits(t[n+1:]), t[n+3:]
+		if len(rest) >= 3 && rest[0] == ':' {
+			second, rest = twoDigits(rest[1:]), rest[3:]
+			if len(rest) > 0 && rest[0] == '.' {
+				k := 1 + digits(rest[1:])
+				if fraction, rest = rest[1:k], rest[k:]; fraction == "" {
+					return 0, false, "", false
+				}
+			}
+		}
+	case n == 4 || n == 6 || n == 9:
+		hour, minute, rest = twoDigits(t), twoDigits(t[2:]), t[n:]
+		if n > 4 {
+			second, fraction = twoDigits(t[4:]), t[6:n]
+		}
+	default:
+		return 0, false, "", false
+	}
+	rest = strings.TrimLeft(rest, " ")
+	if half := strings.ToUpper(rest[:min(len(rest), 2)]); half == "AM" || half == "PM" {
+		if hour < 1 || hour > 12 {
+			return 0, false, "", false
+		}
+		if hour %= 12; half == "PM" {
+			hour += 12
+		}
+		rest = rest[2:]
+	}
+	if hour < 0 || hour > 23 || minute < 0 || minute > 59 || second < 0 || second > 59 {
+		return 0, false, "", false
+	}
+	milli, _ := strconv.Atoi((fraction + "000")[:3])
+	return int64(hour*3600+minute*60+second)*1000 + int64(milli), len(strings.TrimRight(fraction, "0")) <= 3, rest, true
 }
 
 // parseZone reads a zone as milliseconds ahead of UTC.
 func parseZone(z string) (ahead int64, ok bool) {
-	switch z = strings.TrimSpace(z); {
-	case z == "Z" || z == "UTC":
+	z = strings.TrimSpace(z)
+	if z == "Z" {
 		return 0, true
+	}
+	for _, utc := range []string{"UTC", "GMT"} {
+		if after, found := strings.CutPrefix(z, utc); found {
+			if z = after; z == "" {
+				return 0, true
+			}
+		}
+	}
+	switch {
 	case len(z) == 6 && z[3] == ':':
 		z = z[:3] + z[4:]
+	case len(z) == 3:
+		z += "00"
 	}
 	if len(z) != 5 || z[0] != '+' && z[0] != '-' {
 		return 0, false
@@ -137,14 +251,17 @@ func twoDigits(s string) int {
 	return int(s[0]-'0')*10 + int(s[1]-'0')
 }
 
-func allDigits(s string) bool {
+// digits returns the number of digits at the start.
+func digits(s string) int {
 	for i := range len(s) {
 		if s[i] < '0' || s[i] > '9' {
-			return false
+			return i
 		}
 	}
-	return true
+	return len(s)
 }
+
+func allDigits(s string) bool { return digits(s) == len(s) }
 
 // utc formats a time for a message.
 func utc(ms int64) string { return time.UnixMilli(ms).UTC().Format("2006-01-02T15:04:05.999Z") }

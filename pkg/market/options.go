@@ -2,6 +2,9 @@ package market
 
 import (
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -20,14 +23,15 @@ type ReadOptions struct {
 	// UTCOffset is how far the file's clock is ahead of UTC, for example -5h; whole minutes, at most 14 h. It applies
 	// to every time without a zone, epochs included. nil means -5h for LEAN zips in a folder named fxcm, otherwise 0.
 	UTCOffset *time.Duration
+	// Columns names the columns of tables by what they mean: time, date, open, high, low, close, bid_open to bid_low, bid,
+	// ask_open to ask_low, ask, bid_size, ask_size, volume, symbol. A column is named as in the header, or by its number
+	// from 1. The others are found as usual.
+	Columns map[string]string
 	// MaxBytes limits the decompressed text of one file. 0 means 4 GiB.
 	MaxBytes int64
 	// Progress, which may be nil, is called from the reading goroutine with the number of stored bytes read so far.
 	Progress func(done, total int64)
 }
-
-// DefaultMaxBytes is the default of ReadOptions.MaxBytes.
-const DefaultMaxBytes = 4 << 30
 
 // CrossedPolicy says how to treat a row whose bid is above its ask.
 type CrossedPolicy int
@@ -54,14 +58,7 @@ func (o ReadOptions) validate() error {
 	case o.UTCOffset != nil && (o.UTCOffset.Abs() > 14*time.Hour || *o.UTCOffset%time.Minute != 0):
 		return fmt.Errorf("UTC offset %v: expected whole minutes, at most 14h", *o.UTCOffset)
 	}
-	return nil
-}
-
-func (o ReadOptions) maxBytes() int64 {
-	if o.MaxBytes == 0 {
-		return DefaultMaxBytes
-	}
-	return o.MaxBytes
+	return CheckColumns(o.Columns)
 }
 
 // clock returns the clock of a data set that is usually ahead of UTC by the given duration.
@@ -75,4 +72,21 @@ func (o ReadOptions) clock(usual time.Duration) clock {
 // keepCrossed reports whether crossed rows are kept; known says that the data set is known to have them.
 func (o ReadOptions) keepCrossed(known bool) bool {
 	return o.Crossed == CrossedKeep || o.Crossed == CrossedBySet && known
+}
+
+// CheckColumns returns an error if a key of ReadOptions.Columns is not known.
+func CheckColumns(columns map[string]string) error {
+	for _, key := range slices.Sorted(maps.Keys(columns)) {
+		names := make([]string, roles)
+		for r := range names {
+			names[r] = known[r].name
+		}
+		switch {
+		case !slices.Contains(names, key):
+			return fmt.Errorf("columns: %q is not known: expected %s", key, strings.Join(names, ", "))
+		case columns[key] == "":
+			return fmt.Errorf("columns: %s: expected the name or number of a column", key)
+		}
+	}
+	return nil
 }

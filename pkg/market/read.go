@@ -1,25 +1,29 @@
 package market
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"iter"
 	"slices"
+
+	"github.com/greenlight-ml/greenlight/pkg/tabular"
 )
 
-// Read reads the bars of one instrument from a file or a folder. The format is recognised by name and content:
+// Read reads the bars of one instrument from a file or a folder. The format is recognised by its content:
 //
-//   - CSV, plain, gzip or zip, with a header: timestamp (or ts_ms, ts, open_time, time, datetime, date), open, high, low,
-//     close, and optionally volume, bid and ask, in any order and case. Times are ISO 8601 or an epoch in s, ms, us or ns.
-//     The files of a folder become one series.
-//   - A pair of such files, one named as the bid and one as the ask; either may be given. The prices are the means of the
-//     sides. The high of the mid is not known exactly if only the highs of the sides are: (bid high + ask high)/2 is at or
-//     above it, because the sides need not peak at the same instant. The same holds for the low.
+//   - Tables, as [tabular.Open] reads them, of bars: a time, open, high, low, close, and optionally volume, bid and ask. The
+//     columns are found by the names that exports use, otherwise by how their numbers behave, or by opts.Columns. What is
+//     guessed is in Series.Taken. The files of a folder or a zip become one series.
+//   - Tables of bars of both sides, in the columns of one file, or in a pair of files of which one is named as the bid and
+//     one as the ask; either may be given. The prices are the means of the sides. The high of the mid is not known exactly
+//     if only the highs of the sides are: (bid high + ask high)/2 is at or above it, because the sides need not peak at the
+//     same instant. The same holds for the low.
 //   - LEAN zips (QuantConnect) of minutes or ticks, for forex and crypto: quotes, with the volume of trades if there are
 //     any. If the folder has quotes, days and minutes with only trades are left out and counted.
 //   - Captures of Binance's bookTicker and trade streams, by receive time.
-//   - Quotes (CSV with timestamp, bid, ask) as bars of their minutes: see BarBuilder.
+//   - Tables of quotes (time, bid, ask) as bars of their minutes: see BarBuilder.
 //
 // A folder with several instruments or kinds is an error that lists the choices, unless opts.Symbol picks one. A row
 // that cannot be used is a *RowError, unless opts.MaxBadRows allows it.
@@ -52,7 +56,7 @@ func Read(path string, opts ReadOptions) (*Series, error) {
 	}
 	return &Series{
 		Symbol: src.symbol, Bars: bars, Simulated: src.simulated(), Files: r.files,
-		Dropped: r.bad.dropped(), Ignored: src.ignored(), Crossed: countCrossed(bars),
+		Dropped: r.bad.dropped(), Ignored: src.ignored(), Taken: src.taken(), Crossed: countCrossed(bars),
 	}, nil
 }
 
@@ -122,18 +126,25 @@ func (s source) simulated() bool {
 
 // ignored returns the header's columns that are not read.
 func (s source) ignored() []string {
-	var names []string
+	return s.each(func(f stored) []string { return f.layout.ignored() })
+}
+
+// taken returns what was guessed about the files, each guess once.
+func (s source) taken() []string {
+	return s.each(func(f stored) []string { return f.taken })
+}
+
+// each returns what files have to say, each text once.
+func (s source) each(texts func(stored) []string) []string {
+	var all []string
 	for _, f := range s.files {
-		if f.skip == 0 {
-			continue // it has no header
-		}
-		for _, name := range f.header.ignored() {
-			if !slices.Contains(names, name) {
-				names = append(names, name)
+		for _, text := range texts(f) {
+			if !slices.Contains(all, text) {
+				all = append(all, text)
 			}
 		}
 	}
-	return names
+	return all
 }
 
 // reading is one pass over the files of a source.
@@ -159,13 +170,14 @@ func newReading(src source, opts ReadOptions) *reading {
 
 // bars reads the bars, whatever the kind of the source.
 func (r *reading) bars() ([]Bar, error) {
-	switch {
-	case r.src.kind == kindBars:
-		return r.barsCSV()
-	case r.src.kind == kindSide:
+	switch r.src.kind {
+	case kindBars:
+		return r.barsOf(r.src.files)
+	case kindSide:
 		return r.barsOfSides()
-	case r.src.kind == kindMinute:
-		return r.barsLean()
+	case kindMinute:
+		return r.withTrades()
+	case kindQuotes, kindTick, kindBinance:
 	}
 	var bars []Bar
 	var b BarBuilder
@@ -179,35 +191,96 @@ func (r *reading) bars() ([]Bar, error) {
 	return bars, err
 }
 
+// barsOf reads files of bars, one after another.
+func (r *reading) barsOf(files []stored) ([]Bar, error) {
+	var bars []Bar
+	for _, f := range files {
+		before := len(bars)
+		if err := r.eachBar(f, r.opts.keepCrossed(f.fxcm), func(b Bar) { bars = append(bars, b) }); err != nil {
+			return nil, err
+		}
+		if !f.layout.newestFirst {
+			continue
+		}
+		slices.Reverse(bars[before:])
+		if before > 0 && before < len(bars) && bars[before].Start <= bars[before-1].Start {
+			return nil, overlaps(f, bars[before].Start)
+		}
+	}
+	return bars, nil
+}
+
+func overlaps(f stored, at int64) error {
+	return fmt.Errorf("%s: overlaps in time with the files before it, at %s", f.where(), utc(at))
+}
+
+// eachBar reads a file of bars, in its own order.
+func (r *reading) eachBar(f stored, keepCrossed bool, take func(Bar)) error {
+	d := newDecoder(f, r.opts, keepCrossed)
+	newest, last := r.last, int64(maxTimeMS+1)
+	err := r.rows(f, func(line string) error {
+		bar, text, err := d.bar(line)
+		switch {
+		case err != nil:
+		case f.layout.newestFirst:
+			err = order(bar.Start, last, -1, d.name(roleTime), text)
+		default:
+			err = order(bar.Start, newest, 1, d.name(roleTime), text)
+		}
+		if err != nil {
+			return err
+		}
+		last, newest = bar.Start, max(newest, bar.Start)
+		take(bar)
+		return nil
+	})
+	r.last = newest
+	return err
+}
+
 // quotes reads single quotes, and passes on trades (time and size) if the source has them.
 func (r *reading) quotes(yield func(Quote) bool, trade func(time int64, size float64)) error {
-	var decode func(f stored) func(line string) (Quote, bool, error)
-	switch r.src.kind {
-	case kindQuotes:
-		decode = r.quoteCSV
-	case kindTick:
-		decode = r.quoteLean
-	default:
-		decode = func(f stored) func(string) (Quote, bool, error) { return r.quoteCapture(f, trade) }
-	}
 	for _, f := range r.src.files {
-		row := decode(f)
+		row := newDecoder(f, r.opts, r.opts.keepCrossed(f.fxcm)).quote
+		if f.kind == kindBinance {
+			row = r.quoteCapture(f, trade)
+		}
+		var all []Quote // of a file whose newest row comes first
+		next, last := yield, int64(maxTimeMS+1)
+		if f.layout.newestFirst {
+			next = func(q Quote) bool { all = append(all, q); return true }
+		}
 		err := r.rows(f, func(line string) error {
 			q, ok, err := row(line)
 			if err != nil || !ok {
 				return err
 			}
-			if q.Time < r.last {
+			switch {
+			case f.layout.newestFirst && q.Time > last:
+				return badRow(ReasonBackwards, "goes forward in time, in a file whose newest row comes first: it is at "+utc(q.Time)+", the previous row at "+utc(last))
+			case f.layout.newestFirst:
+				last = q.Time
+			case q.Time < r.last:
 				return backwardsRow(q.Time, r.last)
+			default:
+				r.last = q.Time
 			}
-			r.last = q.Time
-			if !yield(q) {
+			if !next(q) {
 				return errStopped
 			}
 			return nil
 		})
 		if err != nil {
 			return err
+		}
+		if len(all) > 0 && last < r.last {
+			return overlaps(f, last)
+		}
+		for _, q := range slices.Backward(all) {
+			r.last = q.Time
+			if !yield(q) {
+				return errStopped
+			}
 		}
 	}
 	return nil
@@ -217,43 +290,48 @@ func (r *reading) quotes(yield func(Quote) bool, trade func(time int64, size flo
 // the reading. At the end the file is recorded with its digest.
 func (r *reading) rows(f stored, row func(line string) error) error {
 	before := r.done
-	a, err := openArchive(f.path, r.opts.maxBytes(), func(n int64) { r.progress(min(r.done+n, before+f.size)) })
+	a, err := tabular.Open(f.path, tabular.Options{
+		MaxBytes: r.opts.MaxBytes, Member: f.member,
+		Read: func(n int64) { r.progress(min(r.done+n, before+f.size)) },
+	})
 	if err != nil {
 		return err
 	}
 	defer a.Close()
-	l := newLines(a)
+	l := tabular.NewLines(a)
 	for range f.skip {
-		if _, err := l.next(); err != nil {
-			return pathError(f.path, err)
+		if _, err := l.Next(); err != nil {
+			return pathError(f.where(), err)
 		}
 	}
 	previous := ""
 	for {
-		line, err := l.next()
+		line, err := l.Next()
 		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
-			return pathError(f.path, err)
+			return pathError(f.where(), err)
 		}
-		r.line = l.no
+		r.line = l.Number()
 		if line == previous && f.kind != kindTick { // OANDA's ticks repeat if a price changes and returns within a millisecond
 			err = badRow(ReasonDuplicate, "repeats the previous row byte for byte")
 		} else {
 			err = row(line)
 		}
 		previous = line
-		if err := r.heed(located(err, f.path, l.no)); err != nil {
+		if err := r.heed(located(err, f.where(), l.Number())); err != nil {
 			return err
 		}
 	}
-	digest, err := a.digest()
-	if err != nil {
-		return err
+	if !slices.ContainsFunc(r.files, func(read File) bool { return read.Path == f.path }) { // a zip is one file
+		digest, err := a.Digest()
+		if err != nil {
+			return err
+		}
+		r.files = append(r.files, File{Path: f.path, SHA256: digest})
 	}
 	r.progress(before + f.size)
-	r.files = append(r.files, File{Path: f.path, SHA256: digest})
 	return nil
 }
 
@@ -272,13 +350,15 @@ func (r *reading) progress(done int64) {
 	}
 }
 
-// after checks that the starts of bars ascend.
-func (r *reading) after(start int64, column, text string) error {
-	switch {
-	case start == r.last:
+// order checks that the starts of bars go one way: forward with step 1, back with -1.
+func order(start, last int64, step int, column, text string) error {
+	switch c := cmp.Compare(start, last); {
+	case c == 0:
 		return badCell(ReasonRepeated, column, text, "repeats the minute of the previous row with other values")
-	case start < r.last:
-		return badCell(ReasonBackwards, column, text, "goes back in time: the previous row is at "+utc(r.last))
+	case c != step && step > 0:
+		return badCell(ReasonBackwards, column, text, "goes back in time: the previous row is at "+utc(last))
+	case c != step:
+		return badCell(ReasonBackwards, column, text, "goes forward in time, in a file whose newest row comes first: the previous row is at "+utc(last))
 	}
 	return nil
 }

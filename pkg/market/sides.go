@@ -1,6 +1,9 @@
 package market
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // sided is a bar of one side with its position in the file.
 type sided struct {
@@ -46,7 +49,7 @@ func (r *reading) barsOfSides() ([]Bar, error) {
 		}
 		for _, b := range joined {
 			if len(bars) > 0 && b.Start <= bars[len(bars)-1].Start {
-				return nil, fmt.Errorf("%s: overlaps in time with the files before it, at %s", pair[0].path, utc(b.Start))
+				return nil, overlaps(pair[0], b.Start)
 			}
 			bars = append(bars, b)
 		}
@@ -58,18 +61,10 @@ func (r *reading) barsOfSides() ([]Bar, error) {
 func (r *reading) side(f stored) ([]sided, error) {
 	r.last = 0
 	var bars []sided
-	row := barCSV(f.header, r.opts.clock(0), true)
-	err := r.rows(f, func(text string) error {
-		bar, at, err := row(text)
-		if err == nil {
-			err = r.after(bar.Start, f.header.names[f.header.time], at)
-		}
-		if err != nil {
-			return err
-		}
-		bars, r.last = append(bars, sided{bar, f.path, r.line}), bar.Start
-		return nil
-	})
+	err := r.eachBar(f, true, func(b Bar) { bars = append(bars, sided{b, f.where(), r.line}) })
+	if f.layout.newestFirst {
+		slices.Reverse(bars)
+	}
 	return bars, err
 }
 

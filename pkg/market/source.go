@@ -38,7 +38,7 @@ func find(root string, opts ReadOptions, wanted func(kind) bool) (source, error)
 	suited := slices.DeleteFunc(slices.Clone(all), func(s source) bool { return !wanted(s.kind) })
 	switch {
 	case len(all) == 0 && len(unknown) == 0:
-		return source{}, fmt.Errorf("%s: the folder has no data files (.csv, .gz, .zip)", root)
+		return source{}, fmt.Errorf("%s: the folder has no data files (.csv, .tsv, .txt, .gz, .zip, .parquet)", root)
 	case len(all) == 0:
 		return source{}, unknown[0].err
 	case len(suited) == 0:
@@ -57,22 +57,53 @@ func find(root string, opts ReadOptions, wanted func(kind) bool) (source, error)
 }
 
 func findFile(file string, opts ReadOptions, wanted func(kind) bool) (source, error) {
-	s, err := inspect(file, opts)
+	files, err := inspect(file, opts)
 	if err != nil {
 		return source{}, err
 	}
-	if !wanted(s.kind) {
+	var g groups
+	for _, s := range files {
+		g.add("", s)
+	}
+	suited := slices.DeleteFunc(g.sources(), func(s source) bool { return !wanted(s.kind) })
+	if len(suited) == 0 {
 		return source{}, fmt.Errorf("%s: has bars and no single quotes", file)
 	}
-	found := source{symbol: cmp.Or(opts.Symbol, s.symbol), kind: s.kind, files: []stored{s}}
-	if s.kind == kindSide {
-		other, err := otherSide(s, opts)
+	found := suited[0]
+	if len(suited) == 1 {
+		found.symbol = cmp.Or(opts.Symbol, found.symbol)
+	} else if found, err = choose(suited, opts.Symbol); err != nil {
+		return source{}, fmt.Errorf("%s: %w", file, err)
+	}
+	if found.kind == kindSide && len(files) == 1 {
+		other, err := otherSide(found.files[0], opts)
 		if err != nil {
 			return source{}, err
 		}
 		found.files = append(found.files, other)
 	}
 	return found, nil
+}
+
+// groups collects files into sources.
+type groups []*source
+
+func (g *groups) add(folder string, f stored) {
+	i := slices.IndexFunc(*g, func(s *source) bool { return s.folder == folder && s.symbol == f.symbol && s.kind == f.kind })
+	if i < 0 {
+		i = len(*g)
+		*g = append(*g, &source{folder: folder, symbol: f.symbol, kind: f.kind})
+	}
+	(*g)[i].files = append((*g)[i].files, f)
+}
+
+func (g groups) sources() []source {
+	all := make([]source, len(g))
+	for i, s := range g {
+		s.sort()
+		all[i] = *s
+	}
+	return all
 }
 
 // unread is a file in a folder that could not be recognised.
@@ -83,12 +114,7 @@ type unread struct {
 
 // findAll finds every source in a folder and its subfolders.
 func findAll(root string, opts ReadOptions) ([]source, []unread, error) {
-	type key struct {
-		folder, symbol string
-		kind           kind
-	}
-	found := map[key]*source{}
-	var all []*source
+	var found groups
 	var unknown []unread
 	top := root + string(filepath.Separator) // follows a link to a folder
 	entries := 0
@@ -108,28 +134,19 @@ func findAll(root string, opts ReadOptions) ([]source, []unread, error) {
 			return nil
 		}
 		folder := relativeFolder(root, p)
-		s, err := inspect(p, opts)
-		if err != nil {
+		files, err := inspect(p, opts)
+		if err != nil && dataEndings[strings.ToLower(filepath.Ext(p))] {
 			unknown = append(unknown, unread{folder, err})
-			return nil //nolint:nilerr // unreadable files are reported at the end
 		}
-		k := key{folder, s.symbol, s.kind}
-		if found[k] == nil {
-			found[k] = &source{folder: folder, symbol: s.symbol, kind: s.kind}
-			all = append(all, found[k])
+		for _, s := range files {
+			found.add(folder, s)
 		}
-		found[k].files = append(found[k].files, s)
 		return nil
 	})
 	if err != nil {
 		return nil, nil, err
 	}
-	sources := make([]source, len(all))
-	for i, s := range all {
-		s.sort()
-		sources[i] = *s
-	}
-	return sources, unknown, nil
+	return found.sources(), unknown, nil
 }
 
 // isData reports whether a file of a folder could hold data. A manifest only lists data.
@@ -142,12 +159,12 @@ func isData(p string, d fs.DirEntry) bool {
 	} else if !d.Type().IsRegular() {
 		return false
 	}
-	switch strings.ToLower(filepath.Ext(p)) {
-	case ".csv", ".gz", ".zip":
-		return !strings.EqualFold(d.Name(), "MANIFEST.csv")
-	}
-	return false
+	ending := strings.ToLower(filepath.Ext(p))
+	return (dataEndings[ending] || ending == ".txt") && !strings.EqualFold(d.Name(), "MANIFEST.csv")
 }
+
+// dataEndings are those of files in a folder that must be readable. A .txt may be a text that is no table.
+var dataEndings = map[string]bool{".csv": true, ".tsv": true, ".gz": true, ".zip": true, ".parquet": true}
 
 func relativeFolder(root, p string) string {
 	rel, err := filepath.Rel(root, filepath.Dir(p))
@@ -236,8 +253,11 @@ func otherSide(s stored, opts ReadOptions) (stored, error) {
 		if !isData(p, e) || !strings.Contains(strings.ToLower(e.Name()), wantSide) {
 			continue
 		}
-		o, err := inspect(p, opts)
-		if err == nil && o.kind == kindSide && o.side == wantSide && sideless(o.name, o.side) == wantName {
+		files, err := inspect(p, opts)
+		if err != nil {
+			continue
+		}
+		if o := files[0]; len(files) == 1 && o.kind == kindSide && o.side == wantSide && sideless(o.name, o.side) == wantName {
 			return o, nil
 		}
 	}

@@ -60,7 +60,7 @@ func TestReadFolder(t *testing.T) {
 		{"the bars", map[string]string{"abc-bars.csv": barRows(0, 3), "abc-quotes.csv": "ts,bid,ask\n1704153600,1,1\n"}, ReadOptions{Symbol: "abc/bars"}, 3, ""},
 		{"one file unknown", map[string]string{"abc-1.csv": barRows(0, 3), "abc-2.csv": "a,b\n1,2\n"}, ReadOptions{}, 0, "abc-2.csv: unknown format"},
 		{"only unknown", map[string]string{"abc-2.csv": "a,b\n1,2\n"}, ReadOptions{}, 0, "abc-2.csv: unknown format"},
-		{"no data", map[string]string{"README.md": "x", ".hidden.csv": "x", "MANIFEST.csv": "path\n"}, ReadOptions{}, 0, "set: the folder has no data files (.csv, .gz, .zip)"},
+		{"no data", map[string]string{"README.md": "x", ".hidden.csv": "x", "MANIFEST.csv": "path\n"}, ReadOptions{}, 0, "set: the folder has no data files (.csv, .tsv, .txt, .gz, .zip, .parquet)"},
 		{"other files in the folder", map[string]string{"README.md": "x", ".git/x.csv": "x", "MANIFEST.csv": "path\n", "abc.csv": barRows(0, 3)}, ReadOptions{}, 3, ""},
 	}
 	for _, tt := range tests {

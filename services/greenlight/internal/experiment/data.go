@@ -95,7 +95,7 @@ func nameOf(path, symbol string) string {
 	if abs, err := filepath.Abs(path); err == nil {
 		name = filepath.Base(abs)
 	}
-	for _, ending := range []string{".gz", ".zip", ".csv", ".txt", ".json"} {
+	for _, ending := range []string{".gz", ".zip", ".csv", ".tsv", ".txt", ".parquet", ".json"} {
 		name = strings.TrimSuffix(name, ending)
 	}
 	if symbol != "" {

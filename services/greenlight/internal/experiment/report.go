@@ -56,6 +56,8 @@ type DatasetInfo struct {
 	First     time.Time      `json:"first"`
 	Last      time.Time      `json:"last"`
 	Dropped   map[string]int `json:"dropped,omitempty"`
+	// Taken says what was guessed about the files.
+	Taken []string `json:"taken,omitempty"`
 }
 
 // SplitInfo describes the walk-forward split, in UTC days that have rows.
@@ -102,7 +104,7 @@ func (s *Study) report(version string, schema *feature.Schema, measured *eval.Re
 		Dataset: DatasetInfo{
 			Name: s.Data.Name, Symbol: s.Data.Symbol, Simulated: s.Data.Simulated, Bars: len(bars),
 			First: time.UnixMilli(bars[0].End()).UTC(), Last: time.UnixMilli(bars[len(bars)-1].End()).UTC(),
-			Dropped: s.Data.Dropped,
+			Dropped: s.Data.Dropped, Taken: s.Data.Taken,
 		},
 		Split: SplitInfo{
 			TrainDays: s.Split.TrainDays, TestDays: s.Split.TestDays, StepDays: s.Split.StepDays,

@@ -27,6 +27,8 @@ type Data struct {
 	MaxBadRows int
 	UTCOffset  time.Duration
 	TradesOnly bool
+	// Columns names columns of the files: see market.ReadOptions.
+	Columns    map[string]string
 	Simulation market.SimulateOptions
 
 	// OffsetSet reports whether UTCOffset was given.
@@ -44,6 +46,8 @@ func (d *Data) Declare(fs *pflag.FlagSet) {
 	console.Require(fs, "max-bad-rows", "0 or more", func() bool { return d.MaxBadRows >= 0 })
 	fs.DurationVar(&d.UTCOffset, "utc-offset", 0, "what the clock of the files is ahead of UTC, for example -5h")
 	fs.BoolVar(&d.TradesOnly, "trades-only", false, "read the trades of a folder that has quotes as well")
+	fs.StringToStringVar(&d.Columns, "columns", nil, "columns by name or number where they are not recognised, for example time=Date,close=Last")
+	console.Require(fs, "columns", "time, date, open, high, low, close, bid, ask, volume, symbol and others, each with a column", func() bool { return market.CheckColumns(d.Columns) == nil })
 	d.OffsetSet = func() bool { return fs.Changed("utc-offset") }
 	d.DeclareSimulation(fs)
 }
@@ -81,7 +85,7 @@ func (d *Data) Load(c console.Console) (*experiment.Data, error) {
 			return nil, err
 		}
 	} else {
-		opts := market.ReadOptions{Symbol: d.Symbol, MaxBadRows: d.MaxBadRows, TradesOnly: d.TradesOnly}
+		opts := market.ReadOptions{Symbol: d.Symbol, MaxBadRows: d.MaxBadRows, TradesOnly: d.TradesOnly, Columns: d.Columns}
 		if d.OffsetSet() {
 			opts.UTCOffset = &d.UTCOffset
 		}
@@ -103,6 +107,9 @@ func (d *Data) Load(c console.Console) (*experiment.Data, error) {
 		first.Format("2006-01-02 15:04"), last.Format("2006-01-02 15:04"), origin)
 	for reason, n := range data.Dropped {
 		c.Say("          %s left out: %s", text.Count(n, "row"), reason)
+	}
+	for _, taken := range data.Taken {
+		c.Say("          taken: %s", text.Clean(taken, 400))
 	}
 	if line := ignoredLine(data.Ignored); line != "" {
 		c.Say("          %s", line)

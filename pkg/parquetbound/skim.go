@@ -1,4 +1,4 @@
-package featurelog
+package parquetbound
 
 import (
 	"encoding/binary"
@@ -14,6 +14,7 @@ const maxDepth = 16
 // skim walks through metadata in Thrift's compact protocol without decoding it, and checks that the lists and texts it
 // claims are there.
 type skim struct {
+	*Limits
 	rest  []byte
 	items int64
 }
@@ -47,7 +48,7 @@ func (s *skim) uvarint() (uint64, error) {
 // fields walks through a structure.
 func (s *skim) fields(depth int) error {
 	if depth > maxDepth {
-		return beyond("structures in each other", int64(depth), maxDepth)
+		return s.beyond("structures in each other", int64(depth), maxDepth)
 	}
 	for {
 		b, err := s.byte()
@@ -102,8 +103,8 @@ func (s *skim) list(depth int) error {
 			return err
 		}
 	}
-	if left := maxItems - s.items; n > uint64(left) {
-		return beyond("items of metadata", s.items+int64(min(n, 1<<32)), maxItems)
+	if left := s.Items - s.items; n > uint64(left) {
+		return s.beyond("items of metadata", s.items+int64(min(n, 1<<32)), s.Items)
 	}
 	s.items += int64(n)
 	for range n {

@@ -1,4 +1,4 @@
-package market
+package tabular
 
 import (
 	"bufio"
@@ -13,17 +13,21 @@ import (
 // maxLine is the longest line that is read, in bytes. The longest line in a known data set has 250.
 const maxLine = 1 << 20
 
-// lines returns the lines of a text one by one, without line ends, byte order mark or blank lines.
-type lines struct {
+// Lines returns the lines of a text one by one, without line ends, byte order mark or blank lines.
+type Lines struct {
 	r  *bufio.Reader
 	no int
 }
 
-func newLines(r io.Reader) *lines { return &lines{r: bufio.NewReaderSize(r, 64<<10)} }
+// NewLines returns the lines of a text.
+func NewLines(r io.Reader) *Lines { return &Lines{r: bufio.NewReaderSize(r, 64<<10)} }
 
-// next returns the next line, or io.EOF after the last. A read error takes precedence over the partial line before it,
+// Number returns the number of the last line that Next returned, from 1.
+func (l *Lines) Number() int { return l.no }
+
+// Next returns the next line, or io.EOF after the last. A read error takes precedence over the partial line before it,
 // so that a truncated file is not reported as a bad row.
-func (l *lines) next() (string, error) {
+func (l *Lines) Next() (string, error) {
 	for {
 		text, err := l.read()
 		if err != nil {
@@ -38,7 +42,7 @@ func (l *lines) next() (string, error) {
 	}
 }
 
-func (l *lines) read() ([]byte, error) {
+func (l *Lines) read() ([]byte, error) {
 	text, err := l.r.ReadSlice('\n')
 	if err == nil || errors.Is(err, io.EOF) && len(text) > 0 {
 		return text, nil
@@ -60,16 +64,17 @@ func (l *lines) read() ([]byte, error) {
 	return long, nil
 }
 
-// fields splits a line at its commas into into, which is overwritten. Quoted fields are unquoted; a line break within
+// Split splits a line at its separators into into, which is overwritten. Quoted cells are unquoted; a line break within
 // quotes is not supported.
-func fields(line string, into []string) ([]string, error) {
+func Split(line string, separator byte, into []string) ([]string, error) {
 	if strings.IndexByte(line, '"') >= 0 {
 		r := csv.NewReader(strings.NewReader(line))
+		r.Comma = rune(separator)
 		return r.Read()
 	}
 	into = into[:0]
 	for {
-		i := strings.IndexByte(line, ',')
+		i := strings.IndexByte(line, separator)
 		if i < 0 {
 			return append(into, line), nil
 		}
