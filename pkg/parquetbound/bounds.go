@@ -336,7 +336,7 @@ func (p *pages) values(values []byte, encoding format.Encoding, n int64) error {
 			return nil
 		}
 		return p.checkRuns(values[1:], int64(values[0]), n)
-	case encoding == format.DeltaBinaryPacked:
+	case encoding == format.DeltaBinaryPacked, p.Foreign && encoding == format.DeltaLengthByteArray: // the lengths come first
 		return checkDeltas(values, n)
 	case p.Foreign && encoding == format.ByteStreamSplit && p.kind != format.ByteArray:
 		return nil

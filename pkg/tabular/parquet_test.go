@@ -38,7 +38,7 @@ func records(n int) ([]record, string) {
 	for i := range rows {
 		r := record{
 			Time: time.UnixMicro(1_700_000_000_000_000 + int64(i)*60_000_000).UTC(), Symbol: []string{"A,B", "C\nD"}[i%2],
-			Close: 100.1 + float64(i), Count: int32(i % 7), Size: 0.1, Final: i%3 == 0, Price: int64(12345 + i),
+			Close: 100.1 + float64(i), Count: int32(i % 7), Size: 0.1, Final: i%3 == 0, Price: int64(12345 + i), Change: [4]byte{0xff, 0xff, 0xff, 0xfe},
 		}
 		volume := ""
 		if i%5 != 0 {
