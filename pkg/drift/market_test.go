@@ -9,7 +9,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/drift"
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
-	"github.com/greenlight-ml/greenlight/pkg/market"
+	"github.com/greenlight-ml/greenlight/pkg/marketfile"
 	"github.com/greenlight-ml/greenlight/pkg/stats"
 	"github.com/greenlight-ml/greenlight/pkg/testkit/need"
 	"github.com/greenlight-ml/greenlight/pkg/train"
@@ -35,7 +35,7 @@ func TestMarkets(t *testing.T) {
 	const week, month = 7, 28
 	all := map[int]*medians{week: {}, month: {}}
 	for _, set := range sets {
-		series, err := market.Read(filepath.Join(dir, set.path), market.ReadOptions{Symbol: set.symbol})
+		series, err := marketfile.Read(filepath.Join(dir, set.path), marketfile.Options{Symbol: set.symbol})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -14,7 +14,7 @@ const DefaultMaxJump = time.Hour
 // LiveOptions controls what a [Live] accepts. The zero value is ready for use.
 type LiveOptions struct {
 	// KeepCrossed accepts observations whose bid is above their ask, with a negative spread. By default they are left
-	// out, as market.Read does with bad rows. Set it for feeds whose crossed rows market.Read keeps (FXCM, which
+	// out, as marketfile.Read does with bad rows. Set it for feeds whose crossed rows marketfile.Read keeps (FXCM, which
 	// records the two sides independently): a model must be scored on what it was trained on.
 	KeepCrossed bool
 	// MaxJump is the longest time step between observations that is believed at once. After a longer step the
@@ -43,7 +43,7 @@ func (o *LiveOptions) latest() int64 {
 	return o.Latest()
 }
 
-// Live computes the features of one instrument from its quotes as they arrive. It makes bars as market.Read does and
+// Live computes the features of one instrument from its quotes as they arrive. It makes bars as marketfile.Read does and
 // pushes them into the [Builder] that [Compute] runs. Scoring thus sees, bit for bit, what training saw.
 //
 // It has no timer and no clock: a minute is complete when an observation of a later minute arrives. That observation

@@ -51,7 +51,7 @@ func chatter(seed uint64, n int) []market.Quote {
 	return quotes
 }
 
-// barsOf makes bars from quotes as market.Read does.
+// barsOf makes bars from quotes as marketfile.Read does.
 func barsOf(quotes []market.Quote) []market.Bar {
 	var builder market.BarBuilder
 	var bars []market.Bar

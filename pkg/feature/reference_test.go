@@ -8,7 +8,7 @@ import (
 	"strconv"
 	"testing"
 
-	"github.com/greenlight-ml/greenlight/pkg/market"
+	"github.com/greenlight-ml/greenlight/pkg/marketfile"
 	"github.com/greenlight-ml/greenlight/pkg/testkit/need"
 )
 
@@ -52,7 +52,7 @@ func reference(t *testing.T, file string) []map[string]float64 {
 
 func compute(t *testing.T, set string) (*Frame, map[int64]int) {
 	t.Helper()
-	series, err := market.Read(filepath.Join(dataDir(t), set), market.ReadOptions{})
+	series, err := marketfile.Read(filepath.Join(dataDir(t), set), marketfile.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

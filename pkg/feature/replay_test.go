@@ -4,7 +4,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/greenlight-ml/greenlight/pkg/market"
+	"github.com/greenlight-ml/greenlight/pkg/marketfile"
 )
 
 // replays lists the data sets of GREENLIGHT_DATA, with every file.
@@ -12,7 +12,7 @@ var replays = []struct {
 	path, symbol string
 	ticks        bool
 	trades       bool
-	crossed      bool // market.Read keeps the crossed quotes of this feed
+	crossed      bool // marketfile.Read keeps the crossed quotes of this feed
 }{
 	{path: "btcperp-ftx-1m"},
 	{path: "filusdt-binance-1m"},
@@ -40,8 +40,8 @@ func TestReplayBothWays(t *testing.T) {
 	for _, set := range replays {
 		t.Run(filepath.Join(set.path, set.symbol), func(t *testing.T) {
 			t.Parallel()
-			path, opts := filepath.Join(dir, set.path), market.ReadOptions{Symbol: set.symbol, TradesOnly: set.trades}
-			series, err := market.Read(path, opts)
+			path, opts := filepath.Join(dir, set.path), marketfile.Options{Symbol: set.symbol, TradesOnly: set.trades}
+			series, err := marketfile.Read(path, opts)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -53,7 +53,7 @@ func TestReplayBothWays(t *testing.T) {
 			compared := against(t, l.features, f)
 			observations, want := 0, f.Len()
 			if set.ticks {
-				quotes, err := market.ReadQuotes(path, opts)
+				quotes, err := marketfile.ReadQuotes(path, opts)
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -16,7 +16,7 @@ func ExampleNewSchema() {
 	if err != nil {
 		panic(err)
 	}
-	var bars []market.Bar // market.Read reads them from a file
+	var bars []market.Bar // marketfile.Read reads them from a file
 	for i := range 60 {
 		price := 100 + math.Sin(float64(i))
 		bars = append(bars, market.Bar{

@@ -9,7 +9,7 @@ import (
 	"testing"
 
 	"github.com/greenlight-ml/greenlight/pkg/label"
-	"github.com/greenlight-ml/greenlight/pkg/market"
+	"github.com/greenlight-ml/greenlight/pkg/marketfile"
 	"github.com/greenlight-ml/greenlight/pkg/testkit/need"
 )
 
@@ -22,7 +22,7 @@ func TestReferenceLabels(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			series, err := market.Read(filepath.Join(dir, tt.path), market.ReadOptions{})
+			series, err := marketfile.Read(filepath.Join(dir, tt.path), marketfile.Options{})
 			if err != nil {
 				t.Fatal(err)
 			}

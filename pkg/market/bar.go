@@ -1,5 +1,5 @@
-// Package market holds quotes and one-minute bars, readers for the file formats of exchanges and archives, and a seeded
-// simulator for use without real data.
+// Package market holds quotes and one-minute bars, judges how sound they are, and has a seeded simulator for use without
+// real data. Package marketfile reads them from files.
 package market
 
 import (
@@ -48,14 +48,14 @@ type Series struct {
 	Simulated bool
 	// Files are the files that were read, with their digests, in reading order.
 	Files []File
-	// Dropped counts the rows left out, by reason (the Reason constants); nil if there are none.
+	// Dropped counts the rows left out, by reason (the Reason constants of marketfile); nil if there are none.
 	Dropped map[string]int
 	// Ignored are the CSV columns that were not read, as named in the headers, each once. They may include features and
 	// labels of other programs.
 	Ignored []string
 	// Taken says what was guessed about the files, each guess once: columns by their shape, the order of dates.
 	Taken []string
-	// Crossed counts the bars kept although their closing bid is above their closing ask: see CrossedPolicy.
+	// Crossed counts the bars kept although their closing bid is above their closing ask: see marketfile.CrossedPolicy.
 	Crossed int
 }
 

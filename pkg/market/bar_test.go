@@ -6,23 +6,6 @@ import (
 	"testing"
 )
 
-// checkBars checks what Bar and Series promise.
-func checkBars(t testing.TB, bars []Bar) {
-	t.Helper()
-	for i, b := range bars {
-		switch {
-		case b.Start%MinuteMS != 0:
-			t.Fatalf("bar %d: start %d is not on a minute", i, b.Start)
-		case i > 0 && b.Start <= bars[i-1].Start:
-			t.Fatalf("bar %d: start %d is not after %d", i, b.Start, bars[i-1].Start)
-		case !(b.Low > 0 && b.Low <= b.Open && b.Low <= b.Close && b.Open <= b.High && b.Close <= b.High && b.High <= maxPrice):
-			t.Fatalf("bar %d: prices out of order: %+v", i, b)
-		case (b.Bid > 0) != (b.Ask > 0) || b.Bid < 0 || b.Ask < 0 || !(b.Volume >= 0):
-			t.Fatalf("bar %d: got %+v", i, b)
-		}
-	}
-}
-
 func TestSeriesDigest(t *testing.T) {
 	s := &Series{Files: []File{{Path: "a", SHA256: "11"}, {Path: "b", SHA256: "22"}}}
 	sum := sha256.Sum256([]byte("11\n22\n"))

@@ -65,10 +65,23 @@ func (b *BarBuilder) Current() (Bar, bool) { return b.bar, b.begun }
 // quote of a minute are not carried over.
 func (b *BarBuilder) Resume(bar Bar) { *b = BarBuilder{bar: bar, begun: true} }
 
-// IsPrice reports whether x can be a price: 1e-12 to 1e12, as in the files that Read accepts.
+// Prices outside these limits are treated as errors. They leave room for every instrument, and keep sums, ratios and
+// logarithms of prices finite.
+const (
+	minPrice = 1e-12
+	maxPrice = 1e12
+)
+
+// Times before 1973 or after 2200 are treated as errors.
+const (
+	minTimeMS = 1e8 * 1000
+	maxTimeMS = 7258118400 * 1000
+)
+
+// IsPrice reports whether x can be a price: 1e-12 to 1e12, as in files.
 func IsPrice(x float64) bool { return x >= minPrice && x <= maxPrice }
 
-// IsTime reports whether ms can be a time in Unix milliseconds: 1973 to 2199, as in the files that Read accepts. An
+// IsTime reports whether ms can be a time in Unix milliseconds: 1973 to 2199, as in files. An
 // epoch in seconds, microseconds or nanoseconds cannot.
 func IsTime(ms int64) bool { return ms >= minTimeMS && ms <= maxTimeMS }
 

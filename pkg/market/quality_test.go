@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/greenlight-ml/greenlight/pkg/market"
+	"github.com/greenlight-ml/greenlight/pkg/marketfile"
 	"github.com/greenlight-ml/greenlight/pkg/testkit/need"
 )
 
@@ -207,7 +208,7 @@ func TestExamineRealMarkets(t *testing.T) {
 		{"coinbase-l1-minute/btceur", false},
 		{"coinbase-l1-minute/btceur", true},
 	} {
-		s, err := market.Read(filepath.Join(root, tt.path), market.ReadOptions{TradesOnly: tt.trades})
+		s, err := marketfile.Read(filepath.Join(root, tt.path), marketfile.Options{TradesOnly: tt.trades})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -26,16 +26,16 @@ func (c comment) String() string {
 	return fmt.Sprintf("%s source=%s symbol=%q", commentStart, source, c.symbol)
 }
 
-// parseComment reads one of our comment lines; it reports false for other comments.
-func parseComment(line string) (comment, bool) {
+// ParseComment reads the first line of what WriteBars and WriteQuotes write. It reports false for other comments.
+func ParseComment(line string) (symbol string, simulated, ok bool) {
 	rest, ok := strings.CutPrefix(line, commentStart+" source=")
 	source, quoted, named := strings.Cut(rest, " symbol=")
 	symbol, err := strconv.Unquote(quoted)
-	return comment{symbol: symbol, simulated: source == "simulated"}, ok && named && err == nil
+	return symbol, source == "simulated", ok && named && err == nil
 }
 
-// WriteBars writes a series as CSV for Read: ts_ms (Unix milliseconds UTC, start of the minute), open, high, low,
-// close, bid, ask, volume; bid and ask are empty if there is no quote. Read returns exactly the same numbers.
+// WriteBars writes a series as CSV for marketfile.Read: ts_ms (Unix milliseconds UTC, start of the minute), open, high, low,
+// close, bid, ask, volume; bid and ask are empty if there is no quote. It returns exactly the same numbers.
 func WriteBars(w io.Writer, s *Series) error {
 	b := bufio.NewWriter(w)
 	fmt.Fprintf(b, "%v\nts_ms,open,high,low,close,bid,ask,volume\n", comment{s.Symbol, s.Simulated})
@@ -57,8 +57,8 @@ func WriteBars(w io.Writer, s *Series) error {
 	return nil
 }
 
-// WriteQuotes writes quotes as CSV for ReadQuotes: ts_ms (Unix milliseconds UTC), bid, ask, bid_size, ask_size.
-// ReadQuotes returns exactly the same numbers.
+// WriteQuotes writes quotes as CSV for marketfile.ReadQuotes: ts_ms (Unix milliseconds UTC), bid, ask, bid_size, ask_size.
+// It returns exactly the same numbers.
 func WriteQuotes(w io.Writer, symbol string, simulated bool, quotes iter.Seq[Quote]) error {
 	b := bufio.NewWriter(w)
 	fmt.Fprintf(b, "%v\nts_ms,bid,ask,bid_size,ask_size\n", comment{symbol, simulated})

@@ -6,7 +6,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/drift"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
-	"github.com/greenlight-ml/greenlight/pkg/market"
+	"github.com/greenlight-ml/greenlight/pkg/marketfile"
 	"github.com/greenlight-ml/greenlight/pkg/testkit/need"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
 )
@@ -27,7 +27,7 @@ func TestMarkets(t *testing.T) {
 	}
 	for _, set := range sets {
 		t.Run(set.path, func(t *testing.T) {
-			d, err := experiment.Read(filepath.Join(dir, set.path), market.ReadOptions{})
+			d, err := experiment.Read(filepath.Join(dir, set.path), marketfile.Options{})
 			if err != nil {
 				t.Fatal(err)
 			}

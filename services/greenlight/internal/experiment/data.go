@@ -12,6 +12,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/market"
+	"github.com/greenlight-ml/greenlight/pkg/marketfile"
 	"github.com/greenlight-ml/greenlight/pkg/model"
 )
 
@@ -35,8 +36,8 @@ func NewData(series *market.Series, name string) *Data {
 }
 
 // Read reads market data from a file or folder.
-func Read(path string, opts market.ReadOptions) (*Data, error) {
-	series, err := market.Read(path, opts)
+func Read(path string, opts marketfile.Options) (*Data, error) {
+	series, err := marketfile.Read(path, opts)
 	if err != nil {
 		return nil, err
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/market"
+	"github.com/greenlight-ml/greenlight/pkg/marketfile"
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/pkg/text"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
@@ -27,7 +28,7 @@ type Data struct {
 	MaxBadRows int
 	UTCOffset  time.Duration
 	TradesOnly bool
-	// Columns names columns of the files: see market.ReadOptions.
+	// Columns names columns of the files: see marketfile.Options.
 	Columns    map[string]string
 	Simulation market.SimulateOptions
 
@@ -47,7 +48,7 @@ func (d *Data) Declare(fs *pflag.FlagSet) {
 	fs.DurationVar(&d.UTCOffset, "utc-offset", 0, "what the clock of the files is ahead of UTC, for example -5h")
 	fs.BoolVar(&d.TradesOnly, "trades-only", false, "read the trades of a folder that has quotes as well")
 	fs.StringToStringVar(&d.Columns, "columns", nil, "columns by name or number where they are not recognised, for example time=Date,close=Last")
-	console.Require(fs, "columns", "time, date, open, high, low, close, bid, ask, volume, symbol and others, each with a column", func() bool { return market.CheckColumns(d.Columns) == nil })
+	console.Require(fs, "columns", "time, date, open, high, low, close, bid, ask, volume, symbol and others, each with a column", func() bool { return marketfile.CheckColumns(d.Columns) == nil })
 	d.OffsetSet = func() bool { return fs.Changed("utc-offset") }
 	d.DeclareSimulation(fs)
 }
@@ -85,7 +86,7 @@ func (d *Data) Load(c console.Console) (*experiment.Data, error) {
 			return nil, err
 		}
 	} else {
-		opts := market.ReadOptions{Symbol: d.Symbol, MaxBadRows: d.MaxBadRows, TradesOnly: d.TradesOnly, Columns: d.Columns}
+		opts := marketfile.Options{Symbol: d.Symbol, MaxBadRows: d.MaxBadRows, TradesOnly: d.TradesOnly, Columns: d.Columns}
 		if d.OffsetSet() {
 			opts.UTCOffset = &d.UTCOffset
 		}

@@ -9,7 +9,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/drift"
 	"github.com/greenlight-ml/greenlight/pkg/eval"
-	"github.com/greenlight-ml/greenlight/pkg/market"
+	"github.com/greenlight-ml/greenlight/pkg/marketfile"
 	"github.com/greenlight-ml/greenlight/pkg/testkit/need"
 	"github.com/greenlight-ml/greenlight/pkg/train"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
@@ -156,7 +156,7 @@ func bruteForce(p *Population, name string, fold train.Fold, days []int) float64
 // relative features do not.
 func TestMarket(t *testing.T) {
 	dir := need.Data(t)
-	d, err := experiment.Read(filepath.Join(dir, "gbpusd-fxcm-1m-bidask"), market.ReadOptions{})
+	d, err := experiment.Read(filepath.Join(dir, "gbpusd-fxcm-1m-bidask"), marketfile.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

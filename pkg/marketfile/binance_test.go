@@ -1,8 +1,10 @@
-package market
+package marketfile
 
 import (
 	"strings"
 	"testing"
+
+	"github.com/greenlight-ml/greenlight/pkg/market"
 )
 
 const (
@@ -19,11 +21,11 @@ func TestReadCapture(t *testing.T) {
 		`1704153602000000001 {"stream":"abc@depth","data":{"s":"ABC"}}`,
 		"1704153661000000000 " + strings.Replace(bookTicker, `"11.0"`, `"12.0"`, 1),
 	}, "\n")))
-	s, err := Read(file, ReadOptions{})
+	s, err := Read(file, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []Bar{
+	want := []market.Bar{
 		{Start: 1704153600000, Open: 10.5, High: 10.5, Low: 10.5, Close: 10.5, Bid: 10, Ask: 11, Volume: 5},
 		{Start: 1704153660000, Open: 11, High: 11, Low: 11, Close: 11, Bid: 10, Ask: 12},
 	}
@@ -50,7 +52,7 @@ func TestReadCaptureBadRows(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Chdir(t.TempDir())
-			_, err := Read(store(t, "abc.txt", tt.text), ReadOptions{})
+			_, err := Read(store(t, "abc.txt", tt.text), Options{})
 			if err == nil || !strings.HasPrefix(err.Error(), tt.want) {
 				t.Errorf("got %v, want %s", err, tt.want)
 			}

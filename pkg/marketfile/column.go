@@ -1,4 +1,4 @@
-package market
+package marketfile
 
 import (
 	"fmt"
@@ -38,7 +38,7 @@ var (
 	pricesOfAsk = []role{roleAskOpen, roleAskHigh, roleAskLow, roleAsk}
 )
 
-// known holds for each role its name in ReadOptions.Columns, and the names of such columns in exports, the preferred one
+// known holds for each role its name in Options.Columns, and the names of such columns in exports, the preferred one
 // first, in lower case and without anything but letters and digits: see plain.
 var known = [roles]struct {
 	name  string
@@ -150,7 +150,7 @@ func (l *layout) byName(given map[string]string) error {
 	return err
 }
 
-// byOption finds the columns that ReadOptions.Columns names, by name or by number from 1.
+// byOption finds the columns that Options.Columns names, by name or by number from 1.
 func (l *layout) byOption(given map[string]string) error {
 	for r := range roles {
 		column, ok := given[known[r].name]

@@ -1,4 +1,4 @@
-package market
+package marketfile
 
 import (
 	"fmt"
@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// ReadOptions controls reading. The zero value reads a complete known data set strictly.
-type ReadOptions struct {
+// Options controls reading. The zero value reads a complete known data set strictly.
+type Options struct {
 	// Symbol picks the instrument if a folder has several: its symbol, its folder, or one of the names listed in the
 	// error. Case does not matter. For a single file it becomes the symbol of the series.
 	Symbol string
@@ -47,7 +47,7 @@ const (
 	CrossedKeep
 )
 
-func (o ReadOptions) validate() error {
+func (o Options) validate() error {
 	switch {
 	case o.MaxBadRows < 0:
 		return fmt.Errorf("max bad rows %d: expected 0 or more", o.MaxBadRows)
@@ -62,7 +62,7 @@ func (o ReadOptions) validate() error {
 }
 
 // clock returns the clock of a data set that is usually ahead of UTC by the given duration.
-func (o ReadOptions) clock(usual time.Duration) clock {
+func (o Options) clock(usual time.Duration) clock {
 	if o.UTCOffset != nil {
 		usual = *o.UTCOffset
 	}
@@ -70,11 +70,11 @@ func (o ReadOptions) clock(usual time.Duration) clock {
 }
 
 // keepCrossed reports whether crossed rows are kept; known says that the data set is known to have them.
-func (o ReadOptions) keepCrossed(known bool) bool {
+func (o Options) keepCrossed(known bool) bool {
 	return o.Crossed == CrossedKeep || o.Crossed == CrossedBySet && known
 }
 
-// CheckColumns returns an error if a key of ReadOptions.Columns is not known.
+// CheckColumns returns an error if a key of Options.Columns is not known.
 func CheckColumns(columns map[string]string) error {
 	for _, key := range slices.Sorted(maps.Keys(columns)) {
 		names := make([]string, roles)

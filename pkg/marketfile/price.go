@@ -1,16 +1,11 @@
-package market
+package marketfile
 
 import (
 	"math"
 	"strconv"
 	"strings"
-)
 
-// Prices outside these limits are treated as errors. They leave room for every instrument, and keep sums, ratios and
-// logarithms of prices finite.
-const (
-	minPrice = 1e-12
-	maxPrice = 1e12
+	"github.com/greenlight-ml/greenlight/pkg/market"
 )
 
 // parsePrice reads a price in the file's own unit.
@@ -22,7 +17,7 @@ func parsePrice(column, text string) (float64, error) {
 	switch {
 	case x <= 0:
 		return 0, badCell(ReasonPrice, column, text, "is not a price: expected more than 0")
-	case x < minPrice || x > maxPrice:
+	case !market.IsPrice(x):
 		return 0, badCell(ReasonPrice, column, text, "is not a price: expected 1e-12 to 1e12")
 	}
 	return x, nil
@@ -55,7 +50,7 @@ func parseNumber(column, text string) (float64, error) {
 }
 
 // checkRange checks Low <= Open, Close <= High.
-func checkRange(b Bar, prefix string) error {
+func checkRange(b market.Bar, prefix string) error {
 	switch {
 	case b.High < b.Low:
 		return badCell(ReasonRange, prefix+"high", number(b.High), "is below the low "+number(b.Low))

@@ -1,9 +1,11 @@
-package market
+package marketfile
 
 import (
 	"maps"
 	"strings"
 	"testing"
+
+	"github.com/greenlight-ml/greenlight/pkg/market"
 )
 
 const sideHeader = "timestamp,open,high,low,close\n"
@@ -15,15 +17,15 @@ func TestReadSides(t *testing.T) {
 	)
 	tests := []struct {
 		name    string
-		opts    ReadOptions
+		opts    Options
 		dropped map[string]int
 		bars    int
 		want    string
 	}{
-		{"strict", ReadOptions{}, nil, 0, "abc-bid.csv:3: is at 2024-01-02T00:01:00Z, a minute that the ask file does not have"},
-		{"one sided allowed", ReadOptions{MaxBadRows: 2}, map[string]int{ReasonOneSide: 2}, 2, ""},
-		{"crossed is bad", ReadOptions{MaxBadRows: 3, Crossed: CrossedBad}, map[string]int{ReasonOneSide: 2, ReasonCrossed: 1}, 1, ""},
-		{"too many", ReadOptions{MaxBadRows: 1}, nil, 0, "2 bad rows, 1 allowed; the first: abc-bid.csv:3: is at"},
+		{"strict", Options{}, nil, 0, "abc-bid.csv:3: is at 2024-01-02T00:01:00Z, a minute that the ask file does not have"},
+		{"one sided allowed", Options{MaxBadRows: 2}, map[string]int{ReasonOneSide: 2}, 2, ""},
+		{"crossed is bad", Options{MaxBadRows: 3, Crossed: CrossedBad}, map[string]int{ReasonOneSide: 2, ReasonCrossed: 1}, 1, ""},
+		{"too many", Options{MaxBadRows: 1}, nil, 0, "2 bad rows, 1 allowed; the first: abc-bid.csv:3: is at"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -44,7 +46,7 @@ func TestReadSides(t *testing.T) {
 				if len(s.Bars) != tt.bars || !maps.Equal(s.Dropped, tt.dropped) || s.Symbol != "ABC" {
 					t.Errorf("%s: got %d bars of %s, dropped %v; want %d, %v", path, len(s.Bars), s.Symbol, s.Dropped, tt.bars, tt.dropped)
 				}
-				want := Bar{Start: 1704153600000, Open: 10.5, High: 13, Low: 9.25, Close: 11.5, Bid: 11, Ask: 12}
+				want := market.Bar{Start: 1704153600000, Open: 10.5, High: 13, Low: 9.25, Close: 11.5, Bid: 11, Ask: 12}
 				if s.Bars[0] != want {
 					t.Errorf("%s: got %+v, want %+v", path, s.Bars[0], want)
 				}
@@ -59,11 +61,11 @@ func TestReadSideAlone(t *testing.T) {
 	store(t, "set/other-ask.csv", sideHeader+"2024-01-02 00:00:00,10,12,9,11\n")
 	tests := []struct {
 		path string
-		opts ReadOptions
+		opts Options
 		want string
 	}{
-		{"set/abc-bid.csv", ReadOptions{}, "set/abc-bid.csv: has only the bid; there is no ask file in the same folder"},
-		{"set", ReadOptions{Symbol: "other"}, "set/other-ask.csv: has only the ask; there is no bid file in the same folder"},
+		{"set/abc-bid.csv", Options{}, "set/abc-bid.csv: has only the bid; there is no ask file in the same folder"},
+		{"set", Options{Symbol: "other"}, "set/other-ask.csv: has only the ask; there is no bid file in the same folder"},
 	}
 	for _, tt := range tests {
 		if _, err := Read(tt.path, tt.opts); err == nil || err.Error() != tt.want {
@@ -72,7 +74,7 @@ func TestReadSideAlone(t *testing.T) {
 	}
 	store(t, "set/abc-ask.csv", sideHeader+"2024-01-02 00:00:00,10,12,9,11\n")
 	store(t, "set/abc-ask.csv.gz", gzipped(t, sideHeader+"2024-01-02 00:00:00,10,12,9,11\n"))
-	if _, err := Read("set", ReadOptions{Symbol: "ABC"}); err == nil || !strings.Contains(err.Error(), "is the same side as") {
+	if _, err := Read("set", Options{Symbol: "ABC"}); err == nil || !strings.Contains(err.Error(), "is the same side as") {
 		t.Errorf("got %v, want an error about the same side", err)
 	}
 }

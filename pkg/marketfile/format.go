@@ -1,4 +1,4 @@
-package market
+package marketfile
 
 import (
 	"errors"
@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/greenlight-ml/greenlight/pkg/market"
 	"github.com/greenlight-ml/greenlight/pkg/tabular"
 )
 
@@ -72,7 +73,7 @@ func (s *stored) where() string {
 }
 
 // clock returns the clock of the file.
-func (s *stored) clock(opts ReadOptions) clock {
+func (s *stored) clock(opts Options) clock {
 	c := opts.clock(0)
 	if s.fxcm {
 		c = opts.clock(fxcmClock)
@@ -86,7 +87,7 @@ func (s *stored) clock(opts ReadOptions) clock {
 
 // inspect reads the start of a file, or of every file in a zip, to recognise its format. Texts and documents next to data
 // in a zip are left out.
-func inspect(path string, opts ReadOptions) ([]stored, error) {
+func inspect(path string, opts Options) ([]stored, error) {
 	s, members, err := inspectMember(path, 0, opts)
 	switch {
 	case len(members) >= 2:
@@ -112,7 +113,7 @@ func inspect(path string, opts ReadOptions) ([]stored, error) {
 	return found, nil
 }
 
-func inspectMember(path string, member int, opts ReadOptions) (stored, []string, error) {
+func inspectMember(path string, member int, opts Options) (stored, []string, error) {
 	a, err := tabular.Open(path, tabular.Options{MaxBytes: opts.MaxBytes, Member: member})
 	if err != nil {
 		return stored{}, nil, err
@@ -143,13 +144,13 @@ func (s *stored) firstLine(l *tabular.Lines) (string, error) {
 			return line, nil
 		}
 		s.skip++
-		if c, ok := parseComment(line); ok {
-			s.symbol, s.simulated = c.symbol, c.simulated
+		if symbol, simulated, ok := market.ParseComment(line); ok {
+			s.symbol, s.simulated = symbol, simulated
 		}
 	}
 }
 
-func (s *stored) recognise(line string, l *tabular.Lines, opts ReadOptions) error {
+func (s *stored) recognise(line string, l *tabular.Lines, opts Options) error {
 	if m := leanName.FindStringSubmatch(s.name); m != nil {
 		return s.recogniseLean(m, line)
 	}
@@ -264,7 +265,7 @@ func (s *stored) preamble(n int) {
 func (s *stored) take(note string) { s.taken = append(s.taken, note) }
 
 // arrange completes the layout from the rows: columns by shape, the form of times and numbers, the order.
-func (s *stored) arrange(rows []string, l *tabular.Lines, opts ReadOptions) error {
+func (s *stored) arrange(rows []string, l *tabular.Lines, opts Options) error {
 	t := &table{layout: &s.layout, ahead: opts.clock(0).ahead}
 	for _, row := range rows {
 		if cells := split(row, s.layout.separator); len(cells) == len(s.layout.names) {

@@ -1,4 +1,4 @@
-package market
+package marketfile
 
 import (
 	"os"
@@ -6,11 +6,13 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+
+	"github.com/greenlight-ml/greenlight/pkg/market"
 )
 
 // fuzzFile reads a file with that name and content. Bars that are read satisfy the promises of Bar, an error names the
 // file, and neither takes memory that the text does not justify.
-func fuzzFile(t *testing.T, name, content string, opts ReadOptions) {
+func fuzzFile(t *testing.T, name, content string, opts Options) {
 	t.Helper()
 	t.Chdir(t.TempDir())
 	opts.MaxBytes = 1 << 20
@@ -49,7 +51,7 @@ func FuzzLean(f *testing.F) {
 		if !stored {
 			text = zipped(t, "20180404_btcusd_minute_"+kind+".csv", text)
 		}
-		fuzzFile(t, "20180404_"+kind+".zip", text, ReadOptions{TradesOnly: tradesOnly, MaxBadRows: 1})
+		fuzzFile(t, "20180404_"+kind+".zip", text, Options{TradesOnly: tradesOnly, MaxBadRows: 1})
 	})
 }
 
@@ -59,7 +61,7 @@ func FuzzCapture(f *testing.F) {
 	f.Add("1704153601999999999 " + bookTicker + "\n" + `1704153602000000001 {"stream":"abc@depth","data":{"s":"ABC"}}` + "\n")
 	f.Add("1704153601999999999 " + strings.Replace(bookTicker, `"10.0"`, `"1e400"`, 1) + "\n")
 	f.Fuzz(func(t *testing.T, text string) {
-		fuzzFile(t, "abc.txt", text, ReadOptions{MaxBadRows: 2})
+		fuzzFile(t, "abc.txt", text, Options{MaxBadRows: 2})
 	})
 }
 
@@ -75,7 +77,7 @@ func FuzzQuotes(f *testing.F) {
 		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		q, err := ReadQuotes(name, ReadOptions{MaxBytes: 1 << 20, MaxBadRows: 2})
+		q, err := ReadQuotes(name, Options{MaxBytes: 1 << 20, MaxBadRows: 2})
 		if err != nil {
 			return
 		}
@@ -84,7 +86,7 @@ func FuzzQuotes(f *testing.F) {
 			if err != nil {
 				break
 			}
-			if quote.Time < last || !(quote.Bid > 0 && quote.Ask > 0 && quote.Bid <= maxPrice && quote.Ask <= maxPrice) {
+			if quote.Time < last || !market.IsPrice(quote.Bid) || !market.IsPrice(quote.Ask) {
 				t.Fatalf("got %+v after %d", quote, last)
 			}
 			last = quote.Time

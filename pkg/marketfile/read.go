@@ -1,4 +1,4 @@
-package market
+package marketfile
 
 import (
 	"cmp"
@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"math"
 	"slices"
 
+	"github.com/greenlight-ml/greenlight/pkg/market"
 	"github.com/greenlight-ml/greenlight/pkg/tabular"
 )
 
@@ -27,7 +29,7 @@ import (
 //
 // A folder with several instruments or kinds is an error that lists the choices, unless opts.Symbol picks one. A row
 // that cannot be used is a *RowError, unless opts.MaxBadRows allows it.
-func Read(path string, opts ReadOptions) (*Series, error) {
+func Read(path string, opts Options) (*market.Series, error) {
 	if err := opts.validate(); err != nil {
 		return nil, err
 	}
@@ -54,7 +56,7 @@ func Read(path string, opts ReadOptions) (*Series, error) {
 	if bars, err = r.withoutStrays(bars); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	return &Series{
+	return &market.Series{
 		Symbol: src.symbol, Bars: bars, Simulated: src.simulated(), Files: r.files,
 		Dropped: r.bad.dropped(), Ignored: src.ignored(), Taken: src.taken(), Crossed: countCrossed(bars),
 	}, nil
@@ -67,16 +69,16 @@ type Quotes struct {
 	// Simulated reports that the quotes do not come from a real market.
 	Simulated bool
 	// Files and Dropped are as in Series, Crossed counts quotes; they are known once All has finished.
-	Files   []File
+	Files   []market.File
 	Dropped map[string]int
 	Crossed int
 	src     source
-	opts    ReadOptions
+	opts    Options
 }
 
 // ReadQuotes opens the single quotes of a file or a folder: LEAN tick zips, Binance captures and CSV with timestamp,
 // bid, ask (bid_size, ask_size). A folder's source is chosen as in Read, among these formats only.
-func ReadQuotes(path string, opts ReadOptions) (*Quotes, error) {
+func ReadQuotes(path string, opts Options) (*Quotes, error) {
 	if err := opts.validate(); err != nil {
 		return nil, err
 	}
@@ -89,11 +91,11 @@ func ReadQuotes(path string, opts ReadOptions) (*Quotes, error) {
 
 // All yields the quotes in time order; several may have the same time. An error is the last element, with a zero quote.
 // Each call reads the files again.
-func (q *Quotes) All() iter.Seq2[Quote, error] {
-	return func(yield func(Quote, error) bool) {
+func (q *Quotes) All() iter.Seq2[market.Quote, error] {
+	return func(yield func(market.Quote, error) bool) {
 		r := newReading(q.src, q.opts)
 		count, crossed := 0, 0
-		err := r.quotes(func(quote Quote) bool {
+		err := r.quotes(func(quote market.Quote) bool {
 			count++
 			if quote.Bid > quote.Ask {
 				crossed++
@@ -103,9 +105,9 @@ func (q *Quotes) All() iter.Seq2[Quote, error] {
 		switch {
 		case errors.Is(err, errStopped):
 		case err != nil:
-			yield(Quote{}, err)
+			yield(market.Quote{}, err)
 		case count == 0:
-			yield(Quote{}, fmt.Errorf("%s: no row could be used", q.src.files[0].path))
+			yield(market.Quote{}, fmt.Errorf("%s: no row could be used", q.src.files[0].path))
 		default:
 			q.Files, q.Dropped, q.Crossed = r.files, r.bad.dropped(), crossed
 		}
@@ -150,8 +152,8 @@ func (s source) each(texts func(stored) []string) []string {
 // reading is one pass over the files of a source.
 type reading struct {
 	src   source
-	opts  ReadOptions
-	files []File
+	opts  Options
+	files []market.File
 	bad   badRows
 	// last is the time of the last row, in Unix milliseconds.
 	last int64
@@ -160,7 +162,7 @@ type reading struct {
 	done, total int64
 }
 
-func newReading(src source, opts ReadOptions) *reading {
+func newReading(src source, opts Options) *reading {
 	r := &reading{src: src, opts: opts, bad: badRows{allowed: opts.MaxBadRows}}
 	for _, f := range src.files {
 		r.total += f.size
@@ -169,7 +171,7 @@ func newReading(src source, opts ReadOptions) *reading {
 }
 
 // bars reads the bars, whatever the kind of the source.
-func (r *reading) bars() ([]Bar, error) {
+func (r *reading) bars() ([]market.Bar, error) {
 	switch r.src.kind {
 	case kindBars:
 		return r.barsOf(r.src.files)
@@ -179,24 +181,24 @@ func (r *reading) bars() ([]Bar, error) {
 		return r.withTrades()
 	case kindQuotes, kindTick, kindBinance:
 	}
-	var bars []Bar
-	var b BarBuilder
-	take := func(bar Bar, ok bool) {
+	var bars []market.Bar
+	var b market.BarBuilder
+	take := func(bar market.Bar, ok bool) {
 		if ok {
 			bars = append(bars, bar)
 		}
 	}
-	err := r.quotes(func(q Quote) bool { take(b.Add(q)); return true }, b.Trade)
+	err := r.quotes(func(q market.Quote) bool { take(b.Add(q)); return true }, b.Trade)
 	take(b.Flush())
 	return bars, err
 }
 
 // barsOf reads files of bars, one after another.
-func (r *reading) barsOf(files []stored) ([]Bar, error) {
-	var bars []Bar
+func (r *reading) barsOf(files []stored) ([]market.Bar, error) {
+	var bars []market.Bar
 	for _, f := range files {
 		before := len(bars)
-		if err := r.eachBar(f, r.opts.keepCrossed(f.fxcm), func(b Bar) { bars = append(bars, b) }); err != nil {
+		if err := r.eachBar(f, r.opts.keepCrossed(f.fxcm), func(b market.Bar) { bars = append(bars, b) }); err != nil {
 			return nil, err
 		}
 		if !f.layout.newestFirst {
@@ -215,9 +217,9 @@ func overlaps(f stored, at int64) error {
 }
 
 // eachBar reads a file of bars, in its own order.
-func (r *reading) eachBar(f stored, keepCrossed bool, take func(Bar)) error {
+func (r *reading) eachBar(f stored, keepCrossed bool, take func(market.Bar)) error {
 	d := newDecoder(f, r.opts, keepCrossed)
-	newest, last := r.last, int64(maxTimeMS+1)
+	newest, last := r.last, int64(math.MaxInt64)
 	err := r.rows(f, func(line string) error {
 		bar, text, err := d.bar(line)
 		switch {
@@ -239,16 +241,16 @@ func (r *reading) eachBar(f stored, keepCrossed bool, take func(Bar)) error {
 }
 
 // quotes reads single quotes, and passes on trades (time and size) if the source has them.
-func (r *reading) quotes(yield func(Quote) bool, trade func(time int64, size float64)) error {
+func (r *reading) quotes(yield func(market.Quote) bool, trade func(time int64, size float64)) error {
 	for _, f := range r.src.files {
 		row := newDecoder(f, r.opts, r.opts.keepCrossed(f.fxcm)).quote
 		if f.kind == kindBinance {
 			row = r.quoteCapture(f, trade)
 		}
-		var all []Quote // of a file whose newest row comes first
-		next, last := yield, int64(maxTimeMS+1)
+		var all []market.Quote // of a file whose newest row comes first
+		next, last := yield, int64(math.MaxInt64)
 		if f.layout.newestFirst {
-			next = func(q Quote) bool { all = append(all, q); return true }
+			next = func(q market.Quote) bool { all = append(all, q); return true }
 		}
 		err := r.rows(f, func(line string) error {
 			q, ok, err := row(line)
@@ -324,12 +326,12 @@ func (r *reading) rows(f stored, row func(line string) error) error {
 			return err
 		}
 	}
-	if !slices.ContainsFunc(r.files, func(read File) bool { return read.Path == f.path }) { // a zip is one file
+	if !slices.ContainsFunc(r.files, func(read market.File) bool { return read.Path == f.path }) { // a zip is one file
 		digest, err := a.Digest()
 		if err != nil {
 			return err
 		}
-		r.files = append(r.files, File{Path: f.path, SHA256: digest})
+		r.files = append(r.files, market.File{Path: f.path, SHA256: digest})
 	}
 	r.progress(before + f.size)
 	return nil
@@ -368,7 +370,7 @@ func backwardsRow(time, last int64) error {
 }
 
 // checkMinutes finds bars that are longer than a minute, which single times do not show.
-func checkMinutes(bars []Bar) error {
+func checkMinutes(bars []market.Bar) error {
 	const enough = 10 // fewer could be isolated minutes
 	if len(bars) < enough {
 		return nil
@@ -377,8 +379,8 @@ func checkMinutes(bars []Bar) error {
 	for i := 1; i < len(bars); i++ {
 		step = min(step, bars[i].Start-bars[i-1].Start)
 	}
-	if step > MinuteMS {
-		return fmt.Errorf("the bars are at least %d minutes apart; one-minute bars are needed", step/MinuteMS)
+	if step > market.MinuteMS {
+		return fmt.Errorf("the bars are at least %d minutes apart; one-minute bars are needed", step/market.MinuteMS)
 	}
 	return nil
 }
@@ -386,12 +388,12 @@ func checkMinutes(bars []Bar) error {
 const (
 	// strayGapMS is the smallest distance of a stray row from the rest, and strayBars the largest number that stand
 	// together: one minute less than an hour. The set as a whole must have more.
-	strayGapMS = 31 * 24 * 60 * MinuteMS
+	strayGapMS = 31 * 24 * 60 * market.MinuteMS
 	strayBars  = 59
 )
 
 // withoutStrays finds isolated bars, more than a month from all others: their time is wrong. They are bad rows.
-func (r *reading) withoutStrays(bars []Bar) ([]Bar, error) {
+func (r *reading) withoutStrays(bars []market.Bar) ([]market.Bar, error) {
 	type group struct{ from, to int }
 	var groups []group
 	sound := false
@@ -406,7 +408,7 @@ func (r *reading) withoutStrays(bars []Bar) ([]Bar, error) {
 	if len(groups) < 2 || !sound {
 		return bars, nil
 	}
-	kept := make([]Bar, 0, len(bars))
+	kept := make([]market.Bar, 0, len(bars))
 	for i, g := range groups {
 		n := g.to - g.from
 		if n > strayBars {
@@ -438,7 +440,7 @@ func (r *reading) withoutStrays(bars []Bar) ([]Bar, error) {
 	return kept, nil
 }
 
-func countCrossed(bars []Bar) int {
+func countCrossed(bars []market.Bar) int {
 	n := 0
 	for _, b := range bars {
 		if b.Bid > b.Ask {

@@ -1,9 +1,10 @@
-package market
+package marketfile
 
 import (
 	"fmt"
 	"strings"
 
+	"github.com/greenlight-ml/greenlight/pkg/market"
 	"github.com/greenlight-ml/greenlight/pkg/tabular"
 )
 
@@ -17,7 +18,7 @@ type decoder struct {
 	cells  []string
 }
 
-func newDecoder(f stored, opts ReadOptions, keepCrossed bool) *decoder {
+func newDecoder(f stored, opts Options, keepCrossed bool) *decoder {
 	return &decoder{layout: f.layout, clock: f.clock(opts), keepCrossed: keepCrossed}
 }
 
@@ -56,7 +57,7 @@ func (d *decoder) timeText() string {
 }
 
 // bar reads a row as a bar, with the text of its time.
-func (d *decoder) bar(line string) (b Bar, at string, err error) {
+func (d *decoder) bar(line string) (b market.Bar, at string, err error) {
 	if err = d.split(line); err != nil {
 		return b, "", err
 	}
@@ -82,7 +83,7 @@ func (d *decoder) bar(line string) (b Bar, at string, err error) {
 }
 
 // mid reads the prices of both sides.
-func (d *decoder) mid() (Bar, error) {
+func (d *decoder) mid() (market.Bar, error) {
 	bid, err := d.prices(pricesOfBid, "bid ")
 	if err != nil {
 		return bid, err
@@ -95,7 +96,7 @@ func (d *decoder) mid() (Bar, error) {
 }
 
 // prices reads open, high, low and close.
-func (d *decoder) prices(from []role, prefix string) (b Bar, err error) {
+func (d *decoder) prices(from []role, prefix string) (b market.Bar, err error) {
 	for i, to := range []*float64{&b.Open, &b.High, &b.Low, &b.Close} {
 		if *to, err = d.price(from[i]); err != nil {
 			return b, err
@@ -127,7 +128,7 @@ func (d *decoder) bidAsk() (bid, ask float64, err error) {
 }
 
 // quote reads a row as a quote.
-func (d *decoder) quote(line string) (q Quote, ok bool, err error) {
+func (d *decoder) quote(line string) (q market.Quote, ok bool, err error) {
 	if err = d.split(line); err != nil {
 		return q, false, err
 	}

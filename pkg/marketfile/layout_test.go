@@ -1,4 +1,4 @@
-package market
+package marketfile
 
 import (
 	"bytes"
@@ -16,22 +16,24 @@ import (
 	"unicode/utf16"
 
 	"github.com/parquet-go/parquet-go"
+
+	"github.com/greenlight-ml/greenlight/pkg/market"
 )
 
 // walk returns n minutes of a random walk with prices of five decimals. Every eighth minute has no trade.
-func walk(n int, seed uint64) []Bar {
+func walk(n int, seed uint64) []market.Bar {
 	rng := rand.New(rand.NewPCG(seed, 1))
 	start := time.Date(2021, 3, 4, 5, 0, 0, 0, time.UTC)
 	round := func(x float64) float64 { return math.Round(x*1e5) / 1e5 }
 	price := 101.5
-	bars := make([]Bar, n)
+	bars := make([]market.Bar, n)
 	for i := range bars {
-		b := Bar{Start: start.Add(time.Duration(i) * time.Minute).UnixMilli(), Open: price, Volume: float64(rng.IntN(900))}
+		b := market.Bar{Start: start.Add(time.Duration(i) * time.Minute).UnixMilli(), Open: price, Volume: float64(rng.IntN(900))}
 		b.Close = round(price + rng.NormFloat64()*0.05)
 		b.High = round(max(b.Open, b.Close) + rng.ExpFloat64()*0.02)
 		b.Low = round(min(b.Open, b.Close) - rng.ExpFloat64()*0.02)
 		if i%8 == 7 {
-			b = Bar{Start: b.Start, Open: price, High: price, Low: price, Close: price}
+			b = market.Bar{Start: b.Start, Open: price, High: price, Low: price, Close: price}
 		}
 		price = b.Close
 		bars[i] = b
@@ -42,12 +44,12 @@ func walk(n int, seed uint64) []Bar {
 // export is how a source writes bars: the header, empty for none, and the cells of a row.
 type export struct {
 	name, header, separator string
-	row                     func(b Bar) []string
+	row                     func(b market.Bar) []string
 	newestFirst             bool
-	opts                    ReadOptions
+	opts                    Options
 }
 
-func (e export) text(bars []Bar) string {
+func (e export) text(bars []market.Bar) string {
 	var b strings.Builder
 	if e.header != "" {
 		b.WriteString(e.header + "\n")
@@ -65,7 +67,7 @@ func (e export) text(bars []Bar) string {
 func num(x float64) string { return strconv.FormatFloat(x, 'f', -1, 64) }
 
 // at formats the start of a bar.
-func at(b Bar, layout string) string { return time.UnixMilli(b.Start).UTC().Format(layout) }
+func at(b market.Bar, layout string) string { return time.UnixMilli(b.Start).UTC().Format(layout) }
 
 // cells joins texts and numbers.
 func cells(all ...any) []string {
@@ -87,103 +89,103 @@ func cells(all ...any) []string {
 var exports = []export{
 	{name: "binance header", separator: ",", header: "open_time,open,high,low,close,volume,close_time,quote_volume,count,taker_buy_volume,taker_buy_quote_volume,ignore", row: binanceRow},
 	{name: "binance", separator: ",", row: binanceRow},
-	{name: "binance in microseconds", separator: ",", row: func(b Bar) []string {
+	{name: "binance in microseconds", separator: ",", row: func(b market.Bar) []string {
 		r := binanceRow(b)
 		r[0], r[6] = r[0]+"000", r[6]+"999"
 		return r
 	}},
-	{name: "kraken", separator: ",", row: func(b Bar) []string {
+	{name: "kraken", separator: ",", row: func(b market.Bar) []string {
 		return cells(b.Start/1000, b.Open, b.High, b.Low, b.Close, b.Volume, fmt.Sprint(int(b.Volume/7)))
 	}},
-	{name: "kraken with vwap", separator: ",", row: func(b Bar) []string {
+	{name: "kraken with vwap", separator: ",", row: func(b market.Bar) []string {
 		return cells(b.Start/1000, b.Open, b.High, b.Low, b.Close, num((b.High+b.Low+b.Close)/3), b.Volume, fmt.Sprint(int(b.Volume/7)))
 	}},
-	{name: "coinbase", separator: ",", newestFirst: true, row: func(b Bar) []string {
+	{name: "coinbase", separator: ",", newestFirst: true, row: func(b market.Bar) []string {
 		return cells(b.Start/1000, b.Low, b.High, b.Open, b.Close, b.Volume)
 	}},
-	{name: "coinbase header", separator: ",", header: "time,low,high,open,close,volume", row: func(b Bar) []string {
+	{name: "coinbase header", separator: ",", header: "time,low,high,open,close,volume", row: func(b market.Bar) []string {
 		return cells(b.Start/1000, b.Low, b.High, b.Open, b.Close, b.Volume)
 	}},
-	{name: "bitstamp", separator: ",", header: "timestamp,open,high,low,close,volume", newestFirst: true, row: func(b Bar) []string {
+	{name: "bitstamp", separator: ",", header: "timestamp,open,high,low,close,volume", newestFirst: true, row: func(b market.Bar) []string {
 		return cells(b.Start/1000, b.Open, b.High, b.Low, b.Close, b.Volume)
 	}},
-	{name: "cryptodatadownload", separator: ",", newestFirst: true, header: "https://www.CryptoDataDownload.com\nunix,date,symbol,open,high,low,close,Volume BTC,Volume USD", row: func(b Bar) []string {
+	{name: "cryptodatadownload", separator: ",", newestFirst: true, header: "https://www.CryptoDataDownload.com\nunix,date,symbol,open,high,low,close,Volume BTC,Volume USD", row: func(b market.Bar) []string {
 		return cells(b.Start/1000, at(b, "2006-01-02 15:04:05"), "BTC/USD", b.Open, b.High, b.Low, b.Close, b.Volume, num(b.Volume*100))
 	}},
-	{name: "bybit", separator: ",", newestFirst: true, header: "startTime,openPrice,highPrice,lowPrice,closePrice,volume,turnover", row: func(b Bar) []string {
+	{name: "bybit", separator: ",", newestFirst: true, header: "startTime,openPrice,highPrice,lowPrice,closePrice,volume,turnover", row: func(b market.Bar) []string {
 		return cells(b.Start, b.Open, b.High, b.Low, b.Close, b.Volume, num(b.Volume*100))
 	}},
-	{name: "bybit headless", separator: ",", newestFirst: true, row: func(b Bar) []string {
+	{name: "bybit headless", separator: ",", newestFirst: true, row: func(b market.Bar) []string {
 		return cells(b.Start, b.Open, b.High, b.Low, b.Close, b.Volume, num(b.Volume*100))
 	}},
-	{name: "bybit for metatrader", separator: ",", row: func(b Bar) []string {
+	{name: "bybit for metatrader", separator: ",", row: func(b market.Bar) []string {
 		return cells(at(b, "2006.01.02 15:04"), b.Open, b.High, b.Low, b.Close, b.Volume)
 	}},
-	{name: "okx", separator: ",", header: "instrument_name,open,high,low,close,vol,vol_ccy,vol_quote,open_time,confirm", row: func(b Bar) []string {
+	{name: "okx", separator: ",", header: "instrument_name,open,high,low,close,vol,vol_ccy,vol_quote,open_time,confirm", row: func(b market.Bar) []string {
 		return cells("BTC-USDT", b.Open, b.High, b.Low, b.Close, b.Volume, num(b.Volume/100), num(b.Volume*100), b.Start, "1")
 	}},
-	{name: "okx headless", separator: ",", newestFirst: true, row: func(b Bar) []string {
+	{name: "okx headless", separator: ",", newestFirst: true, row: func(b market.Bar) []string {
 		return cells(b.Start, b.Open, b.High, b.Low, b.Close, b.Volume, num(b.Volume/100), num(b.Volume*100), "1")
 	}},
-	{name: "bitfinex", separator: ",", newestFirst: true, row: func(b Bar) []string {
+	{name: "bitfinex", separator: ",", newestFirst: true, row: func(b market.Bar) []string {
 		return cells(b.Start, b.Open, b.Close, b.High, b.Low, b.Volume)
 	}},
-	{name: "bitfinex header", separator: ",", header: "MTS,OPEN,CLOSE,HIGH,LOW,VOLUME", row: func(b Bar) []string {
+	{name: "bitfinex header", separator: ",", header: "MTS,OPEN,CLOSE,HIGH,LOW,VOLUME", row: func(b market.Bar) []string {
 		return cells(b.Start, b.Open, b.Close, b.High, b.Low, b.Volume)
 	}},
-	{name: "oanda mid", separator: ",", header: "time,complete,volume,mid.o,mid.h,mid.l,mid.c", row: func(b Bar) []string {
+	{name: "oanda mid", separator: ",", header: "time,complete,volume,mid.o,mid.h,mid.l,mid.c", row: func(b market.Bar) []string {
 		return cells(at(b, "2006-01-02T15:04:05.000000000Z"), "True", b.Volume, b.Open, b.High, b.Low, b.Close)
 	}},
-	{name: "histdata", separator: ";", row: func(b Bar) []string {
+	{name: "histdata", separator: ";", row: func(b market.Bar) []string {
 		return cells(at(b, "20060102 150405"), b.Open, b.High, b.Low, b.Close, b.Volume)
 	}},
-	{name: "metatrader 4", separator: ",", row: func(b Bar) []string {
+	{name: "metatrader 4", separator: ",", row: func(b market.Bar) []string {
 		return cells(at(b, "2006.01.02"), at(b, "15:04"), b.Open, b.High, b.Low, b.Close, b.Volume)
 	}},
-	{name: "metatrader 5", separator: "\t", header: "<DATE>\t<TIME>\t<OPEN>\t<HIGH>\t<LOW>\t<CLOSE>\t<TICKVOL>\t<VOL>\t<SPREAD>", row: func(b Bar) []string {
+	{name: "metatrader 5", separator: "\t", header: "<DATE>\t<TIME>\t<OPEN>\t<HIGH>\t<LOW>\t<CLOSE>\t<TICKVOL>\t<VOL>\t<SPREAD>", row: func(b market.Bar) []string {
 		return cells(at(b, "2006.01.02"), at(b, "15:04:05"), b.Open, b.High, b.Low, b.Close, b.Volume, "0", "2")
 	}},
-	{name: "finam", separator: ";", header: "<TICKER>;<PER>;<DATE>;<TIME>;<OPEN>;<HIGH>;<LOW>;<CLOSE>;<VOL>", row: func(b Bar) []string {
+	{name: "finam", separator: ";", header: "<TICKER>;<PER>;<DATE>;<TIME>;<OPEN>;<HIGH>;<LOW>;<CLOSE>;<VOL>", row: func(b market.Bar) []string {
 		return cells("GAZP", "1", at(b, "20060102"), at(b, "150405"), b.Open, b.High, b.Low, b.Close, b.Volume)
 	}},
-	{name: "dukascopy", separator: ",", header: "Gmt time,Open,High,Low,Close,Volume", row: func(b Bar) []string {
+	{name: "dukascopy", separator: ",", header: "Gmt time,Open,High,Low,Close,Volume", row: func(b market.Bar) []string {
 		return cells(at(b, "02.01.2006 15:04:05.000"), b.Open, b.High, b.Low, b.Close, b.Volume)
 	}},
-	{name: "dukascopy local", separator: ",", header: "Local time,Open,High,Low,Close,Volume", row: func(b Bar) []string {
+	{name: "dukascopy local", separator: ",", header: "Local time,Open,High,Low,Close,Volume", row: func(b market.Bar) []string {
 		return cells(time.UnixMilli(b.Start).UTC().Add(time.Hour).Format("02.01.2006 15:04:05.000")+" GMT+0100", b.Open, b.High, b.Low, b.Close, b.Volume)
 	}},
-	{name: "pandas", separator: ",", header: ",open,high,low,close,volume", row: func(b Bar) []string {
+	{name: "pandas", separator: ",", header: ",open,high,low,close,volume", row: func(b market.Bar) []string {
 		return cells(at(b, "2006-01-02 15:04:05+00:00"), b.Open, b.High, b.Low, b.Close, b.Volume)
 	}},
-	{name: "polygon", separator: ",", header: "ticker,volume,open,close,high,low,window_start,transactions", row: func(b Bar) []string {
+	{name: "polygon", separator: ",", header: "ticker,volume,open,close,high,low,window_start,transactions", row: func(b market.Bar) []string {
 		return cells("X:BTCUSD", b.Volume, b.Open, b.Close, b.High, b.Low, strconv.FormatInt(b.Start*1e6, 10), "7")
 	}},
-	{name: "spreadsheet, american", separator: ",", header: "Date,Open,High,Low,Close,Volume", row: func(b Bar) []string {
+	{name: "spreadsheet, american", separator: ",", header: "Date,Open,High,Low,Close,Volume", row: func(b market.Bar) []string {
 		return cells(at(b, "1/2/2006 3:04 PM"), b.Open, b.High, b.Low, b.Close, b.Volume)
 	}},
-	{name: "spreadsheet, european", separator: ";", header: "Datum;Zeit;Erster;Hoch;Tief;Schluss;Umsatz", row: func(b Bar) []string {
+	{name: "spreadsheet, european", separator: ";", header: "Datum;Zeit;Erster;Hoch;Tief;Schluss;Umsatz", row: func(b market.Bar) []string {
 		row := cells(at(b, "02-Jan-2006"), at(b, "15:04"), b.Open, b.High, b.Low, b.Close, b.Volume)
 		for i := range row {
 			row[i] = strings.ReplaceAll(row[i], ".", ",")
 		}
 		return row
 	}},
-	{name: "quoted, compact times", separator: ",", header: `"when","o","h","l","c","v"`, row: func(b Bar) []string {
+	{name: "quoted, compact times", separator: ",", header: `"when","o","h","l","c","v"`, row: func(b market.Bar) []string {
 		row := cells(at(b, "20060102150405"), b.Open, b.High, b.Low, b.Close, b.Volume)
 		for i := range row {
 			row[i] = strconv.Quote(row[i])
 		}
 		return row
 	}},
-	{name: "unknown names", separator: ",", header: "id,px1,px2,px3,px4,lots,when", row: func(b Bar) []string {
+	{name: "unknown names", separator: ",", header: "id,px1,px2,px3,px4,lots,when", row: func(b market.Bar) []string {
 		return cells("x"+fmt.Sprint(b.Start%977), b.Close, b.Low, b.High, b.Open, b.Volume, at(b, time.RFC3339))
-	}, opts: ReadOptions{Columns: map[string]string{"volume": "lots"}}},
-	{name: "columns by number", separator: "|", row: func(b Bar) []string {
+	}, opts: Options{Columns: map[string]string{"volume": "lots"}}},
+	{name: "columns by number", separator: "|", row: func(b market.Bar) []string {
 		return cells("7", b.Volume, b.Low, b.Open, b.High, b.Close, b.Start)
-	}, opts: ReadOptions{Columns: map[string]string{"volume": "2", "close": "6", "open": "4"}}},
+	}, opts: Options{Columns: map[string]string{"volume": "2", "close": "6", "open": "4"}}},
 }
 
-func binanceRow(b Bar) []string {
+func binanceRow(b market.Bar) []string {
 	return cells(b.Start, b.Open, b.High, b.Low, b.Close, b.Volume, b.Start+59_999, num(b.Volume*100), "12", num(b.Volume/2), num(b.Volume*50), "0")
 }
 
@@ -207,7 +209,7 @@ func TestReadExports(t *testing.T) {
 	}
 }
 
-func compare(t *testing.T, got, want []Bar) {
+func compare(t *testing.T, got, want []market.Bar) {
 	t.Helper()
 	if len(got) != len(want) {
 		t.Fatalf("got %d bars, want %d", len(got), len(want))
@@ -223,29 +225,29 @@ func compare(t *testing.T, got, want []Bar) {
 func TestReadExportsOfSides(t *testing.T) {
 	bid := walk(100, 4)
 	const spread = 0.25 // exact in binary, so that sums of rounded numbers are, too
-	want := make([]Bar, len(bid))
-	ask := make([]Bar, len(bid))
+	want := make([]market.Bar, len(bid))
+	ask := make([]market.Bar, len(bid))
 	for i, b := range bid {
-		ask[i] = Bar{Open: b.Open + spread, High: b.High + spread, Low: b.Low + spread, Close: b.Close + spread}
-		want[i] = Bar{
+		ask[i] = market.Bar{Open: b.Open + spread, High: b.High + spread, Low: b.Low + spread, Close: b.Close + spread}
+		want[i] = market.Bar{
 			Start: b.Start, Open: mid(b.Open, ask[i].Open), High: mid(b.High, ask[i].High), Low: mid(b.Low, ask[i].Low),
 			Close: mid(b.Close, ask[i].Close), Bid: b.Close, Ask: ask[i].Close,
 		}
 	}
 	for name, e := range map[string]struct {
 		header string
-		row    func(b, a Bar) []string
+		row    func(b, a market.Bar) []string
 	}{
-		"fxcm": {"DateTime,BidOpen,BidHigh,BidLow,BidClose,AskOpen,AskHigh,AskLow,AskClose\n", func(b, a Bar) []string {
+		"fxcm": {"DateTime,BidOpen,BidHigh,BidLow,BidClose,AskOpen,AskHigh,AskLow,AskClose\n", func(b, a market.Bar) []string {
 			return cells(at(b, "01/02/2006 15:04:05.000"), b.Open, b.High, b.Low, b.Close, a.Open, a.High, a.Low, a.Close)
 		}},
-		"marketscope": {"HDR;EUR/USD;04.03.2021 05:00:00;04.03.2021 06:40:00;m1;0;0.0001\n", func(b, a Bar) []string {
+		"marketscope": {"HDR;EUR/USD;04.03.2021 05:00:00;04.03.2021 06:40:00;m1;0;0.0001\n", func(b, a market.Bar) []string {
 			return cells("DAT", at(b, "02.01.2006 15:04:05"), b.Open, b.High, b.Low, b.Close, a.Open, a.High, a.Low, a.Close)
 		}},
-		"oanda": {"time,ask.o,ask.h,ask.l,ask.c,bid.o,bid.h,bid.l,bid.c\n", func(b, a Bar) []string {
+		"oanda": {"time,ask.o,ask.h,ask.l,ask.c,bid.o,bid.h,bid.l,bid.c\n", func(b, a market.Bar) []string {
 			return cells(at(b, time.RFC3339), a.Open, a.High, a.Low, a.Close, b.Open, b.High, b.Low, b.Close)
 		}},
-		"headless, ask first": {"", func(b, a Bar) []string {
+		"headless, ask first": {"", func(b, a market.Bar) []string {
 			return cells(b.Start, a.Open, a.High, a.Low, a.Close, "0", b.Open, b.High, b.Low, b.Close, "0")
 		}},
 	} {
@@ -259,7 +261,7 @@ func TestReadExportsOfSides(t *testing.T) {
 			for i := range bid {
 				text += strings.Join(e.row(bid[i], ask[i]), separator) + "\n"
 			}
-			s, err := Read(store(t, "x.csv", text), ReadOptions{})
+			s, err := Read(store(t, "x.csv", text), Options{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -283,18 +285,18 @@ func TestReadExportsOfQuotes(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Chdir(t.TempDir())
-			q, err := ReadQuotes(store(t, "x.csv", text), ReadOptions{})
+			q, err := ReadQuotes(store(t, "x.csv", text), Options{})
 			if err != nil {
 				t.Fatal(err)
 			}
-			var got []Quote
+			var got []market.Quote
 			for quote, err := range q.All() {
 				if err != nil {
 					t.Fatal(err)
 				}
 				got = append(got, quote)
 			}
-			want := []Quote{
+			want := []market.Quote{
 				{Time: 1704153600500, Bid: 10, Ask: 11, BidSize: 1, AskSize: 2},
 				{Time: 1704153600900, Bid: 10.5, Ask: 11, BidSize: 3, AskSize: 4},
 			}
@@ -378,7 +380,7 @@ func TestReadPermutedColumns(t *testing.T) {
 				return out
 			}
 			permuted.header = strings.Join(pick(names), e.separator)
-			permuted.row = func(b Bar) []string { return pick(e.row(b)) }
+			permuted.row = func(b market.Bar) []string { return pick(e.row(b)) }
 			if strings.HasPrefix(e.name, "spreadsheet, european") {
 				permuted.opts.Columns = map[string]string{"volume": "Umsatz"} // which number is the volume only its place tells
 			}
@@ -400,20 +402,20 @@ func TestReadColumns(t *testing.T) {
 	for _, tt := range []struct {
 		name, text string
 		columns    map[string]string
-		want       Bar
+		want       market.Bar
 		err        string
 	}{
-		{"all", text, map[string]string{"time": "when", "open": "First Trade", "high": "top", "low": "bottom", "close": "lasttrade", "volume": "6"}, Bar{Start: 1704153600000, Open: 10, High: 12, Low: 9, Close: 11, Volume: 5}, ""},
-		{"overrules a name", "time,open,high,low,close,bar_close\n1704153600,10,12,9,11,10.5\n", map[string]string{"close": "bar_close"}, Bar{Start: 1704153600000, Open: 10, High: 12, Low: 9, Close: 10.5}, ""},
-		{"one column twice", "time,price\n1704153600,10\n", map[string]string{"open": "price", "high": "price", "low": "price", "close": "price"}, Bar{Start: 1704153600000, Open: 10, High: 10, Low: 10, Close: 10}, ""},
-		{"no such column", text, map[string]string{"time": "when", "close": "lsat"}, Bar{}, `x.csv: no column "lsat", which --columns names for close; the header has: when, first trade, top, bottom, last trade, x`},
-		{"no such number", "1704153600,10,12,9,11\n", map[string]string{"close": "6"}, Bar{}, `x.csv: no column "6", which --columns names for close; there is no header, the columns are 1 to 5`},
-		{"unknown key", text, map[string]string{"clsoe": "x"}, Bar{}, `columns: "clsoe" is not known: expected time, date, open`},
-		{"no value", text, map[string]string{"close": ""}, Bar{}, "columns: close: expected the name or number of a column"},
+		{"all", text, map[string]string{"time": "when", "open": "First Trade", "high": "top", "low": "bottom", "close": "lasttrade", "volume": "6"}, market.Bar{Start: 1704153600000, Open: 10, High: 12, Low: 9, Close: 11, Volume: 5}, ""},
+		{"overrules a name", "time,open,high,low,close,bar_close\n1704153600,10,12,9,11,10.5\n", map[string]string{"close": "bar_close"}, market.Bar{Start: 1704153600000, Open: 10, High: 12, Low: 9, Close: 10.5}, ""},
+		{"one column twice", "time,price\n1704153600,10\n", map[string]string{"open": "price", "high": "price", "low": "price", "close": "price"}, market.Bar{Start: 1704153600000, Open: 10, High: 10, Low: 10, Close: 10}, ""},
+		{"no such column", text, map[string]string{"time": "when", "close": "lsat"}, market.Bar{}, `x.csv: no column "lsat", which --columns names for close; the header has: when, first trade, top, bottom, last trade, x`},
+		{"no such number", "1704153600,10,12,9,11\n", map[string]string{"close": "6"}, market.Bar{}, `x.csv: no column "6", which --columns names for close; there is no header, the columns are 1 to 5`},
+		{"unknown key", text, map[string]string{"clsoe": "x"}, market.Bar{}, `columns: "clsoe" is not known: expected time, date, open`},
+		{"no value", text, map[string]string{"close": ""}, market.Bar{}, "columns: close: expected the name or number of a column"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Chdir(t.TempDir())
-			s, err := Read(store(t, "x.csv", tt.text), ReadOptions{Columns: tt.columns})
+			s, err := Read(store(t, "x.csv", tt.text), Options{Columns: tt.columns})
 			switch {
 			case tt.err != "":
 				if err == nil || !strings.HasPrefix(err.Error(), tt.err) {
@@ -433,11 +435,11 @@ func TestReadDateOrder(t *testing.T) {
 	bars := walk(60*24*12, 8) // from 4 to 15 March
 	for _, layout := range []string{"1/2/2006 15:04", "2/1/2006 15:04", "02.01.06 15:04:05", "02-Jan-06 15:04"} {
 		for _, n := range []int{len(bars), 20} {
-			e := export{separator: ",", header: "date,open,high,low,close,volume", row: func(b Bar) []string {
+			e := export{separator: ",", header: "date,open,high,low,close,volume", row: func(b market.Bar) []string {
 				return cells(at(b, layout), b.Open, b.High, b.Low, b.Close, b.Volume)
 			}}
 			t.Chdir(t.TempDir())
-			s, err := Read(store(t, "x.csv", e.text(bars[:n])), ReadOptions{})
+			s, err := Read(store(t, "x.csv", e.text(bars[:n])), Options{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -455,18 +457,18 @@ func TestReadDateOrder(t *testing.T) {
 // A file whose newest row comes first names the row that breaks the order, and must not overlap with others.
 func TestReadNewestFirstErrors(t *testing.T) {
 	bars := walk(20, 9)
-	e := export{separator: ",", header: "ts,open,high,low,close", newestFirst: true, row: func(b Bar) []string {
+	e := export{separator: ",", header: "ts,open,high,low,close", newestFirst: true, row: func(b market.Bar) []string {
 		return cells(b.Start, b.Open, b.High, b.Low, b.Close)
 	}}
 	t.Chdir(t.TempDir())
 	late := strings.Join(e.row(bars[19]), ",") + "\n"
-	_, err := Read(store(t, "x.csv", e.text(bars[:19])+late), ReadOptions{})
+	_, err := Read(store(t, "x.csv", e.text(bars[:19])+late), Options{})
 	if want := `x.csv:21: column "ts": "1614835140000" goes forward in time, in a file whose newest row comes first`; err == nil || !strings.HasPrefix(err.Error(), want) {
 		t.Errorf("got %v, want %s", err, want)
 	}
 	store(t, "set/x-1.csv", e.text(bars[:10]))
 	store(t, "set/x-2.csv", e.text(bars[9:]))
-	_, err = Read("set", ReadOptions{})
+	_, err = Read("set", Options{})
 	if want := "set/x-2.csv: overlaps in time with the files before it, at 2021-03-04T05:09:00Z"; err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
@@ -518,7 +520,7 @@ func TestReadParquet(t *testing.T) {
 	for i := range files {
 		t.Chdir(t.TempDir())
 		store(t, "set/btc.parquet", files[i].String())
-		s, err := Read("set", ReadOptions{})
+		s, err := Read("set", Options{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,10 +1,12 @@
-package market
+package marketfile
 
 import (
 	"encoding/json"
 	"errors"
 	"strconv"
 	"strings"
+
+	"github.com/greenlight-ml/greenlight/pkg/market"
 )
 
 // message is one message of a Binance stream. encoding/json ignores the case of names unless there is an exact match,
@@ -47,7 +49,7 @@ func parseMessage(line string) (int64, message, error) {
 	digits, text, _ := strings.Cut(line, " ")
 	ns, err := strconv.ParseInt(digits, 10, 64)
 	ms := ns / 1e6
-	if err != nil || ms < minTimeMS || ms > maxTimeMS {
+	if err != nil || !market.IsTime(ms) {
 		return 0, m, badCell(ReasonTime, "receive time", digits, "is not a time: expected the epoch in ns")
 	}
 	if err := json.Unmarshal([]byte(text), &m); err != nil {
@@ -58,9 +60,9 @@ func parseMessage(line string) (int64, message, error) {
 
 // quoteCapture returns a function that reads a bookTicker message as a quote and passes trades on. It uses the receive
 // time: that is what a trader could have known, and spot quotes have no other. Messages of other streams are skipped.
-func (r *reading) quoteCapture(f stored, trade func(time int64, size float64)) func(line string) (Quote, bool, error) {
+func (r *reading) quoteCapture(f stored, trade func(time int64, size float64)) func(line string) (market.Quote, bool, error) {
 	keep, ahead := r.opts.keepCrossed(false), r.opts.clock(0).ahead
-	return func(line string) (q Quote, ok bool, err error) {
+	return func(line string) (q market.Quote, ok bool, err error) {
 		at, m, err := parseMessage(line)
 		if err != nil {
 			return q, false, err

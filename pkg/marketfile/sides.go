@@ -1,19 +1,21 @@
-package market
+package marketfile
 
 import (
 	"fmt"
 	"slices"
+
+	"github.com/greenlight-ml/greenlight/pkg/market"
 )
 
 // sided is a bar of one side with its position in the file.
 type sided struct {
-	Bar
+	market.Bar
 	file string
 	line int
 }
 
 // barsOfSides reads pairs of CSV files, one of the bid and one of the ask.
-func (r *reading) barsOfSides() ([]Bar, error) {
+func (r *reading) barsOfSides() ([]market.Bar, error) {
 	pairs := map[string][]stored{}
 	var order []string
 	for _, f := range r.src.files {
@@ -23,7 +25,7 @@ func (r *reading) barsOfSides() ([]Bar, error) {
 		}
 		pairs[name] = append(pairs[name], f)
 	}
-	var bars []Bar
+	var bars []market.Bar
 	for _, name := range order {
 		pair := pairs[name]
 		switch {
@@ -61,7 +63,7 @@ func (r *reading) barsOfSides() ([]Bar, error) {
 func (r *reading) side(f stored) ([]sided, error) {
 	r.last = 0
 	var bars []sided
-	err := r.eachBar(f, true, func(b Bar) { bars = append(bars, sided{b, f.where(), r.line}) })
+	err := r.eachBar(f, true, func(b market.Bar) { bars = append(bars, sided{b, f.where(), r.line}) })
 	if f.layout.newestFirst {
 		slices.Reverse(bars)
 	}
@@ -69,9 +71,9 @@ func (r *reading) side(f stored) ([]sided, error) {
 }
 
 // join makes mid bars for the minutes that both sides have. A minute that only one side has is a bad row.
-func (r *reading) join(bid, ask []sided) ([]Bar, error) {
+func (r *reading) join(bid, ask []sided) ([]market.Bar, error) {
 	keep := r.opts.keepCrossed(true)
-	var bars []Bar
+	var bars []market.Bar
 	for len(bid) > 0 || len(ask) > 0 {
 		var bad *RowError
 		switch {
@@ -109,8 +111,8 @@ func oneSided(s sided, missing string) *RowError {
 }
 
 // midBar returns the mid bar of a bid bar and an ask bar of one minute. Volumes add up.
-func midBar(bid, ask Bar) Bar {
-	return Bar{
+func midBar(bid, ask market.Bar) market.Bar {
+	return market.Bar{
 		Start: bid.Start,
 		Open:  (bid.Open + ask.Open) / 2, High: (bid.High + ask.High) / 2,
 		Low: (bid.Low + ask.Low) / 2, Close: (bid.Close + ask.Close) / 2,

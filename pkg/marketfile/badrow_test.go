@@ -1,4 +1,4 @@
-package market
+package marketfile
 
 import (
 	"errors"
@@ -67,7 +67,7 @@ func TestReadBadRows(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Chdir(t.TempDir())
 			file := store(t, "bars.csv", tt.text)
-			_, err := Read(file, ReadOptions{})
+			_, err := Read(file, Options{})
 			var row *RowError
 			if !errors.As(err, &row) || !strings.Contains(err.Error(), tt.want) {
 				t.Fatalf("got %v, want %s", err, tt.want)
@@ -75,7 +75,7 @@ func TestReadBadRows(t *testing.T) {
 			if row.Reason != tt.reason {
 				t.Errorf("reason: got %q, want %q", row.Reason, tt.reason)
 			}
-			s, err := Read(file, ReadOptions{MaxBadRows: 1})
+			s, err := Read(file, Options{MaxBadRows: 1})
 			if err != nil {
 				t.Fatalf("with one bad row allowed: %v", err)
 			}
@@ -90,12 +90,12 @@ func TestReadBadRows(t *testing.T) {
 func TestReadTooManyBadRows(t *testing.T) {
 	t.Chdir(t.TempDir())
 	file := store(t, "bars.csv", goodRows+"2024-01-02 00:02:00,1,1,1,x,1\n2024-01-02 00:03:00,1,1,1,1\n2024-01-02 00:04:00,0,1,1,1,1\n")
-	_, err := Read(file, ReadOptions{MaxBadRows: 2})
+	_, err := Read(file, Options{MaxBadRows: 2})
 	want := `3 bad rows, 2 allowed; the first: bars.csv:4: column "close": "x" is not a number`
 	if err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
-	s, err := Read(file, ReadOptions{MaxBadRows: 3})
+	s, err := Read(file, Options{MaxBadRows: 3})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -107,7 +107,7 @@ func TestReadTooManyBadRows(t *testing.T) {
 func TestReadNothingLeft(t *testing.T) {
 	t.Chdir(t.TempDir())
 	file := store(t, "bars.csv", "timestamp,open,high,low,close\nx,1,1,1,1\n")
-	_, err := Read(file, ReadOptions{MaxBadRows: 9})
+	_, err := Read(file, Options{MaxBadRows: 9})
 	if want := "bars.csv: no row could be used"; err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
@@ -116,10 +116,10 @@ func TestReadNothingLeft(t *testing.T) {
 func TestReadCrossed(t *testing.T) {
 	t.Chdir(t.TempDir())
 	file := store(t, "bars.csv", "timestamp,open,high,low,close,bid,ask\n2024-01-02 00:01:00,10,10,10,10,11,9\n2024-01-02 00:02:00,10,10,10,10,9,9\n")
-	if _, err := Read(file, ReadOptions{Crossed: CrossedBad}); err == nil {
+	if _, err := Read(file, Options{Crossed: CrossedBad}); err == nil {
 		t.Error("crossed bad: got no error")
 	}
-	s, err := Read(file, ReadOptions{Crossed: CrossedKeep})
+	s, err := Read(file, Options{Crossed: CrossedKeep})
 	if err != nil {
 		t.Fatal(err)
 	}

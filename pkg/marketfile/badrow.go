@@ -1,4 +1,6 @@
-package market
+// Package marketfile reads quotes and one-minute bars from the files of exchanges, brokers and archives. It recognises the
+// layout of a file, and names what it cannot read with file, line and column.
+package marketfile
 
 import (
 	"errors"
@@ -8,7 +10,7 @@ import (
 )
 
 // Reasons for leaving a row out: the keys of Series.Dropped. All except ReasonNoQuote make a row bad, which counts
-// against ReadOptions.MaxBadRows.
+// against Options.MaxBadRows.
 const (
 	ReasonColumns   = "columns"    // wrong number of columns, or unbalanced quotation marks
 	ReasonNumber    = "number"     // not a finite number

@@ -1,4 +1,4 @@
-package market
+package marketfile
 
 import (
 	"encoding/csv"
@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/greenlight-ml/greenlight/pkg/market"
 	"github.com/greenlight-ml/greenlight/pkg/testkit/need"
 )
 
@@ -64,7 +65,7 @@ func (m manifest) lines(folder, suffix string) int {
 	return n
 }
 
-func (m manifest) check(t *testing.T, dir string, files []File) {
+func (m manifest) check(t *testing.T, dir string, files []market.File) {
 	t.Helper()
 	for _, f := range files {
 		rel, err := filepath.Rel(dir, f.Path)
@@ -82,45 +83,45 @@ func TestReadSets(t *testing.T) {
 	m := readManifest(t, dir)
 	tests := []struct {
 		path        string
-		opts        ReadOptions
+		opts        Options
 		symbol      string
 		rows, files int
 		crossed     int
 		dropped     map[string]int
-		first, last Bar
+		first, last market.Bar
 		end         string // last minute
 	}{
 		{
 			path: "btcperp-ftx-1m", symbol: "BTC-PERP", rows: 45_031, files: 1,
-			first: Bar{Start: 1640991660000, Open: 46319, High: 46385, Low: 46319, Close: 46377, Volume: 2300413.7295},
-			last:  Bar{Start: 1643693460000, Open: 38525, High: 38546, Low: 38525, Close: 38544, Volume: 685906.9735},
+			first: market.Bar{Start: 1640991660000, Open: 46319, High: 46385, Low: 46319, Close: 46377, Volume: 2300413.7295},
+			last:  market.Bar{Start: 1643693460000, Open: 38525, High: 38546, Low: 38525, Close: 38544, Volume: 685906.9735},
 			end:   "2022-02-01T05:31:00Z",
 		},
 		{
 			path: "filusdt-binance-1m", symbol: "FILUSDT", rows: 131_040, files: 3,
-			first: Bar{Start: 1725148800000, Open: 3.566, High: 3.567, Low: 3.563, Close: 3.565, Volume: 10673.8},
-			last:  Bar{Start: 1733011140000, Open: 7.091, High: 7.091, Low: 7.075, Close: 7.081, Volume: 56116.4},
+			first: market.Bar{Start: 1725148800000, Open: 3.566, High: 3.567, Low: 3.563, Close: 3.565, Volume: 10673.8},
+			last:  market.Bar{Start: 1733011140000, Open: 7.091, High: 7.091, Low: 7.075, Close: 7.081, Volume: 56116.4},
 			end:   "2024-11-30T23:59:00Z",
 		},
 		{
 			path: "btcusd-bitfinex-1m", symbol: "BTCUSD", rows: 172_213, files: 4,
-			first: Bar{Start: 1535760000000, Open: 7013.5, High: 7015.8, Low: 7011.3, Close: 7015.8, Volume: 5.24030269},
-			last:  Bar{Start: 1546300740000, Open: 3830.4, High: 3830.5, Low: 3830.3483292, Close: 3830.5, Volume: 0.15120012},
+			first: market.Bar{Start: 1535760000000, Open: 7013.5, High: 7015.8, Low: 7011.3, Close: 7015.8, Volume: 5.24030269},
+			last:  market.Bar{Start: 1546300740000, Open: 3830.4, High: 3830.5, Low: 3830.3483292, Close: 3830.5, Volume: 0.15120012},
 			end:   "2018-12-31T23:59:00Z",
 		},
 		{
 			path: "gbpusd-fxcm-1m-bidask", symbol: "GBPUSD", rows: 30_117, files: 2, crossed: 347,
-			first: Bar{Start: 1328054400000, Open: mid(1.57597, 1.57608), High: mid(1.57606, 1.57610), Low: mid(1.57576, 1.57585), Close: mid(1.57576, 1.57585), Bid: 1.57576, Ask: 1.57585},
-			last:  Bar{Start: 1330560000000, Open: mid(1.59206, 1.59217), High: mid(1.59211, 1.59220), Low: mid(1.59194, 1.59201), Close: mid(1.59208, 1.59216), Bid: 1.59208, Ask: 1.59216},
+			first: market.Bar{Start: 1328054400000, Open: mid(1.57597, 1.57608), High: mid(1.57606, 1.57610), Low: mid(1.57576, 1.57585), Close: mid(1.57576, 1.57585), Bid: 1.57576, Ask: 1.57585},
+			last:  market.Bar{Start: 1330560000000, Open: mid(1.59206, 1.59217), High: mid(1.59211, 1.59220), Low: mid(1.59194, 1.59201), Close: mid(1.59208, 1.59216), Bid: 1.59208, Ask: 1.59216},
 			end:   "2012-03-01T00:00:00Z",
 		},
 		{
 			path: "eurusd-quotes-2014-05/fxcm/minute", symbol: "EURUSD", rows: m.lines("eurusd-quotes-2014-05/fxcm/minute", ".zip"), files: 13, crossed: 374,
-			first: Bar{Start: 1398920400000, Open: 1.38728, High: 1.387295, Low: mid(1.38723, 1.38727), Close: mid(1.38724, 1.38727), Bid: 1.38724, Ask: 1.38727},
+			first: market.Bar{Start: 1398920400000, Open: 1.38728, High: 1.387295, Low: mid(1.38723, 1.38727), Close: mid(1.38724, 1.38727), Bid: 1.38724, Ask: 1.38727},
 			end:   "2014-05-16T04:59:00Z",
 		},
 		{
-			path: "eurusd-quotes-2014-05", opts: ReadOptions{Symbol: "OANDA/minute"}, symbol: "EURUSD", rows: m.lines("eurusd-quotes-2014-05/oanda/minute", ".zip"), files: 13,
+			path: "eurusd-quotes-2014-05", opts: Options{Symbol: "OANDA/minute"}, symbol: "EURUSD", rows: m.lines("eurusd-quotes-2014-05/oanda/minute", ".zip"), files: 13,
 			end: "2014-05-15T23:59:00Z",
 		},
 		{
@@ -128,12 +129,12 @@ func TestReadSets(t *testing.T) {
 			end: "2014-05-09T20:59:00Z",
 		},
 		{
-			path: "coinbase-l1-minute", opts: ReadOptions{Symbol: "BTCUSD"}, symbol: "BTCUSD", rows: m.lines("coinbase-l1-minute/btcusd", "_quote.zip"), files: 14,
+			path: "coinbase-l1-minute", opts: Options{Symbol: "BTCUSD"}, symbol: "BTCUSD", rows: m.lines("coinbase-l1-minute/btcusd", "_quote.zip"), files: 14,
 			dropped: map[string]int{ReasonNoQuote: 5667}, end: "2018-04-05T23:58:00Z",
 		},
 		{
-			path: "coinbase-l1-minute/btcusd", opts: ReadOptions{TradesOnly: true}, symbol: "BTCUSD", rows: m.lines("coinbase-l1-minute/btcusd", "_trade.zip"), files: 9,
-			first: Bar{Start: 1475798400000, Open: 611.78, High: 611.91, Low: 611.78, Close: 611.9, Volume: 1.13872},
+			path: "coinbase-l1-minute/btcusd", opts: Options{TradesOnly: true}, symbol: "BTCUSD", rows: m.lines("coinbase-l1-minute/btcusd", "_trade.zip"), files: 9,
+			first: market.Bar{Start: 1475798400000, Open: 611.78, High: 611.91, Low: 611.78, Close: 611.9, Volume: 1.13872},
 			end:   "2018-04-06T23:59:00Z",
 		},
 		{
@@ -149,12 +150,12 @@ func TestReadSets(t *testing.T) {
 			dropped: map[string]int{ReasonNoQuote: 6}, end: "2018-04-06T23:58:00Z",
 		},
 		{
-			path: "binance-bookticker-2024-08", opts: ReadOptions{Symbol: "btcusd_perp"}, symbol: "BTCUSD_PERP", rows: 12, files: 2,
-			last: Bar{Start: 1723161900000, Open: 61600.05, High: 61600.05, Low: 61600.05, Close: 61600.05, Bid: 61600, Ask: 61600.1, Volume: 186},
+			path: "binance-bookticker-2024-08", opts: Options{Symbol: "btcusd_perp"}, symbol: "BTCUSD_PERP", rows: 12, files: 2,
+			last: market.Bar{Start: 1723161900000, Open: 61600.05, High: 61600.05, Low: 61600.05, Close: 61600.05, Bid: 61600, Ask: 61600.1, Volume: 186},
 			end:  "2024-08-09T00:05:00Z",
 		},
-		{path: "binance-bookticker-2024-08", opts: ReadOptions{Symbol: "BTCUSDT"}, symbol: "BTCUSDT", rows: 6, files: 1, end: "2024-08-08T23:59:00Z"},
-		{path: "binance-bookticker-2024-08", opts: ReadOptions{Symbol: "ETHUSD_PERP"}, symbol: "ETHUSD_PERP", rows: 12, files: 2, end: "2024-08-09T00:05:00Z"},
+		{path: "binance-bookticker-2024-08", opts: Options{Symbol: "BTCUSDT"}, symbol: "BTCUSDT", rows: 6, files: 1, end: "2024-08-08T23:59:00Z"},
+		{path: "binance-bookticker-2024-08", opts: Options{Symbol: "ETHUSD_PERP"}, symbol: "ETHUSD_PERP", rows: 12, files: 2, end: "2024-08-09T00:05:00Z"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.path+" "+tt.opts.Symbol, func(t *testing.T) {
@@ -179,10 +180,10 @@ func TestReadSets(t *testing.T) {
 				t.Errorf("dropped: got %v, want %v", s.Dropped, tt.dropped)
 			}
 			first, last := s.Bars[0], s.Bars[len(s.Bars)-1]
-			if tt.first != (Bar{}) && first != tt.first {
+			if tt.first != (market.Bar{}) && first != tt.first {
 				t.Errorf("first: got %+v, want %+v", first, tt.first)
 			}
-			if tt.last != (Bar{}) && last != tt.last {
+			if tt.last != (market.Bar{}) && last != tt.last {
 				t.Errorf("last: got %+v, want %+v", last, tt.last)
 			}
 			if got := utc(last.Start); got != tt.end {
@@ -205,28 +206,28 @@ func TestReadQuotesSets(t *testing.T) {
 		want         string
 		quotes       int
 		crossed      int
-		first, last  Quote
+		first, last  market.Quote
 	}{
 		{
 			path: "eurusd-quotes-2014-05/fxcm", want: "EURUSD", quotes: m.lines("eurusd-quotes-2014-05/fxcm/tick", ".zip"), crossed: 38142,
-			first: Quote{Time: 1399438801014, Bid: 1.39248, Ask: 1.39250},
+			first: market.Quote{Time: 1399438801014, Bid: 1.39248, Ask: 1.39250},
 		},
-		{path: "eurusd-quotes-2014-05/oanda/tick", want: "EURUSD", quotes: m.lines("eurusd-quotes-2014-05/oanda/tick", ".zip"), first: Quote{Time: 1399420807135, Bid: 1.39286, Ask: 1.39298}},
+		{path: "eurusd-quotes-2014-05/oanda/tick", want: "EURUSD", quotes: m.lines("eurusd-quotes-2014-05/oanda/tick", ".zip"), first: market.Quote{Time: 1399420807135, Bid: 1.39286, Ask: 1.39298}},
 		{
 			path: "binance-bookticker-2024-08", symbol: "BTCUSD_PERP", want: "BTCUSD_PERP", quotes: 19_136 + 29_219,
-			first: Quote{Time: 1723161256207, Bid: 61804.7, Ask: 61804.8, BidSize: 35, AskSize: 1645},
-			last:  Quote{Time: 1723161903513, Bid: 61600.0, Ask: 61600.1, BidSize: 27, AskSize: 1647},
+			first: market.Quote{Time: 1723161256207, Bid: 61804.7, Ask: 61804.8, BidSize: 35, AskSize: 1645},
+			last:  market.Quote{Time: 1723161903513, Bid: 61600.0, Ask: 61600.1, BidSize: 27, AskSize: 1647},
 		},
 		{path: "binance-bookticker-2024-08", symbol: "BTCUSDT", want: "BTCUSDT", quotes: 37_797 - 9_757},
 		{path: "binance-bookticker-2024-08/ethusd_perp_20240808.bookticker_trade.txt.gz", want: "ETHUSD_PERP", quotes: 15_812},
 	}
 	for _, tt := range tests {
 		t.Run(tt.path+" "+tt.symbol, func(t *testing.T) {
-			q, err := ReadQuotes(filepath.Join(dir, tt.path), ReadOptions{Symbol: tt.symbol})
+			q, err := ReadQuotes(filepath.Join(dir, tt.path), Options{Symbol: tt.symbol})
 			if err != nil {
 				t.Fatal(err)
 			}
-			var all []Quote
+			var all []market.Quote
 			for quote, err := range q.All() {
 				if err != nil {
 					t.Fatal(err)
@@ -236,13 +237,13 @@ func TestReadQuotesSets(t *testing.T) {
 			if q.Symbol != tt.want || len(all) != tt.quotes || q.Crossed != tt.crossed {
 				t.Errorf("got %d quotes of %s, %d crossed; want %d of %s, %d", len(all), q.Symbol, q.Crossed, tt.quotes, tt.want, tt.crossed)
 			}
-			if tt.first != (Quote{}) && all[0] != tt.first {
+			if tt.first != (market.Quote{}) && all[0] != tt.first {
 				t.Errorf("first: got %+v, want %+v", all[0], tt.first)
 			}
-			if last := all[len(all)-1]; tt.last != (Quote{}) && last != tt.last {
+			if last := all[len(all)-1]; tt.last != (market.Quote{}) && last != tt.last {
 				t.Errorf("last: got %+v, want %+v", last, tt.last)
 			}
-			if !slices.IsSortedFunc(all, func(a, b Quote) int { return int(a.Time - b.Time) }) {
+			if !slices.IsSortedFunc(all, func(a, b market.Quote) int { return int(a.Time - b.Time) }) {
 				t.Error("times are not in order")
 			}
 			m.check(t, dir, q.Files)
@@ -252,7 +253,7 @@ func TestReadQuotesSets(t *testing.T) {
 
 func TestReadSetsReference(t *testing.T) {
 	dir := dataDir(t)
-	s, err := Read(filepath.Join(dir, "gbpusd-fxcm-1m-bidask", "gbpusd-m1-bid-2012.csv.gz"), ReadOptions{})
+	s, err := Read(filepath.Join(dir, "gbpusd-fxcm-1m-bidask", "gbpusd-m1-bid-2012.csv.gz"), Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -306,7 +307,7 @@ func TestReadRefusesStrayRows(t *testing.T) {
 		if err := os.WriteFile(path, []byte("timestamp,open,high,low,close\n"+tt.rows), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		s, err := Read(path, ReadOptions{MaxBadRows: tt.allowed})
+		s, err := Read(path, Options{MaxBadRows: tt.allowed})
 		switch {
 		case tt.want != "":
 			if err == nil || !strings.Contains(err.Error(), tt.want) {
@@ -342,12 +343,29 @@ func TestReadNamesIgnoredColumns(t *testing.T) {
 		if err := os.WriteFile(path, []byte(tt.content), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		s, err := Read(path, ReadOptions{})
+		s, err := Read(path, Options{})
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
 		if !slices.Equal(s.Ignored, tt.want) {
 			t.Errorf("%s: got %q, want %q", name, s.Ignored, tt.want)
+		}
+	}
+}
+
+// checkBars checks what Bar and Series promise.
+func checkBars(t testing.TB, bars []market.Bar) {
+	t.Helper()
+	for i, b := range bars {
+		switch {
+		case b.Start%market.MinuteMS != 0:
+			t.Fatalf("bar %d: start %d is not on a minute", i, b.Start)
+		case i > 0 && b.Start <= bars[i-1].Start:
+			t.Fatalf("bar %d: start %d is not after %d", i, b.Start, bars[i-1].Start)
+		case !(b.Low > 0 && b.Low <= b.Open && b.Low <= b.Close && b.Open <= b.High && b.Close <= b.High && market.IsPrice(b.High)):
+			t.Fatalf("bar %d: prices out of order: %+v", i, b)
+		case (b.Bid > 0) != (b.Ask > 0) || b.Bid < 0 || b.Ask < 0 || !(b.Volume >= 0):
+			t.Fatalf("bar %d: got %+v", i, b)
 		}
 	}
 }

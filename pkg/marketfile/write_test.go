@@ -1,27 +1,39 @@
-package market
+package marketfile
 
 import (
 	"bytes"
 	"errors"
 	"slices"
 	"testing"
+
+	"github.com/greenlight-ml/greenlight/pkg/market"
 )
+
+func simulate(t *testing.T, opts market.SimulateOptions) *market.Simulation {
+	t.Helper()
+	s, err := market.Simulate(opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkBars(t, s.Series().Bars)
+	return s
+}
 
 func TestWriteBarsRoundTrip(t *testing.T) {
 	t.Chdir(t.TempDir())
-	simulated := mustSimulate(t, SimulateOptions{Seed: 3, Days: 2, TickSize: 0.1}).Series()
-	awkward := &Series{Symbol: "a b\"c\n", Bars: []Bar{
+	simulated := simulate(t, market.SimulateOptions{Seed: 3, Days: 2, TickSize: 0.1}).Series()
+	awkward := &market.Series{Symbol: "a b\"c\n", Bars: []market.Bar{
 		{Start: 1704153600000, Open: 0.1 + 0.2, High: 1e11 + 1.0/3, Low: 1e-12, Close: 1.0 / 3, Volume: 5e-324},
 		{Start: 1704153660000, Open: 1, High: 1, Low: 1, Close: 1, Bid: 1.0 / 3, Ask: 2.0 / 3, Volume: 1e300},
 	}}
-	for _, want := range []*Series{simulated, awkward} {
+	for _, want := range []*market.Series{simulated, awkward} {
 		t.Run(want.Symbol[:3], func(t *testing.T) {
 			var b bytes.Buffer
-			if err := WriteBars(&b, want); err != nil {
+			if err := market.WriteBars(&b, want); err != nil {
 				t.Fatal(err)
 			}
 			for name, content := range map[string]string{"x.csv": b.String(), "y.csv.gz": gzipped(t, b.String())} {
-				got, err := Read(store(t, name, content), ReadOptions{})
+				got, err := Read(store(t, name, content), Options{})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -38,17 +50,17 @@ func TestWriteBarsRoundTrip(t *testing.T) {
 
 func TestWriteQuotesRoundTrip(t *testing.T) {
 	t.Chdir(t.TempDir())
-	sim := mustSimulate(t, SimulateOptions{Seed: 3, Days: 2})
+	sim := simulate(t, market.SimulateOptions{Seed: 3, Days: 2})
 	var b bytes.Buffer
-	if err := WriteQuotes(&b, sim.Symbol(), true, sim.Quotes()); err != nil {
+	if err := market.WriteQuotes(&b, sim.Symbol(), true, sim.Quotes()); err != nil {
 		t.Fatal(err)
 	}
 	file := store(t, "sim-quotes.csv", b.String())
-	quotes, err := ReadQuotes(file, ReadOptions{})
+	quotes, err := ReadQuotes(file, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	var got []Quote
+	var got []market.Quote
 	for q, err := range quotes.All() {
 		if err != nil {
 			t.Fatal(err)
@@ -61,7 +73,7 @@ func TestWriteQuotesRoundTrip(t *testing.T) {
 	if !quotes.Simulated || quotes.Symbol != "SIM-PERP" || len(quotes.Files) != 1 {
 		t.Errorf("got %q, simulated %v, %d files", quotes.Symbol, quotes.Simulated, len(quotes.Files))
 	}
-	bars, err := Read(file, ReadOptions{})
+	bars, err := Read(file, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,11 +90,11 @@ var errFull = errors.New("disk full")
 func (full) Write([]byte) (int, error) { return 0, errFull }
 
 func TestWriteFails(t *testing.T) {
-	sim := mustSimulate(t, SimulateOptions{Days: 1})
-	if err := WriteBars(full{}, sim.Series()); !errors.Is(err, errFull) {
+	sim := simulate(t, market.SimulateOptions{Days: 1})
+	if err := market.WriteBars(full{}, sim.Series()); !errors.Is(err, errFull) {
 		t.Errorf("WriteBars: got %v, want %v", err, errFull)
 	}
-	if err := WriteQuotes(full{}, "x", true, sim.Quotes()); !errors.Is(err, errFull) {
+	if err := market.WriteQuotes(full{}, "x", true, sim.Quotes()); !errors.Is(err, errFull) {
 		t.Errorf("WriteQuotes: got %v, want %v", err, errFull)
 	}
 }

@@ -1,4 +1,4 @@
-package market
+package marketfile
 
 import (
 	"strings"
@@ -9,15 +9,15 @@ import (
 func TestReadOptions(t *testing.T) {
 	tests := []struct {
 		name string
-		opts ReadOptions
+		opts Options
 		want string
 	}{
-		{"bad rows", ReadOptions{MaxBadRows: -1}, "max bad rows -1: expected 0 or more"},
-		{"bytes", ReadOptions{MaxBytes: -1}, "max bytes -1: expected 0 (4 GiB) or more"},
-		{"crossed", ReadOptions{Crossed: 7}, "crossed policy 7: expected 0 to 2"},
-		{"offset of days", ReadOptions{UTCOffset: new(48 * time.Hour)}, "UTC offset 48h0m0s: expected whole minutes, at most 14h"},
-		{"offset of seconds", ReadOptions{UTCOffset: new(time.Second)}, "UTC offset 1s: expected whole minutes, at most 14h"},
-		{"trades only of a CSV", ReadOptions{TradesOnly: true}, "a.csv: trades only is for LEAN zips, which have both"},
+		{"bad rows", Options{MaxBadRows: -1}, "max bad rows -1: expected 0 or more"},
+		{"bytes", Options{MaxBytes: -1}, "max bytes -1: expected 0 (4 GiB) or more"},
+		{"crossed", Options{Crossed: 7}, "crossed policy 7: expected 0 to 2"},
+		{"offset of days", Options{UTCOffset: new(48 * time.Hour)}, "UTC offset 48h0m0s: expected whole minutes, at most 14h"},
+		{"offset of seconds", Options{UTCOffset: new(time.Second)}, "UTC offset 1s: expected whole minutes, at most 14h"},
+		{"trades only of a CSV", Options{TradesOnly: true}, "a.csv: trades only is for LEAN zips, which have both"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -36,7 +36,7 @@ func TestReadOptions(t *testing.T) {
 
 func TestReadSymbolOfAFile(t *testing.T) {
 	t.Chdir(t.TempDir())
-	s, err := Read(store(t, "a.csv", goodRows), ReadOptions{Symbol: "My-Coin"})
+	s, err := Read(store(t, "a.csv", goodRows), Options{Symbol: "My-Coin"})
 	if err != nil {
 		t.Fatal(err)
 	}

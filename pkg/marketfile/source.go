@@ -1,4 +1,4 @@
-package market
+package marketfile
 
 import (
 	"cmp"
@@ -23,7 +23,7 @@ type source struct {
 }
 
 // find finds the single source that a path names. wanted reports which kinds are acceptable.
-func find(root string, opts ReadOptions, wanted func(kind) bool) (source, error) {
+func find(root string, opts Options, wanted func(kind) bool) (source, error) {
 	info, err := os.Stat(root)
 	if err != nil {
 		return source{}, err
@@ -56,7 +56,7 @@ func find(root string, opts ReadOptions, wanted func(kind) bool) (source, error)
 	return chosen, nil
 }
 
-func findFile(file string, opts ReadOptions, wanted func(kind) bool) (source, error) {
+func findFile(file string, opts Options, wanted func(kind) bool) (source, error) {
 	files, err := inspect(file, opts)
 	if err != nil {
 		return source{}, err
@@ -113,7 +113,7 @@ type unread struct {
 }
 
 // findAll finds every source in a folder and its subfolders.
-func findAll(root string, opts ReadOptions) ([]source, []unread, error) {
+func findAll(root string, opts Options) ([]source, []unread, error) {
 	var found groups
 	var unknown []unread
 	top := root + string(filepath.Separator) // follows a link to a folder
@@ -241,7 +241,7 @@ func choices(sources []source) []string {
 }
 
 // otherSide finds the ask file for a bid file, or the reverse, in the same folder.
-func otherSide(s stored, opts ReadOptions) (stored, error) {
+func otherSide(s stored, opts Options) (stored, error) {
 	entries, err := durable.ReadDir(filepath.Dir(s.path), durable.MaxEntries)
 	if err != nil {
 		return stored{}, err

@@ -1,4 +1,4 @@
-package market
+package marketfile
 
 import (
 	"errors"
@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/market"
 )
 
 // fxcmClock is the offset of the clock in LEAN's FXCM zips from UTC: New York without daylight saving.
@@ -87,7 +89,7 @@ func (s source) trades(wanted bool) []stored {
 }
 
 // withTrades reads the minutes of trades and of quotes. If there are quotes, the trades give only the volume.
-func (r *reading) withTrades() ([]Bar, error) {
+func (r *reading) withTrades() ([]market.Bar, error) {
 	trades, err := r.barsOf(r.src.trades(true))
 	quotes := r.src.trades(false)
 	if err != nil || len(quotes) == 0 {

@@ -1,10 +1,12 @@
-package market
+package marketfile
 
 import (
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/market"
 )
 
 // clock reads the times of a file.
@@ -19,13 +21,7 @@ type clock struct {
 
 const timeExpected = "is not a time: expected like 2006-01-02 15:04:05, or the epoch in s, ms, us or ns"
 
-// Times before 1973 or after 2200 are treated as errors.
-const (
-	minTimeMS = 1e8 * 1000
-	maxTimeMS = 7258118400 * 1000
-)
-
-const dayMS = 24 * 60 * MinuteMS
+const dayMS = 24 * 60 * market.MinuteMS
 
 // parse reads a time as Unix milliseconds UTC, rounded down, and reports whether it was a whole number of them. A time
 // with a zone uses that zone; every other time, epochs included, uses the file's clock.
@@ -35,10 +31,10 @@ func (c clock) parse(column, text string) (ms int64, whole bool, err error) {
 	}
 	t := strings.TrimSpace(text)
 	ms, whole, ok := parseEpoch(t)
-	if ms -= c.ahead; !ok || ms > maxTimeMS { // 20240102030405 is no epoch before 2200
+	if ms -= c.ahead; !ok || ms > 0 && !market.IsTime(ms) { // 20240102030405 is no epoch before 2200
 		ms, whole, ok = c.parseCalendar(t)
 	}
-	if !ok || ms < minTimeMS || ms > maxTimeMS {
+	if !ok || !market.IsTime(ms) {
 		return 0, false, badCell(ReasonTime, column, text, timeExpected)
 	}
 	return ms, whole, nil
@@ -47,7 +43,7 @@ func (c clock) parse(column, text string) (ms int64, whole bool, err error) {
 // parseMinute reads the start of a bar.
 func (c clock) parseMinute(column, text string) (int64, error) {
 	ms, whole, err := c.parse(column, text)
-	if err == nil && (!whole || ms%MinuteMS != 0) {
+	if err == nil && (!whole || ms%market.MinuteMS != 0) {
 		err = badCell(ReasonMinute, column, text, "is not on a minute")
 	}
 	return ms, err
@@ -236,7 +232,7 @@ func parseZone(z string) (ahead int64, ok bool) {
 	if hours < 0 || hours > 14 || minutes < 0 || minutes > 59 {
 		return 0, false
 	}
-	ahead = int64(hours*60+minutes) * MinuteMS
+	ahead = int64(hours*60+minutes) * market.MinuteMS
 	if z[0] == '-' {
 		ahead = -ahead
 	}
