@@ -128,6 +128,10 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) error {
 	// Parts stop in reverse order: first drain calls, then close the pages.
 	stack.OnStop("http", lifecycle.Half(web.Shutdown))
 	stack.OnStop("grpc", lifecycle.Half(server.Drain))
+	stack.OnStop("prediction streams", func(context.Context) error {
+		service.EndStreams()
+		return nil
+	})
 	stack.Serve("grpc", func() error { return server.Serve(grpcListener) })
 	stack.Serve("http", func() error { return lifecycle.ServeHTTP(web, httpListener) })
 
