@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
+	"github.com/greenlight-ml/greenlight/pkg/shadow/batches"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 )
 
@@ -63,6 +64,11 @@ func (l *Liar) BatchPredict(ctx context.Context, req *mlenginev1.BatchPredictReq
 		l.lie(resp)
 	}
 	return resp, err
+}
+
+// StreamPredict implements ScoringService.
+func (l *Liar) StreamPredict(stream batches.Stream) error {
+	return batches.Answer(stream, nil, l.BatchPredict)
 }
 
 // GetModelInfo implements ScoringService.

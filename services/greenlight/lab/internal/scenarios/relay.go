@@ -9,6 +9,7 @@ import (
 
 	"google.golang.org/grpc"
 
+	"github.com/greenlight-ml/greenlight/pkg/shadow/batches"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
@@ -91,4 +92,9 @@ func (r *relay) BatchPredict(ctx context.Context, req *mlenginev1.BatchPredictRe
 		}
 	}
 	return resp, err
+}
+
+// StreamPredict implements mlenginev1.ScoringServiceServer.
+func (r *relay) StreamPredict(stream batches.Stream) error {
+	return batches.Answer(stream, nil, r.BatchPredict)
 }
