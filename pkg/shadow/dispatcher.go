@@ -20,7 +20,7 @@ const MatchTolerance = 0.05
 
 // Options configures a [Dispatcher].
 type Options struct {
-	// Engine is the client of ml-engine. Required.
+	// Engine is the client of ml-engine, for example from [Connect]. Required by New.
 	Engine mlenginev1.ScoringServiceClient
 	// Timeout is how long a shadow may take, from the arrival of its request. Default [DefaultTimeout].
 	Timeout time.Duration
@@ -56,8 +56,8 @@ func DefaultOptions() Options {
 
 func (o Options) validate() error {
 	switch {
-	case o.Engine == nil || o.Logger == nil || o.Registerer == nil:
-		return errors.New("shadow options: engine, logger and registerer are required")
+	case o.Logger == nil || o.Registerer == nil:
+		return errors.New("shadow options: logger and registerer are required")
 	case o.Timeout < 2*usefulMinimum:
 		return fmt.Errorf("shadow timeout %v: want at least %v", o.Timeout, 2*usefulMinimum)
 	case o.QueueSize < 1 || o.MaxInFlight < 1:
@@ -87,6 +87,9 @@ type Dispatcher struct {
 
 // New starts the workers. Call [Dispatcher.Stop] to end them.
 func New(opts Options) (*Dispatcher, error) {
+	if opts.Engine == nil {
+		return nil, errors.New("shadow options: engine is required")
+	}
 	if err := opts.validate(); err != nil {
 		return nil, err
 	}

@@ -99,14 +99,14 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) error {
 		return fail(err)
 	}
 	book.RegisterMetrics(reg)
-	conn, err := rpc.Dial(opts.EngineAddr, reg, shadow.DialOptions(engineSecured.Credentials(opts.EngineTLS.ServerName), opts.Shadow.MaxBatch)...)
-	if err != nil {
-		return fail(fmt.Errorf("--engine-addr: %w", err))
-	}
-	stack.OnStop("connection to ml-engine", func(context.Context) error { return conn.Close() })
-
 	shadowOpts := opts.Shadow
-	shadowOpts.Engine, shadowOpts.Logger, shadowOpts.Registerer = mlenginev1.NewScoringServiceClient(conn), logger, reg
+	shadowOpts.Logger, shadowOpts.Registerer = logger, reg
+	engine, err := shadow.Connect(opts.EngineAddr, engineSecured.Credentials(opts.EngineTLS.ServerName), shadowOpts)
+	if err != nil {
+		return fail(lifecycle.Usage(err)) // it fails only for wrong options
+	}
+	stack.OnStop("connection to ml-engine", func(context.Context) error { return engine.Close() })
+	shadowOpts.Engine = engine
 	var server *rpc.Server // set before the first request
 	shadowOpts.Busy = func() bool { return server.Busy() }
 	if rows != nil {
@@ -153,7 +153,7 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) error {
 	host, _ := os.Hostname() // without a name the page shows the address
 	status := page.New(page.Options{
 		Host:   host,
-		Report: reports.GetShadowReport, Rollout: rollouts.Report, Drift: mlenginev1.NewDriftServiceClient(conn).GetDrift,
+		Report: reports.GetShadowReport, Rollout: rollouts.Report, Drift: mlenginev1.NewDriftServiceClient(engine).GetDrift,
 		Metrics: reg, Logger: logger, Build: "executor " + build.String(),
 	})
 	status.Register(admin)

@@ -59,7 +59,6 @@ func start(t *testing.T, engine enginetest.Options, percent float64, changes ...
 	for _, change := range changes {
 		change(&s)
 	}
-	engine.Dial = shadow.DialOptions(nil, shadow.DefaultOptions().MaxBatch)
 	e := &executor{t: t, engine: enginetest.Start(t, engine), rng: rand.New(rand.NewPCG(11, 12))}
 	e.formula = enginetest.Artifact(t, "v1.8.1", "any").Baseline
 	path := filepath.Join(enginetest.Registry(t, "v1.8.1", "any"), "test", "any", model.BaselineFile)
@@ -72,10 +71,15 @@ func start(t *testing.T, engine enginetest.Options, percent float64, changes ...
 	logger := slog.New(slog.DiscardHandler)
 	e.rollouts = fixed(t, percent)
 	opts := shadow.DefaultOptions()
-	opts.Engine, opts.Logger, opts.Registerer, opts.OnSettled = e.engine.Client(), logger, reg, s.settled
+	opts.Logger, opts.Registerer, opts.OnSettled = logger, reg, s.settled
 	if s.queue > 0 {
 		opts.QueueSize = s.queue
 	}
+	client, err := shadow.Connect(e.engine.Target(), nil, opts, e.engine.Dialer()...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	opts.Engine = client
 	e.shadows, err = shadow.New(opts)
 	if err != nil {
 		t.Fatal(err)
@@ -101,6 +105,9 @@ func start(t *testing.T, engine enginetest.Options, percent float64, changes ...
 			t.Error(err)
 		}
 		if err := e.shadows.Stop(context.WithoutCancel(t.Context())); err != nil {
+			t.Error(err)
+		}
+		if err := client.Close(); err != nil {
 			t.Error(err)
 		}
 	})
