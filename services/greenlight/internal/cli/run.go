@@ -117,7 +117,7 @@ func (r *runFlags) run(ctx context.Context, c Console, store *evidence.Store) (g
 	if t.Data.Simulated {
 		c.Say("SIMULATED data: these figures say that the system works, and nothing about any market.")
 	}
-	if t.candidate.BaselineMatch >= 0.95 {
+	if t.candidate.BaselineMatch >= gate.DefaultPolicy().SLO.MatchRate {
 		c.Say("The baseline is fitted to the same label: a match rate near 100 %% proves the wiring, not the model.")
 	}
 	return card, nil

@@ -15,8 +15,11 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
 )
 
-// Schema is the evidence schema of psi_compare.json.
-const Schema = "greenlight/psi_compare/v1"
+// The evidence schemas of psi_compare.json. A file of v1 has the bands of [drift.StatusOfV1].
+const (
+	Schema   = "greenlight/psi_compare/v2"
+	SchemaV1 = "greenlight/psi_compare/v1"
+)
 
 // rollingDays is the length of a window of the history, in days.
 const rollingDays = 7

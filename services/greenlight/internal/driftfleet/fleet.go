@@ -17,8 +17,11 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
-// Schema is the schema of psi_snapshot.json.
-const Schema = "greenlight/psi_snapshot/v1"
+// The schemas of psi_snapshot.json. A file of v1 has the bands of [drift.StatusOfV1].
+const (
+	Schema   = "greenlight/psi_snapshot/v2"
+	SchemaV1 = "greenlight/psi_snapshot/v1"
+)
 
 // historyHours is the length of a history's windows, as in ml-engine.
 const historyHours = 7 * 24

@@ -94,6 +94,20 @@ func replayed[T any](h *evidence.Header, _ *T) bool {
 	return true
 }
 
+// Promotion does not depend on the bands, so a snapshot that an older version wrote within the last day counts.
+func TestSnapshotOfTheFirstBands(t *testing.T) {
+	t.Parallel()
+	s := newSetting(t)
+	s.made.PSI = with(func(h *evidence.Header, _ *driftfleet.Report) { h.Schema = driftfleet.SchemaV1 })
+	s.write()
+	c := s.judge()
+	for _, blocker := range []string{PSIOverall, PSIFeature} {
+		if r := c.row(blocker); r.Verdict != gate.Pass {
+			t.Errorf("%s: %s: %s", r.Name, r.Verdict, r.Reason)
+		}
+	}
+}
+
 func TestBlockers(t *testing.T) {
 	t.Parallel()
 	tests := []struct {

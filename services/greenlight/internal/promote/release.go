@@ -170,7 +170,7 @@ func (r *Releaser) written(folder string) (*Record, error) {
 		return nil, err
 	}
 	rec := &Record{}
-	return rec, f.as(PromotionSchema, rec)
+	return rec, f.as(rec, PromotionSchema)
 }
 
 // complete runs the steps after the release.

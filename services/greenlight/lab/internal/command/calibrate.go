@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/greenlight-ml/greenlight/pkg/drift"
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
@@ -170,7 +171,7 @@ func calibrationTargets(r calibrationReport) gate.Scorecard {
 		if i == 0 {
 			add("found: "+p.Change, gate.AtLeast, 0.9, p.Failed, p.Trials)
 		} else {
-			add("warned: "+p.Change, gate.AtLeast, 0.9, p.Warned, p.Trials)
+			add("moderate: "+p.Change, gate.AtLeast, 0.9, p.Warned, p.Trials)
 		}
 	}
 	return gate.Judge(rules, seen)
@@ -179,7 +180,7 @@ func calibrationTargets(r calibrationReport) gate.Scorecard {
 func sayCalibration(c cli.Console, r calibrationReport) error {
 	w := tabwriter.NewWriter(c.Out, 0, 0, 2, ' ', 0)
 	share := func(k, n int) string { return fmt.Sprintf("%.1f %%", 100*float64(k)/float64(n)) }
-	fmt.Fprintf(w, "\nNothing has changed\trows\tdays\ttrials\tmean PSI\tliteral PSI > 0.2\tgate FAIL\tany feature FAIL\n")
+	fmt.Fprintf(w, "\nNothing has changed\trows\tdays\ttrials\tmean PSI\tliteral PSI > %v\tgate FAIL\tany feature FAIL\n", drift.DefaultLimits().Overall)
 	for _, a := range r.FalseAlarms {
 		name := a.Pool
 		if a.Consecutive {
@@ -188,7 +189,7 @@ func sayCalibration(c cli.Console, r calibrationReport) error {
 		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%.3f\t%s\t%s\t%s\n", name, a.Rows, a.Days, a.Trials, a.MeanPSI,
 			share(a.Literal, a.Trials), share(a.Gate, a.Trials), share(a.GateFeature, a.Trials))
 	}
-	fmt.Fprintf(w, "\t\t\t\t\t\t\t\nChanged\trows\t\ttrials\tmean PSI\tby the formula\tgate FAIL\tat least a warning\n")
+	fmt.Fprintf(w, "\t\t\t\t\t\t\t\nChanged\trows\t\ttrials\tmean PSI\tby the formula\tgate FAIL\tat least moderate\n")
 	for _, p := range r.Power {
 		fmt.Fprintf(w, "%s\t%d\t\t%d\t%.3f\t%.3f\t%s\t%s\n", p.Change, p.Rows, p.Trials, p.MeanPSI, p.TheoryPSI,
 			share(p.Failed, p.Trials), share(p.Warned, p.Trials))
