@@ -87,11 +87,7 @@ var errNoPSI = errors.New("no PSI")
 
 // psi returns the overall index of the last 7 days over all ml-engines, and its verdict.
 func psi(ctx context.Context, engines []fleet.Engine) (float64, gate.Verdict, error) {
-	replicas := make([]driftfleet.Replica, len(engines))
-	for i, e := range engines {
-		replicas[i] = driftfleet.Replica{Addr: e.Addr, Client: e.Drift}
-	}
-	r, err := driftfleet.Read(ctx, replicas, week, false)
+	r, err := driftfleet.Read(ctx, driftfleet.Replicas(engines), week, false)
 	switch code := status.Code(err); {
 	case err == nil && r.Overall == nil:
 		return 0, "", fmt.Errorf("%w: %s", errNoPSI, r.Reason)

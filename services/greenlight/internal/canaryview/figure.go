@@ -2,10 +2,12 @@ package canaryview
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"math"
 	"time"
 
+	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/plots"
 	"github.com/greenlight-ml/greenlight/pkg/stats"
@@ -60,4 +62,20 @@ func title(r *canary.Record, model string) string {
 
 func subtitle(r *canary.Record) string {
 	return fmt.Sprintf("%s, run %s; counts start at 0 in each phase; bands are 95 %% Wilson intervals", r.StartTime.UTC().Format("2006-01-02 15:04 UTC"), r.ID)
+}
+
+// Write writes the record of a run as name.json, its plot as name.svg and its table as name.md. git is the revision of the
+// program.
+func Write(store *evidence.Store, run *canary.Run, r *canary.Record, name, git string) error {
+	inputs, err := run.Inputs()
+	if err != nil {
+		return err
+	}
+	m := run.Plan.Model
+	header := evidence.Header{Schema: canary.RunSchema, Source: r.LeastSource(run.Plan.Source), Inputs: inputs, Model: &m, Git: git}
+	figure, err := Figure(r, m.Version)
+	if err != nil {
+		return err
+	}
+	return errors.Join(store.WriteJSON(name+".json", header, r), store.WriteFile(name+".svg", figure), store.WriteFile(name+".md", Markdown(r, m.Version)))
 }

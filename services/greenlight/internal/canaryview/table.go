@@ -25,16 +25,17 @@ func phases(r *canary.Record) *table.Table {
 // Status writes the facts and the phases of a run, as its journal has them. running is true if a controller on this
 // machine runs it now.
 func Status(out io.Writer, r *canary.Record, model string, running bool) error {
-	for _, f := range append([][2]string{{"model", model}}, facts(r)...) {
-		if f[0] == "decision" && r.Decision == canary.Running {
-			f[1] = "RUNNING"
+	pairs := append([][2]string{{"model", model}}, facts(r)...)
+	for i := range pairs {
+		if pairs[i][0] == "decision" && r.Decision == canary.Running {
+			pairs[i][1] = "RUNNING"
 			if !running {
-				f[1] = "INTERRUPTED: no controller runs it; resume it with greenlight canary start --resume"
+				pairs[i][1] = "INTERRUPTED: no controller runs it; resume it with greenlight canary start --resume"
 			}
 		}
-		if _, err := fmt.Fprintf(out, "%-13s %s\n", f[0], f[1]); err != nil {
-			return err
-		}
+	}
+	if err := table.Pairs(out, pairs); err != nil {
+		return err
 	}
 	return Table(out, r)
 }

@@ -55,6 +55,16 @@ func (e *MismatchError) Error() string {
 	return fmt.Sprintf("%s and %s have different %ss, %s and %s: their counts cannot be merged", e.A, e.B, e.What, e.HasA, e.HasB)
 }
 
+// File is the name of the report in the evidence.
+const File = "psi_snapshot.json"
+
+// Write writes the report and its figures, and returns the number of figures. The source in the header becomes that of the
+// rows if theirs is less live.
+func (r *Report) Write(store *evidence.Store, header evidence.Header) (int, error) {
+	header.Source = r.Sources.Least(header.Source)
+	return r.Report.Write(store, File, "", r.Title(r.Model.Version, header.Source), header, r)
+}
+
 // attempts bounds how often a fleet is read if its hour changes meanwhile.
 const attempts = 3
 

@@ -20,6 +20,15 @@ type Replica struct {
 	Client mlenginev1.DriftServiceClient
 }
 
+// Replicas returns the ml-engines as replicas.
+func Replicas(engines []fleet.Engine) []Replica {
+	replicas := make([]Replica, len(engines))
+	for i, e := range engines {
+		replicas[i] = Replica{Addr: e.Addr, Client: e.Drift}
+	}
+	return replicas
+}
+
 // errMoved is the error of a replica whose hour or model changed between two answers. They are then not of the same counts.
 var errMoved = errors.New("its counts moved on while they were read")
 

@@ -21,7 +21,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/promotetest"
 )
 
-func table(t *testing.T, c *Check) string {
+func printed(t *testing.T, c *Check) string {
 	t.Helper()
 	var out bytes.Buffer
 	if err := c.Table(&out); err != nil {
@@ -64,7 +64,7 @@ func TestNothingBlocks(t *testing.T) {
 	if c.To != release || c.Digest != s.made.Model.Digest() || c.Canary == nil || c.Canary.Comparisons != 5000 {
 		t.Errorf("release %s of %s after %+v", c.To, c.Digest, c.Canary)
 	}
-	text := table(t, c)
+	text := printed(t, c)
 	for _, want := range []string{"blocker ", "offline_report.json ", "24.0 h", "overall: INCONCLUSIVE (10 of 11 pass)"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the table lacks %q:\n%s", want, text)
@@ -310,7 +310,7 @@ func TestBlockers(t *testing.T) {
 			c := s.judge()
 			r := c.row(test.blocker)
 			if r == nil {
-				t.Fatalf("no %s:\n%s", test.blocker, table(t, c))
+				t.Fatalf("no %s:\n%s", test.blocker, printed(t, c))
 			}
 			if r.Verdict != test.verdict || !strings.Contains(r.Reason+" "+r.Note, test.reason) {
 				t.Errorf("%s: got %s %q (%s), want %s %q", r.Name, r.Verdict, r.Reason, r.Note, test.verdict, test.reason)
@@ -407,7 +407,7 @@ func TestOldCanaryCounts(t *testing.T) {
 	s.write()
 	c := s.judge()
 	if !c.Ready() {
-		t.Errorf("it blocks:\n%s", table(t, c))
+		t.Errorf("it blocks:\n%s", printed(t, c))
 	}
 }
 

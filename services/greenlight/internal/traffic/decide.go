@@ -33,7 +33,7 @@ func Decide(ctx context.Context, decisions executorv1.DecisionServiceClient, a *
 		call, cancel := context.WithDeadline(context.WithoutCancel(call), deadline)
 		defer cancel()
 		s := states[i%len(states)]
-		with := s.request()
+		with := s.Request()
 		resp, err := decisions.Predict(call, &executorv1.PredictRequest{
 			RequestId: fmt.Sprintf("%s-%d", s.ID, i/len(states)), Symbol: with.GetSymbol(), EventTime: with.GetEventTime(),
 			Features: with.GetFeatures(), Source: with.GetSource(),

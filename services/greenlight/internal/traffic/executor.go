@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"google.golang.org/grpc"
+
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
@@ -14,6 +16,11 @@ import (
 type Executor struct {
 	Decisions executorv1.DecisionServiceClient
 	Shadows   executorv1.ShadowServiceClient
+}
+
+// NewExecutor returns the services of the executor at the other end of the connection.
+func NewExecutor(conn grpc.ClientConnInterface) Executor {
+	return Executor{Decisions: executorv1.NewDecisionServiceClient(conn), Shadows: executorv1.NewShadowServiceClient(conn)}
 }
 
 // Baseline returns the baseline that the executor decides by.

@@ -12,6 +12,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
+	"github.com/greenlight-ml/greenlight/pkg/text"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 )
 
@@ -77,7 +78,7 @@ func Shadow(ctx context.Context, conn Executor, a *model.Artifact, states []Stat
 	took, err := pace.each(ctx, len(states), func(ctx context.Context, i int) {
 		s := states[i]
 		resp, err := timed(calls, func() (*executorv1.PredictWithShadowResponse, error) {
-			return conn.Decisions.PredictWithShadow(ctx, s.request())
+			return conn.Decisions.PredictWithShadow(ctx, s.Request())
 		})
 		mu.Lock()
 		defer mu.Unlock()
@@ -127,8 +128,32 @@ func Shadow(ctx context.Context, conn Executor, a *model.Artifact, states []Stat
 	return r, nil
 }
 
-// request sends the features by name, because a packed vector of a schema cannot hold the raw inputs.
-func (s State) request() *executorv1.PredictWithShadowRequest {
+// loopRound is the number of states of a round of [Loop].
+const loopRound = 10_000
+
+// Loop sends the states again and again until ctx ends, and calls done with the result of every round of 10,000. After an
+// error it waits a second.
+func Loop(ctx context.Context, conn Executor, a *model.Artifact, states []State, pace Pace, done func(*ShadowResult, error)) {
+	for from := 0; ; {
+		r, err := Shadow(ctx, conn, a, states[from:min(from+loopRound, len(states))], pace)
+		if ctx.Err() != nil {
+			return
+		}
+		done(r, err)
+		switch {
+		case err == nil:
+			if from += loopRound; from >= len(states) {
+				from = 0
+			}
+		case !Pause(ctx, time.Second):
+			return
+		}
+	}
+}
+
+// Request returns the request for a decision on the state. It has the features by name, because a packed vector of a schema
+// cannot hold the raw inputs.
+func (s State) Request() *executorv1.PredictWithShadowRequest {
 	return &executorv1.PredictWithShadowRequest{RequestId: s.ID, Symbol: s.Symbol, EventTime: s.Time, Features: s.Named, Source: s.Source}
 }
 
@@ -161,4 +186,11 @@ func total(counts map[string]int) (n int) {
 		n += c
 	}
 	return n
+}
+
+// String returns the result as a line of text, with more lines, indented, for the calls that failed.
+func (r *ShadowResult) String() string {
+	return fmt.Sprintf("%s, match rate %.1f %% of %s, %s, shadow p95 %.2f ms: %s%s",
+		text.Count(r.Total, "decision"), 100*r.MatchRate, text.Count(r.Comparisons, "comparison"), text.Count(r.ShadowErrors, "shadow error"),
+		r.ShadowLatency.P95, r.SLO.Verdict(), failures(r.Errors, r.Examples))
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"math/rand/v2"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -123,6 +124,15 @@ func Spread(states []State, n int) []State {
 			picked[i] = states[i%len(states)]
 		}
 	}
+	return picked
+}
+
+// Varied is like [Spread], but shuffles the states, so that neighbours in time are not neighbours on the wire. The order
+// depends only on n.
+func Varied(states []State, n int) []State {
+	const seed = 7
+	picked := Spread(states, n)
+	rand.New(rand.NewPCG(seed, uint64(n))).Shuffle(len(picked), func(i, j int) { picked[i], picked[j] = picked[j], picked[i] })
 	return picked
 }
 

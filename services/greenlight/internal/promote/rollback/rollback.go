@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"sync"
@@ -256,4 +257,43 @@ func clip(reason string) string {
 		return reason
 	}
 	return strings.ToValidUTF8(reason[:maxReason], "")
+}
+
+// Write writes the result to a file of the evidence, and returns its name. The header has the model that the first ml-engine
+// has left. git is the revision of the program.
+func (r *Result) Write(store *evidence.Store, git string) (string, error) {
+	header := evidence.Header{Schema: Schema, Source: evidence.Live, Git: git}
+	if len(r.Engines) > 0 {
+		header.Model = r.Engines[0].From
+	}
+	name := "rollback_" + r.StartTime.Format("20060102T150405.000Z") + ".json"
+	return name, store.WriteJSON(name, header, r)
+}
+
+// Text writes a line per service.
+func (r *Result) Text(out io.Writer) {
+	line := func(format string, args ...any) { _, _ = fmt.Fprintf(out, format+"\n", args...) }
+	for _, e := range r.Engines {
+		switch {
+		case e.Done && e.Already:
+			line("engine    %s had returned to %s already", e.Address, e.To.Version)
+		case e.Done:
+			line("engine    %s serves %s again, and not %s: %.1f ms", e.Address, e.To.Version, e.From.Version, e.TookMS)
+		default:
+			line("engine    %s FAILED: %s", e.Address, e.Error)
+		}
+	}
+	for _, e := range r.Executors {
+		switch {
+		case e.Done && e.Error != "":
+			line("executor  %s shadows nothing (%v %%, %s): %.1f ms; but %s", e.Address, *e.Percent, e.Mode, e.TookMS, e.Error)
+		case e.Done:
+			line("executor  %s shadows nothing (%v %%, %s): %.1f ms", e.Address, *e.Percent, e.Mode, e.TookMS)
+		default:
+			line("executor  %s FAILED: %s", e.Address, e.Error)
+		}
+	}
+	if r.Complete {
+		line("rollback  complete and read back in %.1f ms", r.TookMS)
+	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/process"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/bench"
 	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/faults"
@@ -209,19 +210,19 @@ func (r *run) swap(ctx context.Context, _ Event) error {
 
 // second is the executor that is drained and started again, at the same addresses and with the same state folder.
 type second struct {
-	run        *run
-	now        atomic.Pointer[faults.Executor]
-	draining   atomic.Bool
-	grpc, http string
-	lives      int
-	ended      []life
+	run      *run
+	now      atomic.Pointer[faults.Executor]
+	draining atomic.Bool
+	at       process.Listen
+	lives    int
+	ended    []life
 }
 
 // life is what one process has counted.
 type life struct{ requests, inFlight uint64 }
 
 func newSecond(ctx context.Context, r *run) (*second, error) {
-	s := &second{run: r, grpc: "127.0.0.1:0", http: "127.0.0.1:0"}
+	s := &second{run: r}
 	err := s.begin(ctx)
 	return s, err
 }
@@ -229,14 +230,14 @@ func newSecond(ctx context.Context, r *run) (*second, error) {
 func (s *second) begin(ctx context.Context) error {
 	s.lives++
 	dir := s.run.opts.Stage.Dir
-	e, err := s.run.stage.StartExecutor(ctx, faults.ExecutorOptions{Name: fmt.Sprintf("restarted-%d", s.lives), Percent: 100, More: []string{
-		"--grpc-addr", s.grpc, "--http-addr", s.http, "--state-dir", dir + "/state", "--feature-log", dir + "/feature-log",
+	e, err := s.run.stage.StartExecutor(ctx, faults.ExecutorOptions{Name: fmt.Sprintf("restarted-%d", s.lives), Listen: s.at, Percent: 100, More: []string{
+		"--state-dir", dir + "/state", "--feature-log", dir + "/feature-log",
 		"--feature-log-interval", "5s",
 	}})
 	if err != nil {
 		return err
 	}
-	s.grpc, s.http = e.Process.Addr("grpc"), e.Process.Addr("http")
+	s.at = process.Listen{GRPC: e.Process.Addr("grpc"), HTTP: e.Process.Addr("http")}
 	s.now.Store(e)
 	return nil
 }

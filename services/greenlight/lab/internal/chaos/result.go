@@ -7,10 +7,10 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
+	"github.com/greenlight-ml/greenlight/pkg/table"
 	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/bench"
 	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/faults"
 )
@@ -150,19 +150,24 @@ func (res *Result) Missed() []string {
 
 // Table writes the summary.
 func (res *Result) Table(w io.Writer) error {
-	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintln(tw, "calls\tright\twith a shadow's score\twrong\tlost\trefused by a drain")
+	calls := table.New("calls", ">right", ">with a shadow's score", ">wrong", ">lost", ">refused by a drain")
 	for _, kind := range slices.Sorted(maps.Keys(res.Calls)) {
 		t := res.Calls[kind]
-		_, _ = fmt.Fprintf(tw, "%s\t%d\t%d\t%d\t%d\t%d\n", kind, t.Answered, t.Shadows, t.Wrong, t.Lost, t.Refused)
+		calls.Row(kind, t.Answered, t.Shadows, t.Wrong, t.Lost, t.Refused)
 	}
-	_, _ = fmt.Fprintln(tw, "\nsteady executor\tearly\tlate\tlargest")
-	_, _ = fmt.Fprintf(tw, "goroutines\t%d\t%d\t%d\n", res.Early.Goroutines, res.Late.Goroutines, res.Peak.Goroutines)
-	_, _ = fmt.Fprintf(tw, "file descriptors\t%d\t%d\t%d\n", res.Early.FDs, res.Late.FDs, res.Peak.FDs)
-	_, _ = fmt.Fprintf(tw, "resident memory, MB\t%.1f\t%.1f\t%.1f\n", float64(res.Early.RSS)/1e6, float64(res.Late.RSS)/1e6, float64(res.Peak.RSS)/1e6)
-	_, _ = fmt.Fprintf(tw, "heap, MB\t%.1f\t%.1f\t%.1f\n", float64(res.Early.Heap)/1e6, float64(res.Late.Heap)/1e6, float64(res.Peak.Heap)/1e6)
-	if err := tw.Flush(); err != nil {
-		return err
+	held := table.New("steady executor", ">early", ">late", ">largest")
+	mb := func(n int64) string { return fmt.Sprintf("%.1f", float64(n)/1e6) }
+	held.Row("goroutines", res.Early.Goroutines, res.Late.Goroutines, res.Peak.Goroutines)
+	held.Row("file descriptors", res.Early.FDs, res.Late.FDs, res.Peak.FDs)
+	held.Row("resident memory, MB", mb(res.Early.RSS), mb(res.Late.RSS), mb(res.Peak.RSS))
+	held.Row("heap, MB", mb(res.Early.Heap), mb(res.Late.Heap), mb(res.Peak.Heap))
+	for i, t := range []*table.Table{calls, held} {
+		if i > 0 {
+			_, _ = fmt.Fprintln(w)
+		}
+		if err := t.Text(w); err != nil {
+			return err
+		}
 	}
 	var events []string
 	for _, what := range slices.Sorted(maps.Keys(res.Events)) {

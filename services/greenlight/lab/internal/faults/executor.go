@@ -155,21 +155,19 @@ func (e *Executor) Settle(ctx context.Context) (Counts, error) {
 // AwaitShadow waits until shadows are compared and the breaker is closed, which a machine that is busy may have opened.
 func (e *Executor) AwaitShadow(ctx context.Context) error {
 	for range 2000 {
-		e.tally.sent.Add(1)
-		resp, err := e.decisions.PredictWithShadow(ctx, &executorv1.PredictWithShadowRequest{Features: e.states[0].Named}, grpc.WaitForReady(true))
+		sent, err := process.AwaitShadow(ctx, e.decisions, e.states[0])
+		e.tally.sent.Add(int64(sent))
 		if err != nil {
-			return fmt.Errorf("%s: warm up: %w", e.Name, err)
+			return fmt.Errorf("%s: %w", e.Name, err)
 		}
-		if resp.GetShadow() != nil {
-			if c, err := e.Counts(ctx); err != nil || c.Breaker == executorv1.BreakerState_BREAKER_STATE_CLOSED {
-				return err
-			}
+		if c, err := e.Counts(ctx); err != nil || c.Breaker == executorv1.BreakerState_BREAKER_STATE_CLOSED {
+			return err
 		}
 		if !traffic.Pause(ctx, 20*time.Millisecond) {
 			return ctx.Err()
 		}
 	}
-	return errors.New(e.Name + ": no shadow within 40 s")
+	return errors.New(e.Name + ": the breaker did not close within 40 s")
 }
 
 // Decisions are its decisions.

@@ -29,8 +29,8 @@ type verdict int
 
 const (
 	reached verdict = iota
-	// notToldApart is a ratio above the target whose interval holds the target.
-	notToldApart
+	// inconclusive is a ratio above the target whose interval contains the target.
+	inconclusive
 	missedIt
 )
 
@@ -40,13 +40,13 @@ func (r Ratio) judge() verdict {
 	case r.Ratio <= maxRatio:
 		return reached
 	case r.Low <= maxRatio:
-		return notToldApart
+		return inconclusive
 	default:
 		return missedIt
 	}
 }
 
-func (v verdict) String() string { return [...]string{"reached", "not told apart", "missed"}[v] }
+func (v verdict) String() string { return [...]string{"reached", "inconclusive", "missed"}[v] }
 
 // bar is how many latencies of a block had the value.
 type bar struct {

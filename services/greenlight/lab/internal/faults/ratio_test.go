@@ -92,7 +92,7 @@ func TestJudge(t *testing.T) {
 		want verdict
 	}{
 		{Ratio{Ratio: 1.10, Low: 1.0}, reached},
-		{Ratio{Ratio: 1.11, Low: 1.05}, notToldApart},
+		{Ratio{Ratio: 1.11, Low: 1.05}, inconclusive},
 		{Ratio{Ratio: 1.3, Low: 1.11}, missedIt},
 		{Ratio{Ratio: math.NaN(), Low: math.NaN()}, missedIt},
 	} {

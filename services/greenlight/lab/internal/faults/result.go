@@ -5,9 +5,9 @@ import (
 	"io"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
+	"github.com/greenlight-ml/greenlight/pkg/table"
 	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/bench"
 )
 
@@ -87,15 +87,15 @@ func (res *Result) Missed() []string {
 	return missed
 }
 
-// notToldApart lists what is above its target, and may be so because of what the machine did besides.
-func (res *Result) notToldApart() []string {
+// inconclusive lists what is above its target, possibly because of what else the machine did.
+func (res *Result) inconclusive() []string {
 	var open []string
 	for _, r := range res.Rows {
-		if r.P99.judge() == notToldApart {
+		if r.P99.judge() == inconclusive {
 			open = append(open, fmt.Sprintf("%s: p99 %.2fx (%.2f..%.2f)", r.Fault, r.P99.Ratio, r.P99.Low, r.P99.High))
 		}
 	}
-	return append(open, res.Overload.notToldApart()...)
+	return append(open, res.Overload.inconclusive()...)
 }
 
 // sums are of all rows, and of the hang.
@@ -113,17 +113,17 @@ var columns = []string{
 	"fault", "requests", "lost", "changed", "not accounted", "p99 on/off", "interval", "target", "p99 ms on, off", "recovery s", "goroutines", "fds", "RSS MB", "breaker", "outcomes",
 }
 
-func (r Row) cells() []string {
+func (r Row) cells() []any {
 	recovery := fmt.Sprintf("%.1f", r.RecoveryS)
 	if r.RecoveryS < 0 {
 		recovery = "none"
 	}
-	return []string{
-		r.Fault, fmt.Sprint(r.Requests), fmt.Sprint(r.Lost), fmt.Sprint(r.Changed), fmt.Sprint(r.Unaccounted),
-		fmt.Sprintf("%.2fx", r.P99.Ratio), fmt.Sprintf("%.2f..%.2f", r.P99.Low, r.P99.High), r.P99.judge().String(),
+	return []any{
+		r.Fault, r.Requests, r.Lost, r.Changed, r.Unaccounted,
+		fmt.Sprintf("%.2fx", r.P99.Ratio), fmt.Sprintf("%.2f..%.2f", r.P99.Low, r.P99.High), r.P99.judge(),
 		fmt.Sprintf("%.2f, %.2f", r.P99.OnUS/1e3, r.P99.OffUS/1e3), recovery,
 		fmt.Sprintf("%d, %d", r.Before.Goroutines, r.After.Goroutines), fmt.Sprintf("%d, %d", r.Before.FDs, r.After.FDs),
-		fmt.Sprintf("%.0f, %.0f", float64(r.Before.RSS)/1e6, float64(r.After.RSS)/1e6), r.Breaker.String(), Outcomes(r.Outcomes),
+		fmt.Sprintf("%.0f, %.0f", float64(r.Before.RSS)/1e6, float64(r.After.RSS)/1e6), r.Breaker, Outcomes(r.Outcomes),
 	}
 }
 
@@ -149,22 +149,18 @@ func Outcomes(counts map[string]uint64) string {
 
 // Table writes the table for a terminal.
 func (res *Result) Table(w io.Writer) error {
-	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintln(tw, strings.Join(columns, "\t"))
+	rows := table.New(columns...)
 	for _, r := range res.Rows {
-		_, _ = fmt.Fprintln(tw, strings.Join(r.cells(), "\t"))
+		rows.Row(r.cells()...)
 	}
-	if err := tw.Flush(); err != nil {
+	if err := rows.Text(w); err != nil {
 		return err
 	}
 	for _, t := range res.Overload.tables() {
-		_, _ = fmt.Fprintln(tw)
-		for _, cells := range t {
-			_, _ = fmt.Fprintln(tw, strings.Join(cells, "\t"))
+		_, _ = fmt.Fprintln(w)
+		if err := t.Text(w); err != nil {
+			return err
 		}
-	}
-	if err := tw.Flush(); err != nil {
-		return err
 	}
 	_, err := fmt.Fprintf(w, "\n%s\n", strings.Join(res.notes(), "\n"))
 	return err
@@ -174,7 +170,7 @@ func (res *Result) Table(w io.Writer) error {
 var summaryColumns = []string{"fault", "requests", "lost or changed", "p99 with / without shadow", "recovery", "verdict"}
 
 // summary is the row on the page.
-func (r Row) summary() []string {
+func (r Row) summary() []any {
 	recovery := "none"
 	if r.RecoveryS >= 0 {
 		recovery = fmt.Sprintf("%.1f s", r.RecoveryS)
@@ -183,11 +179,11 @@ func (r Row) summary() []string {
 	switch {
 	case len(r.Missed()) > 0:
 		judged = "FAIL"
-	case r.P99.judge() == notToldApart:
+	case r.P99.judge() == inconclusive:
 		judged = "INCONCLUSIVE"
 	}
-	return []string{
-		r.Fault, fmt.Sprint(r.Requests), fmt.Sprint(r.Lost + r.Changed),
+	return []any{
+		r.Fault, r.Requests, r.Lost + r.Changed,
 		fmt.Sprintf("%.2fx (%.2f to %.2f)", r.P99.Ratio, r.P99.Low, r.P99.High), recovery, judged,
 	}
 }
@@ -198,17 +194,12 @@ func (res *Result) Markdown(w io.Writer) error {
 	b.WriteString("# Faults\n\nWritten by `make faults`. What goes wrong between executor and ml-engine, and what that does to the decision.\n" +
 		"Each fault hits a running pair under load; an executor without a shadow runs next to it for comparison.\n" +
 		"The JSON, `var/faults.json`, has the rest: outcomes, states of the breaker, memory, goroutines and file descriptors.\n\n")
-	matrix := [][]string{summaryColumns}
+	summary := table.New(summaryColumns...)
 	for _, r := range res.Rows {
-		matrix = append(matrix, r.summary())
+		summary.Row(r.summary()...)
 	}
-	for _, t := range append([][][]string{matrix}, res.Overload.summaries()...) {
-		for i, cells := range t {
-			fmt.Fprintf(&b, "| %s |\n", strings.Join(cells, " | "))
-			if i == 0 {
-				fmt.Fprintf(&b, "|%s\n", strings.Repeat("---|", len(cells)))
-			}
-		}
+	for _, t := range append([]*table.Table{summary}, res.Overload.summaries()...) {
+		_ = t.Markdown(&b) // a strings.Builder does not fail
 		b.WriteString("\n")
 	}
 	for _, n := range res.notes() {
@@ -218,7 +209,7 @@ func (res *Result) Markdown(w io.Writer) error {
 	return err
 }
 
-// notes are what the table does not hold.
+// notes returns what the table does not have.
 func (res *Result) notes() []string {
 	requests, lost, changed, unaccounted := res.sums()
 	notes := []string{
@@ -235,7 +226,7 @@ func (res *Result) notes() []string {
 		missed = "Missed: " + strings.Join(m, "; ") + "."
 	}
 	notes = append(notes, missed)
-	if open := res.notToldApart(); len(open) > 0 {
+	if open := res.inconclusive(); len(open) > 0 {
 		notes = append(notes, "Inconclusive: "+strings.Join(open, "; ")+".")
 	}
 	for _, r := range res.Runs {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/process"
 )
 
 // All are the scenarios, in the order in which they are played.
@@ -279,7 +280,7 @@ func restart(ctx context.Context, s *stage) (string, error) {
 		err = s.executor.Kill()
 	}
 	if err == nil {
-		err = s.startExecutor(ctx, s.executor.Addr("grpc"), s.executor.Addr("http"))
+		err = s.startExecutor(ctx, process.Listen{GRPC: s.executor.Addr("grpc"), HTTP: s.executor.Addr("http")})
 	}
 	if err != nil {
 		return "", err

@@ -28,7 +28,7 @@ func (s *stage) monitor(ctx context.Context) (*monitoring, error) {
 		return nil, fmt.Errorf("%w: prometheus is not installed (Debian: apt-get install prometheus)", errNotPlayed)
 	}
 	var lc net.ListenConfig
-	l, err := lc.Listen(ctx, "tcp", anyPort) // it does not tell which port it took
+	l, err := lc.Listen(ctx, "tcp", "127.0.0.1:0") // it does not tell which port it took
 	if err != nil {
 		return nil, err
 	}

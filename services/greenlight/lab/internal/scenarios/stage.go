@@ -14,7 +14,6 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
-	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
@@ -25,13 +24,13 @@ import (
 
 // Options are what the scenarios run on. All are required but Prometheus.
 type Options struct {
-	// Self is this program, Bin the folder of the services, Prometheus its program; empty if there is none.
-	Self, Bin, Prometheus string
+	// Self is the program greenlight, Prometheus that of Prometheus; empty if there is none.
+	Self, Prometheus string
+	// Services are the programs and the model.
+	Services process.Services
 	// Dir gets a folder for every scenario.
 	Dir string
-	// Models is the registry, Artifact the model in it, Evidence the folder with its offline evidence.
-	Models   string
-	Artifact *model.Artifact
+	// Evidence is the folder with the offline evidence of the model.
 	Evidence string
 	// States are sent, Rate a second; Source says where they are from.
 	States []traffic.State
@@ -73,10 +72,7 @@ func (s *stage) setUp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	m := s.opts.Artifact.Manifest
-	s.engine, err = process.Start(ctx, filepath.Join(s.opts.Bin, "ml-engine"), s.dir, "--models", s.opts.Models, "--model", m.Name+"/"+m.Version,
-		"--grpc-addr", anyPort, "--http-addr", anyPort, "--drift-clock", "event")
-	if err != nil {
+	if s.engine, err = s.opts.Services.Engine(ctx, s.dir, process.Listen{}, "--drift-clock", "event"); err != nil {
 		return err
 	}
 	s.closers = append(s.closers, s.engine.Kill)
@@ -88,7 +84,7 @@ func (s *stage) setUp(ctx context.Context) error {
 		return err
 	}
 	s.closers = append(s.closers, s.relay.stop)
-	if err := s.startExecutor(ctx, anyPort, anyPort); err != nil {
+	if err := s.startExecutor(ctx, process.Listen{}); err != nil {
 		return err
 	}
 	s.closers = append(s.closers, func() error { return s.executor.Kill() }) // the one that runs then
@@ -96,29 +92,15 @@ func (s *stage) setUp(ctx context.Context) error {
 		return err
 	}
 	s.rollouts, s.decisions = executorv1.NewRolloutServiceClient(conn), executorv1.NewDecisionServiceClient(conn)
-	return s.await(ctx, "the first shadow", func() (bool, error) { return s.shadowed(ctx) })
-}
-
-const anyPort = "127.0.0.1:0"
-
-// startExecutor starts the executor, whose rollout outlives it.
-func (s *stage) startExecutor(ctx context.Context, grpc, http string) (err error) {
-	m := s.opts.Artifact.Manifest
-	s.executor, err = process.Start(ctx, filepath.Join(s.opts.Bin, "executor"), s.dir,
-		"--baseline", "heuristic="+filepath.Join(s.opts.Models, m.Name, m.Version, "baseline.json"), "--insecure-control",
-		"--engine-addr", s.relay.addr, "--grpc-addr", grpc, "--http-addr", http, "--state-dir", filepath.Join(s.dir, "state"),
-		"--shadow-timeout", s.opts.ShadowTimeout.String())
+	_, err = process.AwaitShadow(ctx, s.decisions, s.opts.States[0])
 	return err
 }
 
-// shadowed sends one state and says whether it got a shadow.
-func (s *stage) shadowed(ctx context.Context) (bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
-	defer cancel()
-	resp, err := s.decisions.PredictWithShadow(ctx, &executorv1.PredictWithShadowRequest{
-		RequestId: "warm-up", Features: s.opts.States[0].Named, EventTime: s.opts.States[0].Time, Source: s.opts.States[0].Source,
-	}, grpc.WaitForReady(true))
-	return err == nil && resp.GetShadow() != nil, nil
+// startExecutor starts the executor, whose rollout survives a restart.
+func (s *stage) startExecutor(ctx context.Context, at process.Listen) (err error) {
+	s.executor, err = s.opts.Services.Executor(ctx, s.dir, s.relay.addr, at, "--insecure-control",
+		"--state-dir", filepath.Join(s.dir, "state"), "--shadow-timeout", s.opts.ShadowTimeout.String())
+	return err
 }
 
 func (s *stage) dial(addr string) (*grpc.ClientConn, error) {
@@ -133,7 +115,7 @@ func (s *stage) dial(addr string) (*grpc.ClientConn, error) {
 func (s *stage) send(ctx context.Context) {
 	ctx, s.quiet = context.WithCancel(ctx)
 	pace := traffic.Pace{Concurrency: 8, Rate: s.rate}
-	s.sending.Go(func() { s.answers = traffic.Decide(ctx, s.decisions, s.opts.Artifact, s.opts.States, pace) })
+	s.sending.Go(func() { s.answers = traffic.Decide(ctx, s.decisions, s.opts.Services.Artifact, s.opts.States, pace) })
 }
 
 // tearDown ends all that was started, the last first.

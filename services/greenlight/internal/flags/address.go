@@ -1,4 +1,4 @@
-package cli
+package flags
 
 import (
 	"strings"
@@ -23,7 +23,8 @@ func (t *target) Set(s string) error {
 	return rpc.CheckTarget(s)
 }
 
-func targetVar(fs *pflag.FlagSet, p *string, name, value, usage string) {
+// TargetVar declares the flag of the gRPC address of a service.
+func TargetVar(fs *pflag.FlagSet, p *string, name, value, usage string) {
 	*p = value
 	fs.Var((*target)(p), name, usage)
 }
@@ -60,7 +61,8 @@ func (t *targets) Set(s string) error {
 	return nil
 }
 
-func targetsVar(fs *pflag.FlagSet, p *[]string, name string, value []string, usage string) {
+// TargetsVar declares the flag of several addresses.
+func TargetsVar(fs *pflag.FlagSet, p *[]string, name string, value []string, usage string) {
 	*p = value
 	fs.Var(&targets{of: p}, name, usage)
 }

@@ -1,4 +1,4 @@
-package cli
+package console
 
 import (
 	"errors"
@@ -10,13 +10,13 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// strict makes a mistyped command line an error, at every level: cobra prints the help of a group and exits 0 when its
+// strict makes a mistyped command line an error at every level. Cobra prints the help of a group, and exits 0, if its
 // subcommand is missing or unknown.
 func strict(root *cobra.Command) {
 	root.DisableSuggestions = true // ours are added to the error: see suggested
 	root.SetFlagErrorFunc(flagError)
 	root.SetHelpCommand(helpCommand(root))
-	// A group is no command of itself, although it has a RunE.
+	// A group has a RunE, but is not a command.
 	root.SetUsageTemplate(strings.Replace(root.UsageTemplate(), "{{if .Runnable}}", `{{if and .Runnable (not (index .Annotations "`+groupOnly+`"))}}`, 1))
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
@@ -39,11 +39,11 @@ func strictGroup(cmd *cobra.Command) {
 		return nil
 	}
 	if !cmd.Runnable() {
-		// The flags of a subcommand that is mistyped are not known here, and are not what is wrong.
+		// The mistake is the subcommand, not its flags, which are unknown here.
 		cmd.FParseErrWhitelist.UnknownFlags = true
 		cmd.Annotations = map[string]string{groupOnly: "true"}
 		cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-			return usageError{fmt.Errorf("%s needs a subcommand: %s", cmd.CommandPath(), strings.Join(subcommands(cmd), ", "))}
+			return Usagef("%s needs a subcommand: %s", cmd.CommandPath(), strings.Join(subcommands(cmd), ", "))
 		}
 	}
 	for _, sub := range cmd.Commands() {
@@ -51,7 +51,7 @@ func strictGroup(cmd *cobra.Command) {
 	}
 }
 
-// subcommands are the names of the subcommands that the help lists.
+// subcommands returns the names of the subcommands that the help lists.
 func subcommands(cmd *cobra.Command) []string {
 	var names []string
 	for _, sub := range cmd.Commands() {
@@ -62,12 +62,12 @@ func subcommands(cmd *cobra.Command) []string {
 	return names
 }
 
-// unknownCommand is the error of a word that names no subcommand of cmd.
+// unknownCommand returns the error of a word that names no subcommand of cmd.
 func unknownCommand(cmd *cobra.Command, word string) error {
-	return usageError{fmt.Errorf("unknown command %q for %q%s", word, cmd.CommandPath(), didYouMean("", word, subcommands(cmd)))}
+	return Usagef("unknown command %q for %q%s", word, cmd.CommandPath(), didYouMean("", word, subcommands(cmd)))
 }
 
-// flagError is the error of flags that cannot be parsed.
+// flagError returns the error of flags that cannot be parsed.
 func flagError(cmd *cobra.Command, err error) error {
 	var unknown *pflag.NotExistError
 	if !errors.As(err, &unknown) {
@@ -83,11 +83,11 @@ func flagError(cmd *cobra.Command, err error) error {
 	if word == "" {
 		word = unknown.GetSpecifiedName()
 	}
-	return usageError{fmt.Errorf("%w%s", err, didYouMean("--", word, names))}
+	return Usagef("%w%s", err, didYouMean("--", word, names))
 }
 
-// require makes values of a flag that was declared wrong usage unless ok.
-func require(fs *pflag.FlagSet, name, want string, ok func() bool) {
+// Require makes a value of a declared flag a wrong command line unless ok.
+func Require(fs *pflag.FlagSet, name, want string, ok func() bool) {
 	f := fs.Lookup(name)
 	f.Value = checked{f.Value, want, ok}
 }
@@ -111,7 +111,7 @@ func (c checked) Set(s string) error {
 	return nil
 }
 
-// didYouMean is a question with the names that are close to the word; empty when none is. It is cobra's measure.
+// didYouMean asks about the names that are close to the word, by cobra's measure; empty if there are none.
 func didYouMean(prefix, word string, names []string) string {
 	near := &cobra.Command{SuggestionsMinimumDistance: 2}
 	for _, name := range names {
@@ -128,7 +128,7 @@ func didYouMean(prefix, word string, names []string) string {
 	return ": did you mean " + strings.Join(found, " or ") + "?"
 }
 
-// helpCommand is "greenlight help". Cobra's own exits 0 for a command that does not exist.
+// helpCommand returns the help command. Cobra's exits 0 for a command that does not exist.
 func helpCommand(root *cobra.Command) *cobra.Command {
 	return &cobra.Command{
 		Use: "help [COMMAND]...", Short: "Show the help of a command",
@@ -143,7 +143,7 @@ func helpCommand(root *cobra.Command) *cobra.Command {
 	}
 }
 
-// suggested is err, with what may have been meant where it is cobra's error of an unknown command.
+// suggested returns err. If it is cobra's error of an unknown command, it suggests commands.
 func suggested(cmd *cobra.Command, err error) error {
 	var word string
 	if n, _ := fmt.Sscanf(err.Error(), "unknown command %q", &word); n == 1 && !errors.As(err, new(usageError)) {

@@ -1,12 +1,12 @@
-package cli
+package driftfleet
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"io"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -14,14 +14,13 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/drift"
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftfleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftview"
 )
 
 // sample is a report with an index of 0.5.
-func sample() *driftfleet.Report {
+func sample() *Report {
 	s := &drift.Snapshot{Rows: 700, Days: 7, Overall: drift.Reading{PSI: 0.5, Status: drift.Critical, Samples: 700}}
-	return &driftfleet.Report{Report: *driftview.New(s, driftview.Window{Hours: 168}, drift.DefaultLimits()), Model: evidence.Model{Version: "v1.8.1-rc1"}}
+	return &Report{Report: *driftview.New(s, driftview.Window{Hours: 168}, drift.DefaultLimits()), Model: evidence.Model{Version: "v1.8.1-rc1"}}
 }
 
 var errAway = errors.New("engine is away")
@@ -30,31 +29,34 @@ var errAway = errors.New("engine is away")
 func TestWatch(t *testing.T) {
 	out := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
-		var told bytes.Buffer
-		w := driftWatch{interval: 10 * time.Second, length: 45 * time.Second, out: out}
 		start, samples := time.Now(), 0
-		err := w.watch(t.Context(), Console{Out: &told, Err: io.Discard}, func(context.Context) (*driftfleet.Report, error) {
-			samples++
-			if samples == 2 || samples == 3 {
-				return nil, errAway
-			}
-			return sample(), nil
-		})
+		var shown []string
+		w := Watch{
+			Interval: 10 * time.Second, Length: 45 * time.Second, Series: out,
+			Read: func(context.Context) (*Report, error) {
+				samples++
+				if samples == 2 || samples == 3 {
+					return nil, errAway
+				}
+				return sample(), nil
+			},
+			Show: func(now time.Time, r *Report, err error) error {
+				text := "error"
+				if err == nil {
+					text = r.Model.Version
+				} else if !errors.Is(err, errAway) {
+					t.Errorf("shown %v, want %v", err, errAway)
+				}
+				shown = append(shown, fmt.Sprintf("%v %s", now.Sub(start), text))
+				return nil
+			},
+		}
+		err := w.Run(t.Context())
 		if took := time.Since(start); err != nil || samples != 5 || took != 45*time.Second {
 			t.Errorf("%d samples in %v, %v: want 5 in 45 s", samples, took, err)
 		}
-		lines := strings.Split(strings.TrimSuffix(told.String(), "\n"), "\n")
-		if len(lines) != 5 {
-			t.Fatalf("told %q, want 5 lines", lines)
-		}
-		for i, line := range lines {
-			want := "v1.8.1-rc1  overall PSI 0.500 (critical), noise not known, 700 rows of 7 days: "
-			if i == 1 || i == 2 {
-				want = "no answer, asking again: engine is away"
-			}
-			if want = stamp(start.Add(time.Duration(i)*10*time.Second)) + "  " + want; !strings.HasPrefix(line, want) {
-				t.Errorf("line %d is %q, want %q", i, line, want)
-			}
+		if want := []string{"0s v1.8.1-rc1", "10s error", "20s error", "30s v1.8.1-rc1", "40s v1.8.1-rc1"}; !slices.Equal(shown, want) {
+			t.Errorf("shown %q, want %q", shown, want)
 		}
 	})
 	raw, err := os.ReadFile(filepath.Join(out, "psi_series.csv"))
@@ -67,19 +69,24 @@ func TestWatch(t *testing.T) {
 func TestWatchInterrupted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, interrupt := context.WithCancel(t.Context())
-		var told bytes.Buffer
 		done := make(chan error)
 		go func() {
-			w := driftWatch{interval: time.Second}
-			done <- w.watch(ctx, Console{Out: &told, Err: io.Discard}, func(ctx context.Context) (*driftfleet.Report, error) {
-				<-ctx.Done()
-				return nil, ctx.Err()
-			})
+			done <- Watch{
+				Interval: time.Second,
+				Read: func(ctx context.Context) (*Report, error) {
+					<-ctx.Done()
+					return nil, ctx.Err()
+				},
+				Show: func(_ time.Time, r *Report, err error) error {
+					t.Errorf("shown %v, %v: want nothing", r, err)
+					return nil
+				},
+			}.Run(ctx)
 		}()
 		synctest.Wait()
 		interrupt()
-		if err := <-done; err != nil || told.Len() != 0 {
-			t.Errorf("told %q, %v: want nothing", told.String(), err)
+		if err := <-done; err != nil {
+			t.Error(err)
 		}
 	})
 }
@@ -90,8 +97,8 @@ func TestWatchWithoutASeries(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	w := driftWatch{interval: time.Second, out: file}
-	if err := w.watch(t.Context(), Console{Out: io.Discard}, nil); err == nil {
+	w := Watch{Interval: time.Second, Series: file}
+	if err := w.Run(t.Context()); err == nil {
 		t.Error("a watch began without its series")
 	}
 }

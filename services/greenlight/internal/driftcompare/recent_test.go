@@ -1,18 +1,15 @@
-package cli
+package driftcompare
 
 import (
-	"io"
 	"math/rand/v2"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/spf13/pflag"
-
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/featurelog"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/report"
+	"github.com/greenlight-ml/greenlight/pkg/twosample"
 )
 
 // logOf is a feature log of so many days from the first, in which two features that are independent in the reference move
@@ -50,9 +47,9 @@ func logOf(t *testing.T, seed uint64, first time.Time, days, turn int) string {
 	return dir
 }
 
-// The classifier is asked about the 7 days that end with the report's day: those before the turn are like the reference,
-// those after it are not. Fewer days than it takes are INCONCLUSIVE; a log that is not there is an ERROR with the reason.
-func TestNightly(t *testing.T) {
+// The classifier compares the 7 days before the end: those before the turn are like the reference, those after it are not.
+// Too few days are INCONCLUSIVE. A missing log is an ERROR with the reason.
+func TestRecent(t *testing.T) {
 	start := time.Date(2026, 3, 2, 0, 0, 0, 0, time.UTC)
 	reference, log := logOf(t, 1, start.AddDate(0, 0, -30), 10, 10), logOf(t, 2, start, 14, 7)
 	tests := []struct {
@@ -68,11 +65,11 @@ func TestNightly(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			var n nightlyFlags
-			n.declare(pflag.NewFlagSet("test", pflag.ContinueOnError))
-			n.log, n.reference.Path = tt.log, reference
-			n.options.MaxRows, n.options.Permutations = 200, 100
-			r, inputs := n.classifier(Console{Out: io.Discard, Err: io.Discard})(report.Day(start.AddDate(0, 0, tt.day)))
+			schema, _ := feature.Lookup(feature.DefaultSchema)
+			recent := Recent{Log: tt.log, Schema: schema, Options: twosample.DefaultOptions()}
+			recent.Reference = func() (*Set, error) { return FromLog(reference, "", schema, nil) }
+			recent.Options.MaxRows, recent.Options.Permutations = 200, 100
+			r, inputs := recent.Classify(start.AddDate(0, 0, tt.day+1))
 			if r.Verdict != tt.want || !strings.Contains(r.Reason, tt.reason) {
 				t.Errorf("%s: %s, want %s: %s", r.Verdict, r.Reason, tt.want, tt.reason)
 			}
