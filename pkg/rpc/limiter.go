@@ -19,7 +19,7 @@ const maxIdle = 1024
 
 // Limiter limits how many calls each client may begin per second. It has a token bucket per IPv4 address and per IPv6 /64
 // network, with a burst of one second. Clients of a Unix socket share the bucket of 127.0.0.1. A batch or a stream counts as
-// one call; other limits bound its size. An allowed call costs a look-up and no allocation.
+// one call; other limits bound its size. An allowed call costs one map lookup and no allocation.
 type Limiter struct {
 	limit rate.Limit
 	burst int

@@ -67,7 +67,7 @@ func (s Services) drift(ctx context.Context) (*driftfleet.Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	r, err := driftfleet.Read(ctx, driftfleet.Replicas(services.Engines), s.Hours, true)
+	r, err := driftfleet.Read(ctx, services.Engines, s.Hours, true)
 	if err = errors.Join(err, services.Close()); err != nil {
 		return nil, err
 	}

@@ -68,7 +68,7 @@ func Preflight(in *Inspection) gate.Scorecard {
 	}))
 	none("breakers not closed", "executors that do not ask ml-engine", answered, in.each(func(e fleet.ExecutorReading) string {
 		if s := e.Report.GetBreaker().GetState(); s != executorv1.BreakerState_BREAKER_STATE_CLOSED {
-			return "its breaker is " + strings.ToLower(strings.TrimPrefix(s.String(), "BREAKER_STATE_"))
+			return "its breaker is " + strings.ToLower(fleet.Breaker(s))
 		}
 		return ""
 	}))
@@ -112,7 +112,7 @@ func (in *Inspection) offline() finding {
 	case !ok:
 		return missing("no one model is served")
 	case model.Digest != in.Offline.Model.Digest:
-		return missing("the evidence is of %s, and %s is served", named(in.Offline.Model), named(model))
+		return missing("the evidence is of %s, and %s is served", in.Offline.Model, model)
 	case !in.Offline.Result.OK():
 		return finding{gate.Measured(0, 1), []string{"greenlight eval said " + string(in.Offline.Result)}}
 	}

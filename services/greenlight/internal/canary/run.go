@@ -99,7 +99,7 @@ func (s State) Resume(id string) (_ *Run, err error) {
 		}
 	}()
 	if r.owner, err = durable.Own(r.Dir); errors.Is(err, durable.ErrOwned) {
-		return nil, errRunning
+		return nil, ErrRunning
 	} else if err != nil {
 		return nil, err
 	}
@@ -129,6 +129,16 @@ func (s State) Read(id string) (*Plan, *Record, error) {
 		return nil, nil, err
 	}
 	return s.replay(h, events)
+}
+
+// Events returns the events of a run from its journal, also while another process runs it. An empty id is the newest run.
+func (s State) Events(id string) ([]Event, error) {
+	id, err := s.newest(id)
+	if err != nil {
+		return nil, err
+	}
+	_, events, _, _, err := readJournal(filepath.Join(s.run(id), journalName))
+	return events, err
 }
 
 func (s State) replay(h head, events []Event) (*Plan, *Record, error) {

@@ -37,18 +37,19 @@ func limits(l gate.Limits) plots.CanaryLimits {
 }
 
 func sampleOf(seconds float64, s canary.Sample) plots.CanarySample {
-	l := plots.CanarySample{Seconds: seconds, P95MS: math.NaN(), MatchRate: math.NaN(), MatchLow: math.NaN(), MatchHigh: math.NaN(), ErrorRate: math.NaN()}
-	if s.P95MS != nil {
-		l.P95MS = *s.P95MS
-	}
-	if s.Comparisons > 0 {
-		l.MatchRate = float64(s.Matches) / float64(s.Comparisons)
+	match, errors, _ := s.Rates()
+	l := plots.CanarySample{Seconds: seconds, P95MS: orNaN(s.P95MS), MatchRate: orNaN(match), MatchLow: math.NaN(), MatchHigh: math.NaN(), ErrorRate: orNaN(errors)}
+	if match != nil {
 		l.MatchLow, l.MatchHigh = stats.Wilson(s.Matches, s.Comparisons, stats.Z95)
 	}
-	if tried := s.Comparisons + s.Errors; tried > 0 {
-		l.ErrorRate = float64(s.Errors) / float64(tried)
-	}
 	return l
+}
+
+func orNaN(v *float64) float64 {
+	if v == nil {
+		return math.NaN()
+	}
+	return *v
 }
 
 // title names the model, the baseline and the decision.

@@ -8,6 +8,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftfleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
 func driftSnapshotCommand(c console.Console) *cobra.Command {
@@ -32,7 +33,7 @@ are refused. It exits 0 whatever the verdict, and with --check it exits 3 when i
 				return err
 			}
 			var r *driftfleet.Report
-			if err := e.Dial(func(replicas []driftfleet.Replica) (err error) {
+			if err := e.Dial(func(replicas []fleet.Engine) (err error) {
 				r, err = e.Read(cmd.Context(), replicas, true)
 				return err
 			}); err != nil {

@@ -10,6 +10,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftfleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftview"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
 // clearScreen moves to the top left of a terminal and clears what is there.
@@ -31,7 +32,7 @@ printed and asked again. It ends when it is interrupted, or after --for.`,
 			if w.Interval <= 0 || w.Length < 0 {
 				return console.Usagef("--interval is more than 0, --for 0 or more")
 			}
-			return engines.Dial(func(replicas []driftfleet.Replica) error {
+			return engines.Dial(func(replicas []fleet.Engine) error {
 				w.Read = func(ctx context.Context) (*driftfleet.Report, error) { return engines.Read(ctx, replicas, false) }
 				w.Show = func(now time.Time, r *driftfleet.Report, err error) error {
 					if err != nil {

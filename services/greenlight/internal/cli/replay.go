@@ -13,6 +13,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/text"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/rehearsal"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
@@ -63,7 +64,7 @@ func loopReplay(ctx context.Context, c console.Console, l *flags.Load, at flags.
 		return err
 	}
 	return at.Dial(func(conn *grpc.ClientConn) error {
-		traffic.Loop(ctx, traffic.NewExecutor(conn), t.Artifact, states, l.Pace(nil), func(r *traffic.ShadowResult, err error) {
+		traffic.Loop(ctx, fleet.NewExecutor(conn.Target(), conn), t.Artifact, states, l.Pace(nil), func(r *traffic.ShadowResult, err error) {
 			if err != nil {
 				c.Say("%s  executor is not reached, trying again: %v", t.Data.Name, err)
 				return

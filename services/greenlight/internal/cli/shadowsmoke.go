@@ -9,6 +9,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/rehearsal"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
@@ -37,7 +38,7 @@ no PASS. It writes shadow_smoke_1k.json and exits 3 when an SLO is missed.`,
 // sendShadows sends the states that pick returns to a running executor, and writes the file.
 func sendShadows(ctx context.Context, c console.Console, l *flags.Load, at flags.Endpoint, stage, file string, pick func([]traffic.State) []traffic.State) error {
 	return send(c, l, at, l.DecidesAt(ctx, c, at), func(t *rehearsal.Trial, states []traffic.State, conn *grpc.ClientConn, store *evidence.Store) error {
-		r, err := t.Shadow(ctx, store, file, traffic.NewExecutor(conn), pick(states), l.Pace(c.Progress(stage)))
+		r, err := t.Shadow(ctx, store, file, fleet.NewExecutor(conn.Target(), conn), pick(states), l.Pace(c.Progress(stage)))
 		if err != nil {
 			return err
 		}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/rehearsal"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
@@ -58,9 +59,9 @@ func (l *Load) DecidesAt(ctx context.Context, c console.Console, at Endpoint) De
 		ctx, cancel := context.WithTimeout(ctx, baselineTimeout)
 		defer cancel()
 		err = at.Dial(func(conn *grpc.ClientConn) error {
-			named, err := traffic.NewExecutor(conn).Baseline(ctx)
+			executor, err := fleet.NewExecutor(conn.Target(), conn).Counters(ctx)
 			if err == nil {
-				b, err = traffic.FindBaseline(model.OpenRegistry(l.Models), a, named)
+				b, err = traffic.FindBaseline(model.OpenRegistry(l.Models), a, executor.Baseline)
 			}
 			return err
 		})

@@ -94,7 +94,7 @@ func (e *Engines) Validate() error {
 }
 
 // Dial connects to all replicas, hands them to use, and closes the connections.
-func (e *Engines) Dial(use func([]driftfleet.Replica) error) error {
+func (e *Engines) Dial(use func([]fleet.Engine) error) error {
 	if err := e.Open(); err != nil {
 		return err
 	}
@@ -102,11 +102,11 @@ func (e *Engines) Dial(use func([]driftfleet.Replica) error) error {
 	if err != nil {
 		return console.Usage(err)
 	}
-	return errors.Join(use(driftfleet.Replicas(services.Engines)), services.Close())
+	return errors.Join(use(services.Engines), services.Close())
 }
 
 // Read asks the replicas within the timeout.
-func (e *Engines) Read(ctx context.Context, replicas []driftfleet.Replica, history bool) (*driftfleet.Report, error) {
+func (e *Engines) Read(ctx context.Context, replicas []fleet.Engine, history bool) (*driftfleet.Report, error) {
 	ctx, cancel := context.WithTimeout(ctx, e.Timeout)
 	defer cancel()
 	return driftfleet.Read(ctx, replicas, e.Hours(), history)

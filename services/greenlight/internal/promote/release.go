@@ -242,12 +242,12 @@ func activate(ctx context.Context, e fleet.Engine, rec *Record) Activation {
 	if err != nil {
 		a.Error = fleet.Plain(err).Error()
 	}
-	info, err := e.Scoring.GetModelInfo(ctx, &mlenginev1.GetModelInfoRequest{})
+	served, err := e.Model(ctx)
 	switch {
 	case err != nil && a.Error == "":
 		a.Error = "read back: " + fleet.Plain(err).Error()
 	case err == nil:
-		a.Version, a.Digest = info.GetVersion(), info.GetDigest()
+		a.Version, a.Digest = served.Version, served.Digest
 		if a.Error == "" && (a.Version != rec.To || a.Digest != rec.Digest) {
 			a.Error = fmt.Sprintf("it serves %s with digest %s", a.Version, short(a.Digest))
 		}

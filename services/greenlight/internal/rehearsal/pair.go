@@ -15,7 +15,7 @@ type Pair struct {
 	EngineProcess, ExecutorProcess *process.Process
 
 	Services *fleet.Services
-	Executor traffic.Executor
+	Executor fleet.Executor
 }
 
 // WithPair starts a pair, calls use with connections to it, and stops it.
@@ -31,7 +31,7 @@ func WithPair(ctx context.Context, s process.Services, p process.Pair, use func(
 			return err
 		}
 		defer func() { err = errors.Join(err, conn.Close()) }()
-		return use(&Pair{engine, executor, services, traffic.NewExecutor(conn)})
+		return use(&Pair{engine, executor, services, fleet.NewExecutor(conn.Target(), conn)})
 	})
 }
 

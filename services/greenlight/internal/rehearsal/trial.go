@@ -69,7 +69,7 @@ const (
 )
 
 // Shadow sends the states to the executor, waits for their shadows, and writes the file.
-func (t *Trial) Shadow(ctx context.Context, store *evidence.Store, file string, executor traffic.Executor, states []traffic.State, pace traffic.Pace) (*traffic.ShadowResult, error) {
+func (t *Trial) Shadow(ctx context.Context, store *evidence.Store, file string, executor fleet.Executor, states []traffic.State, pace traffic.Pace) (*traffic.ShadowResult, error) {
 	r, err := traffic.Shadow(ctx, executor, t.Artifact, states, pace)
 	if err != nil {
 		return nil, err
@@ -88,7 +88,7 @@ const (
 func (t *Trial) Drift(ctx context.Context, store *evidence.Store, engine fleet.Engine) (*driftfleet.Report, error) {
 	ctx, cancel := context.WithTimeout(ctx, driftTimeout)
 	defer cancel()
-	r, err := driftfleet.Read(ctx, driftfleet.Replicas([]fleet.Engine{engine}), driftHours, true)
+	r, err := driftfleet.Read(ctx, []fleet.Engine{engine}, driftHours, true)
 	if err != nil {
 		return nil, err
 	}

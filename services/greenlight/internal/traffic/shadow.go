@@ -14,6 +14,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
 	"github.com/greenlight-ml/greenlight/pkg/text"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
 // ShadowResult is the body of shadow_smoke_1k.json and shadow_replay.json: the executor's answers and their shadows.
@@ -59,8 +60,8 @@ type ShadowResult struct {
 
 // Shadow sends the states to the executor and waits for their shadows. A call succeeds if its baseline score equals, in
 // every bit, what the executor's baseline computes in process.
-func Shadow(ctx context.Context, conn Executor, a *model.Artifact, states []State, pace Pace) (*ShadowResult, error) {
-	before, err := conn.counters(ctx)
+func Shadow(ctx context.Context, e fleet.Executor, a *model.Artifact, states []State, pace Pace) (*ShadowResult, error) {
+	before, err := e.Counters(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -78,7 +79,7 @@ func Shadow(ctx context.Context, conn Executor, a *model.Artifact, states []Stat
 	took, err := pace.each(ctx, len(states), func(ctx context.Context, i int) {
 		s := states[i]
 		resp, err := timed(calls, func() (*executorv1.PredictWithShadowResponse, error) {
-			return conn.Decisions.PredictWithShadow(ctx, s.Request())
+			return e.Decisions.PredictWithShadow(ctx, s.Request())
 		})
 		mu.Lock()
 		defer mu.Unlock()
@@ -112,7 +113,7 @@ func Shadow(ctx context.Context, conn Executor, a *model.Artifact, states []Stat
 	if err != nil {
 		return nil, err
 	}
-	after, err := conn.counters(ctx)
+	after, err := e.Counters(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -123,7 +124,7 @@ func Shadow(ctx context.Context, conn Executor, a *model.Artifact, states []Stat
 	r.MatchRate, r.Distinct = ratio(r.Outcomes[shadow.Match.String()], r.Comparisons), len(distinct)
 	r.SuccessRate, r.DurationS = ratio(r.Succeeded, r.Total), took.Seconds()
 	r.Latency, r.ShadowLatency = calls.latency(), shadows.latency()
-	r.Unaccounted = unaccounted(before, after, r.Total-total(r.Errors))
+	r.Unaccounted = fleet.Unaccounted(before, after, int64(r.Total-total(r.Errors)))
 	r.SLO = r.Judge()
 	return r, nil
 }
@@ -133,9 +134,9 @@ const loopRound = 10_000
 
 // Loop sends the states again and again until ctx ends, and calls done with the result of every round of 10,000. After an
 // error it waits a second.
-func Loop(ctx context.Context, conn Executor, a *model.Artifact, states []State, pace Pace, done func(*ShadowResult, error)) {
+func Loop(ctx context.Context, e fleet.Executor, a *model.Artifact, states []State, pace Pace, done func(*ShadowResult, error)) {
 	for from := 0; ; {
-		r, err := Shadow(ctx, conn, a, states[from:min(from+loopRound, len(states))], pace)
+		r, err := Shadow(ctx, e, a, states[from:min(from+loopRound, len(states))], pace)
 		if ctx.Err() != nil {
 			return
 		}
@@ -168,7 +169,7 @@ func (r *ShadowResult) observations() map[string]gate.Observation {
 	if r.BaselineUnchecked > 0 {
 		changed = gate.Missing("the executor's baseline is not in the registry: its answers could not be checked")
 		if r.Baseline != nil {
-			changed = gate.Missing(fmt.Sprintf("the executor's baseline %s (%.12s) is not in the registry: its answers could not be checked", r.Baseline.Version, r.Baseline.Digest))
+			changed = gate.Missing(fmt.Sprintf("the executor's baseline %s is not in the registry: its answers could not be checked", r.Baseline))
 		}
 	}
 	return map[string]gate.Observation{

@@ -36,6 +36,14 @@ type State struct {
 	Unchecked bool
 }
 
+// VectorRequest returns the request for a decision on the state as a packed vector of the schema. It lacks the raw inputs,
+// which ml-engine watches.
+func (s State) VectorRequest(schema string) *executorv1.PredictRequest {
+	return &executorv1.PredictRequest{
+		RequestId: s.ID, Symbol: s.Symbol, EventTime: s.Time, Source: s.Source, Vector: &executorv1.FeatureVector{Schema: schema, Values: s.Vector},
+	}
+}
+
 // States returns the states of the frame's minutes for an executor whose baseline is the model's heuristic. They carry
 // the source. Minutes with an undefined input are skipped.
 func States(frame *feature.Frame, symbol string, minutes []int, a *model.Artifact, source evidence.Source) ([]State, error) {

@@ -4,12 +4,12 @@ import (
 	"context"
 	"testing"
 
-	"github.com/greenlight-ml/greenlight/pkg/testkit/lifecycletest"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/servetest"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 )
 
 // streams are all streaming calls of the service.
-func streams(s *lifecycletest.Service) map[string]func(context.Context) error {
+func streams(s *servetest.Service) map[string]func(context.Context) error {
 	all := s.Streams()
 	all["predictions"] = func(ctx context.Context) error {
 		stream, err := mlenginev1.NewScoringServiceClient(s.Conn).StreamPredict(ctx)

@@ -12,8 +12,6 @@ import (
 	"sync"
 	"time"
 
-	"google.golang.org/protobuf/types/known/timestamppb"
-
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
@@ -22,9 +20,6 @@ import (
 
 // Schema is the schema of rollback_<time>.json.
 const Schema = "greenlight/rollback/v1"
-
-// maxReason bounds a reason that is sent to an executor, in bytes.
-const maxReason = 512
 
 // Result is the body of rollback_<time>.json.
 type Result struct {
@@ -199,13 +194,12 @@ func returned(active, previous *mlenginev1.ActiveModel) bool {
 	return loaded(active).Before(loaded(previous))
 }
 
-func loaded(m *mlenginev1.ActiveModel) time.Time { return asTime(m.GetLoadTime()) }
-
-func asTime(t *timestamppb.Timestamp) time.Time {
-	if t == nil {
-		return time.Time{}
+// loaded returns when a model was loaded; a missing time is the oldest.
+func loaded(m *mlenginev1.ActiveModel) time.Time {
+	if t := m.GetLoadTime(); t != nil {
+		return t.AsTime()
 	}
-	return t.AsTime()
+	return time.Time{}
 }
 
 func described(m *mlenginev1.ActiveModel) *evidence.Model {
@@ -214,14 +208,14 @@ func described(m *mlenginev1.ActiveModel) *evidence.Model {
 
 // readBack reads which model the engine serves.
 func readBack(ctx context.Context, e fleet.Engine, r Engine, want *evidence.Model) Engine {
-	info, err := e.Scoring.GetModelInfo(ctx, &mlenginev1.GetModelInfoRequest{})
+	served, err := e.Model(ctx)
 	if err != nil {
-		r.Error, r.Hint = "told, and not read back: "+fleet.Plain(err).Error(), fleet.Hint(err)
+		r.Error, r.Hint = "not read back: "+fleet.Plain(err).Error(), fleet.Hint(err)
 		return r
 	}
-	r.To = &evidence.Model{Version: info.GetVersion(), Digest: info.GetDigest()}
-	if r.Done = *r.To == *want; !r.Done {
-		r.Error = fmt.Sprintf("it serves %s and not %s", r.To.Version, want.Version)
+	r.To = &served
+	if r.Done = served == *want; !r.Done {
+		r.Error = fmt.Sprintf("it serves %s and not %s", served.Version, want.Version)
 	}
 	return r
 }
@@ -229,34 +223,23 @@ func readBack(ctx context.Context, e fleet.Engine, r Engine, want *evidence.Mode
 // stop ends the shadows of the executor.
 func stop(ctx context.Context, e fleet.Executor, reason string) (r Executor) {
 	r.Address = e.Addr
-	_, aborted := e.Rollouts.AbortRollout(ctx, &executorv1.AbortRolloutRequest{Reason: clip(reason)})
-	if aborted != nil {
-		r.Error, r.Hint = fleet.Plain(aborted).Error(), fleet.Hint(aborted)
-	}
-	// Read back even after an error: an abort that could not be written to disk is in force.
-	answer, err := e.Rollouts.GetRollout(ctx, &executorv1.GetRolloutRequest{})
+	now, err := e.Stop(ctx, reason)
 	if err != nil {
-		if r.Error == "" {
-			r.Error, r.Hint = "told, and not read back: "+fleet.Plain(err).Error(), fleet.Hint(err)
-		}
+		r.Error, r.Hint = fleet.Plain(err).Error(), fleet.Hint(err)
+	}
+	if errors.Is(err, fleet.ErrNotReadBack) {
+		r.Error = "not read back: " + r.Error
+	}
+	if now == nil {
 		return r
 	}
-	rollout := answer.GetRollout()
-	percent := rollout.GetPercent()
-	r.Percent, r.Mode = &percent, fleet.Mode(rollout.GetMode())
-	r.Done = percent == 0 && rollout.GetMode() == executorv1.RolloutMode_ROLLOUT_MODE_OFF
+	percent := now.GetPercent()
+	r.Percent, r.Mode = &percent, fleet.Mode(now.GetMode())
+	r.Done = percent == 0 && now.GetMode() == executorv1.RolloutMode_ROLLOUT_MODE_OFF
 	if !r.Done && r.Error == "" {
-		r.Error = fmt.Sprintf("told to stop, and it says %v %%, %s", percent, r.Mode)
+		r.Error = fmt.Sprintf("it was stopped, and reports %v %%, %s", percent, r.Mode)
 	}
 	return r
-}
-
-// clip cuts the reason between characters to at most maxReason bytes.
-func clip(reason string) string {
-	if len(reason) <= maxReason {
-		return reason
-	}
-	return strings.ToValidUTF8(reason[:maxReason], "")
 }
 
 // Write writes the result to a file of the evidence, and returns its name. The header has the model that the first ml-engine
