@@ -121,6 +121,8 @@ type fragile struct{}
 
 func (fragile) Score([]float64) float64 { panic("no score") }
 
+func (fragile) Scores(_, _ []float64) { panic("no score") }
+
 // The panic of a model ends the stream with INTERNAL, as it ends a call; the next stream is answered.
 func TestStreamOfAModelThatPanics(t *testing.T) {
 	a := enginetest.Artifact(t, "v1.8.1", version)
@@ -171,3 +173,5 @@ func (s slow) Score([]float64) float64 {
 	<-s.goOn
 	return 0.5
 }
+
+func (s slow) Scores(scores, _ []float64) { scores[0] = s.Score(nil) }
