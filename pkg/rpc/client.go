@@ -34,6 +34,9 @@ func Dial(target string, reg prometheus.Registerer, extra ...grpc.DialOption) (*
 			MinConnectTimeout: 2 * time.Second,
 		}),
 		grpc.WithDefaultServiceConfig(`{"loadBalancingConfig": [{"round_robin": {}}]}`),
+		// As in the server: gRPC's default windows grow with the bandwidth, and a full one holds thousands of messages.
+		grpc.WithStaticStreamWindowSize(window),
+		grpc.WithStaticConnWindowSize(window),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(MaxMessage)),
 	}
 	if reg != nil {
