@@ -124,6 +124,7 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) error {
 	connections := rpc.NewConnections(opts.MaxConnections, logger, reg)
 	grpcListener, httpListener = connections.Limit("grpc", grpcListener), connections.Limit("http", httpListener)
 	limiter := rpc.NewLimiter(opts.MaxRequestRate)
+	decisions.LimitMessages(limiter.Check)
 	server = rpc.NewServer(rpc.ServerOptions{
 		Logger: logger, Registerer: reg, Reflection: opts.Reflection, Credentials: secured.ServerCredentials(), Limiter: limiter,
 		Throttled: executorv1.DecisionService_ServiceDesc.ServiceName, MaxMessage: rpc.SmallMessage,
@@ -167,7 +168,7 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) error {
 	stack.OnStop("http", lifecycle.Half(web.Shutdown))
 	stack.OnStop("status page", status.Stop)
 	stack.OnStop("grpc", lifecycle.Half(server.Drain))
-	stack.OnStop("quote streams", func(context.Context) error {
+	stack.OnStop("streams", func(context.Context) error {
 		decisions.EndStreams()
 		return nil
 	})

@@ -43,7 +43,7 @@ type Options struct {
 	// TLS secures both listeners, EngineTLS the connection to ml-engine.
 	TLS       certs.Server
 	EngineTLS certs.Client
-	// MaxRequestRate limits the calls per second of each client address; 0 is no limit.
+	// MaxRequestRate limits the calls, and the messages of Decide, per second of each client address; 0 is no limit.
 	MaxRequestRate float64
 	// MaxConnections limits the open connections of each listener; 0 is no limit.
 	MaxConnections int
@@ -87,7 +87,7 @@ func Flags(fs *flag.FlagSet) *Options {
 	o.TLS.Declare(fs)
 	o.EngineTLS.Declare(fs, enginePrefix, "ml-engine")
 	o.Control.Declare(fs, "RolloutService and FeedService")
-	fs.Float64Var(&o.MaxRequestRate, "max-request-rate", 0, "calls per `second` that each client address may begin, over gRPC and HTTP together; 0 is no limit")
+	fs.Float64Var(&o.MaxRequestRate, "max-request-rate", 0, "calls, and messages of Decide, per `second` that each client address may begin, over gRPC and HTTP together; 0 is no limit")
 	fs.IntVar(&o.MaxConnections, "max-connections", rpc.DefaultMaxConnections, "connections that each listener may have open; more are refused; 0 is no limit")
 	fs.Float64Var(&o.SamplePercent, "sample-percent", 100, "percentage of the requests that get a shadow, 0 to 100, until RolloutService sets it; with --state-dir a set rollout survives a restart")
 	fs.StringVar(&o.SampleSalt, "sample-salt", "greenlight", "`salt` of the sampling hash: replicas with the same one sample the same requests")
