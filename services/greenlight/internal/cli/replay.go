@@ -25,8 +25,8 @@ func replayCommand(c Console) *cobra.Command {
 		Long: `Replay sends every minute that the model was not trained on to a running executor, in order, waits for the shadows
 and checks them as shadow-smoke does. It writes shadow_replay.json and exits 3 when an SLO is missed.
 
-With --loop it goes round and round until it is stopped, as the load of a demonstration; give it a --rate. It then
-writes no evidence, and prints a line per round.`,
+With --loop it goes round and round until it is stopped, as the load of a demonstration; give it a --rate. Like a trader
+it then asks over streams and waits for no shadow, writes no evidence, and prints what executor counted per round.`,
 		Args: NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if loop {
@@ -49,7 +49,7 @@ writes no evidence, and prints a line per round.`,
 
 // loop replays until it is stopped. An executor that is away is waited for.
 func (l *loadFlags) loop(ctx context.Context, c Console, at endpoint) error {
-	data, a, states, err := l.states(c, func(a *model.Artifact) (traffic.Baseline, error) {
+	data, _, states, err := l.states(c, func(a *model.Artifact) (traffic.Baseline, error) {
 		for {
 			b, err := l.decidesAt(ctx, c, at)(a)
 			if code := status.Code(err); code != codes.Unavailable && code != codes.DeadlineExceeded || ctx.Err() != nil {
@@ -71,7 +71,7 @@ func (l *loadFlags) loop(ctx context.Context, c Console, at endpoint) error {
 	return at.dial(func(conn *grpc.ClientConn) error {
 		for from := 0; ; from = (from + round) % len(states) {
 			part := states[from:min(from+round, len(states))]
-			r, err := traffic.Shadow(ctx, executorClient(conn), a, part, l.pace(nil))
+			r, err := executorClient(conn).Round(ctx, part, l.pace(nil))
 			if ctx.Err() != nil {
 				return nil //nolint:nilerr // stopped, as one stops a loop
 			}
@@ -83,7 +83,8 @@ func (l *loadFlags) loop(ctx context.Context, c Console, at endpoint) error {
 				continue
 			}
 			c.Say("%s  %s, match rate %.1f %% of %d, %s, shadow p95 %.2f ms",
-				data.Name, text.Count(r.Total, "decision"), 100*r.MatchRate, r.Comparisons, text.Count(r.ShadowErrors, "shadow error"), r.ShadowLatency.P95)
+				data.Name, text.Count(r.Total, "decision"), 100*r.MatchRate(), r.Compared(),
+				text.Count(r.Counts.Failed(), "shadow error"), r.Latency.Quantile(0.95))
 		}
 	})
 }

@@ -133,7 +133,7 @@ func (s *stage) dial(addr string) (*grpc.ClientConn, error) {
 func (s *stage) send(ctx context.Context) {
 	ctx, s.quiet = context.WithCancel(ctx)
 	pace := traffic.Pace{Concurrency: 8, Rate: s.rate}
-	s.sending.Go(func() { s.answers = traffic.Decide(ctx, s.decisions, s.opts.Artifact, s.opts.States, pace) })
+	s.sending.Go(func() { s.answers = traffic.Decide(ctx, s.decisions, s.opts.States, pace) })
 }
 
 // tearDown ends all that was started, the last first.
