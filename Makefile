@@ -72,7 +72,7 @@ scenarios: lab ## Prove what a canary does when something goes wrong, and measur
 	@mkdir -p var/scenarios
 	$(BIN)/greenlight train --models var/scenarios/models --evidence var/scenarios/offline $(if $(DATA),--data '$(DATA)')
 	$(BIN)/greenlight eval --evidence var/scenarios/offline
-	$(LAB) scenarios --models var/scenarios/models --evidence var/scenarios/offline $(if $(DATA),--data '$(DATA)')
+	$(LAB) scenarios --shadow-timeout 1s --models var/scenarios/models --evidence var/scenarios/offline $(if $(DATA),--data '$(DATA)')
 	$(LAB) power
 
 .PHONY: month

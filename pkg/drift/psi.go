@@ -39,28 +39,3 @@ func term(p, q float64) float64 {
 	}
 	return float64((q - p) * math.Log(q/p))
 }
-
-// Status is the textbook reading of an index, which ignores noise.
-type Status string
-
-// The readings of an index.
-const (
-	// Stable is below 0.1.
-	Stable Status = "stable"
-	// Warning is from 0.1 to 0.2.
-	Warning Status = "warning"
-	// Critical is above 0.2, or not a number.
-	Critical Status = "critical"
-)
-
-// StatusOf returns the reading of an index.
-func StatusOf(psi float64) Status {
-	switch {
-	case psi < 0.1:
-		return Stable
-	case psi <= 0.2:
-		return Warning
-	default:
-		return Critical
-	}
-}

@@ -18,8 +18,11 @@ type Limits struct {
 	MinRows, MinDays int
 }
 
-// DefaultLimits are the limits of promotion: 0.2 overall, 0.3 for a feature, on 500 rows of 5 days.
-func DefaultLimits() Limits { return Limits{Overall: 0.2, Feature: 0.3, MinRows: 500, MinDays: 5} }
+// DefaultLimits are the limits of promotion in the default policy, on 500 rows of 5 days.
+func DefaultLimits() Limits {
+	promotion := gate.DefaultPolicy().Promotion
+	return Limits{Overall: promotion.PSI, Feature: promotion.FeaturePSI, MinRows: 500, MinDays: 5}
+}
 
 // Snapshot is drift at one time: the body of psi_snapshot.json.
 type Snapshot struct {
@@ -47,7 +50,7 @@ const falseDiscoveries = 0.05
 // Reading is one index with its interpretation.
 type Reading struct {
 	PSI float64 `json:"psi"`
-	// Status is the textbook reading, which ignores noise.
+	// Status is the band of PSI, which ignores noise.
 	Status Status `json:"status"`
 	// Samples is the number of rows of the present.
 	Samples int `json:"samples"`

@@ -1,7 +1,6 @@
 package durable
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -152,21 +151,4 @@ func readDir(dir string, limit int, open func(string) (*os.File, error)) ([]fs.D
 	}
 	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
 	return entries, nil
-}
-
-// Interruptible returns a reader that fails with the cause of ctx once ctx has ended, so that reading a long file can be
-// interrupted.
-func Interruptible(ctx context.Context, r io.Reader) io.Reader { return &interruptible{ctx, r} }
-
-type interruptible struct {
-	ctx context.Context //nolint:containedctx // a reader has no other way to get it
-	r   io.Reader
-}
-
-// Read implements io.Reader.
-func (i *interruptible) Read(p []byte) (int, error) {
-	if i.ctx.Err() != nil {
-		return 0, context.Cause(i.ctx)
-	}
-	return i.r.Read(p)
 }

@@ -1,9 +1,7 @@
 package durable_test
 
 import (
-	"context"
 	"errors"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -76,12 +74,6 @@ func TestReadFileOfAGiantSparseFile(t *testing.T) {
 	}
 	if _, err := durable.ReadFile(path, 64<<20); !errors.Is(err, durable.ErrTooLarge) {
 		t.Errorf("got %v, want %v", err, durable.ErrTooLarge)
-	}
-	ctx, cancel := context.WithCancelCause(t.Context())
-	stopped := errors.New("stopped")
-	cancel(stopped)
-	if _, err := io.Copy(io.Discard, durable.Interruptible(ctx, f)); !errors.Is(err, stopped) {
-		t.Errorf("interrupted: got %v, want %v", err, stopped)
 	}
 }
 

@@ -103,17 +103,3 @@ func AUC(scores []float64, labels []bool) float64 {
 	sameLength(scores, labels)
 	return rank(scores, labels, nil).count(TopShare, once).auc()
 }
-
-// PrecisionAtShare returns the share of positives among the k = ceil(share n) rows with the highest scores, in [0,1].
-// Rows that tie at the cut share the remaining places in proportion. NaN without rows.
-func PrecisionAtShare(scores []float64, labels []bool, share float64) float64 {
-	sameLength(scores, labels)
-	return rank(scores, labels, nil).count(share, once).precision()
-}
-
-// RecallAtShare returns the share of all positives that are among the k = ceil(share n) rows with the highest scores,
-// in [0,1]. Ties count as in [PrecisionAtShare]. NaN without positives.
-func RecallAtShare(scores []float64, labels []bool, share float64) float64 {
-	sameLength(scores, labels)
-	return rank(scores, labels, nil).count(share, once).recall()
-}

@@ -14,7 +14,8 @@ type Metrics struct {
 	BaseRate  float64 `json:"base_rate"`
 	// AUC is in [0,1], 0.5 for uninformative scores: see [AUC].
 	AUC float64 `json:"auc"`
-	// PrecisionAt20 and RecallAt20, in [0,1], are for the 20 % of rows with the highest scores: see [PrecisionAtShare].
+	// PrecisionAt20 and RecallAt20, in [0,1], are for the ceil(0.2 n) rows with the highest scores. Rows
+	// that tie at the cut share the remaining places in proportion.
 	PrecisionAt20 float64 `json:"precision_at_20"`
 	RecallAt20    float64 `json:"recall_at_20"`
 	// Lift is PrecisionAt20 / BaseRate, >= 0, 1 for uninformative scores.

@@ -33,6 +33,9 @@ type Model struct {
 	Digest  string `json:"digest"`
 }
 
+// String names the model for people: its version and the first 12 digits of its digest.
+func (m Model) String() string { return fmt.Sprintf("%s (%.12s)", m.Version, m.Digest) }
+
 // unknownGit is used if the caller does not know the commit.
 const unknownGit = "unknown"
 

@@ -20,8 +20,8 @@ type PhaseCounts struct {
 	Matches    uint64 `json:"matches"`
 	Mismatches uint64 `json:"mismatches"`
 	Errors     uint64 `json:"errors"`
-	// Unseen are sampled shadows that neither answered nor failed: the breaker was open, the queue was full, or the
-	// caller gave up. Their results are unknown.
+	// Unseen are sampled shadows that neither answered nor failed: the breaker was open, the queue was full or
+	// executor busy, or the caller gave up. Their results are unknown.
 	Unseen uint64 `json:"unseen,omitempty"`
 	// P95MS is the time within which 95 % of the Tried shadows ended, in milliseconds; NaN (null in JSON) if there are
 	// none.
@@ -92,7 +92,7 @@ func (p Policy) PhaseRules() []Rule {
 	if p.SLO.Coverage > 0 {
 		rules = append(rules, Rule{
 			Name: PhaseCoverage, Op: AtLeast, Threshold: p.SLO.Coverage, Unit: Ratio, MinSamples: p.MinComparisons,
-			What: "share of the sampled shadows that could be compared: the breaker, a full queue and failures hide the others",
+			What: "share of the sampled shadows that could be compared: an open breaker, shedding and failures hide the others",
 		})
 	}
 	return rules

@@ -72,11 +72,11 @@ func DefaultPolicy() Policy {
 		Schema:        PolicySchema,
 		Phases:        []float64{5, 10, 25, 50, 100},
 		PhaseDuration: Duration(30 * time.Minute), MinComparisons: comparisons, HoldLimit: Duration(4 * time.Hour), Lease: Duration(30 * time.Second),
-		SLO:   Limits{P95MS: 80, ErrorRate: 0.01, MatchRate: 0.95, Coverage: 0.95},
-		Abort: Limits{P95MS: 120, ErrorRate: 0.02, MatchRate: 0.90, Coverage: 0.80},
+		SLO:   Limits{P95MS: latencyTargetMS, ErrorRate: errorLimit / 2, MatchRate: matchTarget, Coverage: 0.95},
+		Abort: Limits{P95MS: 120, ErrorRate: errorLimit, MatchRate: 0.90, Coverage: 0.80},
 		Alpha: 0.01,
 		Promotion: Promotion{
-			PSI: 0.2, FeaturePSI: 0.3, AUC: 0.62, PrecisionAt20: 0.58, Soak: Duration(24 * time.Hour), SoakWithin: Duration(48 * time.Hour),
+			PSI: 0.2, FeaturePSI: 0.3, AUC: aucTarget, PrecisionAt20: precisionTarget, Soak: Duration(24 * time.Hour), SoakWithin: Duration(48 * time.Hour),
 		},
 	}
 }

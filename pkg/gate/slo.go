@@ -1,5 +1,7 @@
 package gate
 
+import "fmt"
+
 // Names of the default rules, the keys of the observations for [Judge].
 const (
 	AUC             = "AUC"
@@ -9,6 +11,16 @@ const (
 	ShadowMatch     = "shadow match rate"
 	ShadowErrorRate = "shadow error rate"
 	ShadowP95       = "shadow p95"
+)
+
+// Targets that rules and the default policy share.
+const (
+	// aucTarget and precisionTarget are those of an offline evaluation.
+	aucTarget, precisionTarget = 0.62, 0.58
+	// matchTarget is the match rate of a shadow, latencyTargetMS its p95, and that of ml-engine.
+	matchTarget, latencyTargetMS = 0.95, 80
+	// errorLimit is the error rate at which a shadow fails and a canary aborts. A canary phase must keep half of it.
+	errorLimit = 0.02
 )
 
 const (
@@ -49,13 +61,24 @@ func SLOs() []Group {
 func Offline() []Rule {
 	return []Rule{
 		{
-			Name: AUC, Op: AtLeast, Threshold: 0.62, Unit: Score, MinSamples: offlineRows,
+			Name: AUC, Op: AtLeast, Threshold: aucTarget, Unit: Score, MinSamples: offlineRows,
 			What: "chance that a minute before a tradeable move scores above one that is not (0.5 is a coin)",
 		},
 		{
-			Name: PrecisionAt20, Op: AtLeast, Threshold: 0.58, Unit: Score, MinSamples: offlineRows,
+			Name: PrecisionAt20, Op: AtLeast, Threshold: precisionTarget, Unit: Score, MinSamples: offlineRows,
 			What: "share of real moves among the 20 % of held-out minutes that score highest",
 		},
+	}
+}
+
+// BaselineMS is the time within which the baseline answers, in milliseconds: see [Baseline].
+const BaselineMS = 1
+
+// Baseline is the promise that the shadow never harms the baseline; n is answers.
+func Baseline() Rule {
+	return Rule{
+		Name: "baseline in time", Op: AtLeast, Threshold: 0.99, Unit: Ratio, MinSamples: comparisons,
+		What: fmt.Sprintf("share of the baseline's answers within %d ms", BaselineMS),
 	}
 }
 
@@ -67,7 +90,7 @@ func Smoke() []Rule {
 			What: "share of requests that were answered with a valid score",
 		},
 		{
-			Name: SmokeP95, Op: Below, Threshold: 80, Unit: Millis, MinSamples: smokeAnswers,
+			Name: SmokeP95, Op: Below, Threshold: latencyTargetMS, Unit: Millis, MinSamples: smokeAnswers,
 			What: "time within which 95 % of the answers came",
 		},
 	}
@@ -78,15 +101,15 @@ func Smoke() []Rule {
 func Shadow() []Rule {
 	return []Rule{
 		{
-			Name: ShadowMatch, Op: AtLeast, Threshold: 0.95, Unit: Ratio, MinSamples: comparisons,
+			Name: ShadowMatch, Op: AtLeast, Threshold: matchTarget, Unit: Ratio, MinSamples: comparisons,
 			What: "share of comparisons where shadow and baseline are within 0.05 of each other",
 		},
 		{
-			Name: ShadowErrorRate, Op: Below, Threshold: 0.02, Unit: Ratio, MinSamples: comparisons,
+			Name: ShadowErrorRate, Op: Below, Threshold: errorLimit, Unit: Ratio, MinSamples: comparisons,
 			What: "share of shadow calls that failed or came too late",
 		},
 		{
-			Name: ShadowP95, Op: Below, Threshold: 80, Unit: Millis, MinSamples: comparisons,
+			Name: ShadowP95, Op: Below, Threshold: latencyTargetMS, Unit: Millis, MinSamples: comparisons,
 			What: "time within which 95 % of the shadow answers came",
 		},
 	}

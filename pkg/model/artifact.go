@@ -256,16 +256,8 @@ func (a *Artifact) checkGolden() error {
 	return nil
 }
 
-// Load reads and verifies the model in the folder: digests, schema, parameters, golden scores.
-func Load(dir string) (*Artifact, error) {
-	root, err := durable.OpenRoot(dir)
-	if err != nil {
-		return nil, fmt.Errorf("model %s: %w", dir, err)
-	}
-	defer func() { _ = root.Close() }()
-	return loadFrom(root, dir, nil)
-}
-
+// loadFrom reads and verifies the model in the folder: digests, schema, parameters, golden scores, and the signature if
+// there are keys.
 func loadFrom(root *os.Root, dir string, keys Keys) (*Artifact, error) {
 	a := &Artifact{}
 	if err := a.read(root, keys); err != nil {

@@ -158,15 +158,23 @@ type threshold struct {
 	dashes []vg.Length
 }
 
-// psiLevels returns the levels for reading an index: the textbook's warning, and the limits of promotion, whose overall
-// limit is also the textbook's critical level.
+// psiLevels returns the edges of the bands of an index. An edge that is also a limit of promotion is named as such.
 func psiLevels() []threshold {
 	limits := drift.DefaultLimits()
-	return []threshold{
-		{0.1, "warning from 0.1", grey, []vg.Length{2, 2}},
-		{limits.Overall, fmt.Sprintf("critical above %.1f, limit overall", limits.Overall), ink, []vg.Length{6, 3}},
-		{limits.Feature, fmt.Sprintf("limit of a feature, %.1f", limits.Feature), ink, []vg.Length{8, 2, 2, 2}},
+	levels := []threshold{
+		{drift.ModerateFrom, fmt.Sprintf("moderate from %.1f", drift.ModerateFrom), grey, []vg.Length{2, 2}},
+		{drift.WarningAbove, fmt.Sprintf("warning above %.1f", drift.WarningAbove), ink, []vg.Length{6, 3}},
+		{drift.CriticalAbove, fmt.Sprintf("critical above %.1f", drift.CriticalAbove), ink, []vg.Length{8, 2, 2, 2}},
 	}
+	for i := range levels {
+		switch levels[i].level {
+		case limits.Overall:
+			levels[i].name += ", limit overall"
+		case limits.Feature:
+			levels[i].name += ", of a feature"
+		}
+	}
+	return levels
 }
 
 // finish draws the thresholds across the panel and the background of incomplete windows, and sets the axes.

@@ -150,14 +150,14 @@ func figures(t *testing.T) []struct {
 				t.Filling, t.Overall[2] = 5, 3
 				return plots.PSIHistory(w, "x on y", t)
 			},
-			[]string{"Drift over time: x on y", "40 of them", "PSI of the model&#39;s features", "PSI of the raw inputs", "overall", "spread_bp_rel", "score", "mid", "warning from 0.1", "critical above 0.2", "limit of a feature, 0.3", "window not full yet", "2026-09-01", "End of the window (UTC)"},
+			[]string{"Drift over time: x on y", "40 of them", "PSI of the model&#39;s features", "PSI of the raw inputs", "overall", "spread_bp_rel", "score", "mid", "moderate from 0.1", "warning above 0.2, limit overall", "critical above 0.3, of a feature", "window not full yet", "2026-09-01", "End of the window (UTC)"},
 		},
 		{
 			"psi_overview",
 			func(w io.Writer) error {
 				return plots.PSIOverview(w, "x on y", &drift.Reading{PSI: 0.147, Noise: &drift.Noise{Q99: 0.21}}, features())
 			},
-			[]string{"Drift at a glance: x on y", "PSI (logarithmic)", "overall", "mid_logret_1m_rel", "raw input", "score of the model", "99 % without drift", "warning from 0.1", "critical above 0.2", "limit of a feature, 0.3", ">0.05<", ">5<"},
+			[]string{"Drift at a glance: x on y", "PSI (logarithmic)", "overall", "mid_logret_1m_rel", "raw input", "score of the model", "99 % without drift", "moderate from 0.1", "warning above 0.2, limit overall", "critical above 0.3, of a feature", ">0.05<", ">5<"},
 		},
 		{
 			"folds",

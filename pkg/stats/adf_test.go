@@ -24,7 +24,6 @@ type series struct {
 		N         int        `json:"n"`
 		Critical  [3]float64 `json:"critical"`
 	} `json:"adf"`
-	ACF []float64 `json:"acf"`
 }
 
 func TestDickeyFullerAgainstStatsmodels(t *testing.T) {

@@ -63,6 +63,15 @@ func (t *Table) Text(w io.Writer) error {
 	return err
 }
 
+// Pairs writes names with their values in two columns, without headings.
+func Pairs(w io.Writer, pairs [][2]string) error {
+	t := &Table{}
+	for _, p := range pairs {
+		t.Row(p[0], p[1])
+	}
+	return t.Text(w)
+}
+
 // Markdown writes the table as Markdown.
 func (t *Table) Markdown(w io.Writer) error {
 	var out strings.Builder

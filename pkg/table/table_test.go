@@ -31,6 +31,17 @@ short row
 	}
 }
 
+func TestPairs(t *testing.T) {
+	t.Parallel()
+	var got strings.Builder
+	if err := table.Pairs(&got, [][2]string{{"run", "7"}, {"confirmation", "none: a dry run"}}); err != nil {
+		t.Fatal(err)
+	}
+	if want := "run           7\nconfirmation  none: a dry run\n"; got.String() != want {
+		t.Errorf("got\n%s\nwant\n%s", got.String(), want)
+	}
+}
+
 func TestMarkdown(t *testing.T) {
 	t.Parallel()
 	const want = `| figure | n | reason |

@@ -153,7 +153,7 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) error {
 	admin.Handle("GET /shadow/metrics", facade.Unary(reports.GetShadowReport, facade.Route[*executorv1.GetShadowReportRequest]{}))
 	host, _ := os.Hostname() // without a name the page shows the address
 	status := page.New(page.Options{
-		Host:   host,
+		Host: host, ShadowTimeout: shadowOpts.Timeout,
 		Report: reports.GetShadowReport, Rollout: rollouts.Report, Drift: mlenginev1.NewDriftServiceClient(conn).GetDrift,
 		Metrics: reg, Logger: logger, Build: "executor " + build.String(),
 	})

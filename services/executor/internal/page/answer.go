@@ -2,6 +2,7 @@ package page
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/text"
@@ -38,21 +39,14 @@ const (
 	neutral Tone = "neutral"
 )
 
-// The baseline's promise: the share baselineShare of its answers within baselineMillis, judged from baselineAnswers on.
-const (
-	baselineMillis  = 1
-	baselineShare   = 0.99
-	baselineAnswers = 500
-)
-
 // harmed judges the latencies of the baseline. Its scores need no check: the shadow cannot change them.
 func harmed(h Histogram) Answer {
-	rule := gate.Rule{Name: "baseline within 1 ms", Op: gate.AtLeast, Threshold: baselineShare, Unit: gate.Ratio, MinSamples: baselineAnswers}
-	r := gate.Check(rule, gate.Rate(h.within(baselineMillis), h.N))
+	rule := gate.Baseline()
+	r := gate.Check(rule, gate.Rate(h.within(gate.BaselineMS), h.N))
 	a := Answer{Question: "Is the baseline harmed?", Why: fmt.Sprintf("no answer yet, n = %d", h.N)}
 	if h.N > 0 {
 		a.Why = fmt.Sprintf("%s of its answers took at most %d ms, want %s, n = %d",
-			percent(h.within(baselineMillis), h.N), baselineMillis, rule.Target(), h.N)
+			percent(h.within(gate.BaselineMS), h.N), gate.BaselineMS, rule.Target(), h.N)
 	}
 	a.Word, a.Tone = word(r.Verdict, "no", "yes")
 	return a
@@ -96,8 +90,7 @@ func coverage(w *executorv1.ShadowWindow) (rule gate.Rule, sampled uint64, verdi
 			sampled += o.GetCount()
 		}
 	}
-	failures := shadowRule(gate.ShadowErrorRate)
-	rule = gate.Rule{Name: "coverage", Op: gate.AtLeast, Threshold: 1 - failures.Threshold, Unit: gate.Ratio, MinSamples: failures.MinSamples}
+	rule = ruleOf(gate.DefaultPolicy().PhaseRules(), gate.PhaseCoverage)
 	return rule, sampled, gate.Check(rule, gate.Rate(w.GetComparisons(), sampled)).Verdict
 }
 
@@ -105,7 +98,7 @@ func coverage(w *executorv1.ShadowWindow) (rule gate.Rule, sampled uint64, verdi
 // coverage is not a plain yes.
 func agrees(w *executorv1.ShadowWindow) Answer {
 	a := Answer{Question: "Does it agree?"}
-	rule := shadowRule(gate.ShadowMatch)
+	rule := matchRule()
 	matches := uint64(0)
 	for _, o := range w.GetOutcomes() {
 		if o.GetOutcome() == executorv1.ShadowOutcome_SHADOW_OUTCOME_MATCH {
@@ -171,14 +164,12 @@ func word(v gate.Verdict, pass, fail string) (string, Tone) {
 	return "not known", neutral
 }
 
-// shadowRule returns the shadow's rule with that name.
-func shadowRule(name string) gate.Rule {
-	for _, r := range gate.Shadow() {
-		if r.Name == name {
-			return r
-		}
-	}
-	panic("page: no rule " + name)
+func matchRule() gate.Rule { return ruleOf(gate.Shadow(), gate.ShadowMatch) }
+
+// ruleOf returns the rule with that name.
+func ruleOf(rules []gate.Rule, name string) gate.Rule {
+	i := slices.IndexFunc(rules, func(r gate.Rule) bool { return r.Name == name })
+	return rules[i]
 }
 
 func percent(k, n uint64) string { return fmt.Sprintf("%.2f %%", 100*float64(k)/float64(n)) }

@@ -113,7 +113,7 @@ func (w *world) start() *Page {
 		Drift: func(ctx context.Context, _ *mlenginev1.GetDriftRequest, _ ...grpc.CallOption) (*mlenginev1.GetDriftResponse, error) {
 			return w.drift(ctx)
 		},
-		Host: "trader-7", Metrics: w.metrics, Logger: slog.New(slog.DiscardHandler),
+		ShadowTimeout: 60 * time.Millisecond, Host: "trader-7", Metrics: w.metrics, Logger: slog.New(slog.DiscardHandler),
 	})
 }
 

@@ -102,10 +102,10 @@
       ];
     };
     const ticks = [0.001, 0.01, 0.1, 1, 10, 100].map((v) => label(String(v), x(v), 12));
-    $("latency").replaceChildren(...rows("baseline", s.baseline, 1), ...rows("shadow", s.shadow, 60),
+    $("latency").replaceChildren(...rows("baseline", s.baseline, s.baselineLimit), ...rows("shadow", s.shadow, s.shadowLimit),
       el("tr", { "aria-hidden": "true" }, el("td", { class: "strip", colspan: 5 }, draw("svg", { height: 14 }, ...ticks))));
     $("latency-note").textContent = `From the arrival of a request, ${since(s.baseline)}; shadows that failed count. ` +
-      "Bar: p50 to p99; solid: p95; dashed: the baseline promises 1 ms, a shadow has 60 ms.";
+      `Bar: p50 to p99; solid: p95; dashed: the baseline promises ${s.baselineLimit} ms, a shadow has ${s.shadowLimit} ms.`;
   };
 
   const delta = (s) => {
@@ -115,7 +115,7 @@
       return;
     }
     const shown = counts.slice(0, edges.length), most = Math.max(...shown), step = 1 / shown.length;
-    const tolerance = 0.05, border = step * (edges.indexOf(tolerance) + 1);
+    const tolerance = s.matchTolerance, border = step * (edges.indexOf(tolerance) + 1);
     const bars = shown.map((c, i) => {
       const height = c === 0 ? 0 : Math.max(2, 88 * c / most);
       return draw("rect", { class: edges[i] <= tolerance ? "bar" : "over", x: at(i * step + 0.003), y: 114 - height, width: at(step - 0.006), height },

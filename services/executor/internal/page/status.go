@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/pkg/shadow"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 )
 
@@ -28,8 +29,12 @@ type Status struct {
 	Baseline Distribution `json:"baseline"`
 	Shadow   Distribution `json:"shadow"`
 	Delta    Distribution `json:"delta"`
-	// MatchTarget is the promised match rate, in [0,1].
-	MatchTarget float64 `json:"matchTarget"`
+	// MatchTarget is the promised match rate, in [0,1]. MatchTolerance is the largest difference of a match.
+	MatchTarget    float64 `json:"matchTarget"`
+	MatchTolerance float64 `json:"matchTolerance"`
+	// BaselineLimit is the promised latency of the baseline, ShadowLimit how long a shadow may take; in milliseconds.
+	BaselineLimit float64 `json:"baselineLimit"`
+	ShadowLimit   float64 `json:"shadowLimit"`
 }
 
 // Distribution is a histogram with its quantiles, which are 0 if it is empty.
@@ -74,7 +79,8 @@ func (s *source) status(ctx context.Context) (*Status, error) {
 	answer, raw, failed := s.drift.latest()
 	inHistograms, inWindow := period(length), periodOf(report)
 	st := &Status{
-		Time: now, Host: s.opts.Host, Drift: raw, MatchTarget: shadowRule(gate.ShadowMatch).Threshold,
+		Time: now, Host: s.opts.Host, Drift: raw, MatchTarget: matchRule().Threshold, MatchTolerance: shadow.MatchTolerance,
+		BaselineLimit: gate.BaselineMS, ShadowLimit: float64(s.opts.ShadowTimeout) / float64(time.Millisecond),
 		Baseline: describe(recent[baselineLatency], length), Shadow: describe(recent[shadowLatency], length), Delta: describe(recent[absDelta], length),
 		Answers: []Answer{
 			harmed(recent[baselineLatency]).over(inHistograms), seen(report, rollout).over(inWindow),

@@ -27,8 +27,6 @@ type Options struct {
 	CriticalHours int
 	// Read samples the services. The sample lists what could not be read. The report is nil if there is no drift reading.
 	Read func(ctx context.Context, now time.Time) (report.Sample, *driftfleet.Report)
-	// Keep writes the drift to the evidence.
-	Keep func(*evidence.Store, *driftfleet.Report) error
 	// Classify runs a classifier on the week that ends with the day, and returns the files that it read. It may be nil.
 	Classify func(report.Period) (*twosample.Result, []evidence.Input)
 
@@ -136,7 +134,9 @@ func (a *Agent) snapshot(store *evidence.Store, fleet *driftfleet.Report, now ti
 	if fleet == nil {
 		return nil
 	}
-	return a.done("psi_snapshot", "psi_snapshot.json", true, now, a.Keep(store, fleet))
+	model := fleet.Model
+	_, err := fleet.Write(store, evidence.Header{Schema: driftfleet.Schema, Source: a.Source, Model: &model, Git: a.Git})
+	return a.done("psi_snapshot", driftfleet.File, true, now, err)
 }
 
 // header is the header of a report on the journal. The journal is not an input: it is not in the evidence folder and

@@ -12,9 +12,6 @@ import (
 // SuggestionSchema is the evidence schema of [Suggestion].
 const SuggestionSchema = "greenlight/retrain_suggestion/v1"
 
-// Critical is the overall PSI above which a retraining is suggested if it persists.
-const Critical = 0.3
-
 // Suggestion suggests a retraining: the body of retrain_suggestion_<time>.json.
 type Suggestion struct {
 	// Since is the first sample of the episode. Hours is the number of hours with a sample; all were above Threshold.
@@ -36,13 +33,13 @@ type episode struct {
 	hour time.Time
 }
 
-// add takes the next sample. A PSI counts if it is critical and above its noise. Several samples in one hour, as after
+// add takes the next sample. A PSI counts if it is above [drift.CriticalAbove] and above its noise. Several samples in one hour, as after
 // restarts of the agent, count once. A sample without a PSI, or with an inconclusive one, changes nothing.
 func (e *episode) add(sample report.Sample) {
 	d := sample.Drift
 	switch {
 	case d == nil:
-	case d.PSI <= Critical:
+	case d.PSI <= drift.CriticalAbove:
 		*e = episode{}
 	case d.Verdict == gate.Fail:
 		if e.Hours == 0 {
@@ -65,7 +62,7 @@ func (a *Agent) suggest(store *evidence.Store, now time.Time) error {
 	if exists, err := report.Written(a.Evidence, name); err != nil || exists {
 		return err
 	}
-	s.Threshold, s.Status, s.Action = Critical, drift.Critical, "run greenlight retrain, and evaluate the candidate before it is served"
+	s.Threshold, s.Status, s.Action = drift.CriticalAbove, drift.Critical, "run greenlight retrain, and evaluate the candidate before it is served"
 	h := evidence.Header{Schema: SuggestionSchema, Source: a.Source, Git: a.Git}
 	a.Logger.Warn("drift is still critical: retraining is suggested", "since", s.Since, "hours", s.Hours, "psi", s.PSI)
 	return a.done("retrain_suggestion", name, true, now, store.WriteJSON(name, h, s))

@@ -27,17 +27,11 @@ func Abort(ctx context.Context, executors []fleet.Executor, reason string) []Sto
 }
 
 func stop(ctx context.Context, e fleet.Executor, reason string) error {
-	if err := e.AbortRollout(ctx, shorten(reason)); err != nil {
-		return err
+	now, err := e.Stop(ctx, shorten(reason))
+	if err == nil && now.GetPercent() != 0 {
+		return fmt.Errorf("executor %s: %s, right after it was stopped", e.Addr, described(now))
 	}
-	got, err := e.Rollout(ctx)
-	if err != nil {
-		return err
-	}
-	if p := got.GetRollout().GetPercent(); p != 0 {
-		return fmt.Errorf("executor %s: %s, right after it was stopped", e.Addr, described(got.GetRollout()))
-	}
-	return nil
+	return err
 }
 
 // Now is the rollout of one executor.

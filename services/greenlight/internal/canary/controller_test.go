@@ -33,8 +33,7 @@ func newTrial(n int) *trial {
 }
 
 func (tr *trial) options() Options {
-	r := newRecord()
-	r.ID, r.Policy = "run-1", tr.policy
+	r := &Record{ID: "run-1", Policy: tr.policy, Phases: []Phase{}, Decision: Running}
 	o := Options{
 		Record: r, Controller: "first", Source: evidence.Live, Model: testModel, Baseline: testBaseline, Interval: 5 * time.Second,
 		PSI: func(context.Context) (float64, error) { return 0.125, nil },

@@ -72,7 +72,7 @@ func countsOf(sum fleet.Sum, percent float64) counts {
 	if ended := c.Ended(); !fleet.Accounted(c.Requests, ended) {
 		c.wrong = append(c.wrong, fmt.Sprintf("there were %d requests and %d outcomes", c.Requests, ended))
 	}
-	if n := c.Outcomes[shadow.NotSampled.String()]; percent == 100 && n > 0 {
+	if n := c.Of(shadow.NotSampled); percent == 100 && n > 0 {
 		c.wrong = append(c.wrong, fmt.Sprintf("requests that were not sampled at 100 %%: %d", n))
 	}
 	timed, tried := c.Latency.Total(), c.phase.Tried()

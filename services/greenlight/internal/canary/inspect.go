@@ -87,11 +87,7 @@ var errNoPSI = errors.New("no PSI")
 
 // psi returns the overall index of the last 7 days over all ml-engines, and its verdict.
 func psi(ctx context.Context, engines []fleet.Engine) (float64, gate.Verdict, error) {
-	replicas := make([]driftfleet.Replica, len(engines))
-	for i, e := range engines {
-		replicas[i] = driftfleet.Replica{Addr: e.Addr, Client: e.Drift}
-	}
-	r, err := driftfleet.Read(ctx, replicas, week, false)
+	r, err := driftfleet.Read(ctx, engines, week, false)
 	switch code := status.Code(err); {
 	case err == nil && r.Overall == nil:
 		return 0, "", fmt.Errorf("%w: %s", errNoPSI, r.Reason)
@@ -186,7 +182,7 @@ func (in *Inspection) agreed() (model, baseline evidence.Model, err error) {
 func names(all []evidence.Model) string {
 	var texts []string
 	for _, m := range all {
-		texts = append(texts, named(m))
+		texts = append(texts, m.String())
 	}
 	return strings.Join(texts, ", ")
 }
@@ -215,7 +211,7 @@ func readOffline(folder string) (Offline, error) {
 		}
 		o.Inputs = append(o.Inputs, evidence.Input{Path: filepath.ToSlash(path), SHA256: digestOf(raw)})
 		if o.Model != (evidence.Model{}) && o.Model != *file.Model {
-			return o, refuse(errNoEvidence, "offline_report.json is of %s and eval_result.json of %s", named(o.Model), named(*file.Model))
+			return o, refuse(errNoEvidence, "offline_report.json is of %s and eval_result.json of %s", o.Model, *file.Model)
 		}
 		o.Model, o.Result = *file.Model, file.Result
 	}

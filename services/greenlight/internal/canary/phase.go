@@ -400,22 +400,20 @@ func (a *attempt) ending(s reading, l *Look, known gate.PhaseCounts) *ending {
 func (a *attempt) changed(s reading) string {
 	for _, m := range s.active {
 		if m.Digest != a.opts.Model.Digest {
-			return fmt.Sprintf("an ml-engine serves %s now, and the canary is of %s", named(m), named(a.opts.Model))
+			return fmt.Sprintf("an ml-engine serves %s now, and the canary is of %s", m, a.opts.Model)
 		}
 	}
 	for _, c := range s.reports {
 		if c.Baseline.Digest != a.opts.Baseline.Digest {
-			return fmt.Sprintf("executor %s decides by %s now, and the canary compares with %s", c.Executor, named(c.Baseline), named(a.opts.Baseline))
+			return fmt.Sprintf("executor %s decides by %s now, and the canary compares with %s", c.Executor, c.Baseline, a.opts.Baseline)
 		}
 		// Until the first comparison of the phase, the model is the one that answered before it.
 		if !a.counting.IsZero() && c.Model.Digest != "" && c.Model.Digest != a.opts.Model.Digest && c.Compared() > a.answered[c.Executor] {
-			return fmt.Sprintf("executor %s compares %s now, and the canary is of %s", c.Executor, named(c.Model), named(a.opts.Model))
+			return fmt.Sprintf("executor %s compares %s now, and the canary is of %s", c.Executor, c.Model, a.opts.Model)
 		}
 	}
 	return ""
 }
-
-func named(m evidence.Model) string { return fmt.Sprintf("%s (%.12s)", m.Version, m.Digest) }
 
 // psi reads the drift, which may take a while. The leases are renewed first.
 func (a *attempt) psi(ctx context.Context) (value *float64, reason string) {

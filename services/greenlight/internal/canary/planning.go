@@ -29,7 +29,7 @@ func NewPlan(in *Inspection, t Target, policy gate.Policy, interval time.Duratio
 		return nil, in.OfflineErr
 	}
 	if in.Offline.Model.Digest != model.Digest {
-		return nil, refuse(errNotActive, "the offline evidence is of %s, and %s is served", named(in.Offline.Model), named(model))
+		return nil, refuse(errNotActive, "the offline evidence is of %s, and %s is served", in.Offline.Model, model)
 	}
 	p := &Plan{
 		Schema: planSchema, CreateTime: time.Now().UTC().Truncate(time.Millisecond), Target: t, Source: source,
@@ -48,12 +48,12 @@ func (p *Plan) Check(in *Inspection) error {
 	}
 	for _, m := range in.Models() {
 		if m != p.Model {
-			return refuse(errModelChanged, "%s, not %s", named(m), named(p.Model))
+			return refuse(errModelChanged, "%s, not %s", m, p.Model)
 		}
 	}
 	for _, b := range in.Baselines() {
 		if b != p.Baseline {
-			return refuse(errBaselineChanged, "%s, not %s", named(b), named(p.Baseline))
+			return refuse(errBaselineChanged, "%s, not %s", b, p.Baseline)
 		}
 	}
 	return nil
@@ -68,7 +68,7 @@ func (in *Inspection) Free(run string) error {
 		}
 	}
 	if len(held) > 0 {
-		return refuse(errHeld, "%s", strings.Join(held, "; "))
+		return refuse(ErrHeld, "%s", strings.Join(held, "; "))
 	}
 	return nil
 }
@@ -85,7 +85,7 @@ func (p *Plan) CheckAll(in *Inspection, phrase, nonce string) error {
 		return refuse(errEvidenceChanged, "%s has changed", p.Evidence)
 	}
 	if p.drifted(in) {
-		return refuse(errPSIChanged, "PSI is %s now, not %s: its verdict must stay, and it may move by %g or a tenth",
+		return refuse(ErrPSIChanged, "PSI is %s now, not %s: its verdict must stay, and it may move by %g or a tenth",
 			found(in.PSI, in.PSIVerdict), found(p.PSI, p.PSIVerdict), psiRoom)
 	}
 	if !confirmation.Equal(phrase, p.Phrase(nonce)) {

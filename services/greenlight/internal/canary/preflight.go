@@ -68,7 +68,7 @@ func Preflight(in *Inspection) gate.Scorecard {
 	}))
 	none("breakers not closed", "executors that do not ask ml-engine", answered, in.each(func(e fleet.ExecutorReading) string {
 		if s := e.Report.GetBreaker().GetState(); s != executorv1.BreakerState_BREAKER_STATE_CLOSED {
-			return "its breaker is " + strings.ToLower(strings.TrimPrefix(s.String(), "BREAKER_STATE_"))
+			return "its breaker is " + strings.ToLower(fleet.Breaker(s))
 		}
 		return ""
 	}))
@@ -112,7 +112,7 @@ func (in *Inspection) offline() finding {
 	case !ok:
 		return missing("no one model is served")
 	case model.Digest != in.Offline.Model.Digest:
-		return missing("the evidence is of %s, and %s is served", named(in.Offline.Model), named(model))
+		return missing("the evidence is of %s, and %s is served", in.Offline.Model, model)
 	case !in.Offline.Result.OK():
 		return finding{gate.Measured(0, 1), []string{"greenlight eval said " + string(in.Offline.Result)}}
 	}
@@ -156,4 +156,33 @@ func (in *Inspection) traffic() finding {
 		n += e.Report.GetRequestsTotal()
 	}
 	return finding{Observation: gate.Measured(float64(n), n)}
+}
+
+// PreflightFile is the name of the report in the evidence.
+const PreflightFile = "canary_preflight.json"
+
+// PreflightReport is the body of canary_preflight.json.
+type PreflightReport struct {
+	Result    gate.Verdict  `json:"result"`
+	Checks    []gate.Result `json:"checks"`
+	Executors []string      `json:"executors"`
+	Engines   []string      `json:"engines"`
+	// PSI is the overall index of the last 7 days, which is not judged. It is null if it is not known: see PSIReason.
+	PSI       *float64 `json:"psi"`
+	PSIReason string   `json:"psi_reason"`
+}
+
+// WritePreflight judges the inspection of the services at the addresses, and writes the report. git is the revision of the
+// program.
+func WritePreflight(store *evidence.Store, in *Inspection, executors, engines []string, git string) (*PreflightReport, error) {
+	card := Preflight(in)
+	report := &PreflightReport{Result: card.Verdict(), Checks: card.Results, Executors: executors, Engines: engines, PSI: in.PSI}
+	if in.PSIErr != nil {
+		report.PSIReason = in.PSIErr.Error()
+	}
+	header := evidence.Header{Schema: PreflightSchema, Source: evidence.Live, Inputs: in.Offline.Inputs, Git: git}
+	if served := in.Models(); len(served) > 0 {
+		header.Model = &served[0]
+	}
+	return report, store.WriteJSON(PreflightFile, header, report)
 }

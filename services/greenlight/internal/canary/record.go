@@ -126,3 +126,17 @@ type Sample struct {
 	Verdict gate.Verdict `json:"verdict"`
 	Reason  string       `json:"reason"`
 }
+
+// Rates returns the match rate, the error rate and the coverage of the counts, in [0,1]; nil where they are undefined.
+func (s *Sample) Rates() (match, errors, coverage *float64) {
+	tried := s.Comparisons + s.Errors
+	return rate(s.Matches, s.Comparisons), rate(s.Errors, tried), rate(s.Comparisons, tried+s.Unseen)
+}
+
+func rate(k, n uint64) *float64 {
+	if n == 0 {
+		return nil
+	}
+	v := float64(k) / float64(n)
+	return &v
+}

@@ -8,6 +8,13 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
+// Kinds of errors that others look for.
+var (
+	ErrHeld       = errors.New("somebody else holds the rollout")
+	ErrRunning    = errors.New("a controller already runs this run")
+	ErrPSIChanged = errors.New("the drift is not the confirmed one")
+)
+
 // The kinds of errors for which a canary is not planned, started or resumed. Each has a hint: see [Hint].
 var (
 	errUnreached       = errors.New("not reached")
@@ -21,12 +28,9 @@ var (
 	errModelChanged    = errors.New("the active model is not the confirmed one")
 	errBaselineChanged = errors.New("the baseline is not the confirmed one")
 	errEvidenceChanged = errors.New("the offline evidence is not the confirmed one")
-	errPSIChanged      = errors.New("the drift is not the confirmed one")
 	errPhraseChanged   = errors.New("the plan has another phrase now")
 	errNotResumable    = errors.New("this run cannot be resumed")
 	errNoRun           = errors.New("there is no such run")
-	errRunning         = errors.New("a controller already runs this run")
-	errHeld            = errors.New("somebody else holds the rollout")
 	planAgain          = "nothing was changed; review the new state with greenlight canary plan, and confirm its phrase"
 	hints              = map[error]string{
 		errUnreached:             "nothing was changed; start it, or name its address with --executor or --engine",
@@ -40,7 +44,7 @@ var (
 		errModelChanged:          planAgain + "; or activate the model again",
 		errBaselineChanged:       planAgain + "; or start the executors with the former baseline",
 		errEvidenceChanged:       planAgain,
-		errPSIChanged:            planAgain,
+		ErrPSIChanged:            planAgain,
 		errPhraseChanged:         planAgain,
 		confirmation.ErrForm:     "repeat the whole line that greenlight canary plan printed, in quotes",
 		confirmation.ErrUnknown:  "--state must name the folder in which it was planned",
@@ -49,8 +53,8 @@ var (
 		confirmation.ErrExpired:  "print a new one with greenlight canary plan; --expires says for how long it is good",
 		errNotResumable:          "begin a new one with greenlight canary plan",
 		errNoRun:                 "--state names the folder of the runs; greenlight canary plan and greenlight canary start begin one",
-		errHeld:                  "nothing was changed; wait until it has ended, or end it with greenlight canary abort",
-		errRunning:               "greenlight canary status shows it, greenlight canary abort ends it",
+		ErrHeld:                  "nothing was changed; wait until it has ended, or end it with greenlight canary abort",
+		ErrRunning:               "greenlight canary status shows it, greenlight canary abort ends it",
 	}
 )
 

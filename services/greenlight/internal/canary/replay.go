@@ -14,11 +14,6 @@ import (
 // maxSamples bounds the samples of a phase. Beyond it every second one is dropped, except for the newest.
 const maxSamples = 400
 
-// newRecord returns the record of a run before its first event.
-func newRecord() *Record {
-	return &Record{Phases: []Phase{}, Decision: Running}
-}
-
 // apply adds an event. Replaying the journal of a run gives the same record as the run itself.
 func (r *Record) apply(e Event) {
 	switch e.Kind {
@@ -98,9 +93,7 @@ func (p *Phase) end(e Event, d Decision, reason string) {
 
 func (p *Phase) sample(l *Look) {
 	p.Requests, p.Outcomes, p.Sources, p.Verdicts, p.P95MS = l.Requests, l.Outcomes, l.Sources, l.Card.Results, l.P95MS
-	p.MatchRate = rate(l.Matches, l.Comparisons)
-	p.ErrorRate = rate(l.Errors, l.Errors+l.Comparisons)
-	p.Coverage = rate(l.Comparisons, l.Comparisons+l.Errors+l.Unseen)
+	p.MatchRate, p.ErrorRate, p.Coverage = l.Rates()
 	if len(p.Samples) >= maxSamples {
 		newest := p.Samples[len(p.Samples)-1]
 		kept := p.Samples[:0]
@@ -111,14 +104,6 @@ func (p *Phase) sample(l *Look) {
 		p.Samples = kept
 	}
 	p.Samples = append(p.Samples, l.Sample)
-}
-
-func rate(k, n uint64) *float64 {
-	if n == 0 {
-		return nil
-	}
-	v := float64(k) / float64(n)
-	return &v
 }
 
 // LeastSource returns the source of the run's requests: the planned one, or a less live one if a phase has seen that.

@@ -99,7 +99,7 @@ func (s State) Resume(id string) (_ *Run, err error) {
 		}
 	}()
 	if r.owner, err = durable.Own(r.Dir); errors.Is(err, durable.ErrOwned) {
-		return nil, errRunning
+		return nil, ErrRunning
 	} else if err != nil {
 		return nil, err
 	}
@@ -129,6 +129,16 @@ func (s State) Read(id string) (*Plan, *Record, error) {
 		return nil, nil, err
 	}
 	return s.replay(h, events)
+}
+
+// Events returns the events of a run from its journal, also while another process runs it. An empty id is the newest run.
+func (s State) Events(id string) ([]Event, error) {
+	id, err := s.newest(id)
+	if err != nil {
+		return nil, err
+	}
+	_, events, _, _, err := readJournal(filepath.Join(s.run(id), journalName))
+	return events, err
 }
 
 func (s State) replay(h head, events []Event) (*Plan, *Record, error) {
@@ -193,6 +203,53 @@ func (s State) newest(id string) (string, error) {
 	}
 	return id, nil
 }
+
+// Start starts the run that the phrase confirms, unless the services have changed since, and calls conduct, which runs it.
+func (s State) Start(ctx context.Context, phrase string, access fleet.Access, conduct func(*Run, *fleet.Services, *Inspection) error) error {
+	plan, ticket, err := s.Confirmed(phrase)
+	if err != nil {
+		return err
+	}
+	return plan.reach(access, func(services *fleet.Services) error {
+		in := Inspect(ctx, services, plan.Target)
+		if err := errors.Join(plan.CheckAll(in, ticket.Phrase, ticket.Nonce), in.Free(""), Readable(ctx, plan)); err != nil {
+			return err
+		}
+		run, err := s.Begin(plan, ticket)
+		if err != nil {
+			return err
+		}
+		return errors.Join(conduct(run, services, in), run.Close())
+	})
+}
+
+// Continue resumes a run whose controller has ended, the newest if id is empty, and calls conduct, which runs the rest.
+func (s State) Continue(ctx context.Context, id string, access fleet.Access, conduct func(*Run, *fleet.Services, *Inspection) error) error {
+	run, err := s.Resume(id)
+	if err != nil {
+		return err
+	}
+	err = run.Plan.reach(access, func(services *fleet.Services) error {
+		in := Inspect(ctx, services, run.Plan.Target)
+		if err := errors.Join(run.Plan.Check(in), in.Free(run.Record.ID)); err != nil {
+			return err
+		}
+		return conduct(run, services, nil)
+	})
+	return errors.Join(err, run.Close())
+}
+
+// reach connects to the services of the plan.
+func (p *Plan) reach(access fleet.Access, use func(*fleet.Services) error) error {
+	services, err := fleet.Dial(fleet.Options{Access: access, Engines: p.Engines, Executors: p.Executors})
+	if err != nil {
+		return err
+	}
+	return errors.Join(use(services), services.Close())
+}
+
+// EvidenceName returns the name of the run's evidence, without its extension.
+func (r *Run) EvidenceName() string { return "canary_run_" + r.Record.ID[:len("20060102T150405Z")] }
 
 // Go runs the remaining phases and returns the record; see [Controller.Run]. A rollout that was changed since the inspection
 // was changed by somebody else; nil accepts any.

@@ -228,14 +228,14 @@ func TestRefusedForDrift(t *testing.T) {
 		"the same":                   {v(0.12), v(0.12), gate.Pass, gate.Pass, nil},
 		"a hundredth more":           {v(0.1249), v(0.1251), gate.Pass, gate.Pass, nil},
 		"as far as it may":           {v(0.12), v(0.17), gate.Pass, gate.Pass, nil},
-		"too far":                    {v(0.12), v(0.18), gate.Pass, gate.Pass, errPSIChanged},
-		"too far down":               {v(0.12), v(0.06), gate.Pass, gate.Pass, errPSIChanged},
+		"too far":                    {v(0.12), v(0.18), gate.Pass, gate.Pass, ErrPSIChanged},
+		"too far down":               {v(0.12), v(0.06), gate.Pass, gate.Pass, ErrPSIChanged},
 		"a tenth of a large one":     {v(2.50), v(2.75), gate.Fail, gate.Fail, nil},
-		"more than a tenth of it":    {v(2.50), v(2.76), gate.Fail, gate.Fail, errPSIChanged},
-		"another verdict":            {v(0.199), v(0.201), gate.Pass, gate.Inconclusive, errPSIChanged},
-		"judged now":                 {v(0.15), v(0.15), gate.Inconclusive, gate.Pass, errPSIChanged},
-		"none any more":              {v(0.12), nil, gate.Pass, "", errPSIChanged},
-		"one at last":                {nil, v(0.12), "", gate.Pass, errPSIChanged},
+		"more than a tenth of it":    {v(2.50), v(2.76), gate.Fail, gate.Fail, ErrPSIChanged},
+		"another verdict":            {v(0.199), v(0.201), gate.Pass, gate.Inconclusive, ErrPSIChanged},
+		"judged now":                 {v(0.15), v(0.15), gate.Inconclusive, gate.Pass, ErrPSIChanged},
+		"none any more":              {v(0.12), nil, gate.Pass, "", ErrPSIChanged},
+		"one at last":                {nil, v(0.12), "", gate.Pass, ErrPSIChanged},
 		"the first rows":             {nil, v(3.02), "", gate.Inconclusive, nil},
 		"too early to judge":         {v(8.1), v(0.9), gate.Inconclusive, gate.Inconclusive, nil},
 		"rows that went":             {v(8.1), nil, gate.Inconclusive, "", nil},
@@ -362,7 +362,7 @@ func TestResumeAfterAnInterruption(t *testing.T) {
 		if r, err := run.Go(ctx, s.services(), nil, nil, after(4, time.Minute, cancel)); err != nil || r.Decision != Interrupted {
 			t.Fatal(r.Decision, err)
 		}
-		if _, err := s.state.Resume(""); !errors.Is(err, errRunning) || Hint(err) == "" {
+		if _, err := s.state.Resume(""); !errors.Is(err, ErrRunning) || Hint(err) == "" {
 			t.Errorf("resumed while it is owned: %v", err)
 		}
 		if running, err := s.state.Running(run.Record.ID); err != nil || !running {

@@ -2,10 +2,12 @@ package canaryview
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"math"
 	"time"
 
+	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/plots"
 	"github.com/greenlight-ml/greenlight/pkg/stats"
@@ -35,18 +37,19 @@ func limits(l gate.Limits) plots.CanaryLimits {
 }
 
 func sampleOf(seconds float64, s canary.Sample) plots.CanarySample {
-	l := plots.CanarySample{Seconds: seconds, P95MS: math.NaN(), MatchRate: math.NaN(), MatchLow: math.NaN(), MatchHigh: math.NaN(), ErrorRate: math.NaN()}
-	if s.P95MS != nil {
-		l.P95MS = *s.P95MS
-	}
-	if s.Comparisons > 0 {
-		l.MatchRate = float64(s.Matches) / float64(s.Comparisons)
+	match, errors, _ := s.Rates()
+	l := plots.CanarySample{Seconds: seconds, P95MS: orNaN(s.P95MS), MatchRate: orNaN(match), MatchLow: math.NaN(), MatchHigh: math.NaN(), ErrorRate: orNaN(errors)}
+	if match != nil {
 		l.MatchLow, l.MatchHigh = stats.Wilson(s.Matches, s.Comparisons, stats.Z95)
 	}
-	if tried := s.Comparisons + s.Errors; tried > 0 {
-		l.ErrorRate = float64(s.Errors) / float64(tried)
-	}
 	return l
+}
+
+func orNaN(v *float64) float64 {
+	if v == nil {
+		return math.NaN()
+	}
+	return *v
 }
 
 // title names the model, the baseline and the decision.
@@ -60,4 +63,20 @@ func title(r *canary.Record, model string) string {
 
 func subtitle(r *canary.Record) string {
 	return fmt.Sprintf("%s, run %s; counts start at 0 in each phase; bands are 95 %% Wilson intervals", r.StartTime.UTC().Format("2006-01-02 15:04 UTC"), r.ID)
+}
+
+// Write writes the record of a run as name.json, its plot as name.svg and its table as name.md. git is the revision of the
+// program.
+func Write(store *evidence.Store, run *canary.Run, r *canary.Record, name, git string) error {
+	inputs, err := run.Inputs()
+	if err != nil {
+		return err
+	}
+	m := run.Plan.Model
+	header := evidence.Header{Schema: canary.RunSchema, Source: r.LeastSource(run.Plan.Source), Inputs: inputs, Model: &m, Git: git}
+	figure, err := Figure(r, m.Version)
+	if err != nil {
+		return err
+	}
+	return errors.Join(store.WriteJSON(name+".json", header, r), store.WriteFile(name+".svg", figure), store.WriteFile(name+".md", Markdown(r, m.Version)))
 }

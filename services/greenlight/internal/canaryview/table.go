@@ -8,9 +8,9 @@ import (
 	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/gate"
-	"github.com/greenlight-ml/greenlight/pkg/shadow"
 	"github.com/greenlight-ml/greenlight/pkg/table"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
 // phases returns the table of the phases.
@@ -25,16 +25,17 @@ func phases(r *canary.Record) *table.Table {
 // Status writes the facts and the phases of a run, as its journal has them. running is true if a controller on this
 // machine runs it now.
 func Status(out io.Writer, r *canary.Record, model string, running bool) error {
-	for _, f := range append([][2]string{{"model", model}}, facts(r)...) {
-		if f[0] == "decision" && r.Decision == canary.Running {
-			f[1] = "RUNNING"
+	pairs := append([][2]string{{"model", model}}, facts(r)...)
+	for i := range pairs {
+		if pairs[i][0] == "decision" && r.Decision == canary.Running {
+			pairs[i][1] = "RUNNING"
 			if !running {
-				f[1] = "INTERRUPTED: no controller runs it; resume it with greenlight canary start --resume"
+				pairs[i][1] = "INTERRUPTED: no controller runs it; resume it with greenlight canary start --resume"
 			}
 		}
-		if _, err := fmt.Fprintf(out, "%-13s %s\n", f[0], f[1]); err != nil {
-			return err
-		}
+	}
+	if err := table.Pairs(out, pairs); err != nil {
+		return err
 	}
 	return Table(out, r)
 }
@@ -44,15 +45,6 @@ func Table(out io.Writer, r *canary.Record) error { return phases(r).Text(out) }
 
 // cells returns the row of a phase.
 func cells(r *canary.Record, p *canary.Phase) []any {
-	count := func(match func(shadow.Outcome) bool) (n uint64) {
-		for _, o := range shadow.Outcomes() {
-			if match(o) {
-				n += p.Outcomes[o.String()]
-			}
-		}
-		return n
-	}
-	compared := count(shadow.Outcome.Compared)
 	psi := "n/a"
 	if p.PSI != nil {
 		psi = fmt.Sprintf("%.3f", *p.PSI)
@@ -63,7 +55,7 @@ func cells(r *canary.Record, p *canary.Phase) []any {
 	}
 	return []any{
 		fmt.Sprintf("%d of %d", p.Index+1, len(r.Policy.Phases)), fmt.Sprintf("%g %%", p.Percent), lasted,
-		p.Requests, compared, achieved(p, gate.PhaseMatch, p.MatchRate), achieved(p, gate.PhaseErrors, p.ErrorRate),
+		p.Requests, fleet.Counts{Outcomes: p.Outcomes}.Compared(), achieved(p, gate.PhaseMatch, p.MatchRate), achieved(p, gate.PhaseErrors, p.ErrorRate),
 		achieved(p, gate.PhaseP95, p.P95MS), achieved(p, gate.PhaseCoverage, p.Coverage), psi, p.Decision, p.Reason,
 	}
 }

@@ -213,18 +213,8 @@ func figure(r *gate.Result, known *float64) string {
 // figures formats the figures of a sample in a line.
 func figures(l *canary.Look) string {
 	line := text.Count(l.Requests, "request") + ", " + text.Count(l.Comparisons, "comparison")
-	share := func(k, n uint64) *float64 {
-		if n == 0 {
-			return nil
-		}
-		v := float64(k) / float64(n)
-		return &v
-	}
-	tried := l.Comparisons + l.Errors
-	known := map[string]*float64{
-		gate.PhaseMatch: share(l.Matches, l.Comparisons), gate.PhaseErrors: share(l.Errors, tried),
-		gate.PhaseP95: l.P95MS, gate.PhaseCoverage: share(l.Comparisons, tried+l.Unseen),
-	}
+	match, errors, coverage := l.Rates()
+	known := map[string]*float64{gate.PhaseMatch: match, gate.PhaseErrors: errors, gate.PhaseP95: l.P95MS, gate.PhaseCoverage: coverage}
 	for _, r := range l.Card.Results {
 		line += fmt.Sprintf(", %s %s", r.Name, figure(&r, known[r.Name]))
 	}

@@ -3,21 +3,17 @@ package cli
 import (
 	"context"
 	"errors"
-	"fmt"
-	"net"
-	"net/http"
 	"slices"
 	"time"
 
-	"github.com/jonboulle/clockwork"
 	"github.com/spf13/cobra"
 
 	"github.com/greenlight-ml/greenlight/pkg/durable"
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
-	"github.com/greenlight-ml/greenlight/pkg/lifecycle"
 	"github.com/greenlight-ml/greenlight/pkg/telemetry"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/agent"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftfleet"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
 )
 
 // agentState is the folder of the agent's journal in a working copy.
@@ -25,9 +21,9 @@ const agentState = "state/agent"
 
 // agentFlags configure greenlight agent.
 type agentFlags struct {
-	engines   engineFlags
+	engines   flags.Engines
 	executors []string
-	nightly   nightlyFlags
+	nightly   flags.Recent
 	options   agent.Options
 	source    string
 	once      bool
@@ -35,7 +31,7 @@ type agentFlags struct {
 	addresses string
 }
 
-func agentCommand(c Console) *cobra.Command {
+func agentCommand(c console.Console) *cobra.Command {
 	var f agentFlags
 	cmd := &cobra.Command{
 		Use: "agent", Short: "Write the drift every hour, a report every day and a summary every week",
@@ -47,9 +43,9 @@ writes what is missing. A report is written once. A service without an answer is
 With --feature-log and --reference a classifier is asked every night whether it can tell the last 7 days from the reference
 by all features together; its answer stands in the daily report and changes no verdict.
 
-One agent at a time owns the state folder. It runs until SIGTERM or an interrupt, and logs JSON lines; with --once it looks
-once, writes what is due, and ends: for a look now, and for a scheduler of your own.`,
-		Args: NoArgs,
+One agent at a time owns the state folder. It runs until SIGTERM or an interrupt, and logs JSON lines; with --once it takes one
+sample, writes what is due, and ends: for a reading now, and for a scheduler of your own.`,
+		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := f.validate(); err != nil {
 				return err
@@ -58,48 +54,48 @@ once, writes what is due, and ends: for a look now, and for a scheduler of your 
 		},
 	}
 	fs := cmd.Flags()
-	f.engines.declare(fs, c)
-	targetsVar(fs, &f.executors, "executor", localExecutor, "gRPC addresses of the executors, one per replica")
+	f.engines.Declare(fs, c)
+	flags.TargetsVar(fs, &f.executors, "executor", flags.LocalExecutor, "gRPC addresses of the executors, one per replica")
 	fs.StringVar(&f.options.State, "state", agentState, "folder of the journal")
 	fs.StringVar(&f.source, "source", string(evidence.Live), "where the requests come from: live, replay or simulated")
 	fs.IntVar(&f.options.CriticalHours, "critical-hours", 24, "hours in a row above 0.3 after which a retraining is suggested")
-	f.nightly.declare(fs)
-	fs.BoolVar(&f.once, "once", false, "look once, write what is due, and end")
+	f.nightly.Declare(fs)
+	fs.BoolVar(&f.once, "once", false, "take one sample, write what is due, and end")
 	fs.StringVar(&f.metrics, "metrics-listen", "127.0.0.1:4031", "HTTP address of /metrics and /healthz")
 	fs.StringVar(&f.addresses, "address-file", "", "file that gets the bound address, for programs that ask for port 0")
-	DeclareEvidence(fs, &f.options.Evidence)
+	flags.Evidence(fs, &f.options.Evidence)
 	return cmd
 }
 
 func (f *agentFlags) validate() error {
 	if f.options.CriticalHours < 1 {
-		return usageError{fmt.Errorf("--critical-hours %d: want at least 1", f.options.CriticalHours)}
+		return console.Usagef("--critical-hours %d: want at least 1", f.options.CriticalHours)
 	}
 	if len(f.executors) == 0 {
-		return usageError{errors.New("--executor: no address")}
+		return console.Usagef("--executor: no address")
 	}
 	for i, addr := range f.executors {
 		if slices.Contains(f.executors[:i], addr) {
-			return usageError{fmt.Errorf("--executor: %s is there twice", addr)}
+			return console.Usagef("--executor: %s is there twice", addr)
 		}
 	}
-	if err := f.nightly.validate(); err != nil {
+	if err := f.nightly.Validate(); err != nil {
 		return err
 	}
-	if !evidence.Source(f.source).Valid() {
-		return usageError{fmt.Errorf("--source %q: want %s, %s or %s", f.source, evidence.Live, evidence.Replay, evidence.Simulated)}
+	if err := checkSource(f.source); err != nil {
+		return err
 	}
-	return f.engines.validate()
+	return f.engines.Validate()
 }
 
-func (f *agentFlags) run(ctx context.Context, c Console) (err error) {
-	if err := f.engines.open(); err != nil {
+func (f *agentFlags) run(ctx context.Context, c console.Console) (err error) {
+	if err := f.engines.Open(); err != nil {
 		return err
 	}
 	owner, err := durable.Own(f.options.State)
 	if err != nil {
 		if errors.Is(err, durable.ErrOwned) {
-			return WithHint(err, "another agent runs on this state folder: one at a time; --state names another")
+			return console.WithHint(err, "another agent runs on this state folder: one at a time; --state names another")
 		}
 		return err
 	}
@@ -109,12 +105,11 @@ func (f *agentFlags) run(ctx context.Context, c Console) (err error) {
 	}
 	registry := telemetry.NewRegistry("greenlight")
 	o := &f.options
-	o.Metrics, o.Source, o.Git = agent.NewMetrics(registry), evidence.Source(f.source), Revision()
-	o.Keep = func(store *evidence.Store, r *driftfleet.Report) error {
-		_, err := snapshotEvidence(r, evidence.Header{Schema: driftfleet.Schema, Source: o.Source, Model: &r.Model, Git: o.Git}).write(store)
-		return err
+	o.Metrics, o.Source, o.Git = agent.NewMetrics(registry), evidence.Source(f.source), console.Revision()
+	services := agent.Services{
+		Dial: f.engines.Connect, Engines: f.engines.Addrs, Executors: f.executors, Hours: f.engines.Hours(), Timeout: f.engines.Timeout,
 	}
-	o.Read, o.Classify = f.sample, f.nightly.classifier(c.quiet())
+	o.Read, o.Classify = services.Sample, f.nightly.Classifier(c.Quiet())
 	a, err := agent.New(*o)
 	if err != nil {
 		return err
@@ -123,25 +118,6 @@ func (f *agentFlags) run(ctx context.Context, c Console) (err error) {
 	if f.once {
 		return a.Tick(ctx, time.Now())
 	}
-	return f.serve(ctx, a, telemetry.NewHTTPServer(telemetry.NewAdmin(registry, func() (bool, string) { return true, "running" }), f.options.Logger))
-}
-
-// serve runs the agent beside its metrics until ctx ends.
-func (f *agentFlags) serve(ctx context.Context, a *agent.Agent, srv *http.Server) error {
-	var stack lifecycle.Stack
-	listener, err := stack.Listen(ctx, f.metrics, "--metrics-listen")
-	if err != nil {
-		return err
-	}
-	stack.OnStop("metrics", srv.Shutdown)
-	stack.Serve("metrics", func() error { return lifecycle.ServeHTTP(srv, listener) })
-	agentCtx, stop := context.WithCancel(ctx)
-	defer stop()
-	stack.OnStop("agent", func(context.Context) error { stop(); return nil })
-	stack.Serve("agent", func() error { return a.Run(agentCtx, clockwork.NewRealClock()) })
-	a.Logger.Info("listening", "metrics", listener.Addr().String())
-	if err := lifecycle.WriteAddresses(f.addresses, map[string]net.Addr{"metrics": listener.Addr()}); err != nil {
-		return errors.Join(err, stack.Close(ctx))
-	}
-	return stack.Run(ctx, stopGrace, a.Logger)
+	admin := telemetry.NewAdmin(registry, func() (bool, string) { return true, "running" })
+	return a.Serve(ctx, telemetry.NewHTTPServer(admin, o.Logger), f.metrics, f.addresses)
 }

@@ -3,23 +3,23 @@ package cli
 import (
 	"context"
 	"errors"
-	"fmt"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
-	"github.com/greenlight-ml/greenlight/pkg/text"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canaryview"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
 // canaryPlan is what a plan is made of.
 type canaryPlan struct {
 	canaryFlags
-	policyFlags
+	flags.Policy
 
 	prometheus, source string
 	metrics            fleet.PrometheusOptions
@@ -27,15 +27,15 @@ type canaryPlan struct {
 }
 
 const (
-	// lookInterval is the time between two looks at a live canary.
-	lookInterval = 5 * time.Second
-	// looksPerPhase is how many looks a phase has at least, unless the interval is given.
-	looksPerPhase = 10
+	// pollInterval is the default time between two polls of a live canary.
+	pollInterval = 5 * time.Second
+	// pollsPerPhase is the smallest number of polls of a phase, unless the interval is given.
+	pollsPerPhase = 10
 	// phraseValidity is how long a phrase works: a decision is about what is there now.
 	phraseValidity = 30 * time.Minute
 )
 
-func canaryPlanCommand(c Console) *cobra.Command {
+func canaryPlanCommand(c console.Console) *cobra.Command {
 	var p canaryPlan
 	cmd := &cobra.Command{
 		Use: "plan", Short: "Say what a canary would do, and print the phrase that confirms it",
@@ -46,56 +46,56 @@ on the services.
 
 The counts come from the executors' own reports, or, with --prometheus, from the series of all replicas that --match
 selects there.`,
-		Args: NoArgs,
+		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			policy, err := p.validate()
 			if err != nil {
 				return err
 			}
-			return p.survey(cmd.Context(), func(ctx context.Context, _ *fleet.Services, in *canary.Inspection) error {
+			return p.inspect(cmd.Context(), func(ctx context.Context, _ *fleet.Services, in *canary.Inspection) error {
 				return refusedCanary(p.plan(ctx, c, policy, in))
 			})
 		},
 	}
 	fs := cmd.Flags()
 	p.canaryFlags.declare(fs, c)
-	p.policyFlags.declare(fs)
+	p.Policy.Declare(fs)
 	fs.StringVar(&p.prometheus, "prometheus", "", "URL of a Prometheus to read the counts from; without it, the executors are asked")
 	fs.StringVar(&p.metrics.TokenFile, "prometheus-token-file", "", "file with a bearer token for it; canary start reads it again")
 	fs.StringVar(&p.metrics.BasicFile, "prometheus-basic-file", "", "file with user:password for it; canary start reads it again")
 	fs.StringVar(&p.metrics.CA, "prometheus-ca", "", "file with the CA certificates that are trusted for it; those of the system without it")
 	fs.StringVar(&p.metrics.Match, "match", fleet.DefaultMatch, "what selects the executors' series there, as in PromQL's braces")
 	fs.StringVar(&p.source, "source", string(evidence.Live), "where the requests come from: live, replay or simulated; only live counts for a promotion")
-	fs.DurationVar(&p.interval, "interval", lookInterval, "time between two looks; a tenth of a phase when that is less and it is not given")
+	fs.DurationVar(&p.interval, "interval", pollInterval, "time between two polls; a tenth of a phase when that is less and it is not given")
 	fs.DurationVar(&p.expires, "expires", phraseValidity, "how long the phrase works")
 	return cmd
 }
 
 func (p *canaryPlan) validate() (gate.Policy, error) {
-	policy, err := p.policy()
-	if !p.changed("interval") { // some looks at a phase that is short
-		p.interval = min(p.interval, time.Duration(policy.PhaseDuration)/looksPerPhase)
+	policy, err := p.Policy.Read()
+	if !p.Changed("interval") { // a short phase needs some polls too
+		p.interval = min(p.interval, time.Duration(policy.PhaseDuration)/pollsPerPhase)
 	}
 	switch {
 	case err != nil:
 		return policy, err
 	case len(p.Executors) == 0 || len(p.Engines) == 0:
-		return policy, usageError{errors.New("want at least one --executor and one --engine")}
+		return policy, console.Usagef("want at least one --executor and one --engine")
 	case p.interval <= 0 || p.interval > time.Duration(policy.PhaseDuration):
-		return policy, usageError{fmt.Errorf("--interval %s: want more than 0 and at most the %s of a phase", p.interval, policy.PhaseDuration)}
+		return policy, console.Usagef("--interval %s: want more than 0 and at most the %s of a phase", p.interval, policy.PhaseDuration)
 	case p.expires < time.Minute:
-		return policy, usageError{fmt.Errorf("--expires %s: want at least 1m", p.expires)}
+		return policy, console.Usagef("--expires %s: want at least 1m", p.expires)
 	case !evidence.Source(p.source).Valid():
-		return policy, usageError{fmt.Errorf("--source %s: want live, replay or simulated", p.source)}
+		return policy, console.Usagef("--source %s: want live, replay or simulated", p.source)
 	case p.prometheus != "":
 		if err := p.metrics.SetURL(p.prometheus); err != nil {
-			return policy, usageError{err}
+			return policy, console.Usage(err)
 		}
 		if _, err := fleet.NewPrometheus(p.metrics, len(p.Executors)); err != nil {
-			return policy, usageError{err}
+			return policy, console.Usage(err)
 		}
 	case p.metrics.TokenFile+p.metrics.BasicFile+p.metrics.CA != "":
-		return policy, usageError{errors.New("--prometheus-token-file, --prometheus-basic-file and --prometheus-ca go with --prometheus")}
+		return policy, console.Usagef("--prometheus-token-file, --prometheus-basic-file and --prometheus-ca go with --prometheus")
 	}
 	return policy, nil
 }
@@ -108,7 +108,7 @@ func (p *canaryPlan) target() canary.Target {
 	return t
 }
 
-func (p *canaryPlan) plan(ctx context.Context, c Console, policy gate.Policy, in *canary.Inspection) error {
+func (p *canaryPlan) plan(ctx context.Context, c console.Console, policy gate.Policy, in *canary.Inspection) error {
 	plan, err := canary.NewPlan(in, p.target(), policy, p.interval, evidence.Source(p.source))
 	if err != nil {
 		return err
@@ -121,42 +121,18 @@ func (p *canaryPlan) plan(ctx context.Context, c Console, policy gate.Policy, in
 	if err != nil {
 		return err
 	}
-	c.sayPlan(plan, in)
+	canaryview.Plan(c.Out, plan, in)
 	c.Say("plan      %s", state.PlanPath(ticket))
 	if plan.Secret() {
 		c.Say("note      the user and the password of --prometheus are not kept: canary start has them from --prometheus-basic-file alone")
 	}
 	c.Say("\nNothing was changed. To start it, until %s, once (%s, and 30dk is 30 minutes):", ticket.ExpiryTime.Format("15:04 UTC"), onay)
-	c.Say("greenlight canary start --confirm %s%s%s", quoted(ticket.Phrase), stateFlag(p.state), p.again())
+	c.Say("greenlight canary start --confirm %s%s%s", quoted(ticket.Phrase), stateFlag(p.state), p.Again())
 	return nil
 }
 
 // onay explains the word that every confirmation begins with.
 const onay = "ONAY is Turkish for approval"
 
-// quoted is the text as one word for a shell.
+// quoted returns the text as one word for a shell.
 func quoted(s string) string { return `"` + s + `"` }
-
-// sayPlan says what would be done.
-func (c Console) sayPlan(p *canary.Plan, in *canary.Inspection) {
-	policy := p.Policy
-	c.Say("model     %s, digest %.12s, beside %s", p.Model.Version, p.Model.Digest, p.Baseline.Version)
-	c.Say("offline   %s (%s)", in.Offline.Result, text.Count(len(p.Inputs), "file"))
-	c.Say("drift     %s; monitored, blocks nothing", psiText(p.PSI, p.PSIReason))
-	for i, addr := range p.Executors {
-		r := in.Executors[i].Rollout.GetRollout()
-		c.Say("executor  %s shadows %g %% now; 0 %% when the canary has ended, however it ends", addr, r.GetPercent())
-	}
-	counts := "the executors' reports"
-	if p.URL != "" {
-		counts = fmt.Sprintf("%s {%s}", p.URL, p.Match)
-	}
-	c.Say("counts    %s, every %s; requests are %s", counts, p.Interval, p.Source)
-	c.Say("phases    %s %%, %s each and at least %s, held for at most %s", strings.ReplaceAll(percents{&policy.Phases}.String(), ",", ", "), policy.PhaseDuration, text.Count(policy.MinComparisons, "comparison"), policy.HoldLimit)
-	c.Say("pass      p95 < %g ms, errors < %g %%, match >= %g %%, coverage >= %g %%", policy.SLO.P95MS, percentOf(policy.SLO.ErrorRate), percentOf(policy.SLO.MatchRate), percentOf(policy.SLO.Coverage))
-	c.Say("abort     p95 > %g ms, errors > %g %%, match < %g %%, coverage < %g %%, or a test at alpha %g", policy.Abort.P95MS, percentOf(policy.Abort.ErrorRate), percentOf(policy.Abort.MatchRate), percentOf(policy.Abort.Coverage), policy.Alpha)
-	c.Say("lease     %s", policy.Lease)
-}
-
-// percentOf is a ratio in percent, without the noise of binary fractions.
-func percentOf(ratio float64) float64 { return float64(int64(ratio*1e8+0.5)) / 1e6 }

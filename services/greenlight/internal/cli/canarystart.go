@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"errors"
-	"fmt"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
@@ -12,19 +11,21 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canaryview"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
 // canaryStart starts a canary, or goes on with one.
 type canaryStart struct {
-	rehearsal
+	flags.Rehearsal
 
-	access             accessFlags
+	access             flags.Access
 	state, phrase, run string
 	resume, dry        bool
 }
 
-func canaryStartCommand(c Console) *cobra.Command {
+func canaryStartCommand(c console.Console) *cobra.Command {
 	var s canaryStart
 	// Which flags only a dry run takes, and which only a run on services that run already.
 	rehearsed, access := pflag.NewFlagSet("", pflag.ContinueOnError), pflag.NewFlagSet("", pflag.ContinueOnError)
@@ -32,14 +33,14 @@ func canaryStartCommand(c Console) *cobra.Command {
 		Use: "start --confirm PHRASE | --resume | --dry-run", Short: "Run a canary, phase by phase",
 		Long: `Start runs the plan that the phrase confirms: nothing else is asked, and nothing may have changed since. It ends with 0 % on
 every executor, read back, and writes canary_run_<time>.json with a plot and a table to the evidence folder. Interrupted
-(Ctrl-C, SIGTERM, or killed), it goes on with --resume at the phase that it was in, which begins anew.
+(Ctrl-C, SIGTERM, or killed), it goes on with --resume at the phase that it was in, which starts again.
 
 With --dry-run the same controller runs the same phases, shorter, against a pair of its own that it starts on free ports
 of this machine and sends market states to. That needs no phrase, writes canary_dryrun_observe.json, and counts for
 no promotion.
 
 Exits 0 when all phases have passed, 3 when it was aborted or stopped, 1 when it was interrupted or refused.`,
-		Args: NoArgs,
+		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ways := 0
 			for _, g := range []bool{cmd.Flags().Changed("confirm"), s.resume, s.dry} {
@@ -49,19 +50,19 @@ Exits 0 when all phases have passed, 3 when it was aborted or stopped, 1 when it
 			}
 			switch {
 			case ways != 1:
-				return usageError{errors.New("give one of --confirm, --resume and --dry-run")}
+				return console.Usagef("give one of --confirm, --resume and --dry-run")
 			case !s.dry && given(cmd.Flags(), rehearsed) != "":
-				return usageError{fmt.Errorf("--%s is for --dry-run: of a canary, the plan says it; give it to greenlight canary plan", given(cmd.Flags(), rehearsed))}
+				return console.Usagef("--%s is for --dry-run: of a canary, the plan says it; give it to greenlight canary plan", given(cmd.Flags(), rehearsed))
 			case s.dry && given(cmd.Flags(), access) != "":
-				return usageError{fmt.Errorf("--%s is not for --dry-run, which starts a pair of its own on this machine", given(cmd.Flags(), access))}
+				return console.Usagef("--%s is not for --dry-run, which starts a pair of its own on this machine", given(cmd.Flags(), access))
 			case !s.resume && cmd.Flags().Changed("run"):
-				return usageError{errors.New("--run is for --resume: it names the run that is resumed")}
+				return console.Usagef("--run is for --resume: it names the run that is resumed")
 			case s.dry:
 				return s.rehearse(cmd.Context(), c)
 			case s.resume:
-				return refusedCanary(s.goOn(cmd.Context(), c))
+				return refusedCanary(canary.State(s.state).Continue(cmd.Context(), s.run, s.access.Access, s.conduct(cmd.Context(), c)))
 			default:
-				return refusedCanary(s.begin(cmd.Context(), c))
+				return refusedCanary(canary.State(s.state).Start(cmd.Context(), s.phrase, s.access.Access, s.conduct(cmd.Context(), c)))
 			}
 		},
 	}
@@ -71,14 +72,14 @@ Exits 0 when all phases have passed, 3 when it was aborted or stopped, 1 when it
 	fs.StringVar(&s.run, "run", "", "the run to go on with; the newest when it is not given")
 	fs.BoolVar(&s.dry, "dry-run", false, "rehearse against a pair of its own")
 	declareCanaryState(fs, &s.state)
-	s.access.declare(access, c)
-	s.rehearsal.declare(rehearsed)
+	s.access.Declare(access, c)
+	s.Rehearsal.Declare(rehearsed)
 	fs.AddFlagSet(access)
 	fs.AddFlagSet(rehearsed)
 	return cmd
 }
 
-// given is a flag of the set that was given on the command line; empty when none was.
+// given returns a flag of the set that was given on the command line; empty if there is none.
 func given(fs, set *pflag.FlagSet) (name string) {
 	fs.Visit(func(f *pflag.Flag) {
 		if set.Lookup(f.Name) != nil {
@@ -88,92 +89,40 @@ func given(fs, set *pflag.FlagSet) (name string) {
 	return name
 }
 
-// again is the flags that another command needs to find the run and its services.
-func (s *canaryStart) again() string { return stateFlag(s.state) + s.access.again() }
+// errInterrupted is the error of a run that can be resumed.
+var errInterrupted = errors.New("the canary was interrupted, and shadows nothing now")
 
-// begin begins the run that the phrase confirms.
-func (s *canaryStart) begin(ctx context.Context, c Console) error {
-	state := canary.State(s.state)
-	plan, ticket, err := state.Confirmed(s.phrase)
-	if err != nil {
-		return err
-	}
-	return s.reach(plan, func(services *fleet.Services) error {
-		in := canary.Inspect(ctx, services, plan.Target)
-		if err := errors.Join(plan.CheckAll(in, ticket.Phrase, ticket.Nonce), in.Free(""), canary.Readable(ctx, plan)); err != nil {
-			return err
-		}
-		run, err := state.Begin(plan, ticket)
+// conduct returns a function that runs the remaining phases and writes the evidence once the run has ended.
+func (s *canaryStart) conduct(ctx context.Context, c console.Console) func(*canary.Run, *fleet.Services, *canary.Inspection) error {
+	return func(run *canary.Run, services *fleet.Services, from *canary.Inspection) error {
+		record, err := show(ctx, c, run, services, from)
 		if err != nil {
 			return err
 		}
-		return errors.Join(s.conduct(ctx, c, run, services, in, canaryRunName(run)), run.Close())
-	})
-}
-
-// goOn goes on with a run whose controller has ended.
-func (s *canaryStart) goOn(ctx context.Context, c Console) error {
-	run, err := canary.State(s.state).Resume(s.run)
-	if err != nil {
-		return err
-	}
-	err = s.reach(run.Plan, func(services *fleet.Services) error {
-		in := canary.Inspect(ctx, services, run.Plan.Target)
-		if err := errors.Join(run.Plan.Check(in), in.Free(run.Record.ID)); err != nil {
+		if record.Decision == canary.Interrupted {
+			return console.WithHint(errInterrupted, "greenlight canary start --resume --run %s%s%s resumes it at the phase that it was in", record.ID, stateFlag(s.state), s.access.Again())
+		}
+		name := run.EvidenceName()
+		if err := withEvidence(run.Plan.Evidence, func(store *evidence.Store) error {
+			return canaryview.Write(store, run, record, name, console.Revision())
+		}); err != nil {
 			return err
 		}
-		return s.conduct(ctx, c, run, services, nil, canaryRunName(run))
-	})
-	return errors.Join(err, run.Close())
-}
-
-// reach connects to the services of the plan.
-func (s *canaryStart) reach(plan *canary.Plan, use func(*fleet.Services) error) error {
-	services, err := fleet.Dial(fleet.Options{Access: s.access.Access, Engines: plan.Engines, Executors: plan.Executors})
-	if err != nil {
-		return err
+		if err := canaryview.Table(c.Out, record); err != nil {
+			return err
+		}
+		c.Say("evidence  %s.json, with .svg and .md", filepath.Join(run.Plan.Evidence, name))
+		c.Say("canary    %s%s", record.Decision, because(record.Reason))
+		switch {
+		case !record.RolledBack:
+			return errors.New("0 % was not read back from every executor: each lease lapses by itself within " + record.Policy.Lease.String())
+		case record.Decision != canary.Passed:
+			return console.ErrGate
+		case !record.PromoteEligible:
+			c.Say("          it does not count for a promotion: %s", record.PromoteReason)
+		}
+		return nil
 	}
-	return errors.Join(use(services), services.Close())
-}
-
-// canaryRunName is the evidence of a run, without its ending.
-func canaryRunName(r *canary.Run) string {
-	return "canary_run_" + r.Record.ID[:len("20060102T150405Z")]
-}
-
-const canaryRunSchema = "greenlight/canary_run/v1"
-
-// errInterrupted is a run that can be resumed.
-var errInterrupted = errors.New("the canary was interrupted, and shadows nothing now")
-
-// conduct runs the phases that are left and writes the evidence, under the name, once the run has ended.
-func (s *canaryStart) conduct(ctx context.Context, c Console, run *canary.Run, services *fleet.Services, from *canary.Inspection, name string) error {
-	record, err := show(ctx, c, run, services, from)
-	if err != nil {
-		return err
-	}
-	if record.Decision == canary.Interrupted {
-		return WithHint(errInterrupted, "greenlight canary start --resume --run %s%s resumes it at the phase that it was in", record.ID, s.again())
-	}
-	keep := func(write func(*evidence.Store) error) error { return keepEvidence(run.Plan.Evidence, write) }
-	if err := keepCanary(keep, run, record, name); err != nil {
-		return err
-	}
-	if err := canaryview.Table(c.Out, record); err != nil {
-		return err
-	}
-	c.Say("evidence  %s.json, with .svg and .md", filepath.Join(run.Plan.Evidence, name))
-	c.Say("canary    %s%s", record.Decision, because(record.Reason))
-	if !record.RolledBack {
-		return errors.New("0 % was not read back from every executor: each lease lapses by itself within " + record.Policy.Lease.String())
-	}
-	if record.Decision != canary.Passed {
-		return ErrGate
-	}
-	if !record.PromoteEligible {
-		c.Say("          it does not count for a promotion: %s", record.PromoteReason)
-	}
-	return nil
 }
 
 func because(reason string) string {
@@ -184,33 +133,13 @@ func because(reason string) string {
 }
 
 // show runs the phases, and shows them.
-func show(ctx context.Context, c Console, run *canary.Run, services *fleet.Services, from *canary.Inspection) (*canary.Record, error) {
+func show(ctx context.Context, c console.Console, run *canary.Run, services *fleet.Services, from *canary.Inspection) (*canary.Record, error) {
 	metrics, err := canary.SourceOf(run.Plan)
 	if err != nil {
 		return nil, err
 	}
 	c.Say("run       %s, journal in %s", run.Record.ID, run.Dir)
-	view := canaryview.New(c.Out, c.screen, run.Plan.Policy)
+	view := canaryview.New(c.Out, c.Screen, run.Plan.Policy)
 	defer view.Close()
 	return run.Go(ctx, services, from, metrics, view.Observe)
-}
-
-// keepCanary writes the record, its plot and its table.
-func keepCanary(keep func(write func(*evidence.Store) error) error, run *canary.Run, record *canary.Record, name string) error {
-	inputs, err := run.Inputs()
-	if err != nil {
-		return err
-	}
-	header := evidence.Header{
-		Schema: canaryRunSchema, Source: record.LeastSource(run.Plan.Source), Inputs: inputs, Model: &run.Plan.Model, Git: Revision(),
-	}
-	figure, err := canaryview.Figure(record, run.Plan.Model.Version)
-	if err != nil {
-		return err
-	}
-	return keep(func(store *evidence.Store) error {
-		return errors.Join(
-			store.WriteJSON(name+".json", header, record), store.WriteFile(name+".svg", figure),
-			store.WriteFile(name+".md", canaryview.Markdown(record, run.Plan.Model.Version)))
-	})
 }

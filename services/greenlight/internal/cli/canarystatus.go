@@ -2,34 +2,35 @@ package cli
 
 import (
 	"context"
-	"errors"
 
 	"github.com/spf13/cobra"
 
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canaryview"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
-func canaryStatusCommand(c Console) *cobra.Command {
+func canaryStatusCommand(c console.Console) *cobra.Command {
 	var state, run string
-	var access accessFlags
+	var access flags.Access
 	cmd := &cobra.Command{
 		Use: "status", Short: "Show a canary: the one that runs, or the last one",
 		Long: `Status shows a run from its journal, phase by phase, and asks its executors what they shadow now. It changes nothing and may
 be called while the canary runs. Without --run it shows the newest run, and lists the others.`,
-		Args: NoArgs,
+		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return refusedCanary(showStatus(cmd.Context(), c, canary.State(state), run, access))
+			return refusedCanary(showCanary(cmd.Context(), c, canary.State(state), run, access))
 		},
 	}
 	declareCanaryState(cmd.Flags(), &state)
 	cmd.Flags().StringVar(&run, "run", "", "the run to show; the newest when it is not given")
-	access.declare(cmd.Flags(), c)
+	access.Declare(cmd.Flags(), c)
 	return cmd
 }
 
-func showStatus(ctx context.Context, c Console, state canary.State, id string, access accessFlags) error {
+func showCanary(ctx context.Context, c console.Console, state canary.State, id string, access flags.Access) error {
 	plan, record, err := state.Read(id)
 	if err != nil {
 		return err
@@ -57,24 +58,14 @@ func showStatus(ctx context.Context, c Console, state canary.State, id string, a
 	return err
 }
 
-// sayRollouts says what the executors of the plan do now. One that is not reached is said, and no error: the journal is
-// what was asked for.
-func sayRollouts(ctx context.Context, c Console, plan *canary.Plan, access accessFlags) error {
+// sayRollouts prints what the executors of the plan do now. An executor that is not reached is printed, and is no error.
+func sayRollouts(ctx context.Context, c console.Console, plan *canary.Plan, access flags.Access) error {
 	services, err := fleet.Dial(fleet.Options{Access: access.Access, Executors: plan.Executors})
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, brakeTimeout)
 	defer cancel()
-	for _, now := range canary.Rollouts(ctx, services.Executors) {
-		if now.Err != nil {
-			c.Say("executor  %s: %v", now.Addr, fleet.Plain(now.Err))
-			if hint := fleet.Hint(now.Err); hint != "" {
-				c.Say("          hint: %s", hint)
-			}
-			continue
-		}
-		c.Say("executor  %s: %s", now.Addr, now.Text)
-	}
-	return errors.Join(services.Close())
+	canaryview.Rollouts(ctx, c.Out, services.Executors)
+	return services.Close()
 }

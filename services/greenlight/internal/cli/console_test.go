@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"unicode"
+
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
 )
 
 // Names that come from files reach the terminal without their control characters, whatever prints them.
@@ -43,14 +45,14 @@ func TestNamesOfFilesCannotSteerTheTerminal(t *testing.T) {
 	}
 	for name, args := range map[string][]string{
 		"a file of the evidence": {"evidence", "verify", "--evidence", filepath.Join(dir, "evidence")},
-		"columns":                {"train", "--data", columns, "--models", filepath.Join(dir, "models")},
-		"a member of an archive": {"train", "--data", archive, "--models", filepath.Join(dir, "models")},
+		"columns":                {"train", "--data", columns, "--models", filepath.Join(dir, "models"), "--evidence", filepath.Join(dir, "new")},
+		"a member of an archive": {"train", "--data", archive, "--models", filepath.Join(dir, "models"), "--evidence", filepath.Join(dir, "new")},
 		"a command":              {evil + "owned"},
 		"a flag":                 {"train", "--" + evil + "owned"},
 		"a model":                {"model", "show", evil + "owned", "--models", dir},
 	} {
 		code, stdout, stderr := run(t, args...)
-		if code == exitOK {
+		if code == console.ExitOK {
 			t.Errorf("%s: exit %d, %q, %q", name, code, stdout, stderr)
 		}
 		if at := strings.IndexFunc(stdout+stderr, func(r rune) bool {

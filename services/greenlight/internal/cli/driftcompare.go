@@ -2,20 +2,22 @@ package cli
 
 import (
 	"errors"
-	"fmt"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/feature"
+	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/model"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftcompare"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
 )
 
 // compareFlags say what to compare with what.
 type compareFlags struct {
-	reference, current DataFlags
+	reference, current flags.Data
 	referenceDays      int
 	currentDays        int
 	options            driftcompare.Options
@@ -26,7 +28,7 @@ type compareFlags struct {
 	check              bool
 }
 
-func driftCompareCommand(c Console) *cobra.Command {
+func driftCompareCommand(c console.Console) *cobra.Command {
 	f := compareFlags{options: driftcompare.DefaultOptions()}
 	cmd := &cobra.Command{
 		Use: "compare", Short: "Measure the drift from one market or feature log to another, or within one",
@@ -41,10 +43,10 @@ all features of the model together, and by which.
 It writes psi_compare.json, with a series of windows of 7 days through the current rows, and its figures to the evidence
 folder. Verdicts are those of drift snapshot; the classifier's and the series' stand beside them and do not change them. The
 quality of market data is judged too, and fails --check: an index of a frozen feed says nothing of a market.`,
-		Args: NoArgs,
+		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := f.validate(cmd.Flags().Changed); err != nil {
-				return usageError{err}
+				return console.Usage(err)
 			}
 			return f.compare(c, cmd.Flags().Changed("schema"))
 		},
@@ -60,18 +62,18 @@ quality of market data is judged too, and fails --check: an index of a frozen fe
 	fs.IntVar(&f.options.Classifier.Permutations, "permutations", f.options.Classifier.Permutations, "how often the days are exchanged at most to judge the classifier; 0 leaves it out")
 	f.declareData(fs)
 	declareCheck(fs, &f.check)
-	DeclareEvidence(fs, &f.evidence)
+	flags.Evidence(fs, &f.evidence)
 	return cmd
 }
 
 // declareData declares how both sets are read.
 func (f *compareFlags) declareData(fs *pflag.FlagSet) {
-	fs.StringVar(&f.reference.symbol, "symbol", "", "instrument of the reference, where there are several, and of --current unless --current-symbol is given")
-	fs.StringVar(&f.current.symbol, "current-symbol", "", "instrument of the current set")
-	fs.IntVar(&f.reference.maxBadRows, "max-bad-rows", 0, "how many broken rows of a set may be left out before it is an error")
-	fs.DurationVar(&f.reference.utcOffset, "utc-offset", 0, "what the clock of the files is ahead of UTC, for example -5h")
-	fs.BoolVar(&f.reference.tradesOnly, "trades-only", false, "read the trades of a folder that has quotes as well")
-	f.reference.offsetSet = func() bool { return fs.Changed("utc-offset") }
+	fs.StringVar(&f.reference.Symbol, "symbol", "", "instrument of the reference, where there are several, and of --current unless --current-symbol is given")
+	fs.StringVar(&f.current.Symbol, "current-symbol", "", "instrument of the current set")
+	fs.IntVar(&f.reference.MaxBadRows, "max-bad-rows", 0, "how many broken rows of a set may be left out before it is an error")
+	fs.DurationVar(&f.reference.UTCOffset, "utc-offset", 0, "what the clock of the files is ahead of UTC, for example -5h")
+	fs.BoolVar(&f.reference.TradesOnly, "trades-only", false, "read the trades of a folder that has quotes as well")
+	f.reference.OffsetSet = func() bool { return fs.Changed("utc-offset") }
 }
 
 func (f *compareFlags) validate(changed func(string) bool) error {
@@ -85,32 +87,32 @@ func (f *compareFlags) validate(changed func(string) bool) error {
 	case changed("current-symbol") && f.current.Path == "":
 		return errors.New("--current-symbol has no meaning without --current")
 	}
-	path, symbol := f.current.Path, f.current.symbol
+	path, symbol := f.current.Path, f.current.Symbol
 	f.current = f.reference
 	f.current.Path = path
 	if symbol != "" {
-		f.current.symbol = symbol
+		f.current.Symbol = symbol
 	}
 	return nil
 }
 
-func (f *compareFlags) compare(c Console, named bool) error {
-	header := evidence.Header{Schema: driftcompare.Schema, Git: Revision()}
+func (f *compareFlags) compare(c console.Console, named bool) error {
+	header := evidence.Header{Schema: driftcompare.Schema, Git: console.Revision()}
 	var scorer model.Scorer
 	if f.model != "" {
 		a, err := model.OpenRegistry(f.models).Load(f.model)
 		if err != nil {
-			return WithHint(err, "greenlight train makes models; --models names their folder")
+			return console.WithHint(err, "greenlight train makes models; --models names their folder")
 		}
 		if named && a.Schema.Name != f.schema {
-			return usageError{fmt.Errorf("model %s takes schema %s, and --schema is %s", f.model, a.Schema.Name, f.schema)}
+			return console.Usagef("model %s takes schema %s, and --schema is %s", f.model, a.Schema.Name, f.schema)
 		}
 		f.schema = a.Schema.Name
 		scorer, header.Model = a.Scorer, &evidence.Model{Version: a.Manifest.Version, Digest: a.Digest()}
 	}
 	schema, ok := feature.Lookup(f.schema)
 	if !ok {
-		return usageError{fmt.Errorf("unknown feature schema %q", f.schema)}
+		return console.Usagef("unknown feature schema %q", f.schema)
 	}
 	reference, current, err := f.sets(c, schema, scorer)
 	if err != nil {
@@ -120,7 +122,7 @@ func (f *compareFlags) compare(c Console, named bool) error {
 	if err != nil {
 		return err
 	}
-	if err := c.sayDrift(&r.Report); err != nil {
+	if err := sayDrift(c, &r.Report); err != nil {
 		return err
 	}
 	for _, line := range []struct{ head, text string }{{"weeks", r.Rolling()}, {"apart", r.Apart()}} {
@@ -128,60 +130,31 @@ func (f *compareFlags) compare(c Console, named bool) error {
 			c.Say("%-9s %s", line.head, line.text)
 		}
 	}
-	header.Source, header.Inputs = driftcompare.Source(reference, current), driftcompare.Inputs(reference, current)
-	title := r.Current.Name
-	if r.Reference.Name != title {
-		title += " against " + r.Reference.Name
-	}
 	bad, reasons := r.DataVerdict()
 	for _, reason := range reasons {
 		c.Say("data      %s", reason)
 	}
-	err = c.keepDrift(f.evidence, driftEvidence{
-		"psi_compare.json", "psi_compare/", r.Title(title, header.Source), header, r, &r.Report,
-	}, f.check)
-	if err == nil && f.check && !bad.OK() {
-		return ErrGate
+	header.Source, header.Inputs = driftcompare.Source(reference, current), driftcompare.Inputs(reference, current)
+	if err := keepDrift(c, f.evidence, driftcompare.File, header.Source, func(store *evidence.Store) (int, error) {
+		return r.Write(store, header)
+	}); err != nil {
+		return err
 	}
-	return err
+	return gated(f.check, gate.Worst(r.Verdict, bad))
 }
 
 // sets reads the two sets.
-func (f *compareFlags) sets(c Console, schema *feature.Schema, scorer model.Scorer) (reference, current *driftcompare.Set, err error) {
-	if reference, err = readSet(c, &f.reference, schema, scorer); err != nil {
+func (f *compareFlags) sets(c console.Console, schema *feature.Schema, scorer model.Scorer) (reference, current *driftcompare.Set, err error) {
+	if reference, err = flags.ReadSet(c, &f.reference, schema, scorer); err != nil {
 		return nil, nil, err
 	}
 	if f.current.Path == "" {
 		reference, current = reference.Split(f.referenceDays)
-	} else if current, err = readSet(c, &f.current, schema, scorer); err != nil {
+	} else if current, err = flags.ReadSet(c, &f.current, schema, scorer); err != nil {
 		return nil, nil, err
 	}
 	if f.currentDays > 0 {
 		current, _ = current.Split(f.currentDays)
 	}
 	return reference, current, nil
-}
-
-// readSet reads market data, or a feature log.
-func readSet(c Console, d *DataFlags, schema *feature.Schema, scorer model.Scorer) (*driftcompare.Set, error) {
-	if !driftcompare.IsLog(d.Path) {
-		data, err := d.Load(c)
-		if err != nil {
-			return nil, err
-		}
-		return driftcompare.FromMarket(data, schema, scorer)
-	}
-	s, err := driftcompare.FromLog(d.Path, d.symbol, schema, scorer)
-	var other *driftcompare.SchemaError
-	if errors.As(err, &other) {
-		return nil, WithHint(err, "--schema names the one to compare by; both sets must have its features")
-	}
-	if err != nil {
-		return nil, err
-	}
-	c.Say("data      %s: %d rows of a feature log, of %v; %d left out; source %s", d.Path, s.Rows(), s.Symbols, s.Left, s.Sources)
-	if s.Untimely > 0 {
-		c.Say("          %d rows are left out for their times: before 1973, after 2199, or more than a day ahead of their arrival or of the clock", s.Untimely)
-	}
-	return s, nil
 }

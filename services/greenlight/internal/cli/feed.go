@@ -9,11 +9,13 @@ import (
 	"github.com/spf13/cobra"
 
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
-func feedCommand(c Console) *cobra.Command {
-	cmd := &cobra.Command{Use: "feed", Short: "Control what executors learn from quotes", Args: NoArgs}
+func feedCommand(c console.Console) *cobra.Command {
+	cmd := &cobra.Command{Use: "feed", Short: "Control what executors learn from quotes", Args: console.NoArgs}
 	cmd.AddCommand(feedResetCommand(c))
 	return cmd
 }
@@ -21,39 +23,37 @@ func feedCommand(c Console) *cobra.Command {
 // feedTimeout is how long an executor may take to reset a symbol.
 const feedTimeout = 5 * time.Second
 
-func feedResetCommand(c Console) *cobra.Command {
-	var access accessFlags
+func feedResetCommand(c console.Console) *cobra.Command {
+	var access flags.Access
 	var executors []string
 	var symbol, reason string
 	cmd := &cobra.Command{
 		Use: "reset", Short: "Drop what executors have learned from the quotes of a symbol",
-		Long: `Reset drops the features that executors have made of the quotes of a symbol, so that the next quote begins it again. It is
-for a symbol that does not heal by itself: two quotes of a wrong time have agreed, or wrong prices were taken. /readyz of
+		Long: `Reset drops the features that executors have made of the quotes of a symbol, so that the next quote starts it again. It is
+for a symbol that does not recover by itself: two quotes of a wrong time have agreed, or wrong prices were taken. /readyz of
 an executor names the symbols of which no quote is taken any more.
 
 Decisions on quotes of the symbol are refused as NOT_READY until it has 720 minutes of quotes and one whole UTC day.`,
-		Args: NoArgs,
+		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if symbol == "" {
-				return usageError{errors.New("--symbol is not given")}
+				return console.Usagef("--symbol is not given")
 			}
-			if err := access.open(); err != nil {
+			if err := access.Open(); err != nil {
 				return err
 			}
-			var errs []error
-			for _, addr := range executors {
-				err := resetSymbol(cmd.Context(), access.connect, addr, symbol, reason)
-				if err == nil {
-					c.Say("reset     %s has dropped symbol %q: it is not ready until a day of quotes has come", addr, symbol)
-				}
-				errs = append(errs, err)
-			}
-			return errors.Join(errs...)
+			return callAll(c, "executor", executors, func(addr string) string { return addr },
+				func(addr string) (struct{}, error) {
+					return struct{}{}, resetSymbol(cmd.Context(), access.Connect, addr, symbol, reason)
+				},
+				func(string, struct{}) string {
+					return fmt.Sprintf("has dropped symbol %q: it is not ready until a day of quotes has come", symbol)
+				})
 		},
 	}
 	fs := cmd.Flags()
-	access.declare(fs, c)
-	targetsVar(fs, &executors, "executor", localExecutor, "gRPC addresses of executor, one per replica")
+	access.Declare(fs, c)
+	flags.TargetsVar(fs, &executors, "executor", flags.LocalExecutor, "gRPC addresses of executor, one per replica")
 	fs.StringVar(&symbol, "symbol", "", "instrument to reset (required)")
 	fs.StringVar(&reason, "reason", "greenlight feed reset", "why, for the audit log")
 	return cmd
@@ -67,8 +67,5 @@ func resetSymbol(ctx context.Context, connect fleet.Dialer, addr, symbol, reason
 	ctx, cancel := context.WithTimeout(ctx, feedTimeout)
 	defer cancel()
 	_, err = executorv1.NewFeedServiceClient(conn).ResetSymbol(ctx, &executorv1.ResetSymbolRequest{Symbol: symbol, Reason: reason})
-	if err != nil {
-		err = fmt.Errorf("executor %s: %w", addr, err)
-	}
 	return errors.Join(err, conn.Close())
 }

@@ -3,25 +3,26 @@ package cli
 import (
 	"encoding/json"
 	"fmt"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/greenlight-ml/greenlight/pkg/model"
+	"github.com/greenlight-ml/greenlight/pkg/table"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
 )
 
-func modelCommand(c Console) *cobra.Command {
-	cmd := &cobra.Command{Use: "model", Short: "List, verify, sign and import the models of a registry folder, and let ml-engine serve one", Args: NoArgs}
+func modelCommand(c console.Console) *cobra.Command {
+	cmd := &cobra.Command{Use: "model", Short: "List, verify, sign and import the models of a registry folder, and let ml-engine serve one", Args: console.NoArgs}
 	var folder string
 	cmd.PersistentFlags().StringVar(&folder, "models", "models", "registry folder")
 	cmd.AddCommand(modelList(c, &folder), modelShow(c, &folder), modelVerify(c, &folder), modelImport(c, &folder), modelSign(c, &folder), modelKeygen(c), modelActivate(c), modelRollback(c))
 	return cmd
 }
 
-func modelList(c Console, folder *string) *cobra.Command {
+func modelList(c console.Console, folder *string) *cobra.Command {
 	return &cobra.Command{
-		Use: "list", Short: "List the models", Args: NoArgs,
+		Use: "list", Short: "List the models", Args: console.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			registry := model.OpenRegistry(*folder)
 			entries, err := registry.List()
@@ -32,18 +33,16 @@ func modelList(c Console, folder *string) *cobra.Command {
 				c.Say("%s has no models; greenlight train makes some", *folder)
 				return nil
 			}
-			tw := tabwriter.NewWriter(c.Out, 0, 0, 2, ' ', 0)
-			_, _ = fmt.Fprintln(tw, "model\tdigest\tschema\tfamily\tAUC\tP@20\ttrained to")
+			t := table.New("model", "digest", "schema", "family", "AUC", "P@20", "trained to")
 			for _, e := range entries {
 				m, err := registry.Manifest(e)
 				if err != nil {
-					_, _ = fmt.Fprintf(tw, "%s\t%v\n", e, err)
+					t.Row(e, err)
 					continue
 				}
-				_, _ = fmt.Fprintf(tw, "%s\t%.12s\t%s\t%s\t%s\t%s\t%s\n", e, m.Digest, m.Schema, m.Family,
-					figure(m.Evaluation.AUC), figure(m.Evaluation.PrecisionAt20), day(m.Training.End))
+				t.Row(e, fmt.Sprintf("%.12s", m.Digest), m.Schema, m.Family, figure(m.Evaluation.AUC), figure(m.Evaluation.PrecisionAt20), day(m.Training.End))
 			}
-			return tw.Flush()
+			return t.Text(c.Out)
 		},
 	}
 }
@@ -66,12 +65,12 @@ func day(t time.Time) string {
 // oneModel takes exactly one argument, the model.
 func oneModel(_ *cobra.Command, args []string) error {
 	if len(args) != 1 {
-		return usageError{fmt.Errorf("%d arguments: name one model, as name/version or version", len(args))}
+		return console.Usagef("%d arguments: name one model, as name/version or version", len(args))
 	}
 	return nil
 }
 
-func modelShow(c Console, folder *string) *cobra.Command {
+func modelShow(c console.Console, folder *string) *cobra.Command {
 	return &cobra.Command{
 		Use: "show MODEL", Short: "Verify a model and show its manifest", Args: oneModel,
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -89,14 +88,14 @@ func modelShow(c Console, folder *string) *cobra.Command {
 	}
 }
 
-func modelVerify(c Console, folder *string) *cobra.Command {
+func modelVerify(c console.Console, folder *string) *cobra.Command {
 	var keyFile string
 	cmd := &cobra.Command{
 		Use: "verify [MODEL...]", Short: "Recompute digests, schema hashes and golden scores; all models when none is named",
 		RunE: func(_ *cobra.Command, refs []string) error {
 			keys, err := model.ReadKeys(keyFile)
 			if err != nil {
-				return usageError{fmt.Errorf("--require-signature: %w", err)}
+				return console.Usagef("--require-signature: %w", err)
 			}
 			registry := model.OpenRegistry(*folder).Requiring(keys)
 			if len(refs) == 0 {
@@ -116,14 +115,14 @@ func modelVerify(c Console, folder *string) *cobra.Command {
 				a, err := registry.Load(ref)
 				if err != nil {
 					broken++
-					c.Say("%s does not hold: %v", ref, err)
+					c.Say("%s does not verify: %v", ref, err)
 					continue
 				}
-				c.Say("%s/%s holds: digest %.12s, schema %s, %d golden scores", a.Manifest.Name, a.Manifest.Version,
+				c.Say("%s/%s verifies: digest %.12s, schema %s, %d golden scores", a.Manifest.Name, a.Manifest.Version,
 					a.Digest(), a.Spec.Schema, len(a.Golden.Vectors))
 			}
 			if broken > 0 {
-				return ErrGate
+				return console.ErrGate
 			}
 			return nil
 		},

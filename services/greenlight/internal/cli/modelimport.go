@@ -1,8 +1,6 @@
 package cli
 
 import (
-	"bytes"
-	"errors"
 	"fmt"
 	"time"
 
@@ -12,11 +10,13 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/pkg/trees"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
 )
 
-func modelImport(c Console, folder *string) *cobra.Command {
-	var d DataFlags
+func modelImport(c console.Console, folder *string) *cobra.Command {
+	var d flags.Data
 	var file, schemaName, name, version, trainedTo string
 	var allTrees bool
 	cmd := &cobra.Command{
@@ -30,20 +30,20 @@ The data gives what the file lacks: the baseline, golden vectors, the drift prof
 which the model keeps: eval, canary and promote judge the model by it. Say with --trained-to where the model's own training
 data ended: it is evaluated on the days after. Without it the evaluation may be of days that the model was trained on, and
 is INCONCLUSIVE.`,
-		Args: NoArgs,
+		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if file == "" || version == "" {
-				return usageError{errors.New("--file and --version are required")}
+				return console.Usagef("--file and --version are required")
 			}
 			schema, ok := feature.Lookup(schemaName)
 			if !ok {
-				return usageError{fmt.Errorf("unknown feature schema %q", schemaName)}
+				return console.Usagef("unknown feature schema %q", schemaName)
 			}
 			f := experiment.Foreign{Schema: schema, Name: name, Version: version, AllTrees: allTrees}
 			if trainedTo != "" {
 				t, err := time.Parse(time.DateOnly, trainedTo)
 				if err != nil {
-					return usageError{fmt.Errorf("--trained-to %q: want a date, YYYY-MM-DD", trainedTo)}
+					return console.Usagef("--trained-to %q: want a date, YYYY-MM-DD", trainedTo)
 				}
 				f.TrainedTo = t
 			}
@@ -59,33 +59,19 @@ is INCONCLUSIVE.`,
 			if err != nil {
 				return err
 			}
-			if f.Name == "" {
-				f.Name = data.Name
-			}
-			s, err := experiment.Run(cmd.Context(), data, experiment.Options{Progress: c.Progress("baseline")})
-			if err != nil {
-				return err
-			}
-			a, report, err := s.Import(f, Revision(), time.Now())
+			r, err := f.Register(cmd.Context(), data, model.OpenRegistry(*folder), console.Revision(), c.Progress("baseline"))
 			if err != nil {
 				return fmt.Errorf("%s: %w", file, err)
 			}
-			registry := model.OpenRegistry(*folder)
-			if err := registry.Add(a); err != nil {
-				return err
-			}
-			kept, err := registry.Load(f.Name + "/" + f.Version)
-			if err != nil {
-				return err
-			}
-			c.Say("model     %s/%s/%s, digest %.12s", *folder, f.Name, f.Version, a.Digest())
-			c.Say("          %s", a.Manifest.Card)
-			c.Say("          lift %.2f, Brier %.4f, ECE %.3f", report.Lift, report.Brier, report.ECE)
-			if !bytes.Equal(kept.Offline, a.Offline) {
+			m := r.Artifact.Manifest
+			c.Say("model     %s/%s/%s, digest %.12s", *folder, m.Name, m.Version, r.Artifact.Digest())
+			c.Say("          %s", m.Card)
+			c.Say("          lift %.2f, Brier %.4f, ECE %.3f", r.Report.Lift, r.Report.Brier, r.Report.ECE)
+			if r.Known {
 				c.Say("          note: the registry had this model already, and keeps the evaluation that came with it; give another --version to keep this one")
 			}
-			if own, err := experiment.Own(kept); err == nil {
-				c.Say("offline   %s: greenlight eval --model %s/%s shows why", own.Judge().Verdict(), f.Name, f.Version)
+			if own, err := experiment.Own(r.Kept); err == nil {
+				c.Say("offline   %s: greenlight eval --model %s/%s shows why", own.Judge().Verdict(), m.Name, m.Version)
 			}
 			return nil
 		},

@@ -4,33 +4,34 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 
 	"github.com/spf13/cobra"
 
-	"github.com/greenlight-ml/greenlight/pkg/text"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canaryview"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/rollback"
 )
 
 // servingFlags say which ml-engines to talk to.
-type servingFlags struct{ pairFlags }
+type servingFlags struct{ flags.Pair }
 
-func (e *servingFlags) declare(cmd *cobra.Command, c Console) {
+func (e *servingFlags) declare(cmd *cobra.Command, c console.Console) {
 	fs := cmd.Flags()
-	targetsVar(fs, &e.Engines, "engine", localEngine, "gRPC addresses of ml-engine, one per replica")
-	e.declareAccess(fs, c, controlTimeout)
+	flags.TargetsVar(fs, &e.Engines, "engine", flags.LocalEngine, "gRPC addresses of ml-engine, one per replica")
+	e.DeclareAccess(fs, c, controlTimeout)
 }
 
 func (e *servingFlags) validate() error {
 	if len(e.Engines) == 0 {
-		return usageError{errors.New("want at least one --engine")}
+		return console.Usagef("want at least one --engine")
 	}
 	return nil
 }
 
-func modelActivate(c Console) *cobra.Command {
+func modelActivate(c console.Console) *cobra.Command {
 	var e servingFlags
 	var digest string
 	cmd := &cobra.Command{
@@ -45,14 +46,17 @@ It exits 1 when an ml-engine does not answer or refuses, and says which did.`,
 				return err
 			}
 			req := &mlenginev1.ActivateModelRequest{Model: args[0], Digest: digest}
-			return e.use(cmd.Context(), func(ctx context.Context, services *fleet.Services) error {
-				answers, errs := make([]*mlenginev1.ActivateModelResponse, len(services.Engines)), make([]error, len(services.Engines))
-				var calls sync.WaitGroup
-				for i, engine := range services.Engines {
-					calls.Go(func() { answers[i], errs[i] = engine.Models.ActivateModel(ctx, req) })
-				}
-				calls.Wait()
-				return c.sayActivated(services.Engines, answers, errs)
+			return e.Use(cmd.Context(), func(ctx context.Context, services *fleet.Services) error {
+				return callAll(c, "ml-engine", services.Engines, func(engine fleet.Engine) string { return engine.Addr },
+					func(engine fleet.Engine) (*mlenginev1.ActivateModelResponse, error) {
+						return engine.Models.ActivateModel(ctx, req)
+					},
+					func(engine fleet.Engine, answer *mlenginev1.ActivateModelResponse) string {
+						if warning := answer.GetWarning(); warning != "" {
+							_, _ = fmt.Fprintf(c.Err, "warning: ml-engine %s: %s\n", engine.Addr, canaryview.Line(warning))
+						}
+						return activated(answer)
+					})
 			})
 		},
 	}
@@ -61,38 +65,24 @@ It exits 1 when an ml-engine does not answer or refuses, and says which did.`,
 	return cmd
 }
 
-func (c Console) sayActivated(engines []fleet.Engine, answers []*mlenginev1.ActivateModelResponse, errs []error) error {
-	var failed error
-	for i, engine := range engines {
-		if errs[i] != nil {
-			c.Say("engine    %s FAILED: %s", engine.Addr, said(errs[i]))
-			failed = errors.Join(failed, fmt.Errorf("ml-engine %s: %w", engine.Addr, fleet.Plain(errs[i])))
-			continue
-		}
-		active, before := answers[i].GetActive(), answers[i].GetPrevious()
-		line := fmt.Sprintf("engine    %s serves %s", engine.Addr, modelText(active))
-		if active.GetDigest() == before.GetDigest() && active.GetVersion() == before.GetVersion() {
-			line += ", as before"
-		} else {
-			line += ", and not " + modelText(before)
-		}
-		c.Say("%s", line)
-		if warning := answers[i].GetWarning(); warning != "" {
-			_, _ = fmt.Fprintf(c.Err, "warning: ml-engine %s: %s\n", engine.Addr, text.Clean(warning, maxShown))
-		}
+// activated returns what an ml-engine serves now.
+func activated(answer *mlenginev1.ActivateModelResponse) string {
+	active, before := answer.GetActive(), answer.GetPrevious()
+	if active.GetDigest() == before.GetDigest() && active.GetVersion() == before.GetVersion() {
+		return "serves " + modelText(active) + ", as before"
 	}
-	return failed
+	return "serves " + modelText(active) + ", and not " + modelText(before)
 }
 
-// modelText is a model for people.
+// modelText returns the name and the digest of a model.
 func modelText(m *mlenginev1.ActiveModel) string {
-	return fmt.Sprintf("%s/%s (digest %.12s)", text.Clean(m.GetName(), maxShown), text.Clean(m.GetVersion(), maxShown), text.Clean(m.GetDigest(), maxShown))
+	return fmt.Sprintf("%s/%s (digest %.12s)", canaryview.Line(m.GetName()), canaryview.Line(m.GetVersion()), canaryview.Line(m.GetDigest()))
 }
 
-func modelRollback(c Console) *cobra.Command {
+func modelRollback(c console.Console) *cobra.Command {
 	var e servingFlags
 	cmd := &cobra.Command{
-		Use: "rollback", Short: "Let every ml-engine serve the model before the last activation", Args: NoArgs,
+		Use: "rollback", Short: "Let every ml-engine serve the model before the last activation", Args: console.NoArgs,
 		Long: `Rollback tells every ml-engine to return to the model that was active before the last activation, and reads back what it
 serves. Shadows go on; greenlight rollback stops them as well, and writes evidence. Given again, it does nothing more.
 
@@ -102,16 +92,16 @@ It exits 1 when an ml-engine does not answer or has no model to return to, and s
 				return err
 			}
 			var r *rollback.Result
-			err := e.use(cmd.Context(), func(ctx context.Context, services *fleet.Services) error {
+			err := e.Use(cmd.Context(), func(ctx context.Context, services *fleet.Services) error {
 				r = rollback.Run(ctx, services, "")
 				return nil
 			})
 			if r == nil {
 				return err
 			}
-			c.sayRollback(r)
+			r.Text(c.Out)
 			if undone := r.Err(); undone != nil {
-				return WithHint(errors.Join(undone, err), "%s", r.Hint())
+				return console.WithHint(errors.Join(undone, err), "%s", r.Hint())
 			}
 			return err
 		},

@@ -1,25 +1,25 @@
 package cli
 
 import (
-	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
 
 	"github.com/greenlight-ml/greenlight/pkg/model"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
 )
 
 // signingKey is the key's name in a working copy.
 const signingKey = "signing.pem"
 
-func modelKeygen(c Console) *cobra.Command {
+func modelKeygen(c console.Console) *cobra.Command {
 	var out string
 	cmd := &cobra.Command{
 		Use: "keygen", Short: "Make a key pair that signs models",
 		Long: `Keygen makes an Ed25519 key pair: the private key, PKCS #8 in PEM and readable for you alone, and beside it the public key,
 with ".pub" after the name. The private key stays where models are judged; the public key goes to the services, for
 --require-signature. A key that is there is never written over.`,
-		Args: NoArgs,
+		Args: console.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			if err := model.NewSigningKey(out); err != nil {
 				return err
@@ -33,7 +33,7 @@ with ".pub" after the name. The private key stays where models are judged; the p
 	return cmd
 }
 
-func modelSign(c Console, folder *string) *cobra.Command {
+func modelSign(c console.Console, folder *string) *cobra.Command {
 	var keyFile string
 	cmd := &cobra.Command{
 		Use: "sign MODEL...", Short: "Verify models and sign their manifests",
@@ -42,11 +42,11 @@ has the digests of all other files: none of them changes, and none can be change
 replaced. A release has a manifest of its own: greenlight promote --sign-key signs it, or sign it then.`,
 		RunE: func(_ *cobra.Command, refs []string) error {
 			if len(refs) == 0 {
-				return usageError{errors.New("name the models to sign, as name/version or version")}
+				return console.Usagef("name the models to sign, as name/version or version")
 			}
 			key, err := model.ReadSigningKey(keyFile)
 			if err != nil {
-				return WithHint(fmt.Errorf("--key: %w", err), "greenlight model keygen makes one")
+				return console.WithHint(fmt.Errorf("--key: %w", err), "greenlight model keygen makes one")
 			}
 			registry := model.OpenRegistry(*folder)
 			for _, ref := range refs {

@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"reflect"
-	"slices"
 	"strings"
 	"time"
 
@@ -16,28 +14,30 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/confirmation"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote"
 )
 
 // promoteFlags say what to promote, and by which evidence.
 type promoteFlags struct {
-	pairFlags
+	flags.Pair
 
 	models, model, as, evidence, policy, head, state, phrase, key string
 	check                                                         bool
-	// given says whether a flag was given.
+	// given reports whether a flag was given.
 	given func(name string) bool
 }
 
 // promoteTimeout is how long the services may take to say what they serve, or to load and verify a model.
 const promoteTimeout = 10 * time.Second
 
-func promoteCommand(c Console) *cobra.Command {
+func promoteCommand(c console.Console) *cobra.Command {
 	p := &promoteFlags{}
 	cmd := &cobra.Command{
 		Use: "promote --check | --confirm PHRASE", Short: "Say what blocks the promotion of a model; promote it once nothing does",
-		Long: `Promote --check judges every blocker anew from the figures of the evidence, prints them, and writes promotion_check.json:
+		Long: `Promote --check judges every blocker again from the figures of the evidence, prints them, and writes promotion_check.json:
 drift (psi_snapshot.json, live, of the last day, whatever its window: it says which), AUC and P@20 (offline_report.json),
 a live canary that passed all phases by a policy that is not laxer than the one in force, a soak of 24 h at 100 % that ended
 within 48 h (a canary whose policy has one phase of 100 % for 24 h; the policy may say 48 h), that the whole evidence folder
@@ -50,12 +50,12 @@ Everything is judged again. Then the release is recorded in the registry under t
 same digest, promotion.json is written, and the entry for CHANGELOG.md is printed. With --engine, each of those is told to
 serve the release, and asked whether it does. It exits 0 when the model is promoted, 3 when something blocks, 1 when the
 phrase is refused or a part was not done. A promotion that was cut short is finished by the same command again.`,
-		Args: NoArgs,
+		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			p.given = cmd.Flags().Changed
 			switch {
 			case p.check == p.given("confirm"):
-				return usageError{errors.New("give either --check or --confirm")}
+				return console.Usagef("give either --check or --confirm")
 			case p.check:
 				return p.runCheck(cmd.Context(), c)
 			default:
@@ -67,46 +67,46 @@ phrase is refused or a part was not done. A promotion that was cut short is fini
 	return cmd
 }
 
-func (p *promoteFlags) declareAll(fs *pflag.FlagSet, c Console) {
-	p.declare(fs, c, nil, nil, promoteTimeout)
+func (p *promoteFlags) declareAll(fs *pflag.FlagSet, c console.Console) {
+	p.Declare(fs, c, nil, nil, promoteTimeout)
 	fs.BoolVar(&p.check, "check", false, "judge, print and write down what blocks, and change nothing else")
 	fs.StringVar(&p.phrase, "confirm", "", "the phrase that --check printed")
 	fs.StringVar(&p.models, "models", "models", "registry folder")
-	fs.StringVar(&p.model, "model", DefaultModel, "the model to promote: name/version, or version")
+	fs.StringVar(&p.model, "model", flags.DefaultModel, "the model to promote: name/version, or version")
 	fs.StringVar(&p.as, "as", "", "version of the release; without it, the model's version less its -rcN")
 	fs.StringVar(&p.policy, "policy", "", "file with the policy in force, YAML; without it, the built-in one")
-	declareHead(fs, &p.head)
+	flags.Head(fs, &p.head)
 	fs.StringVar(&p.key, "sign-key", "", "file with the private key that signs the release, for services with --require-signature")
 	fs.StringVar(&p.state, "state", filepath.Join("var", "promote"), "folder of the phrases that were issued and used")
-	DeclareEvidence(fs, &p.evidence)
+	flags.Evidence(fs, &p.evidence)
 }
 
 func (p *promoteFlags) ledger() *confirmation.Ledger { return confirmation.NewLedger(p.state) }
 
-func (p *promoteFlags) runCheck(ctx context.Context, c Console) error {
-	policy, err := readPolicy(p.policy)
+func (p *promoteFlags) runCheck(ctx context.Context, c console.Console) error {
+	policy, err := flags.ReadPolicy(p.policy)
 	if err != nil {
 		return err
 	}
-	return p.use(ctx, func(ctx context.Context, services *fleet.Services) error {
+	return p.Use(ctx, func(ctx context.Context, services *fleet.Services) error {
 		q := promote.Question{
 			Models: p.models, Model: p.model, As: p.as, Evidence: p.evidence, Policy: policy, Head: p.head,
 			Engines: services.Engines, Executors: services.Executors,
 		}
 		check, err := promote.Judge(ctx, q, time.Now())
 		if err != nil {
-			return WithHint(err, "greenlight model list says which models there are; --as says what one is released as")
+			return console.WithHint(err, "greenlight model list says which models there are; --as says what one is released as")
 		}
-		if err := c.sayCheck(check); err != nil {
+		if err := sayCheck(c, check); err != nil {
 			return err
 		}
-		head, err := check.Keep(p.evidence, Revision())
+		head, err := check.Keep(p.evidence, console.Revision())
 		if err != nil {
-			return WithHint(err, "greenlight evidence verify says what does not hold")
+			return console.WithHint(err, "greenlight evidence verify says what does not verify")
 		}
 		c.Say("evidence  %s, head %s", filepath.Join(p.evidence, promote.CheckName), head)
 		if !check.Ready() {
-			return ErrGate
+			return console.ErrGate
 		}
 		ticket, err := promote.Ask(p.ledger(), q, check, head)
 		if err != nil {
@@ -118,34 +118,30 @@ func (p *promoteFlags) runCheck(ctx context.Context, c Console) error {
 	})
 }
 
-// again is the flags that --confirm needs as well.
+// again returns the flags that --confirm needs as well.
 func (p *promoteFlags) again() string {
-	text := p.accessFlags.again()
+	text := p.Access.Again()
 	for _, f := range []struct{ name, value string }{{"state", p.state}, {"sign-key", p.key}, {"engine", strings.Join(p.Engines, ",")}} {
 		if p.given(f.name) {
-			text += flagged(f.name, f.value)
+			text += flags.Flagged(f.name, f.value)
 		}
 	}
 	return text
 }
 
 // sayCheck prints the blockers, and the indices that do not block.
-func (c Console) sayCheck(check *promote.Check) error {
+func sayCheck(c console.Console, check *promote.Check) error {
 	c.Say("%s/%s -> %s, digest %.12s", check.Name, check.From, check.To, check.Digest)
 	if err := check.Table(c.Out); err != nil {
 		return err
 	}
-	var watched []string
-	for _, w := range check.Watched {
-		watched = append(watched, fmt.Sprintf("%s (%s) %.3f", w.Feature, w.Role, w.PSI))
-	}
-	if len(watched) > 0 {
-		c.Say("PSI of what is watched and does not block: %s", strings.Join(watched, ", "))
+	if len(check.Watched) > 0 {
+		c.Say("PSI of what is watched and does not block: %s", check.WatchedText())
 	}
 	return nil
 }
 
-func (p *promoteFlags) runConfirm(ctx context.Context, c Console) error {
+func (p *promoteFlags) runConfirm(ctx context.Context, c console.Console) error {
 	pledge, err := promote.Redeem(p.ledger(), p.phrase)
 	used := errors.Is(err, confirmation.ErrUsed)
 	if err != nil && !used {
@@ -157,46 +153,26 @@ func (p *promoteFlags) runConfirm(ctx context.Context, c Console) error {
 	var key ed25519.PrivateKey
 	if p.key != "" {
 		if key, err = model.ReadSigningKey(p.key); err != nil {
-			return usageError{fmt.Errorf("--sign-key: %w", err)}
+			return console.Usagef("--sign-key: %w", err)
 		}
 	}
-	tell := p.Engines
-	p.Engines, p.Executors = slices.Clone(pledge.Engines), pledge.Executors
-	for _, addr := range tell {
-		if !slices.Contains(p.Engines, addr) {
-			p.Engines = append(p.Engines, addr)
+	activate := p.Engines
+	p.Engines, p.Executors = pledge.Dialed(activate), pledge.Executors
+	return p.Use(ctx, func(ctx context.Context, services *fleet.Services) error {
+		r := promote.Releaser{Ledger: p.ledger(), Git: console.Revision(), Key: key}
+		record, check, err := r.Confirm(ctx, pledge, used, services, activate)
+		if errors.Is(err, promote.ErrBlocked) && check != nil {
+			return errors.Join(sayCheck(c, check), console.ErrGate)
 		}
-	}
-	return p.use(ctx, func(ctx context.Context, services *fleet.Services) error {
-		var told []fleet.Engine
-		for _, e := range services.Engines {
-			if slices.Contains(tell, e.Addr) {
-				told = append(told, e)
-			}
-		}
-		services.Engines = services.Engines[:len(pledge.Engines)] // those that the check has asked
-		r := promote.Releaser{Ledger: p.ledger(), Engines: told, Git: Revision(), Key: key}
-		if used {
-			record, err := r.Finish(ctx, pledge, time.Now())
-			if record != nil {
-				c.Say("a promotion that was cut short is finished")
-			}
-			return p.promoted(c, record, err)
-		}
-		check, err := promote.Judge(ctx, pledge.Question(services), time.Now())
-		if err != nil {
-			return err
-		}
-		record, err := r.Release(ctx, pledge, check)
-		if errors.Is(err, promote.ErrBlocked) {
-			return errors.Join(c.sayCheck(check), ErrGate)
+		if used && record != nil {
+			c.Say("a promotion that was cut short is finished")
 		}
 		return p.promoted(c, record, err)
 	})
 }
 
-// promoted says what was done.
-func (p *promoteFlags) promoted(c Console, r *promote.Record, err error) error {
+// promoted prints what was done.
+func (p *promoteFlags) promoted(c console.Console, r *promote.Record, err error) error {
 	if r == nil {
 		return p.refused(err)
 	}
@@ -205,74 +181,50 @@ func (p *promoteFlags) promoted(c Console, r *promote.Record, err error) error {
 	for _, a := range r.Activated {
 		if a.Error != "" {
 			failed++
-			c.Say("engine    %s NOT ACTIVATED: %s", a.Address, a.Error)
+			c.Say("engine    %s FAILED: %s", a.Address, a.Error)
 			continue
 		}
 		c.Say("engine    %s serves %s", a.Address, a.Version)
 	}
 	if err != nil {
-		return WithHint(err, "the same command again finishes it")
+		return console.WithHint(err, "the same command again finishes it")
 	}
 	c.Say("evidence  %s", promote.PromotionName)
 	c.Say("for CHANGELOG.md:")
 	c.Say("%s", r.Changelog)
 	if failed > 0 {
-		return WithHint(fmt.Errorf("%s/%s is released, and %d of %d ml-engines do not serve it", r.Name, r.To, failed, len(r.Activated)),
+		return console.WithHint(fmt.Errorf("%s/%s is released, and %d of %d ml-engines do not serve it", r.Name, r.To, failed, len(r.Activated)),
 			"ModelRegistryService.ActivateModel activates it: {\"model\": \"%s/%s\", \"digest\": \"%.12s\"}", r.Name, r.To, r.Digest)
 	}
 	return nil
 }
 
-// contradicts says which flag that was given is not what the phrase was issued for.
+// contradicts returns an error if a given flag differs from what the phrase was issued for.
 func (p *promoteFlags) contradicts(pledge *promote.Pledge) error {
-	for _, f := range []struct{ name, value, want string }{{"models", p.models, pledge.Models}, {"evidence", p.evidence, pledge.Evidence}} {
-		if abs, err := filepath.Abs(f.value); err == nil && p.given(f.name) && abs != f.want {
-			return fmt.Errorf("--%s %s: the phrase is for %s", f.name, f.value, f.want)
+	var g promote.Given
+	for _, f := range []struct {
+		name   string
+		target *string
+		value  string
+	}{{"models", &g.Models, p.models}, {"evidence", &g.Evidence, p.evidence}, {"model", &g.Model, p.model}, {"as", &g.As, p.as}} {
+		if p.given(f.name) {
+			*f.target = f.value
 		}
-	}
-	if p.given("model") {
-		entry, err := model.OpenRegistry(pledge.Models).Find(p.model)
-		if err != nil {
-			return err
-		}
-		if entry.String() != pledge.Model {
-			return fmt.Errorf("%w: --model %s, and the phrase is for %s", promote.ErrOtherModel, entry, pledge.Model)
-		}
-	}
-	if p.given("as") && p.as != pledge.To {
-		return fmt.Errorf("--as %s: the phrase is for %s", p.as, pledge.To)
 	}
 	if p.given("policy") {
-		policy, err := readPolicy(p.policy)
+		policy, err := flags.ReadPolicy(p.policy)
 		if err != nil {
 			return err
 		}
-		if !reflect.DeepEqual(policy, pledge.Policy) {
-			return fmt.Errorf("--policy %s: the phrase is for another policy", p.policy)
-		}
+		g.Policy = &policy
 	}
-	return nil
+	return pledge.Contradicts(g)
 }
 
 // refused adds to a refusal what to do about it.
 func (p *promoteFlags) refused(err error) error {
-	for _, r := range []struct {
-		err  error
-		hint string
-	}{
-		{confirmation.ErrUnknown, "phrases are kept in --state " + p.state + " of the machine that issued them; greenlight promote --check issues one"},
-		{confirmation.ErrMismatch, "copy the whole phrase as greenlight promote --check printed it"},
-		{confirmation.ErrUsed, "a phrase works once; greenlight promote --check issues another"},
-		{confirmation.ErrExpired, "look again: greenlight promote --check issues another"},
-		{promote.ErrOtherModel, "check the model that is to be promoted: greenlight promote --check --model ..."},
-		{promote.ErrOtherEvidence, "look at what is there now: greenlight promote --check"},
-		{promote.ErrOtherPSI, "look at the drift as it is now: greenlight promote --check"},
-		{promote.ErrOtherTicket, "the files in --state " + p.state + " were edited; greenlight promote --check issues another phrase"},
-		{promote.ErrPhrase, "copy the whole phrase as greenlight promote --check printed it, in quotes"},
-	} {
-		if errors.Is(err, r.err) {
-			return WithHint(err, "%s", r.hint)
-		}
+	if hint := promote.Hint(err, p.state); hint != "" {
+		return console.WithHint(err, "%s", hint)
 	}
 	return err
 }

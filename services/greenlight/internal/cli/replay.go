@@ -9,16 +9,18 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/pkg/text"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/rehearsal"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
 
-func replayCommand(c Console) *cobra.Command {
-	var l loadFlags
-	var at endpoint
+func replayCommand(c console.Console) *cobra.Command {
+	var l flags.Load
+	var at flags.Endpoint
 	var loop bool
 	cmd := &cobra.Command{
 		Use: "replay", Short: "Send a market to executor in the order of its minutes",
@@ -27,31 +29,25 @@ and checks them as shadow-smoke does. It writes shadow_replay.json and exits 3 w
 
 With --loop it goes round and round until it is stopped, as the load of a demonstration; give it a --rate. Like a trader
 it then asks over streams and waits for no shadow, writes no evidence, and prints what executor counted per round.`,
-		Args: NoArgs,
+		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if loop {
-				return l.loop(cmd.Context(), c, at)
+				return loopReplay(cmd.Context(), c, &l, at)
 			}
-			return l.withStates(c, l.decidesAt(cmd.Context(), c, at), func(data *experiment.Data, a *model.Artifact, states []traffic.State, store *evidence.Store) error {
-				r, err := shadowLoad(cmd.Context(), c, store, "replay", "shadow_replay.json", at, data, a, states, l.pace(c.Progress("replay")))
-				if err != nil {
-					return err
-				}
-				return c.Verdict(r.SLO)
-			})
+			return sendShadows(cmd.Context(), c, &l, at, "replay", rehearsal.ReplayFile, func(states []traffic.State) []traffic.State { return states })
 		},
 	}
-	l.declare(cmd.Flags())
-	at.declare(cmd.Flags(), c, "executor", "127.0.0.1:4020", "gRPC address of executor")
+	l.Declare(cmd.Flags())
+	at.Declare(cmd.Flags(), c, "executor", "127.0.0.1:4020", "gRPC address of executor")
 	cmd.Flags().BoolVar(&loop, "loop", false, "repeat until stopped")
 	return cmd
 }
 
-// loop replays until it is stopped. An executor that is away is waited for.
-func (l *loadFlags) loop(ctx context.Context, c Console, at endpoint) error {
-	data, _, states, err := l.states(c, func(a *model.Artifact) (traffic.Baseline, error) {
+// loopReplay replays until it is stopped. It waits for an executor that is not reached.
+func loopReplay(ctx context.Context, c console.Console, l *flags.Load, at flags.Endpoint) error {
+	t, states, err := l.States(c, func(a *model.Artifact) (traffic.Baseline, error) {
 		for {
-			b, err := l.decidesAt(ctx, c, at)(a)
+			b, err := l.DecidesAt(ctx, c, at)(a)
 			if code := status.Code(err); code != codes.Unavailable && code != codes.DeadlineExceeded || ctx.Err() != nil {
 				return b, err
 			}
@@ -62,29 +58,20 @@ func (l *loadFlags) loop(ctx context.Context, c Console, at endpoint) error {
 		}
 	})
 	if ctx.Err() != nil {
-		return nil //nolint:nilerr // stopped, as one stops a loop
+		return nil //nolint:nilerr // the operator stopped the loop
 	}
 	if err != nil {
 		return err
 	}
-	const round = 10_000 // states between two lines
-	return at.dial(func(conn *grpc.ClientConn) error {
-		for from := 0; ; from = (from + round) % len(states) {
-			part := states[from:min(from+round, len(states))]
-			r, err := executorClient(conn).Round(ctx, part, l.pace(nil))
-			if ctx.Err() != nil {
-				return nil //nolint:nilerr // stopped, as one stops a loop
-			}
+	return at.Dial(func(conn *grpc.ClientConn) error {
+		traffic.Loop(ctx, fleet.NewExecutor(conn.Target(), conn), states, l.Pace(nil), func(r traffic.Round, err error) {
 			if err != nil {
-				c.Say("%s  executor is not reached, trying again: %v", data.Name, err)
-				if !traffic.Pause(ctx, time.Second) {
-					return nil
-				}
-				continue
+				c.Say("%s  executor is not reached, trying again: %v", t.Data.Name, err)
+				return
 			}
 			c.Say("%s  %s, match rate %.1f %% of %d, %s, shadow p95 %.2f ms",
-				data.Name, text.Count(r.Total, "decision"), 100*r.MatchRate(), r.Compared(),
-				text.Count(r.Counts.Failed(), "shadow error"), r.Latency.Quantile(0.95))
-		}
+				t.Data.Name, text.Count(r.Total, "decision"), 100*r.MatchRate(), r.Compared(), text.Count(r.Counts.Failed(), "shadow error"), r.Latency.Quantile(0.95))
+		})
+		return nil
 	})
 }

@@ -2,22 +2,22 @@ package cli
 
 import (
 	"errors"
-	"fmt"
 	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
-	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/text"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/report"
 )
 
 // reportFlags say what to report on.
 type reportFlags struct {
 	state, date, evidence string
-	nightly               nightlyFlags
+	nightly               flags.Recent
 	check                 bool
 }
 
@@ -29,44 +29,43 @@ type reportKind struct {
 	write      func(*evidence.Store, evidence.Header, report.Period, []report.Sample) (bool, error)
 }
 
-func reportCommand(c Console) *cobra.Command {
-	cmd := &cobra.Command{Use: "report", Short: "Sum up a day or a week from what the agent has seen", Args: NoArgs}
+func reportCommand(c console.Console) *cobra.Command {
+	cmd := &cobra.Command{Use: "report", Short: "Sum up a day or a week from what the agent has seen", Args: console.NoArgs}
 	var day, week reportFlags
 	daily := day.command(c, reportKind{
 		"daily", "Write the report of a UTC day: match rate, error rate, p95, PSI", report.Day, report.DailyFiles,
 		func(store *evidence.Store, h evidence.Header, p report.Period, samples []report.Sample) (bool, error) {
 			s := report.Summarize(p, samples)
-			if classify := day.nightly.classifier(c.quiet()); classify != nil {
+			if classify := day.nightly.Classifier(c.Quiet()); classify != nil {
 				s.Classifier, h.Inputs = classify(p)
 				c.Say("apart     %s", report.Apart(s.Classifier))
 			}
 			return report.WriteDaily(day.evidence, store, h, s)
 		},
 	})
-	day.nightly.declare(daily.Flags())
+	day.nightly.Declare(daily.Flags())
 	weekly := week.command(c, reportKind{
 		"weekly", "Write the summary of the ISO week of a day", report.Week, report.WeeklyFiles,
 		func(store *evidence.Store, h evidence.Header, p report.Period, samples []report.Sample) (bool, error) {
 			return report.WriteWeekly(week.evidence, store, h, p, samples)
 		},
 	})
-	week.nightly.schema = feature.DefaultSchema
 	cmd.AddCommand(daily, weekly)
 	return cmd
 }
 
-func (f *reportFlags) command(c Console, kind reportKind) *cobra.Command {
+func (f *reportFlags) command(c console.Console, kind reportKind) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: kind.use, Short: kind.short,
 		Long: kind.short + `.
 
 The figures are differences of the counters in the journal of greenlight agent. A period without data is ERROR. A report
 that is there already is left as it is. A period that is not over is refused.`,
-		Args: NoArgs,
+		Args: console.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			p, err := f.over(kind.period, time.Now())
 			if err == nil {
-				err = f.nightly.validate()
+				err = f.nightly.Validate()
 			}
 			if err != nil {
 				return err
@@ -78,7 +77,7 @@ that is there already is left as it is. A period that is not over is refused.`,
 	fs.StringVar(&f.date, "date", "", "UTC day, as 2006-01-02: the day, or one of the week; the last that is over when it is not given")
 	fs.StringVar(&f.state, "state", agentState, "folder of the agent's journal")
 	declareCheck(fs, &f.check)
-	DeclareEvidence(fs, &f.evidence)
+	flags.Evidence(fs, &f.evidence)
 	return cmd
 }
 
@@ -89,25 +88,25 @@ func (f *reportFlags) over(period func(time.Time) report.Period, now time.Time) 
 	}
 	date, err := time.Parse(time.DateOnly, f.date)
 	if err != nil {
-		return report.Period{}, usageError{fmt.Errorf("--date %q: want a UTC day as 2006-01-02", f.date)}
+		return report.Period{}, console.Usagef("--date %q: want a UTC day as 2006-01-02", f.date)
 	}
 	p := period(date)
 	if p.End.After(now) {
-		return p, usageError{fmt.Errorf("--date %s: %s is not over before %s UTC", f.date, p.Name, p.End.Format("2006-01-02 15:04"))}
+		return p, console.Usagef("--date %s: %s is not over before %s UTC", f.date, p.Name, p.End.Format("2006-01-02 15:04"))
 	}
 	return p, nil
 }
 
-func (f *reportFlags) report(c Console, kind reportKind, p report.Period) error {
+func (f *reportFlags) report(c console.Console, kind reportKind, p report.Period) error {
 	samples, err := report.ReadJournal(f.state, p.Start)
 	if err != nil {
-		return WithHint(err, "greenlight agent keeps the journal; --state names its folder")
+		return console.WithHint(err, "greenlight agent keeps the journal; --state names its folder")
 	}
 	store, err := evidence.Open(f.evidence, evidence.Options{})
 	if err != nil {
 		return err
 	}
-	h := evidence.Header{Source: report.SourceOf(p, samples), Git: Revision()}
+	h := evidence.Header{Source: report.SourceOf(p, samples), Git: console.Revision()}
 	wrote, err := kind.write(store, h, p, samples)
 	if err = errors.Join(err, store.Close()); err != nil {
 		return err
@@ -126,8 +125,5 @@ func (f *reportFlags) report(c Console, kind reportKind, p report.Period) error 
 	} else {
 		c.Say("evidence  %s was there already and is left as it is", filepath.Join(f.evidence, document))
 	}
-	if f.check && !s.Verdict.OK() {
-		return ErrGate
-	}
-	return nil
+	return gated(f.check, s.Verdict)
 }

@@ -8,60 +8,19 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/rollback"
 )
 
-// pairFlags say which services to talk to.
-type pairFlags struct {
-	accessFlags
+// brakeTimeout is how long a rollback waits for a service that does not answer. A healthy pair takes milliseconds.
+const brakeTimeout = 2 * time.Second
 
-	Engines, Executors []string
-	timeout            time.Duration
-}
-
-// declare declares the flags with the addresses of a pair on this machine, or none.
-func (p *pairFlags) declare(fs *pflag.FlagSet, c Console, engines, executors []string, timeout time.Duration) {
-	targetsVar(fs, &p.Engines, "engine", engines, "gRPC addresses of ml-engine, one per replica")
-	targetsVar(fs, &p.Executors, "executor", executors, "gRPC addresses of executor, one per replica")
-	p.declareAccess(fs, c, timeout)
-}
-
-// declareAccess declares how the services are reached, and how long they may take.
-func (p *pairFlags) declareAccess(fs *pflag.FlagSet, c Console, timeout time.Duration) {
-	p.accessFlags.declare(fs, c)
-	fs.DurationVar(&p.timeout, "timeout", timeout, "how long the services may take to answer")
-	require(fs, "timeout", "more than 0", func() bool { return p.timeout > 0 })
-}
-
-// use connects to the services, and hands them to fn with the time that they have.
-func (p *pairFlags) use(ctx context.Context, fn func(context.Context, *fleet.Services) error) error {
-	services, err := fleet.Dial(fleet.Options{Access: p.Access, Engines: p.Engines, Executors: p.Executors})
-	if err != nil {
-		return usageError{err}
-	}
-	ctx, cancel := context.WithTimeout(ctx, p.timeout)
-	defer cancel()
-	return errors.Join(fn(ctx, services), services.Close())
-}
-
-var (
-	localEngine   = []string{"127.0.0.1:4010"}
-	localExecutor = []string{"127.0.0.1:4020"}
-)
-
-const (
-	// brakeTimeout is how long a rollback waits for a service that does not answer. A healthy pair takes milliseconds.
-	brakeTimeout = 2 * time.Second
-	// rollbackForm is the time in the name of a rollback's evidence.
-	rollbackForm = "20060102T150405.000Z"
-)
-
-func rollbackCommand(c Console) *cobra.Command {
-	var p pairFlags
+func rollbackCommand(c console.Console) *cobra.Command {
+	var p flags.Pair
 	var folder, reason string
 	cmd := &cobra.Command{
 		Use: "rollback", Short: "The emergency brake: back to the model before, and no more shadows",
@@ -72,71 +31,41 @@ ends with it, and the canary aborts.
 Pulled again, it does nothing more: an ml-engine that has returned already is left where it is. It writes
 rollback_<time>.json to the evidence folder, after the brake was pulled. It exits 1 when a service has not obeyed, and says
 which did and which did not.`,
-		Args: NoArgs,
+		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var r *rollback.Result
-			err := p.use(cmd.Context(), func(ctx context.Context, services *fleet.Services) error {
+			err := p.Use(cmd.Context(), func(ctx context.Context, services *fleet.Services) error {
 				r = rollback.Run(ctx, services, reason)
 				return nil
 			})
 			if r == nil {
 				return err
 			}
-			c.sayRollback(r)
+			r.Text(c.Out)
 			if kept := keepRollback(c, folder, r); kept != nil {
 				err = errors.Join(err, fmt.Errorf("the evidence was not written: %w", kept))
 			}
 			if undone := r.Err(); undone != nil {
-				return WithHint(errors.Join(undone, err), "%s", r.Hint())
+				return console.WithHint(errors.Join(undone, err), "%s", r.Hint())
 			}
 			return err
 		},
 	}
 	fs := cmd.Flags()
-	p.declare(fs, c, localEngine, localExecutor, brakeTimeout)
+	p.Declare(fs, c, flags.LocalEngine, flags.LocalExecutor, brakeTimeout)
 	fs.StringVar(&reason, "reason", "greenlight rollback", "why, for the audit log and the evidence")
-	DeclareEvidence(fs, &folder)
+	flags.Evidence(fs, &folder)
 	return cmd
 }
 
-func (c Console) sayRollback(r *rollback.Result) {
-	for _, e := range r.Engines {
-		switch {
-		case e.Done && e.Already:
-			c.Say("engine    %s had returned to %s already", e.Address, e.To.Version)
-		case e.Done:
-			c.Say("engine    %s serves %s again, and not %s: %.1f ms", e.Address, e.To.Version, e.From.Version, e.TookMS)
-		default:
-			c.Say("engine    %s NOT DONE: %s", e.Address, e.Error)
-		}
-	}
-	for _, e := range r.Executors {
-		switch {
-		case e.Done && e.Error != "":
-			c.Say("executor  %s shadows nothing (%v %%, %s): %.1f ms; but %s", e.Address, *e.Percent, e.Mode, e.TookMS, e.Error)
-		case e.Done:
-			c.Say("executor  %s shadows nothing (%v %%, %s): %.1f ms", e.Address, *e.Percent, e.Mode, e.TookMS)
-		default:
-			c.Say("executor  %s NOT DONE: %s", e.Address, e.Error)
-		}
-	}
-	if r.Complete {
-		c.Say("rollback  complete and read back in %.1f ms", r.TookMS)
-	}
-}
-
-// keepRollback writes the evidence. The model is the one that the first ml-engine was taken back from.
-func keepRollback(c Console, folder string, r *rollback.Result) error {
-	store, err := evidence.Open(folder, evidence.Options{})
-	if err != nil {
+// keepRollback writes the evidence.
+func keepRollback(c console.Console, folder string, r *rollback.Result) error {
+	var name string
+	err := withEvidence(folder, func(store *evidence.Store) (err error) {
+		name, err = r.Write(store, console.Revision())
 		return err
-	}
-	header := evidence.Header{Schema: rollback.Schema, Source: evidence.Live, Git: Revision()}
-	if len(r.Engines) > 0 {
-		header.Model = r.Engines[0].From
-	}
-	name := "rollback_" + r.StartTime.Format(rollbackForm) + ".json"
-	if err := errors.Join(store.WriteJSON(name, header, r), store.Close()); err != nil {
+	})
+	if err != nil {
 		return err
 	}
 	c.Say("evidence  %s", filepath.Join(folder, name))

@@ -5,14 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/types/known/durationpb"
 
-	"github.com/greenlight-ml/greenlight/pkg/text"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canaryview"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
@@ -21,76 +22,57 @@ const (
 	controlTimeout = 5 * time.Second
 	// maxRevision is the largest revision of a rollout.
 	maxRevision = 1 << 53
-	// maxShown is how much of a text that came from a service is printed, in bytes.
-	maxShown = 512
 )
 
-func rolloutCommand(c Console) *cobra.Command {
-	cmd := &cobra.Command{Use: "rollout", Short: "Read or set the percentage of requests that get a shadow", Args: NoArgs}
+func rolloutCommand(c console.Console) *cobra.Command {
+	cmd := &cobra.Command{Use: "rollout", Short: "Read or set the percentage of requests that get a shadow", Args: console.NoArgs}
 	cmd.AddCommand(rolloutGet(c), rolloutSet(c))
 	return cmd
 }
 
 // executorFlags say which executors to talk to.
-type executorFlags struct{ pairFlags }
+type executorFlags struct{ flags.Pair }
 
-func (e *executorFlags) declare(cmd *cobra.Command, c Console) {
+func (e *executorFlags) declare(cmd *cobra.Command, c console.Console) {
 	fs := cmd.Flags()
-	targetsVar(fs, &e.Executors, "executor", localExecutor, "gRPC addresses of executor, one per replica")
-	e.declareAccess(fs, c, controlTimeout)
+	flags.TargetsVar(fs, &e.Executors, "executor", flags.LocalExecutor, "gRPC addresses of executor, one per replica")
+	e.DeclareAccess(fs, c, controlTimeout)
 }
 
-// each calls every executor at once and prints a line for each: what it answers, or its error. The error names those that
-// failed.
-func (e *executorFlags) each(ctx context.Context, c Console, call func(context.Context, fleet.Executor) (*executorv1.Rollout, error)) error {
+// each calls every executor at once and prints its rollout.
+func (e *executorFlags) each(ctx context.Context, c console.Console, call func(context.Context, fleet.Executor) (*executorv1.Rollout, error)) error {
 	if len(e.Executors) == 0 {
-		return usageError{errors.New("want at least one --executor")}
+		return console.Usagef("want at least one --executor")
 	}
-	return e.use(ctx, func(ctx context.Context, services *fleet.Services) error {
-		rollouts, errs := make([]*executorv1.Rollout, len(services.Executors)), make([]error, len(services.Executors))
-		var calls sync.WaitGroup
-		for i, x := range services.Executors {
-			calls.Go(func() { rollouts[i], errs[i] = call(ctx, x) })
-		}
-		calls.Wait()
-		var failed error
-		for i, x := range services.Executors {
-			if errs[i] != nil {
-				c.Say("executor  %s FAILED: %s", x.Addr, said(errs[i]))
-				failed = errors.Join(failed, fmt.Errorf("executor %s: %w", x.Addr, fleet.Plain(errs[i])))
-				continue
-			}
-			c.Say("executor  %s %s", x.Addr, rolloutText(rollouts[i]))
-		}
-		return failed
+	return e.Use(ctx, func(ctx context.Context, services *fleet.Services) error {
+		return callAll(c, "executor", services.Executors, func(x fleet.Executor) string { return x.Addr },
+			func(x fleet.Executor) (*executorv1.Rollout, error) { return call(ctx, x) },
+			func(_ fleet.Executor, r *executorv1.Rollout) string { return canaryview.Rollout(r) })
 	})
 }
 
-// rolloutText is a rollout for people.
-func rolloutText(r *executorv1.Rollout) string {
-	line := fmt.Sprintf("%v %%, %s, revision %d, ", r.GetPercent(), fleet.Mode(r.GetMode()), r.GetRevision())
-	switch holder := text.Clean(r.GetHolder(), maxShown); {
-	case r.GetAwaitingRenewal():
-		line += fmt.Sprintf("until %s renews its lease after a restart", holder)
-	case holder != "":
-		line += fmt.Sprintf("held by %s for %s more", holder, time.Until(r.GetLeaseExpireTime().AsTime()).Round(time.Second))
-	default:
-		line += "without a lease"
+// callAll calls all services at once, and prints a line for each: its answer as text, or its error. The error names those
+// that failed.
+func callAll[T, R any](c console.Console, kind string, all []T, addr func(T) string, call func(T) (R, error), text func(T, R) string) error {
+	answers, errs := fleet.Each(all, call)
+	fleet.Rethrow(errs...)
+	var failed error
+	for i, one := range all {
+		label := fmt.Sprintf("%-9s %s", strings.TrimPrefix(kind, "ml-"), addr(one))
+		if errs[i] != nil {
+			c.Say("%s FAILED: %s", label, canaryview.Line(fleet.Plain(errs[i]).Error()))
+			failed = errors.Join(failed, fmt.Errorf("%s %s: %w", kind, addr(one), fleet.Plain(errs[i])))
+			continue
+		}
+		c.Say("%s %s", label, text(one, answers[i]))
 	}
-	line += ", set by " + text.Clean(r.GetSetBy(), maxShown)
-	if t := r.GetSetTime(); t != nil {
-		line += " at " + t.AsTime().UTC().Format(time.RFC3339)
-	}
-	return line + ": " + text.Clean(r.GetReason(), maxShown)
+	return failed
 }
 
-// said is the error of a call, on one line.
-func said(err error) string { return text.Clean(fleet.Plain(err).Error(), maxShown) }
-
-func rolloutGet(c Console) *cobra.Command {
+func rolloutGet(c console.Console) *cobra.Command {
 	var e executorFlags
 	cmd := &cobra.Command{
-		Use: "get", Short: "Show the rollout of every executor", Args: NoArgs,
+		Use: "get", Short: "Show the rollout of every executor", Args: console.NoArgs,
 		Long: `Get shows what every executor samples now: the percentage of requests that get a shadow, the mode, the revision, the holder
 of a lease and how long it lasts, and who set it when and why. It exits 1 when an executor does not answer.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -104,14 +86,14 @@ of a lease and how long it lasts, and who set it when and why. It exits 1 when a
 	return cmd
 }
 
-func rolloutSet(c Console) *cobra.Command {
+func rolloutSet(c console.Console) *cobra.Command {
 	var e executorFlags
 	var percent float64
 	var mode, holder, reason string
 	var lease time.Duration
 	var revision uint64
 	cmd := &cobra.Command{
-		Use: "set --percent P", Short: "Set the rollout of every executor", Args: NoArgs,
+		Use: "set --percent P", Short: "Set the rollout of every executor", Args: console.NoArgs,
 		Long: `Set gives every executor the percentage of requests that get a shadow. The decision that leaves an executor stays the
 baseline's. Without --lease it stays until the next set; with --lease and --holder it falls to 0 % unless the same command is
 given again within that time. A rollout that a canary holds is refused: greenlight canary abort ends it.
@@ -121,13 +103,13 @@ It exits 1 when an executor does not answer or refuses, and says which did.`,
 			req := &executorv1.SetRolloutRequest{Percent: percent, Holder: holder, Reason: reason, ExpectedRevision: revision}
 			switch {
 			case !cmd.Flags().Changed("percent"):
-				return usageError{errors.New("give --percent, 0 to 100")}
+				return console.Usagef("give --percent, 0 to 100")
 			case !(percent >= 0 && percent <= 100):
-				return usageError{fmt.Errorf("--percent %v: want 0 to 100", percent)}
+				return console.Usagef("--percent %v: want 0 to 100", percent)
 			case revision > maxRevision:
-				return usageError{fmt.Errorf("--if-revision %d: want at most %d", revision, uint64(maxRevision))}
+				return console.Usagef("--if-revision %d: want at most %d", revision, uint64(maxRevision))
 			case cmd.Flags().Changed("lease") != (holder != ""):
-				return usageError{errors.New("give both --lease and --holder, or none")}
+				return console.Usagef("give both --lease and --holder, or none")
 			}
 			if cmd.Flags().Changed("lease") {
 				req.Lease = durationpb.New(lease)
@@ -141,7 +123,7 @@ It exits 1 when an executor does not answer or refuses, and says which did.`,
 			word := "ROLLOUT_MODE_" + strings.ToUpper(strings.ReplaceAll(mode, "-", "_"))
 			req.Mode = executorv1.RolloutMode(executorv1.RolloutMode_value[word])
 			if req.GetMode() == executorv1.RolloutMode_ROLLOUT_MODE_UNSPECIFIED {
-				return usageError{fmt.Errorf("--mode %q: want off or observe-only", mode)}
+				return console.Usagef("--mode %q: want off or observe-only", mode)
 			}
 			return e.each(cmd.Context(), c, func(ctx context.Context, x fleet.Executor) (*executorv1.Rollout, error) {
 				got, err := x.Rollouts.SetRollout(ctx, req)

@@ -1,33 +1,34 @@
 package cli
 
 import (
-	"bufio"
 	"compress/gzip"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
 
+	"github.com/greenlight-ml/greenlight/pkg/durable"
 	"github.com/greenlight-ml/greenlight/pkg/market"
 	"github.com/greenlight-ml/greenlight/pkg/text"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
 )
 
-func simulateCommand(c Console) *cobra.Command {
-	var d DataFlags
+func simulateCommand(c console.Console) *cobra.Command {
+	var d flags.Data
 	var out string
 	cmd := &cobra.Command{
 		Use: "simulate", Short: "Make up a market: quotes and one-minute bars from a seed",
 		Long: `Simulate writes bars.csv.gz and quotes.csv.gz of a made-up market into a folder: volatility that clusters, jumps,
 sessions, a spread that widens with volatility. The same seed gives the same numbers. Every file, model and report that
 comes of it says that it is simulated.`,
-		Args: NoArgs,
+		Args: console.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			sim, err := market.Simulate(d.Simulation)
 			if err != nil {
-				return usageError{err}
+				return console.Usage(err)
 			}
 			series := sim.Series()
 			files := []struct {
@@ -48,30 +49,18 @@ comes of it says that it is simulated.`,
 			return nil
 		},
 	}
-	d.declareSimulation(cmd.Flags())
+	d.DeclareSimulation(cmd.Flags())
 	cmd.Flags().StringVar(&out, "out", "var/simulated", "folder to write to")
 	return cmd
 }
 
-// writeGzip writes a compressed file, whole or not at all.
-func writeGzip(path string, write func(io.Writer) error) (err error) {
+// writeGzip writes a compressed file, completely or not at all.
+func writeGzip(path string, write func(io.Writer) error) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
-	tmp, err := os.CreateTemp(filepath.Dir(path), ".new-*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(fmt.Errorf("write %s: %w", path, err), os.Remove(tmp.Name()))
-		}
-	}()
-	buffered := bufio.NewWriter(tmp)
-	zip := gzip.NewWriter(buffered)
-	err = errors.Join(write(zip), zip.Close(), buffered.Flush(), tmp.Chmod(0o644), tmp.Sync(), tmp.Close())
-	if err != nil {
-		return err
-	}
-	return os.Rename(tmp.Name(), path)
+	return durable.WriteFile(path, 0o644, func(w io.Writer) error {
+		zip := gzip.NewWriter(w)
+		return errors.Join(write(zip), zip.Close())
+	})
 }

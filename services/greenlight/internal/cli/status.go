@@ -10,6 +10,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/status"
 )
@@ -20,43 +22,43 @@ const statusTimeout = 5 * time.Second
 // errUnreached is that a part of the status is missing.
 var errUnreached = errors.New("a part of the status is missing: see above")
 
-func statusCommand(c Console) *cobra.Command {
-	var p pairFlags
+func statusCommand(c console.Console) *cobra.Command {
+	var p flags.Pair
 	var folder, state string
 	var machine bool
 	cmd := &cobra.Command{
 		Use: "status", Short: "One screen: model, rollout, shadow, drift, evidence, canary",
 		Long: `Status asks every ml-engine which model it serves and how far its inputs have drifted in the last 7 days, every executor
-how its shadow does and which share of the requests is shadowed by whose word, and the evidence folder whether it holds and
+how its shadow does and which share of the requests is shadowed by whose word, and the evidence folder whether it verifies and
 how the newest canary ended. A canary that runs is shown from its journal in --state (phase, share, since when) and from the
 executors' leases (holder, time left), so that one of another machine is seen too. What does not answer is shown with its
 error and what to do, and the command exits 1 then.`,
-		Args: NoArgs,
+		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return p.use(cmd.Context(), func(ctx context.Context, services *fleet.Services) error {
+			return p.Use(cmd.Context(), func(ctx context.Context, services *fleet.Services) error {
 				s := status.Read(ctx, services, folder, canary.State(state))
-				if err := c.show(s, machine); err != nil {
+				if err := showStatus(c, s, machine); err != nil {
 					return err
 				}
 				if s.Reached() {
 					return nil
 				}
 				if hints := s.Hints(); len(hints) > 0 {
-					return WithHint(errUnreached, "%s", strings.Join(hints, "; "))
+					return console.WithHint(errUnreached, "%s", strings.Join(hints, "; "))
 				}
 				return errUnreached
 			})
 		},
 	}
 	fs := cmd.Flags()
-	p.declare(fs, c, localEngine, localExecutor, statusTimeout)
+	p.Declare(fs, c, flags.LocalEngine, flags.LocalExecutor, statusTimeout)
 	fs.BoolVar(&machine, "json", false, "print JSON")
-	DeclareEvidence(fs, &folder)
+	flags.Evidence(fs, &folder)
 	declareCanaryState(fs, &state)
 	return cmd
 }
 
-func (c Console) show(s *status.Status, machine bool) error {
+func showStatus(c console.Console, s *status.Status, machine bool) error {
 	if !machine {
 		return s.Screen(c.Out)
 	}

@@ -5,6 +5,8 @@ import (
 	"io"
 	"strings"
 	"testing"
+
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
 )
 
 // run is a command line of greenlight: its exit code and its two outputs.
@@ -51,7 +53,7 @@ func TestMistypedCommandLines(t *testing.T) {
 		{"canary start --confirm x --run y", "--run is for --resume"},
 	} {
 		code, stdout, stderr := run(t, strings.Fields(c.line)...)
-		if code != exitUsage || stdout != "" || !strings.Contains(stderr, c.want) || !strings.Contains(stderr, " --help lists its flags") {
+		if code != console.ExitUsage || stdout != "" || !strings.Contains(stderr, c.want) || !strings.Contains(stderr, " --help lists its flags") {
 			t.Errorf("greenlight %s: exit %d, stdout %q, stderr %q; want 2 and %q", c.line, code, stdout, stderr, c.want)
 		}
 	}
@@ -69,7 +71,7 @@ func TestHelp(t *testing.T) {
 		{"canary start -h", "--confirm"},
 	} {
 		code, stdout, stderr := run(t, strings.Fields(c.line)...)
-		if code != exitOK || stderr != "" || !strings.Contains(stdout, c.want) {
+		if code != console.ExitOK || stderr != "" || !strings.Contains(stdout, c.want) {
 			t.Errorf("greenlight %s: exit %d, stdout %q, stderr %q; want 0 and %q", c.line, code, stdout, stderr, c.want)
 		}
 	}
@@ -84,7 +86,7 @@ func TestHelp(t *testing.T) {
 func TestEveryCommand(t *testing.T) {
 	t.Parallel()
 	arguments := []string{"model activate", "model show", "model verify", "model import", "model sign"}
-	root := newRoot(Console{in: strings.NewReader(""), Out: io.Discard, Err: io.Discard})
+	root := newRoot(console.Console{In: strings.NewReader(""), Out: io.Discard, Err: io.Discard})
 	var walk func(words ...string)
 	walk = func(words ...string) {
 		cmd, _, err := root.Find(words)
@@ -110,7 +112,7 @@ func TestEveryCommand(t *testing.T) {
 				return
 			}
 		}
-		if code, _, stderr := run(t, append(words, "superfluous")...); code != exitUsage {
+		if code, _, stderr := run(t, append(words, "superfluous")...); code != console.ExitUsage {
 			t.Errorf("greenlight %s superfluous: exit %d, %s", line, code, stderr)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
 )
 
 // What is in the evidence folder beside regular files of a sane size is named, and holds up no verification.
@@ -55,7 +56,7 @@ func TestVerifyNamesWhatIsNoFile(t *testing.T) {
 				ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 				defer cancel()
 				code := Main(ctx, []string{"evidence", "verify", "--evidence", dir}, strings.NewReader(""), &out, &out)
-				if code == exitOK || !strings.Contains(out.String(), filepath.Base(file)) {
+				if code == console.ExitOK || !strings.Contains(out.String(), filepath.Base(file)) {
 					t.Errorf("exit %d: %s", code, &out)
 				}
 			})

@@ -22,7 +22,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
 	"github.com/greenlight-ml/greenlight/pkg/testkit/enginetest"
 	"github.com/greenlight-ml/greenlight/pkg/testkit/promtest"
-	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/process"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
@@ -170,7 +170,7 @@ func (p *pair) replay(t testing.TB, rate float64) (stop func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	client := traffic.Executor{Decisions: executorv1.NewDecisionServiceClient(conn), Shadows: executorv1.NewShadowServiceClient(conn)}
+	client := fleet.NewExecutor(p.executor.Addr("grpc"), conn)
 	// 20 minutes apart, so that they span 7 days: drift needs at least 5 days.
 	const apart = 20 * time.Minute
 	rng, states := rand.New(rand.NewPCG(1, 2)), make([]traffic.State, 500)

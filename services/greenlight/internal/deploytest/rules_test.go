@@ -80,48 +80,6 @@ func shipped(t *testing.T) (recorded, alerts map[string]rule) {
 	return recorded, alerts
 }
 
-// Every alert of the design exists with its threshold, duration and severity.
-func TestAlertsOfTheDesign(t *testing.T) {
-	_, alerts := shipped(t)
-	for name, want := range map[string]struct{ threshold, duration, severity string }{
-		"MLShadowMatchLow":        {"< 0.95", "10m", "warning"},
-		"MLShadowErrorRateHigh":   {"> 0.02", "5m", "warning"},
-		"MLPredictLatencyP95High": {"> 80", "10m", "warning"},
-		"MLShadowLatencyP95High":  {"> 60", "10m", "warning"},
-		"MLPSIWarning":            {"> 0.2", "1h", "warning"},
-		"MLPSICritical":           {"> 0.3", "1h", "critical"},
-		"MLModelErrorsHigh":       {"> 0.01", "5m", "warning"},
-		"MLEngineDown":            {"== 0", "2m", "critical"},
-
-		"MLShadowCoverageLow":   {"ml:shadow_coverage:ratio10m < 0.95", "10m", "warning"},
-		"MLShadowBreakerOpen":   {"== 0", "5m", "warning"},
-		"MLShadowBreakerBlind":  {"== 1", "1h", "info"},
-		"MLEvidenceWriteFailed": {"> 0", "", "critical"},
-		"MLSeriesMissing":       {"absent(up", "5m", "warning"},
-
-		"MLCanaryPredictLatencyP95High": {"> 120", "1m", "critical"},
-		"MLCanaryShadowMatchLow":        {"< 0.90", "1m", "critical"},
-		"MLCanaryShadowErrorRateHigh":   {"> 0.02", "1m", "critical"},
-		"MLCanaryShadowCoverageLow":     {"ml:shadow_coverage:ratio10m < 0.80", "1m", "critical"},
-		"MLCanaryModelErrorsHigh":       {"> 0.01", "1m", "critical"},
-		"MLCanaryPSIWarning":            {"> 0.2", "5m", "warning"},
-		"MLCanaryPSICritical":           {"> 0.3", "5m", "info"},
-	} {
-		got, found := alerts[name]
-		if !found {
-			t.Errorf("%s is missing", name)
-			continue
-		}
-		if !strings.Contains(got.Expr, want.threshold) || got.For != want.duration || got.Labels["severity"] != want.severity {
-			t.Errorf("%s: got %q for %q as %q, want %+v", name, got.Expr, got.For, got.Labels["severity"], want)
-		}
-		aborts := strings.HasPrefix(name, "MLCanary") && want.severity == "critical"
-		if (got.Labels["action"] == "abort") != aborts {
-			t.Errorf("%s: action %q", name, got.Labels["action"])
-		}
-	}
-}
-
 // Every alert has a summary, a severity, a description with a value, and a runbook.
 func TestAlertsAreDescribed(t *testing.T) {
 	_, alerts := shipped(t)

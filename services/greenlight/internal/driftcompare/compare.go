@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/drift"
+	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/featurelog"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/stats"
@@ -15,8 +16,14 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
 )
 
-// Schema is the evidence schema of psi_compare.json.
-const Schema = "greenlight/psi_compare/v1"
+// The evidence schemas of psi_compare.json. A file of v1 has the bands of [drift.StatusOfV1].
+const (
+	Schema   = "greenlight/psi_compare/v2"
+	SchemaV1 = "greenlight/psi_compare/v1"
+)
+
+// File is the name of the report in the evidence.
+const File = "psi_compare.json"
 
 // rollingDays is the length of a window of the history, in days.
 const rollingDays = 7
@@ -127,6 +134,15 @@ func Compare(reference, current *Set, o Options) (*Report, error) {
 		r.Classifier, err = Classify(reference, current, o.Classifier)
 	}
 	return r, err
+}
+
+// Write writes the report and its figures, and returns the number of figures.
+func (r *Report) Write(store *evidence.Store, header evidence.Header) (int, error) {
+	title := r.Current.Name
+	if r.Reference.Name != title {
+		title += " against " + r.Reference.Name
+	}
+	return r.Report.Write(store, File, "psi_compare/", r.Title(title, header.Source), header, r)
 }
 
 // DataVerdict returns the worst verdict on the quality of the two sets, with its reasons. It is PASS if neither quality is

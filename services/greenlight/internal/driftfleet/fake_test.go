@@ -12,6 +12,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/drift"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
 // engine is a DriftService in process: it counts as ml-engine does and answers from the same counts.
@@ -114,10 +115,10 @@ func profile(t testing.TB) *drift.Profile {
 // newest is the last hour of the tests.
 const newest = 480_000
 
-func replicas(engines ...*engine) []Replica {
-	var all []Replica
+func replicas(engines ...*engine) []fleet.Engine {
+	var all []fleet.Engine
 	for i, e := range engines {
-		all = append(all, Replica{Addr: string(rune('A' + i)), Client: e})
+		all = append(all, fleet.Engine{Addr: string(rune('A' + i)), Drift: e})
 	}
 	return all
 }

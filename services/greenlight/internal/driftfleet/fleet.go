@@ -17,8 +17,11 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
-// Schema is the schema of psi_snapshot.json.
-const Schema = "greenlight/psi_snapshot/v1"
+// The schemas of psi_snapshot.json. A file of v1 has the bands of [drift.StatusOfV1].
+const (
+	Schema   = "greenlight/psi_snapshot/v2"
+	SchemaV1 = "greenlight/psi_snapshot/v1"
+)
 
 // historyHours is the length of a history's windows, as in ml-engine.
 const historyHours = 7 * 24
@@ -52,6 +55,16 @@ func (e *MismatchError) Error() string {
 	return fmt.Sprintf("%s and %s have different %ss, %s and %s: their counts cannot be merged", e.A, e.B, e.What, e.HasA, e.HasB)
 }
 
+// File is the name of the report in the evidence.
+const File = "psi_snapshot.json"
+
+// Write writes the report and its figures, and returns the number of figures. The source in the header becomes that of the
+// rows if theirs is less live.
+func (r *Report) Write(store *evidence.Store, header evidence.Header) (int, error) {
+	header.Source = r.Sources.Least(header.Source)
+	return r.Report.Write(store, File, "", r.Title(r.Model.Version, header.Source), header, r)
+}
+
 // attempts bounds how often a fleet is read if its hour changes meanwhile.
 const attempts = 3
 
@@ -59,7 +72,7 @@ const attempts = 3
 // earlier weeks. It returns an error if a replica does not answer: its counts would be missing. It returns a
 // [*MismatchError] if the replicas differ, and a [*fleet.DuplicateError] if two are one process. A report without rows has a
 // reason.
-func Read(ctx context.Context, replicas []Replica, hours int, history bool) (*Report, error) {
+func Read(ctx context.Context, replicas []fleet.Engine, hours int, history bool) (*Report, error) {
 	if len(replicas) == 0 {
 		return nil, errors.New("no ml-engine to ask")
 	}
@@ -71,11 +84,11 @@ func Read(ctx context.Context, replicas []Replica, hours int, history bool) (*Re
 	}
 }
 
-func read(ctx context.Context, replicas []Replica, hours int, history bool) (*Report, error) {
+func read(ctx context.Context, replicas []fleet.Engine, hours int, history bool) (*Report, error) {
 	f := &group{}
 	var err error
 	for _, r := range replicas {
-		f.replicas = append(f.replicas, &replica{Replica: r})
+		f.replicas = append(f.replicas, &replica{Engine: r})
 	}
 	if err = f.open(ctx, hours, history); err != nil {
 		return nil, err
@@ -83,7 +96,7 @@ func read(ctx context.Context, replicas []Replica, hours int, history bool) (*Re
 	first := f.replicas[0].first
 	report := &Report{
 		ReferenceDigest: first.GetReferenceDigest(),
-		Model:           evidence.Model{Version: first.GetModelVersion(), Digest: first.GetModelDigest()},
+		Model:           modelOf(first),
 		Sources:         make(evidence.Sources),
 	}
 	total := drift.NewCounts(f.profile)
@@ -146,7 +159,7 @@ func (f *group) open(ctx context.Context, hours int, history bool) error {
 		lead := f.replicas[0]
 		switch {
 		case a.GetModelDigest() != lead.first.GetModelDigest():
-			return &MismatchError{"model", lead.Addr, named(lead.first), r.Addr, named(a)}
+			return &MismatchError{"model", lead.Addr, modelOf(lead.first).String(), r.Addr, modelOf(a).String()}
 		case a.GetReferenceDigest() != lead.first.GetReferenceDigest():
 			return &MismatchError{"reference", lead.Addr, short(lead.first.GetReferenceDigest()), r.Addr, short(a.GetReferenceDigest())}
 		}
@@ -174,8 +187,8 @@ func (f *group) open(ctx context.Context, hours int, history bool) error {
 // clocks that differ.
 const maxAhead = 2 * time.Hour
 
-func named(a *mlenginev1.GetDriftResponse) string {
-	return fmt.Sprintf("%s (%s)", a.GetModelVersion(), short(a.GetModelDigest()))
+func modelOf(a *mlenginev1.GetDriftResponse) evidence.Model {
+	return evidence.Model{Version: a.GetModelVersion(), Digest: a.GetModelDigest()}
 }
 
 func short(digest string) string { return fmt.Sprintf("%.12s", digest) }

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
 // parrot answers the same, whatever it is asked.
@@ -68,9 +69,9 @@ func FuzzRead(f *testing.F) {
 				bins[int(bin)%len(bins)].Count += count
 			}
 		}
-		all := []Replica{{Addr: "A", Client: parrot{merged}}}
+		all := []fleet.Engine{{Addr: "A", Drift: parrot{merged}}}
 		if both {
-			all = append(all, Replica{Addr: "B", Client: parrot{good}})
+			all = append(all, fleet.Engine{Addr: "B", Drift: parrot{good}})
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()

@@ -4,28 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
-
-	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/greenlight-ml/greenlight/pkg/drift"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
-// Replica is one ml-engine.
-type Replica struct {
-	// Addr names it in messages and evidence.
-	Addr   string
-	Client mlenginev1.DriftServiceClient
-}
-
 // errMoved is the error of a replica whose hour or model changed between two answers. They are then not of the same counts.
 var errMoved = errors.New("its counts moved on while they were read")
 
 // replica is one ml-engine with its first answer. Later answers must match it.
 type replica struct {
-	Replica
+	fleet.Engine
 
 	first *mlenginev1.GetDriftResponse
 	// hours is the window of the first answer.
@@ -34,13 +24,9 @@ type replica struct {
 
 // ask returns the counts of the last hours.
 func (r *replica) ask(ctx context.Context, req *mlenginev1.GetDriftRequest, hours int) (*mlenginev1.GetDriftResponse, error) {
-	req.Window, req.Bins = durationpb.New(time.Duration(hours)*time.Hour), true
-	a, err := r.Client.GetDrift(ctx, req)
+	a, err := r.DriftCounts(ctx, req, hours)
 	if err != nil {
 		return nil, fmt.Errorf("drift of %s: %w", r.Addr, err)
-	}
-	if err := fleet.CheckDrift(a, hours); err != nil {
-		return nil, fmt.Errorf("drift of %s: the answer contradicts itself: %w", r.Addr, err)
 	}
 	if r.first == nil {
 		r.first, r.hours = a, hours

@@ -77,3 +77,18 @@ func (r *Report) drawHistory(w io.Writer, title string) error {
 	}
 	return plots.PSIHistory(w, title, t)
 }
+
+// Write writes the figures, whose names begin with prefix, and then the report as file. body is the report with what the
+// file adds to it. It returns the number of figures.
+func (r *Report) Write(store *evidence.Store, file, prefix, title string, header evidence.Header, body any) (int, error) {
+	figures, err := r.Figures(prefix, title)
+	if err != nil {
+		return 0, err
+	}
+	for _, f := range figures {
+		if err := store.WriteFile(f.Name, f.SVG); err != nil {
+			return 0, err
+		}
+	}
+	return len(figures), store.WriteJSON(file, header, body)
+}

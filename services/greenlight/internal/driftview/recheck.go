@@ -12,8 +12,9 @@ import (
 const roundingError = 1e-9
 
 // Recheck returns everything in the report that does not follow from its bins, noise, rows and days: a PSI, its status, or
-// a verdict. It cannot check the noise, which is drawn from the reference in the model's artifact.
-func (r *Report) Recheck() []string {
+// a verdict. It cannot check the noise, which is drawn from the reference in the model's artifact. statusOf has the bands of
+// the report's schema.
+func (r *Report) Recheck(statusOf func(psi float64) drift.Status) []string {
 	var found []string
 	add := func(wrong bool, format string, args ...any) {
 		if wrong {
@@ -27,6 +28,13 @@ func (r *Report) Recheck() []string {
 	}
 	s := r.Snapshot
 	s.Overall = *r.Overall
+	check := func(name string, r drift.Reading, days int, threshold float64) {
+		verdict, reason := s.Judge(r, days, limits)
+		add(verdict != r.Verdict, "%s is %s, but its figures give %s: %s", name, r.Verdict, verdict, reason)
+		add(r.Threshold != threshold, "%s was judged by the threshold %v, not %v", name, r.Threshold, threshold)
+		want := statusOf(r.PSI)
+		add(r.Status != want, "%s has the status %s, but a PSI of %v is %s", name, r.Status, r.PSI, want)
+	}
 	sum, n, weighted := 0.0, 0, 0.0
 	for _, f := range s.Features {
 		reference, current := make([]float64, len(f.Bins)), make([]float64, len(f.Bins))
@@ -35,17 +43,17 @@ func (r *Report) Recheck() []string {
 			add(!agree(b.PSI, drift.PSI(reference[i:i+1], current[i:i+1])), "%s: the PSI of bin %s is not %v", f.Feature, b.Bin, b.PSI)
 		}
 		add(!agree(f.PSI, drift.PSI(reference, current)), "%s: the PSI is %v, but its bins give %v", f.Feature, f.PSI, drift.PSI(reference, current))
-		found = append(found, recheck(&s, f.Feature, f.Reading, f.Days, limits.Feature, limits)...)
+		check(f.Feature, f.Reading, f.Days, limits.Feature)
 		if f.Role == drift.ModelFeature {
 			sum, n = sum+f.PSI, n+1
 			weighted += f.Weight * f.PSI
 		}
 	}
 	add(n > 0 && !agree(s.Overall.PSI, sum/float64(n)), "the overall PSI is %v, but the mean over the features is %v", s.Overall.PSI, sum/float64(n))
-	found = append(found, recheck(&s, "overall", s.Overall, s.Days, limits.Overall, limits)...)
+	check("overall", s.Overall, s.Days, limits.Overall)
 	if w := s.Weighted; w != nil {
 		add(!agree(w.PSI, weighted), "the weighted PSI is %v, but the weighted mean over the features is %v", w.PSI, weighted)
-		found = append(found, recheck(&s, "overall, weighted", *w, s.Days, limits.Overall, limits)...)
+		check("overall, weighted", *w, s.Days, limits.Overall)
 	}
 	if again := New(&s, r.Window, limits); len(found) == 0 {
 		add(again.Verdict != r.Verdict, "the verdict is %s, but the PSI values give %s: %s", r.Verdict, again.Verdict, again.Reason)
@@ -56,21 +64,6 @@ func (r *Report) Recheck() []string {
 		}
 		verdict, _ := drift.Judge(p.Overall, limits.Overall, *p.Q99)
 		add(verdict != p.Verdict, "the window to %s is %s, but its PSI gives %s", p.End.Format("2006-01-02 15:04"), p.Verdict, verdict)
-	}
-	return found
-}
-
-// recheck returns everything in one reading that does not follow from its figures.
-func recheck(s *drift.Snapshot, name string, r drift.Reading, days int, threshold float64, l drift.Limits) (found []string) {
-	verdict, reason := s.Judge(r, days, l)
-	if verdict != r.Verdict {
-		found = append(found, fmt.Sprintf("%s is %s, but its figures give %s: %s", name, r.Verdict, verdict, reason))
-	}
-	if r.Threshold != threshold {
-		found = append(found, fmt.Sprintf("%s was judged by the threshold %v, not %v", name, r.Threshold, threshold))
-	}
-	if r.Status != drift.StatusOf(r.PSI) {
-		found = append(found, fmt.Sprintf("%s has the status %s, but a PSI of %v is %s", name, r.Status, r.PSI, drift.StatusOf(r.PSI)))
 	}
 	return found
 }

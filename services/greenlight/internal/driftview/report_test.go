@@ -135,7 +135,7 @@ func TestWeighted(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := New(s, Window{}, drift.DefaultLimits())
-	if found := r.Recheck(); len(found) > 0 || r.Weighted == nil || !(r.Weighted.PSI < r.Overall.PSI) {
+	if found := r.Recheck(drift.StatusOf); len(found) > 0 || r.Weighted == nil || !(r.Weighted.PSI < r.Overall.PSI) {
 		t.Errorf("weighted %+v, overall %v: %v", r.Weighted, r.Overall.PSI, found)
 	}
 	var table strings.Builder
@@ -143,7 +143,7 @@ func TestWeighted(t *testing.T) {
 		t.Errorf("%v: no weighted PSI in\n%s", err, table.String())
 	}
 	r.Weighted.PSI /= 2
-	if found := strings.Join(r.Recheck(), "; "); !strings.Contains(found, "the weighted PSI is") {
+	if found := strings.Join(r.Recheck(drift.StatusOf), "; "); !strings.Contains(found, "the weighted PSI is") {
 		t.Errorf("a changed PSI: found %q", found)
 	}
 }

@@ -2,10 +2,12 @@ package driftview
 
 import (
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/greenlight-ml/greenlight/pkg/drift"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/pkg/text"
 )
 
 // Story explains the report in a sentence or two: has the market moved, and do the model's inputs show it? It is empty if
@@ -56,4 +58,26 @@ func (r *Report) sawInputs() bool {
 		}
 	}
 	return false
+}
+
+// Text writes the window, the table, what it means, and the verdict.
+func (r *Report) Text(out io.Writer, bins Bins) error {
+	line := func(format string, args ...any) { _, _ = fmt.Fprintf(out, format+"\n", args...) }
+	if !r.Window.End.IsZero() {
+		const minute = "2006-01-02 15:04"
+		line("window    %s to %s, %s of %s, against %s of %s", r.Window.Start.UTC().Format(minute), r.Window.End.UTC().Format(minute),
+			text.Count(r.Rows, "row"), text.Count(r.Days, "day"), text.Count(r.ReferenceRows, "row"), text.Count(r.ReferenceDays, "day"))
+	}
+	if err := r.Table(out, bins); err != nil {
+		return err
+	}
+	if story := r.Story(); story != "" {
+		line("%s", story)
+	}
+	if r.Reason == "" {
+		line("verdict   %s", r.Verdict)
+	} else {
+		line("verdict   %s: %s", r.Verdict, r.Reason)
+	}
+	return nil
 }

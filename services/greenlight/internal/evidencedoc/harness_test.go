@@ -131,6 +131,9 @@ func (w *whole) evaluationV1(r *experiment.OfflineReport) {
 	card := old.JudgeFigures()
 	w.must(w.store.WriteJSON("old_eval_result.json", evidence.Header{Schema: experiment.EvalSchemaV1, Source: evidence.Replay, Inputs: []evidence.Input{in}},
 		experiment.EvalResult{Result: card.Verdict(), Checks: card.Results}))
+	w.write("former_retrain_report.json", retrain.ReportSchemaV2, evidence.Replay, retrain.Report{
+		Version: "v1.8.1-rc2", Result: r.Judge().Verdict(), Checks: r.Judge().Results, Evaluation: r, Figures: []string{},
+	})
 	w.write("old_retrain_report.json", retrain.ReportSchemaV1, evidence.Replay, retrain.Report{
 		Version: "v1.8.1-rc2", Result: card.Verdict(), Checks: card.Results, Evaluation: &old, Figures: []string{},
 	})
@@ -190,7 +193,7 @@ func (w *whole) drift() {
 	classifier.Verdict, classifier.Reason = classifier.Judge()
 	w.write("psi_compare.json", driftcompare.Schema, evidence.Replay, driftcompare.Report{FeatureSchema: "v1.8.1", Classifier: classifier, Report: snapshot.Report})
 	w.write("retrain_suggestion_20260601T000000Z.json", agent.SuggestionSchema, evidence.Live, agent.Suggestion{
-		Since: now.Add(-240 * time.Hour), Hours: 24, Threshold: agent.Critical, PSI: 0.4, PSIMax: 0.5, Status: drift.Critical, Action: "retrain",
+		Since: now.Add(-240 * time.Hour), Hours: 24, Threshold: drift.CriticalAbove, PSI: 0.4, PSIMax: 0.5, Status: drift.Critical, Action: "retrain",
 	})
 }
 

@@ -49,7 +49,7 @@ func measured(source *file, blocker string) (value float64, known bool, err erro
 		}
 		seen, known := r.Observations()[blocker]
 		return seen.Value, known, nil
-	case driftfleet.Schema:
+	case driftfleet.Schema, driftfleet.SchemaV1:
 		r, err := as[driftfleet.Report](source)
 		if err != nil || r.Overall == nil {
 			return 0, false, err

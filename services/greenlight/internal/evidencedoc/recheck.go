@@ -82,7 +82,7 @@ func (c *checker) add(wrong bool, format string, args ...any) {
 // exact are the schemas whose verdicts depend only on a figure's value, threshold and number of samples.
 var exact = map[string]bool{
 	experiment.EvalSchema: true, experiment.EvalSchemaV1: true, traffic.SmokeSchema: true, traffic.ShadowSchema: true, experiment.ScorecardSchema: true, canary.RunSchema: true,
-	canary.PreflightSchema: true, retrain.ReportSchema: true, retrain.ReportSchemaV1: true,
+	canary.PreflightSchema: true, retrain.ReportSchema: true, retrain.ReportSchemaV2: true, retrain.ReportSchemaV1: true,
 }
 
 // checks are the further checks of each known schema.
@@ -92,12 +92,15 @@ var checks = map[string]func(*checker) error{
 	traffic.SmokeSchema:     (*checker).smoke,
 	traffic.ShadowSchema:    (*checker).shadow,
 	driftfleet.Schema:       (*checker).snapshot,
+	driftfleet.SchemaV1:     (*checker).snapshot,
 	driftcompare.Schema:     (*checker).compare,
+	driftcompare.SchemaV1:   (*checker).compare,
 	canary.RunSchema:        (*checker).canary,
 	report.DailySchema:      (*checker).daily,
 	report.WeeklySchema:     (*checker).weekly,
 	agent.SuggestionSchema:  (*checker).suggestion,
 	retrain.ReportSchema:    (*checker).retrain,
+	retrain.ReportSchemaV2:  (*checker).retrain,
 	retrain.ReportSchemaV1:  (*checker).retrain,
 	promote.CheckSchema:     (*checker).promotion,
 	promote.PromotionSchema: (*checker).promotion,
@@ -153,9 +156,19 @@ func (c *checker) shadow() error {
 func (c *checker) snapshot() error {
 	r, err := as[driftfleet.Report](c.file)
 	if err == nil {
-		c.all(r.Recheck())
+		c.all(r.Recheck(c.statusOf()))
 	}
 	return err
+}
+
+// statusOf returns the bands of PSI in the schema of the file.
+func (c *checker) statusOf() func(float64) drift.Status {
+	switch c.file.header.Schema {
+	case driftfleet.SchemaV1, driftcompare.SchemaV1:
+		return drift.StatusOfV1
+	default:
+		return drift.StatusOf
+	}
 }
 
 func (c *checker) compare() error {
@@ -163,7 +176,7 @@ func (c *checker) compare() error {
 	if err != nil {
 		return err
 	}
-	c.all(r.Recheck())
+	c.all(r.Recheck(c.statusOf()))
 	c.classifier(r.Classifier)
 	return nil
 }
@@ -195,8 +208,8 @@ func (c *checker) retrain() error {
 func (c *checker) suggestion() error {
 	s, err := as[agent.Suggestion](c.file)
 	if err == nil {
-		c.add(s.Threshold != agent.Critical || s.PSI <= s.Threshold || s.PSIMax < s.PSI || s.Hours < 1 || s.Status != drift.Critical,
-			"suggests a retraining for a PSI of %v over %d hours; the PSI must be above %v", s.PSI, s.Hours, agent.Critical)
+		c.add(s.Threshold != drift.CriticalAbove || s.PSI <= s.Threshold || s.PSIMax < s.PSI || s.Hours < 1 || s.Status != drift.Critical,
+			"suggests a retraining for a PSI of %v over %d hours; the PSI must be above %v", s.PSI, s.Hours, drift.CriticalAbove)
 	}
 	return err
 }

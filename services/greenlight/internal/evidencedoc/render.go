@@ -3,10 +3,14 @@ package evidencedoc
 import (
 	"bytes"
 	"fmt"
+	"io"
+	"os"
 	"path"
+	"path/filepath"
 	"strings"
 	"time"
 
+	"github.com/greenlight-ml/greenlight/pkg/durable"
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/table"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote"
@@ -129,4 +133,38 @@ func (p *page) opening(r evidence.Report) {
 	for _, s := range r.Stale {
 		p.line("- Note: %s.", s)
 	}
+}
+
+// File is the default name of the document.
+const File = "GREEN_EVIDENCE.md"
+
+// Write renders the folder to the file out. See [Options] for judge.
+func Write(out, folder string, judge func(model string, now time.Time) (*promote.Check, error)) error {
+	link, err := relative(filepath.Dir(out), folder)
+	if err != nil {
+		return err
+	}
+	text, err := Render(folder, Options{Link: filepath.ToSlash(link), Judge: judge})
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(out), 0o755); err != nil {
+		return err
+	}
+	return durable.WriteFile(out, 0o644, func(w io.Writer) error {
+		_, err := w.Write(text)
+		return err
+	})
+}
+
+// relative returns the path of a file or folder relative to a folder.
+func relative(from, to string) (string, error) {
+	from, err := filepath.Abs(from)
+	if err != nil {
+		return "", err
+	}
+	if to, err = filepath.Abs(to); err != nil {
+		return "", err
+	}
+	return filepath.Rel(from, to)
 }

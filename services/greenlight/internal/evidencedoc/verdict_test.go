@@ -66,7 +66,7 @@ var words = map[string][]any{
 	"verdict":          {"PASS", "FAIL", "INCONCLUSIVE", "ERROR"},
 	"result":           {"PASS", "FAIL", "INCONCLUSIVE", "ERROR"},
 	"decision":         {"PASSED", "ABORTED", "STOPPED"},
-	"status":           {"stable", "warning", "critical"},
+	"status":           {"stable", "moderate", "warning", "critical"},
 	"aborted":          {true, false},
 	"promote_eligible": {true, false},
 }
@@ -90,47 +90,25 @@ func places(v any, path string) (all []place) {
 }
 
 // otherwiseStrict reports whether a verdict other than PASS was changed to another such verdict, where the document alone
-// cannot tell them apart: a blocker may have more reasons than its figure, a canary sample may have missed a source, and
-// a classifier may not have been fitted.
+// cannot tell them apart: a blocker may have more reasons than its figure, a canary sample may have missed a source, a
+// classifier may not have been fitted, and a window of the history does not record its days.
 func otherwiseStrict(p place, word any) bool {
 	return p.object[p.key] != "PASS" && word != "PASS" &&
-		(strings.HasPrefix(p.path, ".blockers[") || strings.Contains(p.path, ".samples[") || strings.HasSuffix(p.path, ".classifier.verdict"))
+		(strings.HasPrefix(p.path, ".blockers[") || strings.Contains(p.path, ".samples[") || strings.HasPrefix(p.path, ".history[") || strings.HasSuffix(p.path, ".classifier.verdict"))
 }
 
 // testEditedVerdicts changes every judgment in every document to every other value, with all digests updated. Judging
 // again finds each edit, and the problem names the file.
 func testEditedVerdicts(t *testing.T, w *whole) {
-	f, err := open(w.dir)
-	if err != nil {
-		t.Fatal(err)
-	}
 	edits, seen := 0, map[string]int{}
-	for _, doc := range f.documents() {
-		var root any
-		if err := json.Unmarshal(doc.raw, &root); err != nil {
+	for _, dir := range []string{w.dir, psiV1} {
+		f, err := open(dir)
+		if err != nil {
 			t.Fatal(err)
 		}
-		for n, p := range places(root, "") {
-			for _, word := range words[p.key] {
-				if word == p.object[p.key] {
-					continue
-				}
-				edits, seen[doc.header.Schema] = edits+1, seen[doc.header.Schema]+1
-				forged := f.forge(t, doc.name, func(root any) {
-					twin := places(root, "")[n]
-					twin.object[twin.key] = word
-				})
-				problems, err := forged.recheckFile(forged.named[doc.name])
-				if err != nil {
-					t.Fatal(err)
-				}
-				if len(problems) == 0 && otherwiseStrict(p, word) {
-					continue
-				}
-				if len(problems) == 0 || problems[0].File != doc.name {
-					t.Errorf("%s%s is %v in place of %v: found %v", doc.name, p.path, word, p.object[p.key], problems)
-				}
-			}
+		for _, doc := range f.documents() {
+			n := editVerdicts(t, f, doc)
+			edits, seen[doc.header.Schema] = edits+n, seen[doc.header.Schema]+n
 		}
 	}
 	for schema := range checks {
@@ -139,6 +117,37 @@ func testEditedVerdicts(t *testing.T, w *whole) {
 		}
 	}
 	t.Logf("found all %d edits", edits)
+}
+
+// editVerdicts does it with one document, and returns the number of edits.
+func editVerdicts(t *testing.T, f *folder, doc *file) (edits int) {
+	var root any
+	if err := json.Unmarshal(doc.raw, &root); err != nil {
+		t.Fatal(err)
+	}
+	for n, p := range places(root, "") {
+		for _, word := range words[p.key] {
+			if word == p.object[p.key] {
+				continue
+			}
+			edits++
+			forged := f.forge(t, doc.name, func(root any) {
+				twin := places(root, "")[n]
+				twin.object[twin.key] = word
+			})
+			problems, err := forged.recheckFile(forged.named[doc.name])
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(problems) == 0 && otherwiseStrict(p, word) {
+				continue
+			}
+			if len(problems) == 0 || problems[0].File != doc.name {
+				t.Errorf("%s%s is %v in place of %v: found %v", doc.name, p.path, word, p.object[p.key], problems)
+			}
+		}
+	}
+	return edits
 }
 
 // testNewChain rebuilds the folder and its chain around an edited verdict: the chain verifies, and the verdict does not.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/market"
+	"github.com/greenlight-ml/greenlight/pkg/model"
 )
 
 // Data is the market data of an experiment.
@@ -75,6 +76,15 @@ func (d *Data) Inputs() []evidence.Input {
 		inputs[i] = evidence.Input{Path: f.Path, SHA256: f.SHA256}
 	}
 	return inputs
+}
+
+// Header returns the evidence header of a file about the model that was computed from the data. git is the revision of the
+// program that writes it.
+func (d *Data) Header(schema string, a *model.Artifact, git string) evidence.Header {
+	return evidence.Header{
+		Schema: schema, Source: d.Source(), Inputs: d.Inputs(),
+		Model: &evidence.Model{Version: a.Manifest.Version, Digest: a.Digest()}, Git: git,
+	}
 }
 
 var notName = regexp.MustCompile(`[^A-Za-z0-9._-]+`)

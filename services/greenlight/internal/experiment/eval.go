@@ -1,10 +1,15 @@
 package experiment
 
 import (
+	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 
+	"github.com/greenlight-ml/greenlight/pkg/durable"
+	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/pkg/model"
 )
 
 // ScorecardSchema is the evidence schema of scorecard.json: the verdicts of all stages of an experiment.
@@ -55,4 +60,53 @@ func (e EvalResult) Text(version string) (string, error) {
 	fmt.Fprintf(&text, "%s: %s\n\n", version, e.Result)
 	err := gate.Scorecard{Results: e.Checks}.Table(&text)
 	return text.String(), err
+}
+
+// maxReport is the largest size of a report, in bytes.
+const maxReport = 64 << 20
+
+// JudgeFolder judges the offline report of the evidence folder and writes eval_result.json and eval_result.txt. The error
+// is [os.ErrNotExist] if the folder has no report. git is the revision of the program.
+func JudgeFolder(store *evidence.Store, folder, git string) (*OfflineFile, gate.Scorecard, error) {
+	none := gate.Scorecard{}
+	path := filepath.Join(folder, model.OfflineFile)
+	raw, err := durable.ReadFile(path, maxReport)
+	if err != nil {
+		return nil, none, err
+	}
+	report, err := ReadOffline(path, raw)
+	if err != nil {
+		return nil, none, err
+	}
+	input, err := evidence.InputOf(path)
+	if err != nil {
+		return nil, none, err
+	}
+	card := report.Judge()
+	result := EvalResult{Result: card.Verdict(), Checks: card.Results}
+	text, err := result.Text(report.OfflineReport.Version)
+	if err != nil {
+		return nil, none, err
+	}
+	header := evidence.Header{
+		Schema: EvalSchema, Source: report.Source, Inputs: []evidence.Input{input}, Model: report.Model, Git: git,
+	}
+	return report, card, errors.Join(store.WriteJSON("eval_result.json", header, result), store.WriteFile("eval_result.txt", []byte(text)))
+}
+
+// TakeOwn writes the model's evaluation to the evidence folder as its offline report. A model of an older version has
+// none; the error is then [ErrNoOwnReport], unless the report of the folder is about the model.
+func TakeOwn(store *evidence.Store, folder string, a *model.Artifact) error {
+	own, err := Own(a)
+	if errors.Is(err, ErrNoOwnReport) {
+		if raw, missing := durable.ReadFile(filepath.Join(folder, model.OfflineFile), maxReport); missing == nil {
+			if report, e := ReadOffline(model.OfflineFile, raw); e == nil && report.Model != nil && report.Model.Digest == a.Digest() {
+				return nil
+			}
+		}
+	}
+	if err != nil {
+		return err
+	}
+	return store.WriteJSON(model.OfflineFile, own.Header, own.OfflineReport)
 }

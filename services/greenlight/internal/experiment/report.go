@@ -146,10 +146,7 @@ func (s *Study) OfflineHeader(a *model.Artifact, r *OfflineReport) evidence.Head
 
 // Header returns the evidence header of a file about the model that was computed from the study's data.
 func (s *Study) Header(schema string, a *model.Artifact) evidence.Header {
-	return evidence.Header{
-		Schema: schema, Source: s.Data.Source(), Inputs: s.Data.Inputs(),
-		Model: &evidence.Model{Version: a.Manifest.Version, Digest: a.Digest()}, Git: a.Manifest.Training.Git,
-	}
+	return s.Data.Header(schema, a, a.Manifest.Training.Git)
 }
 
 // Models returns the comparison of the models as a table.

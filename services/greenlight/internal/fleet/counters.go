@@ -29,6 +29,8 @@ type Counters struct {
 	Percent float64
 	// InFlight is the number of requests whose shadows have not ended.
 	InFlight uint64
+	// Breaker is the state of the circuit breaker; unspecified if the source does not know it.
+	Breaker executorv1.BreakerState
 	// Baseline makes the decisions. Model answered last: empty before the first answer. Both are empty if the source does
 	// not know them.
 	Baseline, Model evidence.Model
@@ -47,6 +49,9 @@ type Counts struct {
 	Latency Histogram
 }
 
+// Of returns the number of shadows with the outcome.
+func (c Counts) Of(o shadow.Outcome) uint64 { return c.Outcomes[o.String()] }
+
 // Ended returns the number of shadows that have an outcome.
 func (c Counts) Ended() (n uint64) {
 	for _, k := range c.Outcomes {
@@ -57,14 +62,14 @@ func (c Counts) Ended() (n uint64) {
 
 // Compared returns the number of comparisons.
 func (c Counts) Compared() uint64 {
-	return c.Outcomes[shadow.Match.String()] + c.Outcomes[shadow.Mismatch.String()]
+	return c.Of(shadow.Match) + c.Of(shadow.Mismatch)
 }
 
 // Failed returns the number of shadows that were tried and failed.
 func (c Counts) Failed() (n uint64) {
 	for _, o := range shadow.Outcomes() {
 		if o.Failed() {
-			n += c.Outcomes[o.String()]
+			n += c.Of(o)
 		}
 	}
 	return n
@@ -81,7 +86,7 @@ func Accounted(requests, ended uint64) bool {
 func (c Counts) Phase() gate.PhaseCounts {
 	p := gate.PhaseCounts{P95MS: math.NaN()}
 	for _, o := range shadow.Outcomes() {
-		n := c.Outcomes[o.String()]
+		n := c.Of(o)
 		switch {
 		case o == shadow.Match:
 			p.Matches = n
@@ -141,6 +146,7 @@ func (h Histogram) since(before Histogram) Histogram {
 func CountersOf(addr string, r *executorv1.GetShadowReportResponse, requested time.Time) Counters {
 	c := Counters{
 		Executor: addr, Process: r.GetInstanceId(), Instance: r.GetInstanceId(), Time: requested, Percent: r.GetSamplePercent(), InFlight: r.GetInFlight(),
+		Breaker:  r.GetBreaker().GetState(),
 		Baseline: evidence.Model{Version: r.GetBaselineVersion(), Digest: r.GetBaselineDigest()},
 		Model:    evidence.Model{Version: r.GetShadowVersion(), Digest: r.GetShadowDigest()},
 		Counts: Counts{
@@ -255,6 +261,20 @@ func Delta(before, after Counters, rule Rule) (Counts, error) {
 		d.Sources[source] = n - before.Sources[source]
 	}
 	return d, nil
+}
+
+// Unaccounted returns how many of an executor's requests between two readings have not exactly one outcome, plus the
+// difference between those requests and the ones that were sent. Only the sender may use the executor. After a restart all
+// requests are unaccounted.
+func Unaccounted(before, after Counters, sent int64) int64 {
+	d, err := Delta(before, after, Refuse)
+	if err != nil {
+		return sent
+	}
+	requests := int64(d.Requests)
+	lost := requests - int64(d.Ended()) - (int64(after.InFlight) - int64(before.InFlight))
+	foreign := requests - sent
+	return max(lost, -lost) + max(foreign, -foreign)
 }
 
 // Sum is the counts of several executors. The zero value is of none.

@@ -199,3 +199,29 @@ func TestSpan(t *testing.T) {
 		t.Errorf("counted %d requests since the restart, want 7", sum.Requests)
 	}
 }
+
+// A request without an outcome, one that somebody else sent, and all requests across a restart are unaccounted.
+func TestUnaccounted(t *testing.T) {
+	t.Parallel()
+	reading := func(process string, requests, matches, inFlight uint64) fleet.Counters {
+		return fleet.Counters{Process: process, InFlight: inFlight, Counts: fleet.Counts{Requests: requests, Outcomes: map[string]uint64{"match": matches}}}
+	}
+	before := reading("p", 100, 98, 2)
+	for name, test := range map[string]struct {
+		after fleet.Counters
+		want  int64
+	}{
+		"all ended":      {reading("p", 150, 150, 0), 0},
+		"some under way": {reading("p", 150, 147, 3), 0},
+		"two lost":       {reading("p", 150, 148, 0), 2},
+		"one too many":   {reading("p", 150, 151, 0), 1},
+		"foreign":        {reading("p", 160, 160, 0), 10},
+		"too few":        {reading("p", 140, 140, 0), 10},
+		"restart":        {reading("q", 150, 150, 0), 50},
+		"fell":           {reading("p", 99, 99, 0), 50},
+	} {
+		if got := fleet.Unaccounted(before, test.after, 50); got != test.want {
+			t.Errorf("%s: got %d, want %d", name, got, test.want)
+		}
+	}
+}

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/text"
@@ -41,16 +43,29 @@ func (e *CallError) Error() string {
 // Unwrap returns the error of the call.
 func (e *CallError) Unwrap() error { return e.Err }
 
-// Report asks for the shadow report. The error is a [*CallError] or an [ErrContradicts].
-func (e Executor) Report(ctx context.Context) (*executorv1.GetShadowReportResponse, error) {
+// valid returns an answer only if it has no error.
+func valid[T any](answer *T, err error) (*T, error) {
+	if err != nil {
+		return nil, err
+	}
+	return answer, nil
+}
+
+// report is [Executor.Report], which also returns an answer that contradicts itself.
+func (e Executor) report(ctx context.Context) (*executorv1.GetShadowReportResponse, error) {
 	r, err := e.Shadows.GetShadowReport(ctx, &executorv1.GetShadowReportRequest{})
 	if err != nil {
 		return nil, &CallError{"executor " + e.Addr, err}
 	}
 	if err := CheckReport(r, time.Now()); err != nil {
-		return nil, contradiction("executor "+e.Addr, err)
+		return r, contradiction("executor "+e.Addr, err)
 	}
 	return r, nil
+}
+
+// Report asks for the shadow report. The error is a [*CallError] or an [ErrContradicts].
+func (e Executor) Report(ctx context.Context) (*executorv1.GetShadowReportResponse, error) {
+	return valid(e.report(ctx))
 }
 
 // Counters asks for the counters. The error is that of [Executor.Report].
@@ -61,6 +76,28 @@ func (e Executor) Counters(ctx context.Context) (Counters, error) {
 		return Counters{}, err
 	}
 	return CountersOf(e.Addr, r, requested), nil
+}
+
+// settleTime bounds [Executor.Settle], settlePoll is how often it asks.
+const settleTime, settlePoll = 10 * time.Second, 20 * time.Millisecond
+
+// Settle asks for the counters until no shadow is in flight. It returns an error after 10 s.
+func (e Executor) Settle(ctx context.Context) (Counters, error) {
+	ctx, cancel := context.WithTimeout(ctx, settleTime)
+	defer cancel()
+	poll := time.NewTicker(settlePoll)
+	defer poll.Stop()
+	for {
+		c, err := e.Counters(ctx)
+		if err != nil || c.InFlight == 0 {
+			return c, err
+		}
+		select {
+		case <-ctx.Done():
+			return c, fmt.Errorf("executor %s: %d shadows are still in flight: %w", e.Addr, c.InFlight, ctx.Err())
+		case <-poll.C:
+		}
+	}
 }
 
 // ReadCounters asks all executors at once. It returns the counters of those that answered, and the error of each in the
@@ -81,16 +118,21 @@ func ReadCounters(ctx context.Context, executors []Executor) ([]Counters, []erro
 	return all, errs
 }
 
-// Rollout asks for the rollout in force. The error is a [*CallError] or an [ErrContradicts].
-func (e Executor) Rollout(ctx context.Context) (*executorv1.GetRolloutResponse, error) {
+// rollout is [Executor.Rollout], which also returns an answer that contradicts itself.
+func (e Executor) rollout(ctx context.Context) (*executorv1.GetRolloutResponse, error) {
 	got, err := e.Rollouts.GetRollout(ctx, &executorv1.GetRolloutRequest{})
 	if err != nil {
 		return nil, &CallError{"executor " + e.Addr, err}
 	}
 	if err := CheckRollout(got.GetInstanceId(), got.GetRollout()); err != nil {
-		return nil, contradiction("executor "+e.Addr+", GetRollout", err)
+		return got, contradiction("executor "+e.Addr+", GetRollout", err)
 	}
 	return got, nil
+}
+
+// Rollout asks for the rollout in force. The error is a [*CallError] or an [ErrContradicts].
+func (e Executor) Rollout(ctx context.Context) (*executorv1.GetRolloutResponse, error) {
+	return valid(e.rollout(ctx))
 }
 
 // SetRollout sets the rollout. The error is a [*CallError], or an [ErrContradicts] if the answer does not confirm it.
@@ -105,24 +147,50 @@ func (e Executor) SetRollout(ctx context.Context, req *executorv1.SetRolloutRequ
 	return resp, nil
 }
 
-// AbortRollout sets 0 %, regardless of leases. The error is a [*CallError].
+// maxReason bounds a reason that is sent to an executor, in bytes.
+const maxReason = 512
+
+// AbortRollout sets 0 %, regardless of leases. A longer reason than an executor accepts is cut. The error is a [*CallError].
 func (e Executor) AbortRollout(ctx context.Context, reason string) error {
+	if len(reason) > maxReason {
+		reason = strings.ToValidUTF8(reason[:maxReason], "") // cut between characters
+	}
 	if _, err := e.Rollouts.AbortRollout(ctx, &executorv1.AbortRolloutRequest{Reason: reason}); err != nil {
 		return &CallError{"executor " + e.Addr, err}
 	}
 	return nil
 }
 
-// Info asks for the model that is served. The error is a [*CallError] or an [ErrContradicts].
-func (e Engine) Info(ctx context.Context) (*mlenginev1.GetModelInfoResponse, error) {
+// ErrNotReadBack is a change that a service has confirmed, and whose result could not be read.
+var ErrNotReadBack = errors.New("not read back")
+
+// Stop is [Executor.AbortRollout], and returns the rollout that is in force then. It reads the rollout even after an error:
+// an abort that the executor could not write to its disk is in force. The rollout is nil if it could not be read; without
+// another error the error is then an [ErrNotReadBack].
+func (e Executor) Stop(ctx context.Context, reason string) (*executorv1.Rollout, error) {
+	aborted := e.AbortRollout(ctx, reason)
+	got, err := e.Rollout(ctx)
+	if aborted == nil && err != nil {
+		aborted = fmt.Errorf("%w: %w", ErrNotReadBack, err)
+	}
+	return got.GetRollout(), aborted
+}
+
+// info is [Engine.Info], which also returns an answer that contradicts itself.
+func (e Engine) info(ctx context.Context) (*mlenginev1.GetModelInfoResponse, error) {
 	info, err := e.Scoring.GetModelInfo(ctx, &mlenginev1.GetModelInfoRequest{})
 	if err != nil {
 		return nil, &CallError{"ml-engine " + e.Addr, err}
 	}
 	if err := CheckModel(info); err != nil {
-		return nil, contradiction("ml-engine "+e.Addr+", GetModelInfo", err)
+		return info, contradiction("ml-engine "+e.Addr+", GetModelInfo", err)
 	}
 	return info, nil
+}
+
+// Info asks for the model that is served. The error is a [*CallError] or an [ErrContradicts].
+func (e Engine) Info(ctx context.Context) (*mlenginev1.GetModelInfoResponse, error) {
+	return valid(e.info(ctx))
 }
 
 // Model asks for the model that is served. The error is that of [Engine.Info].
@@ -133,4 +201,18 @@ func (e Engine) Model(ctx context.Context) (evidence.Model, error) {
 
 func modelOf(info *mlenginev1.GetModelInfoResponse) evidence.Model {
 	return evidence.Model{Version: info.GetVersion(), Digest: info.GetDigest()}
+}
+
+// DriftCounts asks for the counts of the last hours by bin. The request may ask for more. The error is that of the call, or
+// of an answer that contradicts itself.
+func (e Engine) DriftCounts(ctx context.Context, req *mlenginev1.GetDriftRequest, hours int) (*mlenginev1.GetDriftResponse, error) {
+	req.Window, req.Bins = durationpb.New(time.Duration(hours)*time.Hour), true
+	a, err := e.Drift.GetDrift(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	if err := CheckDrift(a, hours); err != nil {
+		return nil, fmt.Errorf("the answer contradicts itself: %w", err)
+	}
+	return a, nil
 }

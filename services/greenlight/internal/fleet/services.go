@@ -23,12 +23,27 @@ type Engine struct {
 	Drift   mlenginev1.DriftServiceClient
 }
 
+// NewEngine returns the ml-engine at the address, by a connection to it.
+func NewEngine(addr string, conn grpc.ClientConnInterface) Engine {
+	return Engine{
+		addr, mlenginev1.NewScoringServiceClient(conn), mlenginev1.NewModelRegistryServiceClient(conn), mlenginev1.NewDriftServiceClient(conn),
+	}
+}
+
 // Executor is one executor.
 type Executor struct {
 	// Addr is its gRPC address, which names it.
-	Addr     string
-	Shadows  executorv1.ShadowServiceClient
-	Rollouts executorv1.RolloutServiceClient
+	Addr      string
+	Decisions executorv1.DecisionServiceClient
+	Shadows   executorv1.ShadowServiceClient
+	Rollouts  executorv1.RolloutServiceClient
+}
+
+// NewExecutor returns the executor at the address, by a connection to it.
+func NewExecutor(addr string, conn grpc.ClientConnInterface) Executor {
+	return Executor{
+		addr, executorv1.NewDecisionServiceClient(conn), executorv1.NewShadowServiceClient(conn), executorv1.NewRolloutServiceClient(conn),
+	}
 }
 
 // Services are connections to engines and executors. Close them after use.
@@ -80,18 +95,14 @@ func Connect(dial Dialer, engines, executors []string) (_ *Services, err error) 
 		if err != nil {
 			return nil, fmt.Errorf("ml-engine: %w", err)
 		}
-		s.Engines = append(s.Engines, Engine{
-			addr, mlenginev1.NewScoringServiceClient(conn), mlenginev1.NewModelRegistryServiceClient(conn), mlenginev1.NewDriftServiceClient(conn),
-		})
+		s.Engines = append(s.Engines, NewEngine(addr, conn))
 	}
 	for _, addr := range executors {
 		conn, err := connect(addr)
 		if err != nil {
 			return nil, fmt.Errorf("executor: %w", err)
 		}
-		s.Executors = append(s.Executors, Executor{
-			addr, executorv1.NewShadowServiceClient(conn), executorv1.NewRolloutServiceClient(conn),
-		})
+		s.Executors = append(s.Executors, NewExecutor(addr, conn))
 	}
 	return s, nil
 }
@@ -119,6 +130,11 @@ func (s *Services) Close() error {
 
 // Mode returns the short name of a mode, for example "OBSERVE_ONLY".
 func Mode(m executorv1.RolloutMode) string { return strings.TrimPrefix(m.String(), "ROLLOUT_MODE_") }
+
+// Breaker returns the short name of a state, for example "CLOSED".
+func Breaker(s executorv1.BreakerState) string {
+	return strings.TrimPrefix(s.String(), "BREAKER_STATE_")
+}
 
 // Plain returns the error of a call for people: its code and message, without gRPC's format and without wrapping.
 // status.Code still finds the code.

@@ -11,6 +11,8 @@ import (
 
 // Snapshot is one reading of all services, in their order.
 type Snapshot struct {
+	// Time is when they were asked, by this machine's clock.
+	Time      time.Time
 	Executors []ExecutorReading
 	Engines   []EngineReading
 }
@@ -24,6 +26,12 @@ type ExecutorReading struct {
 	RolloutErr error
 	// Ahead is how far the executor's clock is ahead of this machine's; zero if the round trip explains the difference.
 	Ahead time.Duration
+
+	// Raw are the answers as they came. They may contradict themselves: show them, and judge nothing by them.
+	Raw struct {
+		Report  *executorv1.GetShadowReportResponse
+		Rollout *executorv1.GetRolloutResponse
+	}
 }
 
 // Err returns the first error of the executor.
@@ -39,18 +47,24 @@ type EngineReading struct {
 	Addr string
 	Info *mlenginev1.GetModelInfoResponse
 	Err  error
+	// Raw is the answer as it came: see [ExecutorReading].
+	Raw *mlenginev1.GetModelInfoResponse
 }
 
 // Snapshot asks all services at once, and waits until they answer or ctx ends.
 func (s *Services) Snapshot(ctx context.Context) *Snapshot {
-	now := &Snapshot{Executors: make([]ExecutorReading, len(s.Executors)), Engines: make([]EngineReading, len(s.Engines))}
+	now := &Snapshot{Time: time.Now(), Executors: make([]ExecutorReading, len(s.Executors)), Engines: make([]EngineReading, len(s.Engines))}
 	var calls []func()
 	for i, e := range s.Executors {
 		r := &now.Executors[i]
 		r.Addr = e.Addr
-		calls = append(calls, func() { r.Rollout, r.RolloutErr = e.Rollout(ctx) }, func() {
+		calls = append(calls, func() {
+			r.Raw.Rollout, r.RolloutErr = e.rollout(ctx)
+			r.Rollout, _ = valid(r.Raw.Rollout, r.RolloutErr)
+		}, func() {
 			sent := time.Now()
-			if r.Report, r.ReportErr = e.Report(ctx); r.ReportErr != nil {
+			r.Raw.Report, r.ReportErr = e.report(ctx)
+			if r.Report, _ = valid(r.Raw.Report, r.ReportErr); r.Report == nil {
 				return
 			}
 			took := time.Since(sent)
@@ -62,7 +76,10 @@ func (s *Services) Snapshot(ctx context.Context) *Snapshot {
 	for i, e := range s.Engines {
 		r := &now.Engines[i]
 		r.Addr = e.Addr
-		calls = append(calls, func() { r.Info, r.Err = e.Info(ctx) })
+		calls = append(calls, func() {
+			r.Raw, r.Err = e.info(ctx)
+			r.Info, _ = valid(r.Raw, r.Err)
+		})
 	}
 	_, errs := Each(calls, func(call func()) (struct{}, error) { call(); return struct{}{}, nil })
 	Rethrow(errs...)

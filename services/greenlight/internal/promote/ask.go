@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"reflect"
 	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/confirmation"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
@@ -152,4 +154,58 @@ func (p *Pledge) Holds(c *Check) error {
 		return ErrBlocked
 	}
 	return nil
+}
+
+// Given is what an operator gives with a phrase, under the names of the flags. Empty fields are not given.
+type Given struct {
+	Models, Evidence, Model, As string
+	Policy                      *gate.Policy
+}
+
+// Contradicts returns an error if something given differs from what the phrase was issued for.
+func (p *Pledge) Contradicts(g Given) error {
+	for _, f := range []struct{ name, value, want string }{{"models", g.Models, p.Models}, {"evidence", g.Evidence, p.Evidence}} {
+		if abs, err := filepath.Abs(f.value); err == nil && f.value != "" && abs != f.want {
+			return fmt.Errorf("--%s %s: the phrase is for %s", f.name, f.value, f.want)
+		}
+	}
+	if g.Model != "" {
+		entry, err := model.OpenRegistry(p.Models).Find(g.Model)
+		if err != nil {
+			return err
+		}
+		if entry.String() != p.Model {
+			return fmt.Errorf("%w: --model %s, and the phrase is for %s", ErrOtherModel, entry, p.Model)
+		}
+	}
+	if g.As != "" && g.As != p.To {
+		return fmt.Errorf("--as %s: the phrase is for %s", g.As, p.To)
+	}
+	if g.Policy != nil && !reflect.DeepEqual(*g.Policy, p.Policy) {
+		return errors.New("--policy: the phrase is for another policy")
+	}
+	return nil
+}
+
+// Hint returns what to do about a refused phrase; empty if nothing is known to help. state is the folder of the ledger.
+func Hint(err error, state string) string {
+	for _, r := range []struct {
+		err  error
+		hint string
+	}{
+		{confirmation.ErrUnknown, "phrases are kept in --state " + state + " of the machine that issued them; greenlight promote --check issues one"},
+		{confirmation.ErrMismatch, "copy the whole phrase as greenlight promote --check printed it"},
+		{confirmation.ErrUsed, "a phrase works once; greenlight promote --check issues another"},
+		{confirmation.ErrExpired, "check again: greenlight promote --check issues another"},
+		{ErrOtherModel, "check the model that is to be promoted: greenlight promote --check --model ..."},
+		{ErrOtherEvidence, "check what is there now: greenlight promote --check"},
+		{ErrOtherPSI, "check the drift as it is now: greenlight promote --check"},
+		{ErrOtherTicket, "the files in --state " + state + " were edited; greenlight promote --check issues another phrase"},
+		{ErrPhrase, "copy the whole phrase as greenlight promote --check printed it, in quotes"},
+	} {
+		if errors.Is(err, r.err) {
+			return r.hint
+		}
+	}
+	return ""
 }

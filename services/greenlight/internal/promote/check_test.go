@@ -21,7 +21,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/promotetest"
 )
 
-func table(t *testing.T, c *Check) string {
+func printed(t *testing.T, c *Check) string {
 	t.Helper()
 	var out bytes.Buffer
 	if err := c.Table(&out); err != nil {
@@ -64,7 +64,7 @@ func TestNothingBlocks(t *testing.T) {
 	if c.To != release || c.Digest != s.made.Model.Digest() || c.Canary == nil || c.Canary.Comparisons != 5000 {
 		t.Errorf("release %s of %s after %+v", c.To, c.Digest, c.Canary)
 	}
-	text := table(t, c)
+	text := printed(t, c)
 	for _, want := range []string{"blocker ", "offline_report.json ", "24.0 h", "overall: INCONCLUSIVE (10 of 11 pass)"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the table lacks %q:\n%s", want, text)
@@ -92,6 +92,20 @@ func another[T any](h *evidence.Header, _ *T) bool {
 func replayed[T any](h *evidence.Header, _ *T) bool {
 	h.Source = evidence.Replay
 	return true
+}
+
+// Promotion does not depend on the bands, so a snapshot that an older version wrote within the last day counts.
+func TestSnapshotOfTheFirstBands(t *testing.T) {
+	t.Parallel()
+	s := newSetting(t)
+	s.made.PSI = with(func(h *evidence.Header, _ *driftfleet.Report) { h.Schema = driftfleet.SchemaV1 })
+	s.write()
+	c := s.judge()
+	for _, blocker := range []string{PSIOverall, PSIFeature} {
+		if r := c.row(blocker); r.Verdict != gate.Pass {
+			t.Errorf("%s: %s: %s", r.Name, r.Verdict, r.Reason)
+		}
+	}
 }
 
 func TestBlockers(t *testing.T) {
@@ -296,7 +310,7 @@ func TestBlockers(t *testing.T) {
 			c := s.judge()
 			r := c.row(test.blocker)
 			if r == nil {
-				t.Fatalf("no %s:\n%s", test.blocker, table(t, c))
+				t.Fatalf("no %s:\n%s", test.blocker, printed(t, c))
 			}
 			if r.Verdict != test.verdict || !strings.Contains(r.Reason+" "+r.Note, test.reason) {
 				t.Errorf("%s: got %s %q (%s), want %s %q", r.Name, r.Verdict, r.Reason, r.Note, test.verdict, test.reason)
@@ -393,7 +407,7 @@ func TestOldCanaryCounts(t *testing.T) {
 	s.write()
 	c := s.judge()
 	if !c.Ready() {
-		t.Errorf("it blocks:\n%s", table(t, c))
+		t.Errorf("it blocks:\n%s", printed(t, c))
 	}
 }
 

@@ -55,7 +55,7 @@ func (j *judgment) psi() (overall, feature Row) {
 		return refuse(f, err)
 	}
 	var s psiSnapshot
-	if err := f.as(driftfleet.Schema, &s); err != nil {
+	if err := f.as(&s, driftfleet.Schema, driftfleet.SchemaV1); err != nil {
 		return refuse(f, err)
 	}
 	if s.Report.Overall == nil {

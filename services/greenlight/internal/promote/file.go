@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
 
 	"github.com/greenlight-ml/greenlight/pkg/durable"
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
@@ -55,9 +56,9 @@ func (f *file) decode(into any) error {
 	return nil
 }
 
-// as decodes a file of the schema.
-func (f *file) as(schema string, into any) error {
-	if f.header.Schema != schema {
+// as decodes a file of the schema, or of one of its older versions.
+func (f *file) as(into any, schema string, older ...string) error {
+	if f.header.Schema != schema && !slices.Contains(older, f.header.Schema) {
 		return fmt.Errorf("%s: schema %q: want %q", f.Path, f.header.Schema, schema)
 	}
 	return f.decode(into)

@@ -75,7 +75,7 @@ func (s *setting) ask() *confirmation.Ticket {
 	}
 	ticket, err := Ask(s.ledger, s.q, c, head)
 	if err != nil {
-		s.t.Fatalf("%v: %s", err, table(s.t, c))
+		s.t.Fatalf("%v: %s", err, printed(s.t, c))
 	}
 	return ticket
 }

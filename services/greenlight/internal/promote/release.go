@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -87,6 +88,40 @@ func (r *Releaser) after(step string) error {
 		return nil
 	}
 	return r.killed(step)
+}
+
+// Dialed returns the addresses of the engines to dial for [Releaser.Confirm]: those of the phrase, and then those of
+// activate that are not among them.
+func (p *Pledge) Dialed(activate []string) []string {
+	addrs := slices.Clone(p.Engines)
+	for _, addr := range activate {
+		if !slices.Contains(addrs, addr) {
+			addrs = append(addrs, addr)
+		}
+	}
+	return addrs
+}
+
+// Confirm judges again and makes the release, or finishes it if the phrase was used before. The engines of services are those
+// of [Pledge.Dialed]; those with an address in activate are to serve the release. The check is nil if the phrase was used.
+func (r *Releaser) Confirm(ctx context.Context, p *Pledge, used bool, services *fleet.Services, activate []string) (*Record, *Check, error) {
+	for _, e := range services.Engines {
+		if slices.Contains(activate, e.Addr) {
+			r.Engines = append(r.Engines, e)
+		}
+	}
+	if used {
+		rec, err := r.Finish(ctx, p, time.Now())
+		return rec, nil, err
+	}
+	asked := *services
+	asked.Engines = services.Engines[:len(p.Engines)]
+	check, err := Judge(ctx, p.Question(&asked), time.Now())
+	if err != nil {
+		return nil, nil, err
+	}
+	rec, err := r.Release(ctx, p, check)
+	return rec, check, err
 }
 
 // Release makes the release that the phrase confirms. It uses up the phrase, records the release in the registry, activates it
@@ -170,7 +205,7 @@ func (r *Releaser) written(folder string) (*Record, error) {
 		return nil, err
 	}
 	rec := &Record{}
-	return rec, f.as(PromotionSchema, rec)
+	return rec, f.as(rec, PromotionSchema)
 }
 
 // complete runs the steps after the release.
@@ -207,12 +242,12 @@ func activate(ctx context.Context, e fleet.Engine, rec *Record) Activation {
 	if err != nil {
 		a.Error = fleet.Plain(err).Error()
 	}
-	info, err := e.Scoring.GetModelInfo(ctx, &mlenginev1.GetModelInfoRequest{})
+	served, err := e.Model(ctx)
 	switch {
 	case err != nil && a.Error == "":
 		a.Error = "read back: " + fleet.Plain(err).Error()
 	case err == nil:
-		a.Version, a.Digest = info.GetVersion(), info.GetDigest()
+		a.Version, a.Digest = served.Version, served.Digest
 		if a.Error == "" && (a.Version != rec.To || a.Digest != rec.Digest) {
 			a.Error = fmt.Sprintf("it serves %s with digest %s", a.Version, short(a.Digest))
 		}

@@ -1,14 +1,13 @@
 package promote
 
 import (
-	"bytes"
 	"fmt"
 	"io"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/pkg/table"
 )
 
 // The names of the blockers.
@@ -94,36 +93,20 @@ func (r *Row) live(f *file) {
 
 func short(digest string) string { return fmt.Sprintf("%.*s", shownDigits, digest) }
 
-// columns are the headings of the table.
-var columns = []string{"blocker", "target", "achieved", "n", "verdict", "evidence", "reason"}
-
 // Table writes a line per blocker, and then the overall verdict.
 func (c *Check) Table(w io.Writer) error {
-	var aligned bytes.Buffer
-	tw := tabwriter.NewWriter(&aligned, 0, 0, 2, ' ', 0)
-	line := func(cells []string) {
-		for i, cell := range cells {
-			cells[i] = strings.Join(strings.Fields(cell), " ") // tabs and line ends would break the table
-		}
-		_, _ = fmt.Fprintln(tw, strings.Join(cells, "\t"))
-	}
-	line(append([]string{}, columns...))
+	t := table.New("blocker", "target", "achieved", "n", "verdict", "evidence", "reason")
 	for _, r := range c.Blockers {
-		line(r.cells())
+		t.Row(r.cells()...)
 	}
-	if err := tw.Flush(); err != nil {
+	if err := t.Text(w); err != nil {
 		return err
-	}
-	for text := range strings.Lines(aligned.String()) {
-		if _, err := fmt.Fprintln(w, strings.TrimRight(text, " \n")); err != nil {
-			return err
-		}
 	}
 	_, err := fmt.Fprintf(w, "overall: %s\n", c.scorecard(c.Blockers).Summary())
 	return err
 }
 
-func (r Row) cells() []string {
+func (r Row) cells() []any {
 	target, files, reason := "-", make([]string, 0, 2), r.Reason
 	if r.Op != "" {
 		target = gate.Rule{Op: r.Op, Threshold: r.Threshold, Unit: r.Unit}.Target()
@@ -139,5 +122,14 @@ func (r Row) cells() []string {
 	} else if reason == "" {
 		reason = r.Note
 	}
-	return []string{r.Name, target, r.Achieved(), fmt.Sprint(r.N), string(r.Verdict), strings.Join(files, ", "), reason}
+	return []any{r.Name, target, r.Achieved(), r.N, r.Verdict, strings.Join(files, ", "), reason}
+}
+
+// WatchedText returns the indices that do not block.
+func (c *Check) WatchedText() string {
+	texts := make([]string, len(c.Watched))
+	for i, w := range c.Watched {
+		texts[i] = fmt.Sprintf("%s (%s) %.3f", w.Feature, w.Role, w.PSI)
+	}
+	return strings.Join(texts, ", ")
 }

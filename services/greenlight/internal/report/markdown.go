@@ -8,6 +8,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/pkg/table"
 	"github.com/greenlight-ml/greenlight/pkg/twosample"
 )
 
@@ -25,18 +26,16 @@ func (w *Weekly) Markdown(source evidence.Source) []byte {
 	for _, m := range w.Missing {
 		fmt.Fprintf(&out, "- No answer from %s %s in %d of %d samples: %s\n", m.Service, m.Address, m.Samples, w.Samples, oneLine(m.Reason))
 	}
-	out.WriteString("\n| figure | target | achieved | n | status | action | reason |\n|---|---|---|---:|---|---|---|\n")
+	figures := table.New("figure", "target", "achieved", ">n", "status", "action", "reason")
+	heads := []string{"day", ">requests"}
 	for _, f := range w.Figures {
 		target := gate.Rule{Op: f.Op, Threshold: f.Threshold, Unit: f.Unit}.Target()
-		fmt.Fprintf(&out, "| %s | %s | %s | %d | %s | %s | %s |\n", f.Name, target, f.Achieved(), f.N, f.Verdict, f.Action, oneLine(f.Reason))
+		figures.Row(f.Name, target, f.Achieved(), f.N, f.Verdict, f.Action, f.Reason)
+		heads = append(heads, ">"+f.Name)
 	}
-	out.WriteString("\n| day | requests |")
-	for _, f := range w.Figures {
-		fmt.Fprintf(&out, " %s |", f.Name)
-	}
-	out.WriteString(" status |\n|---|---:|" + strings.Repeat("---:|", len(w.Figures)) + "---|\n")
+	days := table.New(append(heads, "status")...)
 	for _, d := range w.Days {
-		fmt.Fprintf(&out, "| %s | %d |", d.Name, d.Requests)
+		cells := []any{d.Name, d.Requests}
 		for _, f := range d.Figures {
 			value := "-"
 			if f.Value != nil {
@@ -45,9 +44,13 @@ func (w *Weekly) Markdown(source evidence.Source) []byte {
 			if f.Verdict != gate.Pass && f.Value != nil {
 				value += " " + string(f.Verdict)
 			}
-			fmt.Fprintf(&out, " %s |", value)
+			cells = append(cells, value)
 		}
-		fmt.Fprintf(&out, " %s |\n", d.Verdict)
+		days.Row(append(cells, d.Verdict)...)
+	}
+	for _, t := range []*table.Table{figures, days} {
+		out.WriteString("\n")
+		_ = t.Markdown(&out) // a bytes.Buffer does not fail
 	}
 	return out.Bytes()
 }

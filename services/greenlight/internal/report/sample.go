@@ -67,7 +67,7 @@ type Counters struct {
 func CountersOf(c fleet.Counters) Counters {
 	return Counters{
 		Executor: c.Executor, Instance: c.Instance, Start: c.Start, Model: c.Model, Requests: c.Requests,
-		Matches: c.Outcomes[shadow.Match.String()], Mismatches: c.Outcomes[shadow.Mismatch.String()], Failed: c.Failed(),
+		Matches: c.Of(shadow.Match), Mismatches: c.Of(shadow.Mismatch), Failed: c.Failed(),
 		Sources: c.Sources, Edges: c.Latency.Edges, Latency: c.Latency.Counts,
 	}
 }

@@ -24,7 +24,7 @@ func Summarize(p Period, samples []Sample) Summary {
 	t.Complete = t.Coverage >= fullCoverage
 	t.Requests = t.sum.Requests
 	t.Counts = Counts{
-		Matches: t.sum.Outcomes[shadow.Match.String()], Mismatches: t.sum.Outcomes[shadow.Mismatch.String()], Failed: t.sum.Outcomes[anyFailure],
+		Matches: t.sum.Of(shadow.Match), Mismatches: t.sum.Of(shadow.Mismatch), Failed: t.sum.Outcomes[anyFailure],
 		Edges: t.sum.Latency.Edges, Latency: t.sum.Latency.Counts, Unlike: t.sum.LatencyMissing,
 	}
 	t.Verdict, t.Figures = t.Judge()

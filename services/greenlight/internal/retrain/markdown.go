@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/greenlight-ml/greenlight/pkg/drift"
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/table"
@@ -52,7 +53,7 @@ func (r *Report) Markdown(source evidence.Source, figures []Figure) ([]byte, err
 	fmt.Fprintf(&b, "Features with a star belong to the candidate. ADF uses every %d-th row; a p-value below %.2f rejects a unit root. PSI halves "+
 		"compares the first %d days of the window with the last %d. PSI 7 d compares the week after training with the training days, as a "+
 		"median over folds. Null 99 %% is its 99 %% quantile without drift. A feature shifts (between the halves) or drifts (from training to "+
-		"holdout) if its PSI is above 0.3 and above its null quantile.\n\n", v.Thinning, unitRoot, v.FirstHalfDays, v.SecondHalfDays)
+		"holdout) if its PSI is above %v and above its null quantile.\n\n", v.Thinning, unitRoot, v.FirstHalfDays, v.SecondHalfDays, drift.DefaultLimits().Feature)
 	r.correlations(&b)
 
 	b.WriteString("## Out-of-time evaluation\n\n")
@@ -112,7 +113,7 @@ func (r *Report) correlations(b *strings.Builder) {
 
 func (r *Report) drift(b *strings.Builder) {
 	b.WriteString("## Drift on the holdout\n\nMedians over folds of the drift from the training days to the days after them.\n\n")
-	t := table.New("features", ">days", ">folds", ">PSI", ">null 99 %", ">folds < 0.2")
+	t := table.New("features", ">days", ">folds", ">PSI", ">null 99 %", ">"+stableFolds())
 	for _, w := range r.Drift.Windows {
 		if w.Folds == 0 {
 			t.Row("all", w.Days, 0, "-", "-", "no fold has so many test days")

@@ -10,9 +10,11 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
 )
 
-// The evidence schemas of a retrain report. A report of v1 is judged only by AUC and P@20.
+// The evidence schemas of a retrain report. Reports of v1 and v2 have the bands of [drift.StatusOfV1]. A report of v1 is
+// judged only by AUC and P@20.
 const (
-	ReportSchema   = "greenlight/retrain_report/v2"
+	ReportSchema   = "greenlight/retrain_report/v3"
+	ReportSchemaV2 = "greenlight/retrain_report/v2"
 	ReportSchemaV1 = "greenlight/retrain_report/v1"
 )
 
@@ -64,11 +66,14 @@ func (r *Report) FeatureTable() *table.Table {
 	return t
 }
 
+// stableFolds heads the column of [HoldoutSet.Stable].
+func stableFolds() string { return fmt.Sprintf("folds < %v", drift.DefaultLimits().Overall) }
+
 func decimals(v float64) string { return fmt.Sprintf("%.3f", v) }
 
 // DriftTable has the medians of the feature sets and of the raw price.
 func (r *Report) DriftTable() *table.Table {
-	t := table.New("PSI on the holdout", "folds", "median", "null 99 %", "folds < 0.2")
+	t := table.New("PSI on the holdout", "folds", "median", "null 99 %", stableFolds())
 	for _, window := range r.Drift.Windows {
 		if window.Folds == 0 {
 			t.Row(fmt.Sprintf("%d days", window.Days), 0, "-", "-", "no fold has so many test days")

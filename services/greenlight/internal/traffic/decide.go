@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"sync/atomic"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -40,7 +41,7 @@ func decide(ctx context.Context, decisions executorv1.DecisionServiceClient, sta
 		call, cancel := context.WithTimeout(context.WithoutCancel(call), pace.Timeout)
 		defer cancel()
 		s := states[i%len(states)]
-		with := s.request()
+		with := s.Request()
 		resp, err := over.decide(call, &executorv1.PredictRequest{
 			RequestId: fmt.Sprintf("%s-%d", s.ID, i/len(states)), Symbol: with.GetSymbol(), EventTime: with.GetEventTime(),
 			Features: with.GetFeatures(), Source: with.GetSource(),
@@ -70,17 +71,40 @@ func (r Round) MatchRate() float64 {
 	return ratio(int(r.Outcomes[shadow.Match.String()]), int(r.Compared()))
 }
 
-// Round asks once for a decision on each state, as [Decide] does.
-func (e Executor) Round(ctx context.Context, states []State, pace Pace) (r Round, err error) {
-	before, err := e.counters(ctx)
+// round asks once for a decision on each state, as [Decide] does.
+func round(ctx context.Context, e fleet.Executor, states []State, pace Pace) (r Round, err error) {
+	before, err := e.Counters(ctx)
 	if err != nil {
 		return r, err
 	}
 	r.Answers = decide(ctx, e.Decisions, states, len(states), pace)
-	after, err := e.counters(ctx)
+	after, err := e.Counters(ctx)
 	if err != nil {
 		return r, err
 	}
 	r.Counts, err = fleet.Delta(before, after, fleet.FromZero)
 	return r, err
+}
+
+// loopRound is the number of states of a round of [Loop].
+const loopRound = 10_000
+
+// Loop asks for decisions on the states again and again until ctx ends, and calls done with the result of every round of
+// 10,000. After an error it waits a second.
+func Loop(ctx context.Context, e fleet.Executor, states []State, pace Pace, done func(Round, error)) {
+	for from := 0; ; {
+		r, err := round(ctx, e, states[from:min(from+loopRound, len(states))], pace)
+		if ctx.Err() != nil {
+			return
+		}
+		done(r, err)
+		switch {
+		case err == nil:
+			if from += loopRound; from >= len(states) {
+				from = 0
+			}
+		case !Pause(ctx, time.Second):
+			return
+		}
+	}
 }

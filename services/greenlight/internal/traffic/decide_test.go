@@ -19,7 +19,6 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/testkit/enginetest"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
 // decisions answers the n-th call with answer(n).
@@ -114,31 +113,5 @@ func TestUncheckedBaselineIsNoPass(t *testing.T) {
 		return r.Name == gate.BaselineChanged && r.Verdict == gate.Error && strings.Contains(r.Reason, "incumbent (0123456789ab) is not in the registry")
 	}) {
 		t.Errorf("one unchecked answer: %+v", card.Results)
-	}
-}
-
-// A request without an outcome, one that somebody else sent, and all requests across a restart are unaccounted.
-func TestUnaccounted(t *testing.T) {
-	t.Parallel()
-	reading := func(process string, requests, matches, inFlight uint64) fleet.Counters {
-		return fleet.Counters{Process: process, InFlight: inFlight, Counts: fleet.Counts{Requests: requests, Outcomes: map[string]uint64{"match": matches}}}
-	}
-	before := reading("p", 100, 98, 2)
-	for name, test := range map[string]struct {
-		after fleet.Counters
-		want  int64
-	}{
-		"all ended":      {reading("p", 150, 150, 0), 0},
-		"some under way": {reading("p", 150, 147, 3), 0},
-		"two lost":       {reading("p", 150, 148, 0), 2},
-		"one too many":   {reading("p", 150, 151, 0), 1},
-		"foreign":        {reading("p", 160, 160, 0), 10},
-		"too few":        {reading("p", 140, 140, 0), 10},
-		"restart":        {reading("q", 150, 150, 0), 50},
-		"fell":           {reading("p", 99, 99, 0), 50},
-	} {
-		if got := unaccounted(before, test.after, 50); got != test.want {
-			t.Errorf("%s: got %d, want %d", name, got, test.want)
-		}
 	}
 }

@@ -123,3 +123,13 @@ func (s *stopwatch) count() int {
 	defer s.mu.Unlock()
 	return int(s.h.TotalCount())
 }
+
+// timed adds the duration of a call that succeeds.
+func timed[T any](w *stopwatch, call func() (T, error)) (T, error) {
+	start := time.Now()
+	v, err := call()
+	if err == nil {
+		w.add(time.Since(start))
+	}
+	return v, err
+}

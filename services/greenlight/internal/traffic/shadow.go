@@ -12,7 +12,9 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
+	"github.com/greenlight-ml/greenlight/pkg/text"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
 // ShadowResult is the body of shadow_smoke_1k.json and shadow_replay.json: the executor's answers and their shadows.
@@ -58,8 +60,8 @@ type ShadowResult struct {
 
 // Shadow sends the states to the executor and waits for their shadows. A call succeeds if its baseline score equals, in
 // every bit, what the executor's baseline computes in process.
-func Shadow(ctx context.Context, conn Executor, a *model.Artifact, states []State, pace Pace) (*ShadowResult, error) {
-	before, err := conn.counters(ctx)
+func Shadow(ctx context.Context, e fleet.Executor, a *model.Artifact, states []State, pace Pace) (*ShadowResult, error) {
+	before, err := e.Counters(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -77,7 +79,7 @@ func Shadow(ctx context.Context, conn Executor, a *model.Artifact, states []Stat
 	took, err := pace.each(ctx, len(states), func(ctx context.Context, i int) {
 		s := states[i]
 		resp, err := timed(calls, func() (*executorv1.PredictWithShadowResponse, error) {
-			return conn.Decisions.PredictWithShadow(ctx, s.request())
+			return e.Decisions.PredictWithShadow(ctx, s.Request())
 		})
 		mu.Lock()
 		defer mu.Unlock()
@@ -111,7 +113,7 @@ func Shadow(ctx context.Context, conn Executor, a *model.Artifact, states []Stat
 	if err != nil {
 		return nil, err
 	}
-	after, err := conn.counters(ctx)
+	after, err := e.Counters(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -122,13 +124,14 @@ func Shadow(ctx context.Context, conn Executor, a *model.Artifact, states []Stat
 	r.MatchRate, r.Distinct = ratio(r.Outcomes[shadow.Match.String()], r.Comparisons), len(distinct)
 	r.SuccessRate, r.DurationS = ratio(r.Succeeded, r.Total), took.Seconds()
 	r.Latency, r.ShadowLatency = calls.latency(), shadows.latency()
-	r.Unaccounted = unaccounted(before, after, r.Total-total(r.Errors))
+	r.Unaccounted = fleet.Unaccounted(before, after, int64(r.Total-total(r.Errors)))
 	r.SLO = r.Judge()
 	return r, nil
 }
 
-// request sends the features by name, because a packed vector of a schema cannot hold the raw inputs.
-func (s State) request() *executorv1.PredictWithShadowRequest {
+// Request returns the request for a decision on the state. It has the features by name, because a packed vector of a schema
+// cannot hold the raw inputs.
+func (s State) Request() *executorv1.PredictWithShadowRequest {
 	return &executorv1.PredictWithShadowRequest{RequestId: s.ID, Symbol: s.Symbol, EventTime: s.Time, Features: s.Named, Source: s.Source}
 }
 
@@ -143,7 +146,7 @@ func (r *ShadowResult) observations() map[string]gate.Observation {
 	if r.BaselineUnchecked > 0 {
 		changed = gate.Missing("the executor's baseline is not in the registry: its answers could not be checked")
 		if r.Baseline != nil {
-			changed = gate.Missing(fmt.Sprintf("the executor's baseline %s (%.12s) is not in the registry: its answers could not be checked", r.Baseline.Version, r.Baseline.Digest))
+			changed = gate.Missing(fmt.Sprintf("the executor's baseline %s is not in the registry: its answers could not be checked", r.Baseline))
 		}
 	}
 	return map[string]gate.Observation{
@@ -161,4 +164,11 @@ func total(counts map[string]int) (n int) {
 		n += c
 	}
 	return n
+}
+
+// String returns the result as a line of text, with more lines, indented, for the calls that failed.
+func (r *ShadowResult) String() string {
+	return fmt.Sprintf("%s, match rate %.1f %% of %s, %s, shadow p95 %.2f ms: %s%s",
+		text.Count(r.Total, "decision"), 100*r.MatchRate, text.Count(r.Comparisons, "comparison"), text.Count(r.ShadowErrors, "shadow error"),
+		r.ShadowLatency.P95, r.SLO.Verdict(), failures(r.Errors, r.Examples))
 }

@@ -2,15 +2,20 @@ package traffic
 
 import (
 	"context"
+	"fmt"
+	"maps"
 	"math"
 	"slices"
+	"strings"
 	"sync"
 
 	"google.golang.org/grpc/status"
 
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/model"
+	"github.com/greenlight-ml/greenlight/pkg/text"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
 // The evidence schemas of the results.
@@ -113,4 +118,23 @@ func ratio(k, n int) float64 {
 		return 0
 	}
 	return float64(k) / float64(n)
+}
+
+// String returns the result as a line of text, with more lines, indented, for the calls that failed.
+func (r *SmokeResult) String() string {
+	return fmt.Sprintf("%s, %.1f %% right, %s, p50 %.2f ms, p95 %.2f ms, p99 %.2f ms: %s%s",
+		text.Count(r.Total, "prediction"), 100*r.SuccessRate, text.Count(r.Distinct, "distinct score"), r.Latency.P50, r.Latency.P95, r.Latency.P99,
+		r.SLO.Verdict(), failures(r.Errors, r.Examples))
+}
+
+// failures returns how many calls failed, and the first failure of each code with what to do.
+func failures(counts map[string]int, first map[string]error) string {
+	var lines strings.Builder
+	for _, code := range slices.Sorted(maps.Keys(counts)) {
+		fmt.Fprintf(&lines, "\n          %s failed: %v", text.Count(counts[code], "call"), fleet.Plain(first[code]))
+		if hint := fleet.Hint(first[code]); hint != "" {
+			fmt.Fprintf(&lines, "\n          hint: %s", hint)
+		}
+	}
+	return lines.String()
 }

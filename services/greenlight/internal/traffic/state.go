@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"math/rand/v2"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -33,6 +34,14 @@ type State struct {
 	// Decides is the baseline. Unchecked means that its expected score is not known.
 	Decides   evidence.Model
 	Unchecked bool
+}
+
+// VectorRequest returns the request for a decision on the state as a packed vector of the schema. It lacks the raw inputs,
+// which ml-engine watches.
+func (s State) VectorRequest(schema string) *executorv1.PredictRequest {
+	return &executorv1.PredictRequest{
+		RequestId: s.ID, Symbol: s.Symbol, EventTime: s.Time, Source: s.Source, Vector: &executorv1.FeatureVector{Schema: schema, Values: s.Vector},
+	}
 }
 
 // States returns the states of the frame's minutes for an executor whose baseline is the model's heuristic. They carry
@@ -123,6 +132,15 @@ func Spread(states []State, n int) []State {
 			picked[i] = states[i%len(states)]
 		}
 	}
+	return picked
+}
+
+// Varied is like [Spread], but shuffles the states, so that neighbours in time are not neighbours on the wire. The order
+// depends only on n.
+func Varied(states []State, n int) []State {
+	const seed = 7
+	picked := Spread(states, n)
+	rand.New(rand.NewPCG(seed, uint64(n))).Shuffle(len(picked), func(i, j int) { picked[i], picked[j] = picked[j], picked[i] })
 	return picked
 }
 

@@ -359,7 +359,7 @@ type DriftReading struct {
 	Verdict DriftVerdict `protobuf:"varint,7,opt,name=verdict,proto3,enum=greenlight.mlengine.v1.DriftVerdict" json:"verdict,omitempty"`
 	// Reason of a verdict other than PASS, for people. Empty with PASS.
 	Reason string `protobuf:"bytes,8,opt,name=reason,proto3" json:"reason,omitempty"`
-	// The textbook reading that knows nothing of noise: "stable" below 0.1, "warning" from 0.1 to 0.2, "critical" above.
+	// The band of psi, which ignores noise: "stable" below 0.1, "moderate" up to 0.2, "warning" up to 0.3, "critical" above.
 	Status        string `protobuf:"bytes,9,opt,name=status,proto3" json:"status,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

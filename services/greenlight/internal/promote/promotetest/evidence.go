@@ -5,7 +5,6 @@ package promotetest
 
 import (
 	"errors"
-	"fmt"
 	"path/filepath"
 	"time"
 
@@ -203,9 +202,4 @@ func Count(p *canary.Phase, policy gate.Policy, c gate.PhaseCounts) {
 	p.Requests = c.Sampled()
 	p.Sources = evidence.Sources{evidence.Live: p.Requests}
 	p.P95MS, p.Verdicts = &c.P95MS, policy.JudgePhase(c).Results
-}
-
-// String says what it is about.
-func (e Evidence) String() string {
-	return fmt.Sprintf("made-up evidence of %s in %s", e.Model.Manifest.Version, e.Folder)
 }

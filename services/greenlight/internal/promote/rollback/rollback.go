@@ -6,12 +6,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"sync"
 	"time"
-
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
@@ -21,9 +20,6 @@ import (
 
 // Schema is the schema of rollback_<time>.json.
 const Schema = "greenlight/rollback/v1"
-
-// maxReason bounds a reason that is sent to an executor, in bytes.
-const maxReason = 512
 
 // Result is the body of rollback_<time>.json.
 type Result struct {
@@ -198,13 +194,12 @@ func returned(active, previous *mlenginev1.ActiveModel) bool {
 	return loaded(active).Before(loaded(previous))
 }
 
-func loaded(m *mlenginev1.ActiveModel) time.Time { return asTime(m.GetLoadTime()) }
-
-func asTime(t *timestamppb.Timestamp) time.Time {
-	if t == nil {
-		return time.Time{}
+// loaded returns when a model was loaded; a missing time is the oldest.
+func loaded(m *mlenginev1.ActiveModel) time.Time {
+	if t := m.GetLoadTime(); t != nil {
+		return t.AsTime()
 	}
-	return t.AsTime()
+	return time.Time{}
 }
 
 func described(m *mlenginev1.ActiveModel) *evidence.Model {
@@ -213,14 +208,14 @@ func described(m *mlenginev1.ActiveModel) *evidence.Model {
 
 // readBack reads which model the engine serves.
 func readBack(ctx context.Context, e fleet.Engine, r Engine, want *evidence.Model) Engine {
-	info, err := e.Scoring.GetModelInfo(ctx, &mlenginev1.GetModelInfoRequest{})
+	served, err := e.Model(ctx)
 	if err != nil {
-		r.Error, r.Hint = "told, and not read back: "+fleet.Plain(err).Error(), fleet.Hint(err)
+		r.Error, r.Hint = "not read back: "+fleet.Plain(err).Error(), fleet.Hint(err)
 		return r
 	}
-	r.To = &evidence.Model{Version: info.GetVersion(), Digest: info.GetDigest()}
-	if r.Done = *r.To == *want; !r.Done {
-		r.Error = fmt.Sprintf("it serves %s and not %s", r.To.Version, want.Version)
+	r.To = &served
+	if r.Done = served == *want; !r.Done {
+		r.Error = fmt.Sprintf("it serves %s and not %s", served.Version, want.Version)
 	}
 	return r
 }
@@ -228,32 +223,60 @@ func readBack(ctx context.Context, e fleet.Engine, r Engine, want *evidence.Mode
 // stop ends the shadows of the executor.
 func stop(ctx context.Context, e fleet.Executor, reason string) (r Executor) {
 	r.Address = e.Addr
-	_, aborted := e.Rollouts.AbortRollout(ctx, &executorv1.AbortRolloutRequest{Reason: clip(reason)})
-	if aborted != nil {
-		r.Error, r.Hint = fleet.Plain(aborted).Error(), fleet.Hint(aborted)
-	}
-	// Read back even after an error: an abort that could not be written to disk is in force.
-	answer, err := e.Rollouts.GetRollout(ctx, &executorv1.GetRolloutRequest{})
+	now, err := e.Stop(ctx, reason)
 	if err != nil {
-		if r.Error == "" {
-			r.Error, r.Hint = "told, and not read back: "+fleet.Plain(err).Error(), fleet.Hint(err)
-		}
+		r.Error, r.Hint = fleet.Plain(err).Error(), fleet.Hint(err)
+	}
+	if errors.Is(err, fleet.ErrNotReadBack) {
+		r.Error = "not read back: " + r.Error
+	}
+	if now == nil {
 		return r
 	}
-	rollout := answer.GetRollout()
-	percent := rollout.GetPercent()
-	r.Percent, r.Mode = &percent, fleet.Mode(rollout.GetMode())
-	r.Done = percent == 0 && rollout.GetMode() == executorv1.RolloutMode_ROLLOUT_MODE_OFF
+	percent := now.GetPercent()
+	r.Percent, r.Mode = &percent, fleet.Mode(now.GetMode())
+	r.Done = percent == 0 && now.GetMode() == executorv1.RolloutMode_ROLLOUT_MODE_OFF
 	if !r.Done && r.Error == "" {
-		r.Error = fmt.Sprintf("told to stop, and it says %v %%, %s", percent, r.Mode)
+		r.Error = fmt.Sprintf("it was stopped, and reports %v %%, %s", percent, r.Mode)
 	}
 	return r
 }
 
-// clip cuts the reason between characters to at most maxReason bytes.
-func clip(reason string) string {
-	if len(reason) <= maxReason {
-		return reason
+// Write writes the result to a file of the evidence, and returns its name. The header has the model that the first ml-engine
+// has left. git is the revision of the program.
+func (r *Result) Write(store *evidence.Store, git string) (string, error) {
+	header := evidence.Header{Schema: Schema, Source: evidence.Live, Git: git}
+	if len(r.Engines) > 0 {
+		header.Model = r.Engines[0].From
 	}
-	return strings.ToValidUTF8(reason[:maxReason], "")
+	name := "rollback_" + r.StartTime.Format("20060102T150405.000Z") + ".json"
+	return name, store.WriteJSON(name, header, r)
+}
+
+// Text writes a line per service.
+func (r *Result) Text(out io.Writer) {
+	line := func(format string, args ...any) { _, _ = fmt.Fprintf(out, format+"\n", args...) }
+	for _, e := range r.Engines {
+		switch {
+		case e.Done && e.Already:
+			line("engine    %s had returned to %s already", e.Address, e.To.Version)
+		case e.Done:
+			line("engine    %s serves %s again, and not %s: %.1f ms", e.Address, e.To.Version, e.From.Version, e.TookMS)
+		default:
+			line("engine    %s FAILED: %s", e.Address, e.Error)
+		}
+	}
+	for _, e := range r.Executors {
+		switch {
+		case e.Done && e.Error != "":
+			line("executor  %s shadows nothing (%v %%, %s): %.1f ms; but %s", e.Address, *e.Percent, e.Mode, e.TookMS, e.Error)
+		case e.Done:
+			line("executor  %s shadows nothing (%v %%, %s): %.1f ms", e.Address, *e.Percent, e.Mode, e.TookMS)
+		default:
+			line("executor  %s FAILED: %s", e.Address, e.Error)
+		}
+	}
+	if r.Complete {
+		line("rollback  complete and read back in %.1f ms", r.TookMS)
+	}
 }

@@ -2,6 +2,8 @@ package rollback
 
 import (
 	"context"
+	"encoding/hex"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -38,7 +40,8 @@ var epoch = time.Date(2026, 9, 1, 12, 0, 0, 0, time.UTC)
 
 // loadedAt is a model that was loaded so many minutes after the epoch.
 func loadedAt(version string, minutes int) *mlenginev1.ActiveModel {
-	return &mlenginev1.ActiveModel{Version: version, Digest: version, LoadTime: timestamppb.New(epoch.Add(time.Duration(minutes) * time.Minute))}
+	digest := hex.EncodeToString(slices.Repeat([]byte(version[1:]), 32))
+	return &mlenginev1.ActiveModel{Version: version, Digest: digest, LoadTime: timestamppb.New(epoch.Add(time.Duration(minutes) * time.Minute))}
 }
 
 // newEngine has activated v2 after v1.
@@ -116,7 +119,7 @@ func (e *executor) GetRollout(ctx context.Context, _ *executorv1.GetRolloutReque
 	if e.percent > 0 {
 		mode = executorv1.RolloutMode_ROLLOUT_MODE_OBSERVE_ONLY
 	}
-	return &executorv1.GetRolloutResponse{Rollout: &executorv1.Rollout{Percent: e.percent, Mode: mode}}, e.getErr
+	return &executorv1.GetRolloutResponse{InstanceId: "x", Rollout: &executorv1.Rollout{Percent: e.percent, Mode: mode, Revision: 1}}, e.getErr
 }
 
 func pairOf(engines []*engine, executors []*executor) *fleet.Services {
@@ -192,7 +195,7 @@ func TestEngines(t *testing.T) {
 		"never swapped":     {&engine{active: loadedAt("v1", 0)}, false, "v1", "there is no model to return to"},
 		"list unreadable":   {func() *engine { e := newEngine(); e.listErr = broken; return e }(), true, "v1", ""},
 		"refused":           {func() *engine { e := newEngine(); e.rollbackErr = broken; return e }(), false, "v2", "Internal: registry: disk on fire"},
-		"not read back":     {func() *engine { e := newEngine(); e.infoErr = broken; return e }(), false, "v1", "told, and not read back"},
+		"not read back":     {func() *engine { e := newEngine(); e.infoErr = broken; return e }(), false, "v1", "not read back: Internal"},
 		"rolled back twice": {&engine{active: loadedAt("v1", 0), previous: loadedAt("v2", 1), listErr: broken}, true, "v1", ""},
 		"somebody swaps": {func() *engine {
 			e := newEngine()
@@ -216,6 +219,7 @@ func TestEngines(t *testing.T) {
 
 func TestExecutors(t *testing.T) {
 	t.Parallel()
+	const maxReason = 512 // of an executor, in bytes
 	broken := status.Error(codes.Internal, "disk full")
 	for name, test := range map[string]struct {
 		executor *executor
@@ -224,8 +228,8 @@ func TestExecutors(t *testing.T) {
 	}{
 		"stops":         {&executor{percent: 100}, true, ""},
 		"not written":   {&executor{percent: 100, abortErr: broken}, true, "disk full"},
-		"does not obey": {&executor{percent: 100, deaf: true}, false, "told to stop, and it says 100 %, OBSERVE_ONLY"},
-		"not read back": {&executor{percent: 100, getErr: broken}, false, "told, and not read back: Internal: disk full"},
+		"does not obey": {&executor{percent: 100, deaf: true}, false, "it was stopped, and reports 100 %, OBSERVE_ONLY"},
+		"not read back": {&executor{percent: 100, getErr: broken}, false, "not read back: Internal: disk full"},
 	} {
 		t.Run(strings.ReplaceAll(name, " ", "_"), func(t *testing.T) {
 			t.Parallel()

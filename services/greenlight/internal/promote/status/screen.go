@@ -195,7 +195,7 @@ func named(m *evidence.Model) string {
 	if m == nil {
 		return "no model"
 	}
-	return fmt.Sprintf("%s (%.12s)", m.Version, m.Digest)
+	return m.String()
 }
 
 func percent(v *float64) string { return figure(v, gate.Ratio) }

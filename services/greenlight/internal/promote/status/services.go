@@ -9,7 +9,6 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
-	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
@@ -90,16 +89,13 @@ type Rollout struct {
 	Reason     string     `json:"reason"`
 }
 
-func readEngine(ctx context.Context, e fleet.Engine) Engine {
-	info, err := e.Scoring.GetModelInfo(ctx, &mlenginev1.GetModelInfoRequest{})
-	if err != nil {
-		return Engine{Address: e.Addr, Error: fleet.Plain(err).Error(), Hint: fleet.Hint(err)}
+// engineOf returns what an ml-engine answered. The drift is not asked for here.
+func engineOf(r *fleet.EngineReading) Engine {
+	if r.Raw == nil {
+		return Engine{Address: r.Addr, Error: fleet.Plain(r.Err).Error(), Hint: fleet.Hint(r.Err)}
 	}
-	since := info.GetLoadTime().AsTime()
-	return Engine{
-		Address: e.Addr, Model: &evidence.Model{Version: info.GetVersion(), Digest: info.GetDigest()}, Since: &since,
-		Drift: readDrift(ctx, e),
-	}
+	since := r.Raw.GetLoadTime().AsTime()
+	return Engine{Address: r.Addr, Model: &evidence.Model{Version: r.Raw.GetVersion(), Digest: r.Raw.GetDigest()}, Since: &since}
 }
 
 func readDrift(ctx context.Context, e fleet.Engine) *Drift {
@@ -126,47 +122,48 @@ func readDrift(ctx context.Context, e fleet.Engine) *Drift {
 	return d
 }
 
-func readExecutor(ctx context.Context, e fleet.Executor) Executor {
-	x := Executor{Address: e.Addr, Rollout: readRollout(ctx, e)}
-	r, err := e.Shadows.GetShadowReport(ctx, &executorv1.GetShadowReportRequest{})
-	if err != nil {
-		x.Error, x.Hint = fleet.Plain(err).Error(), fleet.Hint(err)
+// executorOf returns what an executor answered to a question at the given time.
+func executorOf(r *fleet.ExecutorReading, asked time.Time) Executor {
+	x := Executor{Address: r.Addr, Rollout: rolloutOf(r, asked)}
+	report := r.Raw.Report
+	if report == nil {
+		x.Error, x.Hint = fleet.Plain(r.ReportErr).Error(), fleet.Hint(r.ReportErr)
 		return x
 	}
-	since := r.GetStartTime().AsTime()
-	x.Requests, x.Since = r.GetRequestsTotal(), &since
-	x.Baseline = &evidence.Model{Version: r.GetBaselineVersion(), Digest: r.GetBaselineDigest()}
-	if r.GetShadowDigest() != "" {
-		x.Shadow = &evidence.Model{Version: r.GetShadowVersion(), Digest: r.GetShadowDigest()}
+	since := report.GetStartTime().AsTime()
+	x.Requests, x.Since = report.GetRequestsTotal(), &since
+	x.Baseline = &evidence.Model{Version: report.GetBaselineVersion(), Digest: report.GetBaselineDigest()}
+	if report.GetShadowDigest() != "" {
+		x.Shadow = &evidence.Model{Version: report.GetShadowVersion(), Digest: report.GetShadowDigest()}
 	}
-	w := r.GetWindow()
-	x.Quality = &Quality{
-		WindowS: w.GetLength().AsDuration().Seconds(), Comparisons: w.GetComparisons(), MatchRate: w.MatchRate, MatchLow: w.MatchRateLow,
-		MatchHigh: w.MatchRateHigh, Coverage: w.Coverage, ErrorRate: w.ErrorRate,
-		Breaker: strings.TrimPrefix(r.GetBreaker().GetState().String(), "BREAKER_STATE_"), Blind: r.GetBreaker().GetBlind(),
+	w, b := report.GetWindow(), report.GetBreaker()
+	x.Quality = &Quality{Breaker: fleet.Breaker(b.GetState()), Blind: b.GetBlind()}
+	if w == nil {
+		return x
 	}
+	q := x.Quality
+	q.WindowS, q.Comparisons, q.MatchRate, q.MatchLow, q.MatchHigh = w.GetLength().AsDuration().Seconds(), w.GetComparisons(), w.MatchRate, w.MatchRateLow, w.MatchRateHigh
+	q.Coverage, q.ErrorRate = w.Coverage, w.ErrorRate
 	if l := w.GetLatencyMs(); l.GetCount() > 0 {
 		p95 := l.GetP95()
-		x.Quality.P95MS = &p95
+		q.P95MS = &p95
 	}
 	return x
 }
 
-func readRollout(ctx context.Context, e fleet.Executor) Rollout {
-	asked := time.Now()
-	answer, err := e.Rollouts.GetRollout(ctx, &executorv1.GetRolloutRequest{})
-	if err != nil {
-		return Rollout{Error: fleet.Plain(err).Error(), Hint: fleet.Hint(err)}
+func rolloutOf(r *fleet.ExecutorReading, asked time.Time) Rollout {
+	if r.Raw.Rollout == nil {
+		return Rollout{Error: fleet.Plain(r.RolloutErr).Error(), Hint: fleet.Hint(r.RolloutErr)}
 	}
-	r := answer.GetRollout()
+	now := r.Raw.Rollout.GetRollout()
 	out := Rollout{
-		Percent: r.GetPercent(), Mode: fleet.Mode(r.GetMode()), Holder: r.GetHolder(), SetBy: r.GetSetBy(), SetFrom: r.GetSetFrom(), Reason: r.GetReason(),
+		Percent: now.GetPercent(), Mode: fleet.Mode(now.GetMode()), Holder: now.GetHolder(), SetBy: now.GetSetBy(), SetFrom: now.GetSetFrom(), Reason: now.GetReason(),
 	}
-	if t := r.GetSetTime(); t != nil {
+	if t := now.GetSetTime(); t != nil {
 		set := t.AsTime()
 		out.SetTime = &set
 	}
-	if t := r.GetLeaseExpireTime(); t != nil {
+	if t := now.GetLeaseExpireTime(); t != nil {
 		left := t.AsTime().Sub(asked).Seconds()
 		out.LeaseLeftS = &left
 	}

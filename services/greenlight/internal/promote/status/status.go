@@ -33,20 +33,26 @@ type Status struct {
 // Read reads everything at once, and waits at most until ctx ends. folder is the evidence folder, state has the journals of
 // canaries.
 func Read(ctx context.Context, p *fleet.Services, folder string, state canary.State) *Status {
-	s := &Status{
-		Time: time.Now().UTC().Truncate(time.Millisecond), Engines: make([]Engine, len(p.Engines)), Executors: make([]Executor, len(p.Executors)),
-		state: state,
-	}
+	s := &Status{Time: time.Now().UTC().Truncate(time.Millisecond), state: state}
+	drifts := make([]*Drift, len(p.Engines))
+	var now *fleet.Snapshot
 	var wg sync.WaitGroup
+	wg.Go(func() { now = p.Snapshot(ctx) })
 	for i, e := range p.Engines {
-		wg.Go(func() { s.Engines[i] = readEngine(ctx, e) })
-	}
-	for i, e := range p.Executors {
-		wg.Go(func() { s.Executors[i] = readExecutor(ctx, e) })
+		wg.Go(func() { drifts[i] = readDrift(ctx, e) })
 	}
 	wg.Go(func() { s.Evidence = readEvidence(folder) })
 	wg.Go(func() { s.Run = readRun(state) })
 	wg.Wait()
+	s.Engines, s.Executors = make([]Engine, len(now.Engines)), make([]Executor, len(now.Executors))
+	for i := range now.Engines {
+		if s.Engines[i] = engineOf(&now.Engines[i]); s.Engines[i].Error == "" {
+			s.Engines[i].Drift = drifts[i]
+		}
+	}
+	for i := range now.Executors {
+		s.Executors[i] = executorOf(&now.Executors[i], now.Time)
+	}
 	return s
 }
 

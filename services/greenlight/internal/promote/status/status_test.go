@@ -28,7 +28,7 @@ import (
 
 const digest = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 
-// services are an ml-engine and an executor in memory.
+// services are an ml-engine and an executor in memory. Their answers contradict themselves: some required fields are missing.
 type services struct {
 	mlenginev1.ScoringServiceClient
 	mlenginev1.DriftServiceClient
@@ -38,6 +38,7 @@ type services struct {
 	now                          time.Time
 	info, drift, report, rollout error
 	noDrift, noShadow, unleased  bool
+	noWindow                     bool
 }
 
 func (s *services) GetModelInfo(context.Context, *mlenginev1.GetModelInfoRequest, ...grpc.CallOption) (*mlenginev1.GetModelInfoResponse, error) {
@@ -72,6 +73,9 @@ func (s *services) GetShadowReport(context.Context, *executorv1.GetShadowReportR
 		r.Window.Comparisons, r.Window.MatchRate, r.Window.ErrorRate, r.Window.Coverage = 1000, proto.Float64(0.987), proto.Float64(0), proto.Float64(0.05)
 		r.Window.MatchRateLow, r.Window.MatchRateHigh = proto.Float64(0.978), proto.Float64(0.992)
 		r.Window.LatencyMs = &executorv1.Quantiles{Count: 1000, P95: 2.5}
+	}
+	if s.noWindow {
+		r.Window = nil
 	}
 	return r, s.report
 }
@@ -179,6 +183,7 @@ func TestParts(t *testing.T) {
 		"executor away":     {services: services{report: away, rollout: away}, want: "executor  executor-a does not answer: Unavailable"},
 		"rollout away":      {services: services{rollout: away}, want: "rollout   cannot be asked: Unavailable"},
 		"no shadow yet":     {services: services{noShadow: true}, want: "shadow    no model has answered yet; breaker CLOSED (too few requests to judge)", reached: true},
+		"no window":         {services: services{noWindow: true}, want: "match rate", reached: true},
 		"nobody's":          {services: services{unleased: true}, want: "rollout   25 %, OBSERVE_ONLY, set by operator", reached: true},
 		"no evidence":       {evidence: func(*testing.T) string { return "nowhere" }, want: "evidence  nowhere cannot be read: there is no folder nowhere"},
 		"evidence damaged":  {evidence: damaged, want: "DOES NOT HOLD: ", reached: true},

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/model"
-	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+	"github.com/greenlight-ml/greenlight/pkg/shadow"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
 
@@ -62,7 +62,7 @@ func QuickOptions() Options {
 }
 
 // closedModes are the calls under way in the closed loops, steady the sides that are measured in them and in the open loops,
-// fresh the executors that are started anew in each round for the latter. Then there are the busy one and the batches.
+// fresh the executors that are started again in each round for the latter. Then there are the busy one and the batches.
 var (
 	closedModes = []int{1, manyUnderWay}
 	steady      = []string{echoScoring, engineSide, echoDecision, shadowOff, shadowOn}
@@ -232,9 +232,8 @@ func (r *run) busy(ctx context.Context, round int) error {
 	if err != nil {
 		return err
 	}
-	const shed = executorv1.ShadowOutcome_SHADOW_OUTCOME_SHED
 	refused := r.samples[busyKey][round].refused // no shadow either, and worse
-	r.sheds = append(r.sheds, float64(after[shed]-before[shed])+float64(refused))
+	r.sheds = append(r.sheds, float64(after.Of(shadow.Shed)-before.Of(shadow.Shed))+float64(refused))
 	return nil
 }
 

@@ -3,8 +3,9 @@ package bench
 import (
 	"fmt"
 	"io"
-	"text/tabwriter"
 	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/table"
 )
 
 // ScaleSchema names the kind of the JSON.
@@ -80,31 +81,33 @@ func (c Curve) Bends() (flat, bent int) {
 
 // Table writes the curves for people.
 func (s *Scale) Table(w io.Writer) error {
-	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	var tables []*table.Table
 	for i, c := range s.Curves {
 		if i == 0 || s.Curves[i-1].Of != c.Of {
-			if i > 0 {
-				_, _ = fmt.Fprintln(tw)
-			}
-			_, _ = fmt.Fprintf(tw, "%s\t", c.Of)
+			heads := []string{c.Of}
 			for _, p := range c.Points {
-				_, _ = fmt.Fprintf(tw, "%d\t", p.Size)
+				heads = append(heads, fmt.Sprintf(">%d", p.Size))
 			}
-			_, _ = fmt.Fprintln(tw, "best from\tworse from\t")
+			tables = append(tables, table.New(append(heads, ">best from", ">worse from")...))
 		}
-		_, _ = fmt.Fprintf(tw, "%s (%s)\t", c.Measure, c.Unit)
+		cells := []any{fmt.Sprintf("%s (%s)", c.Measure, c.Unit)}
 		for _, p := range c.Points {
-			_, _ = fmt.Fprintf(tw, "%s\t", threeDigits(p.Value.Median))
+			cells = append(cells, threeDigits(p.Value.Median))
 		}
 		flat, bent := c.Bends()
 		worse := "-"
 		if bent > 0 {
 			worse = fmt.Sprint(bent)
 		}
-		_, _ = fmt.Fprintf(tw, "%d\t%s\t\n", flat, worse)
+		tables[len(tables)-1].Row(append(cells, flat, worse)...)
 	}
-	if err := tw.Flush(); err != nil {
-		return err
+	for i, t := range tables {
+		if i > 0 {
+			_, _ = fmt.Fprintln(w)
+		}
+		if err := t.Text(w); err != nil {
+			return err
+		}
 	}
 	if err := s.capacityTable(w); err != nil {
 		return err

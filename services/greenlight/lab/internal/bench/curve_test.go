@@ -43,7 +43,7 @@ func TestScaleTable(t *testing.T) {
 	if err := s.Table(&b); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"rows    1     2     4  best from  worse from", "cost (us)  123  45.7  1.23          4           -", "cost (us)  10.0  5.00  1.00          1           2", "medians of 3 rounds"} {
+	for _, want := range []string{"rows       1    2     4     best from  worse from", "cost (us)  123  45.7  1.23  4          -", "cost (us)  10.0  5.00  1.00  1          2", "medians of 3 rounds"} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("no %q in\n%s", want, b.String())
 		}

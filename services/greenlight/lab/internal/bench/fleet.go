@@ -17,9 +17,6 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
 
-// stopGrace is how long a server may take to stop before it is killed.
-const stopGrace = 12 * time.Second
-
 // fleet is the servers under measurement: all run all the time, one is measured at a time.
 type fleet struct {
 	opts    Options
@@ -43,8 +40,9 @@ func startFleet(ctx context.Context, opts Options) (f *fleet, err error) {
 	if err := copyProgram(opts.Self, program); err != nil {
 		return f, err
 	}
-	echo, err := f.start(ctx, "echo", program, "bench", "echo-server",
-		"--model-version", a.Manifest.Version, "--baseline-version", a.Baseline.Version)
+	echo, err := f.start("echo", func(dir string) (*process.Process, error) {
+		return process.Start(ctx, program, dir, "bench", "echo-server", "--model-version", a.Manifest.Version, "--baseline-version", a.Baseline.Version)
+	})
 	if err != nil {
 		return f, err
 	}
@@ -116,33 +114,34 @@ func copyProgram(from, to string) error {
 	return errors.Join(err, out.Close())
 }
 
-// start runs a program with a folder of its own for its log.
-func (f *fleet) start(ctx context.Context, name, program string, args ...string) (*process.Process, error) {
+// start starts a process with a separate folder for its log.
+func (f *fleet) start(name string, start func(dir string) (*process.Process, error)) (*process.Process, error) {
 	dir := filepath.Join(f.opts.Dir, name)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
-	p, err := process.Start(ctx, program, dir, args...)
+	p, err := start(dir)
 	if err != nil {
 		return nil, err
 	}
-	f.closers = append(f.closers, func() error { return p.Stop(stopGrace) })
+	f.closers = append(f.closers, func() error { return p.Stop(process.StopGrace) })
 	return p, nil
 }
 
+func (f *fleet) services() process.Services {
+	return process.Services{Programs: f.opts.Bin, Models: f.opts.Models, Artifact: f.opts.Artifact}
+}
+
 func (f *fleet) startEngine(ctx context.Context, name string) (*process.Process, error) {
-	return f.start(ctx, name, filepath.Join(f.opts.Bin, "ml-engine"), "--models", f.opts.Models,
-		"--model", f.opts.Artifact.Manifest.Version, "--grpc-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0", f.profiles())
+	return f.start(name, func(dir string) (*process.Process, error) {
+		return f.services().Engine(ctx, dir, process.Listen{}, f.profiles())
+	})
 }
 
 func (f *fleet) startExecutor(ctx context.Context, name string, engine *process.Process, percent string, more ...string) (*process.Process, error) {
-	m := f.opts.Artifact.Manifest
-	args := []string{
-		"--baseline", "heuristic=" + filepath.Join(f.opts.Models, m.Name, m.Version, "baseline.json"),
-		"--engine-addr", engine.Addr("grpc"), "--sample-percent", percent,
-		"--grpc-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0", f.profiles(),
-	}
-	return f.start(ctx, name, filepath.Join(f.opts.Bin, "executor"), append(args, more...)...)
+	return f.start(name, func(dir string) (*process.Process, error) {
+		return f.services().Executor(ctx, dir, engine.Addr("grpc"), process.Listen{}, append([]string{"--sample-percent", percent, f.profiles()}, more...)...)
+	})
 }
 
 func (f *fleet) connect(name string, p *process.Process) (*side, error) {
@@ -163,29 +162,12 @@ func (f *fleet) stop() error {
 	return errors.Join(errs...)
 }
 
-// firstShadow is how long an executor may take to have a shadow answered: longer than its breaker stays open, should the
-// first calls on a busy machine have opened it.
-const firstShadow = time.Minute
-
 // awaitShadow waits until the executor's shadows are answered.
 func (f *fleet) awaitShadow(ctx context.Context, s *side) error {
-	ctx, cancel := context.WithTimeout(ctx, firstShadow)
-	defer cancel()
-	client := executorv1.NewDecisionServiceClient(s.conn)
-	for {
-		resp, err := client.PredictWithShadow(ctx, &executorv1.PredictWithShadowRequest{Features: f.opts.States[0].Named})
-		if err != nil {
-			return fmt.Errorf("%s: warm up: %w", s.name, err)
-		}
-		if resp.GetShadow() != nil {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("%s: no shadow within %v: %s", s.name, firstShadow, resp.GetShadowError())
-		case <-time.After(20 * time.Millisecond):
-		}
+	if _, err := process.AwaitShadow(ctx, executorv1.NewDecisionServiceClient(s.conn), f.opts.States[0]); err != nil {
+		return fmt.Errorf("%s: %w", s.name, err)
 	}
+	return nil
 }
 
 // startFresh starts an executor with an ml-engine of its own, and sends it enough that a new process has its first pages and

@@ -6,8 +6,9 @@ import (
 	"math"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/table"
 )
 
 // Schema names the kind of the JSON.
@@ -135,17 +136,16 @@ func reached(op string, v, target float64) bool {
 
 // Table writes the rows for people, with what else the machine did.
 func (res *Result) Table(w io.Writer) error {
-	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintln(tw, "what\tmeasure\ttarget\tachieved\tspread\t")
+	t := table.New("what", "measure", "target", ">achieved", ">spread", "")
 	for _, r := range res.Rows {
 		verdict := "reached"
 		if !r.Reached {
 			verdict = "MISSED"
 		}
-		_, _ = fmt.Fprintf(tw, "%s\t%s\t%s %s\t%s\t%s..%s\t%s\n", r.What, r.Measure, r.Op, figure(r.Target, r.Unit),
-			figure(r.Achieved.Median, r.Unit), figure(r.Achieved.Min, r.Unit), figure(r.Achieved.Max, r.Unit), verdict)
+		t.Row(r.What, r.Measure, r.Op+" "+figure(r.Target, r.Unit), figure(r.Achieved.Median, r.Unit),
+			figure(r.Achieved.Min, r.Unit)+".."+figure(r.Achieved.Max, r.Unit), verdict)
 	}
-	if err := tw.Flush(); err != nil {
+	if err := t.Text(w); err != nil {
 		return err
 	}
 	_, err := fmt.Fprintf(w, "\nmedians of %d rounds (closed loops of %.2f s, open ones of %.2f s), in %.0f s, on %d CPUs (%s)\n",
@@ -155,8 +155,7 @@ func (res *Result) Table(w io.Writer) error {
 
 // Figures writes what the ratios are of.
 func (res *Result) Figures(w io.Writer) error {
-	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	_, _ = fmt.Fprintln(tw, "calls/s\tp50 us\tp99 us\tCPU us\t  server, load\t")
+	t := table.New("server", "load", ">calls/s", ">p50 us", ">p99 us", ">CPU us")
 	for _, s := range res.Sides {
 		mode := fmt.Sprintf("%d under way", s.UnderWay)
 		if s.Mode == "open" {
@@ -165,9 +164,9 @@ func (res *Result) Figures(w io.Writer) error {
 		if s.Refused > 0 {
 			mode += fmt.Sprintf(", %d refused", s.Refused)
 		}
-		_, _ = fmt.Fprintf(tw, "%.0f\t%.0f\t%.0f\t%.1f\t  %s: %s\n", s.Throughput.Median, s.P50US.Median, s.P99US.Median, s.CPUUS.Median, s.Name, mode)
+		t.Row(s.Name, mode, fmt.Sprintf("%.0f", s.Throughput.Median), fmt.Sprintf("%.0f", s.P50US.Median), fmt.Sprintf("%.0f", s.P99US.Median), fmt.Sprintf("%.1f", s.CPUUS.Median))
 	}
-	return tw.Flush()
+	return t.Text(w)
 }
 
 func (m Machine) load() string {

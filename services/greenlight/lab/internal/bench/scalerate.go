@@ -4,8 +4,9 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"text/tabwriter"
 	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/table"
 )
 
 // The curves that [Scale.Capacity] reads.
@@ -91,10 +92,10 @@ func (s *Scale) capacityTable(w io.Writer) error {
 	if len(list) == 0 {
 		return nil
 	}
-	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	_, _ = fmt.Fprintf(tw, "\nto provision, cores %.0f %% busy: decisions/s\tcores of executor\tcores of ml-engine\tcosts as at\t\n", 100*busyAtMost)
+	_, _ = fmt.Fprintln(w)
+	t := table.New(fmt.Sprintf(">to provision, cores %.0f %% busy: decisions/s", 100*busyAtMost), ">cores of executor", ">cores of ml-engine", ">costs as at")
 	for _, c := range list {
-		_, _ = fmt.Fprintf(tw, "%d\t%s\t%s\t%d/s\t\n", c.Rate, threeDigits(c.ExecutorCores), threeDigits(c.EngineCores), c.MeasuredAt)
+		t.Row(c.Rate, threeDigits(c.ExecutorCores), threeDigits(c.EngineCores), fmt.Sprintf("%d/s", c.MeasuredAt))
 	}
-	return tw.Flush()
+	return t.Text(w)
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math"
 	"sync/atomic"
-	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -16,6 +15,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
+	live "github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/process"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
@@ -54,49 +54,39 @@ func connect(name string, p *process.Process) (*side, error) {
 	return &side{name: name, process: p, conn: conn}, nil
 }
 
-// scoring makes the side call ScoringService.Predict with the states as vectors. want is the score that the i-th state
-// must get.
+// scoring makes the side call ScoringService.Predict with the states as vectors. want returns the score that a state must get.
 func (s *side) scoring(ctx context.Context, a *model.Artifact, states []traffic.State, want func(traffic.State) float64) error {
-	requests := make([]*mlenginev1.PredictRequest, len(states))
-	for i, st := range states {
-		requests[i] = &mlenginev1.PredictRequest{
-			RequestId: st.ID, Symbol: st.Symbol, EventTime: st.Time,
-			Vector: &mlenginev1.FeatureVector{Schema: a.Schema.Name, Values: st.Vector},
+	return calling(ctx, s, states, want, mlenginev1.NewScoringServiceClient(s.conn).Predict, func(st traffic.State) *mlenginev1.PredictRequest {
+		return &mlenginev1.PredictRequest{
+			RequestId: st.ID, Symbol: st.Symbol, EventTime: st.Time, Vector: &mlenginev1.FeatureVector{Schema: a.Schema.Name, Values: st.Vector},
 		}
-	}
-	client := mlenginev1.NewScoringServiceClient(s.conn)
-	s.call = func(ctx context.Context, i int) error {
-		k := i % len(states)
-		resp, err := client.Predict(ctx, requests[k])
-		if err != nil {
-			return err
-		}
-		return s.check(resp, want(states[k]), states[k].ID)
-	}
-	resp, err := client.Predict(ctx, requests[0], grpc.WaitForReady(true))
-	s.answerSize = proto.Size(resp)
-	return err
+	})
 }
 
 // decision is scoring for DecisionService.Predict.
 func (s *side) decision(ctx context.Context, a *model.Artifact, states []traffic.State, want func(traffic.State) float64) error {
-	requests := make([]*executorv1.PredictRequest, len(states))
+	return calling(ctx, s, states, want, executorv1.NewDecisionServiceClient(s.conn).Predict, func(st traffic.State) *executorv1.PredictRequest {
+		return st.VectorRequest(a.Schema.Name)
+	})
+}
+
+// calling makes the side call predict with the states. It waits until the server answers the first.
+func calling[Req any, Resp answer](ctx context.Context, s *side, states []traffic.State, want func(traffic.State) float64,
+	predict func(context.Context, Req, ...grpc.CallOption) (Resp, error), request func(traffic.State) Req,
+) error {
+	requests := make([]Req, len(states))
 	for i, st := range states {
-		requests[i] = &executorv1.PredictRequest{
-			RequestId: st.ID, Symbol: st.Symbol, EventTime: st.Time,
-			Vector: &executorv1.FeatureVector{Schema: a.Schema.Name, Values: st.Vector},
-		}
+		requests[i] = request(st)
 	}
-	client := executorv1.NewDecisionServiceClient(s.conn)
 	s.call = func(ctx context.Context, i int) error {
 		k := i % len(states)
-		resp, err := client.Predict(ctx, requests[k])
+		resp, err := predict(ctx, requests[k])
 		if err != nil {
 			return err
 		}
 		return s.check(resp, want(states[k]), states[k].ID)
 	}
-	resp, err := client.Predict(ctx, requests[0], grpc.WaitForReady(true))
+	resp, err := predict(ctx, requests[0], grpc.WaitForReady(true))
 	s.answerSize = proto.Size(resp)
 	return err
 }
@@ -127,6 +117,7 @@ func (s *side) batch(a *model.Artifact, states []traffic.State, rows int) {
 
 // answer is what both services' answers have in common.
 type answer interface {
+	proto.Message
 	GetRequestId() string
 	GetScore() float64
 }
@@ -177,31 +168,12 @@ func (s *side) timed(measure func() (sample, error)) (sample, error) {
 	return result, nil
 }
 
-// settle waits until the executor has no shadow under way and checks that every request has had exactly one outcome. It
-// returns how often each outcome came.
-func (s *side) settle(ctx context.Context) (map[executorv1.ShadowOutcome]uint64, error) {
-	client := executorv1.NewShadowServiceClient(s.conn)
-	for range 100 {
-		report, err := client.GetShadowReport(ctx, &executorv1.GetShadowReportRequest{})
-		if err != nil {
-			return nil, fmt.Errorf("%s: read the report: %w", s.name, err)
-		}
-		if report.GetInFlight() == 0 {
-			counts, sum := map[executorv1.ShadowOutcome]uint64{}, uint64(0)
-			for _, o := range report.GetOutcomesTotal() {
-				counts[o.GetOutcome()] = o.GetCount()
-				sum += o.GetCount()
-			}
-			if sum != report.GetRequestsTotal() {
-				return nil, fmt.Errorf("%s: %d requests have %d outcomes", s.name, report.GetRequestsTotal(), sum)
-			}
-			return counts, nil
-		}
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-time.After(20 * time.Millisecond):
-		}
+// settle waits until the executor has no shadow in flight, and returns its counters. It returns an error unless every request
+// has had exactly one outcome.
+func (s *side) settle(ctx context.Context) (live.Counters, error) {
+	c, err := live.NewExecutor(s.name, s.conn).Settle(ctx)
+	if err == nil && c.Ended() != c.Requests {
+		err = fmt.Errorf("%s: %d requests have %d outcomes", s.name, c.Requests, c.Ended())
 	}
-	return nil, fmt.Errorf("%s: shadows are still under way 2 s after the last request", s.name)
+	return c, err
 }

@@ -17,8 +17,8 @@ type Power struct {
 	// Rows are independent: as many effective ones.
 	Rows   int `json:"rows"`
 	Trials int `json:"trials"`
-	// Failed is how often the verdict was FAIL (above 0.2 and the null's 99 %), Warned how often the index was at least a
-	// warning (above 0.1 and the null's 99 %).
+	// Failed is how often the verdict was FAIL (above 0.2 and the null's 99 %), Warned how often the index was at least
+	// moderate (above 0.1 and the null's 99 %).
 	Failed int `json:"failed"`
 	Warned int `json:"warned"`
 	// MeanPSI is what was measured, TheoryPSI the index of the two distributions by their formulas: an independent check.
@@ -28,9 +28,6 @@ type Power struct {
 
 // effectiveRows of the present in the measurements of power; the reference has referenceRows.
 const effectiveRows = 5000
-
-// warning is where the textbook's warnings begin.
-const warning = 0.1
 
 // law is a distribution and what is done to it.
 type law struct {
@@ -84,6 +81,8 @@ func (l law) theory() float64 {
 
 // Powers measures how often each change is found.
 func Powers(ctx context.Context, o Options) ([]Power, error) {
+	limits := drift.DefaultLimits()
+	limits.Feature = limits.Overall // the only feature is judged as the overall index
 	var all []Power
 	for _, l := range laws() {
 		p := Power{Change: l.change, Rows: effectiveRows, Trials: o.Trials, TheoryPSI: l.theory()}
@@ -101,7 +100,7 @@ func Powers(ctx context.Context, o Options) ([]Power, error) {
 				return err
 			}
 			s, err := profile.Snapshot(present.counts(profile, upTo(presentDays), effectiveRows), drift.NewNulls(profile, replicates, uint64(trial)),
-				drift.Limits{Overall: 0.2, Feature: 0.2, MinRows: 500, MinDays: 5})
+				limits)
 			if err != nil {
 				return err
 			}
@@ -113,7 +112,7 @@ func Powers(ctx context.Context, o Options) ([]Power, error) {
 		}
 		for _, r := range readings {
 			p.Failed += count(r.Verdict == gate.Fail)
-			p.Warned += count(r.PSI > max(warning, r.Q99))
+			p.Warned += count(r.PSI > max(drift.ModerateFrom, r.Q99))
 			p.MeanPSI += r.PSI / float64(o.Trials)
 		}
 		all = append(all, p)

@@ -56,17 +56,16 @@ func every(ctx context.Context, rate float64, fn func(ctx context.Context, i int
 func (t *callers) predict(e *faults.Executor) func(context.Context, int) {
 	return func(ctx context.Context, i int) {
 		s := t.states[i%len(t.states)]
-		resp, err := e.Decisions().Predict(ctx, &executorv1.PredictRequest{
-			RequestId: fmt.Sprintf("p-%d", i), Symbol: s.Symbol, EventTime: s.Time,
-			Vector: &executorv1.FeatureVector{Schema: feature.DefaultSchema, Values: s.Vector},
-		})
+		req := s.VectorRequest(feature.DefaultSchema)
+		req.RequestId = fmt.Sprintf("p-%d", i)
+		resp, err := e.Decisions.Predict(ctx, req)
 		switch {
 		case err != nil:
 			t.book.lost(predicts, err)
 		case !same(resp.GetScore(), s.Baseline) || resp.GetModelDigest() != t.baseline:
 			t.book.wrong(predicts, "%v of %s: want %v", resp.GetScore(), resp.GetModelDigest(), s.Baseline)
 		default:
-			t.book.add(predicts, func(t *Tally) { t.Answered++ })
+			t.book.add(predicts, func(c *Calls) { c.Answered++ })
 		}
 	}
 }
@@ -75,7 +74,7 @@ func (t *callers) predict(e *faults.Executor) func(context.Context, int) {
 func (t *callers) withShadow(e *faults.Executor) func(context.Context, int) {
 	return func(ctx context.Context, i int) {
 		s := t.states[i%len(t.states)]
-		resp, err := e.Decisions().PredictWithShadow(ctx, &executorv1.PredictWithShadowRequest{
+		resp, err := e.Decisions.PredictWithShadow(ctx, &executorv1.PredictWithShadowRequest{
 			RequestId: fmt.Sprintf("w-%d", i), Symbol: s.Symbol, EventTime: s.Time, Features: s.Named,
 		})
 		if err != nil {
@@ -100,14 +99,14 @@ func (t *callers) judge(kind string, s State, baseline, shadow score) {
 		return
 	}
 	if shadow.digest == "" {
-		t.book.add(kind, func(t *Tally) { t.Answered++ })
+		t.book.add(kind, func(c *Calls) { c.Answered++ })
 		return
 	}
 	if want, ok := s.Scores[shadow.digest]; !ok || !same(shadow.value, want) {
 		t.book.wrong(kind, "shadow %v of %s: want %v", shadow.value, shadow.digest, want)
 		return
 	}
-	t.book.add(kind, func(t *Tally) { t.Answered, t.Shadows = t.Answered+1, t.Shadows+1 })
+	t.book.add(kind, func(c *Calls) { c.Answered, c.Shadows = c.Answered+1, c.Shadows+1 })
 }
 
 // facade asks through HTTP.

@@ -22,7 +22,7 @@ const (
 // canary holds the steady executor's rollout by a lease, renews it for its time, and ends it as the event says. Afterwards
 // every request has a shadow again, for good.
 func (r *run) canary(ctx context.Context, e Event) error {
-	rollouts := r.steady.Rollouts()
+	rollouts := r.steady.Rollouts
 	holder := fmt.Sprintf("chaos-%v", e.At)
 	renew := func(ctx context.Context) (*executorv1.SetRolloutResponse, error) {
 		return rollouts.SetRollout(ctx, &executorv1.SetRolloutRequest{
@@ -39,7 +39,7 @@ func (r *run) canary(ctx context.Context, e Event) error {
 		case resp.GetRollout().GetPercent() != e.Percent:
 			r.book.wrong(control, "%v %% after a renewal: want %v", resp.GetRollout().GetPercent(), e.Percent)
 		default:
-			r.book.add(control, func(t *Tally) { t.Answered++ })
+			r.book.add(control, func(c *Calls) { c.Answered++ })
 		}
 		traffic.Pause(ctx, renewal)
 	}
@@ -48,10 +48,10 @@ func (r *run) canary(ctx context.Context, e Event) error {
 	defer cancel()
 	if e.What == Lapsed {
 		traffic.Pause(ctx, lease+lease/4)
-	} else if _, err := rollouts.AbortRollout(ctx, &executorv1.AbortRolloutRequest{Reason: e.What}); err != nil {
+	} else if err := r.steady.AbortRollout(ctx, e.What); err != nil {
 		return err
 	}
-	now, err := rollouts.GetRollout(ctx, &executorv1.GetRolloutRequest{})
+	now, err := r.steady.Rollout(ctx)
 	if err != nil {
 		return err
 	}

@@ -1,16 +1,28 @@
+// Package chaos lets the pair run for a while under mixed load, with everything that happens in operation and everything that
+// should not: faults between the services, swaps of the model, canaries that begin and end, executors that are drained and
+// started again. What happens when is a function of a seed.
+//
+// Two executors stand behind the faulty proxy. The steady one runs throughout, so that what leaks in it can be seen; the other
+// is drained and started again from its state folder. Every answer is checked to the last bit: decisions against the
+// baseline, shadow scores against the model whose digest they carry, decisions on quotes against features that are computed
+// here of the same quotes. At the end every request of every life of an executor must have had one outcome.
 package chaos
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/greenlight-ml/greenlight/pkg/durable"
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/process"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/bench"
 	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/faults"
@@ -65,7 +77,7 @@ func Run(ctx context.Context, opts Options) (_ *Result, err error) {
 		return nil, fmt.Errorf("chaos: two models, states, and at least %v are needed", MinDuration)
 	}
 	watch := bench.WatchMachine()
-	r := &run{opts: opts, book: &book{of: map[string]*Tally{}}, counts: map[string]int{}, errs: make(chan error, 8)}
+	r := &run{opts: opts, book: &book{of: map[string]*Calls{}}, counts: map[string]int{}, errs: make(chan error, 8)}
 	if r.stage, err = faults.NewStage(ctx, opts.Stage); err != nil {
 		return nil, err
 	}
@@ -162,7 +174,7 @@ func (r *run) look(ctx context.Context, i int) {
 		r.book.lost("metrics", err)
 		return
 	}
-	counts, err := r.steady.Counts(ctx)
+	counts, err := r.steady.Counters(ctx)
 	if err != nil {
 		r.book.lost("report", err)
 		return
@@ -209,19 +221,19 @@ func (r *run) swap(ctx context.Context, _ Event) error {
 
 // second is the executor that is drained and started again, at the same addresses and with the same state folder.
 type second struct {
-	run        *run
-	now        atomic.Pointer[faults.Executor]
-	draining   atomic.Bool
-	grpc, http string
-	lives      int
-	ended      []life
+	run      *run
+	now      atomic.Pointer[faults.Executor]
+	draining atomic.Bool
+	at       process.Listen
+	lives    int
+	ended    []life
 }
 
 // life is what one process has counted.
 type life struct{ requests, inFlight uint64 }
 
 func newSecond(ctx context.Context, r *run) (*second, error) {
-	s := &second{run: r, grpc: "127.0.0.1:0", http: "127.0.0.1:0"}
+	s := &second{run: r}
 	err := s.begin(ctx)
 	return s, err
 }
@@ -229,14 +241,14 @@ func newSecond(ctx context.Context, r *run) (*second, error) {
 func (s *second) begin(ctx context.Context) error {
 	s.lives++
 	dir := s.run.opts.Stage.Dir
-	e, err := s.run.stage.StartExecutor(ctx, faults.ExecutorOptions{Name: fmt.Sprintf("restarted-%d", s.lives), Percent: 100, More: []string{
-		"--grpc-addr", s.grpc, "--http-addr", s.http, "--state-dir", dir + "/state", "--feature-log", dir + "/feature-log",
+	e, err := s.run.stage.StartExecutor(ctx, faults.ExecutorOptions{Name: fmt.Sprintf("restarted-%d", s.lives), Listen: s.at, Percent: 100, More: []string{
+		"--state-dir", dir + "/state", "--feature-log", dir + "/feature-log",
 		"--feature-log-interval", "5s",
 	}})
 	if err != nil {
 		return err
 	}
-	s.grpc, s.http = e.Process.Addr("grpc"), e.Process.Addr("http")
+	s.at = process.Listen{GRPC: e.Process.Addr("grpc"), HTTP: e.Process.Addr("http")}
 	s.now.Store(e)
 	return nil
 }
@@ -261,4 +273,22 @@ func (s *second) end() error {
 	l, err := lastWords(fmt.Sprintf("%s/restarted-%d/executor.log", s.run.opts.Stage.Dir, s.lives))
 	s.ended = append(s.ended, l)
 	return err
+}
+
+var stopped = regexp.MustCompile(`executor stopped.*requests"?[=:](\d+).*in_flight"?[=:](\d+)`)
+
+// lastWords reads what an executor has logged as it stopped: how many requests it has counted, and how many were under way
+// then.
+func lastWords(path string) (life, error) {
+	raw, err := durable.ReadFile(path, durable.MaxDocument)
+	if err != nil {
+		return life{}, err
+	}
+	m := stopped.FindSubmatch(raw)
+	if m == nil {
+		return life{}, fmt.Errorf("%s: executor does not say that it stopped", path)
+	}
+	requests, err := strconv.ParseUint(string(m[1]), 10, 64)
+	inFlight, err2 := strconv.ParseUint(string(m[2]), 10, 64)
+	return life{requests, inFlight}, errors.Join(err, err2)
 }

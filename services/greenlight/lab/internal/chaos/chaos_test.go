@@ -81,7 +81,7 @@ func TestLastWords(t *testing.T) {
 func TestMissed(t *testing.T) {
 	good := func() *Result {
 		return &Result{
-			Calls: map[string]*Tally{predicts: {Answered: 5, Refused: 1}}, Recovered: true,
+			Calls: map[string]*Calls{predicts: {Answered: 5, Refused: 1}}, Recovered: true,
 			Early: faults.Resources{Goroutines: 50, FDs: 10, RSS: 100}, Late: faults.Resources{Goroutines: 60, FDs: 10, RSS: 109},
 		}
 	}

@@ -8,8 +8,8 @@ import (
 // maxNotes is how many of the answers that were wrong are kept in words.
 const maxNotes = 10
 
-// Tally is what became of the calls of one kind.
-type Tally struct {
+// Calls is what became of the calls of one kind.
+type Calls struct {
 	// Answered were right, Wrong not to the last bit, Lost not answered. Refused were not taken by an executor that was
 	// being drained or was not there, and were asked again.
 	Answered int64 `json:"answered"`
@@ -20,18 +20,18 @@ type Tally struct {
 	Shadows int64 `json:"shadows"`
 }
 
-// book keeps the tallies.
+// book keeps the counts.
 type book struct {
 	mu    sync.Mutex
-	of    map[string]*Tally
+	of    map[string]*Calls
 	notes []string
 }
 
-func (b *book) add(kind string, change func(*Tally)) {
+func (b *book) add(kind string, change func(*Calls)) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.of[kind] == nil {
-		b.of[kind] = &Tally{}
+		b.of[kind] = &Calls{}
 	}
 	change(b.of[kind])
 }
@@ -45,11 +45,11 @@ func (b *book) note(format string, args ...any) {
 }
 
 func (b *book) wrong(kind, format string, args ...any) {
-	b.add(kind, func(t *Tally) { t.Wrong++ })
+	b.add(kind, func(c *Calls) { c.Wrong++ })
 	b.note(kind+": "+format, args...)
 }
 
 func (b *book) lost(kind string, err error) {
-	b.add(kind, func(t *Tally) { t.Lost++ })
+	b.add(kind, func(c *Calls) { c.Lost++ })
 	b.note("%s: lost: %v", kind, err)
 }

@@ -64,7 +64,7 @@ func quoteProto(q market.Quote) *executorv1.Quote {
 
 // prepare has executor and mirror see the first days, as a stream.
 func (f *feed) prepare(ctx context.Context, e *faults.Executor) error {
-	stream, err := e.Decisions().ObserveQuotes(ctx, grpc.WaitForReady(true))
+	stream, err := e.Decisions.ObserveQuotes(ctx, grpc.WaitForReady(true))
 	if err != nil {
 		return err
 	}
@@ -94,7 +94,7 @@ func (f *feed) prepare(ctx context.Context, e *faults.Executor) error {
 	if resp.GetAccepted() != taken {
 		f.book.wrong(streams, "%d quotes accepted: want %d", resp.GetAccepted(), taken)
 	}
-	f.book.add(streams, func(t *Tally) { t.Answered++ })
+	f.book.add(streams, func(c *Calls) { c.Answered++ })
 	return nil
 }
 
@@ -106,10 +106,10 @@ func (f *feed) decide(ctx context.Context, _ int) {
 	}
 	q := f.all[f.next]
 	e, draining := f.executor.Load(), f.draining.Load()
-	resp, err := e.Decisions().Predict(ctx, &executorv1.PredictRequest{Symbol: f.symbol, Quote: quoteProto(q)})
+	resp, err := e.Decisions.Predict(ctx, &executorv1.PredictRequest{Symbol: f.symbol, Quote: quoteProto(q)})
 	switch {
 	case (draining || f.draining.Load()) && (status.Code(err) == codes.Unavailable || status.Code(err) == codes.Canceled):
-		f.book.add(quotes, func(t *Tally) { t.Refused++ })
+		f.book.add(quotes, func(c *Calls) { c.Refused++ })
 		return // it is being drained: the next one gets the same quote
 	case err != nil:
 		f.book.lost(quotes, err)
@@ -127,7 +127,7 @@ func (f *feed) decide(ctx context.Context, _ int) {
 		f.book.wrong(quotes, "%v as of %v: want %v as of %d, ready %t", resp.GetScore(), resp.GetFeatureTime().AsTime().UnixMilli(), want, asOf, ready)
 		return
 	}
-	f.book.add(quotes, func(t *Tally) { t.Answered++ })
+	f.book.add(quotes, func(c *Calls) { c.Answered++ })
 }
 
 // stream sends quotes of another symbol to the steady executor and checks what it says became of them.
@@ -138,7 +138,7 @@ func stream(b *book, e *faults.Executor, all []market.Quote) func(context.Contex
 		if next+batch > len(all) {
 			return
 		}
-		s, err := e.Decisions().ObserveQuotes(ctx)
+		s, err := e.Decisions.ObserveQuotes(ctx)
 		if err != nil {
 			b.lost(streams, err)
 			return
@@ -158,7 +158,7 @@ func stream(b *book, e *faults.Executor, all []market.Quote) func(context.Contex
 		case resp.GetAccepted() != batch || resp.GetIgnored() != 10:
 			b.wrong(streams, "%d quotes accepted, %d ignored: want %d and 10", resp.GetAccepted(), resp.GetIgnored(), batch)
 		default:
-			b.add(streams, func(t *Tally) { t.Answered++ })
+			b.add(streams, func(c *Calls) { c.Answered++ })
 		}
 	}
 }

@@ -7,10 +7,9 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
-	"github.com/greenlight-ml/greenlight/pkg/shadow"
+	"github.com/greenlight-ml/greenlight/pkg/table"
 	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/bench"
 	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/faults"
 )
@@ -30,7 +29,7 @@ type Result struct {
 	Schedule []Event        `json:"schedule"`
 	Events   map[string]int `json:"events"`
 	// Calls by kind, and the first that went wrong in words.
-	Calls map[string]*Tally `json:"calls"`
+	Calls map[string]*Calls `json:"calls"`
 	Notes []string          `json:"notes,omitempty"`
 	// Outcomes are the steady executor's. Requests are those that all lives of both executors have counted; Unaccounted are
 	// those without exactly one outcome, and those beyond what was sent or short of it.
@@ -53,23 +52,21 @@ func (r *run) result(ctx context.Context, watch bench.Watch) (*Result, error) {
 	res := &Result{
 		Schema: Schema, Time: r.start.UTC(), DurationS: time.Since(r.start).Seconds(), Seed: r.opts.Seed,
 		Machine: r.stage.Machine(watch), Schedule: Schedule(r.opts.Seed, r.opts.Duration), Events: r.counts, Calls: r.book.of,
-		Breaker: r.breaks, Outcomes: map[string]uint64{},
+		Breaker: r.breaks,
 	}
 	res.Recovered = r.steady.AwaitShadow(ctx) == nil
 	counts, err := r.steady.Settle(ctx)
 	if err != nil {
 		return nil, err
 	}
-	for _, o := range shadow.Outcomes() {
-		res.Outcomes[o.String()] = counts.Outcomes[o]
-	}
+	res.Outcomes = counts.Outcomes
 	if err := r.second.end(); err != nil {
 		return nil, err
 	}
 	res.Lives = len(r.second.ended)
 	sent := uint64(r.steady.Sent()) + r.answered(predicts, withs, facades)
 	res.Requests = counts.Requests
-	res.Unaccounted = distance(counts.Requests, counts.Sum()) + distance(counts.Requests, sent)
+	res.Unaccounted = distance(counts.Requests, counts.Ended()) + distance(counts.Requests, sent)
 	lives := uint64(0)
 	for _, l := range r.second.ended {
 		lives += l.requests
@@ -82,11 +79,9 @@ func (r *run) result(ctx context.Context, watch bench.Watch) (*Result, error) {
 	if n < 10 {
 		return nil, fmt.Errorf("chaos: %d readings of what executor holds are too few", n)
 	}
-	res.Early, res.Late = median(r.held[n/5:2*n/5]), median(r.held[n-n/5:])
+	res.Early, res.Late = faults.Median(r.held[n/5:2*n/5]), faults.Median(r.held[n-n/5:])
 	for _, h := range r.held {
-		res.Peak = faults.Resources{
-			Goroutines: max(res.Peak.Goroutines, h.Goroutines), FDs: max(res.Peak.FDs, h.FDs), RSS: max(res.Peak.RSS, h.RSS), Heap: max(res.Peak.Heap, h.Heap),
-		}
+		res.Peak = res.Peak.Peak(h)
 	}
 	return res, nil
 }
@@ -103,29 +98,8 @@ func (r *run) answered(kinds ...string) (n uint64) {
 
 func distance(a, b uint64) int64 { return max(int64(a)-int64(b), int64(b)-int64(a)) }
 
-func median(held []faults.Resources) faults.Resources {
-	of := func(figure func(faults.Resources) int64) int64 {
-		values := make([]int64, len(held))
-		for i, h := range held {
-			values[i] = figure(h)
-		}
-		slices.Sort(values)
-		return values[len(values)/2]
-	}
-	return faults.Resources{
-		Goroutines: int(of(func(r faults.Resources) int64 { return int64(r.Goroutines) })),
-		FDs:        int(of(func(r faults.Resources) int64 { return int64(r.FDs) })),
-		RSS:        of(func(r faults.Resources) int64 { return r.RSS }),
-		Heap:       of(func(r faults.Resources) int64 { return r.Heap }),
-	}
-}
-
-// What may be more at the end than early on, and still be steady.
-const (
-	slackGoroutines = 20
-	slackFDs        = 8
-	slackRSS        = 1.10
-)
+// slackRSS is how much more memory there may be late than early on.
+const slackRSS = 1.10
 
 // Missed lists what went wrong.
 func (res *Result) Missed() []string {
@@ -142,27 +116,31 @@ func (res *Result) Missed() []string {
 	}
 	add(res.Unaccounted != 0, "%d requests unaccounted for", res.Unaccounted)
 	add(!res.Recovered, "shadows were not back at the end")
-	add(res.Late.Goroutines > res.Early.Goroutines+slackGoroutines, "goroutines grew from %d to %d", res.Early.Goroutines, res.Late.Goroutines)
-	add(res.Late.FDs > res.Early.FDs+slackFDs, "file descriptors grew from %d to %d", res.Early.FDs, res.Late.FDs)
+	missed = append(missed, res.Early.Grew(res.Late)...)
 	add(float64(res.Late.RSS) > slackRSS*float64(res.Early.RSS), "memory grew from %.1f to %.1f MB", float64(res.Early.RSS)/1e6, float64(res.Late.RSS)/1e6)
 	return missed
 }
 
 // Table writes the summary.
 func (res *Result) Table(w io.Writer) error {
-	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintln(tw, "calls\tright\twith a shadow's score\twrong\tlost\trefused by a drain")
+	calls := table.New("calls", ">right", ">with a shadow's score", ">wrong", ">lost", ">refused by a drain")
 	for _, kind := range slices.Sorted(maps.Keys(res.Calls)) {
 		t := res.Calls[kind]
-		_, _ = fmt.Fprintf(tw, "%s\t%d\t%d\t%d\t%d\t%d\n", kind, t.Answered, t.Shadows, t.Wrong, t.Lost, t.Refused)
+		calls.Row(kind, t.Answered, t.Shadows, t.Wrong, t.Lost, t.Refused)
 	}
-	_, _ = fmt.Fprintln(tw, "\nsteady executor\tearly\tlate\tlargest")
-	_, _ = fmt.Fprintf(tw, "goroutines\t%d\t%d\t%d\n", res.Early.Goroutines, res.Late.Goroutines, res.Peak.Goroutines)
-	_, _ = fmt.Fprintf(tw, "file descriptors\t%d\t%d\t%d\n", res.Early.FDs, res.Late.FDs, res.Peak.FDs)
-	_, _ = fmt.Fprintf(tw, "resident memory, MB\t%.1f\t%.1f\t%.1f\n", float64(res.Early.RSS)/1e6, float64(res.Late.RSS)/1e6, float64(res.Peak.RSS)/1e6)
-	_, _ = fmt.Fprintf(tw, "heap, MB\t%.1f\t%.1f\t%.1f\n", float64(res.Early.Heap)/1e6, float64(res.Late.Heap)/1e6, float64(res.Peak.Heap)/1e6)
-	if err := tw.Flush(); err != nil {
-		return err
+	held := table.New("steady executor", ">early", ">late", ">largest")
+	mb := func(n int64) string { return fmt.Sprintf("%.1f", float64(n)/1e6) }
+	held.Row("goroutines", res.Early.Goroutines, res.Late.Goroutines, res.Peak.Goroutines)
+	held.Row("file descriptors", res.Early.FDs, res.Late.FDs, res.Peak.FDs)
+	held.Row("resident memory, MB", mb(res.Early.RSS), mb(res.Late.RSS), mb(res.Peak.RSS))
+	held.Row("heap, MB", mb(res.Early.Heap), mb(res.Late.Heap), mb(res.Peak.Heap))
+	for i, t := range []*table.Table{calls, held} {
+		if i > 0 {
+			_, _ = fmt.Fprintln(w)
+		}
+		if err := t.Text(w); err != nil {
+			return err
+		}
 	}
 	var events []string
 	for _, what := range slices.Sorted(maps.Keys(res.Events)) {

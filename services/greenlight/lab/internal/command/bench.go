@@ -8,7 +8,8 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/cli"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -23,7 +24,7 @@ import (
 
 // benchFlags are what the measurements have in common.
 type benchFlags struct {
-	work cli.WorkFlags
+	work flags.Work
 	json string
 }
 
@@ -33,7 +34,7 @@ func (f *benchFlags) declare(fs *pflag.FlagSet) {
 }
 
 // prepare fills in what every measurement needs.
-func (f *benchFlags) prepare(ctx context.Context, c cli.Console, opts bench.Options) (bench.Options, error) {
+func (f *benchFlags) prepare(ctx context.Context, c console.Console, opts bench.Options) (bench.Options, error) {
 	dir, err := f.work.Folder(time.Now())
 	if err != nil {
 		return opts, err
@@ -47,7 +48,7 @@ func (f *benchFlags) prepare(ctx context.Context, c cli.Console, opts bench.Opti
 	return opts, err
 }
 
-func benchCommand(c cli.Console) *cobra.Command {
+func benchCommand(c console.Console) *cobra.Command {
 	var f benchFlags
 	var quick bool
 	var profiles string
@@ -59,7 +60,7 @@ under way, p99 in an open loop at 30 % of saturation, medians of alternating rou
 of this machine, so every ratio is of the whole machine. It takes about four minutes, with --quick about one.
 
 A missed target is a result and exits 0; bench exits 1 only when it could not be run.`,
-		Args: cli.NoArgs,
+		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			opts := bench.DefaultOptions()
 			if quick {
@@ -96,15 +97,15 @@ A missed target is a result and exits 0; bench exits 1 only when it could not be
 // are does not matter to their price.
 func benchStates(ctx context.Context, models string) (*model.Artifact, []traffic.State, error) {
 	const schema = feature.DefaultSchema // it has the inputs of the baseline, so that one vector serves both services
-	data, err := experiment.Simulate(market.SimulateOptions{Seed: cli.DefaultSeed, Days: 42})
+	data, err := experiment.Simulate(market.SimulateOptions{Seed: flags.DefaultSeed, Days: 42})
 	if err != nil {
 		return nil, nil, err
 	}
-	s, err := experiment.Run(ctx, data, experiment.Options{Versions: map[string]string{schema: cli.DefaultModel}})
+	s, err := experiment.Run(ctx, data, experiment.Options{Versions: map[string]string{schema: flags.DefaultModel}})
 	if err != nil {
 		return nil, nil, err
 	}
-	a, err := s.Artifact(s.Candidates[0], cli.Revision())
+	a, err := s.Artifact(s.Candidates[0], console.Revision())
 	if err != nil {
 		return nil, nil, err
 	}
@@ -112,11 +113,11 @@ func benchStates(ctx context.Context, models string) (*model.Artifact, []traffic
 		return nil, nil, err
 	}
 	states, err := traffic.States(s.Frame, data.Symbol, s.HeldOut(), a, data.Source())
-	return a, cli.Varied(states, 4096), err
+	return a, traffic.Varied(states, 4096), err
 }
 
 // writeResult keeps a result as JSON; an empty path keeps none.
-func writeResult(c cli.Console, path string, result any) error {
+func writeResult(c console.Console, path string, result any) error {
 	if path == "" {
 		return nil
 	}
@@ -135,7 +136,7 @@ func writeResult(c cli.Console, path string, result any) error {
 func echoCommand() *cobra.Command {
 	var opts bench.EchoOptions
 	cmd := &cobra.Command{
-		Use: "echo-server", Short: "Serve both Predict calls on plain gRPC", Hidden: true, Args: cli.NoArgs,
+		Use: "echo-server", Short: "Serve both Predict calls on plain gRPC", Hidden: true, Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return bench.Echo(cmd.Context(), opts) },
 	}
 	fs := cmd.Flags()

@@ -5,21 +5,23 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"text/tabwriter"
 
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/cli"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
 
 	"github.com/spf13/cobra"
 
+	"github.com/greenlight-ml/greenlight/pkg/drift"
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/pkg/table"
 	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/calibrate"
 )
 
 // calibrateFlags configure greenlight-lab calibrate.
 type calibrateFlags struct {
-	cli.DataFlags
+	flags.Data
 
 	trials   int
 	draw     uint64
@@ -39,7 +41,7 @@ var calibratedRows = []int{1000, 5000, 20_000}
 // calibrationDays is how long the simulated market is: the days that are drawn from.
 const calibrationDays = 120
 
-func calibrateCommand(c cli.Console) *cobra.Command {
+func calibrateCommand(c console.Console) *cobra.Command {
 	var f calibrateFlags
 	cmd := &cobra.Command{
 		Use: "calibrate", Short: "Measure how often the drift gate raises a false alarm, and how often it misses one",
@@ -53,10 +55,10 @@ Then it changes distributions by known amounts and counts how often that is foun
 distributions give stands beside the one that was measured.
 
 It writes drift_calibration.json and exits 3 when a target is missed: at most 5 % false alarms, at least 90 % found.`,
-		Args: cli.NoArgs,
+		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if f.trials < 1 {
-				return cli.Usage(fmt.Errorf("--trials %d: want at least 1", f.trials))
+				return console.Usagef("--trials %d: want at least 1", f.trials)
 			}
 			return f.run(cmd.Context(), c)
 		},
@@ -67,12 +69,12 @@ It writes drift_calibration.json and exits 3 when a target is missed: at most 5 
 	fs.Lookup("days").DefValue = fmt.Sprint(calibrationDays)
 	fs.IntVar(&f.trials, "trials", 1000, "how often each row is tried")
 	fs.Uint64Var(&f.draw, "draw-seed", 1, "seed of the draws")
-	cli.DeclareEvidence(fs, &f.evidence)
+	flags.Evidence(fs, &f.evidence)
 	return cmd
 }
 
-func (f *calibrateFlags) run(ctx context.Context, c cli.Console) error {
-	header := evidence.Header{Schema: "greenlight/drift_calibration/v1", Source: evidence.Simulated, Git: cli.Revision()}
+func (f *calibrateFlags) run(ctx context.Context, c console.Console) error {
+	header := evidence.Header{Schema: "greenlight/drift_calibration/v1", Source: evidence.Simulated, Git: console.Revision()}
 	pools, err := f.pools(c, &header)
 	if err != nil {
 		return err
@@ -83,7 +85,7 @@ func (f *calibrateFlags) run(ctx context.Context, c cli.Console) error {
 		o.Progress = c.Progress("false alarms, " + p.Name)
 		alarms, err := calibrate.FalseAlarms(ctx, p, calibratedRows, o)
 		if err != nil {
-			return cli.WithHint(err, "--days makes the simulated market longer; data needs as many days")
+			return console.WithHint(err, "--days makes the simulated market longer; data needs as many days")
 		}
 		report.FalseAlarms = append(report.FalseAlarms, alarms...)
 		for _, days := range []int{1, 7} {
@@ -114,12 +116,12 @@ func (f *calibrateFlags) run(ctx context.Context, c cli.Console) error {
 }
 
 // pools are the days to draw from.
-func (f *calibrateFlags) pools(c cli.Console, header *evidence.Header) ([]*calibrate.Pool, error) {
+func (f *calibrateFlags) pools(c console.Console, header *evidence.Header) ([]*calibrate.Pool, error) {
 	schema, ok := feature.Lookup(feature.DefaultSchema)
 	if !ok {
 		return nil, fmt.Errorf("no schema %s", feature.DefaultSchema)
 	}
-	market := func(d *cli.DataFlags, name string) (*calibrate.Pool, error) {
+	market := func(d *flags.Data, name string) (*calibrate.Pool, error) {
 		data, err := d.Load(c)
 		if err != nil {
 			return nil, err
@@ -134,7 +136,7 @@ func (f *calibrateFlags) pools(c cli.Console, header *evidence.Header) ([]*calib
 		}
 		return calibrate.MarketPool(name, frame, schema), nil
 	}
-	simulated := f.DataFlags
+	simulated := f.Data
 	simulated.Path = ""
 	first, err := market(&simulated, "simulated")
 	if err != nil {
@@ -144,7 +146,7 @@ func (f *calibrateFlags) pools(c cli.Console, header *evidence.Header) ([]*calib
 		first, calibrate.AutoregressivePool(f.Simulation.Days, []float64{0, 0.9, 0.99, 0.999}, f.draw),
 	}
 	if f.Path != "" {
-		traded, err := market(&f.DataFlags, "")
+		traded, err := market(&f.Data, "")
 		if err != nil {
 			return nil, err
 		}
@@ -170,29 +172,33 @@ func calibrationTargets(r calibrationReport) gate.Scorecard {
 		if i == 0 {
 			add("found: "+p.Change, gate.AtLeast, 0.9, p.Failed, p.Trials)
 		} else {
-			add("warned: "+p.Change, gate.AtLeast, 0.9, p.Warned, p.Trials)
+			add("moderate: "+p.Change, gate.AtLeast, 0.9, p.Warned, p.Trials)
 		}
 	}
 	return gate.Judge(rules, seen)
 }
 
-func sayCalibration(c cli.Console, r calibrationReport) error {
-	w := tabwriter.NewWriter(c.Out, 0, 0, 2, ' ', 0)
+func sayCalibration(c console.Console, r calibrationReport) error {
 	share := func(k, n int) string { return fmt.Sprintf("%.1f %%", 100*float64(k)/float64(n)) }
-	fmt.Fprintf(w, "\nNothing has changed\trows\tdays\ttrials\tmean PSI\tliteral PSI > 0.2\tgate FAIL\tany feature FAIL\n")
+	psi := func(v float64) string { return fmt.Sprintf("%.3f", v) }
+	alarms := table.New("Nothing has changed", ">rows", ">days", ">trials", ">mean PSI", fmt.Sprintf(">literal PSI > %v", drift.DefaultLimits().Overall), ">gate FAIL", ">any feature FAIL")
 	for _, a := range r.FalseAlarms {
 		name := a.Pool
 		if a.Consecutive {
 			name += ", in a row"
 		}
-		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%.3f\t%s\t%s\t%s\n", name, a.Rows, a.Days, a.Trials, a.MeanPSI,
-			share(a.Literal, a.Trials), share(a.Gate, a.Trials), share(a.GateFeature, a.Trials))
+		alarms.Row(name, a.Rows, a.Days, a.Trials, psi(a.MeanPSI), share(a.Literal, a.Trials), share(a.Gate, a.Trials), share(a.GateFeature, a.Trials))
 	}
-	fmt.Fprintf(w, "\t\t\t\t\t\t\t\nChanged\trows\t\ttrials\tmean PSI\tby the formula\tgate FAIL\tat least a warning\n")
+	power := table.New("Changed", ">rows", ">trials", ">mean PSI", ">by the formula", ">gate FAIL", ">at least moderate")
 	for _, p := range r.Power {
-		fmt.Fprintf(w, "%s\t%d\t\t%d\t%.3f\t%.3f\t%s\t%s\n", p.Change, p.Rows, p.Trials, p.MeanPSI, p.TheoryPSI,
-			share(p.Failed, p.Trials), share(p.Warned, p.Trials))
+		power.Row(p.Change, p.Rows, p.Trials, psi(p.MeanPSI), psi(p.TheoryPSI), share(p.Failed, p.Trials), share(p.Warned, p.Trials))
 	}
-	fmt.Fprintln(w)
-	return w.Flush()
+	for _, t := range []*table.Table{alarms, power} {
+		c.Say("")
+		if err := t.Text(c.Out); err != nil {
+			return err
+		}
+	}
+	c.Say("")
+	return nil
 }

@@ -2,11 +2,11 @@ package command
 
 import (
 	"context"
-	"fmt"
 	"path/filepath"
 	"time"
 
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/cli"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
 
 	"github.com/spf13/cobra"
 
@@ -18,8 +18,8 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/chaos"
 )
 
-func chaosCommand(c cli.Console) *cobra.Command {
-	var work cli.WorkFlags
+func chaosCommand(c console.Console) *cobra.Command {
+	var work flags.Work
 	var opts chaos.Options
 	var out string
 	var schedule bool
@@ -32,7 +32,7 @@ every answer is checked to the last bit. At the end every request must have had 
 throughout must hold no more than it did early on.
 
 It exits 3 when something went wrong, and 1 when it could not be run. --schedule prints what would happen.`,
-		Args: cli.NoArgs,
+		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if schedule {
 				for _, e := range chaos.Schedule(opts.Seed, opts.Duration) {
@@ -41,7 +41,7 @@ It exits 3 when something went wrong, and 1 when it could not be run. --schedule
 				return nil
 			}
 			if opts.Duration < chaos.MinDuration {
-				return cli.Usage(fmt.Errorf("--duration %v: want at least %v", opts.Duration, chaos.MinDuration))
+				return console.Usagef("--duration %v: want at least %v", opts.Duration, chaos.MinDuration)
 			}
 			var err error
 			if opts.Stage.Dir, err = work.Folder(time.Now()); err != nil {
@@ -56,7 +56,7 @@ It exits 3 when something went wrong, and 1 when it could not be run. --schedule
 			if err != nil {
 				return err
 			}
-			result.Git = cli.Revision()
+			result.Git = console.Revision()
 			if err := writeJSON(out, result); err != nil {
 				return err
 			}
@@ -64,7 +64,7 @@ It exits 3 when something went wrong, and 1 when it could not be run. --schedule
 				return err
 			}
 			if len(result.Missed()) > 0 {
-				return cli.ErrGate
+				return console.ErrGate
 			}
 			return nil
 		},
@@ -80,21 +80,21 @@ It exits 3 when something went wrong, and 1 when it could not be run. --schedule
 
 // chaosModels trains a model of each schema on a short simulated market and makes states that both can score.
 func chaosModels(ctx context.Context, opts *chaos.Options) error {
-	data, err := experiment.Simulate(market.SimulateOptions{Seed: cli.DefaultSeed, Days: 42})
+	data, err := experiment.Simulate(market.SimulateOptions{Seed: flags.DefaultSeed, Days: 42})
 	if err != nil {
 		return err
 	}
-	s, err := experiment.Run(ctx, data, experiment.Options{Versions: map[string]string{feature.DefaultSchema: cli.DefaultModel, "v1.8": "v1.8-b0"}})
+	s, err := experiment.Run(ctx, data, experiment.Options{Versions: map[string]string{feature.DefaultSchema: flags.DefaultModel, "v1.8": "v1.8-b0"}})
 	if err != nil {
 		return err
 	}
 	registry := model.OpenRegistry(opts.Stage.Models)
-	for _, version := range []string{cli.DefaultModel, "v1.8-b0"} {
+	for _, version := range []string{flags.DefaultModel, "v1.8-b0"} {
 		candidate, err := s.Candidate(version)
 		if err != nil {
 			return err
 		}
-		a, err := s.Artifact(candidate, cli.Revision())
+		a, err := s.Artifact(candidate, console.Revision())
 		if err != nil {
 			return err
 		}

@@ -7,15 +7,15 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/cli"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
 )
 
 // Main runs the command line and returns the exit code.
 func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	return cli.Execute(ctx, newRoot, args, stdin, stdout, stderr)
+	return console.Run(ctx, newRoot, args, stdin, stdout, stderr)
 }
 
-func newRoot(c cli.Console) *cobra.Command {
+func newRoot(c console.Console) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "greenlight-lab",
 		Short: "Prove Greenlight: its costs, its growth, its faults, and how often its gates are wrong",

@@ -12,7 +12,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/cli"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -23,7 +24,7 @@ import (
 
 // faultFlags are of the command faults.
 type faultFlags struct {
-	work           cli.WorkFlags
+	work           flags.Work
 	quick, resume  bool
 	requests       int
 	rounds         int
@@ -32,7 +33,7 @@ type faultFlags struct {
 	json, markdown string
 }
 
-func faultsCommand(c cli.Console) *cobra.Command {
+func faultsCommand(c console.Console) *cobra.Command {
 	var f faultFlags
 	cmd := &cobra.Command{
 		Use: "faults", Short: "Inject faults between executor and ml-engine, and check every decision",
@@ -44,7 +45,7 @@ descriptors are read before and after; and the time is taken until shadows are c
 about ten minutes, --quick about five; the hang comes on top.
 
 It exits 3 when a target is missed, and 1 when it could not be run.`,
-		Args: cli.NoArgs,
+		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.do(cmd.Context(), c, commandLine(cmd)) },
 	}
 	fs := cmd.Flags()
@@ -69,7 +70,7 @@ func commandLine(cmd *cobra.Command) string {
 	return line
 }
 
-func (f *faultFlags) do(ctx context.Context, c cli.Console, command string) error {
+func (f *faultFlags) do(ctx context.Context, c console.Console, command string) error {
 	opts, err := f.options()
 	if err != nil {
 		return err
@@ -101,7 +102,7 @@ func (f *faultFlags) do(ctx context.Context, c cli.Console, command string) erro
 			return err
 		}
 		for i := range measured.Runs {
-			measured.Runs[i].Git, measured.Runs[i].Command = cli.Revision(), command
+			measured.Runs[i].Git, measured.Runs[i].Command = console.Revision(), command
 		}
 		result = before.With(measured)
 	}
@@ -118,7 +119,7 @@ func (f *faultFlags) do(ctx context.Context, c cli.Console, command string) erro
 		}
 	}
 	if len(result.Missed()) > 0 {
-		return cli.ErrGate
+		return console.ErrGate
 	}
 	return nil
 }
@@ -146,11 +147,11 @@ func (f *faultFlags) options() (faults.Options, error) {
 			return !slices.ContainsFunc(f.only, func(part string) bool { return strings.Contains(x.Name, part) })
 		})
 		if len(opts.Faults) == 0 {
-			return opts, cli.Usage(fmt.Errorf("--only %s: no fault has such a name", strings.Join(f.only, ",")))
+			return opts, console.Usagef("--only %s: no fault has such a name", strings.Join(f.only, ","))
 		}
 	}
 	if f.resume && f.json == "" {
-		return opts, cli.Usage(errors.New("--resume goes on with the file of --json: give it too"))
+		return opts, console.Usage(errors.New("--resume goes on with the file of --json: give it too"))
 	}
 	return opts, nil
 }

@@ -1,20 +1,17 @@
 package command
 
 import (
-	"fmt"
-
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/cli"
-
 	"github.com/spf13/cobra"
 
 	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
 	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/power"
 )
 
 // maxPowerShadows bounds a simulated run: the rules are asked for every number of shadows.
 const maxPowerShadows = 1_000_000
 
-func powerCommand(c cli.Console) *cobra.Command {
+func powerCommand(c console.Console) *cobra.Command {
 	o := power.Options{Policy: gate.DefaultPolicy()}
 	cmd := &cobra.Command{
 		Use: "power", Short: "Measure how often a canary is aborted for nothing, and how soon for something",
@@ -30,13 +27,13 @@ Beside it stands the naive rule: ` + power.Naive() + `.
 
 Exits 3 when a target is missed: at most 1 % false alarms, and half of the runs aborted within so many shadows. The
 intervals say how much of a figure is the luck of the draw.`,
-		Args: cli.NoArgs,
+		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			switch {
 			case o.Runs < 1:
-				return cli.Usage(fmt.Errorf("--runs %d: want at least 1", o.Runs))
+				return console.Usagef("--runs %d: want at least 1", o.Runs)
 			case o.Shadows < 1 || o.Shadows > maxPowerShadows:
-				return cli.Usage(fmt.Errorf("--requests %d: want 1 to %d", o.Shadows, maxPowerShadows))
+				return console.Usagef("--requests %d: want 1 to %d", o.Shadows, maxPowerShadows)
 			}
 			o.Progress = c.Progress("simulating")
 			rows, err := power.Measure(cmd.Context(), power.Truths(), o)

@@ -5,15 +5,14 @@ import (
 	"os"
 	"runtime"
 
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/cli"
-
 	"github.com/spf13/cobra"
 
 	"github.com/greenlight-ml/greenlight/pkg/plots"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
 	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/bench"
 )
 
-func scaleCommand(c cli.Console) *cobra.Command {
+func scaleCommand(c console.Console) *cobra.Command {
 	var f benchFlags
 	var rounds int
 	var figure string
@@ -24,10 +23,10 @@ the calls under way (1 to 5,000), the replicas of ml-engine behind client-side b
 executor observes (1 to 10,000), and the features and trees of a model. For each curve it says from which size on it is
 within a quarter of its best, and from which size on it is worse than that by half; and it says how many cores 1,000,
 10,000 and 100,000 decisions a second need. It takes about three minutes.`,
-		Args: cli.NoArgs,
+		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if rounds < 1 {
-				return cli.Usage(fmt.Errorf("--rounds %d: want at least 1", rounds))
+				return console.Usagef("--rounds %d: want at least 1", rounds)
 			}
 			opts := bench.QuickOptions()
 			opts.Rounds = rounds
@@ -56,7 +55,7 @@ within a quarter of its best, and from which size on it is worse than that by ha
 }
 
 // drawScale draws the curves; an empty path draws none.
-func drawScale(c cli.Console, path string, s *bench.Scale) (err error) {
+func drawScale(c console.Console, path string, s *bench.Scale) (err error) {
 	if path == "" {
 		return nil
 	}

@@ -1,7 +1,6 @@
 package command
 
 import (
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -9,10 +8,12 @@ import (
 	"strings"
 	"time"
 
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/cli"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
 
 	"github.com/spf13/cobra"
 
+	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/scenarios"
 )
@@ -24,8 +25,8 @@ const (
 	scenarioLease = 5 * time.Second
 )
 
-func scenariosCommand(c cli.Console) *cobra.Command {
-	var flags cli.RehearsalFlags
+func scenariosCommand(c console.Console) *cobra.Command {
+	var r flags.Rehearsal
 	var dir string
 	var only []string
 	cmd := &cobra.Command{
@@ -37,15 +38,15 @@ executor must be at 0 % in the end, and the evidence must verify.
 
 Each leaves a folder below --dir with its logs, journal and evidence; the table is in scenarios.md there as well. Exits 3
 when one did not end as it must. What lacks a program to be played with (prometheus) is ERROR.`,
-		Args: cli.NoArgs,
+		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			all := scenarios.All()
 			for _, name := range only {
 				if !slices.ContainsFunc(all, func(s scenarios.Scenario) bool { return s.Name == name }) {
-					return cli.Usage(fmt.Errorf("--only %s: want some of %s", name, strings.Join(names(all), ", ")))
+					return console.Usagef("--only %s: want some of %s", name, strings.Join(names(all), ", "))
 				}
 			}
-			o, err := options(c, &flags, dir)
+			o, err := options(c, &r, dir)
 			if err != nil {
 				return err
 			}
@@ -71,12 +72,12 @@ when one did not end as it must. What lacks a program to be played with (prometh
 			card := scenarios.Scorecard(results)
 			c.Say("evidence  %s\noverall: %s", o.Dir, card.Summary())
 			if !card.Verdict().OK() {
-				return cli.ErrGate
+				return console.ErrGate
 			}
 			return nil
 		},
 	}
-	flags.Declare(cmd.Flags())
+	r.Declare(cmd.Flags())
 	cmd.Flags().StringVar(&dir, "dir", filepath.Join("var", "scenarios"), "folder in which each call gets a folder for its scenarios")
 	cmd.Flags().StringSliceVar(&only, "only", nil, "names of the scenarios to play; all without it: "+strings.Join(names(scenarios.All()), ", "))
 	return cmd
@@ -90,18 +91,21 @@ func names(all []scenarios.Scenario) []string {
 	return out
 }
 
-// options are what the scenarios run on.
-func options(c cli.Console, flags *cli.RehearsalFlags, dir string) (*scenarios.Options, error) {
-	r, err := flags.Prepare(c)
+// options returns what the scenarios run on.
+func options(c console.Console, r *flags.Rehearsal, dir string) (*scenarios.Options, error) {
+	if _, err := evidence.Verify(r.Evidence); err != nil {
+		return nil, console.WithHint(err, "greenlight train and greenlight eval write the offline evidence; --evidence names its folder")
+	}
+	p, err := r.Prepare(c)
 	if err != nil {
 		return nil, err
 	}
-	if r.DefaultPolicy {
-		r.Policy.Lease = gate.Duration(scenarioLease)
+	if r.File == "" {
+		p.Policy.Lease = gate.Duration(scenarioLease)
 	}
 	o := &scenarios.Options{
-		Self: filepath.Join(r.Programs, "greenlight"), Bin: r.Programs, Models: r.Models, Artifact: r.Artifact, Evidence: r.Evidence,
-		States: r.States, Rate: r.Rate, Source: r.Data.Source(), Policy: r.Policy, ShadowTimeout: r.ShadowTimeout,
+		Self: filepath.Join(p.Services.Programs, "greenlight"), Services: p.Services, Evidence: r.Evidence,
+		States: p.States, Rate: r.Rate, Source: p.Trial.Data.Source(), Policy: p.Policy, ShadowTimeout: p.ShadowTimeout,
 		Dir: filepath.Join(dir, time.Now().UTC().Format("20060102T150405.000Z")),
 	}
 	if o.Rate == 0 {

@@ -1,31 +1,27 @@
-// Package faults puts everything between executor and ml-engine that can go wrong there, and looks whether the decision
-// suffers.
+// Package faults injects faults between executor and ml-engine, and measures whether decisions suffer.
 //
 // # What runs
 //
-// Both services as processes. Between them is a proxy ([Proxy]) that can be slow, narrow, deaf, or closed, and that can be
-// made to lead elsewhere: to a server that is no gRPC server, or to one that passes calls on to ml-engine and lies about the
-// answers. Processes are killed and frozen by signals. Two executors stand behind the proxy with the same flags but one:
-// one gives every request a shadow, one gives none. What the first does worse than the second is the harm of the shadow.
+// Both services run as processes. A proxy ([Proxy]) between them delays, throttles, drops or refuses connections, and can
+// lead to a server that does not speak gRPC, or to a relay that changes ml-engine's answers. Signals kill and freeze
+// processes. Two executors are behind the proxy. Their flags differ in one: one gives every request a shadow, the other
+// gives none. What the first does worse than the second is the cost of the shadow.
 //
 // # How it is measured
 //
-// A fault is let loose in the first slice of load. Slices last a tenth of a second and are of the two executors in turn, with
-// first, then without, then the other way round; within a round both get the same requests at the same times, from the same
-// client. So what the machine does besides falls on both alike. Every answer is compared to the last bit with what the baseline
-// computes in process, and the sum over the answers of both executors must be the same. The latencies of all slices of a side
-// are taken together, and the ratio is of their p99; its interval comes from resampling blocks of slices (Künsch 1989), and a
-// target counts as missed when the whole interval is beyond it. The rest of the decisions is asked for as fast as they are answered, with the
-// fault still there. Then the fault ends, load goes on slowly, and the time is taken until the circuit breaker is closed and
-// shadows are compared as before. Goroutines, memory and file descriptors are read before the fault and after the recovery.
-//
-// What the machine does besides is in the ratios too: the row without a fault shows how much that is.
+// A fault starts in the first slice of load. Slices last a tenth of a second and alternate between the two executors: with,
+// without, then without, with. In a round both get the same requests at the same times from the same client, so other load
+// of the machine affects both alike. Every answer is compared bit for bit with the baseline in process, and both executors
+// must give the same answers. The ratio is of the p99 over all slices of a side. Its interval is a bootstrap of blocks of
+// slices (Künsch 1989). The target is missed if the whole interval is beyond it. The remaining decisions are asked for as
+// fast as they are answered, while the fault lasts. Then the fault ends, a slow load continues, and the time is taken until
+// the breaker is closed and shadows are compared as before. Goroutines, memory and file descriptors are read before the
+// fault and after the recovery. The row without a fault shows the noise of the machine.
 //
 // # Overload
 //
-// The executor has half of the CPUs for itself; the load and ml-engine have the others, so that the load takes nothing away from
-// who answers it. On one CPU, and where processes cannot be held to CPUs, all share: the CPU time of each is in the table. An
-// open loop grows until the goodput does not grow with it any more: that is saturation, and multiples of it are offered. The load comes
-// from a client that costs a fraction of gRPC's, over eight connections, whatever is answered.
-// Where the executor had less CPU time under overload than at its peak, others took it, and its goodput is not judged.
+// The executor has half of the CPUs. The load and ml-engine have the others. With one CPU, and on systems that cannot pin
+// processes, all share; the table has the CPU time of each. An open loop grows until the goodput no longer grows: that is
+// saturation. Then multiples of it are offered, over eight connections, by a client that costs a fraction of gRPC's. If
+// the executor had less CPU time under overload than at its peak, its goodput is not judged.
 package faults

@@ -4,11 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
+	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/relay"
 )
 
 // Fault is something that goes wrong.
@@ -36,7 +40,8 @@ func Faults() []Fault {
 		{Name: "half-open: packets vanish", begin: vanished},
 		{Name: "connection refused", begin: refused},
 		{Name: "garbage instead of HTTP/2", begin: garbage},
-		lying("answers NaN", notANumber), lying("answers infinity", infinite),
+		lying("answers NaN", relay.Scores(func(float64) float64 { return math.NaN() })),
+		lying("answers infinity", relay.Scores(func(float64) float64 { return math.Inf(1) })),
 		lying("answers with a row too many", oneRowTooMany), lying("answers of another version", anotherVersion),
 		{Name: "name stops resolving, and refused", begin: unresolved, named: true},
 		{Name: "executor's CPU starved", begin: starved, both: true},
@@ -160,14 +165,25 @@ func garbage(ctx context.Context, t *trial) (func(context.Context) error, error)
 	return t.detour(g.listener.Addr().String(), g.Close)
 }
 
-func lying(name string, lie func(*mlenginev1.BatchPredictResponse)) Fault {
+func lying(name string, change relay.Change) Fault {
 	return Fault{Name: name, begin: func(ctx context.Context, t *trial) (func(context.Context) error, error) {
-		l, err := startLiar(ctx, t.stage.Engine.Addr(), lie)
+		r, err := relay.Start(ctx, t.stage.Engine.Addr())
 		if err != nil {
 			return nil, err
 		}
-		return t.detour(l.addr, l.Close)
+		r.Set(change)
+		return t.detour(r.Addr(), r.Close)
 	}}
+}
+
+func oneRowTooMany(_ context.Context, r *mlenginev1.BatchPredictResponse) error {
+	r.Scores = append(r.GetScores(), 0.5)
+	return nil
+}
+
+func anotherVersion(_ context.Context, r *mlenginev1.BatchPredictResponse) error {
+	r.ModelVersion, r.ModelDigest = "v0.0-unknown", strings.Repeat("0", 64)
+	return nil
 }
 
 // detour leads the proxy elsewhere; the end of it leads it back and closes what is there.
@@ -194,4 +210,30 @@ func starved(ctx context.Context, t *trial) (func(context.Context) error, error)
 		return nil
 	})
 	return func(context.Context) error { return errors.Join(stop(), signal(syscall.SIGCONT)) }, nil
+}
+
+// Let lets the fault of the name loose on the stage alone, for loads of others. Its end must be called before another is
+// let loose; it returns when ml-engine can be reached again. Faults that need executors of their own are not for this.
+func (s *Stage) Let(ctx context.Context, name string) (end func(context.Context) error, err error) {
+	all := Faults()
+	i := slices.IndexFunc(all, func(f Fault) bool { return f.Name == name })
+	if i < 0 || all[i].both || all[i].named {
+		return nil, fmt.Errorf("no fault of a stage is named %q", name)
+	}
+	if s.untidy != nil {
+		if err := s.untidy(ctx); err != nil {
+			return nil, err
+		}
+		s.untidy = nil
+	}
+	t := &trial{stage: s}
+	finish, err := all[i].begin(ctx, t)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return func(ctx context.Context) error {
+		err := finish(ctx)
+		s.untidy = t.afterwards
+		return err
+	}, nil
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -48,7 +47,7 @@ func (s *Stage) hang(ctx context.Context, e *Executor, length time.Duration) (_ 
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, s.Engine.Thaw()) }()
-	sent, lost, changed := e.tally.sent.Load(), e.tally.lost.Load(), e.tally.changed.Load()
+	sent, lost, changed := e.calls.sent.Load(), e.calls.lost.Load(), e.calls.changed.Load()
 	var seen []Resources
 	stop := repeat(ctx, func(ctx context.Context) error {
 		r, err := e.Resources(ctx)
@@ -64,32 +63,25 @@ func (s *Stage) hang(ctx context.Context, e *Executor, length time.Duration) (_ 
 		return nil, err
 	}
 	h := &Hang{
-		DurationS: length.Seconds(), Requests: e.tally.sent.Load() - sent, Lost: e.tally.lost.Load() - lost, Changed: e.tally.changed.Load() - changed,
+		DurationS: length.Seconds(), Requests: e.calls.sent.Load() - sent, Lost: e.calls.lost.Load() - lost, Changed: e.calls.changed.Load() - changed,
 	}
 	if len(seen) < 5 {
 		return nil, errors.New("hang: too few readings of memory")
 	}
+	var peak Resources
 	for _, r := range seen {
-		h.Peak, h.GoroutinesPeak, h.FDsPeak = max(h.Peak, r.RSS), max(h.GoroutinesPeak, r.Goroutines), max(h.FDsPeak, r.FDs)
+		peak = peak.Peak(r)
 	}
+	h.Peak, h.GoroutinesPeak, h.FDsPeak = peak.RSS, peak.Goroutines, peak.FDs
 	n := len(seen)
-	rss := func(r Resources) int64 { return r.RSS }
-	h.First, h.Last = medianOf(seen[n/5:2*n/5], rss), medianOf(seen[n-n/5:], rss)
+	h.First, h.Last = Median(seen[n/5:2*n/5]).RSS, Median(seen[n-n/5:]).RSS
 	for i := range 10 {
 		if part := seen[i*n/10 : (i+1)*n/10]; len(part) > 0 {
-			h.Tenths = append(h.Tenths, Memory{medianOf(part, rss), medianOf(part, func(r Resources) int64 { return r.Heap })})
+			m := Median(part)
+			h.Tenths = append(h.Tenths, Memory{m.RSS, m.Heap})
 		}
 	}
 	return h, nil
-}
-
-func medianOf(seen []Resources, of func(Resources) int64) int64 {
-	values := make([]int64, len(seen))
-	for i, r := range seen {
-		values[i] = of(r)
-	}
-	slices.Sort(values)
-	return values[len(values)/2]
 }
 
 // notes are what is said of it.

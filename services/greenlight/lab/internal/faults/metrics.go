@@ -1,14 +1,79 @@
 package faults
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
+
+	"github.com/greenlight-ml/greenlight/pkg/durable"
 )
+
+// Resources are what a process holds.
+type Resources struct {
+	Goroutines int `json:"goroutines"`
+	// FDs are open file descriptors.
+	FDs int `json:"fds"`
+	// RSS is resident memory, Heap what Go's heap has in use, in bytes.
+	RSS  int64 `json:"rss_bytes"`
+	Heap int64 `json:"heap_bytes"`
+}
+
+// What a process may hold more later, and still be steady: a connection more, or a collection of garbage to come.
+const slackGoroutines, slackFDs = 20, 8
+
+// Grew lists in words what later has more of than is steady. Memory is judged by each test.
+func (r Resources) Grew(later Resources) []string {
+	var grew []string
+	if later.Goroutines > r.Goroutines+slackGoroutines {
+		grew = append(grew, fmt.Sprintf("goroutines grew from %d to %d", r.Goroutines, later.Goroutines))
+	}
+	if later.FDs > r.FDs+slackFDs {
+		grew = append(grew, fmt.Sprintf("file descriptors grew from %d to %d", r.FDs, later.FDs))
+	}
+	return grew
+}
+
+// Peak returns the largest of both, figure by figure.
+func (r Resources) Peak(other Resources) Resources {
+	return Resources{max(r.Goroutines, other.Goroutines), max(r.FDs, other.FDs), max(r.RSS, other.RSS), max(r.Heap, other.Heap)}
+}
+
+// Median returns the median of every figure.
+func Median(readings []Resources) Resources {
+	return Resources{
+		median(readings, func(r Resources) int { return r.Goroutines }), median(readings, func(r Resources) int { return r.FDs }),
+		median(readings, func(r Resources) int64 { return r.RSS }), median(readings, func(r Resources) int64 { return r.Heap }),
+	}
+}
+
+func median[T cmp.Ordered](readings []Resources, of func(Resources) T) T {
+	values := make([]T, len(readings))
+	for i, r := range readings {
+		values[i] = of(r)
+	}
+	slices.Sort(values)
+	return values[len(values)/2]
+}
+
+// Resources reads what the executor holds: from outside, in /proc, and from its metrics.
+func (e *Executor) Resources(ctx context.Context) (Resources, error) {
+	r, err := scrape(ctx, "http://"+e.Process.Addr("http")+"/metrics")
+	if err != nil {
+		return r, fmt.Errorf("%s: %w", e.Name, err)
+	}
+	if r.RSS, err = e.Process.Resident(); err != nil {
+		return r, fmt.Errorf("%s: %w", e.Name, err)
+	}
+	fds, err := durable.ReadDir(fmt.Sprintf("/proc/%d/fd", e.Process.PID()), durable.MaxEntries)
+	r.FDs = len(fds)
+	return r, err
+}
 
 // client keeps no connection to a service: that would be a file descriptor of its.
 var client = &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}

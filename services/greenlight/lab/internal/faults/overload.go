@@ -10,6 +10,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/bench"
 )
@@ -139,9 +140,12 @@ func (s *Stage) overload(ctx context.Context, calm float64, length time.Duration
 		result.Clients = append(result.Clients, b)
 	}
 	after, err := e.Settle(ctx)
-	d := after.since(before)
-	result.Unaccounted = abs(int64(d.Requests) - int64(d.Sum()))
-	return result, err
+	if err != nil {
+		return nil, err
+	}
+	// What a flood sends is not counted here.
+	result.Unaccounted = fleet.Unaccounted(before, after, int64(after.Requests-before.Requests))
+	return result, nil
 }
 
 // ramp offers growing loads until the goodput does not grow any more.
@@ -177,7 +181,7 @@ func (e *Executor) level(ctx context.Context, rate float64, length time.Duration
 	begin, none := time.Now(), time.Duration(0)
 	stop := repeat(ctx, func(ctx context.Context) error {
 		looked := time.Since(begin)
-		if c, err := e.Counts(ctx); err == nil && c.since(before).left() == 0 {
+		if c, err := e.Counters(ctx); err == nil && left(c.Counts) == left(before.Counts) {
 			none = looked
 		}
 		traffic.Pause(ctx, leftEvery)
@@ -191,27 +195,26 @@ func (e *Executor) level(ctx context.Context, rate float64, length time.Duration
 	if err != nil {
 		return Level{}, err
 	}
-	d := after.since(before)
+	d, err := fleet.Delta(before, after, fleet.Refuse)
+	if err != nil {
+		return Level{}, err
+	}
 	l := Level{
 		OfferedPerS: float64(sum.sent) / length.Seconds(), GoodPerS: float64(sum.good) / length.Seconds(),
-		Late: sum.late, Refused: sum.refused, Wrong: sum.wrong, Failed: sum.failed, Outcomes: map[string]uint64{},
+		Late: sum.late, Refused: sum.refused, Wrong: sum.wrong, Failed: sum.failed,
 		ServerCPU: sum.server.Seconds() / length.Seconds(), LoadCPU: sum.load.Seconds() / length.Seconds(),
 		LeftMS: -1, RefusedAtMS: -1,
 	}
-	if d.left() > 0 {
+	if left(d) > 0 {
 		l.LeftMS = 1e3 * none.Seconds()
 	}
 	if !sum.firstRefused.IsZero() {
 		l.RefusedAtMS = 1e3 * sum.firstRefused.Sub(begin).Seconds()
 	}
-	for _, o := range shadow.Outcomes() {
-		if n := d.Outcomes[o]; n > 0 {
-			l.Outcomes[o.String()] = n
-		}
+	if d.Requests > 0 {
+		l.Shadowed = float64(d.Compared()) / float64(d.Requests)
 	}
-	if n, _ := d.compared(); d.Requests > 0 {
-		l.Shadowed = float64(n) / float64(d.Requests)
-	}
+	l.Outcomes = seen(d)
 	return l, nil
 }
 
@@ -219,8 +222,8 @@ func (e *Executor) level(ctx context.Context, rate float64, length time.Duration
 const leftEvery = 5 * time.Millisecond
 
 // left is how many shadows were left out, or came too late, for want of time.
-func (c Counts) left() uint64 {
-	return c.Outcomes[shadow.Shed] + c.Outcomes[shadow.BreakerOpen] + c.Outcomes[shadow.Deadline]
+func left(c fleet.Counts) uint64 {
+	return c.Of(shadow.Shed) + c.Of(shadow.BreakerOpen) + c.Of(shadow.Deadline)
 }
 
 // recovers overloads, then asks calmly, and returns how long it took until all was well, in seconds.
@@ -238,11 +241,11 @@ func (e *Executor) recovers(ctx context.Context, over, calm float64, length time
 	begin := time.Now()
 	_, err := bench.OpenLoop(ctx, calm, 3, limit-slot, func(ctx context.Context, i int) error {
 		start := time.Now()
-		before := e.tally.lost.Load()
+		before := e.calls.lost.Load()
 		err := e.decide(ctx, i)
 		s := &slots[min(int(start.Sub(begin)/slot), len(slots)-1)]
 		s.calls.Add(1)
-		if time.Since(start) > goodWithin || e.tally.lost.Load() != before {
+		if time.Since(start) > goodWithin || e.calls.lost.Load() != before {
 			s.bad.Add(1)
 		}
 		return err
@@ -283,13 +286,13 @@ func (e *Executor) beside(ctx context.Context, begin func(context.Context, *Exec
 					return b, err
 				}
 			}
-			sent, lost, changed := e.tally.sent.Load(), e.tally.lost.Load(), e.tally.changed.Load()
+			sent, lost, changed := e.calls.sent.Load(), e.calls.lost.Load(), e.calls.changed.Load()
 			s, err := bench.OpenLoop(ctx, rate, uint64(round), besideLength, e.decide)
 			if r != nil {
 				r.close()
 				b.Streams, b.Refused = max(b.Streams, r.stats.sent), max(b.Refused, r.stats.refused)
-				b.Calls += e.tally.sent.Load() - sent
-				b.Lost, b.Changed = b.Lost+e.tally.lost.Load()-lost, b.Changed+e.tally.changed.Load()-changed
+				b.Calls += e.calls.sent.Load() - sent
+				b.Lost, b.Changed = b.Lost+e.calls.lost.Load()-lost, b.Changed+e.calls.changed.Load()-changed
 			}
 			if err != nil {
 				return b, err

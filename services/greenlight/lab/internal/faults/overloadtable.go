@@ -3,70 +3,63 @@ package faults
 import (
 	"fmt"
 	"slices"
+
+	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/pkg/table"
 )
 
-// tables are of the ramp, the loads, and the clients.
-func (o *Overload) tables() [][][]string {
+// tables have all figures of the loads and of the clients.
+func (o *Overload) tables() []*table.Table {
 	if o == nil {
 		return nil
 	}
-	head := []string{"offered load", "offered/s", "goodput/s", "of peak", "late", "refused at once", "wrong", "failed", "shadows compared", "first left out, refused ms", "CPUs of executor, load", "outcomes"}
-	loads := [][]string{head}
-	for _, l := range o.Ramp {
-		loads = append(loads, l.cells("growing", o.PeakPerS))
-	}
-	for _, l := range o.Levels {
-		loads = append(loads, l.cells(fmt.Sprintf("%.1fx saturation", l.Times), o.PeakPerS))
-	}
-	clients := [][]string{{"a client that", "calls beside it", "lost", "changed", "p99 with/without", "rounds", "its streams", "refused"}}
+	loads := table.New("offered load", "offered/s", "goodput/s", "of peak", "late", "refused at once", "wrong", "failed", "shadows compared",
+		"first left out, refused ms", "CPUs of executor, load", "outcomes")
+	o.each(func(name string, l Level) { loads.Row(l.cells(name, o.PeakPerS)...) })
+	clients := table.New("a client that", "calls beside it", "lost", "changed", "p99 with/without", "rounds", "its streams", "refused")
 	for _, b := range o.Clients {
-		clients = append(clients, []string{
-			b.Client, fmt.Sprint(b.Calls), fmt.Sprint(b.Lost), fmt.Sprint(b.Changed), fmt.Sprintf("%.2fx", b.Ratio.Median),
-			fmt.Sprintf("%.2f..%.2f", b.Ratio.Min, b.Ratio.Max), fmt.Sprint(b.Streams), fmt.Sprint(b.Refused),
-		})
+		clients.Row(b.Client, b.Calls, b.Lost, b.Changed, fmt.Sprintf("%.2fx", b.Ratio.Median), fmt.Sprintf("%.2f..%.2f", b.Ratio.Min, b.Ratio.Max), b.Streams, b.Refused)
 	}
-	return [][][]string{loads, clients}
+	return []*table.Table{loads, clients}
 }
 
 // summaries are the tables of the page. The JSON has the other figures of a row.
-func (o *Overload) summaries() [][][]string {
+func (o *Overload) summaries() []*table.Table {
 	if o == nil {
 		return nil
 	}
-	loads := [][]string{{"offered load", "offered/s", "goodput/s (of peak)", "late", "refused at once", "shadows compared"}}
+	loads := table.New("offered load", "offered/s", "goodput/s (of peak)", "late", "refused at once", "shadows compared")
+	o.each(func(name string, l Level) {
+		loads.Row(name, fmt.Sprintf("%.0f", l.OfferedPerS), fmt.Sprintf("%.0f (%.0f %%)", l.GoodPerS, 100*l.GoodPerS/o.PeakPerS),
+			l.Late, l.Refused, fmt.Sprintf("%.0f %%", 100*l.Shadowed))
+	})
+	clients := table.New("a client that", "calls of others", "lost or changed", "p99 of others, with / without", "its streams", "refused")
+	for _, b := range o.Clients {
+		clients.Row(b.Client, b.Calls, b.Lost+b.Changed, fmt.Sprintf("%.2fx (%.2f to %.2f)", b.Ratio.Median, b.Ratio.Min, b.Ratio.Max), b.Streams, b.Refused)
+	}
+	return []*table.Table{loads, clients}
+}
+
+// each calls fn for every load, with its name.
+func (o *Overload) each(fn func(name string, l Level)) {
 	for _, l := range o.Ramp {
-		loads = append(loads, l.summary("growing", o.PeakPerS))
+		fn("growing", l)
 	}
 	for _, l := range o.Levels {
-		loads = append(loads, l.summary(fmt.Sprintf("%.1fx saturation", l.Times), o.PeakPerS))
-	}
-	clients := [][]string{{"a client that", "calls of others", "lost or changed", "p99 of others, with / without", "its streams", "refused"}}
-	for _, b := range o.Clients {
-		clients = append(clients, []string{
-			b.Client, fmt.Sprint(b.Calls), fmt.Sprint(b.Lost + b.Changed),
-			fmt.Sprintf("%.2fx (%.2f to %.2f)", b.Ratio.Median, b.Ratio.Min, b.Ratio.Max), fmt.Sprint(b.Streams), fmt.Sprint(b.Refused),
-		})
-	}
-	return [][][]string{loads, clients}
-}
-
-func (l Level) summary(name string, peak float64) []string {
-	return []string{
-		name, fmt.Sprintf("%.0f", l.OfferedPerS), fmt.Sprintf("%.0f (%.0f %%)", l.GoodPerS, 100*l.GoodPerS/peak),
-		fmt.Sprint(l.Late), fmt.Sprint(l.Refused), fmt.Sprintf("%.0f %%", 100*l.Shadowed),
+		fn(fmt.Sprintf("%.1fx saturation", l.Times), l)
 	}
 }
 
-func (l Level) cells(name string, peak float64) []string {
+func (l Level) cells(name string, peak float64) []any {
 	at := func(ms float64) string {
 		if ms < 0 {
 			return "none"
 		}
 		return fmt.Sprintf("%.0f", ms)
 	}
-	return []string{
+	return []any{
 		name, fmt.Sprintf("%.0f", l.OfferedPerS), fmt.Sprintf("%.0f", l.GoodPerS), fmt.Sprintf("%.0f %%", 100*l.GoodPerS/peak),
-		fmt.Sprint(l.Late), fmt.Sprint(l.Refused), fmt.Sprint(l.Wrong), fmt.Sprint(l.Failed), fmt.Sprintf("%.0f %%", 100*l.Shadowed),
+		l.Late, l.Refused, l.Wrong, l.Failed, fmt.Sprintf("%.0f %%", 100*l.Shadowed),
 		at(l.LeftMS) + ", " + at(l.RefusedAtMS), fmt.Sprintf("%.2f, %.2f", l.ServerCPU, l.LoadCPU), Outcomes(l.Outcomes),
 	}
 }
@@ -92,7 +85,7 @@ func (o *Overload) missed() []string {
 	}
 	for _, l := range o.Levels {
 		add(l.OfferedPerS < offeredShare*l.Times*o.SaturationPerS, "%.1fx saturation: the load made only %.1fx", l.Times, l.OfferedPerS/o.SaturationPerS)
-		add(o.judge(l) == missedIt, "%.1fx saturation: goodput is %.0f %% of its peak", l.Times, 100*l.GoodPerS/o.PeakPerS)
+		add(o.judge(l) == gate.Fail, "%.1fx saturation: goodput is %.0f %% of its peak", l.Times, 100*l.GoodPerS/o.PeakPerS)
 	}
 	add(o.RecoveryS < 0 || o.RecoveryS > overloadRecovery, "overload: over %s", o.recovery())
 	for _, b := range o.Clients {
@@ -107,14 +100,14 @@ func (o *Overload) missed() []string {
 const deprived = 0.8
 
 // judge compares the goodput under overload to the peak.
-func (o *Overload) judge(l Level) verdict {
+func (o *Overload) judge(l Level) gate.Verdict {
 	switch {
 	case l.Times <= 1 || l.GoodPerS >= goodputKept*o.PeakPerS:
-		return reached
+		return gate.Pass
 	case l.ServerCPU < deprived*o.peakCPU():
-		return notToldApart
+		return gate.Inconclusive
 	default:
-		return missedIt
+		return gate.Fail
 	}
 }
 
@@ -128,13 +121,13 @@ func (o *Overload) peakCPU() float64 {
 	return 0
 }
 
-func (o *Overload) notToldApart() []string {
+func (o *Overload) inconclusive() []string {
 	if o == nil {
 		return nil
 	}
 	var open []string
 	for _, l := range o.Levels {
-		if o.judge(l) == notToldApart {
+		if o.judge(l) == gate.Inconclusive {
 			open = append(open, fmt.Sprintf("%.1fx saturation: goodput is %.0f %% of its peak, but the executor had %.2f CPUs and %.2f at its peak",
 				l.Times, 100*l.GoodPerS/o.PeakPerS, l.ServerCPU, o.peakCPU()))
 		}
@@ -149,7 +142,7 @@ func (o *Overload) recovery() string {
 	return fmt.Sprintf("within %.1f s", o.RecoveryS)
 }
 
-// notes are what the tables do not hold.
+// notes returns what the tables do not have.
 func (o *Overload) notes() []string {
 	if o == nil {
 		return nil

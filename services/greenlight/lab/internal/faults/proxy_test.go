@@ -13,7 +13,7 @@ import (
 // echoServer answers every connection with what comes.
 func echoServer(t *testing.T) string {
 	t.Helper()
-	l, err := listen(t.Context())
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
+
+	"github.com/greenlight-ml/greenlight/pkg/gate"
 )
 
 // Ratio is the p99 of the executor with a shadow over that of the one without.
@@ -24,29 +26,17 @@ type Ratio struct {
 	Slices int `json:"slices"`
 }
 
-// verdict is what the ratio says of a target.
-type verdict int
-
-const (
-	reached verdict = iota
-	// notToldApart is a ratio above the target whose interval holds the target.
-	notToldApart
-	missedIt
-)
-
-// judge compares the ratio to the target. A ratio that is not a number is missed.
-func (r Ratio) judge() verdict {
+// judge compares the ratio to the target. It is inconclusive if its interval holds the target, and FAIL if it is not a number.
+func (r Ratio) judge() gate.Verdict {
 	switch {
 	case r.Ratio <= maxRatio:
-		return reached
+		return gate.Pass
 	case r.Low <= maxRatio:
-		return notToldApart
+		return gate.Inconclusive
 	default:
-		return missedIt
+		return gate.Fail
 	}
 }
-
-func (v verdict) String() string { return [...]string{"reached", "not told apart", "missed"}[v] }
 
 // bar is how many latencies of a block had the value.
 type bar struct {

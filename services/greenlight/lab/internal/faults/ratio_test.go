@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
+
+	"github.com/greenlight-ml/greenlight/pkg/gate"
 )
 
 // sides are latencies of an exponential distribution in so many blocks; those of on are the factor times as long, and in the
@@ -53,7 +55,7 @@ func TestRatioIsOfTheMergedSlices(t *testing.T) {
 	if math.Abs(r.OffUS-4605) > 300 || math.Abs(r.Ratio-1.5) > 0.15 {
 		t.Errorf("got %+v, want 4605 us and 1.5", r)
 	}
-	if !(r.Low < r.Ratio && r.Ratio < r.High) || r.judge() != missedIt {
+	if !(r.Low < r.Ratio && r.Ratio < r.High) || r.judge() != gate.Fail {
 		t.Errorf("got %+v: want missed, with the ratio in its interval", r)
 	}
 }
@@ -66,7 +68,7 @@ func TestRatioInterval(t *testing.T) {
 	for range trials {
 		on, off := sides(rng, 25, 1, 0)
 		r := ratio(t, on, off)
-		if r.judge() == missedIt {
+		if r.judge() == gate.Fail {
 			missed++
 		}
 		if r.Low > 1 || r.High < 1 {
@@ -89,12 +91,12 @@ func TestRatioKeepsTheTransient(t *testing.T) {
 func TestJudge(t *testing.T) {
 	for _, tt := range []struct {
 		r    Ratio
-		want verdict
+		want gate.Verdict
 	}{
-		{Ratio{Ratio: 1.10, Low: 1.0}, reached},
-		{Ratio{Ratio: 1.11, Low: 1.05}, notToldApart},
-		{Ratio{Ratio: 1.3, Low: 1.11}, missedIt},
-		{Ratio{Ratio: math.NaN(), Low: math.NaN()}, missedIt},
+		{Ratio{Ratio: 1.10, Low: 1.0}, gate.Pass},
+		{Ratio{Ratio: 1.11, Low: 1.05}, gate.Inconclusive},
+		{Ratio{Ratio: 1.3, Low: 1.11}, gate.Fail},
+		{Ratio{Ratio: math.NaN(), Low: math.NaN()}, gate.Fail},
 	} {
 		if got := tt.r.judge(); got != tt.want {
 			t.Errorf("%+v: got %v, want %v", tt.r, got, tt.want)

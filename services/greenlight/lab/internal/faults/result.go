@@ -5,9 +5,10 @@ import (
 	"io"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
+	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/pkg/table"
 	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/bench"
 )
 
@@ -43,8 +44,6 @@ type RunOf struct {
 const (
 	maxRatio    = 1.10
 	maxRecovery = 30.0 // s
-	// What an executor may hold more after a fault than before: a connection more, or a collection of garbage to come.
-	slackFDs, slackGoroutines = 8, 20
 )
 
 // Missed lists what the row misses, in words; none if it is all right.
@@ -59,12 +58,10 @@ func (r Row) Missed() []string {
 	add(r.Changed > 0, "%d decisions changed", r.Changed)
 	add(!r.Identical, "the executors' answers differ")
 	add(r.Unaccounted != 0, "%d requests unaccounted for", r.Unaccounted)
-	add(r.P99.judge() == missedIt, "p99 %.2fx (%.2f..%.2f)", r.P99.Ratio, r.P99.Low, r.P99.High)
+	add(r.P99.judge() == gate.Fail, "p99 %.2fx (%.2f..%.2f)", r.P99.Ratio, r.P99.Low, r.P99.High)
 	add(r.RecoveryS < 0, "no recovery")
 	add(r.RecoveryS > maxRecovery, "recovery took %.1f s", r.RecoveryS)
-	add(r.After.FDs > r.Before.FDs+slackFDs, "%d file descriptors more", r.After.FDs-r.Before.FDs)
-	add(r.After.Goroutines > r.Before.Goroutines+slackGoroutines, "%d goroutines more", r.After.Goroutines-r.Before.Goroutines)
-	return missed
+	return append(missed, r.Before.Grew(r.After)...)
 }
 
 // Missed lists what is missed, by row.
@@ -87,15 +84,15 @@ func (res *Result) Missed() []string {
 	return missed
 }
 
-// notToldApart lists what is above its target, and may be so because of what the machine did besides.
-func (res *Result) notToldApart() []string {
+// inconclusive lists what is above its target, and may be so because of what the machine did besides.
+func (res *Result) inconclusive() []string {
 	var open []string
 	for _, r := range res.Rows {
-		if r.P99.judge() == notToldApart {
+		if r.P99.judge() == gate.Inconclusive {
 			open = append(open, fmt.Sprintf("%s: p99 %.2fx (%.2f..%.2f)", r.Fault, r.P99.Ratio, r.P99.Low, r.P99.High))
 		}
 	}
-	return append(open, res.Overload.notToldApart()...)
+	return append(open, res.Overload.inconclusive()...)
 }
 
 // sums are of all rows, and of the hang.
@@ -109,21 +106,27 @@ func (res *Result) sums() (requests, lost, changed, unaccounted int64) {
 	return requests, lost, changed, unaccounted
 }
 
-var columns = []string{
-	"fault", "requests", "lost", "changed", "not accounted", "p99 on/off", "interval", "target", "p99 ms on, off", "recovery s", "goroutines", "fds", "RSS MB", "breaker", "outcomes",
+// matrix has all figures of the rows.
+func (res *Result) matrix() *table.Table {
+	t := table.New("fault", "requests", "lost", "changed", "not accounted", "p99 on/off", "interval", "target", "p99 ms on, off", "recovery s",
+		"goroutines", "fds", "RSS MB", "breaker", "outcomes")
+	for _, r := range res.Rows {
+		t.Row(r.cells()...)
+	}
+	return t
 }
 
-func (r Row) cells() []string {
+func (r Row) cells() []any {
 	recovery := fmt.Sprintf("%.1f", r.RecoveryS)
 	if r.RecoveryS < 0 {
 		recovery = "none"
 	}
-	return []string{
-		r.Fault, fmt.Sprint(r.Requests), fmt.Sprint(r.Lost), fmt.Sprint(r.Changed), fmt.Sprint(r.Unaccounted),
-		fmt.Sprintf("%.2fx", r.P99.Ratio), fmt.Sprintf("%.2f..%.2f", r.P99.Low, r.P99.High), r.P99.judge().String(),
+	return []any{
+		r.Fault, r.Requests, r.Lost, r.Changed, r.Unaccounted,
+		fmt.Sprintf("%.2fx", r.P99.Ratio), fmt.Sprintf("%.2f..%.2f", r.P99.Low, r.P99.High), r.P99.judge(),
 		fmt.Sprintf("%.2f, %.2f", r.P99.OnUS/1e3, r.P99.OffUS/1e3), recovery,
 		fmt.Sprintf("%d, %d", r.Before.Goroutines, r.After.Goroutines), fmt.Sprintf("%d, %d", r.Before.FDs, r.After.FDs),
-		fmt.Sprintf("%.0f, %.0f", float64(r.Before.RSS)/1e6, float64(r.After.RSS)/1e6), r.Breaker.String(), Outcomes(r.Outcomes),
+		fmt.Sprintf("%.0f, %.0f", float64(r.Before.RSS)/1e6, float64(r.After.RSS)/1e6), r.Breaker, Outcomes(r.Outcomes),
 	}
 }
 
@@ -147,47 +150,40 @@ func Outcomes(counts map[string]uint64) string {
 	return strings.Join(names, ", ")
 }
 
-// Table writes the table for a terminal.
+// Table writes the tables for a terminal.
 func (res *Result) Table(w io.Writer) error {
-	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintln(tw, strings.Join(columns, "\t"))
-	for _, r := range res.Rows {
-		_, _ = fmt.Fprintln(tw, strings.Join(r.cells(), "\t"))
-	}
-	if err := tw.Flush(); err != nil {
-		return err
-	}
-	for _, t := range res.Overload.tables() {
-		_, _ = fmt.Fprintln(tw)
-		for _, cells := range t {
-			_, _ = fmt.Fprintln(tw, strings.Join(cells, "\t"))
+	for _, t := range append([]*table.Table{res.matrix()}, res.Overload.tables()...) {
+		if err := t.Text(w); err != nil {
+			return err
+		}
+		if _, err := fmt.Fprintln(w); err != nil {
+			return err
 		}
 	}
-	if err := tw.Flush(); err != nil {
-		return err
-	}
-	_, err := fmt.Fprintf(w, "\n%s\n", strings.Join(res.notes(), "\n"))
+	_, err := fmt.Fprintf(w, "%s\n", strings.Join(res.notes(), "\n"))
 	return err
 }
 
-// summaryColumns are those of the page. The JSON has the other figures of a row.
-var summaryColumns = []string{"fault", "requests", "lost or changed", "p99 with / without shadow", "recovery", "verdict"}
+// summary is the matrix on the page. The JSON has the other figures of a row.
+func (res *Result) summary() *table.Table {
+	t := table.New("fault", "requests", "lost or changed", "p99 with / without shadow", "recovery", "verdict")
+	for _, r := range res.Rows {
+		t.Row(r.summary()...)
+	}
+	return t
+}
 
-// summary is the row on the page.
-func (r Row) summary() []string {
+func (r Row) summary() []any {
 	recovery := "none"
 	if r.RecoveryS >= 0 {
 		recovery = fmt.Sprintf("%.1f s", r.RecoveryS)
 	}
-	judged := "PASS"
-	switch {
-	case len(r.Missed()) > 0:
-		judged = "FAIL"
-	case r.P99.judge() == notToldApart:
-		judged = "INCONCLUSIVE"
+	judged := r.P99.judge()
+	if len(r.Missed()) > 0 {
+		judged = gate.Fail
 	}
-	return []string{
-		r.Fault, fmt.Sprint(r.Requests), fmt.Sprint(r.Lost + r.Changed),
+	return []any{
+		r.Fault, r.Requests, r.Lost + r.Changed,
 		fmt.Sprintf("%.2fx (%.2f to %.2f)", r.P99.Ratio, r.P99.Low, r.P99.High), recovery, judged,
 	}
 }
@@ -198,17 +194,8 @@ func (res *Result) Markdown(w io.Writer) error {
 	b.WriteString("# Faults\n\nWritten by `make faults`. What goes wrong between executor and ml-engine, and what that does to the decision.\n" +
 		"Each fault hits a running pair under load; an executor without a shadow runs next to it for comparison.\n" +
 		"The JSON, `var/faults.json`, has the rest: outcomes, states of the breaker, memory, goroutines and file descriptors.\n\n")
-	matrix := [][]string{summaryColumns}
-	for _, r := range res.Rows {
-		matrix = append(matrix, r.summary())
-	}
-	for _, t := range append([][][]string{matrix}, res.Overload.summaries()...) {
-		for i, cells := range t {
-			fmt.Fprintf(&b, "| %s |\n", strings.Join(cells, " | "))
-			if i == 0 {
-				fmt.Fprintf(&b, "|%s\n", strings.Repeat("---|", len(cells)))
-			}
-		}
+	for _, t := range append([]*table.Table{res.summary()}, res.Overload.summaries()...) {
+		_ = t.Markdown(&b) // a strings.Builder does not fail
 		b.WriteString("\n")
 	}
 	for _, n := range res.notes() {
@@ -218,7 +205,7 @@ func (res *Result) Markdown(w io.Writer) error {
 	return err
 }
 
-// notes are what the table does not hold.
+// notes returns what the table does not have.
 func (res *Result) notes() []string {
 	requests, lost, changed, unaccounted := res.sums()
 	notes := []string{
@@ -235,7 +222,7 @@ func (res *Result) notes() []string {
 		missed = "Missed: " + strings.Join(m, "; ") + "."
 	}
 	notes = append(notes, missed)
-	if open := res.notToldApart(); len(open) > 0 {
+	if open := res.inconclusive(); len(open) > 0 {
 		notes = append(notes, "Inconclusive: "+strings.Join(open, "; ")+".")
 	}
 	for _, r := range res.Runs {

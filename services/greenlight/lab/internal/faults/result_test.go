@@ -18,16 +18,16 @@ func TestMissed(t *testing.T) {
 		t.Fatalf("a good row misses %v", m)
 	}
 	for want, change := range map[string]func(*Row){
-		"1 decisions lost":        func(r *Row) { r.Lost = 1 },
-		"2 decisions changed":     func(r *Row) { r.Changed = 2 },
-		"answers differ":          func(r *Row) { r.Identical = false },
-		"3 requests unaccounted":  func(r *Row) { r.Unaccounted = 3 },
-		"p99 1.30x (1.11..1.40)":  func(r *Row) { r.P99 = Ratio{Ratio: 1.3, Low: 1.11, High: 1.4} },
-		"p99 NaN":                 func(r *Row) { r.P99 = Ratio{Ratio: math.NaN(), Low: math.NaN()} },
-		"no recovery":             func(r *Row) { r.RecoveryS = -1 },
-		"recovery took 31.0 s":    func(r *Row) { r.RecoveryS = 31 },
-		"9 file descriptors more": func(r *Row) { r.After.FDs = 9 },
-		"21 goroutines more":      func(r *Row) { r.After.Goroutines = 21 },
+		"1 decisions lost":                  func(r *Row) { r.Lost = 1 },
+		"2 decisions changed":               func(r *Row) { r.Changed = 2 },
+		"answers differ":                    func(r *Row) { r.Identical = false },
+		"3 requests unaccounted":            func(r *Row) { r.Unaccounted = 3 },
+		"p99 1.30x (1.11..1.40)":            func(r *Row) { r.P99 = Ratio{Ratio: 1.3, Low: 1.11, High: 1.4} },
+		"p99 NaN":                           func(r *Row) { r.P99 = Ratio{Ratio: math.NaN(), Low: math.NaN()} },
+		"no recovery":                       func(r *Row) { r.RecoveryS = -1 },
+		"recovery took 31.0 s":              func(r *Row) { r.RecoveryS = 31 },
+		"file descriptors grew from 0 to 9": func(r *Row) { r.After.FDs = 9 },
+		"goroutines grew from 0 to 21":      func(r *Row) { r.After.Goroutines = 21 },
 	} {
 		r := goodRow()
 		change(&r)

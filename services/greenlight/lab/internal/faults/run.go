@@ -139,8 +139,8 @@ func (s *Stage) clientLoad(ctx context.Context, e *Executor) (float64, error) {
 	if err != nil {
 		return 0, err
 	}
-	if e.tally.lost.Load() > 0 {
-		return 0, fmt.Errorf("%s: decisions are lost without any fault: %s", e.Name, *e.tally.why.Load())
+	if e.calls.lost.Load() > 0 {
+		return 0, fmt.Errorf("%s: decisions are lost without any fault: %s", e.Name, *e.calls.why.Load())
 	}
 	return segment.Throughput(), nil
 }

@@ -16,9 +16,6 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/bench"
 )
 
-// stopGrace is how long a service may take to stop before it is killed.
-const stopGrace = 12 * time.Second
-
 // StageOptions are what is put on a stage.
 type StageOptions struct {
 	// Bin is the folder of the programs, Dir gets a folder per process, Models is a registry folder that has Artifact.
@@ -30,14 +27,16 @@ type StageOptions struct {
 	Flags []string
 }
 
+func (o StageOptions) services() process.Services {
+	return process.Services{Programs: o.Bin, Models: o.Models, Artifact: o.Artifact}
+}
+
 func (o StageOptions) validate() error {
 	if o.Artifact == nil || len(o.States) == 0 {
 		return errors.New("faults: a model and states are required")
 	}
-	for _, name := range []string{"ml-engine", "executor"} {
-		if _, err := os.Stat(filepath.Join(o.Bin, name)); err != nil {
-			return fmt.Errorf("faults: %w", err)
-		}
+	if _, err := process.FindPrograms(o.Bin); err != nil {
+		return fmt.Errorf("faults: %w", err)
 	}
 	return nil
 }
@@ -69,16 +68,12 @@ func NewStage(ctx context.Context, opts StageOptions) (s *Stage, err error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return s, err
 	}
-	m := opts.Artifact.Manifest
-	s.Engine = &Engine{
-		program: filepath.Join(opts.Bin, "ml-engine"), dir: dir, grpc: "127.0.0.1:0", http: "127.0.0.1:0",
-		args: []string{"--models", opts.Models, "--model", m.Name + "/" + m.Version, "--insecure-control"},
-	}
+	s.Engine = &Engine{services: opts.services(), dir: dir}
 	if err := s.Engine.Start(ctx); err != nil {
 		return s, err
 	}
 	s.closers = append(s.closers, s.Engine.Stop)
-	if s.Proxy, err = NewProxy(s.Engine.grpc); err != nil {
+	if s.Proxy, err = NewProxy(s.Engine.Addr()); err != nil {
 		return s, err
 	}
 	s.closers = append(s.closers, s.Proxy.Close)
@@ -106,23 +101,24 @@ func (s *Stage) Machine(w bench.Watch) bench.Machine {
 
 // Engine is an ml-engine that keeps its addresses over a restart.
 type Engine struct {
-	program, dir, grpc, http string
-	args                     []string
-	process                  *process.Process
-	frozen                   bool
-	pastCPU                  time.Duration
+	services process.Services
+	dir      string
+	at       process.Listen // after the first start, where it listens
+	process  *process.Process
+	frozen   bool
+	pastCPU  time.Duration
 }
 
 // Addr is where it answers gRPC.
-func (e *Engine) Addr() string { return e.grpc }
+func (e *Engine) Addr() string { return e.at.GRPC }
 
 // Start starts it, again after it was killed.
 func (e *Engine) Start(ctx context.Context) error {
-	p, err := process.Start(ctx, e.program, e.dir, append(slices.Clone(e.args), "--grpc-addr", e.grpc, "--http-addr", e.http)...)
+	p, err := e.services.Engine(ctx, e.dir, e.at, "--insecure-control")
 	if err != nil {
 		return err
 	}
-	e.process, e.grpc, e.http = p, p.Addr("grpc"), p.Addr("http")
+	e.process, e.at = p, process.Listen{GRPC: p.Addr("grpc"), HTTP: p.Addr("http")}
 	return nil
 }
 
@@ -161,7 +157,7 @@ func (e *Engine) Stop() error {
 			return err
 		}
 	}
-	return e.process.Stop(stopGrace)
+	return e.process.Stop(process.StopGrace)
 }
 
 // ExecutorOptions are how an executor is started.
@@ -170,6 +166,8 @@ type ExecutorOptions struct {
 	Name string
 	// Engine is its --engine-addr. Empty is the proxy.
 	Engine string
+	// Listen is where it listens.
+	Listen process.Listen
 	// Percent is the share of requests with a shadow, [0,100].
 	Percent int
 	// More flags.
@@ -185,18 +183,14 @@ func (s *Stage) StartExecutor(ctx context.Context, o ExecutorOptions) (*Executor
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
-	m := s.opts.Artifact.Manifest
-	p, err := process.Start(ctx, filepath.Join(s.opts.Bin, "executor"), dir, append([]string{
-		"--baseline", "heuristic=" + filepath.Join(s.opts.Models, m.Name, m.Version, "baseline.json"),
-		"--engine-addr", o.Engine, "--sample-percent", fmt.Sprint(o.Percent), "--insecure-control",
-		"--grpc-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0",
-	}, slices.Concat(s.opts.Flags, o.More)...)...)
+	flags := append([]string{"--sample-percent", fmt.Sprint(o.Percent), "--insecure-control"}, s.opts.Flags...)
+	p, err := s.opts.services().Executor(ctx, dir, o.Engine, o.Listen, append(flags, o.More...)...)
 	if err != nil {
 		return nil, err
 	}
 	e, err := newExecutor(o.Name, p, s.opts)
 	if err != nil {
-		return nil, errors.Join(err, p.Stop(stopGrace))
+		return nil, errors.Join(err, p.Stop(process.StopGrace))
 	}
 	s.running = append(s.running, e)
 	s.closers = append(s.closers, func() error { return s.StopExecutor(e) })
@@ -212,5 +206,5 @@ func (s *Stage) StopExecutor(e *Executor) error {
 	s.running = slices.Delete(s.running, i, i+1)
 	used, _ := bench.CPU(e.Process.PID())
 	s.pastCPU += used
-	return errors.Join(e.Process.Stop(stopGrace), e.conn.Close()) // calls under way are answered first
+	return errors.Join(e.Process.Stop(process.StopGrace), e.conn.Close()) // calls under way are answered first
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
 
@@ -47,7 +48,7 @@ const maxChanges = 6
 
 // StateWord is the state as metrics and reports name it.
 func StateWord(s executorv1.BreakerState) string {
-	return strings.ToLower(strings.TrimPrefix(s.String(), "BREAKER_STATE_"))
+	return strings.ToLower(fleet.Breaker(s))
 }
 
 // watchBreaker looks at the breaker until it is stopped, and at the other executor as often, so that looking costs both the
@@ -56,11 +57,11 @@ func watchBreaker(ctx context.Context, on, off *Executor, begin func() time.Time
 	var line Timeline
 	last := executorv1.BreakerState_BREAKER_STATE_CLOSED
 	end := repeat(ctx, func(ctx context.Context) error {
-		if c, err := on.Counts(ctx); err == nil && c.Breaker != last {
+		if c, err := on.Counters(ctx); err == nil && c.Breaker != last {
 			last = c.Breaker
 			line = append(line, Change{AtS: time.Since(begin()).Seconds(), State: StateWord(last)})
 		}
-		_, _ = off.Counts(ctx)
+		_, _ = off.Counters(ctx)
 		traffic.Pause(ctx, lookEvery)
 		return nil
 	})

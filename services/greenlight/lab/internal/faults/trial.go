@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync/atomic"
 	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/bench"
 )
@@ -69,22 +71,22 @@ type Row struct {
 	After  Resources `json:"after"`
 }
 
-// mark is a reading of the counters of an executor, here and there.
+// mark is a reading of the counters of an executor, and of those kept here.
 type mark struct {
-	counts              Counts
+	counters            fleet.Counters
 	sent, lost, changed int64
 }
 
 func (e *Executor) mark(ctx context.Context) (mark, error) {
 	c, err := e.Settle(ctx)
-	return mark{c, e.tally.sent.Load(), e.tally.lost.Load(), e.tally.changed.Load()}, err
+	return mark{c, e.calls.sent.Load(), e.calls.lost.Load(), e.calls.changed.Load()}, err
 }
 
 // run lets the fault loose under load, ends it, and waits for recovery.
 func (t *trial) run(ctx context.Context, f Fault) (row Row, err error) {
 	row.Fault = f.Name
-	t.on.tally.why.Store(nil)
-	t.off.tally.why.Store(nil)
+	t.on.calls.why.Store(nil)
+	t.off.calls.why.Store(nil)
 	var before, after [2]mark
 	sides := []*Executor{t.off, t.on}
 	for i, e := range sides {
@@ -115,25 +117,23 @@ func (t *trial) run(ctx context.Context, f Fault) (row Row, err error) {
 			return row, err
 		}
 	}
-	row.Outcomes = map[string]uint64{}
 	for i, e := range sides {
 		if after[i], err = e.mark(ctx); err != nil {
 			return row, err
 		}
-		d := after[i].counts.since(before[i].counts)
-		sent := after[i].sent - before[i].sent
+		sent, lost := after[i].sent-before[i].sent, after[i].lost-before[i].lost
 		row.Requests += sent
-		row.Lost += after[i].lost - before[i].lost
+		row.Lost += lost
 		row.Changed += after[i].changed - before[i].changed
-		row.Unaccounted += abs(int64(d.Requests)-int64(d.Sum())) + abs(int64(d.Requests)-sent+after[i].lost-before[i].lost)
+		row.Unaccounted += fleet.Unaccounted(before[i].counters, after[i].counters, sent-lost)
 		if e == t.on {
-			for _, o := range shadow.Outcomes() {
-				if n := d.Outcomes[o]; n > 0 {
-					row.Outcomes[o.String()] = n
-				}
+			d, err := fleet.Delta(before[i].counters, after[i].counters, fleet.Refuse)
+			if err != nil {
+				return row, err
 			}
+			row.Outcomes = seen(d)
 		}
-		if why := e.tally.why.Load(); why != nil {
+		if why := e.calls.why.Load(); why != nil {
 			row.Why = *why
 		}
 	}
@@ -159,11 +159,14 @@ func (t *trial) healthy(ctx context.Context) (float64, error) {
 	if err != nil {
 		return 0, err
 	}
-	n, matches := after.since(before).compared()
-	if n == 0 {
+	d, err := fleet.Delta(before, after, fleet.Refuse)
+	if err != nil {
+		return 0, err
+	}
+	if d.Compared() == 0 {
 		return 0, fmt.Errorf("%s: no shadow is compared before the fault: %v", t.on.Name, after.Outcomes)
 	}
-	return float64(matches) / float64(n), nil
+	return matchRate(d), nil
 }
 
 // loaded lets the fault loose during the first slice, which is of the executor with a shadow, measures all slices, and asks for
@@ -194,7 +197,7 @@ func (t *trial) loaded(ctx context.Context, f Fault, row *Row) (end func(context
 	}
 	stop = watchBreaker(ctx, t.on, t.off, t.start)
 	err = t.sliced(ctx, row, began)
-	for sent := t.on.tally.sent.Load(); err == nil && t.on.tally.sent.Load()-sent < t.bulk; {
+	for sent := t.on.calls.sent.Load(); err == nil && t.on.calls.sent.Load()-sent < t.bulk; {
 		_, err = bench.ClosedLoop(ctx, saturating, bulkLength, t.on.decide)
 	}
 	if err != nil {
@@ -215,7 +218,7 @@ func (t *trial) sliced(ctx context.Context, row *Row, began <-chan error) error 
 		}
 		var sums [2]uint64
 		for i, e := range sides {
-			before := e.tally.sum.Load()
+			before := e.calls.sum.Load()
 			s, err := bench.OpenLoop(ctx, t.rate, uint64(round), t.length, e.decide)
 			if round == 0 && i == 0 {
 				err = errors.Join(err, <-began)
@@ -223,7 +226,7 @@ func (t *trial) sliced(ctx context.Context, row *Row, began <-chan error) error 
 			if err != nil {
 				return err
 			}
-			sums[i] = e.tally.sum.Load() - before
+			sums[i] = e.calls.sum.Load() - before
 			if e == t.on {
 				on.add(round/blockRounds, s.Latency)
 			} else {
@@ -245,7 +248,7 @@ func (t *trial) recover(ctx context.Context, row *Row) error {
 	loaded := make(chan struct{})
 	go func() {
 		defer close(loaded)
-		// Its error is that it was ended; what becomes of decisions is in the tally.
+		// Its error is that it was ended; what becomes of decisions is counted.
 		_, _ = bench.OpenLoop(loading, recoveryRate, 2, 2*recoveryLimit, func(ctx context.Context, i int) error {
 			// The call under way when the load ends is still answered.
 			return t.on.decide(context.WithoutCancel(ctx), i)
@@ -255,7 +258,7 @@ func (t *trial) recover(ctx context.Context, row *Row) error {
 		cancel()
 		<-loaded
 	}()
-	last, err := t.on.Counts(ctx)
+	last, err := t.on.Counters(ctx)
 	if err != nil {
 		return err
 	}
@@ -263,19 +266,22 @@ func (t *trial) recover(ctx context.Context, row *Row) error {
 		if !traffic.Pause(ctx, lookEvery) {
 			return ctx.Err()
 		}
-		now, err := t.on.Counts(ctx)
+		now, err := t.on.Counters(ctx)
 		if err != nil {
 			return err
 		}
-		d := now.since(last)
+		d, err := fleet.Delta(last, now, fleet.Refuse)
+		if err != nil {
+			return err
+		}
 		last = now
-		n, matches := d.compared()
+		n := d.Compared()
 		if n == 0 {
 			continue
 		}
-		row.MatchAfter = float64(matches) / float64(n)
+		row.MatchAfter = matchRate(d)
 		if now.Breaker == executorv1.BreakerState_BREAKER_STATE_CLOSED &&
-			float64(n) >= recoveredShare*float64(d.Sum()) && row.MatchAfter >= row.MatchBefore-0.05 {
+			float64(n) >= recoveredShare*float64(d.Ended()) && row.MatchAfter >= row.MatchBefore-0.05 {
 			row.RecoveryS = time.Since(ended).Seconds()
 			return nil
 		}
@@ -283,4 +289,11 @@ func (t *trial) recover(ctx context.Context, row *Row) error {
 	return nil
 }
 
-func abs(n int64) int64 { return max(n, -n) }
+// matchRate returns the share of the comparisons that matched.
+func matchRate(c fleet.Counts) float64 { return float64(c.Of(shadow.Match)) / float64(c.Compared()) }
+
+// seen returns the outcomes that occurred.
+func seen(c fleet.Counts) map[string]uint64 {
+	maps.DeleteFunc(c.Outcomes, func(_ string, n uint64) bool { return n == 0 })
+	return c.Outcomes
+}

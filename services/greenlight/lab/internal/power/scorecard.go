@@ -3,9 +3,9 @@ package power
 import (
 	"fmt"
 	"io"
-	"text/tabwriter"
 
 	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/pkg/table"
 )
 
 // Scorecard judges the rows by the targets of their truths.
@@ -39,17 +39,16 @@ func (r Row) observation() gate.Observation {
 
 // Table writes the rows for people.
 func Table(out io.Writer, rows []Row) error {
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "the truth\taborted\tmedian shadows\tby a test\tby a threshold\tby the naive rule")
+	t := table.New("the truth", ">aborted", ">median shadows", ">by a test", ">by a threshold", ">by the naive rule")
 	for _, r := range rows {
 		median := "-"
 		if r.Median > 0 {
 			median = fmt.Sprint(r.Median)
 		}
 		share := func(k int) string { return fmt.Sprintf("%.2f %%", 100*float64(k)/float64(r.Runs)) }
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", r.Truth, share(r.Aborted), median, share(r.ByTest), share(r.ByThreshold), share(r.Naive))
+		t.Row(r.Truth, share(r.Aborted), median, share(r.ByTest), share(r.ByThreshold), share(r.Naive))
 	}
-	return w.Flush()
+	return t.Text(out)
 }
 
 // Naive says what the naive rule is.

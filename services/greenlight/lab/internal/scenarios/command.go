@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	"github.com/greenlight-ml/greenlight/pkg/durable"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
 )
 
 // command is a greenlight command as a process, which can be killed and halted as such.
@@ -69,6 +70,11 @@ func (c *command) said() string {
 	return string(raw)
 }
 
+// refused reports whether the command failed with the error.
+func (c *command) refused(want error) bool {
+	return ended(c) && c.code == 1 && strings.Contains(c.said(), want.Error())
+}
+
 // plan plans a canary and returns the phrase that confirms it, or the command that refused.
 func (s *stage) plan(state string, flags ...string) (phrase string, refused *command, err error) {
 	c, err := s.run("plan-"+state, append([]string{
@@ -117,11 +123,11 @@ func (s *stage) start(ctx context.Context, flags ...string) (*command, error) {
 		if err != nil {
 			return nil, err
 		}
-		err = s.await(ctx, "the beginning of the canary", func() (bool, error) { return ended(c) || s.record() != nil, nil })
+		err = s.await(ctx, "the start of the canary", func() (bool, error) { return ended(c) || s.record() != nil, nil })
 		if err != nil || s.record() != nil {
 			return c, err
 		}
-		if !strings.Contains(c.said(), "the drift is not the confirmed one") {
+		if !c.refused(canary.ErrPSIChanged) {
 			return nil, fmt.Errorf("not begun: %s", strings.TrimSpace(c.said()))
 		}
 	}

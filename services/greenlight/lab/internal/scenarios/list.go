@@ -11,6 +11,8 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/process"
+	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/relay"
 )
 
 // All are the scenarios, in the order in which they are played.
@@ -18,12 +20,11 @@ func All() []Scenario {
 	return []Scenario{
 		{Name: "healthy", Expect: "passes all phases", act: healthy},
 		{Name: "slow", Expect: "aborts: ml-engine takes 130 ms", act: broken([]string{"error", "p95", "coverage"}, func(s *stage) error {
-			s.relay.delay.Store(int64(130 * time.Millisecond))
+			s.relay.Set(relay.Late(130 * time.Millisecond))
 			return nil
 		})},
 		{Name: "wrong", Expect: "aborts on match: scores are 0.1 off", act: broken([]string{"match"}, func(s *stage) error {
-			by := 0.1
-			s.relay.shift.Store(&by)
+			s.relay.Set(relay.Scores(func(score float64) float64 { return min(1, score+0.1) }))
 			return nil
 		})},
 		{Name: "down", Expect: "aborts on errors or coverage: ml-engine is killed", act: broken([]string{"error", "coverage"}, func(s *stage) error { return s.engine.Kill() })},
@@ -31,9 +32,9 @@ func All() []Scenario {
 		{Name: "trickle", Expect: "INCONCLUSIVE until the floor: 1 request/s", rate: 1, policy: trickling, act: trickle},
 		{Name: "prometheus", Expect: "ERROR and holds while Prometheus is down", act: prometheusDown},
 		{Name: "killed", Expect: "0 % within the lease + 1 s; --resume finishes", act: killed},
-		{Name: "halted", Expect: "0 % within the lease + 1 s; begins the phase anew", act: halted},
+		{Name: "halted", Expect: "0 % within the lease + 1 s; retries the phase", act: halted},
 		{Name: "second", Expect: "a second controller is refused", act: second},
-		{Name: "restart", Expect: "an executor that restarts begins the phase anew", away: true, act: restart},
+		{Name: "restart", Expect: "an executor that restarts retries the phase", away: true, act: restart},
 	}
 }
 
@@ -66,6 +67,15 @@ func (s *stage) finished(ctx context.Context, c *command, want canary.Decision) 
 	return r, nil
 }
 
+// complete runs a canary that nothing disturbs.
+func (s *stage) complete(ctx context.Context, want canary.Decision) (*canary.Record, error) {
+	c, err := s.start(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return s.finished(ctx, c, want)
+}
+
 func lastLine(c *command) string {
 	text := strings.TrimSpace(c.said())
 	return text[strings.LastIndexByte(text, '\n')+1:]
@@ -82,11 +92,7 @@ func passed(r *canary.Record) (n int) {
 }
 
 func healthy(ctx context.Context, s *stage) (string, error) {
-	c, err := s.start(ctx)
-	if err != nil {
-		return "", err
-	}
-	r, err := s.finished(ctx, c, canary.Passed)
+	r, err := s.complete(ctx, canary.Passed)
 	if err != nil {
 		return "", err
 	}
@@ -99,10 +105,7 @@ func healthy(ctx context.Context, s *stage) (string, error) {
 // broken is a canary in whose second phase something breaks, and which aborts for one of the reasons.
 func broken(reasons []string, fault func(*stage) error) func(context.Context, *stage) (string, error) {
 	return func(ctx context.Context, s *stage) (string, error) {
-		c, err := s.start(ctx)
-		if err == nil {
-			err = s.awaitPhase(ctx, c, 1)
-		}
+		c, err := s.startTo(ctx, 1)
 		if err != nil {
 			return "", err
 		}
@@ -122,11 +125,7 @@ func broken(reasons []string, fault func(*stage) error) func(context.Context, *s
 }
 
 func silence(ctx context.Context, s *stage) (string, error) {
-	c, err := s.start(ctx)
-	if err != nil {
-		return "", err
-	}
-	r, err := s.finished(ctx, c, canary.Stopped)
+	r, err := s.complete(ctx, canary.Stopped)
 	if err != nil {
 		return "", err
 	}
@@ -137,11 +136,7 @@ func silence(ctx context.Context, s *stage) (string, error) {
 }
 
 func trickle(ctx context.Context, s *stage) (string, error) {
-	c, err := s.start(ctx)
-	if err != nil {
-		return "", err
-	}
-	r, err := s.finished(ctx, c, canary.Passed)
+	r, err := s.complete(ctx, canary.Passed)
 	if err != nil {
 		return "", err
 	}
@@ -176,10 +171,7 @@ func (s *stage) lapsed(ctx context.Context) (string, error) {
 }
 
 func killed(ctx context.Context, s *stage) (string, error) {
-	c, err := s.start(ctx)
-	if err == nil {
-		err = s.awaitPhase(ctx, c, 1)
-	}
+	c, err := s.startTo(ctx, 1)
 	if err == nil {
 		err = c.kill()
 	}
@@ -204,10 +196,7 @@ func killed(ctx context.Context, s *stage) (string, error) {
 }
 
 func halted(ctx context.Context, s *stage) (string, error) {
-	c, err := s.start(ctx)
-	if err == nil {
-		err = s.awaitPhase(ctx, c, 1)
-	}
+	c, err := s.startTo(ctx, 1)
 	if err == nil {
 		err = c.signal(syscall.SIGSTOP)
 	}
@@ -225,7 +214,7 @@ func halted(ctx context.Context, s *stage) (string, error) {
 	if r.Phases[1].Decision != canary.Interrupted || passed(r) != len(s.policy.Phases) {
 		return "", fmt.Errorf("phase 2 was %s: its lease had lapsed", r.Phases[1].Decision)
 	}
-	return seen + "; phase 2 began anew, PASSED", nil
+	return seen + "; phase 2 was retried, PASSED", nil
 }
 
 func second(ctx context.Context, s *stage) (string, error) {
@@ -233,14 +222,10 @@ func second(ctx context.Context, s *stage) (string, error) {
 	if err != nil || refused != nil {
 		return "", errors.Join(err, errors.New("the second was not planned"))
 	}
-	c, err := s.start(ctx)
-	if err == nil {
-		err = s.awaitPhase(ctx, c, 0)
-	}
+	c, err := s.startTo(ctx, 0)
 	if err != nil {
 		return "", err
 	}
-	const held = "somebody else holds the rollout"
 	other, err := s.begin("second-start", "second", early)
 	if err == nil {
 		err = s.awaitEnd(ctx, other)
@@ -248,10 +233,10 @@ func second(ctx context.Context, s *stage) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if other.code != 1 || !strings.Contains(other.said(), held) {
+	if !other.refused(canary.ErrHeld) {
 		return "", fmt.Errorf("the second was not refused: exit %d: %s", other.code, lastLine(other))
 	}
-	if _, refused, err = s.plan("third"); err != nil || refused == nil || !strings.Contains(refused.said(), held) {
+	if _, refused, err = s.plan("third"); err != nil || refused == nil || !refused.refused(canary.ErrHeld) {
 		return "", errors.Join(err, errors.New("another plan was not refused"))
 	}
 	again, err := s.begin("again", firstState, "")
@@ -261,7 +246,7 @@ func second(ctx context.Context, s *stage) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if again.code != 1 || !strings.Contains(again.said(), "a controller already runs this run") {
+	if !again.refused(canary.ErrRunning) {
 		return "", fmt.Errorf("a second controller of the same run was not refused: %s", lastLine(again))
 	}
 	if _, err := s.finished(ctx, c, canary.Passed); err != nil {
@@ -271,15 +256,12 @@ func second(ctx context.Context, s *stage) (string, error) {
 }
 
 func restart(ctx context.Context, s *stage) (string, error) {
-	c, err := s.start(ctx)
-	if err == nil {
-		err = s.awaitPhase(ctx, c, 1)
-	}
+	c, err := s.startTo(ctx, 1)
 	if err == nil {
 		err = s.executor.Kill()
 	}
 	if err == nil {
-		err = s.startExecutor(ctx, s.executor.Addr("grpc"), s.executor.Addr("http"))
+		err = s.startExecutor(ctx, process.Listen{GRPC: s.executor.Addr("grpc"), HTTP: s.executor.Addr("http")})
 	}
 	if err != nil {
 		return "", err
@@ -292,5 +274,5 @@ func restart(ctx context.Context, s *stage) (string, error) {
 	if p.Decision != canary.Interrupted || !slices.Contains(p.Restarted, s.executor.Addr("grpc")) || passed(r) != len(s.policy.Phases) {
 		return "", fmt.Errorf("phase 2 was %s: %s", p.Decision, p.Reason)
 	}
-	return "phase 2: " + p.Reason + "; began anew, PASSED", nil
+	return "phase 2: " + p.Reason + "; it was retried, PASSED", nil
 }

@@ -28,7 +28,7 @@ func (s *stage) monitor(ctx context.Context) (*monitoring, error) {
 		return nil, fmt.Errorf("%w: prometheus is not installed (Debian: apt-get install prometheus)", errNotPlayed)
 	}
 	var lc net.ListenConfig
-	l, err := lc.Listen(ctx, "tcp", anyPort) // it does not tell which port it took
+	l, err := lc.Listen(ctx, "tcp", "127.0.0.1:0") // it does not tell which port it took
 	if err != nil {
 		return nil, err
 	}
@@ -90,30 +90,25 @@ func prometheusDown(ctx context.Context, s *stage) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	c, err := s.start(ctx, "--prometheus", m.url())
-	if err == nil {
-		err = s.awaitPhase(ctx, c, 1)
-	}
+	c, err := s.startTo(ctx, 1, "--prometheus", m.url())
 	if err == nil {
 		err = m.kill()
 	}
 	if err != nil {
 		return "", err
 	}
-	// Held: its time is over, and it has not ended.
-	var held *canary.Phase
-	err = s.await(ctx, "a phase that is held", func() (bool, error) {
-		if ended(c) {
-			return false, fmt.Errorf("it ended without Prometheus: %s", lastLine(c))
-		}
-		held = s.lastPhase()
-		return held != nil && held.Index == 1 && strings.Contains(c.said(), "held after its time was up: prometheus http"), nil
+	// Its time is over, and it has not ended.
+	held, err := s.awaitEvent(ctx, c, "a phase that is held without Prometheus", func(e canary.Event) bool {
+		return e.Kind == canary.Held && e.Phase == 1 && strings.Contains(e.Reason, m.url())
 	})
 	if err != nil {
 		return "", err
 	}
-	if newest := held.Samples[len(held.Samples)-1]; newest.Verdict != gate.Error {
-		return "", fmt.Errorf("%s without Prometheus: %s", newest.Verdict, newest.Reason)
+	_, err = s.awaitEvent(ctx, c, "a verdict without Prometheus", func(e canary.Event) bool {
+		return e.Kind == canary.Looked && !e.Time.Before(held.Time) && e.Look.Verdict == gate.Error
+	})
+	if err != nil {
+		return "", err
 	}
 	if p, err := s.percent(ctx); err != nil || p != held.Percent {
 		return "", errors.Join(err, fmt.Errorf("%g %% while it is held", p))
@@ -125,13 +120,4 @@ func prometheusDown(ctx context.Context, s *stage) (string, error) {
 		return "", err
 	}
 	return "ERROR and held while it was down; PASSED once it was back", nil
-}
-
-// lastPhase is the newest beginning of a phase; nil before the first.
-func (s *stage) lastPhase() *canary.Phase {
-	r := s.record()
-	if r == nil || len(r.Phases) == 0 {
-		return nil
-	}
-	return &r.Phases[len(r.Phases)-1]
 }

@@ -10,28 +10,25 @@ import (
 	"sync"
 	"time"
 
-	"google.golang.org/grpc"
-
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
-	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
-	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
-	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/process"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
+	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/relay"
 )
 
 // Options are what the scenarios run on. All are required but Prometheus.
 type Options struct {
-	// Self is this program, Bin the folder of the services, Prometheus its program; empty if there is none.
-	Self, Bin, Prometheus string
+	// Self is the program greenlight, Prometheus that of Prometheus; empty if there is none.
+	Self, Prometheus string
+	// Services are the programs and the model.
+	Services process.Services
 	// Dir gets a folder for every scenario.
 	Dir string
-	// Models is the registry, Artifact the model in it, Evidence the folder with its offline evidence.
-	Models   string
-	Artifact *model.Artifact
+	// Evidence is the folder with the offline evidence of the model.
 	Evidence string
 	// States are sent, Rate a second; Source says where they are from.
 	States []traffic.State
@@ -51,9 +48,8 @@ type stage struct {
 	rate   float64
 
 	engine, executor *process.Process
-	relay            *relay
-	rollouts         executorv1.RolloutServiceClient
-	decisions        executorv1.DecisionServiceClient
+	relay            *relay.Relay // between the two
+	decider          fleet.Executor
 	closers          []func() error
 
 	quiet   func() // ends the load
@@ -73,67 +69,40 @@ func (s *stage) setUp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	m := s.opts.Artifact.Manifest
-	s.engine, err = process.Start(ctx, filepath.Join(s.opts.Bin, "ml-engine"), s.dir, "--models", s.opts.Models, "--model", m.Name+"/"+m.Version,
-		"--grpc-addr", anyPort, "--http-addr", anyPort, "--drift-clock", "event")
-	if err != nil {
+	if s.engine, err = s.opts.Services.Engine(ctx, s.dir, process.Listen{}, "--drift-clock", "event"); err != nil {
 		return err
 	}
 	s.closers = append(s.closers, s.engine.Kill)
-	conn, err := s.dial(s.engine.Addr("grpc"))
-	if err != nil {
+	if s.relay, err = relay.Start(ctx, s.engine.Addr("grpc")); err != nil {
 		return err
 	}
-	if s.relay, err = startRelay(ctx, mlenginev1.NewScoringServiceClient(conn)); err != nil {
-		return err
-	}
-	s.closers = append(s.closers, s.relay.stop)
-	if err := s.startExecutor(ctx, anyPort, anyPort); err != nil {
+	s.closers = append(s.closers, s.relay.Close)
+	if err := s.startExecutor(ctx, process.Listen{}); err != nil {
 		return err
 	}
 	s.closers = append(s.closers, func() error { return s.executor.Kill() }) // the one that runs then
-	if conn, err = s.dial(s.executor.Addr("grpc")); err != nil {
+	conn, err := rpc.Dial(s.executor.Addr("grpc"), nil)
+	if err != nil {
 		return err
 	}
-	s.rollouts, s.decisions = executorv1.NewRolloutServiceClient(conn), executorv1.NewDecisionServiceClient(conn)
-	return s.await(ctx, "the first shadow", func() (bool, error) { return s.shadowed(ctx) })
-}
-
-const anyPort = "127.0.0.1:0"
-
-// startExecutor starts the executor, whose rollout outlives it.
-func (s *stage) startExecutor(ctx context.Context, grpc, http string) (err error) {
-	m := s.opts.Artifact.Manifest
-	s.executor, err = process.Start(ctx, filepath.Join(s.opts.Bin, "executor"), s.dir,
-		"--baseline", "heuristic="+filepath.Join(s.opts.Models, m.Name, m.Version, "baseline.json"), "--insecure-control",
-		"--engine-addr", s.relay.addr, "--grpc-addr", grpc, "--http-addr", http, "--state-dir", filepath.Join(s.dir, "state"),
-		"--shadow-timeout", s.opts.ShadowTimeout.String())
+	s.closers = append(s.closers, conn.Close)
+	s.decider = fleet.NewExecutor(s.executor.Addr("grpc"), conn)
+	_, err = process.AwaitShadow(ctx, s.decider.Decisions, s.opts.States[0])
 	return err
 }
 
-// shadowed sends one state and says whether it got a shadow.
-func (s *stage) shadowed(ctx context.Context) (bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
-	defer cancel()
-	resp, err := s.decisions.PredictWithShadow(ctx, &executorv1.PredictWithShadowRequest{
-		RequestId: "warm-up", Features: s.opts.States[0].Named, EventTime: s.opts.States[0].Time, Source: s.opts.States[0].Source,
-	}, grpc.WaitForReady(true))
-	return err == nil && resp.GetShadow() != nil, nil
-}
-
-func (s *stage) dial(addr string) (*grpc.ClientConn, error) {
-	conn, err := rpc.Dial(addr, nil)
-	if err == nil {
-		s.closers = append(s.closers, conn.Close)
-	}
-	return conn, err
+// startExecutor starts the executor, whose rollout survives a restart.
+func (s *stage) startExecutor(ctx context.Context, at process.Listen) (err error) {
+	s.executor, err = s.opts.Services.Executor(ctx, s.dir, s.relay.Addr(), at, "--insecure-control",
+		"--state-dir", filepath.Join(s.dir, "state"), "--shadow-timeout", s.opts.ShadowTimeout.String())
+	return err
 }
 
 // send begins the load.
 func (s *stage) send(ctx context.Context) {
 	ctx, s.quiet = context.WithCancel(ctx)
 	pace := traffic.Pace{Concurrency: 8, Rate: s.rate}
-	s.sending.Go(func() { s.answers = traffic.Decide(ctx, s.decisions, s.opts.States, pace) })
+	s.sending.Go(func() { s.answers = traffic.Decide(ctx, s.decider.Decisions, s.opts.States, pace) })
 }
 
 // tearDown ends all that was started, the last first.
@@ -177,29 +146,52 @@ func (s *stage) await(ctx context.Context, what string, ok func() (bool, error))
 	}
 }
 
+// state is the folder of the canary that a scenario is about.
+func (s *stage) state() canary.State { return canary.State(filepath.Join(s.dir, firstState)) }
+
 // record is the run as its journal has it, whoever runs it; nil when there is none yet.
 func (s *stage) record() *canary.Record {
-	_, r, err := canary.State(filepath.Join(s.dir, firstState)).Read("")
+	_, r, err := s.state().Read("")
 	if err != nil {
 		return nil
 	}
 	return r
 }
 
-// awaitPhase waits until a phase has compared something, or the canary ended without.
-func (s *stage) awaitPhase(ctx context.Context, c *command, index int) error {
-	return s.await(ctx, fmt.Sprintf("phase %d", index+1), func() (bool, error) {
-		if ended(c) {
-			return false, fmt.Errorf("the canary ended before phase %d: %s", index+1, lastLine(c))
+// awaitEvent waits until the journal of the canary has an event for which ok is true, and returns it. It returns an error if
+// the command ends before.
+func (s *stage) awaitEvent(ctx context.Context, c *command, what string, ok func(canary.Event) bool) (found canary.Event, err error) {
+	err = s.await(ctx, what, func() (bool, error) {
+		over := ended(c) // before the journal is read: it then has all events
+		events, err := s.state().Events("")
+		i := slices.IndexFunc(events, ok)
+		if err != nil || i < 0 {
+			if over {
+				return false, fmt.Errorf("the canary ended before %s: %s", what, lastLine(c))
+			}
+			return false, nil // the run may not have begun
 		}
-		r := s.record()
-		if r == nil || len(r.Phases) == 0 {
-			return false, nil
-		}
-		p := r.Phases[len(r.Phases)-1]
-		n := len(p.Samples)
-		return p.Index == index && p.Decision == canary.Running && n > 0 && p.Samples[n-1].Comparisons > 0, nil
+		found = events[i]
+		return true, nil
 	})
+	return found, err
+}
+
+// awaitPhase waits until a phase has compared something.
+func (s *stage) awaitPhase(ctx context.Context, c *command, index int) error {
+	_, err := s.awaitEvent(ctx, c, fmt.Sprintf("a comparison of phase %d", index+1), func(e canary.Event) bool {
+		return e.Kind == canary.Looked && e.Phase == index && e.Look.Comparisons > 0
+	})
+	return err
+}
+
+// startTo starts a canary and waits until its phase has compared something.
+func (s *stage) startTo(ctx context.Context, index int, flags ...string) (*command, error) {
+	c, err := s.start(ctx, flags...)
+	if err == nil {
+		err = s.awaitPhase(ctx, c, index)
+	}
+	return c, err
 }
 
 func ended(c *command) bool {
@@ -220,7 +212,7 @@ func (s *stage) awaitEnd(ctx context.Context, c *command) error {
 func (s *stage) percent(ctx context.Context) (float64, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	got, err := s.rollouts.GetRollout(ctx, &executorv1.GetRolloutRequest{}, grpc.WaitForReady(true))
+	got, err := s.decider.Rollout(ctx)
 	return got.GetRollout().GetPercent(), err
 }
 

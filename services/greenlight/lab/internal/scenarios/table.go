@@ -1,44 +1,31 @@
 package scenarios
 
 import (
+	"bytes"
 	"fmt"
 	"io"
-	"strings"
-	"text/tabwriter"
 
 	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/pkg/table"
 )
 
-var heads = []string{"scenario", "verdict", "time", "answers", "changed", "expected", "seen"}
-
-func (r Result) cells() []string {
-	return []string{
-		r.Name, string(r.Verdict), fmt.Sprintf("%.1f s", r.Took.Seconds()), fmt.Sprint(r.Answers.Total - r.Answers.Away), fmt.Sprint(r.Answers.Changed), r.Expect, r.Seen,
-	}
-}
-
-// Table writes a line per scenario for people.
-func Table(out io.Writer, all []Result) error {
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, strings.Join(heads, "\t"))
+func tableOf(all []Result) *table.Table {
+	t := table.New("scenario", "verdict", "time", "answers", "changed", "expected", "seen")
 	for _, r := range all {
-		fmt.Fprintln(w, strings.Join(r.cells(), "\t"))
+		t.Row(r.Name, r.Verdict, fmt.Sprintf("%.1f s", r.Took.Seconds()), r.Answers.Total-r.Answers.Away, r.Answers.Changed, r.Expect, r.Seen)
 	}
-	return w.Flush()
+	return t
 }
 
-// Markdown is the table as a document.
+// Table writes a line per scenario.
+func Table(out io.Writer, all []Result) error { return tableOf(all).Text(out) }
+
+// Markdown returns the table as a document.
 func Markdown(all []Result) []byte {
-	var out strings.Builder
-	fmt.Fprintf(&out, "# Scenarios of a canary\n\n| %s |\n|%s\n", strings.Join(heads, " | "), strings.Repeat("---|", len(heads)))
-	for _, r := range all {
-		cells := r.cells()
-		for i := range cells {
-			cells[i] = strings.ReplaceAll(cells[i], "|", `\|`)
-		}
-		fmt.Fprintf(&out, "| %s |\n", strings.Join(cells, " | "))
-	}
-	return []byte(out.String())
+	var out bytes.Buffer
+	out.WriteString("# Scenarios of a canary\n\n")
+	_ = tableOf(all).Markdown(&out) // a bytes.Buffer does not fail
+	return out.Bytes()
 }
 
 // Scorecard judges the scenarios together: all must pass.

@@ -1,0 +1,88 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftfleet"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/report"
+)
+
+// Services are what an agent samples.
+type Services struct {
+	Dial fleet.Dialer
+	// Engines and Executors are gRPC addresses.
+	Engines, Executors []string
+	// Hours is the window of the drift, Timeout the limit for all answers of one kind of service.
+	Hours   int
+	Timeout time.Duration
+}
+
+// Sample reads all services at once. ml-engines and executors have separate timeouts, so that one that hangs does not hide
+// the others. A service that does not answer is missing in the sample.
+func (s Services) Sample(ctx context.Context, now time.Time) (report.Sample, *driftfleet.Report) {
+	var executors []fleet.Counters
+	var errs []error
+	var drift *driftfleet.Report
+	var driftErr error
+	var wg sync.WaitGroup
+	wg.Go(func() { executors, errs = s.counters(ctx) })
+	wg.Go(func() { drift, driftErr = s.drift(ctx) })
+	wg.Wait()
+	sample := report.Sample{Time: now, Executors: []report.Counters{}}
+	for _, c := range executors {
+		sample.Executors = append(sample.Executors, report.CountersOf(c))
+	}
+	for i, addr := range s.Executors {
+		if errs[i] != nil {
+			sample.Missing = append(sample.Missing, report.Missing{Service: report.Executor, Address: addr, Reason: fleet.Plain(errs[i]).Error()})
+		}
+	}
+	missing := ""
+	switch {
+	case driftErr != nil:
+		missing = driftErr.Error()
+	case drift.Overall == nil:
+		missing = drift.Reason
+	}
+	if missing != "" {
+		sample.Missing = append(sample.Missing, report.Missing{Service: report.Engine, Address: strings.Join(s.Engines, ","), Reason: missing})
+	}
+	if drift != nil {
+		sample.Drift = report.DriftOf(drift, now)
+	}
+	return sample, drift
+}
+
+// drift reads the drift of all ml-engines. The report is nil after an error.
+func (s Services) drift(ctx context.Context) (*driftfleet.Report, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.Timeout)
+	defer cancel()
+	services, err := fleet.Connect(s.Dial, s.Engines, nil)
+	if err != nil {
+		return nil, err
+	}
+	r, err := driftfleet.Read(ctx, services.Engines, s.Hours, true)
+	if err = errors.Join(err, services.Close()); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// counters reads the counters of the executors that answer, and returns the error of each.
+func (s Services) counters(ctx context.Context) ([]fleet.Counters, []error) {
+	ctx, cancel := context.WithTimeout(ctx, s.Timeout)
+	defer cancel()
+	services, err := fleet.Connect(s.Dial, nil, s.Executors)
+	if err != nil {
+		return nil, slices.Repeat([]error{err}, len(s.Executors))
+	}
+	all, errs := fleet.ReadCounters(ctx, services.Executors)
+	_ = services.Close() // the answers are there
+	return all, errs
+}

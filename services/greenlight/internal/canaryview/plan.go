@@ -1,0 +1,47 @@
+package canaryview
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/greenlight-ml/greenlight/pkg/text"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
+)
+
+// Plan writes what the plan would do.
+func Plan(out io.Writer, p *canary.Plan, in *canary.Inspection) {
+	line := func(format string, args ...any) { _, _ = fmt.Fprintf(out, format+"\n", args...) }
+	policy := p.Policy
+	shares := make([]string, len(policy.Phases))
+	for i, share := range policy.Phases {
+		shares[i] = fmt.Sprintf("%g", share)
+	}
+	line("model     %s, digest %.12s, beside %s", p.Model.Version, p.Model.Digest, p.Baseline.Version)
+	line("offline   %s (%s)", in.Offline.Result, text.Count(len(p.Inputs), "file"))
+	line("drift     %s; monitored, blocks nothing", PSI(p.PSI, p.PSIReason))
+	for i, addr := range p.Executors {
+		r := in.Executors[i].Rollout.GetRollout()
+		line("executor  %s shadows %g %% now; 0 %% when the canary has ended, however it ends", addr, r.GetPercent())
+	}
+	counts := "the executors' reports"
+	if p.URL != "" {
+		counts = fmt.Sprintf("%s {%s}", p.URL, p.Match)
+	}
+	line("counts    %s, every %s; requests are %s", counts, p.Interval, p.Source)
+	line("phases    %s %%, %s each and at least %s, held for at most %s", strings.Join(shares, ", "), policy.PhaseDuration, text.Count(policy.MinComparisons, "comparison"), policy.HoldLimit)
+	line("pass      p95 < %g ms, errors < %g %%, match >= %g %%, coverage >= %g %%", policy.SLO.P95MS, percentOf(policy.SLO.ErrorRate), percentOf(policy.SLO.MatchRate), percentOf(policy.SLO.Coverage))
+	line("abort     p95 > %g ms, errors > %g %%, match < %g %%, coverage < %g %%, or a test at alpha %g", policy.Abort.P95MS, percentOf(policy.Abort.ErrorRate), percentOf(policy.Abort.MatchRate), percentOf(policy.Abort.Coverage), policy.Alpha)
+	line("lease     %s", policy.Lease)
+}
+
+// percentOf returns a ratio in percent, without the noise of binary fractions.
+func percentOf(ratio float64) float64 { return float64(int64(ratio*1e8+0.5)) / 1e6 }
+
+// PSI returns the overall index as text, or the reason why it is not known.
+func PSI(psi *float64, reason string) string {
+	if psi == nil {
+		return "PSI is not known: " + reason
+	}
+	return fmt.Sprintf("PSI %.3f", *psi)
+}

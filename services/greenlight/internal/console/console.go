@@ -1,0 +1,197 @@
+// Package console is the frame of a command line: where a command reads and prints, how its errors are shown, and which
+// exit code they have. The programs greenlight and greenlight-lab share it.
+package console
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/schollz/progressbar/v3"
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/pkg/telemetry"
+	"github.com/greenlight-ml/greenlight/pkg/text"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
+)
+
+// Exit codes.
+const (
+	ExitOK      = 0
+	ExitFailure = 1
+	ExitUsage   = 2
+	ExitGate    = 3 // a gate said no: a result, not a crash
+)
+
+// ErrGate is the error of a command that succeeded and whose answer is no. The command has printed the reason.
+var ErrGate = errors.New("a gate said no")
+
+// usageError is the error of a wrong command line.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+// Usage marks err as the error of a wrong command line.
+func Usage(err error) error { return usageError{err} }
+
+// Usagef is like [fmt.Errorf], for an error of a wrong command line.
+func Usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+// hintError adds what to do to an error.
+type hintError struct {
+	error
+
+	hint string
+}
+
+func (e hintError) Unwrap() error { return e.error }
+
+// WithHint adds what to do to an error.
+func WithHint(err error, format string, args ...any) error {
+	return hintError{err, fmt.Sprintf(format, args...)}
+}
+
+// Console is where a command reads and prints. What it prints may come from files and services, so Out and Err replace
+// control characters.
+type Console struct {
+	In  io.Reader
+	Out io.Writer // results
+	Err io.Writer // everything else
+
+	// Screen is the terminal behind Out, for drawings with control characters; nil if there is no terminal.
+	Screen *os.File
+	// bars is the terminal behind Err.
+	bars *os.File
+}
+
+// Say prints a line of results.
+func (c Console) Say(format string, args ...any) { _, _ = fmt.Fprintf(c.Out, format+"\n", args...) }
+
+// Quiet returns the console without results, for work whose results are files.
+func (c Console) Quiet() Console { return Console{In: c.In, Out: io.Discard, Err: c.Err, bars: c.bars} }
+
+// Indented prints what write writes, indented by ten blanks: below the line of a stage.
+func (c Console) Indented(write func(io.Writer) error) error {
+	return write(&indenter{w: c.Out, start: true})
+}
+
+// indenter puts ten blanks before every line.
+type indenter struct {
+	w     io.Writer
+	start bool
+}
+
+// Write implements io.Writer.
+func (i *indenter) Write(p []byte) (int, error) {
+	out := make([]byte, 0, len(p)+64)
+	for _, b := range p {
+		if i.start && b != '\n' {
+			out = append(out, "          "...)
+		}
+		out, i.start = append(out, b), b == '\n'
+	}
+	if _, err := i.w.Write(out); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// Progress returns a function that draws a progress bar on standard error, if that is a terminal. A call with done == total
+// ends the bar.
+func (c Console) Progress(what string) func(done, total int) {
+	if c.bars == nil {
+		return func(int, int) {}
+	}
+	var bar *progressbar.ProgressBar
+	return func(done, total int) {
+		if bar == nil {
+			bar = progressbar.NewOptions(total,
+				progressbar.OptionSetWriter(c.bars), progressbar.OptionSetDescription(what),
+				progressbar.OptionSetWidth(30), progressbar.OptionShowCount(), progressbar.OptionClearOnFinish(),
+				progressbar.OptionSetPredictTime(true))
+		}
+		if bar.GetMax() != total {
+			bar.ChangeMax(total)
+		}
+		_ = bar.Set(done) // a terminal that cannot be written to shows nothing
+	}
+}
+
+// Verdict prints the scorecard. Its error is [ErrGate] unless the verdict is PASS.
+func (c Console) Verdict(card gate.Scorecard) error {
+	if err := card.Table(c.Out); err != nil {
+		return err
+	}
+	if !card.Verdict().OK() {
+		return ErrGate
+	}
+	return nil
+}
+
+// Run runs the command line of the program that newRoot returns, and returns the exit code.
+func Run(ctx context.Context, newRoot func(Console) *cobra.Command, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	c := Console{In: stdin, Out: text.NewWriter(stdout), Err: text.NewWriter(stderr), Screen: terminal(stdout), bars: terminal(stderr)}
+	root := newRoot(c)
+	root.SilenceErrors, root.SilenceUsage = true, true
+	root.Version = telemetry.BuildOf().String()
+	root.SetVersionTemplate(root.Name() + " {{.Version}}\n")
+	root.CompletionOptions.HiddenDefaultCmd = true
+	root.SetOut(c.Out)
+	root.SetErr(c.Err)
+	strict(root)
+	root.SetArgs(args)
+	cmd, err := root.ExecuteContextC(ctx)
+	return exitCode(ctx, cmd, err, c.Err)
+}
+
+// terminal returns w if it is a terminal; nil otherwise.
+func terminal(w io.Writer) *os.File {
+	f, ok := w.(*os.File)
+	if !ok || !term.IsTerminal(int(f.Fd())) {
+		return nil
+	}
+	return f
+}
+
+// exitCode prints the error of cmd, if there is one, and returns the exit code.
+func exitCode(ctx context.Context, cmd *cobra.Command, err error, stderr io.Writer) int {
+	var hinted hintError
+	switch {
+	case err == nil:
+		return ExitOK
+	case errors.Is(err, ErrGate):
+		return ExitGate
+	case errors.Is(err, context.Canceled) && ctx.Err() != nil:
+		_, _ = fmt.Fprintln(stderr, cmd.Root().Name()+": interrupted")
+		return ExitFailure
+	}
+	err = suggested(cmd, err)
+	_, _ = fmt.Fprintf(stderr, "%s: %v\n", cmd.Root().Name(), err)
+	hint := fleet.Hint(err)
+	if errors.As(err, &hinted) {
+		hint = hinted.hint
+	}
+	if hint != "" {
+		_, _ = fmt.Fprintf(stderr, "hint: %s\n", hint)
+	}
+	if errors.As(err, new(usageError)) {
+		_, _ = fmt.Fprintf(stderr, "%s --help lists its flags and subcommands\n", cmd.CommandPath())
+		return ExitUsage
+	}
+	return ExitFailure
+}
+
+// NoArgs refuses arguments.
+func NoArgs(_ *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return Usagef("unexpected argument %q: everything is a flag", args[0])
+	}
+	return nil
+}
+
+// Revision returns the commit that the program was built from, or "unknown".
+func Revision() string { return telemetry.BuildOf().Commit }

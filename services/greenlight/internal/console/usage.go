@@ -1,0 +1,153 @@
+package console
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// strict makes a mistyped command line an error at every level. Cobra prints the help of a group, and exits 0, if its
+// subcommand is missing or unknown.
+func strict(root *cobra.Command) {
+	root.DisableSuggestions = true // ours are added to the error: see suggested
+	root.SetFlagErrorFunc(flagError)
+	root.SetHelpCommand(helpCommand(root))
+	// A group has a RunE, but is not a command.
+	root.SetUsageTemplate(strings.Replace(root.UsageTemplate(), "{{if .Runnable}}", `{{if and .Runnable (not (index .Annotations "`+groupOnly+`"))}}`, 1))
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	for _, cmd := range root.Commands() {
+		strictGroup(cmd)
+	}
+}
+
+// groupOnly marks a command that does nothing without a subcommand.
+const groupOnly = "group only"
+
+func strictGroup(cmd *cobra.Command) {
+	if !cmd.HasSubCommands() {
+		return
+	}
+	cmd.Args = func(cmd *cobra.Command, args []string) error {
+		if len(args) > 0 {
+			return unknownCommand(cmd, args[0])
+		}
+		return nil
+	}
+	if !cmd.Runnable() {
+		// The mistake is the subcommand, not its flags, which are unknown here.
+		cmd.FParseErrWhitelist.UnknownFlags = true
+		cmd.Annotations = map[string]string{groupOnly: "true"}
+		cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+			return Usagef("%s needs a subcommand: %s", cmd.CommandPath(), strings.Join(subcommands(cmd), ", "))
+		}
+	}
+	for _, sub := range cmd.Commands() {
+		strictGroup(sub)
+	}
+}
+
+// subcommands returns the names of the subcommands that the help lists.
+func subcommands(cmd *cobra.Command) []string {
+	var names []string
+	for _, sub := range cmd.Commands() {
+		if sub.IsAvailableCommand() || sub.Name() == "help" {
+			names = append(names, sub.Name())
+		}
+	}
+	return names
+}
+
+// unknownCommand returns the error of a word that names no subcommand of cmd.
+func unknownCommand(cmd *cobra.Command, word string) error {
+	return Usagef("unknown command %q for %q%s", word, cmd.CommandPath(), didYouMean("", word, subcommands(cmd)))
+}
+
+// flagError returns the error of flags that cannot be parsed.
+func flagError(cmd *cobra.Command, err error) error {
+	var unknown *pflag.NotExistError
+	if !errors.As(err, &unknown) {
+		return usageError{err}
+	}
+	var names []string
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		if !f.Hidden {
+			names = append(names, f.Name)
+		}
+	})
+	word := unknown.GetSpecifiedShortnames() // "data" of -data
+	if word == "" {
+		word = unknown.GetSpecifiedName()
+	}
+	return Usagef("%w%s", err, didYouMean("--", word, names))
+}
+
+// Require makes a value of a declared flag a wrong command line unless ok.
+func Require(fs *pflag.FlagSet, name, want string, ok func() bool) {
+	f := fs.Lookup(name)
+	f.Value = checked{f.Value, want, ok}
+}
+
+// checked is the value of a flag that must be in a range.
+type checked struct {
+	pflag.Value
+
+	want string
+	ok   func() bool
+}
+
+// Set implements pflag.Value.
+func (c checked) Set(s string) error {
+	if err := c.Value.Set(s); err != nil {
+		return err
+	}
+	if !c.ok() {
+		return errors.New("want " + c.want)
+	}
+	return nil
+}
+
+// didYouMean asks about the names that are close to the word, by cobra's measure; empty if there are none.
+func didYouMean(prefix, word string, names []string) string {
+	near := &cobra.Command{SuggestionsMinimumDistance: 2}
+	for _, name := range names {
+		near.AddCommand(&cobra.Command{Use: name, Run: func(*cobra.Command, []string) {}})
+	}
+	found := near.SuggestionsFor(word)
+	if len(found) == 0 {
+		return ""
+	}
+	slices.Sort(found)
+	for i, name := range found {
+		found[i] = prefix + name
+	}
+	return ": did you mean " + strings.Join(found, " or ") + "?"
+}
+
+// helpCommand returns the help command. Cobra's exits 0 for a command that does not exist.
+func helpCommand(root *cobra.Command) *cobra.Command {
+	return &cobra.Command{
+		Use: "help [COMMAND]...", Short: "Show the help of a command",
+		RunE: func(_ *cobra.Command, words []string) error {
+			cmd, rest, err := root.Find(words)
+			if err != nil || len(rest) > 0 {
+				return unknownCommand(cmd, words[len(words)-max(1, len(rest))])
+			}
+			cmd.InitDefaultHelpFlag()
+			return cmd.Help()
+		},
+	}
+}
+
+// suggested returns err. If it is cobra's error of an unknown command, it suggests commands.
+func suggested(cmd *cobra.Command, err error) error {
+	var word string
+	if n, _ := fmt.Sscanf(err.Error(), "unknown command %q", &word); n == 1 && !errors.As(err, new(usageError)) {
+		return unknownCommand(cmd, word)
+	}
+	return err
+}

@@ -1,0 +1,88 @@
+package experiment
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/evidence"
+	"github.com/greenlight-ml/greenlight/pkg/model"
+)
+
+// RegisterError is the error of a candidate that could not be added to the registry.
+type RegisterError struct {
+	Candidate *Candidate
+	Err       error
+}
+
+func (e *RegisterError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the error of [model.Registry.Add].
+func (e *RegisterError) Unwrap() error { return e.Err }
+
+// Register adds every model of the study to the registry, and writes the offline report and the figures of the candidate c
+// to the evidence. It returns the artifact and the report of c. git is the revision of the program.
+func (s *Study) Register(registry *model.Registry, store *evidence.Store, c *Candidate, git string, now time.Time) (artifact *model.Artifact, report *OfflineReport, err error) {
+	for _, other := range s.Candidates {
+		a, r, err := s.Evaluated(other, git, now)
+		if err != nil {
+			return nil, nil, err
+		}
+		if err := registry.Add(a); err != nil {
+			return nil, nil, &RegisterError{other, err}
+		}
+		if other == c {
+			artifact, report = a, r
+		}
+	}
+	if artifact == nil {
+		return nil, nil, fmt.Errorf("%s is not a model of this study", c.Version)
+	}
+	if err := store.WriteJSON(model.OfflineFile, s.OfflineHeader(artifact, report), report); err != nil {
+		return nil, nil, err
+	}
+	figures, err := s.Figures(c)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, f := range figures {
+		if err := store.WriteFile(f.Name, f.SVG); err != nil {
+			return nil, nil, err
+		}
+	}
+	return artifact, report, nil
+}
+
+// Imported is a foreign model in the registry.
+type Imported struct {
+	Artifact *model.Artifact
+	Report   *OfflineReport
+	// Kept is the model as the registry has it. Known reports whether it was there before, with another evaluation.
+	Kept  *model.Artifact
+	Known bool
+}
+
+// Register trains the baseline on the data, evaluates the foreign model beside it, and adds the model to the registry. An
+// empty name becomes that of the data.
+func (f Foreign) Register(ctx context.Context, data *Data, registry *model.Registry, git string, progress func(done, total int)) (*Imported, error) {
+	f.Name = cmp.Or(f.Name, data.Name)
+	s, err := Run(ctx, data, Options{Progress: progress})
+	if err != nil {
+		return nil, err
+	}
+	i := &Imported{}
+	if i.Artifact, i.Report, err = s.Import(f, git, time.Now()); err != nil {
+		return nil, err
+	}
+	if err := registry.Add(i.Artifact); err != nil {
+		return nil, err
+	}
+	i.Kept, err = registry.Load(f.Name + "/" + f.Version)
+	if err != nil {
+		return nil, err
+	}
+	i.Known = !bytes.Equal(i.Kept.Offline, i.Artifact.Offline)
+	return i, nil
+}

@@ -1,0 +1,87 @@
+// Package flags has the groups of flags that several commands of greenlight and greenlight-lab share, with what they name:
+// services, data, a policy, requests.
+package flags
+
+import (
+	"errors"
+	"log/slog"
+	"strings"
+	"unicode"
+
+	"github.com/spf13/pflag"
+	"google.golang.org/grpc"
+
+	"github.com/greenlight-ml/greenlight/pkg/telemetry"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
+)
+
+// Access say how the services are reached. Every command that calls a service has all of them.
+type Access struct {
+	fleet.Access
+
+	// Connect is set by Open.
+	Connect fleet.Dialer
+}
+
+// Open reads the certificates. Bad ones are wrong usage. Commands that connect repeatedly call it once; [Endpoint.Dial] calls it for the
+// others.
+func (a *Access) Open() (err error) {
+	if a.Connect == nil {
+		if a.Connect, err = a.Dialer(); err != nil {
+			return console.Usage(err)
+		}
+	}
+	return nil
+}
+
+// Declare declares the flags.
+func (a *Access) Declare(fs *pflag.FlagSet, c console.Console) {
+	a.Logger = slog.New(telemetry.BoundLog(slog.NewTextHandler(c.Err, nil)))
+	a.TLS.Declare(fs, "", "the services")
+	fs.StringVar(&a.TokenFile, "control-token-file", "", "file with the operator's token, for services that ask for it")
+}
+
+// Again returns the flags as they were given, for the command line of another command.
+func (a *Access) Again() string {
+	return Flagged("control-token-file", a.TokenFile) + Flagged("tls-ca", a.TLS.CA) + Flagged("tls-cert", a.TLS.Cert) +
+		Flagged("tls-key", a.TLS.Key) + Flagged("tls-server-name", a.TLS.ServerName)
+}
+
+// Flagged returns a blank and the flag as it is typed in a shell; nothing if value is empty.
+func Flagged(name, value string) string {
+	if value == "" {
+		return ""
+	}
+	if strings.ContainsFunc(value, func(r rune) bool {
+		return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("._/-:,@%+=", r)
+	}) {
+		value = "'" + strings.ReplaceAll(value, "'", `'\''`) + "'"
+	}
+	return " --" + name + " " + value
+}
+
+// Endpoint is one service.
+type Endpoint struct {
+	Access
+
+	Addr string
+}
+
+// Declare declares the flags; name, addr and usage are those of the address.
+func (e *Endpoint) Declare(fs *pflag.FlagSet, c console.Console, name, addr, usage string) {
+	e.Access.Declare(fs, c)
+	TargetVar(fs, &e.Addr, name, addr, usage)
+}
+
+// Dial connects, hands the connection to use, and closes it.
+func (e *Endpoint) Dial(use func(*grpc.ClientConn) error) error {
+	if err := e.Open(); err != nil {
+		return err
+	}
+	conn, err := e.Connect(e.Addr)
+	if err != nil {
+		return err
+	}
+	return errors.Join(use(conn), conn.Close())
+}

@@ -1,0 +1,148 @@
+package flags
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/greenlight-ml/greenlight/pkg/feature"
+	"github.com/greenlight-ml/greenlight/pkg/market"
+	"github.com/greenlight-ml/greenlight/pkg/model"
+	"github.com/greenlight-ml/greenlight/pkg/text"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftcompare"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
+)
+
+// Data says which market data to work on.
+type Data struct {
+	// Path is a file or folder; empty for the simulated market.
+	Path   string
+	Symbol string
+	// MaxBadRows is how many broken rows may be left out.
+	MaxBadRows int
+	UTCOffset  time.Duration
+	TradesOnly bool
+	Simulation market.SimulateOptions
+
+	// OffsetSet reports whether UTCOffset was given.
+	OffsetSet func() bool
+}
+
+// DefaultSeed is the seed of the simulated market unless --seed says otherwise.
+const DefaultSeed = 7
+
+// Declare declares the flags.
+func (d *Data) Declare(fs *pflag.FlagSet) {
+	fs.StringVar(&d.Path, "data", "", "file or folder of bars or quotes; simulated when it is not given")
+	fs.StringVar(&d.Symbol, "symbol", "", "instrument, where the folder has several")
+	fs.IntVar(&d.MaxBadRows, "max-bad-rows", 0, "how many broken rows may be left out before it is an error")
+	console.Require(fs, "max-bad-rows", "0 or more", func() bool { return d.MaxBadRows >= 0 })
+	fs.DurationVar(&d.UTCOffset, "utc-offset", 0, "what the clock of the files is ahead of UTC, for example -5h")
+	fs.BoolVar(&d.TradesOnly, "trades-only", false, "read the trades of a folder that has quotes as well")
+	d.OffsetSet = func() bool { return fs.Changed("utc-offset") }
+	d.DeclareSimulation(fs)
+}
+
+// DeclareSimulation declares the flags of the simulated market.
+func (d *Data) DeclareSimulation(fs *pflag.FlagSet) {
+	fs.Uint64Var(&d.Simulation.Seed, "seed", DefaultSeed, "seed of the simulated market")
+	fs.IntVar(&d.Simulation.Days, "days", 42, "length of the simulated market in days")
+	console.Require(fs, "days", "1 to 3660", func() bool { return d.Simulation.Days >= 1 && d.Simulation.Days <= 3660 })
+}
+
+// ignoredLine names the columns that were not read; empty if all were.
+func ignoredLine(columns []string) string {
+	const most = 20
+	if len(columns) == 0 {
+		return ""
+	}
+	names := make([]string, 0, most)
+	for _, name := range columns[:min(len(columns), most)] {
+		names = append(names, text.Clean(name, 40))
+	}
+	line := "columns that are not used: " + strings.Join(names, ", ")
+	if left := len(columns) - most; left > 0 {
+		line += fmt.Sprintf(" and %d more", left)
+	}
+	return line + "; features and labels are computed from the prices"
+}
+
+// Load reads or simulates the data, and prints what it is.
+func (d *Data) Load(c console.Console) (*experiment.Data, error) {
+	var data *experiment.Data
+	var err error
+	if d.Path == "" {
+		if data, err = experiment.Simulate(d.Simulation); err != nil {
+			return nil, err
+		}
+	} else {
+		opts := market.ReadOptions{Symbol: d.Symbol, MaxBadRows: d.MaxBadRows, TradesOnly: d.TradesOnly}
+		if d.OffsetSet() {
+			opts.UTCOffset = &d.UTCOffset
+		}
+		bar := c.Progress("reading")
+		opts.Progress = func(done, total int64) { bar(int(done>>10), int(total>>10)) }
+		if data, err = experiment.Read(d.Path, opts); err != nil {
+			return nil, err
+		}
+	}
+	first, last := time.UnixMilli(data.Raw[0].End()).UTC(), time.UnixMilli(data.Raw[len(data.Raw)-1].End()).UTC()
+	origin := text.Count(len(data.Files), "file")
+	if data.Simulated {
+		origin = fmt.Sprintf("SIMULATED, seed %d: no market made these numbers", d.Simulation.Seed)
+		if d.Path != "" {
+			origin = "SIMULATED: no market made these numbers"
+		}
+	}
+	c.Say("data      %s: %d one-minute bars, %s to %s (%s)", data.Symbol, len(data.Raw),
+		first.Format("2006-01-02 15:04"), last.Format("2006-01-02 15:04"), origin)
+	for reason, n := range data.Dropped {
+		c.Say("          %s left out: %s", text.Count(n, "row"), reason)
+	}
+	if line := ignoredLine(data.Ignored); line != "" {
+		c.Say("          %s", line)
+	}
+	if err := c.Indented(experiment.NewDataQuality(data.Quality).Lines); err != nil {
+		return nil, err
+	}
+	if len(data.Bars) == 0 {
+		return nil, console.WithHint(fmt.Errorf("%s: no market made any of the bars: all are frozen", data.Name), "check the feed")
+	}
+	if data.Crossed > 0 {
+		c.Say("          kept %s with bid above ask, as this set has them", text.Count(data.Crossed, "minute"))
+	}
+	return data, nil
+}
+
+// SayUntimely prints how many rows of a feature log have impossible times.
+func SayUntimely(c console.Console, rows int) {
+	if rows > 0 {
+		c.Say("          %d rows are left out for their times: before 1973, after 2199, or more than a day ahead of their arrival or of the clock", rows)
+	}
+}
+
+// ReadSet reads market data, or a feature log.
+func ReadSet(c console.Console, d *Data, schema *feature.Schema, scorer model.Scorer) (*driftcompare.Set, error) {
+	if !driftcompare.IsLog(d.Path) {
+		data, err := d.Load(c)
+		if err != nil {
+			return nil, err
+		}
+		return driftcompare.FromMarket(data, schema, scorer)
+	}
+	s, err := driftcompare.FromLog(d.Path, d.Symbol, schema, scorer)
+	var other *driftcompare.SchemaError
+	if errors.As(err, &other) {
+		return nil, console.WithHint(err, "--schema names the one to compare by; both sets must have its features")
+	}
+	if err != nil {
+		return nil, err
+	}
+	c.Say("data      %s: %d rows of a feature log, of %v; %d left out; source %s", d.Path, s.Rows(), s.Symbols, s.Left, s.Sources)
+	SayUntimely(c, s.Untimely)
+	return s, nil
+}

@@ -1,0 +1,98 @@
+package flags
+
+import (
+	"context"
+	"time"
+
+	"github.com/spf13/pflag"
+	"google.golang.org/grpc"
+
+	"github.com/greenlight-ml/greenlight/pkg/model"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/rehearsal"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
+)
+
+// Load says what to send, and against which model the answers are checked.
+type Load struct {
+	Data        Data
+	Models      string
+	Model       string
+	concurrency int
+	Rate        float64
+	timeout     time.Duration
+	Evidence    string
+}
+
+// Declare declares the flags.
+func (l *Load) Declare(fs *pflag.FlagSet) {
+	l.Data.Declare(fs)
+	fs.StringVar(&l.Models, "models", "models", "registry folder with the model that is served")
+	fs.StringVar(&l.Model, "model", DefaultModel, "the model that is served: name/version, or version")
+	fs.IntVar(&l.concurrency, "concurrency", 4, "calls under way at once")
+	fs.Float64Var(&l.Rate, "rate", 0, "calls a second; 0 is as fast as the answers come")
+	fs.DurationVar(&l.timeout, "timeout", 2*time.Second, "how long a call may take")
+	console.Require(fs, "concurrency", "at least 1", func() bool { return l.concurrency >= 1 })
+	console.Require(fs, "rate", "0 or more", func() bool { return l.Rate >= 0 })
+	console.Require(fs, "timeout", "more than 0", func() bool { return l.timeout > 0 })
+	Evidence(fs, &l.Evidence)
+}
+
+// Pace returns the pace of the calls.
+func (l *Load) Pace(progress func(done, total int)) traffic.Pace {
+	return traffic.Pace{Concurrency: l.concurrency, Rate: l.Rate, Timeout: l.timeout, Progress: progress}
+}
+
+// Decider returns the baseline of the executor that gets the states.
+type Decider func(*model.Artifact) (traffic.Baseline, error)
+
+// Released is the Decider of an executor that is started with the heuristic of the model.
+func Released(a *model.Artifact) (traffic.Baseline, error) { return traffic.Heuristic(a), nil }
+
+// baselineTimeout is how long an executor may take to name its baseline.
+const baselineTimeout = 5 * time.Second
+
+// DecidesAt is the Decider of a running executor. It names its baseline, which --models must have.
+func (l *Load) DecidesAt(ctx context.Context, c console.Console, at Endpoint) Decider {
+	return func(a *model.Artifact) (b traffic.Baseline, err error) {
+		ctx, cancel := context.WithTimeout(ctx, baselineTimeout)
+		defer cancel()
+		err = at.Dial(func(conn *grpc.ClientConn) error {
+			executor, err := fleet.NewExecutor(conn.Target(), conn).Counters(ctx)
+			if err == nil {
+				b, err = traffic.FindBaseline(model.OpenRegistry(l.Models), a, executor.Baseline)
+			}
+			return err
+		})
+		switch {
+		case err == nil && b.Scorer == nil:
+			c.Say("baseline  %s, digest %.12s, is not in %s: the baseline's answers cannot be checked", b.Version, b.Digest, l.Models)
+		case err == nil && b.Model != traffic.Heuristic(a).Model:
+			c.Say("baseline  %s, digest %.12s: its answers are compared with that model in %s", b.Version, b.Digest, l.Models)
+		}
+		return b, err
+	}
+}
+
+// States reads the data and the model, and returns the states that the model was not trained on.
+func (l *Load) States(c console.Console, decides Decider) (*rehearsal.Trial, []traffic.State, error) {
+	a, err := model.OpenRegistry(l.Models).Load(l.Model)
+	if err != nil {
+		return nil, nil, console.WithHint(err, "greenlight train makes models; --models names their folder")
+	}
+	baseline, err := decides(a)
+	if err != nil {
+		return nil, nil, err
+	}
+	data, err := l.Data.Load(c)
+	if err != nil {
+		return nil, nil, err
+	}
+	t := &rehearsal.Trial{Data: data, Artifact: a, Git: console.Revision()}
+	states, err := t.Unseen(baseline)
+	return t, states, err
+}
+
+// DefaultModel is the model under trial unless --model says otherwise.
+const DefaultModel = "v1.8.1-rc1"

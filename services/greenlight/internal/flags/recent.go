@@ -1,0 +1,52 @@
+package flags
+
+import (
+	"github.com/spf13/pflag"
+
+	"github.com/greenlight-ml/greenlight/pkg/evidence"
+	"github.com/greenlight-ml/greenlight/pkg/feature"
+	"github.com/greenlight-ml/greenlight/pkg/twosample"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftcompare"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/report"
+)
+
+// Recent configures the classifier of the daily report. There is none without a log.
+type Recent struct {
+	recent    driftcompare.Recent
+	reference Data
+	schema    string
+}
+
+// Declare declares the flags.
+func (n *Recent) Declare(fs *pflag.FlagSet) {
+	n.recent.Options = twosample.DefaultOptions()
+	fs.StringVar(&n.recent.Log, "feature-log", "", "feature log of executor whose last 7 days a classifier tries to tell from --reference, beside the report")
+	fs.StringVar(&n.reference.Path, "reference", "", "file or folder of market data, or folder of a feature log")
+	fs.StringVar(&n.reference.Symbol, "symbol", "", "instrument of both, where there are several")
+	fs.StringVar(&n.schema, "schema", feature.DefaultSchema, "feature schema to compare by")
+	n.reference.OffsetSet = func() bool { return false }
+}
+
+// Validate checks the values.
+func (n *Recent) Validate() error {
+	if (n.recent.Log == "") != (n.reference.Path == "") {
+		return console.Usagef("--feature-log and --reference go together: the present, and what to compare it with")
+	}
+	if _, ok := feature.Lookup(n.schema); !ok && n.schema != "" {
+		return console.Usagef("unknown feature schema %q", n.schema)
+	}
+	return nil
+}
+
+// Classifier returns nil if there is no log.
+func (n *Recent) Classifier(c console.Console) func(report.Period) (*twosample.Result, []evidence.Input) {
+	if n.recent.Log == "" {
+		return nil
+	}
+	r := n.recent
+	r.Symbol = n.reference.Symbol
+	r.Schema, _ = feature.Lookup(n.schema)
+	r.Reference = func() (*driftcompare.Set, error) { return ReadSet(c, &n.reference, r.Schema, nil) }
+	return func(p report.Period) (*twosample.Result, []evidence.Input) { return r.Classify(p.End) }
+}

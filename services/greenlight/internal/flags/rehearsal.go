@@ -1,0 +1,58 @@
+package flags
+
+import (
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/process"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/rehearsal"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
+)
+
+// Rehearsal has the requests, the policy and the programs of a rehearsed canary.
+type Rehearsal struct {
+	Load
+	Policy
+
+	bin           string
+	shadowTimeout time.Duration
+}
+
+// Declare declares the flags.
+func (r *Rehearsal) Declare(fs *pflag.FlagSet) {
+	r.Load.Declare(fs)
+	r.Policy.Declare(fs)
+	ShadowTimeout(fs, &r.shadowTimeout)
+	fs.StringVar(&r.bin, "bin", "", "folder of the programs ml-engine and executor, for --dry-run; that of greenlight when it is not given")
+}
+
+// Prepared is what the flags of a rehearsal name.
+type Prepared struct {
+	Trial    *rehearsal.Trial
+	Services process.Services
+
+	States []traffic.State
+	Policy gate.Policy
+	// ShadowTimeout is how long a shadow may take.
+	ShadowTimeout time.Duration
+}
+
+// Prepare reads what the flags name.
+func (r *Rehearsal) Prepare(c console.Console) (*Prepared, error) {
+	policy, err := r.ReadShort()
+	if err != nil {
+		return nil, err
+	}
+	bin, err := Programs(r.bin)
+	if err != nil {
+		return nil, err
+	}
+	t, states, err := r.States(c, Released)
+	if err != nil {
+		return nil, err
+	}
+	return &Prepared{t, process.Services{Programs: bin, Models: r.Models, Artifact: t.Artifact}, states, policy, r.shadowTimeout}, nil
+}

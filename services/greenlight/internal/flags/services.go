@@ -1,0 +1,116 @@
+package flags
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/greenlight-ml/greenlight/pkg/drift"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftfleet"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
+)
+
+// Pair says which services to talk to.
+type Pair struct {
+	Access
+
+	Engines, Executors []string
+	Timeout            time.Duration
+}
+
+// Declare declares the flags with the addresses of a pair on this machine, or none.
+func (p *Pair) Declare(fs *pflag.FlagSet, c console.Console, engines, executors []string, timeout time.Duration) {
+	TargetsVar(fs, &p.Engines, "engine", engines, "gRPC addresses of ml-engine, one per replica")
+	TargetsVar(fs, &p.Executors, "executor", executors, "gRPC addresses of executor, one per replica")
+	p.DeclareAccess(fs, c, timeout)
+}
+
+// DeclareAccess declares how the services are reached, and how long they may take.
+func (p *Pair) DeclareAccess(fs *pflag.FlagSet, c console.Console, timeout time.Duration) {
+	p.Access.Declare(fs, c)
+	fs.DurationVar(&p.Timeout, "timeout", timeout, "how long the services may take to answer")
+	console.Require(fs, "timeout", "more than 0", func() bool { return p.Timeout > 0 })
+}
+
+// Use connects to the services, and hands them to fn with the time that they have.
+func (p *Pair) Use(ctx context.Context, fn func(context.Context, *fleet.Services) error) error {
+	services, err := fleet.Dial(fleet.Options{Access: p.Access.Access, Engines: p.Engines, Executors: p.Executors})
+	if err != nil {
+		return console.Usage(err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, p.Timeout)
+	defer cancel()
+	return errors.Join(fn(ctx, services), services.Close())
+}
+
+// The addresses of a pair on this machine.
+var (
+	LocalEngine   = []string{"127.0.0.1:4010"}
+	LocalExecutor = []string{"127.0.0.1:4020"}
+)
+
+// Engines say which ml-engines to ask for their drift, and over how long.
+type Engines struct {
+	Access
+
+	Addrs   []string
+	window  time.Duration
+	Timeout time.Duration
+}
+
+const (
+	week = 7 * 24 * time.Hour
+	// driftTimeout is far more than the first answer takes, which draws the noise: some hundred milliseconds.
+	driftTimeout = 10 * time.Second
+)
+
+// Declare declares the flags.
+func (e *Engines) Declare(fs *pflag.FlagSet, c console.Console) {
+	e.Access.Declare(fs, c)
+	TargetsVar(fs, &e.Addrs, "engine", []string{"127.0.0.1:4010"}, "gRPC addresses of ml-engine, one per replica")
+	fs.DurationVar(&e.window, "window", week, "how far to look back: whole hours, at most 672h")
+	fs.DurationVar(&e.Timeout, "timeout", driftTimeout, "how long the answers may take")
+	console.Require(fs, "timeout", "more than 0", func() bool { return e.Timeout > 0 })
+}
+
+// Validate checks the values.
+func (e *Engines) Validate() error {
+	if e.window%time.Hour != 0 || e.window < time.Hour || e.window > drift.RingHours*time.Hour {
+		return console.Usagef("--window %v: want whole hours from 1 to %d", e.window, drift.RingHours)
+	}
+	if len(e.Addrs) == 0 {
+		return console.Usagef("--engine: no address")
+	}
+	for i, addr := range e.Addrs {
+		if slices.Contains(e.Addrs[:i], addr) {
+			return console.Usagef("--engine: %s is there twice, and would be counted twice", addr)
+		}
+	}
+	return nil
+}
+
+// Dial connects to all replicas, hands them to use, and closes the connections.
+func (e *Engines) Dial(use func([]fleet.Engine) error) error {
+	if err := e.Open(); err != nil {
+		return err
+	}
+	services, err := fleet.Connect(e.Connect, e.Addrs, nil)
+	if err != nil {
+		return console.Usage(err)
+	}
+	return errors.Join(use(services.Engines), services.Close())
+}
+
+// Read asks the replicas within the timeout.
+func (e *Engines) Read(ctx context.Context, replicas []fleet.Engine, history bool) (*driftfleet.Report, error) {
+	ctx, cancel := context.WithTimeout(ctx, e.Timeout)
+	defer cancel()
+	return driftfleet.Read(ctx, replicas, e.Hours(), history)
+}
+
+// Hours returns the window in hours.
+func (e *Engines) Hours() int { return int(e.window / time.Hour) }

@@ -1,0 +1,52 @@
+package flags
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/greenlight-ml/greenlight/pkg/shadow"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/process"
+)
+
+// Programs is [process.FindPrograms], with what to do when they are missing.
+func Programs(dir string) (string, error) {
+	dir, err := process.FindPrograms(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		err = console.WithHint(err, "make run builds all three programs; --bin names their folder")
+	}
+	return dir, err
+}
+
+// ShadowTimeout declares how long a shadow may take on a pair that the command starts.
+func ShadowTimeout(fs *pflag.FlagSet, timeout *time.Duration) {
+	fs.DurationVar(timeout, "shadow-timeout", shadow.DefaultOptions().Timeout, "how long a shadow may take; longer where the machine has other things to do, and shadows are late for that")
+}
+
+// Work has the folders of a command that starts a pair.
+type Work struct {
+	// Dir is the folder in which each run gets a folder, Programs that of the services' programs.
+	Dir, Programs string
+}
+
+// Declare declares the flags; dir is the default of --work.
+func (w *Work) Declare(fs *pflag.FlagSet, dir string) {
+	fs.StringVar(&w.Dir, "work", dir, "folder in which each run gets a folder for its models, state and logs")
+	fs.StringVar(&w.Programs, "bin", "", "folder of the programs ml-engine and executor; that of this program when it is not given")
+}
+
+// Folder finds the programs, and makes the folder of this run.
+func (w *Work) Folder(now time.Time) (_ string, err error) {
+	if w.Programs, err = Programs(w.Programs); err != nil {
+		return "", err
+	}
+	if err := os.MkdirAll(w.Dir, 0o755); err != nil {
+		return "", err
+	}
+	dir := filepath.Join(w.Dir, now.UTC().Format("20060102T150405.000Z"))
+	return dir, os.Mkdir(dir, 0o755)
+}
