@@ -9,15 +9,13 @@ import (
 	"time"
 
 	"golang.org/x/time/rate"
-
-	"github.com/greenlight-ml/greenlight/pkg/lifecycle"
 )
 
 const (
 	// interval is how often the files are checked without handshakes, so that problems are logged before the next connection.
 	interval = 10 * time.Second
-	// nag is the time between two warnings about the same expiry.
-	nag = time.Hour
+	// warningPause is the time between two warnings about the same expiry.
+	warningPause = time.Hour
 	// lastPart is the part of a certificate's life in which warnings begin: the last fifth. Automatic renewal happens in the
 	// last third.
 	lastPart = 5
@@ -65,13 +63,8 @@ func Open(files Files, end string, logger *slog.Logger) (*Store, error) {
 	return s, nil
 }
 
-// Keep makes the stack run the Store until it stops. A nil Store does nothing.
-func (s *Store) Keep(stack *lifecycle.Stack) {
-	if s != nil {
-		stack.OnStop("certificates of "+s.end, s.Stop)
-		stack.Serve("certificates of "+s.end, s.Run)
-	}
-}
+// End names the certificates in the log and the metrics.
+func (s *Store) End() string { return s.end }
 
 // Run checks the files periodically until Stop is called, and then returns nil.
 func (s *Store) Run() error {
@@ -158,15 +151,14 @@ func (s *Store) warn(now time.Time) {
 		if !v.there || left > life/lastPart {
 			continue
 		}
-		level, warning := slog.LevelWarn, "a certificate expires soon"
+		log, warning := s.logger.Warn, "a certificate expires soon"
 		if left < 0 {
-			level, warning = slog.LevelError, "a certificate has EXPIRED: the other end refuses it"
+			log, warning = s.logger.Error, "a certificate has EXPIRED: the other end refuses it"
 		}
-		if warning == s.warning && now.Sub(s.warned) < nag {
+		if warning == s.warning && now.Sub(s.warned) < warningPause {
 			continue
 		}
 		s.warning, s.warned = warning, now
-		//nolint:sloglint // one of the two constants above
-		s.logger.Log(context.Background(), level, warning, "end", s.end, "file", v.file, "not_after", v.to, "left", left.Round(time.Minute))
+		log(warning, "end", s.end, "file", v.file, "not_after", v.to, "left", left.Round(time.Minute))
 	}
 }

@@ -113,7 +113,7 @@ type clientCredentials struct {
 
 // ClientHandshake implements credentials.TransportCredentials.
 func (c *clientCredentials) ClientHandshake(ctx context.Context, authority string, conn net.Conn) (net.Conn, credentials.AuthInfo, error) {
-	m := c.store.refresh() //nolint:contextcheck // its log lines do not belong to this call
+	m := c.store.refresh()
 	config := &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: m.pool}
 	if m.cert != nil {
 		config.Certificates = []tls.Certificate{*m.cert}

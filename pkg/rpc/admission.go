@@ -4,7 +4,6 @@ import (
 	"context"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -12,7 +11,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/tap"
 	"google.golang.org/protobuf/proto"
@@ -28,7 +26,7 @@ const (
 	// the others.
 	keptCalls, fewCalls = maxCalls / 4, 32
 	// maxOthers limits the open calls of the other services: control, reports, drift, health and reflection. They have calls of
-	// their own, so that they get through and take no place of decisions. keptOthers of them are reserved for connections with
+	// their own, so that they get through and take no slot of a decision. keptOthers of them are reserved for connections with
 	// at most fewOthers open.
 	maxOthers             = 128
 	keptOthers, fewOthers = maxOthers / 2, 8
@@ -64,17 +62,14 @@ type admission struct {
 	refused prometheus.Counter
 	// largeAnswers is true where answers are as large as messages: those that are not read are counted.
 	largeAnswers bool
-
-	mu sync.Mutex
-	of map[*peer.Peer]int64 // open calls per connection; no entry is 0
 }
 
 func newAdmission(service string, maxMessage int, reg prometheus.Registerer) *admission {
 	c := &admission{
 		prefix: "/" + service + "/", largeAnswers: maxMessage > SmallMessage,
-		own:    calls{limit: maxCalls, kept: keptCalls, few: fewCalls},
-		others: calls{limit: maxOthers, kept: keptOthers, few: fewOthers},
-		of:     map[*peer.Peer]int64{}, receiving: newReceiving(maxMessage),
+		own:       calls{limit: maxCalls, kept: keptCalls, few: fewCalls},
+		others:    calls{limit: maxOthers, kept: keptOthers, few: fewOthers},
+		receiving: newReceiving(maxMessage),
 		refused: promauto.With(reg).NewCounter(prometheus.CounterOpts{
 			Name: "grpc_server_crowded_out_total", Help: "Calls that were refused because too many were open.",
 		}),
@@ -97,7 +92,6 @@ type arrival struct {
 	context.Context //nolint:containedctx // arrival is the handler's context
 
 	admission *admission
-	peer      *peer.Peer
 	incoming  incoming
 	// counted is false for a call that its handler must refuse; throttled is true for a call of the throttled service.
 	counted, throttled bool
@@ -126,13 +120,8 @@ func (a *arrival) begin() {
 
 // end records that the call is no longer open.
 func (a *arrival) end() {
-	c := a.admission
 	a.calls().open.Add(-1)
-	c.mu.Lock()
-	if c.of[a.peer]--; c.of[a.peer] == 0 {
-		delete(c.of, a.peer)
-	}
-	c.mu.Unlock()
+	a.incoming.conn.admitted.Add(-1)
 }
 
 // calls returns where the call counts.
@@ -144,28 +133,20 @@ func (a *arrival) calls() *calls {
 }
 
 // enter counts the call as open and reports whether it is within the limits.
-func (c *admission) enter(a *arrival) bool {
-	c.mu.Lock()
-	c.of[a.peer]++
-	own := c.of[a.peer]
-	c.mu.Unlock()
+func (a *arrival) enter() bool {
 	r := a.calls()
 	limit := r.limit
-	if own > r.few {
+	if a.incoming.conn.admitted.Add(1) > r.few {
 		limit -= r.kept
 	}
 	return r.open.Add(1) <= limit
 }
 
 // refuseGreedy admits a call of a connection with few open calls: it refuses one that is still incomplete, of a connection
-// with more than its share. It reports whether there was one.
+// with many. It reports whether there was one.
 func (c *admission) refuseGreedy(a *arrival) bool {
-	many := func(p *peer.Peer) bool {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		return c.of[p] > a.calls().few
-	}
-	return !many(a.peer) && c.refuse(leastGrace, errMakeRoom, many)
+	many := func(conn *framed) bool { return conn.admitted.Load() > a.calls().few }
+	return !many(a.incoming.conn) && c.refuse(leastGrace, errMakeRoom, many)
 }
 
 // tooMany returns the error of a call that is not admitted.
@@ -185,9 +166,8 @@ func (a *arrival) leave() {
 // tap is called by gRPC when the headers of a call have arrived.
 func (c *admission) tap(ctx context.Context, info *tap.Info) (context.Context, error) {
 	a := &arrival{Context: ctx, admission: c, throttled: strings.HasPrefix(info.FullMethodName, c.prefix)}
-	a.peer, _ = peer.FromContext(ctx)
-	a.incoming.client = a.peer
-	if !c.enter(a) && !c.refuseOldest(receiveGrace, errMakeRoom) && !c.refuseGreedy(a) {
+	a.incoming.conn = connOf(ctx)
+	if !a.enter() && !c.refuseOldest(receiveGrace, errMakeRoom) && !c.refuseGreedy(a) {
 		a.end()
 		c.refused.Inc()
 		if t, ok := ctx.Deadline(); ok && time.Until(t) > cheapRefusal {
@@ -243,7 +223,7 @@ func (c *admission) counted(desc *grpc.ServiceDesc) *grpc.ServiceDesc {
 			}
 			answer, err := m.Handler(impl, ctx, func(message any) error { return c.receive(ctx, &a.incoming, read, message) }, interceptor)
 			if err == nil && c.largeAnswers {
-				hold(a.peer, answer)
+				hold(a.incoming.conn, answer)
 			}
 			return answer, err
 		}
@@ -262,7 +242,7 @@ func (c *admission) counted(desc *grpc.ServiceDesc) *grpc.ServiceDesc {
 				return errTooManyStreams
 			}
 			if a != nil && c.largeAnswers {
-				stream = held{stream, a.peer}
+				stream = held{stream, a.incoming.conn}
 			}
 			return m.Handler(impl, stream)
 		}
@@ -271,9 +251,8 @@ func (c *admission) counted(desc *grpc.ServiceDesc) *grpc.ServiceDesc {
 }
 
 // hold counts an answer that the client has to read.
-func hold(client *peer.Peer, answer any) {
-	conn := connOf(client)
-	if m, ok := answer.(proto.Message); ok && conn != nil {
+func hold(conn *framed, answer any) {
+	if m, ok := answer.(proto.Message); ok && conn.wire != nil {
 		conn.answer(int64(proto.Size(m)) + messageHeader)
 	}
 }
@@ -282,11 +261,11 @@ func hold(client *peer.Peer, answer any) {
 type held struct {
 	grpc.ServerStream
 
-	client *peer.Peer
+	conn *framed
 }
 
 // SendMsg implements grpc.ServerStream.
 func (s held) SendMsg(m any) error {
-	hold(s.client, m)
+	hold(s.conn, m)
 	return s.ServerStream.SendMsg(m)
 }

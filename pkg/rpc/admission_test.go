@@ -15,7 +15,9 @@ import (
 )
 
 // onOwnConnection returns the context of a call on a new connection.
-func onOwnConnection(ctx context.Context) context.Context { return peer.NewContext(ctx, &peer.Peer{}) }
+func onOwnConnection(ctx context.Context) context.Context {
+	return peer.NewContext(ctx, &peer.Peer{LocalAddr: framedAddr{conn: &framed{}}})
+}
 
 // admitted returns an admission with n unstarted calls, and the function that ends them.
 func admitted(t *testing.T, n int) (c *admission, calls []context.Context, end context.CancelFunc) {

@@ -5,25 +5,20 @@ import (
 	"errors"
 	"log/slog"
 	"net"
-	"net/netip"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
-	"testing/synctest"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
 // doorman is a listener with a limit, and the connections it accepted.
 type doorman struct {
 	t        *testing.T
-	bound    *Connections
-	l        net.Listener
+	l        *limitedListener
 	accepted chan net.Conn
+	reg      *prometheus.Registry
 	log      bytes.Buffer
 }
 
@@ -35,8 +30,8 @@ func newDoorman(t *testing.T, limit int) *doorman {
 		t.Fatal(err)
 	}
 	d := &doorman{t: t, accepted: make(chan net.Conn)}
-	d.bound = NewConnections(limit, slog.New(slog.NewTextHandler(&d.log, nil)), prometheus.NewRegistry())
-	d.l = d.bound.Limit("grpc", l)
+	d.reg = prometheus.NewRegistry()
+	d.l = LimitConnections(l, "grpc", limit, slog.New(slog.NewTextHandler(&d.log, nil)), d.reg).(*limitedListener)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -84,45 +79,44 @@ func (d *doorman) knock(from string) net.Conn {
 	}
 }
 
-// One address leaves an eighth of the slots to others. Refusals are immediate, counted, and logged once. A slot is given
-// back once.
+// Refusals are immediate, counted, and logged once. A slot is given back once.
 func TestConnectionsAreBounded(t *testing.T) {
 	d := newDoorman(t, 16)
-	refused := func(reason string) float64 {
-		return testutil.ToFloat64(d.bound.refused.WithLabelValues("grpc", reason))
+	value := func(name string) float64 {
+		t.Helper()
+		families, err := d.reg.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range families {
+			if m := f.GetMetric()[0]; f.GetName() == name && m.GetLabel()[0].GetValue() == "grpc" {
+				return m.GetGauge().GetValue() + m.GetCounter().GetValue() // it is one of the two
+			}
+		}
+		t.Fatalf("no metric %s", name)
+		return 0
 	}
-	open := func() float64 { return testutil.ToFloat64(d.bound.open.WithLabelValues("grpc")) }
 	var first net.Conn
 	for i := range 20 {
 		in := d.knock("127.0.0.1")
-		if (in != nil) != (i < 14) {
-			t.Fatalf("connection %d of one address: let in %t", i, in != nil)
+		if (in != nil) != (i < 16) {
+			t.Fatalf("connection %d: let in %t", i, in != nil)
 		}
 		if i == 0 {
 			first = in
 		}
 	}
-	for i := range 3 {
-		if in := d.knock("127.0.0.2"); (in != nil) != (i < 2) {
-			t.Fatalf("connection %d of another address: let in %t", i, in != nil)
-		}
-	}
-	if refused(refusedAddress) != 6 || refused(refusedFull) != 1 || open() != 16 {
-		t.Errorf("refused %v and %v, open %v: want 6, 1 and 16", refused(refusedAddress), refused(refusedFull), open())
+	if refused, open := value("ml_connections_refused_total"), value("ml_connections_open"); refused != 4 || open != 16 {
+		t.Errorf("refused %v, open %v: want 4 and 16", refused, open)
 	}
 	for range 2 {
 		_ = first.Close()
 	}
-	if open() != 15 {
-		t.Errorf("one is closed, twice: %v are open", open())
+	if open := value("ml_connections_open"); open != 15 {
+		t.Errorf("one is closed, twice: %v are open", open)
 	}
 	if d.knock("127.0.0.1") == nil || d.knock("127.0.0.1") != nil {
 		t.Error("a slot given back twice counts twice")
-	}
-	if _, ok := first.(interface {
-		SyscallConn() (syscall.RawConn, error)
-	}); !ok {
-		t.Error("a connection that was let in is not one of TCP any more")
 	}
 	if log := d.log.String(); strings.Count(log, "\n") != 1 || !strings.Contains(log, "--max-connections") || !strings.Contains(log, "last_from=127.0.0.1") {
 		t.Errorf("the log: %s", log)
@@ -136,45 +130,34 @@ func TestConnectionsWithoutBound(t *testing.T) {
 			t.Fatalf("connection %d is refused", i)
 		}
 	}
-	if err := ValidateMaxConnections(-1); err == nil || !strings.Contains(err.Error(), "--max-connections -1") {
-		t.Errorf("a limit of -1: %v", err)
-	}
 }
 
-// The network leaves a sixteenth of the slots to this machine. An IPv6 /64 network is one client.
+// The network leaves a sixteenth of the slots to this machine.
 func TestConnectionsOfTheNetwork(t *testing.T) {
-	d := newDoorman(t, 32)
-	l := d.l.(*limitedListener)
+	l := &limitedListener{limit: 32}
 	in := 0
-	for i := range 200 {
-		if l.enter(netip.AddrFrom4([4]byte{10, 0, 0, byte(i)})) == "" {
+	for range 200 {
+		if l.enter(false) {
 			in++
 		}
 	}
 	if in != 30 {
-		t.Errorf("%d places for the network, want 30 of 32", in)
+		t.Errorf("%d slots for the network, want 30 of 32", in)
 	}
-	for i, want := range []string{"", "", refusedFull} {
-		if got := l.enter(netip.MustParseAddr("127.0.0.1")); got != want {
-			t.Errorf("slot %d of this machine: %q, want %q", i, got, want)
+	for i, want := range []bool{true, true, false} {
+		if got := l.enter(true); got != want {
+			t.Errorf("slot %d of this machine: %t, want %t", i, got, want)
 		}
-	}
-	if a, b := clientOf(netip.MustParseAddr("2001:db8::1")), clientOf(netip.MustParseAddr("2001:db8::2")); a != b {
-		t.Errorf("%v and %v are two clients", a, b)
-	}
-	if len(l.of) != 31 {
-		t.Errorf("%d addresses are kept, want 31", len(l.of))
 	}
 }
 
-// The clients of a Unix socket count as one address, and are still identified.
+// The clients of a Unix socket are of this machine, and are identified.
 func TestConnectionsOfASocketAreBounded(t *testing.T) {
 	bound, err := (&net.ListenConfig{}).Listen(t.Context(), "unix", filepath.Join(t.TempDir(), "socket"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	connections := NewConnections(8, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
-	l := connections.Limit("grpc", bound)
+	l := LimitConnections(bound, "grpc", 7, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
 	defer l.Close()
 	knock := func() net.Conn {
 		client, err := (&net.Dialer{}).DialContext(t.Context(), "unix", l.Addr().String())
@@ -214,31 +197,4 @@ func TestConnectionsOfASocketAreBounded(t *testing.T) {
 	} else {
 		_ = c.Close()
 	}
-	if open := testutil.ToFloat64(connections.open.WithLabelValues("grpc")); open != 6 {
-		t.Errorf("%v are open, want 6", open)
-	}
-}
-
-func TestRefusedConnectionsAreLoggedAtALimitedRate(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var log bytes.Buffer
-		l := &limitedListener{name: "http", logger: slog.New(slog.NewTextHandler(&log, nil))}
-		var wg sync.WaitGroup
-		for range 3 {
-			for range 100 {
-				wg.Go(func() { l.logRefusal(refusedFull, netip.MustParseAddr("10.0.0.1")) })
-			}
-			wg.Wait()
-			time.Sleep(refusalPause)
-		}
-		text := log.String()
-		for _, want := range []string{"refused_since_last_said=1\n", "refused_since_last_said=100\n"} {
-			if !strings.Contains(text, want) {
-				t.Errorf("want %q in the log: %s", want, text)
-			}
-		}
-		if n := strings.Count(text, "\n"); n != 3 {
-			t.Errorf("%d lines, want 3", n)
-		}
-	})
 }

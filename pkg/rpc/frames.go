@@ -1,6 +1,7 @@
 package rpc
 
 import (
+	"context"
 	"encoding/binary"
 	"log/slog"
 	"math/bits"
@@ -12,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 	"golang.org/x/net/http2"
+	"golang.org/x/time/rate"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/peer"
@@ -66,14 +68,15 @@ type wire struct {
 	logger *slog.Logger
 	closed map[string]prometheus.Counter
 
+	logged rate.Sometimes
+
 	mu    sync.Mutex
 	conns map[*framed]struct{}
-	said  time.Time
 }
 
 // newWire returns a wire that holds at most limit bytes of incomplete messages and of unread answers.
 func newWire(limit int64, logger *slog.Logger, reg prometheus.Registerer) *wire {
-	w := &wire{limit: limit, logger: logger, conns: map[*framed]struct{}{}, closed: map[string]prometheus.Counter{}}
+	w := &wire{limit: limit, logger: logger, logged: rate.Sometimes{Interval: closedPause}, conns: map[*framed]struct{}{}, closed: map[string]prometheus.Counter{}}
 	f := promauto.With(reg)
 	f.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "grpc_server_partial_message_bytes", Help: "Memory of partially received messages and of large answers that clients have not read, in bytes.",
@@ -128,13 +131,14 @@ type framedAddr struct {
 // LocalAddr implements net.Conn.
 func (f *framed) LocalAddr() net.Addr { return framedAddr{f.Conn.LocalAddr(), f} }
 
-// connOf is the connection of a peer; nil if it is not watched.
-func connOf(p *peer.Peer) *framed {
-	if p == nil {
-		return nil
+// connOf returns the connection of a call.
+func connOf(ctx context.Context) *framed {
+	if p, ok := peer.FromContext(ctx); ok {
+		if a, ok := p.LocalAddr.(framedAddr); ok {
+			return a.conn
+		}
 	}
-	a, _ := p.LocalAddr.(framedAddr)
-	return a.conn
+	return &framed{} // not watched: it counts alone
 }
 
 // Clone implements credentials.TransportCredentials.
@@ -149,17 +153,10 @@ func (w *wire) close(f *framed, reason string) {
 	}
 	held := f.release()
 	w.closed[reason].Inc()
-	w.mu.Lock()
-	now := time.Now()
-	due := now.Sub(w.said) >= closedPause
-	if due {
-		w.said = now
-	}
-	w.mu.Unlock()
-	if due {
+	w.logged.Do(func() {
 		w.logger.Warn("a connection was closed: its incomplete messages or unread answers took too much memory", "reason", reason,
 			"from", f.RemoteAddr().String(), "bytes", held)
-	}
+	})
 	_ = f.raw.Close() // its reader then ends and closes the rest
 }
 
@@ -294,6 +291,8 @@ type framed struct {
 	held atomic.Int64
 	open atomic.Int64 // len(calls)
 	gone atomic.Bool  // it is closed, or being closed
+	// admitted is how many calls of it are open, as admission counts them: a refused call is not.
+	admitted atomic.Int64
 	// progress is when a call last ended, in nanoseconds.
 	progress atomic.Int64
 	once     sync.Once

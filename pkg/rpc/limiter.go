@@ -19,8 +19,8 @@ const maxIdle = 1024
 
 // Limiter limits how many calls each client may begin per second. It has a token bucket per IPv4 address and per IPv6 /64
 // network, with a burst of one second. Clients of a Unix socket share the bucket of 127.0.0.1. A batch counts as one call, and
-// so does a stream, except that Decide counts its messages; other limits bound their size. An allowed call costs a look-up and
-// no allocation.
+// so does a stream, except that Decide counts its messages; other limits bound their size. An allowed call costs one map
+// lookup and no allocation.
 type Limiter struct {
 	limit rate.Limit
 	burst int

@@ -51,18 +51,11 @@ func (l localListener) Accept() (net.Conn, error) {
 	return &localConn{UnixConn: unix, peer: peer}, nil
 }
 
-// localConn is a connection with an identified client. It gives back its slot when it is closed.
+// localConn is a connection with an identified client.
 type localConn struct {
 	*net.UnixConn
 
 	peer *localPeer
-	slot slot
-}
-
-// Close implements net.Conn.
-func (c *localConn) Close() error {
-	defer c.slot.release()
-	return c.UnixConn.Close()
 }
 
 // RemoteAddr implements net.Conn.
@@ -77,3 +70,16 @@ func addressOf(addr net.Addr) netip.Addr {
 }
 
 var thisMachine = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+
+// onThisMachine reports whether traffic with the address stays on this machine. Addresses other than IP are Unix sockets or
+// in memory.
+func onThisMachine(addr net.Addr) bool {
+	switch a := addr.(type) {
+	case *net.TCPAddr:
+		return a.IP.IsLoopback()
+	case nil:
+		return false
+	default:
+		return a.Network() != "tcp" && a.Network() != "udp"
+	}
+}

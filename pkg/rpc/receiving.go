@@ -9,7 +9,6 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/encoding"
 	_ "google.golang.org/grpc/encoding/gzip" // requests may be compressed
-	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 )
 
@@ -43,7 +42,7 @@ type incoming struct {
 	prev, next *incoming
 	since      time.Time
 	stream     transportStream
-	client     *peer.Peer
+	conn       *framed
 	refused    error
 }
 
@@ -105,14 +104,14 @@ func (in *incoming) remove() {
 // refuseOldest refuses the call that has waited longest for its message, if that is at least longest. It reports whether
 // it refused one.
 func (r *receiving) refuseOldest(longest time.Duration, because error) bool {
-	return r.refuse(longest, because, func(*peer.Peer) bool { return true })
+	return r.refuse(longest, because, func(*framed) bool { return true })
 }
 
-// refuse is refuseOldest among the calls of some clients.
-func (r *receiving) refuse(longest time.Duration, because error, of func(*peer.Peer) bool) bool {
+// refuse is refuseOldest among the calls of some connections.
+func (r *receiving) refuse(longest time.Duration, because error, of func(*framed) bool) bool {
 	r.mu.Lock()
 	in := r.head.next
-	for in != &r.head && !of(in.client) {
+	for in != &r.head && !of(in.conn) {
 		in = in.next
 	}
 	if in == &r.head || time.Since(in.since) < longest {

@@ -6,7 +6,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"net/http"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -143,17 +142,5 @@ func TestLinesThatAreNotEnabledCostNothing(t *testing.T) {
 	l := newLogger(t, io.Discard, "text")
 	if n := testing.AllocsPerRun(100, func() { l.Debug("seen", "v", "text") }); n != 0 {
 		t.Errorf("%v allocations", n)
-	}
-}
-
-// The log of an HTTP server is bounded too.
-func TestTheLogOfAnHTTPServer(t *testing.T) {
-	var out strings.Builder
-	s := telemetry.NewHTTPServer(http.NotFoundHandler(), newLogger(t, &out, "text"))
-	for i := range 100 {
-		s.ErrorLog.Printf("http: TLS handshake error from 10.0.0.1:%d: EOF", i)
-	}
-	if got := out.String(); strings.Count(got, "\n") != 10 || !strings.Contains(got, `msg="HTTP server" problem="http: TLS handshake error from 10.0.0.1:0: EOF"`) {
-		t.Errorf("got %s", got)
 	}
 }

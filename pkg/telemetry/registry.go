@@ -1,5 +1,4 @@
-// Package telemetry has what both services need for monitoring: a metrics registry, bucket edges, the logger and the admin
-// pages.
+// Package telemetry has what both services need for monitoring: a metrics registry, bucket edges and the logger.
 package telemetry
 
 import (
@@ -32,19 +31,19 @@ func MetricsHandler(reg *prometheus.Registry) http.Handler {
 	return oneAfterAnother(promhttp.HandlerFor(reg, promhttp.HandlerOpts{Registry: reg, EnableOpenMetrics: true}), maxGathers)
 }
 
-// oneAfterAnother lets at most n requests in at once; the others wait. A client that does not read its answer keeps nobody
-// out: the answer is whole before it is sent.
+// oneAfterAnother lets at most n requests in at once; the others wait. An answer is complete before it is sent, so a client
+// that does not read it blocks no other.
 func oneAfterAnother(next http.Handler, n int) http.Handler {
-	places := make(chan struct{}, n)
+	slots := make(chan struct{}, n)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		select {
-		case places <- struct{}{}:
+		case slots <- struct{}{}:
 		case <-r.Context().Done():
 			return
 		}
 		whole := answer{header: w.Header(), code: http.StatusOK}
 		func() {
-			defer func() { <-places }()
+			defer func() { <-slots }()
 			next.ServeHTTP(&whole, r)
 		}()
 		w.WriteHeader(whole.code)

@@ -1,9 +1,6 @@
 package telemetry_test
 
 import (
-	"log/slog"
-	"net/http"
-	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -35,55 +32,6 @@ func TestMilliseconds(t *testing.T) {
 	}
 }
 
-func TestProfilesAreOnlyThereWhenAdded(t *testing.T) {
-	mux := telemetry.NewAdmin(telemetry.NewRegistry("test"), func() (bool, string) { return true, "" })
-	for _, path := range []string{"/debug/pprof/", "/debug/pprof/heap", "/debug/pprof/profile?seconds=1"} {
-		get := func() int {
-			w := httptest.NewRecorder()
-			mux.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil))
-			return w.Code
-		}
-		if code := get(); code != http.StatusNotFound {
-			t.Errorf("%s: got %d before they were added, want 404", path, code)
-		}
-	}
-	telemetry.AddProfiles(mux)
-	w := httptest.NewRecorder()
-	mux.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/debug/pprof/heap", nil))
-	if w.Code != http.StatusOK || w.Body.Len() == 0 {
-		t.Errorf("heap: got %d with %d bytes", w.Code, w.Body.Len())
-	}
-}
-
-func TestAdminPages(t *testing.T) {
-	ready, reason := true, "model v1"
-	mux := telemetry.NewAdmin(telemetry.NewRegistry("test"), func() (bool, string) { return ready, reason })
-	get := func(method, path string) (int, string) {
-		w := httptest.NewRecorder()
-		mux.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), method, path, nil))
-		return w.Code, w.Body.String()
-	}
-	for name, tt := range map[string]struct {
-		method, path string
-		code         int
-		body         string
-	}{
-		"health":   {http.MethodGet, "/healthz", 200, "ok\n"},
-		"ready":    {http.MethodGet, "/readyz", 200, "model v1\n"},
-		"metrics":  {http.MethodGet, "/metrics", 200, "go_build_info"},
-		"posting":  {http.MethodPost, "/metrics", 405, ""},
-		"no pages": {http.MethodGet, "/other", 404, ""},
-	} {
-		if code, body := get(tt.method, tt.path); code != tt.code || !strings.Contains(body, tt.body) {
-			t.Errorf("%s: got %d %q, want %d with %q", name, code, body, tt.code, tt.body)
-		}
-	}
-	ready, reason = false, "no model"
-	if code, body := get(http.MethodGet, "/readyz"); code != 503 || body != "no model\n" {
-		t.Errorf("not ready: got %d %q, want 503 with the reason", code, body)
-	}
-}
-
 func TestNewLogger(t *testing.T) {
 	for name, tt := range map[string]struct{ level, format, want string }{
 		"text":         {"info", "text", "level=INFO msg=seen n=1\n"},
@@ -106,12 +54,5 @@ func TestNewLogger(t *testing.T) {
 		if _, err := telemetry.NewLogger(nil, bad[0], bad[1]); err == nil {
 			t.Errorf("level %q, format %q: got no error", bad[0], bad[1])
 		}
-	}
-}
-
-func TestHTTPServerHasLimits(t *testing.T) {
-	s := telemetry.NewHTTPServer(http.NotFoundHandler(), slog.New(slog.DiscardHandler))
-	if s.ReadHeaderTimeout <= 0 || s.ReadTimeout <= 0 || s.WriteTimeout <= 0 || s.IdleTimeout <= 0 || s.MaxHeaderBytes <= 0 {
-		t.Errorf("a limit is missing: %+v", s)
 	}
 }

@@ -29,14 +29,14 @@ import (
 	"os/signal"
 	"syscall"
 
-	"github.com/greenlight-ml/greenlight/pkg/lifecycle"
+	"github.com/greenlight-ml/greenlight/pkg/serve"
 	"github.com/greenlight-ml/greenlight/services/ml-engine/internal/app"
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
-	code := lifecycle.Main(ctx, "ml-engine", os.Args[1:], os.Stdout, os.Stderr, app.Flags, app.Run)
+	code := serve.Main(ctx, "ml-engine", os.Args[1:], os.Stdout, os.Stderr, app.Flags, app.Run)
 	stop()
 	os.Exit(code)
 }

@@ -12,7 +12,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/pkg/testkit/enginetest"
-	"github.com/greenlight-ml/greenlight/pkg/testkit/lifecycletest"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/servetest"
 	"github.com/greenlight-ml/greenlight/services/executor/internal/app"
 )
 
@@ -32,7 +32,7 @@ func options(t *testing.T, engine *enginetest.Engine) *app.Options {
 
 // running is an executor on real ports.
 type running struct {
-	*lifecycletest.Service
+	*servetest.Service
 
 	t *testing.T
 }
@@ -41,7 +41,7 @@ type running struct {
 func start(t *testing.T, o *app.Options) *running {
 	t.Helper()
 	run := func(ctx context.Context, logger *slog.Logger) error { return app.Run(ctx, o, logger) }
-	return &running{lifecycletest.Start(t, o.AddressFile, run), t}
+	return &running{servetest.Start(t, o.AddressFile, run), t}
 }
 
 // holdUntil is a fault that reports every call's arrival and holds the call until the channel is closed.

@@ -9,16 +9,17 @@ import (
 	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/certs"
-	"github.com/greenlight-ml/greenlight/pkg/facade"
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/featurelog"
-	"github.com/greenlight-ml/greenlight/pkg/lifecycle"
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
+	"github.com/greenlight-ml/greenlight/pkg/serve"
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
 )
 
 // Options configures executor.
 type Options struct {
+	serve.Options
+
 	// Baseline is the scorer that decides: "heuristic=<file>" or "model=<registry entry>"; Models is the registry folder.
 	Baseline, Models string
 	// RequireSignature is a file of public keys. The baseline must be of a model signed with one of them. Empty requires no
@@ -26,29 +27,8 @@ type Options struct {
 	RequireSignature string
 	// EngineAddr is the gRPC address of ml-engine.
 	EngineAddr string
-	// GRPCAddr and HTTPAddr are the listen addresses; port 0 takes a free one. GRPCAddr may be a Unix socket, "unix:path",
-	// with the file mode GRPCSocketMode.
-	GRPCAddr, HTTPAddr string
-	GRPCSocketMode     lifecycle.SocketMode
-	// HTTPHosts are host names of the HTTP address that clients use, in addition to localhost and IP addresses.
-	HTTPHosts facade.Hosts
-	// AddressFile, if set, receives the bound addresses.
-	AddressFile string
-	// Reflection lets people explore the service with grpcurl.
-	Reflection bool
-	// Profiles serves /debug/pprof/ on the HTTP address.
-	Profiles bool
-	// ShutdownGrace is how long open calls and shadows may take to finish after a signal.
-	ShutdownGrace time.Duration
-	// TLS secures both listeners, EngineTLS the connection to ml-engine.
-	TLS       certs.Server
+	// EngineTLS secures the connection to ml-engine.
 	EngineTLS certs.Client
-	// MaxRequestRate limits the calls, and the messages of Decide, per second of each client address; 0 is no limit.
-	MaxRequestRate float64
-	// MaxConnections limits the open connections of each listener; 0 is no limit.
-	MaxConnections int
-	// Control configures who may change the rollout.
-	Control rpc.ControlOptions
 	// SamplePercent is the percentage of requests that get a shadow, in [0,100], until a rollout is set. SampleSalt determines
 	// which requests are sampled.
 	SamplePercent float64
@@ -71,24 +51,13 @@ type Options struct {
 
 // Flags declares the options as flags.
 func Flags(fs *flag.FlagSet) *Options {
-	o := &Options{Shadow: shadow.DefaultOptions(), GRPCSocketMode: lifecycle.DefaultSocketMode}
+	o := &Options{Shadow: shadow.DefaultOptions()}
 	fs.StringVar(&o.Baseline, "baseline", "", "the scorer that decides: heuristic=`file` for a baseline.json, or model=entry of the registry (required)")
 	fs.StringVar(&o.Models, "models", "models", "registry `folder`, for --baseline model=...")
 	fs.StringVar(&o.RequireSignature, "require-signature", "", "`file` with public keys (PEM); the baseline must be of a model signed with one of them")
 	fs.StringVar(&o.EngineAddr, "engine-addr", "127.0.0.1:4010", "gRPC `address` of ml-engine: host:port, dns:///name:port or unix:path")
-	fs.StringVar(&o.GRPCAddr, "grpc-addr", "127.0.0.1:4020", "`address` of the gRPC listener: host:port, or unix:path for a Unix socket")
-	fs.Var(&o.GRPCSocketMode, "grpc-socket-mode", "octal file `mode` of that socket; write permission allows connecting")
-	fs.StringVar(&o.HTTPAddr, "http-addr", "127.0.0.1:4021", "`address` of the HTTP listener")
-	fs.Var(&o.HTTPHosts, "http-host", "host `name` that clients use for the HTTP address, such as a Kubernetes service name; separate several with commas; a POST to any other name, except localhost and IP addresses, is refused, since a web page could have sent it")
-	fs.StringVar(&o.AddressFile, "address-file", "", "`file` that receives the bound addresses, for use with port 0")
-	fs.BoolVar(&o.Reflection, "reflection", true, "serve gRPC reflection")
-	fs.BoolVar(&o.Profiles, "profiles", false, "serve CPU and memory profiles at /debug/pprof/ of the HTTP address, without authentication")
-	fs.DurationVar(&o.ShutdownGrace, "shutdown-grace", 10*time.Second, "how long open calls and shadows may take to finish after a signal")
-	o.TLS.Declare(fs)
+	o.Options.Declare(fs, "127.0.0.1:4020", "127.0.0.1:4021", "RolloutService and FeedService")
 	o.EngineTLS.Declare(fs, enginePrefix, "ml-engine")
-	o.Control.Declare(fs, "RolloutService and FeedService")
-	fs.Float64Var(&o.MaxRequestRate, "max-request-rate", 0, "calls, and messages of Decide, per `second` that each client address may begin, over gRPC and HTTP together; 0 is no limit")
-	fs.IntVar(&o.MaxConnections, "max-connections", rpc.DefaultMaxConnections, "connections that each listener may have open; more are refused; 0 is no limit")
 	fs.Float64Var(&o.SamplePercent, "sample-percent", 100, "percentage of the requests that get a shadow, 0 to 100, until RolloutService sets it; with --state-dir a set rollout survives a restart")
 	fs.StringVar(&o.SampleSalt, "sample-salt", "greenlight", "`salt` of the sampling hash: replicas with the same one sample the same requests")
 
@@ -139,26 +108,11 @@ func (o *Options) validate() error {
 	if kind, what, _ := strings.Cut(o.Baseline, "="); kind != "heuristic" && kind != "model" || what == "" {
 		return fmt.Errorf("--baseline %q: want heuristic=<file> or model=<registry entry>", o.Baseline)
 	}
-	if o.ShutdownGrace <= 0 {
-		return errors.New("--shutdown-grace must be positive")
-	}
-	if err := errors.Join(o.TLS.Validate(), o.EngineTLS.Validate(enginePrefix)); err != nil {
-		return err
-	}
-	if err := lifecycle.CheckListen(o.GRPCAddr, "--grpc-addr", true); err != nil {
-		return err
-	}
-	if err := lifecycle.CheckListen(o.HTTPAddr, "--http-addr", false); err != nil {
+	if err := errors.Join(o.Options.Validate(), o.EngineTLS.Validate(enginePrefix)); err != nil {
 		return err
 	}
 	if err := rpc.CheckTarget(o.EngineAddr); err != nil {
 		return fmt.Errorf("--engine-addr: %w", err)
-	}
-	if err := rpc.ValidateMaxConnections(o.MaxConnections); err != nil {
-		return err
-	}
-	if !(o.MaxRequestRate >= 0) {
-		return fmt.Errorf("--max-request-rate %v: want 0 or more", o.MaxRequestRate)
 	}
 	if o.MaxSymbols < 1 {
 		return fmt.Errorf("--max-symbols %d: want at least 1", o.MaxSymbols)

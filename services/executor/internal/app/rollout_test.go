@@ -3,6 +3,7 @@ package app_test
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -80,7 +81,7 @@ func TestRolloutNeedsAnOperator(t *testing.T) {
 func TestInsecureControlIsForLoopback(t *testing.T) {
 	o := options(t, loopback(t))
 	o.GRPCAddr, o.Control.Insecure = "0.0.0.0:0", true
-	if err := app.Run(t.Context(), o, nil); err == nil || !strings.Contains(err.Error(), "--control-token-file") {
+	if err := app.Run(t.Context(), o, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "--control-token-file") {
 		t.Errorf("got %v, want a refusal that names --control-token-file", err)
 	}
 }
@@ -156,7 +157,7 @@ func TestRolloutOfRunningExecutor(t *testing.T) {
 		t.Errorf("renewed: %v (%v), want %v", renewed, err, set)
 	}
 	o.AddressFile += "-second"
-	if err := app.Run(context.WithoutCancel(t.Context()), o, nil); err == nil || !strings.Contains(err.Error(), "give each executor a separate folder") {
+	if err := app.Run(context.WithoutCancel(t.Context()), o, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "give each executor a separate folder") {
 		t.Errorf("a second executor in the folder: got %v", err)
 	}
 }

@@ -15,7 +15,7 @@ import (
 
 	"google.golang.org/grpc/test/bufconn"
 
-	"github.com/greenlight-ml/greenlight/pkg/telemetry"
+	"github.com/greenlight-ml/greenlight/pkg/serve"
 )
 
 func (p *Page) mux() *http.ServeMux {
@@ -120,7 +120,7 @@ func TestDocumentIsSelfContained(t *testing.T) {
 // served is the page on the executor's HTTP server, in memory and in fake time.
 func served(t *testing.T, p *Page) (*http.Server, *bufconn.Listener) {
 	t.Helper()
-	listener, server := bufconn.Listen(64<<10), telemetry.NewHTTPServer(p.mux(), slog.New(slog.DiscardHandler))
+	listener, server := bufconn.Listen(64<<10), serve.NewHTTPServer(p.mux(), slog.New(slog.DiscardHandler))
 	go func() { _ = server.Serve(listener) }()
 	return server, listener
 }

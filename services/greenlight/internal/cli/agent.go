@@ -10,6 +10,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/durable"
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
+	"github.com/greenlight-ml/greenlight/pkg/serve"
 	"github.com/greenlight-ml/greenlight/pkg/telemetry"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/agent"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
@@ -118,6 +119,6 @@ func (f *agentFlags) run(ctx context.Context, c console.Console) (err error) {
 	if f.once {
 		return a.Tick(ctx, time.Now())
 	}
-	admin := telemetry.NewAdmin(registry, func() (bool, string) { return true, "running" })
-	return a.Serve(ctx, telemetry.NewHTTPServer(admin, o.Logger), f.metrics, f.addresses)
+	pages := serve.NewPages(registry, func() string { return "running" })
+	return a.Serve(ctx, serve.NewHTTPServer(pages, o.Logger), f.metrics, f.addresses)
 }

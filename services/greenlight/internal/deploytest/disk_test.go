@@ -119,9 +119,9 @@ func (d *desk) await(what string, ok func(metrics map[string]float64, ready, log
 	d.t.Helper()
 	limit := time.Now().Add(time.Minute)
 	for {
-		ready, err := page(d.t, from("127.0.0.1"), d.p, "/readyz")
+		ready, err := page(d.t, d.p, "/readyz")
 		log, logErr := os.ReadFile(d.p.Log())
-		metrics := counts(d.t, from("127.0.0.1"), d.p)
+		metrics := counts(d.t, d.p)
 		if err := errors.Join(err, logErr, d.p.Err()); err != nil {
 			d.t.Fatal(err)
 		}
@@ -285,7 +285,7 @@ func TestFullDiskOfDrift(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer func() { _ = p.Stop(10 * time.Second) }()
-		known = counts(t, from("127.0.0.1"), p)["ml_psi_samples overall"]
+		known = counts(t, p)["ml_psi_samples overall"]
 		conn, err := rpc.Dial(p.Addr("grpc"), nil)
 		if err != nil {
 			t.Fatal(err)

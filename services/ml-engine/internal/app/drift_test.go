@@ -19,14 +19,14 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/drift"
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/pkg/testkit/enginetest"
-	"github.com/greenlight-ml/greenlight/pkg/testkit/lifecycletest"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/servetest"
 	"github.com/greenlight-ml/greenlight/pkg/testkit/telemetrytest"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 )
 
 // replay scores 600 states of 6 days, one by one, half of them with raw inputs. It returns their counts, computed by
 // definition.
-func replay(t *testing.T, r *lifecycletest.Service, a *model.Artifact) *drift.Counts {
+func replay(t *testing.T, r *servetest.Service, a *model.Artifact) *drift.Counts {
 	t.Helper()
 	const rows, days = 600, 6
 	client, rng, counts := mlenginev1.NewScoringServiceClient(r.Conn), rand.New(rand.NewPCG(9, 0)), drift.NewCounts(a.Reference)
@@ -116,7 +116,7 @@ func sameReading(t *testing.T, name string, got *mlenginev1.DriftReading, want *
 }
 
 // metricsAgree compares every series of the metrics page with the answer.
-func metricsAgree(t *testing.T, r *lifecycletest.Service, d *mlenginev1.GetDriftResponse) {
+func metricsAgree(t *testing.T, r *servetest.Service, d *mlenginev1.GetDriftResponse) {
 	t.Helper()
 	want := map[string]float64{
 		"ml_psi_score overall": d.GetOverall().GetPsi(), "ml_psi_score_28d overall": d.GetOverall().GetPsi(), // the same rows

@@ -9,7 +9,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/pkg/testkit/enginetest"
-	"github.com/greenlight-ml/greenlight/pkg/testkit/lifecycletest"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/servetest"
 	"github.com/greenlight-ml/greenlight/services/ml-engine/internal/app"
 )
 
@@ -26,9 +26,9 @@ func options(t *testing.T) *app.Options {
 }
 
 // start runs the service until the test ends.
-func start(t *testing.T, o *app.Options) *lifecycletest.Service {
+func start(t *testing.T, o *app.Options) *servetest.Service {
 	t.Helper()
-	return lifecycletest.Start(t, o.AddressFile, func(ctx context.Context, logger *slog.Logger) error { return app.Run(ctx, o, logger) })
+	return servetest.Start(t, o.AddressFile, func(ctx context.Context, logger *slog.Logger) error { return app.Run(ctx, o, logger) })
 }
 
 // registry is a folder with a changed copy of the valid model.

@@ -15,7 +15,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/testkit/durabletest"
 	"github.com/greenlight-ml/greenlight/pkg/testkit/enginetest"
-	"github.com/greenlight-ml/greenlight/pkg/testkit/lifecycletest"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/servetest"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 	"github.com/greenlight-ml/greenlight/services/ml-engine/internal/app"
 )
@@ -35,7 +35,7 @@ func newStarts(t *testing.T) *starts {
 	return &starts{T: t, opts: o}
 }
 
-func (s *starts) start() *lifecycletest.Service {
+func (s *starts) start() *servetest.Service {
 	s.Helper()
 	o := *s.opts
 	s.n++
@@ -43,7 +43,7 @@ func (s *starts) start() *lifecycletest.Service {
 	return start(s.T, &o)
 }
 
-func (s *starts) stop(r *lifecycletest.Service) {
+func (s *starts) stop(r *servetest.Service) {
 	s.Helper()
 	if err := r.Stop(); err != nil {
 		s.Fatal(err)
@@ -59,12 +59,12 @@ func (s *starts) folder(version string) string {
 	return all[0]
 }
 
-func models(r *lifecycletest.Service) mlenginev1.ModelRegistryServiceClient {
+func models(r *servetest.Service) mlenginev1.ModelRegistryServiceClient {
 	return mlenginev1.NewModelRegistryServiceClient(r.Conn)
 }
 
 // serves checks the active and the previous model; "" is none.
-func (s *starts) serves(r *lifecycletest.Service, active, previous string) {
+func (s *starts) serves(r *servetest.Service, active, previous string) {
 	s.Helper()
 	list, err := models(r).ListModels(s.Context(), &mlenginev1.ListModelsRequest{})
 	if err != nil || list.GetActive().GetVersion() != active || list.GetPrevious().GetVersion() != previous {
@@ -75,7 +75,7 @@ func (s *starts) serves(r *lifecycletest.Service, active, previous string) {
 	}
 }
 
-func (s *starts) activate(r *lifecycletest.Service, version string) (warning string) {
+func (s *starts) activate(r *servetest.Service, version string) (warning string) {
 	s.Helper()
 	resp, err := models(r).ActivateModel(s.Context(), &mlenginev1.ActivateModelRequest{Model: version})
 	if err != nil || resp.GetActive().GetVersion() != version {

@@ -8,14 +8,14 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/greenlight-ml/greenlight/pkg/testkit/lifecycletest"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/servetest"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 )
 
 // ml-engine takes over the socket of a killed process, treats it as loopback, and removes it at its stop.
 func TestUnixSocket(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "ml-engine.sock")
-	lifecycletest.StaleSocket(t, path)
+	servetest.StaleSocket(t, path)
 	o := options(t)
 	o.GRPCAddr, o.Control.Insecure, o.StateDir = "unix:"+path, true, filepath.Dir(path)
 	s := start(t, o)

@@ -10,7 +10,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/keepalive"
 
-	"github.com/greenlight-ml/greenlight/pkg/lifecycle"
+	"github.com/greenlight-ml/greenlight/pkg/serve"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 )
@@ -41,7 +41,7 @@ func Echo(ctx context.Context, opts EchoOptions) error {
 	server := grpc.NewServer(grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}))
 	mlenginev1.RegisterScoringServiceServer(server, scoringEcho{version: opts.ModelVersion})
 	executorv1.RegisterDecisionServiceServer(server, decisionEcho{version: opts.BaselineVersion})
-	if err := lifecycle.WriteAddresses(opts.AddressFile, map[string]net.Addr{"grpc": l.Addr()}); err != nil {
+	if err := serve.WriteAddresses(opts.AddressFile, map[string]net.Addr{"grpc": l.Addr()}); err != nil {
 		return errors.Join(err, l.Close())
 	}
 	defer context.AfterFunc(ctx, server.Stop)()

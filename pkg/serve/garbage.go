@@ -1,4 +1,4 @@
-package lifecycle
+package serve
 
 import (
 	"runtime"
@@ -40,7 +40,7 @@ func afterCollection(c *collection) {
 	type sentinel struct{ _ *collection }
 	runtime.SetFinalizer(&sentinel{c}, func(*sentinel) {
 		metrics.Read(c.live)
-		// SetGCPercent stops the world for a moment, so it is called for large changes only.
+		// SetGCPercent stops all goroutines for a moment, so it is called for large changes only.
 		if want := percentFor(c.live[0].Value.Uint64()); want < c.set*9/10 || want > c.set*11/10 || (want == gcPercent && c.set != want) {
 			c.set = want
 			debug.SetGCPercent(want)

@@ -1,5 +1,5 @@
-// Package lifecycletest runs a service of the pair in a test, on real ports of loopback, as its main would.
-package lifecycletest
+// Package servetest runs a service of the pair in a test, on real ports of loopback, as its main would.
+package servetest
 
 import (
 	"bytes"

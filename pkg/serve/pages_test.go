@@ -1,4 +1,4 @@
-package telemetry_test
+package serve_test
 
 import (
 	"errors"
@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -13,6 +14,7 @@ import (
 
 	"google.golang.org/grpc/test/bufconn"
 
+	"github.com/greenlight-ml/greenlight/pkg/serve"
 	"github.com/greenlight-ml/greenlight/pkg/telemetry"
 )
 
@@ -55,7 +57,7 @@ func TestSlowClientsAreCutOff(t *testing.T) {
 						}
 					}
 				})
-				srv := telemetry.NewHTTPServer(mux, slog.New(slog.DiscardHandler))
+				srv := serve.NewHTTPServer(mux, slog.New(slog.DiscardHandler))
 				l := bufconn.Listen(64 << 10)
 				served := make(chan error, 1)
 				go func() { served <- srv.Serve(l) }()
@@ -93,5 +95,52 @@ func TestSlowClientsAreCutOff(t *testing.T) {
 				<-sent
 			})
 		})
+	}
+}
+
+func TestAdminPages(t *testing.T) {
+	mux := serve.NewPages(telemetry.NewRegistry("test"), func() string { return "model v1" })
+	get := func(method, path string) (int, string) {
+		w := httptest.NewRecorder()
+		mux.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), method, path, nil))
+		return w.Code, w.Body.String()
+	}
+	for name, tt := range map[string]struct {
+		method, path string
+		code         int
+		body         string
+	}{
+		"health":   {http.MethodGet, "/healthz", 200, "ok\n"},
+		"ready":    {http.MethodGet, "/readyz", 200, "model v1\n"},
+		"metrics":  {http.MethodGet, "/metrics", 200, "go_build_info"},
+		"posting":  {http.MethodPost, "/metrics", 405, ""},
+		"no pages": {http.MethodGet, "/other", 404, ""},
+	} {
+		if code, body := get(tt.method, tt.path); code != tt.code || !strings.Contains(body, tt.body) {
+			t.Errorf("%s: got %d %q, want %d with %q", name, code, body, tt.code, tt.body)
+		}
+	}
+}
+
+func TestHTTPServerHasLimits(t *testing.T) {
+	s := serve.NewHTTPServer(http.NotFoundHandler(), slog.New(slog.DiscardHandler))
+	if s.ReadHeaderTimeout <= 0 || s.ReadTimeout <= 0 || s.WriteTimeout <= 0 || s.IdleTimeout <= 0 || s.MaxHeaderBytes <= 0 {
+		t.Errorf("a limit is missing: %+v", s)
+	}
+}
+
+// The log of an HTTP server is bounded too.
+func TestTheLogOfAnHTTPServer(t *testing.T) {
+	var out strings.Builder
+	logger, err := telemetry.NewLogger(&out, "info", "text")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := serve.NewHTTPServer(http.NotFoundHandler(), logger)
+	for i := range 100 {
+		s.ErrorLog.Printf("http: TLS handshake error from 10.0.0.1:%d: EOF", i)
+	}
+	if got := out.String(); strings.Count(got, "\n") != 10 || !strings.Contains(got, `msg="HTTP server" problem="http: TLS handshake error from 10.0.0.1:0: EOF"`) {
+		t.Errorf("got %s", got)
 	}
 }

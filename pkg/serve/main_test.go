@@ -1,4 +1,4 @@
-package lifecycle_test
+package serve_test
 
 import (
 	"context"
@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/greenlight-ml/greenlight/pkg/lifecycle"
+	"github.com/greenlight-ml/greenlight/pkg/serve"
 )
 
 type options struct{ addr string }
@@ -36,15 +36,15 @@ func TestMainProgram(t *testing.T) {
 		"a flag is stronger":              {args: []string{"--grpc-addr=flag"}, env: map[string]string{"ML_ENGINE_GRPC_ADDR": "env"}, addr: "flag"},
 		"log flags":                       {args: []string{"--log-level=debug", "--log-format=json"}, addr: "default"},
 		"help":                            {args: []string{"-h"}, stderr: "-log-level"},
-		"an unknown flag":                 {args: []string{"--grcp-addr", "x"}, code: lifecycle.ExitUsage, stderr: "grcp-addr"},
-		"an argument":                     {args: []string{"serve"}, code: lifecycle.ExitUsage, stderr: `unexpected argument "serve"`},
-		"a wrong level":                   {args: []string{"--log-level=loud"}, code: lifecycle.ExitUsage, stderr: `log level "loud"`},
-		"a wrong format":                  {args: []string{"--log-format=xml"}, code: lifecycle.ExitUsage, stderr: `log format "xml"`},
-		"a wrong value":                   {run: fmt.Errorf("--x: %w", lifecycle.Usage(errors.New("want 1"))), code: lifecycle.ExitUsage, addr: "default", stderr: "--x: want 1\nml-engine -h lists the flags"},
+		"an unknown flag":                 {args: []string{"--grcp-addr", "x"}, code: serve.ExitUsage, stderr: "grcp-addr"},
+		"an argument":                     {args: []string{"serve"}, code: serve.ExitUsage, stderr: `unexpected argument "serve"`},
+		"a wrong level":                   {args: []string{"--log-level=loud"}, code: serve.ExitUsage, stderr: `log level "loud"`},
+		"a wrong format":                  {args: []string{"--log-format=xml"}, code: serve.ExitUsage, stderr: `log format "xml"`},
+		"a wrong value":                   {run: fmt.Errorf("--x: %w", serve.Usage(errors.New("want 1"))), code: serve.ExitUsage, addr: "default", stderr: "--x: want 1\nml-engine -h lists the flags"},
 		"the version":                     {args: []string{"--version"}, stdout: "ml-engine devel, commit "},
 		"the version, and more":           {args: []string{"--grpc-addr", "x", "-version"}, stdout: "ml-engine devel, commit "},
 		"a variable that is not the flag": {env: map[string]string{"ML_ENGINE_VERSION": "v1.2"}, addr: "default"},
-		"a failure of the run":            {run: errors.New("port taken"), code: lifecycle.ExitFailure, addr: "default", stderr: "ml-engine: port taken\n"},
+		"a failure of the run":            {run: errors.New("port taken"), code: serve.ExitFailure, addr: "default", stderr: "ml-engine: port taken\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for k, v := range tt.env {
@@ -52,7 +52,7 @@ func TestMainProgram(t *testing.T) {
 			}
 			var stdout, stderr strings.Builder
 			addr := ""
-			code := lifecycle.Main(t.Context(), "ml-engine", tt.args, &stdout, &stderr, declare,
+			code := serve.Main(t.Context(), "ml-engine", tt.args, &stdout, &stderr, declare,
 				func(_ context.Context, o *options, logger *slog.Logger) error {
 					addr = o.addr
 					logger.Info("runs")
@@ -67,7 +67,7 @@ func TestMainProgram(t *testing.T) {
 			if !strings.HasPrefix(stdout.String(), tt.stdout) || tt.stdout == "" && stdout.Len() > 0 {
 				t.Errorf("stdout: got %q, want %q", &stdout, tt.stdout)
 			}
-			if tt.code == lifecycle.ExitUsage && strings.Count(stderr.String(), tt.stderr) != 1 {
+			if tt.code == serve.ExitUsage && strings.Count(stderr.String(), tt.stderr) != 1 {
 				t.Errorf("stderr says it more than once: %q", &stderr)
 			}
 		})

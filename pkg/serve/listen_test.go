@@ -1,4 +1,4 @@
-package lifecycle_test
+package serve
 
 import (
 	"context"
@@ -11,18 +11,18 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
-	"github.com/greenlight-ml/greenlight/pkg/lifecycle"
-	"github.com/greenlight-ml/greenlight/pkg/testkit/lifecycletest"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/servetest"
 )
 
-const mode = lifecycle.DefaultSocketMode
+const mode = DefaultSocketMode
 
 // listen binds the address as a service does.
-func listen(t *testing.T, addr string, mode lifecycle.SocketMode) (net.Listener, *lifecycle.Stack, error) {
+func listen(t *testing.T, addr string, mode SocketMode) (net.Listener, *Stack, error) {
 	t.Helper()
-	var stack lifecycle.Stack
-	l, err := stack.ListenGRPC(t.Context(), addr, mode, "--grpc-addr")
+	var stack Stack
+	l, err := stack.listenGRPC(t.Context(), addr, mode, "--grpc-addr")
 	if err == nil {
 		t.Cleanup(func() { _ = l.Close() })
 	}
@@ -53,13 +53,13 @@ func TestListenOnASocket(t *testing.T) {
 			t.Errorf("%s: %v", addr, err)
 			continue
 		}
-		if got := lifecycle.Target(l.Addr()); got != "unix:"+want {
+		if got := target(l.Addr()); got != "unix:"+want {
 			t.Errorf("%s: got the target %s, want unix:%s", addr, got, want)
 		}
 		if err := connect(t, want); err != nil {
 			t.Errorf("%s: %v", addr, err)
 		}
-		if err := lifecycle.WriteAddresses("addresses", map[string]net.Addr{"grpc": l.Addr()}); err != nil {
+		if err := WriteAddresses("addresses", map[string]net.Addr{"grpc": l.Addr()}); err != nil {
 			t.Fatal(err)
 		}
 		if got, err := os.ReadFile("addresses"); err != nil || string(got) != "grpc=unix:"+want+"\n" {
@@ -71,12 +71,12 @@ func TestListenOnASocket(t *testing.T) {
 		if _, err := os.Lstat(want); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("%s: the file is there after the end (%v)", addr, err)
 		}
-		if err := stack.Close(t.Context()); err != nil {
+		if err := stack.Stop(t.Context(), time.Second); err != nil {
 			t.Errorf("%s: stop: %v", addr, err)
 		}
 	}
 	// An address that is not a socket is bound as TCP.
-	if l, _, err := listen(t, "127.0.0.1:0", mode); err != nil || !strings.HasPrefix(lifecycle.Target(l.Addr()), "127.0.0.1:") {
+	if l, _, err := listen(t, "127.0.0.1:0", mode); err != nil || !strings.HasPrefix(target(l.Addr()), "127.0.0.1:") {
 		t.Errorf("TCP: got %v, %v", l, err)
 	}
 }
@@ -119,7 +119,7 @@ func TestTakenPaths(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "s")
 	for range 2 {
-		lifecycletest.StaleSocket(t, path)
+		servetest.StaleSocket(t, path)
 		l, _, err := listen(t, "unix:"+path, mode)
 		if err != nil {
 			t.Fatalf("a stale socket: %v", err)
@@ -137,7 +137,7 @@ func TestTakenPaths(t *testing.T) {
 		"a file":   func(p string) error { return os.WriteFile(p, []byte("keep"), 0o600) },
 		"a folder": func(p string) error { return os.Mkdir(p, 0o700) },
 		"a link": func(p string) error {
-			lifecycletest.StaleSocket(t, filepath.Join(dir, "target"))
+			servetest.StaleSocket(t, filepath.Join(dir, "target"))
 			return os.Symlink("target", p)
 		},
 	} {
@@ -179,7 +179,7 @@ func TestStopLeavesTheSuccessorsFile(t *testing.T) {
 func TestOneTakesAStaleSocket(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	for range 20 {
-		lifecycletest.StaleSocket(t, path)
+		servetest.StaleSocket(t, path)
 		var got [8]net.Listener
 		var wg sync.WaitGroup
 		for i := range got {
@@ -228,7 +228,7 @@ func TestSocketErrors(t *testing.T) {
 			t.Errorf("%s: got %v, want %q and the flag in it", addr, err, want)
 		}
 	}
-	var stack lifecycle.Stack
+	var stack Stack
 	if _, err := stack.Listen(t.Context(), "unix:"+dir+"/s", "--http-addr"); err == nil || !strings.Contains(err.Error(), "--http-addr): this listener supports TCP only") {
 		t.Errorf("HTTP: got %v", err)
 	}
@@ -252,8 +252,22 @@ func TestLockedFolder(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	var stack lifecycle.Stack
-	if _, err := stack.ListenGRPC(ctx, "unix:"+dir+"/s", mode, "--grpc-addr"); err == nil || !strings.Contains(err.Error(), "lock the folder "+dir) {
+	var stack Stack
+	if _, err := stack.listenGRPC(ctx, "unix:"+dir+"/s", mode, "--grpc-addr"); err == nil || !strings.Contains(err.Error(), "lock the folder "+dir) {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestCheckListen(t *testing.T) {
+	for addr, want := range map[string]struct{ grpc, http bool }{
+		"127.0.0.1:4010": {true, true}, ":4010": {true, true}, "[::1]:0": {true, true}, "unix:x.sock": {true, false},
+		"": {}, "127.0.0.1": {}, "http://127.0.0.1:4010": {}, "127.0.0.1:x": {}, "127.0.0.1:70000": {}, "unix:": {}, "unix-abstract:x": {},
+	} {
+		for grpc, want := range map[bool]bool{true: want.grpc, false: want.http} {
+			err := checkListen(addr, "--x-addr", grpc)
+			if (err == nil) != want || err != nil && !strings.Contains(err.Error(), "--x-addr") {
+				t.Errorf("%q, for gRPC %t: got %v, want it good: %t", addr, grpc, err, want)
+			}
+		}
 	}
 }

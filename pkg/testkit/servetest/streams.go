@@ -1,4 +1,4 @@
-package lifecycletest
+package servetest
 
 import (
 	"context"

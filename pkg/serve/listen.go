@@ -1,14 +1,17 @@
-package lifecycle
+package serve
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"maps"
 	"net"
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -46,18 +49,65 @@ func (m *SocketMode) Set(s string) error {
 	return nil
 }
 
-// Target returns the address for clients to dial: "unix:/path" for a Unix socket, otherwise host and port.
-func Target(addr net.Addr) string {
+// Listen binds a TCP address and closes it with the stack. flag is the option with the address, for error messages.
+func (s *Stack) Listen(ctx context.Context, addr, flag string) (net.Listener, error) {
+	if isSocket(addr) {
+		return nil, fmt.Errorf("listen on %s (%s): this listener supports TCP only: give host:port", addr, flag)
+	}
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", addr)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, fmt.Errorf("listen on %s: another process has this port; stop it or choose another with %s", addr, flag)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s (%s): %w", addr, flag, err)
+	}
+	s.closeOnStop(addr, l)
+	return l, nil
+}
+
+func (s *Stack) closeOnStop(addr string, l net.Listener) {
+	s.OnStop("listener "+addr, func(context.Context) error {
+		// The listener's server has usually closed it already.
+		if err := l.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+			return err
+		}
+		return nil
+	})
+}
+
+// WriteAddresses writes "name=address" lines to the file, so that the starter of a service on port 0 finds it. The addresses
+// are for clients to dial. An empty path does nothing.
+func WriteAddresses(path string, addrs map[string]net.Addr) error {
+	if path == "" {
+		return nil
+	}
+	err := durable.WriteFile(path, 0o600, func(w io.Writer) error {
+		for _, name := range slices.Sorted(maps.Keys(addrs)) {
+			if _, err := fmt.Fprintf(w, "%s=%s\n", name, target(addrs[name])); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("address file: %w", err)
+	}
+	return nil
+}
+
+// target returns the address for clients to dial: "unix:/path" for a Unix socket, otherwise host and port.
+func target(addr net.Addr) string {
 	if addr.Network() == "unix" {
 		return socketScheme + addr.String()
 	}
 	return addr.String()
 }
 
-// ListenGRPC binds a gRPC address and closes it with the stack. The address is host and port, or a Unix socket ("unix:path",
+// listenGRPC binds a gRPC address and closes it with the stack. The address is host and port, or a Unix socket ("unix:path",
 // "unix:///path"). A stale socket file is replaced; a socket in use is an error. The file has the mode as soon as it exists,
 // and is removed when the listener closes. flag is the option with the address, for error messages.
-func (s *Stack) ListenGRPC(ctx context.Context, addr string, mode SocketMode, flag string) (net.Listener, error) {
+func (s *Stack) listenGRPC(ctx context.Context, addr string, mode SocketMode, flag string) (net.Listener, error) {
 	if !isSocket(addr) {
 		return s.Listen(ctx, addr, flag)
 	}
@@ -214,10 +264,10 @@ func lockFolder(ctx context.Context, dir string) (unlock func(), err error) {
 	}
 }
 
-// CheckListen returns an error if addr is not a valid listen address. flag is the option with the address; grpc allows a
+// checkListen returns an error if addr is not a valid listen address. flag is the option with the address; grpc allows a
 // Unix socket.
-func CheckListen(addr, flag string, grpc bool) error {
-	want, err := "host:port, port 0 for a free one", checkListen(addr, grpc)
+func checkListen(addr, flag string, grpc bool) error {
+	want, err := "host:port, port 0 for a free one", checkAddress(addr, grpc)
 	if grpc {
 		want += ", or unix:path"
 	}
@@ -227,7 +277,7 @@ func CheckListen(addr, flag string, grpc bool) error {
 	return nil
 }
 
-func checkListen(addr string, grpc bool) error {
+func checkAddress(addr string, grpc bool) error {
 	if isSocket(addr) {
 		if !grpc {
 			return errors.New("this listener supports TCP only")

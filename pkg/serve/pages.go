@@ -1,4 +1,4 @@
-package telemetry
+package serve
 
 import (
 	"context"
@@ -8,25 +8,20 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/greenlight-ml/greenlight/pkg/telemetry"
 )
 
-// Readiness reports whether a service can do its work, and describes its state.
-type Readiness func() (ok bool, reason string)
-
-// NewAdmin returns a mux with /metrics, /healthz (the process runs) and /readyz (it can do its work).
-func NewAdmin(reg *prometheus.Registry, ready Readiness) *http.ServeMux {
+// NewPages returns a mux with /metrics, /healthz (the process runs) and /readyz (its state). Both answer 200: a service
+// listens only once it can do its work.
+func NewPages(reg *prometheus.Registry, state func() string) *http.ServeMux {
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", MetricsHandler(reg))
+	mux.Handle("GET /metrics", telemetry.MetricsHandler(reg))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = w.Write([]byte("ok\n"))
 	})
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		ok, reason := ready()
-		if !ok {
-			http.Error(w, reason, http.StatusServiceUnavailable)
-			return
-		}
-		_, _ = w.Write([]byte(reason + "\n"))
+		_, _ = w.Write([]byte(state() + "\n"))
 	})
 	return mux
 }
@@ -54,9 +49,9 @@ func (h httpLog) Handle(ctx context.Context, r slog.Record) error {
 	return h.Handler.Handle(ctx, line)
 }
 
-// AddProfiles adds /debug/pprof/, for go tool pprof. Profiles reveal a lot about a process and slow it down, so services add
+// addProfiles adds /debug/pprof/, for go tool pprof. Profiles reveal a lot about a process and slow it down, so services add
 // them only on request.
-func AddProfiles(mux *http.ServeMux) {
+func addProfiles(mux *http.ServeMux) {
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
