@@ -124,6 +124,7 @@ func fixed(t testing.TB, percent float64) *rollout.Keeper {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(k.Stop)
 	return k
 }
 

@@ -50,8 +50,8 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) (err error) {
 	shell.OnStop("drift monitor", watching.Stop)
 	watching.RegisterMetrics(shell.Registry)
 	memory := registry.OpenMemory(opts.StateDir, logger)
-	shell.OnStop("active model", func(context.Context) error {
-		memory.Stop()
+	shell.OnStop("active model", func(ctx context.Context) error {
+		memory.Stop(ctx)
 		return nil
 	})
 	first, err := memory.Restore(models, watching, opts.Model)

@@ -130,7 +130,8 @@ func (s *Service) BatchPredict(_ context.Context, req *mlenginev1.BatchPredictRe
 	resp := &mlenginev1.BatchPredictResponse{
 		Scores: make([]float64, rows), ModelVersion: m.Manifest.Version, ModelDigest: m.Manifest.Digest,
 	}
-	var failed [2]int // invalid rows, invalid scores
+	m.Scorer.Scores(resp.GetScores(), req.GetValues()) // of invalid rows too: their scores are replaced
+	var failed [2]int                                  // invalid rows, invalid scores
 	for i := range rows {
 		x := req.GetValues()[i*k : (i+1)*k]
 		if bad := firstInvalid(m.Schema, x); bad >= 0 {
@@ -142,7 +143,7 @@ func (s *Service) BatchPredict(_ context.Context, req *mlenginev1.BatchPredictRe
 			failed[0]++
 			continue
 		}
-		score := m.Scorer.Score(x)
+		score := resp.GetScores()[i]
 		if !valid(score) {
 			resp.Scores[i] = math.NaN()
 			resp.Errors = append(resp.Errors, &mlenginev1.RowError{
@@ -152,7 +153,6 @@ func (s *Service) BatchPredict(_ context.Context, req *mlenginev1.BatchPredictRe
 			failed[1]++
 			continue
 		}
-		resp.Scores[i] = score
 		m.metrics.score.Observe(score)
 	}
 	m.metrics.invalid.Add(float64(failed[0]))
