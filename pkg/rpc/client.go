@@ -33,6 +33,9 @@ func Dial(target string, reg prometheus.Registerer, extra ...grpc.DialOption) (*
 			Backoff:           backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second},
 			MinConnectTimeout: 2 * time.Second,
 		}),
+		// As in the server: gRPC's default windows grow with the bandwidth, and a full one holds thousands of messages.
+		grpc.WithStaticStreamWindowSize(window),
+		grpc.WithStaticConnWindowSize(window),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(MaxMessage)),
 	}
 	if reg != nil {

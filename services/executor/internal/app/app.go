@@ -129,12 +129,13 @@ func open(shell *serve.App, opts *Options, baseline *decision.Baseline, logger *
 func (p *parts) serve(shell *serve.App, opts *Options, logger *slog.Logger) {
 	decisions := decision.New(p.baseline, p.rollouts, p.dispatcher, p.book, decision.NewMetrics(shell.Registry))
 	decisions.LimitEventTimes(opts.MaxQuoteAhead)
+	decisions.LimitMessages(shell.Limiter.Check)
 	reports := decision.NewReportService(p.baseline, p.dispatcher, p.rollouts)
 	executorv1.RegisterDecisionServiceServer(shell.Server, decisions)
 	executorv1.RegisterShadowServiceServer(shell.Server, reports)
 	executorv1.RegisterRolloutServiceServer(shell.Server, rollout.NewService(p.rollouts))
 	executorv1.RegisterFeedServiceServer(shell.Server, live.NewService(p.book))
-	shell.OnDrain("quote streams", func(context.Context) error {
+	shell.OnDrain("streams", func(context.Context) error {
 		decisions.EndStreams()
 		return nil
 	})

@@ -48,6 +48,10 @@ type executor struct {
 type setup struct {
 	book    *live.Book
 	settled func(shadow.Request, shadow.Result)
+	// rollout, if set, wraps the rollout of the service.
+	rollout func(decision.Rollout) decision.Rollout
+	// maxMessage limits a received message, in bytes; 0 is the default.
+	maxMessage int
 	// queue is how many shadows may wait; 0 is the default.
 	queue int
 }
@@ -84,8 +88,12 @@ func start(t *testing.T, engine enginetest.Options, percent float64, changes ...
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := rpc.NewServer(rpc.ServerOptions{Logger: logger, Registerer: reg})
-	e.service = decision.New(baseline, e.rollouts, e.shadows, s.book, decision.NewMetrics(reg))
+	server := rpc.NewServer(rpc.ServerOptions{Logger: logger, Registerer: reg, MaxMessage: s.maxMessage})
+	rollouts := decision.Rollout(e.rollouts)
+	if s.rollout != nil {
+		rollouts = s.rollout(rollouts)
+	}
+	e.service = decision.New(baseline, rollouts, e.shadows, s.book, decision.NewMetrics(reg))
 	executorv1.RegisterDecisionServiceServer(server, e.service)
 	executorv1.RegisterShadowServiceServer(server, decision.NewReportService(baseline, e.shadows, e.rollouts))
 	server.Ready()

@@ -288,7 +288,8 @@ type DecideRequest struct {
 	// unanswered messages of the stream.
 	Sequence uint64 `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"`
 	// Instant after which the caller no longer wants the answer, UTC, by the clock of the host that both share. A message that
-	// executor reads later is answered with DEADLINE_EXCEEDED, EXPIRED, and is not scored. Absent: no deadline.
+	// executor reads later is answered with DEADLINE_EXCEEDED, EXPIRED, and is not scored; one whose deadline is no valid time
+	// with INVALID_ARGUMENT, DEADLINE_INVALID. Absent: no deadline.
 	Deadline *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=deadline,proto3" json:"deadline,omitempty"`
 	// The market state. Required.
 	Request       *PredictRequest `protobuf:"bytes,3,opt,name=request,proto3" json:"request,omitempty"`

@@ -38,7 +38,7 @@ const (
 // its metadata names the invalid features:
 //
 //	INVALID_ARGUMENT     INPUT_MISSING, INPUT_AMBIGUOUS, SCHEMA_UNKNOWN, VECTOR_LENGTH, FEATURE_MISSING, FEATURE_UNKNOWN,
-//	                     FEATURE_INVALID, FIELD_TOO_LONG, SYMBOL_MISSING, QUOTE_INVALID
+//	                     FEATURE_INVALID, FIELD_TOO_LONG, SYMBOL_MISSING, QUOTE_INVALID, DEADLINE_INVALID
 //	FAILED_PRECONDITION  NOT_READY: the symbol's quotes so far do not define the baseline's inputs; the message explains
 //	                     what is missing
 //	RESOURCE_EXHAUSTED   (no reason) the message is larger than 64 KiB, compressed or not; or 512 calls are open
@@ -57,7 +57,8 @@ type DecisionServiceClient interface {
 	PredictWithShadow(ctx context.Context, in *PredictWithShadowRequest, opts ...grpc.CallOption) (*PredictWithShadowResponse, error)
 	// Decide is Predict for programs that decide often: many decisions over one stream, at a fraction of the price of a call
 	// each. Every message gets exactly one answer, which repeats its sequence. Answers may come in another order than the
-	// messages. A message that cannot be answered gets an error of its own and does not end the stream.
+	// messages. A message that cannot be answered gets an error of its own and does not end the stream. Bytes that are no
+	// message, or more than 64 KiB, end it.
 	//
 	// executor reads a message only when it can begin it, so a caller that sends more than executor can do is slowed down by
 	// flow control. Keep at most 64 messages of a stream unanswered. When the caller closes its side, executor answers what it
@@ -134,7 +135,7 @@ type DecisionService_ObserveQuotesClient = grpc.ClientStreamingClient[ObserveQuo
 // its metadata names the invalid features:
 //
 //	INVALID_ARGUMENT     INPUT_MISSING, INPUT_AMBIGUOUS, SCHEMA_UNKNOWN, VECTOR_LENGTH, FEATURE_MISSING, FEATURE_UNKNOWN,
-//	                     FEATURE_INVALID, FIELD_TOO_LONG, SYMBOL_MISSING, QUOTE_INVALID
+//	                     FEATURE_INVALID, FIELD_TOO_LONG, SYMBOL_MISSING, QUOTE_INVALID, DEADLINE_INVALID
 //	FAILED_PRECONDITION  NOT_READY: the symbol's quotes so far do not define the baseline's inputs; the message explains
 //	                     what is missing
 //	RESOURCE_EXHAUSTED   (no reason) the message is larger than 64 KiB, compressed or not; or 512 calls are open
@@ -153,7 +154,8 @@ type DecisionServiceServer interface {
 	PredictWithShadow(context.Context, *PredictWithShadowRequest) (*PredictWithShadowResponse, error)
 	// Decide is Predict for programs that decide often: many decisions over one stream, at a fraction of the price of a call
 	// each. Every message gets exactly one answer, which repeats its sequence. Answers may come in another order than the
-	// messages. A message that cannot be answered gets an error of its own and does not end the stream.
+	// messages. A message that cannot be answered gets an error of its own and does not end the stream. Bytes that are no
+	// message, or more than 64 KiB, end it.
 	//
 	// executor reads a message only when it can begin it, so a caller that sends more than executor can do is slowed down by
 	// flow control. Keep at most 64 messages of a stream unanswered. When the caller closes its side, executor answers what it
