@@ -79,6 +79,7 @@ type Dispatcher struct {
 	recorder *Recorder
 	model    *modelWatch
 	queue    *queue
+	watchers watchers
 
 	unwatch context.CancelFunc // ends the model watch
 	stop    context.CancelFunc // ends the model watch and the calls in flight
@@ -127,7 +128,7 @@ func New(opts Options) (*Dispatcher, error) {
 // Skip counts a request that is not sampled.
 func (d *Dispatcher) Skip(r Request) {
 	d.recorder.begin(r.Source)
-	d.record(&r, Result{Outcome: NotSampled})
+	d.record(&r, Result{Outcome: NotSampled}, row{})
 }
 
 // Detach starts the request's shadow and returns at once. The shadow is recorded when it ends.
@@ -199,13 +200,14 @@ func (d *Dispatcher) settle(c *call, r Result) {
 		return
 	}
 	c.result = r
-	d.record(&c.Request, r) // before the caller has its answer, so that every answered request is counted
+	d.record(&c.Request, r, c.sentRow()) // before the caller has its answer, so that every answered request is counted
 	c.release()
 }
 
-// record counts the outcome of a request and hands it on.
-func (d *Dispatcher) record(req *Request, r Result) {
+// record counts the outcome of a request and hands it on. sent is the row that was sent to ml-engine, if any.
+func (d *Dispatcher) record(req *Request, r Result, sent row) {
 	d.recorder.record(r, req.BaselineLatency)
+	d.watchers.publish(req, &r, sent)
 	if r.Outcome == Rejected {
 		d.model.rejected()
 	}

@@ -131,12 +131,14 @@ func (p *parts) serve(shell *serve.App, opts *Options, logger *slog.Logger) {
 	decisions.LimitEventTimes(opts.MaxQuoteAhead)
 	decisions.LimitMessages(shell.Limiter.Check)
 	reports := decision.NewReportService(p.baseline, p.dispatcher, p.rollouts)
+	reports.SetOperators(shell.Server.AsOperator)
 	executorv1.RegisterDecisionServiceServer(shell.Server, decisions)
 	executorv1.RegisterShadowServiceServer(shell.Server, reports)
 	executorv1.RegisterRolloutServiceServer(shell.Server, rollout.NewService(p.rollouts))
 	executorv1.RegisterFeedServiceServer(shell.Server, live.NewService(p.book))
 	shell.OnDrain("streams", func(context.Context) error {
 		decisions.EndStreams()
+		reports.EndStreams()
 		return nil
 	})
 

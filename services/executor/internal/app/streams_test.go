@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -35,6 +36,7 @@ func TestCanceledStreamsLeaveNothing(t *testing.T) {
 		}
 		return stream.Send(&executorv1.DecideRequest{Request: &executorv1.PredictRequest{Vector: vector()}})
 	}
+	streams["comparisons"] = r.watch
 	streams["status page"] = func(ctx context.Context) error {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.HTTP+"/status/events", http.NoBody)
 		if err != nil {
@@ -135,6 +137,15 @@ func TestRateOfMessages(t *testing.T) {
 	}
 }
 
+// watch opens a stream of comparisons, and returns once requests are selected.
+func (r *running) watch(ctx context.Context) error {
+	stream, err := executorv1.NewShadowServiceClient(r.Conn).WatchComparisons(ctx, &executorv1.WatchComparisonsRequest{})
+	if err == nil {
+		_, err = stream.Header()
+	}
+	return err
+}
+
 // A client that keeps a stream open, for example to watch the health, does not delay a stop.
 func TestAStopDoesNotWaitForStreams(t *testing.T) {
 	r := start(t, options(t, loopback(t)))
@@ -143,9 +154,32 @@ func TestAStopDoesNotWaitForStreams(t *testing.T) {
 		_, err := decide(ctx, r.Conn)
 		return err
 	}
+	streams["comparisons"] = r.watch
 	for name, open := range streams {
 		if err := open(t.Context()); err != nil {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if err := r.Stop(); err != nil {
+		t.Errorf("stop: %v", err)
+	}
+}
+
+// A client that reads no comparison does not delay a stop either.
+func TestAStopDoesNotWaitForAClientThatDoesNotRead(t *testing.T) {
+	r := start(t, options(t, loopback(t)))
+	if err := r.watch(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	decisions := executorv1.NewDecisionServiceClient(r.Conn)
+	for {
+		for range 100 {
+			if _, err := decisions.Predict(t.Context(), &executorv1.PredictRequest{Vector: vector()}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, body := r.Get("/metrics"); !strings.Contains(body, "\nml_shadow_watch_dropped_total 0\n") {
+			break
 		}
 	}
 	if err := r.Stop(); err != nil {

@@ -39,9 +39,11 @@ type executor struct {
 	engine   *enginetest.Engine
 	shadows  *shadow.Dispatcher
 	service  *decision.Service
-	formula  *model.Baseline
-	rng      *rand.Rand
-	reg      *prometheus.Registry
+	// reportService serves reports.
+	reportService *decision.ReportService
+	formula       *model.Baseline
+	rng           *rand.Rand
+	reg           *prometheus.Registry
 }
 
 // setup is what differs between tests. The zero value is an empty book and no OnSettled.
@@ -95,7 +97,9 @@ func start(t *testing.T, engine enginetest.Options, percent float64, changes ...
 	}
 	e.service = decision.New(baseline, rollouts, e.shadows, s.book, decision.NewMetrics(reg))
 	executorv1.RegisterDecisionServiceServer(server, e.service)
-	executorv1.RegisterShadowServiceServer(server, decision.NewReportService(baseline, e.shadows, e.rollouts))
+	e.reportService = decision.NewReportService(baseline, e.shadows, e.rollouts)
+	e.reportService.SetOperators(server.AsOperator)
+	executorv1.RegisterShadowServiceServer(server, e.reportService)
 	server.Ready()
 	l := bufconn.Listen(1 << 20)
 	served := make(chan error, 1)

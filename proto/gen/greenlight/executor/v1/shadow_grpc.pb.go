@@ -28,14 +28,22 @@ const (
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
 // ShadowService reports how the model under trial compares with the baseline.
+//
+// Failures are gRPC status codes. Those of WatchComparisons have one google.rpc.ErrorInfo (domain "executor.greenlight") with
+// a constant reason:
+//
+//	INVALID_ARGUMENT    OUTCOME_UNKNOWN: an outcome is unspecified or not known
+//	INVALID_ARGUMENT    SAMPLE_INVALID: sample_percent is not a number in [0,100]
+//	INVALID_ARGUMENT    FIELD_TOO_LONG: symbol has more than 64 bytes
+//	PERMISSION_DENIED   OPERATOR_ONLY: include_features without the operator role
+//	RESOURCE_EXHAUSTED  TOO_MANY_WATCHERS: 16 callers watch already
+//	UNAVAILABLE         STOPPING: executor is stopping and ends the stream
 type ShadowServiceClient interface {
 	// GetShadowReport returns the counts since start and the quality over the rolling window.
 	GetShadowReport(ctx context.Context, in *GetShadowReportRequest, opts ...grpc.CallOption) (*GetShadowReportResponse, error)
 	// WatchComparisons streams the ends of single shadows as they happen, until the caller cancels or executor stops. A caller
-	// that reads too slowly loses comparisons, which are counted; it never slows down a decision or a shadow.
-	//
-	// INVALID_ARGUMENT: an outcome is not known, sample_percent is not a number in [0,100], or symbol is too long.
-	// PERMISSION_DENIED: include_features without the operator role. RESOURCE_EXHAUSTED: 16 callers watch already.
+	// that reads too slowly loses comparisons, which are counted; it never slows down a decision or a shadow. The headers of
+	// the response come at once: requests that end later are selected.
 	WatchComparisons(ctx context.Context, in *WatchComparisonsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchComparisonsResponse], error)
 }
 
@@ -81,14 +89,22 @@ type ShadowService_WatchComparisonsClient = grpc.ServerStreamingClient[WatchComp
 // for forward compatibility.
 //
 // ShadowService reports how the model under trial compares with the baseline.
+//
+// Failures are gRPC status codes. Those of WatchComparisons have one google.rpc.ErrorInfo (domain "executor.greenlight") with
+// a constant reason:
+//
+//	INVALID_ARGUMENT    OUTCOME_UNKNOWN: an outcome is unspecified or not known
+//	INVALID_ARGUMENT    SAMPLE_INVALID: sample_percent is not a number in [0,100]
+//	INVALID_ARGUMENT    FIELD_TOO_LONG: symbol has more than 64 bytes
+//	PERMISSION_DENIED   OPERATOR_ONLY: include_features without the operator role
+//	RESOURCE_EXHAUSTED  TOO_MANY_WATCHERS: 16 callers watch already
+//	UNAVAILABLE         STOPPING: executor is stopping and ends the stream
 type ShadowServiceServer interface {
 	// GetShadowReport returns the counts since start and the quality over the rolling window.
 	GetShadowReport(context.Context, *GetShadowReportRequest) (*GetShadowReportResponse, error)
 	// WatchComparisons streams the ends of single shadows as they happen, until the caller cancels or executor stops. A caller
-	// that reads too slowly loses comparisons, which are counted; it never slows down a decision or a shadow.
-	//
-	// INVALID_ARGUMENT: an outcome is not known, sample_percent is not a number in [0,100], or symbol is too long.
-	// PERMISSION_DENIED: include_features without the operator role. RESOURCE_EXHAUSTED: 16 callers watch already.
+	// that reads too slowly loses comparisons, which are counted; it never slows down a decision or a shadow. The headers of
+	// the response come at once: requests that end later are selected.
 	WatchComparisons(*WatchComparisonsRequest, grpc.ServerStreamingServer[WatchComparisonsResponse]) error
 	mustEmbedUnimplementedShadowServiceServer()
 }
