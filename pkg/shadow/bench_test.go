@@ -156,7 +156,7 @@ func BenchmarkPublish(b *testing.B) {
 				if err != nil {
 					b.Fatal(err)
 				}
-				defer w.Close()
+				b.Cleanup(w.Close)
 			}
 			b.ReportAllocs()
 			req := Request{ID: "SIM-PERP-1700000000000", Symbol: "SIM-PERP"}
