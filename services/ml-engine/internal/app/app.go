@@ -66,6 +66,10 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) (err error) {
 		Models: models, Scoring: service, Monitor: watching, Memory: memory, Previous: first.Previous, Logger: logger,
 	}))
 	mlenginev1.RegisterDriftServiceServer(shell.Server, monitor.NewService(watching))
+	shell.OnDrain("prediction streams", func(context.Context) error {
+		service.EndStreams()
+		return nil
+	})
 	shell.State = func() string {
 		troubles := slices.DeleteFunc([]string{memory.Trouble(), watching.Trouble()}, func(s string) bool { return s == "" })
 		return strings.Join(append([]string{"model " + service.Version()}, troubles...), "; ")
