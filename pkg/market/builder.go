@@ -74,7 +74,7 @@ const (
 
 // Times before 1973 or after 2200 are treated as errors.
 const (
-	minTimeMS = 1e8 * 1000
+	minTimeMS = 1e8*1000 + 20_000 // a whole minute, so that no bar of a valid quote begins before
 	maxTimeMS = 7258118400 * 1000
 )
 

@@ -41,6 +41,9 @@ const maxWindow = 8 << 20
 // maxPageHeader limits the bytes of a page's header.
 const maxPageHeader = 64 << 10
 
+// plainDictionary is the older name of both encodings of a dictionary's pages, which common writers use to this day.
+const plainDictionary = format.PlainDictionary //nolint:staticcheck // deprecated for writers only
+
 // errNotRead marks a valid file of a form that is not read.
 var errNotRead = errors.New("is not read")
 
@@ -277,7 +280,7 @@ func sized(b []byte, n int) []byte {
 }
 
 func (p *pages) dictionary(h *format.DictionaryPageHeader) error {
-	if h.Encoding != format.Plain && !(p.Foreign && h.Encoding == format.PlainDictionary) {
+	if h.Encoding != format.Plain && !(p.Foreign && h.Encoding == plainDictionary) {
 		return fmt.Errorf("a dictionary that is encoded as %v", h.Encoding)
 	}
 	if int64(h.NumValues) > p.Rows {
@@ -331,7 +334,7 @@ func (p *pages) values(values []byte, encoding format.Encoding, n int64) error {
 	switch {
 	case encoding == format.Plain:
 		return p.plain(values)
-	case encoding == format.RLEDictionary, p.Foreign && encoding == format.PlainDictionary:
+	case encoding == format.RLEDictionary, p.Foreign && encoding == plainDictionary:
 		if len(values) == 0 {
 			return nil
 		}
