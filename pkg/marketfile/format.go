@@ -233,7 +233,7 @@ func (s *stored) findTable(lines []string, given map[string]string) ([]string, e
 			return lines[i:], s.nameless(lines, i, separator, given)
 		}
 	}
-	return nil, errUnknownFormat
+	return nil, fmt.Errorf("%w; the first line is %.200q", errUnknownFormat, lines[0])
 }
 
 // nameless takes a table whose first row is row i. The line before it is the header if it has as many cells, even if none
