@@ -241,6 +241,12 @@ func (c *admission) counted(desc *grpc.ServiceDesc) *grpc.ServiceDesc {
 				c.refused.Inc()
 				return errTooManyStreams
 			}
+			leave, err := c.openPacked(stream.Context())
+			if err != nil {
+				c.refused.Inc()
+				return err
+			}
+			defer leave()
 			if a != nil && c.largeAnswers {
 				stream = held{stream, a.incoming.conn}
 			}

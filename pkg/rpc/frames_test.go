@@ -492,3 +492,45 @@ func TestPackedMessages(t *testing.T) {
 		}
 	})
 }
+
+// Streams of compressed messages are few, since every one may decompress 4 MiB at once. They take nothing from calls and from
+// other streams.
+func TestPackedStreams(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newOpen(t, 0)
+		ask := func(opts ...grpc.CallOption) (grpc.BidiStreamingClient[mlenginev1.BatchPredictRequest, mlenginev1.BatchPredictResponse], error) {
+			s, err := o.polite.StreamPredict(t.Context(), opts...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = s.Send(&mlenginev1.BatchPredictRequest{}) // Recv returns the error
+			_, err = s.Recv()
+			return s, err
+		}
+		pack := grpc.UseCompressor(gzip.Name)
+		var last grpc.ClientStream
+		for i := range 5 {
+			s, err := ask(pack)
+			want := codes.OK
+			if i == 4 {
+				want = codes.ResourceExhausted
+			} else {
+				last = s
+			}
+			if status.Code(err) != want {
+				t.Errorf("packed stream %d: got %v, want %v", i, err, want)
+			}
+		}
+		if _, err := ask(); err != nil {
+			t.Errorf("a stream without compression: %v", err)
+		}
+		if _, err := o.polite.Predict(t.Context(), &mlenginev1.PredictRequest{}, pack); err != nil {
+			t.Errorf("a packed call: %v", err)
+		}
+		_ = last.CloseSend()
+		synctest.Wait()
+		if _, err := ask(pack); err != nil {
+			t.Errorf("a packed stream after another has ended: %v", err)
+		}
+	})
+}
