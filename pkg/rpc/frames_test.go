@@ -534,3 +534,39 @@ func TestPackedStreams(t *testing.T) {
 		}
 	})
 }
+
+// However many streams two connections open, others get theirs.
+func TestStreamsAreShared(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newOpen(t, rpc.SmallMessage)
+		// opened returns how many of n streams of a connection are answered.
+		opened := func(n int) (answered int) {
+			conn, err := rpc.Dial("passthrough:///bufnet", nil, grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return o.l.DialContext(ctx) }))
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = conn.Close() })
+			for range n {
+				s, err := mlenginev1.NewScoringServiceClient(conn).StreamPredict(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				_ = s.Send(&mlenginev1.BatchPredictRequest{}) // Recv returns the error
+				if _, err := s.Recv(); err == nil {
+					answered++
+				} else if status.Code(err) != codes.ResourceExhausted {
+					t.Fatal(err)
+				}
+			}
+			return answered
+		}
+		if got := opened(120) + opened(120); got != 192 {
+			t.Errorf("two connections have %d streams, want 192", got)
+		}
+		for i, want := range []int{32, 32, 0} {
+			if got := opened(32); got != want {
+				t.Errorf("connection %d: %d streams of 32 are answered, want %d", i, got, want)
+			}
+		}
+	})
+}
