@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net"
 	"strings"
 	"testing"
@@ -29,6 +30,7 @@ import (
 
 // open is a server with misbehaving clients and a well-behaved one.
 type open struct {
+	server *rpc.Server
 	t      *testing.T
 	l      *bufconn.Listener
 	reg    *prometheus.Registry
@@ -43,6 +45,7 @@ func newOpen(t *testing.T, maxMessage int) *open {
 	server := rpc.NewServer(rpc.ServerOptions{
 		Logger: slog.New(slog.DiscardHandler), Registerer: o.reg, MaxMessage: maxMessage, Throttled: mlenginev1.ScoringService_ServiceDesc.ServiceName,
 	})
+	o.server = server
 	mlenginev1.RegisterScoringServiceServer(server, &stub{predict: func(context.Context, *mlenginev1.PredictRequest) (*mlenginev1.PredictResponse, error) {
 		return &mlenginev1.PredictResponse{ModelVersion: o.answer}, nil
 	}})
@@ -567,6 +570,33 @@ func TestStreamsAreShared(t *testing.T) {
 			if got := opened(32); got != want {
 				t.Errorf("connection %d: %d streams of 32 are answered, want %d", i, got, want)
 			}
+		}
+	})
+}
+
+// A client that does not read its answers holds up a stop for a second, and the stop succeeds.
+func TestDrainDoesNotWaitForReaders(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newOpen(t, rpc.SmallMessage)
+		s, err := o.polite.StreamPredict(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 6000 { // of 16 bytes: more than the client's window, less than with the buffer of the server
+			if err := s.Send(&mlenginev1.BatchPredictRequest{Sequence: math.MaxUint64}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		_ = s.CloseSend()
+		synctest.Wait()
+		if open := o.value("grpc_server_open_calls"); open != 0 {
+			t.Fatalf("%v calls are open, want that only their answers are left", open)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		start := time.Now()
+		if err := o.server.Drain(ctx); err != nil || time.Since(start) != time.Second {
+			t.Errorf("got %v after %v, want success after a second", err, time.Since(start))
 		}
 	})
 }
