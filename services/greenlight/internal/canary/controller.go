@@ -186,7 +186,7 @@ func (c *Controller) end(ctx context.Context, decision Decision, reason string) 
 // observer that panics is not called again. Its panic continues, unless the run is ending.
 func (c *Controller) emit(e Event) {
 	e.Time = time.Now().UTC()
-	keep := e.Kind != Looked || e.Look.Keep
+	keep := e.Kind != Polled || e.Poll.Keep
 	if keep && c.opts.Journal != nil {
 		var err error
 		if broken := fleet.Guard(func() { err = c.opts.Journal(e) }); broken != nil {

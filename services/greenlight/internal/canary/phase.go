@@ -33,7 +33,7 @@ type attempt struct {
 	held string
 	kept time.Time
 	// last is the newest look.
-	last *Look
+	last *Poll
 	// strayed reports whether an executor reports another share than the one it confirmed.
 	strayed bool
 }
@@ -221,7 +221,7 @@ func (a *attempt) strangers(s reading) string {
 	return ""
 }
 
-// poll reads the counts, judges them and emits a look.
+// poll reads the counts, judges them and emits the result.
 func (a *attempt) poll(ctx context.Context) *ending {
 	s := a.read(ctx)
 	if ctx.Err() != nil {
@@ -257,7 +257,7 @@ func (a *attempt) poll(ctx context.Context) *ending {
 		l = a.judge(known)
 	}
 	l.Keep = end != nil || time.Since(a.kept) >= time.Duration(a.policy.PhaseDuration)/keptLooks
-	a.emitLook(l)
+	a.emitPoll(l)
 	if gist := gist(l.Reason); end == nil && !a.counting.IsZero() && l.Left == 0 && gist != a.held {
 		a.held = gist
 		e := a.event(Held)
@@ -267,13 +267,13 @@ func (a *attempt) poll(ctx context.Context) *ending {
 	return end
 }
 
-// emitLook emits a look.
-func (a *attempt) emitLook(l *Look) {
+// emitPoll emits the result of a poll.
+func (a *attempt) emitPoll(l *Poll) {
 	if l.Keep {
 		a.kept = time.Now()
 	}
-	e := a.event(Looked)
-	e.Look = l
+	e := a.event(Polled)
+	e.Poll = l
 	a.last = l
 	a.emit(e)
 }
@@ -283,7 +283,7 @@ func (a *attempt) keepLast() {
 	if a.last != nil && !a.last.Keep {
 		last := *a.last // the view may still show the original
 		last.Keep = true
-		a.emitLook(&last)
+		a.emitPoll(&last)
 	}
 }
 
@@ -340,8 +340,8 @@ func (a *attempt) begin(s reading) string {
 }
 
 // judge returns the counts as a look.
-func (a *attempt) judge(c counts) *Look {
-	l := &Look{Outcomes: c.Outcomes, Sources: c.Sources, Card: a.policy.JudgePhase(c.phase)}
+func (a *attempt) judge(c counts) *Poll {
+	l := &Poll{Outcomes: c.Outcomes, Sources: c.Sources, Card: a.policy.JudgePhase(c.phase)}
 	test := a.policy.Test(c.phase)
 	l.Sample = Sample{
 		Time: time.Now().UTC(), Percent: a.percent, Requests: c.Requests, Comparisons: c.phase.Comparisons(), Matches: c.phase.Matches,
@@ -378,7 +378,7 @@ func why(card gate.Scorecard) string {
 
 // ending returns how the phase ends after a poll; nil if it goes on. The known counts can abort it even if others are
 // missing.
-func (a *attempt) ending(s reading, l *Look, known gate.PhaseCounts) *ending {
+func (a *attempt) ending(s reading, l *Poll, known gate.PhaseCounts) *ending {
 	if reason := a.changed(s); reason != "" {
 		return &ending{decision: Aborted, reason: reason}
 	}

@@ -35,9 +35,9 @@ func canaryStartCommand(c console.Console) *cobra.Command {
 every executor, read back, and writes canary_run_<time>.json with a plot and a table to the evidence folder. Interrupted
 (Ctrl-C, SIGTERM, or killed), it goes on with --resume at the phase that it was in, which starts again.
 
-With --dry-run the same controller runs the same phases, shorter, against a pair of its own that it starts on free ports
-of this machine and sends market states to. That needs no phrase, writes canary_dryrun_observe.json, and counts for
-no promotion.
+With --dry-run the same controller runs the same phases, but shorter. It starts its own pair on free ports of this
+machine and sends market states to it. It needs no phrase, writes canary_dryrun_observe.json, and does not count for a
+promotion.
 
 Exits 0 when all phases have passed, 3 when it was aborted or stopped, 1 when it was interrupted or refused.`,
 		Args: console.NoArgs,
@@ -54,7 +54,7 @@ Exits 0 when all phases have passed, 3 when it was aborted or stopped, 1 when it
 			case !s.dry && given(cmd.Flags(), rehearsed) != "":
 				return console.Usagef("--%s is for --dry-run: of a canary, the plan says it; give it to greenlight canary plan", given(cmd.Flags(), rehearsed))
 			case s.dry && given(cmd.Flags(), access) != "":
-				return console.Usagef("--%s is not for --dry-run, which starts a pair of its own on this machine", given(cmd.Flags(), access))
+				return console.Usagef("--%s is not for --dry-run, which starts its own pair on this machine", given(cmd.Flags(), access))
 			case !s.resume && cmd.Flags().Changed("run"):
 				return console.Usagef("--run is for --resume: it names the run that is resumed")
 			case s.dry:
@@ -70,7 +70,7 @@ Exits 0 when all phases have passed, 3 when it was aborted or stopped, 1 when it
 	fs.StringVar(&s.phrase, "confirm", "", "the phrase that greenlight canary plan printed")
 	fs.BoolVar(&s.resume, "resume", false, "go on with a run that was interrupted")
 	fs.StringVar(&s.run, "run", "", "the run to go on with; the newest when it is not given")
-	fs.BoolVar(&s.dry, "dry-run", false, "rehearse against a pair of its own")
+	fs.BoolVar(&s.dry, "dry-run", false, "rehearse against a pair that it starts itself")
 	declareCanaryState(fs, &s.state)
 	s.access.Declare(access, c)
 	s.Rehearsal.Declare(rehearsed)

@@ -39,7 +39,7 @@ func modelSign(c console.Console, folder *string) *cobra.Command {
 		Use: "sign MODEL...", Short: "Verify models and sign their manifests",
 		Long: `Sign verifies a model as a service would, and writes the signature of its manifest beside it, as manifest.sig. The manifest
 has the digests of all other files: none of them changes, and none can be changed afterwards. A signature that is there is
-replaced. A release has a manifest of its own: greenlight promote --sign-key signs it, or sign it then.`,
+replaced. A release has its own manifest: greenlight promote --sign-key signs it, or sign it afterwards.`,
 		RunE: func(_ *cobra.Command, refs []string) error {
 			if len(refs) == 0 {
 				return console.Usagef("name the models to sign, as name/version or version")

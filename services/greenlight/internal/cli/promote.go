@@ -49,7 +49,7 @@ Promote --confirm takes the phrase, which works once and for 30 minutes, for thi
 Everything is judged again. Then the release is recorded in the registry under the version without -rcN (or --as), with the
 same digest, promotion.json is written, and the entry for CHANGELOG.md is printed. With --engine, each of those is told to
 serve the release, and asked whether it does. It exits 0 when the model is promoted, 3 when something blocks, 1 when the
-phrase is refused or a part was not done. A promotion that was cut short is finished by the same command again.`,
+phrase is refused or a step failed. The same command again finishes an interrupted promotion.`,
 		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			p.given = cmd.Flags().Changed

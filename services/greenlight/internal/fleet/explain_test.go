@@ -87,7 +87,7 @@ func httpServer(t *testing.T, tls certs.Server) string {
 	}, func() { _ = s.Close() })
 }
 
-// refusal is the error of a service that says why in an ErrorInfo.
+// refusal is an error of a service with an ErrorInfo.
 func refusal(t *testing.T, code codes.Code, reason string) error {
 	t.Helper()
 	s, err := status.New(code, "refused").WithDetails(&errdetails.ErrorInfo{Reason: reason, Domain: "greenlight"})

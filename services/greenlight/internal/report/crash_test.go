@@ -32,7 +32,7 @@ func TestCrash(t *testing.T) {
 			}
 		},
 		Read: func(dir string) ([]int, error) {
-			if samples, err := ReadJournal(dir, time.Time{}); err != nil && !errors.Is(err, fs.ErrNotExist) { // before anything is mended
+			if samples, err := ReadJournal(dir, time.Time{}); err != nil && !errors.Is(err, fs.ErrNotExist) { // before anything is repaired
 				return nil, fmt.Errorf("after %d samples: %w", len(samples), err)
 			}
 			j, err := OpenJournal(dir)

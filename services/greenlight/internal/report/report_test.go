@@ -34,7 +34,7 @@ func TestWeek(t *testing.T) {
 	}
 }
 
-// A sample that a kill cut short is not read, and the next one stands on a line of its own.
+// A sample that a kill cut short is not read, and the next one starts a new line.
 func TestTornJournal(t *testing.T) {
 	dir := t.TempDir()
 	now := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)

@@ -155,7 +155,7 @@ func (r *run) calm(ctx context.Context, round int) error {
 	})
 }
 
-// hung measures two executors that have just been started, each with an ml-engine of its own. That of shadowHung is frozen as
+// hung measures two executors that have just been started, each with its own ml-engine. That of shadowHung is frozen as
 // the first slice begins, which is its own and is counted from its beginning: the calls under way, the queue that fills up and
 // the breaker that opens are all in it. The pairs are stopped again, since a breaker that has opened once stays open longer
 // the next time.

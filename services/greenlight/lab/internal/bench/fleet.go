@@ -170,7 +170,7 @@ func (f *fleet) awaitShadow(ctx context.Context, s *side) error {
 	return nil
 }
 
-// startFresh starts an executor with an ml-engine of its own, and sends it enough that a new process has its first pages and
+// startFresh starts an executor with its own ml-engine, and sends it enough that a new process has its first pages and
 // its first collections of garbage behind it.
 func (f *fleet) startFresh(ctx context.Context, kind string, round int) (pair *fleet, err error) {
 	pair = &fleet{opts: f.opts, sides: map[string]*side{}}

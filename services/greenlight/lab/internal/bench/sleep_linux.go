@@ -9,7 +9,7 @@ import (
 // prSetTimerSlack is PR_SET_TIMERSLACK of prctl(2).
 const prSetTimerSlack = 29
 
-// preciseSleep keeps its goroutine on a thread of its own and returns a sleep that is late by microseconds. The runtime's
+// preciseSleep locks its goroutine to a thread and returns a sleep that is late by microseconds. The runtime's
 // own timers are late by up to a millisecond on Linux when a process is otherwise idle, many times the latency of a call
 // here. Such a thread keeps one of the runtime's processors while it sleeps, so it gets one beyond those that answers
 // are handled with. done gives both back.

@@ -128,7 +128,7 @@ func count(b bool) int {
 	return 0
 }
 
-// trials runs them on all cores, each with random numbers of its own: the result does not depend on their order.
+// trials runs them on all cores. Each has its own random source, so the result does not depend on their order.
 func trials(ctx context.Context, o Options, run func(trial int, rng *rand.Rand) error) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(runtime.GOMAXPROCS(0))

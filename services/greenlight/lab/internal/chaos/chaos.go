@@ -66,7 +66,7 @@ type run struct {
 	errs   chan error
 
 	mu     sync.Mutex
-	counts map[string]int // of events by what became of them
+	counts map[string]int // events by result
 	breaks []faults.Change
 	held   []faults.Resources
 }
@@ -157,7 +157,7 @@ func (r *run) happen(ctx context.Context, f *feed) error {
 	}
 }
 
-// happened counts what became of an event.
+// happened counts the result of an event.
 func (r *run) happened(what string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -8,7 +8,7 @@ import (
 // maxNotes is how many of the answers that were wrong are kept in words.
 const maxNotes = 10
 
-// Calls is what became of the calls of one kind.
+// Calls counts the calls of one kind by result.
 type Calls struct {
 	// Answered were right, Wrong not to the last bit, Lost not answered. Refused were not taken by an executor that was
 	// being drained or was not there, and were asked again.

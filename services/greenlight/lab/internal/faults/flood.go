@@ -47,7 +47,7 @@ type begun struct {
 	right bool
 }
 
-// stats are what became of a connection's calls.
+// stats counts a connection's calls by result.
 type stats struct {
 	sent, good, late, wrong, refused, failed int64
 	firstRefused                             time.Time

@@ -83,7 +83,7 @@ const (
 	rampEnd, rampMost    = 2, 20
 )
 
-// overload measures all of it with an executor of its own. calm is a load, decisions a second, that is easily answered.
+// overload measures all of it on a separate executor. calm is a light load, in decisions per second.
 func (s *Stage) overload(ctx context.Context, calm float64, length time.Duration) (result *Overload, err error) {
 	result = &Overload{}
 	var e *Executor

@@ -62,7 +62,7 @@ func (o Options) validate() error {
 // saturating is how many calls are under way in the closed loops that ask for as much as a client can have.
 const saturating = 16
 
-// Run lets the faults loose one after another. A fault that harms decisions is a result; only what could not be measured is
+// Run injects the faults one after another. A fault that affects decisions is a result; only what could not be measured is
 // an error.
 func Run(ctx context.Context, opts Options) (_ *Result, err error) {
 	if err := opts.validate(); err != nil {
@@ -154,7 +154,7 @@ func (e *Executor) warm(ctx context.Context) error {
 	return err
 }
 
-// staged runs the trial, with executors of its own if the fault wants them.
+// staged runs the trial, with separate executors if the fault needs them.
 func (t *trial) staged(ctx context.Context, f Fault) (_ Row, err error) {
 	if !f.named {
 		return t.run(ctx, f)

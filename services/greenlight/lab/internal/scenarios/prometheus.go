@@ -105,7 +105,7 @@ func prometheusDown(ctx context.Context, s *stage) (string, error) {
 		return "", err
 	}
 	_, err = s.awaitEvent(ctx, c, "a verdict without Prometheus", func(e canary.Event) bool {
-		return e.Kind == canary.Looked && !e.Time.Before(held.Time) && e.Look.Verdict == gate.Error
+		return e.Kind == canary.Polled && !e.Time.Before(held.Time) && e.Poll.Verdict == gate.Error
 	})
 	if err != nil {
 		return "", err

@@ -151,7 +151,7 @@ func (s *stage) await(ctx context.Context, what string, ok func() (bool, error))
 // state is the folder of the canary that a scenario is about.
 func (s *stage) state() canary.State { return canary.State(filepath.Join(s.dir, firstState)) }
 
-// record is the run as its journal has it, whoever runs it; nil when there is none yet.
+// record returns the run as its journal has it, in whichever process it runs; nil if there is no journal yet.
 func (s *stage) record() *canary.Record {
 	_, r, err := s.state().Read("")
 	if err != nil {
@@ -182,7 +182,7 @@ func (s *stage) awaitEvent(ctx context.Context, c *command, what string, ok func
 // awaitPhase waits until a phase has compared something.
 func (s *stage) awaitPhase(ctx context.Context, c *command, index int) error {
 	_, err := s.awaitEvent(ctx, c, fmt.Sprintf("a comparison of phase %d", index+1), func(e canary.Event) bool {
-		return e.Kind == canary.Looked && e.Phase == index && e.Look.Comparisons > 0
+		return e.Kind == canary.Polled && e.Phase == index && e.Poll.Comparisons > 0
 	})
 	return err
 }
