@@ -12,14 +12,14 @@ import (
 )
 
 const (
-	// treeDepth is that of the made-up trees: 63 splits and 64 leaves.
+	// treeDepth is the depth of the generated trees: 63 splits and 64 leaves.
 	treeDepth = 6
-	// scoredStates are scored in turn, so that the branches of trees are not always the same ones.
+	// scoredStates is the number of states that are scored in turn, so that different branches of the trees are used.
 	scoredStates = 1024
 )
 
-// features times the score of a logistic model with so many features. The services score by schemas, which are few and
-// small, so this is in process.
+// features measures the time of a score of a logistic model with n features. It runs in process, because the services only
+// score by schemas, which are few and small.
 func (s *scaling) features(_ context.Context, features, _ int) ([]float64, error) {
 	rng := rand.New(rand.NewPCG(1, uint64(features)))
 	m := &model.Logistic{Clip: 8}
@@ -34,7 +34,7 @@ func (s *scaling) features(_ context.Context, features, _ int) ([]float64, error
 	return []float64{s.timeOf(m.Score, vectors(rng, features)) / float64(features)}, nil
 }
 
-// trees times the score of a model of so many trees, as LightGBM would have written it.
+// trees measures the time of a score of a model with n trees in LightGBM's format.
 func (s *scaling) trees(_ context.Context, count, _ int) ([]float64, error) {
 	const features = 7
 	rng := rand.New(rand.NewPCG(2, uint64(count)))
@@ -45,7 +45,7 @@ func (s *scaling) trees(_ context.Context, count, _ int) ([]float64, error) {
 	return []float64{s.timeOf(e.Score, vectors(rng, features)) / float64(count)}, nil
 }
 
-// timeOf is how long a score takes, in nanoseconds.
+// timeOf returns how long a score takes, in nanoseconds.
 func (s *scaling) timeOf(score func([]float64) float64, xs [][]float64) float64 {
 	var sum float64
 	n := 0
@@ -73,8 +73,8 @@ func vectors(rng *rand.Rand, features int) [][]float64 {
 	return xs
 }
 
-// lightGBM makes up full trees in the text format of LightGBM: node i has the children 2i+1 and 2i+2, and a child beyond the
-// last node is a leaf, which the format numbers by its complement.
+// lightGBM generates full trees in the text format of LightGBM. Node i has the children 2i+1 and 2i+2. A child beyond the last
+// node is a leaf, whose number the format writes as its complement.
 func lightGBM(rng *rand.Rand, count, features int) string {
 	const splits = 1<<treeDepth - 1
 	var b strings.Builder
