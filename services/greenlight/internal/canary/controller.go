@@ -67,8 +67,8 @@ const (
 	// settle is the time from the confirmation of a share to the first counts. Shadows live for at most 60 ms: those of
 	// the previous share have ended by then.
 	settle = 250 * time.Millisecond
-	// keptLooks bounds the looks of a phase in the journal.
-	keptLooks = maxSamples
+	// keptPolls bounds the polls of a phase in the journal.
+	keptPolls = maxSamples
 )
 
 // NewController returns a controller. It calls no executor.

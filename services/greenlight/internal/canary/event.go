@@ -76,6 +76,6 @@ type Poll struct {
 	HoldLeft gate.Duration `json:"hold_left"`
 	// Needed is the number of comparisons that are missing before the phase can be judged.
 	Needed uint64 `json:"needed"`
-	// Keep reports whether the journal and the record keep the look. The others are only displayed.
+	// Keep reports whether the journal and the record keep the poll. The others are only displayed.
 	Keep bool `json:"-"`
 }

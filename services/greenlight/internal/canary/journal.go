@@ -14,7 +14,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/durable"
 )
 
-// maxJournal bounds the file of a journal. A phase keeps at most [maxSamples] looks of 2 KB each.
+// maxJournal bounds the file of a journal. A phase keeps at most [maxSamples] polls of 2 KB each.
 const maxJournal = 256 << 20
 
 // journalSchema is the schema of a journal.

@@ -29,10 +29,10 @@ type attempt struct {
 	first, giveUp time.Time
 	// confirmed is when the last executor had confirmed the share, counting when the first counts were read; zero before.
 	confirmed, counting time.Time
-	// held is the last reason of a [Held] event, without its figures; kept is the time of the last look that was kept.
+	// held is the last reason of a [Held] event, without its figures; kept is the time of the last poll that was kept.
 	held string
 	kept time.Time
-	// last is the newest look.
+	// last is the newest poll.
 	last *Poll
 	// strayed reports whether an executor reports another share than the one it confirmed.
 	strayed bool
@@ -256,7 +256,7 @@ func (a *attempt) poll(ctx context.Context) *ending {
 		known.phase.Missing = total.phase.Missing
 		l = a.judge(known)
 	}
-	l.Keep = end != nil || time.Since(a.kept) >= time.Duration(a.policy.PhaseDuration)/keptLooks
+	l.Keep = end != nil || time.Since(a.kept) >= time.Duration(a.policy.PhaseDuration)/keptPolls
 	a.emitPoll(l)
 	if gist := gist(l.Reason); end == nil && !a.counting.IsZero() && l.Left == 0 && gist != a.held {
 		a.held = gist
@@ -278,7 +278,7 @@ func (a *attempt) emitPoll(l *Poll) {
 	a.emit(e)
 }
 
-// keepLast keeps the newest look, so that the phase has its final figures.
+// keepLast keeps the newest poll, so that the phase has its final figures.
 func (a *attempt) keepLast() {
 	if a.last != nil && !a.last.Keep {
 		last := *a.last // the view may still show the original
@@ -287,7 +287,7 @@ func (a *attempt) keepLast() {
 	}
 }
 
-// gist returns a reason without its figures, which change with every look.
+// gist returns a reason without its figures, which change with every poll.
 func gist(reason string) string {
 	return strings.Map(func(r rune) rune {
 		if strings.ContainsRune("0123456789.,", r) {
@@ -339,7 +339,7 @@ func (a *attempt) begin(s reading) string {
 	return ""
 }
 
-// judge returns the counts as a look.
+// judge returns the counts as a poll.
 func (a *attempt) judge(c counts) *Poll {
 	l := &Poll{Outcomes: c.Outcomes, Sources: c.Sources, Card: a.policy.JudgePhase(c.phase)}
 	test := a.policy.Test(c.phase)

@@ -31,15 +31,15 @@ func canaryStartCommand(c console.Console) *cobra.Command {
 	rehearsed, access := pflag.NewFlagSet("", pflag.ContinueOnError), pflag.NewFlagSet("", pflag.ContinueOnError)
 	cmd := &cobra.Command{
 		Use: "start --confirm PHRASE | --resume | --dry-run", Short: "Run a canary, phase by phase",
-		Long: `Start runs the plan that the phrase confirms: nothing else is asked, and nothing may have changed since. It ends with 0 % on
-every executor, read back, and writes canary_run_<time>.json with a plot and a table to the evidence folder. Interrupted
-(Ctrl-C, SIGTERM, or killed), it goes on with --resume at the phase that it was in, which starts again.
+		Long: `Start runs the plan that the phrase confirms. It asks nothing else, and refuses if anything has changed since. At the end it
+sets every executor to 0 %, reads that back, and writes canary_run_<time>.json with a plot and a table to the evidence folder.
+After an interruption (Ctrl-C, SIGTERM, kill), --resume restarts the phase that it was in.
 
 With --dry-run the same controller runs the same phases, but shorter. It starts its own pair on free ports of this
 machine and sends market states to it. It needs no phrase, writes canary_dryrun_observe.json, and does not count for a
 promotion.
 
-Exits 0 when all phases have passed, 3 when it was aborted or stopped, 1 when it was interrupted or refused.`,
+It exits 0 when all phases have passed, 3 when it was aborted or stopped, 1 when it was interrupted or refused.`,
 		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ways := 0
@@ -52,7 +52,7 @@ Exits 0 when all phases have passed, 3 when it was aborted or stopped, 1 when it
 			case ways != 1:
 				return console.Usagef("give one of --confirm, --resume and --dry-run")
 			case !s.dry && given(cmd.Flags(), rehearsed) != "":
-				return console.Usagef("--%s is for --dry-run: of a canary, the plan says it; give it to greenlight canary plan", given(cmd.Flags(), rehearsed))
+				return console.Usagef("--%s is for --dry-run: for a canary, give it to greenlight canary plan", given(cmd.Flags(), rehearsed))
 			case s.dry && given(cmd.Flags(), access) != "":
 				return console.Usagef("--%s is not for --dry-run, which starts its own pair on this machine", given(cmd.Flags(), access))
 			case !s.resume && cmd.Flags().Changed("run"):
@@ -68,8 +68,8 @@ Exits 0 when all phases have passed, 3 when it was aborted or stopped, 1 when it
 	}
 	fs := cmd.Flags()
 	fs.StringVar(&s.phrase, "confirm", "", "the phrase that greenlight canary plan printed")
-	fs.BoolVar(&s.resume, "resume", false, "go on with a run that was interrupted")
-	fs.StringVar(&s.run, "run", "", "the run to go on with; the newest when it is not given")
+	fs.BoolVar(&s.resume, "resume", false, "resume an interrupted run")
+	fs.StringVar(&s.run, "run", "", "the run to resume; by default the newest")
 	fs.BoolVar(&s.dry, "dry-run", false, "rehearse against a pair that it starts itself")
 	declareCanaryState(fs, &s.state)
 	s.access.Declare(access, c)

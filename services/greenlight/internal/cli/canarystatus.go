@@ -16,16 +16,16 @@ func canaryStatusCommand(c console.Console) *cobra.Command {
 	var state, run string
 	var access flags.Access
 	cmd := &cobra.Command{
-		Use: "status", Short: "Show a canary: the one that runs, or the last one",
-		Long: `Status shows a run from its journal, phase by phase, and asks its executors what they shadow now. It changes nothing and may
-be called while the canary runs. Without --run it shows the newest run, and lists the others.`,
+		Use: "status", Short: "Show the current or the last canary",
+		Long: `Status shows a run from its journal, phase by phase, and the current share of its executors. It changes nothing and may be
+called while the canary runs. Without --run it shows the newest run and lists the others.`,
 		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return refusedCanary(showCanary(cmd.Context(), c, canary.State(state), run, access))
 		},
 	}
 	declareCanaryState(cmd.Flags(), &state)
-	cmd.Flags().StringVar(&run, "run", "", "the run to show; the newest when it is not given")
+	cmd.Flags().StringVar(&run, "run", "", "the run to show; by default the newest")
 	access.Declare(cmd.Flags(), c)
 	return cmd
 }

@@ -15,7 +15,7 @@ import (
 
 func driftCommand(c console.Console) *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "drift", Short: "Measure how far the inputs have moved from the training data", Args: console.NoArgs,
+		Use: "drift", Short: "Measure how far the inputs have drifted from the training data", Args: console.NoArgs,
 	}
 	cmd.AddCommand(driftSnapshotCommand(c), driftWatchCommand(c), driftCompareCommand(c))
 	return cmd

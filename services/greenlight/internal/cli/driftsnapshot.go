@@ -16,10 +16,10 @@ func driftSnapshotCommand(c console.Console) *cobra.Command {
 	var folder, source string
 	var check bool
 	cmd := &cobra.Command{
-		Use: "snapshot", Short: "Write down the drift of what ml-engine has scored lately",
-		Long: `Snapshot asks one or several replicas of ml-engine for their counts, adds them up, and judges the sum: the population
-stability index (PSI) of every feature against the model's training rows, beside what it reaches without any drift. It
-writes psi_snapshot.json, and figures beside it, to the evidence folder.
+		Use: "snapshot", Short: "Record the drift of the inputs that ml-engine has scored",
+		Long: `Snapshot adds up the counts of one or several replicas of ml-engine and judges the sum: the population stability index (PSI)
+of every feature against the model's training rows, compared with its noise, which is the index without any drift. It writes
+psi_snapshot.json and figures to the evidence folder.
 
 An index is FAIL above its threshold (0.2 overall, 0.3 for a feature) and above the 99 % quantile without drift; above the
 threshold alone it is INCONCLUSIVE, and so are fewer than 500 rows or 5 days. Replicas with different models or references

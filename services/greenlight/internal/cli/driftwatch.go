@@ -20,7 +20,7 @@ func driftWatchCommand(c console.Console) *cobra.Command {
 	var engines flags.Engines
 	var w driftfleet.Watch
 	cmd := &cobra.Command{
-		Use: "watch", Short: "Show the drift of what ml-engine scores, over and over",
+		Use: "watch", Short: "Show the drift of ml-engine's inputs continuously",
 		Long: `Watch asks for drift as snapshot does, every --interval, and shows it: a table that is redrawn on a terminal, a line per
 sample in a pipe. With --out it appends every sample to psi_series.csv in that folder. An ml-engine that does not answer is
 printed and asked again. It ends when it is interrupted, or after --for.`,

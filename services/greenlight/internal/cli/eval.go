@@ -45,11 +45,11 @@ func evalCommand(c console.Console) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "eval", Short: "Judge a model's offline evaluation: may this model be tried at all?",
 		Long: `Eval judges an offline evaluation by the offline gate, and writes eval_result.json and eval_result.txt: AUC >= 0.62 and P@20
->= 0.58; at least 10 test days, and lower ends of the intervals that are better than a coin; market data that a market made.
+>= 0.58; at least 10 test days, and intervals entirely above chance; real market data.
 It exits 3 when the verdict is not PASS.
 
-With --model it is the model's own evaluation, which train, retrain and model import keep with the model; the evidence
-folder's offline_report.json is then that one. Without, it is the offline_report.json that is there: of the last train.`,
+With --model it judges the evaluation that train, retrain and model import keep with the model, and writes it to the evidence
+folder as offline_report.json. Otherwise it judges the offline_report.json there, which is that of the last train.`,
 		Args: console.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			var card gate.Scorecard

@@ -20,16 +20,15 @@ func modelImport(c console.Console, folder *string) *cobra.Command {
 	var file, schemaName, name, version, trainedTo string
 	var allTrees bool
 	cmd := &cobra.Command{
-		Use: "import", Short: "Bring in a model that LightGBM or XGBoost trained",
+		Use: "import", Short: "Import a model that LightGBM or XGBoost trained",
 		Long: `Import registers a gradient-boosted model that was trained elsewhere: the file of LightGBM's save_model (text) or
 dump_model (JSON), or of XGBoost's save_model (JSON), also compressed with gzip. Its inputs are matched to the feature
-schema by name; where the library knew none, they must be the schema's features in its order, without bias. After an
-early stop, an XGBoost file has trees that XGBClassifier does not use: they are left out, which the output says.
+schema by name. If the file has no names, they must be the schema's features in its order, without bias. After an early
+stop, an XGBoost file has trees that XGBClassifier does not use; they are dropped, and the output says so.
 
-The data gives what the file lacks: the baseline, golden vectors, the drift profile, and an evaluation beside the baseline,
-which the model keeps: eval, canary and promote judge the model by it. Say with --trained-to where the model's own training
-data ended: it is evaluated on the days after. Without it the evaluation may be of days that the model was trained on, and
-is INCONCLUSIVE.`,
+The data provides what the file lacks: the baseline, golden vectors, the drift profile, and an evaluation against the
+baseline, by which eval, canary and promote judge the model. Give the end of the model's training data with --trained-to: it
+is evaluated on the days after. Otherwise the evaluation may include days that the model was trained on, and is INCONCLUSIVE.`,
 		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if file == "" || version == "" {

@@ -36,11 +36,11 @@ func modelActivate(c console.Console) *cobra.Command {
 	var digest string
 	cmd := &cobra.Command{
 		Use: "activate MODEL", Short: "Let every ml-engine serve a model of its registry", Args: oneModel,
-		Long: `Activate tells every ml-engine to load the model from its own registry folder, to verify it and to serve it. No request
-fails because of that; a model that does not verify is refused, and the one before stays. With --state-dir an ml-engine
-serves the model again after a restart; without, the answer says that it does not. greenlight model rollback undoes it.
+		Long: `Activate makes every ml-engine load the model from its own registry folder, verify it and serve it. No request fails because
+of that. A model that does not verify is refused, and the current one stays. With --state-dir, an ml-engine serves the model
+again after a restart; the output shows whether it will. greenlight model rollback undoes it.
 
-It exits 1 when an ml-engine does not answer or refuses, and says which did.`,
+It exits 1 when an ml-engine does not answer or refuses, and shows which.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := e.validate(); err != nil {
 				return err
@@ -83,10 +83,10 @@ func modelRollback(c console.Console) *cobra.Command {
 	var e servingFlags
 	cmd := &cobra.Command{
 		Use: "rollback", Short: "Let every ml-engine serve the model before the last activation", Args: console.NoArgs,
-		Long: `Rollback tells every ml-engine to return to the model that was active before the last activation, and reads back what it
-serves. Shadows go on; greenlight rollback stops them as well, and writes evidence. Given again, it does nothing more.
+		Long: `Rollback makes every ml-engine return to the model that was active before the last activation, and reads back what it serves.
+Shadows continue; greenlight rollback also stops them, and writes evidence. A second rollback changes nothing.
 
-It exits 1 when an ml-engine does not answer or has no model to return to, and says which did.`,
+It exits 1 when an ml-engine does not answer or has no model to return to, and shows which.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := e.validate(); err != nil {
 				return err

@@ -16,9 +16,9 @@ func modelKeygen(c console.Console) *cobra.Command {
 	var out string
 	cmd := &cobra.Command{
 		Use: "keygen", Short: "Make a key pair that signs models",
-		Long: `Keygen makes an Ed25519 key pair: the private key, PKCS #8 in PEM and readable for you alone, and beside it the public key,
-with ".pub" after the name. The private key stays where models are judged; the public key goes to the services, for
---require-signature. A key that is there is never written over.`,
+		Long: `Keygen makes an Ed25519 key pair: the private key, PKCS #8 in PEM and readable only by you, and next to it the public key, with
+".pub" appended to the name. Keep the private key where models are judged. Give the public key to the services with
+--require-signature. An existing key is never overwritten.`,
 		Args: console.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			if err := model.NewSigningKey(out); err != nil {
@@ -37,9 +37,8 @@ func modelSign(c console.Console, folder *string) *cobra.Command {
 	var keyFile string
 	cmd := &cobra.Command{
 		Use: "sign MODEL...", Short: "Verify models and sign their manifests",
-		Long: `Sign verifies a model as a service would, and writes the signature of its manifest beside it, as manifest.sig. The manifest
-has the digests of all other files: none of them changes, and none can be changed afterwards. A signature that is there is
-replaced. A release has its own manifest: greenlight promote --sign-key signs it, or sign it afterwards.`,
+		Long: `Sign verifies a model as a service would, and writes the signature of its manifest to manifest.sig. The manifest has the
+digests of all other files, so that none can be changed afterwards. An existing signature is replaced. A release has its own manifest: greenlight promote --sign-key signs it, or sign it afterwards.`,
 		RunE: func(_ *cobra.Command, refs []string) error {
 			if len(refs) == 0 {
 				return console.Usagef("name the models to sign, as name/version or version")

@@ -27,8 +27,8 @@ func replayCommand(c console.Console) *cobra.Command {
 		Long: `Replay sends every minute that the model was not trained on to a running executor, in order, waits for the shadows
 and checks them as shadow-smoke does. It writes shadow_replay.json and exits 3 when an SLO is missed.
 
-With --loop it goes round and round until it is stopped, as the load of a demonstration; give it a --rate. It then
-writes no evidence, and prints a line per round.`,
+With --loop it repeats until it is stopped, as the load of a demonstration; give it a --rate. It then writes no evidence, and
+prints a line per round.`,
 		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if loop {

@@ -30,7 +30,7 @@ type reportKind struct {
 }
 
 func reportCommand(c console.Console) *cobra.Command {
-	cmd := &cobra.Command{Use: "report", Short: "Sum up a day or a week from what the agent has seen", Args: console.NoArgs}
+	cmd := &cobra.Command{Use: "report", Short: "Summarize a day or a week from the agent's journal", Args: console.NoArgs}
 	var day, week reportFlags
 	daily := day.command(c, reportKind{
 		"daily", "Write the report of a UTC day: match rate, error rate, p95, PSI", report.Day, report.DailyFiles,
@@ -59,8 +59,8 @@ func (f *reportFlags) command(c console.Console, kind reportKind) *cobra.Command
 		Use: kind.use, Short: kind.short,
 		Long: kind.short + `.
 
-The figures are differences of the counters in the journal of greenlight agent. A period without data is ERROR. A report
-that is there already is left as it is. A period that is not over is refused.`,
+The figures are differences of the counters in the journal of greenlight agent. A period without data is ERROR. An
+existing report is not replaced. A period that is not over is refused.`,
 		Args: console.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			p, err := f.over(kind.period, time.Now())

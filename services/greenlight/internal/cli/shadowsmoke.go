@@ -21,9 +21,8 @@ func shadowSmokeCommand(c console.Console) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "shadow-smoke", Short: "Send 1,000 varied decisions to executor and check baseline and shadow",
 		Long: `Shadow-smoke sends varied market states to a running executor and waits for their shadows. Every baseline score and
-every shadow score is compared, to the last bit, with what is computed in process; outcomes must add up to requests. The
-executor names its baseline, which is looked for in --models: answers of one that is not there cannot be checked, which is
-no PASS. It writes shadow_smoke_1k.json and exits 3 when an SLO is missed.`,
+every shadow score is compared bit for bit with one computed in process; outcomes must add up to requests. The baseline that
+the executor names must be in --models: otherwise its answers cannot be checked, and the verdict is not PASS. It writes shadow_smoke_1k.json and exits 3 when an SLO is missed.`,
 		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return sendShadows(cmd.Context(), c, &l, at, "shadow", rehearsal.ShadowFile, func(states []traffic.State) []traffic.State { return traffic.Varied(states, n) })

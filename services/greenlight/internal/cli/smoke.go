@@ -19,8 +19,8 @@ func smokeCommand(c console.Console) *cobra.Command {
 	var n int
 	cmd := &cobra.Command{
 		Use: "smoke", Short: "Send 1,000 varied predictions to ml-engine and check every answer",
-		Long: `Smoke sends varied market states to a running ml-engine, by name and as vectors in turn, and compares every answer,
-to the last bit, with what the same model computes in process. It writes smoke_1k.json and exits 3 when an SLO is missed.`,
+		Long: `Smoke sends varied market states to a running ml-engine, alternately by name and as vectors, and compares every answer bit for
+bit with the score of the same model in process. It writes smoke_1k.json and exits 3 when an SLO is missed.`,
 		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return send(c, &l, at, flags.Released, func(t *rehearsal.Trial, states []traffic.State, conn *grpc.ClientConn, store *evidence.Store) error {

@@ -80,8 +80,8 @@ time on the same rows. The models of the newest training window go to the regist
 golden vectors, own evaluation and manifest; offline_report.json of the model under trial goes to the evidence folder.
 greenlight eval gives the verdict.
 
-What the data are like is examined first. Frozen stretches (one price for hours, a few prices, a straight line, a copy of
-other minutes) are left out like holes, and more than a little of them fails the verdict.`,
+The quality of the data is checked first. Frozen stretches (one price for hours, a few prices, a straight line, a copy of other
+minutes) are skipped like gaps, and the verdict fails if there are too many.`,
 		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return withEvidence(folder, func(store *evidence.Store) error {

@@ -72,7 +72,7 @@ const (
 func (e *Engines) Declare(fs *pflag.FlagSet, c console.Console) {
 	e.Access.Declare(fs, c)
 	TargetsVar(fs, &e.Addrs, "engine", []string{"127.0.0.1:4010"}, "gRPC addresses of ml-engine, one per replica")
-	fs.DurationVar(&e.window, "window", week, "how far to look back: whole hours, at most 672h")
+	fs.DurationVar(&e.window, "window", week, "length of the window back from now: whole hours, at most 672h")
 	fs.DurationVar(&e.Timeout, "timeout", driftTimeout, "how long the answers may take")
 	console.Require(fs, "timeout", "more than 0", func() bool { return e.Timeout > 0 })
 }
