@@ -87,7 +87,7 @@ func (o *Overload) missed() []string {
 		add(l.OfferedPerS < offeredShare*l.Times*o.SaturationPerS, "%.1fx saturation: the load made only %.1fx", l.Times, l.OfferedPerS/o.SaturationPerS)
 		add(o.judge(l) == gate.Fail, "%.1fx saturation: goodput is %.0f %% of its peak", l.Times, 100*l.GoodPerS/o.PeakPerS)
 	}
-	add(o.RecoveryS < 0 || o.RecoveryS > overloadRecovery, "overload: recovered %s", o.recovery())
+	add(o.RecoveryS < 0 || o.RecoveryS > overloadRecovery, "overload: recovery %s", o.recovery())
 	for _, b := range o.Clients {
 		add(b.Lost+b.Changed > 0, "next to a client that %s: %d decisions lost, %d changed", b.Client, b.Lost, b.Changed)
 	}
