@@ -1,9 +1,9 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -72,21 +72,7 @@ func (f *agentFlags) validate() error {
 	if f.options.CriticalHours < 1 {
 		return console.Usagef("--critical-hours %d: want at least 1", f.options.CriticalHours)
 	}
-	if len(f.executors) == 0 {
-		return console.Usagef("--executor: no address")
-	}
-	for i, addr := range f.executors {
-		if slices.Contains(f.executors[:i], addr) {
-			return console.Usagef("--executor: %s is there twice", addr)
-		}
-	}
-	if err := f.nightly.Validate(); err != nil {
-		return err
-	}
-	if err := checkSource(f.source); err != nil {
-		return err
-	}
-	return f.engines.Validate()
+	return cmp.Or(flags.Distinct("executor", f.executors), f.nightly.Validate(), checkSource(f.source), f.engines.Validate())
 }
 
 func (f *agentFlags) run(ctx context.Context, c console.Console) (err error) {

@@ -1,4 +1,4 @@
-// Package cli is the greenlight command: flags, texts and exit codes, one command per file. Other packages do the work.
+// Package cli is the greenlight command: flags, texts and exit codes, one command or group per file. Other packages do the work.
 package cli
 
 import (

@@ -30,17 +30,8 @@ func rolloutCommand(c console.Console) *cobra.Command {
 	return cmd
 }
 
-// executorFlags say which executors to talk to.
-type executorFlags struct{ flags.Pair }
-
-func (e *executorFlags) declare(cmd *cobra.Command, c console.Console) {
-	fs := cmd.Flags()
-	flags.TargetsVar(fs, &e.Executors, "executor", flags.LocalExecutor, "gRPC addresses of executor, one per replica")
-	e.DeclareAccess(fs, c, controlTimeout)
-}
-
-// each calls every executor at once and prints its rollout.
-func (e *executorFlags) each(ctx context.Context, c console.Console, call func(context.Context, fleet.Executor) (*executorv1.Rollout, error)) error {
+// eachRollout calls every executor at once and prints its rollout.
+func eachRollout(ctx context.Context, c console.Console, e *flags.Pair, call func(context.Context, fleet.Executor) (*executorv1.Rollout, error)) error {
 	if len(e.Executors) == 0 {
 		return console.Usagef("want at least one --executor")
 	}
@@ -70,24 +61,24 @@ func callAll[T, R any](c console.Console, kind string, all []T, addr func(T) str
 }
 
 func rolloutGet(c console.Console) *cobra.Command {
-	var e executorFlags
+	var e flags.Pair
 	cmd := &cobra.Command{
 		Use: "get", Short: "Show the rollout of every executor", Args: console.NoArgs,
 		Long: `Get shows the rollout of every executor: the percentage of requests that get a shadow, the mode, the revision, the holder of a
 lease and its remaining time, and who set it, when and why. It exits 1 when an executor does not answer.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return e.each(cmd.Context(), c, func(ctx context.Context, x fleet.Executor) (*executorv1.Rollout, error) {
+			return eachRollout(cmd.Context(), c, &e, func(ctx context.Context, x fleet.Executor) (*executorv1.Rollout, error) {
 				got, err := x.Rollouts.GetRollout(ctx, &executorv1.GetRolloutRequest{})
 				return got.GetRollout(), err
 			})
 		},
 	}
-	e.declare(cmd, c)
+	e.DeclareExecutors(cmd.Flags(), c, controlTimeout)
 	return cmd
 }
 
 func rolloutSet(c console.Console) *cobra.Command {
-	var e executorFlags
+	var e flags.Pair
 	var percent float64
 	var mode, holder, reason string
 	var lease time.Duration
@@ -125,13 +116,13 @@ It exits 1 when an executor does not answer or refuses, and shows which.`,
 			if req.GetMode() == executorv1.RolloutMode_ROLLOUT_MODE_UNSPECIFIED {
 				return console.Usagef("--mode %q: want off or observe-only", mode)
 			}
-			return e.each(cmd.Context(), c, func(ctx context.Context, x fleet.Executor) (*executorv1.Rollout, error) {
+			return eachRollout(cmd.Context(), c, &e, func(ctx context.Context, x fleet.Executor) (*executorv1.Rollout, error) {
 				got, err := x.Rollouts.SetRollout(ctx, req)
 				return got.GetRollout(), err
 			})
 		},
 	}
-	e.declare(cmd, c)
+	e.DeclareExecutors(cmd.Flags(), c, controlTimeout)
 	fs := cmd.Flags()
 	fs.Float64Var(&percent, "percent", 0, "percentage of requests that get a shadow, 0 to 100")
 	fs.StringVar(&mode, "mode", "", "off or observe-only; by default off at 0 % and observe-only otherwise")
