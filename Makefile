@@ -22,7 +22,7 @@ FUZZ ?=
 GOVULNDB ?=
 
 # The micro-benchmarks of `make bench`: what runs per quote, per vector, per request, and per million rows.
-HOT := ^Benchmark(LiveObserve|Log|Observe|Score|Sampled|Detach|Wait|Skip|Batch|Record|Breaker|Encode|Decode|Predict|BatchPredict|Publish|FitMillionRows)$$
+HOT := ^Benchmark(LiveObserve|Log|Observe|Score|Sampled|Detach|Wait|Skip|Batch|Record|Breaker|Encode|Decode|Predict|Decide|BatchPredict|Publish|FitMillionRows)$$
 HOT_PACKAGES := ./pkg/feature ./pkg/featurelog ./pkg/drift ./pkg/model ./pkg/trees ./pkg/shadow ./pkg/train \
 	./services/executor/internal/decision ./services/executor/internal/rollout ./services/ml-engine/internal/scoring
 

@@ -1,5 +1,5 @@
-// Command linkcheck is what a trading executor does with the generated client: it asks the sidecar for a decision, once
-// with the shadow detached and once waiting for it.
+// Command linkcheck is what a trading executor does with the generated client: it asks the sidecar for a decision by a
+// call, over a stream, and by a call that waits for the shadow.
 //
 //	linkcheck --addr 127.0.0.1:4020
 //
@@ -43,7 +43,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 
 	// The baseline is a formula of four numbers: the sidecar on the same host answers well within a millisecond. Five
 	// milliseconds is room for a scheduling hiccup, and short enough that the order goes out on time without an answer.
-	decide := fs.Duration("timeout", 5*time.Millisecond, "how long Predict may take")
+	decide := fs.Duration("timeout", 5*time.Millisecond, "how long Predict and Decide may take")
 
 	// A shadow may take 60 ms from the arrival of its request, and the sidecar keeps 5 ms of the caller's deadline for
 	// its reply. With less than 65 ms the shadow gets what is left and ends as DEADLINE sooner; the baseline's score
@@ -65,8 +65,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 
 func ask(ctx context.Context, stdout io.Writer, addr string, connect, decide, observe time.Duration) error {
 	// The sidecar listens on loopback, hence no TLS. gRPC drops idle connections after 30 minutes by default, and the
-	// first decision after a quiet market would then pay for a handshake: zero turns that off.
-	conn, err := grpc.NewClient(addr, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithIdleTimeout(0))
+	// first decision after a quiet market would then pay for a handshake: zero turns that off. Its windows grow with the
+	// bandwidth, which it measures with pings: the sidecar's are fixed, and so should these be.
+	conn, err := grpc.NewClient(addr, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithIdleTimeout(0),
+		grpc.WithStaticStreamWindowSize(window), grpc.WithStaticConnWindowSize(window))
 	if err != nil {
 		return fmt.Errorf("address %q: %w", addr, err)
 	}
@@ -99,9 +101,28 @@ func ask(ctx context.Context, stdout io.Writer, addr string, connect, decide, ob
 	_, _ = fmt.Fprintf(stdout, "Predict            %s: score %.6f by %s (sampled for a shadow: %t)\n",
 		decision.GetRequestId(), decision.GetScore(), decision.GetModelVersion(), decision.GetShadowSampled())
 
+	// The same over a stream, for programs that decide often: a fraction of the price of a call. The deadline travels with
+	// the message. The stream's first message is a warm-up too.
+	stream, err := newDecider(ctx, client)
+	if err != nil {
+		return fmt.Errorf("open a stream: %w", err)
+	}
+	defer stream.close()
+	if _, err := overStream(ctx, stream, connect, &executorv1.PredictRequest{RequestId: "linkcheck-2", Vector: state}); err != nil {
+		return fmt.Errorf("warm up the stream: %w", err)
+	}
+	decision, err = overStream(ctx, stream, decide, &executorv1.PredictRequest{
+		RequestId: "linkcheck-3", Symbol: "BTC-PERP", EventTime: instant, Vector: state,
+	})
+	if err != nil {
+		return fmt.Errorf("decide: %w", err)
+	}
+	_, _ = fmt.Fprintf(stdout, "Decide             %s: score %.6f by %s (sampled for a shadow: %t)\n",
+		decision.GetRequestId(), decision.GetScore(), decision.GetModelVersion(), decision.GetShadowSampled())
+
 	// The same with the shadow in the answer: for looking, not for trading. A failed shadow is an outcome, no error.
 	both, err := predictWithShadow(ctx, client, observe, &executorv1.PredictWithShadowRequest{
-		RequestId: "linkcheck-2", Symbol: "BTC-PERP", EventTime: instant, Vector: state,
+		RequestId: "linkcheck-4", Symbol: "BTC-PERP", EventTime: instant, Vector: state,
 	})
 	if err != nil {
 		return fmt.Errorf("predict with shadow: %w", err)
@@ -123,6 +144,14 @@ func predict(ctx context.Context, client executorv1.DecisionServiceClient, timeo
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	return client.Predict(ctx, req)
+}
+
+func overStream(ctx context.Context, stream *decider, timeout time.Duration,
+	req *executorv1.PredictRequest,
+) (*executorv1.PredictResponse, error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	return stream.decide(ctx, req)
 }
 
 func predictWithShadow(ctx context.Context, client executorv1.DecisionServiceClient, timeout time.Duration,

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 )
@@ -34,7 +36,28 @@ func (sidecar) PredictWithShadow(_ context.Context, r *executorv1.PredictWithSha
 	}, nil
 }
 
-func TestRunPrintsBothAnswers(t *testing.T) {
+func (s sidecar) Decide(stream executorv1.DecisionService_DecideServer) error {
+	for {
+		m, err := stream.Recv()
+		if err != nil {
+			return err
+		}
+		if !m.GetDeadline().IsValid() {
+			return status.Error(codes.Internal, "the message has no deadline")
+		}
+		decision, err := s.Predict(stream.Context(), m.GetRequest())
+		if err != nil {
+			return err
+		}
+		if err := stream.Send(&executorv1.DecideResponse{
+			Sequence: m.GetSequence(), Result: &executorv1.DecideResponse_Response{Response: decision},
+		}); err != nil {
+			return err
+		}
+	}
+}
+
+func TestRunPrintsAllAnswers(t *testing.T) {
 	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -50,7 +73,8 @@ func TestRunPrintsBothAnswers(t *testing.T) {
 		"--addr", listener.Addr().String(), "--connect-timeout", "30s", "--timeout", "30s", "--shadow-timeout", "30s",
 	}, &stdout, &stderr)
 	want := `Predict            linkcheck-1: score 0.250000 by heuristic-v1 (sampled for a shadow: true)
-PredictWithShadow  linkcheck-2: baseline 0.250000 by heuristic-v1, shadow match 0.260000 by v1.8.1-rc1, delta +0.010000, 0.50 ms
+Decide             linkcheck-3: score 0.250000 by heuristic-v1 (sampled for a shadow: true)
+PredictWithShadow  linkcheck-4: baseline 0.250000 by heuristic-v1, shadow match 0.260000 by v1.8.1-rc1, delta +0.010000, 0.50 ms
 `
 	if code != 0 || stdout.String() != want {
 		t.Errorf("exit %d, want 0\ngot\n%swant\n%sstderr\n%s", code, stdout.String(), want, stderr.String())

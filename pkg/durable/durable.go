@@ -1,73 +1,126 @@
 // Package durable writes and reads files. Writes are atomic: after a kill or a power cut at any moment, a reader finds the
-// old file or the new one, never a part of one. Files that grow get whole records. Only regular files are opened, and reads
-// are bounded.
+// old file or the new one, never a part of one. Files that grow get whole [Lines]. A [State] is the file of a service that
+// continues after a restart, and a [Saver] writes such a file in the background, with retries. [Own] and [Lock] exclude other
+// processes. Only regular files are opened, and reads are bounded.
 package durable
 
 import (
 	"bufio"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"syscall"
-	"time"
 )
 
-// WriteFile replaces the file with the output of write. It writes a temporary file in the same folder, syncs and renames it,
-// and then syncs the folder. A file must have one writer at a time: the temporary file has a fixed name, so that a kill
-// leaves at most one, which the next write replaces. The file gets the mode perm, whatever it had before.
+// WriteFile replaces the file with the data. It writes a temporary file in the same folder, syncs and renames it, and then
+// syncs the folder. A file must have one writer at a time: the temporary file has a fixed name, see [Temporary], so that a
+// kill leaves at most one, which the next write replaces. The file gets the mode perm, whatever it had before.
 //
 // After an error the old file is there, unless it is an [UnsureError]: then the new one is there, and a power cut may bring
 // back the old one.
-func WriteFile(path string, perm fs.FileMode, write func(io.Writer) error) error {
+func WriteFile(path string, data []byte, perm fs.FileMode) error {
+	return Write(path, perm, content(data))
+}
+
+// Write is [WriteFile] for the output of write.
+func Write(path string, perm fs.FileMode, write func(io.Writer) error) error {
+	temporary := Temporary(path)
+	file, err := create(func(flag int) (*os.File, error) { return os.OpenFile(temporary, flag, perm) }, func() error { return os.Remove(temporary) }, write)
+	if err != nil {
+		return err
+	}
+	if err := os.Rename(temporary, path); err != nil { // before closing it, which unlocks it
+		return errors.Join(err, file.Close(), os.Remove(temporary))
+	}
+	return unsure(path, errors.Join(SyncDir(filepath.Dir(path)), file.Close()))
+}
+
+// Temporary returns the name under which a file is written.
+func Temporary(path string) string {
 	dir, name := filepath.Split(path)
-	temporary := filepath.Join(dir, "."+name+".tmp")
-	err := create(temporary, perm, write)
-	if err == nil {
-		err = os.Rename(temporary, path)
-	}
-	if err != nil {
-		return errors.Join(err, discard(temporary))
-	}
-	return unsure(path, SyncDir(dir))
+	return dir + "." + name + ".tmp"
 }
 
-// create writes and syncs the temporary file.
-func create(path string, perm fs.FileMode, write func(io.Writer) error) (err error) {
-	if err := discard(path); err != nil {
-		return err
-	}
-	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, perm)
+// CreateIn creates a file below root with the data, in place of any file that is there. The data are on disk when it returns,
+// but the name is only after [SyncDirIn].
+func CreateIn(root *os.Root, name string, data []byte, perm fs.FileMode) error {
+	file, err := create(func(flag int) (*os.File, error) { return root.OpenFile(name, flag, perm) }, func() error { return root.Remove(name) }, content(data))
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, file.Close()) }()
+	return file.Close()
+}
+
+// WriteFileIn replaces a file below root with the data, as [WriteFile] does.
+func WriteFileIn(root *os.Root, name string, data []byte, perm fs.FileMode) error {
+	temporary := Temporary(name)
+	if err := CreateIn(root, temporary, data, perm); err != nil {
+		return err
+	}
+	if err := root.Rename(temporary, name); err != nil {
+		return errors.Join(err, root.Remove(temporary))
+	}
+	return unsure(name, SyncDirIn(root, filepath.Dir(name)))
+}
+
+// create creates a file, writes it and syncs it. The lock shows that its writer is alive. After an error there is no file.
+func create(open func(flag int) (*os.File, error), remove func() error, write func(io.Writer) error) (*os.File, error) {
+	if err := remove(); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	file, err := open(os.O_WRONLY | os.O_CREATE | os.O_EXCL)
+	if err != nil {
+		return nil, err
+	}
+	_ = Lock(file, 0) // without locks, as on some network file systems, RemoveAbandoned removes nothing
 	w := bufio.NewWriterSize(file, 1<<16)
-	if err := write(w); err != nil {
-		return err
+	if err = write(w); err == nil {
+		err = w.Flush()
 	}
-	if err := w.Flush(); err != nil {
-		return err
+	if err == nil {
+		err = Sync(file)
 	}
-	return Sync(file)
+	if err != nil {
+		return nil, errors.Join(err, file.Close(), remove())
+	}
+	return file, nil
 }
 
-func discard(path string) error {
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+func content(data []byte) func(io.Writer) error {
+	return func(w io.Writer) error {
+		_, err := w.Write(data)
 		return err
 	}
-	return nil
+}
+
+// RemoveAbandoned removes the temporary file of a writer that was killed. It leaves that of a living one.
+func RemoveAbandoned(temporary string) error {
+	file, err := Open(temporary)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	if err := Lock(file, 0); err != nil {
+		return nil // its writer is alive
+	}
+	return os.Remove(temporary)
 }
 
 // SyncDir makes changes of the folder's entries survive a power cut. An empty dir is the current folder.
 func SyncDir(dir string) error {
-	f, err := OpenDir(dir)
+	return syncDir(OpenDir(dir))
+}
+
+// SyncDirIn syncs a folder below root, as [SyncDir] does.
+func SyncDirIn(root *os.Root, name string) error { return syncDir(OpenDirIn(root, name)) }
+
+func syncDir(dir *os.File, err error) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(Sync(f), f.Close())
+	return errors.Join(Sync(dir), dir.Close())
 }
 
 // MkdirAll creates the folder and its missing parents, durably. Existing folders are left unchanged.
@@ -87,49 +140,4 @@ func MkdirAll(dir string, perm fs.FileMode) error {
 		return err
 	}
 	return SyncDir(above)
-}
-
-// SetAside renames an unusable file to a new name and returns that name, so that its content is not lost when a new file is
-// written. After an [UnsureError] the file has that name, but a power cut may undo the rename.
-func SetAside(path string, now time.Time) (aside string, err error) {
-	stamp := now.UTC().Format("20060102T150405.000Z")
-	for n := range 100 {
-		aside = fmt.Sprintf("%s.unusable-%s", path, stamp)
-		if n > 0 {
-			aside += fmt.Sprintf("-%d", n+1)
-		}
-		switch _, err := os.Lstat(aside); {
-		case errors.Is(err, fs.ErrNotExist):
-			if err := os.Rename(path, aside); err != nil {
-				return "", err
-			}
-			return aside, unsure(path, SyncDir(filepath.Dir(path)))
-		case err != nil:
-			return "", err
-		}
-	}
-	return "", fmt.Errorf("set %s aside: %w", path, fs.ErrExist)
-}
-
-// ErrOwned is the error of a folder that another process owns.
-var ErrOwned = errors.New("another process owns it")
-
-// Own creates the folder if it is missing and locks it until the closer is closed or the process ends. It returns [ErrOwned]
-// if another process owns it.
-func Own(dir string) (io.Closer, error) {
-	if err := MkdirAll(dir, 0o755); err != nil {
-		return nil, err
-	}
-	lock, err := OpenFile(filepath.Join(dir, ".lock"), os.O_RDWR|os.O_CREATE, 0o644)
-	if err != nil {
-		return nil, err
-	}
-	err = syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-	if errors.Is(err, syscall.EWOULDBLOCK) {
-		err = ErrOwned
-	}
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("folder %s: %w", dir, err), lock.Close())
-	}
-	return lock, nil
 }

@@ -7,17 +7,9 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/durable"
 )
-
-func content(text string) func(io.Writer) error {
-	return func(w io.Writer) error {
-		_, err := io.WriteString(w, text)
-		return err
-	}
-}
 
 func read(t *testing.T, path string) string {
 	t.Helper()
@@ -45,7 +37,7 @@ func TestWriteFile(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "state.json")
 	for _, text := range []string{"first", "second and longer", ""} {
-		if err := durable.WriteFile(path, 0o600, content(text)); err != nil {
+		if err := durable.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		if got := read(t, path); got != text {
@@ -64,11 +56,11 @@ func TestWriteFile(t *testing.T) {
 func TestWriteFileKeepsTheOldOne(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "state.json")
-	if err := durable.WriteFile(path, 0o644, content("old")); err != nil {
+	if err := durable.WriteFile(path, []byte("old"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	broken := errors.New("broken")
-	err := durable.WriteFile(path, 0o644, func(w io.Writer) error {
+	err := durable.Write(path, 0o644, func(w io.Writer) error {
 		_, _ = io.WriteString(w, "half")
 		return broken
 	})
@@ -79,60 +71,49 @@ func TestWriteFileKeepsTheOldOne(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, ".state.json.tmp"), []byte("left behind by a kill, and longer"), 0o400); err != nil {
 		t.Fatal(err)
 	}
-	if err := durable.WriteFile(path, 0o644, content("new")); err != nil || read(t, path) != "new" || len(files(t, dir)) != 1 {
+	if err := durable.WriteFile(path, []byte("new"), 0o644); err != nil || read(t, path) != "new" || len(files(t, dir)) != 1 {
 		t.Errorf("got %v, %q, %v", err, read(t, path), files(t, dir))
 	}
-	if err := durable.WriteFile(filepath.Join(dir, "none", "state.json"), 0o644, content("x")); !errors.Is(err, fs.ErrNotExist) {
+	if err := durable.WriteFile(filepath.Join(dir, "none", "state.json"), []byte("x"), 0o644); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("no folder: got %v", err)
 	}
 }
 
-func TestSetAside(t *testing.T) {
+// WriteFileIn and CreateIn replace a file of a root, and leave nothing else.
+func TestWriteIn(t *testing.T) {
 	dir := t.TempDir()
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
 	path := filepath.Join(dir, "state.json")
-	now := time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
-	seen := map[string]string{}
-	for _, text := range []string{"one", "two", "three"} {
-		if err := durable.WriteFile(path, 0o644, content(text)); err != nil {
-			t.Fatal(err)
+	for name, write := range map[string]func(*os.Root, string, []byte, fs.FileMode) error{"WriteFileIn": durable.WriteFileIn, "CreateIn": durable.CreateIn} {
+		for _, text := range []string{name + " and longer", name} {
+			if err := write(root, "state.json", []byte(text), 0o640); err != nil || read(t, path) != text || len(files(t, dir)) != 1 {
+				t.Errorf("%s: got %v, %q in %v; want %q", name, err, read(t, path), files(t, dir), text)
+			}
 		}
-		aside, err := durable.SetAside(path, now)
-		if err != nil {
-			t.Fatal(err)
+		if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o640 {
+			t.Errorf("%s: mode %v, %v", name, info.Mode(), err)
 		}
-		seen[aside] = text
-		if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
-			t.Errorf("still there: %v", err)
+		if err := write(root, "none/state.json", nil, 0o644); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: no folder: got %v", name, err)
 		}
-	}
-	if len(seen) != 3 {
-		t.Fatalf("got %v, want three names", seen)
-	}
-	for path, text := range seen {
-		if got := read(t, path); got != text {
-			t.Errorf("%s: got %q, want %q", path, got, text)
-		}
-	}
-	if _, err := durable.SetAside(path, now); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("nothing to set aside: got %v", err)
 	}
 }
 
-func TestOwn(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "state")
-	owner, err := durable.Own(dir)
-	if err != nil {
+// Only the temporary file of a writer that is gone is removed.
+func TestRemoveAbandoned(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "state.json")
+	if err := durable.Write(path, 0o644, func(io.Writer) error { return durable.RemoveAbandoned(durable.Temporary(path)) }); err != nil || len(files(t, dir)) != 1 {
+		t.Errorf("the writer is alive: got %v, %v", err, files(t, dir))
+	}
+	if err := os.WriteFile(durable.Temporary(path), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := durable.Own(dir); !errors.Is(err, durable.ErrOwned) {
-		t.Errorf("taken: got %v, want %v", err, durable.ErrOwned)
+	if err := durable.RemoveAbandoned(durable.Temporary(path)); err != nil || len(files(t, dir)) != 1 {
+		t.Errorf("the writer was killed: got %v, %v", err, files(t, dir))
 	}
-	if err := owner.Close(); err != nil {
-		t.Fatal(err)
-	}
-	again, err := durable.Own(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = again.Close()
 }

@@ -56,15 +56,29 @@ var ErrTooFewDays = errors.New("too few days for intervals")
 // Intervals computes the intervals of a sample. It returns an error if the sample is invalid, has only one class
 // ([ErrOneClass]) or too few days ([ErrTooFewDays]). A draw without both classes is repeated.
 func (b Bootstrap) Intervals(s Sample) (*Intervals, error) {
-	blocks, err := b.blocks(s)
+	r, err := newRanked(s)
+	if err != nil {
+		return nil, err
+	}
+	return b.intervals(r)
+}
+
+func (b Bootstrap) intervals(r *ranked) (*Intervals, error) {
+	blocks, err := b.blocks(r)
 	if err != nil {
 		return nil, err
 	}
 	var values [6][]float64
-	rng := rand.New(rand.NewPCG(b.Seed, 0))
-	for range b.Replicates {
-		for i, v := range blocks.draw(rng) {
-			values[i] = append(values[i], v)
+	times := blocks.draws(b)
+	for i, c := range newResampler(r, blocks.of, len(blocks.rows)).counts(TopShare, times) {
+		var squared, surprise float64
+		for j, w := range times[i] {
+			squared += w * blocks.squared[j]
+			surprise += w * blocks.surprise[j]
+		}
+		n := c.positives + c.negatives
+		for j, v := range [6]float64{c.auc(), c.precision(), c.recall(), c.positives / n, squared / n, surprise / n} {
+			values[j] = append(values[j], v)
 		}
 	}
 	return &Intervals{
@@ -74,21 +88,6 @@ func (b Bootstrap) Intervals(s Sample) (*Intervals, error) {
 	}, nil
 }
 
-// blocks prepares a sample for drawing, or returns an error if the sample is not suitable.
-func (b Bootstrap) blocks(s Sample) (*blocks, error) {
-	if b.Replicates <= 0 || !(b.Level > 0 && b.Level < 1) {
-		return nil, fmt.Errorf("bootstrap of %d replicates at level %v: want more than 0, and a level in (0,1)", b.Replicates, b.Level)
-	}
-	if err := s.validate(); err != nil {
-		return nil, err
-	}
-	blocks := newBlocks(s)
-	if have := len(blocks.rows); have < max(2, b.MinDays) {
-		return nil, fmt.Errorf("%d days, want %d: %w", have, max(2, b.MinDays), ErrTooFewDays)
-	}
-	return blocks, nil
-}
-
 // interval returns the percentile interval of replicates, which it sorts.
 func (b Bootstrap) interval(v []float64) Interval {
 	slices.Sort(v)
@@ -96,58 +95,48 @@ func (b Bootstrap) interval(v []float64) Interval {
 	return Interval{stats.Quantile(v, tail), stats.Quantile(v, 1-tail)}
 }
 
-// blocks is a sample with its days numbered from 0, ranked once, so that a draw is a single pass.
+// blocks are the days of a sample, numbered from 0.
 type blocks struct {
-	ranking ranking
-	// Per day: rows, positives, and the sums of squared errors and log losses.
+	// of is the block of each row.
+	of []int32
+	// Per block: rows, positives, and the sums of squared errors and log losses.
 	rows, positives, squared, surprise []float64
-	// times is how often each day is in the current draw.
-	times []float64
 }
 
-func newBlocks(s Sample) *blocks {
-	days := slices.Compact(slices.Sorted(slices.Values(s.Days)))
-	number := make(map[int]int32, len(days))
-	for i, d := range days {
-		number[d] = int32(i)
+// blocks divides a sample into days, or returns an error if it has too few for intervals.
+func (b Bootstrap) blocks(r *ranked) (*blocks, error) {
+	if b.Replicates <= 0 || !(b.Level > 0 && b.Level < 1) {
+		return nil, fmt.Errorf("bootstrap of %d replicates at level %v: want more than 0, and a level in (0,1)", b.Replicates, b.Level)
 	}
-	k := len(days)
-	b := &blocks{
-		rows: make([]float64, k), positives: make([]float64, k), squared: make([]float64, k), surprise: make([]float64, k),
-		times: make([]float64, k),
+	of, k := numbered(r.Days)
+	if k < max(2, b.MinDays) {
+		return nil, fmt.Errorf("%d days, want %d: %w", k, max(2, b.MinDays), ErrTooFewDays)
 	}
-	block := make([]int32, s.Len())
-	for i, d := range s.Days {
-		j := number[d]
-		block[i] = j
-		b.rows[j]++
-		b.positives[j] += unit(s.Labels[i])
-		b.squared[j] += squared(s.Scores[i], s.Labels[i])
-		b.surprise[j] += surprise(s.Scores[i], s.Labels[i])
+	d := &blocks{of, make([]float64, k), make([]float64, k), make([]float64, k), make([]float64, k)}
+	for i, j := range of {
+		d.rows[j]++
+		d.positives[j] += unit(r.Labels[i])
+		d.squared[j] += squared(r.Scores[i], r.Labels[i])
+		d.surprise[j] += surprise(r.Scores[i], r.Labels[i])
 	}
-	b.ranking = rank(s.Scores, s.Labels, block)
-	return b
+	return d, nil
 }
 
-// draw takes days with replacement until both classes are present. It returns AUC, precision and recall at 20 %, base
-// rate, Brier score and log loss.
-func (b *blocks) draw(rng *rand.Rand) [6]float64 {
-	for {
-		clear(b.times)
-		for range b.times {
-			b.times[rng.IntN(len(b.times))]++
+// draws draws as many blocks as there are, with replacement, until both classes are present: how often each block is in
+// each replicate. One random stream makes them all, so they do not depend on the number of cores.
+func (d *blocks) draws(b Bootstrap) [][]float64 {
+	k := len(d.rows)
+	all, times := make([]float64, b.Replicates*k), make([][]float64, b.Replicates)
+	rng := rand.New(rand.NewPCG(b.Seed, 0))
+	for i := range times {
+		w := all[i*k : (i+1)*k]
+		for n, pos := 0.0, 0.0; pos == 0 || pos == n; n, pos = dot(w, d.rows), dot(w, d.positives) {
+			clear(w)
+			for range w {
+				w[rng.IntN(k)]++
+			}
 		}
-		var n, pos, sq, sur float64
-		for j, w := range b.times {
-			n += w * b.rows[j]
-			pos += w * b.positives[j]
-			sq += w * b.squared[j]
-			sur += w * b.surprise[j]
-		}
-		if pos == 0 || pos == n {
-			continue
-		}
-		c := b.ranking.count(TopShare, b.times)
-		return [6]float64{c.auc(), c.precision(), c.recall(), pos / n, sq / n, sur / n}
+		times[i] = w
 	}
+	return times
 }

@@ -94,7 +94,7 @@ func TestIntervalsOfOneDrawAreOfWholeDays(t *testing.T) {
 			t.Fatal(err)
 		}
 		found := false
-		for i, candidate := range []eval.Sample{first.Append(first), first.Append(second), second.Append(second)} {
+		for i, candidate := range []eval.Sample{eval.Pool(first, first), eval.Pool(first, second), eval.Pool(second, second)} {
 			m, err := eval.Measure(candidate)
 			if err != nil {
 				t.Fatal(err)

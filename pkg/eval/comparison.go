@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"math/rand/v2"
 	"slices"
 )
 
@@ -45,26 +44,27 @@ type Draws struct {
 // Compare compares two scorers of the same rows. It returns an error if a sample is invalid or has only one class
 // ([ErrOneClass]), or if their labels or days differ.
 func Compare(model, baseline Sample, b Bootstrap) (*Comparison, error) {
-	ours, err := Measure(model)
+	ours, err := newRanked(model)
 	if err != nil {
 		return nil, fmt.Errorf("model: %w", err)
 	}
-	theirs, err := Measure(baseline)
+	theirs, err := newRanked(baseline)
 	if err != nil {
 		return nil, fmt.Errorf("baseline: %w", err)
 	}
 	if !slices.Equal(model.Labels, baseline.Labels) || !slices.Equal(model.Days, baseline.Days) {
 		return nil, errors.New("model and baseline are not of the same rows")
 	}
+	m, o := ours.count(model.Labels, TopShare), theirs.count(model.Labels, TopShare)
 	c := &Comparison{
-		N: ours.N, Positives: ours.Positives,
-		AUC:           Difference{ours.AUC, theirs.AUC, ours.AUC - theirs.AUC, nil},
-		PrecisionAt20: Difference{ours.PrecisionAt20, theirs.PrecisionAt20, ours.PrecisionAt20 - theirs.PrecisionAt20, nil},
+		N: model.Len(), Positives: int(m.positives),
+		AUC:           Difference{m.auc(), o.auc(), m.auc() - o.auc(), nil},
+		PrecisionAt20: Difference{m.precision(), o.precision(), m.precision() - o.precision(), nil},
 	}
-	if err := b.compare(model, baseline, c); err != nil && !errors.Is(err, ErrTooFewDays) {
+	if err := b.compare(ours, theirs, c); err != nil && !errors.Is(err, ErrTooFewDays) {
 		return nil, err
 	}
-	c.DeLong, err = NewDeLongTest(model.Scores, baseline.Scores, model.Labels, b.Level)
+	c.DeLong, err = deLongTest(ours.ranking, theirs.ranking, model.Labels, b.Level)
 	if err != nil && !errors.Is(err, ErrOneClass) && !errors.Is(err, ErrNoVariance) {
 		return nil, err
 	}
@@ -72,20 +72,20 @@ func Compare(model, baseline Sample, b Bootstrap) (*Comparison, error) {
 }
 
 // compare adds the intervals of the differences.
-func (b Bootstrap) compare(model, baseline Sample, c *Comparison) error {
-	ours, err := b.blocks(model)
+func (b Bootstrap) compare(model, baseline *ranked, c *Comparison) error {
+	blocks, err := b.blocks(model)
 	if err != nil {
 		return err
 	}
-	theirs := newBlocks(baseline)
+	k := len(blocks.rows)
+	times := blocks.draws(b)
+	ours := newResampler(model, blocks.of, k).counts(TopShare, times)
+	theirs := newResampler(baseline, blocks.of, k).counts(TopShare, times)
 	auc, precision := make([]float64, b.Replicates), make([]float64, b.Replicates)
-	rng := rand.New(rand.NewPCG(b.Seed, 0))
-	for i := range b.Replicates {
-		m := ours.draw(rng)
-		o := theirs.ranking.count(TopShare, ours.times) // the days drawn for the model
-		auc[i], precision[i] = m[0]-o.auc(), m[1]-o.precision()
+	for i, m := range ours {
+		auc[i], precision[i] = m.auc()-theirs[i].auc(), m.precision()-theirs[i].precision()
 	}
-	c.Bootstrap = &Draws{b.Level, b.Replicates, len(ours.rows), b.Seed}
+	c.Bootstrap = &Draws{b.Level, b.Replicates, k, b.Seed}
 	a, p := b.interval(auc), b.interval(precision)
 	c.AUC.Interval, c.PrecisionAt20.Interval = &a, &p
 	return nil

@@ -93,8 +93,8 @@ func TestCompareOfOneDrawIsOfWholeDays(t *testing.T) {
 		}
 		found := false
 		for _, draw := range [][2]int{{0, 0}, {0, 1}, {1, 1}} {
-			ours := measure(t, day(model, draw[0]).Append(day(model, draw[1])))
-			theirs := measure(t, day(baseline, draw[0]).Append(day(baseline, draw[1])))
+			ours := measure(t, eval.Pool(day(model, draw[0]), day(model, draw[1])))
+			theirs := measure(t, eval.Pool(day(baseline, draw[0]), day(baseline, draw[1])))
 			if same(got.AUC.Interval.Low, ours.AUC-theirs.AUC) && same(got.PrecisionAt20.Interval.High, ours.PrecisionAt20-theirs.PrecisionAt20) {
 				found, seen[draw] = true, true
 			}

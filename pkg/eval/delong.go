@@ -51,10 +51,14 @@ func NewDeLong(scores []float64, labels []bool, level float64) (*DeLong, error) 
 	if err := deLongUsable(labels, level); err != nil {
 		return nil, err
 	}
-	auc := AUC(scores, labels)
-	se := math.Sqrt(variance(placements(scores, labels), labels))
+	return rank(scores).deLong(labels, level), nil
+}
+
+func (r ranking) deLong(labels []bool, level float64) *DeLong {
+	auc := r.count(labels, TopShare).auc()
+	se := math.Sqrt(variance(r.placements(labels), labels))
 	reach := stats.NormalQuantile((1+level)/2) * se
-	return &DeLong{auc, se, level, Interval{max(0, auc-reach), min(1, auc+reach)}}, nil
+	return &DeLong{auc, se, level, Interval{max(0, auc-reach), min(1, auc+reach)}}
 }
 
 // NewDeLongTest tests a against b, scores of the same rows, with an interval at the given level, in (0,1). It needs two
@@ -63,13 +67,17 @@ func NewDeLong(scores []float64, labels []bool, level float64) (*DeLong, error) 
 func NewDeLongTest(a, b []float64, labels []bool, level float64) (*DeLongTest, error) {
 	sameLength(a, labels)
 	sameLength(b, labels)
+	return deLongTest(rank(a), rank(b), labels, level)
+}
+
+func deLongTest(a, b ranking, labels []bool, level float64) (*DeLongTest, error) {
 	if err := deLongUsable(labels, level); err != nil {
 		return nil, err
 	}
-	t := &DeLongTest{Difference: AUC(a, labels) - AUC(b, labels), PValue: 1, Level: level}
+	t := &DeLongTest{Difference: a.count(labels, TopShare).auc() - b.count(labels, TopShare).auc(), PValue: 1, Level: level}
 	// The variance of a difference of means is computed from differences. In var(a) + var(b) - 2 cov(a, b) the terms
 	// would cancel for two nearly equal scorers.
-	d, second := placements(a, labels), placements(b, labels)
+	d, second := a.placements(labels), b.placements(labels)
 	for i, v := range second {
 		d[i] -= v
 	}
@@ -100,16 +108,15 @@ func deLongUsable(labels []bool, level float64) error {
 
 // placements returns the structural components by row: for a positive row the share of negatives below it, for a
 // negative row the share of positives above it, ties counting half. Their mean over either class is the AUC.
-func placements(scores []float64, labels []bool) []float64 {
-	r := rank(scores, labels, nil)
+func (r ranking) placements(labels []bool) []float64 {
 	p := float64(positives(labels))
 	n := float64(len(labels)) - p
-	v := make([]float64, len(scores))
-	above, below, start := 0.0, n, 0 // positives before the group, negatives after it
+	v := make([]float64, len(labels))
+	above, below, start := 0.0, n, int32(0) // positives before the group, negatives after it
 	for _, end := range r.ends {
 		pos := 0.0
-		for _, label := range r.labels[start:end] {
-			pos += label
+		for _, i := range r.order[start:end] {
+			pos += unit(labels[i])
 		}
 		neg := float64(end-start) - pos
 		below -= neg

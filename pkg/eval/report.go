@@ -29,16 +29,21 @@ type Metrics struct {
 // Measure computes the metrics of a sample. It returns an error if the sample is invalid or has only one class
 // ([ErrOneClass]). Every number it returns is finite.
 func Measure(s Sample) (Metrics, error) {
-	if err := s.validate(); err != nil {
+	r, err := newRanked(s)
+	if err != nil {
 		return Metrics{}, err
 	}
-	c := rank(s.Scores, s.Labels, nil).count(TopShare, once)
+	return r.measure(), nil
+}
+
+func (s *ranked) measure() Metrics {
+	c := s.count(s.Labels, TopShare)
 	base := BaseRate(s.Labels)
 	return Metrics{
 		N: s.Len(), Positives: int(c.positives), BaseRate: base,
 		AUC: c.auc(), PrecisionAt20: c.precision(), RecallAt20: c.recall(), Lift: c.precision() / base,
 		Brier: Brier(s.Scores, s.Labels), LogLoss: LogLoss(s.Scores, s.Labels), ECE: ECE(s.Scores, s.Labels),
-	}, nil
+	}
 }
 
 // Fold holds the rows of one out-of-time test and how its model was trained.
@@ -86,21 +91,22 @@ type Report struct {
 // NewReport evaluates the pooled rows of the folds and each fold. It returns an error if the pooled rows are empty,
 // invalid or of one class; a fold of one class is reported as such.
 func NewReport(folds []Fold, b Bootstrap) (*Report, error) {
-	var pooled Sample
-	for _, f := range folds {
-		pooled = pooled.Append(f.Sample)
+	samples := make([]Sample, len(folds))
+	for i, f := range folds {
+		samples[i] = f.Sample
 	}
-	m, err := Measure(pooled)
+	pooled, err := newRanked(Pool(samples...))
 	if err != nil {
 		return nil, fmt.Errorf("pooled rows of %d folds: %w", len(folds), err)
 	}
-	r := &Report{Metrics: m, Reliability: Reliability(pooled.Scores, pooled.Labels), Folds: []FoldReport{}}
-	r.Intervals, err = b.Intervals(pooled)
+	r := &Report{Metrics: pooled.measure(), Reliability: Reliability(pooled.Scores, pooled.Labels), Folds: make([]FoldReport, len(folds))}
+	r.Intervals, err = b.intervals(pooled)
 	if err != nil && !errors.Is(err, ErrTooFewDays) {
 		return nil, fmt.Errorf("intervals: %w", err)
 	}
-	r.DeLong, err = NewDeLong(pooled.Scores, pooled.Labels, b.Level)
-	if err != nil && !errors.Is(err, ErrOneClass) {
+	if err := deLongUsable(pooled.Labels, b.Level); err == nil {
+		r.DeLong = pooled.deLong(pooled.Labels, b.Level)
+	} else if !errors.Is(err, ErrOneClass) {
 		return nil, fmt.Errorf("interval by DeLong: %w", err)
 	}
 	for i, f := range folds {
@@ -109,19 +115,20 @@ func NewReport(folds []Fold, b Bootstrap) (*Report, error) {
 			TestFirst: date(f.TestFrom), TestLast: date(f.TestTo - 1),
 			TrainRows: f.TrainRows, Threshold: f.Threshold,
 		}
-		switch m, err := Measure(f.Sample); {
+		switch ranked, err := newRanked(f.Sample); {
 		case errors.Is(err, ErrOneClass):
 			fr.Problem = err.Error()
 		case err != nil:
 			return nil, fmt.Errorf("fold %d: %w", i, err)
 		default:
+			m := ranked.measure()
 			fr.Metrics = &m
-			fr.Intervals, err = b.Intervals(f.Sample)
+			fr.Intervals, err = b.intervals(ranked)
 			if err != nil && !errors.Is(err, ErrTooFewDays) {
 				return nil, fmt.Errorf("intervals of fold %d: %w", i, err)
 			}
 		}
-		r.Folds = append(r.Folds, fr)
+		r.Folds[i] = fr
 	}
 	return r, nil
 }

@@ -36,7 +36,7 @@ func TestReport(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pooled, err := eval.Measure(a.Append(b).Append(calm))
+	pooled, err := eval.Measure(eval.Pool(a, b, calm))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,7 +63,7 @@ func TestReport(t *testing.T) {
 	if d := r.DeLong; d == nil || d.AUC != r.AUC || d.Level != 0.95 || !(d.Low < r.AUC && r.AUC < d.High) {
 		t.Errorf("DeLong: got %+v", d)
 	}
-	if r.Comparison, err = eval.Compare(a.Append(b), blurred(a.Append(b)), eval.DefaultBootstrap()); err != nil {
+	if r.Comparison, err = eval.Compare(eval.Pool(a, b), blurred(eval.Pool(a, b)), eval.DefaultBootstrap()); err != nil {
 		t.Fatal(err)
 	}
 

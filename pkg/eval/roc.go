@@ -19,13 +19,13 @@ func ROC(scores []float64, labels []bool) []Point {
 	if p == 0 || n == 0 {
 		return nil
 	}
-	r := rank(scores, labels, nil)
+	r := rank(scores)
 	curve := make([]Point, 1, len(r.ends)+1)
 	curve[0].Threshold = 2
-	start, hits, alarms := 0, 0, 0
+	start, hits, alarms := int32(0), 0, 0
 	for _, end := range r.ends {
-		for _, label := range r.labels[start:end] {
-			if label == 1 {
+		for _, i := range r.order[start:end] {
+			if labels[i] {
 				hits++
 			} else {
 				alarms++

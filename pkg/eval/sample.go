@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"slices"
 )
 
 // Sample holds scored rows with their outcomes, as slices of equal length.
@@ -29,13 +28,19 @@ var ErrOneClass = errors.New("labels of one class only")
 // Len returns the number of rows.
 func (s Sample) Len() int { return len(s.Scores) }
 
-// Append returns the rows of s followed by those of o.
-func (s Sample) Append(o Sample) Sample {
-	return Sample{
-		Scores: slices.Concat(s.Scores, o.Scores),
-		Labels: slices.Concat(s.Labels, o.Labels),
-		Days:   slices.Concat(s.Days, o.Days),
+// Pool returns the rows of the samples, one sample after the other.
+func Pool(samples ...Sample) Sample {
+	n := 0
+	for _, s := range samples {
+		n += s.Len()
 	}
+	pooled := Sample{make([]float64, 0, n), make([]bool, 0, n), make([]int, 0, n)}
+	for _, s := range samples {
+		pooled.Scores = append(pooled.Scores, s.Scores...)
+		pooled.Labels = append(pooled.Labels, s.Labels...)
+		pooled.Days = append(pooled.Days, s.Days...)
+	}
+	return pooled
 }
 
 func (s Sample) validate() error {

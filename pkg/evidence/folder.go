@@ -23,24 +23,19 @@ func (f folder) replace(name string, data []byte) error {
 }
 
 // stage writes data to the temporary file of name; it is on disk on return.
-func (f folder) stage(name string, data []byte) (err error) {
+func (f folder) stage(name string, data []byte) error {
 	if err := f.root.MkdirAll(path.Dir(name), 0o755); err != nil {
 		return err
 	}
-	temp := tempName(name)
-	file, err := durable.OpenFileIn(f.root, temp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
-	if err != nil {
+	if err := durable.CreateIn(f.root, durable.Temporary(name), data, 0o644); err != nil {
 		return err
-	}
-	if err := writeAndClose(file, data); err != nil {
-		return errors.Join(err, f.root.Remove(temp))
 	}
 	return f.syncDirs(name)
 }
 
 // publish renames the temporary file of name to name; this is on disk on return.
 func (f folder) publish(name string) error {
-	if err := f.root.Rename(tempName(name), name); err != nil {
+	if err := f.root.Rename(durable.Temporary(name), name); err != nil {
 		return err
 	}
 	return f.syncDirs(name)
@@ -52,11 +47,7 @@ func (f folder) append(name string, data []byte) error {
 	if err != nil {
 		return err
 	}
-	return writeAndClose(file, data)
-}
-
-func writeAndClose(file *os.File, data []byte) error {
-	_, err := file.Write(data)
+	_, err = file.Write(data)
 	if err == nil {
 		err = durable.Sync(file)
 	}
@@ -67,20 +58,9 @@ func writeAndClose(file *os.File, data []byte) error {
 func (f folder) syncDirs(name string) error {
 	for name != "." {
 		name = path.Dir(name)
-		dir, err := durable.OpenDirIn(f.root, name)
-		if err != nil {
-			return err
+		if err := durable.SyncDirIn(f.root, name); err != nil {
+			return fmt.Errorf("sync folder %q: %w", name, err)
 		}
-		if err := syncAndClose(dir); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func syncAndClose(dir *os.File) error {
-	if err := errors.Join(durable.Sync(dir), dir.Close()); err != nil {
-		return fmt.Errorf("sync folder %q: %w", dir.Name(), err)
 	}
 	return nil
 }

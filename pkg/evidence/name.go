@@ -31,13 +31,7 @@ func checkName(name string) error {
 // isJSON reports whether name is a JSON document, which has a header.
 func isJSON(name string) bool { return strings.EqualFold(path.Ext(name), ".json") }
 
-// tempName returns the name for incomplete content of name: in the same folder, so that a rename is atomic.
-func tempName(name string) string {
-	dir, base := path.Split(name)
-	return dir + "." + base + ".tmp"
-}
-
-// isTemp reports whether name is a tempName; evidence names cannot start with a dot.
+// isTemp reports whether name may be a [durable.Temporary]; evidence names cannot start with a dot.
 func isTemp(name string) bool {
 	base := path.Base(name)
 	return strings.HasPrefix(base, ".") && strings.HasSuffix(base, ".tmp")

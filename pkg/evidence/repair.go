@@ -8,6 +8,8 @@ import (
 	"path"
 	"slices"
 	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/durable"
 )
 
 // repair completes whatever a kill interrupted, and returns the newest entry. Each of its steps may be interrupted as
@@ -70,7 +72,7 @@ func completeWrite(f folder, c *chain, lines []byte) ([]byte, error) {
 
 // completeFile makes sure that the content of e has its final name.
 func completeFile(f folder, e entry) error {
-	for _, name := range []string{e.File, tempName(e.File)} {
+	for _, name := range []string{e.File, durable.Temporary(e.File)} {
 		sum, _, err := f.digest(name)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):

@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/durable"
@@ -77,8 +76,8 @@ func open(dir string, opts Options) (_ *Store, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := flock(s.lock, syscall.LOCK_EX, opts.Wait); err != nil {
-		return nil, err
+	if err := durable.Lock(s.lock, opts.Wait); err != nil {
+		return nil, lockError(err)
 	}
 	if s.last, err = repair(s.folder, opts.Now); err != nil {
 		return nil, err
@@ -197,23 +196,10 @@ func realPath(p string) (string, error) {
 	return filepath.EvalSymlinks(abs)
 }
 
-// lockPoll is the pause between two attempts to lock. flock itself could only wait without limit.
-const lockPoll = 10 * time.Millisecond
-
-// flock takes the lock (syscall.LOCK_EX or LOCK_SH) on file. It is released when file is closed or its process ends in
-// any way: a killed writer leaves no lock. After wait it returns ErrLocked.
-func flock(file *os.File, how int, wait time.Duration) error {
-	deadline := time.Now().Add(wait)
-	for {
-		err := syscall.Flock(int(file.Fd()), how|syscall.LOCK_NB)
-		switch {
-		case err == nil:
-			return nil
-		case !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR):
-			return fmt.Errorf("lock %s: %w", file.Name(), err)
-		case !time.Now().Before(deadline):
-			return fmt.Errorf("lock %s: %w (waited %v)", file.Name(), ErrLocked, max(0, wait))
-		}
-		time.Sleep(lockPoll)
+// lockError returns the error of a lock as [ErrLocked] if another writer has it.
+func lockError(err error) error {
+	if errors.Is(err, durable.ErrOwned) {
+		return fmt.Errorf("%w: %w", ErrLocked, err)
 	}
+	return err
 }

@@ -9,7 +9,6 @@ import (
 	"maps"
 	"path"
 	"slices"
-	"syscall"
 
 	"github.com/greenlight-ml/greenlight/pkg/durable"
 )
@@ -31,8 +30,8 @@ func Verify(dir string) (Report, error) {
 	// Without a lock file (in a copy of a folder) there is no writer to wait for.
 	if lock, err := durable.OpenIn(root, lockName); err == nil {
 		defer lock.Close()
-		if err := flock(lock, syscall.LOCK_SH, DefaultWait); err != nil {
-			return report, fmt.Errorf("verify evidence %q: %w", dir, err)
+		if err := durable.RLock(lock, DefaultWait); err != nil {
+			return report, fmt.Errorf("verify evidence %q: %w", dir, lockError(err))
 		}
 	}
 	v := verifier{folder: folder{root}, Report: &report}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -11,6 +12,9 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/durable"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/durabletest"
 )
 
 // faulty is the real disk with a fault that the test turns on and off: full, or hanging.
@@ -27,32 +31,27 @@ func (f *faulty) set(err error, after int) {
 	f.fault, f.after = err, after
 }
 
-func (f *faulty) disk() disk {
-	d := realDisk
-	d.create = func(path string) (file, error) {
-		if f.hang != nil {
-			<-f.hang
-		}
-		out, err := createLocked(path)
-		return faultyFile{out, f}, err
+func (f *faulty) create(path string, write func(io.Writer) error) error {
+	if f.hang != nil {
+		<-f.hang
 	}
-	return d
+	return createFile(path, func(w io.Writer) error { return write(faultyWriter{w, f}) })
 }
 
-type faultyFile struct {
-	file
+type faultyWriter struct {
+	w io.Writer
 	*faulty
 }
 
-func (f faultyFile) Write(p []byte) (int, error) {
+func (f faultyWriter) Write(p []byte) (int, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.fault == nil {
-		return f.file.Write(p)
+		return f.w.Write(p)
 	}
 	n := min(len(p), f.after)
 	f.after -= n
-	_, err := f.file.Write(p[:n])
+	_, err := f.w.Write(p[:n])
 	return n, errors.Join(err, f.fault)
 }
 
@@ -62,7 +61,7 @@ func TestDiskFull(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
 		var f faulty
-		l := start(t, Options{Dir: dir, Capacity: 100}, f.disk())
+		l := start(t, Options{Dir: dir, Capacity: 100}, f.create)
 		s := schema(t, "v1.8.1")
 		n := 0
 		batch := func(k int) {
@@ -111,66 +110,55 @@ func TestDiskFull(t *testing.T) {
 
 // Every step of writing may fail; the existing file stays.
 func TestEveryStepMayFail(t *testing.T) {
-	fault := errors.New("fault")
-	on := false
-	failing := func(step string) disk {
-		d := realDisk
-		fail := func(do func(string) error) func(string) error {
-			return func(path string) error {
-				if on {
-					return fault
-				}
-				return do(path)
+	// A file in the way of a folder, or a folder in the way of a file.
+	obstruct := func(t *testing.T, path string, put func(string) error) (repair func()) {
+		t.Helper()
+		if err := put(path); err != nil {
+			t.Fatal(err)
+		}
+		return func() {
+			if err := os.RemoveAll(path); err != nil {
+				t.Error(err)
 			}
 		}
-		switch step {
-		case "mkdir":
-			d.mkdir = fail(d.mkdir)
-		case "sync":
-			d.sync = fail(d.sync)
-		case "create":
-			d.create = func(path string) (file, error) {
-				if on {
-					return nil, fault
-				}
-				return createLocked(path)
-			}
-		case "rename":
-			d.rename = func(from, to string) error {
-				if on {
-					return fault
-				}
-				return realDisk.rename(from, to)
-			}
-		case "file sync":
-			d.create = func(path string) (file, error) {
-				f, err := createLocked(path)
-				if on {
-					return unsynced{f, fault}, err
-				}
-				return f, err
-			}
-		}
-		return d
 	}
-	for _, step := range []string{"mkdir", "create", "file sync", "rename", "sync"} {
-		t.Run(step, func(t *testing.T) {
+	for name, fail := range map[string]func(t *testing.T, dir string) (repair func()){
+		"the folder cannot be created": func(t *testing.T, dir string) func() {
+			return obstruct(t, filepath.Join(dir, "date=2000-01-02"), func(path string) error { return os.WriteFile(path, nil, 0o600) })
+		},
+		"the file cannot be created": func(t *testing.T, dir string) func() {
+			part := durable.Temporary(filepath.Join(dir, "date=2000-01-01", "schema=v1.8", "part-20000101T000005Z-a-000001.parquet"))
+			return obstruct(t, part, func(path string) error { return os.MkdirAll(filepath.Join(path, "x"), 0o755) })
+		},
+		"the file cannot be synced":   durabletest.FailFiles,
+		"the folder cannot be synced": durabletest.FailFolders,
+	} {
+		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				dir := t.TempDir()
-				on = false
-				l := start(t, Options{Dir: dir}, failing(step))
+				l := start(t, Options{Dir: dir, Instance: "a"}, createFile)
 				s := schema(t, "v1.8")
+				at := time.Now()
 				for n := range 3 {
-					on = n == 1
-					l.Log(sample(s, n, time.Now()))
+					repair := func() {}
+					if n == 1 {
+						repair = fail(t, dir)
+						if name == "the folder cannot be created" {
+							at = at.Add(24 * time.Hour)
+						}
+					}
+					l.Log(sample(s, n, at))
 					time.Sleep(DefaultInterval)
 					synctest.Wait()
-					rows, files := len(all(t, dir)), list(t, dir)
-					if want := []uint64{1, 1, 3}[n]; l.Stats().Written != want || uint64(rows) < want || len(files) != 1 {
-						t.Errorf("step %d: %+v, %d rows in %q", n, l.Stats(), rows, files)
+					if got, want := l.Stats().Written, []uint64{1, 1, 3}[n]; got != want {
+						t.Errorf("step %d: %+v", n, l.Stats())
+					}
+					repair()
+					if rows := len(all(t, dir)); uint64(rows) < l.Stats().Written {
+						t.Errorf("step %d: %d rows in %q", n, rows, list(t, dir))
 					}
 				}
-				if got := l.Stats(); got.WriteErrors != 1 || !errors.Is(got.LastError, fault) {
+				if got := l.Stats(); got.WriteErrors != 1 || got.LastError == nil {
 					t.Errorf("got %+v", got)
 				}
 				stop(t, l)
@@ -179,20 +167,13 @@ func TestEveryStepMayFail(t *testing.T) {
 	}
 }
 
-type unsynced struct {
-	file
-	err error
-}
-
-func (u unsynced) Sync() error { return u.err }
-
 // While the disk hangs, Log returns at once; rows beyond the queue are dropped and counted. Close gives up when its
 // context ends.
 func TestStuckDisk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
 		f := faulty{hang: make(chan struct{})}
-		l := start(t, Options{Dir: dir, Capacity: 100}, f.disk())
+		l := start(t, Options{Dir: dir, Capacity: 100}, f.create)
 		s := schema(t, "v1.8")
 		l.Log(sample(s, 0, time.Now()))
 		time.Sleep(DefaultInterval)
@@ -227,17 +208,8 @@ func TestStuckDisk(t *testing.T) {
 func TestSweep(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "date=2000-01-01", "schema=v1.8", "part-20000101T000000Z-a-000001.parquet")
-	if err := makeDir(filepath.Dir(path)); err != nil {
-		t.Fatal(err)
-	}
-	f, err := createLocked(temporary(path))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := io.WriteString(f, "half"); err != nil {
-		t.Fatal(err)
-	}
-	for _, want := range []int{1, 0} {
+	opened := func(want int) {
+		t.Helper()
 		l, err := Open(Options{Dir: dir})
 		if err != nil {
 			t.Fatal(err)
@@ -246,8 +218,16 @@ func TestSweep(t *testing.T) {
 		if got := list(t, dir); len(got) != want || len(all(t, dir)) != 0 {
 			t.Errorf("got %q, want %d files", got, want)
 		}
-		if want == 1 {
-			f.Close() // as a kill would
-		}
 	}
+	ended := errors.New("ended")
+	if err := createFile(path, func(io.Writer) error {
+		opened(1)
+		return ended
+	}); !errors.Is(err, ended) {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(durable.Temporary(path), []byte("half"), 0o600); err != nil { // as a kill leaves it
+		t.Fatal(err)
+	}
+	opened(0)
 }

@@ -27,12 +27,6 @@ func partition(day string, schema string) string {
 // dayOf returns the UTC day of t.
 func dayOf(t time.Time) string { return t.UTC().Format(time.DateOnly) }
 
-// temporary returns the name under which a part is written.
-func temporary(path string) string {
-	dir, name := filepath.Split(path)
-	return dir + "." + name + tmpSuffix
-}
-
 // walk visits the files of the log in order of day, schema and name, for the days that want accepts.
 func walk(dir string, want func(day string) bool, visit func(path string) error) error {
 	days, err := names(dir)
@@ -86,7 +80,7 @@ func sweep(dir string) error {
 	err := walk(dir, func(string) bool { return true }, func(path string) error {
 		name := filepath.Base(path)
 		if strings.HasPrefix(name, tmpPrefix) && strings.HasSuffix(name, tmpSuffix) {
-			if err := removeDead(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			if err := durable.RemoveAbandoned(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				errs = append(errs, err)
 			}
 		}

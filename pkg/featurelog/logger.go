@@ -6,10 +6,13 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"regexp"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/durable"
 )
 
 // The defaults of [Options].
@@ -94,13 +97,13 @@ type failure struct {
 }
 
 // Open removes partial files left by dead processes and starts the writer. Close ends it.
-func Open(opts Options) (*Logger, error) { return open(opts, realDisk) }
+func Open(opts Options) (*Logger, error) { return open(opts, createFile) }
 
-func open(opts Options, d disk) (*Logger, error) {
+func open(opts Options, create func(string, func(io.Writer) error) error) (*Logger, error) {
 	if err := opts.validate(); err != nil {
 		return nil, fmt.Errorf("feature log: %w", err)
 	}
-	if err := makeDir(opts.Dir); err != nil {
+	if err := durable.MkdirAll(opts.Dir, 0o755); err != nil {
 		return nil, fmt.Errorf("feature log: %w", err)
 	}
 	if err := sweep(opts.Dir); err != nil {
@@ -114,7 +117,7 @@ func open(opts Options, d disk) (*Logger, error) {
 		pool:  sync.Pool{New: func() any { return new(Row) }},
 		queue: make([]*Row, 0, opts.Capacity),
 	}
-	l.w = writer{l: l, disk: d, spare: make([]*Row, 0, opts.Capacity), parts: map[partKey]*part{}}
+	l.w = writer{l: l, create: create, spare: make([]*Row, 0, opts.Capacity), parts: map[partKey]*part{}}
 	go l.w.run()
 	return l, nil
 }

@@ -2,6 +2,7 @@ package featurelog
 
 import (
 	"errors"
+	"io"
 	"math"
 	"os"
 	"path/filepath"
@@ -15,9 +16,9 @@ import (
 	"time"
 )
 
-func start(t testing.TB, opts Options, d disk) *Logger {
+func start(t testing.TB, opts Options, create func(string, func(io.Writer) error) error) *Logger {
 	t.Helper()
-	l, err := open(opts, d)
+	l, err := open(opts, create)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,7 +44,7 @@ func accounted(t *testing.T, l *Logger, logged int) {
 func TestInterval(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
-		l := start(t, Options{Dir: dir, PartRows: 25}, realDisk)
+		l := start(t, Options{Dir: dir, PartRows: 25}, createFile)
 		s := schema(t, "v1.8.1")
 		var want []Row
 		for i := range 8 {
@@ -86,7 +87,7 @@ func TestInterval(t *testing.T) {
 func TestCloseFlushes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
-		l := start(t, Options{Dir: dir}, realDisk)
+		l := start(t, Options{Dir: dir}, createFile)
 		want := sample(schema(t, "v1.8"), 1, time.Now())
 		l.Log(want)
 		stop(t, l)
@@ -101,7 +102,7 @@ func TestCloseFlushes(t *testing.T) {
 func TestValues(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
-		l := start(t, Options{Dir: dir}, realDisk)
+		l := start(t, Options{Dir: dir}, createFile)
 		s := schema(t, "v1.8")
 		r := sample(s, 1, time.Now())
 		r.Features[2], r.BaselineScore = math.Inf(1), math.NaN()
@@ -128,7 +129,7 @@ func TestValues(t *testing.T) {
 }
 
 func TestInvalid(t *testing.T) {
-	l := start(t, Options{Dir: t.TempDir()}, realDisk)
+	l := start(t, Options{Dir: t.TempDir()}, createFile)
 	defer stop(t, l)
 	good := sample(schema(t, "v1.8"), 1, time.Now())
 	bad := []func(*Row){
@@ -152,7 +153,7 @@ func TestInvalid(t *testing.T) {
 func TestPartitions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
-		l := start(t, Options{Dir: dir, Instance: "a"}, realDisk)
+		l := start(t, Options{Dir: dir, Instance: "a"}, createFile)
 		defer stop(t, l)
 		other, err := newSchema("v1.8", "another", []string{"mid"})
 		if err != nil {
@@ -197,7 +198,7 @@ func TestPartitions(t *testing.T) {
 // A burst that fills half of the queue is written at once, not at the next interval.
 func TestBurst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := start(t, Options{Dir: t.TempDir(), Capacity: 100}, realDisk)
+		l := start(t, Options{Dir: t.TempDir(), Capacity: 100}, createFile)
 		s := schema(t, "v1.8")
 		for i := range 50 {
 			l.Log(sample(s, i, time.Now()))
@@ -213,7 +214,7 @@ func TestBurst(t *testing.T) {
 // A row that breaks the encoder is dropped and does not delay the others.
 func TestPoisonedRow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := start(t, Options{Dir: t.TempDir()}, realDisk)
+		l := start(t, Options{Dir: t.TempDir()}, createFile)
 		s := schema(t, "v1.8")
 		poison := *s
 		poison.Features = append(slices.Clone(s.Features), "not in the layout")
@@ -233,7 +234,7 @@ func TestPoisonedRow(t *testing.T) {
 // Many goroutines log at once: every row appears once.
 func TestConcurrentLog(t *testing.T) {
 	dir := t.TempDir()
-	l := start(t, Options{Dir: dir, Interval: 3 * time.Millisecond, PartRows: 500}, realDisk)
+	l := start(t, Options{Dir: dir, Interval: 3 * time.Millisecond, PartRows: 500}, createFile)
 	s := schema(t, "v1.8.1")
 	const workers, each = 8, 500
 	var wg sync.WaitGroup

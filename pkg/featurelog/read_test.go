@@ -16,7 +16,7 @@ import (
 func TestReadRange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
-		l := start(t, Options{Dir: dir}, realDisk)
+		l := start(t, Options{Dir: dir}, createFile)
 		s := schema(t, "v1.8")
 		begin := time.Now()
 		for i := range 48 {
@@ -72,7 +72,7 @@ func readError(dir string) (int, error) {
 func stored(t testing.TB, rows int) (dir, path string, data []byte) {
 	t.Helper()
 	dir = t.TempDir()
-	l := start(t, Options{Dir: dir}, realDisk)
+	l := start(t, Options{Dir: dir}, createFile)
 	s := schema(t, "v1.8")
 	for i := range rows {
 		l.Log(sample(s, i, time.Now()))

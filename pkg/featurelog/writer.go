@@ -6,12 +6,15 @@ import (
 	"io"
 	"path/filepath"
 	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/durable"
 )
 
 // writer is the goroutine that owns the files. Its fields belong to it until done is closed.
 type writer struct {
-	l    *Logger
-	disk disk
+	l *Logger
+	// create creates or replaces a file. Tests inject faults here.
+	create func(path string, write func(io.Writer) error) error
 	// spare swaps with the queue.
 	spare []*Row
 	parts map[partKey]*part
@@ -105,7 +108,7 @@ func (w *writer) flush() {
 
 func (w *writer) save(p *part) {
 	l, n := w.l, p.unsaved()
-	err := p.save(w.disk)
+	err := p.save(w.create)
 	now := time.Now()
 	if err == nil {
 		w.unsaved -= n
@@ -136,6 +139,14 @@ func (w *writer) abandon() {
 	}
 }
 
+// createFile creates or replaces the file of a part, and its folder.
+func createFile(path string, write func(io.Writer) error) error {
+	if err := durable.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	return durable.Write(path, 0o644, write)
+}
+
 // part is a growing file: the rows of one day and schema, of which the first saved rows are on disk.
 type part struct {
 	key   partKey
@@ -156,8 +167,8 @@ func newPart(dir, instance string, seq int, key partKey, now time.Time) *part {
 func (p *part) unsaved() int { return len(p.rows) - p.saved }
 
 // save writes all rows in place of the previous file.
-func (p *part) save(d disk) error {
-	err := d.save(p.path, func(w io.Writer) error { return encode(w, p.rows[0].Schema, p.rows) })
+func (p *part) save(create func(string, func(io.Writer) error) error) error {
+	err := create(p.path, func(w io.Writer) error { return encode(w, p.rows[0].Schema, p.rows) })
 	if err != nil {
 		return fmt.Errorf("write %s: %w", p.path, err)
 	}

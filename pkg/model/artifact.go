@@ -57,10 +57,11 @@ const (
 	goldenTolerance = 1e-12
 )
 
-// Scorer turns a vector, with one value per feature of its schema, into a score in [0,1]. It is safe for concurrent
-// use.
+// Scorer turns vectors, with one value per feature of its schema, into scores in [0,1]. It is safe for concurrent use.
 type Scorer interface {
 	Score(x []float64) float64
+	// Scores sets scores[i] to the Score of row i of x, which holds the vectors one after the other.
+	Scores(scores, x []float64)
 }
 
 // Spec is the content of model.json: everything that a score depends on.

@@ -72,6 +72,9 @@ func (b *Baseline) Inputs() []string { return b.Logistic.Features }
 // Score returns the probability in [0,1] for one value per input.
 func (b *Baseline) Score(x []float64) float64 { return b.Logistic.Score(x) }
 
+// Scores implements [Scorer].
+func (b *Baseline) Scores(scores, x []float64) { b.Logistic.Scores(scores, x) }
+
 func (b *Baseline) bind() error {
 	if b.Format != baselineFormat {
 		return fmt.Errorf("%s: format %q: want %q", BaselineFile, b.Format, baselineFormat)

@@ -28,28 +28,8 @@ type TreesSpec struct {
 	Positional bool `json:"positional"`
 }
 
-// ensemble scores with trees whose inputs are some of the schema's features, in their own order.
-type ensemble struct {
-	trees *trees.Ensemble
-	// pick holds the positions of the trees' inputs in the schema's vector.
-	pick []int
-}
-
-// onStack is how many inputs are gathered without allocating.
-const onStack = 64
-
-// Score implements Scorer.
-func (e *ensemble) Score(x []float64) float64 {
-	var buffer [onStack]float64
-	inputs := buffer[:0]
-	for _, i := range e.pick {
-		inputs = append(inputs, x[i])
-	}
-	return e.trees.Score(inputs)
-}
-
-// newEnsemble reads the file and finds its inputs in the schema.
-func newEnsemble(raw []byte, spec *TreesSpec, schema *feature.Schema) (*ensemble, error) {
+// newEnsemble reads the file and finds its inputs in the schema. The result scores the schema's vectors.
+func newEnsemble(raw []byte, spec *TreesSpec, schema *feature.Schema) (*trees.Ensemble, error) {
 	if got := digest(raw); got != spec.SHA256 {
 		return nil, fmt.Errorf("%s has the digest %.12s, but %s says %.12s: the file was changed or is damaged", EnsembleFile, got, ModelFile, spec.SHA256)
 	}
@@ -63,7 +43,6 @@ func newEnsemble(raw []byte, spec *TreesSpec, schema *feature.Schema) (*ensemble
 			return nil, fmt.Errorf("%s: %w", EnsembleFile, err)
 		}
 	}
-	e := &ensemble{trees: read}
 	names := read.FeatureNames()
 	if spec.Positional {
 		names = slices.DeleteFunc(schema.Names(), func(name string) bool { return name == feature.Bias })
@@ -72,18 +51,17 @@ func newEnsemble(raw []byte, spec *TreesSpec, schema *feature.Schema) (*ensemble
 		}
 	}
 	var unknown []string
-	for _, name := range names {
-		i := schema.Index(name)
-		if i < 0 {
+	positions := make([]int, len(names))
+	for i, name := range names {
+		if positions[i] = schema.Index(name); positions[i] < 0 {
 			unknown = append(unknown, name)
 		}
-		e.pick = append(e.pick, i)
 	}
 	if len(unknown) > 0 {
 		return nil, fmt.Errorf("%s has inputs that are not in schema %s: %s; the schema has %s",
 			EnsembleFile, schema.Name, listed(unknown), listed(schema.Names()))
 	}
-	return e, nil
+	return read.Select(positions, schema.Len()), nil
 }
 
 // NewTrees makes a model's spec from a LightGBM or XGBoost file. Inputs are matched to the schema by name. If the

@@ -4,6 +4,7 @@ import (
 	"math"
 
 	"github.com/greenlight-ml/greenlight/pkg/feature"
+	"github.com/greenlight-ml/greenlight/pkg/trees"
 )
 
 // Importance returns each feature's share of the model's total importance, by name and without bias; the shares add up
@@ -16,9 +17,9 @@ func Importance(s Scorer, schema *feature.Schema) map[string]float64 {
 		for i, w := range m.Weight {
 			uses[schema.Index(m.Features[i])] = math.Abs(w)
 		}
-	case *ensemble:
-		for i, n := range m.trees.Splits() {
-			uses[m.pick[i]] = float64(n)
+	case *trees.Ensemble:
+		for i, n := range m.Splits() {
+			uses[i] = float64(n)
 		}
 	default:
 		return nil

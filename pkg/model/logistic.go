@@ -37,6 +37,14 @@ func (m *Logistic) Score(x []float64) float64 {
 	return Sigmoid(z)
 }
 
+// Scores sets scores[i] to the Score of row i of x, which holds the vectors one after the other. It panics if x is shorter.
+func (m *Logistic) Scores(scores, x []float64) {
+	k := len(m.Features)
+	for i := range scores {
+		scores[i] = m.Score(x[i*k : (i+1)*k])
+	}
+}
+
 func clip(v, bound float64) float64 { return max(-bound, min(bound, v)) }
 
 // Sigmoid is the logistic function, in [0,1], without overflow for any finite z.

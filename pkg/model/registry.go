@@ -10,7 +10,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/durable"
@@ -278,8 +277,8 @@ func (r *Registry) writeFolder(e Entry, files map[string][]byte) (err error) {
 		return err
 	}
 	defer func() { _ = lock.Close() }() // also releases the lock
-	if err := flock(lock); err != nil {
-		return fmt.Errorf("lock %s: %w", filepath.Join(r.root, e.Name), err)
+	if err := durable.Lock(lock, lockWait); err != nil {
+		return fmt.Errorf("lock %s: %w, after %s: try again when it has ended", filepath.Join(r.root, e.Name), err, lockWait)
 	}
 	entries, err := durable.ReadDirIn(root, e.Name, maxModels)
 	if err != nil {
@@ -303,17 +302,17 @@ func (r *Registry) writeFolder(e Entry, files map[string][]byte) (err error) {
 		return err
 	}
 	for name, raw := range files {
-		if err := writeSynced(root, tmp+"/"+name, raw); err != nil {
+		if err := durable.CreateIn(root, tmp+"/"+name, raw, 0o644); err != nil {
 			return err
 		}
 	}
-	if err := syncFolder(root, tmp); err != nil {
+	if err := durable.SyncDirIn(root, tmp); err != nil {
 		return err
 	}
 	if err := root.Rename(tmp, e.String()); err != nil {
 		return err
 	}
-	if err := syncFolder(root, e.Name); err != nil {
+	if err := durable.SyncDirIn(root, e.Name); err != nil {
 		return &durable.UnsureError{Path: r.Dir(e), Err: err}
 	}
 	return nil
@@ -321,38 +320,6 @@ func (r *Registry) writeFolder(e Entry, files map[string][]byte) (err error) {
 
 // lockWait limits how long a process waits for another that writes a model of the same name.
 const lockWait = 10 * time.Second
-
-// flock takes the lock of an open folder. It polls, since flock itself would wait without limit.
-func flock(f *os.File) error {
-	for limit := time.Now().Add(lockWait); ; time.Sleep(10 * time.Millisecond) {
-		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-		switch {
-		case err == nil:
-			return nil
-		case !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR):
-			return err
-		case time.Now().After(limit):
-			return fmt.Errorf("another process has written models of this name for %s: try again when it has ended", lockWait)
-		}
-	}
-}
-
-func writeSynced(root *os.Root, path string, raw []byte) error {
-	f, err := durable.OpenFileIn(root, path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(raw)
-	return errors.Join(err, durable.Sync(f), f.Close())
-}
-
-func syncFolder(root *os.Root, dir string) error {
-	f, err := durable.OpenDirIn(root, dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(durable.Sync(f), f.Close())
-}
 
 // Manifest reads only the manifest of the model. Its content is not verified, except for its signature where one is
 // required. [Registry.Load] verifies the model.

@@ -69,18 +69,11 @@ func (r *Registry) Sign(e Entry, key ed25519.PrivateKey) error {
 		return fmt.Errorf("model %s: %w", r.Dir(e), err)
 	}
 	defer func() { _ = root.Close() }()
-	temporary := "." + SignatureFile + ".tmp" // a fixed name, so that kills leave at most one
-	if err := root.Remove(temporary); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("sign %s: %w", e, err)
-	}
 	signature := base64.StdEncoding.EncodeToString(ed25519.Sign(key, a.manifest)) + "\n"
-	if err := writeSynced(root, temporary, []byte(signature)); err != nil {
+	if err := durable.WriteFileIn(root, SignatureFile, []byte(signature), 0o644); err != nil {
 		return fmt.Errorf("sign %s: %w", e, err)
 	}
-	if err := root.Rename(temporary, SignatureFile); err != nil {
-		return fmt.Errorf("sign %s: %w", e, err)
-	}
-	return syncFolder(root, ".")
+	return nil
 }
 
 // LoadSignedBaseline reads the baseline.json of a model's folder, and verifies the whole model with its signature.
@@ -130,7 +123,7 @@ func NewSigningKey(path string) error {
 		if err != nil {
 			return err
 		}
-		if err := durable.WriteFile(f.path, f.perm, func(w io.Writer) error {
+		if err := durable.Write(f.path, f.perm, func(w io.Writer) error {
 			return pem.Encode(w, &pem.Block{Type: f.block, Bytes: der})
 		}); err != nil {
 			return err

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protojson"
@@ -20,21 +21,30 @@ import (
 // maxAudited is how much of a request the audit log shows, in bytes.
 const maxAudited = 256
 
-// unary admits only operators to the control services. Every call of an operator gets an audit line: who, what, from where,
-// and the result. Refused calls get such lines at a limited rate, so that they cannot fill the disk; the next line has the
-// number of suppressed lines.
-func (c *Control) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (resp any, err error) {
-	if !c.guards(service(info.FullMethod)) {
-		return handler(ctx, req)
-	}
+// admit runs the call if its caller is an operator. Every call of an operator gets an audit line: who, what, from where, and
+// the result. Refused calls get such lines at a limited rate, so that they cannot fill the disk; the next line has the number
+// of suppressed lines.
+func (c *Control) admit(ctx context.Context, method string, req any, call func(context.Context) error) error {
 	start := time.Now()
 	who, err := c.authorize(ctx)
 	logger := c.logger
 	if err == nil {
 		logger = telemetry.Audit(logger)
-		resp, err = handler(context.WithValue(ctx, callerKey{}, who), req)
+		err = call(context.WithValue(ctx, callerKey{}, who))
 	}
-	audit(ctx, logger, who, info.FullMethod, requestText(req), start, err)
+	audit(ctx, logger, who, method, requestText(req), start, err)
+	return err
+}
+
+// unary admits only operators to the control services.
+func (c *Control) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (resp any, err error) {
+	if !c.guards(service(info.FullMethod)) {
+		return handler(ctx, req)
+	}
+	err = c.admit(ctx, info.FullMethod, req, func(ctx context.Context) (err error) {
+		resp, err = handler(ctx, req)
+		return err
+	})
 	return resp, err
 }
 
@@ -43,15 +53,16 @@ func (c *Control) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerI
 	if !c.guards(service(info.FullMethod)) {
 		return handler(srv, ss)
 	}
-	start := time.Now()
-	who, err := c.authorize(ss.Context())
-	logger := c.logger
-	if err == nil {
-		logger = telemetry.Audit(logger)
-		err = handler(srv, ss)
+	return c.admit(ss.Context(), info.FullMethod, nil, func(context.Context) error { return handler(srv, ss) })
+}
+
+// AsOperator runs call if the caller of the method is an operator, and writes an audit line, as for a control service. It is
+// for what only operators may ask of a method that is open to all.
+func (s *Server) AsOperator(ctx context.Context, method string, req any, call func(context.Context) error) error {
+	if s.control == nil {
+		return status.Error(codes.PermissionDenied, "this server has no operators")
 	}
-	audit(ss.Context(), logger, who, info.FullMethod, "", start, err)
-	return err
+	return s.control.admit(ctx, method, req, call)
 }
 
 func audit(ctx context.Context, logger *slog.Logger, who, method, request string, start time.Time, err error) {

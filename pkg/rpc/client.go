@@ -19,8 +19,8 @@ import (
 //
 // gRPC's defaults do not suit the pair. A connection that went idle after 30 quiet minutes would make the next call miss
 // its 60 ms. The return of a server could go unnoticed for two minutes. Calls, and tokens with them, would go through the
-// proxy of HTTPS_PROXY. And a name with several addresses, such as dns:///ml-engine:4010, would use only the first that
-// answers; here the calls are balanced over all of them.
+// proxy of HTTPS_PROXY. A name with several addresses uses the first that answers; executor balances over all of them itself,
+// see package shadow.
 func Dial(target string, reg prometheus.Registerer, extra ...grpc.DialOption) (*grpc.ClientConn, error) {
 	opts := []grpc.DialOption{
 		grpc.WithTransportCredentials(newPlaintext()),
@@ -33,15 +33,17 @@ func Dial(target string, reg prometheus.Registerer, extra ...grpc.DialOption) (*
 			Backoff:           backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second},
 			MinConnectTimeout: 2 * time.Second,
 		}),
-		grpc.WithDefaultServiceConfig(`{"loadBalancingConfig": [{"round_robin": {}}]}`),
+		// As in the server: gRPC's default windows grow with the bandwidth, and a full one holds thousands of messages.
+		grpc.WithStaticStreamWindowSize(window),
+		grpc.WithStaticConnWindowSize(window),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(MaxMessage)),
 	}
 	if reg != nil {
-		metrics := grpcprom.NewClientMetrics()
-		if err := reg.Register(metrics); err != nil {
+		metrics, err := ClientMetrics(reg)
+		if err != nil {
 			return nil, err
 		}
-		opts = append(opts, grpc.WithChainUnaryInterceptor(metrics.UnaryClientInterceptor()))
+		opts = append(opts, metrics...)
 	}
 	conn, err := grpc.NewClient(target, append(opts, extra...)...)
 	if err != nil {
@@ -49,6 +51,18 @@ func Dial(target string, reg prometheus.Registerer, extra ...grpc.DialOption) (*
 	}
 	conn.Connect()
 	return conn, nil
+}
+
+// ClientMetrics registers the grpc_client_* metrics and returns the options of the connections that feed them.
+func ClientMetrics(reg prometheus.Registerer) ([]grpc.DialOption, error) {
+	metrics := grpcprom.NewClientMetrics()
+	if err := reg.Register(metrics); err != nil {
+		return nil, err
+	}
+	return []grpc.DialOption{
+		grpc.WithChainUnaryInterceptor(metrics.UnaryClientInterceptor()),
+		grpc.WithChainStreamInterceptor(metrics.StreamClientInterceptor()),
+	}, nil
 }
 
 // HTTPTransport returns an HTTP transport that ignores proxy variables, as [Dial] does.

@@ -11,12 +11,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/connectivity"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
-	"google.golang.org/grpc/resolver"
-	"google.golang.org/grpc/resolver/manual"
-	"google.golang.org/grpc/test/bufconn"
 
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
-	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 )
 
 // The client pings while idle and the server accepts it. The connection survives a quiet night, so the first call of the
@@ -69,63 +65,6 @@ func TestDialRefuses(t *testing.T) {
 			_ = conn.Close()
 		}
 	}
-}
-
-// A headless service gives one name several addresses. Calls are balanced over all of them, and if one stops, the others
-// take over without losing a call.
-func TestDialBalancesOverAllAddresses(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		const servers = 3
-		var got [servers]int
-		var listeners [servers]*bufconn.Listener
-		var stops [servers]func()
-		name, addresses := manual.NewBuilderWithScheme("fleet"), make([]resolver.Address, servers)
-		for i := range servers {
-			server := grpc.NewServer()
-			mlenginev1.RegisterScoringServiceServer(server, &stub{predict: func(context.Context, *mlenginev1.PredictRequest) (*mlenginev1.PredictResponse, error) {
-				got[i]++
-				return &mlenginev1.PredictResponse{}, nil
-			}})
-			listeners[i], stops[i] = bufconn.Listen(1<<20), server.Stop
-			served := make(chan error, 1)
-			go func() { served <- server.Serve(listeners[i]) }()
-			stop := stops[i]
-			t.Cleanup(func() {
-				stop()
-				<-served
-			})
-			addresses[i] = resolver.Address{Addr: string(rune('a' + i))}
-		}
-		name.InitialState(resolver.State{Addresses: addresses})
-		conn, err := rpc.Dial("fleet:///ml-engine", nil, grpc.WithResolvers(name), grpc.WithContextDialer(
-			func(ctx context.Context, addr string) (net.Conn, error) {
-				return listeners[addr[0]-'a'].DialContext(ctx)
-			}))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer conn.Close()
-		client := mlenginev1.NewScoringServiceClient(conn)
-		call := func(n int) {
-			t.Helper()
-			for range n {
-				if _, err := client.Predict(t.Context(), &mlenginev1.PredictRequest{}); err != nil {
-					t.Fatal(err)
-				}
-			}
-		}
-		synctest.Wait()
-		call(30)
-		if want := [servers]int{10, 10, 10}; got != want {
-			t.Errorf("30 calls to %d servers: got %v, want %v", servers, got, want)
-		}
-		stops[0]()
-		synctest.Wait()
-		call(30)
-		if want := [servers]int{10, 25, 25}; got != want {
-			t.Errorf("30 more after the first has gone: got %v, want %v", got, want)
-		}
-	})
 }
 
 // A client ignores proxy variables, so a token is not sent unencrypted through a proxy.

@@ -86,14 +86,19 @@ func (e *Error) About(names []string) *Error {
 // Error implements error.
 func (e *Error) Error() string { return Short(e.Message) }
 
-// GRPCStatus returns the status that the server sends, with the reason and the names.
-func (e *Error) GRPCStatus() *status.Status {
-	s := status.New(e.Code, e.Error())
+// Info returns the reason and the invalid names, as they are sent.
+func (e *Error) Info() *errdetails.ErrorInfo {
 	info := &errdetails.ErrorInfo{Domain: e.Domain, Reason: e.Reason}
 	if len(e.Features) > 0 {
 		info.Metadata = map[string]string{"features": strings.Join(first(e.Features), ",")}
 	}
-	detailed, err := s.WithDetails(info)
+	return info
+}
+
+// GRPCStatus returns the status that the server sends, with the reason and the names.
+func (e *Error) GRPCStatus() *status.Status {
+	s := status.New(e.Code, e.Error())
+	detailed, err := s.WithDetails(e.Info())
 	if err != nil { // only for code OK
 		return s
 	}

@@ -40,7 +40,8 @@ const (
 	// is read more slowly, since canceled calls cost the server work that nobody waits for.
 	resetRate, resetBurst = 1000, 1000
 	// idleRate and idleBurst limit frames that belong to no call, such as PING and SETTINGS, and empty frames. Every finished
-	// call allows callFrames more: the WINDOW_UPDATE of its response, and the replies to pings.
+	// call and every DATA frame of an answer allows callFrames more: the WINDOW_UPDATE of the answer, the replies to pings, and
+	// the pings by which a client measures the bandwidth, one per round trip of a stream.
 	idleRate, idleBurst, callFrames = 1000, 4000, 4
 	// maxUnanswered limits calls over all connections whose answers were not read. Above it, a connection is closed that
 	// finished no call for the time stalled; above maxUnansweredAtAll, any connection. Each call takes a few kilobytes.
@@ -309,7 +310,7 @@ type framed struct {
 
 	mu    sync.Mutex
 	calls map[uint32]message // calls without an answer, by stream
-	ended int                // calls ended since the last read
+	ended int                // calls ended and DATA frames sent since the last read
 	// unread is the memory of answers that are not written yet, and is held; largest is that of the largest answer so far.
 	unread, largest int64
 }
@@ -463,6 +464,9 @@ func (f *framed) Write(b []byte) (int, error) {
 	f.out.walk(b, func(payload []byte, last bool) {
 		if f.out.kind() == http2.FrameData {
 			f.written(answerCost * int64(len(payload)))
+			if last {
+				f.ended++
+			}
 		}
 		reset := f.out.kind() == http2.FrameRSTStream
 		ends := f.out.kind() == http2.FrameHeaders && f.out.flags().Has(http2.FlagHeadersEndStream)

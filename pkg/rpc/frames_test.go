@@ -18,6 +18,7 @@ import (
 	"golang.org/x/net/http2/hpack"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/encoding/gzip"
 	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/test/bufconn"
@@ -443,6 +444,35 @@ func TestWellBehavedClientsAreNotLimited(t *testing.T) {
 		}
 		if held, closed := o.value("grpc_server_partial_message_bytes"), o.value("grpc_server_connections_closed_total"); held != 0 || closed != 0 {
 			t.Errorf("%v bytes are held and %v connections were closed, want none", held, closed)
+		}
+	})
+}
+
+// A client with gRPC's default options pings for every round trip of a stream, and is not slowed down for it.
+func TestStreamsWithPingsAreNotLimited(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newOpen(t, 0)
+		conn, err := grpc.NewClient("passthrough:///bufnet", grpc.WithTransportCredentials(insecure.NewCredentials()),
+			grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return o.l.DialContext(ctx) }))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = conn.Close() }()
+		stream, err := mlenginev1.NewScoringServiceClient(conn).StreamPredict(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		start := time.Now()
+		for i := range uint64(10_000) {
+			if err := stream.Send(&mlenginev1.BatchPredictRequest{Sequence: i}); err != nil {
+				t.Fatal(err)
+			}
+			if got, err := stream.Recv(); err != nil || got.GetSequence() != i {
+				t.Fatalf("got %v, %v", got, err)
+			}
+		}
+		if took := time.Since(start); took > 0 {
+			t.Errorf("it took %v of waiting", took)
 		}
 	})
 }

@@ -18,8 +18,9 @@ import (
 const maxIdle = 1024
 
 // Limiter limits how many calls each client may begin per second. It has a token bucket per IPv4 address and per IPv6 /64
-// network, with a burst of one second. Clients of a Unix socket share the bucket of 127.0.0.1. A batch or a stream counts as
-// one call; other limits bound its size. An allowed call costs one map lookup and no allocation.
+// network, with a burst of one second. Clients of a Unix socket share the bucket of 127.0.0.1. A batch counts as one call, and
+// so does a stream, except that Decide counts its messages; other limits bound their size. An allowed call costs one map
+// lookup and no allocation.
 type Limiter struct {
 	limit rate.Limit
 	burst int
@@ -68,8 +69,11 @@ func (l *Limiter) add(client netip.Addr) *rate.Limiter {
 	return bucket
 }
 
-// check returns an error if the client has exceeded its rate.
-func (l *Limiter) check(ctx context.Context) error {
+// Check counts a call, or a message of a stream. It returns an error if the client has exceeded its rate.
+func (l *Limiter) Check(ctx context.Context) error {
+	if l == nil {
+		return nil
+	}
 	p, ok := peer.FromContext(ctx)
 	if !ok {
 		return nil
@@ -105,7 +109,7 @@ func (l limited) exempt(fullMethod string) bool {
 
 func (l limited) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
 	if !l.exempt(info.FullMethod) {
-		if err := l.limiter.check(ctx); err != nil {
+		if err := l.limiter.Check(ctx); err != nil {
 			return nil, err
 		}
 	}
@@ -114,7 +118,7 @@ func (l limited) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo,
 
 func (l limited) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
 	if !l.exempt(info.FullMethod) {
-		if err := l.limiter.check(ss.Context()); err != nil {
+		if err := l.limiter.Check(ss.Context()); err != nil {
 			return err
 		}
 	}

@@ -27,7 +27,7 @@ func TestLimiter(t *testing.T) {
 		l := NewLimiter(10)
 		begun := func(ip string) (n int) {
 			for range 100 {
-				if l.check(caller(t, ip)) == nil {
+				if l.Check(caller(t, ip)) == nil {
 					n++
 				}
 			}
@@ -43,11 +43,11 @@ func TestLimiter(t *testing.T) {
 				t.Errorf("%s after %v: %d calls, want %d", step.ip, step.wait, got, step.want)
 			}
 		}
-		if err := l.check(caller(t, "10.0.0.1")); status.Code(err) != codes.ResourceExhausted {
+		if err := l.Check(caller(t, "10.0.0.1")); status.Code(err) != codes.ResourceExhausted {
 			t.Errorf("got %v, want RESOURCE_EXHAUSTED", err)
 		}
 		// Peers without an address are one client. A call without a peer is not from outside.
-		if err := l.check(t.Context()); err != nil {
+		if err := l.Check(t.Context()); err != nil {
 			t.Error(err)
 		}
 	})
@@ -132,7 +132,7 @@ func (s stream) Context() context.Context { return s.ctx }
 func TestLimiterAllocatesNothing(t *testing.T) {
 	l, ctx := NewLimiter(1e12), caller(t, "10.0.0.1")
 	if n := testing.AllocsPerRun(1000, func() {
-		if err := l.check(ctx); err != nil {
+		if err := l.Check(ctx); err != nil {
 			t.Fatal(err)
 		}
 	}); n != 0 {
@@ -145,7 +145,7 @@ func BenchmarkLimiter(b *testing.B) {
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
-			if err := l.check(ctx); err != nil {
+			if err := l.Check(ctx); err != nil {
 				b.Fatal(err)
 			}
 		}

@@ -58,6 +58,9 @@ const (
 	// stack three times during a call, which is a sixth of the CPU time of a small call.
 	handlers = 32
 
+	// unreadGrace is how long clients have to read the last answers of a server that stops.
+	unreadGrace = time.Second
+
 	// minPing is how often a client may ping. Clients ping at twice that interval, so that a dead peer is noticed without
 	// calls and the server never mistakes pings for abuse.
 	minPing      = 5 * time.Second
@@ -121,6 +124,7 @@ type Server struct {
 	metrics   *grpcprom.ServerMetrics
 	onRefused func(method string, code codes.Code)
 	admission *admission
+	control   *Control
 	draining  chan struct{}
 	drain     sync.Once // closes draining
 }
@@ -149,7 +153,7 @@ func NewServer(opts ServerOptions) *Server {
 	})
 	unary := []grpc.UnaryServerInterceptor{metrics.UnaryServerInterceptor(), logCalls(opts.Logger, opts.SlowCall)}
 	c := newAdmission(opts.Throttled, opts.MaxMessage, opts.Registerer)
-	s := &Server{Health: health.NewServer(), metrics: metrics, onRefused: opts.OnRefused, admission: c, draining: make(chan struct{})}
+	s := &Server{Health: health.NewServer(), metrics: metrics, onRefused: opts.OnRefused, admission: c, control: opts.Control, draining: make(chan struct{})}
 	stream := []grpc.StreamServerInterceptor{metrics.StreamServerInterceptor(), s.endOnDrain}
 	if opts.Limiter != nil {
 		limit := limited{opts.Limiter, opts.Control}
@@ -207,14 +211,39 @@ func (s *Server) Busy() bool {
 	return s.admission.waiting.Load() > busyWaiting || s.admission.own.open.Load() > busyCalls
 }
 
-// Drain reports NOT_SERVING, refuses new calls and waits for open ones. When ctx ends first, it cancels them.
+// Drain reports NOT_SERVING, refuses new calls and waits for open ones. When ctx ends first, it cancels them. Clients have
+// a second to read the last answers: one that does not read a stream would use up the whole grace period of a stop.
 func (s *Server) Drain(ctx context.Context) error {
 	s.Health.Shutdown()
 	s.drain.Do(func() { close(s.draining) })
 	// GracefulStop takes no deadline, so the function that cancels it must be registered first.
 	defer context.AfterFunc(ctx, s.Stop)()
+	drained := make(chan struct{})
+	var unread sync.WaitGroup
+	unread.Go(func() { s.dropUnread(drained) })
 	s.GracefulStop()
+	close(drained)
+	unread.Wait()
 	return ctx.Err()
+}
+
+// dropUnread stops the server once it has waited for clients to read their answers, with no call open, for unreadGrace. It
+// returns when the server is drained.
+func (s *Server) dropUnread(drained <-chan struct{}) {
+	const ticks = 10
+	tick := time.NewTicker(unreadGrace / ticks)
+	defer tick.Stop()
+	for idle := 0; idle < ticks; idle++ {
+		select {
+		case <-drained:
+			return
+		case <-tick.C:
+			if s.admission.own.open.Load()+s.admission.others.open.Load() > 0 {
+				idle = 0
+			}
+		}
+	}
+	s.Stop()
 }
 
 // logCalls logs failures on the server's side and slow calls. The middleware's logging package is not used, since it builds

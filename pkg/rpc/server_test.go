@@ -36,6 +36,18 @@ func (s *stub) Predict(ctx context.Context, req *mlenginev1.PredictRequest) (*ml
 	return s.predict(ctx, req)
 }
 
+func (*stub) StreamPredict(stream grpc.BidiStreamingServer[mlenginev1.BatchPredictRequest, mlenginev1.BatchPredictResponse]) error {
+	for {
+		req, err := stream.Recv()
+		if err != nil {
+			return err
+		}
+		if err := stream.Send(&mlenginev1.BatchPredictResponse{Sequence: req.GetSequence()}); err != nil {
+			return err
+		}
+	}
+}
+
 // pair is a server and a client of this package, connected in memory.
 type pair struct {
 	server  *rpc.Server

@@ -36,6 +36,8 @@ type App struct {
 	Registry *prometheus.Registry
 	Server   *rpc.Server
 	Pages    *http.ServeMux
+	// Limiter limits the call rate of clients; nil is no limit. A service counts the messages of its streams itself.
+	Limiter *rpc.Limiter
 	// State describes the state of the service for /readyz. Set it before Start.
 	State func() string
 
@@ -58,9 +60,9 @@ func New(ctx context.Context, opts *Options, service Service, logger *slog.Logge
 	if err := a.listen(ctx, secured); err != nil {
 		return nil, errors.Join(err, a.Stop(ctx))
 	}
-	limiter := rpc.NewLimiter(opts.MaxRequestRate)
+	a.Limiter = rpc.NewLimiter(opts.MaxRequestRate)
 	a.Server = rpc.NewServer(rpc.ServerOptions{
-		Logger: logger, Registerer: a.Registry, Reflection: opts.Reflection, Credentials: secured.ServerCredentials(), Limiter: limiter,
+		Logger: logger, Registerer: a.Registry, Reflection: opts.Reflection, Credentials: secured.ServerCredentials(), Limiter: a.Limiter,
 		Throttled: service.Throttled, MaxMessage: service.MaxMessage, OnRefused: service.OnRefused,
 		Control: rpc.NewControl(opts.Control, logger, service.Control...),
 	})
@@ -72,7 +74,7 @@ func New(ctx context.Context, opts *Options, service Service, logger *slog.Logge
 	if opts.Profiles {
 		addProfiles(a.Pages)
 	}
-	a.web = NewHTTPServer(limiter.LimitHTTP(facade.Guard(a.Pages, opts.HTTPAddr, opts.HTTPHosts)), logger)
+	a.web = NewHTTPServer(a.Limiter.LimitHTTP(facade.Guard(a.Pages, opts.HTTPAddr, opts.HTTPHosts)), logger)
 	secured.SecureHTTP(a.web)
 	return a, nil
 }

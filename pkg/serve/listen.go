@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"maps"
 	"net"
@@ -82,15 +81,11 @@ func WriteAddresses(path string, addrs map[string]net.Addr) error {
 	if path == "" {
 		return nil
 	}
-	err := durable.WriteFile(path, 0o600, func(w io.Writer) error {
-		for _, name := range slices.Sorted(maps.Keys(addrs)) {
-			if _, err := fmt.Fprintf(w, "%s=%s\n", name, target(addrs[name])); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
+	var lines []byte
+	for _, name := range slices.Sorted(maps.Keys(addrs)) {
+		lines = fmt.Appendf(lines, "%s=%s\n", name, target(addrs[name]))
+	}
+	if err := durable.WriteFile(path, lines, 0o600); err != nil {
 		return fmt.Errorf("address file: %w", err)
 	}
 	return nil
@@ -167,7 +162,7 @@ type socket struct {
 }
 
 func bindSocket(ctx context.Context, path string, mode fs.FileMode) (net.Listener, error) {
-	unlock, err := lockFolder(ctx, filepath.Dir(path))
+	unlock, err := lockFolder(filepath.Dir(path))
 	if err != nil {
 		return nil, err
 	}
@@ -206,7 +201,7 @@ func (s *socket) Close() error { return errors.Join(s.close(), s.UnixListener.Cl
 
 // remove removes the file, unless another process has replaced it.
 func (s *socket) remove() error {
-	unlock, err := lockFolder(context.Background(), filepath.Dir(s.path))
+	unlock, err := lockFolder(filepath.Dir(s.path))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -247,21 +242,15 @@ func removeStale(ctx context.Context, path string) error {
 
 // lockFolder keeps other processes from binding and removing sockets in the folder. If two find the same stale file, the
 // second must not remove the socket that the first has just bound. The kernel releases the lock of a dead process.
-func lockFolder(ctx context.Context, dir string) (unlock func(), err error) {
+func lockFolder(dir string) (unlock func(), err error) {
 	f, err := durable.OpenDir(dir)
 	if err != nil {
 		return nil, err
 	}
-	for limit := time.Now().Add(folderLock); ; {
-		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-		if err == nil {
-			return func() { _ = f.Close() }, nil
-		}
-		if !errors.Is(err, syscall.EWOULDBLOCK) || time.Now().After(limit) || ctx.Err() != nil {
-			return nil, errors.Join(fmt.Errorf("lock the folder %s: %w", dir, err), f.Close())
-		}
-		time.Sleep(time.Millisecond)
+	if err := durable.Lock(f, folderLock); err != nil {
+		return nil, errors.Join(fmt.Errorf("lock the folder %s: %w", dir, err), f.Close())
 	}
+	return func() { _ = f.Close() }, nil
 }
 
 // checkListen returns an error if addr is not a valid listen address. flag is the option with the address; grpc allows a

@@ -117,7 +117,7 @@ func TestRecoveryAfterALongOutage(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bothWays(t, func(t *testing.T) {
 				tr := newTrial(t, enginetest.Options{}, nil)
 				breakEngine(tr.engine)
 				tr.longOutage()
@@ -134,7 +134,7 @@ func TestRecoveryAfterALongOutage(t *testing.T) {
 
 // A model with invalid scores passes every probe. Only a new model shows that it was repaired.
 func TestRecoveryWithAnotherModel(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bothWays(t, func(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{}, nil)
 		tr.engine.Break(enginetest.Answer(2))
 		tr.longOutage()
@@ -167,7 +167,7 @@ func (r *reconnected) GetModelInfo(
 // An engine with invalid scores passes every probe. A restart with the same model, however fast, skips the backoff. Without
 // a restart the backoff stays.
 func TestRecoveryOverAnotherConnection(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bothWays(t, func(t *testing.T) {
 		client := &reconnected{}
 		tr := newTrial(t, enginetest.Options{}, func(o *Options) {
 			client.ScoringServiceClient = o.Engine
@@ -208,7 +208,7 @@ func TestConnectionsAreForgotten(t *testing.T) {
 
 // While the breaker is open ml-engine is probed more often, so that a quick restart is noticed.
 func TestProbesMoreOftenWhileTheBreakerIsOpen(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bothWays(t, func(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{}, nil)
 		backOff(t, tr.breaker, 4)
 		time.Sleep(modelPeriod) // until the probe that was already scheduled

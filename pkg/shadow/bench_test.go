@@ -134,13 +134,37 @@ func BenchmarkSkip(b *testing.B) {
 	})
 }
 
+// BenchmarkRecord measures what the end of a request costs: the counts, and the watchers, of which there are none.
 func BenchmarkRecord(b *testing.B) {
 	d, _ := newBench(b)
 	b.ReportAllocs()
+	req := Request{BaselineLatency: time.Microsecond}
 	r := Result{Outcome: Match, Delta: 0.01, Latency: time.Millisecond, Version: "v", Digest: "d"}
 	for b.Loop() {
 		d.recorder.begin(Live)
-		d.recorder.record(r, time.Microsecond)
+		d.record(&req, r, row{})
+	}
+}
+
+// BenchmarkPublish measures what watchers add to the end of a request. Nobody reads them.
+func BenchmarkPublish(b *testing.B) {
+	for _, n := range []int{0, 1, maxWatchers} {
+		b.Run(strconv.Itoa(n), func(b *testing.B) {
+			d, state := newBench(b)
+			for range n {
+				w, err := d.Watch(WatchOptions{})
+				if err != nil {
+					b.Fatal(err)
+				}
+				b.Cleanup(w.Close)
+			}
+			b.ReportAllocs()
+			req := Request{ID: "SIM-PERP-1700000000000", Symbol: "SIM-PERP"}
+			r := Result{Outcome: Match, Delta: 0.01, Latency: time.Millisecond, Version: "v", Digest: "d"}
+			for b.Loop() {
+				d.watchers.publish(&req, &r, row{schema: state.Schema})
+			}
+		})
 	}
 }
 

@@ -39,6 +39,8 @@ type call struct {
 	values  []float64
 	allowed func(error) // from the breaker's Allow; must be called once with a verdict
 
+	// sent is set once schema and values are final and go to ml-engine; then every goroutine may read them.
+	sent    atomic.Bool
 	settled atomic.Bool
 	result  Result        // written after a claim, before done is closed
 	done    chan struct{} // nil for a detached call
@@ -48,6 +50,20 @@ type call struct {
 
 // claim gives its caller the right to settle the call. It reports false if the call is already claimed.
 func (c *call) claim() bool { return c.settled.CompareAndSwap(false, true) }
+
+// row is what a call sends to ml-engine. The zero value is no row.
+type row struct {
+	schema *feature.Schema
+	values []float64
+}
+
+// sentRow returns the row of the call if it was sent.
+func (c *call) sentRow() row {
+	if !c.sent.Load() {
+		return row{}
+	}
+	return row{c.schema, c.values}
+}
 
 // awaited is 1 for a call whose caller waits for the result, and 0 for a detached one.
 func (c *call) awaited() int {

@@ -20,7 +20,7 @@ const MatchTolerance = 0.05
 
 // Options configures a [Dispatcher].
 type Options struct {
-	// Engine is the client of ml-engine. Required.
+	// Engine is the client of ml-engine, for example from [Connect]. Required by New.
 	Engine mlenginev1.ScoringServiceClient
 	// Timeout is how long a shadow may take, from the arrival of its request. Default [DefaultTimeout].
 	Timeout time.Duration
@@ -56,8 +56,8 @@ func DefaultOptions() Options {
 
 func (o Options) validate() error {
 	switch {
-	case o.Engine == nil || o.Logger == nil || o.Registerer == nil:
-		return errors.New("shadow options: engine, logger and registerer are required")
+	case o.Logger == nil || o.Registerer == nil:
+		return errors.New("shadow options: logger and registerer are required")
 	case o.Timeout < 2*usefulMinimum:
 		return fmt.Errorf("shadow timeout %v: want at least %v", o.Timeout, 2*usefulMinimum)
 	case o.QueueSize < 1 || o.MaxInFlight < 1:
@@ -79,6 +79,7 @@ type Dispatcher struct {
 	recorder *Recorder
 	model    *modelWatch
 	queue    *queue
+	watchers watchers
 
 	unwatch context.CancelFunc // ends the model watch
 	stop    context.CancelFunc // ends the model watch and the calls in flight
@@ -87,6 +88,9 @@ type Dispatcher struct {
 
 // New starts the workers. Call [Dispatcher.Stop] to end them.
 func New(opts Options) (*Dispatcher, error) {
+	if opts.Engine == nil {
+		return nil, errors.New("shadow options: engine is required")
+	}
 	if err := opts.validate(); err != nil {
 		return nil, err
 	}
@@ -124,7 +128,7 @@ func New(opts Options) (*Dispatcher, error) {
 // Skip counts a request that is not sampled.
 func (d *Dispatcher) Skip(r Request) {
 	d.recorder.begin(r.Source)
-	d.record(&r, Result{Outcome: NotSampled})
+	d.record(&r, Result{Outcome: NotSampled}, row{})
 }
 
 // Detach starts the request's shadow and returns at once. The shadow is recorded when it ends.
@@ -196,13 +200,14 @@ func (d *Dispatcher) settle(c *call, r Result) {
 		return
 	}
 	c.result = r
-	d.record(&c.Request, r) // before the caller has its answer, so that every answered request is counted
+	d.record(&c.Request, r, c.sentRow()) // before the caller has its answer, so that every answered request is counted
 	c.release()
 }
 
-// record counts the outcome of a request and hands it on.
-func (d *Dispatcher) record(req *Request, r Result) {
+// record counts the outcome of a request and hands it on. sent is the row that was sent to ml-engine, if any.
+func (d *Dispatcher) record(req *Request, r Result, sent row) {
 	d.recorder.record(r, req.BaselineLatency)
+	d.watchers.publish(req, &r, sent)
 	if r.Outcome == Rejected {
 		d.model.rejected()
 	}

@@ -48,7 +48,7 @@ var faults = map[string]struct {
 func TestOutcomeOfEveryFault(t *testing.T) {
 	for name, tt := range faults {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bothWays(t, func(t *testing.T) {
 				tr := newTrial(t, enginetest.Options{}, nil)
 				tr.engine.Break(tt.fault)
 				r := tr.wait(t.Context())
@@ -75,7 +75,7 @@ func TestOutcomeOfEveryFault(t *testing.T) {
 func TestConservation(t *testing.T) {
 	for name, tt := range faults {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bothWays(t, func(t *testing.T) {
 				tr := newTrial(t, enginetest.Options{}, func(o *Options) { o.QueueSize = 16 })
 				tr.engine.Break(tt.fault)
 				chaos(tr, 400)
@@ -83,7 +83,7 @@ func TestConservation(t *testing.T) {
 		})
 	}
 	t.Run("all of them", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
+		bothWays(t, func(t *testing.T) {
 			tr := newTrial(t, enginetest.Options{}, func(o *Options) {
 				o.QueueSize = 16
 				o.Breaker.OpenFor, o.Breaker.MaxOpenFor = 50*time.Millisecond, 400*time.Millisecond
@@ -91,6 +91,9 @@ func TestConservation(t *testing.T) {
 			ills := []func(){
 				tr.engine.Heal, tr.engine.Stop, tr.engine.Restart,
 				func() { tr.engine.Swap("v1.8", "v1.8-b0") }, func() { tr.engine.Swap("v1.8.1", "v1.8.1-b1") },
+			}
+			for _, name := range slices.Sorted(maps.Keys(streamFaults)) {
+				ills = append(ills, func() { tr.engine.Break(enginetest.Fault{Send: streamFaults[name].send}) })
 			}
 			for _, name := range slices.Sorted(maps.Keys(faults)) { // in a fixed order, so that the seed alone decides
 				ills = append(ills, func() { tr.engine.Break(faults[name].fault) })
@@ -159,7 +162,7 @@ func chaos(tr *trial, n int) {
 }
 
 func TestWaitIsExactlyTheTimeoutWhenTheEngineHangs(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bothWays(t, func(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{}, nil)
 		tr.engine.Break(enginetest.Hang())
 		start := time.Now()
@@ -172,7 +175,7 @@ func TestWaitIsExactlyTheTimeoutWhenTheEngineHangs(t *testing.T) {
 
 // The time runs from the arrival of the request, not from the call of Wait.
 func TestWaitCountsFromArrival(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bothWays(t, func(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{}, nil)
 		tr.engine.Break(enginetest.Hang())
 		r := tr.request()
@@ -203,7 +206,7 @@ func TestWaitKeepsTheReplyReserve(t *testing.T) {
 		{limit: time.Millisecond, want: 0},
 	} {
 		t.Run(tt.limit.String(), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bothWays(t, func(t *testing.T) {
 				tr := newTrial(t, enginetest.Options{}, nil)
 				tr.engine.Break(enginetest.Hang())
 				ctx, cancel := context.WithTimeout(t.Context(), tt.limit)
@@ -239,7 +242,7 @@ func TestCallersDoNotTripTheBreaker(t *testing.T) {
 		}, Canceled},
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bothWays(t, func(t *testing.T) {
 				tr := newTrial(t, enginetest.Options{}, nil)
 				tr.engine.Break(tt.fault)
 				for range 150 {
@@ -261,7 +264,7 @@ func TestCallersDoNotTripTheBreaker(t *testing.T) {
 }
 
 func TestFullQueueSheds(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bothWays(t, func(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{}, func(o *Options) { o.QueueSize = 8 })
 		tr.engine.Break(enginetest.Hang())
 		for range 4 {
@@ -283,7 +286,7 @@ func TestFullQueueSheds(t *testing.T) {
 }
 
 func TestRejectedDoesNotTrip(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bothWays(t, func(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{}, nil)
 		tr.engine.Break(faults["rejects rows"].fault)
 		for range 200 {
@@ -297,7 +300,7 @@ func TestRejectedDoesNotTrip(t *testing.T) {
 }
 
 func TestOpenBreakerSendsNothingAndRecovers(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bothWays(t, func(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{}, nil)
 		tr.engine.Break(enginetest.Fail(codes.Internal))
 		for range 10 {
@@ -330,7 +333,7 @@ func TestOpenBreakerSendsNothingAndRecovers(t *testing.T) {
 }
 
 func TestOptions(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bothWays(t, func(t *testing.T) {
 		good := newTrial(t, enginetest.Options{}, nil).opts
 		for name, change := range map[string]func(*Options){
 			"no engine":   func(o *Options) { o.Engine = nil },
@@ -355,7 +358,7 @@ func TestOptions(t *testing.T) {
 
 // However short the callers' deadlines, a hung ml-engine opens the breaker.
 func TestShortDeadlinesStillTripTheBreakerOfAHungEngine(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bothWays(t, func(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{}, nil)
 		tr.engine.Break(enginetest.Hang())
 		for range 20 {
@@ -371,7 +374,7 @@ func TestShortDeadlinesStillTripTheBreakerOfAHungEngine(t *testing.T) {
 
 // While executor is busy with decisions, every shadow is shed and counted.
 func TestShedsWhileBusy(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bothWays(t, func(t *testing.T) {
 		busy := false
 		tr := newTrial(t, enginetest.Options{}, func(o *Options) { o.Busy = func() bool { return busy } })
 		for _, want := range []Outcome{Match, Shed, Match} {

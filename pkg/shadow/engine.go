@@ -2,6 +2,8 @@ package shadow
 
 import (
 	"context"
+	"errors"
+	"io"
 	"net"
 	"time"
 
@@ -39,13 +41,14 @@ const (
 	engineDialsPerSecond, engineDialBurst = 5, 64
 )
 
-// DialOptions returns the options of a connection to ml-engine for batches of at most maxBatch rows. Texts from ml-engine
-// arrive valid and short, and its messages and headers are bounded. A flood of frames or connections has a bounded cost.
-// A connection without credentials is not encrypted.
-func DialOptions(c credentials.TransportCredentials, maxBatch int) []grpc.DialOption {
+// dialOptions returns the options of a connection to ml-engine for batches of at most maxBatch rows. Texts from ml-engine
+// arrive valid and short, and its messages and headers are bounded. A flood of frames has a bounded cost, and so has a flood
+// of connections over all connections with these options. A connection without credentials is not encrypted.
+func dialOptions(c credentials.TransportCredentials, maxBatch int) []grpc.DialOption {
 	if c == nil {
 		c = insecure.NewCredentials()
 	}
+	bound := bounds{parts: maxEngineParts + maxBatch}
 	return []grpc.DialOption{
 		grpc.WithTransportCredentials(slowed{c, rate.NewLimiter(engineDialsPerSecond, engineDialBurst)}),
 		grpc.WithMaxHeaderListSize(maxEngineHeader),
@@ -53,23 +56,55 @@ func DialOptions(c credentials.TransportCredentials, maxBatch int) []grpc.DialOp
 		grpc.WithStaticConnWindowSize(engineWindow),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(engineBaseBytes + engineRowBytes*maxBatch)),
 		grpc.WithDisableServiceConfig(), // which a DNS record could supply
-		grpc.WithChainUnaryInterceptor(cleanCalls(maxBatch)),
+		grpc.WithChainUnaryInterceptor(bound.call),
+		grpc.WithChainStreamInterceptor(bound.stream),
 	}
 }
 
-// cleanCalls bounds the texts of every response and error.
-func cleanCalls(maxBatch int) grpc.UnaryClientInterceptor {
-	return func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
-		if err := invoke(ctx, method, req, reply, cc, opts...); err != nil {
-			return cleanError(err)
-		}
-		m, ok := reply.(proto.Message)
-		c := cleaner{left: maxEngineParts + maxBatch}
-		if !ok || !c.message(m.ProtoReflect(), maxEngineName) {
-			return status.Errorf(codes.Internal, "ml-engine's response has more than %d parts", maxEngineParts+maxBatch)
-		}
-		return nil
+// bounds are interceptors that bound the texts of every response and error. parts is how many parts a response may have.
+type bounds struct{ parts int }
+
+func (b bounds) call(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+	if err := invoke(ctx, method, req, reply, cc, opts...); err != nil {
+		return cleanError(err)
 	}
+	return b.response(reply)
+}
+
+func (b bounds) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, open grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+	stream, err := open(ctx, desc, cc, method, opts...)
+	if err != nil {
+		return nil, cleanError(err)
+	}
+	return boundStream{stream, b}, nil
+}
+
+// boundStream is a stream whose responses and errors are bounded.
+type boundStream struct {
+	grpc.ClientStream
+
+	bounds bounds
+}
+
+// RecvMsg implements grpc.ClientStream.
+func (s boundStream) RecvMsg(reply any) error {
+	err := s.ClientStream.RecvMsg(reply)
+	switch {
+	case errors.Is(err, io.EOF):
+		return err
+	case err != nil:
+		return cleanError(err)
+	}
+	return s.bounds.response(reply)
+}
+
+func (b bounds) response(reply any) error {
+	m, ok := reply.(proto.Message)
+	c := cleaner{left: b.parts}
+	if !ok || !c.message(m.ProtoReflect(), maxEngineName) {
+		return status.Errorf(codes.Internal, "ml-engine's response has more than %d parts", b.parts)
+	}
+	return nil
 }
 
 // cleanError returns the error without details, with a short message and a code that gRPC defines. Codes are metric

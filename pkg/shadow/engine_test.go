@@ -23,13 +23,17 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
+	"github.com/greenlight-ml/greenlight/pkg/shadow/batches"
 	"github.com/greenlight-ml/greenlight/pkg/testkit/enginetest"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 )
 
-// lie makes every call fail with the error.
+// lie makes every call and every stream fail with the error.
 func lie(err error) enginetest.Fault {
-	return enginetest.Fault{Everywhere: true, Before: func(context.Context) error { return err }}
+	return enginetest.Fault{
+		Everywhere: true, Before: func(context.Context) error { return err },
+		Send: func(batches.Stream, *mlenginev1.BatchPredictResponse) error { return err },
+	}
 }
 
 func answer(change func(*mlenginev1.BatchPredictResponse)) enginetest.Fault {
@@ -75,12 +79,13 @@ func TestWhateverTheEngineAnswers(t *testing.T) {
 		"an error of the row after":    {rowError(1), InvalidScore, "row 1"},
 		"the same row twice":           {rowError(0, 0), InvalidScore, "row 0"},
 		"more errors than a batch has": {rowError(make([]uint32, 5000)...), Internal, "more than 1088 parts"},
-		"headers of 3 MB": {enginetest.Fault{Before: func(ctx context.Context) error {
-			return grpc.SetTrailer(ctx, metadata.Pairs("x", long))
-		}}, Internal, "INTERNAL_ERROR"},
+		"headers of 3 MB": {enginetest.Fault{
+			Before: func(ctx context.Context) error { return grpc.SetTrailer(ctx, metadata.Pairs("x", long)) },
+			Send:   func(batches.Stream, *mlenginev1.BatchPredictResponse) error { return io.EOF },
+		}, Internal, "INTERNAL_ERROR"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bothWays(t, func(t *testing.T) {
 				tr := newTrial(t, enginetest.Options{}, nil)
 				tr.engine.Break(tt.fault)
 				r := tr.wait(t.Context())
@@ -116,7 +121,7 @@ func TestWhateverTheEngineReportsAboutItsModel(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bothWays(t, func(t *testing.T) {
 				tr := newTrial(t, enginetest.Options{}, nil)
 				tr.engine.Break(enginetest.Fault{Info: info})
 				time.Sleep(modelPeriod)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -30,18 +31,38 @@ type trial struct {
 	rng    *rand.Rand
 }
 
+// bothWays runs the test in two bubbles: with an engine that takes streams, and with one that does not.
+func bothWays(t *testing.T, test func(*testing.T)) {
+	t.Helper()
+	for _, way := range []string{"stream", "unary"} {
+		t.Run(way, func(t *testing.T) { synctest.Test(t, test) })
+	}
+}
+
+// streamed reports whether the test runs with an engine that takes streams.
+func streamed(t *testing.T) bool { return !strings.HasSuffix(t.Name(), "/unary") }
+
 // newTrial starts both, connected as executor connects, and waits until the model is known. change may be nil.
 func newTrial(t *testing.T, engine enginetest.Options, change func(*Options)) *trial {
 	t.Helper()
-	engine.Dial = DialOptions(nil, DefaultOptions().MaxBatch)
+	engine.Unary = !streamed(t)
 	tr := &trial{
 		t: t, engine: enginetest.Start(t, engine), reg: prometheus.NewRegistry(), rng: rand.New(rand.NewPCG(3, 4)),
 	}
 	opts := DefaultOptions()
-	opts.Engine, opts.Logger, opts.Registerer = tr.engine.Client(), slog.New(slog.DiscardHandler), tr.reg
-	if change != nil {
-		change(&opts)
+	opts.Logger, opts.Registerer = slog.New(slog.DiscardHandler), tr.reg
+	if change == nil {
+		change = func(*Options) {}
 	}
+	limits := opts
+	change(&limits)
+	client, err := Connect(tr.engine.Target(), nil, limits, tr.engine.Dialer()...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = client.Close() })
+	opts.Engine = client
+	change(&opts)
 	d, err := New(opts)
 	if err != nil {
 		t.Fatal(err)

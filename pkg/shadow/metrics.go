@@ -98,6 +98,10 @@ var (
 		"1 while the breaker's window holds too few predictions to be judged by rate.", nil, nil)
 	queueDepthDesc = prometheus.NewDesc("ml_shadow_queue_depth",
 		"Shadows waiting to be sent.", nil, nil)
+	watchersDesc = prometheus.NewDesc("ml_shadow_watchers",
+		"Open calls of WatchComparisons.", nil, nil)
+	watchDroppedDesc = prometheus.NewDesc("ml_shadow_watch_dropped_total",
+		"Comparisons that a caller of WatchComparisons lost because it read too slowly.", nil, nil)
 )
 
 // breakerStates maps the states to their names in labels and reports.
@@ -112,6 +116,7 @@ func (collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		outcomesDesc, sourcesDesc, successDesc, errorDesc, matchDesc, mismatchDesc, matchRateDesc,
 		breakerStateDesc, breakerBlindDesc, queueDepthDesc,
+		watchersDesc, watchDroppedDesc,
 	} {
 		ch <- d
 	}
@@ -159,4 +164,6 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	gauge(breakerBlindDesc, telemetry.Bool(s.Blind))
 	gauge(queueDepthDesc, float64(c.d.queue.len()))
+	gauge(watchersDesc, float64(c.d.watchers.len()))
+	counter(watchDroppedDesc, c.d.watchers.dropped.Load())
 }

@@ -42,7 +42,7 @@ func (tr *trial) scrape() map[string]float64 {
 }
 
 func TestMetricsAddUp(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bothWays(t, func(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{}, nil)
 		before := tr.scrape()
 		for _, o := range Outcomes() {
@@ -85,7 +85,7 @@ func TestMetricsAddUp(t *testing.T) {
 }
 
 func TestQueueDepth(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bothWays(t, func(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{}, func(o *Options) { o.MaxInFlight = 1 })
 		tr.engine.Break(enginetest.Hang())
 		tr.detach(1)
@@ -100,7 +100,7 @@ func TestQueueDepth(t *testing.T) {
 
 // Many goroutines use everything at once while the engine fails and recovers, for the race detector.
 func TestConcurrentUse(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bothWays(t, func(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{}, func(o *Options) {
 			o.Breaker.OpenFor, o.Breaker.MaxOpenFor = 20*time.Millisecond, 80*time.Millisecond
 		})

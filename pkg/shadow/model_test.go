@@ -33,7 +33,7 @@ func (tr *trial) union() Request {
 }
 
 func TestEngineAbsentAtStart(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bothWays(t, func(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{Absent: true}, nil)
 		if model, ok := tr.Ready(); ok || model != "" {
 			t.Errorf("ready: got %q, %v; want nothing", model, ok)
@@ -65,7 +65,7 @@ func TestEngineAbsentAtStart(t *testing.T) {
 
 // An engine that restarts with the same model is used again at once.
 func TestEngineRestarts(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bothWays(t, func(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{}, nil)
 		tr.engine.Stop()
 		if r := tr.wait(t.Context()); r.Outcome != Unavailable {
@@ -88,7 +88,7 @@ func TestEngineRestarts(t *testing.T) {
 
 // Without traffic, the regular probe notices that the engine has stopped.
 func TestReadyWithoutTraffic(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bothWays(t, func(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{}, nil)
 		for name, breakEngine := range map[string]func(){
 			"stopped": tr.engine.Stop, "hangs": func() { tr.engine.Break(enginetest.Hang()) },
@@ -111,7 +111,7 @@ func TestReadyWithoutTraffic(t *testing.T) {
 
 // After a swap the first shadows are rejected for their schema. Within 100 ms all are sent in the new model's schema.
 func TestModelSwapToAnotherSchema(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bothWays(t, func(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{}, nil)
 		for _, to := range []string{"v1.8", "v1.8.1"} {
 			if r := tr.Wait(t.Context(), tr.union()); r.Outcome != Match {
@@ -137,7 +137,7 @@ func TestModelSwapToAnotherSchema(t *testing.T) {
 
 // Queued rows of two schemas are sent as one call per schema.
 func TestModelSwapWithQueuedRows(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bothWays(t, func(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{}, func(o *Options) { o.MaxInFlight = 1 })
 		held, release := gate()
 		tr.engine.Break(held)
@@ -167,7 +167,7 @@ func TestModelSwapWithQueuedRows(t *testing.T) {
 
 // Rows that are set aside for the next call return their probes to the breaker.
 func TestProbesOfBothSchemas(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bothWays(t, func(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{}, func(o *Options) { o.MaxInFlight = 1 })
 		trip(t, tr.breaker)
 		time.Sleep(15*time.Second + time.Nanosecond)
@@ -233,7 +233,7 @@ func (c infoClient) GetModelInfo(context.Context, *mlenginev1.GetModelInfoReques
 }
 
 func TestModelOfUnknownSchema(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bothWays(t, func(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{}, nil)
 		m := *tr.model.current.Load()
 		m.schema = nil
@@ -249,7 +249,7 @@ func TestModelOfUnknownSchema(t *testing.T) {
 }
 
 func TestStateOfAnotherSchemaIsRejected(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bothWays(t, func(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{Schema: "v1.8"}, nil)
 		s := mustSchema(t, "v1.8.1")
 		r := tr.Wait(t.Context(), Request{Arrival: time.Now(), State: State{Schema: s, Vector: enginetest.Vector(tr.rng, s)}})
@@ -277,7 +277,7 @@ func (tr *trial) rejectedOf(d time.Duration) uint64 {
 func TestRollbackToAnotherSchemaLosesNoShadowsForLong(t *testing.T) {
 	for name, quiet := range map[string]time.Duration{"under load": 0, "after a quiet second": time.Second} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bothWays(t, func(t *testing.T) {
 				tr := newTrial(t, enginetest.Options{}, nil)
 				for range 3 {
 					tr.engine.Swap("v1.8", "v1.8-b0")
@@ -302,7 +302,7 @@ func TestRollbackToAnotherSchemaLosesNoShadowsForLong(t *testing.T) {
 
 // The first rejection after a long time triggers a probe at once.
 func TestARejectionRequestsAProbeAtOnce(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bothWays(t, func(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{Schema: "v1.8"}, nil)
 		time.Sleep(modelMemory)
 		tr.engine.Swap("v1.8.1", "v1.8.1-rc1") // between two regular probes
@@ -316,7 +316,7 @@ func TestARejectionRequestsAProbeAtOnce(t *testing.T) {
 func TestRejectionsCauseFewProbes(t *testing.T) {
 	for name, schema := range map[string]string{"by executor": "v1.8", "by ml-engine": "v1.8.1"} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bothWays(t, func(t *testing.T) {
 				tr := newTrial(t, enginetest.Options{Schema: schema}, nil)
 				var probes atomic.Int64
 				tr.engine.Break(enginetest.Fault{

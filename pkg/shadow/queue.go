@@ -6,7 +6,7 @@ import (
 )
 
 // pace is the least time between the starts of two calls that are not full. A row that has waited this long still has
-// most of its 60 ms. 100 calls a second cost next to nothing: see "executor, 100 % shadow" in the benchmark.
+// most of its 60 ms. 100 calls a second cost next to nothing, also over streams: see docs/adr/0005-batches-go-over-streams.md.
 const pace = 10 * time.Millisecond
 
 // queue holds waiting shadows and decides when a batch of them is sent as one call.

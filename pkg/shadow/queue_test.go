@@ -12,7 +12,7 @@ import (
 
 // While a call is in flight, rows wait and go together, although slots are free.
 func TestRowsGoTogetherWhenTheCallReturns(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bothWays(t, func(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{}, nil)
 		tr.engine.Break(enginetest.Delay(pace - time.Microsecond))
 		for range 10 {
@@ -28,7 +28,7 @@ func TestRowsGoTogetherWhenTheCallReturns(t *testing.T) {
 
 // Rows that arrive soon after a call wait for the pace, however fast calls return. A row that arrives late goes at once.
 func TestCallsKeepThePace(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bothWays(t, func(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{}, nil)
 		for range 5 {
 			tr.detach(1)
@@ -51,7 +51,7 @@ func TestCallsKeepThePace(t *testing.T) {
 
 // A caller that waits for its shadow does not wait for the pace, and takes waiting rows along.
 func TestAwaitedRowGoesAtOnce(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bothWays(t, func(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{}, nil)
 		tr.detach(1)
 		synctest.Wait()
@@ -69,7 +69,7 @@ func TestAwaitedRowGoesAtOnce(t *testing.T) {
 
 // A full batch does not wait for the call in flight.
 func TestFullBatchOpensASlot(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bothWays(t, func(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{}, nil)
 		held, release := gate()
 		tr.engine.Break(held)
@@ -124,7 +124,7 @@ func TestQueueKeepsTheOrderAndRefusesWhenItMust(t *testing.T) {
 
 // A lone row behind a hung call is sent after the pace, even if no further row arrives.
 func TestHungCallDoesNotDelayALoneRow(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bothWays(t, func(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{}, nil)
 		held, release := gate()
 		tr.engine.Break(held)

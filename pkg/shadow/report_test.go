@@ -3,7 +3,6 @@ package shadow
 import (
 	"math"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/testkit/enginetest"
@@ -34,7 +33,7 @@ func counts(list []*executorv1.OutcomeCount) map[Outcome]uint64 {
 }
 
 func TestReportWithoutData(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bothWays(t, func(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{}, nil)
 		r := tr.Report()
 		w := r.GetWindow()
@@ -68,7 +67,7 @@ func TestReportWithoutData(t *testing.T) {
 }
 
 func TestReportRates(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bothWays(t, func(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{}, nil)
 		for _, r := range []Result{
 			{Outcome: Match, Delta: 0.02, Latency: 2 * time.Millisecond, Version: "v1", Digest: "d1"},
@@ -143,7 +142,7 @@ func TestQuantilesStayWithinWhatWasSeen(t *testing.T) {
 }
 
 func TestWindowRollsOver(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bothWays(t, func(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{}, func(o *Options) { o.Window = time.Minute })
 		tr.note(Result{Outcome: Mismatch, Delta: 0.5, Latency: time.Millisecond})
 		time.Sleep(30 * time.Second)
@@ -180,7 +179,7 @@ func TestWindowRollsOver(t *testing.T) {
 // However fast shadows end, a report accounts for every request. It has a latency for every shadow that was tried, except
 // for a few that ended while it was read.
 func TestReportIsOneSnapshot(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bothWays(t, func(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{}, nil)
 		stop, done := make(chan struct{}), make(chan struct{})
 		go func() {

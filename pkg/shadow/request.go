@@ -12,7 +12,7 @@ import (
 
 // Request is one decision, which may get a shadow.
 type Request struct {
-	// ID and Symbol identify it for OnSettled; nothing else uses them.
+	// ID and Symbol identify it for OnSettled and for watchers; nothing else uses them.
 	ID, Symbol string
 	Source     Source
 	// EventTime is the time of the market state, zero if unknown. ml-engine may count drift by it; the score does not

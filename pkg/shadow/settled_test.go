@@ -35,7 +35,7 @@ func TestOnSettledIsCalledOncePerRequest(t *testing.T) {
 		"failing": enginetest.Fail(codes.Internal), "out of range": enginetest.Answer(17), "refusing": enginetest.Fail(codes.InvalidArgument),
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bothWays(t, func(t *testing.T) {
 				var s settlements
 				tr := newTrial(t, enginetest.Options{}, func(o *Options) {
 					o.OnSettled, o.QueueSize = s.onSettled, 50
@@ -90,7 +90,7 @@ func TestOnSettledIsCalledOncePerRequest(t *testing.T) {
 }
 
 func TestOnSettledBeforeTheModelIsKnown(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bothWays(t, func(t *testing.T) {
 		var s settlements
 		tr := newTrial(t, enginetest.Options{Absent: true}, func(o *Options) { o.OnSettled = s.onSettled })
 		r := tr.request()
@@ -105,7 +105,7 @@ func TestOnSettledBeforeTheModelIsKnown(t *testing.T) {
 
 // Without OnSettled a request that is not sampled allocates nothing.
 func TestOnSettledUnsetDoesNotAllocate(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bothWays(t, func(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{Absent: true}, nil)
 		r := tr.request()
 		tr.Skip(r) // allocates the slot of the window

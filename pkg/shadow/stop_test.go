@@ -11,7 +11,7 @@ import (
 )
 
 func TestStopWaitsForCallsInFlight(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bothWays(t, func(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{}, func(o *Options) { o.MaxInFlight = 1 })
 		tr.engine.Break(enginetest.Delay(20 * time.Millisecond))
 		tr.detach(1)
@@ -30,7 +30,7 @@ func TestStopWaitsForCallsInFlight(t *testing.T) {
 }
 
 func TestStopWaitsForAHungEngineAtMostTheTimeout(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bothWays(t, func(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{}, nil)
 		tr.engine.Break(enginetest.Hang())
 		tr.detach(50)
@@ -46,7 +46,7 @@ func TestStopWaitsForAHungEngineAtMostTheTimeout(t *testing.T) {
 }
 
 func TestStopCancelsWhatTakesTooLong(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bothWays(t, func(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{}, nil)
 		tr.engine.Break(enginetest.Hang())
 		for range 4 {
@@ -79,7 +79,7 @@ func TestStopCancelsWhatTakesTooLong(t *testing.T) {
 }
 
 func TestStoppedDispatcherRefuses(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bothWays(t, func(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{}, nil)
 		for range 2 { // a second Stop does nothing
 			if err := tr.Stop(t.Context()); err != nil {
@@ -96,7 +96,7 @@ func TestStoppedDispatcherRefuses(t *testing.T) {
 }
 
 func TestStopWithoutAnEngine(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bothWays(t, func(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{Absent: true}, nil)
 		start := time.Now()
 		if err := tr.Stop(t.Context()); err != nil || time.Since(start) != 0 {
@@ -107,7 +107,7 @@ func TestStopWithoutAnEngine(t *testing.T) {
 
 // Stop does not wait for a probe that hangs.
 func TestStopDuringAProbe(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bothWays(t, func(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{}, nil)
 		tr.engine.Break(enginetest.Hang())
 		time.Sleep(modelPeriod + time.Millisecond)

@@ -109,7 +109,7 @@ func calls(model *feature.Schema, states []State) []*call {
 
 // The call to ml-engine carries the states' raw inputs and event times.
 func TestShadowsAreWatched(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bothWays(t, func(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{}, nil)
 		robust := tr.engine.Model().Schema
 		live, err := feature.NewSchema("live", append(robust.Names(), feature.RawInputs()...)...)

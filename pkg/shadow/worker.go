@@ -50,6 +50,7 @@ func (w *worker) send(ctx context.Context) {
 	w.request.Values = w.request.Values[:0]
 	for _, c := range w.batch {
 		w.request.Values = append(w.request.Values, c.values...)
+		c.sent.Store(true)
 	}
 	w.watched.add(&w.request, w.batch)
 	w.metrics.batchSize.Observe(float64(len(w.batch)))

@@ -31,8 +31,16 @@ func rows(calls []enginetest.Call) []int {
 	return n
 }
 
+// perCall returns the timeout that ml-engine sees: a message of a stream has none.
+func perCall(t *testing.T, timeout time.Duration) time.Duration {
+	if streamed(t) {
+		return 0
+	}
+	return timeout
+}
+
 func TestLoneRequestGoesAtOnce(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bothWays(t, func(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{}, nil)
 		start := time.Now()
 		tr.detach(1)
@@ -41,15 +49,15 @@ func TestLoneRequestGoesAtOnce(t *testing.T) {
 		if len(calls) != 1 || !calls[0].Arrival.Equal(start) || calls[0].Rows != 1 {
 			t.Fatalf("calls: got %+v, want one row at once", calls)
 		}
-		if calls[0].Timeout != timeout {
-			t.Errorf("the call had %v, want %v", calls[0].Timeout, timeout)
+		if want := perCall(t, timeout); calls[0].Timeout != want {
+			t.Errorf("the call had %v, want %v", calls[0].Timeout, want)
 		}
 		tr.wantTotals(map[Outcome]uint64{Match: 1})
 	})
 }
 
 func TestGroupCommit(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bothWays(t, func(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{}, func(o *Options) { o.MaxInFlight = 1 })
 		held, release := gate()
 		tr.engine.Break(held)
@@ -70,7 +78,7 @@ func TestGroupCommit(t *testing.T) {
 }
 
 func TestAtMostFourCallsInFlight(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bothWays(t, func(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{}, nil)
 		held, release := gate()
 		tr.engine.Break(held)
@@ -101,7 +109,7 @@ func TestAtMostFourCallsInFlight(t *testing.T) {
 }
 
 func TestRowOutOfTimeIsNotSent(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bothWays(t, func(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{}, func(o *Options) { o.MaxInFlight = 1 })
 		tr.engine.Break(enginetest.Hang())
 		tr.detach(1)
@@ -123,7 +131,7 @@ func TestRowOutOfTimeIsNotSent(t *testing.T) {
 
 // Rows that time out in the queue count for the breaker, whether or not a caller waited for them.
 func TestBreakerCountsRowsThatTimeOutInTheQueue(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bothWays(t, func(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{}, func(o *Options) { o.MaxInFlight = 1 })
 		tr.engine.Break(enginetest.Hang())
 		tr.detach(1)
@@ -143,7 +151,7 @@ func TestBreakerCountsRowsThatTimeOutInTheQueue(t *testing.T) {
 
 // Rows of one call have different deadlines: the call has the time of the last row, and each row keeps its own.
 func TestRowsKeepTheirOwnDeadlines(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bothWays(t, func(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{}, func(o *Options) { o.MaxInFlight = 1 })
 		tr.engine.Break(enginetest.Delay(40 * time.Millisecond))
 		tr.detach(1) // takes the slot until 40 ms
@@ -154,7 +162,7 @@ func TestRowsKeepTheirOwnDeadlines(t *testing.T) {
 		time.Sleep(2 * timeout)
 		synctest.Wait()
 		calls := tr.engine.Calls()
-		if !slices.Equal(rows(calls), []int{1, 5}) || calls[1].Timeout != 45*time.Millisecond {
+		if !slices.Equal(rows(calls), []int{1, 5}) || calls[1].Timeout != perCall(t, 45*time.Millisecond) {
 			t.Fatalf("calls: got %+v, want 1 row and then 5 with 45ms", calls)
 		}
 		tr.wantTotals(map[Outcome]uint64{Match: 4, Deadline: 2})
@@ -163,7 +171,7 @@ func TestRowsKeepTheirOwnDeadlines(t *testing.T) {
 
 // The row of a caller that has canceled is not sent later.
 func TestRowOfACanceledCallerIsNotSent(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bothWays(t, func(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{}, func(o *Options) { o.MaxInFlight = 1 })
 		tr.engine.Break(enginetest.Delay(40 * time.Millisecond))
 		tr.detach(1)
@@ -184,7 +192,7 @@ func TestRowOfACanceledCallerIsNotSent(t *testing.T) {
 
 // A bad row fails alone, and every row gets its own score.
 func TestRowsGetTheirOwnAnswers(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bothWays(t, func(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{}, func(o *Options) { o.MaxInFlight = 1 })
 		held, release := gate()
 		tr.engine.Break(held)

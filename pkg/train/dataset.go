@@ -34,7 +34,11 @@ const (
 // NewDataset collects the rows of f that are ready under schema and under every schema of also. Pass the same schemas
 // for models whose scores are compared row by row. Rows whose features span a hole of more than 14 days are left out.
 func NewDataset(f *feature.Frame, schema *feature.Schema, also ...*feature.Schema) *Dataset {
-	d := &Dataset{Schema: schema}
+	n := f.Len()
+	d := &Dataset{
+		Schema: schema, Minute: make([]int, 0, n), Day: make([]int, 0, n),
+		X: make([]float64, 0, n*schema.Len()), Z: make([]float64, 0, n),
+	}
 	z := label.Z(f)
 	x := make([]float64, schema.Len())
 	width := 0
@@ -43,7 +47,7 @@ func NewDataset(f *feature.Frame, schema *feature.Schema, also ...*feature.Schem
 	}
 	spare := make([]float64, width)
 	hole := -longWindow
-	for i := range f.Len() {
+	for i := range n {
 		if i > 0 && f.End(i)-f.End(i-1) > spannedDays*24*60*60*1000 {
 			hole = i
 		}

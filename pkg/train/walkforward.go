@@ -87,23 +87,26 @@ func (d *Dataset) fold(w Window, o Options) (Fold, error) {
 	if err != nil {
 		return Fold{}, err
 	}
-	fold := Fold{Window: w, Model: m, Threshold: threshold, TrainRows: to - from}
-	for i := d.From(w.TestFrom); i < d.From(w.TestTo); i++ {
-		fold.Minute = append(fold.Minute, d.Minute[i])
-		fold.OutOfTime.Scores = append(fold.OutOfTime.Scores, m.Score(d.Row(i)))
-		fold.OutOfTime.Labels = append(fold.OutOfTime.Labels, d.Z[i] > threshold)
-		fold.OutOfTime.Days = append(fold.OutOfTime.Days, d.Day[i])
+	first, end := d.From(w.TestFrom), d.From(w.TestTo)
+	fold := Fold{
+		Window: w, Model: m, Threshold: threshold, TrainRows: to - from, Minute: d.Minute[first:end:end],
+		OutOfTime: eval.Sample{Scores: make([]float64, end-first), Labels: make([]bool, end-first), Days: d.Day[first:end:end]},
+	}
+	m.Scores(fold.OutOfTime.Scores, d.X[first*d.Schema.Len():])
+	for i, z := range d.Z[first:end] {
+		fold.OutOfTime.Labels[i] = z > threshold
 	}
 	return fold, nil
 }
 
 // Pooled returns the out-of-time rows of all folds in time order, with the position of each in the frame.
 func (r *Result) Pooled() (rows eval.Sample, minutes []int) {
-	for _, f := range r.Folds {
-		rows = rows.Append(f.OutOfTime)
+	samples := make([]eval.Sample, len(r.Folds))
+	for i, f := range r.Folds {
+		samples[i] = f.OutOfTime
 		minutes = append(minutes, f.Minute...)
 	}
-	return rows, minutes
+	return eval.Pool(samples...), minutes
 }
 
 // Report evaluates the run: see [eval.NewReport].

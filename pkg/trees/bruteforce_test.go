@@ -159,9 +159,15 @@ func TestBruteForce(t *testing.T) {
 			}
 			thresholds := []float64{0}
 			for _, n := range e.nodes {
-				if n.kind != kindLeaf {
-					thresholds = append(thresholds, n.value)
+				if n.at != 0 {
+					thresholds = append(thresholds, valueOf(n.key))
 				}
+			}
+			single := make([]*Ensemble, len(brute))
+			for k := range single {
+				one := *e
+				one.roots, one.steps, one.used, one.base = e.roots[k:k+1], e.steps[k:k+1], 1, 0
+				single[k] = &one
 			}
 			r := rand.New(rand.NewPCG(1, 2))
 			x := make([]float64, len(e.names))
@@ -180,13 +186,21 @@ func TestBruteForce(t *testing.T) {
 					}
 				}
 				for k, tree := range brute {
-					if got, want := e.leaf(e.roots[k], x), tree(x); got != want {
+					if got, want := single[k].Margin(x), tree(x); got != want {
 						t.Fatalf("tree %d at %v: %v, want %v", k, x, got, want)
 					}
 				}
 			}
 		})
 	}
+}
+
+// valueOf is the inverse of keyOf.
+func valueOf(key int64) float64 {
+	if key < 0 {
+		key ^= math.MaxInt64
+	}
+	return math.Float64frombits(uint64(key))
 }
 
 // A moved threshold decides like the rounded comparison, for thresholds of every size and the doubles around them.

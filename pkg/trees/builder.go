@@ -40,12 +40,28 @@ type builder struct {
 	// index is the position of each branch of the current draft, or -1; queue holds the branches in order.
 	index []int
 	queue []visit
+	// columns holds where the ensemble's columns are in a group.
+	columns map[column]uint32
 }
 
 type visit struct{ branch, depth int }
 
 func newBuilder(f Format) *builder {
-	return &builder{e: &Ensemble{format: f, sigmoid: 1, roots: []uint32{0}}}
+	return &builder{
+		e:       &Ensemble{format: f, sigmoid: 1, roots: []uint32{0}, columns: []column{{kind: kindLeaf}}},
+		columns: map[column]uint32{},
+	}
+}
+
+// at returns where the column is in a group, and adds it if it is new.
+func (b *builder) at(c column) uint32 {
+	at, ok := b.columns[c]
+	if !ok {
+		at = uint32(lanes * len(b.e.columns))
+		b.columns[c] = at
+		b.e.columns = append(b.e.columns, c)
+	}
+	return at
 }
 
 // set adds a category set and returns its number.
@@ -95,7 +111,7 @@ func (b *builder) add(d *draft) error {
 	for range d.branches {
 		b.index = append(b.index, -1)
 	}
-	root := len(e.nodes)
+	root, steps, sets := len(e.nodes), 0, false
 	b.index[0] = root
 	b.queue = append(b.queue[:0], visit{0, 0})
 	for k := 0; k < len(b.queue); k++ {
@@ -104,15 +120,16 @@ func (b *builder) add(d *draft) error {
 		if err := b.check(br); err != nil {
 			return fail(i, "%w", err)
 		}
-		n := node{value: br.value, kind: br.kind, feature: uint16(br.feature)}
-		if br.missingRight {
-			n.missing = 1
-		}
+		n := node{key: int64(math.Float64bits(br.value)), left: uint32(len(e.nodes))}
 		if br.kind != kindLeaf {
 			if depth++; depth > maxDepth {
 				return fail(i, "deeper than %d splits", maxDepth)
 			}
-			n.left = uint32(root + len(b.queue))
+			steps = max(steps, min(depth, maxSteps))
+			n = node{key: keyOf(br.value), left: uint32(root + len(b.queue)), at: b.at(column{br.feature, br.kind, br.missingRight})}
+			if br.kind == kindSet {
+				n.key, sets = int64(br.value), true
+			}
 			for _, c := range [2]int{br.left, br.right} {
 				if c < 0 || c >= len(d.branches) {
 					return fail(i, "child %d is not in the tree, which has %d nodes", c, len(d.branches))
@@ -135,6 +152,10 @@ func (b *builder) add(d *draft) error {
 		return fmt.Errorf("tree %d: every node is reached, but %d are said to be deleted", tree, d.deleted)
 	}
 	e.roots = append(e.roots, uint32(len(e.nodes)))
+	if sets {
+		steps = 0
+	}
+	e.steps = append(e.steps, uint8(steps))
 	return nil
 }
 
@@ -164,7 +185,7 @@ func checkLeaf(v float64) error {
 
 // ensemble returns the result if it is valid.
 func (b *builder) ensemble() (*Ensemble, error) {
-	b.e.used = b.e.AllTrees()
+	b.e.used, b.e.width = b.e.AllTrees(), len(b.e.names)
 	if err := b.e.Validate(); err != nil {
 		return nil, err
 	}

@@ -5,7 +5,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"path/filepath"
-	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -62,7 +62,8 @@ func TestScoreIsAProbability(t *testing.T) {
 	for _, f := range []Format{LightGBM, XGBoost} {
 		e := grown(t, f, 1, 1, 1)
 		for _, leaf := range []float64{-maxLeaf, -1e5, -800, -90, -1, 0, 1, 90, 800, 1e5, maxLeaf} {
-			e.nodes[1].value, e.nodes[2].value = leaf, leaf
+			bits := int64(math.Float64bits(leaf))
+			e.nodes[1].key, e.nodes[2].key = bits, bits
 			if s := e.Score([]float64{math.NaN()}); !(s >= 0 && s <= 1) || (leaf > 0) != (s > 0.5) {
 				t.Errorf("%s: a margin of %v scores %v", f, leaf, s)
 			}
@@ -125,25 +126,29 @@ func TestValidate(t *testing.T) {
 		{"sigmoid", func(e *Ensemble) { e.sigmoid = math.NaN() }, "sigmoid NaN"},
 		{"base", func(e *Ensemble) { e.base = float32(math.Inf(1)) }, "base margin +Inf"},
 		{"no trees", func(e *Ensemble) { e.roots = e.roots[:1] }, "no trees"},
-		{"lost nodes", func(e *Ensemble) { e.nodes = append(e.nodes, node{kind: kindLeaf}) }, "do not cover"},
+		{"columns", func(e *Ensemble) { e.columns = nil }, "no column of leaves"},
+		{"steps", func(e *Ensemble) { e.steps = e.steps[1:] }, "a tree without steps"},
+		{"lost nodes", func(e *Ensemble) { e.nodes = append(e.nodes, node{}) }, "do not cover"},
 		{"empty tree", func(e *Ensemble) { e.roots[1] = 0 }, "tree 0: no nodes"},
 		{"backwards", func(e *Ensemble) { e.nodes[2].left = 0 }, "tree 0: node 2: children are not"},
-		{"leaf", func(e *Ensemble) { e.nodes[7].value = math.NaN() }, "tree 1: node 0: children are not"},
-		{"feature", func(e *Ensemble) { e.nodes[0].feature = 9 }, "tree 0: node 0: feature 9"},
-		{"threshold", func(e *Ensemble) { e.nodes[0].value = math.NaN() }, "tree 0: node 0: threshold"},
-		{"leaf value", func(e *Ensemble) { e.nodes[3].value = math.NaN() }, "tree 0: node 3: leaf value NaN"},
-		{"set", func(e *Ensemble) { e.nodes[0].kind = kindSet }, "category set"},
+		{"boundary", func(e *Ensemble) { e.roots[1]-- }, "tree 0: node 2: children are not"},
+		{"column", func(e *Ensemble) { e.nodes[0].at = 99 * lanes }, "tree 0: node 0: key 396"},
+		{"lane", func(e *Ensemble) { e.nodes[0].at++ }, "tree 0: node 0: key 5"},
+		{"feature", func(e *Ensemble) { e.columns[e.nodes[0].at/lanes].input = 9 }, "tree 0: node 0: feature 9"},
+		{"threshold", func(e *Ensemble) { e.nodes[0].key = alwaysRight }, "tree 0: node 0: threshold"},
+		{"leaf value", func(e *Ensemble) { e.nodes[3].key = int64(math.Float64bits(math.NaN())) }, "tree 0: node 3: leaf value NaN"},
+		{"leaf that goes on", func(e *Ensemble) { e.nodes[3].left = 5 }, "tree 0: node 3: a leaf with the child 5"},
+		{"set", func(e *Ensemble) { e.columns[e.nodes[0].at/lanes].kind = kindSet }, "category set"},
 		{"set words", func(e *Ensemble) { e.sets = []span{{0, 1}} }, "category set 0 reaches past"},
-		{"kind", func(e *Ensemble) { e.nodes[0].kind = 9 }, "kind 9"},
-		{"missing", func(e *Ensemble) { e.nodes[0].missing = 2 }, "missing 2"},
-		{"orphan", func(e *Ensemble) { e.nodes[1].kind = kindLeaf; e.nodes[2].kind = kindLeaf }, "tree 0: node 3: no parent"},
+		{"kind", func(e *Ensemble) { e.columns[e.nodes[0].at/lanes].kind = 9 }, "kind 9"},
+		{"orphan", func(e *Ensemble) {
+			for i := range uint32(2) {
+				e.nodes[1+i] = node{left: 1 + i}
+			}
+		}, "tree 0: node 3: no parent"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			e := grown(t, LightGBM, 2, 2, 3)
-			if c.name == "leaf" { // the boundary between the trees is off by one node
-				c.damage = func(e *Ensemble) { e.roots[1]-- }
-				c.want = "tree 0: node 2: children are not"
-			}
 			c.damage(e)
 			if err := e.Validate(); err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("got %v, want %q", err, c.want)
@@ -184,20 +189,26 @@ func TestBounds(t *testing.T) {
 	}
 }
 
-func BenchmarkScore(b *testing.B) {
+func BenchmarkScores(b *testing.B) {
 	const features = 7
-	xs := gaussian(1024, features)
+	xs := slices.Concat(gaussian(1024, features)...)
+	scores := make([]float64, 1024)
 	for _, f := range []Format{LightGBM, XGBoost} {
-		for _, trees := range []int{100, 500, 2000} {
-			for _, depth := range []int{4, 6} {
-				e := grown(b, f, trees, depth, features)
-				b.Run(fmt.Sprintf("%s/trees=%d/depth=%d", f, trees, depth), func(b *testing.B) {
+		for _, trees := range []int{10, 300, 1000} {
+			e := grown(b, f, trees, 6, features)
+			for _, rows := range []int{1, 64, 1024} {
+				b.Run(fmt.Sprintf("%s/trees=%d/rows=%d", f, trees, rows), func(b *testing.B) {
 					b.ReportAllocs()
 					i := 0
 					for b.Loop() {
-						runtime.KeepAlive(e.Score(xs[i&1023]))
-						i++
+						if rows == 1 {
+							scores[i] = e.Score(xs[i*features : (i+1)*features])
+						} else {
+							e.Scores(scores[i:i+rows], xs[i*features:])
+						}
+						i = (i + rows) % 1024
 					}
+					b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*rows*trees), "ns/row/tree")
 				})
 			}
 		}

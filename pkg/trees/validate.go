@@ -24,6 +24,9 @@ func (e *Ensemble) Validate() error {
 	if len(e.roots) < 2 {
 		return errors.New("no trees")
 	}
+	if len(e.columns) == 0 || e.columns[0].kind != kindLeaf || len(e.steps) != len(e.roots)-1 {
+		return errors.New("no column of leaves, or a tree without steps")
+	}
 	if e.used < 1 || e.used > e.AllTrees() {
 		return fmt.Errorf("%d trees are used: the ensemble has %d", e.used, e.AllTrees())
 	}
@@ -56,8 +59,11 @@ func (e *Ensemble) validateTree(t int) error {
 		if i >= next {
 			return fmt.Errorf("node %d: no parent", i-start)
 		}
-		if n.kind == kindLeaf {
-			if err := checkLeaf(n.value); err != nil {
+		if n.at == 0 {
+			if n.left != i {
+				return fmt.Errorf("node %d: a leaf with the child %d", i-start, n.left-start)
+			}
+			if err := checkLeaf(n.value()); err != nil {
 				return fmt.Errorf("node %d: %w", i-start, err)
 			}
 			continue
@@ -74,17 +80,18 @@ func (e *Ensemble) validateTree(t int) error {
 }
 
 func (e *Ensemble) validateSplit(n *node) error {
-	if n.kind > kindLeaf || n.missing > 1 {
-		return fmt.Errorf("kind %d, missing %d: not known", n.kind, n.missing)
+	if int(n.at) >= lanes*len(e.columns) || n.at%lanes != 0 {
+		return fmt.Errorf("key %d: the model has %d columns", n.at, len(e.columns))
 	}
-	if int(n.feature) >= len(e.names) {
-		return fmt.Errorf("feature %d is not among the %d of the model", n.feature, len(e.names))
-	}
-	if math.IsNaN(n.value) {
+	switch c := e.columns[n.at/lanes]; {
+	case c.kind > kindSet:
+		return fmt.Errorf("kind %d: not known", c.kind)
+	case c.input < 0 || c.input >= e.width:
+		return fmt.Errorf("feature %d is not among the %d of the model", c.input, e.width)
+	case c.kind == kindSet && (n.key < 0 || n.key >= int64(len(e.sets))):
+		return fmt.Errorf("category set %d is not among the %d of the model", n.key, len(e.sets))
+	case c.kind != kindSet && (n.key < keyOf(math.Inf(-1)) || n.key > keyOf(math.Inf(1))):
 		return errors.New("threshold is not a number")
-	}
-	if n.kind == kindSet && !(n.value >= 0 && n.value < float64(len(e.sets)) && n.value == math.Trunc(n.value)) {
-		return fmt.Errorf("category set %v is not among the %d of the model", n.value, len(e.sets))
 	}
 	return nil
 }

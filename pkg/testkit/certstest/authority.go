@@ -11,11 +11,12 @@ import (
 	"math/big"
 	"net"
 	"net/url"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/durable"
 )
 
 // Authority signs certificates.
@@ -90,10 +91,7 @@ func (a *Authority) IssueFor(from, to time.Time, names ...string) Pair {
 func Write(t testing.TB, dir, name string, raw []byte) string {
 	t.Helper()
 	path := filepath.Join(dir, name)
-	if err := os.WriteFile(path+".tmp", raw, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Rename(path+".tmp", path); err != nil {
+	if err := durable.WriteFile(path, raw, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return path

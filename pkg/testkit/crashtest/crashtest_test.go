@@ -25,7 +25,7 @@ func TestCrashWholeFile(t *testing.T) {
 			}
 			for ; ; op++ {
 				tell.Begin(op)
-				if err := durable.WriteFile(filepath.Join(dir, "number"), 0o644, content(op)); err != nil {
+				if err := durable.Write(filepath.Join(dir, "number"), 0o644, content(op)); err != nil {
 					return err
 				}
 				tell.Done(op)

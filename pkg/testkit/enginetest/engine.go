@@ -39,8 +39,8 @@ type Options struct {
 	// Loopback listens on a real TCP port of 127.0.0.1 instead of in memory, for tests of whole programs. It does not
 	// work inside a synctest bubble.
 	Loopback bool
-	// Dial are additional options of the client's connection, for example executor's.
-	Dial []grpc.DialOption
+	// Unary serves no StreamPredict, as engines of older versions.
+	Unary bool
 }
 
 // Engine is the engine of one test.
@@ -54,6 +54,7 @@ type Engine struct {
 
 	mu       sync.Mutex
 	server   *grpc.Server      // nil while the engine is stopped
+	stopping chan struct{}     // closed when streams should end
 	buffer   *bufconn.Listener // nil while the engine is stopped, and for a loopback engine
 	served   chan struct{}
 	calls    []Call
@@ -65,7 +66,7 @@ type Engine struct {
 type Call struct {
 	Schema string
 	Rows   int
-	// Arrival is when it arrived, Timeout the caller's remaining time.
+	// Arrival is when it arrived, Timeout the caller's remaining time; 0 over a stream, which has no deadline.
 	Arrival time.Time
 	Timeout time.Duration
 	// Watched are the names of the raw inputs, WatchedValues one value per name and row, EventTimesMS one time per row. They
@@ -91,11 +92,7 @@ func Start(t testing.TB, opts Options) *Engine {
 		e.Restart()
 	}
 	t.Cleanup(e.Stop)
-	target, extra := e.addr, []grpc.DialOption(nil)
-	if !opts.Loopback {
-		target, extra = "passthrough:///bufnet", []grpc.DialOption{grpc.WithContextDialer(e.dial)}
-	}
-	conn, err := rpc.Dial(target, nil, append(extra, opts.Dial...)...)
+	conn, err := rpc.Dial(e.Target(), nil, e.Dialer()...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -107,7 +104,23 @@ func Start(t testing.TB, opts Options) *Engine {
 	return e
 }
 
-// Client returns a client of the engine, connected as executor's.
+// Target returns the target to dial, with the options of Dialer.
+func (e *Engine) Target() string {
+	if e.opts.Loopback {
+		return e.addr
+	}
+	return "passthrough:///bufnet"
+}
+
+// Dialer returns the options that lead a connection to the engine.
+func (e *Engine) Dialer() []grpc.DialOption {
+	if e.opts.Loopback {
+		return nil
+	}
+	return []grpc.DialOption{grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return e.Dial(ctx) })}
+}
+
+// Client returns a client of the engine that makes a call for each batch.
 func (e *Engine) Client() mlenginev1.ScoringServiceClient {
 	return mlenginev1.NewScoringServiceClient(e.conn)
 }
@@ -115,7 +128,8 @@ func (e *Engine) Client() mlenginev1.ScoringServiceClient {
 // Addr returns the address of a loopback engine.
 func (e *Engine) Addr() string { return e.addr }
 
-func (e *Engine) dial(ctx context.Context, _ string) (net.Conn, error) {
+// Dial connects to an engine in memory.
+func (e *Engine) Dial(ctx context.Context) (net.Conn, error) {
 	e.mu.Lock()
 	buffer := e.buffer
 	e.mu.Unlock()
@@ -137,6 +151,23 @@ func (e *Engine) Stop() {
 	}
 }
 
+// SetUnary makes the engine serve no StreamPredict, or serve it, from its next Restart on.
+func (e *Engine) SetUnary(unary bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.opts.Unary = unary
+}
+
+// Shutdown stops the engine as ml-engine stops: it answers what it has read, ends its streams, and waits for open calls.
+func (e *Engine) Shutdown() {
+	e.mu.Lock()
+	server, stopping := e.server, e.stopping
+	e.mu.Unlock()
+	close(stopping)
+	server.GracefulStop()
+	e.Stop()
+}
+
 // Restart starts a stopped engine again.
 func (e *Engine) Restart() {
 	e.t.Helper()
@@ -150,8 +181,14 @@ func (e *Engine) Restart() {
 		e.t.Fatal(err)
 	}
 	server := grpc.NewServer(grpc.WaitForHandlers(true), grpc.MaxRecvMsgSize(rpc.MaxMessage))
-	mlenginev1.RegisterScoringServiceServer(server, &service{engine: e})
+	stopping := make(chan struct{})
+	var s mlenginev1.ScoringServiceServer = &service{engine: e, stopping: stopping}
+	if e.opts.Unary {
+		s = unary{s}
+	}
+	mlenginev1.RegisterScoringServiceServer(server, s)
 	served := make(chan struct{})
+	e.stopping = stopping
 	e.server, e.served = server, served
 	go func() {
 		defer close(served)

@@ -7,6 +7,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/greenlight-ml/greenlight/pkg/shadow/batches"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 )
 
@@ -17,6 +18,8 @@ type Fault struct {
 	Before func(ctx context.Context) error
 	// After, if set, may change the answer of a batch before it is sent. Predict answers with the first row.
 	After func(*mlenginev1.BatchPredictResponse)
+	// Send, if set, sends the answer to a message of StreamPredict. Its error ends the stream; io.EOF ends it without one.
+	Send func(batches.Stream, *mlenginev1.BatchPredictResponse) error
 	// Info, if set, may change the answer of GetModelInfo before it is sent.
 	Info func(*mlenginev1.GetModelInfoResponse)
 	// Everywhere applies Before to GetModelInfo too: the whole process is unhealthy, not only its scoring.

@@ -7,9 +7,11 @@ import (
 	"time"
 
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
+	"github.com/greenlight-ml/greenlight/pkg/shadow/batches"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 )
 
@@ -18,7 +20,18 @@ import (
 type service struct {
 	mlenginev1.UnimplementedScoringServiceServer
 
-	engine *Engine
+	engine   *Engine
+	stopping chan struct{}
+}
+
+// unary is a service without StreamPredict.
+type unary struct {
+	mlenginev1.ScoringServiceServer
+}
+
+// StreamPredict implements ScoringService.
+func (unary) StreamPredict(batches.Stream) error {
+	return status.Error(codes.Unimplemented, "enginetest: no StreamPredict")
 }
 
 func refuse(reason, format string, args ...any) error {
@@ -98,6 +111,26 @@ func (s *service) BatchPredict(ctx context.Context, req *mlenginev1.BatchPredict
 		fault.After(resp)
 	}
 	return resp, nil
+}
+
+// StreamPredict implements ScoringService.
+func (s *service) StreamPredict(stream batches.Stream) error {
+	return batches.Answer(faultyStream{stream, s.engine}, s.stopping, s.BatchPredict)
+}
+
+// faultyStream sends as the fault of the engine wants.
+type faultyStream struct {
+	batches.Stream
+
+	engine *Engine
+}
+
+// Send implements the stream.
+func (s faultyStream) Send(resp *mlenginev1.BatchPredictResponse) error {
+	if send := s.engine.fault.Load().Send; send != nil {
+		return send(s.Stream, resp)
+	}
+	return s.Stream.Send(resp)
 }
 
 func invalidColumn(schema *feature.Schema, x []float64) int {

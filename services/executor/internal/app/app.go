@@ -11,8 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"google.golang.org/grpc"
-
 	"github.com/greenlight-ml/greenlight/pkg/durable"
 	"github.com/greenlight-ml/greenlight/pkg/facade"
 	"github.com/greenlight-ml/greenlight/pkg/feature"
@@ -77,7 +75,7 @@ type parts struct {
 	rows       *rowlog.Log
 	book       *live.Book
 	keeper     *live.Keeper
-	engine     *grpc.ClientConn
+	engine     *shadow.Engine
 	dispatcher *shadow.Dispatcher
 }
 
@@ -109,14 +107,14 @@ func open(shell *serve.App, opts *Options, baseline *decision.Baseline, logger *
 	if p.book, p.keeper, err = openBook(shell, opts, logger); err != nil {
 		return nil, err
 	}
-	p.engine, err = rpc.Dial(opts.EngineAddr, shell.Registry, shadow.DialOptions(secured.Credentials(opts.EngineTLS.ServerName), opts.Shadow.MaxBatch)...)
+	shadows := opts.Shadow
+	shadows.Logger, shadows.Registerer = logger, shell.Registry
+	p.engine, err = shadow.Connect(opts.EngineAddr, secured.Credentials(opts.EngineTLS.ServerName), shadows)
 	if err != nil {
-		return nil, fmt.Errorf("--engine-addr: %w", err)
+		return nil, serve.Usage(err) // it fails only for wrong options
 	}
 	shell.OnStop("connection to ml-engine", func(context.Context) error { return p.engine.Close() })
-	shadows := opts.Shadow
-	shadows.Engine, shadows.Logger, shadows.Registerer = mlenginev1.NewScoringServiceClient(p.engine), logger, shell.Registry
-	shadows.Busy = shell.Server.Busy
+	shadows.Engine, shadows.Busy = p.engine, shell.Server.Busy
 	if p.rows != nil {
 		shadows.OnSettled = p.rows.Settled
 	}
@@ -131,13 +129,16 @@ func open(shell *serve.App, opts *Options, baseline *decision.Baseline, logger *
 func (p *parts) serve(shell *serve.App, opts *Options, logger *slog.Logger) {
 	decisions := decision.New(p.baseline, p.rollouts, p.dispatcher, p.book, decision.NewMetrics(shell.Registry))
 	decisions.LimitEventTimes(opts.MaxQuoteAhead)
+	decisions.LimitMessages(shell.Limiter.Check)
 	reports := decision.NewReportService(p.baseline, p.dispatcher, p.rollouts)
+	reports.SetOperators(shell.Server.AsOperator)
 	executorv1.RegisterDecisionServiceServer(shell.Server, decisions)
 	executorv1.RegisterShadowServiceServer(shell.Server, reports)
 	executorv1.RegisterRolloutServiceServer(shell.Server, rollout.NewService(p.rollouts))
 	executorv1.RegisterFeedServiceServer(shell.Server, live.NewService(p.book))
-	shell.OnDrain("quote streams", func(context.Context) error {
+	shell.OnDrain("streams", func(context.Context) error {
 		decisions.EndStreams()
+		reports.EndStreams()
 		return nil
 	})
 

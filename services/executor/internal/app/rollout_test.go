@@ -2,10 +2,12 @@ package app_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -53,6 +55,17 @@ func TestRolloutNeedsAnOperator(t *testing.T) {
 			if tt.given != "" {
 				ctx = metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+tt.given)
 			}
+			r.reached()
+			// Anybody may watch, but only an operator may see features.
+			want := tt.want
+			if want == codes.Unauthenticated {
+				want = codes.PermissionDenied
+			}
+			for features, want := range map[bool]codes.Code{false: codes.OK, true: want} {
+				if got := firstComparison(ctx, r, features); status.Code(got) != want {
+					t.Errorf("watch, features %v: got %v, want %s", features, got, want)
+				}
+			}
 			rollouts := executorv1.NewRolloutServiceClient(r.Conn)
 			calls := map[string]error{}
 			var set *executorv1.SetRolloutResponse
@@ -71,11 +84,38 @@ func TestRolloutNeedsAnOperator(t *testing.T) {
 			if tt.want == codes.OK && (set.GetRollout().GetSetBy() != tt.by || !strings.HasPrefix(set.GetRollout().GetSetFrom(), "127.0.0.1:")) {
 				t.Errorf("set by %q from %q, want %q and where the call came from", set.GetRollout().GetSetBy(), set.GetRollout().GetSetFrom(), tt.by)
 			}
-			if got := strings.Count(r.Log(), `msg="control call"`); got != 4 {
-				t.Errorf("%d lines of audit, want one for every call:\n%s", got, r.Log())
+			if got := strings.Count(r.Log(), `msg="control call"`); got != 5 {
+				t.Errorf("%d lines of audit, want one for every call, but none for a watch without features:\n%s", got, r.Log())
 			}
 		})
 	}
+}
+
+// firstComparison watches until the first comparison, and checks what it has.
+func firstComparison(ctx context.Context, r *running, features bool) error {
+	stream, err := executorv1.NewShadowServiceClient(r.Conn).WatchComparisons(ctx, &executorv1.WatchComparisonsRequest{IncludeFeatures: features})
+	if err != nil {
+		return err
+	}
+	if header, err := stream.Header(); err != nil || header == nil { // it was refused
+		_, err = stream.Recv()
+		return err
+	}
+	if features && !strings.Contains(r.Log(), "/greenlight.executor.v1.ShadowService/WatchComparisons") {
+		return errors.New("no audit line is written before the first feature")
+	}
+	_, err = executorv1.NewDecisionServiceClient(r.Conn).PredictWithShadow(ctx, &executorv1.PredictWithShadowRequest{RequestId: "seen", Vector: vector()})
+	if err != nil {
+		return err
+	}
+	c, err := stream.Recv()
+	if err != nil {
+		return err
+	}
+	if c.GetRequestId() != "seen" || (c.GetFeatures() != nil) != features || features && !slices.Equal(c.GetFeatures().GetValues(), vector().GetValues()) {
+		return fmt.Errorf("got %v", c)
+	}
+	return nil
 }
 
 func TestInsecureControlIsForLoopback(t *testing.T) {

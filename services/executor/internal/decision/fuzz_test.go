@@ -3,6 +3,7 @@ package decision_test
 import (
 	"context"
 	"encoding/json"
+	"io"
 	"log/slog"
 	"math"
 	"net/http"
@@ -16,6 +17,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	pb "google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/greenlight-ml/greenlight/pkg/facade"
 	"github.com/greenlight-ml/greenlight/pkg/feature"
@@ -129,6 +131,93 @@ func FuzzPredict(f *testing.F) {
 			before++
 		}
 		accounted(t, d, before, 1)
+	})
+}
+
+// messages is a stream of the messages, which keeps their answers.
+type messages struct {
+	grpc.ServerStream
+
+	ctx     context.Context
+	left    [][]byte
+	answers []*executorv1.DecideResponse
+}
+
+func (m *messages) Context() context.Context { return m.ctx }
+
+func (m *messages) RecvMsg(to any) error {
+	if len(m.left) == 0 {
+		return io.EOF
+	}
+	next := m.left[0]
+	m.left = m.left[1:]
+	return pb.Unmarshal(next, to.(pb.Message))
+}
+
+func (m *messages) SendMsg(a any) error {
+	if _, err := pb.Marshal(a.(pb.Message)); err != nil { // text that is not valid UTF-8 would end the stream
+		return err
+	}
+	m.answers = append(m.answers, pb.Clone(a.(pb.Message)).(*executorv1.DecideResponse))
+	return nil
+}
+
+// FuzzDecide sends arbitrary messages over a stream, each between two valid ones. All are answered, and the others are as
+// without it.
+func FuzzDecide(f *testing.F) {
+	service, d := handlers(f)
+	valid := &executorv1.DecideRequest{Sequence: 9, Request: &executorv1.PredictRequest{
+		RequestId: "r", Symbol: "S", Vector: &executorv1.FeatureVector{Schema: "v1.8.1", Values: []float64{1, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6}},
+	}}
+	neighbour, err := pb.Marshal(valid)
+	if err != nil {
+		f.Fatal(err)
+	}
+	want, err := service.Predict(f.Context(), valid.GetRequest())
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, m := range []*executorv1.DecideRequest{
+		valid,
+		{},
+		{Sequence: math.MaxUint64, Deadline: &timestamppb.Timestamp{Seconds: 1}},
+		{Deadline: &timestamppb.Timestamp{Nanos: -1}},
+		{Request: &executorv1.PredictRequest{Features: map[string]float64{strings.Repeat("x", 9000): math.NaN()}}},
+		{Request: &executorv1.PredictRequest{Symbol: "S", Quote: &executorv1.Quote{Bid: 1, Ask: 2, Last: 1.5, Volume: 3}}},
+	} {
+		raw, err := pb.Marshal(m)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(raw)
+	}
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		m := &executorv1.DecideRequest{}
+		if pb.Unmarshal(raw, m) != nil {
+			return
+		}
+		before := d.Report().GetRequestsTotal()
+		stream := &messages{ctx: t.Context(), left: [][]byte{neighbour, raw, neighbour}}
+		err := service.Decide(&grpc.GenericServerStream[executorv1.DecideRequest, executorv1.DecideResponse]{ServerStream: stream})
+		if err != nil || len(stream.answers) != 3 {
+			t.Fatalf("got %v and %d answers", err, len(stream.answers))
+		}
+		for _, a := range []*executorv1.DecideResponse{stream.answers[0], stream.answers[2]} {
+			if !pb.Equal(a.GetResponse(), want) || a.GetSequence() != 9 {
+				t.Fatalf("a neighbour: got %v, want %v", a, want)
+			}
+		}
+		a, more := stream.answers[1], uint64(3)
+		if f := a.GetError(); f != nil {
+			more = 2
+			if codes.Code(f.GetCode()) == codes.OK || codes.Code(f.GetCode()) == codes.Internal || f.GetMessage() == "" || f.GetReason() == "" || len(f.GetMessage()) > 4096 {
+				t.Fatalf("got the failure %v", f)
+			}
+		}
+		if s := a.GetResponse().GetScore(); a.GetSequence() != m.GetSequence() || a.GetResult() == nil || !(s >= 0 && s <= 1) {
+			t.Fatalf("got %v for %v", a, m)
+		}
+		accounted(t, d, before, more)
 	})
 }
 

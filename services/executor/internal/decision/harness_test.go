@@ -39,15 +39,21 @@ type executor struct {
 	engine   *enginetest.Engine
 	shadows  *shadow.Dispatcher
 	service  *decision.Service
-	formula  *model.Baseline
-	rng      *rand.Rand
-	reg      *prometheus.Registry
+	// reportService serves reports.
+	reportService *decision.ReportService
+	formula       *model.Baseline
+	rng           *rand.Rand
+	reg           *prometheus.Registry
 }
 
 // setup is what differs between tests. The zero value is an empty book and no OnSettled.
 type setup struct {
 	book    *live.Book
 	settled func(shadow.Request, shadow.Result)
+	// rollout, if set, wraps the rollout of the service.
+	rollout func(decision.Rollout) decision.Rollout
+	// maxMessage limits a received message, in bytes; 0 is the default.
+	maxMessage int
 	// queue is how many shadows may wait; 0 is the default.
 	queue int
 }
@@ -59,7 +65,6 @@ func start(t *testing.T, engine enginetest.Options, percent float64, changes ...
 	for _, change := range changes {
 		change(&s)
 	}
-	engine.Dial = shadow.DialOptions(nil, shadow.DefaultOptions().MaxBatch)
 	e := &executor{t: t, engine: enginetest.Start(t, engine), rng: rand.New(rand.NewPCG(11, 12))}
 	e.formula = enginetest.Artifact(t, "v1.8.1", "any").Baseline
 	path := filepath.Join(enginetest.Registry(t, "v1.8.1", "any"), "test", "any", model.BaselineFile)
@@ -72,18 +77,29 @@ func start(t *testing.T, engine enginetest.Options, percent float64, changes ...
 	logger := slog.New(slog.DiscardHandler)
 	e.rollouts = fixed(t, percent)
 	opts := shadow.DefaultOptions()
-	opts.Engine, opts.Logger, opts.Registerer, opts.OnSettled = e.engine.Client(), logger, reg, s.settled
+	opts.Logger, opts.Registerer, opts.OnSettled = logger, reg, s.settled
 	if s.queue > 0 {
 		opts.QueueSize = s.queue
 	}
+	client, err := shadow.Connect(e.engine.Target(), nil, opts, e.engine.Dialer()...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	opts.Engine = client
 	e.shadows, err = shadow.New(opts)
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := rpc.NewServer(rpc.ServerOptions{Logger: logger, Registerer: reg})
-	e.service = decision.New(baseline, e.rollouts, e.shadows, s.book, decision.NewMetrics(reg))
+	server := rpc.NewServer(rpc.ServerOptions{Logger: logger, Registerer: reg, MaxMessage: s.maxMessage})
+	rollouts := decision.Rollout(e.rollouts)
+	if s.rollout != nil {
+		rollouts = s.rollout(rollouts)
+	}
+	e.service = decision.New(baseline, rollouts, e.shadows, s.book, decision.NewMetrics(reg))
 	executorv1.RegisterDecisionServiceServer(server, e.service)
-	executorv1.RegisterShadowServiceServer(server, decision.NewReportService(baseline, e.shadows, e.rollouts))
+	e.reportService = decision.NewReportService(baseline, e.shadows, e.rollouts)
+	e.reportService.SetOperators(server.AsOperator)
+	executorv1.RegisterShadowServiceServer(server, e.reportService)
 	server.Ready()
 	l := bufconn.Listen(1 << 20)
 	served := make(chan error, 1)
@@ -103,6 +119,9 @@ func start(t *testing.T, engine enginetest.Options, percent float64, changes ...
 		if err := e.shadows.Stop(context.WithoutCancel(t.Context())); err != nil {
 			t.Error(err)
 		}
+		if err := client.Close(); err != nil {
+			t.Error(err)
+		}
 	})
 	e.DecisionServiceClient, e.reports = executorv1.NewDecisionServiceClient(conn), executorv1.NewShadowServiceClient(conn)
 	synctest.Wait()
@@ -116,6 +135,7 @@ func fixed(t testing.TB, percent float64) *rollout.Keeper {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(k.Stop)
 	return k
 }
 

@@ -19,19 +19,21 @@ import (
 
 // The reasons of refused requests. The contract of DecisionService documents them.
 const (
-	reasonInputMissing   = "INPUT_MISSING"
-	reasonInputAmbiguous = "INPUT_AMBIGUOUS"
-	reasonSchemaUnknown  = "SCHEMA_UNKNOWN"
-	reasonVectorLength   = "VECTOR_LENGTH"
-	reasonFeatureMissing = "FEATURE_MISSING"
-	reasonFeatureUnknown = "FEATURE_UNKNOWN"
-	reasonFeatureInvalid = "FEATURE_INVALID"
-	reasonFieldTooLong   = "FIELD_TOO_LONG"
-	reasonSymbolMissing  = "SYMBOL_MISSING"
-	reasonQuoteInvalid   = "QUOTE_INVALID"
-	reasonNotReady       = "NOT_READY"
-	reasonTooManySymbols = "TOO_MANY_SYMBOLS"
-	reasonStopping       = "STOPPING"
+	reasonDeadlineInvalid = "DEADLINE_INVALID"
+	reasonExpired         = "EXPIRED"
+	reasonInputMissing    = "INPUT_MISSING"
+	reasonInputAmbiguous  = "INPUT_AMBIGUOUS"
+	reasonSchemaUnknown   = "SCHEMA_UNKNOWN"
+	reasonVectorLength    = "VECTOR_LENGTH"
+	reasonFeatureMissing  = "FEATURE_MISSING"
+	reasonFeatureUnknown  = "FEATURE_UNKNOWN"
+	reasonFeatureInvalid  = "FEATURE_INVALID"
+	reasonFieldTooLong    = "FIELD_TOO_LONG"
+	reasonSymbolMissing   = "SYMBOL_MISSING"
+	reasonQuoteInvalid    = "QUOTE_INVALID"
+	reasonNotReady        = "NOT_READY"
+	reasonTooManySymbols  = "TOO_MANY_SYMBOLS"
+	reasonStopping        = "STOPPING"
 )
 
 // request has the fields common to PredictRequest and PredictWithShadowRequest.

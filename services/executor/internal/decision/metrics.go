@@ -3,6 +3,7 @@ package decision
 import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
+	"google.golang.org/grpc/codes"
 
 	"github.com/greenlight-ml/greenlight/pkg/telemetry"
 )
@@ -12,12 +13,14 @@ type Metrics struct {
 	latency      prometheus.Histogram
 	notReady     prometheus.Counter
 	eventIgnored prometheus.Counter
+	// messages are the answers to messages of streams, by their code.
+	messages [codes.Unauthenticated + 1]prometheus.Counter
 }
 
 // NewMetrics registers the metrics.
 func NewMetrics(reg prometheus.Registerer) *Metrics {
 	f := promauto.With(reg)
-	return &Metrics{
+	m := &Metrics{
 		latency: f.NewHistogram(prometheus.HistogramOpts{
 			Name:    "ml_baseline_latency_ms",
 			Help:    "Time from the arrival of a request to its baseline score, in milliseconds.",
@@ -32,4 +35,11 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			Help: "Requests whose event_time was ignored: it is invalid, before 1973, after 2199 or ahead of the clock.",
 		}),
 	}
+	messages := f.NewCounterVec(prometheus.CounterOpts{
+		Name: "ml_decide_messages_total", Help: "Messages of Decide by the gRPC code of their answer.",
+	}, []string{"code"})
+	for code := range m.messages {
+		m.messages[code] = messages.WithLabelValues(codes.Code(code).String())
+	}
+	return m
 }

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
 	"github.com/greenlight-ml/greenlight/pkg/testkit/enginetest"
@@ -354,6 +355,8 @@ type game struct {
 	// disagreement is the first one found.
 	disagreement string
 	requests     int
+	// stream is the one that half of the requests go over; nil before the first.
+	stream decideStream
 	// hurry is set if no request may wait for earlier ones.
 	hurry bool
 
@@ -550,7 +553,7 @@ func (g *game) request(wait bool, burst int) {
 			g.wrong("waited for %v", took)
 		}
 	} else {
-		resp, err := g.Predict(g.t.Context(), &executorv1.PredictRequest{RequestId: id, Vector: vector})
+		resp, err := g.predict(&executorv1.PredictRequest{RequestId: id, Vector: vector})
 		if err != nil {
 			g.wrong("%v", err)
 			return
@@ -574,6 +577,28 @@ func (g *game) request(wait bool, burst int) {
 	if told != 0 && !slices.Contains(may, told) {
 		g.wrong("%s was told %v, want one of %v", id, told, may)
 	}
+}
+
+// predict asks for a decision, in turn by a call and over a stream.
+func (g *game) predict(req *executorv1.PredictRequest) (*executorv1.PredictResponse, error) {
+	if g.requests%2 == 0 {
+		return g.Predict(g.t.Context(), req)
+	}
+	if g.stream == nil {
+		g.stream = g.decides(g.t.Context())
+	}
+	m := &executorv1.DecideRequest{Sequence: uint64(g.requests), Deadline: timestamppb.Now(), Request: req}
+	if err := g.stream.Send(m); err != nil {
+		return nil, err
+	}
+	got, err := g.stream.Recv()
+	if err != nil {
+		return nil, err
+	}
+	if f := got.GetError(); f != nil || got.GetSequence() != m.GetSequence() {
+		return nil, fmt.Errorf("message %d: got %v", m.GetSequence(), got)
+	}
+	return got.GetResponse(), nil
 }
 
 // mayBe returns the allowed outcomes of a sampled request, given the outcome on the engine's side.

@@ -121,6 +121,6 @@ func (t *quoteCounts) response() *executorv1.ObserveQuotesResponse {
 	return resp
 }
 
-// EndStreams ends open quote streams and refuses new ones, so that a graceful stop need not wait for them. It must be called
-// only once.
+// EndStreams ends open streams of decisions and quotes and refuses new ones, so that a graceful stop need not wait for them. It
+// must be called only once.
 func (s *Service) EndStreams() { close(s.stopping) }

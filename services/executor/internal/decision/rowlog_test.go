@@ -78,15 +78,18 @@ func TestEveryRequestLeavesARow(t *testing.T) {
 					time.Sleep(6 * time.Second) // until the executor has probed
 				}
 				s := schema(t, "v1.8.1")
+				stream := e.decides(t.Context())
 				states, event := map[string][]float64{}, time.UnixMilli(1_736_121_600_000)
 				for i := range 200 {
 					id, x := fmt.Sprintf("request-%d", i), enginetest.Vector(e.rng, s)
 					states[id] = slices.Clone(x)
 					var err error
-					switch i % 3 {
+					switch i % 4 {
 					case 0:
-						_, err = e.Predict(t.Context(), &executorv1.PredictRequest{RequestId: id, Symbol: "S", EventTime: timestamppb.New(event), Features: named(s, x)})
+						ask(t, stream, &executorv1.DecideRequest{Request: &executorv1.PredictRequest{RequestId: id, Symbol: "S", EventTime: timestamppb.New(event), Vector: &executorv1.FeatureVector{Schema: s.Name, Values: x}}})
 					case 1:
+						_, err = e.Predict(t.Context(), &executorv1.PredictRequest{RequestId: id, Symbol: "S", EventTime: timestamppb.New(event), Features: named(s, x)})
+					case 2:
 						_, err = e.Predict(t.Context(), &executorv1.PredictRequest{RequestId: id, Symbol: "S", EventTime: timestamppb.New(event), Vector: &executorv1.FeatureVector{Schema: s.Name, Values: x}})
 					default:
 						_, err = e.PredictWithShadow(t.Context(), &executorv1.PredictWithShadowRequest{RequestId: id, Symbol: "S", EventTime: timestamppb.New(event), Vector: &executorv1.FeatureVector{Schema: s.Name, Values: x}})

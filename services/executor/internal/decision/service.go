@@ -31,6 +31,8 @@ type Service struct {
 	metrics  *Metrics
 	// ahead is how far an event_time may be ahead of the clock; 0 is no limit.
 	ahead time.Duration
+	// limit limits the messages of streams; nil is no limit.
+	limit func(context.Context) error
 	// stopping is closed when streams must end.
 	stopping chan struct{}
 }
@@ -44,11 +46,24 @@ func New(b *Baseline, r Rollout, d *shadow.Dispatcher, book *live.Book, m *Metri
 // first request.
 func (s *Service) LimitEventTimes(ahead time.Duration) { s.ahead = ahead }
 
+// LimitMessages makes the service ask limit before each message of a stream but the first, which was counted when the stream
+// was opened. A message for which limit returns an error is answered with it. Call it before the first request.
+func (s *Service) LimitMessages(limit func(context.Context) error) { s.limit = limit }
+
 // Predict implements DecisionService.
 func (s *Service) Predict(_ context.Context, req *executorv1.PredictRequest) (*executorv1.PredictResponse, error) {
+	resp := &executorv1.PredictResponse{}
+	if err := s.predict(req, resp); err != nil {
+		return nil, err
+	}
+	return resp, nil
+}
+
+// predict decides on a request of Predict or Decide, hands it to the shadow and sets every field of the response.
+func (s *Service) predict(req *executorv1.PredictRequest, resp *executorv1.PredictResponse) error {
 	a, err := s.answer(req)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	sampled := s.rollout.Sampled(a.id, a.arrival)
 	if sampled {
@@ -56,10 +71,9 @@ func (s *Service) Predict(_ context.Context, req *executorv1.PredictRequest) (*e
 	} else {
 		s.shadow.Skip(a.shadowRequest())
 	}
-	return &executorv1.PredictResponse{
-		RequestId: a.id, Score: a.score, ShadowSampled: sampled,
-		ModelVersion: s.baseline.Version, ModelDigest: s.baseline.Digest, FeatureTime: a.featureTime(),
-	}, nil
+	resp.RequestId, resp.Score, resp.ShadowSampled = a.id, a.score, sampled
+	resp.ModelVersion, resp.ModelDigest, resp.FeatureTime = s.baseline.Version, s.baseline.Digest, a.featureTime()
+	return nil
 }
 
 // PredictWithShadow implements DecisionService.
@@ -87,26 +101,4 @@ func (s *Service) PredictWithShadow(ctx context.Context, req *executorv1.Predict
 		resp.ShadowError = r.Err.Error()
 	}
 	return resp, nil
-}
-
-// ReportService is executor's ShadowService.
-type ReportService struct {
-	executorv1.UnimplementedShadowServiceServer
-
-	baseline *Baseline
-	shadow   *shadow.Dispatcher
-	rollout  Rollout
-}
-
-// NewReportService returns a service that reports on the dispatcher.
-func NewReportService(b *Baseline, d *shadow.Dispatcher, r Rollout) *ReportService {
-	return &ReportService{baseline: b, shadow: d, rollout: r}
-}
-
-// GetShadowReport implements ShadowService.
-func (s *ReportService) GetShadowReport(context.Context, *executorv1.GetShadowReportRequest) (*executorv1.GetShadowReportResponse, error) {
-	r := s.shadow.Report()
-	r.SamplePercent, r.InstanceId = s.rollout.Percent(), s.rollout.Instance()
-	r.BaselineVersion, r.BaselineDigest = s.baseline.Version, s.baseline.Digest
-	return r, nil
 }

@@ -91,7 +91,9 @@ func TestResetIsSaved(t *testing.T) {
 	book, _ := load(t, Folder(dir))
 	k := Keep(book, Folder(dir), slog.New(slog.DiscardHandler))
 	observe(t, book, 0, 3)
-	k.save()
+	if err := k.save(); err != nil {
+		t.Fatal(err)
+	}
 	before, err := os.ReadFile(filepath.Join(dir, snapshotName))
 	if err != nil {
 		t.Fatal(err)

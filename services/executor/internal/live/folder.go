@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"path/filepath"
-	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/durable"
 	"github.com/greenlight-ml/greenlight/pkg/feature"
@@ -36,9 +35,9 @@ func (f Folder) Load(opts feature.BuildersOptions, logger *slog.Logger) (*featur
 	case errors.Is(err, fs.ErrNotExist):
 		return feature.NewBuilders(opts)
 	case errors.Is(err, feature.ErrSnapshot), errors.Is(err, feature.ErrSnapshotVersion):
-		aside, asideErr := durable.SetAside(path, time.Now())
-		if asideErr != nil && !durable.Unsure(asideErr) {
-			return nil, fmt.Errorf("%s: %w; and it cannot be set aside: %w", path, err, asideErr)
+		aside, asideErr := durable.SetAside(path, err)
+		if asideErr != nil {
+			return nil, asideErr
 		}
 		logger.Error("the snapshot of the features cannot be used: every symbol starts empty and needs a day of quotes",
 			"error", err, "file", path, "set_aside_as", aside)
@@ -60,5 +59,5 @@ func read(path string, opts feature.BuildersOptions) (*feature.Builders, error) 
 
 // save writes the features. At any moment the file is complete: either the old one or the new one.
 func (f Folder) save(book *feature.Builders) error {
-	return durable.WriteFile(f.path(), 0o644, book.Snapshot)
+	return durable.Write(f.path(), 0o644, book.Snapshot)
 }

@@ -202,10 +202,10 @@ func TestSaveFails(t *testing.T) {
 		}
 		time.Sleep(savePeriod)
 		synctest.Wait()
-		if !strings.Contains(log.String(), "the features were not saved") {
+		if !strings.Contains(log.String(), "the features are not written: a restart may continue with older ones") {
 			t.Errorf("log: got %q", log.String())
 		}
-		if got := k.Trouble(); got != "the features are not saved" {
+		if got := k.Trouble(); got != "the features are not written" {
 			t.Errorf("trouble: %q", got)
 		}
 		reg := prometheus.NewRegistry()
@@ -229,7 +229,7 @@ ml_feature_state_write_errors_total 1
 		if err := os.MkdirAll(filepath.Join(blocked, "x"), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		if err := k.Stop(context.WithoutCancel(t.Context())); err == nil || !strings.Contains(err.Error(), "save the features") {
+		if err := k.Stop(context.WithoutCancel(t.Context())); err == nil || !strings.Contains(err.Error(), "the features are not written") {
 			t.Errorf("stop: got %v, want the failure of the last save", err)
 		}
 	})

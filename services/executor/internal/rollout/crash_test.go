@@ -87,12 +87,12 @@ func TestFileCutAnywhere(t *testing.T) {
 	if _, err := k.set(change{percent: 25, mode: observe, lease: time.Hour, holder: "canary", by: "test", reason: "test"}); err != nil {
 		t.Fatal(err)
 	}
-	whole, err := os.ReadFile(k.path())
+	whole, err := os.ReadFile(k.file.Path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for cut := range len(whole) {
-		r, err := parse(whole[:cut], time.Now())
+		r, err := parse(k, whole[:cut])
 		if err == nil && (r.Percent != 25 || r.Holder != "canary" || cut < len(whole)-1) { // the last byte is a line end
 			t.Errorf("cut at %d: got %+v", cut, r)
 		}

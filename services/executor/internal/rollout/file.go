@@ -1,12 +1,9 @@
 package rollout
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -36,15 +33,13 @@ type file struct {
 	Ended   string     `json:"ended_holder,omitempty"`
 }
 
-func (k *Keeper) path() string { return filepath.Join(k.opts.Dir, fileName) }
-
 // save writes the rollout. Without a folder it does nothing.
 func (k *Keeper) save(r *Rollout) error {
 	if k.opts.Dir == "" {
 		return nil
 	}
 	r = r.wanted()
-	f := file{
+	f := &file{
 		Schema: fileSchema, Percent: r.Percent, Mode: modeWord(r.Mode), Revision: r.Revision, Holder: r.Holder, LeaseS: r.Lease.Seconds(),
 		By: r.By, From: r.From, Reason: r.Reason, Time: r.Time.UTC(), Ended: r.Ended,
 	}
@@ -52,22 +47,12 @@ func (k *Keeper) save(r *Rollout) error {
 		expires := r.Expires.UTC()
 		f.Expires = &expires
 	}
-	raw, err := json.MarshalIndent(f, "", "  ")
-	if err != nil {
-		return err
-	}
-	err = durable.WriteFile(k.path(), 0o644, func(w io.Writer) error {
-		_, err := w.Write(append(raw, '\n'))
-		return err
-	})
+	err := k.file.Save(f)
 	if err != nil {
 		k.writeErrors.Add(1)
 	}
 	return err
 }
-
-// maxFile limits the file, in bytes. A rollout needs less.
-const maxFile = 64 << 10
 
 // first returns the rollout to start with, without its sampler, and reports whether it must be written.
 func (k *Keeper) first(now time.Time) (r *Rollout, write bool, err error) {
@@ -81,26 +66,24 @@ func (k *Keeper) first(now time.Time) (r *Rollout, write bool, err error) {
 	if k.opts.Dir == "" {
 		return start, false, nil
 	}
-	raw, err := durable.ReadFile(k.path(), maxFile)
-	if errors.Is(err, fs.ErrNotExist) {
+	_, err = k.file.Load(func(f *file) (err error) {
+		r, err = f.rollout(now)
+		return err
+	})
+	var unusable *durable.UnusableError
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return start, false, nil
-	}
-	if err == nil {
-		r, err = parse(raw, now)
-	} else if !errors.Is(err, durable.ErrTooLarge) {
-		return nil, false, err
-	}
-	if err != nil {
-		aside, asideErr := durable.SetAside(k.path(), now)
-		if asideErr != nil && !durable.Unsure(asideErr) {
-			return nil, false, fmt.Errorf("%s: %w; and it cannot be set aside: %w", k.path(), err, asideErr)
-		}
-		k.opts.Logger.Error("the rollout cannot be read: no request gets a shadow until an operator sets it", "error", err, "file", k.path(), "set_aside_as", aside)
+	case errors.As(err, &unusable):
+		k.opts.Logger.Error("the rollout cannot be read: no request gets a shadow until an operator sets it", "error", unusable.Err,
+			"file", k.file.Path, "set_aside_as", unusable.Aside)
 		return &Rollout{
 			// A revision that no canary has seen, so that none mistakes this rollout for its own.
 			Mode: executorv1.RolloutMode_ROLLOUT_MODE_OFF, Revision: uint64(max(1, now.UnixMilli())), By: byExecutor, Time: now,
 			Reason: fileName + " could not be read",
 		}, true, nil // without a file, the next start would use --sample-percent
+	case err != nil:
+		return nil, false, err
 	}
 	if r.Holder != "" {
 		k.opts.Logger.Warn("the rollout is under a lease: no request gets a shadow until its holder renews it", "percent", r.Percent,
@@ -112,18 +95,12 @@ func (k *Keeper) first(now time.Time) (r *Rollout, write bool, err error) {
 	return r, false, nil
 }
 
-// parse decodes a rollout and checks that a call could have set it.
-func parse(raw []byte, now time.Time) (*Rollout, error) {
-	var f file
-	if err := json.Unmarshal(raw, &f); err != nil {
-		return nil, err
-	}
+// rollout returns the rollout of a file, or an error if no call could have set it.
+func (f *file) rollout(now time.Time) (*Rollout, error) {
 	mode, ok := executorv1.RolloutMode_value["ROLLOUT_MODE_"+strings.ToUpper(f.Mode)]
 	lease := time.Duration(f.LeaseS * float64(time.Second)).Round(time.Millisecond)
 	c := change{percent: f.Percent, mode: executorv1.RolloutMode(mode), lease: lease, holder: f.Holder}
 	switch err := c.validate(); {
-	case f.Schema != fileSchema:
-		return nil, fmt.Errorf("schema %q: want %q", f.Schema, fileSchema)
 	case err != nil || !ok:
 		return nil, fmt.Errorf("mode %q: %w", f.Mode, err)
 	case f.Revision == 0 || f.Revision > maxRevision/2 || (f.Expires == nil) != (lease == 0):
@@ -152,102 +129,19 @@ const (
 	writeWait = 2 * time.Second
 )
 
-// errSlow is returned when the disk hangs.
-var errSlow = fmt.Errorf("the disk has not answered for %s", writeWait)
-
-// take acquires the semaphore for the disk and reports whether it succeeded within writeWait. [Keeper.give] releases it.
-func (k *Keeper) take() bool {
-	timer := time.NewTimer(writeWait)
-	defer timer.Stop()
-	select {
-	case k.disk <- struct{}{}:
-		return true
-	case <-timer.C:
-		return false
-	}
-}
-
-func (k *Keeper) give() { <-k.disk }
-
-// flush writes the rollout in force until the file has it. After a failure it schedules a retry. The caller holds the
-// semaphore.
+// flush writes the rollout in force until the file has it. The saver calls it, or a caller that holds the saver.
 func (k *Keeper) flush() error {
 	for {
 		r := k.now.Load()
 		if r == k.saved {
-			if k.failing.Swap(false) {
-				k.opts.Logger.Info("the rollout is written again", "revision", r.Revision)
-			}
 			return nil
 		}
 		if err := k.save(r); err != nil {
-			if !k.failing.Swap(true) {
-				k.opts.Logger.Error("the rollout was not written: a restart may bring back the previous one", "error", err)
-			}
-			k.mu.Lock()
-			k.later(writePeriod)
-			k.mu.Unlock()
 			return err
 		}
 		k.saved = r
 	}
 }
 
-// later schedules a write of the rollout in force. The caller holds the lock.
-func (k *Keeper) later(after time.Duration) {
-	switch {
-	case k.stopped:
-	case k.again == nil:
-		k.again = time.AfterFunc(after, k.retry)
-	default:
-		k.again.Reset(after)
-	}
-}
-
-func (k *Keeper) retry() {
-	if k.take() {
-		defer k.give()
-		_ = k.flush() // logged and counted
-		return
-	}
-	k.mu.Lock()
-	k.later(writePeriod)
-	k.mu.Unlock()
-}
-
-// write is flush for a call, which waits at most writeWait. What is not written by then is written later.
-func (k *Keeper) write() error {
-	written := make(chan error, 1)
-	go func() {
-		if !k.take() {
-			k.failing.Store(true)
-			k.mu.Lock()
-			k.later(writePeriod)
-			k.mu.Unlock()
-			written <- errSlow
-			return
-		}
-		defer k.give()
-		written <- k.flush()
-	}()
-	timer := time.NewTimer(writeWait)
-	defer timer.Stop()
-	select {
-	case err := <-written:
-		return err
-	case <-timer.C:
-		k.failing.Store(true)
-		k.mu.Lock()
-		k.later(writePeriod)
-		k.mu.Unlock()
-		return errSlow
-	}
-}
-
 // Trouble describes a failing folder. It is empty if the rollout is written, or if there is no folder.
-func (k *Keeper) Trouble() string {
-	if k.failing.Load() {
-		return "the rollout is not written"
-	}
-	return ""
-}
+func (k *Keeper) Trouble() string { return k.saver.Trouble() }

@@ -68,7 +68,7 @@ func FuzzFile(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		back, err := parse(written, time.Now())
+		back, err := parse(k, written)
 		if err != nil {
 			t.Fatalf("does not read what it wrote: %v\n%s", err, written)
 		}

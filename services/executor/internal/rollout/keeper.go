@@ -1,9 +1,11 @@
 package rollout
 
 import (
+	"context"
 	"crypto/rand"
 	"log/slog"
 	"math"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -37,20 +39,18 @@ type Keeper struct {
 
 	mu      sync.Mutex // guards changes of now; requests do not take it, and nobody waits for the disk under it
 	lapse   *time.Timer
-	again   *time.Timer // retries a write; nil before the first retry
 	stopped bool
 
-	// disk is a semaphore for writing the file and for saved, the rollout in the file. An abort takes effect before it waits
-	// for the semaphore.
-	disk    chan struct{}
-	saved   *Rollout
-	failing atomic.Bool // the last write failed
+	file  durable.State[file]
+	saver *durable.Saver
+	// saved is the rollout in the file. The saver guards it. An abort takes effect before it waits for the saver.
+	saved *Rollout
 }
 
 // Open continues with the rollout in the folder, or starts with the percentage of the options. A rollout under a lease is
 // 0 % until its holder renews it. An unreadable file is set aside and means 0 %. The caller must call Stop.
 func Open(opts Options) (*Keeper, error) {
-	k := &Keeper{opts: opts, instance: rand.Text(), disk: make(chan struct{}, 1)}
+	k := &Keeper{opts: opts, instance: rand.Text(), file: durable.State[file]{Path: filepath.Join(opts.Dir, fileName), Schema: fileSchema}}
 	r, write, err := k.first(time.Now())
 	if err != nil {
 		return nil, err
@@ -65,8 +65,11 @@ func Open(opts Options) (*Keeper, error) {
 	k.put(r)
 	k.settle(time.Now())
 	k.mu.Unlock()
+	k.saver = durable.StartSaver(durable.SaverOptions{
+		Save: k.flush, Period: writePeriod, Subject: "the rollout is", Risk: "a restart may bring back the previous one", Logger: opts.Logger,
+	})
 	if write {
-		_ = k.flush() // logged and counted
+		_ = k.saver.Save(writeWait) // logged and counted
 	}
 	return k, nil
 }
@@ -74,19 +77,14 @@ func Open(opts Options) (*Keeper, error) {
 // Stop stops the timers and writes what is not written yet.
 func (k *Keeper) Stop() {
 	k.mu.Lock()
-	stopped := k.stopped
 	k.stopped = true
-	for _, timer := range []*time.Timer{k.lapse, k.again} {
-		if timer != nil {
-			timer.Stop()
-		}
+	if k.lapse != nil {
+		k.lapse.Stop()
 	}
 	k.mu.Unlock()
-	if stopped || !k.take() {
-		return
-	}
-	defer k.give()
-	_ = k.flush() // logged and counted
+	ctx, cancel := context.WithTimeout(context.Background(), writeWait)
+	defer cancel()
+	_ = k.saver.Stop(ctx) // logged and counted
 }
 
 // Instance returns a random id of this process.
@@ -174,10 +172,10 @@ func (k *Keeper) set(c change) (*Rollout, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !k.take() {
-		return nil, k.notWritten(k.now.Load(), errSlow)
+	if err := k.saver.Hold(writeWait); err != nil {
+		return nil, k.notWritten(k.now.Load(), err)
 	}
-	defer k.give()
+	defer k.saver.Release()
 	before, next, err := k.next(c, sampler)
 	if err != nil {
 		return nil, err
@@ -193,7 +191,7 @@ func (k *Keeper) set(c change) (*Rollout, error) {
 	k.settle(time.Now())
 	if now := k.now.Load(); now != before { // an abort or a lapse, which do not wait for the disk
 		k.mu.Unlock()
-		if err := k.flush(); err != nil {
+		if err := k.saver.SaveHeld(); err != nil {
 			return nil, unknown(now, err)
 		}
 		c.expected = max(1, before.Revision)
@@ -201,9 +199,7 @@ func (k *Keeper) set(c change) (*Rollout, error) {
 	}
 	k.put(next)
 	k.mu.Unlock()
-	if k.failing.Swap(false) {
-		k.opts.Logger.Info("the rollout is written again", "revision", next.Revision)
-	}
+	_ = k.saver.SaveHeld() // nothing is left to write: this ends a trouble
 	switch {
 	case next.Revision == before.Revision && before.Awaited != nil:
 		k.opts.Logger.Info("the lease was renewed after a restart: the rollout is in force again", "percent", next.Percent,
@@ -242,7 +238,7 @@ func (k *Keeper) next(c change, sampler *shadow.Sampler) (before, next *Rollout,
 // rollout in force is written back.
 func (k *Keeper) notWritten(before *Rollout, err error) error {
 	if durable.Unsure(err) {
-		if back := k.flush(); back != nil {
+		if back := k.saver.SaveHeld(); back != nil {
 			return unknown(before, err)
 		}
 	}
@@ -277,7 +273,7 @@ func (k *Keeper) abort(by, from, reason string) (*Rollout, error) {
 	k.mu.Unlock()
 	k.opts.Logger.Warn("rollout aborted: no request gets a shadow", "revision", next.Revision, "was", before.wanted().Percent, "holder", before.Holder,
 		"by", by, "from", from, "reason", reason)
-	if err := k.write(); err != nil {
+	if err := k.saver.Save(writeWait); err != nil {
 		return nil, rpc.ExecutorError(codes.Internal, executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_STATE_NOT_WRITTEN,
 			"no request gets a shadow, but this could not be written: a restart may bring back %[2]g %% until it is; the write is retried every %[1]s: %[3]v", writePeriod, before.wanted().Percent, err)
 	}

@@ -72,8 +72,7 @@ func (k *Keeper) settle(now time.Time) {
 	}
 	next := r.after()
 	k.opts.Logger.Warn("a lease has lapsed: no request gets a shadow", "holder", r.Holder, "percent", r.wanted().Percent, "revision", next.Revision)
-	k.put(next)
-	k.later(0) // not urgent: the next start would find the lease lapsed as well
+	k.put(next) // the saver writes it within writePeriod; the next start would find the lease lapsed as well
 }
 
 // put makes the rollout the one in force and starts the timer of its lease. The caller holds the lock.

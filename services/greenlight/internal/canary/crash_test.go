@@ -61,7 +61,7 @@ func TestCrash(t *testing.T) {
 				} else if !errors.Is(err, errNotResumable) {
 					return nil, err
 				}
-				_, events, _, _, err := readJournal(state.run(id) + "/" + journalName)
+				_, events, _, err := readJournal(state.run(id) + "/" + journalName)
 				if err != nil {
 					return nil, err
 				}

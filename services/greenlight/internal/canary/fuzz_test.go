@@ -33,7 +33,7 @@ func FuzzJournal(f *testing.F) {
 			f.Fatal(err)
 		}
 	}
-	if err := j.file.Close(); err != nil {
+	if err := j.lines.Close(); err != nil {
 		f.Fatal(err)
 	}
 	good, err := os.ReadFile(path)
@@ -78,7 +78,7 @@ func FuzzJournal(f *testing.F) {
 			}
 			return
 		}
-		defer j.file.Close()
+		defer j.lines.Close()
 		r := recordOf(plan, h)
 		for _, e := range events {
 			r.apply(e)
@@ -89,7 +89,7 @@ func FuzzJournal(f *testing.F) {
 		if err := j.add(Event{Kind: Finished}); err != nil {
 			t.Fatal(err)
 		}
-		_, after, _, _, err := readJournal(path)
+		_, after, _, err := readJournal(path)
 		if err != nil || len(after) != len(events)+1 {
 			t.Fatalf("went on to %d events from %d, %v", len(after), len(events), err)
 		}

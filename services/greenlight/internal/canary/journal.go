@@ -7,14 +7,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 
 	"github.com/greenlight-ml/greenlight/pkg/durable"
 )
 
-// maxJournal bounds the file of a journal. A phase keeps at most [maxSamples] polls of 2 KB each.
+// maxJournal bounds the file of a journal. A phase keeps at most [maxSamples] samples of 2 KB each.
 const maxJournal = 256 << 20
 
 // journalSchema is the schema of a journal.
@@ -48,9 +47,8 @@ func sumOf(before string, entry []byte) string {
 
 // journal is a file of entries. Each is on disk before the next is added.
 type journal struct {
-	file *os.File
-	tail *durable.Appender
-	last line
+	lines *durable.Lines
+	last  line
 }
 
 // createJournal creates a journal with its head in one step. The file must not exist. A run without a journal never started.
@@ -62,11 +60,7 @@ func createJournal(path string, h head) (*journal, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = durable.WriteFile(path, 0o644, func(w io.Writer) error {
-		_, err := w.Write(text)
-		return err
-	})
-	if err != nil {
+	if err := durable.WriteFile(path, text, 0o644); err != nil {
 		return nil, err
 	}
 	j, _, _, err := openJournal(path)
@@ -75,27 +69,23 @@ func createJournal(path string, h head) (*journal, error) {
 
 // openJournal reads a journal and opens it for appending after its last whole line.
 func openJournal(path string) (*journal, head, []Event, error) {
-	file, err := durable.OpenFile(path, os.O_RDWR|os.O_APPEND, 0)
+	h, events, last, err := readJournal(path)
 	if err != nil {
 		return nil, head{}, nil, err
 	}
-	h, events, last, end, err := readJournal(path)
+	lines, err := durable.OpenLines(path, maxJournal)
 	if err != nil {
-		return nil, head{}, nil, errors.Join(err, file.Close())
+		return nil, head{}, nil, err
 	}
-	tail, err := durable.AppendTo(file, end)
-	if err != nil {
-		return nil, head{}, nil, errors.Join(err, file.Close())
-	}
-	return &journal{file: file, tail: tail, last: last}, h, events, nil
+	return &journal{lines, last}, h, events, nil
 }
 
-// readJournal returns the content of a journal, its last whole line, and where that line ends. An unterminated line after it
-// was being written when the machine or the controller went down. Any other damage is an error that names the line.
-func readJournal(path string) (h head, events []Event, last line, end int64, err error) {
+// readJournal returns the content of a journal and its last whole line. An unterminated line after it was being written when
+// the machine or the controller went down. Any other damage is an error that names the line.
+func readJournal(path string) (h head, events []Event, last line, err error) {
 	raw, err := durable.ReadFile(path, maxJournal)
 	if err != nil {
-		return h, nil, last, 0, err
+		return h, nil, last, err
 	}
 	fail := func(err error) error {
 		return fmt.Errorf("journal %s, line %d: %w", path, last.Seq+1, err)
@@ -106,10 +96,10 @@ func readJournal(path string) (h head, events []Event, last line, end int64, err
 		}
 		var l line
 		if err := json.Unmarshal(text, &l); err != nil {
-			return h, nil, last, end, fail(err)
+			return h, nil, last, fail(err)
 		}
 		if l.Seq != last.Seq+1 || l.Sum != sumOf(last.Sum, l.Entry) {
-			return h, nil, last, end, fail(errors.New("it is not as it was written"))
+			return h, nil, last, fail(errors.New("it is not as it was written"))
 		}
 		if l.Seq == 1 {
 			err = json.Unmarshal(l.Entry, &h)
@@ -122,14 +112,14 @@ func readJournal(path string) (h head, events []Event, last line, end int64, err
 			events = append(events, e)
 		}
 		if err != nil {
-			return h, nil, last, end, fail(err)
+			return h, nil, last, fail(err)
 		}
-		last, end = l, end+int64(len(text))
+		last = l
 	}
 	if last.Seq == 0 {
-		return h, nil, last, 0, fail(errors.New("nothing was written"))
+		return h, nil, last, fail(errors.New("nothing was written"))
 	}
-	return h, events, last, end, nil
+	return h, events, last, nil
 }
 
 // next returns the line of the next entry, and its JSON.
@@ -149,7 +139,7 @@ func (j *journal) add(entry any) error {
 	if err != nil {
 		return err
 	}
-	if err := j.tail.Append(text); err != nil {
+	if err := j.lines.Append(text); err != nil {
 		return err
 	}
 	j.last = next

@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"io"
 	"math"
 	"strconv"
 	"time"
@@ -83,11 +82,7 @@ func (p *Plan) write(path string) (digest string, err error) {
 		return "", err
 	}
 	raw = append(raw, '\n')
-	err = durable.WriteFile(path, 0o644, func(w io.Writer) error {
-		_, err := w.Write(raw)
-		return err
-	})
-	return digestOf(raw), err
+	return digestOf(raw), durable.WriteFile(path, raw, 0o644)
 }
 
 // readPlan reads a plan that must have the digest.

@@ -124,7 +124,7 @@ func (s State) Read(id string) (*Plan, *Record, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	h, events, _, _, err := readJournal(filepath.Join(s.run(id), journalName))
+	h, events, _, err := readJournal(filepath.Join(s.run(id), journalName))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -137,7 +137,7 @@ func (s State) Events(id string) ([]Event, error) {
 	if err != nil {
 		return nil, err
 	}
-	_, events, _, _, err := readJournal(filepath.Join(s.run(id), journalName))
+	_, events, _, err := readJournal(filepath.Join(s.run(id), journalName))
 	return events, err
 }
 
@@ -285,7 +285,7 @@ func (r *Run) Inputs() ([]evidence.Input, error) {
 func (r *Run) Close() error {
 	var errs []error
 	if r.journal != nil {
-		errs = append(errs, r.journal.file.Close())
+		errs = append(errs, r.journal.lines.Close())
 	}
 	if r.owner != nil {
 		errs = append(errs, r.owner.Close())

@@ -447,7 +447,7 @@ func TestDamagedJournal(t *testing.T) {
 	})
 }
 
-// A journal that is cut anywhere can be gone on with, and says nothing that was not so.
+// A journal that is cut anywhere can be continued, and has only events that happened.
 func TestJournalCutAnywhere(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -461,7 +461,7 @@ func TestJournalCutAnywhere(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := j.file.Close(); err != nil {
+	if err := j.lines.Close(); err != nil {
 		t.Fatal(err)
 	}
 	whole, err := os.ReadFile(path)
@@ -485,10 +485,10 @@ func TestJournalCutAnywhere(t *testing.T) {
 		if err != nil || len(events) != bytes.Count(whole[first:cut], []byte("\n")) {
 			t.Fatalf("cut at %d: %d events, %v", cut, len(events), err)
 		}
-		if err := errors.Join(j.add(Event{Kind: Finished}), j.file.Close()); err != nil {
+		if err := errors.Join(j.add(Event{Kind: Finished}), j.lines.Close()); err != nil {
 			t.Fatal(err)
 		}
-		if _, after, _, _, err := readJournal(path); err != nil || len(after) != len(events)+1 {
+		if _, after, _, err := readJournal(path); err != nil || len(after) != len(events)+1 {
 			t.Fatalf("cut at %d: went on to %d events, %v", cut, len(after), err)
 		}
 	}

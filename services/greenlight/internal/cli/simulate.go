@@ -4,7 +4,6 @@ import (
 	"compress/gzip"
 	"errors"
 	"io"
-	"os"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
@@ -56,10 +55,10 @@ marked as simulated.`,
 
 // writeGzip writes a compressed file, completely or not at all.
 func writeGzip(path string, write func(io.Writer) error) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+	if err := durable.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
-	return durable.WriteFile(path, 0o644, func(w io.Writer) error {
+	return durable.Write(path, 0o644, func(w io.Writer) error {
 		zip := gzip.NewWriter(w)
 		return errors.Join(write(zip), zip.Close())
 	})

@@ -109,8 +109,8 @@ func replayCommand(c console.Console) *cobra.Command {
 		Long: `Replay sends every minute that the model was not trained on to a running executor, in order, waits for the shadows
 and checks them as shadow-smoke does. It writes shadow_replay.json and exits 3 when an SLO is missed.
 
-With --loop it repeats until it is stopped, as the load of a demonstration; give it a --rate. It then writes no evidence, and
-prints a line per round.`,
+With --loop it repeats until it is stopped, as the load of a demonstration; give it a --rate. Like a trader it then uses
+streams and does not wait for shadows. It writes no evidence, and prints the counts of executor per round.`,
 		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if loop {
@@ -146,13 +146,13 @@ func loopReplay(ctx context.Context, c console.Console, l *flags.Load, at flags.
 		return err
 	}
 	return at.Dial(func(conn *grpc.ClientConn) error {
-		traffic.Loop(ctx, fleet.NewExecutor(conn.Target(), conn), t.Artifact, states, l.Pace(nil), func(r *traffic.ShadowResult, err error) {
+		traffic.Loop(ctx, fleet.NewExecutor(conn.Target(), conn), states, l.Pace(nil), func(r traffic.Round, err error) {
 			if err != nil {
 				c.Say("%s  executor is not reached, trying again: %v", t.Data.Name, err)
 				return
 			}
 			c.Say("%s  %s, match rate %.1f %% of %d, %s, shadow p95 %.2f ms",
-				t.Data.Name, text.Count(r.Total, "decision"), 100*r.MatchRate, r.Comparisons, text.Count(r.ShadowErrors, "shadow error"), r.ShadowLatency.P95)
+				t.Data.Name, text.Count(r.Total, "decision"), 100*r.MatchRate(), r.Compared(), text.Count(r.Counts.Failed(), "shadow error"), r.Latency.Quantile(0.95))
 		})
 		return nil
 	})

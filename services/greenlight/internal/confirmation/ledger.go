@@ -92,7 +92,7 @@ func (l *Ledger) Issue(validity time.Duration, compose func(nonce string, expire
 	if err := durable.MkdirAll(l.dir, 0o755); err != nil {
 		return nil, err
 	}
-	err = durable.WriteFile(l.path(t.Nonce, ".json"), 0o600, func(w io.Writer) error {
+	err = durable.Write(l.path(t.Nonce, ".json"), 0o600, func(w io.Writer) error {
 		enc := json.NewEncoder(w)
 		enc.SetEscapeHTML(false) // keep ">" and "<" readable
 		return enc.Encode(t)

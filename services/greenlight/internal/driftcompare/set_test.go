@@ -28,6 +28,8 @@ type half struct{}
 
 func (half) Score(x []float64) float64 { return x[0] / 2 }
 
+func (half) Scores(_, _ []float64) { panic("not used") }
+
 func TestFromMarket(t *testing.T) {
 	d := data(t)
 	s, err := FromMarket(d, schema(t, "v1.8.1"), half{})

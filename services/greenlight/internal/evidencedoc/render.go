@@ -3,7 +3,6 @@ package evidencedoc
 import (
 	"bytes"
 	"fmt"
-	"io"
 	"os"
 	"path"
 	"path/filepath"
@@ -151,10 +150,7 @@ func Write(out, folder string, judge func(model string, now time.Time) (*promote
 	if err := os.MkdirAll(filepath.Dir(out), 0o755); err != nil {
 		return err
 	}
-	return durable.WriteFile(out, 0o644, func(w io.Writer) error {
-		_, err := w.Write(text)
-		return err
-	})
+	return durable.WriteFile(out, text, 0o644)
 }
 
 // relative returns the path of a file or folder relative to a folder.

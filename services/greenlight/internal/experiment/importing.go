@@ -95,27 +95,32 @@ func (s *Study) evaluate(f Foreign, a *model.Artifact, now time.Time) (*OfflineR
 	if !f.TrainedTo.IsZero() {
 		from = int((f.TrainedTo.Unix() + 86400 - 1) / 86400)
 	}
-	x := make([]float64, f.Schema.Len())
+	row := make([]float64, f.Schema.Len())
 	var folds []eval.Fold
-	var ours, theirs eval.Sample
+	var tested []eval.Sample
+	var theirs eval.Sample
 	for _, fold := range s.Baseline.Folds {
 		test := eval.Fold{
 			TrainFrom: fold.TrainFrom, TrainTo: fold.TrainTo, TestFrom: max(fold.TestFrom, from), TestTo: fold.TestTo,
 			TrainRows: fold.TrainRows, Threshold: fold.Threshold,
 		}
+		var x []float64
 		for i, minute := range fold.Minute {
-			if fold.OutOfTime.Days[i] < from || !s.Frame.Row(minute, f.Schema, x) {
+			if fold.OutOfTime.Days[i] < from || !s.Frame.Row(minute, f.Schema, row) {
 				continue
 			}
-			test.Sample.Scores = append(test.Sample.Scores, a.Scorer.Score(x))
+			x = append(x, row...)
 			test.Sample.Labels = append(test.Sample.Labels, fold.OutOfTime.Labels[i])
 			test.Sample.Days = append(test.Sample.Days, fold.OutOfTime.Days[i])
 			theirs.Scores = append(theirs.Scores, fold.OutOfTime.Scores[i])
 		}
+		test.Sample.Scores = make([]float64, len(test.Sample.Labels))
+		a.Scorer.Scores(test.Sample.Scores, x)
 		if test.Sample.Len() > 0 {
-			folds, ours = append(folds, test), ours.Append(test.Sample)
+			folds, tested = append(folds, test), append(tested, test.Sample)
 		}
 	}
+	ours := eval.Pool(tested...)
 	theirs.Labels, theirs.Days = ours.Labels, ours.Days
 	measured, err := eval.NewReport(folds, eval.DefaultBootstrap())
 	if err != nil {

@@ -76,6 +76,7 @@ func Run(ctx context.Context, data *Data, opts Options) (*Study, error) {
 		return nil, fmt.Errorf("train the baseline on %s: %w", data.Name, err)
 	}
 	done++
+	theirs, _ := s.Baseline.Pooled()
 	schemas := make([]string, 0, len(opts.Versions))
 	for name := range opts.Versions {
 		schemas = append(schemas, name)
@@ -94,7 +95,6 @@ func Run(ctx context.Context, data *Data, opts Options) (*Study, error) {
 			return nil, fmt.Errorf("evaluate %s on %s: %w", c.Version, data.Name, err)
 		}
 		ours, _ := c.Pooled()
-		theirs, _ := s.Baseline.Pooled()
 		if c.Report.Comparison, err = eval.Compare(ours, theirs, eval.DefaultBootstrap()); err != nil {
 			return nil, fmt.Errorf("compare %s with the baseline on %s: %w", c.Version, data.Name, err)
 		}

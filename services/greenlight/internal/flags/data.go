@@ -3,6 +3,7 @@ package flags
 import (
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -115,7 +116,17 @@ func (d *Data) Load(c console.Console) (*experiment.Data, error) {
 	if data.Crossed > 0 {
 		c.Say("          kept %s with bid above ask, as this set has them", text.Count(data.Crossed, "minute"))
 	}
+	saveMemory()
 	return data, nil
+}
+
+// saveMemory collects garbage when the heap has grown by a quarter, not when it has doubled: most of it is now a few long
+// arrays of numbers, which cost the collector next to nothing. It leaves a GOGC that the user has set.
+func saveMemory() {
+	const byDefault, percent = 100, 25
+	if before := debug.SetGCPercent(percent); before != byDefault {
+		debug.SetGCPercent(before)
+	}
 }
 
 // SayUntimely prints how many rows of a feature log have impossible times.

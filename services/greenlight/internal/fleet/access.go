@@ -40,6 +40,7 @@ func (a Access) Dialer() (Dialer, error) {
 	}
 	transport := a.transport()
 	return func(addr string) (*grpc.ClientConn, error) {
-		return rpc.Dial(addr, nil, append(slices.Clip(opts), grpc.WithChainUnaryInterceptor(explained(addr, transport)))...)
+		return rpc.Dial(addr, nil, append(slices.Clip(opts), grpc.WithChainUnaryInterceptor(explained(addr, transport)),
+			grpc.WithChainStreamInterceptor(explainedStream(addr, transport)))...)
 	}, nil
 }

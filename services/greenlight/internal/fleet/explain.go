@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
@@ -237,4 +238,32 @@ func explained(addr string, made transport) grpc.UnaryClientInterceptor {
 	return func(ctx context.Context, method string, req, reply any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
 		return explain(invoke(ctx, method, req, reply, conn, opts...), addr, made)
 	}
+}
+
+// explainedStream does the same for streams.
+func explainedStream(addr string, made transport) grpc.StreamClientInterceptor {
+	return func(ctx context.Context, desc *grpc.StreamDesc, conn *grpc.ClientConn, method string, open grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+		stream, err := open(ctx, desc, conn, method, opts...)
+		if err != nil {
+			return nil, explain(err, addr, made)
+		}
+		return clearStream{stream, addr, made}, nil
+	}
+}
+
+// clearStream is a stream whose errors are for people.
+type clearStream struct {
+	grpc.ClientStream
+
+	addr string
+	made transport
+}
+
+// RecvMsg implements grpc.ClientStream.
+func (s clearStream) RecvMsg(m any) error {
+	err := s.ClientStream.RecvMsg(m)
+	if err == nil || errors.Is(err, io.EOF) {
+		return err
+	}
+	return explain(err, s.addr, s.made)
 }

@@ -3,13 +3,8 @@
 package report
 
 import (
-	"bufio"
-	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
-	"os"
 	"path/filepath"
 	"slices"
 	"sort"
@@ -22,52 +17,20 @@ import (
 const journalName = "samples.jsonl"
 
 // Journal is an append-only file of samples, one JSON line each. Only one process at a time may append to it.
-type Journal struct {
-	file *os.File
-	tail *durable.Appender
-}
+type Journal struct{ lines *durable.Lines }
 
 // OpenJournal opens the journal of a state folder for appending, or creates it. It removes a last line that a kill cut short:
 // that sample was never acknowledged.
 func OpenJournal(dir string) (*Journal, error) {
-	file, err := durable.OpenFile(filepath.Join(dir, journalName), os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o644)
+	lines, err := durable.OpenLines(filepath.Join(dir, journalName), maxLine)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("open journal: %w", err)
 	}
-	end, err := lastLineEnd(file)
-	if err == nil {
-		err = durable.SyncDir(dir)
-	}
-	var tail *durable.Appender
-	if err == nil {
-		tail, err = durable.AppendTo(file, end)
-	}
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open journal: %w", err), file.Close())
-	}
-	return &Journal{file, tail}, nil
+	return &Journal{lines}, nil
 }
 
 // maxLine bounds the line of a sample, in bytes. It is enough for thousands of executors.
 const maxLine = 16 << 20
-
-// lastLineEnd returns where the last whole line ends. Less than a line follows it.
-func lastLineEnd(file *os.File) (int64, error) {
-	info, err := file.Stat()
-	if err != nil {
-		return 0, err
-	}
-	start := max(0, info.Size()-maxLine)
-	raw := make([]byte, info.Size()-start)
-	if _, err := file.ReadAt(raw, start); err != nil && !errors.Is(err, io.EOF) {
-		return 0, err
-	}
-	end := bytes.LastIndexByte(raw, '\n')
-	if end < 0 && start > 0 {
-		return 0, fmt.Errorf("%s: no line ends in its last %d bytes: it is not a journal of samples", file.Name(), maxLine)
-	}
-	return start + int64(end) + 1, nil
-}
 
 // Append adds a sample. It is on disk when Append returns. After an error [durable.Unsure] reports whether it may be there.
 func (j *Journal) Append(s Sample) error {
@@ -75,44 +38,28 @@ func (j *Journal) Append(s Sample) error {
 	if err != nil {
 		return fmt.Errorf("journal: %w", err)
 	}
-	return j.tail.Append(append(line, '\n'))
+	return j.lines.Append(append(line, '\n'))
 }
 
 // Close closes the file.
-func (j *Journal) Close() error { return j.file.Close() }
+func (j *Journal) Close() error { return j.lines.Close() }
 
 // Scan calls visit for every sample of a state folder in file order. It holds one sample at a time and skips a line that is
 // still being written. It returns an error if there is no journal, or if a line is not a sample.
 func Scan(dir string, visit func(Sample)) error {
-	file, err := durable.Open(filepath.Join(dir, journalName))
-	if err != nil {
-		return err
-	}
-	defer file.Close()
-	lines := bufio.NewScanner(file)
-	lines.Buffer(nil, maxLine)
-	lines.Split(wholeLines)
-	n := 0
-	for lines.Scan() {
+	path, n := filepath.Join(dir, journalName), 0
+	for line, err := range durable.ReadLines(path, maxLine) {
+		if err != nil {
+			return err
+		}
 		n++
 		var s Sample
-		if err := json.Unmarshal(lines.Bytes(), &s); err != nil {
-			return fmt.Errorf("%s line %d is not a sample: %w", file.Name(), n, err)
+		if err := json.Unmarshal(line, &s); err != nil {
+			return fmt.Errorf("%s line %d is not a sample: %w", path, n, err)
 		}
 		visit(s)
 	}
-	if err := lines.Err(); err != nil {
-		return fmt.Errorf("%s line %d: %w", file.Name(), n+1, err)
-	}
 	return nil
-}
-
-// wholeLines is [bufio.ScanLines], but drops an unterminated last line.
-func wholeLines(data []byte, atEOF bool) (advance int, token []byte, err error) {
-	if atEOF && bytes.IndexByte(data, '\n') < 0 {
-		return len(data), nil, nil
-	}
-	return bufio.ScanLines(data, atEOF)
 }
 
 // ReadJournal reads the samples since a time, in order of time. It drops samples that were taken by a wrong clock. Before them

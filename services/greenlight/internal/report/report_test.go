@@ -60,7 +60,7 @@ func TestTornJournal(t *testing.T) {
 	}
 }
 
-// A journal that is cut anywhere has the samples that are whole, and can be gone on with.
+// A journal that is cut anywhere has its whole samples, and can be continued.
 func TestJournalCutAnywhere(t *testing.T) {
 	dir := t.TempDir()
 	j, err := OpenJournal(dir)

@@ -111,9 +111,9 @@ func rules() []gate.Rule {
 // actions are what to do about a figure that failed.
 var actions = map[string]string{
 	gate.ShadowMatch:     "compare the model with the baseline where they differ; do not promote",
-	gate.ShadowErrorRate: "check the outcomes and the breaker of the executor; do not promote",
-	gate.ShadowP95:       "check the load and the placement of ml-engine; do not promote",
-	PSI:                  "find the feature that drifted (greenlight drift snapshot); retrain if it stays",
+	gate.ShadowErrorRate: "look at the outcomes and the breaker of the executor; do not promote",
+	gate.ShadowP95:       "look at the load and the placement of ml-engine; do not promote",
+	PSI:                  "look at which feature moved (greenlight drift snapshot); retrain if it stays",
 }
 
 // lookInto is what to do where there is no data.

@@ -2,6 +2,7 @@ package traffic
 
 import (
 	"context"
+	"errors"
 	"math"
 	"slices"
 	"strings"
@@ -24,19 +25,52 @@ import (
 type decisions struct {
 	executorv1.DecisionServiceClient
 
-	n      atomic.Int64
-	answer func(n int64) (*executorv1.PredictResponse, error)
+	n, opened atomic.Int64
+	answer    func(n int64) (*executorv1.PredictResponse, error)
 }
 
-func (d *decisions) Predict(context.Context, *executorv1.PredictRequest, ...grpc.CallOption) (*executorv1.PredictResponse, error) {
-	return d.answer(d.n.Add(1))
+func (d *decisions) Decide(ctx context.Context, _ ...grpc.CallOption) (executorv1.DecisionService_DecideClient, error) {
+	d.opened.Add(1)
+	return &answering{decisions: d, ctx: ctx}, nil
 }
 
-// Every kind of answer has its own count, and calls keep the pace until ctx ends.
+// answering is a stream that answers in turn. It ends when the executor is away.
+type answering struct {
+	grpc.ClientStream
+
+	decisions *decisions
+	ctx       context.Context
+	sequence  uint64
+}
+
+func (a *answering) Send(m *executorv1.DecideRequest) error {
+	a.sequence = m.GetSequence()
+	return nil
+}
+
+func (a *answering) Recv() (*executorv1.DecideResponse, error) {
+	resp, err := a.decisions.answer(a.decisions.n.Add(1))
+	switch {
+	case errors.Is(err, errHangs):
+		<-a.ctx.Done()
+		return nil, status.FromContextError(a.ctx.Err()).Err()
+	case status.Code(err) == codes.Unavailable:
+		return nil, err
+	case err != nil:
+		return &executorv1.DecideResponse{Sequence: a.sequence, Result: &executorv1.DecideResponse_Error{
+			Error: &executorv1.DecideError{Code: int32(status.Code(err)), Message: err.Error()},
+		}}, nil
+	}
+	return &executorv1.DecideResponse{Sequence: a.sequence, Result: &executorv1.DecideResponse_Response{Response: resp}}, nil
+}
+
+var errHangs = errors.New("no answer")
+
+// Every kind of answer has its own count, and decisions keep the pace until ctx ends. A stream is used until it fails.
 func TestDecide(t *testing.T) {
 	t.Parallel()
 	a := enginetest.Artifact(t, "v1.8.1", "v1.8.1-test")
-	states := []State{{ID: "one", Baseline: 0.25}}
+	states := []State{{ID: "one", Baseline: 0.25, Decides: evidence.Model{Digest: a.Baseline.Digest()}}}
 	right := &executorv1.PredictResponse{Score: 0.25, ModelDigest: a.Baseline.Digest()}
 	d := &decisions{answer: func(n int64) (*executorv1.PredictResponse, error) {
 		switch n {
@@ -48,15 +82,20 @@ func TestDecide(t *testing.T) {
 			return nil, status.Error(codes.Unavailable, "connection refused")
 		case 4:
 			return nil, status.Error(codes.Internal, "broken")
+		case 5:
+			return nil, errHangs
 		}
 		return right, nil
 	}}
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()
-		got := Decide(ctx, d, a, states, Pace{Rate: 10})
-		if want := (Answers{Total: got.Total, Changed: 2, Away: 1, Failed: 1}); got != want || got.Total < 99 || got.Total > 101 {
+		got := Decide(ctx, d, states, Pace{Rate: 10})
+		if want := (Answers{Total: got.Total, Changed: 2, Away: 1, Failed: 2}); got != want || got.Total < 99 || got.Total > 101 {
 			t.Errorf("got %+v, want about 100 answers and %+v", got, want)
+		}
+		if n := d.opened.Load(); n != 6 { // four, and one more for each that ended
+			t.Errorf("%d streams were opened, want 6", n)
 		}
 	})
 }

@@ -29,14 +29,19 @@ type Latency struct {
 	P99 float64 `json:"p99"`
 }
 
-// each calls fn for 0..n-1 at the pace and returns the total duration. It stops early when ctx ends.
-func (p Pace) each(ctx context.Context, n int, fn func(ctx context.Context, i int)) (time.Duration, error) {
+func (p Pace) orDefault() Pace {
 	if p.Concurrency == 0 {
 		p.Concurrency = 4
 	}
 	if p.Timeout == 0 {
 		p.Timeout = 2 * time.Second
 	}
+	return p
+}
+
+// each calls fn for 0..n-1 at the pace and returns the total duration. It stops early when ctx ends.
+func (p Pace) each(ctx context.Context, n int, fn func(ctx context.Context, i int)) (time.Duration, error) {
+	p = p.orDefault()
 	var next, done atomic.Int64
 	var progress sync.Mutex
 	start := time.Now()

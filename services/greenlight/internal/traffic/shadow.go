@@ -129,29 +129,6 @@ func Shadow(ctx context.Context, e fleet.Executor, a *model.Artifact, states []S
 	return r, nil
 }
 
-// loopRound is the number of states of a round of [Loop].
-const loopRound = 10_000
-
-// Loop sends the states again and again until ctx ends, and calls done with the result of every round of 10,000. After an
-// error it waits a second.
-func Loop(ctx context.Context, e fleet.Executor, a *model.Artifact, states []State, pace Pace, done func(*ShadowResult, error)) {
-	for from := 0; ; {
-		r, err := Shadow(ctx, e, a, states[from:min(from+loopRound, len(states))], pace)
-		if ctx.Err() != nil {
-			return
-		}
-		done(r, err)
-		switch {
-		case err == nil:
-			if from += loopRound; from >= len(states) {
-				from = 0
-			}
-		case !Pause(ctx, time.Second):
-			return
-		}
-	}
-}
-
 // Request returns the request for a decision on the state. It has the features by name, because a packed vector of a schema
 // cannot hold the raw inputs.
 func (s State) Request() *executorv1.PredictWithShadowRequest {

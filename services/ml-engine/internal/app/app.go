@@ -50,8 +50,8 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) (err error) {
 	shell.OnStop("drift monitor", watching.Stop)
 	watching.RegisterMetrics(shell.Registry)
 	memory := registry.OpenMemory(opts.StateDir, logger)
-	shell.OnStop("active model", func(context.Context) error {
-		memory.Stop()
+	shell.OnStop("active model", func(ctx context.Context) error {
+		memory.Stop(ctx)
 		return nil
 	})
 	first, err := memory.Restore(models, watching, opts.Model)
@@ -66,6 +66,10 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) (err error) {
 		Models: models, Scoring: service, Monitor: watching, Memory: memory, Previous: first.Previous, Logger: logger,
 	}))
 	mlenginev1.RegisterDriftServiceServer(shell.Server, monitor.NewService(watching))
+	shell.OnDrain("prediction streams", func(context.Context) error {
+		service.EndStreams()
+		return nil
+	})
 	shell.State = func() string {
 		troubles := slices.DeleteFunc([]string{memory.Trouble(), watching.Trouble()}, func(s string) bool { return s == "" })
 		return strings.Join(append([]string{"model " + service.Version()}, troubles...), "; ")

@@ -45,15 +45,15 @@ const savePeriod = time.Minute
 // Monitor has a [Watch] per model.
 type Monitor struct {
 	opts  Options
-	owner io.Closer // nil without a folder
+	owner io.Closer // nil without a folder, as saver
+	saver *durable.Saver
 	stop  chan struct{}
-	// running are the goroutines that save and that compute nulls.
+	// running are the goroutines that compute nulls.
 	running sync.WaitGroup
 
 	active      atomic.Pointer[Watch]
 	writeErrors atomic.Uint64
 	ignored     atomic.Uint64 // rows with an invalid event time
-	failing     atomic.Bool   // the last save failed
 
 	mu      sync.Mutex
 	stopped bool
@@ -73,7 +73,9 @@ func Open(opts Options) (*Monitor, error) {
 		return nil, err
 	}
 	m.owner = owner
-	m.running.Go(m.run)
+	m.saver = durable.StartSaver(durable.SaverOptions{
+		Save: m.save, Period: savePeriod, Subject: "the drift counts are", Risk: "a restart may continue with older ones", Logger: opts.Logger,
+	})
 	return m, nil
 }
 
@@ -108,7 +110,8 @@ func (m *Monitor) Watch(a *model.Artifact) (*Watch, error) {
 	return w, nil
 }
 
-// evict removes the least recently used watch if there are too many. It saves the watch first, and keeps it if that fails.
+// evict removes the least recently used watch if there are too many. It saves the watch first, and keeps it if that fails: the
+// saver then retries.
 func (m *Monitor) evict() {
 	if len(m.watches) <= maxWatches {
 		return
@@ -146,22 +149,21 @@ func (m *Monitor) restore(w *Watch) error {
 		return nil
 	}
 	path := m.path(w)
-	raw, err := durable.ReadFile(path, maxState)
-	if errors.Is(err, fs.ErrNotExist) {
+	var ring *drift.Ring
+	err := durable.Restore(path, maxState, func(raw []byte) (err error) {
+		ring, err = drift.RestoreRing(w.profile, w.owner, raw)
+		return err
+	})
+	var unusable *durable.UnusableError
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("drift state: %w", err)
-	}
-	ring, err := drift.RestoreRing(w.profile, w.owner, raw)
-	if err != nil {
-		aside, asideErr := durable.SetAside(path, time.Now())
-		if asideErr != nil && !durable.Unsure(asideErr) {
-			return fmt.Errorf("%s: %w; and it cannot be set aside: %w", path, err, asideErr)
-		}
+	case errors.As(err, &unusable):
 		m.opts.Logger.Error("the saved drift counts cannot be used: counts and ml_psi_samples start at zero",
-			"error", err, "file", path, "set_aside_as", aside)
+			"error", unusable.Err, "file", path, "set_aside_as", unusable.Aside)
 		return nil
+	case err != nil:
+		return fmt.Errorf("drift state: %w", err)
 	}
 	w.ring = ring
 	if err := m.rewind(w, path); err != nil {
@@ -188,9 +190,9 @@ func (m *Monitor) rewind(w *Watch, path string) error {
 		log.Warn("the drift counts end ahead of the clock: they are corrected in the clock's next hour")
 		return nil
 	}
-	aside, err := durable.SetAside(path, now)
+	aside, err := durable.SetAside(path, errors.New("the drift counts end ahead of the clock"))
 	if err != nil {
-		return fmt.Errorf("%s: it ends ahead of the clock, and cannot be set aside: %w", path, err)
+		return err
 	}
 	rows := w.ring.DropAfter(latest)
 	w.saved = unsaved
@@ -201,21 +203,7 @@ func (m *Monitor) rewind(w *Watch, path string) error {
 // unsaved differs from every number of rows, so that the counts are saved.
 const unsaved = math.MaxUint64
 
-// run saves every minute.
-func (m *Monitor) run() {
-	tick := time.NewTicker(savePeriod)
-	defer tick.Stop()
-	for {
-		select {
-		case <-tick.C:
-			_ = m.save() // logged and counted
-		case <-m.stop:
-			return
-		}
-	}
-}
-
-// save writes the counts of every watch that has changed. A failure is logged, counted, and retried after savePeriod.
+// save writes the counts of every watch that has changed.
 func (m *Monitor) save() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -225,7 +213,6 @@ func (m *Monitor) save() error {
 			errs = append(errs, err)
 		}
 	}
-	m.failing.Store(len(errs) > 0)
 	return errors.Join(errs...)
 }
 
@@ -237,30 +224,21 @@ func (m *Monitor) saveWatch(w *Watch) error {
 	}
 	raw, err := w.view(time.Now()).State(w.owner)
 	if err == nil {
-		err = durable.WriteFile(m.path(w), 0o644, func(f io.Writer) error {
-			_, err := f.Write(raw)
-			return err
-		})
+		err = durable.WriteFile(m.path(w), raw, 0o644)
 	}
 	if err != nil {
 		m.writeErrors.Add(1)
-		m.opts.Logger.Error("the drift counts were not saved: a restart may continue with older ones", "model", w.version, "error", err)
-		return err
+		return fmt.Errorf("model %s: %w", w.version, err)
 	}
 	w.saved = counted
 	return nil
 }
 
 // Trouble describes a failing folder. It is empty if the counts are saved, or if there is no folder.
-func (m *Monitor) Trouble() string {
-	if m.failing.Load() {
-		return "the drift counts are not saved"
-	}
-	return ""
-}
+func (m *Monitor) Trouble() string { return m.saver.Trouble() }
 
 // Stop saves the latest counts and unlocks the folder. It must be called only once.
-func (m *Monitor) Stop(context.Context) error {
+func (m *Monitor) Stop(ctx context.Context) error {
 	m.mu.Lock()
 	m.stopped = true
 	close(m.stop)
@@ -269,5 +247,5 @@ func (m *Monitor) Stop(context.Context) error {
 	if m.owner == nil {
 		return nil
 	}
-	return errors.Join(m.save(), m.owner.Close())
+	return errors.Join(m.saver.Stop(ctx), m.owner.Close())
 }

@@ -221,7 +221,7 @@ func TestUnwritable(t *testing.T) {
 		tr.observe(rand.New(rand.NewPCG(4, 0)), 5, true, time.Time{})
 		time.Sleep(190 * time.Second)
 		synctest.Wait() // until the saver has logged
-		if got := scrape(t, reg)["ml_drift_state_write_errors_total"]; got < 2 || !strings.Contains(tr.log.String(), "not saved") || tr.Trouble() == "" {
+		if got := scrape(t, reg)["ml_drift_state_write_errors_total"]; got < 2 || !strings.Contains(tr.log.String(), "the drift counts are not written") || tr.Trouble() == "" {
 			t.Errorf("got %v write errors, trouble %q, log %s", got, tr.Trouble(), tr.log)
 		}
 		if got := tr.drift(&mlenginev1.GetDriftRequest{}).GetRows(); got != 5 {

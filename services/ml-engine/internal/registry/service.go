@@ -127,9 +127,9 @@ func (s *Service) ActivateModel(ctx context.Context, req *mlenginev1.ActivateMod
 	if next.At = time.Now(); !next.At.After(before.At) {
 		next.At = before.At.Add(time.Millisecond)
 	}
-	written := s.swap(next, &before)
+	s.swap(next, &before)
 	s.mu.Unlock()
-	resp.Active, resp.Previous, resp.Warning = describe(next), describe(&before), s.warning(written)
+	resp.Active, resp.Previous, resp.Warning = describe(next), describe(&before), s.warning()
 	return resp, nil
 }
 
@@ -171,9 +171,9 @@ func (s *Service) RollbackModel(context.Context, *mlenginev1.RollbackModelReques
 		return nil, rpc.EngineError(codes.FailedPrecondition, "NO_PREVIOUS_MODEL", "no previous model: %s is the only one that was active", s.Scoring.Version())
 	}
 	before := s.Scoring.Active()
-	written := s.swap(next, &before)
+	s.swap(next, &before)
 	s.mu.Unlock()
-	return &mlenginev1.RollbackModelResponse{Active: describe(next), Previous: describe(&before), Warning: s.warning(written)}, nil
+	return &mlenginev1.RollbackModelResponse{Active: describe(next), Previous: describe(&before), Warning: s.warning()}, nil
 }
 
 // same reports whether a and b are the same model.
@@ -182,18 +182,18 @@ func same(a, b scoring.Loaded) bool {
 }
 
 // swap makes next active and before the previous model. The caller holds the lock.
-func (s *Service) swap(next, before *scoring.Loaded) *write {
+func (s *Service) swap(next, before *scoring.Loaded) {
 	s.Scoring.Activate(*next)
 	s.Monitor.Activate(next.Watch)
 	s.previous = before
 	s.Logger.Info("model is active", "model", next.Manifest.Version, "digest", next.Digest(),
 		"previous", before.Manifest.Version, "previous_digest", before.Digest())
-	return s.Memory.keep(next, before)
+	s.Memory.keep(next, before)
 }
 
-// warning returns the reason that a restart may serve another model than the swap's; empty if there is none.
-func (s *Service) warning(w *write) string {
-	warning := s.Memory.warning(w)
+// warning writes the swap. It returns the reason that a restart may serve another model than the swap's; empty if there is none.
+func (s *Service) warning() string {
+	warning := s.Memory.write()
 	if warning != "" {
 		s.Logger.Warn("the active model may not survive a restart", "reason", warning)
 	}

@@ -1,10 +1,9 @@
 package registry
 
 import (
-	"encoding/json"
+	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"log/slog"
 	"path/filepath"
@@ -20,8 +19,6 @@ import (
 const (
 	stateName   = "active-model.json"
 	stateSchema = "greenlight/active-model/v1"
-	// maxState limits the file, in bytes. It needs less.
-	maxState = 64 << 10
 )
 
 // state is the content of the file: the active model, and the one that RollbackModel returns to.
@@ -47,25 +44,14 @@ func savedOf(l *scoring.Loaded) saved {
 // Memory saves the active and the previous model to the state folder. A goroutine writes, with retries until it succeeds, so
 // that no swap waits for a disk. It is safe for concurrent use.
 type Memory struct {
-	path   string
+	file   durable.State[state]
+	saver  *durable.Saver
 	logger *slog.Logger
 
-	wake chan struct{}
-	stop chan struct{}
-	done chan struct{}
-
 	mu      sync.Mutex
-	pending *write // not written yet
-	failing bool
+	pending *state // not written yet; nil if it is
 	// lost is the reason that the model from before the restart is not active; empty if it is.
 	lost string
-}
-
-// write is a state to write. written is closed once it or a newer one is on disk, failed at the first failure.
-type write struct {
-	state           state
-	written, failed chan struct{}
-	tried           bool
 }
 
 // OpenMemory returns the memory in the folder, which this process owns; nil without a folder. The caller must call Stop.
@@ -73,11 +59,10 @@ func OpenMemory(dir string, logger *slog.Logger) *Memory {
 	if dir == "" {
 		return nil
 	}
-	m := &Memory{
-		path: filepath.Join(dir, stateName), logger: logger,
-		wake: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}),
-	}
-	go m.run()
+	m := &Memory{file: durable.State[state]{Path: filepath.Join(dir, stateName), Schema: stateSchema}, logger: logger}
+	m.saver = durable.StartSaver(durable.SaverOptions{
+		Save: m.save, Period: retryPeriod, Subject: "the active model is", Risk: "a restart may serve another one", Logger: logger,
+	})
 	return m
 }
 
@@ -121,16 +106,16 @@ func (m *Memory) Restore(models *model.Registry, watching *monitor.Monitor, flag
 	if err != nil {
 		m.lost = fmt.Sprintf("not %s, which was active before the restart: it does not verify", s.Active.Version)
 		m.logger.Error("the model that was active before the restart does not verify: --model is served instead", "model", flag,
-			"active", s.Active.Name+"/"+s.Active.Version, "digest", s.Active.Digest, "file", m.path, "error", err)
+			"active", s.Active.Name+"/"+s.Active.Version, "digest", s.Active.Digest, "file", m.file.Path, "error", err)
 		if r, err = first(); err != nil {
 			return r, err
 		}
 	} else {
 		m.logger.Info("the activated model is served again after the restart; --model applies to the first start only", "model", s.Active.Version,
-			"digest", s.Active.Digest, "flag", flag, "file", m.path)
+			"digest", s.Active.Digest, "flag", flag, "file", m.file.Path)
 		if e, err := models.Find(flag); err != nil || e.Name != s.Active.Name || e.Version != s.Active.Version {
 			m.logger.Warn("--model differs from the model that is served: activate it, or remove the file to start with it",
-				"flag", flag, "model", s.Active.Name+"/"+s.Active.Version, "file", m.path)
+				"flag", flag, "model", s.Active.Name+"/"+s.Active.Version, "file", m.file.Path)
 		}
 	}
 	if s.Previous == nil {
@@ -151,35 +136,21 @@ func (m *Memory) read() (*state, error) {
 	if m == nil {
 		return nil, nil //nolint:nilnil // there is no state
 	}
-	raw, err := durable.ReadFile(m.path, maxState)
-	if errors.Is(err, fs.ErrNotExist) {
+	s, err := m.file.Load((*state).validate)
+	var unusable *durable.UnusableError
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return nil, nil //nolint:nilnil // there is no state
+	case errors.As(err, &unusable):
+		m.lost = stateName + " could not be read, so --model is served"
+		m.logger.Error("the file with the active model cannot be read: --model is served", "error", unusable.Err, "file", m.file.Path,
+			"set_aside_as", unusable.Aside)
+		return nil, nil //nolint:nilnil // it is set aside
 	}
-	s := &state{}
-	if err == nil {
-		err = json.Unmarshal(raw, s)
-	} else if !errors.Is(err, durable.ErrTooLarge) {
-		return nil, err
-	}
-	if err == nil {
-		err = s.validate()
-	}
-	if err == nil {
-		return s, nil
-	}
-	aside, asideErr := durable.SetAside(m.path, time.Now())
-	if asideErr != nil && !durable.Unsure(asideErr) {
-		return nil, fmt.Errorf("%s: %w; and it cannot be set aside: %w", m.path, err, asideErr)
-	}
-	m.lost = stateName + " could not be read, so --model is served"
-	m.logger.Error("the file with the active model cannot be read: --model is served", "error", err, "file", m.path, "set_aside_as", aside)
-	return nil, nil //nolint:nilnil // it is set aside
+	return s, err
 }
 
 func (s *state) validate() error {
-	if s.Schema != stateSchema {
-		return fmt.Errorf("schema %q: want %q", s.Schema, stateSchema)
-	}
 	models := []saved{s.Active}
 	if s.Previous != nil {
 		models = append(models, *s.Previous)
@@ -192,27 +163,19 @@ func (s *state) validate() error {
 	return nil
 }
 
-// keep queues the state for writing and returns at once.
-func (m *Memory) keep(active, previous *scoring.Loaded) *write {
+// keep notes the models for writing and returns at once.
+func (m *Memory) keep(active, previous *scoring.Loaded) {
 	if m == nil {
-		return nil
+		return
 	}
-	w := &write{state: state{Schema: stateSchema, Active: savedOf(active)}, written: make(chan struct{}), failed: make(chan struct{})}
+	s := &state{Schema: stateSchema, Active: savedOf(active)}
 	if previous != nil {
 		p := savedOf(previous)
-		w.state.Previous = &p
+		s.Previous = &p
 	}
 	m.mu.Lock()
-	if m.pending != nil {
-		close(m.pending.written) // the newer one replaces it
-	}
-	m.pending, m.lost = w, ""
+	m.pending, m.lost = s, ""
 	m.mu.Unlock()
-	select {
-	case m.wake <- struct{}{}:
-	default:
-	}
-	return w
 }
 
 const (
@@ -222,80 +185,34 @@ const (
 	writeWait = time.Second
 )
 
-// warning waits for the write, at most writeWait. It returns the reason that a restart may serve another model; empty if it
-// serves this one.
-func (m *Memory) warning(w *write) string {
+// write writes what was kept. It returns the reason that a restart may serve another model; empty if it serves this one.
+func (m *Memory) write() (warning string) {
 	if m == nil {
 		return "ml-engine has no --state-dir: after a restart it serves --model again, and there is no model to roll back to"
 	}
-	timer := time.NewTimer(writeWait)
-	defer timer.Stop()
-	select {
-	case <-w.written:
-		return ""
-	case <-w.failed:
-	case <-timer.C:
-		m.mu.Lock()
-		m.failing = m.failing || m.pending == w
-		m.mu.Unlock()
+	if m.saver.Save(writeWait) != nil {
+		return "the swap is in force, but not written to --state-dir yet: a restart may serve the previous model; the write is retried until it succeeds"
 	}
-	return "the swap is in force, but not written to --state-dir yet: a restart may serve the previous model; the write is retried until it succeeds"
+	return ""
 }
 
-// run writes pending states.
-func (m *Memory) run() {
-	defer close(m.done)
-	retry := time.NewTicker(retryPeriod)
-	defer retry.Stop()
-	for {
-		select {
-		case <-m.wake:
-		case <-retry.C:
-		case <-m.stop:
-			m.flush()
-			return
-		}
-		m.flush()
-	}
-}
-
-// flush tries once to write the pending state.
-func (m *Memory) flush() {
+// save writes the pending state.
+func (m *Memory) save() error {
 	m.mu.Lock()
-	w := m.pending
+	s := m.pending
 	m.mu.Unlock()
-	if w == nil {
-		return
+	if s == nil {
+		return nil
 	}
-	err := m.write(&w.state)
+	if err := m.file.Save(s); err != nil {
+		return err
+	}
 	m.mu.Lock()
-	defer m.mu.Unlock()
-	switch {
-	case err != nil && !m.failing:
-		m.logger.Error("the active model was not written: a restart may serve another one", "model", w.state.Active.Version, "file", m.path, "error", err)
-	case err == nil && m.failing:
-		m.logger.Info("the active model is written again", "model", w.state.Active.Version)
-	}
-	m.failing = err != nil
-	switch {
-	case err == nil && m.pending == w:
+	if m.pending == s {
 		m.pending = nil
-		close(w.written)
-	case err != nil && !w.tried:
-		w.tried = true
-		close(w.failed)
 	}
-}
-
-func (m *Memory) write(s *state) error {
-	raw, err := json.MarshalIndent(s, "", "  ")
-	if err != nil {
-		return err
-	}
-	return durable.WriteFile(m.path, 0o644, func(f io.Writer) error {
-		_, err := f.Write(append(raw, '\n'))
-		return err
-	})
+	m.mu.Unlock()
+	return nil
 }
 
 // Trouble describes a current problem: the model from before the restart is not active, or the active one is not written.
@@ -304,18 +221,17 @@ func (m *Memory) Trouble() string {
 	if m == nil {
 		return ""
 	}
+	if trouble := m.saver.Trouble(); trouble != "" {
+		return trouble
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.failing {
-		return "the active model is not written"
-	}
 	return m.lost
 }
 
-// Stop writes the pending state and ends the goroutine.
-func (m *Memory) Stop() {
+// Stop writes the pending state, unless ctx ends first.
+func (m *Memory) Stop(ctx context.Context) {
 	if m != nil {
-		close(m.stop)
-		<-m.done
+		_ = m.saver.Stop(ctx) // logged
 	}
 }

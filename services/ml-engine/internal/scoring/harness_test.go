@@ -27,10 +27,11 @@ const version = "v1.8.1-test"
 
 // engine is the service with a real server and client in memory.
 type engine struct {
-	client mlenginev1.ScoringServiceClient
-	drift  *monitor.Service
-	model  *model.Artifact
-	reg    *prometheus.Registry
+	client  mlenginev1.ScoringServiceClient
+	service *scoring.Service
+	drift   *monitor.Service
+	model   *model.Artifact
+	reg     *prometheus.Registry
 }
 
 func start(t *testing.T, a *model.Artifact) *engine {
@@ -47,6 +48,7 @@ func start(t *testing.T, a *model.Artifact) *engine {
 	watching.Activate(watch)
 	e := &engine{model: a, reg: prometheus.NewRegistry(), drift: monitor.NewService(watching)}
 	service := scoring.New(scoring.Loaded{Artifact: a, Watch: watch}, scoring.NewMetrics(e.reg))
+	e.service = service
 	server := rpc.NewServer(rpc.ServerOptions{
 		Logger: logger, Registerer: prometheus.NewRegistry(), OnRefused: service.Refused,
 	})

@@ -98,6 +98,12 @@ type bent float64
 
 func (b bent) Score([]float64) float64 { return float64(b) }
 
+func (b bent) Scores(scores, _ []float64) {
+	for i := range scores {
+		scores[i] = float64(b)
+	}
+}
+
 func TestPredictOfABrokenModel(t *testing.T) {
 	for _, score := range []float64{math.NaN(), math.Inf(1), -0.1, 1.1} {
 		a := enginetest.Artifact(t, "v1.8.1", version)

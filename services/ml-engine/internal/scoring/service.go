@@ -9,10 +9,12 @@ import (
 	"time"
 
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
+	"github.com/greenlight-ml/greenlight/pkg/shadow/batches"
 	"github.com/greenlight-ml/greenlight/pkg/telemetry"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 	"github.com/greenlight-ml/greenlight/services/ml-engine/internal/monitor"
@@ -25,8 +27,9 @@ const MaxRows = 10_000
 type Service struct {
 	mlenginev1.UnimplementedScoringServiceServer
 
-	metrics *Metrics
-	active  atomic.Pointer[snapshot]
+	metrics  *Metrics
+	active   atomic.Pointer[snapshot]
+	stopping chan struct{} // closed by EndStreams
 }
 
 // Loaded is a model that is ready to score.
@@ -48,7 +51,7 @@ type snapshot struct {
 
 // New returns a service whose active model is l.
 func New(l Loaded, m *Metrics) *Service {
-	s := &Service{metrics: m}
+	s := &Service{metrics: m, stopping: make(chan struct{})}
 	s.active.Store(&snapshot{Loaded: l, metrics: s.metrics.of(l.Artifact)})
 	return s
 }
@@ -66,12 +69,17 @@ func (s *Service) Activate(next Loaded) (previous Loaded) {
 	return s.active.Swap(&snapshot{Loaded: next, metrics: s.metrics.of(next.Artifact)}).Loaded
 }
 
-// Refused counts a call that gRPC or the HTTP facade refused before it reached Predict or BatchPredict. Calls of other
-// methods are not predictions and not counted.
+// EndStreams ends open streams once they have answered what they have read, and new ones at once, so that a graceful stop
+// need not wait for them. It must be called only once.
+func (s *Service) EndStreams() { close(s.stopping) }
+
+// Refused counts a call or a message that gRPC or the HTTP facade refused before it reached Predict or BatchPredict. Calls of
+// other methods are not predictions and not counted.
 func (s *Service) Refused(method string, code codes.Code) {
 	m := s.active.Load().metrics
 	switch method {
-	case mlenginev1.ScoringService_Predict_FullMethodName, mlenginev1.ScoringService_BatchPredict_FullMethodName:
+	case mlenginev1.ScoringService_Predict_FullMethodName, mlenginev1.ScoringService_BatchPredict_FullMethodName,
+		mlenginev1.ScoringService_StreamPredict_FullMethodName:
 	default:
 		return
 	}
@@ -130,7 +138,8 @@ func (s *Service) BatchPredict(_ context.Context, req *mlenginev1.BatchPredictRe
 	resp := &mlenginev1.BatchPredictResponse{
 		Scores: make([]float64, rows), ModelVersion: m.Manifest.Version, ModelDigest: m.Manifest.Digest,
 	}
-	var failed [2]int // invalid rows, invalid scores
+	m.Scorer.Scores(resp.GetScores(), req.GetValues()) // of invalid rows too: their scores are replaced
+	var failed [2]int                                  // invalid rows, invalid scores
 	for i := range rows {
 		x := req.GetValues()[i*k : (i+1)*k]
 		if bad := firstInvalid(m.Schema, x); bad >= 0 {
@@ -142,7 +151,7 @@ func (s *Service) BatchPredict(_ context.Context, req *mlenginev1.BatchPredictRe
 			failed[0]++
 			continue
 		}
-		score := m.Scorer.Score(x)
+		score := resp.GetScores()[i]
 		if !valid(score) {
 			resp.Scores[i] = math.NaN()
 			resp.Errors = append(resp.Errors, &mlenginev1.RowError{
@@ -152,7 +161,6 @@ func (s *Service) BatchPredict(_ context.Context, req *mlenginev1.BatchPredictRe
 			failed[1]++
 			continue
 		}
-		resp.Scores[i] = score
 		m.metrics.score.Observe(score)
 	}
 	m.metrics.invalid.Add(float64(failed[0]))
@@ -163,6 +171,16 @@ func (s *Service) BatchPredict(_ context.Context, req *mlenginev1.BatchPredictRe
 		Inputs: req.GetWatched(), Values: req.GetWatchedValues(), EventMS: req.GetEventTimesMs(), Sources: req.GetSources(),
 	})
 	return resp, nil
+}
+
+// StreamPredict implements ScoringService: a BatchPredict for each message.
+func (s *Service) StreamPredict(stream batches.Stream) error {
+	err := batches.Answer(stream, s.stopping, s.BatchPredict)
+	// Only gRPC ends a stream with these codes: for a message that is too large, and for one that does not decode.
+	if code := status.Code(err); code == codes.ResourceExhausted || code == codes.Internal {
+		s.Refused(mlenginev1.ScoringService_StreamPredict_FullMethodName, code)
+	}
+	return err
 }
 
 // GetModelInfo implements ScoringService.

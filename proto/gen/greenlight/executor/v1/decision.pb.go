@@ -281,6 +281,242 @@ func (x *PredictResponse) GetFeatureTime() *timestamppb.Timestamp {
 	return nil
 }
 
+// DecideRequest is one decision of a stream.
+type DecideRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Caller's number of the message, repeated in its answer. executor does not interpret it; make it unique among the
+	// unanswered messages of the stream.
+	Sequence uint64 `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	// Instant after which the caller no longer wants the answer, UTC, by the clock of the host that both share. A message that
+	// executor reads later is answered with DEADLINE_EXCEEDED, EXPIRED, and is not scored; one whose deadline is no valid time
+	// with INVALID_ARGUMENT, DEADLINE_INVALID. Absent: no deadline.
+	Deadline *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=deadline,proto3" json:"deadline,omitempty"`
+	// The market state. Required.
+	Request       *PredictRequest `protobuf:"bytes,3,opt,name=request,proto3" json:"request,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DecideRequest) Reset() {
+	*x = DecideRequest{}
+	mi := &file_greenlight_executor_v1_decision_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DecideRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DecideRequest) ProtoMessage() {}
+
+func (x *DecideRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_greenlight_executor_v1_decision_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DecideRequest.ProtoReflect.Descriptor instead.
+func (*DecideRequest) Descriptor() ([]byte, []int) {
+	return file_greenlight_executor_v1_decision_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *DecideRequest) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+func (x *DecideRequest) GetDeadline() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Deadline
+	}
+	return nil
+}
+
+func (x *DecideRequest) GetRequest() *PredictRequest {
+	if x != nil {
+		return x.Request
+	}
+	return nil
+}
+
+// DecideResponse is the answer to one message of a stream.
+type DecideResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The sequence of the message.
+	Sequence uint64 `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	// Exactly one is set.
+	//
+	// Types that are valid to be assigned to Result:
+	//
+	//	*DecideResponse_Response
+	//	*DecideResponse_Error
+	Result        isDecideResponse_Result `protobuf_oneof:"result"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DecideResponse) Reset() {
+	*x = DecideResponse{}
+	mi := &file_greenlight_executor_v1_decision_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DecideResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DecideResponse) ProtoMessage() {}
+
+func (x *DecideResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_greenlight_executor_v1_decision_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DecideResponse.ProtoReflect.Descriptor instead.
+func (*DecideResponse) Descriptor() ([]byte, []int) {
+	return file_greenlight_executor_v1_decision_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *DecideResponse) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+func (x *DecideResponse) GetResult() isDecideResponse_Result {
+	if x != nil {
+		return x.Result
+	}
+	return nil
+}
+
+func (x *DecideResponse) GetResponse() *PredictResponse {
+	if x != nil {
+		if x, ok := x.Result.(*DecideResponse_Response); ok {
+			return x.Response
+		}
+	}
+	return nil
+}
+
+func (x *DecideResponse) GetError() *DecideError {
+	if x != nil {
+		if x, ok := x.Result.(*DecideResponse_Error); ok {
+			return x.Error
+		}
+	}
+	return nil
+}
+
+type isDecideResponse_Result interface {
+	isDecideResponse_Result()
+}
+
+type DecideResponse_Response struct {
+	// The decision.
+	Response *PredictResponse `protobuf:"bytes,2,opt,name=response,proto3,oneof"`
+}
+
+type DecideResponse_Error struct {
+	// Why there is none. It concerns this message alone.
+	Error *DecideError `protobuf:"bytes,3,opt,name=error,proto3,oneof"`
+}
+
+func (*DecideResponse_Response) isDecideResponse_Result() {}
+
+func (*DecideResponse_Error) isDecideResponse_Result() {}
+
+// DecideError is the failure of one message: what a call of Predict with the same request would have failed with.
+type DecideError struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// gRPC status code, for example 3 for INVALID_ARGUMENT.
+	Code int32 `protobuf:"varint,1,opt,name=code,proto3" json:"code,omitempty"`
+	// Constant reason, as in the ErrorInfo of a failed call. Empty if the code has none.
+	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	// The error for people.
+	Message string `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
+	// Metadata, as in the ErrorInfo of a failed call: the names of the invalid features.
+	Metadata      map[string]string `protobuf:"bytes,4,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DecideError) Reset() {
+	*x = DecideError{}
+	mi := &file_greenlight_executor_v1_decision_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DecideError) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DecideError) ProtoMessage() {}
+
+func (x *DecideError) ProtoReflect() protoreflect.Message {
+	mi := &file_greenlight_executor_v1_decision_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DecideError.ProtoReflect.Descriptor instead.
+func (*DecideError) Descriptor() ([]byte, []int) {
+	return file_greenlight_executor_v1_decision_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *DecideError) GetCode() int32 {
+	if x != nil {
+		return x.Code
+	}
+	return 0
+}
+
+func (x *DecideError) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *DecideError) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+func (x *DecideError) GetMetadata() map[string]string {
+	if x != nil {
+		return x.Metadata
+	}
+	return nil
+}
+
 // PredictWithShadowRequest is one market state to decide on, with the same fields and rules as PredictRequest.
 type PredictWithShadowRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -307,7 +543,7 @@ type PredictWithShadowRequest struct {
 
 func (x *PredictWithShadowRequest) Reset() {
 	*x = PredictWithShadowRequest{}
-	mi := &file_greenlight_executor_v1_decision_proto_msgTypes[3]
+	mi := &file_greenlight_executor_v1_decision_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -319,7 +555,7 @@ func (x *PredictWithShadowRequest) String() string {
 func (*PredictWithShadowRequest) ProtoMessage() {}
 
 func (x *PredictWithShadowRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_greenlight_executor_v1_decision_proto_msgTypes[3]
+	mi := &file_greenlight_executor_v1_decision_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -332,7 +568,7 @@ func (x *PredictWithShadowRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PredictWithShadowRequest.ProtoReflect.Descriptor instead.
 func (*PredictWithShadowRequest) Descriptor() ([]byte, []int) {
-	return file_greenlight_executor_v1_decision_proto_rawDescGZIP(), []int{3}
+	return file_greenlight_executor_v1_decision_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *PredictWithShadowRequest) GetRequestId() string {
@@ -409,7 +645,7 @@ type PredictWithShadowResponse struct {
 
 func (x *PredictWithShadowResponse) Reset() {
 	*x = PredictWithShadowResponse{}
-	mi := &file_greenlight_executor_v1_decision_proto_msgTypes[4]
+	mi := &file_greenlight_executor_v1_decision_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -421,7 +657,7 @@ func (x *PredictWithShadowResponse) String() string {
 func (*PredictWithShadowResponse) ProtoMessage() {}
 
 func (x *PredictWithShadowResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_greenlight_executor_v1_decision_proto_msgTypes[4]
+	mi := &file_greenlight_executor_v1_decision_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -434,7 +670,7 @@ func (x *PredictWithShadowResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PredictWithShadowResponse.ProtoReflect.Descriptor instead.
 func (*PredictWithShadowResponse) Descriptor() ([]byte, []int) {
-	return file_greenlight_executor_v1_decision_proto_rawDescGZIP(), []int{4}
+	return file_greenlight_executor_v1_decision_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *PredictWithShadowResponse) GetRequestId() string {
@@ -508,7 +744,7 @@ type Score struct {
 
 func (x *Score) Reset() {
 	*x = Score{}
-	mi := &file_greenlight_executor_v1_decision_proto_msgTypes[5]
+	mi := &file_greenlight_executor_v1_decision_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -520,7 +756,7 @@ func (x *Score) String() string {
 func (*Score) ProtoMessage() {}
 
 func (x *Score) ProtoReflect() protoreflect.Message {
-	mi := &file_greenlight_executor_v1_decision_proto_msgTypes[5]
+	mi := &file_greenlight_executor_v1_decision_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -533,7 +769,7 @@ func (x *Score) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Score.ProtoReflect.Descriptor instead.
 func (*Score) Descriptor() ([]byte, []int) {
-	return file_greenlight_executor_v1_decision_proto_rawDescGZIP(), []int{5}
+	return file_greenlight_executor_v1_decision_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Score) GetScore() float64 {
@@ -570,7 +806,7 @@ type Comparison struct {
 
 func (x *Comparison) Reset() {
 	*x = Comparison{}
-	mi := &file_greenlight_executor_v1_decision_proto_msgTypes[6]
+	mi := &file_greenlight_executor_v1_decision_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -582,7 +818,7 @@ func (x *Comparison) String() string {
 func (*Comparison) ProtoMessage() {}
 
 func (x *Comparison) ProtoReflect() protoreflect.Message {
-	mi := &file_greenlight_executor_v1_decision_proto_msgTypes[6]
+	mi := &file_greenlight_executor_v1_decision_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -595,7 +831,7 @@ func (x *Comparison) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Comparison.ProtoReflect.Descriptor instead.
 func (*Comparison) Descriptor() ([]byte, []int) {
-	return file_greenlight_executor_v1_decision_proto_rawDescGZIP(), []int{6}
+	return file_greenlight_executor_v1_decision_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Comparison) GetDelta() float64 {
@@ -640,7 +876,24 @@ const file_greenlight_executor_v1_decision_proto_rawDesc = "" +
 	"\rmodel_version\x18\x03 \x01(\tR\fmodelVersion\x12!\n" +
 	"\fmodel_digest\x18\x04 \x01(\tR\vmodelDigest\x12%\n" +
 	"\x0eshadow_sampled\x18\x05 \x01(\bR\rshadowSampled\x12=\n" +
-	"\ffeature_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\vfeatureTime\"\xd1\x03\n" +
+	"\ffeature_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\vfeatureTime\"\xa5\x01\n" +
+	"\rDecideRequest\x12\x1a\n" +
+	"\bsequence\x18\x01 \x01(\x04R\bsequence\x126\n" +
+	"\bdeadline\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\bdeadline\x12@\n" +
+	"\arequest\x18\x03 \x01(\v2&.greenlight.executor.v1.PredictRequestR\arequest\"\xba\x01\n" +
+	"\x0eDecideResponse\x12\x1a\n" +
+	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12E\n" +
+	"\bresponse\x18\x02 \x01(\v2'.greenlight.executor.v1.PredictResponseH\x00R\bresponse\x12;\n" +
+	"\x05error\x18\x03 \x01(\v2#.greenlight.executor.v1.DecideErrorH\x00R\x05errorB\b\n" +
+	"\x06result\"\xdf\x01\n" +
+	"\vDecideError\x12\x12\n" +
+	"\x04code\x18\x01 \x01(\x05R\x04code\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x18\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage\x12M\n" +
+	"\bmetadata\x18\x04 \x03(\v21.greenlight.executor.v1.DecideError.MetadataEntryR\bmetadata\x1a;\n" +
+	"\rMetadataEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xd1\x03\n" +
 	"\x18PredictWithShadowRequest\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x16\n" +
@@ -673,10 +926,11 @@ const file_greenlight_executor_v1_decision_proto_rawDesc = "" +
 	"\n" +
 	"Comparison\x12\x14\n" +
 	"\x05delta\x18\x01 \x01(\x01R\x05delta\x12\x14\n" +
-	"\x05match\x18\x02 \x01(\bR\x05match2\xd7\x02\n" +
+	"\x05match\x18\x02 \x01(\bR\x05match2\xb4\x03\n" +
 	"\x0fDecisionService\x12Z\n" +
 	"\aPredict\x12&.greenlight.executor.v1.PredictRequest\x1a'.greenlight.executor.v1.PredictResponse\x12x\n" +
-	"\x11PredictWithShadow\x120.greenlight.executor.v1.PredictWithShadowRequest\x1a1.greenlight.executor.v1.PredictWithShadowResponse\x12n\n" +
+	"\x11PredictWithShadow\x120.greenlight.executor.v1.PredictWithShadowRequest\x1a1.greenlight.executor.v1.PredictWithShadowResponse\x12[\n" +
+	"\x06Decide\x12%.greenlight.executor.v1.DecideRequest\x1a&.greenlight.executor.v1.DecideResponse(\x010\x01\x12n\n" +
 	"\rObserveQuotes\x12,.greenlight.executor.v1.ObserveQuotesRequest\x1a-.greenlight.executor.v1.ObserveQuotesResponse(\x01BQZOgithub.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1;executorv1b\x06proto3"
 
 var (
@@ -691,52 +945,63 @@ func file_greenlight_executor_v1_decision_proto_rawDescGZIP() []byte {
 	return file_greenlight_executor_v1_decision_proto_rawDescData
 }
 
-var file_greenlight_executor_v1_decision_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_greenlight_executor_v1_decision_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_greenlight_executor_v1_decision_proto_goTypes = []any{
 	(*FeatureVector)(nil),             // 0: greenlight.executor.v1.FeatureVector
 	(*PredictRequest)(nil),            // 1: greenlight.executor.v1.PredictRequest
 	(*PredictResponse)(nil),           // 2: greenlight.executor.v1.PredictResponse
-	(*PredictWithShadowRequest)(nil),  // 3: greenlight.executor.v1.PredictWithShadowRequest
-	(*PredictWithShadowResponse)(nil), // 4: greenlight.executor.v1.PredictWithShadowResponse
-	(*Score)(nil),                     // 5: greenlight.executor.v1.Score
-	(*Comparison)(nil),                // 6: greenlight.executor.v1.Comparison
-	nil,                               // 7: greenlight.executor.v1.PredictRequest.FeaturesEntry
-	nil,                               // 8: greenlight.executor.v1.PredictWithShadowRequest.FeaturesEntry
-	(*timestamppb.Timestamp)(nil),     // 9: google.protobuf.Timestamp
-	(*Quote)(nil),                     // 10: greenlight.executor.v1.Quote
-	(Source)(0),                       // 11: greenlight.executor.v1.Source
-	(ShadowOutcome)(0),                // 12: greenlight.executor.v1.ShadowOutcome
-	(*ObserveQuotesRequest)(nil),      // 13: greenlight.executor.v1.ObserveQuotesRequest
-	(*ObserveQuotesResponse)(nil),     // 14: greenlight.executor.v1.ObserveQuotesResponse
+	(*DecideRequest)(nil),             // 3: greenlight.executor.v1.DecideRequest
+	(*DecideResponse)(nil),            // 4: greenlight.executor.v1.DecideResponse
+	(*DecideError)(nil),               // 5: greenlight.executor.v1.DecideError
+	(*PredictWithShadowRequest)(nil),  // 6: greenlight.executor.v1.PredictWithShadowRequest
+	(*PredictWithShadowResponse)(nil), // 7: greenlight.executor.v1.PredictWithShadowResponse
+	(*Score)(nil),                     // 8: greenlight.executor.v1.Score
+	(*Comparison)(nil),                // 9: greenlight.executor.v1.Comparison
+	nil,                               // 10: greenlight.executor.v1.PredictRequest.FeaturesEntry
+	nil,                               // 11: greenlight.executor.v1.DecideError.MetadataEntry
+	nil,                               // 12: greenlight.executor.v1.PredictWithShadowRequest.FeaturesEntry
+	(*timestamppb.Timestamp)(nil),     // 13: google.protobuf.Timestamp
+	(*Quote)(nil),                     // 14: greenlight.executor.v1.Quote
+	(Source)(0),                       // 15: greenlight.executor.v1.Source
+	(ShadowOutcome)(0),                // 16: greenlight.executor.v1.ShadowOutcome
+	(*ObserveQuotesRequest)(nil),      // 17: greenlight.executor.v1.ObserveQuotesRequest
+	(*ObserveQuotesResponse)(nil),     // 18: greenlight.executor.v1.ObserveQuotesResponse
 }
 var file_greenlight_executor_v1_decision_proto_depIdxs = []int32{
-	9,  // 0: greenlight.executor.v1.PredictRequest.event_time:type_name -> google.protobuf.Timestamp
-	7,  // 1: greenlight.executor.v1.PredictRequest.features:type_name -> greenlight.executor.v1.PredictRequest.FeaturesEntry
+	13, // 0: greenlight.executor.v1.PredictRequest.event_time:type_name -> google.protobuf.Timestamp
+	10, // 1: greenlight.executor.v1.PredictRequest.features:type_name -> greenlight.executor.v1.PredictRequest.FeaturesEntry
 	0,  // 2: greenlight.executor.v1.PredictRequest.vector:type_name -> greenlight.executor.v1.FeatureVector
-	10, // 3: greenlight.executor.v1.PredictRequest.quote:type_name -> greenlight.executor.v1.Quote
-	11, // 4: greenlight.executor.v1.PredictRequest.source:type_name -> greenlight.executor.v1.Source
-	9,  // 5: greenlight.executor.v1.PredictResponse.feature_time:type_name -> google.protobuf.Timestamp
-	9,  // 6: greenlight.executor.v1.PredictWithShadowRequest.event_time:type_name -> google.protobuf.Timestamp
-	8,  // 7: greenlight.executor.v1.PredictWithShadowRequest.features:type_name -> greenlight.executor.v1.PredictWithShadowRequest.FeaturesEntry
-	0,  // 8: greenlight.executor.v1.PredictWithShadowRequest.vector:type_name -> greenlight.executor.v1.FeatureVector
-	10, // 9: greenlight.executor.v1.PredictWithShadowRequest.quote:type_name -> greenlight.executor.v1.Quote
-	11, // 10: greenlight.executor.v1.PredictWithShadowRequest.source:type_name -> greenlight.executor.v1.Source
-	5,  // 11: greenlight.executor.v1.PredictWithShadowResponse.baseline:type_name -> greenlight.executor.v1.Score
-	12, // 12: greenlight.executor.v1.PredictWithShadowResponse.outcome:type_name -> greenlight.executor.v1.ShadowOutcome
-	5,  // 13: greenlight.executor.v1.PredictWithShadowResponse.shadow:type_name -> greenlight.executor.v1.Score
-	6,  // 14: greenlight.executor.v1.PredictWithShadowResponse.comparison:type_name -> greenlight.executor.v1.Comparison
-	9,  // 15: greenlight.executor.v1.PredictWithShadowResponse.feature_time:type_name -> google.protobuf.Timestamp
-	1,  // 16: greenlight.executor.v1.DecisionService.Predict:input_type -> greenlight.executor.v1.PredictRequest
-	3,  // 17: greenlight.executor.v1.DecisionService.PredictWithShadow:input_type -> greenlight.executor.v1.PredictWithShadowRequest
-	13, // 18: greenlight.executor.v1.DecisionService.ObserveQuotes:input_type -> greenlight.executor.v1.ObserveQuotesRequest
-	2,  // 19: greenlight.executor.v1.DecisionService.Predict:output_type -> greenlight.executor.v1.PredictResponse
-	4,  // 20: greenlight.executor.v1.DecisionService.PredictWithShadow:output_type -> greenlight.executor.v1.PredictWithShadowResponse
-	14, // 21: greenlight.executor.v1.DecisionService.ObserveQuotes:output_type -> greenlight.executor.v1.ObserveQuotesResponse
-	19, // [19:22] is the sub-list for method output_type
-	16, // [16:19] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	14, // 3: greenlight.executor.v1.PredictRequest.quote:type_name -> greenlight.executor.v1.Quote
+	15, // 4: greenlight.executor.v1.PredictRequest.source:type_name -> greenlight.executor.v1.Source
+	13, // 5: greenlight.executor.v1.PredictResponse.feature_time:type_name -> google.protobuf.Timestamp
+	13, // 6: greenlight.executor.v1.DecideRequest.deadline:type_name -> google.protobuf.Timestamp
+	1,  // 7: greenlight.executor.v1.DecideRequest.request:type_name -> greenlight.executor.v1.PredictRequest
+	2,  // 8: greenlight.executor.v1.DecideResponse.response:type_name -> greenlight.executor.v1.PredictResponse
+	5,  // 9: greenlight.executor.v1.DecideResponse.error:type_name -> greenlight.executor.v1.DecideError
+	11, // 10: greenlight.executor.v1.DecideError.metadata:type_name -> greenlight.executor.v1.DecideError.MetadataEntry
+	13, // 11: greenlight.executor.v1.PredictWithShadowRequest.event_time:type_name -> google.protobuf.Timestamp
+	12, // 12: greenlight.executor.v1.PredictWithShadowRequest.features:type_name -> greenlight.executor.v1.PredictWithShadowRequest.FeaturesEntry
+	0,  // 13: greenlight.executor.v1.PredictWithShadowRequest.vector:type_name -> greenlight.executor.v1.FeatureVector
+	14, // 14: greenlight.executor.v1.PredictWithShadowRequest.quote:type_name -> greenlight.executor.v1.Quote
+	15, // 15: greenlight.executor.v1.PredictWithShadowRequest.source:type_name -> greenlight.executor.v1.Source
+	8,  // 16: greenlight.executor.v1.PredictWithShadowResponse.baseline:type_name -> greenlight.executor.v1.Score
+	16, // 17: greenlight.executor.v1.PredictWithShadowResponse.outcome:type_name -> greenlight.executor.v1.ShadowOutcome
+	8,  // 18: greenlight.executor.v1.PredictWithShadowResponse.shadow:type_name -> greenlight.executor.v1.Score
+	9,  // 19: greenlight.executor.v1.PredictWithShadowResponse.comparison:type_name -> greenlight.executor.v1.Comparison
+	13, // 20: greenlight.executor.v1.PredictWithShadowResponse.feature_time:type_name -> google.protobuf.Timestamp
+	1,  // 21: greenlight.executor.v1.DecisionService.Predict:input_type -> greenlight.executor.v1.PredictRequest
+	6,  // 22: greenlight.executor.v1.DecisionService.PredictWithShadow:input_type -> greenlight.executor.v1.PredictWithShadowRequest
+	3,  // 23: greenlight.executor.v1.DecisionService.Decide:input_type -> greenlight.executor.v1.DecideRequest
+	17, // 24: greenlight.executor.v1.DecisionService.ObserveQuotes:input_type -> greenlight.executor.v1.ObserveQuotesRequest
+	2,  // 25: greenlight.executor.v1.DecisionService.Predict:output_type -> greenlight.executor.v1.PredictResponse
+	7,  // 26: greenlight.executor.v1.DecisionService.PredictWithShadow:output_type -> greenlight.executor.v1.PredictWithShadowResponse
+	4,  // 27: greenlight.executor.v1.DecisionService.Decide:output_type -> greenlight.executor.v1.DecideResponse
+	18, // 28: greenlight.executor.v1.DecisionService.ObserveQuotes:output_type -> greenlight.executor.v1.ObserveQuotesResponse
+	25, // [25:29] is the sub-list for method output_type
+	21, // [21:25] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_greenlight_executor_v1_decision_proto_init() }
@@ -747,13 +1012,17 @@ func file_greenlight_executor_v1_decision_proto_init() {
 	file_greenlight_executor_v1_outcome_proto_init()
 	file_greenlight_executor_v1_quote_proto_init()
 	file_greenlight_executor_v1_source_proto_init()
+	file_greenlight_executor_v1_decision_proto_msgTypes[4].OneofWrappers = []any{
+		(*DecideResponse_Response)(nil),
+		(*DecideResponse_Error)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_greenlight_executor_v1_decision_proto_rawDesc), len(file_greenlight_executor_v1_decision_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   9,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -24,6 +24,7 @@ const _ = grpc.SupportPackageIsVersion9
 const (
 	DecisionService_Predict_FullMethodName           = "/greenlight.executor.v1.DecisionService/Predict"
 	DecisionService_PredictWithShadow_FullMethodName = "/greenlight.executor.v1.DecisionService/PredictWithShadow"
+	DecisionService_Decide_FullMethodName            = "/greenlight.executor.v1.DecisionService/Decide"
 	DecisionService_ObserveQuotes_FullMethodName     = "/greenlight.executor.v1.DecisionService/ObserveQuotes"
 )
 
@@ -37,11 +38,12 @@ const (
 // its metadata names the invalid features:
 //
 //	INVALID_ARGUMENT     INPUT_MISSING, INPUT_AMBIGUOUS, SCHEMA_UNKNOWN, VECTOR_LENGTH, FEATURE_MISSING, FEATURE_UNKNOWN,
-//	                     FEATURE_INVALID, FIELD_TOO_LONG, SYMBOL_MISSING, QUOTE_INVALID
+//	                     FEATURE_INVALID, FIELD_TOO_LONG, SYMBOL_MISSING, QUOTE_INVALID, DEADLINE_INVALID
 //	FAILED_PRECONDITION  NOT_READY: the symbol's quotes so far do not define the baseline's inputs; the message explains
 //	                     what is missing
 //	RESOURCE_EXHAUSTED   (no reason) the message is larger than 64 KiB, compressed or not; or 512 calls are open
 //	RESOURCE_EXHAUSTED   TOO_MANY_SYMBOLS: a quote of a new symbol over the limit of symbols
+//	DEADLINE_EXCEEDED    EXPIRED: the deadline of a message of Decide had passed before executor began it
 //	UNAVAILABLE          STOPPING: executor is stopping and ends the stream
 //
 // A failure of the model under trial never fails these calls.
@@ -53,6 +55,16 @@ type DecisionServiceClient interface {
 	// and at most what is left of the caller's deadline minus 5 ms for the reply. A failed shadow is an outcome in the
 	// reply, never an error of the call.
 	PredictWithShadow(ctx context.Context, in *PredictWithShadowRequest, opts ...grpc.CallOption) (*PredictWithShadowResponse, error)
+	// Decide is Predict for programs that decide often: many decisions over one stream, at a fraction of the price of a call
+	// each. Every message gets exactly one answer, which repeats its sequence. Answers may come in another order than the
+	// messages. A message that cannot be answered gets an error of its own and does not end the stream. Bytes that are no
+	// message, or more than 64 KiB, end it.
+	//
+	// executor reads a message only when it can begin it, so a caller that sends more than executor can do is slowed down by
+	// flow control. Keep at most 64 messages of a stream unanswered. When the caller closes its side, executor answers what it
+	// has read and ends the stream. When executor stops, it answers what it has read and ends the stream with UNAVAILABLE,
+	// STOPPING: messages without an answer were not decided.
+	Decide(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[DecideRequest, DecideResponse], error)
 	// ObserveQuotes receives quotes, from which executor computes the features of each symbol. A decision can then have a
 	// quote as its input. Every symbol needs quotes of at least 720 minutes and one complete UTC day. When the caller closes
 	// the stream, the response has the counts of accepted and ignored quotes. Quotes before a failure are kept.
@@ -87,9 +99,22 @@ func (c *decisionServiceClient) PredictWithShadow(ctx context.Context, in *Predi
 	return out, nil
 }
 
+func (c *decisionServiceClient) Decide(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[DecideRequest, DecideResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &DecisionService_ServiceDesc.Streams[0], DecisionService_Decide_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[DecideRequest, DecideResponse]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type DecisionService_DecideClient = grpc.BidiStreamingClient[DecideRequest, DecideResponse]
+
 func (c *decisionServiceClient) ObserveQuotes(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[ObserveQuotesRequest, ObserveQuotesResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &DecisionService_ServiceDesc.Streams[0], DecisionService_ObserveQuotes_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &DecisionService_ServiceDesc.Streams[1], DecisionService_ObserveQuotes_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -110,11 +135,12 @@ type DecisionService_ObserveQuotesClient = grpc.ClientStreamingClient[ObserveQuo
 // its metadata names the invalid features:
 //
 //	INVALID_ARGUMENT     INPUT_MISSING, INPUT_AMBIGUOUS, SCHEMA_UNKNOWN, VECTOR_LENGTH, FEATURE_MISSING, FEATURE_UNKNOWN,
-//	                     FEATURE_INVALID, FIELD_TOO_LONG, SYMBOL_MISSING, QUOTE_INVALID
+//	                     FEATURE_INVALID, FIELD_TOO_LONG, SYMBOL_MISSING, QUOTE_INVALID, DEADLINE_INVALID
 //	FAILED_PRECONDITION  NOT_READY: the symbol's quotes so far do not define the baseline's inputs; the message explains
 //	                     what is missing
 //	RESOURCE_EXHAUSTED   (no reason) the message is larger than 64 KiB, compressed or not; or 512 calls are open
 //	RESOURCE_EXHAUSTED   TOO_MANY_SYMBOLS: a quote of a new symbol over the limit of symbols
+//	DEADLINE_EXCEEDED    EXPIRED: the deadline of a message of Decide had passed before executor began it
 //	UNAVAILABLE          STOPPING: executor is stopping and ends the stream
 //
 // A failure of the model under trial never fails these calls.
@@ -126,6 +152,16 @@ type DecisionServiceServer interface {
 	// and at most what is left of the caller's deadline minus 5 ms for the reply. A failed shadow is an outcome in the
 	// reply, never an error of the call.
 	PredictWithShadow(context.Context, *PredictWithShadowRequest) (*PredictWithShadowResponse, error)
+	// Decide is Predict for programs that decide often: many decisions over one stream, at a fraction of the price of a call
+	// each. Every message gets exactly one answer, which repeats its sequence. Answers may come in another order than the
+	// messages. A message that cannot be answered gets an error of its own and does not end the stream. Bytes that are no
+	// message, or more than 64 KiB, end it.
+	//
+	// executor reads a message only when it can begin it, so a caller that sends more than executor can do is slowed down by
+	// flow control. Keep at most 64 messages of a stream unanswered. When the caller closes its side, executor answers what it
+	// has read and ends the stream. When executor stops, it answers what it has read and ends the stream with UNAVAILABLE,
+	// STOPPING: messages without an answer were not decided.
+	Decide(grpc.BidiStreamingServer[DecideRequest, DecideResponse]) error
 	// ObserveQuotes receives quotes, from which executor computes the features of each symbol. A decision can then have a
 	// quote as its input. Every symbol needs quotes of at least 720 minutes and one complete UTC day. When the caller closes
 	// the stream, the response has the counts of accepted and ignored quotes. Quotes before a failure are kept.
@@ -145,6 +181,9 @@ func (UnimplementedDecisionServiceServer) Predict(context.Context, *PredictReque
 }
 func (UnimplementedDecisionServiceServer) PredictWithShadow(context.Context, *PredictWithShadowRequest) (*PredictWithShadowResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method PredictWithShadow not implemented")
+}
+func (UnimplementedDecisionServiceServer) Decide(grpc.BidiStreamingServer[DecideRequest, DecideResponse]) error {
+	return status.Error(codes.Unimplemented, "method Decide not implemented")
 }
 func (UnimplementedDecisionServiceServer) ObserveQuotes(grpc.ClientStreamingServer[ObserveQuotesRequest, ObserveQuotesResponse]) error {
 	return status.Error(codes.Unimplemented, "method ObserveQuotes not implemented")
@@ -206,6 +245,13 @@ func _DecisionService_PredictWithShadow_Handler(srv interface{}, ctx context.Con
 	return interceptor(ctx, in, info, handler)
 }
 
+func _DecisionService_Decide_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(DecisionServiceServer).Decide(&grpc.GenericServerStream[DecideRequest, DecideResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type DecisionService_DecideServer = grpc.BidiStreamingServer[DecideRequest, DecideResponse]
+
 func _DecisionService_ObserveQuotes_Handler(srv interface{}, stream grpc.ServerStream) error {
 	return srv.(DecisionServiceServer).ObserveQuotes(&grpc.GenericServerStream[ObserveQuotesRequest, ObserveQuotesResponse]{ServerStream: stream})
 }
@@ -230,6 +276,12 @@ var DecisionService_ServiceDesc = grpc.ServiceDesc{
 		},
 	},
 	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "Decide",
+			Handler:       _DecisionService_Decide_Handler,
+			ServerStreams: true,
+			ClientStreams: true,
+		},
 		{
 			StreamName:    "ObserveQuotes",
 			Handler:       _DecisionService_ObserveQuotes_Handler,

@@ -80,6 +80,243 @@ func (BreakerState) EnumDescriptor() ([]byte, []int) {
 	return file_greenlight_executor_v1_shadow_proto_rawDescGZIP(), []int{0}
 }
 
+// WatchComparisonsRequest selects comparisons.
+type WatchComparisonsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Outcomes to send. If empty, all outcomes but NOT_SAMPLED.
+	Outcomes []ShadowOutcome `protobuf:"varint,1,rep,packed,name=outcomes,proto3,enum=greenlight.executor.v1.ShadowOutcome" json:"outcomes,omitempty"`
+	// Percentage of the selected comparisons to send, (0,100]. It is a function of the request's id, so that two executors and
+	// two calls choose alike. 0 means 100.
+	SamplePercent float64 `protobuf:"fixed64,2,opt,name=sample_percent,json=samplePercent,proto3" json:"sample_percent,omitempty"`
+	// Instrument to send, for example "BTC-PERP". At most 64 bytes. If empty, all.
+	Symbol string `protobuf:"bytes,3,opt,name=symbol,proto3" json:"symbol,omitempty"`
+	// Whether to send the features too. Needs the operator role.
+	IncludeFeatures bool `protobuf:"varint,4,opt,name=include_features,json=includeFeatures,proto3" json:"include_features,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *WatchComparisonsRequest) Reset() {
+	*x = WatchComparisonsRequest{}
+	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchComparisonsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchComparisonsRequest) ProtoMessage() {}
+
+func (x *WatchComparisonsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchComparisonsRequest.ProtoReflect.Descriptor instead.
+func (*WatchComparisonsRequest) Descriptor() ([]byte, []int) {
+	return file_greenlight_executor_v1_shadow_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *WatchComparisonsRequest) GetOutcomes() []ShadowOutcome {
+	if x != nil {
+		return x.Outcomes
+	}
+	return nil
+}
+
+func (x *WatchComparisonsRequest) GetSamplePercent() float64 {
+	if x != nil {
+		return x.SamplePercent
+	}
+	return 0
+}
+
+func (x *WatchComparisonsRequest) GetSymbol() string {
+	if x != nil {
+		return x.Symbol
+	}
+	return ""
+}
+
+func (x *WatchComparisonsRequest) GetIncludeFeatures() bool {
+	if x != nil {
+		return x.IncludeFeatures
+	}
+	return false
+}
+
+// WatchComparisonsResponse is the end of one shadow.
+type WatchComparisonsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The request's id.
+	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Instrument. May be empty.
+	Symbol string `protobuf:"bytes,2,opt,name=symbol,proto3" json:"symbol,omitempty"`
+	// When the shadow ended, UTC.
+	Time *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=time,proto3" json:"time,omitempty"`
+	// How it ended.
+	Outcome ShadowOutcome `protobuf:"varint,4,opt,name=outcome,proto3,enum=greenlight.executor.v1.ShadowOutcome" json:"outcome,omitempty"`
+	// The baseline's score in [0,1]: the decision.
+	BaselineScore float64 `protobuf:"fixed64,5,opt,name=baseline_score,json=baselineScore,proto3" json:"baseline_score,omitempty"`
+	// The shadow's score in [0,1]. Set only when outcome is MATCH or MISMATCH.
+	ShadowScore *float64 `protobuf:"fixed64,6,opt,name=shadow_score,json=shadowScore,proto3,oneof" json:"shadow_score,omitempty"`
+	// Shadow score minus baseline score, in [-1,1]. Set only when outcome is MATCH or MISMATCH.
+	Delta *float64 `protobuf:"fixed64,7,opt,name=delta,proto3,oneof" json:"delta,omitempty"`
+	// Time from the arrival of the request to the end of its shadow, in milliseconds, >= 0.
+	LatencyMs float64 `protobuf:"fixed64,8,opt,name=latency_ms,json=latencyMs,proto3" json:"latency_ms,omitempty"`
+	// Name of the feature schema of the row that was sent to the model. Empty if none was sent.
+	Schema string `protobuf:"bytes,9,opt,name=schema,proto3" json:"schema,omitempty"`
+	// Version of the model that answered. Empty if none did.
+	ModelVersion string `protobuf:"bytes,10,opt,name=model_version,json=modelVersion,proto3" json:"model_version,omitempty"`
+	// SHA-256 of that model's artifact, 64 lower-case hexadecimal digits. Empty if none answered.
+	ModelDigest string `protobuf:"bytes,11,opt,name=model_digest,json=modelDigest,proto3" json:"model_digest,omitempty"`
+	// Source of the request.
+	Source Source `protobuf:"varint,12,opt,name=source,proto3,enum=greenlight.executor.v1.Source" json:"source,omitempty"`
+	// Selected comparisons that this call has lost since it began because the caller read too slowly, >= 0.
+	DroppedTotal uint64 `protobuf:"varint,13,opt,name=dropped_total,json=droppedTotal,proto3" json:"dropped_total,omitempty"`
+	// The row that was sent to the model. Set only if it was asked for.
+	Features      *FeatureVector `protobuf:"bytes,14,opt,name=features,proto3" json:"features,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchComparisonsResponse) Reset() {
+	*x = WatchComparisonsResponse{}
+	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchComparisonsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchComparisonsResponse) ProtoMessage() {}
+
+func (x *WatchComparisonsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchComparisonsResponse.ProtoReflect.Descriptor instead.
+func (*WatchComparisonsResponse) Descriptor() ([]byte, []int) {
+	return file_greenlight_executor_v1_shadow_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *WatchComparisonsResponse) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *WatchComparisonsResponse) GetSymbol() string {
+	if x != nil {
+		return x.Symbol
+	}
+	return ""
+}
+
+func (x *WatchComparisonsResponse) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *WatchComparisonsResponse) GetOutcome() ShadowOutcome {
+	if x != nil {
+		return x.Outcome
+	}
+	return ShadowOutcome_SHADOW_OUTCOME_UNSPECIFIED
+}
+
+func (x *WatchComparisonsResponse) GetBaselineScore() float64 {
+	if x != nil {
+		return x.BaselineScore
+	}
+	return 0
+}
+
+func (x *WatchComparisonsResponse) GetShadowScore() float64 {
+	if x != nil && x.ShadowScore != nil {
+		return *x.ShadowScore
+	}
+	return 0
+}
+
+func (x *WatchComparisonsResponse) GetDelta() float64 {
+	if x != nil && x.Delta != nil {
+		return *x.Delta
+	}
+	return 0
+}
+
+func (x *WatchComparisonsResponse) GetLatencyMs() float64 {
+	if x != nil {
+		return x.LatencyMs
+	}
+	return 0
+}
+
+func (x *WatchComparisonsResponse) GetSchema() string {
+	if x != nil {
+		return x.Schema
+	}
+	return ""
+}
+
+func (x *WatchComparisonsResponse) GetModelVersion() string {
+	if x != nil {
+		return x.ModelVersion
+	}
+	return ""
+}
+
+func (x *WatchComparisonsResponse) GetModelDigest() string {
+	if x != nil {
+		return x.ModelDigest
+	}
+	return ""
+}
+
+func (x *WatchComparisonsResponse) GetSource() Source {
+	if x != nil {
+		return x.Source
+	}
+	return Source_SOURCE_UNSPECIFIED
+}
+
+func (x *WatchComparisonsResponse) GetDroppedTotal() uint64 {
+	if x != nil {
+		return x.DroppedTotal
+	}
+	return 0
+}
+
+func (x *WatchComparisonsResponse) GetFeatures() *FeatureVector {
+	if x != nil {
+		return x.Features
+	}
+	return nil
+}
+
 // GetShadowReportRequest asks for the report.
 type GetShadowReportRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -89,7 +326,7 @@ type GetShadowReportRequest struct {
 
 func (x *GetShadowReportRequest) Reset() {
 	*x = GetShadowReportRequest{}
-	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[0]
+	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -101,7 +338,7 @@ func (x *GetShadowReportRequest) String() string {
 func (*GetShadowReportRequest) ProtoMessage() {}
 
 func (x *GetShadowReportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[0]
+	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -114,7 +351,7 @@ func (x *GetShadowReportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetShadowReportRequest.ProtoReflect.Descriptor instead.
 func (*GetShadowReportRequest) Descriptor() ([]byte, []int) {
-	return file_greenlight_executor_v1_shadow_proto_rawDescGZIP(), []int{0}
+	return file_greenlight_executor_v1_shadow_proto_rawDescGZIP(), []int{2}
 }
 
 // GetShadowReportResponse is the quality of the shadow.
@@ -160,7 +397,7 @@ type GetShadowReportResponse struct {
 
 func (x *GetShadowReportResponse) Reset() {
 	*x = GetShadowReportResponse{}
-	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[1]
+	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -172,7 +409,7 @@ func (x *GetShadowReportResponse) String() string {
 func (*GetShadowReportResponse) ProtoMessage() {}
 
 func (x *GetShadowReportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[1]
+	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -185,7 +422,7 @@ func (x *GetShadowReportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetShadowReportResponse.ProtoReflect.Descriptor instead.
 func (*GetShadowReportResponse) Descriptor() ([]byte, []int) {
-	return file_greenlight_executor_v1_shadow_proto_rawDescGZIP(), []int{1}
+	return file_greenlight_executor_v1_shadow_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *GetShadowReportResponse) GetStartTime() *timestamppb.Timestamp {
@@ -313,7 +550,7 @@ type SourceCount struct {
 
 func (x *SourceCount) Reset() {
 	*x = SourceCount{}
-	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[2]
+	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -325,7 +562,7 @@ func (x *SourceCount) String() string {
 func (*SourceCount) ProtoMessage() {}
 
 func (x *SourceCount) ProtoReflect() protoreflect.Message {
-	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[2]
+	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -338,7 +575,7 @@ func (x *SourceCount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SourceCount.ProtoReflect.Descriptor instead.
 func (*SourceCount) Descriptor() ([]byte, []int) {
-	return file_greenlight_executor_v1_shadow_proto_rawDescGZIP(), []int{2}
+	return file_greenlight_executor_v1_shadow_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *SourceCount) GetSource() Source {
@@ -369,7 +606,7 @@ type Histogram struct {
 
 func (x *Histogram) Reset() {
 	*x = Histogram{}
-	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[3]
+	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -381,7 +618,7 @@ func (x *Histogram) String() string {
 func (*Histogram) ProtoMessage() {}
 
 func (x *Histogram) ProtoReflect() protoreflect.Message {
-	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[3]
+	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -394,7 +631,7 @@ func (x *Histogram) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Histogram.ProtoReflect.Descriptor instead.
 func (*Histogram) Descriptor() ([]byte, []int) {
-	return file_greenlight_executor_v1_shadow_proto_rawDescGZIP(), []int{3}
+	return file_greenlight_executor_v1_shadow_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Histogram) GetEdges() []float64 {
@@ -424,7 +661,7 @@ type OutcomeCount struct {
 
 func (x *OutcomeCount) Reset() {
 	*x = OutcomeCount{}
-	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[4]
+	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -436,7 +673,7 @@ func (x *OutcomeCount) String() string {
 func (*OutcomeCount) ProtoMessage() {}
 
 func (x *OutcomeCount) ProtoReflect() protoreflect.Message {
-	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[4]
+	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -449,7 +686,7 @@ func (x *OutcomeCount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutcomeCount.ProtoReflect.Descriptor instead.
 func (*OutcomeCount) Descriptor() ([]byte, []int) {
-	return file_greenlight_executor_v1_shadow_proto_rawDescGZIP(), []int{4}
+	return file_greenlight_executor_v1_shadow_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *OutcomeCount) GetOutcome() ShadowOutcome {
@@ -502,7 +739,7 @@ type ShadowWindow struct {
 
 func (x *ShadowWindow) Reset() {
 	*x = ShadowWindow{}
-	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[5]
+	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -514,7 +751,7 @@ func (x *ShadowWindow) String() string {
 func (*ShadowWindow) ProtoMessage() {}
 
 func (x *ShadowWindow) ProtoReflect() protoreflect.Message {
-	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[5]
+	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -527,7 +764,7 @@ func (x *ShadowWindow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShadowWindow.ProtoReflect.Descriptor instead.
 func (*ShadowWindow) Descriptor() ([]byte, []int) {
-	return file_greenlight_executor_v1_shadow_proto_rawDescGZIP(), []int{5}
+	return file_greenlight_executor_v1_shadow_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ShadowWindow) GetLength() *durationpb.Duration {
@@ -640,7 +877,7 @@ type Quantiles struct {
 
 func (x *Quantiles) Reset() {
 	*x = Quantiles{}
-	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[6]
+	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -652,7 +889,7 @@ func (x *Quantiles) String() string {
 func (*Quantiles) ProtoMessage() {}
 
 func (x *Quantiles) ProtoReflect() protoreflect.Message {
-	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[6]
+	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -665,7 +902,7 @@ func (x *Quantiles) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Quantiles.ProtoReflect.Descriptor instead.
 func (*Quantiles) Descriptor() ([]byte, []int) {
-	return file_greenlight_executor_v1_shadow_proto_rawDescGZIP(), []int{6}
+	return file_greenlight_executor_v1_shadow_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Quantiles) GetCount() uint64 {
@@ -726,7 +963,7 @@ type BreakerStatus struct {
 
 func (x *BreakerStatus) Reset() {
 	*x = BreakerStatus{}
-	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[7]
+	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -738,7 +975,7 @@ func (x *BreakerStatus) String() string {
 func (*BreakerStatus) ProtoMessage() {}
 
 func (x *BreakerStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[7]
+	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -751,7 +988,7 @@ func (x *BreakerStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BreakerStatus.ProtoReflect.Descriptor instead.
 func (*BreakerStatus) Descriptor() ([]byte, []int) {
-	return file_greenlight_executor_v1_shadow_proto_rawDescGZIP(), []int{7}
+	return file_greenlight_executor_v1_shadow_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *BreakerStatus) GetState() BreakerState {
@@ -824,7 +1061,7 @@ type BreakerTrip struct {
 
 func (x *BreakerTrip) Reset() {
 	*x = BreakerTrip{}
-	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[8]
+	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -836,7 +1073,7 @@ func (x *BreakerTrip) String() string {
 func (*BreakerTrip) ProtoMessage() {}
 
 func (x *BreakerTrip) ProtoReflect() protoreflect.Message {
-	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[8]
+	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -849,7 +1086,7 @@ func (x *BreakerTrip) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BreakerTrip.ProtoReflect.Descriptor instead.
 func (*BreakerTrip) Descriptor() ([]byte, []int) {
-	return file_greenlight_executor_v1_shadow_proto_rawDescGZIP(), []int{8}
+	return file_greenlight_executor_v1_shadow_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *BreakerTrip) GetOpenTime() *timestamppb.Timestamp {
@@ -898,7 +1135,32 @@ var File_greenlight_executor_v1_shadow_proto protoreflect.FileDescriptor
 
 const file_greenlight_executor_v1_shadow_proto_rawDesc = "" +
 	"\n" +
-	"#greenlight/executor/v1/shadow.proto\x12\x16greenlight.executor.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a$greenlight/executor/v1/outcome.proto\x1a#greenlight/executor/v1/source.proto\"\x18\n" +
+	"#greenlight/executor/v1/shadow.proto\x12\x16greenlight.executor.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a%greenlight/executor/v1/decision.proto\x1a$greenlight/executor/v1/outcome.proto\x1a#greenlight/executor/v1/source.proto\"\xc6\x01\n" +
+	"\x17WatchComparisonsRequest\x12A\n" +
+	"\boutcomes\x18\x01 \x03(\x0e2%.greenlight.executor.v1.ShadowOutcomeR\boutcomes\x12%\n" +
+	"\x0esample_percent\x18\x02 \x01(\x01R\rsamplePercent\x12\x16\n" +
+	"\x06symbol\x18\x03 \x01(\tR\x06symbol\x12)\n" +
+	"\x10include_features\x18\x04 \x01(\bR\x0fincludeFeatures\"\xe6\x04\n" +
+	"\x18WatchComparisonsResponse\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x01 \x01(\tR\trequestId\x12\x16\n" +
+	"\x06symbol\x18\x02 \x01(\tR\x06symbol\x12.\n" +
+	"\x04time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12?\n" +
+	"\aoutcome\x18\x04 \x01(\x0e2%.greenlight.executor.v1.ShadowOutcomeR\aoutcome\x12%\n" +
+	"\x0ebaseline_score\x18\x05 \x01(\x01R\rbaselineScore\x12&\n" +
+	"\fshadow_score\x18\x06 \x01(\x01H\x00R\vshadowScore\x88\x01\x01\x12\x19\n" +
+	"\x05delta\x18\a \x01(\x01H\x01R\x05delta\x88\x01\x01\x12\x1d\n" +
+	"\n" +
+	"latency_ms\x18\b \x01(\x01R\tlatencyMs\x12\x16\n" +
+	"\x06schema\x18\t \x01(\tR\x06schema\x12#\n" +
+	"\rmodel_version\x18\n" +
+	" \x01(\tR\fmodelVersion\x12!\n" +
+	"\fmodel_digest\x18\v \x01(\tR\vmodelDigest\x126\n" +
+	"\x06source\x18\f \x01(\x0e2\x1e.greenlight.executor.v1.SourceR\x06source\x12#\n" +
+	"\rdropped_total\x18\r \x01(\x04R\fdroppedTotal\x12A\n" +
+	"\bfeatures\x18\x0e \x01(\v2%.greenlight.executor.v1.FeatureVectorR\bfeaturesB\x0f\n" +
+	"\r_shadow_scoreB\b\n" +
+	"\x06_delta\"\x18\n" +
 	"\x16GetShadowReportRequest\"\xc7\x06\n" +
 	"\x17GetShadowReportResponse\x129\n" +
 	"\n" +
@@ -983,9 +1245,10 @@ const file_greenlight_executor_v1_shadow_proto_rawDesc = "" +
 	"\x19BREAKER_STATE_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14BREAKER_STATE_CLOSED\x10\x01\x12\x1b\n" +
 	"\x17BREAKER_STATE_HALF_OPEN\x10\x02\x12\x16\n" +
-	"\x12BREAKER_STATE_OPEN\x10\x032\x88\x01\n" +
+	"\x12BREAKER_STATE_OPEN\x10\x032\x81\x02\n" +
 	"\rShadowService\x12w\n" +
-	"\x0fGetShadowReport\x12..greenlight.executor.v1.GetShadowReportRequest\x1a/.greenlight.executor.v1.GetShadowReportResponse\"\x03\x90\x02\x01BQZOgithub.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1;executorv1b\x06proto3"
+	"\x0fGetShadowReport\x12..greenlight.executor.v1.GetShadowReportRequest\x1a/.greenlight.executor.v1.GetShadowReportResponse\"\x03\x90\x02\x01\x12w\n" +
+	"\x10WatchComparisons\x12/.greenlight.executor.v1.WatchComparisonsRequest\x1a0.greenlight.executor.v1.WatchComparisonsResponse0\x01BQZOgithub.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1;executorv1b\x06proto3"
 
 var (
 	file_greenlight_executor_v1_shadow_proto_rawDescOnce sync.Once
@@ -1000,48 +1263,58 @@ func file_greenlight_executor_v1_shadow_proto_rawDescGZIP() []byte {
 }
 
 var file_greenlight_executor_v1_shadow_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_greenlight_executor_v1_shadow_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_greenlight_executor_v1_shadow_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_greenlight_executor_v1_shadow_proto_goTypes = []any{
-	(BreakerState)(0),               // 0: greenlight.executor.v1.BreakerState
-	(*GetShadowReportRequest)(nil),  // 1: greenlight.executor.v1.GetShadowReportRequest
-	(*GetShadowReportResponse)(nil), // 2: greenlight.executor.v1.GetShadowReportResponse
-	(*SourceCount)(nil),             // 3: greenlight.executor.v1.SourceCount
-	(*Histogram)(nil),               // 4: greenlight.executor.v1.Histogram
-	(*OutcomeCount)(nil),            // 5: greenlight.executor.v1.OutcomeCount
-	(*ShadowWindow)(nil),            // 6: greenlight.executor.v1.ShadowWindow
-	(*Quantiles)(nil),               // 7: greenlight.executor.v1.Quantiles
-	(*BreakerStatus)(nil),           // 8: greenlight.executor.v1.BreakerStatus
-	(*BreakerTrip)(nil),             // 9: greenlight.executor.v1.BreakerTrip
-	(*timestamppb.Timestamp)(nil),   // 10: google.protobuf.Timestamp
-	(Source)(0),                     // 11: greenlight.executor.v1.Source
-	(ShadowOutcome)(0),              // 12: greenlight.executor.v1.ShadowOutcome
-	(*durationpb.Duration)(nil),     // 13: google.protobuf.Duration
+	(BreakerState)(0),                // 0: greenlight.executor.v1.BreakerState
+	(*WatchComparisonsRequest)(nil),  // 1: greenlight.executor.v1.WatchComparisonsRequest
+	(*WatchComparisonsResponse)(nil), // 2: greenlight.executor.v1.WatchComparisonsResponse
+	(*GetShadowReportRequest)(nil),   // 3: greenlight.executor.v1.GetShadowReportRequest
+	(*GetShadowReportResponse)(nil),  // 4: greenlight.executor.v1.GetShadowReportResponse
+	(*SourceCount)(nil),              // 5: greenlight.executor.v1.SourceCount
+	(*Histogram)(nil),                // 6: greenlight.executor.v1.Histogram
+	(*OutcomeCount)(nil),             // 7: greenlight.executor.v1.OutcomeCount
+	(*ShadowWindow)(nil),             // 8: greenlight.executor.v1.ShadowWindow
+	(*Quantiles)(nil),                // 9: greenlight.executor.v1.Quantiles
+	(*BreakerStatus)(nil),            // 10: greenlight.executor.v1.BreakerStatus
+	(*BreakerTrip)(nil),              // 11: greenlight.executor.v1.BreakerTrip
+	(ShadowOutcome)(0),               // 12: greenlight.executor.v1.ShadowOutcome
+	(*timestamppb.Timestamp)(nil),    // 13: google.protobuf.Timestamp
+	(Source)(0),                      // 14: greenlight.executor.v1.Source
+	(*FeatureVector)(nil),            // 15: greenlight.executor.v1.FeatureVector
+	(*durationpb.Duration)(nil),      // 16: google.protobuf.Duration
 }
 var file_greenlight_executor_v1_shadow_proto_depIdxs = []int32{
-	10, // 0: greenlight.executor.v1.GetShadowReportResponse.start_time:type_name -> google.protobuf.Timestamp
-	10, // 1: greenlight.executor.v1.GetShadowReportResponse.report_time:type_name -> google.protobuf.Timestamp
-	5,  // 2: greenlight.executor.v1.GetShadowReportResponse.outcomes_total:type_name -> greenlight.executor.v1.OutcomeCount
-	6,  // 3: greenlight.executor.v1.GetShadowReportResponse.window:type_name -> greenlight.executor.v1.ShadowWindow
-	8,  // 4: greenlight.executor.v1.GetShadowReportResponse.breaker:type_name -> greenlight.executor.v1.BreakerStatus
-	4,  // 5: greenlight.executor.v1.GetShadowReportResponse.latency_ms_total:type_name -> greenlight.executor.v1.Histogram
-	3,  // 6: greenlight.executor.v1.GetShadowReportResponse.sources_total:type_name -> greenlight.executor.v1.SourceCount
-	11, // 7: greenlight.executor.v1.SourceCount.source:type_name -> greenlight.executor.v1.Source
-	12, // 8: greenlight.executor.v1.OutcomeCount.outcome:type_name -> greenlight.executor.v1.ShadowOutcome
-	13, // 9: greenlight.executor.v1.ShadowWindow.length:type_name -> google.protobuf.Duration
-	5,  // 10: greenlight.executor.v1.ShadowWindow.outcomes:type_name -> greenlight.executor.v1.OutcomeCount
-	7,  // 11: greenlight.executor.v1.ShadowWindow.abs_delta:type_name -> greenlight.executor.v1.Quantiles
-	7,  // 12: greenlight.executor.v1.ShadowWindow.latency_ms:type_name -> greenlight.executor.v1.Quantiles
-	0,  // 13: greenlight.executor.v1.BreakerStatus.state:type_name -> greenlight.executor.v1.BreakerState
-	10, // 14: greenlight.executor.v1.BreakerStatus.next_probe_time:type_name -> google.protobuf.Timestamp
-	9,  // 15: greenlight.executor.v1.BreakerStatus.trip:type_name -> greenlight.executor.v1.BreakerTrip
-	10, // 16: greenlight.executor.v1.BreakerTrip.open_time:type_name -> google.protobuf.Timestamp
-	1,  // 17: greenlight.executor.v1.ShadowService.GetShadowReport:input_type -> greenlight.executor.v1.GetShadowReportRequest
-	2,  // 18: greenlight.executor.v1.ShadowService.GetShadowReport:output_type -> greenlight.executor.v1.GetShadowReportResponse
-	18, // [18:19] is the sub-list for method output_type
-	17, // [17:18] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	12, // 0: greenlight.executor.v1.WatchComparisonsRequest.outcomes:type_name -> greenlight.executor.v1.ShadowOutcome
+	13, // 1: greenlight.executor.v1.WatchComparisonsResponse.time:type_name -> google.protobuf.Timestamp
+	12, // 2: greenlight.executor.v1.WatchComparisonsResponse.outcome:type_name -> greenlight.executor.v1.ShadowOutcome
+	14, // 3: greenlight.executor.v1.WatchComparisonsResponse.source:type_name -> greenlight.executor.v1.Source
+	15, // 4: greenlight.executor.v1.WatchComparisonsResponse.features:type_name -> greenlight.executor.v1.FeatureVector
+	13, // 5: greenlight.executor.v1.GetShadowReportResponse.start_time:type_name -> google.protobuf.Timestamp
+	13, // 6: greenlight.executor.v1.GetShadowReportResponse.report_time:type_name -> google.protobuf.Timestamp
+	7,  // 7: greenlight.executor.v1.GetShadowReportResponse.outcomes_total:type_name -> greenlight.executor.v1.OutcomeCount
+	8,  // 8: greenlight.executor.v1.GetShadowReportResponse.window:type_name -> greenlight.executor.v1.ShadowWindow
+	10, // 9: greenlight.executor.v1.GetShadowReportResponse.breaker:type_name -> greenlight.executor.v1.BreakerStatus
+	6,  // 10: greenlight.executor.v1.GetShadowReportResponse.latency_ms_total:type_name -> greenlight.executor.v1.Histogram
+	5,  // 11: greenlight.executor.v1.GetShadowReportResponse.sources_total:type_name -> greenlight.executor.v1.SourceCount
+	14, // 12: greenlight.executor.v1.SourceCount.source:type_name -> greenlight.executor.v1.Source
+	12, // 13: greenlight.executor.v1.OutcomeCount.outcome:type_name -> greenlight.executor.v1.ShadowOutcome
+	16, // 14: greenlight.executor.v1.ShadowWindow.length:type_name -> google.protobuf.Duration
+	7,  // 15: greenlight.executor.v1.ShadowWindow.outcomes:type_name -> greenlight.executor.v1.OutcomeCount
+	9,  // 16: greenlight.executor.v1.ShadowWindow.abs_delta:type_name -> greenlight.executor.v1.Quantiles
+	9,  // 17: greenlight.executor.v1.ShadowWindow.latency_ms:type_name -> greenlight.executor.v1.Quantiles
+	0,  // 18: greenlight.executor.v1.BreakerStatus.state:type_name -> greenlight.executor.v1.BreakerState
+	13, // 19: greenlight.executor.v1.BreakerStatus.next_probe_time:type_name -> google.protobuf.Timestamp
+	11, // 20: greenlight.executor.v1.BreakerStatus.trip:type_name -> greenlight.executor.v1.BreakerTrip
+	13, // 21: greenlight.executor.v1.BreakerTrip.open_time:type_name -> google.protobuf.Timestamp
+	3,  // 22: greenlight.executor.v1.ShadowService.GetShadowReport:input_type -> greenlight.executor.v1.GetShadowReportRequest
+	1,  // 23: greenlight.executor.v1.ShadowService.WatchComparisons:input_type -> greenlight.executor.v1.WatchComparisonsRequest
+	4,  // 24: greenlight.executor.v1.ShadowService.GetShadowReport:output_type -> greenlight.executor.v1.GetShadowReportResponse
+	2,  // 25: greenlight.executor.v1.ShadowService.WatchComparisons:output_type -> greenlight.executor.v1.WatchComparisonsResponse
+	24, // [24:26] is the sub-list for method output_type
+	22, // [22:24] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_greenlight_executor_v1_shadow_proto_init() }
@@ -1049,16 +1322,18 @@ func file_greenlight_executor_v1_shadow_proto_init() {
 	if File_greenlight_executor_v1_shadow_proto != nil {
 		return
 	}
+	file_greenlight_executor_v1_decision_proto_init()
 	file_greenlight_executor_v1_outcome_proto_init()
 	file_greenlight_executor_v1_source_proto_init()
-	file_greenlight_executor_v1_shadow_proto_msgTypes[5].OneofWrappers = []any{}
+	file_greenlight_executor_v1_shadow_proto_msgTypes[1].OneofWrappers = []any{}
+	file_greenlight_executor_v1_shadow_proto_msgTypes[7].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_greenlight_executor_v1_shadow_proto_rawDesc), len(file_greenlight_executor_v1_shadow_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   9,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

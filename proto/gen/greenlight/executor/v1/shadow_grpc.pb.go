@@ -19,7 +19,8 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	ShadowService_GetShadowReport_FullMethodName = "/greenlight.executor.v1.ShadowService/GetShadowReport"
+	ShadowService_GetShadowReport_FullMethodName  = "/greenlight.executor.v1.ShadowService/GetShadowReport"
+	ShadowService_WatchComparisons_FullMethodName = "/greenlight.executor.v1.ShadowService/WatchComparisons"
 )
 
 // ShadowServiceClient is the client API for ShadowService service.
@@ -27,9 +28,23 @@ const (
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
 // ShadowService reports how the model under trial compares with the baseline.
+//
+// Failures are gRPC status codes. Those of WatchComparisons have one google.rpc.ErrorInfo (domain "executor.greenlight") with
+// a constant reason:
+//
+//	INVALID_ARGUMENT    OUTCOME_UNKNOWN: an outcome is unspecified or not known
+//	INVALID_ARGUMENT    SAMPLE_INVALID: sample_percent is not a number in [0,100]
+//	INVALID_ARGUMENT    FIELD_TOO_LONG: symbol has more than 64 bytes
+//	PERMISSION_DENIED   OPERATOR_ONLY: include_features without the operator role
+//	RESOURCE_EXHAUSTED  TOO_MANY_WATCHERS: 16 callers watch already
+//	UNAVAILABLE         STOPPING: executor is stopping and ends the stream
 type ShadowServiceClient interface {
 	// GetShadowReport returns the counts since start and the quality over the rolling window.
 	GetShadowReport(ctx context.Context, in *GetShadowReportRequest, opts ...grpc.CallOption) (*GetShadowReportResponse, error)
+	// WatchComparisons streams the ends of single shadows as they happen, until the caller cancels or executor stops. A caller
+	// that reads too slowly loses comparisons, which are counted; it never slows down a decision or a shadow. The headers of
+	// the response come at once: requests that end later are selected.
+	WatchComparisons(ctx context.Context, in *WatchComparisonsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchComparisonsResponse], error)
 }
 
 type shadowServiceClient struct {
@@ -50,14 +65,47 @@ func (c *shadowServiceClient) GetShadowReport(ctx context.Context, in *GetShadow
 	return out, nil
 }
 
+func (c *shadowServiceClient) WatchComparisons(ctx context.Context, in *WatchComparisonsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchComparisonsResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &ShadowService_ServiceDesc.Streams[0], ShadowService_WatchComparisons_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[WatchComparisonsRequest, WatchComparisonsResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type ShadowService_WatchComparisonsClient = grpc.ServerStreamingClient[WatchComparisonsResponse]
+
 // ShadowServiceServer is the server API for ShadowService service.
 // All implementations must embed UnimplementedShadowServiceServer
 // for forward compatibility.
 //
 // ShadowService reports how the model under trial compares with the baseline.
+//
+// Failures are gRPC status codes. Those of WatchComparisons have one google.rpc.ErrorInfo (domain "executor.greenlight") with
+// a constant reason:
+//
+//	INVALID_ARGUMENT    OUTCOME_UNKNOWN: an outcome is unspecified or not known
+//	INVALID_ARGUMENT    SAMPLE_INVALID: sample_percent is not a number in [0,100]
+//	INVALID_ARGUMENT    FIELD_TOO_LONG: symbol has more than 64 bytes
+//	PERMISSION_DENIED   OPERATOR_ONLY: include_features without the operator role
+//	RESOURCE_EXHAUSTED  TOO_MANY_WATCHERS: 16 callers watch already
+//	UNAVAILABLE         STOPPING: executor is stopping and ends the stream
 type ShadowServiceServer interface {
 	// GetShadowReport returns the counts since start and the quality over the rolling window.
 	GetShadowReport(context.Context, *GetShadowReportRequest) (*GetShadowReportResponse, error)
+	// WatchComparisons streams the ends of single shadows as they happen, until the caller cancels or executor stops. A caller
+	// that reads too slowly loses comparisons, which are counted; it never slows down a decision or a shadow. The headers of
+	// the response come at once: requests that end later are selected.
+	WatchComparisons(*WatchComparisonsRequest, grpc.ServerStreamingServer[WatchComparisonsResponse]) error
 	mustEmbedUnimplementedShadowServiceServer()
 }
 
@@ -70,6 +118,9 @@ type UnimplementedShadowServiceServer struct{}
 
 func (UnimplementedShadowServiceServer) GetShadowReport(context.Context, *GetShadowReportRequest) (*GetShadowReportResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetShadowReport not implemented")
+}
+func (UnimplementedShadowServiceServer) WatchComparisons(*WatchComparisonsRequest, grpc.ServerStreamingServer[WatchComparisonsResponse]) error {
+	return status.Error(codes.Unimplemented, "method WatchComparisons not implemented")
 }
 func (UnimplementedShadowServiceServer) mustEmbedUnimplementedShadowServiceServer() {}
 func (UnimplementedShadowServiceServer) testEmbeddedByValue()                       {}
@@ -110,6 +161,17 @@ func _ShadowService_GetShadowReport_Handler(srv interface{}, ctx context.Context
 	return interceptor(ctx, in, info, handler)
 }
 
+func _ShadowService_WatchComparisons_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(WatchComparisonsRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(ShadowServiceServer).WatchComparisons(m, &grpc.GenericServerStream[WatchComparisonsRequest, WatchComparisonsResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type ShadowService_WatchComparisonsServer = grpc.ServerStreamingServer[WatchComparisonsResponse]
+
 // ShadowService_ServiceDesc is the grpc.ServiceDesc for ShadowService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -122,6 +184,12 @@ var ShadowService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _ShadowService_GetShadowReport_Handler,
 		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "WatchComparisons",
+			Handler:       _ShadowService_WatchComparisons_Handler,
+			ServerStreams: true,
+		},
+	},
 	Metadata: "greenlight/executor/v1/shadow.proto",
 }

@@ -372,7 +372,9 @@ type BatchPredictRequest struct {
 	// PredictRequest.event_time.
 	EventTimesMs []int64 `protobuf:"varint,5,rep,packed,name=event_times_ms,json=eventTimesMs,proto3" json:"event_times_ms,omitempty"`
 	// Sources of the rows, one per row. If empty, all are live.
-	Sources       []Source `protobuf:"varint,6,rep,packed,name=sources,proto3,enum=greenlight.mlengine.v1.Source" json:"sources,omitempty"`
+	Sources []Source `protobuf:"varint,6,rep,packed,name=sources,proto3,enum=greenlight.mlengine.v1.Source" json:"sources,omitempty"`
+	// Caller's number of the message in a stream, repeated in its answer. BatchPredict ignores it.
+	Sequence      uint64 `protobuf:"varint,7,opt,name=sequence,proto3" json:"sequence,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -449,6 +451,13 @@ func (x *BatchPredictRequest) GetSources() []Source {
 	return nil
 }
 
+func (x *BatchPredictRequest) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
 // BatchPredictResponse holds one score or one error per row.
 type BatchPredictResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -460,7 +469,11 @@ type BatchPredictResponse struct {
 	// Version of the model that scored every row.
 	ModelVersion string `protobuf:"bytes,3,opt,name=model_version,json=modelVersion,proto3" json:"model_version,omitempty"`
 	// SHA-256 of that model's artifact, 64 lower-case hexadecimal digits.
-	ModelDigest   string `protobuf:"bytes,4,opt,name=model_digest,json=modelDigest,proto3" json:"model_digest,omitempty"`
+	ModelDigest string `protobuf:"bytes,4,opt,name=model_digest,json=modelDigest,proto3" json:"model_digest,omitempty"`
+	// The sequence of the message that is answered. 0 in the answer to BatchPredict.
+	Sequence uint64 `protobuf:"varint,5,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	// Why a message of StreamPredict was refused. If it is set, no other field but sequence is. BatchPredict fails instead.
+	Error         *BatchError `protobuf:"bytes,6,opt,name=error,proto3" json:"error,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -523,6 +536,84 @@ func (x *BatchPredictResponse) GetModelDigest() string {
 	return ""
 }
 
+func (x *BatchPredictResponse) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+func (x *BatchPredictResponse) GetError() *BatchError {
+	if x != nil {
+		return x.Error
+	}
+	return nil
+}
+
+// BatchError is the failure of one message of StreamPredict: what BatchPredict would have failed with.
+type BatchError struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// gRPC status code, for example 3 for INVALID_ARGUMENT.
+	Code int32 `protobuf:"varint,1,opt,name=code,proto3" json:"code,omitempty"`
+	// Reason, as in the ErrorInfo of a failed call. Unspecified if the code has none.
+	Reason ErrorReason `protobuf:"varint,2,opt,name=reason,proto3,enum=greenlight.mlengine.v1.ErrorReason" json:"reason,omitempty"`
+	// The error for people.
+	Message       string `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BatchError) Reset() {
+	*x = BatchError{}
+	mi := &file_greenlight_mlengine_v1_scoring_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BatchError) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BatchError) ProtoMessage() {}
+
+func (x *BatchError) ProtoReflect() protoreflect.Message {
+	mi := &file_greenlight_mlengine_v1_scoring_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BatchError.ProtoReflect.Descriptor instead.
+func (*BatchError) Descriptor() ([]byte, []int) {
+	return file_greenlight_mlengine_v1_scoring_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *BatchError) GetCode() int32 {
+	if x != nil {
+		return x.Code
+	}
+	return 0
+}
+
+func (x *BatchError) GetReason() ErrorReason {
+	if x != nil {
+		return x.Reason
+	}
+	return ErrorReason_ERROR_REASON_UNSPECIFIED
+}
+
+func (x *BatchError) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
 // RowError is the reason that one row of a batch has no score.
 type RowError struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -538,7 +629,7 @@ type RowError struct {
 
 func (x *RowError) Reset() {
 	*x = RowError{}
-	mi := &file_greenlight_mlengine_v1_scoring_proto_msgTypes[5]
+	mi := &file_greenlight_mlengine_v1_scoring_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -550,7 +641,7 @@ func (x *RowError) String() string {
 func (*RowError) ProtoMessage() {}
 
 func (x *RowError) ProtoReflect() protoreflect.Message {
-	mi := &file_greenlight_mlengine_v1_scoring_proto_msgTypes[5]
+	mi := &file_greenlight_mlengine_v1_scoring_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -563,7 +654,7 @@ func (x *RowError) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RowError.ProtoReflect.Descriptor instead.
 func (*RowError) Descriptor() ([]byte, []int) {
-	return file_greenlight_mlengine_v1_scoring_proto_rawDescGZIP(), []int{5}
+	return file_greenlight_mlengine_v1_scoring_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *RowError) GetRow() uint32 {
@@ -596,7 +687,7 @@ type GetModelInfoRequest struct {
 
 func (x *GetModelInfoRequest) Reset() {
 	*x = GetModelInfoRequest{}
-	mi := &file_greenlight_mlengine_v1_scoring_proto_msgTypes[6]
+	mi := &file_greenlight_mlengine_v1_scoring_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -608,7 +699,7 @@ func (x *GetModelInfoRequest) String() string {
 func (*GetModelInfoRequest) ProtoMessage() {}
 
 func (x *GetModelInfoRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_greenlight_mlengine_v1_scoring_proto_msgTypes[6]
+	mi := &file_greenlight_mlengine_v1_scoring_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -621,7 +712,7 @@ func (x *GetModelInfoRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetModelInfoRequest.ProtoReflect.Descriptor instead.
 func (*GetModelInfoRequest) Descriptor() ([]byte, []int) {
-	return file_greenlight_mlengine_v1_scoring_proto_rawDescGZIP(), []int{6}
+	return file_greenlight_mlengine_v1_scoring_proto_rawDescGZIP(), []int{7}
 }
 
 // GetModelInfoResponse describes the active model.
@@ -657,7 +748,7 @@ type GetModelInfoResponse struct {
 
 func (x *GetModelInfoResponse) Reset() {
 	*x = GetModelInfoResponse{}
-	mi := &file_greenlight_mlengine_v1_scoring_proto_msgTypes[7]
+	mi := &file_greenlight_mlengine_v1_scoring_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -669,7 +760,7 @@ func (x *GetModelInfoResponse) String() string {
 func (*GetModelInfoResponse) ProtoMessage() {}
 
 func (x *GetModelInfoResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_greenlight_mlengine_v1_scoring_proto_msgTypes[7]
+	mi := &file_greenlight_mlengine_v1_scoring_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -682,7 +773,7 @@ func (x *GetModelInfoResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetModelInfoResponse.ProtoReflect.Descriptor instead.
 func (*GetModelInfoResponse) Descriptor() ([]byte, []int) {
-	return file_greenlight_mlengine_v1_scoring_proto_rawDescGZIP(), []int{7}
+	return file_greenlight_mlengine_v1_scoring_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *GetModelInfoResponse) GetName() string {
@@ -784,7 +875,7 @@ type FeatureInfo struct {
 
 func (x *FeatureInfo) Reset() {
 	*x = FeatureInfo{}
-	mi := &file_greenlight_mlengine_v1_scoring_proto_msgTypes[8]
+	mi := &file_greenlight_mlengine_v1_scoring_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -796,7 +887,7 @@ func (x *FeatureInfo) String() string {
 func (*FeatureInfo) ProtoMessage() {}
 
 func (x *FeatureInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_greenlight_mlengine_v1_scoring_proto_msgTypes[8]
+	mi := &file_greenlight_mlengine_v1_scoring_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -809,7 +900,7 @@ func (x *FeatureInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FeatureInfo.ProtoReflect.Descriptor instead.
 func (*FeatureInfo) Descriptor() ([]byte, []int) {
-	return file_greenlight_mlengine_v1_scoring_proto_rawDescGZIP(), []int{8}
+	return file_greenlight_mlengine_v1_scoring_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *FeatureInfo) GetName() string {
@@ -862,19 +953,27 @@ const file_greenlight_mlengine_v1_scoring_proto_rawDesc = "" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x14\n" +
 	"\x05score\x18\x02 \x01(\x01R\x05score\x12#\n" +
 	"\rmodel_version\x18\x03 \x01(\tR\fmodelVersion\x12!\n" +
-	"\fmodel_digest\x18\x04 \x01(\tR\vmodelDigest\"\xe6\x01\n" +
+	"\fmodel_digest\x18\x04 \x01(\tR\vmodelDigest\"\x82\x02\n" +
 	"\x13BatchPredictRequest\x12\x16\n" +
 	"\x06schema\x18\x01 \x01(\tR\x06schema\x12\x16\n" +
 	"\x06values\x18\x02 \x03(\x01R\x06values\x12\x18\n" +
 	"\awatched\x18\x03 \x03(\tR\awatched\x12%\n" +
 	"\x0ewatched_values\x18\x04 \x03(\x01R\rwatchedValues\x12$\n" +
 	"\x0eevent_times_ms\x18\x05 \x03(\x03R\feventTimesMs\x128\n" +
-	"\asources\x18\x06 \x03(\x0e2\x1e.greenlight.mlengine.v1.SourceR\asources\"\xb0\x01\n" +
+	"\asources\x18\x06 \x03(\x0e2\x1e.greenlight.mlengine.v1.SourceR\asources\x12\x1a\n" +
+	"\bsequence\x18\a \x01(\x04R\bsequence\"\x86\x02\n" +
 	"\x14BatchPredictResponse\x12\x16\n" +
 	"\x06scores\x18\x01 \x03(\x01R\x06scores\x128\n" +
 	"\x06errors\x18\x02 \x03(\v2 .greenlight.mlengine.v1.RowErrorR\x06errors\x12#\n" +
 	"\rmodel_version\x18\x03 \x01(\tR\fmodelVersion\x12!\n" +
-	"\fmodel_digest\x18\x04 \x01(\tR\vmodelDigest\"s\n" +
+	"\fmodel_digest\x18\x04 \x01(\tR\vmodelDigest\x12\x1a\n" +
+	"\bsequence\x18\x05 \x01(\x04R\bsequence\x128\n" +
+	"\x05error\x18\x06 \x01(\v2\".greenlight.mlengine.v1.BatchErrorR\x05error\"w\n" +
+	"\n" +
+	"BatchError\x12\x12\n" +
+	"\x04code\x18\x01 \x01(\x05R\x04code\x12;\n" +
+	"\x06reason\x18\x02 \x01(\x0e2#.greenlight.mlengine.v1.ErrorReasonR\x06reason\x12\x18\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage\"s\n" +
 	"\bRowError\x12\x10\n" +
 	"\x03row\x18\x01 \x01(\rR\x03row\x12;\n" +
 	"\x06reason\x18\x02 \x01(\x0e2#.greenlight.mlengine.v1.ErrorReasonR\x06reason\x12\x18\n" +
@@ -914,10 +1013,11 @@ const file_greenlight_mlengine_v1_scoring_proto_rawDesc = "" +
 	"\x12\x1f\n" +
 	"\x1bERROR_REASON_FIELD_TOO_LONG\x10\v\x12\"\n" +
 	"\x1eERROR_REASON_REFERENCE_MISSING\x10\f\x12\x1f\n" +
-	"\x1bERROR_REASON_WINDOW_INVALID\x10\r2\xd1\x02\n" +
+	"\x1bERROR_REASON_WINDOW_INVALID\x10\r2\xc1\x03\n" +
 	"\x0eScoringService\x12_\n" +
 	"\aPredict\x12&.greenlight.mlengine.v1.PredictRequest\x1a'.greenlight.mlengine.v1.PredictResponse\"\x03\x90\x02\x01\x12n\n" +
 	"\fBatchPredict\x12+.greenlight.mlengine.v1.BatchPredictRequest\x1a,.greenlight.mlengine.v1.BatchPredictResponse\"\x03\x90\x02\x01\x12n\n" +
+	"\rStreamPredict\x12+.greenlight.mlengine.v1.BatchPredictRequest\x1a,.greenlight.mlengine.v1.BatchPredictResponse(\x010\x01\x12n\n" +
 	"\fGetModelInfo\x12+.greenlight.mlengine.v1.GetModelInfoRequest\x1a,.greenlight.mlengine.v1.GetModelInfoResponse\"\x03\x90\x02\x01BQZOgithub.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1;mlenginev1b\x06proto3"
 
 var (
@@ -933,7 +1033,7 @@ func file_greenlight_mlengine_v1_scoring_proto_rawDescGZIP() []byte {
 }
 
 var file_greenlight_mlengine_v1_scoring_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_greenlight_mlengine_v1_scoring_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_greenlight_mlengine_v1_scoring_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_greenlight_mlengine_v1_scoring_proto_goTypes = []any{
 	(ErrorReason)(0),              // 0: greenlight.mlengine.v1.ErrorReason
 	(*FeatureVector)(nil),         // 1: greenlight.mlengine.v1.FeatureVector
@@ -941,39 +1041,44 @@ var file_greenlight_mlengine_v1_scoring_proto_goTypes = []any{
 	(*PredictResponse)(nil),       // 3: greenlight.mlengine.v1.PredictResponse
 	(*BatchPredictRequest)(nil),   // 4: greenlight.mlengine.v1.BatchPredictRequest
 	(*BatchPredictResponse)(nil),  // 5: greenlight.mlengine.v1.BatchPredictResponse
-	(*RowError)(nil),              // 6: greenlight.mlengine.v1.RowError
-	(*GetModelInfoRequest)(nil),   // 7: greenlight.mlengine.v1.GetModelInfoRequest
-	(*GetModelInfoResponse)(nil),  // 8: greenlight.mlengine.v1.GetModelInfoResponse
-	(*FeatureInfo)(nil),           // 9: greenlight.mlengine.v1.FeatureInfo
-	nil,                           // 10: greenlight.mlengine.v1.PredictRequest.FeaturesEntry
-	nil,                           // 11: greenlight.mlengine.v1.PredictRequest.WatchedEntry
-	(*timestamppb.Timestamp)(nil), // 12: google.protobuf.Timestamp
-	(Source)(0),                   // 13: greenlight.mlengine.v1.Source
+	(*BatchError)(nil),            // 6: greenlight.mlengine.v1.BatchError
+	(*RowError)(nil),              // 7: greenlight.mlengine.v1.RowError
+	(*GetModelInfoRequest)(nil),   // 8: greenlight.mlengine.v1.GetModelInfoRequest
+	(*GetModelInfoResponse)(nil),  // 9: greenlight.mlengine.v1.GetModelInfoResponse
+	(*FeatureInfo)(nil),           // 10: greenlight.mlengine.v1.FeatureInfo
+	nil,                           // 11: greenlight.mlengine.v1.PredictRequest.FeaturesEntry
+	nil,                           // 12: greenlight.mlengine.v1.PredictRequest.WatchedEntry
+	(*timestamppb.Timestamp)(nil), // 13: google.protobuf.Timestamp
+	(Source)(0),                   // 14: greenlight.mlengine.v1.Source
 }
 var file_greenlight_mlengine_v1_scoring_proto_depIdxs = []int32{
-	12, // 0: greenlight.mlengine.v1.PredictRequest.event_time:type_name -> google.protobuf.Timestamp
-	10, // 1: greenlight.mlengine.v1.PredictRequest.features:type_name -> greenlight.mlengine.v1.PredictRequest.FeaturesEntry
+	13, // 0: greenlight.mlengine.v1.PredictRequest.event_time:type_name -> google.protobuf.Timestamp
+	11, // 1: greenlight.mlengine.v1.PredictRequest.features:type_name -> greenlight.mlengine.v1.PredictRequest.FeaturesEntry
 	1,  // 2: greenlight.mlengine.v1.PredictRequest.vector:type_name -> greenlight.mlengine.v1.FeatureVector
-	11, // 3: greenlight.mlengine.v1.PredictRequest.watched:type_name -> greenlight.mlengine.v1.PredictRequest.WatchedEntry
-	13, // 4: greenlight.mlengine.v1.PredictRequest.source:type_name -> greenlight.mlengine.v1.Source
-	13, // 5: greenlight.mlengine.v1.BatchPredictRequest.sources:type_name -> greenlight.mlengine.v1.Source
-	6,  // 6: greenlight.mlengine.v1.BatchPredictResponse.errors:type_name -> greenlight.mlengine.v1.RowError
-	0,  // 7: greenlight.mlengine.v1.RowError.reason:type_name -> greenlight.mlengine.v1.ErrorReason
-	9,  // 8: greenlight.mlengine.v1.GetModelInfoResponse.features:type_name -> greenlight.mlengine.v1.FeatureInfo
-	12, // 9: greenlight.mlengine.v1.GetModelInfoResponse.train_start_time:type_name -> google.protobuf.Timestamp
-	12, // 10: greenlight.mlengine.v1.GetModelInfoResponse.train_end_time:type_name -> google.protobuf.Timestamp
-	12, // 11: greenlight.mlengine.v1.GetModelInfoResponse.load_time:type_name -> google.protobuf.Timestamp
-	2,  // 12: greenlight.mlengine.v1.ScoringService.Predict:input_type -> greenlight.mlengine.v1.PredictRequest
-	4,  // 13: greenlight.mlengine.v1.ScoringService.BatchPredict:input_type -> greenlight.mlengine.v1.BatchPredictRequest
-	7,  // 14: greenlight.mlengine.v1.ScoringService.GetModelInfo:input_type -> greenlight.mlengine.v1.GetModelInfoRequest
-	3,  // 15: greenlight.mlengine.v1.ScoringService.Predict:output_type -> greenlight.mlengine.v1.PredictResponse
-	5,  // 16: greenlight.mlengine.v1.ScoringService.BatchPredict:output_type -> greenlight.mlengine.v1.BatchPredictResponse
-	8,  // 17: greenlight.mlengine.v1.ScoringService.GetModelInfo:output_type -> greenlight.mlengine.v1.GetModelInfoResponse
-	15, // [15:18] is the sub-list for method output_type
-	12, // [12:15] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	12, // 3: greenlight.mlengine.v1.PredictRequest.watched:type_name -> greenlight.mlengine.v1.PredictRequest.WatchedEntry
+	14, // 4: greenlight.mlengine.v1.PredictRequest.source:type_name -> greenlight.mlengine.v1.Source
+	14, // 5: greenlight.mlengine.v1.BatchPredictRequest.sources:type_name -> greenlight.mlengine.v1.Source
+	7,  // 6: greenlight.mlengine.v1.BatchPredictResponse.errors:type_name -> greenlight.mlengine.v1.RowError
+	6,  // 7: greenlight.mlengine.v1.BatchPredictResponse.error:type_name -> greenlight.mlengine.v1.BatchError
+	0,  // 8: greenlight.mlengine.v1.BatchError.reason:type_name -> greenlight.mlengine.v1.ErrorReason
+	0,  // 9: greenlight.mlengine.v1.RowError.reason:type_name -> greenlight.mlengine.v1.ErrorReason
+	10, // 10: greenlight.mlengine.v1.GetModelInfoResponse.features:type_name -> greenlight.mlengine.v1.FeatureInfo
+	13, // 11: greenlight.mlengine.v1.GetModelInfoResponse.train_start_time:type_name -> google.protobuf.Timestamp
+	13, // 12: greenlight.mlengine.v1.GetModelInfoResponse.train_end_time:type_name -> google.protobuf.Timestamp
+	13, // 13: greenlight.mlengine.v1.GetModelInfoResponse.load_time:type_name -> google.protobuf.Timestamp
+	2,  // 14: greenlight.mlengine.v1.ScoringService.Predict:input_type -> greenlight.mlengine.v1.PredictRequest
+	4,  // 15: greenlight.mlengine.v1.ScoringService.BatchPredict:input_type -> greenlight.mlengine.v1.BatchPredictRequest
+	4,  // 16: greenlight.mlengine.v1.ScoringService.StreamPredict:input_type -> greenlight.mlengine.v1.BatchPredictRequest
+	8,  // 17: greenlight.mlengine.v1.ScoringService.GetModelInfo:input_type -> greenlight.mlengine.v1.GetModelInfoRequest
+	3,  // 18: greenlight.mlengine.v1.ScoringService.Predict:output_type -> greenlight.mlengine.v1.PredictResponse
+	5,  // 19: greenlight.mlengine.v1.ScoringService.BatchPredict:output_type -> greenlight.mlengine.v1.BatchPredictResponse
+	5,  // 20: greenlight.mlengine.v1.ScoringService.StreamPredict:output_type -> greenlight.mlengine.v1.BatchPredictResponse
+	9,  // 21: greenlight.mlengine.v1.ScoringService.GetModelInfo:output_type -> greenlight.mlengine.v1.GetModelInfoResponse
+	18, // [18:22] is the sub-list for method output_type
+	14, // [14:18] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_greenlight_mlengine_v1_scoring_proto_init() }
@@ -988,7 +1093,7 @@ func file_greenlight_mlengine_v1_scoring_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_greenlight_mlengine_v1_scoring_proto_rawDesc), len(file_greenlight_mlengine_v1_scoring_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   11,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -22,9 +22,10 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	ScoringService_Predict_FullMethodName      = "/greenlight.mlengine.v1.ScoringService/Predict"
-	ScoringService_BatchPredict_FullMethodName = "/greenlight.mlengine.v1.ScoringService/BatchPredict"
-	ScoringService_GetModelInfo_FullMethodName = "/greenlight.mlengine.v1.ScoringService/GetModelInfo"
+	ScoringService_Predict_FullMethodName       = "/greenlight.mlengine.v1.ScoringService/Predict"
+	ScoringService_BatchPredict_FullMethodName  = "/greenlight.mlengine.v1.ScoringService/BatchPredict"
+	ScoringService_StreamPredict_FullMethodName = "/greenlight.mlengine.v1.ScoringService/StreamPredict"
+	ScoringService_GetModelInfo_FullMethodName  = "/greenlight.mlengine.v1.ScoringService/GetModelInfo"
 )
 
 // ScoringServiceClient is the client API for ScoringService service.
@@ -45,6 +46,11 @@ type ScoringServiceClient interface {
 	// BatchPredict scores up to 10,000 market states of one schema in one call. A row with an invalid value fails alone, while
 	// a wrong schema or shape fails the call.
 	BatchPredict(ctx context.Context, in *BatchPredictRequest, opts ...grpc.CallOption) (*BatchPredictResponse, error)
+	// StreamPredict is BatchPredict over one stream. Every message gets exactly one answer, in order, which repeats its
+	// sequence. A message that BatchPredict would refuse gets an error of its own and does not end the stream. Messages have no
+	// deadline: the caller drops answers that it no longer wants. When the caller closes its side, or ml-engine stops, ml-engine
+	// answers what it has read and ends the stream.
+	StreamPredict(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[BatchPredictRequest, BatchPredictResponse], error)
 	// GetModelInfo describes the active model: its inputs, its identity and its evaluation.
 	GetModelInfo(ctx context.Context, in *GetModelInfoRequest, opts ...grpc.CallOption) (*GetModelInfoResponse, error)
 }
@@ -77,6 +83,19 @@ func (c *scoringServiceClient) BatchPredict(ctx context.Context, in *BatchPredic
 	return out, nil
 }
 
+func (c *scoringServiceClient) StreamPredict(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[BatchPredictRequest, BatchPredictResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &ScoringService_ServiceDesc.Streams[0], ScoringService_StreamPredict_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[BatchPredictRequest, BatchPredictResponse]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type ScoringService_StreamPredictClient = grpc.BidiStreamingClient[BatchPredictRequest, BatchPredictResponse]
+
 func (c *scoringServiceClient) GetModelInfo(ctx context.Context, in *GetModelInfoRequest, opts ...grpc.CallOption) (*GetModelInfoResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(GetModelInfoResponse)
@@ -105,6 +124,11 @@ type ScoringServiceServer interface {
 	// BatchPredict scores up to 10,000 market states of one schema in one call. A row with an invalid value fails alone, while
 	// a wrong schema or shape fails the call.
 	BatchPredict(context.Context, *BatchPredictRequest) (*BatchPredictResponse, error)
+	// StreamPredict is BatchPredict over one stream. Every message gets exactly one answer, in order, which repeats its
+	// sequence. A message that BatchPredict would refuse gets an error of its own and does not end the stream. Messages have no
+	// deadline: the caller drops answers that it no longer wants. When the caller closes its side, or ml-engine stops, ml-engine
+	// answers what it has read and ends the stream.
+	StreamPredict(grpc.BidiStreamingServer[BatchPredictRequest, BatchPredictResponse]) error
 	// GetModelInfo describes the active model: its inputs, its identity and its evaluation.
 	GetModelInfo(context.Context, *GetModelInfoRequest) (*GetModelInfoResponse, error)
 	mustEmbedUnimplementedScoringServiceServer()
@@ -122,6 +146,9 @@ func (UnimplementedScoringServiceServer) Predict(context.Context, *PredictReques
 }
 func (UnimplementedScoringServiceServer) BatchPredict(context.Context, *BatchPredictRequest) (*BatchPredictResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method BatchPredict not implemented")
+}
+func (UnimplementedScoringServiceServer) StreamPredict(grpc.BidiStreamingServer[BatchPredictRequest, BatchPredictResponse]) error {
+	return status.Error(codes.Unimplemented, "method StreamPredict not implemented")
 }
 func (UnimplementedScoringServiceServer) GetModelInfo(context.Context, *GetModelInfoRequest) (*GetModelInfoResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetModelInfo not implemented")
@@ -183,6 +210,13 @@ func _ScoringService_BatchPredict_Handler(srv interface{}, ctx context.Context, 
 	return interceptor(ctx, in, info, handler)
 }
 
+func _ScoringService_StreamPredict_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(ScoringServiceServer).StreamPredict(&grpc.GenericServerStream[BatchPredictRequest, BatchPredictResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type ScoringService_StreamPredictServer = grpc.BidiStreamingServer[BatchPredictRequest, BatchPredictResponse]
+
 func _ScoringService_GetModelInfo_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(GetModelInfoRequest)
 	if err := dec(in); err != nil {
@@ -221,6 +255,13 @@ var ScoringService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _ScoringService_GetModelInfo_Handler,
 		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "StreamPredict",
+			Handler:       _ScoringService_StreamPredict_Handler,
+			ServerStreams: true,
+			ClientStreams: true,
+		},
+	},
 	Metadata: "greenlight/mlengine/v1/scoring.proto",
 }

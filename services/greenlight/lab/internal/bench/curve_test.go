@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"bytes"
 	"math"
 	"math/rand/v2"
 	"strings"
@@ -87,7 +88,11 @@ func TestCapacities(t *testing.T) {
 // TestMadeUpTrees checks that the trees that are timed are whole: all of them, of the depth, and no score like another.
 func TestMadeUpTrees(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
-	e, err := trees.Import("made up", strings.NewReader(lightGBM(rng, 10, 7)))
+	raw, err := madeUp(rng, 10, 7)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := trees.Import("made up", bytes.NewReader(raw))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,10 +1,12 @@
 package bench
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
-	"strings"
+	"strconv"
 	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/model"
@@ -12,8 +14,8 @@ import (
 )
 
 const (
-	// treeDepth is the depth of the generated trees: 63 splits and 64 leaves.
-	treeDepth = 6
+	// treeDepth is the depth of the generated trees: 63 splits and 64 leaves. treeFeatures is the number of their inputs.
+	treeDepth, treeFeatures = 6, 7
 	// scoredStates is the number of states that are scored in turn, so that different branches of the trees are used.
 	scoredStates = 1024
 )
@@ -34,15 +36,18 @@ func (s *scaling) features(_ context.Context, features, _ int) ([]float64, error
 	return []float64{s.timeOf(m.Score, vectors(rng, features)) / float64(features)}, nil
 }
 
-// trees measures the time of a score of a model with n trees in LightGBM's format.
+// trees measures the time of a score of a model with n trees.
 func (s *scaling) trees(_ context.Context, count, _ int) ([]float64, error) {
-	const features = 7
 	rng := rand.New(rand.NewPCG(2, uint64(count)))
-	e, err := trees.Import("made up", strings.NewReader(lightGBM(rng, count, features)))
+	raw, err := madeUp(rng, count, treeFeatures)
 	if err != nil {
 		return nil, err
 	}
-	return []float64{s.timeOf(e.Score, vectors(rng, features)) / float64(count)}, nil
+	e, err := trees.Import("made up", bytes.NewReader(raw))
+	if err != nil {
+		return nil, err
+	}
+	return []float64{s.timeOf(e.Score, vectors(rng, treeFeatures)) / float64(count)}, nil
 }
 
 // timeOf returns how long a score takes, in nanoseconds.
@@ -73,41 +78,44 @@ func vectors(rng *rand.Rand, features int) [][]float64 {
 	return xs
 }
 
-// lightGBM generates full trees in the text format of LightGBM. Node i has the children 2i+1 and 2i+2. A child beyond the last
-// node is a leaf, whose number the format writes as its complement.
-func lightGBM(rng *rand.Rand, count, features int) string {
-	const splits = 1<<treeDepth - 1
-	var b strings.Builder
-	b.WriteString("tree\nversion=v4\nnum_class=1\nnum_tree_per_iteration=1\nlabel_index=0\n")
-	fmt.Fprintf(&b, "max_feature_idx=%d\nobjective=binary sigmoid:1\nfeature_names=", features-1)
-	for i := range features {
-		fmt.Fprintf(&b, "f%d ", i)
-	}
-	b.WriteString("\n")
-	child := func(i int) int {
-		if i < splits {
-			return i
-		}
-		return ^(i - splits)
-	}
-	for t := range count {
-		fmt.Fprintf(&b, "\nTree=%d\nnum_leaves=%d\nnum_cat=0\n", t, splits+1)
-		list(&b, "split_feature", splits, func(int) any { return rng.IntN(features) })
-		list(&b, "threshold", splits, func(int) any { return rng.NormFloat64() })
-		list(&b, "decision_type", splits, func(int) any { return 2 }) // missing values go left
-		list(&b, "left_child", splits, func(i int) any { return child(2*i + 1) })
-		list(&b, "right_child", splits, func(i int) any { return child(2*i + 2) })
-		list(&b, "leaf_value", splits+1, func(int) any { return rng.NormFloat64() / 100 })
-		b.WriteString("is_linear=0\nshrinkage=1\n\n")
-	}
-	b.WriteString("end of trees\n")
-	return b.String()
+// decimal is a number that XGBoost reads as a float: it reads digits without a point or an exponent as an integer.
+type decimal float64
+
+func (d decimal) MarshalJSON() ([]byte, error) {
+	return strconv.AppendFloat(nil, float64(d), 'e', -1, 32), nil
 }
 
-func list(b *strings.Builder, name string, n int, value func(int) any) {
-	b.WriteString(name + "=")
-	for i := range n {
-		fmt.Fprintf(b, "%v ", value(i))
+// madeUp generates full trees in XGBoost's format: node i has the children 2i+1 and 2i+2.
+func madeUp(rng *rand.Rand, count, features int) ([]byte, error) {
+	const splits, nodes = 1<<treeDepth - 1, 1<<(treeDepth+1) - 1
+	type object = map[string]any
+	zeros, made := make([]decimal, nodes), make([]object, count)
+	for t := range made {
+		var left, right, parents, inputs, defaults [nodes]int
+		var conditions [nodes]decimal
+		for i := range nodes {
+			left[i], right[i], parents[i] = -1, -1, max(0, i-1)/2
+			inputs[i], defaults[i] = rng.IntN(features), rng.IntN(2)
+			conditions[i] = decimal(rng.NormFloat64() / 100) // the value of a leaf
+			if i < splits {
+				left[i], right[i], conditions[i] = 2*i+1, 2*i+2, decimal(rng.NormFloat64())
+			}
+		}
+		made[t] = object{
+			"id": t, "left_children": left, "right_children": right, "parents": parents,
+			"split_indices": inputs, "split_conditions": conditions, "default_left": defaults, "split_type": make([]int, nodes),
+			"base_weights": zeros, "loss_changes": zeros, "sum_hessian": zeros,
+			"categories": []int{}, "categories_nodes": []int{}, "categories_segments": []int{}, "categories_sizes": []int{},
+			"tree_param": object{"num_deleted": "0", "num_feature": strconv.Itoa(features), "num_nodes": strconv.Itoa(nodes), "size_leaf_vector": "0"},
+		}
 	}
-	b.WriteString("\n")
+	return json.Marshal(object{"version": []int{1, 7, 4}, "learner": object{
+		"attributes": object{}, "feature_names": []string{}, "feature_types": []string{},
+		"gradient_booster": object{"name": "gbtree", "model": object{
+			"gbtree_model_param": object{"num_parallel_tree": "1", "num_trees": strconv.Itoa(count), "size_leaf_vector": "0"},
+			"tree_info":          make([]int, count), "trees": made,
+		}},
+		"learner_model_param": object{"base_score": "5E-1", "boost_from_average": "1", "num_class": "0", "num_feature": strconv.Itoa(features), "num_target": "1"},
+		"objective":           object{"name": "binary:logistic", "reg_loss_param": object{"scale_pos_weight": "1"}},
+	}})
 }

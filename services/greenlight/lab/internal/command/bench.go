@@ -2,8 +2,6 @@ package command
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
 	"os"
 	"path/filepath"
 	"time"
@@ -89,7 +87,43 @@ A missed target is a result and exits 0; bench exits 1 only when it could not be
 	fs.StringVar(&profiles, "profiles", "", "folder that gets the CPU profiles of both services, taken at saturation for 20 s")
 	fs.BoolVar(&quick, "quick", false, "about a minute: shorter segments, fewer rounds")
 	f.declare(fs)
-	cmd.AddCommand(echoCommand())
+	cmd.AddCommand(echoCommand(), treesCommand(c))
+	return cmd
+}
+
+func treesCommand(c console.Console) *cobra.Command {
+	var f benchFlags
+	opts := bench.TreesOptions{Slice: 300 * time.Millisecond}
+	cmd := &cobra.Command{
+		Use: "trees", Short: "Measure the time of a score by trees against XGBoost",
+		Long: `Trees scores made-up ensembles of 300 and 1,000 trees of depth 6 in blocks of 1, 64 and 1,024 rows, and has XGBoost score
+the same rows with the same files in a Python process: CPU time on one thread each, in turn, medians of the rounds. Both
+must give the same scores. Without XGBoost (Debian: python3-xgboost) it measures only Greenlight. It takes half a minute.
+
+A missed target is a result and exits 0.`,
+		Args: console.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if opts.Rounds < 1 {
+				return console.Usagef("--rounds %d: want at least 1", opts.Rounds)
+			}
+			if opts.Dir, err = f.work.Folder(time.Now()); err != nil {
+				return err
+			}
+			opts.Progress, opts.Stderr = c.Progress("measuring"), c.Err
+			result, err := bench.RunTrees(cmd.Context(), opts)
+			if err != nil {
+				return err
+			}
+			if err := result.Table(c.Out); err != nil {
+				return err
+			}
+			return writeResult(c, f.json, result)
+		},
+	}
+	fs := cmd.Flags()
+	fs.IntVar(&opts.Rounds, "rounds", 9, "how often everything is measured")
+	fs.StringVar(&opts.Python, "python", "", "Python interpreter that has XGBoost; python3 or /usr/bin/python3 when it is not given")
+	f.declare(fs)
 	return cmd
 }
 
@@ -121,11 +155,7 @@ func writeResult(c console.Console, path string, result any) error {
 	if path == "" {
 		return nil
 	}
-	raw, err := json.MarshalIndent(result, "", "  ")
-	if err != nil {
-		return fmt.Errorf("%s: %w", path, err)
-	}
-	if err := os.WriteFile(path, append(raw, '\n'), 0o644); err != nil {
+	if err := writeJSON(path, result); err != nil {
 		return err
 	}
 	c.Say("written to %s", path)

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -113,7 +112,7 @@ func (f *faultFlags) do(ctx context.Context, c console.Console, command string) 
 		return err
 	}
 	if f.markdown != "" {
-		err := durable.WriteFile(f.markdown, 0o644, func(w io.Writer) error { return result.Markdown(w) })
+		err := durable.Write(f.markdown, 0o644, result.Markdown)
 		if err != nil {
 			return err
 		}
@@ -197,8 +196,5 @@ func writeJSON(path string, v any) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
-	return durable.WriteFile(path, 0o644, func(w io.Writer) error {
-		_, err := w.Write(append(raw, '\n'))
-		return err
-	})
+	return durable.WriteFile(path, append(raw, '\n'), 0o644)
 }

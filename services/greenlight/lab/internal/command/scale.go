@@ -2,11 +2,12 @@ package command
 
 import (
 	"fmt"
-	"os"
+	"io"
 	"runtime"
 
 	"github.com/spf13/cobra"
 
+	"github.com/greenlight-ml/greenlight/pkg/durable"
 	"github.com/greenlight-ml/greenlight/pkg/plots"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
 	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/bench"
@@ -55,7 +56,7 @@ it is within a quarter of its best, and the size from which it is worse than the
 }
 
 // drawScale draws the curves, unless path is empty.
-func drawScale(c console.Console, path string, s *bench.Scale) (err error) {
+func drawScale(c console.Console, path string, s *bench.Scale) error {
 	if path == "" {
 		return nil
 	}
@@ -69,17 +70,9 @@ func drawScale(c console.Console, path string, s *bench.Scale) (err error) {
 		}
 		curves = append(curves, curve)
 	}
-	out, err := os.Create(path)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if e := out.Close(); err == nil {
-			err = e
-		}
-	}()
 	subtitle := fmt.Sprintf("medians of %d rounds with the smallest and the largest, on %d CPUs (%s/%s)", s.Rounds, s.Machine.CPUs, runtime.GOOS, runtime.GOARCH)
-	if err := plots.Curves(out, "How costs grow", subtitle, curves); err != nil {
+	err := durable.Write(path, 0o644, func(w io.Writer) error { return plots.Curves(w, "How costs grow", subtitle, curves) })
+	if err != nil {
 		return err
 	}
 	c.Say("drawn in %s", path)

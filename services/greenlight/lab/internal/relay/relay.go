@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
+	"github.com/greenlight-ml/greenlight/pkg/shadow/batches"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
@@ -70,6 +71,11 @@ func (r *Relay) BatchPredict(ctx context.Context, req *mlenginev1.BatchPredictRe
 		err = (*change)(ctx, resp)
 	}
 	return resp, err
+}
+
+// StreamPredict implements ScoringService.
+func (r *Relay) StreamPredict(stream batches.Stream) error {
+	return batches.Answer(stream, nil, r.BatchPredict)
 }
 
 // GetModelInfo implements ScoringService.

@@ -102,9 +102,7 @@ func (s *stage) startExecutor(ctx context.Context, at process.Listen) (err error
 func (s *stage) send(ctx context.Context) {
 	ctx, s.quiet = context.WithCancel(ctx)
 	pace := traffic.Pace{Concurrency: 8, Rate: s.rate}
-	s.sending.Go(func() {
-		s.answers = traffic.Decide(ctx, s.decider.Decisions, s.opts.Services.Artifact, s.opts.States, pace)
-	})
+	s.sending.Go(func() { s.answers = traffic.Decide(ctx, s.decider.Decisions, s.opts.States, pace) })
 }
 
 // tearDown stops everything in reverse order.

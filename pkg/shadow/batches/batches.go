@@ -1,0 +1,92 @@
+// Package batches is the server's side of StreamPredict, for ml-engine and for what takes its place in tests.
+package batches
+
+import (
+	"context"
+	"errors"
+	"io"
+
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/status"
+
+	"github.com/greenlight-ml/greenlight/pkg/rpc"
+	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
+)
+
+// Stream is the server's side of StreamPredict.
+type Stream = grpc.BidiStreamingServer[mlenginev1.BatchPredictRequest, mlenginev1.BatchPredictResponse]
+
+// Answer answers every message of a stream with the result of predict, in order. It ends when the client closes its
+// side, and when stopping is closed, after it has answered what it has read. An error of predict concerns its message alone.
+// The returned error is that of the stream; a message that does not decode, or is too large, ends it.
+func Answer(
+	stream Stream, stopping <-chan struct{},
+	predict func(context.Context, *mlenginev1.BatchPredictRequest) (*mlenginev1.BatchPredictResponse, error),
+) error {
+	// Recv ends with the stream, and so with the return of the handler: for stopping, a goroutine receives. predict runs in the
+	// handler, where a panic is recovered.
+	done := make(chan struct{})
+	defer close(done)
+	type received struct {
+		req *mlenginev1.BatchPredictRequest
+		err error
+	}
+	next := make(chan received)
+	go func() {
+		for {
+			req, err := stream.Recv()
+			select {
+			case next <- received{req, err}:
+			case <-done:
+				return
+			}
+			if err != nil {
+				return
+			}
+		}
+	}()
+	answer := func(r received) error {
+		if r.err != nil {
+			return r.err
+		}
+		resp, err := predict(stream.Context(), r.req)
+		if err != nil {
+			resp = &mlenginev1.BatchPredictResponse{Error: batchError(err)}
+		}
+		resp.Sequence = r.req.GetSequence()
+		return stream.Send(resp)
+	}
+	for {
+		var err error
+		select {
+		case r := <-next:
+			err = answer(r)
+		case <-stopping:
+			select {
+			case r := <-next:
+				err = answer(r)
+			default:
+				return nil
+			}
+		}
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return err
+		}
+	}
+}
+
+// batchError returns the error of BatchPredict as that of a message.
+func batchError(err error) *mlenginev1.BatchError {
+	s := status.Convert(err)
+	e := &mlenginev1.BatchError{Code: int32(s.Code()), Message: rpc.Short(s.Message())}
+	for _, d := range s.Details() {
+		if info, ok := d.(*errdetails.ErrorInfo); ok {
+			e.Reason = mlenginev1.ErrorReason(mlenginev1.ErrorReason_value["ERROR_REASON_"+info.GetReason()])
+		}
+	}
+	return e
+}

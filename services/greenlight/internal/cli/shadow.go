@@ -1,0 +1,75 @@
+package cli
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"google.golang.org/grpc"
+
+	"github.com/greenlight-ml/greenlight/pkg/shadow"
+	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/shadowview"
+)
+
+func shadowCommand(c console.Console) *cobra.Command {
+	cmd := &cobra.Command{Use: "shadow", Short: "Show single comparisons of shadow and baseline", Args: console.NoArgs}
+	cmd.AddCommand(shadowWatchCommand(c))
+	return cmd
+}
+
+func shadowWatchCommand(c console.Console) *cobra.Command {
+	var at flags.Endpoint
+	var outcomes []string
+	var count uint64
+	req := &executorv1.WatchComparisonsRequest{}
+	cmd := &cobra.Command{
+		Use: "watch", Short: "Print shadows of an executor as they end",
+		Long: `Watch prints a line for every shadow that ends: when, its outcome, the scores of baseline and shadow, their difference, the
+time since the request arrived, the schema of the row that was sent to ml-engine, the symbol and the request's id. It ends
+when it is interrupted, or after --count lines, with a line of counts on standard error. Executor drops and counts
+comparisons that are not read in time: they never delay a decision. A sample is the same requests on every executor.
+
+--features adds a line with the features. They are the input of a trading decision, so it needs the role of an operator
+(--control-token-file or a certificate), and executor writes it to its audit log.`,
+		Args: console.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			for _, name := range outcomes {
+				o, ok := shadowview.Outcome(name)
+				if !ok {
+					return console.Usagef("--outcome %q: want one of %s", name, outcomeNames())
+				}
+				req.Outcomes = append(req.Outcomes, o)
+			}
+			return at.Dial(func(conn *grpc.ClientConn) error {
+				summary, err := shadowview.Watch(cmd.Context(), executorv1.NewShadowServiceClient(conn), req, count, c.Out)
+				if err == nil || summary.Total() > 0 {
+					_, _ = fmt.Fprintln(c.Err, summary)
+				}
+				if err != nil {
+					return fmt.Errorf("executor %s: %w", at.Addr, err)
+				}
+				return nil
+			})
+		},
+	}
+	fs := cmd.Flags()
+	at.Declare(fs, c, "executor", "127.0.0.1:4020", "gRPC address of executor")
+	fs.StringSliceVar(&outcomes, "outcome", nil, "outcomes to print, for example mismatch; all but not_sampled when it is not given")
+	fs.StringVar(&req.Symbol, "symbol", "", "instrument to print; all when it is not given")
+	fs.Float64Var(&req.SamplePercent, "sample", 100, "percentage of the selected shadows to print, more than 0 and at most 100")
+	fs.BoolVar(&req.IncludeFeatures, "features", false, "print the features too")
+	fs.Uint64Var(&count, "count", 0, "how many to print; 0 is until interrupted")
+	console.Require(fs, "sample", "more than 0 and at most 100", func() bool { return req.GetSamplePercent() > 0 && req.GetSamplePercent() <= 100 })
+	return cmd
+}
+
+func outcomeNames() string {
+	var names []string
+	for _, o := range shadow.Outcomes() {
+		names = append(names, o.String())
+	}
+	return strings.Join(names, ", ")
+}

@@ -1,0 +1,110 @@
+package traffic
+
+import (
+	"context"
+	"fmt"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+)
+
+// maxStreams is how many streams one executor gets: more decisions at once would only wait.
+const maxStreams = 64
+
+// streams are streams of decisions to one executor, with one decision under way on each.
+type streams struct {
+	client executorv1.DecisionServiceClient
+	idle   chan *stream
+}
+
+// stream is a stream, or a place for one that is not open.
+type stream struct {
+	executorv1.DecisionService_DecideClient
+
+	cancel   context.CancelFunc
+	sequence uint64
+}
+
+// newStreams returns n streams, at most maxStreams, which are opened when they are needed.
+func newStreams(client executorv1.DecisionServiceClient, n int) *streams {
+	s := &streams{client: client, idle: make(chan *stream, min(n, maxStreams))}
+	for range cap(s.idle) {
+		s.idle <- &stream{}
+	}
+	return s
+}
+
+// decide asks for a decision before ctx's deadline. What fails is not sent again.
+func (s *streams) decide(ctx context.Context, req *executorv1.PredictRequest) (*executorv1.PredictResponse, error) {
+	select {
+	case one := <-s.idle:
+		defer func() { s.idle <- one }()
+		resp, err := one.decide(ctx, s.client, req)
+		if err != nil {
+			one.close()
+			return nil, err
+		}
+		if e := resp.GetError(); e != nil {
+			return nil, status.Error(codes.Code(e.GetCode()), e.GetMessage())
+		}
+		return resp.GetResponse(), nil
+	case <-ctx.Done():
+		return nil, status.FromContextError(ctx.Err()).Err()
+	}
+}
+
+// close ends all streams. None may be in use.
+func (s *streams) close() {
+	for range cap(s.idle) {
+		(<-s.idle).close()
+	}
+}
+
+func (s *stream) close() {
+	if s.cancel != nil {
+		s.cancel()
+		*s = stream{}
+	}
+}
+
+// open opens the stream before ctx's deadline. It outlives ctx.
+func (s *stream) open(ctx context.Context, client executorv1.DecisionServiceClient) error {
+	lifetime, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer context.AfterFunc(ctx, cancel)()
+	opened, err := client.Decide(lifetime)
+	if err != nil {
+		cancel()
+		return err
+	}
+	s.DecisionService_DecideClient, s.cancel = opened, cancel
+	return nil
+}
+
+// decide sends a message and waits for its answer. An error means that the stream has ended, or must not be used any more.
+func (s *stream) decide(ctx context.Context, client executorv1.DecisionServiceClient, req *executorv1.PredictRequest) (*executorv1.DecideResponse, error) {
+	if s.cancel == nil {
+		if err := s.open(ctx, client); err != nil {
+			return nil, err
+		}
+	}
+	defer context.AfterFunc(ctx, s.cancel)() // an answer that comes too late has no reader
+	s.sequence++
+	m := &executorv1.DecideRequest{Sequence: s.sequence, Request: req}
+	if t, ok := ctx.Deadline(); ok {
+		m.Deadline = timestamppb.New(t)
+	}
+	_ = s.Send(m) // if the stream has ended, Recv has the reason
+	resp, err := s.Recv()
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return nil, status.FromContextError(ctx.Err()).Err()
+	case err != nil:
+		return nil, err
+	case resp.GetSequence() != s.sequence:
+		return nil, fmt.Errorf("the executor answered message %d, which was not sent or is answered, instead of %d", resp.GetSequence(), s.sequence)
+	}
+	return resp, nil
+}

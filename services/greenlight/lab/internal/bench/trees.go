@@ -1,0 +1,214 @@
+package bench
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"text/tabwriter"
+	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/trees"
+)
+
+// TreesSchema names the kind of the JSON.
+const TreesSchema = "greenlight/trees/v1"
+
+// citedNS is what XGBoost 1.7.4 took per row and tree of depth 6 when the target was set, in blocks of 1,024 rows on one
+// thread of another machine. It is printed where XGBoost cannot be measured.
+const citedNS = 20
+
+// TreesOptions configures [RunTrees].
+type TreesOptions struct {
+	// Dir is a folder for the models and the rows.
+	Dir string
+	// Python is the interpreter that has XGBoost; "" tries python3 and that of the system.
+	Python string
+	// Rounds is how often everything is measured, and Slice is the CPU time of each side in a round.
+	Rounds   int
+	Slice    time.Duration
+	Progress func(done, total int)
+	// Stderr gets what Python says; nil discards it.
+	Stderr io.Writer
+}
+
+// Trees compares the CPU time of a score with XGBoost's, in one process and one thread each. Other work on the machine
+// takes the processor from both, and counts for neither.
+type Trees struct {
+	Schema    string    `json:"schema"`
+	Time      time.Time `json:"time"`
+	DurationS float64   `json:"duration_s"`
+	Machine   Machine   `json:"machine"`
+	Rounds    int       `json:"rounds"`
+	// XGBoost is the version that was measured; "" if there is none, and Missing says what was tried.
+	XGBoost string       `json:"xgboost,omitempty"`
+	Missing string       `json:"xgboost_missing,omitempty"`
+	Blocks  []TreesBlock `json:"blocks"`
+}
+
+// TreesBlock is one ensemble scored in blocks of so many rows, in nanoseconds of CPU time per row and tree.
+type TreesBlock struct {
+	Trees int    `json:"trees"`
+	Rows  int    `json:"rows"`
+	Ours  Spread `json:"ns"`
+	// XGBoost and Ratio (ours over XGBoost's, round by round) are nil where it was not measured.
+	XGBoost *Spread `json:"xgboost_ns,omitempty"`
+	Ratio   *Spread `json:"ratio,omitempty"`
+}
+
+// RunTrees measures made-up ensembles of full trees in blocks of 1, 64 and 1,024 rows. XGBoost loads the same files, and
+// must give the same scores. It is not measured on single rows, whose time is that of a call from Python.
+func RunTrees(ctx context.Context, opts TreesOptions) (_ *Trees, err error) {
+	if opts.Rounds < 1 || opts.Slice <= 0 {
+		return nil, errors.New("bench: rounds and length of the slices are required")
+	}
+	watch := watchMachine()
+	var ensembles []*trees.Ensemble
+	rng := rand.New(rand.NewPCG(3, 0))
+	var x []float64
+	var raw []byte
+	for _, row := range vectors(rng, treeFeatures) {
+		for _, v := range row {
+			raw = binary.LittleEndian.AppendUint32(raw, math.Float32bits(float32(v)))
+			x = append(x, float64(float32(v)))
+		}
+	}
+	files := []string{filepath.Join(opts.Dir, "rows")}
+	if err := os.WriteFile(files[0], raw, 0o600); err != nil {
+		return nil, err
+	}
+	sizes := []int{300, 1000}
+	for _, size := range sizes {
+		raw, err := madeUp(rng, size, treeFeatures)
+		if err != nil {
+			return nil, err
+		}
+		e, err := trees.Import("made up", bytes.NewReader(raw))
+		if err != nil {
+			return nil, err
+		}
+		path := filepath.Join(opts.Dir, fmt.Sprintf("trees-%d.json", size))
+		if err := os.WriteFile(path, raw, 0o600); err != nil {
+			return nil, err
+		}
+		ensembles, files = append(ensembles, e), append(files, path)
+	}
+	t := &Trees{Schema: TreesSchema, Time: watch.start.UTC(), Rounds: opts.Rounds}
+	scores := make([]float64, len(x)/treeFeatures)
+	other, err := startXGBoost(ctx, opts, files)
+	switch {
+	case errors.Is(err, errNoXGBoost):
+		t.Missing = err.Error()
+	case err != nil:
+		return nil, err
+	default:
+		defer func() { err = errors.Join(err, other.stop()) }()
+		t.XGBoost = other.version
+		for i, e := range ensembles {
+			e.Scores(scores, x)
+			if err := other.agrees(i, scores); err != nil {
+				return nil, err
+			}
+		}
+	}
+	done, total := 0, opts.Rounds*len(ensembles)*len(blockRows)
+	for i, e := range ensembles {
+		for _, rows := range blockRows {
+			block := TreesBlock{Trees: sizes[i], Rows: rows}
+			var ours, theirs, ratio []float64
+			for range opts.Rounds {
+				if err := ctx.Err(); err != nil {
+					return nil, err
+				}
+				mine := timeBlocks(e, scores, x, rows, opts.Slice) / float64(sizes[i])
+				ours = append(ours, mine)
+				if other != nil && rows > 1 {
+					ns, err := other.time(i, rows, opts.Slice)
+					if err != nil {
+						return nil, err
+					}
+					ns /= float64(sizes[i])
+					theirs, ratio = append(theirs, ns), append(ratio, mine/ns)
+				}
+				if done++; opts.Progress != nil {
+					opts.Progress(done, total)
+				}
+			}
+			block.Ours = spreadOf(ours)
+			if len(ratio) > 0 {
+				a, b := spreadOf(theirs), spreadOf(ratio)
+				block.XGBoost, block.Ratio = &a, &b
+			}
+			t.Blocks = append(t.Blocks, block)
+		}
+	}
+	var pids []int
+	if other != nil {
+		pids = append(pids, other.process.Process.Pid)
+	}
+	t.Machine, t.DurationS = watch.describe(0, pids...), time.Since(watch.start).Seconds()
+	return t, nil
+}
+
+var blockRows = []int{1, 64, 1024}
+
+// timeBlocks returns the nanoseconds of CPU time per row of scores in blocks of so many rows, one after the other.
+func timeBlocks(e *trees.Ensemble, scores, x []float64, rows int, slice time.Duration) float64 {
+	n, begin := 0, ownTime()
+	for {
+		for at := 0; at < len(scores); at += rows {
+			if rows == 1 {
+				scores[at] = e.Score(x[at*treeFeatures : (at+1)*treeFeatures])
+			} else {
+				e.Scores(scores[at:at+rows], x[at*treeFeatures:])
+			}
+		}
+		n += len(scores)
+		if took := ownTime() - begin; took >= slice {
+			return float64(took.Nanoseconds()) / float64(n)
+		}
+	}
+}
+
+// ownTime is the CPU time of this process, or the time of day where the system does not tell.
+func ownTime() time.Duration {
+	if cpu, ok := cpuOf(os.Getpid()); ok {
+		return cpu
+	}
+	return time.Duration(time.Now().UnixNano())
+}
+
+// Table writes the comparison for people.
+func (t *Trees) Table(w io.Writer) error {
+	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	_, _ = fmt.Fprintln(tw, "trees\trows\tns per row and tree\tXGBoost\tours / XGBoost\tspread\ttarget\t")
+	for _, b := range t.Blocks {
+		_, _ = fmt.Fprintf(tw, "%d\t%d\t%s\t", b.Trees, b.Rows, threeDigits(b.Ours.Median))
+		if b.Ratio == nil {
+			_, _ = fmt.Fprint(tw, "-\t-\t-\t-\t\n")
+			continue
+		}
+		verdict := "reached"
+		if !reached("<=", b.Ratio.Median, 1) {
+			verdict = "MISSED"
+		}
+		_, _ = fmt.Fprintf(tw, "%s\t%.2fx\t%.2fx..%.2fx\t<= 1.00x %s\t\n",
+			threeDigits(b.XGBoost.Median), b.Ratio.Median, b.Ratio.Min, b.Ratio.Max, verdict)
+	}
+	if err := tw.Flush(); err != nil {
+		return err
+	}
+	with := "XGBoost " + t.XGBoost
+	if t.XGBoost == "" {
+		with = fmt.Sprintf("XGBoost was not measured: %s.\nXGBoost 1.7.4 took %d ns per row and tree at 1,024 rows on another machine (cited, not measured here)", t.Missing, citedNS)
+	}
+	_, err := fmt.Fprintf(w, "\n%s\none thread, %d features, trees of depth %d; medians of %d rounds, in %.0f s, on %d CPUs (%s)\n",
+		with, treeFeatures, treeDepth, t.Rounds, t.DurationS, t.Machine.CPUs, t.Machine.load())
+	return err
+}
