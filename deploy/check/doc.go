@@ -2,6 +2,6 @@
 // deploy/kubernetes are read as their own tools read them, into the types of those tools, and every flag in them must
 // exist in the programs.
 //
-// It is a module of its own, outside the workspace, because those tools bring more modules than all of Greenlight, and
+// It is a separate module, outside the workspace, because those tools bring more modules than all of Greenlight, and
 // nobody who builds or links Greenlight needs one of them.
 package check

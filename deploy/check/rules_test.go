@@ -12,7 +12,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-var update = flag.Bool("update", false, "write the generated files anew")
+var update = flag.Bool("update", false, "rewrite the generated files")
 
 // The rules have one source, deploy/prometheus/rules; what the operator of Prometheus reads is generated from it.
 func TestPrometheusRuleIsTheRules(t *testing.T) {

@@ -3,7 +3,7 @@
 //
 //	linkcheck --addr 127.0.0.1:4020
 //
-// It is a module of its own, outside the workspace, as its reader's program is. Its test proves the promise made to that
+// It is a separate module, outside the workspace, as its reader's program is. Its test proves the promise made to that
 // reader: linking the contract brings gRPC and Protocol Buffers, and nothing else of ours.
 //
 // Answers go to standard output. Exit codes: 0 answered, 1 failed, 2 wrong usage.

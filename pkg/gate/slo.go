@@ -74,7 +74,7 @@ func Offline() []Rule {
 // BaselineMS is the time within which the baseline answers, in milliseconds: see [Baseline].
 const BaselineMS = 1
 
-// Baseline is the promise that the shadow never harms the baseline; n is answers.
+// Baseline is the promise that the shadow never affects the baseline; n is answers.
 func Baseline() Rule {
 	return Rule{
 		Name: "baseline in time", Op: AtLeast, Threshold: 0.99, Unit: Ratio, MinSamples: comparisons,

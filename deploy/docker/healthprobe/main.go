@@ -1,4 +1,4 @@
-// Command healthprobe asks a service of its own container whether it is well: an image without a shell has no curl.
+// Command healthprobe reports whether the service in its container is healthy: an image without a shell has no curl.
 //
 //	healthprobe http://127.0.0.1:4011/readyz
 //

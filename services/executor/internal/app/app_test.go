@@ -50,7 +50,7 @@ func TestPages(t *testing.T) {
 	r.reached()
 	for path, want := range map[string]string{
 		"/healthz": "ok\n", "/readyz": "baseline heuristic-test, shadow v1.8.1-test\n", "/metrics": "ml_shadow_outcomes_total", "/": "<title>Greenlight executor</title>",
-		"/status": `"answers":[{"question":"Is the baseline harmed?"`,
+		"/status": `"answers":[{"question":"Is the baseline affected?"`,
 	} {
 		if code, body := r.Get(path); code != http.StatusOK || !strings.Contains(body, want) {
 			t.Errorf("%s: got %d %q, want 200 with %q", path, code, body, want)

@@ -39,11 +39,11 @@ const (
 	neutral Tone = "neutral"
 )
 
-// harmed judges the latencies of the baseline. Its scores need no check: the shadow cannot change them.
-func harmed(h Histogram) Answer {
+// affected judges the latencies of the baseline. Its scores need no check: the shadow cannot change them.
+func affected(h Histogram) Answer {
 	rule := gate.Baseline()
 	r := gate.Check(rule, gate.Rate(h.within(gate.BaselineMS), h.N))
-	a := Answer{Question: "Is the baseline harmed?", Why: fmt.Sprintf("no answer yet, n = %d", h.N)}
+	a := Answer{Question: "Is the baseline affected?", Why: fmt.Sprintf("no answer yet, n = %d", h.N)}
 	if h.N > 0 {
 		a.Why = fmt.Sprintf("%s of its answers took at most %d ms, want %s, n = %d",
 			percent(h.within(gate.BaselineMS), h.N), gate.BaselineMS, rule.Target(), h.N)

@@ -34,7 +34,7 @@ func TestHarmed(t *testing.T) {
 		for _, c := range tt.counts {
 			n += c
 		}
-		check(t, name, harmed(Histogram{Edges: edges, Counts: tt.counts, N: n}), tt.word, tt.tone, tt.why)
+		check(t, name, affected(Histogram{Edges: edges, Counts: tt.counts, N: n}), tt.word, tt.tone, tt.why)
 	}
 }
 

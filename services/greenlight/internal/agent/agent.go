@@ -7,10 +7,15 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
+	"net/http"
 	"slices"
 	"time"
 
+	"github.com/jonboulle/clockwork"
+
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
+	"github.com/greenlight-ml/greenlight/pkg/serve"
 	"github.com/greenlight-ml/greenlight/pkg/twosample"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftfleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/report"
@@ -202,4 +207,29 @@ func (a *Agent) weekly(store *evidence.Store, samples []report.Sample, now time.
 		errs = append(errs, a.done("weekly", document, wrote, now, err))
 	}
 	return errors.Join(errs...)
+}
+
+// stopGrace is how long the agent may take to stop.
+const stopGrace = 12 * time.Second
+
+// Serve runs the agent, and srv at the HTTP address addr, until ctx ends. The bound address goes to the file addresses, if
+// that is not empty.
+func (a *Agent) Serve(ctx context.Context, srv *http.Server, addr, addresses string) error {
+	var stack serve.Stack
+	listener, err := stack.Listen(ctx, addr, "--metrics-listen")
+	if err != nil {
+		return err
+	}
+	stack.OnStop("metrics", srv.Shutdown)
+	stack.Serve("metrics", func() error { return serve.ServeHTTP(srv, listener) })
+	agentCtx, stop := context.WithCancel(ctx)
+	defer stop()
+	stack.OnStop("agent", func(context.Context) error { stop(); return nil })
+	stack.Serve("agent", func() error { return a.Run(agentCtx, clockwork.NewRealClock()) })
+	a.Logger.Info("listening", "metrics", listener.Addr().String())
+	if err := serve.WriteAddresses(addresses, map[string]net.Addr{"metrics": listener.Addr()}); err != nil {
+		return errors.Join(err, stack.Stop(ctx, stopGrace))
+	}
+	stack.Start(ctx)
+	return stack.Wait(ctx, stopGrace, a.Logger)
 }

@@ -63,7 +63,7 @@ func (m moment) jump(to moment) time.Duration {
 }
 
 // clockCheck compares the wall clock with the monotonic clock, so that one wrong reading does not cause reports of days
-// that are not over. A machine that has slept looks the same, and is trusted later.
+// that are not over. A machine that was suspended shows the same, and is trusted later.
 type clockCheck struct {
 	started bool
 	// last is the last trusted reading, suspect the first after a jump.

@@ -67,8 +67,8 @@ const (
 	// settle is the time from the confirmation of a share to the first counts. Shadows live for at most 60 ms: those of
 	// the previous share have ended by then.
 	settle = 250 * time.Millisecond
-	// keptLooks bounds the looks of a phase in the journal.
-	keptLooks = maxSamples
+	// keptPolls bounds the polls of a phase in the journal.
+	keptPolls = maxSamples
 )
 
 // NewController returns a controller. It calls no executor.
@@ -186,7 +186,7 @@ func (c *Controller) end(ctx context.Context, decision Decision, reason string) 
 // observer that panics is not called again. Its panic continues, unless the run is ending.
 func (c *Controller) emit(e Event) {
 	e.Time = time.Now().UTC()
-	keep := e.Kind != Looked || e.Look.Keep
+	keep := e.Kind != Polled || e.Poll.Keep
 	if keep && c.opts.Journal != nil {
 		var err error
 		if broken := fleet.Guard(func() { err = c.opts.Journal(e) }); broken != nil {

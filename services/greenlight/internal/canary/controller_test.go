@@ -70,7 +70,7 @@ func after(phase int, d time.Duration, fn func()) func(Event) {
 		if e.Kind == Counting && e.Phase == phase && begun.IsZero() {
 			begun = e.Time
 		}
-		if !done && !begun.IsZero() && e.Kind == Looked && e.Time.Sub(begun) >= d {
+		if !done && !begun.IsZero() && e.Kind == Polled && e.Time.Sub(begun) >= d {
 			done = true
 			fn()
 		}

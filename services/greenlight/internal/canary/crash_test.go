@@ -10,7 +10,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/testkit/crashtest"
 )
 
-// A run is rehearsed, taken up again after every kill, and begun anew when it is long enough.
+// A run is rehearsed, resumed after every kill, and restarted when it is long enough.
 func TestCrash(t *testing.T) {
 	plan := &Plan{Schema: planSchema, Source: evidence.Replay, Policy: gate.DefaultPolicy()}
 	crashtest.Run(t, crashtest.Writer{

@@ -21,8 +21,8 @@ const (
 	// Counting means that every executor has confirmed the share and the first counts were read: Phase, Percent. The time
 	// of the phase starts here.
 	Counting Kind = "counting"
-	// Looked is a poll of the counts: Phase, Percent, Look.
-	Looked Kind = "looked"
+	// Polled is a poll of the counts: Phase, Percent, Poll.
+	Polled Kind = "looked"
 	// Held is a phase whose time is over and whose verdict is not PASS: Phase, Percent, Reason. It is repeated if the
 	// reason changes in more than its figures.
 	Held Kind = "held"
@@ -53,7 +53,7 @@ type Event struct {
 	Decision Decision `json:"decision,omitempty"`
 	// Reason is for people; it may be empty.
 	Reason string `json:"reason,omitempty"`
-	Look   *Look  `json:"look,omitempty"`
+	Poll   *Poll  `json:"look,omitempty"` // the key is older than the name
 	// PSI is the overall index of the last 7 days; nil if it is unknown, and PSIReason is then the reason.
 	PSI       *float64 `json:"psi,omitempty"`
 	PSIReason string   `json:"psi_reason,omitempty"`
@@ -61,8 +61,8 @@ type Event struct {
 	TookMS float64 `json:"took_ms,omitempty"`
 }
 
-// Look is the counts of an attempt, from its start to one poll.
-type Look struct {
+// Poll is the counts of an attempt, from its start to one poll.
+type Poll struct {
 	Sample
 
 	// Outcomes are the ended shadows by the word of their outcome.
@@ -76,6 +76,6 @@ type Look struct {
 	HoldLeft gate.Duration `json:"hold_left"`
 	// Needed is the number of comparisons that are missing before the phase can be judged.
 	Needed uint64 `json:"needed"`
-	// Keep reports whether the journal and the record keep the look. The others are only displayed.
+	// Keep reports whether the journal and the record keep the poll. The others are only displayed.
 	Keep bool `json:"-"`
 }

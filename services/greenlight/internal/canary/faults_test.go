@@ -16,7 +16,7 @@ import (
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 )
 
-// A controller that hangs renews nothing: the executors go to 0 % by themselves. When it goes on, the phase begins anew.
+// A controller that hangs does not renew its leases, so the executors go to 0 %. When it continues, the phase restarts.
 func TestHangingControllerLosesItsLease(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -42,7 +42,7 @@ func TestHangingControllerLosesItsLease(t *testing.T) {
 			t.Errorf("got %s %q, phases %v", r.Decision, r.Reason, got)
 		}
 		if again := r.Phases[2]; again.Index != 1 || again.EndTime.Sub(again.StartTime) < 30*time.Minute {
-			t.Errorf("phase %d began anew for %v", again.Index, again.EndTime.Sub(again.StartTime))
+			t.Errorf("phase %d restarted for %v", again.Index, again.EndTime.Sub(again.StartTime))
 		}
 		if !slices.Contains(r.Phases[1].Restarted, "executor-a") || !strings.Contains(r.Phases[1].Reason, "lease") {
 			t.Errorf("restarted %q, reason %q", r.Phases[1].Restarted, r.Phases[1].Reason)
@@ -68,10 +68,10 @@ func TestRestartBeginsThePhaseAnew(t *testing.T) {
 					t.Errorf("restarted %q, then phase %d at %g %%", first.Restarted, again.Index, again.Percent)
 				}
 				if d := again.EndTime.Sub(again.StartTime); d < 30*time.Minute {
-					t.Errorf("began anew for %v only", d)
+					t.Errorf("restarted for %v only", d)
 				}
 				if n := again.Samples[0].Requests; n > 1000 {
-					t.Errorf("the counts did not begin anew: %d requests", n)
+					t.Errorf("the counts were not reset: %d requests", n)
 				}
 			})
 		})
@@ -101,7 +101,7 @@ func TestRestartingForever(t *testing.T) {
 	})
 }
 
-// A cut that is shorter than the lease costs nothing; a longer one begins the phase anew, and never passes meanwhile.
+// A network cut shorter than the lease has no effect. A longer one restarts the phase, which never passes meanwhile.
 func TestCutOff(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {

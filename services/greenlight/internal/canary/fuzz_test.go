@@ -25,7 +25,7 @@ func FuzzJournal(f *testing.F) {
 	for _, e := range []Event{
 		{Kind: Started},
 		{Kind: PhaseBegun, Percent: 5},
-		{Kind: Looked, Percent: 5, Look: &Look{Outcomes: map[string]uint64{"match": 3}}},
+		{Kind: Polled, Percent: 5, Poll: &Poll{Outcomes: map[string]uint64{"match": 3}}},
 		{Kind: PhaseEnded, Percent: 5, Decision: Passed, PSI: &psi},
 		{Kind: Finished, Decision: Passed},
 	} {

@@ -29,11 +29,11 @@ type attempt struct {
 	first, giveUp time.Time
 	// confirmed is when the last executor had confirmed the share, counting when the first counts were read; zero before.
 	confirmed, counting time.Time
-	// held is the last reason of a [Held] event, without its figures; kept is the time of the last look that was kept.
+	// held is the last reason of a [Held] event, without its figures; kept is the time of the last poll that was kept.
 	held string
 	kept time.Time
-	// last is the newest look.
-	last *Look
+	// last is the newest poll.
+	last *Poll
 	// strayed reports whether an executor reports another share than the one it confirmed.
 	strayed bool
 }
@@ -221,7 +221,7 @@ func (a *attempt) strangers(s reading) string {
 	return ""
 }
 
-// poll reads the counts, judges them and emits a look.
+// poll reads the counts, judges them and emits the result.
 func (a *attempt) poll(ctx context.Context) *ending {
 	s := a.read(ctx)
 	if ctx.Err() != nil {
@@ -256,8 +256,8 @@ func (a *attempt) poll(ctx context.Context) *ending {
 		known.phase.Missing = total.phase.Missing
 		l = a.judge(known)
 	}
-	l.Keep = end != nil || time.Since(a.kept) >= time.Duration(a.policy.PhaseDuration)/keptLooks
-	a.emitLook(l)
+	l.Keep = end != nil || time.Since(a.kept) >= time.Duration(a.policy.PhaseDuration)/keptPolls
+	a.emitPoll(l)
 	if gist := gist(l.Reason); end == nil && !a.counting.IsZero() && l.Left == 0 && gist != a.held {
 		a.held = gist
 		e := a.event(Held)
@@ -267,27 +267,27 @@ func (a *attempt) poll(ctx context.Context) *ending {
 	return end
 }
 
-// emitLook emits a look.
-func (a *attempt) emitLook(l *Look) {
+// emitPoll emits the result of a poll.
+func (a *attempt) emitPoll(l *Poll) {
 	if l.Keep {
 		a.kept = time.Now()
 	}
-	e := a.event(Looked)
-	e.Look = l
+	e := a.event(Polled)
+	e.Poll = l
 	a.last = l
 	a.emit(e)
 }
 
-// keepLast keeps the newest look, so that the phase has its final figures.
+// keepLast keeps the newest poll, so that the phase has its final figures.
 func (a *attempt) keepLast() {
 	if a.last != nil && !a.last.Keep {
 		last := *a.last // the view may still show the original
 		last.Keep = true
-		a.emitLook(&last)
+		a.emitPoll(&last)
 	}
 }
 
-// gist returns a reason without its figures, which change with every look.
+// gist returns a reason without its figures, which change with every poll.
 func gist(reason string) string {
 	return strings.Map(func(r rune) rune {
 		if strings.ContainsRune("0123456789.,", r) {
@@ -339,9 +339,9 @@ func (a *attempt) begin(s reading) string {
 	return ""
 }
 
-// judge returns the counts as a look.
-func (a *attempt) judge(c counts) *Look {
-	l := &Look{Outcomes: c.Outcomes, Sources: c.Sources, Card: a.policy.JudgePhase(c.phase)}
+// judge returns the counts as a poll.
+func (a *attempt) judge(c counts) *Poll {
+	l := &Poll{Outcomes: c.Outcomes, Sources: c.Sources, Card: a.policy.JudgePhase(c.phase)}
 	test := a.policy.Test(c.phase)
 	l.Sample = Sample{
 		Time: time.Now().UTC(), Percent: a.percent, Requests: c.Requests, Comparisons: c.phase.Comparisons(), Matches: c.phase.Matches,
@@ -378,7 +378,7 @@ func why(card gate.Scorecard) string {
 
 // ending returns how the phase ends after a poll; nil if it goes on. The known counts can abort it even if others are
 // missing.
-func (a *attempt) ending(s reading, l *Look, known gate.PhaseCounts) *ending {
+func (a *attempt) ending(s reading, l *Poll, known gate.PhaseCounts) *ending {
 	if reason := a.changed(s); reason != "" {
 		return &ending{decision: Aborted, reason: reason}
 	}

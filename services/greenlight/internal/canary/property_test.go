@@ -23,7 +23,7 @@ func TestNoDataIsNeverAPass(t *testing.T) {
 			tr.policy.Lease = gate.Duration(time.Duration(3+rng.IntN(30)) * time.Second)
 			tr.policy.MinComparisons = 100
 			tr.at = func(e Event) {
-				if e.Kind == Looked && rng.IntN(40) == 0 {
+				if e.Kind == Polled && rng.IntN(40) == 0 {
 					mishap(rng, tr)
 				}
 			}
@@ -54,7 +54,7 @@ func TestNoDataIsNeverAPass(t *testing.T) {
 	}
 }
 
-// mishap does something to one of the executors, or mends it.
+// mishap does something to one of the executors, or repairs it.
 func mishap(rng *rand.Rand, tr *trial) {
 	f := tr.fakes[rng.IntN(len(tr.fakes))]
 	switch rng.IntN(8) {

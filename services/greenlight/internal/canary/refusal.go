@@ -8,7 +8,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
-// Kinds of errors that others look for.
+// Kinds of errors that callers check for.
 var (
 	ErrHeld       = errors.New("somebody else holds the rollout")
 	ErrRunning    = errors.New("a controller already runs this run")

@@ -32,7 +32,7 @@ func (r *Record) apply(e Event) {
 		r.Aborted = e.Decision == Aborted || e.Decision == Stopped
 	case RolledBack, NotRolledBack:
 		r.RolledBack, r.RollbackMS = e.Kind == RolledBack, e.TookMS
-	case Counting, Looked, PhaseRetried, PhaseEnded:
+	case Counting, Polled, PhaseRetried, PhaseEnded:
 		if p := r.running(); p != nil {
 			p.apply(e)
 		}
@@ -74,9 +74,9 @@ func (p *Phase) apply(e Event) {
 	switch e.Kind {
 	case Counting:
 		p.StartTime = e.Time
-	case Looked:
-		if e.Look != nil && e.Look.Keep {
-			p.sample(e.Look)
+	case Polled:
+		if e.Poll != nil && e.Poll.Keep {
+			p.sample(e.Poll)
 		}
 	case PhaseRetried:
 		p.Restarted = append(p.Restarted, e.Executor)
@@ -91,7 +91,7 @@ func (p *Phase) end(e Event, d Decision, reason string) {
 	p.EndTime, p.Decision, p.Reason = e.Time, d, reason
 }
 
-func (p *Phase) sample(l *Look) {
+func (p *Phase) sample(l *Poll) {
 	p.Requests, p.Outcomes, p.Sources, p.Verdicts, p.P95MS = l.Requests, l.Outcomes, l.Sources, l.Card.Results, l.P95MS
 	p.MatchRate, p.ErrorRate, p.Coverage = l.Rates()
 	if len(p.Samples) >= maxSamples {
@@ -114,7 +114,7 @@ func (r *Record) LeastSource(planned evidence.Source) evidence.Source {
 	return planned
 }
 
-// Eligible reports whether a run with requests from the source counts for a promotion. If not, reason says why.
+// Eligible reports whether a run with requests from the source counts for a promotion. If it does not, reason is the cause.
 func (r Record) Eligible(source evidence.Source) (eligible bool, reason string) {
 	r.judge(source)
 	return r.PromoteEligible, r.PromoteReason

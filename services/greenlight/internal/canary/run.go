@@ -148,8 +148,8 @@ func (s State) replay(h head, events []Event) (*Plan, *Record, error) {
 	}
 	r := recordOf(p, h)
 	for _, e := range events {
-		if e.Look != nil {
-			e.Look.Keep = true
+		if e.Poll != nil {
+			e.Poll.Keep = true
 		}
 		r.apply(e)
 	}

@@ -145,7 +145,7 @@ func TestPhrase(t *testing.T) {
 	}
 }
 
-// Whatever is not as it was confirmed is refused, for a reason of its own and with a hint, before anything is changed.
+// Everything that differs from what was confirmed is refused before anything changes, with a specific reason and a hint.
 func TestRefusals(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {

@@ -17,7 +17,7 @@ func Plan(out io.Writer, p *canary.Plan, in *canary.Inspection) {
 	for i, share := range policy.Phases {
 		shares[i] = fmt.Sprintf("%g", share)
 	}
-	line("model     %s, digest %.12s, beside %s", p.Model.Version, p.Model.Digest, p.Baseline.Version)
+	line("model     %s, digest %.12s, against %s", p.Model.Version, p.Model.Digest, p.Baseline.Version)
 	line("offline   %s (%s)", in.Offline.Result, text.Count(len(p.Inputs), "file"))
 	line("drift     %s; monitored, blocks nothing", PSI(p.PSI, p.PSIReason))
 	for i, addr := range p.Executors {

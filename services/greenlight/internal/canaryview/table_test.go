@@ -65,7 +65,7 @@ func TestTableOfAnAbortedPhase(t *testing.T) {
 func TestLineOfAnAbortedPhase(t *testing.T) {
 	t.Parallel()
 	ms := 0.979
-	l := &canary.Look{Sample: canary.Sample{Requests: 300, Comparisons: 285, Matches: 285, Unseen: 15, P95MS: &ms}}
+	l := &canary.Poll{Sample: canary.Sample{Requests: 300, Comparisons: 285, Matches: 285, Unseen: 15, P95MS: &ms}}
 	l.Card = policy().JudgePhase(gate.PhaseCounts{Missing: "executor a says that it samples 0 %"})
 	l.Verdict = l.Card.Verdict()
 	if got, want := figures(l), "300 requests, 285 comparisons, match rate 100.0 %, error rate 0.0 %, p95 latency 0.979 ms, coverage 95.0 %: ERROR"; got != want {
@@ -79,7 +79,7 @@ func TestBrokenView(t *testing.T) {
 	var out bytes.Buffer
 	v := newView(&out, policy(), func() int { return 0 })
 	for range 3 {
-		v.Observe(canary.Event{Kind: canary.Looked, Time: epoch}) // panics: it has no sample
+		v.Observe(canary.Event{Kind: canary.Polled, Time: epoch}) // panics: it has no sample
 		v.Observe(canary.Event{Kind: canary.Started})
 	}
 	v.Close()

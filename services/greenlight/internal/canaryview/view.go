@@ -36,7 +36,7 @@ type View struct {
 
 	// drawn is the number of lines of the panel that are on the terminal.
 	drawn int
-	last  *canary.Look
+	last  *canary.Poll
 	// printed is the time of the last line about a sample.
 	printed time.Time
 	// broken is set after a panic.
@@ -76,7 +76,7 @@ func (v *View) Observe(e canary.Event) {
 	v.mu.Lock()
 	n := len(v.queue)
 	switch {
-	case n > 0 && e.Kind == canary.Looked && v.queue[n-1].Kind == canary.Looked:
+	case n > 0 && e.Kind == canary.Polled && v.queue[n-1].Kind == canary.Polled:
 		v.queue[n-1] = e
 	case n < maxQueue:
 		v.queue = append(v.queue, e)
@@ -138,10 +138,10 @@ func (v *View) show(e canary.Event) {
 		fmt.Fprintf(&out, "\r\x1b[%dA\x1b[J", v.drawn) // "\r" because an interrupt prints "^C" in the first columns
 		v.drawn = 0
 	}
-	if e.Kind == canary.Looked {
-		v.last = e.Look
+	if e.Kind == canary.Polled {
+		v.last = e.Poll
 	}
-	if line := v.line(e); line != "" && (e.Kind != canary.Looked || width == 0) {
+	if line := v.line(e); line != "" && (e.Kind != canary.Polled || width == 0) {
 		fmt.Fprintf(&out, "%s  %s\n", e.Time.UTC().Format("15:04:05Z"), text.Printable(line))
 	}
 	if width > 0 && v.last != nil && e.Kind != canary.PhaseEnded && e.Kind != canary.RolledBack && e.Kind != canary.Finished {
@@ -166,13 +166,13 @@ func (v *View) line(e canary.Event) string {
 	case canary.Counting:
 		v.printed = e.Time
 		return fmt.Sprintf("%s: every executor has confirmed it; observing for %s", phase, v.policy.PhaseDuration)
-	case canary.Looked:
+	case canary.Polled:
 		pause := max(minPause, time.Duration(v.policy.PhaseDuration)/10)
 		if e.Time.Sub(v.printed) < pause {
 			return ""
 		}
 		v.printed = e.Time
-		return fmt.Sprintf("%s: %s left; %s", phase, left(e.Look), figures(e.Look))
+		return fmt.Sprintf("%s: %s left; %s", phase, left(e.Poll), figures(e.Poll))
 	case canary.Held:
 		return fmt.Sprintf("%s: held after its time was up: %s", phase, e.Reason)
 	case canary.PhaseRetried:
@@ -192,7 +192,7 @@ func (v *View) line(e canary.Event) string {
 	return ""
 }
 
-func left(l *canary.Look) string { return seconds(l.Left) }
+func left(l *canary.Poll) string { return seconds(l.Left) }
 
 func seconds(d gate.Duration) string {
 	return gate.Duration(time.Duration(d).Round(time.Second)).String()
@@ -211,7 +211,7 @@ func figure(r *gate.Result, known *float64) string {
 }
 
 // figures formats the figures of a sample in a line.
-func figures(l *canary.Look) string {
+func figures(l *canary.Poll) string {
 	line := text.Count(l.Requests, "request") + ", " + text.Count(l.Comparisons, "comparison")
 	match, errors, coverage := l.Rates()
 	known := map[string]*float64{gate.PhaseMatch: match, gate.PhaseErrors: errors, gate.PhaseP95: l.P95MS, gate.PhaseCoverage: coverage}

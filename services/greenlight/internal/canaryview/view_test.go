@@ -22,11 +22,11 @@ func policy() gate.Policy {
 	return p
 }
 
-// lookOfCounts returns a sample taken the given time after the start of its phase.
-func lookOfCounts(percent float64, after time.Duration, c gate.PhaseCounts) *canary.Look {
+// pollOfCounts returns a sample taken the given time after the start of its phase.
+func pollOfCounts(percent float64, after time.Duration, c gate.PhaseCounts) *canary.Poll {
 	p := policy()
 	card := p.JudgePhase(c)
-	l := &canary.Look{
+	l := &canary.Poll{
 		Sample: canary.Sample{
 			Time: epoch.Add(after), Percent: percent, Requests: 20 * c.Tried(), Comparisons: c.Comparisons(), Matches: c.Matches, Errors: c.Errors,
 			MatchE: 1.5, ErrorE: 0.25, Verdict: card.Verdict(),
@@ -47,7 +47,7 @@ func lookOfCounts(percent float64, after time.Duration, c gate.PhaseCounts) *can
 func story() []canary.Event {
 	at := func(s float64) time.Time { return epoch.Add(time.Duration(s * float64(time.Second))) }
 	look := func(s, after float64, phase int, percent float64, c gate.PhaseCounts) canary.Event {
-		return canary.Event{Kind: canary.Looked, Time: at(s), Phase: phase, Percent: percent, Look: lookOfCounts(percent, time.Duration(after*float64(time.Second)), c)}
+		return canary.Event{Kind: canary.Polled, Time: at(s), Phase: phase, Percent: percent, Poll: pollOfCounts(percent, time.Duration(after*float64(time.Second)), c)}
 	}
 	few := gate.PhaseCounts{Matches: 100, P95MS: 2}
 	good := gate.PhaseCounts{Matches: 990, Mismatches: 10, Errors: 1, P95MS: 2.5}
@@ -183,7 +183,7 @@ func TestStuckTerminal(t *testing.T) {
 		start := time.Now()
 		for range 3 * maxQueue {
 			v.Observe(canary.Event{Kind: canary.Held, Reason: "again"})
-			v.Observe(canary.Event{Kind: canary.Looked, Look: lookOfCounts(5, 0, gate.PhaseCounts{P95MS: math.NaN()})})
+			v.Observe(canary.Event{Kind: canary.Polled, Poll: pollOfCounts(5, 0, gate.PhaseCounts{P95MS: math.NaN()})})
 		}
 		if took := time.Since(start); took != 0 {
 			t.Errorf("Observe blocked for %v", took)

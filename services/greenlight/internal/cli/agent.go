@@ -1,9 +1,9 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -37,15 +37,15 @@ func agentCommand(c console.Console) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "agent", Short: "Write the drift every hour, a report every day and a summary every week",
 		Long: `Agent asks ml-engine for its drift and the executors for their counters every hour, keeps a journal of the answers, and
-writes psi_snapshot.json, at 00:00 UTC the report of the day before, on Sunday at 23:59 UTC the summary of the week, and a
-suggestion to retrain when the overall index stays above 0.3, and above what it reaches without drift. After a downtime it
-writes what is missing. A report is written once. A service without an answer is missing in the report, and never fine.
+writes psi_snapshot.json. At 00:00 UTC it writes the report of the day before, on Sunday at 23:59 UTC the summary of the week.
+It suggests a retraining when the overall index stays above 0.3 and above its noise. After a downtime it writes the missing
+reports. A report is written once. A service that does not answer is reported as missing, never as healthy.
 
-With --feature-log and --reference a classifier is asked every night whether it can tell the last 7 days from the reference
-by all features together; its answer stands in the daily report and changes no verdict.
+With --feature-log and --reference, a classifier runs every night. It measures whether the last 7 days can be distinguished
+from the reference by all features together. Its result is in the daily report and changes no verdict.
 
-One agent at a time owns the state folder. It runs until SIGTERM or an interrupt, and logs JSON lines; with --once it takes one
-sample, writes what is due, and ends: for a reading now, and for a scheduler of your own.`,
+Only one agent may use a state folder. It runs until SIGTERM or an interrupt, and logs JSON lines. With --once it takes one
+sample, writes what is due, and exits: use it to read now, or with your own scheduler.`,
 		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := f.validate(); err != nil {
@@ -72,21 +72,7 @@ func (f *agentFlags) validate() error {
 	if f.options.CriticalHours < 1 {
 		return console.Usagef("--critical-hours %d: want at least 1", f.options.CriticalHours)
 	}
-	if len(f.executors) == 0 {
-		return console.Usagef("--executor: no address")
-	}
-	for i, addr := range f.executors {
-		if slices.Contains(f.executors[:i], addr) {
-			return console.Usagef("--executor: %s is there twice", addr)
-		}
-	}
-	if err := f.nightly.Validate(); err != nil {
-		return err
-	}
-	if err := checkSource(f.source); err != nil {
-		return err
-	}
-	return f.engines.Validate()
+	return cmp.Or(flags.Distinct("executor", f.executors), f.nightly.Validate(), checkSource(f.source), f.engines.Validate())
 }
 
 func (f *agentFlags) run(ctx context.Context, c console.Console) (err error) {

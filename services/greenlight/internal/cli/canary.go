@@ -20,19 +20,19 @@ import (
 
 func canaryCommand(c console.Console) *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "canary", Short: "Run a model's shadows on a growing share of the requests, and stop when they do badly",
-		Long: `Canary lets a model observe a growing share of the requests: 5, 10, 25, 50 and 100 %, for 30 minutes each. Whatever
-happens, the decision that leaves an executor is the baseline's. A phase passes when its time is over, it has enough
-comparisons and every target is met. An abort rule that applies, at any time, sets 0 % at once.
+		Use: "canary", Short: "Run a model's shadows on a growing share of the requests, and stop if they fail",
+		Long: `Canary lets a model observe a growing share of the requests: 5, 10, 25, 50 and 100 %, for 30 minutes each. Every decision of
+an executor remains the baseline's. A phase passes when its time is over, it has enough comparisons and every target is met.
+An abort rule may apply at any time and sets 0 % at once.
 
-  greenlight canary preflight   is the pair fit to be judged?
-  greenlight canary plan        what would be done; prints the phrase that confirms it
+  greenlight canary preflight   is the pair ready?
+  greenlight canary plan        shows the plan and prints the phrase that confirms it
   greenlight canary start --confirm "<phrase>"
   greenlight canary status      from anywhere, at any time
   greenlight canary abort       0 % now
 
-An executor holds a share only while the canary renews its lease. A canary that dies, hangs or is cut off means 0 %, and
-"greenlight canary start --resume" goes on at the phase that it was in.`,
+An executor keeps its share only while the canary renews the lease. If the canary dies, hangs or loses the network, the share
+falls to 0 %, and "greenlight canary start --resume" continues at the same phase.`,
 		Args: console.NoArgs,
 	}
 	cmd.AddCommand(canaryPreflightCommand(c), canaryPlanCommand(c), canaryStartCommand(c), canaryStatusCommand(c), canaryAbortCommand(c))
@@ -52,7 +52,7 @@ type canaryFlags struct {
 func (f *canaryFlags) declare(fs *pflag.FlagSet, c console.Console) {
 	f.Pair.Declare(fs, c, flags.LocalEngine, flags.LocalExecutor, canaryTimeout)
 	flags.Evidence(fs, &f.evidence)
-	fs.StringVar(&f.models, "models", "models", "registry folder, in which the model has its own offline evaluation; without one, that in --evidence counts")
+	fs.StringVar(&f.models, "models", "models", "registry folder with the model and its offline evaluation; if it has none, the one in --evidence counts")
 	declareCanaryState(fs, &f.state)
 }
 
@@ -89,10 +89,10 @@ func refusedCanary(err error) error {
 func canaryPreflightCommand(c console.Console) *cobra.Command {
 	var f canaryFlags
 	cmd := &cobra.Command{
-		Use: "preflight", Short: "Say whether the pair is fit for a canary",
-		Long: `Preflight asks every service what it does, and judges whether a canary of it would mean anything: one model, one baseline,
-passed offline, nobody else's canary, closed breakers, clocks that agree, traffic. It changes nothing, writes
-canary_preflight.json, and exits 3 when something is not so. Drift is shown and blocks nothing.`,
+		Use: "preflight", Short: "Check whether the pair is ready for a canary",
+		Long: `Preflight queries every service and checks the conditions for a canary: one model, one baseline, a passed offline gate, no
+other canary, closed breakers, clocks that agree, traffic. It changes nothing, writes canary_preflight.json, and exits 3 when
+a check fails. Drift is shown and blocks nothing.`,
 		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return f.inspect(cmd.Context(), func(_ context.Context, _ *fleet.Services, in *canary.Inspection) error {
@@ -128,8 +128,8 @@ func canaryAbortCommand(c console.Console) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "abort", Short: "Set 0 % on every executor now, and read it back",
 		Long: `Abort sets the share of shadows to 0 % on every executor and reads it back. It ends any lease: the canary that held it aborts
-at its next renewal. It needs no confirmation and no state folder. It exits 1 when an executor has not obeyed; greenlight
-rollback also takes the model back.`,
+at its next renewal. It needs no confirmation and no state folder. It exits 1 if an executor is not at 0 %; greenlight
+rollback also restores the previous model.`,
 		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return p.Use(cmd.Context(), func(ctx context.Context, services *fleet.Services) error {
@@ -145,4 +145,62 @@ rollback also takes the model back.`,
 	p.Declare(fs, c, nil, flags.LocalExecutor, brakeTimeout)
 	cmd.Flags().StringVar(&reason, "reason", "greenlight canary abort", "why, for the audit log")
 	return cmd
+}
+
+func canaryStatusCommand(c console.Console) *cobra.Command {
+	var state, run string
+	var access flags.Access
+	cmd := &cobra.Command{
+		Use: "status", Short: "Show the current or the last canary",
+		Long: `Status shows a run from its journal, phase by phase, and the current share of its executors. It changes nothing and may be
+called while the canary runs. Without --run it shows the newest run and lists the others.`,
+		Args: console.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return refusedCanary(showCanary(cmd.Context(), c, canary.State(state), run, access))
+		},
+	}
+	declareCanaryState(cmd.Flags(), &state)
+	cmd.Flags().StringVar(&run, "run", "", "the run to show; by default the newest")
+	access.Declare(cmd.Flags(), c)
+	return cmd
+}
+
+func showCanary(ctx context.Context, c console.Console, state canary.State, id string, access flags.Access) error {
+	plan, record, err := state.Read(id)
+	if err != nil {
+		return err
+	}
+	running, err := state.Running(record.ID)
+	if err != nil {
+		return err
+	}
+	if err := canaryview.Status(c.Out, record, plan.Model.Version, running); err != nil {
+		return err
+	}
+	if err := sayRollouts(ctx, c, plan, access); err != nil {
+		return err
+	}
+	if id != "" {
+		return nil
+	}
+	ids, err := state.Runs()
+	for i := len(ids) - 2; i >= 0 && err == nil; i-- {
+		var other *canary.Record
+		if _, other, err = state.Read(ids[i]); err == nil {
+			c.Say("earlier   %s  %s%s", other.ID, other.Decision, because(other.Reason))
+		}
+	}
+	return err
+}
+
+// sayRollouts prints what the executors of the plan do now. An executor that is not reached is printed, and is no error.
+func sayRollouts(ctx context.Context, c console.Console, plan *canary.Plan, access flags.Access) error {
+	services, err := fleet.Dial(fleet.Options{Access: access.Access, Executors: plan.Executors})
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, brakeTimeout)
+	defer cancel()
+	canaryview.Rollouts(ctx, c.Out, services.Executors)
+	return services.Close()
 }

@@ -38,14 +38,13 @@ const (
 func canaryPlanCommand(c console.Console) *cobra.Command {
 	var p canaryPlan
 	cmd := &cobra.Command{
-		Use: "plan", Short: "Say what a canary would do, and print the phrase that confirms it",
-		Long: `Plan reads what is there now, writes down what a canary would do, and prints the phrase that confirms exactly that: these
-executors, this model, this baseline, this evidence, this drift, this policy. The phrase works once and for --expires. The
-verdict on the drift must stay until the start, and an index that is judged may move by 0.05 or a tenth. It changes nothing
+		Use: "plan", Short: "Show what a canary would do, and print the phrase that confirms it",
+		Long: `Plan reads the current state, writes the plan of a canary, and prints the phrase that confirms exactly this plan: these
+executors, this model, this baseline, this evidence, this drift, this policy. The phrase works once, within --expires. Until
+the start, the verdict on drift must not change, and a judged index may change by at most 0.05 or 10 %. Plan changes nothing
 on the services.
 
-The counts come from the executors' own reports, or, with --prometheus, from the series of all replicas that --match
-selects there.`,
+The counts come from the reports of the executors or, with --prometheus, from the series there that --match selects.`,
 		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			policy, err := p.validate()
@@ -63,10 +62,10 @@ selects there.`,
 	fs.StringVar(&p.prometheus, "prometheus", "", "URL of a Prometheus to read the counts from; without it, the executors are asked")
 	fs.StringVar(&p.metrics.TokenFile, "prometheus-token-file", "", "file with a bearer token for it; canary start reads it again")
 	fs.StringVar(&p.metrics.BasicFile, "prometheus-basic-file", "", "file with user:password for it; canary start reads it again")
-	fs.StringVar(&p.metrics.CA, "prometheus-ca", "", "file with the CA certificates that are trusted for it; those of the system without it")
-	fs.StringVar(&p.metrics.Match, "match", fleet.DefaultMatch, "what selects the executors' series there, as in PromQL's braces")
+	fs.StringVar(&p.metrics.CA, "prometheus-ca", "", "file with the CA certificates that are trusted for it; by default those of the system")
+	fs.StringVar(&p.metrics.Match, "match", fleet.DefaultMatch, "PromQL label matchers that select the executors' series")
 	fs.StringVar(&p.source, "source", string(evidence.Live), "where the requests come from: live, replay or simulated; only live counts for a promotion")
-	fs.DurationVar(&p.interval, "interval", pollInterval, "time between two polls; a tenth of a phase when that is less and it is not given")
+	fs.DurationVar(&p.interval, "interval", pollInterval, "time between two polls; at most a tenth of a phase unless it is given")
 	fs.DurationVar(&p.expires, "expires", phraseValidity, "how long the phrase works")
 	return cmd
 }

@@ -3,17 +3,23 @@ package cli
 import (
 	"context"
 	"errors"
+	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
+	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/pkg/text"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canaryview"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/process"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/rehearsal"
 )
 
 // canaryStart starts a canary, or goes on with one.
@@ -31,15 +37,15 @@ func canaryStartCommand(c console.Console) *cobra.Command {
 	rehearsed, access := pflag.NewFlagSet("", pflag.ContinueOnError), pflag.NewFlagSet("", pflag.ContinueOnError)
 	cmd := &cobra.Command{
 		Use: "start --confirm PHRASE | --resume | --dry-run", Short: "Run a canary, phase by phase",
-		Long: `Start runs the plan that the phrase confirms: nothing else is asked, and nothing may have changed since. It ends with 0 % on
-every executor, read back, and writes canary_run_<time>.json with a plot and a table to the evidence folder. Interrupted
-(Ctrl-C, SIGTERM, or killed), it goes on with --resume at the phase that it was in, which starts again.
+		Long: `Start runs the plan that the phrase confirms. It asks nothing else, and refuses if anything has changed since. At the end it
+sets every executor to 0 %, reads that back, and writes canary_run_<time>.json with a plot and a table to the evidence folder.
+After an interruption (Ctrl-C, SIGTERM, kill), --resume restarts the phase that it was in.
 
-With --dry-run the same controller runs the same phases, shorter, against a pair of its own that it starts on free ports
-of this machine and sends market states to. That needs no phrase, writes canary_dryrun_observe.json, and counts for
-no promotion.
+With --dry-run the same controller runs the same phases, but shorter. It starts its own pair on free ports of this
+machine and sends market states to it. It needs no phrase, writes canary_dryrun_observe.json, and does not count for a
+promotion.
 
-Exits 0 when all phases have passed, 3 when it was aborted or stopped, 1 when it was interrupted or refused.`,
+It exits 0 when all phases have passed, 3 when it was aborted or stopped, 1 when it was interrupted or refused.`,
 		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ways := 0
@@ -52,9 +58,9 @@ Exits 0 when all phases have passed, 3 when it was aborted or stopped, 1 when it
 			case ways != 1:
 				return console.Usagef("give one of --confirm, --resume and --dry-run")
 			case !s.dry && given(cmd.Flags(), rehearsed) != "":
-				return console.Usagef("--%s is for --dry-run: of a canary, the plan says it; give it to greenlight canary plan", given(cmd.Flags(), rehearsed))
+				return console.Usagef("--%s is for --dry-run: for a canary, give it to greenlight canary plan", given(cmd.Flags(), rehearsed))
 			case s.dry && given(cmd.Flags(), access) != "":
-				return console.Usagef("--%s is not for --dry-run, which starts a pair of its own on this machine", given(cmd.Flags(), access))
+				return console.Usagef("--%s is not for --dry-run, which starts its own pair on this machine", given(cmd.Flags(), access))
 			case !s.resume && cmd.Flags().Changed("run"):
 				return console.Usagef("--run is for --resume: it names the run that is resumed")
 			case s.dry:
@@ -68,9 +74,9 @@ Exits 0 when all phases have passed, 3 when it was aborted or stopped, 1 when it
 	}
 	fs := cmd.Flags()
 	fs.StringVar(&s.phrase, "confirm", "", "the phrase that greenlight canary plan printed")
-	fs.BoolVar(&s.resume, "resume", false, "go on with a run that was interrupted")
-	fs.StringVar(&s.run, "run", "", "the run to go on with; the newest when it is not given")
-	fs.BoolVar(&s.dry, "dry-run", false, "rehearse against a pair of its own")
+	fs.BoolVar(&s.resume, "resume", false, "resume an interrupted run")
+	fs.StringVar(&s.run, "run", "", "the run to resume; by default the newest")
+	fs.BoolVar(&s.dry, "dry-run", false, "rehearse against a pair that it starts itself")
 	declareCanaryState(fs, &s.state)
 	s.access.Declare(access, c)
 	s.Rehearsal.Declare(rehearsed)
@@ -142,4 +148,55 @@ func show(ctx context.Context, c console.Console, run *canary.Run, services *fle
 	view := canaryview.New(c.Out, c.Screen, run.Plan.Policy)
 	defer view.Close()
 	return run.Go(ctx, services, from, metrics, view.Observe)
+}
+
+// rehearse runs the phases against a pair that it starts.
+func (s *canaryStart) rehearse(ctx context.Context, c console.Console) error {
+	p, err := s.Prepare(c)
+	if err != nil {
+		return err
+	}
+	dir := filepath.Join(s.state, "rehearsals", time.Now().UTC().Format("20060102T150405.000Z"))
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	pace := s.Pace(nil)
+	if pace.Rate == 0 {
+		pace.Rate = rehearsal.Rate
+	}
+	return rehearsal.WithPair(ctx, p.Services, process.Pair{Dir: dir, ShadowTimeout: p.ShadowTimeout}, func(pair *rehearsal.Pair) error {
+		if err := pair.Warm(ctx, p.States[0]); err != nil {
+			return err
+		}
+		r, err := dryRun(ctx, c, &rehearsal.Canary{
+			Trial: *p.Trial, Pair: pair, State: canary.State(s.state), Folder: s.Evidence, Policy: p.Policy, States: p.States, Pace: pace,
+			Keep: func(write func(*evidence.Store) error) error { return withEvidence(s.Evidence, write) },
+		})
+		if err != nil {
+			return err
+		}
+		if r.Decision == canary.Interrupted {
+			return context.Canceled
+		}
+		if err := canaryview.Table(c.Out, r.Record); err != nil {
+			return err
+		}
+		return c.Verdict(gate.Scorecard{Results: r.Checks})
+	})
+}
+
+// dryRun runs and shows a dry run.
+func dryRun(ctx context.Context, c console.Console, r *rehearsal.Canary) (*rehearsal.CanaryResult, error) {
+	r.Run = func(ctx context.Context, run *canary.Run, services *fleet.Services, in *canary.Inspection) (*canary.Record, error) {
+		return show(ctx, c, run, services, in)
+	}
+	result, err := r.Rehearse(ctx)
+	if err != nil {
+		return nil, refusedCanary(err)
+	}
+	if result.Decision != canary.Interrupted {
+		c.Say("canary    dry run on %s: %s%s; %s, %d other than the baseline's; %s.json", r.Data.Name, result.Decision, because(result.Reason),
+			text.Count(result.Answers, "answer"), result.Changed, rehearsal.CanaryName)
+	}
+	return result, nil
 }

@@ -1,4 +1,4 @@
-// Package cli is the greenlight command: flags, texts and exit codes, one command per file. Other packages do the work.
+// Package cli is the greenlight command: flags, texts and exit codes, one command or group per file. Other packages do the work.
 package cli
 
 import (
@@ -19,18 +19,18 @@ func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io
 func newRoot(c console.Console) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "greenlight",
-		Short: "Prove a trading model beside the production heuristic before it may touch an order",
-		Long: `Greenlight proves a trading model beside the production heuristic before it may touch an order.
+		Short: "Prove a trading model next to the production heuristic before it may affect an order",
+		Long: `Greenlight proves a trading model next to the production heuristic before it may affect an order.
 
 A day's work, in order:
-  status                what is served, shadowed and held now
-  drift snapshot        how far the inputs have moved
+  status                the current model, rollout, shadow and canary
+  drift snapshot        how far the inputs have drifted
   canary                run a model's shadows on a growing share of the requests
   promote               what blocks the release of a model, and the release
   rollback              the emergency brake
 
-Results go to standard output, everything else to standard error. Commands that call a service take the same flags for a
-secured one: --tls-ca, --tls-cert, --tls-key, --tls-server-name, --control-token-file.
+Results go to standard output, everything else to standard error. All commands that call a service take these flags for TLS
+and control: --tls-ca, --tls-cert, --tls-key, --tls-server-name, --control-token-file.
 
 Exit codes:
   0  done; every gate said PASS

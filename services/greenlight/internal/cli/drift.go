@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"context"
 	"path/filepath"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -10,12 +12,15 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/text"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftfleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftview"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
 func driftCommand(c console.Console) *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "drift", Short: "Measure how far the inputs have moved from the training data", Args: console.NoArgs,
+		Use: "drift", Short: "Measure how far the inputs have drifted from the training data", Args: console.NoArgs,
 	}
 	cmd.AddCommand(driftSnapshotCommand(c), driftWatchCommand(c), driftCompareCommand(c))
 	return cmd
@@ -60,3 +65,109 @@ func sayDrift(c console.Console, r *driftview.Report) error {
 	}
 	return r.Text(c.Out, bins)
 }
+
+func driftSnapshotCommand(c console.Console) *cobra.Command {
+	var e flags.Engines
+	var folder, source string
+	var check bool
+	cmd := &cobra.Command{
+		Use: "snapshot", Short: "Record the drift of the inputs that ml-engine has scored",
+		Long: `Snapshot adds up the counts of one or several replicas of ml-engine and judges the sum: the population stability index (PSI)
+of every feature against the model's training rows, compared with its noise, which is the index without any drift. It writes
+psi_snapshot.json and figures to the evidence folder.
+
+An index is FAIL above its threshold (0.2 overall, 0.3 for a feature) and above the 99 % quantile without drift; above the
+threshold alone it is INCONCLUSIVE, and so are fewer than 500 rows or 5 days. Replicas with different models or references
+are refused. It exits 0 whatever the verdict, and with --check it exits 3 when it is not PASS.`,
+		Args: console.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := e.Validate(); err != nil {
+				return err
+			}
+			if err := checkSource(source); err != nil {
+				return err
+			}
+			var r *driftfleet.Report
+			if err := e.Dial(func(replicas []fleet.Engine) (err error) {
+				r, err = e.Read(cmd.Context(), replicas, true)
+				return err
+			}); err != nil {
+				return err
+			}
+			for _, replica := range r.Replicas {
+				c.Say("engine    %s: %s, digest %.12s, %s", replica.Address, r.Model.Version, r.Model.Digest, text.Count(replica.Rows, "row"))
+			}
+			if err := sayDrift(c, &r.Report); err != nil {
+				return err
+			}
+			header := evidence.Header{Schema: driftfleet.Schema, Source: evidence.Source(source), Model: &r.Model, Git: console.Revision()}
+			if err := keepDrift(c, folder, driftfleet.File, r.Sources.Least(header.Source), func(store *evidence.Store) (int, error) {
+				return r.Write(store, header)
+			}); err != nil {
+				return err
+			}
+			return gated(check, r.Verdict)
+		},
+	}
+	fs := cmd.Flags()
+	e.Declare(fs, c)
+	fs.StringVar(&source, "source", string(evidence.Live), "where the scored states come from: live, replay or simulated")
+	declareCheck(fs, &check)
+	flags.Evidence(fs, &folder)
+	return cmd
+}
+
+// clearScreen moves to the top left of a terminal and clears what is there.
+const clearScreen = "\x1b[H\x1b[2J"
+
+func driftWatchCommand(c console.Console) *cobra.Command {
+	var engines flags.Engines
+	var w driftfleet.Watch
+	cmd := &cobra.Command{
+		Use: "watch", Short: "Show the drift of ml-engine's inputs continuously",
+		Long: `Watch asks for drift as snapshot does, every --interval, and shows it: a table that is redrawn on a terminal, a line per
+sample in a pipe. With --out it appends every sample to psi_series.csv in that folder. An ml-engine that does not answer is
+printed and asked again. It ends when it is interrupted, or after --for.`,
+		Args: console.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := engines.Validate(); err != nil {
+				return err
+			}
+			if w.Interval <= 0 || w.Length < 0 {
+				return console.Usagef("--interval is more than 0, --for 0 or more")
+			}
+			return engines.Dial(func(replicas []fleet.Engine) error {
+				w.Read = func(ctx context.Context) (*driftfleet.Report, error) { return engines.Read(ctx, replicas, false) }
+				w.Show = func(now time.Time, r *driftfleet.Report, err error) error {
+					if err != nil {
+						c.Say("%s  no answer, asking again: %v", stamp(now), err)
+						return nil
+					}
+					return showDrift(c, now, r)
+				}
+				return w.Run(cmd.Context())
+			})
+		},
+	}
+	fs := cmd.Flags()
+	engines.Declare(fs, c)
+	fs.DurationVar(&w.Interval, "interval", 10*time.Second, "time between two samples")
+	fs.DurationVar(&w.Length, "for", 0, "how long to watch; 0 is until interrupted")
+	fs.StringVar(&w.Series, "out", "", "folder for psi_series.csv; not written when it is not given")
+	return cmd
+}
+
+// showDrift shows one sample.
+func showDrift(c console.Console, now time.Time, r *driftfleet.Report) error {
+	if c.Screen == nil {
+		c.Say("%s  %s  %s", stamp(now), r.Model.Version, r.Line())
+		return nil
+	}
+	if _, err := c.Screen.WriteString(clearScreen); err != nil {
+		return err
+	}
+	c.Say("%s  %s  %s", stamp(now), r.Model.Version, r.Line())
+	return r.Table(c.Out, driftview.NoBins)
+}
+
+func stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05Z") }

@@ -32,17 +32,17 @@ func driftCompareCommand(c console.Console) *cobra.Command {
 	f := compareFlags{options: driftcompare.DefaultOptions()}
 	cmd := &cobra.Command{
 		Use: "compare", Short: "Measure the drift from one market or feature log to another, or within one",
-		Long: `Compare makes a reference of one set of rows and measures how far another has moved from it: the population stability
+		Long: `Compare takes one set of rows as the reference and measures how far another has drifted from it: the population stability
 index (PSI) of every feature of the schema, of the raw inputs, and with --model of the score. A set is market data, as for
 --data of the other commands, or the folder of a feature log. With --reference-days in place of --current, one set is cut
 in time: its first days are the reference, the rest is current.
 
-Beside the indices, which look at one feature at a time, a classifier is asked whether it can tell the two sets apart by
-all features of the model together, and by which.
+Each index covers one feature. In addition, a classifier measures whether the two sets can be distinguished by all features
+of the model together, and by which.
 
 It writes psi_compare.json, with a series of windows of 7 days through the current rows, and its figures to the evidence
-folder. Verdicts are those of drift snapshot; the classifier's and the series' stand beside them and do not change them. The
-quality of market data is judged too, and fails --check: an index of a frozen feed says nothing of a market.`,
+folder. Verdicts are those of drift snapshot; the classifier and the series do not change them. The quality of market data
+is judged too and can fail --check: the index of a frozen feed says nothing about a market.`,
 		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := f.validate(cmd.Flags().Changed); err != nil {

@@ -26,12 +26,12 @@ func evidenceVerifyCommand(c console.Console) *cobra.Command {
 	var folder, head string
 	cmd := &cobra.Command{
 		Use: "verify", Short: "Recompute every digest, chain link and verdict, and name the first that does not verify",
-		Long: `Verify computes everything again that the evidence folder says: the links of its chain, the digest of each file, and every
-verdict from its figures. A file that is not in the chain is no evidence: it fails the folder. What file managers and
-editors leave behind (.DS_Store, Thumbs.db, x~ and the like) is ignored with a note, unless it ends in .json.
+		Long: `Verify recomputes the evidence folder: the links of its chain, the digest of each file, and every verdict from its figures. A
+file that is not in the chain is not evidence, and the folder does not verify. Files that file managers and editors leave
+behind (.DS_Store, Thumbs.db, x~ and the like) are ignored with a note, unless they end in .json.
 
-The folder alone cannot show that lines were removed from the end of the chain. Write down the head that verify prints,
-elsewhere, and give it back with --head.
+The folder alone cannot show that lines were removed from the end of the chain. Keep the head that verify prints in another
+place, and pass it with --head next time.
 
 It exits 0 when everything verifies and 3 when something does not.`,
 		Args: console.NoArgs,
@@ -75,12 +75,12 @@ func evidenceRenderCommand(c console.Console) *cobra.Command {
 	var folder, out, models, policyFile string
 	cmd := &cobra.Command{
 		Use: "render", Short: "Write GREEN_EVIDENCE.md from the files of the evidence folder",
-		Long: `Render writes one document of what the evidence folder says: a scorecard, what blocks the promotion of the model that the
-folder is about, the tables and plots of every part, all files, and what is missing. The same folder gives the same
-document. A folder that does not verify is refused with the first problem.
+		Long: `Render writes the evidence folder as one document: a scorecard, the blockers of the model's promotion, the tables and plots of
+every part, all files, and what is missing. The same folder gives the same document. A folder that does not verify is refused
+with the first problem.
 
-What blocks is judged again, as promote --check does, as of the newest file, with the model from --models; without it, what
-promotion_check.json says is shown.`,
+The blockers are judged again, as promote --check does, as of the newest file, with the model from --models. Without the
+model, those in promotion_check.json are shown.`,
 		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			policy, err := flags.ReadPolicy(policyFile)
@@ -106,6 +106,6 @@ promotion_check.json says is shown.`,
 	flags.Evidence(cmd.Flags(), &folder)
 	cmd.Flags().StringVar(&models, "models", "models", "registry folder with the model that the evidence is about")
 	cmd.Flags().StringVar(&policyFile, "policy", "", "file with the policy of the promotion, YAML; without it, the built-in one")
-	cmd.Flags().StringVar(&out, "out", "", "file to write; GREEN_EVIDENCE.md beside the evidence folder when it is not given")
+	cmd.Flags().StringVar(&out, "out", "", "file to write; by default GREEN_EVIDENCE.md next to the evidence folder")
 	return cmd
 }

@@ -29,9 +29,9 @@ func feedResetCommand(c console.Console) *cobra.Command {
 	var symbol, reason string
 	cmd := &cobra.Command{
 		Use: "reset", Short: "Drop what executors have learned from the quotes of a symbol",
-		Long: `Reset drops the features that executors have made of the quotes of a symbol, so that the next quote starts it again. It is
-for a symbol that does not recover by itself: two quotes of a wrong time have agreed, or wrong prices were taken. /readyz of
-an executor names the symbols of which no quote is taken any more.
+		Long: `Reset drops the features that executors have computed from the quotes of a symbol; the next quote starts again. Use it for a
+symbol that does not recover: two quotes with the same wrong time were accepted, or wrong prices were. /readyz of an executor
+names the symbols whose quotes are refused.
 
 Decisions on quotes of the symbol are refused as NOT_READY until it has 720 minutes of quotes and one whole UTC day.`,
 		Args: console.NoArgs,

@@ -7,9 +7,14 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/greenlight-ml/greenlight/pkg/durable"
+	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/pkg/table"
+	"github.com/greenlight-ml/greenlight/pkg/trees"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
 )
 
 func modelCommand(c console.Console) *cobra.Command {
@@ -128,5 +133,132 @@ func modelVerify(c console.Console, folder *string) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&keyFile, "require-signature", "", "file with public keys, PEM: every model must be signed with one of them")
+	return cmd
+}
+
+// signingKey is the key's name in a working copy.
+const signingKey = "signing.pem"
+
+func modelKeygen(c console.Console) *cobra.Command {
+	var out string
+	cmd := &cobra.Command{
+		Use: "keygen", Short: "Make a key pair that signs models",
+		Long: `Keygen makes an Ed25519 key pair: the private key, PKCS #8 in PEM and readable only by you, and next to it the public key, with
+".pub" appended to the name. Keep the private key where models are judged. Give the public key to the services with
+--require-signature. An existing key is never overwritten.`,
+		Args: console.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			if err := model.NewSigningKey(out); err != nil {
+				return err
+			}
+			c.Say("private   %s: keep it", out)
+			c.Say("public    %s.pub: give it to ml-engine and executor, as --require-signature", out)
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&out, "out", signingKey, "file for the private key")
+	return cmd
+}
+
+func modelSign(c console.Console, folder *string) *cobra.Command {
+	var keyFile string
+	cmd := &cobra.Command{
+		Use: "sign MODEL...", Short: "Verify models and sign their manifests",
+		Long: `Sign verifies a model as a service would, and writes the signature of its manifest to manifest.sig. The manifest has the
+digests of all other files, so that none can be changed afterwards. An existing signature is replaced. A release has its own manifest: greenlight promote --sign-key signs it, or sign it afterwards.`,
+		RunE: func(_ *cobra.Command, refs []string) error {
+			if len(refs) == 0 {
+				return console.Usagef("name the models to sign, as name/version or version")
+			}
+			key, err := model.ReadSigningKey(keyFile)
+			if err != nil {
+				return console.WithHint(fmt.Errorf("--key: %w", err), "greenlight model keygen makes one")
+			}
+			registry := model.OpenRegistry(*folder)
+			for _, ref := range refs {
+				e, err := registry.Find(ref)
+				if err != nil {
+					return err
+				}
+				if err := registry.Sign(e, key); err != nil {
+					return err
+				}
+				c.Say("signed    %s", e)
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&keyFile, "key", signingKey, "file with the private key, PEM")
+	return cmd
+}
+
+func modelImport(c console.Console, folder *string) *cobra.Command {
+	var d flags.Data
+	var file, schemaName, name, version, trainedTo string
+	var allTrees bool
+	cmd := &cobra.Command{
+		Use: "import", Short: "Import a model that LightGBM or XGBoost trained",
+		Long: `Import registers a gradient-boosted model that was trained elsewhere: the file of LightGBM's save_model (text) or
+dump_model (JSON), or of XGBoost's save_model (JSON), also compressed with gzip. Its inputs are matched to the feature
+schema by name. If the file has no names, they must be the schema's features in its order, without bias. After an early
+stop, an XGBoost file has trees that XGBClassifier does not use; they are dropped, and the output says so.
+
+The data provides what the file lacks: the baseline, golden vectors, the drift profile, and an evaluation against the
+baseline, by which eval, canary and promote judge the model. Give the end of the model's training data with --trained-to: it
+is evaluated on the days after. Otherwise the evaluation may include days that the model was trained on, and is INCONCLUSIVE.`,
+		Args: console.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if file == "" || version == "" {
+				return console.Usagef("--file and --version are required")
+			}
+			schema, ok := feature.Lookup(schemaName)
+			if !ok {
+				return console.Usagef("unknown feature schema %q", schemaName)
+			}
+			f := experiment.Foreign{Schema: schema, Name: name, Version: version, AllTrees: allTrees}
+			if trainedTo != "" {
+				t, err := time.Parse(time.DateOnly, trainedTo)
+				if err != nil {
+					return console.Usagef("--trained-to %q: want a date, YYYY-MM-DD", trainedTo)
+				}
+				f.TrainedTo = t
+			}
+			var err error
+			if f.Raw, err = durable.ReadFile(file, trees.MaxFile); err != nil {
+				return err
+			}
+			// Before the data are read: what is wrong with the file is said at once.
+			if _, _, err := model.NewTrees(f.Raw, schema, model.Label{}, allTrees); err != nil {
+				return fmt.Errorf("%s: %w", file, err)
+			}
+			data, err := d.Load(c)
+			if err != nil {
+				return err
+			}
+			r, err := f.Register(cmd.Context(), data, model.OpenRegistry(*folder), console.Revision(), c.Progress("baseline"))
+			if err != nil {
+				return fmt.Errorf("%s: %w", file, err)
+			}
+			m := r.Artifact.Manifest
+			c.Say("model     %s/%s/%s, digest %.12s", *folder, m.Name, m.Version, r.Artifact.Digest())
+			c.Say("          %s", m.Card)
+			c.Say("          lift %.2f, Brier %.4f, ECE %.3f", r.Report.Lift, r.Report.Brier, r.Report.ECE)
+			if r.Known {
+				c.Say("          note: the registry had this model already, and keeps the evaluation that came with it; give another --version to keep this one")
+			}
+			if own, err := experiment.Own(r.Kept); err == nil {
+				c.Say("offline   %s: greenlight eval --model %s/%s shows why", own.Judge().Verdict(), m.Name, m.Version)
+			}
+			return nil
+		},
+	}
+	fs := cmd.Flags()
+	d.Declare(fs)
+	fs.StringVar(&file, "file", "", "the model's file (required)")
+	fs.StringVar(&schemaName, "schema", feature.DefaultSchema, "feature schema of the model's inputs")
+	fs.StringVar(&name, "name", "", "name in the registry; that of the data when it is not given")
+	fs.StringVar(&version, "version", "", "version in the registry (required)")
+	fs.BoolVar(&allTrees, "all-trees", false, "use all trees of the file, also those from after an early stop (best_iteration)")
+	fs.StringVar(&trainedTo, "trained-to", "", "day after the last day of the model's training data, YYYY-MM-DD")
 	return cmd
 }

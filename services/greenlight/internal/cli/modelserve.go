@@ -15,35 +15,22 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/rollback"
 )
 
-// servingFlags say which ml-engines to talk to.
-type servingFlags struct{ flags.Pair }
-
-func (e *servingFlags) declare(cmd *cobra.Command, c console.Console) {
-	fs := cmd.Flags()
-	flags.TargetsVar(fs, &e.Engines, "engine", flags.LocalEngine, "gRPC addresses of ml-engine, one per replica")
-	e.DeclareAccess(fs, c, controlTimeout)
-}
-
-func (e *servingFlags) validate() error {
-	if len(e.Engines) == 0 {
-		return console.Usagef("want at least one --engine")
-	}
-	return nil
-}
+// errNoEngine is a command line without any ml-engine.
+var errNoEngine = console.Usagef("want at least one --engine")
 
 func modelActivate(c console.Console) *cobra.Command {
-	var e servingFlags
+	var e flags.Pair
 	var digest string
 	cmd := &cobra.Command{
 		Use: "activate MODEL", Short: "Let every ml-engine serve a model of its registry", Args: oneModel,
-		Long: `Activate tells every ml-engine to load the model from its own registry folder, to verify it and to serve it. No request
-fails because of that; a model that does not verify is refused, and the one before stays. With --state-dir an ml-engine
-serves the model again after a restart; without, the answer says that it does not. greenlight model rollback undoes it.
+		Long: `Activate makes every ml-engine load the model from its own registry folder, verify it and serve it. No request fails because
+of that. A model that does not verify is refused, and the current one stays. With --state-dir, an ml-engine serves the model
+again after a restart; the output shows whether it will. greenlight model rollback undoes it.
 
-It exits 1 when an ml-engine does not answer or refuses, and says which did.`,
+It exits 1 when an ml-engine does not answer or refuses, and shows which.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := e.validate(); err != nil {
-				return err
+			if len(e.Engines) == 0 {
+				return errNoEngine
 			}
 			req := &mlenginev1.ActivateModelRequest{Model: args[0], Digest: digest}
 			return e.Use(cmd.Context(), func(ctx context.Context, services *fleet.Services) error {
@@ -60,7 +47,7 @@ It exits 1 when an ml-engine does not answer or refuses, and says which did.`,
 			})
 		},
 	}
-	e.declare(cmd, c)
+	e.DeclareEngines(cmd.Flags(), c, controlTimeout)
 	cmd.Flags().StringVar(&digest, "digest", "", "digest that the model must have, or its first 12 digits or more")
 	return cmd
 }
@@ -80,16 +67,16 @@ func modelText(m *mlenginev1.ActiveModel) string {
 }
 
 func modelRollback(c console.Console) *cobra.Command {
-	var e servingFlags
+	var e flags.Pair
 	cmd := &cobra.Command{
 		Use: "rollback", Short: "Let every ml-engine serve the model before the last activation", Args: console.NoArgs,
-		Long: `Rollback tells every ml-engine to return to the model that was active before the last activation, and reads back what it
-serves. Shadows go on; greenlight rollback stops them as well, and writes evidence. Given again, it does nothing more.
+		Long: `Rollback makes every ml-engine return to the model that was active before the last activation, and reads back what it serves.
+Shadows continue; greenlight rollback also stops them, and writes evidence. A second rollback changes nothing.
 
-It exits 1 when an ml-engine does not answer or has no model to return to, and says which did.`,
+It exits 1 when an ml-engine does not answer or has no model to return to, and shows which.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := e.validate(); err != nil {
-				return err
+			if len(e.Engines) == 0 {
+				return errNoEngine
 			}
 			var r *rollback.Result
 			err := e.Use(cmd.Context(), func(ctx context.Context, services *fleet.Services) error {
@@ -106,6 +93,6 @@ It exits 1 when an ml-engine does not answer or has no model to return to, and s
 			return err
 		},
 	}
-	e.declare(cmd, c)
+	e.DeclareEngines(cmd.Flags(), c, controlTimeout)
 	return cmd
 }

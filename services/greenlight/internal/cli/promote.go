@@ -36,20 +36,22 @@ const promoteTimeout = 10 * time.Second
 func promoteCommand(c console.Console) *cobra.Command {
 	p := &promoteFlags{}
 	cmd := &cobra.Command{
-		Use: "promote --check | --confirm PHRASE", Short: "Say what blocks the promotion of a model; promote it once nothing does",
-		Long: `Promote --check judges every blocker again from the figures of the evidence, prints them, and writes promotion_check.json:
-drift (psi_snapshot.json, live, of the last day, whatever its window: it says which), AUC and P@20 (offline_report.json),
-a live canary that passed all phases by a policy that is not laxer than the one in force, a soak of 24 h at 100 % that ended
-within 48 h (a canary whose policy has one phase of 100 % for 24 h; the policy may say 48 h), that the whole evidence folder
-verifies, that the model does, that the version of the release is free; with --engine and --executor also that they serve
-and shadow this model. It exits 0 when all of them are PASS and only the confirmation is missing, and prints the phrase to
-give then; it exits 3 otherwise. What is missing is ERROR, never PASS.
+		Use: "promote --check | --confirm PHRASE", Short: "Show what blocks the promotion of a model; promote it once nothing does",
+		Long: `Promote --check judges every blocker from the figures of the evidence, prints them, and writes promotion_check.json:
+  - drift: a live psi_snapshot.json of the last day, of any window
+  - AUC and P@20: offline_report.json
+  - a live canary that passed all phases, under a policy at least as strict as the one in force
+  - a soak of 24 h at 100 % that ended within 48 h: a canary whose policy has one such phase; the policy may require 48 h
+  - the evidence folder and the model verify, and the version of the release is free
+  - with --engine and --executor: they serve and shadow this model
+It exits 0 when all are PASS and only the confirmation is missing, and prints the phrase; it exits 3 otherwise. Missing
+evidence is ERROR, never PASS.
 
-Promote --confirm takes the phrase, which works once and for 30 minutes, for this model, this evidence and this drift alone.
+Promote --confirm takes the phrase, which works once, for 30 minutes, and only for this model, this evidence and this drift.
 Everything is judged again. Then the release is recorded in the registry under the version without -rcN (or --as), with the
-same digest, promotion.json is written, and the entry for CHANGELOG.md is printed. With --engine, each of those is told to
-serve the release, and asked whether it does. It exits 0 when the model is promoted, 3 when something blocks, 1 when the
-phrase is refused or a part was not done. A promotion that was cut short is finished by the same command again.`,
+same digest, promotion.json is written, and the entry for CHANGELOG.md is printed. Every --engine then activates the release,
+which is read back. It exits 0 when the model is promoted, 3 when something blocks, 1 when the phrase is refused or a step
+failed. The same command again finishes an interrupted promotion.`,
 		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			p.given = cmd.Flags().Changed
@@ -69,11 +71,11 @@ phrase is refused or a part was not done. A promotion that was cut short is fini
 
 func (p *promoteFlags) declareAll(fs *pflag.FlagSet, c console.Console) {
 	p.Declare(fs, c, nil, nil, promoteTimeout)
-	fs.BoolVar(&p.check, "check", false, "judge, print and write down what blocks, and change nothing else")
+	fs.BoolVar(&p.check, "check", false, "judge, print and record the blockers, and change nothing else")
 	fs.StringVar(&p.phrase, "confirm", "", "the phrase that --check printed")
 	fs.StringVar(&p.models, "models", "models", "registry folder")
 	fs.StringVar(&p.model, "model", flags.DefaultModel, "the model to promote: name/version, or version")
-	fs.StringVar(&p.as, "as", "", "version of the release; without it, the model's version less its -rcN")
+	fs.StringVar(&p.as, "as", "", "version of the release; by default the model's version without -rcN")
 	fs.StringVar(&p.policy, "policy", "", "file with the policy in force, YAML; without it, the built-in one")
 	flags.Head(fs, &p.head)
 	fs.StringVar(&p.key, "sign-key", "", "file with the private key that signs the release, for services with --require-signature")

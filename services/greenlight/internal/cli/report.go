@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"errors"
 	"path/filepath"
 	"time"
 
@@ -30,7 +29,7 @@ type reportKind struct {
 }
 
 func reportCommand(c console.Console) *cobra.Command {
-	cmd := &cobra.Command{Use: "report", Short: "Sum up a day or a week from what the agent has seen", Args: console.NoArgs}
+	cmd := &cobra.Command{Use: "report", Short: "Summarize a day or a week from the agent's journal", Args: console.NoArgs}
 	var day, week reportFlags
 	daily := day.command(c, reportKind{
 		"daily", "Write the report of a UTC day: match rate, error rate, p95, PSI", report.Day, report.DailyFiles,
@@ -59,8 +58,8 @@ func (f *reportFlags) command(c console.Console, kind reportKind) *cobra.Command
 		Use: kind.use, Short: kind.short,
 		Long: kind.short + `.
 
-The figures are differences of the counters in the journal of greenlight agent. A period without data is ERROR. A report
-that is there already is left as it is. A period that is not over is refused.`,
+The figures are differences of the counters in the journal of greenlight agent. A period without data is ERROR. An
+existing report is not replaced. A period that is not over is refused.`,
 		Args: console.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			p, err := f.over(kind.period, time.Now())
@@ -74,14 +73,14 @@ that is there already is left as it is. A period that is not over is refused.`,
 		},
 	}
 	fs := cmd.Flags()
-	fs.StringVar(&f.date, "date", "", "UTC day, as 2006-01-02: the day, or one of the week; the last that is over when it is not given")
+	fs.StringVar(&f.date, "date", "", "UTC day, as 2006-01-02: the day, or one of the week; by default the last that is over")
 	fs.StringVar(&f.state, "state", agentState, "folder of the agent's journal")
 	declareCheck(fs, &f.check)
 	flags.Evidence(fs, &f.evidence)
 	return cmd
 }
 
-// over is the period of the date, or the last that is over.
+// over returns the period of the date, or the last that is over.
 func (f *reportFlags) over(period func(time.Time) report.Period, now time.Time) (report.Period, error) {
 	if f.date == "" {
 		return period(period(now).Start.Add(-1)), nil
@@ -102,13 +101,12 @@ func (f *reportFlags) report(c console.Console, kind reportKind, p report.Period
 	if err != nil {
 		return console.WithHint(err, "greenlight agent keeps the journal; --state names its folder")
 	}
-	store, err := evidence.Open(f.evidence, evidence.Options{})
-	if err != nil {
-		return err
-	}
 	h := evidence.Header{Source: report.SourceOf(p, samples), Git: console.Revision()}
-	wrote, err := kind.write(store, h, p, samples)
-	if err = errors.Join(err, store.Close()); err != nil {
+	var wrote bool
+	if err := withEvidence(f.evidence, func(store *evidence.Store) (err error) {
+		wrote, err = kind.write(store, h, p, samples)
+		return err
+	}); err != nil {
 		return err
 	}
 	s := report.Summarize(p, samples)
@@ -123,7 +121,7 @@ func (f *reportFlags) report(c console.Console, kind reportKind, p report.Period
 	if wrote {
 		c.Say("evidence  %s (%s)", filepath.Join(f.evidence, document), h.Source)
 	} else {
-		c.Say("evidence  %s was there already and is left as it is", filepath.Join(f.evidence, document))
+		c.Say("evidence  %s exists already and was not replaced", filepath.Join(f.evidence, document))
 	}
 	return gated(f.check, s.Verdict)
 }

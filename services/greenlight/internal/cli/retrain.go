@@ -34,15 +34,15 @@ func retrainCommand(c console.Console) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "retrain", Short: "Make the next candidate from newer data: validate, train, judge, measure drift, register",
 		Long: `Retrain takes the newest days of a market (--data) or of what an executor logged (--log), examines the features, trains
-a candidate walk-forward, judges it by the offline gate beside the baseline on the same rows, measures the drift of
+a candidate walk-forward, judges it by the offline gate against the baseline on the same rows, measures the drift of
 every feature from training to holdout, and registers the candidate, with its own evaluation, under the next free version.
 retrain_report.json, retrain_report.md and its figures go to the evidence folder.
 
-It exits 1, and registers nothing, when the data do not allow it: too few days, too few positives, a gap, a frozen feed, a
-split, a log without prices. It exits 3 when the candidate misses the offline gate. The candidate is registered all the same, so that the
-report can be checked against it: a registered model is not a released one.
+It exits 1, and registers nothing, when the data is insufficient: too few days, too few positives, a gap, a frozen feed, a
+split, a log without prices. It exits 3 when the candidate misses the offline gate. The candidate is still registered, so that
+the report can be checked against it: a registered model is not a released one.
 
-A log tells prices only by mid and spread_bp, which schema v1.8 has; the label is then the range of the closing mids.`,
+A log has prices only as mid and spread_bp, which are in schema v1.8; the label is then the range of the closing mids.`,
 		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := r.validate(cmd.Flags().Changed); err != nil {
@@ -64,8 +64,8 @@ A log tells prices only by mid and spread_bp, which schema v1.8 has; the label i
 	fs.StringVar(&r.log, "log", "", "folder of a feature log, in place of --data")
 	fs.IntVar(&o.WindowDays, "window", defaultWindow, "how many of the newest UTC days that have data to use; 0 is all")
 	fs.StringVar(&o.Schema, "schema", feature.DefaultSchema, "feature schema of the candidate")
-	fs.StringVar(&o.Version, "version", "", "version of the candidate; the next free release candidate of the schema when it is not given")
-	fs.StringVar(&r.name, "name", "", "name to file the candidate under; that of the data when it is not given")
+	fs.StringVar(&o.Version, "version", "", "version of the candidate; by default the next free release candidate of the schema")
+	fs.StringVar(&r.name, "name", "", "name of the candidate in the registry; by default that of the data")
 	fs.IntVar(&o.Limits.MinDays, "min-days", o.Limits.MinDays, "fewest UTC days with usable rows")
 	fs.IntVar(&o.Limits.MinPositives, "min-positives", o.Limits.MinPositives, "fewest positive rows")
 	fs.DurationVar(&o.Limits.MaxGap, "max-gap", o.Limits.MaxGap, "longest stretch without data")

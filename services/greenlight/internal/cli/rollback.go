@@ -23,14 +23,13 @@ func rollbackCommand(c console.Console) *cobra.Command {
 	var p flags.Pair
 	var folder, reason string
 	cmd := &cobra.Command{
-		Use: "rollback", Short: "The emergency brake: back to the model before, and no more shadows",
-		Long: `Rollback tells every ml-engine to return to the model that was active before the last activation, and every executor to
-stop its shadows (0 %, OFF), all at once, and reads back what they do. It asks nothing. The lease of a canary that runs
-ends with it, and the canary aborts.
+		Use: "rollback", Short: "The emergency brake: return to the previous model, and stop all shadows",
+		Long: `Rollback makes every ml-engine return to the model that was active before the last activation, and every executor stop its
+shadows (0 %, OFF). It calls all services at once, reads back the result, and asks for no confirmation. It also ends the lease
+of a running canary, which then aborts.
 
-Pulled again, it does nothing more: an ml-engine that has returned already is left where it is. It writes
-rollback_<time>.json to the evidence folder, after the brake was pulled. It exits 1 when a service has not obeyed, and says
-which did and which did not.`,
+A second rollback changes nothing: an ml-engine that has already returned stays there. Afterwards it writes
+rollback_<time>.json to the evidence folder. It exits 1 when a service was not rolled back, and shows which.`,
 		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var r *rollback.Result

@@ -30,17 +30,8 @@ func rolloutCommand(c console.Console) *cobra.Command {
 	return cmd
 }
 
-// executorFlags say which executors to talk to.
-type executorFlags struct{ flags.Pair }
-
-func (e *executorFlags) declare(cmd *cobra.Command, c console.Console) {
-	fs := cmd.Flags()
-	flags.TargetsVar(fs, &e.Executors, "executor", flags.LocalExecutor, "gRPC addresses of executor, one per replica")
-	e.DeclareAccess(fs, c, controlTimeout)
-}
-
-// each calls every executor at once and prints its rollout.
-func (e *executorFlags) each(ctx context.Context, c console.Console, call func(context.Context, fleet.Executor) (*executorv1.Rollout, error)) error {
+// eachRollout calls every executor at once and prints its rollout.
+func eachRollout(ctx context.Context, c console.Console, e *flags.Pair, call func(context.Context, fleet.Executor) (*executorv1.Rollout, error)) error {
 	if len(e.Executors) == 0 {
 		return console.Usagef("want at least one --executor")
 	}
@@ -70,35 +61,35 @@ func callAll[T, R any](c console.Console, kind string, all []T, addr func(T) str
 }
 
 func rolloutGet(c console.Console) *cobra.Command {
-	var e executorFlags
+	var e flags.Pair
 	cmd := &cobra.Command{
 		Use: "get", Short: "Show the rollout of every executor", Args: console.NoArgs,
-		Long: `Get shows what every executor samples now: the percentage of requests that get a shadow, the mode, the revision, the holder
-of a lease and how long it lasts, and who set it when and why. It exits 1 when an executor does not answer.`,
+		Long: `Get shows the rollout of every executor: the percentage of requests that get a shadow, the mode, the revision, the holder of a
+lease and its remaining time, and who set it, when and why. It exits 1 when an executor does not answer.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return e.each(cmd.Context(), c, func(ctx context.Context, x fleet.Executor) (*executorv1.Rollout, error) {
+			return eachRollout(cmd.Context(), c, &e, func(ctx context.Context, x fleet.Executor) (*executorv1.Rollout, error) {
 				got, err := x.Rollouts.GetRollout(ctx, &executorv1.GetRolloutRequest{})
 				return got.GetRollout(), err
 			})
 		},
 	}
-	e.declare(cmd, c)
+	e.DeclareExecutors(cmd.Flags(), c, controlTimeout)
 	return cmd
 }
 
 func rolloutSet(c console.Console) *cobra.Command {
-	var e executorFlags
+	var e flags.Pair
 	var percent float64
 	var mode, holder, reason string
 	var lease time.Duration
 	var revision uint64
 	cmd := &cobra.Command{
 		Use: "set --percent P", Short: "Set the rollout of every executor", Args: console.NoArgs,
-		Long: `Set gives every executor the percentage of requests that get a shadow. The decision that leaves an executor stays the
-baseline's. Without --lease it stays until the next set; with --lease and --holder it falls to 0 % unless the same command is
-given again within that time. A rollout that a canary holds is refused: greenlight canary abort ends it.
+		Long: `Set gives every executor the percentage of requests that get a shadow. Every decision of an executor remains the
+baseline's. Without --lease the percentage stays until the next set. With --lease and --holder it falls to 0 % unless the same
+command is repeated within that time. It refuses to change the rollout of a canary: greenlight canary abort ends that.
 
-It exits 1 when an executor does not answer or refuses, and says which did.`,
+It exits 1 when an executor does not answer or refuses, and shows which.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			req := &executorv1.SetRolloutRequest{Percent: percent, Holder: holder, Reason: reason, ExpectedRevision: revision}
 			switch {
@@ -125,17 +116,17 @@ It exits 1 when an executor does not answer or refuses, and says which did.`,
 			if req.GetMode() == executorv1.RolloutMode_ROLLOUT_MODE_UNSPECIFIED {
 				return console.Usagef("--mode %q: want off or observe-only", mode)
 			}
-			return e.each(cmd.Context(), c, func(ctx context.Context, x fleet.Executor) (*executorv1.Rollout, error) {
+			return eachRollout(cmd.Context(), c, &e, func(ctx context.Context, x fleet.Executor) (*executorv1.Rollout, error) {
 				got, err := x.Rollouts.SetRollout(ctx, req)
 				return got.GetRollout(), err
 			})
 		},
 	}
-	e.declare(cmd, c)
+	e.DeclareExecutors(cmd.Flags(), c, controlTimeout)
 	fs := cmd.Flags()
 	fs.Float64Var(&percent, "percent", 0, "percentage of requests that get a shadow, 0 to 100")
-	fs.StringVar(&mode, "mode", "", "off or observe-only; off at 0 % and observe-only otherwise when it is not given")
-	fs.DurationVar(&lease, "lease", 0, "how long it stays in force unless it is set again, 1s to 1h")
+	fs.StringVar(&mode, "mode", "", "off or observe-only; by default off at 0 % and observe-only otherwise")
+	fs.DurationVar(&lease, "lease", 0, "how long it stays in force unless it is renewed, 1s to 1h")
 	fs.StringVar(&holder, "holder", "", "who holds the lease")
 	fs.StringVar(&reason, "reason", "greenlight rollout set", "why, for the audit log")
 	fs.Uint64Var(&revision, "if-revision", 0, "change nothing unless this is the revision in force; 0 is any")

@@ -37,9 +37,9 @@ func runCommand(c console.Console) *cobra.Command {
 	var r runFlags
 	cmd := &cobra.Command{
 		Use: "run", Short: "The main job: from market data to a scorecard, with both services running",
-		Long: `Run does all of it in one go: reads (or simulates) a market, trains and judges the models, starts ml-engine and
+		Long: `Run does everything: reads (or simulates) a market, trains and judges the models, starts ml-engine and
 executor as processes, smoke-tests them, replays the held-out period through the executor with the model as its shadow,
-looks at the drift, rehearses a canary (observe-only, with phases of seconds), stops them, and prints the scorecard.
+measures the drift, rehearses a canary (observe-only, with phases of seconds), stops them, and prints the scorecard.
 Evidence goes to the evidence folder; models and logs of the run to a new folder below --work.
 
 It exits 3 when a target is missed: that is a result. It exits 1 when a stage could not run.`,
@@ -111,7 +111,7 @@ func (r *runFlags) run(ctx context.Context, c console.Console, store *evidence.S
 	}
 	c.Say("evidence  %s (%s)", r.evidence, t.Data.Source())
 	c.Say("run       %s, %s", r.pair.Dir, time.Since(start).Round(100*time.Millisecond))
-	c.Say("\n%s beside %s on %s", t.candidate.Version, t.artifact.Baseline.Version, t.Data.Name)
+	c.Say("\n%s against %s on %s", t.candidate.Version, t.artifact.Baseline.Version, t.Data.Name)
 	if t.Data.Simulated {
 		c.Say("SIMULATED data: these figures say that the system works, and nothing about any market.")
 	}

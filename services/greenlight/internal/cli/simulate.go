@@ -19,10 +19,10 @@ func simulateCommand(c console.Console) *cobra.Command {
 	var d flags.Data
 	var out string
 	cmd := &cobra.Command{
-		Use: "simulate", Short: "Make up a market: quotes and one-minute bars from a seed",
-		Long: `Simulate writes bars.csv.gz and quotes.csv.gz of a made-up market into a folder: volatility that clusters, jumps,
-sessions, a spread that widens with volatility. The same seed gives the same numbers. Every file, model and report that
-comes of it says that it is simulated.`,
+		Use: "simulate", Short: "Simulate a market: quotes and one-minute bars from a seed",
+		Long: `Simulate writes bars.csv.gz and quotes.csv.gz of a simulated market to a folder. It has clustered volatility, jumps, sessions,
+and a spread that widens with volatility. The same seed gives the same numbers. Every file, model and report made from it is
+marked as simulated.`,
 		Args: console.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			sim, err := market.Simulate(d.Simulation)

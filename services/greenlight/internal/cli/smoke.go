@@ -1,14 +1,22 @@
 package cli
 
 import (
+	"context"
+	"time"
+
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
+	"github.com/greenlight-ml/greenlight/pkg/model"
+	"github.com/greenlight-ml/greenlight/pkg/text"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/rehearsal"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
@@ -19,8 +27,8 @@ func smokeCommand(c console.Console) *cobra.Command {
 	var n int
 	cmd := &cobra.Command{
 		Use: "smoke", Short: "Send 1,000 varied predictions to ml-engine and check every answer",
-		Long: `Smoke sends varied market states to a running ml-engine, by name and as vectors in turn, and compares every answer,
-to the last bit, with what the same model computes in process. It writes smoke_1k.json and exits 3 when an SLO is missed.`,
+		Long: `Smoke sends varied market states to a running ml-engine, alternately by name and as vectors, and compares every answer bit for
+bit with the score of the same model in process. It writes smoke_1k.json and exits 3 when an SLO is missed.`,
 		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return send(c, &l, at, flags.Released, func(t *rehearsal.Trial, states []traffic.State, conn *grpc.ClientConn, store *evidence.Store) error {
@@ -56,5 +64,96 @@ func send(c console.Console, l *flags.Load, at flags.Endpoint, decides flags.Dec
 	}
 	return withEvidence(l.Evidence, func(store *evidence.Store) error {
 		return at.Dial(func(conn *grpc.ClientConn) error { return fn(t, states, conn, store) })
+	})
+}
+
+func shadowSmokeCommand(c console.Console) *cobra.Command {
+	var l flags.Load
+	var at flags.Endpoint
+	var n int
+	cmd := &cobra.Command{
+		Use: "shadow-smoke", Short: "Send 1,000 varied decisions to executor and check baseline and shadow",
+		Long: `Shadow-smoke sends varied market states to a running executor and waits for their shadows. Every baseline score and
+every shadow score is compared bit for bit with one computed in process; outcomes must add up to requests. The baseline that
+the executor names must be in --models: otherwise its answers cannot be checked, and the verdict is not PASS. It writes
+shadow_smoke_1k.json and exits 3 when an SLO is missed.`,
+		Args: console.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return sendShadows(cmd.Context(), c, &l, at, "shadow", rehearsal.ShadowFile, func(states []traffic.State) []traffic.State { return traffic.Varied(states, n) })
+		},
+	}
+	l.Declare(cmd.Flags())
+	at.Declare(cmd.Flags(), c, "executor", "127.0.0.1:4020", "gRPC address of executor")
+	declareCount(cmd.Flags(), &n, "decisions")
+	return cmd
+}
+
+// sendShadows sends the states that pick returns to a running executor, and writes the file.
+func sendShadows(ctx context.Context, c console.Console, l *flags.Load, at flags.Endpoint, stage, file string, pick func([]traffic.State) []traffic.State) error {
+	return send(c, l, at, l.DecidesAt(ctx, c, at), func(t *rehearsal.Trial, states []traffic.State, conn *grpc.ClientConn, store *evidence.Store) error {
+		r, err := t.Shadow(ctx, store, file, fleet.NewExecutor(conn.Target(), conn), pick(states), l.Pace(c.Progress(stage)))
+		if err != nil {
+			return err
+		}
+		c.Say("%-9s %s", stage, r)
+		return c.Verdict(r.SLO)
+	})
+}
+
+func replayCommand(c console.Console) *cobra.Command {
+	var l flags.Load
+	var at flags.Endpoint
+	var loop bool
+	cmd := &cobra.Command{
+		Use: "replay", Short: "Send a market to executor in the order of its minutes",
+		Long: `Replay sends every minute that the model was not trained on to a running executor, in order, waits for the shadows
+and checks them as shadow-smoke does. It writes shadow_replay.json and exits 3 when an SLO is missed.
+
+With --loop it repeats until it is stopped, as the load of a demonstration; give it a --rate. Like a trader it then uses
+streams and does not wait for shadows. It writes no evidence, and prints the counts of executor per round.`,
+		Args: console.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if loop {
+				return loopReplay(cmd.Context(), c, &l, at)
+			}
+			return sendShadows(cmd.Context(), c, &l, at, "replay", rehearsal.ReplayFile, func(states []traffic.State) []traffic.State { return states })
+		},
+	}
+	l.Declare(cmd.Flags())
+	at.Declare(cmd.Flags(), c, "executor", "127.0.0.1:4020", "gRPC address of executor")
+	cmd.Flags().BoolVar(&loop, "loop", false, "repeat until stopped")
+	return cmd
+}
+
+// loopReplay replays until it is stopped. It waits for an executor that is not reached.
+func loopReplay(ctx context.Context, c console.Console, l *flags.Load, at flags.Endpoint) error {
+	t, states, err := l.States(c, func(a *model.Artifact) (traffic.Baseline, error) {
+		for {
+			b, err := l.DecidesAt(ctx, c, at)(a)
+			if code := status.Code(err); code != codes.Unavailable && code != codes.DeadlineExceeded || ctx.Err() != nil {
+				return b, err
+			}
+			c.Say("executor is not reached, trying again: %v", err)
+			if !traffic.Pause(ctx, time.Second) {
+				return b, ctx.Err()
+			}
+		}
+	})
+	if ctx.Err() != nil {
+		return nil //nolint:nilerr // the operator stopped the loop
+	}
+	if err != nil {
+		return err
+	}
+	return at.Dial(func(conn *grpc.ClientConn) error {
+		traffic.Loop(ctx, fleet.NewExecutor(conn.Target(), conn), states, l.Pace(nil), func(r traffic.Round, err error) {
+			if err != nil {
+				c.Say("%s  executor is not reached, trying again: %v", t.Data.Name, err)
+				return
+			}
+			c.Say("%s  %s, match rate %.1f %% of %d, %s, shadow p95 %.2f ms",
+				t.Data.Name, text.Count(r.Total, "decision"), 100*r.MatchRate(), r.Compared(), text.Count(r.Counts.Failed(), "shadow error"), r.Latency.Quantile(0.95))
+		})
+		return nil
 	})
 }

@@ -28,11 +28,10 @@ func statusCommand(c console.Console) *cobra.Command {
 	var machine bool
 	cmd := &cobra.Command{
 		Use: "status", Short: "One screen: model, rollout, shadow, drift, evidence, canary",
-		Long: `Status asks every ml-engine which model it serves and how far its inputs have drifted in the last 7 days, every executor
-how its shadow does and which share of the requests is shadowed by whose word, and the evidence folder whether it verifies and
-how the newest canary ended. A canary that runs is shown from its journal in --state (phase, share, since when) and from the
-executors' leases (holder, time left), so that one of another machine is seen too. What does not answer is shown with its
-error and what to do, and the command exits 1 then.`,
+		Long: `Status shows, for every ml-engine, its model and the drift of the last 7 days; for every executor, its shadow, its rollout and
+who set it; whether the evidence folder verifies, and the result of the newest canary. A running canary is shown from its
+journal in --state (phase, share, start) and from the executors' leases (holder, time left), so that a canary on another
+machine shows too. A service that does not answer is shown with its error and what to do; the command then exits 1.`,
 		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return p.Use(cmd.Context(), func(ctx context.Context, services *fleet.Services) error {

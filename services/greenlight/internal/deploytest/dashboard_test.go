@@ -175,7 +175,7 @@ func TestDashboardOfTheDesign(t *testing.T) {
 			first = append(first, p.Title)
 		}
 	}
-	if want := []string{"Is the baseline harmed?", "Is the shadow seen?", "Does it agree?", "Has the input drifted?"}; !slices.Equal(first, want) {
+	if want := []string{"Is the baseline affected?", "Is the shadow seen?", "Does it agree?", "Has the input drifted?"}; !slices.Equal(first, want) {
 		t.Errorf("the first row is %q, want %q", first, want)
 	}
 	for what, parts := range map[string][]string{
@@ -188,7 +188,7 @@ func TestDashboardOfTheDesign(t *testing.T) {
 		"match and mismatch counts":       {"ml_shadow_match_total", "ml_shadow_mismatch_total"},
 		"current match rate":              {"gauge", "ml_shadow_match_total"},
 		"model version":                   {"ml_model_info", "version, digest"},
-		"is the baseline harmed":          {"ml_baseline_latency_ms_bucket", "grpc_server_handled_total"},
+		"is the baseline affected":        {"ml_baseline_latency_ms_bucket", "grpc_server_handled_total"},
 		"coverage":                        {"ml_shadow_success_total", `outcome!=\"not_sampled\"`},
 		"breaker":                         {"ml_shadow_breaker_state", "ml_shadow_breaker_blind"},
 	} {

@@ -218,7 +218,7 @@ func TestDashboardHasTheNumbersOfTheGate(t *testing.T) {
 		edges  []float64
 		says   []string
 	}{
-		"Is the baseline harmed?":        {"p99 ms", []float64{gate.BaselineMS / 2., gate.BaselineMS}, []string{fmt.Sprintf("the limit of %v ms", gate.BaselineMS)}},
+		"Is the baseline affected?":      {"p99 ms", []float64{gate.BaselineMS / 2., gate.BaselineMS}, []string{fmt.Sprintf("the limit of %v ms", gate.BaselineMS)}},
 		"Is the shadow seen?":            {"coverage", []float64{policy.Abort.Coverage, policy.SLO.Coverage}, []string{"The SLO is " + percent(policy.SLO.Coverage), "aborts below " + percent(policy.Abort.Coverage)}},
 		"Does it agree?":                 {"", []float64{policy.Abort.MatchRate, policy.SLO.MatchRate}, []string{"The SLO is " + percent(policy.SLO.MatchRate), "aborts below " + percent(policy.Abort.MatchRate)}},
 		"Match rate":                     {"", []float64{policy.SLO.MatchRate}, []string{"the SLO, " + percent(policy.SLO.MatchRate)}},

@@ -106,7 +106,7 @@ func TestAlertsAreDescribed(t *testing.T) {
 			t.Error(err)
 			continue
 		}
-		for _, part := range []string{"# " + name + "\n", "\n## Look\n", "\n## Likely causes\n", "\n## Do\n"} {
+		for _, part := range []string{"# " + name + "\n", "\n## Check\n", "\n## Likely causes\n", "\n## Do\n"} {
 			if !bytes.Contains(raw, []byte(part)) {
 				t.Errorf("the runbook of %s lacks %q", name, strings.TrimSpace(part))
 			}

@@ -14,6 +14,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/market"
 	"github.com/greenlight-ml/greenlight/pkg/marketfile"
 	"github.com/greenlight-ml/greenlight/pkg/model"
+	"github.com/greenlight-ml/greenlight/pkg/quality"
 )
 
 // Data is the market data of an experiment.
@@ -23,7 +24,7 @@ type Data struct {
 	// Raw are the bars as they were read. The series lacks the frozen stretches, because the market there is unknown.
 	Raw []market.Bar
 	// Quality is that of the raw bars.
-	Quality market.Quality
+	Quality quality.Report
 	// Name is the registry name of models of this data, for example "btcperp-ftx-1m".
 	Name string
 }
@@ -31,7 +32,7 @@ type Data struct {
 // NewData examines the series and removes its frozen stretches.
 func NewData(series *market.Series, name string) *Data {
 	d := &Data{Series: series, Name: name, Raw: series.Bars}
-	d.Quality, series.Bars = market.Examine(d.Raw)
+	d.Quality, series.Bars = quality.Examine(d.Raw)
 	return d
 }
 

@@ -28,7 +28,7 @@ func (r *OfflineReport) Judge() gate.Scorecard {
 	card := r.JudgeFigures()
 	card.Results = append(card.Results, gate.Judge(gate.OfflineEvidence(), r.evidence()).Results...)
 	if r.Quality != nil {
-		card.Results = append(card.Results, NewDataQuality(r.Quality.Quality).Checks...)
+		card.Results = append(card.Results, NewDataQuality(r.Quality.Report).Checks...)
 	} else {
 		for _, check := range gate.Judge(gate.DataQuality(), unexamined()).Results {
 			check.Reason = "not examined: an older version wrote the report"

@@ -6,18 +6,18 @@ import (
 	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/gate"
-	"github.com/greenlight-ml/greenlight/pkg/market"
+	"github.com/greenlight-ml/greenlight/pkg/quality"
 )
 
 // DataQuality is the quality of market data and its verdict, in the form that reports use.
 type DataQuality struct {
 	Verdict gate.Verdict  `json:"verdict"`
 	Checks  []gate.Result `json:"checks"`
-	market.Quality
+	quality.Report
 }
 
 // NewDataQuality judges the quality by the rules of [gate.DataQuality].
-func NewDataQuality(q market.Quality) *DataQuality {
+func NewDataQuality(q quality.Report) *DataQuality {
 	card := gate.Judge(gate.DataQuality(), observations(q))
 	for i := range card.Results {
 		r := &card.Results[i]
@@ -25,14 +25,14 @@ func NewDataQuality(q market.Quality) *DataQuality {
 			r.Reason += ": " + where
 		}
 	}
-	return &DataQuality{Verdict: card.Verdict(), Checks: card.Results, Quality: q}
+	return &DataQuality{Verdict: card.Verdict(), Checks: card.Results, Report: q}
 }
 
 // Card returns the judgment as a scorecard.
 func (d *DataQuality) Card() gate.Scorecard { return gate.Scorecard{Results: d.Checks} }
 
 // observations returns the figures that the rules judge.
-func observations(q market.Quality) map[string]gate.Observation {
+func observations(q quality.Report) map[string]gate.Observation {
 	n := uint64(q.Minutes)
 	return map[string]gate.Observation{
 		gate.FrozenMinutes:    gate.Measured(q.FrozenShare, n),
@@ -55,7 +55,7 @@ func unexamined() map[string]gate.Observation {
 }
 
 // whereabouts returns where in the data a figure was found, and "" if that is no single place.
-func whereabouts(q market.Quality, rule string) string {
+func whereabouts(q quality.Report, rule string) string {
 	switch rule {
 	case gate.FrozenMinutes:
 		return "the longest stretch is " + span(q.LongestFrozen)
@@ -73,7 +73,7 @@ func whereabouts(q market.Quality, rule string) string {
 
 func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04") }
 
-func span(s market.Stretch) string {
+func span(s quality.Stretch) string {
 	return fmt.Sprintf("%s to %s (%s, %s)", stamp(s.From), stamp(s.To), s.Kind, Length(s.Minutes))
 }
 
@@ -92,7 +92,7 @@ func Length(minutes int) string {
 // Lines writes the quality for people: a line of figures, lines on the minutes that are skipped, and a line for every
 // rule that is not a PASS.
 func (d *DataQuality) Lines(w io.Writer) error {
-	q := d.Quality
+	q := d.Report
 	say := func(format string, args ...any) error {
 		_, err := fmt.Fprintf(w, format+"\n", args...)
 		return err
@@ -116,7 +116,7 @@ func (d *DataQuality) Lines(w io.Writer) error {
 	return err
 }
 
-func holes(q market.Quality) string {
+func holes(q quality.Report) string {
 	switch q.Holes {
 	case 0:
 		return "no holes"

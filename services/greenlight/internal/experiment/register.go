@@ -64,7 +64,7 @@ type Imported struct {
 	Known bool
 }
 
-// Register trains the baseline on the data, evaluates the foreign model beside it, and adds the model to the registry. An
+// Register trains the baseline on the data, evaluates the foreign model against it, and adds the model to the registry. An
 // empty name becomes that of the data.
 func (f Foreign) Register(ctx context.Context, data *Data, registry *model.Registry, git string, progress func(done, total int)) (*Imported, error) {
 	f.Name = cmp.Or(f.Name, data.Name)

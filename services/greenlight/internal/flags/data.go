@@ -41,12 +41,12 @@ const DefaultSeed = 7
 
 // Declare declares the flags.
 func (d *Data) Declare(fs *pflag.FlagSet) {
-	fs.StringVar(&d.Path, "data", "", "file or folder of bars or quotes; simulated when it is not given")
-	fs.StringVar(&d.Symbol, "symbol", "", "instrument, where the folder has several")
-	fs.IntVar(&d.MaxBadRows, "max-bad-rows", 0, "how many broken rows may be left out before it is an error")
+	fs.StringVar(&d.Path, "data", "", "file or folder of bars or quotes; by default a simulated market")
+	fs.StringVar(&d.Symbol, "symbol", "", "instrument, if the folder has several")
+	fs.IntVar(&d.MaxBadRows, "max-bad-rows", 0, "how many broken rows may be skipped before it is an error")
 	console.Require(fs, "max-bad-rows", "0 or more", func() bool { return d.MaxBadRows >= 0 })
-	fs.DurationVar(&d.UTCOffset, "utc-offset", 0, "what the clock of the files is ahead of UTC, for example -5h")
-	fs.BoolVar(&d.TradesOnly, "trades-only", false, "read the trades of a folder that has quotes as well")
+	fs.DurationVar(&d.UTCOffset, "utc-offset", 0, "offset of the files' clock from UTC, for example -5h")
+	fs.BoolVar(&d.TradesOnly, "trades-only", false, "read the trades of a folder that also has quotes")
 	fs.StringToStringVar(&d.Columns, "columns", nil, "columns by name or number where they are not recognised, for example time=Date,close=Last")
 	console.Require(fs, "columns", "time, date, open, high, low, close, bid, ask, volume, symbol and others, each with a column", func() bool { return marketfile.CheckColumns(d.Columns) == nil })
 	d.OffsetSet = func() bool { return fs.Changed("utc-offset") }

@@ -18,7 +18,7 @@ type headFlag struct{ head *string }
 
 // Head declares the flag of the head of the evidence chain.
 func Head(fs *pflag.FlagSet, head *string) {
-	fs.Var(headFlag{head}, "head", "what the head of the evidence chain must be, or its first 12 digits or more: as it was written down elsewhere")
+	fs.Var(headFlag{head}, "head", "the expected head of the evidence chain, or at least its first 12 digits, as kept in another place")
 }
 
 // Set implements pflag.Value.

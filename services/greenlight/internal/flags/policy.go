@@ -32,9 +32,9 @@ func (f *Policy) Declare(fs *pflag.FlagSet) {
 	fs.StringVar(&f.File, "policy", "", "file with the policy, YAML; without it, the built-in one")
 	f.phases = p.Phases
 	fs.Var(Percents{&f.phases}, "phases", "shares of the requests that get a shadow, in percent, rising")
-	fs.DurationVar(&f.phaseDuration, "phase-duration", time.Duration(p.PhaseDuration), "how long a phase takes at least")
-	fs.DurationVar(&f.holdLimit, "hold-limit", time.Duration(p.HoldLimit), "how much longer a phase may take that cannot be judged")
-	fs.Uint64Var(&f.minComparisons, "min-comparisons", p.MinComparisons, "how many comparisons a phase takes at least")
+	fs.DurationVar(&f.phaseDuration, "phase-duration", time.Duration(p.PhaseDuration), "shortest duration of a phase")
+	fs.DurationVar(&f.holdLimit, "hold-limit", time.Duration(p.HoldLimit), "how much longer a phase may take while it cannot be judged")
+	fs.Uint64Var(&f.minComparisons, "min-comparisons", p.MinComparisons, "fewest comparisons of a phase")
 	f.Changed = fs.Changed
 }
 

@@ -21,7 +21,7 @@ type Recent struct {
 // Declare declares the flags.
 func (n *Recent) Declare(fs *pflag.FlagSet) {
 	n.recent.Options = twosample.DefaultOptions()
-	fs.StringVar(&n.recent.Log, "feature-log", "", "feature log of executor whose last 7 days a classifier tries to tell from --reference, beside the report")
+	fs.StringVar(&n.recent.Log, "feature-log", "", "feature log of executor; a classifier compares its last 7 days with --reference for the report")
 	fs.StringVar(&n.reference.Path, "reference", "", "file or folder of market data, or folder of a feature log")
 	fs.StringVar(&n.reference.Symbol, "symbol", "", "instrument of both, where there are several")
 	fs.StringVar(&n.schema, "schema", feature.DefaultSchema, "feature schema to compare by")

@@ -26,7 +26,7 @@ func (r *Rehearsal) Declare(fs *pflag.FlagSet) {
 	r.Load.Declare(fs)
 	r.Policy.Declare(fs)
 	ShadowTimeout(fs, &r.shadowTimeout)
-	fs.StringVar(&r.bin, "bin", "", "folder of the programs ml-engine and executor, for --dry-run; that of greenlight when it is not given")
+	fs.StringVar(&r.bin, "bin", "", "folder of the programs ml-engine and executor, for --dry-run; by default that of greenlight")
 }
 
 // Prepared is what the flags of a rehearsal name.

@@ -26,11 +26,23 @@ type Pair struct {
 func (p *Pair) Declare(fs *pflag.FlagSet, c console.Console, engines, executors []string, timeout time.Duration) {
 	TargetsVar(fs, &p.Engines, "engine", engines, "gRPC addresses of ml-engine, one per replica")
 	TargetsVar(fs, &p.Executors, "executor", executors, "gRPC addresses of executor, one per replica")
-	p.DeclareAccess(fs, c, timeout)
+	p.declareAccess(fs, c, timeout)
 }
 
-// DeclareAccess declares how the services are reached, and how long they may take.
-func (p *Pair) DeclareAccess(fs *pflag.FlagSet, c console.Console, timeout time.Duration) {
+// DeclareEngines declares the flags of a command that only calls ml-engines.
+func (p *Pair) DeclareEngines(fs *pflag.FlagSet, c console.Console, timeout time.Duration) {
+	TargetsVar(fs, &p.Engines, "engine", LocalEngine, "gRPC addresses of ml-engine, one per replica")
+	p.declareAccess(fs, c, timeout)
+}
+
+// DeclareExecutors declares the flags of a command that only calls executors.
+func (p *Pair) DeclareExecutors(fs *pflag.FlagSet, c console.Console, timeout time.Duration) {
+	TargetsVar(fs, &p.Executors, "executor", LocalExecutor, "gRPC addresses of executor, one per replica")
+	p.declareAccess(fs, c, timeout)
+}
+
+// declareAccess declares how the services are reached, and how long they may take.
+func (p *Pair) declareAccess(fs *pflag.FlagSet, c console.Console, timeout time.Duration) {
 	p.Access.Declare(fs, c)
 	fs.DurationVar(&p.Timeout, "timeout", timeout, "how long the services may take to answer")
 	console.Require(fs, "timeout", "more than 0", func() bool { return p.Timeout > 0 })
@@ -71,8 +83,8 @@ const (
 // Declare declares the flags.
 func (e *Engines) Declare(fs *pflag.FlagSet, c console.Console) {
 	e.Access.Declare(fs, c)
-	TargetsVar(fs, &e.Addrs, "engine", []string{"127.0.0.1:4010"}, "gRPC addresses of ml-engine, one per replica")
-	fs.DurationVar(&e.window, "window", week, "how far to look back: whole hours, at most 672h")
+	TargetsVar(fs, &e.Addrs, "engine", LocalEngine, "gRPC addresses of ml-engine, one per replica")
+	fs.DurationVar(&e.window, "window", week, "length of the window back from now: whole hours, at most 672h")
 	fs.DurationVar(&e.Timeout, "timeout", driftTimeout, "how long the answers may take")
 	console.Require(fs, "timeout", "more than 0", func() bool { return e.Timeout > 0 })
 }
@@ -82,12 +94,17 @@ func (e *Engines) Validate() error {
 	if e.window%time.Hour != 0 || e.window < time.Hour || e.window > drift.RingHours*time.Hour {
 		return console.Usagef("--window %v: want whole hours from 1 to %d", e.window, drift.RingHours)
 	}
-	if len(e.Addrs) == 0 {
-		return console.Usagef("--engine: no address")
+	return Distinct("engine", e.Addrs)
+}
+
+// Distinct returns an error if there is no address, or if one is repeated: its service would be counted twice.
+func Distinct(flag string, addrs []string) error {
+	if len(addrs) == 0 {
+		return console.Usagef("--%s: no address", flag)
 	}
-	for i, addr := range e.Addrs {
-		if slices.Contains(e.Addrs[:i], addr) {
-			return console.Usagef("--engine: %s is there twice, and would be counted twice", addr)
+	for i, addr := range addrs {
+		if slices.Contains(addrs[:i], addr) {
+			return console.Usagef("--%s: %s is given twice, and would be counted twice", flag, addr)
 		}
 	}
 	return nil

@@ -24,7 +24,7 @@ func Programs(dir string) (string, error) {
 
 // ShadowTimeout declares how long a shadow may take on a pair that the command starts.
 func ShadowTimeout(fs *pflag.FlagSet, timeout *time.Duration) {
-	fs.DurationVar(timeout, "shadow-timeout", shadow.DefaultOptions().Timeout, "how long a shadow may take; longer where the machine has other things to do, and shadows are late for that")
+	fs.DurationVar(timeout, "shadow-timeout", shadow.DefaultOptions().Timeout, "how long a shadow may take; raise it on a busy machine, where shadows would be late")
 }
 
 // Work has the folders of a command that starts a pair.
@@ -36,7 +36,7 @@ type Work struct {
 // Declare declares the flags; dir is the default of --work.
 func (w *Work) Declare(fs *pflag.FlagSet, dir string) {
 	fs.StringVar(&w.Dir, "work", dir, "folder in which each run gets a folder for its models, state and logs")
-	fs.StringVar(&w.Programs, "bin", "", "folder of the programs ml-engine and executor; that of this program when it is not given")
+	fs.StringVar(&w.Programs, "bin", "", "folder of the programs ml-engine and executor; by default that of this program")
 }
 
 // Folder finds the programs, and makes the folder of this run.

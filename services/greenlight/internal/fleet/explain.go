@@ -88,7 +88,7 @@ var explanations = []explanation{
 	},
 	{
 		contains: []string{"no route to host", "network is unreachable", "connect: connection timed out", "dialing: dial tcp"},
-		what:     "%[1]s cannot be reached over the network: %[2]s", hint: "look at the address, the network and the firewalls between here and there",
+		what:     "%[1]s cannot be reached over the network: %[2]s", hint: "check the address, the network and the firewalls in between",
 	},
 	{contains: []string{"looked like an HTTP/1.1 header"}, what: "%[1]s speaks HTTP and not gRPC", hint: wrongPort},
 	{
@@ -115,11 +115,11 @@ var explanations = []explanation{
 	},
 	{
 		contains: []string{"tls: certificate required", "tls: bad certificate", "tls: unknown certificate", "tls: expired certificate"}, transport: certified,
-		what: "%[1]s does not accept the certificate in --tls-cert", hint: "look at its dates, and that an authority in --tls-client-ca of the service has signed it; the service's log says more",
+		what: "%[1]s does not accept the certificate in --tls-cert", hint: "check its dates, and that an authority in --tls-client-ca of the service has signed it; the service's log says more",
 	},
 	{
 		contains: []string{"error reading server preface", "connection reset by peer", "broken pipe"}, transport: certified,
-		what: "%[1]s closed the connection after the TLS handshake: it does not seem to accept the certificate in --tls-cert", hint: "look at its dates, and that an authority in --tls-client-ca of the service has signed it; the service's log says more",
+		what: "%[1]s closed the connection after the TLS handshake: it does not seem to accept the certificate in --tls-cert", hint: "check its dates, and that an authority in --tls-client-ca of the service has signed it; the service's log says more",
 	},
 	{
 		contains: []string{"error reading server preface", "connection reset by peer", "broken pipe"}, transport: anonymous,
@@ -127,11 +127,11 @@ var explanations = []explanation{
 	},
 	{
 		contains: []string{"error reading server preface: EOF", "connection reset by peer", "broken pipe"}, transport: plaintext,
-		what: "%[1]s closed the connection at the first word: it looks like a service with TLS", hint: "give --tls-ca, and --tls-cert and --tls-key where it asks for a client certificate",
+		what: "%[1]s closed the connection at once: it looks like a service with TLS", hint: "give --tls-ca, and --tls-cert and --tls-key where it asks for a client certificate",
 	},
 	{
 		contains: []string{"while waiting for connections to become ready", "use of closed network connection", "handshake failed: context deadline exceeded"},
-		what:     "%[1]s let the time pass without a word of gRPC", hint: "look whether the service hangs, or whether another program listens there",
+		what:     "%[1]s sent no gRPC in time", hint: "check whether the service hangs, or whether another program listens there",
 	},
 	{
 		contains: []string{"per-RPC creds failed due to error: "},
@@ -161,7 +161,7 @@ var explanations = []explanation{
 		code: codes.Unimplemented, contains: []string{"unknown service", "unexpected HTTP status code"},
 		what: "%[1]s is no service of greenlight", hint: wrongPort,
 	},
-	{code: codes.DeadlineExceeded, what: "%[1]s did not answer in time", hint: "look whether the service hangs (its log, /readyz); --timeout gives it more time"},
+	{code: codes.DeadlineExceeded, what: "%[1]s did not answer in time", hint: "check whether the service hangs (its log, /readyz); --timeout gives it more time"},
 }
 
 // maxMessage bounds the message of a service, in bytes.

@@ -87,7 +87,7 @@ func httpServer(t *testing.T, tls certs.Server) string {
 	}, func() { _ = s.Close() })
 }
 
-// refusal is the error of a service that says why in an ErrorInfo.
+// refusal is an error of a service with an ErrorInfo.
 func refusal(t *testing.T, code codes.Code, reason string) error {
 	t.Helper()
 	s, err := status.New(code, "refused").WithDetails(&errdetails.ErrorInfo{Reason: reason, Domain: "greenlight"})
@@ -154,7 +154,7 @@ func TestExplanations(t *testing.T) {
 		{"no socket", "unix:" + filepath.Join(dir, "none"), plain, codes.Unavailable, "nothing listens at ADDR", "start it"},
 		{"no host", "nowhere.invalid:4010", plain, codes.Unavailable, "the host name in ADDR is not known", "correct the host"},
 		{"a URL", "http://127.0.0.1:4010", plain, codes.Unavailable, "ADDR is not a gRPC address", "HOST:PORT, without http://"},
-		{"no flags of TLS", grpcServer(t, tls, fine), plain, codes.Unavailable, "ADDR closed the connection at the first word: it looks like a service with TLS", "give --tls-ca"},
+		{"no flags of TLS", grpcServer(t, tls, fine), plain, codes.Unavailable, "ADDR closed the connection at once: it looks like a service with TLS", "give --tls-ca"},
 		{"no flags of mutual TLS", grpcServer(t, mutual, fine), plain, codes.Unavailable, "it looks like a service with TLS", "--tls-cert and --tls-key"},
 		{"TLS to a plain service", grpcServer(t, certs.Server{}, fine), secure, codes.Unavailable, "ADDR does not speak TLS", "leave the --tls-* flags out"},
 		{"another authority", grpcServer(t, tls, fine), other2, codes.Unavailable, "the certificate of ADDR is not signed by an authority in --tls-ca", "with --tls-ca"},
@@ -168,7 +168,7 @@ func TestExplanations(t *testing.T) {
 		{"TLS to an HTTP port", httpServer(t, certs.Server{}), secure, codes.Unavailable, "ADDR does not speak TLS", "not its gRPC port"},
 		{"an HTTPS port", httpServer(t, tls), secure, codes.Unavailable, "ADDR speaks TLS, but not gRPC", "4010 for ml-engine"},
 		{"an HTTPS port without TLS", httpServer(t, tls), plain, codes.Unavailable, "it looks like a service with TLS", "give --tls-ca"},
-		{"a silent port", quiet(), plain, codes.DeadlineExceeded, "ADDR let the time pass without a word of gRPC", "another program"},
+		{"a silent port", quiet(), plain, codes.DeadlineExceeded, "ADDR sent no gRPC in time", "another program"},
 		{"another service", grpcServer(t, certs.Server{}, func(grpc.ServiceRegistrar) {}), plain, codes.Unimplemented, "ADDR is not an executor", "are they swapped?"},
 		{
 			"no token", grpcServer(t, mutual, rollouts(status.Error(codes.Unauthenticated, "this call needs an operator's token"))), known,

@@ -51,7 +51,7 @@ func serve(t *testing.T, r *rollouts) string {
 	return l.Addr().String()
 }
 
-// The token goes with every call, is read anew for each, and is never sent when it cannot be.
+// The token is read again for every call and sent with it. If it cannot be read, no call is made.
 func TestToken(t *testing.T) {
 	t.Parallel()
 	r := &rollouts{}

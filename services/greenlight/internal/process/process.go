@@ -47,7 +47,7 @@ func Start(ctx context.Context, program, dir string, args ...string) (*Process, 
 	// The command does not get the context: a canceled context would kill it, where Stop asks first.
 	p.cmd = exec.Command(program, append(args, "--address-file", addressFile)...) //nolint:noctx // see above
 	p.cmd.Stderr = logFile
-	// An interrupt at the terminal goes to the whole process group. In a group of its own, the service stops only when
+	// An interrupt at the terminal goes to the whole process group. In its own group, the service stops only when
 	// greenlight decides.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := p.cmd.Start(); err != nil {

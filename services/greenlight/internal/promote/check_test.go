@@ -279,7 +279,7 @@ func TestBlockers(t *testing.T) {
 			raw := s.get(names["offline"])
 			s.put(names["offline"], bytes.Replace(raw, []byte("0.863"), []byte("0.963"), 1))
 		}},
-		{name: "folder made anew", blocker: EvidenceHolds, verdict: gate.Fail, reason: "no line with the requested head abcdefabcdef", spoil: func(s *setting) { s.q.Head = "abcdefabcdef" }},
+		{name: "folder recreated", blocker: EvidenceHolds, verdict: gate.Fail, reason: "no line with the requested head abcdefabcdef", spoil: func(s *setting) { s.q.Head = "abcdefabcdef" }},
 		{name: "no folder", blocker: EvidenceHolds, verdict: gate.Error, reason: "no such file", damage: func(s *setting, _ map[string]string) {
 			s.must(os.RemoveAll(s.q.Evidence))
 		}},

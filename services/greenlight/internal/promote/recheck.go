@@ -33,13 +33,13 @@ func Recheck(r *canary.Record, source evidence.Source) []string {
 		add(!ratio(p.MatchRate, counts.Matches, counts.Comparisons()), "%s has a match rate that does not follow from its counts", name)
 		add(!ratio(p.ErrorRate, counts.Errors, counts.Tried()), "%s has an error rate that does not follow from its counts", name)
 		add(!ratio(p.Coverage, counts.Comparisons(), counts.Sampled()), "%s has a coverage that does not follow from its counts", name)
-		for _, look := range p.Samples {
-			c := gate.PhaseCounts{Matches: look.Matches, Mismatches: look.Comparisons - look.Matches, Errors: look.Errors, Unseen: look.Unseen, P95MS: math.NaN()}
-			if look.P95MS != nil {
-				c.P95MS = *look.P95MS
+		for _, poll := range p.Samples {
+			c := gate.PhaseCounts{Matches: poll.Matches, Mismatches: poll.Comparisons - poll.Matches, Errors: poll.Errors, Unseen: poll.Unseen, P95MS: math.NaN()}
+			if poll.P95MS != nil {
+				c.P95MS = *poll.P95MS
 			}
 			verdict := r.Policy.JudgePhase(c).Verdict()
-			add(look.Verdict != gate.Error && look.Verdict != verdict, "%s says %s at %s, and by its counts it was %s", name, look.Verdict, minute(look.Time), verdict)
+			add(poll.Verdict != gate.Error && poll.Verdict != verdict, "%s says %s at %s, and by its counts it was %s", name, poll.Verdict, minute(poll.Time), verdict)
 		}
 	}
 	for i := 1; i < len(r.Phases); i++ {

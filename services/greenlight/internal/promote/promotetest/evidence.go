@@ -12,8 +12,8 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/eval"
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
-	"github.com/greenlight-ml/greenlight/pkg/market"
 	"github.com/greenlight-ml/greenlight/pkg/model"
+	"github.com/greenlight-ml/greenlight/pkg/quality"
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftfleet"
@@ -104,8 +104,8 @@ func (e Evidence) offline() *experiment.OfflineReport {
 			Folds: []eval.FoldReport{},
 		},
 		TestDays: 28,
-		Quality: experiment.NewDataQuality(market.Quality{
-			Bars: 60_480, Days: 42, Minutes: 60_480, UnchangedShare: 0.02, LargestMove: market.Move{Share: 0.02}, Frozen: []market.Stretch{},
+		Quality: experiment.NewDataQuality(quality.Report{
+			Bars: 60_480, Days: 42, Minutes: 60_480, UnchangedShare: 0.02, LargestMove: quality.Move{Share: 0.02}, Frozen: []quality.Stretch{},
 		}),
 		Split: experiment.SplitInfo{TrainDays: 28, TestDays: 7, StepDays: 7, Folds: 4},
 	}

@@ -42,7 +42,7 @@ type Engine struct {
 	// Already reports whether it had been rolled back before, and was left unchanged.
 	Already bool `json:"already"`
 	Done    bool `json:"done"`
-	// Error is why it is not done, or another problem; empty without one. Hint is what to do about it.
+	// Error is the reason it failed, or another problem; empty if there is none. Hint is what to do about it.
 	Error  string  `json:"error"`
 	Hint   string  `json:"-"`
 	TookMS float64 `json:"took_ms"`
@@ -55,7 +55,7 @@ type Executor struct {
 	Percent *float64 `json:"percent"`
 	Mode    string   `json:"mode"`
 	Done    bool     `json:"done"`
-	// Error is why it is not done, or another problem; empty without one. Hint is what to do about it.
+	// Error is the reason it failed, or another problem; empty if there is none. Hint is what to do about it.
 	Error  string  `json:"error"`
 	Hint   string  `json:"-"`
 	TookMS float64 `json:"took_ms"`
@@ -122,7 +122,7 @@ const (
 	pullAgain     = "give the command again for those: it leaves alone what has obeyed"
 )
 
-// Hint returns what to do about what was not done, without repetition.
+// Hint returns what to do about the failures, without repetition.
 func (r *Result) Hint() string {
 	var hints []string
 	add := func(done bool, hint string) {

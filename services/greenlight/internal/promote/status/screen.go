@@ -42,7 +42,7 @@ func (s *Status) Screen(w io.Writer) error {
 	case v.Holds:
 		line("evidence", "%s holds: %s, head %s", v.Folder, text.Count(v.Files, "file"), v.Head)
 	default:
-		line("evidence", "%s DOES NOT HOLD: %s", v.Folder, v.Problem)
+		line("evidence", "%s DOES NOT VERIFY: %s", v.Folder, v.Problem)
 	}
 	if s.Run != nil && !s.Run.ended() {
 		line("canary", "%s", s.running(s.Run))

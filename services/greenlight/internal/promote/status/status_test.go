@@ -186,7 +186,7 @@ func TestParts(t *testing.T) {
 		"no window":         {services: services{noWindow: true}, want: "match rate", reached: true},
 		"nobody's":          {services: services{unleased: true}, want: "rollout   25 %, OBSERVE_ONLY, set by operator", reached: true},
 		"no evidence":       {evidence: func(*testing.T) string { return "nowhere" }, want: "evidence  nowhere cannot be read: there is no folder nowhere"},
-		"evidence damaged":  {evidence: damaged, want: "DOES NOT HOLD: ", reached: true},
+		"evidence damaged":  {evidence: damaged, want: "DOES NOT VERIFY: ", reached: true},
 		"no canary":         {services: services{unleased: true}, evidence: empty, want: "canary    none yet", reached: true},
 		"canary unreadable": {evidence: unreadable, want: "canary    canary_run_1.json cannot be read: ", reached: true},
 	} {

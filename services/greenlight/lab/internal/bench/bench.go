@@ -10,13 +10,13 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
 
-// What is measured.
+// The loads.
 const (
-	manyUnderWay = 16   // calls of the closed loop that saturates
+	manyUnderWay = 16   // calls in flight in the closed loop that saturates
 	calmShare    = 0.30 // of saturation: the rate of the open loop
-	busyShare    = 0.70 // of saturation: up to here nothing may be shed
+	busyShare    = 0.70 // of saturation: nothing may be shed up to this load
 	batchRows    = 1024
-	batchCalls   = 4 // batches under way
+	batchCalls   = 4 // batches in flight
 )
 
 // Options configures [Run].
@@ -26,22 +26,21 @@ type Options struct {
 	// Dir gets the servers' logs. Models is a registry folder that has Artifact.
 	Dir, Models string
 	Artifact    *model.Artifact
-	// States are what is sent. They must be of Artifact, whose schema has the inputs of its baseline.
+	// States are the requests. They must fit Artifact, whose schema has the inputs of its baseline.
 	States []traffic.State
-	// Rounds is how often everything is measured; Closed and Open how long each side is each time in a closed and in an open
-	// loop, and WarmUp how long before without being measured: all of it in slices, in turn with the other sides.
+	// Rounds is how often everything is measured. Closed and Open are the lengths of a side's closed and open loop in a round,
+	// WarmUp the length of the unmeasured load before. All are cut into slices that alternate with those of the other sides.
 	Rounds               int
 	Closed, Open, WarmUp time.Duration
 	// Profiles, if set, is a folder that gets the CPU profiles of both services at saturation with a shadow per decision.
 	Profiles string
-	// Progress, which may be nil, is told of the segments done.
+	// Progress, which may be nil, is called after every segment.
 	Progress func(done, total int)
 }
 
-// perRound is into how many slices a side's share of a round is cut, which are measured in turn with those of the other sides:
-// what else the machine does comes in bursts of a tenth of a second and more, which should hit both sides of a ratio. With one
-// call under way there is one slice: the machine is idle most of that time, and a server that has just been idle itself begins
-// slowly, which would be all there is to see in a tenth of a second.
+// perRound is the number of slices of a side per round, which alternate with those of the other sides. Other load of the
+// machine comes in bursts of a tenth of a second and more, which should affect both sides of a ratio. With one call in flight
+// there is a single slice: a server that was idle starts slowly, which would dominate a slice of a tenth of a second.
 const perRound = 5
 
 func slicesOf(underWay int) int {
@@ -51,18 +50,18 @@ func slicesOf(underWay int) int {
 	return perRound
 }
 
-// DefaultOptions measure for about four minutes. Open loops take longer, since a p99 is made of one call in a hundred.
+// DefaultOptions returns options for about four minutes. Open loops are longer, since a p99 rests on one call in a hundred.
 func DefaultOptions() Options {
 	return Options{Rounds: 15, Closed: 500 * time.Millisecond, Open: time.Second, WarmUp: 200 * time.Millisecond}
 }
 
-// QuickOptions measure for about a minute.
+// QuickOptions returns options for about a minute.
 func QuickOptions() Options {
 	return Options{Rounds: 7, Closed: 200 * time.Millisecond, Open: 450 * time.Millisecond, WarmUp: 100 * time.Millisecond}
 }
 
-// closedModes are the calls under way in the closed loops, steady the sides that are measured in them and in the open loops,
-// fresh the executors that are started again in each round for the latter. Then there are the busy one and the batches.
+// closedModes are the numbers of calls in flight in the closed loops. steady are the sides of the closed and open loops, fresh
+// the executors that are restarted in each round for the open loops. The busy open loop and the batches come on top.
 var (
 	closedModes = []int{1, manyUnderWay}
 	steady      = []string{echoScoring, engineSide, echoDecision, shadowOff, shadowOn}
@@ -70,7 +69,7 @@ var (
 	segments    = len(steady)*(1+perRound+perRound) + len(fresh)*perRound + 2 // in a round
 )
 
-// run is a measurement on its way: samples by what they are of, one per round.
+// run is a measurement in progress: samples by key, one per round.
 type run struct {
 	opts    Options
 	fleet   *fleet
@@ -79,7 +78,7 @@ type run struct {
 	sheds   []float64 // per round of the busy open loop
 }
 
-// key says what a sample is of.
+// key identifies what a sample measures.
 type key struct {
 	side     string
 	underWay int     // of a closed loop, or 0
@@ -110,7 +109,7 @@ func Run(ctx context.Context, opts Options) (_ *Result, err error) {
 	for _, underWay := range closedModes {
 		phases = append(phases, func(ctx context.Context, round int) error { return r.closed(ctx, round, underWay) })
 	}
-	// The open loops come last: their rates are shares of what the closed loops have found.
+	// The open loops come last: their rates are shares of the throughput of the closed loops.
 	for _, phase := range append(phases, r.calm, r.hung, r.busy, r.batch) {
 		for round := range opts.Rounds {
 			if err := phase(ctx, round); err != nil {
@@ -142,7 +141,7 @@ func (r *run) closed(ctx context.Context, round, underWay int) error {
 	})
 }
 
-// calm measures all sides in open loops, each pair at the same rate: a share of what its reference can do.
+// calm measures all sides in open loops, each pair at the same rate: a share of the throughput of its reference.
 func (r *run) calm(ctx context.Context, round int) error {
 	return inTurn(round, perRound, steady, func(name string, slice int) error {
 		reference := shadowOff
@@ -155,10 +154,10 @@ func (r *run) calm(ctx context.Context, round int) error {
 	})
 }
 
-// hung measures two executors that have just been started, each with an ml-engine of its own. That of shadowHung is frozen as
-// the first slice begins, which is its own and is counted from its beginning: the calls under way, the queue that fills up and
-// the breaker that opens are all in it. The pairs are stopped again, since a breaker that has opened once stays open longer
-// the next time.
+// hung measures two executors that have just been started, each with its own ml-engine. The engine of
+// shadowHung is frozen at the start of its first slice, which is measured without a warm-up: it includes the calls in flight,
+// the queue that fills up and the breaker that opens. Both pairs are stopped afterwards, since a breaker that has opened once
+// stays open longer the next time.
 func (r *run) hung(ctx context.Context, round int) (err error) {
 	pairs := map[string]*fleet{}
 	defer func() {
@@ -196,8 +195,8 @@ func (r *run) hung(ctx context.Context, round int) (err error) {
 	return nil
 }
 
-// inTurn calls fn for the n slices of each side in a round: forwards, and then backwards, so that a machine which grows slower or
-// faster favours neither side of a ratio.
+// inTurn calls fn for the n slices of each side in a round, alternately forwards and backwards, so that a machine whose speed
+// drifts favours neither side of a ratio.
 func inTurn(round, n int, names []string, fn func(name string, slice int) error) error {
 	for slice := range n {
 		for i := range names {
@@ -212,10 +211,10 @@ func inTurn(round, n int, names []string, fn func(name string, slice int) error)
 	return nil
 }
 
-// seed is of the times of an open loop: the same for all sides.
+// seed returns the seed of the times of an open loop, which is the same for all sides.
 func seed(round, slice int) uint64 { return uint64(round*perRound + slice) }
 
-// busy loads the executor with its shadow up to where nothing may be shed.
+// busy loads the executor and its shadow to the highest load at which nothing may be shed.
 func (r *run) busy(ctx context.Context, round int) error {
 	s := r.fleet.sides[shadowOn]
 	before, err := s.settle(ctx)
@@ -243,17 +242,17 @@ func (r *run) batch(ctx context.Context, round int) error {
 	})
 }
 
-// saturation is what the side answers per second with many calls under way.
+// saturation returns the side's answers per second with many calls in flight.
 func (r *run) saturation(side string) float64 {
 	return spreadOf(measures(r.samples[closedKey(side, manyUnderWay)], sample.throughput)).Median
 }
 
-// slice is one of n of what a side has in a round.
+// slice returns one of the n slices of a side in a round.
 func (r *run) slice(length time.Duration, n int) span {
 	return span{warm: r.opts.WarmUp / time.Duration(n), length: length / time.Duration(n)}
 }
 
-// take measures a slice of a round's sample, or all of it.
+// take measures a slice of a round's sample, or the whole sample.
 func (r *run) take(k key, round int, measure func() (sample, error)) error {
 	s, err := measure()
 	if err != nil {

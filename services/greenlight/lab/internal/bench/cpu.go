@@ -9,10 +9,10 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/durable"
 )
 
-// tick is the unit of times in /proc, which is the same on every Linux that Go runs on.
+// tick is the unit of times in /proc; it is the same on all Linux platforms of Go.
 const tick = 10 * time.Millisecond
 
-// cpuOf is the CPU time that the process has used, and whether this system tells (Linux does).
+// cpuOf returns the CPU time that the process has used. ok is false on systems other than Linux.
 func cpuOf(pid int) (time.Duration, bool) {
 	raw, err := durable.ReadFile(fmt.Sprintf("/proc/%d/stat", pid), durable.MaxDocument)
 	if err != nil {
@@ -22,7 +22,7 @@ func cpuOf(pid int) (time.Duration, bool) {
 }
 
 // parseStat reads user and system time, fields 14 and 15, of /proc/<pid>/stat. The second field is the program's name,
-// which may hold anything.
+// which may contain any character.
 func parseStat(line string) (time.Duration, bool) {
 	fields := strings.Fields(line[strings.LastIndexByte(line, ')')+1:])
 	if len(fields) < 13 {
@@ -31,7 +31,7 @@ func parseStat(line string) (time.Duration, bool) {
 	return ticks(fields[11:13])
 }
 
-// machineBusy is the CPU time that the whole machine has used.
+// machineBusy returns the CPU time that the whole machine has used.
 func machineBusy() (time.Duration, bool) {
 	raw, err := durable.ReadFile("/proc/stat", durable.MaxDocument)
 	if err != nil {

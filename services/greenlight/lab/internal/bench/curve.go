@@ -11,7 +11,7 @@ import (
 // ScaleSchema names the kind of the JSON.
 const ScaleSchema = "greenlight/scale/v1"
 
-// Scale is how costs grow with sizes on one machine.
+// Scale shows how costs grow with sizes on one machine.
 type Scale struct {
 	Schema    string    `json:"schema"`
 	Time      time.Time `json:"time"`
@@ -19,17 +19,17 @@ type Scale struct {
 	Machine   Machine   `json:"machine"`
 	Rounds    int       `json:"rounds"`
 	Curves    []Curve   `json:"curves"`
-	// Capacity is what follows from them.
+	// Capacity is computed from the curves.
 	Capacity []Capacity `json:"capacity,omitempty"`
 }
 
 // Curve is one figure at growing sizes.
 type Curve struct {
-	// Of says what grows ("rows in a batch"), Measure what is measured, in Unit.
+	// Of is what grows ("rows in a batch"), Measure what is measured, in Unit.
 	Of      string `json:"of"`
 	Measure string `json:"measure"`
 	Unit    string `json:"unit"`
-	// More says that more of it is better: it is a rate, not a cost.
+	// More reports whether larger is better: a rate, not a cost.
 	More   bool    `json:"more_is_better"`
 	Points []Point `json:"points"`
 }
@@ -40,14 +40,14 @@ type Point struct {
 	Value Spread `json:"value"`
 }
 
-// Shares of the best figure within which a curve counts as flat, and beyond which it has bent.
+// A curve is flat within the first share of its best figure, and bends beyond the second.
 const (
 	flatShare = 1.25
 	bentShare = 1.5
 )
 
-// Bends says from which size on the curve is within a quarter of its best, and at which size after the best it is worse
-// by half; 0 when it is not.
+// Bends returns the first size at which the curve is within a quarter of its best, and the first size after the best at which
+// it is worse by half; 0 if there is none.
 func (c Curve) Bends() (flat, bent int) {
 	if len(c.Points) == 0 {
 		return 0, 0
@@ -116,7 +116,7 @@ func (s *Scale) Table(w io.Writer) error {
 	return err
 }
 
-// threeDigits is a figure without false precision.
+// threeDigits formats a figure with three significant digits.
 func threeDigits(v float64) string {
 	switch {
 	case v >= 100:

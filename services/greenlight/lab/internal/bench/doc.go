@@ -1,25 +1,23 @@
 // Package bench measures what the system costs on this machine, as ratios to what gRPC alone costs here.
 //
-// # What a ratio is of
+// # Ratios
 //
 // Every ratio compares two servers that answer messages of the same sizes to the same client code in the same run: for
 // ml-engine and executor a bare grpc-go server that answers at once ([Echo]), for the shadow an executor that samples
-// nothing. Client and servers are processes of their own and share the cores of this machine. A ratio is therefore of
-// the whole machine, client included: on two cores a server that takes a tenth more of them per call costs less than a
-// tenth of the throughput, since the client's share stays. The same holds for the shadow, where ml-engine takes its part
-// of the cores as well.
+// nothing. Client and servers are separate processes that share the cores of this machine, so a ratio includes the client:
+// a server that needs 10 % more CPU per call costs less than 10 % of the throughput. With a shadow, ml-engine uses some of
+// the cores too.
 //
 // # How it is measured
 //
-// Closed loop: 1 or 16 calls are always under way; the throughput is answers by time. Open loop: calls begin at random
-// times (Poisson) of a given rate, the same times on both sides, whether or not earlier ones have been answered, and
-// latency counts from the instant at which the call was due. A server that stalls is so charged with all who wait, not
-// only with the one call that a closed loop would have sent ("coordinated omission").
+// Closed loop: 1 or 16 calls are always in flight; the throughput is answers per second. Open loop: calls start at random
+// times (Poisson) of a given rate, the same on both sides, whether or not earlier ones have been answered. Latency counts
+// from the time at which the call was due, so a stall delays all calls that were due meanwhile, and not only the one that a
+// closed loop would have sent ("coordinated omission").
 //
-// Sides are measured in turn, in slices of a tenth of a second or two (half a second with one call under way), A B and
-// then B A, so that what else the machine does hits both; the slices of a round add up to one ratio, and a row is the
-// median of the rounds with the smallest and the largest. A percentile of a ratio is the ratio of the percentiles of one
-// round. Every answer is checked to be the right one, to the last bit.
+// Sides alternate in slices of 0.1 or 0.2 s (0.5 s with one call in flight), A B and then B A, so that other load of the
+// machine affects both. The slices of a round give one ratio. A row has the median of the rounds with the smallest and the
+// largest. A ratio of percentiles is taken within one round. Every answer is checked bit for bit.
 //
 // A missed target is a result: it is printed as missed. Only a run that could not be completed is an error.
 package bench

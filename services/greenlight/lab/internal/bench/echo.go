@@ -15,7 +15,7 @@ import (
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 )
 
-// echoScore is what the echo answers.
+// echoScore is the score of every answer.
 const echoScore = 0.25
 
 // echoDigest is as long as a digest.
@@ -23,21 +23,21 @@ var echoDigest = strings.Repeat("0", 64)
 
 // EchoOptions configures [Echo].
 type EchoOptions struct {
-	// ModelVersion and BaselineVersion go into the answers, so that these are as long as those of the services.
+	// ModelVersion and BaselineVersion are in the answers, so that they are as long as those of the services.
 	ModelVersion, BaselineVersion string
-	// AddressFile gets the address that was bound.
+	// AddressFile is the file for the bound address.
 	AddressFile string
 }
 
-// Echo serves both services' Predict on plain gRPC, without interceptors, checks or work, until ctx ends: what gRPC costs
-// on this machine. It binds a free port of the loopback.
+// Echo serves Predict of both services on plain gRPC, without interceptors, checks or work, until ctx ends. It measures the
+// cost of gRPC on this machine. It binds a free port on loopback.
 func Echo(ctx context.Context, opts EchoOptions) error {
 	var lc net.ListenConfig
 	l, err := lc.Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
 	}
-	// The client pings as often as the services let it; gRPC's default would end its connection for that.
+	// The client pings as often as the services allow; gRPC's default would close the connection.
 	server := grpc.NewServer(grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}))
 	mlenginev1.RegisterScoringServiceServer(server, scoringEcho{version: opts.ModelVersion})
 	executorv1.RegisterDecisionServiceServer(server, decisionEcho{version: opts.BaselineVersion})

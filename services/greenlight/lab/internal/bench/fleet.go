@@ -17,17 +17,17 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
 
-// fleet is the servers under measurement: all run all the time, one is measured at a time.
+// fleet has the measured servers. All run all the time; one is measured at a time.
 type fleet struct {
 	opts    Options
 	sides   map[string]*side
 	batch   *side
 	engine  *process.Process
-	pastCPU time.Duration // of servers that have been stopped
+	pastCPU time.Duration // CPU time of servers that have been stopped
 	closers []func() error
 }
 
-// startFleet starts the servers. On an error, what has been started is stopped.
+// startFleet starts the servers. If it returns an error, nothing is left running.
 func startFleet(ctx context.Context, opts Options) (f *fleet, err error) {
 	f = &fleet{opts: opts, sides: map[string]*side{}}
 	defer func() {
@@ -97,9 +97,8 @@ func startFleet(ctx context.Context, opts Options) (f *fleet, err error) {
 	return f, err
 }
 
-// copyProgram copies an executable file. The echo server must not run from the same file as the client: the two would share
-// the memory of their code, and so the processor's caches of it, which no other server can. That alone moved the ratios of one
-// call under way by 0.05 and more.
+// copyProgram copies an executable file. The echo server must not run from the client's file: the two would share their code
+// in memory and in the CPU caches, unlike any other server. That alone moved the ratios of one call in flight by 0.05.
 func copyProgram(from, to string) error {
 	in, err := durable.Open(from)
 	if err != nil {
@@ -170,8 +169,8 @@ func (f *fleet) awaitShadow(ctx context.Context, s *side) error {
 	return nil
 }
 
-// startFresh starts an executor with an ml-engine of its own, and sends it enough that a new process has its first pages and
-// its first collections of garbage behind it.
+// startFresh starts an executor with its own ml-engine, and sends requests until the first page faults and garbage
+// collections of the new processes are over.
 func (f *fleet) startFresh(ctx context.Context, kind string, round int) (pair *fleet, err error) {
 	pair = &fleet{opts: f.opts, sides: map[string]*side{}}
 	defer func() {
@@ -207,18 +206,18 @@ func (f *fleet) startFresh(ctx context.Context, kind string, round int) (pair *f
 	return pair, err
 }
 
-// freezeEngine stops the fleet's ml-engine in the middle of whatever it does.
+// freezeEngine suspends the fleet's ml-engine.
 func (f *fleet) freezeEngine() error {
 	pid := f.engine.PID()
 	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
 		return fmt.Errorf("freeze ml-engine: %w", err)
 	}
-	// A frozen process cannot stop when asked to. Closers run in reverse order.
+	// A frozen process cannot stop gracefully. Closers run in reverse order.
 	f.closers = append(f.closers, func() error { return syscall.Kill(pid, syscall.SIGCONT) })
 	return nil
 }
 
-// retire stops another fleet and keeps what CPU time it has used.
+// retire stops another fleet and keeps its CPU time.
 func (f *fleet) retire(pair *fleet) error {
 	processes := []*process.Process{pair.engine}
 	for _, s := range pair.sides {

@@ -15,25 +15,25 @@ import (
 // call makes the i-th call and checks its answer.
 type call func(ctx context.Context, i int) error
 
-// span is how long a segment lasts: warm is not counted. It goes on until one call was counted, so that a machine with
-// other things to do measures something, only later.
+// span is the length of a segment; warm is not counted. A segment continues until one call was counted, so that a busy
+// machine also measures something.
 type span struct {
 	warm, length time.Duration
 }
 
-// maxLatency is the longest that is told apart, and how long a segment waits for its last answers.
+// maxLatency is the largest recorded latency, and how long a segment waits for its last answers.
 const maxLatency = 10 * time.Second
 
-// maxUnderWay is how many calls of an open loop may be unanswered before the server counts as lost.
+// maxUnderWay is how many calls of an open loop may be in flight before the server counts as lost.
 const maxUnderWay = 20_000
 
-// sample is what one segment gave.
+// sample is the result of one segment.
 type sample struct {
 	calls   int64
 	took    time.Duration // of the counted part
-	all     int64         // calls with those of the warm part
+	all     int64         // including the calls of the warm part
 	refused int64         // of all, of an open loop
-	cpu     time.Duration // that the server used for all of them; 0 where the system does not tell
+	cpu     time.Duration // CPU time of the server for all of them; 0 if the system does not report it
 	latency *hdrhistogram.Histogram
 }
 
@@ -45,7 +45,7 @@ func record(h *hdrhistogram.Histogram, d time.Duration) {
 	_ = h.RecordValue(min(int64(d), int64(maxLatency))) // fails only beyond the limit
 }
 
-// add takes another part of the same segment in.
+// add adds another part of the same segment.
 func (s *sample) add(part sample) {
 	s.calls += part.calls
 	s.took += part.took
@@ -55,16 +55,16 @@ func (s *sample) add(part sample) {
 	s.latency.Merge(part.latency)
 }
 
-// throughput is answers per second.
+// throughput returns answers per second.
 func (s sample) throughput() float64 { return float64(s.calls) / s.took.Seconds() }
 
-// quantile is in microseconds.
+// quantile returns microseconds.
 func (s sample) quantile(q float64) float64 {
 	return float64(s.latency.ValueAtQuantile(q)) / float64(time.Microsecond)
 }
 
-// closedLoop keeps the number of calls under way for the span. A call counts when it was begun and answered in the
-// counted part, or begun in it and answered just after.
+// closedLoop keeps the number of calls in flight for the span. A call counts if it started in the counted part, even if it
+// is answered just after it.
 func closedLoop(ctx context.Context, underWay int, s span, fn call) (sample, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -97,7 +97,7 @@ func closedLoop(ctx context.Context, underWay int, s span, fn call) (sample, err
 	}
 	workers.Wait()
 	if ctx.Err() != nil {
-		return sample{}, context.Cause(ctx) // the first of what went wrong
+		return sample{}, context.Cause(ctx) // the first error
 	}
 	result := sample{took: time.Since(begin), latency: newHistogram()}
 	for w, h := range histograms {
@@ -108,10 +108,9 @@ func closedLoop(ctx context.Context, underWay int, s span, fn call) (sample, err
 	return result, nil
 }
 
-// openLoop begins calls at random times of the rate (calls a second) for the span, whether or not earlier ones have been
-// answered. The latency of a call is from when it was due, so that a call which could not begin in time, because the
-// machine was busy with those before it, is charged with the wait. The seed makes the times: two runs with the same seed
-// have the same.
+// openLoop starts calls at random times of the rate (calls per second) for the span, whether or not earlier ones have been
+// answered. The latency of a call counts from the time it was due, so it includes the delay of a late start. Two runs with
+// the same seed have the same times.
 func openLoop(ctx context.Context, rate float64, seed uint64, s span, sleep func(time.Duration), fn call) (sample, error) {
 	if !(rate > 0) {
 		return sample{}, fmt.Errorf("open loop at %v calls a second: want more than 0", rate)
@@ -169,9 +168,9 @@ func openLoop(ctx context.Context, rate float64, seed uint64, s span, sleep func
 	return result, nil
 }
 
-var errLost = errors.New("the server does not keep up: too many calls are unanswered, or one for too long")
+var errLost = errors.New("the server does not keep up: too many calls are in flight, or one takes too long")
 
-// arrivals are the times of a Poisson process, as time since its start.
+// arrivals has the times of a Poisson process, since its start.
 type arrivals struct {
 	rng  *rand.Rand
 	rate float64 // a second

@@ -7,36 +7,36 @@ import (
 	"github.com/HdrHistogram/hdrhistogram-go"
 )
 
-// This file is what other measurements take from here: loops, spreads, and what the machine did meanwhile.
+// This file has what other packages use: loops, spreads, and the other load of the machine.
 
 // Call makes the i-th call of a loop.
 type Call func(ctx context.Context, i int) error
 
-// Segment is what a loop gave.
+// Segment is the result of a loop.
 type Segment struct {
-	// Calls is how many were made, in Took.
+	// Calls is how many calls were made in the time Took.
 	Calls int64
 	Took  time.Duration
-	// Latency is in nanoseconds; in an open loop, from the instant at which a call was due.
+	// Latency is in nanoseconds; in an open loop, from the time at which a call was due.
 	Latency *hdrhistogram.Histogram
 }
 
-// Throughput is calls per second.
+// Throughput returns calls per second.
 func (s Segment) Throughput() float64 { return float64(s.Calls) / s.Took.Seconds() }
 
-// Quantile is of the latency, q in percent, in microseconds.
+// Quantile returns the latency's quantile in microseconds; q is in percent.
 func (s Segment) Quantile(q float64) float64 {
 	return float64(s.Latency.ValueAtQuantile(q)) / float64(time.Microsecond)
 }
 
-// ClosedLoop keeps the number of calls under way for the length. The first error ends it.
+// ClosedLoop keeps the number of calls in flight for the length. The first error ends it.
 func ClosedLoop(ctx context.Context, underWay int, length time.Duration, fn Call) (Segment, error) {
 	s, err := closedLoop(ctx, underWay, span{length: length}, call(fn))
 	return Segment{s.calls, s.took, s.latency}, err
 }
 
-// OpenLoop begins calls at random times (Poisson) of the rate, calls a second, for the length, whether or not earlier ones
-// have been answered. The same seed makes the same times, and so the same number of calls. The first error ends it.
+// OpenLoop starts calls at random times (Poisson) of the rate, in calls per second, for the length, whether or not earlier
+// ones have been answered. The same seed gives the same times and number of calls. The first error ends it.
 func OpenLoop(ctx context.Context, rate float64, seed uint64, length time.Duration, fn Call) (Segment, error) {
 	sleep, done := preciseSleep()
 	defer done()
@@ -44,18 +44,18 @@ func OpenLoop(ctx context.Context, rate float64, seed uint64, length time.Durati
 	return Segment{s.calls, s.took, s.latency}, err
 }
 
-// SpreadOf sums the values up. One that is not finite makes the median NaN.
+// SpreadOf summarizes the values. A value that is not finite makes the median NaN.
 func SpreadOf(values []float64) Spread { return spreadOf(values) }
 
-// Watch notes what the machine does from now on.
+// Watch measures the load of the machine from its start.
 type Watch struct{ watcher }
 
-// WatchMachine begins to watch.
+// WatchMachine starts a Watch.
 func WatchMachine() Watch { return Watch{watchMachine()} }
 
-// Machine is where this runs. Its other load is that of all but this process, the processes that still run, and those that
-// have ended and had used past of CPU time.
-func (w Watch) Machine(past time.Duration, pids ...int) Machine { return w.beside(past, pids...) }
+// Machine describes the machine. Its other load excludes this process, the running processes pids, and the CPU time past of
+// processes that have ended.
+func (w Watch) Machine(past time.Duration, pids ...int) Machine { return w.describe(past, pids...) }
 
-// CPU is the CPU time that the process has used, and whether this system tells (Linux does).
+// CPU returns the CPU time that the process has used. ok is false on systems other than Linux.
 func CPU(pid int) (used time.Duration, ok bool) { return cpuOf(pid) }

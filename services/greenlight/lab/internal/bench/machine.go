@@ -6,19 +6,19 @@ import (
 	"time"
 )
 
-// Machine is where and beside what a result was measured.
+// Machine describes the machine that measured a result, and its other load.
 type Machine struct {
 	OS   string `json:"os"`
 	Arch string `json:"arch"`
 	Go   string `json:"go"`
 	CPUs int    `json:"cpus"`
-	// OtherLoad is the share of the machine's CPU time, in [0,1], that was used by others than the client and the
-	// servers, the kernel's interrupts included; -1 where the system does not tell. Above a few percent, measure again.
-	// It is an estimate, cut off at 0: the kernel samples the machine's time but sums that of processes up.
+	// OtherLoad is the share of the machine's CPU time, in [0,1], of other programs than the client and the
+	// servers, including interrupts; -1 if the system does not report it. Above a few percent, measure again. It is an
+	// estimate, at least 0: the kernel samples the machine's time, but adds up that of processes.
 	OtherLoad float64 `json:"other_load"`
 }
 
-// watcher notes what the machine does meanwhile.
+// watcher measures the load of the machine from its start.
 type watcher struct {
 	start     time.Time
 	busy, own time.Duration
@@ -34,7 +34,7 @@ func watchMachine() watcher {
 	return w
 }
 
-// machine is called while the servers still run.
+// machine describes the machine. Call it while the servers still run.
 func (w watcher) machine(f *fleet) Machine {
 	counted := map[int]bool{}
 	var pids []int
@@ -44,12 +44,11 @@ func (w watcher) machine(f *fleet) Machine {
 			pids = append(pids, pid)
 		}
 	}
-	return w.beside(f.pastCPU, pids...)
+	return w.describe(f.pastCPU, pids...)
 }
 
-// beside is the machine, whose other load is that of all but this process, the processes that run, and those that have
-// used past.
-func (w watcher) beside(past time.Duration, pids ...int) Machine {
+// describe returns the machine. Its other load excludes this process, the processes pids, and the CPU time past.
+func (w watcher) describe(past time.Duration, pids ...int) Machine {
 	m := Machine{OS: runtime.GOOS, Arch: runtime.GOARCH, Go: runtime.Version(), CPUs: runtime.NumCPU(), OtherLoad: -1}
 	busy, ok := machineBusy()
 	own, ok2 := cpuOf(os.Getpid())

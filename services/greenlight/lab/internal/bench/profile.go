@@ -18,11 +18,10 @@ import (
 // profileSeconds is how long a CPU profile is taken: some thousand samples.
 const profileSeconds = 20
 
-// profiles is the flag that lets the services be profiled, or not.
+// profiles returns the flag that enables profiling in the services, or disables it.
 func (f *fleet) profiles() string { return fmt.Sprintf("--profiles=%t", f.opts.Profiles != "") }
 
-// profile writes the CPU profiles of executor and ml-engine while decisions with a shadow saturate the machine, if they are
-// wanted.
+// profile writes CPU profiles of executor and ml-engine while decisions with a shadow saturate the machine, if Profiles is set.
 func (f *fleet) profile(ctx context.Context) error {
 	if f.opts.Profiles == "" {
 		return nil

@@ -14,7 +14,7 @@ import (
 // Schema names the kind of the JSON.
 const Schema = "greenlight/bench/v1"
 
-// Result is a measurement of the price of the shadow.
+// Result has the measured costs of the shadow.
 type Result struct {
 	Schema    string    `json:"schema"`
 	Time      time.Time `json:"time"`
@@ -25,13 +25,13 @@ type Result struct {
 	ClosedS float64 `json:"closed_s"`
 	OpenS   float64 `json:"open_s"`
 	Rows    []Row   `json:"rows"`
-	// Sides are the figures behind the ratios.
+	// Sides has the figures behind the ratios.
 	Sides []Side `json:"sides"`
 }
 
-// Row is one target and what was reached.
+// Row is one target and the result.
 type Row struct {
-	// What is compared with what; Measure is by which figure.
+	// What is compared; Measure is the compared figure.
 	What    string `json:"what"`
 	Measure string `json:"measure"`
 	// Op is ">=" or "<="; Target and Achieved are in Unit: "x" (a ratio), "us", "rows/s" or "" (a count).
@@ -45,16 +45,16 @@ type Row struct {
 // Side is one server in one mode: medians of the rounds.
 type Side struct {
 	Name string `json:"name"`
-	// Mode is "closed" with UnderWay calls under way, or "open" with Rate calls a second.
+	// Mode is "closed" with UnderWay calls in flight, or "open" with Rate calls per second.
 	Mode       string  `json:"mode"`
 	UnderWay   int     `json:"under_way,omitempty"`
 	Rate       float64 `json:"rate,omitempty"`
 	Throughput Spread  `json:"throughput"`
 	P50US      Spread  `json:"p50_us"`
 	P99US      Spread  `json:"p99_us"`
-	// CPUUS is the server's CPU time per call, in microseconds; 0 where the system does not tell.
+	// CPUUS is the server's CPU time per call, in microseconds; 0 if the system does not report it.
 	CPUUS Spread `json:"cpu_us"`
-	// Refused is how many calls of open loops were refused, in all rounds, because too many waited.
+	// Refused is how many calls of open loops were refused in all rounds because the queue was full.
 	Refused int64 `json:"refused,omitempty"`
 }
 
@@ -123,7 +123,7 @@ func (res *Result) add(r *run, k key) {
 	res.Sides = append(res.Sides, s)
 }
 
-// reached says whether the target is; a figure that is not a number reaches nothing.
+// reached reports whether the target is reached; NaN never reaches it.
 func reached(op string, v, target float64) bool {
 	switch op {
 	case ">=":
@@ -134,7 +134,7 @@ func reached(op string, v, target float64) bool {
 	return false
 }
 
-// Table writes the rows for people, with what else the machine did.
+// Table writes the rows as text, with the other load of the machine.
 func (res *Result) Table(w io.Writer) error {
 	t := table.New("what", "measure", "target", ">achieved", ">spread", "")
 	for _, r := range res.Rows {
@@ -153,7 +153,7 @@ func (res *Result) Table(w io.Writer) error {
 	return err
 }
 
-// Figures writes what the ratios are of.
+// Figures writes the figures behind the ratios.
 func (res *Result) Figures(w io.Writer) error {
 	t := table.New("server", "load", ">calls/s", ">p50 us", ">p99 us", ">CPU us")
 	for _, s := range res.Sides {

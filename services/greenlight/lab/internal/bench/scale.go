@@ -17,7 +17,7 @@ var (
 	treeCounts    = []int{10, 30, 100, 300, 1000, 2000}
 )
 
-// scaling is a measurement of curves on its way.
+// scaling is a measurement of curves in progress.
 type scaling struct {
 	opts     Options
 	fleet    *fleet
@@ -25,14 +25,14 @@ type scaling struct {
 	done     int
 }
 
-// step measures the curves of one thing that grows, at one of its sizes: a value for each of them.
+// step measures all curves of one growing thing at one size, and returns a value for each.
 type step struct {
 	curves  []Curve
 	sizes   []int
 	measure func(ctx context.Context, size, round int) ([]float64, error)
 }
 
-// RunScale measures how costs grow: with the rows in a batch, the rate of decisions, the calls under way, the replicas of
+// RunScale measures how costs grow: with the rows in a batch, the rate of decisions, the calls in flight, the replicas of
 // ml-engine, the symbols of executor, the features and the trees of a model.
 func RunScale(ctx context.Context, opts Options) (_ *Scale, err error) {
 	if opts.Rounds < 1 || opts.Closed <= 0 || opts.Open <= 0 || len(opts.States) == 0 {
@@ -94,7 +94,7 @@ func RunScale(ctx context.Context, opts Options) (_ *Scale, err error) {
 	return result, nil
 }
 
-// run measures all sizes in turn, round by round.
+// run measures all sizes, round by round.
 func (s *scaling) run(ctx context.Context, st step, total int) ([]Curve, error) {
 	values := make(map[int][][]float64) // by size, by curve
 	for round := range s.opts.Rounds {

@@ -14,14 +14,14 @@ import (
 )
 
 const (
-	// treeDepth is that of the made-up trees: 63 splits and 64 leaves. treeFeatures is the number of their inputs.
+	// treeDepth is the depth of the generated trees: 63 splits and 64 leaves. treeFeatures is the number of their inputs.
 	treeDepth, treeFeatures = 6, 7
-	// scoredStates are scored in turn, so that the branches of trees are not always the same ones.
+	// scoredStates is the number of states that are scored in turn, so that different branches of the trees are used.
 	scoredStates = 1024
 )
 
-// features times the score of a logistic model with so many features. The services score by schemas, which are few and
-// small, so this is in process.
+// features measures the time of a score of a logistic model with n features. It runs in process, because the services only
+// score by schemas, which are few and small.
 func (s *scaling) features(_ context.Context, features, _ int) ([]float64, error) {
 	rng := rand.New(rand.NewPCG(1, uint64(features)))
 	m := &model.Logistic{Clip: 8}
@@ -36,7 +36,7 @@ func (s *scaling) features(_ context.Context, features, _ int) ([]float64, error
 	return []float64{s.timeOf(m.Score, vectors(rng, features)) / float64(features)}, nil
 }
 
-// trees times the score of a model of so many trees.
+// trees measures the time of a score of a model with n trees.
 func (s *scaling) trees(_ context.Context, count, _ int) ([]float64, error) {
 	rng := rand.New(rand.NewPCG(2, uint64(count)))
 	raw, err := madeUp(rng, count, treeFeatures)
@@ -50,7 +50,7 @@ func (s *scaling) trees(_ context.Context, count, _ int) ([]float64, error) {
 	return []float64{s.timeOf(e.Score, vectors(rng, treeFeatures)) / float64(count)}, nil
 }
 
-// timeOf is how long a score takes, in nanoseconds.
+// timeOf returns how long a score takes, in nanoseconds.
 func (s *scaling) timeOf(score func([]float64) float64, xs [][]float64) float64 {
 	var sum float64
 	n := 0
@@ -78,14 +78,14 @@ func vectors(rng *rand.Rand, features int) [][]float64 {
 	return xs
 }
 
-// decimal is a number that XGBoost reads as one: it takes digits alone for an integer.
+// decimal is a number that XGBoost reads as a float: it reads digits without a point or an exponent as an integer.
 type decimal float64
 
 func (d decimal) MarshalJSON() ([]byte, error) {
 	return strconv.AppendFloat(nil, float64(d), 'e', -1, 32), nil
 }
 
-// madeUp makes up full trees as XGBoost would save them: node i has the children 2i+1 and 2i+2.
+// madeUp generates full trees in XGBoost's format: node i has the children 2i+1 and 2i+2.
 func madeUp(rng *rand.Rand, count, features int) ([]byte, error) {
 	const splits, nodes = 1<<treeDepth - 1, 1<<(treeDepth+1) - 1
 	type object = map[string]any

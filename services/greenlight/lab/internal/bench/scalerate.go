@@ -9,7 +9,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/table"
 )
 
-// The curves that [Scale.Capacity] reads.
+// The names of the curves that [Scale.Capacity] reads.
 const (
 	ofRates        = "decisions a second, 100 % shadow"
 	executorCPU    = "CPU of executor per decision"
@@ -18,10 +18,10 @@ const (
 	engineMemory   = "memory of ml-engine"
 )
 
-// minDecisions is how many decisions a rate is measured with at least: the system counts CPU time in hundredths of a second.
+// minDecisions is the smallest number of decisions per rate: the system counts CPU time in hundredths of a second.
 const minDecisions = 1000
 
-// rates measures decisions with a shadow each at a rate that the machine need not be saturated by.
+// rates measures decisions with a shadow at a fixed rate, which need not saturate the machine.
 func (s *scaling) rates(ctx context.Context, rate, round int) ([]float64, error) {
 	on := s.fleet.sides[shadowOn]
 	length := max(s.opts.Open, minDecisions*time.Second/time.Duration(rate))
@@ -31,31 +31,31 @@ func (s *scaling) rates(ctx context.Context, rate, round int) ([]float64, error)
 		return nil, err
 	}
 	after, _ := cpuOf(s.fleet.engine.PID())
-	executor, _ := on.process.Resident() // 0 where the system does not tell, as the CPU times are
+	executor, _ := on.process.Resident() // 0 if the system reports no CPU times
 	engine, _ := s.fleet.engine.Resident()
 	return []float64{
 		cpuPerCall(got), float64((after - before).Nanoseconds()) / 1e3 / float64(got.all), float64(executor) / 1e6, float64(engine) / 1e6,
 	}, nil
 }
 
-// capacityRates are the decisions a second that capacity is told for.
+// capacityRates are the rates of the capacity table, in decisions per second.
 var capacityRates = []int{1000, 10_000, 100_000}
 
-// busyAtMost is the share of a core that is planned with: beyond half, waiting grows faster than load, and there is no room for
-// a replica that is away.
+// busyAtMost is the planned utilization of a core. Above one half, queueing grows faster than load, and no capacity is left for
+// a replica that is down.
 const busyAtMost = 0.5
 
-// Capacity is what a rate of decisions, each with a shadow, needs.
+// Capacity is what a rate of decisions with a shadow needs.
 type Capacity struct {
 	Rate int `json:"rate"`
-	// ExecutorCores and EngineCores are cores like those of the machine that was measured, half busy.
+	// ExecutorCores and EngineCores are cores like those of the measured machine, half busy.
 	ExecutorCores float64 `json:"executor_cores"`
 	EngineCores   float64 `json:"engine_cores"`
-	// MeasuredAt is the rate whose costs per decision were taken: the nearest that was measured and is not higher.
+	// MeasuredAt is the measured rate whose cost per decision is used: the nearest one that is not higher.
 	MeasuredAt int `json:"measured_at"`
 }
 
-// Capacities are of 1,000, 10,000 and 100,000 decisions a second; none where CPU times are not known.
+// Capacities returns those of 1,000, 10,000 and 100,000 decisions per second; none if CPU times are unknown.
 func (s *Scale) Capacities() []Capacity {
 	var executor, engine *Curve
 	for i := range s.Curves {

@@ -12,13 +12,13 @@ import (
 )
 
 const (
-	// minQuotes is how many quotes are sent at least, and quotesPerSymbol how many of each symbol: an hour of them.
+	// minQuotes is the smallest number of quotes, quotesPerSymbol that of each symbol: an hour of them.
 	minQuotes       = 60_000
 	quotesPerSymbol = 60
 	firstQuote      = 1_700_000_040 // a whole minute, in Unix seconds
 )
 
-// symbols streams quotes of so many symbols, one a minute each, to an executor that has seen none.
+// symbols streams quotes of n symbols, one per minute each, to a new executor.
 func (s *scaling) symbols(ctx context.Context, symbols, round int) (_ []float64, err error) {
 	own := &fleet{opts: s.opts}
 	defer func() {
@@ -66,6 +66,6 @@ func (s *scaling) symbols(ctx context.Context, symbols, round int) (_ []float64,
 	}
 	after, _ := cpuOf(p.PID())
 	own.pastCPU += after
-	resident, _ := p.Resident() // 0 where the system does not tell
+	resident, _ := p.Resident() // 0 if the system does not report it
 	return []float64{float64((after - before).Nanoseconds()) / 1e3 / float64(minutes*symbols), float64(resident) / 1e6}, nil
 }

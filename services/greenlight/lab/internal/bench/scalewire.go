@@ -26,7 +26,7 @@ func (s *scaling) rows(ctx context.Context, size, _ int) ([]float64, error) {
 	return []float64{cpuPerCall(got) / float64(size)}, nil
 }
 
-// calls measures decisions with a shadow each, so many under way at once, on as many connections as they need.
+// calls measures decisions with a shadow, n in flight at once, on as many connections as they need.
 func (s *scaling) calls(ctx context.Context, underWay, _ int) (_ []float64, err error) {
 	on := s.fleet.sides[shadowOn]
 	var sides []*side
@@ -54,7 +54,7 @@ func (s *scaling) calls(ctx context.Context, underWay, _ int) (_ []float64, err 
 	return []float64{got.throughput(), got.quantile(99) / 1e3}, nil
 }
 
-// balanced measures predictions that the client deals to so many replicas in turn.
+// balanced measures predictions that the client distributes round-robin over n replicas.
 func (s *scaling) balanced(ctx context.Context, replicas, _ int) ([]float64, error) {
 	for len(s.replicas) < replicas {
 		p, err := s.fleet.startEngine(ctx, fmt.Sprintf("replica-%d", len(s.replicas)))

@@ -30,7 +30,7 @@ type side struct {
 	answerSize int
 }
 
-// Sides of the ratios, as the result names them.
+// Sides of the ratios, by their names in the result.
 const (
 	echoScoring  = "echo, ml-engine's messages"
 	engineSide   = "ml-engine"
@@ -38,14 +38,14 @@ const (
 	shadowOff    = "executor, shadow off"
 	shadowOn     = "executor, 100 % shadow"
 	shadowHung   = "executor, engine hangs"
-	shadowFresh  = "executor, shadow off, just started" // the reference of shadowHung, which is just started as well
+	shadowFresh  = "executor, shadow off, just started" // the reference of shadowHung, which is also just started
 )
 
-// scoreOf and baselineOf are what ml-engine and executor must answer.
+// scoreOf and baselineOf return the answers that ml-engine and executor must give.
 func scoreOf(s traffic.State) float64    { return s.Score }
 func baselineOf(s traffic.State) float64 { return s.Baseline }
 
-// connect makes the side's connection. It is closed with the side.
+// connect connects the side. The connection is closed with the side.
 func connect(name string, p *process.Process) (*side, error) {
 	conn, err := rpc.Dial(p.Addr("grpc"), nil)
 	if err != nil {
@@ -91,7 +91,7 @@ func calling[Req any, Resp answer](ctx context.Context, s *side, states []traffi
 	return err
 }
 
-// batch makes the side call BatchPredict with the same rows again and again.
+// batch makes the side call BatchPredict repeatedly with the same rows.
 func (s *side) batch(a *model.Artifact, states []traffic.State, rows int) {
 	request := &mlenginev1.BatchPredictRequest{Schema: a.Schema.Name}
 	for i := range rows {
@@ -115,7 +115,7 @@ func (s *side) batch(a *model.Artifact, states []traffic.State, rows int) {
 	}
 }
 
-// answer is what both services' answers have in common.
+// answer is the common part of both services' answers.
 type answer interface {
 	proto.Message
 	GetRequestId() string
@@ -134,8 +134,8 @@ func (s *side) closed(ctx context.Context, underWay int, t span) (sample, error)
 	return s.timed(func() (sample, error) { return closedLoop(ctx, underWay, t, s.call) })
 }
 
-// open measures an open loop. A call that is refused because too many wait, which happens when this machine stops for a
-// moment, is counted; its latency is that of the refusal.
+// open measures an open loop. A call that is refused because the queue is full, as after a pause of this machine, is
+// counted; its latency is that of the refusal.
 func (s *side) open(ctx context.Context, rate float64, seed uint64, t span) (sample, error) {
 	sleep, done := preciseSleep()
 	defer done()

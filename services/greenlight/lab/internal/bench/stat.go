@@ -6,17 +6,17 @@ import (
 	"slices"
 )
 
-// Spread is a median of rounds with the smallest and the largest.
+// Spread is the median of rounds with the smallest and the largest value.
 type Spread struct {
 	Median float64 `json:"median"`
 	Min    float64 `json:"min"`
 	Max    float64 `json:"max"`
-	// Rounds is the n.
+	// Rounds is the number of rounds.
 	Rounds int `json:"rounds"`
 }
 
-// spreadOf sums the values up; the zero Spread when there are none. A value that is not finite makes the median NaN:
-// what could not be measured in one round is not hidden by the others.
+// spreadOf summarizes the values; it is the zero Spread if there are none. A value that is not finite makes the median NaN,
+// so that the other rounds do not hide a failed one.
 func spreadOf(values []float64) Spread {
 	n := len(values)
 	if n == 0 {
@@ -56,5 +56,5 @@ func measures(samples []sample, measure func(sample) float64) []float64 {
 
 func p99(s sample) float64 { return s.quantile(99) }
 
-// cpuPerCall is the server's, in microseconds.
+// cpuPerCall returns the server's CPU time per call, in microseconds.
 func cpuPerCall(s sample) float64 { return float64(s.cpu.Nanoseconds()) / 1e3 / float64(s.all) }

@@ -152,7 +152,7 @@ func RunTrees(ctx context.Context, opts TreesOptions) (_ *Trees, err error) {
 	if other != nil {
 		pids = append(pids, other.process.Process.Pid)
 	}
-	t.Machine, t.DurationS = watch.beside(0, pids...), time.Since(watch.start).Seconds()
+	t.Machine, t.DurationS = watch.describe(0, pids...), time.Since(watch.start).Seconds()
 	return t, nil
 }
 

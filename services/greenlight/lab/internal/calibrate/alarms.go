@@ -13,13 +13,13 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 )
 
-// Options of the measurements.
+// Options configures the measurements.
 type Options struct {
-	// Trials of every row.
+	// Trials is the number of trials per row.
 	Trials int
-	// Seed of the draws.
+	// Seed is the seed of the draws.
 	Seed uint64
-	// Progress is told how many trials of how many are done.
+	// Progress is called with the number of trials done and the total.
 	Progress func(done, total int)
 }
 
@@ -33,10 +33,10 @@ const (
 	replicates = 400
 )
 
-// Alarms is how often an index was called drift when nothing had changed.
+// Alarms counts the false alarms of a row: drift was reported although nothing had changed.
 type Alarms struct {
 	Pool string `json:"pool"`
-	// Rows of the present, of Days days. Consecutive days follow the reference; others were drawn.
+	// Rows of the present, from Days days. Consecutive reports whether the days follow the reference; otherwise they were drawn.
 	Rows        int  `json:"rows"`
 	Days        int  `json:"days"`
 	Consecutive bool `json:"consecutive"`
@@ -46,12 +46,12 @@ type Alarms struct {
 	Gate        int `json:"gate"`
 	GateFeature int `json:"gate_any_feature"`
 	Literal     int `json:"literal"`
-	// MeanPSI is that of the overall index.
+	// MeanPSI is the mean of the overall index.
 	MeanPSI float64 `json:"mean_psi"`
 }
 
-// FalseAlarms draws a reference and a present from the same days, without replacement and none in both, as often as there
-// are trials, for each number of rows.
+// FalseAlarms draws, in each trial and for each number of rows, a reference and a present from the same days, without
+// replacement. No day is in both.
 func FalseAlarms(ctx context.Context, p *Pool, rows []int, o Options) ([]Alarms, error) {
 	all := make([]Alarms, len(rows))
 	for i, n := range rows {
@@ -70,8 +70,8 @@ func FalseAlarms(ctx context.Context, p *Pool, rows []int, o Options) ([]Alarms,
 	return all, nil
 }
 
-// Consecutive does not draw days but takes them as they come, as an operator has them, who learns from days that have a
-// memory: 28 days, then the given number, from every day on. The trials overlap, so that their number says little.
+// Consecutive takes consecutive days instead of drawing them, as in operation, where days are correlated: 28 days of reference,
+// then the given number of days, starting at each day. The trials overlap, so they are not independent.
 func Consecutive(ctx context.Context, p *Pool, days int, o Options) (Alarms, error) {
 	starts := p.Days() - referenceDays - days + 1
 	if starts < 1 {
@@ -128,7 +128,7 @@ func count(b bool) int {
 	return 0
 }
 
-// trials runs them on all cores, each with random numbers of its own: the result does not depend on their order.
+// trials runs them on all cores. Each has its own random source, so the result does not depend on their order.
 func trials(ctx context.Context, o Options, run func(trial int, rng *rand.Rand) error) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(runtime.GOMAXPROCS(0))

@@ -1,5 +1,5 @@
-// Package calibrate measures how often the drift gate is wrong: how often it cries when nothing has changed, and how
-// often it keeps quiet when something has.
+// Package calibrate measures the errors of the drift gate: how often it reports drift when nothing has changed, and how often
+// it misses a change.
 package calibrate
 
 import (
@@ -11,17 +11,17 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 )
 
-// Pool is the days of one regime: rows of features, minute by minute.
+// Pool has the days of one regime: rows of features, minute by minute.
 type Pool struct {
-	// Name says where it is from.
+	// Name is the source of the days.
 	Name string
-	// Features are their names.
+	// Features are the names of the features.
 	Features []string
 	// days are the rows of each day, one after the other.
 	days [][]float64
 }
 
-// minMinutes is how many minutes a day of a pool has at least: half a day.
+// minMinutes is the fewest minutes of a day in a pool: half a day.
 const minMinutes = 720
 
 // MarketPool is the days of a market, as features of the schema without bias.
@@ -57,8 +57,8 @@ func MarketPool(name string, frame *feature.Frame, schema *feature.Schema) *Pool
 	return p
 }
 
-// AutoregressivePool is days of a stationary process, which has no drift by construction: each feature is an AR(1) with
-// the given autocorrelation from minute to minute, which runs on over midnight, and a standard normal margin.
+// AutoregressivePool returns days of a stationary process, which has no drift by construction: each feature is an AR(1) with
+// the given autocorrelation from minute to minute, also across midnight, and a standard normal margin.
 func AutoregressivePool(days int, rho []float64, seed uint64) *Pool {
 	p := &Pool{Name: "AR(1)", days: make([][]float64, days)}
 	state := make([]float64, len(rho))
@@ -78,10 +78,10 @@ func AutoregressivePool(days int, rho []float64, seed uint64) *Pool {
 	return p
 }
 
-// Days is how many days there are.
+// Days returns the number of days.
 func (p *Pool) Days() int { return len(p.days) }
 
-// rows visits rows of the given days, n of them in all, evenly spread, with the place of each day in the list.
+// rows visits n evenly spread rows of the given days, with the index of each day in the list.
 func (p *Pool) rows(days []int, n int, visit func(day int, x []float64)) {
 	k := len(p.Features)
 	total := 0
@@ -100,7 +100,7 @@ func (p *Pool) rows(days []int, n int, visit func(day int, x []float64)) {
 	}
 }
 
-// profile is that of n rows of the days.
+// profile returns the profile of n rows of the days.
 func (p *Pool) profile(days []int, n int) (*drift.Profile, error) {
 	columns := make([]drift.Column, len(p.Features))
 	for j, name := range p.Features {
@@ -116,7 +116,7 @@ func (p *Pool) profile(days []int, n int) (*drift.Profile, error) {
 	return drift.NewProfile(columns, of)
 }
 
-// counts are n rows of the days.
+// counts returns the counts of n rows of the days.
 func (p *Pool) counts(profile *drift.Profile, days []int, n int) *drift.Counts {
 	c := drift.NewCounts(profile)
 	p.rows(days, n, c.Observe)

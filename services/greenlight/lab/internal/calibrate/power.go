@@ -12,9 +12,9 @@ import (
 
 // Power is how often a change was found.
 type Power struct {
-	// Change says what was done to the present, in units of the reference's distribution.
+	// Change describes the change of the present, in units of the reference's distribution.
 	Change string `json:"change"`
-	// Rows are independent: as many effective ones.
+	// Rows are independent, so that the effective number is the same.
 	Rows   int `json:"rows"`
 	Trials int `json:"trials"`
 	// Failed is how often the verdict was FAIL (above 0.2 and the null's 99 %), Warned how often the index was at least
@@ -29,7 +29,7 @@ type Power struct {
 // effectiveRows of the present in the measurements of power; the reference has referenceRows.
 const effectiveRows = 5000
 
-// law is a distribution and what is done to it.
+// law is a distribution and its change.
 type law struct {
 	change       string
 	draw         func(*rand.Rand) float64
@@ -38,7 +38,8 @@ type law struct {
 	shift, scale float64
 }
 
-// laws are those of the targets: half a standard deviation, and 1.5 times the scale, of normal and of heavy-tailed data.
+// laws are the changes with a target: a shift by half a standard deviation, and 1.5 times the scale, of normal and of
+// heavy-tailed data.
 func laws() []law {
 	normal := law{
 		draw:     (*rand.Rand).NormFloat64,
@@ -63,7 +64,7 @@ func laws() []law {
 	}
 }
 
-// theory is the index between the law and its change, in deciles of the law.
+// theory returns the index between the law and its change, in deciles of the law.
 func (l law) theory() float64 {
 	p, q := make([]float64, 10), make([]float64, 10)
 	moved := func(edge float64) float64 { return l.cdf((edge - l.shift) / l.scale) }
@@ -120,7 +121,7 @@ func Powers(ctx context.Context, o Options) ([]Power, error) {
 	return all, nil
 }
 
-// day is n independent rows.
+// day returns n independent rows.
 func (l law) day(rng *rand.Rand, n int, changed bool) []float64 {
 	x := make([]float64, n)
 	for i := range x {

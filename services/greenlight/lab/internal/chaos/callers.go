@@ -36,7 +36,7 @@ type callers struct {
 	book     *book
 }
 
-// every calls fn for i = 0, 1, ... at the rate until ctx ends. A call that is late makes the next ones later.
+// every calls fn for i = 0, 1, ... at the rate until ctx ends. A late call delays the next ones.
 func every(ctx context.Context, rate float64, fn func(ctx context.Context, i int)) {
 	ticker := time.NewTicker(time.Duration(float64(time.Second) / rate))
 	defer ticker.Stop()
@@ -52,7 +52,7 @@ func every(ctx context.Context, rate float64, fn func(ctx context.Context, i int
 	}
 }
 
-// predict asks for a decision on a vector.
+// predict requests a decision on a vector.
 func (t *callers) predict(e *faults.Executor) func(context.Context, int) {
 	return func(ctx context.Context, i int) {
 		s := t.states[i%len(t.states)]
@@ -70,7 +70,7 @@ func (t *callers) predict(e *faults.Executor) func(context.Context, int) {
 	}
 }
 
-// withShadow asks for a decision and waits for the shadow.
+// withShadow requests a decision and waits for the shadow.
 func (t *callers) withShadow(e *faults.Executor) func(context.Context, int) {
 	return func(ctx context.Context, i int) {
 		s := t.states[i%len(t.states)]
@@ -86,13 +86,13 @@ func (t *callers) withShadow(e *faults.Executor) func(context.Context, int) {
 	}
 }
 
-// score is a score and whose it is; nobody's when there is none.
+// score is a score and the digest of its model, which is empty if there is no score.
 type score struct {
 	value  float64
 	digest string
 }
 
-// judge checks an answer with both scores.
+// judge checks both scores of an answer.
 func (t *callers) judge(kind string, s State, baseline, shadow score) {
 	if !same(baseline.value, s.Baseline) || baseline.digest != t.baseline {
 		t.book.wrong(kind, "baseline %v of %s: want %v", baseline.value, baseline.digest, s.Baseline)
@@ -109,7 +109,7 @@ func (t *callers) judge(kind string, s State, baseline, shadow score) {
 	t.book.add(kind, func(c *Calls) { c.Answered, c.Shadows = c.Answered+1, c.Shadows+1 })
 }
 
-// facade asks through HTTP.
+// facade requests a decision over HTTP.
 func (t *callers) facade(e *faults.Executor) func(context.Context, int) {
 	client := &http.Client{Transport: rpc.HTTPTransport()}
 	return func(ctx context.Context, i int) {

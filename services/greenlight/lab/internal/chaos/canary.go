@@ -19,8 +19,8 @@ const (
 	control = "RolloutService"
 )
 
-// canary holds the steady executor's rollout by a lease, renews it for its time, and ends it as the event says. Afterwards
-// every request has a shadow again, for good.
+// canary sets the steady executor's rollout with a lease, renews the lease for the event's time, and ends it as the event
+// requires. Afterwards every request has a shadow again, without a lease.
 func (r *run) canary(ctx context.Context, e Event) error {
 	rollouts := r.steady.Rollouts
 	holder := fmt.Sprintf("chaos-%v", e.At)
@@ -43,7 +43,7 @@ func (r *run) canary(ctx context.Context, e Event) error {
 		}
 		traffic.Pause(ctx, renewal)
 	}
-	// What has begun is ended, whatever the time.
+	// A canary that has started is ended, even after the time is up.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*lease)
 	defer cancel()
 	if e.What == Lapsed {

@@ -1,11 +1,10 @@
-// Package chaos lets the pair run for a while under mixed load, with everything that happens in operation and everything that
-// should not: faults between the services, swaps of the model, canaries that begin and end, executors that are drained and
-// started again. What happens when is a function of a seed.
+// Package chaos runs the pair under mixed load with random events: faults between the services, activations of another model,
+// canaries, and restarts of an executor. A seed determines the events and their times.
 //
-// Two executors stand behind the faulty proxy. The steady one runs throughout, so that what leaks in it can be seen; the other
-// is drained and started again from its state folder. Every answer is checked to the last bit: decisions against the
-// baseline, shadow scores against the model whose digest they carry, decisions on quotes against features that are computed
-// here of the same quotes. At the end every request of every life of an executor must have had one outcome.
+// Two executors are behind the faulty proxy. The steady one runs throughout, so that leaks show. The other one is drained and
+// restarted from its state folder. Every answer is checked bit for bit: decisions against the baseline, shadow scores against
+// the model with their digest, decisions on quotes against features that this package computes from the same quotes. At the
+// end, every request of every executor process must have had exactly one outcome.
 package chaos
 
 import (
@@ -30,21 +29,21 @@ import (
 
 // Options configures [Run].
 type Options struct {
-	// Stage is what runs. Its artifact is the first of Models, which are all in its registry folder.
+	// Stage has the services. Its artifact is the first of Models, which are all in its registry folder.
 	Stage  faults.StageOptions
 	Models []*model.Artifact
 	States []State
 	Seed   uint64
-	// Duration is how long it goes on, at least MinDuration.
+	// Duration is the length of the run, at least MinDuration.
 	Duration time.Duration
-	// Progress, which may be nil, is told of the seconds that have passed.
+	// Progress, which may be nil, is called with the seconds that have passed.
 	Progress func(done, total int)
 }
 
-// MinDuration is the shortest run: the quiet at the end, and a minute.
+// MinDuration is the shortest run: one minute and the quiet time at the end.
 const MinDuration = quiet + time.Minute
 
-// Rates of the load, calls a second. A run looks for what goes wrong with time, not with load.
+// Rates of the load, in calls per second. They are low: a run searches for faults that come with time, not with load.
 const (
 	predictRate = 200
 	withRate    = 60
@@ -53,7 +52,7 @@ const (
 	streamRate  = 1
 )
 
-// run is one on its way.
+// run is a run in progress.
 type run struct {
 	opts   Options
 	stage  *faults.Stage
@@ -66,12 +65,12 @@ type run struct {
 	errs   chan error
 
 	mu     sync.Mutex
-	counts map[string]int // of events by what became of them
+	counts map[string]int // events by result
 	breaks []faults.Change
 	held   []faults.Resources
 }
 
-// Run lets it all happen. What was wrong is in the result; only what could not be run is an error.
+// Run runs the schedule. Wrong answers are in the result; it returns an error only if the run could not be completed.
 func Run(ctx context.Context, opts Options) (_ *Result, err error) {
 	if opts.Duration < MinDuration || len(opts.Models) < 2 || len(opts.States) == 0 {
 		return nil, fmt.Errorf("chaos: two models, states, and at least %v are needed", MinDuration)
@@ -112,7 +111,7 @@ func Run(ctx context.Context, opts Options) (_ *Result, err error) {
 	return r.result(ctx, watch)
 }
 
-// happen runs load and events until the time is up.
+// happen runs the load and the events until the time is up.
 func (r *run) happen(ctx context.Context, f *feed) error {
 	events := Schedule(r.opts.Seed, r.opts.Duration)
 	loaded, stop := context.WithTimeout(ctx, r.opts.Duration)
@@ -128,7 +127,7 @@ func (r *run) happen(ctx context.Context, f *feed) error {
 		{facadeRate, t.facade(r.steady)},
 		{quoteRate, f.decide},
 		{streamRate, stream(r.book, r.steady, f.all)},
-		{1, r.look},
+		{1, r.sample},
 	} {
 		group.Go(func() { every(loaded, l.rate, l.fn) })
 	}
@@ -157,15 +156,15 @@ func (r *run) happen(ctx context.Context, f *feed) error {
 	}
 }
 
-// happened counts what became of an event.
+// happened counts the result of an event.
 func (r *run) happened(what string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.counts[what]++
 }
 
-// look notes what the steady executor holds, and the state of its breaker.
-func (r *run) look(ctx context.Context, i int) {
+// sample records the resources of the steady executor and the state of its breaker.
+func (r *run) sample(ctx context.Context, i int) {
 	if r.opts.Progress != nil {
 		r.opts.Progress(min(i, int(r.opts.Duration.Seconds())), int(r.opts.Duration.Seconds()))
 	}
@@ -188,7 +187,7 @@ func (r *run) look(ctx context.Context, i int) {
 	}
 }
 
-// fault lets it loose for its time.
+// fault injects a fault for the event's time.
 func (r *run) fault(ctx context.Context, e Event) error {
 	end, err := r.stage.Let(ctx, e.What)
 	if err != nil {
@@ -199,7 +198,7 @@ func (r *run) fault(ctx context.Context, e Event) error {
 	return end(context.WithoutCancel(ctx))
 }
 
-// swap activates the model that is not active. An engine that a fault has taken away is left alone.
+// swap activates the model that is not active. It does nothing while a fault has stopped the engine.
 func (r *run) swap(ctx context.Context, _ Event) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
@@ -213,13 +212,13 @@ func (r *run) swap(ctx context.Context, _ Event) error {
 	}
 	if err != nil {
 		r.happened("swap, ml-engine away")
-		return nil // a killed engine swaps nothing
+		return nil // the engine is killed
 	}
 	r.happened("swap")
 	return nil
 }
 
-// second is the executor that is drained and started again, at the same addresses and with the same state folder.
+// second is the executor that is drained and restarted, at the same addresses and with the same state folder.
 type second struct {
 	run      *run
 	now      atomic.Pointer[faults.Executor]
@@ -229,7 +228,7 @@ type second struct {
 	ended    []life
 }
 
-// life is what one process has counted.
+// life has the counters of one process.
 type life struct{ requests, inFlight uint64 }
 
 func newSecond(ctx context.Context, r *run) (*second, error) {
@@ -253,7 +252,7 @@ func (s *second) begin(ctx context.Context) error {
 	return nil
 }
 
-// restart drains the executor under load and starts it again.
+// restart drains the executor under load and restarts it.
 func (s *second) restart(ctx context.Context, _ Event) error {
 	s.draining.Store(true)
 	defer s.draining.Store(false)
@@ -264,7 +263,7 @@ func (s *second) restart(ctx context.Context, _ Event) error {
 	return s.begin(context.WithoutCancel(ctx))
 }
 
-// end drains the executor and notes what it has counted.
+// end drains the executor and records its counters.
 func (s *second) end() error {
 	e := s.now.Load()
 	if err := s.run.stage.StopExecutor(e); err != nil {
@@ -277,8 +276,7 @@ func (s *second) end() error {
 
 var stopped = regexp.MustCompile(`executor stopped.*requests"?[=:](\d+).*in_flight"?[=:](\d+)`)
 
-// lastWords reads what an executor has logged as it stopped: how many requests it has counted, and how many were under way
-// then.
+// lastWords reads the last log lines of a stopped executor: how many requests it has counted, and how many were in flight.
 func lastWords(path string) (life, error) {
 	raw, err := durable.ReadFile(path, durable.MaxDocument)
 	if err != nil {

@@ -5,18 +5,18 @@ import (
 	"sync"
 )
 
-// maxNotes is how many of the answers that were wrong are kept in words.
+// maxNotes is how many wrong answers are described.
 const maxNotes = 10
 
-// Calls is what became of the calls of one kind.
+// Calls counts the calls of one kind by result.
 type Calls struct {
-	// Answered were right, Wrong not to the last bit, Lost not answered. Refused were not taken by an executor that was
-	// being drained or was not there, and were asked again.
+	// Answered were right, Wrong differ in at least one bit, Lost were not answered. Refused were refused by an executor that
+	// was draining or down, and were retried.
 	Answered int64 `json:"answered"`
 	Wrong    int64 `json:"wrong"`
 	Lost     int64 `json:"lost"`
 	Refused  int64 `json:"refused"`
-	// Shadows are the answers with a score of the shadow, each right.
+	// Shadows are the answers with a right score of the shadow.
 	Shadows int64 `json:"shadows"`
 }
 

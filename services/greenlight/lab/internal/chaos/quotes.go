@@ -18,13 +18,13 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/faults"
 )
 
-// market days: those that make features ready, before the run, and those that it goes on for.
+// market days: those before the run, which make features ready, and those of the run
 const (
 	readyDays = 3
 	chaosDays = 60
 )
 
-// feed is a market that goes by, minute after minute, at the restarted executor and here.
+// feed sends a market, minute by minute, to the restarted executor, and computes the same features here.
 type feed struct {
 	symbol   string
 	all      []market.Quote // one a minute
@@ -33,9 +33,9 @@ type feed struct {
 	schema   *feature.Schema // of the baseline's inputs
 	baseline *model.Baseline
 	book     *book
-	// executor is the one that serves now, or did last.
+	// executor is the current or last executor.
 	executor *atomic.Pointer[faults.Executor]
-	// draining says that it is about to stop, or another about to start.
+	// draining reports whether it is stopping, or the next one is starting.
 	draining *atomic.Bool
 }
 
@@ -62,7 +62,7 @@ func quoteProto(q market.Quote) *executorv1.Quote {
 	return &executorv1.Quote{Time: timestamppb.New(time.UnixMilli(q.Time)), Bid: q.Bid, Ask: q.Ask}
 }
 
-// prepare has executor and mirror see the first days, as a stream.
+// prepare streams the first days to the executor and the mirror.
 func (f *feed) prepare(ctx context.Context, e *faults.Executor) error {
 	stream, err := e.Decisions.ObserveQuotes(ctx, grpc.WaitForReady(true))
 	if err != nil {
@@ -98,8 +98,8 @@ func (f *feed) prepare(ctx context.Context, e *faults.Executor) error {
 	return nil
 }
 
-// decide sends the next minute's quote and checks the decision on the features that it completes. A quote that an executor
-// did not take is sent again: what it has seen already it leaves out.
+// decide sends the next minute's quote and checks the decision on the features that it completes. A refused quote is sent
+// again: the executor ignores quotes that it has already seen.
 func (f *feed) decide(ctx context.Context, _ int) {
 	if f.next == len(f.all) {
 		return // the market is over
@@ -110,7 +110,7 @@ func (f *feed) decide(ctx context.Context, _ int) {
 	switch {
 	case (draining || f.draining.Load()) && (status.Code(err) == codes.Unavailable || status.Code(err) == codes.Canceled):
 		f.book.add(quotes, func(c *Calls) { c.Refused++ })
-		return // it is being drained: the next one gets the same quote
+		return // it is draining: the next one gets the same quote
 	case err != nil:
 		f.book.lost(quotes, err)
 		return
@@ -130,7 +130,7 @@ func (f *feed) decide(ctx context.Context, _ int) {
 	f.book.add(quotes, func(c *Calls) { c.Answered++ })
 }
 
-// stream sends quotes of another symbol to the steady executor and checks what it says became of them.
+// stream sends quotes of another symbol to the steady executor and checks the counts in its answer.
 func stream(b *book, e *faults.Executor, all []market.Quote) func(context.Context, int) {
 	next := 0
 	return func(ctx context.Context, _ int) {

@@ -17,7 +17,7 @@ import (
 // Schema names the kind of the JSON.
 const Schema = "greenlight/chaos/v1"
 
-// Result is what a run has shown.
+// Result is the result of a run.
 type Result struct {
 	Schema    string        `json:"schema"`
 	Time      time.Time     `json:"time"`
@@ -25,29 +25,29 @@ type Result struct {
 	Seed      uint64        `json:"seed"`
 	Git       string        `json:"git"`
 	Machine   bench.Machine `json:"machine"`
-	// Schedule is what was to happen, Events how often it did.
+	// Schedule is the number of planned events, Events the number that happened.
 	Schedule []Event        `json:"schedule"`
 	Events   map[string]int `json:"events"`
-	// Calls by kind, and the first that went wrong in words.
+	// Calls by kind, and descriptions of the first wrong ones.
 	Calls map[string]*Calls `json:"calls"`
 	Notes []string          `json:"notes,omitempty"`
-	// Outcomes are the steady executor's. Requests are those that all lives of both executors have counted; Unaccounted are
-	// those without exactly one outcome, and those beyond what was sent or short of it.
+	// Outcomes are those of the steady executor. Requests were counted by all processes of both executors. Unaccounted had not
+	// exactly one outcome, or are the difference to the number sent.
 	Outcomes    map[string]uint64 `json:"outcomes"`
 	Requests    uint64            `json:"requests"`
 	Unaccounted int64             `json:"unaccounted"`
 	Lives       int               `json:"lives"`
 	Breaker     faults.Timeline   `json:"breaker"`
-	// Recovered says that at the end the breaker was closed and shadows were compared.
+	// Recovered reports whether at the end the breaker was closed and shadows were compared.
 	Recovered bool `json:"recovered"`
-	// Early and Late are medians of what the steady executor held in the second and in the last fifth of the time, Peak the
-	// largest.
+	// Early and Late are the medians of the steady executor's resources in the second and in the last fifth of the time, Peak
+	// the largest values.
 	Early faults.Resources `json:"early"`
 	Late  faults.Resources `json:"late"`
 	Peak  faults.Resources `json:"peak"`
 }
 
-// result is made when all is quiet.
+// result returns the result. Call it after the quiet time.
 func (r *run) result(ctx context.Context, watch bench.Watch) (*Result, error) {
 	res := &Result{
 		Schema: Schema, Time: r.start.UTC(), DurationS: time.Since(r.start).Seconds(), Seed: r.opts.Seed,
@@ -86,7 +86,7 @@ func (r *run) result(ctx context.Context, watch bench.Watch) (*Result, error) {
 	return res, nil
 }
 
-// answered is how many calls of the kinds have an answer, right or wrong.
+// answered returns how many calls of the kinds were answered, right or wrong.
 func (r *run) answered(kinds ...string) (n uint64) {
 	for _, k := range kinds {
 		if t := r.book.of[k]; t != nil {
@@ -98,10 +98,10 @@ func (r *run) answered(kinds ...string) (n uint64) {
 
 func distance(a, b uint64) int64 { return max(int64(a)-int64(b), int64(b)-int64(a)) }
 
-// slackRSS is how much more memory there may be late than early on.
+// slackRSS is the allowed growth of memory from early to late.
 const slackRSS = 1.10
 
-// Missed lists what went wrong.
+// Missed lists the missed targets.
 func (res *Result) Missed() []string {
 	var missed []string
 	add := func(bad bool, format string, args ...any) {

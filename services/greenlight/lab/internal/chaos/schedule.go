@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Kind is what an event is.
+// Kind is the kind of an event.
 type Kind string
 
 // The kinds.
@@ -18,26 +18,26 @@ const (
 	Restart Kind = "restart"
 )
 
-// How a canary ends.
+// The ends of a canary.
 const (
 	Aborted  = "abort"
 	Lapsed   = "lapse"
 	Complete = "complete"
 )
 
-// Event is one thing that happens in a run.
+// Event is one event of a run.
 type Event struct {
-	// At is since the start of the run, For how long it lasts.
+	// At is the time since the start of the run, For the length of the event.
 	At   time.Duration `json:"at"`
 	Kind Kind          `json:"kind"`
 	For  time.Duration `json:"for,omitempty"`
-	// What is the fault's name, or how the canary ends.
+	// What is the name of the fault, or the end of the canary.
 	What string `json:"what,omitempty"`
 	// Percent is the canary's share of requests with a shadow.
 	Percent float64 `json:"percent,omitempty"`
 }
 
-// faultNames are the faults of a run: those that leave answers which can be checked.
+// faultNames are the faults of a run: those under which answers can be checked.
 var faultNames = []string{
 	"ml-engine killed", "ml-engine frozen (SIGSTOP)", "latency 55 ms +- 5", "latency 130 ms +- 20", "resets, 1 % of answers",
 	"resets, 10 % of answers", "bandwidth 1 KB/s", "half-open: packets vanish", "connection refused", "garbage instead of HTTP/2",
@@ -46,10 +46,11 @@ var faultNames = []string{
 
 var endings = []string{Aborted, Lapsed, Complete}
 
-// Schedule is what happens in a run of the length: the same for the same seed, and for a longer one the same at first.
+// Schedule returns the events of a run of the given length. It depends only on the seed; a longer run starts with the same
+// events.
 func Schedule(seed uint64, length time.Duration) []Event {
 	var events []Event
-	// Each kind has its own numbers, so that the length does not move one kind's events by another's.
+	// Each kind has its own random source, so that the length of one kind's events does not shift those of another.
 	track := func(kind Kind, pause, least, most time.Duration, detail func(*rand.Rand, *Event)) {
 		rng := rand.New(rand.NewPCG(seed, uint64(len(kind))<<8|uint64(kind[0])))
 		between := func(low, high time.Duration) time.Duration {
@@ -78,11 +79,10 @@ func Schedule(seed uint64, length time.Duration) []Event {
 	return events
 }
 
-// quiet is the time at the end of a run in which nothing happens, so that what recovers has recovered when it is looked
-// at.
+// quiet is the time without events at the end of a run, in which everything recovers before it is measured.
 const quiet = 35 * time.Second
 
-// of is the events of a kind.
+// of returns the events of a kind.
 func of(events []Event, kind Kind) []Event {
 	return slices.DeleteFunc(slices.Clone(events), func(e Event) bool { return e.Kind != kind })
 }

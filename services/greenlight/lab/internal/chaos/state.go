@@ -10,16 +10,16 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
 
-// State is a market state with what each model must make of it.
+// State is a market state with the score that each model must give it.
 type State struct {
 	traffic.State
 
-	// Scores are the models', by digest.
+	// Scores are the scores of the models, by digest.
 	Scores map[string]float64
 }
 
-// States are those minutes of the frame in which the inputs of all models are defined. Their names are those of all
-// models' features; the rest is of the first model.
+// States returns the minutes of the frame in which the inputs of all models are defined. They have the features of all models;
+// everything else is from the first model.
 func States(frame *feature.Frame, symbol string, minutes []int, models []*model.Artifact) ([]State, error) {
 	var states []State
 	for i, a := range models {

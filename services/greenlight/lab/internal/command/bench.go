@@ -20,7 +20,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/bench"
 )
 
-// benchFlags are what the measurements have in common.
+// benchFlags are the common flags of the measurements.
 type benchFlags struct {
 	work flags.Work
 	json string
@@ -53,9 +53,9 @@ func benchCommand(c console.Console) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "bench", Short: "Measure the price of the shadow on this machine",
 		Long: `Bench measures ml-engine and executor against a bare gRPC echo with messages of the same sizes, and the executor with
-its shadow, and with an ml-engine that hangs, against the executor without: throughput in closed loops of 1 and 16 calls
-under way, p99 in an open loop at 30 % of saturation, medians of alternating rounds. Client and servers share the cores
-of this machine, so every ratio is of the whole machine. It takes about four minutes, with --quick about one.
+its shadow, or with an ml-engine that hangs, against the executor without: throughput in closed loops with 1 and 16 calls
+in flight, p99 in an open loop at 30 % of saturation, medians of alternating rounds. Client and servers share the cores
+of this machine, so a ratio includes the client. It takes about four minutes, with --quick about one.
 
 A missed target is a result and exits 0; bench exits 1 only when it could not be run.`,
 		Args: console.NoArgs,
@@ -85,7 +85,7 @@ A missed target is a result and exits 0; bench exits 1 only when it could not be
 	}
 	fs := cmd.Flags()
 	fs.StringVar(&profiles, "profiles", "", "folder that gets the CPU profiles of both services, taken at saturation for 20 s")
-	fs.BoolVar(&quick, "quick", false, "about a minute, for a first look: shorter segments, fewer rounds")
+	fs.BoolVar(&quick, "quick", false, "about a minute: shorter segments, fewer rounds")
 	f.declare(fs)
 	cmd.AddCommand(echoCommand(), treesCommand(c))
 	return cmd
@@ -127,8 +127,8 @@ A missed target is a result and exits 0.`,
 	return cmd
 }
 
-// benchStates trains a model on a short simulated market, registers it, and makes the states to send. What the numbers
-// are does not matter to their price.
+// benchStates trains a model on a short simulated market, registers it, and returns the states to send. The values do not
+// affect the cost of a score.
 func benchStates(ctx context.Context, models string) (*model.Artifact, []traffic.State, error) {
 	const schema = feature.DefaultSchema // it has the inputs of the baseline, so that one vector serves both services
 	data, err := experiment.Simulate(market.SimulateOptions{Seed: flags.DefaultSeed, Days: 42})
@@ -150,7 +150,7 @@ func benchStates(ctx context.Context, models string) (*model.Artifact, []traffic
 	return a, traffic.Varied(states, 4096), err
 }
 
-// writeResult keeps a result as JSON; an empty path keeps none.
+// writeResult writes a result as JSON, unless path is empty.
 func writeResult(c console.Console, path string, result any) error {
 	if path == "" {
 		return nil
@@ -162,7 +162,7 @@ func writeResult(c console.Console, path string, result any) error {
 	return nil
 }
 
-// echoCommand is the other side of the ratios. It is for bench alone.
+// echoCommand runs the reference side of the ratios. Only bench uses it.
 func echoCommand() *cobra.Command {
 	var opts bench.EchoOptions
 	cmd := &cobra.Command{

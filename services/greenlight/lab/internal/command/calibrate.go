@@ -38,21 +38,21 @@ type calibrationReport struct {
 // calibratedRows are the sizes of the present whose false alarms have a target.
 var calibratedRows = []int{1000, 5000, 20_000}
 
-// calibrationDays is how long the simulated market is: the days that are drawn from.
+// calibrationDays is the length of the simulated market.
 const calibrationDays = 120
 
 func calibrateCommand(c console.Console) *cobra.Command {
 	var f calibrateFlags
 	cmd := &cobra.Command{
 		Use: "calibrate", Short: "Measure how often the drift gate raises a false alarm, and how often it misses one",
-		Long: `Calibrate draws a reference and a present from the same days, again and again: nothing has changed, and whatever the gate
-calls drift is a false alarm. The days are those of a simulated market, of a stationary autoregressive process, and of
---data if it is given (at least 42 days of it); each reference has 28 of them, thinned to 10,000 rows, and the noise is drawn 400 times. Beside the
-gate stands the literal rule of the textbook, PSI > 0.2. "In a row" takes days as they come instead of drawing them: days
-have a memory that no draw of days has, so that there is more noise than the gate knows.
+		Long: `Calibrate repeatedly draws a reference and a present from the same days. Nothing has changed, so every drift that the gate
+reports is a false alarm. The days are from a simulated market, from a stationary autoregressive process, and from --data
+(at least 42 days). Each reference has 28 days, thinned to 10,000 rows, and the noise is drawn 400 times. The textbook rule,
+PSI > 0.2, is shown for comparison. "In a row" takes consecutive days instead of drawing them: these are correlated, so there
+is more noise than the gate assumes.
 
-Then it changes distributions by known amounts and counts how often that is found; the index that the formulas of the
-distributions give stands beside the one that was measured.
+Then it changes distributions by known amounts and counts how often the gate detects that. The table has the measured index
+and the exact one from the formulas of the distributions.
 
 It writes drift_calibration.json and exits 3 when a target is missed: at most 5 % false alarms, at least 90 % found.`,
 		Args: console.NoArgs,
@@ -115,7 +115,7 @@ func (f *calibrateFlags) run(ctx context.Context, c console.Console) error {
 	return c.Verdict(report.SLO)
 }
 
-// pools are the days to draw from.
+// pools returns the days to draw from.
 func (f *calibrateFlags) pools(c console.Console, header *evidence.Header) ([]*calibrate.Pool, error) {
 	schema, ok := feature.Lookup(feature.DefaultSchema)
 	if !ok {
@@ -155,7 +155,7 @@ func (f *calibrateFlags) pools(c console.Console, header *evidence.Header) ([]*c
 	return pools, nil
 }
 
-// calibrationTargets are the rows that have a target: drawn days, and changes of known size.
+// calibrationTargets returns the rows that have a target: drawn days, and changes of known size.
 func calibrationTargets(r calibrationReport) gate.Scorecard {
 	var rules []gate.Rule
 	seen := make(map[string]gate.Observation)

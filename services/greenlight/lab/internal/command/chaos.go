@@ -25,13 +25,13 @@ func chaosCommand(c console.Console) *cobra.Command {
 	var schedule bool
 	cmd := &cobra.Command{
 		Use: "chaos", Short: "Run the pair under mixed load with faults, swaps, canaries and restarts at random",
-		Long: `Chaos starts ml-engine and two executors as processes and has all that happens to them happen, at times that a seed makes:
-faults between the services, swaps of the model, canaries that end well, are aborted or lapse, an executor that is drained
-and started again. Decisions are asked for by gRPC, by HTTP and on quotes, with and without waiting for the shadow, and
-every answer is checked to the last bit. At the end every request must have had one outcome, and the executor that ran
-throughout must hold no more than it did early on.
+		Long: `Chaos starts ml-engine and two executors as processes, and triggers events at times that --seed determines: faults between
+the services, activations of another model, canaries that end, abort or lapse, restarts of one executor. Decisions are
+requested over gRPC, over HTTP and on quotes, with and without waiting for the shadow. Every answer is checked bit for bit.
+At the end every request must have had exactly one outcome, and the executor that ran throughout must not use more
+resources than at the start.
 
-It exits 3 when something went wrong, and 1 when it could not be run. --schedule prints what would happen.`,
+It exits 3 when a check failed, and 1 when it could not be run. --schedule prints the events without running them.`,
 		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if schedule {
@@ -78,7 +78,7 @@ It exits 3 when something went wrong, and 1 when it could not be run. --schedule
 	return cmd
 }
 
-// chaosModels trains a model of each schema on a short simulated market and makes states that both can score.
+// chaosModels trains a model of each schema on a short simulated market and returns states that both can score.
 func chaosModels(ctx context.Context, opts *chaos.Options) error {
 	data, err := experiment.Simulate(market.SimulateOptions{Seed: flags.DefaultSeed, Days: 42})
 	if err != nil {

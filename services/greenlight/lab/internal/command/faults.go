@@ -21,7 +21,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/faults"
 )
 
-// faultFlags are of the command faults.
+// faultFlags configure greenlight-lab faults.
 type faultFlags struct {
 	work           flags.Work
 	quick, resume  bool
@@ -37,11 +37,11 @@ func faultsCommand(c console.Console) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "faults", Short: "Inject faults between executor and ml-engine, and check every decision",
 		Long: `Faults starts ml-engine and two executors as processes, one with a shadow for every request and one with none, and puts
-a proxy between. Then everything goes wrong that can: ml-engine is killed, frozen, restarted, slow, out of reach, or lies.
-Every decision is compared to the last bit with what the baseline computes; p99 is a ratio of the two executors, in
-alternating slices of a tenth of a second, with an interval; outcomes must add up; goroutines, memory and file
-descriptors are read before and after; and the time is taken until shadows are compared again. A million decisions take
-about ten minutes, --quick about five; the hang comes on top.
+a proxy in between. Then it injects faults one after another: ml-engine is killed, frozen, restarted, slow, unreachable, or
+sends wrong answers. Every decision is compared bit for bit with the baseline. p99 is the ratio of the two executors, in
+alternating slices of 0.1 s, with an interval. Outcomes must add up. Goroutines, memory and file descriptors are read before
+and after. The time until shadows are compared again is measured. A million decisions take about ten minutes, --quick about
+five; the hang comes on top.
 
 It exits 3 when a target is missed, and 1 when it could not be run.`,
 		Args: console.NoArgs,
@@ -49,8 +49,8 @@ It exits 3 when a target is missed, and 1 when it could not be run.`,
 	}
 	fs := cmd.Flags()
 	opts := faults.DefaultOptions()
-	fs.BoolVar(&f.quick, "quick", false, "a first look: fewer decisions and rounds, a short hang")
-	fs.BoolVar(&f.resume, "resume", false, "go on with the result of --json: what is in it is not measured again")
+	fs.BoolVar(&f.quick, "quick", false, "about five minutes: fewer decisions and rounds, a short hang")
+	fs.BoolVar(&f.resume, "resume", false, "continue the result in --json: faults in it are not measured again")
 	fs.IntVar(&f.requests, "requests", opts.Requests, "decisions in all, spread evenly over the faults")
 	fs.IntVar(&f.rounds, "rounds", opts.Rounds, "slices of 100 ms of each executor, in turn, for each fault")
 	fs.StringSliceVar(&f.only, "only", nil, "faults whose names contain one of these; all when it is not given")
@@ -62,7 +62,7 @@ It exits 3 when a target is missed, and 1 when it could not be run.`,
 	return cmd
 }
 
-// commandLine is the command with the flags that were given.
+// commandLine returns the command line with the flags that were given.
 func commandLine(cmd *cobra.Command) string {
 	line := cmd.CommandPath()
 	cmd.Flags().Visit(func(f *pflag.Flag) { line += " --" + f.Name + "=" + f.Value.String() })
@@ -155,7 +155,7 @@ func (f *faultFlags) options() (faults.Options, error) {
 	return opts, nil
 }
 
-// before is what has been measured already.
+// before returns what has already been measured.
 func (f *faultFlags) before() (*faults.Result, error) {
 	if !f.resume {
 		return &faults.Result{}, nil
@@ -187,7 +187,7 @@ func (f *faultFlags) stage(ctx context.Context) (faults.StageOptions, error) {
 	return o, err
 }
 
-// writeJSON writes the file whole; an empty path is none.
+// writeJSON writes the file atomically, unless path is empty.
 func writeJSON(path string, v any) error {
 	if path == "" {
 		return nil

@@ -8,25 +8,25 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/power"
 )
 
-// maxPowerShadows bounds a simulated run: the rules are asked for every number of shadows.
+// maxPowerShadows bounds a simulated run: the rules are evaluated for every number of shadows.
 const maxPowerShadows = 1_000_000
 
 func powerCommand(c console.Console) *cobra.Command {
 	o := power.Options{Policy: gate.DefaultPolicy()}
 	cmd := &cobra.Command{
 		Use: "power", Short: "Measure how often a canary is aborted for nothing, and how soon for something",
-		Long: `Power simulates shadows of which the truth is known, and counts what the rules of the canary make of them: the same functions
-that judge a live canary, with the default policy. They look after every shadow, which is the hardest case for false
-alarms. A run is one phase; --requests are those that get a shadow, of which a phase of 5 % has one in twenty.
+		Long: `Power simulates shadows with known error rates, and counts the verdicts of the canary's rules: the same functions that judge
+a live canary, with the default policy. They are applied after every shadow, which gives the most false alarms. A run is one
+phase; --requests counts the requests with a shadow, which in a phase of 5 % are one in twenty.
 
-A truth of 95 % matches, or of 2 % errors, is the edge of what the tests allow: whatever they abort there is a false alarm.
-The threshold for errors is 2 % as well. A run at exactly that rate is above it half of the time, and is aborted for it
-once it has 500 shadows; that is no false alarm, since the SLO is 1 %, and has a separate column.
+A true rate of 95 % matches, or of 2 % errors, is the limit that the tests allow: every abort by them is a false alarm. The
+threshold for errors is also 2 %. A run at exactly that rate is above it half of the time, and is aborted once it has 500
+shadows. That is not a false alarm, since the SLO is 1 %; it has a separate column.
 
-Beside it stands the naive rule: ` + power.Naive() + `.
+The naive rule is shown for comparison: ` + power.Naive() + `.
 
-Exits 3 when a target is missed: at most 1 % false alarms, and half of the runs aborted within so many shadows. The
-intervals say how much of a figure is the luck of the draw.`,
+It exits 3 when a target is missed: at most 1 % false alarms, and half of the runs aborted within a number of shadows. The
+intervals show the sampling error.`,
 		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			switch {

@@ -20,10 +20,10 @@ func scaleCommand(c console.Console) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "scale", Short: "Measure how costs grow with batches, calls, replicas, symbols and models",
 		Long: `Scale measures, with the real services on this machine, what grows with the rows in a batch, the rate of decisions,
-the calls under way (1 to 5,000), the replicas of ml-engine behind client-side balancing, the symbols whose quotes
-executor observes (1 to 10,000), and the features and trees of a model. For each curve it says from which size on it is
-within a quarter of its best, and from which size on it is worse than that by half; and it says how many cores 1,000,
-10,000 and 100,000 decisions a second need. It takes about three minutes.`,
+the calls in flight (1 to 5,000), the replicas of ml-engine behind client-side balancing, the symbols whose quotes
+executor observes (1 to 10,000), and the features and trees of a model. For each curve it prints the size from which
+it is within a quarter of its best, and the size from which it is worse than the best by half. It also prints how many cores
+1,000, 10,000 and 100,000 decisions per second need. It takes about three minutes.`,
 		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if rounds < 1 {
@@ -55,7 +55,7 @@ within a quarter of its best, and from which size on it is worse than that by ha
 	return cmd
 }
 
-// drawScale draws the curves; an empty path draws none.
+// drawScale draws the curves, unless path is empty.
 func drawScale(c console.Console, path string, s *bench.Scale) error {
 	if path == "" {
 		return nil

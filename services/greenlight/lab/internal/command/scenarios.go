@@ -19,9 +19,10 @@ import (
 )
 
 const (
-	// scenarioRate is how many requests a second: the floor of comparisons at 5 % in five seconds, with room on two cores.
+	// scenarioRate is the load in requests per second: at 5 %, it reaches the minimum of comparisons in five seconds, and two cores
+	// can carry it.
 	scenarioRate = 2000
-	// scenarioLease is short, so that its lapse is not waited for long.
+	// scenarioLease is short, so that it lapses soon.
 	scenarioLease = 5 * time.Second
 )
 
@@ -33,11 +34,11 @@ func scenariosCommand(c console.Console) *cobra.Command {
 		Use: "scenarios", Short: "Prove what a canary does when something goes wrong",
 		Long: `Scenarios starts a separate pair for every scenario, sends market states to it, runs a canary as a separate process, and
 breaks something: ml-engine is slow, wrong or dead, there is no traffic, Prometheus is down, the canary is killed or halted,
-a second one is started, the executor restarts. Each must end as the table says, every answer must be the baseline's, the
-executor must be at 0 % in the end, and the evidence must verify.
+a second one is started, the executor restarts. Each must end as the table states, every answer must be the baseline's, the
+executor must be at 0 % at the end, and the evidence must verify.
 
-Each leaves a folder below --dir with its logs, journal and evidence; the table is in scenarios.md there as well. Exits 3
-when one did not end as it must. What lacks a program to be played with (prometheus) is ERROR.`,
+Each has a folder in --dir with its logs, journal and evidence; scenarios.md there has the table. It exits 3 when a scenario
+ended otherwise. A scenario that needs a missing program (prometheus) is ERROR.`,
 		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			all := scenarios.All()
@@ -91,7 +92,7 @@ func names(all []scenarios.Scenario) []string {
 	return out
 }
 
-// options returns what the scenarios run on.
+// options returns the options of the scenarios.
 func options(c console.Console, r *flags.Rehearsal, dir string) (*scenarios.Options, error) {
 	if _, err := evidence.Verify(r.Evidence); err != nil {
 		return nil, console.WithHint(err, "greenlight train and greenlight eval write the offline evidence; --evidence names its folder")

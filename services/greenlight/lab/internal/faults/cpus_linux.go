@@ -12,8 +12,8 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/durable"
 )
 
-// halves are the CPUs that this process may run on: one half for who answers, the other for who asks. ok is false when there is
-// only one.
+// halves splits the CPUs that this process may run on: one half for the server, the other for the load. ok is false if
+// there is only one CPU.
 func halves() (answers, asks unix.CPUSet, ok bool) {
 	var all unix.CPUSet
 	if err := unix.SchedGetaffinity(0, &all); err != nil || all.Count() < 2 {
@@ -34,10 +34,10 @@ func halves() (answers, asks unix.CPUSet, ok bool) {
 	return answers, asks, true
 }
 
-// hold keeps all threads of the process on the CPUs. Threads to come are children of those.
+// hold pins all threads of the process to the CPUs. New threads inherit that.
 func hold(pid int, on unix.CPUSet) error {
 	dir := fmt.Sprintf("/proc/%d/task", pid)
-	for range 2 { // once more for those that came meanwhile
+	for range 2 { // again for threads that started meanwhile
 		threads, err := durable.ReadDir(dir, durable.MaxEntries)
 		if err != nil {
 			return err
@@ -55,8 +55,8 @@ func hold(pid int, on unix.CPUSet) error {
 	return nil
 }
 
-// apart starts a process on one half of the CPUs, holds this process and the others to the other half, and returns how many CPUs
-// each half has; none when all share. back lets this one and the others run everywhere again.
+// apart starts a process on one half of the CPUs, pins this process and the others to the other half, and returns the size
+// of each half; 0 if all share. back removes the pins of this process and the others.
 func apart(start func() error, others ...int) (answers, asks int, back func() error, err error) {
 	back = func() error { return nil }
 	first, second, ok := halves()
@@ -79,7 +79,7 @@ func apart(start func() error, others ...int) (answers, asks int, back func() er
 	if err := holdAll(second); err != nil {
 		return 0, 0, back, err
 	}
-	// A child runs where the thread does that starts it, and Go's runtime in it counts those CPUs.
+	// A child inherits the CPUs of the thread that starts it, and its Go runtime counts those.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	if err := unix.SchedSetaffinity(0, &first); err != nil {

@@ -17,7 +17,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
 
-// callTimeout is after how long a decision counts as lost.
+// callTimeout is how long a call may take. A later decision counts as lost.
 const callTimeout = 2 * time.Second
 
 // Executor is an executor as its client sees it.
@@ -35,12 +35,12 @@ type Executor struct {
 	calls calls
 }
 
-// calls counts the decisions that were asked for.
+// calls counts decisions.
 type calls struct {
 	sent, lost, changed atomic.Int64
-	// sum is of a hash of every answer with the number of its request, so that it does not depend on their order.
+	// sum adds a hash of every answer and its request number, so it does not depend on the order of the answers.
 	sum atomic.Uint64
-	why atomic.Pointer[string] // the first that was lost or changed
+	why atomic.Pointer[string] // describes the first lost or changed decision
 }
 
 func newExecutor(name string, p *process.Process, o StageOptions) (*Executor, error) {
@@ -57,8 +57,8 @@ func newExecutor(name string, p *process.Process, o StageOptions) (*Executor, er
 	return e, nil
 }
 
-// decide asks for the i-th decision and judges the answer. What is wrong with it is counted and is no error: a loop goes
-// on.
+// decide requests the i-th decision and checks the answer. A wrong answer is counted and is not an error, so a loop
+// continues.
 func (e *Executor) decide(ctx context.Context, i int) error {
 	k := i % len(e.states)
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
@@ -92,7 +92,7 @@ func mix(x uint64) uint64 {
 	return x ^ x>>31
 }
 
-// AwaitShadow waits until shadows are compared and the breaker is closed, which a machine that is busy may have opened.
+// AwaitShadow waits until shadows are compared and the breaker is closed. A busy machine may have opened it.
 func (e *Executor) AwaitShadow(ctx context.Context) error {
 	for range 2000 {
 		sent, err := process.AwaitShadow(ctx, e.Decisions, e.states[0])
@@ -110,5 +110,5 @@ func (e *Executor) AwaitShadow(ctx context.Context) error {
 	return errors.New(e.Name + ": the breaker did not close within 40 s")
 }
 
-// Sent is how many requests this package has sent to it.
+// Sent returns the number of requests that this package has sent to it.
 func (e *Executor) Sent() int64 { return e.calls.sent.Load() }

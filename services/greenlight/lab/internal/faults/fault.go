@@ -15,19 +15,19 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/relay"
 )
 
-// Fault is something that goes wrong.
+// Fault is a fault that can be injected.
 type Fault struct {
-	// Name is its row's.
+	// Name is the name of its row.
 	Name string
-	// begin lets it loose and returns what ends it. end returns when ml-engine can be reached again.
+	// begin injects the fault and returns the function that ends it, which returns when ml-engine can be reached again.
 	begin func(context.Context, *trial) (end func(context.Context) error, err error)
-	// both says that it befalls both executors, so that it must last through the segments of both.
+	// both reports whether it affects both executors. Then it must last through the segments of both.
 	both bool
-	// named gives the fault a pair of executors that find ml-engine by name.
+	// named reports whether the fault needs a pair of executors that resolve the name of ml-engine.
 	named bool
 }
 
-// Faults are all of them, in the order of the table.
+// Faults returns all faults in the order of the table.
 func Faults() []Fault {
 	return []Fault{
 		{Name: "none", begin: nothing},
@@ -60,7 +60,7 @@ func frozen(_ context.Context, t *trial) (func(context.Context) error, error) {
 	return func(context.Context) error { return t.stage.Engine.Thaw() }, t.stage.Engine.Freeze()
 }
 
-// restarted kills ml-engine again and again, a second after it serves.
+// restarted kills ml-engine repeatedly, one second after each start.
 func restarted(ctx context.Context, t *trial) (func(context.Context) error, error) {
 	stop := repeat(ctx, func(ctx context.Context) error {
 		if err := t.stage.Engine.Kill(); err != nil {
@@ -81,7 +81,7 @@ func restarted(ctx context.Context, t *trial) (func(context.Context) error, erro
 	}, nil
 }
 
-// repeat calls fn again and again until it is stopped; stop waits, and returns the error that ended it.
+// repeat calls fn repeatedly until stop is called. stop waits for the last call and returns its error.
 func repeat(ctx context.Context, fn func(context.Context) error) (stop func() error) {
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan error, 1)
@@ -100,7 +100,7 @@ func repeat(ctx context.Context, fn func(context.Context) error) (stop func() er
 	}
 }
 
-// latency delays answers by the time and the jitter, in milliseconds.
+// latency delays answers by ms plus or minus jitter, in milliseconds.
 func latency(ms, jitter int) Fault {
 	return Fault{
 		Name:  fmt.Sprintf("latency %d ms +- %d", ms, jitter),
@@ -108,25 +108,25 @@ func latency(ms, jitter int) Fault {
 	}
 }
 
-// resets ends the connection with the chance at every answer. The library's reset_peer, which no connection suffers here,
-// makes it a reset (RST) instead of an orderly end.
+// resets closes the connection with the given chance at every answer. The library's reset_peer, whose own chance is 0 here,
+// turns the close into a reset (RST).
 func resets(chance float64) Fault {
-	ills := poisoned(
+	toxics := poisoned(
 		poison{kind: "reset_peer", chance: 0, both: true},
 		poison{kind: cutKind, chance: 1, attrs: map[string]any{"chance": chance}},
 	)
 	return Fault{Name: fmt.Sprintf("resets, %.0f %% of answers", 100*chance), begin: func(ctx context.Context, t *trial) (func(context.Context) error, error) {
-		end, err := ills(ctx, t)
+		end, err := toxics(ctx, t)
 		if err == nil {
-			err = t.stage.Proxy.Cut() // reset_peer is for connections to come
+			err = t.stage.Proxy.Cut() // reset_peer only affects new connections
 		}
 		return end, err
 	}}
 }
 
-func poisoned(ills ...poison) func(context.Context, *trial) (func(context.Context) error, error) {
+func poisoned(toxics ...poison) func(context.Context, *trial) (func(context.Context) error, error) {
 	return func(_ context.Context, t *trial) (func(context.Context) error, error) {
-		return t.stage.Proxy.Cure, t.stage.Proxy.Poison(ills...)
+		return t.stage.Proxy.Cure, t.stage.Proxy.Poison(toxics...)
 	}
 }
 
@@ -135,7 +135,7 @@ func vanished(_ context.Context, t *trial) (func(context.Context) error, error) 
 	err := p.Poison(poison{kind: vanishKind, chance: 1, both: true})
 	p.vanish.on.Store(true)
 	return func(context.Context) error {
-		// The connections stay as they are: executor must find out by itself.
+		// The connections stay open: executor must detect the fault itself.
 		p.vanish.on.Store(false)
 		t.afterwards = p.Cure
 		return nil
@@ -147,7 +147,7 @@ func refused(_ context.Context, t *trial) (func(context.Context) error, error) {
 	return func(context.Context) error { return t.stage.Proxy.Open() }, nil
 }
 
-// unresolved takes away the name and the address that executor knew.
+// unresolved stops resolving the name and refuses connections to the address that executor knew.
 func unresolved(_ context.Context, t *trial) (func(context.Context) error, error) {
 	t.names.silent.Store(true)
 	t.stage.Proxy.Refuse()
@@ -186,13 +186,13 @@ func anotherVersion(_ context.Context, r *mlenginev1.BatchPredictResponse) error
 	return nil
 }
 
-// detour leads the proxy elsewhere; the end of it leads it back and closes what is there.
+// detour points the proxy to another server. Its end points the proxy back and closes that server.
 func (t *trial) detour(addr string, stop func() error) (func(context.Context) error, error) {
 	end := func(context.Context) error { return errors.Join(t.stage.Proxy.Route(t.stage.Engine.Addr()), stop()) }
 	return end, t.stage.Proxy.Route(addr)
 }
 
-// starved takes half of the time away from the executors: 40 ms on, 40 ms off.
+// starved stops the executors half of the time: 40 ms running, 40 ms stopped.
 func starved(ctx context.Context, t *trial) (func(context.Context) error, error) {
 	const share = 40 * time.Millisecond
 	signal := func(s syscall.Signal) error {
@@ -212,8 +212,8 @@ func starved(ctx context.Context, t *trial) (func(context.Context) error, error)
 	return func(context.Context) error { return errors.Join(stop(), signal(syscall.SIGCONT)) }, nil
 }
 
-// Let lets the fault of the name loose on the stage alone, for loads of others. Its end must be called before another is
-// let loose; it returns when ml-engine can be reached again. Faults that need executors of their own are not for this.
+// Let injects the named fault into the stage, for a load that the caller runs. The caller must end it before it injects
+// another; end returns when ml-engine can be reached again. Faults that need separate executors cannot be used here.
 func (s *Stage) Let(ctx context.Context, name string) (end func(context.Context) error, err error) {
 	all := Faults()
 	i := slices.IndexFunc(all, func(f Fault) bool { return f.Name == name })

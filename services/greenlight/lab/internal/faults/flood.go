@@ -24,8 +24,8 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/bench"
 )
 
-// rude is one HTTP/2 connection of a client that keeps to no limit: it opens streams whether or not the server allows more,
-// and reads only if it cares to. It costs a fraction of gRPC's client, so that a machine can overload itself.
+// rude is one HTTP/2 connection of a client that ignores all limits: it opens more streams than the server allows, and may
+// read nothing. It costs a fraction of gRPC's client, so that one machine can overload itself.
 type rude struct {
 	conn net.Conn
 
@@ -40,14 +40,14 @@ type rude struct {
 	stats  stats
 }
 
-// begun is a call under way.
+// begun is a call in flight.
 type begun struct {
 	due   time.Time
 	want  float64
 	right bool
 }
 
-// stats are what became of a connection's calls.
+// stats counts a connection's calls by result.
 type stats struct {
 	sent, good, late, wrong, refused, failed int64
 	firstRefused                             time.Time
@@ -63,10 +63,10 @@ func (s *stats) add(o stats) {
 	}
 }
 
-// goodWithin is after how long an answer is of no more use to who asked.
+// goodWithin is how long an answer is useful to a client.
 const goodWithin = 100 * time.Millisecond
 
-// dialRude connects. Unless it is deaf, answers are read until close.
+// dialRude connects. Unless deaf is set, it reads answers until close.
 func dialRude(ctx context.Context, addr string, deaf bool) (*rude, error) {
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "tcp", addr)
@@ -95,8 +95,7 @@ func (r *rude) close() {
 	<-r.read
 }
 
-// begin opens a stream for the call, with its message if there is one, which ends the request. It is sent with the next
-// flush.
+// begin opens a stream for the call. A message, if there is one, ends the request. The next flush sends it.
 func (r *rude) begin(method string, message []byte, b begun) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -131,13 +130,13 @@ func (r *rude) flush() error {
 	return r.out.Flush()
 }
 
-// frame is a message as gRPC sends it.
+// frame returns the message in gRPC's framing.
 func frame(m proto.Message) ([]byte, error) {
 	raw, err := proto.Marshal(m)
 	return append(binary.BigEndian.AppendUint32([]byte{0}, uint32(len(raw))), raw...), err
 }
 
-// listen takes what comes back until the connection ends.
+// listen reads answers until the connection ends.
 func (r *rude) listen() {
 	defer close(r.read)
 	framer := http2.NewFramer(nil, bufio.NewReaderSize(r.conn, 64<<10))
@@ -178,7 +177,7 @@ func (r *rude) listen() {
 	}
 }
 
-// ended judges a call: trailers is nil when the server would not have it.
+// ended checks a call; trailers is nil if the server refused the stream.
 func (r *rude) ended(id uint32, trailers *http2.MetaHeadersFrame) {
 	b, ok := r.begun[id]
 	if !ok {
@@ -210,13 +209,13 @@ func (r *rude) ended(id uint32, trailers *http2.MetaHeadersFrame) {
 	}
 }
 
-// tick is how often a flood sends: what is due in one goes out together.
+// tick is how often a flood sends. Calls that are due in one tick are sent together.
 const tick = time.Millisecond
 
-// floodConns is over how many connections a flood comes.
+// floodConns is the number of connections of a flood.
 const floodConns = 8
 
-// flood asks for decisions at the rate for the length, whatever comes back, and waits a second for the last answers.
+// flood requests decisions at the rate for the given length, whatever the answers, and waits one second for the last ones.
 func (e *Executor) flood(ctx context.Context, rate float64, length time.Duration) (stats, error) {
 	messages := make([][]byte, len(e.requests))
 	for i, req := range e.requests {

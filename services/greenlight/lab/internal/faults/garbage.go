@@ -35,7 +35,7 @@ func startGarbage(ctx context.Context) (*Garbage, error) {
 	return g, nil
 }
 
-// answerJunk answers until one of the two ends closes the connection or ctx ends.
+// answerJunk answers until either end closes the connection or ctx ends.
 func answerJunk(ctx context.Context, conn net.Conn) {
 	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
 	defer func() { _ = conn.Close() }()

@@ -17,12 +17,12 @@ type Hang struct {
 	Requests  int64   `json:"requests"`
 	Lost      int64   `json:"lost"`
 	Changed   int64   `json:"changed"`
-	// First and Last are the medians of the resident memory, in bytes, of the second and the last fifth of the time; the
-	// first fifth is for the heap to find its size. Peak is the largest.
+	// First and Last are the medians of the resident memory, in bytes, in the second and the last fifth of the time. In the
+	// first fifth the heap still grows to its size. Peak is the largest.
 	First int64 `json:"rss_first_bytes"`
 	Last  int64 `json:"rss_last_bytes"`
 	Peak  int64 `json:"rss_peak_bytes"`
-	// Tenths are the medians of each tenth of the time, of resident memory and of the heap in use.
+	// Tenths has the medians of each tenth of the time.
 	Tenths []Memory `json:"tenths"`
 	// GoroutinesPeak and FDsPeak are the largest seen.
 	GoroutinesPeak int `json:"goroutines_peak"`
@@ -35,13 +35,13 @@ type Memory struct {
 	Heap int64 `json:"heap_bytes"`
 }
 
-// flatGrowth is how much more the last fifth may have than the second and still be flat.
+// flatGrowth is by how much the last fifth may exceed the second and still count as flat.
 const flatGrowth = 1.05
 
-// Flat says whether memory did not grow.
+// Flat reports whether memory did not grow.
 func (h *Hang) Flat() bool { return float64(h.Last) <= flatGrowth*float64(h.First) }
 
-// hang freezes ml-engine under full load and watches what the executor holds.
+// hang freezes ml-engine under full load and records the resources of the executor.
 func (s *Stage) hang(ctx context.Context, e *Executor, length time.Duration) (_ *Hang, err error) {
 	if err := s.Engine.Freeze(); err != nil {
 		return nil, err
@@ -84,7 +84,7 @@ func (s *Stage) hang(ctx context.Context, e *Executor, length time.Duration) (_ 
 	return h, nil
 }
 
-// notes are what is said of it.
+// notes returns the sentences of the report about it.
 func (h *Hang) notes() []string {
 	if h == nil {
 		return nil

@@ -14,7 +14,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/durable"
 )
 
-// Resources are what a process holds.
+// Resources are the resources of a process.
 type Resources struct {
 	Goroutines int `json:"goroutines"`
 	// FDs are open file descriptors.
@@ -24,10 +24,10 @@ type Resources struct {
 	Heap int64 `json:"heap_bytes"`
 }
 
-// What a process may hold more later, and still be steady: a connection more, or a collection of garbage to come.
+// By how much a steady process may grow: one more connection, or garbage that is not collected yet.
 const slackGoroutines, slackFDs = 20, 8
 
-// Grew lists in words what later has more of than is steady. Memory is judged by each test.
+// Grew lists in words what grew more in later than a steady process may. Each test judges memory itself.
 func (r Resources) Grew(later Resources) []string {
 	var grew []string
 	if later.Goroutines > r.Goroutines+slackGoroutines {
@@ -39,7 +39,7 @@ func (r Resources) Grew(later Resources) []string {
 	return grew
 }
 
-// Peak returns the largest of both, figure by figure.
+// Peak returns the larger of the two for every figure.
 func (r Resources) Peak(other Resources) Resources {
 	return Resources{max(r.Goroutines, other.Goroutines), max(r.FDs, other.FDs), max(r.RSS, other.RSS), max(r.Heap, other.Heap)}
 }
@@ -61,7 +61,7 @@ func median[T cmp.Ordered](readings []Resources, of func(Resources) T) T {
 	return values[len(values)/2]
 }
 
-// Resources reads what the executor holds: from outside, in /proc, and from its metrics.
+// Resources reads the resources of the executor from /proc and from its metrics.
 func (e *Executor) Resources(ctx context.Context) (Resources, error) {
 	r, err := scrape(ctx, "http://"+e.Process.Addr("http")+"/metrics")
 	if err != nil {
@@ -75,10 +75,10 @@ func (e *Executor) Resources(ctx context.Context) (Resources, error) {
 	return r, err
 }
 
-// client keeps no connection to a service: that would be a file descriptor of its.
+// client keeps no idle connection to a service: it would count as one of the service's file descriptors.
 var client = &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 
-// scrape reads what a process says of itself.
+// scrape reads the resources of a process from its metrics.
 func scrape(ctx context.Context, url string) (Resources, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
 	if err != nil {

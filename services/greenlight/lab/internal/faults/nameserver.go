@@ -13,7 +13,7 @@ import (
 // engineName is the name that the name server knows; the domain is reserved for tests (RFC 2606).
 const engineName = "ml-engine.greenlight.test."
 
-// NameServer is a DNS server on loopback that knows one name, and can fall silent.
+// NameServer is a DNS server on loopback that knows one name, and can stop answering.
 type NameServer struct {
 	conn   net.PacketConn
 	silent atomic.Bool
@@ -32,7 +32,7 @@ func startNameServer(ctx context.Context) (*NameServer, error) {
 	return s, nil
 }
 
-// Target is the gRPC target that asks this server for the name, at the port of the address.
+// Target returns the gRPC target that resolves the name with this server, with the port of the address.
 func (s *NameServer) Target(addr string) (string, error) {
 	_, port, err := net.SplitHostPort(addr)
 	if err != nil {
@@ -65,7 +65,7 @@ func (s *NameServer) serve() {
 	}
 }
 
-// answerDNS answers a question: 127.0.0.1 for the name, no data for other types of it, and NXDOMAIN for all else.
+// answerDNS answers a query: 127.0.0.1 for the name, no data for its other types, and NXDOMAIN for other names.
 func answerDNS(question []byte) ([]byte, error) {
 	var m dnsmessage.Message
 	if err := m.Unpack(question); err != nil {

@@ -15,19 +15,20 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/bench"
 )
 
-// Overload is what becomes of decisions when more are asked for than can be made, and when another client behaves badly.
+// Overload is the result of two tests: more decisions are requested than the executor can make, and another client
+// misbehaves.
 type Overload struct {
-	// ServerCPUs are the executor's alone, LoadCPUs those of the load and of ml-engine; 0 when all share.
+	// ServerCPUs are for the executor only, LoadCPUs for the load and ml-engine; 0 if all share.
 	ServerCPUs int `json:"server_cpus"`
 	LoadCPUs   int `json:"load_cpus"`
-	// Ramp are growing loads, of which SaturationPerS is the largest goodput; Levels are multiples of it.
+	// Ramp has growing loads. SaturationPerS is their largest goodput. Levels are multiples of it.
 	Ramp           []Level `json:"ramp"`
 	SaturationPerS float64 `json:"saturation_per_s"`
 	Levels         []Level `json:"levels"`
 	// PeakPerS is the largest goodput of all.
 	PeakPerS float64 `json:"peak_per_s"`
-	// RecoveryS is from the end of the largest load until a tenth of a second in which every decision of a calm load was
-	// answered in time, in seconds; negative when that was not seen within 5 s.
+	// RecoveryS is the time in seconds from the end of the largest load until every decision of a light load was answered in
+	// time during a tenth of a second; negative if that did not happen within 5 s.
 	RecoveryS   float64 `json:"recovery_s"`
 	Clients     []Bad   `json:"clients"`
 	Unaccounted int64   `json:"unaccounted"`
@@ -35,37 +36,37 @@ type Overload struct {
 
 // Level is one offered load.
 type Level struct {
-	// Times is of saturation, 0 in the ramp; OfferedPerS were asked for, GoodPerS answered right and within 100 ms.
+	// Times is the multiple of saturation, 0 in the ramp. OfferedPerS were requested, GoodPerS answered right within 100 ms.
 	Times       float64 `json:"times_saturation"`
 	OfferedPerS float64 `json:"offered_per_s"`
 	GoodPerS    float64 `json:"good_per_s"`
-	// Late were right and too late, Refused at once by a limit, of streams of the connection or of calls of the server, Wrong not
-	// the baseline's, Failed ended with an error.
+	// Late were right but too late. Refused were refused at once by a limit, on the streams of the connection or on the calls
+	// of the server. Wrong differ from the baseline. Failed ended with an error.
 	Late    int64 `json:"late"`
 	Refused int64 `json:"refused"`
 	Wrong   int64 `json:"wrong"`
 	Failed  int64 `json:"failed"`
-	// Shadowed is the share of the decisions made whose shadow was compared, [0,1]; Outcomes counts them all.
+	// Shadowed is the share of decisions whose shadow was compared, [0,1]; Outcomes counts all outcomes.
 	Shadowed float64           `json:"shadowed"`
 	Outcomes map[string]uint64 `json:"outcomes"`
-	// ServerCPU and LoadCPU are how many CPUs the executor and the load kept busy; 0 where the system does not tell.
+	// ServerCPU and LoadCPU are how many CPUs the executor and the load kept busy; 0 if the system does not report it.
 	ServerCPU float64 `json:"server_cpu"`
 	LoadCPU   float64 `json:"load_cpu"`
-	// Left is when it was last asked whether a shadow had been left out and none had, Refused when the answer to the first decision that
-	// was refused came, in milliseconds since the load began; negative when none was.
+	// Both are in milliseconds since the load began. LeftMS is the last check that found no shed shadow, RefusedAtMS the
+	// answer to the first refused decision; negative if there was none.
 	LeftMS      float64 `json:"shadow_left_ms"`
 	RefusedAtMS float64 `json:"refused_ms"`
 }
 
-// Bad is a client that behaves badly, and what a well-behaved one beside it had of it.
+// Bad is a misbehaving client, and its effect on a well-behaved one.
 type Bad struct {
 	Client string `json:"client"`
-	// Calls of the well-behaved client while the other was there, and those Lost or Changed.
+	// Calls of the well-behaved client while the other one ran, and those of them that were Lost or Changed.
 	Calls   int64        `json:"calls"`
 	Lost    int64        `json:"lost"`
 	Changed int64        `json:"changed"`
 	Ratio   bench.Spread `json:"p99_ratio"`
-	// Streams are those that the bad client opened, Refused those that were refused.
+	// Streams were opened by the misbehaving client; Refused of them were refused.
 	Streams int64 `json:"streams"`
 	Refused int64 `json:"refused"`
 }
@@ -74,16 +75,16 @@ type Bad struct {
 var levels = []float64{0.7, 1, 2, 5}
 
 const (
-	// goodputKept is the share of the peak that must be left under overload.
+	// goodputKept is the share of the peak goodput that must remain under overload.
 	goodputKept = 0.90
-	// overloadRecovery is how soon it must be over, in seconds.
+	// overloadRecovery is the longest allowed recovery, in seconds.
 	overloadRecovery = 1.0
-	// The ramp grows by this factor, and ends when so many loads in a row have not brought this much more goodput.
+	// The ramp grows by rampFactor. It ends after rampEnd loads in a row that did not raise the goodput by rampGain.
 	rampFactor, rampGain = 1.25, 1.02
 	rampEnd, rampMost    = 2, 20
 )
 
-// overload measures all of it with an executor of its own. calm is a load, decisions a second, that is easily answered.
+// overload measures all of it on a separate executor. calm is a light load, in decisions per second.
 func (s *Stage) overload(ctx context.Context, calm float64, length time.Duration) (result *Overload, err error) {
 	result = &Overload{}
 	var e *Executor
@@ -143,12 +144,12 @@ func (s *Stage) overload(ctx context.Context, calm float64, length time.Duration
 	if err != nil {
 		return nil, err
 	}
-	// What a flood sends is not counted here.
+	// The calls of a flood are not counted here.
 	result.Unaccounted = fleet.Unaccounted(before, after, int64(after.Requests-before.Requests))
 	return result, nil
 }
 
-// ramp offers growing loads until the goodput does not grow any more.
+// ramp offers growing loads until the goodput no longer grows.
 func (e *Executor) ramp(ctx context.Context, o *Overload, rate float64, length time.Duration) error {
 	for worse := 0; worse < rampEnd; rate *= rampFactor {
 		if len(o.Ramp) == rampMost {
@@ -180,9 +181,9 @@ func (e *Executor) level(ctx context.Context, rate float64, length time.Duration
 	}
 	begin, none := time.Now(), time.Duration(0)
 	stop := repeat(ctx, func(ctx context.Context) error {
-		looked := time.Since(begin)
+		checked := time.Since(begin)
 		if c, err := e.Counters(ctx); err == nil && left(c.Counts) == left(before.Counts) {
-			none = looked
+			none = checked
 		}
 		traffic.Pause(ctx, leftEvery)
 		return nil
@@ -218,15 +219,15 @@ func (e *Executor) level(ctx context.Context, rate float64, length time.Duration
 	return l, nil
 }
 
-// leftEvery is how often it is looked whether a shadow has been left out.
+// leftEvery is the time between two checks for a shed shadow.
 const leftEvery = 5 * time.Millisecond
 
-// left is how many shadows were left out, or came too late, for want of time.
+// left returns how many shadows were shed or came too late.
 func left(c fleet.Counts) uint64 {
 	return c.Of(shadow.Shed) + c.Of(shadow.BreakerOpen) + c.Of(shadow.Deadline)
 }
 
-// recovers overloads, then asks calmly, and returns how long it took until all was well, in seconds.
+// recovers overloads the executor, continues with a light load, and returns the time to recovery in seconds.
 func (e *Executor) recovers(ctx context.Context, over, calm float64, length time.Duration) (float64, error) {
 	const slot, limit = 100 * time.Millisecond, 5 * time.Second
 	slots := make([]struct{ calls, bad atomic.Int64 }, limit/slot)
@@ -236,7 +237,7 @@ func (e *Executor) recovers(ctx context.Context, over, calm float64, length time
 		_, err := e.flood(ctx, over, length)
 		flooded <- err
 	})
-	// The flood waits a second for its last answers; the calm load begins with that second.
+	// The flood waits one second for its last answers. The light load starts with that second.
 	traffic.Pause(ctx, length)
 	begin := time.Now()
 	_, err := bench.OpenLoop(ctx, calm, 3, limit-slot, func(ctx context.Context, i int) error {
@@ -265,13 +266,13 @@ func (e *Executor) recovers(ctx context.Context, over, calm float64, length time
 	return -1, nil
 }
 
-// besideRounds is over how many rounds a bad client comes and goes, besideLength how long each.
+// A misbehaving client is connected and disconnected in besideRounds rounds of besideLength each.
 const (
 	besideRounds = 6
 	besideLength = 500 * time.Millisecond
 )
 
-// beside measures a well-behaved client, in turn with the bad one there and without it.
+// beside measures a well-behaved client, alternately with the misbehaving one and without it.
 func (e *Executor) beside(ctx context.Context, begin func(context.Context, *Executor) (*rude, error), rate float64) (Bad, error) {
 	var b Bad
 	var ratios []float64
@@ -305,7 +306,7 @@ func (e *Executor) beside(ctx context.Context, begin func(context.Context, *Exec
 	return b, nil
 }
 
-// deafClient asks for ten times as many decisions as a connection may have under way, and reads no answer.
+// deafClient requests ten times as many decisions as a connection may have in flight, and reads no answer.
 func deafClient(ctx context.Context, e *Executor) (*rude, error) {
 	r, err := dialRude(ctx, e.Process.Addr("grpc"), true)
 	if err != nil {
@@ -327,7 +328,7 @@ func deafClient(ctx context.Context, e *Executor) (*rude, error) {
 	if err == nil {
 		_ = r.flush()
 	}
-	return r, nil // whether or not the server has taken all of it
+	return r, nil // whether or not the server has read all of it
 }
 
 // greedyClient opens 10,000 streams of quotes and leaves them open.

@@ -8,22 +8,22 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/table"
 )
 
-// tables have all figures of the loads and of the clients.
+// tables returns all figures of the loads and of the clients.
 func (o *Overload) tables() []*table.Table {
 	if o == nil {
 		return nil
 	}
 	loads := table.New("offered load", "offered/s", "goodput/s", "of peak", "late", "refused at once", "wrong", "failed", "shadows compared",
-		"first left out, refused ms", "CPUs of executor, load", "outcomes")
+		"first shed, refused ms", "CPUs of executor, load", "outcomes")
 	o.each(func(name string, l Level) { loads.Row(l.cells(name, o.PeakPerS)...) })
-	clients := table.New("a client that", "calls beside it", "lost", "changed", "p99 with/without", "rounds", "its streams", "refused")
+	clients := table.New("a client that", "calls of others", "lost", "changed", "p99 with/without", "rounds", "its streams", "refused")
 	for _, b := range o.Clients {
 		clients.Row(b.Client, b.Calls, b.Lost, b.Changed, fmt.Sprintf("%.2fx", b.Ratio.Median), fmt.Sprintf("%.2f..%.2f", b.Ratio.Min, b.Ratio.Max), b.Streams, b.Refused)
 	}
 	return []*table.Table{loads, clients}
 }
 
-// summaries are the tables of the page. The JSON has the other figures of a row.
+// summaries returns the tables of the page. The JSON has the other figures of a row.
 func (o *Overload) summaries() []*table.Table {
 	if o == nil {
 		return nil
@@ -64,10 +64,10 @@ func (l Level) cells(name string, peak float64) []any {
 	}
 }
 
-// offeredShare is how much of a load must have been asked for: a load that was not is no proof.
+// offeredShare is the share of a load that must really have been offered for the result to count.
 const offeredShare = 0.95
 
-// missed lists what is missed.
+// missed lists the missed targets.
 func (o *Overload) missed() []string {
 	if o == nil {
 		return nil
@@ -81,22 +81,22 @@ func (o *Overload) missed() []string {
 	for _, l := range slices.Concat(o.Ramp, o.Levels) {
 		add(l.Wrong > 0, "%.0f/s: %d decisions changed", l.OfferedPerS, l.Wrong)
 		add(l.RefusedAtMS >= 0 && (l.LeftMS < 0 || l.LeftMS > l.RefusedAtMS),
-			"%.0f/s: decisions were refused before shadows were left out", l.OfferedPerS)
+			"%.0f/s: decisions were refused before shadows were shed", l.OfferedPerS)
 	}
 	for _, l := range o.Levels {
 		add(l.OfferedPerS < offeredShare*l.Times*o.SaturationPerS, "%.1fx saturation: the load made only %.1fx", l.Times, l.OfferedPerS/o.SaturationPerS)
 		add(o.judge(l) == gate.Fail, "%.1fx saturation: goodput is %.0f %% of its peak", l.Times, 100*l.GoodPerS/o.PeakPerS)
 	}
-	add(o.RecoveryS < 0 || o.RecoveryS > overloadRecovery, "overload: over %s", o.recovery())
+	add(o.RecoveryS < 0 || o.RecoveryS > overloadRecovery, "overload: recovery %s", o.recovery())
 	for _, b := range o.Clients {
-		add(b.Lost+b.Changed > 0, "beside a client that %s: %d decisions lost, %d changed", b.Client, b.Lost, b.Changed)
+		add(b.Lost+b.Changed > 0, "next to a client that %s: %d decisions lost, %d changed", b.Client, b.Lost, b.Changed)
 	}
 	add(o.Unaccounted != 0, "overload: %d requests unaccounted for", o.Unaccounted)
 	return missed
 }
 
-// deprived is the share of its CPU time at the peak below which others have taken it away from the executor: under more load than it
-// can answer it would use all that it gets.
+// deprived is a share of the CPU time that the executor had at its peak. If it had less than this under overload, other
+// processes took the CPU: an overloaded executor uses all that it gets.
 const deprived = 0.8
 
 // judge compares the goodput under overload to the peak.
@@ -111,7 +111,7 @@ func (o *Overload) judge(l Level) gate.Verdict {
 	}
 }
 
-// peakCPU is how many CPUs the executor kept busy at its peak.
+// peakCPU returns how many CPUs the executor used at its peak.
 func (o *Overload) peakCPU() float64 {
 	for _, l := range slices.Concat(o.Ramp, o.Levels) {
 		if l.GoodPerS == o.PeakPerS {
@@ -142,7 +142,7 @@ func (o *Overload) recovery() string {
 	return fmt.Sprintf("within %.1f s", o.RecoveryS)
 }
 
-// notes returns what the tables do not have.
+// notes returns the sentences below the tables.
 func (o *Overload) notes() []string {
 	if o == nil {
 		return nil

@@ -11,13 +11,13 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// Proxy is a TCP proxy on loopback that can be made ill.
+// Proxy is a TCP proxy on loopback that injects faults.
 type Proxy struct {
 	proxy  *toxiproxy.Proxy
 	vanish *vanishing
 }
 
-// NewProxy listens on a free port and leads to the upstream.
+// NewProxy listens on a free port and forwards to the upstream.
 func NewProxy(upstream string) (*Proxy, error) {
 	vanish := registerToxics()
 	server := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop())
@@ -28,7 +28,7 @@ func NewProxy(upstream string) (*Proxy, error) {
 	return p, nil
 }
 
-// Addr is where the proxy listens. It stays the same.
+// Addr returns the address of the proxy, which never changes.
 func (p *Proxy) Addr() string { return p.proxy.Listen }
 
 // Close ends the proxy and its connections.
@@ -37,42 +37,42 @@ func (p *Proxy) Close() error {
 	return nil
 }
 
-// poison is one ill of the library, or of toxics.go: its type, and its attributes as the library names them.
+// poison is a toxic of the library or of toxics.go: its type, and its attributes under the library's names.
 type poison struct {
 	kind string
-	// chance is the share of connections that have it, [0,1].
+	// chance is the share of connections that get it, [0,1].
 	chance float64
 	attrs  map[string]any
-	// both is for both directions, not for the answers alone.
+	// both adds the direction of the requests to that of the answers.
 	both bool
 }
 
-// Poison gives connections the ills, those that there are and those to come.
-func (p *Proxy) Poison(ills ...poison) error {
-	for _, ill := range ills {
+// Poison adds the toxics to all connections, present and future.
+func (p *Proxy) Poison(poisons ...poison) error {
+	for _, one := range poisons {
 		directions := []string{"downstream"}
-		if ill.both {
+		if one.both {
 			directions = append(directions, "upstream")
 		}
 		for _, direction := range directions {
 			raw, err := json.Marshal(map[string]any{
-				"type": ill.kind, "stream": direction, "toxicity": ill.chance, "attributes": ill.attrs,
+				"type": one.kind, "stream": direction, "toxicity": one.chance, "attributes": one.attrs,
 			})
 			if err != nil {
 				return err
 			}
 			if _, err := p.proxy.Toxics.AddToxicJson(strings.NewReader(string(raw))); err != nil {
-				return fmt.Errorf("proxy: %s: %w", ill.kind, err)
+				return fmt.Errorf("proxy: %s: %w", one.kind, err)
 			}
 		}
 	}
 	return nil
 }
 
-// cureTime is how long connections may take to be rid of their ills: to pass on what is stuck in them.
+// cureTime is how long connections may take to pass on the data that a toxic holds back.
 const cureTime = 15 * time.Second
 
-// Cure ends the ills. Connections go on.
+// Cure removes the toxics. Connections stay open.
 func (p *Proxy) Cure(ctx context.Context) error {
 	done := make(chan struct{})
 	go func() {
@@ -83,7 +83,7 @@ func (p *Proxy) Cure(ctx context.Context) error {
 	case <-done:
 		return nil
 	case <-time.After(cureTime):
-		// The library waits for a connection that does not take its data. Closing it lets the library go on.
+		// The library waits for a connection that does not read its data. Closing it unblocks the library.
 		if err := p.Cut(); err != nil {
 			return err
 		}
@@ -95,13 +95,13 @@ func (p *Proxy) Cure(ctx context.Context) error {
 // Cut closes all connections.
 func (p *Proxy) Cut() error { return p.Route(p.proxy.Upstream) }
 
-// Refuse refuses connections, and closes those that there are, until [Proxy.Open].
+// Refuse closes all connections and refuses new ones until [Proxy.Open].
 func (p *Proxy) Refuse() { p.proxy.Stop() }
 
-// Open takes connections again.
+// Open accepts connections again.
 func (p *Proxy) Open() error { return p.proxy.Start() }
 
-// Route closes all connections, and leads new ones to the upstream.
+// Route closes all connections and forwards new ones to the upstream.
 func (p *Proxy) Route(upstream string) error {
 	p.proxy.Stop()
 	p.proxy.Upstream = upstream

@@ -138,8 +138,8 @@ func TestProxyCuts(t *testing.T) {
 	if cut < 20 || answered < 20 {
 		t.Errorf("at a chance of 0.5: %d cut, %d answered", cut, answered)
 	}
-	if err := p.Poison(poison{kind: "no such ill", chance: 1}); err == nil || !strings.Contains(err.Error(), "no such ill") {
-		t.Errorf("an unknown ill: got %v", err)
+	if err := p.Poison(poison{kind: "no such toxic", chance: 1}); err == nil || !strings.Contains(err.Error(), "no such toxic") {
+		t.Errorf("an unknown toxic: got %v", err)
 	}
 }
 

@@ -22,11 +22,11 @@ type Ratio struct {
 	// Low and High are the ends of the 99 % interval of Ratio, by a bootstrap of blocks of slices.
 	Low  float64 `json:"low"`
 	High float64 `json:"high"`
-	// Slices are those of each side.
+	// Slices is the number of slices of each side.
 	Slices int `json:"slices"`
 }
 
-// judge compares the ratio to the target. It is inconclusive if its interval holds the target, and FAIL if it is not a number.
+// judge compares the ratio to the target. It is INCONCLUSIVE if the interval contains the target, and FAIL if the ratio is NaN.
 func (r Ratio) judge() gate.Verdict {
 	switch {
 	case r.Ratio <= maxRatio:
@@ -38,19 +38,19 @@ func (r Ratio) judge() gate.Verdict {
 	}
 }
 
-// bar is how many latencies of a block had the value.
+// bar counts the latencies of a block that had the value.
 type bar struct {
 	value, count int64 // value in nanoseconds
 	block        int
 }
 
-// latencies are those of one side, by blocks of slices.
+// latencies are the latencies of one side, by blocks of slices.
 type latencies struct {
 	bars []bar
-	of   []int64 // how many a block has
+	of   []int64 // latencies per block
 }
 
-// add takes the latencies of a slice into the block. Slices come in order.
+// add adds the latencies of a slice to the block. Slices come in order.
 func (l *latencies) add(block int, h *hdrhistogram.Histogram) {
 	if block == len(l.of) {
 		l.of = append(l.of, 0)
@@ -63,7 +63,8 @@ func (l *latencies) add(block int, h *hdrhistogram.Histogram) {
 	}
 }
 
-// p99 is the smallest value that at most a hundredth lies above, when each block counts so many times; bars go down.
+// p99 returns the smallest value that at most 1 % of the latencies exceed; each block is counted with its weight. The bars
+// are in descending order.
 func (l *latencies) p99(times []int64) float64 {
 	var above int64
 	for block, n := range l.of {
@@ -79,19 +80,20 @@ func (l *latencies) p99(times []int64) float64 {
 }
 
 const (
-	// A block is so many rounds: on, off, off, on. Slices that follow each other suffer from the same burst of other work.
+	// Rounds per block; a round is on, off, off, on. A burst of other work affects neighbouring slices alike.
 	blockRounds = 2
 	resamples   = 2000
-	// tail is how much of the resamples lies beyond each end of the interval. There are twenty rows: at 0.025, the usual, one in
-	// two pages would call a row missed by chance.
+	// tail is the share of the resamples beyond each end of the interval. With twenty rows, the usual 0.025 would report a miss
+	// by chance on every second page.
 	tail = 0.005
 )
 
-// ratioOf compares the p99 of both. The block in which the fault begins comes once into every resample, as into every fault.
+// ratioOf compares the p99 of both sides. The block in which the fault starts is in every resample exactly once, as it is in
+// every fault.
 func ratioOf(on, off *latencies, slicesOfSide int) (Ratio, error) {
 	n := len(on.of)
 	if n == 0 || n != len(off.of) {
-		return Ratio{}, fmt.Errorf("p99: %d and %d blocks of slices: want as many, and one at least", n, len(off.of))
+		return Ratio{}, fmt.Errorf("p99: %d and %d blocks of slices: want equal numbers, at least 1", n, len(off.of))
 	}
 	down := func(a, b bar) int { return cmp.Compare(b.value, a.value) }
 	slices.SortFunc(on.bars, down)

@@ -18,10 +18,10 @@ const Schema = "greenlight/faults/v2"
 // Result is the fault matrix.
 type Result struct {
 	Schema string `json:"schema"`
-	// Runs are those that it is of, which is one unless a run was gone on with.
+	// Runs are the runs that measured it: one, or more if a run was resumed.
 	Runs []RunOf `json:"runs"`
-	// ClientPerS is what one gRPC client has answered by the executor without a shadow, decisions a second; Share of it was
-	// asked for. Rounds is how many slices of SliceS seconds each executor had per fault.
+	// ClientPerS is the throughput of one gRPC client of the executor without a shadow, in decisions per second; Share of it
+	// was offered. Rounds is the number of slices of SliceS seconds of each executor per fault.
 	ClientPerS float64   `json:"client_per_s"`
 	Share      float64   `json:"share"`
 	Rounds     int       `json:"rounds"`
@@ -46,7 +46,7 @@ const (
 	maxRecovery = 30.0 // s
 )
 
-// Missed lists what the row misses, in words; none if it is all right.
+// Missed lists the targets that the row misses, in words.
 func (r Row) Missed() []string {
 	var missed []string
 	add := func(bad bool, format string, args ...any) {
@@ -64,7 +64,7 @@ func (r Row) Missed() []string {
 	return append(missed, r.Before.Grew(r.After)...)
 }
 
-// Missed lists what is missed, by row.
+// Missed lists the missed targets, by row.
 func (res *Result) Missed() []string {
 	var missed []string
 	for _, r := range res.Rows {
@@ -84,7 +84,7 @@ func (res *Result) Missed() []string {
 	return missed
 }
 
-// inconclusive lists what is above its target, and may be so because of what the machine did besides.
+// inconclusive lists the rows above their target by no more than the noise of the machine.
 func (res *Result) inconclusive() []string {
 	var open []string
 	for _, r := range res.Rows {
@@ -95,7 +95,7 @@ func (res *Result) inconclusive() []string {
 	return append(open, res.Overload.inconclusive()...)
 }
 
-// sums are of all rows, and of the hang.
+// sums adds up all rows and the hang.
 func (res *Result) sums() (requests, lost, changed, unaccounted int64) {
 	for _, r := range res.Rows {
 		requests, lost, changed, unaccounted = requests+r.Requests, lost+r.Lost, changed+r.Changed, unaccounted+r.Unaccounted
@@ -106,7 +106,7 @@ func (res *Result) sums() (requests, lost, changed, unaccounted int64) {
 	return requests, lost, changed, unaccounted
 }
 
-// matrix has all figures of the rows.
+// matrix returns all figures of the rows.
 func (res *Result) matrix() *table.Table {
 	t := table.New("fault", "requests", "lost", "changed", "not accounted", "p99 on/off", "interval", "target", "p99 ms on, off", "recovery s",
 		"goroutines", "fds", "RSS MB", "breaker", "outcomes")
@@ -130,7 +130,7 @@ func (r Row) cells() []any {
 	}
 }
 
-// Outcomes are the counts as text, the most frequent first; those that are none are left out.
+// Outcomes returns the counts as text, the most frequent first. Zero counts are left out.
 func Outcomes(counts map[string]uint64) string {
 	var names []string
 	for name, n := range counts {
@@ -164,7 +164,7 @@ func (res *Result) Table(w io.Writer) error {
 	return err
 }
 
-// summary is the matrix on the page. The JSON has the other figures of a row.
+// summary returns the matrix of the page. The JSON has the other figures of a row.
 func (res *Result) summary() *table.Table {
 	t := table.New("fault", "requests", "lost or changed", "p99 with / without shadow", "recovery", "verdict")
 	for _, r := range res.Rows {
@@ -205,7 +205,7 @@ func (res *Result) Markdown(w io.Writer) error {
 	return err
 }
 
-// notes returns what the table does not have.
+// notes returns the sentences below the table.
 func (res *Result) notes() []string {
 	requests, lost, changed, unaccounted := res.sums()
 	notes := []string{
@@ -238,13 +238,13 @@ func (res *Result) notes() []string {
 
 func megabytes(n int64) string { return fmt.Sprintf("%.1f MB", float64(n)/1e6) }
 
-// Has says whether the fault has been measured.
+// Has reports whether the fault has been measured.
 func (res *Result) Has(fault string) bool {
 	return slices.ContainsFunc(res.Rows, func(r Row) bool { return r.Fault == fault })
 }
 
-// With is the result and a later one as one, in the order of the table. What is said of all rows is the later one's, if it
-// has any.
+// With merges a later result into this one, in the order of the table. What describes all rows is taken from the later one
+// if it has rows.
 func (res *Result) With(later *Result) *Result {
 	if res.Schema == "" {
 		return later

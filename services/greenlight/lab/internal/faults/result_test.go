@@ -61,7 +61,7 @@ func TestTables(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		"NOT flat", "5.0x saturation: goodput is 80 % of its peak", "over within 1.5 s",
+		"NOT flat", "5.0x saturation: goodput is 80 % of its peak", "recovery within 1.5 s",
 		"reads no answer: 1 decisions lost", "greenlight-lab faults --quick", "commit abc", "2.0x saturation: the load made only 1.5x",
 		"120/s: decisions were refused before shadows", "Inconclusive: 3.0x saturation: goodput is 50 % of its peak, but the executor had 0.50 CPUs and 1.00 at its peak", "resident 99.0, 106.0; heap in use 50.0, 51.0", "1 CPUs to itself",
 	} {

@@ -13,26 +13,26 @@ import (
 type Options struct {
 	StageOptions
 
-	// Faults are those to let loose, by default all.
+	// Faults are the faults to inject, by default all.
 	Faults []Fault
-	// Requests is how many decisions are asked for in all, at least, spread evenly over the faults. Rounds is how many
-	// slices of each executor are measured per fault, Slice how long one is; what they leave of the requests goes to
-	// the executor with a shadow, as fast as it answers.
+	// Requests is the minimum number of decisions in total, spread evenly over the faults. Rounds is the number of slices per
+	// executor and fault, Slice the length of one. The remaining requests go to the executor with a shadow, as fast as it
+	// answers.
 	Requests, Rounds int
 	Slice            time.Duration
-	// Share of what a client can have at which decisions are asked for, in (0,1).
+	// Share is the load as a share of the throughput of one client, in (0,1).
 	Share float64
-	// Hang is how long ml-engine hangs under full load while memory is watched; 0 leaves that out.
+	// Hang is how long ml-engine hangs under full load while memory is measured; 0 skips this test.
 	Hang time.Duration
-	// Overload is how long each load beyond what can be answered lasts; 0 leaves that out.
+	// Overload is the length of each load of the overload test; 0 skips it.
 	Overload time.Duration
-	// Progress, which may be nil, is told of the faults done.
+	// Progress, which may be nil, is called after every fault.
 	Progress func(done, total int)
-	// Done, which may be nil, gets every row as it is complete.
+	// Done, which may be nil, is called with every complete row.
 	Done func(Row) error
 }
 
-// DefaultOptions are a million decisions, which take about ten minutes, and a hang of ten more.
+// DefaultOptions returns a million decisions, which take about ten minutes, and a hang of ten more minutes.
 func DefaultOptions() Options {
 	return Options{
 		Faults: Faults(), Requests: 1_000_000, Rounds: 50, Slice: 100 * time.Millisecond, Share: 0.30, Hang: 10 * time.Minute,
@@ -40,7 +40,7 @@ func DefaultOptions() Options {
 	}
 }
 
-// QuickOptions are a first look, of about five minutes: most of it is the open time of the breaker.
+// QuickOptions returns a short run of about five minutes, most of which is the open time of the breaker.
 func QuickOptions() Options {
 	o := DefaultOptions()
 	o.Requests, o.Rounds, o.Hang, o.Overload = 60_000, 10, 10*time.Second, time.Second
@@ -52,17 +52,17 @@ func (o Options) validate() error {
 	case len(o.Faults) == 0 && o.Hang == 0 && o.Overload == 0:
 		return errors.New("faults: nothing to do")
 	case o.Requests < 1 || o.Rounds < 1 || o.Slice <= 0:
-		return errors.New("faults: at least one request and one round, and a length of its slices, are needed")
+		return errors.New("faults: want at least one request, one round and a positive slice")
 	case !(o.Share > 0 && o.Share < 1):
 		return fmt.Errorf("faults: share of the client's load %v: want a number in (0,1)", o.Share)
 	}
 	return nil
 }
 
-// saturating is how many calls are under way in the closed loops that ask for as much as a client can have.
+// saturating is the number of calls in flight in the closed loops that measure the throughput of a client.
 const saturating = 16
 
-// Run lets the faults loose one after another. A fault that harms decisions is a result; only what could not be measured is
+// Run injects the faults one after another. A fault that affects decisions is a result; only what could not be measured is
 // an error.
 func Run(ctx context.Context, opts Options) (_ *Result, err error) {
 	if err := opts.validate(); err != nil {
@@ -117,7 +117,7 @@ func Run(ctx context.Context, opts Options) (_ *Result, err error) {
 	return result, nil
 }
 
-// pair starts two executors with the same flags but one, and waits until they serve. The suffix is of their names.
+// pair starts two executors whose flags differ in one, and waits until they serve. Their names end in the suffix.
 func (s *Stage) pair(ctx context.Context, suffix, engine string) (off, on *Executor, err error) {
 	if off, err = s.StartExecutor(ctx, ExecutorOptions{Name: "off" + suffix, Engine: engine}); err != nil {
 		return nil, nil, err
@@ -129,8 +129,8 @@ func (s *Stage) pair(ctx context.Context, suffix, engine string) (off, on *Execu
 	return off, on, err
 }
 
-// clientLoad is what one client has answered per second with many calls under way, over one connection. The client costs more
-// than the executor, so it is far from what the executor can answer.
+// clientLoad returns the decisions per second of one client with many calls in flight over one connection. The client costs
+// more CPU than the executor, so the executor can answer far more.
 func (s *Stage) clientLoad(ctx context.Context, e *Executor) (float64, error) {
 	if err := e.warm(ctx); err != nil {
 		return 0, err
@@ -145,7 +145,7 @@ func (s *Stage) clientLoad(ctx context.Context, e *Executor) (float64, error) {
 	return segment.Throughput(), nil
 }
 
-// warm has the executor see its first pages and its first collections of garbage.
+// warm sends load until the executor has had its first page faults and garbage collections.
 func (e *Executor) warm(ctx context.Context) error {
 	_, err := bench.ClosedLoop(ctx, saturating, time.Second, e.decide)
 	if err == nil {
@@ -154,7 +154,7 @@ func (e *Executor) warm(ctx context.Context) error {
 	return err
 }
 
-// staged runs the trial, with executors of its own if the fault wants them.
+// staged runs the trial, with separate executors if the fault needs them.
 func (t *trial) staged(ctx context.Context, f Fault) (_ Row, err error) {
 	if !f.named {
 		return t.run(ctx, f)

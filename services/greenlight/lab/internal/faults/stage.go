@@ -16,14 +16,14 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/bench"
 )
 
-// StageOptions are what is put on a stage.
+// StageOptions configure a stage.
 type StageOptions struct {
 	// Bin is the folder of the programs, Dir gets a folder per process, Models is a registry folder that has Artifact.
 	Bin, Dir, Models string
 	Artifact         *model.Artifact
-	// States are what is sent. They must be of Artifact, whose schema has the inputs of its baseline.
+	// States are the requests. They must fit Artifact, whose schema has the inputs of its baseline.
 	States []traffic.State
-	// Flags are more of the executors'.
+	// Flags are additional flags of the executors.
 	Flags []string
 }
 
@@ -47,13 +47,13 @@ type Stage struct {
 	Engine  *Engine
 	Proxy   *Proxy
 	closers []func() error
-	pastCPU time.Duration // of processes that have ended
+	pastCPU time.Duration // CPU time of processes that have ended
 	running []*Executor
-	// untidy, if set, is what the last fault has left to be done before the next.
+	// untidy, if set, is the clean-up of the last fault, to be done before the next.
 	untidy func(context.Context) error
 }
 
-// NewStage starts both. On an error, what has been started is stopped.
+// NewStage starts both. If it returns an error, nothing is left running.
 func NewStage(ctx context.Context, opts StageOptions) (s *Stage, err error) {
 	if err := opts.validate(); err != nil {
 		return nil, err
@@ -90,7 +90,7 @@ func (s *Stage) Close() error {
 	return errors.Join(errs...)
 }
 
-// Machine is where this runs, and what it did besides.
+// Machine describes the machine and its other load.
 func (s *Stage) Machine(w bench.Watch) bench.Machine {
 	pids := []int{s.Engine.process.PID()}
 	for _, e := range s.running {
@@ -103,16 +103,16 @@ func (s *Stage) Machine(w bench.Watch) bench.Machine {
 type Engine struct {
 	services process.Services
 	dir      string
-	at       process.Listen // after the first start, where it listens
+	at       process.Listen // its addresses after the first start
 	process  *process.Process
 	frozen   bool
 	pastCPU  time.Duration
 }
 
-// Addr is where it answers gRPC.
+// Addr returns its gRPC address.
 func (e *Engine) Addr() string { return e.at.GRPC }
 
-// Start starts it, again after it was killed.
+// Start starts it; also after a Kill.
 func (e *Engine) Start(ctx context.Context) error {
 	p, err := e.services.Engine(ctx, e.dir, e.at, "--insecure-control")
 	if err != nil {
@@ -122,10 +122,10 @@ func (e *Engine) Start(ctx context.Context) error {
 	return nil
 }
 
-// ended says whether there is no process.
+// ended reports whether there is no process.
 func (e *Engine) ended() bool { return e.process.Err() != nil }
 
-// Kill ends it as a crash would. Killing it twice is fine.
+// Kill kills it with SIGKILL. A second call does nothing.
 func (e *Engine) Kill() error {
 	if e.ended() {
 		return nil
@@ -135,7 +135,7 @@ func (e *Engine) Kill() error {
 	return e.process.Kill()
 }
 
-// Freeze stops it in its tracks: its connections stay, and nothing is answered. Thaw lets it go on.
+// Freeze suspends it with SIGSTOP: its connections stay open, and nothing is answered. Thaw resumes it.
 func (e *Engine) Freeze() error {
 	e.frozen = true
 	return e.process.Signal(syscall.SIGSTOP)
@@ -147,7 +147,7 @@ func (e *Engine) Thaw() error {
 	return e.process.Signal(syscall.SIGCONT)
 }
 
-// Stop asks it to stop. One that was killed has stopped.
+// Stop stops it gracefully. It does nothing after a Kill.
 func (e *Engine) Stop() error {
 	if e.ended() {
 		return nil
@@ -160,21 +160,21 @@ func (e *Engine) Stop() error {
 	return e.process.Stop(process.StopGrace)
 }
 
-// ExecutorOptions are how an executor is started.
+// ExecutorOptions configure an executor.
 type ExecutorOptions struct {
-	// Name is of its folder.
+	// Name is the name of its folder.
 	Name string
-	// Engine is its --engine-addr. Empty is the proxy.
+	// Engine is its --engine-addr; empty is the proxy.
 	Engine string
-	// Listen is where it listens.
+	// Listen has the addresses to listen on.
 	Listen process.Listen
 	// Percent is the share of requests with a shadow, [0,100].
 	Percent int
-	// More flags.
+	// Flags are additional flags.
 	More []string
 }
 
-// StartExecutor starts an executor and connects to it. It is stopped with the stage, or before by Stop.
+// StartExecutor starts an executor and connects to it. The stage stops it, or StopExecutor before that.
 func (s *Stage) StartExecutor(ctx context.Context, o ExecutorOptions) (*Executor, error) {
 	if o.Engine == "" {
 		o.Engine = s.Proxy.Addr()
@@ -197,7 +197,7 @@ func (s *Stage) StartExecutor(ctx context.Context, o ExecutorOptions) (*Executor
 	return e, nil
 }
 
-// StopExecutor stops it. Stopping it twice is fine.
+// StopExecutor stops it. A second call does nothing.
 func (s *Stage) StopExecutor(e *Executor) error {
 	i := slices.Index(s.running, e)
 	if i < 0 {
@@ -206,5 +206,5 @@ func (s *Stage) StopExecutor(e *Executor) error {
 	s.running = slices.Delete(s.running, i, i+1)
 	used, _ := bench.CPU(e.Process.PID())
 	s.pastCPU += used
-	return errors.Join(e.Process.Stop(process.StopGrace), e.conn.Close()) // calls under way are answered first
+	return errors.Join(e.Process.Stop(process.StopGrace), e.conn.Close()) // calls in flight are answered first
 }

@@ -11,20 +11,20 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
 
-// lookEvery is how often the breaker is looked at: the resolution of its timeline.
-const lookEvery = 200 * time.Millisecond
+// pollEvery is the time between two polls of the breaker: the resolution of its timeline.
+const pollEvery = 200 * time.Millisecond
 
-// Change is a state of the breaker, and when it was first seen.
+// Change is a state of the breaker and the time it was first seen.
 type Change struct {
 	// AtS is in seconds since the fault began.
 	AtS   float64 `json:"at_s"`
 	State string  `json:"state"`
 }
 
-// Timeline is how the breaker's state changed.
+// Timeline lists the changes of the breaker's state.
 type Timeline []Change
 
-// String is the timeline in one line: the states with their times in seconds.
+// String returns the timeline in one line: the states with their times in seconds.
 func (t Timeline) String() string {
 	if len(t) == 0 {
 		return "closed throughout"
@@ -43,16 +43,16 @@ func (t Timeline) String() string {
 	return b.String()
 }
 
-// maxChanges is how many are shown in a table.
+// maxChanges is the most changes that a table shows.
 const maxChanges = 6
 
-// StateWord is the state as metrics and reports name it.
+// StateWord returns the state's name in metrics and reports.
 func StateWord(s executorv1.BreakerState) string {
 	return strings.ToLower(fleet.Breaker(s))
 }
 
-// watchBreaker looks at the breaker until it is stopped, and at the other executor as often, so that looking costs both the
-// same. stop waits and returns the changes of state, with times since begin.
+// watchBreaker polls the breaker until stop is called. It polls the other executor as often, so that both have the same cost.
+// stop waits and returns the changes of state, with times since begin.
 func watchBreaker(ctx context.Context, on, off *Executor, begin func() time.Time) (stop func() Timeline) {
 	var line Timeline
 	last := executorv1.BreakerState_BREAKER_STATE_CLOSED
@@ -62,7 +62,7 @@ func watchBreaker(ctx context.Context, on, off *Executor, begin func() time.Time
 			line = append(line, Change{AtS: time.Since(begin()).Seconds(), State: StateWord(last)})
 		}
 		_, _ = off.Counters(ctx)
-		traffic.Pause(ctx, lookEvery)
+		traffic.Pause(ctx, pollEvery)
 		return nil
 	})
 	return func() Timeline {

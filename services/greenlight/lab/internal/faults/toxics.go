@@ -9,7 +9,7 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// What the library does not have.
+// Toxics that the library lacks.
 const (
 	cutKind    = "greenlight_cut"
 	vanishKind = "greenlight_vanish"
@@ -20,7 +20,7 @@ var (
 	vanishState  vanishing
 )
 
-// registerToxics makes the toxics of this file known to the library, once, and returns the switch of the vanishing.
+// registerToxics registers the toxics of this file with the library, once, and returns the switch of vanishToxic.
 func registerToxics() *vanishing {
 	registerOnce.Do(func() {
 		zerolog.SetGlobalLevel(zerolog.Disabled) // toxics log their traces to the global logger
@@ -53,11 +53,11 @@ func (t *cutToxic) Pipe(stub *toxics.ToxicStub) {
 	}
 }
 
-// vanishing says whether packets vanish.
+// vanishing reports whether packets vanish.
 type vanishing struct{ on atomic.Bool }
 
-// vanishToxic swallows all data of connections that were used while packets vanished, also afterwards: the other end never
-// learns of it, as when a host is gone without a word. New connections are well once packets no longer vanish.
+// vanishToxic drops all data of connections that were used while packets vanished, and keeps dropping it afterwards: the other
+// end gets no signal, as when a host loses power. New connections work once packets no longer vanish.
 type vanishToxic struct{}
 
 // deaf is the state of a connection.

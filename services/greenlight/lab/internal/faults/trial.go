@@ -16,36 +16,36 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/bench"
 )
 
-// trial is one fault on its way.
+// trial is one fault being measured.
 type trial struct {
 	stage   *Stage
 	off, on *Executor
-	names   *NameServer // of the fault that needs one
+	names   *NameServer // for the fault that needs one
 	rate    float64
 	rounds  int
 	length  time.Duration // of a slice
 	bulk    int64         // decisions of the executor with a shadow after the slices
-	began   atomic.Int64  // Unix nanoseconds; the fault's
-	// afterwards, which the end of a fault may set, tidies up once executor has recovered.
+	began   atomic.Int64  // start of the fault, in Unix nanoseconds
+	// afterwards, which the end of a fault may set, cleans up after executor has recovered.
 	afterwards func(context.Context) error
 }
 
 const (
-	// recoveryRate is the load, decisions a second, at which recovery is watched.
+	// recoveryRate is the load during recovery, in decisions per second.
 	recoveryRate = 400
-	// recoveryLimit is how long it is waited for.
+	// recoveryLimit is the longest wait for recovery.
 	recoveryLimit = 90 * time.Second
-	// bulkLength is how long the load of many goes on before it is seen whether it was enough.
+	// bulkLength is how long the bulk load runs between two checks of whether it has sent enough.
 	bulkLength = 200 * time.Millisecond
-	// recoveredShare of the shadows that were compared before must be compared again.
+	// recoveredShare is the share of the earlier compared shadows that must be compared again.
 	recoveredShare = 0.95
 )
 
-// Row is what a fault did.
+// Row is the result of one fault.
 type Row struct {
 	Fault string `json:"fault"`
-	// Requests were sent to both executors; Lost were not answered, Changed are not the baseline's to the last bit.
-	// Identical says that both executors gave the same answers to the same requests.
+	// Requests were sent to both executors. Lost were not answered, Changed differ from the baseline in at least one bit.
+	// Identical reports whether both executors gave the same answers to the same requests.
 	Requests  int64  `json:"requests"`
 	Lost      int64  `json:"lost"`
 	Changed   int64  `json:"changed"`
@@ -53,25 +53,25 @@ type Row struct {
 	Why       string `json:"why,omitempty"`
 	// Unaccounted are requests without exactly one outcome.
 	Unaccounted int64 `json:"unaccounted"`
-	// Outcomes of the executor with a shadow, recovery included.
+	// Outcomes counts those of the executor with a shadow, including the recovery.
 	Outcomes map[string]uint64 `json:"outcomes"`
-	// P99 is of decisions.
+	// P99 compares the p99 of decisions.
 	P99 Ratio `json:"p99"`
-	// FaultS is how long the fault lasted, Breaker what the breaker did since it began.
+	// FaultS is the length of the fault, in seconds; Breaker has the breaker's states since it started.
 	FaultS  float64  `json:"fault_s"`
 	Breaker Timeline `json:"breaker"`
-	// RecoveryS is from the end of the fault until the breaker was closed and shadows were compared as before, in seconds;
-	// negative when that was not seen. MatchBefore and MatchAfter are match rates of a healthy segment before and of the
-	// last look.
+	// RecoveryS is the time in seconds from the end of the fault until the breaker was closed and shadows were compared as
+	// before; negative if that did not happen. MatchBefore and MatchAfter are the match rates of a healthy segment before and
+	// of the last poll.
 	RecoveryS   float64 `json:"recovery_s"`
 	MatchBefore float64 `json:"match_rate_before"`
 	MatchAfter  float64 `json:"match_rate_after"`
-	// Before and After are of the executor with a shadow.
+	// Before and After are the resources of the executor with a shadow.
 	Before Resources `json:"before"`
 	After  Resources `json:"after"`
 }
 
-// mark is a reading of the counters of an executor, and of those kept here.
+// mark is a snapshot of the counters of an executor and of those of this client.
 type mark struct {
 	counters            fleet.Counters
 	sent, lost, changed int64
@@ -82,7 +82,7 @@ func (e *Executor) mark(ctx context.Context) (mark, error) {
 	return mark{c, e.calls.sent.Load(), e.calls.lost.Load(), e.calls.changed.Load()}, err
 }
 
-// run lets the fault loose under load, ends it, and waits for recovery.
+// run injects the fault under load, ends it, and waits for recovery.
 func (t *trial) run(ctx context.Context, f Fault) (row Row, err error) {
 	row.Fault = f.Name
 	t.on.calls.why.Store(nil)
@@ -143,7 +143,7 @@ func (t *trial) run(ctx context.Context, f Fault) (row Row, err error) {
 
 func (t *trial) start() time.Time { return time.Unix(0, t.began.Load()) }
 
-// healthy takes the match rate without the fault.
+// healthy measures the match rate without the fault.
 func (t *trial) healthy(ctx context.Context) (float64, error) {
 	if err := t.on.AwaitShadow(ctx); err != nil {
 		return 0, err
@@ -169,9 +169,9 @@ func (t *trial) healthy(ctx context.Context) (float64, error) {
 	return matchRate(d), nil
 }
 
-// loaded lets the fault loose during the first slice, which is of the executor with a shadow, measures all slices, and asks for
-// many more decisions as fast as they are answered. It returns what ends the fault, and what ends the watch over the breaker;
-// end can be called in any case.
+// loaded injects the fault during the first slice, which is the executor's with a shadow. It measures all slices, and then
+// requests many more decisions as fast as they are answered. end ends the fault and may always be called; the other function
+// ends the polling of the breaker.
 func (t *trial) loaded(ctx context.Context, f Fault, row *Row) (end func(context.Context) error, stop func() Timeline, err error) {
 	end = func(context.Context) error { return nil }
 	begin := func() (err error) {
@@ -206,8 +206,8 @@ func (t *trial) loaded(ctx context.Context, f Fault, row *Row) (end func(context
 	return end, stop, err
 }
 
-// sliced measures both executors in turn, on, off, off, on, and so on; within a round both get the same requests at the same
-// times. The error of began, which comes in the first slice, ends it.
+// sliced measures both executors alternately: on, off, off, on, and so on. Within a round both get the same requests at the
+// same times. It stops if began, which is called in the first slice, returns an error.
 func (t *trial) sliced(ctx context.Context, row *Row, began <-chan error) error {
 	row.Identical = true
 	var on, off latencies
@@ -240,7 +240,7 @@ func (t *trial) sliced(ctx context.Context, row *Row, began <-chan error) error 
 	return err
 }
 
-// recover waits under slow load until shadows are compared as before.
+// recover waits under a light load until shadows are compared as before.
 func (t *trial) recover(ctx context.Context, row *Row) error {
 	ended := time.Now()
 	row.RecoveryS = -1
@@ -248,9 +248,9 @@ func (t *trial) recover(ctx context.Context, row *Row) error {
 	loaded := make(chan struct{})
 	go func() {
 		defer close(loaded)
-		// Its error is that it was ended; what becomes of decisions is counted.
+		// Its only error is the cancellation; the results of decisions are counted.
 		_, _ = bench.OpenLoop(loading, recoveryRate, 2, 2*recoveryLimit, func(ctx context.Context, i int) error {
-			// The call under way when the load ends is still answered.
+			// The call in flight when the load ends is still answered.
 			return t.on.decide(context.WithoutCancel(ctx), i)
 		})
 	}()
@@ -263,7 +263,7 @@ func (t *trial) recover(ctx context.Context, row *Row) error {
 		return err
 	}
 	for time.Since(ended) < recoveryLimit {
-		if !traffic.Pause(ctx, lookEvery) {
+		if !traffic.Pause(ctx, pollEvery) {
 			return ctx.Err()
 		}
 		now, err := t.on.Counters(ctx)

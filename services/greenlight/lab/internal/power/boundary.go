@@ -8,8 +8,8 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/stats"
 )
 
-// The naive rule is what the tests are there to replace: a test for one look, looked at again and again. It looks every
-// 5 s, which at 10 shadows per second is every 50, and rejects at 5 %.
+// The naive rule is the one that the tests replace: a test for a single evaluation, evaluated repeatedly. It is evaluated every
+// 5 s, which at 10 shadows per second is every 50 shadows, and rejects at 5 %.
 const (
 	naiveSeconds   = 5
 	naivePerSecond = 10
@@ -20,13 +20,13 @@ const (
 // never is more failures than there are shadows.
 const never = math.MaxInt
 
-// boundaries hold, by the number of shadows, how many failures it takes to abort. The rules know counts alone and are
-// asked once for each count, not once for each shadow of each run.
+// boundaries have, by number of shadows, the failures that abort a run. The rules depend only on counts, so they are evaluated
+// once per count, and not for each shadow of each run.
 type boundaries struct {
 	test, threshold, naive []int
 }
 
-// newBoundaries asks the rules.
+// newBoundaries evaluates the rules.
 func newBoundaries(ctx context.Context, p gate.Policy, kind Kind, shadows int) (*boundaries, error) {
 	b := &boundaries{naive: make([]int, shadows+1)}
 	var err error
@@ -49,8 +49,8 @@ func newBoundaries(ctx context.Context, p gate.Policy, kind Kind, shadows int) (
 	return b, nil
 }
 
-// boundary is, by the number of shadows, the least number of failures at which the rule aborts. The rule must not be
-// content with more failures where it is not with fewer.
+// boundary returns, by number of shadows, the fewest failures at which the rule aborts. A rule that aborts at some number of
+// failures must abort at all larger ones.
 func boundary(ctx context.Context, shadows int, aborts func(n, k int) bool) ([]int, error) {
 	least := make([]int, shadows+1)
 	least[0] = never
@@ -59,7 +59,7 @@ func boundary(ctx context.Context, shadows int, aborts func(n, k int) bool) ([]i
 		if n%1000 == 0 && ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		for k > 0 && aborts(n, k-1) { // a threshold begins to count at its floor
+		for k > 0 && aborts(n, k-1) { // a threshold counts from its floor on
 			k--
 		}
 		for k <= n && !aborts(n, k) {

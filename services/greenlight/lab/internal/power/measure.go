@@ -18,29 +18,29 @@ import (
 type Options struct {
 	// Policy has the rules.
 	Policy gate.Policy
-	// Runs of every row, each of so many Shadows unless it is aborted before; both at least 1.
+	// Runs is the number of runs per row, Shadows the length of a run that is not aborted; both at least 1.
 	Runs, Shadows int
-	// Seed of the draws.
+	// Seed is the seed of the draws.
 	Seed uint64
-	// Progress is told how many runs of how many are done, by one goroutine at a time.
+	// Progress is called with the number of runs done and the total, by one goroutine at a time.
 	Progress func(done, total int)
 }
 
-// Row is what the rules made of the runs of one truth. They look after every shadow: no canary looks more often, so that
-// none has more false alarms.
+// Row has the verdicts of the rules on the runs of one truth. The rules are evaluated after every shadow. No canary evaluates
+// them more often, so none has more false alarms.
 type Row struct {
 	Truth Truth
 	Runs  int
-	// Aborted is how many runs were aborted, ByTest and ByThreshold how many a test or a threshold would have aborted had
-	// it been alone, and Naive how many the naive rule.
+	// Aborted is how many runs were aborted. ByTest, ByThreshold and Naive are how many the tests alone, the thresholds alone,
+	// and the naive rule alone would have aborted.
 	Aborted, ByTest, ByThreshold, Naive int
 	// Median is the number of shadows within which half of the runs were aborted; 0 when fewer were. Bounds is its 95 %
-	// interval, nil when there is none.
+	// interval; nil if there is none.
 	Median int
 	Bounds *gate.Bounds
 }
 
-// Measure simulates the runs of each truth, on all cores. The result does not depend on how many there are.
+// Measure simulates the runs of each truth on all cores. The result does not depend on the number of cores.
 func Measure(ctx context.Context, truths []Truth, o Options) ([]Row, error) {
 	kinds, err := allBoundaries(ctx, o)
 	if err != nil {
@@ -82,7 +82,7 @@ func Measure(ctx context.Context, truths []Truth, o Options) ([]Row, error) {
 	return rows, nil
 }
 
-// allBoundaries are those of every kind.
+// allBoundaries has the boundaries of every kind.
 func allBoundaries(ctx context.Context, o Options) (all [kindEnd]*boundaries, err error) {
 	group, ctx := errgroup.WithContext(ctx)
 	for kind := range kindEnd {
@@ -95,12 +95,12 @@ func allBoundaries(ctx context.Context, o Options) (all [kindEnd]*boundaries, er
 	return all, err
 }
 
-// end is after how many shadows each rule aborted a run; never if it did not.
+// end has the number of shadows after which each rule aborted a run; never if it did not.
 type end struct {
 	test, threshold, naive int
 }
 
-// run draws shadows until every rule has aborted, or there are enough.
+// run draws shadows until every rule has aborted, or the run is over.
 func (b *boundaries) run(rate float64, shadows int, rng *rand.Rand) end {
 	e := end{never, never, never}
 	failures := 0

@@ -23,7 +23,7 @@ func Scorecard(rows []Row) gate.Scorecard {
 	return gate.Judge(rules, seen)
 }
 
-// observation is what the target of the row is about.
+// observation returns the observation that the target of the row judges.
 func (r Row) observation() gate.Observation {
 	switch {
 	case r.Truth.Target == FewAlarms:
@@ -37,7 +37,7 @@ func (r Row) observation() gate.Observation {
 	}
 }
 
-// Table writes the rows for people.
+// Table writes the rows as text.
 func Table(out io.Writer, rows []Row) error {
 	t := table.New("the truth", ">aborted", ">median shadows", ">by a test", ">by a threshold", ">by the naive rule")
 	for _, r := range rows {
@@ -51,8 +51,8 @@ func Table(out io.Writer, rows []Row) error {
 	return t.Text(out)
 }
 
-// Naive says what the naive rule is.
+// Naive describes the naive rule.
 func Naive() string {
-	return fmt.Sprintf("an exact one-sided test at %s of what the tests allow, looked at every %d s at %d shadows per second, so every %d shadows",
+	return fmt.Sprintf("an exact one-sided test at %s of what the tests allow, evaluated every %d s at %d shadows per second, so every %d shadows",
 		percent(naiveLevel), naiveSeconds, naivePerSecond, naiveEvery)
 }

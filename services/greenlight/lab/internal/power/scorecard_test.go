@@ -35,7 +35,7 @@ func TestScorecard(t *testing.T) {
 	}
 }
 
-// Every truth that is asked for something has a line of its own in the scorecard.
+// Every truth with a requirement has its own line in the scorecard.
 func TestEveryTargetIsJudged(t *testing.T) {
 	var rows []Row
 	want := 0

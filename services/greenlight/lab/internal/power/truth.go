@@ -1,6 +1,5 @@
-// Package power measures the rules by which a canary is aborted, on simulated shadows of which the truth is known:
-// how often they abort for nothing, and how soon they abort for something. The rules are those of [gate.Policy], by which
-// a live canary is judged too.
+// Package power measures the abort rules of a canary on simulated shadows with known error rates: how often they abort a good
+// model, and how soon they abort a bad one. The rules are those of [gate.Policy], which also judge a live canary.
 package power
 
 import (
@@ -10,20 +9,20 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 )
 
-// Kind is how a shadow goes wrong.
+// Kind is the way in which a shadow fails.
 type Kind int
 
 // The kinds.
 const (
-	// Mismatch is a shadow that answered something else than the baseline.
+	// Mismatch is a shadow whose answer differs from the baseline.
 	Mismatch Kind = iota
-	// Failure is a shadow that did not answer, or too late.
+	// Failure is a shadow without an answer, or with a late one.
 	Failure
 
 	kindEnd
 )
 
-// allowed is the rate of this kind that the policy's tests allow.
+// allowed returns the rate of this kind that the policy's tests allow.
 func (k Kind) allowed(p gate.Policy) float64 {
 	if k == Mismatch {
 		return 1 - p.SLO.MatchRate
@@ -31,7 +30,7 @@ func (k Kind) allowed(p gate.Policy) float64 {
 	return p.Abort.ErrorRate
 }
 
-// counts are those of n shadows of which so many went wrong, with a latency that nobody minds.
+// counts returns the counts of n shadows with the given number of failures, and a latency within all limits.
 func (k Kind) counts(p gate.Policy, n, wrong int) gate.PhaseCounts {
 	c := gate.PhaseCounts{Matches: uint64(n - wrong), P95MS: p.SLO.P95MS / 2}
 	if k == Mismatch {
@@ -42,36 +41,36 @@ func (k Kind) counts(p gate.Policy, n, wrong int) gate.PhaseCounts {
 	return c
 }
 
-// Truth is how the shadows of a row are: each goes wrong by itself, at the same rate.
+// Truth describes the shadows of a row: they fail independently, at the same rate.
 type Truth struct {
 	Kind Kind
-	// Rate is the share of shadows that go wrong, in (0,1).
+	// Rate is the share of shadows that fail, in (0,1).
 	Rate float64
-	// Target is what is asked of the rules for this truth.
+	// Target is the requirement on the rules for this truth.
 	Target Target
 	// Limit is the value that Target is judged against: a share for [FewAlarms], a number of shadows for [SoonAborted].
 	Limit float64
 }
 
-// Target is what can be asked of the rules.
+// Target is a kind of requirement on the rules.
 type Target int
 
 // The targets.
 const (
-	// Shown asks nothing.
+	// Shown requires nothing.
 	Shown Target = iota
-	// FewAlarms asks that at most so large a share of the runs is aborted.
+	// FewAlarms requires that at most the share Limit of the runs is aborted.
 	FewAlarms
-	// FewTestAlarms asks the same of the tests alone.
+	// FewTestAlarms requires the same of the tests alone.
 	FewTestAlarms
-	// SoonAborted asks that half of the runs are aborted in fewer than so many shadows.
+	// SoonAborted requires that half of the runs are aborted in fewer than Limit shadows.
 	SoonAborted
 )
 
-// Truths are the rows: on the edge of what the tests allow, at the SLO, and beyond.
+// Truths returns the rows: at the limit that the tests allow, at the SLO, and beyond.
 //
-// The thresholds have no part in the alarms at an error rate of 2 %, which is the threshold itself: a run at exactly that
-// rate is above it half of the time, and one that is stopped for it has missed the SLO of 1 % by far.
+// At an error rate of 2 %, only aborts by the tests count as alarms. 2 % is also the threshold: a run at exactly that rate is
+// above it half of the time, and has missed the SLO of 1 % by far.
 func Truths() []Truth {
 	return []Truth{
 		{Mismatch, 0.05, FewAlarms, 0.01},
@@ -83,7 +82,7 @@ func Truths() []Truth {
 	}
 }
 
-// String is the truth for people: "match rate of 95 %".
+// String describes the truth: "match rate of 95 %".
 func (t Truth) String() string {
 	if t.Kind == Mismatch {
 		return "match rate of " + percent(1-t.Rate)
@@ -95,7 +94,7 @@ func percent(share float64) string {
 	return strconv.FormatFloat(100*share, 'g', 6, 64) + " %"
 }
 
-// rule is the target as a rule of a scorecard; false when nothing is asked.
+// rule returns the target as a rule of a scorecard; false if there is none.
 func (t Truth) rule() (gate.Rule, bool) {
 	rule := gate.Rule{Threshold: t.Limit, MinSamples: minRuns}
 	switch t.Target {
@@ -114,5 +113,5 @@ func (t Truth) rule() (gate.Rule, bool) {
 	return rule, true
 }
 
-// minRuns is how many runs it takes to judge a target: fewer cannot tell 1 % from none.
+// minRuns is the fewest runs that can judge a target: fewer cannot distinguish 1 % from 0.
 const minRuns = 500

@@ -1,4 +1,4 @@
-// Package relay stands between an executor and its ml-engine, and changes the answers as a bad model or a bad network does.
+// Package relay forwards calls from an executor to its ml-engine, and changes the answers as a bad model or network would.
 package relay
 
 import (
@@ -17,7 +17,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
 
-// Relay passes the calls of an executor on to ml-engine.
+// Relay forwards the calls of an executor to ml-engine.
 type Relay struct {
 	mlenginev1.UnimplementedScoringServiceServer
 
@@ -29,7 +29,7 @@ type Relay struct {
 	addr   string
 }
 
-// Change changes an answer. Its error is answered instead.
+// Change changes an answer. If it returns an error, the caller gets that instead.
 type Change func(context.Context, *mlenginev1.BatchPredictResponse) error
 
 // Start serves on a free port in front of the ml-engine at the address. It changes nothing until [Relay.Set].
@@ -52,10 +52,10 @@ func Start(ctx context.Context, engine string) (*Relay, error) {
 	return r, nil
 }
 
-// Addr is its gRPC address.
+// Addr returns its gRPC address.
 func (r *Relay) Addr() string { return r.addr }
 
-// Set changes all further answers by c.
+// Set applies c to all further answers.
 func (r *Relay) Set(c Change) { r.change.Store(&c) }
 
 // Close ends the relay.

@@ -14,7 +14,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
 )
 
-// command is a greenlight command as a process, which can be killed and halted as such.
+// command is a greenlight command as a process, which can be killed and suspended.
 type command struct {
 	cmd  *exec.Cmd
 	log  string
@@ -22,7 +22,7 @@ type command struct {
 	code int // once done is closed; -1 for one that was killed
 }
 
-// run starts a command of this program. What it says goes to a log of the name in the folder.
+// run starts a command of greenlight. Its output goes to a log of that name in the folder.
 func (s *stage) run(name string, args ...string) (*command, error) {
 	c := &command{log: filepath.Join(s.dir, name+".log"), done: make(chan struct{})}
 	log, err := os.Create(c.log)
@@ -30,7 +30,7 @@ func (s *stage) run(name string, args ...string) (*command, error) {
 		return nil, err
 	}
 	defer func() { _ = log.Close() }() // the child has its own handle
-	// The context is not handed to it: a canary that is told to stop sets 0 % first.
+	// It does not get the context: a canary that is stopped sets 0 % first.
 	c.cmd = exec.Command(s.opts.Self, args...) //nolint:noctx // see above
 	c.cmd.Stdout, c.cmd.Stderr = log, log
 	c.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -54,14 +54,14 @@ func (c *command) signal(sig syscall.Signal) error {
 	return nil
 }
 
-// kill kills it, if need be, and waits for its end.
+// kill kills it if it still runs, and waits for its end.
 func (c *command) kill() error {
 	err := c.signal(syscall.SIGKILL)
 	<-c.done
 	return err
 }
 
-// said is all that the command has said so far.
+// said returns the output of the command so far.
 func (c *command) said() string {
 	raw, err := durable.ReadFile(c.log, durable.MaxDocument)
 	if err != nil {
@@ -97,7 +97,7 @@ func (s *stage) plan(state string, flags ...string) (phrase string, refused *com
 	return phrase, nil, nil
 }
 
-// begin begins the canary that the phrase confirms, or goes on with it for an empty phrase.
+// begin starts the canary that the phrase confirms, or resumes it if the phrase is empty.
 func (s *stage) begin(name, state, phrase string) (*command, error) {
 	args := []string{"canary", "start", "--state", filepath.Join(s.dir, state)}
 	if phrase == "" {
@@ -108,8 +108,8 @@ func (s *stage) begin(name, state, phrase string) (*command, error) {
 	return s.run(name, args...)
 }
 
-// start plans and begins a canary. The drift of an ml-engine that has just started moves with every row, so that the
-// phrase may be stale when it is given back: then it is planned again, as an operator would.
+// start plans and starts a canary. The drift of an ml-engine that has just started changes with every row, so the phrase may
+// be stale when it is used. Then start plans again, as an operator would.
 func (s *stage) start(ctx context.Context, flags ...string) (*command, error) {
 	for range 20 {
 		phrase, refused, err := s.plan(firstState, flags...)
@@ -134,5 +134,5 @@ func (s *stage) start(ctx context.Context, flags ...string) (*command, error) {
 	return nil, errors.New("not begun: the drift moves between plan and start, again and again")
 }
 
-// firstState is the folder of the canary that a scenario is about.
+// firstState is the state folder of the scenario's canary.
 const firstState = "canary"

@@ -15,7 +15,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/relay"
 )
 
-// All are the scenarios, in the order in which they are played.
+// All returns the scenarios in the order in which they run.
 func All() []Scenario {
 	return []Scenario{
 		{Name: "healthy", Expect: "passes all phases", act: healthy},
@@ -38,17 +38,17 @@ func All() []Scenario {
 	}
 }
 
-// short is phases that are soon given up.
+// short sets phases with a short hold limit.
 func short(p *gate.Policy) {
 	p.PhaseDuration, p.HoldLimit = gate.Duration(2*time.Second), gate.Duration(3*time.Second)
 }
 
-// trickling is one phase of all requests, with the lowest floor that a policy may have.
+// trickling sets one phase of all requests, with the lowest minimum of comparisons that a policy may have.
 func trickling(p *gate.Policy) {
 	p.Phases, p.PhaseDuration, p.MinComparisons = []float64{100}, gate.Duration(2*time.Second), 20
 }
 
-// finished is the record of a canary that has ended as it should have.
+// finished returns the record of a canary, and an error if it did not end as expected.
 func (s *stage) finished(ctx context.Context, c *command, want canary.Decision) (*canary.Record, error) {
 	if err := s.awaitEnd(ctx, c); err != nil {
 		return nil, err
@@ -67,7 +67,7 @@ func (s *stage) finished(ctx context.Context, c *command, want canary.Decision) 
 	return r, nil
 }
 
-// complete runs a canary that nothing disturbs.
+// complete runs a canary without any fault.
 func (s *stage) complete(ctx context.Context, want canary.Decision) (*canary.Record, error) {
 	c, err := s.start(ctx)
 	if err != nil {
@@ -102,7 +102,7 @@ func healthy(ctx context.Context, s *stage) (string, error) {
 	return fmt.Sprintf("PASSED, %d phases, 0 %% in %.1f ms", passed(r), r.RollbackMS), nil
 }
 
-// broken is a canary in whose second phase something breaks, and which aborts for one of the reasons.
+// broken runs a canary with a fault in its second phase. The canary must abort for one of the reasons.
 func broken(reasons []string, fault func(*stage) error) func(context.Context, *stage) (string, error) {
 	return func(ctx context.Context, s *stage) (string, error) {
 		c, err := s.startTo(ctx, 1)
@@ -152,12 +152,12 @@ func trickle(ctx context.Context, s *stage) (string, error) {
 	}
 	n := r.Phases[0].Outcomes["match"] + r.Phases[0].Outcomes["mismatch"]
 	if below == 0 || n < s.policy.MinComparisons {
-		return "", fmt.Errorf("%d looks below the floor, %d comparisons", below, n)
+		return "", fmt.Errorf("%d polls below the floor, %d comparisons", below, n)
 	}
-	return fmt.Sprintf("INCONCLUSIVE at %d looks, PASSED with %d comparisons after %.1f s", below, n, r.EndTime.Sub(r.StartTime).Seconds()), nil
+	return fmt.Sprintf("INCONCLUSIVE at %d polls, PASSED with %d comparisons after %.1f s", below, n, r.EndTime.Sub(r.StartTime).Seconds()), nil
 }
 
-// lapsed waits until the lease of a controller that renews nothing has lapsed.
+// lapsed waits until the lease of a stopped controller has lapsed.
 func (s *stage) lapsed(ctx context.Context) (string, error) {
 	took, err := s.awaitZero(ctx)
 	if err != nil {
@@ -218,7 +218,7 @@ func halted(ctx context.Context, s *stage) (string, error) {
 }
 
 func second(ctx context.Context, s *stage) (string, error) {
-	early, refused, err := s.plan("second") // whose phrase is good still when the first has begun
+	early, refused, err := s.plan("second") // its phrase is still valid when the first has started
 	if err != nil || refused != nil {
 		return "", errors.Join(err, errors.New("the second was not planned"))
 	}

@@ -28,7 +28,7 @@ func (s *stage) monitor(ctx context.Context) (*monitoring, error) {
 		return nil, fmt.Errorf("%w: prometheus is not installed (Debian: apt-get install prometheus)", errNotPlayed)
 	}
 	var lc net.ListenConfig
-	l, err := lc.Listen(ctx, "tcp", "127.0.0.1:0") // it does not tell which port it took
+	l, err := lc.Listen(ctx, "tcp", "127.0.0.1:0") // Prometheus does not report the port that it chose
 	if err != nil {
 		return nil, err
 	}
@@ -97,7 +97,7 @@ func prometheusDown(ctx context.Context, s *stage) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	// Its time is over, and it has not ended.
+	// The time of the phase is over, and the phase has not ended.
 	held, err := s.awaitEvent(ctx, c, "a phase that is held without Prometheus", func(e canary.Event) bool {
 		return e.Kind == canary.Held && e.Phase == 1 && strings.Contains(e.Reason, m.url())
 	})
@@ -105,7 +105,7 @@ func prometheusDown(ctx context.Context, s *stage) (string, error) {
 		return "", err
 	}
 	_, err = s.awaitEvent(ctx, c, "a verdict without Prometheus", func(e canary.Event) bool {
-		return e.Kind == canary.Looked && !e.Time.Before(held.Time) && e.Look.Verdict == gate.Error
+		return e.Kind == canary.Polled && !e.Time.Before(held.Time) && e.Poll.Verdict == gate.Error
 	})
 	if err != nil {
 		return "", err

@@ -1,14 +1,16 @@
-// Package scenarios proves what a canary does when something goes wrong: real services and a real controller, each a
-// process, a load beside them, and a fault at a chosen moment.
+// Package scenarios proves what a canary does when something fails: real services and a real controller, each a process, a
+// load, and a fault at a chosen moment.
 //
-// Whatever goes wrong, no answer of the executor may be another than the baseline's, the executor must be at 0 % in the
-// end, and the evidence must verify. A scenario passes when that holds and the canary did what was expected of it.
+// Whatever fails, every answer of the executor must be the baseline's, the executor must be at 0 % at the end, and the
+// evidence must verify. A scenario passes if all this is true and the canary did what was expected.
 package scenarios
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -16,27 +18,28 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/pkg/table"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
 
-// Scenario is one thing that goes wrong.
+// Scenario is one fault during a canary.
 type Scenario struct {
-	// Name names it on the command line and its folder, Expect says in words what the canary must do.
+	// Name is its name on the command line and its folder. Expect describes what the canary must do.
 	Name, Expect string
-	// policy changes what the canary is judged by; nil is nothing.
+	// policy changes the policy of the canary; it may be nil.
 	policy func(*gate.Policy)
-	// rate is how many requests a second, when not those of the options; negative is none.
+	// rate is the load in requests per second; 0 is that of the options, negative is none.
 	rate float64
-	// away says that the executor is away for a while.
+	// away reports whether the executor is down for a while.
 	away bool
-	// act plays it and says what was seen. The error says what was not as expected.
+	// act runs it and describes what happened. It returns an error if that was not as expected.
 	act func(context.Context, *stage) (string, error)
 }
 
-// Result is what came of a scenario.
+// Result is the result of a scenario.
 type Result struct {
 	Name, Expect string
-	// Seen is what was seen, or what was wrong. Verdict is ERROR for one that could not be played.
+	// Seen describes what happened, or what was wrong. Verdict is ERROR if it could not be run.
 	Seen    string
 	Verdict gate.Verdict
 	Took    time.Duration
@@ -45,10 +48,10 @@ type Result struct {
 	Dir string
 }
 
-// errNotPlayed is a scenario that lacks something to be played with.
+// errNotPlayed is the error of a scenario that lacks a program.
 var errNotPlayed = errors.New("not played")
 
-// Play plays a scenario and judges it.
+// Play runs a scenario and judges it.
 func (sc Scenario) Play(ctx context.Context, o Options) Result {
 	s := &stage{opts: o, dir: filepath.Join(o.Dir, sc.Name), policy: o.Policy, rate: o.Rate}
 	if sc.policy != nil {
@@ -78,7 +81,7 @@ func (sc Scenario) play(ctx context.Context, s *stage) (seen string, err error) 
 		if end := s.tearDown(); end != nil {
 			err = errors.Join(err, end)
 		}
-		err = errors.Join(err, sc.unharmed(s))
+		err = errors.Join(err, sc.unaffected(s))
 	}()
 	if err := s.setUp(ctx); err != nil {
 		return "", fmt.Errorf("%w: %w", errNotPlayed, err)
@@ -96,8 +99,8 @@ func (sc Scenario) play(ctx context.Context, s *stage) (seen string, err error) 
 	return seen, errors.Join(err, report.Err())
 }
 
-// unharmed says what must not have happened to the baseline's answers, once all of them are counted.
-func (sc Scenario) unharmed(s *stage) error {
+// unaffected returns an error if an answer was not the baseline's, once all of them are counted.
+func (sc Scenario) unaffected(s *stage) error {
 	a := s.answers
 	var errs []error
 	if a.Changed > 0 {
@@ -110,4 +113,32 @@ func (sc Scenario) unharmed(s *stage) error {
 		errs = append(errs, errors.New("no answer came at all"))
 	}
 	return errors.Join(errs...)
+}
+
+func tableOf(all []Result) *table.Table {
+	t := table.New("scenario", "verdict", "time", "answers", "changed", "expected", "seen")
+	for _, r := range all {
+		t.Row(r.Name, r.Verdict, fmt.Sprintf("%.1f s", r.Took.Seconds()), r.Answers.Total-r.Answers.Away, r.Answers.Changed, r.Expect, r.Seen)
+	}
+	return t
+}
+
+// Table writes a line per scenario.
+func Table(out io.Writer, all []Result) error { return tableOf(all).Text(out) }
+
+// Markdown returns the table as a document.
+func Markdown(all []Result) []byte {
+	var out bytes.Buffer
+	out.WriteString("# Scenarios of a canary\n\n")
+	_ = tableOf(all).Markdown(&out) // a bytes.Buffer does not fail
+	return out.Bytes()
+}
+
+// Scorecard judges the scenarios together: all must pass.
+func Scorecard(all []Result) gate.Scorecard {
+	var card gate.Scorecard
+	for _, r := range all {
+		card.Results = append(card.Results, gate.Result{Name: r.Name, Verdict: r.Verdict})
+	}
+	return card
 }

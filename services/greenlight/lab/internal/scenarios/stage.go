@@ -20,9 +20,9 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/relay"
 )
 
-// Options are what the scenarios run on. All are required but Prometheus.
+// Options configure the scenarios. All are required except Prometheus.
 type Options struct {
-	// Self is the program greenlight, Prometheus that of Prometheus; empty if there is none.
+	// Self is the program greenlight. Prometheus is the program of that name; empty if there is none.
 	Self, Prometheus string
 	// Services are the programs and the model.
 	Services process.Services
@@ -30,13 +30,13 @@ type Options struct {
 	Dir string
 	// Evidence is the folder with the offline evidence of the model.
 	Evidence string
-	// States are sent, Rate a second; Source says where they are from.
+	// States are sent at Rate per second. Source is their origin.
 	States []traffic.State
 	Rate   float64
 	Source evidence.Source
 	// ShadowTimeout is how long a shadow may take.
 	ShadowTimeout time.Duration
-	// Policy is what the canaries are judged by, but for what a scenario changes.
+	// Policy is the policy of the canaries, which a scenario may change.
 	Policy gate.Policy
 }
 
@@ -57,7 +57,7 @@ type stage struct {
 	answers traffic.Answers
 }
 
-// setUp starts the pair, with the relay between, and the load.
+// setUp starts the pair, with the relay in between, and the load.
 func (s *stage) setUp(ctx context.Context) error {
 	if err := os.CopyFS(s.evidence(), os.DirFS(s.opts.Evidence)); err != nil {
 		return err
@@ -80,7 +80,7 @@ func (s *stage) setUp(ctx context.Context) error {
 	if err := s.startExecutor(ctx, process.Listen{}); err != nil {
 		return err
 	}
-	s.closers = append(s.closers, func() error { return s.executor.Kill() }) // the one that runs then
+	s.closers = append(s.closers, func() error { return s.executor.Kill() }) // the current one
 	conn, err := rpc.Dial(s.executor.Addr("grpc"), nil)
 	if err != nil {
 		return err
@@ -98,14 +98,14 @@ func (s *stage) startExecutor(ctx context.Context, at process.Listen) (err error
 	return err
 }
 
-// send begins the load.
+// send starts the load.
 func (s *stage) send(ctx context.Context) {
 	ctx, s.quiet = context.WithCancel(ctx)
 	pace := traffic.Pace{Concurrency: 8, Rate: s.rate}
 	s.sending.Go(func() { s.answers = traffic.Decide(ctx, s.decider.Decisions, s.opts.States, pace) })
 }
 
-// tearDown ends all that was started, the last first.
+// tearDown stops everything in reverse order.
 func (s *stage) tearDown() error {
 	if s.quiet != nil {
 		s.quiet()
@@ -123,7 +123,7 @@ func (s *stage) evidence() string   { return filepath.Join(s.dir, "evidence") }
 func (s *stage) policyFile() string { return filepath.Join(s.dir, "policy.yaml") }
 
 const (
-	// patience is how long something that must come is waited for, on a busy machine.
+	// patience is the longest wait for an expected event, on a busy machine.
 	patience = 90 * time.Second
 	glance   = 20 * time.Millisecond
 )
@@ -146,10 +146,10 @@ func (s *stage) await(ctx context.Context, what string, ok func() (bool, error))
 	}
 }
 
-// state is the folder of the canary that a scenario is about.
+// state returns the state folder of the scenario's canary.
 func (s *stage) state() canary.State { return canary.State(filepath.Join(s.dir, firstState)) }
 
-// record is the run as its journal has it, whoever runs it; nil when there is none yet.
+// record returns the run as its journal has it, in whichever process it runs; nil if there is no journal yet.
 func (s *stage) record() *canary.Record {
 	_, r, err := s.state().Read("")
 	if err != nil {
@@ -169,7 +169,7 @@ func (s *stage) awaitEvent(ctx context.Context, c *command, what string, ok func
 			if over {
 				return false, fmt.Errorf("the canary ended before %s: %s", what, lastLine(c))
 			}
-			return false, nil // the run may not have begun
+			return false, nil // the run may not have started
 		}
 		found = events[i]
 		return true, nil
@@ -180,7 +180,7 @@ func (s *stage) awaitEvent(ctx context.Context, c *command, what string, ok func
 // awaitPhase waits until a phase has compared something.
 func (s *stage) awaitPhase(ctx context.Context, c *command, index int) error {
 	_, err := s.awaitEvent(ctx, c, fmt.Sprintf("a comparison of phase %d", index+1), func(e canary.Event) bool {
-		return e.Kind == canary.Looked && e.Phase == index && e.Look.Comparisons > 0
+		return e.Kind == canary.Polled && e.Phase == index && e.Poll.Comparisons > 0
 	})
 	return err
 }
@@ -208,7 +208,7 @@ func (s *stage) awaitEnd(ctx context.Context, c *command) error {
 	return s.await(ctx, "the end of the canary", func() (bool, error) { return ended(c), nil })
 }
 
-// percent is what the executor shadows now, in percent.
+// percent returns the executor's share of requests with a shadow, in percent.
 func (s *stage) percent(ctx context.Context) (float64, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
@@ -216,7 +216,7 @@ func (s *stage) percent(ctx context.Context) (float64, error) {
 	return got.GetRollout().GetPercent(), err
 }
 
-// awaitZero waits until the executor shadows nothing, and returns how long that took.
+// awaitZero waits until the executor is at 0 %, and returns how long that took.
 func (s *stage) awaitZero(ctx context.Context) (time.Duration, error) {
 	start := time.Now()
 	err := s.await(ctx, "0 %", func() (bool, error) {

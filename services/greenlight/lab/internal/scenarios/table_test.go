@@ -50,7 +50,7 @@ func TestUnharmed(t *testing.T) {
 		"away for a while":   {answers: traffic.Answers{Total: 5, Away: 1}, away: true},
 		"away throughout":    {answers: traffic.Answers{Total: 5, Away: 5}, away: true, want: "no answer came at all"},
 	} {
-		err := Scenario{away: test.away}.unharmed(&stage{answers: test.answers, quiet: func() {}})
+		err := Scenario{away: test.away}.unaffected(&stage{answers: test.answers, quiet: func() {}})
 		if (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: got %v, want %q", name, err, test.want)
 		}

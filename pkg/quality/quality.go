@@ -1,10 +1,14 @@
-package market
+// Package quality measures how much of a series of bars a real market made, and finds the frozen stretches: bars that a feed or
+// an archive produced without a market.
+package quality
 
 import (
 	"math"
 	"math/bits"
 	"slices"
 	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/market"
 )
 
 // Limits for a frozen stretch, which has bars but says nothing about a market. Each limit is well beyond what real
@@ -73,8 +77,8 @@ type Move struct {
 	Time time.Time `json:"time"`
 }
 
-// Quality describes how much of a series comes from a real market, whatever the series is used for.
-type Quality struct {
+// Report describes how much of a series comes from a real market, whatever the series is used for.
+type Report struct {
 	Bars int `json:"bars"`
 	// Days is the number of UTC days with bars, Minutes the number of minutes including filled ones.
 	Days    int `json:"days"`
@@ -107,8 +111,8 @@ type Quality struct {
 
 // Examine measures the quality of bars in time order, and returns the bars without the frozen stretches. These become
 // holes: nobody knows what the market did. If nothing is frozen, the bars are returned unchanged.
-func Examine(bars []Bar) (Quality, []Bar) {
-	q := Quality{Bars: len(bars), Frozen: []Stretch{}}
+func Examine(bars []market.Bar) (Report, []market.Bar) {
+	q := Report{Bars: len(bars), Frozen: []Stretch{}}
 	if len(bars) == 0 {
 		return q, bars
 	}
@@ -132,18 +136,18 @@ func Examine(bars []Bar) (Quality, []Bar) {
 
 // examination marks the bars that do not come from a market.
 type examination struct {
-	bars []Bar
+	bars []market.Bar
 	// kind is the kind of the frozen stretch of each bar; empty for a market's bar.
 	kind []string
 }
 
-func newExamination(bars []Bar) *examination {
+func newExamination(bars []market.Bar) *examination {
 	return &examination{bars: bars, kind: make([]string, len(bars))}
 }
 
 // joined reports whether bar i follows the bar before it without a hole.
 func (e *examination) joined(i int) bool {
-	return i > 0 && (e.bars[i].Start-e.bars[i-1].Start)/MinuteMS <= filledMinutes+1
+	return i > 0 && (e.bars[i].Start-e.bars[i-1].Start)/market.MinuteMS <= filledMinutes+1
 }
 
 // change returns the sign of the change of the close at bar i.
@@ -160,7 +164,7 @@ func (e *examination) change(i int) int {
 
 // minutes returns the number of minutes from the start of bar i to the end of bar j.
 func (e *examination) minutes(i, j int) int {
-	return int((e.bars[j].End() - e.bars[i].Start) / MinuteMS)
+	return int((e.bars[j].End() - e.bars[i].Start) / market.MinuteMS)
 }
 
 func (e *examination) stretch(kind string, i, j int) Stretch {
@@ -176,7 +180,7 @@ func (e *examination) mark(kind string, i, j int) {
 
 // closed marks weekends on which the market was closed but the archive has bars.
 func (e *examination) closed() {
-	const day, week = 24 * 60 * MinuteMS, 7 * 24 * 60 * MinuteMS
+	const day, week = 24 * 60 * market.MinuteMS, 7 * 24 * 60 * market.MinuteMS
 	const saturday = 2 * day // 1970-01-03
 	// last returns the start of the latest Saturday at or before the instant.
 	last := func(ms int64) int64 { return (ms-saturday)/week*week + saturday }
@@ -216,8 +220,8 @@ func (m *Move) take(low, high float64, at int64) {
 }
 
 // measure computes everything except the frozen stretches.
-func (e *examination) measure(q *Quality) {
-	const day = 24 * 60 * MinuteMS
+func (e *examination) measure(q *Report) {
+	const day = 24 * 60 * market.MinuteMS
 	missing, same, steps, last := 0, 0, 0, int64(math.MinInt64)
 	for i, b := range e.bars {
 		if d := b.Start / day; d != last {
@@ -230,7 +234,7 @@ func (e *examination) measure(q *Quality) {
 		a := e.bars[i-1]
 		if !e.joined(i) {
 			q.Holes++
-			hole := Stretch{Hole, time.UnixMilli(a.End()).UTC(), time.UnixMilli(b.Start).UTC(), int((b.Start - a.End()) / MinuteMS)}
+			hole := Stretch{Hole, time.UnixMilli(a.End()).UTC(), time.UnixMilli(b.Start).UTC(), int((b.Start - a.End()) / market.MinuteMS)}
 			if hole.Minutes > q.LongestHole.Minutes {
 				q.LongestHole = hole
 			}
@@ -241,7 +245,7 @@ func (e *examination) measure(q *Quality) {
 		}
 		// From the last price to the farthest price of this minute.
 		q.LargestMove.take(min(a.Close, b.Low), max(a.Close, b.High), b.Start)
-		missing += int((b.Start - a.End()) / MinuteMS)
+		missing += int((b.Start - a.End()) / market.MinuteMS)
 		steps++
 		if e.change(i) == 0 {
 			same++
@@ -343,7 +347,7 @@ type hour struct {
 }
 
 func (e *examination) hours() []hour {
-	const length = 60 * MinuteMS
+	const length = 60 * market.MinuteMS
 	var all []hour
 	for i := 0; i < len(e.bars); {
 		h := hour{at: int(e.bars[i].Start / length), first: i}
@@ -402,7 +406,7 @@ func (e *examination) repeats() {
 	words := make([]uint64, len(e.bars))
 	hash, n, changes := uint64(0), 0, 0
 	for i := 1; i < len(e.bars); i++ {
-		if e.bars[i].Start-e.bars[i-1].Start != MinuteMS {
+		if e.bars[i].Start-e.bars[i-1].Start != market.MinuteMS {
 			hash, n, changes = 0, 0, 0
 			continue
 		}
@@ -432,7 +436,7 @@ func (e *examination) repeats() {
 }
 
 // thaw lists the frozen stretches and returns the bars without them.
-func (e *examination) thaw(q *Quality) []Bar {
+func (e *examination) thaw(q *Report) []market.Bar {
 	first := -1
 	for i := 0; i <= len(e.bars); i++ {
 		if first >= 0 && (i == len(e.bars) || e.kind[i] != e.kind[first] || !e.joined(i)) {
@@ -454,7 +458,7 @@ func (e *examination) thaw(q *Quality) []Bar {
 	return e.unmarked()
 }
 
-func (e *examination) longestFrozen(q *Quality) {
+func (e *examination) longestFrozen(q *Report) {
 	for i := 0; i < len(e.bars); {
 		first, kinds := i, map[string]int{}
 		for ; i < len(e.bars) && e.kind[i] != "" && (i == first || e.joined(i)); i++ {
@@ -476,11 +480,11 @@ func (e *examination) longestFrozen(q *Quality) {
 }
 
 // unmarked returns the bars that are not marked, or the original slice if none is.
-func (e *examination) unmarked() []Bar {
+func (e *examination) unmarked() []market.Bar {
 	if !slices.ContainsFunc(e.kind, func(kind string) bool { return kind != "" }) {
 		return e.bars
 	}
-	kept := make([]Bar, 0, len(e.bars))
+	kept := make([]market.Bar, 0, len(e.bars))
 	for i, b := range e.bars {
 		if e.kind[i] == "" {
 			kept = append(kept, b)

@@ -1,4 +1,4 @@
-package market_test
+package quality_test
 
 import (
 	"math"
@@ -9,6 +9,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/market"
 	"github.com/greenlight-ml/greenlight/pkg/marketfile"
+	"github.com/greenlight-ml/greenlight/pkg/quality"
 	"github.com/greenlight-ml/greenlight/pkg/testkit/need"
 )
 
@@ -48,44 +49,44 @@ func TestExamineFindsFrozenStretches(t *testing.T) {
 		kind    string
 		minutes int
 	}{
-		{"one price for 3 hours", spoil(180, func(all []market.Bar, i int, p float64) market.Bar { return priced(all[i], p, 1) }), market.Flat, 180},
-		{"one price for a day", spoil(day, func(all []market.Bar, i int, p float64) market.Bar { return priced(all[i], p, 1) }), market.Flat, day},
+		{"one price for 3 hours", spoil(180, func(all []market.Bar, i int, p float64) market.Bar { return priced(all[i], p, 1) }), quality.Flat, 180},
+		{"one price for a day", spoil(day, func(all []market.Bar, i int, p float64) market.Bar { return priced(all[i], p, 1) }), quality.Flat, day},
 		{"one mid, bid and ask jitter", spoil(day, func(all []market.Bar, i int, p float64) market.Bar {
 			return priced(all[i], p, 1+rng.Float64())
-		}), market.Flat, day},
+		}), quality.Flat, day},
 		{"two prices in turn", spoil(day/2, func(all []market.Bar, i int, p float64) market.Bar {
 			return priced(all[i], p+float64(i%2), 1)
-		}), market.Repeated, day / 2},
+		}), quality.Repeated, day / 2},
 		{"two prices at random", spoil(day/2, func(all []market.Bar, i int, p float64) market.Bar {
 			return priced(all[i], p+float64(rng.IntN(2)), 1)
-		}), market.FewValues, day / 2},
+		}), quality.FewValues, day / 2},
 		{"seven prices at random", spoil(2*day, func(all []market.Bar, i int, p float64) market.Bar {
 			return priced(all[i], p+float64(rng.IntN(7)), 1)
-		}), market.InPlace, 2 * day},
+		}), quality.InPlace, 2 * day},
 		{"noise around one price", spoil(3*day, func(all []market.Bar, i int, p float64) market.Bar {
 			return priced(all[i], p*(1+1e-4*rng.NormFloat64()), 1)
-		}), market.InPlace, 3 * day},
+		}), quality.InPlace, 3 * day},
 		{"a line over a hole", spoil(300, func(all []market.Bar, i int, p float64) market.Bar {
 			return priced(all[i], p+(all[from+300].Close+50-p)*float64(i-from+1)/300, 1)
-		}), market.OneWay, 300},
+		}), quality.OneWay, 300},
 		{"a line over a hole, on ticks", spoil(day, func(all []market.Bar, i int, p float64) market.Bar {
 			return priced(all[i], math.Round(2*(p+float64(i-from)*0.7))/2, 1)
-		}), market.OneWay, day},
+		}), quality.OneWay, day},
 		{"the previous day repeated", spoil(day, func(all []market.Bar, i int, _ float64) market.Bar {
 			b := all[i-day]
 			b.Start = all[i].Start
 			return b
-		}), market.Repeated, day},
+		}), quality.Repeated, day},
 		{"five hours repeated an hour and a half later", spoil(300, func(all []market.Bar, i int, _ float64) market.Bar {
 			b := all[i-390]
 			b.Start = all[i].Start
 			return b
-		}), market.Repeated, 300},
+		}), quality.Repeated, 300},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			all := bars(t)
 			tt.spoil(all)
-			q, kept := market.Examine(all)
+			q, kept := quality.Examine(all)
 			found, ours := 0, 0
 			for _, s := range q.Frozen {
 				if s.Kind == tt.kind {
@@ -108,7 +109,7 @@ func TestExamineFindsFrozenStretches(t *testing.T) {
 
 func TestExamineMeasures(t *testing.T) {
 	all := bars(t)
-	q, kept := market.Examine(all)
+	q, kept := quality.Examine(all)
 	if q.FrozenMinutes != 0 || len(kept) != len(all) || q.Days != 20 || q.Holes != 0 || q.FilledShare != 0 || q.LargestMove.Share > 0.05 {
 		t.Fatalf("a sound market: %+v", q)
 	}
@@ -117,14 +118,14 @@ func TestExamineMeasures(t *testing.T) {
 		for i := 9000; i < len(all); i++ {
 			all[i] = priced(all[i], all[i].Close/10, 0.1)
 		}
-		if q, _ := market.Examine(all); q.LargestMove.Share < 8 || q.LargestMove.Time.UnixMilli() != all[9000].Start {
+		if q, _ := quality.Examine(all); q.LargestMove.Share < 8 || q.LargestMove.Time.UnixMilli() != all[9000].Start {
 			t.Errorf("%+v", q.LargestMove)
 		}
 	})
 	t.Run("a spike of 50 % only in the high", func(t *testing.T) {
 		all := slices.Clone(all)
 		all[700].High *= 1.5
-		if q, _ := market.Examine(all); q.LargestMove.Share < 0.45 || q.LargestMove.Time.UnixMilli() != all[700].Start {
+		if q, _ := quality.Examine(all); q.LargestMove.Share < 0.45 || q.LargestMove.Time.UnixMilli() != all[700].Start {
 			t.Errorf("%+v", q.LargestMove)
 		}
 	})
@@ -133,7 +134,7 @@ func TestExamineMeasures(t *testing.T) {
 		for i := range 5 * dayMinutes {
 			all[i] = priced(all[i], all[i].Close*2, 0.1)
 		}
-		q, _ := market.Examine(all)
+		q, _ := quality.Examine(all)
 		if q.LargestGapMove.Share < 0.8 || q.LargestMove.Share > 0.05 || q.Holes != 1 || q.LongestHole.Minutes != 2*dayMinutes {
 			t.Errorf("%+v", q)
 		}
@@ -145,7 +146,7 @@ func TestExamineMeasures(t *testing.T) {
 				thin = append(thin, b)
 			}
 		}
-		if q, _ := market.Examine(thin); math.Abs(q.FilledShare-1./3) > 0.01 || q.FrozenMinutes != 0 {
+		if q, _ := quality.Examine(thin); math.Abs(q.FilledShare-1./3) > 0.01 || q.FrozenMinutes != 0 {
 			t.Errorf("%+v", q)
 		}
 	})
@@ -156,7 +157,7 @@ func TestExamineMeasures(t *testing.T) {
 				all[i] = priced(all[i], all[i-1].Close, 1)
 			}
 		}
-		q, kept := market.Examine(all)
+		q, kept := quality.Examine(all)
 		if q.ClosedMinutes != 5*dayMinutes+120 || q.FrozenMinutes != 0 || q.LongestFlatRun.Minutes > 30 || q.UnchangedShare > 0.1 || len(kept) != len(all)-q.ClosedMinutes {
 			t.Errorf("%d kept: %+v", len(kept), q)
 		}
@@ -166,12 +167,12 @@ func TestExamineMeasures(t *testing.T) {
 		for i := 5*dayMinutes - 120; i < 7*dayMinutes-120; i++ {
 			all[i] = priced(all[i], all[i-1].Close, 1)
 		}
-		if q, _ := market.Examine(all); q.ClosedMinutes != 0 || q.FrozenMinutes < 2*dayMinutes-10 {
+		if q, _ := quality.Examine(all); q.ClosedMinutes != 0 || q.FrozenMinutes < 2*dayMinutes-10 {
 			t.Errorf("%+v", q)
 		}
 	})
 	t.Run("nothing", func(t *testing.T) {
-		if q, kept := market.Examine(nil); q.Minutes != 0 || len(kept) != 0 {
+		if q, kept := quality.Examine(nil); q.Minutes != 0 || len(kept) != 0 {
 			t.Errorf("%+v", q)
 		}
 	})
@@ -180,7 +181,7 @@ func TestExamineMeasures(t *testing.T) {
 		for i := range all {
 			all[i] = priced(all[i], 7, 0.1)
 		}
-		if q, kept := market.Examine(all); q.FrozenShare < 0.99 || len(kept) > 1 {
+		if q, kept := quality.Examine(all); q.FrozenShare < 0.99 || len(kept) > 1 {
 			t.Errorf("%+v", q)
 		}
 	})
@@ -212,7 +213,7 @@ func TestExamineRealMarkets(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		q, _ := market.Examine(s.Bars)
+		q, _ := quality.Examine(s.Bars)
 		if q.FrozenMinutes != 0 || q.LongestFlatRun.Minutes > 90 || q.LargestMove.Share > 0.12 || q.LargestGapMove.Share > 0.05 ||
 			q.UnchangedShare > 0.4 || q.FilledShare > 0.1 {
 			t.Errorf("%s (trades %v): %+v", tt.path, tt.trades, q)

@@ -41,3 +41,24 @@ func TestFoundFaults(t *testing.T) {
 		t.Errorf("docs/found.md names %s, which no package has: rename it there too", name)
 	}
 }
+
+// TestWhereIsWhat finds every file that the table in CONTRIBUTING.md names, and in it the identifier.
+func TestWhereIsWhat(t *testing.T) {
+	root := filepath.Join("..", "..")
+	page, err := os.ReadFile(filepath.Join(root, "CONTRIBUTING.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := regexp.MustCompile("(?m)^\\| where .+ \\| `(.+\\.go)` \\| `(.+)` \\|$").FindAllStringSubmatch(string(page), -1)
+	if n := strings.Count(string(page), "\n| where "); len(rows) < 10 || len(rows) != n {
+		t.Fatalf("%d of %d rows were read", len(rows), n)
+	}
+	for _, row := range rows {
+		source, err := os.ReadFile(filepath.Join(root, filepath.FromSlash(row[1])))
+		if err != nil {
+			t.Error(err)
+		} else if !regexp.MustCompile(`(?m)^(?:(?:func (?:\(.*?\) )?|var |\t)` + row[2] + `\b)`).Match(source) {
+			t.Errorf("%s declares no %s", row[1], row[2])
+		}
+	}
+}
