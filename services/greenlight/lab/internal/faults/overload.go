@@ -144,7 +144,7 @@ func (s *Stage) overload(ctx context.Context, calm float64, length time.Duration
 		return nil, err
 	}
 	// What a flood sends is not counted here.
-	result.Unaccounted = fleet.Unaccounted(before, after, int64(after.Requests-before.Requests))
+	result.Unaccounted = fleet.Unaccounted(before, after, int64(after.Requests-before.Requests), 0)
 	return result, nil
 }
 

@@ -125,7 +125,7 @@ func (t *trial) run(ctx context.Context, f Fault) (row Row, err error) {
 		row.Requests += sent
 		row.Lost += lost
 		row.Changed += after[i].changed - before[i].changed
-		row.Unaccounted += fleet.Unaccounted(before[i].counters, after[i].counters, sent-lost)
+		row.Unaccounted += fleet.Unaccounted(before[i].counters, after[i].counters, sent, lost)
 		if e == t.on {
 			d, err := fleet.Delta(before[i].counters, after[i].counters, fleet.Refuse)
 			if err != nil {
