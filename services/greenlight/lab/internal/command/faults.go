@@ -38,6 +38,7 @@ func faultsCommand(c console.Console) *cobra.Command {
 		Use: "faults", Short: "Inject faults between executor and ml-engine, and check every decision",
 		Long: `Faults starts ml-engine and two executors as processes, one with a shadow for every request and one with none, and puts
 a proxy between. Then everything goes wrong that can: ml-engine is killed, frozen, restarted, slow, out of reach, or lies.
+Half of the decisions are asked for by calls, half over streams.
 Every decision is compared to the last bit with what the baseline computes; p99 is a ratio of the two executors, in
 alternating slices of a tenth of a second, with an interval; outcomes must add up; goroutines, memory and file
 descriptors are read before and after; and the time is taken until shadows are compared again. A million decisions take

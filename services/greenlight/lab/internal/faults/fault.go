@@ -19,6 +19,8 @@ import (
 type Fault struct {
 	// Name is its row's.
 	Name string
+	// through, if set, leads the proxy through a relay before the fault begins: so the fault breaks no connection.
+	through bool
 	// begin lets it loose and returns what ends it. end returns when ml-engine can be reached again.
 	begin func(context.Context, *trial) (end func(context.Context) error, err error)
 	// both says that it befalls both executors, so that it must last through the segments of both.
@@ -166,13 +168,13 @@ func garbage(ctx context.Context, t *trial) (func(context.Context) error, error)
 }
 
 func lying(name string, change relay.Change) Fault {
-	return Fault{Name: name, begin: func(ctx context.Context, t *trial) (func(context.Context) error, error) {
-		r, err := relay.Start(ctx, t.stage.Engine.Addr())
-		if err != nil {
-			return nil, err
-		}
-		r.Set(change)
-		return t.detour(r.Addr(), r.Close)
+	return Fault{Name: name, through: true, begin: func(_ context.Context, t *trial) (func(context.Context) error, error) {
+		t.stage.relay.Set(change)
+		return func(context.Context) error {
+			t.stage.relay.Set(nil)
+			t.afterwards = func(context.Context) error { return t.stage.Proxy.Route(t.stage.Engine.Addr()) }
+			return nil
+		}, nil
 	}}
 }
 
@@ -184,6 +186,20 @@ func oneRowTooMany(_ context.Context, r *mlenginev1.BatchPredictResponse) error 
 func anotherVersion(_ context.Context, r *mlenginev1.BatchPredictResponse) error {
 	r.ModelVersion, r.ModelDigest = "v0.0-unknown", strings.Repeat("0", 64)
 	return nil
+}
+
+// prepare leads the proxy through the relay if the fault wants that.
+func (s *Stage) prepare(ctx context.Context, f Fault) (err error) {
+	if !f.through {
+		return nil
+	}
+	if s.relay == nil {
+		if s.relay, err = relay.Start(ctx, s.Engine.Addr()); err != nil {
+			return err
+		}
+		s.closers = append(s.closers, s.relay.Close)
+	}
+	return s.Proxy.Route(s.relay.Addr())
 }
 
 // detour leads the proxy elsewhere; the end of it leads it back and closes what is there.
@@ -227,6 +243,9 @@ func (s *Stage) Let(ctx context.Context, name string) (end func(context.Context)
 		s.untidy = nil
 	}
 	t := &trial{stage: s}
+	if err := s.prepare(ctx, all[i]); err != nil {
+		return nil, err
+	}
 	finish, err := all[i].begin(ctx, t)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)

@@ -59,9 +59,6 @@ func (o Options) validate() error {
 	return nil
 }
 
-// saturating is how many calls are under way in the closed loops that ask for as much as a client can have.
-const saturating = 16
-
 // Run lets the faults loose one after another. A fault that harms decisions is a result; only what could not be measured is
 // an error.
 func Run(ctx context.Context, opts Options) (_ *Result, err error) {
@@ -129,25 +126,25 @@ func (s *Stage) pair(ctx context.Context, suffix, engine string) (off, on *Execu
 	return off, on, err
 }
 
-// clientLoad is what one client has answered per second with many calls under way, over one connection. The client costs more
+// clientLoad is what one client has answered per second with many decisions under way, over one connection. The client costs more
 // than the executor, so it is far from what the executor can answer.
 func (s *Stage) clientLoad(ctx context.Context, e *Executor) (float64, error) {
 	if err := e.warm(ctx); err != nil {
 		return 0, err
 	}
-	segment, err := bench.ClosedLoop(ctx, saturating, 2*time.Second, e.decide)
+	segment, err := bench.ClosedLoop(ctx, underWay, 2*time.Second, e.decideBothWays)
 	if err != nil {
 		return 0, err
 	}
-	if e.calls.lost.Load() > 0 {
+	if all, _ := e.asked(); all.Lost > 0 {
 		return 0, fmt.Errorf("%s: decisions are lost without any fault: %s", e.Name, *e.calls.why.Load())
 	}
 	return segment.Throughput(), nil
 }
 
-// warm has the executor see its first pages and its first collections of garbage.
+// warm has the executor see its first pages and its first collections of garbage, and opens all streams.
 func (e *Executor) warm(ctx context.Context) error {
-	_, err := bench.ClosedLoop(ctx, saturating, time.Second, e.decide)
+	_, err := bench.ClosedLoop(ctx, underWay, time.Second, e.decideBothWays)
 	if err == nil {
 		_, err = e.Settle(ctx)
 	}

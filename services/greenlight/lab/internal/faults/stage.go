@@ -14,6 +14,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/process"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/bench"
+	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/relay"
 )
 
 // StageOptions are what is put on a stage.
@@ -46,6 +47,7 @@ type Stage struct {
 	opts    StageOptions
 	Engine  *Engine
 	Proxy   *Proxy
+	relay   *relay.Relay // of faults that want one
 	closers []func() error
 	pastCPU time.Duration // of processes that have ended
 	running []*Executor
