@@ -44,7 +44,7 @@ type Options struct {
 // MinDuration is the shortest run: the quiet at the end, and a minute.
 const MinDuration = quiet + time.Minute
 
-// Rates of the load, calls a second. A run looks for what goes wrong with time, not with load.
+// Rates of the load, calls a second. Half of predictRate and of quoteRate goes over streams of Decide. A run looks for what goes wrong with time, not with load.
 const (
 	predictRate = 200
 	withRate    = 60
@@ -123,7 +123,8 @@ func (r *run) happen(ctx context.Context, f *feed) error {
 		rate float64
 		fn   func(context.Context, int)
 	}{
-		{predictRate, t.predict(r.steady)},
+		{predictRate / 2, t.predict(predicts, r.steady.Predict)},
+		{predictRate / 2, t.predict(decides, r.steady.Streams.Decide)},
 		{withRate, t.withShadow(r.steady)},
 		{facadeRate, t.facade(r.steady)},
 		{quoteRate, f.decide},
@@ -199,9 +200,12 @@ func (r *run) fault(ctx context.Context, e Event) error {
 	return end(context.WithoutCancel(ctx))
 }
 
+// swapTimeout is how long a swap may take. A frozen ml-engine swaps nothing.
+const swapTimeout = 2 * time.Second
+
 // swap activates the model that is not active. An engine that a fault has taken away is left alone.
 func (r *run) swap(ctx context.Context, _ Event) error {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, swapTimeout)
 	defer cancel()
 	info, err := r.info.GetModelInfo(ctx, &mlenginev1.GetModelInfoRequest{})
 	if err == nil {

@@ -10,8 +10,9 @@ const maxNotes = 10
 
 // Calls is what became of the calls of one kind.
 type Calls struct {
-	// Answered were right, Wrong not to the last bit, Lost not answered. Refused were not taken by an executor that was
-	// being drained or was not there, and were asked again.
+	// Answered were right, Wrong not to the last bit, Lost not answered. Refused ended with UNAVAILABLE, or with their
+	// connection, while the executor was drained or started again: for a message of a stream that is how the stream ended.
+	// They are asked again. An executor that counted one of them has one request more than answers: it is unaccounted.
 	Answered int64 `json:"answered"`
 	Wrong    int64 `json:"wrong"`
 	Lost     int64 `json:"lost"`
