@@ -27,9 +27,9 @@ func chaosCommand(c console.Console) *cobra.Command {
 		Use: "chaos", Short: "Run the pair under mixed load with faults, swaps, canaries and restarts at random",
 		Long: `Chaos starts ml-engine and two executors as processes and has all that happens to them happen, at times that a seed makes:
 faults between the services, swaps of the model, canaries that end well, are aborted or lapse, an executor that is drained
-and started again. Decisions are asked for by gRPC, over streams, by HTTP and on quotes, with and without waiting for the shadow, and
-every answer is checked to the last bit. At the end every request must have had one outcome, and the executor that ran
-throughout must hold no more than it did early on.
+and started again. Decisions are asked for by calls, over streams, by HTTP and on quotes, with and without waiting for the
+shadow, and every answer is checked to the last bit. At the end every request must have had one outcome, and the executor
+that ran throughout must hold no more than it did early on.
 
 It exits 3 when something went wrong, and 1 when it could not be run. --schedule prints what would happen.`,
 		Args: console.NoArgs,

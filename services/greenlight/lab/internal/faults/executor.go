@@ -17,8 +17,8 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
 
-// An answer later than lateAfter is late. A decision that has none within CallTimeout, or an error, is lost: a machine that
-// is busy with other work delays answers, but not for that long.
+// An answer after lateAfter is late. A decision without an answer within CallTimeout is lost, as is one with an error. Other
+// work of the machine can delay an answer by seconds, which is no fault of executor.
 const (
 	lateAfter   = 2 * time.Second
 	CallTimeout = 20 * time.Second
@@ -92,7 +92,7 @@ func newExecutor(name string, p *process.Process, o StageOptions) (*Executor, er
 	return e, nil
 }
 
-// Decide asks for a decision.
+// Decide asks an executor for a decision, by a call or over a stream.
 type Decide = func(context.Context, *executorv1.PredictRequest) (*executorv1.PredictResponse, error)
 
 // Predict asks for a decision by a call.
