@@ -36,7 +36,7 @@ func decide(ctx context.Context, decisions executorv1.DecisionServiceClient, sta
 	var total, changed, away, failed atomic.Uint64
 	pace = pace.orDefault()
 	over := NewStreams(decisions, pace.Concurrency)
-	defer over.close()
+	defer over.Close()
 	_, _ = pace.each(ctx, n, func(call context.Context, i int) {
 		call, cancel := context.WithTimeout(context.WithoutCancel(call), pace.Timeout)
 		defer cancel()

@@ -14,7 +14,7 @@ import (
 // maxStreams is how many streams one executor gets: more decisions at once would only wait.
 const maxStreams = 64
 
-// Streams are streams of decisions to one executor, with one decision under way on each. They end with its connection.
+// Streams are streams of decisions to one executor, with one decision under way on each.
 type Streams struct {
 	client executorv1.DecisionServiceClient
 	idle   chan *stream
@@ -56,8 +56,8 @@ func (s *Streams) Decide(ctx context.Context, req *executorv1.PredictRequest) (*
 	}
 }
 
-// close ends all streams. None may be in use.
-func (s *Streams) close() {
+// Close ends all streams. None may be in use.
+func (s *Streams) Close() {
 	for range cap(s.idle) {
 		(<-s.idle).close()
 	}

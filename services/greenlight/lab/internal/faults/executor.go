@@ -33,7 +33,7 @@ type Executor struct {
 
 	Name    string
 	Process *process.Process
-	Streams *traffic.Streams
+	Streams *traffic.Streams // end with conn
 
 	conn     *grpc.ClientConn
 	states   []traffic.State
