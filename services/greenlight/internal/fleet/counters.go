@@ -264,17 +264,17 @@ func Delta(before, after Counters, rule Rule) (Counts, error) {
 }
 
 // Unaccounted returns how many of an executor's requests between two readings have not exactly one outcome, plus the
-// difference between those requests and the ones that were sent. Only the sender may use the executor. After a restart all
-// requests are unaccounted.
-func Unaccounted(before, after Counters, sent int64) int64 {
+// difference between those requests and the ones that were sent. The executor may have counted those that failed or not:
+// a client that gives up does not know whether its request was read. Only the sender may use the executor. After a restart
+// all requests are unaccounted.
+func Unaccounted(before, after Counters, sent, failed int64) int64 {
 	d, err := Delta(before, after, Refuse)
 	if err != nil {
 		return sent
 	}
 	requests := int64(d.Requests)
 	lost := requests - int64(d.Ended()) - (int64(after.InFlight) - int64(before.InFlight))
-	foreign := requests - sent
-	return max(lost, -lost) + max(foreign, -foreign)
+	return max(lost, -lost) + max(requests-sent, sent-failed-requests, 0)
 }
 
 // Sum is the counts of several executors. The zero value is of none.

@@ -208,19 +208,23 @@ func TestUnaccounted(t *testing.T) {
 	}
 	before := reading("p", 100, 98, 2)
 	for name, test := range map[string]struct {
-		after fleet.Counters
-		want  int64
+		after        fleet.Counters
+		failed, want int64
 	}{
-		"all ended":      {reading("p", 150, 150, 0), 0},
-		"some under way": {reading("p", 150, 147, 3), 0},
-		"two lost":       {reading("p", 150, 148, 0), 2},
-		"one too many":   {reading("p", 150, 151, 0), 1},
-		"foreign":        {reading("p", 160, 160, 0), 10},
-		"too few":        {reading("p", 140, 140, 0), 10},
-		"restart":        {reading("q", 150, 150, 0), 50},
-		"fell":           {reading("p", 99, 99, 0), 50},
+		"all ended":            {reading("p", 150, 150, 0), 0, 0},
+		"some under way":       {reading("p", 150, 147, 3), 0, 0},
+		"two lost":             {reading("p", 150, 148, 0), 0, 2},
+		"one too many":         {reading("p", 150, 151, 0), 0, 1},
+		"foreign":              {reading("p", 160, 160, 0), 6, 10},
+		"too few":              {reading("p", 140, 140, 0), 0, 10},
+		"too few that failed":  {reading("p", 140, 140, 0), 6, 4},
+		"some failed":          {reading("p", 147, 147, 0), 6, 0},
+		"failed, but counted":  {reading("p", 150, 150, 0), 6, 0},
+		"failed, none counted": {reading("p", 144, 144, 0), 6, 0},
+		"restart":              {reading("q", 150, 150, 0), 0, 50},
+		"fell":                 {reading("p", 99, 99, 0), 0, 50},
 	} {
-		if got := fleet.Unaccounted(before, test.after, 50); got != test.want {
+		if got := fleet.Unaccounted(before, test.after, 50, test.failed); got != test.want {
 			t.Errorf("%s: got %d, want %d", name, got, test.want)
 		}
 	}

@@ -124,7 +124,7 @@ func Shadow(ctx context.Context, e fleet.Executor, a *model.Artifact, states []S
 	r.MatchRate, r.Distinct = ratio(r.Outcomes[shadow.Match.String()], r.Comparisons), len(distinct)
 	r.SuccessRate, r.DurationS = ratio(r.Succeeded, r.Total), took.Seconds()
 	r.Latency, r.ShadowLatency = calls.latency(), shadows.latency()
-	r.Unaccounted = fleet.Unaccounted(before, after, int64(r.Total-total(r.Errors)))
+	r.Unaccounted = fleet.Unaccounted(before, after, int64(r.Total), int64(total(r.Errors)))
 	r.SLO = r.Judge()
 	return r, nil
 }

@@ -18,14 +18,14 @@ import (
 
 // Kinds of calls.
 const (
-	predicts = "Predict"
-	withs    = "PredictWithShadow"
-	facades  = "POST /predict-with-shadow"
-	quotes   = "Predict of quotes, restarted executor"
-	streams  = "ObserveQuotes"
+	predicts     = "Predict"
+	decides      = "Decide"
+	withs        = "PredictWithShadow"
+	facades      = "POST /predict-with-shadow"
+	quotes       = "Predict of quotes, restarted executor"
+	decideQuotes = "Decide of quotes, restarted executor"
+	streams      = "ObserveQuotes"
 )
-
-const callTimeout = 2 * time.Second
 
 func same(a, b float64) bool { return math.Float64bits(a) == math.Float64bits(b) }
 
@@ -46,26 +46,26 @@ func every(ctx context.Context, rate float64, fn func(ctx context.Context, i int
 			return
 		case <-ticker.C:
 		}
-		call, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
+		call, cancel := context.WithTimeout(context.WithoutCancel(ctx), faults.CallTimeout)
 		fn(call, i)
 		cancel()
 	}
 }
 
 // predict requests a decision on a vector.
-func (t *callers) predict(e *faults.Executor) func(context.Context, int) {
+func (t *callers) predict(kind string, decide faults.Decide) func(context.Context, int) {
 	return func(ctx context.Context, i int) {
 		s := t.states[i%len(t.states)]
 		req := s.VectorRequest(feature.DefaultSchema)
-		req.RequestId = fmt.Sprintf("p-%d", i)
-		resp, err := e.Decisions.Predict(ctx, req)
+		req.RequestId = fmt.Sprintf("%s-%d", kind, i)
+		resp, err := decide(ctx, req)
 		switch {
 		case err != nil:
-			t.book.lost(predicts, err)
+			t.book.lost(kind, err)
 		case !same(resp.GetScore(), s.Baseline) || resp.GetModelDigest() != t.baseline:
-			t.book.wrong(predicts, "%v of %s: want %v", resp.GetScore(), resp.GetModelDigest(), s.Baseline)
+			t.book.wrong(kind, "%v of %s: want %v", resp.GetScore(), resp.GetModelDigest(), s.Baseline)
 		default:
-			t.book.add(predicts, func(c *Calls) { c.Answered++ })
+			t.book.add(kind, func(c *Calls) { c.Answered++ })
 		}
 	}
 }

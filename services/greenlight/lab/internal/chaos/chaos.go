@@ -122,7 +122,8 @@ func (r *run) happen(ctx context.Context, f *feed) error {
 		rate float64
 		fn   func(context.Context, int)
 	}{
-		{predictRate, t.predict(r.steady)},
+		{predictRate / 2, t.predict(predicts, r.steady.Predict)},
+		{predictRate / 2, t.predict(decides, r.steady.Streams.Decide)},
 		{withRate, t.withShadow(r.steady)},
 		{facadeRate, t.facade(r.steady)},
 		{quoteRate, f.decide},
@@ -198,9 +199,12 @@ func (r *run) fault(ctx context.Context, e Event) error {
 	return end(context.WithoutCancel(ctx))
 }
 
+// swapTimeout is how long a swap may take. A frozen ml-engine swaps nothing.
+const swapTimeout = 2 * time.Second
+
 // swap activates the model that is not active. It does nothing while a fault has stopped the engine.
 func (r *run) swap(ctx context.Context, _ Event) error {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, swapTimeout)
 	defer cancel()
 	info, err := r.info.GetModelInfo(ctx, &mlenginev1.GetModelInfoRequest{})
 	if err == nil {

@@ -105,3 +105,15 @@ func TestMissed(t *testing.T) {
 		}
 	}
 }
+
+// A call that was lost to its client may have been counted or not.
+func TestDistance(t *testing.T) {
+	for _, test := range []struct {
+		requests, answered, lost uint64
+		want                     int64
+	}{{5, 5, 0, 0}, {5, 4, 0, 1}, {5, 6, 2, 1}, {5, 4, 1, 0}, {5, 5, 1, 0}, {7, 4, 1, 2}} {
+		if got := distance(test.requests, test.answered, test.lost); got != test.want {
+			t.Errorf("%+v: got %d", test, got)
+		}
+	}
+}

@@ -106,28 +106,32 @@ func (f *feed) decide(ctx context.Context, _ int) {
 	}
 	q := f.all[f.next]
 	e, draining := f.executor.Load(), f.draining.Load()
-	resp, err := e.Decisions.Predict(ctx, &executorv1.PredictRequest{Symbol: f.symbol, Quote: quoteProto(q)})
+	kind, decide := quotes, e.Predict
+	if f.next%2 == 1 {
+		kind, decide = decideQuotes, e.Streams.Decide
+	}
+	resp, err := decide(ctx, &executorv1.PredictRequest{Symbol: f.symbol, Quote: quoteProto(q)})
 	switch {
 	case (draining || f.draining.Load()) && (status.Code(err) == codes.Unavailable || status.Code(err) == codes.Canceled):
-		f.book.add(quotes, func(c *Calls) { c.Refused++ })
-		return // it is draining: the next one gets the same quote
+		f.book.add(kind, func(c *Calls) { c.Refused++ })
+		return // it is being drained: the next one gets the same quote
 	case err != nil:
-		f.book.lost(quotes, err)
+		f.book.lost(kind, err)
 		return
 	}
 	f.next++
 	if _, err := f.mirror.Observe(f.symbol, q); err != nil {
-		f.book.lost(quotes, err)
+		f.book.lost(kind, err)
 		return
 	}
 	x := make([]float64, f.schema.Len())
 	asOf, ready := f.mirror.Vector(f.symbol, f.schema, x)
 	want := f.baseline.Score(x)
 	if !ready || !same(resp.GetScore(), want) || resp.GetFeatureTime().AsTime().UnixMilli() != asOf {
-		f.book.wrong(quotes, "%v as of %v: want %v as of %d, ready %t", resp.GetScore(), resp.GetFeatureTime().AsTime().UnixMilli(), want, asOf, ready)
+		f.book.wrong(kind, "%v as of %v: want %v as of %d, ready %t", resp.GetScore(), resp.GetFeatureTime().AsTime().UnixMilli(), want, asOf, ready)
 		return
 	}
-	f.book.add(quotes, func(c *Calls) { c.Answered++ })
+	f.book.add(kind, func(c *Calls) { c.Answered++ })
 }
 
 // stream sends quotes of another symbol to the steady executor and checks the counts in its answer.

@@ -64,16 +64,17 @@ func (r *run) result(ctx context.Context, watch bench.Watch) (*Result, error) {
 		return nil, err
 	}
 	res.Lives = len(r.second.ended)
-	sent := uint64(r.steady.Sent()) + r.answered(predicts, withs, facades)
+	answered, lost := r.asked(predicts, decides, withs, facades)
 	res.Requests = counts.Requests
-	res.Unaccounted = distance(counts.Requests, counts.Ended()) + distance(counts.Requests, sent)
+	res.Unaccounted = distance(counts.Requests, counts.Ended(), 0) + distance(counts.Requests, uint64(r.steady.Sent())+answered, lost)
 	lives := uint64(0)
 	for _, l := range r.second.ended {
 		lives += l.requests
 		res.Unaccounted += int64(l.inFlight)
 	}
 	res.Requests += lives
-	res.Unaccounted += distance(lives, r.answered(quotes))
+	answered, lost = r.asked(quotes, decideQuotes)
+	res.Unaccounted += distance(lives, answered, lost)
 	res.Notes = r.book.notes
 	n := len(r.held)
 	if n < 10 {
@@ -86,17 +87,21 @@ func (r *run) result(ctx context.Context, watch bench.Watch) (*Result, error) {
 	return res, nil
 }
 
-// answered returns how many calls of the kinds were answered, right or wrong.
-func (r *run) answered(kinds ...string) (n uint64) {
+// asked returns how many calls of the kinds have an answer, right or wrong, and how many are lost.
+func (r *run) asked(kinds ...string) (answered, lost uint64) {
 	for _, k := range kinds {
 		if t := r.book.of[k]; t != nil {
-			n += uint64(t.Answered + t.Wrong)
+			answered, lost = answered+uint64(t.Answered+t.Wrong), lost+uint64(t.Lost)
 		}
 	}
-	return n
+	return answered, lost
 }
 
-func distance(a, b uint64) int64 { return max(int64(a)-int64(b), int64(b)-int64(a)) }
+// distance is how far requests are from the answers. Executor may have counted calls that are lost to their client.
+func distance(requests, answered, lost uint64) int64 {
+	over := int64(requests) - int64(answered)
+	return max(over-int64(lost), -over)
+}
 
 // slackRSS is the allowed growth of memory from early to late.
 const slackRSS = 1.10

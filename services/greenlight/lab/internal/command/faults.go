@@ -38,10 +38,10 @@ func faultsCommand(c console.Console) *cobra.Command {
 		Use: "faults", Short: "Inject faults between executor and ml-engine, and check every decision",
 		Long: `Faults starts ml-engine and two executors as processes, one with a shadow for every request and one with none, and puts
 a proxy in between. Then it injects faults one after another: ml-engine is killed, frozen, restarted, slow, unreachable, or
-sends wrong answers. Every decision is compared bit for bit with the baseline. p99 is the ratio of the two executors, in
-alternating slices of 0.1 s, with an interval. Outcomes must add up. Goroutines, memory and file descriptors are read before
-and after. The time until shadows are compared again is measured. A million decisions take about ten minutes, --quick about
-five; the hang comes on top.
+sends wrong answers. Half of the decisions are requested by calls, half over streams. Every decision is compared bit for bit
+with the baseline. p99 is the ratio of the two executors, in alternating slices of 0.1 s, with an interval. Outcomes must add
+up. Goroutines, memory and file descriptors are read before and after. The time until shadows are compared again is measured.
+A million decisions take about ten minutes, --quick about five; the hang comes on top.
 
 It exits 3 when a target is missed, and 1 when it could not be run.`,
 		Args: console.NoArgs,

@@ -17,8 +17,15 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
 
-// callTimeout is how long a call may take. A later decision counts as lost.
-const callTimeout = 2 * time.Second
+// An answer after lateAfter is late. A decision without an answer within CallTimeout is lost, as is one with an error. Other
+// work of the machine can delay an answer by seconds, which is no fault of executor.
+const (
+	lateAfter   = 2 * time.Second
+	CallTimeout = 20 * time.Second
+)
+
+// underWay is the number of streams, and of the calls in flight in the closed loops that measure the throughput of a client.
+const underWay = 16
 
 // Executor is an executor as its client sees it.
 type Executor struct {
@@ -26,6 +33,7 @@ type Executor struct {
 
 	Name    string
 	Process *process.Process
+	Streams *traffic.Streams // end with conn
 
 	conn     *grpc.ClientConn
 	states   []traffic.State
@@ -35,9 +43,35 @@ type Executor struct {
 	calls calls
 }
 
-// calls counts decisions.
+// Asked counts the requested decisions. Lost were not answered, Changed differ from the baseline in at least one bit, Late
+// took more than 2 s.
+type Asked struct {
+	Requests int64 `json:"requests"`
+	Lost     int64 `json:"lost"`
+	Changed  int64 `json:"changed"`
+	Late     int64 `json:"late"`
+}
+
+func (a Asked) plus(b Asked) Asked {
+	return Asked{a.Requests + b.Requests, a.Lost + b.Lost, a.Changed + b.Changed, a.Late + b.Late}
+}
+
+func (a Asked) minus(b Asked) Asked {
+	return Asked{a.Requests - b.Requests, a.Lost - b.Lost, a.Changed - b.Changed, a.Late - b.Late}
+}
+
+// counts is Asked while it grows.
+type counts struct{ sent, lost, changed, late atomic.Int64 }
+
+func (c *counts) read() Asked {
+	return Asked{c.sent.Load(), c.lost.Load(), c.changed.Load(), c.late.Load()}
+}
+
+// calls counts all decisions, and those over a stream.
 type calls struct {
-	sent, lost, changed atomic.Int64
+	counts
+
+	streamed counts
 	// sum adds a hash of every answer and its request number, so it does not depend on the order of the answers.
 	sum atomic.Uint64
 	why atomic.Pointer[string] // describes the first lost or changed decision
@@ -51,28 +85,59 @@ func newExecutor(name string, p *process.Process, o StageOptions) (*Executor, er
 	e := &Executor{
 		Executor: fleet.NewExecutor(p.Addr("grpc"), conn), Name: name, Process: p, conn: conn, states: o.States, digest: o.Artifact.Baseline.Digest(),
 	}
+	e.Streams = traffic.NewStreams(e.Decisions, underWay)
 	for _, s := range o.States {
 		e.requests = append(e.requests, s.VectorRequest(o.Artifact.Schema.Name))
 	}
 	return e, nil
 }
 
-// decide requests the i-th decision and checks the answer. A wrong answer is counted and is not an error, so a loop
-// continues.
+// Decide requests a decision of an executor, by a call or over a stream.
+type Decide = func(context.Context, *executorv1.PredictRequest) (*executorv1.PredictResponse, error)
+
+// Predict requests a decision by a call.
+func (e *Executor) Predict(ctx context.Context, req *executorv1.PredictRequest) (*executorv1.PredictResponse, error) {
+	return e.Decisions.Predict(ctx, req)
+}
+
+// decide requests the i-th decision by a call.
 func (e *Executor) decide(ctx context.Context, i int) error {
+	return e.ask(ctx, i, &e.calls.counts, e.Predict)
+}
+
+// decideBothWays asks for the i-th decision: for about half of them by a call, for the others over a stream.
+func (e *Executor) decideBothWays(ctx context.Context, i int) error {
+	if mix(uint64(i))%2 == 0 {
+		return e.decide(ctx, i)
+	}
+	return e.ask(ctx, i, &e.calls.streamed, e.Streams.Decide)
+}
+
+// asked returns all decisions that were asked for, and those of them over streams.
+func (e *Executor) asked() (all, streamed Asked) {
+	streamed = e.calls.streamed.read()
+	return e.calls.read().plus(streamed), streamed
+}
+
+// ask asks for the i-th decision and judges the answer. What is wrong with it is counted and is no error: a loop goes on.
+func (e *Executor) ask(ctx context.Context, i int, n *counts, decide Decide) error {
 	k := i % len(e.states)
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, CallTimeout)
 	defer cancel()
-	e.calls.sent.Add(1)
-	resp, err := e.Decisions.Predict(ctx, e.requests[k])
+	n.sent.Add(1)
+	start := time.Now()
+	resp, err := decide(ctx, e.requests[k])
 	if err != nil {
-		e.calls.lost.Add(1)
+		n.lost.Add(1)
 		e.calls.note("decision %d of %s was lost: %v", i, e.Name, err)
 		return nil // a lost decision is a result
 	}
+	if time.Since(start) > lateAfter {
+		n.late.Add(1)
+	}
 	got, want := resp.GetScore(), e.states[k].Baseline
 	if math.Float64bits(got) != math.Float64bits(want) || resp.GetRequestId() != e.states[k].ID || resp.GetModelDigest() != e.digest {
-		e.calls.changed.Add(1)
+		n.changed.Add(1)
 		e.calls.note("decision %d of %s is %v of %s: want %v of %s", i, e.Name, got, resp.GetModelDigest(), want, e.digest)
 	}
 	e.calls.sum.Add(mix(uint64(i) ^ math.Float64bits(got)))

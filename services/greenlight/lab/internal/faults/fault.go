@@ -19,6 +19,8 @@ import (
 type Fault struct {
 	// Name is the name of its row.
 	Name string
+	// through, if set, points the proxy to a relay before the fault begins, so that the fault breaks no connection.
+	through bool
 	// begin injects the fault and returns the function that ends it, which returns when ml-engine can be reached again.
 	begin func(context.Context, *trial) (end func(context.Context) error, err error)
 	// both reports whether it affects both executors. Then it must last through the segments of both.
@@ -166,13 +168,13 @@ func garbage(ctx context.Context, t *trial) (func(context.Context) error, error)
 }
 
 func lying(name string, change relay.Change) Fault {
-	return Fault{Name: name, begin: func(ctx context.Context, t *trial) (func(context.Context) error, error) {
-		r, err := relay.Start(ctx, t.stage.Engine.Addr())
-		if err != nil {
-			return nil, err
-		}
-		r.Set(change)
-		return t.detour(r.Addr(), r.Close)
+	return Fault{Name: name, through: true, begin: func(_ context.Context, t *trial) (func(context.Context) error, error) {
+		t.stage.relay.Set(change)
+		return func(context.Context) error {
+			t.stage.relay.Set(nil)
+			t.afterwards = func(context.Context) error { return t.stage.Proxy.Route(t.stage.Engine.Addr()) }
+			return nil
+		}, nil
 	}}
 }
 
@@ -184,6 +186,20 @@ func oneRowTooMany(_ context.Context, r *mlenginev1.BatchPredictResponse) error 
 func anotherVersion(_ context.Context, r *mlenginev1.BatchPredictResponse) error {
 	r.ModelVersion, r.ModelDigest = "v0.0-unknown", strings.Repeat("0", 64)
 	return nil
+}
+
+// prepare points the proxy to the relay if the fault needs it.
+func (s *Stage) prepare(ctx context.Context, f Fault) (err error) {
+	if !f.through {
+		return nil
+	}
+	if s.relay == nil {
+		if s.relay, err = relay.Start(ctx, s.Engine.Addr()); err != nil {
+			return err
+		}
+		s.closers = append(s.closers, s.relay.Close)
+	}
+	return s.Proxy.Route(s.relay.Addr())
 }
 
 // detour points the proxy to another server. Its end points the proxy back and closes that server.
@@ -227,6 +243,9 @@ func (s *Stage) Let(ctx context.Context, name string) (end func(context.Context)
 		s.untidy = nil
 	}
 	t := &trial{stage: s}
+	if err := s.prepare(ctx, all[i]); err != nil {
+		return nil, err
+	}
 	finish, err := all[i].begin(ctx, t)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)

@@ -14,9 +14,9 @@ import (
 // Hang is memory while ml-engine hangs under full load.
 type Hang struct {
 	DurationS float64 `json:"duration_s"`
-	Requests  int64   `json:"requests"`
-	Lost      int64   `json:"lost"`
-	Changed   int64   `json:"changed"`
+	Asked
+	// Streamed counts the decisions over streams.
+	Streamed Asked `json:"streamed"`
 	// First and Last are the medians of the resident memory, in bytes, in the second and the last fifth of the time. In the
 	// first fifth the heap still grows to its size. Peak is the largest.
 	First int64 `json:"rss_first_bytes"`
@@ -47,7 +47,7 @@ func (s *Stage) hang(ctx context.Context, e *Executor, length time.Duration) (_ 
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, s.Engine.Thaw()) }()
-	sent, lost, changed := e.calls.sent.Load(), e.calls.lost.Load(), e.calls.changed.Load()
+	all, streamed := e.asked()
 	var seen []Resources
 	stop := repeat(ctx, func(ctx context.Context) error {
 		r, err := e.Resources(ctx)
@@ -58,13 +58,13 @@ func (s *Stage) hang(ctx context.Context, e *Executor, length time.Duration) (_ 
 		traffic.Pause(ctx, length/300)
 		return nil
 	})
-	_, err = bench.ClosedLoop(ctx, saturating, length, e.decide)
+	_, err = bench.ClosedLoop(ctx, underWay, length, e.decideBothWays)
 	if err := errors.Join(err, stop()); err != nil {
 		return nil, err
 	}
-	h := &Hang{
-		DurationS: length.Seconds(), Requests: e.calls.sent.Load() - sent, Lost: e.calls.lost.Load() - lost, Changed: e.calls.changed.Load() - changed,
-	}
+	h := &Hang{DurationS: length.Seconds()}
+	h.Asked, h.Streamed = e.asked()
+	h.Asked, h.Streamed = h.Asked.minus(all), h.Streamed.minus(streamed)
 	if len(seen) < 5 {
 		return nil, errors.New("hang: too few readings of memory")
 	}

@@ -145,7 +145,7 @@ func (s *Stage) overload(ctx context.Context, calm float64, length time.Duration
 		return nil, err
 	}
 	// The calls of a flood are not counted here.
-	result.Unaccounted = fleet.Unaccounted(before, after, int64(after.Requests-before.Requests))
+	result.Unaccounted = fleet.Unaccounted(before, after, int64(after.Requests-before.Requests), 0)
 	return result, nil
 }
 

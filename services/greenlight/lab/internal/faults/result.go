@@ -64,6 +64,9 @@ func (r Row) Missed() []string {
 	return append(missed, r.Before.Grew(r.After)...)
 }
 
+// untested reports whether a fault that changes answers changed none.
+func (r Row) untested() bool { return r.Lies != nil && *r.Lies == 0 }
+
 // Missed lists the missed targets, by row.
 func (res *Result) Missed() []string {
 	var missed []string
@@ -91,24 +94,27 @@ func (res *Result) inconclusive() []string {
 		if r.P99.judge() == gate.Inconclusive {
 			open = append(open, fmt.Sprintf("%s: p99 %.2fx (%.2f..%.2f)", r.Fault, r.P99.Ratio, r.P99.Low, r.P99.High))
 		}
+		if r.untested() {
+			open = append(open, r.Fault+": no shadow met the fault: the breaker was open")
+		}
 	}
 	return append(open, res.Overload.inconclusive()...)
 }
 
 // sums adds up all rows and the hang.
-func (res *Result) sums() (requests, lost, changed, unaccounted int64) {
+func (res *Result) sums() (all, streamed Asked, unaccounted int64) {
 	for _, r := range res.Rows {
-		requests, lost, changed, unaccounted = requests+r.Requests, lost+r.Lost, changed+r.Changed, unaccounted+r.Unaccounted
+		all, streamed, unaccounted = all.plus(r.Asked), streamed.plus(r.Streamed), unaccounted+r.Unaccounted
 	}
 	if h := res.Hang; h != nil {
-		requests, lost, changed = requests+h.Requests, lost+h.Lost, changed+h.Changed
+		all, streamed = all.plus(h.Asked), streamed.plus(h.Streamed)
 	}
-	return requests, lost, changed, unaccounted
+	return all, streamed, unaccounted
 }
 
 // matrix returns all figures of the rows.
 func (res *Result) matrix() *table.Table {
-	t := table.New("fault", "requests", "lost", "changed", "not accounted", "p99 on/off", "interval", "target", "p99 ms on, off", "recovery s",
+	t := table.New("fault", "requests", "lost", "changed", "late", "over streams", "lost", "changed", "late", "not accounted", "p99 on/off", "interval", "target", "p99 ms on, off", "recovery s",
 		"goroutines", "fds", "RSS MB", "breaker", "outcomes")
 	for _, r := range res.Rows {
 		t.Row(r.cells()...)
@@ -122,7 +128,7 @@ func (r Row) cells() []any {
 		recovery = "none"
 	}
 	return []any{
-		r.Fault, r.Requests, r.Lost, r.Changed, r.Unaccounted,
+		r.Fault, r.Requests, r.Lost, r.Changed, r.Late, r.Streamed.Requests, r.Streamed.Lost, r.Streamed.Changed, r.Streamed.Late, r.Unaccounted,
 		fmt.Sprintf("%.2fx", r.P99.Ratio), fmt.Sprintf("%.2f..%.2f", r.P99.Low, r.P99.High), r.P99.judge(),
 		fmt.Sprintf("%.2f, %.2f", r.P99.OnUS/1e3, r.P99.OffUS/1e3), recovery,
 		fmt.Sprintf("%d, %d", r.Before.Goroutines, r.After.Goroutines), fmt.Sprintf("%d, %d", r.Before.FDs, r.After.FDs),
@@ -179,8 +185,11 @@ func (r Row) summary() []any {
 		recovery = fmt.Sprintf("%.1f s", r.RecoveryS)
 	}
 	judged := r.P99.judge()
-	if len(r.Missed()) > 0 {
+	switch {
+	case len(r.Missed()) > 0:
 		judged = gate.Fail
+	case r.untested():
+		judged = gate.Inconclusive
 	}
 	return []any{
 		r.Fault, r.Requests, r.Lost + r.Changed,
@@ -207,10 +216,12 @@ func (res *Result) Markdown(w io.Writer) error {
 
 // notes returns the sentences below the table.
 func (res *Result) notes() []string {
-	requests, lost, changed, unaccounted := res.sums()
+	all, streamed, unaccounted := res.sums()
 	notes := []string{
 		fmt.Sprintf("%d decisions in all: %d lost, %d changed; %d without exactly one outcome. Every answer was compared bit for bit with the baseline.",
-			requests, lost, changed, unaccounted),
+			all.Requests, all.Lost, all.Changed, unaccounted),
+		fmt.Sprintf("%d of them over streams: %d lost, %d changed. A decision without an answer within %v is lost. %d answers came after more than %v: on a busy machine both executors have such.",
+			streamed.Requests, streamed.Lost, streamed.Changed, CallTimeout, all.Late, lateAfter),
 		fmt.Sprintf("p99 covers all slices of a side: %d slices of %.0f ms, alternating between the sides. The load is an open loop of %.0f decisions a second, %.0f %% of what one gRPC client can get. The ratio has its 99 %% interval, from a bootstrap of blocks of slices. The target is %.2fx: PASS if the ratio is not above it, FAIL if the whole interval is, otherwise INCONCLUSIVE. The row without a fault shows the noise of the machine.",
 			res.Rounds, 1e3*res.SliceS, res.Share*res.ClientPerS, 100*res.Share, maxRatio),
 		fmt.Sprintf("Recovery is the time from the end of the fault until the breaker is closed and shadows are compared as before. The target is %.0f s.", maxRecovery),

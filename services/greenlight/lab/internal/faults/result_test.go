@@ -4,11 +4,13 @@ import (
 	"math"
 	"strings"
 	"testing"
+
+	"github.com/greenlight-ml/greenlight/pkg/gate"
 )
 
 func goodRow() Row {
 	return Row{
-		Fault: "none", Requests: 10, Identical: true, P99: Ratio{Ratio: 1, Low: 0.9, High: 1.2, Slices: 3}, RecoveryS: 1,
+		Fault: "none", Asked: Asked{Requests: 10}, Streamed: Asked{Requests: 4}, Identical: true, P99: Ratio{Ratio: 1, Low: 0.9, High: 1.2, Slices: 3}, RecoveryS: 1,
 		Outcomes: map[string]uint64{"match": 9, "deadline": 1, "shed": 0}, Breaker: Timeline{{0.1, "open"}, {15.3, "closed"}},
 	}
 }
@@ -34,6 +36,19 @@ func TestMissed(t *testing.T) {
 		if m := strings.Join(r.Missed(), "; "); !strings.Contains(m, want) {
 			t.Errorf("got %q, want %q", m, want)
 		}
+	}
+}
+
+// A fault that no shadow met is no PASS.
+func TestUntested(t *testing.T) {
+	r, lies := goodRow(), int64(0)
+	r.Lies = &lies
+	res := &Result{Rows: []Row{r}}
+	if got := res.inconclusive(); len(got) != 1 || r.summary()[5] != gate.Inconclusive {
+		t.Errorf("no lie: got %v, %v", got, r.summary())
+	}
+	if lies = 1; len(res.inconclusive()) > 0 || r.summary()[5] != gate.Pass {
+		t.Errorf("a lie: got %v, %v", res.inconclusive(), r.summary())
 	}
 }
 

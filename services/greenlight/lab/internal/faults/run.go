@@ -59,9 +59,6 @@ func (o Options) validate() error {
 	return nil
 }
 
-// saturating is the number of calls in flight in the closed loops that measure the throughput of a client.
-const saturating = 16
-
 // Run injects the faults one after another. A fault that affects decisions is a result; only what could not be measured is
 // an error.
 func Run(ctx context.Context, opts Options) (_ *Result, err error) {
@@ -135,11 +132,11 @@ func (s *Stage) clientLoad(ctx context.Context, e *Executor) (float64, error) {
 	if err := e.warm(ctx); err != nil {
 		return 0, err
 	}
-	segment, err := bench.ClosedLoop(ctx, saturating, 2*time.Second, e.decide)
+	segment, err := bench.ClosedLoop(ctx, underWay, 2*time.Second, e.decideBothWays)
 	if err != nil {
 		return 0, err
 	}
-	if e.calls.lost.Load() > 0 {
+	if all, _ := e.asked(); all.Lost > 0 {
 		return 0, fmt.Errorf("%s: decisions are lost without any fault: %s", e.Name, *e.calls.why.Load())
 	}
 	return segment.Throughput(), nil
@@ -147,7 +144,7 @@ func (s *Stage) clientLoad(ctx context.Context, e *Executor) (float64, error) {
 
 // warm sends load until the executor has had its first page faults and garbage collections.
 func (e *Executor) warm(ctx context.Context) error {
-	_, err := bench.ClosedLoop(ctx, saturating, time.Second, e.decide)
+	_, err := bench.ClosedLoop(ctx, underWay, time.Second, e.decideBothWays)
 	if err == nil {
 		_, err = e.Settle(ctx)
 	}

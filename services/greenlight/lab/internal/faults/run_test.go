@@ -58,7 +58,7 @@ func TestRun(t *testing.T) {
 		t.Fatalf("got %+v", result)
 	}
 	for _, r := range result.Rows {
-		if r.Lost != 0 || r.Changed != 0 || !r.Identical || r.Unaccounted != 0 || r.Requests < 500 || r.RecoveryS < 0 || !(r.P99.Low > 0) {
+		if r.Lost != 0 || r.Changed != 0 || !r.Identical || r.Unaccounted != 0 || r.Requests < 500 || r.Streamed.Requests < r.Requests/4 || r.Streamed.Requests > r.Requests*3/4 || r.RecoveryS < 0 || !(r.P99.Low > 0) {
 			t.Errorf("got %+v (%s)", r, r.Why)
 		}
 	}

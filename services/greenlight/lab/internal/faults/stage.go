@@ -14,6 +14,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/process"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/bench"
+	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/relay"
 )
 
 // StageOptions configure a stage.
@@ -46,6 +47,7 @@ type Stage struct {
 	opts    StageOptions
 	Engine  *Engine
 	Proxy   *Proxy
+	relay   *relay.Relay // of faults that want one
 	closers []func() error
 	pastCPU time.Duration // CPU time of processes that have ended
 	running []*Executor

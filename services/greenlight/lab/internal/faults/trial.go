@@ -44,17 +44,18 @@ const (
 // Row is the result of one fault.
 type Row struct {
 	Fault string `json:"fault"`
-	// Requests were sent to both executors. Lost were not answered, Changed differ from the baseline in at least one bit.
-	// Identical reports whether both executors gave the same answers to the same requests.
-	Requests  int64  `json:"requests"`
-	Lost      int64  `json:"lost"`
-	Changed   int64  `json:"changed"`
+	// Asked counts the decisions of both executors, Streamed those of them over streams. Identical reports whether both
+	// executors gave the same answers to the same requests.
+	Asked
+	Streamed  Asked  `json:"streamed"`
 	Identical bool   `json:"identical"`
 	Why       string `json:"why,omitempty"`
 	// Unaccounted are requests without exactly one outcome.
 	Unaccounted int64 `json:"unaccounted"`
 	// Outcomes counts those of the executor with a shadow, including the recovery.
 	Outcomes map[string]uint64 `json:"outcomes"`
+	// Lies is the number of ml-engine's answers that the fault changed; nil for a fault that changes none.
+	Lies *int64 `json:"lies,omitempty"`
 	// P99 compares the p99 of decisions.
 	P99 Ratio `json:"p99"`
 	// FaultS is the length of the fault, in seconds; Breaker has the breaker's states since it started.
@@ -73,13 +74,14 @@ type Row struct {
 
 // mark is a snapshot of the counters of an executor and of those of this client.
 type mark struct {
-	counters            fleet.Counters
-	sent, lost, changed int64
+	counters      fleet.Counters
+	all, streamed Asked
 }
 
 func (e *Executor) mark(ctx context.Context) (mark, error) {
 	c, err := e.Settle(ctx)
-	return mark{c, e.calls.sent.Load(), e.calls.lost.Load(), e.calls.changed.Load()}, err
+	all, streamed := e.asked()
+	return mark{c, all, streamed}, err
 }
 
 // run injects the fault under load, ends it, and waits for recovery.
@@ -94,15 +96,26 @@ func (t *trial) run(ctx context.Context, f Fault) (row Row, err error) {
 			return row, err
 		}
 	}
+	if err = t.stage.prepare(ctx, f); err != nil {
+		return row, err
+	}
 	if row.MatchBefore, err = t.healthy(ctx); err != nil {
 		return row, err
 	}
 	if row.Before, err = t.on.Resources(ctx); err != nil {
 		return row, err
 	}
+	// While the breaker is open, no shadow meets the fault.
+	if err := t.on.AwaitShadow(ctx); err != nil {
+		return row, err
+	}
 	end, stop, err := t.loaded(ctx, f, &row)
 	if err != nil {
 		return row, errors.Join(err, end(context.WithoutCancel(ctx)))
+	}
+	if f.through {
+		n := t.stage.relay.Changed()
+		row.Lies = &n
 	}
 	if err := end(ctx); err != nil {
 		return row, fmt.Errorf("end of %s: %w", f.Name, err)
@@ -121,11 +134,10 @@ func (t *trial) run(ctx context.Context, f Fault) (row Row, err error) {
 		if after[i], err = e.mark(ctx); err != nil {
 			return row, err
 		}
-		sent, lost := after[i].sent-before[i].sent, after[i].lost-before[i].lost
-		row.Requests += sent
-		row.Lost += lost
-		row.Changed += after[i].changed - before[i].changed
-		row.Unaccounted += fleet.Unaccounted(before[i].counters, after[i].counters, sent-lost)
+		all := after[i].all.minus(before[i].all)
+		row.Asked = row.plus(all)
+		row.Streamed = row.Streamed.plus(after[i].streamed.minus(before[i].streamed))
+		row.Unaccounted += fleet.Unaccounted(before[i].counters, after[i].counters, all.Requests, all.Lost)
 		if e == t.on {
 			d, err := fleet.Delta(before[i].counters, after[i].counters, fleet.Refuse)
 			if err != nil {
@@ -152,7 +164,7 @@ func (t *trial) healthy(ctx context.Context) (float64, error) {
 	if err != nil {
 		return 0, err
 	}
-	if _, err := bench.OpenLoop(ctx, recoveryRate, 1, time.Second, t.on.decide); err != nil {
+	if _, err := bench.OpenLoop(ctx, recoveryRate, 1, time.Second, t.on.decideBothWays); err != nil {
 		return 0, err
 	}
 	after, err := t.on.Settle(ctx)
@@ -197,8 +209,11 @@ func (t *trial) loaded(ctx context.Context, f Fault, row *Row) (end func(context
 	}
 	stop = watchBreaker(ctx, t.on, t.off, t.start)
 	err = t.sliced(ctx, row, began)
-	for sent := t.on.calls.sent.Load(); err == nil && t.on.calls.sent.Load()-sent < t.bulk; {
-		_, err = bench.ClosedLoop(ctx, saturating, bulkLength, t.on.decide)
+	for start, _ := t.on.asked(); err == nil; {
+		if now, _ := t.on.asked(); now.minus(start).Requests >= t.bulk {
+			break
+		}
+		_, err = bench.ClosedLoop(ctx, underWay, bulkLength, t.on.decideBothWays)
 	}
 	if err != nil {
 		stop()
@@ -219,7 +234,7 @@ func (t *trial) sliced(ctx context.Context, row *Row, began <-chan error) error 
 		var sums [2]uint64
 		for i, e := range sides {
 			before := e.calls.sum.Load()
-			s, err := bench.OpenLoop(ctx, t.rate, uint64(round), t.length, e.decide)
+			s, err := bench.OpenLoop(ctx, t.rate, uint64(round), t.length, e.decideBothWays)
 			if round == 0 && i == 0 {
 				err = errors.Join(err, <-began)
 			}
@@ -250,8 +265,8 @@ func (t *trial) recover(ctx context.Context, row *Row) error {
 		defer close(loaded)
 		// Its only error is the cancellation; the results of decisions are counted.
 		_, _ = bench.OpenLoop(loading, recoveryRate, 2, 2*recoveryLimit, func(ctx context.Context, i int) error {
-			// The call in flight when the load ends is still answered.
-			return t.on.decide(context.WithoutCancel(ctx), i)
+			// The call under way when the load ends is still answered.
+			return t.on.decideBothWays(context.WithoutCancel(ctx), i)
 		})
 	}()
 	defer func() {

@@ -23,10 +23,12 @@ type Relay struct {
 
 	engine mlenginev1.ScoringServiceClient
 	change atomic.Pointer[Change]
-	server *grpc.Server
-	conn   *grpc.ClientConn
-	served chan error
-	addr   string
+	// changed counts answers since the last Set.
+	changed atomic.Int64
+	server  *grpc.Server
+	conn    *grpc.ClientConn
+	served  chan error
+	addr    string
 }
 
 // Change changes an answer. If it returns an error, the caller gets that instead.
@@ -55,8 +57,14 @@ func Start(ctx context.Context, engine string) (*Relay, error) {
 // Addr returns its gRPC address.
 func (r *Relay) Addr() string { return r.addr }
 
-// Set applies c to all further answers.
-func (r *Relay) Set(c Change) { r.change.Store(&c) }
+// Set applies c to all further answers; nil changes none.
+func (r *Relay) Set(c Change) {
+	r.change.Store(&c)
+	r.changed.Store(0)
+}
+
+// Changed returns the number of answers that were changed since the last [Relay.Set].
+func (r *Relay) Changed() int64 { return r.changed.Load() }
 
 // Close ends the relay.
 func (r *Relay) Close() error {
@@ -67,7 +75,8 @@ func (r *Relay) Close() error {
 // BatchPredict implements ScoringService.
 func (r *Relay) BatchPredict(ctx context.Context, req *mlenginev1.BatchPredictRequest) (*mlenginev1.BatchPredictResponse, error) {
 	resp, err := r.engine.BatchPredict(ctx, req)
-	if change := r.change.Load(); err == nil && change != nil {
+	if change := r.change.Load(); err == nil && change != nil && *change != nil {
+		r.changed.Add(1)
 		err = (*change)(ctx, resp)
 	}
 	return resp, err

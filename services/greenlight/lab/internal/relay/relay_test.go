@@ -49,8 +49,12 @@ func TestRelay(t *testing.T) {
 		t.Errorf("%v, %v", info, err)
 	}
 	r.Set(relay.Scores(func(s float64) float64 { return s / 2 }))
-	if got, err := score(t.Context()); got != x.Score/2 || err != nil {
-		t.Errorf("halved: got %v and %v, want %v", got, err, x.Score/2)
+	if got, err := score(t.Context()); got != x.Score/2 || err != nil || r.Changed() != 1 {
+		t.Errorf("halved: got %v and %v, want %v; %d answers were changed, want 1", got, err, x.Score/2, r.Changed())
+	}
+	r.Set(nil)
+	if got, err := score(t.Context()); got != x.Score || err != nil || r.Changed() != 0 {
+		t.Errorf("unchanged again: got %v and %v, want %v; %d answers were changed, want 0", got, err, x.Score, r.Changed())
 	}
 	// An answer that is an hour late reaches nobody.
 	r.Set(relay.Late(time.Hour))
