@@ -30,8 +30,9 @@ const (
 	// at most fewOthers open.
 	maxOthers             = 128
 	keptOthers, fewOthers = maxOthers / 2, 8
-	// maxStreamCalls limits the streams among the calls, which stay open for long. Decisions keep the rest.
-	maxStreamCalls = maxCalls / 2
+	// maxStreamCalls limits the streams among the calls, which stay open for long. Decisions keep the rest. keptStreams of them
+	// are reserved for connections with at most fewCalls open.
+	maxStreamCalls, keptStreams = maxCalls / 2, maxStreamCalls / 4
 	// busyWaiting is how many unstarted calls make a server busy: more than one connection can have.
 	busyWaiting = maxStreams
 	// busyCalls is how many open calls make a server busy: then none should stay open to wait for a shadow.
@@ -83,7 +84,7 @@ func newAdmission(service string, maxMessage int, reg prometheus.Registerer) *ad
 var (
 	errTooManyCalls   = status.Errorf(codes.ResourceExhausted, "%d calls are open, more than the server can answer in time: retry later", maxCalls-keptCalls)
 	errTooManyOthers  = status.Errorf(codes.ResourceExhausted, "%d calls of this kind are open, and the remaining calls are reserved for decisions: retry later", maxOthers-keptOthers)
-	errTooManyStreams = status.Errorf(codes.ResourceExhausted, "%d streams are open, and the remaining calls are reserved for decisions: send more on each stream", maxStreamCalls)
+	errTooManyStreams = status.Errorf(codes.ResourceExhausted, "%d streams are open, and the remaining calls are reserved for decisions: send more on each stream", maxStreamCalls-keptStreams)
 )
 
 // arrival is a received call, and the context of its handler. It is one object, to save an allocation: see "executor, shadow
@@ -236,11 +237,21 @@ func (c *admission) counted(desc *grpc.ServiceDesc) *grpc.ServiceDesc {
 			}
 			defer a.done()
 			answerUnpacked(stream.Context())
+			most := int64(maxStreamCalls)
+			if a != nil && a.incoming.conn.admitted.Load() > fewCalls {
+				most -= keptStreams
+			}
 			defer c.streams.Add(-1)
-			if c.streams.Add(1) > maxStreamCalls {
+			if c.streams.Add(1) > most {
 				c.refused.Inc()
 				return errTooManyStreams
 			}
+			leave, err := c.openPacked(stream.Context())
+			if err != nil {
+				c.refused.Inc()
+				return err
+			}
+			defer leave()
 			if a != nil && c.largeAnswers {
 				stream = held{stream, a.incoming.conn}
 			}

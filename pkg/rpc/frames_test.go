@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net"
 	"strings"
 	"testing"
@@ -29,6 +30,7 @@ import (
 
 // open is a server with misbehaving clients and a well-behaved one.
 type open struct {
+	server *rpc.Server
 	t      *testing.T
 	l      *bufconn.Listener
 	reg    *prometheus.Registry
@@ -43,6 +45,7 @@ func newOpen(t *testing.T, maxMessage int) *open {
 	server := rpc.NewServer(rpc.ServerOptions{
 		Logger: slog.New(slog.DiscardHandler), Registerer: o.reg, MaxMessage: maxMessage, Throttled: mlenginev1.ScoringService_ServiceDesc.ServiceName,
 	})
+	o.server = server
 	mlenginev1.RegisterScoringServiceServer(server, &stub{predict: func(context.Context, *mlenginev1.PredictRequest) (*mlenginev1.PredictResponse, error) {
 		return &mlenginev1.PredictResponse{ModelVersion: o.answer}, nil
 	}})
@@ -489,6 +492,111 @@ func TestPackedMessages(t *testing.T) {
 			if status.Code(err) != want {
 				t.Errorf("%d bytes: got %v, want %v", size, err, want)
 			}
+		}
+	})
+}
+
+// Streams of compressed messages are few, since every one may decompress 4 MiB at once. They take nothing from calls and from
+// other streams.
+func TestPackedStreams(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newOpen(t, 0)
+		ask := func(opts ...grpc.CallOption) (grpc.BidiStreamingClient[mlenginev1.BatchPredictRequest, mlenginev1.BatchPredictResponse], error) {
+			s, err := o.polite.StreamPredict(t.Context(), opts...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = s.Send(&mlenginev1.BatchPredictRequest{}) // Recv returns the error
+			_, err = s.Recv()
+			return s, err
+		}
+		pack := grpc.UseCompressor(gzip.Name)
+		var last grpc.ClientStream
+		for i := range 5 {
+			s, err := ask(pack)
+			want := codes.OK
+			if i == 4 {
+				want = codes.ResourceExhausted
+			} else {
+				last = s
+			}
+			if status.Code(err) != want {
+				t.Errorf("packed stream %d: got %v, want %v", i, err, want)
+			}
+		}
+		if _, err := ask(); err != nil {
+			t.Errorf("a stream without compression: %v", err)
+		}
+		if _, err := o.polite.Predict(t.Context(), &mlenginev1.PredictRequest{}, pack); err != nil {
+			t.Errorf("a packed call: %v", err)
+		}
+		_ = last.CloseSend()
+		synctest.Wait()
+		if _, err := ask(pack); err != nil {
+			t.Errorf("a packed stream after another has ended: %v", err)
+		}
+	})
+}
+
+// However many streams two connections open, others get theirs.
+func TestStreamsAreShared(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newOpen(t, rpc.SmallMessage)
+		// opened returns how many of n streams of a connection are answered.
+		opened := func(n int) (answered int) {
+			conn, err := rpc.Dial("passthrough:///bufnet", nil, grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return o.l.DialContext(ctx) }))
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = conn.Close() })
+			for range n {
+				s, err := mlenginev1.NewScoringServiceClient(conn).StreamPredict(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				_ = s.Send(&mlenginev1.BatchPredictRequest{}) // Recv returns the error
+				if _, err := s.Recv(); err == nil {
+					answered++
+				} else if status.Code(err) != codes.ResourceExhausted {
+					t.Fatal(err)
+				}
+			}
+			return answered
+		}
+		if got := opened(120) + opened(120); got != 192 {
+			t.Errorf("two connections have %d streams, want 192", got)
+		}
+		for i, want := range []int{32, 32, 0} {
+			if got := opened(32); got != want {
+				t.Errorf("connection %d: %d streams of 32 are answered, want %d", i, got, want)
+			}
+		}
+	})
+}
+
+// A client that does not read its answers holds up a stop for a second, and the stop succeeds.
+func TestDrainDoesNotWaitForReaders(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newOpen(t, rpc.SmallMessage)
+		s, err := o.polite.StreamPredict(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 6000 { // of 16 bytes: more than the client's window, less than with the buffer of the server
+			if err := s.Send(&mlenginev1.BatchPredictRequest{Sequence: math.MaxUint64}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		_ = s.CloseSend()
+		synctest.Wait()
+		if open := o.value("grpc_server_open_calls"); open != 0 {
+			t.Fatalf("%v calls are open, want that only their answers are left", open)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		start := time.Now()
+		if err := o.server.Drain(ctx); err != nil || time.Since(start) != time.Second {
+			t.Errorf("got %v after %v, want success after a second", err, time.Since(start))
 		}
 	})
 }

@@ -34,7 +34,8 @@ type receiving struct {
 	head  incoming // of a circular list
 	timer *time.Timer
 
-	unpacking chan struct{} // a semaphore for compressed messages
+	// unpacking is a semaphore for compressed messages of unary calls, unpackingStreams one for streams of them.
+	unpacking, unpackingStreams chan struct{}
 }
 
 // incoming is a call whose message has not arrived yet.
@@ -56,7 +57,8 @@ type transportStream interface {
 }
 
 func newReceiving(maxMessage int) *receiving {
-	r := &receiving{unpacking: make(chan struct{}, min(maxUnpacked/maxMessage, maxCalls))}
+	most := min(maxUnpacked/maxMessage, maxCalls)
+	r := &receiving{unpacking: make(chan struct{}, most), unpackingStreams: make(chan struct{}, most)}
 	r.head.prev, r.head.next = &r.head, &r.head
 	return r
 }
@@ -94,6 +96,21 @@ func (r *receiving) receive(ctx context.Context, in *incoming, read func(any) er
 		return refused
 	}
 	return err
+}
+
+// openPacked returns an error for a stream of compressed messages if too many are open: each of them may decompress a message at
+// any time. It returns a function that must be called at the end of the stream.
+func (r *receiving) openPacked(ctx context.Context) (leave func(), err error) {
+	stream, ok := grpc.ServerTransportStreamFromContext(ctx).(transportStream)
+	if !ok || !packed(stream) {
+		return func() {}, nil
+	}
+	select {
+	case r.unpackingStreams <- struct{}{}:
+		return func() { <-r.unpackingStreams }, nil
+	default:
+		return nil, status.Errorf(codes.ResourceExhausted, "%d streams of compressed messages are open: send without compression", cap(r.unpackingStreams))
+	}
 }
 
 func (in *incoming) remove() {

@@ -128,8 +128,9 @@ func lookupOf(target string, network dialer) lookup {
 		return nil
 	}
 	resolver := &net.Resolver{}
+	var server string
 	if u, err := url.Parse(target); err == nil && u.Host != "" { // dns://nameserver/name:port
-		server := u.Host
+		server = u.Host
 		if u.Port() == "" {
 			server = net.JoinHostPort(u.Hostname(), "53")
 		}
@@ -146,6 +147,10 @@ func lookupOf(target string, network dialer) lookup {
 			return nil, err
 		}
 		ips, err := resolver.LookupNetIP(ctx, "ip", host)
+		var failed *net.DNSError
+		if errors.As(err, &failed) && server != "" {
+			failed.Server = server // the resolver names the server of resolv.conf, which was not asked
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -327,6 +327,9 @@ func TestNameServerOfTheTarget(t *testing.T) {
 		if err == nil || asked.Load() != want {
 			t.Errorf("%s: asked %v, error %v; want %q", target, asked.Load(), err, want)
 		}
+		if failed := new(net.DNSError); !errors.As(err, &failed) || failed.Server != want {
+			t.Errorf("%s: the error %v does not name %q", target, err, want)
+		}
 	}
 	if found, err := lookupOf("dns:///127.0.0.1:4010", (&net.Dialer{}).DialContext)(t.Context()); err != nil || len(found) != 1 || found[0].String() != "127.0.0.1:4010" {
 		t.Errorf("an address as the name: got %v, %v", found, err)

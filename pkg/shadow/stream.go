@@ -1,6 +1,7 @@
 package shadow
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,6 +30,7 @@ type stream struct {
 	reopens  bool // it was open before
 	sequence uint64
 	sent     *message // the message without an answer; nil if there is none
+	sending  *message // the message that Send has not taken yet; nil if there is none
 	timer    *time.Timer
 }
 
@@ -65,8 +67,10 @@ func (s *stream) predict(ctx context.Context, req *mlenginev1.BatchPredictReques
 		return nil, err
 	}
 	req.Sequence = m.sequence
-	// An error aborts the stream, which its receiver reports. Send does not block: the previous message has left.
+	// An error aborts the stream, which its receiver reports. Send does not block, since the previous message has left, unless
+	// ml-engine answers messages that it does not read: then until the stream stalls.
 	_ = call.Send(req)
+	s.taken(m)
 	select {
 	case r := <-m.reply:
 		return r.response, r.err
@@ -78,6 +82,20 @@ func (s *stream) predict(ctx context.Context, req *mlenginev1.BatchPredictReques
 	}
 }
 
+// taken records that Send has returned, and gives the stream back if the message is answered.
+func (s *stream) taken(m *message) {
+	s.mu.Lock()
+	s.sending = nil
+	answered := s.sent == nil
+	if answered {
+		s.timer.Stop()
+	}
+	s.mu.Unlock()
+	if answered {
+		s.address.done(s, m.load)
+	}
+}
+
 // begin opens the stream if it is closed, and makes m its message.
 func (s *stream) begin(ctx context.Context, m *message) (mlenginev1.ScoringService_StreamPredictClient, error) {
 	for {
@@ -85,7 +103,7 @@ func (s *stream) begin(ctx context.Context, m *message) (mlenginev1.ScoringServi
 		if call := s.call; call != nil {
 			s.sequence++
 			m.sequence, m.at = s.sequence, time.Now()
-			s.sent, s.stalled = m, false
+			s.sent, s.sending, s.stalled = m, m, false
 			s.timer.Reset(s.address.engine.opts.Timeout)
 			s.mu.Unlock()
 			return call, nil
@@ -152,8 +170,10 @@ func (s *stream) answer(response *mlenginev1.BatchPredictResponse) error {
 		return status.Errorf(codes.Internal, "ml-engine answered message %d of a stream, which does not wait for an answer", response.GetSequence())
 	}
 	s.sent, s.answered = nil, true
-	s.timer.Stop()
-	late := m.late
+	late, taken := m.late, s.sending == nil
+	if taken {
+		s.timer.Stop()
+	}
 	s.mu.Unlock()
 	s.address.answered()
 	result := reply{response: response}
@@ -168,15 +188,18 @@ func (s *stream) answer(response *mlenginev1.BatchPredictResponse) error {
 		s.address.engine.metrics.late.Inc()
 	}
 	m.reply <- result
-	s.address.done(s, m.load)
+	if taken {
+		s.address.done(s, m.load)
+	}
 	return nil
 }
 
-// stall is the timer's callback: it ends the stream if a message has waited for the timeout.
+// stall is the timer's callback: it ends the stream if a message has waited for the timeout, to be answered or to be taken.
 func (s *stream) stall() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.sent != nil && time.Since(s.sent.at) >= s.address.engine.opts.Timeout {
+	m := cmp.Or(s.sent, s.sending)
+	if m != nil && time.Since(m.at) >= s.address.engine.opts.Timeout {
 		s.stalled = true
 		s.cancel()
 	}
@@ -186,7 +209,7 @@ func (s *stream) stall() {
 func (s *stream) end(err error) {
 	a := s.address
 	s.mu.Lock()
-	m, began, answered := s.sent, s.opened, s.answered
+	m, began, answered, taken := s.sent, s.opened, s.answered, s.sending == nil
 	s.sent, s.call = nil, nil
 	if s.stalled {
 		err = errStalled
@@ -214,7 +237,9 @@ func (s *stream) end(err error) {
 		err = errElsewhere
 	}
 	m.reply <- reply{err: err}
-	a.done(s, m.load)
+	if taken {
+		a.done(s, m.load)
+	}
 }
 
 // close ends an open stream that waits for no answer.

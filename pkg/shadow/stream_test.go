@@ -34,7 +34,7 @@ type link struct {
 }
 
 // newLink starts both. spoil, which may be nil, changes what is read from the engine.
-func newLink(t *testing.T, slots int, spoil *atomic.Pointer[spoiler]) *link {
+func newLink(t *testing.T, slots int, spoil *atomic.Pointer[spoiler], extra ...grpc.DialOption) *link {
 	t.Helper()
 	l := &link{t: t, engine: enginetest.Start(t, enginetest.Options{}), reg: prometheus.NewRegistry()}
 	opts := DefaultOptions()
@@ -47,7 +47,7 @@ func newLink(t *testing.T, slots int, spoil *atomic.Pointer[spoiler]) *link {
 		return &spoiled{Conn: conn, spoil: spoil, done: make(chan struct{})}, nil
 	})
 	var err error
-	if l.Engine, err = Connect(l.engine.Target(), nil, opts, dial); err != nil {
+	if l.Engine, err = Connect(l.engine.Target(), nil, opts, append(extra, dial)...); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = l.Close() })
@@ -454,5 +454,45 @@ func TestCloseOfAHungEngine(t *testing.T) {
 		if took := time.Since(start); took > 2*timeout {
 			t.Errorf("close took %v, want at most %v", took, 2*timeout)
 		}
+	})
+}
+
+// untaken is a stream whose Send hands the message over and returns only at the end of the stream: so does one to an ml-engine
+// that answers what it does not read.
+type untaken struct{ grpc.ClientStream }
+
+// SendMsg implements grpc.ClientStream.
+func (s untaken) SendMsg(m any) error {
+	err := s.ClientStream.SendMsg(m)
+	<-s.Context().Done()
+	return err
+}
+
+// A stream that takes no message although its messages are answered stalls like one that is not answered. It is not used for
+// another message before, and no worker waits for it forever.
+func TestAStreamThatTakesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var stuck atomic.Bool
+		l := newLink(t, 1, nil, grpc.WithChainStreamInterceptor(
+			func(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, open grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+				s, err := open(ctx, desc, cc, method, opts...)
+				if err == nil && stuck.Load() {
+					s = untaken{s}
+				}
+				return s, err
+			}))
+		stuck.Store(true)
+		for range 3 {
+			start := time.Now()
+			_ = l.call(timeout / 2)
+			if got := time.Since(start); got > timeout {
+				t.Errorf("a call took %v, want at most %v", got, timeout)
+			}
+			synctest.Wait()
+		}
+		stuck.Store(false)
+		time.Sleep(time.Second) // the backoff
+		l.want(Match)
+		l.wantSeries(map[string]float64{"ml_shadow_streams_reopened_total": 3, "ml_shadow_engine_streams ready": 1})
 	})
 }

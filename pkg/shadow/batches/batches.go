@@ -25,25 +25,18 @@ func Answer(
 	predict func(context.Context, *mlenginev1.BatchPredictRequest) (*mlenginev1.BatchPredictResponse, error),
 ) error {
 	// Recv ends with the stream, and so with the return of the handler: for stopping, a goroutine receives. predict runs in the
-	// handler, where a panic is recovered.
-	done := make(chan struct{})
-	defer close(done)
+	// handler, where a panic is recovered. A message is received only when the answer before it has left: a client that does not
+	// read would otherwise make the server hold a message of each of its streams.
 	type received struct {
 		req *mlenginev1.BatchPredictRequest
 		err error
 	}
-	next := make(chan received)
+	wanted, next := make(chan struct{}, 1), make(chan received, 1)
+	defer close(wanted)
 	go func() {
-		for {
+		for range wanted {
 			req, err := stream.Recv()
-			select {
-			case next <- received{req, err}:
-			case <-done:
-				return
-			}
-			if err != nil {
-				return
-			}
+			next <- received{req, err}
 		}
 	}()
 	answer := func(r received) error {
@@ -58,6 +51,7 @@ func Answer(
 		return stream.Send(resp)
 	}
 	for {
+		wanted <- struct{}{}
 		var err error
 		select {
 		case r := <-next:

@@ -100,6 +100,7 @@ func (d *decider) run() (end ending) {
 			return ending{err: errStopping}
 		}
 		d.answer(ctx)
+		d.request.Reset() // 64 KiB can decode to ten times as much, and the stream may be idle for hours
 		if err := d.stream.SendMsg(&d.response); err != nil {
 			return ending{err: err}
 		}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"math"
 	"math/rand/v2"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -517,4 +518,43 @@ func counter(t *testing.T, reg *prometheus.Registry, name string) float64 {
 	}
 	t.Fatalf("no metric %s", name)
 	return 0
+}
+
+// A stream holds none of its messages once it has answered them: 64 KiB of short names decode to ten times as much, and 256
+// streams may be open.
+func TestStreamsHoldNoMessages(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := start(t, enginetest.Options{}, 0)
+		streams := make([]decideStream, 32)
+		for i := range streams {
+			streams[i] = e.decides(t.Context())
+			ask(t, streams[i], &executorv1.DecideRequest{Request: e.request("first")})
+		}
+		held := func() int {
+			synctest.Wait()
+			runtime.GC()
+			runtime.GC() // pooled buffers survive the first
+			var m runtime.MemStats
+			runtime.ReadMemStats(&m)
+			return int(m.HeapAlloc)
+		}
+		before := held()
+		var entries []byte // of PredictRequest.features, without their values
+		for i := range 8100 {
+			entries = append(entries, 4<<3|2, 4, 1<<3|2, 2, byte(' '+i/90), byte(' '+i%90))
+		}
+		many := &executorv1.PredictRequest{}
+		many.ProtoReflect().SetUnknown(entries)
+		for _, s := range streams {
+			if got := ask(t, s, &executorv1.DecideRequest{Request: many}); got.GetError().GetReason() != "FEATURE_UNKNOWN" {
+				t.Fatalf("got %v, want that the features are not known", got)
+			}
+		}
+		if each := (held() - before) / len(streams); each > 64<<10 {
+			t.Errorf("a stream holds %d bytes of an answered message, want none", each)
+		}
+		for _, s := range streams {
+			_ = s.CloseSend()
+		}
+	})
 }
