@@ -27,6 +27,10 @@ type Profile struct {
 	offsets []int
 }
 
+// MaxWatched is how many features of a model a profile has: of a larger schema, those with the largest weights. It bounds
+// the memory of a [Ring] and the number of metrics.
+const MaxWatched = 64
+
 // The formats of a profile. The first has no steps, units and weights, and is used as it was made.
 const (
 	profileFormat      = "greenlight/drift_profile/v2"

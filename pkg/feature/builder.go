@@ -207,7 +207,10 @@ func (b *Builder) Value(name string) float64 {
 func (b *Builder) Vector(s *Schema, dst []float64) bool {
 	ready := true
 	for i, c := range s.columns {
-		dst[i] = definitions[c].value(b)
+		dst[i] = math.NaN()
+		if c >= 0 {
+			dst[i] = definitions[c].value(b)
+		}
 		ready = ready && !math.IsNaN(dst[i])
 	}
 	return ready

@@ -89,7 +89,10 @@ func (f *Frame) Column(name string) []float64 {
 func (f *Frame) Row(i int, s *Schema, dst []float64) bool {
 	ready := true
 	for k, c := range s.columns {
-		dst[k] = f.columns[c][i]
+		dst[k] = math.NaN()
+		if c >= 0 {
+			dst[k] = f.columns[c][i]
+		}
 		ready = ready && !math.IsNaN(dst[k])
 	}
 	return ready

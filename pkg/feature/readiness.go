@@ -37,6 +37,9 @@ func (b *Builder) Readiness(s *Schema) Readiness {
 	r := Readiness{AsOf: b.End(), Minutes: b.Minutes()}
 	at := map[*input]int{}
 	for k, c := range s.columns {
+		if c < 0 {
+			continue // the caller sends it
+		}
 		for _, in := range definitions[c].needs {
 			need, lacks := in.lacks(b)
 			if !lacks {

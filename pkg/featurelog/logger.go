@@ -29,7 +29,7 @@ type Options struct {
 	// Interval is the time between writes, and so the time that a kill can lose. Default 5 s.
 	Interval time.Duration
 	// Capacity limits the rows waiting for the writer, and again the rows waiting for the disk. At about 400 bytes a
-	// row, the log can hold twice this many in memory. Default 65,536.
+	// row, the log can hold twice this many in memory. A row of more than 64 features counts as several. Default 65,536.
 	Capacity int
 	// PartRows is how many rows a file gets before the next one starts. Until then every flush rewrites the file: see
 	// the package comment. A flush of more rows makes a longer file. Default 8,192.
@@ -82,6 +82,7 @@ type Logger struct {
 
 	mu     sync.Mutex
 	queue  []*Row
+	taken  int // places of the rows in queue
 	closed bool
 
 	written, dropped, invalid, pending, writeErrors atomic.Uint64
@@ -138,13 +139,15 @@ func (l *Logger) Log(r Row) bool {
 		own.ArrivalTime = time.Now()
 	}
 
+	places, half := r.Schema.places(), false
 	l.mu.Lock()
-	taken := !l.closed && len(l.queue) < cap(l.queue)
+	taken := !l.closed && l.taken+places <= l.opts.Capacity
 	if taken {
+		half = l.taken < l.opts.Capacity/2 && l.taken+places >= l.opts.Capacity/2
+		l.taken += places
 		l.queue = append(l.queue, own)
 		l.pending.Add(1) // inside the lock, before the writer can subtract it
 	}
-	half := taken && len(l.queue) == cap(l.queue)/2
 	l.mu.Unlock()
 
 	switch {

@@ -42,6 +42,9 @@ func newSchema(name, hash string, features []string) (*Schema, error) {
 	return &Schema{Name: name, Hash: hash, Features: features, layout: parquet.NewSchema("row", root)}, nil
 }
 
+// places is how many rows of the usual width a row counts as.
+func (s *Schema) places() int { return 1 + len(s.Features)/64 }
+
 // reserved are the columns that the folders define.
 var reserved = []string{"date", "schema"}
 

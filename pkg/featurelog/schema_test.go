@@ -1,7 +1,10 @@
 package featurelog
 
 import (
+	"fmt"
+	"io"
 	"testing"
+	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 )
@@ -57,5 +60,57 @@ func TestNewSchema(t *testing.T) {
 	}
 	if _, err := newSchema("", "", nil); err == nil {
 		t.Error("a schema without a name was accepted")
+	}
+}
+
+// No feature may have the name of a column.
+func TestColumnNamesAreReserved(t *testing.T) {
+	for _, c := range columns {
+		if err := feature.CheckName(c.name); err == nil {
+			t.Errorf("a feature may be called %q, like a column", c.name)
+		}
+	}
+	for _, name := range reserved {
+		if err := feature.CheckName(name); err == nil {
+			t.Errorf("a feature may be called %q, which the folders define", name)
+		}
+	}
+	for _, name := range feature.Reserved() {
+		if _, err := feature.Named("x", name); err == nil {
+			t.Errorf("a schema may have the feature %q", name)
+		}
+	}
+}
+
+// Wide rows take more of the capacity, so that its bytes are bounded.
+func TestWideRowsTakeMorePlaces(t *testing.T) {
+	names := make([]string, 1000)
+	for i := range names {
+		names[i] = fmt.Sprintf("f%d", i)
+	}
+	s, err := newSchema("wide", "hash", names)
+	if err != nil {
+		t.Fatal(err)
+	}
+	disk := make(chan struct{})
+	l, err := open(Options{Dir: t.TempDir(), Capacity: 160, Interval: time.Hour}, func(string, func(io.Writer) error) error {
+		<-disk
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	taken := 0
+	for range 100 {
+		if l.Log(Row{Schema: s, Features: make([]float64, 1000)}) {
+			taken++
+		}
+	}
+	close(disk)
+	if err := l.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if taken < 5 || taken > 40 { // 160/16 in the queue, and as many that the writer took meanwhile, twice
+		t.Errorf("%d rows of 1,000 features were taken by a log of 160 rows", taken)
 	}
 }

@@ -21,7 +21,7 @@ type writer struct {
 	// order holds the keys of parts in the order in which they were started.
 	order []partKey
 	seq   int
-	// unsaved is the number of unsaved rows of all parts.
+	// unsaved are the places of the unsaved rows of all parts.
 	unsaved int
 	// abandoned counts rows that were not written by the end.
 	abandoned int
@@ -51,7 +51,7 @@ func (w *writer) collect() {
 	l := w.l
 	l.mu.Lock()
 	rows := l.queue
-	l.queue = w.spare[:0]
+	l.queue, l.taken = w.spare[:0], 0
 	l.mu.Unlock()
 	for i, r := range rows {
 		rows[i] = nil
@@ -61,7 +61,7 @@ func (w *writer) collect() {
 		}
 		p := w.part(r)
 		p.rows = append(p.rows, r)
-		w.unsaved++
+		w.unsaved += r.Schema.places()
 	}
 	w.spare = rows
 }
@@ -73,6 +73,7 @@ func (w *writer) part(r *Row) *part {
 	if p == nil {
 		w.seq++
 		p = newPart(w.l.opts.Dir, w.l.opts.Instance, w.seq, key, time.Now())
+		p.places = r.Schema.places()
 		w.parts[key] = p
 		w.order = append(w.order, key)
 	}
@@ -94,7 +95,7 @@ func (w *writer) flush() {
 		if p.unsaved() > 0 {
 			w.save(p)
 		}
-		if p.unsaved() == 0 && (p.saved >= w.l.opts.PartRows || key.day != today) {
+		if p.unsaved() == 0 && (p.saved*p.places >= w.l.opts.PartRows || key.day != today) {
 			for _, r := range p.rows {
 				w.l.release(r)
 			}
@@ -111,7 +112,7 @@ func (w *writer) save(p *part) {
 	err := p.save(w.create)
 	now := time.Now()
 	if err == nil {
-		w.unsaved -= n
+		w.unsaved -= n * p.places
 		l.written.Add(uint64(n))
 		l.pending.Add(^uint64(n - 1))
 		l.lastWrite.Store(&now)
@@ -124,7 +125,7 @@ func (w *writer) save(p *part) {
 			w.drop(r)
 		}
 		p.rows = p.rows[:p.saved]
-		w.unsaved -= n
+		w.unsaved -= n * p.places
 	}
 }
 
@@ -149,10 +150,12 @@ func createFile(path string, write func(io.Writer) error) error {
 
 // part is a growing file: the rows of one day and schema, of which the first saved rows are on disk.
 type part struct {
-	key   partKey
-	path  string
-	rows  []*Row
-	saved int
+	key partKey
+	// places is how many rows of the usual width one of its rows counts as.
+	places int
+	path   string
+	rows   []*Row
+	saved  int
 }
 
 // partKey identifies the rows that share a file. Two schemas with one name (after a change) do not share one.

@@ -16,6 +16,7 @@ const (
 	LargestGapMove   = "largest move across a hole"
 	UnchangedMinutes = "unchanged minutes"
 	FilledMinutes    = "filled minutes"
+	TableLeftOut     = "table rows left out"
 )
 
 // Minutes is the unit of the lengths of market stretches.
@@ -27,6 +28,9 @@ const testDays = 10
 
 // OfflineJudgment lists all rules for an offline evaluation: its two figures, their evidence, and the data.
 func OfflineJudgment() []Rule { return slices.Concat(Offline(), OfflineEvidence(), DataQuality()) }
+
+// TableJudgment lists what a model must reach on a table of a desk's own features and labels.
+func TableJudgment() []Rule { return slices.Concat(Offline(), OfflineEvidence(), TableData()) }
 
 // OfflineEvidence lists what the figures of [Offline] must be based on. Too little evidence is [Inconclusive].
 func OfflineEvidence() []Rule {
@@ -48,6 +52,14 @@ func OfflineEvidence() []Rule {
 			What: "whether all tested days are known to lie after the model's training: 1 for yes",
 		},
 	}
+}
+
+// TableData lists what a table of a desk's own features and labels must satisfy; n is rows.
+func TableData() []Rule {
+	return []Rule{{
+		Name: TableLeftOut, Op: AtMost, Threshold: 0.2, Unit: Ratio, MinSamples: 1, Miss: Inconclusive,
+		What: "share of rows that lack the label or a feature, and are left out",
+	}}
 }
 
 // DataQuality lists what market data must satisfy before figures computed from them are meaningful; n is minutes. The

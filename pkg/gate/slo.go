@@ -49,6 +49,7 @@ func SLOs() []Group {
 		{"Offline", Offline()},
 		{"Offline evidence", OfflineEvidence()},
 		{"Market data", DataQuality()},
+		{"Table data", TableData()},
 		{"Smoke", Smoke()},
 		{"Smoke integrity", SmokeIntegrity()},
 		{"Shadow", Shadow()},

@@ -25,6 +25,7 @@ func TestSLOs(t *testing.T) {
 		"Market data/largest move across a hole": "<= 45 %",
 		"Market data/unchanged minutes":          "<= 60 %",
 		"Market data/filled minutes":             "<= 40 %",
+		"Table data/table rows left out":         "<= 20 %",
 
 		"Smoke/smoke success":      ">= 95 %",
 		"Smoke/smoke p95":          "< 80 ms",
@@ -51,7 +52,7 @@ func TestSLOs(t *testing.T) {
 			switch { // days, and figures that are known of any series
 			case group.Name == "Offline evidence" && rule.Name != gate.OutOfTime:
 				floor = 5
-			case group.Name == "Market data" || rule.Name == gate.OutOfTime:
+			case group.Name == "Market data" || group.Name == "Table data" || rule.Name == gate.OutOfTime:
 				floor = 1
 			}
 			if rule.What == "" || rule.MinSamples < floor {

@@ -6,6 +6,7 @@
 //	model.json     the parameters and the schema they need; its SHA-256 is the model's digest
 //	baseline.json  the production heuristic, fitted to the same training window
 //	golden.json    market states with the scores that the model must give them
+//	schema.json    the feature schema, unless it is built in; model.json has its SHA-256
 //	reference.json the drift profile: how inputs and score were distributed on the training window (optional)
 //	ensemble       the trees as LightGBM or XGBoost wrote them, for a model of that family
 //	release.json   how it was released under its version (optional)
@@ -28,11 +29,13 @@ import (
 	"math"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/drift"
 	"github.com/greenlight-ml/greenlight/pkg/durable"
 	"github.com/greenlight-ml/greenlight/pkg/feature"
+	"github.com/greenlight-ml/greenlight/pkg/text"
 )
 
 // The files of a model.
@@ -45,6 +48,8 @@ const (
 	// OfflineFile is the model's own offline evaluation, in the format of the evidence file with that name.
 	OfflineFile  = "offline_report.json"
 	ManifestFile = "manifest.json"
+	// SchemaFile is the document of the feature schema: see [feature.ParseSchema].
+	SchemaFile = "schema.json"
 
 	modelFormat    = "greenlight/model/v1"
 	manifestFormat = "greenlight/manifest/v1"
@@ -72,6 +77,8 @@ type Spec struct {
 	// Schema names the feature schema; SchemaHash pins its meaning.
 	Schema     string `json:"schema"`
 	SchemaHash string `json:"schema_hash"`
+	// SchemaSHA256 is the digest of [SchemaFile]; empty for a built-in schema, which has no file.
+	SchemaSHA256 string `json:"schema_sha256,omitempty"`
 	// Label is the event whose probability is the score.
 	Label Label `json:"label"`
 	// Logistic or Trees holds the parameters, depending on the family.
@@ -79,12 +86,16 @@ type Spec struct {
 	Trees    *TreesSpec `json:"trees,omitempty"`
 }
 
-// Label describes what is predicted: that the range of mid over the horizon exceeds Threshold * sigma_ref *
-// sqrt(horizon).
+// Label describes what is predicted. The built-in label is that the range of mid over the horizon exceeds Threshold *
+// sigma_ref * sqrt(horizon). A label that came with the data has a Column.
 type Label struct {
-	HorizonMinutes int `json:"horizon_minutes"`
-	// Threshold is c: the 0.72 quantile, on the training window, of the range in units of sigma_ref sqrt(horizon).
+	// HorizonMinutes is how far ahead the label looks, in minutes; 0 if unknown.
+	HorizonMinutes float64 `json:"horizon_minutes"`
+	// Threshold is c: the 0.72 quantile, on the training window, of the range in units of sigma_ref sqrt(horizon). It is 0
+	// for a label that came with the data.
 	Threshold float64 `json:"threshold"`
+	// Column is the column of the data that had the label: 1 for a positive row, 0 for another.
+	Column string `json:"column,omitempty"`
 }
 
 // Manifest is the content of manifest.json.
@@ -159,7 +170,8 @@ type Artifact struct {
 	Release *Release
 	// manifest is the manifest's file, as it was verified.
 	manifest []byte
-	// Schema is the schema that Spec names. Scorer is safe for concurrent use.
+	// Schema is the schema that Spec names. The maker of a draft sets it for a schema that is not built in. Scorer is safe for
+	// concurrent use.
 	Schema *feature.Schema
 	Scorer Scorer
 }
@@ -170,7 +182,9 @@ func (a *Artifact) Digest() string { return a.Manifest.Digest }
 // Identify computes the digest of a draft, the same that [Registry.Add] gives it. Evidence about a model names its
 // digest, and a model's own evaluation is written before the model is registered.
 func (a *Artifact) Identify() error {
-	a.completeSpec()
+	if _, err := a.completeSpec(); err != nil {
+		return err
+	}
 	raw, err := encode(a.Spec)
 	if err != nil {
 		return fmt.Errorf("%s: %w", ModelFile, err)
@@ -179,12 +193,66 @@ func (a *Artifact) Identify() error {
 	return nil
 }
 
-// completeSpec fills in the format and the schema's hash.
-func (a *Artifact) completeSpec() {
+// completeSpec fills in the format and the schema. It returns the content of [SchemaFile], nil for a built-in schema.
+func (a *Artifact) completeSpec() (document []byte, err error) {
 	a.Spec.Format = modelFormat
-	if schema, ok := feature.Lookup(a.Spec.Schema); ok {
-		a.Spec.SchemaHash = schema.Hash()
+	if a.Schema == nil || a.Schema.Builtin() {
+		if a.Schema, err = builtin(a.Spec.Schema); err != nil {
+			return nil, fmt.Errorf("%s: %w", ModelFile, err)
+		}
 	}
+	a.Spec.Schema, a.Spec.SchemaHash, a.Spec.SchemaSHA256 = a.Schema.Name, a.Schema.Hash(), ""
+	if a.Schema.Builtin() {
+		return nil, nil //nolint:nilnil // it has no file
+	}
+	if document, err = a.Schema.Document(); err != nil {
+		return nil, fmt.Errorf("%s: %w", SchemaFile, err)
+	}
+	if _, err := feature.ParseSchema(document); err != nil { // a name that is taken by a built-in schema
+		return nil, fmt.Errorf("%s: %w", SchemaFile, err)
+	}
+	a.Spec.SchemaSHA256 = digest(document)
+	return document, nil
+}
+
+// builtin returns the built-in schema of that name.
+func builtin(name string) (*feature.Schema, error) {
+	s, ok := feature.Lookup(name)
+	if !ok {
+		known := make([]string, 0, 2)
+		for _, s := range feature.Schemas() {
+			known = append(known, s.Name)
+		}
+		return nil, fmt.Errorf("unknown feature schema %q: the built-in schemas are %s; a model of another schema has a %s",
+			text.Clean(name, maxRef), strings.Join(known, ", "), SchemaFile)
+	}
+	return s, nil
+}
+
+// readSchema reads the schema of the model that is being read.
+func (a *Artifact) readSchema(root *os.Root) error {
+	if a.Spec.SchemaSHA256 == "" {
+		s, err := builtin(a.Spec.Schema)
+		if err != nil {
+			return fmt.Errorf("%s: %w", ModelFile, err)
+		}
+		a.Schema = s
+		return nil
+	}
+	raw, err := readFile(root, SchemaFile)
+	if err != nil {
+		return err
+	}
+	if got := digest(raw); got != a.Spec.SchemaSHA256 {
+		return fmt.Errorf("%s has the digest %.12s, but %s says %.12s: the file was changed or is damaged", SchemaFile, got, ModelFile, a.Spec.SchemaSHA256)
+	}
+	if a.Schema, err = feature.ParseSchema(raw); err != nil {
+		return fmt.Errorf("%s: %w", SchemaFile, err)
+	}
+	if a.Schema.Name != a.Spec.Schema {
+		return fmt.Errorf("%s is of the schema %q, but %s names %q", SchemaFile, a.Schema.Name, ModelFile, a.Spec.Schema)
+	}
+	return nil
 }
 
 // bind checks the parts against each other and creates the scorer.
@@ -193,15 +261,10 @@ func (a *Artifact) bind() error {
 	if s.Format != modelFormat {
 		return fmt.Errorf("%s: format %q: want %q", ModelFile, s.Format, modelFormat)
 	}
-	schema, ok := feature.Lookup(s.Schema)
-	if !ok {
-		return fmt.Errorf("%s: unknown feature schema %q", ModelFile, s.Schema)
-	}
-	if s.SchemaHash != schema.Hash() {
+	if schema := a.Schema; s.SchemaHash != schema.Hash() {
 		return fmt.Errorf("%s: schema %s has the hash %.12s here, but the model was made for %.12s: a feature has changed its meaning",
 			ModelFile, s.Schema, schema.Hash(), s.SchemaHash)
 	}
-	a.Schema = schema
 	if err := a.bindScorer(); err != nil {
 		return fmt.Errorf("%s: %w", ModelFile, err)
 	}
@@ -210,11 +273,9 @@ func (a *Artifact) bind() error {
 
 // Open creates Schema and Scorer from a draft's Spec, so that it can score before it has golden vectors.
 func (a *Artifact) Open() error {
-	schema, ok := feature.Lookup(a.Spec.Schema)
-	if !ok {
-		return fmt.Errorf("unknown feature schema %q", a.Spec.Schema)
+	if _, err := a.completeSpec(); err != nil {
+		return err
 	}
-	a.Schema = schema
 	return a.bindScorer()
 }
 
@@ -227,7 +288,7 @@ func (a *Artifact) bindScorer() error {
 			return err
 		}
 		if !slices.Equal(s.Logistic.Features, a.Schema.Names()) {
-			return fmt.Errorf("features %v: want those of schema %s, %v", s.Logistic.Features, s.Schema, a.Schema.Names())
+			return fmt.Errorf("features %s: want those of schema %s, %s", listed(s.Logistic.Features), s.Schema, listed(a.Schema.Names()))
 		}
 		a.Scorer = s.Logistic
 	case s.Family == FamilyTrees && s.Trees != nil && s.Logistic == nil:
@@ -312,6 +373,9 @@ func (a *Artifact) read(root *os.Root, keys Keys) error {
 	if err := errors.Join(a.readReference(root), a.readRelease(root), a.readOffline(root)); err != nil {
 		return err
 	}
+	if err := a.readSchema(root); err != nil {
+		return err
+	}
 	if a.Spec.Family == FamilyTrees {
 		if a.Ensemble, err = readFile(root, EnsembleFile); err != nil {
 			return err
@@ -363,7 +427,7 @@ func readListed(root *os.Root, file, want string) ([]byte, error) {
 
 func readFile(root *os.Root, name string) ([]byte, error) {
 	limit := int64(maxSmall)
-	if slices.Contains([]string{ModelFile, EnsembleFile, GoldenFile, ReferenceFile}, name) {
+	if slices.Contains([]string{ModelFile, EnsembleFile, GoldenFile, ReferenceFile, SchemaFile}, name) {
 		limit = maxFile
 	}
 	return durable.ReadFileIn(root, name, limit)

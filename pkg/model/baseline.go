@@ -3,6 +3,7 @@ package model
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
 
 	"github.com/greenlight-ml/greenlight/pkg/durable"
 	"github.com/greenlight-ml/greenlight/pkg/feature"
@@ -15,13 +16,15 @@ type Baseline struct {
 	// Version names the heuristic, for example "heuristic-v1".
 	Version  string   `json:"version"`
 	Logistic Logistic `json:"logistic"`
+	// Own are the inputs that only callers can send, in their order; the others are features of the catalogue.
+	Own []string `json:"own_features,omitempty"`
 
 	digest string
 }
 
-// NewBaseline wraps the fitted formula.
-func NewBaseline(version string, formula Logistic) (*Baseline, error) {
-	b := &Baseline{Format: baselineFormat, Version: version, Logistic: formula}
+// NewBaseline wraps the fitted formula. own are its inputs that are not features of the catalogue.
+func NewBaseline(version string, formula Logistic, own ...string) (*Baseline, error) {
+	b := &Baseline{Format: baselineFormat, Version: version, Logistic: formula, Own: own}
 	if err := b.bind(); err != nil {
 		return nil, err
 	}
@@ -86,8 +89,16 @@ func (b *Baseline) bind() error {
 		return fmt.Errorf("%s: %w", BaselineFile, err)
 	}
 	for _, name := range b.Logistic.Features {
-		if _, ok := feature.Find(name); !ok {
+		if _, ok := feature.Find(name); !ok && !slices.Contains(b.Own, name) {
 			return fmt.Errorf("%s: unknown feature %q", BaselineFile, name)
+		}
+	}
+	for _, name := range b.Own {
+		if err := feature.CheckName(name); err != nil {
+			return fmt.Errorf("%s: %w", BaselineFile, err)
+		}
+		if _, ok := feature.Find(name); ok || !slices.Contains(b.Logistic.Features, name) {
+			return fmt.Errorf("%s: own feature %q: want an input that is not built in", BaselineFile, name)
 		}
 	}
 	return nil

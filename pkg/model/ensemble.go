@@ -111,3 +111,31 @@ func unnamed(names []string) bool {
 	}
 	return true
 }
+
+// SchemaOf returns the schema of a tree model's inputs. It is a built-in one if that has all inputs, or if the library knew
+// no names. Otherwise it is a schema of the inputs in the order of the file. Its name is name and the start of its hash, so
+// that other inputs make another name.
+func SchemaOf(raw []byte, name string) (*feature.Schema, error) {
+	e, err := trees.Import("model", bytes.NewReader(raw))
+	if err != nil {
+		return nil, err
+	}
+	standard, err := builtin(feature.DefaultSchema)
+	if err != nil {
+		return nil, err
+	}
+	names := e.FeatureNames()
+	if unnamed(names) || !slices.ContainsFunc(names, func(name string) bool { return standard.Index(name) < 0 }) {
+		return standard, nil
+	}
+	defs := make([]feature.Def, len(names))
+	for i, name := range names {
+		defs[i] = feature.Def{Name: name}
+	}
+	s, err := feature.MakeSchema(name[:min(len(name), 64)], "", 0, defs)
+	if err != nil {
+		return nil, err
+	}
+	const digits = 8
+	return feature.MakeSchema(name[:min(len(name), 64-1-digits)]+"-"+s.Hash()[:digits], "", 0, defs)
+}

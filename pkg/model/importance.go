@@ -1,8 +1,11 @@
 package model
 
 import (
+	"cmp"
 	"math"
+	"slices"
 
+	"github.com/greenlight-ml/greenlight/pkg/drift"
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/trees"
 )
@@ -39,4 +42,31 @@ func Importance(s Scorer, schema *feature.Schema) map[string]float64 {
 		shares[name] /= sum
 	}
 	return shares
+}
+
+// Watched returns the features of a model whose drift is watched, in the order of the schema, with their importance. It is
+// nil if unknown. Of a schema of more than [drift.MaxWatched] features besides bias, the most important are watched, and
+// their importance is scaled to add up to 1.
+func Watched(s Scorer, schema *feature.Schema) (names []string, weights map[string]float64) {
+	names = slices.DeleteFunc(schema.Names(), func(name string) bool { return name == feature.Bias })
+	weights = Importance(s, schema)
+	if len(names) <= drift.MaxWatched {
+		return names, weights
+	}
+	byWeight := slices.Clone(names)
+	slices.SortStableFunc(byWeight, func(a, b string) int { return cmp.Compare(weights[b], weights[a]) })
+	kept, sum := map[string]bool{}, 0.0
+	for _, name := range byWeight[:drift.MaxWatched] {
+		kept[name] = true
+		sum += weights[name]
+	}
+	names = slices.DeleteFunc(names, func(name string) bool { return !kept[name] })
+	if sum == 0 {
+		return names, nil
+	}
+	scaled := make(map[string]float64, len(names))
+	for _, name := range names {
+		scaled[name] = weights[name] / sum
+	}
+	return names, scaled
 }

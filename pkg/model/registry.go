@@ -213,7 +213,10 @@ func (r *Registry) has(e Entry, a *Artifact) error {
 // files encodes the parts and completes the manifest.
 func (a *Artifact) files() (map[string][]byte, error) {
 	a.Manifest.Format = manifestFormat
-	a.completeSpec()
+	document, err := a.completeSpec()
+	if err != nil {
+		return nil, err
+	}
 	if err := a.bind(); err != nil {
 		return nil, err
 	}
@@ -244,6 +247,9 @@ func (a *Artifact) files() (map[string][]byte, error) {
 	}
 	if a.Ensemble != nil {
 		files[EnsembleFile] = a.Ensemble
+	}
+	if document != nil {
+		files[SchemaFile] = document
 	}
 	a.Manifest.Family, a.Manifest.Schema, a.Manifest.SchemaHash = a.Spec.Family, a.Spec.Schema, a.Spec.SchemaHash
 	raw, err := encode(a.Manifest)

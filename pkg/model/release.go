@@ -86,6 +86,9 @@ func digests(a *Artifact) map[string]string {
 	sums := maps.Clone(a.Manifest.Files)
 	delete(sums, ReleaseFile)
 	sums[ModelFile] = a.Manifest.Digest
+	if a.Spec.SchemaSHA256 != "" {
+		sums[SchemaFile] = a.Spec.SchemaSHA256
+	}
 	if a.Spec.Trees != nil {
 		sums[EnsembleFile] = a.Spec.Trees.SHA256
 	}

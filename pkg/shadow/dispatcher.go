@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"slices"
 	"sync"
 	"time"
 
@@ -40,6 +41,8 @@ type Options struct {
 	// OnSettled, if set, is called exactly once for every request, after it was counted and perhaps after Wait returned.
 	// The request's handler or a worker calls it, so it must not block. It must copy what it needs of Request.State.
 	OnSettled func(Request, Result)
+	// Schemas are the known schemas. The dispatcher adds those of ml-engine's models. Default [feature.NewKnown].
+	Schemas *feature.Known
 	// Logger is required.
 	Logger *slog.Logger
 	// Registerer receives the metrics. Required.
@@ -79,6 +82,8 @@ type Dispatcher struct {
 	recorder *Recorder
 	model    *modelWatch
 	queue    *queue
+	// local are the schemas that were known before ml-engine was asked.
+	local    []*feature.Schema
 	watchers watchers
 
 	unwatch context.CancelFunc // ends the model watch
@@ -101,12 +106,16 @@ func New(opts Options) (*Dispatcher, error) {
 	if err != nil {
 		return nil, err
 	}
+	if opts.Schemas == nil {
+		opts.Schemas = feature.NewKnown()
+	}
 	m := newMetrics(opts.Registerer)
 	d := &Dispatcher{
 		opts: opts, breaker: breaker, recorder: newRecorder(opts.Window, m),
-		model: newModelWatch(opts.Engine, opts.Logger, opts.Timeout/2),
+		model: newModelWatch(opts.Engine, opts.Schemas, opts.Logger, opts.Timeout/2),
 		queue: newQueue(opts.QueueSize, opts.MaxBatch),
 	}
+	d.local = opts.Schemas.All()
 	d.model.recovered = breaker.skipBackoff
 	d.model.backingOff = func() bool {
 		_, waiting := breaker.backingOff()
@@ -160,7 +169,7 @@ var (
 	errStopped = errors.New("executor is stopping")
 	errOpen    = errors.New("the circuit breaker is open")
 	errUnknown = errors.New("ml-engine has not been reached yet")
-	errSchema  = errors.New("the model under trial needs a feature schema that this executor does not have")
+	errSchema  = errors.New("the schema of the model under trial cannot be used")
 	errProject = errors.New("the state lacks inputs of the model under trial")
 )
 
@@ -238,6 +247,12 @@ func (d *Dispatcher) answered(c *call, score float64, version, digest string) Ou
 	d.settle(c, r)
 	return r.Outcome
 }
+
+// Schemas returns the schemas that are known: the built-in ones, those of the options, and those of ml-engine's models.
+func (d *Dispatcher) Schemas() *feature.Known { return d.opts.Schemas }
+
+// Learned reports whether the schema is known only from ml-engine, which may be wrong about it.
+func (d *Dispatcher) Learned(s *feature.Schema) bool { return !slices.Contains(d.local, s) }
 
 // Ready reports whether ml-engine is reachable, and the version of its model when it was last seen.
 func (d *Dispatcher) Ready() (model string, ok bool) {

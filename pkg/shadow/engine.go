@@ -16,6 +16,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
+	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/text"
 )
 
@@ -28,8 +29,9 @@ const (
 	// A row of a batch needs 9 bytes for its score and about 200 for an error. The description of a model and its drift
 	// need 10 KiB. So the response to 64 rows may have 64 KiB.
 	engineRowBytes, engineBaseBytes = 512, 32 << 10
-	// maxEngineParts is how many nested messages a response may have, in addition to one per row of a batch.
-	maxEngineParts = 1024
+	// maxEngineParts is how many nested messages a response may have, in addition to one per row of a batch. The
+	// description of a model has one per feature.
+	maxEngineParts = feature.MaxFeatures + 48
 	// maxEngineHeader is in bytes as HTTP/2 counts them. The longest header is that of [rpc.Error], up to 12 KiB.
 	maxEngineHeader = 16 << 10
 	// engineWindow is the flow-control window of a stream and of a connection, in bytes.

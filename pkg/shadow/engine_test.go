@@ -78,7 +78,7 @@ func TestWhateverTheEngineAnswers(t *testing.T) {
 		"an error of a row far away":   {rowError(math.MaxUint32), InvalidScore, "row 4294967295"},
 		"an error of the row after":    {rowError(1), InvalidScore, "row 1"},
 		"the same row twice":           {rowError(0, 0), InvalidScore, "row 0"},
-		"more errors than a batch has": {rowError(make([]uint32, 5000)...), Internal, "more than 1088 parts"},
+		"more errors than a batch has": {rowError(make([]uint32, 5000)...), Internal, "more than 2112 parts"},
 		"headers of 3 MB": {enginetest.Fault{
 			Before: func(ctx context.Context) error { return grpc.SetTrailer(ctx, metadata.Pairs("x", long)) },
 			Send:   func(batches.Stream, *mlenginev1.BatchPredictResponse) error { return io.EOF },

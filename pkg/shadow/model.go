@@ -2,6 +2,8 @@ package shadow
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"sync/atomic"
@@ -28,6 +30,7 @@ const (
 // modelWatch tracks ml-engine's active model, and so which inputs a shadow needs.
 type modelWatch struct {
 	engine  mlenginev1.ScoringServiceClient
+	schemas *feature.Known
 	logger  *slog.Logger
 	current atomic.Pointer[activeModel]
 	wake    chan struct{}
@@ -57,23 +60,24 @@ const maxConnections = 64
 // activeModel is the result of the last probe.
 type activeModel struct {
 	version, digest string
-	schema          *feature.Schema // nil when this build does not know the schema
+	schema          *feature.Schema // nil when it cannot be used; problem is the reason
+	problem         error
 	reachable       bool
 }
 
-func newModelWatch(engine mlenginev1.ScoringServiceClient, logger *slog.Logger, prompt time.Duration) *modelWatch {
-	return &modelWatch{engine: engine, logger: logger, wake: make(chan struct{}, 1), start: time.Now(), prompt: prompt}
+func newModelWatch(engine mlenginev1.ScoringServiceClient, schemas *feature.Known, logger *slog.Logger, prompt time.Duration) *modelWatch {
+	return &modelWatch{engine: engine, schemas: schemas, logger: logger, wake: make(chan struct{}, 1), start: time.Now(), prompt: prompt}
 }
 
-// schema returns the active model's schema. The error is errUnknown while ml-engine was never reached, and errSchema if
-// this build lacks the schema.
+// schema returns the active model's schema. The error is errUnknown while ml-engine was never reached, and an
+// errSchema if the schema cannot be used.
 func (w *modelWatch) schema() (*feature.Schema, error) {
 	m := w.current.Load()
 	switch {
 	case m == nil || m.version == "":
 		return nil, errUnknown
 	case m.schema == nil:
-		return nil, errSchema
+		return nil, fmt.Errorf("%w: %w", errSchema, m.problem)
 	}
 	return m.schema, nil
 }
@@ -164,7 +168,7 @@ func (w *modelWatch) isNew(p *peer.Peer) bool {
 func (w *modelWatch) probe(ctx context.Context, p *peer.Peer) bool {
 	ctx, cancel := context.WithTimeout(ctx, modelTimeout)
 	defer cancel()
-	info, err := w.engine.GetModelInfo(ctx, &mlenginev1.GetModelInfoRequest{}, grpc.Peer(p))
+	info, err := w.engine.GetModelInfo(ctx, &mlenginev1.GetModelInfoRequest{}, grpc.Peer(p), grpc.MaxCallRecvMsgSize(maxModelInfo))
 	before := w.current.Load()
 	if err != nil {
 		if ctx.Err() == context.Canceled {
@@ -182,17 +186,42 @@ func (w *modelWatch) probe(ctx context.Context, p *peer.Peer) bool {
 		return false
 	}
 	m := &activeModel{version: info.GetVersion(), digest: info.GetDigest(), reachable: true}
-	if s, ok := feature.Lookup(info.GetSchema()); ok && s.Hash() == info.GetSchemaHash() {
-		m.schema = s
+	if before != nil && before.version == m.version && before.version != "" && before.digest == m.digest {
+		m.schema, m.problem = before.schema, before.problem // a digest covers its schema
+	} else {
+		m.schema, m.problem = w.learn(info)
 	}
 	if before == nil || !before.reachable || before.digest != m.digest {
 		w.logger.Info("ml-engine is reachable", "model", m.version, "digest", m.digest, "schema", info.GetSchema())
 		w.lastRejected.Store(0) // so that the next rejection requests a probe
 		if m.schema == nil {
-			w.logger.Error("the active model needs a feature schema that this executor does not have: every shadow will be rejected",
-				"schema", info.GetSchema(), "schema_hash", info.GetSchemaHash())
+			w.logger.Error("the schema of the active model cannot be used: every shadow will be rejected",
+				"schema", info.GetSchema(), "schema_hash", info.GetSchemaHash(), "error", m.problem)
 		}
 	}
 	w.current.Store(m)
 	return true
+}
+
+// maxModelInfo limits the description of a model, in bytes: [feature.MaxFeatures] features of at most 400 bytes each.
+const maxModelInfo = 1 << 20
+
+// learn returns the schema of the model. One that is not known yet is made from the model's description and added.
+func (w *modelWatch) learn(info *mlenginev1.GetModelInfoResponse) (*feature.Schema, error) {
+	if s, ok := w.schemas.Lookup(info.GetSchema()); ok && s.Hash() == info.GetSchemaHash() {
+		return s, nil
+	}
+	defs := make([]feature.Def, 0, len(info.GetFeatures()))
+	for _, f := range info.GetFeatures() {
+		d := feature.Def{Name: f.GetName(), Unit: f.GetUnit(), Description: f.GetDescription()}
+		defs = append(defs, d)
+	}
+	s, err := feature.MakeSchema(info.GetSchema(), "", 0, defs)
+	if err != nil {
+		return nil, err
+	}
+	if s.Hash() != info.GetSchemaHash() {
+		return nil, errors.New("ml-engine's hash of the schema is not that of its features")
+	}
+	return w.schemas.Add(s)
 }

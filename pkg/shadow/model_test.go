@@ -208,7 +208,7 @@ func TestProbeComparesTheSchema(t *testing.T) {
 		"another name":    {&mlenginev1.GetModelInfoResponse{Version: "v", Schema: "v9", SchemaHash: known.Hash()}, errSchema},
 		"no model":        {&mlenginev1.GetModelInfoResponse{Schema: "v1.8", SchemaHash: known.Hash()}, errUnknown},
 	} {
-		w := newModelWatch(infoClient{info: tt.info}, slog.New(slog.DiscardHandler), timeout)
+		w := newModelWatch(infoClient{info: tt.info}, feature.NewKnown(), slog.New(slog.DiscardHandler), timeout)
 		if _, err := w.schema(); !errors.Is(err, errUnknown) {
 			t.Errorf("%s, before a probe: got %v, want errUnknown", name, err)
 		}

@@ -6,13 +6,14 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 )
 
-// State is a market state to score: either a vector of a schema, or values by name.
+// State is a market state to score: a vector of a schema, values by name, or both.
 type State struct {
-	// Schema gives Vector its order; nil when the state came by name.
+	// Schema gives Vector its order; nil when the whole state came by name.
 	Schema *feature.Schema
 	// Vector has one value per feature of Schema, NaN where it is not defined. It must not change after it was submitted.
 	Vector []float64
-	// Named is the state by feature name, if Schema is nil. It must not change either.
+	// Named are values by feature name: the whole state if Schema is nil, or else features that Schema lacks. It must not
+	// change either.
 	Named map[string]float64
 }
 
@@ -39,7 +40,6 @@ func (s State) Value(name string) (float64, bool) {
 		if i := s.Schema.Index(name); i >= 0 {
 			return s.Vector[i], !math.IsNaN(s.Vector[i])
 		}
-		return 1, name == feature.Bias
 	}
 	v, ok := s.Named[name]
 	if !ok {

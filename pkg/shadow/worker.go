@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/greenlight-ml/greenlight/pkg/feature"
+	"github.com/greenlight-ml/greenlight/pkg/rpc"
 	"github.com/greenlight-ml/greenlight/pkg/text"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 )
@@ -15,7 +17,7 @@ type worker struct {
 	d       *Dispatcher
 	metrics *metrics
 	batch   []*call
-	later   []*call // after a model swap, rows of another schema than the batch's
+	later   []*call // rows for the next message: of another schema, after a model swap, or too many for this one
 	request mlenginev1.BatchPredictRequest
 	watched watched
 }
@@ -90,8 +92,8 @@ func validate(r *mlenginev1.BatchPredictResponse, rows int) error {
 	return nil
 }
 
-// admit drops the rows that are settled or out of time, asks the breaker about each of the others, and sets rows of another
-// schema aside.
+// admit drops the rows that are settled or out of time, and asks the breaker about each of the others. It sets aside rows of
+// another schema, and rows that do not fit into the message.
 func (w *worker) admit(ctx context.Context) {
 	kept := w.batch[:0]
 	now := time.Now()
@@ -117,7 +119,7 @@ func (w *worker) admit(ctx context.Context) {
 			w.end(c, Result{Outcome: Unavailable, Err: err})
 		case err != nil:
 			w.end(c, Result{Outcome: Rejected, Err: err})
-		case len(kept) > 0 && kept[0].schema != schema:
+		case len(kept) > 0 && (kept[0].schema != schema || len(kept) == maxRows(schema)):
 			c.allowed(errExcluded)
 			w.later = append(w.later, c)
 		default:
@@ -127,6 +129,10 @@ func (w *worker) admit(ctx context.Context) {
 	clear(w.batch[len(kept):])
 	w.batch = kept
 }
+
+// maxRows is how many rows of the schema fit into a message to ml-engine. A row also has its watched inputs, its time and
+// its source, of at most 64 bytes.
+func maxRows(s *feature.Schema) int { return (rpc.MaxMessage - 4<<10) / (8*s.Len() + 64) }
 
 // expire settles a row that was not sent in time, unless its caller already did. The breaker counts it as a failure: the
 // row waited because ml-engine was busy with earlier calls, unless its caller had less time than the timeout.

@@ -227,3 +227,30 @@ func TestRowsGetTheirOwnAnswers(t *testing.T) {
 		tr.wantTotals(map[Outcome]uint64{Match: 43, Rejected: 8})
 	})
 }
+
+// A batch of a wide schema is as long as a message allows, and every row is scored.
+func TestBatchesFitIntoAMessage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		own := enginetest.Own(t, "wide", 1000)
+		const n = 1200 // 9.6 MB of values
+		tr := newTrial(t, enginetest.Options{Own: own, Version: "own-1"}, func(o *Options) {
+			o.MaxInFlight, o.MaxBatch, o.QueueSize = 1, 10_000, 10_000
+		})
+		held, release := gate()
+		tr.engine.Break(held)
+		tr.detach(1)
+		synctest.Wait() // the first is in flight
+		tr.detach(n)
+		release()
+		synctest.Wait()
+		time.Sleep(timeout)
+		most := 0
+		for _, r := range rows(tr.engine.Calls()) {
+			most = max(most, r)
+		}
+		if most > 4<<20/8000 || most < 400 {
+			t.Errorf("the largest batch has %d rows of 8,000 bytes; a message has 4 MiB", most)
+		}
+		tr.wantTotals(map[Outcome]uint64{Match: n + 1})
+	})
+}

@@ -10,18 +10,24 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/model"
 )
 
-// Dataset holds the usable rows of a frame in time order: the minutes whose inputs and label are defined.
+// Dataset holds the usable rows of a frame or table in time order: those whose inputs and label are defined.
 type Dataset struct {
 	// Schema names the inputs.
 	Schema *feature.Schema
-	// Minute is the row's minute in the frame.
+	// Minute is the row's position in the frame or table.
 	Minute []int
 	// Day is the row's UTC day, in whole days since 1970-01-01.
 	Day []int
 	// X holds Schema.Len() inputs per row, in row order.
 	X []float64
-	// Z is what the label compares with its threshold: see [label.Z].
+	// Z is what the label compares with its threshold: see [label.Z]. If Labelled, it is the label: 1 or 0.
 	Z []float64
+	// Labelled reports that the labels came with the rows.
+	Labelled bool
+	// Times are the rows' times in Unix milliseconds, ascending, if Labelled; Horizon is how far a label looks ahead, in
+	// milliseconds. A fold leaves out the training rows whose labels look into its test.
+	Times   []int64
+	Horizon int64
 }
 
 // A row is left out while the longest window of its features, in minutes, spans a hole longer than spannedDays: the
@@ -69,6 +75,19 @@ func NewDataset(f *feature.Frame, schema *feature.Schema, also ...*feature.Schem
 	return d
 }
 
+// labelled is the threshold between the labels 0 and 1.
+const labelled = 0.5
+
+// trainEnd returns the end of the training rows before the day of a test.
+func (d *Dataset) trainEnd(day, purge int) int {
+	if !d.Labelled {
+		return d.From(day) - purge
+	}
+	start := int64(day) * 24 * 60 * 60 * 1000
+	end, _ := slices.BinarySearch(d.Times, start-d.Horizon+1)
+	return min(end, d.From(day))
+}
+
 // Len returns the number of rows.
 func (d *Dataset) Len() int { return len(d.Minute) }
 
@@ -91,7 +110,9 @@ func (d *Dataset) Fit(from, to int, o FitOptions) (m *model.Logistic, threshold 
 		return nil, math.NaN(), fmt.Errorf("rows %d to %d of %d: %w", from, to, d.Len(), ErrTooFewRows)
 	}
 	z := d.Z[from:to]
-	threshold = label.Threshold(z)
+	if threshold = labelled; !d.Labelled {
+		threshold = label.Threshold(z)
+	}
 	y := make([]bool, len(z))
 	for i, v := range z {
 		y[i] = v > threshold

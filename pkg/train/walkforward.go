@@ -56,7 +56,11 @@ type Result struct {
 //
 // It returns an error if there is no fold ([ErrTooFewDays]), if a fold cannot be fitted (see [Fit]), or if ctx is done.
 func WalkForward(ctx context.Context, f *feature.Frame, s *feature.Schema, o Options) (*Result, error) {
-	d := NewDataset(f, s, o.Also...)
+	return NewDataset(f, s, o.Also...).WalkForward(ctx, o)
+}
+
+// WalkForward is like the function of that name, on these rows. It does not use o.Also.
+func (d *Dataset) WalkForward(ctx context.Context, o Options) (*Result, error) {
 	windows, err := Folds(slices.Compact(slices.Clone(d.Day)), o.Split)
 	if err != nil {
 		return nil, err
@@ -65,7 +69,7 @@ func WalkForward(ctx context.Context, f *feature.Frame, s *feature.Schema, o Opt
 	if progress == nil {
 		progress = func(int, int) {}
 	}
-	r := &Result{Schema: s}
+	r := &Result{Schema: d.Schema}
 	progress(0, len(windows))
 	for i, w := range windows {
 		if err := ctx.Err(); err != nil {
@@ -82,7 +86,7 @@ func WalkForward(ctx context.Context, f *feature.Frame, s *feature.Schema, o Opt
 }
 
 func (d *Dataset) fold(w Window, o Options) (Fold, error) {
-	from, to := d.From(w.TrainFrom), d.From(w.TrainTo)-o.Split.Purge
+	from, to := d.From(w.TrainFrom), d.trainEnd(w.TrainTo, o.Split.Purge)
 	m, threshold, err := d.Fit(from, to, o.Fit)
 	if err != nil {
 		return Fold{}, err

@@ -3,14 +3,20 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/greenlight-ml/greenlight/pkg/model"
 )
 
 func TestMain(m *testing.M) {
@@ -51,7 +57,7 @@ func TestScripts(t *testing.T) {
 		t.Fatal(err)
 	}
 	commands := (&pairs{bin: bin, dir: t.TempDir(), certs: issue(t)}).commands()
-	commands["status"], commands["taken"] = status, taken
+	commands["status"], commands["taken"], commands["rows"] = status, taken, rows
 	testscript.Run(t, testscript.Params{
 		Dir:           "testdata/script",
 		UpdateScripts: os.Getenv("UPDATE_SCRIPTS") != "",
@@ -93,4 +99,34 @@ func taken(ts *testscript.TestScript, _ bool, _ []string) {
 	ts.Check(err)
 	ts.Defer(func() { _ = l.Close() })
 	ts.Setenv("TAKEN", l.Addr().String())
+}
+
+// rows writes a CSV file of a desk's own features and label: 40 days of rows every five minutes of two symbols. The label
+// depends on the features that lightgbm_own_features.txt splits by.
+func rows(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 1 {
+		ts.Fatalf("usage: rows FILE")
+	}
+	var b strings.Builder
+	b.WriteString("time,symbol,label,imb5,microprice_dev,funding_bp,oi_chg,queue_ratio,my6,my7\n")
+	rng := rand.New(rand.NewPCG(1, 2))
+	start := time.Date(2024, 3, 1, 0, 0, 0, 0, time.UTC)
+	for i := range 40 * 288 {
+		for _, symbol := range []string{"A", "B"} {
+			var x [7]float64
+			for k := range x {
+				x[k] = rng.NormFloat64()
+			}
+			label := 0
+			if rng.Float64() < model.Sigmoid(1.8*x[4]+1.2*x[3]-0.6) {
+				label = 1
+			}
+			fmt.Fprintf(&b, "%s,%s,%d", start.Add(time.Duration(i)*5*time.Minute).Format(time.RFC3339), symbol, label)
+			for _, v := range x {
+				fmt.Fprintf(&b, ",%.5f", v)
+			}
+			b.WriteString("\n")
+		}
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(b.String()), 0o600))
 }

@@ -1,6 +1,7 @@
 package enginetest
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -14,6 +15,16 @@ import (
 // Artifact returns a small model of the schema, verified like one from a registry. The same schema and version give the same
 // model; another version gives different scores.
 func Artifact(t testing.TB, schema, version string) *model.Artifact {
+	t.Helper()
+	s, ok := feature.Lookup(schema)
+	if !ok {
+		t.Fatalf("enginetest: unknown schema %q", schema)
+	}
+	return ArtifactOf(t, s, version)
+}
+
+// ArtifactOf is like [Artifact], for any schema.
+func ArtifactOf(t testing.TB, schema *feature.Schema, version string) *model.Artifact {
 	t.Helper()
 	a := draft(t, schema, version)
 	registry := model.OpenRegistry(t.TempDir())
@@ -31,6 +42,16 @@ func Artifact(t testing.TB, schema, version string) *model.Artifact {
 // "test".
 func Registry(t testing.TB, schema string, versions ...string) (dir string) {
 	t.Helper()
+	s, ok := feature.Lookup(schema)
+	if !ok {
+		t.Fatalf("enginetest: unknown schema %q", schema)
+	}
+	return RegistryOf(t, s, versions...)
+}
+
+// RegistryOf is like [Registry], for any schema.
+func RegistryOf(t testing.TB, schema *feature.Schema, versions ...string) (dir string) {
+	t.Helper()
 	dir = t.TempDir()
 	for _, v := range versions {
 		if err := model.OpenRegistry(dir).Add(draft(t, schema, v)); err != nil {
@@ -40,12 +61,22 @@ func Registry(t testing.TB, schema string, versions ...string) (dir string) {
 	return dir
 }
 
-func draft(t testing.TB, schema, version string) *model.Artifact {
+// Own returns a schema named name with n features of a desk's own: own_0, own_1 and so on.
+func Own(t testing.TB, name string, n int) *feature.Schema {
 	t.Helper()
-	s, ok := feature.Lookup(schema)
-	if !ok {
-		t.Fatalf("enginetest: unknown schema %q", schema)
+	var defs []feature.Def
+	for i := range n {
+		defs = append(defs, feature.Def{Name: fmt.Sprintf("own_%d", i)})
 	}
+	s, err := feature.MakeSchema(name, "", 15*time.Minute, defs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func draft(t testing.TB, s *feature.Schema, version string) *model.Artifact {
+	t.Helper()
 	seed := uint64(len(version))
 	for _, c := range version {
 		seed = seed*31 + uint64(c)
@@ -65,9 +96,9 @@ func draft(t testing.TB, schema, version string) *model.Artifact {
 			},
 		},
 		Spec: model.Spec{
-			Family: "logistic", Schema: schema, Label: model.Label{HorizonMinutes: 15, Threshold: 1.5}, Logistic: &formula,
+			Family: "logistic", Schema: s.Name, Label: model.Label{HorizonMinutes: 15, Threshold: 1.5}, Logistic: &formula,
 		},
-		Baseline: baseline,
+		Baseline: baseline, Schema: s,
 	}
 	for range 8 {
 		x := Vector(rng, s)
@@ -81,13 +112,11 @@ func draft(t testing.TB, schema, version string) *model.Artifact {
 func reference(t testing.TB, rng *rand.Rand, schema *feature.Schema, formula model.Logistic) *drift.Profile {
 	t.Helper()
 	const days, perDay = 10, 100
-	weights := model.Importance(&formula, schema)
+	names, weights := model.Watched(&formula, schema)
 	var columns []drift.Column
 	var from []int // the schema index of each column
-	for i, f := range schema.Features {
-		if f.Name != feature.Bias {
-			columns, from = append(columns, drift.Column{Name: f.Name, Weight: weights[f.Name]}), append(from, i)
-		}
+	for _, name := range names {
+		columns, from = append(columns, drift.Column{Name: name, Weight: weights[name]}), append(from, schema.Index(name))
 	}
 	score := drift.Column{Name: "score", Role: drift.Score}
 	var inputs []drift.Column

@@ -32,6 +32,8 @@ import (
 type Options struct {
 	// Schema is the model's feature schema. Default feature.DefaultSchema.
 	Schema string
+	// Own is the model's schema, if it is not built in.
+	Own *feature.Schema
 	// Version is the model's version. Default the schema's name and "-test".
 	Version string
 	// Absent starts without a server: calls fail as to a closed port, until Restart.
@@ -86,7 +88,11 @@ func Start(t testing.TB, opts Options) *Engine {
 		opts.Version = opts.Schema + "-test"
 	}
 	e := &Engine{t: t, opts: opts, addr: "127.0.0.1:0"}
-	e.Swap(opts.Schema, opts.Version)
+	if opts.Own != nil {
+		e.SwapTo(ArtifactOf(t, opts.Own, opts.Version))
+	} else {
+		e.Swap(opts.Schema, opts.Version)
+	}
 	e.Heal()
 	if !opts.Absent || opts.Loopback {
 		e.Restart()
@@ -223,6 +229,9 @@ func (e *Engine) Swap(schema, version string) {
 	e.t.Helper()
 	e.model.Store(Artifact(e.t, schema, version))
 }
+
+// SwapTo activates another model.
+func (e *Engine) SwapTo(a *model.Artifact) { e.model.Store(a) }
 
 // Model returns the active model.
 func (e *Engine) Model() *model.Artifact { return e.model.Load() }

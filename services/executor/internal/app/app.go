@@ -50,7 +50,11 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, shell.Stop(ctx)) }() // does nothing after Wait
-	p, err := open(shell, opts, baseline, logger)
+	schemas, err := knownSchemas(opts.Schemas, baseline)
+	if err != nil {
+		return err
+	}
+	p, err := open(shell, opts, baseline, schemas, logger)
 	if err != nil {
 		return err
 	}
@@ -81,7 +85,7 @@ type parts struct {
 
 // open opens the parts. They stop in reverse order: first the shadows of the last decisions end, then features and rows are
 // written.
-func open(shell *serve.App, opts *Options, baseline *decision.Baseline, logger *slog.Logger) (*parts, error) {
+func open(shell *serve.App, opts *Options, baseline *decision.Baseline, schemas *feature.Known, logger *slog.Logger) (*parts, error) {
 	secured, err := opts.EngineTLS.Open(enginePrefix, "ml-engine", logger)
 	if err != nil {
 		return nil, err
@@ -100,7 +104,7 @@ func open(shell *serve.App, opts *Options, baseline *decision.Baseline, logger *
 		return nil
 	})
 	shell.Registry.MustRegister(p.rollouts)
-	if p.rows, err = openRows(shell, opts, baseline, logger); err != nil {
+	if p.rows, err = openRows(shell, opts, baseline, schemas, logger); err != nil {
 		return nil, err
 	}
 	p.rows.RegisterMetrics(shell.Registry)
@@ -114,7 +118,7 @@ func open(shell *serve.App, opts *Options, baseline *decision.Baseline, logger *
 		return nil, serve.Usage(err) // it fails only for wrong options
 	}
 	shell.OnStop("connection to ml-engine", func(context.Context) error { return p.engine.Close() })
-	shadows.Engine, shadows.Busy = p.engine, shell.Server.Busy
+	shadows.Engine, shadows.Busy, shadows.Schemas = p.engine, shell.Server.Busy, schemas
 	if p.rows != nil {
 		shadows.OnSettled = p.rows.Settled
 	}
@@ -170,6 +174,24 @@ func (p *parts) state(engine string) string {
 	return strings.Join(append([]string{fmt.Sprintf("baseline %s, %s", p.baseline.Version, shadows)}, troubles...), "; ")
 }
 
+// knownSchemas returns the schemas that are known from the start.
+func knownSchemas(files []string, baseline *decision.Baseline) (*feature.Known, error) {
+	known := feature.NewKnown()
+	for _, path := range files {
+		raw, err := durable.ReadFile(path, feature.MaxDocument)
+		if err == nil {
+			var s *feature.Schema
+			if s, err = feature.ParseSchema(raw); err == nil {
+				_, err = known.Add(s)
+			}
+		}
+		if err != nil {
+			return nil, fmt.Errorf("--schema %s: %w", path, err)
+		}
+	}
+	return known, baseline.Learn(known)
+}
+
 // ownState locks the state folder, if there is one, so that its files have one writer.
 func ownState(shell *serve.App, dir string) error {
 	if dir == "" {
@@ -212,13 +234,14 @@ func latest(ahead time.Duration) func() int64 {
 }
 
 // openRows starts the feature log; nil if it is off.
-func openRows(shell *serve.App, opts *Options, baseline *decision.Baseline, logger *slog.Logger) (*rowlog.Log, error) {
+func openRows(shell *serve.App, opts *Options, baseline *decision.Baseline, schemas *feature.Known, logger *slog.Logger) (*rowlog.Log, error) {
 	if opts.FeatureLog == "" {
 		return nil, nil //nolint:nilnil // nil is a log that is off
 	}
 	rows, err := rowlog.Open(
 		rowlog.Options{Files: featurelog.Options{Dir: opts.FeatureLog, Interval: opts.FeatureLogInterval}, Logger: logger},
 		rowlog.Baseline{Version: baseline.Version, Digest: baseline.Digest, Inputs: baseline.Inputs()},
+		schemas,
 	)
 	if err != nil {
 		return nil, fmt.Errorf("--feature-log: %w", err)

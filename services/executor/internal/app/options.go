@@ -25,6 +25,9 @@ type Options struct {
 	// RequireSignature is a file of public keys. The baseline must be of a model signed with one of them. Empty requires no
 	// signature.
 	RequireSignature string
+	// Schemas are files with schemas whose vectors are understood, in addition to the built-in schemas and those of the models
+	// of ml-engine.
+	Schemas []string
 	// EngineAddr is the gRPC address of ml-engine.
 	EngineAddr string
 	// EngineTLS secures the connection to ml-engine.
@@ -55,6 +58,10 @@ func Flags(fs *flag.FlagSet) *Options {
 	fs.StringVar(&o.Baseline, "baseline", "", "the scorer that decides: heuristic=`file` for a baseline.json, or model=entry of the registry (required)")
 	fs.StringVar(&o.Models, "models", "models", "registry `folder`, for --baseline model=...")
 	fs.StringVar(&o.RequireSignature, "require-signature", "", "`file` with public keys (PEM); the baseline must be of a model signed with one of them")
+	fs.Func("schema", "`file` with a feature schema whose vectors are understood from the start, whatever ml-engine serves; may be given several times", func(path string) error {
+		o.Schemas = append(o.Schemas, path)
+		return nil
+	})
 	fs.StringVar(&o.EngineAddr, "engine-addr", "127.0.0.1:4010", "gRPC `address` of ml-engine: host:port, dns:///name:port or unix:path")
 	o.Options.Declare(fs, "127.0.0.1:4020", "127.0.0.1:4021", "RolloutService and FeedService")
 	o.EngineTLS.Declare(fs, enginePrefix, "ml-engine")

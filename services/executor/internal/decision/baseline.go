@@ -3,7 +3,6 @@ package decision
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/greenlight-ml/greenlight/pkg/feature"
@@ -16,10 +15,15 @@ type Baseline struct {
 	// inputs are the features that the scorer takes, in order.
 	inputs *feature.Schema
 	score  model.Scorer
-	// columns are the indexes of the inputs in each schema that has them all.
+	// schema is that of a model that decides; nil for a heuristic.
+	schema *feature.Schema
+	// columns are the indexes of the inputs in each schema that has them all. It does not have the schemas that are learned
+	// from ml-engine.
 	columns map[*feature.Schema][]int
-	// live is computed from quotes. It has the inputs and all features of every known schema, so that any model can be tried.
-	live *feature.Schema
+	// live is what is computed from quotes: all features of the catalogue, so that any model can be tried. needed are the
+	// indexes in it of the inputs; the other inputs come with the request.
+	live   *feature.Schema
+	needed []int
 }
 
 // Inputs returns the features that the baseline takes, in order.
@@ -35,13 +39,13 @@ func LoadBaseline(spec, registry string, keys model.Keys) (*Baseline, error) {
 		if err != nil {
 			return nil, err
 		}
-		return newBaseline(b.Version, b.Digest(), b.Inputs(), b)
+		return newBaseline(b.Version, b.Digest(), b.Inputs(), b, nil)
 	case ok && kind == "model":
 		a, err := model.OpenRegistry(registry).Requiring(keys).Load(what)
 		if err != nil {
 			return nil, err
 		}
-		return newBaseline(a.Manifest.Version, a.Digest(), a.Schema.Names(), a.Scorer)
+		return newBaseline(a.Manifest.Version, a.Digest(), a.Schema.Names(), a.Scorer, a.Schema)
 	}
 	return nil, fmt.Errorf("--baseline %q: want heuristic=<file> or model=<registry entry>", spec)
 }
@@ -53,36 +57,53 @@ func loadHeuristic(path string, keys model.Keys) (*model.Baseline, error) {
 	return model.LoadBaseline(path)
 }
 
-func newBaseline(version, digest string, inputs []string, score model.Scorer) (*Baseline, error) {
-	own, err := feature.NewSchema("baseline", inputs...)
+func newBaseline(version, digest string, inputs []string, score model.Scorer, schema *feature.Schema) (*Baseline, error) {
+	own, err := feature.Named("baseline", inputs...)
 	if err != nil {
 		return nil, err
 	}
-	all := slices.Clone(inputs)
-	for _, schema := range feature.Schemas() {
-		for _, name := range schema.Names() {
-			if !slices.Contains(all, name) {
-				all = append(all, name)
-			}
-		}
+	var all []string
+	for _, f := range feature.Catalogue() {
+		all = append(all, f.Name)
 	}
 	live, err := feature.NewSchema("live", all...)
 	if err != nil {
 		return nil, err
 	}
 	b := &Baseline{
-		Version: version, Digest: digest, inputs: own, score: score, live: live, columns: map[*feature.Schema][]int{},
+		Version: version, Digest: digest, inputs: own, score: score, schema: schema, live: live, columns: map[*feature.Schema][]int{},
 	}
-	for _, schema := range append(feature.Schemas(), live) {
-		columns := make([]int, 0, len(inputs))
-		for _, name := range inputs {
-			if i := schema.Index(name); i >= 0 {
-				columns = append(columns, i)
-			}
-		}
-		if len(columns) == len(inputs) {
-			b.columns[schema] = columns
+	for _, of := range append(feature.Schemas(), live) {
+		if columns := columnsOf(of, inputs); len(columns) == len(inputs) {
+			b.columns[of] = columns
 		}
 	}
+	b.needed = columnsOf(live, inputs)
 	return b, nil
+}
+
+// columnsOf returns the indexes of those of the names that the schema has.
+func columnsOf(s *feature.Schema, names []string) []int {
+	columns := make([]int, 0, len(names))
+	for _, name := range names {
+		if i := s.Index(name); i >= 0 {
+			columns = append(columns, i)
+		}
+	}
+	return columns
+}
+
+// Learn adds the schema of a model that decides to the known ones.
+func (b *Baseline) Learn(known *feature.Known) error {
+	if b.schema == nil {
+		return nil
+	}
+	s, err := known.Add(b.schema)
+	if err != nil {
+		return err
+	}
+	if columns := columnsOf(s, b.inputs.Names()); len(columns) == b.inputs.Len() {
+		b.columns[s] = columns
+	}
+	return nil
 }

@@ -67,14 +67,14 @@ func (s *Service) inputOf(req request) (input, error) {
 	var in input
 	var err error
 	switch {
-	case len(named) > 0 && (packed != nil || quote != nil) || packed != nil && quote != nil:
+	case packed != nil && (len(named) > 0 || quote != nil):
 		err = rpc.ExecutorError(codes.InvalidArgument, reasonInputAmbiguous, "more than one of features, vector and quote is set: send one of them")
 	case packed != nil:
-		in.State, err = packedState(packed)
-	case len(named) > 0:
-		in.State, err = namedState(named)
+		in.State, err = s.packedState(packed)
 	case quote != nil:
-		in, err = s.quoteInput(req.GetSymbol(), quote)
+		in, err = s.quoteInput(req.GetSymbol(), quote, named)
+	case len(named) > 0:
+		in.State, err = s.namedState(named)
 	default:
 		err = rpc.ExecutorError(codes.InvalidArgument, reasonInputMissing, "no input: send features by name, a vector of a schema, or a quote")
 	}
@@ -88,19 +88,23 @@ func checkLength(symbol string) error {
 	return nil
 }
 
-func packedState(v *executorv1.FeatureVector) (shadow.State, error) {
-	schema, ok := feature.Lookup(v.GetSchema())
+func (s *Service) packedState(v *executorv1.FeatureVector) (shadow.State, error) {
+	schema, ok := s.schemas.Lookup(v.GetSchema())
 	if !ok {
-		known := make([]string, 0, 2)
-		for _, s := range feature.Schemas() {
-			known = append(known, s.Name)
-		}
-		return shadow.State{}, rpc.ExecutorError(codes.InvalidArgument, reasonSchemaUnknown, "schema %q is not known: want one of %s", v.GetSchema(), strings.Join(known, ", "))
+		return shadow.State{}, rpc.ExecutorError(codes.InvalidArgument, reasonSchemaUnknown, "schema %q is not known: want one of %s%s", text.Cut(v.GetSchema(), maxQuoted), rpc.Names(s.schemas.Names()), s.unreached())
+	}
+	want := v.GetSchemaHash()
+	if want == "" && s.shadow.Learned(schema) { // a wrong order would change the decision
+		return shadow.State{}, rpc.ExecutorError(codes.InvalidArgument, reasonSchemaUnknown,
+			"schema %s is known only from ml-engine: send its schema_hash with the vector (greenlight schema check prints it), or start executor with --schema", schema.Name)
+	}
+	if want != "" && want != schema.Hash() {
+		return shadow.State{}, rpc.ExecutorError(codes.InvalidArgument, reasonSchemaUnknown, "schema %s has the hash %s here, not that of the vector: give a changed schema a new name", schema.Name, schema.Hash())
 	}
 	values := v.GetValues()
 	if len(values) != schema.Len() {
 		return shadow.State{}, rpc.ExecutorError(codes.InvalidArgument, reasonVectorLength, "the vector has %s: schema %s has %d (%s)",
-			text.Count(len(values), "value"), schema.Name, schema.Len(), strings.Join(schema.Names(), ", "))
+			text.Count(len(values), "value"), schema.Name, schema.Len(), rpc.Names(schema.Names()))
 	}
 	for i, x := range values {
 		if name := schema.Features[i].Name; !valid(name, x) {
@@ -110,24 +114,60 @@ func packedState(v *executorv1.FeatureVector) (shadow.State, error) {
 	return shadow.State{Schema: schema, Vector: values}, nil
 }
 
-func namedState(named map[string]float64) (shadow.State, error) {
+func (s *Service) namedState(named map[string]float64) (shadow.State, error) {
+	if err := s.checkNamed(named); err != nil {
+		return shadow.State{}, err
+	}
+	return shadow.State{Named: named}, nil
+}
+
+// checkNamed returns an error if a name is not known or a value is not possible. Before ml-engine was reached, the inputs of
+// its model are not known, so no name is refused: a decision never depends on ml-engine.
+func (s *Service) checkNamed(named map[string]float64) error {
 	var unknown []string
 	bad := false
 	for name, x := range named {
-		if _, ok := feature.Find(name); !ok {
+		if !s.schemas.Defines(name) && s.baseline.inputs.Index(name) < 0 {
 			unknown = append(unknown, name)
 		}
 		bad = bad || !valid(name, x)
 	}
-	if len(unknown) > 0 {
+	if len(unknown) > 0 && s.unreached() == "" {
 		slices.Sort(unknown)
-		return shadow.State{}, rpc.ExecutorError(codes.InvalidArgument, reasonFeatureUnknown, "no such feature: %s", rpc.Names(unknown)).About(unknown)
+		return rpc.ExecutorError(codes.InvalidArgument, reasonFeatureUnknown, "no such feature: %s", rpc.Names(unknown)).About(unknown)
 	}
 	if bad {
-		return shadow.State{}, invalidValues(slices.Sorted(maps.Keys(named)), func(name string) float64 { return named[name] })
+		return invalidValues(slices.Sorted(maps.Keys(named)), func(name string) float64 { return named[name] })
 	}
-	return shadow.State{Named: named}, nil
+	return nil
 }
+
+// checkOwn returns an error unless the features can come with a quote: those of the catalogue are computed from it.
+func (s *Service) checkOwn(named map[string]float64) error {
+	var computed []string
+	for name := range named {
+		if _, ok := feature.Find(name); ok {
+			computed = append(computed, name)
+		}
+	}
+	if len(computed) > 0 {
+		slices.Sort(computed)
+		return rpc.ExecutorError(codes.InvalidArgument, reasonInputAmbiguous, "features and quote are both set, and executor computes %s from quotes: send features without a quote, or only those that it does not compute",
+			rpc.Names(computed)).About(computed)
+	}
+	return s.checkNamed(named)
+}
+
+// unreached explains that the schema of the model under trial is not known; empty if it is.
+func (s *Service) unreached() string {
+	if model, _ := s.shadow.Ready(); model != "" {
+		return ""
+	}
+	return "; ml-engine has not been reached, so the schema of its model is not known: start executor with --schema to know it"
+}
+
+// maxQuoted limits how much of a name an error repeats, in bytes.
+const maxQuoted = 64
 
 // valid reports whether the feature can have the value.
 func valid(name string, x float64) bool {

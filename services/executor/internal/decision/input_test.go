@@ -43,7 +43,7 @@ func TestBadInputsAreRefused(t *testing.T) {
 	}{
 		"nothing":             {input{}, "INPUT_MISSING", ""},
 		"both":                {input{features: map[string]float64{"mid": 1}, vector: packed("v1.8.1")}, "INPUT_AMBIGUOUS", ""},
-		"quote and features":  {input{symbol: "S", features: map[string]float64{"mid": 1}, quote: at(now, 1, 2)}, "INPUT_AMBIGUOUS", ""},
+		"quote and features":  {input{symbol: "S", features: map[string]float64{"mid": 1}, quote: at(now, 1, 2)}, "INPUT_AMBIGUOUS", "mid"},
 		"quote and vector":    {input{symbol: "S", vector: packed("v1.8.1"), quote: at(now, 1, 2)}, "INPUT_AMBIGUOUS", ""},
 		"quote of no symbol":  {input{quote: at(now, 1, 2)}, "SYMBOL_MISSING", ""},
 		"long symbol, quote":  {input{symbol: strings.Repeat("s", 65), quote: at(now, 1, 2)}, "FIELD_TOO_LONG", ""},

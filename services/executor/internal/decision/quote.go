@@ -27,9 +27,12 @@ func quoteOf(q *executorv1.Quote) market.Quote {
 	return m
 }
 
-// quoteInput observes the quote and returns the features of its symbol at the end of the last complete minute. Features that
-// the baseline does not need may be undefined (NaN).
-func (s *Service) quoteInput(symbol string, proto *executorv1.Quote) (input, error) {
+// quoteInput observes the quote and returns the features of its symbol at the end of the last complete minute, with the
+// named features that are not computed from quotes. Features that the baseline does not need may be undefined (NaN).
+func (s *Service) quoteInput(symbol string, proto *executorv1.Quote, named map[string]float64) (input, error) {
+	if err := s.checkOwn(named); err != nil {
+		return input{}, err
+	}
 	if symbol == "" {
 		return input{}, rpc.ExecutorError(codes.InvalidArgument, reasonSymbolMissing, "symbol is empty: a quote needs a symbol")
 	}
@@ -44,12 +47,12 @@ func (s *Service) quoteInput(symbol string, proto *executorv1.Quote) (input, err
 		return input{}, rpc.ExecutorError(codes.InvalidArgument, reasonQuoteInvalid, "the quote's time is %v: want a time from 1973 to 2199", proto.GetTime().AsTime())
 	}
 	live := s.baseline.live
-	in := input{State: shadow.State{Schema: live, Vector: make([]float64, live.Len())}}
+	in := input{State: shadow.State{Schema: live, Vector: make([]float64, live.Len()), Named: named}}
 	in.asOf, _ = s.book.Vector(symbol, live, in.Vector)
 	var undefined []string
-	for i, column := range s.baseline.columns[live] {
+	for _, column := range s.baseline.needed {
 		if math.IsNaN(in.Vector[column]) {
-			undefined = append(undefined, s.baseline.inputs.Features[i].Name)
+			undefined = append(undefined, live.Features[column].Name)
 		}
 	}
 	age := q.Time - q.Time%market.MinuteMS - in.asOf

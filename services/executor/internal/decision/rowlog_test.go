@@ -30,7 +30,7 @@ func openLog(t *testing.T, opts featurelog.Options) *rowlog.Log {
 		t.Fatal(err)
 	}
 	l, err := rowlog.Open(rowlog.Options{Files: opts, Logger: slog.New(slog.DiscardHandler)},
-		rowlog.Baseline{Version: "heuristic-test", Digest: "digest", Inputs: inputs})
+		rowlog.Baseline{Version: "heuristic-test", Digest: "digest", Inputs: inputs}, feature.NewKnown())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
 	"github.com/greenlight-ml/greenlight/pkg/telemetry"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
@@ -27,6 +28,7 @@ type Service struct {
 	baseline *Baseline
 	rollout  Rollout
 	shadow   *shadow.Dispatcher
+	schemas  *feature.Known
 	book     *live.Book
 	metrics  *Metrics
 	// ahead is how far an event_time may be ahead of the clock; 0 is no limit.
@@ -39,7 +41,7 @@ type Service struct {
 
 // New returns a service.
 func New(b *Baseline, r Rollout, d *shadow.Dispatcher, book *live.Book, m *Metrics) *Service {
-	return &Service{baseline: b, rollout: r, shadow: d, book: book, metrics: m, stopping: make(chan struct{})}
+	return &Service{baseline: b, rollout: r, shadow: d, schemas: d.Schemas(), book: book, metrics: m, stopping: make(chan struct{})}
 }
 
 // LimitEventTimes makes the service ignore an event_time more than ahead of the clock; 0 is no limit. Call it before the

@@ -5,6 +5,7 @@ import (
 	"context"
 	"log/slog"
 	"slices"
+	"sync"
 
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/featurelog"
@@ -31,24 +32,21 @@ type Baseline struct {
 type Log struct {
 	files    *featurelog.Logger
 	baseline Baseline
-	// schemas are the layouts of all schemas that a row can have. It does not change after Open.
-	schemas map[*feature.Schema]*featurelog.Schema
-	// known are the schemas of models, newest first.
-	known []*feature.Schema
-	watch *watch
+	// known are the schemas of models. layouts has the layout of each schema that a row had.
+	known   *feature.Known
+	layouts sync.Map // *feature.Schema to *featurelog.Schema
+	logger  *slog.Logger
+	watch   *watch
 }
 
-// Open starts a log.
-func Open(opts Options, baseline Baseline) (*Log, error) {
-	l := &Log{baseline: baseline, schemas: map[*feature.Schema]*featurelog.Schema{}, known: feature.Schemas()}
-	slices.Reverse(l.known)
-	for _, s := range append(feature.Schemas(), baseline.Inputs) {
-		layout, err := featurelog.NewSchema(s)
-		if err != nil {
-			return nil, err
-		}
-		l.schemas[s] = layout
+// Open starts a log of rows of the known schemas.
+func Open(opts Options, baseline Baseline, known *feature.Known) (*Log, error) {
+	l := &Log{baseline: baseline, known: known, logger: opts.Logger}
+	layout, err := featurelog.NewSchema(baseline.Inputs)
+	if err != nil {
+		return nil, err
 	}
+	l.layouts.Store(baseline.Inputs, layout)
 	files, err := featurelog.Open(opts.Files)
 	if err != nil {
 		return nil, err
@@ -64,7 +62,7 @@ func (l *Log) Settled(req shadow.Request, r shadow.Result) {
 	schema, values := l.stateOf(req.State, r.Schema)
 	row := featurelog.Row{
 		RequestID: req.ID, Symbol: req.Symbol, EventTime: req.EventTime, ArrivalTime: req.Arrival,
-		Schema: l.schemas[schema], Features: values,
+		Schema: l.layoutOf(schema), Features: values,
 		BaselineScore: req.Baseline, BaselineVersion: l.baseline.Version, BaselineDigest: l.baseline.Digest,
 		Outcome: r.Outcome.String(), ModelVersion: r.Version, ModelDigest: r.Digest,
 		Source: req.Source.String(), Mid: input(req.State, "mid"), SpreadBP: input(req.State, "spread_bp"),
@@ -76,6 +74,20 @@ func (l *Log) Settled(req shadow.Request, r shadow.Result) {
 		row.ShadowLatencyMS = featurelog.Some(telemetry.Milliseconds(r.Latency))
 	}
 	l.files.Log(row)
+}
+
+// layoutOf returns the layout of the rows of the schema.
+func (l *Log) layoutOf(s *feature.Schema) *featurelog.Schema {
+	if known, ok := l.layouts.Load(s); ok {
+		return known.(*featurelog.Schema) //nolint:forcetypeassert // nothing else is stored
+	}
+	layout, err := featurelog.NewSchema(s)
+	if err != nil { // not for a schema that feature accepts: see feature.Reserved
+		l.logger.Error("rows of the schema are not logged", "schema", s.Name, "error", err)
+		return l.layoutOf(l.baseline.Inputs) // which the row does not fit: it counts as invalid
+	}
+	actual, _ := l.layouts.LoadOrStore(s, layout)
+	return actual.(*featurelog.Schema) //nolint:forcetypeassert // nothing else is stored
 }
 
 // input returns a raw input of the state, absent if it is not known.
@@ -93,7 +105,7 @@ func (l *Log) stateOf(s shadow.State, trial *feature.Schema) (*feature.Schema, [
 			return trial, values
 		}
 	}
-	for _, schema := range l.known {
+	for _, schema := range slices.Backward(l.known.All()) {
 		if schema == trial {
 			continue
 		}

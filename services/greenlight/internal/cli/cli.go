@@ -41,7 +41,7 @@ Exit codes:
 	root.AddCommand(
 		runCommand(c), simulateCommand(c), trainCommand(c), evalCommand(c), retrainCommand(c), driftCommand(c), canaryCommand(c),
 		smokeCommand(c), shadowSmokeCommand(c), shadowCommand(c), replayCommand(c), modelCommand(c), evidenceCommand(c), promoteCommand(c),
-		rolloutCommand(c), rollbackCommand(c), statusCommand(c), reportCommand(c), agentCommand(c), feedCommand(c),
+		rolloutCommand(c), rollbackCommand(c), statusCommand(c), reportCommand(c), agentCommand(c), feedCommand(c), schemaCommand(c),
 	)
 	return root
 }

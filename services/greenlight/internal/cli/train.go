@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -26,6 +27,25 @@ type trainFlags struct {
 	models   string
 	model    string
 	versions map[string]string
+	own      ownFlags
+}
+
+// ownFlags say what of a table to train on: a desk's own features and label.
+type ownFlags struct {
+	schema, label string
+	horizon       time.Duration
+	inputs        []string
+	// modelSet reports whether --model was given.
+	modelSet func() bool
+}
+
+func (o *ownFlags) declare(fs *pflag.FlagSet) {
+	fs.StringVar(&o.schema, "schema", "", "file with the schema of the features of --table")
+	fs.StringVar(&o.label, "label", "", "column of --table with the label, 1 or 0")
+	fs.DurationVar(&o.horizon, "horizon", 0, "how far ahead the label looks, for example 15m; that of the schema when it is not given")
+	fs.StringSliceVar(&o.inputs, "baseline-inputs", nil, "columns that the baseline is fitted to; by default those of the built-in heuristic, or else the first features of the schema")
+	o.modelSet = func() bool { return fs.Changed("model") }
+	console.Require(fs, "horizon", "more than 0", func() bool { return o.horizon > 0 })
 }
 
 func (t *trainFlags) declare(fs *pflag.FlagSet) {
@@ -43,14 +63,52 @@ type trained struct {
 	artifact  *model.Artifact
 }
 
-// train loads the data, trains every model, registers them and writes offline_report.json.
-func (t *trainFlags) train(ctx context.Context, c console.Console, store *evidence.Store) (*trained, error) {
+// run loads the data and trains every model.
+func (t *trainFlags) run(ctx context.Context, c console.Console) (*experiment.Study, error) {
+	if t.data.Table != nil && t.data.Table.Path != "" {
+		return t.runTable(ctx, c)
+	}
 	data, err := t.data.Load(c)
 	if err != nil {
 		return nil, err
 	}
+	return experiment.Run(ctx, data, experiment.Options{Versions: t.versions, Progress: c.Progress("training")})
+}
+
+// runTable loads a table and trains the model of its schema.
+func (t *trainFlags) runTable(ctx context.Context, c console.Console) (*experiment.Study, error) {
+	o := &t.own
+	if o.schema == "" || o.label == "" || t.data.Table.Time == "" {
+		return nil, console.WithHint(console.Usagef("--table needs --schema, --label and --time"), "greenlight schema new --table %s writes a schema", t.data.Table.Path)
+	}
+	schema, err := flags.ReadSchema(o.schema)
+	if err != nil {
+		return nil, err
+	}
+	if o.horizon == 0 {
+		o.horizon = schema.Horizon
+	}
+	if o.horizon == 0 {
+		return nil, console.Usagef("how far does the label look ahead? Give --horizon, or a horizon in the schema: rows whose label looks into a test are left out of its training")
+	}
+	if schema, err = schema.WithHorizon(o.horizon); err != nil {
+		return nil, err
+	}
+	data, err := t.data.Table.Load(c, experiment.TableOptions{Schema: schema, Label: o.label, Horizon: o.horizon, Baseline: o.inputs})
+	if err != nil {
+		return nil, err
+	}
+	if !o.modelSet() {
+		t.model = schema.Name + "-rc1"
+	}
+	c.Say("baseline  on %s (--baseline-inputs chooses others)", strings.Join(data.Table.Info.Baseline, ", "))
+	return experiment.RunTable(ctx, data, schema, t.model, c.Progress("training"))
+}
+
+// train loads the data, trains every model, registers them and writes offline_report.json.
+func (t *trainFlags) train(ctx context.Context, c console.Console, store *evidence.Store) (*trained, error) {
 	start := time.Now()
-	s, err := experiment.Run(ctx, data, experiment.Options{Versions: t.versions, Progress: c.Progress("training")})
+	s, err := t.run(ctx, c)
 	if errors.Is(err, train.ErrTooFewDays) {
 		return nil, console.WithHint(err, "train on at least 8 days of one-minute data; greenlight run without --data simulates 42")
 	}
@@ -63,6 +121,9 @@ func (t *trainFlags) train(ctx context.Context, c console.Console, store *eviden
 	}
 	artifact, report, err := s.Register(model.OpenRegistry(t.models), store, candidate, console.Revision(), time.Now())
 	if taken := (*experiment.RegisterError)(nil); errors.As(err, &taken) && errors.Is(err, model.ErrExists) {
+		if s.Data.Table != nil {
+			return nil, console.WithHint(err, "give the new model another version, for example --model %s-2", taken.Candidate.Version)
+		}
 		return nil, console.WithHint(err, "give the new model another version, for example --versions %s=%s-2", taken.Candidate.Schema.Name, taken.Candidate.Version)
 	}
 	if err != nil {
@@ -84,7 +145,11 @@ golden vectors, own evaluation and manifest; offline_report.json of the model un
 greenlight eval gives the verdict.
 
 The quality of the data is checked first. Frozen stretches (one price for hours, a few prices, a straight line, a copy of other
-minutes) are skipped like gaps, and the verdict fails if there are too many.`,
+minutes) are skipped like gaps, and the verdict fails if there are too many.
+
+With --table it trains on features and labels of a desk's own instead: a CSV or Parquet file with a column for each feature
+of --schema, for the label (1 or 0), and for the time of a row. Folds, gates, drift profile and artifact are the same. Rows
+whose label looks into the days of a test are left out of its training.`,
 		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return withEvidence(folder, func(store *evidence.Store) error {
@@ -100,6 +165,8 @@ minutes) are skipped like gaps, and the verdict fails if there are too many.`,
 		},
 	}
 	t.declare(cmd.Flags())
+	t.data.Table = flags.DeclareTable(cmd.Flags())
+	t.own.declare(cmd.Flags())
 	cmd.Flags().StringVar(&t.models, "models", "models", "registry folder")
 	flags.Evidence(cmd.Flags(), &folder)
 	return cmd

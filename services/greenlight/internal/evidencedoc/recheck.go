@@ -114,6 +114,8 @@ func (c *checker) eval() error {
 	rules, judge := gate.OfflineJudgment(), (*experiment.OfflineReport).Judge
 	if c.file.header.Schema == experiment.EvalSchemaV1 {
 		rules, judge = gate.Offline(), (*experiment.OfflineReport).JudgeFigures
+	} else if slices.ContainsFunc(e.Checks, func(r gate.Result) bool { return r.Name == gate.TableLeftOut }) {
+		rules = gate.TableJudgment() // the report below must be of a table too
 	}
 	c.same(e.Checks, rules)
 	for _, in := range c.file.header.Inputs {

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
+	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/market"
 	"github.com/greenlight-ml/greenlight/pkg/marketfile"
 	"github.com/greenlight-ml/greenlight/pkg/model"
@@ -27,6 +28,33 @@ type Data struct {
 	Quality quality.Report
 	// Name is the registry name of models of this data, for example "btcperp-ftx-1m".
 	Name string
+	// Table has the rows if they are a table of a desk's own features. Then there are no bars and no quality.
+	Table *Table
+}
+
+// Rows are states of a market in time order: a frame that was computed from bars, or a table.
+type Rows interface {
+	Len() int
+	// End returns the decision time of row i, in Unix milliseconds UTC.
+	End(i int) int64
+	// Day returns the UTC day of row i, in whole days since 1970-01-01.
+	Day(i int) int
+	// Row fills dst with the features of s at row i, and reports whether all are defined.
+	Row(i int, s *feature.Schema, dst []float64) bool
+	// Column returns the named feature at every row, NaN where it is undefined, or nil if there is none.
+	Column(name string) []float64
+}
+
+// Rows returns the table, or computes the features of the bars.
+func (d *Data) Rows() (Rows, error) {
+	if d.Table != nil {
+		return d.Table, nil
+	}
+	frame, err := feature.Compute(d.Bars)
+	if err != nil {
+		return nil, fmt.Errorf("features of %s: %w", d.Name, err)
+	}
+	return frame, nil
 }
 
 // NewData examines the series and removes its frozen stretches.

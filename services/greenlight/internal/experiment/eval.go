@@ -27,9 +27,12 @@ type EvalResult struct {
 func (r *OfflineReport) Judge() gate.Scorecard {
 	card := r.JudgeFigures()
 	card.Results = append(card.Results, gate.Judge(gate.OfflineEvidence(), r.evidence()).Results...)
-	if r.Quality != nil {
+	switch {
+	case r.TableInfo != nil:
+		card.Results = append(card.Results, gate.Judge(gate.TableData(), r.TableInfo.observations()).Results...)
+	case r.Quality != nil:
 		card.Results = append(card.Results, NewDataQuality(r.Quality.Report).Checks...)
-	} else {
+	default:
 		for _, check := range gate.Judge(gate.DataQuality(), unexamined()).Results {
 			check.Reason = "not examined: an older version wrote the report"
 			card.Results = append(card.Results, check)

@@ -8,9 +8,9 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/eval"
 	"github.com/greenlight-ml/greenlight/pkg/feature"
-	"github.com/greenlight-ml/greenlight/pkg/label"
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
+	"github.com/greenlight-ml/greenlight/pkg/train"
 )
 
 // Foreign is a model that was trained by another program.
@@ -25,6 +25,42 @@ type Foreign struct {
 	AllTrees bool
 	// TrainedTo is the end of its training data, exclusive. It is zero if that is not known.
 	TrainedTo time.Time
+	// Baseline is the baseline of a model whose data have no labels to fit one to; nil fits one.
+	Baseline *model.Baseline
+}
+
+// sampled builds the artifact of a foreign model from rows without labels: golden vectors and the drift profile, but no
+// evaluation.
+func (f Foreign) sampled(data *Data, git string) (*model.Artifact, error) {
+	if f.Baseline == nil {
+		return nil, errors.New("the rows have no labels to fit a baseline to: name their column, or give the baseline that production uses")
+	}
+	t := data.Table
+	spec, _, err := model.NewTrees(f.Raw, f.Schema, model.Label{HorizonMinutes: t.Info.HorizonMinutes}, f.AllTrees)
+	if err != nil {
+		return nil, err
+	}
+	a := &model.Artifact{Baseline: f.Baseline, Spec: spec, Ensemble: f.Raw, Schema: f.Schema}
+	if err := a.Open(); err != nil {
+		return nil, err
+	}
+	x := make([]float64, f.Schema.Len())
+	step := max(1, t.Len()/goldenVectors)
+	for i := 0; i < t.Len() && len(a.Golden.Vectors) < goldenVectors; i += step {
+		t.Row(i, f.Schema, x)
+		a.Golden.Vectors = append(a.Golden.Vectors, model.GoldenVector{X: slices.Clone(x), Score: a.Scorer.Score(x)})
+	}
+	s := &Study{Data: data, Frame: t}
+	if a.Reference, err = s.reference(f.Schema, a.Scorer, train.Window{TrainTo: t.Day(t.Len()-1) + 1}); err != nil {
+		return nil, fmt.Errorf("drift profile: %w", err)
+	}
+	a.Manifest = model.Manifest{
+		Name: f.Name, Version: f.Version,
+		Training: model.Training{Data: data.Symbol, DataDigest: data.Digest(), End: f.TrainedTo, Git: git},
+		Card: fmt.Sprintf("Trees on schema %s, trained elsewhere. It was not evaluated: the rows that it came with have no labels. Its drift profile is of the %d rows of %s.",
+			f.Schema.Name, t.Len(), data.Symbol),
+	}
+	return a, nil
 }
 
 // Import builds the artifact of a foreign model. The baseline, the label threshold and the drift profile come from the
@@ -37,15 +73,15 @@ func (s *Study) Import(f Foreign, git string, now time.Time) (*model.Artifact, *
 		return nil, nil, fmt.Errorf("the model was trained to %s, but the held-out period of this data begins on %s: give data that continues for at least a week after the training",
 			f.TrainedTo.UTC().Format(time.DateOnly), heldOut.Format(time.DateOnly))
 	}
-	spec, read, err := model.NewTrees(f.Raw, f.Schema, model.Label{HorizonMinutes: label.Horizon, Threshold: fold.Threshold}, f.AllTrees)
+	spec, read, err := model.NewTrees(f.Raw, f.Schema, s.label(fold), f.AllTrees)
 	if err != nil {
 		return nil, nil, err
 	}
-	heuristic, err := model.NewBaseline(BaselineVersion, *fold.Model)
+	heuristic, err := newHeuristic(fold)
 	if err != nil {
 		return nil, nil, err
 	}
-	a := &model.Artifact{Baseline: heuristic, Spec: spec, Ensemble: f.Raw}
+	a := &model.Artifact{Baseline: heuristic, Spec: spec, Ensemble: f.Raw, Schema: f.Schema}
 	if err := a.Open(); err != nil {
 		return nil, nil, err
 	}

@@ -15,7 +15,11 @@ const ScoreColumn = "score"
 // Watched returns the features whose drift is watched for a model of the schema: the schema's features without the
 // constant bias, and the raw inputs.
 func Watched(s *feature.Schema) []string {
-	names := slices.DeleteFunc(s.Names(), func(name string) bool { return name == feature.Bias })
+	return withRaw(slices.DeleteFunc(s.Names(), func(name string) bool { return name == feature.Bias }))
+}
+
+// withRaw appends the raw inputs that are not in the list.
+func withRaw(names []string) []string {
 	for _, raw := range feature.RawInputs() {
 		if !slices.Contains(names, raw) {
 			names = append(names, raw)
@@ -37,14 +41,20 @@ func (s *Study) reference(schema *feature.Schema, scorer model.Scorer, window tr
 		minutes, days = append(minutes, i), append(days, day)
 		score.Values = append(score.Values, scorer.Score(x))
 	}
-	weights := model.Importance(scorer, schema)
+	watched, weights := model.Watched(scorer, schema)
 	var columns, inputs []drift.Column
-	for _, name := range Watched(schema) {
+	for _, name := range withRaw(watched) {
 		c, source := drift.Column{Name: name, Weight: weights[name]}, s.Frame.Column(name)
+		if source == nil { // a raw input that a table lacks
+			continue
+		}
 		for _, i := range minutes {
 			c.Values = append(c.Values, source[i])
 		}
-		if schema.Index(name) >= 0 {
+		if i := schema.Index(name); i >= 0 {
+			if d := schema.Features[i].Domain; d != nil {
+				c.Domain = &drift.Domain{Low: d[0], High: d[1]}
+			}
 			columns = append(columns, c)
 		} else {
 			c.Role = drift.RawInput

@@ -68,12 +68,9 @@ type Imported struct {
 // empty name becomes that of the data.
 func (f Foreign) Register(ctx context.Context, data *Data, registry *model.Registry, git string, progress func(done, total int)) (*Imported, error) {
 	f.Name = cmp.Or(f.Name, data.Name)
-	s, err := Run(ctx, data, Options{Progress: progress})
-	if err != nil {
-		return nil, err
-	}
 	i := &Imported{}
-	if i.Artifact, i.Report, err = s.Import(f, git, time.Now()); err != nil {
+	var err error
+	if i.Artifact, i.Report, err = f.build(ctx, data, git, progress); err != nil {
 		return nil, err
 	}
 	if err := registry.Add(i.Artifact); err != nil {
@@ -85,4 +82,23 @@ func (f Foreign) Register(ctx context.Context, data *Data, registry *model.Regis
 	}
 	i.Known = !bytes.Equal(i.Kept.Offline, i.Artifact.Offline)
 	return i, nil
+}
+
+// build builds the artifact. The report is nil if the data have no labels.
+func (f Foreign) build(ctx context.Context, data *Data, git string, progress func(done, total int)) (*model.Artifact, *OfflineReport, error) {
+	var s *Study
+	var err error
+	switch {
+	case data.Table == nil:
+		s, err = Run(ctx, data, Options{Progress: progress})
+	case data.Table.Info.Label == "":
+		a, err := f.sampled(data, git)
+		return a, nil, err
+	default:
+		s, _, err = runBaseline(ctx, data, 1, progress)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	return s.Import(f, git, time.Now())
 }

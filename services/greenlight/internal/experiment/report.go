@@ -37,7 +37,9 @@ type OfflineReport struct {
 	TestDays int `json:"test_days"`
 	// InSample is the reason why the model may have been trained on the tested rows; empty if it was not.
 	InSample string `json:"may_be_in_sample,omitempty"`
-	// Quality is the quality of the data; nil in a report of v1.
+	// TableInfo describes the data if they are a table of a desk's own features and labels.
+	TableInfo *TableInfo `json:"table,omitempty"`
+	// Quality is the quality of market data; nil for a table, and in a report of v1.
 	Quality       *DataQuality `json:"data_quality,omitempty"`
 	FeatureSchema string       `json:"feature_schema"`
 	DatasetDigest string       `json:"dataset_digest"`
@@ -66,7 +68,9 @@ type SplitInfo struct {
 	TestDays  int `json:"test_days"`
 	StepDays  int `json:"step_days"`
 	PurgeRows int `json:"purge_rows"`
-	Folds     int `json:"folds"`
+	// PurgeMinutes is how long before a test the training rows of a table end; 0 for market data.
+	PurgeMinutes float64 `json:"purge_minutes,omitempty"`
+	Folds        int     `json:"folds"`
 }
 
 // ComparedModel is one model of the comparison.
@@ -96,14 +100,12 @@ func (s *Study) Offline(c *Candidate, now time.Time) (*OfflineReport, error) {
 
 // report builds the common part of the reports of candidates and foreign models. days are the days of the tested rows.
 func (s *Study) report(version string, schema *feature.Schema, measured *eval.Report, days []int, now time.Time) *OfflineReport {
-	bars := s.Data.Bars
-	return &OfflineReport{
+	r := &OfflineReport{
 		Version: version, Timestamp: now.UnixMilli(), Report: measured,
-		TestDays: distinct(days), Quality: NewDataQuality(s.Data.Quality),
+		TestDays:      distinct(days),
 		FeatureSchema: schema.Name, DatasetDigest: s.Data.Digest(),
 		Dataset: DatasetInfo{
-			Name: s.Data.Name, Symbol: s.Data.Symbol, Simulated: s.Data.Simulated, Bars: len(bars),
-			First: time.UnixMilli(bars[0].End()).UTC(), Last: time.UnixMilli(bars[len(bars)-1].End()).UTC(),
+			Name: s.Data.Name, Symbol: s.Data.Symbol, Simulated: s.Data.Simulated, Bars: len(s.Data.Bars),
 			Dropped: s.Data.Dropped, Taken: s.Data.Taken,
 		},
 		Split: SplitInfo{
@@ -111,6 +113,16 @@ func (s *Study) report(version string, schema *feature.Schema, measured *eval.Re
 			PurgeRows: s.Split.Purge, Folds: len(measured.Folds),
 		},
 	}
+	var first, last int64
+	if t := s.Data.Table; t != nil {
+		r.TableInfo, r.Split.PurgeRows, r.Split.PurgeMinutes = &t.Info, 0, t.Info.HorizonMinutes
+		first, last = t.End(0), t.End(t.Len()-1)
+	} else {
+		r.Quality = NewDataQuality(s.Data.Quality)
+		first, last = s.Data.Bars[0].End(), s.Data.Bars[len(s.Data.Bars)-1].End()
+	}
+	r.Dataset.First, r.Dataset.Last = time.UnixMilli(first).UTC(), time.UnixMilli(last).UTC()
+	return r
 }
 
 // distinct returns the number of different days.

@@ -29,7 +29,7 @@ func DefaultVersions() map[string]string {
 // Study is one experiment: a set of candidates and the baseline, trained and judged on the same rows.
 type Study struct {
 	Data       *Data
-	Frame      *feature.Frame
+	Frame      Rows
 	Split      train.Split
 	Candidates []*Candidate
 	// Baseline is the production heuristic, fitted to the same training windows.
@@ -76,7 +76,6 @@ func Run(ctx context.Context, data *Data, opts Options) (*Study, error) {
 		return nil, fmt.Errorf("train the baseline on %s: %w", data.Name, err)
 	}
 	done++
-	theirs, _ := s.Baseline.Pooled()
 	schemas := make([]string, 0, len(opts.Versions))
 	for name := range opts.Versions {
 		schemas = append(schemas, name)
@@ -87,22 +86,32 @@ func Run(ctx context.Context, data *Data, opts Options) (*Study, error) {
 		if !ok {
 			return nil, fmt.Errorf("unknown feature schema %q", name)
 		}
-		c := &Candidate{Version: opts.Versions[name], Schema: schema}
-		if c.Result, err = train.WalkForward(ctx, frame, schema, walk); err != nil {
-			return nil, fmt.Errorf("train %s on %s: %w", c.Version, data.Name, err)
+		result, err := train.WalkForward(ctx, frame, schema, walk)
+		if err != nil {
+			return nil, fmt.Errorf("train %s on %s: %w", opts.Versions[name], data.Name, err)
 		}
-		if c.Report, err = c.Result.Report(eval.DefaultBootstrap()); err != nil {
-			return nil, fmt.Errorf("evaluate %s on %s: %w", c.Version, data.Name, err)
+		if err := s.add(opts.Versions[name], schema, result); err != nil {
+			return nil, err
 		}
-		ours, _ := c.Pooled()
-		if c.Report.Comparison, err = eval.Compare(ours, theirs, eval.DefaultBootstrap()); err != nil {
-			return nil, fmt.Errorf("compare %s with the baseline on %s: %w", c.Version, data.Name, err)
-		}
-		c.BaselineMatch = eval.MatchRate(ours.Scores, theirs.Scores, shadow.MatchTolerance)
-		s.Candidates = append(s.Candidates, c)
 		done++
 	}
 	return s, nil
+}
+
+// add judges a trained model beside the baseline.
+func (s *Study) add(version string, schema *feature.Schema, result *train.Result) (err error) {
+	c := &Candidate{Version: version, Schema: schema, Result: result}
+	if c.Report, err = c.Result.Report(eval.DefaultBootstrap()); err != nil {
+		return fmt.Errorf("evaluate %s on %s: %w", version, s.Data.Name, err)
+	}
+	ours, _ := c.Pooled()
+	theirs, _ := s.Baseline.Pooled()
+	if c.Report.Comparison, err = eval.Compare(ours, theirs, eval.DefaultBootstrap()); err != nil {
+		return fmt.Errorf("compare %s with the baseline on %s: %w", version, s.Data.Name, err)
+	}
+	c.BaselineMatch = eval.MatchRate(ours.Scores, theirs.Scores, shadow.MatchTolerance)
+	s.Candidates = append(s.Candidates, c)
+	return nil
 }
 
 // Candidate returns the candidate of that version.
@@ -149,15 +158,15 @@ func (s *Study) HeldOut() []int {
 // from the held-out period.
 func (s *Study) Artifact(c *Candidate, git string) (*model.Artifact, error) {
 	fold, baseline := last(c.Result), last(s.Baseline)
-	heuristic, err := model.NewBaseline(BaselineVersion, *baseline.Model)
+	heuristic, err := newHeuristic(baseline)
 	if err != nil {
 		return nil, err
 	}
 	a := &model.Artifact{
-		Baseline: heuristic,
+		Baseline: heuristic, Schema: c.Schema,
 		Spec: model.Spec{
 			Family: "logistic", Schema: c.Schema.Name, SchemaHash: c.Schema.Hash(),
-			Label:    model.Label{HorizonMinutes: label.Horizon, Threshold: fold.Threshold},
+			Label:    s.label(fold),
 			Logistic: fold.Model,
 		},
 		Manifest: model.Manifest{
@@ -186,16 +195,44 @@ func (s *Study) Artifact(c *Candidate, git string) (*model.Artifact, error) {
 	return a, nil
 }
 
+// newHeuristic returns the baseline of the fold.
+func newHeuristic(fold *train.Fold) (*model.Baseline, error) {
+	own := slices.DeleteFunc(slices.Clone(fold.Model.Features), func(name string) bool {
+		_, ok := feature.Find(name)
+		return ok
+	})
+	return model.NewBaseline(BaselineVersion, *fold.Model, own...)
+}
+
+// label returns the label of a model of the fold.
+func (s *Study) label(fold *train.Fold) model.Label {
+	if t := s.Data.Table; t != nil {
+		return model.Label{HorizonMinutes: t.Info.HorizonMinutes, Column: t.Info.Label}
+	}
+	return model.Label{HorizonMinutes: label.Horizon, Threshold: fold.Threshold}
+}
+
+// meaning describes the score of a model of the fold.
+func (s *Study) meaning(fold *train.Fold) string {
+	if t := s.Data.Table; t != nil {
+		return fmt.Sprintf("the probability of %s, a label of the data's own that looks %v minutes ahead", t.Info.Label, t.Info.HorizonMinutes)
+	}
+	return fmt.Sprintf("the probability that the range of mid over the next %d minutes exceeds %.4g sigma_ref sqrt(%d), a label about the size of a move and not its direction",
+		label.Horizon, fold.Threshold, label.Horizon)
+}
+
 func (s *Study) card(c *Candidate, fold *train.Fold) string {
 	origin := "real market data"
-	if s.Data.Simulated {
+	switch {
+	case s.Data.Table != nil:
+		origin = "a table of features and labels"
+	case s.Data.Simulated:
 		origin = "simulated data: it says nothing about any market"
 	}
-	return fmt.Sprintf("Logistic regression on schema %s. Score: the probability that the range of mid over the next %d minutes "+
-		"exceeds %.4g sigma_ref sqrt(%d), a label about the size of a move and not its direction. Trained on %s (%s), UTC days %s to "+
+	return fmt.Sprintf("Logistic regression on schema %s. Score: %s. Trained on %s (%s), UTC days %s to "+
 		"%s. Out of time over %d folds (%d rows, base rate %.3f): AUC %.3f, P@20 %.3f. P@20 follows the base rate; compare "+
 		"it only at like base rates.",
-		c.Schema.Name, label.Horizon, fold.Threshold, label.Horizon, s.Data.Symbol, origin,
+		c.Schema.Name, s.meaning(fold), s.Data.Symbol, origin,
 		dayTime(fold.TrainFrom).Format(time.DateOnly), dayTime(fold.TrainTo-1).Format(time.DateOnly),
 		len(c.Folds), c.Report.N, c.Report.BaseRate, c.Report.AUC, c.Report.PrecisionAt20)
 }

@@ -32,6 +32,9 @@ type Data struct {
 	Columns    map[string]string
 	Simulation market.SimulateOptions
 
+	// Table is a table of a desk's own features, instead of market data; nil for commands that take none.
+	Table *Table
+
 	// OffsetSet reports whether UTCOffset was given.
 	OffsetSet func() bool
 }

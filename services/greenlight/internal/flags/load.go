@@ -9,6 +9,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/rehearsal"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
@@ -28,6 +29,7 @@ type Load struct {
 // Declare declares the flags.
 func (l *Load) Declare(fs *pflag.FlagSet) {
 	l.Data.Declare(fs)
+	l.Data.Table = DeclareTable(fs)
 	fs.StringVar(&l.Models, "models", "models", "registry folder with the model that is served")
 	fs.StringVar(&l.Model, "model", DefaultModel, "the model that is served: name/version, or version")
 	fs.IntVar(&l.concurrency, "concurrency", 4, "calls in flight")
@@ -85,13 +87,27 @@ func (l *Load) States(c console.Console, decides Decider) (*rehearsal.Trial, []t
 	if err != nil {
 		return nil, nil, err
 	}
-	data, err := l.Data.Load(c)
+	data, err := l.read(c, a, baseline)
 	if err != nil {
 		return nil, nil, err
 	}
 	t := &rehearsal.Trial{Data: data, Artifact: a, Git: console.Revision()}
 	states, err := t.Unseen(baseline)
 	return t, states, err
+}
+
+// read reads the market data, or the table with the features of the model and of the baseline.
+func (l *Load) read(c console.Console, a *model.Artifact, baseline traffic.Baseline) (*experiment.Data, error) {
+	if l.Data.Table.Path == "" {
+		if !a.Schema.Computable() {
+			return nil, console.Usagef("model %s takes features that cannot be computed from market data: give rows with them, --table and --time", a.Manifest.Version)
+		}
+		return l.Data.Load(c)
+	}
+	if l.Data.Table.Time == "" {
+		return nil, console.Usagef("--table needs --time, the column with the time of a row")
+	}
+	return l.Data.Table.Load(c, experiment.TableOptions{Schema: a.Schema, Baseline: baseline.Inputs})
 }
 
 // DefaultModel is the model under trial unless --model says otherwise.

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
-	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
@@ -35,7 +34,7 @@ func (t *Trial) header(schema string) evidence.Header {
 // Unseen returns the states of the data that the model was not trained on, for an executor with the baseline: all states,
 // unless the model was trained on this data.
 func (t *Trial) Unseen(baseline traffic.Baseline) ([]traffic.State, error) {
-	frame, err := feature.Compute(t.Data.Bars)
+	frame, err := t.Data.Rows()
 	if err != nil {
 		return nil, err
 	}
@@ -48,7 +47,7 @@ func (t *Trial) Unseen(baseline traffic.Baseline) ([]traffic.State, error) {
 	}
 	states, err := traffic.StatesFor(frame, t.Data.Symbol, minutes, t.Artifact, baseline, t.Data.Source())
 	if err == nil && len(states) == 0 {
-		err = fmt.Errorf("%s has no minute in which the inputs of %s are defined: features need a day of warm-up", t.Data.Name, t.Artifact.Manifest.Version)
+		err = fmt.Errorf("%s has no state after the training of %s in which its inputs are defined: features of market data need a day of warm-up", t.Data.Name, t.Artifact.Manifest.Version)
 	}
 	return states, err
 }

@@ -44,25 +44,41 @@ func (s State) VectorRequest(schema string) *executorv1.PredictRequest {
 	}
 }
 
+// Frame has the market states: see experiment.Rows.
+type Frame interface {
+	End(i int) int64
+	Row(i int, s *feature.Schema, dst []float64) bool
+	Column(name string) []float64
+}
+
+// grouped is a Frame of several symbols.
+type grouped interface {
+	Symbol(i int) string
+}
+
 // States returns the states of the frame's minutes for an executor whose baseline is the model's heuristic. They carry
 // the source. Minutes with an undefined input are skipped.
-func States(frame *feature.Frame, symbol string, minutes []int, a *model.Artifact, source evidence.Source) ([]State, error) {
+func States(frame Frame, symbol string, minutes []int, a *model.Artifact, source evidence.Source) ([]State, error) {
 	return StatesFor(frame, symbol, minutes, a, Heuristic(a), source)
 }
 
 // StatesFor is like [States], for an executor with the baseline b.
-func StatesFor(frame *feature.Frame, symbol string, minutes []int, a *model.Artifact, b Baseline, source evidence.Source) ([]State, error) {
+func StatesFor(frame Frame, symbol string, minutes []int, a *model.Artifact, b Baseline, source evidence.Source) ([]State, error) {
 	mark, err := sourceOf(source)
 	if err != nil {
 		return nil, err
 	}
-	inputs, err := feature.NewSchema("inputs", b.Inputs...)
+	inputs, err := feature.Named("inputs", b.Inputs...)
 	if err != nil {
 		return nil, fmt.Errorf("baseline: %w", err)
 	}
 	states := make([]State, 0, len(minutes))
 	base := make([]float64, inputs.Len())
+	groups, several := frame.(grouped)
 	for _, i := range minutes {
+		if several {
+			symbol = groups.Symbol(i)
+		}
 		x := make([]float64, a.Schema.Len())
 		if !frame.Row(i, a.Schema, x) || !frame.Row(i, inputs, base) {
 			continue
@@ -71,8 +87,8 @@ func StatesFor(frame *feature.Frame, symbol string, minutes []int, a *model.Arti
 		maps.Insert(named, pairs(a.Schema, x))
 		maps.Insert(named, pairs(inputs, base))
 		for _, name := range feature.RawInputs() {
-			if v := frame.Column(name)[i]; !math.IsNaN(v) {
-				named[name] = v
+			if column := frame.Column(name); i < len(column) && !math.IsNaN(column[i]) {
+				named[name] = column[i]
 			}
 		}
 		score := math.NaN()

@@ -47,8 +47,8 @@ type Watch struct {
 	x    []float64 // buffer for a row in the profile's order
 }
 
-// newWatch returns the watch of a model with a reference. It returns an error unless the reference has the model's features
-// in order, then the score, then raw inputs.
+// newWatch returns the watch of a model with a reference. It returns an error unless the reference has features of the model
+// in order, then the score, then raw inputs. It has all features, unless there are more than [drift.MaxWatched].
 func newWatch(a *model.Artifact, o Options) (*Watch, error) {
 	p := a.Reference
 	w := &Watch{
@@ -58,11 +58,14 @@ func newWatch(a *model.Artifact, o Options) (*Watch, error) {
 		ring: drift.NewRing(p), x: make([]float64, len(p.Features)),
 	}
 	w.bins = binNames(p, w.owner.Reference)
-	var want []string
-	for i, name := range a.Schema.Names() {
-		if name != feature.Bias {
-			want, w.columns = append(want, name), append(w.columns, i)
-		}
+	want := slices.DeleteFunc(a.Schema.Names(), func(name string) bool { return name == feature.Bias })
+	if len(want) > drift.MaxWatched { // those that the reference has
+		want = slices.DeleteFunc(want, func(name string) bool {
+			return !slices.ContainsFunc(p.Features, func(f drift.Feature) bool { return f.Name == name && f.Role == drift.ModelFeature })
+		})
+	}
+	for _, name := range want {
+		w.columns = append(w.columns, a.Schema.Index(name))
 	}
 	var have []string
 	for i, f := range p.Features {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
+	"github.com/greenlight-ml/greenlight/pkg/text"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 	"github.com/greenlight-ml/greenlight/services/ml-engine/internal/monitor"
 )
@@ -31,7 +32,7 @@ func vectorOf(schema *feature.Schema, req *mlenginev1.PredictRequest) ([]float64
 	case len(named) > 0:
 		return namedVector(schema, named)
 	}
-	return nil, rpc.EngineError(codes.InvalidArgument, mlenginev1.ErrorReason_ERROR_REASON_INPUT_MISSING, "no input: send features (%s) or a vector", strings.Join(schema.Names(), ", ")).About(schema.Names())
+	return nil, rpc.EngineError(codes.InvalidArgument, mlenginev1.ErrorReason_ERROR_REASON_INPUT_MISSING, "no input: send features (%s) or a vector", rpc.Names(schema.Names())).About(schema.Names())
 }
 
 func packedVector(schema *feature.Schema, v *mlenginev1.FeatureVector) ([]float64, error) {
@@ -41,7 +42,7 @@ func packedVector(schema *feature.Schema, v *mlenginev1.FeatureVector) ([]float6
 	x := v.GetValues()
 	if len(x) != schema.Len() {
 		return nil, rpc.EngineError(codes.InvalidArgument, mlenginev1.ErrorReason_ERROR_REASON_VECTOR_LENGTH,
-			"the vector has %d values: schema %s has %d (%s)", len(x), schema.Name, schema.Len(), strings.Join(schema.Names(), ", "))
+			"the vector has %d values: schema %s has %d (%s)", len(x), schema.Name, schema.Len(), rpc.Names(schema.Names()))
 	}
 	return x, checkValues(schema, x)
 }
@@ -55,7 +56,7 @@ func namedVector(schema *feature.Schema, named map[string]float64) ([]float64, e
 		switch {
 		case ok:
 			found++
-		case f.Name == feature.Bias:
+		case i == schema.BiasIndex():
 			v = 1
 		default:
 			missing = append(missing, f.Name)
@@ -71,7 +72,7 @@ func namedVector(schema *feature.Schema, named map[string]float64) ([]float64, e
 		}
 		slices.Sort(unknown)
 		return nil, rpc.EngineError(codes.InvalidArgument, mlenginev1.ErrorReason_ERROR_REASON_FEATURE_UNKNOWN,
-			"unknown features: %s; schema %s has %s", rpc.Names(unknown), schema.Name, strings.Join(schema.Names(), ", ")).About(unknown)
+			"unknown features: %s; schema %s has %s", rpc.Names(unknown), schema.Name, rpc.Names(schema.Names())).About(unknown)
 	}
 	if len(missing) > 0 {
 		return nil, rpc.EngineError(codes.InvalidArgument, mlenginev1.ErrorReason_ERROR_REASON_FEATURE_MISSING,
@@ -154,7 +155,7 @@ func checkSchema(schema *feature.Schema, name string) error {
 		return nil
 	}
 	return rpc.EngineError(codes.InvalidArgument, mlenginev1.ErrorReason_ERROR_REASON_SCHEMA_MISMATCH,
-		"schema %q: the active model needs %q", name, schema.Name)
+		"schema %q: the active model needs %q", text.Cut(name, maxQuoted), schema.Name)
 }
 
 // firstInvalid returns the index of the first value that no model can score, or -1.
@@ -164,7 +165,7 @@ func firstInvalid(schema *feature.Schema, x []float64) int {
 			return i
 		}
 	}
-	if i := schema.Index(feature.Bias); i >= 0 && x[i] != 1 {
+	if i := schema.BiasIndex(); i >= 0 && x[i] != 1 {
 		return i
 	}
 	return -1
@@ -183,6 +184,9 @@ func checkValues(schema *feature.Schema, x []float64) error {
 	}
 	return rpc.EngineError(codes.InvalidArgument, mlenginev1.ErrorReason_ERROR_REASON_FEATURE_INVALID, "%s", strings.Join(why, "; ")).About(names)
 }
+
+// maxQuoted limits how much of a name an error repeats, in bytes.
+const maxQuoted = 64
 
 func finite(v float64) bool { return !math.IsNaN(v) && !math.IsInf(v, 0) }
 

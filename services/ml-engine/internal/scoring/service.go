@@ -10,6 +10,7 @@ import (
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/greenlight-ml/greenlight/pkg/model"
@@ -188,9 +189,18 @@ func (s *Service) GetModelInfo(context.Context, *mlenginev1.GetModelInfoRequest)
 	m := s.active.Load()
 	features := make([]*mlenginev1.FeatureInfo, 0, m.Schema.Len())
 	for _, f := range m.Schema.Features {
-		features = append(features, &mlenginev1.FeatureInfo{Name: f.Name, Unit: f.Unit, Description: f.Description})
+		info := &mlenginev1.FeatureInfo{Name: f.Name, Unit: f.Unit, Description: f.Description}
+		if d := f.Domain; d != nil {
+			info.DomainLow, info.DomainHigh = &d[0], &d[1]
+		}
+		features = append(features, info)
+	}
+	var horizon *durationpb.Duration
+	if m.Schema.Horizon > 0 {
+		horizon = durationpb.New(m.Schema.Horizon)
 	}
 	return &mlenginev1.GetModelInfoResponse{
+		ScoreMeaning: m.Schema.Score, Horizon: horizon,
 		Name: m.Manifest.Name, Version: m.Manifest.Version, Digest: m.Manifest.Digest, Family: m.Spec.Family,
 		Schema: m.Spec.Schema, SchemaHash: m.Spec.SchemaHash, Features: features,
 		TrainStartTime: timestamppb.New(m.Manifest.Training.Start),

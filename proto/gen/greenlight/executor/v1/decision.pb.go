@@ -28,10 +28,15 @@ const (
 // FeatureVector is a market state as an array of numbers, in the order of a named schema.
 type FeatureVector struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Name of the feature schema that gives values their meaning and order, for example "v1.8.1". Required.
+	// Name of the feature schema that gives values their meaning and order, for example "v1.8.1": a built-in one, one of
+	// --schema, or that of a model that ml-engine has served since executor started. Required.
 	Schema string `protobuf:"bytes,1,opt,name=schema,proto3" json:"schema,omitempty"`
 	// One finite number per feature of the schema, in its order and units. "bias" is always 1.
-	Values        []float64 `protobuf:"fixed64,2,rep,packed,name=values,proto3" json:"values,omitempty"`
+	Values []float64 `protobuf:"fixed64,2,rep,packed,name=values,proto3" json:"values,omitempty"`
+	// Hash of the schema, as greenlight schema check prints it: 64 lower-case hexadecimal digits. A vector whose schema has
+	// another hash here is refused (SCHEMA_UNKNOWN). Required for a schema that executor knows only from ml-engine, so that a
+	// wrong ml-engine cannot change a decision.
+	SchemaHash    string `protobuf:"bytes,3,opt,name=schema_hash,json=schemaHash,proto3" json:"schema_hash,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -80,7 +85,15 @@ func (x *FeatureVector) GetValues() []float64 {
 	return nil
 }
 
-// PredictRequest is one market state to decide on. Exactly one of features, vector and quote must be set.
+func (x *FeatureVector) GetSchemaHash() string {
+	if x != nil {
+		return x.SchemaHash
+	}
+	return ""
+}
+
+// PredictRequest is one market state to decide on. Exactly one of features, vector and quote must be set. A quote may come
+// with features that executor does not compute from quotes.
 type PredictRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Caller's id, echoed in the response. Sampling is a function of it, so every replica makes the same choice for an id.
@@ -93,8 +106,9 @@ type PredictRequest struct {
 	// decision: a time out of that range is ignored and counted. It is not used with a quote, whose features have their own
 	// minute.
 	EventTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=event_time,json=eventTime,proto3" json:"event_time,omitempty"`
-	// The state by feature name, for people: at least the inputs of the baseline. A shadow also needs the inputs of the model
-	// under trial. Each is a finite number in its unit. "bias" may be omitted; it is 1.
+	// The state by feature name: at least the inputs of the baseline. A shadow also needs the inputs of the model under trial.
+	// Each is a finite number in its unit. "bias" may be omitted; it is 1. A name that no schema here has is refused, unless
+	// ml-engine has not been reached since the start. With a quote, only features that executor does not compute.
 	Features map[string]float64 `protobuf:"bytes,4,rep,name=features,proto3" json:"features,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
 	// The state as an array of numbers, for programs.
 	Vector *FeatureVector `protobuf:"bytes,5,opt,name=vector,proto3" json:"vector,omitempty"`
@@ -852,10 +866,12 @@ var File_greenlight_executor_v1_decision_proto protoreflect.FileDescriptor
 
 const file_greenlight_executor_v1_decision_proto_rawDesc = "" +
 	"\n" +
-	"%greenlight/executor/v1/decision.proto\x12\x16greenlight.executor.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a$greenlight/executor/v1/outcome.proto\x1a\"greenlight/executor/v1/quote.proto\x1a#greenlight/executor/v1/source.proto\"?\n" +
+	"%greenlight/executor/v1/decision.proto\x12\x16greenlight.executor.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a$greenlight/executor/v1/outcome.proto\x1a\"greenlight/executor/v1/quote.proto\x1a#greenlight/executor/v1/source.proto\"`\n" +
 	"\rFeatureVector\x12\x16\n" +
 	"\x06schema\x18\x01 \x01(\tR\x06schema\x12\x16\n" +
-	"\x06values\x18\x02 \x03(\x01R\x06values\"\xbd\x03\n" +
+	"\x06values\x18\x02 \x03(\x01R\x06values\x12\x1f\n" +
+	"\vschema_hash\x18\x03 \x01(\tR\n" +
+	"schemaHash\"\xbd\x03\n" +
 	"\x0ePredictRequest\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x16\n" +

@@ -12,6 +12,7 @@ package mlenginev1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -724,13 +725,13 @@ type GetModelInfoResponse struct {
 	Version string `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
 	// SHA-256 of the artifact, 64 lower-case hexadecimal digits.
 	Digest string `protobuf:"bytes,3,opt,name=digest,proto3" json:"digest,omitempty"`
-	// Model family: "logistic".
+	// Model family: "logistic" or "trees".
 	Family string `protobuf:"bytes,4,opt,name=family,proto3" json:"family,omitempty"`
-	// Name of the feature schema that the model needs.
+	// Name of the feature schema that the model needs, at most 64 bytes.
 	Schema string `protobuf:"bytes,5,opt,name=schema,proto3" json:"schema,omitempty"`
 	// SHA-256 over the schema's names, units and order, 64 lower-case hexadecimal digits.
 	SchemaHash string `protobuf:"bytes,6,opt,name=schema_hash,json=schemaHash,proto3" json:"schema_hash,omitempty"`
-	// The schema's features in the order of FeatureVector.values.
+	// The schema's features in the order of FeatureVector.values; at most 2,000.
 	Features []*FeatureInfo `protobuf:"bytes,7,rep,name=features,proto3" json:"features,omitempty"`
 	// When the model's training window began (first decision instant), UTC.
 	TrainStartTime *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=train_start_time,json=trainStartTime,proto3" json:"train_start_time,omitempty"`
@@ -742,8 +743,12 @@ type GetModelInfoResponse struct {
 	Auc float64 `protobuf:"fixed64,11,opt,name=auc,proto3" json:"auc,omitempty"`
 	// Precision among the 20 % of rows with the highest scores, in [0,1], over the same rows.
 	PrecisionAt_20 float64 `protobuf:"fixed64,12,opt,name=precision_at_20,json=precisionAt20,proto3" json:"precision_at_20,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Meaning of a score, in one sentence; empty if unknown.
+	ScoreMeaning string `protobuf:"bytes,13,opt,name=score_meaning,json=scoreMeaning,proto3" json:"score_meaning,omitempty"`
+	// How far ahead the label looks; absent if unknown.
+	Horizon       *durationpb.Duration `protobuf:"bytes,14,opt,name=horizon,proto3" json:"horizon,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GetModelInfoResponse) Reset() {
@@ -860,15 +865,34 @@ func (x *GetModelInfoResponse) GetPrecisionAt_20() float64 {
 	return 0
 }
 
+func (x *GetModelInfoResponse) GetScoreMeaning() string {
+	if x != nil {
+		return x.ScoreMeaning
+	}
+	return ""
+}
+
+func (x *GetModelInfoResponse) GetHorizon() *durationpb.Duration {
+	if x != nil {
+		return x.Horizon
+	}
+	return nil
+}
+
 // FeatureInfo describes one feature of a schema.
 type FeatureInfo struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Name, for example "spread_bp_rel".
+	// Name, for example "spread_bp_rel"; 1 to 64 printable ASCII characters.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// Unit, for example "bp" (basis points), "1" (a pure number).
 	Unit string `protobuf:"bytes,2,opt,name=unit,proto3" json:"unit,omitempty"`
-	// What the feature is, in one sentence.
-	Description   string `protobuf:"bytes,3,opt,name=description,proto3" json:"description,omitempty"`
+	// What the feature is, in one sentence; may be empty.
+	Description string `protobuf:"bytes,3,opt,name=description,proto3" json:"description,omitempty"`
+	// The lowest and the highest possible value, in the feature's unit. Both are set, or neither: then every finite number is
+	// possible. A value outside is scored, and counted as out of domain in the drift.
+	DomainLow *float64 `protobuf:"fixed64,4,opt,name=domain_low,json=domainLow,proto3,oneof" json:"domain_low,omitempty"`
+	// See domain_low.
+	DomainHigh    *float64 `protobuf:"fixed64,5,opt,name=domain_high,json=domainHigh,proto3,oneof" json:"domain_high,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -924,11 +948,25 @@ func (x *FeatureInfo) GetDescription() string {
 	return ""
 }
 
+func (x *FeatureInfo) GetDomainLow() float64 {
+	if x != nil && x.DomainLow != nil {
+		return *x.DomainLow
+	}
+	return 0
+}
+
+func (x *FeatureInfo) GetDomainHigh() float64 {
+	if x != nil && x.DomainHigh != nil {
+		return *x.DomainHigh
+	}
+	return 0
+}
+
 var File_greenlight_mlengine_v1_scoring_proto protoreflect.FileDescriptor
 
 const file_greenlight_mlengine_v1_scoring_proto_rawDesc = "" +
 	"\n" +
-	"$greenlight/mlengine/v1/scoring.proto\x12\x16greenlight.mlengine.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#greenlight/mlengine/v1/source.proto\"?\n" +
+	"$greenlight/mlengine/v1/scoring.proto\x12\x16greenlight.mlengine.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#greenlight/mlengine/v1/source.proto\"?\n" +
 	"\rFeatureVector\x12\x16\n" +
 	"\x06schema\x18\x01 \x01(\tR\x06schema\x12\x16\n" +
 	"\x06values\x18\x02 \x03(\x01R\x06values\"\x93\x04\n" +
@@ -978,7 +1016,7 @@ const file_greenlight_mlengine_v1_scoring_proto_rawDesc = "" +
 	"\x03row\x18\x01 \x01(\rR\x03row\x12;\n" +
 	"\x06reason\x18\x02 \x01(\x0e2#.greenlight.mlengine.v1.ErrorReasonR\x06reason\x12\x18\n" +
 	"\amessage\x18\x03 \x01(\tR\amessage\"\x15\n" +
-	"\x13GetModelInfoRequest\"\xe9\x03\n" +
+	"\x13GetModelInfoRequest\"\xc3\x04\n" +
 	"\x14GetModelInfoResponse\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x16\n" +
@@ -993,11 +1031,19 @@ const file_greenlight_mlengine_v1_scoring_proto_rawDesc = "" +
 	"\tload_time\x18\n" +
 	" \x01(\v2\x1a.google.protobuf.TimestampR\bloadTime\x12\x10\n" +
 	"\x03auc\x18\v \x01(\x01R\x03auc\x12&\n" +
-	"\x0fprecision_at_20\x18\f \x01(\x01R\rprecisionAt20\"W\n" +
+	"\x0fprecision_at_20\x18\f \x01(\x01R\rprecisionAt20\x12#\n" +
+	"\rscore_meaning\x18\r \x01(\tR\fscoreMeaning\x123\n" +
+	"\ahorizon\x18\x0e \x01(\v2\x19.google.protobuf.DurationR\ahorizon\"\xc0\x01\n" +
 	"\vFeatureInfo\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04unit\x18\x02 \x01(\tR\x04unit\x12 \n" +
-	"\vdescription\x18\x03 \x01(\tR\vdescription*\xdb\x03\n" +
+	"\vdescription\x18\x03 \x01(\tR\vdescription\x12\"\n" +
+	"\n" +
+	"domain_low\x18\x04 \x01(\x01H\x00R\tdomainLow\x88\x01\x01\x12$\n" +
+	"\vdomain_high\x18\x05 \x01(\x01H\x01R\n" +
+	"domainHigh\x88\x01\x01B\r\n" +
+	"\v_domain_lowB\x0e\n" +
+	"\f_domain_high*\xdb\x03\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INPUT_MISSING\x10\x01\x12 \n" +
@@ -1050,6 +1096,7 @@ var file_greenlight_mlengine_v1_scoring_proto_goTypes = []any{
 	nil,                           // 12: greenlight.mlengine.v1.PredictRequest.WatchedEntry
 	(*timestamppb.Timestamp)(nil), // 13: google.protobuf.Timestamp
 	(Source)(0),                   // 14: greenlight.mlengine.v1.Source
+	(*durationpb.Duration)(nil),   // 15: google.protobuf.Duration
 }
 var file_greenlight_mlengine_v1_scoring_proto_depIdxs = []int32{
 	13, // 0: greenlight.mlengine.v1.PredictRequest.event_time:type_name -> google.protobuf.Timestamp
@@ -1066,19 +1113,20 @@ var file_greenlight_mlengine_v1_scoring_proto_depIdxs = []int32{
 	13, // 11: greenlight.mlengine.v1.GetModelInfoResponse.train_start_time:type_name -> google.protobuf.Timestamp
 	13, // 12: greenlight.mlengine.v1.GetModelInfoResponse.train_end_time:type_name -> google.protobuf.Timestamp
 	13, // 13: greenlight.mlengine.v1.GetModelInfoResponse.load_time:type_name -> google.protobuf.Timestamp
-	2,  // 14: greenlight.mlengine.v1.ScoringService.Predict:input_type -> greenlight.mlengine.v1.PredictRequest
-	4,  // 15: greenlight.mlengine.v1.ScoringService.BatchPredict:input_type -> greenlight.mlengine.v1.BatchPredictRequest
-	4,  // 16: greenlight.mlengine.v1.ScoringService.StreamPredict:input_type -> greenlight.mlengine.v1.BatchPredictRequest
-	8,  // 17: greenlight.mlengine.v1.ScoringService.GetModelInfo:input_type -> greenlight.mlengine.v1.GetModelInfoRequest
-	3,  // 18: greenlight.mlengine.v1.ScoringService.Predict:output_type -> greenlight.mlengine.v1.PredictResponse
-	5,  // 19: greenlight.mlengine.v1.ScoringService.BatchPredict:output_type -> greenlight.mlengine.v1.BatchPredictResponse
-	5,  // 20: greenlight.mlengine.v1.ScoringService.StreamPredict:output_type -> greenlight.mlengine.v1.BatchPredictResponse
-	9,  // 21: greenlight.mlengine.v1.ScoringService.GetModelInfo:output_type -> greenlight.mlengine.v1.GetModelInfoResponse
-	18, // [18:22] is the sub-list for method output_type
-	14, // [14:18] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	15, // 14: greenlight.mlengine.v1.GetModelInfoResponse.horizon:type_name -> google.protobuf.Duration
+	2,  // 15: greenlight.mlengine.v1.ScoringService.Predict:input_type -> greenlight.mlengine.v1.PredictRequest
+	4,  // 16: greenlight.mlengine.v1.ScoringService.BatchPredict:input_type -> greenlight.mlengine.v1.BatchPredictRequest
+	4,  // 17: greenlight.mlengine.v1.ScoringService.StreamPredict:input_type -> greenlight.mlengine.v1.BatchPredictRequest
+	8,  // 18: greenlight.mlengine.v1.ScoringService.GetModelInfo:input_type -> greenlight.mlengine.v1.GetModelInfoRequest
+	3,  // 19: greenlight.mlengine.v1.ScoringService.Predict:output_type -> greenlight.mlengine.v1.PredictResponse
+	5,  // 20: greenlight.mlengine.v1.ScoringService.BatchPredict:output_type -> greenlight.mlengine.v1.BatchPredictResponse
+	5,  // 21: greenlight.mlengine.v1.ScoringService.StreamPredict:output_type -> greenlight.mlengine.v1.BatchPredictResponse
+	9,  // 22: greenlight.mlengine.v1.ScoringService.GetModelInfo:output_type -> greenlight.mlengine.v1.GetModelInfoResponse
+	19, // [19:23] is the sub-list for method output_type
+	15, // [15:19] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_greenlight_mlengine_v1_scoring_proto_init() }
@@ -1087,6 +1135,7 @@ func file_greenlight_mlengine_v1_scoring_proto_init() {
 		return
 	}
 	file_greenlight_mlengine_v1_source_proto_init()
+	file_greenlight_mlengine_v1_scoring_proto_msgTypes[9].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

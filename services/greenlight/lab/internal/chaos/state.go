@@ -5,7 +5,6 @@ import (
 	"maps"
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
-	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
@@ -20,7 +19,7 @@ type State struct {
 
 // States returns the minutes of the frame in which the inputs of all models are defined. They have the features of all models;
 // everything else is from the first model.
-func States(frame *feature.Frame, symbol string, minutes []int, models []*model.Artifact) ([]State, error) {
+func States(frame traffic.Frame, symbol string, minutes []int, models []*model.Artifact) ([]State, error) {
 	var states []State
 	for i, a := range models {
 		list, err := traffic.States(frame, symbol, minutes, a, evidence.Simulated)

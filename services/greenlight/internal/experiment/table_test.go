@@ -1,0 +1,135 @@
+package experiment_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/feature"
+	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
+)
+
+var tableStart = time.Date(2024, 3, 1, 0, 0, 0, 0, time.UTC)
+
+// writeTable writes hourly rows of n days; change may edit a row's fields: time, label, a, b.
+func writeTable(t *testing.T, days int, change func(i int, fields []string)) string {
+	t.Helper()
+	rng := rand.New(rand.NewPCG(1, 1))
+	var b strings.Builder
+	b.WriteString("time,y,a,b\n")
+	for i := range days * 24 {
+		a, y := rng.NormFloat64(), 0
+		if a+rng.NormFloat64() > 0.5 {
+			y = 1
+		}
+		fields := []string{tableStart.Add(time.Duration(i) * time.Hour).Format(time.RFC3339), fmt.Sprint(y), fmt.Sprint(a), fmt.Sprint(rng.NormFloat64())}
+		if change != nil {
+			change(i, fields)
+		}
+		b.WriteString(strings.Join(fields, ",") + "\n")
+	}
+	path := filepath.Join(t.TempDir(), "own.csv")
+	if err := os.WriteFile(path, []byte(b.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func tableOptions(t *testing.T, path string, horizon time.Duration) experiment.TableOptions {
+	t.Helper()
+	s, err := feature.MakeSchema("own", "", horizon, []feature.Def{{Name: "a"}, {Name: "b"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return experiment.TableOptions{Path: path, Schema: s, Label: "y", Time: "time", Horizon: horizon}
+}
+
+// No training row has a label that looks into the test, and no other is left out.
+func TestTablePurge(t *testing.T) {
+	for _, horizon := range []time.Duration{time.Minute, time.Hour, 5 * time.Hour, 30 * time.Hour} {
+		o := tableOptions(t, writeTable(t, 40, nil), horizon)
+		data, err := experiment.ReadTable(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := experiment.RunTable(t.Context(), data, o.Schema, "own-1", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(s.Candidates[0].Folds) < 3 {
+			t.Fatalf("%d folds", len(s.Candidates[0].Folds))
+		}
+		for _, fold := range s.Candidates[0].Folds {
+			want := 0
+			test := time.Unix(int64(fold.TestFrom)*86400, 0)
+			for i := range 40 * 24 {
+				at := tableStart.Add(time.Duration(i) * time.Hour)
+				if day := int(at.Unix() / 86400); day >= fold.TrainFrom && day < fold.TrainTo && !at.Add(horizon).After(test) {
+					want++
+				}
+			}
+			if fold.TrainRows != want {
+				t.Errorf("horizon %v, test on day %d: trained on %d rows, want %d", horizon, fold.TestFrom, fold.TrainRows, want)
+			}
+		}
+	}
+}
+
+// Rows without a value are left out and counted, and too many of them are not a pass.
+func TestTableRowsLeftOut(t *testing.T) {
+	for every, want := range map[int]gate.Verdict{10: gate.Pass, 3: gate.Inconclusive} {
+		o := tableOptions(t, writeTable(t, 40, func(i int, fields []string) {
+			if i%every == 0 {
+				fields[2+i/every%2] = ""
+			}
+		}), time.Hour)
+		data, err := experiment.ReadTable(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := (40*24 + every - 1) / every
+		if got := data.Table.Info; got.LeftOut != n || data.Table.Len() != 40*24-n || data.Dropped["a feature is missing"] != n {
+			t.Errorf("got %+v, %v, want %d left out", got, data.Dropped, n)
+		}
+		s, err := experiment.RunTable(t.Context(), data, o.Schema, "own-1", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := s.Offline(s.Candidates[0], time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, check := range r.Judge().Results {
+			if check.Name == gate.TableLeftOut && check.Verdict != want {
+				t.Errorf("one of %d rows is left out: got %s, want %s", every, check.Verdict, want)
+			}
+		}
+	}
+}
+
+func TestTableRefused(t *testing.T) {
+	for name, tt := range map[string]struct {
+		change func(i int, fields []string)
+		edit   func(*experiment.TableOptions)
+		want   string
+	}{
+		"other label":   {func(i int, f []string) { f[1] = "2" }, nil, `the label "y" is 2 in row 1: want 1 or 0`},
+		"same time":     {func(i int, f []string) { f[0] = "2024-03-01" }, nil, "--group"},
+		"no values":     {func(i int, f []string) { f[2] = "" }, nil, "no row has all features and a label"},
+		"label inside":  {nil, func(o *experiment.TableOptions) { o.Label = "a" }, "also a feature"},
+		"absent column": {nil, func(o *experiment.TableOptions) { o.Time = "t" }, "no column t; it has time, y, a, b"},
+	} {
+		o := tableOptions(t, writeTable(t, 2, tt.change), time.Hour)
+		if tt.edit != nil {
+			tt.edit(&o)
+		}
+		if _, err := experiment.ReadTable(o); err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: got %v, want an error that mentions %q", name, err, tt.want)
+		}
+	}
+}

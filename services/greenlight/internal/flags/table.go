@@ -1,0 +1,44 @@
+package flags
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/greenlight-ml/greenlight/pkg/text"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
+)
+
+// Table says which table of a desk's own features to work on.
+type Table struct{ Path, Time, Group string }
+
+// DeclareTable declares the flags.
+func DeclareTable(fs *pflag.FlagSet) *Table {
+	t := &Table{}
+	fs.StringVar(&t.Path, "table", "", "CSV or Parquet file with rows of the model's own features, instead of market data")
+	fs.StringVar(&t.Time, "time", "", "column of --table with the time of a row")
+	fs.StringVar(&t.Group, "group", "", "column of --table with the symbol of a row, if it has several")
+	return t
+}
+
+// Load reads the table and prints what it is. The schema, the label and the horizon are those of o.
+func (t *Table) Load(c console.Console, o experiment.TableOptions) (*experiment.Data, error) {
+	o.Path, o.Time, o.Group = t.Path, t.Time, t.Group
+	data, err := experiment.ReadTable(o)
+	if err != nil {
+		return nil, err
+	}
+	rows := data.Table
+	span := ""
+	if t.Time != "" {
+		const form = "2006-01-02 15:04"
+		span = fmt.Sprintf(", %s to %s", time.UnixMilli(rows.End(0)).UTC().Format(form), time.UnixMilli(rows.End(rows.Len()-1)).UTC().Format(form))
+	}
+	c.Say("data      %s: %s%s", data.Symbol, text.Count(rows.Len(), "row"), span)
+	for reason, n := range data.Dropped {
+		c.Say("          %s left out: %s", text.Count(n, "row"), reason)
+	}
+	return data, nil
+}
