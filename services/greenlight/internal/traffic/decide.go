@@ -35,14 +35,14 @@ func Decide(ctx context.Context, decisions executorv1.DecisionServiceClient, sta
 func decide(ctx context.Context, decisions executorv1.DecisionServiceClient, states []State, n int, pace Pace) Answers {
 	var total, changed, away, failed atomic.Uint64
 	pace = pace.orDefault()
-	over := newStreams(decisions, pace.Concurrency)
-	defer over.close()
+	over := NewStreams(decisions, pace.Concurrency)
+	defer over.Close()
 	_, _ = pace.each(ctx, n, func(call context.Context, i int) {
 		call, cancel := context.WithTimeout(context.WithoutCancel(call), pace.Timeout)
 		defer cancel()
 		s := states[i%len(states)]
 		with := s.Request()
-		resp, err := over.decide(call, &executorv1.PredictRequest{
+		resp, err := over.Decide(call, &executorv1.PredictRequest{
 			RequestId: fmt.Sprintf("%s-%d", s.ID, i/len(states)), Symbol: with.GetSymbol(), EventTime: with.GetEventTime(),
 			Features: with.GetFeatures(), Source: with.GetSource(),
 		})

@@ -14,8 +14,8 @@ import (
 // maxStreams is how many streams one executor gets: more decisions at once would only wait.
 const maxStreams = 64
 
-// streams are streams of decisions to one executor, with one decision under way on each.
-type streams struct {
+// Streams are streams of decisions to one executor, with one decision under way on each.
+type Streams struct {
 	client executorv1.DecisionServiceClient
 	idle   chan *stream
 }
@@ -28,17 +28,17 @@ type stream struct {
 	sequence uint64
 }
 
-// newStreams returns n streams, at most maxStreams, which are opened when they are needed.
-func newStreams(client executorv1.DecisionServiceClient, n int) *streams {
-	s := &streams{client: client, idle: make(chan *stream, min(n, maxStreams))}
+// NewStreams returns n streams, at most maxStreams, which are opened when they are needed.
+func NewStreams(client executorv1.DecisionServiceClient, n int) *Streams {
+	s := &Streams{client: client, idle: make(chan *stream, min(n, maxStreams))}
 	for range cap(s.idle) {
 		s.idle <- &stream{}
 	}
 	return s
 }
 
-// decide asks for a decision before ctx's deadline. What fails is not sent again.
-func (s *streams) decide(ctx context.Context, req *executorv1.PredictRequest) (*executorv1.PredictResponse, error) {
+// Decide asks for a decision before ctx's deadline. What fails is not sent again.
+func (s *Streams) Decide(ctx context.Context, req *executorv1.PredictRequest) (*executorv1.PredictResponse, error) {
 	select {
 	case one := <-s.idle:
 		defer func() { s.idle <- one }()
@@ -56,8 +56,8 @@ func (s *streams) decide(ctx context.Context, req *executorv1.PredictRequest) (*
 	}
 }
 
-// close ends all streams. None may be in use.
-func (s *streams) close() {
+// Close ends all streams. None may be in use.
+func (s *Streams) Close() {
 	for range cap(s.idle) {
 		(<-s.idle).close()
 	}

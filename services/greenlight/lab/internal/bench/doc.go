@@ -16,6 +16,13 @@
 // latency counts from the instant at which the call was due. A server that stalls is so charged with all who wait, not
 // only with the one call that a closed loop would have sent ("coordinated omission").
 //
+// Streams: decisions over Decide are compared with the same unary echo, and with a ping-pong of the same sizes over a Unix
+// socket, which is the limit of the machine. The client of a full stream keeps 64 decisions unanswered.
+//
+// Flood: an open loop over 8 full streams at multiples of what they can have. Like a trader, the client does not send a decision
+// that was due more than 100 ms ago, and sends the newest first. Goodput is the decisions answered right within 100 ms of the
+// time at which they were due.
+//
 // Sides are measured in turn, in slices of a tenth of a second or two (half a second with one call under way), A B and
 // then B A, so that what else the machine does hits both; the slices of a round add up to one ratio, and a row is the
 // median of the rounds with the smallest and the largest. A percentile of a ratio is the ratio of the percentiles of one
