@@ -40,9 +40,9 @@ type Row struct {
 	Unit     string  `json:"unit"`
 	Achieved Spread  `json:"achieved"`
 	// Low and High are the 95 % interval of the median; with fewer than six rounds, the smallest and the largest.
-	Low  float64 `json:"low"`
-	High float64 `json:"high"`
-	Reached  bool    `json:"reached"`
+	Low     float64 `json:"low"`
+	High    float64 `json:"high"`
+	Reached bool    `json:"reached"`
 }
 
 // Side is one server in one mode: medians of the rounds.

@@ -156,12 +156,12 @@ func (f Flood) PerSecond() float64 { return float64(f.Good) / f.Took.Seconds() }
 
 // FloodStreams asks for decisions at random times (Poisson) of the rate, decisions a second, for the length, over a stream of
 // each client. Like a trader it keeps at most [MaxUnanswered] unanswered on a stream, does not send what is older than
-// [GoodWithin], and sends the newest first: the state of the market that matters is the last one. want returns the score that
-// a state must get.
-func FloodStreams(ctx context.Context, clients []executorv1.DecisionServiceClient, schema string, states []traffic.State,
-	want func(traffic.State) float64, rate float64, seed uint64, length time.Duration,
+// [GoodWithin], and sends the newest first: the state of the market that matters is the last one. want are the scores that the
+// requests must get.
+func FloodStreams(ctx context.Context, clients []executorv1.DecisionServiceClient, requests []*executorv1.PredictRequest, want []float64,
+	rate float64, seed uint64, length time.Duration,
 ) (Flood, error) {
-	return newDecider(clients, schema, states, want).flood(ctx, rate, seed, length)
+	return (&decider{clients, requests, want}).flood(ctx, rate, seed, length)
 }
 
 func (d *decider) flood(ctx context.Context, rate float64, seed uint64, length time.Duration) (Flood, error) {

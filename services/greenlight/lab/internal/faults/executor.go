@@ -30,7 +30,8 @@ type Executor struct {
 	conn     *grpc.ClientConn
 	states   []traffic.State
 	requests []*executorv1.PredictRequest
-	digest   string // of the baseline
+	want     []float64 // the scores that they must get
+	digest   string    // of the baseline
 
 	calls calls
 }
@@ -52,7 +53,7 @@ func newExecutor(name string, p *process.Process, o StageOptions) (*Executor, er
 		Executor: fleet.NewExecutor(p.Addr("grpc"), conn), Name: name, Process: p, conn: conn, states: o.States, digest: o.Artifact.Baseline.Digest(),
 	}
 	for _, s := range o.States {
-		e.requests = append(e.requests, s.VectorRequest(o.Artifact.Schema.Name))
+		e.requests, e.want = append(e.requests, s.VectorRequest(o.Artifact.Schema.Name)), append(e.want, s.Baseline)
 	}
 	return e, nil
 }
@@ -70,7 +71,7 @@ func (e *Executor) decide(ctx context.Context, i int) error {
 		e.calls.note("decision %d of %s was lost: %v", i, e.Name, err)
 		return nil // a lost decision is a result
 	}
-	got, want := resp.GetScore(), e.states[k].Baseline
+	got, want := resp.GetScore(), e.want[k]
 	if math.Float64bits(got) != math.Float64bits(want) || resp.GetRequestId() != e.states[k].ID || resp.GetModelDigest() != e.digest {
 		e.calls.changed.Add(1)
 		e.calls.note("decision %d of %s is %v of %s: want %v of %s", i, e.Name, got, resp.GetModelDigest(), want, e.digest)

@@ -20,6 +20,15 @@ type Overload struct {
 	// ServerCPUs are the executor's alone, LoadCPUs those of the load and of ml-engine; 0 when all share.
 	ServerCPUs int `json:"server_cpus"`
 	LoadCPUs   int `json:"load_cpus"`
+	// Loads are of calls, Streams the same loads over streams; nil if that was not measured.
+	Loads
+	Streams     *Loads `json:"streams,omitempty"`
+	Clients     []Bad  `json:"clients"`
+	Unaccounted int64  `json:"unaccounted"`
+}
+
+// Loads are growing loads and those beyond saturation.
+type Loads struct {
 	// Ramp are growing loads, of which SaturationPerS is the largest goodput; Levels are multiples of it.
 	Ramp           []Level `json:"ramp"`
 	SaturationPerS float64 `json:"saturation_per_s"`
@@ -28,9 +37,7 @@ type Overload struct {
 	PeakPerS float64 `json:"peak_per_s"`
 	// RecoveryS is from the end of the largest load until a tenth of a second in which every decision of a calm load was
 	// answered in time, in seconds; negative when that was not seen within 5 s.
-	RecoveryS   float64 `json:"recovery_s"`
-	Clients     []Bad   `json:"clients"`
-	Unaccounted int64   `json:"unaccounted"`
+	RecoveryS float64 `json:"recovery_s"`
 }
 
 // Level is one offered load.
@@ -45,6 +52,8 @@ type Level struct {
 	Refused int64 `json:"refused"`
 	Wrong   int64 `json:"wrong"`
 	Failed  int64 `json:"failed"`
+	// NotSent were older than 100 ms before there was a place for them on their stream.
+	NotSent int64 `json:"not_sent,omitempty"`
 	// Shadowed is the share of the decisions made whose shadow was compared, [0,1]; Outcomes counts them all.
 	Shadowed float64           `json:"shadowed"`
 	Outcomes map[string]uint64 `json:"outcomes"`
@@ -107,28 +116,21 @@ func (s *Stage) overload(ctx context.Context, calm float64, length time.Duration
 	if err != nil {
 		return nil, err
 	}
-	if err := e.ramp(ctx, result, calm, length/3); err != nil {
+	if err := e.loads(ctx, &result.Loads, e.flood, calm, length); err != nil {
 		return nil, err
 	}
-	for _, times := range levels {
-		if err := e.AwaitShadow(ctx); err != nil {
-			return nil, err
-		}
-		l, err := e.level(ctx, times*result.SaturationPerS, length)
-		if err != nil {
-			return nil, err
-		}
-		l.Times = times
-		result.Levels = append(result.Levels, l)
-		result.PeakPerS = max(result.PeakPerS, l.GoodPerS)
-	}
-	if result.RecoveryS, err = e.recovers(ctx, levels[len(levels)-1]*result.SaturationPerS, calm, length); err != nil {
-		return nil, err
+	result.Streams = &Loads{}
+	if err := e.loads(ctx, result.Streams, e.floodStreams, calm, length); err != nil {
+		return nil, fmt.Errorf("streams: %w", err)
 	}
 	for _, bad := range []struct {
 		name  string
 		begin func(context.Context, *Executor) (*rude, error)
-	}{{"reads no answer", deafClient}, {"opens 10,000 streams", greedyClient}} {
+	}{
+		{"reads no answer", deafClient},
+		{"opens 10,000 streams of quotes", greedyClient(executorv1.DecisionService_ObserveQuotes_FullMethodName)},
+		{"opens 10,000 streams of decisions", greedyClient(executorv1.DecisionService_Decide_FullMethodName)},
+	} {
 		if err := e.AwaitShadow(ctx); err != nil {
 			return nil, err
 		}
@@ -148,13 +150,37 @@ func (s *Stage) overload(ctx context.Context, calm float64, length time.Duration
 	return result, nil
 }
 
+// load asks for decisions at a rate for a length of time, whatever comes back.
+type load func(ctx context.Context, rate float64, length time.Duration) (stats, error)
+
+// loads measures the loads. calm is a rate that is easily answered.
+func (e *Executor) loads(ctx context.Context, o *Loads, flood load, calm float64, length time.Duration) (err error) {
+	if err := e.ramp(ctx, o, flood, calm, length/3); err != nil {
+		return err
+	}
+	for _, times := range levels {
+		if err := e.AwaitShadow(ctx); err != nil {
+			return err
+		}
+		l, err := e.level(ctx, flood, times*o.SaturationPerS, length)
+		if err != nil {
+			return err
+		}
+		l.Times = times
+		o.Levels = append(o.Levels, l)
+		o.PeakPerS = max(o.PeakPerS, l.GoodPerS)
+	}
+	o.RecoveryS, err = e.recovers(ctx, flood, levels[len(levels)-1]*o.SaturationPerS, calm, length)
+	return err
+}
+
 // ramp offers growing loads until the goodput does not grow any more.
-func (e *Executor) ramp(ctx context.Context, o *Overload, rate float64, length time.Duration) error {
+func (e *Executor) ramp(ctx context.Context, o *Loads, flood load, rate float64, length time.Duration) error {
 	for worse := 0; worse < rampEnd; rate *= rampFactor {
 		if len(o.Ramp) == rampMost {
 			return fmt.Errorf("%.0f decisions a second do not saturate the executor: goodput is %.0f and grows", rate/rampFactor, o.SaturationPerS)
 		}
-		l, err := e.level(ctx, rate, length)
+		l, err := e.level(ctx, flood, rate, length)
 		if err != nil {
 			return err
 		}
@@ -173,7 +199,7 @@ func (e *Executor) ramp(ctx context.Context, o *Overload, rate float64, length t
 }
 
 // level offers one load.
-func (e *Executor) level(ctx context.Context, rate float64, length time.Duration) (Level, error) {
+func (e *Executor) level(ctx context.Context, flood load, rate float64, length time.Duration) (Level, error) {
 	before, err := e.Settle(ctx)
 	if err != nil {
 		return Level{}, err
@@ -187,7 +213,7 @@ func (e *Executor) level(ctx context.Context, rate float64, length time.Duration
 		traffic.Pause(ctx, leftEvery)
 		return nil
 	})
-	sum, err := e.flood(ctx, rate, length)
+	sum, err := flood(ctx, rate, length)
 	if err := errors.Join(err, stop()); err != nil {
 		return Level{}, err
 	}
@@ -201,7 +227,7 @@ func (e *Executor) level(ctx context.Context, rate float64, length time.Duration
 	}
 	l := Level{
 		OfferedPerS: float64(sum.sent) / length.Seconds(), GoodPerS: float64(sum.good) / length.Seconds(),
-		Late: sum.late, Refused: sum.refused, Wrong: sum.wrong, Failed: sum.failed,
+		Late: sum.late, Refused: sum.refused, Wrong: sum.wrong, Failed: sum.failed, NotSent: sum.notSent,
 		ServerCPU: sum.server.Seconds() / length.Seconds(), LoadCPU: sum.load.Seconds() / length.Seconds(),
 		LeftMS: -1, RefusedAtMS: -1,
 	}
@@ -227,13 +253,13 @@ func left(c fleet.Counts) uint64 {
 }
 
 // recovers overloads, then asks calmly, and returns how long it took until all was well, in seconds.
-func (e *Executor) recovers(ctx context.Context, over, calm float64, length time.Duration) (float64, error) {
+func (e *Executor) recovers(ctx context.Context, flood load, over, calm float64, length time.Duration) (float64, error) {
 	const slot, limit = 100 * time.Millisecond, 5 * time.Second
 	slots := make([]struct{ calls, bad atomic.Int64 }, limit/slot)
 	flooded := make(chan error, 1)
 	var group sync.WaitGroup
 	group.Go(func() {
-		_, err := e.flood(ctx, over, length)
+		_, err := flood(ctx, over, length)
 		flooded <- err
 	})
 	// The flood waits a second for its last answers; the calm load begins with that second.
@@ -245,7 +271,7 @@ func (e *Executor) recovers(ctx context.Context, over, calm float64, length time
 		err := e.decide(ctx, i)
 		s := &slots[min(int(start.Sub(begin)/slot), len(slots)-1)]
 		s.calls.Add(1)
-		if time.Since(start) > goodWithin || e.calls.lost.Load() != before {
+		if time.Since(start) > bench.GoodWithin || e.calls.lost.Load() != before {
 			s.bad.Add(1)
 		}
 		return err
@@ -330,23 +356,25 @@ func deafClient(ctx context.Context, e *Executor) (*rude, error) {
 	return r, nil // whether or not the server has taken all of it
 }
 
-// greedyClient opens 10,000 streams of quotes and leaves them open.
-func greedyClient(ctx context.Context, e *Executor) (*rude, error) {
-	r, err := dialRude(ctx, e.Process.Addr("grpc"), false)
-	if err != nil {
-		return nil, err
-	}
-	for range 10_000 {
-		if err = r.begin(executorv1.DecisionService_ObserveQuotes_FullMethodName, nil, begun{}); err != nil {
-			break
+// greedyClient opens 10,000 streams of the method and leaves them open.
+func greedyClient(method string) func(context.Context, *Executor) (*rude, error) {
+	return func(ctx context.Context, e *Executor) (*rude, error) {
+		r, err := dialRude(ctx, e.Process.Addr("grpc"), false)
+		if err != nil {
+			return nil, err
 		}
+		for range 10_000 {
+			if err = r.begin(method, nil, begun{}); err != nil {
+				break
+			}
+		}
+		if err == nil {
+			err = r.flush()
+		}
+		if err != nil {
+			r.close()
+			return nil, err
+		}
+		return r, nil
 	}
-	if err == nil {
-		err = r.flush()
-	}
-	if err != nil {
-		r.close()
-		return nil, err
-	}
-	return r, nil
 }
