@@ -206,11 +206,6 @@ func (s *Server) Serve(l net.Listener) error {
 	return nil
 }
 
-// Busy reports whether the server has so many unstarted or open calls that it should do nothing but answer them.
-func (s *Server) Busy() bool {
-	return s.admission.waiting.Load() > busyWaiting || s.admission.own.open.Load() > busyCalls
-}
-
 // Drain reports NOT_SERVING, refuses new calls and waits for open ones. When ctx ends first, it cancels them. Clients have
 // a second to read the last answers: one that does not read a stream would use up the whole grace period of a stop.
 func (s *Server) Drain(ctx context.Context) error {
