@@ -11,8 +11,9 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/greenlight-ml/greenlight/pkg/durable"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/greenlight-ml/greenlight/pkg/durable"
 
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/process"
