@@ -33,10 +33,6 @@ const (
 	// maxStreamCalls limits the streams among the calls, which stay open for long. Decisions keep the rest. keptStreams of them
 	// are reserved for connections with at most fewCalls open.
 	maxStreamCalls, keptStreams = maxCalls / 2, maxStreamCalls / 4
-	// busyWaiting is how many unstarted calls make a server busy: more than one connection can have.
-	busyWaiting = maxStreams
-	// busyCalls is how many open calls make a server busy: then none should stay open to wait for a shadow.
-	busyCalls = maxCalls * 3 / 4
 	// cheapRefusal is the longest remaining deadline of a call that is refused before its message is read. gRPC keeps the
 	// timer of such a call until it fires, so refusing one with an hour left would hold memory for an hour.
 	cheapRefusal = 2 * time.Second
@@ -52,13 +48,12 @@ type calls struct {
 	open             atomic.Int64
 }
 
-// admission counts the open calls of a server and the unstarted calls of its throttled service, and refuses excess calls.
+// admission counts the open calls of a server, and refuses excess calls.
 type admission struct {
 	prefix  string // of the full method names of the throttled service
 	own     calls  // of the throttled service
 	others  calls
 	streams atomic.Int64
-	waiting atomic.Int64
 	*receiving
 	refused prometheus.Counter
 	// largeAnswers is true where answers are as large as messages: those that are not read are counted.
@@ -112,13 +107,6 @@ func (a *arrival) Value(key any) any {
 	return a.Context.Value(key)
 }
 
-// begin records that the call has started.
-func (a *arrival) begin() {
-	if a.throttled {
-		a.admission.waiting.Add(-1)
-	}
-}
-
 // end records that the call is no longer open.
 func (a *arrival) end() {
 	a.calls().open.Add(-1)
@@ -158,12 +146,6 @@ func (a *arrival) tooMany() error {
 	return errTooManyOthers
 }
 
-// leave records that the call ended before it reached its handler.
-func (a *arrival) leave() {
-	a.begin()
-	a.end()
-}
-
 // tap is called by gRPC when the headers of a call have arrived.
 func (c *admission) tap(ctx context.Context, info *tap.Info) (context.Context, error) {
 	a := &arrival{Context: ctx, admission: c, throttled: strings.HasPrefix(info.FullMethodName, c.prefix)}
@@ -176,15 +158,13 @@ func (c *admission) tap(ctx context.Context, info *tap.Info) (context.Context, e
 		}
 		return nil, a.tooMany()
 	}
-	if a.counted = true; a.throttled {
-		c.waiting.Add(1)
-	}
+	a.counted = true
 	// Not every call reaches its handler: its method may be unknown, or its deadline may have passed. Its context always ends.
-	a.stop = context.AfterFunc(ctx, a.leave)
+	a.stop = context.AfterFunc(ctx, a.end)
 	return a, nil
 }
 
-// begun returns the call of a handler's context, now started, or an error if it must be refused. A call that is not counted
+// begun returns the call of a handler's context, or an error if it must be refused. A call that is not counted
 // is nil.
 func begun(ctx context.Context) (*arrival, error) {
 	a, ok := ctx.Value(arrivalKey{}).(*arrival)
@@ -194,9 +174,7 @@ func begun(ctx context.Context) (*arrival, error) {
 	case !a.counted:
 		return nil, a.tooMany()
 	}
-	if a.inHandler = a.stop(); a.inHandler {
-		a.begin()
-	}
+	a.inHandler = a.stop()
 	return a, nil
 }
 

@@ -19,7 +19,7 @@ func onOwnConnection(ctx context.Context) context.Context {
 	return peer.NewContext(ctx, &peer.Peer{LocalAddr: framedAddr{conn: &framed{}}})
 }
 
-// admitted returns an admission with n unstarted calls, and the function that ends them.
+// admitted returns an admission with n open calls, and the function that ends them.
 func admitted(t *testing.T, n int) (c *admission, calls []context.Context, end context.CancelFunc) {
 	t.Helper()
 	c = newAdmission("s.S", MaxMessage, prometheus.NewRegistry())
@@ -67,13 +67,10 @@ func TestOpenCallsAreBounded(t *testing.T) {
 		if got := testutil.ToFloat64(c.refused); got != 4 {
 			t.Errorf("%v refusals counted, want 4", got)
 		}
-		// A started call does not count as waiting. An answered call frees its slot, and so does one whose context ends.
+		// An answered call frees its slot, and so does one whose context ends.
 		a, err := begun(calls[0])
 		if err != nil {
 			t.Fatal(err)
-		}
-		if got := c.waiting.Load(); got != maxCalls-1 {
-			t.Errorf("one has begun: %d wait, want %d", got, maxCalls-1)
 		}
 		a.done()
 		if got := c.own.open.Load(); got != maxCalls-1 {
@@ -81,8 +78,8 @@ func TestOpenCallsAreBounded(t *testing.T) {
 		}
 		end()
 		synctest.Wait()
-		if waiting, open, others := c.waiting.Load(), c.own.open.Load(), c.others.open.Load(); waiting != 0 || open != 0 || others != maxOthers {
-			t.Errorf("all have ended: %d wait, %d are open and %d of the other service, want those alone", waiting, open, others)
+		if open, others := c.own.open.Load(), c.others.open.Load(); open != 0 || others != maxOthers {
+			t.Errorf("all have ended: %d are open and %d of the other service, want those alone", open, others)
 		}
 	})
 }
@@ -128,36 +125,8 @@ func TestOtherCallsHaveTheirOwnRoom(t *testing.T) {
 			t.Fatalf("decision %d: %v", i, err)
 		}
 	}
-	if s := (&Server{admission: c}); c.waiting.Load() != maxStreams || s.Busy() {
-		t.Errorf("%d wait, busy %t: want the decisions alone", c.waiting.Load(), s.Busy())
-	}
-}
-
-func TestBusy(t *testing.T) {
-	c, calls, end := admitted(t, busyWaiting)
-	defer end()
-	s := &Server{admission: c}
-	if s.Busy() {
-		t.Error("busy without a admission")
-	}
-	one := &tap.Info{FullMethodName: "/s.S/M"}
-	if _, err := c.tap(onOwnConnection(t.Context()), one); err != nil || !s.Busy() {
-		t.Errorf("one more waits: busy %v, %v", s.Busy(), err)
-	}
-	if _, err := begun(calls[0]); err != nil || s.Busy() {
-		t.Errorf("it has begun: busy %v, %v", s.Busy(), err)
-	}
-	for range busyCalls - busyWaiting {
-		ctx, err := c.tap(onOwnConnection(t.Context()), one)
-		if err == nil {
-			_, err = begun(ctx)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	if !s.Busy() {
-		t.Errorf("not busy with %d calls open, of which none may wait", c.own.open.Load())
+	if open := c.own.open.Load(); open != maxStreams {
+		t.Errorf("%d are open: want the decisions alone", open)
 	}
 }
 

@@ -154,7 +154,7 @@ func NewServer(opts ServerOptions) *Server {
 	unary := []grpc.UnaryServerInterceptor{metrics.UnaryServerInterceptor(), logCalls(opts.Logger, opts.SlowCall)}
 	c := newAdmission(opts.Throttled, opts.MaxMessage, opts.Registerer)
 	s := &Server{Health: health.NewServer(), metrics: metrics, onRefused: opts.OnRefused, admission: c, control: opts.Control, draining: make(chan struct{})}
-	stream := []grpc.StreamServerInterceptor{metrics.StreamServerInterceptor(), s.endOnDrain}
+	stream := []grpc.StreamServerInterceptor{countStreams(metrics), s.endOnDrain}
 	if opts.Limiter != nil {
 		limit := limited{opts.Limiter, opts.Control}
 		unary, stream = append(unary, limit.unary), append(stream, limit.stream)
@@ -204,11 +204,6 @@ func (s *Server) Serve(l net.Listener) error {
 		return err
 	}
 	return nil
-}
-
-// Busy reports whether the server has so many unstarted or open calls that it should do nothing but answer them.
-func (s *Server) Busy() bool {
-	return s.admission.waiting.Load() > busyWaiting || s.admission.own.open.Load() > busyCalls
 }
 
 // Drain reports NOT_SERVING, refuses new calls and waits for open ones. When ctx ends first, it cancels them. Clients have
@@ -265,6 +260,20 @@ func logCalls(logger *slog.Logger, slow time.Duration) grpc.UnaryServerIntercept
 			}
 		}
 		return resp, err
+	}
+}
+
+// countStreams counts streams, and the messages of those that send in one direction only. Where each message has an answer,
+// the service counts by the code of the answer, and counting here too would take a map lookup for each.
+func countStreams(metrics *grpcprom.ServerMetrics) grpc.StreamServerInterceptor {
+	count := metrics.StreamServerInterceptor()
+	return func(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+		return count(srv, ss, info, func(srv any, counted grpc.ServerStream) error {
+			if info.IsClientStream && info.IsServerStream {
+				counted = ss
+			}
+			return handler(srv, counted)
+		})
 	}
 }
 

@@ -32,7 +32,7 @@ type Options struct {
 	MaxInFlight int
 	// MaxBatch is how many rows a call may have. Default 64.
 	MaxBatch int
-	// Busy, if set, reports whether decisions are waiting. Shadows are shed then, so that load costs shadows first.
+	// Busy, if set, reports whether decisions wait for a processor. Shadows are shed then, so that load costs shadows first.
 	Busy func() bool
 	// Window is the rolling window of the report. Default 10 minutes.
 	Window time.Duration

@@ -118,7 +118,8 @@ func open(shell *serve.App, opts *Options, baseline *decision.Baseline, schemas 
 		return nil, serve.Usage(err) // it fails only for wrong options
 	}
 	shell.OnStop("connection to ml-engine", func(context.Context) error { return p.engine.Close() })
-	shadows.Engine, shadows.Busy, shadows.Schemas = p.engine, shell.Server.Busy, schemas
+	shadows.Engine, shadows.Busy = p.engine, watchScheduler(shell).Busy
+	shadows.Schemas = schemas
 	if p.rows != nil {
 		shadows.OnSettled = p.rows.Settled
 	}
@@ -127,6 +128,23 @@ func open(shell *serve.App, opts *Options, baseline *decision.Baseline, schemas 
 	}
 	shell.OnStop("shadows", p.dispatcher.Stop)
 	return p, nil
+}
+
+// watchScheduler watches the scheduler until shell stops.
+func watchScheduler(shell *serve.App) *telemetry.Scheduler {
+	s := telemetry.NewScheduler()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.Watch(ctx)
+	}()
+	shell.OnStop("scheduler watch", func(context.Context) error {
+		cancel()
+		<-done
+		return nil
+	})
+	return s
 }
 
 // serve registers the services and the pages.

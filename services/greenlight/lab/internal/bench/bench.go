@@ -3,6 +3,8 @@ package bench
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/model"
@@ -16,8 +18,13 @@ const (
 	calmShare    = 0.30 // of saturation: the rate of the open loop
 	busyShare    = 0.70 // of saturation: nothing may be shed up to this load
 	batchRows    = 1024
-	batchCalls   = 4 // batches in flight
+	batchCalls   = 4 // batches under way
+	floodStreams = 8 // each full: with MaxUnanswered unanswered
+	floodFull    = floodStreams * MaxUnanswered
 )
+
+// floodTimes are the loads of a flood, as multiples of saturation.
+var floodTimes = []float64{1, 2, 5}
 
 // Options configures [Run].
 type Options struct {
@@ -28,10 +35,11 @@ type Options struct {
 	Artifact    *model.Artifact
 	// States are the requests. They must fit Artifact, whose schema has the inputs of its baseline.
 	States []traffic.State
-	// Rounds is how often everything is measured. Closed and Open are the lengths of a side's closed and open loop in a round,
-	// WarmUp the length of the unmeasured load before. All are cut into slices that alternate with those of the other sides.
-	Rounds               int
-	Closed, Open, WarmUp time.Duration
+	// Rounds is how often everything is measured; Closed and Open how long each side is each time in a closed and in an open
+	// loop, and WarmUp how long before without being measured: all of it in slices, in turn with the other sides. Tail is how
+	// long a side is measured each time in the open loop over streams.
+	Rounds                     int
+	Closed, Open, Tail, WarmUp time.Duration
 	// Profiles, if set, is a folder that gets the CPU profiles of both services at saturation with a shadow per decision.
 	Profiles string
 	// Progress, which may be nil, is called after every segment.
@@ -52,12 +60,12 @@ func slicesOf(underWay int) int {
 
 // DefaultOptions returns options for about four minutes. Open loops are longer, since a p99 rests on one call in a hundred.
 func DefaultOptions() Options {
-	return Options{Rounds: 15, Closed: 500 * time.Millisecond, Open: time.Second, WarmUp: 200 * time.Millisecond}
+	return Options{Rounds: 15, Closed: 500 * time.Millisecond, Open: time.Second, Tail: 4 * time.Second, WarmUp: 200 * time.Millisecond}
 }
 
 // QuickOptions returns options for about a minute.
 func QuickOptions() Options {
-	return Options{Rounds: 7, Closed: 200 * time.Millisecond, Open: 450 * time.Millisecond, WarmUp: 100 * time.Millisecond}
+	return Options{Rounds: 7, Closed: 200 * time.Millisecond, Open: 450 * time.Millisecond, Tail: 450 * time.Millisecond, WarmUp: 100 * time.Millisecond}
 }
 
 // closedModes are the numbers of calls in flight in the closed loops. steady are the sides of the closed and open loops, fresh
@@ -65,8 +73,15 @@ func QuickOptions() Options {
 var (
 	closedModes = []int{1, manyUnderWay}
 	steady      = []string{echoScoring, engineSide, echoDecision, shadowOff, shadowOn}
-	fresh       = []string{shadowHung, shadowFresh}
-	segments    = len(steady)*(1+perRound+perRound) + len(fresh)*perRound + 2 // in a round
+	streamed    = []string{decideOff, decideOn}
+	closedSides = map[int][]string{
+		1:            slices.Concat(steady, []string{decideOneOff}),
+		manyUnderWay: slices.Concat(steady, streamed, []string{decideOneOff, pingPong}),
+	}
+	calls    = []string{shadowHung, shadowFresh}
+	streams  = []string{decideHung, decideFresh}
+	segments = len(closedSides[1]) + // in a round
+		perRound*(len(closedSides[manyUnderWay])+len(steady)+len(streamed)+len(calls)+len(streams)) + 3 + len(floodTimes)
 )
 
 // run is a measurement in progress: samples by key, one per round.
@@ -75,7 +90,8 @@ type run struct {
 	fleet   *fleet
 	done    int
 	samples map[key][]sample
-	sheds   []float64 // per round of the busy open loop
+	sheds   []float64   // per round of the busy open loop
+	floods  [][]float64 // goodput per round, at each of floodTimes
 }
 
 // key identifies what a sample measures.
@@ -109,8 +125,8 @@ func Run(ctx context.Context, opts Options) (_ *Result, err error) {
 	for _, underWay := range closedModes {
 		phases = append(phases, func(ctx context.Context, round int) error { return r.closed(ctx, round, underWay) })
 	}
-	// The open loops come last: their rates are shares of the throughput of the closed loops.
-	for _, phase := range append(phases, r.calm, r.hung, r.busy, r.batch) {
+	// The open loops come last: their rates are shares of what the closed loops have found.
+	for _, phase := range append(phases, r.calm, r.tail, r.hung(calls), r.hung(streams), r.busy, r.batch, r.flood) {
 		for round := range opts.Rounds {
 			if err := phase(ctx, round); err != nil {
 				return nil, err
@@ -120,7 +136,7 @@ func Run(ctx context.Context, opts Options) (_ *Result, err error) {
 	if err := f.profile(ctx); err != nil {
 		return nil, err
 	}
-	for _, name := range []string{shadowOff, shadowOn} {
+	for _, name := range []string{shadowOff, shadowOn} { // the executors of all sides
 		if _, err := f.sides[name].settle(ctx); err != nil {
 			return nil, err
 		}
@@ -134,7 +150,7 @@ func Run(ctx context.Context, opts Options) (_ *Result, err error) {
 // closed measures all sides in closed loops.
 func (r *run) closed(ctx context.Context, round, underWay int) error {
 	n := slicesOf(underWay)
-	return inTurn(round, n, steady, func(name string, _ int) error {
+	return inTurn(round, n, closedSides[underWay], func(name string, _ int) error {
 		return r.take(closedKey(name, underWay), round, func() (sample, error) {
 			return r.fleet.sides[name].closed(ctx, underWay, r.slice(r.opts.Closed, n))
 		})
@@ -154,45 +170,60 @@ func (r *run) calm(ctx context.Context, round int) error {
 	})
 }
 
-// hung measures two executors that have just been started, each with its own ml-engine. The engine of
-// shadowHung is frozen at the start of its first slice, which is measured without a warm-up: it includes the calls in flight,
-// the queue that fills up and the breaker that opens. Both pairs are stopped afterwards, since a breaker that has opened once
-// stays open longer the next time.
-func (r *run) hung(ctx context.Context, round int) (err error) {
-	pairs := map[string]*fleet{}
-	defer func() {
-		for _, pair := range pairs {
-			err = errors.Join(err, r.fleet.retire(pair))
+// tail is calm over streams.
+func (r *run) tail(ctx context.Context, round int) error {
+	return inTurn(round, perRound, streamed, func(name string, slice int) error {
+		return r.take(calm(name), round, func() (sample, error) {
+			return r.fleet.sides[name].open(ctx, calmShare*r.saturation(decideOff), seed(round, slice), r.slice(r.opts.Tail, perRound))
+		})
+	})
+}
+
+// hung measures two executors that have just been started, each with an ml-engine of its own. That of the first is frozen as
+// the first slice begins, which is its own and is counted from its beginning: the calls under way, the queue that fills up and
+// the breaker that opens are all in it. The pairs are stopped again, since a breaker that has opened once stays open longer
+// the next time.
+func (r *run) hung(fresh []string) func(context.Context, int) error {
+	reference := shadowOff
+	if fresh[0] == decideHung {
+		reference = decideOff
+	}
+	return func(ctx context.Context, round int) (err error) {
+		pairs := map[string]*fleet{}
+		defer func() {
+			for _, pair := range pairs {
+				err = errors.Join(err, r.fleet.retire(pair))
+			}
+		}()
+		for _, name := range fresh {
+			pair, err := r.fleet.startFresh(ctx, name, round)
+			if err != nil {
+				return err
+			}
+			pairs[name] = pair
 		}
-	}()
-	for _, name := range fresh {
-		pair, err := r.fleet.startFresh(ctx, name, round)
+		rate := calmShare * r.saturation(reference)
+		err = inTurn(round, perRound, fresh, func(name string, slice int) error {
+			pair := pairs[name]
+			if name == fresh[0] && slice == 0 {
+				if err := pair.freezeEngine(); err != nil {
+					return err
+				}
+			}
+			return r.take(calm(name), round, func() (sample, error) {
+				return pair.sides[name].open(ctx, rate, seed(round, slice), span{length: r.opts.Open / perRound})
+			})
+		})
 		if err != nil {
 			return err
 		}
-		pairs[name] = pair
-	}
-	rate := calmShare * r.saturation(shadowOff)
-	err = inTurn(round, perRound, fresh, func(name string, slice int) error {
-		pair := pairs[name]
-		if name == shadowHung && slice == 0 {
-			if err := pair.freezeEngine(); err != nil {
+		for name, pair := range pairs {
+			if _, err := pair.sides[name].settle(ctx); err != nil {
 				return err
 			}
 		}
-		return r.take(calm(name), round, func() (sample, error) {
-			return pair.sides[name].open(ctx, rate, seed(round, slice), span{length: r.opts.Open / perRound})
-		})
-	})
-	if err != nil {
-		return err
+		return nil
 	}
-	for name, pair := range pairs {
-		if _, err := pair.sides[name].settle(ctx); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // inTurn calls fn for the n slices of each side in a round, alternately forwards and backwards, so that a machine whose speed
@@ -242,7 +273,30 @@ func (r *run) batch(ctx context.Context, round int) error {
 	})
 }
 
-// saturation returns the side's answers per second with many calls in flight.
+// flood offers as much as 8 full streams can have, and multiples of it.
+func (r *run) flood(ctx context.Context, round int) error {
+	s, k := r.fleet.sides[decideFull], closedKey(decideFull, floodFull)
+	err := r.take(k, round, func() (sample, error) { return s.closed(ctx, floodFull, r.slice(r.opts.Closed, 1)) })
+	if err != nil {
+		return err
+	}
+	var good []float64
+	for i, times := range floodTimes {
+		f, err := r.fleet.full.flood(ctx, times*r.samples[k][round].throughput(), seed(round, i), r.opts.Open)
+		if err == nil && f.Wrong+f.Failed > 0 {
+			err = fmt.Errorf("%s: %d wrong answers, %d failures", s.name, f.Wrong, f.Failed)
+		}
+		if err != nil {
+			return err
+		}
+		good = append(good, f.PerSecond())
+		r.progress()
+	}
+	r.floods = append(r.floods, good)
+	return nil
+}
+
+// saturation is what the side answers per second with many calls under way.
 func (r *run) saturation(side string) float64 {
 	return spreadOf(measures(r.samples[closedKey(side, manyUnderWay)], sample.throughput)).Median
 }
@@ -263,9 +317,13 @@ func (r *run) take(k key, round int, measure func() (sample, error)) error {
 	} else {
 		r.samples[k] = append(list, s)
 	}
+	r.progress()
+	return nil
+}
+
+func (r *run) progress() {
 	r.done++
 	if r.opts.Progress != nil {
 		r.opts.Progress(r.done, r.opts.Rounds*segments)
 	}
-	return nil
 }

@@ -41,10 +41,16 @@ func Echo(ctx context.Context, opts EchoOptions) error {
 	server := grpc.NewServer(grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}))
 	mlenginev1.RegisterScoringServiceServer(server, scoringEcho{version: opts.ModelVersion})
 	executorv1.RegisterDecisionServiceServer(server, decisionEcho{version: opts.BaselineVersion})
-	if err := serve.WriteAddresses(opts.AddressFile, map[string]net.Addr{"grpc": l.Addr()}); err != nil {
+	ping, err := listenPing(ctx)
+	if err != nil {
+		return errors.Join(err, l.Close())
+	}
+	defer ping.stop() //nolint:errcheck // a folder of the system's temporary files may stay
+	if err := serve.WriteAddresses(opts.AddressFile, map[string]net.Addr{"grpc": l.Addr(), pingAddress: ping.Addr()}); err != nil {
 		return errors.Join(err, l.Close())
 	}
 	defer context.AfterFunc(ctx, server.Stop)()
+	go ping.serve()
 	return server.Serve(l)
 }
 

@@ -11,7 +11,10 @@ import (
 	"syscall"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/greenlight-ml/greenlight/pkg/durable"
+
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/process"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
@@ -22,6 +25,7 @@ type fleet struct {
 	opts    Options
 	sides   map[string]*side
 	batch   *side
+	full    *decider // of decideFull
 	engine  *process.Process
 	pastCPU time.Duration // CPU time of servers that have been stopped
 	closers []func() error
@@ -63,21 +67,28 @@ func startFleet(ctx context.Context, opts Options) (f *fleet, err error) {
 		process *process.Process
 		want    func(traffic.State) float64
 		scoring bool
+		streams int // of decisions; 0 for calls
 	}{
-		{echoScoring, echo, echoed, true},
-		{engineSide, f.engine, scoreOf, true},
-		{echoDecision, echo, echoed, false},
-		{shadowOff, off, baselineOf, false},
-		{shadowOn, on, baselineOf, false},
+		{echoScoring, echo, echoed, true, 0},
+		{engineSide, f.engine, scoreOf, true, 0},
+		{echoDecision, echo, echoed, false, 0},
+		{shadowOff, off, baselineOf, false, 0},
+		{shadowOn, on, baselineOf, false, 0},
+		{decideOff, off, baselineOf, false, manyUnderWay},
+		{decideOn, on, baselineOf, false, manyUnderWay},
+		{decideOneOff, off, baselineOf, false, 1},
 	} {
 		s, err := f.connect(d.name, d.process)
 		if err != nil {
 			return f, err
 		}
 		f.sides[d.name] = s
-		if d.scoring {
+		switch {
+		case d.scoring:
 			err = s.scoring(ctx, a, opts.States, d.want)
-		} else {
+		case d.streams > 0:
+			err = s.deciding(ctx, a, opts.States, d.want, d.streams)
+		default:
 			err = s.decision(ctx, a, opts.States, d.want)
 		}
 		if err != nil {
@@ -93,12 +104,40 @@ func startFleet(ctx context.Context, opts Options) (f *fleet, err error) {
 		return f, err
 	}
 	f.batch.batch(a, opts.States, batchRows)
+	if err := f.connectFull(on); err != nil {
+		return f, err
+	}
+	ping, err := pings(ctx, echo, manyUnderWay, proto.Size(opts.States[0].VectorRequest(a.Schema.Name)), f.sides[echoDecision].answerSize)
+	if err != nil {
+		return f, err
+	}
+	f.sides[pingPong] = ping
+	f.closers = append(f.closers, ping.close)
 	err = f.awaitShadow(ctx, f.sides[shadowOn])
 	return f, err
 }
 
-// copyProgram copies an executable file. The echo server must not run from the client's file: the two would share their code
-// in memory and in the CPU caches, unlike any other server. That alone moved the ratios of one call in flight by 0.05.
+// connectFull makes the side whose streams are full, each on a connection as traders have.
+func (f *fleet) connectFull(executor *process.Process) error {
+	var clients []executorv1.DecisionServiceClient
+	for range floodStreams {
+		s, err := f.connect(decideFull, executor)
+		if err != nil {
+			return err
+		}
+		f.sides[decideFull] = s
+		clients = append(clients, executorv1.NewDecisionServiceClient(s.conn))
+	}
+	f.full = newDecider(clients, f.opts.Artifact.Schema.Name, f.opts.States, baselineOf)
+	f.sides[decideFull].loop = func(ctx context.Context, underWay int, t span) (sample, error) {
+		return f.full.closed(ctx, floodStreams, underWay/floodStreams, t)
+	}
+	return nil
+}
+
+// copyProgram copies an executable file. The echo server must not run from the same file as the client: the two would share
+// the memory of their code, and so the processor's caches of it, which no other server can. That alone moved the ratios of one
+// call under way by 0.05 and more.
 func copyProgram(from, to string) error {
 	in, err := durable.Open(from)
 	if err != nil {
@@ -179,7 +218,8 @@ func (f *fleet) startFresh(ctx context.Context, kind string, round int) (pair *f
 		}
 	}()
 	name, percent := fmt.Sprintf("fresh-%d", round), "0"
-	if kind == shadowHung {
+	hung := kind == shadowHung || kind == decideHung
+	if hung {
 		name, percent = fmt.Sprintf("hung-%d", round), "100"
 	}
 	if pair.engine, err = pair.startEngine(ctx, name+"-engine"); err != nil {
@@ -194,13 +234,19 @@ func (f *fleet) startFresh(ctx context.Context, kind string, round int) (pair *f
 		return nil, err
 	}
 	pair.sides[kind] = s
-	if err := s.decision(ctx, f.opts.Artifact, f.opts.States, baselineOf); err != nil {
+	if kind == decideHung || kind == decideFresh {
+		name += "-streams"
+		err = s.deciding(ctx, f.opts.Artifact, f.opts.States, baselineOf, manyUnderWay)
+	} else {
+		err = s.decision(ctx, f.opts.Artifact, f.opts.States, baselineOf)
+	}
+	if err != nil {
 		return nil, err
 	}
 	if _, err := s.closed(ctx, manyUnderWay, span{length: f.opts.Closed}); err != nil {
 		return nil, err
 	}
-	if kind == shadowHung {
+	if hung {
 		err = pair.awaitShadow(ctx, s)
 	}
 	return pair, err

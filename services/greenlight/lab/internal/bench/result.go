@@ -39,7 +39,10 @@ type Row struct {
 	Target   float64 `json:"target"`
 	Unit     string  `json:"unit"`
 	Achieved Spread  `json:"achieved"`
-	Reached  bool    `json:"reached"`
+	// Low and High are the 95 % interval of the median; with fewer than six rounds, the smallest and the largest.
+	Low     float64 `json:"low"`
+	High    float64 `json:"high"`
+	Reached bool    `json:"reached"`
 }
 
 // Side is one server in one mode: medians of the rounds.
@@ -62,8 +65,9 @@ func (r *run) result() *Result {
 	result := &Result{Schema: Schema, Rounds: r.opts.Rounds, ClosedS: r.opts.Closed.Seconds(), OpenS: r.opts.Open.Seconds()}
 	row := func(what, measure, op string, target float64, unit string, values []float64) {
 		s := spreadOf(values)
+		low, high := interval(values)
 		result.Rows = append(result.Rows, Row{
-			What: what, Measure: measure, Op: op, Target: target, Unit: unit, Achieved: s, Reached: reached(op, s.Median, target),
+			What: what, Measure: measure, Op: op, Target: target, Unit: unit, Achieved: s, Low: low, High: high, Reached: reached(op, s.Median, target),
 		})
 	}
 	compared := func(side, base, measure, op string, target float64, of func(string) key, figure func(sample) float64) {
@@ -85,27 +89,71 @@ func (r *run) result() *Result {
 	tail(shadowOn, shadowOff, 1.10)
 	row(shadowOn, fmt.Sprintf("shed at %.0f %% of saturation", 100*busyShare), "<=", 0, "", r.sheds)
 	tail(shadowHung, shadowFresh, 1.10)
-	if on, off := r.samples[closedKey(shadowOn, manyUnderWay)], r.samples[closedKey(shadowOff, manyUnderWay)]; cpuPerCall(on[0]) > 0 {
-		cost := make([]float64, len(on))
-		for i := range on {
-			cost[i] = cpuPerCall(on[i]) - cpuPerCall(off[i])
-		}
+	if cost := r.shadowCost(shadowOn, shadowOff); cost != nil {
 		row("shadow, in executor", "CPU per request at saturation", "<=", 10, "us", cost)
 	}
+	r.streamRows(compared, row)
 	row("ml-engine BatchPredict", fmt.Sprintf("%d rows a call", batchRows), ">=", 2e6, "rows/s",
 		measures(r.samples[batchKey], func(s sample) float64 { return s.throughput() * batchRows }))
 
-	for _, name := range steady {
-		for _, n := range closedModes {
+	for _, n := range closedModes {
+		for _, name := range closedSides[n] {
 			result.add(r, closedKey(name, n))
 		}
 	}
-	for _, name := range append(slices.Clone(steady), shadowFresh, shadowHung) {
+	result.add(r, closedKey(decideFull, floodFull))
+	for _, name := range slices.Concat(steady, streamed, calls, streams) {
 		result.add(r, calm(name))
 	}
 	result.add(r, busyKey)
 	result.add(r, batchKey)
 	return result
+}
+
+// streamRows are the rows of decisions over streams.
+func (r *run) streamRows(compared func(side, base, measure, op string, target float64, of func(string) key, figure func(sample) float64),
+	row func(what, measure, op string, target float64, unit string, values []float64),
+) {
+	under := func(n int) func(string) key { return func(s string) key { return closedKey(s, n) } }
+	one, many := under(1), under(manyUnderWay)
+	compared(decideOneOff, echoDecision, "p50, 1 under way", "<=", 0.65, one, p50)
+	compared(decideOneOff, echoDecision, "throughput, 1 under way", ">=", 1.5, one, sample.throughput)
+	for _, side := range []string{decideOff, decideOneOff} {
+		compared(side, echoDecision, fmt.Sprintf("throughput, %d under way", manyUnderWay), ">=", 3, many, sample.throughput)
+		compared(side, echoDecision, fmt.Sprintf("p99, %d under way", manyUnderWay), "<=", 0.5, many, p99)
+		compared(side, pingPong, fmt.Sprintf("throughput, %d under way", manyUnderWay), ">=", 0.5, many, sample.throughput)
+	}
+	tail := fmt.Sprintf("p99 at %.0f %% of saturation", 100*calmShare)
+	compared(decideOn, decideOff, fmt.Sprintf("throughput, %d under way", manyUnderWay), ">=", 0.90, many, sample.throughput)
+	compared(decideOn, decideOff, tail, "<=", 1.10, calm, p99)
+	compared(decideHung, decideFresh, tail, "<=", 1.10, calm, p99)
+	if cost := r.shadowCost(decideOn, decideOff); cost != nil {
+		row("shadow of Decide, in executor", "CPU per decision at saturation", "<=", 5, "us", cost)
+	}
+	for i, times := range floodTimes {
+		if times <= 1 {
+			continue
+		}
+		kept := make([]float64, len(r.floods))
+		for round, good := range r.floods {
+			kept[round] = good[i] / slices.Max(good)
+		}
+		row(decideFull, fmt.Sprintf("goodput at %.0fx of saturation / its peak", times), ">=", 0.90, "x", kept)
+	}
+}
+
+// shadowCost is the CPU time per request at saturation that executor takes more with a shadow than without, in microseconds;
+// nil where the system does not tell.
+func (r *run) shadowCost(with, without string) []float64 {
+	on, off := r.samples[closedKey(with, manyUnderWay)], r.samples[closedKey(without, manyUnderWay)]
+	if cpuPerCall(on[0]) <= 0 {
+		return nil
+	}
+	cost := make([]float64, len(on))
+	for i := range on {
+		cost[i] = cpuPerCall(on[i]) - cpuPerCall(off[i])
+	}
+	return cost
 }
 
 func (res *Result) add(r *run, k key) {
@@ -136,14 +184,14 @@ func reached(op string, v, target float64) bool {
 
 // Table writes the rows as text, with the other load of the machine.
 func (res *Result) Table(w io.Writer) error {
-	t := table.New("what", "measure", "target", ">achieved", ">spread", "")
+	t := table.New("what", "measure", "target", ">achieved", ">95 %", ">spread", "")
 	for _, r := range res.Rows {
 		verdict := "reached"
 		if !r.Reached {
 			verdict = "MISSED"
 		}
 		t.Row(r.What, r.Measure, r.Op+" "+figure(r.Target, r.Unit), figure(r.Achieved.Median, r.Unit),
-			figure(r.Achieved.Min, r.Unit)+".."+figure(r.Achieved.Max, r.Unit), verdict)
+			figure(r.Low, r.Unit)+".."+figure(r.High, r.Unit), figure(r.Achieved.Min, r.Unit)+".."+figure(r.Achieved.Max, r.Unit), verdict)
 	}
 	if err := t.Text(w); err != nil {
 		return err

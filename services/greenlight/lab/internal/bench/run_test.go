@@ -34,8 +34,8 @@ func TestRun(t *testing.T) {
 	if done != total || done != 2*segments {
 		t.Errorf("progress ended at %d of %d, want %d", done, total, 2*segments)
 	}
-	if got := len(result.Rows); got < 11 {
-		t.Errorf("got %d rows, want at least 11", got)
+	if got := len(result.Rows); got < 20 {
+		t.Errorf("got %d rows, want at least 20", got)
 	}
 	for _, r := range result.Rows {
 		if s := r.Achieved; !(s.Min <= s.Median && s.Median <= s.Max) || s.Rounds != 2 || r.Unit == "x" && !(s.Min > 0) {
@@ -54,7 +54,7 @@ func TestRun(t *testing.T) {
 	if err := result.Table(&table); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{engineSide, shadowOff, shadowOn, shadowHung, "shed at 70 %", "rows/s"} {
+	for _, want := range []string{engineSide, shadowOff, shadowOn, shadowHung, decideOff, decideOneOff, decideHung, pingPong, "goodput at 5x", "shed at 70 %", "rows/s"} {
 		if !strings.Contains(table.String(), want) {
 			t.Errorf("the table has no %q:\n%s", want, table.String())
 		}
@@ -96,7 +96,7 @@ func TestRunScale(t *testing.T) {
 // options are of a measurement with the real programs that takes next to no time.
 func options(t *testing.T) Options {
 	t.Helper()
-	opts := Options{Bin: t.TempDir(), Dir: t.TempDir(), Rounds: 2, Closed: 40 * time.Millisecond, Open: 40 * time.Millisecond, WarmUp: 5 * time.Millisecond}
+	opts := Options{Bin: t.TempDir(), Dir: t.TempDir(), Rounds: 2, Closed: 40 * time.Millisecond, Open: 40 * time.Millisecond, Tail: 40 * time.Millisecond, WarmUp: 5 * time.Millisecond}
 	opts.Self = opts.Bin + "/greenlight-lab"
 	for _, args := range [][]string{{opts.Bin + "/", "../../../../ml-engine", "../../../../executor"}, {opts.Self, "../.."}} {
 		build := exec.CommandContext(t.Context(), "go", append([]string{"build", "-o"}, args...)...)
@@ -142,7 +142,7 @@ func states(t *testing.T, a *model.Artifact) []traffic.State {
 
 func TestTableSaysWhatWasMissed(t *testing.T) {
 	r := Result{Rounds: 5, Machine: Machine{CPUs: 2, OtherLoad: 0.25}, Rows: []Row{
-		{What: "a / b", Measure: "throughput", Op: ">=", Target: 0.9, Unit: "x", Achieved: Spread{0.95, 0.91, 0.99, 5}, Reached: true},
+		{What: "a / b", Measure: "throughput", Op: ">=", Target: 0.9, Unit: "x", Achieved: Spread{0.95, 0.91, 0.99, 5}, Low: 0.92, High: 0.98, Reached: true},
 		{What: "a / b", Measure: "p99", Op: "<=", Target: 1.1, Unit: "x", Achieved: Spread{1.5, 1.2, 2.25, 5}},
 		{What: "a", Measure: "shed", Op: "<=", Achieved: Spread{Rounds: 5}, Reached: true},
 	}}
@@ -151,7 +151,7 @@ func TestTableSaysWhatWasMissed(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		">= 0.90x  0.95x     0.91x..0.99x  reached", "<= 1.10x  1.50x     1.20x..2.25x  MISSED", "<= 0      0         0..0",
+		">= 0.90x  0.95x     0.92x..0.98x  0.91x..0.99x  reached", "<= 1.10x  1.50x", "1.20x..2.25x  MISSED", "<= 0      0",
 		"25 % of them busy with other work",
 	} {
 		if !strings.Contains(b.String(), want) {

@@ -2,8 +2,10 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
+	"net"
 	"sync/atomic"
 
 	"google.golang.org/grpc"
@@ -25,7 +27,10 @@ type side struct {
 	name    string
 	process *process.Process
 	conn    *grpc.ClientConn
+	conns   []net.Conn // of pings
 	call    call
+	// loop is the closed loop, if it is not one of call.
+	loop func(ctx context.Context, underWay int, s span) (sample, error)
 	// answerSize is the size of an answer in bytes. The two sides of a ratio must have the same.
 	answerSize int
 }
@@ -38,7 +43,16 @@ const (
 	shadowOff    = "executor, shadow off"
 	shadowOn     = "executor, 100 % shadow"
 	shadowHung   = "executor, engine hangs"
-	shadowFresh  = "executor, shadow off, just started" // the reference of shadowHung, which is also just started
+	shadowFresh  = "executor, shadow off, just started" // the reference of shadowHung, which is just started as well
+
+	// Over streams: one decision under way on each, or all on one.
+	decideOff    = "Decide, shadow off"
+	decideOn     = "Decide, 100 % shadow"
+	decideOneOff = "Decide over one stream, shadow off"
+	decideHung   = "Decide, engine hangs"
+	decideFresh  = "Decide, shadow off, just started"
+	decideFull   = "Decide, 100 % shadow, 8 full streams"
+	pingPong     = "Unix socket"
 )
 
 // scoreOf and baselineOf return the answers that ml-engine and executor must give.
@@ -52,6 +66,15 @@ func connect(name string, p *process.Process) (*side, error) {
 		return nil, err
 	}
 	return &side{name: name, process: p, conn: conn}, nil
+}
+
+// close closes the connections of pings.
+func (s *side) close() error {
+	var errs []error
+	for _, c := range s.conns {
+		errs = append(errs, c.Close())
+	}
+	return errors.Join(errs...)
 }
 
 // scoring makes the side call ScoringService.Predict with the states as vectors. want returns the score that a state must get.
@@ -68,6 +91,29 @@ func (s *side) decision(ctx context.Context, a *model.Artifact, states []traffic
 	return calling(ctx, s, states, want, executorv1.NewDecisionServiceClient(s.conn).Predict, func(st traffic.State) *executorv1.PredictRequest {
 		return st.VectorRequest(a.Schema.Name)
 	})
+}
+
+// deciding is decision over streams: as many as decisions are under way, or one for all.
+func (s *side) deciding(ctx context.Context, a *model.Artifact, states []traffic.State, want func(traffic.State) float64, streams int) error {
+	if err := s.decision(ctx, a, states, want); err != nil { // waits until the server answers
+		return err
+	}
+	client := executorv1.NewDecisionServiceClient(s.conn)
+	d := newDecider([]executorv1.DecisionServiceClient{client}, a.Schema.Name, states, want)
+	s.loop = func(ctx context.Context, underWay int, t span) (sample, error) {
+		n := min(underWay, streams)
+		return d.closed(ctx, n, underWay/n, t)
+	}
+	over := traffic.NewStreams(client, streams) // they end with the connection
+	s.call = func(ctx context.Context, i int) error {
+		k := i % len(states)
+		resp, err := over.Decide(ctx, d.requests[k])
+		if err != nil {
+			return err
+		}
+		return s.check(resp, d.want[k], states[k].ID)
+	}
+	return nil
 }
 
 // calling makes the side call predict with the states. It waits until the server answers the first.
@@ -131,7 +177,12 @@ func (s *side) check(got answer, want float64, id string) error {
 
 // closed measures a closed loop.
 func (s *side) closed(ctx context.Context, underWay int, t span) (sample, error) {
-	return s.timed(func() (sample, error) { return closedLoop(ctx, underWay, t, s.call) })
+	return s.timed(func() (sample, error) {
+		if s.loop != nil {
+			return s.loop(ctx, underWay, t)
+		}
+		return closedLoop(ctx, underWay, t, s.call)
+	})
 }
 
 // open measures an open loop. A call that is refused because the queue is full, as after a pause of this machine, is

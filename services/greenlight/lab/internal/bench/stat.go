@@ -35,6 +35,23 @@ func spreadOf(values []float64) Spread {
 	return s
 }
 
+// interval is the 95 % interval of the median, from order statistics: the k-th smallest and the k-th largest value, for the
+// largest k whose both tails of the binomial distribution leave at most 5 %.
+func interval(values []float64) (low, high float64) {
+	n := len(values)
+	if n == 0 {
+		return 0, 0
+	}
+	sorted := slices.SortedFunc(slices.Values(values), cmp.Compare)
+	k, below, p := 0, 0.0, math.Pow(0.5, float64(n)) // below is P(X <= k), p is P(X = k)
+	for below = p; below <= 0.025; k++ {
+		p *= float64(n-k) / float64(k+1)
+		below += p
+	}
+	k = max(k, 1)
+	return sorted[k-1], sorted[n-k]
+}
+
 // ratios divides the samples' measure round by round.
 func ratios(samples, base []sample, measure func(sample) float64) []float64 {
 	n := min(len(samples), len(base))
@@ -54,6 +71,7 @@ func measures(samples []sample, measure func(sample) float64) []float64 {
 	return values
 }
 
+func p50(s sample) float64 { return s.quantile(50) }
 func p99(s sample) float64 { return s.quantile(99) }
 
 // cpuPerCall returns the server's CPU time per call, in microseconds.

@@ -32,6 +32,19 @@ func TestSpreadOf(t *testing.T) {
 	}
 }
 
+// The ranks are those of tables of the sign test (Conover, Practical Nonparametric Statistics).
+func TestInterval(t *testing.T) {
+	for n, rank := range map[int]int{1: 1, 5: 1, 6: 1, 8: 1, 9: 2, 11: 2, 12: 3, 15: 4, 20: 6} {
+		values := make([]float64, n)
+		for i := range values {
+			values[n-1-i] = float64(i + 1)
+		}
+		if low, high := interval(values); low != float64(rank) || high != float64(n+1-rank) {
+			t.Errorf("of %d values: got %v..%v, want the %d-th from both ends", n, low, high, rank)
+		}
+	}
+}
+
 // A round that could not be measured is not hidden by those that could.
 func TestSpreadOfWhatIsNoNumber(t *testing.T) {
 	for _, v := range []float64{math.NaN(), math.Inf(1)} {

@@ -38,7 +38,8 @@ type Executor struct {
 	conn     *grpc.ClientConn
 	states   []traffic.State
 	requests []*executorv1.PredictRequest
-	digest   string // of the baseline
+	want     []float64 // the scores that they must get
+	digest   string    // of the baseline
 
 	calls calls
 }
@@ -87,7 +88,7 @@ func newExecutor(name string, p *process.Process, o StageOptions) (*Executor, er
 	}
 	e.Streams = traffic.NewStreams(e.Decisions, underWay)
 	for _, s := range o.States {
-		e.requests = append(e.requests, s.VectorRequest(o.Artifact.Schema.Name))
+		e.requests, e.want = append(e.requests, s.VectorRequest(o.Artifact.Schema.Name)), append(e.want, s.Baseline)
 	}
 	return e, nil
 }
@@ -135,7 +136,7 @@ func (e *Executor) ask(ctx context.Context, i int, n *counts, decide Decide) err
 	if time.Since(start) > lateAfter {
 		n.late.Add(1)
 	}
-	got, want := resp.GetScore(), e.states[k].Baseline
+	got, want := resp.GetScore(), e.want[k]
 	if math.Float64bits(got) != math.Float64bits(want) || resp.GetRequestId() != e.states[k].ID || resp.GetModelDigest() != e.digest {
 		n.changed.Add(1)
 		e.calls.note("decision %d of %s is %v of %s: want %v of %s", i, e.Name, got, resp.GetModelDigest(), want, e.digest)

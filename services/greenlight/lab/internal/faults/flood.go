@@ -17,8 +17,10 @@ import (
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/connectivity"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/greenlight-ml/greenlight/pkg/rpc"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/bench"
@@ -49,8 +51,10 @@ type begun struct {
 
 // stats counts a connection's calls by result.
 type stats struct {
-	sent, good, late, wrong, refused, failed int64
-	firstRefused                             time.Time
+	// sent includes notSent: those that were due and not sent, because there was no place for them in time.
+	sent, good, late, wrong, refused, failed, notSent int64
+
+	firstRefused time.Time
 	// server and load are the CPU time of the executor and of this process until the last call was sent.
 	server, load time.Duration
 }
@@ -63,10 +67,7 @@ func (s *stats) add(o stats) {
 	}
 }
 
-// goodWithin is how long an answer is useful to a client.
-const goodWithin = 100 * time.Millisecond
-
-// dialRude connects. Unless deaf is set, it reads answers until close.
+// dialRude connects. Unless it is deaf, answers are read until close.
 func dialRude(ctx context.Context, addr string, deaf bool) (*rude, error) {
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "tcp", addr)
@@ -202,7 +203,7 @@ func (r *rude) ended(id uint32, trailers *http2.MetaHeadersFrame) {
 		r.stats.failed++
 	case !b.right:
 		r.stats.wrong++
-	case time.Since(b.due) > goodWithin:
+	case time.Since(b.due) > bench.GoodWithin:
 		r.stats.late++
 	default:
 		r.stats.good++
@@ -239,12 +240,7 @@ func (e *Executor) flood(ctx context.Context, rate float64, length time.Duration
 		}
 		conns[i] = c
 	}
-	used := func() (server, own time.Duration) {
-		server, _ = bench.CPU(e.Process.PID())
-		own, _ = bench.CPU(os.Getpid())
-		return server, own
-	}
-	server, own := used()
+	server, own := e.used()
 	begin := time.Now()
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
@@ -269,7 +265,7 @@ func (e *Executor) flood(ctx context.Context, rate float64, length time.Duration
 		}
 	}
 	var sum stats
-	sum.server, sum.load = used()
+	sum.server, sum.load = e.used()
 	sum.server, sum.load = sum.server-server, sum.load-own
 	traffic.Pause(ctx, time.Second)
 	for _, c := range conns {
@@ -278,4 +274,38 @@ func (e *Executor) flood(ctx context.Context, rate float64, length time.Duration
 		c.mu.Unlock()
 	}
 	return sum, ctx.Err()
+}
+
+// used returns the CPU time that the executor and this process have used.
+func (e *Executor) used() (server, own time.Duration) {
+	server, _ = bench.CPU(e.Process.PID())
+	own, _ = bench.CPU(os.Getpid())
+	return server, own
+}
+
+// floodStreams is flood over streams: see [bench.FloodStreams].
+func (e *Executor) floodStreams(ctx context.Context, rate float64, length time.Duration) (_ stats, err error) {
+	clients := make([]executorv1.DecisionServiceClient, floodConns)
+	for i := range clients {
+		conn, err := rpc.Dial(e.Process.Addr("grpc"), nil)
+		if err != nil {
+			return stats{}, err
+		}
+		defer conn.Close()
+		conn.Connect()
+		for state := conn.GetState(); state != connectivity.Ready; state = conn.GetState() {
+			if !conn.WaitForStateChange(ctx, state) {
+				return stats{}, ctx.Err()
+			}
+		}
+		clients[i] = executorv1.NewDecisionServiceClient(conn)
+	}
+	server, own := e.used()
+	f, err := bench.FloodStreams(ctx, clients, e.requests, e.want, rate, 1, length)
+	sum := stats{
+		sent: f.Due, good: f.Good, late: f.Late, wrong: f.Wrong, refused: f.Refused, failed: f.Failed, notSent: f.NotSent,
+	}
+	sum.server, sum.load = e.used()
+	sum.server, sum.load = sum.server-server, sum.load-own
+	return sum, err
 }

@@ -21,17 +21,24 @@ type Overload struct {
 	// ServerCPUs are for the executor only, LoadCPUs for the load and ml-engine; 0 if all share.
 	ServerCPUs int `json:"server_cpus"`
 	LoadCPUs   int `json:"load_cpus"`
-	// Ramp has growing loads. SaturationPerS is their largest goodput. Levels are multiples of it.
+	// Loads are of calls, Streams the same loads over streams; nil if that was not measured.
+	Loads
+	Streams     *Loads `json:"streams,omitempty"`
+	Clients     []Bad  `json:"clients"`
+	Unaccounted int64  `json:"unaccounted"`
+}
+
+// Loads are growing loads and those beyond saturation.
+type Loads struct {
+	// Ramp are growing loads, of which SaturationPerS is the largest goodput; Levels are multiples of it.
 	Ramp           []Level `json:"ramp"`
 	SaturationPerS float64 `json:"saturation_per_s"`
 	Levels         []Level `json:"levels"`
 	// PeakPerS is the largest goodput of all.
 	PeakPerS float64 `json:"peak_per_s"`
-	// RecoveryS is the time in seconds from the end of the largest load until every decision of a light load was answered in
-	// time during a tenth of a second; negative if that did not happen within 5 s.
-	RecoveryS   float64 `json:"recovery_s"`
-	Clients     []Bad   `json:"clients"`
-	Unaccounted int64   `json:"unaccounted"`
+	// RecoveryS is from the end of the largest load until a tenth of a second in which every decision of a calm load was
+	// answered in time, in seconds; negative when that was not seen within 5 s.
+	RecoveryS float64 `json:"recovery_s"`
 }
 
 // Level is one offered load.
@@ -46,7 +53,9 @@ type Level struct {
 	Refused int64 `json:"refused"`
 	Wrong   int64 `json:"wrong"`
 	Failed  int64 `json:"failed"`
-	// Shadowed is the share of decisions whose shadow was compared, [0,1]; Outcomes counts all outcomes.
+	// NotSent were older than 100 ms before there was a place for them on their stream.
+	NotSent int64 `json:"not_sent,omitempty"`
+	// Shadowed is the share of the decisions made whose shadow was compared, [0,1]; Outcomes counts them all.
 	Shadowed float64           `json:"shadowed"`
 	Outcomes map[string]uint64 `json:"outcomes"`
 	// ServerCPU and LoadCPU are how many CPUs the executor and the load kept busy; 0 if the system does not report it.
@@ -108,28 +117,21 @@ func (s *Stage) overload(ctx context.Context, calm float64, length time.Duration
 	if err != nil {
 		return nil, err
 	}
-	if err := e.ramp(ctx, result, calm, length/3); err != nil {
+	if err := e.loads(ctx, &result.Loads, e.flood, calm, length); err != nil {
 		return nil, err
 	}
-	for _, times := range levels {
-		if err := e.AwaitShadow(ctx); err != nil {
-			return nil, err
-		}
-		l, err := e.level(ctx, times*result.SaturationPerS, length)
-		if err != nil {
-			return nil, err
-		}
-		l.Times = times
-		result.Levels = append(result.Levels, l)
-		result.PeakPerS = max(result.PeakPerS, l.GoodPerS)
-	}
-	if result.RecoveryS, err = e.recovers(ctx, levels[len(levels)-1]*result.SaturationPerS, calm, length); err != nil {
-		return nil, err
+	result.Streams = &Loads{}
+	if err := e.loads(ctx, result.Streams, e.floodStreams, calm, length); err != nil {
+		return nil, fmt.Errorf("streams: %w", err)
 	}
 	for _, bad := range []struct {
 		name  string
 		begin func(context.Context, *Executor) (*rude, error)
-	}{{"reads no answer", deafClient}, {"opens 10,000 streams", greedyClient}} {
+	}{
+		{"reads no answer", deafClient},
+		{"opens 10,000 streams of quotes", greedyClient(executorv1.DecisionService_ObserveQuotes_FullMethodName)},
+		{"opens 10,000 streams of decisions", greedyClient(executorv1.DecisionService_Decide_FullMethodName)},
+	} {
 		if err := e.AwaitShadow(ctx); err != nil {
 			return nil, err
 		}
@@ -149,13 +151,37 @@ func (s *Stage) overload(ctx context.Context, calm float64, length time.Duration
 	return result, nil
 }
 
-// ramp offers growing loads until the goodput no longer grows.
-func (e *Executor) ramp(ctx context.Context, o *Overload, rate float64, length time.Duration) error {
+// load asks for decisions at a rate for a length of time, whatever comes back.
+type load func(ctx context.Context, rate float64, length time.Duration) (stats, error)
+
+// loads measures the loads. calm is a rate that is easily answered.
+func (e *Executor) loads(ctx context.Context, o *Loads, flood load, calm float64, length time.Duration) (err error) {
+	if err := e.ramp(ctx, o, flood, calm, length/3); err != nil {
+		return err
+	}
+	for _, times := range levels {
+		if err := e.AwaitShadow(ctx); err != nil {
+			return err
+		}
+		l, err := e.level(ctx, flood, times*o.SaturationPerS, length)
+		if err != nil {
+			return err
+		}
+		l.Times = times
+		o.Levels = append(o.Levels, l)
+		o.PeakPerS = max(o.PeakPerS, l.GoodPerS)
+	}
+	o.RecoveryS, err = e.recovers(ctx, flood, levels[len(levels)-1]*o.SaturationPerS, calm, length)
+	return err
+}
+
+// ramp offers growing loads until the goodput does not grow any more.
+func (e *Executor) ramp(ctx context.Context, o *Loads, flood load, rate float64, length time.Duration) error {
 	for worse := 0; worse < rampEnd; rate *= rampFactor {
 		if len(o.Ramp) == rampMost {
 			return fmt.Errorf("%.0f decisions a second do not saturate the executor: goodput is %.0f and grows", rate/rampFactor, o.SaturationPerS)
 		}
-		l, err := e.level(ctx, rate, length)
+		l, err := e.level(ctx, flood, rate, length)
 		if err != nil {
 			return err
 		}
@@ -174,7 +200,7 @@ func (e *Executor) ramp(ctx context.Context, o *Overload, rate float64, length t
 }
 
 // level offers one load.
-func (e *Executor) level(ctx context.Context, rate float64, length time.Duration) (Level, error) {
+func (e *Executor) level(ctx context.Context, flood load, rate float64, length time.Duration) (Level, error) {
 	before, err := e.Settle(ctx)
 	if err != nil {
 		return Level{}, err
@@ -188,7 +214,7 @@ func (e *Executor) level(ctx context.Context, rate float64, length time.Duration
 		traffic.Pause(ctx, leftEvery)
 		return nil
 	})
-	sum, err := e.flood(ctx, rate, length)
+	sum, err := flood(ctx, rate, length)
 	if err := errors.Join(err, stop()); err != nil {
 		return Level{}, err
 	}
@@ -202,7 +228,7 @@ func (e *Executor) level(ctx context.Context, rate float64, length time.Duration
 	}
 	l := Level{
 		OfferedPerS: float64(sum.sent) / length.Seconds(), GoodPerS: float64(sum.good) / length.Seconds(),
-		Late: sum.late, Refused: sum.refused, Wrong: sum.wrong, Failed: sum.failed,
+		Late: sum.late, Refused: sum.refused, Wrong: sum.wrong, Failed: sum.failed, NotSent: sum.notSent,
 		ServerCPU: sum.server.Seconds() / length.Seconds(), LoadCPU: sum.load.Seconds() / length.Seconds(),
 		LeftMS: -1, RefusedAtMS: -1,
 	}
@@ -227,14 +253,14 @@ func left(c fleet.Counts) uint64 {
 	return c.Of(shadow.Shed) + c.Of(shadow.BreakerOpen) + c.Of(shadow.Deadline)
 }
 
-// recovers overloads the executor, continues with a light load, and returns the time to recovery in seconds.
-func (e *Executor) recovers(ctx context.Context, over, calm float64, length time.Duration) (float64, error) {
+// recovers overloads, then asks calmly, and returns how long it took until all was well, in seconds.
+func (e *Executor) recovers(ctx context.Context, flood load, over, calm float64, length time.Duration) (float64, error) {
 	const slot, limit = 100 * time.Millisecond, 5 * time.Second
 	slots := make([]struct{ calls, bad atomic.Int64 }, limit/slot)
 	flooded := make(chan error, 1)
 	var group sync.WaitGroup
 	group.Go(func() {
-		_, err := e.flood(ctx, over, length)
+		_, err := flood(ctx, over, length)
 		flooded <- err
 	})
 	// The flood waits one second for its last answers. The light load starts with that second.
@@ -246,7 +272,7 @@ func (e *Executor) recovers(ctx context.Context, over, calm float64, length time
 		err := e.decide(ctx, i)
 		s := &slots[min(int(start.Sub(begin)/slot), len(slots)-1)]
 		s.calls.Add(1)
-		if time.Since(start) > goodWithin || e.calls.lost.Load() != before {
+		if time.Since(start) > bench.GoodWithin || e.calls.lost.Load() != before {
 			s.bad.Add(1)
 		}
 		return err
@@ -331,23 +357,25 @@ func deafClient(ctx context.Context, e *Executor) (*rude, error) {
 	return r, nil // whether or not the server has read all of it
 }
 
-// greedyClient opens 10,000 streams of quotes and leaves them open.
-func greedyClient(ctx context.Context, e *Executor) (*rude, error) {
-	r, err := dialRude(ctx, e.Process.Addr("grpc"), false)
-	if err != nil {
-		return nil, err
-	}
-	for range 10_000 {
-		if err = r.begin(executorv1.DecisionService_ObserveQuotes_FullMethodName, nil, begun{}); err != nil {
-			break
+// greedyClient opens 10,000 streams of the method and leaves them open.
+func greedyClient(method string) func(context.Context, *Executor) (*rude, error) {
+	return func(ctx context.Context, e *Executor) (*rude, error) {
+		r, err := dialRude(ctx, e.Process.Addr("grpc"), false)
+		if err != nil {
+			return nil, err
 		}
+		for range 10_000 {
+			if err = r.begin(method, nil, begun{}); err != nil {
+				break
+			}
+		}
+		if err == nil {
+			err = r.flush()
+		}
+		if err != nil {
+			r.close()
+			return nil, err
+		}
+		return r, nil
 	}
-	if err == nil {
-		err = r.flush()
-	}
-	if err != nil {
-		r.close()
-		return nil, err
-	}
-	return r, nil
 }

@@ -2,10 +2,12 @@ package faults
 
 import (
 	"fmt"
+	"iter"
 	"slices"
 
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/table"
+	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/bench"
 )
 
 // tables returns all figures of the loads and of the clients.
@@ -13,10 +15,10 @@ func (o *Overload) tables() []*table.Table {
 	if o == nil {
 		return nil
 	}
-	loads := table.New("offered load", "offered/s", "goodput/s", "of peak", "late", "refused at once", "wrong", "failed", "shadows compared",
-		"first shed, refused ms", "CPUs of executor, load", "outcomes")
-	o.each(func(name string, l Level) { loads.Row(l.cells(name, o.PeakPerS)...) })
-	clients := table.New("a client that", "calls of others", "lost", "changed", "p99 with/without", "rounds", "its streams", "refused")
+	loads := table.New("offered load", "offered/s", "goodput/s", "of peak", "late", "not sent", "refused at once", "wrong", "failed", "shadows compared",
+		"first left out, refused ms", "CPUs of executor, load", "outcomes")
+	o.each(func(name string, peak float64, l Level) { loads.Row(l.cells(name, peak)...) })
+	clients := table.New("a client that", "calls beside it", "lost", "changed", "p99 with/without", "rounds", "its streams", "refused")
 	for _, b := range o.Clients {
 		clients.Row(b.Client, b.Calls, b.Lost, b.Changed, fmt.Sprintf("%.2fx", b.Ratio.Median), fmt.Sprintf("%.2f..%.2f", b.Ratio.Min, b.Ratio.Max), b.Streams, b.Refused)
 	}
@@ -28,10 +30,10 @@ func (o *Overload) summaries() []*table.Table {
 	if o == nil {
 		return nil
 	}
-	loads := table.New("offered load", "offered/s", "goodput/s (of peak)", "late", "refused at once", "shadows compared")
-	o.each(func(name string, l Level) {
-		loads.Row(name, fmt.Sprintf("%.0f", l.OfferedPerS), fmt.Sprintf("%.0f (%.0f %%)", l.GoodPerS, 100*l.GoodPerS/o.PeakPerS),
-			l.Late, l.Refused, fmt.Sprintf("%.0f %%", 100*l.Shadowed))
+	loads := table.New("offered load", "offered/s", "goodput/s (of peak)", "late", "not sent", "refused at once", "shadows compared")
+	o.each(func(name string, peak float64, l Level) {
+		loads.Row(name, fmt.Sprintf("%.0f", l.OfferedPerS), fmt.Sprintf("%.0f (%.0f %%)", l.GoodPerS, 100*l.GoodPerS/peak),
+			l.Late, l.NotSent, l.Refused, fmt.Sprintf("%.0f %%", 100*l.Shadowed))
 	})
 	clients := table.New("a client that", "calls of others", "lost or changed", "p99 of others, with / without", "its streams", "refused")
 	for _, b := range o.Clients {
@@ -40,13 +42,24 @@ func (o *Overload) summaries() []*table.Table {
 	return []*table.Table{loads, clients}
 }
 
-// each calls fn for every load, with its name.
-func (o *Overload) each(fn func(name string, l Level)) {
-	for _, l := range o.Ramp {
-		fn("growing", l)
+// ways are the loads by how they come in, with the beginning of their names.
+func (o *Overload) ways() iter.Seq2[string, *Loads] {
+	return func(yield func(string, *Loads) bool) {
+		if o != nil && yield("calls", &o.Loads) && o.Streams != nil {
+			yield("streams", o.Streams)
+		}
 	}
-	for _, l := range o.Levels {
-		fn(fmt.Sprintf("%.1fx saturation", l.Times), l)
+}
+
+// each calls fn for every load, with its name and the peak of its kind.
+func (o *Overload) each(fn func(name string, peak float64, l Level)) {
+	for way, loads := range o.ways() {
+		for _, l := range loads.Ramp {
+			fn(way+", growing", loads.PeakPerS, l)
+		}
+		for _, l := range loads.Levels {
+			fn(fmt.Sprintf("%s, %.1fx saturation", way, l.Times), loads.PeakPerS, l)
+		}
 	}
 }
 
@@ -59,7 +72,7 @@ func (l Level) cells(name string, peak float64) []any {
 	}
 	return []any{
 		name, fmt.Sprintf("%.0f", l.OfferedPerS), fmt.Sprintf("%.0f", l.GoodPerS), fmt.Sprintf("%.0f %%", 100*l.GoodPerS/peak),
-		l.Late, l.Refused, l.Wrong, l.Failed, fmt.Sprintf("%.0f %%", 100*l.Shadowed),
+		l.Late, l.NotSent, l.Refused, l.Wrong, l.Failed, fmt.Sprintf("%.0f %%", 100*l.Shadowed),
 		at(l.LeftMS) + ", " + at(l.RefusedAtMS), fmt.Sprintf("%.2f, %.2f", l.ServerCPU, l.LoadCPU), Outcomes(l.Outcomes),
 	}
 }
@@ -78,16 +91,18 @@ func (o *Overload) missed() []string {
 			missed = append(missed, fmt.Sprintf(format, args...))
 		}
 	}
-	for _, l := range slices.Concat(o.Ramp, o.Levels) {
-		add(l.Wrong > 0, "%.0f/s: %d decisions changed", l.OfferedPerS, l.Wrong)
-		add(l.RefusedAtMS >= 0 && (l.LeftMS < 0 || l.LeftMS > l.RefusedAtMS),
-			"%.0f/s: decisions were refused before shadows were shed", l.OfferedPerS)
+	for way, o := range o.ways() {
+		for _, l := range slices.Concat(o.Ramp, o.Levels) {
+			add(l.Wrong > 0, "%s, %.0f/s: %d decisions changed", way, l.OfferedPerS, l.Wrong)
+			add(l.RefusedAtMS >= 0 && (l.LeftMS < 0 || l.LeftMS > l.RefusedAtMS),
+				"%s, %.0f/s: decisions were refused before shadows were left out", way, l.OfferedPerS)
+		}
+		for _, l := range o.Levels {
+			add(l.OfferedPerS < offeredShare*l.Times*o.SaturationPerS, "%s, %.1fx saturation: the load made only %.1fx", way, l.Times, l.OfferedPerS/o.SaturationPerS)
+			add(o.judge(l) == gate.Fail, "%s, %.1fx saturation: goodput is %.0f %% of its peak", way, l.Times, 100*l.GoodPerS/o.PeakPerS)
+		}
+		add(o.RecoveryS < 0 || o.RecoveryS > overloadRecovery, "overload, %s: over %s", way, o.recovery())
 	}
-	for _, l := range o.Levels {
-		add(l.OfferedPerS < offeredShare*l.Times*o.SaturationPerS, "%.1fx saturation: the load made only %.1fx", l.Times, l.OfferedPerS/o.SaturationPerS)
-		add(o.judge(l) == gate.Fail, "%.1fx saturation: goodput is %.0f %% of its peak", l.Times, 100*l.GoodPerS/o.PeakPerS)
-	}
-	add(o.RecoveryS < 0 || o.RecoveryS > overloadRecovery, "overload: recovery %s", o.recovery())
 	for _, b := range o.Clients {
 		add(b.Lost+b.Changed > 0, "next to a client that %s: %d decisions lost, %d changed", b.Client, b.Lost, b.Changed)
 	}
@@ -100,7 +115,7 @@ func (o *Overload) missed() []string {
 const deprived = 0.8
 
 // judge compares the goodput under overload to the peak.
-func (o *Overload) judge(l Level) gate.Verdict {
+func (o *Loads) judge(l Level) gate.Verdict {
 	switch {
 	case l.Times <= 1 || l.GoodPerS >= goodputKept*o.PeakPerS:
 		return gate.Pass
@@ -111,8 +126,8 @@ func (o *Overload) judge(l Level) gate.Verdict {
 	}
 }
 
-// peakCPU returns how many CPUs the executor used at its peak.
-func (o *Overload) peakCPU() float64 {
+// peakCPU is how many CPUs the executor kept busy at its peak.
+func (o *Loads) peakCPU() float64 {
 	for _, l := range slices.Concat(o.Ramp, o.Levels) {
 		if l.GoodPerS == o.PeakPerS {
 			return l.ServerCPU
@@ -122,20 +137,19 @@ func (o *Overload) peakCPU() float64 {
 }
 
 func (o *Overload) inconclusive() []string {
-	if o == nil {
-		return nil
-	}
 	var open []string
-	for _, l := range o.Levels {
-		if o.judge(l) == gate.Inconclusive {
-			open = append(open, fmt.Sprintf("%.1fx saturation: goodput is %.0f %% of its peak, but the executor had %.2f CPUs and %.2f at its peak",
-				l.Times, 100*l.GoodPerS/o.PeakPerS, l.ServerCPU, o.peakCPU()))
+	for way, o := range o.ways() {
+		for _, l := range o.Levels {
+			if o.judge(l) == gate.Inconclusive {
+				open = append(open, fmt.Sprintf("%s, %.1fx saturation: goodput is %.0f %% of its peak, but the executor had %.2f CPUs and %.2f at its peak",
+					way, l.Times, 100*l.GoodPerS/o.PeakPerS, l.ServerCPU, o.peakCPU()))
+			}
 		}
 	}
 	return open
 }
 
-func (o *Overload) recovery() string {
+func (o *Loads) recovery() string {
 	if o.RecoveryS < 0 {
 		return "not within 5 s"
 	}
@@ -151,10 +165,14 @@ func (o *Overload) notes() []string {
 	if o.ServerCPUs > 0 {
 		where = fmt.Sprintf("The executor has %d CPUs to itself; the load and ml-engine share the other %d", o.ServerCPUs, o.LoadCPUs)
 	}
-	return []string{
-		fmt.Sprintf("Overload: goodput is the decisions answered correctly within %d ms, in an open loop over %d connections. %s. Saturation is the largest goodput of a growing load: %.0f a second.",
-			goodWithin.Milliseconds(), floodConns, where, o.SaturationPerS),
-		fmt.Sprintf("The peak is %.0f a second. Under overload the target is %.0f %% of it. After the overload, the target is recovery within %.0f s: %s. %d requests without exactly one outcome. Shed shadows are counted every %d ms.",
-			o.PeakPerS, 100*goodputKept, overloadRecovery, o.recovery(), o.Unaccounted, leftEvery.Milliseconds()),
+	notes := []string{
+		fmt.Sprintf("Overload: goodput is the decisions answered correctly within %d ms, in an open loop over %d connections, each with calls or with one stream. %s. Saturation is the largest goodput of a growing load. Over a stream the client keeps at most %d decisions unanswered, sends the newest first, and does not send what is older than %d ms.",
+			bench.GoodWithin.Milliseconds(), floodConns, where, bench.MaxUnanswered, bench.GoodWithin.Milliseconds()),
+		fmt.Sprintf("Under overload the target is %.0f %% of the peak, and afterwards recovery within %.0f s. %d requests without exactly one outcome. Shed shadows are counted every %d ms.",
+			100*goodputKept, overloadRecovery, o.Unaccounted, leftEvery.Milliseconds()),
 	}
+	for way, o := range o.ways() {
+		notes = append(notes, fmt.Sprintf("Overload, %s: saturation %.0f a second, peak %.0f a second, recovery %s.", way, o.SaturationPerS, o.PeakPerS, o.recovery()))
+	}
+	return notes
 }

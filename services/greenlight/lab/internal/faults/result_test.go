@@ -57,13 +57,20 @@ func TestTables(t *testing.T) {
 		Schema: Schema, Runs: []RunOf{{Git: "abc", Command: "greenlight-lab faults --quick"}}, Rounds: 3, Rows: []Row{goodRow()},
 		Hang: &Hang{First: 100e6, Last: 106e6, Peak: 107e6, Tenths: []Memory{{99e6, 50e6}, {106e6, 51e6}}},
 		Overload: &Overload{
-			SaturationPerS: 100, PeakPerS: 100, RecoveryS: 1.5, ServerCPUs: 1, LoadCPUs: 1,
-			Ramp: []Level{{OfferedPerS: 120, GoodPerS: 100, LeftMS: 300, RefusedAtMS: 20, ServerCPU: 1}},
-			Levels: []Level{
-				{Times: 1, OfferedPerS: 100, GoodPerS: 100, LeftMS: -1, RefusedAtMS: -1},
-				{Times: 2, OfferedPerS: 150, GoodPerS: 95, LeftMS: 10, RefusedAtMS: 20},
-				{Times: 3, OfferedPerS: 300, GoodPerS: 50, LeftMS: 10, RefusedAtMS: 20, ServerCPU: 0.5},
-				{Times: 5, OfferedPerS: 500, GoodPerS: 80, LeftMS: 10, RefusedAtMS: 20, ServerCPU: 0.9},
+			ServerCPUs: 1, LoadCPUs: 1,
+			Loads: Loads{
+				SaturationPerS: 100, PeakPerS: 100, RecoveryS: 1.5,
+				Ramp: []Level{{OfferedPerS: 120, GoodPerS: 100, LeftMS: 300, RefusedAtMS: 20, ServerCPU: 1}},
+				Levels: []Level{
+					{Times: 1, OfferedPerS: 100, GoodPerS: 100, LeftMS: -1, RefusedAtMS: -1},
+					{Times: 2, OfferedPerS: 150, GoodPerS: 95, LeftMS: 10, RefusedAtMS: 20},
+					{Times: 3, OfferedPerS: 300, GoodPerS: 50, LeftMS: 10, RefusedAtMS: 20, ServerCPU: 0.5},
+					{Times: 5, OfferedPerS: 500, GoodPerS: 80, LeftMS: 10, RefusedAtMS: 20, ServerCPU: 0.9},
+				},
+			},
+			Streams: &Loads{
+				SaturationPerS: 400, PeakPerS: 400, RecoveryS: 0.1,
+				Levels: []Level{{Times: 5, OfferedPerS: 2000, GoodPerS: 300, NotSent: 77, LeftMS: -1, RefusedAtMS: -1}},
 			},
 			Clients: []Bad{{Client: "reads no answer", Lost: 1}},
 		},
@@ -76,9 +83,10 @@ func TestTables(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		"NOT flat", "5.0x saturation: goodput is 80 % of its peak", "recovery within 1.5 s",
-		"reads no answer: 1 decisions lost", "greenlight-lab faults --quick", "commit abc", "2.0x saturation: the load made only 1.5x",
-		"120/s: decisions were refused before shadows", "Inconclusive: 3.0x saturation: goodput is 50 % of its peak, but the executor had 0.50 CPUs and 1.00 at its peak", "resident 99.0, 106.0; heap in use 50.0, 51.0", "1 CPUs to itself",
+		"NOT flat", "calls, 5.0x saturation: goodput is 80 % of its peak", "overload, calls: over within 1.5 s",
+		"streams, 5.0x saturation: goodput is 75 % of its peak", "streams: saturation 400 a second",
+		"reads no answer: 1 decisions lost", "greenlight-lab faults --quick", "commit abc", "calls, 2.0x saturation: the load made only 1.5x",
+		"calls, 120/s: decisions were refused before shadows", "Inconclusive: calls, 3.0x saturation: goodput is 50 % of its peak, but the executor had 0.50 CPUs and 1.00 at its peak", "resident 99.0, 106.0; heap in use 50.0, 51.0", "1 CPUs to itself",
 	} {
 		if !strings.Contains(text.String(), want) || !strings.Contains(page.String(), want) {
 			t.Errorf("no %q in\n%s\n%s", want, text.String(), page.String())
@@ -90,7 +98,7 @@ func TestTables(t *testing.T) {
 		}
 	}
 	for _, want := range []string{
-		"| none | 10 | 0 | 1.00x (0.90 to 1.20) | 1.0 s | PASS |\n", "| growing | 120 | 100 (100 %) | 0 | 0 | 0 % |\n",
+		"| none | 10 | 0 | 1.00x (0.90 to 1.20) | 1.0 s | PASS |\n", "| calls, growing | 120 | 100 (100 %) | 0 | 0 | 0 | 0 % |\n", "| streams, 5.0x saturation | 2000 | 300 (75 %) | 0 | 77 | 0 | 0 % |\n",
 		"| reads no answer | 0 | 1 | 0.00x (0.00 to 0.00) | 0 | 0 |\n",
 	} {
 		if !strings.Contains(page.String(), want) {

@@ -1,0 +1,49 @@
+package telemetry
+
+import (
+	"math"
+	"runtime"
+	"runtime/metrics"
+	"sync"
+	"testing"
+	"time"
+)
+
+func TestBusyByTheShareOfLongWaits(t *testing.T) {
+	h := &metrics.Float64Histogram{Counts: make([]uint64, 3), Buckets: []float64{math.Inf(-1), 4e-3, 5e-3, math.Inf(1)}}
+	s := &Scheduler{}
+	for i, tt := range []struct {
+		short, close, long uint64
+		want               bool
+	}{
+		{0, 0, 0, false},
+		{98, 1, 1, false},
+		{97, 1, 2, true},
+		{0, 500, 0, false}, // what was long before does not count again
+		{0, 0, 1, true},
+	} {
+		h.Counts[0] += tt.short
+		h.Counts[1] += tt.close
+		h.Counts[2] += tt.long
+		if got := s.judge(h); got != tt.want {
+			t.Errorf("interval %d: busy %t, want %t", i, got, tt.want)
+		}
+	}
+}
+
+// Goroutines that wait while the only processor computes make the process busy.
+func TestBusyWhenGoroutinesWait(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	s := NewScheduler()
+	var group sync.WaitGroup
+	for range 4000 { // the runtime measures one in eight
+		group.Go(func() {})
+	}
+	// The runtime interrupts this after 10 ms, which is longer than busyWait.
+	for begin := time.Now(); time.Since(begin) < 4*time.Duration(busyWait*float64(time.Second)); {
+	}
+	group.Wait()
+	if !s.waited() {
+		t.Error("not busy")
+	}
+}

@@ -1,0 +1,135 @@
+package bench
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/process"
+)
+
+// The ping-pong is the limit of the machine: two processes that pass bytes to and fro over a Unix socket.
+//
+// A message has a header of two numbers of 32 bits, the length of the rest and that of its answer. The answer repeats as much
+// of the message as fits.
+const pingHeader = 8
+
+// pingAddress is the kind of the ping-pong's address.
+const pingAddress = "ping"
+
+// pingServer answers the pings of any number of connections.
+type pingServer struct {
+	net.Listener
+
+	dir   string
+	conns sync.WaitGroup
+}
+
+func listenPing(ctx context.Context) (*pingServer, error) {
+	dir, err := os.MkdirTemp("", "ping-") // the path of a socket must be short
+	if err != nil {
+		return nil, err
+	}
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "unix", filepath.Join(dir, "s"))
+	if err != nil {
+		return nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	return &pingServer{Listener: l, dir: dir}, nil
+}
+
+// serve answers until the listener is closed and the clients have gone.
+func (p *pingServer) serve() {
+	for {
+		conn, err := p.Accept()
+		if err != nil {
+			p.conns.Wait()
+			return
+		}
+		p.conns.Go(func() {
+			defer conn.Close()
+			_ = answerPings(conn) // the client is gone
+		})
+	}
+}
+
+func (p *pingServer) stop() error { return errors.Join(p.Close(), os.RemoveAll(p.dir)) }
+
+func answerPings(conn net.Conn) error {
+	in := bufio.NewReader(conn)
+	var header [pingHeader]byte
+	var message, answer []byte
+	for {
+		if _, err := io.ReadFull(in, header[:]); err != nil {
+			return err
+		}
+		size, want := binary.BigEndian.Uint32(header[:4]), binary.BigEndian.Uint32(header[4:])
+		if size > maxPing || want > maxPing {
+			return fmt.Errorf("a message of %d bytes, an answer of %d: want at most %d", size, want, maxPing)
+		}
+		message, answer = resized(message, size), resized(answer, want)
+		if _, err := io.ReadFull(in, message); err != nil {
+			return err
+		}
+		copy(answer, message)
+		if _, err := conn.Write(answer); err != nil {
+			return err
+		}
+	}
+}
+
+// maxPing is the largest message in bytes.
+const maxPing = 1 << 20
+
+func resized(b []byte, size uint32) []byte {
+	if int(size) > cap(b) {
+		return make([]byte, size)
+	}
+	return b[:size]
+}
+
+// pings makes the side send messages of the sizes over n connections, one under way on each: the i-th over the connection i
+// modulo n.
+func pings(ctx context.Context, p *process.Process, n, size, answer int) (*side, error) {
+	s := &side{name: pingPong, process: p, answerSize: answer}
+	type ping struct {
+		net.Conn
+
+		message, answer []byte
+	}
+	conns := make([]ping, n)
+	for i := range conns {
+		var d net.Dialer
+		conn, err := d.DialContext(ctx, "unix", strings.TrimPrefix(p.Addr(pingAddress), "unix:"))
+		if err != nil {
+			return nil, errors.Join(err, s.close())
+		}
+		s.conns = append(s.conns, conn)
+		message := binary.BigEndian.AppendUint32(nil, uint32(size))
+		message = binary.BigEndian.AppendUint32(message, uint32(answer))
+		conns[i] = ping{conn, append(message, make([]byte, size)...), make([]byte, answer)}
+	}
+	s.call = func(_ context.Context, i int) error {
+		c := &conns[i%n]
+		binary.BigEndian.PutUint64(c.message[pingHeader:], uint64(i))
+		if _, err := c.Write(c.message); err != nil {
+			return err
+		}
+		if _, err := io.ReadFull(c, c.answer); err != nil {
+			return err
+		}
+		if got := binary.BigEndian.Uint64(c.answer); got != uint64(i) {
+			return fmt.Errorf("%s answered %d to %d", s.name, got, i)
+		}
+		return nil
+	}
+	return s, nil
+}
