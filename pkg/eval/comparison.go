@@ -17,7 +17,7 @@ type Comparison struct {
 	AUC           Difference `json:"auc"`
 	PrecisionAt20 Difference `json:"precision_at_20"`
 	// DeLong tests the difference of AUC as if rows were independent, which they are not: see [DeLong]. It is nil if
-	// the test is not defined: see [NewDeLongTest].
+	// the test is not defined: see [ErrOneClass] and [ErrNoVariance].
 	DeLong *DeLongTest `json:"auc_delong,omitempty"`
 	// Bootstrap describes how the intervals of the differences were made; nil if there are too few days for them.
 	Bootstrap *Draws `json:"bootstrap,omitempty"`

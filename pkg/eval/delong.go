@@ -44,16 +44,7 @@ type DeLongTest struct {
 // is no variance to measure the difference by.
 var ErrNoVariance = errors.New("no variance")
 
-// NewDeLong computes the AUC of scores with its interval at the given level, in (0,1). It needs two rows of each class
-// ([ErrOneClass]).
-func NewDeLong(scores []float64, labels []bool, level float64) (*DeLong, error) {
-	sameLength(scores, labels)
-	if err := deLongUsable(labels, level); err != nil {
-		return nil, err
-	}
-	return rank(scores).deLong(labels, level), nil
-}
-
+// deLong computes the AUC with its interval at the given level. The labels must be usable: see [deLongUsable].
 func (r ranking) deLong(labels []bool, level float64) *DeLong {
 	auc := r.count(labels, TopShare).auc()
 	se := math.Sqrt(variance(r.placements(labels), labels))
@@ -61,15 +52,8 @@ func (r ranking) deLong(labels []bool, level float64) *DeLong {
 	return &DeLong{auc, se, level, Interval{max(0, auc-reach), min(1, auc+reach)}}
 }
 
-// NewDeLongTest tests a against b, scores of the same rows, with an interval at the given level, in (0,1). It needs two
-// rows of each class ([ErrOneClass]), and may return [ErrNoVariance]. Scorers that rank all rows alike have Z 0 and
-// PValue 1.
-func NewDeLongTest(a, b []float64, labels []bool, level float64) (*DeLongTest, error) {
-	sameLength(a, labels)
-	sameLength(b, labels)
-	return deLongTest(rank(a), rank(b), labels, level)
-}
-
+// deLongTest tests a against b, rankings of the same rows, with an interval at the given level, in (0,1). It needs two rows
+// of each class ([ErrOneClass]), and may return [ErrNoVariance]. Scorers that rank all rows alike have Z 0 and PValue 1.
 func deLongTest(a, b ranking, labels []bool, level float64) (*DeLongTest, error) {
 	if err := deLongUsable(labels, level); err != nil {
 		return nil, err

@@ -105,6 +105,16 @@ func (e *Error) GRPCStatus() *status.Status {
 	return detailed
 }
 
+// Reason returns the reason of the ErrorInfo of a failed call. It is empty without one.
+func Reason(err error) string {
+	for _, d := range status.Convert(err).Details() {
+		if info, ok := d.(*errdetails.ErrorInfo); ok {
+			return info.GetReason()
+		}
+	}
+	return ""
+}
+
 // Limits on the fields of requests to both services, in bytes.
 const (
 	MaxRequestID = 256

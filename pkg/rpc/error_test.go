@@ -44,6 +44,9 @@ func TestErrorArrivesWithItsReason(t *testing.T) {
 				if s.Code() != tt.code || s.Message() != tt.message {
 					t.Errorf("got %v %q, want %v %q", s.Code(), s.Message(), tt.code, tt.message)
 				}
+				if got := rpc.Reason(err); got != tt.reason {
+					t.Errorf("reason: got %q, want %q", got, tt.reason)
+				}
 				if len(s.Details()) != 1 {
 					t.Fatalf("details: got %v, want one", s.Details())
 				}

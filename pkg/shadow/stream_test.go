@@ -162,6 +162,8 @@ func TestAStalledStreamIsReopenedWithBackoff(t *testing.T) {
 		if n := len(l.engine.Calls()); n < 10 || n > 20 {
 			t.Errorf("a hung engine got %d messages in 10 s, want 10 to 20", n)
 		}
+		time.Sleep(timeout) // the last stream may have been opened in the middle of its call
+		synctest.Wait()
 		l.wantSeries(map[string]float64{"ml_shadow_engine_streams ready": 0, "ml_shadow_late_answers_total": 0})
 		l.engine.Heal()
 		time.Sleep(reopenAtMost)

@@ -13,6 +13,9 @@ const (
 	// busyWait is the wait, in seconds, that more than busyShare of the goroutines which became ready must have exceeded before
 	// the process counts as busy.
 	busyWait, busyShare = 5e-3, 0.01
+	// busyLeast is the least number of such waits. Fewer are a pause of the machine, not a queue: a process with little work has
+	// too few waits for a 99 % quantile.
+	busyLeast = 10
 )
 
 // Scheduler watches how long ready goroutines wait for a processor. That is where work queues when a process has more of it
@@ -30,7 +33,7 @@ func NewScheduler() *Scheduler {
 	return s
 }
 
-// Busy reports whether, over the last 100 ms, more than 1 % of the waits were longer than 5 ms.
+// Busy reports whether, over the last 100 ms, more than 1 % of the waits, and at least 10, were longer than 5 ms.
 func (s *Scheduler) Busy() bool { return s.busy.Load() }
 
 // Watch watches until ctx ends.
@@ -66,5 +69,5 @@ func (s *Scheduler) judge(h *metrics.Float64Histogram) bool {
 			long += n
 		}
 	}
-	return float64(long) > busyShare*float64(all)
+	return long >= busyLeast && float64(long) > busyShare*float64(all)
 }

@@ -17,10 +17,11 @@ func TestBusyByTheShareOfLongWaits(t *testing.T) {
 		want               bool
 	}{
 		{0, 0, 0, false},
-		{98, 1, 1, false},
-		{97, 1, 2, true},
+		{980, 10, 10, false},
+		{970, 10, 20, true},
 		{0, 500, 0, false}, // what was long before does not count again
-		{0, 0, 1, true},
+		{0, 0, 9, false},   // a pause of the machine
+		{0, 0, 10, true},
 	} {
 		h.Counts[0] += tt.short
 		h.Counts[1] += tt.close

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io"
 
-	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/status"
 
@@ -76,11 +75,8 @@ func Answer(
 // batchError returns the error of BatchPredict as that of a message.
 func batchError(err error) *mlenginev1.BatchError {
 	s := status.Convert(err)
-	e := &mlenginev1.BatchError{Code: int32(s.Code()), Message: rpc.Short(s.Message())}
-	for _, d := range s.Details() {
-		if info, ok := d.(*errdetails.ErrorInfo); ok {
-			e.Reason = mlenginev1.ErrorReason(mlenginev1.ErrorReason_value["ERROR_REASON_"+info.GetReason()])
-		}
+	return &mlenginev1.BatchError{
+		Code: int32(s.Code()), Message: rpc.Short(s.Message()),
+		Reason: mlenginev1.ErrorReason(mlenginev1.ErrorReason_value["ERROR_REASON_"+rpc.Reason(err)]),
 	}
-	return e
 }

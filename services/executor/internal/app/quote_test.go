@@ -105,12 +105,20 @@ func TestRestartWithState(t *testing.T) {
 	if got := second.metric("ml_feature_quotes_total accepted") + second.metric("ml_feature_symbols"); got != "01" {
 		t.Errorf("quotes and symbols after the restart: got %q, want 0 and 1", got)
 	}
+	compared := 0
 	for i := half; i < half+50; i++ {
 		want, got := client(steady)("steady", i), client(second)(fmt.Sprint("after-", i), i)
-		if got.GetBaseline().GetScore() != want.GetBaseline().GetScore() || got.GetShadow().GetScore() != want.GetShadow().GetScore() ||
+		both := got.GetShadow() != nil && want.GetShadow() != nil // a busy machine may cost either its shadow
+		if got.GetBaseline().GetScore() != want.GetBaseline().GetScore() || both && got.GetShadow().GetScore() != want.GetShadow().GetScore() ||
 			!got.GetFeatureTime().AsTime().Equal(want.GetFeatureTime().AsTime()) {
 			t.Fatalf("quote %d: got %v, want %v as without the restart", i, got, want)
 		}
+		if both {
+			compared++
+		}
+	}
+	if compared == 0 {
+		t.Error("no shadow was compared")
 	}
 	if err := second.Stop(); err != nil {
 		t.Fatal(err)

@@ -8,10 +8,9 @@ import (
 	"strings"
 	"time"
 
-	"google.golang.org/genproto/googleapis/rpc/errdetails"
-	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/greenlight-ml/greenlight/pkg/rpc"
 	"github.com/greenlight-ml/greenlight/pkg/text"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
@@ -203,10 +202,5 @@ func (l *lease) abort(ctx context.Context, timeout time.Duration, why string) er
 
 // refused reports whether an executor refused a call because its rollout is not what the caller expected.
 func refused(err error) bool {
-	for _, d := range status.Convert(err).Details() {
-		if info, ok := d.(*errdetails.ErrorInfo); ok && slices.Contains([]string{"REVISION_CHANGED", "LEASE_HELD"}, info.GetReason()) {
-			return true
-		}
-	}
-	return false
+	return slices.Contains([]string{"REVISION_CHANGED", "LEASE_HELD"}, rpc.Reason(err))
 }

@@ -7,11 +7,11 @@ import (
 	"io"
 	"strings"
 
-	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/greenlight-ml/greenlight/pkg/rpc"
 	"github.com/greenlight-ml/greenlight/pkg/text"
 )
 
@@ -173,7 +173,7 @@ func explain(err error, addr string, made transport) error {
 		return nil
 	}
 	s := status.Convert(err)
-	p, reason := s.Proto(), reasonOf(s)
+	p, reason := s.Proto(), rpc.Reason(err)
 	hint := ""
 	for _, e := range explanations {
 		if e.reason != "" && e.reason != reason {
@@ -190,16 +190,6 @@ func explain(err error, addr string, made transport) error {
 	}
 	p.Message = text.Clean(p.GetMessage(), maxMessage)
 	return &failure{status.FromProto(p), hint}
-}
-
-// reasonOf returns the reason of the ErrorInfo in the details; empty without one.
-func reasonOf(s *status.Status) string {
-	for _, d := range s.Details() {
-		if info, ok := d.(*errdetails.ErrorInfo); ok {
-			return info.GetReason()
-		}
-	}
-	return ""
 }
 
 // match reports whether the row explains the failure. rest is the message from the match on.

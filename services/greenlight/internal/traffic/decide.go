@@ -17,7 +17,7 @@ import (
 
 // Answers counts the decisions of an executor.
 type Answers struct {
-	// Total are all decisions that were asked for.
+	// Total is the number of requested decisions.
 	Total uint64
 	// Changed are the answers that differ, in at least one bit, from what the baseline computes.
 	Changed uint64

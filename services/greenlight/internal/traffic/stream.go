@@ -14,7 +14,7 @@ import (
 // maxStreams is how many streams one executor gets: more decisions at once would only wait.
 const maxStreams = 64
 
-// Streams are streams of decisions to one executor, with one decision under way on each.
+// Streams are streams of decisions to one executor, with one decision in flight on each.
 type Streams struct {
 	client executorv1.DecisionServiceClient
 	idle   chan *stream
@@ -37,7 +37,7 @@ func NewStreams(client executorv1.DecisionServiceClient, n int) *Streams {
 	return s
 }
 
-// Decide asks for a decision before ctx's deadline. What fails is not sent again.
+// Decide requests a decision before ctx's deadline. A failed request is not sent again.
 func (s *Streams) Decide(ctx context.Context, req *executorv1.PredictRequest) (*executorv1.PredictResponse, error) {
 	select {
 	case one := <-s.idle:

@@ -41,7 +41,8 @@ const (
 //	                     FEATURE_INVALID, FIELD_TOO_LONG, SYMBOL_MISSING, QUOTE_INVALID, DEADLINE_INVALID
 //	FAILED_PRECONDITION  NOT_READY: the symbol's quotes so far do not define the baseline's inputs; the message explains
 //	                     what is missing
-//	RESOURCE_EXHAUSTED   (no reason) the message is larger than 64 KiB, compressed or not; or 512 calls are open
+//	RESOURCE_EXHAUSTED   (no reason) the message is larger than 64 KiB, compressed or not; or 512 calls, or 256
+//	                     streams, are open
 //	RESOURCE_EXHAUSTED   TOO_MANY_SYMBOLS: a quote of a new symbol over the limit of symbols
 //	DEADLINE_EXCEEDED    EXPIRED: the deadline of a message of Decide had passed before executor began it
 //	UNAVAILABLE          STOPPING: executor is stopping and ends the stream
@@ -57,7 +58,7 @@ type DecisionServiceClient interface {
 	PredictWithShadow(ctx context.Context, in *PredictWithShadowRequest, opts ...grpc.CallOption) (*PredictWithShadowResponse, error)
 	// Decide is Predict for programs that decide often: many decisions over one stream, at a fraction of the price of a call
 	// each. Every message gets exactly one answer, which repeats its sequence. Answers may come in another order than the
-	// messages. A message that cannot be answered gets an error of its own and does not end the stream. Bytes that are no
+	// messages. A message that cannot be answered gets an error as its answer and does not end the stream. Bytes that are no
 	// message, or more than 64 KiB, end it.
 	//
 	// executor reads a message only when it can begin it, so a caller that sends more than executor can do is slowed down by
@@ -138,7 +139,8 @@ type DecisionService_ObserveQuotesClient = grpc.ClientStreamingClient[ObserveQuo
 //	                     FEATURE_INVALID, FIELD_TOO_LONG, SYMBOL_MISSING, QUOTE_INVALID, DEADLINE_INVALID
 //	FAILED_PRECONDITION  NOT_READY: the symbol's quotes so far do not define the baseline's inputs; the message explains
 //	                     what is missing
-//	RESOURCE_EXHAUSTED   (no reason) the message is larger than 64 KiB, compressed or not; or 512 calls are open
+//	RESOURCE_EXHAUSTED   (no reason) the message is larger than 64 KiB, compressed or not; or 512 calls, or 256
+//	                     streams, are open
 //	RESOURCE_EXHAUSTED   TOO_MANY_SYMBOLS: a quote of a new symbol over the limit of symbols
 //	DEADLINE_EXCEEDED    EXPIRED: the deadline of a message of Decide had passed before executor began it
 //	UNAVAILABLE          STOPPING: executor is stopping and ends the stream
@@ -154,7 +156,7 @@ type DecisionServiceServer interface {
 	PredictWithShadow(context.Context, *PredictWithShadowRequest) (*PredictWithShadowResponse, error)
 	// Decide is Predict for programs that decide often: many decisions over one stream, at a fraction of the price of a call
 	// each. Every message gets exactly one answer, which repeats its sequence. Answers may come in another order than the
-	// messages. A message that cannot be answered gets an error of its own and does not end the stream. Bytes that are no
+	// messages. A message that cannot be answered gets an error as its answer and does not end the stream. Bytes that are no
 	// message, or more than 64 KiB, end it.
 	//
 	// executor reads a message only when it can begin it, so a caller that sends more than executor can do is slowed down by

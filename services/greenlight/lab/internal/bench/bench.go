@@ -18,7 +18,7 @@ const (
 	calmShare    = 0.30 // of saturation: the rate of the open loop
 	busyShare    = 0.70 // of saturation: nothing may be shed up to this load
 	batchRows    = 1024
-	batchCalls   = 4 // batches under way
+	batchCalls   = 4 // batches in flight
 	floodStreams = 8 // each full: with MaxUnanswered unanswered
 	floodFull    = floodStreams * MaxUnanswered
 )
@@ -35,9 +35,9 @@ type Options struct {
 	Artifact    *model.Artifact
 	// States are the requests. They must fit Artifact, whose schema has the inputs of its baseline.
 	States []traffic.State
-	// Rounds is how often everything is measured; Closed and Open how long each side is each time in a closed and in an open
-	// loop, and WarmUp how long before without being measured: all of it in slices, in turn with the other sides. Tail is how
-	// long a side is measured each time in the open loop over streams.
+	// Rounds is how often everything is measured. Closed and Open are the lengths of a side's closed and open loop in a round,
+	// Tail that of its open loop over streams, WarmUp the length of the unmeasured load before. All are cut into slices that
+	// alternate with those of the other sides.
 	Rounds                     int
 	Closed, Open, Tail, WarmUp time.Duration
 	// Profiles, if set, is a folder that gets the CPU profiles of both services at saturation with a shadow per decision.
@@ -58,18 +58,20 @@ func slicesOf(underWay int) int {
 	return perRound
 }
 
-// DefaultOptions returns options for about four minutes. Open loops are longer, since a p99 rests on one call in a hundred.
+// DefaultOptions returns options for about ten minutes. Open loops are longer, since a p99 rests on one call in a hundred: over
+// streams they take 60 s for each side.
 func DefaultOptions() Options {
 	return Options{Rounds: 15, Closed: 500 * time.Millisecond, Open: time.Second, Tail: 4 * time.Second, WarmUp: 200 * time.Millisecond}
 }
 
-// QuickOptions returns options for about a minute.
+// QuickOptions returns options for about two minutes.
 func QuickOptions() Options {
 	return Options{Rounds: 7, Closed: 200 * time.Millisecond, Open: 450 * time.Millisecond, Tail: 450 * time.Millisecond, WarmUp: 100 * time.Millisecond}
 }
 
-// closedModes are the numbers of calls in flight in the closed loops. steady are the sides of the closed and open loops, fresh
-// the executors that are restarted in each round for the open loops. The busy open loop and the batches come on top.
+// closedModes are the numbers of calls in flight in the closed loops, closedSides the sides measured in them. steady and streamed
+// are also the sides of the open loops; calls and streams are executors that are restarted in each round for open loops. The
+// busy open loop, the batches and the floods come on top.
 var (
 	closedModes = []int{1, manyUnderWay}
 	steady      = []string{echoScoring, engineSide, echoDecision, shadowOff, shadowOn}
@@ -179,9 +181,9 @@ func (r *run) tail(ctx context.Context, round int) error {
 	})
 }
 
-// hung measures two executors that have just been started, each with an ml-engine of its own. That of the first is frozen as
-// the first slice begins, which is its own and is counted from its beginning: the calls under way, the queue that fills up and
-// the breaker that opens are all in it. The pairs are stopped again, since a breaker that has opened once stays open longer
+// hung measures two executors that have just been started, each with a separate ml-engine. The engine of the first is frozen
+// at the start of its first slice, which is measured without a warm-up: it includes the calls in flight, the queue that fills
+// up and the breaker that opens. Both pairs are stopped afterwards, since a breaker that has opened once stays open longer
 // the next time.
 func (r *run) hung(fresh []string) func(context.Context, int) error {
 	reference := shadowOff
@@ -296,7 +298,7 @@ func (r *run) flood(ctx context.Context, round int) error {
 	return nil
 }
 
-// saturation is what the side answers per second with many calls under way.
+// saturation returns the answers per second of the side with many calls in flight.
 func (r *run) saturation(side string) float64 {
 	return spreadOf(measures(r.samples[closedKey(side, manyUnderWay)], sample.throughput)).Median
 }

@@ -15,6 +15,13 @@
 // from the time at which the call was due, so a stall delays all calls that were due meanwhile, and not only the one that a
 // closed loop would have sent ("coordinated omission").
 //
+// Streams: decisions over Decide are compared with the same unary echo, and with a ping-pong of messages of the same sizes over
+// a Unix socket, which is the limit of the machine. The client of a full stream keeps 64 decisions unanswered.
+//
+// Flood: an open loop over 8 full streams at multiples of their saturation. Like a trader, the client does not send a decision
+// that was due more than 100 ms ago, and sends the newest first. Goodput counts the decisions that are answered correctly
+// within 100 ms of the time at which they were due.
+//
 // Sides alternate in slices of 0.1 or 0.2 s (0.5 s with one call in flight), A B and then B A, so that other load of the
 // machine affects both. The slices of a round give one ratio. A row has the median of the rounds with the smallest and the
 // largest. A ratio of percentiles is taken within one round. Every answer is checked bit for bit.

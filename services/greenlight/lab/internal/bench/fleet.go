@@ -235,7 +235,6 @@ func (f *fleet) startFresh(ctx context.Context, kind string, round int) (pair *f
 	}
 	pair.sides[kind] = s
 	if kind == decideHung || kind == decideFresh {
-		name += "-streams"
 		err = s.deciding(ctx, f.opts.Artifact, f.opts.States, baselineOf, manyUnderWay)
 	} else {
 		err = s.decision(ctx, f.opts.Artifact, f.opts.States, baselineOf)

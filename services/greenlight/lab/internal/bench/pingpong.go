@@ -96,7 +96,7 @@ func resized(b []byte, size uint32) []byte {
 	return b[:size]
 }
 
-// pings makes the side send messages of the sizes over n connections, one under way on each: the i-th over the connection i
+// pings returns a side that sends messages of the sizes over n connections, one in flight on each: the i-th over connection i
 // modulo n.
 func pings(ctx context.Context, p *process.Process, n, size, answer int) (*side, error) {
 	s := &side{name: pingPong, process: p, answerSize: answer}

@@ -45,7 +45,7 @@ const (
 	shadowHung   = "executor, engine hangs"
 	shadowFresh  = "executor, shadow off, just started" // the reference of shadowHung, which is just started as well
 
-	// Over streams: one decision under way on each, or all on one.
+	// Over streams: one decision in flight on each, or all on one.
 	decideOff    = "Decide, shadow off"
 	decideOn     = "Decide, 100 % shadow"
 	decideOneOff = "Decide over one stream, shadow off"

@@ -43,8 +43,8 @@ func interval(values []float64) (low, high float64) {
 		return 0, 0
 	}
 	sorted := slices.SortedFunc(slices.Values(values), cmp.Compare)
-	k, below, p := 0, 0.0, math.Pow(0.5, float64(n)) // below is P(X <= k), p is P(X = k)
-	for below = p; below <= 0.025; k++ {
+	k, p := 0, math.Pow(0.5, float64(n)) // p is P(X = k)
+	for below := p; below <= 0.025; k++ {
 		p *= float64(n-k) / float64(k+1)
 		below += p
 	}

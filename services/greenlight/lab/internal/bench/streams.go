@@ -20,11 +20,11 @@ import (
 const (
 	// MaxUnanswered is how many messages of a stream of decisions may be unanswered: a client that keeps more only waits longer.
 	MaxUnanswered = 64
-	// GoodWithin is after how long a decision is of no more use to who asked.
+	// GoodWithin is how long an answer is useful to a client.
 	GoodWithin = 100 * time.Millisecond
 )
 
-// decider asks over streams of decisions, on one connection after the other, and checks the answers.
+// decider requests decisions over streams, which take the connections in turn, and checks the answers.
 type decider struct {
 	clients  []executorv1.DecisionServiceClient
 	requests []*executorv1.PredictRequest
@@ -39,7 +39,7 @@ func newDecider(clients []executorv1.DecisionServiceClient, schema string, state
 	return d
 }
 
-// A sequence has the number of the decision, which says what is asked, and its place among the unanswered ones.
+// A sequence holds the number of the decision, which selects its request, and its place among the unanswered ones.
 func sequence(number uint64, place int) uint64 { return number*MaxUnanswered + uint64(place) }
 func placeOf(m *executorv1.DecideResponse) int { return int(m.GetSequence() % MaxUnanswered) }
 
@@ -55,7 +55,7 @@ func (d *decider) right(m *executorv1.DecideResponse) bool {
 	return r != nil && math.Float64bits(r.GetScore()) == math.Float64bits(d.want[k]) && r.GetRequestId() == d.requests[k].GetRequestId()
 }
 
-// closed is a closed loop with so many decisions under way on each of n streams: each answer is followed by the next message.
+// closed runs a closed loop on n streams with underWay decisions in flight on each: each answer is followed by the next message.
 func (d *decider) closed(ctx context.Context, n, underWay int, s span) (sample, error) {
 	begin := time.Now().Add(s.warm)
 	parts := make([]sample, n)
@@ -89,7 +89,7 @@ func together(ctx context.Context, s span, n int, fn func(ctx context.Context, i
 	return context.Cause(ctx)
 }
 
-// loop is the closed loop of one stream. Its sample has no time of its own.
+// loop is the closed loop of one stream. Its sample has no duration.
 func (d *decider) loop(ctx context.Context, client executorv1.DecisionServiceClient, underWay int, begin, end time.Time) (sample, error) {
 	result := sample{latency: newHistogram()}
 	stream, err := client.Decide(ctx)
@@ -141,12 +141,12 @@ func ending(stream executorv1.DecisionService_DecideClient) error {
 	return nil
 }
 
-// Flood is what became of the decisions of an open loop over streams.
+// Flood counts the decisions of an open loop over streams by result.
 type Flood struct {
-	// Due were to be asked for; NotSent of them were older than [GoodWithin] before there was a place for them.
+	// Due is the number of decisions that were due. NotSent of them were older than [GoodWithin] before a place was free.
 	Due, NotSent int64
-	// Good were answered right and within [GoodWithin] of the time at which they were due; Late were right, or expired; Wrong were
-	// not the expected answer; Failed had another error. Refused of these were refused by a limit.
+	// Good were answered correctly within [GoodWithin] of the time at which they were due. Late were correct but later, or had
+	// expired. Wrong had another answer than expected. Refused were refused by a limit, and Failed had another error.
 	Good, Late, Wrong, Failed, Refused int64
 	Took                               time.Duration
 }
@@ -154,8 +154,8 @@ type Flood struct {
 // PerSecond is the goodput.
 func (f Flood) PerSecond() float64 { return float64(f.Good) / f.Took.Seconds() }
 
-// FloodStreams asks for decisions at random times (Poisson) of the rate, decisions a second, for the length, over a stream of
-// each client. Like a trader it keeps at most [MaxUnanswered] unanswered on a stream, does not send what is older than
+// FloodStreams requests decisions at random times (Poisson) of the rate, in decisions per second, for the length, over a stream
+// of each client. Like a trader it keeps at most [MaxUnanswered] unanswered on a stream, does not send what is older than
 // [GoodWithin], and sends the newest first: the state of the market that matters is the last one. want are the scores that the
 // requests must get.
 func FloodStreams(ctx context.Context, clients []executorv1.DecisionServiceClient, requests []*executorv1.PredictRequest, want []float64,
@@ -256,7 +256,7 @@ func (f *flow) send(ctx context.Context, stream executorv1.DecisionService_Decid
 	}
 }
 
-// advance takes what has become due, and leaves out what is too old.
+// advance adds the decisions that have become due, and drops those that are too old.
 func (f *flow) advance(now time.Duration) {
 	for ; f.next <= now && f.next < f.length; f.next = f.times.next() {
 		f.pending = append(f.pending, f.next)

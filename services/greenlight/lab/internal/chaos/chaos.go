@@ -43,7 +43,8 @@ type Options struct {
 // MinDuration is the shortest run: one minute and the quiet time at the end.
 const MinDuration = quiet + time.Minute
 
-// Rates of the load, in calls per second. They are low: a run searches for faults that come with time, not with load.
+// Rates of the load, in calls per second. Half of predictRate and of quoteRate goes over streams of Decide. The rates are low: a
+// run searches for faults that come with time, not with load.
 const (
 	predictRate = 200
 	withRate    = 60

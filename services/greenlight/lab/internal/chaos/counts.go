@@ -10,8 +10,9 @@ const maxNotes = 10
 
 // Calls counts the calls of one kind by result.
 type Calls struct {
-	// Answered were right, Wrong differ in at least one bit, Lost were not answered. Refused were refused by an executor that
-	// was draining or down, and were retried.
+	// Answered were right, Wrong differ in at least one bit, Lost were not answered. Refused ended with UNAVAILABLE, or with their
+	// connection or stream, while the executor was draining or down, and were retried. If executor counted one of them, it has
+	// more requests than answers, and the request is unaccounted.
 	Answered int64 `json:"answered"`
 	Wrong    int64 `json:"wrong"`
 	Lost     int64 `json:"lost"`

@@ -11,13 +11,13 @@
 //
 // A fault starts in the first slice of load. Slices last a tenth of a second and alternate between the two executors: with,
 // without, then without, with. In a round both get the same requests at the same times from the same client, so other load
-// of the machine affects both alike. About half of the decisions are asked for by calls, the others over 16 streams of
+// of the machine affects both alike. About half of the decisions are requested by calls, the others over 16 streams of
 // Decide. Every answer is compared bit for bit with the baseline in process, and both executors must give the same answers.
 // A decision is lost if it ends with an error, or has no answer within 20 s; the executor may have counted it. An answer
 // after 2 s is late: on a busy machine both executors have late answers.
 //
 // The ratio is of the p99 over all slices of a side. Its interval is a bootstrap of blocks of slices (Künsch 1989). The
-// target is missed if the whole interval is beyond it. The remaining decisions are asked for as fast as they are answered,
+// target is missed if the whole interval is beyond it. The remaining decisions are requested as fast as they are answered,
 // while the fault lasts. Then the fault ends, a slow load continues, and the time is taken until the breaker is closed and
 // shadows are compared as before. Goroutines, memory and file descriptors are read before the fault and after the recovery.
 // The row without a fault shows the noise of the machine.

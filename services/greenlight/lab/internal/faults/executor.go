@@ -106,7 +106,7 @@ func (e *Executor) decide(ctx context.Context, i int) error {
 	return e.ask(ctx, i, &e.calls.counts, e.Predict)
 }
 
-// decideBothWays asks for the i-th decision: for about half of them by a call, for the others over a stream.
+// decideBothWays requests the i-th decision: about half of them by a call, the others over a stream.
 func (e *Executor) decideBothWays(ctx context.Context, i int) error {
 	if mix(uint64(i))%2 == 0 {
 		return e.decide(ctx, i)
@@ -114,13 +114,14 @@ func (e *Executor) decideBothWays(ctx context.Context, i int) error {
 	return e.ask(ctx, i, &e.calls.streamed, e.Streams.Decide)
 }
 
-// asked returns all decisions that were asked for, and those of them over streams.
+// asked counts all requested decisions, and those over streams.
 func (e *Executor) asked() (all, streamed Asked) {
 	streamed = e.calls.streamed.read()
 	return e.calls.read().plus(streamed), streamed
 }
 
-// ask asks for the i-th decision and judges the answer. What is wrong with it is counted and is no error: a loop goes on.
+// ask requests the i-th decision and checks the answer. A wrong answer is counted and is not an error, so a loop
+// continues.
 func (e *Executor) ask(ctx context.Context, i int, n *counts, decide Decide) error {
 	k := i % len(e.states)
 	ctx, cancel := context.WithTimeout(ctx, CallTimeout)

@@ -286,12 +286,18 @@ func (e *Executor) used() (server, own time.Duration) {
 // floodStreams is flood over streams: see [bench.FloodStreams].
 func (e *Executor) floodStreams(ctx context.Context, rate float64, length time.Duration) (_ stats, err error) {
 	clients := make([]executorv1.DecisionServiceClient, floodConns)
+	var closers []func() error
+	defer func() {
+		for _, c := range closers {
+			err = errors.Join(err, c())
+		}
+	}()
 	for i := range clients {
 		conn, err := rpc.Dial(e.Process.Addr("grpc"), nil)
 		if err != nil {
 			return stats{}, err
 		}
-		defer conn.Close()
+		closers = append(closers, conn.Close)
 		conn.Connect()
 		for state := conn.GetState(); state != connectivity.Ready; state = conn.GetState() {
 			if !conn.WaitForStateChange(ctx, state) {

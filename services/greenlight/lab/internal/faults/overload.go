@@ -30,14 +30,14 @@ type Overload struct {
 
 // Loads are growing loads and those beyond saturation.
 type Loads struct {
-	// Ramp are growing loads, of which SaturationPerS is the largest goodput; Levels are multiples of it.
+	// Ramp has growing loads. SaturationPerS is their largest goodput. Levels are multiples of it.
 	Ramp           []Level `json:"ramp"`
 	SaturationPerS float64 `json:"saturation_per_s"`
 	Levels         []Level `json:"levels"`
 	// PeakPerS is the largest goodput of all.
 	PeakPerS float64 `json:"peak_per_s"`
-	// RecoveryS is from the end of the largest load until a tenth of a second in which every decision of a calm load was
-	// answered in time, in seconds; negative when that was not seen within 5 s.
+	// RecoveryS is the time in seconds from the end of the largest load until every decision of a light load was answered in
+	// time during a tenth of a second; negative if that did not happen within 5 s.
 	RecoveryS float64 `json:"recovery_s"`
 }
 
@@ -53,9 +53,9 @@ type Level struct {
 	Refused int64 `json:"refused"`
 	Wrong   int64 `json:"wrong"`
 	Failed  int64 `json:"failed"`
-	// NotSent were older than 100 ms before there was a place for them on their stream.
+	// NotSent were due more than 100 ms ago before a place on their stream was free.
 	NotSent int64 `json:"not_sent,omitempty"`
-	// Shadowed is the share of the decisions made whose shadow was compared, [0,1]; Outcomes counts them all.
+	// Shadowed is the share of decisions whose shadow was compared, [0,1]; Outcomes counts all outcomes.
 	Shadowed float64           `json:"shadowed"`
 	Outcomes map[string]uint64 `json:"outcomes"`
 	// ServerCPU and LoadCPU are how many CPUs the executor and the load kept busy; 0 if the system does not report it.
@@ -151,7 +151,7 @@ func (s *Stage) overload(ctx context.Context, calm float64, length time.Duration
 	return result, nil
 }
 
-// load asks for decisions at a rate for a length of time, whatever comes back.
+// load requests decisions at a rate for a length of time, whatever the answers.
 type load func(ctx context.Context, rate float64, length time.Duration) (stats, error)
 
 // loads measures the loads. calm is a rate that is easily answered.
@@ -175,7 +175,7 @@ func (e *Executor) loads(ctx context.Context, o *Loads, flood load, calm float64
 	return err
 }
 
-// ramp offers growing loads until the goodput does not grow any more.
+// ramp offers growing loads until the goodput no longer grows.
 func (e *Executor) ramp(ctx context.Context, o *Loads, flood load, rate float64, length time.Duration) error {
 	for worse := 0; worse < rampEnd; rate *= rampFactor {
 		if len(o.Ramp) == rampMost {
@@ -253,7 +253,7 @@ func left(c fleet.Counts) uint64 {
 	return c.Of(shadow.Shed) + c.Of(shadow.BreakerOpen) + c.Of(shadow.Deadline)
 }
 
-// recovers overloads, then asks calmly, and returns how long it took until all was well, in seconds.
+// recovers overloads the executor, continues with a light load, and returns the time to recovery in seconds.
 func (e *Executor) recovers(ctx context.Context, flood load, over, calm float64, length time.Duration) (float64, error) {
 	const slot, limit = 100 * time.Millisecond, 5 * time.Second
 	slots := make([]struct{ calls, bad atomic.Int64 }, limit/slot)

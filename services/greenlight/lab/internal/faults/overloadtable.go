@@ -16,9 +16,9 @@ func (o *Overload) tables() []*table.Table {
 		return nil
 	}
 	loads := table.New("offered load", "offered/s", "goodput/s", "of peak", "late", "not sent", "refused at once", "wrong", "failed", "shadows compared",
-		"first left out, refused ms", "CPUs of executor, load", "outcomes")
+		"first shed, refused ms", "CPUs of executor, load", "outcomes")
 	o.each(func(name string, peak float64, l Level) { loads.Row(l.cells(name, peak)...) })
-	clients := table.New("a client that", "calls beside it", "lost", "changed", "p99 with/without", "rounds", "its streams", "refused")
+	clients := table.New("a client that", "calls of others", "lost", "changed", "p99 with/without", "rounds", "its streams", "refused")
 	for _, b := range o.Clients {
 		clients.Row(b.Client, b.Calls, b.Lost, b.Changed, fmt.Sprintf("%.2fx", b.Ratio.Median), fmt.Sprintf("%.2f..%.2f", b.Ratio.Min, b.Ratio.Max), b.Streams, b.Refused)
 	}
@@ -42,7 +42,7 @@ func (o *Overload) summaries() []*table.Table {
 	return []*table.Table{loads, clients}
 }
 
-// ways are the loads by how they come in, with the beginning of their names.
+// ways returns the loads by the way of their requests, each with the prefix of its name.
 func (o *Overload) ways() iter.Seq2[string, *Loads] {
 	return func(yield func(string, *Loads) bool) {
 		if o != nil && yield("calls", &o.Loads) && o.Streams != nil {
@@ -95,7 +95,7 @@ func (o *Overload) missed() []string {
 		for _, l := range slices.Concat(o.Ramp, o.Levels) {
 			add(l.Wrong > 0, "%s, %.0f/s: %d decisions changed", way, l.OfferedPerS, l.Wrong)
 			add(l.RefusedAtMS >= 0 && (l.LeftMS < 0 || l.LeftMS > l.RefusedAtMS),
-				"%s, %.0f/s: decisions were refused before shadows were left out", way, l.OfferedPerS)
+				"%s, %.0f/s: decisions were refused before shadows were shed", way, l.OfferedPerS)
 		}
 		for _, l := range o.Levels {
 			add(l.OfferedPerS < offeredShare*l.Times*o.SaturationPerS, "%s, %.1fx saturation: the load made only %.1fx", way, l.Times, l.OfferedPerS/o.SaturationPerS)

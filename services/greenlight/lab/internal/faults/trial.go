@@ -265,7 +265,7 @@ func (t *trial) recover(ctx context.Context, row *Row) error {
 		defer close(loaded)
 		// Its only error is the cancellation; the results of decisions are counted.
 		_, _ = bench.OpenLoop(loading, recoveryRate, 2, 2*recoveryLimit, func(ctx context.Context, i int) error {
-			// The call under way when the load ends is still answered.
+			// The call in flight when the load ends is still answered.
 			return t.on.decideBothWays(context.WithoutCancel(ctx), i)
 		})
 	}()
