@@ -21,7 +21,7 @@ const MatchTolerance = 0.05
 
 // Options configures a [Dispatcher].
 type Options struct {
-	// Engine is the client of ml-engine, for example from [Connect]. Required by New.
+	// Engine is the client of ml-engine, for example from package link. Required by New.
 	Engine mlenginev1.ScoringServiceClient
 	// Timeout is how long a shadow may take, from the arrival of its request. Default [DefaultTimeout].
 	Timeout time.Duration
@@ -57,7 +57,8 @@ func DefaultOptions() Options {
 	}
 }
 
-func (o Options) validate() error {
+// Validate returns an error for the first option that is missing or out of range.
+func (o Options) Validate() error {
 	switch {
 	case o.Logger == nil || o.Registerer == nil:
 		return errors.New("shadow options: logger and registerer are required")
@@ -96,7 +97,7 @@ func New(opts Options) (*Dispatcher, error) {
 	if opts.Engine == nil {
 		return nil, errors.New("shadow options: engine is required")
 	}
-	if err := opts.validate(); err != nil {
+	if err := opts.Validate(); err != nil {
 		return nil, err
 	}
 	if opts.Breaker.Logger == nil {

@@ -19,6 +19,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
 	"github.com/greenlight-ml/greenlight/pkg/serve"
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
+	"github.com/greenlight-ml/greenlight/pkg/shadow/link"
 	"github.com/greenlight-ml/greenlight/pkg/telemetry"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
@@ -79,7 +80,7 @@ type parts struct {
 	rows       *rowlog.Log
 	book       *live.Book
 	keeper     *live.Keeper
-	engine     *shadow.Engine
+	engine     *link.Engine
 	dispatcher *shadow.Dispatcher
 }
 
@@ -113,7 +114,12 @@ func open(shell *serve.App, opts *Options, baseline *decision.Baseline, schemas 
 	}
 	shadows := opts.Shadow
 	shadows.Logger, shadows.Registerer = logger, shell.Registry
-	p.engine, err = shadow.Connect(opts.EngineAddr, secured.Credentials(opts.EngineTLS.ServerName), shadows)
+	if err := shadows.Validate(); err != nil {
+		return nil, serve.Usage(err)
+	}
+	p.engine, err = link.Connect(opts.EngineAddr, secured.Credentials(opts.EngineTLS.ServerName), link.Options{
+		Timeout: shadows.Timeout, MaxInFlight: shadows.MaxInFlight, MaxBatch: shadows.MaxBatch, Logger: logger, Registerer: shell.Registry,
+	})
 	if err != nil {
 		return nil, serve.Usage(err) // it fails only for wrong options
 	}

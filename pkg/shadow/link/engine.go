@@ -1,10 +1,14 @@
-package shadow
+// Package link connects executor to ml-engine: an [Engine] is a client of all addresses of a name, balances batches over them
+// and sends them over streams. It bounds everything that ml-engine sends: sizes, texts, error codes and rates.
+package link
 
 import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"hash/maphash"
+	"log/slog"
 	"math/rand/v2"
 	"net"
 	"net/netip"
@@ -37,6 +41,28 @@ const (
 	maxAddresses = 32
 )
 
+// Options configures an [Engine]. All are required.
+type Options struct {
+	// Timeout is how long ml-engine may take to answer a batch.
+	Timeout time.Duration
+	// MaxInFlight is how many batches may be under way at once, MaxBatch how many rows a batch may have.
+	MaxInFlight, MaxBatch int
+	// Logger receives changes of the addresses.
+	Logger *slog.Logger
+	// Registerer receives the metrics.
+	Registerer prometheus.Registerer
+}
+
+func (o Options) validate() error {
+	switch {
+	case o.Logger == nil || o.Registerer == nil:
+		return errors.New("link to ml-engine: logger and registerer are required")
+	case o.Timeout <= 0 || o.MaxInFlight < 1 || o.MaxBatch < 1:
+		return fmt.Errorf("link to ml-engine: timeout %v, %d calls in flight, batches of %d rows: want more than 0", o.Timeout, o.MaxInFlight, o.MaxBatch)
+	}
+	return nil
+}
+
 // Engine is a client of ml-engine at one or several addresses. BatchPredict sends a batch over a stream to the address that
 // has the fewest rows in flight. The other calls go to the connected addresses in turn.
 //
@@ -64,8 +90,8 @@ type Engine struct {
 }
 
 // Connect returns a client of ml-engine at the target, with the limits of opts. A target dns:///name:port is all addresses of
-// the name, followed as they change; any other target is one address. Nil credentials do not encrypt. Call Close after the
-// dispatcher has stopped.
+// the name, followed as they change; any other target is one address. Nil credentials do not encrypt. Call Close after its
+// last call.
 func Connect(target string, creds credentials.TransportCredentials, opts Options, extra ...grpc.DialOption) (*Engine, error) {
 	var network net.Dialer
 	return connect(target, creds, opts, lookupOf(target, network.DialContext), network.DialContext, extra)
