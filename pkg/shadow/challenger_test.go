@@ -167,10 +167,9 @@ func TestTheLastChallengerIsShedFirst(t *testing.T) {
 func (tr *trial) wantShedInOrder(send func(), load float64) {
 	tr.t.Helper()
 	shed := func() (n []uint64) {
-		r := tr.Report()
-		n = append(n, counts(r.GetOutcomesTotal())[Shed])
-		for _, c := range r.GetChallengers() {
-			n = append(n, counts(c.GetOutcomesTotal())[Shed])
+		n = append(n, tr.recorder.Total(Shed))
+		for _, c := range tr.challengers {
+			n = append(n, c.recorder.Total(Shed))
 		}
 		return n
 	}
