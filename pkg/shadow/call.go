@@ -31,9 +31,10 @@ type Result struct {
 type call struct {
 	Request
 
-	// deadline is the end of ml-engine's time: the full timeout after the arrival. limit is the end of the caller's time,
-	// which may be sooner. ml-engine is not blamed for an answer between the two.
-	deadline, limit time.Time
+	// deadline is the end of ml-engine's time: the full timeout after the arrival. The caller's time may end sooner, by early.
+	// ml-engine is not blamed for an answer between the two.
+	deadline time.Time
+	early    time.Duration
 
 	schema  *feature.Schema // the schema of values; nil while the engine's schema is not known
 	values  []float64
@@ -42,6 +43,7 @@ type call struct {
 	// sent is set once schema and values are final and go to ml-engine; then every goroutine may read them.
 	sent    atomic.Bool
 	settled atomic.Bool
+	pairs   *pair         // A/A tests of the score; nil without one
 	result  Result        // written after a claim, before done is closed
 	done    chan struct{} // nil for a detached call
 	// ctx is the waiting caller's, nil for a detached call: a detached shadow outlives its request.

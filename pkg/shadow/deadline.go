@@ -22,25 +22,27 @@ var errDeadline = errors.New("the shadow's deadline passed before ml-engine answ
 
 // newCall returns a detached call, which has the full timeout from the arrival of its request.
 func newCall(r Request, timeout time.Duration) *call {
-	deadline := r.Arrival.Add(timeout)
-	return &call{Request: r, deadline: deadline, limit: deadline}
+	return &call{Request: r, deadline: r.Arrival.Add(timeout)}
 }
 
 // newAwaitedCall returns a call whose caller waits, at most until its own deadline minus the reply reserve.
 func newAwaitedCall(ctx context.Context, r Request, timeout time.Duration) *call {
 	c := newCall(r, timeout)
 	c.ctx, c.done = ctx, make(chan struct{})
-	if t, ok := ctx.Deadline(); ok && t.Add(-ReplyReserve).Before(c.deadline) {
-		c.limit = t.Add(-ReplyReserve)
+	if t, ok := ctx.Deadline(); ok {
+		c.early = max(0, c.deadline.Sub(t.Add(-ReplyReserve)))
 	}
 	return c
 }
 
+// limit is the end of the caller's time.
+func (c *call) limit() time.Time { return c.deadline.Add(-c.early) }
+
 // tooLate reports whether the time left for the call is below the useful minimum.
-func (c *call) tooLate(now time.Time) bool { return c.limit.Sub(now) < usefulMinimum }
+func (c *call) tooLate(now time.Time) bool { return c.limit().Sub(now) < usefulMinimum }
 
 // shortened reports whether the caller has less time than the full timeout.
-func (c *call) shortened() bool { return c.limit.Before(c.deadline) }
+func (c *call) shortened() bool { return c.early > 0 }
 
 // missed reports whether ml-engine's full time has passed.
 func (c *call) missed(now time.Time) bool { return now.After(c.deadline) }

@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/greenlight-ml/greenlight/pkg/feature"
+	"github.com/greenlight-ml/greenlight/pkg/telemetry"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 )
 
@@ -21,7 +22,7 @@ const MatchTolerance = 0.05
 
 // Options configures a [Dispatcher].
 type Options struct {
-	// Engine is the client of ml-engine, for example from [Connect]. Required by New.
+	// Engine is the client of ml-engine, for example from package link. Required by New.
 	Engine mlenginev1.ScoringServiceClient
 	// Timeout is how long a shadow may take, from the arrival of its request. Default [DefaultTimeout].
 	Timeout time.Duration
@@ -32,8 +33,9 @@ type Options struct {
 	MaxInFlight int
 	// MaxBatch is how many rows a call may have. Default 64.
 	MaxBatch int
-	// Busy, if set, reports whether decisions wait for a processor. Shadows are shed then, so that load costs shadows first.
-	Busy func() bool
+	// Busy, if set, reports whether goroutines wait for a processor longer than limit. Shadows are shed when they wait longer
+	// than 5 ms, so that load costs shadows first; those of challengers are shed sooner.
+	Busy func(limit time.Duration) bool
 	// Window is the rolling window of the report. Default 10 minutes.
 	Window time.Duration
 	// Breaker configures the circuit breaker. Without a Logger it uses the dispatcher's.
@@ -43,6 +45,9 @@ type Options struct {
 	OnSettled func(Request, Result)
 	// Schemas are the known schemas. The dispatcher adds those of ml-engine's models. Default [feature.NewKnown].
 	Schemas *feature.Known
+	// Challengers get every sampled request after the model under trial, in their order, and are shed first, the last one
+	// before the others. At most [MaxChallengers].
+	Challengers []ChallengerOptions
 	// Logger is required.
 	Logger *slog.Logger
 	// Registerer receives the metrics. Required.
@@ -57,7 +62,8 @@ func DefaultOptions() Options {
 	}
 }
 
-func (o Options) validate() error {
+// Validate returns an error for the first option that is missing or out of range.
+func (o Options) Validate() error {
 	switch {
 	case o.Logger == nil || o.Registerer == nil:
 		return errors.New("shadow options: logger and registerer are required")
@@ -70,7 +76,7 @@ func (o Options) validate() error {
 	case o.Window < windowSlots*time.Millisecond:
 		return fmt.Errorf("report window %v: want at least %v", o.Window, windowSlots*time.Millisecond)
 	}
-	return nil
+	return checkChallengers(o.Challengers)
 }
 
 // Dispatcher sends shadows to ml-engine. It has a bounded queue and a few workers, each of which sends queued rows as one
@@ -78,6 +84,7 @@ func (o Options) validate() error {
 // shadow costs a fraction of a call. Detach never blocks.
 type Dispatcher struct {
 	opts     Options
+	name     string // of a challenger; empty for the model under trial
 	breaker  *Breaker
 	recorder *Recorder
 	model    *modelWatch
@@ -85,18 +92,39 @@ type Dispatcher struct {
 	// local are the schemas that were known before ml-engine was asked.
 	local    []*feature.Schema
 	watchers watchers
+	// challengers are those of the model under trial.
+	challengers []*challenger
 
 	unwatch context.CancelFunc // ends the model watch
 	stop    context.CancelFunc // ends the model watch and the calls in flight
 	workers sync.WaitGroup
 }
 
-// New starts the workers. Call [Dispatcher.Stop] to end them.
+// New starts the workers of the model under trial and of its challengers. Call [Dispatcher.Stop] to end them.
 func New(opts Options) (*Dispatcher, error) {
+	if opts.Schemas == nil {
+		opts.Schemas = feature.NewKnown()
+	}
+	d, err := newDispatcher(opts, "")
+	if err != nil {
+		return nil, err
+	}
+	for i := range opts.Challengers {
+		c, err := newChallenger(d.opts, i)
+		if err != nil {
+			return nil, errors.Join(err, d.Stop(context.Background()))
+		}
+		d.challengers = append(d.challengers, c)
+	}
+	return d, nil
+}
+
+// newDispatcher starts the workers of one model: of a challenger unless name is empty.
+func newDispatcher(opts Options, name string) (*Dispatcher, error) {
 	if opts.Engine == nil {
 		return nil, errors.New("shadow options: engine is required")
 	}
-	if err := opts.validate(); err != nil {
+	if err := opts.Validate(); err != nil {
 		return nil, err
 	}
 	if opts.Breaker.Logger == nil {
@@ -106,12 +134,9 @@ func New(opts Options) (*Dispatcher, error) {
 	if err != nil {
 		return nil, err
 	}
-	if opts.Schemas == nil {
-		opts.Schemas = feature.NewKnown()
-	}
-	m := newMetrics(opts.Registerer)
+	m := newMetrics(telemetry.Series(opts.Registerer, name))
 	d := &Dispatcher{
-		opts: opts, breaker: breaker, recorder: newRecorder(opts.Window, m),
+		opts: opts, name: name, breaker: breaker, recorder: newRecorder(opts.Window, m),
 		model: newModelWatch(opts.Engine, opts.Schemas, opts.Logger, opts.Timeout/2),
 		queue: newQueue(opts.QueueSize, opts.MaxBatch),
 	}
@@ -121,7 +146,7 @@ func New(opts Options) (*Dispatcher, error) {
 		_, waiting := breaker.backingOff()
 		return waiting
 	}
-	if err := opts.Registerer.Register(collector{d}); err != nil {
+	if err := d.register(opts.Registerer); err != nil {
 		return nil, err
 	}
 	ctx, stop := context.WithCancel(context.Background())
@@ -142,15 +167,15 @@ func (d *Dispatcher) Skip(r Request) {
 
 // Detach starts the request's shadow and returns at once. The shadow is recorded when it ends.
 func (d *Dispatcher) Detach(r Request) {
-	d.submit(newCall(r, d.opts.Timeout))
+	d.start(newCall(r, d.opts.Timeout))
 }
 
 // Wait starts the request's shadow and waits for it: at most the timeout, and at most what is left of ctx's deadline
 // minus the reply reserve. If ctx is canceled first, the outcome is [Canceled].
 func (d *Dispatcher) Wait(ctx context.Context, r Request) Result {
 	c := newAwaitedCall(ctx, r, d.opts.Timeout)
-	d.submit(c)
-	timer := time.NewTimer(time.Until(c.limit))
+	d.start(c)
+	timer := time.NewTimer(time.Until(c.limit()))
 	defer timer.Stop()
 	select {
 	case <-c.done:
@@ -173,12 +198,19 @@ var (
 	errProject = errors.New("the state lacks inputs of the model under trial")
 )
 
-// submit puts the call into the queue, or settles it.
-func (d *Dispatcher) submit(c *call) {
+// busyWait is the wait for a processor above which shadows are shed.
+const busyWait = 5 * time.Millisecond
+
+func (d *Dispatcher) busy(limit time.Duration) bool { return d.opts.Busy != nil && d.opts.Busy(limit) }
+
+// submit puts the call into the queue, or settles it. A busy dispatcher sheds it.
+func (d *Dispatcher) submit(c *call, busy bool) {
 	d.recorder.begin(c.Source)
-	if _, err := d.schemaFor(c); err != nil && !errors.Is(err, errUnknown) {
-		d.settle(c, Result{Outcome: Rejected, Err: err})
-		return
+	if d.name == "" { // a challenger's worker does that, since the caller has a decision to send
+		if _, err := d.schemaFor(c); err != nil && !errors.Is(err, errUnknown) {
+			d.settle(c, Result{Outcome: Rejected, Err: err})
+			return
+		}
 	}
 	if c.tooLate(time.Now()) {
 		d.settle(c, Result{Outcome: Deadline, Err: errDeadline})
@@ -190,7 +222,7 @@ func (d *Dispatcher) submit(c *call) {
 		d.settle(c, Result{Outcome: BreakerOpen, Err: errOpen})
 		return
 	}
-	if d.opts.Busy != nil && d.opts.Busy() {
+	if busy {
 		d.settle(c, Result{Outcome: Shed, Err: errBusy})
 		return
 	}
@@ -209,6 +241,7 @@ func (d *Dispatcher) settle(c *call, r Result) {
 		return
 	}
 	c.result = r
+	d.scored(c.pairs, &c.result)
 	d.record(&c.Request, r, c.sentRow()) // before the caller has its answer, so that every answered request is counted
 	c.release()
 }
@@ -263,9 +296,17 @@ func (d *Dispatcher) Ready() (model string, ok bool) {
 	return m.version, m.reachable
 }
 
-// Stop refuses new shadows and waits for those in flight. When ctx ends first, it cancels the rest, records them as
-// canceled and returns ctx's error.
+// Stop refuses new shadows, of challengers too, and waits for those in flight. When ctx ends first, it cancels the rest,
+// records them as canceled and returns ctx's error.
 func (d *Dispatcher) Stop(ctx context.Context) error {
+	stops := []func() error{func() error { return d.stopWorkers(ctx) }}
+	for _, c := range d.challengers {
+		stops = append(stops, func() error { return c.Stop(ctx) })
+	}
+	return stopAll(stops)
+}
+
+func (d *Dispatcher) stopWorkers(ctx context.Context) error {
 	d.queue.close()
 
 	idle := make(chan struct{})

@@ -376,7 +376,7 @@ func TestShortDeadlinesStillTripTheBreakerOfAHungEngine(t *testing.T) {
 func TestShedsWhileBusy(t *testing.T) {
 	bothWays(t, func(t *testing.T) {
 		busy := false
-		tr := newTrial(t, enginetest.Options{}, func(o *Options) { o.Busy = func() bool { return busy } })
+		tr := newTrial(t, enginetest.Options{}, func(o *Options) { o.Busy = func(time.Duration) bool { return busy } })
 		for _, want := range []Outcome{Match, Shed, Match} {
 			busy = want == Shed
 			if r := tr.wait(t.Context()); r.Outcome != want {

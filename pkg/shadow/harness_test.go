@@ -13,6 +13,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/greenlight-ml/greenlight/pkg/feature"
+	"github.com/greenlight-ml/greenlight/pkg/shadow/link"
 	"github.com/greenlight-ml/greenlight/pkg/testkit/enginetest"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 )
@@ -56,7 +57,9 @@ func newTrial(t *testing.T, engine enginetest.Options, change func(*Options)) *t
 	}
 	limits := opts
 	change(&limits)
-	client, err := Connect(tr.engine.Target(), nil, limits, tr.engine.Dialer()...)
+	client, err := link.Connect(tr.engine.Target(), nil, link.Options{
+		Timeout: limits.Timeout, MaxInFlight: limits.MaxInFlight, MaxBatch: limits.MaxBatch, Logger: limits.Logger, Registerer: limits.Registerer,
+	}, tr.engine.Dialer()...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package shadow
 
 import (
+	"errors"
 	"math"
 	"time"
 
@@ -21,22 +22,23 @@ type metrics struct {
 	batchSize    prometheus.Histogram
 }
 
+// newMetrics registers the histograms. reg adds the prefix of the names, see [telemetry.Series].
 func newMetrics(reg prometheus.Registerer) *metrics {
 	f := promauto.With(reg)
 	histogram := func(name, help string, buckets []float64) prometheus.Histogram {
 		return f.NewHistogram(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets})
 	}
 	return &metrics{
-		absDelta: histogram("ml_shadow_abs_delta",
+		absDelta: histogram("abs_delta",
 			"Absolute difference of shadow and baseline score, per comparison.",
 			[]float64{.001, .0025, .005, .01, .02, .03, .04, .05, .075, .1, .15, .2, .3, .5, 1}),
-		latency: histogram("ml_shadow_latency_ms",
+		latency: histogram("latency_ms",
 			"Time from the arrival of a request to the end of its shadow, in milliseconds, per shadow that answered or failed.",
 			telemetry.LatencyBucketsMS),
-		latencyDelta: histogram("ml_shadow_latency_delta_ms",
+		latencyDelta: histogram("latency_delta_ms",
 			"Shadow latency minus baseline latency, in milliseconds, per comparison.",
 			telemetry.LatencyBucketsMS),
-		batchSize: histogram("ml_shadow_batch_size",
+		batchSize: histogram("batch_size",
 			"Rows in a call to ml-engine.",
 			[]float64{1, 2, 4, 8, 16, 32, 64}),
 	}
@@ -71,37 +73,48 @@ func (m *metrics) latencies() *executorv1.Histogram {
 	return h
 }
 
-// collector exports the counts of a dispatcher.
-type collector struct {
-	d *Dispatcher
-}
-
+// The series of every dispatcher, without the prefix that [telemetry.Series] adds.
 var (
-	outcomesDesc = prometheus.NewDesc("ml_shadow_outcomes_total",
+	outcomesDesc = prometheus.NewDesc("outcomes_total",
 		"Requests by the outcome of their shadow; the sum over all outcomes is the number of requests that have ended.",
 		[]string{"outcome"}, nil)
-	sourcesDesc = prometheus.NewDesc("ml_decision_requests_total",
-		"Requests that were answered with the baseline, by source.", []string{"source"}, nil)
-	successDesc = prometheus.NewDesc("ml_shadow_success_total",
-		"Shadows that answered (match and mismatch).", nil, nil)
-	errorDesc = prometheus.NewDesc("ml_shadow_error_total",
-		"Shadows that failed (deadline, unavailable, invalid_score, rejected, internal).", nil, nil)
-	matchDesc = prometheus.NewDesc("ml_shadow_match_total",
-		"Shadows within 0.05 of the baseline.", nil, nil)
-	mismatchDesc = prometheus.NewDesc("ml_shadow_mismatch_total",
-		"Shadows further than 0.05 from the baseline.", nil, nil)
-	matchRateDesc = prometheus.NewDesc("ml_shadow_match_rate",
+	matchRateDesc = prometheus.NewDesc("match_rate",
 		"Matches / (matches + mismatches) over the rolling window; NaN without comparisons.", nil, nil)
-	breakerStateDesc = prometheus.NewDesc("ml_shadow_breaker_state",
+	breakerStateDesc = prometheus.NewDesc("breaker_state",
 		"1 for the current state of the circuit breaker, 0 for the others.", []string{"state"}, nil)
-	breakerBlindDesc = prometheus.NewDesc("ml_shadow_breaker_blind",
+	breakerBlindDesc = prometheus.NewDesc("breaker_blind",
 		"1 while the breaker's window holds too few predictions to be judged by rate.", nil, nil)
-	queueDepthDesc = prometheus.NewDesc("ml_shadow_queue_depth",
+	queueDepthDesc = prometheus.NewDesc("queue_depth",
 		"Shadows waiting to be sent.", nil, nil)
-	watchersDesc = prometheus.NewDesc("ml_shadow_watchers",
+)
+
+// Series of the model under trial.
+var (
+	successDesc = prometheus.NewDesc("success_total",
+		"Shadows that answered (match and mismatch).", nil, nil)
+	errorDesc = prometheus.NewDesc("error_total",
+		"Shadows that failed (deadline, unavailable, invalid_score, rejected, internal).", nil, nil)
+	matchDesc = prometheus.NewDesc("match_total",
+		"Shadows within 0.05 of the baseline.", nil, nil)
+	mismatchDesc = prometheus.NewDesc("mismatch_total",
+		"Shadows further than 0.05 from the baseline.", nil, nil)
+	watchersDesc = prometheus.NewDesc("watchers",
 		"Open calls of WatchComparisons.", nil, nil)
-	watchDroppedDesc = prometheus.NewDesc("ml_shadow_watch_dropped_total",
+	watchDroppedDesc = prometheus.NewDesc("watch_dropped_total",
 		"Comparisons that a caller of WatchComparisons lost because it read too slowly.", nil, nil)
+	sourcesDesc = prometheus.NewDesc("ml_decision_requests_total", // has no prefix
+		"Requests that were answered with the baseline, by source.", []string{"source"}, nil)
+)
+
+// Series of a challenger.
+var (
+	modelDesc = prometheus.NewDesc("model_info",
+		"1 for the model that the challenger's engine served when it was last asked.", []string{"version", "digest"}, nil)
+	noiseDesc = prometheus.NewDesc("noise_total",
+		"Scores of an A/A test, by how they compare with that of the model under trial for the same request: match or mismatch.",
+		[]string{"outcome"}, nil)
+	noiseFloorDesc = prometheus.NewDesc("noise_floor",
+		"Mismatches / pairs of scores of an A/A test over the rolling window; NaN without pairs.", nil, nil)
 )
 
 // breakerStates maps the states to their names in labels and reports.
@@ -111,59 +124,99 @@ var breakerStates = map[executorv1.BreakerState]string{
 	executorv1.BreakerState_BREAKER_STATE_OPEN:      "open",
 }
 
+// register registers the collectors of the dispatcher.
+func (d *Dispatcher) register(reg prometheus.Registerer) error {
+	series := telemetry.Series(reg, d.name)
+	common := []*prometheus.Desc{outcomesDesc, matchRateDesc, breakerStateDesc, breakerBlindDesc, queueDepthDesc}
+	if d.name != "" {
+		return series.Register(collector{append(common, modelDesc, noiseDesc, noiseFloorDesc), func(s sink) {
+			d.collect(s)
+			d.collectChallenger(s)
+		}})
+	}
+	ofTrial := collector{append(common, successDesc, errorDesc, matchDesc, mismatchDesc, watchersDesc, watchDroppedDesc), func(s sink) {
+		totals := d.collect(s)
+		d.collectTrial(s, totals)
+	}}
+	requests := collector{[]*prometheus.Desc{sourcesDesc}, func(s sink) {
+		for _, source := range Sources() {
+			s.counter(sourcesDesc, d.recorder.Requests(source), source.String())
+		}
+	}}
+	return errors.Join(series.Register(ofTrial), reg.Register(requests))
+}
+
+// collector exports what collect sends.
+type collector struct {
+	descs   []*prometheus.Desc
+	collect func(sink)
+}
+
 // Describe implements prometheus.Collector.
-func (collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{
-		outcomesDesc, sourcesDesc, successDesc, errorDesc, matchDesc, mismatchDesc, matchRateDesc,
-		breakerStateDesc, breakerBlindDesc, queueDepthDesc,
-		watchersDesc, watchDroppedDesc,
-	} {
+func (c collector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range c.descs {
 		ch <- d
 	}
 }
 
 // Collect implements prometheus.Collector.
-func (c collector) Collect(ch chan<- prometheus.Metric) {
-	counter := func(d *prometheus.Desc, v uint64, labels ...string) {
-		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
-	}
-	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
-		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
-	}
-	r := c.d.recorder
-	// Every total is read once, so that sums add up within a scrape.
-	var totals [outcomeEnd]uint64
-	var success, failure uint64
-	for _, o := range Outcomes() {
-		n := r.Total(o)
-		totals[o] = n
-		counter(outcomesDesc, n, o.String())
-		switch {
-		case o.Compared():
-			success += n
-		case o.Failed():
-			failure += n
-		}
-	}
-	for _, s := range Sources() {
-		counter(sourcesDesc, r.Requests(s), s.String())
-	}
-	counter(successDesc, success)
-	counter(errorDesc, failure)
-	counter(matchDesc, totals[Match])
-	counter(mismatchDesc, totals[Mismatch])
-	rate, n := r.MatchRate()
-	if n == 0 {
-		rate = math.NaN()
-	}
-	gauge(matchRateDesc, rate)
+func (c collector) Collect(ch chan<- prometheus.Metric) { c.collect(ch) }
 
-	s := c.d.breaker.Status()
-	for state, name := range breakerStates {
-		gauge(breakerStateDesc, telemetry.Bool(state == s.State), name)
+// sink receives the values of one scrape.
+type sink chan<- prometheus.Metric
+
+func (s sink) counter(d *prometheus.Desc, v uint64, labels ...string) {
+	s <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
+}
+
+func (s sink) gauge(d *prometheus.Desc, v float64, labels ...string) {
+	s <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+}
+
+// rate sends k/n, or NaN if n is 0.
+func (s sink) rate(d *prometheus.Desc, k, n uint64) {
+	v := math.NaN()
+	if n > 0 {
+		v = float64(k) / float64(n)
 	}
-	gauge(breakerBlindDesc, telemetry.Bool(s.Blind))
-	gauge(queueDepthDesc, float64(c.d.queue.len()))
-	gauge(watchersDesc, float64(c.d.watchers.len()))
-	counter(watchDroppedDesc, c.d.watchers.dropped.Load())
+	s.gauge(d, v)
+}
+
+// collect sends the series of every dispatcher. It reads every total once, and returns them, so that sums add up within a
+// scrape.
+func (d *Dispatcher) collect(s sink) (totals [outcomeEnd]uint64) {
+	r := d.recorder
+	for _, o := range Outcomes() {
+		totals[o] = r.Total(o)
+		s.counter(outcomesDesc, totals[o], o.String())
+	}
+	matches, compared := r.compared()
+	s.rate(matchRateDesc, matches, compared)
+	b := d.breaker.Status()
+	for state, name := range breakerStates {
+		s.gauge(breakerStateDesc, telemetry.Bool(state == b.State), name)
+	}
+	s.gauge(breakerBlindDesc, telemetry.Bool(b.Blind))
+	s.gauge(queueDepthDesc, float64(d.queue.len()))
+	return totals
+}
+
+func (d *Dispatcher) collectTrial(s sink, totals [outcomeEnd]uint64) {
+	s.counter(successDesc, totals[Match]+totals[Mismatch])
+	s.counter(errorDesc, failed(totals))
+	s.counter(matchDesc, totals[Match])
+	s.counter(mismatchDesc, totals[Mismatch])
+	s.gauge(watchersDesc, float64(d.watchers.len()))
+	s.counter(watchDroppedDesc, d.watchers.dropped.Load())
+}
+
+func (d *Dispatcher) collectChallenger(s sink) {
+	if m := d.model.current.Load(); m != nil && m.version != "" {
+		s.gauge(modelDesc, 1, m.version, m.digest)
+	}
+	r := d.recorder
+	s.counter(noiseDesc, r.together.Load(), Match.String())
+	s.counter(noiseDesc, r.apart.Load(), Mismatch.String())
+	n := r.noise()
+	s.rate(noiseFloorDesc, n.apart, n.pairs)
 }

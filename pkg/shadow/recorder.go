@@ -20,8 +20,10 @@ type Recorder struct {
 	// requests are counted by source when they begin, totals by outcome when they end.
 	requests [sourceEnd]atomic.Uint64
 	totals   [outcomeEnd]atomic.Uint64
-	slotLen  time.Duration
-	metrics  *metrics
+	// together and apart count pairs of scores of one model.
+	together, apart atomic.Uint64
+	slotLen         time.Duration
+	metrics         *metrics
 
 	mu    sync.Mutex
 	slots [windowSlots]slot
@@ -36,6 +38,17 @@ type slot struct {
 	sumDelta float64
 	delta    distribution
 	latency  distribution
+	noise    noise
+}
+
+// noise counts pairs of scores of one model, see [pair].
+type noise struct {
+	pairs, apart uint64
+	max          float64 // the largest difference
+}
+
+func (n *noise) add(o noise) {
+	n.pairs, n.apart, n.max = n.pairs+o.pairs, n.apart+o.apart, max(n.max, o.max)
 }
 
 // newRecorder returns an empty recorder with a rolling window of that length.
@@ -63,6 +76,24 @@ func (r *Recorder) record(res Result, baselineLatency time.Duration) {
 		s.delta.add(int64(math.Round(math.Abs(res.Delta) / deltaUnit)))
 		s.latency.add(res.Latency.Microseconds())
 		r.lastVersion, r.lastDigest = res.Version, res.Digest
+	}
+}
+
+// pair counts two scores of one model with that difference.
+func (r *Recorder) pair(delta float64) {
+	delta = math.Abs(delta)
+	apart := delta > MatchTolerance
+	if apart {
+		r.apart.Add(1)
+	} else {
+		r.together.Add(1)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n := &r.slotNow().noise
+	n.pairs, n.max = n.pairs+1, max(n.max, delta)
+	if apart {
+		n.apart++
 	}
 }
 
@@ -111,6 +142,7 @@ type window struct {
 	counts         [outcomeEnd]uint64
 	sumDelta       float64
 	delta, latency distribution
+	noise          noise
 }
 
 // window sums the slots of the rolling window. Requests wait for the lock, so it is released after every slot: merging one
@@ -124,6 +156,7 @@ func (r *Recorder) window() window {
 		w.sumDelta += s.sumDelta
 		w.delta.merge(s.delta)
 		w.latency.merge(s.latency)
+		w.noise.add(s.noise)
 	})
 	return w
 }
@@ -135,6 +168,12 @@ func (r *Recorder) compared() (matches, comparisons uint64) {
 		comparisons += s.counts[Match] + s.counts[Mismatch]
 	})
 	return matches, comparisons
+}
+
+// noise returns the pairs of scores of one model in the window.
+func (r *Recorder) noise() (n noise) {
+	r.each(func(s *slot) { n.add(s.noise) })
+	return n
 }
 
 // each visits the slots of the window, holding the lock for one slot at a time.

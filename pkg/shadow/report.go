@@ -14,33 +14,99 @@ import (
 // sample.
 func (d *Dispatcher) Report() *executorv1.GetShadowReportResponse {
 	r := d.recorder
-	win := r.window()
-	counts := win.counts
-
-	totals := make([]*executorv1.OutcomeCount, 0, outcomeEnd)
-	windowCounts := make([]*executorv1.OutcomeCount, 0, outcomeEnd)
-	var ended, sampled uint64
-	all, latencies := r.snapshot()
-	for _, o := range Outcomes() {
-		n := all[o]
-		ended += n
-		totals = append(totals, &executorv1.OutcomeCount{Outcome: executorv1.ShadowOutcome(o), Count: n})
-		windowCounts = append(windowCounts, &executorv1.OutcomeCount{Outcome: executorv1.ShadowOutcome(o), Count: counts[o]})
-		if o != NotSampled {
-			sampled += counts[o]
-		}
-	}
-	// Read after the totals, so that there are never more outcomes than requests.
+	f := d.figures()
+	// Read after the outcomes, so that there are never more outcomes than requests.
 	requests, sources := uint64(0), make([]*executorv1.SourceCount, 0, sourceEnd)
 	for _, s := range Sources() {
 		n := r.Requests(s)
 		requests += n
 		sources = append(sources, &executorv1.SourceCount{Source: s.proto(), Count: n})
 	}
+	version, digest := r.last()
+	report := &executorv1.GetShadowReportResponse{
+		LatencyMsTotal: f.latencies,
+		BaselineTotal:  requests,
+		StartTime:      timestamppb.New(r.start),
+		ReportTime:     timestamppb.New(time.Now()),
+		RequestsTotal:  requests,
+		InFlight:       requests - f.ended,
+		SourcesTotal:   sources,
+		OutcomesTotal:  f.totals,
+		Window:         f.window.proto(r.slotLen * windowSlots),
+		Breaker:        d.breaker.Status().proto(),
+		ShadowVersion:  version,
+		ShadowDigest:   digest,
+	}
+	for _, c := range d.challengers {
+		report.Challengers = append(report.Challengers, c.report(d))
+	}
+	return report
+}
 
+// report returns the quality of the challenger.
+func (c *challenger) report(trial *Dispatcher) *executorv1.Challenger {
+	r := c.recorder
+	f := c.figures()
+	requests := r.begun() // after the outcomes
+	version, digest := r.last()
+	report := &executorv1.Challenger{
+		Name:          c.name,
+		RequestsTotal: requests,
+		InFlight:      requests - f.ended,
+		OutcomesTotal: f.totals,
+		Window:        f.window.proto(r.slotLen * windowSlots),
+		Breaker:       c.breaker.Status().proto(),
+		ModelVersion:  version,
+		ModelDigest:   digest,
+		SameModel:     c.sameModel(trial),
+	}
+	if report.SameModel {
+		report.NoiseFloor = f.window.noise.proto()
+	}
+	return report
+}
+
+func (n noise) proto() *executorv1.NoiseFloor {
+	p := &executorv1.NoiseFloor{Comparisons: n.pairs, Mismatches: n.apart, MaxDelta: n.max}
+	if n.pairs > 0 {
+		low, high := stats.Wilson(n.apart, n.pairs, stats.Z95)
+		p.MismatchRate, p.MismatchRateLow, p.MismatchRateHigh = ratio(n.apart, n.pairs), &low, &high
+	}
+	return p
+}
+
+// figures are the counts of a dispatcher at one moment.
+type figures struct {
+	window    window
+	totals    []*executorv1.OutcomeCount
+	ended     uint64 // the sum of the totals
+	latencies *executorv1.Histogram
+}
+
+func (d *Dispatcher) figures() figures {
+	f := figures{window: d.recorder.window()}
+	all, latencies := d.recorder.snapshot()
+	f.totals, f.latencies = countsOf(all), latencies
+	for _, n := range all {
+		f.ended += n
+	}
+	return f
+}
+
+func countsOf(counts [outcomeEnd]uint64) []*executorv1.OutcomeCount {
+	list := make([]*executorv1.OutcomeCount, 0, outcomeEnd)
+	for _, o := range Outcomes() {
+		list = append(list, &executorv1.OutcomeCount{Outcome: executorv1.ShadowOutcome(o), Count: counts[o]})
+	}
+	return list
+}
+
+// proto returns the window of that length in executor's contract.
+func (win *window) proto(length time.Duration) *executorv1.ShadowWindow {
+	counts := win.counts
 	w := &executorv1.ShadowWindow{
-		Length:      durationpb.New(r.slotLen * windowSlots),
-		Outcomes:    windowCounts,
+		Length:      durationpb.New(length),
+		Outcomes:    countsOf(counts),
 		Comparisons: counts[Match] + counts[Mismatch],
 		AbsDelta:    win.delta.quantiles(deltaUnit),
 		LatencyMs:   win.latency.quantiles(latencyUnit),
@@ -52,6 +118,12 @@ func (d *Dispatcher) Report() *executorv1.GetShadowReportResponse {
 		mean := win.sumDelta / float64(n)
 		w.MeanDelta = &mean
 	}
+	var sampled uint64
+	for o, n := range counts {
+		if Outcome(o) != NotSampled {
+			sampled += n
+		}
+	}
 	if sampled > 0 {
 		w.Coverage = ratio(w.Comparisons, sampled)
 		w.MatchRateWorst = ratio(counts[Match], sampled)
@@ -60,22 +132,7 @@ func (d *Dispatcher) Report() *executorv1.GetShadowReportResponse {
 	if failures := failed(counts); failures+w.Comparisons > 0 {
 		w.ErrorRate = ratio(failures, failures+w.Comparisons)
 	}
-
-	version, digest := r.last()
-	return &executorv1.GetShadowReportResponse{
-		LatencyMsTotal: latencies,
-		BaselineTotal:  requests,
-		StartTime:      timestamppb.New(r.start),
-		ReportTime:     timestamppb.New(time.Now()),
-		RequestsTotal:  requests,
-		InFlight:       requests - ended,
-		SourcesTotal:   sources,
-		OutcomesTotal:  totals,
-		Window:         w,
-		Breaker:        d.breaker.Status().proto(),
-		ShadowVersion:  version,
-		ShadowDigest:   digest,
-	}
+	return w
 }
 
 // snapshotTries is how often a snapshot is tried before shadows that end meanwhile are accepted.
@@ -97,16 +154,6 @@ func (r *Recorder) snapshot() (totals [outcomeEnd]uint64, latencies *executorv1.
 		}
 	}
 	return totals, latencies
-}
-
-// MatchRate returns matches / comparisons over the rolling window, in [0,1], and the number of comparisons. The rate is 0
-// if there are none.
-func (r *Recorder) MatchRate() (rate float64, n uint64) {
-	matches, n := r.compared()
-	if n == 0 {
-		return 0, 0
-	}
-	return float64(matches) / float64(n), n
 }
 
 func failed(counts [outcomeEnd]uint64) (n uint64) {

@@ -147,24 +147,24 @@ func TestWindowRollsOver(t *testing.T) {
 		tr.note(Result{Outcome: Mismatch, Delta: 0.5, Latency: time.Millisecond})
 		time.Sleep(30 * time.Second)
 		tr.note(Result{Outcome: Match, Delta: 0.01, Latency: time.Millisecond})
-		if rate, n := tr.recorder.MatchRate(); rate != 0.5 || n != 2 {
-			t.Errorf("after 30 s: got %v of %d, want 0.5 of 2", rate, n)
+		if matches, n := tr.recorder.compared(); matches != 1 || n != 2 {
+			t.Errorf("after 30 s: got %d of %d, want 1 of 2", matches, n)
 		}
 		time.Sleep(30*time.Second - 1)
-		if _, n := tr.recorder.MatchRate(); n != 2 {
+		if _, n := tr.recorder.compared(); n != 2 {
 			t.Errorf("just before a minute: got %d comparisons, want 2", n)
 		}
 		time.Sleep(time.Nanosecond)
-		if rate, n := tr.recorder.MatchRate(); rate != 1 || n != 1 {
-			t.Errorf("after a minute: got %v of %d, want 1 of 1", rate, n)
+		if matches, n := tr.recorder.compared(); matches != 1 || n != 1 {
+			t.Errorf("after a minute: got %d of %d, want 1 of 1", matches, n)
 		}
 		w := tr.Report().GetWindow()
 		if w.GetComparisons() != 1 || w.GetAbsDelta().GetCount() != 1 || w.GetAbsDelta().GetMax() != 0.01 {
 			t.Errorf("after a minute: got %v", w)
 		}
 		time.Sleep(10 * time.Minute)
-		if rate, n := tr.recorder.MatchRate(); rate != 0 || n != 0 {
-			t.Errorf("after a long silence: got %v of %d, want no data", rate, n)
+		if matches, n := tr.recorder.compared(); matches != 0 || n != 0 {
+			t.Errorf("after a long silence: got %d of %d, want no data", matches, n)
 		}
 		tr.note(Result{Outcome: Match, Delta: 0.02, Latency: time.Millisecond}) // into a slot that was used before
 		if w := tr.Report().GetWindow(); w.GetComparisons() != 1 || w.GetAbsDelta().GetMax() != 0.02 || w.GetLatencyMs().GetCount() != 1 {

@@ -22,6 +22,15 @@ func NewRegistry(program string) *prometheus.Registry {
 	return reg
 }
 
+// Series returns a registerer for the series of a shadow: names begin with ml_shadow_ for the model under trial, whose challenger
+// is empty, and with ml_challenger_ for a challenger, and then have the label challenger.
+func Series(reg prometheus.Registerer, challenger string) prometheus.Registerer {
+	if challenger == "" {
+		return prometheus.WrapRegistererWithPrefix("ml_shadow_", reg)
+	}
+	return prometheus.WrapRegistererWithPrefix("ml_challenger_", prometheus.WrapRegistererWith(prometheus.Labels{"challenger": challenger}, reg))
+}
+
 // maxGathers is how many requests for metrics are worked on at once. One takes some hundred kilobytes while the metrics are
 // gathered and encoded, which a thousand connections could make a server keep all together.
 const maxGathers = 4

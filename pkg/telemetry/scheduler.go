@@ -3,6 +3,7 @@ package telemetry
 import (
 	"context"
 	"runtime/metrics"
+	"slices"
 	"sync/atomic"
 	"time"
 )
@@ -10,12 +11,12 @@ import (
 const (
 	// schedulerInterval is over which time the waits of goroutines are judged.
 	schedulerInterval = 100 * time.Millisecond
-	// busyWait is the wait, in seconds, that more than busyShare of the goroutines which became ready must have exceeded before
-	// the process counts as busy.
-	busyWait, busyShare = 5e-3, 0.01
-	// busyLeast is the least number of such waits. Fewer are a pause of the machine, not a queue: a process with little work has
+	// longShare is the share of the goroutines which became ready that must have waited for long before the process counts as
+	// busy.
+	longShare = 0.01
+	// longLeast is the least number of such waits. Fewer are a pause of the machine, not a queue: a process with little work has
 	// too few waits for a 99 % quantile.
-	busyLeast = 10
+	longLeast = 10
 )
 
 // Scheduler watches how long ready goroutines wait for a processor. That is where work queues when a process has more of it
@@ -23,7 +24,7 @@ const (
 type Scheduler struct {
 	sample []metrics.Sample
 	last   []uint64
-	busy   atomic.Bool
+	wait   atomic.Int64 // the result of judge
 }
 
 // NewScheduler returns a scheduler that is not busy until Watch has run.
@@ -33,8 +34,8 @@ func NewScheduler() *Scheduler {
 	return s
 }
 
-// Busy reports whether, over the last 100 ms, more than 1 % of the waits, and at least 10, were longer than 5 ms.
-func (s *Scheduler) Busy() bool { return s.busy.Load() }
+// Busy reports whether, over the last 100 ms, more than 1 % of the waits, and at least 10, were longer than limit.
+func (s *Scheduler) Busy(limit time.Duration) bool { return s.wait.Load() >= int64(limit) }
 
 // Watch watches until ctx ends.
 func (s *Scheduler) Watch(ctx context.Context) {
@@ -45,29 +46,34 @@ func (s *Scheduler) Watch(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-t.C:
-			s.busy.Store(s.waited())
+			s.wait.Store(int64(s.waited()))
 		}
 	}
 }
 
-// waited reports whether too many of the waits since the last call were long.
-func (s *Scheduler) waited() bool {
+// waited returns how long too many of the waits since the last call were at least.
+func (s *Scheduler) waited() time.Duration {
 	metrics.Read(s.sample)
 	return s.judge(s.sample[0].Value.Float64Histogram())
 }
 
 // judge is waited for a histogram of all waits so far.
-func (s *Scheduler) judge(h *metrics.Float64Histogram) bool {
+func (s *Scheduler) judge(h *metrics.Float64Histogram) time.Duration {
 	if s.last == nil {
 		s.last = make([]uint64, len(h.Counts))
 	}
 	var all, long uint64
 	for i, n := range h.Counts {
-		n, s.last[i] = n-s.last[i], n
-		all += n
-		if h.Buckets[i] >= busyWait { // the lower edge
-			long += n
+		all += n - s.last[i]
+	}
+	wait := time.Duration(0)
+	for i, n := range slices.Backward(h.Counts) {
+		long += n - s.last[i]
+		if long >= longLeast && float64(long) > longShare*float64(all) {
+			wait = time.Duration(max(0, h.Buckets[i]) * float64(time.Second)) // the lower edge
+			break
 		}
 	}
-	return long >= busyLeast && float64(long) > busyShare*float64(all)
+	copy(s.last, h.Counts)
+	return wait
 }

@@ -26,8 +26,13 @@ func TestBusyByTheShareOfLongWaits(t *testing.T) {
 		h.Counts[0] += tt.short
 		h.Counts[1] += tt.close
 		h.Counts[2] += tt.long
-		if got := s.judge(h); got != tt.want {
-			t.Errorf("interval %d: busy %t, want %t", i, got, tt.want)
+		wait := s.judge(h)
+		if got := wait >= 5*time.Millisecond; got != tt.want {
+			t.Errorf("interval %d: %v, busy %t, want %t", i, wait, got, tt.want)
+		}
+		s.wait.Store(int64(wait))
+		if s.Busy(5*time.Millisecond) != tt.want || s.Busy(4*time.Millisecond) != (tt.close+tt.long >= 10) || s.Busy(time.Minute) {
+			t.Errorf("interval %d: %v is busy by the wrong limits", i, wait)
 		}
 	}
 }
@@ -40,11 +45,11 @@ func TestBusyWhenGoroutinesWait(t *testing.T) {
 	for range 4000 { // the runtime measures one in eight
 		group.Go(func() {})
 	}
-	// The runtime interrupts this after 10 ms, which is longer than busyWait.
-	for begin := time.Now(); time.Since(begin) < 4*time.Duration(busyWait*float64(time.Second)); {
+	// The runtime interrupts this after 10 ms, which is a long wait.
+	for begin := time.Now(); time.Since(begin) < 20*time.Millisecond; {
 	}
 	group.Wait()
-	if !s.waited() {
+	if s.waited() < 5*time.Millisecond {
 		t.Error("not busy")
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/greenlight-ml/greenlight/pkg/certs"
 	"github.com/greenlight-ml/greenlight/pkg/durable"
 	"github.com/greenlight-ml/greenlight/pkg/facade"
 	"github.com/greenlight-ml/greenlight/pkg/feature"
@@ -19,6 +20,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
 	"github.com/greenlight-ml/greenlight/pkg/serve"
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
+	"github.com/greenlight-ml/greenlight/pkg/shadow/link"
 	"github.com/greenlight-ml/greenlight/pkg/telemetry"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
@@ -64,7 +66,7 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) (err error) {
 	}
 	build := telemetry.BuildOf()
 	grpcAddr, httpAddr := shell.Addr()
-	logger.Info("executor serves", "version", build.Version, "commit", build.Commit, "baseline", baseline.Version, "digest", baseline.Digest, "engine", opts.EngineAddr,
+	logger.Info("executor serves", "version", build.Version, "commit", build.Commit, "baseline", baseline.Version, "digest", baseline.Digest, "engine", opts.EngineAddr, "challengers", len(opts.Challengers),
 		"sample_percent", p.rollouts.Percent(), "grpc", grpcAddr, "http", httpAddr)
 	err = shell.Wait(ctx)
 	report := p.dispatcher.Report()
@@ -79,7 +81,7 @@ type parts struct {
 	rows       *rowlog.Log
 	book       *live.Book
 	keeper     *live.Keeper
-	engine     *shadow.Engine
+	engine     *link.Engine
 	dispatcher *shadow.Dispatcher
 }
 
@@ -113,11 +115,23 @@ func open(shell *serve.App, opts *Options, baseline *decision.Baseline, schemas 
 	}
 	shadows := opts.Shadow
 	shadows.Logger, shadows.Registerer = logger, shell.Registry
-	p.engine, err = shadow.Connect(opts.EngineAddr, secured.Credentials(opts.EngineTLS.ServerName), shadows)
-	if err != nil {
-		return nil, serve.Usage(err) // it fails only for wrong options
+	if err := shadows.Validate(); err != nil {
+		return nil, serve.Usage(err)
 	}
-	shell.OnStop("connection to ml-engine", func(context.Context) error { return p.engine.Close() })
+	limits := link.Options{
+		Timeout: shadows.Timeout, MaxInFlight: shadows.MaxInFlight, MaxBatch: shadows.MaxBatch, Logger: logger, Registerer: shell.Registry,
+	}
+	if p.engine, err = connect(shell, opts, opts.EngineAddr, secured, limits); err != nil {
+		return nil, err
+	}
+	for _, c := range opts.Challengers {
+		limits.Challenger, limits.MaxInFlight, limits.Logger = c.Name, 1, logger.With("challenger", c.Name)
+		engine, err := connect(shell, opts, c.Engine, secured, limits)
+		if err != nil {
+			return nil, err
+		}
+		shadows.Challengers = append(shadows.Challengers, shadow.ChallengerOptions{Name: c.Name, Engine: engine, SameEngine: c.Engine == opts.EngineAddr})
+	}
 	shadows.Engine, shadows.Busy = p.engine, watchScheduler(shell).Busy
 	shadows.Schemas = schemas
 	if p.rows != nil {
@@ -128,6 +142,16 @@ func open(shell *serve.App, opts *Options, baseline *decision.Baseline, schemas 
 	}
 	shell.OnStop("shadows", p.dispatcher.Stop)
 	return p, nil
+}
+
+// connect connects to the ml-engine at the address until shell stops.
+func connect(shell *serve.App, opts *Options, addr string, secured *certs.Store, limits link.Options) (*link.Engine, error) {
+	engine, err := link.Connect(addr, secured.Credentials(opts.EngineTLS.ServerName), limits)
+	if err != nil {
+		return nil, serve.Usage(err) // it fails only for wrong options
+	}
+	shell.OnStop(strings.TrimSpace("connection to ml-engine "+limits.Challenger), func(context.Context) error { return engine.Close() })
+	return engine, nil
 }
 
 // watchScheduler watches the scheduler until shell stops.
@@ -187,6 +211,13 @@ func (p *parts) state(engine string) string {
 	shadows := "no shadow: ml-engine cannot be reached at " + engine
 	if model, ok := p.dispatcher.Ready(); ok {
 		shadows = "shadow " + model
+	}
+	for _, c := range p.dispatcher.Challengers() {
+		if c.Reachable {
+			shadows += fmt.Sprintf(", challenger %s %s", c.Name, c.Model)
+		} else {
+			shadows += fmt.Sprintf(", challenger %s cannot be reached", c.Name)
+		}
 	}
 	troubles := slices.DeleteFunc([]string{p.rows.Trouble(), p.keeper.Trouble(), p.rollouts.Trouble(), p.book.Trouble()}, func(s string) bool { return s == "" })
 	return strings.Join(append([]string{fmt.Sprintf("baseline %s, %s", p.baseline.Version, shadows)}, troubles...), "; ")

@@ -30,7 +30,9 @@ type Options struct {
 	Schemas []string
 	// EngineAddr is the gRPC address of ml-engine.
 	EngineAddr string
-	// EngineTLS secures the connection to ml-engine.
+	// Challengers are the other models that get the sampled requests.
+	Challengers []Challenger
+	// EngineTLS secures the connections to ml-engine and to the engines of the challengers.
 	EngineTLS certs.Client
 	// SamplePercent is the percentage of requests that get a shadow, in [0,100], until a rollout is set. SampleSalt determines
 	// which requests are sampled.
@@ -52,6 +54,12 @@ type Options struct {
 	Shadow shadow.Options
 }
 
+// Challenger is a model that gets the sampled requests next to the model under trial.
+type Challenger struct {
+	// Name is its name in metrics, logs and reports, Engine the gRPC address of its ml-engine.
+	Name, Engine string
+}
+
 // Flags declares the options as flags.
 func Flags(fs *flag.FlagSet) *Options {
 	o := &Options{Shadow: shadow.DefaultOptions()}
@@ -63,6 +71,14 @@ func Flags(fs *flag.FlagSet) *Options {
 		return nil
 	})
 	fs.StringVar(&o.EngineAddr, "engine-addr", "127.0.0.1:4010", "gRPC `address` of ml-engine: host:port, dns:///name:port or unix:path")
+	fs.Func("challenger", "`name=address` of the ml-engine of another model that gets the sampled requests, after the model under trial; may be given up to 8 times", func(s string) error {
+		name, engine, ok := strings.Cut(s, "=")
+		if !ok {
+			return errors.New("want name=address")
+		}
+		o.Challengers = append(o.Challengers, Challenger{name, engine})
+		return nil
+	})
 	o.Options.Declare(fs, "127.0.0.1:4020", "127.0.0.1:4021", "RolloutService and FeedService")
 	o.EngineTLS.Declare(fs, enginePrefix, "ml-engine")
 	fs.Float64Var(&o.SamplePercent, "sample-percent", 100, "percentage of the requests that get a shadow, 0 to 100, until RolloutService sets it; with --state-dir a set rollout survives a restart")
@@ -120,6 +136,16 @@ func (o *Options) validate() error {
 	}
 	if err := rpc.CheckTarget(o.EngineAddr); err != nil {
 		return fmt.Errorf("--engine-addr: %w", err)
+	}
+	var names []string
+	for _, c := range o.Challengers {
+		if err := shadow.CheckChallenger(c.Name, names); err != nil {
+			return fmt.Errorf("--challenger: %w", err)
+		}
+		if err := rpc.CheckTarget(c.Engine); err != nil {
+			return fmt.Errorf("--challenger %s: %w", c.Name, err)
+		}
+		names = append(names, c.Name)
 	}
 	if o.MaxSymbols < 1 {
 		return fmt.Errorf("--max-symbols %d: want at least 1", o.MaxSymbols)

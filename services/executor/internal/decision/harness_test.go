@@ -19,6 +19,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
+	"github.com/greenlight-ml/greenlight/pkg/shadow/link"
 	"github.com/greenlight-ml/greenlight/pkg/testkit/enginetest"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	"github.com/greenlight-ml/greenlight/services/executor/internal/decision"
@@ -81,7 +82,9 @@ func start(t *testing.T, engine enginetest.Options, percent float64, changes ...
 	if s.queue > 0 {
 		opts.QueueSize = s.queue
 	}
-	client, err := shadow.Connect(e.engine.Target(), nil, opts, e.engine.Dialer()...)
+	client, err := link.Connect(e.engine.Target(), nil, link.Options{
+		Timeout: opts.Timeout, MaxInFlight: opts.MaxInFlight, MaxBatch: opts.MaxBatch, Logger: logger, Registerer: reg,
+	}, e.engine.Dialer()...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -130,6 +130,8 @@ func TestPageInABrowser(t *testing.T) {
 				"0.250 fail", "noise 99 % 0.310", "n = 10,080", "No data, n = 0: vol1m.",
 				`<p class="big good">closed</p>`, "too few requests to judge", "3, 20.00 %, n = 15 in its window",
 				"canary-42", `<p class="big">25 %</p>`, "observe only", "s left, held by", "&lt;b&gt;phase",
+				"<dt>copy</dt><dd>v1.8.1-test<br>match rate 98.49 % (97.86 % to 98.94 %, n = 1,990)<br>noise floor 0.00 % (0.00 % to 0.19 %, n = 1,980)<br>coverage 99.50 %, p95 4.50 ms, breaker closed</dd>",
+				"<dt>gbm</dt><dd>no model has answered yet<br>match rate not known<br>coverage not known, p95 not known, breaker open</dd>",
 				"heuristic-test", baselineDigest, "v1.8.1-test", shadowDigest, "instance-1",
 			} {
 				if !strings.Contains(body, want) {

@@ -79,6 +79,13 @@ func newWorld(t testing.TB) *world {
 		shadow:   prometheus.NewHistogram(prometheus.HistogramOpts{Name: shadowLatency, Buckets: []float64{.1, 1, 10, 60, 100}}),
 		delta:    prometheus.NewHistogram(prometheus.HistogramOpts{Name: absDelta, Buckets: []float64{.01, .05, .1, 1}}),
 	}
+	none, little := 0.0, 0.0019
+	w.report.Challengers = []*executorv1.Challenger{{
+		Name: "copy", Window: w.report.GetWindow(), Breaker: w.report.GetBreaker(), ModelVersion: "v1.8.1-test", SameModel: true,
+		NoiseFloor: &executorv1.NoiseFloor{Comparisons: 1980, MismatchRate: &none, MismatchRateLow: &none, MismatchRateHigh: &little},
+	}, {
+		Name: "gbm", Window: &executorv1.ShadowWindow{LatencyMs: &executorv1.Quantiles{}}, Breaker: &executorv1.BreakerStatus{State: executorv1.BreakerState_BREAKER_STATE_OPEN},
+	}}
 	w.drift = func(context.Context) (*mlenginev1.GetDriftResponse, error) {
 		return &mlenginev1.GetDriftResponse{
 			Rows: 10080, Days: 7, Overall: psi(0.05, 0.09, mlenginev1.DriftVerdict_DRIFT_VERDICT_PASS, "PSI 0.0512 is below 0.1234"),

@@ -211,6 +211,18 @@
       ["executor", el("code", {}, r.instanceId || "not known"), el("br"), `since ${r.startTime.slice(0, 19).replace("T", " ")} UTC`]]);
   };
 
+  const challengers = (s) => {
+    const list = s.report.challengers || [];
+    $("challengers-card").hidden = list.length === 0;
+    const bounded = (what, v, low, high, n) => (v == null ? `${what} not known` : `${what} ${percent(v, 2)} (${percent(low, 2)} to ${percent(high, 2)}, n = ${count(n)})`);
+    pairs("challengers", list.map((c) => {
+      const w = c.window, f = c.noiseFloor, none = Number(w.latencyMs.count) === 0;
+      const noise = f ? [bounded("noise floor", f.mismatchRate, f.mismatchRateLow, f.mismatchRateHigh, f.comparisons), el("br")] : [];
+      return [c.name, c.modelVersion || "no model has answered yet", el("br"), bounded("match rate", w.matchRate, w.matchRateLow, w.matchRateHigh, w.comparisons), el("br"), ...noise,
+        `coverage ${w.coverage == null ? "not known" : percent(w.coverage, 2)}, p95 ${none ? "not known" : millis(w.latencyMs.p95) + " ms"}, breaker ${words(c.breaker.state, "BREAKER_STATE_")}`];
+    }));
+  };
+
   const periods = (s) => {
     for (const p of document.querySelectorAll(".period[data-of]")) p.textContent = s.answers[p.dataset.of].period;
   };
@@ -251,7 +263,7 @@
     last = answered = Date.now();
     $("time").textContent = s.time.slice(11, 19) + " UTC";
     $("time").dateTime = s.time;
-    for (const part of [name, answers, periods, facts, match, latency, delta, outcomes, drift, rollout, breaker, models]) {
+    for (const part of [name, answers, periods, facts, match, latency, delta, outcomes, drift, rollout, breaker, models, challengers]) {
       try {
         part(s);
       } catch (e) { // an error in one part must not hide the others

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"strings"
 
@@ -11,12 +12,13 @@ import (
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/shadowview"
 )
 
 func shadowCommand(c console.Console) *cobra.Command {
-	cmd := &cobra.Command{Use: "shadow", Short: "Show single comparisons of shadow and baseline", Args: console.NoArgs}
-	cmd.AddCommand(shadowWatchCommand(c))
+	cmd := &cobra.Command{Use: "shadow", Short: "Show the shadows of an executor: single comparisons, and the models next to each other", Args: console.NoArgs}
+	cmd.AddCommand(shadowWatchCommand(c), shadowReportCommand(c))
 	return cmd
 }
 
@@ -63,6 +65,36 @@ comparisons that are not read in time: they never delay a decision. A sample is 
 	fs.BoolVar(&req.IncludeFeatures, "features", false, "print the features too")
 	fs.Uint64Var(&count, "count", 0, "how many to print; 0 is until interrupted")
 	console.Require(fs, "sample", "more than 0 and at most 100", func() bool { return req.GetSamplePercent() > 0 && req.GetSamplePercent() <= 100 })
+	return cmd
+}
+
+func shadowReportCommand(c console.Console) *cobra.Command {
+	var at flags.Endpoint
+	cmd := &cobra.Command{
+		Use: "report", Short: "Compare the model under trial and its challengers",
+		Long: `Report prints a line for the model under trial and one for each challenger of an executor, over its rolling window: the
+comparisons with the baseline, the match rate with its 95 % bounds, coverage, error rate, difference, latency and breaker.
+
+A challenger that has the model under trial is an A/A test. Its noise floor is how often its score and that of the model under
+trial for the same request are further apart than a match. A deterministic model has 0 %: anything above is noise of the
+scoring, of which no match rate is free.`,
+		Args: console.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return at.Dial(func(conn *grpc.ClientConn) error {
+				ctx, cancel := context.WithTimeout(cmd.Context(), statusTimeout)
+				defer cancel()
+				r, err := fleet.NewExecutor(at.Addr, conn).Report(ctx)
+				if err == nil {
+					err = fleet.CheckChallengers(r)
+				}
+				if err != nil {
+					return err
+				}
+				return shadowview.Report(r, c.Out)
+			})
+		},
+	}
+	at.Declare(cmd.Flags(), c, "executor", "127.0.0.1:4020", "gRPC address of executor")
 	return cmd
 }
 

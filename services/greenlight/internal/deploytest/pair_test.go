@@ -156,7 +156,7 @@ func startPair(t testing.TB) *pair {
 	p := &pair{model: a, replayed: make(chan error, 1)}
 	p.engine = start("ml-engine", "--models", models, "--model", "test/v1", "--drift-clock", "event")
 	p.executor = start("executor", "--baseline", "heuristic="+filepath.Join(models, "test", "v1", model.BaselineFile),
-		"--engine-addr", p.engine.Addr("grpc"))
+		"--engine-addr", p.engine.Addr("grpc"), "--challenger", "copy="+p.engine.Addr("grpc"))
 	p.startAgent(t, filepath.Join(dir, "greenlight"))
 	return p
 }

@@ -172,6 +172,57 @@ func TestCheckReport(t *testing.T) {
 	}
 }
 
+// A challenger that contradicts itself is an error that names it, and does not spoil the report on the model under trial.
+func TestCheckChallengers(t *testing.T) {
+	type challenger = executorv1.Challenger
+	low, high := stats.Wilson(1, 50, stats.Z95)
+	of := func(name string) *challenger {
+		r := sound()
+		return &challenger{
+			Name: name, RequestsTotal: 1000, InFlight: 2, OutcomesTotal: r.GetOutcomesTotal(), Window: r.GetWindow(), Breaker: r.GetBreaker(),
+			ModelVersion: "whatever an engine says \x1b[2J", SameModel: true, NoiseFloor: &executorv1.NoiseFloor{
+				Comparisons: 50, Mismatches: 1, MismatchRate: proto.Float64(0.02), MismatchRateLow: &low, MismatchRateHigh: &high, MaxDelta: 0.06,
+			},
+		}
+	}
+	for name, test := range map[string]struct {
+		spoil func(*challenger)
+		want  string
+	}{
+		"sound":                    {func(*challenger) {}, ""},
+		"no A/A test":              {func(c *challenger) { c.SameModel, c.NoiseFloor = false, nil }, ""},
+		"no pairs":                 {func(c *challenger) { c.NoiseFloor = &executorv1.NoiseFloor{} }, ""},
+		"no name":                  {func(c *challenger) { c.Name = "" }, `challenger "": the name is not valid`},
+		"a name twice":             {func(c *challenger) { c.Name = "a" }, "given twice"},
+		"a name that moves":        {func(c *challenger) { c.Name = "b\x1b[2J" }, "is not valid"},
+		"a request too many":       {func(c *challenger) { c.RequestsTotal++ }, "challenger b: 1001 requests"},
+		"no window":                {func(c *challenger) { c.Window = nil }, "there is no window"},
+		"another match rate":       {func(c *challenger) { c.Window.MatchRate = proto.Float64(1) }, "window.match_rate is 1"},
+		"no breaker":               {func(c *challenger) { c.Breaker = nil }, "breaker.state is 0"},
+		"noise without A/A":        {func(c *challenger) { c.SameModel = false }, "without an A/A test"},
+		"another noise":            {func(c *challenger) { c.NoiseFloor.Mismatches = 2 }, "noise_floor.mismatch_rate is 0.02"},
+		"more mismatches than all": {func(c *challenger) { c.NoiseFloor.Mismatches = 51 }, "51 mismatches of 50"},
+		"noise without interval":   {func(c *challenger) { c.NoiseFloor.MismatchRateLow = nil }, "are not the interval"},
+		"a difference above 1":     {func(c *challenger) { c.NoiseFloor.MaxDelta = 1.5 }, "noise_floor.max_delta is 1.5"},
+	} {
+		r := sound()
+		r.Challengers = []*challenger{of("a"), of("b")}
+		test.spoil(r.GetChallengers()[1])
+		err := fleet.CheckChallengers(r)
+		if (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s: got %v, want %q", name, err, test.want)
+		}
+		if err := fleet.CheckReport(r, now); err != nil {
+			t.Errorf("%s: the report on the model under trial has the error %v", name, err)
+		}
+	}
+	r := sound()
+	r.Challengers = make([]*challenger, 9)
+	if err := fleet.CheckChallengers(r); err == nil {
+		t.Error("nine challengers are accepted")
+	}
+}
+
 // fresh is the report of an executor that has just started.
 func fresh() *executorv1.GetShadowReportResponse {
 	return &executorv1.GetShadowReportResponse{

@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"errors"
+	"fmt"
 	"math"
 	"slices"
 	"time"
@@ -59,6 +60,60 @@ func CheckReport(r *executorv1.GetShadowReportResponse, now time.Time) error {
 	}
 	c.breaker(r.GetBreaker())
 	return c.err()
+}
+
+// CheckChallengers returns an error if the challengers of an executor's report contradict themselves. [CheckReport] does not
+// check them: what a challenger does must not stop the canary of the model under trial. The versions and digests are what their
+// engines say.
+func CheckChallengers(r *executorv1.GetShadowReportResponse) error {
+	list := r.GetChallengers()
+	if len(list) > shadow.MaxChallengers {
+		return fmt.Errorf("%d challengers: want at most %d", len(list), shadow.MaxChallengers)
+	}
+	var c contradictions
+	var names []string
+	for _, x := range list {
+		if err := shadow.CheckChallenger(x.GetName(), names); err != nil {
+			c.add(false, "challenger %s: the name is not valid, or is given twice", shown(x.GetName()))
+			continue
+		}
+		names = append(names, x.GetName())
+		var own contradictions
+		own.challenger(x)
+		if err := own.err(); err != nil {
+			c.add(false, "challenger %s: %w", x.GetName(), err)
+		}
+	}
+	return c.err()
+}
+
+func (c *contradictions) challenger(x *executorv1.Challenger) {
+	totals := c.outcomes("outcomes_total", x.GetOutcomesTotal())
+	var ended uint64
+	for _, n := range totals {
+		ended += n
+	}
+	c.add(x.GetInFlight() <= math.MaxUint64-ended && ended+x.GetInFlight() == x.GetRequestsTotal(),
+		"%d requests, but %d outcomes and %d in flight", x.GetRequestsTotal(), ended, x.GetInFlight())
+	if x.GetWindow() == nil {
+		c.add(false, "there is no window")
+	} else {
+		c.window(x.GetWindow(), totals)
+	}
+	c.breaker(x.GetBreaker())
+	f := x.GetNoiseFloor()
+	if f == nil {
+		return
+	}
+	n, k := f.GetComparisons(), f.GetMismatches()
+	c.add(x.GetSameModel(), "a noise floor without an A/A test")
+	c.add(k <= n && n < maxCount, "noise_floor has %d mismatches of %d comparisons", k, n)
+	c.ratio("noise_floor.mismatch_rate", f.MismatchRate, k, n)
+	if n > 0 && k <= n {
+		low, high := stats.Wilson(k, n, stats.Z95)
+		c.add(near(f.MismatchRateLow, low) && near(f.MismatchRateHigh, high), "noise_floor.mismatch_rate_low and mismatch_rate_high are not the interval of %d in %d", k, n)
+	}
+	c.add(f.GetMaxDelta() >= 0 && f.GetMaxDelta() <= 1, "noise_floor.max_delta is %v", f.GetMaxDelta())
 }
 
 func (c *contradictions) times(r *executorv1.GetShadowReportResponse, now time.Time) {

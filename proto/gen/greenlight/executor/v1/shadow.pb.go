@@ -390,7 +390,10 @@ type GetShadowReportResponse struct {
 	BaselineTotal uint64 `protobuf:"varint,15,opt,name=baseline_total,json=baselineTotal,proto3" json:"baseline_total,omitempty"`
 	// Requests accepted since start by source: live, replay and simulated are each listed once, including zeros. Their sum is
 	// requests_total.
-	SourcesTotal  []*SourceCount `protobuf:"bytes,16,rep,name=sources_total,json=sourcesTotal,proto3" json:"sources_total,omitempty"`
+	SourcesTotal []*SourceCount `protobuf:"bytes,16,rep,name=sources_total,json=sourcesTotal,proto3" json:"sources_total,omitempty"`
+	// The other models that get the sampled requests, in their order. At most 8. The fields above are of the model under trial
+	// alone.
+	Challengers   []*Challenger `protobuf:"bytes,17,rep,name=challengers,proto3" json:"challengers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -537,6 +540,233 @@ func (x *GetShadowReportResponse) GetSourcesTotal() []*SourceCount {
 	return nil
 }
 
+func (x *GetShadowReportResponse) GetChallengers() []*Challenger {
+	if x != nil {
+		return x.Challengers
+	}
+	return nil
+}
+
+// Challenger is a model that gets the sampled requests next to the model under trial.
+type Challenger struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its name: lower-case letters, digits and dashes, at most 32.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Sampled requests since start: the sum of the counts of all outcomes and of the requests in flight.
+	RequestsTotal uint64 `protobuf:"varint,2,opt,name=requests_total,json=requestsTotal,proto3" json:"requests_total,omitempty"`
+	// Shadows of this challenger that are queued or in flight now.
+	InFlight uint64 `protobuf:"varint,3,opt,name=in_flight,json=inFlight,proto3" json:"in_flight,omitempty"`
+	// Its shadows by outcome since start; every outcome is listed, including zeros. NOT_SAMPLED is always zero.
+	OutcomesTotal []*OutcomeCount `protobuf:"bytes,4,rep,name=outcomes_total,json=outcomesTotal,proto3" json:"outcomes_total,omitempty"`
+	// Its quality over the rolling window, against the baseline.
+	Window *ShadowWindow `protobuf:"bytes,5,opt,name=window,proto3" json:"window,omitempty"`
+	// Its circuit breaker.
+	Breaker *BreakerStatus `protobuf:"bytes,6,opt,name=breaker,proto3" json:"breaker,omitempty"`
+	// Version of the model that answered last. Empty until one did.
+	ModelVersion string `protobuf:"bytes,7,opt,name=model_version,json=modelVersion,proto3" json:"model_version,omitempty"`
+	// SHA-256 of that model's artifact, 64 lower-case hexadecimal digits. Empty until one answered.
+	ModelDigest string `protobuf:"bytes,8,opt,name=model_digest,json=modelDigest,proto3" json:"model_digest,omitempty"`
+	// Whether this is an A/A test: the engine has the same address as that of the model under trial, or serves a model with the
+	// same digest.
+	SameModel bool `protobuf:"varint,9,opt,name=same_model,json=sameModel,proto3" json:"same_model,omitempty"`
+	// How much two answers of the same model differ. Absent unless this is an A/A test.
+	NoiseFloor    *NoiseFloor `protobuf:"bytes,10,opt,name=noise_floor,json=noiseFloor,proto3" json:"noise_floor,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Challenger) Reset() {
+	*x = Challenger{}
+	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Challenger) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Challenger) ProtoMessage() {}
+
+func (x *Challenger) ProtoReflect() protoreflect.Message {
+	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Challenger.ProtoReflect.Descriptor instead.
+func (*Challenger) Descriptor() ([]byte, []int) {
+	return file_greenlight_executor_v1_shadow_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Challenger) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Challenger) GetRequestsTotal() uint64 {
+	if x != nil {
+		return x.RequestsTotal
+	}
+	return 0
+}
+
+func (x *Challenger) GetInFlight() uint64 {
+	if x != nil {
+		return x.InFlight
+	}
+	return 0
+}
+
+func (x *Challenger) GetOutcomesTotal() []*OutcomeCount {
+	if x != nil {
+		return x.OutcomesTotal
+	}
+	return nil
+}
+
+func (x *Challenger) GetWindow() *ShadowWindow {
+	if x != nil {
+		return x.Window
+	}
+	return nil
+}
+
+func (x *Challenger) GetBreaker() *BreakerStatus {
+	if x != nil {
+		return x.Breaker
+	}
+	return nil
+}
+
+func (x *Challenger) GetModelVersion() string {
+	if x != nil {
+		return x.ModelVersion
+	}
+	return ""
+}
+
+func (x *Challenger) GetModelDigest() string {
+	if x != nil {
+		return x.ModelDigest
+	}
+	return ""
+}
+
+func (x *Challenger) GetSameModel() bool {
+	if x != nil {
+		return x.SameModel
+	}
+	return false
+}
+
+func (x *Challenger) GetNoiseFloor() *NoiseFloor {
+	if x != nil {
+		return x.NoiseFloor
+	}
+	return nil
+}
+
+// NoiseFloor compares, in the rolling window, the scores of this challenger with those of the model under trial: of the same
+// requests, and only if both scores come from a model with the same digest. The difference of a deterministic model is 0.
+type NoiseFloor struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Pairs of scores, >= 0. The n of mismatch_rate.
+	Comparisons uint64 `protobuf:"varint,1,opt,name=comparisons,proto3" json:"comparisons,omitempty"`
+	// Pairs that are further apart than a match, >= 0.
+	Mismatches uint64 `protobuf:"varint,2,opt,name=mismatches,proto3" json:"mismatches,omitempty"`
+	// Mismatches / comparisons, in [0,1]. Absent without comparisons.
+	MismatchRate *float64 `protobuf:"fixed64,3,opt,name=mismatch_rate,json=mismatchRate,proto3,oneof" json:"mismatch_rate,omitempty"`
+	// Lower end of the 95 % Wilson interval of mismatch_rate, in [0,1]. Absent with it.
+	MismatchRateLow *float64 `protobuf:"fixed64,4,opt,name=mismatch_rate_low,json=mismatchRateLow,proto3,oneof" json:"mismatch_rate_low,omitempty"`
+	// Upper end of the 95 % Wilson interval of mismatch_rate, in [0,1]. Absent with it.
+	MismatchRateHigh *float64 `protobuf:"fixed64,5,opt,name=mismatch_rate_high,json=mismatchRateHigh,proto3,oneof" json:"mismatch_rate_high,omitempty"`
+	// Largest difference of a pair, in [0,1].
+	MaxDelta      float64 `protobuf:"fixed64,6,opt,name=max_delta,json=maxDelta,proto3" json:"max_delta,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NoiseFloor) Reset() {
+	*x = NoiseFloor{}
+	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NoiseFloor) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NoiseFloor) ProtoMessage() {}
+
+func (x *NoiseFloor) ProtoReflect() protoreflect.Message {
+	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NoiseFloor.ProtoReflect.Descriptor instead.
+func (*NoiseFloor) Descriptor() ([]byte, []int) {
+	return file_greenlight_executor_v1_shadow_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *NoiseFloor) GetComparisons() uint64 {
+	if x != nil {
+		return x.Comparisons
+	}
+	return 0
+}
+
+func (x *NoiseFloor) GetMismatches() uint64 {
+	if x != nil {
+		return x.Mismatches
+	}
+	return 0
+}
+
+func (x *NoiseFloor) GetMismatchRate() float64 {
+	if x != nil && x.MismatchRate != nil {
+		return *x.MismatchRate
+	}
+	return 0
+}
+
+func (x *NoiseFloor) GetMismatchRateLow() float64 {
+	if x != nil && x.MismatchRateLow != nil {
+		return *x.MismatchRateLow
+	}
+	return 0
+}
+
+func (x *NoiseFloor) GetMismatchRateHigh() float64 {
+	if x != nil && x.MismatchRateHigh != nil {
+		return *x.MismatchRateHigh
+	}
+	return 0
+}
+
+func (x *NoiseFloor) GetMaxDelta() float64 {
+	if x != nil {
+		return x.MaxDelta
+	}
+	return 0
+}
+
 // SourceCount is the number of requests from one source.
 type SourceCount struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -550,7 +780,7 @@ type SourceCount struct {
 
 func (x *SourceCount) Reset() {
 	*x = SourceCount{}
-	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[4]
+	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -562,7 +792,7 @@ func (x *SourceCount) String() string {
 func (*SourceCount) ProtoMessage() {}
 
 func (x *SourceCount) ProtoReflect() protoreflect.Message {
-	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[4]
+	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -575,7 +805,7 @@ func (x *SourceCount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SourceCount.ProtoReflect.Descriptor instead.
 func (*SourceCount) Descriptor() ([]byte, []int) {
-	return file_greenlight_executor_v1_shadow_proto_rawDescGZIP(), []int{4}
+	return file_greenlight_executor_v1_shadow_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *SourceCount) GetSource() Source {
@@ -606,7 +836,7 @@ type Histogram struct {
 
 func (x *Histogram) Reset() {
 	*x = Histogram{}
-	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[5]
+	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -618,7 +848,7 @@ func (x *Histogram) String() string {
 func (*Histogram) ProtoMessage() {}
 
 func (x *Histogram) ProtoReflect() protoreflect.Message {
-	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[5]
+	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -631,7 +861,7 @@ func (x *Histogram) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Histogram.ProtoReflect.Descriptor instead.
 func (*Histogram) Descriptor() ([]byte, []int) {
-	return file_greenlight_executor_v1_shadow_proto_rawDescGZIP(), []int{5}
+	return file_greenlight_executor_v1_shadow_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Histogram) GetEdges() []float64 {
@@ -661,7 +891,7 @@ type OutcomeCount struct {
 
 func (x *OutcomeCount) Reset() {
 	*x = OutcomeCount{}
-	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[6]
+	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -673,7 +903,7 @@ func (x *OutcomeCount) String() string {
 func (*OutcomeCount) ProtoMessage() {}
 
 func (x *OutcomeCount) ProtoReflect() protoreflect.Message {
-	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[6]
+	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -686,7 +916,7 @@ func (x *OutcomeCount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutcomeCount.ProtoReflect.Descriptor instead.
 func (*OutcomeCount) Descriptor() ([]byte, []int) {
-	return file_greenlight_executor_v1_shadow_proto_rawDescGZIP(), []int{6}
+	return file_greenlight_executor_v1_shadow_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *OutcomeCount) GetOutcome() ShadowOutcome {
@@ -739,7 +969,7 @@ type ShadowWindow struct {
 
 func (x *ShadowWindow) Reset() {
 	*x = ShadowWindow{}
-	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[7]
+	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -751,7 +981,7 @@ func (x *ShadowWindow) String() string {
 func (*ShadowWindow) ProtoMessage() {}
 
 func (x *ShadowWindow) ProtoReflect() protoreflect.Message {
-	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[7]
+	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -764,7 +994,7 @@ func (x *ShadowWindow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShadowWindow.ProtoReflect.Descriptor instead.
 func (*ShadowWindow) Descriptor() ([]byte, []int) {
-	return file_greenlight_executor_v1_shadow_proto_rawDescGZIP(), []int{7}
+	return file_greenlight_executor_v1_shadow_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ShadowWindow) GetLength() *durationpb.Duration {
@@ -877,7 +1107,7 @@ type Quantiles struct {
 
 func (x *Quantiles) Reset() {
 	*x = Quantiles{}
-	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[8]
+	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -889,7 +1119,7 @@ func (x *Quantiles) String() string {
 func (*Quantiles) ProtoMessage() {}
 
 func (x *Quantiles) ProtoReflect() protoreflect.Message {
-	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[8]
+	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -902,7 +1132,7 @@ func (x *Quantiles) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Quantiles.ProtoReflect.Descriptor instead.
 func (*Quantiles) Descriptor() ([]byte, []int) {
-	return file_greenlight_executor_v1_shadow_proto_rawDescGZIP(), []int{8}
+	return file_greenlight_executor_v1_shadow_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Quantiles) GetCount() uint64 {
@@ -963,7 +1193,7 @@ type BreakerStatus struct {
 
 func (x *BreakerStatus) Reset() {
 	*x = BreakerStatus{}
-	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[9]
+	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -975,7 +1205,7 @@ func (x *BreakerStatus) String() string {
 func (*BreakerStatus) ProtoMessage() {}
 
 func (x *BreakerStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[9]
+	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -988,7 +1218,7 @@ func (x *BreakerStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BreakerStatus.ProtoReflect.Descriptor instead.
 func (*BreakerStatus) Descriptor() ([]byte, []int) {
-	return file_greenlight_executor_v1_shadow_proto_rawDescGZIP(), []int{9}
+	return file_greenlight_executor_v1_shadow_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *BreakerStatus) GetState() BreakerState {
@@ -1061,7 +1291,7 @@ type BreakerTrip struct {
 
 func (x *BreakerTrip) Reset() {
 	*x = BreakerTrip{}
-	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[10]
+	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1073,7 +1303,7 @@ func (x *BreakerTrip) String() string {
 func (*BreakerTrip) ProtoMessage() {}
 
 func (x *BreakerTrip) ProtoReflect() protoreflect.Message {
-	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[10]
+	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1086,7 +1316,7 @@ func (x *BreakerTrip) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BreakerTrip.ProtoReflect.Descriptor instead.
 func (*BreakerTrip) Descriptor() ([]byte, []int) {
-	return file_greenlight_executor_v1_shadow_proto_rawDescGZIP(), []int{10}
+	return file_greenlight_executor_v1_shadow_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *BreakerTrip) GetOpenTime() *timestamppb.Timestamp {
@@ -1161,7 +1391,7 @@ const file_greenlight_executor_v1_shadow_proto_rawDesc = "" +
 	"\bfeatures\x18\x0e \x01(\v2%.greenlight.executor.v1.FeatureVectorR\bfeaturesB\x0f\n" +
 	"\r_shadow_scoreB\b\n" +
 	"\x06_delta\"\x18\n" +
-	"\x16GetShadowReportRequest\"\xc7\x06\n" +
+	"\x16GetShadowReportRequest\"\x8d\a\n" +
 	"\x17GetShadowReportResponse\x129\n" +
 	"\n" +
 	"start_time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x12;\n" +
@@ -1182,7 +1412,36 @@ const file_greenlight_executor_v1_shadow_proto_rawDesc = "" +
 	"instanceId\x12K\n" +
 	"\x10latency_ms_total\x18\x0e \x01(\v2!.greenlight.executor.v1.HistogramR\x0elatencyMsTotal\x12%\n" +
 	"\x0ebaseline_total\x18\x0f \x01(\x04R\rbaselineTotal\x12H\n" +
-	"\rsources_total\x18\x10 \x03(\v2#.greenlight.executor.v1.SourceCountR\fsourcesTotal\"[\n" +
+	"\rsources_total\x18\x10 \x03(\v2#.greenlight.executor.v1.SourceCountR\fsourcesTotal\x12D\n" +
+	"\vchallengers\x18\x11 \x03(\v2\".greenlight.executor.v1.ChallengerR\vchallengers\"\xdc\x03\n" +
+	"\n" +
+	"Challenger\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12%\n" +
+	"\x0erequests_total\x18\x02 \x01(\x04R\rrequestsTotal\x12\x1b\n" +
+	"\tin_flight\x18\x03 \x01(\x04R\binFlight\x12K\n" +
+	"\x0eoutcomes_total\x18\x04 \x03(\v2$.greenlight.executor.v1.OutcomeCountR\routcomesTotal\x12<\n" +
+	"\x06window\x18\x05 \x01(\v2$.greenlight.executor.v1.ShadowWindowR\x06window\x12?\n" +
+	"\abreaker\x18\x06 \x01(\v2%.greenlight.executor.v1.BreakerStatusR\abreaker\x12#\n" +
+	"\rmodel_version\x18\a \x01(\tR\fmodelVersion\x12!\n" +
+	"\fmodel_digest\x18\b \x01(\tR\vmodelDigest\x12\x1d\n" +
+	"\n" +
+	"same_model\x18\t \x01(\bR\tsameModel\x12C\n" +
+	"\vnoise_floor\x18\n" +
+	" \x01(\v2\".greenlight.executor.v1.NoiseFloorR\n" +
+	"noiseFloor\"\xb8\x02\n" +
+	"\n" +
+	"NoiseFloor\x12 \n" +
+	"\vcomparisons\x18\x01 \x01(\x04R\vcomparisons\x12\x1e\n" +
+	"\n" +
+	"mismatches\x18\x02 \x01(\x04R\n" +
+	"mismatches\x12(\n" +
+	"\rmismatch_rate\x18\x03 \x01(\x01H\x00R\fmismatchRate\x88\x01\x01\x12/\n" +
+	"\x11mismatch_rate_low\x18\x04 \x01(\x01H\x01R\x0fmismatchRateLow\x88\x01\x01\x121\n" +
+	"\x12mismatch_rate_high\x18\x05 \x01(\x01H\x02R\x10mismatchRateHigh\x88\x01\x01\x12\x1b\n" +
+	"\tmax_delta\x18\x06 \x01(\x01R\bmaxDeltaB\x10\n" +
+	"\x0e_mismatch_rateB\x14\n" +
+	"\x12_mismatch_rate_lowB\x15\n" +
+	"\x13_mismatch_rate_high\"[\n" +
 	"\vSourceCount\x126\n" +
 	"\x06source\x18\x01 \x01(\x0e2\x1e.greenlight.executor.v1.SourceR\x06source\x12\x14\n" +
 	"\x05count\x18\x02 \x01(\x04R\x05count\"9\n" +
@@ -1263,58 +1522,65 @@ func file_greenlight_executor_v1_shadow_proto_rawDescGZIP() []byte {
 }
 
 var file_greenlight_executor_v1_shadow_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_greenlight_executor_v1_shadow_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_greenlight_executor_v1_shadow_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_greenlight_executor_v1_shadow_proto_goTypes = []any{
 	(BreakerState)(0),                // 0: greenlight.executor.v1.BreakerState
 	(*WatchComparisonsRequest)(nil),  // 1: greenlight.executor.v1.WatchComparisonsRequest
 	(*WatchComparisonsResponse)(nil), // 2: greenlight.executor.v1.WatchComparisonsResponse
 	(*GetShadowReportRequest)(nil),   // 3: greenlight.executor.v1.GetShadowReportRequest
 	(*GetShadowReportResponse)(nil),  // 4: greenlight.executor.v1.GetShadowReportResponse
-	(*SourceCount)(nil),              // 5: greenlight.executor.v1.SourceCount
-	(*Histogram)(nil),                // 6: greenlight.executor.v1.Histogram
-	(*OutcomeCount)(nil),             // 7: greenlight.executor.v1.OutcomeCount
-	(*ShadowWindow)(nil),             // 8: greenlight.executor.v1.ShadowWindow
-	(*Quantiles)(nil),                // 9: greenlight.executor.v1.Quantiles
-	(*BreakerStatus)(nil),            // 10: greenlight.executor.v1.BreakerStatus
-	(*BreakerTrip)(nil),              // 11: greenlight.executor.v1.BreakerTrip
-	(ShadowOutcome)(0),               // 12: greenlight.executor.v1.ShadowOutcome
-	(*timestamppb.Timestamp)(nil),    // 13: google.protobuf.Timestamp
-	(Source)(0),                      // 14: greenlight.executor.v1.Source
-	(*FeatureVector)(nil),            // 15: greenlight.executor.v1.FeatureVector
-	(*durationpb.Duration)(nil),      // 16: google.protobuf.Duration
+	(*Challenger)(nil),               // 5: greenlight.executor.v1.Challenger
+	(*NoiseFloor)(nil),               // 6: greenlight.executor.v1.NoiseFloor
+	(*SourceCount)(nil),              // 7: greenlight.executor.v1.SourceCount
+	(*Histogram)(nil),                // 8: greenlight.executor.v1.Histogram
+	(*OutcomeCount)(nil),             // 9: greenlight.executor.v1.OutcomeCount
+	(*ShadowWindow)(nil),             // 10: greenlight.executor.v1.ShadowWindow
+	(*Quantiles)(nil),                // 11: greenlight.executor.v1.Quantiles
+	(*BreakerStatus)(nil),            // 12: greenlight.executor.v1.BreakerStatus
+	(*BreakerTrip)(nil),              // 13: greenlight.executor.v1.BreakerTrip
+	(ShadowOutcome)(0),               // 14: greenlight.executor.v1.ShadowOutcome
+	(*timestamppb.Timestamp)(nil),    // 15: google.protobuf.Timestamp
+	(Source)(0),                      // 16: greenlight.executor.v1.Source
+	(*FeatureVector)(nil),            // 17: greenlight.executor.v1.FeatureVector
+	(*durationpb.Duration)(nil),      // 18: google.protobuf.Duration
 }
 var file_greenlight_executor_v1_shadow_proto_depIdxs = []int32{
-	12, // 0: greenlight.executor.v1.WatchComparisonsRequest.outcomes:type_name -> greenlight.executor.v1.ShadowOutcome
-	13, // 1: greenlight.executor.v1.WatchComparisonsResponse.time:type_name -> google.protobuf.Timestamp
-	12, // 2: greenlight.executor.v1.WatchComparisonsResponse.outcome:type_name -> greenlight.executor.v1.ShadowOutcome
-	14, // 3: greenlight.executor.v1.WatchComparisonsResponse.source:type_name -> greenlight.executor.v1.Source
-	15, // 4: greenlight.executor.v1.WatchComparisonsResponse.features:type_name -> greenlight.executor.v1.FeatureVector
-	13, // 5: greenlight.executor.v1.GetShadowReportResponse.start_time:type_name -> google.protobuf.Timestamp
-	13, // 6: greenlight.executor.v1.GetShadowReportResponse.report_time:type_name -> google.protobuf.Timestamp
-	7,  // 7: greenlight.executor.v1.GetShadowReportResponse.outcomes_total:type_name -> greenlight.executor.v1.OutcomeCount
-	8,  // 8: greenlight.executor.v1.GetShadowReportResponse.window:type_name -> greenlight.executor.v1.ShadowWindow
-	10, // 9: greenlight.executor.v1.GetShadowReportResponse.breaker:type_name -> greenlight.executor.v1.BreakerStatus
-	6,  // 10: greenlight.executor.v1.GetShadowReportResponse.latency_ms_total:type_name -> greenlight.executor.v1.Histogram
-	5,  // 11: greenlight.executor.v1.GetShadowReportResponse.sources_total:type_name -> greenlight.executor.v1.SourceCount
-	14, // 12: greenlight.executor.v1.SourceCount.source:type_name -> greenlight.executor.v1.Source
-	12, // 13: greenlight.executor.v1.OutcomeCount.outcome:type_name -> greenlight.executor.v1.ShadowOutcome
-	16, // 14: greenlight.executor.v1.ShadowWindow.length:type_name -> google.protobuf.Duration
-	7,  // 15: greenlight.executor.v1.ShadowWindow.outcomes:type_name -> greenlight.executor.v1.OutcomeCount
-	9,  // 16: greenlight.executor.v1.ShadowWindow.abs_delta:type_name -> greenlight.executor.v1.Quantiles
-	9,  // 17: greenlight.executor.v1.ShadowWindow.latency_ms:type_name -> greenlight.executor.v1.Quantiles
-	0,  // 18: greenlight.executor.v1.BreakerStatus.state:type_name -> greenlight.executor.v1.BreakerState
-	13, // 19: greenlight.executor.v1.BreakerStatus.next_probe_time:type_name -> google.protobuf.Timestamp
-	11, // 20: greenlight.executor.v1.BreakerStatus.trip:type_name -> greenlight.executor.v1.BreakerTrip
-	13, // 21: greenlight.executor.v1.BreakerTrip.open_time:type_name -> google.protobuf.Timestamp
-	3,  // 22: greenlight.executor.v1.ShadowService.GetShadowReport:input_type -> greenlight.executor.v1.GetShadowReportRequest
-	1,  // 23: greenlight.executor.v1.ShadowService.WatchComparisons:input_type -> greenlight.executor.v1.WatchComparisonsRequest
-	4,  // 24: greenlight.executor.v1.ShadowService.GetShadowReport:output_type -> greenlight.executor.v1.GetShadowReportResponse
-	2,  // 25: greenlight.executor.v1.ShadowService.WatchComparisons:output_type -> greenlight.executor.v1.WatchComparisonsResponse
-	24, // [24:26] is the sub-list for method output_type
-	22, // [22:24] is the sub-list for method input_type
-	22, // [22:22] is the sub-list for extension type_name
-	22, // [22:22] is the sub-list for extension extendee
-	0,  // [0:22] is the sub-list for field type_name
+	14, // 0: greenlight.executor.v1.WatchComparisonsRequest.outcomes:type_name -> greenlight.executor.v1.ShadowOutcome
+	15, // 1: greenlight.executor.v1.WatchComparisonsResponse.time:type_name -> google.protobuf.Timestamp
+	14, // 2: greenlight.executor.v1.WatchComparisonsResponse.outcome:type_name -> greenlight.executor.v1.ShadowOutcome
+	16, // 3: greenlight.executor.v1.WatchComparisonsResponse.source:type_name -> greenlight.executor.v1.Source
+	17, // 4: greenlight.executor.v1.WatchComparisonsResponse.features:type_name -> greenlight.executor.v1.FeatureVector
+	15, // 5: greenlight.executor.v1.GetShadowReportResponse.start_time:type_name -> google.protobuf.Timestamp
+	15, // 6: greenlight.executor.v1.GetShadowReportResponse.report_time:type_name -> google.protobuf.Timestamp
+	9,  // 7: greenlight.executor.v1.GetShadowReportResponse.outcomes_total:type_name -> greenlight.executor.v1.OutcomeCount
+	10, // 8: greenlight.executor.v1.GetShadowReportResponse.window:type_name -> greenlight.executor.v1.ShadowWindow
+	12, // 9: greenlight.executor.v1.GetShadowReportResponse.breaker:type_name -> greenlight.executor.v1.BreakerStatus
+	8,  // 10: greenlight.executor.v1.GetShadowReportResponse.latency_ms_total:type_name -> greenlight.executor.v1.Histogram
+	7,  // 11: greenlight.executor.v1.GetShadowReportResponse.sources_total:type_name -> greenlight.executor.v1.SourceCount
+	5,  // 12: greenlight.executor.v1.GetShadowReportResponse.challengers:type_name -> greenlight.executor.v1.Challenger
+	9,  // 13: greenlight.executor.v1.Challenger.outcomes_total:type_name -> greenlight.executor.v1.OutcomeCount
+	10, // 14: greenlight.executor.v1.Challenger.window:type_name -> greenlight.executor.v1.ShadowWindow
+	12, // 15: greenlight.executor.v1.Challenger.breaker:type_name -> greenlight.executor.v1.BreakerStatus
+	6,  // 16: greenlight.executor.v1.Challenger.noise_floor:type_name -> greenlight.executor.v1.NoiseFloor
+	16, // 17: greenlight.executor.v1.SourceCount.source:type_name -> greenlight.executor.v1.Source
+	14, // 18: greenlight.executor.v1.OutcomeCount.outcome:type_name -> greenlight.executor.v1.ShadowOutcome
+	18, // 19: greenlight.executor.v1.ShadowWindow.length:type_name -> google.protobuf.Duration
+	9,  // 20: greenlight.executor.v1.ShadowWindow.outcomes:type_name -> greenlight.executor.v1.OutcomeCount
+	11, // 21: greenlight.executor.v1.ShadowWindow.abs_delta:type_name -> greenlight.executor.v1.Quantiles
+	11, // 22: greenlight.executor.v1.ShadowWindow.latency_ms:type_name -> greenlight.executor.v1.Quantiles
+	0,  // 23: greenlight.executor.v1.BreakerStatus.state:type_name -> greenlight.executor.v1.BreakerState
+	15, // 24: greenlight.executor.v1.BreakerStatus.next_probe_time:type_name -> google.protobuf.Timestamp
+	13, // 25: greenlight.executor.v1.BreakerStatus.trip:type_name -> greenlight.executor.v1.BreakerTrip
+	15, // 26: greenlight.executor.v1.BreakerTrip.open_time:type_name -> google.protobuf.Timestamp
+	3,  // 27: greenlight.executor.v1.ShadowService.GetShadowReport:input_type -> greenlight.executor.v1.GetShadowReportRequest
+	1,  // 28: greenlight.executor.v1.ShadowService.WatchComparisons:input_type -> greenlight.executor.v1.WatchComparisonsRequest
+	4,  // 29: greenlight.executor.v1.ShadowService.GetShadowReport:output_type -> greenlight.executor.v1.GetShadowReportResponse
+	2,  // 30: greenlight.executor.v1.ShadowService.WatchComparisons:output_type -> greenlight.executor.v1.WatchComparisonsResponse
+	29, // [29:31] is the sub-list for method output_type
+	27, // [27:29] is the sub-list for method input_type
+	27, // [27:27] is the sub-list for extension type_name
+	27, // [27:27] is the sub-list for extension extendee
+	0,  // [0:27] is the sub-list for field type_name
 }
 
 func init() { file_greenlight_executor_v1_shadow_proto_init() }
@@ -1326,14 +1592,15 @@ func file_greenlight_executor_v1_shadow_proto_init() {
 	file_greenlight_executor_v1_outcome_proto_init()
 	file_greenlight_executor_v1_source_proto_init()
 	file_greenlight_executor_v1_shadow_proto_msgTypes[1].OneofWrappers = []any{}
-	file_greenlight_executor_v1_shadow_proto_msgTypes[7].OneofWrappers = []any{}
+	file_greenlight_executor_v1_shadow_proto_msgTypes[5].OneofWrappers = []any{}
+	file_greenlight_executor_v1_shadow_proto_msgTypes[9].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_greenlight_executor_v1_shadow_proto_rawDesc), len(file_greenlight_executor_v1_shadow_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   11,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -31,7 +31,10 @@ func (s *Status) Screen(w io.Writer) error {
 			line("executor", "%s does not answer: %s", e.Address, e.Error)
 		} else {
 			line("executor", "%s decides by %s, %s since %s", e.Address, named(e.Baseline), text.Count(e.Requests, "request"), s.ago(*e.Since))
-			line("shadow", "%s", e.shadowText())
+			line("shadow", "%s", shadowText(e.Shadow, e.Quality))
+			for _, c := range e.Challengers {
+				line("challenger", "%s", c.text())
+			}
 		}
 		line("rollout", "%s", s.rollout(e.Rollout))
 	}
@@ -168,9 +171,20 @@ func (d *Drift) text() string {
 	return line
 }
 
-func (e Executor) shadowText() string {
-	q := e.Quality
-	if e.Shadow == nil {
+func (c Challenger) text() string {
+	line := c.Name + ": " + shadowText(c.Model, c.Quality)
+	n := c.Noise
+	switch {
+	case n == nil:
+		return line
+	case n.MismatchRate == nil:
+		return line + "; A/A test: no pairs yet"
+	}
+	return line + fmt.Sprintf("; A/A test: noise floor %s (%s to %s) of %s", percent(n.MismatchRate), percent(n.MismatchLow), percent(n.MismatchHigh), text.Count(n.Comparisons, "pair"))
+}
+
+func shadowText(model *evidence.Model, q *Quality) string {
+	if model == nil {
 		return "no model has answered yet; breaker " + q.breaker()
 	}
 	match := "no comparisons"
@@ -180,7 +194,7 @@ func (e Executor) shadowText() string {
 			match += fmt.Sprintf(" (%s to %s)", percent(q.MatchLow), percent(q.MatchHigh))
 		}
 	}
-	return fmt.Sprintf("%s: %s of %d in %s, coverage %s, error rate %s, p95 %s, breaker %s", named(e.Shadow), match, q.Comparisons,
+	return fmt.Sprintf("%s: %s of %d in %s, coverage %s, error rate %s, p95 %s, breaker %s", named(model), match, q.Comparisons,
 		gate.Duration(q.WindowS*float64(time.Second)), percent(q.Coverage), percent(q.ErrorRate), millis(q.P95MS), q.breaker())
 }
 

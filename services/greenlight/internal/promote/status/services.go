@@ -9,6 +9,8 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
+	"github.com/greenlight-ml/greenlight/pkg/text"
+	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
@@ -56,6 +58,26 @@ type Executor struct {
 	Since    *time.Time `json:"since"`
 	Quality  *Quality   `json:"quality"`
 	Rollout  Rollout    `json:"rollout"`
+	// Challengers are the other models that get the sampled requests.
+	Challengers []Challenger `json:"challengers,omitempty"`
+}
+
+// Challenger is a model that gets the sampled requests next to the model under trial.
+type Challenger struct {
+	Name string `json:"name"`
+	// Model answered last; null before the first answer.
+	Model   *evidence.Model `json:"model"`
+	Quality *Quality        `json:"quality"`
+	// Noise is how much two answers of one model differ; null unless the challenger has the model under trial.
+	Noise *Noise `json:"noise_floor"`
+}
+
+// Noise is the noise floor of an A/A test over the rolling window. Rates are in [0,1], and null without comparisons.
+type Noise struct {
+	Comparisons  uint64   `json:"comparisons"`
+	MismatchRate *float64 `json:"mismatch_rate"`
+	MismatchLow  *float64 `json:"mismatch_rate_low"`
+	MismatchHigh *float64 `json:"mismatch_rate_high"`
 }
 
 // Quality is that of the shadow over the rolling window. Rates are in [0,1], and null if they are undefined.
@@ -136,19 +158,39 @@ func executorOf(r *fleet.ExecutorReading, asked time.Time) Executor {
 	if report.GetShadowDigest() != "" {
 		x.Shadow = &evidence.Model{Version: report.GetShadowVersion(), Digest: report.GetShadowDigest()}
 	}
-	w, b := report.GetWindow(), report.GetBreaker()
-	x.Quality = &Quality{Breaker: fleet.Breaker(b.GetState()), Blind: b.GetBlind()}
-	if w == nil {
-		return x
+	x.Quality = qualityOf(report.GetWindow(), report.GetBreaker())
+	for _, c := range report.GetChallengers() {
+		x.Challengers = append(x.Challengers, challengerOf(c))
 	}
-	q := x.Quality
+	return x
+}
+
+func challengerOf(c *executorv1.Challenger) Challenger {
+	x := Challenger{Name: text.Clean(c.GetName(), maxName), Quality: qualityOf(c.GetWindow(), c.GetBreaker())}
+	if c.GetModelVersion() != "" {
+		x.Model = &evidence.Model{Version: text.Clean(c.GetModelVersion(), maxName), Digest: text.Clean(c.GetModelDigest(), maxName)}
+	}
+	if f := c.GetNoiseFloor(); f != nil {
+		x.Noise = &Noise{Comparisons: f.GetComparisons(), MismatchRate: f.MismatchRate, MismatchLow: f.MismatchRateLow, MismatchHigh: f.MismatchRateHigh}
+	}
+	return x
+}
+
+// maxName bounds the name, the version and the digest of a challenger, in bytes.
+const maxName = 64
+
+func qualityOf(w *executorv1.ShadowWindow, b *executorv1.BreakerStatus) *Quality {
+	q := &Quality{Breaker: fleet.Breaker(b.GetState()), Blind: b.GetBlind()}
+	if w == nil {
+		return q
+	}
 	q.WindowS, q.Comparisons, q.MatchRate, q.MatchLow, q.MatchHigh = w.GetLength().AsDuration().Seconds(), w.GetComparisons(), w.MatchRate, w.MatchRateLow, w.MatchRateHigh
 	q.Coverage, q.ErrorRate = w.Coverage, w.ErrorRate
 	if l := w.GetLatencyMs(); l.GetCount() > 0 {
 		p95 := l.GetP95()
 		q.P95MS = &p95
 	}
-	return x
+	return q
 }
 
 func rolloutOf(r *fleet.ExecutorReading, asked time.Time) Rollout {

@@ -1,4 +1,4 @@
-package shadow
+package link
 
 import (
 	"context"
@@ -26,6 +26,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/certs"
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
+	"github.com/greenlight-ml/greenlight/pkg/shadow"
 	"github.com/greenlight-ml/greenlight/pkg/shadow/batches"
 	"github.com/greenlight-ml/greenlight/pkg/testkit/certstest"
 	"github.com/greenlight-ml/greenlight/pkg/testkit/enginetest"
@@ -54,8 +55,7 @@ func newNames(t *testing.T, n int, named ...int) *names {
 		s.engines = append(s.engines, enginetest.Start(t, enginetest.Options{}))
 	}
 	s.link = &link{t: t, engine: s.engines[0], reg: prometheus.NewRegistry()}
-	opts := DefaultOptions()
-	opts.Logger, opts.Registerer = slog.New(slog.DiscardHandler), s.reg
+	opts := options(s.reg)
 	find := func(context.Context) (found []netip.AddrPort, err error) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -89,7 +89,7 @@ func (s *names) calls(n int) []int {
 		e.Forget()
 	}
 	for range n {
-		s.want(Match)
+		s.want(shadow.Match)
 	}
 	return s.got()
 }
@@ -114,7 +114,7 @@ func TestRowsGoToTheShortestQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newNames(t, 3, 0, 1, 2)
 		s.wantGot(s.calls(30), 10, 10, 10)
-		held, release := gate()
+		held, release := enginetest.Gate()
 		for _, e := range s.engines {
 			e.Break(held)
 		}
@@ -137,7 +137,7 @@ func TestRowsGoToTheShortestQueue(t *testing.T) {
 			synctest.Wait()
 		}
 		for range 10 {
-			s.want(Match)
+			s.want(shadow.Match)
 		}
 		s.wantGot(s.got(), 1, 1, 11)
 		busy.Wait()
@@ -211,7 +211,7 @@ func TestAHungAddressGetsFewRows(t *testing.T) {
 func TestLookupsThatFail(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newNames(t, 2)
-		if err := s.call(timeout); OutcomeOf(err) != Unavailable {
+		if err := s.call(timeout); shadow.OutcomeOf(err) != shadow.Unavailable {
 			t.Errorf("without an address: got %v, want unavailable", err)
 		}
 		s.name(nil, 0, 1)
@@ -304,9 +304,9 @@ func TestTargetsWithOneAddress(t *testing.T) {
 func TestConnectRefuses(t *testing.T) {
 	for name, change := range map[string]func(*Options){
 		"no calls": func(o *Options) { o.MaxInFlight = -1 }, "no rows": func(o *Options) { o.MaxBatch = 0 }, "no logger": func(o *Options) { o.Logger = nil },
+		"no time": func(o *Options) { o.Timeout = 0 },
 	} {
-		opts := DefaultOptions()
-		opts.Logger, opts.Registerer = slog.New(slog.DiscardHandler), prometheus.NewRegistry()
+		opts := options(prometheus.NewRegistry())
 		change(&opts)
 		if _, err := Connect("127.0.0.1:1", nil, opts); err == nil {
 			t.Errorf("%s: got no error", name)
@@ -388,8 +388,7 @@ func TestEveryAddressIsTheName(t *testing.T) {
 					<-served
 				})
 			}
-			opts := DefaultOptions()
-			opts.Logger, opts.Registerer = slog.New(slog.DiscardHandler), prometheus.NewRegistry()
+			opts := options(prometheus.NewRegistry())
 			find := func(context.Context) ([]netip.AddrPort, error) { return []netip.AddrPort{addrOf(0), addrOf(1)}, nil }
 			dial := func(ctx context.Context, _, addr string) (net.Conn, error) {
 				return listeners[netip.MustParseAddrPort(addr).Addr().As4()[3]].DialContext(ctx)

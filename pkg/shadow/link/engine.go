@@ -1,10 +1,14 @@
-package shadow
+// Package link connects executor to ml-engine: an [Engine] is a client of all addresses of a name, balances batches over them
+// and sends them over streams. It bounds everything that ml-engine sends: sizes, texts, error codes and rates.
+package link
 
 import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"hash/maphash"
+	"log/slog"
 	"math/rand/v2"
 	"net"
 	"net/netip"
@@ -23,6 +27,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
+	"github.com/greenlight-ml/greenlight/pkg/telemetry"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 )
 
@@ -36,6 +41,31 @@ const (
 	// that a fleet of executors uses them all.
 	maxAddresses = 32
 )
+
+// Options configures an [Engine]. All but Challenger are required.
+type Options struct {
+	// Timeout is how long ml-engine may take to answer a batch.
+	Timeout time.Duration
+	// MaxInFlight is how many batches may be under way at once, MaxBatch how many rows a batch may have.
+	MaxInFlight, MaxBatch int
+	// Logger receives changes of the addresses.
+	Logger *slog.Logger
+	// Registerer receives the metrics.
+	Registerer prometheus.Registerer
+	// Challenger is the name of the challenger whose engine this is; empty for the model under trial. Calls to a challenger's
+	// engine are not in grpc_client_*, which are those of the model under trial.
+	Challenger string
+}
+
+func (o Options) validate() error {
+	switch {
+	case o.Logger == nil || o.Registerer == nil:
+		return errors.New("link to ml-engine: logger and registerer are required")
+	case o.Timeout <= 0 || o.MaxInFlight < 1 || o.MaxBatch < 1:
+		return fmt.Errorf("link to ml-engine: timeout %v, %d calls in flight, batches of %d rows: want more than 0", o.Timeout, o.MaxInFlight, o.MaxBatch)
+	}
+	return nil
+}
 
 // Engine is a client of ml-engine at one or several addresses. BatchPredict sends a batch over a stream to the address that
 // has the fewest rows in flight. The other calls go to the connected addresses in turn.
@@ -64,8 +94,8 @@ type Engine struct {
 }
 
 // Connect returns a client of ml-engine at the target, with the limits of opts. A target dns:///name:port is all addresses of
-// the name, followed as they change; any other target is one address. Nil credentials do not encrypt. Call Close after the
-// dispatcher has stopped.
+// the name, followed as they change; any other target is one address. Nil credentials do not encrypt. Call Close after its
+// last call.
 func Connect(target string, creds credentials.TransportCredentials, opts Options, extra ...grpc.DialOption) (*Engine, error) {
 	var network net.Dialer
 	return connect(target, creds, opts, lookupOf(target, network.DialContext), network.DialContext, extra)
@@ -81,16 +111,20 @@ func connect(target string, creds credentials.TransportCredentials, opts Options
 	if err := opts.validate(); err != nil {
 		return nil, err
 	}
-	common, err := rpc.ClientMetrics(opts.Registerer)
-	if err != nil {
-		return nil, err
+	var common []grpc.DialOption
+	if opts.Challenger == "" {
+		var err error
+		if common, err = rpc.ClientMetrics(opts.Registerer); err != nil {
+			return nil, err
+		}
 	}
 	common = append(append(common, dialOptions(creds, opts.MaxBatch)...), extra...)
-	e := &Engine{opts: opts, resolved: make(chan struct{}), all: map[*address]bool{}, metrics: newEngineMetrics(opts.Registerer)}
+	series := telemetry.Series(opts.Registerer, opts.Challenger)
+	e := &Engine{opts: opts, resolved: make(chan struct{}), all: map[*address]bool{}, metrics: newEngineMetrics(series)}
 	e.ScoringServiceClient = mlenginev1.NewScoringServiceClient(e)
 	e.current.Store(new([]*address))
 	e.ctx, e.stop = context.WithCancel(context.Background())
-	if err := opts.Registerer.Register(addressCollector{e}); err != nil {
+	if err := series.Register(addressCollector{e}); err != nil {
 		return nil, err
 	}
 	if find == nil {
@@ -340,7 +374,7 @@ func (e *Engine) NewStream(ctx context.Context, desc *grpc.StreamDesc, method st
 	return a.conn.NewStream(ctx, desc, method, opts...)
 }
 
-// engineMetrics are the counters of an engine.
+// engineMetrics are the counters of an engine. [telemetry.Series] adds the prefix of the names.
 type engineMetrics struct {
 	late, reopened prometheus.Counter
 }
@@ -349,21 +383,21 @@ func newEngineMetrics(reg prometheus.Registerer) engineMetrics {
 	f := promauto.With(reg)
 	return engineMetrics{
 		late: f.NewCounter(prometheus.CounterOpts{
-			Name: "ml_shadow_late_answers_total",
+			Name: "late_answers_total",
 			Help: "Answers of ml-engine over a stream that came after the deadline of all their rows, and were dropped.",
 		}),
 		reopened: f.NewCounter(prometheus.CounterOpts{
-			Name: "ml_shadow_streams_reopened_total",
+			Name: "streams_reopened_total",
 			Help: "Streams to ml-engine that were opened in place of one that had ended.",
 		}),
 	}
 }
 
 var (
-	addressesDesc = prometheus.NewDesc("ml_shadow_engine_addresses",
+	addressesDesc = prometheus.NewDesc("engine_addresses",
 		"Addresses of ml-engine by state: ready; unary, which is ready but takes no streams; unreachable; draining, which is no longer named.",
 		[]string{"state"}, nil)
-	streamsDesc = prometheus.NewDesc("ml_shadow_engine_streams",
+	streamsDesc = prometheus.NewDesc("engine_streams",
 		"Open streams to ml-engine by the state of their address.", []string{"state"}, nil)
 )
 

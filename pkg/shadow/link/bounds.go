@@ -1,4 +1,4 @@
-package shadow
+package link
 
 import (
 	"context"
@@ -22,10 +22,10 @@ import (
 
 // Limits on everything that executor accepts from ml-engine. They are applied in this file only.
 const (
-	// maxEngineName limits a name, a version or a digest, in bytes. The registry accepts no longer names.
-	maxEngineName = 64
-	// maxEngineText limits a text for people, in bytes: an error, or the reason of a verdict.
-	maxEngineText = 512
+	// MaxName limits a name, a version or a digest, in bytes. The registry accepts no longer names.
+	MaxName = 64
+	// MaxText limits a text for people, in bytes: an error, or the reason of a verdict.
+	MaxText = 512
 	// A row of a batch needs 9 bytes for its score and about 200 for an error. The description of a model and its drift
 	// need 10 KiB. So the response to 64 rows may have 64 KiB.
 	engineRowBytes, engineBaseBytes = 512, 32 << 10
@@ -103,7 +103,7 @@ func (s boundStream) RecvMsg(reply any) error {
 func (b bounds) response(reply any) error {
 	m, ok := reply.(proto.Message)
 	c := cleaner{left: b.parts}
-	if !ok || !c.message(m.ProtoReflect(), maxEngineName) {
+	if !ok || !c.message(m.ProtoReflect(), MaxName) {
 		return status.Errorf(codes.Internal, "ml-engine's response has more than %d parts", b.parts)
 	}
 	return nil
@@ -117,7 +117,7 @@ func cleanError(err error) error {
 	if code > codes.Unauthenticated {
 		code = codes.Unknown
 	}
-	return status.Error(code, text.Clean(s.Message(), maxEngineText))
+	return status.Error(code, text.Clean(s.Message(), MaxText))
 }
 
 // cleaner bounds the texts of a response. left is how many more messages and texts the response may have.
@@ -138,17 +138,17 @@ func (c *cleaner) message(m protoreflect.Message, limit int) bool {
 			m.Clear(f)
 		case f.IsList() && isMessage:
 			for i, l := 0, v.List(); i < l.Len() && few; i++ {
-				few = c.message(l.Get(i).Message(), maxEngineText)
+				few = c.message(l.Get(i).Message(), MaxText)
 			}
 		case f.IsList() && f.Kind() == protoreflect.StringKind:
 			l := v.List()
 			c.left -= l.Len()
 			for i := range l.Len() {
-				l.Set(i, protoreflect.ValueOfString(text.Clean(l.Get(i).String(), maxEngineText)))
+				l.Set(i, protoreflect.ValueOfString(text.Clean(l.Get(i).String(), MaxText)))
 			}
 		case f.IsList(): // numbers
 		case isMessage:
-			few = c.message(v.Message(), maxEngineText)
+			few = c.message(v.Message(), MaxText)
 		case f.Kind() == protoreflect.StringKind:
 			if s := text.Clean(v.String(), limit); s != v.String() {
 				m.Set(f, protoreflect.ValueOfString(s))
