@@ -3,6 +3,7 @@ package shadow
 import (
 	"errors"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -22,16 +23,21 @@ type metrics struct {
 	batchSize    prometheus.Histogram
 }
 
-// newMetrics registers the histograms. reg adds the prefix of the names, see [telemetry.Series].
-func newMetrics(reg prometheus.Registerer) *metrics {
+// newMetrics registers the histograms. reg adds the prefix of the names, see [telemetry.Series]. The match tolerance is an
+// edge of the differences: it separates matches from mismatches.
+func newMetrics(reg prometheus.Registerer, tolerance float64) *metrics {
 	f := promauto.With(reg)
 	histogram := func(name, help string, buckets []float64) prometheus.Histogram {
 		return f.NewHistogram(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets})
 	}
+	differences := []float64{.001, .0025, .005, .01, .02, .03, .04, .05, .075, .1, .15, .2, .3, .5, 1}
+	if i, ok := slices.BinarySearch(differences, tolerance); !ok {
+		differences = slices.Insert(differences, i, tolerance)
+	}
 	return &metrics{
 		absDelta: histogram("abs_delta",
-			"Absolute difference of shadow and baseline score, per comparison.",
-			[]float64{.001, .0025, .005, .01, .02, .03, .04, .05, .075, .1, .15, .2, .3, .5, 1}),
+			"Absolute difference of shadow and baseline score, per comparison. --match-tolerance is one of the edges.",
+			differences),
 		latency: histogram("latency_ms",
 			"Time from the arrival of a request to the end of its shadow, in milliseconds, per shadow that answered or failed.",
 			telemetry.LatencyBucketsMS),
@@ -78,6 +84,9 @@ var (
 	outcomesDesc = prometheus.NewDesc("outcomes_total",
 		"Requests by the outcome of their shadow; the sum over all outcomes is the number of requests that have ended.",
 		[]string{"outcome"}, nil)
+	decisionsDesc = prometheus.NewDesc("decisions_total",
+		"Comparisons by the sides of --decision-threshold on which baseline and shadow lie: above (or at it) or below. Without a threshold there is no series.",
+		[]string{"baseline", "shadow"}, nil)
 	matchRateDesc = prometheus.NewDesc("match_rate",
 		"Matches / (matches + mismatches) over the rolling window; NaN without comparisons.", nil, nil)
 	breakerStateDesc = prometheus.NewDesc("breaker_state",
@@ -95,9 +104,9 @@ var (
 	errorDesc = prometheus.NewDesc("error_total",
 		"Shadows that failed (deadline, unavailable, invalid_score, rejected, internal).", nil, nil)
 	matchDesc = prometheus.NewDesc("match_total",
-		"Shadows within 0.05 of the baseline.", nil, nil)
+		"Shadows within the match tolerance of the baseline: 0.05, or that of --match-tolerance.", nil, nil)
 	mismatchDesc = prometheus.NewDesc("mismatch_total",
-		"Shadows further than 0.05 from the baseline.", nil, nil)
+		"Shadows further than the match tolerance from the baseline.", nil, nil)
 	watchersDesc = prometheus.NewDesc("watchers",
 		"Open calls of WatchComparisons.", nil, nil)
 	watchDroppedDesc = prometheus.NewDesc("watch_dropped_total",
@@ -127,7 +136,7 @@ var breakerStates = map[executorv1.BreakerState]string{
 // register registers the collectors of the dispatcher.
 func (d *Dispatcher) register(reg prometheus.Registerer) error {
 	series := telemetry.Series(reg, d.name)
-	common := []*prometheus.Desc{outcomesDesc, matchRateDesc, breakerStateDesc, breakerBlindDesc, queueDepthDesc}
+	common := []*prometheus.Desc{outcomesDesc, decisionsDesc, matchRateDesc, breakerStateDesc, breakerBlindDesc, queueDepthDesc}
 	if d.name != "" {
 		return series.Register(collector{append(common, modelDesc, noiseDesc, noiseFloorDesc), func(s sink) {
 			d.collect(s)
@@ -189,6 +198,12 @@ func (d *Dispatcher) collect(s sink) (totals [outcomeEnd]uint64) {
 	for _, o := range Outcomes() {
 		totals[o] = r.Total(o)
 		s.counter(outcomesDesc, totals[o], o.String())
+	}
+	if r.threshold > 0 {
+		for d := range decisionsEnd {
+			baseline, shadow := d.sides()
+			s.counter(decisionsDesc, r.decided[d].Load(), baseline, shadow)
+		}
 	}
 	matches, compared := r.compared()
 	s.rate(matchRateDesc, matches, compared)

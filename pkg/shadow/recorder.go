@@ -20,10 +20,13 @@ type Recorder struct {
 	// requests are counted by source when they begin, totals by outcome when they end.
 	requests [sourceEnd]atomic.Uint64
 	totals   [outcomeEnd]atomic.Uint64
+	// decided are the comparisons since start by the decisions at the threshold; all 0 if that is 0.
+	decided [decisionsEnd]atomic.Uint64
 	// together and apart count pairs of scores of one model.
-	together, apart atomic.Uint64
-	slotLen         time.Duration
-	metrics         *metrics
+	together, apart      atomic.Uint64
+	tolerance, threshold float64
+	slotLen              time.Duration
+	metrics              *metrics
 
 	mu    sync.Mutex
 	slots [windowSlots]slot
@@ -35,6 +38,7 @@ type Recorder struct {
 type slot struct {
 	epoch    int64 // the number of the slot since start, from 1; 0 was never used
 	counts   [outcomeEnd]uint64
+	decided  [decisionsEnd]uint64
 	sumDelta float64
 	delta    distribution
 	latency  distribution
@@ -51,9 +55,11 @@ func (n *noise) add(o noise) {
 	n.pairs, n.apart, n.max = n.pairs+o.pairs, n.apart+o.apart, max(n.max, o.max)
 }
 
-// newRecorder returns an empty recorder with a rolling window of that length.
-func newRecorder(window time.Duration, m *metrics) *Recorder {
-	return &Recorder{start: time.Now(), slotLen: window / windowSlots, metrics: m}
+// newRecorder returns an empty recorder with the rolling window, the match tolerance and the decision threshold of the options.
+func newRecorder(m *metrics, o Options) *Recorder {
+	return &Recorder{
+		start: time.Now(), slotLen: o.Window / windowSlots, metrics: m, tolerance: o.MatchTolerance, threshold: o.DecisionThreshold,
+	}
 }
 
 // begin counts a request of the source. Exactly one record follows it.
@@ -63,9 +69,14 @@ func (r *Recorder) begin(s Source) { r.requests[s].Add(1) }
 func (r *Recorder) Requests(s Source) uint64 { return r.requests[s].Load() }
 
 // record counts the outcome of a request.
-func (r *Recorder) record(res Result, baselineLatency time.Duration) {
+func (r *Recorder) record(res Result, baseline float64, baselineLatency time.Duration) {
 	r.totals[res.Outcome].Add(1)
 	r.metrics.observe(res, baselineLatency)
+	decide := res.Outcome.Compared() && r.threshold > 0
+	d := decisionsOf(baseline >= r.threshold, res.Score >= r.threshold)
+	if decide {
+		r.decided[d].Add(1)
+	}
 
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -77,12 +88,15 @@ func (r *Recorder) record(res Result, baselineLatency time.Duration) {
 		s.latency.add(res.Latency.Microseconds())
 		r.lastVersion, r.lastDigest = res.Version, res.Digest
 	}
+	if decide {
+		s.decided[d]++
+	}
 }
 
 // pair counts two scores of one model with that difference.
 func (r *Recorder) pair(delta float64) {
 	delta = math.Abs(delta)
-	apart := delta > MatchTolerance
+	apart := delta > r.tolerance
 	if apart {
 		r.apart.Add(1)
 	} else {
@@ -140,6 +154,7 @@ func (r *Recorder) Total(o Outcome) uint64 { return r.totals[o].Load() }
 // window is the sum of the slots in the rolling window.
 type window struct {
 	counts         [outcomeEnd]uint64
+	decided        [decisionsEnd]uint64
 	sumDelta       float64
 	delta, latency distribution
 	noise          noise
@@ -152,6 +167,9 @@ func (r *Recorder) window() window {
 	r.each(func(s *slot) {
 		for o, n := range s.counts {
 			w.counts[o] += n
+		}
+		for d, n := range s.decided {
+			w.decided[d] += n
 		}
 		w.sumDelta += s.sumDelta
 		w.delta.merge(s.delta)

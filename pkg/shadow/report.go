@@ -24,6 +24,7 @@ func (d *Dispatcher) Report() *executorv1.GetShadowReportResponse {
 	}
 	version, digest := r.last()
 	report := &executorv1.GetShadowReportResponse{
+		MatchTolerance: d.opts.MatchTolerance, DecisionThreshold: d.opts.DecisionThreshold,
 		LatencyMsTotal: f.latencies,
 		BaselineTotal:  requests,
 		StartTime:      timestamppb.New(r.start),
@@ -32,7 +33,7 @@ func (d *Dispatcher) Report() *executorv1.GetShadowReportResponse {
 		InFlight:       requests - f.ended,
 		SourcesTotal:   sources,
 		OutcomesTotal:  f.totals,
-		Window:         f.window.proto(r.slotLen * windowSlots),
+		Window:         f.window.proto(r.slotLen*windowSlots, r.threshold),
 		Breaker:        d.breaker.Status().proto(),
 		ShadowVersion:  version,
 		ShadowDigest:   digest,
@@ -54,7 +55,7 @@ func (c *challenger) report(trial *Dispatcher) *executorv1.Challenger {
 		RequestsTotal: requests,
 		InFlight:      requests - f.ended,
 		OutcomesTotal: f.totals,
-		Window:        f.window.proto(r.slotLen * windowSlots),
+		Window:        f.window.proto(r.slotLen*windowSlots, r.threshold),
 		Breaker:       c.breaker.Status().proto(),
 		ModelVersion:  version,
 		ModelDigest:   digest,
@@ -101,8 +102,8 @@ func countsOf(counts [outcomeEnd]uint64) []*executorv1.OutcomeCount {
 	return list
 }
 
-// proto returns the window of that length in executor's contract.
-func (win *window) proto(length time.Duration) *executorv1.ShadowWindow {
+// proto returns the window of that length in executor's contract, with the decisions if there is a threshold.
+func (win *window) proto(length time.Duration, threshold float64) *executorv1.ShadowWindow {
 	counts := win.counts
 	w := &executorv1.ShadowWindow{
 		Length:      durationpb.New(length),
@@ -128,6 +129,9 @@ func (win *window) proto(length time.Duration) *executorv1.ShadowWindow {
 		w.Coverage = ratio(w.Comparisons, sampled)
 		w.MatchRateWorst = ratio(counts[Match], sampled)
 		w.MatchRateBest = ratio(sampled-counts[Mismatch], sampled)
+	}
+	if threshold > 0 {
+		w.Decisions = win.agreement()
 	}
 	if failures := failed(counts); failures+w.Comparisons > 0 {
 		w.ErrorRate = ratio(failures, failures+w.Comparisons)

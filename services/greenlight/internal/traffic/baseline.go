@@ -2,8 +2,12 @@ package traffic
 
 import (
 	"fmt"
+	"maps"
+	"math"
+	"strings"
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
+	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/model"
 )
 
@@ -11,16 +15,94 @@ import (
 type Baseline struct {
 	evidence.Model
 
-	// Inputs are its features, in order.
+	// Inputs are its features, in order; with a Column, that alone.
 	Inputs []string
-	// Scorer is nil if the registry does not have the baseline. Its answers cannot be checked then.
+	// Scorer is nil if the registry does not have the baseline, whose answers cannot be checked then, or with a Column.
 	Scorer model.Scorer
+	// Sent reports whether the executor takes the score from the request. Scorer computes what is sent, or Column is the
+	// column of the data with it.
+	Sent   bool
+	Column string
+}
+
+// unknown reports whether the score of the baseline is not known.
+func (b Baseline) unknown() bool { return b.Scorer == nil && b.Column == "" }
+
+// scores returns a function that returns the score of a row of the frame, NaN if it is not known, and adds the inputs that an
+// executor needs to named. It reports false if the row lacks an input.
+func (b Baseline) scores(frame Frame) (func(i int, named map[string]float64) (float64, bool), error) {
+	if b.Column != "" {
+		column := frame.Column(b.Column)
+		return func(i int, _ map[string]float64) (float64, bool) {
+			if i >= len(column) || math.IsNaN(column[i]) {
+				return 0, false
+			}
+			return column[i], true
+		}, nil
+	}
+	inputs, err := feature.Named("inputs", b.Inputs...)
+	if err != nil {
+		return nil, err
+	}
+	x := make([]float64, inputs.Len())
+	return func(i int, named map[string]float64) (float64, bool) {
+		if !frame.Row(i, inputs, x) {
+			return 0, false
+		}
+		if !b.Sent {
+			maps.Insert(named, pairs(inputs, x))
+		}
+		if b.Scorer == nil {
+			return math.NaN(), true
+		}
+		return b.Scorer.Score(x), true
+	}, nil
 }
 
 // Heuristic returns the baseline that was released with the model.
 func Heuristic(a *model.Artifact) Baseline {
-	return Baseline{evidence.Model{Version: a.Baseline.Version, Digest: a.Baseline.Digest()}, a.Baseline.Inputs(), a.Baseline}
+	return heuristic(a.Baseline)
 }
+
+func heuristic(b *model.Baseline) Baseline {
+	return Baseline{Model: evidence.Model{Version: b.Version, Digest: b.Digest()}, Inputs: b.Inputs(), Scorer: b}
+}
+
+// Sends reports whether the baseline that an executor names is its callers' own score.
+func Sends(named evidence.Model) bool {
+	digest, err := model.CallerDigest(named.Version)
+	return err == nil && digest == named.Digest
+}
+
+// Sending returns the baseline of an executor that takes its callers' score. from is what computes the score: heuristic=<file>,
+// model=<entry> of the registry, or column=<name> of the table that is sent.
+func Sending(registry *model.Registry, named evidence.Model, from string) (b Baseline, err error) {
+	switch kind, what, _ := strings.Cut(from, "="); {
+	case what == "":
+	case kind == "heuristic":
+		loaded, err := model.LoadBaseline(what)
+		if err != nil {
+			return b, err
+		}
+		b = heuristic(loaded)
+	case kind == "model":
+		a, err := registry.Load(what)
+		if err != nil {
+			return b, err
+		}
+		b = Baseline{Inputs: a.Schema.Names(), Scorer: a.Scorer}
+	case kind == "column":
+		b = Baseline{Inputs: []string{what}, Column: what}
+	}
+	if b.unknown() {
+		return b, fmt.Errorf("--baseline %q: want %s", from, SendingForms)
+	}
+	b.Model, b.Sent = named, true
+	return b, nil
+}
+
+// SendingForms are the forms of what computes a caller's score.
+const SendingForms = "heuristic=<file>, model=<registry entry> or column=<name> of --table"
 
 // FindBaseline finds the baseline that an executor names: the heuristic of a, a model of the registry, or the heuristic
 // of such a model. An unknown baseline has no Scorer, and takes the inputs of the heuristic of a.
@@ -42,9 +124,9 @@ func FindBaseline(registry *model.Registry, a *model.Artifact, named evidence.Mo
 			return Baseline{}, fmt.Errorf("the executor's baseline %s: %w", named.Version, err)
 		}
 		if m.Digest == named.Digest {
-			return Baseline{named, other.Schema.Names(), other.Scorer}, nil
+			return Baseline{Model: named, Inputs: other.Schema.Names(), Scorer: other.Scorer}, nil
 		}
 		return Heuristic(other), nil
 	}
-	return Baseline{named, a.Baseline.Inputs(), nil}, nil
+	return Baseline{Model: named, Inputs: a.Baseline.Inputs()}, nil
 }

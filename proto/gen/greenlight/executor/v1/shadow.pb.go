@@ -373,9 +373,10 @@ type GetShadowReportResponse struct {
 	Breaker *BreakerStatus `protobuf:"bytes,7,opt,name=breaker,proto3" json:"breaker,omitempty"`
 	// Percentage of the requests that get a shadow, [0,100].
 	SamplePercent float64 `protobuf:"fixed64,8,opt,name=sample_percent,json=samplePercent,proto3" json:"sample_percent,omitempty"`
-	// Version of the baseline.
+	// Version of the baseline; "<name>@<version>" if it is the caller's own score.
 	BaselineVersion string `protobuf:"bytes,9,opt,name=baseline_version,json=baselineVersion,proto3" json:"baseline_version,omitempty"`
-	// SHA-256 of the baseline's parameters, 64 lower-case hexadecimal digits.
+	// SHA-256 of the baseline's parameters, 64 lower-case hexadecimal digits. If the baseline is the caller's own score, that of
+	// the text "caller=<name>@<version>".
 	BaselineDigest string `protobuf:"bytes,10,opt,name=baseline_digest,json=baselineDigest,proto3" json:"baseline_digest,omitempty"`
 	// Version of the model that answered last. Empty until one did.
 	ShadowVersion string `protobuf:"bytes,11,opt,name=shadow_version,json=shadowVersion,proto3" json:"shadow_version,omitempty"`
@@ -393,9 +394,13 @@ type GetShadowReportResponse struct {
 	SourcesTotal []*SourceCount `protobuf:"bytes,16,rep,name=sources_total,json=sourcesTotal,proto3" json:"sources_total,omitempty"`
 	// The other models that get the sampled requests, in their order. At most 8. The fields above are of the model under trial
 	// alone.
-	Challengers   []*Challenger `protobuf:"bytes,17,rep,name=challengers,proto3" json:"challengers,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Challengers []*Challenger `protobuf:"bytes,17,rep,name=challengers,proto3" json:"challengers,omitempty"`
+	// Largest |shadow - baseline| that counts as a match, in (0,1). 0 in reports of executors up to version 1.9, which use 0.05.
+	MatchTolerance float64 `protobuf:"fixed64,18,opt,name=match_tolerance,json=matchTolerance,proto3" json:"match_tolerance,omitempty"`
+	// Score at and above which a score stands for a decision to act, in (0,1). 0 without --decision-threshold.
+	DecisionThreshold float64 `protobuf:"fixed64,19,opt,name=decision_threshold,json=decisionThreshold,proto3" json:"decision_threshold,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *GetShadowReportResponse) Reset() {
@@ -545,6 +550,20 @@ func (x *GetShadowReportResponse) GetChallengers() []*Challenger {
 		return x.Challengers
 	}
 	return nil
+}
+
+func (x *GetShadowReportResponse) GetMatchTolerance() float64 {
+	if x != nil {
+		return x.MatchTolerance
+	}
+	return 0
+}
+
+func (x *GetShadowReportResponse) GetDecisionThreshold() float64 {
+	if x != nil {
+		return x.DecisionThreshold
+	}
+	return 0
 }
 
 // Challenger is a model that gets the sampled requests next to the model under trial.
@@ -962,7 +981,9 @@ type ShadowWindow struct {
 	// Mean of shadow - baseline over the comparisons, in [-1,1]. Absent when there are none.
 	MeanDelta *float64 `protobuf:"fixed64,12,opt,name=mean_delta,json=meanDelta,proto3,oneof" json:"mean_delta,omitempty"`
 	// Time from arrival to the shadow's answer over the comparisons, in milliseconds.
-	LatencyMs     *Quantiles `protobuf:"bytes,13,opt,name=latency_ms,json=latencyMs,proto3" json:"latency_ms,omitempty"`
+	LatencyMs *Quantiles `protobuf:"bytes,13,opt,name=latency_ms,json=latencyMs,proto3" json:"latency_ms,omitempty"`
+	// Agreement of the decisions over the comparisons. Absent without --decision-threshold.
+	Decisions     *DecisionAgreement `protobuf:"bytes,14,opt,name=decisions,proto3" json:"decisions,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1088,6 +1109,106 @@ func (x *ShadowWindow) GetLatencyMs() *Quantiles {
 	return nil
 }
 
+func (x *ShadowWindow) GetDecisions() *DecisionAgreement {
+	if x != nil {
+		return x.Decisions
+	}
+	return nil
+}
+
+// DecisionAgreement counts comparisons by the side of the decision threshold on which the two scores lie. A score at the
+// threshold lies above.
+type DecisionAgreement struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Both scores are above, >= 0.
+	BothAbove uint64 `protobuf:"varint,1,opt,name=both_above,json=bothAbove,proto3" json:"both_above,omitempty"`
+	// Only the baseline is above, >= 0.
+	BaselineAbove uint64 `protobuf:"varint,2,opt,name=baseline_above,json=baselineAbove,proto3" json:"baseline_above,omitempty"`
+	// Only the shadow is above, >= 0.
+	ShadowAbove uint64 `protobuf:"varint,3,opt,name=shadow_above,json=shadowAbove,proto3" json:"shadow_above,omitempty"`
+	// Both are below, >= 0.
+	BothBelow uint64 `protobuf:"varint,4,opt,name=both_below,json=bothBelow,proto3" json:"both_below,omitempty"`
+	// Comparisons whose scores lie on one side / comparisons, in [0,1]. Absent without comparisons.
+	Agreement *float64 `protobuf:"fixed64,5,opt,name=agreement,proto3,oneof" json:"agreement,omitempty"`
+	// Cohen's kappa, in [-1,1]: agreement beyond that of two scorers with the same shares that decide by chance. 1 is full
+	// agreement, 0 is chance. Absent if it is undefined: no comparisons, or all scores of both on one side.
+	Kappa         *float64 `protobuf:"fixed64,6,opt,name=kappa,proto3,oneof" json:"kappa,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DecisionAgreement) Reset() {
+	*x = DecisionAgreement{}
+	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DecisionAgreement) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DecisionAgreement) ProtoMessage() {}
+
+func (x *DecisionAgreement) ProtoReflect() protoreflect.Message {
+	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DecisionAgreement.ProtoReflect.Descriptor instead.
+func (*DecisionAgreement) Descriptor() ([]byte, []int) {
+	return file_greenlight_executor_v1_shadow_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *DecisionAgreement) GetBothAbove() uint64 {
+	if x != nil {
+		return x.BothAbove
+	}
+	return 0
+}
+
+func (x *DecisionAgreement) GetBaselineAbove() uint64 {
+	if x != nil {
+		return x.BaselineAbove
+	}
+	return 0
+}
+
+func (x *DecisionAgreement) GetShadowAbove() uint64 {
+	if x != nil {
+		return x.ShadowAbove
+	}
+	return 0
+}
+
+func (x *DecisionAgreement) GetBothBelow() uint64 {
+	if x != nil {
+		return x.BothBelow
+	}
+	return 0
+}
+
+func (x *DecisionAgreement) GetAgreement() float64 {
+	if x != nil && x.Agreement != nil {
+		return *x.Agreement
+	}
+	return 0
+}
+
+func (x *DecisionAgreement) GetKappa() float64 {
+	if x != nil && x.Kappa != nil {
+		return *x.Kappa
+	}
+	return 0
+}
+
 // Quantiles describes a distribution, in the unit of the enclosing field.
 type Quantiles struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1107,7 +1228,7 @@ type Quantiles struct {
 
 func (x *Quantiles) Reset() {
 	*x = Quantiles{}
-	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[10]
+	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1119,7 +1240,7 @@ func (x *Quantiles) String() string {
 func (*Quantiles) ProtoMessage() {}
 
 func (x *Quantiles) ProtoReflect() protoreflect.Message {
-	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[10]
+	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1132,7 +1253,7 @@ func (x *Quantiles) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Quantiles.ProtoReflect.Descriptor instead.
 func (*Quantiles) Descriptor() ([]byte, []int) {
-	return file_greenlight_executor_v1_shadow_proto_rawDescGZIP(), []int{10}
+	return file_greenlight_executor_v1_shadow_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Quantiles) GetCount() uint64 {
@@ -1193,7 +1314,7 @@ type BreakerStatus struct {
 
 func (x *BreakerStatus) Reset() {
 	*x = BreakerStatus{}
-	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[11]
+	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1205,7 +1326,7 @@ func (x *BreakerStatus) String() string {
 func (*BreakerStatus) ProtoMessage() {}
 
 func (x *BreakerStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[11]
+	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1218,7 +1339,7 @@ func (x *BreakerStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BreakerStatus.ProtoReflect.Descriptor instead.
 func (*BreakerStatus) Descriptor() ([]byte, []int) {
-	return file_greenlight_executor_v1_shadow_proto_rawDescGZIP(), []int{11}
+	return file_greenlight_executor_v1_shadow_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *BreakerStatus) GetState() BreakerState {
@@ -1291,7 +1412,7 @@ type BreakerTrip struct {
 
 func (x *BreakerTrip) Reset() {
 	*x = BreakerTrip{}
-	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[12]
+	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1303,7 +1424,7 @@ func (x *BreakerTrip) String() string {
 func (*BreakerTrip) ProtoMessage() {}
 
 func (x *BreakerTrip) ProtoReflect() protoreflect.Message {
-	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[12]
+	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1316,7 +1437,7 @@ func (x *BreakerTrip) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BreakerTrip.ProtoReflect.Descriptor instead.
 func (*BreakerTrip) Descriptor() ([]byte, []int) {
-	return file_greenlight_executor_v1_shadow_proto_rawDescGZIP(), []int{12}
+	return file_greenlight_executor_v1_shadow_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *BreakerTrip) GetOpenTime() *timestamppb.Timestamp {
@@ -1391,7 +1512,7 @@ const file_greenlight_executor_v1_shadow_proto_rawDesc = "" +
 	"\bfeatures\x18\x0e \x01(\v2%.greenlight.executor.v1.FeatureVectorR\bfeaturesB\x0f\n" +
 	"\r_shadow_scoreB\b\n" +
 	"\x06_delta\"\x18\n" +
-	"\x16GetShadowReportRequest\"\x8d\a\n" +
+	"\x16GetShadowReportRequest\"\xe5\a\n" +
 	"\x17GetShadowReportResponse\x129\n" +
 	"\n" +
 	"start_time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x12;\n" +
@@ -1413,7 +1534,9 @@ const file_greenlight_executor_v1_shadow_proto_rawDesc = "" +
 	"\x10latency_ms_total\x18\x0e \x01(\v2!.greenlight.executor.v1.HistogramR\x0elatencyMsTotal\x12%\n" +
 	"\x0ebaseline_total\x18\x0f \x01(\x04R\rbaselineTotal\x12H\n" +
 	"\rsources_total\x18\x10 \x03(\v2#.greenlight.executor.v1.SourceCountR\fsourcesTotal\x12D\n" +
-	"\vchallengers\x18\x11 \x03(\v2\".greenlight.executor.v1.ChallengerR\vchallengers\"\xdc\x03\n" +
+	"\vchallengers\x18\x11 \x03(\v2\".greenlight.executor.v1.ChallengerR\vchallengers\x12'\n" +
+	"\x0fmatch_tolerance\x18\x12 \x01(\x01R\x0ematchTolerance\x12-\n" +
+	"\x12decision_threshold\x18\x13 \x01(\x01R\x11decisionThreshold\"\xdc\x03\n" +
 	"\n" +
 	"Challenger\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12%\n" +
@@ -1450,7 +1573,7 @@ const file_greenlight_executor_v1_shadow_proto_rawDesc = "" +
 	"\x06counts\x18\x02 \x03(\x04R\x06counts\"e\n" +
 	"\fOutcomeCount\x12?\n" +
 	"\aoutcome\x18\x01 \x01(\x0e2%.greenlight.executor.v1.ShadowOutcomeR\aoutcome\x12\x14\n" +
-	"\x05count\x18\x02 \x01(\x04R\x05count\"\xf2\x05\n" +
+	"\x05count\x18\x02 \x01(\x04R\x05count\"\xbb\x06\n" +
 	"\fShadowWindow\x121\n" +
 	"\x06length\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x06length\x12@\n" +
 	"\boutcomes\x18\x02 \x03(\v2$.greenlight.executor.v1.OutcomeCountR\boutcomes\x12 \n" +
@@ -1469,7 +1592,8 @@ const file_greenlight_executor_v1_shadow_proto_rawDesc = "" +
 	"\n" +
 	"mean_delta\x18\f \x01(\x01H\aR\tmeanDelta\x88\x01\x01\x12@\n" +
 	"\n" +
-	"latency_ms\x18\r \x01(\v2!.greenlight.executor.v1.QuantilesR\tlatencyMsB\r\n" +
+	"latency_ms\x18\r \x01(\v2!.greenlight.executor.v1.QuantilesR\tlatencyMs\x12G\n" +
+	"\tdecisions\x18\x0e \x01(\v2).greenlight.executor.v1.DecisionAgreementR\tdecisionsB\r\n" +
 	"\v_match_rateB\x11\n" +
 	"\x0f_match_rate_lowB\x12\n" +
 	"\x10_match_rate_highB\v\n" +
@@ -1477,7 +1601,19 @@ const file_greenlight_executor_v1_shadow_proto_rawDesc = "" +
 	"\x11_match_rate_worstB\x12\n" +
 	"\x10_match_rate_bestB\r\n" +
 	"\v_error_rateB\r\n" +
-	"\v_mean_delta\"i\n" +
+	"\v_mean_delta\"\xf1\x01\n" +
+	"\x11DecisionAgreement\x12\x1d\n" +
+	"\n" +
+	"both_above\x18\x01 \x01(\x04R\tbothAbove\x12%\n" +
+	"\x0ebaseline_above\x18\x02 \x01(\x04R\rbaselineAbove\x12!\n" +
+	"\fshadow_above\x18\x03 \x01(\x04R\vshadowAbove\x12\x1d\n" +
+	"\n" +
+	"both_below\x18\x04 \x01(\x04R\tbothBelow\x12!\n" +
+	"\tagreement\x18\x05 \x01(\x01H\x00R\tagreement\x88\x01\x01\x12\x19\n" +
+	"\x05kappa\x18\x06 \x01(\x01H\x01R\x05kappa\x88\x01\x01B\f\n" +
+	"\n" +
+	"_agreementB\b\n" +
+	"\x06_kappa\"i\n" +
 	"\tQuantiles\x12\x14\n" +
 	"\x05count\x18\x01 \x01(\x04R\x05count\x12\x10\n" +
 	"\x03p50\x18\x02 \x01(\x01R\x03p50\x12\x10\n" +
@@ -1522,7 +1658,7 @@ func file_greenlight_executor_v1_shadow_proto_rawDescGZIP() []byte {
 }
 
 var file_greenlight_executor_v1_shadow_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_greenlight_executor_v1_shadow_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_greenlight_executor_v1_shadow_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_greenlight_executor_v1_shadow_proto_goTypes = []any{
 	(BreakerState)(0),                // 0: greenlight.executor.v1.BreakerState
 	(*WatchComparisonsRequest)(nil),  // 1: greenlight.executor.v1.WatchComparisonsRequest
@@ -1535,52 +1671,54 @@ var file_greenlight_executor_v1_shadow_proto_goTypes = []any{
 	(*Histogram)(nil),                // 8: greenlight.executor.v1.Histogram
 	(*OutcomeCount)(nil),             // 9: greenlight.executor.v1.OutcomeCount
 	(*ShadowWindow)(nil),             // 10: greenlight.executor.v1.ShadowWindow
-	(*Quantiles)(nil),                // 11: greenlight.executor.v1.Quantiles
-	(*BreakerStatus)(nil),            // 12: greenlight.executor.v1.BreakerStatus
-	(*BreakerTrip)(nil),              // 13: greenlight.executor.v1.BreakerTrip
-	(ShadowOutcome)(0),               // 14: greenlight.executor.v1.ShadowOutcome
-	(*timestamppb.Timestamp)(nil),    // 15: google.protobuf.Timestamp
-	(Source)(0),                      // 16: greenlight.executor.v1.Source
-	(*FeatureVector)(nil),            // 17: greenlight.executor.v1.FeatureVector
-	(*durationpb.Duration)(nil),      // 18: google.protobuf.Duration
+	(*DecisionAgreement)(nil),        // 11: greenlight.executor.v1.DecisionAgreement
+	(*Quantiles)(nil),                // 12: greenlight.executor.v1.Quantiles
+	(*BreakerStatus)(nil),            // 13: greenlight.executor.v1.BreakerStatus
+	(*BreakerTrip)(nil),              // 14: greenlight.executor.v1.BreakerTrip
+	(ShadowOutcome)(0),               // 15: greenlight.executor.v1.ShadowOutcome
+	(*timestamppb.Timestamp)(nil),    // 16: google.protobuf.Timestamp
+	(Source)(0),                      // 17: greenlight.executor.v1.Source
+	(*FeatureVector)(nil),            // 18: greenlight.executor.v1.FeatureVector
+	(*durationpb.Duration)(nil),      // 19: google.protobuf.Duration
 }
 var file_greenlight_executor_v1_shadow_proto_depIdxs = []int32{
-	14, // 0: greenlight.executor.v1.WatchComparisonsRequest.outcomes:type_name -> greenlight.executor.v1.ShadowOutcome
-	15, // 1: greenlight.executor.v1.WatchComparisonsResponse.time:type_name -> google.protobuf.Timestamp
-	14, // 2: greenlight.executor.v1.WatchComparisonsResponse.outcome:type_name -> greenlight.executor.v1.ShadowOutcome
-	16, // 3: greenlight.executor.v1.WatchComparisonsResponse.source:type_name -> greenlight.executor.v1.Source
-	17, // 4: greenlight.executor.v1.WatchComparisonsResponse.features:type_name -> greenlight.executor.v1.FeatureVector
-	15, // 5: greenlight.executor.v1.GetShadowReportResponse.start_time:type_name -> google.protobuf.Timestamp
-	15, // 6: greenlight.executor.v1.GetShadowReportResponse.report_time:type_name -> google.protobuf.Timestamp
+	15, // 0: greenlight.executor.v1.WatchComparisonsRequest.outcomes:type_name -> greenlight.executor.v1.ShadowOutcome
+	16, // 1: greenlight.executor.v1.WatchComparisonsResponse.time:type_name -> google.protobuf.Timestamp
+	15, // 2: greenlight.executor.v1.WatchComparisonsResponse.outcome:type_name -> greenlight.executor.v1.ShadowOutcome
+	17, // 3: greenlight.executor.v1.WatchComparisonsResponse.source:type_name -> greenlight.executor.v1.Source
+	18, // 4: greenlight.executor.v1.WatchComparisonsResponse.features:type_name -> greenlight.executor.v1.FeatureVector
+	16, // 5: greenlight.executor.v1.GetShadowReportResponse.start_time:type_name -> google.protobuf.Timestamp
+	16, // 6: greenlight.executor.v1.GetShadowReportResponse.report_time:type_name -> google.protobuf.Timestamp
 	9,  // 7: greenlight.executor.v1.GetShadowReportResponse.outcomes_total:type_name -> greenlight.executor.v1.OutcomeCount
 	10, // 8: greenlight.executor.v1.GetShadowReportResponse.window:type_name -> greenlight.executor.v1.ShadowWindow
-	12, // 9: greenlight.executor.v1.GetShadowReportResponse.breaker:type_name -> greenlight.executor.v1.BreakerStatus
+	13, // 9: greenlight.executor.v1.GetShadowReportResponse.breaker:type_name -> greenlight.executor.v1.BreakerStatus
 	8,  // 10: greenlight.executor.v1.GetShadowReportResponse.latency_ms_total:type_name -> greenlight.executor.v1.Histogram
 	7,  // 11: greenlight.executor.v1.GetShadowReportResponse.sources_total:type_name -> greenlight.executor.v1.SourceCount
 	5,  // 12: greenlight.executor.v1.GetShadowReportResponse.challengers:type_name -> greenlight.executor.v1.Challenger
 	9,  // 13: greenlight.executor.v1.Challenger.outcomes_total:type_name -> greenlight.executor.v1.OutcomeCount
 	10, // 14: greenlight.executor.v1.Challenger.window:type_name -> greenlight.executor.v1.ShadowWindow
-	12, // 15: greenlight.executor.v1.Challenger.breaker:type_name -> greenlight.executor.v1.BreakerStatus
+	13, // 15: greenlight.executor.v1.Challenger.breaker:type_name -> greenlight.executor.v1.BreakerStatus
 	6,  // 16: greenlight.executor.v1.Challenger.noise_floor:type_name -> greenlight.executor.v1.NoiseFloor
-	16, // 17: greenlight.executor.v1.SourceCount.source:type_name -> greenlight.executor.v1.Source
-	14, // 18: greenlight.executor.v1.OutcomeCount.outcome:type_name -> greenlight.executor.v1.ShadowOutcome
-	18, // 19: greenlight.executor.v1.ShadowWindow.length:type_name -> google.protobuf.Duration
+	17, // 17: greenlight.executor.v1.SourceCount.source:type_name -> greenlight.executor.v1.Source
+	15, // 18: greenlight.executor.v1.OutcomeCount.outcome:type_name -> greenlight.executor.v1.ShadowOutcome
+	19, // 19: greenlight.executor.v1.ShadowWindow.length:type_name -> google.protobuf.Duration
 	9,  // 20: greenlight.executor.v1.ShadowWindow.outcomes:type_name -> greenlight.executor.v1.OutcomeCount
-	11, // 21: greenlight.executor.v1.ShadowWindow.abs_delta:type_name -> greenlight.executor.v1.Quantiles
-	11, // 22: greenlight.executor.v1.ShadowWindow.latency_ms:type_name -> greenlight.executor.v1.Quantiles
-	0,  // 23: greenlight.executor.v1.BreakerStatus.state:type_name -> greenlight.executor.v1.BreakerState
-	15, // 24: greenlight.executor.v1.BreakerStatus.next_probe_time:type_name -> google.protobuf.Timestamp
-	13, // 25: greenlight.executor.v1.BreakerStatus.trip:type_name -> greenlight.executor.v1.BreakerTrip
-	15, // 26: greenlight.executor.v1.BreakerTrip.open_time:type_name -> google.protobuf.Timestamp
-	3,  // 27: greenlight.executor.v1.ShadowService.GetShadowReport:input_type -> greenlight.executor.v1.GetShadowReportRequest
-	1,  // 28: greenlight.executor.v1.ShadowService.WatchComparisons:input_type -> greenlight.executor.v1.WatchComparisonsRequest
-	4,  // 29: greenlight.executor.v1.ShadowService.GetShadowReport:output_type -> greenlight.executor.v1.GetShadowReportResponse
-	2,  // 30: greenlight.executor.v1.ShadowService.WatchComparisons:output_type -> greenlight.executor.v1.WatchComparisonsResponse
-	29, // [29:31] is the sub-list for method output_type
-	27, // [27:29] is the sub-list for method input_type
-	27, // [27:27] is the sub-list for extension type_name
-	27, // [27:27] is the sub-list for extension extendee
-	0,  // [0:27] is the sub-list for field type_name
+	12, // 21: greenlight.executor.v1.ShadowWindow.abs_delta:type_name -> greenlight.executor.v1.Quantiles
+	12, // 22: greenlight.executor.v1.ShadowWindow.latency_ms:type_name -> greenlight.executor.v1.Quantiles
+	11, // 23: greenlight.executor.v1.ShadowWindow.decisions:type_name -> greenlight.executor.v1.DecisionAgreement
+	0,  // 24: greenlight.executor.v1.BreakerStatus.state:type_name -> greenlight.executor.v1.BreakerState
+	16, // 25: greenlight.executor.v1.BreakerStatus.next_probe_time:type_name -> google.protobuf.Timestamp
+	14, // 26: greenlight.executor.v1.BreakerStatus.trip:type_name -> greenlight.executor.v1.BreakerTrip
+	16, // 27: greenlight.executor.v1.BreakerTrip.open_time:type_name -> google.protobuf.Timestamp
+	3,  // 28: greenlight.executor.v1.ShadowService.GetShadowReport:input_type -> greenlight.executor.v1.GetShadowReportRequest
+	1,  // 29: greenlight.executor.v1.ShadowService.WatchComparisons:input_type -> greenlight.executor.v1.WatchComparisonsRequest
+	4,  // 30: greenlight.executor.v1.ShadowService.GetShadowReport:output_type -> greenlight.executor.v1.GetShadowReportResponse
+	2,  // 31: greenlight.executor.v1.ShadowService.WatchComparisons:output_type -> greenlight.executor.v1.WatchComparisonsResponse
+	30, // [30:32] is the sub-list for method output_type
+	28, // [28:30] is the sub-list for method input_type
+	28, // [28:28] is the sub-list for extension type_name
+	28, // [28:28] is the sub-list for extension extendee
+	0,  // [0:28] is the sub-list for field type_name
 }
 
 func init() { file_greenlight_executor_v1_shadow_proto_init() }
@@ -1594,13 +1732,14 @@ func file_greenlight_executor_v1_shadow_proto_init() {
 	file_greenlight_executor_v1_shadow_proto_msgTypes[1].OneofWrappers = []any{}
 	file_greenlight_executor_v1_shadow_proto_msgTypes[5].OneofWrappers = []any{}
 	file_greenlight_executor_v1_shadow_proto_msgTypes[9].OneofWrappers = []any{}
+	file_greenlight_executor_v1_shadow_proto_msgTypes[10].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_greenlight_executor_v1_shadow_proto_rawDesc), len(file_greenlight_executor_v1_shadow_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   13,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

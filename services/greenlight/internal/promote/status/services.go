@@ -87,9 +87,15 @@ type Quality struct {
 	MatchRate   *float64 `json:"match_rate"`
 	MatchLow    *float64 `json:"match_rate_low"`
 	MatchHigh   *float64 `json:"match_rate_high"`
-	Coverage    *float64 `json:"coverage"`
-	ErrorRate   *float64 `json:"error_rate"`
-	P95MS       *float64 `json:"p95_ms"`
+	// MatchTolerance is the largest difference of a match. DecisionThreshold is null without one; DecisionAgreement is the
+	// share of comparisons with both scores on one side of it, and Kappa is Cohen's.
+	MatchTolerance    float64  `json:"match_tolerance"`
+	DecisionThreshold *float64 `json:"decision_threshold"`
+	DecisionAgreement *float64 `json:"decision_agreement"`
+	Kappa             *float64 `json:"kappa"`
+	Coverage          *float64 `json:"coverage"`
+	ErrorRate         *float64 `json:"error_rate"`
+	P95MS             *float64 `json:"p95_ms"`
 	// Breaker is "CLOSED", "HALF_OPEN" or "OPEN". Blind reports whether it has too few requests to judge.
 	Breaker string `json:"breaker"`
 	Blind   bool   `json:"blind"`
@@ -158,15 +164,16 @@ func executorOf(r *fleet.ExecutorReading, asked time.Time) Executor {
 	if report.GetShadowDigest() != "" {
 		x.Shadow = &evidence.Model{Version: report.GetShadowVersion(), Digest: report.GetShadowDigest()}
 	}
-	x.Quality = qualityOf(report.GetWindow(), report.GetBreaker())
+	x.Quality = qualityOf(report, report.GetWindow(), report.GetBreaker())
 	for _, c := range report.GetChallengers() {
-		x.Challengers = append(x.Challengers, challengerOf(c))
+		x.Challengers = append(x.Challengers, challengerOf(report, c))
 	}
 	return x
 }
 
-func challengerOf(c *executorv1.Challenger) Challenger {
-	x := Challenger{Name: text.Clean(c.GetName(), maxName), Quality: qualityOf(c.GetWindow(), c.GetBreaker())}
+// challengerOf returns a challenger of the report.
+func challengerOf(report *executorv1.GetShadowReportResponse, c *executorv1.Challenger) Challenger {
+	x := Challenger{Name: text.Clean(c.GetName(), maxName), Quality: qualityOf(report, c.GetWindow(), c.GetBreaker())}
 	if c.GetModelVersion() != "" {
 		x.Model = &evidence.Model{Version: text.Clean(c.GetModelVersion(), maxName), Digest: text.Clean(c.GetModelDigest(), maxName)}
 	}
@@ -179,13 +186,20 @@ func challengerOf(c *executorv1.Challenger) Challenger {
 // maxName bounds the name, the version and the digest of a challenger, in bytes.
 const maxName = 64
 
-func qualityOf(w *executorv1.ShadowWindow, b *executorv1.BreakerStatus) *Quality {
-	q := &Quality{Breaker: fleet.Breaker(b.GetState()), Blind: b.GetBlind()}
+// qualityOf returns the quality in a window of the report.
+func qualityOf(report *executorv1.GetShadowReportResponse, w *executorv1.ShadowWindow, b *executorv1.BreakerStatus) *Quality {
+	q := &Quality{Breaker: fleet.Breaker(b.GetState()), Blind: b.GetBlind(), MatchTolerance: fleet.Tolerance(report)}
+	if v := report.GetDecisionThreshold(); v != 0 {
+		q.DecisionThreshold = &v
+	}
 	if w == nil {
 		return q
 	}
 	q.WindowS, q.Comparisons, q.MatchRate, q.MatchLow, q.MatchHigh = w.GetLength().AsDuration().Seconds(), w.GetComparisons(), w.MatchRate, w.MatchRateLow, w.MatchRateHigh
 	q.Coverage, q.ErrorRate = w.Coverage, w.ErrorRate
+	if d := w.GetDecisions(); d != nil {
+		q.DecisionAgreement, q.Kappa = d.Agreement, d.Kappa
+	}
 	if l := w.GetLatencyMs(); l.GetCount() > 0 {
 		p95 := l.GetP95()
 		q.P95MS = &p95
