@@ -79,7 +79,10 @@ func TestChallengersChangeNothing(t *testing.T) {
 		tr, rivals := newContest(t, make([]enginetest.Options, 8), nil)
 		want := []Outcome{Match, Deadline, Unavailable, InvalidScore, InvalidScore, Mismatch, Internal, Rejected}
 		for i, f := range []enginetest.Fault{
-			{}, enginetest.Hang(), {}, enginetest.Answer(math.NaN()), enginetest.Surplus(3), enginetest.Answer(0), enginetest.Fail(codes.Internal),
+			{},
+			enginetest.Hang(),
+			{},
+			enginetest.Answer(math.NaN()), enginetest.Surplus(3), enginetest.Answer(0), enginetest.Fail(codes.Internal),
 			enginetest.Fail(codes.InvalidArgument),
 		} {
 			rivals[i].Break(f)

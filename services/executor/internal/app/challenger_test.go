@@ -44,7 +44,7 @@ func TestChallengers(t *testing.T) {
 	var report *executorv1.GetShadowReportResponse
 	n := uint64(0)
 	// A busy machine sheds some of the shadows, so requests are sent until each pair was compared.
-	for report.GetChallengers() == nil || report.GetChallengers()[1].GetNoiseFloor().GetComparisons() == 0 || report.GetChallengers()[0].GetWindow().GetComparisons() == 0 {
+	for n == 0 || report.GetChallengers()[1].GetNoiseFloor().GetComparisons() == 0 || report.GetChallengers()[0].GetWindow().GetComparisons() == 0 {
 		for range 10 {
 			n++
 			if _, err := decisions.PredictWithShadow(t.Context(), &executorv1.PredictWithShadowRequest{RequestId: fmt.Sprint(n), Vector: vector()}); err != nil {
