@@ -43,7 +43,7 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) (err error) {
 		return err
 	}
 	shell, err := serve.New(ctx, &opts.Options, serve.Service{
-		Name: "executor", Throttled: executorv1.DecisionService_ServiceDesc.ServiceName, MaxMessage: rpc.SmallMessage,
+		Name: "executor", Throttled: []string{executorv1.DecisionService_ServiceDesc.ServiceName}, MaxMessage: rpc.SmallMessage,
 		Control: []string{executorv1.RolloutService_ServiceDesc.ServiceName, executorv1.FeedService_ServiceDesc.ServiceName},
 	}, logger)
 	if err != nil {

@@ -35,7 +35,7 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) (err error) {
 	models := model.OpenRegistry(opts.Models).Requiring(keys)
 	var service *scoring.Service // set before the first call
 	shell, err := serve.New(ctx, &opts.Options, serve.Service{
-		Name: "ml-engine", Throttled: mlenginev1.ScoringService_ServiceDesc.ServiceName,
+		Name: "ml-engine", Throttled: []string{mlenginev1.ScoringService_ServiceDesc.ServiceName},
 		Control:   []string{mlenginev1.ModelRegistryService_ServiceDesc.ServiceName},
 		OnRefused: func(method string, code codes.Code) { service.Refused(method, code) },
 	}, logger)
