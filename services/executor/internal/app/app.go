@@ -11,6 +11,9 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+
 	"github.com/greenlight-ml/greenlight/pkg/durable"
 	"github.com/greenlight-ml/greenlight/pkg/facade"
 	"github.com/greenlight-ml/greenlight/pkg/feature"
@@ -19,6 +22,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
 	"github.com/greenlight-ml/greenlight/pkg/serve"
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
+	"github.com/greenlight-ml/greenlight/pkg/shadow/oipengine"
 	"github.com/greenlight-ml/greenlight/pkg/telemetry"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
@@ -54,7 +58,11 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) (err error) {
 	if err != nil {
 		return err
 	}
-	p, err := open(shell, opts, baseline, schemas, logger)
+	served, err := serverSchema(opts, schemas)
+	if err != nil {
+		return err
+	}
+	p, err := open(shell, opts, baseline, schemas, served, logger)
 	if err != nil {
 		return err
 	}
@@ -81,11 +89,13 @@ type parts struct {
 	keeper     *live.Keeper
 	engine     *shadow.Engine
 	dispatcher *shadow.Dispatcher
+	// drift asks ml-engine for its drift; nil for a model server, which reports none.
+	drift func(context.Context, *mlenginev1.GetDriftRequest, ...grpc.CallOption) (*mlenginev1.GetDriftResponse, error)
 }
 
 // open opens the parts. They stop in reverse order: first the shadows of the last decisions end, then features and rows are
-// written.
-func open(shell *serve.App, opts *Options, baseline *decision.Baseline, schemas *feature.Known, logger *slog.Logger) (*parts, error) {
+// written. served is the schema of a model server's model, nil with ml-engine.
+func open(shell *serve.App, opts *Options, baseline *decision.Baseline, schemas *feature.Known, served *feature.Schema, logger *slog.Logger) (*parts, error) {
 	secured, err := opts.EngineTLS.Open(enginePrefix, "ml-engine", logger)
 	if err != nil {
 		return nil, err
@@ -113,12 +123,11 @@ func open(shell *serve.App, opts *Options, baseline *decision.Baseline, schemas 
 	}
 	shadows := opts.Shadow
 	shadows.Logger, shadows.Registerer = logger, shell.Registry
-	p.engine, err = shadow.Connect(opts.EngineAddr, secured.Credentials(opts.EngineTLS.ServerName), shadows)
-	if err != nil {
+	if err := p.connect(opts, secured.Credentials(opts.EngineTLS.ServerName), served, &shadows); err != nil {
 		return nil, serve.Usage(err) // it fails only for wrong options
 	}
 	shell.OnStop("connection to ml-engine", func(context.Context) error { return p.engine.Close() })
-	shadows.Engine, shadows.Busy = p.engine, watchScheduler(shell).Busy
+	shadows.Busy = watchScheduler(shell).Busy
 	shadows.Schemas = schemas
 	if p.rows != nil {
 		shadows.OnSettled = p.rows.Settled
@@ -128,6 +137,24 @@ func open(shell *serve.App, opts *Options, baseline *decision.Baseline, schemas 
 	}
 	shell.OnStop("shadows", p.dispatcher.Stop)
 	return p, nil
+}
+
+// connect connects to ml-engine or to a model server, and sets the engine of the shadows.
+func (p *parts) connect(opts *Options, creds credentials.TransportCredentials, served *feature.Schema, shadows *shadow.Options) (err error) {
+	if served == nil {
+		p.engine, err = shadow.Connect(opts.EngineAddr, creds, *shadows)
+		shadows.Engine, p.drift = p.engine, mlenginev1.NewDriftServiceClient(p.engine).GetDrift
+		return err
+	}
+	target, err := oipengine.ParseTarget(opts.EngineAddr)
+	if err != nil {
+		return err
+	}
+	if p.engine, err = shadow.Connect(target.Addr, creds, *shadows, oipengine.DialOptions()...); err != nil {
+		return err
+	}
+	shadows.Engine = oipengine.New(p.engine, target, served, shadows.Logger)
+	return nil
 }
 
 // watchScheduler watches the scheduler until shell stops.
@@ -174,7 +201,7 @@ func (p *parts) serve(shell *serve.App, opts *Options, logger *slog.Logger) {
 	host, _ := os.Hostname() // without a name the page shows the address
 	status := page.New(page.Options{
 		Host: host, ShadowTimeout: opts.Shadow.Timeout,
-		Report: reports.GetShadowReport, Rollout: p.rollouts.Report, Drift: mlenginev1.NewDriftServiceClient(p.engine).GetDrift,
+		Report: reports.GetShadowReport, Rollout: p.rollouts.Report, Drift: p.drift,
 		Metrics: shell.Registry, Logger: logger, Build: "executor " + telemetry.BuildOf().String(),
 	})
 	status.Register(shell.Pages)
@@ -185,6 +212,9 @@ func (p *parts) serve(shell *serve.App, opts *Options, logger *slog.Logger) {
 // still answers.
 func (p *parts) state(engine string) string {
 	shadows := "no shadow: ml-engine cannot be reached at " + engine
+	if p.drift == nil {
+		shadows = "no shadow: the model server cannot be asked at " + engine
+	}
 	if model, ok := p.dispatcher.Ready(); ok {
 		shadows = "shadow " + model
 	}
@@ -196,18 +226,39 @@ func (p *parts) state(engine string) string {
 func knownSchemas(files []string, baseline *decision.Baseline) (*feature.Known, error) {
 	known := feature.NewKnown()
 	for _, path := range files {
-		raw, err := durable.ReadFile(path, feature.MaxDocument)
-		if err == nil {
-			var s *feature.Schema
-			if s, err = feature.ParseSchema(raw); err == nil {
-				_, err = known.Add(s)
-			}
-		}
-		if err != nil {
+		if _, err := readSchema(path, known); err != nil {
 			return nil, fmt.Errorf("--schema %s: %w", path, err)
 		}
 	}
 	return known, baseline.Learn(known)
+}
+
+// serverSchema returns the schema of a model server's model, nil with ml-engine.
+func serverSchema(opts *Options, known *feature.Known) (*feature.Schema, error) {
+	if opts.EngineSchema == "" {
+		return nil, nil //nolint:nilnil // ml-engine sends it
+	}
+	if s, ok := feature.Lookup(opts.EngineSchema); ok {
+		return s, nil
+	}
+	s, err := readSchema(opts.EngineSchema, known)
+	if err != nil {
+		return nil, fmt.Errorf("--engine-schema %s: %w", opts.EngineSchema, err)
+	}
+	return s, nil
+}
+
+// readSchema adds the schema of a document to the known ones.
+func readSchema(path string, known *feature.Known) (*feature.Schema, error) {
+	raw, err := durable.ReadFile(path, feature.MaxDocument)
+	if err != nil {
+		return nil, err
+	}
+	s, err := feature.ParseSchema(raw)
+	if err != nil {
+		return nil, err
+	}
+	return known.Add(s)
 }
 
 // ownState locks the state folder, if there is one, so that its files have one writer.

@@ -249,6 +249,10 @@ func TestRunRefuses(t *testing.T) {
 		"no grace":         {func(o *app.Options) { o.ShutdownGrace = -1 }, []string{"--shutdown-grace"}},
 		"sample":           {func(o *app.Options) { o.SamplePercent = 101 }, []string{"[0,100]"}},
 		"engine address":   {func(o *app.Options) { o.EngineAddr = "dns://%%" }, []string{"--engine-addr"}},
+		"model server":     {func(o *app.Options) { o.EngineAddr, o.EngineSchema = "oip://localhost:1", "v1.8.1" }, []string{"--engine-addr", "the model is missing", "oip://host:port?model=name"}},
+		"no schema of it":  {func(o *app.Options) { o.EngineAddr = "oip://localhost:1?model=m" }, []string{"give --engine-schema"}},
+		"no such schema":   {func(o *app.Options) { o.EngineAddr, o.EngineSchema = "oip://localhost:1?model=m", "no/such.yaml" }, []string{"--engine-schema", "no/such.yaml"}},
+		"schema too many":  {func(o *app.Options) { o.EngineSchema = "v1.8.1" }, []string{"--engine-schema is for a model server"}},
 		"breaker":          {func(o *app.Options) { o.Shadow.Breaker.MaxErrorRate = 2 }, []string{"error rate 2"}},
 		"address file":     {func(o *app.Options) { o.AddressFile = "no/such/file" }, []string{"address file"}},
 	} {

@@ -14,6 +14,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
 	"github.com/greenlight-ml/greenlight/pkg/serve"
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
+	"github.com/greenlight-ml/greenlight/pkg/shadow/oipengine"
 )
 
 // Options configures executor.
@@ -28,8 +29,9 @@ type Options struct {
 	// Schemas are files with schemas whose vectors are understood, in addition to the built-in schemas and those of the models
 	// of ml-engine.
 	Schemas []string
-	// EngineAddr is the gRPC address of ml-engine.
-	EngineAddr string
+	// EngineAddr is the gRPC address of ml-engine, or the address of a model server, see [oipengine.ParseTarget]. EngineSchema is
+	// then the file with the schema of its model, or the name of a built-in schema.
+	EngineAddr, EngineSchema string
 	// EngineTLS secures the connection to ml-engine.
 	EngineTLS certs.Client
 	// SamplePercent is the percentage of requests that get a shadow, in [0,100], until a rollout is set. SampleSalt determines
@@ -62,7 +64,8 @@ func Flags(fs *flag.FlagSet) *Options {
 		o.Schemas = append(o.Schemas, path)
 		return nil
 	})
-	fs.StringVar(&o.EngineAddr, "engine-addr", "127.0.0.1:4010", "gRPC `address` of ml-engine: host:port, dns:///name:port or unix:path")
+	fs.StringVar(&o.EngineAddr, "engine-addr", "127.0.0.1:4010", "gRPC `address` of ml-engine: host:port, dns:///name:port or unix:path; or a model of a model server of the Open Inference Protocol: oip://host:port?model=name[&version=][&input=][&output=][&column=]")
+	fs.StringVar(&o.EngineSchema, "engine-schema", "", "`file` with the feature schema of the model server's model, or the name of a built-in schema; required with --engine-addr oip://")
 	o.Options.Declare(fs, "127.0.0.1:4020", "127.0.0.1:4021", "RolloutService and FeedService")
 	o.EngineTLS.Declare(fs, enginePrefix, "ml-engine")
 	fs.Float64Var(&o.SamplePercent, "sample-percent", 100, "percentage of the requests that get a shadow, 0 to 100, until RolloutService sets it; with --state-dir a set rollout survives a restart")
@@ -118,8 +121,8 @@ func (o *Options) validate() error {
 	if err := errors.Join(o.Options.Validate(), o.EngineTLS.Validate(enginePrefix)); err != nil {
 		return err
 	}
-	if err := rpc.CheckTarget(o.EngineAddr); err != nil {
-		return fmt.Errorf("--engine-addr: %w", err)
+	if err := o.checkEngine(); err != nil {
+		return err
 	}
 	if o.MaxSymbols < 1 {
 		return fmt.Errorf("--max-symbols %d: want at least 1", o.MaxSymbols)
@@ -132,6 +135,25 @@ func (o *Options) validate() error {
 	}
 	if !(o.SamplePercent >= 0 && o.SamplePercent <= 100) {
 		return fmt.Errorf("--sample-percent %v: want a number in [0,100]", o.SamplePercent)
+	}
+	return nil
+}
+
+func (o *Options) checkEngine() error {
+	if !oipengine.IsTarget(o.EngineAddr) {
+		if o.EngineSchema != "" {
+			return errors.New("--engine-schema is for a model server (--engine-addr oip://...): ml-engine sends the schema of its model")
+		}
+		if err := rpc.CheckTarget(o.EngineAddr); err != nil {
+			return fmt.Errorf("--engine-addr: %w", err)
+		}
+		return nil
+	}
+	if _, err := oipengine.ParseTarget(o.EngineAddr); err != nil {
+		return fmt.Errorf("--engine-addr: %w", err)
+	}
+	if o.EngineSchema == "" {
+		return errors.New("a model server does not send the schema of its model: give --engine-schema (greenlight schema new makes one)")
 	}
 	return nil
 }
