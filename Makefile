@@ -154,6 +154,10 @@ rules: ## Check and test the Prometheus rules; needs promtool (Debian: prometheu
 	promtool check rules deploy/prometheus/rules/*.yml
 	promtool test rules deploy/prometheus/tests/*.yml
 
+.PHONY: node-client
+node-client: ## Install what the example client for Node needs; with it, make test runs the client
+	npm ci --prefix deploy/nodeclient --ignore-scripts --no-audit --no-fund
+
 .PHONY: vuln
 vuln: build $(TOOLS)/govulncheck ## Look for known vulnerabilities in the programs; needs the database (GOVULNDB=URL)
 	@for program in $(notdir $(PROGRAMS)); do \
