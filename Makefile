@@ -26,6 +26,10 @@ HOT := ^Benchmark(LiveObserve|Log|Observe|Score|Sampled|Detach|Wait|Skip|Batch|R
 HOT_PACKAGES := ./pkg/feature ./pkg/featurelog ./pkg/drift ./pkg/model ./pkg/trees ./pkg/shadow ./pkg/train \
 	./services/executor/internal/decision ./services/executor/internal/rollout ./services/ml-engine/internal/scoring
 
+# What buf generates, and by which templates.
+TEMPLATES := buf.gen.yaml pkg/oip/buf.gen.yaml
+GENERATED := proto/gen pkg/oip/gen
+
 BIN := bin
 TOOLS := $(BIN)/tools
 PROGRAMS := ./services/ml-engine ./services/executor ./services/greenlight
@@ -142,13 +146,17 @@ lint-proto: $(TOOLS)/buf
 .PHONY: check-generate
 check-generate: generators ## Check that the committed generated code is what the contract generates
 	@fresh=$$(mktemp -d); trap 'rm -rf "$$fresh"' EXIT; \
-	$(TOOLS)/buf generate --output "$$fresh"; \
-	diff -ru "$$fresh/proto/gen" proto/gen || { echo 'proto/gen is stale: run make generate' >&2; exit 1; }
+	for template in $(TEMPLATES); do $(TOOLS)/buf generate --template "$$template" --output "$$fresh"; done; \
+	for gen in $(GENERATED); do diff -ru "$$fresh/$$gen" "$$gen" || { echo "$$gen is stale: run make generate" >&2; exit 1; }; done
 
 .PHONY: rules
 rules: ## Check and test the Prometheus rules; needs promtool (Debian: prometheus)
 	promtool check rules deploy/prometheus/rules/*.yml
 	promtool test rules deploy/prometheus/tests/*.yml
+
+.PHONY: node-client
+node-client: ## Install what the example client for Node needs; with it, make test runs the client
+	npm ci --prefix deploy/nodeclient --ignore-scripts --no-audit --no-fund
 
 .PHONY: vuln
 vuln: build $(TOOLS)/govulncheck ## Look for known vulnerabilities in the programs; needs the database (GOVULNDB=URL)
@@ -179,8 +187,8 @@ tidy-check: ## Check that every go.mod is tidy
 # Changes to the tree.
 
 .PHONY: generate
-generate: generators ## Generate proto/gen from the contract
-	$(TOOLS)/buf generate --clean
+generate: generators ## Generate the Go of the contract, and of the Open Inference Protocol
+	for template in $(TEMPLATES); do $(TOOLS)/buf generate --template "$$template" --clean; done
 
 .PHONY: generate-deploy
 generate-deploy: ## Generate the PrometheusRule of Kubernetes from the rules

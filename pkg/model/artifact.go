@@ -196,6 +196,8 @@ type Artifact struct {
 	// concurrent use.
 	Schema *feature.Schema
 	Scorer Scorer
+	// FP32 is why the model must not be asked in single precision, by its golden vectors; nil if it may be. Load sets it.
+	FP32 error
 }
 
 // Digest returns the model's identity, 64 lower-case hexadecimal digits.
@@ -335,6 +337,26 @@ func (a *Artifact) checkGolden() error {
 		}
 		if got := a.Scorer.Score(g.X); !(math.Abs(got-g.Score) <= goldenTolerance) {
 			return fmt.Errorf("%s: vector %d scores %v: want %v", GoldenFile, i, got, g.Score)
+		}
+	}
+	a.FP32 = a.checkFP32()
+	return nil
+}
+
+// fp32Tolerance is how far a golden score in single precision may be from that in double precision: a five-hundredth of the
+// tolerance of a match. Rounding moves a formula by less, and a tree by more where a value lies at one of its splits.
+const fp32Tolerance = 1e-4
+
+// checkFP32 returns an error if single precision is not near enough: if a golden vector and its score, both rounded to it, are
+// not within fp32Tolerance of the golden score.
+func (a *Artifact) checkFP32() error {
+	x := make([]float64, a.Schema.Len())
+	for i, g := range a.Golden.Vectors {
+		for j, v := range g.X {
+			x[j] = float64(float32(v))
+		}
+		if got := float64(float32(a.Scorer.Score(x))); !(math.Abs(got-g.Score) <= fp32Tolerance) {
+			return fmt.Errorf("golden vector %d scores %v in FP64 and %v in FP32: want at most %v between them", i, g.Score, got, fp32Tolerance)
 		}
 	}
 	return nil

@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	// maxCalls limits the open calls of the throttled service over all connections: received and not yet answered. With
+	// maxCalls limits the open calls of the throttled services over all connections: received and not yet answered. With
 	// messages of 64 KiB it bounds the memory of half-sent calls. Two cores answer 20,000 calls a second, so the last of 512
 	// waits 26 ms. Beyond that callers would time out before their answer, so excess calls are refused at once, which costs
 	// a fraction of an answer.
@@ -50,25 +50,28 @@ type calls struct {
 
 // admission counts the open calls of a server, and refuses excess calls.
 type admission struct {
-	prefix  string // of the full method names of the throttled service
-	own     calls  // of the throttled service
-	others  calls
-	streams atomic.Int64
+	prefixes []string // of the full method names of the throttled services
+	own      calls    // of the throttled services
+	others   calls
+	streams  atomic.Int64
 	*receiving
 	refused prometheus.Counter
 	// largeAnswers is true where answers are as large as messages: those that are not read are counted.
 	largeAnswers bool
 }
 
-func newAdmission(service string, maxMessage int, reg prometheus.Registerer) *admission {
+func newAdmission(throttled []string, maxMessage int, reg prometheus.Registerer) *admission {
 	c := &admission{
-		prefix: "/" + service + "/", largeAnswers: maxMessage > SmallMessage,
-		own:       calls{limit: maxCalls, kept: keptCalls, few: fewCalls},
-		others:    calls{limit: maxOthers, kept: keptOthers, few: fewOthers},
-		receiving: newReceiving(maxMessage),
+		largeAnswers: maxMessage > SmallMessage,
+		own:          calls{limit: maxCalls, kept: keptCalls, few: fewCalls},
+		others:       calls{limit: maxOthers, kept: keptOthers, few: fewOthers},
+		receiving:    newReceiving(maxMessage),
 		refused: promauto.With(reg).NewCounter(prometheus.CounterOpts{
 			Name: "grpc_server_crowded_out_total", Help: "Calls that were refused because too many were open.",
 		}),
+	}
+	for _, service := range throttled {
+		c.prefixes = append(c.prefixes, "/"+service+"/")
 	}
 	promauto.With(reg).NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "grpc_server_open_calls", Help: "Calls that were received and are not answered yet.",
@@ -89,7 +92,7 @@ type arrival struct {
 
 	admission *admission
 	incoming  incoming
-	// counted is false for a call that its handler must refuse; throttled is true for a call of the throttled service.
+	// counted is false for a call that its handler must refuse; throttled is true for a call of a throttled service.
 	counted, throttled bool
 	// inHandler is true once its handler runs, unless the context ended before.
 	inHandler bool
@@ -146,9 +149,14 @@ func (a *arrival) tooMany() error {
 	return errTooManyOthers
 }
 
+// throttles reports whether the method is one of a throttled service.
+func (c *admission) throttles(method string) bool {
+	return slices.ContainsFunc(c.prefixes, func(prefix string) bool { return strings.HasPrefix(method, prefix) })
+}
+
 // tap is called by gRPC when the headers of a call have arrived.
 func (c *admission) tap(ctx context.Context, info *tap.Info) (context.Context, error) {
-	a := &arrival{Context: ctx, admission: c, throttled: strings.HasPrefix(info.FullMethodName, c.prefix)}
+	a := &arrival{Context: ctx, admission: c, throttled: c.throttles(info.FullMethodName)}
 	a.incoming.conn = connOf(ctx)
 	if !a.enter() && !c.refuseOldest(receiveGrace, errMakeRoom) && !c.refuseGreedy(a) {
 		a.end()

@@ -22,7 +22,7 @@ func onOwnConnection(ctx context.Context) context.Context {
 // admitted returns an admission with n open calls, and the function that ends them.
 func admitted(t *testing.T, n int) (c *admission, calls []context.Context, end context.CancelFunc) {
 	t.Helper()
-	c = newAdmission("s.S", MaxMessage, prometheus.NewRegistry())
+	c = newAdmission([]string{"s.S"}, MaxMessage, prometheus.NewRegistry())
 	ctx, end := context.WithCancel(t.Context())
 	for range n {
 		call, err := c.tap(onOwnConnection(ctx), &tap.Info{FullMethodName: "/s.S/M"})
@@ -86,7 +86,7 @@ func TestOpenCallsAreBounded(t *testing.T) {
 
 // However many calls a few connections make, others get through.
 func TestOpenCallsAreShared(t *testing.T) {
-	c := newAdmission("s.S", MaxMessage, prometheus.NewRegistry())
+	c := newAdmission([]string{"s.S"}, MaxMessage, prometheus.NewRegistry())
 	ctx, end := context.WithCancel(t.Context())
 	defer end()
 	one := &tap.Info{FullMethodName: "/s.S/M"}
@@ -107,7 +107,7 @@ func TestOpenCallsAreShared(t *testing.T) {
 // Calls of other services, such as reports, never take the place of decisions, and a few connections never take those of an
 // operator.
 func TestOtherCallsHaveTheirOwnRoom(t *testing.T) {
-	c := newAdmission("s.S", MaxMessage, prometheus.NewRegistry())
+	c := newAdmission([]string{"s.S"}, MaxMessage, prometheus.NewRegistry())
 	ctx, end := context.WithCancel(t.Context())
 	defer end()
 	for range 4 {
@@ -131,7 +131,7 @@ func TestOtherCallsHaveTheirOwnRoom(t *testing.T) {
 }
 
 func BenchmarkAdmission(b *testing.B) {
-	c := newAdmission("s.S", MaxMessage, prometheus.NewRegistry())
+	c := newAdmission([]string{"s.S"}, MaxMessage, prometheus.NewRegistry())
 	info := &tap.Info{FullMethodName: "/s.S/M"}
 	b.ReportAllocs()
 	for b.Loop() {

@@ -43,7 +43,7 @@ func newOpen(t *testing.T, maxMessage int) *open {
 	t.Helper()
 	o := &open{t: t, l: bufconn.Listen(4 << 10), reg: prometheus.NewRegistry()}
 	server := rpc.NewServer(rpc.ServerOptions{
-		Logger: slog.New(slog.DiscardHandler), Registerer: o.reg, MaxMessage: maxMessage, Throttled: mlenginev1.ScoringService_ServiceDesc.ServiceName,
+		Logger: slog.New(slog.DiscardHandler), Registerer: o.reg, MaxMessage: maxMessage, Throttled: []string{mlenginev1.ScoringService_ServiceDesc.ServiceName},
 	})
 	o.server = server
 	mlenginev1.RegisterScoringServiceServer(server, &stub{predict: func(context.Context, *mlenginev1.PredictRequest) (*mlenginev1.PredictResponse, error) {

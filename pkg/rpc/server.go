@@ -106,9 +106,9 @@ type ServerOptions struct {
 	Control *Control
 	// Limiter, if set, limits the call rate of each client.
 	Limiter *Limiter
-	// Throttled is the service whose open calls are limited to 512. The other services have 128 for themselves, so that operators
-	// get through and take no slot of the throttled service.
-	Throttled string
+	// Throttled are the services whose open calls are limited to 512 together. The other services have 128 for themselves, so that
+	// operators get through and take no slot of the throttled ones.
+	Throttled []string
 	// MaxMessage limits a received message, in bytes, both compressed and uncompressed. Default [MaxMessage].
 	MaxMessage int
 	// OnRefused, if set, is called for calls that gRPC refused before any handler saw them: RESOURCE_EXHAUSTED for a message

@@ -20,10 +20,9 @@ import (
 type Service struct {
 	// Name is the name of the program in logs and metrics.
 	Name string
-	// Throttled is the full name of the gRPC service whose open calls are limited, see [rpc.ServerOptions]. Control has the
-	// full names of the services that only operators may call.
-	Throttled string
-	Control   []string
+	// Throttled has the full names of the gRPC services whose open calls are limited, see [rpc.ServerOptions]. Control has those
+	// of the services that only operators may call.
+	Throttled, Control []string
 	// MaxMessage limits a received gRPC message, in bytes. Default [rpc.MaxMessage].
 	MaxMessage int
 	// OnRefused, if set, is called for gRPC calls that no handler sees, see [rpc.ServerOptions].

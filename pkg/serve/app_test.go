@@ -27,7 +27,7 @@ func newApp(t *testing.T, args ...string) (*serve.App, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
-	a, err := serve.New(t.Context(), &o, serve.Service{Name: "test", Throttled: "s.S"}, silent)
+	a, err := serve.New(t.Context(), &o, serve.Service{Name: "test", Throttled: []string{"s.S"}}, silent)
 	if err != nil {
 		return nil, err
 	}

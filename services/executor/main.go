@@ -18,6 +18,9 @@
 // symbol's quotes so far (from ObserveQuotes or earlier decisions). With --state-dir features and rollout survive a
 // restart. With --feature-log every request leaves a row: its features, both scores and the outcome of the shadow.
 //
+// In place of ml-engine, --engine-addr oip://host:port?model=name asks a server of the Open Inference Protocol, with
+// --engine-schema.
+//
 // If ml-engine (--engine-addr) is absent, slow or wrong, the baseline still answers; /readyz, the log and the outcomes
 // show the problem.
 //

@@ -34,7 +34,7 @@ func greenlight() {
 
 // TestScripts runs the files of testdata/script: commands as a user types them, with the expected output. $BIN has the
 // programs, $TREES models of LightGBM and XGBoost, and $DATA market data, if available. $HASTY is a policy of short phases
-// that tolerates a busy machine. UPDATE_SCRIPTS=1 rewrites the files that cmp compares.
+// that tolerates a busy machine, $NODECLIENT the example client for Node. UPDATE_SCRIPTS=1 rewrites the files that cmp compares.
 func TestScripts(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds and runs the programs")
@@ -61,6 +61,14 @@ func TestScripts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	tools, err := filepath.Abs(filepath.Join("..", "..", "bin", "tools"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	nodeClient, err := filepath.Abs(filepath.Join("..", "..", "deploy", "nodeclient"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	commands := (&pairs{bin: bin, dir: t.TempDir(), certs: issue(t)}).commands()
 	commands["status"], commands["taken"], commands["rows"] = status, taken, rows
 	testscript.Run(t, testscript.Params{
@@ -72,13 +80,34 @@ func TestScripts(t *testing.T) {
 			env.Setenv("TREES", trees)
 			env.Setenv("HASTY", policy)
 			env.Setenv("DATA", os.Getenv("GREENLIGHT_DATA"))
+			env.Setenv("NODECLIENT", nodeClient)
+			env.Setenv("PATH", tools+string(os.PathListSeparator)+env.Getenv("PATH"))
 			return nil
 		},
-		Condition: func(cond string) (bool, error) {
-			return cond == "data" && os.Getenv("GREENLIGHT_DATA") != "", nil
-		},
+		Condition: condition,
 		Cmds: commands,
 	})
+}
+
+// condition reports whether scripts can use something: market data, grpcurl (make tools), the client for Node (make
+// node-client). With GREENLIGHT_STRICT=1 there must be grpcurl.
+func condition(cond string) (bool, error) {
+	switch cond {
+	case "data":
+		return os.Getenv("GREENLIGHT_DATA") != "", nil
+	case "grpcurl":
+		if findGrpcurl(filepath.Join("..", "..")) {
+			return true, nil
+		}
+		if os.Getenv("GREENLIGHT_STRICT") == "1" {
+			return false, errors.New("grpcurl is not installed: run make tools")
+		}
+		return false, nil
+	case "nodeclient":
+		_, err := os.Stat(filepath.Join("..", "..", "deploy", "nodeclient", "node_modules"))
+		return err == nil, nil
+	}
+	return false, fmt.Errorf("unknown condition %q", cond)
 }
 
 // status runs a command and compares its exit code, for example: status 3 greenlight eval.

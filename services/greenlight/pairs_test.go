@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -60,7 +61,8 @@ type service struct {
 
 // start starts ml-engine and executor on free ports and sets $ENGINE and $EXECUTOR to their gRPC addresses, and
 // $EXECUTOR_HTTP to executor's other one:
-// pair [flag of executor]... The executor waits long for shadows, because the scripts run on busy machines.
+// pair [flag of executor]... ENGINE in a flag becomes the address of ml-engine. The executor waits long for shadows, because the
+// scripts run on busy machines.
 func (p *pairs) start(ts *testscript.TestScript, _ bool, args []string) {
 	p.run(ts, []string{"--insecure-control"}, args)
 }
@@ -105,6 +107,9 @@ func (p *pairs) run(ts *testscript.TestScript, both, args []string) {
 	}
 	models := ts.MkAbs("models")
 	engine := run("ml-engine", "--models", models, "--model", "v1.8.1-rc1", "--drift-clock", "event")
+	for i, arg := range args {
+		args[i] = strings.ReplaceAll(arg, "ENGINE", engine.Addr("grpc"))
+	}
 	executor := run("executor", append([]string{
 		"--baseline", "heuristic=" + filepath.Join(models, "simulated", "v1.8.1-rc1", "baseline.json"), "--engine-addr", engine.Addr("grpc"),
 		"--shadow-timeout", "2s", "--breaker-error-rate", "0.9",

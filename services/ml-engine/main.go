@@ -3,8 +3,8 @@
 //	ml-engine --models models --model v1.8.1-rc1
 //
 // It loads one model of a registry folder, verifies it (digests, feature schema, golden scores) and answers
-// greenlight.mlengine.v1.ScoringService on gRPC (127.0.0.1:4010), with health and reflection. An HTTP listener
-// (127.0.0.1:4011) offers the same for people, and what operators need:
+// greenlight.mlengine.v1.ScoringService on gRPC (127.0.0.1:4010), with health and reflection, and there also the Open
+// Inference Protocol. An HTTP listener (127.0.0.1:4011) offers the same for people, and what operators need:
 //
 //	GET  /ml/health        {"ok":true,"model":"v1.8.1-rc1"}
 //	GET  /ml/model/info    the active model

@@ -123,8 +123,8 @@ func cleanError(err error) error {
 // cleaner bounds the texts of a response. left is how many more messages and texts the response may have.
 type cleaner struct{ left int }
 
-// message bounds the texts of m and drops bytes and maps, which no response has. It reports whether the response has few
-// enough parts.
+// message bounds the texts of m and drops maps and bytes, which no response needs, except the raw tensors of model servers, which
+// are lists. It reports whether the response has few enough parts.
 func (c *cleaner) message(m protoreflect.Message, limit int) bool {
 	if c.left--; c.left < 0 {
 		return false
@@ -134,7 +134,7 @@ func (c *cleaner) message(m protoreflect.Message, limit int) bool {
 	m.Range(func(f protoreflect.FieldDescriptor, v protoreflect.Value) bool {
 		isMessage := f.Kind() == protoreflect.MessageKind || f.Kind() == protoreflect.GroupKind
 		switch {
-		case f.IsMap(), f.Kind() == protoreflect.BytesKind:
+		case f.IsMap(), f.Kind() == protoreflect.BytesKind && !f.IsList():
 			m.Clear(f)
 		case f.IsList() && isMessage:
 			for i, l := 0, v.List(); i < l.Len() && few; i++ {
@@ -146,7 +146,7 @@ func (c *cleaner) message(m protoreflect.Message, limit int) bool {
 			for i := range l.Len() {
 				l.Set(i, protoreflect.ValueOfString(text.Clean(l.Get(i).String(), MaxText)))
 			}
-		case f.IsList(): // numbers
+		case f.IsList(): // numbers, and raw tensors
 		case isMessage:
 			few = c.message(v.Message(), MaxText)
 		case f.Kind() == protoreflect.StringKind:

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/grpc"
+
 	"github.com/greenlight-ml/greenlight/pkg/certs"
 	"github.com/greenlight-ml/greenlight/pkg/durable"
 	"github.com/greenlight-ml/greenlight/pkg/facade"
@@ -21,6 +23,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/serve"
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
 	"github.com/greenlight-ml/greenlight/pkg/shadow/link"
+	"github.com/greenlight-ml/greenlight/pkg/shadow/oipengine"
 	"github.com/greenlight-ml/greenlight/pkg/telemetry"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
@@ -45,7 +48,7 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) (err error) {
 		return err
 	}
 	shell, err := serve.New(ctx, &opts.Options, serve.Service{
-		Name: "executor", Throttled: executorv1.DecisionService_ServiceDesc.ServiceName, MaxMessage: rpc.SmallMessage,
+		Name: "executor", Throttled: []string{executorv1.DecisionService_ServiceDesc.ServiceName}, MaxMessage: rpc.SmallMessage,
 		Control: []string{executorv1.RolloutService_ServiceDesc.ServiceName, executorv1.FeedService_ServiceDesc.ServiceName},
 	}, logger)
 	if err != nil {
@@ -56,7 +59,11 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) (err error) {
 	if err != nil {
 		return err
 	}
-	p, err := open(shell, opts, baseline, schemas, logger)
+	served, err := serverSchema(opts, schemas)
+	if err != nil {
+		return err
+	}
+	p, err := open(shell, opts, baseline, schemas, served, logger)
 	if err != nil {
 		return err
 	}
@@ -81,13 +88,17 @@ type parts struct {
 	rows       *rowlog.Log
 	book       *live.Book
 	keeper     *live.Keeper
-	engine     *link.Engine
 	dispatcher *shadow.Dispatcher
+	// drift is nil for a model server, which reports none.
+	drift driftCall
 }
 
+// driftCall asks ml-engine for its drift.
+type driftCall func(context.Context, *mlenginev1.GetDriftRequest, ...grpc.CallOption) (*mlenginev1.GetDriftResponse, error)
+
 // open opens the parts. They stop in reverse order: first the shadows of the last decisions end, then features and rows are
-// written.
-func open(shell *serve.App, opts *Options, baseline *decision.Baseline, schemas *feature.Known, logger *slog.Logger) (*parts, error) {
+// written. served is the schema of a model server's model, nil with ml-engine.
+func open(shell *serve.App, opts *Options, baseline *decision.Baseline, schemas *feature.Known, served *feature.Schema, logger *slog.Logger) (*parts, error) {
 	secured, err := opts.EngineTLS.Open(enginePrefix, "ml-engine", logger)
 	if err != nil {
 		return nil, err
@@ -121,18 +132,18 @@ func open(shell *serve.App, opts *Options, baseline *decision.Baseline, schemas 
 	limits := link.Options{
 		Timeout: shadows.Timeout, MaxInFlight: shadows.MaxInFlight, MaxBatch: shadows.MaxBatch, Logger: logger, Registerer: shell.Registry,
 	}
-	if p.engine, err = connect(shell, opts, opts.EngineAddr, secured, limits); err != nil {
+	if shadows.Engine, p.drift, err = connect(shell, opts, opts.EngineAddr, secured, served, limits); err != nil {
 		return nil, err
 	}
 	for _, c := range opts.Challengers {
 		limits.Challenger, limits.MaxInFlight, limits.Logger = c.Name, 1, logger.With("challenger", c.Name)
-		engine, err := connect(shell, opts, c.Engine, secured, limits)
+		engine, _, err := connect(shell, opts, c.Engine, secured, served, limits)
 		if err != nil {
 			return nil, err
 		}
 		shadows.Challengers = append(shadows.Challengers, shadow.ChallengerOptions{Name: c.Name, Engine: engine, SameEngine: c.Engine == opts.EngineAddr})
 	}
-	shadows.Engine, shadows.Busy = p.engine, watchScheduler(shell).Busy
+	shadows.Busy = watchScheduler(shell).Busy
 	shadows.Schemas = schemas
 	if p.rows != nil {
 		shadows.OnSettled = p.rows.Settled
@@ -144,14 +155,28 @@ func open(shell *serve.App, opts *Options, baseline *decision.Baseline, schemas 
 	return p, nil
 }
 
-// connect connects to the ml-engine at the address until shell stops.
-func connect(shell *serve.App, opts *Options, addr string, secured *certs.Store, limits link.Options) (*link.Engine, error) {
-	engine, err := link.Connect(addr, secured.Credentials(opts.EngineTLS.ServerName), limits)
+// connect returns a client of the ml-engine or model server at the address, until shell stops, and how to ask ml-engine for its
+// drift. served is the schema of a model server's model.
+func connect(shell *serve.App, opts *Options, addr string, secured *certs.Store, served *feature.Schema, limits link.Options) (mlenginev1.ScoringServiceClient, driftCall, error) {
+	var target oipengine.Target
+	var extra []grpc.DialOption
+	at, server := addr, oipengine.IsTarget(addr)
+	if server {
+		var err error
+		if target, err = oipengine.ParseTarget(addr); err != nil {
+			return nil, nil, serve.Usage(err)
+		}
+		at, extra = target.Addr, oipengine.DialOptions()
+	}
+	engine, err := link.Connect(at, secured.Credentials(opts.EngineTLS.ServerName), limits, extra...)
 	if err != nil {
-		return nil, serve.Usage(err) // it fails only for wrong options
+		return nil, nil, serve.Usage(err) // it fails only for wrong options
 	}
 	shell.OnStop(strings.TrimSpace("connection to ml-engine "+limits.Challenger), func(context.Context) error { return engine.Close() })
-	return engine, nil
+	if server {
+		return oipengine.New(engine, target, served, limits.Logger), nil, nil
+	}
+	return engine, mlenginev1.NewDriftServiceClient(engine).GetDrift, nil
 }
 
 // watchScheduler watches the scheduler until shell stops.
@@ -198,7 +223,7 @@ func (p *parts) serve(shell *serve.App, opts *Options, logger *slog.Logger) {
 	host, _ := os.Hostname() // without a name the page shows the address
 	status := page.New(page.Options{
 		Host: host, ShadowTimeout: opts.Shadow.Timeout,
-		Report: reports.GetShadowReport, Rollout: p.rollouts.Report, Drift: mlenginev1.NewDriftServiceClient(p.engine).GetDrift,
+		Report: reports.GetShadowReport, Rollout: p.rollouts.Report, Drift: p.drift,
 		Metrics: shell.Registry, Logger: logger, Build: "executor " + telemetry.BuildOf().String(),
 	})
 	status.Register(shell.Pages)
@@ -209,6 +234,9 @@ func (p *parts) serve(shell *serve.App, opts *Options, logger *slog.Logger) {
 // still answers.
 func (p *parts) state(engine string) string {
 	shadows := "no shadow: ml-engine cannot be reached at " + engine
+	if p.drift == nil {
+		shadows = "no shadow: the model server cannot be asked at " + engine
+	}
 	if model, ok := p.dispatcher.Ready(); ok {
 		shadows = "shadow " + model
 	}
@@ -227,18 +255,39 @@ func (p *parts) state(engine string) string {
 func knownSchemas(files []string, baseline *decision.Baseline) (*feature.Known, error) {
 	known := feature.NewKnown()
 	for _, path := range files {
-		raw, err := durable.ReadFile(path, feature.MaxDocument)
-		if err == nil {
-			var s *feature.Schema
-			if s, err = feature.ParseSchema(raw); err == nil {
-				_, err = known.Add(s)
-			}
-		}
-		if err != nil {
+		if _, err := readSchema(path, known); err != nil {
 			return nil, fmt.Errorf("--schema %s: %w", path, err)
 		}
 	}
 	return known, baseline.Learn(known)
+}
+
+// serverSchema returns the schema of a model server's model, nil with ml-engine.
+func serverSchema(opts *Options, known *feature.Known) (*feature.Schema, error) {
+	if opts.EngineSchema == "" {
+		return nil, nil //nolint:nilnil // ml-engine sends it
+	}
+	if s, ok := feature.Lookup(opts.EngineSchema); ok {
+		return s, nil
+	}
+	s, err := readSchema(opts.EngineSchema, known)
+	if err != nil {
+		return nil, fmt.Errorf("--engine-schema %s: %w", opts.EngineSchema, err)
+	}
+	return s, nil
+}
+
+// readSchema adds the schema of a document to the known ones.
+func readSchema(path string, known *feature.Known) (*feature.Schema, error) {
+	raw, err := durable.ReadFile(path, feature.MaxDocument)
+	if err != nil {
+		return nil, err
+	}
+	s, err := feature.ParseSchema(raw)
+	if err != nil {
+		return nil, err
+	}
+	return known.Add(s)
 }
 
 // ownState locks the state folder, if there is one, so that its files have one writer.

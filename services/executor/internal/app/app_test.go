@@ -291,6 +291,10 @@ func TestRunRefuses(t *testing.T) {
 		"tolerance NaN":    {func(o *app.Options) { o.Shadow.MatchTolerance = math.NaN() }, []string{"match tolerance NaN"}},
 		"threshold":        {func(o *app.Options) { o.Shadow.DecisionThreshold = 1 }, []string{"decision threshold 1", "or 0 for none"}},
 		"threshold NaN":    {func(o *app.Options) { o.Shadow.DecisionThreshold = math.NaN() }, []string{"decision threshold NaN"}},
+		"model server":     {func(o *app.Options) { o.EngineAddr, o.EngineSchema = "oip://localhost:1", "v1.8.1" }, []string{"--engine-addr", "the model is missing", "oip://host:port?model=name"}},
+		"no schema of it":  {func(o *app.Options) { o.EngineAddr = "oip://localhost:1?model=m" }, []string{"give --engine-schema"}},
+		"no such schema":   {func(o *app.Options) { o.EngineAddr, o.EngineSchema = "oip://localhost:1?model=m", "no/such.yaml" }, []string{"--engine-schema", "no/such.yaml"}},
+		"schema too many":  {func(o *app.Options) { o.EngineSchema = "v1.8.1" }, []string{"--engine-schema is for a model server"}},
 		"breaker":          {func(o *app.Options) { o.Shadow.Breaker.MaxErrorRate = 2 }, []string{"error rate 2"}},
 		"address file":     {func(o *app.Options) { o.AddressFile = "no/such/file" }, []string{"address file"}},
 	} {

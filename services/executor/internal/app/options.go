@@ -15,6 +15,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
 	"github.com/greenlight-ml/greenlight/pkg/serve"
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
+	"github.com/greenlight-ml/greenlight/pkg/shadow/oipengine"
 	"github.com/greenlight-ml/greenlight/services/executor/internal/decision"
 )
 
@@ -30,8 +31,9 @@ type Options struct {
 	// Schemas are files with schemas whose vectors are understood, in addition to the built-in schemas and those of the models
 	// of ml-engine.
 	Schemas []string
-	// EngineAddr is the gRPC address of ml-engine.
-	EngineAddr string
+	// EngineAddr is the gRPC address of ml-engine, or the address of a model server, see [oipengine.ParseTarget]. EngineSchema is
+	// the file with the schema of the models of model servers, or the name of a built-in schema.
+	EngineAddr, EngineSchema string
 	// Challengers are the other models that get the sampled requests.
 	Challengers []Challenger
 	// EngineTLS secures the connections to ml-engine and to the engines of the challengers.
@@ -72,8 +74,9 @@ func Flags(fs *flag.FlagSet) *Options {
 		o.Schemas = append(o.Schemas, path)
 		return nil
 	})
-	fs.StringVar(&o.EngineAddr, "engine-addr", "127.0.0.1:4010", "gRPC `address` of ml-engine: host:port, dns:///name:port or unix:path")
-	fs.Func("challenger", "`name=address` of the ml-engine of another model that gets the sampled requests, after the model under trial; may be given up to 8 times", func(s string) error {
+	fs.StringVar(&o.EngineAddr, "engine-addr", "127.0.0.1:4010", "gRPC `address` of ml-engine: host:port, dns:///name:port or unix:path; or a model of a model server of the Open Inference Protocol: oip://host:port?model=name[&version=][&input=][&output=][&column=]")
+	fs.StringVar(&o.EngineSchema, "engine-schema", "", "`file` with the feature schema of the model server's model, or the name of a built-in schema; required with oip:// addresses")
+	fs.Func("challenger", "`name=address` of another model that gets the sampled requests, after the model under trial; an address like that of --engine-addr; may be given up to 8 times", func(s string) error {
 		name, engine, ok := strings.Cut(s, "=")
 		if !ok {
 			return errors.New("want name=address")
@@ -138,18 +141,8 @@ func (o *Options) validate() error {
 	if err := errors.Join(o.Options.Validate(), o.EngineTLS.Validate(enginePrefix)); err != nil {
 		return err
 	}
-	if err := rpc.CheckTarget(o.EngineAddr); err != nil {
-		return fmt.Errorf("--engine-addr: %w", err)
-	}
-	var names []string
-	for _, c := range o.Challengers {
-		if err := shadow.CheckChallenger(c.Name, names); err != nil {
-			return fmt.Errorf("--challenger: %w", err)
-		}
-		if err := rpc.CheckTarget(c.Engine); err != nil {
-			return fmt.Errorf("--challenger %s: %w", c.Name, err)
-		}
-		names = append(names, c.Name)
+	if err := o.checkEngines(); err != nil {
+		return err
 	}
 	if o.MaxSymbols < 1 {
 		return fmt.Errorf("--max-symbols %d: want at least 1", o.MaxSymbols)
@@ -164,4 +157,44 @@ func (o *Options) validate() error {
 		return fmt.Errorf("--sample-percent %v: want a number in [0,100]", o.SamplePercent)
 	}
 	return nil
+}
+
+// checkEngines checks the addresses of the models.
+func (o *Options) checkEngines() error {
+	server, err := checkEngine("--engine-addr", o.EngineAddr)
+	if err != nil {
+		return err
+	}
+	var names []string
+	for _, c := range o.Challengers {
+		if err := shadow.CheckChallenger(c.Name, names); err != nil {
+			return fmt.Errorf("--challenger: %w", err)
+		}
+		names = append(names, c.Name)
+		s, err := checkEngine("--challenger "+c.Name, c.Engine)
+		if err != nil {
+			return err
+		}
+		server = server || s
+	}
+	switch {
+	case server && o.EngineSchema == "":
+		return errors.New("a model server does not send the schema of its model: give --engine-schema (greenlight schema new makes one)")
+	case !server && o.EngineSchema != "":
+		return errors.New("--engine-schema is for a model server (--engine-addr oip://...): ml-engine sends the schema of its model")
+	}
+	return nil
+}
+
+// checkEngine checks the address of a flag, and reports whether it is that of a model server.
+func checkEngine(flag, addr string) (server bool, err error) {
+	if server = oipengine.IsTarget(addr); server {
+		_, err = oipengine.ParseTarget(addr)
+	} else {
+		err = rpc.CheckTarget(addr)
+	}
+	if err != nil {
+		err = fmt.Errorf("%s: %w", flag, err)
+	}
+	return server, err
 }

@@ -1,6 +1,7 @@
 package page
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
@@ -13,7 +14,7 @@ import (
 // Answer is one of the four questions with its answer in a word.
 type Answer struct {
 	Question string `json:"question"`
-	// Word is the answer: "yes", "no", "partly", "as far as seen", "off", "too early" or "not known".
+	// Word is the answer: "yes", "no", "partly", "as far as seen", "off", "too early", "not reported" or "not known".
 	Word string `json:"word"`
 	// Tone colours the word; it adds no information.
 	Tone Tone `json:"tone"`
@@ -140,6 +141,9 @@ func drifted(d *mlenginev1.GetDriftResponse, failed error) Answer {
 	a := Answer{Question: "Has the input drifted?", Word: "not known", Tone: neutral}
 	overall := d.GetOverall()
 	switch {
+	case errors.Is(failed, errNotReported):
+		a.Word, a.Why = "not reported", failed.Error()
+		return a
 	case failed != nil:
 		a.Why = failed.Error()
 		return a

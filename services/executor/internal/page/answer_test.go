@@ -113,6 +113,7 @@ func TestDrifted(t *testing.T) {
 		why     string
 	}{
 		"no engine":   {nil, errors.New("connection refused"), "not known", neutral, "connection refused"},
+		"no report":   {nil, errNotReported, "not reported", neutral, "a model server of the Open Inference Protocol reports no drift"},
 		"no rows":     {nil, nil, "not known", neutral, "n = 900"},
 		"pass":        {psi(.05, .1, pass, ""), nil, "no", good, "overall PSI 0.050, want below 0.2, n = 900 rows of 6 days"},
 		"fail":        {psi(.5, .1, fail, "above both"), nil, "yes", bad, "0.500, want below 0.2, n = 900 rows of 6 days: above both"},

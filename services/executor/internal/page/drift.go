@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/greenlight-ml/greenlight/pkg/oip"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 )
 
@@ -24,8 +25,12 @@ const (
 	driftTimeout = 5 * time.Second
 )
 
-// errNotAsked is the state before the first answer.
-var errNotAsked = errors.New("ml-engine is being asked")
+var (
+	// errNotAsked is the state before the first answer.
+	errNotAsked = errors.New("ml-engine is being asked")
+	// errNotReported is the state with an engine that is not asked.
+	errNotReported = errors.New(oip.NoDrift)
+)
 
 // drift holds ml-engine's latest answer. A separate goroutine asks, so that a hung engine does not delay statuses.
 type drift struct {
@@ -44,6 +49,10 @@ type drift struct {
 func startDrift(ask func(context.Context, *mlenginev1.GetDriftRequest, ...grpc.CallOption) (*mlenginev1.GetDriftResponse, error)) *drift {
 	ctx, cancel := context.WithCancel(context.Background())
 	d := &drift{ask: ask, wanted: make(chan struct{}, 1), cancel: cancel, err: errNotAsked}
+	if ask == nil {
+		d.err = errNotReported
+		return d
+	}
 	d.done.Go(func() {
 		for {
 			select {

@@ -149,7 +149,7 @@
 
   const drift = (s) => {
     if (!s.drift) {
-      $("drift").replaceChildren(el("p", {}, "Not known: " + s.driftError));
+      $("drift").replaceChildren(el("p", {}, s.driftNote ? "Not reported: " + s.driftNote : "Not known: " + s.driftError));
       return;
     }
     const rows = (s.drift.features || []).map((f) => [f.feature, f.role, f.rows, f.reading]);

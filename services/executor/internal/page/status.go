@@ -3,6 +3,7 @@ package page
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"time"
 
 	"google.golang.org/protobuf/encoding/protojson"
@@ -20,9 +21,10 @@ type Status struct {
 	Answers []Answer        `json:"answers"`
 	Report  json.RawMessage `json:"report"`
 	Rollout json.RawMessage `json:"rollout"`
-	// Drift is ml-engine's answer. While there is none, DriftError is set instead.
+	// Drift is ml-engine's answer. While there is none, DriftError is set instead. DriftNote is why there will be none.
 	Drift      json.RawMessage `json:"drift,omitempty"`
 	DriftError string          `json:"driftError,omitempty"`
+	DriftNote  string          `json:"driftNote,omitempty"`
 	// Baseline and Shadow are latencies in milliseconds from the arrival of a request, including failed shadows. Delta is the
 	// absolute difference of the scores.
 	Baseline Distribution `json:"baseline"`
@@ -86,7 +88,10 @@ func (s *source) status(ctx context.Context) (*Status, error) {
 			agrees(report.GetWindow()).over(inWindow), drifted(answer, failed).over(periodOfDrift(answer)),
 		},
 	}
-	if failed != nil {
+	switch {
+	case errors.Is(failed, errNotReported):
+		st.DriftNote = failed.Error()
+	case failed != nil:
 		st.DriftError = failed.Error()
 	}
 	if st.Report, err = message(report); err != nil {

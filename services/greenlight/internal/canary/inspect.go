@@ -102,8 +102,9 @@ func psi(ctx context.Context, engines []fleet.Engine) (float64, gate.Verdict, er
 // unreached returns the error of a service with its kind: the service was not reached, refused the caller, or contradicts
 // itself.
 func unreached(err error) error {
+	var server *fleet.ModelServerError
 	switch {
-	case err == nil, errors.Is(err, fleet.ErrContradicts):
+	case err == nil, errors.Is(err, fleet.ErrContradicts), errors.As(err, &server):
 		return err
 	case fleet.Denied(err): // a service that refuses the caller was reached
 		return fmt.Errorf("%w: %w", errDenied, err)

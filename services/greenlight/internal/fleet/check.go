@@ -8,6 +8,7 @@ import (
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/greenlight-ml/greenlight/pkg/oip"
 	"github.com/greenlight-ml/greenlight/pkg/text"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
@@ -58,13 +59,16 @@ func (c *contradictions) instance(id string) {
 	c.add(len(id) <= maxShown && text.Clean(id, maxShown) == id, "instance_id is %s", shown(id))
 }
 
-// model checks a version and a digest. If optional, both may be empty.
+// model checks a version and a digest. If optional, both may be empty, or of a model server.
 func (c *contradictions) model(name, version, digest string, optional bool) {
 	if optional && version == "" && digest == "" {
 		return
 	}
 	c.add(version != "", "%s_version is empty", name)
 	c.add(text.Clean(version, maxVersion) == version, "%s_version is %s", name, shown(version))
+	if optional && oip.Unpinned(digest) && len(digest) == 64 && text.Clean(digest, len(digest)) == digest {
+		return // of a model server
+	}
 	c.digest(name+"_digest", digest)
 }
 

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/greenlight-ml/greenlight/pkg/oip"
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
 	"github.com/greenlight-ml/greenlight/pkg/stats"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
@@ -85,6 +86,7 @@ func TestCheckReport(t *testing.T) {
 			r.DecisionThreshold, r.Window.Decisions = 0.5, agreement(40, 5, 5, 50)
 			r.Window.Decisions.Kappa = nil
 		}, "agreement and kappa do not follow"},
+		"answers of a model server": {func(r *report) { r.ShadowVersion, r.ShadowDigest = oip.Identity("m", "1") }, ""},
 		"absent outcomes are zero":  {func(r *report) { r.OutcomesTotal = append(r.OutcomesTotal[:7], r.OutcomesTotal[8:]...) }, ""},
 		"an executor before 1.9":    {func(r *report) { r.BaselineTotal, r.Window = 0, nil }, ""},
 		"latencies a moment behind": {func(r *report) { r.LatencyMsTotal.Counts[0] -= 64 }, ""},
@@ -116,6 +118,9 @@ func TestCheckReport(t *testing.T) {
 		"endless version":                  {func(r *report) { r.ShadowVersion = strings.Repeat("v", 3e6) }, "shadow_version is"},
 		"version moves the cursor":         {func(r *report) { r.BaselineVersion = "v1\x1b[2J" }, "baseline_version is"},
 		"version is not UTF-8":             {func(r *report) { r.BaselineVersion = "v1\xff" }, "baseline_version is"},
+		"digest like a model server's":     {func(r *report) { r.ShadowDigest = "oip:" + strings.Repeat("\x1b", 60) }, "shadow_digest is"},
+		"short digest of a model server":   {func(r *report) { r.ShadowDigest = "oip:abc" }, "shadow_digest is"},
+		"baseline of a model server":       {func(r *report) { r.BaselineDigest = "oip:" + strings.Repeat("a", 60) }, "baseline_digest is"},
 		"digest too short":                 {func(r *report) { r.ShadowDigest = "abc" }, "shadow_digest is"},
 		"no requests":                      {func(r *report) { r.RequestsTotal, r.BaselineTotal = 0, 0 }, "0 requests, but 998 outcomes and 2 in flight"},
 		"more requests than outcomes":      {func(r *report) { r.RequestsTotal, r.BaselineTotal = 10_000, 0 }, "10000 requests, but 998"},

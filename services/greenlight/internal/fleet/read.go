@@ -7,10 +7,13 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
+	"github.com/greenlight-ml/greenlight/pkg/oip"
+	"github.com/greenlight-ml/greenlight/pkg/oip/gen/inference"
 	"github.com/greenlight-ml/greenlight/pkg/text"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
@@ -176,10 +179,37 @@ func (e Executor) Stop(ctx context.Context, reason string) (*executorv1.Rollout,
 	return got.GetRollout(), aborted
 }
 
+// ModelServerError is the error of an address of a model server in place of an ml-engine.
+type ModelServerError struct {
+	Addr string
+	// Server is the name and the version of the server.
+	Server string
+}
+
+// Error implements error.
+func (e *ModelServerError) Error() string {
+	return fmt.Sprintf("%s is no ml-engine but a model server of the Open Inference Protocol (%s): of a model there, %s", e.Addr, e.Server, oip.Unpromotable)
+}
+
+// modelServer returns the error if a model server has refused the call; nil if it was another program.
+func (e Engine) modelServer(ctx context.Context, err error) *ModelServerError {
+	if status.Code(err) != codes.Unimplemented || e.Inference == nil {
+		return nil
+	}
+	meta, err := e.Inference.ServerMetadata(ctx, &inference.ServerMetadataRequest{})
+	if err != nil {
+		return nil
+	}
+	return &ModelServerError{e.Addr, text.Clean(strings.TrimSpace(meta.GetName()+" "+meta.GetVersion()), maxShown)}
+}
+
 // info is [Engine.Info], which also returns an answer that contradicts itself.
 func (e Engine) info(ctx context.Context) (*mlenginev1.GetModelInfoResponse, error) {
 	info, err := e.Scoring.GetModelInfo(ctx, &mlenginev1.GetModelInfoRequest{})
 	if err != nil {
+		if server := e.modelServer(ctx, err); server != nil {
+			return nil, server
+		}
 		return nil, &CallError{"ml-engine " + e.Addr, err}
 	}
 	if err := CheckModel(info); err != nil {
@@ -188,7 +218,7 @@ func (e Engine) info(ctx context.Context) (*mlenginev1.GetModelInfoResponse, err
 	return info, nil
 }
 
-// Info asks for the model that is served. The error is a [*CallError] or an [ErrContradicts].
+// Info asks for the model that is served. The error is a [*CallError], a [*ModelServerError] or an [ErrContradicts].
 func (e Engine) Info(ctx context.Context) (*mlenginev1.GetModelInfoResponse, error) {
 	return valid(e.info(ctx))
 }

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/status"
 
+	"github.com/greenlight-ml/greenlight/pkg/oip/gen/inference"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 )
@@ -21,12 +22,15 @@ type Engine struct {
 	Scoring mlenginev1.ScoringServiceClient
 	Models  mlenginev1.ModelRegistryServiceClient
 	Drift   mlenginev1.DriftServiceClient
+	// Inference is the Open Inference Protocol, which tells a model server from other programs. It may be nil.
+	Inference inference.GRPCInferenceServiceClient
 }
 
 // NewEngine returns the ml-engine at the address, by a connection to it.
 func NewEngine(addr string, conn grpc.ClientConnInterface) Engine {
 	return Engine{
 		addr, mlenginev1.NewScoringServiceClient(conn), mlenginev1.NewModelRegistryServiceClient(conn), mlenginev1.NewDriftServiceClient(conn),
+		inference.NewGRPCInferenceServiceClient(conn),
 	}
 }
 

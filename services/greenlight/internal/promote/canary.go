@@ -10,6 +10,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/pkg/oip"
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
@@ -40,8 +41,8 @@ type runRecord struct {
 	canary.Record
 }
 
-// runs reads the live runs of the model, newest first. other has one sentence for each run that is not live. A file that
-// cannot be read is an error: it might be the newest.
+// runs reads the live runs of the model, newest first. other has one sentence for each run that is not live, or that is of a
+// model server. A file that cannot be read is an error: it might be the newest.
 func (j *judgment) runs() (live []*run, other []string, err error) {
 	names, err := fs.Glob(os.DirFS(j.folder), runPattern)
 	if err != nil {
@@ -52,7 +53,11 @@ func (j *judgment) runs() (live []*run, other []string, err error) {
 		if err != nil {
 			return nil, nil, err
 		}
-		if m := f.header.Model; m == nil || m.Digest != j.digest {
+		m := f.header.Model
+		if m != nil && oip.Unpinned(m.Digest) {
+			other = append(other, fmt.Sprintf("%s is of %s of a model server: %s", name, m.Version, oip.Unpromotable))
+		}
+		if m == nil || m.Digest != j.digest {
 			continue
 		}
 		var r runRecord

@@ -14,6 +14,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/model"
+	"github.com/greenlight-ml/greenlight/pkg/oip"
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftfleet"
@@ -86,6 +87,13 @@ func with[T any](change func(*evidence.Header, *T)) func(*evidence.Header, *T) b
 // another makes a file one about another model.
 func another[T any](h *evidence.Header, _ *T) bool {
 	h.Model = &evidence.Model{Version: "v9", Digest: strings.Repeat("9", 64)}
+	return true
+}
+
+// ofServer makes a file one about the model of a model server.
+func ofServer[T any](h *evidence.Header, _ *T) bool {
+	version, digest := oip.Identity("m", "1")
+	h.Model = &evidence.Model{Version: version, Digest: digest}
 	return true
 }
 
@@ -184,6 +192,8 @@ func TestBlockers(t *testing.T) {
 			})
 		}},
 		{name: "no offline report", blocker: gate.AUC, verdict: gate.Error, reason: "offline_report.json is not there; greenlight train writes it", spoil: func(s *setting) { s.made.Offline = leaveOut[experiment.OfflineReport] }},
+		{name: "snapshot of a model server", blocker: PSIOverall, verdict: gate.Fail, reason: "is about m@1 of a model server: its identity is only what a model server says", spoil: func(s *setting) { s.made.PSI = ofServer[driftfleet.Report] }},
+		{name: "canary of a model server", blocker: CanaryPhases, verdict: gate.Fail, reason: "neither promoted nor gated: register the model", spoil: func(s *setting) { s.made.Canary = ofServer[canary.Record] }},
 		{name: "offline report of another model", blocker: gate.PrecisionAt20, verdict: gate.Fail, reason: "about another model", spoil: func(s *setting) { s.made.Offline = another[experiment.OfflineReport] }},
 		{name: "simulated market", blocker: gate.AUC, verdict: gate.Fail, reason: "is simulated: it says nothing of any market", spoil: func(s *setting) {
 			s.made.Offline = with(func(h *evidence.Header, _ *experiment.OfflineReport) { h.Source = evidence.Simulated })

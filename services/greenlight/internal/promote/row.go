@@ -7,6 +7,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/pkg/oip"
 	"github.com/greenlight-ml/greenlight/pkg/table"
 )
 
@@ -79,6 +80,8 @@ func (r *Row) about(f *file, digest string) {
 	switch m := f.header.Model; {
 	case m == nil:
 		r.worsen(gate.Error, "%s does not say which model it is about", f.Path)
+	case oip.Unpinned(m.Digest):
+		r.worsen(gate.Fail, "%s is about %s of a model server: %s", f.Path, m.Version, oip.Unpromotable)
 	case m.Digest != digest:
 		r.worsen(gate.Fail, "%s is about another model, %s with digest %s", f.Path, m.Version, short(m.Digest))
 	}

@@ -2,10 +2,12 @@ package promote
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/pkg/oip"
 	"github.com/greenlight-ml/greenlight/pkg/text"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
@@ -76,9 +78,14 @@ func (j *judgment) executors(ctx context.Context, executors []fleet.Executor) Ro
 
 // is judges whether a service has the model. The errors of package fleet name the service.
 func (j *judgment) is(service, verb string, m evidence.Model, err error) finding {
+	var server *fleet.ModelServerError
 	switch {
+	case errors.As(err, &server):
+		return finding{gate.Fail, err.Error()}
 	case err != nil:
 		return finding{gate.Error, err.Error()}
+	case oip.Unpinned(m.Digest):
+		return finding{gate.Fail, fmt.Sprintf("%s %s %s of a model server: %s", service, verb, text.Clean(m.Version, maxVersion), oip.Unpromotable)}
 	case m.Digest != j.digest:
 		return finding{gate.Fail, fmt.Sprintf("%s %s %s with digest %s", service, verb, text.Clean(m.Version, maxVersion), short(m.Digest))}
 	}

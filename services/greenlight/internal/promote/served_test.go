@@ -13,6 +13,8 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/pkg/oip"
+	"github.com/greenlight-ml/greenlight/pkg/oip/gen/inference"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
@@ -25,6 +27,7 @@ type engine struct {
 
 	version, digest string
 	err             error
+	server          inference.GRPCInferenceServiceClient
 	// refuses is the error of an activation.
 	refuses error
 }
@@ -40,6 +43,15 @@ func (e *engine) ActivateModel(_ context.Context, req *mlenginev1.ActivateModelR
 	_, version, _ := cut(req.GetModel())
 	e.version, e.digest = version, req.GetDigest()
 	return &mlenginev1.ActivateModelResponse{}, nil
+}
+
+// modelServer is a model server in memory.
+type modelServer struct {
+	inference.GRPCInferenceServiceClient
+}
+
+func (modelServer) ServerMetadata(context.Context, *inference.ServerMetadataRequest, ...grpc.CallOption) (*inference.ServerMetadataResponse, error) {
+	return &inference.ServerMetadataResponse{Name: "triton", Version: "2.46.0"}, nil
 }
 
 // executor is an executor in memory.
@@ -74,7 +86,7 @@ func (e *executor) GetShadowReport(context.Context, *executorv1.GetShadowReportR
 func pairOf(engines []*engine, executors []*executor) *fleet.Services {
 	p := &fleet.Services{}
 	for _, e := range engines {
-		p.Engines = append(p.Engines, fleet.Engine{Addr: "engine", Scoring: e, Models: e})
+		p.Engines = append(p.Engines, fleet.Engine{Addr: "engine", Scoring: e, Models: e, Inference: e.server})
 	}
 	for _, e := range executors {
 		p.Executors = append(p.Executors, fleet.Executor{Addr: "executor", Shadows: e})
@@ -87,6 +99,8 @@ func TestServed(t *testing.T) {
 	s := newSetting(t)
 	ours := s.made.Model.Digest()
 	nines := strings.Repeat("9", 64)
+	_, unpinned := oip.Identity("m", "1")
+	noEngine := status.Error(codes.Unimplemented, "unknown service greenlight.mlengine.v1.ScoringService")
 	away := status.Error(codes.Unavailable, "connection refused")
 	for name, test := range map[string]struct {
 		engines   []*engine
@@ -104,6 +118,9 @@ func TestServed(t *testing.T) {
 		"shadows nobody yet":        {executors: []*executor{{}}, blocker: ExecutorAsks, verdict: gate.Inconclusive, reason: "no model has answered"},
 		"engine says nothing":       {engines: []*engine{{}}, blocker: EngineServes, verdict: gate.Error, reason: "model_version is empty"},
 		"report contradicts itself": {executors: []*executor{{digest: "999"}}, blocker: ExecutorAsks, verdict: gate.Error, reason: "shadow_digest is"},
+		"shadows a model server":    {executors: []*executor{{digest: unpinned}}, blocker: ExecutorAsks, verdict: gate.Fail, reason: "executor executor was answered by v of a model server: its identity is only what a model server says, so it can be compared and judged, and neither promoted nor gated"},
+		"engine is a model server":  {engines: []*engine{{err: noEngine, server: modelServer{}}}, blocker: EngineServes, verdict: gate.Fail, reason: "engine is no ml-engine but a model server of the Open Inference Protocol (triton 2.46.0)"},
+		"engine is another program": {engines: []*engine{{err: noEngine}}, blocker: EngineServes, verdict: gate.Error, reason: "Unimplemented"},
 		"one executor twice":        {executors: []*executor{{digest: ours, process: "p"}, {digest: ours, process: "p"}}, blocker: ExecutorAsks, verdict: gate.Error, reason: `are one process ("p")`},
 		"another tolerance":         {executors: []*executor{{digest: ours, tolerance: 0.1}}, blocker: ExecutorAsks, verdict: gate.Error, reason: "start it with --match-tolerance 0.05"},
 		"executor is away":          {executors: []*executor{{err: away}}, blocker: ExecutorAsks, verdict: gate.Error, reason: "connection refused"},

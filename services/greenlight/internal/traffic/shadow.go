@@ -11,6 +11,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/model"
+	"github.com/greenlight-ml/greenlight/pkg/oip"
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
 	"github.com/greenlight-ml/greenlight/pkg/text"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
@@ -51,6 +52,8 @@ type ShadowResult struct {
 	Baseline          *evidence.Model `json:"baseline,omitempty"`
 	BaselineUnchecked int             `json:"baseline_unchecked,omitempty"`
 	ShadowDiffering   int             `json:"shadow_differing"`
+	// ShadowUnchecked are the shadow scores of a model server: nothing says what its model computes.
+	ShadowUnchecked int `json:"shadow_unchecked,omitempty"`
 	// Distinct is the number of different baseline scores.
 	Distinct int `json:"distinct_scores"`
 	// Errors counts the calls that failed, by gRPC code.
@@ -102,7 +105,9 @@ func Shadow(ctx context.Context, e fleet.Executor, a *model.Artifact, states []S
 		}
 		switch {
 		case outcome.Compared():
-			if !same(resp.GetShadow().GetScore(), s.Score) || resp.GetShadow().GetModelDigest() != a.Digest() {
+			if oip.Unpinned(resp.GetShadow().GetModelDigest()) {
+				r.ShadowUnchecked++
+			} else if !same(resp.GetShadow().GetScore(), s.Score) || resp.GetShadow().GetModelDigest() != a.Digest() {
 				r.ShadowDiffering++
 			}
 			d := resp.GetComparison().GetDelta()
@@ -155,12 +160,16 @@ func (r *ShadowResult) observations() map[string]gate.Observation {
 			changed = gate.Missing(fmt.Sprintf("the executor's baseline %s is not in the registry: its answers could not be checked", r.Baseline))
 		}
 	}
+	differing := gate.Measured(float64(r.ShadowDiffering), uint64(r.Comparisons))
+	if r.ShadowUnchecked > 0 {
+		differing = gate.Missing("the scores of a model server could not be checked: nothing says what its model computes")
+	}
 	return map[string]gate.Observation{
 		gate.ShadowMatch:     gate.Rate(uint64(r.Outcomes[shadow.Match.String()]), uint64(r.Comparisons)),
 		gate.ShadowErrorRate: gate.Rate(uint64(r.ShadowErrors), uint64(r.Comparisons+r.ShadowErrors)),
 		gate.ShadowP95:       gate.Measured(r.ShadowLatency.P95, uint64(r.Comparisons)),
 		gate.BaselineChanged: changed,
-		gate.ShadowDiffer:    gate.Measured(float64(r.ShadowDiffering), uint64(r.Comparisons)),
+		gate.ShadowDiffer:    differing,
 		gate.Unaccounted:     gate.Measured(math.Abs(float64(r.Unaccounted)), n),
 	}
 }

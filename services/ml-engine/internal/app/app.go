@@ -15,6 +15,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/facade"
 	"github.com/greenlight-ml/greenlight/pkg/model"
+	"github.com/greenlight-ml/greenlight/pkg/oip/gen/inference"
 	"github.com/greenlight-ml/greenlight/pkg/serve"
 	"github.com/greenlight-ml/greenlight/pkg/telemetry"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
@@ -35,7 +36,7 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) (err error) {
 	models := model.OpenRegistry(opts.Models).Requiring(keys)
 	var service *scoring.Service // set before the first call
 	shell, err := serve.New(ctx, &opts.Options, serve.Service{
-		Name: "ml-engine", Throttled: mlenginev1.ScoringService_ServiceDesc.ServiceName,
+		Name: "ml-engine", Throttled: []string{mlenginev1.ScoringService_ServiceDesc.ServiceName, inference.GRPCInferenceService_ServiceDesc.ServiceName},
 		Control:   []string{mlenginev1.ModelRegistryService_ServiceDesc.ServiceName},
 		OnRefused: func(method string, code codes.Code) { service.Refused(method, code) },
 	}, logger)
@@ -62,6 +63,7 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) (err error) {
 	watching.Activate(first.Active.Watch)
 
 	mlenginev1.RegisterScoringServiceServer(shell.Server, service)
+	scoring.RegisterInference(shell.Server, service, models)
 	mlenginev1.RegisterModelRegistryServiceServer(shell.Server, registry.New(registry.Options{
 		Models: models, Scoring: service, Monitor: watching, Memory: memory, Previous: first.Previous, Logger: logger,
 	}))

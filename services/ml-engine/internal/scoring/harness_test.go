@@ -16,6 +16,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/model"
+	"github.com/greenlight-ml/greenlight/pkg/oip/gen/inference"
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
 	"github.com/greenlight-ml/greenlight/pkg/testkit/enginetest"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
@@ -28,6 +29,8 @@ const version = "v1.8.1-test"
 // engine is the service with a real server and client in memory.
 type engine struct {
 	client  mlenginev1.ScoringServiceClient
+	oip     inference.GRPCInferenceServiceClient
+	conn    *grpc.ClientConn
 	service *scoring.Service
 	drift   *monitor.Service
 	model   *model.Artifact
@@ -53,6 +56,7 @@ func start(t *testing.T, a *model.Artifact) *engine {
 		Logger: logger, Registerer: prometheus.NewRegistry(), OnRefused: service.Refused,
 	})
 	mlenginev1.RegisterScoringServiceServer(server, service)
+	scoring.RegisterInference(server, service, model.OpenRegistry(enginetest.Registry(t, "v1.8.1", "v1.8.1-other")))
 	server.Ready()
 	l := bufconn.Listen(1 << 20)
 	served := make(chan error, 1)
@@ -69,7 +73,7 @@ func start(t *testing.T, a *model.Artifact) *engine {
 			t.Error(err)
 		}
 	})
-	e.client = mlenginev1.NewScoringServiceClient(conn)
+	e.client, e.oip, e.conn = mlenginev1.NewScoringServiceClient(conn), inference.NewGRPCInferenceServiceClient(conn), conn
 	return e
 }
 

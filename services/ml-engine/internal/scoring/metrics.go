@@ -32,7 +32,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		}, []string{"model_version", "status"}),
 		latency: f.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "ml_predict_latency_ms",
-			Help:    "Time in the handler of Predict or BatchPredict, or of a message of StreamPredict, in milliseconds.",
+			Help:    "Time in the handler of Predict, BatchPredict or ModelInfer, or of a message of StreamPredict, in milliseconds.",
 			Buckets: telemetry.LatencyBucketsMS,
 		}, []string{"model_version"}),
 		score: f.NewHistogramVec(prometheus.HistogramOpts{

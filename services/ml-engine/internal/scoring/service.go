@@ -1,4 +1,4 @@
-// Package scoring is ml-engine's ScoringService.
+// Package scoring is ml-engine's ScoringService, and its GRPCInferenceService of the Open Inference Protocol.
 package scoring
 
 import (
@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/greenlight-ml/greenlight/pkg/model"
+	"github.com/greenlight-ml/greenlight/pkg/oip/gen/inference"
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
 	"github.com/greenlight-ml/greenlight/pkg/shadow/batches"
 	"github.com/greenlight-ml/greenlight/pkg/telemetry"
@@ -74,13 +75,13 @@ func (s *Service) Activate(next Loaded) (previous Loaded) {
 // need not wait for them. It must be called only once.
 func (s *Service) EndStreams() { close(s.stopping) }
 
-// Refused counts a call or a message that gRPC or the HTTP facade refused before it reached Predict or BatchPredict. Calls of
-// other methods are not predictions and not counted.
+// Refused counts a call or a message that gRPC or the HTTP facade refused before it reached its handler. Calls of methods that are
+// not predictions are not counted.
 func (s *Service) Refused(method string, code codes.Code) {
 	m := s.active.Load().metrics
 	switch method {
 	case mlenginev1.ScoringService_Predict_FullMethodName, mlenginev1.ScoringService_BatchPredict_FullMethodName,
-		mlenginev1.ScoringService_StreamPredict_FullMethodName:
+		mlenginev1.ScoringService_StreamPredict_FullMethodName, inference.GRPCInferenceService_ModelInfer_FullMethodName:
 	default:
 		return
 	}
@@ -135,27 +136,36 @@ func (s *Service) BatchPredict(_ context.Context, req *mlenginev1.BatchPredictRe
 		m.metrics.invalid.Inc()
 		return nil, err
 	}
-	k := m.Schema.Len()
 	resp := &mlenginev1.BatchPredictResponse{
 		Scores: make([]float64, rows), ModelVersion: m.Manifest.Version, ModelDigest: m.Manifest.Digest,
 	}
-	m.Scorer.Scores(resp.GetScores(), req.GetValues()) // of invalid rows too: their scores are replaced
-	var failed [2]int                                  // invalid rows, invalid scores
-	for i := range rows {
-		x := req.GetValues()[i*k : (i+1)*k]
+	resp.Errors = m.score(start, monitor.Rows{
+		X: req.GetValues(), Scores: resp.GetScores(),
+		Inputs: req.GetWatched(), Values: req.GetWatchedValues(), EventMS: req.GetEventTimesMs(), Sources: req.GetSources(),
+	})
+	return resp, nil
+}
+
+// score sets the scores of the rows that arrived at start, and counts the rows. It returns the errors of the rows that have no
+// score, in ascending order; their scores are NaN.
+func (m *snapshot) score(start time.Time, rows monitor.Rows) (errs []*mlenginev1.RowError) {
+	k := m.Schema.Len()
+	m.Scorer.Scores(rows.Scores, rows.X) // of invalid rows too: their scores are replaced
+	var failed [2]int                    // invalid rows, invalid scores
+	for i, score := range rows.Scores {
+		x := rows.X[i*k : (i+1)*k]
 		if bad := firstInvalid(m.Schema, x); bad >= 0 {
-			resp.Scores[i] = math.NaN()
-			resp.Errors = append(resp.Errors, &mlenginev1.RowError{
+			rows.Scores[i] = math.NaN()
+			errs = append(errs, &mlenginev1.RowError{
 				Row: uint32(i), Reason: mlenginev1.ErrorReason_ERROR_REASON_FEATURE_INVALID,
 				Message: fmt.Sprintf("row %d: %s", i, invalidValue(m.Schema, bad, x[bad])),
 			})
 			failed[0]++
 			continue
 		}
-		score := resp.GetScores()[i]
 		if !valid(score) {
-			resp.Scores[i] = math.NaN()
-			resp.Errors = append(resp.Errors, &mlenginev1.RowError{
+			rows.Scores[i] = math.NaN()
+			errs = append(errs, &mlenginev1.RowError{
 				Row: uint32(i), Reason: mlenginev1.ErrorReason_ERROR_REASON_SCORE_INVALID,
 				Message: fmt.Sprintf("row %d: model %s scored %v: want a number in [0,1]", i, m.Manifest.Version, score),
 			})
@@ -166,12 +176,9 @@ func (s *Service) BatchPredict(_ context.Context, req *mlenginev1.BatchPredictRe
 	}
 	m.metrics.invalid.Add(float64(failed[0]))
 	m.metrics.internal.Add(float64(failed[1]))
-	m.metrics.ok.Add(float64(rows - failed[0] - failed[1]))
-	m.Watch.Observe(start, monitor.Rows{
-		X: req.GetValues(), Scores: resp.GetScores(),
-		Inputs: req.GetWatched(), Values: req.GetWatchedValues(), EventMS: req.GetEventTimesMs(), Sources: req.GetSources(),
-	})
-	return resp, nil
+	m.metrics.ok.Add(float64(len(rows.Scores) - failed[0] - failed[1]))
+	m.Watch.Observe(start, rows)
+	return errs
 }
 
 // StreamPredict implements ScoringService: a BatchPredict for each message.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/pkg/oip"
 	"github.com/greenlight-ml/greenlight/pkg/text"
 )
 
@@ -23,7 +24,11 @@ func (s *Status) Screen(w io.Writer) error {
 			line("engine", "%s does not answer: %s", e.Address, e.Error)
 			continue
 		}
-		line("engine", "%s serves %s since %s", e.Address, named(e.Model), s.ago(*e.Since))
+		if e.ModelServer != "" {
+			line("engine", "%s is a model server of the Open Inference Protocol, %s", e.Address, e.ModelServer)
+		} else {
+			line("engine", "%s serves %s since %s", e.Address, named(e.Model), s.ago(*e.Since))
+		}
 		line("drift", "%s", e.Drift.text())
 	}
 	for _, e := range s.Executors {
@@ -197,7 +202,11 @@ func shadowText(model *evidence.Model, q *Quality) string {
 	if q.MatchTolerance != gate.MatchTolerance {
 		match += fmt.Sprintf(" within %g", q.MatchTolerance)
 	}
-	return fmt.Sprintf("%s: %s of %d in %s, %scoverage %s, error rate %s, p95 %s, breaker %s", named(model), match, q.Comparisons,
+	name := named(model)
+	if oip.Unpinned(model.Digest) {
+		name += " of a model server"
+	}
+	return fmt.Sprintf("%s: %s of %d in %s, %scoverage %s, error rate %s, p95 %s, breaker %s", name, match, q.Comparisons,
 		gate.Duration(q.WindowS*float64(time.Second)), q.decisions(), percent(q.Coverage), percent(q.ErrorRate), millis(q.P95MS), q.breaker())
 }
 

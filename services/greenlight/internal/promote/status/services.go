@@ -2,6 +2,7 @@ package status
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"time"
 
@@ -9,6 +10,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
+	"github.com/greenlight-ml/greenlight/pkg/oip"
 	"github.com/greenlight-ml/greenlight/pkg/text"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
@@ -21,6 +23,9 @@ type Engine struct {
 	// Error is why it could not be read, Hint what to do about it. The other fields are then empty.
 	Error string `json:"error"`
 	Hint  string `json:"hint,omitempty"`
+	// ModelServer is the name and the version of a model server of the Open Inference Protocol; empty for an ml-engine. Model and
+	// Since are then null.
+	ModelServer string `json:"model_server,omitempty"`
 	// Model is the served model, Since when it was loaded.
 	Model *evidence.Model `json:"model"`
 	Since *time.Time      `json:"since"`
@@ -119,6 +124,10 @@ type Rollout struct {
 
 // engineOf returns what an ml-engine answered. The drift is not asked for here.
 func engineOf(r *fleet.EngineReading) Engine {
+	var server *fleet.ModelServerError
+	if errors.As(r.Err, &server) {
+		return Engine{Address: r.Addr, ModelServer: server.Server, Drift: &Drift{Reason: oip.NoDrift}}
+	}
 	if r.Raw == nil {
 		return Engine{Address: r.Addr, Error: fleet.Plain(r.Err).Error(), Hint: fleet.Hint(r.Err)}
 	}

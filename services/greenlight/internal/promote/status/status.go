@@ -46,7 +46,7 @@ func Read(ctx context.Context, p *fleet.Services, folder string, state canary.St
 	wg.Wait()
 	s.Engines, s.Executors = make([]Engine, len(now.Engines)), make([]Executor, len(now.Executors))
 	for i := range now.Engines {
-		if s.Engines[i] = engineOf(&now.Engines[i]); s.Engines[i].Error == "" {
+		if s.Engines[i] = engineOf(&now.Engines[i]); s.Engines[i].Error == "" && s.Engines[i].ModelServer == "" {
 			s.Engines[i].Drift = drifts[i]
 		}
 	}

@@ -20,6 +20,8 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
+	"github.com/greenlight-ml/greenlight/pkg/oip"
+	"github.com/greenlight-ml/greenlight/pkg/oip/gen/inference"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
@@ -38,7 +40,7 @@ type services struct {
 	now                          time.Time
 	info, drift, report, rollout error
 	noDrift, noShadow, unleased  bool
-	noWindow, decides            bool
+	noWindow, decides, ofServer  bool
 }
 
 func (s *services) GetModelInfo(context.Context, *mlenginev1.GetModelInfoRequest, ...grpc.CallOption) (*mlenginev1.GetModelInfoResponse, error) {
@@ -70,6 +72,9 @@ func (s *services) GetShadowReport(context.Context, *executorv1.GetShadowReportR
 	}
 	if !s.noShadow {
 		r.ShadowVersion, r.ShadowDigest = "v1.8.1-rc1", digest
+		if s.ofServer {
+			r.ShadowVersion, r.ShadowDigest = oip.Identity("m", "1")
+		}
 		r.Window.Comparisons, r.Window.MatchRate, r.Window.ErrorRate, r.Window.Coverage = 1000, proto.Float64(0.987), proto.Float64(0), proto.Float64(0.05)
 		r.Window.MatchRateLow, r.Window.MatchRateHigh = proto.Float64(0.978), proto.Float64(0.992)
 		r.Window.LatencyMs = &executorv1.Quantiles{Count: 1000, P95: 2.5}
@@ -97,9 +102,23 @@ func (s *services) GetRollout(context.Context, *executorv1.GetRolloutRequest, ..
 
 func (s *services) pair() *fleet.Services {
 	return &fleet.Services{
-		Engines:   []fleet.Engine{{Addr: "engine-a", Scoring: s, Drift: s}},
+		Engines:   []fleet.Engine{{Addr: "engine-a", Scoring: s, Drift: s, Inference: modelServer{is: s.ofServer}}},
 		Executors: []fleet.Executor{{Addr: "executor-a", Shadows: s, Rollouts: s}},
 	}
+}
+
+// modelServer is a model server in memory, or another program.
+type modelServer struct {
+	inference.GRPCInferenceServiceClient
+
+	is bool
+}
+
+func (m modelServer) ServerMetadata(context.Context, *inference.ServerMetadataRequest, ...grpc.CallOption) (*inference.ServerMetadataResponse, error) {
+	if !m.is {
+		return nil, status.Error(codes.Unimplemented, "unknown service inference.GRPCInferenceService")
+	}
+	return &inference.ServerMetadataResponse{Name: "triton", Version: "2.46.0"}, nil
 }
 
 // folder is evidence with two canaries, the older of which was written last.
@@ -174,6 +193,7 @@ canary    ABORTED canary_run_2.json (live), v1.8.1-rc1 (0123456789ab), begun 199
 func TestParts(t *testing.T) {
 	t.Parallel()
 	away := status.Error(codes.Unavailable, "connection refused")
+	noEngine := status.Error(codes.Unimplemented, "unknown service greenlight.mlengine.v1.ScoringService")
 	for name, test := range map[string]struct {
 		services services
 		evidence func(*testing.T) string
@@ -181,6 +201,9 @@ func TestParts(t *testing.T) {
 		reached  bool
 	}{
 		"engine away":       {services: services{info: away}, want: "engine    engine-a does not answer: Unavailable: connection refused"},
+		"model server":      {services: services{info: noEngine, drift: noEngine, ofServer: true}, want: "engine    engine-a is a model server of the Open Inference Protocol, triton 2.46.0\ndrift     no PSI: a model server of the Open Inference Protocol reports no drift\n", reached: true},
+		"its model":         {services: services{info: noEngine, drift: noEngine, ofServer: true}, want: ") of a model server: match rate", reached: true},
+		"another program":   {services: services{info: noEngine, drift: noEngine}, want: "engine    engine-a does not answer: Unimplemented"},
 		"drift away":        {services: services{drift: away}, want: "drift     cannot be asked: Unavailable: connection refused"},
 		"no profile":        {services: services{drift: status.Error(codes.FailedPrecondition, "the model has no drift profile")}, want: "drift     no PSI: the model has no drift profile", reached: true},
 		"nothing scored":    {services: services{noDrift: true}, want: "drift     no PSI: nothing was scored", reached: true},
