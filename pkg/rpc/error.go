@@ -3,6 +3,7 @@ package rpc
 import (
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
@@ -56,6 +57,10 @@ type Error struct {
 	Message string
 	// Features are the invalid names, if the failure is about names. The first twenty are sent.
 	Features []string
+
+	// status is what GRPCStatus returns. Interceptors and gRPC each ask for it, and building it is most of the cost of refusing
+	// an invalid request.
+	status atomic.Pointer[status.Status]
 }
 
 // ExecutorError returns an error of executor. The reason is a constant, or an enum of the contract, whose prefix is dropped.
@@ -95,14 +100,17 @@ func (e *Error) Info() *errdetails.ErrorInfo {
 	return info
 }
 
-// GRPCStatus returns the status that the server sends, with the reason and the names.
+// GRPCStatus returns the status that the server sends, with the reason and the names. The error must not change afterwards.
 func (e *Error) GRPCStatus() *status.Status {
-	s := status.New(e.Code, e.Error())
-	detailed, err := s.WithDetails(e.Info())
-	if err != nil { // only for code OK
+	if s := e.status.Load(); s != nil {
 		return s
 	}
-	return detailed
+	s := status.New(e.Code, e.Error())
+	if detailed, err := s.WithDetails(e.Info()); err == nil { // it fails only for code OK
+		s = detailed
+	}
+	e.status.Store(s)
+	return s
 }
 
 // Reason returns the reason of the ErrorInfo of a failed call. It is empty without one.

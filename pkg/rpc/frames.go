@@ -291,8 +291,6 @@ type framed struct {
 	held atomic.Int64
 	open atomic.Int64 // len(calls)
 	gone atomic.Bool  // it is closed, or being closed
-	// admitted is how many calls of it are open, as admission counts them: a refused call is not.
-	admitted atomic.Int64
 	// progress is when a call last ended, in nanoseconds.
 	progress atomic.Int64
 	once     sync.Once

@@ -2,7 +2,6 @@ package rpc
 
 import (
 	"context"
-	"sync"
 	"time"
 
 	"google.golang.org/grpc"
@@ -15,36 +14,16 @@ import (
 const (
 	// receiveLimit is how long the message of a unary call may take to arrive after its headers.
 	receiveLimit = 5 * time.Second
-	// receiveGrace is how long it may take while other calls wait for a slot. A message of 64 KiB takes a few milliseconds.
-	receiveGrace = 100 * time.Millisecond
-	// leastGrace is how long it may take while a connection with few calls waits for a slot, and this one has many.
-	leastGrace = 5 * time.Millisecond
 	// maxUnpacked bounds the memory of messages being decompressed: a few kilobytes can expand to the message limit.
 	maxUnpacked = 4 * MaxMessage
 )
 
-var (
-	errSlowMessage = status.Errorf(codes.DeadlineExceeded, "the message did not arrive completely within %v", receiveLimit)
-	errMakeRoom    = status.Errorf(codes.ResourceExhausted, "the message did not arrive within %v, and other calls wait: %d calls are open", receiveGrace, maxCalls)
-)
+var errSlowMessage = status.Newf(codes.DeadlineExceeded, "the message did not arrive completely within %v", receiveLimit)
 
-// receiving holds the unary calls whose message has not arrived yet, the oldest first. Most arrive within microseconds.
+// receiving bounds the calls that receive their message.
 type receiving struct {
-	mu    sync.Mutex
-	head  incoming // of a circular list
-	timer *time.Timer
-
 	// unpacking is a semaphore for compressed messages of unary calls, unpackingStreams one for streams of them.
 	unpacking, unpackingStreams chan struct{}
-}
-
-// incoming is a call whose message has not arrived yet.
-type incoming struct {
-	prev, next *incoming
-	since      time.Time
-	stream     transportStream
-	conn       *framed
-	refused    error
 }
 
 // transportStream are undocumented methods of gRPC's stream. TestHalfSentMessages and TestPackedMessages fail if gRPC
@@ -56,15 +35,14 @@ type transportStream interface {
 	RecvCompress() string
 }
 
-func newReceiving(maxMessage int) *receiving {
+func newReceiving(maxMessage int) receiving {
 	most := min(maxUnpacked/maxMessage, maxCalls)
-	r := &receiving{unpacking: make(chan struct{}, most), unpackingStreams: make(chan struct{}, most)}
-	r.head.prev, r.head.next = &r.head, &r.head
-	return r
+	return receiving{unpacking: make(chan struct{}, most), unpackingStreams: make(chan struct{}, most)}
 }
 
-// receive reads the message of a unary call. The call is refused if that takes too long.
-func (r *receiving) receive(ctx context.Context, in *incoming, read func(any) error, message any) error {
+// receive reads the message of a unary call, within receiveLimit. Meanwhile the call does not count as open, so calls of which
+// only a part is sent keep out nobody. What they hold is bounded by wire.
+func (r *receiving) receive(ctx context.Context, s *slot, read func(any) error, message any) error {
 	stream, ok := grpc.ServerTransportStreamFromContext(ctx).(transportStream)
 	if !ok {
 		return read(message)
@@ -77,23 +55,13 @@ func (r *receiving) receive(ctx context.Context, in *incoming, read func(any) er
 			return status.FromContextError(ctx.Err()).Err()
 		}
 	}
-	in.since, in.stream = time.Now(), stream
-	r.mu.Lock()
-	in.prev, in.next = r.head.prev, &r.head
-	in.prev.next, in.next.prev = in, in
-	if r.timer == nil {
-		r.timer = time.AfterFunc(receiveLimit, r.sweep)
-	}
-	r.mu.Unlock()
+	s.leave()
+	defer s.calls.open.Add(1)
+	// An error of WriteStatus means that the connection, and so the call, is gone.
+	limit := time.AfterFunc(receiveLimit, func() { _ = stream.WriteStatus(errSlowMessage) })
 	err := read(message)
-	r.mu.Lock()
-	if in.refused == nil {
-		in.remove()
-	}
-	refused := in.refused
-	r.mu.Unlock()
-	if refused != nil {
-		return refused
+	if !limit.Stop() {
+		return errSlowMessage.Err()
 	}
 	return err
 }
@@ -110,49 +78,6 @@ func (r *receiving) openPacked(ctx context.Context) (leave func(), err error) {
 		return func() { <-r.unpackingStreams }, nil
 	default:
 		return nil, status.Errorf(codes.ResourceExhausted, "%d streams of compressed messages are open: send without compression", cap(r.unpackingStreams))
-	}
-}
-
-func (in *incoming) remove() {
-	in.prev.next, in.next.prev = in.next, in.prev
-	in.prev, in.next = nil, nil
-}
-
-// refuseOldest refuses the call that has waited longest for its message, if that is at least longest. It reports whether
-// it refused one.
-func (r *receiving) refuseOldest(longest time.Duration, because error) bool {
-	return r.refuse(longest, because, func(*framed) bool { return true })
-}
-
-// refuse is refuseOldest among the calls of some connections.
-func (r *receiving) refuse(longest time.Duration, because error, of func(*framed) bool) bool {
-	r.mu.Lock()
-	in := r.head.next
-	for in != &r.head && !of(in.conn) {
-		in = in.next
-	}
-	if in == &r.head || time.Since(in.since) < longest {
-		r.mu.Unlock()
-		return false
-	}
-	in.remove()
-	in.refused = because
-	r.mu.Unlock()
-	s, _ := status.FromError(because)
-	_ = in.stream.WriteStatus(s) // an error means that the connection, and so the call, is gone
-	return true
-}
-
-// sweep refuses the calls that exceed receiveLimit.
-func (r *receiving) sweep() {
-	for r.refuseOldest(receiveLimit, errSlowMessage) {
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if in := r.head.next; in != &r.head {
-		r.timer.Reset(time.Until(in.since.Add(receiveLimit)))
-	} else {
-		r.timer = nil
 	}
 }
 

@@ -233,7 +233,7 @@ func (s *Server) dropUnread(drained <-chan struct{}) {
 		case <-drained:
 			return
 		case <-tick.C:
-			if s.admission.own.open.Load()+s.admission.others.open.Load() > 0 {
+			if s.admission.open() > 0 {
 				idle = 0
 			}
 		}

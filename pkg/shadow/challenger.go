@@ -60,15 +60,15 @@ func checkChallengers(all []ChallengerOptions) error {
 }
 
 // A challenger must not cost the model under trial anything. So it is shed sooner, and of several challengers the last one is
-// shed first. Challenger i of 0 to 7 is shed when goroutines wait for a processor longer than (8-i)/9 of [busyWait], or when
+// shed first. Challenger i of 0 to 7 is shed when work has waited for a processor for (8-i)/9 of [busyQueue], or when
 // the queue of the model under trial holds more than 8-i full batches.
 type challenger struct {
 	*Dispatcher
 
-	name       string
-	sameEngine bool
-	maxWait    time.Duration
-	maxWaiting int
+	name        string
+	sameEngine  bool
+	maxStanding time.Duration
+	maxWaiting  int
 }
 
 // newChallenger starts challenger i of the model under trial.
@@ -90,26 +90,26 @@ func newChallenger(trial Options, i int) (*challenger, error) {
 	}
 	return &challenger{
 		Dispatcher: d, name: c.Name, sameEngine: c.SameEngine,
-		maxWait:    busyWait * time.Duration(share) / (MaxChallengers + 1),
-		maxWaiting: min(share*max(1, min(trial.MaxBatch, trial.QueueSize/(2*MaxChallengers))), trial.QueueSize-1),
+		maxStanding: busyQueue * time.Duration(share) / (MaxChallengers + 1),
+		maxWaiting:  min(share*max(1, min(trial.MaxBatch, trial.QueueSize/(2*MaxChallengers))), trial.QueueSize-1),
 	}, nil
 }
 
 // start submits the call, and then a detached one to each challenger.
 func (d *Dispatcher) start(c *call) {
 	if len(d.challengers) == 0 {
-		d.submit(c, d.busy(busyWait))
+		d.submit(c, d.busy(busyQueue))
 		return
 	}
 	c.pairs = d.newPairs()
-	d.submit(c, d.busy(busyWait))
+	d.submit(c, d.busy(busyQueue))
 	waiting, pairs := d.queue.len(), c.pairs
 	for _, ch := range d.challengers {
 		other := newCall(c.Request, ch.opts.Timeout)
 		if pairs != nil && pairs.of == ch {
 			other.pairs, pairs = pairs, pairs.next
 		}
-		ch.submit(other, waiting > ch.maxWaiting || d.busy(ch.maxWait))
+		ch.submit(other, waiting > ch.maxWaiting || d.busy(ch.maxStanding))
 	}
 }
 

@@ -137,11 +137,11 @@ func TestTheLastChallengerIsShedFirst(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			wait := time.Duration(0)
 			tr, _ := newContest(t, make([]enginetest.Options, 8), func(o *Options) {
-				o.Busy = func(limit time.Duration) bool { return wait >= limit }
+				o.Busy = func(queue time.Duration) bool { return wait >= queue }
 			})
 			for step := range 60 {
-				wait = time.Duration(step) * 100 * time.Microsecond
-				tr.wantShedInOrder(func() { tr.wait(t.Context()) }, float64(wait)/float64(5*time.Millisecond))
+				wait = time.Duration(step) * 2 * time.Millisecond
+				tr.wantShedInOrder(func() { tr.wait(t.Context()) }, float64(wait)/float64(100*time.Millisecond))
 			}
 		})
 	})

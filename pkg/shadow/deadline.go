@@ -16,6 +16,9 @@ const (
 	// usefulMinimum is the least time that is worth a call: less than a loopback round trip on an idle machine, so that
 	// no call is made that cannot succeed.
 	usefulMinimum = time.Millisecond
+	// lateWake is how late a worker must notice the end of its call for the miss to be executor's: it did not run, and an answer
+	// may have waited for it. Goroutines of a process that has time for them wake within a millisecond.
+	lateWake = 5 * time.Millisecond
 )
 
 var errDeadline = errors.New("the shadow's deadline passed before ml-engine answered")

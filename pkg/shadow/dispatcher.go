@@ -36,9 +36,9 @@ type Options struct {
 	MaxInFlight int
 	// MaxBatch is how many rows a call may have. Default 64.
 	MaxBatch int
-	// Busy, if set, reports whether goroutines wait for a processor longer than limit. Shadows are shed when they wait longer
-	// than 5 ms, so that load costs shadows first; those of challengers are shed sooner.
-	Busy func(limit time.Duration) bool
+	// Busy, if set, reports whether a queue of work that waits for a processor has stood for that time. Shadows are shed from
+	// 100 ms on, so that load costs shadows first; those of challengers are shed sooner.
+	Busy func(queue time.Duration) bool
 	// Window is the rolling window of the report. Default 10 minutes.
 	Window time.Duration
 	// Breaker configures the circuit breaker. Without a Logger it uses the dispatcher's.
@@ -208,10 +208,10 @@ var (
 	errProject = errors.New("the state lacks inputs of the model under trial")
 )
 
-// busyWait is the wait for a processor above which shadows are shed.
-const busyWait = 5 * time.Millisecond
+// busyQueue is how long work must have waited for a processor before shadows are shed.
+const busyQueue = 100 * time.Millisecond
 
-func (d *Dispatcher) busy(limit time.Duration) bool { return d.opts.Busy != nil && d.opts.Busy(limit) }
+func (d *Dispatcher) busy(queue time.Duration) bool { return d.opts.Busy != nil && d.opts.Busy(queue) }
 
 // submit puts the call into the queue, or settles it. A busy dispatcher sheds it.
 func (d *Dispatcher) submit(c *call, busy bool) {

@@ -20,6 +20,8 @@ type worker struct {
 	later   []*call // rows for the next message: of another schema, after a model swap, or too many for this one
 	request mlenginev1.BatchPredictRequest
 	watched watched
+	// failed reports whether ml-engine failed the last call.
+	failed bool
 }
 
 func newWorker(d *Dispatcher, m *metrics) *worker {
@@ -56,11 +58,18 @@ func (w *worker) send(ctx context.Context) {
 	}
 	w.watched.add(&w.request, w.batch)
 	w.metrics.batchSize.Observe(float64(len(w.batch)))
-	callCtx, cancel := context.WithDeadline(ctx, batchDeadline(w.batch))
+	deadline := batchDeadline(w.batch)
+	callCtx, cancel := context.WithDeadline(ctx, deadline)
 	response, err := w.d.opts.Engine.BatchPredict(callCtx, &w.request)
 	cancel()
+	w.failed = err != nil
 	if err != nil {
 		outcome := OutcomeOf(err)
+		if outcome == Deadline && time.Since(deadline) > lateWake {
+			w.failed = false
+			w.fail(Result{Outcome: Shed, Err: errBusy})
+			return
+		}
 		if outcome == Canceled && ctx.Err() == nil {
 			outcome = Unavailable // ml-engine canceled the call, not the executor: the breaker counts that
 		}
@@ -134,9 +143,14 @@ func (w *worker) admit(ctx context.Context) {
 // its source, of at most 64 bytes.
 func maxRows(s *feature.Schema) int { return (rpc.MaxMessage - 4<<10) / (8*s.Len() + 64) }
 
-// expire settles a row that was not sent in time, unless its caller already did. The breaker counts it as a failure: the
-// row waited because ml-engine was busy with earlier calls, unless its caller had less time than the timeout.
+// expire settles a row that was not sent in time, unless its caller already did. If ml-engine failed the call before, the row
+// waited for that, and the breaker counts it as a failure. If it answered in time, executor had no time for the row. Neither
+// counts for a caller that had less time than the timeout.
 func (w *worker) expire(c *call) {
+	if !w.failed && !c.shortened() {
+		w.d.settle(c, Result{Outcome: Shed, Err: errBusy})
+		return
+	}
 	w.d.settle(c, Result{Outcome: Deadline, Err: errDeadline})
 	if c.shortened() {
 		return

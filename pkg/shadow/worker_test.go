@@ -7,7 +7,11 @@ import (
 	"testing/synctest"
 	"time"
 
+	"google.golang.org/grpc"
+
 	"github.com/greenlight-ml/greenlight/pkg/testkit/enginetest"
+	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 )
 
 func rows(calls []enginetest.Call) []int {
@@ -240,4 +244,50 @@ func TestBatchesFitIntoAMessage(t *testing.T) {
 		}
 		tr.wantTotals(map[Outcome]uint64{Match: n + 1})
 	})
+}
+
+// lateEngine answers or fails each batch after a time, whatever its deadline.
+type lateEngine struct {
+	mlenginev1.ScoringServiceClient
+
+	after time.Duration
+	err   error
+}
+
+func (e *lateEngine) BatchPredict(_ context.Context, r *mlenginev1.BatchPredictRequest, _ ...grpc.CallOption) (*mlenginev1.BatchPredictResponse, error) {
+	time.Sleep(e.after)
+	return &mlenginev1.BatchPredictResponse{Scores: make([]float64, len(r.GetValues())/7)}, e.err
+}
+
+// What executor has no time for is shed, and does not open the breaker.
+func TestShadowsThatExecutorMissesAreShed(t *testing.T) {
+	for name, tt := range map[string]struct {
+		engine lateEngine
+		rows   int
+		want   map[Outcome]uint64
+		open   bool
+	}{
+		"ml-engine is late":                       {lateEngine{after: timeout, err: context.DeadlineExceeded}, 64, map[Outcome]uint64{Deadline: 64}, true},
+		"the worker wakes late":                   {lateEngine{after: timeout + 2*lateWake, err: context.DeadlineExceeded}, 64, map[Outcome]uint64{Shed: 64}, false},
+		"the queue waits for calls that fail":     {lateEngine{after: timeout, err: context.DeadlineExceeded}, 65, map[Outcome]uint64{Deadline: 65}, true},
+		"the queue waits for calls that are late": {lateEngine{after: timeout - time.Microsecond}, 65, map[Outcome]uint64{Match: 64, Shed: 1}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				tr := newTrial(t, enginetest.Options{}, func(o *Options) {
+					tt.engine.ScoringServiceClient, o.Engine, o.MaxInFlight = o.Engine, &tt.engine, 1
+				})
+				for range tt.rows {
+					r := tr.request()
+					r.Baseline = 0
+					tr.Detach(r)
+				}
+				time.Sleep(3 * timeout)
+				tr.wantTotals(tt.want)
+				if open := tr.breakerState() == executorv1.BreakerState_BREAKER_STATE_OPEN; open != tt.open {
+					t.Errorf("the breaker is open: %t, want %t", open, tt.open)
+				}
+			})
+		})
+	}
 }

@@ -1,55 +1,61 @@
 package telemetry
 
 import (
-	"math"
+	"context"
 	"runtime"
-	"runtime/metrics"
 	"sync"
 	"testing"
 	"time"
 )
 
-func TestBusyByTheShareOfLongWaits(t *testing.T) {
-	h := &metrics.Float64Histogram{Counts: make([]uint64, 3), Buckets: []float64{math.Inf(-1), 4e-3, 5e-3, math.Inf(1)}}
-	s := &Scheduler{}
-	for i, tt := range []struct {
-		short, close, long uint64
-		want               bool
-	}{
-		{0, 0, 0, false},
-		{980, 10, 10, false},
-		{970, 10, 20, true},
-		{0, 500, 0, false}, // what was long before does not count again
-		{0, 0, 9, false},   // a pause of the machine
-		{0, 0, 10, true},
-	} {
-		h.Counts[0] += tt.short
-		h.Counts[1] += tt.close
-		h.Counts[2] += tt.long
-		wait := s.judge(h)
-		if got := wait >= 5*time.Millisecond; got != tt.want {
-			t.Errorf("interval %d: %v, busy %t, want %t", i, wait, got, tt.want)
+// busy is how long a queue stands here, in time and in samples.
+const (
+	busy        = 100 * time.Millisecond
+	busySamples = int(busy / schedulerInterval)
+)
+
+func TestBusyByAQueueThatStands(t *testing.T) {
+	s := NewScheduler()
+	add := func(n int, waiting uint64) {
+		for range n {
+			s.judge(waiting, 2)
 		}
-		s.wait.Store(int64(wait))
-		if s.Busy(5*time.Millisecond) != tt.want || s.Busy(4*time.Millisecond) != (tt.close+tt.long >= 10) || s.Busy(time.Minute) {
-			t.Errorf("interval %d: %v is busy by the wrong limits", i, wait)
+	}
+	for _, tt := range []struct {
+		name    string
+		samples int
+		waiting uint64
+		want    bool
+	}{
+		{"a queue shorter than a tenth of a second", busySamples - 1, 500, false},
+		{"which was empty once", 1, 1, false},
+		{"and begins again", busySamples - 1, 2, false},
+		{"and stands", 1, 2, true},
+		{"and goes on", 100, 2, true},
+		{"and is empty once", 1, 0, false},
+	} {
+		add(tt.samples, tt.waiting)
+		if s.Busy(busy) != tt.want {
+			t.Errorf("%s: busy %t, want %t", tt.name, !tt.want, tt.want)
 		}
 	}
 }
 
-// Goroutines that wait while the only processor computes make the process busy.
+// Goroutines that always have something to do make the process busy.
 func TestBusyWhenGoroutinesWait(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	s := NewScheduler()
-	var group sync.WaitGroup
-	for range 4000 { // the runtime measures one in eight
-		group.Go(func() {})
+	ctx, cancel := context.WithCancel(t.Context())
+	var watch, work sync.WaitGroup
+	watch.Go(func() { s.Watch(ctx) })
+	for range 4 {
+		work.Go(func() {
+			for !s.Busy(busy) {
+				runtime.Gosched()
+			}
+		})
 	}
-	// The runtime interrupts this after 10 ms, which is a long wait.
-	for begin := time.Now(); time.Since(begin) < 20*time.Millisecond; {
-	}
-	group.Wait()
-	if s.waited() < 5*time.Millisecond {
-		t.Error("not busy")
-	}
+	work.Wait() // forever, if it is never busy
+	cancel()
+	watch.Wait()
 }

@@ -139,6 +139,9 @@ func (e *Ensemble) Scores(scores, x []float64) {
 // Margin returns the input of the link: the sum of the leaves that x falls into, in log-odds if sigmoid is 1. It panics
 // if x is shorter than the features.
 func (e *Ensemble) Margin(x []float64) float64 {
+	if e.used < fewTrees {
+		return e.lone(x)
+	}
 	var m [1]float64
 	// A small array, since clearing it takes as long as some trees.
 	switch n := e.room(1); {
@@ -161,7 +164,29 @@ const (
 	maxKeys = 1 << 16
 	// maxSteps limits the steps that every walk takes. Deeper than this, rows differ too much in the depth of their leaf.
 	maxSteps = 16
+	// fewTrees is from how many trees on it pays to compute all keys of a single row once.
+	fewTrees = 3
 )
+
+// lone is Margin for a few trees, each of which computes the keys that it needs.
+func (e *Ensemble) lone(x []float64) float64 {
+	_ = x[e.width-1]
+	if e.format == XGBoost {
+		sum := e.base
+		for _, root := range e.roots[:e.used] {
+			sum += float32(e.reach(root, x))
+		}
+		return float64(sum)
+	}
+	sum := 0.0
+	for _, root := range e.roots[:e.used] {
+		sum += e.reach(root, x)
+	}
+	if e.average {
+		sum /= float64(e.used)
+	}
+	return sum
+}
 
 // room returns how many keys the rows have, in full groups.
 func (e *Ensemble) room(rows int) int { return (rows + lanes - 1) / lanes * lanes * len(e.columns) }

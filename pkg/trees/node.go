@@ -67,24 +67,28 @@ const lanes = 4
 // all rows, then the second, and so on.
 func (e *Ensemble) prepare(keys []int64, x []float64) {
 	for i := range e.columns {
-		c := &e.columns[i]
-		v, key := x[c.input], alwaysLeft
-		switch {
-		case c.kind == kindNumber && !math.IsNaN(v):
-			key = keyOf(v)
-		case c.kind == kindLeaf:
-		// LightGBM, Tree::NumericalDecision: missing type Zero treats |x| <= kZeroThreshold as missing.
-		case math.IsNaN(v) || c.kind == kindNumberZero && math.Abs(v) <= lightGBMZero:
-			if c.missingRight {
-				key = alwaysRight
-			}
-		case c.kind == kindSet:
-			key = e.category(v)
-		default:
-			key = keyOf(v)
-		}
-		keys[i*lanes] = key
+		keys[i*lanes] = e.keyIn(&e.columns[i], x)
 	}
+}
+
+// keyIn returns the key of a vector in the column.
+func (e *Ensemble) keyIn(c *column, x []float64) int64 {
+	v := x[c.input]
+	switch {
+	case c.kind == kindNumber && !math.IsNaN(v):
+		return keyOf(v)
+	case c.kind == kindLeaf:
+		return alwaysLeft
+	// LightGBM, Tree::NumericalDecision: missing type Zero treats |x| <= kZeroThreshold as missing.
+	case math.IsNaN(v) || c.kind == kindNumberZero && math.Abs(v) <= lightGBMZero:
+		if c.missingRight {
+			return alwaysRight
+		}
+		return alwaysLeft
+	case c.kind == kindSet:
+		return e.category(v)
+	}
+	return keyOf(v)
 }
 
 // category returns the number of a category, or alwaysRight if v is none.
@@ -194,6 +198,24 @@ func (e *Ensemble) leaf(i uint32, steps int, keys []int64) float64 {
 		case e.columns[n.at/lanes].kind == kindSet:
 			right = e.outside(n.key, keys[n.at])
 		case keys[n.at] > n.key:
+			right = 1
+		}
+		i = n.left + right
+	}
+}
+
+// reach returns the value of the leaf of the tree that a vector reaches. It computes the keys that it compares.
+func (e *Ensemble) reach(i uint32, x []float64) float64 {
+	for {
+		n, right := &e.nodes[i], uint32(0)
+		if n.left == i {
+			return n.value()
+		}
+		c := &e.columns[n.at/lanes]
+		switch key := e.keyIn(c, x); {
+		case c.kind == kindSet:
+			right = e.outside(n.key, key)
+		case key > n.key:
 			right = 1
 		}
 		i = n.left + right

@@ -127,8 +127,10 @@ func TestScoresOfBlocks(t *testing.T) {
 		for _, f := range []Format{LightGBM, XGBoost} {
 			t.Run(fmt.Sprintf("%s/%s", f, name), func(t *testing.T) {
 				for _, features := range []int{1, 7, 300} {
-					e, want := wild(t, r, f, 30, features, kinds...)
-					checkBlocks(t, r, e, want)
+					for _, trees := range []int{2, 30} {
+						e, want := wild(t, r, f, trees, features, kinds...)
+						checkBlocks(t, r, e, want)
+					}
 				}
 			})
 		}
@@ -166,7 +168,7 @@ func checkBlocks(t *testing.T, r *rand.Rand, e *Ensemble, want func(x []float64)
 			t.Fatalf("%d rows: %v, with inputs elsewhere in the vector %v", rows, scores, again)
 		}
 	}
-	if len(different) < 2 && len(e.nodes) > e.AllTrees() {
+	if len(different) < 2 && e.AllTrees() > 2 && len(e.nodes) > e.AllTrees() { // a few trees may not differ on these rows
 		t.Errorf("every row scores %v: nothing was tested", different)
 	}
 }

@@ -136,8 +136,11 @@ func (p *Process) Signal(s syscall.Signal) error {
 }
 
 // Stop asks the process to stop, waits for at most the grace period, and then kills it. It returns an error if the
-// process did not exit cleanly. It may be called again.
+// process did not exit cleanly. It may be called again, and does nothing after Kill.
 func (p *Process) Stop(grace time.Duration) error {
+	if p.killed.Load() {
+		return nil
+	}
 	select {
 	case <-p.done:
 	default:

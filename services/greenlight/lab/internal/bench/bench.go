@@ -58,13 +58,13 @@ func slicesOf(underWay int) int {
 	return perRound
 }
 
-// DefaultOptions returns options for about ten minutes. Open loops are longer, since a p99 rests on one call in a hundred: over
+// DefaultOptions returns options for about fifteen minutes. Open loops are longer, since a p99 rests on one call in a hundred: over
 // streams they take 60 s for each side.
 func DefaultOptions() Options {
 	return Options{Rounds: 15, Closed: 500 * time.Millisecond, Open: time.Second, Tail: 4 * time.Second, WarmUp: 200 * time.Millisecond}
 }
 
-// QuickOptions returns options for about two minutes.
+// QuickOptions returns options for about three minutes.
 func QuickOptions() Options {
 	return Options{Rounds: 7, Closed: 200 * time.Millisecond, Open: 450 * time.Millisecond, Tail: 450 * time.Millisecond, WarmUp: 100 * time.Millisecond}
 }
@@ -80,11 +80,25 @@ var (
 		1:            slices.Concat(steady, []string{decideOneOff}),
 		manyUnderWay: slices.Concat(steady, streamed, []string{decideOneOff, pingPong}),
 	}
-	calls    = []string{shadowHung, shadowFresh}
-	streams  = []string{decideHung, decideFresh}
+	calls    = failing("executor", shadowFresh)
+	streams  = failing("Decide", decideFresh)
 	segments = len(closedSides[1]) + // in a round
-		perRound*(len(closedSides[manyUnderWay])+len(steady)+len(streamed)+len(calls)+len(streams)) + 3 + len(floodTimes)
+		perRound*(len(closedSides[manyUnderWay])+len(steady)+len(streamed)+2*len(calls)+2*len(streams)) + 3 + len(floodTimes)
 )
+
+// failures are what ml-engine does while an executor is measured.
+var failures = []struct {
+	name  string
+	begin func(*fleet, context.Context) error
+}{{"engine hangs", (*fleet).freezeEngine}, {"engine dies", (*fleet).killEngine}, {"engine answers garbage", (*fleet).spoilEngine}}
+
+// failing returns a side for each failure, and the reference last.
+func failing(side, reference string) (names []string) {
+	for _, f := range failures {
+		names = append(names, side+", "+f.name)
+	}
+	return append(names, reference)
+}
 
 // run is a measurement in progress: samples by key, one per round.
 type run struct {
@@ -116,7 +130,7 @@ func Run(ctx context.Context, opts Options) (_ *Result, err error) {
 	if opts.Rounds < 1 || opts.Closed <= 0 || opts.Open <= 0 || len(opts.States) == 0 {
 		return nil, errors.New("bench: rounds, lengths of the loops and states are required")
 	}
-	began, watch := time.Now(), watchMachine()
+	began, watch := time.Now(), WatchMachine()
 	f, err := startFleet(ctx, opts)
 	if err != nil {
 		return nil, err
@@ -128,7 +142,7 @@ func Run(ctx context.Context, opts Options) (_ *Result, err error) {
 		phases = append(phases, func(ctx context.Context, round int) error { return r.closed(ctx, round, underWay) })
 	}
 	// The open loops come last: their rates are shares of what the closed loops have found.
-	for _, phase := range append(phases, r.calm, r.tail, r.hung(calls), r.hung(streams), r.busy, r.batch, r.flood) {
+	for _, phase := range append(phases, r.calm, r.tail, r.fails(calls, shadowOff), r.fails(streams, decideOff), r.busy, r.batch, r.flood) {
 		for round := range opts.Rounds {
 			if err := phase(ctx, round); err != nil {
 				return nil, err
@@ -144,7 +158,7 @@ func Run(ctx context.Context, opts Options) (_ *Result, err error) {
 		}
 	}
 	result := r.result()
-	result.Machine = watch.machine(f)
+	result.Machine = f.machine(watch)
 	result.Time, result.DurationS = began.UTC(), time.Since(began).Seconds()
 	return result, nil
 }
@@ -181,15 +195,10 @@ func (r *run) tail(ctx context.Context, round int) error {
 	})
 }
 
-// hung measures two executors that have just been started, each with a separate ml-engine. The engine of the first is frozen
-// at the start of its first slice, which is measured without a warm-up: it includes the calls in flight, the queue that fills
-// up and the breaker that opens. Both pairs are stopped afterwards, since a breaker that has opened once stays open longer
-// the next time.
-func (r *run) hung(fresh []string) func(context.Context, int) error {
-	reference := shadowOff
-	if fresh[0] == decideHung {
-		reference = decideOff
-	}
+// fails measures executors that have just been started, each with a separate ml-engine. Each engine fails at the start of the
+// first slice, which is measured without a warm-up: it includes the calls in flight, the queue that fills up and the breaker
+// that opens. All are stopped afterwards, since a breaker that has opened once stays open longer the next time.
+func (r *run) fails(names []string, steady string) func(context.Context, int) error {
 	return func(ctx context.Context, round int) (err error) {
 		pairs := map[string]*fleet{}
 		defer func() {
@@ -197,34 +206,37 @@ func (r *run) hung(fresh []string) func(context.Context, int) error {
 				err = errors.Join(err, r.fleet.retire(pair))
 			}
 		}()
-		for _, name := range fresh {
-			pair, err := r.fleet.startFresh(ctx, name, round)
-			if err != nil {
+		for _, name := range names {
+			if pairs[name], err = r.fleet.startFresh(ctx, name, round); err != nil {
+				delete(pairs, name)
 				return err
 			}
-			pairs[name] = pair
 		}
-		rate := calmShare * r.saturation(reference)
-		err = inTurn(round, perRound, fresh, func(name string, slice int) error {
-			pair := pairs[name]
-			if name == fresh[0] && slice == 0 {
-				if err := pair.freezeEngine(); err != nil {
+		length := span{length: r.opts.Open / perRound}
+		err = inTurn(round, perRound, names, func(name string, slice int) error {
+			if i := slices.Index(names, name); slice == 0 && i < len(failures) {
+				if err := failures[i].begin(pairs[name], ctx); err != nil {
 					return err
 				}
 			}
 			return r.take(calm(name), round, func() (sample, error) {
-				return pair.sides[name].open(ctx, rate, seed(round, slice), span{length: r.opts.Open / perRound})
+				return pairs[name].sides[name].open(ctx, calmShare*r.saturation(steady), seed(round, slice), length)
 			})
 		})
 		if err != nil {
 			return err
 		}
+		err = inTurn(round, perRound, names, func(name string, _ int) error {
+			return r.take(closedKey(name, manyUnderWay), round, func() (sample, error) {
+				return pairs[name].sides[name].closed(ctx, manyUnderWay, r.slice(r.opts.Closed, perRound))
+			})
+		})
 		for name, pair := range pairs {
-			if _, err := pair.sides[name].settle(ctx); err != nil {
-				return err
+			if err == nil {
+				_, err = pair.sides[name].settle(ctx)
 			}
 		}
-		return nil
+		return err
 	}
 }
 
@@ -300,7 +312,7 @@ func (r *run) flood(ctx context.Context, round int) error {
 
 // saturation returns the answers per second of the side with many calls in flight.
 func (r *run) saturation(side string) float64 {
-	return spreadOf(measures(r.samples[closedKey(side, manyUnderWay)], sample.throughput)).Median
+	return SpreadOf(measures(r.samples[closedKey(side, manyUnderWay)], sample.throughput)).Median
 }
 
 // slice returns one of the n slices of a side in a round.

@@ -12,8 +12,8 @@ import (
 // tick is the unit of times in /proc; it is the same on all Linux platforms of Go.
 const tick = 10 * time.Millisecond
 
-// cpuOf returns the CPU time that the process has used. ok is false on systems other than Linux.
-func cpuOf(pid int) (time.Duration, bool) {
+// CPU returns the CPU time that the process has used. ok is false on systems other than Linux.
+func CPU(pid int) (time.Duration, bool) {
 	raw, err := durable.ReadFile(fmt.Sprintf("/proc/%d/stat", pid), durable.MaxDocument)
 	if err != nil {
 		return 0, false

@@ -22,6 +22,9 @@
 // that was due more than 100 ms ago, and sends the newest first. Goodput counts the decisions that are answered correctly
 // within 100 ms of the time at which they were due.
 //
+// Failures: ml-engine hangs, dies, or is replaced by a server of garbage, while the decisions of an executor with a shadow are
+// measured against one without. All of these are just started.
+//
 // Sides alternate in slices of 0.1 or 0.2 s (0.5 s with one call in flight), A B and then B A, so that other load of the
 // machine affects both. The slices of a round give one ratio. A row has the median of the rounds with the smallest and the
 // largest. A ratio of percentiles is taken within one round. Every answer is checked bit for bit.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/process"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
+	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/relay"
 )
 
 // fleet has the measured servers. All run all the time; one is measured at a time.
@@ -210,31 +212,31 @@ func (f *fleet) awaitShadow(ctx context.Context, s *side) error {
 
 // startFresh starts an executor with its own ml-engine, and sends requests until the first page faults and garbage
 // collections of the new processes are over.
-func (f *fleet) startFresh(ctx context.Context, kind string, round int) (pair *fleet, err error) {
+func (f *fleet) startFresh(ctx context.Context, name string, round int) (pair *fleet, err error) {
 	pair = &fleet{opts: f.opts, sides: map[string]*side{}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, pair.stop())
 		}
 	}()
-	name, percent := fmt.Sprintf("fresh-%d", round), "0"
-	hung := kind == shadowHung || kind == decideHung
-	if hung {
-		name, percent = fmt.Sprintf("hung-%d", round), "100"
+	off := name == shadowFresh || name == decideFresh
+	dir, percent := fmt.Sprintf("%s-%d", strings.NewReplacer(", ", "-", " ", "-").Replace(name), round), "100"
+	if off {
+		percent = "0"
 	}
-	if pair.engine, err = pair.startEngine(ctx, name+"-engine"); err != nil {
+	if pair.engine, err = pair.startEngine(ctx, dir+"-engine"); err != nil {
 		return nil, err
 	}
-	executor, err := pair.startExecutor(ctx, name, pair.engine, percent)
+	executor, err := pair.startExecutor(ctx, dir, pair.engine, percent)
 	if err != nil {
 		return nil, err
 	}
-	s, err := pair.connect(kind, executor)
+	s, err := pair.connect(name, executor)
 	if err != nil {
 		return nil, err
 	}
-	pair.sides[kind] = s
-	if kind == decideHung || kind == decideFresh {
+	pair.sides[name] = s
+	if strings.HasPrefix(name, "Decide") {
 		err = s.deciding(ctx, f.opts.Artifact, f.opts.States, baselineOf, manyUnderWay)
 	} else {
 		err = s.decision(ctx, f.opts.Artifact, f.opts.States, baselineOf)
@@ -245,21 +247,39 @@ func (f *fleet) startFresh(ctx context.Context, kind string, round int) (pair *f
 	if _, err := s.closed(ctx, manyUnderWay, span{length: f.opts.Closed}); err != nil {
 		return nil, err
 	}
-	if hung {
+	if !off {
 		err = pair.awaitShadow(ctx, s)
 	}
 	return pair, err
 }
 
 // freezeEngine suspends the fleet's ml-engine.
-func (f *fleet) freezeEngine() error {
-	pid := f.engine.PID()
-	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
-		return fmt.Errorf("freeze ml-engine: %w", err)
+func (f *fleet) freezeEngine(context.Context) error {
+	if err := f.engine.Signal(syscall.SIGSTOP); err != nil {
+		return err
 	}
 	// A frozen process cannot stop gracefully. Closers run in reverse order.
-	f.closers = append(f.closers, func() error { return syscall.Kill(pid, syscall.SIGCONT) })
+	f.closers = append(f.closers, func() error { return f.engine.Signal(syscall.SIGCONT) })
 	return nil
+}
+
+// killEngine kills the fleet's ml-engine.
+func (f *fleet) killEngine(context.Context) error {
+	used, _ := CPU(f.engine.PID())
+	f.pastCPU += used
+	return f.engine.Kill()
+}
+
+// spoilEngine kills the fleet's ml-engine and answers garbage at its address.
+func (f *fleet) spoilEngine(ctx context.Context) error {
+	if err := f.killEngine(ctx); err != nil {
+		return err
+	}
+	g, err := relay.StartGarbage(ctx, f.engine.Addr("grpc"))
+	if err == nil {
+		f.closers = append(f.closers, g.Close)
+	}
+	return err
 }
 
 // retire stops another fleet and keeps its CPU time.
@@ -269,8 +289,9 @@ func (f *fleet) retire(pair *fleet) error {
 		processes = append(processes, s.process)
 	}
 	for _, p := range processes {
-		used, _ := cpuOf(p.PID())
+		used, _ := CPU(p.PID())
 		f.pastCPU += used
 	}
+	f.pastCPU += pair.pastCPU
 	return pair.stop()
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/HdrHistogram/hdrhistogram-go"
 )
 
-// This file has what other packages use: loops, spreads, and the other load of the machine.
+// This file has the loops that other packages use.
 
 // Call makes the i-th call of a loop.
 type Call func(ctx context.Context, i int) error
@@ -43,19 +43,3 @@ func OpenLoop(ctx context.Context, rate float64, seed uint64, length time.Durati
 	s, err := openLoop(ctx, rate, seed, span{length: length}, sleep, call(fn))
 	return Segment{s.calls, s.took, s.latency}, err
 }
-
-// SpreadOf summarizes the values. A value that is not finite makes the median NaN.
-func SpreadOf(values []float64) Spread { return spreadOf(values) }
-
-// Watch measures the load of the machine from its start.
-type Watch struct{ watcher }
-
-// WatchMachine starts a Watch.
-func WatchMachine() Watch { return Watch{watchMachine()} }
-
-// Machine describes the machine. Its other load excludes this process, the running processes pids, and the CPU time past of
-// processes that have ended.
-func (w Watch) Machine(past time.Duration, pids ...int) Machine { return w.describe(past, pids...) }
-
-// CPU returns the CPU time that the process has used. ok is false on systems other than Linux.
-func CPU(pid int) (used time.Duration, ok bool) { return cpuOf(pid) }

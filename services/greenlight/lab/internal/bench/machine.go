@@ -3,6 +3,7 @@ package bench
 import (
 	"os"
 	"runtime"
+	"slices"
 	"time"
 )
 
@@ -18,46 +19,46 @@ type Machine struct {
 	OtherLoad float64 `json:"other_load"`
 }
 
-// watcher measures the load of the machine from its start.
-type watcher struct {
+// Watch measures the load of the machine from its start.
+type Watch struct {
 	start     time.Time
 	busy, own time.Duration
 	ok        bool
 }
 
-func watchMachine() watcher {
-	w := watcher{start: time.Now()}
+// WatchMachine starts a Watch.
+func WatchMachine() Watch {
+	w := Watch{start: time.Now()}
 	var ok bool
 	w.busy, w.ok = machineBusy()
-	w.own, ok = cpuOf(os.Getpid())
+	w.own, ok = CPU(os.Getpid())
 	w.ok = w.ok && ok
 	return w
 }
 
 // machine describes the machine. Call it while the servers still run.
-func (w watcher) machine(f *fleet) Machine {
-	counted := map[int]bool{}
+func (f *fleet) machine(w Watch) Machine {
 	var pids []int
 	for _, s := range f.sides {
-		if pid := s.process.PID(); !counted[pid] {
-			counted[pid] = true
+		if pid := s.process.PID(); !slices.Contains(pids, pid) {
 			pids = append(pids, pid)
 		}
 	}
-	return w.describe(f.pastCPU, pids...)
+	return w.Machine(f.pastCPU, pids...)
 }
 
-// describe returns the machine. Its other load excludes this process, the processes pids, and the CPU time past.
-func (w watcher) describe(past time.Duration, pids ...int) Machine {
+// Machine describes the machine. Its other load excludes this process, the running processes pids, and the CPU time past of
+// processes that have ended.
+func (w Watch) Machine(past time.Duration, pids ...int) Machine {
 	m := Machine{OS: runtime.GOOS, Arch: runtime.GOARCH, Go: runtime.Version(), CPUs: runtime.NumCPU(), OtherLoad: -1}
 	busy, ok := machineBusy()
-	own, ok2 := cpuOf(os.Getpid())
+	own, ok2 := CPU(os.Getpid())
 	if !w.ok || !ok || !ok2 {
 		return m
 	}
 	own += past
 	for _, pid := range pids {
-		cpu, _ := cpuOf(pid)
+		cpu, _ := CPU(pid)
 		own += cpu
 	}
 	other := (busy - w.busy) - (own - w.own)

@@ -64,7 +64,7 @@ type Side struct {
 func (r *run) result() *Result {
 	result := &Result{Schema: Schema, Rounds: r.opts.Rounds, ClosedS: r.opts.Closed.Seconds(), OpenS: r.opts.Open.Seconds()}
 	row := func(what, measure, op string, target float64, unit string, values []float64) {
-		s := spreadOf(values)
+		s := SpreadOf(values)
 		low, high := interval(values)
 		result.Rows = append(result.Rows, Row{
 			What: what, Measure: measure, Op: op, Target: target, Unit: unit, Achieved: s, Low: low, High: high, Reached: reached(op, s.Median, target),
@@ -88,11 +88,20 @@ func (r *run) result() *Result {
 	throughput(shadowOn, shadowOff, 0.90)
 	tail(shadowOn, shadowOff, 1.10)
 	row(shadowOn, fmt.Sprintf("shed at %.0f %% of saturation", 100*busyShare), "<=", 0, "", r.sheds)
-	tail(shadowHung, shadowFresh, 1.10)
+	failed := func(names []string) {
+		reference := names[len(names)-1]
+		for _, name := range names[:len(names)-1] {
+			compared(name, reference, fmt.Sprintf("throughput, %d under way", manyUnderWay), ">=", 0.90,
+				func(s string) key { return closedKey(s, manyUnderWay) }, sample.throughput)
+			tail(name, reference, 1.10)
+		}
+	}
+	failed(calls)
 	if cost := r.shadowCost(shadowOn, shadowOff); cost != nil {
 		row("shadow, in executor", "CPU per request at saturation", "<=", 10, "us", cost)
 	}
 	r.streamRows(compared, row)
+	failed(streams)
 	row("ml-engine BatchPredict", fmt.Sprintf("%d rows a call", batchRows), ">=", 2e6, "rows/s",
 		measures(r.samples[batchKey], func(s sample) float64 { return s.throughput() * batchRows }))
 
@@ -100,6 +109,9 @@ func (r *run) result() *Result {
 		for _, name := range closedSides[n] {
 			result.add(r, closedKey(name, n))
 		}
+	}
+	for _, name := range slices.Concat(calls, streams) {
+		result.add(r, closedKey(name, manyUnderWay))
 	}
 	result.add(r, closedKey(decideFull, floodFull))
 	for _, name := range slices.Concat(steady, streamed, calls, streams) {
@@ -126,7 +138,6 @@ func (r *run) streamRows(compared func(side, base, measure, op string, target fl
 	tail := fmt.Sprintf("p99 at %.0f %% of saturation", 100*calmShare)
 	compared(decideOn, decideOff, fmt.Sprintf("throughput, %d under way", manyUnderWay), ">=", 0.90, many, sample.throughput)
 	compared(decideOn, decideOff, tail, "<=", 1.10, calm, p99)
-	compared(decideHung, decideFresh, tail, "<=", 1.10, calm, p99)
 	if cost := r.shadowCost(decideOn, decideOff); cost != nil {
 		row("shadow of Decide, in executor", "CPU per decision at saturation", "<=", 5, "us", cost)
 	}
@@ -157,7 +168,7 @@ func (r *run) shadowCost(with, without string) []float64 {
 }
 
 func (res *Result) add(r *run, k key) {
-	of := func(measure func(sample) float64) Spread { return spreadOf(measures(r.samples[k], measure)) }
+	of := func(measure func(sample) float64) Spread { return SpreadOf(measures(r.samples[k], measure)) }
 	s := Side{
 		Name: k.side, Mode: "closed", UnderWay: k.underWay, Throughput: of(sample.throughput),
 		P50US: of(func(s sample) float64 { return s.quantile(50) }), P99US: of(p99), CPUUS: of(cpuPerCall),

@@ -38,7 +38,7 @@ func RunScale(ctx context.Context, opts Options) (_ *Scale, err error) {
 	if opts.Rounds < 1 || opts.Closed <= 0 || opts.Open <= 0 || len(opts.States) == 0 {
 		return nil, errors.New("bench: rounds, length of the loops and states are required")
 	}
-	began, watch := time.Now(), watchMachine()
+	began, watch := time.Now(), WatchMachine()
 	f, err := startFleet(ctx, opts)
 	if err != nil {
 		return nil, err
@@ -89,7 +89,7 @@ func RunScale(ctx context.Context, opts Options) (_ *Scale, err error) {
 		result.Curves = append(result.Curves, curves...)
 	}
 	result.Capacity = result.Capacities()
-	result.Machine = watch.machine(f)
+	result.Machine = f.machine(watch)
 	result.Time, result.DurationS = began.UTC(), time.Since(began).Seconds()
 	return result, nil
 }
@@ -116,7 +116,7 @@ func (s *scaling) run(ctx context.Context, st step, total int) ([]Curve, error) 
 	}
 	for _, size := range st.sizes {
 		for i := range st.curves {
-			st.curves[i].Points = append(st.curves[i].Points, Point{Size: size, Value: spreadOf(values[size][i])})
+			st.curves[i].Points = append(st.curves[i].Points, Point{Size: size, Value: SpreadOf(values[size][i])})
 		}
 	}
 	return st.curves, nil

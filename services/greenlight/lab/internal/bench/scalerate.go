@@ -25,12 +25,12 @@ const minDecisions = 1000
 func (s *scaling) rates(ctx context.Context, rate, round int) ([]float64, error) {
 	on := s.fleet.sides[shadowOn]
 	length := max(s.opts.Open, minDecisions*time.Second/time.Duration(rate))
-	before, _ := cpuOf(s.fleet.engine.PID())
+	before, _ := CPU(s.fleet.engine.PID())
 	got, err := on.open(ctx, float64(rate), seed(round, rate), span{length: length})
 	if err != nil {
 		return nil, err
 	}
-	after, _ := cpuOf(s.fleet.engine.PID())
+	after, _ := CPU(s.fleet.engine.PID())
 	executor, _ := on.process.Resident() // 0 if the system reports no CPU times
 	engine, _ := s.fleet.engine.Resident()
 	return []float64{

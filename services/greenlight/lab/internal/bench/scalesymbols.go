@@ -38,7 +38,7 @@ func (s *scaling) symbols(ctx context.Context, symbols, round int) (_ []float64,
 	for i := range names {
 		names[i] = fmt.Sprintf("SYMBOL-%d", i)
 	}
-	before, _ := cpuOf(p.PID())
+	before, _ := CPU(p.PID())
 	stream, err := executorv1.NewDecisionServiceClient(c.conn).ObserveQuotes(ctx)
 	if err != nil {
 		return nil, err
@@ -64,7 +64,7 @@ func (s *scaling) symbols(ctx context.Context, symbols, round int) (_ []float64,
 	if n := taken.GetAccepted(); n != uint64(minutes*symbols) {
 		return nil, fmt.Errorf("quotes: %d of %d were taken", n, minutes*symbols)
 	}
-	after, _ := cpuOf(p.PID())
+	after, _ := CPU(p.PID())
 	own.pastCPU += after
 	resident, _ := p.Resident() // 0 if the system does not report it
 	return []float64{float64((after - before).Nanoseconds()) / 1e3 / float64(minutes*symbols), float64(resident) / 1e6}, nil

@@ -90,7 +90,7 @@ func (s *scaling) balanced(ctx context.Context, replicas, _ int) ([]float64, err
 
 func (s *scaling) replicasCPU(n int) (sum time.Duration) {
 	for _, r := range s.replicas[:n] {
-		cpu, _ := cpuOf(r.process.PID())
+		cpu, _ := CPU(r.process.PID())
 		sum += cpu
 	}
 	return sum

@@ -42,14 +42,12 @@ const (
 	echoDecision = "echo, executor's messages"
 	shadowOff    = "executor, shadow off"
 	shadowOn     = "executor, 100 % shadow"
-	shadowHung   = "executor, engine hangs"
-	shadowFresh  = "executor, shadow off, just started" // the reference of shadowHung, which is just started as well
+	shadowFresh  = "executor, shadow off, just started" // the reference while ml-engine fails, which is just started as well
 
 	// Over streams: one decision in flight on each, or all on one.
 	decideOff    = "Decide, shadow off"
 	decideOn     = "Decide, 100 % shadow"
 	decideOneOff = "Decide over one stream, shadow off"
-	decideHung   = "Decide, engine hangs"
 	decideFresh  = "Decide, shadow off, just started"
 	decideFull   = "Decide, 100 % shadow, 8 full streams"
 	pingPong     = "Unix socket"
@@ -205,7 +203,7 @@ func (s *side) open(ctx context.Context, rate float64, seed uint64, t span) (sam
 }
 
 func (s *side) timed(measure func() (sample, error)) (sample, error) {
-	before, _ := cpuOf(s.process.PID())
+	before, _ := CPU(s.process.PID())
 	result, err := measure()
 	if err != nil {
 		if ended := s.process.Err(); ended != nil {
@@ -213,7 +211,7 @@ func (s *side) timed(measure func() (sample, error)) (sample, error) {
 		}
 		return result, fmt.Errorf("%s: %w", s.name, err)
 	}
-	if after, ok := cpuOf(s.process.PID()); ok {
+	if after, ok := CPU(s.process.PID()); ok {
 		result.cpu = after - before
 	}
 	return result, nil

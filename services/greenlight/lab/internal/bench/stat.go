@@ -15,9 +15,9 @@ type Spread struct {
 	Rounds int `json:"rounds"`
 }
 
-// spreadOf summarizes the values; it is the zero Spread if there are none. A value that is not finite makes the median NaN,
+// SpreadOf summarizes the values; it is the zero Spread if there are none. A value that is not finite makes the median NaN,
 // so that the other rounds do not hide a failed one.
-func spreadOf(values []float64) Spread {
+func SpreadOf(values []float64) Spread {
 	n := len(values)
 	if n == 0 {
 		return Spread{}

@@ -22,7 +22,7 @@ func TestSpreadOf(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			before := slices.Clone(tt.values)
-			if got := spreadOf(tt.values); got != tt.want {
+			if got := SpreadOf(tt.values); got != tt.want {
 				t.Errorf("got %+v, want %+v", got, tt.want)
 			}
 			if !slices.Equal(tt.values, before) {
@@ -48,7 +48,7 @@ func TestInterval(t *testing.T) {
 // A round that could not be measured is not hidden by those that could.
 func TestSpreadOfWhatIsNoNumber(t *testing.T) {
 	for _, v := range []float64{math.NaN(), math.Inf(1)} {
-		if s := spreadOf([]float64{1, 1, 1, v}); !math.IsNaN(s.Median) || reached(">=", s.Median, 0) || reached("<=", s.Median, 2) {
+		if s := SpreadOf([]float64{1, 1, 1, v}); !math.IsNaN(s.Median) || reached(">=", s.Median, 0) || reached("<=", s.Median, 2) {
 			t.Errorf("with %v: got %+v, want a median that reaches nothing", v, s)
 		}
 	}

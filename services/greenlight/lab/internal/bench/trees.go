@@ -68,7 +68,7 @@ func RunTrees(ctx context.Context, opts TreesOptions) (_ *Trees, err error) {
 	if opts.Rounds < 1 || opts.Slice <= 0 {
 		return nil, errors.New("bench: rounds and length of the slices are required")
 	}
-	watch := watchMachine()
+	watch := WatchMachine()
 	var ensembles []*trees.Ensemble
 	rng := rand.New(rand.NewPCG(3, 0))
 	var x []float64
@@ -140,9 +140,9 @@ func RunTrees(ctx context.Context, opts TreesOptions) (_ *Trees, err error) {
 					opts.Progress(done, total)
 				}
 			}
-			block.Ours = spreadOf(ours)
+			block.Ours = SpreadOf(ours)
 			if len(ratio) > 0 {
-				a, b := spreadOf(theirs), spreadOf(ratio)
+				a, b := SpreadOf(theirs), SpreadOf(ratio)
 				block.XGBoost, block.Ratio = &a, &b
 			}
 			t.Blocks = append(t.Blocks, block)
@@ -152,7 +152,7 @@ func RunTrees(ctx context.Context, opts TreesOptions) (_ *Trees, err error) {
 	if other != nil {
 		pids = append(pids, other.process.Process.Pid)
 	}
-	t.Machine, t.DurationS = watch.describe(0, pids...), time.Since(watch.start).Seconds()
+	t.Machine, t.DurationS = watch.Machine(0, pids...), time.Since(watch.start).Seconds()
 	return t, nil
 }
 
@@ -178,7 +178,7 @@ func timeBlocks(e *trees.Ensemble, scores, x []float64, rows int, slice time.Dur
 
 // ownTime is the CPU time of this process, or the time of day where the system does not tell.
 func ownTime() time.Duration {
-	if cpu, ok := cpuOf(os.Getpid()); ok {
+	if cpu, ok := CPU(os.Getpid()); ok {
 		return cpu
 	}
 	return time.Duration(time.Now().UnixNano())

@@ -53,11 +53,11 @@ func benchCommand(c console.Console) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "bench", Short: "Measure the price of the shadow on this machine",
 		Long: `Bench measures ml-engine and executor against a bare gRPC echo with messages of the same sizes, and the executor with
-its shadow, and with an ml-engine that hangs, against the executor without: throughput in closed loops of 1 and 16 calls
+its shadow, and with an ml-engine that hangs, is dead or answers garbage, against the executor without: throughput in closed loops of 1 and 16 calls
 under way, p99 in an open loop at 30 % of saturation, medians of alternating rounds. Decisions over streams are measured
 against the same unary echo, against a ping-pong over a Unix socket, and under loads beyond saturation. Client and
-servers share the cores of this machine, so every ratio is of the whole machine. It takes about ten minutes, with
---quick about two.
+servers share the cores of this machine, so every ratio is of the whole machine. It takes about fifteen minutes, with
+--quick about three.
 
 A missed target is a result and exits 0; bench exits 1 only when it could not be run.`,
 		Args: console.NoArgs,
@@ -87,7 +87,7 @@ A missed target is a result and exits 0; bench exits 1 only when it could not be
 	}
 	fs := cmd.Flags()
 	fs.StringVar(&profiles, "profiles", "", "folder that gets the CPU profiles of both services, taken at saturation for 20 s")
-	fs.BoolVar(&quick, "quick", false, "about two minutes, for a first look: shorter segments, fewer rounds")
+	fs.BoolVar(&quick, "quick", false, "about three minutes, for a first look: shorter segments, fewer rounds")
 	f.declare(fs)
 	cmd.AddCommand(echoCommand(), treesCommand(c))
 	return cmd

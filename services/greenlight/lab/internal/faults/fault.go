@@ -160,11 +160,11 @@ func unresolved(_ context.Context, t *trial) (func(context.Context) error, error
 }
 
 func garbage(ctx context.Context, t *trial) (func(context.Context) error, error) {
-	g, err := startGarbage(ctx)
+	g, err := relay.StartGarbage(ctx, "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
-	return t.detour(g.listener.Addr().String(), g.Close)
+	return t.detour(g.Addr(), g.Close)
 }
 
 func lying(name string, change relay.Change) Fault {

@@ -10,23 +10,8 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/bench"
 )
 
-// tables returns all figures of the loads and of the clients.
+// tables returns a summary of the loads and of the clients.
 func (o *Overload) tables() []*table.Table {
-	if o == nil {
-		return nil
-	}
-	loads := table.New("offered load", "offered/s", "goodput/s", "of peak", "late", "not sent", "refused at once", "wrong", "failed", "shadows compared",
-		"first shed, refused ms", "CPUs of executor, load", "outcomes")
-	o.each(func(name string, peak float64, l Level) { loads.Row(l.cells(name, peak)...) })
-	clients := table.New("a client that", "calls of others", "lost", "changed", "p99 with/without", "rounds", "its streams", "refused")
-	for _, b := range o.Clients {
-		clients.Row(b.Client, b.Calls, b.Lost, b.Changed, fmt.Sprintf("%.2fx", b.Ratio.Median), fmt.Sprintf("%.2f..%.2f", b.Ratio.Min, b.Ratio.Max), b.Streams, b.Refused)
-	}
-	return []*table.Table{loads, clients}
-}
-
-// summaries returns the tables of the page. The JSON has the other figures of a row.
-func (o *Overload) summaries() []*table.Table {
 	if o == nil {
 		return nil
 	}
@@ -60,20 +45,6 @@ func (o *Overload) each(fn func(name string, peak float64, l Level)) {
 		for _, l := range loads.Levels {
 			fn(fmt.Sprintf("%s, %.1fx saturation", way, l.Times), loads.PeakPerS, l)
 		}
-	}
-}
-
-func (l Level) cells(name string, peak float64) []any {
-	at := func(ms float64) string {
-		if ms < 0 {
-			return "none"
-		}
-		return fmt.Sprintf("%.0f", ms)
-	}
-	return []any{
-		name, fmt.Sprintf("%.0f", l.OfferedPerS), fmt.Sprintf("%.0f", l.GoodPerS), fmt.Sprintf("%.0f %%", 100*l.GoodPerS/peak),
-		l.Late, l.NotSent, l.Refused, l.Wrong, l.Failed, fmt.Sprintf("%.0f %%", 100*l.Shadowed),
-		at(l.LeftMS) + ", " + at(l.RefusedAtMS), fmt.Sprintf("%.2f, %.2f", l.ServerCPU, l.LoadCPU), Outcomes(l.Outcomes),
 	}
 }
 

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/relay"
 )
 
 // echoServer answers every connection with what comes.
@@ -145,11 +147,11 @@ func TestProxyCuts(t *testing.T) {
 
 func TestProxyRoutes(t *testing.T) {
 	p := newProxy(t)
-	g, err := startGarbage(t.Context())
+	g, err := relay.StartGarbage(t.Context(), "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := p.Route(g.listener.Addr().String()); err != nil {
+	if err := p.Route(g.Addr()); err != nil {
 		t.Fatal(err)
 	}
 	if got, err := say(connect(t, p.Addr()), soon); got != "HTTP" {

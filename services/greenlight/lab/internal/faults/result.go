@@ -112,30 +112,6 @@ func (res *Result) sums() (all, streamed Asked, unaccounted int64) {
 	return all, streamed, unaccounted
 }
 
-// matrix returns all figures of the rows.
-func (res *Result) matrix() *table.Table {
-	t := table.New("fault", "requests", "lost", "changed", "late", "over streams", "lost", "changed", "late", "not accounted", "p99 on/off", "interval", "target", "p99 ms on, off", "recovery s",
-		"goroutines", "fds", "RSS MB", "breaker", "outcomes")
-	for _, r := range res.Rows {
-		t.Row(r.cells()...)
-	}
-	return t
-}
-
-func (r Row) cells() []any {
-	recovery := fmt.Sprintf("%.1f", r.RecoveryS)
-	if r.RecoveryS < 0 {
-		recovery = "none"
-	}
-	return []any{
-		r.Fault, r.Requests, r.Lost, r.Changed, r.Late, r.Streamed.Requests, r.Streamed.Lost, r.Streamed.Changed, r.Streamed.Late, r.Unaccounted,
-		fmt.Sprintf("%.2fx", r.P99.Ratio), fmt.Sprintf("%.2f..%.2f", r.P99.Low, r.P99.High), r.P99.judge(),
-		fmt.Sprintf("%.2f, %.2f", r.P99.OnUS/1e3, r.P99.OffUS/1e3), recovery,
-		fmt.Sprintf("%d, %d", r.Before.Goroutines, r.After.Goroutines), fmt.Sprintf("%d, %d", r.Before.FDs, r.After.FDs),
-		fmt.Sprintf("%.0f, %.0f", float64(r.Before.RSS)/1e6, float64(r.After.RSS)/1e6), r.Breaker, Outcomes(r.Outcomes),
-	}
-}
-
 // Outcomes returns the counts as text, the most frequent first. Zero counts are left out.
 func Outcomes(counts map[string]uint64) string {
 	var names []string
@@ -156,9 +132,18 @@ func Outcomes(counts map[string]uint64) string {
 	return strings.Join(names, ", ")
 }
 
+// tables returns a summary. The JSON has the other figures.
+func (res *Result) tables() []*table.Table {
+	t := table.New("fault", "requests", "lost or changed", "p99 with / without shadow", "recovery", "verdict")
+	for _, r := range res.Rows {
+		t.Row(r.summary()...)
+	}
+	return append([]*table.Table{t}, res.Overload.tables()...)
+}
+
 // Table writes the tables for a terminal.
 func (res *Result) Table(w io.Writer) error {
-	for _, t := range append([]*table.Table{res.matrix()}, res.Overload.tables()...) {
+	for _, t := range res.tables() {
 		if err := t.Text(w); err != nil {
 			return err
 		}
@@ -168,15 +153,6 @@ func (res *Result) Table(w io.Writer) error {
 	}
 	_, err := fmt.Fprintf(w, "%s\n", strings.Join(res.notes(), "\n"))
 	return err
-}
-
-// summary returns the matrix of the page. The JSON has the other figures of a row.
-func (res *Result) summary() *table.Table {
-	t := table.New("fault", "requests", "lost or changed", "p99 with / without shadow", "recovery", "verdict")
-	for _, r := range res.Rows {
-		t.Row(r.summary()...)
-	}
-	return t
 }
 
 func (r Row) summary() []any {
@@ -203,7 +179,7 @@ func (res *Result) Markdown(w io.Writer) error {
 	b.WriteString("# Faults\n\nWritten by `make faults`. What goes wrong between executor and ml-engine, and what that does to the decision.\n" +
 		"Each fault hits a running pair under load; an executor without a shadow runs next to it for comparison.\n" +
 		"The JSON, `var/faults.json`, has the rest: outcomes, states of the breaker, memory, goroutines and file descriptors.\n\n")
-	for _, t := range append([]*table.Table{res.summary()}, res.Overload.summaries()...) {
+	for _, t := range res.tables() {
 		_ = t.Markdown(&b) // a strings.Builder does not fail
 		b.WriteString("\n")
 	}

@@ -2,7 +2,6 @@ package faults
 
 import (
 	"context"
-	"fmt"
 	"strings"
 	"time"
 
@@ -23,28 +22,6 @@ type Change struct {
 
 // Timeline lists the changes of the breaker's state.
 type Timeline []Change
-
-// String returns the timeline in one line: the states with their times in seconds.
-func (t Timeline) String() string {
-	if len(t) == 0 {
-		return "closed throughout"
-	}
-	var b strings.Builder
-	for i, c := range t {
-		if i == maxChanges {
-			fmt.Fprintf(&b, ", and %d more", len(t)-i)
-			break
-		}
-		if i > 0 {
-			b.WriteString(", ")
-		}
-		fmt.Fprintf(&b, "%s %.1f", c.State, c.AtS)
-	}
-	return b.String()
-}
-
-// maxChanges is the most changes that a table shows.
-const maxChanges = 6
 
 // StateWord returns the state's name in metrics and reports.
 func StateWord(s executorv1.BreakerState) string {

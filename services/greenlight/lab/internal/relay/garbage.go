@@ -1,4 +1,4 @@
-package faults
+package relay
 
 import (
 	"bytes"
@@ -14,10 +14,10 @@ type Garbage struct {
 	busy     sync.WaitGroup
 }
 
-// startGarbage serves on a free port.
-func startGarbage(ctx context.Context) (*Garbage, error) {
+// StartGarbage serves on the address.
+func StartGarbage(ctx context.Context, addr string) (*Garbage, error) {
 	var lc net.ListenConfig
-	l, err := lc.Listen(ctx, "tcp", "127.0.0.1:0")
+	l, err := lc.Listen(ctx, "tcp", addr)
 	if err != nil {
 		return nil, err
 	}
@@ -49,6 +49,9 @@ func answerJunk(ctx context.Context, conn net.Conn) {
 		}
 	}
 }
+
+// Addr returns the address.
+func (g *Garbage) Addr() string { return g.listener.Addr().String() }
 
 // Close ends the server and its connections.
 func (g *Garbage) Close() error {
