@@ -17,13 +17,20 @@ import (
 const (
 	// LeastRows is the fewest sampled rows of a block that counts.
 	LeastRows = 5
-	// LeastBlocks is the fewest counted blocks of a stream, and LeastCounted their least share of the blocks with requests.
-	LeastBlocks, LeastCounted = 50, 0.5
-	// MostExpired is the largest share of expired and lost rows, MostUnlabelled of rows without a label, both of the labels
-	// that are due. MostMissing is the largest share of requests whose records are missing.
-	MostExpired, MostUnlabelled, MostMissing = 0.05, 0.20, 0.05
-	// MostOverCap is the largest share of rows whose score is over the cap, LeastAnswered the least share with a score.
-	MostOverCap, LeastAnswered = 0.05, 0.95
+	// LeastBlocks is the fewest counted blocks of a stream.
+	LeastBlocks = 50
+	// LeastCounted is the least share of counted blocks of the blocks with requests.
+	LeastCounted = 0.5
+	// MostExpired is the largest share of expired and lost rows of the labels that are due.
+	MostExpired = 0.05
+	// MostUnlabelled is the largest share of rows without a label of the labels that are due.
+	MostUnlabelled = 0.20
+	// MostMissing is the largest share of an executor's requests whose records are missing.
+	MostMissing = 0.05
+	// MostOverCap is the largest share of rows whose score is over the cap.
+	MostOverCap = 0.05
+	// LeastAnswered is the least share of rows with a score.
+	LeastAnswered = 0.95
 )
 
 // Verdict answers whether the model is at least as good as the baseline.

@@ -40,12 +40,14 @@ const (
 	Grace = 15 * time.Minute
 	// MaxSkew is how far the time of a live row may be from its arrival.
 	MaxSkew = 2 * time.Minute
-	// LeastCap is the smallest disagreement cap that is suggested, CapQuantile the quantile of |p - q| that is, and
-	// MarginShare the share of the baseline's Brier loss that is the suggested margin.
-	LeastCap, CapQuantile, MarginShare = 0.05, 0.995, 0.05
+	// LeastCap is the smallest disagreement cap that is suggested.
+	LeastCap = 0.05
 	// DefaultAlpha is the probability of a false claim on one side.
 	DefaultAlpha = 0.05
 
+	// capQuantile is the quantile of |p - q| that is the suggested cap, and marginShare the share of the baseline's Brier
+	// loss that is the suggested margin.
+	capQuantile, marginShare = 0.995, 0.05
 	// maxHorizon bounds the memory of pending rows.
 	maxHorizon = 31 * 24 * time.Hour
 )
@@ -68,7 +70,7 @@ type Plan struct {
 // and the margin is 5 % of the baseline's Brier loss. distances must be |p - q| in ascending order.
 func Suggest(distances []float64, baselineBrier float64, source LabelSource, horizon time.Duration) Plan {
 	return Plan{
-		DisagreementCap: min(1, max(LeastCap, stats.Quantile(distances, CapQuantile))), Margin: MarginShare * baselineBrier,
+		DisagreementCap: min(1, max(LeastCap, stats.Quantile(distances, capQuantile))), Margin: marginShare * baselineBrier,
 		Alpha: DefaultAlpha, LabelSource: source, HorizonMS: horizon.Milliseconds(),
 	}
 }

@@ -108,12 +108,14 @@ func SourceOf(name string) Source {
 	return Simulated
 }
 
-// Counts by label, fallback and source. In JSON they are objects with every name.
-type (
-	LabelCounts    [labelEnd]uint64
-	FallbackCounts [fallbackEnd]uint64
-	SourceCounts   [sourceEnd]uint64
-)
+// LabelCounts are counts by label. In JSON, counts are objects with every name.
+type LabelCounts [labelEnd]uint64
+
+// FallbackCounts are counts by fallback.
+type FallbackCounts [fallbackEnd]uint64
+
+// SourceCounts are counts by source.
+type SourceCounts [sourceEnd]uint64
 
 // Total returns the sum over all labels: the sampled requests.
 func (c *LabelCounts) Total() uint64 { return total(c[:]) }
