@@ -91,7 +91,9 @@ type Judgment struct {
 	// DaysNeeded is how many days a PASS still needs if blocks stay like those so far: 0 if there is one, nil if it never
 	// comes at this difference. LeastDays is what two equal scorers need from the start.
 	DaysNeeded *float64 `json:"days_needed"`
-	LeastDays  float64  `json:"least_days"`
+	// ExpectedDays is the same from the start of the run.
+	ExpectedDays *float64 `json:"expected_days"`
+	LeastDays    float64  `json:"least_days"`
 
 	// Points are the bounds over time, one for each counted block. They follow from the records.
 	Points []Point `json:"-"`
@@ -352,24 +354,26 @@ func (v *Judgment) claims() (all []Verdict) {
 
 // need estimates the days until a PASS.
 func (v *Judgment) need(bounds [2]stats.MeanBound) {
-	width := v.Plan.Width().Hours() / 24
-	days, fewest := math.Inf(1), 0.0
+	margin, alpha := v.Plan.Margin/v.Plan.MaxDifference(), v.Plan.Alpha/2
+	all, left := math.Inf(1), math.Inf(1)
+	var allFewest, leftFewest float64
 	for k := range bounds {
 		n := float64(bounds[k].N())
 		// Markets with sessions have fewer blocks a day. Below a day the rate is not known yet.
-		per := 1 / (2 * width)
+		rate := 1 / (2 * v.Plan.Width().Hours() / 24)
 		if span := v.End.Sub(v.Start).Hours() / 24; span >= 1 && n > 0 {
-			per = n / span
+			rate = n / span
 		}
-		fewest = max(fewest, (LeastBlocks-n)/per)
-		all := bounds[k].Needed(-v.Plan.Margin/v.Plan.MaxDifference(), v.Plan.Alpha/2)
-		if n == 0 {
-			all = stats.LeastCount(v.Plan.Margin/v.Plan.MaxDifference(), v.Plan.Alpha/2)
+		needed := stats.LeastCount(margin, alpha)
+		if n > 0 {
+			needed = bounds[k].Needed(-margin, alpha)
 		}
-		days = min(days, max(0, all-n)/per)
+		all, left = min(all, needed/rate), min(left, max(0, needed-n)/rate)
+		allFewest, leftFewest = max(allFewest, LeastBlocks/rate), max(leftFewest, (LeastBlocks-n)/rate)
 	}
-	if days = max(days, fewest); !math.IsInf(days, 1) {
-		v.DaysNeeded = &days
+	if !math.IsInf(all, 1) {
+		all, left = max(all, allFewest), max(left, leftFewest)
+		v.ExpectedDays, v.DaysNeeded = &all, &left
 	}
 }
 
