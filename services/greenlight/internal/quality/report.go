@@ -117,9 +117,9 @@ func (r *Report) Recheck() (problems []string) {
 	for _, part := range []struct {
 		what       string
 		have, want any
-	}{{"judgment", r.Judgment, again.Judgment}, {"figures", r.Figures, again.Figures}} {
+	}{{"a judgment that does", r.Judgment, again.Judgment}, {"figures that do", r.Figures, again.Figures}} {
 		if where := differs(plain(part.have), plain(part.want)); where != "" {
-			problems = append(problems, fmt.Sprintf("has a %s that does not follow from its records: %s", part.what, where))
+			problems = append(problems, fmt.Sprintf("has %s not follow from its records: %s", part.what, where))
 		}
 	}
 	return problems
