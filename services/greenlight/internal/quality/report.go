@@ -93,8 +93,8 @@ func (s *sample) precision() *Precision {
 	return p
 }
 
-// judge fills in what follows from the records. plan is nil if there was none; then the rows are described without a cap.
-func (r *Report) judge(plan *outcome.Plan) error {
+// Judge fills in what follows from the records. plan is nil if there was none; then the rows are described without a cap.
+func (r *Report) Judge(plan *outcome.Plan) error {
 	of := outcome.Plan{}
 	if plan != nil {
 		of, r.Judgment = *plan, outcome.Judge(*plan, r.Records)
@@ -111,7 +111,7 @@ func (r *Report) Recheck() (problems []string) {
 	if r.Judgment != nil {
 		plan = &r.Judgment.Plan
 	}
-	if err := again.judge(plan); err != nil {
+	if err := again.Judge(plan); err != nil {
 		return []string{err.Error()}
 	}
 	for _, part := range []struct {
