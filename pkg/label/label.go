@@ -20,31 +20,63 @@ const (
 	ThresholdQuantile = 0.72
 )
 
+// Stream computes the label of one instrument minute by minute, as the minutes of its grid complete. It is what [Range] and
+// [Z] run over a frame.
+type Stream struct {
+	// minutes is a ring of the last Horizon + 1 grid minutes; n is how many there have been.
+	minutes [Horizon + 1]streamed
+	n       int
+}
+
+// streamed is a grid minute.
+type streamed struct {
+	end              int64
+	high, low, sigma float64
+}
+
+// Push takes the next grid minute, including filled ones: its end in Unix milliseconds, its highest and lowest mid, and
+// sigma_ref at its end. It returns the range and z of the minute that ended a horizon before: see [Range] and [Z].
+func (s *Stream) Push(end int64, high, low, sigmaRef float64) (rangeBP, z float64) {
+	const size = Horizon + 1
+	s.minutes[s.n%size] = streamed{end, high, low, sigmaRef}
+	s.n++
+	first := s.minutes[s.n%size] // the oldest, once the ring is full
+	if s.n < size || end-first.end != Horizon*market.MinuteMS {
+		return math.NaN(), math.NaN()
+	}
+	for i := 1; i < size; i++ {
+		m := &s.minutes[(s.n+i)%size]
+		high, low = max(high, m.high), min(low, m.low)
+	}
+	rangeBP = 1e4 * math.Log(high/low)
+	return rangeBP, rangeBP / (first.sigma * math.Sqrt(Horizon))
+}
+
 // Range returns, for every minute t of the frame, 1e4 ln(max mid / min mid over (t, t + 15 min]) in basis points, >= 0.
 // The minute t itself is excluded. It is NaN where the next 15 grid minutes are not the 15 minutes that follow: at the
 // end, and before a hole that is too long to fill.
 func Range(f *feature.Frame) []float64 {
-	high, low := f.High(), f.Low()
-	z := make([]float64, f.Len())
-	for i := range z {
-		z[i] = math.NaN()
-		j := i + Horizon
-		if j >= f.Len() || f.End(j)-f.End(i) != Horizon*market.MinuteMS {
-			continue
-		}
-		z[i] = 1e4 * math.Log(slices.Max(high[i+1:j+1])/slices.Min(low[i+1:j+1]))
-	}
-	return z
+	ranges, _ := run(f)
+	return ranges
 }
 
 // Z returns, for every minute of the frame, [Range] / (sigma_ref sqrt 15): the coming range as a multiple of the normal
 // range, >= 0. It is NaN where the range or sigma_ref is undefined.
 func Z(f *feature.Frame) []float64 {
-	z, sigma := Range(f), f.Column("sigma_ref")
-	for i := range z {
-		z[i] /= sigma[i] * math.Sqrt(Horizon)
-	}
+	_, z := run(f)
 	return z
+}
+
+func run(f *feature.Frame) (ranges, z []float64) {
+	ranges, z = slices.Repeat([]float64{math.NaN()}, f.Len()), slices.Repeat([]float64{math.NaN()}, f.Len())
+	high, low, sigma := f.High(), f.Low(), f.Column("sigma_ref")
+	var s Stream
+	for i := range ranges {
+		if r, one := s.Push(f.End(i), high[i], low[i], sigma[i]); i >= Horizon {
+			ranges[i-Horizon], z[i-Horizon] = r, one
+		}
+	}
+	return ranges, z
 }
 
 // Threshold returns c: the 0.72 quantile (type 7) of the defined values of z, which must come from the training window
