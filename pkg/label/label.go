@@ -1,10 +1,12 @@
 // Package label defines what a model predicts: a coming price move that is large enough to trade.
 //
-// A minute is positive if the price range of the next 15 minutes exceeds c times what is normal for the instrument. The
+// A minute is positive if the price range of the next minutes exceeds c times what is normal for the instrument. The
 // label is about size only; it does not predict the direction.
 package label
 
 import (
+	"cmp"
+	"fmt"
 	"math"
 	"slices"
 
@@ -13,18 +15,38 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/stats"
 )
 
-const (
-	// Horizon is how many minutes ahead the label looks.
-	Horizon = 15
-	// ThresholdQuantile is the quantile of Z on the training window that separates the classes.
-	ThresholdQuantile = 0.72
-)
+// Rule is the label with its two numbers. A zero field means that of [Default].
+type Rule struct {
+	// Horizon is how many minutes ahead the label looks, 1 to [MaxHorizon].
+	Horizon int `json:"horizon_minutes"`
+	// Quantile is the quantile of Z on the training window that separates the classes, in (0,1): 0.72 makes 28 % of the
+	// rows positive.
+	Quantile float64 `json:"quantile"`
+}
 
-// Stream computes the label of one instrument minute by minute, as the minutes of its grid complete. It is what [Range] and
-// [Z] run over a frame.
+// Default returns the rule of the reference study.
+func Default() Rule { return Rule{Horizon: 15, Quantile: 0.72} }
+
+// MaxHorizon is the largest horizon, a day.
+const MaxHorizon = 24 * 60
+
+// Complete returns the rule with the defaults in place of zero fields. It returns an error if a field is out of range.
+func (r Rule) Complete() (Rule, error) {
+	r = Rule{Horizon: cmp.Or(r.Horizon, Default().Horizon), Quantile: cmp.Or(r.Quantile, Default().Quantile)}
+	if r.Horizon < 1 || r.Horizon > MaxHorizon {
+		return r, fmt.Errorf("label horizon of %d minutes: want 1 to %d", r.Horizon, MaxHorizon)
+	}
+	if !(r.Quantile > 0 && r.Quantile < 1) {
+		return r, fmt.Errorf("label quantile %v: want more than 0 and less than 1", r.Quantile)
+	}
+	return r, nil
+}
+
+// Stream computes the label of one instrument minute by minute, as the minutes of its grid complete. It is what [Rule.Range] and
+// [Rule.Z] run over a frame.
 type Stream struct {
-	// minutes is a ring of the last Horizon + 1 grid minutes; n is how many there have been.
-	minutes [Horizon + 1]streamed
+	// minutes is a ring of the last horizon + 1 grid minutes; n is how many there have been.
+	minutes []streamed
 	n       int
 }
 
@@ -34,14 +56,17 @@ type streamed struct {
 	high, low, sigma float64
 }
 
+// Stream returns the stream of an instrument that has had no minute. The rule must be complete.
+func (r Rule) Stream() *Stream { return &Stream{minutes: make([]streamed, r.Horizon+1)} }
+
 // Push takes the next grid minute, including filled ones: its end in Unix milliseconds, its highest and lowest mid, and
-// sigma_ref at its end. It returns the range and z of the minute that ended a horizon before: see [Range] and [Z].
+// sigma_ref at its end. It returns the range and z of the minute that ended a horizon before: see [Rule.Range] and [Rule.Z].
 func (s *Stream) Push(end int64, high, low, sigmaRef float64) (rangeBP, z float64) {
-	const size = Horizon + 1
+	size := len(s.minutes)
 	s.minutes[s.n%size] = streamed{end, high, low, sigmaRef}
 	s.n++
 	first := s.minutes[s.n%size] // the oldest, once the ring is full
-	if s.n < size || end-first.end != Horizon*market.MinuteMS {
+	if s.n < size || end-first.end != int64(size-1)*market.MinuteMS {
 		return math.NaN(), math.NaN()
 	}
 	for i := 1; i < size; i++ {
@@ -49,39 +74,39 @@ func (s *Stream) Push(end int64, high, low, sigmaRef float64) (rangeBP, z float6
 		high, low = max(high, m.high), min(low, m.low)
 	}
 	rangeBP = 1e4 * math.Log(high/low)
-	return rangeBP, rangeBP / (first.sigma * math.Sqrt(Horizon))
+	return rangeBP, rangeBP / (first.sigma * math.Sqrt(float64(size-1)))
 }
 
-// Range returns, for every minute t of the frame, 1e4 ln(max mid / min mid over (t, t + 15 min]) in basis points, >= 0.
-// The minute t itself is excluded. It is NaN where the next 15 grid minutes are not the 15 minutes that follow: at the
-// end, and before a hole that is too long to fill.
-func Range(f *feature.Frame) []float64 {
-	ranges, _ := run(f)
+// Range returns, for every minute t of the frame, 1e4 ln(max mid / min mid over (t, t + horizon]) in basis points, >= 0.
+// The minute t itself is excluded. It is NaN where the next grid minutes are not the minutes that follow: at the
+// end, and before a hole that is too long to fill. The rule must be complete.
+func (r Rule) Range(f *feature.Frame) []float64 {
+	ranges, _ := r.run(f)
 	return ranges
 }
 
-// Z returns, for every minute of the frame, [Range] / (sigma_ref sqrt 15): the coming range as a multiple of the normal
-// range, >= 0. It is NaN where the range or sigma_ref is undefined.
-func Z(f *feature.Frame) []float64 {
-	_, z := run(f)
+// Z returns, for every minute of the frame, [Rule.Range] / (sigma_ref sqrt(horizon)): the coming range as a multiple of
+// the normal range, >= 0. It is NaN where the range or sigma_ref is undefined.
+func (r Rule) Z(f *feature.Frame) []float64 {
+	_, z := r.run(f)
 	return z
 }
 
-func run(f *feature.Frame) (ranges, z []float64) {
+func (r Rule) run(f *feature.Frame) (ranges, z []float64) {
 	ranges, z = slices.Repeat([]float64{math.NaN()}, f.Len()), slices.Repeat([]float64{math.NaN()}, f.Len())
 	high, low, sigma := f.High(), f.Low(), f.Column("sigma_ref")
-	var s Stream
+	s := r.Stream()
 	for i := range ranges {
-		if r, one := s.Push(f.End(i), high[i], low[i], sigma[i]); i >= Horizon {
-			ranges[i-Horizon], z[i-Horizon] = r, one
+		if bp, one := s.Push(f.End(i), high[i], low[i], sigma[i]); i >= r.Horizon {
+			ranges[i-r.Horizon], z[i-r.Horizon] = bp, one
 		}
 	}
 	return ranges, z
 }
 
-// Threshold returns c: the 0.72 quantile (type 7) of the defined values of z, which must come from the training window
+// Threshold returns c: the quantile (type 7) of the defined values of z, which must come from the training window
 // only. A row is positive if its z is above c. It is NaN if no value is defined.
-func Threshold(z []float64) float64 {
+func (r Rule) Threshold(z []float64) float64 {
 	defined := make([]float64, 0, len(z))
 	for _, v := range z {
 		if !math.IsNaN(v) {
@@ -89,5 +114,5 @@ func Threshold(z []float64) float64 {
 		}
 	}
 	slices.Sort(defined)
-	return stats.Quantile(defined, ThresholdQuantile)
+	return stats.Quantile(defined, r.Quantile)
 }

@@ -91,9 +91,11 @@ type Spec struct {
 type Label struct {
 	// HorizonMinutes is how far ahead the label looks, in minutes; 0 if unknown.
 	HorizonMinutes float64 `json:"horizon_minutes"`
-	// Threshold is c: the 0.72 quantile, on the training window, of the range in units of sigma_ref sqrt(horizon). It is 0
-	// for a label that came with the data.
+	// Threshold is c: a quantile, on the training window, of the range in units of sigma_ref sqrt(horizon). It is 0 for a
+	// label that came with the data.
 	Threshold float64 `json:"threshold"`
+	// Quantile is the quantile that made Threshold; 0 is 0.72.
+	Quantile float64 `json:"quantile,omitempty"`
 	// Column is the column of the data that had the label: 1 for a positive row, 0 for another.
 	Column string `json:"column,omitempty"`
 }

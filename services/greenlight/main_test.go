@@ -4,11 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -70,7 +73,7 @@ func TestScripts(t *testing.T) {
 		t.Fatal(err)
 	}
 	commands := (&pairs{bin: bin, dir: t.TempDir(), certs: issue(t)}).commands()
-	commands["status"], commands["taken"], commands["rows"] = status, taken, rows
+	commands["status"], commands["taken"], commands["rows"], commands["post"] = status, taken, rows, post
 	testscript.Run(t, testscript.Params{
 		Dir:           "testdata/script",
 		UpdateScripts: os.Getenv("UPDATE_SCRIPTS") != "",
@@ -85,7 +88,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Condition: condition,
-		Cmds: commands,
+		Cmds:      commands,
 	})
 }
 
@@ -136,27 +139,45 @@ func taken(ts *testscript.TestScript, _ bool, _ []string) {
 	ts.Setenv("TAKEN", l.Addr().String())
 }
 
-// rows writes a CSV file of a desk's own features and label: 40 days of rows every five minutes of two symbols. The label
-// depends on the features that lightgbm_own_features.txt splits by. With the file of a model of these features, its score is
-// the probability of the label, and column mine is a score of the desk's own, in [0,1].
+// post posts a file as JSON and copies the answer to a file, for example: post URL request.json answer.json.
+func post(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: post URL REQUEST ANSWER")
+	}
+	req, err := http.NewRequestWithContext(context.Background(), http.MethodPost, args[0], strings.NewReader(ts.ReadFile(args[1])))
+	ts.Check(err)
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := http.DefaultClient.Do(req)
+	ts.Check(err)
+	body, err := io.ReadAll(resp.Body)
+	ts.Check(errors.Join(err, resp.Body.Close(), os.WriteFile(ts.MkAbs(args[2]), body, 0o600)))
+}
+
+// rows writes a CSV file of a desk's own features and label: 40 days of rows every five minutes of two symbols, or as many
+// days as are given. The label depends on the features that lightgbm_own_features.txt splits by. With the file of a model of
+// these features, its score is the probability of the label, and column mine is a score of the desk's own, in [0,1].
 func rows(ts *testscript.TestScript, _ bool, args []string) {
 	if len(args) < 1 || len(args) > 2 {
-		ts.Fatalf("usage: rows FILE [MODEL]")
+		ts.Fatalf("usage: rows FILE [DAYS|MODEL]")
 	}
-	probability := func(x []float64) float64 { return model.Sigmoid(1.8*x[4] + 1.2*x[3] - 0.6) }
+	days, probability := 40, func(x []float64) float64 { return model.Sigmoid(1.8*x[4] + 1.2*x[3] - 0.6) }
 	if len(args) == 2 {
-		f, err := os.Open(args[1])
-		ts.Check(err)
-		defer func() { _ = f.Close() }()
-		boosted, err := trees.Import(args[1], f)
-		ts.Check(err)
-		probability = boosted.Score
+		if n, err := strconv.Atoi(args[1]); err == nil {
+			days = n
+		} else {
+			f, err := os.Open(args[1])
+			ts.Check(err)
+			defer func() { _ = f.Close() }()
+			boosted, err := trees.Import(args[1], f)
+			ts.Check(err)
+			probability = boosted.Score
+		}
 	}
 	var b strings.Builder
 	b.WriteString("time,symbol,label,mine,imb5,microprice_dev,funding_bp,oi_chg,queue_ratio,my6,my7\n")
 	rng := rand.New(rand.NewPCG(1, 2))
 	start := time.Date(2024, 3, 1, 0, 0, 0, 0, time.UTC)
-	for i := range 40 * 288 {
+	for i := range days * 288 {
 		for _, symbol := range []string{"A", "B"} {
 			var x [7]float64
 			for k := range x {

@@ -61,7 +61,7 @@ func (s *Study) Pair(model, baseline *train.Result) (*Pair, error) {
 		return nil, fmt.Errorf("the model and the baseline were not scored on the same rows")
 	}
 	p := &Pair{
-		Symbol: s.Data.Symbol, Source: outcome.Quotes, Horizon: label.Horizon * time.Minute,
+		Symbol: s.Data.Symbol, Source: outcome.Quotes, Horizon: time.Duration(s.Label.Horizon) * time.Minute,
 		Rows: make([]outcome.Row, ours.Len()), Labels: ours.Labels, Days: ours.Days,
 	}
 	if t := s.Data.Table; t != nil {

@@ -87,21 +87,22 @@ func most(counts map[string]int) string {
 // computed from the market data. Without a cap and a margin the plan is that of the model's own evaluation, if its baseline is
 // the one of the log; otherwise there is only a suggestion, because a plan that is chosen after the scores proves nothing.
 func FromLog(l *Log, data *experiment.Data, a *model.Artifact, o Options) (*Report, error) {
-	threshold := a.Spec.Label.Threshold
-	if !(threshold > 0) || a.Spec.Label.HorizonMinutes != label.Horizon {
-		return nil, fmt.Errorf("the label of %s is not computed from quotes over %d minutes, so market data do not have it", a.Manifest.Version, label.Horizon)
+	rule, err := label.Rule{Horizon: int(a.Spec.Label.HorizonMinutes)}.Complete()
+	if err != nil || !(a.Spec.Label.Threshold > 0) || a.Spec.Label.HorizonMinutes != float64(rule.Horizon) {
+		return nil, fmt.Errorf("the label of %s is not computed from quotes, so market data do not have it", a.Manifest.Version)
 	}
+	horizon := time.Duration(rule.Horizon) * time.Minute
 	frame, err := feature.Compute(data.Bars)
 	if err != nil {
 		return nil, fmt.Errorf("features of %s: %w", data.Name, err)
 	}
-	grid := newGrid(frame, threshold)
+	grid := newGrid(frame, rule, a.Spec.Label.Threshold)
 	r := &Report{Scores: Logged, Model: a.Manifest.Version, Baseline: l.baselineVersion, Skipped: map[string]int{}}
-	plan, err := l.plan(a, o)
+	plan, err := l.plan(a, horizon, o)
 	if err != nil {
 		return nil, err
 	}
-	of := outcome.Plan{LabelSource: outcome.Quotes, HorizonMS: (label.Horizon * time.Minute).Milliseconds()}
+	of := outcome.Plan{LabelSource: outcome.Quotes, HorizonMS: horizon.Milliseconds()}
 	if plan != nil {
 		of = *plan
 	}
@@ -132,7 +133,7 @@ func FromLog(l *Log, data *experiment.Data, a *model.Artifact, o Options) (*Repo
 	r.Precision = all.precision()
 	if len(distances) > 0 {
 		slices.Sort(distances)
-		if s := outcome.Suggest(distances, eval.Brier(all.baseline, all.labels), outcome.Quotes, label.Horizon*time.Minute); s.Validate() == nil {
+		if s := outcome.Suggest(distances, eval.Brier(all.baseline, all.labels), outcome.Quotes, horizon); s.Validate() == nil {
 			r.Suggested = &s
 		}
 	}
@@ -140,8 +141,8 @@ func FromLog(l *Log, data *experiment.Data, a *model.Artifact, o Options) (*Repo
 }
 
 // plan returns the plan for the log; nil if there is none.
-func (l *Log) plan(a *model.Artifact, o Options) (*outcome.Plan, error) {
-	p := outcome.Plan{Alpha: outcome.DefaultAlpha, LabelSource: outcome.Quotes, HorizonMS: (label.Horizon * time.Minute).Milliseconds()}
+func (l *Log) plan(a *model.Artifact, horizon time.Duration, o Options) (*outcome.Plan, error) {
+	p := outcome.Plan{Alpha: outcome.DefaultAlpha, LabelSource: outcome.Quotes, HorizonMS: horizon.Milliseconds()}
 	if own, err := experiment.Own(a); err == nil && own.QualityPlan != nil && a.Baseline != nil && a.Baseline.Digest() == l.Baseline {
 		p = own.QualityPlan.Plan
 	} else if o.Cap == 0 || o.Margin == 0 {
@@ -224,9 +225,9 @@ type grid struct {
 	answers []outcome.Answer
 }
 
-func newGrid(f *feature.Frame, threshold float64) *grid {
+func newGrid(f *feature.Frame, rule label.Rule, threshold float64) *grid {
 	g := &grid{make([]int64, f.Len()), make([]outcome.Answer, f.Len())}
-	for i, z := range label.Z(f) {
+	for i, z := range rule.Z(f) {
 		g.ends[i] = f.End(i)
 		switch {
 		case z > threshold:

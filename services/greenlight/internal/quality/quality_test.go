@@ -227,7 +227,7 @@ func TestFromLog(t *testing.T) {
 		t.Fatalf("got %+v, skipped %v", v, r.Skipped)
 	}
 	// By the definitions: the label of the minute at or before the row.
-	z, n, sum := label.Z(s.Frame.(*feature.Frame)), 0, 0.0
+	z, n, sum := label.Default().Z(s.Frame.(*feature.Frame)), 0, 0.0
 	x, q := make([]float64, a.Schema.Len()), make([]float64, 4)
 	inputs, err := feature.Named("inputs", a.Baseline.Inputs()...)
 	if err != nil {
