@@ -3,7 +3,6 @@ package telemetry
 import (
 	"context"
 	"runtime/metrics"
-	"slices"
 	"sync/atomic"
 	"time"
 )

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/eval"
-	"github.com/greenlight-ml/greenlight/pkg/label"
 	"github.com/greenlight-ml/greenlight/pkg/outcome"
 	"github.com/greenlight-ml/greenlight/pkg/train"
 )
