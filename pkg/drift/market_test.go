@@ -8,6 +8,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/drift"
 	"github.com/greenlight-ml/greenlight/pkg/feature"
+	"github.com/greenlight-ml/greenlight/pkg/label"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/marketfile"
 	"github.com/greenlight-ml/greenlight/pkg/stats"
@@ -119,7 +120,7 @@ type fold struct {
 
 func folds(t *testing.T, frame *feature.Frame, schema *feature.Schema) []fold {
 	t.Helper()
-	rows := train.NewDataset(frame, schema)
+	rows := train.NewDataset(frame, label.Default(), schema)
 	days := slices.Compact(slices.Clone(rows.Day))
 	windows, err := train.Folds(days, train.DefaultSplit())
 	if err != nil {

@@ -43,7 +43,7 @@ func TestReferenceLabels(t *testing.T) {
 			if len(records) < 200 {
 				t.Fatalf("only %d reference rows", len(records))
 			}
-			columns := map[string][]float64{"range15_bp": label.Range(f), "z_label": label.Z(f)}
+			columns := map[string][]float64{"range15_bp": label.Default().Range(f), "z_label": label.Default().Z(f)}
 			checked := 0
 			for _, r := range records[1:] {
 				ts, err := strconv.ParseInt(r[0], 10, 64)

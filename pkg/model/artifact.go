@@ -91,11 +91,35 @@ type Spec struct {
 type Label struct {
 	// HorizonMinutes is how far ahead the label looks, in minutes; 0 if unknown.
 	HorizonMinutes float64 `json:"horizon_minutes"`
-	// Threshold is c: the 0.72 quantile, on the training window, of the range in units of sigma_ref sqrt(horizon). It is 0
-	// for a label that came with the data.
+	// Threshold is c: a quantile, on the training window, of the range in units of sigma_ref sqrt(horizon). It is 0 for a
+	// label that came with the data.
 	Threshold float64 `json:"threshold"`
+	// Quantile is the quantile that made Threshold; 0 is 0.72.
+	Quantile float64 `json:"quantile,omitempty"`
 	// Column is the column of the data that had the label: 1 for a positive row, 0 for another.
 	Column string `json:"column,omitempty"`
+}
+
+// The kinds of a label.
+const (
+	RangeLabel = "range" // the built-in label
+	TableLabel = "table" // it came with the data
+)
+
+// Kind returns the kind of the label, empty if it is unknown.
+func (l Label) Kind() string {
+	switch {
+	case l.Column != "":
+		return TableLabel
+	case l.Threshold > 0:
+		return RangeLabel
+	}
+	return ""
+}
+
+// Horizon returns how far ahead the label looks; 0 if unknown.
+func (l Label) Horizon() time.Duration {
+	return time.Duration(l.HorizonMinutes * float64(time.Minute)).Round(time.Millisecond)
 }
 
 // Manifest is the content of manifest.json.

@@ -20,10 +20,12 @@ type Dataset struct {
 	Day []int
 	// X holds Schema.Len() inputs per row, in row order.
 	X []float64
-	// Z is what the label compares with its threshold: see [label.Z]. If Labelled, it is the label: 1 or 0.
+	// Z is what the label compares with its threshold: see [label.Rule]. If Labelled, it is the label: 1 or 0.
 	Z []float64
 	// Labelled reports that the labels came with the rows.
 	Labelled bool
+	// Label is the rule of Z, unless Labelled.
+	Label label.Rule
 	// Times are the rows' times in Unix milliseconds, ascending, if Labelled; Horizon is how far a label looks ahead, in
 	// milliseconds. A fold leaves out the training rows whose labels look into its test.
 	Times   []int64
@@ -38,14 +40,15 @@ const (
 )
 
 // NewDataset collects the rows of f that are ready under schema and under every schema of also. Pass the same schemas
-// for models whose scores are compared row by row. Rows whose features span a hole of more than 14 days are left out.
-func NewDataset(f *feature.Frame, schema *feature.Schema, also ...*feature.Schema) *Dataset {
+// for models whose scores are compared row by row. Rows whose features span a hole of more than 14 days are left out. The
+// rule must be complete.
+func NewDataset(f *feature.Frame, rule label.Rule, schema *feature.Schema, also ...*feature.Schema) *Dataset {
 	n := f.Len()
 	d := &Dataset{
-		Schema: schema, Minute: make([]int, 0, n), Day: make([]int, 0, n),
+		Schema: schema, Label: rule, Minute: make([]int, 0, n), Day: make([]int, 0, n),
 		X: make([]float64, 0, n*schema.Len()), Z: make([]float64, 0, n),
 	}
-	z := label.Z(f)
+	z := rule.Z(f)
 	x := make([]float64, schema.Len())
 	width := 0
 	for _, s := range also {
@@ -111,7 +114,7 @@ func (d *Dataset) Fit(from, to int, o FitOptions) (m *model.Logistic, threshold 
 	}
 	z := d.Z[from:to]
 	if threshold = labelled; !d.Labelled {
-		threshold = label.Threshold(z)
+		threshold = d.Label.Threshold(z)
 	}
 	y := make([]bool, len(z))
 	for i, v := range z {

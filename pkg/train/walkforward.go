@@ -7,6 +7,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/eval"
 	"github.com/greenlight-ml/greenlight/pkg/feature"
+	"github.com/greenlight-ml/greenlight/pkg/label"
 	"github.com/greenlight-ml/greenlight/pkg/model"
 )
 
@@ -14,6 +15,8 @@ import (
 type Options struct {
 	Fit   FitOptions
 	Split Split
+	// Label is the rule of the label. A training window ends its horizon before the test, or Split.Purge rows if that is more.
+	Label label.Rule
 	// Also lists further schemas under which a row must be ready. If one model could score a row and another could not,
 	// their results would not be comparable. Give every compared run the same set.
 	Also []*feature.Schema
@@ -24,7 +27,7 @@ type Options struct {
 // DefaultOptions are the options of the reference study: rows must be ready under v1.8 and v1.8.1. The two are listed,
 // instead of all schemas, so that a new schema does not change earlier results.
 func DefaultOptions() Options {
-	o := Options{Fit: DefaultFitOptions(), Split: DefaultSplit()}
+	o := Options{Fit: DefaultFitOptions(), Split: DefaultSplit(), Label: label.Default()}
 	for _, name := range []string{"v1.8", feature.DefaultSchema} {
 		if s, ok := feature.Lookup(name); ok {
 			o.Also = append(o.Also, s)
@@ -56,7 +59,12 @@ type Result struct {
 //
 // It returns an error if there is no fold ([ErrTooFewDays]), if a fold cannot be fitted (see [Fit]), or if ctx is done.
 func WalkForward(ctx context.Context, f *feature.Frame, s *feature.Schema, o Options) (*Result, error) {
-	return NewDataset(f, s, o.Also...).WalkForward(ctx, o)
+	rule, err := o.Label.Complete()
+	if err != nil {
+		return nil, err
+	}
+	o.Split.Purge = max(o.Split.Purge, rule.Horizon)
+	return NewDataset(f, rule, s, o.Also...).WalkForward(ctx, o)
 }
 
 // WalkForward is like the function of that name, on these rows. It does not use o.Also.

@@ -56,8 +56,8 @@ func schema(t *testing.T, name string) *feature.Schema {
 func TestDatasetRows(t *testing.T) {
 	f := frame(t, 4*1440)
 	v18, v181 := schema(t, "v1.8"), schema(t, "v1.8.1")
-	z := label.Z(f)
-	d := train.NewDataset(f, v18, v181)
+	z := label.Default().Z(f)
+	d := train.NewDataset(f, label.Default(), v18, v181)
 	x, y := make([]float64, v18.Len()), make([]float64, v181.Len())
 	k := 0
 	for i := range f.Len() {
@@ -100,7 +100,7 @@ func TestWalkForward(t *testing.T) {
 	if want := [][2]int{{0, 2}, {1, 2}, {2, 2}}; !reflect.DeepEqual(steps, want) {
 		t.Errorf("progress: got %v, want %v", steps, want)
 	}
-	z := label.Z(f)
+	z := label.Default().Z(f)
 	x := make([]float64, s.Len())
 	for i, fold := range r.Folds {
 		if err := fold.Model.Validate(); err != nil {
@@ -216,13 +216,36 @@ func TestDatasetLeavesOutRowsThatSpanAHole(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		d := train.NewDataset(frame, schema)
+		d := train.NewDataset(frame, label.Default(), schema)
 		first := slices.IndexFunc(d.Minute, func(m int) bool { return m >= from })
 		if first < 0 {
 			t.Fatalf("%s: no row after the hole", tt.name)
 		}
 		if got := d.Minute[first] - from; got > tt.want || tt.days > 14 && got < tt.want {
 			t.Errorf("%s: the first row is %d minutes after the hole, want %d", tt.name, got, tt.want)
+		}
+	}
+}
+
+// No training row has a label that looks into the test, however far it looks.
+func TestLabelHorizonPurges(t *testing.T) {
+	f := frame(t, 20*1440)
+	for _, horizon := range []int{5, 240} {
+		o := train.DefaultOptions()
+		o.Label.Horizon = horizon
+		r, err := train.WalkForward(t.Context(), f, schema(t, "v1.8.1"), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := train.NewDataset(f, o.Label, schema(t, "v1.8.1"), o.Also...)
+		for i, fold := range r.Folds {
+			if got, want := fold.TrainRows, d.From(fold.TrainTo)-max(15, horizon)-d.From(fold.TrainFrom); got != want {
+				t.Errorf("horizon %d, fold %d: trained on %d rows, want %d", horizon, i, got, want)
+			}
+			last := d.Minute[d.From(fold.TrainFrom)+fold.TrainRows-1]
+			if end := f.End(last) + int64(horizon)*60_000; end > int64(fold.TestFrom)*86_400_000 {
+				t.Errorf("horizon %d, fold %d: the last label looks %d ms into the test", horizon, i, end-int64(fold.TestFrom)*86_400_000)
+			}
 		}
 	}
 }

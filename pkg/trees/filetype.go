@@ -117,8 +117,8 @@ func fileType(raw []byte) string {
 		return "a safetensors file, not a model of trees"
 	case raw[0] == 0x08 && (bytes.Contains(head, []byte("onnx")) || bytes.Contains(head, []byte("TreeEnsemble")) || len(raw) > 2 && raw[2] == 0x12):
 		return "an ONNX model: " + convertIt
-	case isUBJSON(raw):
-		return "a binary file, perhaps XGBoost's UBJSON: " + saveIt
+	case isUBJSON(raw): // which XGBoost writes by default since 2.1
+		return ""
 	case isUTF16(head):
 		return "UTF-16 text without a byte order mark: convert it with iconv -f UTF-16LE -t UTF-8"
 	case bytes.IndexByte(head, 0) >= 0 || !utf8.Valid(head[:max(0, len(head)-utf8.UTFMax)]):

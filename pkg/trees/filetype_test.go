@@ -82,7 +82,6 @@ func TestImportNamesOtherFiles(t *testing.T) {
 		{"UTF-16, big endian", inUTF16(binary.BigEndian, true, xgb), "iconv -f UTF-16"},
 		{"UTF-16 without mark", inUTF16(binary.LittleEndian, false, xgb), "UTF-16"},
 		{"UTF-32", "\xff\xfe\x00\x00t\x00\x00\x00", "UTF-32"},
-		{"UBJSON", "{L\x00\x00\x00\x00\x00\x00\x00\x07learner{", "UBJSON"},
 		{"XGBoost's old binary", "binf\x00\x00\x00\x3f\x06\x00\x00\x00", "old binary format"},
 		{"XGBoost's text dump", "booster[0]:\n0:[f0<0.5] yes=1,no=2,missing=1\n", "lacks the objective"},
 		{"XGBoost's JSON dump", "[\n  { \"nodeid\": 0, \"depth\": 0 }]", "lacks the objective"},

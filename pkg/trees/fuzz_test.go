@@ -3,6 +3,7 @@ package trees
 import (
 	"io"
 	"math"
+	"os"
 	"strings"
 	"testing"
 )
@@ -82,6 +83,11 @@ func FuzzReadLightGBM(f *testing.F) {
 
 func FuzzReadXGBoost(f *testing.F) {
 	f.Add(smallXGBoost)
+	raw, err := os.ReadFile("testdata/xgboost_own.ubj")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(string(raw))
 	fuzz(f, ReadXGBoost)
 }
 

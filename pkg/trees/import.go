@@ -28,7 +28,7 @@ func read(name string, r io.Reader, all bool) (*Ensemble, error) {
 	}
 	parse := detect(raw)
 	if parse == nil {
-		return nil, fmt.Errorf("%s: starts with %.20q: want a LightGBM model (text of save_model, JSON of dump_model) or an XGBoost model (JSON of save_model)", name, raw)
+		return nil, fmt.Errorf("%s: starts with %.20q: want a LightGBM model (text of save_model, JSON of dump_model) or an XGBoost model (JSON or UBJSON of save_model)", name, raw)
 	}
 	e, err := parse(raw, all)
 	if err != nil {

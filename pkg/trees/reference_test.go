@@ -49,8 +49,9 @@ func models(t testing.TB) []string {
 	t.Helper()
 	text, _ := filepath.Glob("testdata/*.txt")
 	json, _ := filepath.Glob("testdata/*.json")
-	all := slices.Concat(text, json)
-	if len(all) < 12 {
+	binary, _ := filepath.Glob("testdata/*.ubj")
+	all := slices.Concat(text, json, binary)
+	if len(all) < 18 || len(binary) == 0 {
 		t.Fatalf("%d models in testdata: %v", len(all), all)
 	}
 	return all

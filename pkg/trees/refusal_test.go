@@ -126,7 +126,14 @@ func TestXGBoostRefuses(t *testing.T) {
 	pruned := readText(t, "testdata/xgboost_pruned.json")
 	for _, c := range []struct{ name, text, want string }{
 		{"empty", "", "cut short"},
-		{"UBJSON", "{L\x00\x00\x00\x00\x00\x00\x00\x07learner{", `save_model("model.json")`},
+		{"UBJSON, truncated", "{L\x00\x00\x00\x00\x00\x00\x00\x07learner{", "UBJSON, at byte 18: the file is cut short"},
+		{"UBJSON, another", "{i\x01aSi\x01b}", "no learner: not the JSON of Booster.save_model"},
+		{"UBJSON, a length of 2^62", "{i\x01a[$d#L\x40\x00\x00\x00\x00\x00\x00\x00", "length 4611686018427387904: want 0 to"},
+		{"UBJSON, a negative length", "{i\x01aSi\xff}", "length -1: want 0 to"},
+		{"UBJSON, items without bytes", "{i\x01a[$T#l\x7f\xff\xff\xff}", "items of type 'T'"},
+		{"UBJSON, deep", "{i\x01a" + strings.Repeat("[", 1000), "more than 64 levels"},
+		{"UBJSON, trailing", "{i\x01aZ}{", "UBJSON: 1 bytes after the model"},
+		{"UBJSON, unknown type", "{i\x01aQ}", "type 'Q': want an integer"},
 		{"old binary", "binf\x00\x00\x00\x3f", `save_model("model.json")`},
 		{"truncated", base[:len(base)/2], "cut short"},
 		{"trailing", base + "{}", "after top-level value"},

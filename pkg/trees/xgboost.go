@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// ReadXGBoost reads the JSON of XGBoost's Booster.save_model("model.json"). It accepts only two-class models whose
+// ReadXGBoost reads the JSON or UBJSON of XGBoost's Booster.save_model. It accepts only two-class models whose
 // score is a sum of trees under a logistic link: booster gbtree or dart, objective binary:logistic or reg:logistic, one
 // output.
 //
@@ -75,11 +75,17 @@ type xgboostModel struct {
 	} `json:"cats"`
 }
 
-var errUBJSON = errors.New("binary: read in Python with Booster(model_file=...) and save as JSON, with save_model(\"model.json\")")
+var errBinary = errors.New("binary: read in Python with Booster(model_file=...) and save as JSON, with save_model(\"model.json\")")
 
 func parseXGBoost(raw []byte, all bool) (*Ensemble, error) {
+	if isUBJSON(raw) {
+		var err error
+		if raw, err = fromUBJSON(raw); err != nil {
+			return nil, err
+		}
+	}
 	if !looksLikeJSON(raw) {
-		return nil, errUBJSON
+		return nil, errBinary
 	}
 	raw = quoteNaN(raw)
 	var f xgboostFile
@@ -176,8 +182,7 @@ func (p *xgboostParam) margin() (float32, error) {
 	return -float32(math.Log(float64(1/s - 1))), nil
 }
 
-// looksLikeJSON distinguishes JSON from UBJSON, which XGBoost writes by default since 2.1. Both start with {, but in
-// UBJSON the length of a key follows instead of a quote.
+// looksLikeJSON distinguishes JSON from what is binary.
 func looksLikeJSON(raw []byte) bool {
 	if len(raw) > 0 && raw[0] == '{' {
 		rest := strings.TrimLeft(string(raw[1:min(len(raw), 256)]), " \t\r\n")

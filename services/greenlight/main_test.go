@@ -4,11 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -65,7 +68,7 @@ func TestScripts(t *testing.T) {
 		t.Fatal(err)
 	}
 	commands := (&pairs{bin: bin, dir: t.TempDir(), certs: issue(t)}).commands()
-	commands["status"], commands["taken"], commands["rows"] = status, taken, rows
+	commands["status"], commands["taken"], commands["rows"], commands["post"] = status, taken, rows, post
 	testscript.Run(t, testscript.Params{
 		Dir:           "testdata/script",
 		UpdateScripts: os.Getenv("UPDATE_SCRIPTS") != "",
@@ -130,17 +133,36 @@ func taken(ts *testscript.TestScript, _ bool, _ []string) {
 	ts.Setenv("TAKEN", l.Addr().String())
 }
 
-// rows writes a CSV file of a desk's own features and label: 40 days of rows every five minutes of two symbols. The label
-// depends on the features that lightgbm_own_features.txt splits by.
+// post posts a file as JSON and copies the answer to a file, for example: post URL request.json answer.json.
+func post(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: post URL REQUEST ANSWER")
+	}
+	req, err := http.NewRequestWithContext(context.Background(), http.MethodPost, args[0], strings.NewReader(ts.ReadFile(args[1])))
+	ts.Check(err)
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := http.DefaultClient.Do(req)
+	ts.Check(err)
+	body, err := io.ReadAll(resp.Body)
+	ts.Check(errors.Join(err, resp.Body.Close(), os.WriteFile(ts.MkAbs(args[2]), body, 0o600)))
+}
+
+// rows writes a CSV file of a desk's own features and label: 40 days of rows every five minutes of two symbols, or as many
+// days as are given. The label depends on the features that lightgbm_own_features.txt splits by.
 func rows(ts *testscript.TestScript, _ bool, args []string) {
-	if len(args) != 1 {
-		ts.Fatalf("usage: rows FILE")
+	days := 40
+	if len(args) == 2 {
+		var err error
+		days, err = strconv.Atoi(args[1])
+		ts.Check(err)
+	} else if len(args) != 1 {
+		ts.Fatalf("usage: rows FILE [DAYS]")
 	}
 	var b strings.Builder
 	b.WriteString("time,symbol,label,imb5,microprice_dev,funding_bp,oi_chg,queue_ratio,my6,my7\n")
 	rng := rand.New(rand.NewPCG(1, 2))
 	start := time.Date(2024, 3, 1, 0, 0, 0, 0, time.UTC)
-	for i := range 40 * 288 {
+	for i := range days * 288 {
 		for _, symbol := range []string{"A", "B"} {
 			var x [7]float64
 			for k := range x {

@@ -60,7 +60,8 @@ type service struct {
 }
 
 // start starts ml-engine and executor on free ports and sets $ENGINE and $EXECUTOR to their gRPC addresses:
-// pair [flag of executor]... ENGINE in a flag becomes the address of ml-engine. The executor waits long for shadows, because the scripts run on busy machines.
+// pair [model=NAME/VERSION] [flag of executor]... ENGINE in a flag becomes the address of ml-engine. $EXECUTOR_HTTP is the address
+// of executor's HTTP. The executor waits long for shadows, because the scripts run on busy machines.
 func (p *pairs) start(ts *testscript.TestScript, _ bool, args []string) {
 	p.run(ts, []string{"--insecure-control"}, args)
 }
@@ -103,17 +104,23 @@ func (p *pairs) run(ts *testscript.TestScript, both, args []string) {
 		p.running.Store(service{ts, name}, started)
 		return started
 	}
-	models := ts.MkAbs("models")
-	engine := run("ml-engine", "--models", models, "--model", "v1.8.1-rc1", "--drift-clock", "event")
+	models, model := ts.MkAbs("models"), "simulated/v1.8.1-rc1"
+	if len(args) > 0 {
+		if named, ok := strings.CutPrefix(args[0], "model="); ok {
+			model, args = named, args[1:]
+		}
+	}
+	engine := run("ml-engine", "--models", models, "--model", model, "--drift-clock", "event")
 	for i, arg := range args {
 		args[i] = strings.ReplaceAll(arg, "ENGINE", engine.Addr("grpc"))
 	}
 	executor := run("executor", append([]string{
-		"--baseline", "heuristic=" + filepath.Join(models, "simulated", "v1.8.1-rc1", "baseline.json"), "--engine-addr", engine.Addr("grpc"),
+		"--baseline", "heuristic=" + filepath.Join(models, filepath.FromSlash(model), "baseline.json"), "--engine-addr", engine.Addr("grpc"),
 		"--shadow-timeout", "2s", "--breaker-error-rate", "0.9",
 	}, args...)...)
 	ts.Setenv("ENGINE", engine.Addr("grpc"))
 	ts.Setenv("EXECUTOR", executor.Addr("grpc"))
+	ts.Setenv("EXECUTOR_HTTP", executor.Addr("http"))
 }
 
 // kill kills a service of the pair, for example: down ml-engine.

@@ -102,6 +102,17 @@ def save_early(name, features=("a", "b", "c"), **params):
     print(name, "best_iteration", m.best_iteration, "of", b.num_boosted_rounds())
 
 
+def save_own():
+    """A model with feature names of its own, as JSON and as UBJSON."""
+    draw = np.random.default_rng(29)
+    names = ["imb5", "microprice_dev", "funding_bp", "oi_chg", "queue_ratio"]
+    x = draw.normal(size=(2000, 5))
+    x[:, 2] = np.where(draw.random(2000) < 0.2, np.nan, x[:, 2])
+    y = (1.2 * x[:, 3] + 1.8 * x[:, 4] + draw.normal(size=2000) > 0.5).astype(float)
+    b = save_xgboost("xgboost_own", dict(tree_method="hist", eta=0.4), x, y, names, x[:60])
+    b.save_model("xgboost_own.ubj")
+
+
 def main():
     with open(sys.argv[1]) as f:
         names = f.readline().strip().split(",")[:-1]
@@ -153,6 +164,7 @@ def main():
     save_early("xgboost_early")
     save_early("xgboost_early_forest", num_parallel_tree=2, subsample=0.6, tree_method="hist")
     save_early("xgboost_early_dart", booster="dart", rate_drop=0.3, tree_method="hist")
+    save_own()
 
 
 main()

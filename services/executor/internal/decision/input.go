@@ -134,7 +134,7 @@ func (s *Service) checkNamed(named map[string]float64) error {
 	}
 	if len(unknown) > 0 && s.unreached() == "" {
 		slices.Sort(unknown)
-		return rpc.ExecutorError(codes.InvalidArgument, reasonFeatureUnknown, "no such feature: %s", rpc.Names(unknown)).About(unknown)
+		return rpc.ExecutorError(codes.InvalidArgument, reasonFeatureUnknown, "no such feature: %s; the schemas that are known are %s", rpc.Names(unknown), rpc.Names(s.schemas.Names())).About(unknown)
 	}
 	if bad {
 		return invalidValues(slices.Sorted(maps.Keys(named)), func(name string) float64 { return named[name] })

@@ -61,7 +61,7 @@ It exits 3 when a target is missed: that is a result. It exits 1 when a stage co
 		},
 	}
 	fs := cmd.Flags()
-	r.declare(fs)
+	r.Declare(fs)
 	r.policy.Declare(fs)
 	flags.ShadowTimeout(fs, &r.pair.ShadowTimeout)
 	flags.Evidence(fs, &r.evidence)

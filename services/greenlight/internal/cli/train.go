@@ -5,17 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/pkg/text"
-	"github.com/greenlight-ml/greenlight/pkg/train"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
@@ -23,35 +20,9 @@ import (
 
 // trainFlags say what to train and where to keep it.
 type trainFlags struct {
-	data     flags.Data
-	models   string
-	model    string
-	versions map[string]string
-	own      ownFlags
-}
+	flags.Train
 
-// ownFlags say what of a table to train on: a desk's own features and label.
-type ownFlags struct {
-	schema, label string
-	horizon       time.Duration
-	inputs        []string
-	// modelSet reports whether --model was given.
-	modelSet func() bool
-}
-
-func (o *ownFlags) declare(fs *pflag.FlagSet) {
-	fs.StringVar(&o.schema, "schema", "", "file with the schema of the features of --table")
-	fs.StringVar(&o.label, "label", "", "column of --table with the label, 1 or 0")
-	fs.DurationVar(&o.horizon, "horizon", 0, "how far ahead the label looks, for example 15m; that of the schema when it is not given")
-	fs.StringSliceVar(&o.inputs, "baseline-inputs", nil, "columns that the baseline is fitted to; by default those of the built-in heuristic, or else the first features of the schema")
-	o.modelSet = func() bool { return fs.Changed("model") }
-	console.Require(fs, "horizon", "more than 0", func() bool { return o.horizon > 0 })
-}
-
-func (t *trainFlags) declare(fs *pflag.FlagSet) {
-	t.data.Declare(fs)
-	fs.StringVar(&t.model, "model", flags.DefaultModel, "version of the model under trial: the one that the report is about")
-	fs.StringToStringVar(&t.versions, "versions", experiment.DefaultVersions(), "version of the model to train, by feature schema")
+	models string
 }
 
 // trained is a study whose models are in the registry.
@@ -63,59 +34,14 @@ type trained struct {
 	artifact  *model.Artifact
 }
 
-// run loads the data and trains every model.
-func (t *trainFlags) run(ctx context.Context, c console.Console) (*experiment.Study, error) {
-	if t.data.Table != nil && t.data.Table.Path != "" {
-		return t.runTable(ctx, c)
-	}
-	data, err := t.data.Load(c)
-	if err != nil {
-		return nil, err
-	}
-	return experiment.Run(ctx, data, experiment.Options{Versions: t.versions, Progress: c.Progress("training")})
-}
-
-// runTable loads a table and trains the model of its schema.
-func (t *trainFlags) runTable(ctx context.Context, c console.Console) (*experiment.Study, error) {
-	o := &t.own
-	if o.schema == "" || o.label == "" || t.data.Table.Time == "" {
-		return nil, console.WithHint(console.Usagef("--table needs --schema, --label and --time"), "greenlight schema new --table %s writes a schema", t.data.Table.Path)
-	}
-	schema, err := flags.ReadSchema(o.schema)
-	if err != nil {
-		return nil, err
-	}
-	if o.horizon == 0 {
-		o.horizon = schema.Horizon
-	}
-	if o.horizon == 0 {
-		return nil, console.Usagef("how far does the label look ahead? Give --horizon, or a horizon in the schema: rows whose label looks into a test are left out of its training")
-	}
-	if schema, err = schema.WithHorizon(o.horizon); err != nil {
-		return nil, err
-	}
-	data, err := t.data.Table.Load(c, experiment.TableOptions{Schema: schema, Label: o.label, Horizon: o.horizon, Baseline: o.inputs})
-	if err != nil {
-		return nil, err
-	}
-	if !o.modelSet() {
-		t.model = schema.Name + "-rc1"
-	}
-	c.Say("baseline  on %s (--baseline-inputs chooses others)", strings.Join(data.Table.Info.Baseline, ", "))
-	return experiment.RunTable(ctx, data, schema, t.model, c.Progress("training"))
-}
-
 // train loads the data, trains every model, registers them and writes offline_report.json.
 func (t *trainFlags) train(ctx context.Context, c console.Console, store *evidence.Store) (*trained, error) {
 	start := time.Now()
-	s, err := t.run(ctx, c)
-	if errors.Is(err, train.ErrTooFewDays) {
-		return nil, console.WithHint(err, "train on at least 8 days of one-minute data; greenlight run without --data simulates 42")
-	}
+	s, err := t.Study(ctx, c)
 	if err != nil {
 		return nil, err
 	}
-	candidate, err := s.Candidate(t.model)
+	candidate, err := s.Candidate(t.Model)
 	if err != nil {
 		return nil, console.Usage(err)
 	}
@@ -164,9 +90,8 @@ whose label looks into the days of a test are left out of its training.`,
 			})
 		},
 	}
-	t.declare(cmd.Flags())
-	t.data.Table = flags.DeclareTable(cmd.Flags())
-	t.own.declare(cmd.Flags())
+	t.Declare(cmd.Flags())
+	t.DeclareTable(cmd.Flags())
 	cmd.Flags().StringVar(&t.models, "models", "models", "registry folder")
 	flags.Evidence(cmd.Flags(), &folder)
 	return cmd

@@ -8,6 +8,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/eval"
 	"github.com/greenlight-ml/greenlight/pkg/feature"
+	"github.com/greenlight-ml/greenlight/pkg/label"
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
 	"github.com/greenlight-ml/greenlight/pkg/train"
@@ -23,6 +24,8 @@ type Foreign struct {
 	Name, Version string
 	// AllTrees also takes the trees after an early stop.
 	AllTrees bool
+	// Label is the rule of the built-in label by which the model is evaluated on market data. Zero fields mean the default.
+	Label label.Rule
 	// TrainedTo is the end of its training data, exclusive. It is zero if that is not known.
 	TrainedTo time.Time
 	// Baseline is the baseline of a model whose data have no labels to fit one to; nil fits one.
@@ -124,7 +127,7 @@ func (s *Study) Import(f Foreign, git string, now time.Time) (*model.Artifact, *
 	return a, r, s.own(a, r)
 }
 
-// evaluate measures a foreign model and the baseline on the tested rows of the experiment. The label threshold of each
+// evaluate measures an imported model and the baseline on the test rows of the experiment. The label threshold of each
 // fold is that of its training window.
 func (s *Study) evaluate(f Foreign, a *model.Artifact, now time.Time) (*OfflineReport, error) {
 	from := 0

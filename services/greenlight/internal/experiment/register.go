@@ -90,7 +90,7 @@ func (f Foreign) build(ctx context.Context, data *Data, git string, progress fun
 	var err error
 	switch {
 	case data.Table == nil:
-		s, err = Run(ctx, data, Options{Progress: progress})
+		s, err = Run(ctx, data, Options{Label: f.Label, Progress: progress})
 	case data.Table.Info.Label == "":
 		a, err := f.sampled(data, git)
 		return a, nil, err

@@ -10,6 +10,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/pkg/label"
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/pkg/table"
 	"github.com/greenlight-ml/greenlight/pkg/text"
@@ -37,6 +38,8 @@ type OfflineReport struct {
 	TestDays int `json:"test_days"`
 	// InSample is the reason why the model may have been trained on the tested rows; empty if it was not.
 	InSample string `json:"may_be_in_sample,omitempty"`
+	// Label is the rule of the built-in label, if it is not the default.
+	Label *label.Rule `json:"label,omitempty"`
 	// TableInfo describes the data if they are a table of a desk's own features and labels.
 	TableInfo *TableInfo `json:"table,omitempty"`
 	// Quality is the quality of market data; nil for a table, and in a report of v1.
@@ -119,6 +122,9 @@ func (s *Study) report(version string, schema *feature.Schema, measured *eval.Re
 		first, last = t.End(0), t.End(t.Len()-1)
 	} else {
 		r.Quality = NewDataQuality(s.Data.Quality)
+		if s.Label != label.Default() {
+			r.Label = &s.Label
+		}
 		first, last = s.Data.Bars[0].End(), s.Data.Bars[len(s.Data.Bars)-1].End()
 	}
 	r.Dataset.First, r.Dataset.Last = time.UnixMilli(first).UTC(), time.UnixMilli(last).UTC()

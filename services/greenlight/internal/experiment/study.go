@@ -28,9 +28,11 @@ func DefaultVersions() map[string]string {
 
 // Study is one experiment: a set of candidates and the baseline, trained and judged on the same rows.
 type Study struct {
-	Data       *Data
-	Frame      Rows
-	Split      train.Split
+	Data  *Data
+	Frame Rows
+	Split train.Split
+	// Label is the rule of the label, unless the data are a table.
+	Label      label.Rule
 	Candidates []*Candidate
 	// Baseline is the production heuristic, fitted to the same training windows.
 	Baseline *train.Result
@@ -50,6 +52,8 @@ type Candidate struct {
 type Options struct {
 	// Versions are the versions of the models to train, by feature schema.
 	Versions map[string]string
+	// Label is the rule of the built-in label. Zero fields mean the default.
+	Label label.Rule
 	// Progress, which may be nil, is called with the number of completed folds.
 	Progress func(done, total int)
 }
@@ -65,13 +69,17 @@ func Run(ctx context.Context, data *Data, opts Options) (*Study, error) {
 		return nil, err
 	}
 	walk := train.DefaultOptions()
+	if walk.Label, err = opts.Label.Complete(); err != nil {
+		return nil, err
+	}
+	walk.Split.Purge = max(walk.Split.Purge, walk.Label.Horizon)
 	runs, done := len(opts.Versions)+1, 0
 	walk.Progress = func(fold, folds int) {
 		if opts.Progress != nil {
 			opts.Progress(done*folds+fold, runs*folds)
 		}
 	}
-	s := &Study{Data: data, Frame: frame, Split: walk.Split}
+	s := &Study{Data: data, Frame: frame, Split: walk.Split, Label: walk.Label}
 	if s.Baseline, err = train.WalkForward(ctx, frame, inputs, walk); err != nil {
 		return nil, fmt.Errorf("train the baseline on %s: %w", data.Name, err)
 	}
@@ -209,7 +217,11 @@ func (s *Study) label(fold *train.Fold) model.Label {
 	if t := s.Data.Table; t != nil {
 		return model.Label{HorizonMinutes: t.Info.HorizonMinutes, Column: t.Info.Label}
 	}
-	return model.Label{HorizonMinutes: label.Horizon, Threshold: fold.Threshold}
+	l := model.Label{HorizonMinutes: float64(s.Label.Horizon), Threshold: fold.Threshold}
+	if s.Label.Quantile != label.Default().Quantile { // models of the default keep their digests
+		l.Quantile = s.Label.Quantile
+	}
+	return l
 }
 
 // meaning describes the score of a model of the fold.
@@ -218,7 +230,7 @@ func (s *Study) meaning(fold *train.Fold) string {
 		return fmt.Sprintf("the probability of %s, a label of the data's own that looks %v minutes ahead", t.Info.Label, t.Info.HorizonMinutes)
 	}
 	return fmt.Sprintf("the probability that the range of mid over the next %d minutes exceeds %.4g sigma_ref sqrt(%d), a label about the size of a move and not its direction",
-		label.Horizon, fold.Threshold, label.Horizon)
+		s.Label.Horizon, fold.Threshold, s.Label.Horizon)
 }
 
 func (s *Study) card(c *Candidate, fold *train.Fold) string {

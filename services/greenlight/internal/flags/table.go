@@ -2,14 +2,42 @@ package flags
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
 
+	"github.com/greenlight-ml/greenlight/pkg/durable"
+	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/text"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
 )
+
+// ReadSchema reads the document of a schema.
+func ReadSchema(path string) (*feature.Schema, error) {
+	raw, err := durable.ReadFile(path, feature.MaxDocument)
+	if err != nil {
+		return nil, err
+	}
+	s, err := feature.ParseSchema(raw)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return s, nil
+}
+
+// Schema returns the built-in schema of that name, or that of the file.
+func Schema(named string) (*feature.Schema, error) {
+	if s, ok := feature.Lookup(named); ok {
+		return s, nil
+	}
+	s, err := ReadSchema(named)
+	if err != nil {
+		return nil, console.WithHint(fmt.Errorf("--schema: %w", err), "the built-in schemas are %s; or give a file: greenlight schema new writes one", strings.Join(feature.NewKnown().Names(), ", "))
+	}
+	return s, nil
+}
 
 // Table says which table of a desk's own features to work on.
 type Table struct{ Path, Time, Group string }

@@ -132,8 +132,8 @@ func TestFromLog(t *testing.T) {
 		}
 	}
 	// The range of closes is at most that of highs and lows.
-	for i, want := range label.Range(frame) {
-		if have := label.Range(again)[i]; math.IsNaN(want) != math.IsNaN(have) || have > want+1e-9 {
+	for i, want := range label.Default().Range(frame) {
+		if have := label.Default().Range(again)[i]; math.IsNaN(want) != math.IsNaN(have) || have > want+1e-9 {
 			t.Fatalf("range at minute %d: %v of closes, %v of highs and lows", i, have, want)
 		}
 		if i > 200 {

@@ -51,10 +51,10 @@ func NewPopulation(data *experiment.Data, schema string) (*Population, error) {
 	}
 	p := &Population{
 		Data: data, Frame: frame, Candidate: candidate,
-		Rows: train.NewDataset(frame, examined, train.DefaultOptions().Also...),
+		Rows: train.NewDataset(frame, label.Default(), examined, train.DefaultOptions().Also...),
 	}
 	p.Days = slices.Compact(slices.Clone(p.Rows.Day))
-	threshold := label.Threshold(p.Rows.Z)
+	threshold := p.Rows.Label.Threshold(p.Rows.Z)
 	for _, z := range p.Rows.Z {
 		if z > threshold {
 			p.Positives++
