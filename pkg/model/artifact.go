@@ -198,8 +198,8 @@ type Artifact struct {
 	// concurrent use.
 	Schema *feature.Schema
 	Scorer Scorer
-	// FP32 is why the model must not be asked in single precision, by its golden vectors; nil if it may be. Load sets it.
-	FP32 error
+	// NoFP32 is why the model must not be asked in single precision, by its golden vectors; empty if it may be. Load sets it.
+	NoFP32 string
 }
 
 // Digest returns the model's identity, 64 lower-case hexadecimal digits.
@@ -341,7 +341,7 @@ func (a *Artifact) checkGolden() error {
 			return fmt.Errorf("%s: vector %d scores %v: want %v", GoldenFile, i, got, g.Score)
 		}
 	}
-	a.FP32 = a.checkFP32()
+	a.NoFP32 = a.checkFP32()
 	return nil
 }
 
@@ -349,19 +349,19 @@ func (a *Artifact) checkGolden() error {
 // tolerance of a match. Rounding moves a formula by less, and a tree by more where a value lies at one of its splits.
 const fp32Tolerance = 1e-4
 
-// checkFP32 returns an error if single precision is not near enough: if a golden vector and its score, both rounded to it, are
-// not within fp32Tolerance of the golden score.
-func (a *Artifact) checkFP32() error {
+// checkFP32 returns why single precision is not near enough, if it is not: a golden vector and its score, both rounded to it,
+// are not within fp32Tolerance of the golden score.
+func (a *Artifact) checkFP32() string {
 	x := make([]float64, a.Schema.Len())
 	for i, g := range a.Golden.Vectors {
 		for j, v := range g.X {
 			x[j] = float64(float32(v))
 		}
 		if got := float64(float32(a.Scorer.Score(x))); !(math.Abs(got-g.Score) <= fp32Tolerance) {
-			return fmt.Errorf("golden vector %d scores %v in FP64 and %v in FP32: want at most %v between them", i, g.Score, got, fp32Tolerance)
+			return fmt.Sprintf("golden vector %d scores %v in FP64 and %v in FP32: want at most %v between them", i, g.Score, got, fp32Tolerance)
 		}
 	}
-	return nil
+	return ""
 }
 
 // loadFrom reads and verifies the model in the folder: digests, schema, parameters, golden scores, and the signature if

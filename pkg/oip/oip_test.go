@@ -59,8 +59,12 @@ func TestTensor(t *testing.T) {
 func TestIdentity(t *testing.T) {
 	seen := map[string]bool{}
 	for _, tt := range []struct{ name, version, label string }{
-		{"fraud", "1", "fraud@1"}, {"fraud", "2", "fraud@2"}, {"fraud", "", "fraud"}, {"frau", "d1", "frau@d1"},
-		{strings.Repeat("long", 30), "1", ""}, {"\x1b[2J", "", ""},
+		{"fraud", "1", "fraud@1"},
+		{"fraud", "2", "fraud@2"},
+		{"fraud", "", "fraud"},
+		{"frau", "d1", "frau@d1"},
+		{strings.Repeat("long", 30), "1", ""},
+		{"\x1b[2J", "", ""},
 	} {
 		label, digest := oip.Identity(tt.name, tt.version)
 		if tt.label != "" && label != tt.label || len(label) > 64 || strings.Contains(label, "\x1b") {

@@ -59,10 +59,9 @@ type service struct {
 	name   string
 }
 
-// start starts ml-engine and executor on free ports and sets $ENGINE and $EXECUTOR to their gRPC addresses, and
-// $EXECUTOR_HTTP to executor's other one:
-// pair [model=NAME/VERSION] [flag of executor]... ENGINE in a flag becomes the address of ml-engine. The executor waits long for
-// shadows, because the scripts run on busy machines.
+// start starts ml-engine and executor on free ports and sets $ENGINE and $EXECUTOR to their gRPC addresses:
+// pair [model=NAME/VERSION] [flag of executor]... ENGINE in a flag becomes the address of ml-engine. $EXECUTOR_HTTP is the address
+// of executor's HTTP. The executor waits long for shadows, because the scripts run on busy machines.
 func (p *pairs) start(ts *testscript.TestScript, _ bool, args []string) {
 	p.run(ts, []string{"--insecure-control"}, args)
 }

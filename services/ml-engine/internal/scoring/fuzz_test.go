@@ -6,16 +6,20 @@ import (
 	"math"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/greenlight-ml/greenlight/pkg/facade"
 	"github.com/greenlight-ml/greenlight/pkg/feature"
+	"github.com/greenlight-ml/greenlight/pkg/model"
+	"github.com/greenlight-ml/greenlight/pkg/oip/gen/inference"
 	"github.com/greenlight-ml/greenlight/pkg/testkit/enginetest"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 	"github.com/greenlight-ml/greenlight/services/ml-engine/internal/monitor"
@@ -169,6 +173,48 @@ func FuzzPredictJSON(f *testing.F) {
 		case w.Code == http.StatusBadRequest && got.Score == nil:
 		default:
 			t.Fatalf("%d: %s", w.Code, w.Body)
+		}
+	})
+}
+
+// registrar keeps what is registered.
+type registrar struct {
+	desc *grpc.ServiceDesc
+	impl any
+}
+
+func (r *registrar) RegisterService(desc *grpc.ServiceDesc, impl any) { r.desc, r.impl = desc, impl }
+
+// FuzzModelInfer sends arbitrary messages of the Open Inference Protocol. Each is refused or answered with scores.
+func FuzzModelInfer(f *testing.F) {
+	service, _, _ := handlers(f)
+	var r registrar
+	scoring.RegisterInference(&r, service, model.OpenRegistry(f.TempDir()))
+	method := slices.IndexFunc(r.desc.Methods, func(m grpc.MethodDesc) bool { return m.MethodName == "ModelInfer" })
+	row := []float64{1, 0.5, 1, 0, 0.25, -1, 2}
+	for _, datatype := range []string{"FP64", "FP32"} {
+		f.Add(wire(f, request(datatype, true, row)))
+		f.Add(wire(f, request(datatype, false, row)))
+	}
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		var read error
+		answer, err := r.desc.Methods[method].Handler(r.impl, t.Context(), func(m any) error {
+			read = proto.Unmarshal(raw, m.(proto.Message))
+			return read
+		}, nil)
+		switch {
+		case read != nil: // gRPC refuses it
+		case status.Code(err) == codes.NotFound:
+		case err != nil:
+			refusal(t, err)
+		default:
+			resp := answer.(*inference.ModelInferResponse)
+			rows := resp.GetOutputs()[0].GetShape()[0]
+			for _, score := range scoresOf(t, resp, resp.GetOutputs()[0].GetDatatype(), len(resp.GetRawOutputContents()) > 0, int(rows)) {
+				if !(score >= 0 && score <= 1) {
+					t.Fatalf("score %v", score)
+				}
+			}
 		}
 	})
 }

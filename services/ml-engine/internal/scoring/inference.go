@@ -73,7 +73,11 @@ func (s *Service) readBounded(read func(any) error, message any) error {
 		s.active.Load().metrics.invalid.Inc()
 		return rpc.EngineError(codes.InvalidArgument, reasonTensorInvalid, "the request has more than %d parts: send one input, %q, and at most the output %q", maxParts, inputName, outputName)
 	}
-	return proto.Unmarshal(raw, request)
+	if err := proto.Unmarshal(raw, request); err != nil {
+		s.active.Load().metrics.invalid.Inc()
+		return rpc.EngineError(codes.InvalidArgument, reasonTensorInvalid, "the request is no ModelInferRequest: %v", err)
+	}
+	return nil
 }
 
 // maxParts limits the fields of a request that are texts, messages or bytes. A request of this service has about ten.
@@ -236,8 +240,8 @@ func (m *snapshot) tensorOf(req *inference.ModelInferRequest) (tensor, error) {
 	if t.datatype.Size() == 0 {
 		return invalid("the datatype is %q", text.Cut(in.GetDatatype(), maxQuoted))
 	}
-	if t.datatype == oip.FP32 && m.FP32 != nil {
-		return invalid("model %s is not served in single precision, send FP64: %v", m.Manifest.Version, m.FP32)
+	if t.datatype == oip.FP32 && m.NoFP32 != "" {
+		return invalid("model %s is not served in single precision, send FP64: %s", m.Manifest.Version, m.NoFP32)
 	}
 	shape := in.GetShape()
 	if len(shape) != 2 || shape[0] < 0 || shape[1] != int64(k) {
