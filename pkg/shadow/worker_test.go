@@ -221,7 +221,7 @@ func TestRowsGetTheirOwnAnswers(t *testing.T) {
 
 // A batch of a wide schema is as long as a message allows, and every row is scored.
 func TestBatchesFitIntoAMessage(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bothWays(t, func(t *testing.T) {
 		own := enginetest.Own(t, "wide", 1000)
 		const n = 1200 // 9.6 MB of values
 		tr := newTrial(t, enginetest.Options{Own: own, Version: "own-1"}, func(o *Options) {

@@ -90,8 +90,11 @@ func (t *Train) DeclareTable(fs *pflag.FlagSet) {
 func (t *Train) Study(ctx context.Context, c console.Console) (*experiment.Study, error) {
 	if t.Table != nil && t.Table.Path != "" {
 		s, err := t.studyTable(ctx, c)
-		if errors.Is(err, train.ErrTooFewDays) {
+		switch {
+		case errors.Is(err, train.ErrTooFewDays):
 			return nil, console.WithHint(err, "give a table of at least 8 days of rows, and of 15 for eval to pass")
+		case errors.Is(err, train.ErrTooFewRows):
+			return nil, console.WithHint(err, "give more rows a day, or a schema of fewer features: a training needs more rows than features")
 		}
 		return s, err
 	}
