@@ -104,7 +104,7 @@ func TestReadBrokenFiles(t *testing.T) {
 		{"bomb gzip", "a.csv.gz", gz, Options{MaxBytes: 1000}, "a.csv.gz: the text is larger than 1000 bytes; if you trust the file, raise the limit (MaxBytes)"},
 		{"bomb zip", "a.zip", zp, Options{MaxBytes: 1000}, "a.zip: the text is larger than 1000 bytes"},
 		{"one byte too many", "a.csv", text, Options{MaxBytes: int64(len(text)) - 1}, "a.csv: the text is larger than"},
-		{"endless line", "a.csv", strings.Repeat("x", 3<<20), Options{}, "a.csv: line 1 is longer than 1048576 bytes; this is not a file of quotes or bars"},
+		{"endless line", "a.csv", strings.Repeat("x", 3<<20), Options{}, "a.csv: line 1 is longer than 1048576 bytes; this is not a table"},
 		{"prose", "a.csv", "hello\nworld\n", Options{}, "a.csv: unknown format: expected a CSV with the columns timestamp, open, high, low, close"},
 		{"spaces", "a.csv", "timestamp open high low close\n1704153600 1 1 1 1\n", Options{}, "a.csv: unknown format"},
 		{"trades", "a.csv", "1704153600,5,1\n1704153601,5.5,9\n1704153602,5,2\n", Options{}, "a.csv: unknown format"},

@@ -1,6 +1,7 @@
 package marketfile
 
 import (
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -38,6 +39,30 @@ func (c clock) parse(column, text string) (ms int64, whole bool, err error) {
 		return 0, false, badCell(ReasonTime, column, text, timeExpected)
 	}
 	return ms, whole, nil
+}
+
+// ParseTime reads a time in a table of another program as Unix milliseconds UTC, rounded down: an epoch in s, ms, us or ns,
+// or a day with or without a time of day. A time without a zone is UTC. A day with two readings is an error.
+func ParseTime(text string) (ms int64, err error) {
+	t := strings.TrimSpace(text)
+	read := func(c clock) (ms int64, ok bool) {
+		if ms, _, err := c.parse("", t); err == nil {
+			return ms, true
+		}
+		ms, rest, ok := c.parseDay(t)
+		return ms, ok && rest == "" && market.IsTime(ms)
+	}
+	ms, ok := read(clock{})
+	other, swapped := read(clock{monthFirst: true})
+	switch {
+	case ok && swapped && ms != other:
+		return 0, fmt.Errorf("%.60q may be day/month or month/day: write times like 2006-01-02 15:04:05", t)
+	case ok:
+		return ms, nil
+	case swapped:
+		return other, nil
+	}
+	return 0, fmt.Errorf("%.60q %s, from 1973 to 2199", t, timeExpected)
 }
 
 // parseMinute reads the start of a bar.

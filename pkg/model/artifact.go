@@ -98,6 +98,28 @@ type Label struct {
 	Column string `json:"column,omitempty"`
 }
 
+// The kinds of a label.
+const (
+	RangeLabel = "range" // the built-in label
+	TableLabel = "table" // it came with the data
+)
+
+// Kind returns the kind of the label, empty if it is unknown.
+func (l Label) Kind() string {
+	switch {
+	case l.Column != "":
+		return TableLabel
+	case l.Threshold > 0:
+		return RangeLabel
+	}
+	return ""
+}
+
+// Horizon returns how far ahead the label looks; 0 if unknown.
+func (l Label) Horizon() time.Duration {
+	return time.Duration(l.HorizonMinutes * float64(time.Minute)).Round(time.Millisecond)
+}
+
 // Manifest is the content of manifest.json.
 type Manifest struct {
 	Format  string `json:"format"`

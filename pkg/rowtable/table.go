@@ -1,18 +1,18 @@
-// Package rowtable reads tables of numbers that other programs wrote, CSV or Parquet: a time, the features of a row, and its
-// label.
+// Package rowtable reads tables of numbers that other programs wrote: a time, the features of a row, and its label. A table
+// is stored in any form that [tabular.Open] reads, with the names of its columns in the first line.
 package rowtable
 
 import (
 	"errors"
 	"fmt"
+	"io"
 	"math"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
-	"github.com/greenlight-ml/greenlight/pkg/durable"
+	"github.com/greenlight-ml/greenlight/pkg/marketfile"
+	"github.com/greenlight-ml/greenlight/pkg/tabular"
 	"github.com/greenlight-ml/greenlight/pkg/text"
 )
 
@@ -21,6 +21,9 @@ const (
 	maxCells   = 200_000_000
 	maxColumns = 10_000
 )
+
+// separators are tried in this order; the one that is most frequent in the first line separates the columns.
+const separators = ",;\t|"
 
 // Columns names the columns to read. Others are ignored.
 type Columns struct {
@@ -40,139 +43,172 @@ type Table struct {
 	Numbers map[string][]float64
 	// Rows is the number of rows.
 	Rows int
+	// SHA256 is the digest of the stored file, in lower-case hexadecimal.
+	SHA256 string
 }
 
-// cell is a value of a row.
-type cell struct {
-	number float64
-	text   string
-	// kind is the kind of the value.
-	kind cellKind
+// Reader is an open table.
+type Reader struct {
+	path      string
+	archive   *tabular.Archive
+	lines     *tabular.Lines
+	separator byte
+	header    []string
 }
 
-type cellKind int
-
-const (
-	missing cellKind = iota
-	isNumber
-	isText
-)
-
-// source is an open file.
-type source interface {
-	// header returns the names of the columns.
-	header() []string
-	// read calls row for each row, with the cells of the columns at the indexes; where names the row for an error.
-	read(columns []int, row func(where string, cells []cell) error) error
-	close() error
-}
-
-func open(path string) (source, error) {
-	f, err := durable.Open(path)
+// Open opens a table and reads the names of its columns.
+func Open(path string) (*Reader, error) {
+	a, err := tabular.Open(path, tabular.Options{})
 	if err != nil {
 		return nil, err
 	}
-	var s source
-	if strings.EqualFold(filepath.Ext(path), ".parquet") {
-		s, err = openParquet(f)
-	} else {
-		s, err = openCSV(f)
+	r := &Reader{path: path, archive: a, lines: tabular.NewLines(a)}
+	if err := r.readHeader(); err != nil {
+		return nil, errors.Join(r.wrap(err), a.Close())
 	}
-	if err == nil {
-		err = checkHeader(s.header())
-	}
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), f.Close())
-	}
-	return s, nil
+	return r, nil
 }
 
-func checkHeader(names []string) error {
-	if len(names) == 0 || len(names) > maxColumns {
-		return fmt.Errorf("%d columns: want 1 to %d", len(names), maxColumns)
+// wrap names the file in an error that does not.
+func (r *Reader) wrap(err error) error {
+	if strings.HasPrefix(err.Error(), r.path+":") { // it is from tabular
+		return err
+	}
+	return fmt.Errorf("%s: %w", r.path, err)
+}
+
+func (r *Reader) readHeader() error {
+	if n := len(r.archive.Members()); n > 1 {
+		return fmt.Errorf("the zip holds %d files: unpack it and give the one with the table", n)
+	}
+	line, err := r.lines.Next()
+	if errors.Is(err, io.EOF) {
+		return errors.New("the file is empty")
+	}
+	if err != nil {
+		return err
+	}
+	most := -1
+	for i := range len(separators) {
+		if n := strings.Count(line, separators[i:i+1]); n > most {
+			r.separator, most = separators[i], n
+		}
+	}
+	if most >= maxColumns {
+		return fmt.Errorf("%d columns: want 1 to %d", most+1, maxColumns)
+	}
+	names, err := tabular.Split(line, r.separator, nil)
+	if err != nil {
+		return fmt.Errorf("line %d has a quotation mark out of place: %w", r.lines.Number(), err)
 	}
 	seen := make(map[string]bool, len(names))
 	for i, name := range names {
+		name = strings.TrimSpace(name)
 		switch {
 		case name == "":
 			return fmt.Errorf("column %d has no name: the first line must name the columns", i+1)
 		case seen[name]:
-			return fmt.Errorf("column %q is there twice", text.Clean(name, 80))
+			return fmt.Errorf("column %q is there twice: rename one", text.Clean(name, 80))
 		}
 		seen[name] = true
+		r.header = append(r.header, name)
 	}
 	return nil
 }
 
+// Header returns the names of the columns.
+func (r *Reader) Header() []string { return r.header }
+
+// Close closes the file.
+func (r *Reader) Close() error { return r.archive.Close() }
+
 // Header returns the names of the columns of a file.
 func Header(path string) ([]string, error) {
-	s, err := open(path)
+	r, err := Open(path)
 	if err != nil {
 		return nil, err
 	}
-	return s.header(), s.close()
+	return r.header, r.Close()
 }
 
-// Read reads columns of a file.
-func Read(path string, c Columns) (_ *Table, err error) {
-	s, err := open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, s.close()) }()
+// Read reads the columns of all rows. It can be called once.
+func (r *Reader) Read(c Columns) (*Table, error) {
 	names := slices.Clone(c.Numbers)
 	for _, name := range []string{c.Time, c.Group} {
 		if name != "" {
 			names = append(names, name)
 		}
 	}
-	header := s.header()
 	at := make([]int, len(names))
 	var absent []string
 	for i, name := range names {
-		if at[i] = slices.Index(header, name); at[i] < 0 {
+		if at[i] = slices.Index(r.header, name); at[i] < 0 {
 			absent = append(absent, name)
 		}
 	}
 	if len(absent) > 0 {
-		return nil, fmt.Errorf("%s has no column %s; it has %s", path, listed(absent), listed(header))
+		return nil, fmt.Errorf("%s has no column %s; it has %s", r.path, listed(absent), listed(r.header))
 	}
 	t := &Table{Numbers: make(map[string][]float64, len(c.Numbers))}
 	columns := make([][]float64, len(c.Numbers))
-	err = s.read(at, func(where string, cells []cell) error {
+	groups := map[string]string{}
+	var cells []string
+	for {
+		line, err := r.lines.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, r.wrap(err)
+		}
 		if t.Rows++; t.Rows*max(1, len(c.Numbers)) > maxCells {
-			return fmt.Errorf("more than %d numbers: give fewer rows or columns", maxCells)
+			return nil, fmt.Errorf("%s: more than %d numbers: give fewer rows or columns", r.path, maxCells)
+		}
+		if cells, err = tabular.Split(line, r.separator, cells); err != nil {
+			return nil, r.bad("has a quotation mark out of place, or a line break within quotes")
+		}
+		if len(cells) != len(r.header) {
+			return nil, r.bad(fmt.Sprintf("has %s, the first line has %d", text.Count(len(cells), "column"), len(r.header)))
 		}
 		for i := range c.Numbers {
-			v, err := cells[i].value()
-			if err != nil {
-				return fmt.Errorf("%s, column %q: %w", where, names[i], err)
+			v, ok := number(cells[at[i]])
+			if !ok {
+				return nil, r.bad(fmt.Sprintf("column %q: %q: want a number", text.Clean(names[i], 64), text.Clean(cells[at[i]], 40)))
 			}
 			columns[i] = append(columns[i], v)
 		}
-		rest := cells[len(c.Numbers):]
+		rest := at[len(c.Numbers):]
 		if c.Time != "" {
-			ms, err := rest[0].time()
+			ms, err := marketfile.ParseTime(plain(cells[rest[0]]))
 			if err != nil {
-				return fmt.Errorf("%s, column %q: %w", where, c.Time, err)
+				return nil, r.bad(fmt.Sprintf("column %q: %v", text.Clean(c.Time, 64), err))
 			}
 			t.Times, rest = append(t.Times, ms), rest[1:]
 		}
 		if c.Group != "" {
-			t.Groups = append(t.Groups, rest[0].String())
+			cell := cells[rest[0]]
+			group, ok := groups[cell]
+			if !ok { // a copy, because the cell keeps its whole line in memory
+				group = strings.Clone(text.Clean(strings.TrimSpace(cell), 64))
+				groups[strings.Clone(cell)] = group
+			}
+			t.Groups = append(t.Groups, group)
 		}
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	if t.Rows == 0 {
-		return nil, fmt.Errorf("%s has no rows", path)
+		return nil, fmt.Errorf("%s has no rows", r.path)
 	}
 	for i, name := range c.Numbers {
 		t.Numbers[name] = columns[i]
 	}
-	return t, nil
+	var err error
+	t.SHA256, err = r.archive.Digest()
+	return t, err
+}
+
+// bad returns the error for the last line.
+func (r *Reader) bad(problem string) error {
+	return fmt.Errorf("%s: line %d %s", r.path, r.lines.Number(), problem)
 }
 
 // listed formats names for an error.
@@ -189,81 +225,33 @@ func listed(names []string) string {
 	return s
 }
 
-// String returns the value as text.
-func (c cell) String() string {
-	if c.kind == isNumber {
-		return strconv.FormatFloat(c.number, 'g', -1, 64)
+// number returns the value of a cell, NaN for a missing one. Infinity is missing too: no model can score it.
+func number(cell string) (v float64, ok bool) {
+	cell = strings.TrimSpace(cell)
+	v, err := strconv.ParseFloat(cell, 64)
+	if err == nil {
+		if math.IsInf(v, 0) {
+			v = math.NaN()
+		}
+		return v, true
 	}
-	return text.Clean(c.text, 64)
+	switch strings.ToLower(cell) {
+	case "true":
+		return 1, true
+	case "false":
+		return 0, true
+	case "", "na", "n/a", "<na>", "nat", "null", "none":
+		return math.NaN(), true
+	}
+	return 0, false
 }
 
-// value returns the number, NaN for a missing one. Infinity is missing too: no model can score it.
-func (c cell) value() (float64, error) {
-	switch c.kind {
-	case isNumber:
-		if math.IsInf(c.number, 0) {
-			return math.NaN(), nil
+// plain returns an epoch without an exponent, which columns of floating-point numbers have, and any other time as it is.
+func plain(cell string) string {
+	if strings.ContainsAny(cell, "eE") {
+		if v, err := strconv.ParseFloat(strings.TrimSpace(cell), 64); err == nil {
+			return strconv.FormatFloat(v, 'f', -1, 64)
 		}
-		return c.number, nil
-	case isText:
-		switch strings.ToLower(c.text) {
-		case "true":
-			return 1, nil
-		case "false":
-			return 0, nil
-		case "", "nan", "na", "n/a", "null", "none", "inf", "-inf", "+inf":
-			return math.NaN(), nil
-		}
-		v, err := strconv.ParseFloat(c.text, 64)
-		if err != nil {
-			return 0, fmt.Errorf("%q: want a number", text.Clean(c.text, 40))
-		}
-		return cell{number: v, kind: isNumber}.value()
-	case missing:
 	}
-	return math.NaN(), nil
-}
-
-// timeForms are the accepted forms of a time as text; without a zone it is UTC.
-var timeForms = []string{
-	time.RFC3339Nano, "2006-01-02 15:04:05.999999999Z07:00", "2006-01-02 15:04:05.999999999", "2006-01-02T15:04:05.999999999", "2006-01-02 15:04", "2006-01-02",
-}
-
-// time returns the instant in Unix milliseconds. The unit of a number (s, ms, us or ns) follows from its size.
-func (c cell) time() (int64, error) {
-	v := c.number
-	switch c.kind {
-	case missing:
-		return 0, errors.New("no time")
-	case isText:
-		n, err := strconv.ParseFloat(c.text, 64)
-		if err != nil {
-			for _, form := range timeForms {
-				if t, err := time.Parse(form, c.text); err == nil {
-					return checkTime(float64(t.UnixMilli()))
-				}
-			}
-			return 0, fmt.Errorf("%q: want a time, as a Unix time or as 2006-01-02T15:04:05Z", text.Clean(c.text, 40))
-		}
-		v = n
-	case isNumber:
-	}
-	switch size := math.Abs(v); {
-	case size < 1e11:
-		v *= 1e3 // seconds
-	case size < 1e14: // milliseconds
-	case size < 1e17:
-		v /= 1e3
-	default:
-		v /= 1e6
-	}
-	return checkTime(v)
-}
-
-// checkTime rejects times before 1973 and after 2199, which are errors of unit.
-func checkTime(ms float64) (int64, error) {
-	if first, last := 9.46e10, 7.258e12; !(ms >= first && ms <= last) {
-		return 0, fmt.Errorf("time %v ms: want a time from 1973 to 2199", ms)
-	}
-	return int64(ms), nil
+	return cell
 }

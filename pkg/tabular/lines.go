@@ -53,7 +53,7 @@ func (l *Lines) read() ([]byte, error) {
 	long := bytes.Clone(text)
 	for errors.Is(err, bufio.ErrBufferFull) {
 		if len(long) > maxLine {
-			return nil, fmt.Errorf("line %d is longer than %d bytes; this is not a file of quotes or bars", l.no+1, maxLine)
+			return nil, fmt.Errorf("line %d is longer than %d bytes; this is not a table", l.no+1, maxLine)
 		}
 		text, err = l.r.ReadSlice('\n')
 		long = append(long, text...)

@@ -9,6 +9,7 @@ import (
 	"math/big"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/parquet-go/parquet-go"
 	"github.com/parquet-go/parquet-go/format"
@@ -160,6 +161,11 @@ func cell(field parquet.Field, v parquet.Value) (string, error) {
 		n := v.Int64()
 		if kind == parquet.Int32 {
 			n = int64(v.Int32())
+		}
+		if logical != nil {
+			if _, ok := any(logical.Value).(*format.DateType); ok {
+				return time.Unix(n*24*60*60, 0).UTC().Format(time.DateOnly), nil
+			}
 		}
 		if d := decimalOf(logical); d != nil {
 			return decimal(big.NewInt(n), d)

@@ -6,11 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/market"
@@ -66,11 +66,13 @@ type TableOptions struct {
 }
 
 // ReadTable reads a table. Rows without a label, or without a feature of the schema, are left out and counted.
-func ReadTable(o TableOptions) (*Data, error) {
-	header, err := rowtable.Header(o.Path)
+func ReadTable(o TableOptions) (_ *Data, err error) {
+	r, err := rowtable.Open(o.Path)
 	if err != nil {
 		return nil, err
 	}
+	defer func() { err = errors.Join(err, r.Close()) }()
+	header := r.Header()
 	features := slices.DeleteFunc(o.Schema.Names(), func(name string) bool { return name == feature.Bias })
 	if len(features) == 0 {
 		return nil, fmt.Errorf("schema %s has no feature besides bias", o.Schema.Name)
@@ -91,11 +93,7 @@ func ReadTable(o TableOptions) (*Data, error) {
 			needed = append(needed, name)
 		}
 	}
-	before, err := evidence.InputOf(o.Path)
-	if err != nil {
-		return nil, err
-	}
-	read, err := rowtable.Read(o.Path, rowtable.Columns{Time: o.Time, Group: o.Group, Numbers: needed})
+	read, err := r.Read(rowtable.Columns{Time: o.Time, Group: o.Group, Numbers: needed})
 	if err != nil {
 		return nil, err
 	}
@@ -122,16 +120,9 @@ func ReadTable(o TableOptions) (*Data, error) {
 		t.labels = t.columns[o.Label]
 		delete(t.columns, o.Label)
 	}
-	after, err := evidence.InputOf(o.Path)
-	if err != nil {
-		return nil, err
-	}
-	if after.SHA256 != before.SHA256 {
-		return nil, fmt.Errorf("%s changed while it was read: try again when it is complete", o.Path)
-	}
 	name := nameOf(o.Path, "")
 	return &Data{
-		Series: &market.Series{Symbol: name, Files: []market.File{{Path: before.Path, SHA256: before.SHA256}}, Dropped: dropped},
+		Series: &market.Series{Symbol: name, Files: []market.File{{Path: filepath.ToSlash(o.Path), SHA256: read.SHA256}}, Dropped: dropped},
 		Name:   name, Table: t,
 	}, nil
 }

@@ -195,12 +195,8 @@ func (s *Service) GetModelInfo(context.Context, *mlenginev1.GetModelInfoRequest)
 		}
 		features = append(features, info)
 	}
-	var horizon *durationpb.Duration
-	if m.Schema.Horizon > 0 {
-		horizon = durationpb.New(m.Schema.Horizon)
-	}
 	return &mlenginev1.GetModelInfoResponse{
-		ScoreMeaning: m.Schema.Score, Horizon: horizon,
+		ScoreMeaning: m.Schema.Score, Label: labelOf(m.Spec.Label),
 		Name: m.Manifest.Name, Version: m.Manifest.Version, Digest: m.Manifest.Digest, Family: m.Spec.Family,
 		Schema: m.Spec.Schema, SchemaHash: m.Spec.SchemaHash, Features: features,
 		TrainStartTime: timestamppb.New(m.Manifest.Training.Start),
@@ -209,6 +205,18 @@ func (s *Service) GetModelInfo(context.Context, *mlenginev1.GetModelInfoRequest)
 		Auc:            m.Manifest.Evaluation.AUC,
 		PrecisionAt_20: m.Manifest.Evaluation.PrecisionAt20,
 	}, nil
+}
+
+// labelOf returns nil for a label of which nothing is known.
+func labelOf(l model.Label) *mlenginev1.Label {
+	if l == (model.Label{}) {
+		return nil
+	}
+	info := &mlenginev1.Label{Kind: l.Kind(), Threshold: l.Threshold, Column: l.Column}
+	if l.HorizonMinutes > 0 {
+		info.Horizon = durationpb.New(l.Horizon())
+	}
+	return info
 }
 
 // valid reports whether a score is a number in [0,1]; NaN is not.

@@ -745,8 +745,8 @@ type GetModelInfoResponse struct {
 	PrecisionAt_20 float64 `protobuf:"fixed64,12,opt,name=precision_at_20,json=precisionAt20,proto3" json:"precision_at_20,omitempty"`
 	// Meaning of a score, in one sentence; empty if unknown.
 	ScoreMeaning string `protobuf:"bytes,13,opt,name=score_meaning,json=scoreMeaning,proto3" json:"score_meaning,omitempty"`
-	// How far ahead the label looks; absent if unknown.
-	Horizon       *durationpb.Duration `protobuf:"bytes,14,opt,name=horizon,proto3" json:"horizon,omitempty"`
+	// The event whose probability is the score; absent if unknown.
+	Label         *Label `protobuf:"bytes,14,opt,name=label,proto3" json:"label,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -872,11 +872,85 @@ func (x *GetModelInfoResponse) GetScoreMeaning() string {
 	return ""
 }
 
-func (x *GetModelInfoResponse) GetHorizon() *durationpb.Duration {
+func (x *GetModelInfoResponse) GetLabel() *Label {
+	if x != nil {
+		return x.Label
+	}
+	return nil
+}
+
+// Label is the event that a model predicts.
+type Label struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What is predicted. "range": that the range of mid over the horizon, in basis points, exceeds
+	// threshold * sigma_ref * sqrt(horizon in minutes). "table": what a column of the training data says. Empty if unknown.
+	Kind string `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
+	// How far ahead the label looks, more than 0; absent if unknown.
+	Horizon *durationpb.Duration `protobuf:"bytes,2,opt,name=horizon,proto3" json:"horizon,omitempty"`
+	// Threshold c of the kind "range", in units of sigma_ref * sqrt(horizon in minutes), more than 0; 0 for other kinds.
+	Threshold float64 `protobuf:"fixed64,3,opt,name=threshold,proto3" json:"threshold,omitempty"`
+	// Column of the kind "table", at most 64 characters; empty for other kinds.
+	Column        string `protobuf:"bytes,4,opt,name=column,proto3" json:"column,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Label) Reset() {
+	*x = Label{}
+	mi := &file_greenlight_mlengine_v1_scoring_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Label) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Label) ProtoMessage() {}
+
+func (x *Label) ProtoReflect() protoreflect.Message {
+	mi := &file_greenlight_mlengine_v1_scoring_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Label.ProtoReflect.Descriptor instead.
+func (*Label) Descriptor() ([]byte, []int) {
+	return file_greenlight_mlengine_v1_scoring_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Label) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *Label) GetHorizon() *durationpb.Duration {
 	if x != nil {
 		return x.Horizon
 	}
 	return nil
+}
+
+func (x *Label) GetThreshold() float64 {
+	if x != nil {
+		return x.Threshold
+	}
+	return 0
+}
+
+func (x *Label) GetColumn() string {
+	if x != nil {
+		return x.Column
+	}
+	return ""
 }
 
 // FeatureInfo describes one feature of a schema.
@@ -899,7 +973,7 @@ type FeatureInfo struct {
 
 func (x *FeatureInfo) Reset() {
 	*x = FeatureInfo{}
-	mi := &file_greenlight_mlengine_v1_scoring_proto_msgTypes[9]
+	mi := &file_greenlight_mlengine_v1_scoring_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -911,7 +985,7 @@ func (x *FeatureInfo) String() string {
 func (*FeatureInfo) ProtoMessage() {}
 
 func (x *FeatureInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_greenlight_mlengine_v1_scoring_proto_msgTypes[9]
+	mi := &file_greenlight_mlengine_v1_scoring_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -924,7 +998,7 @@ func (x *FeatureInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FeatureInfo.ProtoReflect.Descriptor instead.
 func (*FeatureInfo) Descriptor() ([]byte, []int) {
-	return file_greenlight_mlengine_v1_scoring_proto_rawDescGZIP(), []int{9}
+	return file_greenlight_mlengine_v1_scoring_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *FeatureInfo) GetName() string {
@@ -1033,7 +1107,12 @@ const file_greenlight_mlengine_v1_scoring_proto_rawDesc = "" +
 	"\x03auc\x18\v \x01(\x01R\x03auc\x12&\n" +
 	"\x0fprecision_at_20\x18\f \x01(\x01R\rprecisionAt20\x12#\n" +
 	"\rscore_meaning\x18\r \x01(\tR\fscoreMeaning\x123\n" +
-	"\ahorizon\x18\x0e \x01(\v2\x19.google.protobuf.DurationR\ahorizon\"\xc0\x01\n" +
+	"\x05label\x18\x0e \x01(\v2\x1d.greenlight.mlengine.v1.LabelR\x05label\"\x86\x01\n" +
+	"\x05Label\x12\x12\n" +
+	"\x04kind\x18\x01 \x01(\tR\x04kind\x123\n" +
+	"\ahorizon\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\ahorizon\x12\x1c\n" +
+	"\tthreshold\x18\x03 \x01(\x01R\tthreshold\x12\x16\n" +
+	"\x06column\x18\x04 \x01(\tR\x06column\"\xc0\x01\n" +
 	"\vFeatureInfo\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04unit\x18\x02 \x01(\tR\x04unit\x12 \n" +
@@ -1079,7 +1158,7 @@ func file_greenlight_mlengine_v1_scoring_proto_rawDescGZIP() []byte {
 }
 
 var file_greenlight_mlengine_v1_scoring_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_greenlight_mlengine_v1_scoring_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_greenlight_mlengine_v1_scoring_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_greenlight_mlengine_v1_scoring_proto_goTypes = []any{
 	(ErrorReason)(0),              // 0: greenlight.mlengine.v1.ErrorReason
 	(*FeatureVector)(nil),         // 1: greenlight.mlengine.v1.FeatureVector
@@ -1091,42 +1170,44 @@ var file_greenlight_mlengine_v1_scoring_proto_goTypes = []any{
 	(*RowError)(nil),              // 7: greenlight.mlengine.v1.RowError
 	(*GetModelInfoRequest)(nil),   // 8: greenlight.mlengine.v1.GetModelInfoRequest
 	(*GetModelInfoResponse)(nil),  // 9: greenlight.mlengine.v1.GetModelInfoResponse
-	(*FeatureInfo)(nil),           // 10: greenlight.mlengine.v1.FeatureInfo
-	nil,                           // 11: greenlight.mlengine.v1.PredictRequest.FeaturesEntry
-	nil,                           // 12: greenlight.mlengine.v1.PredictRequest.WatchedEntry
-	(*timestamppb.Timestamp)(nil), // 13: google.protobuf.Timestamp
-	(Source)(0),                   // 14: greenlight.mlengine.v1.Source
-	(*durationpb.Duration)(nil),   // 15: google.protobuf.Duration
+	(*Label)(nil),                 // 10: greenlight.mlengine.v1.Label
+	(*FeatureInfo)(nil),           // 11: greenlight.mlengine.v1.FeatureInfo
+	nil,                           // 12: greenlight.mlengine.v1.PredictRequest.FeaturesEntry
+	nil,                           // 13: greenlight.mlengine.v1.PredictRequest.WatchedEntry
+	(*timestamppb.Timestamp)(nil), // 14: google.protobuf.Timestamp
+	(Source)(0),                   // 15: greenlight.mlengine.v1.Source
+	(*durationpb.Duration)(nil),   // 16: google.protobuf.Duration
 }
 var file_greenlight_mlengine_v1_scoring_proto_depIdxs = []int32{
-	13, // 0: greenlight.mlengine.v1.PredictRequest.event_time:type_name -> google.protobuf.Timestamp
-	11, // 1: greenlight.mlengine.v1.PredictRequest.features:type_name -> greenlight.mlengine.v1.PredictRequest.FeaturesEntry
+	14, // 0: greenlight.mlengine.v1.PredictRequest.event_time:type_name -> google.protobuf.Timestamp
+	12, // 1: greenlight.mlengine.v1.PredictRequest.features:type_name -> greenlight.mlengine.v1.PredictRequest.FeaturesEntry
 	1,  // 2: greenlight.mlengine.v1.PredictRequest.vector:type_name -> greenlight.mlengine.v1.FeatureVector
-	12, // 3: greenlight.mlengine.v1.PredictRequest.watched:type_name -> greenlight.mlengine.v1.PredictRequest.WatchedEntry
-	14, // 4: greenlight.mlengine.v1.PredictRequest.source:type_name -> greenlight.mlengine.v1.Source
-	14, // 5: greenlight.mlengine.v1.BatchPredictRequest.sources:type_name -> greenlight.mlengine.v1.Source
+	13, // 3: greenlight.mlengine.v1.PredictRequest.watched:type_name -> greenlight.mlengine.v1.PredictRequest.WatchedEntry
+	15, // 4: greenlight.mlengine.v1.PredictRequest.source:type_name -> greenlight.mlengine.v1.Source
+	15, // 5: greenlight.mlengine.v1.BatchPredictRequest.sources:type_name -> greenlight.mlengine.v1.Source
 	7,  // 6: greenlight.mlengine.v1.BatchPredictResponse.errors:type_name -> greenlight.mlengine.v1.RowError
 	6,  // 7: greenlight.mlengine.v1.BatchPredictResponse.error:type_name -> greenlight.mlengine.v1.BatchError
 	0,  // 8: greenlight.mlengine.v1.BatchError.reason:type_name -> greenlight.mlengine.v1.ErrorReason
 	0,  // 9: greenlight.mlengine.v1.RowError.reason:type_name -> greenlight.mlengine.v1.ErrorReason
-	10, // 10: greenlight.mlengine.v1.GetModelInfoResponse.features:type_name -> greenlight.mlengine.v1.FeatureInfo
-	13, // 11: greenlight.mlengine.v1.GetModelInfoResponse.train_start_time:type_name -> google.protobuf.Timestamp
-	13, // 12: greenlight.mlengine.v1.GetModelInfoResponse.train_end_time:type_name -> google.protobuf.Timestamp
-	13, // 13: greenlight.mlengine.v1.GetModelInfoResponse.load_time:type_name -> google.protobuf.Timestamp
-	15, // 14: greenlight.mlengine.v1.GetModelInfoResponse.horizon:type_name -> google.protobuf.Duration
-	2,  // 15: greenlight.mlengine.v1.ScoringService.Predict:input_type -> greenlight.mlengine.v1.PredictRequest
-	4,  // 16: greenlight.mlengine.v1.ScoringService.BatchPredict:input_type -> greenlight.mlengine.v1.BatchPredictRequest
-	4,  // 17: greenlight.mlengine.v1.ScoringService.StreamPredict:input_type -> greenlight.mlengine.v1.BatchPredictRequest
-	8,  // 18: greenlight.mlengine.v1.ScoringService.GetModelInfo:input_type -> greenlight.mlengine.v1.GetModelInfoRequest
-	3,  // 19: greenlight.mlengine.v1.ScoringService.Predict:output_type -> greenlight.mlengine.v1.PredictResponse
-	5,  // 20: greenlight.mlengine.v1.ScoringService.BatchPredict:output_type -> greenlight.mlengine.v1.BatchPredictResponse
-	5,  // 21: greenlight.mlengine.v1.ScoringService.StreamPredict:output_type -> greenlight.mlengine.v1.BatchPredictResponse
-	9,  // 22: greenlight.mlengine.v1.ScoringService.GetModelInfo:output_type -> greenlight.mlengine.v1.GetModelInfoResponse
-	19, // [19:23] is the sub-list for method output_type
-	15, // [15:19] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	11, // 10: greenlight.mlengine.v1.GetModelInfoResponse.features:type_name -> greenlight.mlengine.v1.FeatureInfo
+	14, // 11: greenlight.mlengine.v1.GetModelInfoResponse.train_start_time:type_name -> google.protobuf.Timestamp
+	14, // 12: greenlight.mlengine.v1.GetModelInfoResponse.train_end_time:type_name -> google.protobuf.Timestamp
+	14, // 13: greenlight.mlengine.v1.GetModelInfoResponse.load_time:type_name -> google.protobuf.Timestamp
+	10, // 14: greenlight.mlengine.v1.GetModelInfoResponse.label:type_name -> greenlight.mlengine.v1.Label
+	16, // 15: greenlight.mlengine.v1.Label.horizon:type_name -> google.protobuf.Duration
+	2,  // 16: greenlight.mlengine.v1.ScoringService.Predict:input_type -> greenlight.mlengine.v1.PredictRequest
+	4,  // 17: greenlight.mlengine.v1.ScoringService.BatchPredict:input_type -> greenlight.mlengine.v1.BatchPredictRequest
+	4,  // 18: greenlight.mlengine.v1.ScoringService.StreamPredict:input_type -> greenlight.mlengine.v1.BatchPredictRequest
+	8,  // 19: greenlight.mlengine.v1.ScoringService.GetModelInfo:input_type -> greenlight.mlengine.v1.GetModelInfoRequest
+	3,  // 20: greenlight.mlengine.v1.ScoringService.Predict:output_type -> greenlight.mlengine.v1.PredictResponse
+	5,  // 21: greenlight.mlengine.v1.ScoringService.BatchPredict:output_type -> greenlight.mlengine.v1.BatchPredictResponse
+	5,  // 22: greenlight.mlengine.v1.ScoringService.StreamPredict:output_type -> greenlight.mlengine.v1.BatchPredictResponse
+	9,  // 23: greenlight.mlengine.v1.ScoringService.GetModelInfo:output_type -> greenlight.mlengine.v1.GetModelInfoResponse
+	20, // [20:24] is the sub-list for method output_type
+	16, // [16:20] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_greenlight_mlengine_v1_scoring_proto_init() }
@@ -1135,14 +1216,14 @@ func file_greenlight_mlengine_v1_scoring_proto_init() {
 		return
 	}
 	file_greenlight_mlengine_v1_source_proto_init()
-	file_greenlight_mlengine_v1_scoring_proto_msgTypes[9].OneofWrappers = []any{}
+	file_greenlight_mlengine_v1_scoring_proto_msgTypes[10].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_greenlight_mlengine_v1_scoring_proto_rawDesc), len(file_greenlight_mlengine_v1_scoring_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   12,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
