@@ -443,8 +443,8 @@ func Days(days float64) string {
 	switch {
 	case math.IsInf(days, 1):
 		return "never"
-	case days >= 2*365:
-		return fmt.Sprintf("%.0f years", days/365)
+	case days >= 365:
+		return fmt.Sprintf("%.1f years", days/365)
 	case days >= 100:
 		return fmt.Sprintf("%.0f days", days)
 	default:

@@ -131,7 +131,13 @@ func (t *trainFlags) train(ctx context.Context, c console.Console, store *eviden
 	}
 	c.Say("train     %s and the baseline, walk-forward over %s, in %s", text.Count(len(s.Candidates), "model"), text.Count(len(candidate.Folds), "fold"),
 		time.Since(start).Round(10*time.Millisecond))
-	return &trained{s, candidate, artifact}, c.Indented(report.Table)
+	if err := c.Indented(report.Table); err != nil {
+		return nil, err
+	}
+	if report.QualityPlan != nil {
+		c.Say("quality   %s", report.QualityPlan.Line())
+	}
+	return &trained{s, candidate, artifact}, nil
 }
 
 func trainCommand(c console.Console) *cobra.Command {

@@ -45,6 +45,8 @@ type OfflineReport struct {
 	DatasetDigest string       `json:"dataset_digest"`
 	Dataset       DatasetInfo  `json:"dataset"`
 	Split         SplitInfo    `json:"split"`
+	// QualityPlan is the plan of a live verdict beside the baseline; nil for an imported model and in older reports.
+	QualityPlan *QualityPlan `json:"quality_plan,omitempty"`
 	// Compared are all models of the study on the same rows, baseline first.
 	Compared []ComparedModel `json:"compared"`
 }
@@ -91,6 +93,11 @@ func (s *Study) Offline(c *Candidate, now time.Time) (*OfflineReport, error) {
 	}
 	ours, _ := c.Pooled()
 	r := s.report(c.Version, c.Schema, c.Report, ours.Days, now)
+	pair, err := s.Pair(c.Result, s.Baseline)
+	if err != nil {
+		return nil, err
+	}
+	r.QualityPlan = pair.Plan()
 	r.Compared = []ComparedModel{{BaselineVersion, measured.AUC, measured.PrecisionAt20, 1}}
 	for _, o := range s.Candidates {
 		r.Compared = append(r.Compared, ComparedModel{o.Version, o.Report.AUC, o.Report.PrecisionAt20, o.BaselineMatch})
