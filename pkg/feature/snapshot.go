@@ -10,8 +10,8 @@ import (
 	"io"
 )
 
-// A snapshot is little-endian: the mark (8 bytes), version and kind (4 bytes each), records of a length (4 bytes) and
-// that many bytes, and the SHA-256 of everything before it. A Live is one record. Builders is one record with its
+// A snapshot is little-endian: the mark (8 bytes), version and kind (4 bytes each), records with their length before them
+// (4 bytes), and the SHA-256 of everything before it. A Live is one record. Builders is one record with its
 // counts and the number of symbols, then one per symbol in order.
 const (
 	snapshotMark = "GLFEATUR"

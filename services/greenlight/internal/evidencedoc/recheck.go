@@ -15,6 +15,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftfleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/quality"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/report"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/retrain"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
@@ -96,6 +97,7 @@ var checks = map[string]func(*checker) error{
 	driftcompare.Schema:     (*checker).compare,
 	driftcompare.SchemaV1:   (*checker).compare,
 	canary.RunSchema:        (*checker).canary,
+	quality.Schema:          (*checker).quality,
 	report.DailySchema:      (*checker).daily,
 	report.WeeklySchema:     (*checker).weekly,
 	agent.SuggestionSchema:  (*checker).suggestion,
@@ -187,6 +189,15 @@ func (c *checker) canary() error {
 	r, err := as[canary.Record](c.file)
 	if err == nil {
 		c.all(promote.Recheck(r, c.file.header.Source))
+	}
+	return err
+}
+
+// quality judges the records of all blocks again.
+func (c *checker) quality() error {
+	r, err := as[quality.Report](c.file)
+	if err == nil {
+		c.all(r.Recheck())
 	}
 	return err
 }
