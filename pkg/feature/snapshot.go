@@ -239,7 +239,7 @@ func RestoreBuilders(r io.Reader, opts BuildersOptions) (*Builders, error) {
 		if err := d.end(); err != nil {
 			return nil, fmt.Errorf("symbol %q: %w", symbol, err)
 		}
-		b.symbols[symbol] = &page{live: live}
+		b.add(symbol, live)
 	}
 	if err := s.close(); err != nil {
 		return nil, err

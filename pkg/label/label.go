@@ -46,35 +46,49 @@ func (r Rule) Complete() (Rule, error) {
 // [Rule.Z] run over a frame.
 type Stream struct {
 	// minutes is a ring of the last horizon + 1 grid minutes; n is how many there have been.
-	minutes []streamed
+	minutes []feature.Minute
 	n       int
 }
 
-// streamed is a grid minute.
-type streamed struct {
-	end              int64
-	high, low, sigma float64
-}
-
 // Stream returns the stream of an instrument that has had no minute. The rule must be complete.
-func (r Rule) Stream() *Stream { return &Stream{minutes: make([]streamed, r.Horizon+1)} }
+func (r Rule) Stream() *Stream { return &Stream{minutes: make([]feature.Minute, r.Horizon+1)} }
 
-// Push takes the next grid minute, including filled ones: its end in Unix milliseconds, its highest and lowest mid, and
-// sigma_ref at its end. It returns the range and z of the minute that ended a horizon before: see [Rule.Range] and [Rule.Z].
-func (s *Stream) Push(end int64, high, low, sigmaRef float64) (rangeBP, z float64) {
+// Push takes the next grid minute, including filled ones. It returns the range and z of the minute that ended a horizon
+// before: see [Rule.Range] and [Rule.Z].
+func (s *Stream) Push(minute feature.Minute) (rangeBP, z float64) {
 	size := len(s.minutes)
-	s.minutes[s.n%size] = streamed{end, high, low, sigmaRef}
+	s.minutes[s.n%size] = minute
 	s.n++
 	first := s.minutes[s.n%size] // the oldest, once the ring is full
-	if s.n < size || end-first.end != int64(size-1)*market.MinuteMS {
+	if s.n < size || minute.End-first.End != int64(size-1)*market.MinuteMS {
 		return math.NaN(), math.NaN()
 	}
+	high, low := minute.High, minute.Low
 	for i := 1; i < size; i++ {
 		m := &s.minutes[(s.n+i)%size]
-		high, low = max(high, m.high), min(low, m.low)
+		high, low = max(high, m.High), min(low, m.Low)
 	}
 	rangeBP = 1e4 * math.Log(high/low)
-	return rangeBP, rangeBP / (first.sigma * math.Sqrt(float64(size-1)))
+	return rangeBP, rangeBP / (first.SigmaRef * math.Sqrt(float64(size-1)))
+}
+
+// Minutes returns the minutes that the next labels depend on, the oldest first. A stream that is given them continues this
+// one.
+func (s *Stream) Minutes() []feature.Minute {
+	size := len(s.minutes)
+	var all []feature.Minute
+	for i := max(0, s.n-size); i < s.n; i++ {
+		all = append(all, s.minutes[i%size])
+	}
+	return all
+}
+
+// Last returns the end of the last minute in Unix milliseconds, 0 before the first.
+func (s *Stream) Last() int64 {
+	if s.n == 0 {
+		return 0
+	}
+	return s.minutes[(s.n-1)%len(s.minutes)].End
 }
 
 // Range returns, for every minute t of the frame, 1e4 ln(max mid / min mid over (t, t + horizon]) in basis points, >= 0.
@@ -97,7 +111,7 @@ func (r Rule) run(f *feature.Frame) (ranges, z []float64) {
 	high, low, sigma := f.High(), f.Low(), f.Column("sigma_ref")
 	s := r.Stream()
 	for i := range ranges {
-		if bp, one := s.Push(f.End(i), high[i], low[i], sigma[i]); i >= r.Horizon {
+		if bp, one := s.Push(feature.Minute{End: f.End(i), High: high[i], Low: low[i], SigmaRef: sigma[i]}); i >= r.Horizon {
 			ranges[i-r.Horizon], z[i-r.Horizon] = bp, one
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/durable"
+	"github.com/greenlight-ml/greenlight/pkg/outcome"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 )
 
@@ -31,6 +32,8 @@ type file struct {
 	Reason  string     `json:"reason"`
 	Time    time.Time  `json:"set_time"`
 	Ended   string     `json:"ended_holder,omitempty"`
+	// Plan is nil without one.
+	Plan *outcome.Plan `json:"quality_plan,omitempty"`
 }
 
 // save writes the rollout. Without a folder it does nothing.
@@ -46,6 +49,9 @@ func (k *Keeper) save(r *Rollout) error {
 	if !r.Expires.IsZero() {
 		expires := r.Expires.UTC()
 		f.Expires = &expires
+	}
+	if r.Plan != (outcome.Plan{}) {
+		f.Plan = &r.Plan
 	}
 	err := k.file.Save(f)
 	if err != nil {
@@ -106,8 +112,14 @@ func (f *file) rollout(now time.Time) (*Rollout, error) {
 	case f.Revision == 0 || f.Revision > maxRevision/2 || (f.Expires == nil) != (lease == 0):
 		return nil, fmt.Errorf("revision %d, lease of %s with expiry %v", f.Revision, lease, f.Expires)
 	}
+	if f.Plan != nil {
+		if err := f.Plan.Validate(); err != nil {
+			return nil, err
+		}
+		c.plan = *f.Plan
+	}
 	r := &Rollout{
-		Percent: f.Percent, Mode: c.mode, Revision: f.Revision, Holder: f.Holder, Lease: lease,
+		Plan: c.plan, Percent: f.Percent, Mode: c.mode, Revision: f.Revision, Holder: f.Holder, Lease: lease,
 		By: f.By, From: f.From, Reason: f.Reason, Time: f.Time, Ended: f.Ended,
 	}
 	if f.Expires != nil {

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/greenlight-ml/greenlight/pkg/durable"
+	"github.com/greenlight-ml/greenlight/pkg/outcome"
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
@@ -99,6 +100,12 @@ func (k *Keeper) Sampled(requestID string, arrival time.Time) bool {
 // Percent returns the current percentage of requests that get a shadow, in [0,100].
 func (k *Keeper) Percent() float64 { return k.current(time.Now()).Percent }
 
+// Plan returns the plan of the rollout in force, the zero Plan without one, and its revision.
+func (k *Keeper) Plan() (outcome.Plan, uint64) {
+	r := k.now.Load()
+	return r.Plan, r.Revision
+}
+
 // Report returns the rollout in force.
 func (k *Keeper) Report() *executorv1.Rollout { return k.current(time.Now()).proto() }
 
@@ -110,6 +117,7 @@ type change struct {
 	holder           string
 	by, from, reason string
 	expected         uint64 // 0 is any
+	plan             outcome.Plan
 }
 
 const (
@@ -206,7 +214,7 @@ func (k *Keeper) set(c change) (*Rollout, error) {
 			"revision", next.Revision, "holder", next.Holder)
 	case next.Revision != before.Revision:
 		k.opts.Logger.Info("rollout", "percent", next.Percent, "mode", modeWord(next.Mode), "revision", next.Revision,
-			"holder", next.Holder, "by", next.By, "from", next.From, "reason", next.Reason)
+			"holder", next.Holder, "by", next.By, "from", next.From, "reason", next.Reason, "plan", next.Plan.Digest())
 	}
 	return next, nil
 }
@@ -223,7 +231,7 @@ func (k *Keeper) next(c change, sampler *shadow.Sampler) (before, next *Rollout,
 	}
 	next = &Rollout{
 		Percent: c.percent, Mode: c.mode, Revision: before.Revision + 1, Holder: c.holder, Lease: c.lease,
-		By: c.by, From: c.from, Reason: c.reason, Time: now, sampler: sampler,
+		By: c.by, From: c.from, Reason: c.reason, Time: now, Plan: c.plan, sampler: sampler,
 	}
 	if c.lease > 0 {
 		next.Expires = now.Add(c.lease)
@@ -264,7 +272,7 @@ func (k *Keeper) abort(by, from, reason string) (*Rollout, error) {
 	before := k.now.Load()
 	next := &Rollout{
 		Mode: executorv1.RolloutMode_ROLLOUT_MODE_OFF, Revision: before.Revision + 1, By: by, From: from, Reason: reason, Time: now,
-		Ended: before.Holder,
+		Ended: before.Holder, Plan: before.wanted().Plan,
 	}
 	if next.Ended == "" {
 		next.Ended = before.Ended

@@ -43,14 +43,15 @@ func (r *Rollout) left(now time.Time) time.Duration {
 func (r *Rollout) after() *Rollout {
 	return &Rollout{
 		Mode: executorv1.RolloutMode_ROLLOUT_MODE_OFF, Revision: r.Revision + 1, By: byExecutor, Time: r.Expires,
-		Reason: fmt.Sprintf("the lease of %s was not renewed for %s", r.Holder, r.Lease),
+		Reason: fmt.Sprintf("the lease of %s was not renewed for %s", r.Holder, r.Lease), Plan: r.Plan,
 	}
 }
 
 // renews reports whether next changes nothing but the expiry of the lease.
 func renews(before, next *Rollout) bool {
 	before = before.wanted()
-	return before.Holder != "" && before.Holder == next.Holder && before.Percent == next.Percent && before.Mode == next.Mode && before.Reason == next.Reason
+	return before.Holder != "" && before.Holder == next.Holder && before.Percent == next.Percent && before.Mode == next.Mode && before.Reason == next.Reason &&
+		before.Plan == next.Plan
 }
 
 // current returns the rollout in force at that time.

@@ -13,6 +13,7 @@ import (
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/greenlight-ml/greenlight/pkg/outcome"
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 )
@@ -35,6 +36,8 @@ type Rollout struct {
 	Ended string
 	// Awaited is the rollout that a renewal by the holder restores after a restart; nil otherwise.
 	Awaited *Rollout
+	// Plan is what the verdict on the model's quality is about; the zero Plan is none. An abort and a lapse keep it.
+	Plan outcome.Plan
 
 	sampler *shadow.Sampler
 }
@@ -51,6 +54,7 @@ func (r *Rollout) proto() *executorv1.Rollout {
 	p := &executorv1.Rollout{
 		Percent: r.Percent, Mode: r.Mode, Revision: r.Revision, Holder: r.Holder,
 		SetBy: r.By, SetFrom: r.From, Reason: r.Reason, SetTime: timestamppb.New(r.Time), AwaitingRenewal: r.Awaited != nil,
+		Plan: PlanProto(r.Plan),
 	}
 	if !r.Expires.IsZero() {
 		p.LeaseExpireTime = timestamppb.New(r.Expires)

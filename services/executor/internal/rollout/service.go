@@ -26,9 +26,14 @@ func (s *Service) GetRollout(context.Context, *executorv1.GetRolloutRequest) (*e
 
 // SetRollout implements RolloutService.
 func (s *Service) SetRollout(ctx context.Context, req *executorv1.SetRolloutRequest) (*executorv1.SetRolloutResponse, error) {
+	plan, err := planOf(req.GetPlan())
+	if err != nil {
+		return nil, err
+	}
 	c := change{
 		percent: req.GetPercent(), mode: req.GetMode(), holder: req.GetHolder(),
 		by: rpc.Caller(ctx), from: from(ctx), reason: req.GetReason(), expected: req.GetExpectedRevision(),
+		plan: plan,
 	}
 	if l := req.GetLease(); l != nil {
 		// An invalid or zero duration is out of range as well.

@@ -105,6 +105,8 @@ func CheckRollout(instance string, r *executorv1.Rollout) error {
 	for _, at := range []*timestamppb.Timestamp{r.GetSetTime(), r.GetLeaseExpireTime()} {
 		c.add(at == nil || at.IsValid(), "set_time or lease_expire_time is not a time")
 	}
+	_, err := PlanOf(r.GetPlan())
+	c.add(err == nil, "%v", err)
 	return c.err()
 }
 
@@ -119,6 +121,8 @@ func CheckSet(req *executorv1.SetRolloutRequest, resp *executorv1.SetRolloutResp
 	c.add(r.GetMode() == req.GetMode(), "mode %s was asked for, and %s is confirmed", req.GetMode(), r.GetMode())
 	c.add(req.GetLease() == nil || r.GetLeaseExpireTime() != nil, "a lease was asked for, and the rollout has none")
 	c.add(r.GetHolder() == req.GetHolder(), "a lease of %s was asked for, and one of %s is confirmed", shown(req.GetHolder()), shown(r.GetHolder()))
+	c.add(r.GetPlan().GetDigest() == req.GetPlan().GetDigest(), "the quality plan %s was asked for, and %s is confirmed: an older executor takes none",
+		shown(req.GetPlan().GetDigest()), shown(r.GetPlan().GetDigest()))
 	return c.err()
 }
 

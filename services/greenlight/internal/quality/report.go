@@ -1,5 +1,5 @@
-// Package quality answers offline whether a model is at least as good as a baseline on what really happened: from the scores
-// in a feature log and the labels of market data, or from out-of-time scores.
+// Package quality answers whether a model is at least as good as a baseline on what really happened: from the records of
+// running executors, from the scores in a feature log and the labels of market data, or from out-of-time scores.
 package quality
 
 import (
@@ -24,6 +24,7 @@ const Schema = "greenlight/quality/v1"
 
 // The kinds of scores of a report.
 const (
+	Executors = "executors"    // as executors joined them to their labels
 	Logged    = "feature_log"  // as an executor logged them
 	OutOfTime = "walk_forward" // out of time, by models that were trained for this report
 )

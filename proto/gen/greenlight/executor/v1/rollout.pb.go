@@ -97,6 +97,8 @@ const (
 	// The rollout could not be written to the state folder. After SetRollout the previous rollout stays in force; either nothing
 	// was changed, or the message says that the content of the file is unknown. AbortRollout is in force anyway.
 	RolloutErrorReason_ROLLOUT_ERROR_REASON_STATE_NOT_WRITTEN RolloutErrorReason = 7
+	// plan has a value that is out of range, or a wrong digest.
+	RolloutErrorReason_ROLLOUT_ERROR_REASON_PLAN_INVALID RolloutErrorReason = 8
 )
 
 // Enum value maps for RolloutErrorReason.
@@ -110,6 +112,7 @@ var (
 		5: "ROLLOUT_ERROR_REASON_REVISION_CHANGED",
 		6: "ROLLOUT_ERROR_REASON_LEASE_HELD",
 		7: "ROLLOUT_ERROR_REASON_STATE_NOT_WRITTEN",
+		8: "ROLLOUT_ERROR_REASON_PLAN_INVALID",
 	}
 	RolloutErrorReason_value = map[string]int32{
 		"ROLLOUT_ERROR_REASON_UNSPECIFIED":       0,
@@ -120,6 +123,7 @@ var (
 		"ROLLOUT_ERROR_REASON_REVISION_CHANGED":  5,
 		"ROLLOUT_ERROR_REASON_LEASE_HELD":        6,
 		"ROLLOUT_ERROR_REASON_STATE_NOT_WRITTEN": 7,
+		"ROLLOUT_ERROR_REASON_PLAN_INVALID":      8,
 	}
 )
 
@@ -177,8 +181,11 @@ type Rollout struct {
 	// True after a restart of executor under a lease: percent is 0 until the holder repeats its call, which it can do until
 	// lease_expire_time.
 	AwaitingRenewal bool `protobuf:"varint,10,opt,name=awaiting_renewal,json=awaitingRenewal,proto3" json:"awaiting_renewal,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// What the verdict on the quality of the model is about, with its digest. Absent without one. An abort and a lapse keep it,
+	// so that the last labels still count.
+	Plan          *QualityPlan `protobuf:"bytes,11,opt,name=plan,proto3" json:"plan,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Rollout) Reset() {
@@ -279,6 +286,13 @@ func (x *Rollout) GetAwaitingRenewal() bool {
 		return x.AwaitingRenewal
 	}
 	return false
+}
+
+func (x *Rollout) GetPlan() *QualityPlan {
+	if x != nil {
+		return x.Plan
+	}
+	return nil
 }
 
 // GetRolloutRequest asks for the rollout.
@@ -388,8 +402,11 @@ type SetRolloutRequest struct {
 	Reason string `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
 	// The revision that the caller expects. If another one is in force, nothing is changed. 0 is any.
 	ExpectedRevision uint64 `protobuf:"varint,6,opt,name=expected_revision,json=expectedRevision,proto3" json:"expected_revision,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// What the verdict on the quality of the model is about. Absent: sampled requests are counted and not judged. A renewal
+	// repeats it. Another plan is a change, and the verdict begins again.
+	Plan          *QualityPlan `protobuf:"bytes,7,opt,name=plan,proto3" json:"plan,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SetRolloutRequest) Reset() {
@@ -462,6 +479,13 @@ func (x *SetRolloutRequest) GetExpectedRevision() uint64 {
 		return x.ExpectedRevision
 	}
 	return 0
+}
+
+func (x *SetRolloutRequest) GetPlan() *QualityPlan {
+	if x != nil {
+		return x.Plan
+	}
+	return nil
 }
 
 // SetRolloutResponse is the rollout now in force.
@@ -624,7 +648,7 @@ var File_greenlight_executor_v1_rollout_proto protoreflect.FileDescriptor
 
 const file_greenlight_executor_v1_rollout_proto_rawDesc = "" +
 	"\n" +
-	"$greenlight/executor/v1/rollout.proto\x12\x16greenlight.executor.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x84\x03\n" +
+	"$greenlight/executor/v1/rollout.proto\x12\x16greenlight.executor.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a$greenlight/executor/v1/quality.proto\"\xbd\x03\n" +
 	"\aRollout\x12\x18\n" +
 	"\apercent\x18\x01 \x01(\x01R\apercent\x127\n" +
 	"\x04mode\x18\x02 \x01(\x0e2#.greenlight.executor.v1.RolloutModeR\x04mode\x12\x1a\n" +
@@ -636,19 +660,21 @@ const file_greenlight_executor_v1_rollout_proto_rawDesc = "" +
 	"\x06reason\x18\b \x01(\tR\x06reason\x125\n" +
 	"\bset_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\asetTime\x12)\n" +
 	"\x10awaiting_renewal\x18\n" +
-	" \x01(\bR\x0fawaitingRenewal\"\x13\n" +
+	" \x01(\bR\x0fawaitingRenewal\x127\n" +
+	"\x04plan\x18\v \x01(\v2#.greenlight.executor.v1.QualityPlanR\x04plan\"\x13\n" +
 	"\x11GetRolloutRequest\"p\n" +
 	"\x12GetRolloutResponse\x129\n" +
 	"\arollout\x18\x01 \x01(\v2\x1f.greenlight.executor.v1.RolloutR\arollout\x12\x1f\n" +
 	"\vinstance_id\x18\x02 \x01(\tR\n" +
-	"instanceId\"\xf4\x01\n" +
+	"instanceId\"\xad\x02\n" +
 	"\x11SetRolloutRequest\x12\x18\n" +
 	"\apercent\x18\x01 \x01(\x01R\apercent\x127\n" +
 	"\x04mode\x18\x02 \x01(\x0e2#.greenlight.executor.v1.RolloutModeR\x04mode\x12/\n" +
 	"\x05lease\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x05lease\x12\x16\n" +
 	"\x06holder\x18\x04 \x01(\tR\x06holder\x12\x16\n" +
 	"\x06reason\x18\x05 \x01(\tR\x06reason\x12+\n" +
-	"\x11expected_revision\x18\x06 \x01(\x04R\x10expectedRevision\"p\n" +
+	"\x11expected_revision\x18\x06 \x01(\x04R\x10expectedRevision\x127\n" +
+	"\x04plan\x18\a \x01(\v2#.greenlight.executor.v1.QualityPlanR\x04plan\"p\n" +
 	"\x12SetRolloutResponse\x129\n" +
 	"\arollout\x18\x01 \x01(\v2\x1f.greenlight.executor.v1.RolloutR\arollout\x12\x1f\n" +
 	"\vinstance_id\x18\x02 \x01(\tR\n" +
@@ -662,7 +688,7 @@ const file_greenlight_executor_v1_rollout_proto_rawDesc = "" +
 	"\vRolloutMode\x12\x1c\n" +
 	"\x18ROLLOUT_MODE_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10ROLLOUT_MODE_OFF\x10\x01\x12\x1d\n" +
-	"\x19ROLLOUT_MODE_OBSERVE_ONLY\x10\x02*\xd7\x02\n" +
+	"\x19ROLLOUT_MODE_OBSERVE_ONLY\x10\x02*\xfe\x02\n" +
 	"\x12RolloutErrorReason\x12$\n" +
 	" ROLLOUT_ERROR_REASON_UNSPECIFIED\x10\x00\x12(\n" +
 	"$ROLLOUT_ERROR_REASON_PERCENT_INVALID\x10\x01\x12%\n" +
@@ -671,7 +697,8 @@ const file_greenlight_executor_v1_rollout_proto_rawDesc = "" +
 	"\"ROLLOUT_ERROR_REASON_FIELD_INVALID\x10\x04\x12)\n" +
 	"%ROLLOUT_ERROR_REASON_REVISION_CHANGED\x10\x05\x12#\n" +
 	"\x1fROLLOUT_ERROR_REASON_LEASE_HELD\x10\x06\x12*\n" +
-	"&ROLLOUT_ERROR_REASON_STATE_NOT_WRITTEN\x10\a2\xca\x02\n" +
+	"&ROLLOUT_ERROR_REASON_STATE_NOT_WRITTEN\x10\a\x12%\n" +
+	"!ROLLOUT_ERROR_REASON_PLAN_INVALID\x10\b2\xca\x02\n" +
 	"\x0eRolloutService\x12h\n" +
 	"\n" +
 	"GetRollout\x12).greenlight.executor.v1.GetRolloutRequest\x1a*.greenlight.executor.v1.GetRolloutResponse\"\x03\x90\x02\x01\x12c\n" +
@@ -704,28 +731,31 @@ var file_greenlight_executor_v1_rollout_proto_goTypes = []any{
 	(*AbortRolloutRequest)(nil),   // 7: greenlight.executor.v1.AbortRolloutRequest
 	(*AbortRolloutResponse)(nil),  // 8: greenlight.executor.v1.AbortRolloutResponse
 	(*timestamppb.Timestamp)(nil), // 9: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 10: google.protobuf.Duration
+	(*QualityPlan)(nil),           // 10: greenlight.executor.v1.QualityPlan
+	(*durationpb.Duration)(nil),   // 11: google.protobuf.Duration
 }
 var file_greenlight_executor_v1_rollout_proto_depIdxs = []int32{
 	0,  // 0: greenlight.executor.v1.Rollout.mode:type_name -> greenlight.executor.v1.RolloutMode
 	9,  // 1: greenlight.executor.v1.Rollout.lease_expire_time:type_name -> google.protobuf.Timestamp
 	9,  // 2: greenlight.executor.v1.Rollout.set_time:type_name -> google.protobuf.Timestamp
-	2,  // 3: greenlight.executor.v1.GetRolloutResponse.rollout:type_name -> greenlight.executor.v1.Rollout
-	0,  // 4: greenlight.executor.v1.SetRolloutRequest.mode:type_name -> greenlight.executor.v1.RolloutMode
-	10, // 5: greenlight.executor.v1.SetRolloutRequest.lease:type_name -> google.protobuf.Duration
-	2,  // 6: greenlight.executor.v1.SetRolloutResponse.rollout:type_name -> greenlight.executor.v1.Rollout
-	2,  // 7: greenlight.executor.v1.AbortRolloutResponse.rollout:type_name -> greenlight.executor.v1.Rollout
-	3,  // 8: greenlight.executor.v1.RolloutService.GetRollout:input_type -> greenlight.executor.v1.GetRolloutRequest
-	5,  // 9: greenlight.executor.v1.RolloutService.SetRollout:input_type -> greenlight.executor.v1.SetRolloutRequest
-	7,  // 10: greenlight.executor.v1.RolloutService.AbortRollout:input_type -> greenlight.executor.v1.AbortRolloutRequest
-	4,  // 11: greenlight.executor.v1.RolloutService.GetRollout:output_type -> greenlight.executor.v1.GetRolloutResponse
-	6,  // 12: greenlight.executor.v1.RolloutService.SetRollout:output_type -> greenlight.executor.v1.SetRolloutResponse
-	8,  // 13: greenlight.executor.v1.RolloutService.AbortRollout:output_type -> greenlight.executor.v1.AbortRolloutResponse
-	11, // [11:14] is the sub-list for method output_type
-	8,  // [8:11] is the sub-list for method input_type
-	8,  // [8:8] is the sub-list for extension type_name
-	8,  // [8:8] is the sub-list for extension extendee
-	0,  // [0:8] is the sub-list for field type_name
+	10, // 3: greenlight.executor.v1.Rollout.plan:type_name -> greenlight.executor.v1.QualityPlan
+	2,  // 4: greenlight.executor.v1.GetRolloutResponse.rollout:type_name -> greenlight.executor.v1.Rollout
+	0,  // 5: greenlight.executor.v1.SetRolloutRequest.mode:type_name -> greenlight.executor.v1.RolloutMode
+	11, // 6: greenlight.executor.v1.SetRolloutRequest.lease:type_name -> google.protobuf.Duration
+	10, // 7: greenlight.executor.v1.SetRolloutRequest.plan:type_name -> greenlight.executor.v1.QualityPlan
+	2,  // 8: greenlight.executor.v1.SetRolloutResponse.rollout:type_name -> greenlight.executor.v1.Rollout
+	2,  // 9: greenlight.executor.v1.AbortRolloutResponse.rollout:type_name -> greenlight.executor.v1.Rollout
+	3,  // 10: greenlight.executor.v1.RolloutService.GetRollout:input_type -> greenlight.executor.v1.GetRolloutRequest
+	5,  // 11: greenlight.executor.v1.RolloutService.SetRollout:input_type -> greenlight.executor.v1.SetRolloutRequest
+	7,  // 12: greenlight.executor.v1.RolloutService.AbortRollout:input_type -> greenlight.executor.v1.AbortRolloutRequest
+	4,  // 13: greenlight.executor.v1.RolloutService.GetRollout:output_type -> greenlight.executor.v1.GetRolloutResponse
+	6,  // 14: greenlight.executor.v1.RolloutService.SetRollout:output_type -> greenlight.executor.v1.SetRolloutResponse
+	8,  // 15: greenlight.executor.v1.RolloutService.AbortRollout:output_type -> greenlight.executor.v1.AbortRolloutResponse
+	13, // [13:16] is the sub-list for method output_type
+	10, // [10:13] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_greenlight_executor_v1_rollout_proto_init() }
@@ -733,6 +763,7 @@ func file_greenlight_executor_v1_rollout_proto_init() {
 	if File_greenlight_executor_v1_rollout_proto != nil {
 		return
 	}
+	file_greenlight_executor_v1_quality_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

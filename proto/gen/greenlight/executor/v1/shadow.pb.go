@@ -1486,7 +1486,7 @@ var File_greenlight_executor_v1_shadow_proto protoreflect.FileDescriptor
 
 const file_greenlight_executor_v1_shadow_proto_rawDesc = "" +
 	"\n" +
-	"#greenlight/executor/v1/shadow.proto\x12\x16greenlight.executor.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a%greenlight/executor/v1/decision.proto\x1a$greenlight/executor/v1/outcome.proto\x1a#greenlight/executor/v1/source.proto\"\xc6\x01\n" +
+	"#greenlight/executor/v1/shadow.proto\x12\x16greenlight.executor.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a%greenlight/executor/v1/decision.proto\x1a$greenlight/executor/v1/outcome.proto\x1a$greenlight/executor/v1/quality.proto\x1a#greenlight/executor/v1/source.proto\"\xc6\x01\n" +
 	"\x17WatchComparisonsRequest\x12A\n" +
 	"\boutcomes\x18\x01 \x03(\x0e2%.greenlight.executor.v1.ShadowOutcomeR\boutcomes\x12%\n" +
 	"\x0esample_percent\x18\x02 \x01(\x01R\rsamplePercent\x12\x16\n" +
@@ -1640,9 +1640,10 @@ const file_greenlight_executor_v1_shadow_proto_rawDesc = "" +
 	"\x19BREAKER_STATE_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14BREAKER_STATE_CLOSED\x10\x01\x12\x1b\n" +
 	"\x17BREAKER_STATE_HALF_OPEN\x10\x02\x12\x16\n" +
-	"\x12BREAKER_STATE_OPEN\x10\x032\x81\x02\n" +
+	"\x12BREAKER_STATE_OPEN\x10\x032\xfd\x02\n" +
 	"\rShadowService\x12w\n" +
-	"\x0fGetShadowReport\x12..greenlight.executor.v1.GetShadowReportRequest\x1a/.greenlight.executor.v1.GetShadowReportResponse\"\x03\x90\x02\x01\x12w\n" +
+	"\x0fGetShadowReport\x12..greenlight.executor.v1.GetShadowReportRequest\x1a/.greenlight.executor.v1.GetShadowReportResponse\"\x03\x90\x02\x01\x12z\n" +
+	"\x10GetQualityReport\x12/.greenlight.executor.v1.GetQualityReportRequest\x1a0.greenlight.executor.v1.GetQualityReportResponse\"\x03\x90\x02\x01\x12w\n" +
 	"\x10WatchComparisons\x12/.greenlight.executor.v1.WatchComparisonsRequest\x1a0.greenlight.executor.v1.WatchComparisonsResponse0\x01BQZOgithub.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1;executorv1b\x06proto3"
 
 var (
@@ -1680,6 +1681,8 @@ var file_greenlight_executor_v1_shadow_proto_goTypes = []any{
 	(Source)(0),                      // 17: greenlight.executor.v1.Source
 	(*FeatureVector)(nil),            // 18: greenlight.executor.v1.FeatureVector
 	(*durationpb.Duration)(nil),      // 19: google.protobuf.Duration
+	(*GetQualityReportRequest)(nil),  // 20: greenlight.executor.v1.GetQualityReportRequest
+	(*GetQualityReportResponse)(nil), // 21: greenlight.executor.v1.GetQualityReportResponse
 }
 var file_greenlight_executor_v1_shadow_proto_depIdxs = []int32{
 	15, // 0: greenlight.executor.v1.WatchComparisonsRequest.outcomes:type_name -> greenlight.executor.v1.ShadowOutcome
@@ -1711,11 +1714,13 @@ var file_greenlight_executor_v1_shadow_proto_depIdxs = []int32{
 	14, // 26: greenlight.executor.v1.BreakerStatus.trip:type_name -> greenlight.executor.v1.BreakerTrip
 	16, // 27: greenlight.executor.v1.BreakerTrip.open_time:type_name -> google.protobuf.Timestamp
 	3,  // 28: greenlight.executor.v1.ShadowService.GetShadowReport:input_type -> greenlight.executor.v1.GetShadowReportRequest
-	1,  // 29: greenlight.executor.v1.ShadowService.WatchComparisons:input_type -> greenlight.executor.v1.WatchComparisonsRequest
-	4,  // 30: greenlight.executor.v1.ShadowService.GetShadowReport:output_type -> greenlight.executor.v1.GetShadowReportResponse
-	2,  // 31: greenlight.executor.v1.ShadowService.WatchComparisons:output_type -> greenlight.executor.v1.WatchComparisonsResponse
-	30, // [30:32] is the sub-list for method output_type
-	28, // [28:30] is the sub-list for method input_type
+	20, // 29: greenlight.executor.v1.ShadowService.GetQualityReport:input_type -> greenlight.executor.v1.GetQualityReportRequest
+	1,  // 30: greenlight.executor.v1.ShadowService.WatchComparisons:input_type -> greenlight.executor.v1.WatchComparisonsRequest
+	4,  // 31: greenlight.executor.v1.ShadowService.GetShadowReport:output_type -> greenlight.executor.v1.GetShadowReportResponse
+	21, // 32: greenlight.executor.v1.ShadowService.GetQualityReport:output_type -> greenlight.executor.v1.GetQualityReportResponse
+	2,  // 33: greenlight.executor.v1.ShadowService.WatchComparisons:output_type -> greenlight.executor.v1.WatchComparisonsResponse
+	31, // [31:34] is the sub-list for method output_type
+	28, // [28:31] is the sub-list for method input_type
 	28, // [28:28] is the sub-list for extension type_name
 	28, // [28:28] is the sub-list for extension extendee
 	0,  // [0:28] is the sub-list for field type_name
@@ -1728,6 +1733,7 @@ func file_greenlight_executor_v1_shadow_proto_init() {
 	}
 	file_greenlight_executor_v1_decision_proto_init()
 	file_greenlight_executor_v1_outcome_proto_init()
+	file_greenlight_executor_v1_quality_proto_init()
 	file_greenlight_executor_v1_source_proto_init()
 	file_greenlight_executor_v1_shadow_proto_msgTypes[1].OneofWrappers = []any{}
 	file_greenlight_executor_v1_shadow_proto_msgTypes[5].OneofWrappers = []any{}

@@ -20,6 +20,7 @@ const _ = grpc.SupportPackageIsVersion9
 
 const (
 	ShadowService_GetShadowReport_FullMethodName  = "/greenlight.executor.v1.ShadowService/GetShadowReport"
+	ShadowService_GetQualityReport_FullMethodName = "/greenlight.executor.v1.ShadowService/GetQualityReport"
 	ShadowService_WatchComparisons_FullMethodName = "/greenlight.executor.v1.ShadowService/WatchComparisons"
 )
 
@@ -29,18 +30,21 @@ const (
 //
 // ShadowService reports how the model under trial compares with the baseline.
 //
-// Failures are gRPC status codes. Those of WatchComparisons have one google.rpc.ErrorInfo (domain "executor.greenlight") with
-// a constant reason:
+// Failures are gRPC status codes. Those of GetQualityReport and WatchComparisons have one google.rpc.ErrorInfo (domain
+// "executor.greenlight") with a constant reason:
 //
 //	INVALID_ARGUMENT    OUTCOME_UNKNOWN: an outcome is unspecified or not known
 //	INVALID_ARGUMENT    SAMPLE_INVALID: sample_percent is not a number in [0,100]
 //	INVALID_ARGUMENT    FIELD_TOO_LONG: symbol has more than 64 bytes
+//	INVALID_ARGUMENT    DIGEST_INVALID: a digest is neither empty nor 64 lower-case hexadecimal digits
 //	PERMISSION_DENIED   OPERATOR_ONLY: include_features without the operator role
 //	RESOURCE_EXHAUSTED  TOO_MANY_WATCHERS: 16 callers watch already
 //	UNAVAILABLE         STOPPING: executor is stopping and ends the stream
 type ShadowServiceClient interface {
 	// GetShadowReport returns the counts since start and the quality over the rolling window.
 	GetShadowReport(ctx context.Context, in *GetShadowReportRequest, opts ...grpc.CallOption) (*GetShadowReportResponse, error)
+	// GetQualityReport returns the records of closed blocks for one model, baseline and plan, and the counts of labels now.
+	GetQualityReport(ctx context.Context, in *GetQualityReportRequest, opts ...grpc.CallOption) (*GetQualityReportResponse, error)
 	// WatchComparisons streams the ends of single shadows as they happen, until the caller cancels or executor stops. A caller
 	// that reads too slowly loses comparisons, which are counted; it never slows down a decision or a shadow. The headers of
 	// the response come at once: requests that end later are selected.
@@ -59,6 +63,16 @@ func (c *shadowServiceClient) GetShadowReport(ctx context.Context, in *GetShadow
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(GetShadowReportResponse)
 	err := c.cc.Invoke(ctx, ShadowService_GetShadowReport_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *shadowServiceClient) GetQualityReport(ctx context.Context, in *GetQualityReportRequest, opts ...grpc.CallOption) (*GetQualityReportResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetQualityReportResponse)
+	err := c.cc.Invoke(ctx, ShadowService_GetQualityReport_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -90,18 +104,21 @@ type ShadowService_WatchComparisonsClient = grpc.ServerStreamingClient[WatchComp
 //
 // ShadowService reports how the model under trial compares with the baseline.
 //
-// Failures are gRPC status codes. Those of WatchComparisons have one google.rpc.ErrorInfo (domain "executor.greenlight") with
-// a constant reason:
+// Failures are gRPC status codes. Those of GetQualityReport and WatchComparisons have one google.rpc.ErrorInfo (domain
+// "executor.greenlight") with a constant reason:
 //
 //	INVALID_ARGUMENT    OUTCOME_UNKNOWN: an outcome is unspecified or not known
 //	INVALID_ARGUMENT    SAMPLE_INVALID: sample_percent is not a number in [0,100]
 //	INVALID_ARGUMENT    FIELD_TOO_LONG: symbol has more than 64 bytes
+//	INVALID_ARGUMENT    DIGEST_INVALID: a digest is neither empty nor 64 lower-case hexadecimal digits
 //	PERMISSION_DENIED   OPERATOR_ONLY: include_features without the operator role
 //	RESOURCE_EXHAUSTED  TOO_MANY_WATCHERS: 16 callers watch already
 //	UNAVAILABLE         STOPPING: executor is stopping and ends the stream
 type ShadowServiceServer interface {
 	// GetShadowReport returns the counts since start and the quality over the rolling window.
 	GetShadowReport(context.Context, *GetShadowReportRequest) (*GetShadowReportResponse, error)
+	// GetQualityReport returns the records of closed blocks for one model, baseline and plan, and the counts of labels now.
+	GetQualityReport(context.Context, *GetQualityReportRequest) (*GetQualityReportResponse, error)
 	// WatchComparisons streams the ends of single shadows as they happen, until the caller cancels or executor stops. A caller
 	// that reads too slowly loses comparisons, which are counted; it never slows down a decision or a shadow. The headers of
 	// the response come at once: requests that end later are selected.
@@ -118,6 +135,9 @@ type UnimplementedShadowServiceServer struct{}
 
 func (UnimplementedShadowServiceServer) GetShadowReport(context.Context, *GetShadowReportRequest) (*GetShadowReportResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetShadowReport not implemented")
+}
+func (UnimplementedShadowServiceServer) GetQualityReport(context.Context, *GetQualityReportRequest) (*GetQualityReportResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetQualityReport not implemented")
 }
 func (UnimplementedShadowServiceServer) WatchComparisons(*WatchComparisonsRequest, grpc.ServerStreamingServer[WatchComparisonsResponse]) error {
 	return status.Error(codes.Unimplemented, "method WatchComparisons not implemented")
@@ -161,6 +181,24 @@ func _ShadowService_GetShadowReport_Handler(srv interface{}, ctx context.Context
 	return interceptor(ctx, in, info, handler)
 }
 
+func _ShadowService_GetQualityReport_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetQualityReportRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ShadowServiceServer).GetQualityReport(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ShadowService_GetQualityReport_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ShadowServiceServer).GetQualityReport(ctx, req.(*GetQualityReportRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _ShadowService_WatchComparisons_Handler(srv interface{}, stream grpc.ServerStream) error {
 	m := new(WatchComparisonsRequest)
 	if err := stream.RecvMsg(m); err != nil {
@@ -182,6 +220,10 @@ var ShadowService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetShadowReport",
 			Handler:    _ShadowService_GetShadowReport_Handler,
+		},
+		{
+			MethodName: "GetQualityReport",
+			Handler:    _ShadowService_GetQualityReport_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

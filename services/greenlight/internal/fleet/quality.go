@@ -1,0 +1,197 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/greenlight-ml/greenlight/pkg/outcome"
+	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+)
+
+// labelSources are the label sources in the contract.
+var labelSources = map[outcome.LabelSource]executorv1.LabelSource{
+	outcome.Quotes:   executorv1.LabelSource_LABEL_SOURCE_QUOTES,
+	outcome.Reported: executorv1.LabelSource_LABEL_SOURCE_REPORTED,
+}
+
+// PlanProto returns a plan in the contract's form; nil for the zero Plan, which is none.
+func PlanProto(p outcome.Plan) *executorv1.QualityPlan {
+	if p == (outcome.Plan{}) {
+		return nil
+	}
+	return &executorv1.QualityPlan{
+		Digest: p.Digest(), DisagreementCap: p.DisagreementCap, Margin: p.Margin, Alpha: p.Alpha,
+		LabelSource: labelSources[p.LabelSource], Horizon: durationpb.New(p.Horizon()),
+	}
+}
+
+// PlanOf returns the plan of an answer; the zero Plan if it has none. It returns an error for a plan that no executor takes,
+// or with a wrong digest.
+func PlanOf(q *executorv1.QualityPlan) (outcome.Plan, error) {
+	if q == nil {
+		return outcome.Plan{}, nil
+	}
+	p := outcome.Plan{
+		DisagreementCap: q.GetDisagreementCap(), Margin: q.GetMargin(), Alpha: q.GetAlpha(), HorizonMS: q.GetHorizon().AsDuration().Milliseconds(),
+	}
+	for source, named := range labelSources {
+		if named == q.GetLabelSource() {
+			p.LabelSource = source
+		}
+	}
+	if err := p.Validate(); err != nil {
+		return p, err
+	}
+	if q.GetDigest() != p.Digest() {
+		return p, fmt.Errorf("the digest of the quality plan is %s: its values have %s", shown(q.GetDigest()), p.Digest())
+	}
+	return p, nil
+}
+
+// Quality is what an executor knows about the quality of a model, for one baseline and plan.
+type Quality struct {
+	// Executor is the id of its records.
+	Executor        string
+	Model, Baseline string
+	// Plan is the zero Plan without one.
+	Plan   outcome.Plan
+	Labels outcome.LabelCounts
+	Lost   uint64
+	// Records are those of its closed blocks, in order.
+	Records []outcome.Record
+}
+
+const (
+	// maxRecords bounds the records of an executor: those of 90 days in blocks of 15 minutes, with room for others.
+	maxRecords = 10_000
+	// qualityPage bounds the time of one call for records.
+	qualityPage = 10 * time.Second
+)
+
+// Quality asks for all records of a model, baseline and plan, given by their digests; if all are empty, for those of the
+// requests that come in now. The error is a [*CallError] or an [ErrContradicts].
+func (e Executor) Quality(ctx context.Context, model, baseline, plan string) (*Quality, error) {
+	fail := func(err error) error { return contradiction("executor "+e.Addr+", GetQualityReport", err) }
+	req := &executorv1.GetQualityReportRequest{ModelDigest: model, BaselineDigest: baseline, PlanDigest: plan}
+	q := &Quality{}
+	for {
+		page, cancel := context.WithTimeout(ctx, qualityPage)
+		r, err := e.Shadows.GetQualityReport(page, req)
+		cancel()
+		if err != nil {
+			return nil, &CallError{"executor " + e.Addr, err}
+		}
+		if err := q.add(r); err != nil {
+			return nil, fail(err)
+		}
+		if r.NextBlock == nil { //nolint:protogetter // presence
+			return q, nil
+		}
+		if n := len(q.Records); n == 0 || r.GetNextBlock() <= q.Records[n-1].Block || n > maxRecords {
+			return nil, fail(fmt.Errorf("next_block is %d after %d records: want a later block, and at most %d records", r.GetNextBlock(), n, maxRecords))
+		}
+		// The rest of what the first page has chosen, even if a model or a plan changes meanwhile.
+		req.ModelDigest, req.BaselineDigest, req.PlanDigest = r.GetModelDigest(), r.GetBaselineDigest(), r.GetPlan().GetDigest()
+		next := r.GetNextBlock()
+		req.FromBlock = &next
+	}
+}
+
+// add adds the next page.
+func (q *Quality) add(r *executorv1.GetQualityReportResponse) error {
+	plan, err := PlanOf(r.GetPlan())
+	if err != nil {
+		return err
+	}
+	first := q.Executor == ""
+	if !first && (q.Executor != r.GetExecutorId() || q.Model != r.GetModelDigest() || q.Baseline != r.GetBaselineDigest() || q.Plan != plan) {
+		return errors.New("the pages are of different executors, models, baselines or plans")
+	}
+	if r.GetExecutorId() == "" || len(r.GetExecutorId()) > maxShown {
+		return fmt.Errorf("executor_id is %s", shown(r.GetExecutorId()))
+	}
+	q.Executor, q.Model, q.Baseline, q.Plan = r.GetExecutorId(), r.GetModelDigest(), r.GetBaselineDigest(), plan
+	q.Labels, q.Lost = labelsOf(r.GetLabels()), r.GetLost()
+	for _, one := range r.GetRecords() {
+		record := recordOf(one)
+		if record.Executor != q.Executor || record.Model != q.Model || record.Baseline != q.Baseline {
+			return fmt.Errorf("the record of block %d is of another executor, model or baseline", record.Block)
+		}
+		if n := len(q.Records); n > 0 && record.Block <= q.Records[n-1].Block {
+			return fmt.Errorf("the record of block %d follows that of block %d", record.Block, q.Records[n-1].Block)
+		}
+		if err := record.Validate(plan); err != nil {
+			return err
+		}
+		q.Records = append(q.Records, record)
+	}
+	return nil
+}
+
+func recordOf(r *executorv1.QualityRecord) outcome.Record {
+	f, s := r.GetFallbacks(), r.GetSources()
+	return outcome.Record{
+		Key: outcome.Key{
+			Executor: r.GetExecutorId(), Block: r.GetBlock(), Model: r.GetModelDigest(), Baseline: r.GetBaselineDigest(), Plan: r.GetPlanDigest(),
+		},
+		Revision: r.GetRolloutRevision(), Labels: labelsOf(r.GetLabels()), Lost: r.GetLost(), Through: r.GetRequestsThrough(), Rows: r.GetRows(),
+		Fallbacks: outcome.FallbackCounts{
+			outcome.None: f.GetNone(), outcome.Disagreement: f.GetDisagreement(), outcome.Deadline: f.GetDeadline(), outcome.BreakerOpen: f.GetBreakerOpen(),
+			outcome.Shed: f.GetShed(), outcome.Unavailable: f.GetUnavailable(), outcome.InvalidScore: f.GetInvalidScore(),
+			outcome.Rejected: f.GetRejected(), outcome.Internal: f.GetInternal(), outcome.Canceled: f.GetCanceled(),
+		},
+		Sources: outcome.SourceCounts{outcome.Live: s.GetLive(), outcome.Replay: s.GetReplay(), outcome.Simulated: s.GetSimulated()},
+		SumD:    outcome.Fixed(r.GetSumD()), SumD2: outcome.Fixed(r.GetSumD2()), SumLoss: outcome.Fixed(r.GetSumBaselineLoss()),
+		SumBaseline: outcome.Fixed(r.GetSumBaselineScore()), SumPolicy: outcome.Fixed(r.GetSumPolicyScore()),
+		BaselineScores: histogramOf(r.GetBaselineScores()), PolicyScores: histogramOf(r.GetPolicyScores()),
+	}
+}
+
+func labelsOf(l *executorv1.LabelCounts) outcome.LabelCounts {
+	return outcome.LabelCounts{
+		outcome.Matured: l.GetMatured(), outcome.Pending: l.GetPending(), outcome.NoLabel: l.GetNoLabel(), outcome.NotReady: l.GetNotReady(),
+		outcome.Expired: l.GetExpired(), outcome.Duplicate: l.GetDuplicate(), outcome.NotKept: l.GetNotKept(),
+	}
+}
+
+// histogramOf returns a histogram whose bins do not ascend, or whose lists differ in length, without the rest: the record
+// then does not validate, since its rows are not those of the histogram.
+func histogramOf(c *executorv1.ScoreCounts) (h outcome.Histogram) {
+	for i, bin := range c.GetBins() {
+		if i >= len(c.GetNegatives()) || i >= len(c.GetPositives()) || bin >= outcome.Bins || i > 0 && bin <= c.GetBins()[i-1] {
+			return h
+		}
+		h = append(h, [3]uint64{uint64(bin), c.GetNegatives()[i], c.GetPositives()[i]})
+	}
+	return h
+}
+
+// JoinQuality adds up what all executors know, in the order of the executors. It returns an error if they are not of one
+// model, baseline and plan, or if two have the same id.
+func JoinQuality(all []*Quality) (*Quality, error) {
+	sum := &Quality{}
+	seen := map[string]bool{}
+	for i, q := range all {
+		if i == 0 {
+			sum.Model, sum.Baseline, sum.Plan = q.Model, q.Baseline, q.Plan
+		}
+		if q.Model != sum.Model || q.Baseline != sum.Baseline || q.Plan != sum.Plan {
+			return nil, fmt.Errorf("the executors are not of one model, baseline and plan: %.12s, %.12s, %.12s and %.12s, %.12s, %.12s",
+				sum.Model, sum.Baseline, sum.Plan.Digest(), q.Model, q.Baseline, q.Plan.Digest())
+		}
+		if seen[q.Executor] {
+			return nil, fmt.Errorf("two executors have the id %s: they share a copy of a state folder, or are one executor at two addresses", q.Executor)
+		}
+		seen[q.Executor] = true
+		for l, n := range q.Labels {
+			sum.Labels[l] += n
+		}
+		sum.Lost += q.Lost
+		sum.Records = append(sum.Records, q.Records...)
+	}
+	return sum, nil
+}
