@@ -118,7 +118,7 @@ func TestSessions(t *testing.T) {
 		rows[r.Time] = true
 	}
 	frame := s.Frame.(*feature.Frame)
-	grid := newGrid(frame, s.Candidates[1].Folds[0].Threshold)
+	grid := newGrid(frame, label.Default(), s.Candidates[1].Folds[0].Threshold)
 	plan := pair.Suggest()
 	j := outcome.NewJoin(outcome.Key{Executor: "e", Model: "m", Baseline: "b"}, plan)
 	feed := outcome.NewFeed(j, "S", grid.ends, grid.answers)

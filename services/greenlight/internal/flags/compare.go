@@ -1,0 +1,99 @@
+package flags
+
+import (
+	"errors"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"github.com/greenlight-ml/greenlight/pkg/evidence"
+	"github.com/greenlight-ml/greenlight/pkg/feature"
+	"github.com/greenlight-ml/greenlight/pkg/model"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftcompare"
+)
+
+// Compare says which two sets of rows to compare.
+type Compare struct {
+	Options driftcompare.Options
+
+	reference, current         Data
+	referenceDays, currentDays int
+	schema, models, model      string
+	changed                    func(name string) bool
+}
+
+// Declare declares the flags.
+func (f *Compare) Declare(fs *pflag.FlagSet) {
+	f.changed = fs.Changed
+	fs.StringVar(&f.reference.Path, "reference", "", "file or folder of market data, or folder of a feature log")
+	fs.StringVar(&f.current.Path, "current", "", "the same, to compare with the reference")
+	fs.IntVar(&f.referenceDays, "reference-days", 0, "in place of --current: take the first so many UTC days for the reference, and the rest for current")
+	fs.IntVar(&f.currentDays, "current-days", 0, "use the first so many UTC days of the current rows; 0 is all")
+	fs.StringVar(&f.schema, "schema", feature.DefaultSchema, "feature schema to compare by; that of --model when there is one")
+	fs.StringVar(&f.model, "model", "", "model whose score is compared too: name/version, or version; none when it is not given")
+	fs.StringVar(&f.models, "models", "models", "registry folder with the model")
+	fs.IntVar(&f.Options.Classifier.Permutations, "permutations", f.Options.Classifier.Permutations, "how often the days are exchanged at most to judge the classifier; 0 leaves it out")
+	fs.StringVar(&f.reference.Symbol, "symbol", "", "instrument of the reference, where there are several, and of --current unless --current-symbol is given")
+	fs.StringVar(&f.current.Symbol, "current-symbol", "", "instrument of the current set")
+	fs.IntVar(&f.reference.MaxBadRows, "max-bad-rows", 0, "how many broken rows of a set may be left out before it is an error")
+	fs.DurationVar(&f.reference.UTCOffset, "utc-offset", 0, "what the clock of the files is ahead of UTC, for example -5h")
+	fs.BoolVar(&f.reference.TradesOnly, "trades-only", false, "read the trades of a folder that has quotes as well")
+	f.reference.OffsetSet = func() bool { return fs.Changed("utc-offset") }
+}
+
+// Validate checks the flags, and completes those of the current set.
+func (f *Compare) Validate() error {
+	switch {
+	case f.reference.Path == "":
+		return errors.New("--reference is not given")
+	case (f.current.Path == "") == (f.referenceDays == 0):
+		return errors.New("give either --current, or --reference-days to cut the reference in time")
+	case f.referenceDays < 0 || f.currentDays < 0 || f.Options.Classifier.Permutations < 0:
+		return errors.New("--reference-days, --current-days and --permutations are 0 or more")
+	case f.changed("current-symbol") && f.current.Path == "":
+		return errors.New("--current-symbol has no meaning without --current")
+	}
+	path, symbol := f.current.Path, f.current.Symbol
+	f.current = f.reference
+	f.current.Path = path
+	if symbol != "" {
+		f.current.Symbol = symbol
+	}
+	return nil
+}
+
+// Sets reads the two sets, and the model whose score is compared; nil if there is none.
+func (f *Compare) Sets(c console.Console) (reference, current *driftcompare.Set, m *evidence.Model, err error) {
+	var scorer model.Scorer
+	schema, ok := feature.Lookup(f.schema)
+	if f.model != "" {
+		a, err := model.OpenRegistry(f.models).Load(f.model)
+		if err != nil {
+			return nil, nil, nil, console.WithHint(err, "greenlight train makes models; --models names their folder")
+		}
+		if f.changed("schema") && a.Schema.Name != f.schema {
+			return nil, nil, nil, console.Usagef("model %s takes schema %s, and --schema is %s", f.model, a.Schema.Name, f.schema)
+		}
+		if !a.Schema.Computable() {
+			return nil, nil, nil, console.Usagef("model %s takes features that only callers send: drift compare reads market data and logs of the built-in schemas; greenlight drift snapshot has the drift of what ml-engine scored", f.model)
+		}
+		schema, ok = a.Schema, true
+		scorer, m = a.Scorer, &evidence.Model{Version: a.Manifest.Version, Digest: a.Digest()}
+	}
+	if !ok {
+		return nil, nil, nil, console.Usagef("unknown feature schema %q: the built-in schemas are %s", f.schema, strings.Join(feature.NewKnown().Names(), ", "))
+	}
+	if reference, err = ReadSet(c, &f.reference, schema, scorer); err != nil {
+		return nil, nil, nil, err
+	}
+	if f.current.Path == "" {
+		reference, current = reference.Split(f.referenceDays)
+	} else if current, err = ReadSet(c, &f.current, schema, scorer); err != nil {
+		return nil, nil, nil, err
+	}
+	if f.currentDays > 0 {
+		current, _ = current.Split(f.currentDays)
+	}
+	return reference, current, m, nil
+}
