@@ -39,7 +39,7 @@ func (p Policy) AbortsByThreshold(c PhaseCounts) []string {
 		Millis.against(c.P95MS, p.Abort.P95MS), Millis.exact(p.Abort.P95MS), tried)
 	all.add(tried >= p.MinComparisons && errorRate > p.Abort.ErrorRate, "error rate of %s is above %s (%d of %d shadows)",
 		Ratio.against(errorRate, p.Abort.ErrorRate), Ratio.exact(p.Abort.ErrorRate), c.Errors, tried)
-	all.add(compared >= p.MinComparisons && matchRate < p.Abort.MatchRate, "match rate of %s is below %s (%d of %d comparisons)",
+	all.add(!p.Improves() && compared >= p.MinComparisons && matchRate < p.Abort.MatchRate, "match rate of %s is below %s (%d of %d comparisons)",
 		Ratio.against(matchRate, p.Abort.MatchRate), Ratio.exact(p.Abort.MatchRate), c.Matches, compared)
 	sampled := c.Sampled()
 	coverage := float64(compared) / float64(sampled)
@@ -59,7 +59,7 @@ func (p Policy) AbortsByTest(c PhaseCounts) []string {
 	e, enough := p.Test(c), 1/p.Alpha
 	all.add(e.Errors >= enough, "errors: e-value %.3g is at least %.4g, against a rate of at most %s (%d of %d shadows, so at least %s)",
 		e.Errors, enough, Ratio.exact(p.Abort.ErrorRate), c.Errors, c.Tried(), p.least(c.Errors, c.Tried()))
-	all.add(e.Match >= enough, "mismatches: e-value %.3g is at least %.4g, against a match rate of at least %s (%d of %d comparisons, so mismatches of at least %s)",
+	all.add(!p.Improves() && e.Match >= enough, "mismatches: e-value %.3g is at least %.4g, against a match rate of at least %s (%d of %d comparisons, so mismatches of at least %s)",
 		e.Match, enough, Ratio.exact(p.SLO.MatchRate), c.Matches, c.Comparisons(), p.least(c.Mismatches, c.Comparisons()))
 	return all
 }

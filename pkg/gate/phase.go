@@ -2,6 +2,7 @@ package gate
 
 import (
 	"encoding/json"
+	"fmt"
 	"math"
 )
 
@@ -12,6 +13,9 @@ const (
 	PhaseP95    = "p95 latency"
 	// PhaseCoverage is the share of sampled shadows that could be compared.
 	PhaseCoverage = "coverage"
+	// LiveQuality is how the model does on what really happened, compared with the baseline. It is no SLO of a phase: it
+	// needs days.
+	LiveQuality = "live quality"
 )
 
 // PhaseCounts are the observations of a canary phase from which its verdict is computed.
@@ -73,13 +77,17 @@ func (c *PhaseCounts) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// PhaseRules returns the SLOs of a phase. All of them use the policy's floor of comparisons.
+// PhaseRules returns the SLOs of a phase. All of them use the policy's floor of comparisons. Under [Improvement] the match
+// rate is not among them.
 func (p Policy) PhaseRules() []Rule {
-	rules := []Rule{
-		{
+	var rules []Rule
+	if !p.Improves() {
+		rules = append(rules, Rule{
 			Name: PhaseMatch, Op: AtLeast, Threshold: p.SLO.MatchRate, Unit: Ratio, MinSamples: p.MinComparisons,
-			What: "share of comparisons where shadow and baseline are within 0.05 of each other",
-		},
+			What: fmt.Sprintf("share of comparisons where shadow and baseline are within %v of each other", p.Tolerance()),
+		})
+	}
+	rules = append(rules, []Rule{
 		{
 			Name: PhaseErrors, Op: Below, Threshold: p.SLO.ErrorRate, Unit: Ratio, MinSamples: p.MinComparisons,
 			What: "share of shadows that failed or came too late",
@@ -88,7 +96,7 @@ func (p Policy) PhaseRules() []Rule {
 			Name: PhaseP95, Op: Below, Threshold: p.SLO.P95MS, Unit: Millis, MinSamples: p.MinComparisons,
 			What: "time within which 95 % of the shadows ended, those that were given up included",
 		},
-	}
+	}...)
 	if p.SLO.Coverage > 0 {
 		rules = append(rules, Rule{
 			Name: PhaseCoverage, Op: AtLeast, Threshold: p.SLO.Coverage, Unit: Ratio, MinSamples: p.MinComparisons,
@@ -101,9 +109,11 @@ func (p Policy) PhaseRules() []Rule {
 // JudgePhase returns the scorecard of a phase by the policy's SLOs.
 func (p Policy) JudgePhase(c PhaseCounts) Scorecard {
 	seen := map[string]Observation{
-		PhaseMatch:  Rate(c.Matches, c.Comparisons()),
 		PhaseErrors: Rate(c.Errors, c.Tried()),
 		PhaseP95:    Measured(c.P95MS, c.Tried()),
+	}
+	if !p.Improves() {
+		seen[PhaseMatch] = Rate(c.Matches, c.Comparisons())
 	}
 	if p.SLO.Coverage > 0 {
 		seen[PhaseCoverage] = Rate(c.Comparisons(), c.Sampled())

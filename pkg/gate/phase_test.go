@@ -169,3 +169,30 @@ func TestAbortsAreMonotone(t *testing.T) {
 		}
 	}
 }
+
+// Under improvement no number of mismatches fails or aborts a phase, and every other limit still does.
+func TestImprovement(t *testing.T) {
+	p := gate.DefaultPolicy()
+	p.Kind = gate.Improvement
+	differs := gate.PhaseCounts{Matches: 200, Mismatches: 800, P95MS: 2}
+	if card := p.JudgePhase(differs); !card.Verdict().OK() || len(card.Results) != 3 {
+		t.Errorf("a model that differs: got %+v", card)
+	}
+	if got := p.Aborts(differs); len(got) != 0 {
+		t.Errorf("a model that differs is aborted: %v", got)
+	}
+	for mention, c := range map[string]gate.PhaseCounts{
+		"errors: e-value": {Mismatches: 900, Errors: 100, P95MS: 2}, "p95 of": {Mismatches: 1000, P95MS: 130}, "coverage of": {Mismatches: 500, Unseen: 500, P95MS: 2},
+	} {
+		if got := strings.Join(p.Aborts(c), "; "); !strings.Contains(got, mention) || p.JudgePhase(c).Verdict() != gate.Fail {
+			t.Errorf("got %s and %q, want FAIL and an abort for %s", p.JudgePhase(c).Verdict(), got, mention)
+		}
+	}
+	if got := p.JudgePhase(gate.PhaseCounts{Missing: "frozen"}).Verdict(); got != gate.Error {
+		t.Errorf("nothing known: got %s", got)
+	}
+	agreement := gate.DefaultPolicy()
+	if agreement.JudgePhase(differs).Verdict() != gate.Fail || len(agreement.Aborts(differs)) == 0 {
+		t.Error("the same counts pass under agreement")
+	}
+}

@@ -2,6 +2,7 @@ package gate
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -17,6 +18,14 @@ import (
 type Policy struct {
 	// Schema is [PolicySchema].
 	Schema string `yaml:"schema" json:"schema"`
+	// Kind is what a model must prove to be promoted. It is empty in policies of version 1.9 and before, which are
+	// [Agreement].
+	Kind Kind `yaml:"policy" json:"policy,omitempty"`
+	// MatchTolerance is the largest |shadow - baseline| that counts as a match, in (0,1); 0 in policies of version 1.9 and
+	// before: see [Policy.Tolerance]. DecisionThreshold is the score at and above which the desk acts, in (0,1), or 0 for
+	// none. Executors must compare by the same: see [Policy.Compares].
+	MatchTolerance    float64 `yaml:"match_tolerance" json:"match_tolerance,omitempty"`
+	DecisionThreshold float64 `yaml:"decision_threshold" json:"decision_threshold,omitempty"`
 	// Phases are the percentages of requests that get a shadow, ascending, in (0,100].
 	Phases []float64 `yaml:"phases" json:"phases"`
 	// PhaseDuration is the shortest duration of a phase, and MinComparisons the fewest comparisons. HoldLimit is how
@@ -35,13 +44,25 @@ type Policy struct {
 	Promotion Promotion `yaml:"promotion" json:"promotion"`
 }
 
+// Kind is what a model must prove to be promoted.
+type Kind string
+
+// The kinds.
+const (
+	// Agreement is for a model that must answer as the baseline does: the match rate binds.
+	Agreement Kind = "agreement"
+	// Improvement is for a model that is meant to differ: the match rate is shown and binds nothing, and the model must do at
+	// least as well as the baseline on what really happened: see [LiveQuality].
+	Improvement Kind = "improvement"
+)
+
 // Limits bound a shadow's quality.
 type Limits struct {
 	// P95MS bounds the time within which 95 % of the shadows ended, in milliseconds, in (0,1000). At an edge of the
 	// histograms (60, 80, 100, 120, ...) the side of a p95 is known exactly; between edges it is interpolated.
 	P95MS float64 `yaml:"p95_ms" json:"p95_ms"`
 	// ErrorRate is the upper limit of failures / (comparisons + failures), MatchRate the lower limit of matches /
-	// comparisons; both in (0,1).
+	// comparisons; both in (0,1). Under [Improvement], MatchRate binds nothing.
 	ErrorRate float64 `yaml:"error_rate" json:"error_rate"`
 	MatchRate float64 `yaml:"match_rate" json:"match_rate"`
 	// Coverage is the lower limit of comparisons / sampled shadows, in (0,1). It is 0 only in policies from before
@@ -69,7 +90,7 @@ const PolicySchema = "greenlight/gate-policy/v1"
 // DefaultPolicy returns the design's policy. Every call returns a fresh copy.
 func DefaultPolicy() Policy {
 	return Policy{
-		Schema:        PolicySchema,
+		Schema: PolicySchema, Kind: Agreement, MatchTolerance: MatchTolerance,
 		Phases:        []float64{5, 10, 25, 50, 100},
 		PhaseDuration: Duration(30 * time.Minute), MinComparisons: comparisons, HoldLimit: Duration(4 * time.Hour), Lease: Duration(30 * time.Second),
 		SLO:   Limits{P95MS: latencyTargetMS, ErrorRate: errorLimit / 2, MatchRate: matchTarget, Coverage: 0.95},
@@ -96,15 +117,21 @@ func ParsePolicy(raw []byte) (Policy, error) {
 	if err := d.Decode(&struct{}{}); !errors.Is(err, io.EOF) {
 		return Policy{}, errors.New("policy: more than one document")
 	}
-	if err := errors.Join(p.Validate(), p.coverageGiven()); err != nil {
+	if err := errors.Join(p.Validate(), p.given()); err != nil {
 		return Policy{}, err
 	}
 	return p, nil
 }
 
-// coverageGiven returns an error if a limit of coverage is 0: a file cannot switch the rule off.
-func (p Policy) coverageGiven() error {
+// given returns an error if a value is missing that only older evidence lacks: a file cannot switch a rule off.
+func (p Policy) given() error {
 	var errs []error
+	if p.Kind == "" {
+		errs = append(errs, fmt.Errorf("policy: policy is empty: want %s or %s", Agreement, Improvement))
+	}
+	if p.MatchTolerance == 0 {
+		errs = append(errs, errors.New("policy: match_tolerance is 0: want more than 0 and less than 1"))
+	}
 	for name, v := range map[string]float64{"slo": p.SLO.Coverage, "abort": p.Abort.Coverage} {
 		if v == 0 {
 			errs = append(errs, fmt.Errorf("policy: %s.coverage is 0: want more than 0 and less than 1", name))
@@ -125,6 +152,9 @@ func (p Policy) Validate() error {
 		}
 	}
 	check(p.Schema == PolicySchema, "schema", PolicySchema, p.Schema)
+	check(p.Kind == "" || p.Kind == Agreement || p.Kind == Improvement, "policy", fmt.Sprintf("%s or %s", Agreement, Improvement), p.Kind)
+	check(p.MatchTolerance == 0 || within(p.MatchTolerance), "match_tolerance", "more than 0 and less than 1", p.MatchTolerance)
+	check(p.DecisionThreshold == 0 || within(p.DecisionThreshold), "decision_threshold", "more than 0 and less than 1, or 0 for none", p.DecisionThreshold)
 	check(len(p.Phases) > 0, "phases", "at least one percentage", p.Phases)
 	for i, v := range p.Phases {
 		check(v > 0 && v <= 100, fmt.Sprintf("phases[%d]", i), "more than 0 and at most 100", v)
@@ -170,9 +200,48 @@ const lastEdgeMS = 1000
 
 func within(v float64) bool { return v > 0 && v < 1 }
 
+// Improves reports whether the policy is of the kind [Improvement].
+func (p Policy) Improves() bool { return p.Kind == Improvement }
+
+// Tolerance returns the largest |shadow - baseline| that counts as a match.
+func (p Policy) Tolerance() float64 { return cmp.Or(p.MatchTolerance, MatchTolerance) }
+
+// Compares returns an error if an executor with the match tolerance and the decision threshold does not compare as the policy
+// asks. A policy without a threshold accepts any.
+func (p Policy) Compares(tolerance, threshold float64) error {
+	var errs []error
+	for _, d := range []struct {
+		what       string
+		have, want float64
+	}{{"match tolerance", tolerance, p.Tolerance()}, {"decision threshold", threshold, p.DecisionThreshold}} {
+		if d.have != d.want && d.want != 0 {
+			flag := strings.ReplaceAll(d.what, " ", "-")
+			errs = append(errs, fmt.Errorf("its %s is %v, and that of the policy is %v: start it with --%s %v, or write %s: %v into the policy",
+				d.what, d.have, d.want, flag, d.want, strings.ReplaceAll(flag, "-", "_"), d.have))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Terms returns what a confirmation phrase names of the policy, each with a blank after it: its kind, tolerance and threshold
+// where they are not the default.
+func (p Policy) Terms() string {
+	var terms strings.Builder
+	if p.Improves() {
+		fmt.Fprintf(&terms, "policy=%s ", p.Kind)
+	}
+	if v := p.Tolerance(); v != MatchTolerance {
+		fmt.Fprintf(&terms, "tolerance=%v ", v)
+	}
+	if v := p.DecisionThreshold; v != 0 {
+		fmt.Fprintf(&terms, "threshold=%v ", v)
+	}
+	return terms.String()
+}
+
 // Laxer lists the requirements that are weaker than those of the other policy. A policy from before coverage was judged
 // does not count as laxer for that: a promotion judges the coverage of its phases again, from their counts and by a
-// current policy.
+// current policy. Live quality is not among them: a promotion judges it by the policy in force.
 func (p Policy) Laxer(other Policy) []string {
 	var laxer []string
 	add := func(lax bool, key string, have, want any) {
@@ -180,6 +249,9 @@ func (p Policy) Laxer(other Policy) []string {
 			laxer = append(laxer, fmt.Sprintf("%s is %v, not %v", key, have, want))
 		}
 	}
+	bindsMatches := !p.Improves() && !other.Improves()
+	add(p.Improves() && !other.Improves(), "policy", p.Kind, Agreement)
+	add(bindsMatches && p.Tolerance() > other.Tolerance(), "match_tolerance", p.Tolerance(), other.Tolerance())
 	have := make(map[float64]bool)
 	for _, v := range p.Phases {
 		have[v] = true
@@ -198,7 +270,7 @@ func (p Policy) Laxer(other Policy) []string {
 	}{{"slo", p.SLO, other.SLO}, {"abort", p.Abort, other.Abort}} {
 		add(l.mine.P95MS > l.theirs.P95MS, l.name+".p95_ms", l.mine.P95MS, l.theirs.P95MS)
 		add(l.mine.ErrorRate > l.theirs.ErrorRate, l.name+".error_rate", l.mine.ErrorRate, l.theirs.ErrorRate)
-		add(l.mine.MatchRate < l.theirs.MatchRate, l.name+".match_rate", l.mine.MatchRate, l.theirs.MatchRate)
+		add(bindsMatches && l.mine.MatchRate < l.theirs.MatchRate, l.name+".match_rate", l.mine.MatchRate, l.theirs.MatchRate)
 		add(l.mine.Coverage > 0 && l.mine.Coverage < l.theirs.Coverage, l.name+".coverage", l.mine.Coverage, l.theirs.Coverage)
 	}
 	add(p.Alpha < other.Alpha, "alpha", p.Alpha, other.Alpha)

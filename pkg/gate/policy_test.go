@@ -2,6 +2,7 @@ package gate_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"reflect"
 	"slices"
 	"strings"
@@ -81,6 +82,15 @@ func TestParsePolicyRefuses(t *testing.T) {
 		"slo: {coverage: 95}":         "slo.coverage is 95: want more than 0 and less than 1",
 		"abort: {coverage: 0.99}":     "abort.coverage is 0.99: want at most that of slo",
 		"schema: other":               "schema is other",
+		"policy: better":              "policy is better: want agreement or improvement",
+		"policy: \"\"":                "policy is empty: want agreement or improvement",
+		"policy: null":                "policy is null: want a value like agreement",
+		"match_tolerance: 0":          "match_tolerance is 0: want more than 0",
+		"match_tolerance: 1":          "match_tolerance is 1: want more than 0 and less than 1",
+		"match_tolerance: .nan":       "match_tolerance is NaN",
+		"match_tolerance: wide":       "match_tolerance is wide: want a value like 0.05",
+		"decision_threshold: -0.5":    "decision_threshold is -0.5: want more than 0 and less than 1, or 0 for none",
+		"decision_threshold: 1":       "decision_threshold is 1",
 		"phases: [5]\n---\nalpha: 0.": "more than one document",
 		"phases: {":                   "policy:",
 	} {
@@ -143,6 +153,74 @@ func TestLaxer(t *testing.T) {
 		}
 		if got := p.Laxer(q); mention != "phases" && len(got) != 0 {
 			t.Errorf("stricter in %s: got %v", mention, got)
+		}
+	}
+}
+
+// Under improvement matches bind nothing, so it is laxer than agreement, and no tolerance or match rate makes it laxer still.
+func TestLaxerByKind(t *testing.T) {
+	agreement, improvement, loose := gate.DefaultPolicy(), gate.DefaultPolicy(), gate.DefaultPolicy()
+	improvement.Kind = gate.Improvement
+	loose.Kind, loose.MatchTolerance, loose.SLO.MatchRate, loose.Abort.MatchRate = gate.Improvement, 0.5, 0.2, 0.1
+	old := agreement
+	old.Kind, old.MatchTolerance = "", 0
+	wide := agreement
+	wide.MatchTolerance = 0.06
+	for name, tt := range map[string]struct {
+		p, than gate.Policy
+		want    string
+	}{
+		"improvement than agreement":        {improvement, agreement, "policy is improvement, not agreement"},
+		"improvement than an older policy":  {improvement, old, "policy is improvement, not agreement"},
+		"agreement than improvement":        {agreement, improvement, ""},
+		"loose than improvement":            {loose, improvement, ""},
+		"older than agreement":              {old, agreement, ""},
+		"agreement than older":              {agreement, old, ""},
+		"a wider tolerance":                 {wide, agreement, "match_tolerance is 0.06, not 0.05"},
+		"a wider tolerance than older":      {wide, old, "match_tolerance is 0.06, not 0.05"},
+		"a tighter tolerance":               {agreement, wide, ""},
+		"a wider tolerance than irrelevant": {wide, improvement, ""},
+	} {
+		if got := strings.Join(tt.p.Laxer(tt.than), "; "); got != tt.want {
+			t.Errorf("%s: got %q, want %q", name, got, tt.want)
+		}
+	}
+}
+
+func TestTerms(t *testing.T) {
+	p := gate.DefaultPolicy()
+	if got := p.Terms(); got != "" {
+		t.Errorf("the default: got %q", got)
+	}
+	p.Kind, p.MatchTolerance = "", 0 // of an older run
+	if got := p.Terms(); got != "" {
+		t.Errorf("an older one: got %q", got)
+	}
+	p.Kind, p.MatchTolerance, p.DecisionThreshold = gate.Improvement, 0.1, 0.625
+	if got, want := p.Terms(), "policy=improvement tolerance=0.1 threshold=0.625 "; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestCompares(t *testing.T) {
+	p := gate.DefaultPolicy()
+	judges := p
+	judges.DecisionThreshold = 0.6
+	for name, tt := range map[string]struct {
+		p                    gate.Policy
+		tolerance, threshold float64
+		want                 string
+	}{
+		"as asked":             {p, 0.05, 0, ""},
+		"a threshold besides":  {p, 0.05, 0.5, ""},
+		"another tolerance":    {p, 0.1, 0, "its match tolerance is 0.1, and that of the policy is 0.05: start it with --match-tolerance 0.05, or write match_tolerance: 0.1 into the policy"},
+		"no threshold":         {judges, 0.05, 0, "its decision threshold is 0, and that of the policy is 0.6: start it with --decision-threshold 0.6, or write decision_threshold: 0 into the policy"},
+		"the threshold":        {judges, 0.05, 0.6, ""},
+		"nothing of the asked": {judges, 0.2, 0.5, "match tolerance"},
+	} {
+		err := tt.p.Compares(tt.tolerance, tt.threshold)
+		if got := fmt.Sprint(err); tt.want == "" && err != nil || tt.want != "" && !strings.Contains(got, tt.want) {
+			t.Errorf("%s: got %v, want %q", name, err, tt.want)
 		}
 	}
 }

@@ -17,6 +17,9 @@ const (
 const (
 	// aucTarget and precisionTarget are those of an offline evaluation.
 	aucTarget, precisionTarget = 0.62, 0.58
+	// MatchTolerance is the largest |shadow - baseline| that counts as a match, unless executor and policy have another.
+	// Executors that do not report theirs use it.
+	MatchTolerance = 0.05
 	// matchTarget is the match rate of a shadow, latencyTargetMS its p95, and that of ml-engine.
 	matchTarget, latencyTargetMS = 0.95, 80
 	// errorLimit is the error rate at which a shadow fails and a canary aborts. A canary phase must keep half of it.
@@ -103,7 +106,7 @@ func Shadow() []Rule {
 	return []Rule{
 		{
 			Name: ShadowMatch, Op: AtLeast, Threshold: matchTarget, Unit: Ratio, MinSamples: comparisons,
-			What: "share of comparisons where shadow and baseline are within 0.05 of each other",
+			What: "share of comparisons where shadow and baseline are within the match tolerance of each other, 0.05 by default",
 		},
 		{
 			Name: ShadowErrorRate, Op: Below, Threshold: errorLimit, Unit: Ratio, MinSamples: comparisons,

@@ -1,9 +1,11 @@
 package model
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/greenlight-ml/greenlight/pkg/durable"
 	"github.com/greenlight-ml/greenlight/pkg/feature"
@@ -34,6 +36,19 @@ func NewBaseline(version string, formula Logistic, own ...string) (*Baseline, er
 	}
 	b.digest = digest(raw)
 	return b, nil
+}
+
+// CallerDigest returns the digest of a baseline that is its callers' own score. version is "<name>@<version>". Such a baseline
+// has no file, so the digest is the SHA-256 of the text "caller=<name>@<version>".
+func CallerDigest(version string) (string, error) {
+	name, of, ok := strings.Cut(version, "@")
+	if !ok {
+		return "", fmt.Errorf("%q: want <name>@<version>, for example desk@7", version)
+	}
+	if err := errors.Join(CheckName("name", name), CheckName("version", of)); err != nil {
+		return "", err
+	}
+	return digest([]byte("caller=" + version)), nil
 }
 
 // LoadBaseline reads and checks a baseline.json.

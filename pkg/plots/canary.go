@@ -32,7 +32,7 @@ type CanaryPhase struct {
 	Samples  []CanarySample
 }
 
-// CanaryLimits are the limits that a run is judged by, in the units of [CanarySample].
+// CanaryLimits are the limits that a run is judged by, in the units of [CanarySample]; NaN for a figure that is not judged.
 type CanaryLimits struct {
 	P95MS, MatchRate, ErrorRate float64
 }
@@ -138,7 +138,10 @@ func (c canaryFigure) shares() (*plot.Plot, error) {
 // lines returns the panel of one figure, with a line per phase, since counts restart with each. worst is the end of the
 // axis that is always visible: 0 for figures that should be low, +Inf for those that should be high.
 func (c canaryFigure) lines(y string, slo, abort, worst float64, value func(CanarySample) float64, bounds func(CanarySample) (low, high float64)) (*plot.Plot, error) {
-	low, high := min(slo, abort), max(slo, abort)
+	low, high := 1., 1.
+	if !math.IsNaN(slo) {
+		low, high = min(slo, abort), max(slo, abort)
+	}
 	for _, phase := range c.phases {
 		for _, sample := range phase.Samples {
 			if v := value(sample); !math.IsNaN(v) {
@@ -199,6 +202,9 @@ func (c canaryFigure) lines(y string, slo, abort, worst float64, value func(Cana
 		colour color.Color
 		dashes []vg.Length
 	}{{"target", slo, green, []vg.Length{6, 3}}, {"aborts", abort, orange, []vg.Length{2, 2}}} {
+		if math.IsNaN(level.at) {
+			continue
+		}
 		l, err := line(plotter.XYs{{X: 0, Y: level.at}, {X: c.right, Y: level.at}}, level.colour, 1.1, level.dashes...)
 		if err != nil {
 			return nil, err

@@ -114,7 +114,7 @@ func TestRowsGoToTheShortestQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newNames(t, 3, 0, 1, 2)
 		s.wantGot(s.calls(30), 10, 10, 10)
-		held, release := gate()
+		held, release := enginetest.Gate()
 		for _, e := range s.engines {
 			e.Break(held)
 		}

@@ -13,16 +13,19 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/greenlight-ml/greenlight/pkg/feature"
+	"github.com/greenlight-ml/greenlight/pkg/gate"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 )
-
-// MatchTolerance is the largest |shadow - baseline| that counts as a match.
-const MatchTolerance = 0.05
 
 // Options configures a [Dispatcher].
 type Options struct {
 	// Engine is the client of ml-engine, for example from [Connect]. Required by New.
 	Engine mlenginev1.ScoringServiceClient
+	// MatchTolerance is the largest |shadow - baseline| that counts as a match, in (0,1). Default [gate.MatchTolerance].
+	MatchTolerance float64
+	// DecisionThreshold is the score at and above which a score stands for a decision to act, in (0,1). Comparisons are then
+	// also counted by the decisions of both. Default 0, which is off.
+	DecisionThreshold float64
 	// Timeout is how long a shadow may take, from the arrival of its request. Default [DefaultTimeout].
 	Timeout time.Duration
 	// QueueSize is how many shadows may wait; more are shed. Default 1024: 17,000 requests a second fill that in the 60 ms
@@ -52,7 +55,7 @@ type Options struct {
 // DefaultOptions returns the defaults. The caller sets Engine, Logger and Registerer.
 func DefaultOptions() Options {
 	return Options{
-		Timeout: DefaultTimeout, QueueSize: 1024, MaxInFlight: 4, MaxBatch: 64,
+		MatchTolerance: gate.MatchTolerance, Timeout: DefaultTimeout, QueueSize: 1024, MaxInFlight: 4, MaxBatch: 64,
 		Window: 10 * time.Minute, Breaker: DefaultBreakerOptions(),
 	}
 }
@@ -61,6 +64,10 @@ func (o Options) validate() error {
 	switch {
 	case o.Logger == nil || o.Registerer == nil:
 		return errors.New("shadow options: logger and registerer are required")
+	case !(o.MatchTolerance > 0 && o.MatchTolerance < 1): // NaN too
+		return fmt.Errorf("match tolerance %v: want more than 0 and less than 1", o.MatchTolerance)
+	case o.DecisionThreshold != 0 && !(o.DecisionThreshold > 0 && o.DecisionThreshold < 1):
+		return fmt.Errorf("decision threshold %v: want more than 0 and less than 1, or 0 for none", o.DecisionThreshold)
 	case o.Timeout < 2*usefulMinimum:
 		return fmt.Errorf("shadow timeout %v: want at least %v", o.Timeout, 2*usefulMinimum)
 	case o.QueueSize < 1 || o.MaxInFlight < 1:
@@ -109,9 +116,9 @@ func New(opts Options) (*Dispatcher, error) {
 	if opts.Schemas == nil {
 		opts.Schemas = feature.NewKnown()
 	}
-	m := newMetrics(opts.Registerer)
+	m := newMetrics(opts.Registerer, opts.MatchTolerance)
 	d := &Dispatcher{
-		opts: opts, breaker: breaker, recorder: newRecorder(opts.Window, m),
+		opts: opts, breaker: breaker, recorder: newRecorder(opts.Window, m, opts.DecisionThreshold),
 		model: newModelWatch(opts.Engine, opts.Schemas, opts.Logger, opts.Timeout/2),
 		queue: newQueue(opts.QueueSize, opts.MaxBatch),
 	}
@@ -176,6 +183,10 @@ var (
 // submit puts the call into the queue, or settles it.
 func (d *Dispatcher) submit(c *call) {
 	d.recorder.begin(c.Source)
+	if c.Fault != nil {
+		d.settle(c, Result{Outcome: Rejected, Err: c.Fault})
+		return
+	}
 	if _, err := d.schemaFor(c); err != nil && !errors.Is(err, errUnknown) {
 		d.settle(c, Result{Outcome: Rejected, Err: err})
 		return
@@ -215,9 +226,9 @@ func (d *Dispatcher) settle(c *call, r Result) {
 
 // record counts the outcome of a request and hands it on. sent is the row that was sent to ml-engine, if any.
 func (d *Dispatcher) record(req *Request, r Result, sent row) {
-	d.recorder.record(r, req.BaselineLatency)
+	d.recorder.record(r, req.Baseline, req.BaselineLatency)
 	d.watchers.publish(req, &r, sent)
-	if r.Outcome == Rejected {
+	if r.Outcome == Rejected && req.Fault == nil { // no other model would score a faulty state
 		d.model.rejected()
 	}
 	if d.opts.OnSettled == nil {
@@ -240,7 +251,7 @@ func (d *Dispatcher) answered(c *call, score float64, version, digest string) Ou
 		r.Outcome, r.Err = Deadline, errDeadline
 	default:
 		r.Score, r.Delta, r.Outcome = score, score-c.Baseline, Mismatch
-		if math.Abs(r.Delta) <= MatchTolerance {
+		if math.Abs(r.Delta) <= d.opts.MatchTolerance {
 			r.Outcome = Match
 		}
 	}

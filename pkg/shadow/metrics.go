@@ -2,6 +2,7 @@ package shadow
 
 import (
 	"math"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -21,15 +22,21 @@ type metrics struct {
 	batchSize    prometheus.Histogram
 }
 
-func newMetrics(reg prometheus.Registerer) *metrics {
+// newMetrics registers the histograms. The match tolerance is an edge of the differences: it separates matches from
+// mismatches.
+func newMetrics(reg prometheus.Registerer, tolerance float64) *metrics {
 	f := promauto.With(reg)
 	histogram := func(name, help string, buckets []float64) prometheus.Histogram {
 		return f.NewHistogram(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets})
 	}
+	differences := []float64{.001, .0025, .005, .01, .02, .03, .04, .05, .075, .1, .15, .2, .3, .5, 1}
+	if i, ok := slices.BinarySearch(differences, tolerance); !ok {
+		differences = slices.Insert(differences, i, tolerance)
+	}
 	return &metrics{
 		absDelta: histogram("ml_shadow_abs_delta",
-			"Absolute difference of shadow and baseline score, per comparison.",
-			[]float64{.001, .0025, .005, .01, .02, .03, .04, .05, .075, .1, .15, .2, .3, .5, 1}),
+			"Absolute difference of shadow and baseline score, per comparison. --match-tolerance is one of the edges.",
+			differences),
 		latency: histogram("ml_shadow_latency_ms",
 			"Time from the arrival of a request to the end of its shadow, in milliseconds, per shadow that answered or failed.",
 			telemetry.LatencyBucketsMS),
@@ -87,9 +94,12 @@ var (
 	errorDesc = prometheus.NewDesc("ml_shadow_error_total",
 		"Shadows that failed (deadline, unavailable, invalid_score, rejected, internal).", nil, nil)
 	matchDesc = prometheus.NewDesc("ml_shadow_match_total",
-		"Shadows within 0.05 of the baseline.", nil, nil)
+		"Shadows within the match tolerance of the baseline: 0.05, or that of --match-tolerance.", nil, nil)
 	mismatchDesc = prometheus.NewDesc("ml_shadow_mismatch_total",
-		"Shadows further than 0.05 from the baseline.", nil, nil)
+		"Shadows further than the match tolerance from the baseline.", nil, nil)
+	decisionsDesc = prometheus.NewDesc("ml_shadow_decisions_total",
+		"Comparisons by the sides of --decision-threshold on which baseline and shadow lie: above (or at it) or below. Without a threshold there is no series.",
+		[]string{"baseline", "shadow"}, nil)
 	matchRateDesc = prometheus.NewDesc("ml_shadow_match_rate",
 		"Matches / (matches + mismatches) over the rolling window; NaN without comparisons.", nil, nil)
 	breakerStateDesc = prometheus.NewDesc("ml_shadow_breaker_state",
@@ -114,7 +124,7 @@ var breakerStates = map[executorv1.BreakerState]string{
 // Describe implements prometheus.Collector.
 func (collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		outcomesDesc, sourcesDesc, successDesc, errorDesc, matchDesc, mismatchDesc, matchRateDesc,
+		outcomesDesc, sourcesDesc, successDesc, errorDesc, matchDesc, mismatchDesc, decisionsDesc, matchRateDesc,
 		breakerStateDesc, breakerBlindDesc, queueDepthDesc,
 		watchersDesc, watchDroppedDesc,
 	} {
@@ -152,6 +162,12 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	counter(errorDesc, failure)
 	counter(matchDesc, totals[Match])
 	counter(mismatchDesc, totals[Mismatch])
+	if r.threshold > 0 {
+		for d := range decisionsEnd {
+			baseline, shadow := d.sides()
+			counter(decisionsDesc, r.decided[d].Load(), baseline, shadow)
+		}
+	}
 	rate, n := r.MatchRate()
 	if n == 0 {
 		rate = math.NaN()

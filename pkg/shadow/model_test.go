@@ -139,7 +139,7 @@ func TestModelSwapToAnotherSchema(t *testing.T) {
 func TestModelSwapWithQueuedRows(t *testing.T) {
 	bothWays(t, func(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{}, func(o *Options) { o.MaxInFlight = 1 })
-		held, release := gate()
+		held, release := enginetest.Gate()
 		tr.engine.Break(held)
 		for range 3 {
 			tr.Detach(tr.union()) // one in flight, two queued: projected to v1.8.1
@@ -171,7 +171,7 @@ func TestProbesOfBothSchemas(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{}, func(o *Options) { o.MaxInFlight = 1 })
 		trip(t, tr.breaker)
 		time.Sleep(15*time.Second + time.Nanosecond)
-		held, release := gate()
+		held, release := enginetest.Gate()
 		tr.engine.Break(held)
 		tr.detach(1)
 		synctest.Wait()

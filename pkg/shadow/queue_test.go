@@ -71,7 +71,7 @@ func TestAwaitedRowGoesAtOnce(t *testing.T) {
 func TestFullBatchOpensASlot(t *testing.T) {
 	bothWays(t, func(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{}, nil)
-		held, release := gate()
+		held, release := enginetest.Gate()
 		tr.engine.Break(held)
 		tr.detach(1)
 		synctest.Wait()
@@ -126,7 +126,7 @@ func TestQueueKeepsTheOrderAndRefusesWhenItMust(t *testing.T) {
 func TestHungCallDoesNotDelayALoneRow(t *testing.T) {
 	bothWays(t, func(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{}, nil)
-		held, release := gate()
+		held, release := enginetest.Gate()
 		tr.engine.Break(held)
 		tr.detach(1)
 		synctest.Wait()

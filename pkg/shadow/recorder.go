@@ -20,8 +20,11 @@ type Recorder struct {
 	// requests are counted by source when they begin, totals by outcome when they end.
 	requests [sourceEnd]atomic.Uint64
 	totals   [outcomeEnd]atomic.Uint64
-	slotLen  time.Duration
-	metrics  *metrics
+	// decided are the comparisons since start by the decisions at the threshold; all 0 if that is 0.
+	decided   [decisionsEnd]atomic.Uint64
+	threshold float64
+	slotLen   time.Duration
+	metrics   *metrics
 
 	mu    sync.Mutex
 	slots [windowSlots]slot
@@ -33,14 +36,15 @@ type Recorder struct {
 type slot struct {
 	epoch    int64 // the number of the slot since start, from 1; 0 was never used
 	counts   [outcomeEnd]uint64
+	decided  [decisionsEnd]uint64
 	sumDelta float64
 	delta    distribution
 	latency  distribution
 }
 
-// newRecorder returns an empty recorder with a rolling window of that length.
-func newRecorder(window time.Duration, m *metrics) *Recorder {
-	return &Recorder{start: time.Now(), slotLen: window / windowSlots, metrics: m}
+// newRecorder returns an empty recorder with a rolling window of that length, and a decision threshold, 0 for none.
+func newRecorder(window time.Duration, m *metrics, threshold float64) *Recorder {
+	return &Recorder{start: time.Now(), slotLen: window / windowSlots, metrics: m, threshold: threshold}
 }
 
 // begin counts a request of the source. Exactly one record follows it.
@@ -50,9 +54,14 @@ func (r *Recorder) begin(s Source) { r.requests[s].Add(1) }
 func (r *Recorder) Requests(s Source) uint64 { return r.requests[s].Load() }
 
 // record counts the outcome of a request.
-func (r *Recorder) record(res Result, baselineLatency time.Duration) {
+func (r *Recorder) record(res Result, baseline float64, baselineLatency time.Duration) {
 	r.totals[res.Outcome].Add(1)
 	r.metrics.observe(res, baselineLatency)
+	decide := res.Outcome.Compared() && r.threshold > 0
+	d := decisionsOf(baseline >= r.threshold, res.Score >= r.threshold)
+	if decide {
+		r.decided[d].Add(1)
+	}
 
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -63,6 +72,9 @@ func (r *Recorder) record(res Result, baselineLatency time.Duration) {
 		s.delta.add(int64(math.Round(math.Abs(res.Delta) / deltaUnit)))
 		s.latency.add(res.Latency.Microseconds())
 		r.lastVersion, r.lastDigest = res.Version, res.Digest
+	}
+	if decide {
+		s.decided[d]++
 	}
 }
 
@@ -109,6 +121,7 @@ func (r *Recorder) Total(o Outcome) uint64 { return r.totals[o].Load() }
 // window is the sum of the slots in the rolling window.
 type window struct {
 	counts         [outcomeEnd]uint64
+	decided        [decisionsEnd]uint64
 	sumDelta       float64
 	delta, latency distribution
 }
@@ -120,6 +133,9 @@ func (r *Recorder) window() window {
 	r.each(func(s *slot) {
 		for o, n := range s.counts {
 			w.counts[o] += n
+		}
+		for d, n := range s.decided {
+			w.decided[d] += n
 		}
 		w.sumDelta += s.sumDelta
 		w.delta.merge(s.delta)

@@ -57,12 +57,16 @@ func (d *Dispatcher) Report() *executorv1.GetShadowReportResponse {
 		w.MatchRateWorst = ratio(counts[Match], sampled)
 		w.MatchRateBest = ratio(sampled-counts[Mismatch], sampled)
 	}
+	if r.threshold > 0 {
+		w.Decisions = win.agreement()
+	}
 	if failures := failed(counts); failures+w.Comparisons > 0 {
 		w.ErrorRate = ratio(failures, failures+w.Comparisons)
 	}
 
 	version, digest := r.last()
 	return &executorv1.GetShadowReportResponse{
+		MatchTolerance: d.opts.MatchTolerance, DecisionThreshold: d.opts.DecisionThreshold,
 		LatencyMsTotal: latencies,
 		BaselineTotal:  requests,
 		StartTime:      timestamppb.New(r.start),

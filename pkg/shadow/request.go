@@ -23,8 +23,9 @@ type Request struct {
 	// Baseline is the baseline's score, in [0,1], and BaselineLatency the time it took.
 	Baseline        float64
 	BaselineLatency time.Duration
-	// State is what to score.
+	// State is what to score. Fault is why it cannot be scored; the shadow is then [Rejected] with it.
 	State State
+	Fault error
 }
 
 // Source is where a request comes from. The zero value is [Live].

@@ -272,7 +272,7 @@ func TestAnEngineThatStops(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLink(t, 2, nil)
 		l.want(Match)
-		held, release := gate()
+		held, release := enginetest.Gate()
 		l.engine.Break(held)
 		last := make(chan error, 1)
 		go func() { last <- l.call(timeout) }()

@@ -10,19 +10,6 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/testkit/enginetest"
 )
 
-// gate is a fault that blocks every scoring call until it is opened.
-func gate() (f enginetest.Fault, release func()) {
-	opened := make(chan struct{})
-	return enginetest.Fault{Before: func(ctx context.Context) error {
-		select {
-		case <-opened:
-			return nil
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}}, func() { close(opened) }
-}
-
 func rows(calls []enginetest.Call) []int {
 	n := make([]int, len(calls))
 	for i, c := range calls {
@@ -59,7 +46,7 @@ func TestLoneRequestGoesAtOnce(t *testing.T) {
 func TestGroupCommit(t *testing.T) {
 	bothWays(t, func(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{}, func(o *Options) { o.MaxInFlight = 1 })
-		held, release := gate()
+		held, release := enginetest.Gate()
 		tr.engine.Break(held)
 		tr.detach(1)
 		synctest.Wait() // the first is in flight
@@ -80,7 +67,7 @@ func TestGroupCommit(t *testing.T) {
 func TestAtMostFourCallsInFlight(t *testing.T) {
 	bothWays(t, func(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{}, nil)
-		held, release := gate()
+		held, release := enginetest.Gate()
 		tr.engine.Break(held)
 		for range 5 { // within the 60 ms that the first has
 			tr.detach(1)
@@ -194,7 +181,7 @@ func TestRowOfACanceledCallerIsNotSent(t *testing.T) {
 func TestRowsGetTheirOwnAnswers(t *testing.T) {
 	bothWays(t, func(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{}, func(o *Options) { o.MaxInFlight = 1 })
-		held, release := gate()
+		held, release := enginetest.Gate()
 		tr.engine.Break(held)
 		tr.detach(1)
 		synctest.Wait()
@@ -236,7 +223,7 @@ func TestBatchesFitIntoAMessage(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{Own: own, Version: "own-1"}, func(o *Options) {
 			o.MaxInFlight, o.MaxBatch, o.QueueSize = 1, 10_000, 10_000
 		})
-		held, release := gate()
+		held, release := enginetest.Gate()
 		tr.engine.Break(held)
 		tr.detach(1)
 		synctest.Wait() // the first is in flight

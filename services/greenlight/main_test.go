@@ -17,6 +17,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/greenlight-ml/greenlight/pkg/model"
+	"github.com/greenlight-ml/greenlight/pkg/trees"
 )
 
 func TestMain(m *testing.M) {
@@ -48,6 +49,10 @@ func TestScripts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	tools, err := filepath.Abs(filepath.Join("..", "..", "bin", "tools")) // grpcurl, if make tools has built it
+	if err != nil {
+		t.Fatal(err)
+	}
 	scripts, err := filepath.Glob("testdata/script/*.txtar")
 	if err != nil || len(scripts) < 5 {
 		t.Fatalf("%d scripts (%v), want at least 5", len(scripts), err)
@@ -63,6 +68,7 @@ func TestScripts(t *testing.T) {
 		UpdateScripts: os.Getenv("UPDATE_SCRIPTS") != "",
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("BIN", bin)
+			env.Setenv("PATH", tools+string(filepath.ListSeparator)+env.Getenv("PATH"))
 			env.Setenv("TREES", trees)
 			env.Setenv("HASTY", policy)
 			env.Setenv("DATA", os.Getenv("GREENLIGHT_DATA"))
@@ -102,13 +108,23 @@ func taken(ts *testscript.TestScript, _ bool, _ []string) {
 }
 
 // rows writes a CSV file of a desk's own features and label: 40 days of rows every five minutes of two symbols. The label
-// depends on the features that lightgbm_own_features.txt splits by.
+// depends on the features that lightgbm_own_features.txt splits by. With the file of a model of these features, its score is
+// the probability of the label, and column mine is a score of the desk's own, in [0,1].
 func rows(ts *testscript.TestScript, _ bool, args []string) {
-	if len(args) != 1 {
-		ts.Fatalf("usage: rows FILE")
+	if len(args) < 1 || len(args) > 2 {
+		ts.Fatalf("usage: rows FILE [MODEL]")
+	}
+	probability := func(x []float64) float64 { return model.Sigmoid(1.8*x[4] + 1.2*x[3] - 0.6) }
+	if len(args) == 2 {
+		f, err := os.Open(args[1])
+		ts.Check(err)
+		defer func() { _ = f.Close() }()
+		boosted, err := trees.Import(args[1], f)
+		ts.Check(err)
+		probability = boosted.Score
 	}
 	var b strings.Builder
-	b.WriteString("time,symbol,label,imb5,microprice_dev,funding_bp,oi_chg,queue_ratio,my6,my7\n")
+	b.WriteString("time,symbol,label,mine,imb5,microprice_dev,funding_bp,oi_chg,queue_ratio,my6,my7\n")
 	rng := rand.New(rand.NewPCG(1, 2))
 	start := time.Date(2024, 3, 1, 0, 0, 0, 0, time.UTC)
 	for i := range 40 * 288 {
@@ -118,10 +134,11 @@ func rows(ts *testscript.TestScript, _ bool, args []string) {
 				x[k] = rng.NormFloat64()
 			}
 			label := 0
-			if rng.Float64() < model.Sigmoid(1.8*x[4]+1.2*x[3]-0.6) {
+			p := probability(x[:])
+			if rng.Float64() < p {
 				label = 1
 			}
-			fmt.Fprintf(&b, "%s,%s,%d", start.Add(time.Duration(i)*5*time.Minute).Format(time.RFC3339), symbol, label)
+			fmt.Fprintf(&b, "%s,%s,%d,%v", start.Add(time.Duration(i)*5*time.Minute).Format(time.RFC3339), symbol, label, (p+x[0]*x[0])/(1+x[0]*x[0]))
 			for _, v := range x {
 				fmt.Fprintf(&b, ",%.5f", v)
 			}

@@ -58,7 +58,8 @@ type service struct {
 	name   string
 }
 
-// start starts ml-engine and executor on free ports and sets $ENGINE and $EXECUTOR to their gRPC addresses:
+// start starts ml-engine and executor on free ports and sets $ENGINE and $EXECUTOR to their gRPC addresses, and
+// $EXECUTOR_HTTP to executor's other one:
 // pair [flag of executor]... The executor waits long for shadows, because the scripts run on busy machines.
 func (p *pairs) start(ts *testscript.TestScript, _ bool, args []string) {
 	p.run(ts, []string{"--insecure-control"}, args)
@@ -110,6 +111,7 @@ func (p *pairs) run(ts *testscript.TestScript, both, args []string) {
 	}, args...)...)
 	ts.Setenv("ENGINE", engine.Addr("grpc"))
 	ts.Setenv("EXECUTOR", executor.Addr("grpc"))
+	ts.Setenv("EXECUTOR_HTTP", executor.Addr("http"))
 }
 
 // kill kills a service of the pair, for example: down ml-engine.

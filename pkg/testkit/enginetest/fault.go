@@ -48,6 +48,19 @@ func Hang() Fault {
 	}}
 }
 
+// Gate blocks every scoring call until release is called.
+func Gate() (f Fault, release func()) {
+	opened := make(chan struct{})
+	return Fault{Before: func(ctx context.Context) error {
+		select {
+		case <-opened:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}}, func() { close(opened) }
+}
+
 // Fail ends every scoring call with the code.
 func Fail(code codes.Code) Fault {
 	return Fault{Before: func(context.Context) error { return status.Error(code, "enginetest: made to fail") }}

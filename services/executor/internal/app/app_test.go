@@ -145,6 +145,41 @@ func TestOverGRPC(t *testing.T) {
 	}
 }
 
+// Over HTTP too, the caller's score is the answer. Decisions are counted by their sides of the threshold.
+func TestCallerScoreOverHTTP(t *testing.T) {
+	o := options(t, loopback(t))
+	o.Baseline, o.Shadow.MatchTolerance, o.Shadow.DecisionThreshold = "caller=desk@7", 0.99, 0.5
+	r := start(t, o)
+	r.reached()
+	for _, score := range []string{"0.30000000000000004", "5e-324", "0.9999999999999999", "1", "0"} {
+		code, body := r.Post("/predict-with-shadow", `{"baselineScore":`+score+`,"features":`+features+`}`)
+		var got struct {
+			Baseline struct {
+				Score        json.Number
+				ModelVersion string
+			}
+			Outcome string
+		}
+		if err := json.Unmarshal([]byte(body), &got); err != nil || code != http.StatusOK || string(got.Baseline.Score) != score || got.Baseline.ModelVersion != "desk@7" || got.Outcome != "SHADOW_OUTCOME_MATCH" {
+			t.Errorf("%s: got %d %s (%v)", score, code, body, err)
+		}
+	}
+	if code, body := r.Post("/predict-with-shadow", `{"features":`+features+`}`); code != http.StatusBadRequest || !strings.Contains(body, "BASELINE_SCORE_MISSING") {
+		t.Errorf("without a score: got %d %s", code, body)
+	}
+	_, page := r.Get("/metrics")
+	decisions := 0.
+	for name, v := range telemetrytest.Values(telemetrytest.Parse(t, strings.NewReader(page)), "ml_shadow_decisions_total") {
+		decisions += v
+		if above := strings.HasPrefix(name, "ml_shadow_decisions_total above "); above && v != 0 && v != 2 || !above && v != 0 && v != 3 {
+			t.Errorf("%s: got %v, want 2 above and 3 below, by the baseline", name, v)
+		}
+	}
+	if decisions != 5 || !strings.Contains(page, `ml_shadow_abs_delta_bucket{le="0.99"} 5`) {
+		t.Errorf("got %v decisions, want 5; the tolerance must be an edge:\n%s", decisions, page)
+	}
+}
+
 // Without an engine executor starts, is ready and answers, and /readyz shows that the engine is missing.
 func TestWithoutAnEngine(t *testing.T) {
 	engine := enginetest.Start(t, enginetest.Options{Loopback: true, Absent: true})
@@ -249,6 +284,13 @@ func TestRunRefuses(t *testing.T) {
 		"no grace":         {func(o *app.Options) { o.ShutdownGrace = -1 }, []string{"--shutdown-grace"}},
 		"sample":           {func(o *app.Options) { o.SamplePercent = 101 }, []string{"[0,100]"}},
 		"engine address":   {func(o *app.Options) { o.EngineAddr = "dns://%%" }, []string{"--engine-addr"}},
+		"unknown baseline": {func(o *app.Options) { o.Baseline = "formula=x" }, []string{"heuristic=<file>, model=<registry entry> or caller=<name>@<version>"}},
+		"caller's version": {func(o *app.Options) { o.Baseline = "caller=desk" }, []string{"--baseline caller=", "want <name>@<version>"}},
+		"tolerance 0":      {func(o *app.Options) { o.Shadow.MatchTolerance = 0 }, []string{"match tolerance 0: want more than 0"}},
+		"tolerance 1":      {func(o *app.Options) { o.Shadow.MatchTolerance = 1 }, []string{"match tolerance 1"}},
+		"tolerance NaN":    {func(o *app.Options) { o.Shadow.MatchTolerance = math.NaN() }, []string{"match tolerance NaN"}},
+		"threshold":        {func(o *app.Options) { o.Shadow.DecisionThreshold = 1 }, []string{"decision threshold 1", "or 0 for none"}},
+		"threshold NaN":    {func(o *app.Options) { o.Shadow.DecisionThreshold = math.NaN() }, []string{"decision threshold NaN"}},
 		"breaker":          {func(o *app.Options) { o.Shadow.Breaker.MaxErrorRate = 2 }, []string{"error rate 2"}},
 		"address file":     {func(o *app.Options) { o.AddressFile = "no/such/file" }, []string{"address file"}},
 	} {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -14,13 +15,14 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
 	"github.com/greenlight-ml/greenlight/pkg/serve"
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
+	"github.com/greenlight-ml/greenlight/services/executor/internal/decision"
 )
 
 // Options configures executor.
 type Options struct {
 	serve.Options
 
-	// Baseline is the scorer that decides: "heuristic=<file>" or "model=<registry entry>"; Models is the registry folder.
+	// Baseline is the scorer that decides: see [decision.LoadBaseline]. Models is the registry folder.
 	Baseline, Models string
 	// RequireSignature is a file of public keys. The baseline must be of a model signed with one of them. Empty requires no
 	// signature.
@@ -55,7 +57,7 @@ type Options struct {
 // Flags declares the options as flags.
 func Flags(fs *flag.FlagSet) *Options {
 	o := &Options{Shadow: shadow.DefaultOptions()}
-	fs.StringVar(&o.Baseline, "baseline", "", "the scorer that decides: heuristic=`file` for a baseline.json, or model=entry of the registry (required)")
+	fs.StringVar(&o.Baseline, "baseline", "", "the scorer that decides: heuristic=`file` for a baseline.json, model=entry of the registry, or caller=name@version for the score that comes with each request (required)")
 	fs.StringVar(&o.Models, "models", "models", "registry `folder`, for --baseline model=...")
 	fs.StringVar(&o.RequireSignature, "require-signature", "", "`file` with public keys (PEM); the baseline must be of a model signed with one of them")
 	fs.Func("schema", "`file` with a feature schema whose vectors are understood from the start, whatever ml-engine serves; may be given several times", func(path string) error {
@@ -76,6 +78,8 @@ func Flags(fs *flag.FlagSet) *Options {
 	fs.DurationVar(&o.FeatureLogInterval, "feature-log-interval", featurelog.DefaultInterval, "how often those rows are written, and so how much a kill can lose")
 
 	s := &o.Shadow
+	fs.Float64Var(&s.MatchTolerance, "match-tolerance", s.MatchTolerance, "largest difference of shadow and baseline that counts as a match, more than 0 and less than 1; a canary's policy must have the same")
+	fs.Float64Var(&s.DecisionThreshold, "decision-threshold", 0, "score at and above which you act, more than 0 and less than 1: the report then has the agreement of the decisions; 0 is off")
 	fs.DurationVar(&s.Timeout, "shadow-timeout", s.Timeout, "how long a shadow may take from the arrival of its request")
 	fs.IntVar(&s.QueueSize, "shadow-queue", s.QueueSize, "shadows that may wait; more are shed")
 	fs.IntVar(&s.MaxInFlight, "shadow-in-flight", s.MaxInFlight, "calls to ml-engine that may be in flight at once")
@@ -110,10 +114,10 @@ func uint32Var(fs *flag.FlagSet, p *uint32, name, usage string) {
 
 func (o *Options) validate() error {
 	if o.Baseline == "" {
-		return errors.New("no baseline: give --baseline heuristic=<file> or --baseline model=<registry entry>")
+		return errors.New("no baseline: give --baseline " + decision.Forms)
 	}
-	if kind, what, _ := strings.Cut(o.Baseline, "="); kind != "heuristic" && kind != "model" || what == "" {
-		return fmt.Errorf("--baseline %q: want heuristic=<file> or model=<registry entry>", o.Baseline)
+	if kind, what, _ := strings.Cut(o.Baseline, "="); !slices.Contains([]string{"heuristic", "model", "caller"}, kind) || what == "" {
+		return fmt.Errorf("--baseline %q: want %s", o.Baseline, decision.Forms)
 	}
 	if err := errors.Join(o.Options.Validate(), o.EngineTLS.Validate(enginePrefix)); err != nil {
 		return err

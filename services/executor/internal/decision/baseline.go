@@ -14,8 +14,9 @@ type Baseline struct {
 	Version, Digest string
 	// inputs are the features that the scorer takes, in order.
 	inputs *feature.Schema
-	score  model.Scorer
-	// schema is that of a model that decides; nil for a heuristic.
+	// score is nil if the score that comes with the request decides. inputs is then the constant bias alone.
+	score model.Scorer
+	// schema is that of a model that decides; nil for the others.
 	schema *feature.Schema
 	// columns are the indexes of the inputs in each schema that has them all. It does not have the schemas that are learned
 	// from ml-engine.
@@ -29,8 +30,12 @@ type Baseline struct {
 // Inputs returns the features that the baseline takes, in order.
 func (b *Baseline) Inputs() *feature.Schema { return b.inputs }
 
-// LoadBaseline loads the baseline that --baseline names: "heuristic=<file>" for a baseline.json, or "model=<entry>" for a
-// model of the registry folder. With keys, the model must be signed with one of them in both cases.
+// Forms are the forms of --baseline.
+const Forms = "heuristic=<file>, model=<registry entry> or caller=<name>@<version>"
+
+// LoadBaseline loads the baseline that --baseline names: "heuristic=<file>" for a baseline.json, "model=<entry>" for a model of
+// the registry folder, or "caller=<name>@<version>" for the score that comes with each request. With keys, the model must be
+// signed with one of them; a caller's score has nothing to sign.
 func LoadBaseline(spec, registry string, keys model.Keys) (*Baseline, error) {
 	kind, what, ok := strings.Cut(spec, "=")
 	switch {
@@ -46,8 +51,17 @@ func LoadBaseline(spec, registry string, keys model.Keys) (*Baseline, error) {
 			return nil, err
 		}
 		return newBaseline(a.Manifest.Version, a.Digest(), a.Schema.Names(), a.Scorer, a.Schema)
+	case ok && kind == "caller":
+		digest, err := model.CallerDigest(what)
+		if err != nil {
+			return nil, fmt.Errorf("--baseline caller=%w", err)
+		}
+		if len(keys) > 0 {
+			return nil, fmt.Errorf("--baseline %s cannot be signed: the callers compute the score, so start executor without --require-signature", spec)
+		}
+		return newBaseline(what, digest, []string{feature.Bias}, nil, nil)
 	}
-	return nil, fmt.Errorf("--baseline %q: want heuristic=<file> or model=<registry entry>", spec)
+	return nil, fmt.Errorf("--baseline %q: want %s", spec, Forms)
 }
 
 func loadHeuristic(path string, keys model.Keys) (*model.Baseline, error) {

@@ -28,7 +28,7 @@ func TestLoadBaseline(t *testing.T) {
 		}
 	}
 	for spec, want := range map[string]string{
-		"":                               "want heuristic=<file> or model=<registry entry>",
+		"":                               "want heuristic=<file>, model=<registry entry> or caller=<name>@<version>",
 		"v1":                             "want heuristic=<file>",
 		"Heuristic=" + file:              "want heuristic=<file>",
 		"heuristic=no/such.json":         "baseline",

@@ -48,8 +48,10 @@ type executor struct {
 
 // setup is what differs between tests. The zero value is an empty book and no OnSettled.
 type setup struct {
-	book    *live.Book
-	settled func(shadow.Request, shadow.Result)
+	// baseline is --baseline, and models its registry; by default it is a heuristic of schema v1.8.1.
+	baseline, models string
+	book             *live.Book
+	settled          func(shadow.Request, shadow.Result)
 	// rollout, if set, wraps the rollout of the service.
 	rollout func(decision.Rollout) decision.Rollout
 	// maxMessage limits a received message, in bytes; 0 is the default.
@@ -58,7 +60,7 @@ type setup struct {
 	queue int
 }
 
-// start starts it with a heuristic of schema v1.8.1 and the percentage of sampled requests.
+// start starts it with the percentage of sampled requests.
 func start(t *testing.T, engine enginetest.Options, percent float64, changes ...func(*setup)) *executor {
 	t.Helper()
 	s := setup{book: emptyBook(t)}
@@ -67,9 +69,15 @@ func start(t *testing.T, engine enginetest.Options, percent float64, changes ...
 	}
 	e := &executor{t: t, engine: enginetest.Start(t, engine), rng: rand.New(rand.NewPCG(11, 12))}
 	e.formula = enginetest.Artifact(t, "v1.8.1", "any").Baseline
-	path := filepath.Join(enginetest.Registry(t, "v1.8.1", "any"), "test", "any", model.BaselineFile)
-	baseline, err := decision.LoadBaseline("heuristic="+path, "", nil)
+	if s.baseline == "" {
+		s.baseline = "heuristic=" + filepath.Join(enginetest.Registry(t, "v1.8.1", "any"), "test", "any", model.BaselineFile)
+	}
+	baseline, err := decision.LoadBaseline(s.baseline, s.models, nil)
 	if err != nil {
+		t.Fatal(err)
+	}
+	known := feature.NewKnown()
+	if err := baseline.Learn(known); err != nil {
 		t.Fatal(err)
 	}
 	reg := prometheus.NewRegistry()
@@ -77,7 +85,7 @@ func start(t *testing.T, engine enginetest.Options, percent float64, changes ...
 	logger := slog.New(slog.DiscardHandler)
 	e.rollouts = fixed(t, percent)
 	opts := shadow.DefaultOptions()
-	opts.Logger, opts.Registerer, opts.OnSettled = logger, reg, s.settled
+	opts.Logger, opts.Registerer, opts.OnSettled, opts.Schemas = logger, reg, s.settled, known
 	if s.queue > 0 {
 		opts.QueueSize = s.queue
 	}

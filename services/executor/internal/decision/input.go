@@ -34,6 +34,10 @@ const (
 	reasonNotReady        = "NOT_READY"
 	reasonTooManySymbols  = "TOO_MANY_SYMBOLS"
 	reasonStopping        = "STOPPING"
+
+	reasonBaselineMissing    = "BASELINE_SCORE_MISSING"
+	reasonBaselineInvalid    = "BASELINE_SCORE_INVALID"
+	reasonBaselineUnexpected = "BASELINE_SCORE_UNEXPECTED"
 )
 
 // request has the fields common to PredictRequest and PredictWithShadowRequest.
@@ -55,14 +59,38 @@ type input struct {
 	asOf int64
 }
 
-// inputOf checks the request and returns its market state. If the request has a quote, it observes the quote.
-func (s *Service) inputOf(req request) (input, error) {
+// checkNames returns an error if the id or the symbol of the request is too long.
+func checkNames(req request) error {
 	if n := len(req.GetRequestId()); n > rpc.MaxRequestID {
-		return input{}, rpc.ExecutorError(codes.InvalidArgument, reasonFieldTooLong, "request_id has %d bytes: at most %d", n, rpc.MaxRequestID)
+		return rpc.ExecutorError(codes.InvalidArgument, reasonFieldTooLong, "request_id has %d bytes: at most %d", n, rpc.MaxRequestID)
 	}
-	if err := checkLength(req.GetSymbol()); err != nil {
-		return input{}, err
+	return checkLength(req.GetSymbol())
+}
+
+// callerScore returns the score that comes with the request; nil if the baseline computes it.
+func (s *Service) callerScore(req request) (*float64, error) {
+	var score *float64
+	switch r := req.(type) {
+	case *executorv1.PredictRequest:
+		score = r.BaselineScore
+	case *executorv1.PredictWithShadowRequest:
+		score = r.BaselineScore
 	}
+	decides := s.baseline.score == nil
+	switch {
+	case score == nil && decides:
+		return nil, rpc.ExecutorError(codes.InvalidArgument, reasonBaselineMissing, "no baseline_score: the baseline here is the caller's score %s, so send it with every request", s.baseline.Version)
+	case score != nil && !decides:
+		return nil, rpc.ExecutorError(codes.InvalidArgument, reasonBaselineUnexpected,
+			"baseline_score is set, and the baseline here is %s: leave it out, or start executor with --baseline caller=<name>@<version>", s.baseline.Version)
+	case score != nil && !(*score >= 0 && *score <= 1): // NaN too
+		return nil, rpc.ExecutorError(codes.InvalidArgument, reasonBaselineInvalid, "baseline_score is %v: want a number in [0,1]", *score)
+	}
+	return score, nil
+}
+
+// inputOf checks the market state of the request and returns it. If the request has a quote, it observes the quote.
+func (s *Service) inputOf(req request) (input, error) {
 	named, packed, quote := req.GetFeatures(), req.GetVector(), req.GetQuote()
 	var in input
 	var err error

@@ -28,7 +28,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		}),
 		notReady: f.NewCounter(prometheus.CounterOpts{
 			Name: "ml_feature_not_ready_total",
-			Help: "Requests with a quote that were refused because the features of the symbol are undefined or too old.",
+			Help: "Requests with a quote for which the features of the symbol are undefined or too old. They are refused, unless the caller's own score is the baseline.",
 		}),
 		eventIgnored: f.NewCounter(prometheus.CounterOpts{
 			Name: "ml_event_time_ignored_total",

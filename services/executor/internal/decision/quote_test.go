@@ -183,7 +183,7 @@ func TestNotReady(t *testing.T) {
 			t.Errorf("ml_feature_not_ready_total: %d series, %v", n, err)
 		}
 		if err := testutil.GatherAndCompare(e.reg, strings.NewReader(`
-# HELP ml_feature_not_ready_total Requests with a quote that were refused because the features of the symbol are undefined or too old.
+# HELP ml_feature_not_ready_total Requests with a quote for which the features of the symbol are undefined or too old. They are refused, unless the caller's own score is the baseline.
 # TYPE ml_feature_not_ready_total counter
 ml_feature_not_ready_total 2
 `), "ml_feature_not_ready_total"); err != nil {

@@ -2,6 +2,7 @@ package decision
 
 import (
 	"crypto/rand"
+	"fmt"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -18,24 +19,42 @@ type answer struct {
 	source     shadow.Source
 	event      time.Time
 	input      input
-	score      float64
-	arrival    time.Time
-	took       time.Duration
+	// fault is why the state cannot be scored; nil if it can. It is set only if the caller's score decides: otherwise such a
+	// request has no answer.
+	fault   error
+	score   float64
+	arrival time.Time
+	took    time.Duration
 }
 
-// answer scores the request with the baseline. No shadow is involved: the decision is complete before a shadow begins.
+// answer scores the request with the baseline, or takes the caller's score. No shadow is involved: the decision is complete
+// before a shadow begins.
 func (s *Service) answer(req request) (answer, error) {
 	a := answer{arrival: time.Now(), id: req.GetRequestId(), symbol: req.GetSymbol(), source: shadow.SourceOf(req.GetSource())}
-	var err error
-	if a.input, err = s.inputOf(req); err != nil {
+	if err := checkNames(req); err != nil {
 		return a, err
 	}
-	var buffer [16]float64
-	x, err := s.baseline.inputsOf(a.input.State, buffer[:0])
+	own, err := s.callerScore(req)
 	if err != nil {
 		return a, err
 	}
-	a.score = s.baseline.score.Score(x)
+	a.input, err = s.inputOf(req)
+	switch {
+	case own != nil: // the decision does not depend on the state
+		a.score = *own
+		if err != nil {
+			a.fault = fmt.Errorf("the market state cannot be scored: %w", err)
+		}
+	case err != nil:
+		return a, err
+	default:
+		var buffer [16]float64
+		x, err := s.baseline.inputsOf(a.input.State, buffer[:0])
+		if err != nil {
+			return a, err
+		}
+		a.score = s.baseline.score.Score(x)
+	}
 	if a.id == "" {
 		a.id = rand.Text()
 	}
@@ -55,7 +74,7 @@ func (s *Service) answer(req request) (answer, error) {
 func (a *answer) shadowRequest() shadow.Request {
 	return shadow.Request{
 		ID: a.id, Symbol: a.symbol, Source: a.source, EventTime: a.event, Arrival: a.arrival,
-		Baseline: a.score, BaselineLatency: a.took, State: a.input.State,
+		Baseline: a.score, BaselineLatency: a.took, State: a.input.State, Fault: a.fault,
 	}
 }
 

@@ -114,11 +114,25 @@ func agrees(w *executorv1.ShadowWindow) Answer {
 	}
 	a.Why = fmt.Sprintf("%s of the comparisons match (95 %% bounds %.1f to %.1f %%), want %s, n = %d",
 		percent(matches, n), 100*w.GetMatchRateLow(), 100*w.GetMatchRateHigh(), rule.Target(), n)
+	a.Why += decisions(w)
 	if _, sampled, verdict := coverage(w); r.Verdict == gate.Pass && verdict == gate.Fail {
 		a.Word, a.Tone = "as far as seen", neutral
 		a.Why += fmt.Sprintf("; %s if every missing shadow were a mismatch", percent(matches, sampled))
 	}
 	return a
+}
+
+// decisions describes the agreement of decisions; it is empty without a decision threshold.
+func decisions(w *executorv1.ShadowWindow) string {
+	d := w.GetDecisions()
+	if d == nil {
+		return ""
+	}
+	line := fmt.Sprintf("; %s lead to the same decision", percent(d.GetBothAbove()+d.GetBothBelow(), w.GetComparisons()))
+	if d.Kappa != nil {
+		line += fmt.Sprintf(", Cohen's kappa %.3f", d.GetKappa())
+	}
+	return line
 }
 
 // drifted repeats ml-engine's verdict on the overall index.

@@ -68,7 +68,7 @@ func newWorld(t testing.TB) *world {
 			},
 			Breaker:         &executorv1.BreakerStatus{State: executorv1.BreakerState_BREAKER_STATE_CLOSED, Blind: true, Successes: 12, Failures: 3},
 			BaselineVersion: "heuristic-test", BaselineDigest: baselineDigest, ShadowVersion: "v1.8.1-test", ShadowDigest: shadowDigest,
-			InstanceId: "instance-1",
+			InstanceId: "instance-1", MatchTolerance: 0.05,
 		},
 		rollout: &executorv1.Rollout{
 			Percent: 25, Mode: executorv1.RolloutMode_ROLLOUT_MODE_OBSERVE_ONLY, Revision: 7, Holder: "canary-42", SetBy: "token",

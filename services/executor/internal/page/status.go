@@ -9,7 +9,6 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/greenlight-ml/greenlight/pkg/gate"
-	"github.com/greenlight-ml/greenlight/pkg/shadow"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 )
 
@@ -79,7 +78,7 @@ func (s *source) status(ctx context.Context) (*Status, error) {
 	answer, raw, failed := s.drift.latest()
 	inHistograms, inWindow := period(length), periodOf(report)
 	st := &Status{
-		Time: now, Host: s.opts.Host, Drift: raw, MatchTarget: matchRule().Threshold, MatchTolerance: shadow.MatchTolerance,
+		Time: now, Host: s.opts.Host, Drift: raw, MatchTarget: matchRule().Threshold, MatchTolerance: report.GetMatchTolerance(),
 		BaselineLimit: gate.BaselineMS, ShadowLimit: float64(s.opts.ShadowTimeout) / float64(time.Millisecond),
 		Baseline: describe(recent[baselineLatency], length), Shadow: describe(recent[shadowLatency], length), Delta: describe(recent[absDelta], length),
 		Answers: []Answer{

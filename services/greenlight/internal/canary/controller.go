@@ -34,6 +34,8 @@ type Options struct {
 	ActiveModels func(context.Context) ([]evidence.Model, error)
 	// PSI, which may be nil, is the overall index of the last 7 days.
 	PSI func(context.Context) (float64, error)
+	// Quality, which is nil unless live quality binds, is the verdict on it. FAIL aborts the run.
+	Quality func(context.Context) gate.Result
 	// Interval is the time between two polls. Required.
 	Interval time.Duration
 	// Journal, which may be nil, stores every event before it is observed. A failure ends the run.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/pkg/shadow"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
@@ -257,4 +258,68 @@ func TestWaitsForComparisons(t *testing.T) {
 			t.Error("it did not say that it held")
 		}
 	})
+}
+
+// An executor that compares otherwise than the policy asks is judged by nothing, whatever it has counted.
+func TestAnotherToleranceIsAnError(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		tr := newTrial(2)
+		tr.policy.HoldLimit = gate.Duration(time.Hour)
+		tr.at = after(1, time.Minute, func() {
+			tr.fakes[1].change(func() { tr.fakes[1].tolerance = 0.2 })
+		})
+		r := tr.run(t.Context(), t)
+		if r.Decision != Stopped || !strings.Contains(r.Reason, "executor executor-b: its match tolerance is 0.2, and that of the policy is 0.05") {
+			t.Fatalf("got %s %q", r.Decision, r.Reason)
+		}
+		last := r.Phases[len(r.Phases)-1]
+		if slices.ContainsFunc(last.Verdicts, func(v gate.Result) bool { return v.Verdict != gate.Error }) {
+			t.Errorf("got %+v, want ERROR alone", last.Verdicts)
+		}
+		tr.atZero(t)
+	})
+}
+
+// A model that differs from the baseline runs to its end under improvement, and is aborted under agreement. A live quality of
+// FAIL aborts it, and no verdict does not.
+func TestImprovement(t *testing.T) {
+	t.Parallel()
+	differs := health{shadow.Match: {0.4, 0.7}, shadow.Mismatch: {0.6, 0.7}}
+	for name, test := range map[string]struct {
+		kind     gate.Kind
+		quality  gate.Verdict
+		decision Decision
+		reason   string
+	}{
+		"agreement":               {gate.Agreement, "", Aborted, "mismatches: e-value"},
+		"an older policy":         {"", "", Aborted, "mismatches: e-value"},
+		"improvement":             {gate.Improvement, "", Passed, ""},
+		"improvement, no verdict": {gate.Improvement, gate.Inconclusive, Passed, ""},
+		"improvement, worse":      {gate.Improvement, gate.Fail, Aborted, "live quality: worse by 0.02"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				tr := newTrial(1)
+				tr.policy.Kind = test.kind
+				tr.fakes[0].health = differs
+				if test.quality != "" {
+					tr.opts = func(o *Options) {
+						o.Quality = func(context.Context) gate.Result {
+							return gate.Result{Name: gate.LiveQuality, Verdict: test.quality, Reason: "worse by 0.02"}
+						}
+					}
+				}
+				r := tr.run(t.Context(), t)
+				if r.Decision != test.decision || !strings.Contains(r.Reason, test.reason) || r.PromoteEligible != (test.decision == Passed) {
+					t.Errorf("got %s %q, eligible %v %q, want %s %q", r.Decision, r.Reason, r.PromoteEligible, r.PromoteReason, test.decision, test.reason)
+				}
+				if rate := r.Phases[0].MatchRate; test.decision == Passed && (rate == nil || *rate < 0.39 || *rate > 0.41) {
+					t.Errorf("the phase has the match rate %v, want 0.4: it is shown", rate)
+				}
+				tr.atZero(t)
+			})
+		})
+	}
 }

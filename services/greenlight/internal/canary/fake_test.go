@@ -56,6 +56,7 @@ type fakeExecutor struct {
 	expires   time.Time           // of the lease; zero without one
 	model     evidence.Model
 	baseline  evidence.Model
+	tolerance float64 // 0 is that of an executor that does not name it
 	at        time.Time
 	started   time.Time
 	carry     map[string]float64 // what is not a whole request yet
@@ -278,6 +279,7 @@ func (f *fakeExecutor) GetShadowReport(ctx context.Context, _ *executorv1.GetSha
 		BaselineVersion: f.baseline.Version, BaselineDigest: f.baseline.Digest, ShadowVersion: f.model.Version, ShadowDigest: f.model.Digest,
 		LatencyMsTotal: &executorv1.Histogram{Edges: telemetry.LatencyBucketsMS, Counts: append([]uint64(nil), f.latencies...)},
 		Breaker:        &executorv1.BreakerStatus{State: executorv1.BreakerState_BREAKER_STATE_CLOSED},
+		MatchTolerance: f.tolerance,
 	}
 	for _, o := range shadow.Outcomes() {
 		r.OutcomesTotal = append(r.OutcomesTotal, &executorv1.OutcomeCount{Outcome: executorv1.ShadowOutcome(o), Count: f.outcomes[o]})

@@ -163,6 +163,8 @@ type reading struct {
 	// missing names what could not be read.
 	missing []string
 	active  []evidence.Model
+	// quality is the live quality; the zero value if it does not bind.
+	quality gate.Result
 }
 
 // read reads everything at once.
@@ -177,6 +179,9 @@ func (a *attempt) read(ctx context.Context) reading {
 	}
 	if a.opts.ActiveModels != nil {
 		jobs = append(jobs, func() { s.active, modelsErr = a.opts.ActiveModels(ctx) })
+	}
+	if a.opts.Quality != nil {
+		jobs = append(jobs, func() { s.quality = a.opts.Quality(ctx) })
 	}
 	_, errs := fleet.Each(jobs, func(job func()) (struct{}, error) { job(); return struct{}{}, nil })
 	fleet.Rethrow(errs...)
@@ -200,6 +205,11 @@ func (a *attempt) read(ctx context.Context) reading {
 		s.missing = append(s.missing, why)
 	}
 	a.strayed = !a.confirmed.IsZero() && slices.ContainsFunc(s.reports, func(c fleet.Counters) bool { return c.Percent != a.percent })
+	for _, c := range s.reports {
+		if err := a.policy.Compares(c.Tolerance, c.Threshold); err != nil {
+			s.missing = append(s.missing, fmt.Sprintf("executor %s: %s", c.Executor, oneLine(err)))
+		}
+	}
 	for _, c := range s.counters {
 		if c.Percent != a.percent {
 			s.missing = append(s.missing, fmt.Sprintf("executor %s says that it samples %g %%, not %g %%", c.Executor, c.Percent, a.percent))
@@ -381,6 +391,9 @@ func why(card gate.Scorecard) string {
 func (a *attempt) ending(s reading, l *Poll, known gate.PhaseCounts) *ending {
 	if reason := a.changed(s); reason != "" {
 		return &ending{decision: Aborted, reason: reason}
+	}
+	if s.quality.Verdict == gate.Fail {
+		return &ending{decision: Aborted, reason: s.quality.Name + ": " + s.quality.Reason}
 	}
 	if reasons := a.policy.Aborts(known); len(reasons) > 0 {
 		return &ending{decision: Aborted, reason: strings.Join(reasons, "; ")}

@@ -59,9 +59,12 @@ type Target struct {
 // Phrase returns what an operator must repeat to start the run.
 func (p *Plan) Phrase(nonce string) string {
 	abort := p.Policy.Abort
-	return fmt.Sprintf("ONAY: Canary START %s%%/%s observe-only (%s ml-shadow) abort: p95>%sms,err>%s%%,match<%s%% psi=%s model=%.12s nonce=%s",
-		plain(p.Policy.Phases[0]), minutes(p.Policy.PhaseDuration), p.Model.Version,
-		plain(abort.P95MS), plain(100*abort.ErrorRate), plain(100*abort.MatchRate), index(p.PSI), p.Model.Digest, nonce)
+	limits := fmt.Sprintf("p95>%sms,err>%s%%", plain(abort.P95MS), plain(100*abort.ErrorRate))
+	if !p.Policy.Improves() {
+		limits += fmt.Sprintf(",match<%s%%", plain(100*abort.MatchRate))
+	}
+	return fmt.Sprintf("ONAY: Canary START %s%%/%s observe-only (%s ml-shadow) abort: %s %spsi=%s model=%.12s nonce=%s",
+		plain(p.Policy.Phases[0]), minutes(p.Policy.PhaseDuration), p.Model.Version, limits, p.Policy.Terms(), index(p.PSI), p.Model.Digest, nonce)
 }
 
 // plain returns a number without the noise of binary fractions.

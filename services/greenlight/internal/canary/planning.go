@@ -14,6 +14,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/confirmation"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
 // NewPlan returns a plan for the inspected services.
@@ -30,6 +31,9 @@ func NewPlan(in *Inspection, t Target, policy gate.Policy, interval time.Duratio
 	}
 	if in.Offline.Model.Digest != model.Digest {
 		return nil, refuse(errNotActive, "the offline evidence is of %s, and %s is served", in.Offline.Model, model)
+	}
+	if err := in.compares(policy); err != nil {
+		return nil, err
 	}
 	p := &Plan{
 		Schema: planSchema, CreateTime: time.Now().UTC().Truncate(time.Millisecond), Target: t, Source: source,
@@ -54,6 +58,16 @@ func (p *Plan) Check(in *Inspection) error {
 	for _, b := range in.Baselines() {
 		if b != p.Baseline {
 			return refuse(errBaselineChanged, "%s, not %s", b, p.Baseline)
+		}
+	}
+	return in.compares(p.Policy)
+}
+
+// compares returns an error if an executor does not compare as the policy asks.
+func (in *Inspection) compares(policy gate.Policy) error {
+	for _, e := range in.Executors {
+		if err := policy.Compares(fleet.Tolerance(e.Report), e.Report.GetDecisionThreshold()); err != nil {
+			return refuse(errComparison, "executor %s: %s", e.Addr, oneLine(err))
 		}
 	}
 	return nil

@@ -27,6 +27,7 @@ var (
 	errPlanChanged     = errors.New("the plan was changed after it was confirmed")
 	errModelChanged    = errors.New("the active model is not the confirmed one")
 	errBaselineChanged = errors.New("the baseline is not the confirmed one")
+	errComparison      = errors.New("an executor does not compare as the policy asks")
 	errEvidenceChanged = errors.New("the offline evidence is not the confirmed one")
 	errPhraseChanged   = errors.New("the plan has another phrase now")
 	errNotResumable    = errors.New("this run cannot be resumed")
@@ -43,6 +44,7 @@ var (
 		errPlanChanged:           planAgain,
 		errModelChanged:          planAgain + "; or activate the model again",
 		errBaselineChanged:       planAgain + "; or start the executors with the former baseline",
+		errComparison:            "nothing was changed; the figures would be of another question than the one that is confirmed",
 		errEvidenceChanged:       planAgain,
 		ErrPSIChanged:            planAgain,
 		errPhraseChanged:         planAgain,

@@ -134,7 +134,9 @@ func (r *Record) judge(source evidence.Source) {
 	add(r.Decision != Passed, "it ended as %s", r.Decision)
 	full := slices.ContainsFunc(r.Phases, func(p Phase) bool { return p.Percent == 100 && p.Decision == Passed })
 	add(!full, "no phase of 100 %% passed")
-	if laxer := r.Policy.Laxer(gate.DefaultPolicy()); len(laxer) > 0 {
+	standard := gate.DefaultPolicy()
+	standard.Kind = r.Policy.Kind // a promotion judges the live quality that improvement asks for instead
+	if laxer := r.Policy.Laxer(standard); len(laxer) > 0 {
 		add(true, "its policy asks for less than the default: %s", strings.Join(laxer, ", "))
 	}
 	r.PromoteEligible, r.PromoteReason = len(against) == 0, strings.Join(against, "; ")

@@ -15,6 +15,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/durable"
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
+	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/confirmation"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
@@ -264,6 +265,9 @@ func (r *Run) Go(ctx context.Context, services *fleet.Services, from *Inspection
 		},
 		Interval: time.Duration(r.Plan.Interval),
 		Journal:  func(e Event) error { return r.journal.add(e) }, Observe: observe,
+	}
+	if r.Plan.Policy.Improves() {
+		o.Quality = func(ctx context.Context) gate.Result { return fleet.Quality(ctx, services.Executors) }
 	}
 	return NewController(o).Run(ctx)
 }

@@ -139,6 +139,11 @@ func TestPhrase(t *testing.T) {
 	if got := p.Phrase("n"); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
+	p.Policy.Kind, p.Policy.MatchTolerance, p.Policy.DecisionThreshold = gate.Improvement, 0.1, 0.5
+	want = "ONAY: Canary START 2.5%/30s observe-only (v1.8 ml-shadow) abort: p95>99.5ms,err>7% policy=improvement tolerance=0.1 threshold=0.5 psi=n/a model=0123456789ab nonce=n"
+	if got := p.Phrase("n"); got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
 	p.Policy.PhaseDuration = gate.Duration(90 * time.Minute)
 	if got := p.Phrase("n"); !strings.Contains(got, "2.5%/90dk ") {
 		t.Errorf("got %s", got)
@@ -187,6 +192,10 @@ func TestRefusals(t *testing.T) {
 			s.fake.baseline = otherModel
 			return ticket.Phrase
 		}, errBaselineChanged},
+		"tolerance": {func(s *setting, ticket *confirmation.Ticket) string {
+			s.fake.tolerance = 0.1
+			return ticket.Phrase
+		}, errComparison},
 		"evidence": {func(s *setting, ticket *confirmation.Ticket) string {
 			time.Sleep(time.Second)
 			s.writeEvidence(testModel, gate.Pass)
@@ -269,6 +278,8 @@ func TestPlansThatAreRefused(t *testing.T) {
 		"thresholds": {func(s *setting) { s.policy.Abort.MatchRate = 1.5 }, "abort.match_rate is 1.5"},
 		"executor":   {func(s *setting) { s.fake.network = cutOff }, "executor-a: Unavailable"},
 		"evidence":   {func(s *setting) { s.target.Evidence = s.t.TempDir() }, "offline_report.json is not there"},
+		"tolerance":  {func(s *setting) { s.fake.tolerance = 0.1 }, "start it with --match-tolerance 0.05, or write match_tolerance: 0.1 into the policy"},
+		"threshold":  {func(s *setting) { s.policy.DecisionThreshold = 0.5 }, "start it with --decision-threshold 0.5"},
 		"not active": {func(s *setting) { s.engine.model.Digest = otherModel.Digest }, "not active"},
 	} {
 		t.Run(name, func(t *testing.T) {

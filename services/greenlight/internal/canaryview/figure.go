@@ -28,11 +28,14 @@ func Figure(r *canary.Record, model string) ([]byte, error) {
 		phases = append(phases, phase)
 	}
 	var out bytes.Buffer
-	err := plots.Canary(&out, title(r, model), subtitle(r), phases, limits(r.Policy.SLO), limits(r.Policy.Abort))
+	err := plots.Canary(&out, title(r, model), subtitle(r), phases, limits(r.Policy, r.Policy.SLO), limits(r.Policy, r.Policy.Abort))
 	return out.Bytes(), err
 }
 
-func limits(l gate.Limits) plots.CanaryLimits {
+func limits(p gate.Policy, l gate.Limits) plots.CanaryLimits {
+	if p.Improves() {
+		l.MatchRate = math.NaN()
+	}
 	return plots.CanaryLimits{P95MS: l.P95MS, MatchRate: l.MatchRate, ErrorRate: l.ErrorRate}
 }
 

@@ -5,6 +5,7 @@ import (
 	"io"
 	"strings"
 
+	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/text"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
 )
@@ -30,9 +31,26 @@ func Plan(out io.Writer, p *canary.Plan, in *canary.Inspection) {
 	}
 	line("counts    %s, every %s; requests are %s", counts, p.Interval, p.Source)
 	line("phases    %s %%, %s each and at least %s, held for at most %s", strings.Join(shares, ", "), policy.PhaseDuration, text.Count(policy.MinComparisons, "comparison"), policy.HoldLimit)
-	line("pass      p95 < %g ms, errors < %g %%, match >= %g %%, coverage >= %g %%", policy.SLO.P95MS, percentOf(policy.SLO.ErrorRate), percentOf(policy.SLO.MatchRate), percentOf(policy.SLO.Coverage))
-	line("abort     p95 > %g ms, errors > %g %%, match < %g %%, coverage < %g %%, or a test at alpha %g", policy.Abort.P95MS, percentOf(policy.Abort.ErrorRate), percentOf(policy.Abort.MatchRate), percentOf(policy.Abort.Coverage), policy.Alpha)
+	matched := fmt.Sprintf("match >= %g %%, ", percentOf(policy.SLO.MatchRate))
+	aborted := fmt.Sprintf("match < %g %%, ", percentOf(policy.Abort.MatchRate))
+	if policy.Improves() {
+		matched, aborted = "", "live quality FAIL, "
+		line("policy    %s: the match rate binds nothing; a promotion needs live quality", policy.Kind)
+	}
+	if policy.Tolerance() != gate.MatchTolerance || policy.DecisionThreshold != 0 {
+		line("compare   a match is at most %g, decisions are judged at %s", policy.Tolerance(), threshold(policy.DecisionThreshold))
+	}
+	line("pass      p95 < %g ms, errors < %g %%, %scoverage >= %g %%", policy.SLO.P95MS, percentOf(policy.SLO.ErrorRate), matched, percentOf(policy.SLO.Coverage))
+	line("abort     p95 > %g ms, errors > %g %%, %scoverage < %g %%, or a test at alpha %g", policy.Abort.P95MS, percentOf(policy.Abort.ErrorRate), aborted, percentOf(policy.Abort.Coverage), policy.Alpha)
 	line("lease     %s", policy.Lease)
+}
+
+// threshold returns a decision threshold as text.
+func threshold(v float64) string {
+	if v == 0 {
+		return "no threshold"
+	}
+	return fmt.Sprintf("%g", v)
 }
 
 // percentOf returns a ratio in percent, without the noise of binary fractions.

@@ -102,6 +102,9 @@ func facts(r *canary.Record) [][2]string {
 	}
 	add("executors", "%s; counts from %s", strings.Join(r.Executors, ", "), r.Metrics)
 	add("baseline", "%s, digest %.12s", r.BaselineVersion, r.BaselineDigest)
+	if r.Policy.Improves() {
+		add("policy", "%s: the match rate binds nothing; a promotion needs live quality", r.Policy.Kind)
+	}
 	for _, t := range r.Resumptions {
 		add("resumed", "%s", t.UTC().Format(time.RFC3339))
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -218,7 +219,16 @@ func figures(l *canary.Poll) string {
 	for _, r := range l.Card.Results {
 		line += fmt.Sprintf(", %s %s", r.Name, figure(&r, known[r.Name]))
 	}
-	return line + fmt.Sprintf(": %s", l.Verdict)
+	return line + unjudged(l, ", ") + fmt.Sprintf(": %s", l.Verdict)
+}
+
+// unjudged returns the match rate after before, if the policy does not judge it; otherwise it is empty.
+func unjudged(l *canary.Poll, before string) string {
+	match, _, _ := l.Rates()
+	if match == nil || slices.ContainsFunc(l.Card.Results, func(r gate.Result) bool { return r.Name == gate.PhaseMatch }) {
+		return ""
+	}
+	return fmt.Sprintf("%s%s %s (not binding)", before, gate.PhaseMatch, gate.Ratio.Format(*match))
 }
 
 const barWidth = 30
@@ -244,6 +254,9 @@ func (v *View) panel(e canary.Event, width int) string {
 	out.WriteByte('\n')
 	if err := l.Card.Table(&out); err != nil {
 		return ""
+	}
+	if line := unjudged(l, ""); line != "" {
+		out.WriteString(line + "\n")
 	}
 	fmt.Fprintf(&out, "tests     e-value of mismatches %.3g, of errors %.3g; %g aborts\noutcomes ", l.MatchE, l.ErrorE, 1/v.policy.Alpha)
 	for _, o := range shadow.Outcomes() {

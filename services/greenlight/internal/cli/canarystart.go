@@ -164,7 +164,7 @@ func (s *canaryStart) rehearse(ctx context.Context, c console.Console) error {
 	if pace.Rate == 0 {
 		pace.Rate = rehearsal.Rate
 	}
-	return rehearsal.WithPair(ctx, p.Services, process.Pair{Dir: dir, ShadowTimeout: p.ShadowTimeout}, func(pair *rehearsal.Pair) error {
+	return rehearsal.WithPair(ctx, p.Services, process.Pair{Dir: dir, ShadowTimeout: p.ShadowTimeout, Policy: p.Policy}, func(pair *rehearsal.Pair) error {
 		if err := pair.Warm(ctx, p.States[0]); err != nil {
 			return err
 		}

@@ -98,6 +98,7 @@ func (r *runFlags) run(ctx context.Context, c console.Console, store *evidence.S
 	}
 	var online []gate.Result
 	trial := rehearsal.Trial{Data: t.Data, Artifact: t.artifact, Git: console.Revision()}
+	r.pair.Policy = r.rehearsal
 	services := process.Services{Programs: r.work.Programs, Models: r.models, Artifact: t.artifact}
 	if err := rehearsal.WithPair(ctx, services, r.pair, func(pair *rehearsal.Pair) (err error) {
 		online, err = r.stages(ctx, c, store, trial, pair, heldOut)

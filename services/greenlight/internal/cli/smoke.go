@@ -83,6 +83,7 @@ shadow_smoke_1k.json and exits 3 when an SLO is missed.`,
 		},
 	}
 	l.Declare(cmd.Flags())
+	l.DeclareBaseline(cmd.Flags())
 	at.Declare(cmd.Flags(), c, "executor", "127.0.0.1:4020", "gRPC address of executor")
 	declareCount(cmd.Flags(), &n, "decisions")
 	return cmd
@@ -120,6 +121,7 @@ streams and does not wait for shadows. It writes no evidence, and prints the cou
 		},
 	}
 	l.Declare(cmd.Flags())
+	l.DeclareBaseline(cmd.Flags())
 	at.Declare(cmd.Flags(), c, "executor", "127.0.0.1:4020", "gRPC address of executor")
 	cmd.Flags().BoolVar(&loop, "loop", false, "repeat until stopped")
 	return cmd

@@ -170,7 +170,7 @@ func TestTextsHaveTheNumbersOfTheGate(t *testing.T) {
 			fmt.Sprintf("stable below %s, moderate up to %s, warning up to %s and critical above", moderate, warning, critical),
 			fmt.Sprintf("fewer than %d rows or five days", limits.MinRows), offline,
 			fmt.Sprintf("threshold (%s overall, %s for a feature)", index(limits.Overall), index(limits.Feature)),
-			fmt.Sprintf("differs from the baseline by at most %v", shadow.MatchTolerance), fmt.Sprintf("It may take %v ms", deadline),
+			fmt.Sprintf("differs from the baseline by at most %v", gate.MatchTolerance), fmt.Sprintf("It may take %v ms", deadline),
 		},
 		"docs/operator.md": {
 			fmt.Sprintf("p95 above %v ms, errors above %s, matches below %s, coverage below %s", abort.P95MS, percent(abort.ErrorRate), percent(abort.MatchRate), percent(abort.Coverage)),
@@ -198,7 +198,7 @@ func TestTextsHaveTheNumbersOfTheGate(t *testing.T) {
 			fmt.Sprintf(`"stable" below %s, "moderate" up to %s, "warning" up to %s, "critical" above`, moderate, warning, critical),
 		},
 		"proto/greenlight/executor/v1/outcome.proto": {
-			fmt.Sprintf("within %v of the baseline", shadow.MatchTolerance), fmt.Sprintf("within its %v ms", deadline),
+			fmt.Sprintf("within %v of the baseline", gate.MatchTolerance), fmt.Sprintf("within its %v ms", deadline),
 		},
 	} {
 		have := text(t, path)
@@ -228,7 +228,7 @@ func TestDashboardHasTheNumbersOfTheGate(t *testing.T) {
 			fmt.Sprintf("Below %v stable, up to %v moderate, above %v warning, above %v critical", drift.ModerateFrom, drift.WarningAbove, drift.WarningAbove, drift.CriticalAbove),
 		}},
 		"PSI by feature": {"", bands, []string{fmt.Sprintf("warning above %v, critical above %v", drift.WarningAbove, drift.CriticalAbove)}},
-		"Delta":          {"", nil, []string{fmt.Sprintf("A match is at most %v", shadow.MatchTolerance)}},
+		"Delta":          {"", nil, []string{fmt.Sprintf("A match is at most %v", gate.MatchTolerance)}},
 	}
 	for _, p := range board(t).Panels {
 		w, found := want[p.Title]

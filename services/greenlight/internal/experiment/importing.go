@@ -8,8 +8,8 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/eval"
 	"github.com/greenlight-ml/greenlight/pkg/feature"
+	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/model"
-	"github.com/greenlight-ml/greenlight/pkg/shadow"
 	"github.com/greenlight-ml/greenlight/pkg/train"
 )
 
@@ -172,7 +172,7 @@ func (s *Study) evaluate(f Foreign, a *model.Artifact, now time.Time) (*OfflineR
 	r := s.report(f.Version, f.Schema, measured, ours.Days, now)
 	r.Compared = []ComparedModel{
 		{BaselineVersion, baseline.AUC, baseline.PrecisionAt20, 1},
-		{f.Version, measured.AUC, measured.PrecisionAt20, eval.MatchRate(ours.Scores, theirs.Scores, shadow.MatchTolerance)},
+		{f.Version, measured.AUC, measured.PrecisionAt20, eval.MatchRate(ours.Scores, theirs.Scores, gate.MatchTolerance)},
 	}
 	if f.TrainedTo.IsZero() {
 		r.InSample = "the end of the model's training is not known: give --trained-to"

@@ -8,9 +8,9 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/eval"
 	"github.com/greenlight-ml/greenlight/pkg/feature"
+	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/label"
 	"github.com/greenlight-ml/greenlight/pkg/model"
-	"github.com/greenlight-ml/greenlight/pkg/shadow"
 	"github.com/greenlight-ml/greenlight/pkg/train"
 )
 
@@ -109,7 +109,7 @@ func (s *Study) add(version string, schema *feature.Schema, result *train.Result
 	if c.Report.Comparison, err = eval.Compare(ours, theirs, eval.DefaultBootstrap()); err != nil {
 		return fmt.Errorf("compare %s with the baseline on %s: %w", version, s.Data.Name, err)
 	}
-	c.BaselineMatch = eval.MatchRate(ours.Scores, theirs.Scores, shadow.MatchTolerance)
+	c.BaselineMatch = eval.MatchRate(ours.Scores, theirs.Scores, gate.MatchTolerance)
 	s.Candidates = append(s.Candidates, c)
 	return nil
 }

@@ -2,11 +2,13 @@ package flags
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
 	"google.golang.org/grpc"
 
+	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
@@ -24,6 +26,8 @@ type Load struct {
 	Rate        float64
 	timeout     time.Duration
 	Evidence    string
+	// baseline computes the score that is sent to an executor whose baseline is its callers' score.
+	baseline string
 }
 
 // Declare declares the flags.
@@ -39,6 +43,11 @@ func (l *Load) Declare(fs *pflag.FlagSet) {
 	console.Require(fs, "rate", "0 or more", func() bool { return l.Rate >= 0 })
 	console.Require(fs, "timeout", "more than 0", func() bool { return l.timeout > 0 })
 	Evidence(fs, &l.Evidence)
+}
+
+// DeclareBaseline declares the flag of commands that send decisions to a running executor.
+func (l *Load) DeclareBaseline(fs *pflag.FlagSet) {
+	fs.StringVar(&l.baseline, "baseline", "", "what computes the score that is sent to an executor with --baseline caller=...: "+traffic.SendingForms)
 }
 
 // Pace returns the pace of the calls.
@@ -63,11 +72,13 @@ func (l *Load) DecidesAt(ctx context.Context, c console.Console, at Endpoint) De
 		err = at.Dial(func(conn *grpc.ClientConn) error {
 			executor, err := fleet.NewExecutor(conn.Target(), conn).Counters(ctx)
 			if err == nil {
-				b, err = traffic.FindBaseline(model.OpenRegistry(l.Models), a, executor.Baseline)
+				b, err = l.decides(a, executor.Baseline)
 			}
 			return err
 		})
 		switch {
+		case err == nil && b.Sent:
+			c.Say("baseline  %s, digest %.12s: %s computes the score that is sent", b.Version, b.Digest, l.baseline)
 		case err == nil && b.Scorer == nil:
 			c.Say("baseline  %s, digest %.12s, is not in %s: the baseline's answers cannot be checked", b.Version, b.Digest, l.Models)
 		case err == nil && b.Model != traffic.Heuristic(a).Model:
@@ -75,6 +86,22 @@ func (l *Load) DecidesAt(ctx context.Context, c console.Console, at Endpoint) De
 		}
 		return b, err
 	}
+}
+
+// decides returns the baseline that an executor names.
+func (l *Load) decides(a *model.Artifact, named evidence.Model) (traffic.Baseline, error) {
+	registry := model.OpenRegistry(l.Models)
+	switch sends := traffic.Sends(named); {
+	case sends && l.baseline == "":
+		return traffic.Baseline{}, console.Usagef("the executor decides by %s, the score that comes with each request: say with --baseline what computes it, %s", named.Version, traffic.SendingForms)
+	case sends && strings.HasPrefix(l.baseline, "column=") && l.Data.Table.Path == "":
+		return traffic.Baseline{}, console.Usagef("--baseline %s names a column of rows: give them with --table", l.baseline)
+	case sends:
+		return traffic.Sending(registry, named, l.baseline)
+	case l.baseline != "":
+		return traffic.Baseline{}, console.Usagef("--baseline is for an executor that takes its callers' score, and this one decides by %s: leave it out", named.Version)
+	}
+	return traffic.FindBaseline(registry, a, named)
 }
 
 // States reads the data and the model, and returns the states that the model was not trained on.

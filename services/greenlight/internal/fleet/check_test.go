@@ -50,6 +50,14 @@ func outcomes(n map[shadow.Outcome]uint64) []*executorv1.OutcomeCount {
 	return all
 }
 
+// agreement is consistent: 100 comparisons with 45 above by each score, so chance alone agrees in 50.5 %.
+func agreement(both, baseline, shadow, none uint64) *executorv1.DecisionAgreement {
+	return &executorv1.DecisionAgreement{
+		BothAbove: both, BaselineAbove: baseline, ShadowAbove: shadow, BothBelow: none,
+		Agreement: proto.Float64(0.9), Kappa: proto.Float64((0.9 - 0.505) / (1 - 0.505)),
+	}
+}
+
 // A report that contradicts itself is an error that names the contradiction.
 func TestCheckReport(t *testing.T) {
 	type report = executorv1.GetShadowReportResponse
@@ -60,6 +68,23 @@ func TestCheckReport(t *testing.T) {
 	}{
 		"sound":                     {func(*report) {}, ""},
 		"fresh start":               {func(r *report) { proto.Reset(r); proto.Merge(r, fresh()) }, ""},
+		"executor with a threshold": {func(r *report) { r.DecisionThreshold, r.Window.Decisions = 0.5, agreement(40, 5, 5, 50) }, ""},
+		"tolerance of an executor":  {func(r *report) { r.MatchTolerance = 0.9 }, "no difference above 0."},
+		"tolerance 0.04":            {func(r *report) { r.MatchTolerance = 0.04 }, ""},
+		"tolerance NaN":             {func(r *report) { r.MatchTolerance = math.NaN() }, "match_tolerance is NaN"},
+		"tolerance 1":               {func(r *report) { r.MatchTolerance = 1 }, "match_tolerance is 1"},
+		"threshold 1":               {func(r *report) { r.DecisionThreshold, r.Window.Decisions = 1, agreement(40, 5, 5, 50) }, "decision_threshold is 1"},
+		"threshold without counts":  {func(r *report) { r.DecisionThreshold = 0.5 }, "window.decisions does not go with"},
+		"counts without threshold":  {func(r *report) { r.Window.Decisions = agreement(40, 5, 5, 50) }, "window.decisions does not go with"},
+		"too few decisions":         {func(r *report) { r.DecisionThreshold, r.Window.Decisions = 0.5, agreement(40, 5, 5, 49) }, "99 decisions of 100 comparisons"},
+		"agreement differs": {func(r *report) {
+			r.DecisionThreshold, r.Window.Decisions = 0.5, agreement(40, 5, 5, 50)
+			r.Window.Decisions.Agreement = proto.Float64(0.99)
+		}, "agreement and kappa do not follow"},
+		"kappa missing": {func(r *report) {
+			r.DecisionThreshold, r.Window.Decisions = 0.5, agreement(40, 5, 5, 50)
+			r.Window.Decisions.Kappa = nil
+		}, "agreement and kappa do not follow"},
 		"absent outcomes are zero":  {func(r *report) { r.OutcomesTotal = append(r.OutcomesTotal[:7], r.OutcomesTotal[8:]...) }, ""},
 		"an executor before 1.9":    {func(r *report) { r.BaselineTotal, r.Window = 0, nil }, ""},
 		"latencies a moment behind": {func(r *report) { r.LatencyMsTotal.Counts[0] -= 64 }, ""},

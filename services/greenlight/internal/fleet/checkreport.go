@@ -53,8 +53,12 @@ func CheckReport(r *executorv1.GetShadowReportResponse, now time.Time) error {
 	c.add(compared == 0 || r.GetShadowDigest() != "", "%d comparisons, but no digest of the model that answered", compared)
 	c.histogram(r.GetLatencyMsTotal(), tried)
 	c.sources(r.GetSourcesTotal(), r.GetRequestsTotal())
+	tolerance, threshold := Tolerance(r), r.GetDecisionThreshold()
+	c.add(tolerance > 0 && tolerance < 1, "match_tolerance is %v", tolerance)
+	c.add(threshold >= 0 && threshold < 1, "decision_threshold is %v", threshold)
 	if r.GetWindow() != nil {
-		c.window(r.GetWindow(), totals)
+		c.window(r.GetWindow(), totals, tolerance)
+		c.decisions(r.GetWindow().GetDecisions(), threshold, r.GetWindow().GetComparisons())
 		c.slow(r.GetWindow().GetLatencyMs(), r.GetLatencyMsTotal())
 	}
 	c.breaker(r.GetBreaker())
@@ -168,7 +172,7 @@ func ascending(edges []float64) bool {
 }
 
 // window checks the rolling window against itself and against the totals since start.
-func (c *contradictions) window(w *executorv1.ShadowWindow, totals outcomes) {
+func (c *contradictions) window(w *executorv1.ShadowWindow, totals outcomes, tolerance float64) {
 	seen := c.outcomes("window.outcomes", w.GetOutcomes())
 	for o, n := range seen {
 		c.add(n <= totals[o], "%d of %s in the window, and %d since start", n, o, totals[o])
@@ -199,9 +203,25 @@ func (c *contradictions) window(w *executorv1.ShadowWindow, totals outcomes) {
 	c.quantiles("window.latency_ms", w.GetLatencyMs(), compared, math.MaxFloat64)
 	// The largest difference is kept in millionths. That of a match is at most the tolerance, that of a mismatch above.
 	largest, mismatches := w.GetAbsDelta().GetMax(), seen[shadow.Mismatch]
-	c.add(mismatches > 0 || largest <= shadow.MatchTolerance+1e-6, "window has no mismatch, and a difference of %v", largest)
-	c.add(mismatches == 0 || largest >= shadow.MatchTolerance-1e-6, "window has %d mismatches, and no difference above %v", mismatches, largest)
+	c.add(mismatches > 0 || largest <= tolerance+1e-6, "window has no mismatch, and a difference of %v", largest)
+	c.add(mismatches == 0 || largest >= tolerance-1e-6, "window has %d mismatches, and no difference above %v", mismatches, largest)
 	c.add(math.Abs(mean) <= w.GetAbsDelta().GetMax()+1e-6, "window.mean_delta is %v, and no difference is above %v", mean, w.GetAbsDelta().GetMax())
+}
+
+// decisions checks the agreement of decisions, which goes with a threshold.
+func (c *contradictions) decisions(d *executorv1.DecisionAgreement, threshold float64, comparisons uint64) {
+	c.add((d != nil) == (threshold > 0), "window.decisions does not go with a decision_threshold of %v", threshold)
+	if d == nil {
+		return
+	}
+	var sum uint64
+	for _, n := range []uint64{d.GetBothAbove(), d.GetBaselineAbove(), d.GetShadowAbove(), d.GetBothBelow()} {
+		sum += min(n, maxCount)
+	}
+	c.add(sum == comparisons, "%d decisions of %d comparisons in the window", sum, comparisons)
+	agreement, kappa := shadow.Agreement(d)
+	same := func(a, b *float64) bool { return (a == nil) == (b == nil) && (a == nil || near(a, *b)) }
+	c.add(same(d.Agreement, agreement) && same(d.Kappa, kappa), "window.decisions.agreement and kappa do not follow from its counts")
 }
 
 // ratio checks the rate k/n, which must be missing if n is 0.

@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -29,6 +30,9 @@ type Counters struct {
 	Percent float64
 	// InFlight is the number of requests whose shadows have not ended.
 	InFlight uint64
+	// Tolerance and Threshold are the match tolerance and the decision threshold of the executor; the threshold is 0 if there
+	// is none, and both are if the source does not know them.
+	Tolerance, Threshold float64
 	// Breaker is the state of the circuit breaker; unspecified if the source does not know it.
 	Breaker executorv1.BreakerState
 	// Baseline makes the decisions. Model answered last: empty before the first answer. Both are empty if the source does
@@ -146,7 +150,8 @@ func (h Histogram) since(before Histogram) Histogram {
 func CountersOf(addr string, r *executorv1.GetShadowReportResponse, requested time.Time) Counters {
 	c := Counters{
 		Executor: addr, Process: r.GetInstanceId(), Instance: r.GetInstanceId(), Time: requested, Percent: r.GetSamplePercent(), InFlight: r.GetInFlight(),
-		Breaker:  r.GetBreaker().GetState(),
+		Breaker:   r.GetBreaker().GetState(),
+		Tolerance: Tolerance(r), Threshold: r.GetDecisionThreshold(),
 		Baseline: evidence.Model{Version: r.GetBaselineVersion(), Digest: r.GetBaselineDigest()},
 		Model:    evidence.Model{Version: r.GetShadowVersion(), Digest: r.GetShadowDigest()},
 		Counts: Counts{
@@ -161,6 +166,11 @@ func CountersOf(addr string, r *executorv1.GetShadowReportResponse, requested ti
 		c.Outcomes[shadow.Outcome(o.GetOutcome()).String()] += o.GetCount()
 	}
 	return c
+}
+
+// Tolerance returns the match tolerance of the executor that reports. Executors up to version 1.9 do not name theirs.
+func Tolerance(r *executorv1.GetShadowReportResponse) float64 {
+	return cmp.Or(r.GetMatchTolerance(), gate.MatchTolerance)
 }
 
 // Rule is what [Delta] does if the executor restarted between the two readings.

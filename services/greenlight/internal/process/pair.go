@@ -11,6 +11,7 @@ import (
 
 	"google.golang.org/grpc"
 
+	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
@@ -63,6 +64,8 @@ type Pair struct {
 	Engine, Executor Listen
 	// ShadowTimeout is how long a shadow may take.
 	ShadowTimeout time.Duration
+	// Policy says how the executor compares.
+	Policy gate.Policy
 }
 
 // StartError is the error of a service that did not start.
@@ -85,7 +88,8 @@ func (s Services) WithPair(ctx context.Context, p Pair, use func(engine, executo
 		return &StartError{"engine", err}
 	}
 	defer func() { err = errors.Join(err, engine.Stop(StopGrace)) }()
-	executor, err := s.Executor(ctx, p.Dir, engine.Addr("grpc"), p.Executor, "--insecure-control", "--shadow-timeout", p.ShadowTimeout.String())
+	executor, err := s.Executor(ctx, p.Dir, engine.Addr("grpc"), p.Executor, "--insecure-control", "--shadow-timeout", p.ShadowTimeout.String(),
+		"--match-tolerance", fmt.Sprint(p.Policy.Tolerance()), "--decision-threshold", fmt.Sprint(p.Policy.DecisionThreshold))
 	if err != nil {
 		return &StartError{"executor", err}
 	}

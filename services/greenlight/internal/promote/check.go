@@ -111,6 +111,9 @@ func Judge(ctx context.Context, q Question, now time.Time) (*Check, error) {
 	phases, policy := j.canary(live, other, err)
 	soak := j.soak(live, other, err)
 	c.Blockers = slices.Concat([]Row{overall, feature}, offline, []Row{phases, policy, soak, j.chain(q.Head), holds, free})
+	if q.Policy.Improves() {
+		c.Blockers = append(c.Blockers, newRow(fleet.Quality(ctx, q.Executors)))
+	}
 	if len(q.Engines) > 0 {
 		c.Blockers = append(c.Blockers, j.engines(ctx, q.Engines))
 	}

@@ -97,7 +97,7 @@ func Ask(l *confirmation.Ledger, q Question, c *Check, head string) (*confirmati
 	}
 	return l.Issue(Validity, func(nonce string, expires time.Time) (string, any, error) {
 		phrase := Phrase{
-			From: c.From, To: c.To, Model: short(c.Digest), Evidence: short(head), PSI: psiText(c.PSI), Expires: expires, Nonce: nonce,
+			From: c.From, To: c.To, Terms: c.Policy.Terms(), Model: short(c.Digest), Evidence: short(head), PSI: psiText(c.PSI), Expires: expires, Nonce: nonce,
 		}.String()
 		_, err := ParsePhrase(phrase)
 		return phrase, p, err
@@ -120,7 +120,7 @@ func Redeem(l *confirmation.Ledger, text string) (*Pledge, error) {
 		return nil, fmt.Errorf("%w: %w", ErrOtherTicket, err)
 	}
 	_, version, _ := cut(p.Model)
-	if phrase.From != version || phrase.To != p.To || phrase.Model != short(p.Digest) || phrase.Evidence != short(p.Head) ||
+	if phrase.From != version || phrase.To != p.To || phrase.Terms != p.Policy.Terms() || phrase.Model != short(p.Digest) || phrase.Evidence != short(p.Head) ||
 		phrase.PSI != psiText(p.PSI) || !phrase.Expires.Equal(ticket.ExpiryTime) || phrase.Nonce != ticket.Nonce {
 		return nil, ErrOtherTicket
 	}

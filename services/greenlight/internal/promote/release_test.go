@@ -290,3 +290,45 @@ func TestPhraseForm(t *testing.T) {
 		}
 	}
 }
+
+// What the policy does not have as the default is part of the phrase, and of what it confirms.
+func TestPhraseNamesTheTerms(t *testing.T) {
+	t.Parallel()
+	s := newSetting(t)
+	s.write()
+	s.q.Policy.MatchTolerance, s.q.Policy.DecisionThreshold = 0.1, 0.6
+	phrase := s.ask().Phrase
+	if !strings.Contains(phrase, " -> "+release+" tolerance=0.1 threshold=0.6 model=") {
+		t.Fatalf("got %s", phrase)
+	}
+	if _, err := s.confirm(strings.Replace(phrase, "tolerance=0.1 ", "", 1), Releaser{}); !errors.Is(err, confirmation.ErrMismatch) {
+		t.Errorf("without a term: got %v", err)
+	}
+	if r, err := s.confirm(phrase, Releaser{}); err != nil || r.Policy.MatchTolerance != 0.1 || !s.released() {
+		t.Errorf("got %+v, %v", r, err)
+	}
+}
+
+// Under improvement the live quality is a blocker. Without its verdict there is no phrase.
+func TestImprovementNeedsLiveQuality(t *testing.T) {
+	t.Parallel()
+	s := newSetting(t)
+	s.write()
+	s.q.Policy.Kind = gate.Improvement
+	c := s.judge()
+	r := c.row(gate.LiveQuality)
+	if r == nil || r.Verdict != gate.Inconclusive || !strings.Contains(r.Reason, "no verdict yet") || c.Ready() {
+		t.Errorf("got %+v, ready %v", r, c.Ready())
+	}
+	head, err := c.Keep(s.q.Evidence, "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Ask(s.ledger, s.q, c, head); !errors.Is(err, ErrNotReady) {
+		t.Errorf("got %v", err)
+	}
+	s.q.Policy.Kind = gate.Agreement
+	if r := s.judge().row(gate.LiveQuality); r != nil {
+		t.Errorf("under agreement: got %+v, want no row", r)
+	}
+}

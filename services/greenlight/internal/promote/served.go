@@ -52,7 +52,7 @@ func (j *judgment) engines(ctx context.Context, engines []fleet.Engine) Row {
 	return served(EngineServes, findings)
 }
 
-// executors judges whether the model is what answered every executor last.
+// executors judges whether the model is what answered every executor last, and whether they compare as the policy asks.
 func (j *judgment) executors(ctx context.Context, executors []fleet.Executor) Row {
 	counters, errs := fleet.ReadCounters(ctx, executors)
 	fleet.Rethrow(errs...)
@@ -60,6 +60,9 @@ func (j *judgment) executors(ctx context.Context, executors []fleet.Executor) Ro
 	for i, e := range executors {
 		var answered evidence.Model
 		if errs[i] == nil {
+			if err := j.policy.Compares(counters[0].Tolerance, counters[0].Threshold); err != nil {
+				findings = append(findings, finding{gate.Error, fmt.Sprintf("executor %s: %v", e.Addr, err)})
+			}
 			answered, counters = counters[0].Model, counters[1:]
 		}
 		if errs[i] == nil && answered.Digest == "" {

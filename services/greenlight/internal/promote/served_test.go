@@ -50,6 +50,8 @@ type executor struct {
 	err    error
 	// process is drawn when it is empty.
 	process string
+	// tolerance is 0 for an executor that does not name it.
+	tolerance float64
 }
 
 func (e *executor) GetShadowReport(context.Context, *executorv1.GetShadowReportRequest, ...grpc.CallOption) (*executorv1.GetShadowReportResponse, error) {
@@ -58,6 +60,7 @@ func (e *executor) GetShadowReport(context.Context, *executorv1.GetShadowReportR
 		BaselineVersion: "heuristic-v1", BaselineDigest: strings.Repeat("b", 64), ShadowDigest: e.digest,
 		LatencyMsTotal: &executorv1.Histogram{Edges: []float64{1}, Counts: []uint64{0, 0}},
 		Breaker:        &executorv1.BreakerStatus{State: executorv1.BreakerState_BREAKER_STATE_CLOSED},
+		MatchTolerance: e.tolerance,
 	}
 	if r.InstanceId == "" {
 		r.InstanceId = rand.Text()
@@ -102,6 +105,7 @@ func TestServed(t *testing.T) {
 		"engine says nothing":       {engines: []*engine{{}}, blocker: EngineServes, verdict: gate.Error, reason: "model_version is empty"},
 		"report contradicts itself": {executors: []*executor{{digest: "999"}}, blocker: ExecutorAsks, verdict: gate.Error, reason: "shadow_digest is"},
 		"one executor twice":        {executors: []*executor{{digest: ours, process: "p"}, {digest: ours, process: "p"}}, blocker: ExecutorAsks, verdict: gate.Error, reason: `are one process ("p")`},
+		"another tolerance":         {executors: []*executor{{digest: ours, tolerance: 0.1}}, blocker: ExecutorAsks, verdict: gate.Error, reason: "start it with --match-tolerance 0.05"},
 		"executor is away":          {executors: []*executor{{err: away}}, blocker: ExecutorAsks, verdict: gate.Error, reason: "connection refused"},
 	} {
 		t.Run(strings.ReplaceAll(name, " ", "_"), func(t *testing.T) {

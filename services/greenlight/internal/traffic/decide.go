@@ -44,7 +44,7 @@ func decide(ctx context.Context, decisions executorv1.DecisionServiceClient, sta
 		with := s.Request()
 		resp, err := over.Decide(call, &executorv1.PredictRequest{
 			RequestId: fmt.Sprintf("%s-%d", s.ID, i/len(states)), Symbol: with.GetSymbol(), EventTime: with.GetEventTime(),
-			Features: with.GetFeatures(), Source: with.GetSource(),
+			Features: with.GetFeatures(), Source: with.GetSource(), BaselineScore: with.BaselineScore,
 		})
 		total.Add(1)
 		switch {

@@ -132,7 +132,11 @@ func Shadow(ctx context.Context, e fleet.Executor, a *model.Artifact, states []S
 // Request returns the request for a decision on the state. It has the features by name, because a packed vector of a schema
 // cannot hold the raw inputs.
 func (s State) Request() *executorv1.PredictWithShadowRequest {
-	return &executorv1.PredictWithShadowRequest{RequestId: s.ID, Symbol: s.Symbol, EventTime: s.Time, Features: s.Named, Source: s.Source}
+	r := &executorv1.PredictWithShadowRequest{RequestId: s.ID, Symbol: s.Symbol, EventTime: s.Time, Features: s.Named, Source: s.Source}
+	if s.Sent {
+		r.BaselineScore = &s.Baseline
+	}
+	return r
 }
 
 // Judge judges the result by its own counts.

@@ -34,6 +34,8 @@ type State struct {
 	// Decides is the baseline. Unchecked means that its expected score is not known.
 	Decides   evidence.Model
 	Unchecked bool
+	// Sent reports whether Baseline is sent with the request, because the executor decides by it.
+	Sent bool
 }
 
 // VectorRequest returns the request for a decision on the state as a packed vector of the schema. It lacks the raw inputs,
@@ -85,7 +87,9 @@ func StatesFor(frame Frame, symbol string, minutes []int, a *model.Artifact, b B
 		}
 		named := make(map[string]float64, len(x)+len(base))
 		maps.Insert(named, pairs(a.Schema, x))
-		maps.Insert(named, pairs(inputs, base))
+		if !b.Sent { // otherwise the executor does not compute the score
+			maps.Insert(named, pairs(inputs, base))
+		}
 		for _, name := range feature.RawInputs() {
 			if column := frame.Column(name); i < len(column) && !math.IsNaN(column[i]) {
 				named[name] = column[i]
@@ -105,7 +109,7 @@ func StatesFor(frame Frame, symbol string, minutes []int, a *model.Artifact, b B
 			ID: fmt.Sprintf("%s-%d", symbol, frame.End(i)), Symbol: symbol,
 			Time: timestamppb.New(time.UnixMilli(frame.End(i))), Source: mark,
 			Vector: x, Named: named, Score: a.Scorer.Score(x), Baseline: score,
-			Decides: b.Model, Unchecked: b.Scorer == nil,
+			Decides: b.Model, Unchecked: b.Scorer == nil, Sent: b.Sent,
 		})
 	}
 	return states, nil

@@ -94,6 +94,9 @@ func (x *FeatureVector) GetSchemaHash() string {
 
 // PredictRequest is one market state to decide on. Exactly one of features, vector and quote must be set. A quote may come
 // with features that executor does not compute from quotes.
+//
+// If the baseline is the caller's own score, baseline_score is required, and the state needs only what the model under trial
+// takes.
 type PredictRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Caller's id, echoed in the response. Sampling is a function of it, so every replica makes the same choice for an id.
@@ -120,7 +123,11 @@ type PredictRequest struct {
 	Quote *Quote `protobuf:"bytes,6,opt,name=quote,proto3" json:"quote,omitempty"`
 	// Source of the request. The answer does not depend on it. executor counts and logs it, so that a replay is never reported
 	// as live.
-	Source        Source `protobuf:"varint,7,opt,name=source,proto3,enum=greenlight.executor.v1.Source" json:"source,omitempty"`
+	Source Source `protobuf:"varint,7,opt,name=source,proto3,enum=greenlight.executor.v1.Source" json:"source,omitempty"`
+	// The caller's own score, in [0,1]: the decision, which is answered bit for bit. Required if executor was started with
+	// --baseline caller=<name>@<version> (else BASELINE_SCORE_MISSING), and refused if it was not (BASELINE_SCORE_UNEXPECTED).
+	// NaN or a number outside [0,1] is BASELINE_SCORE_INVALID.
+	BaselineScore *float64 `protobuf:"fixed64,8,opt,name=baseline_score,json=baselineScore,proto3,oneof" json:"baseline_score,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -204,6 +211,13 @@ func (x *PredictRequest) GetSource() Source {
 	return Source_SOURCE_UNSPECIFIED
 }
 
+func (x *PredictRequest) GetBaselineScore() float64 {
+	if x != nil && x.BaselineScore != nil {
+		return *x.BaselineScore
+	}
+	return 0
+}
+
 // PredictResponse is the baseline's answer.
 type PredictResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -211,9 +225,10 @@ type PredictResponse struct {
 	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// The baseline's probability in [0,1] that a tradeable move begins within 15 minutes. This is the decision.
 	Score float64 `protobuf:"fixed64,2,opt,name=score,proto3" json:"score,omitempty"`
-	// Version of the baseline, for example "heuristic-v1".
+	// Version of the baseline, for example "heuristic-v1"; "<name>@<version>" if it is the caller's own score.
 	ModelVersion string `protobuf:"bytes,3,opt,name=model_version,json=modelVersion,proto3" json:"model_version,omitempty"`
-	// SHA-256 of the baseline's parameters, 64 lower-case hexadecimal digits.
+	// SHA-256 of the baseline's parameters, 64 lower-case hexadecimal digits. If the baseline is the caller's own score, that of
+	// the text "caller=<name>@<version>".
 	ModelDigest string `protobuf:"bytes,4,opt,name=model_digest,json=modelDigest,proto3" json:"model_digest,omitempty"`
 	// Whether the request was sampled for a shadow, however that shadow ends.
 	ShadowSampled bool `protobuf:"varint,5,opt,name=shadow_sampled,json=shadowSampled,proto3" json:"shadow_sampled,omitempty"`
@@ -305,7 +320,7 @@ type DecideRequest struct {
 	// executor reads later is answered with DEADLINE_EXCEEDED, EXPIRED, and is not scored; one whose deadline is no valid time
 	// with INVALID_ARGUMENT, DEADLINE_INVALID. Absent: no deadline.
 	Deadline *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=deadline,proto3" json:"deadline,omitempty"`
-	// The market state. Required.
+	// The market state, with the caller's own score if that is the baseline. Required.
 	Request       *PredictRequest `protobuf:"bytes,3,opt,name=request,proto3" json:"request,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -550,7 +565,9 @@ type PredictWithShadowRequest struct {
 	// The state as the latest quote of the symbol; see PredictRequest.quote.
 	Quote *Quote `protobuf:"bytes,6,opt,name=quote,proto3" json:"quote,omitempty"`
 	// Source of the request; see PredictRequest.source.
-	Source        Source `protobuf:"varint,7,opt,name=source,proto3,enum=greenlight.executor.v1.Source" json:"source,omitempty"`
+	Source Source `protobuf:"varint,7,opt,name=source,proto3,enum=greenlight.executor.v1.Source" json:"source,omitempty"`
+	// The caller's own score; see PredictRequest.baseline_score.
+	BaselineScore *float64 `protobuf:"fixed64,8,opt,name=baseline_score,json=baselineScore,proto3,oneof" json:"baseline_score,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -632,6 +649,13 @@ func (x *PredictWithShadowRequest) GetSource() Source {
 		return x.Source
 	}
 	return Source_SOURCE_UNSPECIFIED
+}
+
+func (x *PredictWithShadowRequest) GetBaselineScore() float64 {
+	if x != nil && x.BaselineScore != nil {
+		return *x.BaselineScore
+	}
+	return 0
 }
 
 // PredictWithShadowResponse is the baseline's answer and the outcome of the shadow.
@@ -750,7 +774,8 @@ type Score struct {
 	Score float64 `protobuf:"fixed64,1,opt,name=score,proto3" json:"score,omitempty"`
 	// Version of the scorer.
 	ModelVersion string `protobuf:"bytes,2,opt,name=model_version,json=modelVersion,proto3" json:"model_version,omitempty"`
-	// SHA-256 of the scorer's artifact, 64 lower-case hexadecimal digits.
+	// SHA-256 of the scorer's artifact, 64 lower-case hexadecimal digits. See PredictResponse.model_digest for a baseline that
+	// has none.
 	ModelDigest   string `protobuf:"bytes,3,opt,name=model_digest,json=modelDigest,proto3" json:"model_digest,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -812,7 +837,7 @@ type Comparison struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Shadow score minus baseline score, in [-1,1].
 	Delta float64 `protobuf:"fixed64,1,opt,name=delta,proto3" json:"delta,omitempty"`
-	// Whether |delta| <= 0.05.
+	// Whether |delta| is at most executor's match tolerance: GetShadowReportResponse.match_tolerance, 0.05 by default.
 	Match         bool `protobuf:"varint,2,opt,name=match,proto3" json:"match,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -871,7 +896,7 @@ const file_greenlight_executor_v1_decision_proto_rawDesc = "" +
 	"\x06schema\x18\x01 \x01(\tR\x06schema\x12\x16\n" +
 	"\x06values\x18\x02 \x03(\x01R\x06values\x12\x1f\n" +
 	"\vschema_hash\x18\x03 \x01(\tR\n" +
-	"schemaHash\"\xbd\x03\n" +
+	"schemaHash\"\xfc\x03\n" +
 	"\x0ePredictRequest\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x16\n" +
@@ -881,10 +906,12 @@ const file_greenlight_executor_v1_decision_proto_rawDesc = "" +
 	"\bfeatures\x18\x04 \x03(\v24.greenlight.executor.v1.PredictRequest.FeaturesEntryR\bfeatures\x12=\n" +
 	"\x06vector\x18\x05 \x01(\v2%.greenlight.executor.v1.FeatureVectorR\x06vector\x123\n" +
 	"\x05quote\x18\x06 \x01(\v2\x1d.greenlight.executor.v1.QuoteR\x05quote\x126\n" +
-	"\x06source\x18\a \x01(\x0e2\x1e.greenlight.executor.v1.SourceR\x06source\x1a;\n" +
+	"\x06source\x18\a \x01(\x0e2\x1e.greenlight.executor.v1.SourceR\x06source\x12*\n" +
+	"\x0ebaseline_score\x18\b \x01(\x01H\x00R\rbaselineScore\x88\x01\x01\x1a;\n" +
 	"\rFeaturesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01\"\xf4\x01\n" +
+	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01B\x11\n" +
+	"\x0f_baseline_score\"\xf4\x01\n" +
 	"\x0fPredictResponse\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x14\n" +
@@ -909,7 +936,7 @@ const file_greenlight_executor_v1_decision_proto_rawDesc = "" +
 	"\bmetadata\x18\x04 \x03(\v21.greenlight.executor.v1.DecideError.MetadataEntryR\bmetadata\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xd1\x03\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x90\x04\n" +
 	"\x18PredictWithShadowRequest\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x16\n" +
@@ -919,10 +946,12 @@ const file_greenlight_executor_v1_decision_proto_rawDesc = "" +
 	"\bfeatures\x18\x04 \x03(\v2>.greenlight.executor.v1.PredictWithShadowRequest.FeaturesEntryR\bfeatures\x12=\n" +
 	"\x06vector\x18\x05 \x01(\v2%.greenlight.executor.v1.FeatureVectorR\x06vector\x123\n" +
 	"\x05quote\x18\x06 \x01(\v2\x1d.greenlight.executor.v1.QuoteR\x05quote\x126\n" +
-	"\x06source\x18\a \x01(\x0e2\x1e.greenlight.executor.v1.SourceR\x06source\x1a;\n" +
+	"\x06source\x18\a \x01(\x0e2\x1e.greenlight.executor.v1.SourceR\x06source\x12*\n" +
+	"\x0ebaseline_score\x18\b \x01(\x01H\x00R\rbaselineScore\x88\x01\x01\x1a;\n" +
 	"\rFeaturesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01\"\xbf\x03\n" +
+	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01B\x11\n" +
+	"\x0f_baseline_score\"\xbf\x03\n" +
 	"\x19PredictWithShadowResponse\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x129\n" +
@@ -1028,10 +1057,12 @@ func file_greenlight_executor_v1_decision_proto_init() {
 	file_greenlight_executor_v1_outcome_proto_init()
 	file_greenlight_executor_v1_quote_proto_init()
 	file_greenlight_executor_v1_source_proto_init()
+	file_greenlight_executor_v1_decision_proto_msgTypes[1].OneofWrappers = []any{}
 	file_greenlight_executor_v1_decision_proto_msgTypes[4].OneofWrappers = []any{
 		(*DecideResponse_Response)(nil),
 		(*DecideResponse_Error)(nil),
 	}
+	file_greenlight_executor_v1_decision_proto_msgTypes[6].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

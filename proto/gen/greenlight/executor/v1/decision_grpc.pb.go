@@ -38,7 +38,8 @@ const (
 // its metadata names the invalid features:
 //
 //	INVALID_ARGUMENT     INPUT_MISSING, INPUT_AMBIGUOUS, SCHEMA_UNKNOWN, VECTOR_LENGTH, FEATURE_MISSING, FEATURE_UNKNOWN,
-//	                     FEATURE_INVALID, FIELD_TOO_LONG, SYMBOL_MISSING, QUOTE_INVALID, DEADLINE_INVALID
+//	                     FEATURE_INVALID, FIELD_TOO_LONG, SYMBOL_MISSING, QUOTE_INVALID, DEADLINE_INVALID,
+//	                     BASELINE_SCORE_MISSING, BASELINE_SCORE_INVALID, BASELINE_SCORE_UNEXPECTED
 //	FAILED_PRECONDITION  NOT_READY: the symbol's quotes so far do not define the baseline's inputs; the message explains
 //	                     what is missing
 //	RESOURCE_EXHAUSTED   (no reason) the message is larger than 64 KiB, compressed or not; or 512 calls, or 256
@@ -47,7 +48,9 @@ const (
 //	DEADLINE_EXCEEDED    EXPIRED: the deadline of a message of Decide had passed before executor began it
 //	UNAVAILABLE          STOPPING: executor is stopping and ends the stream
 //
-// A failure of the model under trial never fails these calls.
+// A failure of the model under trial never fails these calls. If the caller's own score is the baseline (executor was started
+// with --baseline caller=<name>@<version>), neither does the market state: it is then the input of the model under trial
+// alone. If it is missing, invalid or not ready, the answer is the caller's score and the outcome of the shadow is REJECTED.
 type DecisionServiceClient interface {
 	// Predict returns the baseline score at once. If the request is sampled, its shadow runs detached, after the answer.
 	// Use this call where microseconds matter.
@@ -136,7 +139,8 @@ type DecisionService_ObserveQuotesClient = grpc.ClientStreamingClient[ObserveQuo
 // its metadata names the invalid features:
 //
 //	INVALID_ARGUMENT     INPUT_MISSING, INPUT_AMBIGUOUS, SCHEMA_UNKNOWN, VECTOR_LENGTH, FEATURE_MISSING, FEATURE_UNKNOWN,
-//	                     FEATURE_INVALID, FIELD_TOO_LONG, SYMBOL_MISSING, QUOTE_INVALID, DEADLINE_INVALID
+//	                     FEATURE_INVALID, FIELD_TOO_LONG, SYMBOL_MISSING, QUOTE_INVALID, DEADLINE_INVALID,
+//	                     BASELINE_SCORE_MISSING, BASELINE_SCORE_INVALID, BASELINE_SCORE_UNEXPECTED
 //	FAILED_PRECONDITION  NOT_READY: the symbol's quotes so far do not define the baseline's inputs; the message explains
 //	                     what is missing
 //	RESOURCE_EXHAUSTED   (no reason) the message is larger than 64 KiB, compressed or not; or 512 calls, or 256
@@ -145,7 +149,9 @@ type DecisionService_ObserveQuotesClient = grpc.ClientStreamingClient[ObserveQuo
 //	DEADLINE_EXCEEDED    EXPIRED: the deadline of a message of Decide had passed before executor began it
 //	UNAVAILABLE          STOPPING: executor is stopping and ends the stream
 //
-// A failure of the model under trial never fails these calls.
+// A failure of the model under trial never fails these calls. If the caller's own score is the baseline (executor was started
+// with --baseline caller=<name>@<version>), neither does the market state: it is then the input of the model under trial
+// alone. If it is missing, invalid or not ready, the answer is the caller's score and the outcome of the shadow is REJECTED.
 type DecisionServiceServer interface {
 	// Predict returns the baseline score at once. If the request is sampled, its shadow runs detached, after the answer.
 	// Use this call where microseconds matter.

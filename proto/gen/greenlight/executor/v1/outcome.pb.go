@@ -28,9 +28,9 @@ type ShadowOutcome int32
 const (
 	// Never sent.
 	ShadowOutcome_SHADOW_OUTCOME_UNSPECIFIED ShadowOutcome = 0
-	// The shadow answered within 0.05 of the baseline.
+	// The shadow answered within 0.05 of the baseline, or within the --match-tolerance of executor.
 	ShadowOutcome_SHADOW_OUTCOME_MATCH ShadowOutcome = 1
-	// The shadow answered further than 0.05 from the baseline.
+	// The shadow answered further from the baseline than that.
 	ShadowOutcome_SHADOW_OUTCOME_MISMATCH ShadowOutcome = 2
 	// The shadow did not answer within its 60 ms (or the caller's shorter budget).
 	ShadowOutcome_SHADOW_OUTCOME_DEADLINE ShadowOutcome = 3

@@ -373,9 +373,10 @@ type GetShadowReportResponse struct {
 	Breaker *BreakerStatus `protobuf:"bytes,7,opt,name=breaker,proto3" json:"breaker,omitempty"`
 	// Percentage of the requests that get a shadow, [0,100].
 	SamplePercent float64 `protobuf:"fixed64,8,opt,name=sample_percent,json=samplePercent,proto3" json:"sample_percent,omitempty"`
-	// Version of the baseline.
+	// Version of the baseline; "<name>@<version>" if it is the caller's own score.
 	BaselineVersion string `protobuf:"bytes,9,opt,name=baseline_version,json=baselineVersion,proto3" json:"baseline_version,omitempty"`
-	// SHA-256 of the baseline's parameters, 64 lower-case hexadecimal digits.
+	// SHA-256 of the baseline's parameters, 64 lower-case hexadecimal digits. If the baseline is the caller's own score, that of
+	// the text "caller=<name>@<version>".
 	BaselineDigest string `protobuf:"bytes,10,opt,name=baseline_digest,json=baselineDigest,proto3" json:"baseline_digest,omitempty"`
 	// Version of the model that answered last. Empty until one did.
 	ShadowVersion string `protobuf:"bytes,11,opt,name=shadow_version,json=shadowVersion,proto3" json:"shadow_version,omitempty"`
@@ -390,9 +391,13 @@ type GetShadowReportResponse struct {
 	BaselineTotal uint64 `protobuf:"varint,15,opt,name=baseline_total,json=baselineTotal,proto3" json:"baseline_total,omitempty"`
 	// Requests accepted since start by source: live, replay and simulated are each listed once, including zeros. Their sum is
 	// requests_total.
-	SourcesTotal  []*SourceCount `protobuf:"bytes,16,rep,name=sources_total,json=sourcesTotal,proto3" json:"sources_total,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	SourcesTotal []*SourceCount `protobuf:"bytes,16,rep,name=sources_total,json=sourcesTotal,proto3" json:"sources_total,omitempty"`
+	// Largest |shadow - baseline| that counts as a match, in (0,1). 0 in reports of executors up to version 1.9, which use 0.05.
+	MatchTolerance float64 `protobuf:"fixed64,17,opt,name=match_tolerance,json=matchTolerance,proto3" json:"match_tolerance,omitempty"`
+	// Score at and above which a score stands for a decision to act, in (0,1). 0 without --decision-threshold.
+	DecisionThreshold float64 `protobuf:"fixed64,18,opt,name=decision_threshold,json=decisionThreshold,proto3" json:"decision_threshold,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *GetShadowReportResponse) Reset() {
@@ -535,6 +540,20 @@ func (x *GetShadowReportResponse) GetSourcesTotal() []*SourceCount {
 		return x.SourcesTotal
 	}
 	return nil
+}
+
+func (x *GetShadowReportResponse) GetMatchTolerance() float64 {
+	if x != nil {
+		return x.MatchTolerance
+	}
+	return 0
+}
+
+func (x *GetShadowReportResponse) GetDecisionThreshold() float64 {
+	if x != nil {
+		return x.DecisionThreshold
+	}
+	return 0
 }
 
 // SourceCount is the number of requests from one source.
@@ -732,7 +751,9 @@ type ShadowWindow struct {
 	// Mean of shadow - baseline over the comparisons, in [-1,1]. Absent when there are none.
 	MeanDelta *float64 `protobuf:"fixed64,12,opt,name=mean_delta,json=meanDelta,proto3,oneof" json:"mean_delta,omitempty"`
 	// Time from arrival to the shadow's answer over the comparisons, in milliseconds.
-	LatencyMs     *Quantiles `protobuf:"bytes,13,opt,name=latency_ms,json=latencyMs,proto3" json:"latency_ms,omitempty"`
+	LatencyMs *Quantiles `protobuf:"bytes,13,opt,name=latency_ms,json=latencyMs,proto3" json:"latency_ms,omitempty"`
+	// Agreement of the decisions over the comparisons. Absent without --decision-threshold.
+	Decisions     *DecisionAgreement `protobuf:"bytes,14,opt,name=decisions,proto3" json:"decisions,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -858,6 +879,106 @@ func (x *ShadowWindow) GetLatencyMs() *Quantiles {
 	return nil
 }
 
+func (x *ShadowWindow) GetDecisions() *DecisionAgreement {
+	if x != nil {
+		return x.Decisions
+	}
+	return nil
+}
+
+// DecisionAgreement counts comparisons by the side of the decision threshold on which the two scores lie. A score at the
+// threshold lies above.
+type DecisionAgreement struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Both scores are above, >= 0.
+	BothAbove uint64 `protobuf:"varint,1,opt,name=both_above,json=bothAbove,proto3" json:"both_above,omitempty"`
+	// Only the baseline is above, >= 0.
+	BaselineAbove uint64 `protobuf:"varint,2,opt,name=baseline_above,json=baselineAbove,proto3" json:"baseline_above,omitempty"`
+	// Only the shadow is above, >= 0.
+	ShadowAbove uint64 `protobuf:"varint,3,opt,name=shadow_above,json=shadowAbove,proto3" json:"shadow_above,omitempty"`
+	// Both are below, >= 0.
+	BothBelow uint64 `protobuf:"varint,4,opt,name=both_below,json=bothBelow,proto3" json:"both_below,omitempty"`
+	// Comparisons whose scores lie on one side / comparisons, in [0,1]. Absent without comparisons.
+	Agreement *float64 `protobuf:"fixed64,5,opt,name=agreement,proto3,oneof" json:"agreement,omitempty"`
+	// Cohen's kappa, in [-1,1]: agreement beyond that of two scorers with the same shares that decide by chance. 1 is full
+	// agreement, 0 is chance. Absent if it is undefined: no comparisons, or all scores of both on one side.
+	Kappa         *float64 `protobuf:"fixed64,6,opt,name=kappa,proto3,oneof" json:"kappa,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DecisionAgreement) Reset() {
+	*x = DecisionAgreement{}
+	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DecisionAgreement) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DecisionAgreement) ProtoMessage() {}
+
+func (x *DecisionAgreement) ProtoReflect() protoreflect.Message {
+	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DecisionAgreement.ProtoReflect.Descriptor instead.
+func (*DecisionAgreement) Descriptor() ([]byte, []int) {
+	return file_greenlight_executor_v1_shadow_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *DecisionAgreement) GetBothAbove() uint64 {
+	if x != nil {
+		return x.BothAbove
+	}
+	return 0
+}
+
+func (x *DecisionAgreement) GetBaselineAbove() uint64 {
+	if x != nil {
+		return x.BaselineAbove
+	}
+	return 0
+}
+
+func (x *DecisionAgreement) GetShadowAbove() uint64 {
+	if x != nil {
+		return x.ShadowAbove
+	}
+	return 0
+}
+
+func (x *DecisionAgreement) GetBothBelow() uint64 {
+	if x != nil {
+		return x.BothBelow
+	}
+	return 0
+}
+
+func (x *DecisionAgreement) GetAgreement() float64 {
+	if x != nil && x.Agreement != nil {
+		return *x.Agreement
+	}
+	return 0
+}
+
+func (x *DecisionAgreement) GetKappa() float64 {
+	if x != nil && x.Kappa != nil {
+		return *x.Kappa
+	}
+	return 0
+}
+
 // Quantiles describes a distribution, in the unit of the enclosing field.
 type Quantiles struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -877,7 +998,7 @@ type Quantiles struct {
 
 func (x *Quantiles) Reset() {
 	*x = Quantiles{}
-	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[8]
+	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -889,7 +1010,7 @@ func (x *Quantiles) String() string {
 func (*Quantiles) ProtoMessage() {}
 
 func (x *Quantiles) ProtoReflect() protoreflect.Message {
-	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[8]
+	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -902,7 +1023,7 @@ func (x *Quantiles) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Quantiles.ProtoReflect.Descriptor instead.
 func (*Quantiles) Descriptor() ([]byte, []int) {
-	return file_greenlight_executor_v1_shadow_proto_rawDescGZIP(), []int{8}
+	return file_greenlight_executor_v1_shadow_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Quantiles) GetCount() uint64 {
@@ -963,7 +1084,7 @@ type BreakerStatus struct {
 
 func (x *BreakerStatus) Reset() {
 	*x = BreakerStatus{}
-	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[9]
+	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -975,7 +1096,7 @@ func (x *BreakerStatus) String() string {
 func (*BreakerStatus) ProtoMessage() {}
 
 func (x *BreakerStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[9]
+	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -988,7 +1109,7 @@ func (x *BreakerStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BreakerStatus.ProtoReflect.Descriptor instead.
 func (*BreakerStatus) Descriptor() ([]byte, []int) {
-	return file_greenlight_executor_v1_shadow_proto_rawDescGZIP(), []int{9}
+	return file_greenlight_executor_v1_shadow_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *BreakerStatus) GetState() BreakerState {
@@ -1061,7 +1182,7 @@ type BreakerTrip struct {
 
 func (x *BreakerTrip) Reset() {
 	*x = BreakerTrip{}
-	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[10]
+	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1073,7 +1194,7 @@ func (x *BreakerTrip) String() string {
 func (*BreakerTrip) ProtoMessage() {}
 
 func (x *BreakerTrip) ProtoReflect() protoreflect.Message {
-	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[10]
+	mi := &file_greenlight_executor_v1_shadow_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1086,7 +1207,7 @@ func (x *BreakerTrip) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BreakerTrip.ProtoReflect.Descriptor instead.
 func (*BreakerTrip) Descriptor() ([]byte, []int) {
-	return file_greenlight_executor_v1_shadow_proto_rawDescGZIP(), []int{10}
+	return file_greenlight_executor_v1_shadow_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *BreakerTrip) GetOpenTime() *timestamppb.Timestamp {
@@ -1161,7 +1282,7 @@ const file_greenlight_executor_v1_shadow_proto_rawDesc = "" +
 	"\bfeatures\x18\x0e \x01(\v2%.greenlight.executor.v1.FeatureVectorR\bfeaturesB\x0f\n" +
 	"\r_shadow_scoreB\b\n" +
 	"\x06_delta\"\x18\n" +
-	"\x16GetShadowReportRequest\"\xc7\x06\n" +
+	"\x16GetShadowReportRequest\"\x9f\a\n" +
 	"\x17GetShadowReportResponse\x129\n" +
 	"\n" +
 	"start_time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x12;\n" +
@@ -1182,7 +1303,9 @@ const file_greenlight_executor_v1_shadow_proto_rawDesc = "" +
 	"instanceId\x12K\n" +
 	"\x10latency_ms_total\x18\x0e \x01(\v2!.greenlight.executor.v1.HistogramR\x0elatencyMsTotal\x12%\n" +
 	"\x0ebaseline_total\x18\x0f \x01(\x04R\rbaselineTotal\x12H\n" +
-	"\rsources_total\x18\x10 \x03(\v2#.greenlight.executor.v1.SourceCountR\fsourcesTotal\"[\n" +
+	"\rsources_total\x18\x10 \x03(\v2#.greenlight.executor.v1.SourceCountR\fsourcesTotal\x12'\n" +
+	"\x0fmatch_tolerance\x18\x11 \x01(\x01R\x0ematchTolerance\x12-\n" +
+	"\x12decision_threshold\x18\x12 \x01(\x01R\x11decisionThreshold\"[\n" +
 	"\vSourceCount\x126\n" +
 	"\x06source\x18\x01 \x01(\x0e2\x1e.greenlight.executor.v1.SourceR\x06source\x12\x14\n" +
 	"\x05count\x18\x02 \x01(\x04R\x05count\"9\n" +
@@ -1191,7 +1314,7 @@ const file_greenlight_executor_v1_shadow_proto_rawDesc = "" +
 	"\x06counts\x18\x02 \x03(\x04R\x06counts\"e\n" +
 	"\fOutcomeCount\x12?\n" +
 	"\aoutcome\x18\x01 \x01(\x0e2%.greenlight.executor.v1.ShadowOutcomeR\aoutcome\x12\x14\n" +
-	"\x05count\x18\x02 \x01(\x04R\x05count\"\xf2\x05\n" +
+	"\x05count\x18\x02 \x01(\x04R\x05count\"\xbb\x06\n" +
 	"\fShadowWindow\x121\n" +
 	"\x06length\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x06length\x12@\n" +
 	"\boutcomes\x18\x02 \x03(\v2$.greenlight.executor.v1.OutcomeCountR\boutcomes\x12 \n" +
@@ -1210,7 +1333,8 @@ const file_greenlight_executor_v1_shadow_proto_rawDesc = "" +
 	"\n" +
 	"mean_delta\x18\f \x01(\x01H\aR\tmeanDelta\x88\x01\x01\x12@\n" +
 	"\n" +
-	"latency_ms\x18\r \x01(\v2!.greenlight.executor.v1.QuantilesR\tlatencyMsB\r\n" +
+	"latency_ms\x18\r \x01(\v2!.greenlight.executor.v1.QuantilesR\tlatencyMs\x12G\n" +
+	"\tdecisions\x18\x0e \x01(\v2).greenlight.executor.v1.DecisionAgreementR\tdecisionsB\r\n" +
 	"\v_match_rateB\x11\n" +
 	"\x0f_match_rate_lowB\x12\n" +
 	"\x10_match_rate_highB\v\n" +
@@ -1218,7 +1342,19 @@ const file_greenlight_executor_v1_shadow_proto_rawDesc = "" +
 	"\x11_match_rate_worstB\x12\n" +
 	"\x10_match_rate_bestB\r\n" +
 	"\v_error_rateB\r\n" +
-	"\v_mean_delta\"i\n" +
+	"\v_mean_delta\"\xf1\x01\n" +
+	"\x11DecisionAgreement\x12\x1d\n" +
+	"\n" +
+	"both_above\x18\x01 \x01(\x04R\tbothAbove\x12%\n" +
+	"\x0ebaseline_above\x18\x02 \x01(\x04R\rbaselineAbove\x12!\n" +
+	"\fshadow_above\x18\x03 \x01(\x04R\vshadowAbove\x12\x1d\n" +
+	"\n" +
+	"both_below\x18\x04 \x01(\x04R\tbothBelow\x12!\n" +
+	"\tagreement\x18\x05 \x01(\x01H\x00R\tagreement\x88\x01\x01\x12\x19\n" +
+	"\x05kappa\x18\x06 \x01(\x01H\x01R\x05kappa\x88\x01\x01B\f\n" +
+	"\n" +
+	"_agreementB\b\n" +
+	"\x06_kappa\"i\n" +
 	"\tQuantiles\x12\x14\n" +
 	"\x05count\x18\x01 \x01(\x04R\x05count\x12\x10\n" +
 	"\x03p50\x18\x02 \x01(\x01R\x03p50\x12\x10\n" +
@@ -1264,7 +1400,7 @@ func file_greenlight_executor_v1_shadow_proto_rawDescGZIP() []byte {
 }
 
 var file_greenlight_executor_v1_shadow_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_greenlight_executor_v1_shadow_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_greenlight_executor_v1_shadow_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_greenlight_executor_v1_shadow_proto_goTypes = []any{
 	(BreakerState)(0),                // 0: greenlight.executor.v1.BreakerState
 	(*WatchComparisonsRequest)(nil),  // 1: greenlight.executor.v1.WatchComparisonsRequest
@@ -1275,51 +1411,53 @@ var file_greenlight_executor_v1_shadow_proto_goTypes = []any{
 	(*Histogram)(nil),                // 6: greenlight.executor.v1.Histogram
 	(*OutcomeCount)(nil),             // 7: greenlight.executor.v1.OutcomeCount
 	(*ShadowWindow)(nil),             // 8: greenlight.executor.v1.ShadowWindow
-	(*Quantiles)(nil),                // 9: greenlight.executor.v1.Quantiles
-	(*BreakerStatus)(nil),            // 10: greenlight.executor.v1.BreakerStatus
-	(*BreakerTrip)(nil),              // 11: greenlight.executor.v1.BreakerTrip
-	(ShadowOutcome)(0),               // 12: greenlight.executor.v1.ShadowOutcome
-	(*timestamppb.Timestamp)(nil),    // 13: google.protobuf.Timestamp
-	(Source)(0),                      // 14: greenlight.executor.v1.Source
-	(*FeatureVector)(nil),            // 15: greenlight.executor.v1.FeatureVector
-	(*durationpb.Duration)(nil),      // 16: google.protobuf.Duration
-	(*GetQualityReportRequest)(nil),  // 17: greenlight.executor.v1.GetQualityReportRequest
-	(*GetQualityReportResponse)(nil), // 18: greenlight.executor.v1.GetQualityReportResponse
+	(*DecisionAgreement)(nil),        // 9: greenlight.executor.v1.DecisionAgreement
+	(*Quantiles)(nil),                // 10: greenlight.executor.v1.Quantiles
+	(*BreakerStatus)(nil),            // 11: greenlight.executor.v1.BreakerStatus
+	(*BreakerTrip)(nil),              // 12: greenlight.executor.v1.BreakerTrip
+	(ShadowOutcome)(0),               // 13: greenlight.executor.v1.ShadowOutcome
+	(*timestamppb.Timestamp)(nil),    // 14: google.protobuf.Timestamp
+	(Source)(0),                      // 15: greenlight.executor.v1.Source
+	(*FeatureVector)(nil),            // 16: greenlight.executor.v1.FeatureVector
+	(*durationpb.Duration)(nil),      // 17: google.protobuf.Duration
+	(*GetQualityReportRequest)(nil),  // 18: greenlight.executor.v1.GetQualityReportRequest
+	(*GetQualityReportResponse)(nil), // 19: greenlight.executor.v1.GetQualityReportResponse
 }
 var file_greenlight_executor_v1_shadow_proto_depIdxs = []int32{
-	12, // 0: greenlight.executor.v1.WatchComparisonsRequest.outcomes:type_name -> greenlight.executor.v1.ShadowOutcome
-	13, // 1: greenlight.executor.v1.WatchComparisonsResponse.time:type_name -> google.protobuf.Timestamp
-	12, // 2: greenlight.executor.v1.WatchComparisonsResponse.outcome:type_name -> greenlight.executor.v1.ShadowOutcome
-	14, // 3: greenlight.executor.v1.WatchComparisonsResponse.source:type_name -> greenlight.executor.v1.Source
-	15, // 4: greenlight.executor.v1.WatchComparisonsResponse.features:type_name -> greenlight.executor.v1.FeatureVector
-	13, // 5: greenlight.executor.v1.GetShadowReportResponse.start_time:type_name -> google.protobuf.Timestamp
-	13, // 6: greenlight.executor.v1.GetShadowReportResponse.report_time:type_name -> google.protobuf.Timestamp
+	13, // 0: greenlight.executor.v1.WatchComparisonsRequest.outcomes:type_name -> greenlight.executor.v1.ShadowOutcome
+	14, // 1: greenlight.executor.v1.WatchComparisonsResponse.time:type_name -> google.protobuf.Timestamp
+	13, // 2: greenlight.executor.v1.WatchComparisonsResponse.outcome:type_name -> greenlight.executor.v1.ShadowOutcome
+	15, // 3: greenlight.executor.v1.WatchComparisonsResponse.source:type_name -> greenlight.executor.v1.Source
+	16, // 4: greenlight.executor.v1.WatchComparisonsResponse.features:type_name -> greenlight.executor.v1.FeatureVector
+	14, // 5: greenlight.executor.v1.GetShadowReportResponse.start_time:type_name -> google.protobuf.Timestamp
+	14, // 6: greenlight.executor.v1.GetShadowReportResponse.report_time:type_name -> google.protobuf.Timestamp
 	7,  // 7: greenlight.executor.v1.GetShadowReportResponse.outcomes_total:type_name -> greenlight.executor.v1.OutcomeCount
 	8,  // 8: greenlight.executor.v1.GetShadowReportResponse.window:type_name -> greenlight.executor.v1.ShadowWindow
-	10, // 9: greenlight.executor.v1.GetShadowReportResponse.breaker:type_name -> greenlight.executor.v1.BreakerStatus
+	11, // 9: greenlight.executor.v1.GetShadowReportResponse.breaker:type_name -> greenlight.executor.v1.BreakerStatus
 	6,  // 10: greenlight.executor.v1.GetShadowReportResponse.latency_ms_total:type_name -> greenlight.executor.v1.Histogram
 	5,  // 11: greenlight.executor.v1.GetShadowReportResponse.sources_total:type_name -> greenlight.executor.v1.SourceCount
-	14, // 12: greenlight.executor.v1.SourceCount.source:type_name -> greenlight.executor.v1.Source
-	12, // 13: greenlight.executor.v1.OutcomeCount.outcome:type_name -> greenlight.executor.v1.ShadowOutcome
-	16, // 14: greenlight.executor.v1.ShadowWindow.length:type_name -> google.protobuf.Duration
+	15, // 12: greenlight.executor.v1.SourceCount.source:type_name -> greenlight.executor.v1.Source
+	13, // 13: greenlight.executor.v1.OutcomeCount.outcome:type_name -> greenlight.executor.v1.ShadowOutcome
+	17, // 14: greenlight.executor.v1.ShadowWindow.length:type_name -> google.protobuf.Duration
 	7,  // 15: greenlight.executor.v1.ShadowWindow.outcomes:type_name -> greenlight.executor.v1.OutcomeCount
-	9,  // 16: greenlight.executor.v1.ShadowWindow.abs_delta:type_name -> greenlight.executor.v1.Quantiles
-	9,  // 17: greenlight.executor.v1.ShadowWindow.latency_ms:type_name -> greenlight.executor.v1.Quantiles
-	0,  // 18: greenlight.executor.v1.BreakerStatus.state:type_name -> greenlight.executor.v1.BreakerState
-	13, // 19: greenlight.executor.v1.BreakerStatus.next_probe_time:type_name -> google.protobuf.Timestamp
-	11, // 20: greenlight.executor.v1.BreakerStatus.trip:type_name -> greenlight.executor.v1.BreakerTrip
-	13, // 21: greenlight.executor.v1.BreakerTrip.open_time:type_name -> google.protobuf.Timestamp
-	3,  // 22: greenlight.executor.v1.ShadowService.GetShadowReport:input_type -> greenlight.executor.v1.GetShadowReportRequest
-	17, // 23: greenlight.executor.v1.ShadowService.GetQualityReport:input_type -> greenlight.executor.v1.GetQualityReportRequest
-	1,  // 24: greenlight.executor.v1.ShadowService.WatchComparisons:input_type -> greenlight.executor.v1.WatchComparisonsRequest
-	4,  // 25: greenlight.executor.v1.ShadowService.GetShadowReport:output_type -> greenlight.executor.v1.GetShadowReportResponse
-	18, // 26: greenlight.executor.v1.ShadowService.GetQualityReport:output_type -> greenlight.executor.v1.GetQualityReportResponse
-	2,  // 27: greenlight.executor.v1.ShadowService.WatchComparisons:output_type -> greenlight.executor.v1.WatchComparisonsResponse
-	25, // [25:28] is the sub-list for method output_type
-	22, // [22:25] is the sub-list for method input_type
-	22, // [22:22] is the sub-list for extension type_name
-	22, // [22:22] is the sub-list for extension extendee
-	0,  // [0:22] is the sub-list for field type_name
+	10, // 16: greenlight.executor.v1.ShadowWindow.abs_delta:type_name -> greenlight.executor.v1.Quantiles
+	10, // 17: greenlight.executor.v1.ShadowWindow.latency_ms:type_name -> greenlight.executor.v1.Quantiles
+	9,  // 18: greenlight.executor.v1.ShadowWindow.decisions:type_name -> greenlight.executor.v1.DecisionAgreement
+	0,  // 19: greenlight.executor.v1.BreakerStatus.state:type_name -> greenlight.executor.v1.BreakerState
+	14, // 20: greenlight.executor.v1.BreakerStatus.next_probe_time:type_name -> google.protobuf.Timestamp
+	12, // 21: greenlight.executor.v1.BreakerStatus.trip:type_name -> greenlight.executor.v1.BreakerTrip
+	14, // 22: greenlight.executor.v1.BreakerTrip.open_time:type_name -> google.protobuf.Timestamp
+	3,  // 23: greenlight.executor.v1.ShadowService.GetShadowReport:input_type -> greenlight.executor.v1.GetShadowReportRequest
+	18, // 24: greenlight.executor.v1.ShadowService.GetQualityReport:input_type -> greenlight.executor.v1.GetQualityReportRequest
+	1,  // 25: greenlight.executor.v1.ShadowService.WatchComparisons:input_type -> greenlight.executor.v1.WatchComparisonsRequest
+	4,  // 26: greenlight.executor.v1.ShadowService.GetShadowReport:output_type -> greenlight.executor.v1.GetShadowReportResponse
+	19, // 27: greenlight.executor.v1.ShadowService.GetQualityReport:output_type -> greenlight.executor.v1.GetQualityReportResponse
+	2,  // 28: greenlight.executor.v1.ShadowService.WatchComparisons:output_type -> greenlight.executor.v1.WatchComparisonsResponse
+	26, // [26:29] is the sub-list for method output_type
+	23, // [23:26] is the sub-list for method input_type
+	23, // [23:23] is the sub-list for extension type_name
+	23, // [23:23] is the sub-list for extension extendee
+	0,  // [0:23] is the sub-list for field type_name
 }
 
 func init() { file_greenlight_executor_v1_shadow_proto_init() }
@@ -1333,13 +1471,14 @@ func file_greenlight_executor_v1_shadow_proto_init() {
 	file_greenlight_executor_v1_source_proto_init()
 	file_greenlight_executor_v1_shadow_proto_msgTypes[1].OneofWrappers = []any{}
 	file_greenlight_executor_v1_shadow_proto_msgTypes[7].OneofWrappers = []any{}
+	file_greenlight_executor_v1_shadow_proto_msgTypes[8].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_greenlight_executor_v1_shadow_proto_rawDesc), len(file_greenlight_executor_v1_shadow_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   11,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -180,8 +180,19 @@ func (e Executor) shadowText() string {
 			match += fmt.Sprintf(" (%s to %s)", percent(q.MatchLow), percent(q.MatchHigh))
 		}
 	}
-	return fmt.Sprintf("%s: %s of %d in %s, coverage %s, error rate %s, p95 %s, breaker %s", named(e.Shadow), match, q.Comparisons,
-		gate.Duration(q.WindowS*float64(time.Second)), percent(q.Coverage), percent(q.ErrorRate), millis(q.P95MS), q.breaker())
+	if q.MatchTolerance != gate.MatchTolerance {
+		match += fmt.Sprintf(" within %g", q.MatchTolerance)
+	}
+	return fmt.Sprintf("%s: %s of %d in %s, %scoverage %s, error rate %s, p95 %s, breaker %s", named(e.Shadow), match, q.Comparisons,
+		gate.Duration(q.WindowS*float64(time.Second)), q.decisions(), percent(q.Coverage), percent(q.ErrorRate), millis(q.P95MS), q.breaker())
+}
+
+// decisions describes the agreement of decisions; it is empty without a threshold.
+func (q *Quality) decisions() string {
+	if q.DecisionThreshold == nil {
+		return ""
+	}
+	return fmt.Sprintf("same decision at %g in %s (kappa %s), ", *q.DecisionThreshold, percent(q.DecisionAgreement), figure(q.Kappa, gate.Score))
 }
 
 func (q *Quality) breaker() string {

@@ -65,9 +65,15 @@ type Quality struct {
 	MatchRate   *float64 `json:"match_rate"`
 	MatchLow    *float64 `json:"match_rate_low"`
 	MatchHigh   *float64 `json:"match_rate_high"`
-	Coverage    *float64 `json:"coverage"`
-	ErrorRate   *float64 `json:"error_rate"`
-	P95MS       *float64 `json:"p95_ms"`
+	// MatchTolerance is the largest difference of a match. DecisionThreshold is null without one; DecisionAgreement is the
+	// share of comparisons with both scores on one side of it, and Kappa is Cohen's.
+	MatchTolerance    float64  `json:"match_tolerance"`
+	DecisionThreshold *float64 `json:"decision_threshold"`
+	DecisionAgreement *float64 `json:"decision_agreement"`
+	Kappa             *float64 `json:"kappa"`
+	Coverage          *float64 `json:"coverage"`
+	ErrorRate         *float64 `json:"error_rate"`
+	P95MS             *float64 `json:"p95_ms"`
 	// Breaker is "CLOSED", "HALF_OPEN" or "OPEN". Blind reports whether it has too few requests to judge.
 	Breaker string `json:"breaker"`
 	Blind   bool   `json:"blind"`
@@ -137,13 +143,19 @@ func executorOf(r *fleet.ExecutorReading, asked time.Time) Executor {
 		x.Shadow = &evidence.Model{Version: report.GetShadowVersion(), Digest: report.GetShadowDigest()}
 	}
 	w, b := report.GetWindow(), report.GetBreaker()
-	x.Quality = &Quality{Breaker: fleet.Breaker(b.GetState()), Blind: b.GetBlind()}
+	x.Quality = &Quality{Breaker: fleet.Breaker(b.GetState()), Blind: b.GetBlind(), MatchTolerance: fleet.Tolerance(report)}
+	if v := report.GetDecisionThreshold(); v != 0 {
+		x.Quality.DecisionThreshold = &v
+	}
 	if w == nil {
 		return x
 	}
 	q := x.Quality
 	q.WindowS, q.Comparisons, q.MatchRate, q.MatchLow, q.MatchHigh = w.GetLength().AsDuration().Seconds(), w.GetComparisons(), w.MatchRate, w.MatchRateLow, w.MatchRateHigh
 	q.Coverage, q.ErrorRate = w.Coverage, w.ErrorRate
+	if d := w.GetDecisions(); d != nil {
+		q.DecisionAgreement, q.Kappa = d.Agreement, d.Kappa
+	}
 	if l := w.GetLatencyMs(); l.GetCount() > 0 {
 		p95 := l.GetP95()
 		q.P95MS = &p95

@@ -38,7 +38,7 @@ type services struct {
 	now                          time.Time
 	info, drift, report, rollout error
 	noDrift, noShadow, unleased  bool
-	noWindow                     bool
+	noWindow, decides            bool
 }
 
 func (s *services) GetModelInfo(context.Context, *mlenginev1.GetModelInfoRequest, ...grpc.CallOption) (*mlenginev1.GetModelInfoResponse, error) {
@@ -73,6 +73,10 @@ func (s *services) GetShadowReport(context.Context, *executorv1.GetShadowReportR
 		r.Window.Comparisons, r.Window.MatchRate, r.Window.ErrorRate, r.Window.Coverage = 1000, proto.Float64(0.987), proto.Float64(0), proto.Float64(0.05)
 		r.Window.MatchRateLow, r.Window.MatchRateHigh = proto.Float64(0.978), proto.Float64(0.992)
 		r.Window.LatencyMs = &executorv1.Quantiles{Count: 1000, P95: 2.5}
+	}
+	if s.decides {
+		r.MatchTolerance, r.DecisionThreshold = 0.1, 0.6
+		r.Window.Decisions = &executorv1.DecisionAgreement{Agreement: proto.Float64(0.96), Kappa: proto.Float64(0.9)}
 	}
 	if s.noWindow {
 		r.Window = nil
@@ -183,6 +187,7 @@ func TestParts(t *testing.T) {
 		"executor away":     {services: services{report: away, rollout: away}, want: "executor  executor-a does not answer: Unavailable"},
 		"rollout away":      {services: services{rollout: away}, want: "rollout   cannot be asked: Unavailable"},
 		"no shadow yet":     {services: services{noShadow: true}, want: "shadow    no model has answered yet; breaker CLOSED (too few requests to judge)", reached: true},
+		"decisions":         {services: services{decides: true}, want: "match rate 98.7 % (97.8 % to 99.20 %) within 0.1 of 1000 in 10m, same decision at 0.6 in 96.0 % (kappa 0.900), coverage 5.0 %", reached: true},
 		"no window":         {services: services{noWindow: true}, want: "match rate", reached: true},
 		"nobody's":          {services: services{unleased: true}, want: "rollout   25 %, OBSERVE_ONLY, set by operator", reached: true},
 		"no evidence":       {evidence: func(*testing.T) string { return "nowhere" }, want: "evidence  nowhere cannot be read: there is no folder nowhere"},
