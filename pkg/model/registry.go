@@ -122,6 +122,20 @@ func (r *Registry) Find(ref string) (Entry, error) {
 // maxRef limits how much of a reference an error repeats, in bytes; maxNames limits how many models it lists.
 const maxRef, maxNames = 200, 20
 
+// ByDigest loads the model with that digest, the first of several entries. Manifests that cannot be read are skipped.
+func (r *Registry) ByDigest(digest string) (*Artifact, error) {
+	entries, err := r.List()
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range entries {
+		if m, err := r.Manifest(e); err == nil && m.Digest == digest {
+			return r.Load(e.String())
+		}
+	}
+	return nil, fmt.Errorf("registry %s has no model with digest %.12s; it has %s", r.root, digest, names(entries))
+}
+
 func names(entries []Entry) string {
 	if len(entries) == 0 {
 		return "none"

@@ -27,8 +27,8 @@ type ScoreFigures struct {
 	// AUC is nil without both classes, and its interval with fewer than 5 days.
 	AUC         *float64       `json:"auc"`
 	AUCInterval *eval.Interval `json:"auc_interval"`
-	// Excess is the mean of y less the score, the calibration in the large: above 0 the scores are too low. Its bounds hold at
-	// any time, as those of the verdict.
+	// Excess is the mean of y less the score, the calibration in the large: above 0 the scores are too low. Its bounds are
+	// those of the verdict, after the last block.
 	Excess      float64    `json:"excess"`
 	ExcessLower float64    `json:"excess_lower"`
 	ExcessUpper float64    `json:"excess_upper"`
@@ -75,6 +75,10 @@ func describe(p Plan, blocks []*Record, b eval.Bootstrap, brier float64, of func
 	var days []*dense
 	var bounds [2]stats.MeanBound
 	n, last, sum := 0.0, int64(math.MinInt64), 0.0
+	alpha := p.Alpha / 2
+	if alpha == 0 { // no plan
+		alpha = DefaultAlpha / 2
+	}
 	for _, r := range blocks {
 		scores, total := of(r)
 		if day := floorDiv(p.Start(r.Block).Unix(), 24*60*60); day != last {
@@ -86,11 +90,12 @@ func describe(p Plan, blocks []*Record, b eval.Bootstrap, brier float64, of func
 		rows, excess := float64(r.Labels[Matured]), float64(positives)-total.Float()
 		n, sum = n+rows, sum+excess
 		if _, ok := r.x(1); ok {
-			one := &bounds[parity(r.Block)]
-			one.Add(excess / rows)
-			f.ExcessLower = max(f.ExcessLower, one.Lower(p.Alpha/2))
-			f.ExcessUpper = min(f.ExcessUpper, one.Upper(p.Alpha/2))
+			bounds[parity(r.Block)].Add(excess / rows)
 		}
+	}
+	for k := range bounds {
+		f.ExcessLower = max(f.ExcessLower, bounds[k].Lower(alpha))
+		f.ExcessUpper = min(f.ExcessUpper, bounds[k].Upper(alpha))
 	}
 	f.Excess = sum / n
 	f.LogLoss, f.Reliability = all.calibration(n)

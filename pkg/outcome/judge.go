@@ -109,6 +109,10 @@ type Stream struct {
 	Upper      float64 `json:"upper"`
 	LowerBlock int64   `json:"lower_block"`
 	UpperBlock int64   `json:"upper_block"`
+	// LastLower and LastUpper are the bounds after the last block. If the difference changes over time, they may exclude
+	// what held before.
+	LastLower float64 `json:"last_lower"`
+	LastUpper float64 `json:"last_upper"`
 }
 
 // Claim is a claim about the mean difference up to a block.
@@ -152,19 +156,16 @@ func Select(records []Record, model, baseline, plan string) []Record {
 // Judge judges the records of one model, baseline and plan, of all executors, in any order. A record that is there twice
 // counts once. Records that contradict each other are an ERROR.
 func Judge(p Plan, records []Record) *Judgment {
-	v := &Judgment{Reasons: []string{}, Claims: []Claim{}, Plan: p, PlanDigest: p.Digest(), Lower: -1, Upper: 1}
+	v := &Judgment{Reasons: []string{}, Claims: []Claim{}, Plan: p, PlanDigest: p.Digest()}
+	most := p.maxDifference()
+	v.Lower, v.Upper = -most, most
 	for i, name := range streamNames {
-		v.Streams[i] = Stream{Name: name, Lower: -1, Upper: 1}
+		v.Streams[i] = Stream{Name: name, Lower: -most, Upper: most, LastLower: -most, LastUpper: most}
 	}
 	if err := p.Validate(); err != nil {
-		v.Lower, v.Upper = -1, 1
 		return v.settle(Error, err.Error())
 	}
-	most := p.MaxDifference()
-	v.Lower, v.Upper, v.LeastDays = -most, most, p.LeastDays()
-	for i := range v.Streams {
-		v.Streams[i].Lower, v.Streams[i].Upper = -most, most
-	}
+	v.LeastDays = p.LeastDays()
 	sorted, err := arrange(p, records)
 	if err != nil {
 		return v.settle(Error, err.Error())
@@ -333,6 +334,9 @@ func (v *Judgment) bound(blocks []*Record) (bounds [2]stats.MeanBound) {
 				v.Claims = append(v.Claims, Claim{verdict, s.Name, r.Block, v.Plan.Start(r.Block + 1)})
 			}
 		}
+	}
+	for k := range bounds {
+		v.Streams[k].LastLower, v.Streams[k].LastUpper = most*bounds[k].Lower(alpha), most*bounds[k].Upper(alpha)
 	}
 	v.Shares.Counted = share(uint64(v.Counted), uint64(v.Blocks))
 	return bounds

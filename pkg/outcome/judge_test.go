@@ -448,9 +448,12 @@ func TestReadRecord(t *testing.T) {
 		"a missing label":       {`"not_kept": 0`, `"not_kept": 0, "else": 1`},
 		"a fraction":            {`"lost": 0`, `"lost": 0.5`},
 		"a negative count":      {`"lost": 0`, `"lost": -1`},
-		"bins that do not rise": {`"baseline_scores": [`, `"baseline_scores": [[199,0,0],`},
-		"a bin too many":        {`"baseline_scores": [`, `"baseline_scores": [[200,0,0],`},
-		"an entry of two":       {`"baseline_scores": [`, `"baseline_scores": [[0,0],`},
+		"bins that do not rise": {`"baseline_scores": "`, `"baseline_scores": "199:0,1 `},
+		"a bin too many":        {`"policy_scores": "`, `"policy_scores": "200:1,0 `},
+		"an entry of two":       {`"baseline_scores": "`, `"baseline_scores": "0:1 `},
+		"a negative entry":      {`"baseline_scores": "`, `"baseline_scores": "0:-1,1 `},
+		"a leading zero":        {`"baseline_scores": "`, `"baseline_scores": "00:1,1 `},
+		"a list":                {`"baseline_scores": "`, `"baseline_scores": ["`},
 	} {
 		if !strings.Contains(good, pair[0]) {
 			t.Fatalf("%s: no %s in %s", name, pair[0], good)

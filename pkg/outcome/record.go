@@ -8,6 +8,8 @@ import (
 	"math"
 	"slices"
 	"sort"
+	"strconv"
+	"strings"
 )
 
 // Label is what became of a sampled request's label. The set is closed: the counts of all labels add up to the sampled
@@ -215,7 +217,7 @@ func (f *Fixed) plus(o Fixed) error {
 const Bins = 200
 
 // Histogram counts scores by bin and class: each entry has the bin, the rows with y = 0 and those with y = 1. Bins ascend;
-// empty ones are left out.
+// empty ones are left out. In JSON it is a text such as "60:8,4 61:3,0", because lists of lists make long files.
 type Histogram [][3]uint64
 
 // binOf returns the bin of a score in [0,1].
@@ -240,20 +242,39 @@ func (h Histogram) Classes() (negatives, positives uint64) {
 }
 
 // MarshalJSON implements json.Marshaler.
-func (h Histogram) MarshalJSON() ([]byte, error) { return json.Marshal(append([][3]uint64{}, h...)) }
+func (h Histogram) MarshalJSON() ([]byte, error) {
+	out := []byte{'"'}
+	for i, b := range h {
+		if i > 0 {
+			out = append(out, ' ')
+		}
+		out = fmt.Appendf(out, "%d:%d,%d", b[0], b[1], b[2])
+	}
+	return append(out, '"'), nil
+}
 
-// UnmarshalJSON implements json.Unmarshaler. It refuses entries that are not three numbers, and bins that do not ascend.
+// UnmarshalJSON implements json.Unmarshaler. It accepts only what MarshalJSON writes.
 func (h *Histogram) UnmarshalJSON(raw []byte) error {
-	var read [][]uint64
-	if err := json.Unmarshal(raw, &read); err != nil {
+	var text string
+	if err := json.Unmarshal(raw, &text); err != nil {
 		return err
 	}
-	*h = make(Histogram, len(read))
-	for i, b := range read {
-		if len(b) != 3 || b[0] >= Bins || i > 0 && b[0] <= read[i-1][0] {
-			return fmt.Errorf("histogram entry %d is %v: want a bin below %d, in ascending order, and two counts", i, b, Bins)
+	*h = nil
+	for i, word := range strings.Fields(text) {
+		var b [3]uint64
+		var errs [3]error
+		bin, counts, _ := strings.Cut(word, ":")
+		negatives, positives, _ := strings.Cut(counts, ",")
+		for k, number := range []string{bin, negatives, positives} {
+			b[k], errs[k] = strconv.ParseUint(number, 10, 64)
 		}
-		(*h)[i] = [3]uint64(b)
+		if errors.Join(errs[:]...) != nil || b[0] >= Bins || i > 0 && b[0] <= (*h)[i-1][0] {
+			return fmt.Errorf("histogram entry %q: want bin:count,count with bins below %d in ascending order", word, Bins)
+		}
+		*h = append(*h, b)
+	}
+	if again, _ := h.MarshalJSON(); string(again) != strconv.Quote(text) {
+		return fmt.Errorf("histogram %.40q: want entries as in \"60:8,4 61:3,0\"", text)
 	}
 	return nil
 }
@@ -402,4 +423,24 @@ func ReadRecord(raw []byte) (*Record, error) {
 var recordKeys = []string{
 	"executor_id", "block", "model", "baseline", "plan", "rollout_revision", "labels", "lost", "requests_through", "rows", "fallbacks",
 	"sources", "sum_d", "sum_d2", "sum_baseline_loss", "sum_baseline_score", "sum_policy_score", "baseline_scores", "policy_scores",
+}
+
+// Records are records in JSON, which are read as [ReadRecord] does.
+type Records []Record
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (rs *Records) UnmarshalJSON(raw []byte) error {
+	var all []json.RawMessage
+	if err := json.Unmarshal(raw, &all); err != nil {
+		return err
+	}
+	*rs = make(Records, len(all))
+	for i, one := range all {
+		r, err := ReadRecord(one)
+		if err != nil {
+			return fmt.Errorf("record %d: %w", i+1, err)
+		}
+		(*rs)[i] = *r
+	}
+	return nil
 }

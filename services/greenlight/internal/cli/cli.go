@@ -39,7 +39,7 @@ Exit codes:
   3  a gate said no: FAIL, INCONCLUSIVE or ERROR`,
 	}
 	root.AddCommand(
-		runCommand(c), simulateCommand(c), trainCommand(c), evalCommand(c), retrainCommand(c), driftCommand(c), canaryCommand(c),
+		runCommand(c), simulateCommand(c), trainCommand(c), evalCommand(c), qualityCommand(c), retrainCommand(c), driftCommand(c), canaryCommand(c),
 		smokeCommand(c), shadowSmokeCommand(c), shadowCommand(c), replayCommand(c), modelCommand(c), evidenceCommand(c), promoteCommand(c),
 		rolloutCommand(c), rollbackCommand(c), statusCommand(c), reportCommand(c), agentCommand(c), feedCommand(c), schemaCommand(c),
 	)

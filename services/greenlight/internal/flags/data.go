@@ -43,8 +43,11 @@ type Data struct {
 const DefaultSeed = 7
 
 // Declare declares the flags.
-func (d *Data) Declare(fs *pflag.FlagSet) {
-	fs.StringVar(&d.Path, "data", "", "file or folder of bars or quotes; by default a simulated market")
+func (d *Data) Declare(fs *pflag.FlagSet) { d.DeclareAs(fs, "data") }
+
+// DeclareAs declares the flags, with a name for that of the file or folder.
+func (d *Data) DeclareAs(fs *pflag.FlagSet, name string) {
+	fs.StringVar(&d.Path, name, "", "file or folder of bars or quotes; by default a simulated market")
 	fs.StringVar(&d.Symbol, "symbol", "", "instrument, if the folder has several")
 	fs.IntVar(&d.MaxBadRows, "max-bad-rows", 0, "how many broken rows may be skipped before it is an error")
 	console.Require(fs, "max-bad-rows", "0 or more", func() bool { return d.MaxBadRows >= 0 })

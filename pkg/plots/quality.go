@@ -1,0 +1,104 @@
+package plots
+
+import (
+	"fmt"
+	"image/color"
+	"io"
+	"math"
+	"time"
+
+	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/plotter"
+	"gonum.org/v1/plot/vg"
+	"gonum.org/v1/plot/vg/draw"
+
+	"github.com/greenlight-ml/greenlight/pkg/outcome"
+)
+
+// Quality draws the bounds of the mean difference of Brier losses over time, with the margin, the means of days and the
+// claims. Positive differences are in favour of the model.
+func Quality(w io.Writer, title string, v *outcome.Judgment) error {
+	if len(v.Points) == 0 {
+		return fmt.Errorf("bounds of the quality without a block: %w", ErrNothing)
+	}
+	end := func(block int64) float64 { return days(v.Plan.Start(block + 1)) }
+	left, right := end(v.Points[0].Block), end(v.Points[len(v.Points)-1].Block)
+	right = max(right, left+0.5)
+	// The first bounds are as wide as the range of differences. The axis leaves them out.
+	reach := max(3*v.Plan.Margin, min(v.Plan.MaxDifference(), 2.5*math.Abs(v.Lower)), min(v.Plan.MaxDifference(), 2.5*math.Abs(v.Upper)))
+	shown := func(y float64) float64 { return max(-reach, min(reach, y)) }
+	p := panel("End of the block (UTC)", "Brier loss, baseline less model")
+	p.X.Min, p.X.Max, p.Y.Min, p.Y.Max = left, right, -reach, reach
+	p.X.Tick.Marker, p.Y.Tick.Marker = dates(left, right), plot.TickerFunc(niceTicks)
+
+	var lower, upper [2]plotter.XYs
+	var daily plotter.XYs
+	sum, n, day := 0.0, 0.0, int64(0)
+	flush := func() {
+		if n > 0 {
+			daily = append(daily, plotter.XY{X: float64(day) + 0.5, Y: shown(sum / n)})
+		}
+		sum, n = 0, 0
+	}
+	for _, at := range v.Points {
+		x := end(at.Block)
+		lower[at.Stream] = append(lower[at.Stream], plotter.XY{X: x, Y: shown(at.Lower)})
+		upper[at.Stream] = append(upper[at.Stream], plotter.XY{X: x, Y: shown(at.Upper)})
+		if of := v.Plan.Start(at.Block).Unix() / int64(24*time.Hour/time.Second); of != day {
+			flush()
+			day = of
+		}
+		sum, n = sum+at.X, n+1
+	}
+	flush()
+	add := func(name string, points plotter.XYs, c color.Color, width vg.Length, dashes ...vg.Length) error {
+		if len(points) == 0 {
+			return nil
+		}
+		l, err := line(points, c, width, dashes...)
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		l.StepStyle = plotter.PostStep
+		p.Add(l)
+		p.Legend.Add(name, l)
+		return nil
+	}
+	across := func(y float64) plotter.XYs { return plotter.XYs{{X: left, Y: y}, {X: right, Y: y}} }
+	dashes := [][]vg.Length{nil, {4, 2}}
+	for k, s := range v.Streams {
+		if err := add("upper bound, "+s.Name+" blocks", upper[k], orange, 1.5, dashes[k]...); err != nil {
+			return err
+		}
+		if err := add("lower bound, "+s.Name+" blocks", lower[k], blue, 1.5, dashes[k]...); err != nil {
+			return err
+		}
+	}
+	if err := add("no difference", across(0), grey, 0.9); err != nil {
+		return err
+	}
+	if err := add(fmt.Sprintf("worse by the margin of %.3g", v.Plan.Margin), across(-v.Plan.Margin), grey, 0.9, 6, 3); err != nil {
+		return err
+	}
+	dots, err := plotter.NewScatter(daily)
+	if err != nil {
+		return fmt.Errorf("means of days: %w", err)
+	}
+	dots.GlyphStyle = draw.GlyphStyle{Color: ink, Radius: 1.8, Shape: draw.CircleGlyph{}}
+	p.Add(dots)
+	p.Legend.Add("mean of a day", dots)
+	colours := map[outcome.Verdict]color.Color{outcome.Pass: green, outcome.Better: purple, outcome.Fail: ink}
+	for _, c := range v.Claims {
+		x := end(c.Block)
+		if err := add(fmt.Sprintf("%s after %s", c.Verdict, outcome.Days(c.Time.Sub(v.Start).Hours()/24)), plotter.XYs{{X: x, Y: -reach}, {X: x, Y: reach}},
+			colours[c.Verdict], 1.2, 2, 2); err != nil {
+			return err
+		}
+	}
+	return figure{
+		title: "Is it better? " + title,
+		subtitle: fmt.Sprintf("%s; bounds at every time at once, alpha %.3g a side; %s blocks of %v, cap %.3g", v.Verdict, v.Plan.Alpha, grouped(v.Counted),
+			v.Plan.Width(), v.Plan.DisagreementCap),
+		width: 800, height: 380, panels: []*plot.Plot{p}, shares: []float64{1}, side: 190,
+	}.write(w)
+}

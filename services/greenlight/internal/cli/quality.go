@@ -1,0 +1,135 @@
+package cli
+
+import (
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/greenlight-ml/greenlight/pkg/evidence"
+	"github.com/greenlight-ml/greenlight/pkg/model"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftcompare"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/quality"
+)
+
+// qualityFlags say which scores to judge.
+type qualityFlags struct {
+	data             flags.Data
+	log              string
+	model, baseline  string
+	models, evidence string
+	quality.Options
+}
+
+func qualityCommand(c console.Console) *cobra.Command {
+	var f qualityFlags
+	cmd := &cobra.Command{
+		Use: "quality", Short: "Judge who was right: the model or the baseline, on what really happened",
+		Long: `Quality joins the scores of a model and of the baseline to what happened afterwards, and gives a verdict: FAIL (worse),
+PASS (not worse), BETTER, INCONCLUSIVE with the days that are still needed, or ERROR. It compares Brier losses by blocks of
+15 minutes. The bounds hold at every time at once, so the verdict may be read as often as you like.
+
+With --feature-log it judges the scores that an executor logged, with labels from --market. The model is the one that most
+rows have; --models has its label. Its own evaluation has the plan, unless the log has another baseline: then
+--quality-cap and --quality-margin are the plan. They must be fixed before the days that are judged; the command suggests
+both for days to come.
+
+Without --feature-log it trains on --market as greenlight train does, and judges the out-of-time scores of --model beside
+those of --baseline: how a live run would have gone.
+
+It writes quality_<time>.json, with the records of all blocks, and a figure to the evidence folder; greenlight evidence
+verify recomputes the verdict from the records. It exits 3 unless the verdict is PASS or BETTER.`,
+		Args: console.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			fs := cmd.Flags()
+			if f.log != "" && (fs.Changed("model") || fs.Changed("baseline")) {
+				return console.Usagef("--feature-log has its model and its baseline; --model and --baseline go with --market alone")
+			}
+			if f.log != "" && !driftcompare.IsLog(f.log) {
+				return console.Usagef("--feature-log %s: not the folder of a feature log", f.log)
+			}
+			r, header, err := f.judge(cmd, c)
+			if err != nil {
+				return err
+			}
+			return f.keep(c, r, header)
+		},
+	}
+	fs := cmd.Flags()
+	f.data.DeclareAs(fs, "market")
+	fs.StringVar(&f.log, "feature-log", "", "folder of a feature log of executor; without it, out-of-time scores are judged")
+	fs.StringVar(&f.model, "model", flags.DefaultModel, "version of the model under trial, as train names it")
+	fs.StringVar(&f.baseline, "baseline", experiment.BaselineVersion, "what it is judged beside: "+experiment.BaselineVersion+", or another version")
+	fs.StringVar(&f.models, "models", "models", "registry folder with the model of the log")
+	fs.Float64Var(&f.Cap, "quality-cap", 0, "disagreement cap of the plan, up to 1; 0 takes it from the evaluation")
+	console.Require(fs, "quality-cap", "0 to 1", func() bool { return f.Cap >= 0 && f.Cap <= 1 })
+	fs.Float64Var(&f.Margin, "quality-margin", 0, "margin of the plan, in units of the Brier loss; 0 takes it from the evaluation")
+	console.Require(fs, "quality-margin", "0 to 1", func() bool { return f.Margin >= 0 && f.Margin < 1 })
+	flags.Evidence(fs, &f.evidence)
+	return cmd
+}
+
+// judge reads the scores and judges them.
+func (f *qualityFlags) judge(cmd *cobra.Command, c console.Console) (*quality.Report, evidence.Header, error) {
+	header := evidence.Header{Git: console.Revision()}
+	if f.log == "" {
+		data, err := f.data.Load(c)
+		if err != nil {
+			return nil, header, err
+		}
+		study, err := experiment.Run(cmd.Context(), data, experiment.Options{Versions: experiment.DefaultVersions(), Progress: c.Progress("training")})
+		if err != nil {
+			return nil, header, err
+		}
+		header.Source, header.Inputs = data.Source(), data.Inputs()
+		r, err := quality.FromStudy(study, f.model, f.baseline, f.Options)
+		if err != nil {
+			err = console.Usage(err)
+		}
+		return r, header, err
+	}
+	log, err := quality.OpenLog(f.log, f.data.Symbol)
+	if err != nil {
+		return nil, header, console.WithHint(err, "--symbol chooses an instrument")
+	}
+	a, err := model.OpenRegistry(f.models).ByDigest(log.Model)
+	if err != nil {
+		return nil, header, console.WithHint(err, "--models names the registry folder with the model of the log")
+	}
+	c.Say("log       %s: %d sampled rows of %s, model %s, source %s", f.log, log.Rows, log.Symbol, a.Manifest.Version, log.Sources)
+	data, err := f.data.Load(c)
+	if err != nil {
+		return nil, header, err
+	}
+	header.Source, header.Inputs = log.Source(data), data.Inputs()
+	header.Model = &evidence.Model{Version: a.Manifest.Version, Digest: a.Digest()}
+	r, err := quality.FromLog(log, data, a, f.Options)
+	return r, header, err
+}
+
+// keep prints and writes the report. Its error is that of the verdict.
+func (f *qualityFlags) keep(c console.Console, r *quality.Report, header evidence.Header) error {
+	for why, n := range r.Skipped {
+		c.Say("          %d rows left out: %s", n, why)
+	}
+	c.Say("")
+	if err := r.Table(c.Out); err != nil {
+		return err
+	}
+	var written string
+	err := withEvidence(f.evidence, func(store *evidence.Store) (err error) {
+		written, err = r.Write(store, header, time.Now())
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	c.Say("\nevidence  %s/%s (%s)", f.evidence, written, header.Source)
+	if r.Judgment == nil {
+		c.Say("no verdict: the log's baseline has no offline evaluation, and a plan that is chosen after the scores proves nothing.\nGive --quality-cap and --quality-margin from earlier days.")
+		return nil
+	}
+	return gated(true, r.Judgment.Verdict.Gate())
+}

@@ -1,0 +1,247 @@
+package quality
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/eval"
+	"github.com/greenlight-ml/greenlight/pkg/evidence"
+	"github.com/greenlight-ml/greenlight/pkg/feature"
+	"github.com/greenlight-ml/greenlight/pkg/featurelog"
+	"github.com/greenlight-ml/greenlight/pkg/label"
+	"github.com/greenlight-ml/greenlight/pkg/model"
+	"github.com/greenlight-ml/greenlight/pkg/outcome"
+	"github.com/greenlight-ml/greenlight/pkg/shadow"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
+)
+
+// The days of any log.
+var (
+	beginning = time.Unix(0, 0).UTC()
+	endOfTime = time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC)
+)
+
+// Log is a feature log and what it has.
+type Log struct {
+	Dir string
+	// Symbol is the instrument that is judged.
+	Symbol string
+	// Model and Baseline are the digests that most rows have.
+	Model, Baseline string
+	// Rows is the number of sampled rows of the symbol, Sources counts them.
+	Rows    int
+	Sources featurelog.Sources
+
+	baselineVersion string
+}
+
+// OpenLog reads which models, baselines and symbols a feature log has rows of. symbol may be empty if it has one.
+func OpenLog(dir, symbol string) (*Log, error) {
+	l := &Log{Dir: dir, Symbol: symbol, Sources: featurelog.Sources{}}
+	symbols, models, bases, versions := map[string]int{}, map[string]int{}, map[string]int{}, map[string]string{}
+	for row, err := range featurelog.Read(dir, beginning, endOfTime) {
+		if err != nil {
+			return nil, fmt.Errorf("feature log: %w", err)
+		}
+		symbols[row.Symbol]++
+		if symbol != "" && row.Symbol != symbol || row.Outcome == shadow.NotSampled.String() {
+			continue
+		}
+		l.Rows++
+		l.Sources.Add(&row)
+		if row.ModelDigest != "" {
+			models[row.ModelDigest]++
+		}
+		bases[row.BaselineDigest]++
+		versions[row.BaselineDigest] = row.BaselineVersion
+	}
+	switch {
+	case len(symbols) == 0:
+		return nil, fmt.Errorf("%s has no rows", dir)
+	case symbol == "" && len(symbols) > 1:
+		return nil, fmt.Errorf("%s has rows of %s: choose one", dir, strings.Join(slices.Sorted(maps.Keys(symbols)), ", "))
+	case symbol != "" && symbols[symbol] == 0:
+		return nil, fmt.Errorf("%s has no symbol %q: it has %s", dir, symbol, strings.Join(slices.Sorted(maps.Keys(symbols)), ", "))
+	case len(models) == 0:
+		return nil, fmt.Errorf("%s has no row with a model's score", dir)
+	}
+	if symbol == "" {
+		l.Symbol = slices.Collect(maps.Keys(symbols))[0]
+	}
+	l.Model, l.Baseline = most(models), most(bases)
+	l.baselineVersion = versions[l.Baseline]
+	return l, nil
+}
+
+// most returns the key with the highest count, the first of several.
+func most(counts map[string]int) string {
+	return slices.MaxFunc(slices.Sorted(maps.Keys(counts)), func(a, b string) int { return cmp.Or(cmp.Compare(counts[a], counts[b]), strings.Compare(b, a)) })
+}
+
+// FromLog judges the scores of a feature log. The artifact is the model that most rows have: it defines the label, which is
+// computed from the market data. Without a cap and a margin the plan is that of the model's own evaluation, if its baseline is
+// the one of the log; otherwise there is only a suggestion, because a plan that is chosen after the scores proves nothing.
+func FromLog(l *Log, data *experiment.Data, a *model.Artifact, o Options) (*Report, error) {
+	threshold := a.Spec.Label.Threshold
+	if !(threshold > 0) || a.Spec.Label.HorizonMinutes != label.Horizon {
+		return nil, fmt.Errorf("the label of %s is not computed from quotes over %d minutes, so market data do not have it", a.Manifest.Version, label.Horizon)
+	}
+	frame, err := feature.Compute(data.Bars)
+	if err != nil {
+		return nil, fmt.Errorf("features of %s: %w", data.Name, err)
+	}
+	grid := newGrid(frame, threshold)
+	r := &Report{Scores: Logged, Model: a.Manifest.Version, Baseline: l.baselineVersion, Skipped: map[string]int{}}
+	plan, err := l.plan(a, o)
+	if err != nil {
+		return nil, err
+	}
+	of := outcome.Plan{LabelSource: outcome.Quotes, HorizonMS: (label.Horizon * time.Minute).Milliseconds()}
+	if plan != nil {
+		of = *plan
+	}
+	j := outcome.NewJoin(outcome.Key{Executor: name(l.Dir), Model: l.Model, Baseline: l.Baseline}, of)
+	feed := outcome.NewFeed(j, l.Symbol, grid.ends, grid.answers)
+	var all sample
+	var distances []float64
+	err = l.days(r.Skipped, func(row *outcome.Row) {
+		if feed.Add(row) != outcome.Pending {
+			return
+		}
+		y := grid.at(row.Time)
+		if y == outcome.Unknown || row.Missing != outcome.None {
+			return
+		}
+		distance, policy := math.Abs(row.Shadow-row.Baseline), row.Shadow
+		distances = append(distances, distance)
+		if plan != nil && distance > plan.DisagreementCap {
+			policy = row.Baseline
+		}
+		all.add(row.Baseline, policy, y == outcome.Positive, int((row.Time-1)/(24*60*60*1000)))
+	})
+	if err != nil {
+		return nil, err
+	}
+	feed.Finish()
+	r.Records = j.Closed()
+	r.Precision = all.precision()
+	if len(distances) > 0 {
+		slices.Sort(distances)
+		if s := outcome.Suggest(distances, eval.Brier(all.baseline, all.labels), outcome.Quotes, label.Horizon*time.Minute); s.Validate() == nil {
+			r.Suggested = &s
+		}
+	}
+	return r, r.judge(plan)
+}
+
+// plan returns the plan for the log; nil if there is none.
+func (l *Log) plan(a *model.Artifact, o Options) (*outcome.Plan, error) {
+	p := outcome.Plan{Alpha: outcome.DefaultAlpha, LabelSource: outcome.Quotes, HorizonMS: (label.Horizon * time.Minute).Milliseconds()}
+	if own, err := experiment.Own(a); err == nil && own.QualityPlan != nil && a.Baseline != nil && a.Baseline.Digest() == l.Baseline {
+		p = own.QualityPlan.Plan
+	} else if o.Cap == 0 || o.Margin == 0 {
+		return nil, nil //nolint:nilnil // no plan is a result
+	}
+	p = o.over(p)
+	return &p, p.Validate()
+}
+
+// days calls visit for the sampled rows of the log's model and baseline, in time order within each day of arrival. It counts
+// the rows that it skips.
+func (l *Log) days(skipped map[string]int, visit func(*outcome.Row)) error {
+	type logged struct {
+		outcome.Row
+
+		model string
+	}
+	var day []logged
+	date, last := "", ""
+	flush := func() {
+		slices.SortStableFunc(day, func(a, b logged) int {
+			return cmp.Or(cmp.Compare(a.Time, b.Time), strings.Compare(a.ID, b.ID))
+		})
+		for i := range day {
+			// A row without an answer belongs to the model that answered before it.
+			if day[i].model != "" {
+				last = day[i].model
+			}
+			if last != "" && last != l.Model {
+				skipped["of another model"]++
+				continue
+			}
+			visit(&day[i].Row)
+		}
+		day = day[:0]
+	}
+	for row, err := range featurelog.Read(l.Dir, beginning, endOfTime) {
+		if err != nil {
+			return fmt.Errorf("feature log: %w", err)
+		}
+		switch {
+		case row.Symbol != l.Symbol:
+			skipped["of another symbol"]++
+			continue
+		case row.Outcome == shadow.NotSampled.String():
+			skipped["not sampled"]++
+			continue
+		case row.BaselineDigest != l.Baseline:
+			skipped["of another baseline"]++
+			continue
+		}
+		if of := row.ArrivalTime.UTC().Format(time.DateOnly); of != date {
+			flush()
+			date = of
+		}
+		one := logged{Row: outcome.Row{
+			ID: row.RequestID, Symbol: row.Symbol, Arrival: row.ArrivalTime.UnixMilli(), Source: outcome.SourceOf(row.Source),
+			Baseline: row.BaselineScore, Shadow: row.ShadowScore.Value, Missing: outcome.FallbackOf(row.Outcome),
+		}, model: row.ModelDigest}
+		if at, ok := row.Time(); ok {
+			one.Time = at.UnixMilli()
+		}
+		if one.Missing == outcome.None && !row.ShadowScore.Present {
+			one.Missing = outcome.Internal
+		}
+		day = append(day, one)
+	}
+	flush()
+	return nil
+}
+
+// Source returns the source of evidence from the log and the market data.
+func (l *Log) Source(data *experiment.Data) evidence.Source {
+	return evidence.Sources{data.Source(): 1}.Least(l.Sources.Evidence())
+}
+
+// grid are the minutes of a market with their labels.
+type grid struct {
+	ends    []int64
+	answers []outcome.Answer
+}
+
+func newGrid(f *feature.Frame, threshold float64) *grid {
+	g := &grid{make([]int64, f.Len()), make([]outcome.Answer, f.Len())}
+	for i, z := range label.Z(f) {
+		g.ends[i] = f.End(i)
+		switch {
+		case z > threshold:
+			g.answers[i] = outcome.Positive
+		case z <= threshold: // not NaN
+			g.answers[i] = outcome.Negative
+		}
+	}
+	return g
+}
+
+// at returns the label of the minute at or before t.
+func (g *grid) at(t int64) outcome.Answer {
+	if i, ok := slices.BinarySearch(g.ends, t-t%(60*1000)); ok {
+		return g.answers[i]
+	}
+	return outcome.Unknown
+}
