@@ -40,10 +40,16 @@ func Quality(w io.Writer, title string, v *outcome.Judgment) error {
 		}
 		sum, n = 0, 0
 	}
-	for _, at := range v.Points {
+	// A bound that stays needs no point, except the last one.
+	extend := func(to *plotter.XYs, i int, x, y float64) {
+		if n := len(*to); n == 0 || (*to)[n-1].Y != y || i >= len(v.Points)-2 {
+			*to = append(*to, plotter.XY{X: x, Y: y})
+		}
+	}
+	for i, at := range v.Points {
 		x := end(at.Block)
-		lower[at.Stream] = append(lower[at.Stream], plotter.XY{X: x, Y: shown(at.Lower)})
-		upper[at.Stream] = append(upper[at.Stream], plotter.XY{X: x, Y: shown(at.Upper)})
+		extend(&lower[at.Stream], i, x, shown(at.Lower))
+		extend(&upper[at.Stream], i, x, shown(at.Upper))
 		if of := v.Plan.Start(at.Block).Unix() / int64(24*time.Hour/time.Second); of != day {
 			flush()
 			day = of

@@ -98,6 +98,7 @@ var checks = map[string]func(*checker) error{
 	driftcompare.Schema:     (*checker).compare,
 	driftcompare.SchemaV1:   (*checker).compare,
 	canary.RunSchema:        (*checker).canary,
+	quality.Schema:          (*checker).quality,
 	report.DailySchema:      (*checker).daily,
 	report.WeeklySchema:     (*checker).weekly,
 	agent.SuggestionSchema:  (*checker).suggestion,
@@ -211,6 +212,15 @@ func (c *checker) liveQuality(r *canary.Record) {
 		records = of.Records
 	}
 	c.all(r.RecheckQuality(records))
+}
+
+// quality judges the records of all blocks again.
+func (c *checker) quality() error {
+	r, err := as[quality.Report](c.file)
+	if err == nil {
+		c.all(r.Recheck())
+	}
+	return err
 }
 
 func (c *checker) retrain() error {

@@ -41,7 +41,7 @@ func Render(dir string, o Options) ([]byte, error) {
 	p := page{folder: f, link: o.Link, shown: map[string]bool{}}
 	for _, section := range []func() error{
 		func() error { p.opening(report); return nil }, p.scorecard, func() error { return p.blockers(o.Judge) },
-		p.offline, p.tests, p.drift, p.canaries, p.periods, p.retraining, p.others, p.listing, p.missing,
+		p.offline, p.quality, p.tests, p.drift, p.canaries, p.periods, p.retraining, p.others, p.listing, p.missing,
 	} {
 		if err := section(); err != nil {
 			return nil, err

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canaryview"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftfleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/quality"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/report"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/retrain"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
@@ -102,6 +104,29 @@ func (p *page) drift() error {
 	}
 	p.table(t)
 	p.plots("psi_*.svg")
+	return nil
+}
+
+// quality shows the verdicts on realised outcomes, newest first.
+func (p *page) quality() error {
+	for i, f := range slices.Backward(p.match("quality_*.json")) {
+		r, err := as[quality.Report](f)
+		if err != nil {
+			return err
+		}
+		if i+1 == len(p.match("quality_*.json")) {
+			p.line("\n## Who was right\n")
+		} else {
+			p.line("")
+		}
+		p.line("%s beside %s, %s. %s", r.Model, r.Baseline, f.header.Source, p.to(f.name))
+		t := table.New("quality", "")
+		for _, pair := range r.Pairs() {
+			t.Row(pair[0], pair[1])
+		}
+		p.table(t)
+		p.plots(strings.TrimSuffix(f.name, ".json") + ".svg")
+	}
 	return nil
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/table"
+	"github.com/greenlight-ml/greenlight/pkg/text"
 	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/calibrate"
 )
 
@@ -70,6 +71,7 @@ It writes drift_calibration.json and exits 3 when a target is missed: at most 5 
 	fs.IntVar(&f.trials, "trials", 1000, "how often each row is tried")
 	fs.Uint64Var(&f.draw, "draw-seed", 1, "seed of the draws")
 	flags.Evidence(fs, &f.evidence)
+	cmd.AddCommand(calibrateQualityCommand(c))
 	return cmd
 }
 
@@ -201,4 +203,107 @@ func sayCalibration(c console.Console, r calibrationReport) error {
 	}
 	c.Say("")
 	return nil
+}
+
+// qualityCalibration is the body of quality_calibration.json.
+type qualityCalibration struct {
+	Scenarios []calibrate.Quality `json:"scenarios"`
+	SLO       gate.Scorecard      `json:"slo"`
+}
+
+func calibrateQualityCommand(c console.Console) *cobra.Command {
+	var o calibrate.QualityOptions
+	var folder string
+	cmd := &cobra.Command{
+		Use: "quality", Short: "Measure how often a verdict on quality is wrong, and how soon it is there",
+		Long: `Quality simulates labels that look 15 minutes ahead and overlap, with a row a minute and symbol, and judges them as a live run.
+Where model and baseline have the same loss by construction, every FAIL and every BETTER is a false claim, at whatever time of the run.
+"Wrong" counts the claims that contradict the true mean difference at that time. For one symbol it also counts the claims of tests
+of single requests, which ignore that labels overlap: an e-process read after every request, and a z-test read every hour.
+
+Then it measures how soon a better model is found, and a sabotage: every score within 0.05 of the baseline, so that it would match,
+and moved the wrong way.
+
+It writes quality_calibration.json and exits 3 when a target is missed.`,
+		Args: console.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if o.Trials < 1 || o.Days < 2 {
+				return console.Usagef("--runs %d, --days %d: want at least 1 run of 2 days", o.Trials, o.Days)
+			}
+			o.Progress = c.Progress("simulating")
+			rows, err := calibrate.Qualities(cmd.Context(), o)
+			if err != nil {
+				return err
+			}
+			report := qualityCalibration{Scenarios: rows, SLO: qualityTargets(rows)}
+			if err := qualityTable(rows).Text(c.Out); err != nil {
+				return err
+			}
+			c.Say("")
+			store, err := evidence.Open(folder, evidence.Options{})
+			if err != nil {
+				return err
+			}
+			header := evidence.Header{Schema: "greenlight/quality_calibration/v1", Source: evidence.Simulated, Git: console.Revision()}
+			if err := errors.Join(store.WriteJSON("quality_calibration.json", header, report), store.Close()); err != nil {
+				return err
+			}
+			c.Say("evidence  %s (%s)\n", filepath.Join(folder, "quality_calibration.json"), header.Source)
+			return c.Verdict(report.SLO)
+		},
+	}
+	fs := cmd.Flags()
+	fs.IntVar(&o.Trials, "runs", 400, "how many runs are simulated of every scenario")
+	fs.IntVar(&o.Days, "days", 30, "length of a run")
+	fs.Uint64Var(&o.Seed, "seed", 1, "seed of the draws")
+	flags.Evidence(fs, &folder)
+	return cmd
+}
+
+func qualityTable(rows []calibrate.Quality) *table.Table {
+	t := table.New("Scenario", ">symbols", ">runs", ">days", ">mean difference", ">FAIL", ">BETTER", ">wrong", ">median days", ">e-process a request", ">z-test a request")
+	for _, q := range rows {
+		share := func(k int) string { return fmt.Sprintf("%.1f %%", 100*float64(k)/float64(q.Runs)) }
+		days, perRow := "-", [2]string{"-", "-"}
+		if q.MedianDays != nil {
+			days = fmt.Sprintf("%.1f", *q.MedianDays)
+		}
+		if q.Symbols == 1 {
+			perRow = [2]string{share(q.EProcess), share(q.ZTest)}
+		}
+		t.Row(q.Scenario, q.Symbols, q.Runs, q.Days, fmt.Sprintf("%+.4f", q.MeanDifference), share(q.Failed), share(q.Better), share(q.Wrong), days, perRow[0], perRow[1])
+	}
+	return t
+}
+
+// qualityTargets judges the false claims, the time to a true one, and what a test of single requests does in their place.
+func qualityTargets(rows []calibrate.Quality) gate.Scorecard {
+	var rules []gate.Rule
+	seen := make(map[string]gate.Observation)
+	add := func(name string, op gate.Op, threshold float64, unit gate.Unit, o gate.Observation) {
+		rules = append(rules, gate.Rule{Name: name, Op: op, Threshold: threshold, Unit: unit, MinSamples: 100})
+		seen[name] = o
+	}
+	for _, q := range rows {
+		runs := uint64(q.Runs)
+		name := fmt.Sprintf("%s, %s", q.Scenario, text.Count(q.Symbols, "symbol"))
+		switch q.Kind {
+		case calibrate.Equal:
+			add("false claims: "+name, gate.AtMost, 0.05, gate.Ratio, gate.Rate(uint64(q.Either), runs))
+			if q.Symbols == 1 {
+				add("e-process a request raises false alarms: "+name, gate.AtLeast, 0.5, gate.Ratio, gate.Rate(uint64(q.EProcess), runs))
+			}
+		case calibrate.EqualOnAverage:
+			add("wrong claims: "+name, gate.AtMost, 0.05, gate.Ratio, gate.Rate(uint64(q.Wrong), runs))
+		case calibrate.ModelBetter:
+			o := gate.Missing("fewer than half of the runs are BETTER")
+			if q.MedianDays != nil && q.Better >= q.Failed {
+				o = gate.Measured(*q.MedianDays, runs)
+			}
+			add("median days to BETTER: "+name, gate.AtMost, q.MostDays, gate.Count, o)
+		case calibrate.ModelWorse:
+			add("found worse: "+name, gate.AtLeast, 0.99, gate.Ratio, gate.Rate(uint64(q.Failed), runs))
+		}
+	}
+	return gate.Judge(rules, seen)
 }
