@@ -244,8 +244,8 @@ func TestRingObserveDoesNotAllocate(t *testing.T) {
 	}
 }
 
-// BenchmarkRingObserve counts one vector and passes the hour of the clock. "drift: observe one vector" in the design
-// has seven values: the features of v1.8.1 and its score; with the raw inputs there are eleven.
+// BenchmarkRingObserve counts one vector and passes the hour of the clock. A vector
+// has seven values, the features of v1.8.1 and its score, or eleven with the raw inputs.
 func BenchmarkRingObserve(b *testing.B) {
 	for _, width := range []int{7, 11} {
 		b.Run(strconv.Itoa(width), func(b *testing.B) {

@@ -61,7 +61,7 @@ type Reading struct {
 	// Threshold is the limit for PSI: see [Judge].
 	Threshold float64      `json:"threshold"`
 	Verdict   gate.Verdict `json:"verdict"`
-	// Reason is the reason for a verdict other than PASS; empty with PASS.
+	// Reason is the reason for the verdict; empty if it is PASS.
 	Reason string `json:"reason"`
 }
 

@@ -33,6 +33,17 @@ type BuildersOptions struct {
 	Live LiveOptions
 	// MaxSymbols is the largest number of symbols, about 100 kB each. 0 means DefaultMaxSymbols.
 	MaxSymbols int
+	// OnMinute, if set, is called after every grid minute of a symbol, including filled ones, in order. It must not block, and
+	// must not call the Builders.
+	OnMinute func(symbol string, m Minute)
+}
+
+// Minute is a grid minute.
+type Minute struct {
+	// End is its end in Unix milliseconds UTC.
+	End int64
+	// High and Low are its highest and lowest mid, SigmaRef is sigma_ref at its end.
+	High, Low, SigmaRef float64
 }
 
 func (o *BuildersOptions) validate() error {
@@ -133,9 +144,17 @@ func (b *Builders) admit(symbol string, first Note) (*page, error) {
 	if len(b.symbols) >= b.opts.MaxSymbols {
 		return nil, fmt.Errorf("symbol %q: %w: the limit is %d", symbol, ErrTooManySymbols, b.opts.MaxSymbols)
 	}
+	return b.add(strings.Clone(symbol), live), nil // the name may share the memory of a large message
+}
+
+// add adds a page. The caller holds the lock, or is alone.
+func (b *Builders) add(symbol string, live *Live) *page {
+	if b.opts.OnMinute != nil {
+		live.watch(func(m Minute) { b.opts.OnMinute(symbol, m) })
+	}
 	p := &page{live: live}
-	b.symbols[strings.Clone(symbol)] = p // the name may share the memory of a large message
-	return p, nil
+	b.symbols[symbol] = p
+	return p
 }
 
 func checkSymbol(symbol string) error {

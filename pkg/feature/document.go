@@ -145,7 +145,7 @@ var (
 	// schemaForm is the form of a schema's name, which is part of paths.
 	schemaForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 	// featureForm is the form of a feature's name: printable ASCII without spaces, and without notInNames.
-	featureForm = regexp.MustCompile(`^[!-~]{1,64}$`)
+	featureForm = regexp.MustCompile(`^[[:graph:]]{1,64}$`)
 )
 
 // notInNames are the quotes, commas, "=" and backslashes that files and flags would need to escape.

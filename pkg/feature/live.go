@@ -71,6 +71,8 @@ type Live struct {
 	waiting observation
 
 	counts [noteEnd]uint64
+	// onMinute, if set, is called after every grid minute.
+	onMinute func(Minute)
 	// refused counts the observations in a row that were left out; note is the reason for the last of them.
 	refused uint64
 	note    Note
@@ -214,6 +216,16 @@ func (l *Live) take(o *observation) {
 // forget drops everything except the counts.
 func (l *Live) forget() {
 	l.features, l.bars, l.last, l.begun, l.waiting = NewBuilder(), market.BarBuilder{}, market.Quote{}, false, observation{}
+	if l.onMinute != nil {
+		l.watch(l.onMinute)
+	}
+}
+
+// watch calls fn after every grid minute from now on.
+func (l *Live) watch(fn func(Minute)) {
+	l.onMinute = fn
+	b := l.features
+	b.onMinute = func() { fn(Minute{b.End(), b.last.High, b.last.Low, b.days.sigmaRef}) }
 }
 
 // Vector fills dst, which must hold s.Len() values, with the features of s as of the last completed minute. It returns

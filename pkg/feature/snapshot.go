@@ -10,8 +10,8 @@ import (
 	"io"
 )
 
-// A snapshot is little-endian: the mark (8 bytes), version and kind (4 bytes each), records of a length (4 bytes) and
-// that many bytes, and the SHA-256 of everything before it. A Live is one record. Builders is one record with its
+// A snapshot is little-endian: the mark (8 bytes), version and kind (4 bytes each), records with their length before them
+// (4 bytes), and the SHA-256 of everything before it. A Live is one record. Builders is one record with its
 // counts and the number of symbols, then one per symbol in order.
 const (
 	snapshotMark = "GLFEATUR"
@@ -239,7 +239,7 @@ func RestoreBuilders(r io.Reader, opts BuildersOptions) (*Builders, error) {
 		if err := d.end(); err != nil {
 			return nil, fmt.Errorf("symbol %q: %w", symbol, err)
 		}
-		b.symbols[symbol] = &page{live: live}
+		b.add(symbol, live)
 	}
 	if err := s.close(); err != nil {
 		return nil, err

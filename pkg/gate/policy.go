@@ -87,7 +87,7 @@ type Promotion struct {
 // PolicySchema identifies the format of a policy.
 const PolicySchema = "greenlight/gate-policy/v1"
 
-// DefaultPolicy returns the design's policy. Every call returns a fresh copy.
+// DefaultPolicy returns the default policy. Every call returns a fresh copy.
 func DefaultPolicy() Policy {
 	return Policy{
 		Schema: PolicySchema, Kind: Agreement, MatchTolerance: MatchTolerance,

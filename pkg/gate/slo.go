@@ -35,7 +35,7 @@ const (
 	// smokeAnswers is how many of smokeRequests must have an answer, and so a latency, for the smoke to pass at all.
 	// With a larger floor, a smoke with one failure would be too short to judge.
 	smokeAnswers = 950
-	// comparisons is the canary's floor per phase (section 8). At 95 % the Wilson interval is 1.9 points either way, and
+	// comparisons is the canary's floor per phase. At 95 % the Wilson interval is 1.9 points either way, and
 	// 25 samples lie beyond the p95.
 	comparisons = 500
 )

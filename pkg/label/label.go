@@ -24,32 +24,47 @@ const (
 // [Z] run over a frame.
 type Stream struct {
 	// minutes is a ring of the last Horizon + 1 grid minutes; n is how many there have been.
-	minutes [Horizon + 1]streamed
+	minutes [Horizon + 1]feature.Minute
 	n       int
 }
 
-// streamed is a grid minute.
-type streamed struct {
-	end              int64
-	high, low, sigma float64
-}
 
-// Push takes the next grid minute, including filled ones: its end in Unix milliseconds, its highest and lowest mid, and
-// sigma_ref at its end. It returns the range and z of the minute that ended a horizon before: see [Range] and [Z].
-func (s *Stream) Push(end int64, high, low, sigmaRef float64) (rangeBP, z float64) {
+// Push takes the next grid minute, including filled ones. It returns the range and z of the minute that ended a horizon
+// before: see [Range] and [Z].
+func (s *Stream) Push(minute feature.Minute) (rangeBP, z float64) {
 	const size = Horizon + 1
-	s.minutes[s.n%size] = streamed{end, high, low, sigmaRef}
+	s.minutes[s.n%size] = minute
 	s.n++
 	first := s.minutes[s.n%size] // the oldest, once the ring is full
-	if s.n < size || end-first.end != Horizon*market.MinuteMS {
+	if s.n < size || minute.End-first.End != Horizon*market.MinuteMS {
 		return math.NaN(), math.NaN()
 	}
+	high, low := minute.High, minute.Low
 	for i := 1; i < size; i++ {
 		m := &s.minutes[(s.n+i)%size]
-		high, low = max(high, m.high), min(low, m.low)
+		high, low = max(high, m.High), min(low, m.Low)
 	}
 	rangeBP = 1e4 * math.Log(high/low)
-	return rangeBP, rangeBP / (first.sigma * math.Sqrt(Horizon))
+	return rangeBP, rangeBP / (first.SigmaRef * math.Sqrt(Horizon))
+}
+
+// Minutes returns the minutes that the next labels depend on, the oldest first. A stream that is given them continues this
+// one.
+func (s *Stream) Minutes() []feature.Minute {
+	const size = Horizon + 1
+	var all []feature.Minute
+	for i := max(0, s.n-size); i < s.n; i++ {
+		all = append(all, s.minutes[i%size])
+	}
+	return all
+}
+
+// Last returns the end of the last minute in Unix milliseconds, 0 before the first.
+func (s *Stream) Last() int64 {
+	if s.n == 0 {
+		return 0
+	}
+	return s.minutes[(s.n-1)%(Horizon+1)].End
 }
 
 // Range returns, for every minute t of the frame, 1e4 ln(max mid / min mid over (t, t + 15 min]) in basis points, >= 0.
@@ -72,7 +87,7 @@ func run(f *feature.Frame) (ranges, z []float64) {
 	high, low, sigma := f.High(), f.Low(), f.Column("sigma_ref")
 	var s Stream
 	for i := range ranges {
-		if r, one := s.Push(f.End(i), high[i], low[i], sigma[i]); i >= Horizon {
+		if r, one := s.Push(feature.Minute{End: f.End(i), High: high[i], Low: low[i], SigmaRef: sigma[i]}); i >= Horizon {
 			ranges[i-Horizon], z[i-Horizon] = r, one
 		}
 	}

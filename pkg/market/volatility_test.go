@@ -67,7 +67,7 @@ func hourVolatility(r []float64) []float64 {
 	return vol
 }
 
-// forecastAUC returns how well vol1m/sigma_ref ranks the label of DESIGN section 6: c is the 0.72 quantile of all rows,
+// forecastAUC returns how well vol1m/sigma_ref ranks the label: c is the 0.72 quantile of all rows,
 // and sigma_ref the median of the last seven days' volatilities.
 func forecastAUC(bars []Bar, vol []float64) float64 {
 	const day = 24 * 60

@@ -64,7 +64,7 @@ type stored struct {
 	taken []string
 }
 
-// where names the file in messages.
+// where returns the name of the file for messages.
 func (s *stored) where() string {
 	if s.several {
 		return s.path + "/" + s.name

@@ -410,8 +410,8 @@ func TestReadColumns(t *testing.T) {
 		{"one column twice", "time,price\n1704153600,10\n", map[string]string{"open": "price", "high": "price", "low": "price", "close": "price"}, market.Bar{Start: 1704153600000, Open: 10, High: 10, Low: 10, Close: 10}, ""},
 		{"no such column", text, map[string]string{"time": "when", "close": "lsat"}, market.Bar{}, `x.csv: no column "lsat", which --columns names for close; the header has: when, first trade, top, bottom, last trade, x`},
 		{"no such number", "1704153600,10,12,9,11\n", map[string]string{"close": "6"}, market.Bar{}, `x.csv: no column "6", which --columns names for close; there is no header, the columns are 1 to 5`},
-		{"unknown key", text, map[string]string{"clsoe": "x"}, market.Bar{}, `columns: "clsoe" is not known: expected time, date, open`},
-		{"no value", text, map[string]string{"close": ""}, market.Bar{}, "columns: close: expected the name or number of a column"},
+		{"unknown key", text, map[string]string{"clsoe": "x"}, market.Bar{}, `columns: unknown key "clsoe": want one of time, date, open`},
+		{"no value", text, map[string]string{"close": ""}, market.Bar{}, "columns: close: want the name or the number of a column"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Chdir(t.TempDir())

@@ -83,9 +83,9 @@ func CheckColumns(columns map[string]string) error {
 		}
 		switch {
 		case !slices.Contains(names, key):
-			return fmt.Errorf("columns: %q is not known: expected %s", key, strings.Join(names, ", "))
+			return fmt.Errorf("columns: unknown key %q: want one of %s", key, strings.Join(names, ", "))
 		case columns[key] == "":
-			return fmt.Errorf("columns: %s: expected the name or number of a column", key)
+			return fmt.Errorf("columns: %s: want the name or the number of a column", key)
 		}
 	}
 	return nil

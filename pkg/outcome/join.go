@@ -328,18 +328,22 @@ func (j *Join) expire(t int64) {
 			j.drop(s, NoLabel)
 		}
 	}
-	for at, m := range j.minutes {
-		if at >= t {
-			continue
+	for at := range j.minutes {
+		if at < t {
+			j.expireMinute(at)
 		}
-		for _, id := range m.ids {
-			if k := j.rows[id]; k != nil && k.label == Pending {
-				j.settle(j.open[floorDiv(k.time, j.width)], Expired, 1)
-			}
-			delete(j.rows, id)
-		}
-		delete(j.minutes, at)
 	}
+}
+
+// expireMinute forgets the rows of a minute whose block ends. Those that wait are expired.
+func (j *Join) expireMinute(at int64) {
+	for _, id := range j.minutes[at].ids {
+		if k := j.rows[id]; k != nil && k.label == Pending {
+			j.settle(j.open[floorDiv(k.time, j.width)], Expired, 1)
+		}
+		delete(j.rows, id)
+	}
+	delete(j.minutes, at)
 }
 
 // Answer is a label from quotes.

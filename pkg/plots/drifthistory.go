@@ -93,7 +93,7 @@ func PSIHistory(w io.Writer, title string, t PSITimes) error {
 		bottom = inputs
 	}
 	if model.drawn+inputs.drawn == 0 {
-		return fmt.Errorf("PSI over time without an index: %w", ErrNothing)
+		return fmt.Errorf("the history of PSI has no values: %w", ErrNothing)
 	}
 	bottom.plot.X.Label.Text = "End of the window (UTC)"
 	return f.write(w)

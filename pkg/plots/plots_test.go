@@ -18,6 +18,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/drift"
 	"github.com/greenlight-ml/greenlight/pkg/eval"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/pkg/outcome"
 	"github.com/greenlight-ml/greenlight/pkg/plots"
 )
 
@@ -108,6 +109,18 @@ func weeks(n int) plots.PSITimes {
 	return t
 }
 
+// judged returns the verdict on that many hours of a model that is always right, beside a baseline that does not know.
+func judged(hours int) *outcome.Judgment {
+	p := outcome.Plan{DisagreementCap: 0.25, Margin: 0.01, Alpha: 0.05, LabelSource: outcome.Quotes, HorizonMS: (15 * time.Minute).Milliseconds()}
+	j := outcome.NewJoin(outcome.Key{Executor: "e", Model: "m", Baseline: "b"}, p)
+	for m := range 60 * hours {
+		at := time.Date(2026, 9, 1, 0, m, 0, 0, time.UTC).UnixMilli()
+		j.Minute("S", at, outcome.Answer(1+m%2))
+		j.Add(&outcome.Row{ID: strconv.Itoa(m), Symbol: "S", Time: at, Source: outcome.Replay, Baseline: 0.5, Shadow: 0.5 + 0.2*float64((m+1)%2*2-1)})
+	}
+	return outcome.Judge(p, j.Closed())
+}
+
 // figures returns one figure of each kind, with texts that it must contain.
 func figures(t *testing.T) []struct {
 	name  string
@@ -142,6 +155,12 @@ func figures(t *testing.T) []struct {
 			"psi",
 			func(w io.Writer) error { return plots.PSI(w, "x on y", reading()) },
 			[]string{"Drift of spread_bp: x on y", "PSI 0.412 (critical), threshold 0.3, 99 % without drift 0.187: FAIL; n = 12,345 rows", "Share of rows (%)", "&lt;= 0.5", "0.220", ">reference<", ">current<"},
+		},
+		{
+			"quality",
+			func(w io.Writer) error { return plots.Quality(w, "x beside y", judged(48)) },
+			[]string{"Is it better? x beside y", "BETTER; bounds at every time at once, alpha 0.05 a side; 189 blocks of 15m0s, cap 0.25", "upper bound, odd blocks", "lower bound, even blocks",
+				"no difference", "worse by the margin of 0.01", "mean of a day", "PASS after 0.4 days", "BETTER after 0.4 days", "2026-09-02", "Brier loss, baseline less model"},
 		},
 		{
 			"psi_history",
@@ -272,6 +291,7 @@ func TestNothingToPlot(t *testing.T) {
 		{"no scores", func(w io.Writer) error { return plots.Scores(w, "", nil, nil) }, plots.ErrNothing, "no scores"},
 		{"wrong score", func(w io.Writer) error { return plots.Scores(w, "", []float64{2, 0}, one) }, nil, "score 2 of row 0"},
 		{"labels missing", func(w io.Writer) error { return plots.Scores(w, "", []float64{.1}, one) }, nil, "1 scores but 2 labels"},
+		{"no block", func(w io.Writer) error { return plots.Quality(w, "", judged(0)) }, plots.ErrNothing, "without a block"},
 		{"no bins", func(w io.Writer) error { return plots.PSI(w, "", drift.FeatureReading{Feature: "mid"}) }, plots.ErrNothing, "mid"},
 		{"no times", func(w io.Writer) error { return plots.PSIHistory(w, "", plots.PSITimes{}) }, plots.ErrNothing, "0 times"},
 		{"overall missing", func(w io.Writer) error {
@@ -314,6 +334,7 @@ func TestPoorFigures(t *testing.T) {
 	one.Lines, filling.Filling = one.Lines[:2], 2
 	for name, write := range map[string]func(io.Writer) error{
 		"one time, no inputs":    func(w io.Writer) error { return plots.PSIHistory(w, "", one) },
+		"one block":              func(w io.Writer) error { return plots.Quality(w, "", judged(1)) },
 		"no full window":         func(w io.Writer) error { return plots.PSIHistory(w, "", filling) },
 		"one feature":            func(w io.Writer) error { return plots.PSIOverview(w, "", nil, features()[:1]) },
 		"one fold, no intervals": func(w io.Writer) error { return plots.Folds(w, "", r) },

@@ -274,6 +274,15 @@ func (d *Dispatcher) Ready() (model string, ok bool) {
 	return m.version, m.reachable
 }
 
+// Model returns the digest of ml-engine's model when it was last seen, and what it predicts. The digest is empty before.
+func (d *Dispatcher) Model() (digest string, label Label) {
+	m := d.model.current.Load()
+	if m == nil {
+		return "", Label{}
+	}
+	return m.digest, m.label
+}
+
 // Stop refuses new shadows and waits for those in flight. When ctx ends first, it cancels the rest, records them as
 // canceled and returns ctx's error.
 func (d *Dispatcher) Stop(ctx context.Context) error {

@@ -63,6 +63,15 @@ type activeModel struct {
 	schema          *feature.Schema // nil when it cannot be used; problem is the reason
 	problem         error
 	reachable       bool
+	label           Label
+}
+
+// Label is the event that a model predicts, as ml-engine describes it. The zero Label is unknown.
+type Label struct {
+	Kind    string
+	Horizon time.Duration
+	// Threshold is c of the kind "range".
+	Threshold float64
 }
 
 func newModelWatch(engine mlenginev1.ScoringServiceClient, schemas *feature.Known, logger *slog.Logger, prompt time.Duration) *modelWatch {
@@ -186,6 +195,9 @@ func (w *modelWatch) probe(ctx context.Context, p *peer.Peer) bool {
 		return false
 	}
 	m := &activeModel{version: info.GetVersion(), digest: info.GetDigest(), reachable: true}
+	if l := info.GetLabel(); l != nil {
+		m.label = Label{l.GetKind(), l.GetHorizon().AsDuration(), l.GetThreshold()}
+	}
 	if before != nil && before.version == m.version && before.version != "" && before.digest == m.digest {
 		m.schema, m.problem = before.schema, before.problem // a digest covers its schema
 	} else {

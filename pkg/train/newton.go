@@ -26,7 +26,7 @@ type problem struct {
 	blocks  []derivatives
 }
 
-// derivatives are the loss, its gradient, and the lower triangle of its Hessian, row by row.
+// derivatives are the loss, its gradient, and the lower triangle of its Hessian, packed in row-major order.
 type derivatives struct {
 	loss     float64
 	gradient []float64

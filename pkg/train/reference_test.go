@@ -13,7 +13,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/train"
 )
 
-// TestReferenceTable reproduces the pooled out-of-time results of the reference study (DESIGN section 6), which are
+// TestReferenceTable reproduces the pooled out-of-time results of the reference study, which are
 // printed with three digits, and its statement about the baseline.
 func TestReferenceTable(t *testing.T) {
 	dir := dataDir(t)

@@ -28,7 +28,7 @@ func (e *Ensemble) Validate() error {
 		return errors.New("no column of leaves, or a tree without steps")
 	}
 	if e.used < 1 || e.used > e.AllTrees() {
-		return fmt.Errorf("%d trees are used: the ensemble has %d", e.used, e.AllTrees())
+		return fmt.Errorf("the model uses %d trees, but has %d", e.used, e.AllTrees())
 	}
 	if e.roots[0] != 0 || int(e.roots[len(e.roots)-1]) != len(e.nodes) {
 		return fmt.Errorf("the trees do not cover the %d nodes", len(e.nodes))

@@ -94,7 +94,7 @@ func freeAddr(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// patience is for a busy machine; normally conditions are met within seconds.
+// patience is how long Await polls. It is long for busy machines; normally conditions are met within seconds.
 const patience = 90 * time.Second
 
 // Await polls until ok.

@@ -24,6 +24,7 @@ import (
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 	"github.com/greenlight-ml/greenlight/services/executor/internal/decision"
 	"github.com/greenlight-ml/greenlight/services/executor/internal/live"
+	"github.com/greenlight-ml/greenlight/services/executor/internal/outcome"
 	"github.com/greenlight-ml/greenlight/services/executor/internal/page"
 	"github.com/greenlight-ml/greenlight/services/executor/internal/rollout"
 	"github.com/greenlight-ml/greenlight/services/executor/internal/rowlog"
@@ -44,7 +45,7 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) (err error) {
 	}
 	shell, err := serve.New(ctx, &opts.Options, serve.Service{
 		Name: "executor", Throttled: executorv1.DecisionService_ServiceDesc.ServiceName, MaxMessage: rpc.SmallMessage,
-		Control: []string{executorv1.RolloutService_ServiceDesc.ServiceName, executorv1.FeedService_ServiceDesc.ServiceName},
+		Control: []string{executorv1.RolloutService_ServiceDesc.ServiceName, executorv1.FeedService_ServiceDesc.ServiceName, executorv1.OutcomeService_ServiceDesc.ServiceName},
 	}, logger)
 	if err != nil {
 		return err
@@ -79,6 +80,7 @@ type parts struct {
 	rows       *rowlog.Log
 	book       *live.Book
 	keeper     *live.Keeper
+	outcomes   *outcome.Keeper
 	engine     *shadow.Engine
 	dispatcher *shadow.Dispatcher
 }
@@ -108,7 +110,16 @@ func open(shell *serve.App, opts *Options, baseline *decision.Baseline, schemas 
 		return nil, err
 	}
 	p.rows.RegisterMetrics(shell.Registry)
-	if p.book, p.keeper, err = openBook(shell, opts, logger); err != nil {
+	p.outcomes, err = outcome.Open(outcome.Options{
+		Baseline: baseline.Digest, Instance: p.rollouts.Instance(), Plan: p.rollouts.Plan, Dir: opts.StateDir, Judge: opts.JudgeQuality,
+		Ahead: opts.MaxQuoteAhead, Logger: logger,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("--state-dir: %w", err)
+	}
+	shell.OnStop("outcomes", p.outcomes.Stop)
+	shell.Registry.MustRegister(p.outcomes)
+	if p.book, p.keeper, err = openBook(shell, opts, p.outcomes.Minute, logger); err != nil {
 		return nil, err
 	}
 	shadows := opts.Shadow
@@ -120,12 +131,17 @@ func open(shell *serve.App, opts *Options, baseline *decision.Baseline, schemas 
 	shell.OnStop("connection to ml-engine", func(context.Context) error { return p.engine.Close() })
 	shadows.Engine, shadows.Busy = p.engine, watchScheduler(shell).Busy
 	shadows.Schemas = schemas
+	shadows.OnSettled = p.outcomes.Settled
 	if p.rows != nil {
-		shadows.OnSettled = p.rows.Settled
+		shadows.OnSettled = func(req shadow.Request, r shadow.Result) {
+			p.outcomes.Settled(req, r)
+			p.rows.Settled(req, r)
+		}
 	}
 	if p.dispatcher, err = shadow.New(shadows); err != nil {
 		return nil, serve.Usage(err) // it fails only for wrong options
 	}
+	p.outcomes.Start(p.dispatcher.Model)
 	shell.OnStop("shadows", p.dispatcher.Stop)
 	return p, nil
 }
@@ -154,13 +170,16 @@ func (p *parts) serve(shell *serve.App, opts *Options, logger *slog.Logger) {
 	decisions.LimitMessages(shell.Limiter.Check)
 	reports := decision.NewReportService(p.baseline, p.dispatcher, p.rollouts)
 	reports.SetOperators(shell.Server.AsOperator)
+	reports.SetQuality(p.outcomes.Report)
 	executorv1.RegisterDecisionServiceServer(shell.Server, decisions)
 	executorv1.RegisterShadowServiceServer(shell.Server, reports)
 	executorv1.RegisterRolloutServiceServer(shell.Server, rollout.NewService(p.rollouts))
 	executorv1.RegisterFeedServiceServer(shell.Server, live.NewService(p.book))
+	executorv1.RegisterOutcomeServiceServer(shell.Server, outcome.NewService(p.outcomes))
 	shell.OnDrain("streams", func(context.Context) error {
 		decisions.EndStreams()
 		reports.EndStreams()
+		p.outcomes.EndStreams()
 		return nil
 	})
 
@@ -188,7 +207,7 @@ func (p *parts) state(engine string) string {
 	if model, ok := p.dispatcher.Ready(); ok {
 		shadows = "shadow " + model
 	}
-	troubles := slices.DeleteFunc([]string{p.rows.Trouble(), p.keeper.Trouble(), p.rollouts.Trouble(), p.book.Trouble()}, func(s string) bool { return s == "" })
+	troubles := slices.DeleteFunc([]string{p.rows.Trouble(), p.keeper.Trouble(), p.rollouts.Trouble(), p.book.Trouble(), p.outcomes.Trouble()}, func(s string) bool { return s == "" })
 	return strings.Join(append([]string{fmt.Sprintf("baseline %s, %s", p.baseline.Version, shadows)}, troubles...), "; ")
 }
 
@@ -227,10 +246,11 @@ func ownState(shell *serve.App, dir string) error {
 }
 
 // openBook restores the features from the state folder, if there is one, and saves them there.
-func openBook(shell *serve.App, opts *Options, logger *slog.Logger) (*live.Book, *live.Keeper, error) {
+func openBook(shell *serve.App, opts *Options, onMinute func(string, feature.Minute), logger *slog.Logger) (*live.Book, *live.Keeper, error) {
 	folder := live.Folder(opts.StateDir)
 	features, err := folder.Load(feature.BuildersOptions{
 		Live: feature.LiveOptions{KeepCrossed: opts.KeepCrossed, Latest: latest(opts.MaxQuoteAhead)}, MaxSymbols: opts.MaxSymbols,
+		OnMinute: onMinute,
 	}, logger)
 	if err != nil {
 		return nil, nil, fmt.Errorf("--state-dir: %w", err)

@@ -46,6 +46,8 @@ type Options struct {
 	MaxQuoteAhead time.Duration
 	// StateDir is the folder that keeps features and rollout across restarts. Empty keeps nothing.
 	StateDir string
+	// JudgeQuality is set if the verdict on the model's quality is on the requests of this executor alone.
+	JudgeQuality bool
 	// FeatureLog is the folder of the feature log, which has a row per request and is written every FeatureLogInterval. Empty
 	// is off.
 	FeatureLog         string
@@ -65,7 +67,7 @@ func Flags(fs *flag.FlagSet) *Options {
 		return nil
 	})
 	fs.StringVar(&o.EngineAddr, "engine-addr", "127.0.0.1:4010", "gRPC `address` of ml-engine: host:port, dns:///name:port or unix:path")
-	o.Options.Declare(fs, "127.0.0.1:4020", "127.0.0.1:4021", "RolloutService and FeedService")
+	o.Options.Declare(fs, "127.0.0.1:4020", "127.0.0.1:4021", "RolloutService, FeedService and OutcomeService")
 	o.EngineTLS.Declare(fs, enginePrefix, "ml-engine")
 	fs.Float64Var(&o.SamplePercent, "sample-percent", 100, "percentage of the requests that get a shadow, 0 to 100, until RolloutService sets it; with --state-dir a set rollout survives a restart")
 	fs.StringVar(&o.SampleSalt, "sample-salt", "greenlight", "`salt` of the sampling hash: replicas with the same one sample the same requests")
@@ -73,7 +75,8 @@ func Flags(fs *flag.FlagSet) *Options {
 	fs.IntVar(&o.MaxSymbols, "max-symbols", feature.DefaultMaxSymbols, "symbols whose features are computed from quotes, about 100 kB each; quotes of more are refused")
 	fs.BoolVar(&o.KeepCrossed, "keep-crossed", false, "accept quotes whose bid is above their ask, for a model that was trained on such quotes")
 	fs.DurationVar(&o.MaxQuoteAhead, "max-quote-ahead", time.Minute, "how far the time of a quote, or an event_time, may be ahead of this machine's clock; a quote or event_time further ahead is ignored; 0 is no limit")
-	fs.StringVar(&o.StateDir, "state-dir", "", "`folder` that keeps the rollout and the features of quotes across restarts; empty is off")
+	fs.StringVar(&o.StateDir, "state-dir", "", "`folder` that keeps the rollout, the features of quotes, and the labels and records of quality across restarts; empty is off")
+	fs.BoolVar(&o.JudgeQuality, "judge-quality", true, "judge the quality of the model by the requests of this executor alone; false for one of several executors, whose records greenlight agent and greenlight quality add up and judge together")
 	fs.StringVar(&o.FeatureLog, "feature-log", "", "`folder` of the feature log, Parquet files with a row per request; empty is off")
 	fs.DurationVar(&o.FeatureLogInterval, "feature-log-interval", featurelog.DefaultInterval, "how often those rows are written, and so how much a kill can lose")
 

@@ -178,7 +178,7 @@ func failure(o shadow.Outcome) bool {
 
 func excluded(o shadow.Outcome) bool { return !failure(o) && o != shadow.Match && o != shadow.Mismatch }
 
-// breakerModel is the breaker of the design. It opens at more than 2 % of at least 100 in 60 s, or 10 in a row. It is open
+// breakerModel is the default breaker. It opens at more than 2 % of at least 100 in 60 s, or 10 in a row. It is open
 // for 15 s, doubled up to 240 s, minus up to a quarter, and needs 5 probes. At the edge of the window or of a random time
 // both results are allowed.
 type breakerModel struct {

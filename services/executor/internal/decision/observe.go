@@ -1,12 +1,8 @@
 package decision
 
 import (
-	"errors"
-	"io"
-
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
@@ -36,52 +32,12 @@ type quoteCounts struct {
 
 // ObserveQuotes implements DecisionService.
 func (s *Service) ObserveQuotes(stream grpc.ClientStreamingServer[executorv1.ObserveQuotesRequest, executorv1.ObserveQuotesResponse]) error {
-	select {
-	case <-s.stopping:
-		return errStopping
-	default:
-	}
-	// A stream may last as long as the market is open, and a stop does not wait for it. Only the return of this handler ends
-	// Recv, so a goroutine receives. Both sides also wait for the end of the stream's context, so that both end when the
-	// client cancels.
-	ctx := stream.Context()
-	type received struct {
-		req *executorv1.ObserveQuotesRequest
-		err error
-	}
-	next := make(chan received)
-	go func() {
-		for {
-			req, err := stream.Recv()
-			select {
-			case next <- received{req, err}:
-			case <-ctx.Done():
-				return
-			}
-			if err != nil {
-				return
-			}
-		}
-	}()
 	t := quoteCounts{notes: map[feature.Note]uint64{}}
-	for {
-		select {
-		case <-s.stopping:
-			return errStopping
-		case <-ctx.Done():
-			return status.FromContextError(ctx.Err()).Err()
-		case r := <-next:
-			switch {
-			case errors.Is(r.err, io.EOF):
-				return stream.SendAndClose(t.response())
-			case r.err != nil:
-				return r.err
-			}
-			if err := s.observe(r.req, &t); err != nil {
-				return err
-			}
-		}
+	err := rpc.Receive(stream, s.stopping, errStopping, func(req *executorv1.ObserveQuotesRequest) error { return s.observe(req, &t) })
+	if err != nil {
+		return err
 	}
+	return stream.SendAndClose(t.response())
 }
 
 // observe feeds a batch of quotes into the features.

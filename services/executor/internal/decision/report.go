@@ -29,6 +29,7 @@ type ReportService struct {
 	shadow     *shadow.Dispatcher
 	rollout    Rollout
 	asOperator AsOperator
+	quality    func(context.Context, *executorv1.GetQualityReportRequest) (*executorv1.GetQualityReportResponse, error)
 	// stopping is closed when streams must end.
 	stopping chan struct{}
 }
@@ -43,6 +44,19 @@ func NewReportService(b *Baseline, d *shadow.Dispatcher, r Rollout) *ReportServi
 
 // SetOperators sets who may ask for features. Call it before the first request.
 func (s *ReportService) SetOperators(as AsOperator) { s.asOperator = as }
+
+// SetQuality sets what answers GetQualityReport. Call it before the first request.
+func (s *ReportService) SetQuality(report func(context.Context, *executorv1.GetQualityReportRequest) (*executorv1.GetQualityReportResponse, error)) {
+	s.quality = report
+}
+
+// GetQualityReport implements ShadowService.
+func (s *ReportService) GetQualityReport(ctx context.Context, req *executorv1.GetQualityReportRequest) (*executorv1.GetQualityReportResponse, error) {
+	if s.quality == nil {
+		return s.UnimplementedShadowServiceServer.GetQualityReport(ctx, req)
+	}
+	return s.quality(ctx, req)
+}
 
 // GetShadowReport implements ShadowService.
 func (s *ReportService) GetShadowReport(context.Context, *executorv1.GetShadowReportRequest) (*executorv1.GetShadowReportResponse, error) {

@@ -30,7 +30,7 @@ func (f Folder) Load(opts feature.BuildersOptions, logger *slog.Logger) (*featur
 	book, err := read(path, opts)
 	switch {
 	case err == nil:
-		logger.Info("features restored from their snapshot", "file", path, "symbols", len(book.Symbols()))
+		logger.Info("restored the features from a snapshot", "file", path, "symbols", len(book.Symbols()))
 		return book, nil
 	case errors.Is(err, fs.ErrNotExist):
 		return feature.NewBuilders(opts)

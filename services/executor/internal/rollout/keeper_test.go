@@ -564,6 +564,7 @@ func BenchmarkSampled(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
+	b.Cleanup(k.Stop)
 	now := time.Now()
 	b.ReportAllocs()
 	for b.Loop() {

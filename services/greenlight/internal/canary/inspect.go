@@ -26,7 +26,7 @@ import (
 type Inspection struct {
 	*fleet.Snapshot
 
-	// PSI is the overall index; nil if it is unknown, and PSIErr is then the reason. PSIVerdict judges it.
+	// PSI is the overall index, or nil if it is unknown; PSIErr is the reason then. PSIVerdict is its verdict.
 	PSI        *float64
 	PSIVerdict gate.Verdict
 	PSIErr     error

@@ -20,7 +20,7 @@ type Decision string
 
 // The decisions.
 const (
-	// Running is no decision yet.
+	// Running means that nothing is decided yet.
 	Running Decision = "RUNNING"
 	// Passed is a phase that had enough comparisons and a PASS at the end of its time, or a run whose phases all passed.
 	Passed Decision = "PASSED"

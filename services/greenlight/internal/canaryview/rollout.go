@@ -30,6 +30,9 @@ func Rollout(r *executorv1.Rollout) string {
 	default:
 		line += "without a lease"
 	}
+	if p := r.GetPlan(); p != nil {
+		line += fmt.Sprintf(", quality plan %.12s", Line(p.GetDigest()))
+	}
 	line += ", set by " + Line(r.GetSetBy())
 	if t := r.GetSetTime(); t != nil {
 		line += " at " + t.AsTime().UTC().Format(time.RFC3339)

@@ -17,7 +17,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
 )
 
-// agentState is the folder of the agent's journal in a working copy.
+// agentState is the default folder of the agent's journal.
 const agentState = "state/agent"
 
 // agentFlags configure greenlight agent.

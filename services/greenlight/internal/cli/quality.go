@@ -1,16 +1,19 @@
 package cli
 
 import (
+	"context"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/model"
+	"github.com/greenlight-ml/greenlight/pkg/text"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftcompare"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/quality"
 )
 
@@ -21,6 +24,8 @@ type qualityFlags struct {
 	model, baseline  string
 	models, evidence string
 	quality.Options
+
+	pair flags.Pair
 }
 
 func qualityCommand(c console.Console) *cobra.Command {
@@ -31,12 +36,16 @@ func qualityCommand(c console.Console) *cobra.Command {
 PASS (not worse), BETTER, INCONCLUSIVE with the days that are still needed, or ERROR. It compares Brier losses by blocks of
 15 minutes. The bounds hold at every time at once, so the verdict may be read as often as you like.
 
+With --executor it judges what running executors have joined to their labels since their plan was set (greenlight rollout
+set --quality-cap, --quality-margin). Name all executors of the fleet: their records are added up. It exits 1 when one does not
+answer.
+
 With --feature-log it judges the scores that an executor logged, with labels from --market. The model is the one that most
 rows have; --models has its label. Its own evaluation has the plan, unless the log has another baseline: then
 --quality-cap and --quality-margin are the plan. They must be fixed before the days that are judged; the command suggests
 both for days to come.
 
-Without --feature-log it trains on --market as greenlight train does, and judges the out-of-time scores of --model beside
+Without either it trains on --market as greenlight train does, and judges the out-of-time scores of --model beside
 those of --baseline: how a live run would have gone.
 
 It writes quality_<time>.json, with the records of all blocks, and a figure to the evidence folder; greenlight evidence
@@ -44,6 +53,12 @@ verify recomputes the verdict from the records. It exits 3 unless the verdict is
 		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			fs := cmd.Flags()
+			if fs.Changed("executor") {
+				if f.log != "" || fs.Changed("model") || fs.Changed("baseline") || fs.Changed("market") || f.Cap != 0 || f.Margin != 0 {
+					return console.Usagef("--executor has its model, its baseline and its plan; --feature-log, --market, --model, --baseline, --quality-cap and --quality-margin go without it")
+				}
+				return f.live(cmd, c)
+			}
 			if f.log != "" && (fs.Changed("model") || fs.Changed("baseline")) {
 				return console.Usagef("--feature-log has its model and its baseline; --model and --baseline go with --market alone")
 			}
@@ -67,8 +82,34 @@ verify recomputes the verdict from the records. It exits 3 unless the verdict is
 	console.Require(fs, "quality-cap", "0 to 1", func() bool { return f.Cap >= 0 && f.Cap <= 1 })
 	fs.Float64Var(&f.Margin, "quality-margin", 0, "margin of the plan, in units of the Brier loss; 0 takes it from the evaluation")
 	console.Require(fs, "quality-margin", "0 to 1", func() bool { return f.Margin >= 0 && f.Margin < 1 })
+	f.pair.Declare(fs, c, nil, nil, qualityTimeout)
 	flags.Evidence(fs, &f.evidence)
 	return cmd
+}
+
+// qualityTimeout is how long executors may take to send all their records.
+const qualityTimeout = time.Minute
+
+// live judges the records of running executors.
+func (f *qualityFlags) live(cmd *cobra.Command, c console.Console) error {
+	var l *quality.Live
+	err := f.pair.Use(cmd.Context(), func(ctx context.Context, services *fleet.Services) (err error) {
+		l, err = quality.FromExecutors(ctx, services.Executors)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	c.Say("executors %s: %s", text.Count(len(f.pair.Executors), "executor"), l.Now())
+	header := evidence.Header{Git: console.Revision(), Source: l.Source}
+	if l.Digest != "" {
+		header.Model = &evidence.Model{Version: l.Model, Digest: l.Digest}
+	}
+	if l.Judgment == nil {
+		c.Say("no verdict: the rollout has no quality plan. Set one before the days that are judged: greenlight rollout set --quality-cap D --quality-margin M")
+		return nil
+	}
+	return f.keep(c, l.Report, header)
 }
 
 // judge reads the scores and judges them.

@@ -83,11 +83,13 @@ func rolloutSet(c console.Console) *cobra.Command {
 	var mode, holder, reason string
 	var lease time.Duration
 	var revision uint64
+	var quality flags.QualityPlan
 	cmd := &cobra.Command{
 		Use: "set --percent P", Short: "Set the rollout of every executor", Args: console.NoArgs,
 		Long: `Set gives every executor the percentage of requests that get a shadow. Every decision of an executor remains the
 baseline's. Without --lease the percentage stays until the next set. With --lease and --holder it falls to 0 % unless the same
-command is repeated within that time. It refuses to change the rollout of a canary: greenlight canary abort ends that.
+command is repeated within that time. With --quality-cap and --quality-margin the quality of the model is judged under that
+plan: see greenlight quality. Without them there is no plan, and no verdict. It refuses to change the rollout of a canary: greenlight canary abort ends that.
 
 It exits 1 when an executor does not answer or refuses, and shows which.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -116,6 +118,11 @@ It exits 1 when an executor does not answer or refuses, and shows which.`,
 			if req.GetMode() == executorv1.RolloutMode_ROLLOUT_MODE_UNSPECIFIED {
 				return console.Usagef("--mode %q: want off or observe-only", mode)
 			}
+			plan, err := quality.Plan()
+			if err != nil {
+				return err
+			}
+			req.Plan = fleet.PlanProto(plan)
 			return eachRollout(cmd.Context(), c, &e, func(ctx context.Context, x fleet.Executor) (*executorv1.Rollout, error) {
 				got, err := x.Rollouts.SetRollout(ctx, req)
 				return got.GetRollout(), err
@@ -129,6 +136,7 @@ It exits 1 when an executor does not answer or refuses, and shows which.`,
 	fs.DurationVar(&lease, "lease", 0, "how long it stays in force unless it is renewed, 1s to 1h")
 	fs.StringVar(&holder, "holder", "", "who holds the lease")
 	fs.StringVar(&reason, "reason", "greenlight rollout set", "why, for the audit log")
+	quality.Declare(fs)
 	fs.Uint64Var(&revision, "if-revision", 0, "change nothing unless this is the revision in force; 0 is any")
 	return cmd
 }

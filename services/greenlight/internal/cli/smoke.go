@@ -79,7 +79,7 @@ the executor names must be in --models: otherwise its answers cannot be checked,
 shadow_smoke_1k.json and exits 3 when an SLO is missed.`,
 		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return sendShadows(cmd.Context(), c, &l, at, "shadow", rehearsal.ShadowFile, func(states []traffic.State) []traffic.State { return traffic.Varied(states, n) })
+			return sendShadows(cmd.Context(), c, &l, at, "shadow", rehearsal.ShadowFile, false, func(states []traffic.State) []traffic.State { return traffic.Varied(states, n) })
 		},
 	}
 	l.Declare(cmd.Flags())
@@ -90,9 +90,14 @@ shadow_smoke_1k.json and exits 3 when an SLO is missed.`,
 }
 
 // sendShadows sends the states that pick returns to a running executor, and writes the file.
-func sendShadows(ctx context.Context, c console.Console, l *flags.Load, at flags.Endpoint, stage, file string, pick func([]traffic.State) []traffic.State) error {
+func sendShadows(ctx context.Context, c console.Console, l *flags.Load, at flags.Endpoint, stage, file string, quotes bool, pick func([]traffic.State) []traffic.State) error {
 	return send(c, l, at, l.DecidesAt(ctx, c, at), func(t *rehearsal.Trial, states []traffic.State, conn *grpc.ClientConn, store *evidence.Store) error {
-		r, err := t.Shadow(ctx, store, file, fleet.NewExecutor(conn.Target(), conn), pick(states), l.Pace(c.Progress(stage)))
+		executor, picked, pace := fleet.NewExecutor(conn.Target(), conn), pick(states), l.Pace(c.Progress(stage))
+		if quotes {
+			q := traffic.NewQuotes(executor, t.Data.Symbol, t.Data.Bars)
+			pace.Before = func(ctx context.Context, i int) error { return q.Until(ctx, picked[i].Time.AsTime()) }
+		}
+		r, err := t.Shadow(ctx, store, file, executor, picked, pace)
 		if err != nil {
 			return err
 		}
@@ -104,26 +109,36 @@ func sendShadows(ctx context.Context, c console.Console, l *flags.Load, at flags
 func replayCommand(c console.Console) *cobra.Command {
 	var l flags.Load
 	var at flags.Endpoint
-	var loop bool
+	var loop, quotes bool
 	cmd := &cobra.Command{
 		Use: "replay", Short: "Send a market to executor in the order of its minutes",
 		Long: `Replay sends every minute that the model was not trained on to a running executor, in order, waits for the shadows
 and checks them as shadow-smoke does. It writes shadow_replay.json and exits 3 when an SLO is missed.
 
+With --quotes it sends the market's quotes too, in step with the minutes, so that executor learns what happened after each and
+the quality of the model can be judged: see greenlight quality. Start executor with --max-quote-ahead 0 for a market of the
+future.
+
 With --loop it repeats until it is stopped, as the load of a demonstration; give it a --rate. Like a trader it then uses
 streams and does not wait for shadows. It writes no evidence, and prints the counts of executor per round.`,
 		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if loop {
+			switch {
+			case loop && quotes:
+				return console.Usagef("--quotes goes without --loop: the quotes of a market can be sent once")
+			case loop:
 				return loopReplay(cmd.Context(), c, &l, at)
+			case quotes && l.Data.Table.Path != "":
+				return console.Usagef("--quotes needs a market: a table has no prices")
 			}
-			return sendShadows(cmd.Context(), c, &l, at, "replay", rehearsal.ReplayFile, func(states []traffic.State) []traffic.State { return states })
+			return sendShadows(cmd.Context(), c, &l, at, "replay", rehearsal.ReplayFile, quotes, func(states []traffic.State) []traffic.State { return states })
 		},
 	}
 	l.Declare(cmd.Flags())
 	l.DeclareBaseline(cmd.Flags())
 	at.Declare(cmd.Flags(), c, "executor", "127.0.0.1:4020", "gRPC address of executor")
 	cmd.Flags().BoolVar(&loop, "loop", false, "repeat until stopped")
+	cmd.Flags().BoolVar(&quotes, "quotes", false, "send the quotes of the market too")
 	return cmd
 }
 

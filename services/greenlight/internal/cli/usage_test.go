@@ -85,7 +85,7 @@ func TestHelp(t *testing.T) {
 // Every command refuses an argument that it does not take, and every one that calls a service takes the flags of a secured one.
 func TestEveryCommand(t *testing.T) {
 	t.Parallel()
-	arguments := []string{"model activate", "model show", "model verify", "model import", "model sign"}
+	arguments := []string{"model activate", "model show", "model verify", "model import", "model sign", "schema check"}
 	root := newRoot(console.Console{In: strings.NewReader(""), Out: io.Discard, Err: io.Discard})
 	var walk func(words ...string)
 	walk = func(words ...string) {

@@ -165,7 +165,7 @@ func (p panel) check(t *testing.T) {
 	}
 }
 
-// The dashboard has the panels of the design, which are recognized by their queries. The first row answers the four
+// The dashboard has these panels, which are recognized by their queries. The first row answers the four
 // questions.
 func TestDashboardOfTheDesign(t *testing.T) {
 	d := board(t)

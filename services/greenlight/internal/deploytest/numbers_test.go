@@ -62,9 +62,9 @@ func compares(t *testing.T, expr string, op gate.Op, value float64) bool {
 	})
 }
 
-// Every alert of the design exists with its duration and severity, and with the number of its owner: in the expression, in
+// Each of these alerts exists with its duration and severity, and with the number of its owner: in the expression, in
 // the description where it has one, and in the first paragraph of the runbook.
-func TestAlertsOfTheDesign(t *testing.T) {
+func TestNamedAlerts(t *testing.T) {
 	_, alerts := shipped(t)
 	below, above := gate.Below, gate.Above
 	for name, want := range map[string]struct {

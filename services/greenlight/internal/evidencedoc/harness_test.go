@@ -13,6 +13,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/model"
+	"github.com/greenlight-ml/greenlight/pkg/outcome"
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
 	"github.com/greenlight-ml/greenlight/pkg/testkit/enginetest"
 	"github.com/greenlight-ml/greenlight/pkg/twosample"
@@ -57,6 +58,7 @@ func newWhole(t *testing.T) *whole {
 	w.loads()
 	w.canaries()
 	w.drift()
+	w.quality()
 	w.periods()
 	w.promotion()
 	w.must(w.store.Close())
@@ -202,6 +204,25 @@ func (w *whole) drift() {
 	w.write("retrain_suggestion_20260601T000000Z.json", agent.SuggestionSchema, evidence.Live, agent.Suggestion{
 		Since: now.Add(-240 * time.Hour), Hours: 24, Threshold: drift.CriticalAbove, PSI: 0.4, PSIMax: 0.5, Status: drift.Critical, Action: "retrain",
 	})
+}
+
+// quality writes the verdict on 30 hours of a better model.
+func (w *whole) quality() {
+	w.t.Helper()
+	plan := outcome.Plan{DisagreementCap: 0.25, Margin: 0.01, Alpha: 0.05, LabelSource: outcome.Quotes, HorizonMS: (15 * time.Minute).Milliseconds()}
+	j := outcome.NewJoin(outcome.Key{Executor: "e", Model: w.artifact.Digest(), Baseline: "b"}, plan)
+	for m := range 1800 {
+		at := now.Add(time.Duration(m) * time.Minute).UnixMilli()
+		j.Minute("S", at, outcome.Answer(1+m%2))
+		j.Add(&outcome.Row{ID: fmt.Sprint(m), Symbol: "S", Time: at, Source: outcome.Replay, Baseline: 0.5, Shadow: 0.5 + 0.2*float64((m+1)%2*2-1)})
+	}
+	r := &quality.Report{Scores: quality.Logged, Model: "v1.8.1-rc1", Baseline: "heuristic", Records: j.Closed()}
+	w.must(r.Judge(&plan))
+	name, err := r.Write(w.store, evidence.Header{Source: evidence.Replay, Git: "abc", Model: &evidence.Model{Version: "v1.8.1-rc1", Digest: w.artifact.Digest()}}, now)
+	w.must(err)
+	if name != "quality_20260611T120000Z.json" {
+		w.t.Errorf("the file is %s", name)
+	}
 }
 
 // periods writes two days and a week of two executors. There is drift on the first day, and executor b is silent from

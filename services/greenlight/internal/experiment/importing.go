@@ -124,7 +124,7 @@ func (s *Study) Import(f Foreign, git string, now time.Time) (*model.Artifact, *
 	return a, r, s.own(a, r)
 }
 
-// evaluate measures a foreign model and the baseline on the tested rows of the experiment. The label threshold of each
+// evaluate measures an imported model and the baseline on the test rows of the experiment. The label threshold of each
 // fold is that of its training window.
 func (s *Study) evaluate(f Foreign, a *model.Artifact, now time.Time) (*OfflineReport, error) {
 	from := 0

@@ -128,7 +128,7 @@ func (o *PrometheusOptions) client() (promv1.API, error) {
 		if u, err := url.Parse(o.URL); err != nil || !loopback(u.Hostname()) {
 			return nil, fmt.Errorf("%s: %w", o.URL, errInTheClear)
 		}
-		// Check again when dialing what the name of this machine resolves to.
+		// Check again at dial time: the host name may resolve to another address.
 		dialer.ControlContext = func(_ context.Context, _, address string, _ syscall.RawConn) error {
 			if host, _, err := net.SplitHostPort(address); err != nil || !net.ParseIP(host).IsLoopback() {
 				return errInTheClear

@@ -136,7 +136,7 @@ func FromLog(l *Log, data *experiment.Data, a *model.Artifact, o Options) (*Repo
 			r.Suggested = &s
 		}
 	}
-	return r, r.judge(plan)
+	return r, r.Judge(plan)
 }
 
 // plan returns the plan for the log; nil if there is none.

@@ -1,5 +1,5 @@
-// Package quality answers offline whether a model is at least as good as a baseline on what really happened: from the scores
-// in a feature log and the labels of market data, or from out-of-time scores.
+// Package quality answers whether a model is at least as good as a baseline on what really happened: from the records of
+// running executors, from the scores in a feature log and the labels of market data, or from out-of-time scores.
 package quality
 
 import (
@@ -24,6 +24,7 @@ const Schema = "greenlight/quality/v1"
 
 // The kinds of scores of a report.
 const (
+	Executors = "executors"    // as executors joined them to their labels
 	Logged    = "feature_log"  // as an executor logged them
 	OutOfTime = "walk_forward" // out of time, by models that were trained for this report
 )
@@ -93,8 +94,8 @@ func (s *sample) precision() *Precision {
 	return p
 }
 
-// judge fills in what follows from the records. plan is nil if there was none; then the rows are described without a cap.
-func (r *Report) judge(plan *outcome.Plan) error {
+// Judge fills in what follows from the records. plan is nil if there was none; then the rows are described without a cap.
+func (r *Report) Judge(plan *outcome.Plan) error {
 	of := outcome.Plan{}
 	if plan != nil {
 		of, r.Judgment = *plan, outcome.Judge(*plan, r.Records)
@@ -111,7 +112,7 @@ func (r *Report) Recheck() (problems []string) {
 	if r.Judgment != nil {
 		plan = &r.Judgment.Plan
 	}
-	if err := again.judge(plan); err != nil {
+	if err := again.Judge(plan); err != nil {
 		return []string{err.Error()}
 	}
 	for _, part := range []struct {

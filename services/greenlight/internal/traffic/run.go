@@ -18,6 +18,8 @@ type Pace struct {
 	Rate float64
 	// Timeout bounds each call. Default 2 s.
 	Timeout time.Duration
+	// Before, if set, is called before the i-th call, in order. Its error ends the run.
+	Before func(ctx context.Context, i int) error
 	// Progress, which may be nil, is called with the number of completed calls.
 	Progress func(done, total int)
 }
@@ -42,16 +44,27 @@ func (p Pace) orDefault() Pace {
 // each calls fn for 0..n-1 at the pace and returns the total duration. It stops early when ctx ends.
 func (p Pace) each(ctx context.Context, n int, fn func(ctx context.Context, i int)) (time.Duration, error) {
 	p = p.orDefault()
-	var next, done atomic.Int64
-	var progress sync.Mutex
+	var done atomic.Int64
+	var order, progress sync.Mutex
+	next := 0
+	take := func(ctx context.Context) (int, error) {
+		order.Lock()
+		defer order.Unlock()
+		i := next
+		next++
+		if i >= n || p.Before == nil {
+			return i, nil
+		}
+		return i, p.Before(ctx, i)
+	}
 	start := time.Now()
 	group, ctx := errgroup.WithContext(ctx)
 	for range p.Concurrency {
 		group.Go(func() error {
 			for {
-				i := int(next.Add(1)) - 1
-				if i >= n {
-					return nil
+				i, err := take(ctx)
+				if i >= n || err != nil {
+					return err
 				}
 				if err := p.wait(ctx, start, i); err != nil {
 					return err

@@ -119,7 +119,7 @@ func TestMetrics(t *testing.T) {
 		}
 	}
 	telemetrytest.Lint(t, strings.NewReader(page), prefixes, map[string][]string{
-		// DESIGN section 5 defines these names: latencies are in milliseconds, and so are the promises of 60 and 80 ms.
+		// These names are interfaces. Latencies are in milliseconds, as the limits of 60 and 80 ms are.
 		`metric names should not contain abbreviated units`: {"*_ms"},
 		// Days is a count here, not a unit.
 		`use base unit "seconds" instead of "days"`: {"ml_psi_days", "ml_psi_reference_days"},

@@ -41,8 +41,8 @@ type Alarms struct {
 	Days        int  `json:"days"`
 	Consecutive bool `json:"consecutive"`
 	Trials      int  `json:"trials"`
-	// Gate is how often the verdict was FAIL: of the overall index, or of any feature. Literal is how often the overall
-	// index was above its threshold, which is the rule of the textbook.
+	// Gate and GateFeature count the trials whose verdict was FAIL, of the overall index and of any feature. Literal counts
+	// those whose overall index was above its threshold, which is the textbook rule.
 	Gate        int `json:"gate"`
 	GateFeature int `json:"gate_any_feature"`
 	Literal     int `json:"literal"`

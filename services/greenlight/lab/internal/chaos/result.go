@@ -28,7 +28,7 @@ type Result struct {
 	// Schedule is the number of planned events, Events the number that happened.
 	Schedule []Event        `json:"schedule"`
 	Events   map[string]int `json:"events"`
-	// Calls by kind, and descriptions of the first wrong ones.
+	// Calls counts calls by kind. Notes describes the first wrong ones.
 	Calls map[string]*Calls `json:"calls"`
 	Notes []string          `json:"notes,omitempty"`
 	// Outcomes are those of the steady executor. Requests were counted by all processes of both executors. Unaccounted had not

@@ -1,0 +1,50 @@
+package outcome
+
+import (
+	"maps"
+	"slices"
+)
+
+// Resume makes an empty join continue after the records of an earlier one with the same key, in the order of their blocks:
+// these blocks are closed.
+func (j *Join) Resume(records []Record) {
+	for i := range records {
+		r := &records[i]
+		for l, n := range r.Labels {
+			j.totals[l] += n
+		}
+		j.lost += r.Lost
+		j.through, j.closed = r.Through, max(j.closed, r.Block+1)
+	}
+}
+
+// Idle reports whether no block is open.
+func (j *Join) Idle() bool { return len(j.open) == 0 }
+
+// End closes all blocks, so that [Join.Closed] returns the last records. Rows that still wait are expired. Requests that
+// belong to no block are counted in the last record; without one they get a record at the join's time, or at the time now in
+// Unix milliseconds if it has none.
+func (j *Join) End(now int64) {
+	for _, s := range j.symbols {
+		for len(s.cells) > 0 {
+			j.drop(s, Expired)
+		}
+	}
+	for at := range j.minutes {
+		j.expireMinute(at)
+	}
+	if len(j.open) == 0 && j.stray.Requests() > 0 {
+		if j.clock > 0 {
+			now = j.clock
+		}
+		b := &block{Record: Record{Key: j.key}}
+		b.Block = max(floorDiv(now, j.width), j.closed)
+		j.open[b.Block] = b
+	}
+	for _, n := range slices.Sorted(maps.Keys(j.open)) {
+		j.emit(j.open[n])
+		delete(j.open, n)
+		j.closed = n + 1
+	}
+	j.last = nil
+}

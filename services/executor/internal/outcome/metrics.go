@@ -1,0 +1,75 @@
+package outcome
+
+import (
+	"math"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	quality "github.com/greenlight-ml/greenlight/pkg/outcome"
+	"github.com/greenlight-ml/greenlight/pkg/telemetry"
+)
+
+var (
+	verdictDesc = prometheus.NewDesc("ml_quality_verdict",
+		"1 for the verdict on the quality of the model under the plan, 0 for the others. All are 0 without a plan, and where another program judges.",
+		[]string{"verdict"}, nil)
+	boundDesc = prometheus.NewDesc("ml_quality_bound",
+		"Bound of the mean difference of the Brier losses; above 0 the model is better. NaN without a verdict.", []string{"side"}, nil)
+	labelsDesc = prometheus.NewDesc("ml_quality_labels_total",
+		"Sampled requests by what became of their label. With ml_quality_pending_rows and ml_quality_lost_total these are all.", []string{"label"}, nil)
+	pendingDesc = prometheus.NewDesc("ml_quality_pending_rows",
+		"Sampled requests that wait for their label.", nil, nil)
+	lostDesc = prometheus.NewDesc("ml_quality_lost_total",
+		"Sampled requests whose row was lost in a kill or an overload.", nil, nil)
+	coverageDesc = prometheus.NewDesc("ml_quality_coverage",
+		"Share of the sampled requests whose label is due that have it, for the current model and plan, in [0,1]. NaN if none is due.", nil, nil)
+	daysDesc = prometheus.NewDesc("ml_quality_days_needed",
+		"Days that a PASS still needs at the difference so far; +Inf if it never passes so, NaN without a verdict.", nil, nil)
+	writeErrorsDesc = prometheus.NewDesc("ml_quality_state_write_errors_total",
+		"Failed writes of labels and records to the state folder.", nil, nil)
+)
+
+// Describe implements prometheus.Collector.
+func (k *Keeper) Describe(to chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{verdictDesc, boundDesc, labelsDesc, pendingDesc, lostDesc, coverageDesc, daysDesc, writeErrorsDesc} {
+		to <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (k *Keeper) Collect(to chan<- prometheus.Metric) {
+	labels, lost := k.Counts()
+	k.mu.Lock()
+	v := k.judged
+	now, lostNow := k.joins[k.current].Counts()
+	k.mu.Unlock()
+	send := func(d *prometheus.Desc, kind prometheus.ValueType, x float64, labels ...string) {
+		to <- prometheus.MustNewConstMetric(d, kind, x, labels...)
+	}
+	lower, upper, days := math.NaN(), math.NaN(), math.NaN()
+	if v != nil {
+		lower, upper, days = v.Lower, v.Upper, math.Inf(1)
+		if v.DaysNeeded != nil {
+			days = *v.DaysNeeded
+		}
+	}
+	for _, verdict := range quality.Verdicts() {
+		send(verdictDesc, prometheus.GaugeValue, telemetry.Bool(v != nil && v.Verdict == verdict), string(verdict))
+	}
+	send(boundDesc, prometheus.GaugeValue, lower, "lower")
+	send(boundDesc, prometheus.GaugeValue, upper, "upper")
+	send(daysDesc, prometheus.GaugeValue, days)
+	for _, l := range quality.Labels() {
+		if l != quality.Pending {
+			send(labelsDesc, prometheus.CounterValue, float64(labels[l]), l.String())
+		}
+	}
+	send(pendingDesc, prometheus.GaugeValue, float64(labels[quality.Pending]))
+	send(lostDesc, prometheus.CounterValue, float64(lost))
+	share, ok := coverage(&now, lostNow)
+	if !ok {
+		share = math.NaN()
+	}
+	send(coverageDesc, prometheus.GaugeValue, share)
+	send(writeErrorsDesc, prometheus.CounterValue, float64(k.writeErrors.Load()))
+}

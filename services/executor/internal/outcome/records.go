@@ -1,0 +1,203 @@
+package outcome
+
+import (
+	"bytes"
+	"encoding/json"
+	"slices"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	quality "github.com/greenlight-ml/greenlight/pkg/outcome"
+	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+)
+
+const (
+	// recordAge is how long records are kept.
+	recordAge = 90 * 24 * time.Hour
+	// maxRecords bounds the records: 90 days of blocks of 15 minutes are 8,640.
+	maxRecords = 20_000
+)
+
+// keptRecord is a record. It is held encoded, about 2 kB, since its histograms are large.
+type keptRecord struct {
+	// number counts records from 1.
+	number uint64
+	closed time.Time
+	// light is the record with all scores in one bin, which is enough for a verdict.
+	light quality.Record
+	raw   []byte
+	// line is its line for the file until it is saved.
+	line []byte
+}
+
+// recordLine is a record in the file.
+type recordLine struct {
+	Number uint64    `json:"number"`
+	Closed time.Time `json:"closed"`
+	// Plan is the zero Plan without one.
+	Plan   quality.Plan   `json:"plan"`
+	Record quality.Record `json:"record"`
+}
+
+// recordBook holds the records by their key without the block, in the order of blocks.
+type recordBook struct {
+	byKey map[quality.Key][]*keptRecord
+	// plans are those of the keys, by their digest.
+	plans map[string]quality.Plan
+	// all has them in the order of their numbers.
+	all []*keptRecord
+	// last is the number of the newest record. Records up to saved can be read: later ones might change after a kill.
+	last, saved uint64
+	// requests is the number of requests of all records, pruned of those that were removed.
+	requests, pruned uint64
+	// removed is how many records were removed that are still in the file.
+	removed int
+}
+
+func newRecordBook() recordBook {
+	return recordBook{byKey: map[quality.Key][]*keptRecord{}, plans: map[string]quality.Plan{}}
+}
+
+// add adds new records.
+func (b *recordBook) add(now time.Time, records []quality.Record) error {
+	for i := range records {
+		b.last++
+		line, err := json.Marshal(recordLine{b.last, now.UTC(), b.plans[records[i].Plan], records[i]})
+		if err != nil {
+			return err
+		}
+		if err := b.put(b.last, now, &records[i], append(line, '\n')); err != nil {
+			return err
+		}
+	}
+	for len(b.all) > 0 && (len(b.all) > maxRecords || now.Sub(b.all[0].closed) > recordAge) && b.all[0].line == nil {
+		b.remove(b.all[0])
+	}
+	return nil
+}
+
+// put adds a record with its number.
+func (b *recordBook) put(number uint64, closed time.Time, r *quality.Record, line []byte) error {
+	raw, err := proto.Marshal(recordProto(r))
+	if err != nil {
+		return err
+	}
+	light := *r
+	light.BaselineScores, light.PolicyScores = oneBin(r.BaselineScores), oneBin(r.PolicyScores)
+	one := &keptRecord{number, closed, light, raw, line}
+	key := keyOf(r)
+	b.byKey[key] = append(b.byKey[key], one)
+	b.all = append(b.all, one)
+	b.last = number
+	b.requests += r.Requests()
+	return nil
+}
+
+func (b *recordBook) remove(one *keptRecord) {
+	key := keyOf(&one.light)
+	is := func(r *keptRecord) bool { return r == one }
+	b.byKey[key], b.all = slices.DeleteFunc(b.byKey[key], is), slices.DeleteFunc(b.all, is)
+	if len(b.byKey[key]) == 0 {
+		delete(b.byKey, key)
+	}
+	b.requests -= one.light.Requests()
+	b.pruned += one.light.Requests()
+	b.removed++
+}
+
+// keyOf returns the key without the block.
+func keyOf(r *quality.Record) quality.Key {
+	key := r.Key
+	key.Block = 0
+	return key
+}
+
+// oneBin returns a histogram with all rows in one bin.
+func oneBin(h quality.Histogram) quality.Histogram {
+	if len(h) == 0 {
+		return nil
+	}
+	negatives, positives := h.Classes()
+	return quality.Histogram{{0, negatives, positives}}
+}
+
+// of returns the records with the key, without a block, that can be read.
+func (b *recordBook) of(key quality.Key) []*keptRecord {
+	all := b.byKey[key]
+	for len(all) > 0 && all[len(all)-1].number > b.saved {
+		all = all[:len(all)-1]
+	}
+	return all
+}
+
+// lightOf returns the records with all scores in one bin.
+func lightOf(all []*keptRecord) []quality.Record {
+	light := make([]quality.Record, len(all))
+	for i, r := range all {
+		light[i] = r.light
+	}
+	return light
+}
+
+// linesAfter returns the lines of the records after a number. They are in memory until they are published.
+func (b *recordBook) linesAfter(number uint64) (lines []byte) {
+	for i := len(b.all) - 1; i >= 0 && b.all[i].number > number; i-- {
+		lines = append(bytes.Clone(b.all[i].line), lines...)
+	}
+	return lines
+}
+
+// numbers returns the numbers of the records that can be read.
+func (b *recordBook) numbers() map[uint64]bool {
+	kept := map[uint64]bool{}
+	for _, r := range b.all {
+		kept[r.number] = r.number <= b.saved
+	}
+	return kept
+}
+
+// publish makes the records up to the number readable. It reports whether there are any that were not.
+func (b *recordBook) publish(number uint64) bool {
+	fresh := false
+	for i := len(b.all) - 1; i >= 0 && b.all[i].number > b.saved; i-- {
+		if b.all[i].number <= number {
+			b.all[i].line, fresh = nil, true
+		}
+	}
+	b.saved = max(b.saved, number)
+	return fresh
+}
+
+func labelsProto(l *quality.LabelCounts) *executorv1.LabelCounts {
+	return &executorv1.LabelCounts{
+		Matured: l[quality.Matured], Pending: l[quality.Pending], NoLabel: l[quality.NoLabel], NotReady: l[quality.NotReady],
+		Expired: l[quality.Expired], Duplicate: l[quality.Duplicate], NotKept: l[quality.NotKept],
+	}
+}
+
+func recordProto(r *quality.Record) *executorv1.QualityRecord {
+	f := &r.Fallbacks
+	return &executorv1.QualityRecord{
+		ExecutorId: r.Executor, Block: r.Block, ModelDigest: r.Model, BaselineDigest: r.Baseline, PlanDigest: r.Plan,
+		RolloutRevision: r.Revision, Labels: labelsProto(&r.Labels), Lost: r.Lost, RequestsThrough: r.Through, Rows: r.Rows,
+		Fallbacks: &executorv1.FallbackCounts{
+			None: f[quality.None], Disagreement: f[quality.Disagreement], Deadline: f[quality.Deadline], BreakerOpen: f[quality.BreakerOpen],
+			Shed: f[quality.Shed], Unavailable: f[quality.Unavailable], InvalidScore: f[quality.InvalidScore],
+			Rejected: f[quality.Rejected], Internal: f[quality.Internal], Canceled: f[quality.Canceled],
+		},
+		Sources: &executorv1.SourceCounts{
+			Live: r.Sources[quality.Live], Replay: r.Sources[quality.Replay], Simulated: r.Sources[quality.Simulated],
+		},
+		SumD: int64(r.SumD), SumD2: int64(r.SumD2), SumBaselineLoss: int64(r.SumLoss), SumBaselineScore: int64(r.SumBaseline),
+		SumPolicyScore: int64(r.SumPolicy), BaselineScores: scoresProto(r.BaselineScores), PolicyScores: scoresProto(r.PolicyScores),
+	}
+}
+
+func scoresProto(h quality.Histogram) *executorv1.ScoreCounts {
+	c := &executorv1.ScoreCounts{}
+	for _, b := range h {
+		c.Bins, c.Negatives, c.Positives = append(c.Bins, uint32(b[0])), append(c.Negatives, b[1]), append(c.Positives, b[2])
+	}
+	return c
+}

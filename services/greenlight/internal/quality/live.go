@@ -1,0 +1,67 @@
+package quality
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/greenlight-ml/greenlight/pkg/evidence"
+	"github.com/greenlight-ml/greenlight/pkg/outcome"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
+)
+
+// Live is a report on the requests that executors answer now, whose labels they know.
+type Live struct {
+	*Report
+
+	// Labels and Lost count the sampled requests of all executors now.
+	Labels outcome.LabelCounts
+	Lost   uint64
+	// Digest is that of the model. Source is the least live one of the requests.
+	Digest string
+	Source evidence.Source
+}
+
+// FromExecutors adds up the records of all executors and judges them. Every executor must answer, for one model, baseline and
+// plan.
+func FromExecutors(ctx context.Context, executors []fleet.Executor) (*Live, error) {
+	all, errs := fleet.Each(executors, func(e fleet.Executor) (*fleet.Quality, error) { return e.Quality(ctx, "", "", "") })
+	fleet.Rethrow(errs...)
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	sum, err := fleet.JoinQuality(all)
+	if err != nil {
+		return nil, err
+	}
+	l := &Live{
+		Report: &Report{Scores: Executors, Model: sum.Model, Baseline: sum.Baseline, Records: sum.Records},
+		Labels: sum.Labels, Lost: sum.Lost, Digest: sum.Model, Source: sourceOf(sum.Records),
+	}
+	if report, err := executors[0].Report(ctx); err == nil {
+		if report.GetShadowDigest() == sum.Model {
+			l.Model = report.GetShadowVersion()
+		}
+		l.Baseline = report.GetBaselineVersion()
+	}
+	var plan *outcome.Plan
+	if sum.Plan != (outcome.Plan{}) {
+		plan = &sum.Plan
+	}
+	return l, l.Judge(plan)
+}
+
+// sourceOf returns the least live source of the requests in the records. Without any it is live: nothing was simulated.
+func sourceOf(records []outcome.Record) evidence.Source {
+	sources := evidence.Sources{}
+	for i := range records {
+		sources[evidence.Simulated] += records[i].Sources[outcome.Simulated]
+		sources[evidence.Replay] += records[i].Sources[outcome.Replay]
+	}
+	return sources.Least(evidence.Live)
+}
+
+// Now describes the labels of all sampled requests, those that wait included.
+func (l *Live) Now() string {
+	return fmt.Sprintf("%s; %d requests in all", counts(&outcome.Record{Labels: l.Labels, Lost: l.Lost}), l.Labels.Total()+l.Lost)
+}
