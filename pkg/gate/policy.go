@@ -51,8 +51,8 @@ type Kind string
 const (
 	// Agreement is for a model that must answer as the baseline does: the match rate binds.
 	Agreement Kind = "agreement"
-	// Improvement is for a model that is meant to differ: the match rate is shown and binds nothing, and the model must do at
-	// least as well as the baseline on what really happened: see [LiveQuality].
+	// Improvement is for a model that is meant to differ: the match rate is shown and binds nothing, and on what really
+	// happened the model must be at least as good as the baseline: see [LiveQuality].
 	Improvement Kind = "improvement"
 )
 

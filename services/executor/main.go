@@ -3,6 +3,9 @@
 //
 //	executor --baseline heuristic=models/btcperp/v1.8.1-rc1/baseline.json
 //
+// The baseline is a formula, a model of the registry (model=<entry>), or the score that comes with each request
+// (caller=<name>@<version>).
+//
 // It serves greenlight.executor.v1.DecisionService and ShadowService on gRPC (127.0.0.1:4020), with health and
 // reflection. An HTTP listener (127.0.0.1:4021) offers the same for people, and what operators need:
 //

@@ -128,7 +128,8 @@ func startPair(t *testing.T, work, bin string) runningPair {
 	executor, err := process.Start(ctx, filepath.Join(bin, "executor"), work,
 		"--baseline", "heuristic="+filepath.Join(work, "models", "simulated", "v1.8.1-rc1", "baseline.json"),
 		"--engine-addr", engine.Addr("grpc"), "--insecure-control", "--grpc-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0",
-		"--shadow-timeout", "2s", "--breaker-error-rate", "0.9") // the machine may be busy
+		"--shadow-timeout", "2s", "--breaker-error-rate", "0.9", // the machine may be busy
+		"--decision-threshold", "0.5") // its series is part of the reference
 	if err != nil {
 		t.Fatal(err)
 	}

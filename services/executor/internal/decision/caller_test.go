@@ -89,8 +89,10 @@ func TestCallerScoreWithoutAState(t *testing.T) {
 		"short vector":      {&executorv1.PredictWithShadowRequest{Vector: &executorv1.FeatureVector{Schema: "v1.8.1", Values: []float64{1}}}, "the vector has 1 value"},
 		"quote of nothing":  {&executorv1.PredictWithShadowRequest{Quote: &executorv1.Quote{}}, "a quote needs a symbol"},
 		"quote of no price": {&executorv1.PredictWithShadowRequest{Symbol: "S", Quote: &executorv1.Quote{}}, "want prices of 1e-12 to 1e12"},
-		"first quote": {&executorv1.PredictWithShadowRequest{Symbol: "S", Quote: proto(market.Quote{Time: 1_736_121_600_000, Bid: 99, Ask: 101})},
-			"not ready: no minute is complete"},
+		"first quote": {
+			&executorv1.PredictWithShadowRequest{Symbol: "S", Quote: proto(market.Quote{Time: 1_736_121_600_000, Bid: 99, Ask: 101})},
+			"not ready: no minute is complete",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -206,7 +208,7 @@ func TestLoadCallerBaseline(t *testing.T) {
 
 // Any model of the registry can decide: here trees with a schema of their own, while a model of another schema is tried.
 func TestTreesDecide(t *testing.T) {
-	raw, err := os.ReadFile(filepath.Join("..", "..", "..", "..", "pkg", "trees", "testdata", "lightgbm_own_features.txt"))
+	raw, err := os.ReadFile(filepath.Join("..", "..", "..", "..", "pkg", "trees", "testdata", "own", "lightgbm_own_features.txt"))
 	if err != nil {
 		t.Fatal(err)
 	}

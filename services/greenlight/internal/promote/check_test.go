@@ -397,6 +397,7 @@ func hide(r *canary.Record, unseen uint64) {
 // old makes the run one of a time when coverage was not judged: neither its policy nor its verdicts know it.
 func old(r *canary.Record) {
 	r.Policy.SLO.Coverage, r.Policy.Abort.Coverage = 0, 0
+	r.Policy.Kind, r.Policy.MatchTolerance = "", 0 // neither was in a policy then
 	for i := range r.Phases {
 		r.Phases[i].Verdicts = slices.DeleteFunc(r.Phases[i].Verdicts, func(v gate.Result) bool { return v.Name == gate.PhaseCoverage })
 	}
@@ -432,7 +433,7 @@ func TestRecheckOldCanary(t *testing.T) {
 	for _, key := range []string{`"coverage":null,`, `,"coverage":0`, `"unseen":0,`} { // they were not written then
 		raw = bytes.ReplaceAll(raw, []byte(key), nil)
 	}
-	if bytes.Contains(raw, []byte("coverage")) || bytes.Contains(raw, []byte("unseen")) {
+	if bytes.Contains(raw, []byte("coverage")) || bytes.Contains(raw, []byte("unseen")) || bytes.Contains(raw, []byte("agreement")) || bytes.Contains(raw, []byte("tolerance")) {
 		t.Fatalf("it is not as it was: %s", raw)
 	}
 	var read canary.Record

@@ -2,9 +2,12 @@ package traffic
 
 import (
 	"fmt"
+	"maps"
+	"math"
 	"strings"
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
+	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/model"
 )
 
@@ -12,12 +15,48 @@ import (
 type Baseline struct {
 	evidence.Model
 
-	// Inputs are its features, in order.
+	// Inputs are its features, in order; with a Column, that alone.
 	Inputs []string
-	// Scorer is nil if the registry does not have the baseline. Its answers cannot be checked then.
-	Scorer interface{ Score(x []float64) float64 }
-	// Sent reports whether the executor takes its score from the request. Scorer then computes what is sent.
-	Sent bool
+	// Scorer is nil if the registry does not have the baseline, whose answers cannot be checked then, or with a Column.
+	Scorer model.Scorer
+	// Sent reports whether the executor takes the score from the request. Scorer computes what is sent, or Column is the
+	// column of the data with it.
+	Sent   bool
+	Column string
+}
+
+// unknown reports whether the score of the baseline is not known.
+func (b Baseline) unknown() bool { return b.Scorer == nil && b.Column == "" }
+
+// scores returns a function that returns the score of a row of the frame, NaN if it is not known, and adds the inputs that an
+// executor needs to named. It reports false if the row lacks an input.
+func (b Baseline) scores(frame Frame) (func(i int, named map[string]float64) (float64, bool), error) {
+	if b.Column != "" {
+		column := frame.Column(b.Column)
+		return func(i int, _ map[string]float64) (float64, bool) {
+			if i >= len(column) || math.IsNaN(column[i]) {
+				return 0, false
+			}
+			return column[i], true
+		}, nil
+	}
+	inputs, err := feature.Named("inputs", b.Inputs...)
+	if err != nil {
+		return nil, err
+	}
+	x := make([]float64, inputs.Len())
+	return func(i int, named map[string]float64) (float64, bool) {
+		if !frame.Row(i, inputs, x) {
+			return 0, false
+		}
+		if !b.Sent {
+			maps.Insert(named, pairs(inputs, x))
+		}
+		if b.Scorer == nil {
+			return math.NaN(), true
+		}
+		return b.Scorer.Score(x), true
+	}, nil
 }
 
 // Heuristic returns the baseline that was released with the model.
@@ -34,11 +73,6 @@ func Sends(named evidence.Model) bool {
 	digest, err := model.CallerDigest(named.Version)
 	return err == nil && digest == named.Digest
 }
-
-// column is the scorer of a baseline whose score is in the data.
-type column struct{}
-
-func (column) Score(x []float64) float64 { return x[0] }
 
 // Sending returns the baseline of an executor that takes its callers' score. from is what computes the score: heuristic=<file>,
 // model=<entry> of the registry, or column=<name> of the table that is sent.
@@ -58,9 +92,9 @@ func Sending(registry *model.Registry, named evidence.Model, from string) (b Bas
 		}
 		b = Baseline{Inputs: a.Schema.Names(), Scorer: a.Scorer}
 	case kind == "column":
-		b = Baseline{Inputs: []string{what}, Scorer: column{}}
+		b = Baseline{Inputs: []string{what}, Column: what}
 	}
-	if b.Scorer == nil {
+	if b.unknown() {
 		return b, fmt.Errorf("--baseline %q: want %s", from, SendingForms)
 	}
 	b.Model, b.Sent = named, true

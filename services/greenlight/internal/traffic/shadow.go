@@ -27,9 +27,11 @@ type ShadowResult struct {
 	Latency       Latency `json:"latency_ms"`
 	ShadowLatency Latency `json:"shadow_latency_ms"`
 	DurationS     float64 `json:"duration_s"`
-	// MatchRate is matches / comparisons, in [0,1].
-	MatchRate   float64 `json:"match_rate"`
-	Comparisons int     `json:"comparisons"`
+	// MatchRate is matches / comparisons, in [0,1]. MatchTolerance is the largest difference of a match; files of older
+	// versions lack it.
+	MatchRate      float64 `json:"match_rate"`
+	MatchTolerance float64 `json:"match_tolerance,omitempty"`
+	Comparisons    int     `json:"comparisons"`
 	// AvgDelta and MaxDelta are the mean and the largest |shadow - baseline|; MeanSignedDelta keeps the sign.
 	AvgDelta        float64 `json:"avg_delta"`
 	MaxDelta        float64 `json:"max_delta"`
@@ -65,7 +67,7 @@ func Shadow(ctx context.Context, e fleet.Executor, a *model.Artifact, states []S
 	if err != nil {
 		return nil, err
 	}
-	r := &ShadowResult{Total: len(states), Outcomes: map[string]int{}, Errors: map[string]int{}, Examples: map[string]error{}}
+	r := &ShadowResult{Total: len(states), MatchTolerance: before.Tolerance, Outcomes: map[string]int{}, Errors: map[string]int{}, Examples: map[string]error{}}
 	for _, o := range shadow.Outcomes() {
 		r.Outcomes[o.String()] = 0
 	}

@@ -70,35 +70,29 @@ func StatesFor(frame Frame, symbol string, minutes []int, a *model.Artifact, b B
 	if err != nil {
 		return nil, err
 	}
-	inputs, err := feature.Named("inputs", b.Inputs...)
+	score, err := b.scores(frame)
 	if err != nil {
 		return nil, fmt.Errorf("baseline: %w", err)
 	}
 	states := make([]State, 0, len(minutes))
-	base := make([]float64, inputs.Len())
 	groups, several := frame.(grouped)
 	for _, i := range minutes {
 		if several {
 			symbol = groups.Symbol(i)
 		}
 		x := make([]float64, a.Schema.Len())
-		if !frame.Row(i, a.Schema, x) || !frame.Row(i, inputs, base) {
+		named := make(map[string]float64, len(x)+len(b.Inputs))
+		baseline, ok := score(i, named)
+		if !ok || !frame.Row(i, a.Schema, x) {
 			continue
 		}
-		named := make(map[string]float64, len(x)+len(base))
 		maps.Insert(named, pairs(a.Schema, x))
-		if !b.Sent { // otherwise the executor does not compute the score
-			maps.Insert(named, pairs(inputs, base))
-		}
 		for _, name := range feature.RawInputs() {
 			if column := frame.Column(name); i < len(column) && !math.IsNaN(column[i]) {
 				named[name] = column[i]
 			}
 		}
-		score := math.NaN()
-		if b.Scorer != nil {
-			score = b.Scorer.Score(base)
-		} else { // the inputs of the baseline are unknown, so send all features
+		if b.unknown() { // and so are its inputs: send all features
 			for _, schema := range feature.Schemas() {
 				if all := make([]float64, schema.Len()); frame.Row(i, schema, all) {
 					maps.Insert(named, pairs(schema, all))
@@ -108,8 +102,8 @@ func StatesFor(frame Frame, symbol string, minutes []int, a *model.Artifact, b B
 		states = append(states, State{
 			ID: fmt.Sprintf("%s-%d", symbol, frame.End(i)), Symbol: symbol,
 			Time: timestamppb.New(time.UnixMilli(frame.End(i))), Source: mark,
-			Vector: x, Named: named, Score: a.Scorer.Score(x), Baseline: score,
-			Decides: b.Model, Unchecked: b.Scorer == nil, Sent: b.Sent,
+			Vector: x, Named: named, Score: a.Scorer.Score(x), Baseline: baseline,
+			Decides: b.Model, Unchecked: b.unknown(), Sent: b.Sent,
 		})
 	}
 	return states, nil
