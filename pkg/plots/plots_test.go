@@ -302,7 +302,7 @@ func TestNothingToPlot(t *testing.T) {
 		}, nil, "PSI of mid over time: 1 values for 2 times"},
 		{"no index at all", func(w io.Writer) error {
 			return plots.PSIHistory(w, "", plots.PSITimes{At: make([]time.Time, 1), Overall: []float64{math.NaN()}})
-		}, plots.ErrNothing, "without an index"},
+		}, plots.ErrNothing, "has no values"},
 		{"no features", func(w io.Writer) error { return plots.PSIOverview(w, "", nil, nil) }, plots.ErrNothing, "no features"},
 		{"no curves", func(w io.Writer) error { return plots.Curves(w, "", "", nil) }, plots.ErrNothing, "curves"},
 		{"no folds", func(w io.Writer) error { return plots.Folds(w, "", &eval.Report{}) }, plots.ErrNothing, "0 folds"},
