@@ -83,7 +83,7 @@ func Write(store *evidence.Store, run *canary.Run, r *canary.Record, name, git s
 		if err != nil {
 			return err
 		}
-		h := evidence.Header{Source: evidence.Sources{run.Plan.Source: 1}.Least(quality.Source(records)), Model: &m, Git: git}
+		h := evidence.Header{Source: evidence.Sources{run.Plan.Source: 1}.Least(quality.SourceOf(records)), Model: &m, Git: git}
 		if r.QualityRecords, err = report.Write(store, h, r.EndTime); err != nil {
 			return err
 		}

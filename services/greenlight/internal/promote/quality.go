@@ -101,7 +101,7 @@ func (j *judgment) quality(live []*run, err error) Row {
 	for _, problem := range newest.Recheck() {
 		r.worsen(gate.Error, "%s %s", newest.Path, problem)
 	}
-	if least := quality.Source(newest.Records); least != evidence.Live {
+	if least := quality.SourceOf(newest.Records); least != evidence.Live {
 		r.worsen(gate.Fail, "%s says that its requests are live, and by their sources they are %s", newest.Path, least)
 	}
 	within := time.Duration(j.policy.Promotion.SoakWithin)
@@ -135,7 +135,7 @@ func (j *judgment) verdicts(about subject) (newest *verdict, others []string, er
 		}
 		why := ""
 		switch of := v.Judgment; {
-		case !slices.Contains([]string{quality.Live, quality.Logged}, v.Scores), f.header.Source != evidence.Live:
+		case !slices.Contains([]string{quality.Executors, quality.Logged}, v.Scores), f.header.Source != evidence.Live:
 			why = fmt.Sprintf("is %s, %s: a promotion takes what was measured on running services", f.header.Source, v.Scores)
 		case of == nil:
 			why = "has no plan"

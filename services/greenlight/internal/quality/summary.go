@@ -4,13 +4,9 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/outcome"
 	"github.com/greenlight-ml/greenlight/pkg/text"
 )
-
-// Live are scores that executors joined to their outcomes by themselves: see [Report.Scores].
-const Live = "live"
 
 // Summary is a verdict without its records.
 type Summary struct {
@@ -100,19 +96,6 @@ func (s *Summary) Needs() string {
 
 // LiveReport judges the records of executors. The names are those of the versions.
 func LiveReport(p outcome.Plan, records []outcome.Record, model, baseline string) (*Report, error) {
-	r := &Report{Scores: Live, Model: model, Baseline: baseline, Records: records}
-	return r, r.judge(&p)
-}
-
-// Source returns the source of the requests of the records: the least live one.
-func Source(records []outcome.Record) evidence.Source {
-	var c outcome.SourceCounts
-	for i := range records {
-		for k, n := range records[i].Sources {
-			c[k] += n
-		}
-	}
-	return evidence.Sources{
-		evidence.Live: c[outcome.Live], evidence.Replay: c[outcome.Replay], evidence.Simulated: c[outcome.Simulated],
-	}.Least(evidence.Live)
+	r := &Report{Scores: Executors, Model: model, Baseline: baseline, Records: records}
+	return r, r.Judge(&p)
 }

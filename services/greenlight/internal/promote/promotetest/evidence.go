@@ -86,7 +86,7 @@ func (e Evidence) outcome(store *evidence.Store, names map[string]string) error 
 	if err != nil {
 		return err
 	}
-	return write(store, names, "quality", "quality_"+e.Now.UTC().Format("20060102T150405Z")+".json", e.header(outcomes.Schema, evidence.Live), report, e.Outcome)
+	return write(store, names, "quality", "quality_"+e.Now.Add(-time.Minute).UTC().Format("20060102T150405Z")+".json", e.header(outcomes.Schema, evidence.Live), report, e.Outcome)
 }
 
 // baseline is the one of the runs.
