@@ -45,6 +45,8 @@ type Agent struct {
 
 	journal *report.Journal
 	episode episode
+	// live is the newest verdict on live quality; nil without one.
+	live *report.Quality
 	// since is the start of the oldest period that may still have to be written. Older parts of the journal are not read.
 	// due is the time of the next report. Both are zero until a tick has written everything that was due.
 	since, due time.Time
@@ -60,7 +62,12 @@ func New(o Options) (*Agent, error) {
 		return nil, err
 	}
 	a := &Agent{Options: o, journal: journal}
-	if err := report.Scan(o.State, a.episode.add); err != nil {
+	if err := report.Scan(o.State, func(s report.Sample) {
+		a.episode.add(s)
+		if s.Quality != nil {
+			a.live = s.Quality
+		}
+	}); err != nil {
 		return nil, errors.Join(err, journal.Close())
 	}
 	return a, nil
@@ -82,6 +89,7 @@ func (a *Agent) Tick(ctx context.Context, now time.Time) error {
 	for _, m := range sample.Missing {
 		a.Logger.Warn("no answer", "service", m.Service, "address", m.Address, "error", m.Reason)
 	}
+	a.watch(&sample)
 	if err := a.journal.Append(sample); err != nil {
 		return a.done("sample", "", false, now, err)
 	}
@@ -186,6 +194,9 @@ func (a *Agent) daily(store *evidence.Store, samples []report.Sample, now time.T
 				s.Classifier, h.Inputs = a.Classify(p)
 			}
 			wrote, err = report.WriteDaily(a.Evidence, store, h, s)
+		}
+		if wrote {
+			a.Logger.Info("live quality", "day", p.Name, "verdict", s.Quality.Line())
 		}
 		errs = append(errs, a.done("daily", document, wrote, now, err))
 	}

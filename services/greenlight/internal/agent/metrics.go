@@ -4,6 +4,9 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/greenlight-ml/greenlight/pkg/outcome"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/report"
 )
 
 // Metrics are the metrics of an agent.
@@ -12,6 +15,8 @@ type Metrics struct {
 	lastSuccess   *prometheus.GaugeVec
 	criticalHours prometheus.Gauge
 	missing       prometheus.Gauge
+	verdict       *prometheus.GaugeVec
+	alarm         prometheus.Gauge
 }
 
 // NewMetrics registers the metrics.
@@ -29,9 +34,31 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		missing: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "ml_agent_missing_services", Help: "Services that did not answer in the last sample.",
 		}),
+		verdict: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "ml_quality_verdict", Help: "1 for the verdict on the quality of the model over the records of all executors, 0 for the others; all 0 without a plan.",
+		}, []string{"verdict"}),
+		alarm: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "ml_quality_alarm", Help: "1 if the promoted model has become worse than its margin allows since the promotion, by a test with about one false alarm a year.",
+		}),
 	}
-	reg.MustRegister(m.writeErrors, m.lastSuccess, m.criticalHours, m.missing)
+	reg.MustRegister(m.writeErrors, m.lastSuccess, m.criticalHours, m.missing, m.verdict, m.alarm)
+	m.quality(nil)
 	return m
+}
+
+// quality shows a verdict on live quality; nil is none.
+func (m *Metrics) quality(q *report.Quality) {
+	for _, v := range outcome.Verdicts() {
+		m.verdict.WithLabelValues(string(v)).Set(0)
+	}
+	m.alarm.Set(0)
+	if q == nil {
+		return
+	}
+	m.verdict.WithLabelValues(string(q.Verdict)).Set(1)
+	if q.Alarmed() {
+		m.alarm.Set(1)
+	}
 }
 
 func (m *Metrics) succeeded(job string, now time.Time) {

@@ -21,6 +21,8 @@ type Services struct {
 	// Hours is the window of the drift, Timeout the limit for all answers of one kind of service.
 	Hours   int
 	Timeout time.Duration
+	// Evidence is the folder in which promotions are recorded.
+	Evidence string
 }
 
 // Sample reads all services at once. ml-engines and executors have separate timeouts, so that one that hangs does not hide
@@ -33,8 +35,14 @@ func (s Services) Sample(ctx context.Context, now time.Time) (report.Sample, *dr
 	var wg sync.WaitGroup
 	wg.Go(func() { executors, errs = s.counters(ctx) })
 	wg.Go(func() { drift, driftErr = s.drift(ctx) })
+	var live *report.Quality
+	var liveErr error
+	wg.Go(func() { live, liveErr = s.quality(ctx, now) })
 	wg.Wait()
-	sample := report.Sample{Time: now, Executors: []report.Counters{}}
+	sample := report.Sample{Time: now, Executors: []report.Counters{}, Quality: live}
+	if liveErr != nil {
+		sample.Missing = append(sample.Missing, report.Missing{Service: report.LiveQuality, Address: strings.Join(s.Executors, ","), Reason: liveErr.Error()})
+	}
 	for _, c := range executors {
 		sample.Executors = append(sample.Executors, report.CountersOf(c))
 	}

@@ -9,8 +9,10 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/pkg/outcome"
 	"github.com/greenlight-ml/greenlight/pkg/text"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/quality"
 )
 
 // Options configure a controller.
@@ -34,8 +36,10 @@ type Options struct {
 	ActiveModels func(context.Context) ([]evidence.Model, error)
 	// PSI, which may be nil, is the overall index of the last 7 days.
 	PSI func(context.Context) (float64, error)
-	// Quality, which is nil unless live quality binds, is the verdict on it. FAIL aborts the run.
-	Quality func(context.Context) gate.Result
+	// QualityPlan, which is nil without one, is sent with every rollout. Quality is the verdict on live quality under it; nil
+	// asks for none. FAIL aborts the run.
+	QualityPlan *outcome.Plan
+	Quality     func(context.Context) *quality.Summary
 	// Interval is the time between two polls. Required.
 	Interval time.Duration
 	// Journal, which may be nil, stores every event before it is observed. A failure ends the run.
@@ -78,7 +82,11 @@ func NewController(opts Options) *Controller {
 	c := &Controller{opts: opts, policy: opts.Record.Policy, record: opts.Record, reports: opts.Executors}
 	length := time.Duration(c.policy.Lease)
 	c.timeout = min(maxTimeout, length/callsPerLease)
-	common := terms{holder: c.record.ID, mark: fmt.Sprintf("canary, controller %s: ", opts.Controller), length: length}
+	var plan outcome.Plan
+	if opts.QualityPlan != nil {
+		plan = *opts.QualityPlan
+	}
+	common := terms{plan: fleet.PlanProto(plan), holder: c.record.ID, mark: fmt.Sprintf("canary, controller %s: ", opts.Controller), length: length}
 	for i, e := range opts.Executors {
 		l := &lease{Executor: e, terms: common}
 		if opts.Revisions != nil {

@@ -5,6 +5,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/quality"
 )
 
 // Kind is the kind of an [Event]. The set is closed.
@@ -71,6 +72,8 @@ type Poll struct {
 	Sources evidence.Sources `json:"sources,omitempty"`
 	// Card holds the judged SLOs. Its verdict is that of the sample.
 	Card gate.Scorecard `json:"card"`
+	// Quality is the verdict on live quality; nil without a plan.
+	Quality *quality.Summary `json:"quality,omitempty"`
 	// Left is the remaining time of the phase, 0 once it is over. HoldLeft is the time until the phase is stopped.
 	Left     gate.Duration `json:"left"`
 	HoldLeft gate.Duration `json:"hold_left"`

@@ -13,9 +13,11 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
+	"github.com/greenlight-ml/greenlight/pkg/outcome"
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
 	"github.com/greenlight-ml/greenlight/pkg/telemetry"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/outcometest"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
@@ -57,6 +59,9 @@ type fakeExecutor struct {
 	model     evidence.Model
 	baseline  evidence.Model
 	tolerance float64 // 0 is that of an executor that does not name it
+	// records are those of its closed blocks; older executors have none, and no GetQualityReport.
+	records   []outcome.Record
+	older     bool
 	at        time.Time
 	started   time.Time
 	carry     map[string]float64 // what is not a whole request yet
@@ -234,7 +239,7 @@ func (f *fakeExecutor) set(req *executorv1.SetRolloutRequest) (*executorv1.SetRo
 	}
 	now := &executorv1.Rollout{
 		Percent: req.GetPercent(), Mode: req.GetMode(), Revision: was.GetRevision() + 1, Holder: req.GetHolder(),
-		SetBy: "loopback", SetFrom: "127.0.0.1:5555", Reason: req.GetReason(), SetTime: timestamppb.Now(),
+		SetBy: "loopback", SetFrom: "127.0.0.1:5555", Reason: req.GetReason(), SetTime: timestamppb.Now(), Plan: req.GetPlan(),
 	}
 	if was.GetAwaitingRenewal() {
 		was = f.awaited
@@ -264,6 +269,19 @@ func (f *fakeExecutor) AbortRollout(ctx context.Context, req *executorv1.AbortRo
 		Reason: req.GetReason(), SetTime: timestamppb.Now(),
 	}
 	return &executorv1.AbortRolloutResponse{Rollout: f.rollout, InstanceId: f.id()}, nil
+}
+
+// GetQualityReport implements ShadowServiceClient.
+func (f *fakeExecutor) GetQualityReport(ctx context.Context, req *executorv1.GetQualityReportRequest, _ ...grpc.CallOption) (*executorv1.GetQualityReportResponse, error) {
+	if err := f.call(ctx, "GetQualityReport"); err != nil {
+		return nil, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.older {
+		return nil, status.Error(codes.Unimplemented, "unknown method GetQualityReport")
+	}
+	return outcometest.Page(req, f.addr, f.rollout.GetPlan(), f.records), nil
 }
 
 // GetShadowReport implements ShadowServiceClient.

@@ -40,6 +40,10 @@ type Offline struct {
 	Inputs []evidence.Input
 	Model  evidence.Model
 	Result gate.Verdict
+	// Quality is the plan of a verdict on live quality that the evaluation suggests, against the baseline with the digest
+	// Baseline; nil without one.
+	Quality  *QualityPlan
+	Baseline string
 }
 
 const (

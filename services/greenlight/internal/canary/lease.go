@@ -35,6 +35,8 @@ type terms struct {
 	holder, mark string
 	// length is how long a lease is valid after each renewal.
 	length time.Duration
+	// plan is the plan of the verdict on live quality; nil without one.
+	plan *executorv1.QualityPlan
 }
 
 // lease is the rollout of one executor, held by this controller.
@@ -88,7 +90,7 @@ func (l *lease) renew(ctx context.Context, percent float64, what string) error {
 func (l *lease) request(ctx context.Context, percent float64, what string) error {
 	req := &executorv1.SetRolloutRequest{
 		Percent: percent, Mode: executorv1.RolloutMode_ROLLOUT_MODE_OBSERVE_ONLY, Lease: durationpb.New(l.length),
-		Holder: l.holder, Reason: l.mark + what, ExpectedRevision: l.revision,
+		Holder: l.holder, Reason: l.mark + what, ExpectedRevision: l.revision, Plan: l.plan,
 	}
 	refusal := false
 	defer func() { // also when the call panics

@@ -55,6 +55,9 @@ func ownOffline(models string, m evidence.Model) (Offline, bool) {
 			Inputs: []evidence.Input{{Path: filepath.ToSlash(filepath.Join(registry.Dir(e), model.OfflineFile)), SHA256: digestOf(a.Offline)}},
 			Model:  evidence.Model{Version: m.Version, Digest: m.Digest}, Result: own.Judge().Verdict(),
 		}
+		if a.Baseline != nil {
+			found.Quality, found.Baseline = own.QualityPlan, a.Baseline.Digest()
+		}
 	}
 	if found == nil {
 		return Offline{}, false

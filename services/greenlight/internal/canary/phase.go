@@ -11,7 +11,9 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/pkg/outcome"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/quality"
 )
 
 // attempt is one try at a phase. A phase is retried after an executor restart.
@@ -163,8 +165,8 @@ type reading struct {
 	// missing names what could not be read.
 	missing []string
 	active  []evidence.Model
-	// quality is the live quality; the zero value if it does not bind.
-	quality gate.Result
+	// quality is the verdict on live quality; nil without a plan.
+	quality *quality.Summary
 }
 
 // read reads everything at once.
@@ -260,11 +262,11 @@ func (a *attempt) poll(ctx context.Context) *ending {
 		known = countsOf(a.early.Sum(), a.percent)
 	}
 	total.phase.Missing = strings.Join(append(s.missing, total.wrong...), "; ")
-	l := a.judge(total)
+	l := a.judge(total, s.quality)
 	end := a.ending(s, l, known.phase)
 	if end != nil && a.counting.IsZero() { // show the figures that end it
 		known.phase.Missing = total.phase.Missing
-		l = a.judge(known)
+		l = a.judge(known, s.quality)
 	}
 	l.Keep = end != nil || time.Since(a.kept) >= time.Duration(a.policy.PhaseDuration)/keptPolls
 	a.emitPoll(l)
@@ -350,8 +352,8 @@ func (a *attempt) begin(s reading) string {
 }
 
 // judge returns the counts as a poll.
-func (a *attempt) judge(c counts) *Poll {
-	l := &Poll{Outcomes: c.Outcomes, Sources: c.Sources, Card: a.policy.JudgePhase(c.phase)}
+func (a *attempt) judge(c counts, q *quality.Summary) *Poll {
+	l := &Poll{Quality: q, Outcomes: c.Outcomes, Sources: c.Sources, Card: a.policy.JudgePhase(c.phase)}
 	test := a.policy.Test(c.phase)
 	l.Sample = Sample{
 		Time: time.Now().UTC(), Percent: a.percent, Requests: c.Requests, Comparisons: c.phase.Comparisons(), Matches: c.phase.Matches,
@@ -392,8 +394,8 @@ func (a *attempt) ending(s reading, l *Poll, known gate.PhaseCounts) *ending {
 	if reason := a.changed(s); reason != "" {
 		return &ending{decision: Aborted, reason: reason}
 	}
-	if s.quality.Verdict == gate.Fail {
-		return &ending{decision: Aborted, reason: s.quality.Name + ": " + s.quality.Reason}
+	if q := s.quality; q != nil && q.Verdict == outcome.Fail {
+		return &ending{decision: Aborted, reason: gate.LiveQuality + ": " + q.Words() + ": " + strings.Join(q.Reasons, "; ")}
 	}
 	if reasons := a.policy.Aborts(known); len(reasons) > 0 {
 		return &ending{decision: Aborted, reason: strings.Join(reasons, "; ")}

@@ -39,6 +39,10 @@ type Plan struct {
 	PSIReason string   `json:"psi_reason,omitempty"`
 	// PSIVerdict judges the index; empty without one, and in plans up to version 1.8.
 	PSIVerdict gate.Verdict `json:"psi_verdict,omitempty"`
+	// Quality is the plan of the verdict on live quality; nil if there is none, and QualityReason is then the reason. Plans up
+	// to version 1.9 have neither.
+	Quality       *QualityPlan `json:"quality_plan,omitempty"`
+	QualityReason string       `json:"quality_reason,omitempty"`
 	// Inputs are the files of offline evidence, with their digests.
 	Inputs []evidence.Input `json:"inputs"`
 }
@@ -63,8 +67,12 @@ func (p *Plan) Phrase(nonce string) string {
 	if !p.Policy.Improves() {
 		limits += fmt.Sprintf(",match<%s%%", plain(100*abort.MatchRate))
 	}
+	terms := p.Policy.Terms()
+	if p.Quality != nil {
+		terms += fmt.Sprintf("quality=%.12s ", p.Quality.PlanDigest)
+	}
 	return fmt.Sprintf("ONAY: Canary START %s%%/%s observe-only (%s ml-shadow) abort: %s %spsi=%s model=%.12s nonce=%s",
-		plain(p.Policy.Phases[0]), minutes(p.Policy.PhaseDuration), p.Model.Version, limits, p.Policy.Terms(), index(p.PSI), p.Model.Digest, nonce)
+		plain(p.Policy.Phases[0]), minutes(p.Policy.PhaseDuration), p.Model.Version, limits, terms, index(p.PSI), p.Model.Digest, nonce)
 }
 
 // plain returns a number without the noise of binary fractions.
@@ -107,6 +115,14 @@ func readPlan(path, digest string) (*Plan, error) {
 	if p.URL != "" { // a plan of version 1.8 may contain a password, which is not written again
 		if err := p.SetURL(p.URL); err != nil {
 			return nil, fmt.Errorf("plan %s: %w", path, err)
+		}
+	}
+	if q := p.Quality; q != nil {
+		if err := q.Validate(); err != nil {
+			return nil, fmt.Errorf("plan %s: %w", path, err)
+		}
+		if q.PlanDigest != q.Digest() {
+			return nil, fmt.Errorf("plan %s: the digest of the quality plan is %.12s: its values have %.12s", path, q.PlanDigest, q.Digest())
 		}
 	}
 	return p, p.Policy.Validate()

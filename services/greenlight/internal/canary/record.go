@@ -5,6 +5,8 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/pkg/outcome"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/quality"
 )
 
 // The evidence schemas of a run and of a preflight.
@@ -51,6 +53,10 @@ type Record struct {
 	PlanDigest string    `json:"plan_digest"`
 	StartTime  time.Time `json:"start_time"`
 	EndTime    time.Time `json:"end_time"`
+	// QualityPlan is the plan of the verdict on live quality; nil without one. QualityRecords names the file of the same folder
+	// with the records that it was judged by; empty if there is none.
+	QualityPlan    *outcome.Plan `json:"quality_plan,omitempty"`
+	QualityRecords string        `json:"quality_records,omitempty"`
 	// Phases are the attempts at phases, in order. A phase that was retried, after a resumption or a restart of an executor,
 	// has several.
 	Phases []Phase `json:"phases"`
@@ -95,6 +101,9 @@ type Phase struct {
 	// and PSIReason is then the reason.
 	PSI       *float64 `json:"psi"`
 	PSIReason string   `json:"psi_reason,omitempty"`
+	// Quality is the verdict on live quality at the last poll, over all records under the plan, also those from before the
+	// run. Only its FAIL binds: it aborts the run. It is nil without a plan.
+	Quality *quality.Summary `json:"quality,omitempty"`
 	// Verdicts are those of the last poll. Decision is the result, Reason why it is not [Passed].
 	Verdicts []gate.Result `json:"verdicts"`
 	Decision Decision      `json:"decision"`

@@ -28,6 +28,7 @@ var (
 	errModelChanged    = errors.New("the active model is not the confirmed one")
 	errBaselineChanged = errors.New("the baseline is not the confirmed one")
 	errComparison      = errors.New("an executor does not compare as the policy asks")
+	errNoLabel         = errors.New("no label to judge the quality by")
 	errEvidenceChanged = errors.New("the offline evidence is not the confirmed one")
 	errPhraseChanged   = errors.New("the plan has another phrase now")
 	errNotResumable    = errors.New("this run cannot be resumed")
@@ -45,6 +46,7 @@ var (
 		errModelChanged:          planAgain + "; or activate the model again",
 		errBaselineChanged:       planAgain + "; or start the executors with the former baseline",
 		errComparison:            "nothing was changed; the figures would be of another question than the one that is confirmed",
+		errNoLabel:               "the model needs a label with a horizon: greenlight model import --horizon gives it one; without --quality-cap and --quality-margin there is no verdict on quality",
 		errEvidenceChanged:       planAgain,
 		ErrPSIChanged:            planAgain,
 		errPhraseChanged:         planAgain,

@@ -94,6 +94,7 @@ func (p *Phase) end(e Event, d Decision, reason string) {
 func (p *Phase) sample(l *Poll) {
 	p.Requests, p.Outcomes, p.Sources, p.Verdicts, p.P95MS = l.Requests, l.Outcomes, l.Sources, l.Card.Results, l.P95MS
 	p.MatchRate, p.ErrorRate, p.Coverage = l.Rates()
+	p.Quality = l.Quality
 	if len(p.Samples) >= maxSamples {
 		newest := p.Samples[len(p.Samples)-1]
 		kept := p.Samples[:0]
@@ -135,7 +136,7 @@ func (r *Record) judge(source evidence.Source) {
 	full := slices.ContainsFunc(r.Phases, func(p Phase) bool { return p.Percent == 100 && p.Decision == Passed })
 	add(!full, "no phase of 100 %% passed")
 	standard := gate.DefaultPolicy()
-	standard.Kind = r.Policy.Kind // a promotion judges the live quality that improvement asks for instead
+	standard.Kind = r.Policy.Kind // a promotion judges the live quality by itself
 	if laxer := r.Policy.Laxer(standard); len(laxer) > 0 {
 		add(true, "its policy asks for less than the default: %s", strings.Join(laxer, ", "))
 	}

@@ -15,7 +15,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/durable"
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
-	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/pkg/outcome"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/confirmation"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
@@ -29,6 +29,8 @@ type Run struct {
 
 	journal *journal
 	owner   io.Closer
+	// quality judges the live quality; nil without a plan.
+	quality *liveQuality
 }
 
 const (
@@ -84,6 +86,10 @@ func recordOf(p *Plan, h head) *Record {
 	}
 	if r.DryRun {
 		r.PlanDigest = ""
+	}
+	if p.Quality != nil {
+		plan := p.Quality.Plan
+		r.QualityPlan = &plan
 	}
 	return r
 }
@@ -266,10 +272,23 @@ func (r *Run) Go(ctx context.Context, services *fleet.Services, from *Inspection
 		Interval: time.Duration(r.Plan.Interval),
 		Journal:  func(e Event) error { return r.journal.add(e) }, Observe: observe,
 	}
-	if r.Plan.Policy.Improves() {
-		o.Quality = func(ctx context.Context) gate.Result { return fleet.Quality(ctx, services.Executors) }
+	if q := r.Record.QualityPlan; q != nil {
+		r.quality = &liveQuality{records: fleet.NewRecords(services.Executors, r.Plan.Model.Digest, r.Plan.Baseline.Digest, *q), plan: *q}
+		o.QualityPlan, o.Quality = q, r.quality.read
 	}
-	return NewController(o).Run(ctx)
+	record, err := NewController(o).Run(ctx)
+	if r.quality != nil {
+		record.forget(r.QualityRecords())
+	}
+	return record, err
+}
+
+// QualityRecords returns the records that the live quality was judged by.
+func (r *Run) QualityRecords() []outcome.Record {
+	if r.quality == nil {
+		return nil
+	}
+	return r.quality.records.All()
 }
 
 // Inputs returns the files that the record can be computed from.

@@ -12,6 +12,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/plots"
 	"github.com/greenlight-ml/greenlight/pkg/stats"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/quality"
 )
 
 // Figure draws a run over time, as SVG.
@@ -68,8 +69,8 @@ func subtitle(r *canary.Record) string {
 	return fmt.Sprintf("%s, run %s; counts start at 0 in each phase; bands are 95 %% Wilson intervals", r.StartTime.UTC().Format("2006-01-02 15:04 UTC"), r.ID)
 }
 
-// Write writes the record of a run as name.json, its plot as name.svg and its table as name.md. git is the revision of the
-// program.
+// Write writes the record of a run as name.json, its plot as name.svg and its table as name.md, and the records of its live
+// quality as quality_<time>.json. git is the revision of the program.
 func Write(store *evidence.Store, run *canary.Run, r *canary.Record, name, git string) error {
 	inputs, err := run.Inputs()
 	if err != nil {
@@ -77,6 +78,16 @@ func Write(store *evidence.Store, run *canary.Run, r *canary.Record, name, git s
 	}
 	m := run.Plan.Model
 	header := evidence.Header{Schema: canary.RunSchema, Source: r.LeastSource(run.Plan.Source), Inputs: inputs, Model: &m, Git: git}
+	if records := run.QualityRecords(); r.QualityPlan != nil && len(records) > 0 {
+		report, err := quality.LiveReport(*r.QualityPlan, records, m.Version, r.BaselineVersion)
+		if err != nil {
+			return err
+		}
+		h := evidence.Header{Source: evidence.Sources{run.Plan.Source: 1}.Least(quality.SourceOf(records)), Model: &m, Git: git}
+		if r.QualityRecords, err = report.Write(store, h, r.EndTime); err != nil {
+			return err
+		}
+	}
 	figure, err := Figure(r, m.Version)
 	if err != nil {
 		return err

@@ -21,6 +21,13 @@ func Plan(out io.Writer, p *canary.Plan, in *canary.Inspection) {
 	line("model     %s, digest %.12s, against %s", p.Model.Version, p.Model.Digest, p.Baseline.Version)
 	line("offline   %s (%s)", in.Offline.Result, text.Count(len(p.Inputs), "file"))
 	line("drift     %s; monitored, blocks nothing", PSI(p.PSI, p.PSIReason))
+	if p.Quality != nil {
+		line("quality   %s", p.Quality.Line())
+		line("          plan %.12s: labels from %s, horizon %v; a promotion needs PASS or BETTER under it", p.Quality.PlanDigest, p.Quality.LabelSource, p.Quality.Horizon())
+	} else {
+		line("quality   no verdict, so no promotion: %s", p.QualityReason)
+		line("          --quality-cap and --quality-margin give it one; greenlight quality --feature-log prints both from earlier days")
+	}
 	for i, addr := range p.Executors {
 		r := in.Executors[i].Rollout.GetRollout()
 		line("executor  %s shadows %g %% now; 0 %% when the canary has ended, however it ends", addr, r.GetPercent())
@@ -34,8 +41,11 @@ func Plan(out io.Writer, p *canary.Plan, in *canary.Inspection) {
 	matched := fmt.Sprintf("match >= %g %%, ", percentOf(policy.SLO.MatchRate))
 	aborted := fmt.Sprintf("match < %g %%, ", percentOf(policy.Abort.MatchRate))
 	if policy.Improves() {
-		matched, aborted = "", "live quality FAIL, "
-		line("policy    %s: the match rate binds nothing; a promotion needs live quality", policy.Kind)
+		matched, aborted = "", ""
+		line("policy    %s: the match rate binds nothing", policy.Kind)
+	}
+	if p.Quality != nil {
+		aborted += "live quality FAIL, "
 	}
 	if policy.Tolerance() != gate.MatchTolerance || policy.DecisionThreshold != 0 {
 		line("compare   a match is at most %g, decisions are judged at %s", policy.Tolerance(), threshold(policy.DecisionThreshold))

@@ -8,14 +8,16 @@ import (
 	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/pkg/outcome"
 	"github.com/greenlight-ml/greenlight/pkg/table"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/quality"
 )
 
 // phases returns the table of the phases.
 func phases(r *canary.Record) *table.Table {
-	t := table.New("phase", "share", "time", "requests", "comparisons", "match rate", "error rate", "p95", "coverage", "PSI", "decision", "reason")
+	t := table.New("phase", "share", "time", "requests", "comparisons", "match rate", "error rate", "p95", "coverage", "PSI", "quality", "decision", "reason")
 	for i := range r.Phases {
 		t.Row(cells(r, &r.Phases[i])...)
 	}
@@ -56,8 +58,19 @@ func cells(r *canary.Record, p *canary.Phase) []any {
 	return []any{
 		fmt.Sprintf("%d of %d", p.Index+1, len(r.Policy.Phases)), fmt.Sprintf("%g %%", p.Percent), lasted,
 		p.Requests, fleet.Counts{Outcomes: p.Outcomes}.Compared(), achieved(p, gate.PhaseMatch, p.MatchRate), achieved(p, gate.PhaseErrors, p.ErrorRate),
-		achieved(p, gate.PhaseP95, p.P95MS), achieved(p, gate.PhaseCoverage, p.Coverage), psi, p.Decision, p.Reason,
+		achieved(p, gate.PhaseP95, p.P95MS), achieved(p, gate.PhaseCoverage, p.Coverage), psi, verdict(p.Quality), p.Decision, p.Reason,
 	}
+}
+
+// verdict returns the verdict on live quality, with the days that it still needs.
+func verdict(q *quality.Summary) string {
+	switch {
+	case q == nil:
+		return "-"
+	case q.Verdict == outcome.Inconclusive:
+		return string(q.Verdict) + ", " + q.Needs()
+	}
+	return string(q.Verdict)
 }
 
 // achieved returns what the last sample of the phase measured for the target.
@@ -104,6 +117,9 @@ func facts(r *canary.Record) [][2]string {
 	add("baseline", "%s, digest %.12s", r.BaselineVersion, r.BaselineDigest)
 	if r.Policy.Improves() {
 		add("policy", "%s: the match rate binds nothing; a promotion needs live quality", r.Policy.Kind)
+	}
+	if n := len(r.Phases); n > 0 && r.Phases[n-1].Quality != nil {
+		add("live quality", "%s", r.Phases[n-1].Quality.Words())
 	}
 	for _, t := range r.Resumptions {
 		add("resumed", "%s", t.UTC().Format(time.RFC3339))

@@ -35,9 +35,9 @@ func TestTable(t *testing.T) {
 	if err := Table(&out, aborted()); err != nil {
 		t.Fatal(err)
 	}
-	const want = `phase   share  time  requests  comparisons  match rate                  error rate                 p95     coverage                      PSI    decision  reason
-1 of 2  5 %    1m0s  5005      5000         99.0 % (98.7 % to 99.24 %)  0.10 % (0.04 % to 0.23 %)  3.0 ms  99.90 % (99.77 % to 99.96 %)  0.123  PASSED
-2 of 2  100 %  1m0s  1000      1000         80.0 % (77.4 % to 82.4 %)   0.0 % (0.0 % to 0.38 %)    2.5 ms  100.0 % (99.62 % to 100.0 %)  n/a    ABORTED   match rate | below
+	const want = `phase   share  time  requests  comparisons  match rate                  error rate                 p95     coverage                      PSI    quality  decision  reason
+1 of 2  5 %    1m0s  5005      5000         99.0 % (98.7 % to 99.24 %)  0.10 % (0.04 % to 0.23 %)  3.0 ms  99.90 % (99.77 % to 99.96 %)  0.123  -        PASSED
+2 of 2  100 %  1m0s  1000      1000         80.0 % (77.4 % to 82.4 %)   0.0 % (0.0 % to 0.38 %)    2.5 ms  100.0 % (99.62 % to 100.0 %)  n/a    -        ABORTED   match rate | below
 `
 	if got := out.String(); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
@@ -56,7 +56,7 @@ func TestTableOfAnAbortedPhase(t *testing.T) {
 	if err := Table(&out, r); err != nil {
 		t.Fatal(err)
 	}
-	if got := strings.Join(strings.Fields(strings.Split(out.String(), "\n")[2]), " "); !strings.Contains(got, "1000 1000 80.0 % 0.0 % 2.5 ms 75.0 % n/a ABORTED") {
+	if got := strings.Join(strings.Fields(strings.Split(out.String(), "\n")[2]), " "); !strings.Contains(got, "1000 1000 80.0 % 0.0 % 2.5 ms 75.0 % n/a - ABORTED") {
 		t.Errorf("got %s", got)
 	}
 }
@@ -101,7 +101,7 @@ func TestMarkdown(t *testing.T) {
 		}
 	}
 	_, table, _ := strings.Cut(got, "\n| phase")
-	const columns = 12
+	const columns = 13
 	bars := strings.Count("|"+table, "|") - strings.Count(table, `\|`)
 	if rows := 2 + len(r.Phases); bars != rows*(columns+1) {
 		t.Errorf("%d bars in %d rows of %d cells", bars, rows, columns)

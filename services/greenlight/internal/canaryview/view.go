@@ -219,7 +219,11 @@ func figures(l *canary.Poll) string {
 	for _, r := range l.Card.Results {
 		line += fmt.Sprintf(", %s %s", r.Name, figure(&r, known[r.Name]))
 	}
-	return line + unjudged(l, ", ") + fmt.Sprintf(": %s", l.Verdict)
+	line += unjudged(l, ", ") + fmt.Sprintf(": %s", l.Verdict)
+	if l.Quality != nil {
+		line += fmt.Sprintf("; %s %s", gate.LiveQuality, verdict(l.Quality))
+	}
+	return line
 }
 
 // unjudged returns the match rate after before, if the policy does not judge it; otherwise it is empty.
@@ -254,6 +258,9 @@ func (v *View) panel(e canary.Event, width int) string {
 	out.WriteByte('\n')
 	if err := l.Card.Table(&out); err != nil {
 		return ""
+	}
+	if l.Quality != nil {
+		fmt.Fprintf(&out, "%s %s\n", gate.LiveQuality, l.Quality.Words())
 	}
 	if line := unjudged(l, ""); line != "" {
 		out.WriteString(line + "\n")

@@ -41,6 +41,10 @@ writes psi_snapshot.json. At 00:00 UTC it writes the report of the day before, o
 It suggests a retraining when the overall index stays above 0.3 and above its noise. After a downtime it writes the missing
 reports. A report is written once. A service that does not answer is reported as missing, never as healthy.
 
+Every hour it also adds up the records of all executors, and judges whether the model is at least as good as the baseline on
+what really happened. After a promotion it watches for a change to a worse quality; that raises about one false alarm a year.
+Both are in the reports and in its metrics, and a new FAIL or alarm is logged as an error.
+
 With --feature-log and --reference, a classifier runs every night. It measures whether the last 7 days can be distinguished
 from the reference by all features together. Its result is in the daily report and changes no verdict.
 
@@ -95,6 +99,7 @@ func (f *agentFlags) run(ctx context.Context, c console.Console) (err error) {
 	o.Metrics, o.Source, o.Git = agent.NewMetrics(registry), evidence.Source(f.source), console.Revision()
 	services := agent.Services{
 		Dial: f.engines.Connect, Engines: f.engines.Addrs, Executors: f.executors, Hours: f.engines.Hours(), Timeout: f.engines.Timeout,
+		Evidence: o.Evidence,
 	}
 	o.Read, o.Classify = services.Sample, f.nightly.Classifier(c.Quiet())
 	a, err := agent.New(*o)

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -10,6 +11,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/model"
+	"github.com/greenlight-ml/greenlight/pkg/outcome"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canaryview"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
@@ -26,6 +28,8 @@ type canaryPlan struct {
 	prometheus, source string
 	metrics            fleet.PrometheusOptions
 	interval, expires  time.Duration
+	quality            canary.QualityOptions
+	labels             string
 }
 
 const (
@@ -45,6 +49,10 @@ func canaryPlanCommand(c console.Console) *cobra.Command {
 executors, this model, this baseline, this evidence, this drift, this policy. The phrase works once, within --expires. Until
 the start, the verdict on drift must not change, and a judged index may change by at most 0.05 or 10 %. Plan changes nothing
 on the services.
+
+It also plans the verdict on live quality: whether the model is at least as good as the baseline on what really happened. The
+plan is that of the model's own evaluation beside this baseline, or --quality-cap and --quality-margin. It is fixed before the
+run; a promotion needs PASS or BETTER under it. Plan prints how long such a verdict takes.
 
 The counts come from the reports of the executors or, with --prometheus, from the series there that --match selects.`,
 		Args: console.NoArgs,
@@ -68,12 +76,16 @@ The counts come from the reports of the executors or, with --prometheus, from th
 	fs.StringVar(&p.metrics.Match, "match", fleet.DefaultMatch, "PromQL label matchers that select the executors' series")
 	fs.StringVar(&p.source, "source", string(evidence.Live), "where the requests come from: live, replay or simulated; only live counts for a promotion")
 	fs.DurationVar(&p.interval, "interval", pollInterval, "time between two polls; at most a tenth of a phase unless it is given")
+	fs.Float64Var(&p.quality.Cap, "quality-cap", 0, "disagreement cap of the plan for live quality, up to 1; 0 takes it from the model's own evaluation")
+	fs.Float64Var(&p.quality.Margin, "quality-margin", 0, "margin of that plan, in units of the Brier loss; 0 takes it from the evaluation")
+	fs.StringVar(&p.labels, "quality-labels", "", "where its labels come from: quotes, which executors compute them from, or reported; by default quotes if the model has the built-in label")
 	fs.DurationVar(&p.expires, "expires", phraseValidity, "how long the phrase works")
 	return cmd
 }
 
 func (p *canaryPlan) validate() (gate.Policy, error) {
 	policy, err := p.Policy.Read()
+	p.quality.Labels = outcome.LabelSource(p.labels)
 	if !p.Changed("interval") { // a short phase needs some polls too
 		p.interval = min(p.interval, time.Duration(policy.PhaseDuration)/pollsPerPhase)
 	}
@@ -86,6 +98,10 @@ func (p *canaryPlan) validate() (gate.Policy, error) {
 		return policy, console.Usagef("--interval %s: want more than 0 and at most the %s of a phase", p.interval, policy.PhaseDuration)
 	case p.expires < time.Minute:
 		return policy, console.Usagef("--expires %s: want at least 1m", p.expires)
+	case p.quality.Cap < 0 || p.quality.Cap > 1 || p.quality.Margin < 0 || p.quality.Margin >= 1:
+		return policy, console.Usagef("--quality-cap %v --quality-margin %v: want 0 to 1", p.quality.Cap, p.quality.Margin)
+	case !slices.Contains([]outcome.LabelSource{"", outcome.Quotes, outcome.Reported}, p.quality.Labels):
+		return policy, console.Usagef("--quality-labels %s: want %s or %s", p.labels, outcome.Quotes, outcome.Reported)
 	case !evidence.Source(p.source).Valid():
 		return policy, console.Usagef("--source %s: want live, replay or simulated", p.source)
 	case p.prometheus != "":
@@ -112,6 +128,9 @@ func (p *canaryPlan) target() canary.Target {
 func (p *canaryPlan) plan(ctx context.Context, c console.Console, policy gate.Policy, in *canary.Inspection) error {
 	plan, err := canary.NewPlan(in, p.target(), policy, p.interval, evidence.Source(p.source))
 	if err != nil {
+		return err
+	}
+	if err := plan.PlanQuality(in, p.quality); err != nil {
 		return err
 	}
 	if err := errors.Join(in.Free(""), canary.Readable(ctx, plan)); err != nil {

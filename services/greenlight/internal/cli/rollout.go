@@ -8,8 +8,10 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/greenlight-ml/greenlight/pkg/outcome"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canaryview"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
@@ -84,12 +86,14 @@ func rolloutSet(c console.Console) *cobra.Command {
 	var lease time.Duration
 	var revision uint64
 	var quality flags.QualityPlan
+	var keep bool
 	cmd := &cobra.Command{
 		Use: "set --percent P", Short: "Set the rollout of every executor", Args: console.NoArgs,
 		Long: `Set gives every executor the percentage of requests that get a shadow. Every decision of an executor remains the
 baseline's. Without --lease the percentage stays until the next set. With --lease and --holder it falls to 0 % unless the same
 command is repeated within that time. With --quality-cap and --quality-margin the quality of the model is judged under that
-plan: see greenlight quality. Without them there is no plan, and no verdict. It refuses to change the rollout of a canary: greenlight canary abort ends that.
+plan: see greenlight quality. With --keep-plan it stays judged under the plan that each executor has, as after a promotion.
+Without either there is no plan, and no verdict. It refuses to change the rollout of a canary: greenlight canary abort ends that.
 
 It exits 1 when an executor does not answer or refuses, and shows which.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -122,8 +126,19 @@ It exits 1 when an executor does not answer or refuses, and shows which.`,
 			if err != nil {
 				return err
 			}
+			if keep && plan != (outcome.Plan{}) {
+				return console.Usagef("give either --keep-plan or --quality-cap and --quality-margin")
+			}
 			req.Plan = fleet.PlanProto(plan)
 			return eachRollout(cmd.Context(), c, &e, func(ctx context.Context, x fleet.Executor) (*executorv1.Rollout, error) {
+				req := proto.CloneOf(req)
+				if keep {
+					now, err := x.Rollouts.GetRollout(ctx, &executorv1.GetRolloutRequest{})
+					if err != nil {
+						return nil, err
+					}
+					req.Plan = now.GetRollout().GetPlan()
+				}
 				got, err := x.Rollouts.SetRollout(ctx, req)
 				return got.GetRollout(), err
 			})
@@ -137,6 +152,7 @@ It exits 1 when an executor does not answer or refuses, and shows which.`,
 	fs.StringVar(&holder, "holder", "", "who holds the lease")
 	fs.StringVar(&reason, "reason", "greenlight rollout set", "why, for the audit log")
 	quality.Declare(fs)
+	fs.BoolVar(&keep, "keep-plan", false, "keep the quality plan that the executor has")
 	fs.Uint64Var(&revision, "if-revision", 0, "change nothing unless this is the revision in force; 0 is any")
 	return cmd
 }

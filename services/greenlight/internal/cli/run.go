@@ -17,6 +17,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/process"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/quality"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/rehearsal"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
@@ -42,6 +43,10 @@ executor as processes, smoke-tests them, replays the held-out period through the
 measures the drift, rehearses a canary (observe-only, with phases of seconds), stops them, and prints the scorecard.
 Evidence goes to the evidence folder; models and logs of the run to a new folder below --work.
 
+Below the scorecard it says who was right: whether each trained model was better or worse than the baseline on what happened,
+by its out-of-time scores, and how long a live run would have taken to know. Agreement with the baseline and quality are two
+things. A promotion needs the quality of a live run.
+
 It exits 3 when a target is missed: that is a result. It exits 1 when a stage could not run.`,
 		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -50,14 +55,17 @@ It exits 3 when a target is missed: that is a result. It exits 1 when a stage co
 				return err
 			}
 			var card gate.Scorecard
+			var compared *quality.Compared
 			err = withEvidence(r.evidence, func(store *evidence.Store) (err error) {
-				card, err = r.run(cmd.Context(), c, store)
+				card, compared, err = r.run(cmd.Context(), c, store)
 				return err
 			})
 			if err != nil {
 				return err
 			}
-			return c.Verdict(card)
+			err = c.Verdict(card)
+			c.Say("")
+			return errors.Join(compared.Table().Text(c.Out), err)
 		},
 	}
 	fs := cmd.Flags()
@@ -74,27 +82,26 @@ It exits 3 when a target is missed: that is a result. It exits 1 when a stage co
 }
 
 // run is the main job, stage by stage.
-func (r *runFlags) run(ctx context.Context, c console.Console, store *evidence.Store) (gate.Scorecard, error) {
-	none, start := gate.Scorecard{}, time.Now()
-	var err error
+func (r *runFlags) run(ctx context.Context, c console.Console, store *evidence.Store) (none gate.Scorecard, compared *quality.Compared, err error) {
+	start := time.Now()
 	if r.pair.Dir, err = r.work.Folder(start); err != nil {
-		return none, err
+		return none, nil, err
 	}
 	r.models = filepath.Join(r.pair.Dir, "models")
 	t, err := r.train(ctx, c, store)
 	if err != nil {
-		return none, err
+		return none, nil, err
 	}
 	offline, err := judgeOffline(c, store, r.evidence)
 	if err != nil {
-		return none, err
+		return none, nil, err
 	}
 	heldOut, err := traffic.States(t.Frame, t.Data.Symbol, t.HeldOut(), t.artifact, t.Data.Source())
 	if err != nil {
-		return none, err
+		return none, nil, err
 	}
 	if len(heldOut) == 0 {
-		return none, fmt.Errorf("the held-out period of %s has no minute with all inputs", t.Data.Name)
+		return none, nil, fmt.Errorf("the held-out period of %s has no minute with all inputs", t.Data.Name)
 	}
 	var online []gate.Result
 	trial := rehearsal.Trial{Data: t.Data, Artifact: t.artifact, Git: console.Revision()}
@@ -104,11 +111,17 @@ func (r *runFlags) run(ctx context.Context, c console.Console, store *evidence.S
 		online, err = r.stages(ctx, c, store, trial, pair, heldOut)
 		return err
 	}); err != nil {
-		return none, withStartHint(err)
+		return none, nil, withStartHint(err)
 	}
 	card := gate.Scorecard{Results: slices.Concat(experiment.Headline(offline), online)}
 	if err := store.WriteJSON("scorecard.json", t.Data.Header(experiment.ScorecardSchema, t.artifact, trial.Git), card); err != nil {
-		return card, err
+		return none, nil, err
+	}
+	if compared, err = quality.Compare(t.Study, t.candidate); err == nil {
+		err = compared.Write(store, trial.Git)
+	}
+	if err != nil {
+		return none, nil, err
 	}
 	c.Say("evidence  %s (%s)", r.evidence, t.Data.Source())
 	c.Say("run       %s, %s", r.pair.Dir, time.Since(start).Round(100*time.Millisecond))
@@ -119,7 +132,7 @@ func (r *runFlags) run(ctx context.Context, c console.Console, store *evidence.S
 	if t.candidate.BaselineMatch >= gate.DefaultPolicy().SLO.MatchRate {
 		c.Say("The baseline is fitted to the same label: a match rate near 100 %% proves the wiring, not the model.")
 	}
-	return card, nil
+	return card, compared, nil
 }
 
 // stages runs the stages that need the services. Drift is monitored and has no result: it is a fact about the market.

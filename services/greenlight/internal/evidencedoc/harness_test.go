@@ -170,6 +170,12 @@ func (w *whole) canaries() {
 	last := &aborted.Phases[1]
 	promotetest.Count(last, policy, gate.PhaseCounts{Matches: 700, Mismatches: 300, Errors: 10, P95MS: 3})
 	last.Decision, last.Reason = canary.Aborted, "match rate of 70.0 % is below 90 %"
+	f, err := open(w.dir)
+	w.must(err)
+	records := f.match("quality_*.json")[0]
+	live, err := as[quality.Report](records)
+	w.must(err)
+	last.Quality, aborted.QualityRecords = quality.Summarize(*aborted.QualityPlan, live.Records), records.name
 	last.Samples = []canary.Sample{{Time: last.EndTime, Percent: 10, Comparisons: 1000, Matches: 700, Errors: 10, P95MS: last.P95MS, Verdict: gate.Fail}}
 	aborted.Decision, aborted.Reason, aborted.Aborted = canary.Aborted, last.Reason, true
 	w.run("canary_run_"+aborted.StartTime.Format("20060102T150405Z"), aborted, evidence.Live)

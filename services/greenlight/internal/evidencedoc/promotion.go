@@ -5,6 +5,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftfleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/quality"
 )
 
 // promotion is the part that promotion_check.json and promotion.json share.
@@ -55,6 +56,12 @@ func measured(source *file, blocker string) (value float64, known bool, err erro
 			return 0, false, err
 		}
 		return r.Overall.PSI, blocker == promote.PSIOverall, nil
+	case quality.Schema:
+		r, err := as[quality.Report](source)
+		if err != nil || r.Judgment == nil {
+			return 0, false, err
+		}
+		return r.Judgment.Lower, blocker == gate.LiveQuality, nil
 	default:
 		return 0, false, nil
 	}

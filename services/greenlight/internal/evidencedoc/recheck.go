@@ -9,6 +9,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/drift"
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/pkg/outcome"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/agent"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftcompare"
@@ -189,8 +190,28 @@ func (c *checker) canary() error {
 	r, err := as[canary.Record](c.file)
 	if err == nil {
 		c.all(promote.Recheck(r, c.file.header.Source))
+		c.liveQuality(r)
 	}
 	return err
+}
+
+// liveQuality judges the live quality of a run again, by the records in the file that the run names.
+func (c *checker) liveQuality(r *canary.Record) {
+	var records []outcome.Record
+	if r.QualityRecords != "" {
+		source := c.named[r.QualityRecords]
+		if source == nil || source.header.Schema != quality.Schema {
+			c.add(true, "was judged by the records in %s, which is not there", r.QualityRecords)
+			return
+		}
+		of, err := as[quality.Report](source)
+		if err != nil {
+			c.add(true, "was judged by the records in %s, which cannot be read: %v", r.QualityRecords, err)
+			return
+		}
+		records = of.Records
+	}
+	c.all(r.RecheckQuality(records))
 }
 
 // quality judges the records of all blocks again.

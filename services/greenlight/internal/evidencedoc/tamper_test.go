@@ -20,6 +20,7 @@ func TestFolder(t *testing.T) {
 		{"tampered with", testTampering},
 		{"with files swapped and added", testSwappedAndAdded},
 		{"with a rebuilt chain", testNewChain},
+		{"with a changed count", testChangedCount},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			w.t = t

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -148,6 +149,52 @@ func editVerdicts(t *testing.T, f *folder, doc *file) (edits int) {
 		}
 	}
 	return edits
+}
+
+// testChangedCount adds a request without a label to a block, consistently and with all digests updated. Judging the records
+// again finds it, in the file with the records and in the run that was judged by them.
+func testChangedCount(t *testing.T, w *whole) {
+	f, err := open(w.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := f.match("quality_*.json")[0].name
+	forged := f.forge(t, name, func(root any) {
+		records := root.(map[string]any)["records"].([]any)
+		add := func(object any, key string) {
+			counts := object.(map[string]any)
+			n, err := counts[key].(json.Number).Int64()
+			if err != nil {
+				t.Fatal(err)
+			}
+			counts[key] = json.Number(strconv.FormatInt(n+1, 10))
+		}
+		block := records[40].(map[string]any)
+		add(block["labels"], "no_label")
+		add(block["sources"], "live")
+		for _, r := range records[40:] {
+			add(r, "requests_through")
+		}
+	})
+	found := map[string]bool{}
+	for _, doc := range forged.documents() {
+		problems, err := forged.recheckFile(doc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(problems) > 0 {
+			found[doc.name] = true
+		}
+	}
+	run := ""
+	for _, doc := range f.match("canary_run_*.json") {
+		if bytes.Contains(doc.raw, []byte(name)) {
+			run = doc.name
+		}
+	}
+	if run == "" || !found[name] || !found[run] {
+		t.Errorf("found in %v, want %s and the run %q", slices.Sorted(maps.Keys(found)), name, run)
+	}
 }
 
 // testNewChain rebuilds the folder and its chain around an edited verdict: the chain verifies, and the verdict does not.

@@ -24,6 +24,9 @@ type QualityPlan struct {
 	// difference; nil if it never passes then.
 	LeastDays    float64  `json:"least_days"`
 	ExpectedDays *float64 `json:"expected_days"`
+	// Given reports that the cap or the margin was given and not computed from out-of-time scores: what these expect is then
+	// unknown.
+	Given bool `json:"given,omitempty"`
 }
 
 // Line says for people how long a verdict takes.
@@ -32,8 +35,11 @@ func (q *QualityPlan) Line() string {
 	if q.ExpectedDays != nil {
 		expected = "about " + outcome.Days(*q.ExpectedDays) + " expected"
 	}
-	return fmt.Sprintf("a live verdict against the baseline takes at least %s, %s (cap %.3g, margin %.3g, out-of-time difference %+.4f)",
-		outcome.Days(q.LeastDays), expected, q.DisagreementCap, q.Margin, q.Difference)
+	least := "a live verdict against the baseline takes at least " + outcome.Days(q.LeastDays)
+	if q.Given {
+		return fmt.Sprintf("%s (cap %.3g, margin %.3g)", least, q.DisagreementCap, q.Margin)
+	}
+	return fmt.Sprintf("%s, %s (cap %.3g, margin %.3g, out-of-time difference %+.4f)", least, expected, q.DisagreementCap, q.Margin, q.Difference)
 }
 
 // Pair has the scores of a model and a baseline for the same rows, with their labels, in time order.
@@ -133,5 +139,5 @@ func (p *Pair) Plan() *QualityPlan {
 	if plan.Validate() != nil {
 		return nil // a baseline without a loss, or a horizon that is too long
 	}
-	return &QualityPlan{plan, plan.Digest(), v.Difference, v.LeastDays, v.ExpectedDays}
+	return &QualityPlan{Plan: plan, PlanDigest: plan.Digest(), Difference: v.Difference, LeastDays: v.LeastDays, ExpectedDays: v.ExpectedDays}
 }

@@ -75,15 +75,25 @@ const (
 // Quality asks for all records of a model, baseline and plan, given by their digests; if all are empty, for those of the
 // requests that come in now. The error is a [*CallError] or an [ErrContradicts].
 func (e Executor) Quality(ctx context.Context, model, baseline, plan string) (*Quality, error) {
+	q, err := e.qualityFrom(ctx, model, baseline, plan, nil)
+	if err != nil {
+		return nil, err
+	}
+	return q, nil
+}
+
+// qualityFrom is [Executor.Quality] for the records from a block on; nil is all. After a [*CallError] it also returns the
+// pages that were read.
+func (e Executor) qualityFrom(ctx context.Context, model, baseline, plan string, from *int64) (*Quality, error) {
 	fail := func(err error) error { return contradiction("executor "+e.Addr+", GetQualityReport", err) }
-	req := &executorv1.GetQualityReportRequest{ModelDigest: model, BaselineDigest: baseline, PlanDigest: plan}
+	req := &executorv1.GetQualityReportRequest{ModelDigest: model, BaselineDigest: baseline, PlanDigest: plan, FromBlock: from}
 	q := &Quality{}
 	for {
 		page, cancel := context.WithTimeout(ctx, qualityPage)
 		r, err := e.Shadows.GetQualityReport(page, req)
 		cancel()
 		if err != nil {
-			return nil, &CallError{"executor " + e.Addr, err}
+			return q, &CallError{"executor " + e.Addr, err}
 		}
 		if err := q.add(r); err != nil {
 			return nil, fail(err)

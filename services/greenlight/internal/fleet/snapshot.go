@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
-	"github.com/greenlight-ml/greenlight/pkg/gate"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 )
@@ -107,14 +106,6 @@ func (s *Snapshot) Baselines() []evidence.Model {
 		}
 	}
 	return all
-}
-
-// Quality returns the verdict on how the model does on what really happened, compared with the baseline. It binds under a
-// policy of improvement, and canary and promote ask for it here alone. No executor measures outcomes yet.
-func Quality(context.Context, []Executor) gate.Result {
-	r := gate.Check(gate.Rule{Name: gate.LiveQuality, Op: gate.AtLeast, Threshold: 0, Unit: gate.Score}, gate.Observation{})
-	r.Reason = "no verdict yet: no executor measures outcomes, so an improvement cannot be proven"
-	return r
 }
 
 // Duplicate returns a [*DuplicateError] if two of the executors are one process.

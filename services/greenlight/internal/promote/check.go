@@ -110,10 +110,7 @@ func Judge(ctx context.Context, q Question, now time.Time) (*Check, error) {
 	live, other, err := j.runs()
 	phases, policy := j.canary(live, other, err)
 	soak := j.soak(live, other, err)
-	c.Blockers = slices.Concat([]Row{overall, feature}, offline, []Row{phases, policy, soak, j.chain(q.Head), holds, free})
-	if q.Policy.Improves() {
-		c.Blockers = append(c.Blockers, newRow(fleet.Quality(ctx, q.Executors)))
-	}
+	c.Blockers = slices.Concat([]Row{overall, feature}, offline, []Row{phases, policy, soak, j.quality(live, err), j.chain(q.Head), holds, free})
 	if len(q.Engines) > 0 {
 		c.Blockers = append(c.Blockers, j.engines(ctx, q.Engines))
 	}
@@ -202,7 +199,7 @@ func (j *judgment) model(registry *model.Registry, to string) (holds, free Row) 
 // recordsOfTheirTime are files about one point in time: decisions, runs, daily reports. They stay valid when an input is
 // measured again. Their age is judged by their own times.
 var recordsOfTheirTime = []string{
-	CheckName, PromotionName, "rollback_*.json", "canary_*.json", "daily/*", "weekly/*",
+	CheckName, PromotionName, "rollback_*.json", "canary_*.json", qualityPattern, "daily/*", "weekly/*",
 }
 
 // chain judges whether the evidence folder verifies.

@@ -20,6 +20,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftfleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/promotetest"
+	outcomes "github.com/greenlight-ml/greenlight/services/greenlight/internal/quality"
 )
 
 func printed(t *testing.T, c *Check) string {
@@ -37,7 +38,7 @@ func TestNothingBlocks(t *testing.T) {
 	names := s.write()
 	c := s.judge()
 	want := []string{
-		PSIOverall, PSIFeature, gate.AUC, gate.PrecisionAt20, CanaryPhases, CanaryPolicy, Soak, EvidenceHolds, ModelHolds, ReleaseFree, Confirmation,
+		PSIOverall, PSIFeature, gate.AUC, gate.PrecisionAt20, CanaryPhases, CanaryPolicy, Soak, gate.LiveQuality, EvidenceHolds, ModelHolds, ReleaseFree, Confirmation,
 	}
 	var got []string
 	for _, r := range c.Blockers {
@@ -53,7 +54,7 @@ func TestNothingBlocks(t *testing.T) {
 		t.Errorf("%s, ready %v: only the confirmation is missing", c.Verdict, c.Ready())
 	}
 	// Every figure names its file with its digest.
-	for blocker, file := range map[string]string{PSIOverall: "psi", PSIFeature: "psi", gate.AUC: "offline", gate.PrecisionAt20: "offline", CanaryPhases: "canary", Soak: "soak"} {
+	for blocker, file := range map[string]string{PSIOverall: "psi", PSIFeature: "psi", gate.AUC: "offline", gate.PrecisionAt20: "offline", CanaryPhases: "canary", Soak: "soak", gate.LiveQuality: "quality"} {
 		in, err := evidence.InputOf(s.made.Path(names[file]))
 		if err != nil {
 			t.Fatal(err)
@@ -66,7 +67,7 @@ func TestNothingBlocks(t *testing.T) {
 		t.Errorf("release %s of %s after %+v", c.To, c.Digest, c.Canary)
 	}
 	text := printed(t, c)
-	for _, want := range []string{"blocker ", "offline_report.json ", "24.0 h", "overall: INCONCLUSIVE (10 of 11 pass)"} {
+	for _, want := range []string{"blocker ", "offline_report.json ", "24.0 h", "overall: INCONCLUSIVE (11 of 12 pass)"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the table lacks %q:\n%s", want, text)
 		}
@@ -285,6 +286,9 @@ func TestBlockers(t *testing.T) {
 			s.made.Soak = with(func(_ *evidence.Header, r *canary.Record) { back(r, -2*time.Hour) })
 		}},
 
+		{name: "no records of quality", blocker: gate.LiveQuality, verdict: gate.Error, reason: "no quality_*.json of this model", spoil: func(s *setting) {
+			s.made.Outcome = func(*evidence.Header, *outcomes.Report) bool { return false }
+		}},
 		{name: "byte flipped", blocker: EvidenceHolds, verdict: gate.Fail, reason: "offline_report.json", damage: func(s *setting, names map[string]string) {
 			raw := s.get(names["offline"])
 			s.put(names["offline"], bytes.Replace(raw, []byte("0.863"), []byte("0.963"), 1))

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -17,9 +18,12 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/model"
+	"github.com/greenlight-ml/greenlight/pkg/outcome"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/outcometest"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/confirmation"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftfleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/quality"
 )
 
 func TestRelease(t *testing.T) {
@@ -309,26 +313,88 @@ func TestPhraseNamesTheTerms(t *testing.T) {
 	}
 }
 
-// Under improvement the live quality is a blocker. Without its verdict there is no phrase.
-func TestImprovementNeedsLiveQuality(t *testing.T) {
+// The live quality is a blocker under every policy. Without its PASS there is no phrase.
+func TestPromotionNeedsLiveQuality(t *testing.T) {
 	t.Parallel()
-	s := newSetting(t)
-	s.write()
-	s.q.Policy.Kind = gate.Improvement
-	c := s.judge()
-	r := c.row(gate.LiveQuality)
-	if r == nil || r.Verdict != gate.Inconclusive || !strings.Contains(r.Reason, "no verdict yet") || c.Ready() {
-		t.Errorf("got %+v, ready %v", r, c.Ready())
+	records := func(s *setting, blocks int, score outcometest.Score) []outcome.Record {
+		key := outcome.Key{Executor: "x", Model: s.made.Model.Digest(), Baseline: strings.Repeat("b", 64)}
+		return outcometest.Records(outcometest.Plan(), key, s.now, blocks, score)
 	}
-	head, err := c.Keep(s.q.Evidence, "test")
-	if err != nil {
-		t.Fatal(err)
+	judged := func(r *quality.Report, p outcome.Plan, records []outcome.Record) bool {
+		again, err := quality.LiveReport(p, records, r.Model, r.Baseline)
+		*r = *again
+		return err == nil
 	}
-	if _, err := Ask(s.ledger, s.q, c, head); !errors.Is(err, ErrNotReady) {
-		t.Errorf("got %v", err)
-	}
-	s.q.Policy.Kind = gate.Agreement
-	if r := s.judge().row(gate.LiveQuality); r != nil {
-		t.Errorf("under agreement: got %+v, want no row", r)
+	other := outcometest.Plan()
+	other.Margin = 0.03
+	type report = quality.Report
+	for name, test := range map[string]struct {
+		change  func(*setting, *evidence.Header, *report) bool
+		verdict gate.Verdict
+		want    string
+	}{
+		"not worse": {func(*setting, *evidence.Header, *report) bool { return true }, gate.Pass, ""},
+		"better": {func(s *setting, _ *evidence.Header, r *report) bool {
+			return judged(r, outcometest.Plan(), records(s, 104, outcometest.Toward(0.04)))
+		}, gate.Pass, ""},
+		"missing": {func(*setting, *evidence.Header, *report) bool { return false }, gate.Error, "no quality_*.json of this model beside heuristic-test under the plan"},
+		"too early": {func(s *setting, _ *evidence.Header, r *report) bool {
+			return judged(r, outcometest.Plan(), records(s, 48, outcometest.Equal))
+		}, gate.Inconclusive, "needs 0.5 days more"},
+		"worse": {func(s *setting, _ *evidence.Header, r *report) bool {
+			return judged(r, outcometest.Plan(), records(s, 104, outcometest.Toward(-0.049)))
+		}, gate.Fail, "worse than heuristic-test"},
+		"worse, and it says not": {func(s *setting, _ *evidence.Header, r *report) bool {
+			said := *r.Judgment
+			ok := judged(r, outcometest.Plan(), records(s, 104, outcometest.Toward(-0.049)))
+			r.Judgment = &said
+			return ok
+		}, gate.Fail, "does not follow from its records"},
+		"holes": {func(s *setting, _ *evidence.Header, r *report) bool {
+			of := records(s, 104, outcometest.Equal)
+			return judged(r, outcometest.Plan(), slices.Delete(of, 10, 40))
+		}, gate.Error, "records that are missing"},
+		"another plan": {func(s *setting, _ *evidence.Header, r *report) bool {
+			key := outcome.Key{Executor: "x", Model: s.made.Model.Digest(), Baseline: strings.Repeat("b", 64)}
+			return judged(r, other, outcometest.Records(other, key, s.now, 104, outcometest.Equal))
+		}, gate.Error, "is of another plan, " + short(other.Digest()) + ": cap 0.05, margin 0.03"},
+		"another baseline": {func(s *setting, _ *evidence.Header, r *report) bool {
+			key := outcome.Key{Executor: "x", Model: s.made.Model.Digest(), Baseline: strings.Repeat("c", 64)}
+			return judged(r, outcometest.Plan(), outcometest.Records(outcometest.Plan(), key, s.now, 104, outcometest.Equal))
+		}, gate.Error, "is beside another baseline, digest cccccccccccc"},
+		"another model": {func(_ *setting, h *evidence.Header, _ *report) bool {
+			h.Model = &evidence.Model{Version: "v9", Digest: strings.Repeat("d", 64)}
+			return true
+		}, gate.Error, "no quality_*.json of this model"},
+		"out-of-time scores": {func(_ *setting, h *evidence.Header, r *report) bool {
+			h.Source, r.Scores = evidence.Replay, quality.OutOfTime
+			return true
+		}, gate.Error, "is replay, walk_forward: a promotion takes what was measured on running services"},
+		"replayed requests": {func(s *setting, _ *evidence.Header, r *report) bool {
+			of := records(s, 104, outcometest.Equal)
+			for i := range of {
+				of[i].Sources = outcome.SourceCounts{outcome.Replay: of[i].Labels.Total()}
+			}
+			return judged(r, outcometest.Plan(), of)
+		}, gate.Fail, "by their sources they are replay"},
+		"stale": {func(s *setting, _ *evidence.Header, r *report) bool {
+			key := outcome.Key{Executor: "x", Model: s.made.Model.Digest(), Baseline: strings.Repeat("b", 64)}
+			return judged(r, outcometest.Plan(), outcometest.Records(outcometest.Plan(), key, s.now.Add(-49*time.Hour), 104, outcometest.Equal))
+		}, gate.Inconclusive, "stale: its records end at"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for _, kind := range []gate.Kind{gate.Agreement, gate.Improvement} {
+				s := newSetting(t)
+				s.made.Outcome = func(h *evidence.Header, r *report) bool { return test.change(s, h, r) }
+				s.write()
+				s.q.Policy.Kind = kind
+				c := s.judge()
+				r := c.row(gate.LiveQuality)
+				if r == nil || r.Verdict != test.verdict || !strings.Contains(r.Reason, test.want) || (r.Reason == "") != (test.want == "") || c.Ready() != (test.verdict == gate.Pass) {
+					t.Errorf("%s: got %+v, ready %v", kind, r, c.Ready())
+				}
+			}
+		})
 	}
 }

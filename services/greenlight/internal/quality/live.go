@@ -36,7 +36,7 @@ func FromExecutors(ctx context.Context, executors []fleet.Executor) (*Live, erro
 	}
 	l := &Live{
 		Report: &Report{Scores: Executors, Model: sum.Model, Baseline: sum.Baseline, Records: sum.Records},
-		Labels: sum.Labels, Lost: sum.Lost, Digest: sum.Model, Source: sourceOf(sum.Records),
+		Labels: sum.Labels, Lost: sum.Lost, Digest: sum.Model, Source: SourceOf(sum.Records),
 	}
 	if report, err := executors[0].Report(ctx); err == nil {
 		if report.GetShadowDigest() == sum.Model {
@@ -51,8 +51,8 @@ func FromExecutors(ctx context.Context, executors []fleet.Executor) (*Live, erro
 	return l, l.Judge(plan)
 }
 
-// sourceOf returns the least live source of the requests in the records. Without any it is live: nothing was simulated.
-func sourceOf(records []outcome.Record) evidence.Source {
+// SourceOf returns the least live source of the requests in the records. Without any it is live: nothing was simulated.
+func SourceOf(records []outcome.Record) evidence.Source {
 	sources := evidence.Sources{}
 	for i := range records {
 		sources[evidence.Simulated] += records[i].Sources[outcome.Simulated]

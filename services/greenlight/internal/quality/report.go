@@ -180,7 +180,11 @@ func differs(have, want any) string {
 
 // Write writes quality_<time>.json and its figure, and returns the name.
 func (r *Report) Write(store *evidence.Store, header evidence.Header, now time.Time) (string, error) {
-	stem := "quality_" + now.UTC().Format("20060102T150405Z")
+	return r.WriteAs(store, header, "quality_"+now.UTC().Format("20060102T150405Z"))
+}
+
+// WriteAs writes the report and its figure under the name, which has no extension, and returns the name of the report.
+func (r *Report) WriteAs(store *evidence.Store, header evidence.Header, stem string) (string, error) {
 	header.Schema = Schema
 	if r.Judgment != nil && len(r.Judgment.Points) > 0 {
 		var svg bytes.Buffer

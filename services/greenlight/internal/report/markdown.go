@@ -33,6 +33,9 @@ func (w *Weekly) Markdown(source evidence.Source) []byte {
 		figures.Row(f.Name, target, f.Achieved(), f.N, f.Verdict, f.Action, f.Reason)
 		heads = append(heads, ">"+f.Name)
 	}
+	if w.Quality != nil {
+		figures.Row(w.Quality.cells()...)
+	}
 	days := table.New(append(heads, "status")...)
 	for _, d := range w.Days {
 		cells := []any{d.Name, d.Requests}

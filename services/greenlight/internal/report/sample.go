@@ -21,6 +21,8 @@ type Sample struct {
 	Executors []Counters `json:"executors"`
 	// Drift is nil if there was no index.
 	Drift *Drift `json:"drift"`
+	// Quality is nil if the executors have no plan for it. Journals up to version 1.9 have none.
+	Quality *Quality `json:"quality,omitempty"`
 	// Missing are the services that did not answer.
 	Missing []Missing `json:"missing,omitempty"`
 }
@@ -32,12 +34,14 @@ type Service string
 const (
 	Executor Service = "executor"
 	Engine   Service = "ml-engine"
+	// LiveQuality is the records of all executors, which are read as one.
+	LiveQuality Service = "live quality"
 )
 
 // Missing is a service that did not answer.
 type Missing struct {
 	Service Service `json:"service"`
-	// Address is that of an executor. ml-engines are read as one: it is then all their addresses.
+	// Address is that of an executor. ml-engines and records are read as one: it is then all their addresses.
 	Address string `json:"address"`
 	Reason  string `json:"reason"`
 }

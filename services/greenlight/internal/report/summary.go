@@ -55,6 +55,9 @@ type Summary struct {
 	// Classifier is the result of a classifier for the week that ends with the period. It changes no verdict. It is nil if
 	// the classifier did not run.
 	Classifier *twosample.Result `json:"classifier,omitempty"`
+	// Quality is the newest verdict on live quality; nil without one. It changes no verdict of the period, which is about its
+	// counts.
+	Quality *Quality `json:"quality,omitempty"`
 	// Verdict is the worst of the figures.
 	Verdict gate.Verdict `json:"verdict"`
 	Figures []Figure     `json:"figures"`

@@ -80,6 +80,9 @@ func (t *totals) add(s Sample) {
 		t.Samples++
 		t.sources[s.Source]++
 		t.index(s.Drift)
+		if s.Quality != nil {
+			t.Quality = s.Quality
+		}
 		for _, m := range s.Missing {
 			t.absent(m)
 		}

@@ -6,6 +6,7 @@ package promotetest
 import (
 	"errors"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/drift"
@@ -13,12 +14,15 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/model"
+	"github.com/greenlight-ml/greenlight/pkg/outcome"
 	"github.com/greenlight-ml/greenlight/pkg/quality"
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/outcometest"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftfleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftview"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
+	outcomes "github.com/greenlight-ml/greenlight/services/greenlight/internal/quality"
 )
 
 // Evidence is what to write. The functions, which may be nil, change a file before it is written; one that returns false
@@ -36,6 +40,7 @@ type Evidence struct {
 	PSI     func(*evidence.Header, *driftfleet.Report) bool
 	Canary  func(*evidence.Header, *canary.Record) bool
 	Soak    func(*evidence.Header, *canary.Record) bool
+	Outcome func(*evidence.Header, *outcomes.Report) bool
 }
 
 // Write writes the files, and returns the name of each, as far as it was written, by what it is.
@@ -56,6 +61,7 @@ func (e Evidence) Write() (names map[string]string, err error) {
 		write(store, names, "offline", "offline_report.json", e.header(experiment.OfflineSchema, evidence.Replay), offline, e.Offline),
 		write(store, names, "psi", "psi_snapshot.json", e.header(driftfleet.Schema, evidence.Live), report, e.PSI),
 		write(store, names, "canary", runName(climb), e.header("greenlight/canary_run/v1", evidence.Live), climb, e.Canary),
+		e.outcome(store, names),
 		write(store, names, "soak", runName(soak), e.header("greenlight/canary_run/v1", evidence.Live), soak, e.Soak),
 	)
 }
@@ -71,6 +77,20 @@ func write[T any](s *evidence.Store, names map[string]string, what, name string,
 func runName(r *canary.Record) string {
 	return "canary_run_" + r.StartTime.Format("20060102T150405Z") + ".json"
 }
+
+// outcome writes the live quality of a model that scores as the baseline, over the last 26 hours.
+func (e Evidence) outcome(store *evidence.Store, names map[string]string) error {
+	p := outcometest.Plan()
+	key := outcome.Key{Executor: "made-up-by-promotetest", Model: e.Model.Digest(), Baseline: baseline.Digest}
+	report, err := outcomes.LiveReport(p, outcometest.Records(p, key, e.Now, 104, outcometest.Equal), e.Model.Manifest.Version, baseline.Version)
+	if err != nil {
+		return err
+	}
+	return write(store, names, "quality", "quality_"+e.Now.Add(-time.Minute).UTC().Format("20060102T150405Z")+".json", e.header(outcomes.Schema, evidence.Live), report, e.Outcome)
+}
+
+// baseline is the one of the runs.
+var baseline = evidence.Model{Version: "heuristic-test", Digest: strings.Repeat("b", 64)}
 
 // Path is the file of the name in the folder.
 func (e Evidence) Path(name string) string { return filepath.Join(e.Folder, name) }
@@ -167,9 +187,10 @@ func (e Evidence) soak() *canary.Record {
 // Run is a live run that passed all phases of the policy, one after the other without a break.
 func Run(policy gate.Policy, start time.Time) *canary.Record {
 	start = start.UTC().Truncate(time.Millisecond)
+	plan := outcometest.Plan()
 	r := &canary.Record{
 		ID: start.Format("20060102T150405Z") + "-made-up", Executors: []string{"127.0.0.1:4020"}, Metrics: "executor", Policy: policy,
-		BaselineVersion: "heuristic-test", Confirmation: "ONAY: made up by promotetest", StartTime: start, EndTime: start,
+		BaselineVersion: baseline.Version, BaselineDigest: baseline.Digest, QualityPlan: &plan, Confirmation: "ONAY: made up by promotetest", StartTime: start, EndTime: start,
 		Decision: canary.Passed, RolledBack: true, Resumptions: []time.Time{},
 	}
 	for i, percent := range policy.Phases {

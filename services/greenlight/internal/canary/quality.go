@@ -1,0 +1,133 @@
+package canary
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/greenlight-ml/greenlight/pkg/model"
+	"github.com/greenlight-ml/greenlight/pkg/outcome"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/quality"
+)
+
+// QualityPlan is the plan of a verdict on live quality, and how long that verdict takes.
+type QualityPlan = experiment.QualityPlan
+
+// QualityOptions change what the plan of a verdict on live quality has by default.
+type QualityOptions struct {
+	// Cap and Margin are those of the plan; 0 takes those that the model's own evaluation beside this baseline suggests.
+	Cap, Margin float64
+	// Labels is where the labels come from; empty takes them from quotes if the label is computed from quotes.
+	Labels outcome.LabelSource
+}
+
+// PlanQuality plans the verdict on live quality of the inspected services. If nothing suggests a plan and the options have
+// none, there is none, and the reason is kept.
+func (p *Plan) PlanQuality(in *Inspection, o QualityOptions) error {
+	base := in.Offline.Quality
+	if base != nil && in.Offline.Baseline != p.Baseline.Digest {
+		base = nil
+	}
+	q := QualityPlan{}
+	switch {
+	case base != nil:
+		q = *base
+	case o.Cap > 0 && o.Margin > 0:
+		q.Alpha = outcome.DefaultAlpha
+		if q.LabelSource, q.HorizonMS = in.label(); q.HorizonMS == 0 {
+			return refuse(errNoLabel, "the ml-engines do not name the horizon of its label")
+		}
+	default:
+		p.QualityReason = fmt.Sprintf("%s has no offline evaluation against %s", p.Model.Version, p.Baseline.Version)
+		return nil
+	}
+	if o.Cap > 0 {
+		q.DisagreementCap = o.Cap
+	}
+	if o.Margin > 0 {
+		q.Margin = o.Margin
+	}
+	if o.Labels != "" {
+		q.LabelSource = o.Labels
+	}
+	if err := q.Validate(); err != nil {
+		return err
+	}
+	if base == nil || q.Plan != base.Plan {
+		q.ExpectedDays, q.Difference, q.Given = nil, 0, true
+	}
+	q.PlanDigest, q.LeastDays = q.Digest(), q.Plan.LeastDays()
+	p.Quality = &q
+	return nil
+}
+
+// label returns where the labels of the served model come from and how far they look ahead, in milliseconds; 0 if that is
+// unknown.
+func (in *Inspection) label() (outcome.LabelSource, int64) {
+	for _, e := range in.Engines {
+		l := e.Info.GetLabel()
+		if h := l.GetHorizon().AsDuration(); l.GetHorizon() != nil && h > 0 {
+			if l.GetKind() == model.RangeLabel {
+				return outcome.Quotes, h.Milliseconds()
+			}
+			return outcome.Reported, h.Milliseconds()
+		}
+	}
+	return "", 0
+}
+
+// liveQuality judges the records of the executors. It judges only if there are more of them.
+type liveQuality struct {
+	records *fleet.Records
+	plan    outcome.Plan
+	// last is the verdict on the last reading of all executors; more reports whether there are records since.
+	last *quality.Summary
+	more bool
+}
+
+// read returns the verdict on what the executors know now. If one cannot be read, that is an ERROR, unless all of them have
+// shown a FAIL.
+func (l *liveQuality) read(ctx context.Context) *quality.Summary {
+	more, err := l.records.Read(ctx)
+	l.more = l.more || more
+	switch {
+	case err != nil && (l.last == nil || l.last.Verdict != outcome.Fail):
+		return quality.Unread(l.plan, err)
+	case err == nil && (l.more || l.last == nil):
+		l.last, l.more = quality.Summarize(l.plan, l.records.All()), false
+	}
+	return l.last
+}
+
+// RecheckQuality returns the summaries of the run that do not follow from the records.
+func (r *Record) RecheckQuality(records []outcome.Record) (problems []string) {
+	if r.QualityPlan == nil {
+		return nil
+	}
+	for i := range r.Phases {
+		p := &r.Phases[i]
+		if p.Quality == nil {
+			continue
+		}
+		if where := p.Quality.Recheck(*r.QualityPlan, records); where != "" {
+			problems = append(problems, fmt.Sprintf("phase %v %% has a live quality that does not follow from %s: %s", p.Percent, r.QualityRecords, where))
+		}
+	}
+	return problems
+}
+
+// errLost is the error of records that the executors had and do not have any more.
+var errLost = errors.New("records that it was judged by are lost")
+
+// forget replaces summaries that cannot be computed again, because an executor has lost records while the run was
+// interrupted.
+func (r *Record) forget(records []outcome.Record) {
+	for i := range r.Phases {
+		p := &r.Phases[i]
+		if p.Quality != nil && p.Quality.Recheck(*r.QualityPlan, records) != "" {
+			p.Quality = quality.Unread(*r.QualityPlan, errLost)
+		}
+	}
+}
