@@ -29,7 +29,9 @@ type Quotes struct {
 }
 
 // NewQuotes returns the quotes of the bars: four a minute, at its open, low, high and close, without a spread.
-func NewQuotes(e fleet.Executor, symbol string, bars []market.Bar) *Quotes { return &Quotes{e, symbol, bars} }
+func NewQuotes(e fleet.Executor, symbol string, bars []market.Bar) *Quotes {
+	return &Quotes{e, symbol, bars}
+}
 
 // Until sends what is known at the time, and somewhat more, unless it was sent before. The executor has it when Until returns.
 func (q *Quotes) Until(ctx context.Context, t time.Time) error {
