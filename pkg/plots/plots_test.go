@@ -159,8 +159,10 @@ func figures(t *testing.T) []struct {
 		{
 			"quality",
 			func(w io.Writer) error { return plots.Quality(w, "x beside y", judged(48)) },
-			[]string{"Is it better? x beside y", "BETTER; bounds at every time at once, alpha 0.05 a side; 189 blocks of 15m0s, cap 0.25", "upper bound, odd blocks", "lower bound, even blocks",
-				"no difference", "worse by the margin of 0.01", "mean of a day", "PASS after 0.4 days", "BETTER after 0.4 days", "2026-09-02", "Brier loss, baseline less model"},
+			[]string{
+				"Is it better? x beside y", "BETTER; bounds at every time at once, alpha 0.05 a side; 189 blocks of 15m0s, cap 0.25", "upper bound, odd blocks", "lower bound, even blocks",
+				"no difference", "worse by the margin of 0.01", "mean of a day", "PASS after 0.4 days", "BETTER after 0.4 days", "2026-09-02", "Brier loss, baseline less model",
+			},
 		},
 		{
 			"psi_history",
@@ -302,7 +304,7 @@ func TestNothingToPlot(t *testing.T) {
 		}, nil, "PSI of mid over time: 1 values for 2 times"},
 		{"no index at all", func(w io.Writer) error {
 			return plots.PSIHistory(w, "", plots.PSITimes{At: make([]time.Time, 1), Overall: []float64{math.NaN()}})
-		}, plots.ErrNothing, "without an index"},
+		}, plots.ErrNothing, "has no values"},
 		{"no features", func(w io.Writer) error { return plots.PSIOverview(w, "", nil, nil) }, plots.ErrNothing, "no features"},
 		{"no curves", func(w io.Writer) error { return plots.Curves(w, "", "", nil) }, plots.ErrNothing, "curves"},
 		{"no folds", func(w io.Writer) error { return plots.Folds(w, "", &eval.Report{}) }, plots.ErrNothing, "0 folds"},
