@@ -27,7 +27,7 @@ func OpenCounter(path string) (*Counter, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close() // the mapping stays
+	defer func() { _ = f.Close() }() // the mapping stays
 	info, err := f.Stat()
 	if err != nil {
 		return nil, err

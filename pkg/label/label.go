@@ -28,7 +28,6 @@ type Stream struct {
 	n       int
 }
 
-
 // Push takes the next grid minute, including filled ones. It returns the range and z of the minute that ended a horizon
 // before: see [Range] and [Z].
 func (s *Stream) Push(minute feature.Minute) (rangeBP, z float64) {

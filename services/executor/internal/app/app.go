@@ -194,6 +194,12 @@ func (p *parts) serve(shell *serve.App, opts *Options, logger *slog.Logger) {
 	status := page.New(page.Options{
 		Host: host, ShadowTimeout: opts.Shadow.Timeout,
 		Report: reports.GetShadowReport, Rollout: p.rollouts.Report, Drift: mlenginev1.NewDriftServiceClient(p.engine).GetDrift,
+		Quality: func() (v *executorv1.QualityJudgment, bounds []page.Bound) {
+			v = p.outcomes.Bounds(page.MaxBounds, func(at time.Time, lower, upper float64) {
+				bounds = append(bounds, page.Bound{Time: at, Lower: lower, Upper: upper})
+			})
+			return v, bounds
+		},
 		Metrics: shell.Registry, Logger: logger, Build: "executor " + telemetry.BuildOf().String(),
 	})
 	status.Register(shell.Pages)

@@ -1,7 +1,6 @@
 package outcome
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -424,7 +423,10 @@ func TestReports(t *testing.T) {
 		two := uint32(2)
 		known := first + 20*minuteMS
 		hostile := []*executorv1.ReportedOutcome{
-			nil, {}, {RequestId: "a"}, {RequestId: "a", Outcome: &two, KnownTime: timestamppb.New(time.UnixMilli(known))},
+			nil,
+			{},
+			{RequestId: "a"},
+			{RequestId: "a", Outcome: &two, KnownTime: timestamppb.New(time.UnixMilli(known))},
 			{RequestId: strings.Repeat("x", 257), Outcome: reported("", true, 0).Outcome, KnownTime: timestamppb.New(time.UnixMilli(known))},
 			{RequestId: "a", Outcome: reported("", true, 0).Outcome},
 			{RequestId: "a", Outcome: reported("", true, 0).Outcome, KnownTime: &timestamppb.Timestamp{Seconds: math.MaxInt64}},
@@ -560,7 +562,7 @@ func benchmarkSettled(b *testing.B, joined bool) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	b.Cleanup(func() { _ = k.Stop(context.Background()) })
+	b.Cleanup(func() { _ = k.Stop(b.Context()) })
 	for s := range 100 {
 		k.Minute(fmt.Sprint("SYM-", s), feature.Minute{End: first, High: 101, Low: 100, SigmaRef: 10})
 	}

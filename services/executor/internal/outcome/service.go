@@ -129,6 +129,25 @@ func (k *Keeper) Report(_ context.Context, req *executorv1.GetQualityReportReque
 	return resp, nil
 }
 
+// Bounds returns the verdict, nil without one, and at most n points of its bounds over time.
+func (k *Keeper) Bounds(n int, point func(at time.Time, lower, upper float64)) *executorv1.QualityJudgment {
+	k.mu.Lock()
+	v := k.judged
+	k.mu.Unlock()
+	if v == nil {
+		return nil
+	}
+	lower, upper := -v.Plan.MaxDifference(), v.Plan.MaxDifference()
+	every := (len(v.Points) + n - 1) / n
+	for i, p := range v.Points {
+		lower, upper = max(lower, p.Lower), min(upper, p.Upper)
+		if (len(v.Points)-1-i)%every == 0 {
+			point(v.Plan.Start(p.Block+1), lower, upper)
+		}
+	}
+	return judgmentProto(v)
+}
+
 func countsOf(all []*keptRecord) (labels quality.LabelCounts, lost uint64) {
 	for _, r := range all {
 		for l, n := range r.light.Labels {

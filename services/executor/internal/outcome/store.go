@@ -237,7 +237,9 @@ func readOpen(path, id string) (*restored, error) {
 			if j.State == nil || j.State.Key.Executor != id {
 				return errors.New("a state is of another executor")
 			}
-			alive[j.State.Key] = append(states[j.State.Key], j.State)
+			all := states[j.State.Key]
+			all = append(all, j.State)
+			alive[j.State.Key] = all
 		}
 		states = alive
 		for _, s := range c.Streams {

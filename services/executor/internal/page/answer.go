@@ -10,10 +10,10 @@ import (
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 )
 
-// Answer is one of the four questions with its answer in a word.
+// Answer is one of the five questions with its answer in a word.
 type Answer struct {
 	Question string `json:"question"`
-	// Word is the answer: "yes", "no", "partly", "as far as seen", "off", "too early" or "not known".
+	// Word is the answer: "yes", "no", "partly", "as far as seen", "not worse", "no, worse", "off", "too early" or "not known".
 	Word string `json:"word"`
 	// Tone colours the word; it adds no information.
 	Tone Tone `json:"tone"`
@@ -133,6 +133,35 @@ func decisions(w *executorv1.ShadowWindow) string {
 		line += fmt.Sprintf(", Cohen's kappa %.3f", d.GetKappa())
 	}
 	return line
+}
+
+// better repeats the verdict on the quality of the model.
+func better(v *executorv1.QualityJudgment) Answer {
+	a := Answer{Question: "Is it better?", Word: "not known", Tone: neutral, Why: "no quality plan is in force, or the fleet is judged elsewhere"}
+	if v == nil {
+		return a
+	}
+	a.Why = fmt.Sprintf("mean difference of the Brier losses %+.4f, between %+.4f and %+.4f, n = %s", v.GetDifference(), v.GetLower(), v.GetUpper(), text.Count(v.GetCountedBlocks(), "block"))
+	switch v.GetVerdict() {
+	case executorv1.QualityVerdict_QUALITY_VERDICT_BETTER:
+		a.Word, a.Tone = "yes", good
+	case executorv1.QualityVerdict_QUALITY_VERDICT_PASS:
+		a.Word, a.Tone = "not worse", good
+	case executorv1.QualityVerdict_QUALITY_VERDICT_FAIL:
+		a.Word, a.Tone = "no, worse", bad
+	case executorv1.QualityVerdict_QUALITY_VERDICT_INCONCLUSIVE:
+		a.Word = "too early"
+		if days := v.DaysNeeded; days != nil {
+			a.Why += fmt.Sprintf("; %.1f more days at this difference", *days)
+		} else {
+			a.Why += "; at this difference it never passes"
+		}
+	case executorv1.QualityVerdict_QUALITY_VERDICT_ERROR, executorv1.QualityVerdict_QUALITY_VERDICT_UNSPECIFIED:
+		if len(v.GetReasons()) > 0 {
+			a.Why = v.GetReasons()[0]
+		}
+	}
+	return a
 }
 
 // drifted repeats ml-engine's verdict on the overall index.

@@ -126,3 +126,25 @@ func TestDrifted(t *testing.T) {
 		check(t, name, drifted(d, tt.err), tt.word, tt.tone, tt.why)
 	}
 }
+
+func TestBetter(t *testing.T) {
+	days := 2.5
+	for name, tt := range map[string]struct {
+		v    *executorv1.QualityJudgment
+		word string
+		tone Tone
+		why  string
+	}{
+		"no plan":    {nil, "not known", neutral, "no quality plan"},
+		"better":     {&executorv1.QualityJudgment{Verdict: executorv1.QualityVerdict_QUALITY_VERDICT_BETTER, Difference: 0.0123, Lower: 0.001, Upper: 0.02, CountedBlocks: 300}, "yes", good, "+0.0123, between +0.0010 and +0.0200, n = 300 blocks"},
+		"not worse":  {&executorv1.QualityJudgment{Verdict: executorv1.QualityVerdict_QUALITY_VERDICT_PASS}, "not worse", good, ""},
+		"worse":      {&executorv1.QualityJudgment{Verdict: executorv1.QualityVerdict_QUALITY_VERDICT_FAIL}, "no, worse", bad, ""},
+		"days left":  {&executorv1.QualityJudgment{Verdict: executorv1.QualityVerdict_QUALITY_VERDICT_INCONCLUSIVE, DaysNeeded: &days}, "too early", neutral, "2.5 more days"},
+		"never":      {&executorv1.QualityJudgment{Verdict: executorv1.QualityVerdict_QUALITY_VERDICT_INCONCLUSIVE}, "too early", neutral, "it never passes"},
+		"no verdict": {&executorv1.QualityJudgment{Verdict: executorv1.QualityVerdict_QUALITY_VERDICT_ERROR, Reasons: []string{"labels are missing"}}, "not known", neutral, "labels are missing"},
+	} {
+		if a := better(tt.v); a.Word != tt.word || a.Tone != tt.tone || !strings.Contains(a.Why, tt.why) {
+			t.Errorf("%s: got %+v", name, a)
+		}
+	}
+}

@@ -155,7 +155,7 @@ func TestStream(t *testing.T) {
 			}
 			if raw, found := strings.CutPrefix(line, "data: "); found {
 				events++
-				if s := decoded(t, []byte(raw)); len(s.Answers) != 4 {
+				if s := decoded(t, []byte(raw)); len(s.Answers) != 5 {
 					t.Fatalf("got %s", raw)
 				}
 			}

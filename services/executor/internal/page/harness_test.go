@@ -29,6 +29,8 @@ type world struct {
 	report  *executorv1.GetShadowReportResponse
 	rollout *executorv1.Rollout
 	drift   func(context.Context) (*mlenginev1.GetDriftResponse, error)
+	quality *executorv1.QualityJudgment
+	bounds  []Bound
 	metrics *prometheus.Registry
 
 	baseline, shadow, delta prometheus.Histogram
@@ -110,6 +112,7 @@ func (w *world) start() *Page {
 			return w.report, nil
 		},
 		Rollout: func() *executorv1.Rollout { return w.rollout },
+		Quality: func() (*executorv1.QualityJudgment, []Bound) { return w.quality, w.bounds },
 		Drift: func(ctx context.Context, _ *mlenginev1.GetDriftRequest, _ ...grpc.CallOption) (*mlenginev1.GetDriftResponse, error) {
 			return w.drift(ctx)
 		},

@@ -22,6 +22,8 @@ type Options struct {
 	Rollout func() *executorv1.Rollout
 	// Drift asks ml-engine. It may hang or fail: it is called every 30 s in a separate goroutine, with a timeout of 5 s.
 	Drift func(context.Context, *mlenginev1.GetDriftRequest, ...grpc.CallOption) (*mlenginev1.GetDriftResponse, error)
+	// Quality returns the verdict on the model's quality, nil without one, and the bounds over time.
+	Quality func() (*executorv1.QualityJudgment, []Bound)
 	// ShadowTimeout is how long a shadow may take from the arrival of its request.
 	ShadowTimeout time.Duration
 	// Host is the name of this machine.

@@ -173,6 +173,24 @@
       ...(unknown.length === 0 ? [] : [el("p", { class: "muted" }, `No data, n = 0: ${unknown.map(([name]) => name).join(", ")}.`)]));
   };
 
+  // quality draws both bounds over time; at zero the model and the baseline are equal.
+  const quality = (s) => {
+    const points = s.bounds || [], a = s.answers[4];
+    if (points.length < 2) {
+      $("quality").replaceChildren(el("p", { class: "muted" }, a.why));
+      return;
+    }
+    const first = Date.parse(points[0].time), last = Date.parse(points[points.length - 1].time);
+    const most = Math.max(...points.flatMap((p) => [Math.abs(p.lower), Math.abs(p.upper)]));
+    const x = (p) => (Date.parse(p.time) - first) / Math.max(1, last - first), y = (v) => 60 - 54 * v / most;
+    const steps = (of) => points.slice(1).map((p, i) => draw("line", { class: "mark", x1: at(x(points[i])), x2: at(x(p)), y1: y(of(points[i])), y2: y(of(p)) }));
+    $("quality").replaceChildren(
+      picture(136, `bounds of the mean difference over time, now ${points[points.length - 1].lower.toFixed(4)} to ${points[points.length - 1].upper.toFixed(4)}`,
+        draw("line", { class: "target", x1: 0, x2: "100%", y1: 60, y2: 60 }), ...steps((p) => p.lower), ...steps((p) => p.upper),
+        label(points[0].time.slice(0, 10), 0, 132), label(points[points.length - 1].time.slice(0, 10), 1, 132)),
+      el("p", { class: "muted" }, "Bounds of the mean difference of the Brier losses; dashed: no difference; above it the model is better. " + a.why));
+  };
+
   const rollout = (s) => {
     const r = s.rollout, now = Date.parse(s.time);
     $("phase").replaceChildren(el("p", { class: "big" }, `${r.percent} %`),
@@ -251,7 +269,7 @@
     last = answered = Date.now();
     $("time").textContent = s.time.slice(11, 19) + " UTC";
     $("time").dateTime = s.time;
-    for (const part of [name, answers, periods, facts, match, latency, delta, outcomes, drift, rollout, breaker, models]) {
+    for (const part of [name, answers, periods, facts, match, latency, delta, outcomes, drift, quality, rollout, breaker, models]) {
       try {
         part(s);
       } catch (e) { // an error in one part must not hide the others

@@ -12,7 +12,7 @@ import (
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 )
 
-// Status is the content of the page: the four answers, and the figures behind them in the contract's JSON.
+// Status is the content of the page: the five answers, and the figures behind them in the contract's JSON.
 type Status struct {
 	Time time.Time `json:"time"`
 	// Host is the name of the executor's machine; Report has the id of the process.
@@ -28,12 +28,24 @@ type Status struct {
 	Baseline Distribution `json:"baseline"`
 	Shadow   Distribution `json:"shadow"`
 	Delta    Distribution `json:"delta"`
+	// Bounds are those of the mean difference of the Brier losses over time, at most 200 points. Empty without a verdict.
+	Bounds []Bound `json:"bounds"`
 	// MatchTarget is the promised match rate, in [0,1]. MatchTolerance is the largest difference of a match.
 	MatchTarget    float64 `json:"matchTarget"`
 	MatchTolerance float64 `json:"matchTolerance"`
 	// BaselineLimit is the promised latency of the baseline, ShadowLimit how long a shadow may take; in milliseconds.
 	BaselineLimit float64 `json:"baselineLimit"`
 	ShadowLimit   float64 `json:"shadowLimit"`
+}
+
+// MaxBounds is the largest number of bounds in a status.
+const MaxBounds = 200
+
+// Bound is the state of the verdict after a block.
+type Bound struct {
+	Time  time.Time `json:"time"`
+	Lower float64   `json:"lower"`
+	Upper float64   `json:"upper"`
 }
 
 // Distribution is a histogram with its quantiles, which are 0 if it is empty.
@@ -75,6 +87,7 @@ func (s *source) status(ctx context.Context) (*Status, error) {
 		return nil, err
 	}
 	recent, length := s.window.add(now, since)
+	quality, bounds := s.opts.Quality()
 	answer, raw, failed := s.drift.latest()
 	inHistograms, inWindow := period(length), periodOf(report)
 	st := &Status{
@@ -84,7 +97,9 @@ func (s *source) status(ctx context.Context) (*Status, error) {
 		Answers: []Answer{
 			affected(recent[baselineLatency]).over(inHistograms), seen(report, rollout).over(inWindow),
 			agrees(report.GetWindow()).over(inWindow), drifted(answer, failed).over(periodOfDrift(answer)),
+			better(quality).over("since the plan"),
 		},
+		Bounds: bounds,
 	}
 	if failed != nil {
 		st.DriftError = failed.Error()

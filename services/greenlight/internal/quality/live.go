@@ -48,7 +48,8 @@ func FromExecutors(ctx context.Context, executors []fleet.Executor) (*Live, erro
 	if sum.Plan != (outcome.Plan{}) {
 		plan = &sum.Plan
 	}
-	return l, l.Judge(plan)
+	err = l.Judge(plan)
+	return l, err
 }
 
 // SourceOf returns the least live source of the requests in the records. Without any it is live: nothing was simulated.

@@ -136,7 +136,8 @@ func FromLog(l *Log, data *experiment.Data, a *model.Artifact, o Options) (*Repo
 			r.Suggested = &s
 		}
 	}
-	return r, r.Judge(plan)
+	err = r.Judge(plan)
+	return r, err
 }
 
 // plan returns the plan for the log; nil if there is none.

@@ -63,5 +63,6 @@ func fromRuns(s *experiment.Study, model, baseline *train.Result, r *Report, o O
 		all.add(row.Baseline, policy, p.Labels[i], p.Days[i])
 	}
 	r.Precision = all.precision()
-	return r, r.Judge(&plan)
+	err = r.Judge(&plan)
+	return r, err
 }

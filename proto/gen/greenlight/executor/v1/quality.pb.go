@@ -144,7 +144,7 @@ func (QualityVerdict) EnumDescriptor() ([]byte, []int) {
 // ReportOutcomesRequest is a part of the outcomes.
 type ReportOutcomesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Outcomes, in any order. At most 64 KiB a message; 500 outcomes fit whatever their ids.
+	// Outcomes, in any order. At most 64 KiB a message; 200 outcomes fit whatever their ids.
 	Outcomes      []*ReportedOutcome `protobuf:"bytes,1,rep,name=outcomes,proto3" json:"outcomes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -190,7 +190,7 @@ func (x *ReportOutcomesRequest) GetOutcomes() []*ReportedOutcome {
 // ReportedOutcome is the label of one request.
 type ReportedOutcome struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The request's id, 1 to 128 bytes.
+	// The request's id, 1 to 256 bytes.
 	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// 1 if the event that the model predicts has happened, 0 if it has not. Any other value, or none, is invalid.
 	Outcome *uint32 `protobuf:"varint,2,opt,name=outcome,proto3,oneof" json:"outcome,omitempty"`

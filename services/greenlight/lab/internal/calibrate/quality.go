@@ -101,28 +101,33 @@ func base(kind string, rng *rand.Rand) func(minute int) float64 {
 
 // null are the scorers of the exact null: truth pi, p = pi + 0.05, q = pi - 0.05, so that both have the same loss on average.
 func null(kind string, symbols int) scorers {
-	return scorers{scenario: "equal, " + kind + " base rate", kind: Equal, symbols: symbols, cap: qualityCap,
+	return scorers{
+		scenario: "equal, " + kind + " base rate", kind: Equal, symbols: symbols, cap: qualityCap,
 		begin: func(rng *rand.Rand) func(int) (float64, float64, float64) {
 			pi := base(kind, rng)
 			return func(m int) (truth, model, baseline float64) { p := pi(m); return p, p + 0.05, p - 0.05 }
-		}}
+		},
+	}
 }
 
 // alternating scorers are equal only on average: the model is worse on one day and better on the next. The true running mean
 // is never above 0 and approaches it, so BETTER is always wrong.
 func alternating(symbols int) scorers {
-	return scorers{scenario: "equal on average, worse and better by days", kind: EqualOnAverage, symbols: symbols, cap: qualityCap,
+	return scorers{
+		scenario: "equal on average, worse and better by days", kind: EqualOnAverage, symbols: symbols, cap: qualityCap,
 		begin: func(*rand.Rand) func(int) (float64, float64, float64) {
 			return func(m int) (truth, model, baseline float64) {
 				return 0.3 + 0.1*float64(2*(m/1440%2)-1), 0.35, 0.25
 			}
-		}}
+		},
+	}
 }
 
 // better scorers know the truth; the baseline's error is normal with the variance gain, which is the gain in Brier loss. It
 // persists, as errors of real scorers do: from minute to minute with the correlation persistence.
 func better(gain, mostDays float64) scorers {
-	return scorers{scenario: fmt.Sprintf("better, Brier gain %v", gain), kind: ModelBetter, symbols: 1, cap: qualityCap, mostDays: mostDays,
+	return scorers{
+		scenario: fmt.Sprintf("better, Brier gain %v", gain), kind: ModelBetter, symbols: 1, cap: qualityCap, mostDays: mostDays,
 		begin: func(rng *rand.Rand) func(int) (float64, float64, float64) {
 			pi, e := base("constant", rng), rng.NormFloat64()
 			return func(m int) (truth, model, baseline float64) {
@@ -130,12 +135,14 @@ func better(gain, mostDays float64) scorers {
 				p := pi(m)
 				return p, p, max(0, min(1, p+math.Sqrt(gain)*e))
 			}
-		}}
+		},
+	}
 }
 
 // sabotage is the baseline moved by 0.049 away from the outcome: every score is within the 0.05 of a match.
 func sabotage() scorers {
-	return scorers{scenario: "sabotage: the baseline moved by 0.049 the wrong way", kind: ModelWorse, symbols: 1, cap: outcome.LeastCap,
+	return scorers{
+		scenario: "sabotage: the baseline moved by 0.049 the wrong way", kind: ModelWorse, symbols: 1, cap: outcome.LeastCap,
 		begin: func(rng *rand.Rand) func(int) (float64, float64, float64) {
 			pi := base("constant", rng)
 			return func(m int) (truth, model, baseline float64) { p := pi(m); return p, p, p }
@@ -145,7 +152,8 @@ func sabotage() scorers {
 				return baseline - 0.049
 			}
 			return baseline + 0.049
-		}}
+		},
+	}
 }
 
 // Qualities simulates all scenarios.
