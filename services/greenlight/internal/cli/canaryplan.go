@@ -15,7 +15,6 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canaryview"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
@@ -142,11 +141,6 @@ func (p *canaryPlan) plan(ctx context.Context, c console.Console, policy gate.Po
 		return err
 	}
 	canaryview.Plan(c.Out, plan, in)
-	if a, err := model.OpenRegistry(p.models).ByDigest(plan.Model.Digest); err == nil {
-		if own, err := experiment.Own(a); err == nil && own.QualityPlan != nil {
-			c.Say("quality   %s", own.QualityPlan.Line())
-		}
-	}
 	c.Say("plan      %s", state.PlanPath(ticket))
 	if plan.Secret() {
 		c.Say("note      the user and the password of --prometheus are not kept: canary start has them from --prometheus-basic-file alone")

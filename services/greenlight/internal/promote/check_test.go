@@ -431,6 +431,7 @@ func TestRecheckOldCanary(t *testing.T) {
 	t.Parallel()
 	r := promotetest.Run(gate.DefaultPolicy(), time.Date(2026, 9, 1, 12, 0, 0, 0, time.UTC))
 	old(r)
+	r.QualityPlan = nil
 	p := &r.Phases[4]
 	p95 := 3.0
 	p.Samples = []canary.Sample{{Time: p.EndTime, Percent: 100, Requests: 5005, Comparisons: 5000, Matches: 4950, Errors: 5, P95MS: &p95, Verdict: gate.Pass}}

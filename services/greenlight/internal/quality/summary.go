@@ -97,5 +97,6 @@ func (s *Summary) Needs() string {
 // LiveReport judges the records of executors. The names are those of the versions.
 func LiveReport(p outcome.Plan, records []outcome.Record, model, baseline string) (*Report, error) {
 	r := &Report{Scores: Executors, Model: model, Baseline: baseline, Records: records}
-	return r, r.Judge(&p)
+	err := r.Judge(&p)
+	return r, err
 }
