@@ -19,9 +19,11 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/greenlight-ml/greenlight/pkg/model"
+	"github.com/greenlight-ml/greenlight/pkg/outcome"
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
 	"github.com/greenlight-ml/greenlight/pkg/testkit/enginetest"
 	"github.com/greenlight-ml/greenlight/pkg/testkit/promtest"
+	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/process"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
@@ -156,9 +158,26 @@ func startPair(t testing.TB) *pair {
 	p := &pair{model: a, replayed: make(chan error, 1)}
 	p.engine = start("ml-engine", "--models", models, "--model", "test/v1", "--drift-clock", "event")
 	p.executor = start("executor", "--baseline", "heuristic="+filepath.Join(models, "test", "v1", model.BaselineFile),
-		"--engine-addr", p.engine.Addr("grpc"), "--challenger", "copy="+p.engine.Addr("grpc"))
+		"--engine-addr", p.engine.Addr("grpc"), "--challenger", "copy="+p.engine.Addr("grpc"), "--insecure-control")
+	p.plan(t)
 	p.startAgent(t, filepath.Join(dir, "greenlight"))
 	return p
+}
+
+// plan sets a plan, without which executor has no verdict on quality.
+func (p *pair) plan(t testing.TB) {
+	t.Helper()
+	conn, err := rpc.Dial(p.executor.Addr("grpc"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	plan := outcome.Plan{DisagreementCap: 0.25, Margin: 0.01, Alpha: outcome.DefaultAlpha, LabelSource: outcome.Quotes, HorizonMS: (15 * time.Minute).Milliseconds()}
+	if _, err := fleet.NewExecutor(p.executor.Addr("grpc"), conn).SetRollout(t.Context(), &executorv1.SetRolloutRequest{
+		Percent: 100, Mode: executorv1.RolloutMode_ROLLOUT_MODE_OBSERVE_ONLY, Reason: "test", Plan: fleet.PlanProto(plan),
+	}); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // replay sends market states at the given rate per second, or as fast as possible if it is 0, until stop is called. It
