@@ -49,9 +49,9 @@ func Agreement(d *executorv1.DecisionAgreement) (agreement, kappa *float64) {
 }
 
 // agreement returns the counts of a window for the report.
-func (w *window) agreement() *executorv1.DecisionAgreement {
+func (win *window) agreement() *executorv1.DecisionAgreement {
 	a := &executorv1.DecisionAgreement{
-		BothAbove: w.decided[bothAbove], BaselineAbove: w.decided[baselineAbove], ShadowAbove: w.decided[shadowAbove], BothBelow: w.decided[bothBelow],
+		BothAbove: win.decided[bothAbove], BaselineAbove: win.decided[baselineAbove], ShadowAbove: win.decided[shadowAbove], BothBelow: win.decided[bothBelow],
 	}
 	a.Agreement, a.Kappa = Agreement(a)
 	return a

@@ -198,7 +198,7 @@ func (e Engine) modelServer(ctx context.Context, err error) *ModelServerError {
 	}
 	meta, err := e.Inference.ServerMetadata(ctx, &inference.ServerMetadataRequest{})
 	if err != nil {
-		return nil
+		return nil //nolint:nilerr // neither is a model server's metadata
 	}
 	return &ModelServerError{e.Addr, text.Clean(strings.TrimSpace(meta.GetName()+" "+meta.GetVersion()), maxShown)}
 }
