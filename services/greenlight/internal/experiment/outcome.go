@@ -35,7 +35,7 @@ func (q *QualityPlan) Line() string {
 	if q.ExpectedDays != nil {
 		expected = "about " + outcome.Days(*q.ExpectedDays) + " expected"
 	}
-	least := "a live verdict against the baseline takes at least " + outcome.Days(q.LeastDays)
+	least := "a live verdict against the baseline takes at least " + outcome.Days(q.LeastDays) + " between equal scorers"
 	if q.Given {
 		return fmt.Sprintf("%s (cap %.3g, margin %.3g)", least, q.DisagreementCap, q.Margin)
 	}
