@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"math"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -16,6 +17,8 @@ type Metrics struct {
 	criticalHours prometheus.Gauge
 	missing       prometheus.Gauge
 	verdict       *prometheus.GaugeVec
+	bound         *prometheus.GaugeVec
+	daysNeeded    prometheus.Gauge
 	alarm         prometheus.Gauge
 }
 
@@ -37,11 +40,17 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		verdict: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "ml_quality_verdict", Help: "1 for the verdict on the quality of the model over the records of all executors, 0 for the others; all 0 without a plan.",
 		}, []string{"verdict"}),
+		bound: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "ml_quality_bound", Help: "Bound of the mean difference of the Brier losses over the records of all executors; above 0 the model is better. NaN without a verdict.",
+		}, []string{"side"}),
+		daysNeeded: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "ml_quality_days_needed", Help: "Days that a PASS still needs at the difference so far, over the records of all executors; +Inf if it never passes so, NaN without a verdict.",
+		}),
 		alarm: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "ml_quality_alarm", Help: "1 if the promoted model has become worse than its margin allows since the promotion, by a test with about one false alarm a year.",
 		}),
 	}
-	reg.MustRegister(m.writeErrors, m.lastSuccess, m.criticalHours, m.missing, m.verdict, m.alarm)
+	reg.MustRegister(m.writeErrors, m.lastSuccess, m.criticalHours, m.missing, m.verdict, m.bound, m.daysNeeded, m.alarm)
 	m.quality(nil)
 	return m
 }
@@ -52,10 +61,22 @@ func (m *Metrics) quality(q *report.Quality) {
 		m.verdict.WithLabelValues(string(v)).Set(0)
 	}
 	m.alarm.Set(0)
+	lower, upper, days := math.NaN(), math.NaN(), math.NaN()
+	defer func() {
+		m.bound.WithLabelValues("lower").Set(lower)
+		m.bound.WithLabelValues("upper").Set(upper)
+		m.daysNeeded.Set(days)
+	}()
 	if q == nil {
 		return
 	}
 	m.verdict.WithLabelValues(string(q.Verdict)).Set(1)
+	if q.Verdict != outcome.Error {
+		lower, upper, days = q.Lower, q.Upper, math.Inf(1)
+		if q.DaysNeeded != nil {
+			days = *q.DaysNeeded
+		}
+	}
 	if q.Alarmed() {
 		m.alarm.Set(1)
 	}

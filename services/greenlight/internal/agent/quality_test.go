@@ -190,14 +190,18 @@ func TestAlarmStays(t *testing.T) {
 		}
 	}
 	tick(0)
-	if alarm() != 0 {
-		t.Error("an alarm without a verdict")
+	bound := func(side string) float64 { return testutil.ToFloat64(a.Metrics.bound.WithLabelValues(side)) }
+	if alarm() != 0 || !math.IsNaN(bound("lower")) || !math.IsNaN(bound("upper")) || !math.IsNaN(testutil.ToFloat64(a.Metrics.daysNeeded)) {
+		t.Error("an alarm or bounds without a verdict")
 	}
 	live = alarmed
 	tick(1)
 	tick(2)
 	if n := strings.Count(log.String(), "the promoted model has become worse"); n != 1 || alarm() != 1 || testutil.ToFloat64(a.Metrics.verdict.WithLabelValues("FAIL")) != 1 {
 		t.Errorf("%d lines of the alarm, metric %v:\n%s", n, alarm(), log.String())
+	}
+	if bound("lower") != alarmed.Lower || bound("upper") != alarmed.Upper || !(alarmed.Upper < -0.01) {
+		t.Errorf("bounds %v and %v, want %v and %v", bound("lower"), bound("upper"), alarmed.Lower, alarmed.Upper)
 	}
 	if err := a.Close(); err != nil {
 		t.Fatal(err)
