@@ -151,7 +151,7 @@ var (
 // notInNames are the quotes, commas, "=" and backslashes that files and flags would need to escape.
 const notInNames = "\"'`,=\\"
 
-// Reserved are names with a meaning of their own in metrics, drift profiles or the feature log.
+// Reserved are names with their own meaning in metrics, drift profiles or the feature log.
 func Reserved() []string { return slices.Clone(reserved) }
 
 var reserved = []string{

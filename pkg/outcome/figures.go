@@ -9,7 +9,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/stats"
 )
 
-// Figures describe the scores beside a verdict. They never decide. Except for the Brier losses and the means, they come from
+// Figures describe the scores in addition to a verdict. They never decide. Except for the Brier losses and the means, they come from
 // histograms of 200 bins, which rounds scores to 0.005.
 type Figures struct {
 	Rows      uint64  `json:"rows"`

@@ -130,7 +130,7 @@ func (j *Join) Lost(n uint64) {
 	j.stray.Lost += n
 }
 
-// Add takes a row and returns what became of its label for now. It does not allocate, except for a new minute, block or
+// Add takes a row and returns the state of its label. It does not allocate, except for a new minute, block or
 // bin.
 func (j *Join) Add(r *Row) Label {
 	l, b := j.add(r)

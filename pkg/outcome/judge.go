@@ -124,7 +124,7 @@ type Claim struct {
 	Time time.Time `json:"time"`
 }
 
-// Shares are what an ERROR and a PASS depend on beside the bounds. They are 0 without rows.
+// Shares are what an ERROR and a PASS depend on in addition to the bounds. They are 0 without rows.
 type Shares struct {
 	// Expired is the share of expired and lost rows, Unlabelled of rows without a label, of the labels that are due.
 	Expired    float64 `json:"expired"`

@@ -12,7 +12,7 @@ import (
 	"strings"
 )
 
-// Label is what became of a sampled request's label. The set is closed: the counts of all labels add up to the sampled
+// Label is the state of a sampled request's label. The set is closed: the counts of all labels add up to the sampled
 // requests.
 type Label uint8
 

@@ -206,7 +206,7 @@ func TestLoadCallerBaseline(t *testing.T) {
 	}
 }
 
-// Any model of the registry can decide: here trees with a schema of their own, while a model of another schema is tried.
+// Any model of the registry can decide: here trees with their own schema, while a model of another schema is tried.
 func TestTreesDecide(t *testing.T) {
 	raw, err := os.ReadFile(filepath.Join("..", "..", "..", "..", "pkg", "trees", "testdata", "own", "lightgbm_own_features.txt"))
 	if err != nil {

@@ -17,7 +17,7 @@ type QualityPlan = experiment.QualityPlan
 
 // QualityOptions change what the plan of a verdict on live quality has by default.
 type QualityOptions struct {
-	// Cap and Margin are those of the plan; 0 takes those that the model's own evaluation beside this baseline suggests.
+	// Cap and Margin are those of the plan; 0 takes those that the model's own evaluation against this baseline suggests.
 	Cap, Margin float64
 	// Labels is where the labels come from; empty takes them from quotes if the label is computed from quotes.
 	Labels outcome.LabelSource

@@ -49,7 +49,7 @@ the start, the verdict on drift must not change, and a judged index may change b
 on the services.
 
 It also plans the verdict on live quality: whether the model is at least as good as the baseline on what really happened. The
-plan is that of the model's own evaluation beside this baseline, or --quality-cap and --quality-margin. It is fixed before the
+plan is that of the model's own evaluation against this baseline, or --quality-cap and --quality-margin. It is fixed before the
 run; a promotion needs PASS or BETTER under it. Plan prints how long such a verdict takes.
 
 The counts come from the reports of the executors or, with --prometheus, from the series there that --match selects.`,

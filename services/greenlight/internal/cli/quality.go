@@ -45,7 +45,7 @@ rows have; --models has its label. Its own evaluation has the plan, unless the l
 --quality-cap and --quality-margin are the plan. They must be fixed before the days that are judged; the command suggests
 both for days to come.
 
-Without either it trains on --market as greenlight train does, and judges the out-of-time scores of --model beside
+Without either it trains on --market as greenlight train does, and judges the out-of-time scores of --model against
 those of --baseline: how a live run would have gone.
 
 It writes quality_<time>.json, with the records of all blocks, and a figure to the evidence folder; greenlight evidence
@@ -76,7 +76,7 @@ verify recomputes the verdict from the records. It exits 3 unless the verdict is
 	f.data.DeclareAs(fs, "market")
 	fs.StringVar(&f.log, "feature-log", "", "folder of a feature log of executor; without it, out-of-time scores are judged")
 	fs.StringVar(&f.model, "model", flags.DefaultModel, "version of the model under trial, as train names it")
-	fs.StringVar(&f.baseline, "baseline", experiment.BaselineVersion, "what it is judged beside: "+experiment.BaselineVersion+", or another version")
+	fs.StringVar(&f.baseline, "baseline", experiment.BaselineVersion, "what it is compared with: "+experiment.BaselineVersion+", or another version")
 	fs.StringVar(&f.models, "models", "models", "registry folder with the model of the log")
 	fs.Float64Var(&f.Cap, "quality-cap", 0, "disagreement cap of the plan, up to 1; 0 takes it from the evaluation")
 	console.Require(fs, "quality-cap", "0 to 1", func() bool { return f.Cap >= 0 && f.Cap <= 1 })

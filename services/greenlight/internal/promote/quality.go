@@ -73,7 +73,7 @@ func (j *judgment) quality(live []*run, err error) Row {
 		return missing(rule, err.Error())
 	}
 	if newest == nil {
-		r := missing(rule, fmt.Sprintf("no %s of this model beside %s under the plan %s of %s; a canary writes one at its end, and greenlight quality --executor at any time",
+		r := missing(rule, fmt.Sprintf("no %s of this model against %s under the plan %s of %s; a canary writes one at its end, and greenlight quality --executor at any time",
 			qualityPattern, about.version, short(about.plan.Digest()), about.by))
 		for _, other := range others {
 			r.worsen(gate.Error, "%s", other)

@@ -337,7 +337,7 @@ func TestPromotionNeedsLiveQuality(t *testing.T) {
 		"better": {func(s *setting, _ *evidence.Header, r *report) bool {
 			return judged(r, outcometest.Plan(), records(s, 104, outcometest.Toward(0.04)))
 		}, gate.Pass, ""},
-		"missing": {func(*setting, *evidence.Header, *report) bool { return false }, gate.Error, "no quality_*.json of this model beside heuristic-test under the plan"},
+		"missing": {func(*setting, *evidence.Header, *report) bool { return false }, gate.Error, "no quality_*.json of this model against heuristic-test under the plan"},
 		"too early": {func(s *setting, _ *evidence.Header, r *report) bool {
 			return judged(r, outcometest.Plan(), records(s, 48, outcometest.Equal))
 		}, gate.Inconclusive, "needs 0.5 days more"},
