@@ -71,6 +71,13 @@ func (tr *trial) open() {
 	k.Start(func() (string, shadow.Label) { return tr.model, tr.label })
 }
 
+// change changes the plan, the model or its label, which the keeper reads.
+func (tr *trial) change(f func()) {
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	f()
+}
+
 func (tr *trial) stop() {
 	tr.t.Helper()
 	if err := tr.Stop(tr.t.Context()); err != nil {
@@ -353,15 +360,17 @@ func TestEveryRequestHasALabel(t *testing.T) {
 					}
 					switch rng.IntN(60) {
 					case 0:
-						tr.model = []string{modelA, modelB, strings.Repeat("d", 64), strings.Repeat("e", 64), strings.Repeat("f", 64)}[rng.IntN(5)]
+						tr.change(func() {
+							tr.model = []string{modelA, modelB, strings.Repeat("d", 64), strings.Repeat("e", 64), strings.Repeat("f", 64)}[rng.IntN(5)]
+						})
 					case 1:
 						if tr.plan != (quality.Plan{}) {
-							tr.plan.Margin = 0.01 + 0.01*rng.Float64()
+							tr.change(func() { tr.plan.Margin = 0.01 + 0.01*rng.Float64() })
 						}
 					case 2:
-						tr.plan = quality.Plan{}
+						tr.change(func() { tr.plan = quality.Plan{} })
 					case 3:
-						tr.plan = planOf([]quality.LabelSource{quality.Quotes, quality.Reported}[rng.IntN(2)])
+						tr.change(func() { tr.plan = planOf([]quality.LabelSource{quality.Quotes, quality.Reported}[rng.IntN(2)]) })
 					case 4:
 						labels, lost := tr.Counts()
 						base += labels.Total() - labels[quality.Pending] + lost
@@ -475,7 +484,7 @@ func TestModelReturns(t *testing.T) {
 		tr := newTrial(t, planOf(quality.Quotes), "")
 		defer tr.stop()
 		for i, model := range []string{modelA, modelB, modelA, modelB, modelA} {
-			tr.model = model
+			tr.change(func() { tr.model = model })
 			fill(tr.Keeper, []string{"X"}, int64(4*i), int64(4*i+4), 3)
 		}
 		fill(tr.Keeper, []string{"X"}, 20, 300, 3)
