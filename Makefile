@@ -109,8 +109,8 @@ lab-test: ## Test what proves the programs: bench, faults, chaos, scenarios, pow
 	go test -timeout 20m ./services/greenlight/lab/...
 
 .PHONY: race
-race: ## Test all modules under the race detector, but what runs the programs, which are built without it
-	go test -race -short -timeout 20m work
+race: ## The same under the race detector, but what runs the programs, which are built without it
+	go test -race -short -timeout 20m $(addsuffix /...,$(filter-out %/lab,$(WORKSPACE)))
 
 .PHONY: crash
 crash: ## Kill every writer of files, ROUNDS times in all at moments from SEED, and show what was lost; 1000, 1
