@@ -22,8 +22,8 @@ const (
 	maxCalls = 512
 	// maxStreamCalls limits the streams among them, which stay open for long. Unary calls keep the rest.
 	maxStreamCalls = maxCalls / 2
-	// maxOthers limits the open calls of the other services: control, reports, drift, health and reflection. They have calls of
-	// their own, so that they get through and take no slot of a decision.
+	// maxOthers limits the open calls of the other services: control, reports, drift, health and reflection. They have their own
+	// calls, so that they get through and take no slot of a decision.
 	maxOthers = 128
 )
 

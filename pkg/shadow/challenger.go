@@ -65,7 +65,6 @@ func checkChallengers(all []ChallengerOptions) error {
 type challenger struct {
 	*Dispatcher
 
-	name        string
 	sameEngine  bool
 	maxStanding time.Duration
 	maxWaiting  int
@@ -89,7 +88,7 @@ func newChallenger(trial Options, i int) (*challenger, error) {
 		return nil, fmt.Errorf("challenger %q: %w", c.Name, err)
 	}
 	return &challenger{
-		Dispatcher: d, name: c.Name, sameEngine: c.SameEngine,
+		Dispatcher: d, sameEngine: c.SameEngine,
 		maxStanding: busyQueue * time.Duration(share) / (MaxChallengers + 1),
 		maxWaiting:  min(share*max(1, min(trial.MaxBatch, trial.QueueSize/(2*MaxChallengers))), trial.QueueSize-1),
 	}, nil
@@ -97,12 +96,11 @@ func newChallenger(trial Options, i int) (*challenger, error) {
 
 // start submits the call, and then a detached one to each challenger.
 func (d *Dispatcher) start(c *call) {
-	if len(d.challengers) == 0 {
-		d.submit(c, d.busy(busyQueue))
-		return
-	}
 	c.pairs = d.newPairs()
 	d.submit(c, d.busy(busyQueue))
+	if len(d.challengers) == 0 {
+		return
+	}
 	waiting, pairs := d.queue.len(), c.pairs
 	for _, ch := range d.challengers {
 		other := newCall(c.Request, ch.opts.Timeout)

@@ -2,6 +2,8 @@ package cli
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -100,7 +102,7 @@ func (f *qualityFlags) live(cmd *cobra.Command, c console.Console) error {
 	if err != nil {
 		return err
 	}
-	c.Say("executors %s: %s", text.Count(len(f.pair.Executors), "executor"), l.Now())
+	c.Say("%s: %s", text.Count(len(f.pair.Executors), "executor"), l.Now())
 	header := evidence.Header{Git: console.Revision(), Source: l.Source}
 	if l.Digest != "" {
 		header.Model = &evidence.Model{Version: l.Model, Digest: l.Digest}
@@ -152,8 +154,8 @@ func (f *qualityFlags) judge(cmd *cobra.Command, c console.Console) (*quality.Re
 
 // keep prints and writes the report. Its error is that of the verdict.
 func (f *qualityFlags) keep(c console.Console, r *quality.Report, header evidence.Header) error {
-	for why, n := range r.Skipped {
-		c.Say("          %d rows left out: %s", n, why)
+	for _, why := range slices.Sorted(maps.Keys(r.Skipped)) {
+		c.Say("          %d rows left out: %s", r.Skipped[why], why)
 	}
 	c.Say("")
 	if err := r.Table(c.Out); err != nil {

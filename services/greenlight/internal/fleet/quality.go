@@ -180,6 +180,11 @@ func histogramOf(c *executorv1.ScoreCounts) (h outcome.Histogram) {
 	return h
 }
 
+// errTwins is the error of two answers with the id of one executor.
+func errTwins(who, id string) error {
+	return fmt.Errorf("%s have the id %s: they share a copy of a state folder, or are one executor at two addresses", who, id)
+}
+
 // JoinQuality adds up what all executors know, in the order of the executors. It returns an error if they are not of one
 // model, baseline and plan, or if two have the same id.
 func JoinQuality(all []*Quality) (*Quality, error) {
@@ -194,7 +199,7 @@ func JoinQuality(all []*Quality) (*Quality, error) {
 				sum.Model, sum.Baseline, sum.Plan.Digest(), q.Model, q.Baseline, q.Plan.Digest())
 		}
 		if seen[q.Executor] {
-			return nil, fmt.Errorf("two executors have the id %s: they share a copy of a state folder, or are one executor at two addresses", q.Executor)
+			return nil, errTwins("two executors", q.Executor)
 		}
 		seen[q.Executor] = true
 		for l, n := range q.Labels {

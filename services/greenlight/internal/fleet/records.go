@@ -48,7 +48,7 @@ func (r *Records) Read(ctx context.Context) (more bool, err error) {
 		}
 		addr := r.executors[i].Addr
 		if other := at[q.Executor]; other != "" {
-			return more, fmt.Errorf("executors %s and %s have the id %s: they share a copy of a state folder, or are one executor at two addresses", other, addr, q.Executor)
+			return more, errTwins("executors "+other+" and "+addr, q.Executor)
 		}
 		at[q.Executor], r.last[addr] = addr, q.Executor
 		r.known[q.Executor] = append(r.known[q.Executor], q.Records...)
