@@ -438,7 +438,7 @@ func TestRestart(t *testing.T) {
 						restarts++
 						var states []*outcome.State
 						for _, raw := range file {
-							s, err := outcome.ReadState([]byte(raw))
+							s, err := readState([]byte(raw))
 							if err != nil {
 								t.Fatal(err)
 							}
@@ -477,7 +477,7 @@ func TestRestoreRefusesContradictions(t *testing.T) {
 		"other counts":    func(s *outcome.State) { s.Totals[outcome.Pending]++ },
 		"half a hash":     func(s *outcome.State) { s.Recent = s.Recent[1:] },
 	} {
-		s, err := outcome.ReadState([]byte(good))
+		s, err := readState([]byte(good))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -486,8 +486,8 @@ func TestRestoreRefusesContradictions(t *testing.T) {
 			t.Errorf("%s: no error", what)
 		}
 	}
-	a, _ := outcome.ReadState([]byte(good))
-	b, _ := outcome.ReadState([]byte(good))
+	a, _ := readState([]byte(good))
+	b, _ := readState([]byte(good))
 	b.Key.Model = "another"
 	if _, err := outcome.Restore([]*outcome.State{a, b}); err == nil {
 		t.Error("states of two models: no error")
@@ -767,4 +767,10 @@ func BenchmarkAdd(b *testing.B) {
 			}
 		})
 	}
+}
+
+// readState reads a state as executor does.
+func readState(raw []byte) (*outcome.State, error) {
+	s := &outcome.State{}
+	return s, json.Unmarshal(raw, s)
 }

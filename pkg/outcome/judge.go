@@ -146,13 +146,6 @@ type Point struct {
 	X, Lower, Upper float64
 }
 
-// Select returns the records of a model, baseline and plan, by digests.
-func Select(records []Record, model, baseline, plan string) []Record {
-	return slices.DeleteFunc(slices.Clone(records), func(r Record) bool {
-		return r.Model != model || r.Baseline != baseline || r.Plan != plan
-	})
-}
-
 // Judge judges the records of one model, baseline and plan, of all executors, in any order. A record that is there twice
 // counts once. Records that contradict each other are an ERROR.
 func Judge(p Plan, records []Record) *Judgment {

@@ -2,7 +2,6 @@ package outcome
 
 import (
 	"encoding/binary"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -148,15 +147,6 @@ func Restore(states []*State) (*Join, error) {
 		}
 	}
 	return j, nil
-}
-
-// ReadState reads a state in JSON.
-func ReadState(raw []byte) (*State, error) {
-	s := &State{}
-	if err := json.Unmarshal(raw, s); err != nil {
-		return nil, fmt.Errorf("state of the outcome join: %w", err)
-	}
-	return s, nil
 }
 
 func (j *Join) restore(s *State) error {
