@@ -58,6 +58,10 @@ func TestAlertsAreTested(t *testing.T) {
 	for _, path := range paths {
 		var file ruleTests
 		decode(t, path, &file)
+		// Otherwise promtool evaluates the groups in a random order, and one that reads another group's series sees old ones.
+		if groups := groupNames(t, path, file.RuleFiles); len(groups) > 1 && !slices.Equal(slices.Sorted(slices.Values(file.GroupEvalOrder)), groups) {
+			t.Errorf("%s: group_eval_order is %q, it must order %q", path, file.GroupEvalOrder, groups)
+		}
 		for _, test := range file.Tests {
 			given := map[string]bool{}
 			for _, s := range test.InputSeries {
@@ -96,6 +100,21 @@ func TestAlertsAreTested(t *testing.T) {
 			t.Errorf("%s: no test in which a series that it reads is missing", name)
 		}
 	}
+}
+
+// groupNames returns the sorted names of the rule groups that a test file loads.
+func groupNames(t *testing.T, path string, ruleFiles []string) []string {
+	t.Helper()
+	var names []string
+	for _, rules := range ruleFiles {
+		var file ruleFile
+		decode(t, filepath.Join(filepath.Dir(path), rules), &file)
+		for _, group := range file.Groups {
+			names = append(names, group.Name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 // available reports whether a test has the series: as input, or recorded from input.
