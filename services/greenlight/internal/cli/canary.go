@@ -97,7 +97,7 @@ a check fails. Drift is shown and blocks nothing.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return f.inspect(cmd.Context(), func(_ context.Context, _ *fleet.Services, in *canary.Inspection) error {
 				var report *canary.PreflightReport
-				if err := withEvidence(f.evidence, func(store *evidence.Store) (err error) {
+				if err := withEvidence(c, f.evidence, func(store *evidence.Store) (err error) {
 					report, err = canary.WritePreflight(store, in, f.Executors, f.Engines, console.Revision())
 					return err
 				}); err != nil {

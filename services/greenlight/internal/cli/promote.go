@@ -102,7 +102,7 @@ func (p *promoteFlags) runCheck(ctx context.Context, c console.Console) error {
 		if err := sayCheck(c, check); err != nil {
 			return err
 		}
-		head, err := check.Keep(p.evidence, console.Revision())
+		head, err := check.Keep(p.evidence, console.Revision(), *c.Seal)
 		if err != nil {
 			return console.WithHint(err, "greenlight evidence verify says what does not verify")
 		}
@@ -161,7 +161,7 @@ func (p *promoteFlags) runConfirm(ctx context.Context, c console.Console) error 
 	activate := p.Engines
 	p.Engines, p.Executors = pledge.Dialed(activate), pledge.Executors
 	return p.Use(ctx, func(ctx context.Context, services *fleet.Services) error {
-		r := promote.Releaser{Ledger: p.ledger(), Git: console.Revision(), Key: key}
+		r := promote.Releaser{Ledger: p.ledger(), Git: console.Revision(), Key: key, Seal: *c.Seal}
 		record, check, err := r.Confirm(ctx, pledge, used, services, activate)
 		if errors.Is(err, promote.ErrBlocked) && check != nil {
 			return errors.Join(sayCheck(c, check), console.ErrGate)

@@ -162,7 +162,7 @@ func (f *qualityFlags) keep(c console.Console, r *quality.Report, header evidenc
 		return err
 	}
 	var written string
-	err := withEvidence(f.evidence, func(store *evidence.Store) (err error) {
+	err := withEvidence(c, f.evidence, func(store *evidence.Store) (err error) {
 		written, err = r.Write(store, header, time.Now())
 		return err
 	})

@@ -103,7 +103,7 @@ func (f *reportFlags) report(c console.Console, kind reportKind, p report.Period
 	}
 	h := evidence.Header{Source: report.SourceOf(p, samples), Git: console.Revision()}
 	var wrote bool
-	if err := withEvidence(f.evidence, func(store *evidence.Store) (err error) {
+	if err := withEvidence(c, f.evidence, func(store *evidence.Store) (err error) {
 		wrote, err = kind.write(store, h, p, samples)
 		return err
 	}); err != nil {

@@ -11,8 +11,11 @@ import (
 
 	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"golang.org/x/term"
 
+	"github.com/greenlight-ml/greenlight/pkg/dsse"
+	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/telemetry"
 	"github.com/greenlight-ml/greenlight/pkg/text"
@@ -64,6 +67,8 @@ type Console struct {
 
 	// Screen is the terminal behind Out, for drawings with control characters; nil if there is no terminal.
 	Screen *os.File
+	// Seal is how the commands that write evidence protect it. The flags fill it in.
+	Seal *evidence.Seal
 	// bars is the terminal behind Err.
 	bars *os.File
 }
@@ -72,7 +77,9 @@ type Console struct {
 func (c Console) Say(format string, args ...any) { _, _ = fmt.Fprintf(c.Out, format+"\n", args...) }
 
 // Quiet returns the console without results, for work whose results are files.
-func (c Console) Quiet() Console { return Console{In: c.In, Out: io.Discard, Err: c.Err, bars: c.bars} }
+func (c Console) Quiet() Console {
+	return Console{In: c.In, Out: io.Discard, Err: c.Err, Seal: c.Seal, bars: c.bars}
+}
 
 // Indented prints what write writes, indented by ten blanks: below the line of a stage.
 func (c Console) Indented(write func(io.Writer) error) error {
@@ -134,8 +141,9 @@ func (c Console) Verdict(card gate.Scorecard) error {
 
 // Run runs the command line of the program that newRoot returns, and returns the exit code.
 func Run(ctx context.Context, newRoot func(Console) *cobra.Command, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	c := Console{In: stdin, Out: text.NewWriter(stdout), Err: text.NewWriter(stderr), Screen: terminal(stdout), bars: terminal(stderr)}
+	c := Console{In: stdin, Out: text.NewWriter(stdout), Err: text.NewWriter(stderr), Screen: terminal(stdout), Seal: &evidence.Seal{}, bars: terminal(stderr)}
 	root := newRoot(c)
+	declareSeal(root.PersistentFlags(), c.Seal)
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.Version = telemetry.BuildOf().String()
 	root.SetVersionTemplate(root.Name() + " {{.Version}}\n")
@@ -146,6 +154,18 @@ func Run(ctx context.Context, newRoot func(Console) *cobra.Command, args []strin
 	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(ctx)
 	return exitCode(ctx, cmd, err, c.Err)
+}
+
+// declareSeal declares the flags of the protection of evidence.
+func declareSeal(fs *pflag.FlagSet, seal *evidence.Seal) {
+	fs.Func("evidence-key", "`file` with the private key that signs every line of the evidence chain, PEM; greenlight model keygen makes one", func(path string) (err error) {
+		seal.Signer, err = dsse.ReadSigner(path)
+		return err
+	})
+	fs.Func("evidence-witness", "second `place` for the head of the evidence chain: file:path, or an http(s) URL that takes it by POST and returns the newest by GET", func(place string) (err error) {
+		seal.Witness, err = evidence.OpenWitness(place)
+		return err
+	})
 }
 
 // terminal returns w if it is a terminal; nil otherwise.
