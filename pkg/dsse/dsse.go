@@ -26,7 +26,8 @@ type Envelope struct {
 
 // Signature is one signature of an envelope.
 type Signature struct {
-	// KeyID is a hint for people and tools; it is not trusted.
+	// KeyID is a hint for people and tools; it is not trusted. Sign leaves it empty, since verifiers of Sigstore refuse an id
+	// that is not formed in their way.
 	KeyID string `json:"keyid"`
 	Sig   []byte `json:"sig"`
 }
@@ -50,7 +51,7 @@ func (s *Signer) Sign(payloadType string, payload []byte) (*Envelope, error) {
 	if err != nil {
 		return nil, fmt.Errorf("sign: %w", err)
 	}
-	return &Envelope{PayloadType: payloadType, Payload: payload, Signatures: []Signature{{KeyID: s.ID(), Sig: sig}}}, nil
+	return &Envelope{PayloadType: payloadType, Payload: payload, Signatures: []Signature{{Sig: sig}}}, nil
 }
 
 // Open returns the document of the envelope and the id of the key that signed it. The error is [ErrType] or [ErrUntrusted].

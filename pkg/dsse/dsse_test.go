@@ -217,6 +217,18 @@ func TestKeyFiles(t *testing.T) {
 			t.Errorf("%s: read as public keys", path)
 		}
 	}
+	bad := filepath.Join(dir, "bad")
+	for name, text := range map[string]string{"empty": "", "text": "hello", "huge": strings.Repeat("x", 1<<17)} {
+		if err := os.WriteFile(bad, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := ReadKeys(bad); err == nil {
+			t.Errorf("%s as public keys", name)
+		}
+		if _, err := ReadSigner(bad); err == nil {
+			t.Errorf("%s as a private key", name)
+		}
+	}
 	info, err := os.Stat(func() string {
 		path := filepath.Join(dir, "new.pem")
 		if err := NewKey(path); err != nil {

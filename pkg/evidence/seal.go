@@ -52,6 +52,7 @@ func (s seals) sign(line []byte) error {
 	if err != nil {
 		return err
 	}
+	envelope.Signatures[0].KeyID = s.signer.ID()
 	data, err := json.Marshal(envelope)
 	if err != nil {
 		return err

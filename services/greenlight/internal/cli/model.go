@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/greenlight-ml/greenlight/pkg/dsse"
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/pkg/table"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
@@ -93,7 +94,7 @@ func modelVerify(c console.Console, folder *string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "verify [MODEL...]", Short: "Recompute digests, schema hashes and golden scores; all models when none is named",
 		RunE: func(_ *cobra.Command, refs []string) error {
-			keys, err := model.ReadKeys(keyFile)
+			keys, err := dsse.ReadKeys(keyFile)
 			if err != nil {
 				return console.Usagef("--require-signature: %w", err)
 			}
@@ -120,6 +121,9 @@ func modelVerify(c console.Console, folder *string) *cobra.Command {
 				}
 				c.Say("%s/%s verifies: digest %.12s, schema %s, %d golden scores", a.Manifest.Name, a.Manifest.Version,
 					a.Digest(), a.Spec.Schema, len(a.Golden.Vectors))
+				if registry.OldSignature(model.Entry{Name: a.Manifest.Name, Version: a.Manifest.Version}) {
+					c.Say("note: its signature (Ed25519, manifest.sig) conforms to no standard, and the next release will not accept it: sign it again")
+				}
 			}
 			if broken > 0 {
 				return console.ErrGate
@@ -137,13 +141,14 @@ const signingKey = "signing.pem"
 func modelKeygen(c console.Console) *cobra.Command {
 	var out string
 	cmd := &cobra.Command{
-		Use: "keygen", Short: "Make a key pair that signs models",
-		Long: `Keygen makes an Ed25519 key pair: the private key, PKCS #8 in PEM and readable only by you, and next to it the public key, with
-".pub" appended to the name. Keep the private key where models are judged. Give the public key to the services with
---require-signature. An existing key is never overwritten.`,
+		Use: "keygen", Short: "Make a key pair that signs models, or evidence",
+		Long: `Keygen makes an ECDSA key pair (P-256): the private key, PKCS #8 in PEM and readable only by you, and next to it the public key,
+with ".pub" appended to the name. Keep the private key where models are judged. Give the public key to the services with
+--require-signature, and to who checks the evidence. An existing key is never overwritten. Keys of openssl work too: P-256,
+P-384 and P-521.`,
 		Args: console.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			if err := model.NewSigningKey(out); err != nil {
+			if err := dsse.NewKey(out); err != nil {
 				return err
 			}
 			c.Say("private   %s: keep it", out)
@@ -158,14 +163,15 @@ func modelKeygen(c console.Console) *cobra.Command {
 func modelSign(c console.Console, folder *string) *cobra.Command {
 	var keyFile string
 	cmd := &cobra.Command{
-		Use: "sign MODEL...", Short: "Verify models and sign their manifests",
-		Long: `Sign verifies a model as a service would, and writes the signature of its manifest to manifest.sig. The manifest has the
-digests of all other files, so that none can be changed afterwards. An existing signature is replaced. A release has its own manifest: greenlight promote --sign-key signs it, or sign it afterwards.`,
+		Use: "sign MODEL...", Short: "Verify models and sign their files",
+		Long: `Sign verifies a model as a service would, and writes the signature of its files to model.sig, as OpenSSF Model Signing v1.0
+describes: a Sigstore bundle, which other tools verify too. An existing signature is replaced. A release has its own files:
+greenlight promote --sign-key signs it, or sign it afterwards.`,
 		RunE: func(_ *cobra.Command, refs []string) error {
 			if len(refs) == 0 {
 				return console.Usagef("name the models to sign, as name/version or version")
 			}
-			key, err := model.ReadSigningKey(keyFile)
+			key, err := dsse.ReadSigner(keyFile)
 			if err != nil {
 				return console.WithHint(fmt.Errorf("--key: %w", err), "greenlight model keygen makes one")
 			}

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -12,7 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"github.com/greenlight-ml/greenlight/pkg/model"
+	"github.com/greenlight-ml/greenlight/pkg/dsse"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/confirmation"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
@@ -152,9 +151,9 @@ func (p *promoteFlags) runConfirm(ctx context.Context, c console.Console) error 
 	if err := p.contradicts(pledge); err != nil {
 		return p.refused(err)
 	}
-	var key ed25519.PrivateKey
+	var key *dsse.Signer
 	if p.key != "" {
-		if key, err = model.ReadSigningKey(p.key); err != nil {
+		if key, err = dsse.ReadSigner(p.key); err != nil {
 			return console.Usagef("--sign-key: %w", err)
 		}
 	}

@@ -2,7 +2,6 @@ package promote
 
 import (
 	"context"
-	"crypto/ed25519"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/greenlight-ml/greenlight/pkg/dsse"
 	"github.com/greenlight-ml/greenlight/pkg/durable"
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
@@ -69,7 +69,7 @@ type Releaser struct {
 	// Git is the commit of the program.
 	Git string
 	// Key signs the release before it is activated; nil does not sign.
-	Key ed25519.PrivateKey
+	Key *dsse.Signer
 	// Seal protects the evidence.
 	Seal evidence.Seal
 
