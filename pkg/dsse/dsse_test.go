@@ -29,10 +29,11 @@ func TestPublishedExample(t *testing.T) {
 		}
 		return n
 	}
-	key := &ecdsa.PublicKey{
-		Curve: elliptic.P256(),
-		X:     number("46950820868899156662930047687818585632848591499744589407958293238635476079160"),
-		Y:     number("5640078356564379163099075877009565129882514886557779369047442380624545832820"),
+	point := append([]byte{4}, number("46950820868899156662930047687818585632848591499744589407958293238635476079160").FillBytes(make([]byte, 32))...)
+	point = append(point, number("5640078356564379163099075877009565129882514886557779369047442380624545832820").FillBytes(make([]byte, 32))...)
+	key, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), point)
+	if err != nil {
+		t.Fatal(err)
 	}
 	signed := preAuth("http://example.com/HelloWorld", []byte("hello world"))
 	if want := "DSSEv1 29 http://example.com/HelloWorld 11 hello world"; string(signed) != want {
@@ -119,8 +120,10 @@ func TestEnvelope(t *testing.T) {
 			t.Errorf("%s: %v, want %v", name, err, test.want)
 		}
 	}
-	for _, bad := range []string{"", "{}", `{"payloadType":"x","payload":"!","signatures":[{"sig":""}]}`, `{"payloadType":"x","payload":"","signatures":[]}`,
-		`{"payloadType":"x","payload":"","signatures":[` + strings.Repeat(`{"sig":""},`, 16) + `{"sig":""}]}`} {
+	for _, bad := range []string{
+		"", "{}", `{"payloadType":"x","payload":"!","signatures":[{"sig":""}]}`, `{"payloadType":"x","payload":"","signatures":[]}`,
+		`{"payloadType":"x","payload":"","signatures":[` + strings.Repeat(`{"sig":""},`, 16) + `{"sig":""}]}`,
+	} {
 		if e, err := Parse([]byte(bad)); err == nil {
 			t.Errorf("%.60q: %+v", bad, e)
 		}

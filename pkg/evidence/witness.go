@@ -42,7 +42,7 @@ func OpenWitness(place string) (Witness, error) {
 	if u, err := url.Parse(place); err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" {
 		return httpWitness(place), nil
 	}
-	return nil, fmt.Errorf("%q: want file:path, or http://... or https://...", place)
+	return nil, fmt.Errorf("%q: want file:path, or an http or https URL", place)
 }
 
 // witnessed is a head.

@@ -104,7 +104,7 @@ func bySpecification(raw []byte, publicPEM []byte, dir string) ([]string, error)
 	}
 	if s["_type"] != "https://in-toto.io/Statement/v1" || s["predicateType"] != "https://model_signing/signature/v1.0" ||
 		at(s, "predicate", "serialization", "method") != "files" || at(s, "predicate", "serialization", "hash_type") != "sha256" ||
-		at(s, "predicate", "serialization", "allow_symlinks") != false {
+		fmt.Sprint(at(s, "predicate", "serialization", "allow_symlinks")) != "false" {
 		return nil, errors.New("statement")
 	}
 	var names []string
