@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
@@ -139,15 +140,23 @@ func (c Console) Verdict(card gate.Scorecard) error {
 	return nil
 }
 
-// Run runs the command line of the program that newRoot returns, and returns the exit code.
-func Run(ctx context.Context, newRoot func(Console) *cobra.Command, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+// Run runs the command line of the program that newRoot returns, and returns the exit code. environ has the values of flags that
+// are not on the command line, see [EnvironmentName].
+func Run(ctx context.Context, newRoot func(Console) *cobra.Command, args, environ []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	c := Console{In: stdin, Out: text.NewWriter(stdout), Err: text.NewWriter(stderr), Screen: terminal(stdout), Seal: &evidence.Seal{}, bars: terminal(stderr)}
 	root := newRoot(c)
 	declareSeal(root.PersistentFlags(), c.Seal)
+	others := newSettings(environ)
+	others.declare(root.PersistentFlags())
+	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
+		if slices.Contains([]string{"help", cobra.ShellCompRequestCmd, cobra.ShellCompNoDescRequestCmd}, cmd.Name()) || cmd.Parent() != nil && cmd.Parent().Name() == "completion" {
+			return nil
+		}
+		return others.apply(cmd)
+	}
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.Version = telemetry.BuildOf().String()
 	root.SetVersionTemplate(root.Name() + " {{.Version}}\n")
-	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetOut(c.Out)
 	root.SetErr(c.Err)
 	strict(root)
