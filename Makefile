@@ -202,6 +202,7 @@ generate-deploy: ## Generate the PrometheusRule of Kubernetes from the rules
 .PHONY: reference
 reference: ## Generate docs/reference from the running programs
 	go test -count=1 -run 'TestREADME/reference' ./services/greenlight -update
+	go test -count=1 -run 'TestOutputReference' ./services/greenlight/internal/cli -update
 
 .PHONY: fmt
 fmt: $(TOOLS)/golangci-lint $(TOOLS)/buf ## Format Go and protos

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -21,8 +22,18 @@ func modelCommand(c console.Console) *cobra.Command {
 	return cmd
 }
 
+// listed is a model of a list, in JSON.
+type listed struct {
+	Name    string `json:"name"`
+	Version string `json:"version"`
+	// Error is why the manifest cannot be read.
+	Error    string          `json:"error,omitempty"`
+	Manifest *model.Manifest `json:"manifest,omitempty"`
+}
+
 func modelList(c console.Console, folder *string) *cobra.Command {
-	return &cobra.Command{
+	var print func([]listed) error
+	cmd := &cobra.Command{
 		Use: "list", Short: "List the models", Args: console.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			registry := model.OpenRegistry(*folder)
@@ -32,20 +43,26 @@ func modelList(c console.Console, folder *string) *cobra.Command {
 			}
 			if len(entries) == 0 {
 				c.Say("%s has no models; greenlight train makes some", *folder)
-				return nil
+				return print([]listed{})
 			}
 			t := table.New("model", "digest", "schema", "family", "AUC", "P@20", "trained to")
-			for _, e := range entries {
+			all := make([]listed, len(entries))
+			for i, e := range entries {
+				all[i] = listed{Name: e.Name, Version: e.Version}
 				m, err := registry.Manifest(e)
 				if err != nil {
 					t.Row(e, err)
+					all[i].Error = err.Error()
 					continue
 				}
+				all[i].Manifest = m
 				t.Row(e, fmt.Sprintf("%.12s", m.Digest), m.Schema, m.Family, figure(m.Evaluation.AUC), figure(m.Evaluation.PrecisionAt20), day(m.Training.End))
 			}
-			return t.Text(c.Out)
+			return errors.Join(t.Text(c.Out), print(all))
 		},
 	}
+	print = console.Outputs[[]listed](c, cmd, "greenlight/models/v1")
+	return cmd
 }
 
 // figure is a measure for people; a model that was not evaluated here has none.
@@ -72,7 +89,8 @@ func oneModel(_ *cobra.Command, args []string) error {
 }
 
 func modelShow(c console.Console, folder *string) *cobra.Command {
-	return &cobra.Command{
+	var print func(model.Manifest) error
+	cmd := &cobra.Command{
 		Use: "show MODEL", Short: "Verify a model and show its manifest", Args: oneModel,
 		RunE: func(_ *cobra.Command, args []string) error {
 			a, err := model.OpenRegistry(*folder).Load(args[0])
@@ -84,13 +102,25 @@ func modelShow(c console.Console, folder *string) *cobra.Command {
 				return err
 			}
 			c.Say("%s", raw)
-			return nil
+			return print(a.Manifest)
 		},
 	}
+	print = console.Outputs[model.Manifest](c, cmd, "greenlight/model/v1")
+	return cmd
+}
+
+// verifiedModel is the result for one model, in JSON.
+type verifiedModel struct {
+	Model    string `json:"model"`
+	Verifies bool   `json:"verifies"`
+	// Error is why it does not.
+	Error  string `json:"error,omitempty"`
+	Digest string `json:"digest,omitempty"`
 }
 
 func modelVerify(c console.Console, folder *string) *cobra.Command {
 	var keyFile string
+	var print func([]verifiedModel) error
 	cmd := &cobra.Command{
 		Use: "verify [MODEL...]", Short: "Recompute digests, schema hashes and golden scores; all models when none is named",
 		RunE: func(_ *cobra.Command, refs []string) error {
@@ -112,25 +142,29 @@ func modelVerify(c console.Console, folder *string) *cobra.Command {
 				return fmt.Errorf("%s has no models", *folder)
 			}
 			broken := 0
+			var all []verifiedModel
 			for _, ref := range refs {
 				a, err := registry.Load(ref)
 				if err != nil {
 					broken++
+					all = append(all, verifiedModel{Model: ref, Error: err.Error()})
 					c.Say("%s does not verify: %v", ref, err)
 					continue
 				}
+				all = append(all, verifiedModel{Model: ref, Verifies: true, Digest: a.Digest()})
 				c.Say("%s/%s verifies: digest %.12s, schema %s, %d golden scores", a.Manifest.Name, a.Manifest.Version,
 					a.Digest(), a.Spec.Schema, len(a.Golden.Vectors))
 				if registry.OldSignature(model.Entry{Name: a.Manifest.Name, Version: a.Manifest.Version}) {
 					c.Say("note: its signature (Ed25519, manifest.sig) conforms to no standard, and the next release will not accept it: sign it again")
 				}
 			}
-			if broken > 0 {
-				return console.ErrGate
+			if err := print(all); err != nil || broken == 0 {
+				return err
 			}
-			return nil
+			return console.ErrGate
 		},
 	}
+	print = console.Outputs[[]verifiedModel](c, cmd, "greenlight/model_verify/v1")
 	cmd.Flags().StringVar(&keyFile, "require-signature", "", "file with public keys, PEM: every model must be signed with one of them")
 	return cmd
 }

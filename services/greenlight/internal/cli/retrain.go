@@ -71,6 +71,7 @@ A log has prices only as mid and spread_bp, which are in schema v1.8; the label 
 	fs.DurationVar(&o.Limits.MaxGap, "max-gap", o.Limits.MaxGap, "longest stretch without data")
 	fs.StringVar(&r.models, "models", "models", "registry folder")
 	flags.Evidence(fs, &r.evidence)
+	console.OutputsVerdict(c, cmd)
 	return cmd
 }
 

@@ -159,5 +159,6 @@ folder as offline_report.json. Otherwise it judges the offline_report.json there
 	cmd.Flags().StringVar(&ref, "model", "", "the model to judge by its own evaluation: name/version, or version")
 	cmd.Flags().StringVar(&models, "models", "models", "registry folder with the model")
 	flags.Evidence(cmd.Flags(), &folder)
+	console.OutputsVerdict(c, cmd)
 	return cmd
 }

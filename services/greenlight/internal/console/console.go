@@ -72,6 +72,8 @@ type Console struct {
 	Seal *evidence.Seal
 	// bars is the terminal behind Err.
 	bars *os.File
+	// output is the format of the results.
+	output *output
 }
 
 // Say prints a line of results.
@@ -79,7 +81,7 @@ func (c Console) Say(format string, args ...any) { _, _ = fmt.Fprintf(c.Out, for
 
 // Quiet returns the console without results, for work whose results are files.
 func (c Console) Quiet() Console {
-	return Console{In: c.In, Out: io.Discard, Err: c.Err, Seal: c.Seal, bars: c.bars}
+	return Console{In: c.In, Out: io.Discard, Err: c.Err, Seal: c.Seal, bars: c.bars, output: c.output}
 }
 
 // Indented prints what write writes, indented by ten blanks: below the line of a stage.
@@ -131,7 +133,7 @@ func (c Console) Progress(what string) func(done, total int) {
 
 // Verdict prints the scorecard. Its error is [ErrGate] unless the verdict is PASS.
 func (c Console) Verdict(card gate.Scorecard) error {
-	if err := card.Table(c.Out); err != nil {
+	if err := errors.Join(card.Table(c.Out), c.json(verdictSchema, verdict{card.Verdict(), card.Results})); err != nil {
 		return err
 	}
 	if !card.Verdict().OK() {
@@ -143,16 +145,18 @@ func (c Console) Verdict(card gate.Scorecard) error {
 // Run runs the command line of the program that newRoot returns, and returns the exit code. environ has the values of flags that
 // are not on the command line, see [EnvironmentName].
 func Run(ctx context.Context, newRoot func(Console) *cobra.Command, args, environ []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	c := Console{In: stdin, Out: text.NewWriter(stdout), Err: text.NewWriter(stderr), Screen: terminal(stdout), Seal: &evidence.Seal{}, bars: terminal(stderr)}
+	out := &output{format: outputText, text: text.NewWriter(stdout), stdout: stdout}
+	c := Console{In: stdin, Out: out, Err: text.NewWriter(stderr), Screen: terminal(stdout), Seal: &evidence.Seal{}, bars: terminal(stderr), output: out}
 	root := newRoot(c)
 	declareSeal(root.PersistentFlags(), c.Seal)
 	others := newSettings(environ)
 	others.declare(root.PersistentFlags())
+	out.declare(root.PersistentFlags())
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
 		if slices.Contains([]string{"help", cobra.ShellCompRequestCmd, cobra.ShellCompNoDescRequestCmd}, cmd.Name()) || cmd.Parent() != nil && cmd.Parent().Name() == "completion" {
 			return nil
 		}
-		return others.apply(cmd)
+		return errors.Join(others.apply(cmd), out.check(cmd))
 	}
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.Version = telemetry.BuildOf().String()

@@ -108,3 +108,42 @@ func TestCompletion(t *testing.T) {
 		t.Error(fmt.Sprint(got))
 	}
 }
+
+type sample struct {
+	Name  string            `json:"name"`
+	Inner []struct{ X int } `json:"inner"`
+	Up    *sample           `json:"up,omitempty"`
+	Maps  map[string]bool   `json:"maps"`
+	Time  time.Time         `json:"time"`
+	skip  int
+	Drop  int `json:"-"`
+}
+
+// The form of a schema names the fields that its JSON has.
+func TestOutputForm(t *testing.T) {
+	newRoot := func(c Console) *cobra.Command {
+		root := &cobra.Command{Use: "tool"}
+		cmd := &cobra.Command{Use: "show"}
+		var print func(sample) error
+		cmd.RunE = func(*cobra.Command, []string) error {
+			c.Say("text for people")
+			return print(sample{Name: "<n>", Inner: []struct{ X int }{{1}}, Maps: map[string]bool{"a": true}, skip: 1})
+		}
+		print = Outputs[sample](c, cmd, "tool/show/v1")
+		if schema, form, ok := Output(cmd); !ok || schema != "tool/show/v1" || form != "name  string\ninner[].X  number\nup  as above\nmaps{}  bool\ntime  time (RFC 3339)" {
+			t.Errorf("%s: %q", schema, form)
+		}
+		root.AddCommand(cmd)
+		return root
+	}
+	for format, want := range map[string]string{
+		"text": "text for people\n",
+		"json": "{\n  \"schema\": \"tool/show/v1\",\n  \"result\": {\n    \"name\": \"<n>\",\n    \"inner\": [\n      {\n        \"X\": 1\n      }\n    ],\n" +
+			"    \"maps\": {\n      \"a\": true\n    },\n    \"time\": \"0001-01-01T00:00:00Z\"\n  }\n}\n",
+	} {
+		var out bytes.Buffer
+		if code := Run(t.Context(), newRoot, []string{"show", "--output", format}, nil, strings.NewReader(""), &out, &out); code != 0 || out.String() != want {
+			t.Errorf("%s: exit %d, %s", format, code, out.String())
+		}
+	}
+}
