@@ -12,6 +12,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/greenlight-ml/greenlight/pkg/decide"
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/telemetry"
@@ -180,6 +181,11 @@ func (d *Dispatcher) Detach(r Request) {
 	d.start(newCall(r, d.opts.Timeout))
 }
 
+// Advise starts the request's shadow before all that are not awaited, and returns at once. Request.Gated gets the result.
+func (d *Dispatcher) Advise(r Request) {
+	d.start(newCall(r, d.opts.Timeout))
+}
+
 // Wait starts the request's shadow and waits for it: at most the timeout, and at most what is left of ctx's deadline
 // minus the reply reserve. If ctx is canceled first, the outcome is [Canceled].
 func (d *Dispatcher) Wait(ctx context.Context, r Request) Result {
@@ -262,6 +268,9 @@ func (d *Dispatcher) settle(c *call, r Result) {
 
 // record counts the outcome of a request and hands it on. sent is the row that was sent to ml-engine, if any.
 func (d *Dispatcher) record(req *Request, r Result, sent row) {
+	if req.Gated != nil {
+		req.Gated.Advise(r)
+	}
 	d.recorder.record(r, req.Baseline, req.BaselineLatency)
 	d.watchers.publish(req, &r, sent)
 	if r.Outcome == Rejected && req.Fault == nil { // no other model would score a faulty state
@@ -308,6 +317,24 @@ func (d *Dispatcher) Ready() (model string, ok bool) {
 		return "", false
 	}
 	return m.version, m.reachable
+}
+
+// Active describes ml-engine's model. The zero Active is unknown.
+type Active struct {
+	Version, Digest string
+	// Schema is nil if it cannot be used.
+	Schema *feature.Schema
+	// Domain has the range of each feature of Schema in the training data. It is nil if ml-engine does not know them all.
+	Domain []decide.Range
+}
+
+// Active returns ml-engine's model when it was last seen.
+func (d *Dispatcher) Active() Active {
+	m := d.model.current.Load()
+	if m == nil {
+		return Active{}
+	}
+	return Active{m.version, m.digest, m.schema, m.domain}
 }
 
 // Model returns the digest of ml-engine's model when it was last seen, and what it predicts. The digest is empty before.

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/peer"
 
+	"github.com/greenlight-ml/greenlight/pkg/decide"
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 )
@@ -64,6 +65,8 @@ type activeModel struct {
 	problem         error
 	reachable       bool
 	label           Label
+	// domain has the range of each feature in the training data; nil if ml-engine does not know them all.
+	domain []decide.Range
 }
 
 // Label is the event that a model predicts, as ml-engine describes it. The zero Label is unknown.
@@ -199,9 +202,10 @@ func (w *modelWatch) probe(ctx context.Context, p *peer.Peer) bool {
 		m.label = Label{l.GetKind(), l.GetHorizon().AsDuration(), l.GetThreshold()}
 	}
 	if before != nil && before.version == m.version && before.version != "" && before.digest == m.digest {
-		m.schema, m.problem = before.schema, before.problem // a digest covers its schema
+		m.schema, m.problem, m.domain = before.schema, before.problem, before.domain // a digest covers its schema
 	} else {
 		m.schema, m.problem = w.learn(info)
+		m.domain = domainOf(info)
 	}
 	if before == nil || !before.reachable || before.digest != m.digest {
 		w.logger.Info("ml-engine is reachable", "model", m.version, "digest", m.digest, "schema", info.GetSchema())
@@ -213,6 +217,19 @@ func (w *modelWatch) probe(ctx context.Context, p *peer.Peer) bool {
 	}
 	w.current.Store(m)
 	return true
+}
+
+// domainOf returns the ranges of the model's features, nil unless all of them are known and valid.
+func domainOf(info *mlenginev1.GetModelInfoResponse) []decide.Range {
+	domain := make([]decide.Range, 0, len(info.GetFeatures()))
+	for _, f := range info.GetFeatures() {
+		r := decide.Range{Low: f.GetProfileLow(), High: f.GetProfileHigh()}
+		if f.ProfileLow == nil || f.ProfileHigh == nil || !(r.Low <= r.High) { // NaN too
+			return nil
+		}
+		domain = append(domain, r)
+	}
+	return domain
 }
 
 // maxModelInfo limits the description of a model, in bytes: [feature.MaxFeatures] features of at most 400 bytes each.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 
+	"github.com/greenlight-ml/greenlight/pkg/decide"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 )
 
@@ -23,9 +24,19 @@ type Request struct {
 	// Baseline is the baseline's score, in [0,1], and BaselineLatency the time it took.
 	Baseline        float64
 	BaselineLatency time.Duration
+	// Gated is set if a gate decides on the request.
+	Gated Gated
 	// State is what to score. Fault is why it cannot be scored; the shadow is then [Rejected] with it.
 	State State
 	Fault error
+}
+
+// Gated is a request that a gate decides on.
+type Gated interface {
+	// Advise gets the result of the request's shadow, exactly once and before it is counted. It must not block.
+	Advise(Result)
+	// Decision returns the decision, and the revision of the rollout that it was made under. Call it after Advise.
+	Decision() (decide.Decision, uint64)
 }
 
 // Source is where a request comes from. The zero value is [Live].

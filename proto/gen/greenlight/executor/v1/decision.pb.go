@@ -5,7 +5,7 @@
 // source: greenlight/executor/v1/decision.proto
 
 // Package greenlight.executor.v1 is the contract of executor, the sidecar of a trading executor. It returns the baseline's
-// decision and compares it with a shadow score of the model under trial.
+// decision and compares it with a shadow score of the model under trial. Behind a gate, the model may decide.
 
 package executorv1
 
@@ -218,22 +218,26 @@ func (x *PredictRequest) GetBaselineScore() float64 {
 	return 0
 }
 
-// PredictResponse is the baseline's answer.
+// PredictResponse is the decision.
 type PredictResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The request's id, or a generated one.
 	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
-	// The baseline's probability in [0,1] that a tradeable move begins within 15 minutes. This is the decision.
+	// The baseline's probability in [0,1] that a tradeable move begins within 15 minutes, or the model's if it decided behind the
+	// gate. This is the decision.
 	Score float64 `protobuf:"fixed64,2,opt,name=score,proto3" json:"score,omitempty"`
-	// Version of the baseline, for example "heuristic-v1"; "<name>@<version>" if it is the caller's own score.
+	// Version of the scorer whose score it is: of the baseline, for example "heuristic-v1", or "<name>@<version>" if it is the
+	// caller's own score; of the model if it decided.
 	ModelVersion string `protobuf:"bytes,3,opt,name=model_version,json=modelVersion,proto3" json:"model_version,omitempty"`
-	// SHA-256 of the baseline's parameters, 64 lower-case hexadecimal digits. If the baseline is the caller's own score, that of
+	// SHA-256 of the scorer's parameters, 64 lower-case hexadecimal digits. If the baseline is the caller's own score, that of
 	// the text "caller=<name>@<version>".
 	ModelDigest string `protobuf:"bytes,4,opt,name=model_digest,json=modelDigest,proto3" json:"model_digest,omitempty"`
 	// Whether the request was sampled for a shadow, however that shadow ends.
 	ShadowSampled bool `protobuf:"varint,5,opt,name=shadow_sampled,json=shadowSampled,proto3" json:"shadow_sampled,omitempty"`
 	// End of the minute that the features describe, UTC. Set only if executor computed them from quotes.
-	FeatureTime   *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=feature_time,json=featureTime,proto3" json:"feature_time,omitempty"`
+	FeatureTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=feature_time,json=featureTime,proto3" json:"feature_time,omitempty"`
+	// Who decided, and why. Set only while a gate is set.
+	Gate          *GateDecision `protobuf:"bytes,7,opt,name=gate,proto3" json:"gate,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -306,6 +310,13 @@ func (x *PredictResponse) GetShadowSampled() bool {
 func (x *PredictResponse) GetFeatureTime() *timestamppb.Timestamp {
 	if x != nil {
 		return x.FeatureTime
+	}
+	return nil
+}
+
+func (x *PredictResponse) GetGate() *GateDecision {
+	if x != nil {
+		return x.Gate
 	}
 	return nil
 }
@@ -676,7 +687,9 @@ type PredictWithShadowResponse struct {
 	// Reason of a failed shadow, for people. Empty unless it failed.
 	ShadowError string `protobuf:"bytes,7,opt,name=shadow_error,json=shadowError,proto3" json:"shadow_error,omitempty"`
 	// End of the minute that the features describe, UTC. Set only if executor computed them from quotes.
-	FeatureTime   *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=feature_time,json=featureTime,proto3" json:"feature_time,omitempty"`
+	FeatureTime *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=feature_time,json=featureTime,proto3" json:"feature_time,omitempty"`
+	// The baseline decided, since this call compares. Set only while a gate is set.
+	Gate          *GateDecision `protobuf:"bytes,9,opt,name=gate,proto3" json:"gate,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -763,6 +776,13 @@ func (x *PredictWithShadowResponse) GetShadowError() string {
 func (x *PredictWithShadowResponse) GetFeatureTime() *timestamppb.Timestamp {
 	if x != nil {
 		return x.FeatureTime
+	}
+	return nil
+}
+
+func (x *PredictWithShadowResponse) GetGate() *GateDecision {
+	if x != nil {
+		return x.Gate
 	}
 	return nil
 }
@@ -891,7 +911,7 @@ var File_greenlight_executor_v1_decision_proto protoreflect.FileDescriptor
 
 const file_greenlight_executor_v1_decision_proto_rawDesc = "" +
 	"\n" +
-	"%greenlight/executor/v1/decision.proto\x12\x16greenlight.executor.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a$greenlight/executor/v1/outcome.proto\x1a\"greenlight/executor/v1/quote.proto\x1a#greenlight/executor/v1/source.proto\"`\n" +
+	"%greenlight/executor/v1/decision.proto\x12\x16greenlight.executor.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!greenlight/executor/v1/gate.proto\x1a$greenlight/executor/v1/outcome.proto\x1a\"greenlight/executor/v1/quote.proto\x1a#greenlight/executor/v1/source.proto\"`\n" +
 	"\rFeatureVector\x12\x16\n" +
 	"\x06schema\x18\x01 \x01(\tR\x06schema\x12\x16\n" +
 	"\x06values\x18\x02 \x03(\x01R\x06values\x12\x1f\n" +
@@ -911,7 +931,7 @@ const file_greenlight_executor_v1_decision_proto_rawDesc = "" +
 	"\rFeaturesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01B\x11\n" +
-	"\x0f_baseline_score\"\xf4\x01\n" +
+	"\x0f_baseline_score\"\xae\x02\n" +
 	"\x0fPredictResponse\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x14\n" +
@@ -919,7 +939,8 @@ const file_greenlight_executor_v1_decision_proto_rawDesc = "" +
 	"\rmodel_version\x18\x03 \x01(\tR\fmodelVersion\x12!\n" +
 	"\fmodel_digest\x18\x04 \x01(\tR\vmodelDigest\x12%\n" +
 	"\x0eshadow_sampled\x18\x05 \x01(\bR\rshadowSampled\x12=\n" +
-	"\ffeature_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\vfeatureTime\"\xa5\x01\n" +
+	"\ffeature_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\vfeatureTime\x128\n" +
+	"\x04gate\x18\a \x01(\v2$.greenlight.executor.v1.GateDecisionR\x04gate\"\xa5\x01\n" +
 	"\rDecideRequest\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x126\n" +
 	"\bdeadline\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\bdeadline\x12@\n" +
@@ -951,7 +972,7 @@ const file_greenlight_executor_v1_decision_proto_rawDesc = "" +
 	"\rFeaturesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01B\x11\n" +
-	"\x0f_baseline_score\"\xbf\x03\n" +
+	"\x0f_baseline_score\"\xf9\x03\n" +
 	"\x19PredictWithShadowResponse\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x129\n" +
@@ -963,7 +984,8 @@ const file_greenlight_executor_v1_decision_proto_rawDesc = "" +
 	"comparison\x12*\n" +
 	"\x11shadow_latency_ms\x18\x06 \x01(\x01R\x0fshadowLatencyMs\x12!\n" +
 	"\fshadow_error\x18\a \x01(\tR\vshadowError\x12=\n" +
-	"\ffeature_time\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\vfeatureTime\"e\n" +
+	"\ffeature_time\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\vfeatureTime\x128\n" +
+	"\x04gate\x18\t \x01(\v2$.greenlight.executor.v1.GateDecisionR\x04gate\"e\n" +
 	"\x05Score\x12\x14\n" +
 	"\x05score\x18\x01 \x01(\x01R\x05score\x12#\n" +
 	"\rmodel_version\x18\x02 \x01(\tR\fmodelVersion\x12!\n" +
@@ -1008,9 +1030,10 @@ var file_greenlight_executor_v1_decision_proto_goTypes = []any{
 	(*timestamppb.Timestamp)(nil),     // 13: google.protobuf.Timestamp
 	(*Quote)(nil),                     // 14: greenlight.executor.v1.Quote
 	(Source)(0),                       // 15: greenlight.executor.v1.Source
-	(ShadowOutcome)(0),                // 16: greenlight.executor.v1.ShadowOutcome
-	(*ObserveQuotesRequest)(nil),      // 17: greenlight.executor.v1.ObserveQuotesRequest
-	(*ObserveQuotesResponse)(nil),     // 18: greenlight.executor.v1.ObserveQuotesResponse
+	(*GateDecision)(nil),              // 16: greenlight.executor.v1.GateDecision
+	(ShadowOutcome)(0),                // 17: greenlight.executor.v1.ShadowOutcome
+	(*ObserveQuotesRequest)(nil),      // 18: greenlight.executor.v1.ObserveQuotesRequest
+	(*ObserveQuotesResponse)(nil),     // 19: greenlight.executor.v1.ObserveQuotesResponse
 }
 var file_greenlight_executor_v1_decision_proto_depIdxs = []int32{
 	13, // 0: greenlight.executor.v1.PredictRequest.event_time:type_name -> google.protobuf.Timestamp
@@ -1019,34 +1042,36 @@ var file_greenlight_executor_v1_decision_proto_depIdxs = []int32{
 	14, // 3: greenlight.executor.v1.PredictRequest.quote:type_name -> greenlight.executor.v1.Quote
 	15, // 4: greenlight.executor.v1.PredictRequest.source:type_name -> greenlight.executor.v1.Source
 	13, // 5: greenlight.executor.v1.PredictResponse.feature_time:type_name -> google.protobuf.Timestamp
-	13, // 6: greenlight.executor.v1.DecideRequest.deadline:type_name -> google.protobuf.Timestamp
-	1,  // 7: greenlight.executor.v1.DecideRequest.request:type_name -> greenlight.executor.v1.PredictRequest
-	2,  // 8: greenlight.executor.v1.DecideResponse.response:type_name -> greenlight.executor.v1.PredictResponse
-	5,  // 9: greenlight.executor.v1.DecideResponse.error:type_name -> greenlight.executor.v1.DecideError
-	11, // 10: greenlight.executor.v1.DecideError.metadata:type_name -> greenlight.executor.v1.DecideError.MetadataEntry
-	13, // 11: greenlight.executor.v1.PredictWithShadowRequest.event_time:type_name -> google.protobuf.Timestamp
-	12, // 12: greenlight.executor.v1.PredictWithShadowRequest.features:type_name -> greenlight.executor.v1.PredictWithShadowRequest.FeaturesEntry
-	0,  // 13: greenlight.executor.v1.PredictWithShadowRequest.vector:type_name -> greenlight.executor.v1.FeatureVector
-	14, // 14: greenlight.executor.v1.PredictWithShadowRequest.quote:type_name -> greenlight.executor.v1.Quote
-	15, // 15: greenlight.executor.v1.PredictWithShadowRequest.source:type_name -> greenlight.executor.v1.Source
-	8,  // 16: greenlight.executor.v1.PredictWithShadowResponse.baseline:type_name -> greenlight.executor.v1.Score
-	16, // 17: greenlight.executor.v1.PredictWithShadowResponse.outcome:type_name -> greenlight.executor.v1.ShadowOutcome
-	8,  // 18: greenlight.executor.v1.PredictWithShadowResponse.shadow:type_name -> greenlight.executor.v1.Score
-	9,  // 19: greenlight.executor.v1.PredictWithShadowResponse.comparison:type_name -> greenlight.executor.v1.Comparison
-	13, // 20: greenlight.executor.v1.PredictWithShadowResponse.feature_time:type_name -> google.protobuf.Timestamp
-	1,  // 21: greenlight.executor.v1.DecisionService.Predict:input_type -> greenlight.executor.v1.PredictRequest
-	6,  // 22: greenlight.executor.v1.DecisionService.PredictWithShadow:input_type -> greenlight.executor.v1.PredictWithShadowRequest
-	3,  // 23: greenlight.executor.v1.DecisionService.Decide:input_type -> greenlight.executor.v1.DecideRequest
-	17, // 24: greenlight.executor.v1.DecisionService.ObserveQuotes:input_type -> greenlight.executor.v1.ObserveQuotesRequest
-	2,  // 25: greenlight.executor.v1.DecisionService.Predict:output_type -> greenlight.executor.v1.PredictResponse
-	7,  // 26: greenlight.executor.v1.DecisionService.PredictWithShadow:output_type -> greenlight.executor.v1.PredictWithShadowResponse
-	4,  // 27: greenlight.executor.v1.DecisionService.Decide:output_type -> greenlight.executor.v1.DecideResponse
-	18, // 28: greenlight.executor.v1.DecisionService.ObserveQuotes:output_type -> greenlight.executor.v1.ObserveQuotesResponse
-	25, // [25:29] is the sub-list for method output_type
-	21, // [21:25] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	16, // 6: greenlight.executor.v1.PredictResponse.gate:type_name -> greenlight.executor.v1.GateDecision
+	13, // 7: greenlight.executor.v1.DecideRequest.deadline:type_name -> google.protobuf.Timestamp
+	1,  // 8: greenlight.executor.v1.DecideRequest.request:type_name -> greenlight.executor.v1.PredictRequest
+	2,  // 9: greenlight.executor.v1.DecideResponse.response:type_name -> greenlight.executor.v1.PredictResponse
+	5,  // 10: greenlight.executor.v1.DecideResponse.error:type_name -> greenlight.executor.v1.DecideError
+	11, // 11: greenlight.executor.v1.DecideError.metadata:type_name -> greenlight.executor.v1.DecideError.MetadataEntry
+	13, // 12: greenlight.executor.v1.PredictWithShadowRequest.event_time:type_name -> google.protobuf.Timestamp
+	12, // 13: greenlight.executor.v1.PredictWithShadowRequest.features:type_name -> greenlight.executor.v1.PredictWithShadowRequest.FeaturesEntry
+	0,  // 14: greenlight.executor.v1.PredictWithShadowRequest.vector:type_name -> greenlight.executor.v1.FeatureVector
+	14, // 15: greenlight.executor.v1.PredictWithShadowRequest.quote:type_name -> greenlight.executor.v1.Quote
+	15, // 16: greenlight.executor.v1.PredictWithShadowRequest.source:type_name -> greenlight.executor.v1.Source
+	8,  // 17: greenlight.executor.v1.PredictWithShadowResponse.baseline:type_name -> greenlight.executor.v1.Score
+	17, // 18: greenlight.executor.v1.PredictWithShadowResponse.outcome:type_name -> greenlight.executor.v1.ShadowOutcome
+	8,  // 19: greenlight.executor.v1.PredictWithShadowResponse.shadow:type_name -> greenlight.executor.v1.Score
+	9,  // 20: greenlight.executor.v1.PredictWithShadowResponse.comparison:type_name -> greenlight.executor.v1.Comparison
+	13, // 21: greenlight.executor.v1.PredictWithShadowResponse.feature_time:type_name -> google.protobuf.Timestamp
+	16, // 22: greenlight.executor.v1.PredictWithShadowResponse.gate:type_name -> greenlight.executor.v1.GateDecision
+	1,  // 23: greenlight.executor.v1.DecisionService.Predict:input_type -> greenlight.executor.v1.PredictRequest
+	6,  // 24: greenlight.executor.v1.DecisionService.PredictWithShadow:input_type -> greenlight.executor.v1.PredictWithShadowRequest
+	3,  // 25: greenlight.executor.v1.DecisionService.Decide:input_type -> greenlight.executor.v1.DecideRequest
+	18, // 26: greenlight.executor.v1.DecisionService.ObserveQuotes:input_type -> greenlight.executor.v1.ObserveQuotesRequest
+	2,  // 27: greenlight.executor.v1.DecisionService.Predict:output_type -> greenlight.executor.v1.PredictResponse
+	7,  // 28: greenlight.executor.v1.DecisionService.PredictWithShadow:output_type -> greenlight.executor.v1.PredictWithShadowResponse
+	4,  // 29: greenlight.executor.v1.DecisionService.Decide:output_type -> greenlight.executor.v1.DecideResponse
+	19, // 30: greenlight.executor.v1.DecisionService.ObserveQuotes:output_type -> greenlight.executor.v1.ObserveQuotesResponse
+	27, // [27:31] is the sub-list for method output_type
+	23, // [23:27] is the sub-list for method input_type
+	23, // [23:23] is the sub-list for extension type_name
+	23, // [23:23] is the sub-list for extension extendee
+	0,  // [0:23] is the sub-list for field type_name
 }
 
 func init() { file_greenlight_executor_v1_decision_proto_init() }
@@ -1054,6 +1079,7 @@ func file_greenlight_executor_v1_decision_proto_init() {
 	if File_greenlight_executor_v1_decision_proto != nil {
 		return
 	}
+	file_greenlight_executor_v1_gate_proto_init()
 	file_greenlight_executor_v1_outcome_proto_init()
 	file_greenlight_executor_v1_quote_proto_init()
 	file_greenlight_executor_v1_source_proto_init()

@@ -5,7 +5,7 @@
 // source: greenlight/executor/v1/decision.proto
 
 // Package greenlight.executor.v1 is the contract of executor, the sidecar of a trading executor. It returns the baseline's
-// decision and compares it with a shadow score of the model under trial.
+// decision and compares it with a shadow score of the model under trial. Behind a gate, the model may decide.
 
 package executorv1
 
@@ -32,7 +32,9 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// DecisionService always answers with the baseline score.
+// DecisionService answers with the baseline score. Only while a gate is set (see RolloutService) may Predict and Decide answer
+// with the score of the model instead: GateDecision then says who decided. These calls wait for the model, at most for the
+// wait budget of the gate.
 //
 // Failures are gRPC status codes with one google.rpc.ErrorInfo (domain "executor.greenlight"). Its reason is constant, and
 // its metadata names the invalid features:
@@ -53,7 +55,7 @@ const (
 // alone. If it is missing, invalid or not ready, the answer is the caller's score and the outcome of the shadow is REJECTED.
 type DecisionServiceClient interface {
 	// Predict returns the baseline score at once. If the request is sampled, its shadow runs detached, after the answer.
-	// Use this call where microseconds matter.
+	// Use this call where microseconds matter. Behind a gate, a request that the model may decide waits for it.
 	Predict(ctx context.Context, in *PredictRequest, opts ...grpc.CallOption) (*PredictResponse, error)
 	// PredictWithShadow returns the baseline score and, if the request is sampled, waits for the shadow: at most 60 ms,
 	// and at most what is left of the caller's deadline minus 5 ms for the reply. A failed shadow is an outcome in the
@@ -133,7 +135,9 @@ type DecisionService_ObserveQuotesClient = grpc.ClientStreamingClient[ObserveQuo
 // All implementations must embed UnimplementedDecisionServiceServer
 // for forward compatibility.
 //
-// DecisionService always answers with the baseline score.
+// DecisionService answers with the baseline score. Only while a gate is set (see RolloutService) may Predict and Decide answer
+// with the score of the model instead: GateDecision then says who decided. These calls wait for the model, at most for the
+// wait budget of the gate.
 //
 // Failures are gRPC status codes with one google.rpc.ErrorInfo (domain "executor.greenlight"). Its reason is constant, and
 // its metadata names the invalid features:
@@ -154,7 +158,7 @@ type DecisionService_ObserveQuotesClient = grpc.ClientStreamingClient[ObserveQuo
 // alone. If it is missing, invalid or not ready, the answer is the caller's score and the outcome of the shadow is REJECTED.
 type DecisionServiceServer interface {
 	// Predict returns the baseline score at once. If the request is sampled, its shadow runs detached, after the answer.
-	// Use this call where microseconds matter.
+	// Use this call where microseconds matter. Behind a gate, a request that the model may decide waits for it.
 	Predict(context.Context, *PredictRequest) (*PredictResponse, error)
 	// PredictWithShadow returns the baseline score and, if the request is sampled, waits for the shadow: at most 60 ms,
 	// and at most what is left of the caller's deadline minus 5 ms for the reply. A failed shadow is an outcome in the

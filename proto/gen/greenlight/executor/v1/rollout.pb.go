@@ -33,6 +33,8 @@ const (
 	RolloutMode_ROLLOUT_MODE_OFF RolloutMode = 1
 	// Shadows are compared, counted and recorded, and never decide.
 	RolloutMode_ROLLOUT_MODE_OBSERVE_ONLY RolloutMode = 2
+	// The model decides percent of the requests, within the bounds of the gate; the baseline decides the others.
+	RolloutMode_ROLLOUT_MODE_GATED RolloutMode = 3
 )
 
 // Enum value maps for RolloutMode.
@@ -41,11 +43,13 @@ var (
 		0: "ROLLOUT_MODE_UNSPECIFIED",
 		1: "ROLLOUT_MODE_OFF",
 		2: "ROLLOUT_MODE_OBSERVE_ONLY",
+		3: "ROLLOUT_MODE_GATED",
 	}
 	RolloutMode_value = map[string]int32{
 		"ROLLOUT_MODE_UNSPECIFIED":  0,
 		"ROLLOUT_MODE_OFF":          1,
 		"ROLLOUT_MODE_OBSERVE_ONLY": 2,
+		"ROLLOUT_MODE_GATED":        3,
 	}
 )
 
@@ -99,20 +103,35 @@ const (
 	RolloutErrorReason_ROLLOUT_ERROR_REASON_STATE_NOT_WRITTEN RolloutErrorReason = 7
 	// plan has a value that is out of range, or a wrong digest.
 	RolloutErrorReason_ROLLOUT_ERROR_REASON_PLAN_INVALID RolloutErrorReason = 8
+	// gate has a value that is out of range, or is set without mode GATED, or mode GATED lacks gate, plan or lease.
+	RolloutErrorReason_ROLLOUT_ERROR_REASON_GATE_INVALID RolloutErrorReason = 9
+	// executor was started without --allow-gated.
+	RolloutErrorReason_ROLLOUT_ERROR_REASON_GATE_NOT_ALLOWED RolloutErrorReason = 10
+	// A latch is set: a person must clear it first.
+	RolloutErrorReason_ROLLOUT_ERROR_REASON_GATE_LATCHED RolloutErrorReason = 11
+	// ml-engine has another model than the gate, or the model's reference profile lacks the 0.05 and 99.95 % quantiles.
+	RolloutErrorReason_ROLLOUT_ERROR_REASON_GATE_MODEL RolloutErrorReason = 12
+	// The latch is not set, or no gate is set for the model.
+	RolloutErrorReason_ROLLOUT_ERROR_REASON_GATE_NOT_SET RolloutErrorReason = 13
 )
 
 // Enum value maps for RolloutErrorReason.
 var (
 	RolloutErrorReason_name = map[int32]string{
-		0: "ROLLOUT_ERROR_REASON_UNSPECIFIED",
-		1: "ROLLOUT_ERROR_REASON_PERCENT_INVALID",
-		2: "ROLLOUT_ERROR_REASON_MODE_INVALID",
-		3: "ROLLOUT_ERROR_REASON_LEASE_INVALID",
-		4: "ROLLOUT_ERROR_REASON_FIELD_INVALID",
-		5: "ROLLOUT_ERROR_REASON_REVISION_CHANGED",
-		6: "ROLLOUT_ERROR_REASON_LEASE_HELD",
-		7: "ROLLOUT_ERROR_REASON_STATE_NOT_WRITTEN",
-		8: "ROLLOUT_ERROR_REASON_PLAN_INVALID",
+		0:  "ROLLOUT_ERROR_REASON_UNSPECIFIED",
+		1:  "ROLLOUT_ERROR_REASON_PERCENT_INVALID",
+		2:  "ROLLOUT_ERROR_REASON_MODE_INVALID",
+		3:  "ROLLOUT_ERROR_REASON_LEASE_INVALID",
+		4:  "ROLLOUT_ERROR_REASON_FIELD_INVALID",
+		5:  "ROLLOUT_ERROR_REASON_REVISION_CHANGED",
+		6:  "ROLLOUT_ERROR_REASON_LEASE_HELD",
+		7:  "ROLLOUT_ERROR_REASON_STATE_NOT_WRITTEN",
+		8:  "ROLLOUT_ERROR_REASON_PLAN_INVALID",
+		9:  "ROLLOUT_ERROR_REASON_GATE_INVALID",
+		10: "ROLLOUT_ERROR_REASON_GATE_NOT_ALLOWED",
+		11: "ROLLOUT_ERROR_REASON_GATE_LATCHED",
+		12: "ROLLOUT_ERROR_REASON_GATE_MODEL",
+		13: "ROLLOUT_ERROR_REASON_GATE_NOT_SET",
 	}
 	RolloutErrorReason_value = map[string]int32{
 		"ROLLOUT_ERROR_REASON_UNSPECIFIED":       0,
@@ -124,6 +143,11 @@ var (
 		"ROLLOUT_ERROR_REASON_LEASE_HELD":        6,
 		"ROLLOUT_ERROR_REASON_STATE_NOT_WRITTEN": 7,
 		"ROLLOUT_ERROR_REASON_PLAN_INVALID":      8,
+		"ROLLOUT_ERROR_REASON_GATE_INVALID":      9,
+		"ROLLOUT_ERROR_REASON_GATE_NOT_ALLOWED":  10,
+		"ROLLOUT_ERROR_REASON_GATE_LATCHED":      11,
+		"ROLLOUT_ERROR_REASON_GATE_MODEL":        12,
+		"ROLLOUT_ERROR_REASON_GATE_NOT_SET":      13,
 	}
 )
 
@@ -157,7 +181,7 @@ func (RolloutErrorReason) EnumDescriptor() ([]byte, []int) {
 // Rollout is the percentage of requests that get a shadow, who set it, and for how long.
 type Rollout struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Percentage of the requests that get a shadow, [0,100]. 0 once the lease has lapsed, and after a restart under a lease
+	// Percentage of the requests that get a shadow, [0,100]; with mode GATED, those that the model may decide. 0 once the lease has lapsed, and after a restart under a lease
 	// until the holder renews it.
 	Percent float64 `protobuf:"fixed64,1,opt,name=percent,proto3" json:"percent,omitempty"`
 	// Use of shadows. OFF if percent is 0 for one of those reasons.
@@ -183,7 +207,9 @@ type Rollout struct {
 	AwaitingRenewal bool `protobuf:"varint,10,opt,name=awaiting_renewal,json=awaitingRenewal,proto3" json:"awaiting_renewal,omitempty"`
 	// What the verdict on the quality of the model is about, with its digest. Absent without one. An abort and a lapse keep it,
 	// so that the last labels still count.
-	Plan          *QualityPlan `protobuf:"bytes,11,opt,name=plan,proto3" json:"plan,omitempty"`
+	Plan *QualityPlan `protobuf:"bytes,11,opt,name=plan,proto3" json:"plan,omitempty"`
+	// What the model may decide. Absent unless a gate is set. A lapse and a demotion keep it.
+	Gate          *Gate `protobuf:"bytes,12,opt,name=gate,proto3" json:"gate,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -295,6 +321,13 @@ func (x *Rollout) GetPlan() *QualityPlan {
 	return nil
 }
 
+func (x *Rollout) GetGate() *Gate {
+	if x != nil {
+		return x.Gate
+	}
+	return nil
+}
+
 // GetRolloutRequest asks for the rollout.
 type GetRolloutRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -338,7 +371,9 @@ type GetRolloutResponse struct {
 	// The rollout.
 	Rollout *Rollout `protobuf:"bytes,1,opt,name=rollout,proto3" json:"rollout,omitempty"`
 	// Random id of this process. A different id means that executor has restarted.
-	InstanceId    string `protobuf:"bytes,2,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
+	InstanceId string `protobuf:"bytes,2,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
+	// The state of the gate.
+	Gate          *GateStatus `protobuf:"bytes,3,opt,name=gate,proto3" json:"gate,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -387,12 +422,19 @@ func (x *GetRolloutResponse) GetInstanceId() string {
 	return ""
 }
 
+func (x *GetRolloutResponse) GetGate() *GateStatus {
+	if x != nil {
+		return x.Gate
+	}
+	return nil
+}
+
 // SetRolloutRequest changes or renews the rollout.
 type SetRolloutRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Percentage of the requests that get a shadow, [0,100]. 0 with mode OFF.
+	// Percentage of the requests that get a shadow, [0,100]. 0 with mode OFF. With mode GATED: of those that the model may decide.
 	Percent float64 `protobuf:"fixed64,1,opt,name=percent,proto3" json:"percent,omitempty"`
-	// OFF or OBSERVE_ONLY.
+	// OFF, OBSERVE_ONLY or GATED.
 	Mode RolloutMode `protobuf:"varint,2,opt,name=mode,proto3,enum=greenlight.executor.v1.RolloutMode" json:"mode,omitempty"`
 	// How long it stays in force unless it is renewed, 1 s to 1 h. Absent: permanently.
 	Lease *durationpb.Duration `protobuf:"bytes,3,opt,name=lease,proto3" json:"lease,omitempty"`
@@ -403,8 +445,11 @@ type SetRolloutRequest struct {
 	// The revision that the caller expects. If another one is in force, nothing is changed. 0 is any.
 	ExpectedRevision uint64 `protobuf:"varint,6,opt,name=expected_revision,json=expectedRevision,proto3" json:"expected_revision,omitempty"`
 	// What the verdict on the quality of the model is about. Absent: sampled requests are counted and not judged. A renewal
-	// repeats it. Another plan is a change, and the verdict begins again.
-	Plan          *QualityPlan `protobuf:"bytes,7,opt,name=plan,proto3" json:"plan,omitempty"`
+	// repeats it. Another plan is a change, and the verdict begins again. Required with mode GATED: its disagreement cap is that
+	// of the gate.
+	Plan *QualityPlan `protobuf:"bytes,7,opt,name=plan,proto3" json:"plan,omitempty"`
+	// What the model may decide. Required with mode GATED, which also needs a lease; refused with other modes.
+	Gate          *Gate `protobuf:"bytes,8,opt,name=gate,proto3" json:"gate,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -484,6 +529,13 @@ func (x *SetRolloutRequest) GetExpectedRevision() uint64 {
 func (x *SetRolloutRequest) GetPlan() *QualityPlan {
 	if x != nil {
 		return x.Plan
+	}
+	return nil
+}
+
+func (x *SetRolloutRequest) GetGate() *Gate {
+	if x != nil {
+		return x.Gate
 	}
 	return nil
 }
@@ -648,7 +700,7 @@ var File_greenlight_executor_v1_rollout_proto protoreflect.FileDescriptor
 
 const file_greenlight_executor_v1_rollout_proto_rawDesc = "" +
 	"\n" +
-	"$greenlight/executor/v1/rollout.proto\x12\x16greenlight.executor.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a$greenlight/executor/v1/quality.proto\"\xbd\x03\n" +
+	"$greenlight/executor/v1/rollout.proto\x12\x16greenlight.executor.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!greenlight/executor/v1/gate.proto\x1a$greenlight/executor/v1/quality.proto\"\xef\x03\n" +
 	"\aRollout\x12\x18\n" +
 	"\apercent\x18\x01 \x01(\x01R\apercent\x127\n" +
 	"\x04mode\x18\x02 \x01(\x0e2#.greenlight.executor.v1.RolloutModeR\x04mode\x12\x1a\n" +
@@ -661,12 +713,14 @@ const file_greenlight_executor_v1_rollout_proto_rawDesc = "" +
 	"\bset_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\asetTime\x12)\n" +
 	"\x10awaiting_renewal\x18\n" +
 	" \x01(\bR\x0fawaitingRenewal\x127\n" +
-	"\x04plan\x18\v \x01(\v2#.greenlight.executor.v1.QualityPlanR\x04plan\"\x13\n" +
-	"\x11GetRolloutRequest\"p\n" +
+	"\x04plan\x18\v \x01(\v2#.greenlight.executor.v1.QualityPlanR\x04plan\x120\n" +
+	"\x04gate\x18\f \x01(\v2\x1c.greenlight.executor.v1.GateR\x04gate\"\x13\n" +
+	"\x11GetRolloutRequest\"\xa8\x01\n" +
 	"\x12GetRolloutResponse\x129\n" +
 	"\arollout\x18\x01 \x01(\v2\x1f.greenlight.executor.v1.RolloutR\arollout\x12\x1f\n" +
 	"\vinstance_id\x18\x02 \x01(\tR\n" +
-	"instanceId\"\xad\x02\n" +
+	"instanceId\x126\n" +
+	"\x04gate\x18\x03 \x01(\v2\".greenlight.executor.v1.GateStatusR\x04gate\"\xdf\x02\n" +
 	"\x11SetRolloutRequest\x12\x18\n" +
 	"\apercent\x18\x01 \x01(\x01R\apercent\x127\n" +
 	"\x04mode\x18\x02 \x01(\x0e2#.greenlight.executor.v1.RolloutModeR\x04mode\x12/\n" +
@@ -674,7 +728,8 @@ const file_greenlight_executor_v1_rollout_proto_rawDesc = "" +
 	"\x06holder\x18\x04 \x01(\tR\x06holder\x12\x16\n" +
 	"\x06reason\x18\x05 \x01(\tR\x06reason\x12+\n" +
 	"\x11expected_revision\x18\x06 \x01(\x04R\x10expectedRevision\x127\n" +
-	"\x04plan\x18\a \x01(\v2#.greenlight.executor.v1.QualityPlanR\x04plan\"p\n" +
+	"\x04plan\x18\a \x01(\v2#.greenlight.executor.v1.QualityPlanR\x04plan\x120\n" +
+	"\x04gate\x18\b \x01(\v2\x1c.greenlight.executor.v1.GateR\x04gate\"p\n" +
 	"\x12SetRolloutResponse\x129\n" +
 	"\arollout\x18\x01 \x01(\v2\x1f.greenlight.executor.v1.RolloutR\arollout\x12\x1f\n" +
 	"\vinstance_id\x18\x02 \x01(\tR\n" +
@@ -684,11 +739,12 @@ const file_greenlight_executor_v1_rollout_proto_rawDesc = "" +
 	"\x14AbortRolloutResponse\x129\n" +
 	"\arollout\x18\x01 \x01(\v2\x1f.greenlight.executor.v1.RolloutR\arollout\x12\x1f\n" +
 	"\vinstance_id\x18\x02 \x01(\tR\n" +
-	"instanceId*`\n" +
+	"instanceId*x\n" +
 	"\vRolloutMode\x12\x1c\n" +
 	"\x18ROLLOUT_MODE_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10ROLLOUT_MODE_OFF\x10\x01\x12\x1d\n" +
-	"\x19ROLLOUT_MODE_OBSERVE_ONLY\x10\x02*\xfe\x02\n" +
+	"\x19ROLLOUT_MODE_OBSERVE_ONLY\x10\x02\x12\x16\n" +
+	"\x12ROLLOUT_MODE_GATED\x10\x03*\xc3\x04\n" +
 	"\x12RolloutErrorReason\x12$\n" +
 	" ROLLOUT_ERROR_REASON_UNSPECIFIED\x10\x00\x12(\n" +
 	"$ROLLOUT_ERROR_REASON_PERCENT_INVALID\x10\x01\x12%\n" +
@@ -698,13 +754,22 @@ const file_greenlight_executor_v1_rollout_proto_rawDesc = "" +
 	"%ROLLOUT_ERROR_REASON_REVISION_CHANGED\x10\x05\x12#\n" +
 	"\x1fROLLOUT_ERROR_REASON_LEASE_HELD\x10\x06\x12*\n" +
 	"&ROLLOUT_ERROR_REASON_STATE_NOT_WRITTEN\x10\a\x12%\n" +
-	"!ROLLOUT_ERROR_REASON_PLAN_INVALID\x10\b2\xca\x02\n" +
+	"!ROLLOUT_ERROR_REASON_PLAN_INVALID\x10\b\x12%\n" +
+	"!ROLLOUT_ERROR_REASON_GATE_INVALID\x10\t\x12)\n" +
+	"%ROLLOUT_ERROR_REASON_GATE_NOT_ALLOWED\x10\n" +
+	"\x12%\n" +
+	"!ROLLOUT_ERROR_REASON_GATE_LATCHED\x10\v\x12#\n" +
+	"\x1fROLLOUT_ERROR_REASON_GATE_MODEL\x10\f\x12%\n" +
+	"!ROLLOUT_ERROR_REASON_GATE_NOT_SET\x10\r2\x9b\x05\n" +
 	"\x0eRolloutService\x12h\n" +
 	"\n" +
 	"GetRollout\x12).greenlight.executor.v1.GetRolloutRequest\x1a*.greenlight.executor.v1.GetRolloutResponse\"\x03\x90\x02\x01\x12c\n" +
 	"\n" +
 	"SetRollout\x12).greenlight.executor.v1.SetRolloutRequest\x1a*.greenlight.executor.v1.SetRolloutResponse\x12i\n" +
-	"\fAbortRollout\x12+.greenlight.executor.v1.AbortRolloutRequest\x1a,.greenlight.executor.v1.AbortRolloutResponseBQZOgithub.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1;executorv1b\x06proto3"
+	"\fAbortRollout\x12+.greenlight.executor.v1.AbortRolloutRequest\x1a,.greenlight.executor.v1.AbortRolloutResponse\x12b\n" +
+	"\bKillGate\x12'.greenlight.executor.v1.KillGateRequest\x1a(.greenlight.executor.v1.KillGateResponse\"\x03\x90\x02\x02\x12t\n" +
+	"\x0eRaiseGateAlarm\x12-.greenlight.executor.v1.RaiseGateAlarmRequest\x1a..greenlight.executor.v1.RaiseGateAlarmResponse\"\x03\x90\x02\x02\x12u\n" +
+	"\x10ClearGateLatches\x12/.greenlight.executor.v1.ClearGateLatchesRequest\x1a0.greenlight.executor.v1.ClearGateLatchesResponseBQZOgithub.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1;executorv1b\x06proto3"
 
 var (
 	file_greenlight_executor_v1_rollout_proto_rawDescOnce sync.Once
@@ -721,41 +786,58 @@ func file_greenlight_executor_v1_rollout_proto_rawDescGZIP() []byte {
 var file_greenlight_executor_v1_rollout_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
 var file_greenlight_executor_v1_rollout_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_greenlight_executor_v1_rollout_proto_goTypes = []any{
-	(RolloutMode)(0),              // 0: greenlight.executor.v1.RolloutMode
-	(RolloutErrorReason)(0),       // 1: greenlight.executor.v1.RolloutErrorReason
-	(*Rollout)(nil),               // 2: greenlight.executor.v1.Rollout
-	(*GetRolloutRequest)(nil),     // 3: greenlight.executor.v1.GetRolloutRequest
-	(*GetRolloutResponse)(nil),    // 4: greenlight.executor.v1.GetRolloutResponse
-	(*SetRolloutRequest)(nil),     // 5: greenlight.executor.v1.SetRolloutRequest
-	(*SetRolloutResponse)(nil),    // 6: greenlight.executor.v1.SetRolloutResponse
-	(*AbortRolloutRequest)(nil),   // 7: greenlight.executor.v1.AbortRolloutRequest
-	(*AbortRolloutResponse)(nil),  // 8: greenlight.executor.v1.AbortRolloutResponse
-	(*timestamppb.Timestamp)(nil), // 9: google.protobuf.Timestamp
-	(*QualityPlan)(nil),           // 10: greenlight.executor.v1.QualityPlan
-	(*durationpb.Duration)(nil),   // 11: google.protobuf.Duration
+	(RolloutMode)(0),                 // 0: greenlight.executor.v1.RolloutMode
+	(RolloutErrorReason)(0),          // 1: greenlight.executor.v1.RolloutErrorReason
+	(*Rollout)(nil),                  // 2: greenlight.executor.v1.Rollout
+	(*GetRolloutRequest)(nil),        // 3: greenlight.executor.v1.GetRolloutRequest
+	(*GetRolloutResponse)(nil),       // 4: greenlight.executor.v1.GetRolloutResponse
+	(*SetRolloutRequest)(nil),        // 5: greenlight.executor.v1.SetRolloutRequest
+	(*SetRolloutResponse)(nil),       // 6: greenlight.executor.v1.SetRolloutResponse
+	(*AbortRolloutRequest)(nil),      // 7: greenlight.executor.v1.AbortRolloutRequest
+	(*AbortRolloutResponse)(nil),     // 8: greenlight.executor.v1.AbortRolloutResponse
+	(*timestamppb.Timestamp)(nil),    // 9: google.protobuf.Timestamp
+	(*QualityPlan)(nil),              // 10: greenlight.executor.v1.QualityPlan
+	(*Gate)(nil),                     // 11: greenlight.executor.v1.Gate
+	(*GateStatus)(nil),               // 12: greenlight.executor.v1.GateStatus
+	(*durationpb.Duration)(nil),      // 13: google.protobuf.Duration
+	(*KillGateRequest)(nil),          // 14: greenlight.executor.v1.KillGateRequest
+	(*RaiseGateAlarmRequest)(nil),    // 15: greenlight.executor.v1.RaiseGateAlarmRequest
+	(*ClearGateLatchesRequest)(nil),  // 16: greenlight.executor.v1.ClearGateLatchesRequest
+	(*KillGateResponse)(nil),         // 17: greenlight.executor.v1.KillGateResponse
+	(*RaiseGateAlarmResponse)(nil),   // 18: greenlight.executor.v1.RaiseGateAlarmResponse
+	(*ClearGateLatchesResponse)(nil), // 19: greenlight.executor.v1.ClearGateLatchesResponse
 }
 var file_greenlight_executor_v1_rollout_proto_depIdxs = []int32{
 	0,  // 0: greenlight.executor.v1.Rollout.mode:type_name -> greenlight.executor.v1.RolloutMode
 	9,  // 1: greenlight.executor.v1.Rollout.lease_expire_time:type_name -> google.protobuf.Timestamp
 	9,  // 2: greenlight.executor.v1.Rollout.set_time:type_name -> google.protobuf.Timestamp
 	10, // 3: greenlight.executor.v1.Rollout.plan:type_name -> greenlight.executor.v1.QualityPlan
-	2,  // 4: greenlight.executor.v1.GetRolloutResponse.rollout:type_name -> greenlight.executor.v1.Rollout
-	0,  // 5: greenlight.executor.v1.SetRolloutRequest.mode:type_name -> greenlight.executor.v1.RolloutMode
-	11, // 6: greenlight.executor.v1.SetRolloutRequest.lease:type_name -> google.protobuf.Duration
-	10, // 7: greenlight.executor.v1.SetRolloutRequest.plan:type_name -> greenlight.executor.v1.QualityPlan
-	2,  // 8: greenlight.executor.v1.SetRolloutResponse.rollout:type_name -> greenlight.executor.v1.Rollout
-	2,  // 9: greenlight.executor.v1.AbortRolloutResponse.rollout:type_name -> greenlight.executor.v1.Rollout
-	3,  // 10: greenlight.executor.v1.RolloutService.GetRollout:input_type -> greenlight.executor.v1.GetRolloutRequest
-	5,  // 11: greenlight.executor.v1.RolloutService.SetRollout:input_type -> greenlight.executor.v1.SetRolloutRequest
-	7,  // 12: greenlight.executor.v1.RolloutService.AbortRollout:input_type -> greenlight.executor.v1.AbortRolloutRequest
-	4,  // 13: greenlight.executor.v1.RolloutService.GetRollout:output_type -> greenlight.executor.v1.GetRolloutResponse
-	6,  // 14: greenlight.executor.v1.RolloutService.SetRollout:output_type -> greenlight.executor.v1.SetRolloutResponse
-	8,  // 15: greenlight.executor.v1.RolloutService.AbortRollout:output_type -> greenlight.executor.v1.AbortRolloutResponse
-	13, // [13:16] is the sub-list for method output_type
-	10, // [10:13] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	11, // 4: greenlight.executor.v1.Rollout.gate:type_name -> greenlight.executor.v1.Gate
+	2,  // 5: greenlight.executor.v1.GetRolloutResponse.rollout:type_name -> greenlight.executor.v1.Rollout
+	12, // 6: greenlight.executor.v1.GetRolloutResponse.gate:type_name -> greenlight.executor.v1.GateStatus
+	0,  // 7: greenlight.executor.v1.SetRolloutRequest.mode:type_name -> greenlight.executor.v1.RolloutMode
+	13, // 8: greenlight.executor.v1.SetRolloutRequest.lease:type_name -> google.protobuf.Duration
+	10, // 9: greenlight.executor.v1.SetRolloutRequest.plan:type_name -> greenlight.executor.v1.QualityPlan
+	11, // 10: greenlight.executor.v1.SetRolloutRequest.gate:type_name -> greenlight.executor.v1.Gate
+	2,  // 11: greenlight.executor.v1.SetRolloutResponse.rollout:type_name -> greenlight.executor.v1.Rollout
+	2,  // 12: greenlight.executor.v1.AbortRolloutResponse.rollout:type_name -> greenlight.executor.v1.Rollout
+	3,  // 13: greenlight.executor.v1.RolloutService.GetRollout:input_type -> greenlight.executor.v1.GetRolloutRequest
+	5,  // 14: greenlight.executor.v1.RolloutService.SetRollout:input_type -> greenlight.executor.v1.SetRolloutRequest
+	7,  // 15: greenlight.executor.v1.RolloutService.AbortRollout:input_type -> greenlight.executor.v1.AbortRolloutRequest
+	14, // 16: greenlight.executor.v1.RolloutService.KillGate:input_type -> greenlight.executor.v1.KillGateRequest
+	15, // 17: greenlight.executor.v1.RolloutService.RaiseGateAlarm:input_type -> greenlight.executor.v1.RaiseGateAlarmRequest
+	16, // 18: greenlight.executor.v1.RolloutService.ClearGateLatches:input_type -> greenlight.executor.v1.ClearGateLatchesRequest
+	4,  // 19: greenlight.executor.v1.RolloutService.GetRollout:output_type -> greenlight.executor.v1.GetRolloutResponse
+	6,  // 20: greenlight.executor.v1.RolloutService.SetRollout:output_type -> greenlight.executor.v1.SetRolloutResponse
+	8,  // 21: greenlight.executor.v1.RolloutService.AbortRollout:output_type -> greenlight.executor.v1.AbortRolloutResponse
+	17, // 22: greenlight.executor.v1.RolloutService.KillGate:output_type -> greenlight.executor.v1.KillGateResponse
+	18, // 23: greenlight.executor.v1.RolloutService.RaiseGateAlarm:output_type -> greenlight.executor.v1.RaiseGateAlarmResponse
+	19, // 24: greenlight.executor.v1.RolloutService.ClearGateLatches:output_type -> greenlight.executor.v1.ClearGateLatchesResponse
+	19, // [19:25] is the sub-list for method output_type
+	13, // [13:19] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_greenlight_executor_v1_rollout_proto_init() }
@@ -763,6 +845,7 @@ func file_greenlight_executor_v1_rollout_proto_init() {
 	if File_greenlight_executor_v1_rollout_proto != nil {
 		return
 	}
+	file_greenlight_executor_v1_gate_proto_init()
 	file_greenlight_executor_v1_quality_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{

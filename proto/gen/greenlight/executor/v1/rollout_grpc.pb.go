@@ -19,17 +19,20 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	RolloutService_GetRollout_FullMethodName   = "/greenlight.executor.v1.RolloutService/GetRollout"
-	RolloutService_SetRollout_FullMethodName   = "/greenlight.executor.v1.RolloutService/SetRollout"
-	RolloutService_AbortRollout_FullMethodName = "/greenlight.executor.v1.RolloutService/AbortRollout"
+	RolloutService_GetRollout_FullMethodName       = "/greenlight.executor.v1.RolloutService/GetRollout"
+	RolloutService_SetRollout_FullMethodName       = "/greenlight.executor.v1.RolloutService/SetRollout"
+	RolloutService_AbortRollout_FullMethodName     = "/greenlight.executor.v1.RolloutService/AbortRollout"
+	RolloutService_KillGate_FullMethodName         = "/greenlight.executor.v1.RolloutService/KillGate"
+	RolloutService_RaiseGateAlarm_FullMethodName   = "/greenlight.executor.v1.RolloutService/RaiseGateAlarm"
+	RolloutService_ClearGateLatches_FullMethodName = "/greenlight.executor.v1.RolloutService/ClearGateLatches"
 )
 
 // RolloutServiceClient is the client API for RolloutService service.
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// RolloutService sets the percentage of requests that get a shadow. Whatever it is set to, executor's decision is the
-// baseline's.
+// RolloutService sets the percentage of requests that get a shadow, and whether the model may decide. Executor's decision is
+// always the baseline's, unless executor was started with --allow-gated and the mode is GATED.
 //
 // It is a control service: callers need the operator role (a bearer token), unless executor listens on loopback with
 // --insecure-control. Every call is written to the audit log.
@@ -47,6 +50,17 @@ type RolloutServiceClient interface {
 	SetRollout(ctx context.Context, in *SetRolloutRequest, opts ...grpc.CallOption) (*SetRolloutResponse, error)
 	// AbortRollout sets 0 % at once and ends any lease: the holder's next renewal is refused.
 	AbortRollout(ctx context.Context, in *AbortRolloutRequest, opts ...grpc.CallOption) (*AbortRolloutResponse, error)
+	// KillGate lets no model decide from the next request on, and across restarts, until a person clears it. A gate that is set
+	// becomes OBSERVE_ONLY. The kill is in force even if it cannot be written.
+	KillGate(ctx context.Context, in *KillGateRequest, opts ...grpc.CallOption) (*KillGateResponse, error)
+	// RaiseGateAlarm demotes the gate to OBSERVE_ONLY until a person clears the alarm. greenlight agent calls it.
+	//
+	// FAILED_PRECONDITION: no gate is set for the model.
+	RaiseGateAlarm(ctx context.Context, in *RaiseGateAlarmRequest, opts ...grpc.CallOption) (*RaiseGateAlarmResponse, error)
+	// ClearGateLatches clears latches, so that the gate can be started again.
+	//
+	// FAILED_PRECONDITION: one of the latches is not set. A kill cannot be cleared while the file gate.kill exists.
+	ClearGateLatches(ctx context.Context, in *ClearGateLatchesRequest, opts ...grpc.CallOption) (*ClearGateLatchesResponse, error)
 }
 
 type rolloutServiceClient struct {
@@ -87,12 +101,42 @@ func (c *rolloutServiceClient) AbortRollout(ctx context.Context, in *AbortRollou
 	return out, nil
 }
 
+func (c *rolloutServiceClient) KillGate(ctx context.Context, in *KillGateRequest, opts ...grpc.CallOption) (*KillGateResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(KillGateResponse)
+	err := c.cc.Invoke(ctx, RolloutService_KillGate_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *rolloutServiceClient) RaiseGateAlarm(ctx context.Context, in *RaiseGateAlarmRequest, opts ...grpc.CallOption) (*RaiseGateAlarmResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RaiseGateAlarmResponse)
+	err := c.cc.Invoke(ctx, RolloutService_RaiseGateAlarm_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *rolloutServiceClient) ClearGateLatches(ctx context.Context, in *ClearGateLatchesRequest, opts ...grpc.CallOption) (*ClearGateLatchesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ClearGateLatchesResponse)
+	err := c.cc.Invoke(ctx, RolloutService_ClearGateLatches_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // RolloutServiceServer is the server API for RolloutService service.
 // All implementations must embed UnimplementedRolloutServiceServer
 // for forward compatibility.
 //
-// RolloutService sets the percentage of requests that get a shadow. Whatever it is set to, executor's decision is the
-// baseline's.
+// RolloutService sets the percentage of requests that get a shadow, and whether the model may decide. Executor's decision is
+// always the baseline's, unless executor was started with --allow-gated and the mode is GATED.
 //
 // It is a control service: callers need the operator role (a bearer token), unless executor listens on loopback with
 // --insecure-control. Every call is written to the audit log.
@@ -110,6 +154,17 @@ type RolloutServiceServer interface {
 	SetRollout(context.Context, *SetRolloutRequest) (*SetRolloutResponse, error)
 	// AbortRollout sets 0 % at once and ends any lease: the holder's next renewal is refused.
 	AbortRollout(context.Context, *AbortRolloutRequest) (*AbortRolloutResponse, error)
+	// KillGate lets no model decide from the next request on, and across restarts, until a person clears it. A gate that is set
+	// becomes OBSERVE_ONLY. The kill is in force even if it cannot be written.
+	KillGate(context.Context, *KillGateRequest) (*KillGateResponse, error)
+	// RaiseGateAlarm demotes the gate to OBSERVE_ONLY until a person clears the alarm. greenlight agent calls it.
+	//
+	// FAILED_PRECONDITION: no gate is set for the model.
+	RaiseGateAlarm(context.Context, *RaiseGateAlarmRequest) (*RaiseGateAlarmResponse, error)
+	// ClearGateLatches clears latches, so that the gate can be started again.
+	//
+	// FAILED_PRECONDITION: one of the latches is not set. A kill cannot be cleared while the file gate.kill exists.
+	ClearGateLatches(context.Context, *ClearGateLatchesRequest) (*ClearGateLatchesResponse, error)
 	mustEmbedUnimplementedRolloutServiceServer()
 }
 
@@ -128,6 +183,15 @@ func (UnimplementedRolloutServiceServer) SetRollout(context.Context, *SetRollout
 }
 func (UnimplementedRolloutServiceServer) AbortRollout(context.Context, *AbortRolloutRequest) (*AbortRolloutResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method AbortRollout not implemented")
+}
+func (UnimplementedRolloutServiceServer) KillGate(context.Context, *KillGateRequest) (*KillGateResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method KillGate not implemented")
+}
+func (UnimplementedRolloutServiceServer) RaiseGateAlarm(context.Context, *RaiseGateAlarmRequest) (*RaiseGateAlarmResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RaiseGateAlarm not implemented")
+}
+func (UnimplementedRolloutServiceServer) ClearGateLatches(context.Context, *ClearGateLatchesRequest) (*ClearGateLatchesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ClearGateLatches not implemented")
 }
 func (UnimplementedRolloutServiceServer) mustEmbedUnimplementedRolloutServiceServer() {}
 func (UnimplementedRolloutServiceServer) testEmbeddedByValue()                        {}
@@ -204,6 +268,60 @@ func _RolloutService_AbortRollout_Handler(srv interface{}, ctx context.Context, 
 	return interceptor(ctx, in, info, handler)
 }
 
+func _RolloutService_KillGate_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(KillGateRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RolloutServiceServer).KillGate(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RolloutService_KillGate_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RolloutServiceServer).KillGate(ctx, req.(*KillGateRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _RolloutService_RaiseGateAlarm_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RaiseGateAlarmRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RolloutServiceServer).RaiseGateAlarm(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RolloutService_RaiseGateAlarm_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RolloutServiceServer).RaiseGateAlarm(ctx, req.(*RaiseGateAlarmRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _RolloutService_ClearGateLatches_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ClearGateLatchesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RolloutServiceServer).ClearGateLatches(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RolloutService_ClearGateLatches_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RolloutServiceServer).ClearGateLatches(ctx, req.(*ClearGateLatchesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // RolloutService_ServiceDesc is the grpc.ServiceDesc for RolloutService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -222,6 +340,18 @@ var RolloutService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "AbortRollout",
 			Handler:    _RolloutService_AbortRollout_Handler,
+		},
+		{
+			MethodName: "KillGate",
+			Handler:    _RolloutService_KillGate_Handler,
+		},
+		{
+			MethodName: "RaiseGateAlarm",
+			Handler:    _RolloutService_RaiseGateAlarm_Handler,
+		},
+		{
+			MethodName: "ClearGateLatches",
+			Handler:    _RolloutService_ClearGateLatches_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -966,7 +966,12 @@ type FeatureInfo struct {
 	// possible. A value outside is scored, and counted as out of domain in the drift.
 	DomainLow *float64 `protobuf:"fixed64,4,opt,name=domain_low,json=domainLow,proto3,oneof" json:"domain_low,omitempty"`
 	// See domain_low.
-	DomainHigh    *float64 `protobuf:"fixed64,5,opt,name=domain_high,json=domainHigh,proto3,oneof" json:"domain_high,omitempty"`
+	DomainHigh *float64 `protobuf:"fixed64,5,opt,name=domain_high,json=domainHigh,proto3,oneof" json:"domain_high,omitempty"`
+	// The 0.05 and the 99.95 % quantile of the feature in the model's training data, in the feature's unit. Both are set, or
+	// neither: then the model's reference profile does not have them, and the model cannot decide behind a gate.
+	ProfileLow *float64 `protobuf:"fixed64,6,opt,name=profile_low,json=profileLow,proto3,oneof" json:"profile_low,omitempty"`
+	// See profile_low.
+	ProfileHigh   *float64 `protobuf:"fixed64,7,opt,name=profile_high,json=profileHigh,proto3,oneof" json:"profile_high,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1032,6 +1037,20 @@ func (x *FeatureInfo) GetDomainLow() float64 {
 func (x *FeatureInfo) GetDomainHigh() float64 {
 	if x != nil && x.DomainHigh != nil {
 		return *x.DomainHigh
+	}
+	return 0
+}
+
+func (x *FeatureInfo) GetProfileLow() float64 {
+	if x != nil && x.ProfileLow != nil {
+		return *x.ProfileLow
+	}
+	return 0
+}
+
+func (x *FeatureInfo) GetProfileHigh() float64 {
+	if x != nil && x.ProfileHigh != nil {
+		return *x.ProfileHigh
 	}
 	return 0
 }
@@ -1112,7 +1131,7 @@ const file_greenlight_mlengine_v1_scoring_proto_rawDesc = "" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x123\n" +
 	"\ahorizon\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\ahorizon\x12\x1c\n" +
 	"\tthreshold\x18\x03 \x01(\x01R\tthreshold\x12\x16\n" +
-	"\x06column\x18\x04 \x01(\tR\x06column\"\xc0\x01\n" +
+	"\x06column\x18\x04 \x01(\tR\x06column\"\xaf\x02\n" +
 	"\vFeatureInfo\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04unit\x18\x02 \x01(\tR\x04unit\x12 \n" +
@@ -1120,9 +1139,14 @@ const file_greenlight_mlengine_v1_scoring_proto_rawDesc = "" +
 	"\n" +
 	"domain_low\x18\x04 \x01(\x01H\x00R\tdomainLow\x88\x01\x01\x12$\n" +
 	"\vdomain_high\x18\x05 \x01(\x01H\x01R\n" +
-	"domainHigh\x88\x01\x01B\r\n" +
+	"domainHigh\x88\x01\x01\x12$\n" +
+	"\vprofile_low\x18\x06 \x01(\x01H\x02R\n" +
+	"profileLow\x88\x01\x01\x12&\n" +
+	"\fprofile_high\x18\a \x01(\x01H\x03R\vprofileHigh\x88\x01\x01B\r\n" +
 	"\v_domain_lowB\x0e\n" +
-	"\f_domain_high*\xdb\x03\n" +
+	"\f_domain_highB\x0e\n" +
+	"\f_profile_lowB\x0f\n" +
+	"\r_profile_high*\xdb\x03\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INPUT_MISSING\x10\x01\x12 \n" +
