@@ -2,9 +2,11 @@ package shadow
 
 import (
 	"errors"
+	"maps"
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -14,6 +16,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/decide"
 	"github.com/greenlight-ml/greenlight/pkg/testkit/enginetest"
+	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 )
 
 // gated is a request that a gate decides on. It keeps what it was advised.
@@ -254,6 +257,17 @@ func TestChallengersDoNotAdvise(t *testing.T) {
 			}
 		}
 	})
+}
+
+// The reasons of package decide have the names, values and order of the contract's.
+func TestReasonsAreThoseOfTheContract(t *testing.T) {
+	want := map[string]int32{"FALLBACK_REASON_UNSPECIFIED": int32(decide.None)}
+	for _, r := range decide.Reasons() {
+		want["FALLBACK_REASON_"+strings.ToUpper(r.String())] = int32(r)
+	}
+	if got := executorv1.FallbackReason_value; !maps.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
 }
 
 // Callers of all kinds, with an engine that comes and goes: every gated request is advised exactly once.
