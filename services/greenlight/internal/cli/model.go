@@ -152,8 +152,8 @@ func modelVerify(c console.Console, folder *string) *cobra.Command {
 					continue
 				}
 				all = append(all, verifiedModel{Model: ref, Verifies: true, Digest: a.Digest()})
-				c.Say("%s/%s verifies: digest %.12s, schema %s, %d golden scores", a.Manifest.Name, a.Manifest.Version,
-					a.Digest(), a.Spec.Schema, len(a.Golden.Vectors))
+				c.Say("%s/%s verifies: digest %.12s, schema %s, %d golden scores; %s", a.Manifest.Name, a.Manifest.Version,
+					a.Digest(), a.Spec.Schema, len(a.Golden.Vectors), gateText(a))
 				if registry.OldSignature(model.Entry{Name: a.Manifest.Name, Version: a.Manifest.Version}) {
 					c.Say("note: its signature (Ed25519, manifest.sig) conforms to no standard, and the next release will not accept it: sign it again")
 				}
@@ -167,6 +167,14 @@ func modelVerify(c console.Console, folder *string) *cobra.Command {
 	print = console.Outputs[[]verifiedModel](c, cmd, "greenlight/model_verify/v1")
 	cmd.Flags().StringVar(&keyFile, "require-signature", "", "file with public keys, PEM: every model must be signed with one of them")
 	return cmd
+}
+
+// gateText reports whether the model can decide behind a gate.
+func gateText(a *model.Artifact) string {
+	if a.Ranges() == nil {
+		return "cannot decide behind a gate, because its drift profile lacks the ranges of its features: train or import it under a new version"
+	}
+	return "can decide behind a gate"
 }
 
 // signingKey is the key's name in a working copy.
