@@ -13,6 +13,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/dsse"
 	"github.com/greenlight-ml/greenlight/pkg/model"
+	"github.com/greenlight-ml/greenlight/pkg/oms"
 	"github.com/greenlight-ml/greenlight/pkg/testkit/enginetest"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 	"github.com/greenlight-ml/greenlight/services/ml-engine/internal/app"
@@ -50,7 +51,7 @@ func TestRequireSignature(t *testing.T) {
 		t.Fatal(err)
 	}
 	o.RequireSignature = ours + ".pub"
-	refused := map[string]error{"unsigned": model.ErrUnsigned, "foreign": dsse.ErrUntrusted, "tampered": dsse.ErrUntrusted}
+	refused := map[string]error{"unsigned": model.ErrUnsigned, "foreign": dsse.ErrUntrusted, "tampered": oms.ErrFiles}
 	for v, want := range refused {
 		bad := *o
 		bad.Model = v
