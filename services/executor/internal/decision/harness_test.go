@@ -23,6 +23,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/testkit/enginetest"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	"github.com/greenlight-ml/greenlight/services/executor/internal/decision"
+	"github.com/greenlight-ml/greenlight/services/executor/internal/gate"
 	"github.com/greenlight-ml/greenlight/services/executor/internal/live"
 	"github.com/greenlight-ml/greenlight/services/executor/internal/rollout"
 )
@@ -59,6 +60,8 @@ type setup struct {
 	maxMessage int
 	// queue is how many shadows may wait; 0 is the default.
 	queue int
+	// gate allows a model to decide; nil never does.
+	gate *gate.Keeper
 }
 
 // start starts it with the percentage of sampled requests.
@@ -84,6 +87,9 @@ func start(t *testing.T, engine enginetest.Options, percent float64, changes ...
 	reg := prometheus.NewRegistry()
 	e.reg = reg
 	logger := slog.New(slog.DiscardHandler)
+	if s.gate == nil {
+		s.gate = ungated(t)
+	}
 	e.rollouts = fixed(t, percent)
 	opts := shadow.DefaultOptions()
 	opts.Logger, opts.Registerer, opts.OnSettled, opts.Schemas = logger, reg, s.settled, known
@@ -106,7 +112,7 @@ func start(t *testing.T, engine enginetest.Options, percent float64, changes ...
 	if s.rollout != nil {
 		rollouts = s.rollout(rollouts)
 	}
-	e.service = decision.New(baseline, rollouts, e.shadows, s.book, decision.NewMetrics(reg))
+	e.service = decision.New(baseline, rollouts, s.gate, e.shadows, s.book, decision.NewMetrics(reg))
 	executorv1.RegisterDecisionServiceServer(server, e.service)
 	e.reportService = decision.NewReportService(baseline, e.shadows, e.rollouts)
 	e.reportService.SetOperators(server.AsOperator)
@@ -147,6 +153,16 @@ func fixed(t testing.TB, percent float64) *rollout.Keeper {
 		t.Fatal(err)
 	}
 	t.Cleanup(k.Stop)
+	return k
+}
+
+// ungated is a gate that is never allowed.
+func ungated(t testing.TB) *gate.Keeper {
+	t.Helper()
+	k, err := gate.Open(gate.Options{Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
 	return k
 }
 

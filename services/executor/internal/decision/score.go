@@ -11,6 +11,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
 	"github.com/greenlight-ml/greenlight/pkg/telemetry"
+	"github.com/greenlight-ml/greenlight/services/executor/internal/gate"
 )
 
 // answer is a decision: the baseline's score, and what the shadow needs.
@@ -76,6 +77,15 @@ func (a *answer) shadowRequest() shadow.Request {
 		ID: a.id, Symbol: a.symbol, Source: a.source, EventTime: a.event, Arrival: a.arrival,
 		Baseline: a.score, BaselineLatency: a.took, State: a.input.State, Fault: a.fault,
 	}
+}
+
+// gateCase returns the request as the gate sees it.
+func (a *answer) gateCase() gate.Case {
+	c := gate.Case{ID: a.id, Symbol: a.symbol, Arrival: a.arrival, Baseline: a.score, State: a.input.State, Fault: a.fault}
+	if !a.event.IsZero() {
+		c.Age = a.arrival.Sub(a.event)
+	}
+	return c
 }
 
 // featureTime returns the time of the features, nil if the caller computed them.

@@ -25,11 +25,6 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-const (
-	off     = executorv1.RolloutMode_ROLLOUT_MODE_OFF
-	observe = executorv1.RolloutMode_ROLLOUT_MODE_OBSERVE_ONLY
-)
-
 // open returns a keeper with the options, and its log.
 func open(t *testing.T, o Options) (*Keeper, *bytes.Buffer) {
 	t.Helper()
