@@ -118,8 +118,8 @@ func modelVerify(c console.Console, folder *string) *cobra.Command {
 					c.Say("%s does not verify: %v", ref, err)
 					continue
 				}
-				c.Say("%s/%s verifies: digest %.12s, schema %s, %d golden scores", a.Manifest.Name, a.Manifest.Version,
-					a.Digest(), a.Spec.Schema, len(a.Golden.Vectors))
+				c.Say("%s/%s verifies: digest %.12s, schema %s, %d golden scores; %s", a.Manifest.Name, a.Manifest.Version,
+					a.Digest(), a.Spec.Schema, len(a.Golden.Vectors), gateText(a))
 			}
 			if broken > 0 {
 				return console.ErrGate
@@ -129,6 +129,14 @@ func modelVerify(c console.Console, folder *string) *cobra.Command {
 	}
 	cmd.Flags().StringVar(&keyFile, "require-signature", "", "file with public keys, PEM: every model must be signed with one of them")
 	return cmd
+}
+
+// gateText reports whether the model can decide behind a gate.
+func gateText(a *model.Artifact) string {
+	if a.Ranges() == nil {
+		return "cannot decide behind a gate, because its drift profile lacks the ranges of its features: train or import it under a new version"
+	}
+	return "can decide behind a gate"
 }
 
 // signingKey is the key's name in a working copy.
