@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -88,6 +89,7 @@ func (k *Keeper) Begin(ctx context.Context, c *Case) *Pending {
 		}
 		if time.Now().Before(p.limit) {
 			p.done = make(chan struct{})
+			p.verdict = verdict{Decision: decide.Decision{Score: c.Baseline, Reason: decide.Internal}, standing: s} // after a panic
 			return p
 		}
 	}
@@ -167,6 +169,8 @@ func (p *Pending) decide(a decide.Advice, version string) {
 	if !p.claimed.CompareAndSwap(false, true) {
 		return
 	}
+	answered := sync.OnceFunc(func() { close(p.done) })
+	defer answered()
 	k, now := p.keeper, time.Now()
 	s := k.standing(now)
 	request := p.request
@@ -190,7 +194,7 @@ func (p *Pending) decide(a decide.Advice, version string) {
 		k.set(spent, byExecutor, "", fmt.Sprintf("the model has changed %d of the %d requests of the last hour: it may change %d",
 			sum.Changed, sum.Requests, limit(sum.Requests, s.Terms.MaxChanged)))
 	}
-	close(p.done)
+	answered() // before the log is written
 	if over {
 		k.demote(spent)
 	}
