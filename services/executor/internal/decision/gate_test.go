@@ -258,6 +258,7 @@ func TestGateGuards(t *testing.T) {
 type guards struct {
 	*executor
 
+	moves   int                           // one request in five or six of so many comes after a change of the gate
 	set     *executorv1.SetRolloutRequest // nil without a gate
 	lapsed  bool
 	latches map[executorv1.GateLatch]bool
@@ -295,7 +296,10 @@ func (g *guards) want(r *executorv1.PredictRequest, baseline, score float64) (re
 		}
 		return ""
 	}
-	terms := g.set.GetGate()
+	terms := pb.Clone(g.set.GetGate()).(*executorv1.Gate)
+	if terms != nil && terms.MaxScore == nil {
+		terms.MaxScore = pb.Float64(1)
+	}
 	hash := xxhash.Sum64String("salt\x00" + r.GetRequestId())
 	switch {
 	case g.set == nil:
@@ -357,9 +361,10 @@ func TestGateProperty(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			e := start(t, enginetest.Options{}, 100, func(s *setup) { s.gated = dir })
 			e.rng = rand.New(rand.NewPCG(seed, 17))
-			g := &guards{executor: e, latches: map[executorv1.GateLatch]bool{}, begin: time.Now()}
+			// Odd seeds move the gate rarely, so that the model spends its budget.
+			g := &guards{executor: e, latches: map[executorv1.GateLatch]bool{}, begin: time.Now(), moves: 30 + 600*int(seed%2)}
 			stream := e.decides(t.Context())
-			for i := range 400 {
+			for i := range 500 {
 				g.move(i)
 				g.disturb()
 				r := g.state(fmt.Sprint(i))
@@ -419,8 +424,8 @@ func (g *guards) move(i int) {
 	g.t.Helper()
 	ctx, model := g.t.Context(), g.engine.Model().Digest()
 	gated := g.set != nil && !g.lapsed && len(g.latches) == 0
-	switch k := g.rng.IntN(40); {
-	case i > 0 && k > 5:
+	switch k := g.rng.IntN(g.moves); {
+	case i > 0 && k > 5 && (gated || g.rng.IntN(15) > 0):
 		return
 	case k == 0 && gated:
 		which := executorv1.GateLatch(2 + g.rng.IntN(2))
@@ -465,7 +470,9 @@ func (g *guards) move(i int) {
 	terms := g.set.GetGate()
 	terms.MinScore, terms.MaxScore = pb.Float64([]float64{0, 0.2}[g.rng.IntN(2)]), pb.Float64([]float64{1, 0.7}[g.rng.IntN(2)])
 	terms.WaitBudget = durationpb.New(time.Duration(2+g.rng.IntN(20)) * time.Millisecond)
-	if g.rng.IntN(3) == 0 {
+	if g.moves > 100 {
+		g.set.Percent, g.set.Plan.DisagreementCap, terms.MinScore, terms.MaxScore = 100, 1, nil, nil
+	} else if g.rng.IntN(3) == 0 {
 		terms.AllSymbols, terms.Symbols = false, []string{"S", "U"}
 	}
 	g.executor.set(g.set)
@@ -500,6 +507,10 @@ func (g *guards) disturb() {
 		g.fails = []codes.Code{codes.Internal, codes.Unavailable, codes.InvalidArgument}[g.rng.IntN(3)]
 	case 5, 6, 7, 8, 9:
 		g.answer = func(s float64) float64 { return max(0, min(1, s+shift)) }
+	case 11, 12, 13:
+		if g.moves > 100 {
+			g.answer = func(s float64) float64 { return max(0, min(1, s+0.09)) }
+		}
 	case 10:
 		g.answer = func(float64) float64 { return math.Copysign(0, -1) }
 	}
@@ -531,7 +542,7 @@ func (g *guards) repair() {
 		if b.GetState() == executorv1.BreakerState_BREAKER_STATE_CLOSED || r.GetSamplePercent() == 0 {
 			return
 		}
-		if time.Until(b.GetNextProbeTime().AsTime()) > time.Second && g.rng.IntN(2) == 0 {
+		if time.Until(b.GetNextProbeTime().AsTime()) > time.Second && g.rng.IntN(4) > 0 {
 			g.broken = true
 			return
 		}
@@ -541,6 +552,7 @@ func (g *guards) repair() {
 		if _, err := g.PredictWithShadow(g.t.Context(), &executorv1.PredictWithShadowRequest{Vector: g.calm("").GetVector()}); err != nil {
 			g.t.Fatal(err)
 		}
+		time.Sleep(timeout)
 	}
 }
 
@@ -560,6 +572,9 @@ func (g *guards) state(id string) *executorv1.PredictRequest {
 				r.Vector.Values[i] /= 3
 			}
 		}
+	}
+	if g.rng.IntN(30) == 0 {
+		r.Vector.Values[1+g.rng.IntN(6)] = 9
 	}
 	r.Symbol = []string{"S", "S", "S", "T", ""}[g.rng.IntN(5)]
 	if g.rng.IntN(3) == 0 {
