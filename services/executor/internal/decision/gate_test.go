@@ -65,6 +65,10 @@ func (e *executor) set(req *executorv1.SetRolloutRequest) *executorv1.Rollout {
 // calm is a request whose features are within the range of the training data. The shadows of earlier ones have ended.
 func (e *executor) calm(id string) *executorv1.PredictRequest {
 	time.Sleep(timeout)
+	return e.calmNow(id)
+}
+
+func (e *executor) calmNow(id string) *executorv1.PredictRequest {
 	r := e.request(id)
 	for i, f := range schema(e.t, "v1.8.1").Features {
 		if f.Name != feature.Bias {
