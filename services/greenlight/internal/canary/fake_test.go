@@ -43,6 +43,7 @@ var (
 // own. What it has counted is worked out when somebody looks.
 type fakeExecutor struct {
 	executorv1.ShadowServiceClient
+	executorv1.RolloutServiceClient
 
 	addr  string
 	store bool // whether its rollout outlives a restart
