@@ -161,7 +161,7 @@ func TestGateGuards(t *testing.T) {
 				}
 			}
 		}
-		clear := func(which executorv1.GateLatch) func() {
+		unlatch := func(which executorv1.GateLatch) func() {
 			return func() {
 				req := &executorv1.ClearGateLatchesRequest{Latches: []executorv1.GateLatch{which}, Reason: "test"}
 				if _, err := e.control.ClearGateLatches(t.Context(), req); err != nil {
@@ -188,7 +188,7 @@ func TestGateGuards(t *testing.T) {
 			fault         enginetest.Fault
 		}{
 			{name: "none"},
-			{name: "kill", reason: "killed", before: kill, after: clear(executorv1.GateLatch_GATE_LATCH_KILLED)},
+			{name: "kill", reason: "killed", before: kill, after: unlatch(executorv1.GateLatch_GATE_LATCH_KILLED)},
 			{name: "file", reason: "killed", before: func() {
 				if err := os.WriteFile(file, nil, 0o600); err != nil {
 					t.Fatal(err)
@@ -197,15 +197,15 @@ func TestGateGuards(t *testing.T) {
 				if err := os.Remove(file); err != nil {
 					t.Fatal(err)
 				}
-				clear(executorv1.GateLatch_GATE_LATCH_KILLED)()
+				unlatch(executorv1.GateLatch_GATE_LATCH_KILLED)()
 			}},
 			{name: "signal", reason: "killed", before: func() {
 				if err := e.gate.Kill(gate.BySignal, "", "user defined signal 1"); err != nil {
 					t.Fatal(err)
 				}
-			}, after: clear(executorv1.GateLatch_GATE_LATCH_KILLED)},
-			{name: "quality", reason: "quality_alarm", before: alarm(executorv1.GateLatch_GATE_LATCH_QUALITY_ALARM), after: clear(executorv1.GateLatch_GATE_LATCH_QUALITY_ALARM)},
-			{name: "drift", reason: "drift_alarm", before: alarm(executorv1.GateLatch_GATE_LATCH_DRIFT_ALARM), after: clear(executorv1.GateLatch_GATE_LATCH_DRIFT_ALARM)},
+			}, after: unlatch(executorv1.GateLatch_GATE_LATCH_KILLED)},
+			{name: "quality", reason: "quality_alarm", before: alarm(executorv1.GateLatch_GATE_LATCH_QUALITY_ALARM), after: unlatch(executorv1.GateLatch_GATE_LATCH_QUALITY_ALARM)},
+			{name: "drift", reason: "drift_alarm", before: alarm(executorv1.GateLatch_GATE_LATCH_DRIFT_ALARM), after: unlatch(executorv1.GateLatch_GATE_LATCH_DRIFT_ALARM)},
 			{name: "lapse", reason: "lease_lapsed", before: func() { time.Sleep(time.Hour) }},
 			{name: "percent", reason: "not_selected", terms: func(r *executorv1.SetRolloutRequest) { r.Percent = 0 }},
 			{name: "symbol", reason: "not_selected", terms: func(r *executorv1.SetRolloutRequest) { r.Gate.AllSymbols, r.Gate.Symbols = false, []string{"T", "SS"} }},

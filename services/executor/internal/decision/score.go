@@ -1,6 +1,7 @@
 package decision
 
 import (
+	"context"
 	"crypto/rand"
 	"fmt"
 	"time"
@@ -79,13 +80,20 @@ func (a *answer) shadowRequest() shadow.Request {
 	}
 }
 
-// gateCase returns the request as the gate sees it.
-func (a *answer) gateCase() gate.Case {
-	c := gate.Case{ID: a.id, Symbol: a.symbol, Arrival: a.arrival, Baseline: a.score, State: a.input.State, Fault: a.fault}
+// consider returns the request as the gate decides on it, or has decided; nil unless a gate is set. deadline is that of a
+// message, zero for none. A request that only compares is always decided, by the baseline.
+func (s *Service) consider(ctx context.Context, a *answer, deadline time.Time, compares bool) *gate.Pending {
+	if !s.gate.Allowed() {
+		s.gate.Pass()
+		return nil
+	}
+	c := gate.Case{
+		ID: a.id, Symbol: a.symbol, Arrival: a.arrival, Baseline: a.score, State: a.input.State, Fault: a.fault, Compares: compares, Deadline: deadline,
+	}
 	if !a.event.IsZero() {
 		c.Age = a.arrival.Sub(a.event)
 	}
-	return c
+	return s.gate.Begin(ctx, &c)
 }
 
 // featureTime returns the time of the features, nil if the caller computed them.

@@ -8,7 +8,6 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
-	"github.com/greenlight-ml/greenlight/pkg/telemetry"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	"github.com/greenlight-ml/greenlight/services/executor/internal/gate"
 	"github.com/greenlight-ml/greenlight/services/executor/internal/live"
@@ -88,9 +87,7 @@ func (s *Service) predict(ctx context.Context, req *executorv1.PredictRequest, d
 		return decided{}, err
 	}
 	d := decided{id: a.id, baseline: a.score, sampled: s.rollout.Sampled(a.id, a.arrival), featureTime: a.featureTime()}
-	c := a.gateCase()
-	c.Deadline = deadline
-	d.gate = s.gate.Begin(ctx, &c)
+	d.gate = s.consider(ctx, &a, deadline, false)
 	r := a.shadowRequest()
 	if d.gate != nil {
 		r.Gated = d.gate
@@ -118,36 +115,4 @@ func (s *Service) fill(resp *executorv1.PredictResponse, d *decided) {
 	if made.ByModel() {
 		resp.ModelVersion, resp.ModelDigest = d.gate.Model()
 	}
-}
-
-// PredictWithShadow implements DecisionService.
-func (s *Service) PredictWithShadow(ctx context.Context, req *executorv1.PredictWithShadowRequest) (*executorv1.PredictWithShadowResponse, error) {
-	a, err := s.answer(req)
-	if err != nil {
-		return nil, err
-	}
-	resp := &executorv1.PredictWithShadowResponse{
-		RequestId: a.id, FeatureTime: a.featureTime(),
-		Baseline: &executorv1.Score{Score: a.score, ModelVersion: s.baseline.Version, ModelDigest: s.baseline.Digest},
-	}
-	c, shadowed := a.gateCase(), a.shadowRequest()
-	c.Compared = true // so it is decided at once, by the baseline
-	if p := s.gate.Begin(ctx, &c); p != nil {
-		shadowed.Gated, resp.Gate = p, p.Proto(s.baseline.Digest)
-	}
-	if !s.rollout.Sampled(a.id, a.arrival) {
-		s.shadow.Skip(shadowed)
-		resp.Outcome = executorv1.ShadowOutcome(shadow.NotSampled)
-		return resp, nil
-	}
-	r := s.shadow.Wait(ctx, shadowed)
-	resp.Outcome = executorv1.ShadowOutcome(r.Outcome)
-	resp.ShadowLatencyMs = telemetry.Milliseconds(r.Latency)
-	if r.Outcome.Compared() {
-		resp.Shadow = &executorv1.Score{Score: r.Score, ModelVersion: r.Version, ModelDigest: r.Digest}
-		resp.Comparison = &executorv1.Comparison{Delta: r.Delta, Match: r.Outcome == shadow.Match}
-	} else if r.Err != nil {
-		resp.ShadowError = r.Err.Error()
-	}
-	return resp, nil
 }

@@ -115,7 +115,10 @@ func (e ending) result() error {
 }
 
 // recovered returns the ending of a goroutine that panicked with p.
-func recovered(p any) ending { return ending{panic: fmt.Sprintf("%v\n%s", p, debug.Stack())} }
+func recovered(p any) (end ending) {
+	end.panic = fmt.Sprintf("%v\n%s", p, debug.Stack())
+	return end
+}
 
 // run answers messages until the client closes its side or the stream ends. It returns when none waits for the model any more.
 func (d *decider) run() (end ending) {

@@ -90,7 +90,7 @@ func (k *Keeper) demote(which executorv1.GateLatch) {
 	}
 	k.opts.Logger.Warn("the gate is shut: no model decides until a person clears it", "latch", l.Latch, "by", l.By, "from", l.From, "reason", l.Reason)
 	if k.rollout != nil {
-		k.rollout.Demote(l.By, l.From, l.Latch+": "+l.Reason)
+		k.rollout.Demote(l.By, l.From, strings.TrimSuffix(l.Latch+": "+l.Reason, ": "))
 	}
 }
 

@@ -26,8 +26,8 @@ type Case struct {
 	// State is the market state, and Fault why it cannot be scored.
 	State shadow.State
 	Fault error
-	// Compared is set if the request only compares, so that the model never decides it.
-	Compared bool
+	// Compares is set if the request only compares, so that the model never decides it.
+	Compares bool
 	// Deadline is the caller's; zero is none.
 	Deadline time.Time
 }
@@ -57,13 +57,12 @@ type verdict struct {
 	version string
 }
 
+// Pass counts a request that the baseline decides because models are not allowed to.
+func (k *Keeper) Pass() { k.metrics.count(decide.Off) }
+
 // Begin counts a request, and returns it if a gate is set; nil otherwise: the baseline decides. A request that waits for the
 // model must go to [shadow.Dispatcher.Advise], and then to Wait.
 func (k *Keeper) Begin(ctx context.Context, c *Case) *Pending {
-	if !k.opts.Allowed {
-		k.metrics.count(decide.Off)
-		return nil
-	}
 	k.budget.request(c.Arrival)
 	s := k.standing(c.Arrival)
 	if s.Terms == nil {
@@ -73,7 +72,7 @@ func (k *Keeper) Begin(ctx context.Context, c *Case) *Pending {
 	p := &Pending{keeper: k, id: c.ID, symbol: c.Symbol, arrival: c.Arrival, revision: s.Revision}
 	model := k.active()
 	p.request = decide.Request{
-		Baseline: c.Baseline, Selected: !c.Compared && s.selects(c.ID, c.Symbol), Model: model.Digest, Age: c.Age,
+		Baseline: c.Baseline, Selected: !c.Compares && s.selects(c.ID, c.Symbol), Model: model.Digest, Age: c.Age,
 	}
 	if p.request.Selected && c.Fault == nil {
 		p.request.OutOfDomain = outside(model, c.State)
@@ -153,7 +152,7 @@ var failures = map[shadow.Outcome]decide.Reason{
 	shadow.Match: decide.None, shadow.Mismatch: decide.None, shadow.Deadline: decide.Deadline, shadow.BreakerOpen: decide.BreakerOpen,
 	shadow.Shed: decide.Shed, shadow.Unavailable: decide.Unavailable, shadow.InvalidScore: decide.InvalidScore,
 	shadow.Rejected: decide.Rejected, shadow.Internal: decide.Internal, shadow.Canceled: decide.Canceled,
-	// The rollout changed between two looks at it.
+	// The rollout changed after it was read for the gate.
 	shadow.NotSampled: decide.NotSelected,
 }
 

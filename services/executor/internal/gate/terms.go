@@ -66,7 +66,10 @@ func TermsOf(g *executorv1.Gate, percent, disagreement float64, longest time.Dur
 	if t.Wait > longest {
 		return nil, fmt.Errorf("wait_budget is %v: want at most the shadow timeout, %v", t.Wait, longest)
 	}
-	return t, t.Validate(percent)
+	if err := t.Validate(percent); err != nil {
+		return nil, err
+	}
+	return t, nil
 }
 
 var digest = regexp.MustCompile("^[0-9a-f]{64}$")
@@ -163,5 +166,8 @@ func (r *Record) Terms(percent, disagreement float64) (*Terms, error) {
 		Wait: time.Duration(math.Round(r.WaitMS * float64(time.Millisecond))),
 	}
 	slices.Sort(t.Symbols)
-	return t, t.Validate(percent)
+	if err := t.Validate(percent); err != nil {
+		return nil, err
+	}
+	return t, nil
 }
