@@ -240,6 +240,7 @@ func TestChallengersDoNotAdvise(t *testing.T) {
 			time.Sleep(time.Millisecond)
 		}
 		time.Sleep(2 * timeout)
+		synctest.Wait()
 		for _, g := range all {
 			if r, _ := g.result(t); r.Outcome != Match || r.Latency != 0 {
 				t.Errorf("got %v after %v, want the match of the model under trial at once", r.Outcome, r.Latency)
