@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
@@ -123,7 +124,7 @@ func (p *gatePlan) run(c console.Console) error {
 		return err
 	}
 	var file *gatekeeper.PlanFile
-	if err := withEvidence(q.Evidence, func(store *evidence.Store) (err error) {
+	if err := withEvidence(c, q.Evidence, func(store *evidence.Store) (err error) {
 		file, err = plan.Write(store, q.Evidence, console.Revision())
 		return err
 	}); err != nil {
@@ -236,7 +237,7 @@ func gateEnded(c console.Console, run *gatekeeper.Run) error {
 }
 
 func writeGate(c console.Console, run *gatekeeper.Run) error {
-	return withEvidence(run.Record.Folder, func(store *evidence.Store) error {
+	return withEvidence(c, run.Record.Folder, func(store *evidence.Store) error {
 		name, err := run.Write(store, console.Revision())
 		if err == nil {
 			c.Say("evidence  %s", filepath.Join(run.Record.Folder, name))
@@ -255,6 +256,7 @@ func settleGates(c console.Console, state gatekeeper.State) error {
 
 func gateStatusCommand(c console.Console) *cobra.Command {
 	var p flags.Pair
+	var print func([]reply) error
 	cmd := &cobra.Command{
 		Use: "status", Short: "Show the gate of every executor",
 		Long: `Status shows the gate of every executor: whether it is open, the percentage, what keeps it shut and who set that, why and when,
@@ -263,7 +265,12 @@ It exits 1 when an executor does not answer.`,
 		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return useExecutors(cmd.Context(), &p, func(ctx context.Context, all []fleet.Executor) error {
-				if err := gatekeeper.Status(ctx, c.Out, all); err != nil {
+				answers, errs := gatekeeper.Read(ctx, all)
+				replies, err := repliesOf(all, answers, errs)
+				if err = errors.Join(err, print(replies)); err != nil {
+					return err
+				}
+				if gatekeeper.Status(c.Out, all, answers, errs) != nil {
 					return errUnreached
 				}
 				return nil
@@ -271,7 +278,26 @@ It exits 1 when an executor does not answer.`,
 		},
 	}
 	p.DeclareExecutors(cmd.Flags(), c, controlTimeout)
+	print = outputsReplies(c, cmd)
 	return cmd
+}
+
+// repliesOf returns the JSON of what executors answered.
+func repliesOf[M proto.Message](all []fleet.Executor, answers []M, errs []error) ([]reply, error) {
+	replies := make([]reply, len(all))
+	for i, x := range all {
+		replies[i].Address = x.Addr
+		if errs[i] != nil {
+			replies[i].Error = fleet.Plain(errs[i]).Error()
+			continue
+		}
+		raw, err := protoJSON(answers[i])
+		if err != nil {
+			return nil, err
+		}
+		replies[i].Answer = raw
+	}
+	return replies, nil
 }
 
 // useExecutors connects to the executors of the flags, at least one.

@@ -62,7 +62,7 @@ It exits 3 when an exercise fails.`,
 			if err != nil {
 				return err
 			}
-			if err := withEvidence(l.Evidence, func(store *evidence.Store) error {
+			if err := withEvidence(c, l.Evidence, func(store *evidence.Store) error {
 				return store.WriteJSON(gatedrill.Name, t.Data.Header(gatedrill.Schema, t.Artifact, t.Git), report)
 			}); err != nil {
 				return err
@@ -70,6 +70,7 @@ It exits 3 when an exercise fails.`,
 			return c.Verdict(gate.Scorecard{Results: report.Checks})
 		},
 	}
+	console.OutputsVerdict(c, cmd)
 	l.Declare(cmd.Flags())
 	work.Declare(cmd.Flags(), "var/drill")
 	return cmd

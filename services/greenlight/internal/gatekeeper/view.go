@@ -33,10 +33,15 @@ func byReason(decisions map[string]uint64) string {
 	return line
 }
 
-// Status writes the gate of every executor, and returns the errors of those that do not answer.
-func Status(ctx context.Context, out io.Writer, executors []fleet.Executor) error {
+// Read asks every executor for its gate. An answer is nil if its error is not.
+func Read(ctx context.Context, executors []fleet.Executor) ([]*executorv1.GetRolloutResponse, []error) {
 	answers, errs := fleet.Each(executors, func(e fleet.Executor) (*executorv1.GetRolloutResponse, error) { return e.Rollout(ctx) })
 	fleet.Rethrow(errs...)
+	return answers, errs
+}
+
+// Status writes the gate of every executor, as [Read] returned it, and returns the errors of those that did not answer.
+func Status(out io.Writer, executors []fleet.Executor, answers []*executorv1.GetRolloutResponse, errs []error) error {
 	t := table.New("executor", "gate", "percent", "mode", "lease left", "changed in the hour", "decisions of this process")
 	var lines []string
 	for i, a := range answers {
