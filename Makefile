@@ -103,7 +103,7 @@ soak: lab ## Run the pair with faults, swaps, canaries and restarts at random; D
 # Checks.
 
 .PHONY: test
-test: lab linkcheck ## Test all modules; GREENLIGHT_DATA=folder adds the tests on market data
+test: build linkcheck ## Test all modules but the lab; GREENLIGHT_DATA=folder adds the tests on market data
 	$(TEST) $(addsuffix /...,$(filter-out %/lab,$(WORKSPACE)))
 
 .PHONY: lab-test
@@ -205,6 +205,7 @@ generate-deploy: ## Generate the PrometheusRule of Kubernetes from the rules
 reference: ## Generate docs/reference from the running programs
 	go test -count=1 -run 'TestREADME/reference' ./services/greenlight -update
 	go test -count=1 -run 'TestOutputReference' ./services/greenlight/internal/cli -update
+	go test -count=1 -run 'TestReference' ./services/greenlight/lab/internal/command -update
 
 .PHONY: fmt
 fmt: $(TOOLS)/golangci-lint $(TOOLS)/buf ## Format Go and protos

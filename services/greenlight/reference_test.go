@@ -191,7 +191,7 @@ func helps(t *testing.T, bin string) []help {
 			}
 		}
 	}
-	for _, name := range []string{"ml-engine", "executor", "greenlight", "greenlight-lab"} {
+	for _, name := range []string{"ml-engine", "executor", "greenlight"} {
 		ask(name)
 	}
 	if len(all) < 20 {
