@@ -224,10 +224,24 @@ func (e *Engine) Break(f Fault) { e.fault.Store(&f) }
 // Heal ends a fault.
 func (e *Engine) Heal() { e.fault.Store(&Fault{}) }
 
+// served has the models of all engines of the process, by schema and version: making one takes longer than most tests. Nobody
+// changes them.
+var served = struct {
+	sync.Mutex
+
+	models map[[2]string]*model.Artifact
+}{models: map[[2]string]*model.Artifact{}}
+
 // Swap activates another model.
 func (e *Engine) Swap(schema, version string) {
 	e.t.Helper()
-	e.model.Store(Artifact(e.t, schema, version))
+	served.Lock()
+	defer served.Unlock()
+	key := [2]string{schema, version}
+	if served.models[key] == nil {
+		served.models[key] = Artifact(e.t, schema, version)
+	}
+	e.model.Store(served.models[key])
 }
 
 // SwapTo activates another model.
