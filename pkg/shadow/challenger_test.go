@@ -333,7 +333,7 @@ func TestChallengersUnderConcurrentUse(t *testing.T) {
 		for i := range requests {
 			requests[i] = tr.request()
 		}
-		const each = 200
+		const each = 100
 		for i, r := range requests {
 			wg.Go(func() {
 				for range each {

@@ -78,7 +78,7 @@ func TestConservation(t *testing.T) {
 			bothWays(t, func(t *testing.T) {
 				tr := newTrial(t, enginetest.Options{}, func(o *Options) { o.QueueSize = 16 })
 				tr.engine.Break(tt.fault)
-				chaos(tr, 400)
+				chaos(tr, 120)
 			})
 		})
 	}
@@ -106,8 +106,8 @@ func TestConservation(t *testing.T) {
 				}
 				return n
 			}
-			// At least 40 rounds, and more until there were enough kinds of outcome.
-			for round := 0; round < 40 || kinds() < 8; round++ {
+			// At least 20 rounds, and more until there were enough kinds of outcome.
+			for round := 0; round < 20 || kinds() < 8; round++ {
 				if round == 400 {
 					t.Fatalf("only %d kinds of outcome came about in %d rounds: the chaos is too tame", kinds(), round)
 				}

@@ -279,7 +279,7 @@ func TestRollbackToAnotherSchemaLosesNoShadowsForLong(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			bothWays(t, func(t *testing.T) {
 				tr := newTrial(t, enginetest.Options{}, nil)
-				for range 3 {
+				for range 2 {
 					tr.engine.Swap("v1.8", "v1.8-b0")
 					if n := tr.rejectedOf(7 * time.Second); n < 150 {
 						t.Fatalf("%d shadows were rejected under a model of another schema", n)
@@ -323,9 +323,9 @@ func TestRejectionsCauseFewProbes(t *testing.T) {
 					Info:   func(*mlenginev1.GetModelInfoResponse) { probes.Add(1) },
 					Before: func(context.Context) error { return status.Error(codes.InvalidArgument, "no") },
 				})
-				n := tr.rejectedOf(20 * time.Second)
-				if got := probes.Load(); n == 0 || got > 42 || got < 30 {
-					t.Errorf("%d rejections in 20 s caused %d probes, want about 40", n, got)
+				n := tr.rejectedOf(10 * time.Second)
+				if got := probes.Load(); n == 0 || got > 22 || got < 15 {
+					t.Errorf("%d rejections in 10 s caused %d probes, want about 20", n, got)
 				}
 				time.Sleep(2 * modelMemory)
 				probes.Store(0)

@@ -360,7 +360,7 @@ func (g *guards) want(r *executorv1.PredictRequest, baseline, score float64) (re
 // gate, terms, states of the market, and answers of ml-engine.
 func TestGateProperty(t *testing.T) {
 	reasons := map[string]int{}
-	for seed := range uint64(4) {
+	for seed := range uint64(2) {
 		dir := t.TempDir()
 		synctest.Test(t, func(t *testing.T) {
 			e := start(t, enginetest.Options{}, 100, func(s *setup) { s.gated = dir })

@@ -213,7 +213,7 @@ func TestGateStreamPanic(t *testing.T) {
 // the model's only while the gate is open.
 func TestGateStreamModel(t *testing.T) {
 	byModel, ends := 0, map[string]int{}
-	for seed := range uint64(12) {
+	for seed := range uint64(6) {
 		dir := t.TempDir()
 		synctest.Test(t, func(t *testing.T) {
 			e := behindGate(t, dir, enginetest.Options{}, onlySymbol)
