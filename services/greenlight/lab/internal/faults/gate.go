@@ -18,10 +18,12 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
+// MaxDistance is how far the model's score may be from the baseline behind the gate of a stage.
+const MaxDistance = 0.05
+
 const (
-	// waitBudget is how long a decision waits for the model, maxDistance how far the model's score may be from the baseline.
-	waitBudget  = 5 * time.Millisecond
-	maxDistance = 0.05
+	// waitBudget is how long a decision waits for the model.
+	waitBudget = 5 * time.Millisecond
 	// generous is by how much of the baseline's slowest answer of the run a decision may take longer than the wait budget: with
 	// as many answers on either side, the slowest of all is on this side half of the time.
 	generous = 2
@@ -52,15 +54,15 @@ func (s *Stage) gateFlags(name string) []string {
 	return []string{"--allow-gated", "--state-dir", filepath.Join(s.opts.Dir, name, "state")}
 }
 
-// openGate lets the model decide every request, or renews that. An executor without a gate stays as it is.
-func (e *Executor) openGate(ctx context.Context) error {
+// OpenGate lets the model decide every request, or renews that. An executor without a gate stays as it is.
+func (e *Executor) OpenGate(ctx context.Context) error {
 	if e.guard == nil {
 		return nil
 	}
 	_, err := e.SetRollout(ctx, &executorv1.SetRolloutRequest{
 		Percent: 100, Mode: executorv1.RolloutMode_ROLLOUT_MODE_GATED, Lease: durationpb.New(time.Hour), Holder: "lab", Reason: "fault matrix",
 		Plan: fleet.PlanProto(outcome.Plan{
-			DisagreementCap: maxDistance, Margin: maxDistance / 10, Alpha: outcome.DefaultAlpha, LabelSource: outcome.Reported, HorizonMS: (15 * time.Minute).Milliseconds(),
+			DisagreementCap: MaxDistance, Margin: MaxDistance / 10, Alpha: outcome.DefaultAlpha, LabelSource: outcome.Reported, HorizonMS: (15 * time.Minute).Milliseconds(),
 		}),
 		Gate: &executorv1.Gate{
 			ModelDigest: e.guard.model, AllSymbols: true, WaitBudget: durationpb.New(waitBudget), ObservePercent: proto.Float64(100),
@@ -76,7 +78,7 @@ func (g *guard) check(k int, baseline float64, resp *executorv1.PredictResponse,
 	d := resp.GetGate()
 	reason, byModel := d.GetFallbackReason(), d.GetDecidedBy() == executorv1.Decider_DECIDER_MODEL
 	g.decisions[int(reason)%len(g.decisions)].Add(1)
-	if !(math.Abs(resp.GetScore()-baseline) <= maxDistance) {
+	if !(math.Abs(resp.GetScore()-baseline) <= MaxDistance) {
 		g.distant.Add(1)
 	}
 	ok = d != nil && byModel == (reason == executorv1.FallbackReason_FALLBACK_REASON_UNSPECIFIED) &&
@@ -217,7 +219,7 @@ func (res *Result) gateNotes() []string {
 	}
 	return []string{
 		fmt.Sprintf("The executor with a shadow has a gate. Its model decides within %v of the baseline, and every request waits for it at most %v. Decisions: %s. %d are further from the baseline than that, %d later than the bound, %d unaccounted for. The model's are bit for bit its scores, the others the baseline's.",
-			maxDistance, waitBudget, sum, distant, late, unaccounted),
+			MaxDistance, waitBudget, sum, distant, late, unaccounted),
 		fmt.Sprintf("The p99 without a shadow has the wait budget added. The bound of a decision is the wait budget and %d times the slowest answer of the baseline alone in all slices. Slowest decision and bound, in ms: %s.",
 			generous, strings.Join(slowest, "; ")),
 	}

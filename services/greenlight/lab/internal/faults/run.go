@@ -127,7 +127,7 @@ func (s *Stage) pair(ctx context.Context, suffix, engine string) (off, on *Execu
 		return nil, nil, err
 	}
 	if err = on.AwaitShadow(ctx); err == nil {
-		err = on.openGate(ctx)
+		err = on.OpenGate(ctx)
 	}
 	return off, on, err
 }

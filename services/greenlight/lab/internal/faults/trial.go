@@ -103,7 +103,7 @@ func (t *trial) run(ctx context.Context, f Fault) (row Row, err error) {
 		row.Gate = &Gate{}
 		t.on.guard.lies.Store(f.through)
 	}
-	if err := t.on.openGate(ctx); err != nil { // for another hour
+	if err := t.on.OpenGate(ctx); err != nil { // for another hour
 		return row, err
 	}
 	for i, e := range sides {
