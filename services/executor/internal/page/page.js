@@ -192,6 +192,41 @@
       el("p", { class: "muted" }, "Bounds of the mean difference of the Brier losses; dashed: no difference; above it the model is better. " + a.why));
   };
 
+  // history draws a line for each figure over 24 hours. A gap is a time at which the figure was not known.
+  const day = 24 * 3600 * 1000, pointStep = 5 * 60 * 1000;
+  const history = (points) => {
+    const now = Date.now(), x = (p) => 1 - (now - Date.parse(p.time)) / day;
+    const rows = [
+      ["match rate", "match", (v) => percent(v, 2)], ["coverage", "coverage", (v) => percent(v, 2)], ["shadow p95", "p95", (v) => millis(v) + " ms"],
+      ["PSI, overall", "psi", (v) => v.toFixed(3)], ["better by", "quality", (v) => v.toFixed(4)],
+    ].map(([name, key, text]) => {
+      const known = points.filter((p) => p[key] != null && x(p) >= 0), values = known.map((p) => p[key]);
+      const low = Math.min(...values), high = Math.max(...values), y = (v) => (high === low ? 14 : 25 - 22 * (v - low) / (high - low));
+      const lines = known.slice(1).flatMap((p, i) => (Date.parse(p.time) - Date.parse(known[i].time) > 1.5 * pointStep ? [] :
+        [draw("line", { class: "mark", x1: at(x(known[i])), x2: at(x(p)), y1: y(known[i][key]), y2: y(p[key]) })]));
+      const last = known[known.length - 1];
+      return el("div", { class: "psi" },
+        el("span", { class: "name" }, name), el("span", { class: "verdict" }, last ? text(last[key]) : "not known"),
+        picture(28, last ? `${name}: ${text(low)} to ${text(high)}, last ${text(last[key])}` : `${name}: not known`,
+          draw("rect", { class: "track", x: 0, y: 0, width: "100%", height: 28, rx: 2 }), ...lines,
+          ...(last ? [draw("circle", { class: "mark", cx: at(x(last)), cy: y(last[key]), r: 2 })] : [])),
+        el("small", {}, known.length === 0 ? "no data yet" : `${text(low)} to ${text(high)}, ${plural(known.length, "point")}`));
+    });
+    $("history").replaceChildren(...rows);
+  };
+  const readHistory = async () => {
+    try {
+      const r = await fetch("status/history", { cache: "no-store" });
+      if (r.ok) history(await r.json());
+    } catch (e) { // the next reading tries again
+      console.warn(e);
+    }
+  };
+  setInterval(() => {
+    if (!document.hidden) readHistory();
+  }, pointStep / 5);
+  readHistory();
+
   // decider shows who decides while a gate or a latch is set. Reasons without a decision since the start are left out.
   const decider = (s) => {
     $("decider-card").hidden = !s.gate;

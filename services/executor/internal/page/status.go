@@ -77,7 +77,7 @@ func describe(h Histogram, length time.Duration) Distribution {
 	return d
 }
 
-// source makes statuses. Only the hub's goroutine uses it.
+// source makes statuses and points. Only the hub's goroutine makes statuses.
 type source struct {
 	opts   Options
 	drift  *drift
