@@ -21,6 +21,7 @@ func TestFolder(t *testing.T) {
 		{"with files swapped and added", testSwappedAndAdded},
 		{"with a rebuilt chain", testNewChain},
 		{"with a changed count", testChangedCount},
+		{"with a changed latency", testChangedLatency},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			w.t = t
