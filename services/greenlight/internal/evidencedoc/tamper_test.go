@@ -16,6 +16,8 @@ func TestFolder(t *testing.T) {
 	}{
 		{"is whole", testWhole},
 		{"is rendered", testRender},
+		{"begins with the verdict", testVerdict},
+		{"as HTML", testHTML},
 		{"with an edited verdict", testEditedVerdicts},
 		{"tampered with", testTampering},
 		{"with files swapped and added", testSwappedAndAdded},
