@@ -130,6 +130,10 @@ linkcheck: ## Prove that linking the contract brings gRPC and Protocol Buffers a
 deploy-check: build ## Check docker-compose.yml and the Kubernetes manifests as their tools read them, and their flags
 	GREENLIGHT_BIN='$(CURDIR)/$(BIN)' GOWORK=off go -C deploy/check test -vet=off -count=1 ./...
 
+.PHONY: interop
+interop: ## Check with the libraries of Sigstore and in-toto that they accept what is signed here
+	GOWORK=off go -C deploy/interop test -count=1 ./...
+
 .PHONY: lint
 lint: lint-go lint-proto check-generate breaking tidy-check rules deploy-check ## Run every static check
 
@@ -139,6 +143,7 @@ lint-go: $(TOOLS)/golangci-lint
 	$(TOOLS)/golangci-lint run deploy/docker/healthprobe/main.go
 	cd deploy/linkcheck && GOWORK=off $(CURDIR)/$(TOOLS)/golangci-lint run ./...
 	cd deploy/check && GOWORK=off $(CURDIR)/$(TOOLS)/golangci-lint run ./...
+	cd deploy/interop && GOWORK=off $(CURDIR)/$(TOOLS)/golangci-lint run ./...
 
 .PHONY: lint-proto
 lint-proto: $(TOOLS)/buf
@@ -182,7 +187,7 @@ breaking: $(TOOLS)/buf ## Check the contract against the last release, or else t
 .PHONY: tidy-check
 tidy-check: ## Check that every go.mod is tidy
 	@# Not those of the tools: tidying them would download what the tests of their dependencies need.
-	@status=0; for dir in $(WORKSPACE) $(CURDIR)/deploy/linkcheck $(CURDIR)/deploy/check; do \
+	@status=0; for dir in $(WORKSPACE) $(CURDIR)/deploy/linkcheck $(CURDIR)/deploy/check $(CURDIR)/deploy/interop; do \
 		GOWORK=off go -C "$$dir" mod tidy -diff || { status=1; echo "$$dir: run GOWORK=off go mod tidy there" >&2; }; \
 	done; exit $$status
 
@@ -199,10 +204,11 @@ generate-deploy: ## Generate the PrometheusRule of Kubernetes from the rules
 .PHONY: reference
 reference: ## Generate docs/reference from the running programs
 	go test -count=1 -run 'TestREADME/reference' ./services/greenlight -update
+	go test -count=1 -run 'TestOutputReference' ./services/greenlight/internal/cli -update
 
 .PHONY: fmt
 fmt: $(TOOLS)/golangci-lint $(TOOLS)/buf ## Format Go and protos
-	$(TOOLS)/golangci-lint fmt $(WORKSPACE) deploy/linkcheck deploy/check deploy/docker/healthprobe
+	$(TOOLS)/golangci-lint fmt $(WORKSPACE) deploy/linkcheck deploy/check deploy/interop deploy/docker/healthprobe
 	$(TOOLS)/buf format --write
 
 .PHONY: clean

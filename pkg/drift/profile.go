@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"math"
 	"slices"
+
+	"github.com/greenlight-ml/greenlight/pkg/stats"
 )
 
 // Profile is the frozen reference: how the features of the training rows were distributed. It must not be changed, and
@@ -19,6 +21,9 @@ type Profile struct {
 	Days []int `json:"days"`
 	// Features are in the order of the vector; raw inputs come last.
 	Features []Feature `json:"features"`
+	// Ranges are those of all features of the model's schema, also those that are not watched, in its order. Profiles of
+	// older versions have none.
+	Ranges []Range `json:"ranges,omitempty"`
 
 	// scored is how many features are not raw inputs; weighted reports that the features have weights.
 	scored   int
@@ -48,6 +53,39 @@ type Column struct {
 	Weight float64
 	// Values has one value per row; NaN is missing.
 	Values []float64
+}
+
+// Range is from the 0.05 to the 99.95 % quantile of a feature in the reference (type 7), both ends included.
+type Range struct {
+	Name string  `json:"name"`
+	Low  float64 `json:"low"`
+	High float64 `json:"high"`
+}
+
+// rangeTail is the share of the reference below a range, and above it.
+const rangeTail = 0.0005
+
+// NewRanges returns the ranges of the features. values returns a new slice with the feature's values in the reference. It
+// returns nil if a feature has no values, or if its range is not finite.
+func NewRanges(features []string, values func(feature string) []float64) []Range {
+	ranges := make([]Range, 0, len(features))
+	for _, name := range features {
+		v := values(name)
+		slices.Sort(v)
+		r := Range{name, stats.Quantile(v, rangeTail), stats.Quantile(v, 1-rangeTail)}
+		if r.check() != nil {
+			return nil
+		}
+		ranges = append(ranges, r)
+	}
+	return ranges
+}
+
+func (r Range) check() error {
+	if !(-math.MaxFloat64 <= r.Low && r.Low <= r.High && r.High <= math.MaxFloat64) { // NaN too
+		return fmt.Errorf("range of feature %q from %v to %v: want finite numbers in ascending order", r.Name, r.Low, r.High)
+	}
+	return nil
 }
 
 // NewProfile makes the profile of reference rows, given as columns of equal length with the UTC day of each row. The
@@ -115,6 +153,11 @@ func (p *Profile) bind() error {
 	}
 	if err := p.assign(); err != nil {
 		return fmt.Errorf("profile: %w", err)
+	}
+	for _, r := range p.Ranges {
+		if err := r.check(); err != nil {
+			return fmt.Errorf("profile: %w", err)
+		}
 	}
 	names := make(map[string]bool, len(p.Features))
 	p.offsets = make([]int, 1, len(p.Features)+1)

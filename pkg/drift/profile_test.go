@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"math"
+	"math/big"
 	"math/rand/v2"
 	"reflect"
 	"slices"
@@ -225,6 +226,8 @@ func TestProfileJSON(t *testing.T) {
 	columns, days := rows(1, 6, 50)
 	columns[0].Domain = &drift.Domain{Low: -10, High: 10}
 	p := profile(t, columns, days)
+	p.Ranges = []drift.Range{{Name: "wander", Low: -3.5, High: 3}, {Name: "one", Low: 1, High: 1}}
+	p.Ranges = []drift.Range{{Name: "wander", Low: -3.5, High: 3}, {Name: "one", Low: 1, High: 1}}
 	raw, err := json.Marshal(p)
 	if err != nil {
 		t.Fatal(err)
@@ -240,7 +243,9 @@ func TestProfileJSON(t *testing.T) {
 			shuffledDays[to] = days[from]
 		}
 	}
-	again, err := json.Marshal(profile(t, shuffled, shuffledDays))
+	other := profile(t, shuffled, shuffledDays)
+	other.Ranges = p.Ranges
+	again, err := json.Marshal(other)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -256,9 +261,62 @@ func TestProfileJSON(t *testing.T) {
 	}
 }
 
+// The ranges are the exact quantiles at 1/2000 and 1999/2000 of the sorted values, in rational numbers.
+func TestRanges(t *testing.T) {
+	const parts = 2000
+	quantile := func(values []float64, k int) float64 {
+		left := slices.Clone(values)
+		smallest := func() *big.Rat { // removes it
+			at := 0
+			for i, v := range left {
+				if v < left[at] {
+					at = i
+				}
+			}
+			v := left[at]
+			left = slices.Delete(left, at, at+1)
+			return new(big.Rat).SetFloat64(v)
+		}
+		h := (len(values) - 1) * k // in parts of a position
+		var low, high *big.Rat
+		for range h/parts + 1 {
+			low = smallest()
+		}
+		if high = low; h%parts > 0 {
+			high = smallest()
+		}
+		step := new(big.Rat).Sub(high, low)
+		v, _ := step.Mul(step, big.NewRat(int64(h%parts), parts)).Add(step, low).Float64()
+		return v
+	}
+	rng := rand.New(rand.NewPCG(5, 0))
+	for _, n := range []int{1, 2, 3, 1000, 1999, 2000, 2001, 2002, 4001, 5000} {
+		columns := map[string][]float64{"one": slices.Repeat([]float64{1}, n)}
+		for range n {
+			columns["normal"] = append(columns["normal"], rng.NormFloat64())
+			columns["steps"] = append(columns["steps"], math.Floor(4*rng.ExpFloat64())/10)
+		}
+		names := []string{"normal", "one", "steps"}
+		got := drift.NewRanges(names, func(name string) []float64 { return slices.Clone(columns[name]) })
+		for i, name := range names {
+			want := drift.Range{Name: name, Low: quantile(columns[name], 1), High: quantile(columns[name], parts-1)}
+			if g := got[i]; g.Name != name || !(math.Abs(g.Low-want.Low) <= 1e-9) || !(math.Abs(g.High-want.High) <= 1e-9) {
+				t.Errorf("%d rows: got %v, want %v", n, g, want)
+			}
+		}
+	}
+	for name, values := range map[string][]float64{"no values": nil, "too wide": {-math.MaxFloat64, math.MaxFloat64}} {
+		if got := drift.NewRanges([]string{"x"}, func(string) []float64 { return values }); got != nil {
+			t.Errorf("%s: got %v, want nil", name, got)
+		}
+	}
+}
+
 func TestProfileRefuses(t *testing.T) {
 	columns, days := rows(1, 3, 20)
-	raw, err := json.Marshal(profile(t, columns, days))
+	good := profile(t, columns, days)
+	good.Ranges = []drift.Range{{Name: "wander", Low: -3, High: 3}}
+	raw, err := json.Marshal(good)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -280,6 +338,8 @@ func TestProfileRefuses(t *testing.T) {
 		{"bins are lost", `"values":[1]`, `"values":[]`, "counts of a day"},
 		{"negative count", `[0,0,20,0,0]`, `[-1,1,20,0,0]`, "count -1"},
 		{"no features", `"features":[`, `"features":[],"spare":[`, "0 features"},
+		{"range", `"low":-3,"high":3`, `"low":3,"high":-3`, `range of feature "wander" from 3 to -3`},
+		{"infinite range", `"high":3`, `"high":1e999`, "cannot unmarshal"},
 		{"not a profile", `"rows":60`, `"rows":"60"`, "cannot unmarshal"},
 	}
 	for _, tt := range tests {

@@ -158,6 +158,7 @@ var reserved = []string{
 	"score", "overall", "overall_weighted", "label", "date", "schema",
 	"request_id", "symbol", "event_time", "arrival_time", "schema_hash", "baseline_score", "baseline_version", "baseline_digest",
 	"shadow_score", "outcome", "model_version", "model_digest", "shadow_latency_ms", "source", "input_mid", "input_spread_bp",
+	"decided_by", "reason", "final_score", "rollout_revision",
 }
 
 // CheckName returns an error if a feature cannot have the name.

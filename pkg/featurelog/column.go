@@ -19,8 +19,8 @@ type column struct {
 	take func(r *Row, v parquet.Value)
 }
 
-// columns are the columns of every file, in order; files of older versions end before sourceColumn. The features
-// follow. Changing a name or type is a [CHANGE].
+// columns are the columns of every file, in order; files of older versions end before sourceColumn or deciderColumn. The
+// features follow. Changing a name or type is a [CHANGE].
 var columns = []column{
 	text("request_id", &parquet.Plain, func(r *Row) *string { return &r.RequestID }),
 	text("symbol", &parquet.RLEDictionary, func(r *Row) *string { return &r.Symbol }),
@@ -46,18 +46,35 @@ var columns = []column{
 	text(sourceColumn, &parquet.RLEDictionary, func(r *Row) *string { return &r.Source }),
 	optional("input_mid", func(r *Row) *Optional { return &r.Mid }),
 	optional("input_spread_bp", func(r *Row) *Optional { return &r.SpreadBP }),
+	textOrNull(deciderColumn, func(r *Row) *string { return &r.Decision.By }),
+	textOrNull("reason", func(r *Row) *string { return &r.Decision.Reason }),
+	optional("final_score", func(r *Row) *Optional { return &r.Decision.Score }),
+	{
+		"rollout_revision", parquet.Optional(parquet.Encoded(parquet.Int(64), &parquet.DeltaBinaryPacked)),
+		func(r *Row) (parquet.Value, bool) {
+			return parquet.Int64Value(int64(r.Decision.Revision)), r.Decision.By != ""
+		},
+		func(r *Row, v parquet.Value) {
+			if !v.IsNull() {
+				r.Decision.Revision = uint64(v.Int64())
+			}
+		},
+	},
 }
 
-// sourceColumn is the first column that files of older versions lack.
-const sourceColumn = "source"
+// sourceColumn and deciderColumn are the first columns that files of older versions lack.
+const sourceColumn, deciderColumn = "source", "decided_by"
 
-// columnsOf returns the columns of a file before its features, judged by the field that may be sourceColumn.
+// columnsOf returns the columns of a file before its features, judged by the fields that may be sourceColumn and
+// deciderColumn.
 func columnsOf(fields []parquet.Field) []column {
-	older := slices.IndexFunc(columns, func(c column) bool { return c.name == sourceColumn })
-	if len(fields) > older && fields[older].Name() == sourceColumn {
-		return columns
+	n := columnIndex(sourceColumn)
+	for _, next := range []int{columnIndex(deciderColumn), len(columns)} {
+		if len(fields) > n && fields[n].Name() == columns[n].name {
+			n = next
+		}
 	}
-	return columns[:older]
+	return columns[:n]
 }
 
 // columnIndex returns the position of a column that every file has, or -1.
@@ -72,6 +89,14 @@ func text(name string, how encoding.Encoding, of func(*Row) *string) column {
 		func(r *Row) (parquet.Value, bool) { return textValue(*of(r)), true },
 		func(r *Row, v parquet.Value) { *of(r) = string(v.ByteArray()) },
 	}
+}
+
+// textOrNull is like text, with null for the empty string.
+func textOrNull(name string, of func(*Row) *string) column {
+	c := text(name, &parquet.RLEDictionary, of)
+	c.node = parquet.Optional(c.node)
+	c.put = func(r *Row) (parquet.Value, bool) { return textValue(*of(r)), *of(r) != "" }
+	return c // a null has no bytes
 }
 
 func textValue(s string) parquet.Value {

@@ -16,8 +16,13 @@
 //
 // Before the features come the raw inputs input_mid and input_spread_bp, where the request had them or a quote. With
 // them any log can be labelled and used for retraining. The column source tells where the request came from: live,
-// replay, simulated, or empty if unknown. Files of older versions lack these three columns and are still read; a query
-// over both needs union_by_name. In DuckDB:
+// replay, simulated, or empty if unknown.
+//
+// While a gate is set, decided_by is baseline or model, reason is why the baseline decided (null if the model did),
+// final_score is the decision, and rollout_revision is that of the rollout that it was made under. They are null
+// otherwise.
+//
+// Files of older versions lack these columns and are still read; a query over both needs union_by_name. In DuckDB:
 //
 //	SELECT outcome, count(*), avg(rsi14_z)
 //	FROM read_parquet('log/*/schema=v1.8.1/*.parquet', hive_partitioning = true, union_by_name = true)

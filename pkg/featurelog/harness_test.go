@@ -44,6 +44,12 @@ func sample(s *Schema, i int, arrival time.Time) Row {
 	for range s.Features {
 		r.Features = append(r.Features, rng.NormFloat64())
 	}
+	switch i % 3 {
+	case 1:
+		r.Decision = Decision{By: "model", Score: r.ShadowScore, Revision: uint64(i)}
+	case 2:
+		r.Decision = Decision{By: "baseline", Reason: "out_of_domain", Score: Some(r.BaselineScore), Revision: math.MaxInt64}
+	}
 	return r
 }
 

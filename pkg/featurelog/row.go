@@ -35,6 +35,18 @@ type Row struct {
 	ModelVersion, ModelDigest string
 	// ShadowLatencyMS is how long the shadow took, in milliseconds; absent if it was not sent.
 	ShadowLatencyMS Optional
+	// Decision is the zero Decision unless a gate was set, as in logs of older versions.
+	Decision Decision
+}
+
+// Decision is whose score a gate let decide.
+type Decision struct {
+	// By is "baseline" or "model". Reason is why the baseline decided, for example "lease_lapsed"; empty if the model did.
+	By, Reason string
+	// Score is the decision: the baseline's score or the model's, bit for bit.
+	Score Optional
+	// Revision is that of the rollout that the decision was made under.
+	Revision uint64
 }
 
 // maxAhead is how much later than its arrival an event may be: clocks differ, but not by days.
@@ -81,6 +93,6 @@ const maxText = 4096
 // fits reports whether the row can be logged.
 func (r *Row) fits() bool {
 	text := len(r.RequestID) + len(r.Symbol) + len(r.BaselineVersion) + len(r.BaselineDigest) + len(r.Outcome) +
-		len(r.ModelVersion) + len(r.ModelDigest) + len(r.Source)
+		len(r.ModelVersion) + len(r.ModelDigest) + len(r.Source) + len(r.Decision.By) + len(r.Decision.Reason)
 	return r.Schema != nil && (len(r.Features) == len(r.Schema.Features) || len(r.Features) == 0) && text <= maxText
 }

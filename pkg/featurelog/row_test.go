@@ -34,6 +34,21 @@ func TestReadOlderVersion(t *testing.T) {
 	}
 }
 
+// A log from before gates is read: it has everything but decisions.
+func TestReadLogFromBeforeGates(t *testing.T) {
+	rows := all(t, "testdata/before-gates")
+	if len(rows) != 3 {
+		t.Fatalf("%d rows", len(rows))
+	}
+	for i, r := range rows {
+		want := sample(schema(t, "v1.8.1"), i, r.ArrivalTime)
+		want.Decision = Decision{}
+		if !equal(r, want) {
+			t.Errorf("row %d: got %+v, want %+v", i, r, want)
+		}
+	}
+}
+
 func TestRowTime(t *testing.T) {
 	arrival := time.Date(2025, 9, 1, 12, 0, 0, 0, time.UTC)
 	for name, tt := range map[string]struct {

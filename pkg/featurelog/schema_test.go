@@ -28,6 +28,10 @@ func TestSchemaGolden(t *testing.T) {
 	required binary source (STRING);
 	optional double input_mid;
 	optional double input_spread_bp;
+	optional binary decided_by (STRING);
+	optional binary reason (STRING);
+	optional double final_score;
+	optional int64 rollout_revision (INT(64,true));
 	optional double bias;
 	optional double mid_logret_1m_rel;
 	optional double mid_logret_5m_rel;

@@ -7,7 +7,7 @@
 //	baseline.json  the production heuristic, fitted to the same training window
 //	golden.json    market states with the scores that the model must give them
 //	schema.json    the feature schema, unless it is built in; model.json has its SHA-256
-//	reference.json the drift profile: how inputs and score were distributed on the training window (optional)
+//	reference.json the drift profile: how inputs and score were distributed on the training window, and their ranges (optional)
 //	ensemble       the trees as LightGBM or XGBoost wrote them, for a model of that family
 //	release.json   how it was released under its version (optional)
 //	offline_report.json  its out-of-time evaluation, as evidence; models of older versions have none
@@ -33,6 +33,7 @@ import (
 	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/drift"
+	"github.com/greenlight-ml/greenlight/pkg/dsse"
 	"github.com/greenlight-ml/greenlight/pkg/durable"
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/text"
@@ -294,7 +295,35 @@ func (a *Artifact) bind() error {
 	if err := a.bindScorer(); err != nil {
 		return fmt.Errorf("%s: %w", ModelFile, err)
 	}
+	if err := a.checkRanges(); err != nil {
+		return fmt.Errorf("%s: %w", ReferenceFile, err)
+	}
 	return a.checkGolden()
+}
+
+// Ranges returns the range of each feature of the schema in the training data. It is nil if the drift profile lacks them, as
+// those of older versions do: then the model cannot decide behind a gate.
+func (a *Artifact) Ranges() []drift.Range {
+	if a.Reference == nil {
+		return nil
+	}
+	return a.Reference.Ranges
+}
+
+// checkRanges returns an error unless the ranges are those of the schema's features in its order, or there are none.
+func (a *Artifact) checkRanges() error {
+	ranges := a.Ranges()
+	if ranges == nil {
+		return nil
+	}
+	names := make([]string, len(ranges))
+	for i, r := range ranges {
+		names[i] = r.Name
+	}
+	if want := a.Schema.Names(); !slices.Equal(names, want) {
+		return fmt.Errorf("ranges of %s: want those of schema %s, %s", listed(names), a.Schema.Name, listed(want))
+	}
+	return nil
 }
 
 // Open creates Schema and Scorer from a draft's Spec, so that it can score before it has golden vectors.
@@ -366,7 +395,7 @@ func (a *Artifact) checkFP32() string {
 
 // loadFrom reads and verifies the model in the folder: digests, schema, parameters, golden scores, and the signature if
 // there are keys.
-func loadFrom(root *os.Root, dir string, keys Keys) (*Artifact, error) {
+func loadFrom(root *os.Root, dir string, keys dsse.Keys) (*Artifact, error) {
 	a := &Artifact{}
 	if err := a.read(root, keys); err != nil {
 		return nil, fmt.Errorf("model %s: %w", dir, err)
@@ -374,13 +403,13 @@ func loadFrom(root *os.Root, dir string, keys Keys) (*Artifact, error) {
 	return a, nil
 }
 
-func (a *Artifact) read(root *os.Root, keys Keys) error {
+func (a *Artifact) read(root *os.Root, keys dsse.Keys) error {
 	raw, err := readFile(root, ManifestFile)
 	if err != nil {
 		return err
 	}
 	// First: unsigned content is not even parsed.
-	if err := keys.verify(root, raw); err != nil {
+	if err := verify(root, raw, keys); err != nil {
 		return err
 	}
 	a.manifest = raw

@@ -10,9 +10,11 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/greenlight-ml/greenlight/pkg/drift"
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/pkg/testkit/enginetest"
@@ -51,6 +53,51 @@ func TestSaveAndLoadAreTheSame(t *testing.T) {
 	sum := sha256.Sum256(read(t, dir, model.ModelFile))
 	if got, want := first.Digest(), hex.EncodeToString(sum[:]); got != want {
 		t.Errorf("digest: got %s, want that of the file, %s", got, want)
+	}
+}
+
+// A model's ranges are those of the features of its schema. A model of an older version has none, and has the same digest.
+func TestRanges(t *testing.T) {
+	fresh := func() *model.Artifact { return enginetest.Artifact(t, "v1.8.1", version) }
+	all := fresh().Ranges()
+	for _, tt := range []struct {
+		name   string
+		ranges []drift.Range
+		err    string
+	}{
+		{"all", all, ""},
+		{"none", nil, ""},
+		{"one fewer", all[1:], "reference.json: ranges of "},
+		{"another order", slices.Concat(all[1:], all[:1]), "want those of schema v1.8.1"},
+		{"descending", append([]drift.Range{{Name: all[0].Name, Low: 2, High: 1}}, all[1:]...), "from 2 to 1"},
+	} {
+		registry, dir := folder(t)
+		edit(t, dir, model.ReferenceFile, tt.ranges, "ranges")
+		sum := sha256.Sum256(read(t, dir, model.ReferenceFile))
+		edit(t, dir, model.ManifestFile, hex.EncodeToString(sum[:]), "files", model.ReferenceFile)
+		a, err := model.OpenRegistry(registry).Load(version)
+		if tt.err != "" {
+			if err == nil || !strings.Contains(err.Error(), tt.err) {
+				t.Errorf("%s: got %v, want an error that mentions %q", tt.name, err, tt.err)
+			}
+			continue
+		}
+		if err != nil || !slices.Equal(a.Ranges(), tt.ranges) || a.Digest() != fresh().Digest() {
+			t.Errorf("%s: got %v, %v", tt.name, a, err)
+		}
+	}
+	for _, change := range []func(*model.Artifact){
+		func(a *model.Artifact) { a.Reference.Ranges = nil }, func(a *model.Artifact) { a.Reference = nil },
+	} {
+		a := fresh()
+		change(a)
+		r := model.OpenRegistry(t.TempDir())
+		if err := r.Add(a); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := r.Load(version); err != nil || got.Ranges() != nil || got.Digest() != fresh().Digest() {
+			t.Errorf("without ranges: got %v, %v", got, err)
+		}
 	}
 }
 

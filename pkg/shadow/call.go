@@ -36,6 +36,8 @@ type call struct {
 	deadline time.Time
 	early    time.Duration
 
+	urgent bool // a decision waits for the answer: see queue
+
 	schema  *feature.Schema // the schema of values; nil while the engine's schema is not known
 	values  []float64
 	allowed func(error) // from the breaker's Allow; must be called once with a verdict

@@ -102,8 +102,10 @@ func (d *Dispatcher) start(c *call) {
 		return
 	}
 	waiting, pairs := d.queue.len(), c.pairs
+	r := c.Request
+	r.Gated = nil // only the model under trial may decide
 	for _, ch := range d.challengers {
-		other := newCall(c.Request, ch.opts.Timeout)
+		other := newCall(r, ch.opts.Timeout)
 		if pairs != nil && pairs.of == ch {
 			other.pairs, pairs = pairs, pairs.next
 		}

@@ -181,9 +181,12 @@ func (d *Dispatcher) Detach(r Request) {
 	d.start(newCall(r, d.opts.Timeout))
 }
 
-// Advise starts the request's shadow before all that are not awaited, and returns at once. Request.Gated gets the result.
+// Advise is like [Dispatcher.Detach], but the shadow goes before all others, as soon as a slot is free, because a decision
+// waits for it. Request.Gated gets the result. The shadows of challengers do not go first.
 func (d *Dispatcher) Advise(r Request) {
-	d.start(newCall(r, d.opts.Timeout))
+	c := newCall(r, d.opts.Timeout)
+	c.urgent = true
+	d.start(c)
 }
 
 // Wait starts the request's shadow and waits for it: at most the timeout, and at most what is left of ctx's deadline

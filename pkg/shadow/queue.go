@@ -12,19 +12,18 @@ const pace = 10 * time.Millisecond
 // queue holds waiting shadows and decides when a batch of them is sent as one call.
 //
 // A call costs both processes far more than a row does. So rows that arrive soon after a call wait and go together. A call
-// is due in three cases: a full batch waits; the pace since the last call is over, even if that call has not returned (a
-// timer fires if no further row arrives); or a caller waits for its shadow and no call is in flight. So a lone request
-// goes at once.
+// is due in four cases: a full batch waits; the pace since the last call is over, even if that call has not returned (a
+// timer fires if no further row arrives); a caller waits for its shadow and no call is in flight, so that a lone request
+// goes at once; or an urgent row waits, on which a decision depends. Urgent rows go first, and the others fill up their call.
 type queue struct {
 	maxBatch int
 
 	mu       sync.Mutex
 	due      sync.Cond // signaled when an idle worker should make a call
 	signaled bool      // a worker was signaled and has not woken yet
-	ring     []*call   // a ring buffer of waiting rows, starting at first
-	first    int
-	waiting  int
-	awaited  int       // waiting rows whose caller waits for the answer
+	urgent   ring
+	ordinary ring
+	awaited  int       // ordinary rows whose caller waits for the answer
 	inFlight int       // calls in flight
 	newest   time.Time // when the latest call began
 	closed   bool
@@ -34,8 +33,32 @@ type queue struct {
 	armed bool
 }
 
+// ring is a ring buffer of waiting rows, starting at first.
+type ring struct {
+	rows           []*call
+	first, waiting int
+}
+
+func (r *ring) full() bool { return r.waiting == len(r.rows) }
+
+func (r *ring) push(c *call) {
+	r.rows[(r.first+r.waiting)%len(r.rows)] = c
+	r.waiting++
+}
+
+// pop appends up to n rows to batch.
+func (r *ring) pop(batch []*call, n int) []*call {
+	for range min(r.waiting, n) {
+		batch, r.rows[r.first] = append(batch, r.rows[r.first]), nil
+		r.first = (r.first + 1) % len(r.rows)
+		r.waiting--
+	}
+	return batch
+}
+
+// newQueue returns a queue of at most size urgent rows and size others.
 func newQueue(size, maxBatch int) *queue {
-	q := &queue{maxBatch: maxBatch, ring: make([]*call, size)}
+	q := &queue{maxBatch: maxBatch, urgent: ring{rows: make([]*call, size)}, ordinary: ring{rows: make([]*call, size)}}
 	q.due.L = &q.mu
 	q.timer = time.AfterFunc(pace, q.overdue)
 	q.timer.Stop()
@@ -47,7 +70,7 @@ func (q *queue) overdue() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.armed = false
-	if q.waiting == 0 || q.closed {
+	if q.waiting() == 0 || q.closed {
 		return
 	}
 	q.wake(time.Now())
@@ -68,24 +91,29 @@ func (q *queue) wake(now time.Time) {
 
 // put adds the call. It never blocks: when the queue is full or closed it returns errShed or errStopped.
 func (q *queue) put(c *call) error {
+	rows := &q.ordinary
+	if c.urgent {
+		rows = &q.urgent
+	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	switch {
 	case q.closed:
 		return errStopped
-	case q.waiting == len(q.ring):
+	case rows.full():
 		return errShed
 	}
-	q.ring[(q.first+q.waiting)%len(q.ring)] = c
-	q.waiting++
+	rows.push(c)
 	q.awaited += c.awaited()
 	q.wake(c.Arrival)
 	return nil
 }
 
-// wantsCall reports whether a call is due now.
+func (q *queue) waiting() int { return q.urgent.waiting + q.ordinary.waiting }
+
+// wantsCall reports whether a call is due now, if rows wait.
 func (q *queue) wantsCall(now time.Time) bool {
-	return q.awaited > 0 && q.inFlight == 0 || q.waiting >= q.maxBatch || now.Sub(q.newest) >= pace
+	return q.urgent.waiting > 0 || q.awaited > 0 && q.inFlight == 0 || q.waiting() >= q.maxBatch || now.Sub(q.newest) >= pace
 }
 
 // take waits until a call is due and appends its rows to batch. It appends none if the queue is closed and empty.
@@ -93,7 +121,7 @@ func (q *queue) wantsCall(now time.Time) bool {
 func (q *queue) take(batch []*call) []*call {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for q.waiting == 0 || !q.closed && !q.wantsCall(time.Now()) {
+	for q.waiting() == 0 || !q.closed && !q.wantsCall(time.Now()) {
 		if q.closed {
 			return batch
 		}
@@ -110,7 +138,7 @@ func (q *queue) next(batch []*call) []*call {
 	defer q.mu.Unlock()
 	q.inFlight--
 	switch now := time.Now(); {
-	case q.waiting == 0:
+	case q.waiting() == 0:
 		return batch
 	case !q.closed && !q.wantsCall(now):
 		q.wake(now)
@@ -120,17 +148,15 @@ func (q *queue) next(batch []*call) []*call {
 }
 
 func (q *queue) begin(batch []*call) []*call {
-	for range min(q.waiting, q.maxBatch) {
-		c := q.ring[q.first]
-		batch, q.ring[q.first] = append(batch, c), nil
+	batch = q.urgent.pop(batch, q.maxBatch)
+	batch = q.ordinary.pop(batch, q.maxBatch-len(batch))
+	for _, c := range batch {
 		q.awaited -= c.awaited()
-		q.first = (q.first + 1) % len(q.ring)
-		q.waiting--
 	}
 	q.inFlight++
 	q.newest = time.Now()
 	// The rows left over, perhaps another full batch, were signaled to this worker only.
-	if q.signaled = false; q.waiting > 0 {
+	if q.signaled = false; q.waiting() > 0 {
 		q.wake(q.newest)
 	}
 	return batch
@@ -148,5 +174,5 @@ func (q *queue) close() {
 func (q *queue) len() int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.waiting
+	return q.waiting()
 }

@@ -277,6 +277,9 @@ func TestShadowsThatExecutorMissesAreShed(t *testing.T) {
 				tr := newTrial(t, enginetest.Options{}, func(o *Options) {
 					tt.engine.ScoringServiceClient, o.Engine, o.MaxInFlight = o.Engine, &tt.engine, 1
 				})
+				tr.queue.mu.Lock()
+				tr.queue.newest = time.Now() // so that the first call waits for a full batch
+				tr.queue.mu.Unlock()
 				for range tt.rows {
 					r := tr.request()
 					r.Baseline = 0

@@ -113,11 +113,7 @@ func reference(t testing.TB, rng *rand.Rand, schema *feature.Schema, formula mod
 	t.Helper()
 	const days, perDay = 10, 100
 	names, weights := model.Watched(&formula, schema)
-	var columns []drift.Column
-	var from []int // the schema index of each column
-	for _, name := range names {
-		columns, from = append(columns, drift.Column{Name: name, Weight: weights[name]}), append(from, schema.Index(name))
-	}
+	values := map[string][]float64{}
 	score := drift.Column{Name: "score", Role: drift.Score}
 	var inputs []drift.Column
 	for _, name := range feature.RawInputs() {
@@ -128,8 +124,8 @@ func reference(t testing.TB, rng *rand.Rand, schema *feature.Schema, formula mod
 	var of []int
 	for i := range days * perDay {
 		x := Vector(rng, schema)
-		for j := range columns {
-			columns[j].Values = append(columns[j].Values, x[from[j]])
+		for j, name := range schema.Names() {
+			values[name] = append(values[name], x[j])
 		}
 		score.Values = append(score.Values, formula.Score(x))
 		for j := range inputs {
@@ -137,10 +133,15 @@ func reference(t testing.TB, rng *rand.Rand, schema *feature.Schema, formula mod
 		}
 		of = append(of, 20_000+i/perDay)
 	}
+	var columns []drift.Column
+	for _, name := range names {
+		columns = append(columns, drift.Column{Name: name, Weight: weights[name], Values: values[name]})
+	}
 	p, err := drift.NewProfile(slices.Concat(columns, []drift.Column{score}, inputs), of)
 	if err != nil {
 		t.Fatal(err)
 	}
+	p.Ranges = drift.NewRanges(schema.Names(), func(name string) []float64 { return values[name] })
 	return p
 }
 

@@ -178,8 +178,13 @@ func (s *service) GetModelInfo(ctx context.Context, _ *mlenginev1.GetModelInfoRe
 		Name: m.Manifest.Name, Version: m.Manifest.Version, Digest: m.Digest(), Family: m.Spec.Family,
 		Schema: m.Spec.Schema, SchemaHash: m.Spec.SchemaHash,
 	}
-	for _, f := range m.Schema.Features {
-		info.Features = append(info.Features, &mlenginev1.FeatureInfo{Name: f.Name, Unit: f.Unit, Description: f.Description})
+	ranges := m.Ranges()
+	for i, f := range m.Schema.Features {
+		described := &mlenginev1.FeatureInfo{Name: f.Name, Unit: f.Unit, Description: f.Description}
+		if ranges != nil {
+			described.ProfileLow, described.ProfileHigh = &ranges[i].Low, &ranges[i].High
+		}
+		info.Features = append(info.Features, described)
 	}
 	if fault.Info != nil {
 		fault.Info(info)

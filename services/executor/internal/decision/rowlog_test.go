@@ -13,9 +13,11 @@ import (
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/greenlight-ml/greenlight/pkg/decide"
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/featurelog"
 	"github.com/greenlight-ml/greenlight/pkg/market"
+	"github.com/greenlight-ml/greenlight/pkg/shadow"
 	"github.com/greenlight-ml/greenlight/pkg/testkit/durabletest"
 	"github.com/greenlight-ml/greenlight/pkg/testkit/enginetest"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
@@ -58,6 +60,40 @@ func rowsOf(t *testing.T, dir string) map[string]featurelog.Row {
 		rows[r.RequestID] = r
 	}
 	return rows
+}
+
+// gated is a request with a decision.
+type gated decide.Decision
+
+func (gated) Advise(shadow.Result) {}
+
+func (g gated) Decision() (decide.Decision, uint64) { return decide.Decision(g), 42 }
+
+// While a gate is set, a row has the decision, whose score is logged bit for bit.
+func TestRowsOfAGate(t *testing.T) {
+	dir := t.TempDir()
+	log := openLog(t, featurelog.Options{Dir: dir})
+	score := math.Nextafter(0.1, 1)
+	want := map[string]featurelog.Decision{"no gate": {}}
+	for _, r := range append(decide.Reasons(), decide.None) {
+		d := featurelog.Decision{By: "baseline", Reason: r.String(), Score: featurelog.Some(score), Revision: 42}
+		if r == decide.None {
+			d.By, d.Reason = "model", ""
+		}
+		want[r.String()] = d
+		log.Settled(shadow.Request{ID: r.String(), Baseline: 0.5, Gated: gated{Score: score, Reason: r}}, shadow.Result{Outcome: shadow.Match, Score: 0.25})
+	}
+	log.Settled(shadow.Request{ID: "no gate", Baseline: 0.5}, shadow.Result{Outcome: shadow.Match, Score: 0.25})
+	closeLog(t, log)
+	got := rowsOf(t, dir)
+	if len(got) != len(want) {
+		t.Errorf("%d rows, want %d", len(got), len(want))
+	}
+	for id, d := range want {
+		if r := got[id]; r.Decision != d || r.BaselineScore != 0.5 || r.ShadowScore.Value != 0.25 {
+			t.Errorf("%q: got %+v, want the decision %+v", id, r, d)
+		}
+	}
 }
 
 func sameBits(a, b []float64) bool {

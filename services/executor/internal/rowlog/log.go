@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/greenlight-ml/greenlight/pkg/decide"
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/featurelog"
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
@@ -73,7 +74,19 @@ func (l *Log) Settled(req shadow.Request, r shadow.Result) {
 	if r.Outcome.Compared() || r.Outcome.Failed() {
 		row.ShadowLatencyMS = featurelog.Some(telemetry.Milliseconds(r.Latency))
 	}
+	if req.Gated != nil {
+		row.Decision = decisionOf(req.Gated.Decision())
+	}
 	l.files.Log(row)
+}
+
+// decisionOf returns the columns of a decision behind a gate.
+func decisionOf(d decide.Decision, revision uint64) featurelog.Decision {
+	by := "baseline"
+	if d.ByModel() {
+		by = "model"
+	}
+	return featurelog.Decision{By: by, Reason: d.Reason.String(), Score: featurelog.Some(d.Score), Revision: revision}
 }
 
 // layoutOf returns the layout of the rows of the schema.

@@ -51,6 +51,7 @@ baseline.json that production decides by, and the model has no evaluation.`,
 			if r.Known {
 				c.Say("          note: the registry had this model already, and keeps the evaluation that came with it; give another --version to keep this one")
 			}
+			c.Say("gate      the model %s", gateText(r.Kept))
 			if own, err := experiment.Own(r.Kept); err == nil {
 				c.Say("offline   %s: greenlight eval --model %s/%s shows why", own.Judge().Verdict(), m.Name, m.Version)
 			}

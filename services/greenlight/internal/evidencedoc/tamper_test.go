@@ -24,6 +24,7 @@ func TestFolder(t *testing.T) {
 		{"with a rebuilt chain", testNewChain},
 		{"with a changed count", testChangedCount},
 		{"with a changed latency", testChangedLatency},
+		{"with a changed decision", testChangedDecision},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			w.t = t

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/gatekeeper"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote"
 )
 
@@ -113,7 +114,7 @@ func testEditedVerdicts(t *testing.T, w *whole) {
 		}
 	}
 	for schema := range checks {
-		if seen[schema] == 0 && schema != promote.PromotionSchema {
+		if seen[schema] == 0 && schema != promote.PromotionSchema && schema != gatekeeper.PlanSchema {
 			t.Errorf("no verdict of %s was edited", schema)
 		}
 	}
@@ -194,6 +195,36 @@ func testChangedCount(t *testing.T, w *whole) {
 	}
 	if run == "" || !found[name] || !found[run] {
 		t.Errorf("found in %v, want %s and the run %q", slices.Sorted(maps.Keys(found)), name, run)
+	}
+}
+
+// testChangedDecision changes one count of a gate at a time, with all digests updated. Each is found in the run.
+func testChangedDecision(t *testing.T, w *whole) {
+	f, err := open(w.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := f.match("gate_2*.json")[0].name
+	for _, at := range [][]string{
+		{"decisions", "model"},
+		{"decisions", "not_selected"},
+		{"decisions_start", "off"},
+		{"decisions_end", "off"},
+		{"decisions_end", "model"},
+		{"decisions_end", "not_selected"},
+		{"requests"},
+	} {
+		forged := f.forge(t, name, func(root any) {
+			in := root.(map[string]any)["processes"].([]any)[0].(map[string]any)
+			for _, key := range at[:len(at)-1] {
+				in = in[key].(map[string]any)
+			}
+			last := at[len(at)-1]
+			in[last] = json.Number(in[last].(json.Number).String() + "1")
+		})
+		if problems, err := forged.recheckFile(forged.named[name]); err != nil || len(problems) == 0 {
+			t.Errorf("%v was changed, and nothing is found: %v", at, err)
+		}
 	}
 }
 

@@ -28,7 +28,7 @@ func withRaw(names []string) []string {
 	return names
 }
 
-// reference builds the drift profile of the minutes of the training window that the model can score.
+// reference builds the drift profile, with ranges, of the minutes of the training window that the model can score.
 func (s *Study) reference(schema *feature.Schema, scorer model.Scorer, window train.Window) (*drift.Profile, error) {
 	x := make([]float64, schema.Len())
 	var minutes, days []int
@@ -41,15 +41,23 @@ func (s *Study) reference(schema *feature.Schema, scorer model.Scorer, window tr
 		minutes, days = append(minutes, i), append(days, day)
 		score.Values = append(score.Values, scorer.Score(x))
 	}
+	values := func(name string) []float64 {
+		source := s.Frame.Column(name)
+		if source == nil {
+			return nil
+		}
+		v := make([]float64, len(minutes))
+		for k, i := range minutes {
+			v[k] = source[i]
+		}
+		return v
+	}
 	watched, weights := model.Watched(scorer, schema)
 	var columns, inputs []drift.Column
 	for _, name := range withRaw(watched) {
-		c, source := drift.Column{Name: name, Weight: weights[name]}, s.Frame.Column(name)
-		if source == nil { // a raw input that a table lacks
+		c := drift.Column{Name: name, Weight: weights[name], Values: values(name)}
+		if c.Values == nil { // a raw input that a table lacks
 			continue
-		}
-		for _, i := range minutes {
-			c.Values = append(c.Values, source[i])
 		}
 		if i := schema.Index(name); i >= 0 {
 			if d := schema.Features[i].Domain; d != nil {
@@ -61,5 +69,15 @@ func (s *Study) reference(schema *feature.Schema, scorer model.Scorer, window tr
 			inputs = append(inputs, c)
 		}
 	}
-	return drift.NewProfile(slices.Concat(columns, []drift.Column{score}, inputs), days)
+	p, err := drift.NewProfile(slices.Concat(columns, []drift.Column{score}, inputs), days)
+	if err != nil {
+		return nil, err
+	}
+	p.Ranges = drift.NewRanges(schema.Names(), func(name string) []float64 {
+		if name == feature.Bias { // a table lacks it
+			return []float64{1}
+		}
+		return values(name)
+	})
+	return p, nil
 }

@@ -2,9 +2,12 @@ package experiment_test
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -77,6 +80,66 @@ func TestTablePurge(t *testing.T) {
 				t.Errorf("horizon %v, test on day %d: trained on %d rows, want %d", horizon, fold.TestFrom, fold.TrainRows, want)
 			}
 		}
+	}
+}
+
+// The ranges of a model are the extreme values of its training rows: of fewer than 2,000 rows, the quantiles lie between the
+// two outermost.
+func TestTableRanges(t *testing.T) {
+	type row struct {
+		day    int
+		values [2]float64
+	}
+	var all []row
+	o := tableOptions(t, writeTable(t, 40, func(i int, fields []string) {
+		at, err := time.Parse(time.RFC3339, fields[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := row{day: int(at.Unix() / 86400)}
+		for k := range r.values {
+			if r.values[k], err = strconv.ParseFloat(fields[2+k], 64); err != nil {
+				t.Fatal(err)
+			}
+		}
+		all = append(all, r)
+	}), time.Hour)
+	data, err := experiment.ReadTable(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := experiment.RunTable(t.Context(), data, o.Schema, "own-1", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := s.Artifact(s.Candidates[0], "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	fold := s.Candidates[0].Folds[len(s.Candidates[0].Folds)-1]
+	for k, r := range a.Ranges() {
+		if o.Schema.Features[k].Name == feature.Bias {
+			if r.Low != 1 || r.High != 1 {
+				t.Errorf("got %v", r)
+			}
+			continue
+		}
+		var x []float64
+		for _, row := range all {
+			if row.day >= fold.TrainFrom && row.day < fold.TrainTo {
+				x = append(x, row.values[map[string]int{"a": 0, "b": 1}[r.Name]])
+			}
+		}
+		slices.Sort(x)
+		n := len(x)
+		share := float64(n-1) / 2000
+		low, high := x[0]+share*(x[1]-x[0]), x[n-1]-share*(x[n-1]-x[n-2])
+		if n < 100 || n >= 2000 || !(math.Abs(r.Low-low) <= 1e-9) || !(math.Abs(r.High-high) <= 1e-9) {
+			t.Errorf("of %d rows: got %v, want %v to %v", n, r, low, high)
+		}
+	}
+	if len(a.Ranges()) != o.Schema.Len() {
+		t.Errorf("got %d ranges, want %d", len(a.Ranges()), o.Schema.Len())
 	}
 }
 

@@ -146,7 +146,8 @@ func TestEnginetestAgrees(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantInfo, err := e.client.GetModelInfo(t.Context(), nil)
-	if err != nil || gotInfo.GetDigest() != wantInfo.GetDigest() || gotInfo.GetSchemaHash() != wantInfo.GetSchemaHash() {
+	if err != nil || gotInfo.GetDigest() != wantInfo.GetDigest() || gotInfo.GetSchemaHash() != wantInfo.GetSchemaHash() ||
+		gotInfo.GetFeatures()[2].GetProfileHigh() != wantInfo.GetFeatures()[2].GetProfileHigh() || wantInfo.GetFeatures()[2].ProfileHigh == nil {
 		t.Errorf("info: got %v, want %v (%v)", gotInfo, wantInfo, err)
 	}
 }

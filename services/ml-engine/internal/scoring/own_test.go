@@ -28,6 +28,7 @@ func TestLabel(t *testing.T) {
 	} {
 		a := enginetest.ArtifactOf(t, enginetest.Own(t, "desk", 3), "own-1")
 		a.Spec.Label = tt.label
+		a.Reference.Ranges = nil
 		e := start(t, a)
 		info, err := e.client.GetModelInfo(t.Context(), &mlenginev1.GetModelInfoRequest{})
 		if err != nil {
@@ -35,6 +36,11 @@ func TestLabel(t *testing.T) {
 		}
 		if got := info.GetLabel(); !proto.Equal(got, tt.want) {
 			t.Errorf("%+v: got %v, want %v", tt.label, got, tt.want)
+		}
+		for _, f := range info.GetFeatures() {
+			if f.ProfileLow != nil || f.ProfileHigh != nil {
+				t.Errorf("the profile has no ranges, but %v has one", f)
+			}
 		}
 	}
 }
@@ -65,7 +71,7 @@ func TestWideSchema(t *testing.T) {
 		t.Fatal(err)
 	}
 	f := info.GetFeatures()
-	if len(f) != 1000 || f[3].GetDomainLow() != -1 || f[3].GetDomainHigh() != 1 || f[4].DomainLow != nil {
+	if len(f) != 1000 || f[3].GetDomainLow() != -1 || f[3].GetDomainHigh() != 1 || f[4].DomainLow != nil || f[999].ProfileLow == nil {
 		t.Errorf("got %d features, %v, %v", len(f), f[3], f[4])
 	}
 	seen, err := e.drift.GetDrift(t.Context(), &mlenginev1.GetDriftRequest{})

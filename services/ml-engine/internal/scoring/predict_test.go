@@ -144,6 +144,10 @@ func TestModelInfo(t *testing.T) {
 		if d := e.model.Schema.Features[i]; f.GetName() != d.Name || f.GetUnit() != d.Unit || f.GetDescription() != d.Description {
 			t.Errorf("feature %d: got %v, want %v", i, f, d)
 		}
+		want := [2]float64{e.model.Reference.Ranges[i].Low, e.model.Reference.Ranges[i].High}
+		if got := [2]float64{f.GetProfileLow(), f.GetProfileHigh()}; got != want || !(got[0] <= got[1]) {
+			t.Errorf("feature %d: got the range %v, want %v", i, got, want)
+		}
 	}
 	training := e.model.Manifest.Training
 	if len(got.GetFeatures()) != 7 || !got.GetTrainStartTime().AsTime().Equal(training.Start) || !got.GetTrainEndTime().AsTime().Equal(training.End) {

@@ -194,11 +194,14 @@ func (s *Service) StreamPredict(stream batches.Stream) error {
 // GetModelInfo implements ScoringService.
 func (s *Service) GetModelInfo(context.Context, *mlenginev1.GetModelInfoRequest) (*mlenginev1.GetModelInfoResponse, error) {
 	m := s.active.Load()
-	features := make([]*mlenginev1.FeatureInfo, 0, m.Schema.Len())
-	for _, f := range m.Schema.Features {
+	features, ranges := make([]*mlenginev1.FeatureInfo, 0, m.Schema.Len()), m.Ranges()
+	for i, f := range m.Schema.Features {
 		info := &mlenginev1.FeatureInfo{Name: f.Name, Unit: f.Unit, Description: f.Description}
 		if d := f.Domain; d != nil {
 			info.DomainLow, info.DomainHigh = &d[0], &d[1]
+		}
+		if ranges != nil {
+			info.ProfileLow, info.ProfileHigh = &ranges[i].Low, &ranges[i].High
 		}
 		features = append(features, info)
 	}
