@@ -156,8 +156,9 @@ func TestStatus(t *testing.T) {
 	latched.latch(executorv1.GateLatch_GATE_LATCH_BUDGET_SPENT, "executor", "101 of 100")
 	lost.network = cutOff
 	var out bytes.Buffer
-	err := Status(t.Context(), &out, []fleet.Executor{open.executor(), latched.executor(), lost.executor()})
-	if err == nil {
+	executors := []fleet.Executor{open.executor(), latched.executor(), lost.executor()}
+	answers, errs := Read(t.Context(), executors)
+	if Status(&out, executors, answers, errs) == nil {
 		t.Error("an executor does not answer, and there is no error")
 	}
 	for _, want := range []string{
