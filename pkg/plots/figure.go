@@ -75,17 +75,24 @@ func (f figure) write(w io.Writer) error {
 	}
 	area.Max.Y -= margin
 
+	for i, p := range f.panels { // a long label of the vertical axis is set smaller
+		style := &p.Y.Label.TextStyle
+		if room, width := vg.Length(f.shares[i])*area.Size().Y-gap, style.Width(p.Y.Label.Text); width > room {
+			style.Font.Size *= room / width
+		}
+	}
 	// The data areas of all panels start and end at the same place.
 	canvases := make([]draw.Canvas, len(f.panels))
 	top, height := area.Max.Y, area.Max.Y-area.Min.Y
 	column := area.Max.X - f.legends(area)
-	left, right := area.Min.X, column
+	edge := column
 	if f.side {
-		right -= margin
+		edge -= margin
 	}
+	left, right := area.Min.X, edge
 	for i, p := range f.panels {
 		c := area
-		c.Max.X = right
+		c.Max.X = edge
 		c.Max.Y = top
 		top -= vg.Length(f.shares[i]) * height
 		c.Min.Y = top

@@ -405,6 +405,44 @@ func TestLongNames(t *testing.T) {
 	}
 }
 
+// The panels of a figure are as wide as the figure, however many there are.
+func TestManyPanels(t *testing.T) {
+	c := plots.Curve{X: "rows", Y: "us", Sizes: []float64{1, 1024}, Values: []float64{1, 2}, Low: []float64{1, 2}, High: []float64{1, 2}}
+	var svg bytes.Buffer
+	if err := plots.Curves(&svg, "x", "y", []plots.Curve{c, c, c, c, c, c, c, c, c, c}); err != nil {
+		t.Fatal(err)
+	}
+	texts, width, _ := textsOf(t, svg.Bytes())
+	for _, one := range texts {
+		if one.text == "1,024" && one.x+one.width < width-12 {
+			t.Errorf("the last label of an axis ends at %v of %v", one.x+one.width, width)
+		}
+	}
+}
+
+// A long label of a vertical axis is not longer than its panel, so that it does not cover that of the next one.
+func TestLongLabelsOfPanels(t *testing.T) {
+	const label = "CPU of all of them per prediction, in microseconds"
+	c := plots.Curve{X: "rows", Y: label, Sizes: []float64{1, 2}, Values: []float64{1, 2}, Low: []float64{1, 2}, High: []float64{1, 2}}
+	var svg bytes.Buffer
+	if err := plots.Curves(&svg, "x", "y", []plots.Curve{c, c, c}); err != nil {
+		t.Fatal(err)
+	}
+	texts, _, height := textsOf(t, svg.Bytes())
+	n := 0
+	for _, one := range texts {
+		if one.text == label {
+			n++
+			if one.upright || one.width > height/3-20 {
+				t.Errorf("a label of %v points, upright %v, in a panel of a third of %v", one.width, one.upright, height)
+			}
+		}
+	}
+	if n != 3 {
+		t.Errorf("%d labels, want 3", n)
+	}
+}
+
 // filled returns the widths and heights of the rectangles whose style matches, in order.
 func filled(t *testing.T, svg []byte, style string) (widths, heights []float64) {
 	t.Helper()
