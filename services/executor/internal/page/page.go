@@ -20,6 +20,8 @@ type Options struct {
 	Report func(context.Context, *executorv1.GetShadowReportRequest) (*executorv1.GetShadowReportResponse, error)
 	// Rollout returns the rollout in force.
 	Rollout func() *executorv1.Rollout
+	// Gate returns the state of the gate.
+	Gate func() *executorv1.GateStatus
 	// Drift asks ml-engine. It may hang or fail: it is called every 30 s in a separate goroutine, with a timeout of 5 s. It is nil
 	// for a model server, which reports no drift.
 	Drift func(context.Context, *mlenginev1.GetDriftRequest, ...grpc.CallOption) (*mlenginev1.GetDriftResponse, error)
