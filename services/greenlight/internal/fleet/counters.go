@@ -113,8 +113,8 @@ func (c Counts) Phase() gate.PhaseCounts {
 // Histogram counts shadows by the time until their end. A histogram without counts is unknown.
 type Histogram struct {
 	// Edges are the upper bounds of the buckets, in milliseconds. Counts has one bucket more, for all that is above.
-	Edges  []float64
-	Counts []uint64
+	Edges  []float64 `json:"edges"`
+	Counts []uint64  `json:"counts"`
 }
 
 // Known reports whether there is a histogram.
