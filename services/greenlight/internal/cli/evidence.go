@@ -26,7 +26,7 @@ func evidenceCommand(c console.Console) *cobra.Command {
 
 func evidenceVerifyCommand(c console.Console) *cobra.Command {
 	var folder, head, trust string
-	var print func(evidence.Report) error
+	var show func(evidence.Report) error
 	cmd := &cobra.Command{
 		Use: "verify", Short: "Recompute every digest, chain link and verdict, and name the first that does not verify",
 		Long: `Verify recomputes the evidence folder: the links of its chain, the digest of each file, and every verdict from its figures. A
@@ -73,7 +73,7 @@ It exits 0 when everything verifies and 3 when something does not.`,
 			for _, s := range slices.Concat(report.Stale, report.Ignored) {
 				c.Say("note: %v", s)
 			}
-			if err := print(report); err != nil {
+			if err := show(report); err != nil {
 				return err
 			}
 			if !report.OK() {
@@ -90,7 +90,7 @@ It exits 0 when everything verifies and 3 when something does not.`,
 	}
 	flags.Evidence(cmd.Flags(), &folder)
 	flags.Head(cmd.Flags(), &head)
-	print = console.Outputs[evidence.Report](c, cmd, "greenlight/evidence_verify/v1")
+	show = console.Outputs[evidence.Report](c, cmd, "greenlight/evidence_verify/v1")
 	cmd.Flags().StringVar(&trust, "trust", "", "`file` with public keys, PEM: every line of the chain must be signed with one of them")
 	return cmd
 }

@@ -19,8 +19,8 @@ type reportFlags struct {
 	state, date, evidence string
 	nightly               flags.Recent
 	check                 bool
-	// print prints the summary with --output json.
-	print func(report.Summary) error
+	// show prints the summary with --output json.
+	show func(report.Summary) error
 }
 
 // reportKind is a daily report or a weekly summary.
@@ -80,7 +80,7 @@ existing report is not replaced. A period that is not over is refused.`,
 	fs.StringVar(&f.state, "state", agentState, "folder of the agent's journal")
 	declareCheck(fs, &f.check)
 	flags.Evidence(fs, &f.evidence)
-	f.print = console.Outputs[report.Summary](c, cmd, "greenlight/report/v1")
+	f.show = console.Outputs[report.Summary](c, cmd, "greenlight/report/v1")
 	return cmd
 }
 
@@ -125,7 +125,7 @@ func (f *reportFlags) report(c console.Console, kind reportKind, p report.Period
 	if s.Quality != nil {
 		c.Say("quality   %s", s.Quality.Line())
 	}
-	if err := errors.Join(s.Scorecard().Table(c.Out), f.print(s)); err != nil {
+	if err := errors.Join(s.Scorecard().Table(c.Out), f.show(s)); err != nil {
 		return err
 	}
 	if wrote {
