@@ -1,6 +1,7 @@
 package main
 
 import (
+	gover "go/version"
 	"os"
 	"os/exec"
 	"regexp"
@@ -53,6 +54,27 @@ func TestContractRequiresGRPCAndProtobuf(t *testing.T) {
 	}
 	if edges == 0 {
 		t.Error("the contract requires nothing: the graph cannot be trusted")
+	}
+}
+
+// The contract asks for no newer Go than what it requires asks for, so that its reader can stay on an older one. This module
+// asks for the same, so that its program is built as such a reader's is.
+func TestContractAsksForTheOldestGo(t *testing.T) {
+	asks := map[string]string{}
+	for line := range strings.Lines(goList(t, "list", "-m", "-f", "{{.Path}} {{.GoVersion}}", "all")) {
+		path, version, _ := strings.Cut(strings.TrimSpace(line), " ")
+		asks[path] = "go" + version
+	}
+	var oldest string
+	for path, version := range asks {
+		if allowed.MatchString(path) && gover.Compare(version, oldest) > 0 {
+			oldest = version
+		}
+	}
+	for _, path := range []string{contract, self} {
+		if asks[path] != oldest {
+			t.Errorf("%s asks for %s; what it requires asks for %s", path, asks[path], oldest)
+		}
 	}
 }
 
