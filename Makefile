@@ -28,7 +28,7 @@ HOT_PACKAGES := ./pkg/feature ./pkg/featurelog ./pkg/drift ./pkg/model ./pkg/tre
 
 # What buf generates, and by which templates.
 TEMPLATES := buf.gen.yaml pkg/oip/buf.gen.yaml
-GENERATED := proto/gen pkg/oip/gen
+GENERATED := proto/gen pkg/oip/gen docs/reference/contract
 
 BIN := bin
 TOOLS := $(BIN)/tools
@@ -137,6 +137,7 @@ lint-go: $(TOOLS)/golangci-lint
 	$(TOOLS)/golangci-lint run deploy/docker/healthprobe/main.go
 	cd deploy/linkcheck && GOWORK=off $(CURDIR)/$(TOOLS)/golangci-lint run ./...
 	cd deploy/check && GOWORK=off $(CURDIR)/$(TOOLS)/golangci-lint run ./...
+	cd deploy/tools/protoc && GOWORK=off $(CURDIR)/$(TOOLS)/golangci-lint run ./...
 
 .PHONY: lint-proto
 lint-proto: $(TOOLS)/buf
@@ -187,7 +188,7 @@ tidy-check: ## Check that every go.mod is tidy
 # Changes to the tree.
 
 .PHONY: generate
-generate: generators ## Generate the Go of the contract, and of the Open Inference Protocol
+generate: generators ## Generate the Go and the reference of the contract, and the Go of the Open Inference Protocol
 	for template in $(TEMPLATES); do $(TOOLS)/buf generate --template "$$template" --clean; done
 
 .PHONY: generate-deploy
@@ -200,7 +201,7 @@ reference: ## Generate docs/reference from the running programs
 
 .PHONY: fmt
 fmt: $(TOOLS)/golangci-lint $(TOOLS)/buf ## Format Go and protos
-	$(TOOLS)/golangci-lint fmt $(WORKSPACE) deploy/linkcheck deploy/check deploy/docker/healthprobe
+	$(TOOLS)/golangci-lint fmt $(WORKSPACE) deploy/linkcheck deploy/check deploy/tools/protoc deploy/docker/healthprobe
 	$(TOOLS)/buf format --write
 
 .PHONY: clean
@@ -211,13 +212,14 @@ clean: ## Remove what was built, except the tools
 
 .PHONY: tools generators
 tools: generators $(TOOLS)/golangci-lint $(TOOLS)/grpcurl $(TOOLS)/benchstat ## Build the pinned tools into bin/tools/
-generators: $(TOOLS)/buf $(TOOLS)/protoc-gen-go $(TOOLS)/protoc-gen-go-grpc
+generators: $(TOOLS)/buf $(TOOLS)/protoc-gen-go $(TOOLS)/protoc-gen-go-grpc $(TOOLS)/protoc-gen-pages
 
 $(TOOLS)/buf:                package := github.com/bufbuild/buf/cmd/buf
 $(TOOLS)/grpcurl:            package := github.com/fullstorydev/grpcurl/cmd/grpcurl
 $(TOOLS)/benchstat:          package := golang.org/x/perf/cmd/benchstat
 $(TOOLS)/protoc-gen-go:      package := google.golang.org/protobuf/cmd/protoc-gen-go
 $(TOOLS)/protoc-gen-go-grpc: package := google.golang.org/grpc/cmd/protoc-gen-go-grpc
+$(TOOLS)/protoc-gen-pages:   package := ./protoc-gen-pages
 $(TOOLS)/govulncheck:        package := golang.org/x/vuln/cmd/govulncheck
 $(TOOLS)/cyclonedx-gomod:    package := github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod
 $(TOOLS)/golangci-lint:      package := github.com/golangci/golangci-lint/v2/cmd/golangci-lint
@@ -230,6 +232,8 @@ endef
 $(TOOLS)/buf $(TOOLS)/grpcurl $(TOOLS)/benchstat: deploy/tools/go.mod
 	$(build-tool)
 $(TOOLS)/protoc-gen-go $(TOOLS)/protoc-gen-go-grpc: deploy/tools/protoc/go.mod
+	$(build-tool)
+$(TOOLS)/protoc-gen-pages: deploy/tools/protoc/go.mod deploy/tools/protoc/protoc-gen-pages/main.go
 	$(build-tool)
 $(TOOLS)/golangci-lint: deploy/tools/lint/go.mod
 	$(build-tool)
