@@ -15,8 +15,8 @@ type State[T any] struct {
 	Schema string
 }
 
-// maxState limits the file of a [State], in bytes.
-const maxState = 64 << 10
+// maxState limits the file of a [State], in bytes: the 1,000 symbols of a gate, escaped, are 400 kB.
+const maxState = 1 << 20
 
 // Load reads the file as [Restore] does.
 func (s State[T]) Load(validate func(*T) error) (*T, error) {

@@ -1,5 +1,5 @@
-// Command executor is the sidecar of a trading executor. It always answers with the baseline score. In addition it asks
-// ml-engine for a shadow score, within 60 ms and behind a circuit breaker, and compares, counts and reports.
+// Command executor is the sidecar of a trading executor. It answers with the baseline score. In addition it asks ml-engine for
+// a shadow score, within 60 ms and behind a circuit breaker, and compares, counts and reports.
 //
 //	executor --baseline heuristic=models/btcperp/v1.8.1-rc1/baseline.json
 //
@@ -21,6 +21,9 @@
 // In place of ml-engine, --engine-addr oip://host:port?model=name asks a server of the Open Inference Protocol, with
 // --engine-schema.
 //
+// With --allow-gated an operator can set a gate, behind which the model decides a share of the requests within bounds
+// (RolloutService, greenlight gate). KillGate, SIGUSR1 and the file gate.kill in the state folder end that at once.
+//
 // If ml-engine (--engine-addr) is absent, slow or wrong, the baseline still answers; /readyz, the log and the outcomes
 // show the problem.
 //
@@ -35,6 +38,7 @@ package main
 
 import (
 	"context"
+	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
@@ -46,7 +50,13 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
-	code := serve.Main(ctx, "executor", os.Args[1:], os.Stdout, os.Stderr, app.Flags, app.Run)
+	kill := make(chan os.Signal, 1)
+	signal.Notify(kill, syscall.SIGUSR1)
+	run := func(ctx context.Context, opts *app.Options, logger *slog.Logger) error {
+		opts.Kill = kill
+		return app.Run(ctx, opts, logger)
+	}
+	code := serve.Main(ctx, "executor", os.Args[1:], os.Stdout, os.Stderr, app.Flags, run)
 	stop()
 	os.Exit(code)
 }

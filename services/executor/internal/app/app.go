@@ -14,11 +14,11 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/greenlight-ml/greenlight/pkg/certs"
+	"github.com/greenlight-ml/greenlight/pkg/dsse"
 	"github.com/greenlight-ml/greenlight/pkg/durable"
 	"github.com/greenlight-ml/greenlight/pkg/facade"
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/featurelog"
-	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
 	"github.com/greenlight-ml/greenlight/pkg/serve"
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
@@ -28,6 +28,7 @@ import (
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 	"github.com/greenlight-ml/greenlight/services/executor/internal/decision"
+	"github.com/greenlight-ml/greenlight/services/executor/internal/gate"
 	"github.com/greenlight-ml/greenlight/services/executor/internal/live"
 	"github.com/greenlight-ml/greenlight/services/executor/internal/outcome"
 	"github.com/greenlight-ml/greenlight/services/executor/internal/page"
@@ -40,7 +41,7 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) (err error) {
 	if err := opts.validate(); err != nil {
 		return serve.Usage(err)
 	}
-	keys, err := model.ReadKeys(opts.RequireSignature)
+	keys, err := dsse.ReadKeys(opts.RequireSignature)
 	if err != nil {
 		return fmt.Errorf("--require-signature: %w", err)
 	}
@@ -69,6 +70,7 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) (err error) {
 		return err
 	}
 	p.serve(shell, opts, logger)
+	p.killOn(shell, opts.Kill)
 	if err := shell.Start(ctx); err != nil {
 		return err
 	}
@@ -85,6 +87,7 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) (err error) {
 // parts are what executor consists of.
 type parts struct {
 	baseline   *decision.Baseline
+	gate       *gate.Keeper
 	rollouts   *rollout.Keeper
 	rows       *rowlog.Log
 	book       *live.Book
@@ -110,7 +113,16 @@ func open(shell *serve.App, opts *Options, baseline *decision.Baseline, schemas 
 		return nil, err
 	}
 	p := &parts{baseline: baseline}
-	p.rollouts, err = rollout.Open(rollout.Options{Percent: opts.SamplePercent, Salt: opts.SampleSalt, Dir: opts.StateDir, Logger: logger})
+	p.gate, err = gate.Open(gate.Options{Allowed: opts.AllowGated, Dir: opts.StateDir, Timeout: opts.Shadow.Timeout, Logger: logger})
+	if err != nil {
+		return nil, fmt.Errorf("--state-dir: %w", err)
+	}
+	shell.OnStop("gate", func(context.Context) error {
+		p.gate.Stop()
+		return nil
+	})
+	shell.Registry.MustRegister(p.gate)
+	p.rollouts, err = rollout.Open(rollout.Options{Percent: opts.SamplePercent, Salt: opts.SampleSalt, Dir: opts.StateDir, Gate: p.gate, Logger: logger})
 	if err != nil {
 		return nil, fmt.Errorf("rollout: %w", err)
 	}
@@ -166,6 +178,7 @@ func open(shell *serve.App, opts *Options, baseline *decision.Baseline, schemas 
 	if p.dispatcher, err = shadow.New(shadows); err != nil {
 		return nil, serve.Usage(err) // it fails only for wrong options
 	}
+	p.gate.Ask(p.dispatcher.Active)
 	p.outcomes.Start(p.dispatcher.Model)
 	shell.OnStop("shadows", p.dispatcher.Stop)
 	return p, nil
@@ -195,6 +208,28 @@ func connect(shell *serve.App, opts *Options, addr string, secured *certs.Store,
 	return engine, mlenginev1.NewDriftServiceClient(engine).GetDrift, nil
 }
 
+// killOn kills the gate whenever a signal comes, until shell stops.
+func (p *parts) killOn(shell *serve.App, signals <-chan os.Signal) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			select {
+			case s := <-signals:
+				_ = p.gate.Kill(gate.BySignal, "", s.String()) // logged and retried
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	shell.OnStop("kill signal", func(context.Context) error {
+		cancel()
+		<-done
+		return nil
+	})
+}
+
 // watchScheduler watches the scheduler until shell stops.
 func watchScheduler(shell *serve.App) *telemetry.Scheduler {
 	s := telemetry.NewScheduler()
@@ -214,7 +249,7 @@ func watchScheduler(shell *serve.App) *telemetry.Scheduler {
 
 // serve registers the services and the pages.
 func (p *parts) serve(shell *serve.App, opts *Options, logger *slog.Logger) {
-	decisions := decision.New(p.baseline, p.rollouts, p.dispatcher, p.book, decision.NewMetrics(shell.Registry))
+	decisions := decision.New(p.baseline, p.rollouts, p.gate, p.dispatcher, p.book, decision.NewMetrics(shell.Registry))
 	decisions.LimitEventTimes(opts.MaxQuoteAhead)
 	decisions.LimitMessages(shell.Limiter.Check)
 	reports := decision.NewReportService(p.baseline, p.dispatcher, p.rollouts)
@@ -272,7 +307,7 @@ func (p *parts) state(engine string) string {
 			shadows += fmt.Sprintf(", challenger %s cannot be reached", c.Name)
 		}
 	}
-	troubles := slices.DeleteFunc([]string{p.rows.Trouble(), p.keeper.Trouble(), p.rollouts.Trouble(), p.book.Trouble(), p.outcomes.Trouble()}, func(s string) bool { return s == "" })
+	troubles := slices.DeleteFunc([]string{p.rows.Trouble(), p.keeper.Trouble(), p.rollouts.Trouble(), p.gate.Trouble(), p.book.Trouble(), p.outcomes.Trouble()}, func(s string) bool { return s == "" })
 	return strings.Join(append([]string{fmt.Sprintf("baseline %s, %s", p.baseline.Version, shadows)}, troubles...), "; ")
 }
 

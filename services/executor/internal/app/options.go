@@ -4,6 +4,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -50,6 +51,10 @@ type Options struct {
 	MaxQuoteAhead time.Duration
 	// StateDir is the folder that keeps features and rollout across restarts. Empty keeps nothing.
 	StateDir string
+	// AllowGated lets RolloutService set a gate, behind which a model decides. It needs StateDir.
+	AllowGated bool
+	// Kill has the signals that kill the gate; nil never does.
+	Kill <-chan os.Signal
 	// JudgeQuality is set if the verdict on the model's quality is on the requests of this executor alone.
 	JudgeQuality bool
 	// FeatureLog is the folder of the feature log, which has a row per request and is written every FeatureLogInterval. Empty
@@ -95,6 +100,7 @@ func Flags(fs *flag.FlagSet) *Options {
 	fs.BoolVar(&o.KeepCrossed, "keep-crossed", false, "accept quotes whose bid is above their ask, for a model that was trained on such quotes")
 	fs.DurationVar(&o.MaxQuoteAhead, "max-quote-ahead", time.Minute, "how far the time of a quote, or an event_time, may be ahead of this machine's clock; a quote or event_time further ahead is ignored; 0 is no limit")
 	fs.StringVar(&o.StateDir, "state-dir", "", "`folder` that keeps the rollout, the features of quotes, and the labels and records of quality across restarts; empty is off")
+	fs.BoolVar(&o.AllowGated, "allow-gated", false, "let RolloutService set a gate, behind which the model decides; without it no model can decide, whatever anybody sends; needs --state-dir")
 	fs.BoolVar(&o.JudgeQuality, "judge-quality", true, "judge the quality of the model by the requests of this executor alone; false for one of several executors, whose records greenlight agent and greenlight quality add up and judge together")
 	fs.StringVar(&o.FeatureLog, "feature-log", "", "`folder` of the feature log, Parquet files with a row per request; empty is off")
 	fs.DurationVar(&o.FeatureLogInterval, "feature-log-interval", featurelog.DefaultInterval, "how often those rows are written, and so how much a kill can lose")
@@ -152,6 +158,9 @@ func (o *Options) validate() error {
 	}
 	if o.MaxQuoteAhead < 0 {
 		return fmt.Errorf("--max-quote-ahead %v: want 0 or more", o.MaxQuoteAhead)
+	}
+	if o.AllowGated && o.StateDir == "" {
+		return errors.New("--allow-gated needs --state-dir: a kill of the gate must survive a restart")
 	}
 	if o.FeatureLogInterval <= 0 {
 		return errors.New("--feature-log-interval must be positive")

@@ -62,7 +62,7 @@ func benchmarked(b *testing.B, percent float64) (*decision.Service, *executorv1.
 		_ = d.Stop(context.WithoutCancel(b.Context()))
 		_ = conn.Close()
 	})
-	s := decision.New(baseline, fixed(b, percent), d, emptyBook(b), decision.NewMetrics(prometheus.NewRegistry()))
+	s := decision.New(baseline, fixed(b, percent), ungated(b), d, emptyBook(b), decision.NewMetrics(prometheus.NewRegistry()))
 	x := enginetest.Vector(rand.New(rand.NewPCG(1, 1)), a.Schema)
 	return s, &executorv1.PredictRequest{
 		RequestId: "SIM-PERP-1736121660000", Symbol: "SIM-PERP", Vector: &executorv1.FeatureVector{Schema: a.Schema.Name, Values: x},

@@ -61,7 +61,7 @@ func handlers(f *testing.F) (*decision.Service, *shadow.Dispatcher) {
 	}
 	f.Cleanup(func() { _ = d.Stop(context.Background()) })
 	book := newBook(f, feature.BuildersOptions{MaxSymbols: 100})
-	return decision.New(baseline, fixed(f, 50), d, book, decision.NewMetrics(reg)), d
+	return decision.New(baseline, fixed(f, 50), ungated(f), d, book, decision.NewMetrics(reg)), d
 }
 
 // accounted checks that outcomes and requests in flight add up to all requests.

@@ -23,6 +23,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/testkit/enginetest"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	"github.com/greenlight-ml/greenlight/services/executor/internal/decision"
+	"github.com/greenlight-ml/greenlight/services/executor/internal/gate"
 	"github.com/greenlight-ml/greenlight/services/executor/internal/live"
 	"github.com/greenlight-ml/greenlight/services/executor/internal/rollout"
 )
@@ -37,6 +38,8 @@ type executor struct {
 	t        *testing.T
 	reports  executorv1.ShadowServiceClient
 	rollouts *rollout.Keeper
+	control  *rollout.Service
+	gate     *gate.Keeper
 	engine   *enginetest.Engine
 	shadows  *shadow.Dispatcher
 	service  *decision.Service
@@ -59,6 +62,8 @@ type setup struct {
 	maxMessage int
 	// queue is how many shadows may wait; 0 is the default.
 	queue int
+	// gated allows a model to decide, with this state folder.
+	gated string
 }
 
 // start starts it with the percentage of sampled requests.
@@ -84,8 +89,19 @@ func start(t *testing.T, engine enginetest.Options, percent float64, changes ...
 	reg := prometheus.NewRegistry()
 	e.reg = reg
 	logger := slog.New(slog.DiscardHandler)
-	e.rollouts = fixed(t, percent)
 	opts := shadow.DefaultOptions()
+	e.gate, err = gate.Open(gate.Options{Allowed: s.gated != "", Dir: s.gated, Timeout: opts.Timeout, Logger: logger})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(e.gate.Stop)
+	reg.MustRegister(e.gate)
+	e.rollouts, err = rollout.Open(rollout.Options{Percent: percent, Salt: "salt", Dir: s.gated, Gate: e.gate, Logger: logger})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(e.rollouts.Stop)
+	e.control = rollout.NewService(e.rollouts)
 	opts.Logger, opts.Registerer, opts.OnSettled, opts.Schemas = logger, reg, s.settled, known
 	if s.queue > 0 {
 		opts.QueueSize = s.queue
@@ -101,12 +117,13 @@ func start(t *testing.T, engine enginetest.Options, percent float64, changes ...
 	if err != nil {
 		t.Fatal(err)
 	}
+	e.gate.Ask(e.shadows.Active)
 	server := rpc.NewServer(rpc.ServerOptions{Logger: logger, Registerer: reg, MaxMessage: s.maxMessage})
 	rollouts := decision.Rollout(e.rollouts)
 	if s.rollout != nil {
 		rollouts = s.rollout(rollouts)
 	}
-	e.service = decision.New(baseline, rollouts, e.shadows, s.book, decision.NewMetrics(reg))
+	e.service = decision.New(baseline, rollouts, e.gate, e.shadows, s.book, decision.NewMetrics(reg))
 	executorv1.RegisterDecisionServiceServer(server, e.service)
 	e.reportService = decision.NewReportService(baseline, e.shadows, e.rollouts)
 	e.reportService.SetOperators(server.AsOperator)
@@ -123,7 +140,6 @@ func start(t *testing.T, engine enginetest.Options, percent float64, changes ...
 	t.Cleanup(func() {
 		_ = conn.Close()
 		server.Stop()
-		e.rollouts.Stop()
 		if err := <-served; err != nil {
 			t.Error(err)
 		}
@@ -147,6 +163,16 @@ func fixed(t testing.TB, percent float64) *rollout.Keeper {
 		t.Fatal(err)
 	}
 	t.Cleanup(k.Stop)
+	return k
+}
+
+// ungated is a gate that is never allowed.
+func ungated(t testing.TB) *gate.Keeper {
+	t.Helper()
+	k, err := gate.Open(gate.Options{Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
 	return k
 }
 

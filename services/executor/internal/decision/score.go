@@ -1,6 +1,7 @@
 package decision
 
 import (
+	"context"
 	"crypto/rand"
 	"fmt"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
 	"github.com/greenlight-ml/greenlight/pkg/telemetry"
+	"github.com/greenlight-ml/greenlight/services/executor/internal/gate"
 )
 
 // answer is a decision: the baseline's score, and what the shadow needs.
@@ -76,6 +78,22 @@ func (a *answer) shadowRequest() shadow.Request {
 		ID: a.id, Symbol: a.symbol, Source: a.source, EventTime: a.event, Arrival: a.arrival,
 		Baseline: a.score, BaselineLatency: a.took, State: a.input.State, Fault: a.fault,
 	}
+}
+
+// consider returns the request as the gate decides on it, or has decided; nil unless a gate is set. deadline is that of a
+// message, zero for none. A request that only compares is always decided, by the baseline.
+func (s *Service) consider(ctx context.Context, a *answer, deadline time.Time, compares bool) *gate.Pending {
+	if !s.gate.Allowed() {
+		s.gate.Pass()
+		return nil
+	}
+	c := gate.Case{
+		ID: a.id, Symbol: a.symbol, Arrival: a.arrival, Baseline: a.score, State: a.input.State, Fault: a.fault, Compares: compares, Deadline: deadline,
+	}
+	if !a.event.IsZero() {
+		c.Age = a.arrival.Sub(a.event)
+	}
+	return s.gate.Begin(ctx, &c)
 }
 
 // featureTime returns the time of the features, nil if the caller computed them.

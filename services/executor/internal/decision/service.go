@@ -4,10 +4,12 @@ import (
 	"context"
 	"time"
 
+	"google.golang.org/protobuf/types/known/timestamppb"
+
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
-	"github.com/greenlight-ml/greenlight/pkg/telemetry"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+	"github.com/greenlight-ml/greenlight/services/executor/internal/gate"
 	"github.com/greenlight-ml/greenlight/services/executor/internal/live"
 )
 
@@ -21,12 +23,13 @@ type Rollout interface {
 	Instance() string
 }
 
-// Service answers with the baseline and hands sampled requests to the shadow.
+// Service answers with the baseline and hands sampled requests to the shadow. The gate may answer with the model's score.
 type Service struct {
 	executorv1.UnimplementedDecisionServiceServer
 
 	baseline *Baseline
 	rollout  Rollout
+	gate     *gate.Keeper
 	shadow   *shadow.Dispatcher
 	schemas  *feature.Known
 	book     *live.Book
@@ -40,8 +43,8 @@ type Service struct {
 }
 
 // New returns a service.
-func New(b *Baseline, r Rollout, d *shadow.Dispatcher, book *live.Book, m *Metrics) *Service {
-	return &Service{baseline: b, rollout: r, shadow: d, schemas: d.Schemas(), book: book, metrics: m, stopping: make(chan struct{})}
+func New(b *Baseline, r Rollout, g *gate.Keeper, d *shadow.Dispatcher, book *live.Book, m *Metrics) *Service {
+	return &Service{baseline: b, rollout: r, gate: g, shadow: d, schemas: d.Schemas(), book: book, metrics: m, stopping: make(chan struct{})}
 }
 
 // LimitEventTimes makes the service ignore an event_time more than ahead of the clock; 0 is no limit. Call it before the
@@ -53,54 +56,63 @@ func (s *Service) LimitEventTimes(ahead time.Duration) { s.ahead = ahead }
 func (s *Service) LimitMessages(limit func(context.Context) error) { s.limit = limit }
 
 // Predict implements DecisionService.
-func (s *Service) Predict(_ context.Context, req *executorv1.PredictRequest) (*executorv1.PredictResponse, error) {
+func (s *Service) Predict(ctx context.Context, req *executorv1.PredictRequest) (*executorv1.PredictResponse, error) {
+	d, err := s.predict(ctx, req, time.Time{})
+	if err != nil {
+		return nil, err
+	}
+	if d.gate != nil {
+		d.gate.Wait(ctx)
+	}
 	resp := &executorv1.PredictResponse{}
-	if err := s.predict(req, resp); err != nil {
-		return nil, err
-	}
+	s.fill(resp, &d)
 	return resp, nil
 }
 
-// predict decides on a request of Predict or Decide, hands it to the shadow and sets every field of the response.
-func (s *Service) predict(req *executorv1.PredictRequest, resp *executorv1.PredictResponse) error {
-	a, err := s.answer(req)
-	if err != nil {
-		return err
-	}
-	sampled := s.rollout.Sampled(a.id, a.arrival)
-	if sampled {
-		s.shadow.Detach(a.shadowRequest())
-	} else {
-		s.shadow.Skip(a.shadowRequest())
-	}
-	resp.RequestId, resp.Score, resp.ShadowSampled = a.id, a.score, sampled
-	resp.ModelVersion, resp.ModelDigest, resp.FeatureTime = s.baseline.Version, s.baseline.Digest, a.featureTime()
-	return nil
+// decided is a decision, or one that the gate has yet to make.
+type decided struct {
+	id          string
+	baseline    float64
+	sampled     bool
+	featureTime *timestamppb.Timestamp
+	// gate is nil unless a gate is set.
+	gate *gate.Pending
 }
 
-// PredictWithShadow implements DecisionService.
-func (s *Service) PredictWithShadow(ctx context.Context, req *executorv1.PredictWithShadowRequest) (*executorv1.PredictWithShadowResponse, error) {
+// predict begins the decision on a request of Predict or Decide and hands it to the shadow. deadline is that of the message;
+// zero is none.
+func (s *Service) predict(ctx context.Context, req *executorv1.PredictRequest, deadline time.Time) (decided, error) {
 	a, err := s.answer(req)
 	if err != nil {
-		return nil, err
+		return decided{}, err
 	}
-	resp := &executorv1.PredictWithShadowResponse{
-		RequestId: a.id, FeatureTime: a.featureTime(),
-		Baseline: &executorv1.Score{Score: a.score, ModelVersion: s.baseline.Version, ModelDigest: s.baseline.Digest},
+	d := decided{id: a.id, baseline: a.score, sampled: s.rollout.Sampled(a.id, a.arrival), featureTime: a.featureTime()}
+	d.gate = s.consider(ctx, &a, deadline, false)
+	r := a.shadowRequest()
+	if d.gate != nil {
+		r.Gated = d.gate
 	}
-	if !s.rollout.Sampled(a.id, a.arrival) {
-		s.shadow.Skip(a.shadowRequest())
-		resp.Outcome = executorv1.ShadowOutcome(shadow.NotSampled)
-		return resp, nil
+	switch {
+	case !d.sampled:
+		s.shadow.Skip(r)
+	case d.gate != nil && d.gate.Waits():
+		s.shadow.Advise(r)
+	default:
+		s.shadow.Detach(r)
 	}
-	r := s.shadow.Wait(ctx, a.shadowRequest())
-	resp.Outcome = executorv1.ShadowOutcome(r.Outcome)
-	resp.ShadowLatencyMs = telemetry.Milliseconds(r.Latency)
-	if r.Outcome.Compared() {
-		resp.Shadow = &executorv1.Score{Score: r.Score, ModelVersion: r.Version, ModelDigest: r.Digest}
-		resp.Comparison = &executorv1.Comparison{Delta: r.Delta, Match: r.Outcome == shadow.Match}
-	} else if r.Err != nil {
-		resp.ShadowError = r.Err.Error()
+	return d, nil
+}
+
+// fill sets every field of the response. A decision of the gate must have been made.
+func (s *Service) fill(resp *executorv1.PredictResponse, d *decided) {
+	resp.RequestId, resp.Score, resp.ShadowSampled, resp.FeatureTime = d.id, d.baseline, d.sampled, d.featureTime
+	resp.ModelVersion, resp.ModelDigest, resp.Gate = s.baseline.Version, s.baseline.Digest, nil
+	if d.gate == nil {
+		return
 	}
-	return resp, nil
+	made, _ := d.gate.Decision()
+	resp.Score, resp.Gate = made.Score, d.gate.Proto(s.baseline.Digest)
+	if made.ByModel() {
+		resp.ModelVersion, resp.ModelDigest = d.gate.Model()
+	}
 }

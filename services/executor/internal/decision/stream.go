@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"runtime/debug"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc"
@@ -17,12 +18,19 @@ import (
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 )
 
-// lastAnswer is how long a stop waits for a client to read the answer that is being sent to it.
-const lastAnswer = time.Second
+const (
+	// lastAnswer is how long a stop waits for the messages that wait for the model, and for a client to read the answer that is
+	// being sent to it.
+	lastAnswer = time.Second
+	// maxWaiting is how many messages of a stream may wait for the model.
+	maxWaiting = 64
+)
 
 // Decide implements DecisionService. It answers one message after the other: a decision takes about a microsecond, so there
 // is nothing to gain from several at once, and a message that waits its turn waits in the stream's window, where it holds
 // back its sender. So at most one message of a stream is under way here, and its client alone can count the unanswered ones.
+//
+// Behind a gate, up to [maxWaiting] messages also wait for the model, each in a goroutine. The next ones may overtake them.
 func (s *Service) Decide(stream grpc.BidiStreamingServer[executorv1.DecideRequest, executorv1.DecideResponse]) error {
 	select {
 	case <-s.stopping:
@@ -31,11 +39,10 @@ func (s *Service) Decide(stream grpc.BidiStreamingServer[executorv1.DecideReques
 	}
 	// A stream may last as long as the market is open, and a stop does not wait for it. Only the return of this handler ends
 	// RecvMsg, so a goroutine answers. It ends when the handler has returned.
-	d := &decider{service: s, stream: stream, turn: make(chan struct{}, 1)}
-	ended := make(chan ending, 1)
-	go func() { ended <- d.run() }()
+	d := &decider{service: s, stream: stream, turn: make(chan struct{}, 1), ended: make(chan ending, 1)}
+	go func() { d.end(d.run()) }()
 	select {
-	case e := <-ended:
+	case e := <-d.ended:
 		return e.result()
 	case <-s.stopping:
 	}
@@ -43,14 +50,26 @@ func (s *Service) Decide(stream grpc.BidiStreamingServer[executorv1.DecideReques
 	defer t.Stop()
 	select {
 	case d.turn <- struct{}{}: // no other message is begun
-	case e := <-ended:
+	case e := <-d.ended:
+		return e.result()
+	case <-t.C:
+		return errStopping
+	}
+	answered := make(chan struct{})
+	go func() { // ends when the handler has returned, like those that it waits for
+		d.waiting.Wait()
+		close(answered)
+	}()
+	select {
+	case <-answered:
+	case e := <-d.ended:
 		return e.result()
 	case <-t.C:
 	}
 	return errStopping
 }
 
-// decider answers the messages of a stream. The messages it sends and receives are reused.
+// decider answers the messages of a stream. The messages it sends and receives are reused, except those that wait for the model.
 type decider struct {
 	service *Service
 	stream  grpc.ServerStream
@@ -58,6 +77,14 @@ type decider struct {
 	turn chan struct{}
 	// paid is set once the stream has had a message: the limit of the request rate counted the first when the stream was opened.
 	paid bool
+
+	// waiting are the goroutines of messages that wait for the model, and places has one element for each; nil before the first.
+	waiting sync.WaitGroup
+	places  chan struct{}
+	// sending is held while an answer is sent.
+	sending sync.Mutex
+	// ended has the first ending.
+	ended chan ending
 
 	request  executorv1.DecideRequest
 	response executorv1.DecideResponse
@@ -71,6 +98,14 @@ type ending struct {
 	panic any
 }
 
+// end ends the handler, unless it has ended.
+func (d *decider) end(e ending) {
+	select {
+	case d.ended <- e:
+	default:
+	}
+}
+
 // result returns the error of the handler. It panics if the goroutine did, so that the server counts and logs the panic.
 func (e ending) result() error {
 	if e.panic != nil {
@@ -79,16 +114,27 @@ func (e ending) result() error {
 	return e.err
 }
 
-// run answers messages until the client closes its side or the stream ends.
+// recovered returns the ending of a goroutine that panicked with p.
+func recovered(p any) (end ending) {
+	end.panic = fmt.Sprintf("%v\n%s", p, debug.Stack())
+	return end
+}
+
+// run answers messages until the client closes its side or the stream ends. It returns when none waits for the model any more.
 func (d *decider) run() (end ending) {
 	defer func() {
 		if p := recover(); p != nil {
-			end.panic = fmt.Sprintf("%v\n%s", p, debug.Stack())
+			end = recovered(p)
 		}
+		d.waiting.Wait()
 	}()
 	d.decision.Response = &executorv1.PredictResponse{}
 	ctx := d.stream.Context()
 	for {
+		if d.places != nil { // wait until there is one, so that the sender is held back
+			d.places <- struct{}{}
+			<-d.places
+		}
 		if err := d.stream.RecvMsg(&d.request); errors.Is(err, io.EOF) {
 			return ending{}
 		} else if err != nil {
@@ -99,46 +145,84 @@ func (d *decider) run() (end ending) {
 		default: // executor is stopping
 			return ending{err: errStopping}
 		}
-		d.answer(ctx)
+		sequence := d.request.GetSequence()
+		made, err := d.decide(ctx)
 		d.request.Reset() // 64 KiB can decode to ten times as much, and the stream may be idle for hours
-		if err := d.stream.SendMsg(&d.response); err != nil {
+		if made.gate != nil && made.gate.Waits() {
+			d.wait(ctx, sequence, made)
+		} else if err := d.answer(sequence, &made, err); err != nil {
 			return ending{err: err}
 		}
 		<-d.turn
 	}
 }
 
-// answer answers the message, whatever is wrong with it.
-func (d *decider) answer(ctx context.Context) {
-	d.response.Sequence = d.request.GetSequence()
+// answer answers a message that does not wait, whatever is wrong with it.
+func (d *decider) answer(sequence uint64, made *decided, err error) error {
+	d.response.Sequence = sequence
 	code := codes.OK
-	if err := d.decide(ctx); err != nil {
+	if err != nil {
 		d.failure.Error = decideError(err)
 		d.response.Result = &d.failure
 		code = codes.Code(d.failure.Error.GetCode())
 	} else {
+		d.service.fill(d.decision.Response, made)
 		d.response.Result = &d.decision
 	}
-	d.service.metrics.messages[code].Inc()
+	return d.send(&d.response, code)
 }
 
-func (d *decider) decide(ctx context.Context) error {
+// wait answers a message when the gate has decided on it. It returns at once.
+func (d *decider) wait(ctx context.Context, sequence uint64, made decided) {
+	if d.places == nil {
+		d.places = make(chan struct{}, maxWaiting)
+	}
+	d.places <- struct{}{}
+	d.waiting.Go(func() {
+		defer func() {
+			if p := recover(); p != nil {
+				d.end(recovered(p))
+			}
+			<-d.places
+		}()
+		made.gate.Wait(ctx)
+		resp := &executorv1.PredictResponse{}
+		d.service.fill(resp, &made)
+		answer := &executorv1.DecideResponse{Sequence: sequence, Result: &executorv1.DecideResponse_Response{Response: resp}}
+		if err := d.send(answer, codes.OK); err != nil {
+			d.end(ending{err: err})
+		}
+	})
+}
+
+// send sends an answer with the code.
+func (d *decider) send(answer *executorv1.DecideResponse, code codes.Code) error {
+	d.service.metrics.messages[code].Inc()
+	d.sending.Lock()
+	defer d.sending.Unlock()
+	return d.stream.SendMsg(answer)
+}
+
+// decide begins the decision on the message.
+func (d *decider) decide(ctx context.Context) (decided, error) {
 	if limit := d.service.limit; limit != nil && d.paid {
 		if err := limit(ctx); err != nil {
-			return err
+			return decided{}, err
 		}
 	}
 	d.paid = true
+	var deadline time.Time
 	if t := d.request.GetDeadline(); t != nil {
 		if err := checkDeadline(t, time.Now()); err != nil {
-			return err
+			return decided{}, err
 		}
+		deadline = t.AsTime()
 	}
 	req := d.request.GetRequest()
 	if req == nil {
-		return rpc.ExecutorError(codes.InvalidArgument, reasonInputMissing, "no request: send one in each message")
+		return decided{}, rpc.ExecutorError(codes.InvalidArgument, reasonInputMissing, "no request: send one in each message")
 	}
-	return d.service.predict(req, d.decision.Response)
+	return d.service.predict(ctx, req, deadline)
 }
 
 // checkDeadline returns an error if the deadline is invalid or before now.

@@ -55,7 +55,7 @@ func affected(h Histogram) Answer {
 }
 
 // seen judges how much of the sample was compared. Failures, shed shadows and an open breaker all count against it.
-func seen(report *executorv1.GetShadowReportResponse, rollout *executorv1.Rollout) Answer {
+func seen(report *executorv1.GetShadowReportResponse) Answer {
 	w, breaker := report.GetWindow(), report.GetBreaker().GetState()
 	a := Answer{Question: "Is the shadow seen?"}
 	rule, sampled, verdict := coverage(w)
@@ -65,7 +65,7 @@ func seen(report *executorv1.GetShadowReportResponse, rollout *executorv1.Rollou
 		a.Why = fmt.Sprintf("%s of the sampled shadows were compared, want %s, n = %d", percent(w.GetComparisons(), sampled), rule.Target(), sampled)
 	}
 	switch {
-	case rollout.GetMode() != executorv1.RolloutMode_ROLLOUT_MODE_OBSERVE_ONLY || rollout.GetPercent() == 0:
+	case report.GetSamplePercent() == 0:
 		a.Word, a.Tone, a.Why = "off", neutral, "the rollout is at 0 %; "+a.Why
 	case breaker == executorv1.BreakerState_BREAKER_STATE_OPEN:
 		a.Word, a.Tone, a.Why = "no", bad, "the breaker is open"+opened(report)+"; "+a.Why

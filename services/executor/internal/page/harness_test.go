@@ -60,7 +60,7 @@ func newWorld(t testing.TB) *world {
 	rate, low, high, coverage, errors, mean := 1960.0/1990, 0.9786, 0.9894, 0.995, 0.005, -0.0012
 	w := &world{
 		report: &executorv1.GetShadowReportResponse{
-			StartTime: timestamppb.New(now.Add(-time.Hour)), ReportTime: timestamppb.New(now), RequestsTotal: 2777,
+			StartTime: timestamppb.New(now.Add(-time.Hour)), ReportTime: timestamppb.New(now), RequestsTotal: 2777, SamplePercent: 25,
 			OutcomesTotal: outcomes(counts),
 			Window: &executorv1.ShadowWindow{
 				Length: durationpb.New(5 * time.Minute), Outcomes: outcomes(counts), Comparisons: 1990, MatchRate: &rate,

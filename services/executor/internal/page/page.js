@@ -193,11 +193,13 @@
 
   const rollout = (s) => {
     const r = s.rollout, now = Date.parse(s.time);
-    $("phase").replaceChildren(el("p", { class: "big" }, `${r.percent} %`),
+    const sampled = s.report.samplePercent;
+    $("phase").replaceChildren(el("p", { class: "big" }, `${sampled} %`),
       el("p", { class: "muted" }, `of the requests get a shadow: ${words(r.mode, "ROLLOUT_MODE_")}`),
-      picture(12, `${r.percent} % of the requests`, draw("rect", { class: "track", x: 0, y: 2, width: "100%", height: 8, rx: 2 }), bar("bar", 0, r.percent / 100, 2, 8)));
+      picture(12, `${sampled} % of the requests`, draw("rect", { class: "track", x: 0, y: 2, width: "100%", height: 8, rx: 2 }), bar("bar", 0, sampled / 100, 2, 8)));
     pairs("rollout", [
       ["set by", `${r.setBy}${r.setFrom ? " from " + r.setFrom : ""}, revision ${r.revision}`],
+      ...(r.gate ? [["gate", r.mode === "ROLLOUT_MODE_GATED" ? `the model may decide ${r.percent} %` : "set, and not in force"]] : []),
       ["reason", r.reason || "none given"],
       ["lease", r.leaseExpireTime ? `${span((Date.parse(r.leaseExpireTime) - now) / 1000)} left, held by ${r.holder}` : "none: for good"],
     ]);

@@ -78,7 +78,7 @@ func TestAnOpenBreakerShowsWhy(t *testing.T) {
 	w.report.Breaker = &executorv1.BreakerStatus{State: executorv1.BreakerState_BREAKER_STATE_OPEN, Trip: &executorv1.BreakerTrip{
 		OpenTime: timestamppb.New(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)), Reason: "error rate", Successes: 128, Failures: 12, ConsecutiveFailures: 2,
 	}}
-	check(t, "open", seen(w.report, w.rollout), "no", bad, "the breaker is open since 03:04:05 UTC: error rate, 12 of 140 predictions failed, 2 in a row; ")
+	check(t, "open", seen(w.report), "no", bad, "the breaker is open since 03:04:05 UTC: error rate, 12 of 140 predictions failed, 2 in a row; ")
 }
 
 // An invalid answer of ml-engine is an error on the page, not a figure.

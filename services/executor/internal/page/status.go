@@ -97,7 +97,7 @@ func (s *source) status(ctx context.Context) (*Status, error) {
 		BaselineLimit: gate.BaselineMS, ShadowLimit: float64(s.opts.ShadowTimeout) / float64(time.Millisecond),
 		Baseline: describe(recent[baselineLatency], length), Shadow: describe(recent[shadowLatency], length), Delta: describe(recent[absDelta], length),
 		Answers: []Answer{
-			affected(recent[baselineLatency]).over(inHistograms), seen(report, rollout).over(inWindow),
+			affected(recent[baselineLatency]).over(inHistograms), seen(report).over(inWindow),
 			agrees(report.GetWindow()).over(inWindow), drifted(answer, failed).over(periodOfDrift(answer)),
 			better(quality).over("since the plan"),
 		},

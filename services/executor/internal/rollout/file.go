@@ -10,6 +10,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/durable"
 	"github.com/greenlight-ml/greenlight/pkg/outcome"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+	"github.com/greenlight-ml/greenlight/services/executor/internal/gate"
 )
 
 const (
@@ -34,6 +35,8 @@ type file struct {
 	Ended   string     `json:"ended_holder,omitempty"`
 	// Plan is nil without one.
 	Plan *outcome.Plan `json:"quality_plan,omitempty"`
+	// Gate is nil without one. Percent is then that of the contract.
+	Gate *gate.Record `json:"gate,omitempty"`
 }
 
 // save writes the rollout. Without a folder it does nothing.
@@ -43,8 +46,9 @@ func (k *Keeper) save(r *Rollout) error {
 	}
 	r = r.wanted()
 	f := &file{
-		Schema: fileSchema, Percent: r.Percent, Mode: modeWord(r.Mode), Revision: r.Revision, Holder: r.Holder, LeaseS: r.Lease.Seconds(),
+		Schema: fileSchema, Percent: r.percent(), Mode: modeWord(r.Mode), Revision: r.Revision, Holder: r.Holder, LeaseS: r.Lease.Seconds(),
 		By: r.By, From: r.From, Reason: r.Reason, Time: r.Time.UTC(), Ended: r.Ended,
+		Gate: r.Gate.Record(),
 	}
 	if !r.Expires.IsZero() {
 		expires := r.Expires.UTC()
@@ -63,11 +67,11 @@ func (k *Keeper) save(r *Rollout) error {
 // first returns the rollout to start with, without its sampler, and reports whether it must be written.
 func (k *Keeper) first(now time.Time) (r *Rollout, write bool, err error) {
 	start := &Rollout{
-		Percent: k.opts.Percent, Mode: executorv1.RolloutMode_ROLLOUT_MODE_OBSERVE_ONLY, Revision: 1, By: byExecutor, Time: now,
+		Percent: k.opts.Percent, Mode: observe, Revision: 1, By: byExecutor, Time: now,
 		Reason: "--sample-percent",
 	}
 	if start.Percent == 0 {
-		start.Mode = executorv1.RolloutMode_ROLLOUT_MODE_OFF
+		start.Mode = off
 	}
 	if k.opts.Dir == "" {
 		return start, false, nil
@@ -85,11 +89,13 @@ func (k *Keeper) first(now time.Time) (r *Rollout, write bool, err error) {
 			"file", k.file.Path, "set_aside_as", unusable.Aside)
 		return &Rollout{
 			// A revision that no canary has seen, so that none mistakes this rollout for its own.
-			Mode: executorv1.RolloutMode_ROLLOUT_MODE_OFF, Revision: uint64(max(1, now.UnixMilli())), By: byExecutor, Time: now,
+			Mode: off, Revision: uint64(max(1, now.UnixMilli())), By: byExecutor, Time: now,
 			Reason: fileName + " could not be read",
 		}, true, nil // without a file, the next start would use --sample-percent
 	case err != nil:
 		return nil, false, err
+	case r.Gate != nil && !k.opts.Gate.Allowed():
+		return k.ungated(r, now), true, nil
 	}
 	if r.Holder != "" {
 		k.opts.Logger.Warn("the rollout is under a lease: no request gets a shadow until its holder renews it", "percent", r.Percent,
@@ -101,32 +107,67 @@ func (k *Keeper) first(now time.Time) (r *Rollout, write bool, err error) {
 	return r, false, nil
 }
 
+// ungated returns what follows a rollout with a gate when executor was started without --allow-gated.
+func (k *Keeper) ungated(r *Rollout, now time.Time) *Rollout {
+	if r.Mode != gated { // it has lapsed or was demoted
+		r.Gate = nil
+		return r
+	}
+	k.opts.Logger.Warn("executor was restarted without --allow-gated: no model decides, and shadows go on", "percent", r.Gate.Observe, "holder", r.Holder)
+	return &Rollout{
+		Percent: r.Gate.Observe, Mode: observe, Revision: r.Revision + 1, By: byExecutor, Time: now, Ended: r.Holder, Plan: r.Plan,
+		Reason: "executor was restarted without --allow-gated: no model decides",
+	}
+}
+
 // rollout returns the rollout of a file, or an error if no call could have set it.
 func (f *file) rollout(now time.Time) (*Rollout, error) {
 	mode, ok := executorv1.RolloutMode_value["ROLLOUT_MODE_"+strings.ToUpper(f.Mode)]
 	lease := time.Duration(f.LeaseS * float64(time.Second)).Round(time.Millisecond)
 	c := change{percent: f.Percent, mode: executorv1.RolloutMode(mode), lease: lease, holder: f.Holder}
-	switch err := c.validate(); {
-	case err != nil || !ok:
-		return nil, fmt.Errorf("mode %q: %w", f.Mode, err)
-	case f.Revision == 0 || f.Revision > maxRevision/2 || (f.Expires == nil) != (lease == 0):
-		return nil, fmt.Errorf("revision %d, lease of %s with expiry %v", f.Revision, lease, f.Expires)
-	}
 	if f.Plan != nil {
 		if err := f.Plan.Validate(); err != nil {
 			return nil, err
 		}
 		c.plan = *f.Plan
 	}
+	terms, err := f.terms(c.mode)
+	if err != nil {
+		return nil, err
+	}
+	if c.mode == gated {
+		c.gate = terms
+	}
+	switch err := c.validate(); {
+	case err != nil || !ok:
+		return nil, fmt.Errorf("mode %q: %w", f.Mode, err)
+	case f.Revision == 0 || f.Revision > maxRevision/2 || (f.Expires == nil) != (lease == 0):
+		return nil, fmt.Errorf("revision %d, lease of %s with expiry %v", f.Revision, lease, f.Expires)
+	}
 	r := &Rollout{
-		Plan: c.plan, Percent: f.Percent, Mode: c.mode, Revision: f.Revision, Holder: f.Holder, Lease: lease,
-		By: f.By, From: f.From, Reason: f.Reason, Time: f.Time, Ended: f.Ended,
+		Plan: c.plan, Percent: c.shadows(), Decides: c.decides(), Mode: c.mode, Revision: f.Revision, Holder: f.Holder, Lease: lease,
+		By: f.By, From: f.From, Reason: f.Reason, Time: f.Time, Ended: f.Ended, Gate: terms,
 	}
 	if f.Expires != nil {
 		// If the clock was set back meanwhile, the holder still has at most its full lease to renew it.
 		r.Expires = now.Add(min(f.Expires.Sub(now), lease))
 	}
 	return r, nil
+}
+
+// terms returns the gate of the file; nil without one. A gate that has lapsed or was demoted decides nothing.
+func (f *file) terms(mode executorv1.RolloutMode) (*gate.Terms, error) {
+	if f.Gate == nil {
+		return nil, nil //nolint:nilnil // a rollout without a gate
+	}
+	percent := 0.0
+	if mode == gated {
+		percent = f.Percent
+	}
+	if f.Plan == nil {
+		return nil, errors.New("a gate without a quality plan")
+	}
+	return f.Gate.Terms(percent, f.Plan.DisagreementCap)
 }
 
 // modeWord returns the mode for files, logs and labels, for example "observe_only".

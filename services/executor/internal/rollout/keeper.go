@@ -3,6 +3,7 @@ package rollout
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"log/slog"
 	"math"
 	"path/filepath"
@@ -15,8 +16,9 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/durable"
 	"github.com/greenlight-ml/greenlight/pkg/outcome"
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
-	"github.com/greenlight-ml/greenlight/pkg/shadow"
+	"github.com/greenlight-ml/greenlight/pkg/text"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+	"github.com/greenlight-ml/greenlight/services/executor/internal/gate"
 )
 
 // Options configures a keeper.
@@ -26,7 +28,9 @@ type Options struct {
 	Percent float64
 	Salt    string
 	// Dir is the state folder, which this process owns. If empty, the rollout is only in memory.
-	Dir    string
+	Dir string
+	// Gate keeps the state of the gate. nil is one that is never allowed.
+	Gate   *gate.Keeper
 	Logger *slog.Logger
 }
 
@@ -51,12 +55,18 @@ type Keeper struct {
 // Open continues with the rollout in the folder, or starts with the percentage of the options. A rollout under a lease is
 // 0 % until its holder renews it. An unreadable file is set aside and means 0 %. The caller must call Stop.
 func Open(opts Options) (*Keeper, error) {
+	if opts.Gate == nil {
+		var err error
+		if opts.Gate, err = gate.Open(gate.Options{Logger: opts.Logger}); err != nil {
+			return nil, err
+		}
+	}
 	k := &Keeper{opts: opts, instance: rand.Text(), file: durable.State[file]{Path: filepath.Join(opts.Dir, fileName), Schema: fileSchema}}
 	r, write, err := k.first(time.Now())
 	if err != nil {
 		return nil, err
 	}
-	if r.sampler, err = shadow.NewSampler(opts.Salt, r.Percent); err != nil {
+	if err := r.sample(opts.Salt); err != nil {
 		return nil, err
 	}
 	if !write {
@@ -69,6 +79,7 @@ func Open(opts Options) (*Keeper, error) {
 	k.saver = durable.StartSaver(durable.SaverOptions{
 		Save: k.flush, Period: writePeriod, Subject: "the rollout is", Risk: "a restart may bring back the previous one", Logger: opts.Logger,
 	})
+	opts.Gate.Govern(k)
 	if write {
 		_ = k.saver.Save(writeWait) // logged and counted
 	}
@@ -100,6 +111,45 @@ func (k *Keeper) Sampled(requestID string, arrival time.Time) bool {
 // Percent returns the current percentage of requests that get a shadow, in [0,100].
 func (k *Keeper) Percent() float64 { return k.current(time.Now()).Percent }
 
+// Gate implements [gate.Rollout].
+func (k *Keeper) Gate(at time.Time) gate.Standing {
+	r := k.current(at)
+	if r.Gate == nil {
+		return gate.Standing{}
+	}
+	s := gate.Standing{Terms: r.Gate, Revision: r.Revision, Shares: r.decides, Phase: gate.Lapsed}
+	switch r.Mode {
+	case gated:
+		s.Phase = gate.InForce
+	case observe:
+		s.Phase = gate.Demoted
+	default:
+	}
+	return s
+}
+
+// Demote implements [gate.Rollout]. The saver writes it soon: if it does not come to that, the latch is what a restart finds.
+func (k *Keeper) Demote(by, from, reason string) {
+	k.mu.Lock()
+	now := time.Now()
+	k.settle(now)
+	before := k.now.Load()
+	wanted := before.wanted()
+	if wanted.Mode != gated {
+		k.mu.Unlock()
+		return
+	}
+	next := &Rollout{
+		Percent: wanted.Gate.Observe, Mode: observe, Revision: before.Revision + 1, By: by, From: from, Time: now, Ended: before.Holder,
+		Reason: text.Cut("the gate was demoted: "+reason, maxReason), Plan: wanted.Plan, Gate: wanted.Gate,
+	}
+	_ = next.sample(k.opts.Salt) // it fails only for percentages out of range
+	k.put(next)
+	k.mu.Unlock()
+	k.opts.Logger.Warn("the gate was demoted: no model decides, and shadows go on", "percent", next.Percent, "revision", next.Revision,
+		"holder", before.Holder, "by", by, "from", from, "reason", reason)
+}
+
 // Plan returns the plan of the rollout in force, the zero Plan without one, and its revision.
 func (k *Keeper) Plan() (outcome.Plan, uint64) {
 	r := k.now.Load()
@@ -118,6 +168,23 @@ type change struct {
 	by, from, reason string
 	expected         uint64 // 0 is any
 	plan             outcome.Plan
+	gate             *gate.Terms // nil unless the mode is GATED
+}
+
+// shadows returns the percentage of requests that get a shadow, and decides that of those that the model may decide.
+func (c *change) shadows() float64 {
+	if c.mode == gated {
+		return c.gate.Observe
+	}
+	return c.percent
+}
+
+// decides: see shadows.
+func (c *change) decides() float64 {
+	if c.mode == gated {
+		return c.percent
+	}
+	return 0
 }
 
 const (
@@ -128,13 +195,12 @@ const (
 
 // validate returns an error for the first value that is out of range.
 func (c *change) validate() error {
-	off := c.mode == executorv1.RolloutMode_ROLLOUT_MODE_OFF
 	switch {
 	case math.IsNaN(c.percent) || c.percent < 0 || c.percent > 100:
 		return rpc.ExecutorError(codes.InvalidArgument, executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_PERCENT_INVALID, "percent is %v: want a number from 0 to 100", c.percent)
-	case !off && c.mode != executorv1.RolloutMode_ROLLOUT_MODE_OBSERVE_ONLY:
-		return rpc.ExecutorError(codes.InvalidArgument, executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_MODE_INVALID, "mode is %d: want OFF or OBSERVE_ONLY", c.mode)
-	case off && c.percent != 0:
+	case c.mode != off && c.mode != observe && c.mode != gated:
+		return rpc.ExecutorError(codes.InvalidArgument, executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_MODE_INVALID, "mode is %d: want OFF, OBSERVE_ONLY or GATED", c.mode)
+	case c.mode == off && c.percent != 0:
 		return rpc.ExecutorError(codes.InvalidArgument, executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_PERCENT_INVALID, "percent is %v with mode OFF: want 0, or mode OBSERVE_ONLY", c.percent)
 	case c.lease != 0 && (c.lease < minLease || c.lease > maxLease):
 		return rpc.ExecutorError(codes.InvalidArgument, executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_LEASE_INVALID, "lease is %s: want %s to %s, or none", c.lease, minLease, maxLease)
@@ -144,8 +210,14 @@ func (c *change) validate() error {
 		return rpc.ExecutorError(codes.InvalidArgument, executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_FIELD_INVALID, "holder is %q without a lease: give both or none", c.holder)
 	case len(c.holder) > maxHolder:
 		return rpc.ExecutorError(codes.InvalidArgument, executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_FIELD_INVALID, "holder has %d bytes: want at most %d", len(c.holder), maxHolder)
+	case c.mode == gated && (c.gate == nil || c.lease == 0):
+		return gateInvalid(errors.New("mode GATED needs a gate and a lease"))
 	}
 	return validReason(c.reason)
+}
+
+func gateInvalid(err error) error {
+	return rpc.ExecutorError(codes.InvalidArgument, executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_GATE_INVALID, "%v", err)
 }
 
 func validReason(reason string) error {
@@ -160,13 +232,13 @@ func (c *change) refusedBy(r *Rollout) error {
 	switch {
 	case c.expected != 0 && c.expected != r.Revision:
 		return rpc.ExecutorError(codes.Aborted, executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_REVISION_CHANGED,
-			"the rollout is at revision %d, not %d: %s has set it to %g %% (%q); read it with GetRollout and decide again", r.Revision, c.expected, r.By, r.Percent, r.Reason)
+			"the rollout is at revision %d, not %d: %s has set it to %g %% (%q); read it with GetRollout and decide again", r.Revision, c.expected, r.By, r.percent(), r.Reason)
 	case r.Holder != "" && r.Holder != c.holder:
 		return rpc.ExecutorError(codes.FailedPrecondition, executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_LEASE_HELD,
 			"%s holds the rollout until %s: wait for it, or end it with AbortRollout", r.Holder, r.Expires.UTC().Format(time.RFC3339))
 	case c.expected == 0 && c.holder != "" && r.Ended == c.holder:
 		return rpc.ExecutorError(codes.Aborted, executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_REVISION_CHANGED,
-			"the lease of %s was ended by an abort (%q): to set it again, give expected_revision %d", c.holder, r.Reason, r.Revision)
+			"the lease of %s was ended (%q): to set it again, give expected_revision %d", c.holder, r.Reason, r.Revision)
 	}
 	return nil
 }
@@ -176,15 +248,14 @@ func (k *Keeper) set(c change) (*Rollout, error) {
 	if err := c.validate(); err != nil {
 		return nil, err
 	}
-	sampler, err := shadow.NewSampler(k.opts.Salt, c.percent)
-	if err != nil {
-		return nil, err
+	if c.mode == gated {
+		k.opts.Gate.CheckKillFile()
 	}
 	if err := k.saver.Hold(writeWait); err != nil {
 		return nil, k.notWritten(k.now.Load(), err)
 	}
 	defer k.saver.Release()
-	before, next, err := k.next(c, sampler)
+	before, next, err := k.next(c)
 	if err != nil {
 		return nil, err
 	}
@@ -197,30 +268,34 @@ func (k *Keeper) set(c change) (*Rollout, error) {
 	k.saved = next
 	k.mu.Lock()
 	k.settle(time.Now())
-	if now := k.now.Load(); now != before { // an abort or a lapse, which do not wait for the disk
+	now, refused := k.now.Load(), k.gateRefuses(next)
+	if now != before || refused != nil { // an abort, a lapse or a latch, which do not wait for the disk
 		k.mu.Unlock()
 		if err := k.saver.SaveHeld(); err != nil {
 			return nil, unknown(now, err)
 		}
-		c.expected = max(1, before.Revision)
-		return nil, c.refusedBy(now)
+		if now != before {
+			c.expected = max(1, before.Revision)
+			return nil, c.refusedBy(now)
+		}
+		return nil, refused
 	}
 	k.put(next)
 	k.mu.Unlock()
 	_ = k.saver.SaveHeld() // nothing is left to write: this ends a trouble
 	switch {
 	case next.Revision == before.Revision && before.Awaited != nil:
-		k.opts.Logger.Info("the lease was renewed after a restart: the rollout is in force again", "percent", next.Percent,
+		k.opts.Logger.Info("the lease was renewed after a restart: the rollout is in force again", "percent", next.percent(),
 			"revision", next.Revision, "holder", next.Holder)
 	case next.Revision != before.Revision:
-		k.opts.Logger.Info("rollout", "percent", next.Percent, "mode", modeWord(next.Mode), "revision", next.Revision,
+		k.opts.Logger.Info("rollout", "percent", next.percent(), "mode", modeWord(next.Mode), "revision", next.Revision,
 			"holder", next.Holder, "by", next.By, "from", next.From, "reason", next.Reason, "plan", next.Plan.Digest())
 	}
 	return next, nil
 }
 
 // next returns the rollout in force and the one that the change makes of it, or an error if the change is refused.
-func (k *Keeper) next(c change, sampler *shadow.Sampler) (before, next *Rollout, err error) {
+func (k *Keeper) next(c change) (before, next *Rollout, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	now := time.Now()
@@ -230,16 +305,32 @@ func (k *Keeper) next(c change, sampler *shadow.Sampler) (before, next *Rollout,
 		return nil, nil, err
 	}
 	next = &Rollout{
-		Percent: c.percent, Mode: c.mode, Revision: before.Revision + 1, Holder: c.holder, Lease: c.lease,
-		By: c.by, From: c.from, Reason: c.reason, Time: now, Plan: c.plan, sampler: sampler,
+		Percent: c.shadows(), Decides: c.decides(), Mode: c.mode, Revision: before.Revision + 1, Holder: c.holder, Lease: c.lease,
+		By: c.by, From: c.from, Reason: c.reason, Time: now, Plan: c.plan, Gate: c.gate,
+	}
+	if err := next.sample(k.opts.Salt); err != nil {
+		return nil, nil, err
+	}
+	if err := k.gateRefuses(next); err != nil {
+		return nil, nil, err
 	}
 	if c.lease > 0 {
 		next.Expires = now.Add(c.lease)
 	}
 	if renews(before, next) {
 		next.Revision, next.By, next.From, next.Time = before.Revision, before.By, before.From, before.Time
+	} else if next.Gate != nil { // a renewal may come while ml-engine has another model, which then decides nothing
+		err = k.opts.Gate.Unfit(next.Gate)
 	}
-	return before, next, nil
+	return before, next, err
+}
+
+// gateRefuses returns an error if the rollout is gated and no gate may be in force.
+func (k *Keeper) gateRefuses(r *Rollout) error {
+	if r.Mode != gated {
+		return nil
+	}
+	return k.opts.Gate.Refused()
 }
 
 // notWritten returns the error of a change that was not saved and is not in force. If the file may have it anyway, the
@@ -271,7 +362,7 @@ func (k *Keeper) abort(by, from, reason string) (*Rollout, error) {
 	k.settle(now)
 	before := k.now.Load()
 	next := &Rollout{
-		Mode: executorv1.RolloutMode_ROLLOUT_MODE_OFF, Revision: before.Revision + 1, By: by, From: from, Reason: reason, Time: now,
+		Mode: off, Revision: before.Revision + 1, By: by, From: from, Reason: reason, Time: now,
 		Ended: before.Holder, Plan: before.wanted().Plan,
 	}
 	if next.Ended == "" {

@@ -25,11 +25,6 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-const (
-	off     = executorv1.RolloutMode_ROLLOUT_MODE_OFF
-	observe = executorv1.RolloutMode_ROLLOUT_MODE_OBSERVE_ONLY
-)
-
 // open returns a keeper with the options, and its log.
 func open(t *testing.T, o Options) (*Keeper, *bytes.Buffer) {
 	t.Helper()
@@ -187,14 +182,18 @@ func TestMetrics(t *testing.T) {
 # HELP ml_executor_info Always 1, with the random id of this process: two scrapes with the same id are of one executor.
 # TYPE ml_executor_info gauge
 ml_executor_info{instance_id="` + k.instance + `"} 1
+# HELP ml_gate_percent Percentage of the requests that the model may decide, in [0,100], before the list of symbols; 0 unless the mode is GATED.
+# TYPE ml_gate_percent gauge
+ml_gate_percent 0
 # HELP ml_rollout_lease_seconds Remaining time of the rollout's lease, in seconds; 0 without a lease.
 # TYPE ml_rollout_lease_seconds gauge
 ml_rollout_lease_seconds 0
 # HELP ml_rollout_mode 1 for the current mode of the rollout, 0 for the others.
 # TYPE ml_rollout_mode gauge
+ml_rollout_mode{mode="gated"} 0
 ml_rollout_mode{mode="observe_only"} 1
 ml_rollout_mode{mode="off"} 0
-# HELP ml_rollout_percent Percentage of the requests that get a shadow, in [0,100].
+# HELP ml_rollout_percent Percentage of the requests that get a shadow, in [0,100]; in mode GATED observe_percent of the gate.
 # TYPE ml_rollout_percent gauge
 ml_rollout_percent 25
 # HELP ml_rollout_state_write_errors_total Failed writes of the rollout to the state folder.

@@ -3,8 +3,6 @@ package rollout
 import (
 	"fmt"
 	"time"
-
-	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 )
 
 // The range of a lease's length.
@@ -16,7 +14,7 @@ const (
 // awaiting returns the rollout after a restart under a lease: 0 % until the holder renews it.
 func (r *Rollout) awaiting() *Rollout {
 	a := *r
-	a.Percent, a.Mode, a.Awaited = 0, executorv1.RolloutMode_ROLLOUT_MODE_OFF, r
+	a.Percent, a.Decides, a.Mode, a.Awaited = 0, 0, off, r
 	return &a
 }
 
@@ -42,16 +40,16 @@ func (r *Rollout) left(now time.Time) time.Duration {
 // after returns the rollout that follows the lapse of the lease.
 func (r *Rollout) after() *Rollout {
 	return &Rollout{
-		Mode: executorv1.RolloutMode_ROLLOUT_MODE_OFF, Revision: r.Revision + 1, By: byExecutor, Time: r.Expires,
-		Reason: fmt.Sprintf("the lease of %s was not renewed for %s", r.Holder, r.Lease), Plan: r.Plan,
+		Mode: off, Revision: r.Revision + 1, By: byExecutor, Time: r.Expires,
+		Reason: fmt.Sprintf("the lease of %s was not renewed for %s", r.Holder, r.Lease), Plan: r.Plan, Gate: r.Gate,
 	}
 }
 
 // renews reports whether next changes nothing but the expiry of the lease.
 func renews(before, next *Rollout) bool {
 	before = before.wanted()
-	return before.Holder != "" && before.Holder == next.Holder && before.Percent == next.Percent && before.Mode == next.Mode && before.Reason == next.Reason &&
-		before.Plan == next.Plan
+	return before.Holder != "" && before.Holder == next.Holder && before.Percent == next.Percent && before.Decides == next.Decides && before.Mode == next.Mode &&
+		before.Reason == next.Reason && before.Plan == next.Plan && before.Gate.Equal(next.Gate)
 }
 
 // current returns the rollout in force at that time.

@@ -11,7 +11,9 @@ import (
 
 var (
 	percentDesc = prometheus.NewDesc("ml_rollout_percent",
-		"Percentage of the requests that get a shadow, in [0,100].", nil, nil)
+		"Percentage of the requests that get a shadow, in [0,100]; in mode GATED observe_percent of the gate.", nil, nil)
+	gateDesc = prometheus.NewDesc("ml_gate_percent",
+		"Percentage of the requests that the model may decide, in [0,100], before the list of symbols; 0 unless the mode is GATED.", nil, nil)
 	modeDesc = prometheus.NewDesc("ml_rollout_mode",
 		"1 for the current mode of the rollout, 0 for the others.", []string{"mode"}, nil)
 	leaseDesc = prometheus.NewDesc("ml_rollout_lease_seconds",
@@ -23,11 +25,11 @@ var (
 )
 
 // modes are all modes.
-var modes = []executorv1.RolloutMode{executorv1.RolloutMode_ROLLOUT_MODE_OFF, executorv1.RolloutMode_ROLLOUT_MODE_OBSERVE_ONLY}
+var modes = []executorv1.RolloutMode{off, observe, gated}
 
 // Describe implements prometheus.Collector.
 func (k *Keeper) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{percentDesc, modeDesc, leaseDesc, infoDesc, writeErrorsDesc} {
+	for _, d := range []*prometheus.Desc{percentDesc, gateDesc, modeDesc, leaseDesc, infoDesc, writeErrorsDesc} {
 		to <- d
 	}
 }
@@ -40,6 +42,7 @@ func (k *Keeper) Collect(to chan<- prometheus.Metric) {
 		to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
 	gauge(percentDesc, r.Percent)
+	gauge(gateDesc, r.Decides)
 	gauge(infoDesc, 1, k.instance)
 	for _, m := range modes {
 		gauge(modeDesc, telemetry.Bool(r.Mode == m), modeWord(m))

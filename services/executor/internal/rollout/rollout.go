@@ -6,6 +6,9 @@
 //
 // After a restart a percentage under a lease is not in force, since the clock cannot tell how long the executor was down.
 // It is 0 % until the holder renews the lease, which lapses otherwise.
+//
+// A rollout of mode GATED sets a gate, see [github.com/greenlight-ml/greenlight/services/executor/internal/gate]. It is always
+// under a lease.
 package rollout
 
 import (
@@ -16,13 +19,14 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/outcome"
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+	"github.com/greenlight-ml/greenlight/services/executor/internal/gate"
 )
 
 // Rollout is a percentage of requests that get a shadow. It is immutable: a change makes a new one.
 type Rollout struct {
-	// Percent is the percentage of requests that get a shadow, in [0,100].
-	Percent float64
-	Mode    executorv1.RolloutMode
+	// Percent is the percentage of requests that get a shadow, Decides of those that the model may decide, both in [0,100].
+	Percent, Decides float64
+	Mode             executorv1.RolloutMode
 	// Revision increases with every change, from 1 to [maxRevision].
 	Revision uint64
 	// Holder owns the lease, Expires is when it lapses, Lease is its full length. All are zero without a lease.
@@ -32,15 +36,41 @@ type Rollout struct {
 	// By is who set it, From the address of the call, Reason the caller's reason, and Time when it was set.
 	By, From, Reason string
 	Time             time.Time
-	// Ended is the holder whose lease an abort ended, until the next change.
+	// Ended is the holder whose lease an abort or a demotion ended, until the next change.
 	Ended string
 	// Awaited is the rollout that a renewal by the holder restores after a restart; nil otherwise.
 	Awaited *Rollout
 	// Plan is what the verdict on the model's quality is about; the zero Plan is none. An abort and a lapse keep it.
 	Plan outcome.Plan
+	// Gate is what the model may decide; nil unless a gate is set. A lapse and a demotion keep it.
+	Gate *gate.Terms
 
-	sampler *shadow.Sampler
+	// sampler selects the requests that get a shadow, and decides those that the model may decide.
+	sampler, decides *shadow.Sampler
 }
+
+// sample makes the samplers of the percentages.
+func (r *Rollout) sample(salt string) (err error) {
+	if r.sampler, err = shadow.NewSampler(salt, r.Percent); err == nil {
+		r.decides, err = shadow.NewSampler(salt, r.Decides)
+	}
+	return err
+}
+
+// percent returns the percentage in the contract's form: with mode GATED that of the requests that the model may decide.
+func (r *Rollout) percent() float64 {
+	if r.Mode == gated {
+		return r.Decides
+	}
+	return r.Percent
+}
+
+// The modes.
+const (
+	off     = executorv1.RolloutMode_ROLLOUT_MODE_OFF
+	observe = executorv1.RolloutMode_ROLLOUT_MODE_OBSERVE_ONLY
+	gated   = executorv1.RolloutMode_ROLLOUT_MODE_GATED
+)
 
 // byExecutor is who set a rollout that no call has set.
 const byExecutor = "executor"
@@ -52,9 +82,9 @@ const maxRevision = 1 << 53
 // proto returns the rollout in the contract's form.
 func (r *Rollout) proto() *executorv1.Rollout {
 	p := &executorv1.Rollout{
-		Percent: r.Percent, Mode: r.Mode, Revision: r.Revision, Holder: r.Holder,
+		Percent: r.percent(), Mode: r.Mode, Revision: r.Revision, Holder: r.Holder,
 		SetBy: r.By, SetFrom: r.From, Reason: r.Reason, SetTime: timestamppb.New(r.Time), AwaitingRenewal: r.Awaited != nil,
-		Plan: PlanProto(r.Plan),
+		Plan: PlanProto(r.Plan), Gate: r.Gate.Proto(),
 	}
 	if !r.Expires.IsZero() {
 		p.LeaseExpireTime = timestamppb.New(r.Expires)

@@ -2,11 +2,14 @@ package rollout
 
 import (
 	"context"
+	"errors"
 
 	"google.golang.org/grpc/peer"
 
+	"github.com/greenlight-ml/greenlight/pkg/outcome"
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+	"github.com/greenlight-ml/greenlight/services/executor/internal/gate"
 )
 
 // Service is executor's RolloutService.
@@ -21,7 +24,8 @@ func NewService(k *Keeper) *Service { return &Service{keeper: k} }
 
 // GetRollout implements RolloutService.
 func (s *Service) GetRollout(context.Context, *executorv1.GetRolloutRequest) (*executorv1.GetRolloutResponse, error) {
-	return &executorv1.GetRolloutResponse{Rollout: s.keeper.Report(), InstanceId: s.keeper.instance}, nil
+	status := s.keeper.opts.Gate.Status() // first, since it may demote
+	return &executorv1.GetRolloutResponse{Rollout: s.keeper.Report(), InstanceId: s.keeper.instance, Gate: status}, nil
 }
 
 // SetRollout implements RolloutService.
@@ -41,6 +45,9 @@ func (s *Service) SetRollout(ctx context.Context, req *executorv1.SetRolloutRequ
 			c.lease = -1
 		}
 	}
+	if c.gate, err = s.terms(&c, req.GetGate()); err != nil {
+		return nil, err
+	}
 	r, err := s.keeper.set(c)
 	if err != nil {
 		return nil, err
@@ -55,6 +62,64 @@ func (s *Service) AbortRollout(ctx context.Context, req *executorv1.AbortRollout
 		return nil, err
 	}
 	return &executorv1.AbortRolloutResponse{Rollout: r.proto(), InstanceId: s.keeper.instance}, nil
+}
+
+// terms returns what the gate of a request allows; nil for a request that validate refuses.
+func (s *Service) terms(c *change, g *executorv1.Gate) (*gate.Terms, error) {
+	gates := s.keeper.opts.Gate
+	switch {
+	case c.mode != gated && g != nil:
+		return nil, gateInvalid(errors.New("gate is set without mode GATED"))
+	case c.mode != gated || !(c.percent >= 0 && c.percent <= 100):
+		return nil, nil //nolint:nilnil // no gate
+	case !gates.Allowed():
+		return nil, gates.Refused()
+	case g == nil:
+		return nil, gateInvalid(errors.New("no gate: mode GATED needs one"))
+	case c.plan == (outcome.Plan{}):
+		return nil, gateInvalid(errors.New("no plan: mode GATED needs a quality plan, whose disagreement cap is that of the gate"))
+	}
+	t, err := gate.TermsOf(g, c.percent, c.plan.DisagreementCap, gates.Timeout())
+	if err != nil {
+		return nil, gateInvalid(err)
+	}
+	return t, nil
+}
+
+// KillGate implements RolloutService.
+func (s *Service) KillGate(ctx context.Context, req *executorv1.KillGateRequest) (*executorv1.KillGateResponse, error) {
+	gates := s.keeper.opts.Gate
+	if err := validReason(req.GetReason()); err != nil {
+		return nil, err
+	}
+	if err := gates.Kill(rpc.Caller(ctx), from(ctx), req.GetReason()); err != nil {
+		return nil, err
+	}
+	return &executorv1.KillGateResponse{Gate: gates.Status(), InstanceId: s.keeper.instance}, nil
+}
+
+// RaiseGateAlarm implements RolloutService.
+func (s *Service) RaiseGateAlarm(ctx context.Context, req *executorv1.RaiseGateAlarmRequest) (*executorv1.RaiseGateAlarmResponse, error) {
+	gates := s.keeper.opts.Gate
+	if err := validReason(req.GetReason()); err != nil {
+		return nil, err
+	}
+	if err := gates.Alarm(req.GetAlarm(), req.GetModelDigest(), rpc.Caller(ctx), from(ctx), req.GetReason()); err != nil {
+		return nil, err
+	}
+	return &executorv1.RaiseGateAlarmResponse{Gate: gates.Status(), InstanceId: s.keeper.instance}, nil
+}
+
+// ClearGateLatches implements RolloutService.
+func (s *Service) ClearGateLatches(ctx context.Context, req *executorv1.ClearGateLatchesRequest) (*executorv1.ClearGateLatchesResponse, error) {
+	gates := s.keeper.opts.Gate
+	if err := validReason(req.GetReason()); err != nil {
+		return nil, err
+	}
+	if err := gates.Clear(req.GetLatches(), rpc.Caller(ctx), from(ctx), req.GetReason()); err != nil {
+		return nil, err
+	}
+	return &executorv1.ClearGateLatchesResponse{Gate: gates.Status(), InstanceId: s.keeper.instance}, nil
 }
 
 // from returns the address that the call came from.

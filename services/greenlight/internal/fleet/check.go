@@ -99,7 +99,7 @@ func CheckRollout(instance string, r *executorv1.Rollout) error {
 	c.instance(instance)
 	c.add(percentage(r.GetPercent()), "percent is %v", r.GetPercent())
 	c.add(r.GetRevision() > 0, "revision is 0")
-	observes := r.GetMode() == executorv1.RolloutMode_ROLLOUT_MODE_OBSERVE_ONLY
+	observes := r.GetMode() == executorv1.RolloutMode_ROLLOUT_MODE_OBSERVE_ONLY || r.GetMode() == executorv1.RolloutMode_ROLLOUT_MODE_GATED
 	c.add(observes || r.GetMode() == executorv1.RolloutMode_ROLLOUT_MODE_OFF, "mode is %d", int32(r.GetMode()))
 	c.add(observes || r.GetPercent() == 0, "%v %% and mode OFF", r.GetPercent())
 	for _, at := range []*timestamppb.Timestamp{r.GetSetTime(), r.GetLeaseExpireTime()} {

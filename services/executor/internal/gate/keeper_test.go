@@ -1,0 +1,508 @@
+package gate
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"math"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/greenlight-ml/greenlight/pkg/decide"
+	"github.com/greenlight-ml/greenlight/pkg/feature"
+	"github.com/greenlight-ml/greenlight/pkg/shadow"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/durabletest"
+	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var model = strings.Repeat("ab", 32)
+
+// standing is a rollout whose gate is in force until it is demoted.
+type standing struct {
+	mu      sync.Mutex
+	now     Standing
+	demoted []string
+}
+
+func (s *standing) Gate(time.Time) Standing {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.now
+}
+
+func (s *standing) Demote(by, _, reason string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.now.Phase == InForce {
+		s.demoted = append(s.demoted, by+": "+reason)
+		s.now.Phase = Demoted
+	}
+}
+
+// open starts a keeper in the folder with a gate for everything, until the test ends.
+func open(t testing.TB, dir string, maxChanged float64) (*Keeper, *standing, *bytes.Buffer) {
+	t.Helper()
+	log := &bytes.Buffer{}
+	k, err := Open(Options{Allowed: true, Dir: dir, Timeout: time.Minute, Logger: slog.New(slog.NewTextHandler(log, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(sync.OnceFunc(k.Stop))
+	all, err := shadow.NewSampler("", 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &standing{now: Standing{
+		Terms:    &Terms{Limits: decide.Limits{Model: model, Disagreement: 1, High: 1}, All: true, Wait: time.Minute, MaxChanged: maxChanged},
+		Revision: 7, Shares: all,
+	}}
+	k.Govern(s)
+	schema, _ := known()
+	domain := slices.Repeat([]decide.Range{{Low: -1, High: 1}}, schema.Len())
+	k.Ask(func() shadow.Active { return shadow.Active{Digest: model, Schema: schema, Domain: domain} })
+	return k, s, log
+}
+
+// known returns a schema and a state of it.
+func known() (*feature.Schema, []float64) {
+	schema, _ := feature.Lookup(feature.DefaultSchema)
+	return schema, make([]float64, schema.Len())
+}
+
+func write(t *testing.T, path, content string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// ask makes a decision on a request with the scores of baseline and model.
+func (k *Keeper) ask(t testing.TB, baseline, score float64) decide.Decision {
+	schema, zero := known()
+	p := k.Begin(t.Context(), &Case{ID: "r", Arrival: time.Now(), Baseline: baseline, State: shadow.State{Schema: schema, Vector: zero}})
+	p.Advise(shadow.Result{Outcome: shadow.Match, Score: score, Digest: model})
+	d, _ := p.Decision()
+	return d
+}
+
+func refusal(t testing.TB, err error) string {
+	t.Helper()
+	for _, d := range status.Convert(err).Details() {
+		if info, ok := d.(*errdetails.ErrorInfo); ok {
+			return status.Code(err).String() + " " + info.GetReason()
+		}
+	}
+	return fmt.Sprint(err)
+}
+
+// The budget is what a list of all requests says, over hours and gaps.
+func TestBudgetMatchesAList(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for seed := range uint64(6) {
+			rng := rand.New(rand.NewPCG(seed, 3))
+			var b budget
+			begin := time.Now()
+			b.restore(begin, nil)
+			percent := []float64{0.5, 10, 50}[seed%3]
+			var requests, changes []int
+			refused, granted := 0, 0
+			for range 20_000 {
+				if rng.IntN(200) == 0 {
+					time.Sleep(time.Duration(rng.IntN(int(20 * time.Minute))))
+				}
+				if rng.IntN(8000) == 0 {
+					time.Sleep(3 * time.Hour)
+				}
+				now := time.Now()
+				minute := int(now.Sub(begin) / time.Minute)
+				requests = append(requests, minute)
+				b.request(now)
+				count := func(minutes []int) (n uint64) {
+					for i := len(minutes) - 1; i >= 0 && minutes[i] > minute-60; i-- {
+						n++
+					}
+					return n
+				}
+				if rng.IntN(3) == 0 {
+					limit := uint64(100)
+					if n := count(requests); n >= 1000 {
+						limit = uint64(float64(n) * percent / 100)
+					}
+					want := count(changes) < limit
+					if got := b.change(now, percent); got != want {
+						t.Fatalf("seed %d, minute %d: got %v with %d changes of %d requests", seed, minute, got, count(changes), count(requests))
+					}
+					if want {
+						changes = append(changes, minute)
+						granted++
+					} else {
+						refused++
+					}
+				}
+				if sum := b.now(now); sum.Requests != count(requests) || sum.Changed != count(changes) {
+					t.Fatalf("seed %d, minute %d: %+v, want %d of %d", seed, minute, sum, count(changes), count(requests))
+				}
+			}
+			if refused < 100 || granted < 100 {
+				t.Errorf("seed %d: %d refused, %d granted: too few to tell", seed, refused, granted)
+			}
+		}
+	})
+}
+
+// However many requests are decided at once, the model changes exactly as many as it may, and the first more shuts the gate.
+func TestBudgetIsExactUnderConcurrency(t *testing.T) {
+	for _, tt := range []struct {
+		name         string
+		others, want int
+		percent      float64
+	}{{"few requests", 0, 100, 50}, {"many", 2000, 105, 5}} {
+		t.Run(tt.name, func(t *testing.T) {
+			k, s, _ := open(t, t.TempDir(), tt.percent)
+			for range tt.others {
+				if d := k.ask(t, 0.5, 0.54); !d.ByModel() { // no change
+					t.Fatal(d)
+				}
+			}
+			const callers, each = 8, 25
+			var mu sync.Mutex
+			var group sync.WaitGroup
+			got := map[string]int{}
+			for range callers {
+				group.Go(func() {
+					for range each {
+						d := k.ask(t, 0.5, 0.7)
+						if (d.Score == 0.7) != d.ByModel() || d.Score != 0.7 && d.Score != 0.5 {
+							t.Error(d)
+						}
+						mu.Lock()
+						got[d.Reason.String()]++
+						mu.Unlock()
+					}
+				})
+			}
+			group.Wait()
+			// With many requests the limit grows with them, and is the same for each order of the last ones.
+			if got[""] != tt.want || got[""]+got["budget_spent"] != callers*each {
+				t.Errorf("got %v, want %d by the model", got, tt.want)
+			}
+			l := k.Status().GetLatches()
+			if len(l) != 1 || l[0].GetLatch() != spent || l[0].GetSetBy() != byExecutor || len(s.demoted) != 1 || !strings.HasPrefix(s.demoted[0], fmt.Sprintf("executor: budget_spent: the model has changed %d of the ", tt.want)) {
+				t.Errorf("latches %v, demoted %q", l, s.demoted)
+			}
+			if st := k.Status(); st.GetHourChanged() != uint64(tt.want) || st.GetHourRequests() != uint64(tt.others+callers*each) || st.GetOpen() {
+				t.Errorf("%v", st)
+			}
+		})
+	}
+}
+
+// What the model has changed is counted across a stop, a kill and a crash loop. A clock that was set back does not widen it.
+func TestBudgetSurvivesARestart(t *testing.T) {
+	dir := t.TempDir()
+	for i := range 10 {
+		k, _, _ := open(t, dir, 50)
+		for range 10 {
+			if d := k.ask(t, 0.5, 0.7); !d.ByModel() {
+				t.Fatalf("start %d: %v", i, d)
+			}
+		}
+		if i%2 == 0 {
+			k.Stop()
+		} else { // a kill: nothing more is written
+			path := filepath.Join(dir, fileName)
+			before, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			k.Stop()
+			if err := os.WriteFile(path, before, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	k, s, _ := open(t, dir, 50)
+	if sum := k.budget.now(time.Now()); sum.Changed != 100 {
+		t.Errorf("%+v, want 100 changes", sum)
+	}
+	if d := k.ask(t, 0.5, 0.7); d.Reason != decide.BudgetSpent || len(s.demoted) != 1 {
+		t.Errorf("%v, %q", d, s.demoted)
+	}
+	k.Stop()
+	// Two hours back, the hour has not passed.
+	var b budget
+	b.restore(time.Now().Add(-2*time.Hour), k.budget.copy(time.Now()))
+	if sum := b.now(b.began.Add(time.Minute)); sum.Changed != 100 {
+		t.Errorf("after the clock was set back: %+v", sum)
+	}
+	b = budget{}
+	b.restore(time.Now().Add(2*time.Hour), k.budget.copy(time.Now()))
+	if sum := b.now(b.began); sum.Changed != 0 {
+		t.Errorf("two hours later: %+v", sum)
+	}
+}
+
+// Latches are kept across restarts with who, why and when. Clearing needs a reason and opens nothing.
+func TestLatches(t *testing.T) {
+	dir := t.TempDir()
+	k, s, _ := open(t, dir, 10)
+	if st := k.Status(); !st.GetAllowed() || !st.GetOpen() || len(st.GetLatches()) != 0 {
+		t.Errorf("%v", st)
+	}
+	for i, tt := range []struct {
+		do   func() error
+		want string
+	}{
+		{func() error { return k.Alarm(spent, model, "x", "", "") }, "InvalidArgument GATE_INVALID"},
+		{func() error { return k.Alarm(quality, "other", "x", "", "") }, "FailedPrecondition GATE_NOT_SET"},
+		{func() error { return k.Clear([]executorv1.GateLatch{quality}, "x", "", "why") }, "FailedPrecondition GATE_NOT_SET"},
+		{func() error { return k.Alarm(quality, model, "token:agent", "127.0.0.1:1", "it is worse") }, "<nil>"},
+		{func() error { return k.Alarm(drift, model, "token:agent", "", "it moved") }, "<nil>"},
+		{func() error { return k.Kill("san:ops", "127.0.0.1:2", "fire") }, "<nil>"},
+		{func() error { return k.Kill("token:other", "", "again") }, "<nil>"},
+		{func() error { return k.Clear(nil, "x", "", "why") }, "InvalidArgument FIELD_INVALID"},
+		{func() error { return k.Clear([]executorv1.GateLatch{quality}, "x", "", "") }, "InvalidArgument FIELD_INVALID"},
+		{func() error { return k.Clear([]executorv1.GateLatch{9}, "x", "", "why") }, "InvalidArgument GATE_INVALID"},
+		{func() error { return k.Clear([]executorv1.GateLatch{drift, spent}, "x", "", "why") }, "FailedPrecondition GATE_NOT_SET"},
+	} {
+		if got := refusal(t, tt.do()); got != tt.want {
+			t.Errorf("%d: got %s, want %s", i, got, tt.want)
+		}
+	}
+	if want := []string{"token:agent: quality_alarm: it is worse"}; len(s.demoted) != 1 || s.demoted[0] != want[0] {
+		t.Errorf("demoted %q, want %q", s.demoted, want)
+	}
+	before := k.Status().GetLatches()
+	k.Stop()
+	k, s, _ = open(t, dir, 10)
+	after := k.Status().GetLatches()
+	if fmt.Sprint(before) != fmt.Sprint(after) || len(after) != 3 || after[0].GetSetBy() != "san:ops" || after[0].GetReason() != "fire" || len(s.demoted) != 1 {
+		t.Errorf("got %v and demoted %q, want %v", after, s.demoted, before)
+	}
+	if got := refusal(t, k.Refused()); got != "FailedPrecondition GATE_LATCHED" {
+		t.Error(got)
+	}
+	if err := k.Clear([]executorv1.GateLatch{killed, quality}, "x", "", "found and mended"); err != nil {
+		t.Fatal(err)
+	}
+	k.Stop()
+	k, _, _ = open(t, dir, 10)
+	if l := k.Status().GetLatches(); len(l) != 1 || l[0].GetLatch() != drift {
+		t.Errorf("%v", l)
+	}
+	if err := k.Clear([]executorv1.GateLatch{drift}, "x", "", "over"); err != nil {
+		t.Fatal(err)
+	}
+	if err := k.Refused(); err != nil {
+		t.Error(err)
+	}
+	k.rollout.(*standing).now.Phase = Demoted
+	if d := k.ask(t, 0.5, 0.7); d.Reason != decide.LeaseLapsed {
+		t.Errorf("%v", d)
+	}
+}
+
+// The kill file is in force for the next decision and within a second for the status, and its latch stays.
+func TestKillFile(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		k, s, _ := open(t, dir, 10)
+		file := filepath.Join(dir, killName)
+		if d := k.ask(t, 0.5, 0.51); !d.ByModel() {
+			t.Errorf("%v", d)
+		}
+		write(t, file, "")
+		if d := k.ask(t, 0.5, 0.51); d.Reason != decide.Killed {
+			t.Errorf("%v", d)
+		}
+		if got := refusal(t, k.Clear([]executorv1.GateLatch{killed}, "x", "", "why")); got != "FailedPrecondition GATE_LATCHED" {
+			t.Error(got)
+		}
+		if err := os.Remove(file); err != nil {
+			t.Fatal(err)
+		}
+		if d := k.ask(t, 0.5, 0.51); d.Reason != decide.Killed {
+			t.Errorf("without the file: %v", d)
+		}
+		if err := k.Clear([]executorv1.GateLatch{killed}, "x", "", "why"); err != nil {
+			t.Error(err)
+		}
+		s.now.Phase, s.demoted = InForce, nil
+		if d := k.ask(t, 0.5, 0.51); !d.ByModel() {
+			t.Errorf("%v", d)
+		}
+		// Without a request it takes effect within a second. A link to nothing is a file, too.
+		if err := os.Symlink("nothing", file); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if len(s.demoted) != 1 || !strings.HasPrefix(s.demoted[0], "file: killed: "+file) {
+			t.Errorf("demoted %q", s.demoted)
+		}
+	})
+}
+
+// A file that cannot be read is a kill, and so is one that nobody can have written.
+func TestUnreadableState(t *testing.T) {
+	for name, content := range map[string]string{
+		"empty": "", "cut off": `{"schema":"greenlight/gate/v1","latches":[`, "another schema": `{"schema":"greenlight/gate/v9"}`,
+		"unknown latch": `{"schema":"greenlight/gate/v1","latches":[{"latch":"tired"}]}`,
+		"twice":         `{"schema":"greenlight/gate/v1","latches":[{"latch":"killed"},{"latch":"killed"}]}`,
+		"no latch":      `{"schema":"greenlight/gate/v1","latches":[{"latch":"unspecified"}]}`,
+		"minutes":       `{"schema":"greenlight/gate/v1","hour":[{"minute":-1}]}`,
+		"minute twice":  `{"schema":"greenlight/gate/v1","hour":[{"minute":1},{"minute":61}]}`,
+		"counts":        `{"schema":"greenlight/gate/v1","hour":[{"minute":1,"changed":18446744073709551615}]}`,
+	} {
+		dir := t.TempDir()
+		write(t, filepath.Join(dir, fileName), content)
+		k, s, _ := open(t, dir, 10)
+		l := k.Status().GetLatches()
+		if len(l) != 1 || l[0].GetLatch() != killed || l[0].GetReason() != "gate.json could not be read" || len(s.demoted) != 1 {
+			t.Errorf("%s: %v, demoted %q", name, l, s.demoted)
+		}
+		k.Stop()
+		k, _, _ = open(t, dir, 10)
+		if l := k.Status().GetLatches(); len(l) != 1 {
+			t.Errorf("%s: after a restart: %v", name, l)
+		}
+		if aside, _ := filepath.Glob(filepath.Join(dir, "*unusable*")); len(aside) != 1 {
+			t.Errorf("%s: set aside as %q", name, aside)
+		}
+		k.Stop()
+	}
+}
+
+// A kill is in force even if the disk fails, and the call then says so. A latch that cannot be cleared on disk stays.
+func TestFailingDisk(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		k, s, _ := open(t, dir, 10)
+		repair := durabletest.FailFiles(t, dir)
+		if got := refusal(t, k.Kill("x", "", "why")); got != "Internal STATE_NOT_WRITTEN" {
+			t.Error(got)
+		}
+		if d := k.ask(t, 0.5, 0.51); d.Reason != decide.Killed || len(s.demoted) != 1 || k.Trouble() == "" {
+			t.Errorf("%v, demoted %q, %q", d, s.demoted, k.Trouble())
+		}
+		if got := refusal(t, k.Clear([]executorv1.GateLatch{killed}, "x", "", "why")); got != "Internal STATE_NOT_WRITTEN" || k.Refused() == nil {
+			t.Error(got)
+		}
+		repair()
+		time.Sleep(writePeriod)
+		synctest.Wait()
+		if k.Trouble() != "" {
+			t.Error(k.Trouble())
+		}
+		if err := k.Clear([]executorv1.GateLatch{killed}, "x", "", "why"); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// Terms that are out of range are refused, and every valid one comes back from its record.
+func TestTerms(t *testing.T) {
+	valid := func() *executorv1.Gate { return &executorv1.Gate{ModelDigest: model, AllSymbols: true} }
+	for name, change := range map[string]func(*executorv1.Gate, *float64, *float64){
+		"digest":          func(g *executorv1.Gate, _, _ *float64) { g.ModelDigest = strings.ToUpper(model) },
+		"short digest":    func(g *executorv1.Gate, _, _ *float64) { g.ModelDigest = model[:63] },
+		"observe":         func(g *executorv1.Gate, _, _ *float64) { g.ObservePercent = new(100.1) },
+		"observe NaN":     func(g *executorv1.Gate, _, _ *float64) { g.ObservePercent = new(math.NaN()) },
+		"percent":         func(g *executorv1.Gate, p, _ *float64) { g.ObservePercent, *p = new(5.0), 5.1 },
+		"low":             func(g *executorv1.Gate, _, _ *float64) { g.MinScore = new(-0.1) },
+		"high":            func(g *executorv1.Gate, _, _ *float64) { g.MaxScore = new(1.1) },
+		"low over high":   func(g *executorv1.Gate, _, _ *float64) { g.MinScore, g.MaxScore = new(0.6), new(0.5) },
+		"no changes":      func(g *executorv1.Gate, _, _ *float64) { g.MaxChangedPercent = new(0.0) },
+		"changes":         func(g *executorv1.Gate, _, _ *float64) { g.MaxChangedPercent = new(100.5) },
+		"wait 0":          func(g *executorv1.Gate, _, _ *float64) { g.WaitBudget = &durationpb.Duration{} },
+		"wait":            func(g *executorv1.Gate, _, _ *float64) { g.WaitBudget = durationpb.New(61 * time.Millisecond) },
+		"invalid wait":    func(g *executorv1.Gate, _, _ *float64) { g.WaitBudget = &durationpb.Duration{Seconds: 1, Nanos: -1} },
+		"cap 0":           func(_ *executorv1.Gate, _, d *float64) { *d = 0 },
+		"both symbols":    func(g *executorv1.Gate, _, _ *float64) { g.Symbols = []string{"S"} },
+		"no symbols":      func(g *executorv1.Gate, _, _ *float64) { g.AllSymbols = false },
+		"an empty symbol": func(g *executorv1.Gate, _, _ *float64) { g.AllSymbols, g.Symbols = false, []string{"S", ""} },
+		"a long symbol": func(g *executorv1.Gate, _, _ *float64) {
+			g.AllSymbols, g.Symbols = false, []string{strings.Repeat("x", 65)}
+		},
+		"one twice": func(g *executorv1.Gate, _, _ *float64) { g.AllSymbols, g.Symbols = false, []string{"S", "T", "S"} },
+		"too many": func(g *executorv1.Gate, _, _ *float64) {
+			g.AllSymbols = false
+			for i := range 1001 {
+				g.Symbols = append(g.GetSymbols(), fmt.Sprint(i))
+			}
+		},
+	} {
+		g, percent, d := valid(), 5.0, 0.2
+		change(g, &percent, &d)
+		if terms, err := TermsOf(g, percent, d, 60*time.Millisecond); err == nil {
+			t.Errorf("%s: got %+v", name, terms)
+		}
+	}
+	many := valid()
+	many.AllSymbols, many.WaitBudget, many.MinScore = false, durationpb.New(1234567), new(0.25)
+	for i := range 1000 {
+		many.Symbols = append(many.GetSymbols(), fmt.Sprint(1000-i))
+	}
+	for _, g := range []*executorv1.Gate{valid(), many} {
+		terms, err := TermsOf(g, 5, 0.2, 60*time.Millisecond)
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw, err := json.Marshal(terms.Record())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var record Record
+		if err := json.Unmarshal(raw, &record); err != nil {
+			t.Fatal(err)
+		}
+		back, err := record.Terms(5, 0.2)
+		if err != nil || !back.Equal(terms) {
+			t.Errorf("got %+v (%v), want %+v", back, err, terms)
+		}
+		if again, err := TermsOf(terms.Proto(), 5, 0.2, 60*time.Millisecond); err != nil || !again.Equal(terms) {
+			t.Errorf("got %+v (%v), want %+v", again, err, terms)
+		}
+	}
+	terms, _ := TermsOf(valid(), 5, 0.2, 60*time.Millisecond)
+	if want := (&Terms{Limits: decide.Limits{Model: model, Disagreement: 0.2, High: 1}, Observe: 100, All: true, Wait: 5 * time.Millisecond, MaxChanged: 10}); !terms.Equal(want) {
+		t.Errorf("the defaults are %+v, want %+v", terms, want)
+	}
+}
+
+// Every reason and outcome has its counterpart in the contract, with the same number.
+func TestContract(t *testing.T) {
+	for n, name := range executorv1.FallbackReason_name {
+		if want := strings.ToUpper(decide.Reason(n).String()); n > 0 && name != "FALLBACK_REASON_"+want {
+			t.Errorf("reason %d is %s, and %s in the contract", n, want, name)
+		}
+	}
+	if got, want := len(executorv1.FallbackReason_name), len(decide.Reasons())+1; got != want {
+		t.Errorf("%d reasons in the contract, want %d", got, want)
+	}
+	for _, o := range shadow.Outcomes() {
+		if _, known := failures[o]; !known {
+			t.Errorf("outcome %s has no reason", o)
+		}
+		if o != shadow.NotSampled && !o.Compared() && failures[o].String() != o.String() {
+			t.Errorf("outcome %s is reason %s", o, failures[o])
+		}
+	}
+}
