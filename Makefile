@@ -164,7 +164,7 @@ rules: ## Check and test the Prometheus rules; needs promtool (Debian: prometheu
 	promtool test rules deploy/prometheus/tests/*.yml
 
 .PHONY: node-client
-node-client: ## Install what the example client for Node needs; with it, make test runs the client
+node-client: ## Install what the example clients for Node need; with it, make test runs them
 	npm ci --prefix deploy/nodeclient --ignore-scripts --no-audit --no-fund
 
 .PHONY: vuln

@@ -106,7 +106,7 @@ func checkContractPage(t *testing.T, folder string, service protoreflect.Service
 			want = append(want, "### "+string(message.Name()))
 			for k := range message.Fields().Len() {
 				field := message.Fields().Get(k)
-				want = append(want, fmt.Sprintf("| `%s` = %d |", field.Name(), field.Number()))
+				want = append(want, fmt.Sprintf("| %#q = %d |", field.Name(), field.Number()))
 			}
 		}
 	}
