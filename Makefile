@@ -20,6 +20,8 @@ ROUNDS ?= 1000
 FUZZTIME ?= 10s
 FUZZ ?=
 GOVULNDB ?=
+VERSION ?=
+KEY ?=
 
 # The micro-benchmarks of `make bench`: what runs per quote, per vector, per request, and per million rows.
 HOT := ^Benchmark(LiveObserve|Log|Observe|Score|Sampled|Detach|Wait|Skip|Batch|Record|Breaker|Encode|Decode|Predict|Decide|BatchPredict|Publish|FitMillionRows)$$
@@ -181,6 +183,10 @@ sbom: build $(TOOLS)/cyclonedx-gomod ## List the modules of each program in sbom
 		$(TOOLS)/cyclonedx-gomod bin -json -noserial -notimestamp -version "$$(git describe --tags --always --dirty 2>/dev/null || echo unknown)" -output "sbom/$$program.cdx.json" "$(BIN)/$$program"; \
 		echo "sbom/$$program.cdx.json"; \
 	done
+
+.PHONY: release
+release: $(TOOLS)/cyclonedx-gomod ## Tag VERSION=v1.2.3 and build its archives in var/release; KEY=private.pem signs them
+	@deploy/tools/release $(if $(KEY),--key '$(KEY)') $(TOOLS)/cyclonedx-gomod '$(VERSION)'
 
 .PHONY: breaking
 breaking: $(TOOLS)/buf ## Check the contract against the last release, or else the base of this branch
