@@ -70,6 +70,31 @@ func TestWhereIsWhat(t *testing.T) {
 	}
 }
 
+// TestNoColour finds no escape sequence that sets a colour in the programs: the operator's page promises that there is none, so
+// that NO_COLOR has nothing to turn off.
+func TestNoColour(t *testing.T) {
+	colour := regexp.MustCompile(`\\(x1b|033|u001b|e)\[[0-9;]*m`)
+	files := 0
+	for _, folder := range []string{"pkg", "services"} {
+		if err := filepath.WalkDir(filepath.Join("..", "..", folder), func(path string, _ os.DirEntry, err error) error {
+			if err != nil || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+				return err
+			}
+			files++
+			source, err := os.ReadFile(path)
+			if found := colour.Find(source); found != nil {
+				t.Errorf("%s prints %s: read NO_COLOR (https://no-color.org), and say so in docs/operator.md", path, found)
+			}
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if files < 100 {
+		t.Errorf("%d files were read", files)
+	}
+}
+
 // TestContractPages finds every service of the contract in docs/reference/contract, with its methods and the fields of what they
 // take and return, and follows the links of the pages.
 func TestContractPages(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -137,7 +138,7 @@ func releasable(t *testing.T) clone {
 func (c clone) release(t *testing.T, args ...string) (string, error) {
 	t.Helper()
 	flags, version := args[:len(args)-1], args[len(args)-1]
-	args = append(flags[:len(flags):len(flags)], "--only", runtime.GOOS+"/"+runtime.GOARCH+":ml-engine", c.sbom, version)
+	args = slices.Concat(flags, []string{"--only", runtime.GOOS + "/" + runtime.GOARCH + ":ml-engine", c.sbom, version})
 	cmd := exec.CommandContext(t.Context(), filepath.Join(c.dir, "deploy", "tools", "release"), args...)
 	cmd.Env = append(append(cmd.Environ(), "GOWORK=off"), identity...)
 	out, err := cmd.CombinedOutput()
