@@ -119,6 +119,9 @@ func (f *reportFlags) report(c console.Console, kind reportKind, p report.Period
 	for _, m := range s.Missing {
 		c.Say("missing   %s %s in %d of %s: %s", m.Service, m.Address, m.Samples, text.Count(s.Samples, "sample"), m.Reason)
 	}
+	if s.Decisions != nil {
+		c.Say("decided   %s", s.Decisions)
+	}
 	if s.Quality != nil {
 		c.Say("quality   %s", s.Quality.Line())
 	}
