@@ -317,6 +317,39 @@ func TestLatches(t *testing.T) {
 	}
 }
 
+// A kill while an earlier one is being cleared stays.
+func TestKillDuringAClear(t *testing.T) {
+	dir := t.TempDir()
+	k, _, _ := open(t, dir, 10)
+	if err := k.Kill("x", "", "first"); err != nil {
+		t.Fatal(err)
+	}
+	first := k.latched.Load()[killed]
+	release := durabletest.Hang(t, dir)
+	cleared := make(chan error)
+	go func() { cleared <- k.Clear([]executorv1.GateLatch{killed}, "x", "", "why") }()
+	for k.saver.Hold(time.Millisecond) == nil { // until Clear holds it
+		k.saver.Release()
+	}
+	again := make(chan error)
+	go func() { again <- k.Kill("y", "", "second") }()
+	for k.latched.Load()[killed] == first {
+		time.Sleep(time.Millisecond)
+	}
+	release()
+	if got := refusal(t, <-cleared); got != "Aborted GATE_LATCHED" {
+		t.Error(got)
+	}
+	if err := <-again; err != nil {
+		t.Error(err)
+	}
+	k.Stop()
+	k, _, _ = open(t, dir, 10)
+	if l := k.Status().GetLatches(); len(l) != 1 || l[0].GetReason() != "first" {
+		t.Errorf("after a restart: %v", l)
+	}
+}
+
 // The kill file is in force for the next decision and within a second for the status, and its latch stays.
 func TestKillFile(t *testing.T) {
 	dir := t.TempDir()
