@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"math"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -20,7 +21,9 @@ type answer struct {
 	id, symbol string
 	source     shadow.Source
 	event      time.Time
-	input      input
+	// undated is set if the event_time was ignored, so that nobody knows how old the state is.
+	undated bool
+	input   input
 	// fault is why the state cannot be scored; nil if it can. It is set only if the caller's score decides: otherwise such a
 	// request has no answer.
 	fault   error
@@ -66,6 +69,7 @@ func (s *Service) answer(req request) (answer, error) {
 		var ok bool
 		if a.event, ok = rpc.EventTime(t, a.arrival, s.ahead); !ok {
 			s.metrics.eventIgnored.Inc()
+			a.undated = true
 		}
 	}
 	a.took = time.Since(a.arrival)
@@ -90,7 +94,10 @@ func (s *Service) consider(ctx context.Context, a *answer, deadline time.Time, c
 	c := gate.Case{
 		ID: a.id, Symbol: a.symbol, Arrival: a.arrival, Baseline: a.score, State: a.input.State, Fault: a.fault, Compares: compares, Deadline: deadline,
 	}
-	if !a.event.IsZero() {
+	switch {
+	case a.undated:
+		c.Age = math.MaxInt64
+	case !a.event.IsZero():
 		c.Age = a.arrival.Sub(a.event)
 	}
 	return s.gate.Begin(ctx, &c)

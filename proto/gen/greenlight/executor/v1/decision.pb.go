@@ -105,9 +105,10 @@ type PredictRequest struct {
 	// Instrument, for example "BTC-PERP". At most 64 bytes; may be empty unless quote is set.
 	Symbol string `protobuf:"bytes,2,opt,name=symbol,proto3" json:"symbol,omitempty"`
 	// Instant of the decision that the state describes (the end of a minute), UTC, from 1973 to 2199 and at most a minute
-	// ahead of executor's clock (--max-quote-ahead). The feature log and the drift window use it. It does not change the
-	// decision: a time out of that range is ignored and counted. It is not used with a quote, whose features have their own
-	// minute.
+	// ahead of executor's clock (--max-quote-ahead). The feature log and the drift window use it. A time out of that range
+	// is ignored and counted. It changes no decision of the baseline. Behind a gate the model does not decide if it is more than
+	// 2 minutes old, or out of that range; without it, the age of the state is not checked. It is not used with a quote, whose
+	// features have their own minute.
 	EventTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=event_time,json=eventTime,proto3" json:"event_time,omitempty"`
 	// The state by feature name: at least the inputs of the baseline. A shadow also needs the inputs of the model under trial.
 	// Each is a finite number in its unit. "bias" may be omitted; it is 1. A name that no schema here has is refused, unless
