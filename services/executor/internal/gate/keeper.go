@@ -80,7 +80,9 @@ type Keeper struct {
 	metrics *metrics
 	budget  budget
 	latched atomic.Pointer[latches]
-	mu      sync.Mutex // guards changes of latched; nobody waits for the disk under it
+	mu      sync.Mutex // guards changes of latched and sets; nobody waits for the disk under it
+	// sets counts how often a latch was set, even if no file can be written; nil without a folder.
+	sets *durable.Counter
 	// rollout and active are set before the first request.
 	rollout Rollout
 	active  func() shadow.Active
@@ -120,7 +122,7 @@ func (k *Keeper) Stop() {
 	ctx, cancel := context.WithTimeout(context.Background(), writeWait)
 	defer cancel()
 	if k.saver.Stop(ctx) == nil { // otherwise it may yet write, and is logged and counted
-		_ = k.budget.total.Close() // it unmaps a file
+		_, _ = k.budget.total.Close(), k.sets.Close() // they unmap files
 	}
 }
 

@@ -423,6 +423,51 @@ func TestUnreadableState(t *testing.T) {
 	}
 }
 
+// A latch that a full disk did not take is not forgotten by a kill of the process, nor with the file.
+func TestLatchThatIsNotWritten(t *testing.T) {
+	killing := func(k *Keeper) { _ = k.Kill("x", "", "why") }
+	alarm := func(k *Keeper) { _ = k.Alarm(drift, model, "x", "", "why") }
+	for name, tt := range map[string]struct {
+		before  func(k *Keeper)
+		lost    func(k *Keeper)
+		removed bool
+		want    int
+	}{
+		"kill":             {nil, killing, false, 1},
+		"alarm":            {nil, alarm, false, 1},
+		"alarm after kill": {killing, alarm, false, 1},
+		"none":             {nil, nil, false, 0},
+		"the file":         {killing, nil, true, 1},
+		"cleared":          {func(k *Keeper) { killing(k); _ = k.Clear([]executorv1.GateLatch{killed}, "x", "", "why") }, nil, false, 0},
+	} {
+		dir, after := t.TempDir(), t.TempDir()
+		k, _, _ := open(t, dir, 10)
+		if tt.before != nil {
+			tt.before(k)
+		}
+		repair := durabletest.FailFiles(t, dir)
+		if tt.lost != nil {
+			tt.lost(k)
+		}
+		if err := os.CopyFS(after, os.DirFS(dir)); err != nil { // as a kill of the process leaves it
+			t.Fatal(err)
+		}
+		repair()
+		if tt.removed {
+			if err := os.Remove(filepath.Join(after, fileName)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for range 2 {
+			k, s, _ := open(t, after, 10)
+			if l := k.Status().GetLatches(); len(l) != tt.want || len(s.demoted) != tt.want || tt.want == 1 && l[0].GetLatch() != killed {
+				t.Errorf("%s: %v, demoted %q", name, l, s.demoted)
+			}
+			k.Stop()
+		}
+	}
+}
+
 // A kill is in force even if the disk fails, and the call then says so. A latch that cannot be cleared on disk stays.
 func TestFailingDisk(t *testing.T) {
 	dir := t.TempDir()

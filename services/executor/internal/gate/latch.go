@@ -81,6 +81,9 @@ func (k *Keeper) set(which executorv1.GateLatch, by, from, reason string) *latch
 	}
 	next[which] = &l
 	k.latched.Store(&next)
+	if k.sets != nil {
+		k.sets.Add()
+	}
 	return &l
 }
 
@@ -132,7 +135,7 @@ func (k *Keeper) Clear(which []executorv1.GateLatch, by, from, reason string) er
 		}
 		defer k.saver.Release()
 	}
-	before := k.latched.Load()
+	before, sets := k.snapshot()
 	for _, w := range which {
 		switch {
 		case w <= 0 || int(w) >= len(before):
@@ -151,7 +154,7 @@ func (k *Keeper) Clear(which []executorv1.GateLatch, by, from, reason string) er
 		}
 		return &from
 	}
-	if err := k.save(cleared(*before)); err != nil {
+	if err := k.save(cleared(*before), sets); err != nil {
 		return notCleared(err)
 	}
 	k.mu.Lock()
