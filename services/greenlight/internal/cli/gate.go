@@ -256,7 +256,7 @@ func settleGates(c console.Console, state gatekeeper.State) error {
 
 func gateStatusCommand(c console.Console) *cobra.Command {
 	var p flags.Pair
-	var print func([]reply) error
+	var show func([]reply) error
 	cmd := &cobra.Command{
 		Use: "status", Short: "Show the gate of every executor",
 		Long: `Status shows the gate of every executor: whether it is open, the percentage, what keeps it shut and who set that, why and when,
@@ -267,7 +267,7 @@ It exits 1 when an executor does not answer.`,
 			return useExecutors(cmd.Context(), &p, func(ctx context.Context, all []fleet.Executor) error {
 				answers, errs := gatekeeper.Read(ctx, all)
 				replies, err := repliesOf(all, answers, errs)
-				if err = errors.Join(err, print(replies)); err != nil {
+				if err = errors.Join(err, show(replies)); err != nil {
 					return err
 				}
 				if gatekeeper.Status(c.Out, all, answers, errs) != nil {
@@ -278,7 +278,7 @@ It exits 1 when an executor does not answer.`,
 		},
 	}
 	p.DeclareExecutors(cmd.Flags(), c, controlTimeout)
-	print = outputsReplies(c, cmd)
+	show = outputsReplies(c, cmd)
 	return cmd
 }
 

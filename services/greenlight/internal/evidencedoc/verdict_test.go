@@ -228,6 +228,34 @@ func testChangedDecision(t *testing.T, w *whole) {
 	}
 }
 
+// testChangedLatency changes the p95 of a canary phase or its histogram, with all digests updated. Recomputing the p95 finds it.
+// A phase without a histogram, as older versions wrote it, verifies.
+func testChangedLatency(t *testing.T, w *whole) {
+	f, err := open(w.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, test := range map[string]struct {
+		edit func(phase map[string]any)
+		want string
+	}{
+		"a lower p95":     {func(p map[string]any) { p["p95_ms"] = 2.9 }, "its histogram of latencies gives a p95 of 3.0 ms"},
+		"no p95":          {func(p map[string]any) { p["p95_ms"] = nil }, "its histogram of latencies gives a p95 of 3.0 ms"},
+		"a higher bucket": {func(p map[string]any) { p["latency_ms"].(map[string]any)["edges"] = []any{60} }, "its histogram of latencies gives a p95 of 57"},
+		"a lost shadow":   {func(p map[string]any) { p["latency_ms"].(map[string]any)["counts"] = []any{10, 0} }, "there are 10 latencies of 5005 shadows"},
+		"a lost bucket":   {func(p map[string]any) { p["latency_ms"].(map[string]any)["counts"] = []any{5005} }, "1 edges, which must ascend, and 1 counts"},
+		"no histogram":    {func(p map[string]any) { delete(p, "latency_ms") }, ""},
+	} {
+		for _, run := range []string{"canary_run_20260609T093000Z.json", "canary_dryrun_observe.json"} {
+			forged := f.forge(t, run, func(root any) { test.edit(root.(map[string]any)["phases"].([]any)[1].(map[string]any)) })
+			problems, err := forged.recheckFile(forged.named[run])
+			if err != nil || len(problems) > 0 != (test.want != "") || !strings.Contains(fmt.Sprint(problems), test.want) {
+				t.Errorf("%s of %s: found %v, %v: want %q", name, run, problems, err, test.want)
+			}
+		}
+	}
+}
+
 // testNewChain rebuilds the folder and its chain around an edited verdict: the chain verifies, and the verdict does not.
 func testNewChain(t *testing.T, w *whole) {
 	f, err := open(w.dir)
