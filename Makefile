@@ -35,6 +35,8 @@ TOOLS := $(BIN)/tools
 PROGRAMS := ./services/ml-engine ./services/executor ./services/greenlight
 LAB := $(BIN)/greenlight-lab
 BUILD = go build -buildvcs=auto -ldflags "-X github.com/greenlight-ml/greenlight/pkg/telemetry.commit=$(COMMIT)"
+# Tests that run the programs take them from bin/. Vetting is left to lint, which runs every analyzer.
+TEST = GREENLIGHT_BIN='$(CURDIR)/$(BIN)' go test -vet=off -timeout 20m
 # Deferred: asked of the workspace when a target needs them. The root has no module, so `./...` there means nothing.
 WORKSPACE = $(shell go list -m -f '{{.Dir}}')
 
@@ -101,16 +103,16 @@ soak: lab ## Run the pair with faults, swaps, canaries and restarts at random; D
 # Checks.
 
 .PHONY: test
-test: linkcheck deploy-check ## Test all modules; GREENLIGHT_DATA=folder adds the tests on market data
-	go test -timeout 20m $(addsuffix /...,$(filter-out %/lab,$(WORKSPACE)))
+test: lab linkcheck ## Test all modules; GREENLIGHT_DATA=folder adds the tests on market data
+	$(TEST) $(addsuffix /...,$(filter-out %/lab,$(WORKSPACE)))
 
 .PHONY: lab-test
-lab-test: ## Test what proves the programs: bench, faults, chaos, scenarios, power, calibrate
-	go test -timeout 20m ./services/greenlight/lab/...
+lab-test: lab ## Test what proves the programs: bench, faults, chaos, scenarios, power, calibrate
+	$(TEST) ./services/greenlight/lab/...
 
 .PHONY: race
 race: ## The same under the race detector, but what runs the programs, which are built without it
-	go test -race -short -timeout 20m $(addsuffix /...,$(filter-out %/lab,$(WORKSPACE)))
+	$(TEST) -race -short $(addsuffix /...,$(filter-out %/lab,$(WORKSPACE)))
 
 .PHONY: crash
 crash: ## Kill every writer of files, ROUNDS times in all at moments from SEED, and show what was lost; 1000, 1
@@ -122,14 +124,18 @@ fuzz: ## Fuzz every reader of outside bytes for FUZZTIME each, and show how far 
 
 .PHONY: linkcheck
 linkcheck: ## Prove that linking the contract brings gRPC and Protocol Buffers alone
-	GOWORK=off go -C deploy/linkcheck test -count=1 ./...
+	GOWORK=off go -C deploy/linkcheck test -vet=off -count=1 ./...
 
 .PHONY: deploy-check
-deploy-check: ## Check docker-compose.yml and the Kubernetes manifests as their tools read them, and their flags
-	GOWORK=off go -C deploy/check test -count=1 ./...
+deploy-check: build ## Check docker-compose.yml and the Kubernetes manifests as their tools read them, and their flags
+	GREENLIGHT_BIN='$(CURDIR)/$(BIN)' GOWORK=off go -C deploy/check test -vet=off -count=1 ./...
+
+.PHONY: interop
+interop: ## Check with the libraries of Sigstore and in-toto that they accept what is signed here
+	GOWORK=off go -C deploy/interop test -count=1 ./...
 
 .PHONY: lint
-lint: lint-go lint-proto check-generate breaking tidy-check rules ## Run every static check
+lint: lint-go lint-proto check-generate breaking tidy-check rules deploy-check ## Run every static check
 
 .PHONY: lint-go
 lint-go: $(TOOLS)/golangci-lint
@@ -137,6 +143,7 @@ lint-go: $(TOOLS)/golangci-lint
 	$(TOOLS)/golangci-lint run deploy/docker/healthprobe/main.go
 	cd deploy/linkcheck && GOWORK=off $(CURDIR)/$(TOOLS)/golangci-lint run ./...
 	cd deploy/check && GOWORK=off $(CURDIR)/$(TOOLS)/golangci-lint run ./...
+	cd deploy/interop && GOWORK=off $(CURDIR)/$(TOOLS)/golangci-lint run ./...
 
 .PHONY: lint-proto
 lint-proto: $(TOOLS)/buf
@@ -180,7 +187,7 @@ breaking: $(TOOLS)/buf ## Check the contract against the last release, or else t
 .PHONY: tidy-check
 tidy-check: ## Check that every go.mod is tidy
 	@# Not those of the tools: tidying them would download what the tests of their dependencies need.
-	@status=0; for dir in $(WORKSPACE) $(CURDIR)/deploy/linkcheck $(CURDIR)/deploy/check; do \
+	@status=0; for dir in $(WORKSPACE) $(CURDIR)/deploy/linkcheck $(CURDIR)/deploy/check $(CURDIR)/deploy/interop; do \
 		GOWORK=off go -C "$$dir" mod tidy -diff || { status=1; echo "$$dir: run GOWORK=off go mod tidy there" >&2; }; \
 	done; exit $$status
 
@@ -197,10 +204,11 @@ generate-deploy: ## Generate the PrometheusRule of Kubernetes from the rules
 .PHONY: reference
 reference: ## Generate docs/reference from the running programs
 	go test -count=1 -run 'TestREADME/reference' ./services/greenlight -update
+	go test -count=1 -run 'TestOutputReference' ./services/greenlight/internal/cli -update
 
 .PHONY: fmt
 fmt: $(TOOLS)/golangci-lint $(TOOLS)/buf ## Format Go and protos
-	$(TOOLS)/golangci-lint fmt $(WORKSPACE) deploy/linkcheck deploy/check deploy/docker/healthprobe
+	$(TOOLS)/golangci-lint fmt $(WORKSPACE) deploy/linkcheck deploy/check deploy/interop deploy/docker/healthprobe
 	$(TOOLS)/buf format --write
 
 .PHONY: clean

@@ -91,7 +91,7 @@ func parseEntry(line []byte, last entry) (entry, error) {
 	case e.Hash != hash:
 		return entry{}, fmt.Errorf("hash is %s, the line has %s", short(e.Hash), short(hash))
 	case e.Seq != last.Seq+1:
-		return entry{}, fmt.Errorf("seq is %d, expected %d: lines are missing or out of order", e.Seq, last.Seq+1)
+		return entry{}, fmt.Errorf("seq is %d, want %d: lines are missing or out of order", e.Seq, last.Seq+1)
 	case e.Prev != last.link():
 		return entry{}, fmt.Errorf("prev is %s, the line before has hash %s", short(e.Prev), short(last.link()))
 	}

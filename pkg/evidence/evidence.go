@@ -8,19 +8,21 @@
 //	torn/...              ends of chain.jsonl that were torn by a crash (see below)
 //	chain.jsonl           one line per write: {seq, time, file, sha256, size, prev, hash}
 //	chain.head            a copy of the newest line of chain.jsonl
+//	chain.sig.jsonl       with a key: the signature of each line of chain.jsonl
 //	.lock                 empty; one writer at a time holds it
 //
 // Hash is the SHA-256 of the line without its hash, and prev is the hash of the previous line. So no line can be
 // changed, removed or inserted without breaking every line after it. A file may be written again: it must match the
-// digest of its newest line; older lines are history. The chain detects accidents and edits, but it is not a signature.
-// Anyone who can write the folder can rebuild all of it, so write down [Report].Head elsewhere if that matters.
+// digest of its newest line; older lines are history. The chain alone detects accidents and edits: anyone who can write the
+// folder can rebuild all of it. With a key every line is signed, and [Report.Trust] detects a rebuilt folder. Lines removed
+// from the end are detected only by a head that is kept elsewhere: see [Report.Pin] and [Witness].
 //
 // # A write, and what a kill leaves
 //
 // Each write has these steps. Each one is on disk (fsync of file and folder) before the next starts:
 //
 //  1. the content is written as a temporary file (.name.tmp) in the target folder
-//  2. chain.head gets the line that will be appended; from here on the write is certain
+//  2. with a key, the line that will be appended is signed; then chain.head gets it, and from here on the write is certain
 //  3. the temporary file is renamed to its name
 //  4. the line is appended to chain.jsonl
 //

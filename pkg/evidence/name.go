@@ -20,7 +20,7 @@ func checkName(name string) error {
 	case strings.ContainsFunc(name, unicode.IsControl), strings.Contains(name, `\`):
 		return fmt.Errorf("evidence name %q: control characters and backslashes are not allowed", name)
 	}
-	for _, own := range []string{chainName, headName, tornDir} {
+	for _, own := range []string{chainName, headName, sealName, tornDir} {
 		if strings.EqualFold(first, own) { // some file systems ignore case
 			return fmt.Errorf("evidence name %q: %s is the store's own", name, own)
 		}

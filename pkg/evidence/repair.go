@@ -14,7 +14,7 @@ import (
 
 // repair completes whatever a kill interrupted, and returns the newest entry. Each of its steps may be interrupted as
 // well: the next repair continues.
-func repair(f folder, now func() time.Time) (entry, error) {
+func repair(f folder, now func() time.Time, s seals) (entry, error) {
 	data, err := f.read(chainName)
 	if err != nil {
 		return entry{}, err
@@ -33,7 +33,7 @@ func repair(f folder, now func() time.Time) (entry, error) {
 		}
 	}
 	if len(c.tail) > 0 {
-		if err := setAside(f, &c, lines, now()); err != nil {
+		if err := setAside(f, &c, lines, now(), s); err != nil {
 			return entry{}, err
 		}
 	}
@@ -88,13 +88,13 @@ func completeFile(f folder, e entry) error {
 }
 
 // setAside moves the torn end of the chain to its own file, which becomes part of the chain.
-func setAside(f folder, c *chain, lines []byte, now time.Time) error {
+func setAside(f folder, c *chain, lines []byte, now time.Time, s seals) error {
 	name := fmt.Sprintf("%s/chain-%d.txt", tornDir, c.last().Seq+1)
 	e, line, err := c.last().next(now, name, c.tail)
 	if err != nil {
 		return err
 	}
-	if err := f.replace(name, c.tail); err != nil {
+	if err := errors.Join(f.replace(name, c.tail), s.sign(line)); err != nil {
 		return err
 	}
 	if err := f.replace(headName, line); err != nil {

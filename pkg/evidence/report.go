@@ -29,6 +29,8 @@ type Report struct {
 
 	// hashes are the hashes of all lines, oldest first.
 	hashes []string
+	// chain are all lines, oldest first, without their line ends.
+	chain [][]byte
 }
 
 // minHead is the fewest digits that identify a head.

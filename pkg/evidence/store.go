@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/greenlight-ml/greenlight/pkg/dsse"
 	"github.com/greenlight-ml/greenlight/pkg/durable"
 )
 
@@ -18,6 +19,15 @@ type Options struct {
 	Now func() time.Time
 	// Wait is how long Open waits for another writer; 0 means DefaultWait, negative means not at all.
 	Wait time.Duration
+	Seal
+}
+
+// Seal is how a chain is protected against those who can write the folder. The zero value is not at all.
+type Seal struct {
+	// Signer signs every line of the chain. Required for a folder that has signatures.
+	Signer *dsse.Signer
+	// Witness gets the head of the chain after every write.
+	Witness Witness
 }
 
 // Store is an evidence folder opened for writing. It is safe for concurrent use. No other process or Store can write
@@ -27,6 +37,9 @@ type Store struct {
 	folder folder
 	lock   *os.File
 	now    func() time.Time
+	// seals signs the lines, and witness gets the heads.
+	seals   seals
+	witness Witness
 
 	mu   sync.Mutex
 	last entry
@@ -66,7 +79,7 @@ func open(dir string, opts Options) (_ *Store, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{dir: abs, folder: folder{root}, now: opts.Now}
+	s := &Store{dir: abs, folder: folder{root}, now: opts.Now, witness: opts.Witness}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.release())
@@ -79,10 +92,27 @@ func open(dir string, opts Options) (_ *Store, err error) {
 	if err := durable.Lock(s.lock, opts.Wait); err != nil {
 		return nil, lockError(err)
 	}
-	if s.last, err = repair(s.folder, opts.Now); err != nil {
+	if s.seals, err = openSeals(abs, s.folder, opts.Signer); err != nil {
 		return nil, err
 	}
-	return s, nil
+	if s.last, err = repair(s.folder, opts.Now, s.seals); err != nil {
+		return nil, err
+	}
+	if s.last.Seq > 0 { // a kill may have left the witness behind
+		err = s.testify()
+	}
+	return s, err
+}
+
+// testify gives the head of the chain to the witness.
+func (s *Store) testify() error {
+	if s.witness == nil {
+		return nil
+	}
+	if err := s.witness.Put(s.last.Seq, s.last.Hash); err != nil {
+		return fmt.Errorf("%w: %w", ErrWitness, err)
+	}
+	return nil
 }
 
 // Close lets other writers in. The folder is complete at any time; Close flushes nothing.
@@ -101,7 +131,7 @@ func (s *Store) release() error {
 	if s.lock != nil {
 		err = s.lock.Close() // also releases the lock
 	}
-	return errors.Join(err, s.folder.root.Close())
+	return errors.Join(err, s.seals.close(), s.folder.root.Close())
 }
 
 // WriteJSON writes name, which ends in .json, as one flat JSON object: the keys of the header, then those of the body,
@@ -163,11 +193,17 @@ func (s *Store) write(name string, data []byte) error {
 		return err
 	}
 	s.last = e
+	if err := s.testify(); err != nil {
+		return fmt.Errorf("evidence %s is written: %w", name, err)
+	}
 	return nil
 }
 
-// commit performs steps 2 to 4. An error leaves what a kill would leave.
+// commit signs the line and performs steps 2 to 4. An error leaves what a kill would leave.
 func (s *Store) commit(name string, line []byte) error {
+	if err := s.seals.sign(line); err != nil {
+		return err
+	}
 	if err := s.folder.replace(headName, line); err != nil {
 		return err
 	}

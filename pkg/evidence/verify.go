@@ -62,6 +62,7 @@ func (v *verifier) run() error {
 	for _, e := range v.chain.entries {
 		v.hashes = append(v.hashes, e.Hash)
 	}
+	v.Report.chain = bytes.Split(bytes.TrimSuffix(data[:len(data)-len(v.chain.tail)], []byte("\n")), []byte("\n"))[:v.Lines]
 	var broken *lineError
 	if errors.As(err, &broken) {
 		// Lines after a break cannot be trusted, so the files are not judged.
@@ -139,7 +140,7 @@ func (v *verifier) file(e entry) {
 func (v *verifier) known(name string) error {
 	_, inChain := v.chain.newest[name]
 	switch {
-	case inChain, name == chainName, name == headName:
+	case inChain, name == chainName, name == headName, name == sealName:
 	case name == lockName:
 		if info, err := v.folder.root.Lstat(name); err != nil || !info.Mode().IsRegular() || info.Size() != 0 {
 			v.problem(name, 0, "is not an empty file")

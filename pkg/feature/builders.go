@@ -48,7 +48,7 @@ type Minute struct {
 
 func (o *BuildersOptions) validate() error {
 	if o.MaxSymbols < 0 {
-		return fmt.Errorf("max symbols %d: expected 0 (%d) or more", o.MaxSymbols, DefaultMaxSymbols)
+		return fmt.Errorf("max symbols %d: want 0 (%d) or more", o.MaxSymbols, DefaultMaxSymbols)
 	}
 	if o.MaxSymbols == 0 {
 		o.MaxSymbols = DefaultMaxSymbols
@@ -159,7 +159,7 @@ func (b *Builders) add(symbol string, live *Live) *page {
 
 func checkSymbol(symbol string) error {
 	if symbol == "" || len(symbol) > MaxSymbolBytes {
-		return fmt.Errorf("symbol of %d bytes: %w: expected 1 to %d", len(symbol), ErrSymbol, MaxSymbolBytes)
+		return fmt.Errorf("symbol of %d bytes: %w: want 1 to %d", len(symbol), ErrSymbol, MaxSymbolBytes)
 	}
 	return nil
 }

@@ -28,7 +28,7 @@ type LiveOptions struct {
 // validate checks the options and fills in defaults.
 func (o *LiveOptions) validate() error {
 	if o.MaxJump != 0 && o.MaxJump < time.Minute {
-		return fmt.Errorf("max jump %v: expected 0 (%v), or a minute or more", o.MaxJump, DefaultMaxJump)
+		return fmt.Errorf("max jump %v: want 0 (%v), or a minute or more", o.MaxJump, DefaultMaxJump)
 	}
 	if o.MaxJump == 0 {
 		o.MaxJump = DefaultMaxJump

@@ -90,7 +90,7 @@ func newSealReader(r io.Reader, kind uint32) (*sealReader, error) {
 	case version < oldestVersion || version > snapshotVersion:
 		return nil, fmt.Errorf("%w: it has version %d, this program reads %d to %d", ErrSnapshotVersion, version, oldestVersion, snapshotVersion)
 	case found != kind:
-		return nil, fmt.Errorf("%w: it is of kind %d, expected %d (1 is one symbol, 2 all symbols)", ErrSnapshot, found, kind)
+		return nil, fmt.Errorf("%w: it is of kind %d, want %d (1 is one symbol, 2 all symbols)", ErrSnapshot, found, kind)
 	}
 	s.version = version
 	return s, nil
@@ -116,7 +116,7 @@ func (s *sealReader) record() (*decoder, error) {
 	}
 	n := binary.LittleEndian.Uint32(length[:])
 	if n > maxRecord {
-		return nil, fmt.Errorf("%w: a record of %d bytes: expected at most %d", ErrSnapshot, n, maxRecord)
+		return nil, fmt.Errorf("%w: a record of %d bytes: want at most %d", ErrSnapshot, n, maxRecord)
 	}
 	p := make([]byte, n)
 	if err := s.read(p); err != nil {

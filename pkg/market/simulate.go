@@ -65,19 +65,19 @@ func (o SimulateOptions) validate() error {
 	startMS := o.Start.UnixMilli()
 	switch {
 	case o.Days < 1 || o.Days > 3660:
-		return fmt.Errorf("days %d: expected 1 to 3660", o.Days)
+		return fmt.Errorf("days %d: want 1 to 3660", o.Days)
 	case startMS%MinuteMS != 0 || o.Start.Nanosecond() != 0:
-		return fmt.Errorf("start %v: expected a whole minute", o.Start)
+		return fmt.Errorf("start %v: want a whole minute", o.Start)
 	case startMS < minTimeMS || startMS > maxTimeMS-3660*24*60*MinuteMS:
-		return fmt.Errorf("start %v: expected 1973 to 2189", o.Start)
+		return fmt.Errorf("start %v: want 1973 to 2189", o.Start)
 	case !within(o.StartPrice, 1e-6, 1e9):
-		return fmt.Errorf("start price %v: expected 1e-6 to 1e9", o.StartPrice)
+		return fmt.Errorf("start price %v: want 1e-6 to 1e9", o.StartPrice)
 	case !within(o.TickSize, o.StartPrice*1e-8, o.StartPrice*1e-3):
-		return fmt.Errorf("tick size %v: expected 1e-8 to 1e-3 of the start price %v", o.TickSize, o.StartPrice)
+		return fmt.Errorf("tick size %v: want 1e-8 to 1e-3 of the start price %v", o.TickSize, o.StartPrice)
 	case o.Drift.Day < 0 || o.Drift.Days < 0:
-		return errors.New("drift: expected a day and a number of days of 0 or more")
+		return errors.New("drift: want a day and a number of days of 0 or more")
 	case !within(o.Drift.Volatility, 0.01, 100) || !within(o.Drift.Spread, 0.01, 100):
-		return errors.New("drift: expected multipliers of 0.01 to 100")
+		return errors.New("drift: want multipliers of 0.01 to 100")
 	}
 	return nil
 }

@@ -66,15 +66,15 @@ func TestSimulateOptions(t *testing.T) {
 		opts SimulateOptions
 		want string
 	}{
-		{"negative days", SimulateOptions{Days: -1}, "simulate: days -1: expected 1 to 3660"},
-		{"too many days", SimulateOptions{Days: 4000}, "simulate: days 4000: expected 1 to 3660"},
-		{"half a minute", SimulateOptions{Start: time.Unix(1736121630, 0).UTC()}, "expected a whole minute"},
-		{"too early", SimulateOptions{Start: time.Date(1960, 1, 1, 0, 0, 0, 0, time.UTC)}, "expected 1973 to 2189"},
-		{"price", SimulateOptions{StartPrice: -5}, "simulate: start price -5: expected 1e-6 to 1e9"},
-		{"price not a number", SimulateOptions{StartPrice: math.NaN()}, "simulate: start price NaN: expected 1e-6 to 1e9"},
-		{"coarse ticks", SimulateOptions{TickSize: 100}, "simulate: tick size 100: expected 1e-8 to 1e-3 of the start price 50000"},
-		{"drift day", SimulateOptions{Drift: Drift{Day: -1}}, "drift: expected a day"},
-		{"drift spread", SimulateOptions{Drift: Drift{Spread: 1e6}}, "drift: expected multipliers"},
+		{"negative days", SimulateOptions{Days: -1}, "simulate: days -1: want 1 to 3660"},
+		{"too many days", SimulateOptions{Days: 4000}, "simulate: days 4000: want 1 to 3660"},
+		{"half a minute", SimulateOptions{Start: time.Unix(1736121630, 0).UTC()}, "want a whole minute"},
+		{"too early", SimulateOptions{Start: time.Date(1960, 1, 1, 0, 0, 0, 0, time.UTC)}, "want 1973 to 2189"},
+		{"price", SimulateOptions{StartPrice: -5}, "simulate: start price -5: want 1e-6 to 1e9"},
+		{"price not a number", SimulateOptions{StartPrice: math.NaN()}, "simulate: start price NaN: want 1e-6 to 1e9"},
+		{"coarse ticks", SimulateOptions{TickSize: 100}, "simulate: tick size 100: want 1e-8 to 1e-3 of the start price 50000"},
+		{"drift day", SimulateOptions{Drift: Drift{Day: -1}}, "drift: want a day"},
+		{"drift spread", SimulateOptions{Drift: Drift{Spread: 1e6}}, "drift: want multipliers"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

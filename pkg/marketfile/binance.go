@@ -31,7 +31,7 @@ func isCapture(line string) bool {
 	return ok && len(digits) >= 16 && len(digits) <= 19 && allDigits(digits) && strings.HasPrefix(rest, "{")
 }
 
-var errNotCapture = errors.New(`expected lines like: 1723161256207640365 {"stream":"btcusdt@bookTicker","data":{...}}`)
+var errNotCapture = errors.New(`want lines like: 1723161256207640365 {"stream":"btcusdt@bookTicker","data":{...}}`)
 
 // recogniseCapture takes symbol and time from the first line.
 func (s *stored) recogniseCapture(line string) error {
@@ -50,7 +50,7 @@ func parseMessage(line string) (int64, message, error) {
 	ns, err := strconv.ParseInt(digits, 10, 64)
 	ms := ns / 1e6
 	if err != nil || !market.IsTime(ms) {
-		return 0, m, badCell(ReasonTime, "receive time", digits, "is not a time: expected the epoch in ns")
+		return 0, m, badCell(ReasonTime, "receive time", digits, "is not a time: want the epoch in ns")
 	}
 	if err := json.Unmarshal([]byte(text), &m); err != nil {
 		return 0, m, badRow(ReasonColumns, "is not a message of a stream: "+err.Error())

@@ -38,7 +38,7 @@ func TestReadCaptureBadRows(t *testing.T) {
 	first := "1704153600000000001 " + bookTicker + "\n"
 	tests := []struct{ name, text, want string }{
 		{"no object", first + "1704153600000000002 {\n", "abc.txt:2: is not a message of a stream: unexpected end of JSON input"},
-		{"time", first + "x " + bookTicker + "\n", `abc.txt:2: column "receive time": "x" is not a time: expected the epoch in ns`},
+		{"time", first + "x " + bookTicker + "\n", `abc.txt:2: column "receive time": "x" is not a time: want the epoch in ns`},
 		{"backwards", first + "1704153500000000000 " + bookTicker + "\n", "abc.txt:2: goes back in time"},
 		{"trade backwards", first + "1704153500000000000 " + tradeEvent + "\n", "abc.txt:2: goes back in time"},
 		{"bid", first + "1704153600000000002 " + strings.Replace(bookTicker, `"10.0"`, `"ten"`, 1) + "\n", `abc.txt:2: column "b": "ten" is not a number`},
@@ -46,7 +46,7 @@ func TestReadCaptureBadRows(t *testing.T) {
 		{"size", first + "1704153600000000002 " + strings.Replace(bookTicker, `"3"`, `"-3"`, 1) + "\n", `abc.txt:2: column "B": "-3" is negative`},
 		{"instrument", first + "1704153600000000002 " + strings.ReplaceAll(bookTicker, "ABC", "XYZ") + "\n", `abc.txt:2: column "s": "XYZ" is another instrument than ABC`},
 		{"duplicate", first + first, "abc.txt:2: repeats the previous row byte for byte"},
-		{"first line", "1704153600000000001 {}\n", "abc.txt: expected lines like: 1723161256207640365"},
+		{"first line", "1704153600000000001 {}\n", "abc.txt: want lines like: 1723161256207640365"},
 		{"no quotes", "1704153600000000001 " + tradeEvent + "\n", "abc.txt: no row could be used"},
 	}
 	for _, tt := range tests {

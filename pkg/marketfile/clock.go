@@ -20,7 +20,7 @@ type clock struct {
 	midnight int64
 }
 
-const timeExpected = "is not a time: expected like 2006-01-02 15:04:05, or the epoch in s, ms, us or ns"
+const timeWanted = "is not a time: want like 2006-01-02 15:04:05, or the epoch in s, ms, us or ns"
 
 const dayMS = 24 * 60 * market.MinuteMS
 
@@ -36,7 +36,7 @@ func (c clock) parse(column, text string) (ms int64, whole bool, err error) {
 		ms, whole, ok = c.parseCalendar(t)
 	}
 	if !ok || !market.IsTime(ms) {
-		return 0, false, badCell(ReasonTime, column, text, timeExpected)
+		return 0, false, badCell(ReasonTime, column, text, timeWanted)
 	}
 	return ms, whole, nil
 }
@@ -62,7 +62,7 @@ func ParseTime(text string) (ms int64, err error) {
 	case swapped:
 		return other, nil
 	}
-	return 0, fmt.Errorf("%.60q %s, from 1973 to 2199", t, timeExpected)
+	return 0, fmt.Errorf("%.60q %s, from 1973 to 2199", t, timeWanted)
 }
 
 // parseMinute reads the start of a bar.
@@ -77,7 +77,7 @@ func (c clock) parseMinute(column, text string) (int64, error) {
 func (c clock) parseSinceMidnight(column, text string) (int64, bool, error) {
 	x, err := parseNumber(column, text)
 	if err == nil && (x < 0 || x >= dayMS) {
-		err = badCell(ReasonTime, column, text, "is not a time of day: expected ms since midnight, 0 to 86399999")
+		err = badCell(ReasonTime, column, text, "is not a time of day: want ms since midnight, 0 to 86399999")
 	}
 	return c.midnight + int64(x) - c.ahead, true, err
 }

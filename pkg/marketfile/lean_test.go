@@ -59,16 +59,16 @@ func TestReadLeanBadRows(t *testing.T) {
 		opts               Options
 		want               string
 	}{
-		{"columns", minute, "0,1,1,1,1,0\n", Options{}, "a.zip:1: has 6 columns, expected 11 (time, bid open"},
+		{"columns", minute, "0,1,1,1,1,0\n", Options{}, "a.zip:1: has 6 columns, want 11 (time, bid open"},
 		{"number", minute, "0,1,1,1,1,0,2,2,2,x,0\n", Options{}, `a.zip:1: column "ask close": "x" is not a number`},
 		{"range", minute, "0,1,1,2,1,0,2,2,2,2,0\n", Options{}, `a.zip:1: column "bid high": "1" is below the low 2`},
 		{"crossed", minute, "0,3,3,3,3,0,2,2,2,2,0\n", Options{}, `a.zip:1: column "bid close": "3" is above the ask 2`},
 		{"minute", minute, "1000,1,1,1,1,0,2,2,2,2,0\n", Options{}, `a.zip:1: column "time": "1000" is not on a minute`},
 		{"time of day", minute, "86400000,1,1,1,1,0,2,2,2,2,0\n", Options{}, `a.zip:1: column "time": "86400000" is not a time of day`},
 		{"repeated", minute, "0,1,1,1,1,0,2,2,2,2,0\n0,1,1,1,1,0,2,2,2,2,1\n", Options{}, `a.zip:2: column "time": "0" repeats the minute of the previous row`},
-		{"trade columns", trade, "0,1,1,1,1\n", Options{}, "a.zip:1: has 5 columns, expected 6 (time, open, high, low, close, volume)"},
+		{"trade columns", trade, "0,1,1,1,1\n", Options{}, "a.zip:1: has 5 columns, want 6 (time, open, high, low, close, volume)"},
 		{"trade volume", trade, "0,1,1,1,1,-2\n", Options{}, `a.zip:1: column "volume": "-2" is negative`},
-		{"tick columns", tick, "0,1\n", Options{}, "a.zip:1: has 2 columns, expected 3 (time, bid, ask)"},
+		{"tick columns", tick, "0,1\n", Options{}, "a.zip:1: has 2 columns, want 3 (time, bid, ask)"},
 		{"tick crossed", tick, "0,2,1\n", Options{}, `a.zip:1: column "bid": "2" is above the ask 1`},
 		{"tick backwards", tick, "5,1,2\n4,1,2\n", Options{}, "a.zip:2: goes back in time: it is at 2018-04-04T00:00:00.004Z, the previous row at 2018-04-04T00:00:00.005Z"},
 		{"tick of trades", "20180404_btcusd_tick_trade.csv", "0,1,2\n", Options{}, "a.zip: single trades (20180404_btcusd_tick_trade.csv) are not read"},

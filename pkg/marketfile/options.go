@@ -50,13 +50,13 @@ const (
 func (o Options) validate() error {
 	switch {
 	case o.MaxBadRows < 0:
-		return fmt.Errorf("max bad rows %d: expected 0 or more", o.MaxBadRows)
+		return fmt.Errorf("max bad rows %d: want 0 or more", o.MaxBadRows)
 	case o.MaxBytes < 0:
-		return fmt.Errorf("max bytes %d: expected 0 (4 GiB) or more", o.MaxBytes)
+		return fmt.Errorf("max bytes %d: want 0 (4 GiB) or more", o.MaxBytes)
 	case o.Crossed < CrossedBySet || o.Crossed > CrossedKeep:
-		return fmt.Errorf("crossed policy %d: expected 0 to 2", o.Crossed)
+		return fmt.Errorf("crossed policy %d: want 0 to 2", o.Crossed)
 	case o.UTCOffset != nil && (o.UTCOffset.Abs() > 14*time.Hour || *o.UTCOffset%time.Minute != 0):
-		return fmt.Errorf("UTC offset %v: expected whole minutes, at most 14h", *o.UTCOffset)
+		return fmt.Errorf("UTC offset %v: want whole minutes, at most 14h", *o.UTCOffset)
 	}
 	return CheckColumns(o.Columns)
 }

@@ -12,11 +12,11 @@ func TestReadOptions(t *testing.T) {
 		opts Options
 		want string
 	}{
-		{"bad rows", Options{MaxBadRows: -1}, "max bad rows -1: expected 0 or more"},
-		{"bytes", Options{MaxBytes: -1}, "max bytes -1: expected 0 (4 GiB) or more"},
-		{"crossed", Options{Crossed: 7}, "crossed policy 7: expected 0 to 2"},
-		{"offset of days", Options{UTCOffset: new(48 * time.Hour)}, "UTC offset 48h0m0s: expected whole minutes, at most 14h"},
-		{"offset of seconds", Options{UTCOffset: new(time.Second)}, "UTC offset 1s: expected whole minutes, at most 14h"},
+		{"bad rows", Options{MaxBadRows: -1}, "max bad rows -1: want 0 or more"},
+		{"bytes", Options{MaxBytes: -1}, "max bytes -1: want 0 (4 GiB) or more"},
+		{"crossed", Options{Crossed: 7}, "crossed policy 7: want 0 to 2"},
+		{"offset of days", Options{UTCOffset: new(48 * time.Hour)}, "UTC offset 48h0m0s: want whole minutes, at most 14h"},
+		{"offset of seconds", Options{UTCOffset: new(time.Second)}, "UTC offset 1s: want whole minutes, at most 14h"},
 		{"trades only of a CSV", Options{TradesOnly: true}, "a.csv: trades only is for LEAN zips, which have both"},
 	}
 	for _, tt := range tests {
@@ -27,7 +27,7 @@ func TestReadOptions(t *testing.T) {
 			if err == nil || err.Error() != tt.want {
 				t.Errorf("Read: got %v, want %s", err, tt.want)
 			}
-			if _, err := ReadQuotes(file, tt.opts); err == nil || !strings.Contains(err.Error(), "expected") && !tt.opts.TradesOnly {
+			if _, err := ReadQuotes(file, tt.opts); err == nil || !strings.Contains(err.Error(), "want") && !tt.opts.TradesOnly {
 				t.Errorf("ReadQuotes: got %v, want %s", err, tt.want)
 			}
 		})

@@ -16,9 +16,9 @@ func parsePrice(column, text string) (float64, error) {
 	}
 	switch {
 	case x <= 0:
-		return 0, badCell(ReasonPrice, column, text, "is not a price: expected more than 0")
+		return 0, badCell(ReasonPrice, column, text, "is not a price: want more than 0")
 	case !market.IsPrice(x):
-		return 0, badCell(ReasonPrice, column, text, "is not a price: expected 1e-12 to 1e12")
+		return 0, badCell(ReasonPrice, column, text, "is not a price: want 1e-12 to 1e12")
 	}
 	return x, nil
 }
@@ -30,7 +30,7 @@ func parseSize(column, text string) (float64, error) {
 	}
 	x, err := parseNumber(column, text)
 	if err == nil && x < 0 {
-		return 0, badCell(ReasonPrice, column, text, "is negative: expected 0 or more")
+		return 0, badCell(ReasonPrice, column, text, "is negative: want 0 or more")
 	}
 	return x, err
 }

@@ -32,7 +32,7 @@ func (d *decoder) split(line string) (err error) {
 	case d.headed:
 		return badRow(ReasonColumns, fmt.Sprintf("has %d columns, the header has %d", len(d.cells), len(d.names)))
 	default:
-		return badRow(ReasonColumns, fmt.Sprintf("has %d columns, expected %d (%s)", len(d.cells), len(d.names), strings.Join(d.names, ", ")))
+		return badRow(ReasonColumns, fmt.Sprintf("has %d columns, want %d (%s)", len(d.cells), len(d.names), strings.Join(d.names, ", ")))
 	}
 	if d.at[roleSymbol] < 0 {
 		return nil

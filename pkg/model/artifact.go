@@ -33,6 +33,7 @@ import (
 	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/drift"
+	"github.com/greenlight-ml/greenlight/pkg/dsse"
 	"github.com/greenlight-ml/greenlight/pkg/durable"
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/text"
@@ -394,7 +395,7 @@ func (a *Artifact) checkFP32() string {
 
 // loadFrom reads and verifies the model in the folder: digests, schema, parameters, golden scores, and the signature if
 // there are keys.
-func loadFrom(root *os.Root, dir string, keys Keys) (*Artifact, error) {
+func loadFrom(root *os.Root, dir string, keys dsse.Keys) (*Artifact, error) {
 	a := &Artifact{}
 	if err := a.read(root, keys); err != nil {
 		return nil, fmt.Errorf("model %s: %w", dir, err)
@@ -402,13 +403,13 @@ func loadFrom(root *os.Root, dir string, keys Keys) (*Artifact, error) {
 	return a, nil
 }
 
-func (a *Artifact) read(root *os.Root, keys Keys) error {
+func (a *Artifact) read(root *os.Root, keys dsse.Keys) error {
 	raw, err := readFile(root, ManifestFile)
 	if err != nil {
 		return err
 	}
 	// First: unsigned content is not even parsed.
-	if err := keys.verify(root, raw); err != nil {
+	if err := verify(root, raw, keys); err != nil {
 		return err
 	}
 	a.manifest = raw

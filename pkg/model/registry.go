@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/greenlight-ml/greenlight/pkg/dsse"
 	"github.com/greenlight-ml/greenlight/pkg/durable"
 	"github.com/greenlight-ml/greenlight/pkg/text"
 )
@@ -19,14 +20,14 @@ import (
 // Registry is the folder <root>/<name>/<version>/ that keeps models. A model is written once and never changed.
 type Registry struct {
 	root string
-	keys Keys
+	keys dsse.Keys
 }
 
 // OpenRegistry returns the registry in the folder, which need not exist yet.
 func OpenRegistry(root string) *Registry { return &Registry{root: root} }
 
 // Requiring returns the same registry, which loads only models signed with one of the keys. No keys require nothing.
-func (r *Registry) Requiring(keys Keys) *Registry { return &Registry{root: r.root, keys: keys} }
+func (r *Registry) Requiring(keys dsse.Keys) *Registry { return &Registry{root: r.root, keys: keys} }
 
 // nameForm is the form of names and versions: no separators and no leading dot, so that none leaves the registry.
 var nameForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
@@ -354,7 +355,7 @@ func (r *Registry) Manifest(e Entry) (*Manifest, error) {
 	if err != nil {
 		return nil, fmt.Errorf("model %s: %w", dir, err)
 	}
-	if err := r.keys.verify(root, raw); err != nil {
+	if err := verify(root, raw, r.keys); err != nil {
 		return nil, fmt.Errorf("model %s: %w", dir, err)
 	}
 	m := &Manifest{}

@@ -10,19 +10,20 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/greenlight-ml/greenlight/pkg/dsse"
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/pkg/testkit/enginetest"
 	"github.com/greenlight-ml/greenlight/pkg/testkit/need"
 )
 
 // keys creates a key pair and returns both halves.
-func keys(t *testing.T) (private string, public model.Keys) {
+func keys(t *testing.T) (private string, public dsse.Keys) {
 	t.Helper()
 	private = filepath.Join(t.TempDir(), "key.pem")
-	if err := model.NewSigningKey(private); err != nil {
+	if err := dsse.NewKey(private); err != nil {
 		t.Fatal(err)
 	}
-	public, err := model.ReadKeys(private + ".pub")
+	public, err := dsse.ReadKeys(private + ".pub")
 	if err != nil || len(public) != 1 {
 		t.Fatalf("got %d keys, %v", len(public), err)
 	}
@@ -31,7 +32,7 @@ func keys(t *testing.T) (private string, public model.Keys) {
 
 func sign(t *testing.T, dir, private, version string) {
 	t.Helper()
-	key, err := model.ReadSigningKey(private)
+	key, err := dsse.ReadSigner(private)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,7 +63,7 @@ func TestSignature(t *testing.T) {
 			t.Errorf("signing has changed %s", name)
 		}
 	}
-	load := func(keys model.Keys, ref string) error {
+	load := func(keys dsse.Keys, ref string) error {
 		_, err := model.OpenRegistry(dir).Requiring(keys).Load(ref)
 		return err
 	}
@@ -75,15 +76,19 @@ func TestSignature(t *testing.T) {
 	if err := load(nil, "a"); err != nil {
 		t.Errorf("no signature required: %v", err)
 	}
-	if err := load(other, "a"); !errors.Is(err, model.ErrSignature) {
+	if err := load(other, "a"); !errors.Is(err, dsse.ErrUntrusted) {
 		t.Errorf("another key: got %v", err)
 	}
 	if m, err := model.OpenRegistry(dir).Requiring(other).Manifest(model.Entry{Name: "test", Version: "a"}); err == nil {
 		t.Errorf("the manifest alone, another key: got %v", m)
 	}
 	sign(t, dir, private, "a") // a second time
-	if again := files(t, folder)[model.SignatureFile]; !bytes.Equal(again, signature) {
-		t.Errorf("signed again: got %s, want %s", again, signature)
+	if err := load(public, "a"); err != nil {
+		t.Errorf("signed again: %v", err)
+	}
+	put(t, filepath.Join(folder, "notes.txt"), []byte("of no interest to a service"))
+	if err := load(public, "a"); err != nil {
+		t.Errorf("with a file that no service reads: %v", err)
 	}
 
 	// The signature of one model is invalid for another, and changing one bit invalidates it.
@@ -135,7 +140,7 @@ func TestSignVerifiesFirst(t *testing.T) {
 		t.Errorf("a release of a signed model: got %v", err)
 	}
 	put(t, filepath.Join(dir, "test", "a-final", model.GoldenFile), []byte("{}"))
-	key, err := model.ReadSigningKey(private)
+	key, err := dsse.ReadSigner(private)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -174,58 +179,48 @@ func TestSignedBaseline(t *testing.T) {
 	}
 }
 
-// The files use standard formats: openssl reads the keys and verifies the signature.
-func TestOpenSSLAgrees(t *testing.T) {
+// What former versions signed with an Ed25519 key is still accepted, and marked. openssl makes the key and the signature.
+func TestOldSignature(t *testing.T) {
 	need.Program(t, "openssl", "openssl")
 	dir := enginetest.Registry(t, "v1.8.1", "a")
-	private, _ := keys(t)
-	sign(t, dir, private, "a")
-	folder := filepath.Join(dir, "test", "a")
-	raw, err := base64.StdEncoding.DecodeString(strings.TrimSpace(string(files(t, folder)[model.SignatureFile])))
+	folder, at := filepath.Join(dir, "test", "a"), t.TempDir()
+	openssl := func(args ...string) {
+		t.Helper()
+		cmd := exec.CommandContext(t.Context(), "openssl", args...)
+		cmd.Dir = at
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("openssl %q: %v: %s", args, err, out)
+		}
+	}
+	openssl("genpkey", "-algorithm", "ed25519", "-out", "key.pem")
+	openssl("pkey", "-in", "key.pem", "-pubout", "-out", "key.pub")
+	openssl("pkeyutl", "-sign", "-inkey", "key.pem", "-rawin", "-in", filepath.Join(folder, model.ManifestFile), "-out", "sig")
+	sig, err := os.ReadFile(filepath.Join(at, "sig"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	signature := filepath.Join(t.TempDir(), "signature")
-	put(t, signature, raw)
-	verify := exec.CommandContext(t.Context(), "openssl", "pkeyutl", "-verify", "-pubin", "-inkey", private+".pub", "-rawin",
-		"-in", filepath.Join(folder, model.ManifestFile), "-sigfile", signature)
-	if out, err := verify.CombinedOutput(); err != nil || !strings.Contains(string(out), "Verified Successfully") {
-		t.Errorf("openssl: %v: %s", err, out)
+	put(t, filepath.Join(folder, "manifest.sig"), []byte(base64.StdEncoding.EncodeToString(sig)+"\n"))
+	old, err := dsse.ReadKeys(filepath.Join(at, "key.pub"))
+	if err != nil {
+		t.Fatal(err)
 	}
-	own := filepath.Join(t.TempDir(), "own.pem")
-	if out, err := exec.CommandContext(t.Context(), "openssl", "genpkey", "-algorithm", "ed25519", "-out", own).CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
+	private, public := keys(t)
+	r, e := model.OpenRegistry(dir), model.Entry{Name: "test", Version: "a"}
+	if _, err := r.Requiring(old).Load("a"); err != nil || !r.OldSignature(e) {
+		t.Errorf("a signature of a former version: %v, marked %v", err, r.OldSignature(e))
 	}
-	sign(t, dir, own, "a")
-}
-
-func TestKeyFiles(t *testing.T) {
-	private, _ := keys(t)
-	info, err := os.Stat(private)
-	if err != nil || info.Mode().Perm() != 0o600 {
-		t.Errorf("private key: mode %v, %v; want 0600", info.Mode(), err)
+	if _, err := r.Requiring(public).Load("a"); !errors.Is(err, dsse.ErrUntrusted) {
+		t.Errorf("another key: %v", err)
 	}
-	if err := model.NewSigningKey(private); err == nil || !strings.Contains(err.Error(), "not overwritten") {
-		t.Errorf("a key over a key: got %v", err)
+	if _, err := dsse.ReadSigner(filepath.Join(at, "key.pem")); err == nil {
+		t.Error("an Ed25519 key can still sign")
 	}
-	if none, err := model.ReadKeys(""); err != nil || none != nil {
-		t.Errorf("no file: got %v, %v", none, err)
+	sign(t, dir, private, "a")
+	if _, err := r.Requiring(public).Load("a"); err != nil || r.OldSignature(e) {
+		t.Errorf("signed as now: %v, marked %v", err, r.OldSignature(e))
 	}
-	bad := filepath.Join(t.TempDir(), "bad")
-	for name, text := range map[string]string{"empty": "", "text": "hello", "huge": strings.Repeat("x", 1<<17)} {
-		put(t, bad, []byte(text))
-		if _, err := model.ReadKeys(bad); err == nil {
-			t.Errorf("%s as public keys: got nil", name)
-		}
-		if _, err := model.ReadSigningKey(bad); err == nil {
-			t.Errorf("%s as a private key: got nil", name)
-		}
-	}
-	if _, err := model.ReadKeys(private); err == nil || !strings.Contains(err.Error(), "PUBLIC KEY") {
-		t.Errorf("a private key as a public one: got %v", err)
-	}
-	if _, err := model.ReadSigningKey(private + ".pub"); err == nil || !strings.Contains(err.Error(), "PRIVATE KEY") {
-		t.Errorf("a public key as a private one: got %v", err)
+	if _, err := r.Requiring(old).Load("a"); !errors.Is(err, dsse.ErrUntrusted) {
+		t.Errorf("signed as now, and the old key required: %v", err)
 	}
 }
 

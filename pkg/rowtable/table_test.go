@@ -180,7 +180,7 @@ func TestRefused(t *testing.T) {
 		"twice":         {"t.csv", "t,a,a\n1,2,3\n", `"a" is there twice`},
 		"absent":        {"t.csv", "t,b\n1525132860,2\n", "no column a; it has t, b"},
 		"text":          {"t.csv", "t,a\n1525132860,high\n", `t.csv: line 2 column "a": "high": want a number`},
-		"time":          {"t.csv", "t,a\nnoon,1\n", `column "t": "noon" is not a time: expected like 2006-01-02`},
+		"time":          {"t.csv", "t,a\nnoon,1\n", `column "t": "noon" is not a time: want like 2006-01-02`},
 		"time unit":     {"t.csv", "t,a\n12,1\n", "from 1973 to 2199"},
 		"short row":     {"t.csv", "t,a\n1525132860\n", "line 2 has 1 column, the first line has 2"},
 		"two dates":     {"t.csv", "t,a\n01/02/2018,1\n", "may be day/month or month/day: write times like 2006-01-02"},

@@ -145,7 +145,7 @@ func (a *Archive) openZip(opts Options) error {
 	case len(members) > durable.MaxEntries:
 		return fmt.Errorf("%s: %w: the zip holds %d files, at most %d are read", a.path, durable.ErrTooLarge, len(members), durable.MaxEntries)
 	case opts.Member >= len(members):
-		return fmt.Errorf("%s: the zip holds %d files, expected at least %d", a.path, len(members), opts.Member+1)
+		return fmt.Errorf("%s: the zip holds %d files, want at least %d", a.path, len(members), opts.Member+1)
 	}
 	m := members[opts.Member]
 	if m.Flags&1 != 0 {

@@ -203,7 +203,7 @@ func decimalOf(t *format.LogicalType) *format.DecimalType {
 // decimal formats n / 10^scale.
 func decimal(n *big.Int, d *format.DecimalType) (string, error) {
 	if d.Scale < 0 || d.Scale > 76 || n.BitLen() > 256 {
-		return "", fmt.Errorf("a decimal of %d bits and scale %d: expected at most 256, and 0 to 76", n.BitLen(), d.Scale)
+		return "", fmt.Errorf("a decimal of %d bits and scale %d: want at most 256, and 0 to 76", n.BitLen(), d.Scale)
 	}
 	return n.String() + "e-" + strconv.Itoa(int(d.Scale)), nil
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/greenlight-ml/greenlight/pkg/model"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/need"
 	"github.com/greenlight-ml/greenlight/pkg/trees"
 )
 
@@ -42,12 +43,7 @@ func TestScripts(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds and runs the programs")
 	}
-	bin := t.TempDir()
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", bin+"/", "./services/ml-engine", "./services/executor", "./services/greenlight")
-	build.Dir = filepath.Join("..", "..")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build the programs: %v\n%s", err, out)
-	}
+	bin := need.Programs(t, "../..", "ml-engine", "executor", "greenlight")
 	trees, err := filepath.Abs(filepath.Join("..", "..", "pkg", "trees", "testdata"))
 	if err != nil {
 		t.Fatal(err)

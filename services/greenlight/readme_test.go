@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/greenlight-ml/greenlight/pkg/testkit/need"
 	"github.com/greenlight-ml/greenlight/pkg/testkit/telemetrytest"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/process"
 )
@@ -37,9 +38,7 @@ func TestREADME(t *testing.T) {
 	}
 
 	work := t.TempDir()
-	bin := filepath.Join(work, "bin")
-	run(t, root, nil, "go", "build", "-o", bin+"/", "./services/ml-engine", "./services/executor", "./services/greenlight")
-	run(t, root, nil, "go", "build", "-o", filepath.Join(bin, "greenlight-lab"), "./services/greenlight/lab")
+	bin := programs(t, root, work, "ml-engine", "executor", "greenlight", "greenlight-lab")
 	pair := startPair(t, work, bin)
 
 	pair.runAll(t, root, work, shell, 0)
@@ -85,6 +84,16 @@ func TestREADME(t *testing.T) {
 		checkMentions(t, filepath.Base(path), string(page), all)
 		checkLinks(t, path, string(page))
 	}
+}
+
+// programs makes the programs available as bin/ in the folder of the snippets, and returns their folder.
+func programs(t *testing.T, root, work string, names ...string) string {
+	t.Helper()
+	bin := filepath.Join(work, "bin")
+	if err := os.Symlink(need.Programs(t, root, names...), bin); err != nil {
+		t.Fatal(err)
+	}
+	return bin
 }
 
 // runAll runs the snippets of a document in order. Each must exit with one of the codes.

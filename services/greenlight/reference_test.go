@@ -214,8 +214,13 @@ var serviceFlag = regexp.MustCompile(`(?m)^  -([a-z-]+)(?: (\S+))?\n    \t(.*)$`
 // flagsPage returns the reference of the flags of all programs and commands.
 func flagsPage(all []help) string {
 	var b strings.Builder
-	b.WriteString("# Flags\n\nGenerated from the help of the programs by `make reference`. Flags are the only configuration. Flags of the services\n" +
-		"can also be set as environment variables. A flag on the command line wins.\n")
+	b.WriteString("# Flags\n\nGenerated from the help of the programs by `make reference`. Flags are the only configuration. Each can also be\n" +
+		"set as an environment variable: `ML_ENGINE_GRPC_ADDR`, `EXECUTOR_STATE_DIR`, `GREENLIGHT_TLS_CA` and so on. (`GREENLIGHT_DATA` is not\n" +
+		"`--data`: it names the data of the tests.) A flag on the command line wins.\n\n" +
+		"`greenlight` also reads `greenlight.yaml` in the working directory, or the file that `--settings` names. The environment wins over it.\n" +
+		"A key is the name of a flag, for all commands that have it, or a command, with flags for it alone:\n\n" +
+		"```yaml\nevidence: /srv/greenlight/evidence\nexecutor: [desk-1:4020, desk-2:4020]\ntls-ca: certs/ca.pem\ncanary start:\n  hold-limit: 2h\n```\n\n" +
+		"`greenlight completion bash` (or zsh, fish, powershell) prints the completion of a shell.\n")
 	for _, h := range all {
 		fmt.Fprintf(&b, "\n## %s\n\n", h.command)
 		if flags := serviceFlag.FindAllStringSubmatch(h.text, -1); len(flags) > 0 {
@@ -241,7 +246,7 @@ var (
 )
 
 // otherFlags are flags of other programs that the documentation calls.
-var otherFlags = []string{"plaintext", "namespace", "from-file", "network", "help", "no-progress", "cacert", "cert"}
+var otherFlags = []string{"plaintext", "namespace", "from-file", "network", "help", "no-progress", "cacert", "cert", "entrypoint", "signature", "type", "digest", "insecure-ignore-tlog"}
 
 // checkMentions fails for every flag and every command of greenlight that a document uses and that does not exist.
 func checkMentions(t *testing.T, document, text string, all []help) {

@@ -19,6 +19,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/need"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/process"
@@ -42,8 +43,7 @@ func TestLogsHoldNoSecrets(t *testing.T) {
 		t.Fatal(err)
 	}
 	work := t.TempDir()
-	bin := filepath.Join(work, "bin")
-	run(t, root, nil, "go", "build", "-o", bin+"/", "./services/ml-engine", "./services/executor", "./services/greenlight")
+	bin := need.Programs(t, root, "ml-engine", "executor", "greenlight")
 	run(t, work, nil, filepath.Join(bin, "greenlight"), "train", "--models", "models")
 	token := filepath.Join(work, "token")
 	if err := os.WriteFile(token, []byte("alice "+markToken+"\n"), 0o600); err != nil {

@@ -32,8 +32,7 @@ func TestSecurityGuide(t *testing.T) {
 		t.Fatalf("the guide has %d shell snippets: want those for certificates, model, services, calls and refusals", len(shell))
 	}
 	work := t.TempDir()
-	bin := filepath.Join(work, "bin")
-	run(t, root, nil, "go", "build", "-o", bin+"/", "./services/ml-engine", "./services/executor", "./services/greenlight")
+	programs(t, root, work, "ml-engine", "executor", "greenlight")
 	bash := func(text string) {
 		t.Helper()
 		run(t, work, nil, "bash", "-euo", "pipefail", "-c", text)

@@ -5,6 +5,7 @@ package need
 import (
 	"os"
 	"os/exec"
+	"path/filepath"
 	"testing"
 )
 
@@ -33,6 +34,28 @@ func Data(tb testing.TB) string {
 	dir := os.Getenv("GREENLIGHT_DATA")
 	if dir == "" {
 		Missing(tb, "GREENLIGHT_DATA is not set: it names the folder of market data")
+	}
+	return dir
+}
+
+// Programs returns a folder with the named programs: GREENLIGHT_BIN, in which make test has built them for all tests, or a
+// folder of the test, in which it builds them. root is the folder of the repository.
+func Programs(tb testing.TB, root string, names ...string) string {
+	tb.Helper()
+	if built := os.Getenv("GREENLIGHT_BIN"); built != "" {
+		return built
+	}
+	dir := tb.TempDir()
+	for _, name := range names {
+		source := "./services/" + name
+		if name == "greenlight-lab" {
+			source = "./services/greenlight/lab"
+		}
+		build := exec.CommandContext(tb.Context(), "go", "build", "-o", filepath.Join(dir, name), source)
+		build.Dir = root
+		if out, err := build.CombinedOutput(); err != nil {
+			tb.Fatalf("build %s: %v\n%s", name, err, out)
+		}
 	}
 	return dir
 }

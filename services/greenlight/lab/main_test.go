@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/greenlight-ml/greenlight/pkg/testkit/need"
 )
 
 func TestMain(m *testing.M) {
@@ -29,14 +31,7 @@ func TestScripts(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs the programs as they are built")
 	}
-	bin := t.TempDir()
-	for _, args := range [][]string{
-		{"-o", bin + "/", "../../ml-engine", "../../executor", ".."}, {"-o", filepath.Join(bin, "greenlight-lab"), "."},
-	} {
-		if out, err := exec.CommandContext(t.Context(), "go", append([]string{"build"}, args...)...).CombinedOutput(); err != nil {
-			t.Fatalf("build the programs: %v\n%s", err, out)
-		}
-	}
+	bin := need.Programs(t, "../../..", "ml-engine", "executor", "greenlight", "greenlight-lab")
 	policy, err := filepath.Abs("../testdata/hasty.yaml")
 	if err != nil {
 		t.Fatal(err)

@@ -14,11 +14,11 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/greenlight-ml/greenlight/pkg/certs"
+	"github.com/greenlight-ml/greenlight/pkg/dsse"
 	"github.com/greenlight-ml/greenlight/pkg/durable"
 	"github.com/greenlight-ml/greenlight/pkg/facade"
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/featurelog"
-	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
 	"github.com/greenlight-ml/greenlight/pkg/serve"
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
@@ -41,7 +41,7 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) (err error) {
 	if err := opts.validate(); err != nil {
 		return serve.Usage(err)
 	}
-	keys, err := model.ReadKeys(opts.RequireSignature)
+	keys, err := dsse.ReadKeys(opts.RequireSignature)
 	if err != nil {
 		return fmt.Errorf("--require-signature: %w", err)
 	}

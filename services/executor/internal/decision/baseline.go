@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/greenlight-ml/greenlight/pkg/dsse"
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/model"
 )
@@ -36,7 +37,7 @@ const Forms = "heuristic=<file>, model=<registry entry> or caller=<name>@<versio
 // LoadBaseline loads the baseline that --baseline names: "heuristic=<file>" for a baseline.json, "model=<entry>" for a model of
 // the registry folder, or "caller=<name>@<version>" for the score that comes with each request. With keys, the model must be
 // signed with one of them; a caller's score has nothing to sign.
-func LoadBaseline(spec, registry string, keys model.Keys) (*Baseline, error) {
+func LoadBaseline(spec, registry string, keys dsse.Keys) (*Baseline, error) {
 	kind, what, ok := strings.Cut(spec, "=")
 	switch {
 	case ok && kind == "heuristic":
@@ -64,7 +65,7 @@ func LoadBaseline(spec, registry string, keys model.Keys) (*Baseline, error) {
 	return nil, fmt.Errorf("--baseline %q: want %s", spec, Forms)
 }
 
-func loadHeuristic(path string, keys model.Keys) (*model.Baseline, error) {
+func loadHeuristic(path string, keys dsse.Keys) (*model.Baseline, error) {
 	if len(keys) > 0 {
 		return model.LoadSignedBaseline(path, keys)
 	}

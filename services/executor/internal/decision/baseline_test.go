@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/greenlight-ml/greenlight/pkg/dsse"
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/pkg/testkit/enginetest"
 	"github.com/greenlight-ml/greenlight/services/executor/internal/decision"
@@ -45,10 +46,10 @@ func TestLoadBaseline(t *testing.T) {
 func TestLoadSignedBaseline(t *testing.T) {
 	registry := enginetest.Registry(t, "v1.8.1", "v1")
 	private := filepath.Join(t.TempDir(), "key.pem")
-	if err := model.NewSigningKey(private); err != nil {
+	if err := dsse.NewKey(private); err != nil {
 		t.Fatal(err)
 	}
-	keys, err := model.ReadKeys(private + ".pub")
+	keys, err := dsse.ReadKeys(private + ".pub")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,7 +59,7 @@ func TestLoadSignedBaseline(t *testing.T) {
 			t.Errorf("%s, unsigned: got %v", spec, err)
 		}
 	}
-	key, err := model.ReadSigningKey(private)
+	key, err := dsse.ReadSigner(private)
 	if err == nil {
 		err = model.OpenRegistry(registry).Sign(model.Entry{Name: "test", Version: "v1"}, key)
 	}

@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/greenlight-ml/greenlight/pkg/dsse"
 	"github.com/greenlight-ml/greenlight/pkg/featurelog"
 	"github.com/greenlight-ml/greenlight/pkg/market"
 	"github.com/greenlight-ml/greenlight/pkg/model"
@@ -181,10 +182,10 @@ func TestLoadCallerBaseline(t *testing.T) {
 		t.Errorf("got %+v, %v", b, err)
 	}
 	private := filepath.Join(t.TempDir(), "key.pem")
-	if err := model.NewSigningKey(private); err != nil {
+	if err := dsse.NewKey(private); err != nil {
 		t.Fatal(err)
 	}
-	keys, err := model.ReadKeys(private + ".pub")
+	keys, err := dsse.ReadKeys(private + ".pub")
 	if err != nil {
 		t.Fatal(err)
 	}

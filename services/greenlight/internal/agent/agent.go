@@ -28,6 +28,8 @@ type Options struct {
 	// Source is where the requests come from. Git is the revision of the program that writes the evidence.
 	Source evidence.Source
 	Git    string
+	// Seal protects the evidence.
+	Seal evidence.Seal
 	// CriticalHours is the number of consecutive hours with a critical PSI before a retraining is suggested, >= 1.
 	CriticalHours int
 	// Read samples the services. The sample lists what could not be read. The report is nil if there is no drift reading.
@@ -103,7 +105,7 @@ func (a *Agent) Tick(ctx context.Context, now time.Time) error {
 	if now.Before(a.due) && fleet == nil && a.episode.Hours < a.CriticalHours {
 		return nil // nothing to write
 	}
-	store, err := evidence.Open(a.Evidence, evidence.Options{Now: func() time.Time { return now }})
+	store, err := evidence.Open(a.Evidence, evidence.Options{Now: func() time.Time { return now }, Seal: a.Seal})
 	if err != nil {
 		return a.done("evidence", "", false, now, err)
 	}

@@ -13,7 +13,7 @@ import (
 // in the end no executor samples anything.
 func TestNoDataIsNeverAPass(t *testing.T) {
 	t.Parallel()
-	const runs = 300
+	const runs = 120
 	ended := map[Decision]int{}
 	for seed := range uint64(runs) {
 		synctest.Test(t, func(t *testing.T) {

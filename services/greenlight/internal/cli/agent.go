@@ -83,6 +83,7 @@ func (f *agentFlags) run(ctx context.Context, c console.Console) (err error) {
 	if err := f.engines.Open(); err != nil {
 		return err
 	}
+	f.options.Seal = *c.Seal
 	owner, err := durable.Own(f.options.State)
 	if err != nil {
 		if errors.Is(err, durable.ErrOwned) {

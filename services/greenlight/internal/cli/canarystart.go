@@ -109,7 +109,7 @@ func (s *canaryStart) conduct(ctx context.Context, c console.Console) func(*cana
 			return console.WithHint(errInterrupted, "greenlight canary start --resume --run %s%s%s resumes it at the phase that it was in", record.ID, stateFlag(s.state), s.access.Again())
 		}
 		name := run.EvidenceName()
-		if err := withEvidence(run.Plan.Evidence, func(store *evidence.Store) error {
+		if err := withEvidence(c, run.Plan.Evidence, func(store *evidence.Store) error {
 			return canaryview.Write(store, run, record, name, console.Revision())
 		}); err != nil {
 			return err
@@ -170,7 +170,7 @@ func (s *canaryStart) rehearse(ctx context.Context, c console.Console) error {
 		}
 		r, err := dryRun(ctx, c, &rehearsal.Canary{
 			Trial: *p.Trial, Pair: pair, State: canary.State(s.state), Folder: s.Evidence, Policy: p.Policy, States: p.States, Pace: pace,
-			Keep: func(write func(*evidence.Store) error) error { return withEvidence(s.Evidence, write) },
+			Keep: func(write func(*evidence.Store) error) error { return withEvidence(c, s.Evidence, write) },
 		})
 		if err != nil {
 			return err

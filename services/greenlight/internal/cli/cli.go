@@ -11,8 +11,8 @@ import (
 )
 
 // Main runs the command line and returns the exit code.
-func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	return console.Run(ctx, newRoot, args, stdin, stdout, stderr)
+func Main(ctx context.Context, args, environ []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	return console.Run(ctx, newRoot, args, environ, stdin, stdout, stderr)
 }
 
 // newRoot returns the command with all its subcommands.

@@ -2,12 +2,14 @@ package cli
 
 import (
 	"errors"
+	"fmt"
 	"path/filepath"
 	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/greenlight-ml/greenlight/pkg/dsse"
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/text"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
@@ -23,25 +25,47 @@ func evidenceCommand(c console.Console) *cobra.Command {
 }
 
 func evidenceVerifyCommand(c console.Console) *cobra.Command {
-	var folder, head string
+	var folder, head, trust string
+	var print func(evidence.Report) error
 	cmd := &cobra.Command{
 		Use: "verify", Short: "Recompute every digest, chain link and verdict, and name the first that does not verify",
 		Long: `Verify recomputes the evidence folder: the links of its chain, the digest of each file, and every verdict from its figures. A
 file that is not in the chain is not evidence, and the folder does not verify. Files that file managers and editors leave
 behind (.DS_Store, Thumbs.db, x~ and the like) are ignored with a note, unless they end in .json.
 
-The folder alone cannot show that lines were removed from the end of the chain. Keep the head that verify prints in another
-place, and pass it with --head next time.
+The folder alone cannot show that it was rebuilt. With --trust, every line must be signed by one of the keys: commands that
+write evidence sign it with --evidence-key. Neither does it show that lines were removed from the end of the chain. Keep the
+head that verify prints in another place, and pass it with --head next time; or let --evidence-witness keep it, and give the
+same flag to verify.
 
 It exits 0 when everything verifies and 3 when something does not.`,
 		Args: console.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
+			keys, err := dsse.ReadKeys(trust)
+			if err != nil {
+				return console.Usagef("--trust: %w", err)
+			}
 			report, err := evidencedoc.Verify(folder)
 			if err != nil {
 				return err
 			}
+			if keys != nil {
+				if err := report.Trust(keys); err != nil {
+					return err
+				}
+				if err := promote.CheckStatement(folder, keys); err != nil {
+					report.Problems = append(report.Problems, evidence.Problem{File: promote.StatementName, What: err.Error()})
+				}
+			}
 			if head != "" {
 				report.Pin(head)
+			}
+			if c.Seal.Witness != nil {
+				kept, err := c.Seal.Witness.Head()
+				if err != nil {
+					return fmt.Errorf("--evidence-witness: %w", err)
+				}
+				report.Pin(kept)
 			}
 			for _, p := range report.Problems {
 				c.Say("%s", p)
@@ -49,22 +73,31 @@ It exits 0 when everything verifies and 3 when something does not.`,
 			for _, s := range slices.Concat(report.Stale, report.Ignored) {
 				c.Say("note: %v", s)
 			}
+			if err := print(report); err != nil {
+				return err
+			}
 			if !report.OK() {
 				c.Say("%s does not verify", folder)
 				return console.ErrGate
 			}
-			c.Say("%s verifies: %s, %s, head %s", folder, text.Count(report.Files, "file"), text.Count(report.Lines, "line"), report.Head)
+			by := ""
+			if keys != nil {
+				by = ", signed"
+			}
+			c.Say("%s verifies: %s, %s%s, head %s", folder, text.Count(report.Files, "file"), text.Count(report.Lines, "line"), by, report.Head)
 			return nil
 		},
 	}
 	flags.Evidence(cmd.Flags(), &folder)
 	flags.Head(cmd.Flags(), &head)
+	print = console.Outputs[evidence.Report](c, cmd, "greenlight/evidence_verify/v1")
+	cmd.Flags().StringVar(&trust, "trust", "", "`file` with public keys, PEM: every line of the chain must be signed with one of them")
 	return cmd
 }
 
 // withEvidence opens the evidence folder for write, and closes it.
-func withEvidence(folder string, write func(*evidence.Store) error) error {
-	store, err := evidence.Open(folder, evidence.Options{})
+func withEvidence(c console.Console, folder string, write func(*evidence.Store) error) error {
+	store, err := evidence.Open(folder, evidence.Options{Seal: *c.Seal})
 	if err != nil {
 		return err
 	}

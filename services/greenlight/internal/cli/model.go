@@ -2,11 +2,13 @@ package cli
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/greenlight-ml/greenlight/pkg/dsse"
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/pkg/table"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
@@ -20,8 +22,18 @@ func modelCommand(c console.Console) *cobra.Command {
 	return cmd
 }
 
+// listed is a model of a list, in JSON.
+type listed struct {
+	Name    string `json:"name"`
+	Version string `json:"version"`
+	// Error is why the manifest cannot be read.
+	Error    string          `json:"error,omitempty"`
+	Manifest *model.Manifest `json:"manifest,omitempty"`
+}
+
 func modelList(c console.Console, folder *string) *cobra.Command {
-	return &cobra.Command{
+	var print func([]listed) error
+	cmd := &cobra.Command{
 		Use: "list", Short: "List the models", Args: console.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			registry := model.OpenRegistry(*folder)
@@ -31,20 +43,26 @@ func modelList(c console.Console, folder *string) *cobra.Command {
 			}
 			if len(entries) == 0 {
 				c.Say("%s has no models; greenlight train makes some", *folder)
-				return nil
+				return print([]listed{})
 			}
 			t := table.New("model", "digest", "schema", "family", "AUC", "P@20", "trained to")
-			for _, e := range entries {
+			all := make([]listed, len(entries))
+			for i, e := range entries {
+				all[i] = listed{Name: e.Name, Version: e.Version}
 				m, err := registry.Manifest(e)
 				if err != nil {
 					t.Row(e, err)
+					all[i].Error = err.Error()
 					continue
 				}
+				all[i].Manifest = m
 				t.Row(e, fmt.Sprintf("%.12s", m.Digest), m.Schema, m.Family, figure(m.Evaluation.AUC), figure(m.Evaluation.PrecisionAt20), day(m.Training.End))
 			}
-			return t.Text(c.Out)
+			return errors.Join(t.Text(c.Out), print(all))
 		},
 	}
+	print = console.Outputs[[]listed](c, cmd, "greenlight/models/v1")
+	return cmd
 }
 
 // figure is a measure for people; a model that was not evaluated here has none.
@@ -71,7 +89,8 @@ func oneModel(_ *cobra.Command, args []string) error {
 }
 
 func modelShow(c console.Console, folder *string) *cobra.Command {
-	return &cobra.Command{
+	var print func(model.Manifest) error
+	cmd := &cobra.Command{
 		Use: "show MODEL", Short: "Verify a model and show its manifest", Args: oneModel,
 		RunE: func(_ *cobra.Command, args []string) error {
 			a, err := model.OpenRegistry(*folder).Load(args[0])
@@ -83,17 +102,29 @@ func modelShow(c console.Console, folder *string) *cobra.Command {
 				return err
 			}
 			c.Say("%s", raw)
-			return nil
+			return print(a.Manifest)
 		},
 	}
+	print = console.Outputs[model.Manifest](c, cmd, "greenlight/model/v1")
+	return cmd
+}
+
+// verifiedModel is the result for one model, in JSON.
+type verifiedModel struct {
+	Model    string `json:"model"`
+	Verifies bool   `json:"verifies"`
+	// Error is why it does not.
+	Error  string `json:"error,omitempty"`
+	Digest string `json:"digest,omitempty"`
 }
 
 func modelVerify(c console.Console, folder *string) *cobra.Command {
 	var keyFile string
+	var print func([]verifiedModel) error
 	cmd := &cobra.Command{
 		Use: "verify [MODEL...]", Short: "Recompute digests, schema hashes and golden scores; all models when none is named",
 		RunE: func(_ *cobra.Command, refs []string) error {
-			keys, err := model.ReadKeys(keyFile)
+			keys, err := dsse.ReadKeys(keyFile)
 			if err != nil {
 				return console.Usagef("--require-signature: %w", err)
 			}
@@ -111,22 +142,29 @@ func modelVerify(c console.Console, folder *string) *cobra.Command {
 				return fmt.Errorf("%s has no models", *folder)
 			}
 			broken := 0
+			var all []verifiedModel
 			for _, ref := range refs {
 				a, err := registry.Load(ref)
 				if err != nil {
 					broken++
+					all = append(all, verifiedModel{Model: ref, Error: err.Error()})
 					c.Say("%s does not verify: %v", ref, err)
 					continue
 				}
+				all = append(all, verifiedModel{Model: ref, Verifies: true, Digest: a.Digest()})
 				c.Say("%s/%s verifies: digest %.12s, schema %s, %d golden scores; %s", a.Manifest.Name, a.Manifest.Version,
 					a.Digest(), a.Spec.Schema, len(a.Golden.Vectors), gateText(a))
+				if registry.OldSignature(model.Entry{Name: a.Manifest.Name, Version: a.Manifest.Version}) {
+					c.Say("note: its signature (Ed25519, manifest.sig) conforms to no standard, and the next release will not accept it: sign it again")
+				}
 			}
-			if broken > 0 {
-				return console.ErrGate
+			if err := print(all); err != nil || broken == 0 {
+				return err
 			}
-			return nil
+			return console.ErrGate
 		},
 	}
+	print = console.Outputs[[]verifiedModel](c, cmd, "greenlight/model_verify/v1")
 	cmd.Flags().StringVar(&keyFile, "require-signature", "", "file with public keys, PEM: every model must be signed with one of them")
 	return cmd
 }
@@ -145,13 +183,14 @@ const signingKey = "signing.pem"
 func modelKeygen(c console.Console) *cobra.Command {
 	var out string
 	cmd := &cobra.Command{
-		Use: "keygen", Short: "Make a key pair that signs models",
-		Long: `Keygen makes an Ed25519 key pair: the private key, PKCS #8 in PEM and readable only by you, and next to it the public key, with
-".pub" appended to the name. Keep the private key where models are judged. Give the public key to the services with
---require-signature. An existing key is never overwritten.`,
+		Use: "keygen", Short: "Make a key pair that signs models, or evidence",
+		Long: `Keygen makes an ECDSA key pair (P-256): the private key, PKCS #8 in PEM and readable only by you, and next to it the public key,
+with ".pub" appended to the name. Keep the private key where models are judged. Give the public key to the services with
+--require-signature, and to who checks the evidence. An existing key is never overwritten. Keys of openssl work too: P-256,
+P-384 and P-521.`,
 		Args: console.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			if err := model.NewSigningKey(out); err != nil {
+			if err := dsse.NewKey(out); err != nil {
 				return err
 			}
 			c.Say("private   %s: keep it", out)
@@ -166,14 +205,15 @@ func modelKeygen(c console.Console) *cobra.Command {
 func modelSign(c console.Console, folder *string) *cobra.Command {
 	var keyFile string
 	cmd := &cobra.Command{
-		Use: "sign MODEL...", Short: "Verify models and sign their manifests",
-		Long: `Sign verifies a model as a service would, and writes the signature of its manifest to manifest.sig. The manifest has the
-digests of all other files, so that none can be changed afterwards. An existing signature is replaced. A release has its own manifest: greenlight promote --sign-key signs it, or sign it afterwards.`,
+		Use: "sign MODEL...", Short: "Verify models and sign their files",
+		Long: `Sign verifies a model as a service would, and writes the signature of its files to model.sig, as OpenSSF Model Signing v1.0
+describes: a Sigstore bundle, which other tools verify too. An existing signature is replaced. A release has its own files:
+greenlight promote --sign-key signs it, or sign it afterwards.`,
 		RunE: func(_ *cobra.Command, refs []string) error {
 			if len(refs) == 0 {
 				return console.Usagef("name the models to sign, as name/version or version")
 			}
-			key, err := model.ReadSigningKey(keyFile)
+			key, err := dsse.ReadSigner(keyFile)
 			if err != nil {
 				return console.WithHint(fmt.Errorf("--key: %w", err), "greenlight model keygen makes one")
 			}

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -12,7 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"github.com/greenlight-ml/greenlight/pkg/model"
+	"github.com/greenlight-ml/greenlight/pkg/dsse"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/confirmation"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
@@ -28,6 +27,8 @@ type promoteFlags struct {
 	check                                                         bool
 	// given reports whether a flag was given.
 	given func(name string) bool
+	// print prints the check with --output json.
+	print func(*promote.Check) error
 }
 
 // promoteTimeout is how long the services may take to say what they serve, or to load and verify a model.
@@ -65,6 +66,8 @@ failed. The same command again finishes an interrupted promotion.`,
 			}
 		},
 	}
+	// The confirmation prints the check too, when something blocks.
+	p.print = console.Outputs[*promote.Check](c, cmd, promote.CheckSchema)
 	p.declareAll(cmd.Flags(), c)
 	return cmd
 }
@@ -99,10 +102,10 @@ func (p *promoteFlags) runCheck(ctx context.Context, c console.Console) error {
 		if err != nil {
 			return console.WithHint(err, "greenlight model list says which models there are; --as says what one is released as")
 		}
-		if err := sayCheck(c, check); err != nil {
+		if err := errors.Join(sayCheck(c, check), p.print(check)); err != nil {
 			return err
 		}
-		head, err := check.Keep(p.evidence, console.Revision())
+		head, err := check.Keep(p.evidence, console.Revision(), *c.Seal)
 		if err != nil {
 			return console.WithHint(err, "greenlight evidence verify says what does not verify")
 		}
@@ -152,19 +155,19 @@ func (p *promoteFlags) runConfirm(ctx context.Context, c console.Console) error 
 	if err := p.contradicts(pledge); err != nil {
 		return p.refused(err)
 	}
-	var key ed25519.PrivateKey
+	var key *dsse.Signer
 	if p.key != "" {
-		if key, err = model.ReadSigningKey(p.key); err != nil {
+		if key, err = dsse.ReadSigner(p.key); err != nil {
 			return console.Usagef("--sign-key: %w", err)
 		}
 	}
 	activate := p.Engines
 	p.Engines, p.Executors = pledge.Dialed(activate), pledge.Executors
 	return p.Use(ctx, func(ctx context.Context, services *fleet.Services) error {
-		r := promote.Releaser{Ledger: p.ledger(), Git: console.Revision(), Key: key}
+		r := promote.Releaser{Ledger: p.ledger(), Git: console.Revision(), Key: key, Seal: *c.Seal}
 		record, check, err := r.Confirm(ctx, pledge, used, services, activate)
 		if errors.Is(err, promote.ErrBlocked) && check != nil {
-			return errors.Join(sayCheck(c, check), console.ErrGate)
+			return errors.Join(sayCheck(c, check), p.print(check), console.ErrGate)
 		}
 		if used && record != nil {
 			c.Say("a promotion that was cut short is finished")

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"path/filepath"
 	"time"
 
@@ -18,6 +19,8 @@ type reportFlags struct {
 	state, date, evidence string
 	nightly               flags.Recent
 	check                 bool
+	// print prints the summary with --output json.
+	print func(report.Summary) error
 }
 
 // reportKind is a daily report or a weekly summary.
@@ -77,6 +80,7 @@ existing report is not replaced. A period that is not over is refused.`,
 	fs.StringVar(&f.state, "state", agentState, "folder of the agent's journal")
 	declareCheck(fs, &f.check)
 	flags.Evidence(fs, &f.evidence)
+	f.print = console.Outputs[report.Summary](c, cmd, "greenlight/report/v1")
 	return cmd
 }
 
@@ -103,7 +107,7 @@ func (f *reportFlags) report(c console.Console, kind reportKind, p report.Period
 	}
 	h := evidence.Header{Source: report.SourceOf(p, samples), Git: console.Revision()}
 	var wrote bool
-	if err := withEvidence(f.evidence, func(store *evidence.Store) (err error) {
+	if err := withEvidence(c, f.evidence, func(store *evidence.Store) (err error) {
 		wrote, err = kind.write(store, h, p, samples)
 		return err
 	}); err != nil {
@@ -118,7 +122,7 @@ func (f *reportFlags) report(c console.Console, kind reportKind, p report.Period
 	if s.Quality != nil {
 		c.Say("quality   %s", s.Quality.Line())
 	}
-	if err := s.Scorecard().Table(c.Out); err != nil {
+	if err := errors.Join(s.Scorecard().Table(c.Out), f.print(s)); err != nil {
 		return err
 	}
 	if wrote {

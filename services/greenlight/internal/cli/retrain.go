@@ -49,7 +49,7 @@ A log has prices only as mid and spread_bp, which are in schema v1.8; the label 
 				return err
 			}
 			var card gate.Scorecard
-			err := withEvidence(r.evidence, func(store *evidence.Store) (err error) {
+			err := withEvidence(c, r.evidence, func(store *evidence.Store) (err error) {
 				card, err = r.retrain(cmd.Context(), c, store)
 				return err
 			})
@@ -71,6 +71,7 @@ A log has prices only as mid and spread_bp, which are in schema v1.8; the label 
 	fs.DurationVar(&o.Limits.MaxGap, "max-gap", o.Limits.MaxGap, "longest stretch without data")
 	fs.StringVar(&r.models, "models", "models", "registry folder")
 	flags.Evidence(fs, &r.evidence)
+	console.OutputsVerdict(c, cmd)
 	return cmd
 }
 

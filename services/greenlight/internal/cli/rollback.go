@@ -60,7 +60,7 @@ rollback_<time>.json to the evidence folder. It exits 1 when a service was not r
 // keepRollback writes the evidence.
 func keepRollback(c console.Console, folder string, r *rollback.Result) error {
 	var name string
-	err := withEvidence(folder, func(store *evidence.Store) (err error) {
+	err := withEvidence(c, folder, func(store *evidence.Store) (err error) {
 		name, err = r.Write(store, console.Revision())
 		return err
 	})

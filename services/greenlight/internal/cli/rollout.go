@@ -2,12 +2,14 @@ package cli
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
@@ -33,48 +35,81 @@ func rolloutCommand(c console.Console) *cobra.Command {
 }
 
 // eachRollout calls every executor at once and prints its rollout.
-func eachRollout(ctx context.Context, c console.Console, e *flags.Pair, call func(context.Context, fleet.Executor) (*executorv1.Rollout, error)) error {
+func eachRollout(ctx context.Context, c console.Console, print func([]reply) error, e *flags.Pair, call func(context.Context, fleet.Executor) (*executorv1.Rollout, error)) error {
 	if len(e.Executors) == 0 {
 		return console.Usagef("want at least one --executor")
 	}
 	return e.Use(ctx, func(ctx context.Context, services *fleet.Services) error {
-		return callAll(c, "executor", services.Executors, func(x fleet.Executor) string { return x.Addr },
+		return callAll(c, print, "executor", services.Executors, func(x fleet.Executor) string { return x.Addr },
 			func(x fleet.Executor) (*executorv1.Rollout, error) { return call(ctx, x) },
 			func(_ fleet.Executor, r *executorv1.Rollout) string { return canaryview.Rollout(r) })
 	})
 }
 
+// reply is the JSON of what one service answered.
+type reply struct {
+	Address string `json:"address"`
+	// Error is why there is no answer.
+	Error string `json:"error,omitempty"`
+	// Answer is the answer of the contract, in its JSON form.
+	Answer json.RawMessage `json:"answer,omitempty"`
+}
+
+// protoJSON returns a message of the contract in its JSON form, with all fields.
+func protoJSON(m proto.Message) (json.RawMessage, error) {
+	return protojson.MarshalOptions{UseProtoNames: true, EmitUnpopulated: true}.Marshal(m)
+}
+
+// repliesSchema is the schema of a list of replies.
+const repliesSchema = "greenlight/replies/v1"
+
+func outputsReplies(c console.Console, cmd *cobra.Command) func([]reply) error {
+	return console.Outputs[[]reply](c, cmd, repliesSchema)
+}
+
 // callAll calls all services at once, and prints a line for each: its answer as text, or its error. The error names those
 // that failed.
-func callAll[T, R any](c console.Console, kind string, all []T, addr func(T) string, call func(T) (R, error), text func(T, R) string) error {
+func callAll[T, R any](c console.Console, print func([]reply) error, kind string, all []T, addr func(T) string, call func(T) (R, error), text func(T, R) string) error {
 	answers, errs := fleet.Each(all, call)
 	fleet.Rethrow(errs...)
 	var failed error
+	replies := make([]reply, len(all))
 	for i, one := range all {
+		replies[i].Address = addr(one)
 		label := fmt.Sprintf("%-9s %s", strings.TrimPrefix(kind, "ml-"), addr(one))
 		if errs[i] != nil {
 			c.Say("%s FAILED: %s", label, canaryview.Line(fleet.Plain(errs[i]).Error()))
 			failed = errors.Join(failed, fmt.Errorf("%s %s: %w", kind, addr(one), fleet.Plain(errs[i])))
+			replies[i].Error = fleet.Plain(errs[i]).Error()
 			continue
+		}
+		if m, ok := any(answers[i]).(proto.Message); ok {
+			raw, err := protoJSON(m)
+			if err != nil {
+				return err
+			}
+			replies[i].Answer = raw
 		}
 		c.Say("%s %s", label, text(one, answers[i]))
 	}
-	return failed
+	return errors.Join(failed, print(replies))
 }
 
 func rolloutGet(c console.Console) *cobra.Command {
 	var e flags.Pair
+	var print func([]reply) error
 	cmd := &cobra.Command{
 		Use: "get", Short: "Show the rollout of every executor", Args: console.NoArgs,
 		Long: `Get shows the rollout of every executor: the percentage of requests that get a shadow, the mode, the revision, the holder of a
 lease and its remaining time, and who set it, when and why. It exits 1 when an executor does not answer.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return eachRollout(cmd.Context(), c, &e, func(ctx context.Context, x fleet.Executor) (*executorv1.Rollout, error) {
+			return eachRollout(cmd.Context(), c, print, &e, func(ctx context.Context, x fleet.Executor) (*executorv1.Rollout, error) {
 				got, err := x.Rollouts.GetRollout(ctx, &executorv1.GetRolloutRequest{})
 				return got.GetRollout(), err
 			})
 		},
 	}
+	print = outputsReplies(c, cmd)
 	e.DeclareExecutors(cmd.Flags(), c, controlTimeout)
 	return cmd
 }
@@ -87,6 +122,7 @@ func rolloutSet(c console.Console) *cobra.Command {
 	var revision uint64
 	var quality flags.QualityPlan
 	var keep bool
+	var print func([]reply) error
 	cmd := &cobra.Command{
 		Use: "set --percent P", Short: "Set the rollout of every executor", Args: console.NoArgs,
 		Long: `Set gives every executor the percentage of requests that get a shadow. Every decision of an executor remains the
@@ -130,7 +166,7 @@ It exits 1 when an executor does not answer or refuses, and shows which.`,
 				return console.Usagef("give either --keep-plan or --quality-cap and --quality-margin")
 			}
 			req.Plan = fleet.PlanProto(plan)
-			return eachRollout(cmd.Context(), c, &e, func(ctx context.Context, x fleet.Executor) (*executorv1.Rollout, error) {
+			return eachRollout(cmd.Context(), c, print, &e, func(ctx context.Context, x fleet.Executor) (*executorv1.Rollout, error) {
 				req := proto.CloneOf(req)
 				if keep {
 					now, err := x.Rollouts.GetRollout(ctx, &executorv1.GetRolloutRequest{})
@@ -154,5 +190,6 @@ It exits 1 when an executor does not answer or refuses, and shows which.`,
 	quality.Declare(fs)
 	fs.BoolVar(&keep, "keep-plan", false, "keep the quality plan that the executor has")
 	fs.Uint64Var(&revision, "if-revision", 0, "change nothing unless this is the revision in force; 0 is any")
+	print = outputsReplies(c, cmd)
 	return cmd
 }

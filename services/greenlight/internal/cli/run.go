@@ -56,7 +56,7 @@ It exits 3 when a target is missed: that is a result. It exits 1 when a stage co
 			}
 			var card gate.Scorecard
 			var compared *quality.Compared
-			err = withEvidence(r.evidence, func(store *evidence.Store) (err error) {
+			err = withEvidence(c, r.evidence, func(store *evidence.Store) (err error) {
 				card, compared, err = r.run(cmd.Context(), c, store)
 				return err
 			})
@@ -78,6 +78,7 @@ It exits 3 when a target is missed: that is a result. It exits 1 when a stage co
 	fs.StringVar(&r.pair.Engine.HTTP, "engine-http", "127.0.0.1:4011", "HTTP address for ml-engine")
 	fs.StringVar(&r.pair.Executor.GRPC, "executor-grpc", "127.0.0.1:4020", "gRPC address for executor")
 	fs.StringVar(&r.pair.Executor.HTTP, "executor-http", "127.0.0.1:4021", "HTTP address for executor")
+	console.OutputsVerdict(c, cmd)
 	return cmd
 }
 

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -70,6 +71,7 @@ comparisons that are not read in time: they never delay a decision. A sample is 
 
 func shadowReportCommand(c console.Console) *cobra.Command {
 	var at flags.Endpoint
+	var print func([]reply) error
 	cmd := &cobra.Command{
 		Use: "report", Short: "Compare the model under trial and its challengers",
 		Long: `Report prints a line for the model under trial and one for each challenger of an executor, over its rolling window: the
@@ -90,11 +92,13 @@ scoring, of which no match rate is free.`,
 				if err != nil {
 					return err
 				}
-				return shadowview.Report(r, c.Out)
+				raw, err := protoJSON(r)
+				return errors.Join(err, shadowview.Report(r, c.Out), print([]reply{{Address: at.Addr, Answer: raw}}))
 			})
 		},
 	}
 	at.Declare(cmd.Flags(), c, "executor", "127.0.0.1:4020", "gRPC address of executor")
+	print = outputsReplies(c, cmd)
 	return cmd
 }
 

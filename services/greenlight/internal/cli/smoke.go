@@ -44,6 +44,7 @@ bit with the score of the same model in process. It writes smoke_1k.json and exi
 	l.Declare(cmd.Flags())
 	at.Declare(cmd.Flags(), c, "engine", "127.0.0.1:4010", "gRPC address of ml-engine")
 	declareCount(cmd.Flags(), &n, "predictions")
+	console.OutputsVerdict(c, cmd)
 	return cmd
 }
 
@@ -62,7 +63,7 @@ func send(c console.Console, l *flags.Load, at flags.Endpoint, decides flags.Dec
 	if err != nil {
 		return err
 	}
-	return withEvidence(l.Evidence, func(store *evidence.Store) error {
+	return withEvidence(c, l.Evidence, func(store *evidence.Store) error {
 		return at.Dial(func(conn *grpc.ClientConn) error { return fn(t, states, conn, store) })
 	})
 }
@@ -86,6 +87,7 @@ shadow_smoke_1k.json and exits 3 when an SLO is missed.`,
 	l.DeclareBaseline(cmd.Flags())
 	at.Declare(cmd.Flags(), c, "executor", "127.0.0.1:4020", "gRPC address of executor")
 	declareCount(cmd.Flags(), &n, "decisions")
+	console.OutputsVerdict(c, cmd)
 	return cmd
 }
 
@@ -139,6 +141,7 @@ streams and does not wait for shadows. It writes no evidence, and prints the cou
 	at.Declare(cmd.Flags(), c, "executor", "127.0.0.1:4020", "gRPC address of executor")
 	cmd.Flags().BoolVar(&loop, "loop", false, "repeat until stopped")
 	cmd.Flags().BoolVar(&quotes, "quotes", false, "send the quotes of the market too")
+	console.OutputsVerdict(c, cmd)
 	return cmd
 }
 

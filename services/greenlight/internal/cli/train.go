@@ -84,7 +84,7 @@ of --schema, for the label (1 or 0), and for the time of a row. Folds, gates, dr
 whose label looks into the days of a test are left out of its training.`,
 		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return withEvidence(folder, func(store *evidence.Store) error {
+			return withEvidence(c, folder, func(store *evidence.Store) error {
 				result, err := t.train(cmd.Context(), c, store)
 				if err != nil {
 					return err
@@ -141,7 +141,7 @@ folder as offline_report.json. Otherwise it judges the offline_report.json there
 		Args: console.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			var card gate.Scorecard
-			err := withEvidence(folder, func(store *evidence.Store) (err error) {
+			err := withEvidence(c, folder, func(store *evidence.Store) (err error) {
 				if ref != "" {
 					if err := takeOffline(store, folder, models, ref); err != nil {
 						return err
@@ -159,5 +159,6 @@ folder as offline_report.json. Otherwise it judges the offline_report.json there
 	cmd.Flags().StringVar(&ref, "model", "", "the model to judge by its own evaluation: name/version, or version")
 	cmd.Flags().StringVar(&models, "models", "models", "registry folder with the model")
 	flags.Evidence(cmd.Flags(), &folder)
+	console.OutputsVerdict(c, cmd)
 	return cmd
 }

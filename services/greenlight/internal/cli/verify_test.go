@@ -55,7 +55,7 @@ func TestVerifyNamesWhatIsNoFile(t *testing.T) {
 				var out bytes.Buffer
 				ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 				defer cancel()
-				code := Main(ctx, []string{"evidence", "verify", "--evidence", dir}, strings.NewReader(""), &out, &out)
+				code := Main(ctx, []string{"evidence", "verify", "--evidence", dir}, nil, strings.NewReader(""), &out, &out)
 				if code == console.ExitOK || !strings.Contains(out.String(), filepath.Base(file)) {
 					t.Errorf("exit %d: %s", code, &out)
 				}

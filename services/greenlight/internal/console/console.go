@@ -8,11 +8,15 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"golang.org/x/term"
 
+	"github.com/greenlight-ml/greenlight/pkg/dsse"
+	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/telemetry"
 	"github.com/greenlight-ml/greenlight/pkg/text"
@@ -64,15 +68,21 @@ type Console struct {
 
 	// Screen is the terminal behind Out, for drawings with control characters; nil if there is no terminal.
 	Screen *os.File
+	// Seal is how the commands that write evidence protect it. The flags fill it in.
+	Seal *evidence.Seal
 	// bars is the terminal behind Err.
 	bars *os.File
+	// output is the format of the results.
+	output *output
 }
 
 // Say prints a line of results.
 func (c Console) Say(format string, args ...any) { _, _ = fmt.Fprintf(c.Out, format+"\n", args...) }
 
 // Quiet returns the console without results, for work whose results are files.
-func (c Console) Quiet() Console { return Console{In: c.In, Out: io.Discard, Err: c.Err, bars: c.bars} }
+func (c Console) Quiet() Console {
+	return Console{In: c.In, Out: io.Discard, Err: c.Err, Seal: c.Seal, bars: c.bars, output: c.output}
+}
 
 // Indented prints what write writes, indented by ten blanks: below the line of a stage.
 func (c Console) Indented(write func(io.Writer) error) error {
@@ -123,7 +133,7 @@ func (c Console) Progress(what string) func(done, total int) {
 
 // Verdict prints the scorecard. Its error is [ErrGate] unless the verdict is PASS.
 func (c Console) Verdict(card gate.Scorecard) error {
-	if err := card.Table(c.Out); err != nil {
+	if err := errors.Join(card.Table(c.Out), c.json(verdictSchema, verdict{card.Verdict(), card.Results})); err != nil {
 		return err
 	}
 	if !card.Verdict().OK() {
@@ -132,20 +142,43 @@ func (c Console) Verdict(card gate.Scorecard) error {
 	return nil
 }
 
-// Run runs the command line of the program that newRoot returns, and returns the exit code.
-func Run(ctx context.Context, newRoot func(Console) *cobra.Command, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	c := Console{In: stdin, Out: text.NewWriter(stdout), Err: text.NewWriter(stderr), Screen: terminal(stdout), bars: terminal(stderr)}
+// Run runs the command line of the program that newRoot returns, and returns the exit code. environ has the values of flags that
+// are not on the command line, see [EnvironmentName].
+func Run(ctx context.Context, newRoot func(Console) *cobra.Command, args, environ []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	out := &output{format: outputText, text: text.NewWriter(stdout), stdout: stdout}
+	c := Console{In: stdin, Out: out, Err: text.NewWriter(stderr), Screen: terminal(stdout), Seal: &evidence.Seal{}, bars: terminal(stderr), output: out}
 	root := newRoot(c)
+	declareSeal(root.PersistentFlags(), c.Seal)
+	others := newSettings(environ)
+	others.declare(root.PersistentFlags())
+	out.declare(root.PersistentFlags())
+	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
+		if slices.Contains([]string{"help", cobra.ShellCompRequestCmd, cobra.ShellCompNoDescRequestCmd}, cmd.Name()) || cmd.Parent() != nil && cmd.Parent().Name() == "completion" {
+			return nil
+		}
+		return errors.Join(others.apply(cmd), out.check(cmd))
+	}
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.Version = telemetry.BuildOf().String()
 	root.SetVersionTemplate(root.Name() + " {{.Version}}\n")
-	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetOut(c.Out)
 	root.SetErr(c.Err)
 	strict(root)
 	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(ctx)
 	return exitCode(ctx, cmd, err, c.Err)
+}
+
+// declareSeal declares the flags of the protection of evidence.
+func declareSeal(fs *pflag.FlagSet, seal *evidence.Seal) {
+	fs.Func("evidence-key", "`file` with the private key that signs every line of the evidence chain, PEM; greenlight model keygen makes one", func(path string) (err error) {
+		seal.Signer, err = dsse.ReadSigner(path)
+		return err
+	})
+	fs.Func("evidence-witness", "second `place` for the head of the evidence chain: file:path, or an http(s) URL that takes it by POST and returns the newest by GET", func(place string) (err error) {
+		seal.Witness, err = evidence.OpenWitness(place)
+		return err
+	})
 }
 
 // terminal returns w if it is a terminal; nil otherwise.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/pkg/testkit/enginetest"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/need"
 	"github.com/greenlight-ml/greenlight/pkg/testkit/telemetrytest"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/process"
 )
@@ -72,7 +73,7 @@ func TestTooManyConnections(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds and runs the programs")
 	}
-	bin := programs(t, "ml-engine", "executor")
+	bin := need.Programs(t, filepath.Join(deploy, ".."), "ml-engine", "executor")
 	models := enginetest.Registry(t, "v1.8.1", "v1")
 	for name, args := range map[string][]string{
 		"ml-engine": {"--models", models, "--model", "test/v1"},

@@ -166,7 +166,7 @@ func TestFullDisk(t *testing.T) {
 			t.Errorf("no alert reads %s", metric)
 		}
 	}
-	bin := programs(t, "executor", "ml-engine")
+	bin := need.Programs(t, filepath.Join(deploy, ".."), "executor", "ml-engine")
 	models := enginetest.Registry(t, "v1.8.1", "v1")
 	a, err := model.OpenRegistry(models).Load("test/v1")
 	if err != nil {
@@ -267,7 +267,7 @@ func TestFullDiskOfDrift(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds and runs the programs")
 	}
-	bin := programs(t, "ml-engine")
+	bin := need.Programs(t, filepath.Join(deploy, ".."), "ml-engine")
 	disk := filled(t)
 	models := enginetest.Registry(t, "v1.8.1", "v1")
 	a, err := model.OpenRegistry(models).Load("test/v1")

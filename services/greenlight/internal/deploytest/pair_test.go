@@ -22,6 +22,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/outcome"
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
 	"github.com/greenlight-ml/greenlight/pkg/testkit/enginetest"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/need"
 	"github.com/greenlight-ml/greenlight/pkg/testkit/promtest"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
@@ -122,26 +123,10 @@ func (p *pair) checkSeries(t *testing.T, server *promtest.Server) {
 	}
 }
 
-// programs builds the programs and returns their folder.
-func programs(t testing.TB, names ...string) string {
-	t.Helper()
-	dir := t.TempDir()
-	args := []string{"build", "-o", dir + "/"}
-	for _, name := range names {
-		args = append(args, "./services/"+name)
-	}
-	build := exec.CommandContext(t.Context(), "go", args...)
-	build.Dir = filepath.Join(deploy, "..")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build the programs: %v\n%s", err, out)
-	}
-	return dir
-}
-
-// startPair builds and starts the programs.
+// startPair starts the programs.
 func startPair(t testing.TB) *pair {
 	t.Helper()
-	dir := programs(t, "ml-engine", "executor", "greenlight")
+	dir := need.Programs(t, filepath.Join(deploy, ".."), "ml-engine", "executor", "greenlight")
 	models := enginetest.Registry(t, "v1.8.1", "v1")
 	a, err := model.OpenRegistry(models).Load("test/v1")
 	if err != nil {

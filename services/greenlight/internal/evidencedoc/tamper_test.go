@@ -57,7 +57,7 @@ func testWhole(t *testing.T, w *whole) {
 // the first problem names the file. Changes of the chain itself are found too.
 func testTampering(t *testing.T, w *whole) {
 	rng := rand.New(rand.NewPCG(20260611, 6))
-	const flips = 6
+	const flips = 3
 	tried := 0
 	for _, name := range w.all() {
 		right := w.read(name)

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/pkg/testkit/enginetest"
@@ -69,7 +70,7 @@ func (s *setting) judge() *Check {
 func (s *setting) ask() *confirmation.Ticket {
 	s.t.Helper()
 	c := s.judge()
-	head, err := c.Keep(s.q.Evidence, "test")
+	head, err := c.Keep(s.q.Evidence, "test", evidence.Seal{})
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -57,8 +57,8 @@ type Pledge struct {
 
 // Keep writes the check to the evidence folder, and returns the hash of the chain's newest line after that. The folder must
 // then verify.
-func (c *Check) Keep(folder, git string) (head string, err error) {
-	store, err := evidence.Open(folder, evidence.Options{})
+func (c *Check) Keep(folder, git string, seal evidence.Seal) (head string, err error) {
+	store, err := evidence.Open(folder, evidence.Options{Seal: seal})
 	if err != nil {
 		return "", err
 	}

@@ -2,7 +2,6 @@ package promote
 
 import (
 	"context"
-	"crypto/ed25519"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/greenlight-ml/greenlight/pkg/dsse"
 	"github.com/greenlight-ml/greenlight/pkg/durable"
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
@@ -69,7 +69,9 @@ type Releaser struct {
 	// Git is the commit of the program.
 	Git string
 	// Key signs the release before it is activated; nil does not sign.
-	Key ed25519.PrivateKey
+	Key *dsse.Signer
+	// Seal protects the evidence.
+	Seal evidence.Seal
 
 	// killed, if set, is called after every step. Tests stop there.
 	killed func(step string) error
@@ -222,13 +224,18 @@ func (r *Releaser) complete(ctx context.Context, p *Pledge, rec *Record, engines
 	if err := r.after(stepActivated); err != nil {
 		return err
 	}
-	store, err := evidence.Open(p.Evidence, evidence.Options{})
+	store, err := evidence.Open(p.Evidence, evidence.Options{Seal: r.Seal})
 	if err == nil {
 		header := evidence.Header{
 			Schema: PromotionSchema, Source: evidence.Live, Inputs: rec.Inputs,
 			Model: &evidence.Model{Version: rec.To, Digest: rec.Digest}, Git: r.Git,
 		}
-		err = errors.Join(store.WriteJSON(PromotionName, header, rec), store.Close())
+		// The statement first: a promotion that is killed before promotion.json is written can be finished.
+		err = rec.sign(store, r.Seal.Signer)
+		if err == nil {
+			err = store.WriteJSON(PromotionName, header, rec)
+		}
+		err = errors.Join(err, store.Close())
 	}
 	if err != nil {
 		return fmt.Errorf("%s/%s is in the registry, but %s may not be written: %w", rec.Name, rec.To, PromotionName, err)

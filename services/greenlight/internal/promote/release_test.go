@@ -196,7 +196,7 @@ func TestNoPhraseWhileSomethingBlocks(t *testing.T) {
 	s.made.PSI = leaveOut[driftfleet.Report]
 	s.write()
 	c := s.judge()
-	head, err := c.Keep(s.q.Evidence, "test")
+	head, err := c.Keep(s.q.Evidence, "test", evidence.Seal{})
 	s.must(err)
 	if _, err := Ask(s.ledger, s.q, c, head); !errors.Is(err, ErrNotReady) {
 		t.Errorf("got %v", err)

@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/greenlight-ml/greenlight/pkg/dsse"
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/pkg/testkit/enginetest"
 )
@@ -12,14 +13,14 @@ import (
 // A release is signed before an engine is told to serve it, when there is a key.
 func TestReleaseIsSigned(t *testing.T) {
 	private := filepath.Join(t.TempDir(), "key.pem")
-	if err := model.NewSigningKey(private); err != nil {
+	if err := dsse.NewKey(private); err != nil {
 		t.Fatal(err)
 	}
-	key, err := model.ReadSigningKey(private)
+	key, err := dsse.ReadSigner(private)
 	if err != nil {
 		t.Fatal(err)
 	}
-	keys, err := model.ReadKeys(private + ".pub")
+	keys, err := dsse.ReadKeys(private + ".pub")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,6 +13,7 @@ import (
 
 	"google.golang.org/grpc/codes"
 
+	"github.com/greenlight-ml/greenlight/pkg/dsse"
 	"github.com/greenlight-ml/greenlight/pkg/facade"
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/pkg/oip/gen/inference"
@@ -29,7 +30,7 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) (err error) {
 	if err := opts.validate(); err != nil {
 		return serve.Usage(err)
 	}
-	keys, err := model.ReadKeys(opts.RequireSignature)
+	keys, err := dsse.ReadKeys(opts.RequireSignature)
 	if err != nil {
 		return fmt.Errorf("--require-signature: %w", err)
 	}

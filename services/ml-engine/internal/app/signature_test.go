@@ -11,7 +11,9 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/greenlight-ml/greenlight/pkg/dsse"
 	"github.com/greenlight-ml/greenlight/pkg/model"
+	"github.com/greenlight-ml/greenlight/pkg/oms"
 	"github.com/greenlight-ml/greenlight/pkg/testkit/enginetest"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 	"github.com/greenlight-ml/greenlight/services/ml-engine/internal/app"
@@ -25,14 +27,14 @@ func TestRequireSignature(t *testing.T) {
 	o.Models = enginetest.Registry(t, "v1.8.1", version, "unsigned", "foreign", "tampered", "signed")
 	key := func() string {
 		path := filepath.Join(t.TempDir(), "key.pem")
-		if err := model.NewSigningKey(path); err != nil {
+		if err := dsse.NewKey(path); err != nil {
 			t.Fatal(err)
 		}
 		return path
 	}
 	ours, theirs := key(), key()
 	for v, with := range map[string]string{version: ours, "foreign": theirs, "tampered": ours, "signed": ours} {
-		private, err := model.ReadSigningKey(with)
+		private, err := dsse.ReadSigner(with)
 		if err == nil {
 			err = model.OpenRegistry(o.Models).Sign(model.Entry{Name: "test", Version: v}, private)
 		}
@@ -49,7 +51,7 @@ func TestRequireSignature(t *testing.T) {
 		t.Fatal(err)
 	}
 	o.RequireSignature = ours + ".pub"
-	refused := map[string]error{"unsigned": model.ErrUnsigned, "foreign": model.ErrSignature, "tampered": model.ErrSignature}
+	refused := map[string]error{"unsigned": model.ErrUnsigned, "foreign": dsse.ErrUntrusted, "tampered": oms.ErrFiles}
 	for v, want := range refused {
 		bad := *o
 		bad.Model = v

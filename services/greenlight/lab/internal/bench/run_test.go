@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
-	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +13,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/pkg/testkit/enginetest"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/need"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
 
@@ -96,14 +96,8 @@ func TestRunScale(t *testing.T) {
 // options are of a measurement with the real programs that takes next to no time.
 func options(t *testing.T) Options {
 	t.Helper()
-	opts := Options{Bin: t.TempDir(), Dir: t.TempDir(), Rounds: 2, Closed: 40 * time.Millisecond, Open: 40 * time.Millisecond, Tail: 40 * time.Millisecond, WarmUp: 5 * time.Millisecond}
+	opts := Options{Bin: need.Programs(t, "../../../../..", "ml-engine", "executor", "greenlight-lab"), Dir: t.TempDir(), Rounds: 2, Closed: 40 * time.Millisecond, Open: 40 * time.Millisecond, Tail: 40 * time.Millisecond, WarmUp: 5 * time.Millisecond}
 	opts.Self = opts.Bin + "/greenlight-lab"
-	for _, args := range [][]string{{opts.Bin + "/", "../../../../ml-engine", "../../../../executor"}, {opts.Self, "../.."}} {
-		build := exec.CommandContext(t.Context(), "go", append([]string{"build", "-o"}, args...)...)
-		if out, err := build.CombinedOutput(); err != nil {
-			t.Fatalf("%v\n%s", err, out)
-		}
-	}
 	opts.Models = enginetest.Registry(t, "v1.8.1", "v1")
 	var err error
 	if opts.Artifact, err = model.OpenRegistry(opts.Models).Load("v1"); err != nil {

@@ -1,7 +1,6 @@
 package faults
 
 import (
-	"os/exec"
 	"slices"
 	"testing"
 	"time"
@@ -10,6 +9,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/market"
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/pkg/testkit/enginetest"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/need"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
@@ -21,11 +21,7 @@ func TestRun(t *testing.T) {
 		t.Skip("runs the programs as they are built")
 	}
 	opts := DefaultOptions()
-	opts.Bin, opts.Dir = t.TempDir(), t.TempDir()
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", opts.Bin+"/", "../../../../ml-engine", "../../../../executor")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
+	opts.Bin, opts.Dir = need.Programs(t, "../../../../..", "ml-engine", "executor"), t.TempDir()
 	opts.Models = enginetest.Registry(t, "v1.8.1", "v1")
 	var err error
 	if opts.Artifact, err = model.OpenRegistry(opts.Models).Load("v1"); err != nil {
