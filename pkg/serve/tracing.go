@@ -26,8 +26,8 @@ import (
 const (
 	// defaultTraceRatio is the share of the traces that begin here that is sampled.
 	defaultTraceRatio = 0.01
-	// flushTraces bounds the export of the last spans at a stop.
-	flushTraces = 2 * time.Second
+	// flushTraces bounds the export of the last spans at a stop, and abortTraces the wait after that for an export to end.
+	flushTraces, abortTraces = 2 * time.Second, 100 * time.Millisecond
 )
 
 // Tracing configures the export of traces, which is off without an endpoint.
@@ -154,7 +154,7 @@ func (a *App) trace(ctx context.Context, program string) error {
 	}
 	// The SDK has one handler of errors for the process. The logger limits its rate.
 	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) {
-		a.logger.Warn("spans are lost: see to the collector of traces", "collector", endpoint, "error", err)
+		a.logger.Warn("spans are lost: check the collector of traces", "collector", endpoint, "error", err)
 	}))
 	otel.SetLogger(logr.FromSlogHandler(a.logger.Handler()))
 	of, err := resource.New(ctx, resource.WithTelemetrySDK(), resource.WithAttributes(
@@ -170,10 +170,13 @@ func (a *App) trace(ctx context.Context, program string) error {
 	provider := sdktrace.NewTracerProvider(sdktrace.WithBatcher(exporter), sdktrace.WithSampler(sampler), sdktrace.WithResource(of))
 	a.Tracer = telemetry.NewTracer(provider)
 	a.OnStop("traces", func(ctx context.Context) error {
-		ctx, cancel := context.WithTimeout(ctx, flushTraces)
+		flush, cancel := context.WithTimeout(ctx, flushTraces)
 		defer cancel()
-		if err := provider.Shutdown(ctx); err != nil { // an absent collector is no failure of the service
-			a.logger.Warn("the last spans are lost: see to the collector of traces", "collector", endpoint, "error", err)
+		if err := provider.Shutdown(flush); err != nil { // an absent collector is no failure of the service
+			a.logger.Warn("spans are lost at the stop: check the collector of traces", "collector", endpoint, "error", err)
+			abort, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortTraces)
+			defer cancel()
+			_ = exporter.Shutdown(abort) // ends the retries, which Shutdown of the provider leaves behind
 		}
 		return nil
 	})
